@@ -1,0 +1,3 @@
+module ktrace
+
+go 1.24
