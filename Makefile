@@ -1,0 +1,44 @@
+# Everything there is to do, in one place. "make help" lists it.
+GO     ?= go
+export CGO_ENABLED = 0
+ARCHES := amd64 arm64
+# What the build of the BPF objects, the tests and the demo need, by Debian's names.
+DEPS   := clang llvm libbpf-dev clang-format iproute2 iptables nftables conntrack tcpdump tshark bpftool fio e2fsprogs \
+          procps dnsutils jq
+
+.PHONY: help build generate check-generated fmt lint test deps demo clean golden
+
+help: ## show this
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
+
+build: ## build ./ktrace, a static binary
+	$(GO) build -trimpath -o ktrace ./cmd/ktrace
+
+generate: ## make the BPF objects and their Go anew (needs clang)
+	$(GO) generate ./bpf/
+
+check-generated: generate ## fail if what is committed is not what the sources make
+	@git diff --exit-code -- bpf decoder/wire.go || { echo "run make generate and commit what it changes"; exit 1; }
+
+fmt: ## format Go and C
+	gofmt -w $$(git ls-files '*.go')
+	clang-format -i bpf/*.c bpf/include/*.h
+
+lint: ## gofmt, vet, staticcheck, clang-format
+	@test -z "$$(gofmt -l $$(git ls-files '*.go') | tee /dev/stderr)"
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	@if command -v clang-format >/dev/null; then clang-format --dry-run -Werror bpf/*.c bpf/include/*.h; fi
+
+deps: ## install what build, tests and demo need (Debian or Ubuntu, as root)
+	@for p in $(DEPS); do dpkg -s $$p >/dev/null 2>&1 || need="$$need $$p"; done; \
+	if [ -n "$$need" ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$need; fi
+
+test: deps ## install what the tests need and run them all (as root)
+	$(GO) test ./...
+
+golden: ## rewrite the golden outputs from what the code prints now
+	$(GO) test ./cmd/... -run Golden -update
+
+clean: ## remove what was built
+	rm -f ktrace

@@ -1,0 +1,82 @@
+package cli
+
+import (
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"ktrace/decoder"
+)
+
+// Flags mean the same with every verb.
+type Flags struct {
+	Pods      []string
+	Namespace string
+	Container string
+	Netns     string
+	PID       int
+
+	Duration  time.Duration
+	Count     uint64
+	Output    string
+	NoHeader  bool
+	Verbose   bool
+	FailOn    string
+	ReadyFile string
+	Record    string
+	HostRoot  string
+
+	Variant string // hidden: force a hook's variant
+	Ring    uint32 // hidden: bytes
+}
+
+// Add declares the flags that make sense with a live node as well as with a file.
+func (f *Flags) Add(fs *pflag.FlagSet) {
+	fs.StringArrayVarP(&f.Pods, "pod", "p", nil, "only this pod: NAME, NS/NAME or a pattern with * (repeatable)")
+	fs.StringVarP(&f.Namespace, "namespace", "n", "", "only pods of this namespace")
+	fs.StringVarP(&f.Container, "container", "c", "", "only this container of the pods")
+	fs.Uint64Var(&f.Count, "count", 0, "end after so many events")
+	fs.StringVarP(&f.Output, "output", "o", "text", "text, wide or json")
+	fs.BoolVar(&f.NoHeader, "no-header", false, "no heading line")
+	fs.BoolVarP(&f.Verbose, "verbose", "v", false, "say what is loaded, and show single hops")
+	fs.StringVar(&f.FailOn, "fail-on", "", "exit with 3 on findings of this severity: warning or critical")
+}
+
+// AddLive declares the flags for a live node.
+func (f *Flags) AddLive(fs *pflag.FlagSet) {
+	fs.StringVar(&f.Netns, "netns", "", "only this network namespace: a path, or a name under /run/netns")
+	fs.IntVar(&f.PID, "pid", 0, "only the container, or the network namespace, of this process")
+	fs.DurationVarP(&f.Duration, "duration", "d", 0, "end after this time")
+	fs.StringVar(&f.ReadyFile, "ready-file", "", "create this file once everything is attached")
+	fs.StringVar(&f.Record, "record", "", "also keep all raw records in this file, for \"ktrace read\"")
+	fs.StringVar(&f.HostRoot, "host-root", "/", "where the node's file system is, when running in a container")
+	fs.StringVar(&f.Variant, "variant", "", "force this variant of every hook that has it")
+	fs.Uint32Var(&f.Ring, "ring-bytes", 0, "size of the ring: a power of two and whole pages")
+	for _, hidden := range []string{"variant", "ring-bytes"} {
+		_ = fs.MarkHidden(hidden) // fails only for a flag that was not declared
+	}
+}
+
+// Validate checks what pflag cannot.
+func (f *Flags) Validate() error {
+	switch f.Output {
+	case "text", "wide", "json":
+	default:
+		return Usagef("--output %q: want text, wide or json", f.Output)
+	}
+	switch decoder.Severity(f.FailOn) {
+	case "", decoder.Warning, decoder.Critical:
+	default:
+		return Usagef("--fail-on %q: want warning or critical", f.FailOn)
+	}
+	if f.Duration < 0 {
+		return Usagef("--duration %v: want a positive time, as in 30s", f.Duration)
+	}
+	if f.PID < 0 {
+		return Usagef("--pid %d: want a process id", f.PID)
+	}
+	if f.Ring != 0 && f.Ring&(f.Ring-1) != 0 {
+		return Usagef("--ring-bytes %d: want a power of two", f.Ring)
+	}
+	return nil
+}

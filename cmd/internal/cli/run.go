@@ -1,0 +1,163 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"golang.org/x/term"
+
+	"ktrace/cmd/internal/print"
+	"ktrace/decoder"
+	"ktrace/decoder/record"
+	"ktrace/tracer"
+)
+
+// View is what a verb adds to a run: what to load, how to join it, what to show.
+type View struct {
+	Probes  []string       // by name in the tracer's table
+	Globals map[string]any // const volatile variables of the objects
+	Kinds   []decoder.Kind // of events to show
+	Stages  []decoder.Stage
+	Rules   []decoder.Rule
+	Hold    bool // findings at the end, worst first
+
+	Prepare func(tracer.Maps) error                   // before any program runs
+	Poll    func(tracer.Maps) ([]decoder.Fact, error) // every second and at the end
+}
+
+// Streams are where the output goes.
+type Streams struct {
+	Out io.Writer // events, findings, summary
+	Err io.Writer // what is said beside
+}
+
+// Live runs a view on this node until the context ends.
+func Live(ctx context.Context, f Flags, v View, s Streams) (err error) {
+	if err := tracer.Privileged(); err != nil {
+		return err
+	}
+	if f.Duration > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, f.Duration)
+		defer cancel()
+	}
+	t, err := tracer.Open(tracer.Options{
+		Probes:    v.Probes,
+		Variant:   f.Variant,
+		RingBytes: f.Ring,
+		Globals:   v.Globals,
+		Prepare:   v.Prepare,
+		Poll:      v.Poll,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, t.Close()) }()
+	stream := &decoder.Stream{Frames: t}
+	if f.Record != "" {
+		keep, err := create(f.Record)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, keep.Close()) }()
+		stream.Recorder = keep.Writer
+	}
+	if f.Verbose {
+		explain(s.Err, t.Taken())
+	}
+	if f.ReadyFile != "" {
+		if err := os.WriteFile(f.ReadyFile, nil, 0o644); err != nil {
+			return fmt.Errorf("--ready-file: %w", err)
+		}
+	}
+	return through(ctx, f, v, stream, s)
+}
+
+// Replay runs a view over a recording.
+func Replay(ctx context.Context, f Flags, v View, r io.Reader, s Streams) error {
+	frames, err := record.NewReader(r)
+	if err != nil {
+		return err
+	}
+	return through(ctx, f, v, &decoder.Stream{Frames: frames}, s)
+}
+
+// through is the one way from the stream to the user.
+func through(ctx context.Context, f Flags, v View, source decoder.Source, s Streams) error {
+	p := decoder.Pipeline{
+		Source:  source,
+		Stages:  v.Stages,
+		Rules:   v.Rules,
+		Wanted:  func(k decoder.Kind) bool { return slices.Contains(v.Kinds, k) },
+		Printer: printer(f, s.Out),
+		Count:   f.Count,
+		Hold:    v.Hold,
+	}
+	if err := p.Run(ctx); err != nil {
+		return err
+	}
+	if worst := decoder.Severity(f.FailOn); worst != "" {
+		for _, found := range p.Findings() {
+			if found.Severity.AtLeast(worst) {
+				return ErrFindings
+			}
+		}
+	}
+	return nil
+}
+
+func printer(f Flags, w io.Writer) decoder.Printer {
+	if f.Output == "json" {
+		return print.NewJSON(w)
+	}
+	return print.NewText(w, print.TextOptions{Wide: f.Output == "wide", NoHeader: f.NoHeader, Colour: coloured(w)})
+}
+
+// coloured follows https://no-color.org.
+func coloured(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	return ok && os.Getenv("NO_COLOR") == "" && term.IsTerminal(int(file.Fd()))
+}
+
+// explain says which variant serves each hook, and what is lost where none does.
+func explain(w io.Writer, taken []tracer.Taken) {
+	for _, t := range taken {
+		if t.Variant == nil {
+			fmt.Fprintf(w, "ktrace: %s: %s: not on this kernel; without it, %s\n", t.Probe, t.Hook.Name, t.Hook.Without)
+			continue
+		}
+		fmt.Fprintf(w, "ktrace: %s: %s: %s\n", t.Probe, t.Hook.Name, t.Variant.Name)
+	}
+}
+
+// recording is a file that raw records go to.
+type recording struct {
+	*record.Writer
+	buf  *bufio.Writer
+	file *os.File
+}
+
+func create(name string) (*recording, error) {
+	file, err := os.Create(name)
+	if err != nil {
+		return nil, fmt.Errorf("--record: %w", err)
+	}
+	r := &recording{buf: bufio.NewWriterSize(file, 1<<20), file: file}
+	if r.Writer, err = record.NewWriter(r.buf); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return r, nil
+}
+
+// Close writes out what is buffered: a full disk is told, not swallowed.
+func (r *recording) Close() error {
+	if err := errors.Join(r.buf.Flush(), r.file.Close()); err != nil {
+		return fmt.Errorf("--record: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,3 @@
+// Package print renders events, findings and summaries as text and as JSON lines. It decides nothing: what text
+// shows, JSON has.
+package print

@@ -1,0 +1,174 @@
+package print
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+
+	"ktrace/decoder"
+)
+
+// Text writes a line an event, for people.
+type Text struct {
+	w      io.Writer
+	o      TextOptions
+	headed decoder.Kind // whose columns the last header line named
+}
+
+// TextOptions say how lines look.
+type TextOptions struct {
+	Wide     bool // date, node, namespace and packet too
+	NoHeader bool
+	Colour   bool
+}
+
+// NewText returns a printer of text on w.
+func NewText(w io.Writer, o TextOptions) *Text { return &Text{w: w, o: o} }
+
+type cell struct {
+	heading string
+	width   int
+	text    string
+}
+
+// Event implements decoder.Printer.
+func (t *Text) Event(e decoder.Event) error {
+	cells := append(t.lead(e), bodyCells(e)...)
+	var b strings.Builder
+	if kind := e.Body.Kind(); !t.o.NoHeader && t.headed != kind {
+		t.headed = kind
+		writeCells(&b, cells, func(c cell) string { return c.heading })
+	}
+	writeCells(&b, cells, func(c cell) string { return c.text })
+	_, err := io.WriteString(t.w, b.String())
+	return err
+}
+
+// lead is what every line begins with.
+func (t *Text) lead(e decoder.Event) []cell {
+	clock := "15:04:05.000000"
+	if t.o.Wide {
+		clock = "2006-01-02T15:04:05.000000000Z"
+	}
+	cells := []cell{{"TIME", len(clock), e.Time.UTC().Format(clock)}}
+	if t.o.Wide {
+		where := fmt.Sprintf("%s@%d", e.Iface, e.Netns)
+		cells = append(cells, cell{"NODE", 16, orDash(e.Node)}, cell{"IFACE", 20, strings.TrimPrefix(where, "@")})
+	}
+	process := ""
+	if e.PID != 0 {
+		process = fmt.Sprintf("%s/%d", e.Comm, e.PID)
+	}
+	return append(cells, cell{"POD", 20, orDash(podName(e.Pod))}, cell{"PROCESS", 14, orDash(process)})
+}
+
+func podName(p decoder.Pod) string {
+	if name := p.String(); p.Container != "" && name != "" {
+		return name + "/" + p.Container
+	}
+	return p.String()
+}
+
+func bodyCells(e decoder.Event) []cell {
+	table, ok := e.Body.(decoder.Tabular)
+	if !ok {
+		return []cell{{"EVENT", 0, e.Body.Summary()}}
+	}
+	row := table.Row()
+	cells := make([]cell, 0, len(row))
+	for i, c := range table.Columns() {
+		cells = append(cells, cell{c.Heading, c.Width, orDash(row[i])})
+	}
+	return cells
+}
+
+func writeCells(b *strings.Builder, cells []cell, text func(cell) string) {
+	for i, c := range cells {
+		if i == len(cells)-1 {
+			b.WriteString(Printable(text(c)))
+			break
+		}
+		fmt.Fprintf(b, "%-*s ", c.width, Printable(text(c)))
+	}
+	b.WriteByte('\n')
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+// Printable replaces what would move the cursor or forge a line: names of processes and queries are foreign text.
+func Printable(s string) string {
+	if strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0 {
+		return s
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '·'
+	}, s)
+}
+
+// Finding implements decoder.Printer.
+func (t *Text) Finding(f decoder.Finding) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s\n", t.paint(f.Severity, strings.ToUpper(string(f.Severity))+" "+f.ID+":"), Printable(f.Title))
+	field := func(name, text string) {
+		if text != "" {
+			fmt.Fprintf(&b, "  %-9s %s\n", name, Printable(text))
+		}
+	}
+	field("cause", f.Cause)
+	field("pod", podName(f.Pod))
+	field("peer", podName(f.Peer))
+	field("subject", f.Subject)
+	for _, e := range f.Evidence {
+		field("evidence", e)
+	}
+	for _, r := range f.Remedy {
+		field("try", r)
+	}
+	seen := fmt.Sprintf("%s, %d times since %s", f.Confidence, f.Count, f.First.UTC().Format("15:04:05.000"))
+	if f.Count <= 1 {
+		seen = fmt.Sprintf("%s, seen at %s", f.Confidence, f.First.UTC().Format("15:04:05.000"))
+	}
+	field("how sure", seen)
+	t.headed = "" // the next event's header helps after a block of text
+	_, err := io.WriteString(t.w, b.String())
+	return err
+}
+
+func (t *Text) paint(s decoder.Severity, text string) string {
+	colours := map[decoder.Severity]string{decoder.Critical: "\x1b[1;31m", decoder.Warning: "\x1b[1;33m", decoder.Info: "\x1b[1;36m"}
+	if !t.o.Colour {
+		return text
+	}
+	return colours[s] + text + "\x1b[0m"
+}
+
+// Summary implements decoder.Printer.
+func (t *Text) Summary(s decoder.Summary) error {
+	var b strings.Builder
+	for _, part := range s.Parts() {
+		for _, line := range part.Lines() {
+			b.WriteString(strings.TrimRight(line, " ") + "\n")
+		}
+	}
+	for _, f := range s.Findings {
+		fmt.Fprintf(&b, "found %s %d× (%s)\n", f.ID, f.Count, Printable(f.Subject))
+	}
+	fmt.Fprintf(&b, "%d seen = %d shown + %d filtered + %d lost, in %.1f s\n", s.Seen, s.Shown, s.Filtered, s.Lost.Total(), s.Duration.Seconds())
+	if l := s.Lost; l.Total() > 0 {
+		fmt.Fprintf(&b, "lost: %d ring full, %d map full or pair missed, %d not understood\n", l.Ring, l.Map, l.Userspace)
+	}
+	_, err := io.WriteString(t.w, b.String())
+	return err
+}
+
+// Close implements decoder.Printer.
+func (t *Text) Close() error { return nil }

@@ -1,0 +1,21 @@
+// Command ktrace tells why a Kubernetes node's network or disk fails a pod.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"ktrace/cmd/internal/cli"
+)
+
+func main() {
+	// A closed pipe must be an error of the write, not the end of the process: there are programs to detach.
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	root := newRoot(cli.Streams{Out: os.Stdout, Err: os.Stderr})
+	err := root.ExecuteContext(ctx)
+	stop()
+	os.Exit(cli.Exit(os.Stderr, err))
+}

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"ktrace/cmd/internal/cli"
+)
+
+// newRoot is the whole command line: one verb a file.
+func newRoot(s cli.Streams) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "ktrace",
+		Short:         "tells why a Kubernetes node's network or disk fails a pod",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.SetOut(s.Out)
+	root.SetErr(s.Err)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return cli.Usagef("%v; see \"%s --help\"", err, c.CommandPath())
+	})
+	root.AddCommand(newDoctor(s))
+	for _, sub := range root.Commands() {
+		sub.Args = usage(sub.Args)
+	}
+	root.Args = usage(root.Args)
+	return root
+}
+
+// usage makes a wrong number of arguments, or an unknown verb, an error of usage.
+func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
+	if check == nil {
+		return nil
+	}
+	return func(c *cobra.Command, args []string) error {
+		if err := check(c, args); err != nil {
+			return cli.Usagef("%v; see \"%s --help\"", err, c.CommandPath())
+		}
+		return nil
+	}
+}

@@ -1,0 +1,84 @@
+package decoder
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+)
+
+var (
+	// ErrShort is returned for a record that ends before its header or its own claim of size does.
+	ErrShort = errors.New("record is cut short")
+	// ErrKind is returned for a record of a kind that this version does not know.
+	ErrKind = errors.New("unknown kind of record")
+)
+
+// hdrSize is the size of struct hdr, bytes.
+var hdrSize = binary.Size(hdrRecord{})
+
+// decoderOf has a row for every kind that is recorded.
+func decoderOf(k recordKind) func([]byte, *Event) error {
+	switch k {
+	case kindFact:
+		return decodeFact
+	case kindCgroup:
+		return decodeCgroup
+	}
+	return nil
+}
+
+// Decode turns one raw record, as the ring or a recording delivers it, into an event. It never panics and
+// keeps no part of raw. Errors wrap ErrShort and ErrKind.
+func Decode(raw []byte) (Event, error) {
+	var h hdrRecord
+	if err := unpack(raw, &h); err != nil {
+		return Event{}, err
+	}
+	if int(h.Size) > len(raw) || int(h.Size) < hdrSize {
+		return Event{}, fmt.Errorf("%w: %d bytes, claims %d", ErrShort, len(raw), h.Size)
+	}
+	e := Event{Header: Header{
+		Time:    time.Unix(0, int64(h.Time)).UTC(),
+		CPU:     h.Cpu,
+		PID:     h.Pid,
+		TID:     h.Tid,
+		Cgroup:  h.Cgroup,
+		Netns:   h.Netns,
+		Ifindex: h.Ifindex,
+		Journey: h.Journey,
+	}}
+	if h.Pid != 0 {
+		e.Comm = cString(h.Comm[:])
+	}
+	decode := decoderOf(recordKind(h.Kind))
+	if decode == nil {
+		return Event{}, fmt.Errorf("%w: %d", ErrKind, h.Kind)
+	}
+	if err := decode(raw[:h.Size], &e); err != nil {
+		return Event{}, err
+	}
+	return e, nil
+}
+
+// unpack reads a record of fixed layout. A record may end early where its tail was not needed; what is
+// missing reads as zero, but the header must be there.
+func unpack(raw []byte, record any) error {
+	if len(raw) < hdrSize {
+		return fmt.Errorf("%w: %d bytes", ErrShort, len(raw))
+	}
+	if size := binary.Size(record); len(raw) < size {
+		raw = append(make([]byte, 0, size), raw...)[:size]
+	}
+	_, err := binary.Decode(raw, binary.LittleEndian, record)
+	return err
+}
+
+// cString is the text up to the first NUL, or all of it.
+func cString(b []byte) string {
+	if i := bytes.IndexByte(b, 0); i >= 0 {
+		b = b[:i]
+	}
+	return string(b)
+}

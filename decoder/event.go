@@ -1,0 +1,99 @@
+package decoder
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Kind says what happened; it names the object that JSON carries for it.
+type Kind string
+
+// Kinds of events. A probe sends hop, drop, fsync and cgroup; stages make the others of them.
+const (
+	KindFact   Kind = "fact"
+	KindHop    Kind = "hop"
+	KindDrop   Kind = "drop"
+	KindDNS    Kind = "dns"
+	KindFsync  Kind = "fsync"
+	KindCgroup Kind = "cgroup"
+)
+
+// Event is what happened: the header every record shares, plus one typed body.
+type Event struct {
+	Header
+	Pod, Peer Pod     // the two ends, zero until correlated
+	Packet    *Packet // nil if the event is not about one
+	Body      Body
+}
+
+// Header is what is known of any event.
+type Header struct {
+	Node      string    // name of the node, "" until the stream knows it
+	Time      time.Time // CLOCK_REALTIME, once the stream knows the node; else time since boot after 1970
+	CPU       uint16
+	PID       uint32 // 0 if no process is known
+	TID       uint32
+	Comm      string    // valid iff PID != 0
+	Cgroup    uint64    // cgroup id of the process or socket, 0 if unknown
+	Netns     uint32    // inode of the network namespace, 0 if unknown
+	Ifindex   uint32    // valid in Netns, 0 if none
+	Iface     string    // name of Ifindex, "" until known
+	Direction Direction // of a packet at Iface
+	Journey   uint64    // one packet's way through this node, 0 if none
+}
+
+// Direction is which way a packet passed a device, as seen from the device's namespace.
+type Direction string
+
+// Directions; a loopback device shows both.
+const (
+	In  Direction = "in"
+	Out Direction = "out"
+)
+
+// Body is the part of an Event that its kind defines.
+type Body interface {
+	Kind() Kind
+	Summary() string // one line, without header and pod
+}
+
+// Pod is one end of an event, as far as it is known.
+type Pod struct {
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name,omitempty"`
+	UID       string `json:"uid,omitempty"`
+	Container string `json:"container,omitempty"`
+	Service   string `json:"service,omitempty"` // ns/name, where the address is a service's
+	Source    string `json:"source,omitempty"`  // how it was known: cgroup, netns, veth, ip, cri, api
+}
+
+// String is ns/name, the service's ns/name, or "" if neither is known.
+func (p Pod) String() string {
+	switch {
+	case p.Name != "":
+		return p.Namespace + "/" + p.Name
+	case p.Service != "":
+		return p.Service
+	}
+	return ""
+}
+
+// Packet is the headers of a packet as they were where it was seen.
+type Packet struct {
+	Family string     `json:"family,omitempty"` // ipv4, ipv6
+	Proto  string     `json:"proto,omitempty"`  // udp, tcp, icmp, icmpv6, sctp or the number
+	Src    netip.Addr `json:"src"`
+	Sport  uint16     `json:"sport,omitempty"` // valid iff Proto has ports
+	Dst    netip.Addr `json:"dst"`
+	Dport  uint16     `json:"dport,omitempty"`
+	Len    uint32     `json:"len"` // bytes, from the network header on
+	TTL    uint8      `json:"ttl,omitempty"`
+	Flags  string     `json:"flags,omitempty"` // TCP flags as tcpdump writes them
+	Bytes  []byte     `json:"-"`               // what the probe took, from the network header on
+}
+
+// Source returns where the packet came from.
+func (p *Packet) Source() netip.AddrPort { return netip.AddrPortFrom(p.Src, p.Sport) }
+
+// Destination returns where the packet was going to.
+func (p *Packet) Destination() netip.AddrPort { return netip.AddrPortFrom(p.Dst, p.Dport) }

@@ -1,0 +1,118 @@
+package decoder
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// Fact is something known of the node rather than seen on it. Facts travel in the stream among the
+// records, live as well as in a file, so that whatever rests on them is concluded the same from both.
+// Exactly one field is set, or none: then the fact is a tick, which only says that time went by.
+type Fact struct {
+	Node   *Node    `json:"node,omitempty"`
+	Device *Device  `json:"device,omitempty"`
+	Symbol *Symbol  `json:"symbol,omitempty"`
+	Pod    *PodFact `json:"pod,omitempty"`
+	Counts *Counts  `json:"counts,omitempty"`
+}
+
+// Kind implements Body.
+func (Fact) Kind() Kind { return KindFact }
+
+// Summary implements Body.
+func (f Fact) Summary() string {
+	text, err := json.Marshal(f)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
+// Node is the first fact of a stream: where and when it was recorded.
+type Node struct {
+	Name    string            `json:"name"`
+	Kernel  string            `json:"kernel"`
+	Netns   uint32            `json:"netns"`             // the node's own network namespace
+	Wall    time.Duration     `json:"wall_ns"`           // CLOCK_REALTIME minus CLOCK_BOOTTIME
+	Reasons map[uint32]string `json:"reasons,omitempty"` // enum skb_drop_reason and its like, from the kernel's BTF
+}
+
+// Device is a network device in one namespace.
+type Device struct {
+	Netns     uint32         `json:"netns"`
+	Ifindex   uint32         `json:"ifindex"`
+	Name      string         `json:"name"`
+	Type      string         `json:"type,omitempty"` // veth, bridge, vxlan, ... as ip -d link names it
+	MTU       int            `json:"mtu,omitempty"`
+	PeerIndex uint32         `json:"peer_index,omitempty"` // of a veth: the other end, 0 if unknown
+	PeerNetns uint32         `json:"peer_netns,omitempty"`
+	Addrs     []netip.Prefix `json:"addrs,omitempty"`
+	Gone      bool           `json:"gone,omitempty"`
+}
+
+// Symbol is the function that a kernel address lies in.
+type Symbol struct {
+	Address uint64 `json:"address"`
+	Name    string `json:"name"`
+}
+
+// PodFact is what one source says of a pod. Facts of several sources, and of one source at several times,
+// add up; the pod's UID joins them.
+type PodFact struct {
+	UID         string          `json:"uid"` // of a static pod the hash of its manifest: 32 hex digits
+	Namespace   string          `json:"namespace,omitempty"`
+	Name        string          `json:"name,omitempty"`
+	Source      string          `json:"source"` // as Pod.Source
+	Netns       uint32          `json:"netns,omitempty"`
+	HostNetwork bool            `json:"host_network,omitempty"` // its namespace is the node's: never told apart by Netns
+	Addrs       []netip.Addr    `json:"addrs,omitempty"`
+	Containers  []ContainerFact `json:"containers,omitempty"`
+	Gone        bool            `json:"gone,omitempty"` // it ended at the time of this fact
+}
+
+// ContainerFact is one container of a pod.
+type ContainerFact struct {
+	ID      string   `json:"id"`
+	Name    string   `json:"name,omitempty"`
+	Cgroups []uint64 `json:"cgroups,omitempty"` // ids of its cgroup, one a hierarchy, and of those nested in it
+}
+
+// Counts are the books of the kernel half: Seen = delivered records + Filtered + Lost.
+type Counts struct {
+	Seen     uint64 `json:"seen"`
+	Filtered uint64 `json:"filtered"`
+	Lost     Losses `json:"lost"`
+}
+
+// Losses counts what was seen but never reached the user, by where it was lost.
+type Losses struct {
+	Ring      uint64 `json:"ring"`      // the ring buffer was full
+	Map       uint64 `json:"map"`       // a map was full, or half of a pair was missed
+	Userspace uint64 `json:"userspace"` // delivered, but not understood
+}
+
+// Total is the sum.
+func (l Losses) Total() uint64 { return l.Ring + l.Map + l.Userspace }
+
+// EncodeFact writes a fact as a record, to be put into the stream at the given time since boot.
+func EncodeFact(sinceBoot time.Duration, f Fact) ([]byte, error) {
+	body, err := json.Marshal(f)
+	if err != nil {
+		return nil, err
+	}
+	h := hdrRecord{Size: uint32(hdrSize + len(body)), Kind: uint16(kindFact), Time: uint64(sinceBoot)}
+	raw, err := binary.Append(make([]byte, 0, h.Size), binary.LittleEndian, h)
+	return append(raw, body...), err
+}
+
+func decodeFact(raw []byte, e *Event) error {
+	var f Fact
+	if err := json.Unmarshal(raw[hdrSize:], &f); err != nil {
+		return fmt.Errorf("fact: %w", err)
+	}
+	e.Body = f
+	return nil
+}

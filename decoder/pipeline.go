@@ -1,0 +1,210 @@
+package decoder
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+)
+
+// Stage turns events into others: it names pods, joins hops to journeys, queries to answers. It passes on
+// what it does not need. Stages keep no clock: now is the time of the newest event or tick.
+type Stage interface {
+	Observe(Event) []Event
+	// Flush returns what time alone completes: timeouts. final says that nothing follows.
+	Flush(now time.Time, final bool) []Event
+}
+
+// Rule watches the events and says what explains a failure.
+type Rule interface {
+	Observe(Event) []Finding
+	Flush(now time.Time, final bool) []Finding
+}
+
+// Printer renders events, findings and the summary. It decides nothing and keeps no event.
+type Printer interface {
+	Event(Event) error
+	Finding(Finding) error
+	Summary(Summary) error
+	Close() error
+}
+
+// Pipeline is the one way from records to the user, the same for a live node and for a file.
+type Pipeline struct {
+	Source  Source
+	Stages  []Stage
+	Rules   []Rule
+	Wanted  func(Kind) bool  // kinds of events that the view shows; others only feed the rules
+	Keep    func(Event) bool // what the user selected among them; nil keeps all
+	Printer Printer
+	Count   uint64 // end after so many shown events, 0 for no limit
+	Hold    bool   // show findings at the end, worst first, instead of as they come
+
+	first, last, flushed time.Time
+	folder               Folder
+	shown, filtered      uint64
+	records              uint64
+}
+
+// flushEvery is how much time must pass, by the events' own clock, between two looks for timeouts.
+const flushEvery = 20 * time.Millisecond
+
+// errEnough ends a run that has shown as much as was asked for.
+var errEnough = errors.New("enough shown")
+
+// Run takes events until the source ends, the context is cancelled or enough is shown, then closes the books.
+// What was seen until then is always printed. Findings returns the causes found.
+func (p *Pipeline) Run(ctx context.Context) error {
+	err := p.loop(ctx)
+	if errors.Is(err, errEnough) || errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	return errors.Join(err, p.finish())
+}
+
+// Findings returns every cause found, with its count.
+func (p *Pipeline) Findings() []Finding { return p.folder.All() }
+
+func (p *Pipeline) loop(ctx context.Context) error {
+	for {
+		e, err := p.Source.Next(ctx)
+		if err != nil {
+			return err
+		}
+		p.observe(e)
+		if err := p.step(e); err != nil {
+			return err
+		}
+	}
+}
+
+// observe keeps the run's clock and the count of records.
+func (p *Pipeline) observe(e Event) {
+	if e.Body.Kind() != KindFact {
+		p.records++
+	}
+	if p.first.IsZero() {
+		p.first, p.flushed = e.Time, e.Time
+	}
+	if e.Time.After(p.last) {
+		p.last = e.Time
+	}
+}
+
+func (p *Pipeline) step(e Event) error {
+	if err := p.from(0, []Event{e}); err != nil {
+		return err
+	}
+	if p.last.Sub(p.flushed) < flushEvery {
+		return nil
+	}
+	p.flushed = p.last
+	return p.flush(false)
+}
+
+// flush lets every stage and then every rule see how late it is.
+func (p *Pipeline) flush(final bool) error {
+	for i, s := range p.Stages {
+		if err := p.from(i+1, s.Flush(p.last, final)); err != nil {
+			return err
+		}
+	}
+	for _, r := range p.Rules {
+		if err := p.report(r.Flush(p.last, final)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// from sends events through the stages from the i-th on.
+func (p *Pipeline) from(i int, events []Event) error {
+	for _, s := range p.Stages[i:] {
+		var next []Event
+		for _, e := range events {
+			next = append(next, s.Observe(e)...)
+		}
+		events = next
+	}
+	for _, e := range events {
+		if err := p.deliver(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deliver shows one finished event, if it is wanted, and what the rules make of it.
+func (p *Pipeline) deliver(e Event) error {
+	keep := p.Keep == nil || p.Keep(e)
+	if p.Wanted(e.Body.Kind()) {
+		if err := p.show(e, keep); err != nil {
+			return err
+		}
+	}
+	if !keep && e.Body.Kind() != KindFact {
+		return nil
+	}
+	for _, r := range p.Rules {
+		if err := p.report(r.Observe(e)); err != nil {
+			return err
+		}
+	}
+	if p.Count > 0 && p.shown >= p.Count {
+		return errEnough
+	}
+	return nil
+}
+
+func (p *Pipeline) show(e Event, keep bool) error {
+	if !keep {
+		p.filtered++
+		return nil
+	}
+	p.shown++
+	return p.Printer.Event(e)
+}
+
+func (p *Pipeline) report(findings []Finding) error {
+	for _, f := range findings {
+		if !p.folder.Add(f) || p.Hold {
+			continue
+		}
+		if err := p.Printer.Finding(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finish flushes what is pending and prints the summary, even if the printer already failed on an event.
+func (p *Pipeline) finish() error {
+	errs := []error{p.flush(true)}
+	if p.Hold {
+		for _, f := range Worst(p.folder.All()) {
+			errs = append(errs, p.Printer.Finding(f))
+		}
+	}
+	return errors.Join(append(errs, p.Printer.Summary(p.summary()), p.Printer.Close())...)
+}
+
+func (p *Pipeline) summary() Summary {
+	c := p.Source.Counts()
+	s := Summary{
+		Duration: p.last.Sub(p.first),
+		Shown:    p.shown,
+		Filtered: p.filtered,
+		Lost:     c.Lost,
+		Records:  p.records,
+	}
+	for _, f := range p.folder.All() {
+		s.Findings = append(s.Findings, Tally{ID: f.ID, Subject: f.Subject, Count: f.Count})
+	}
+	for _, stage := range p.Stages {
+		if x, ok := stage.(Summarizer); ok {
+			x.Summarize(&s)
+		}
+	}
+	s.Seen = s.Shown + s.Filtered + s.Lost.Total()
+	return s
+}

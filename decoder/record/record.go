@@ -1,0 +1,87 @@
+// Package record keeps raw records in a file, so that a run can be repeated through the very same decoding.
+//
+// A file is the line "ktrace records 1\n", then the records end to end. A record begins with its own size
+// (struct hdr, little-endian uint32), so none is needed around it.
+package record
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+)
+
+const magic = "ktrace records 1\n"
+
+// maxRecord bounds one record, bytes. The largest, the fact with a kernel's drop reasons, takes some 10 KiB.
+const maxRecord = 16 << 20
+
+// ErrFormat is returned for a file that is not a recording.
+var ErrFormat = errors.New("not a recording of ktrace records")
+
+// Reader yields the records of a file.
+type Reader struct {
+	r   *bufio.Reader
+	buf []byte
+}
+
+// NewReader checks the file's first line. It fails with ErrFormat if that is another's.
+func NewReader(r io.Reader) (*Reader, error) {
+	b := bufio.NewReaderSize(r, 1<<16)
+	head := make([]byte, len(magic))
+	if _, err := io.ReadFull(b, head); err != nil || string(head) != magic {
+		return nil, ErrFormat
+	}
+	return &Reader{r: b}, nil
+}
+
+// Next implements decoder.Frames. It returns io.EOF at the end, io.ErrUnexpectedEOF if a record is cut short.
+func (r *Reader) Next(ctx context.Context) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	var size [4]byte
+	if _, err := io.ReadFull(r.r, size[:]); err != nil {
+		return nil, err
+	}
+	n := binary.LittleEndian.Uint32(size[:])
+	if n < uint32(len(size)) || n > maxRecord {
+		return nil, fmt.Errorf("record of %d bytes: %w", n, ErrFormat)
+	}
+	return r.body(size[:], int(n))
+}
+
+// body reads the rest in steps, so that a file's claim alone allocates nothing.
+func (r *Reader) body(size []byte, n int) ([]byte, error) {
+	const step = 1 << 16
+	r.buf = append(r.buf[:0], size...)
+	for len(r.buf) < n {
+		have := len(r.buf)
+		r.buf = append(r.buf, make([]byte, min(step, n-have))...)
+		if _, err := io.ReadFull(r.r, r.buf[have:]); err != nil {
+			return nil, io.ErrUnexpectedEOF
+		}
+	}
+	return r.buf, nil
+}
+
+// Writer writes a recording.
+type Writer struct{ w io.Writer }
+
+// NewWriter begins the file on w. The caller buffers, flushes and closes w.
+func NewWriter(w io.Writer) (*Writer, error) {
+	if _, err := io.WriteString(w, magic); err != nil {
+		return nil, fmt.Errorf("recording: %w", err)
+	}
+	return &Writer{w: w}, nil
+}
+
+// Record implements decoder.Recorder.
+func (w *Writer) Record(raw []byte) error {
+	if _, err := w.w.Write(raw); err != nil {
+		return fmt.Errorf("recording: %w", err)
+	}
+	return nil
+}

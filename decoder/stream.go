@@ -1,0 +1,117 @@
+package decoder
+
+import (
+	"context"
+	"time"
+)
+
+// Frames yields raw records in the order in which they happened, until io.EOF: the kernel's rings or a file.
+// A frame is valid until the next call.
+type Frames interface {
+	Next(context.Context) ([]byte, error)
+}
+
+// Source yields events until io.EOF.
+type Source interface {
+	Next(context.Context) (Event, error)
+	// Counts are the books of the source, final once Next has returned io.EOF.
+	Counts() Counts
+	// Node is where the events come from, zero before the first.
+	Node() Node
+}
+
+// Witness knows the node that the records come from.
+type Witness interface {
+	// About returns what the event refers to and has not been told yet: a device's name, a function's.
+	About(Event) []Fact
+}
+
+// Recorder keeps raw records.
+type Recorder interface {
+	Record(raw []byte) error
+}
+
+// Stream is the Source over Frames.
+type Stream struct {
+	Frames   Frames   // should begin with the fact about the node: times before it count from boot
+	Witness  Witness  // nil for a recording, which holds what its witness said
+	Recorder Recorder // nil if nobody asked for a recording
+
+	node    Node
+	counts  Counts
+	garbled uint64
+	queue   []Event
+}
+
+// Next implements Source. Records that cannot be decoded are counted as lost and passed over; one that cannot be
+// recorded ends the run, for a recording must not have holes.
+func (s *Stream) Next(ctx context.Context) (Event, error) {
+	for len(s.queue) == 0 {
+		raw, err := s.Frames.Next(ctx)
+		if err != nil {
+			return Event{}, err
+		}
+		if err := s.take(raw); err != nil {
+			return Event{}, err
+		}
+	}
+	e := s.queue[0]
+	s.queue = s.queue[1:]
+	return e, nil
+}
+
+// take queues the event of one record, and before it what the witness has to say about it.
+func (s *Stream) take(raw []byte) error {
+	e, err := Decode(raw)
+	if err != nil {
+		s.garbled++
+		return nil
+	}
+	if s.Witness != nil {
+		for _, f := range s.Witness.About(e) {
+			told, err := EncodeFact(time.Duration(e.Time.UnixNano()), f)
+			if err != nil {
+				return err
+			}
+			if err := s.take(told); err != nil {
+				return err
+			}
+		}
+	}
+	if s.Recorder != nil {
+		if err := s.Recorder.Record(raw); err != nil {
+			return err
+		}
+	}
+	if f, ok := e.Body.(Fact); ok {
+		s.learn(f)
+	}
+	e.Time = e.Time.Add(s.node.Wall)
+	e.Node = s.node.Name
+	s.queue = append(s.queue, e)
+	return nil
+}
+
+func (s *Stream) learn(f Fact) {
+	if f.Node != nil {
+		s.node = *f.Node
+	}
+	if f.Counts != nil {
+		s.counts = *f.Counts
+	}
+}
+
+// Counts implements Source.
+func (s *Stream) Counts() Counts {
+	c := s.counts
+	c.Lost.Userspace += s.garbled
+	return c
+}
+
+// Node implements Source.
+func (s *Stream) Node() Node { return s.node }
+
+// SinceBoot turns an event's time back into the kernel's.
+func (n Node) SinceBoot(t time.Time) time.Duration {
+	return time.Duration(t.UnixNano()) - n.Wall
+}

@@ -1,0 +1,36 @@
+package decoder
+
+import "time"
+
+// Summary closes a run: what was seen and what became of it. Seen = Shown + Filtered + Lost.Total() always.
+type Summary struct {
+	Duration time.Duration `json:"duration_ns"`
+	Seen     uint64        `json:"seen"`
+	Shown    uint64        `json:"shown"`
+	Filtered uint64        `json:"filtered"`
+	Lost     Losses        `json:"lost"`
+	Records  uint64        `json:"records"` // that the kernel half handed over
+	Findings []Tally       `json:"findings,omitempty"`
+}
+
+// Tally is how often a cause was found in the end.
+type Tally struct {
+	ID      string `json:"id"`
+	Subject string `json:"subject"`
+	Count   uint64 `json:"count"`
+}
+
+// Summarizer is a Stage or Rule that has something to say at the end.
+type Summarizer interface {
+	Summarize(*Summary)
+}
+
+// Report is the part of a summary that one view adds.
+type Report interface {
+	Lines() []string // as text shows it
+}
+
+// Parts returns what the views added.
+func (s Summary) Parts() []Report {
+	return nil
+}

@@ -1,0 +1,172 @@
+package tracer
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+)
+
+// ErrNoVariant is returned when a kernel takes no variant of a hook that cannot be done without.
+var ErrNoVariant = errors.New("no variant works on this kernel")
+
+// Refusal is why a variant was passed over.
+type Refusal struct {
+	Variant string
+	Err     error
+}
+
+// Taken is what became of one hook.
+type Taken struct {
+	Probe    string
+	Hook     Hook
+	Variant  *Variant // nil if none worked
+	Refusals []Refusal
+}
+
+// object is one loaded probe. It keeps every link: a link that nobody refers to is closed by the garbage
+// collector, and its program with it.
+type object struct {
+	probe    Probe
+	spec     *ebpf.CollectionSpec
+	maps     map[string]*ebpf.Map
+	programs []*ebpf.Program
+	links    []link.Link
+	taken    []Taken
+}
+
+// loadMaps makes the maps of a probe; those in shared are used instead of the probe's own, and new ones whose
+// names are in shared with a nil map are added to it.
+func loadMaps(p Probe, globals map[string]any, shared map[string]*ebpf.Map, ringBytes uint32) (*object, error) {
+	spec, err := p.Load()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p.Name, err)
+	}
+	for name, v := range globals {
+		if variable, ok := spec.Variables[name]; ok {
+			if err := variable.Set(v); err != nil {
+				return nil, fmt.Errorf("%s: %s: %w", p.Name, name, err)
+			}
+		}
+	}
+	ring := spec.Maps[ringName]
+	ring.MaxEntries = ringBytes
+	ring.Value, ring.ValueSize = nil, 0 // the type is there for the Go twin only
+	replace := map[string]*ebpf.Map{}
+	for name, m := range shared {
+		if m != nil && spec.Maps[name] != nil {
+			replace[name] = m
+		}
+	}
+	onlyMaps := spec.Copy()
+	onlyMaps.Programs = nil
+	c, err := ebpf.NewCollectionWithOptions(onlyMaps, ebpf.CollectionOptions{MapReplacements: replace})
+	if err != nil {
+		return nil, fmt.Errorf("%s: maps: %w", p.Name, err)
+	}
+	o := &object{probe: p, spec: spec, maps: c.Maps}
+	c.Maps = nil // ours now
+	c.Close()
+	for name, m := range shared {
+		if m == nil {
+			shared[name] = o.maps[name]
+		}
+	}
+	return o, nil
+}
+
+// attach loads and attaches the best variant of every hook. force, if not empty, names the only variant to try
+// wherever a hook has it.
+func (o *object) attach(force string) error {
+	for _, h := range o.probe.Hooks {
+		t := o.take(h, force)
+		o.taken = append(o.taken, t)
+		if t.Variant == nil && !h.Optional {
+			return fmt.Errorf("%s: %s: %w", o.probe.Name, h.Name, t.reason())
+		}
+	}
+	return nil
+}
+
+func (t Taken) reason() error {
+	errs := []error{ErrNoVariant}
+	for _, r := range t.Refusals {
+		errs = append(errs, fmt.Errorf("%s: %w", r.Variant, r.Err))
+	}
+	return errors.Join(errs...)
+}
+
+func (o *object) take(h Hook, force string) Taken {
+	t := Taken{Probe: o.probe.Name, Hook: h}
+	forced := slices.ContainsFunc(h.Variants, func(v Variant) bool { return v.Name == force })
+	for _, v := range h.Variants {
+		if forced && v.Name != force {
+			continue
+		}
+		// Kernels with a program type compiled out answer ENOTSUPP, locked-down ones EPERM, others EINVAL: all
+		// mean the same here, use the next.
+		if err := o.tryVariant(v); err != nil {
+			t.Refusals = append(t.Refusals, Refusal{Variant: v.Name, Err: err})
+			continue
+		}
+		t.Variant = &v
+		return t
+	}
+	return t
+}
+
+// tryVariant loads and attaches all programs of a variant, or none.
+func (o *object) tryVariant(v Variant) error {
+	spec := o.spec.Copy()
+	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool { return !slices.Contains(v.Programs, name) })
+	if len(spec.Programs) != len(v.Programs) {
+		return fmt.Errorf("object lacks programs of %v", v.Programs)
+	}
+	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: o.maps})
+	if err != nil {
+		return err
+	}
+	defer c.Close() // programs are taken out of it on success
+	links := make([]link.Link, 0, len(v.Programs))
+	for _, name := range v.Programs {
+		l, err := attachProgram(spec.Programs[name], c.Programs[name])
+		if err != nil {
+			return errors.Join(fmt.Errorf("attach %s: %w", name, err), closeAll(links))
+		}
+		links = append(links, l)
+	}
+	o.links = append(o.links, links...)
+	for _, name := range v.Programs {
+		o.programs = append(o.programs, c.DetachProgram(name))
+	}
+	return nil
+}
+
+func closeAll(links []link.Link) error {
+	var errs []error
+	for _, l := range links {
+		errs = append(errs, l.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// detach ends all programs; the maps stay readable.
+func (o *object) detach() error {
+	errs := []error{closeAll(o.links)}
+	for _, p := range o.programs {
+		errs = append(errs, p.Close())
+	}
+	o.links, o.programs = nil, nil
+	return errors.Join(errs...)
+}
+
+func (o *object) close() error {
+	errs := []error{o.detach()}
+	for _, m := range o.maps {
+		errs = append(errs, m.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,46 @@
+package tracer
+
+import (
+	"github.com/cilium/ebpf"
+
+	"ktrace/bpf"
+)
+
+// Probe is one BPF object: bpf/<name>.bpf.c.
+type Probe struct {
+	Name  string
+	Load  func() (*ebpf.CollectionSpec, error)
+	Hooks []Hook
+}
+
+// Hook is one thing to watch. Its variants watch the same by other means, best first; the sections of their
+// programs say where to attach.
+type Hook struct {
+	Name     string
+	Variants []Variant
+	Optional bool   // the verb is of use without it
+	Without  string // what the user loses without it
+}
+
+// Variant is a set of programs that works as a whole or not at all.
+type Variant struct {
+	Name     string
+	Programs []string
+	Costs    string // what is worse than with a better variant, "" if nothing
+}
+
+// Probes is the table of all there are.
+func Probes() []Probe {
+	return []Probe{
+		{
+			Name: "cgroup",
+			Load: bpf.LoadCgroup,
+			Hooks: []Hook{{
+				Name:     "cgroups come and go",
+				Variants: []Variant{{Name: "raw_tp", Programs: []string{"mkdir_raw_tp", "release_raw_tp", "attach_raw_tp"}}},
+				Optional: true,
+				Without:  "pods that start while ktrace runs are found a second late",
+			}},
+		},
+	}
+}

@@ -1,0 +1,281 @@
+package tracer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/ringbuf"
+	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
+
+	"ktrace/decoder"
+)
+
+const (
+	ringName   = "events"
+	countsName = "counts"
+
+	defaultRing = 8 << 20                // bytes; a hop takes some 200
+	idleTick    = 100 * time.Millisecond // how late a timeout may be noticed on a quiet node
+	countsEvery = time.Second
+)
+
+// Options say what to load.
+type Options struct {
+	Probes    []string       // names from the table
+	Variant   string         // if set, the only variant to try wherever a hook has it
+	RingBytes uint32         // a power of two and whole pages; 0 takes the default
+	Globals   map[string]any // values of the objects' const volatile variables, by name
+	Shared    []string       // maps that all objects have in common, beside the ring
+	// Prepare is called once the maps are there and before any program runs.
+	Prepare func(Maps) error
+	// Begin returns the facts that the stream starts with; Poll those that come every second and at the end.
+	Begin func() ([]decoder.Fact, error)
+	Poll  func(Maps) ([]decoder.Fact, error)
+}
+
+// Maps finds a map of the loaded objects: probe and name. It returns nil if there is none.
+type Maps func(probe, name string) *ebpf.Map
+
+// Tracer is a set of attached probes and the ring that they write to. It is a decoder.Frames.
+type Tracer struct {
+	opts    Options
+	objects []*object
+	ring    *ringbuf.Reader
+	record  ringbuf.Record
+	queue   [][]byte // facts that go before the next record
+	polled  time.Time
+	stopped bool
+}
+
+// Open loads and attaches the probes. Close detaches them. It fails with ErrNoVariant, joined with every variant's
+// own reason, if a hook that cannot be done without finds none that works.
+func Open(o Options) (*Tracer, error) {
+	if o.RingBytes == 0 {
+		o.RingBytes = defaultRing
+	}
+	// Before 5.11 maps count against the memlock limit. Without CAP_SYS_RESOURCE it cannot be raised; whether that
+	// hurts shows when the maps are made.
+	_ = rlimit.RemoveMemlock()
+	t := &Tracer{opts: o}
+	if err := t.load(); err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	return t, nil
+}
+
+func (t *Tracer) load() error {
+	shared := map[string]*ebpf.Map{ringName: nil}
+	for _, name := range t.opts.Shared {
+		shared[name] = nil
+	}
+	for _, p := range Probes() {
+		if !slices.Contains(t.opts.Probes, p.Name) {
+			continue
+		}
+		o, err := loadMaps(p, t.opts.Globals, shared, t.opts.RingBytes)
+		if err != nil {
+			return err
+		}
+		t.objects = append(t.objects, o)
+	}
+	ring, err := ringbuf.NewReader(shared[ringName])
+	if err != nil {
+		return fmt.Errorf("ring: %w", err)
+	}
+	t.ring = ring
+	if t.opts.Prepare != nil {
+		if err := t.opts.Prepare(t.Map); err != nil {
+			return err
+		}
+	}
+	for _, o := range t.objects {
+		if err := o.attach(t.opts.Variant); err != nil {
+			return err
+		}
+	}
+	return t.begin()
+}
+
+func (t *Tracer) begin() error {
+	node, err := nodeFact()
+	if err != nil {
+		return err
+	}
+	facts := []decoder.Fact{{Node: node}}
+	if t.opts.Begin != nil {
+		more, err := t.opts.Begin()
+		if err != nil {
+			return err
+		}
+		facts = append(facts, more...)
+	}
+	t.polled = time.Now()
+	return t.Tell(facts...)
+}
+
+// Map implements Maps.
+func (t *Tracer) Map(probe, name string) *ebpf.Map {
+	for _, o := range t.objects {
+		if o.probe.Name == probe {
+			return o.maps[name]
+		}
+	}
+	return nil
+}
+
+// Taken returns what became of every hook.
+func (t *Tracer) Taken() []Taken {
+	var all []Taken
+	for _, o := range t.objects {
+		all = append(all, o.taken...)
+	}
+	return all
+}
+
+// Tell puts facts into the stream before the next record.
+func (t *Tracer) Tell(facts ...decoder.Fact) error {
+	for _, f := range facts {
+		raw, err := decoder.EncodeFact(sinceBoot(), f)
+		if err != nil {
+			return err
+		}
+		t.queue = append(t.queue, raw)
+	}
+	return nil
+}
+
+// Next implements decoder.Frames. When ctx ends, or its deadline passes, it detaches the probes, delivers what they
+// had already written, then the last facts, then io.EOF. On a quiet node it returns ticks.
+func (t *Tracer) Next(ctx context.Context) ([]byte, error) {
+	for {
+		if ctx.Err() != nil && !t.stopped {
+			if err := t.stop(); err != nil {
+				return nil, err
+			}
+		}
+		if len(t.queue) > 0 {
+			raw := t.queue[0]
+			t.queue = t.queue[1:]
+			return raw, nil
+		}
+		if !t.stopped && time.Since(t.polled) >= countsEvery {
+			if err := t.poll(); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		raw, err := t.read()
+		if raw != nil || err != nil {
+			return raw, err
+		}
+	}
+}
+
+// read returns the next record of the ring, a tick if none comes soon, or nil if the state changed.
+func (t *Tracer) read() ([]byte, error) {
+	if t.ring == nil {
+		return nil, io.EOF
+	}
+	t.ring.SetDeadline(time.Now().Add(idleTick))
+	switch err := t.ring.ReadInto(&t.record); {
+	case err == nil:
+		return t.record.RawSample, nil
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, t.Tell(decoder.Fact{})
+	case errors.Is(err, ringbuf.ErrFlushed):
+		return nil, t.last()
+	default:
+		return nil, fmt.Errorf("ring: %w", err)
+	}
+}
+
+// stop detaches everything; what is in the ring can still be read.
+func (t *Tracer) stop() error {
+	t.stopped = true
+	var errs []error
+	for _, o := range t.objects {
+		errs = append(errs, o.detach())
+	}
+	return errors.Join(append(errs, t.ring.Flush())...)
+}
+
+// last tells the final facts once the ring is empty.
+func (t *Tracer) last() error {
+	err := errors.Join(t.poll(), t.ring.Close())
+	t.ring = nil
+	return err
+}
+
+func (t *Tracer) poll() error {
+	t.polled = time.Now()
+	if t.opts.Poll != nil {
+		facts, err := t.opts.Poll(t.Map)
+		if err != nil {
+			return err
+		}
+		if err := t.Tell(facts...); err != nil {
+			return err
+		}
+	}
+	c, err := t.counts()
+	if err != nil {
+		return err
+	}
+	return t.Tell(decoder.Fact{Counts: &c})
+}
+
+// kernelCounts is struct counts of event.h.
+type kernelCounts struct {
+	Seen, Filtered, LostRing, LostMap uint64
+}
+
+// counts adds up the books of all objects, kinds and CPUs.
+func (t *Tracer) counts() (decoder.Counts, error) {
+	var c decoder.Counts
+	for _, o := range t.objects {
+		var kind uint32
+		var perCPU []kernelCounts
+		books := o.maps[countsName].Iterate()
+		for books.Next(&kind, &perCPU) {
+			for _, k := range perCPU {
+				c.Seen += k.Seen
+				c.Filtered += k.Filtered
+				c.Lost.Ring += k.LostRing
+				c.Lost.Map += k.LostMap
+			}
+		}
+		if err := books.Err(); err != nil {
+			return c, fmt.Errorf("%s: counts: %w", o.probe.Name, err)
+		}
+	}
+	return c, nil
+}
+
+// Close detaches and frees everything.
+func (t *Tracer) Close() error {
+	var errs []error
+	if t.ring != nil {
+		errs = append(errs, t.ring.Close())
+	}
+	for _, o := range t.objects {
+		errs = append(errs, o.close())
+	}
+	t.objects = nil
+	return errors.Join(errs...)
+}
+
+// sinceBoot is CLOCK_BOOTTIME, the clock of the records.
+func sinceBoot() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return 0 // cannot fail: the clock is as old as 2.6.39
+	}
+	return time.Duration(ts.Nano())
+}
