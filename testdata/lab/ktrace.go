@@ -1,0 +1,219 @@
+package lab
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// asKtrace in the environment makes a test binary run as ktrace itself.
+const asKtrace = "KTRACE_AS_ITSELF"
+
+// patience bounds every wait, so that a hung run fails by name; on a healthy machine nothing comes near it.
+const patience = 60 * time.Second
+
+// Main is a package's TestMain: it lets the test binary serve as the ktrace that Ktrace starts.
+func Main(m *testing.M, ktrace func()) {
+	if os.Getenv(asKtrace) != "" {
+		ktrace()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// Line is one JSON line of output.
+type Line struct {
+	Type string `json:"type"` // event, finding, summary
+	Kind string `json:"kind"` // of an event
+	ID   string `json:"id"`   // of a finding
+	Raw  json.RawMessage `json:"-"`
+}
+
+// Into decodes the line.
+func (l Line) Into(t testing.TB, v any) {
+	t.Helper()
+	if err := json.Unmarshal(l.Raw, v); err != nil {
+		t.Fatalf("%s: %v", l.Raw, err)
+	}
+}
+
+// Run is a running ktrace.
+type Run struct {
+	t      testing.TB
+	cmd    *exec.Cmd
+	stderr bytes.Buffer
+	lines  chan Line
+	seen   []Line
+	done   chan error
+}
+
+// Ktrace starts ktrace with JSON output and returns once everything is attached. The verb's package must use Main.
+func Ktrace(t testing.TB, args ...string) *Run {
+	t.Helper()
+	ready := filepath.Join(t.TempDir(), "ready")
+	r := StartKtrace(t, append(args, "-o", "json", "--ready-file", ready)...)
+	deadline := time.Now().Add(patience)
+	for {
+		if _, err := os.Stat(ready); err == nil {
+			return r
+		}
+		select {
+		case err := <-r.done:
+			t.Fatalf("ktrace %s ended before it was ready: %v\n%s", strings.Join(args, " "), err, r.stderr.String())
+		case <-time.After(5 * time.Millisecond): // a file has no wait of its own
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("ktrace %s was not ready within %v", strings.Join(args, " "), patience)
+		}
+	}
+}
+
+// StartKtrace starts ktrace as it is told and does not wait.
+func StartKtrace(t testing.TB, args ...string) *Run {
+	t.Helper()
+	r := &Run{t: t, cmd: exec.Command("/proc/self/exe", args...), lines: make(chan Line, 1<<16), done: make(chan error, 1)}
+	r.cmd.Env = append(os.Environ(), asKtrace+"=1")
+	r.cmd.Stderr = &r.stderr
+	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := r.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go r.collect(out)
+	t.Cleanup(func() {
+		_ = r.cmd.Process.Kill() // has ended in a test that passed
+	})
+	return r
+}
+
+func (r *Run) collect(out io.Reader) {
+	scan := bufio.NewScanner(out)
+	scan.Buffer(nil, 16<<20)
+	for scan.Scan() {
+		l := Line{Raw: bytes.Clone(scan.Bytes())}
+		if json.Unmarshal(l.Raw, &l) != nil {
+			l.Type = "text"
+		}
+		r.lines <- l
+	}
+	close(r.lines)
+	r.done <- r.cmd.Wait()
+}
+
+// Await returns the first line, seen before or to come, that is as wanted.
+func (r *Run) Await(what string, wanted func(Line) bool) Line {
+	r.t.Helper()
+	for _, l := range r.seen {
+		if wanted(l) {
+			return l
+		}
+	}
+	limit := time.After(patience)
+	for {
+		select {
+		case l, ok := <-r.lines:
+			if !ok {
+				r.t.Fatalf("ktrace ended without %s\n%s%s", what, r.transcript(), r.stderr.String())
+			}
+			r.seen = append(r.seen, l)
+			if wanted(l) {
+				return l
+			}
+		case <-limit:
+			r.t.Fatalf("no %s within %v\n%s", what, patience, r.transcript())
+		}
+	}
+}
+
+// AwaitFinding returns the finding of that id.
+func (r *Run) AwaitFinding(id string) Line {
+	r.t.Helper()
+	return r.Await("finding "+id, func(l Line) bool { return l.Type == "finding" && l.ID == id })
+}
+
+// Stop interrupts ktrace as a user would, waits for its end and returns all its lines. It fails the test if ktrace
+// does, or if what it traced with is still there.
+func (r *Run) Stop() []Line {
+	r.t.Helper()
+	if err := r.cmd.Process.Signal(os.Interrupt); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		r.t.Fatal(err)
+	}
+	lines, status := r.Wait()
+	if status != 0 && status != 3 {
+		r.t.Fatalf("ktrace exited with %d\n%s%s", status, r.transcript(), r.stderr.String())
+	}
+	return lines
+}
+
+// Wait waits for ktrace to end by itself and returns its lines and exit status.
+func (r *Run) Wait() ([]Line, int) {
+	r.t.Helper()
+	limit := time.After(patience)
+	for {
+		select {
+		case l, ok := <-r.lines:
+			if ok {
+				r.seen = append(r.seen, l)
+				continue
+			}
+			<-r.done
+			return r.seen, r.cmd.ProcessState.ExitCode()
+		case <-limit:
+			r.t.Fatalf("ktrace did not end within %v\n%s", patience, r.transcript())
+		}
+	}
+}
+
+// Stderr is what ktrace said beside its output; complete once it has ended.
+func (r *Run) Stderr() string { return r.stderr.String() }
+
+func (r *Run) transcript() string {
+	var b strings.Builder
+	for _, l := range r.seen {
+		b.Write(l.Raw)
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// Events picks the events of a kind.
+func Events(lines []Line, kind string) []Line {
+	return pick(lines, func(l Line) bool { return l.Type == "event" && l.Kind == kind })
+}
+
+// Findings picks the findings.
+func Findings(lines []Line) []Line {
+	return pick(lines, func(l Line) bool { return l.Type == "finding" })
+}
+
+// Summary returns the closing line.
+func Summary(t testing.TB, lines []Line) Line {
+	t.Helper()
+	all := pick(lines, func(l Line) bool { return l.Type == "summary" })
+	if len(all) != 1 {
+		t.Fatalf("%d summaries, want one", len(all))
+	}
+	return all[0]
+}
+
+func pick(lines []Line, wanted func(Line) bool) []Line {
+	var picked []Line
+	for _, l := range lines {
+		if wanted(l) {
+			picked = append(picked, l)
+		}
+	}
+	return picked
+}

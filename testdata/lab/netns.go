@@ -1,0 +1,226 @@
+// Package lab builds small networks of namespaces for tests: pods, nodes and servers that exchange real packets
+// through this kernel and can reach nothing else. A namespace has no route to the machine's own interfaces, so a
+// packet that should have been translated and was not has nowhere to go.
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// Net is a set of namespaces that one test made. They are gone, with all processes in them, when it ends.
+type Net struct {
+	t      testing.TB
+	prefix string
+	spaces map[string]*NS
+}
+
+// NS is a network namespace, known to ip(8) as Name.
+type NS struct {
+	t    testing.TB
+	Name string
+}
+
+// New returns an empty net. It needs root.
+func New(t testing.TB) *Net {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Fatal("the lab needs root: network namespaces, BPF")
+	}
+	return &Net{t: t, prefix: fmt.Sprintf("kt%d-%s", os.Getpid(), tag(t)), spaces: map[string]*NS{}}
+}
+
+// tag is a short name made of the test's, unique among the tests that run at one time.
+func tag(t testing.TB) string {
+	var h uint32 = 2166136261 // FNV-1a
+	for _, c := range []byte(t.Name()) {
+		h = (h ^ uint32(c)) * 16777619
+	}
+	return fmt.Sprintf("%08x", h)
+}
+
+// Namespace makes a namespace with lo up, or returns the one made before under that name.
+func (n *Net) Namespace(name string) *NS {
+	n.t.Helper()
+	if ns, ok := n.spaces[name]; ok {
+		return ns
+	}
+	ns := &NS{t: n.t, Name: n.prefix + "-" + name}
+	run(n.t, "ip", "netns", "add", ns.Name)
+	n.spaces[name] = ns
+	n.t.Cleanup(ns.remove)
+	ns.Run("ip", "link", "set", "lo", "up")
+	return ns
+}
+
+// remove kills what still runs in the namespace and removes it: a namespace with a process in it would live on.
+func (ns *NS) remove() {
+	if pids, err := exec.Command("ip", "netns", "pids", ns.Name).Output(); err == nil {
+		for _, pid := range strings.Fields(string(pids)) {
+			_ = exec.Command("kill", "-KILL", pid).Run() // may have ended meanwhile
+		}
+	}
+	if out, err := exec.Command("ip", "netns", "del", ns.Name).CombinedOutput(); err != nil {
+		ns.t.Errorf("ip netns del %s: %v: %s", ns.Name, err, out)
+	}
+	if err := os.RemoveAll(ns.etc()); err != nil {
+		ns.t.Error(err)
+	}
+}
+
+// Inode is the number by which the kernel knows the namespace.
+func (ns *NS) Inode() uint32 {
+	ns.t.Helper()
+	var st unix.Stat_t
+	if err := unix.Stat(ns.Path(), &st); err != nil {
+		ns.t.Fatal(err)
+	}
+	return uint32(st.Ino)
+}
+
+// Path is a file that stands for the namespace.
+func (ns *NS) Path() string { return filepath.Join("/run/netns", ns.Name) }
+
+// etc is where ip netns exec finds files that replace those in /etc.
+func (ns *NS) etc() string { return filepath.Join("/etc/netns", ns.Name) }
+
+// ResolvConf sets /etc/resolv.conf of the processes that Run and Start make from now on.
+func (ns *NS) ResolvConf(text string) {
+	ns.t.Helper()
+	if err := os.MkdirAll(ns.etc(), 0o755); err != nil {
+		ns.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(ns.etc(), "resolv.conf"), []byte(text), 0o644); err != nil {
+		ns.t.Fatal(err)
+	}
+}
+
+// Do runs f in the namespace. Sockets that f makes stay there; goroutines that it starts do not.
+func (ns *NS) Do(f func()) {
+	ns.t.Helper()
+	done := make(chan error, 1)
+	go func() {
+		defer close(done) // also if f ends the test
+		done <- ns.enter(f)
+	}()
+	switch err, returned := <-done; {
+	case !returned:
+		ns.t.FailNow()
+	case err != nil:
+		ns.t.Fatalf("%s: %v", ns.Name, err)
+	}
+}
+
+// enter runs f on a thread that is in the namespace, and takes the thread back. One that cannot come back stays
+// locked, so that no other goroutine ever runs on it.
+func (ns *NS) enter(f func()) error {
+	runtime.LockOSThread()
+	home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(home)
+	there, err := unix.Open(ns.Path(), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(there)
+	if err := unix.Setns(there, unix.CLONE_NEWNET); err != nil {
+		return err
+	}
+	f()
+	if err := unix.Setns(home, unix.CLONE_NEWNET); err != nil {
+		return err
+	}
+	runtime.UnlockOSThread()
+	return nil
+}
+
+// Run executes a command in the namespace and returns its output; the test fails if the command does.
+func (ns *NS) Run(args ...string) string {
+	ns.t.Helper()
+	return run(ns.t, ns.args(args)...)
+}
+
+// Try is Run for a command that may fail.
+func (ns *NS) Try(args ...string) (string, error) {
+	full := ns.args(args)
+	out, err := exec.Command(full[0], full[1:]...).CombinedOutput()
+	return string(out), err
+}
+
+func (ns *NS) args(args []string) []string {
+	return append([]string{"ip", "netns", "exec", ns.Name}, args...)
+}
+
+// Start executes a command in the namespace and leaves it running until the test ends.
+func (ns *NS) Start(args ...string) *exec.Cmd {
+	ns.t.Helper()
+	full := ns.args(args)
+	c := exec.Command(full[0], full[1:]...)
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := c.Start(); err != nil {
+		ns.t.Fatalf("%v: %v", args, err)
+	}
+	ns.t.Cleanup(func() {
+		if err := syscall.Kill(-c.Process.Pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			ns.t.Error(err)
+		}
+		_ = c.Wait() // killed
+	})
+	return c
+}
+
+// Sysctl sets a value below /proc/sys as the namespace sees it: Sysctl("net/ipv4/ip_forward", "1").
+func (ns *NS) Sysctl(key, value string) {
+	ns.t.Helper()
+	ns.Do(func() {
+		// The file belongs to the namespace of who opens it.
+		if err := os.WriteFile(filepath.Join("/proc/sys", key), []byte(value), 0); err != nil {
+			ns.t.Error(err)
+		}
+	})
+}
+
+// IP runs ip(8) in the namespace: IP("route add default via 10.0.0.1").
+func (ns *NS) IP(command string) {
+	ns.t.Helper()
+	ns.Run(append([]string{"ip"}, strings.Fields(command)...)...)
+}
+
+// End is one end of a cable.
+type End struct {
+	NS    *NS
+	Name  string
+	Addrs []string // with prefix length
+}
+
+// Veth joins two namespaces by a pair of devices that are up and have their addresses at once.
+func (n *Net) Veth(a, b End) {
+	n.t.Helper()
+	run(n.t, "ip", "link", "add", a.Name, "netns", a.NS.Name, "type", "veth", "peer", "name", b.Name, "netns", b.NS.Name)
+	for _, end := range []End{a, b} {
+		for _, addr := range end.Addrs {
+			end.NS.Run("ip", "addr", "add", addr, "dev", end.Name, "nodad") // no wait for duplicates
+		}
+		end.NS.IP("link set " + end.Name + " up")
+	}
+}
+
+func run(t testing.TB, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
