@@ -22,7 +22,8 @@ type Source interface {
 
 // Witness knows the node that the records come from.
 type Witness interface {
-	// About returns what the event refers to and has not been told yet: a device's name, a function's.
+	// About returns what the event refers to and has not been told yet: a device's name, a function's. It is asked
+	// about every event, facts included, before that is passed on, so it must be quick and must not repeat itself.
 	About(Event) []Fact
 }
 
@@ -33,9 +34,9 @@ type Recorder interface {
 
 // Stream is the Source over Frames.
 type Stream struct {
-	Frames   Frames   // should begin with the fact about the node: times before it count from boot
-	Witness  Witness  // nil for a recording, which holds what its witness said
-	Recorder Recorder // nil if nobody asked for a recording
+	Frames    Frames    // should begin with the fact about the node: times before it count from boot
+	Witnesses []Witness // asked in turn; none for a recording, which holds what its witnesses said
+	Recorder  Recorder  // nil if nobody asked for a recording
 
 	node    Node
 	counts  Counts
@@ -60,23 +61,15 @@ func (s *Stream) Next(ctx context.Context) (Event, error) {
 	return e, nil
 }
 
-// take queues the event of one record, and before it what the witness has to say about it.
+// take queues the event of one record, and before it what the witnesses have to say about it.
 func (s *Stream) take(raw []byte) error {
 	e, err := Decode(raw)
 	if err != nil {
 		s.garbled++
 		return nil
 	}
-	if s.Witness != nil {
-		for _, f := range s.Witness.About(e) {
-			told, err := EncodeFact(time.Duration(e.Time.UnixNano()), f)
-			if err != nil {
-				return err
-			}
-			if err := s.take(told); err != nil {
-				return err
-			}
-		}
+	if err := s.ask(e); err != nil {
+		return err
 	}
 	if s.Recorder != nil {
 		if err := s.Recorder.Record(raw); err != nil {
@@ -89,6 +82,22 @@ func (s *Stream) take(raw []byte) error {
 	e.Time = e.Time.Add(s.node.Wall)
 	e.Node = s.node.Name
 	s.queue = append(s.queue, e)
+	return nil
+}
+
+// ask takes what the witnesses have to say about an event.
+func (s *Stream) ask(e Event) error {
+	for _, w := range s.Witnesses {
+		for _, f := range w.About(e) {
+			told, err := EncodeFact(time.Duration(e.Time.UnixNano()), f)
+			if err != nil {
+				return err
+			}
+			if err := s.take(told); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 

@@ -26,8 +26,11 @@ type View struct {
 	Rules   []decoder.Rule
 	Hold    bool // findings at the end, worst first
 
-	Prepare func(tracer.Maps) error                   // before any program runs
-	Poll    func(tracer.Maps) ([]decoder.Fact, error) // every second and at the end
+	Prepare func(tracer.Maps) error // before any program runs
+	// Witnesses tell what the events refer to, and are asked in turn. Live only.
+	Witnesses []decoder.Witness
+	Begin     func() ([]decoder.Fact, error)            // facts that the stream starts with
+	Poll      func(tracer.Maps) ([]decoder.Fact, error) // every second and at the end
 }
 
 // Streams are where the output goes.
@@ -52,13 +55,14 @@ func Live(ctx context.Context, f Flags, v View, s Streams) (err error) {
 		RingBytes: f.Ring,
 		Globals:   v.Globals,
 		Prepare:   v.Prepare,
+		Begin:     v.Begin,
 		Poll:      v.Poll,
 	})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
-	stream := &decoder.Stream{Frames: t}
+	stream := &decoder.Stream{Frames: t, Witnesses: v.Witnesses}
 	if f.Record != "" {
 		keep, err := create(f.Record)
 		if err != nil {
