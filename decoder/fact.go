@@ -17,6 +17,19 @@ type Fact struct {
 	Symbol *Symbol  `json:"symbol,omitempty"`
 	Pod    *PodFact `json:"pod,omitempty"`
 	Counts *Counts  `json:"counts,omitempty"`
+
+	Unread       *Unread         `json:"unread,omitempty"`
+	Chain        *ChainFact      `json:"chain,omitempty"`
+	Blame        *Blame          `json:"blame,omitempty"`
+	Service      *ServiceFact    `json:"service,omitempty"`
+	ServiceRules *ServiceRules   `json:"service_rules,omitempty"`
+	Sysctl       *Sysctl         `json:"sysctl,omitempty"`
+	Route        *Route          `json:"route,omitempty"`
+	Neighbour    *Neighbour      `json:"neighbour,omitempty"`
+	Conntrack    *ConntrackStats `json:"conntrack,omitempty"`
+	Tracked      *Tracked        `json:"tracked,omitempty"`
+	Netstat      *Netstat        `json:"netstat,omitempty"`
+	Socket       *Socket         `json:"socket,omitempty"`
 }
 
 // Kind implements Body.
