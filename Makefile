@@ -36,7 +36,7 @@ deps: ## install what build, tests and demo need (Debian or Ubuntu, as root)
 	if [ -n "$$need" ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$need; fi
 
 test: deps ## install what the tests need and run them all (as root)
-	$(GO) test $(PKGS)
+	testdata/leakcheck $(GO) test $(PKGS)
 
 golden: ## rewrite the golden outputs from what the code prints now
 	$(GO) test ./cmd/... -run Golden -update

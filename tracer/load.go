@@ -36,6 +36,7 @@ type object struct {
 	programs []*ebpf.Program
 	links    []link.Link
 	taken    []Taken
+	missed   uint64 // runs that closed programs had skipped
 }
 
 // loadMaps makes the maps of a probe; those in shared are used instead of the probe's own, and new ones whose
@@ -153,9 +154,23 @@ func closeAll(links []link.Link) error {
 	return errors.Join(errs...)
 }
 
+// skipped is how often a program did not run because it was running already on that CPU: an interrupt came, or
+// another task took over. The kernel counts it since 5.12 (commit 9ed9e9ba2337, "bpf: Count the number of times
+// recursion was prevented").
+func (o *object) skipped() uint64 {
+	n := o.missed
+	for _, p := range o.programs {
+		if stats, err := p.Stats(); err == nil {
+			n += stats.RecursionMisses
+		}
+	}
+	return n
+}
+
 // detach ends all programs; the maps stay readable.
 func (o *object) detach() error {
 	errs := []error{closeAll(o.links)}
+	o.missed = o.skipped()
 	for _, p := range o.programs {
 		errs = append(errs, p.Close())
 	}

@@ -240,6 +240,8 @@ type kernelCounts struct {
 func (t *Tracer) counts() (decoder.Counts, error) {
 	var c decoder.Counts
 	for _, o := range t.objects {
+		c.Seen += o.skipped()
+		c.Lost.Map += o.skipped()
 		var kind uint32
 		var perCPU []kernelCounts
 		books := o.maps[countsName].Iterate()

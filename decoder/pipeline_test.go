@@ -1,0 +1,133 @@
+package decoder
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"testing"
+	"time"
+)
+
+// script is a Source that plays events.
+type script struct {
+	events []Event
+	counts Counts
+}
+
+func (s *script) Next(context.Context) (Event, error) {
+	if len(s.events) == 0 {
+		return Event{}, io.EOF
+	}
+	e := s.events[0]
+	s.events = s.events[1:]
+	return e, nil
+}
+
+func (s *script) Counts() Counts { return s.counts }
+func (s *script) Node() Node     { return Node{} }
+
+// sheet is a Printer that remembers.
+type sheet struct {
+	events   []Event
+	findings []Finding
+	summary  Summary
+	fail     error
+	closed   bool
+}
+
+func (s *sheet) Event(e Event) error       { s.events = append(s.events, e); return s.fail }
+func (s *sheet) Finding(f Finding) error   { s.findings = append(s.findings, f); return nil }
+func (s *sheet) Summary(sum Summary) error { s.summary = sum; return nil }
+func (s *sheet) Close() error              { s.closed = true; return nil }
+
+// oneEach is a Rule that finds something about every event: by its path.
+type oneEach struct{}
+
+func (oneEach) Observe(e Event) []Finding {
+	c, ok := e.Body.(Cgroup)
+	if !ok {
+		return nil
+	}
+	severity := Warning
+	if c.Path == "/bad" {
+		severity = Critical
+	}
+	return []Finding{{ID: "x", Subject: c.Path, Severity: severity, First: e.Time, Last: e.Time}}
+}
+func (oneEach) Flush(time.Time, bool) []Finding { return nil }
+
+func at(second int64, path string) Event {
+	return Event{Header: Header{Time: time.Unix(second, 0)}, Body: Cgroup{Path: path}}
+}
+
+func cgroups(k Kind) bool { return k == KindCgroup }
+
+func TestBooksBalance(t *testing.T) {
+	out := &sheet{}
+	p := Pipeline{
+		Source:  &script{[]Event{at(1, "/a"), at(2, "/b"), at(4, "/a")}, Counts{Lost: Losses{Ring: 3, Map: 2, Userspace: 1}}},
+		Wanted:  cgroups,
+		Keep:    func(e Event) bool { return e.Body.(Cgroup).Path == "/a" },
+		Printer: out,
+	}
+	if err := p.Run(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	s := out.summary
+	if s.Seen != 9 || s.Shown != 2 || s.Filtered != 1 || s.Lost.Total() != 6 || s.Duration != 3*time.Second {
+		t.Errorf("summary %+v", s)
+	}
+	if !out.closed {
+		t.Error("printer not closed")
+	}
+}
+
+func TestOneCauseIsFoundOnceAndCounted(t *testing.T) {
+	out := &sheet{}
+	p := Pipeline{Source: &script{events: []Event{at(1, "/a"), at(2, "/a"), at(3, "/bad")}}, Rules: []Rule{oneEach{}}, Wanted: cgroups, Printer: out}
+	if err := p.Run(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if len(out.findings) != 2 {
+		t.Fatalf("%d findings, want one a cause", len(out.findings))
+	}
+	want := []Tally{{"x", "/a", 2}, {"x", "/bad", 1}}
+	if !slices.Equal(out.summary.Findings, want) {
+		t.Errorf("tallies %v, want %v", out.summary.Findings, want)
+	}
+}
+
+func TestHeldFindingsComeWorstFirst(t *testing.T) {
+	out := &sheet{}
+	p := Pipeline{Source: &script{events: []Event{at(1, "/a"), at(2, "/bad")}}, Rules: []Rule{oneEach{}}, Wanted: cgroups, Printer: out, Hold: true}
+	if err := p.Run(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if len(out.findings) != 2 || out.findings[0].Subject != "/bad" {
+		t.Errorf("findings %+v", out.findings)
+	}
+}
+
+func TestCountEndsTheRun(t *testing.T) {
+	out := &sheet{}
+	p := Pipeline{Source: &script{events: []Event{at(1, "/a"), at(2, "/b"), at(3, "/c")}}, Wanted: cgroups, Printer: out, Count: 2}
+	if err := p.Run(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if len(out.events) != 2 || out.summary.Shown != 2 {
+		t.Errorf("%d events shown, summary %+v", len(out.events), out.summary)
+	}
+}
+
+func TestPrinterErrorEndsTheRunButNotTheSummary(t *testing.T) {
+	full := errors.New("disk full")
+	out := &sheet{fail: full}
+	p := Pipeline{Source: &script{events: []Event{at(1, "/a"), at(2, "/b")}}, Wanted: cgroups, Printer: out}
+	if err := p.Run(context.Background()); !errors.Is(err, full) {
+		t.Errorf("error %v", err)
+	}
+	if out.summary.Shown != 1 || !out.closed {
+		t.Errorf("summary %+v", out.summary)
+	}
+}

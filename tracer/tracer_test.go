@@ -1,0 +1,214 @@
+package tracer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf"
+
+	"ktrace/bpf"
+	"ktrace/decoder"
+)
+
+// cgroupDir makes a control group of the test's own, in the hierarchy that the machine has.
+func cgroupDir(t *testing.T) string {
+	t.Helper()
+	for _, root := range []string{"/sys/fs/cgroup/unified", "/sys/fs/cgroup"} {
+		if _, err := os.Stat(filepath.Join(root, "cgroup.procs")); err == nil {
+			dir := filepath.Join(root, fmt.Sprintf("ktrace-test-%d", os.Getpid()))
+			if err := os.Mkdir(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { os.Remove(dir) })
+			return dir
+		}
+	}
+	t.Fatal("no cgroup2 hierarchy")
+	return ""
+}
+
+// churn makes and removes n control groups.
+func churn(t *testing.T, dir string, n int) {
+	t.Helper()
+	for i := range n {
+		sub := filepath.Join(dir, fmt.Sprint(i))
+		if err := os.Mkdir(sub, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(sub); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// drain stops a tracer and returns all that it still delivers.
+func drain(t *testing.T, tr *Tracer) (events []decoder.Event, counts decoder.Counts) {
+	t.Helper()
+	if err := tr.stop(); err != nil {
+		t.Fatal(err)
+	}
+	s := &decoder.Stream{Frames: tr}
+	for {
+		e, err := s.Next(context.Background())
+		if errors.Is(err, io.EOF) {
+			return events, s.Counts()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		events = append(events, e)
+	}
+}
+
+func TestRingOverflowIsCountedToTheEvent(t *testing.T) {
+	dir := cgroupDir(t)
+	const pairs = 500 // a record of some 600 bytes each: far more than one page holds
+	tr, err := Open(Options{Probes: []string{"cgroup"}, RingBytes: 4096})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	churn(t, dir, pairs) // nobody reads meanwhile
+	events, counts := drain(t, tr)
+	delivered := uint64(0)
+	for _, e := range events {
+		if e.Body.Kind() == decoder.KindCgroup {
+			delivered++
+		}
+	}
+	if counts.Seen != delivered+counts.Lost.Total() {
+		t.Errorf("seen %d != %d delivered + %d lost", counts.Seen, delivered, counts.Lost.Total())
+	}
+	if delivered == 0 || counts.Lost.Ring == 0 {
+		t.Errorf("%d delivered, %d lost: the ring did not overflow", delivered, counts.Lost.Ring)
+	}
+	if counts.Seen < pairs {
+		t.Errorf("seen %d, but %d groups were made", counts.Seen, pairs)
+	}
+}
+
+func TestEveryCgroupIsToldInOrder(t *testing.T) {
+	dir := cgroupDir(t)
+	const groups = 23
+	tr, err := Open(Options{Probes: []string{"cgroup"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	churn(t, dir, groups)
+	events, _ := drain(t, tr)
+	made := 0
+	for _, e := range events {
+		c, ok := e.Body.(decoder.Cgroup)
+		if !ok || c.Op != decoder.CgroupMkdir || !strings.Contains(c.Path, filepath.Base(dir)+"/") {
+			continue
+		}
+		if want := fmt.Sprint(made); filepath.Base(c.Path) != want {
+			t.Fatalf("path %s, want .../%s", c.Path, want)
+		}
+		made++
+	}
+	if made != groups {
+		t.Errorf("%d groups told, %d made", made, groups)
+	}
+	if f, ok := events[0].Body.(decoder.Fact); !ok || f.Node == nil || f.Node.Kernel == "" || len(f.Node.Reasons) == 0 {
+		t.Errorf("the stream begins with %+v, not with the node", events[0].Body)
+	}
+}
+
+// broken is the cgroup probe with a better variant that no kernel takes.
+func broken(optional bool) Probe {
+	return Probe{
+		Name: "cgroup",
+		Load: func() (*ebpf.CollectionSpec, error) {
+			spec, err := bpf.LoadCgroup()
+			if err != nil {
+				return nil, err
+			}
+			spec.Programs["release_raw_tp"].SectionName = "raw_tp/no_such_tracepoint"
+			return spec, nil
+		},
+		Hooks: []Hook{{Name: "groups", Optional: optional, Variants: []Variant{
+			{Name: "broken", Programs: []string{"mkdir_raw_tp", "release_raw_tp"}},
+			{Name: "good", Programs: []string{"mkdir_raw_tp"}},
+		}}},
+	}
+}
+
+func loaded(t *testing.T, p Probe) *object {
+	t.Helper()
+	o, err := loadMaps(p, nil, map[string]*ebpf.Map{}, 4096)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := o.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return o
+}
+
+func TestNextVariantServesAndTheRefusalIsKept(t *testing.T) {
+	o := loaded(t, broken(false))
+	if err := o.attach(""); err != nil {
+		t.Fatal(err)
+	}
+	got := o.taken[0]
+	if got.Variant == nil || got.Variant.Name != "good" {
+		t.Fatalf("took %+v", got.Variant)
+	}
+	if len(got.Refusals) != 1 || got.Refusals[0].Variant != "broken" || !errors.Is(got.Refusals[0].Err, os.ErrNotExist) {
+		t.Errorf("refusals %+v", got.Refusals)
+	}
+	if len(o.links) != 1 {
+		t.Errorf("%d links: the broken variant left one behind", len(o.links))
+	}
+}
+
+func TestForcedVariantHasNoSubstitute(t *testing.T) {
+	err := loaded(t, broken(false)).attach("broken")
+	if !errors.Is(err, ErrNoVariant) || !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("error %v, want ErrNoVariant with the kernel's own", err)
+	}
+	if err := loaded(t, broken(true)).attach("broken"); err != nil {
+		t.Errorf("optional hook: %v", err)
+	}
+}
+
+func TestProbeTableIsComplete(t *testing.T) {
+	for _, p := range Probes() {
+		spec, err := p.Load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if spec.Maps[ringName] == nil || spec.Maps[countsName] == nil {
+			t.Errorf("%s lacks the ring or the books", p.Name)
+		}
+		used := map[string]bool{}
+		for _, h := range p.Hooks {
+			if h.Optional && h.Without == "" {
+				t.Errorf("%s: %s does not say what is lost without it", p.Name, h.Name)
+			}
+			for _, v := range h.Variants {
+				for _, name := range v.Programs {
+					used[name] = true
+					if spec.Programs[name] == nil {
+						t.Errorf("%s: %s: no program %s", p.Name, v.Name, name)
+					}
+				}
+			}
+		}
+		for name := range spec.Programs {
+			if !used[name] {
+				t.Errorf("%s: no hook uses program %s", p.Name, name)
+			}
+		}
+	}
+}
