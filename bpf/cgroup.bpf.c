@@ -1,30 +1,40 @@
 //go:build ignore
 
-/* Control groups as they come, go and are entered: how a pod that starts later is known from its
- * first moment. raw_tp cgroup_mkdir, cgroup_release, cgroup_attach_task.
+/* Control groups as they come, go and are entered: how a pod that starts later is known, and selected, from its
+ * first moment. raw_tp cgroup_mkdir, cgroup_rmdir, cgroup_attach_task, sched_process_exec.
  */
-#include "event.h"
+#include "select.h"
+#include "task.h"
 
 #define PATH_LEN 512 /* longest seen in the field: 250 for a nested systemd unit in a pod */
 
 enum cgroup_op {
 	CGROUP_MKDIR = 1,
-	CGROUP_RELEASE = 2,
+	CGROUP_RMDIR = 2,
 	CGROUP_ATTACH = 3,
+	CGROUP_EXEC = 4,
 };
 
 struct event {
-	struct hdr hdr; /* pid is the task that moves in (CGROUP_ATTACH), else who made or removed it */
+	struct hdr hdr; /* pid is the task that moves in (CGROUP_ATTACH), else who did it */
 	enum cgroup_op op;
 	__u16 hierarchy;     /* its id; 1 is the default hierarchy, cgroup2 */
-	__u16 path_len;	     /* bytes of path, without its end */
+	__u16 path_len;	     /* bytes of path, without its end; 0 for CGROUP_EXEC */
 	__u8 path[PATH_LEN]; /* within its hierarchy, "/kubepods/..." */
 };
 
 DEFINE_RING(struct event);
 
-static __always_inline int handle_cgroup(struct cgroup *cgrp, const char *path, struct task_struct *task,
-					 enum cgroup_op op)
+/* In which network namespace the tasks of a cgroup were last seen: what is known already makes no record. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64);   /* cgroup id */
+	__type(value, __u32); /* inode of the network namespace */
+} entered SEC(".maps");
+
+static __always_inline int tell(__u64 cgroup, __u32 netns, const char *path, struct task_struct *task,
+				enum cgroup_op op)
 {
 	struct event *e = RESERVE(struct event, KIND_CGROUP, sizeof(*e));
 	long n;
@@ -32,34 +42,81 @@ static __always_inline int handle_cgroup(struct cgroup *cgrp, const char *path, 
 	if (!e)
 		return 0;
 	e->op = op;
-	e->hdr.cgroup = BPF_CORE_READ(cgrp, kn, id);
-	e->hierarchy = BPF_CORE_READ(cgrp, root, hierarchy_id);
+	e->hdr.cgroup = cgroup;
+	e->hierarchy = cgroup_hierarchy;
 	e->hdr.pid = BPF_CORE_READ(task, tgid);
 	e->hdr.tid = BPF_CORE_READ(task, pid);
 	BPF_CORE_READ_INTO(&e->hdr.comm, task, comm);
-	e->hdr.netns = BPF_CORE_READ(task, nsproxy, net_ns, ns.inum);
-	n = bpf_probe_read_kernel_str(e->path, sizeof(e->path), path);
-	e->path_len = n > 0 ? n - 1 : 0;
+	e->hdr.netns = netns;
+	if (path) {
+		n = bpf_probe_read_kernel_str(e->path, sizeof(e->path), path);
+		e->path_len = n > 0 ? n - 1 : 0;
+	}
 	bpf_ringbuf_submit(e, 0);
 	return 0;
+}
+
+/* cgroups of other hierarchies have ids of their own, which mean something else */
+static __always_inline bool foreign(struct cgroup *cgrp)
+{
+	return BPF_CORE_READ(cgrp, root, hierarchy_id) != cgroup_hierarchy;
+}
+
+/* A task is in the cgroup and in the namespace. What is selected by the one is, from here on, by the other: user
+ * space would be too late for a container's first packet.
+ */
+static __always_inline int handle_enter(__u64 cgroup, const char *path, struct task_struct *task,
+					enum cgroup_op op)
+{
+	__u32 netns = netns_of(task), *known = bpf_map_lookup_elem(&entered, &cgroup);
+
+	if (known && *known == netns)
+		return 0;
+	bpf_map_update_elem(&entered, &cgroup, &netns, BPF_ANY);
+	if (selecting && netns != host_netns && cgroup_selected(cgroup))
+		select_netns(netns);
+	return tell(cgroup, netns, path, task, op);
 }
 
 SEC("raw_tp/cgroup_mkdir")
 int BPF_PROG(mkdir_raw_tp, struct cgroup *cgrp, const char *path)
 {
-	return handle_cgroup(cgrp, path, (void *)bpf_get_current_task(), CGROUP_MKDIR);
+	struct task_struct *task = (void *)bpf_get_current_task();
+	__u64 id = BPF_CORE_READ(cgrp, kn, id);
+
+	if (foreign(cgrp))
+		return 0;
+	if (selecting && cgroup_selected(BPF_CORE_READ(cgrp, self.parent, cgroup, kn, id)))
+		select_cgroup(id);
+	return tell(id, netns_of(task), path, task, CGROUP_MKDIR);
 }
 
-SEC("raw_tp/cgroup_release")
-int BPF_PROG(release_raw_tp, struct cgroup *cgrp, const char *path)
+/* rmdir, not release: sockets and page cache may hold a cgroup for minutes after its last task. */
+SEC("raw_tp/cgroup_rmdir")
+int BPF_PROG(rmdir_raw_tp, struct cgroup *cgrp, const char *path)
 {
-	return handle_cgroup(cgrp, path, (void *)bpf_get_current_task(), CGROUP_RELEASE);
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	if (foreign(cgrp))
+		return 0;
+	return tell(BPF_CORE_READ(cgrp, kn, id), netns_of(task), path, task, CGROUP_RMDIR);
 }
 
 SEC("raw_tp/cgroup_attach_task")
 int BPF_PROG(attach_raw_tp, struct cgroup *cgrp, const char *path, struct task_struct *task)
 {
-	return handle_cgroup(cgrp, path, task, CGROUP_ATTACH);
+	if (foreign(cgrp))
+		return 0;
+	return handle_enter(BPF_CORE_READ(cgrp, kn, id), path, task, CGROUP_ATTACH);
+}
+
+/* A runtime moves its child into the cgroup first and into the namespaces then; both hold when it runs the
+ * container's program.
+ */
+SEC("raw_tp/sched_process_exec")
+int BPF_PROG(exec_raw_tp, struct task_struct *task)
+{
+	return handle_enter(cgroup_id_of(task), NULL, task, CGROUP_EXEC);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -58,11 +58,20 @@ const (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	CgroupMapCounts        = "counts"
-	CgroupMapEvents        = "events"
-	CgroupProgAttachRawTp  = "attach_raw_tp"
-	CgroupProgMkdirRawTp   = "mkdir_raw_tp"
-	CgroupProgReleaseRawTp = "release_raw_tp"
+	CgroupMapCounts          = "counts"
+	CgroupMapEntered         = "entered"
+	CgroupMapEvents          = "events"
+	CgroupMapSelAddrs        = "sel_addrs"
+	CgroupMapSelCgroups      = "sel_cgroups"
+	CgroupMapSelNetns        = "sel_netns"
+	CgroupProgAttachRawTp    = "attach_raw_tp"
+	CgroupProgExecRawTp      = "exec_raw_tp"
+	CgroupProgMkdirRawTp     = "mkdir_raw_tp"
+	CgroupProgRmdirRawTp     = "rmdir_raw_tp"
+	CgroupVarCgroupHierarchy = "cgroup_hierarchy"
+	CgroupVarCgroupSubsys    = "cgroup_subsys"
+	CgroupVarHostNetns       = "host_netns"
+	CgroupVarSelecting       = "selecting"
 )
 
 // LoadCgroup returns the embedded CollectionSpec for Cgroup.
@@ -107,23 +116,32 @@ type CgroupSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type CgroupProgramSpecs struct {
-	AttachRawTp  *ebpf.ProgramSpec `ebpf:"attach_raw_tp"`
-	MkdirRawTp   *ebpf.ProgramSpec `ebpf:"mkdir_raw_tp"`
-	ReleaseRawTp *ebpf.ProgramSpec `ebpf:"release_raw_tp"`
+	AttachRawTp *ebpf.ProgramSpec `ebpf:"attach_raw_tp"`
+	ExecRawTp   *ebpf.ProgramSpec `ebpf:"exec_raw_tp"`
+	MkdirRawTp  *ebpf.ProgramSpec `ebpf:"mkdir_raw_tp"`
+	RmdirRawTp  *ebpf.ProgramSpec `ebpf:"rmdir_raw_tp"`
 }
 
 // CgroupMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type CgroupMapSpecs struct {
-	Counts *ebpf.MapSpec `ebpf:"counts"`
-	Events *ebpf.MapSpec `ebpf:"events"`
+	Counts     *ebpf.MapSpec `ebpf:"counts"`
+	Entered    *ebpf.MapSpec `ebpf:"entered"`
+	Events     *ebpf.MapSpec `ebpf:"events"`
+	SelAddrs   *ebpf.MapSpec `ebpf:"sel_addrs"`
+	SelCgroups *ebpf.MapSpec `ebpf:"sel_cgroups"`
+	SelNetns   *ebpf.MapSpec `ebpf:"sel_netns"`
 }
 
 // CgroupVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type CgroupVariableSpecs struct {
+	CgroupHierarchy *ebpf.VariableSpec `ebpf:"cgroup_hierarchy"`
+	CgroupSubsys    *ebpf.VariableSpec `ebpf:"cgroup_subsys"`
+	HostNetns       *ebpf.VariableSpec `ebpf:"host_netns"`
+	Selecting       *ebpf.VariableSpec `ebpf:"selecting"`
 }
 
 // CgroupObjects contains all objects after they have been loaded into the kernel.
@@ -146,14 +164,22 @@ func (o *CgroupObjects) Close() error {
 //
 // It can be passed to LoadCgroupObjects or ebpf.CollectionSpec.LoadAndAssign.
 type CgroupMaps struct {
-	Counts *ebpf.Map `ebpf:"counts"`
-	Events *ebpf.Map `ebpf:"events"`
+	Counts     *ebpf.Map `ebpf:"counts"`
+	Entered    *ebpf.Map `ebpf:"entered"`
+	Events     *ebpf.Map `ebpf:"events"`
+	SelAddrs   *ebpf.Map `ebpf:"sel_addrs"`
+	SelCgroups *ebpf.Map `ebpf:"sel_cgroups"`
+	SelNetns   *ebpf.Map `ebpf:"sel_netns"`
 }
 
 func (m *CgroupMaps) Close() error {
 	return _CgroupClose(
 		m.Counts,
+		m.Entered,
 		m.Events,
+		m.SelAddrs,
+		m.SelCgroups,
+		m.SelNetns,
 	)
 }
 
@@ -161,22 +187,28 @@ func (m *CgroupMaps) Close() error {
 //
 // It can be passed to LoadCgroupObjects or ebpf.CollectionSpec.LoadAndAssign.
 type CgroupVariables struct {
+	CgroupHierarchy *ebpf.Variable `ebpf:"cgroup_hierarchy"`
+	CgroupSubsys    *ebpf.Variable `ebpf:"cgroup_subsys"`
+	HostNetns       *ebpf.Variable `ebpf:"host_netns"`
+	Selecting       *ebpf.Variable `ebpf:"selecting"`
 }
 
 // CgroupPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to LoadCgroupObjects or ebpf.CollectionSpec.LoadAndAssign.
 type CgroupPrograms struct {
-	AttachRawTp  *ebpf.Program `ebpf:"attach_raw_tp"`
-	MkdirRawTp   *ebpf.Program `ebpf:"mkdir_raw_tp"`
-	ReleaseRawTp *ebpf.Program `ebpf:"release_raw_tp"`
+	AttachRawTp *ebpf.Program `ebpf:"attach_raw_tp"`
+	ExecRawTp   *ebpf.Program `ebpf:"exec_raw_tp"`
+	MkdirRawTp  *ebpf.Program `ebpf:"mkdir_raw_tp"`
+	RmdirRawTp  *ebpf.Program `ebpf:"rmdir_raw_tp"`
 }
 
 func (p *CgroupPrograms) Close() error {
 	return _CgroupClose(
 		p.AttachRawTp,
+		p.ExecRawTp,
 		p.MkdirRawTp,
-		p.ReleaseRawTp,
+		p.RmdirRawTp,
 	)
 }
 

@@ -7,16 +7,18 @@ type CgroupOp string
 
 // What may become of a control group.
 const (
-	CgroupMkdir   CgroupOp = "mkdir"
-	CgroupRelease CgroupOp = "release" // removed, and the last reference to it gone
-	CgroupAttach  CgroupOp = "attach"  // the process of the header moved into it
+	CgroupMkdir  CgroupOp = "mkdir"
+	CgroupRmdir  CgroupOp = "rmdir"  // no task is in it any more; its sockets may live on
+	CgroupAttach CgroupOp = "attach" // the process of the header moved into it
+	CgroupExec   CgroupOp = "exec"   // the process of the header, which is in it, began to run a program
 )
 
-// Cgroup tells of a control group that came, went or was entered; Header.Cgroup is its id.
+// Cgroup tells of a control group that came, went or was entered; Header.Cgroup is its id. Of attach and exec only
+// the first of a control group and network namespace is told, and Header.Netns is the process's.
 type Cgroup struct {
 	Op        CgroupOp `json:"op"`
 	Hierarchy uint16   `json:"hierarchy"` // 1 is cgroup2, others are version 1
-	Path      string   `json:"path"`      // within its hierarchy: /kubepods/burstable/pod.../...
+	Path      string   `json:"path"`      // within its hierarchy: /kubepods/burstable/pod.../...; "" for exec
 }
 
 // Kind implements Body.
@@ -30,7 +32,7 @@ func decodeCgroup(raw []byte, e *Event) error {
 	if err := unpack(raw, &r); err != nil {
 		return err
 	}
-	ops := map[cgroupOp]CgroupOp{cgroupMkdir: CgroupMkdir, cgroupRelease: CgroupRelease, cgroupAttach: CgroupAttach}
+	ops := map[cgroupOp]CgroupOp{cgroupMkdir: CgroupMkdir, cgroupRmdir: CgroupRmdir, cgroupAttach: CgroupAttach, cgroupExec: CgroupExec}
 	op, ok := ops[cgroupOp(r.Op)]
 	if !ok {
 		op = CgroupOp(fmt.Sprintf("unknown(%#x)", r.Op))

@@ -38,7 +38,8 @@ type cgroupRecord struct {
 type cgroupOp uint32
 
 const (
-	cgroupMkdir   cgroupOp = 1
-	cgroupRelease cgroupOp = 2
-	cgroupAttach  cgroupOp = 3
+	cgroupMkdir  cgroupOp = 1
+	cgroupRmdir  cgroupOp = 2
+	cgroupAttach cgroupOp = 3
+	cgroupExec   cgroupOp = 4
 )

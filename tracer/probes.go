@@ -37,7 +37,7 @@ func Probes() []Probe {
 			Load: bpf.LoadCgroup,
 			Hooks: []Hook{{
 				Name:     "cgroups come and go",
-				Variants: []Variant{{Name: "raw_tp", Programs: []string{"mkdir_raw_tp", "release_raw_tp", "attach_raw_tp"}}},
+				Variants: []Variant{{Name: "raw_tp", Programs: []string{"mkdir_raw_tp", "rmdir_raw_tp", "attach_raw_tp", "exec_raw_tp"}}},
 				Optional: true,
 				Without:  "pods that start while ktrace runs are found a second late",
 			}},

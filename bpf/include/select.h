@@ -7,6 +7,7 @@
 #include "event.h"
 
 const volatile bool selecting = false; /* false: everything is selected, the maps are not looked at */
+const volatile __u32 host_netns = 0;   /* inode of the node's own network namespace */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -37,6 +38,27 @@ static __always_inline bool cgroup_selected(__u64 id)
 static __always_inline bool netns_selected(__u32 inum)
 {
 	return !selecting || (inum && bpf_map_lookup_elem(&sel_netns, &inum));
+}
+
+/* addr: 16 bytes, IPv4 as ::ffff:a.b.c.d */
+static __always_inline bool addr_selected(const void *addr)
+{
+	return !selecting || bpf_map_lookup_elem(&sel_addrs, addr);
+}
+
+/* For what follows from the user's selection at once. User space, which may be late, knows the same soon. */
+static __always_inline void select_cgroup(__u64 id)
+{
+	__u8 one = 1;
+
+	bpf_map_update_elem(&sel_cgroups, &id, &one, BPF_ANY);
+}
+
+static __always_inline void select_netns(__u32 inum)
+{
+	__u8 one = 1;
+
+	bpf_map_update_elem(&sel_netns, &inum, &one, BPF_ANY);
 }
 
 #endif
