@@ -2,7 +2,6 @@ package decoder
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -16,7 +15,7 @@ var (
 )
 
 // hdrSize is the size of struct hdr, bytes.
-var hdrSize = binary.Size(hdrRecord{})
+var hdrSize = (*hdrRecord)(nil).recordSize()
 
 // decoderOf has a row for every kind that is recorded.
 func decoderOf(k recordKind) func([]byte, *Event) error {
@@ -62,17 +61,23 @@ func Decode(raw []byte) (Event, error) {
 	return e, nil
 }
 
-// unpack reads a record of fixed layout. A record may end early where its tail was not needed; what is
-// missing reads as zero, but the header must be there.
-func unpack(raw []byte, record any) error {
+// wire is a record of fixed layout, as gowire declares them.
+type wire interface {
+	recordSize() int
+	decode([]byte)
+}
+
+// unpack reads a record. It may end early where its tail was not needed; what is missing reads as zero, but the
+// header must be there.
+func unpack(raw []byte, record wire) error {
 	if len(raw) < hdrSize {
 		return fmt.Errorf("%w: %d bytes", ErrShort, len(raw))
 	}
-	if size := binary.Size(record); len(raw) < size {
+	if size := record.recordSize(); len(raw) < size {
 		raw = append(make([]byte, 0, size), raw...)[:size]
 	}
-	_, err := binary.Decode(raw, binary.LittleEndian, record)
-	return err
+	record.decode(raw)
+	return nil
 }
 
 // cString is the text up to the first NUL, or all of it.

@@ -111,3 +111,12 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkDecode(b *testing.B) {
+	raw := rawRecord(b, cgroupRecord{Hdr: hdrRecord{Size: 584, Kind: uint16(kindCgroup)}, Op: uint32(cgroupMkdir), PathLen: 40})
+	for b.Loop() {
+		if _, err := Decode(raw); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

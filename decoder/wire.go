@@ -2,6 +2,8 @@
 
 package decoder
 
+import "encoding/binary"
+
 type hdrRecord struct {
 	Size    uint32
 	Kind    uint16
@@ -14,6 +16,24 @@ type hdrRecord struct {
 	Ifindex uint32
 	Journey uint64
 	Comm    [16]uint8
+}
+
+// recordSize is the size of hdrRecord in bytes.
+func (*hdrRecord) recordSize() int { return 64 }
+
+// decode reads the record from b, which must hold recordSize bytes.
+func (r *hdrRecord) decode(b []byte) {
+	r.Size = binary.LittleEndian.Uint32(b[0:])
+	r.Kind = binary.LittleEndian.Uint16(b[4:])
+	r.Cpu = binary.LittleEndian.Uint16(b[6:])
+	r.Time = binary.LittleEndian.Uint64(b[8:])
+	r.Pid = binary.LittleEndian.Uint32(b[16:])
+	r.Tid = binary.LittleEndian.Uint32(b[20:])
+	r.Cgroup = binary.LittleEndian.Uint64(b[24:])
+	r.Netns = binary.LittleEndian.Uint32(b[32:])
+	r.Ifindex = binary.LittleEndian.Uint32(b[36:])
+	r.Journey = binary.LittleEndian.Uint64(b[40:])
+	copy(r.Comm[:], b[48:])
 }
 
 type recordKind uint32
@@ -33,6 +53,18 @@ type cgroupRecord struct {
 	Hierarchy uint16
 	PathLen   uint16
 	Path      [512]uint8
+}
+
+// recordSize is the size of cgroupRecord in bytes.
+func (*cgroupRecord) recordSize() int { return 584 }
+
+// decode reads the record from b, which must hold recordSize bytes.
+func (r *cgroupRecord) decode(b []byte) {
+	r.Hdr.decode(b[0:])
+	r.Op = binary.LittleEndian.Uint32(b[64:])
+	r.Hierarchy = binary.LittleEndian.Uint16(b[68:])
+	r.PathLen = binary.LittleEndian.Uint16(b[70:])
+	copy(r.Path[:], b[72:])
 }
 
 type cgroupOp uint32

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/cilium/ebpf/btf"
+)
+
+// decodeMethod writes the method that reads a struct from its bytes: one load a field, for reflection would take
+// longer than all that follows it.
+func decodeMethod(name string, s *btf.Struct, names map[btf.Type]string) (string, error) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "// recordSize is the size of %s in bytes.\nfunc (*%s) recordSize() int { return %d }\n\n", name, name, s.Size)
+	fmt.Fprintf(&b, "// decode reads the record from b, which must hold recordSize bytes.\nfunc (r *%s) decode(b []byte) {\n", name)
+	for _, m := range s.Members {
+		if m.Name == "" || m.BitfieldSize != 0 {
+			return "", fmt.Errorf("%s: unnamed and bit fields cannot be decoded", name)
+		}
+		line, err := load("r."+camel("_"+m.Name), m.Type, fmt.Sprint(m.Offset.Bytes()), names)
+		if err != nil {
+			return "", fmt.Errorf("%s.%s: %w", name, m.Name, err)
+		}
+		b.WriteString(line)
+	}
+	b.WriteString("}\n\n")
+	return b.String(), nil
+}
+
+// load is the statement that reads one field at an offset.
+func load(field string, t btf.Type, offset string, names map[btf.Type]string) (string, error) {
+	t = btf.UnderlyingType(t)
+	if array, ok := t.(*btf.Array); ok {
+		return loadArray(field, array, offset, names)
+	}
+	if _, ok := t.(*btf.Struct); ok {
+		if names[t] == "" {
+			return "", fmt.Errorf("nested struct without a name of its own")
+		}
+		return fmt.Sprintf("%s.decode(b[%s:])\n", field, offset), nil
+	}
+	size, err := btf.Sizeof(t)
+	if err != nil {
+		return "", err
+	}
+	value := fmt.Sprintf("binary.LittleEndian.Uint%d(b[%s:])", size*8, offset)
+	if size == 1 {
+		value = fmt.Sprintf("b[%s]", offset)
+	}
+	if i, ok := t.(*btf.Int); ok && i.Encoding == btf.Signed {
+		value = fmt.Sprintf("int%d(%s)", size*8, value)
+	}
+	return fmt.Sprintf("%s = %s\n", field, value), nil
+}
+
+func loadArray(field string, array *btf.Array, offset string, names map[btf.Type]string) (string, error) {
+	size, err := btf.Sizeof(array.Type)
+	if err != nil {
+		return "", err
+	}
+	if size == 1 {
+		return fmt.Sprintf("copy(%s[:], b[%s:])\n", field, offset), nil
+	}
+	element, err := load(field+"[i]", array.Type, fmt.Sprintf("%s+i*%d", offset, size), names)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("for i := range %s {\n%s}\n", field, element), nil
+}
