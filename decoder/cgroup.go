@@ -32,9 +32,12 @@ func decodeCgroup(raw []byte, e *Event) error {
 	if err := unpack(raw, &r); err != nil {
 		return err
 	}
-	ops := map[cgroupOp]CgroupOp{cgroupMkdir: CgroupMkdir, cgroupRmdir: CgroupRmdir, cgroupAttach: CgroupAttach, cgroupExec: CgroupExec}
-	op, ok := ops[cgroupOp(r.Op)]
-	if !ok {
+	ops := [...]CgroupOp{cgroupMkdir: CgroupMkdir, cgroupRmdir: CgroupRmdir, cgroupAttach: CgroupAttach, cgroupExec: CgroupExec}
+	var op CgroupOp
+	if int(r.Op) < len(ops) {
+		op = ops[r.Op]
+	}
+	if op == "" {
 		op = CgroupOp(fmt.Sprintf("unknown(%#x)", r.Op))
 	}
 	e.Body = Cgroup{Op: op, Hierarchy: r.Hierarchy, Path: cString(r.Path[:min(int(r.PathLen), len(r.Path))])}

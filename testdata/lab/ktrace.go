@@ -32,9 +32,9 @@ func Main(m *testing.M, ktrace func()) {
 
 // Line is one JSON line of output.
 type Line struct {
-	Type string `json:"type"` // event, finding, summary
-	Kind string `json:"kind"` // of an event
-	ID   string `json:"id"`   // of a finding
+	Type string          `json:"type"` // event, finding, summary
+	Kind string          `json:"kind"` // of an event
+	ID   string          `json:"id"`   // of a finding
 	Raw  json.RawMessage `json:"-"`
 }
 
