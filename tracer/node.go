@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ktrace/decoder"
+	"ktrace/tracer/netns"
 )
 
 // nodeFact is who and when: the first fact of every stream.
@@ -19,7 +20,7 @@ func nodeFact() (*decoder.Node, error) {
 	if err := unix.Uname(&uts); err != nil {
 		return nil, fmt.Errorf("uname: %w", err)
 	}
-	netns, err := netnsInode("/proc/self/ns/net")
+	home, err := netns.Inode("/proc/self/ns/net")
 	if err != nil {
 		return nil, err
 	}
@@ -34,19 +35,10 @@ func nodeFact() (*decoder.Node, error) {
 	return &decoder.Node{
 		Name:    name,
 		Kernel:  unix.ByteSliceToString(uts.Release[:]),
-		Netns:   netns,
+		Netns:   home,
 		Wall:    time.Duration(time.Now().UnixNano()) - sinceBoot(),
 		Reasons: reasons,
 	}, nil
-}
-
-// netnsInode is the number by which the kernel knows a network namespace.
-func netnsInode(path string) (uint32, error) {
-	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
-		return 0, fmt.Errorf("%s: %w", path, err)
-	}
-	return uint32(st.Ino), nil
 }
 
 // dropReasons reads the names from the running kernel: the numbers are no ABI and have shifted between, and within,

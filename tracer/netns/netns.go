@@ -1,0 +1,71 @@
+// Package netns looks into network namespaces: which one a process is in, and what devices and addresses there are.
+package netns
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// Inode returns the number by which the kernel knows the network namespace at path: /proc/PID/ns/net or a bind mount
+// of it. The number is used again once the namespace is gone; hold it open where that matters.
+func Inode(path string) (uint32, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return 0, fmt.Errorf("%s: %w", path, err)
+	}
+	return uint32(st.Ino), nil
+}
+
+// Space is a network namespace held open: as long as it is, its number is not used again.
+type Space struct {
+	Inode uint32
+	file  *os.File
+}
+
+// Open holds the namespace at path.
+func Open(path string) (*Space, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
+		_ = file.Close()
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return &Space{Inode: uint32(st.Ino), file: file}, nil
+}
+
+// Close lets go of the namespace.
+func (s *Space) Close() error { return s.file.Close() }
+
+// Do runs f in the namespace: sockets that f opens belong to it. f must start no goroutines. It needs CAP_SYS_ADMIN.
+func (s *Space) Do(f func() error) error {
+	done := make(chan error)
+	go func() { done <- s.enter(f) }()
+	return <-done
+}
+
+// enter takes its thread to the namespace and back. One that cannot come back stays locked, and so ends with the
+// goroutine: nobody else ever runs on it.
+func (s *Space) enter(f func() error) error {
+	runtime.LockOSThread()
+	home, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return err
+	}
+	defer home.Close()
+	if err := unix.Setns(int(s.file.Fd()), unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("enter network namespace %d: %w", s.Inode, err)
+	}
+	err = f()
+	if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back != nil {
+		return errors.Join(err, fmt.Errorf("leave network namespace %d: %w", s.Inode, back))
+	}
+	runtime.UnlockOSThread()
+	return err
+}

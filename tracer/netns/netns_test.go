@@ -1,0 +1,52 @@
+package netns_test
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+
+	"ktrace/decoder"
+	"ktrace/testdata/lab"
+	"ktrace/tracer/netns"
+)
+
+func TestDevicesOfANamespaceAndWhereTheirPeersAre(t *testing.T) {
+	c := lab.NewCluster(t)
+	pod := c.AddPod("a")
+	space := func(ns *lab.NS) *netns.Space {
+		s, err := netns.Open(ns.Path())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = s.Close() })
+		return s
+	}
+	inPod, onNode := space(pod.NS), space(c.Node)
+	eth0 := find(t, inPod, "eth0", onNode)
+	veth := find(t, onNode, pod.Veth, inPod)
+	if eth0.PeerNetns != onNode.Inode || eth0.PeerIndex != veth.Ifindex || veth.PeerNetns != inPod.Inode || veth.PeerIndex != eth0.Ifindex {
+		t.Errorf("not each other's peer: %+v and %+v", eth0, veth)
+	}
+	if want := netip.MustParsePrefix(pod.Addr + "/24"); !slices.Contains(eth0.Addrs, want) {
+		t.Errorf("addresses %v, want %v among them", eth0.Addrs, want)
+	}
+	if eth0.Type != "veth" || eth0.MTU != 1500 {
+		t.Errorf("type %q, MTU %d", eth0.Type, eth0.MTU)
+	}
+	if stranger := find(t, inPod, "eth0"); stranger.PeerNetns != 0 {
+		t.Errorf("peer's namespace %d, though nobody told which there are", stranger.PeerNetns)
+	}
+}
+
+func find(t *testing.T, s *netns.Space, name string, others ...*netns.Space) decoder.Device {
+	t.Helper()
+	devices, err := s.Devices(others...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(devices, func(d decoder.Device) bool { return d.Name == name })
+	if i < 0 {
+		t.Fatalf("no %s among %+v", name, devices)
+	}
+	return devices[i]
+}
