@@ -18,7 +18,7 @@ enum cgroup_op {
 struct event {
 	struct hdr hdr; /* pid is the task that moves in (CGROUP_ATTACH), else who did it */
 	enum cgroup_op op;
-	__u16 hierarchy;     /* its id; 1 is the default hierarchy, cgroup2 */
+	__u16 hierarchy;     /* its id; 0 is the default hierarchy, cgroup2 */
 	__u16 path_len;	     /* bytes of path, without its end; 0 for CGROUP_EXEC */
 	__u8 path[PATH_LEN]; /* within its hierarchy, "/kubepods/..." */
 };

@@ -17,7 +17,7 @@ const (
 // the first of a control group and network namespace is told, and Header.Netns is the process's.
 type Cgroup struct {
 	Op        CgroupOp `json:"op"`
-	Hierarchy uint16   `json:"hierarchy"` // 1 is cgroup2, others are version 1
+	Hierarchy uint16   `json:"hierarchy"` // 0 is cgroup2, others are version 1
 	Path      string   `json:"path"`      // within its hierarchy: /kubepods/burstable/pod.../...; "" for exec
 }
 

@@ -50,7 +50,7 @@ func TestDecodeCgroup(t *testing.T) {
 	r := cgroupRecord{
 		Hdr:       hdrRecord{Size: 584, Kind: uint16(kindCgroup), Cpu: 1, Time: 1500, Pid: 7, Tid: 8, Cgroup: 99, Netns: 4},
 		Op:        uint32(cgroupAttach),
-		Hierarchy: 1,
+		Hierarchy: 0,
 		PathLen:   9,
 	}
 	copy(r.Hdr.Comm[:], "runc\x00junk")
@@ -63,7 +63,7 @@ func TestDecodeCgroup(t *testing.T) {
 	if got.Header != want {
 		t.Errorf("header %+v, want %+v", got.Header, want)
 	}
-	if body := (Cgroup{Op: CgroupAttach, Hierarchy: 1, Path: "/kubepods"}); got.Body != body {
+	if body := (Cgroup{Op: CgroupAttach, Hierarchy: 0, Path: "/kubepods"}); got.Body != body {
 		t.Errorf("body %+v, want %+v", got.Body, body)
 	}
 }

@@ -131,11 +131,11 @@ func broken(optional bool) Probe {
 			if err != nil {
 				return nil, err
 			}
-			spec.Programs["release_raw_tp"].SectionName = "raw_tp/no_such_tracepoint"
+			spec.Programs["rmdir_raw_tp"].SectionName = "raw_tp/no_such_tracepoint"
 			return spec, nil
 		},
 		Hooks: []Hook{{Name: "groups", Optional: optional, Variants: []Variant{
-			{Name: "broken", Programs: []string{"mkdir_raw_tp", "release_raw_tp"}},
+			{Name: "broken", Programs: []string{"mkdir_raw_tp", "rmdir_raw_tp"}},
 			{Name: "good", Programs: []string{"mkdir_raw_tp"}},
 		}}},
 	}

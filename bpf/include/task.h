@@ -8,7 +8,8 @@
  * numbers it; -1 for the default hierarchy, cgroup2.
  */
 const volatile int cgroup_subsys = -1;
-const volatile int cgroup_hierarchy = 1; /* id of that hierarchy; ids of cgroups mean something in one only */
+const volatile int cgroup_hierarchy =
+	0; /* id of that hierarchy, 0 for cgroup2; ids of cgroups mean something in one only */
 
 static __always_inline __u64 cgroup_id_of(struct task_struct *task)
 {
