@@ -47,6 +47,15 @@ const (
 	kindEnd    recordKind = 6
 )
 
+type cgroupOp uint32
+
+const (
+	cgroupMkdir  cgroupOp = 1
+	cgroupRmdir  cgroupOp = 2
+	cgroupAttach cgroupOp = 3
+	cgroupExec   cgroupOp = 4
+)
+
 type cgroupRecord struct {
 	Hdr       hdrRecord
 	Op        uint32
@@ -66,12 +75,3 @@ func (r *cgroupRecord) decode(b []byte) {
 	r.PathLen = binary.LittleEndian.Uint16(b[70:])
 	copy(r.Path[:], b[72:])
 }
-
-type cgroupOp uint32
-
-const (
-	cgroupMkdir  cgroupOp = 1
-	cgroupRmdir  cgroupOp = 2
-	cgroupAttach cgroupOp = 3
-	cgroupExec   cgroupOp = 4
-)

@@ -65,31 +65,36 @@ func (g *generator) object(file string) error {
 			return err
 		}
 	}
-	for t, err := range spec.All() {
-		if err != nil {
+	event, err := spec.AnyTypeByName("event")
+	if err != nil {
+		return err
+	}
+	record, ok := event.(*btf.Struct)
+	if !ok {
+		return fmt.Errorf("event is no struct")
+	}
+	for _, m := range record.Members {
+		if err := g.declareField(m.Type, names); err != nil {
 			return err
 		}
-		if own, ok := record(t, probe); ok {
-			names[t] = own
-			if err := g.declare(t, names); err != nil {
-				return err
-			}
-		}
 	}
-	return nil
+	names[event] = probe + "Record"
+	return g.declare(event, names)
 }
 
-// record names the types that a probe's file declares for its record: struct event, and the enums whose
-// names begin with the probe's. An enum shows up if a field has its type.
-func record(t btf.Type, probe string) (string, bool) {
-	name := t.TypeName()
+// declareField declares the type of a record's field if it has one of its own: an enum, which stays a number in the
+// record, or a struct, which records of several objects may share.
+func (g *generator) declareField(t btf.Type, names map[btf.Type]string) error {
 	switch t.(type) {
-	case *btf.Struct:
-		return probe + "Record", name == "event"
 	case *btf.Enum:
-		return camel(name), strings.HasPrefix(name, probe+"_")
+		return g.declare(t, map[btf.Type]string{t: camel(t.TypeName())})
+	case *btf.Struct:
+		if names[t] == "" {
+			names[t] = camel(t.TypeName()) + "Record"
+		}
+		return g.declare(t, names)
 	}
-	return "", false
+	return nil
 }
 
 // hostLayout marks structs that match C's; wire records are decoded field by field, so they need no mark.
