@@ -39,9 +39,9 @@ func (s Scenario) Run(t *testing.T) {
 }
 
 func (s Scenario) broken(t *testing.T) {
-	run, finish := s.start(t, true)
+	run := s.start(t, true)
 	run.AwaitFinding(s.Want)
-	for _, f := range aboveInfo(t, finish()) {
+	for _, f := range aboveInfo(t, run.Stop()) {
 		if f.ID != s.Want {
 			t.Errorf("also claims %s: %s", f.ID, f.Title)
 			continue
@@ -56,15 +56,13 @@ func (s Scenario) broken(t *testing.T) {
 }
 
 func (s Scenario) healthy(t *testing.T) {
-	_, finish := s.start(t, false)
-	for _, f := range aboveInfo(t, finish()) {
+	for _, f := range aboveInfo(t, s.start(t, false).Stop()) {
 		t.Errorf("claims %s on a healthy node: %s\n%q", f.ID, f.Title, f.Evidence)
 	}
 }
 
-// start builds the network, breaks it or not, and sends the traffic past a ktrace that is attached. finish stops it
-// and returns all its lines.
-func (s Scenario) start(t *testing.T, fault bool) (run *Run, finish func() []Line) {
+// start builds the network, breaks it or not, and sends the traffic past a ktrace that is attached.
+func (s Scenario) start(t *testing.T, fault bool) *Run {
 	c := NewCluster(t)
 	p := c.AddPod("pod")
 	if s.Setup != nil {
@@ -73,9 +71,9 @@ func (s Scenario) start(t *testing.T, fault bool) (run *Run, finish func() []Lin
 	if fault {
 		s.Fault(t, c, p)
 	}
-	run = Ktrace(t, append(slices.Clone(s.Args), "--netns", p.Path())...)
+	run := Ktrace(t, append(slices.Clone(s.Args), "--netns", p.Path())...)
 	s.Traffic(t, c, p)
-	return run, run.Stop
+	return run
 }
 
 // aboveInfo returns the findings that claim something is wrong.
