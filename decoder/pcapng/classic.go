@@ -62,7 +62,7 @@ func (r *Reader) classicInterface(b *Block) error {
 	if c.fcs != 0 {
 		i.Options.AddBytes(IfFCSLength, []byte{c.fcs})
 	}
-	i.clock = newClock(i.Options)
+	i.clock = newClock(i.TimeResolution(), i.TimeOffset())
 	r.interfaces = append(r.interfaces, i)
 	c.block = LittleEndian.appendInterface(c.block[:0], i)
 	r.window.take(classicHeader)
@@ -79,7 +79,7 @@ func (r *Reader) nextRecord(b *Block) error {
 	}
 	c := &r.classic
 	captured := c.order.uint32(head[8:])
-	if uint64(captured) > uint64(r.limits.MaxBlock-classicRecord) {
+	if classicRecord+int64(captured) > int64(r.limits.MaxBlock) {
 		return r.tooBig(captured)
 	}
 	total := classicRecord + int(captured)

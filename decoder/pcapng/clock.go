@@ -19,15 +19,9 @@ type clock struct {
 	offset   int64  // seconds to add
 }
 
-// newClock reads if_tsresol and if_tsoffset. One that is missing or of the wrong length is as the
-// format says: microseconds, no offset.
-func newClock(o Options) clock {
-	resolution := byte(6)
-	if opt, ok := o.Find(IfTimeResolution); ok && len(opt.Value) == 1 {
-		resolution = opt.Value[0]
-	}
-	offset, _ := o.Uint64(IfTimeOffset)
-	c := clock{mul: 1, div: 1, offset: int64(offset)}
+// newClock is the clock of an interface with that if_tsresol and if_tsoffset.
+func newClock(resolution byte, offset int64) clock {
+	c := clock{mul: 1, div: 1, offset: offset}
 	exponent := uint(resolution & 0x7f)
 	switch {
 	case resolution&0x80 != 0:

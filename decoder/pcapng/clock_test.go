@@ -8,13 +8,6 @@ import (
 	"testing"
 )
 
-func clockOf(resolution byte, offset int64) clock {
-	var o Options
-	o.AddBytes(IfTimeResolution, []byte{resolution})
-	o.AddUint64(IfTimeOffset, uint64(offset))
-	return newClock(o)
-}
-
 func TestTicksBecomeNanosecondsExactly(t *testing.T) {
 	for _, c := range []struct {
 		name       string
@@ -42,7 +35,7 @@ func TestTicksBecomeNanosecondsExactly(t *testing.T) {
 		{"beyond int64, and back by the offset", 9, -9_000_000_000, 9_500_000_000e9, 500_000_000e9},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := clockOf(c.resolution, c.offset).nanos(c.ticks); got != c.want {
+			if got := newClock(c.resolution, c.offset).nanos(c.ticks); got != c.want {
 				t.Errorf("got %d, want %d", got, c.want)
 			}
 		})
@@ -56,7 +49,7 @@ func TestClockAgreesWithBigIntegers(t *testing.T) {
 		for range 200 {
 			ticks := random.Uint64() >> random.UintN(64)
 			offset := int64(random.Uint64()) >> random.UintN(64)
-			c := clockOf(byte(resolution), offset)
+			c := newClock(byte(resolution), offset)
 			got := c.nanos(ticks)
 			if want := bigNanos(byte(resolution), offset, ticks); got != want {
 				t.Fatalf("resolution %#x, offset %d, %d ticks: got %d, want %d", resolution, offset, ticks, got, want)
@@ -118,7 +111,7 @@ func TestTimesThatDoNotFitAreRefused(t *testing.T) {
 		{"an offset of more seconds than a time has", 9, math.MaxInt64, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if ticks, err := clockOf(c.resolution, c.offset).ticks(c.ns); !errors.Is(err, ErrTime) {
+			if ticks, err := newClock(c.resolution, c.offset).ticks(c.ns); !errors.Is(err, ErrTime) {
 				t.Errorf("got %d ticks and error %v, want %v", ticks, err, ErrTime)
 			}
 		})
@@ -126,10 +119,10 @@ func TestTimesThatDoNotFitAreRefused(t *testing.T) {
 }
 
 func TestMalformedResolutionCountsAsMicroseconds(t *testing.T) {
-	var o Options
-	o.AddBytes(IfTimeResolution, []byte{9, 9})
-	o.AddBytes(IfTimeOffset, []byte{1})
-	if got := newClock(o).nanos(7); got != 7000 {
-		t.Errorf("got %d ns, want 7000", got)
+	var i Interface
+	i.Options.AddBytes(IfTimeResolution, []byte{9, 9})
+	i.Options.AddBytes(IfTimeOffset, []byte{1})
+	if i.TimeResolution() != 6 || i.TimeOffset() != 0 {
+		t.Errorf("got resolution %d, offset %d", i.TimeResolution(), i.TimeOffset())
 	}
 }

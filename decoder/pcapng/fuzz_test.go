@@ -130,6 +130,16 @@ func lookAtPacket(t *testing.T, p *Packet) {
 	p.ID()
 	p.Flags()
 	p.Process()
+	for a := range p.Interface.Addresses() {
+		if !a.IsValid() {
+			t.Fatalf("got address %v", a)
+		}
+	}
+	for h := range p.Hashes() {
+		if len(h.Sum) > len(p.Block.Raw) {
+			t.Fatal("a hash grew")
+		}
+	}
 	for v := range p.Verdicts() {
 		if len(v.Data) > len(p.Block.Raw) {
 			t.Fatal("a verdict grew")

@@ -1,5 +1,11 @@
 package pcapng
 
+import (
+	"iter"
+	"math/bits"
+	"net/netip"
+)
+
 // Interface is one place where packets were captured.
 type Interface struct {
 	ID       int // its number within the section that a Reader found it in
@@ -50,6 +56,58 @@ func (i *Interface) AddFilter(expression string) {
 	i.Options.AddText(IfFilter, "\x00"+expression)
 }
 
+// TimeResolution returns the unit of time stamps as if_tsresol has it: 10^-n s, or 2^-n s with the top
+// bit set. Times of packets and statistics are converted already.
+func (i *Interface) TimeResolution() byte {
+	opt, ok := i.Options.Find(IfTimeResolution)
+	if !ok || len(opt.Value) != 1 {
+		return 6 // microseconds, says the format
+	}
+	return opt.Value[0]
+}
+
+// TimeOffset returns the seconds that count on top of every time stamp. Times of packets and
+// statistics have them already.
+func (i *Interface) TimeOffset() int64 {
+	offset, _ := i.Options.Uint64(IfTimeOffset)
+	return int64(offset)
+}
+
+// Addresses yields the IP addresses of the interface, in order.
+func (i *Interface) Addresses() iter.Seq[netip.Prefix] {
+	return func(yield func(netip.Prefix) bool) {
+		for opt := range i.Options.All() {
+			if p, ok := opt.prefix(); ok && !yield(p) {
+				return
+			}
+		}
+	}
+}
+
+// prefix decodes IfIPv4Address and IfIPv6Address. A mask with holes is no prefix.
+func (o Option) prefix() (netip.Prefix, bool) {
+	switch {
+	case o.Code == IfIPv4Address && len(o.Value) == 8:
+		mask := BigEndian.uint32(o.Value[4:])
+		ones := bits.LeadingZeros32(^mask)
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte(o.Value)), ones), mask<<ones == 0
+	case o.Code == IfIPv6Address && len(o.Value) == 17:
+		p := netip.PrefixFrom(netip.AddrFrom16([16]byte(o.Value)), int(o.Value[16]))
+		return p, p.IsValid()
+	}
+	return netip.Prefix{}, false
+}
+
+// AddAddress appends an IP address of the interface, which must be valid. editcap and mergecap up to 4.6 leave it out.
+func (i *Interface) AddAddress(p netip.Prefix) {
+	if p.Addr().Is4() {
+		mask := ^uint32(0) << (32 - p.Bits())
+		i.Options.AddBytes(IfIPv4Address, BigEndian.append32(p.Addr().AsSlice(), mask))
+		return
+	}
+	i.Options.AddBytes(IfIPv6Address, append(p.Addr().AsSlice(), byte(p.Bits())))
+}
+
 // interfaceBlock decodes a block of type BlockInterface. The options are copied: an interface
 // outlives its block.
 func (b *Block) interfaceBlock() (*Interface, error) {
@@ -63,6 +121,6 @@ func (b *Block) interfaceBlock() (*Interface, error) {
 		SnapLen:  b.Order.uint32(body[4:]),
 		Options:  b.options(interfaceFixed).Clone(),
 	}
-	i.clock = newClock(i.Options)
+	i.clock = newClock(i.TimeResolution(), i.TimeOffset())
 	return i, nil
 }

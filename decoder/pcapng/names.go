@@ -14,8 +14,9 @@ type Name struct {
 	Name    string
 }
 
-// maxName is what the length of a record leaves for one name behind an IPv6 address.
-const maxName = math.MaxUint16 - 16 - 1
+// maxName is what the length of a record leaves for one name behind an IPv6 address, if each of its
+// bytes has to be replaced by U+FFFD, which takes three.
+const maxName = (math.MaxUint16 - 16 - 1) / 3
 
 // Types of the records of a names block. Two more, for hardware addresses, pass through unread.
 const (

@@ -3,6 +3,7 @@ package pcapng
 import (
 	"bytes"
 	"errors"
+	"net/netip"
 	"slices"
 	"testing"
 )
@@ -148,6 +149,35 @@ func TestJSONOfOthersIsNotTaken(t *testing.T) {
 	o.AddCustom(Custom{Enterprise: Enterprise, Data: []byte("{}"), Text: true, Copy: true})
 	if event, ok := o.JSON(); ok {
 		t.Errorf("took %q", event)
+	}
+}
+
+func TestHashesComeBackInOrder(t *testing.T) {
+	var p Packet
+	want := []Hash{{HashToeplitz, []byte{1, 2, 3, 4}}, {HashCRC32, []byte{5, 6, 7, 8}}}
+	for _, h := range want {
+		p.Options.AddHash(h)
+	}
+	p.Options.AddBytes(PacketHash, nil) // of no algorithm
+	got := slices.Collect(p.Hashes())
+	if !slices.EqualFunc(got, want, func(a, b Hash) bool { return a.Algorithm == b.Algorithm && bytes.Equal(a.Sum, b.Sum) }) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestAddressesOfAnInterfaceComeBackInOrder(t *testing.T) {
+	eth := NewInterface("eth0", "", LinkEthernet, 0)
+	want := []netip.Prefix{
+		netip.MustParsePrefix("10.0.0.1/24"), netip.MustParsePrefix("fd00::1/64"), netip.MustParsePrefix("0.0.0.0/0"),
+	}
+	for _, p := range want {
+		eth.AddAddress(p)
+	}
+	eth.Options.AddBytes(IfIPv4Address, []byte{10, 0, 0, 1, 255, 0, 255, 0}) // no prefix
+	eth.Options.AddBytes(IfIPv6Address, append(make([]byte, 16), 129))
+	eth.Options.AddBytes(IfIPv4Address, []byte{1})
+	if got := slices.Collect(eth.Addresses()); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
 

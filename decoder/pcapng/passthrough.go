@@ -10,8 +10,8 @@ func (w *Writer) WriteBlock(b Block) error {
 	if w.err != nil {
 		return w.err
 	}
-	if n := len(b.Raw); n < blockOverhead || n%4 != 0 || uint64(b.Order.uint32(b.Raw[4:])) != uint64(n) {
-		return b.malformed("%d bytes", n)
+	if !b.framed() {
+		return b.malformed("%d bytes are not as long as they say", len(b.Raw))
 	}
 	if b.Type == BlockSection {
 		return w.passSection(&b)
@@ -116,4 +116,12 @@ func (b *Block) namedInterface() (*Interface, error) {
 		return b.interfaceAt(b.Order.uint32(body))
 	}
 	return nil, nil
+}
+
+// framed reports whether both lengths are those of the block: of one that is made by hand they may
+// not be, and everything behind it would be lost.
+func (b *Block) framed() bool {
+	n := len(b.Raw)
+	return n >= blockOverhead && n%4 == 0 &&
+		uint64(b.Order.uint32(b.Raw[4:])) == uint64(n) && uint64(b.Order.uint32(b.Raw[n-4:])) == uint64(n)
 }

@@ -40,10 +40,10 @@ type Reader struct {
 
 // NewReader reads src, which it leaves open. It reads nothing before the first call of Next.
 func NewReader(src io.Reader, limits ReaderOptions) *Reader {
-	if limits.MaxBlock == 0 {
+	if limits.MaxBlock <= 0 {
 		limits.MaxBlock = 16 << 20
 	}
-	if limits.MaxInterfaces == 0 {
+	if limits.MaxInterfaces <= 0 {
 		limits.MaxInterfaces = 1 << 16
 	}
 	r := &Reader{window: window{src: src}, limits: limits}
@@ -71,7 +71,8 @@ func (r *Reader) read(b *Block) error {
 
 // ReadPacket reads on to the next packet and decodes it into p, which is valid until the next call.
 // It allocates nothing, save for the interfaces on its way. Errors are those of Next, and
-// ErrMalformed for a packet that cannot be decoded: the next call goes on behind it.
+// ErrMalformed for a packet that cannot be decoded: then p.Block is all that is valid of p, and the
+// next call goes on behind it.
 func (r *Reader) ReadPacket(p *Packet) error {
 	for {
 		if err := r.read(&p.Block); err != nil {
@@ -186,7 +187,7 @@ func (r *Reader) length(total uint32) (int, error) {
 	if total < blockOverhead || total%4 != 0 {
 		return 0, r.fail(fmt.Errorf("%w: block of %d bytes", ErrFormat, total))
 	}
-	if uint64(total) > uint64(r.limits.MaxBlock) {
+	if int64(total) > int64(r.limits.MaxBlock) {
 		return 0, r.tooBig(total)
 	}
 	return int(total), nil

@@ -274,6 +274,31 @@ func TestSectionsStartOverAndMayChangeTheByteOrder(t *testing.T) {
 	}
 }
 
+func TestBlocksAreLimited(t *testing.T) {
+	classicFile := capture(t, "tcpdump-micro.pcap")
+	first := packets(t, classicFile)[0]
+	for _, c := range []struct {
+		name    string
+		capture []byte
+		largest int
+	}{
+		{"pcapng", []byte(section), len(section)},
+		{"classic", classicFile[:classicHeader+classicRecord+len(first.Data)], classicRecord + len(first.Data)},
+	} {
+		for _, limit := range []int{c.largest, c.largest - 1} {
+			r := NewReader(bytes.NewReader(c.capture), ReaderOptions{MaxBlock: limit})
+			var err error
+			for err == nil {
+				_, err = r.Next()
+			}
+			fits := limit == c.largest
+			if fits != (err == io.EOF) || fits == errors.Is(err, ErrTooBig) {
+				t.Errorf("%s, limit %d: error %v", c.name, limit, err)
+			}
+		}
+	}
+}
+
 func TestInterfacesAreLimited(t *testing.T) {
 	r := NewReader(strings.NewReader(section+strings.Repeat(ethernet, 4)), ReaderOptions{MaxInterfaces: 3})
 	var err error

@@ -104,7 +104,7 @@ func (w *Writer) AddInterface(i *Interface) error {
 	if _, ok := w.interfaces[i]; ok {
 		return nil
 	}
-	i.clock = newClock(i.Options)
+	i.clock = newClock(i.TimeResolution(), i.TimeOffset())
 	w.register(i)
 	return w.emit(w.order.appendInterface(w.buf, i))
 }
@@ -137,8 +137,14 @@ func (w *Writer) WritePacket(p *Packet) error {
 	if err != nil {
 		return fmt.Errorf("packet at %d ns on %q: %w", p.Time, p.Interface.Name(), err)
 	}
+	options := p.Options
+	if p.Block.Type == BlockOldPacket { // it counted in a field of its own
+		if drops, ok := p.DropCount(); ok && drops > 0 {
+			options.AddUint64(PacketDropCount, drops)
+		}
+	}
 	fields := packetFields{id, ticks, p.Data, max(p.Length, uint32(len(p.Data)))}
-	return w.emit(w.order.appendPacket(w.buf, fields, p.Options))
+	return w.emit(w.order.appendPacket(w.buf, fields, options))
 }
 
 // WriteNames writes what addresses are called. It applies to the packets behind it.
@@ -147,7 +153,7 @@ func (w *Writer) WriteNames(names []Name, options Options) error {
 		return err
 	}
 	for _, n := range names {
-		if !n.Address.IsValid() || len(n.Name) > maxName {
+		if !n.Address.IsValid() || n.Name == "" || len(n.Name) > maxName {
 			return fmt.Errorf("name of %d bytes for address %v cannot be written", len(n.Name), n.Address)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -275,6 +276,9 @@ func TestWriterRefusesWhatWouldBeWrong(t *testing.T) {
 		{"time before 1970", ready, func(w *Writer) error { return w.WritePacket(&Packet{Interface: eth, Time: -1}) }, ErrTime},
 		{"unknown block of the other byte order", ready, func(w *Writer) error { return w.WriteBlock(unknown) }, ErrByteOrder},
 		{"block whose length is wrong", ready, func(w *Writer) error { return w.WriteBlock(Block{Raw: make([]byte, 16)}) }, ErrMalformed},
+		{"block whose second length is wrong", ready, func(w *Writer) error {
+			return w.WriteBlock(Block{Type: 0x99, Raw: []byte("\x99\x00\x00\x00\x0c\x00\x00\x00\x10\x00\x00\x00")})
+		}, ErrMalformed},
 		{"section with an option that is too long", begun, func(w *Writer) error { return w.WriteSection(tooLong) }, ErrOptionTooLong},
 		{"interface with one", begun, func(w *Writer) error { return w.AddInterface(&Interface{Options: tooLong}) }, ErrOptionTooLong},
 	} {
@@ -292,10 +296,40 @@ func TestWriterRefusesWhatWouldBeWrong(t *testing.T) {
 func TestNamesThatNoRecordCanHoldAreRefused(t *testing.T) {
 	w := NewWriter(io.Discard, WriterOptions{})
 	w.WriteSection(Options{})
-	for _, n := range []Name{{}, {netip.MustParseAddr("::1"), string(make([]byte, 65520))}} {
+	for _, n := range []Name{{Name: "a"}, {Address: netip.IPv6Loopback()}, {netip.IPv6Loopback(), string(make([]byte, maxName+1))}} {
 		if err := w.WriteNames([]Name{n}, Options{}); err == nil {
 			t.Errorf("wrote a name of %d bytes for %v", len(n.Name), n.Address)
 		}
+	}
+}
+
+func TestLongestNameFitsItsRecord(t *testing.T) {
+	name := strings.Repeat("a\xff", maxName/2) // half of it is replaced
+	capture := written(t, WriterOptions{}, func(w *Writer) error {
+		return errors.Join(w.WriteSection(Options{}), w.WriteNames([]Name{{netip.IPv6Loopback(), name}}, Options{}))
+	})
+	blocks, err := readAll(bytes.NewReader(capture))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, err := blocks[1].Names()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Name{{netip.IPv6Loopback(), strings.Repeat("a\uFFFD", maxName/2)}}
+	if got := slices.Collect(names); !slices.Equal(got, want) {
+		t.Errorf("got %d names, not the one that was written", len(got))
+	}
+}
+
+func TestDropsOfAnOldPacketSurviveRewriting(t *testing.T) {
+	old := packets(t, []byte(section+ethernet+oldPacket))[0]
+	capture := written(t, WriterOptions{}, func(w *Writer) error {
+		return errors.Join(w.WriteSection(Options{}), w.AddInterface(old.Interface), w.WritePacket(&old))
+	})
+	p := packets(t, capture)[0]
+	if drops, ok := p.DropCount(); p.Block.Type != BlockPacket || drops != 5 || !ok || p.Flags() != FlagOutbound {
+		t.Errorf("got %d drops %v, flags %#x in a block of type %d", drops, ok, p.Flags(), p.Block.Type)
 	}
 }
 
