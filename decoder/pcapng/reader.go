@@ -14,7 +14,7 @@ var (
 	// ErrTooManyInterfaces is returned for a section over ReaderOptions.MaxInterfaces.
 	ErrTooManyInterfaces = errors.New("section has too many interfaces")
 	// ErrFormat is returned for what is no capture file, and where one cannot be followed further.
-	ErrFormat = errors.New("not a capture file")
+	ErrFormat = errors.New("not a sound capture file")
 )
 
 // ReaderOptions are the limits of a Reader. The zero value has generous ones.
