@@ -2,10 +2,10 @@ package pcapng
 
 import "math"
 
-// WriteBlock writes a block that was read: byte for byte, if the section has its byte order and its
-// interface the same number. That is so when every section and interface of one file is passed
-// through; when files are merged, their interfaces are added first (AddInterface), and WriteBlock
-// changes the number and translates the byte order.
+// WriteBlock writes a block that a Reader gave: byte for byte, if the section has its byte order and
+// its interface the same number. That is so when every section and interface of one file is passed
+// through. To merge files into one section, leave out their section blocks: WriteBlock gives their
+// interfaces new numbers, and translates the byte order of what it knows.
 func (w *Writer) WriteBlock(b Block) error {
 	if w.err != nil {
 		return w.err

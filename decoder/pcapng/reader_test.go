@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"errors"
-	"fmt"
 	"io"
 	"runtime"
 	"slices"
@@ -353,21 +352,4 @@ func TestReadPacketAllocatesNothingPerPacket(t *testing.T) {
 			t.Errorf("order %d: %v allocations, with 1000 times the packets %v", order, counts[0], counts[1])
 		}
 	}
-}
-
-func ExampleReader() {
-	capture := section + ethernet // in life a file
-	r := NewReader(strings.NewReader(capture), ReaderOptions{})
-	for {
-		b, err := r.Next()
-		if err != nil {
-			fmt.Println(err)
-			return
-		}
-		fmt.Printf("%d bytes of type %#x at %d\n", len(b.Raw), uint32(b.Type), b.Offset)
-	}
-	// Output:
-	// 28 bytes of type 0xa0d0d0a at 0
-	// 20 bytes of type 0x1 at 28
-	// EOF
 }

@@ -206,15 +206,10 @@ func merge(w *Writer, capture []byte, refuse func(error) error) error {
 		if err != nil {
 			return refuse(err)
 		}
-		switch b.Type {
-		case BlockSection:
-		case BlockInterface:
-			interfaces := r.Interfaces()
-			err = w.AddInterface(interfaces[len(interfaces)-1])
-		default:
-			err = w.WriteBlock(b)
+		if b.Type == BlockSection {
+			continue
 		}
-		if err != nil {
+		if err := w.WriteBlock(b); err != nil {
 			if err = refuse(err); err != nil {
 				return err
 			}
