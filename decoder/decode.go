@@ -22,6 +22,10 @@ func decoderOf(k recordKind) func([]byte, *Event) error {
 	switch k {
 	case kindFact:
 		return decodeFact
+	case kindHop:
+		return decodeHop
+	case kindDrop:
+		return decodeDrop
 	case kindCgroup:
 		return decodeCgroup
 	}

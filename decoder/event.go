@@ -90,6 +90,13 @@ type Packet struct {
 	TTL    uint8      `json:"ttl,omitempty"`
 	Flags  string     `json:"flags,omitempty"` // TCP flags as tcpdump writes them
 	Bytes  []byte     `json:"-"`               // what the probe took, from the network header on
+
+	ID       uint32 `json:"id,omitempty"`       // identification: of IPv4, and of fragments
+	Fragment uint16 `json:"fragment,omitempty"` // offset, bytes; of a later fragment no ports are known
+	ICMPType uint8  `json:"icmp_type,omitempty"`
+	ICMPCode uint8  `json:"icmp_code,omitempty"`
+
+	data int // where in Bytes the transport's header ends
 }
 
 // Source returns where the packet came from.

@@ -75,3 +75,85 @@ func (r *cgroupRecord) decode(b []byte) {
 	r.PathLen = binary.LittleEndian.Uint16(b[70:])
 	copy(r.Path[:], b[72:])
 }
+
+type tupleRecord struct {
+	Src    [16]uint8
+	Dst    [16]uint8
+	Sport  uint16
+	Dport  uint16
+	Proto  uint8
+	Family uint8
+	Zero   uint16
+}
+
+// recordSize is the size of tupleRecord in bytes.
+func (*tupleRecord) recordSize() int { return 40 }
+
+// decode reads the record from b, which must hold recordSize bytes.
+func (r *tupleRecord) decode(b []byte) {
+	copy(r.Src[:], b[0:])
+	copy(r.Dst[:], b[16:])
+	r.Sport = binary.LittleEndian.Uint16(b[32:])
+	r.Dport = binary.LittleEndian.Uint16(b[34:])
+	r.Proto = b[36]
+	r.Family = b[37]
+	r.Zero = binary.LittleEndian.Uint16(b[38:])
+}
+
+type pathDirection uint32
+
+const (
+	directionIn  pathDirection = 1
+	directionOut pathDirection = 2
+)
+
+type pathRecord struct {
+	Hdr         hdrRecord
+	Packet      tupleRecord
+	Original    tupleRecord
+	Reply       tupleRecord
+	Location    uint64
+	Reason      uint32
+	Status      uint32
+	Len         uint32
+	Id          uint32
+	SocketNetns uint32
+	Fragment    uint16
+	L4          uint16
+	Data        uint16
+	Taken       uint16
+	Ttl         uint8
+	TcpFlags    uint8
+	IcmpType    uint8
+	IcmpCode    uint8
+	Direction   uint32
+	Bytes       [512]uint8
+	_           [4]byte
+}
+
+// recordSize is the size of pathRecord in bytes.
+func (*pathRecord) recordSize() int { return 744 }
+
+// decode reads the record from b, which must hold recordSize bytes.
+func (r *pathRecord) decode(b []byte) {
+	r.Hdr.decode(b[0:])
+	r.Packet.decode(b[64:])
+	r.Original.decode(b[104:])
+	r.Reply.decode(b[144:])
+	r.Location = binary.LittleEndian.Uint64(b[184:])
+	r.Reason = binary.LittleEndian.Uint32(b[192:])
+	r.Status = binary.LittleEndian.Uint32(b[196:])
+	r.Len = binary.LittleEndian.Uint32(b[200:])
+	r.Id = binary.LittleEndian.Uint32(b[204:])
+	r.SocketNetns = binary.LittleEndian.Uint32(b[208:])
+	r.Fragment = binary.LittleEndian.Uint16(b[212:])
+	r.L4 = binary.LittleEndian.Uint16(b[214:])
+	r.Data = binary.LittleEndian.Uint16(b[216:])
+	r.Taken = binary.LittleEndian.Uint16(b[218:])
+	r.Ttl = b[220]
+	r.TcpFlags = b[221]
+	r.IcmpType = b[222]
+	r.IcmpCode = b[223]
+	r.Direction = binary.LittleEndian.Uint32(b[224:])
+	copy(r.Bytes[:], b[228:])
+}

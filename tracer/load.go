@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 )
 
@@ -46,12 +47,8 @@ func loadMaps(p Probe, globals map[string]any, shared map[string]*ebpf.Map, ring
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.Name, err)
 	}
-	for name, v := range globals {
-		if variable, ok := spec.Variables[name]; ok {
-			if err := variable.Set(v); err != nil {
-				return nil, fmt.Errorf("%s: %s: %w", p.Name, name, err)
-			}
-		}
+	if err := setGlobals(p, spec, globals); err != nil {
+		return nil, err
 	}
 	ring := spec.Maps[ringName]
 	ring.MaxEntries = ringBytes
@@ -77,6 +74,29 @@ func loadMaps(p Probe, globals map[string]any, shared map[string]*ebpf.Map, ring
 		}
 	}
 	return o, nil
+}
+
+// setGlobals sets the const volatile variables that the object has, from the options and from the kernel.
+func setGlobals(p Probe, spec *ebpf.CollectionSpec, globals map[string]any) error {
+	all := maps.Clone(globals)
+	if p.Kernel != nil {
+		kernel, err := btf.LoadKernelSpec()
+		if err != nil {
+			return fmt.Errorf("this kernel's BTF: %w", err)
+		}
+		if all == nil {
+			all = map[string]any{}
+		}
+		maps.Copy(all, p.Kernel(kernel))
+	}
+	for name, v := range all {
+		if variable, ok := spec.Variables[name]; ok {
+			if err := variable.Set(v); err != nil {
+				return fmt.Errorf("%s: %s: %w", p.Name, name, err)
+			}
+		}
+	}
+	return nil
 }
 
 // attach loads and attaches the best variant of every hook. force, if not empty, names the only variant to try

@@ -2,6 +2,7 @@ package tracer
 
 import (
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 
 	"ktrace/bpf"
 )
@@ -11,6 +12,9 @@ type Probe struct {
 	Name  string
 	Load  func() (*ebpf.CollectionSpec, error)
 	Hooks []Hook
+	// Kernel returns the values of const volatile variables that tell the object what this kernel has; nil if it
+	// needs none.
+	Kernel func(*btf.Spec) map[string]any
 }
 
 // Hook is one thing to watch. Its variants watch the same by other means, best first; the sections of their
@@ -29,6 +33,14 @@ type Variant struct {
 	Costs    string // what is worse than with a better variant, "" if nothing
 }
 
+// traced are the two ways to run one program at a tracepoint. tp_btf exists since 5.5.
+func traced(program string) []Variant {
+	return []Variant{
+		{Name: "tp_btf", Programs: []string{program + "_tp_btf"}},
+		{Name: "raw_tp", Programs: []string{program + "_raw_tp"}, Costs: "every field of a packet is read by a helper: some 50 ns a packet more"},
+	}
+}
+
 // Probes is the table of all there are.
 func Probes() []Probe {
 	return []Probe{
@@ -41,6 +53,16 @@ func Probes() []Probe {
 				Optional: true,
 				Without:  "pods that start while ktrace runs are found a second late",
 			}},
+		},
+		{
+			Name:   "path",
+			Load:   bpf.LoadPath,
+			Kernel: kfreeSkbArguments,
+			Hooks: []Hook{
+				{Name: "packets leave", Variants: traced("leave")},
+				{Name: "packets arrive", Variants: traced("arrive")},
+				{Name: "packets dropped", Variants: traced("drop")},
+			},
 		},
 	}
 }

@@ -73,20 +73,23 @@ static __always_inline void begin(struct hdr *h, __u16 kind, __u32 size)
 	h->time = bpf_ktime_get_boot_ns();
 }
 
-/* Space for one record of constant size, zeroed, header begun; NULL, and counted, if the ring is full.
- * Every event is counted as seen here or, where no record is wanted, by whoever decides that.
+/* Space for one record of constant size, its first bytes zeroed, header begun; NULL, and counted, if the ring is
+ * full. What is behind the zeroed bytes must be written, or left out by a smaller hdr.size. Every event is counted
+ * as seen here or, where no record is wanted, by whoever decides that.
  */
-#define RESERVE(record, kind, size)                                  \
+#define RESERVE_PART(record, kind, size, zeroed)                     \
 	({                                                           \
 		record *__r = bpf_ringbuf_reserve(&events, size, 0); \
 		COUNT(kind, seen);                                   \
 		if (__r) {                                           \
-			__builtin_memset(__r, 0, sizeof(*__r));      \
+			__builtin_memset(__r, 0, zeroed);            \
 			begin((struct hdr *)__r, kind, size);        \
 		} else {                                             \
 			COUNT(kind, lost_ring);                      \
 		}                                                    \
 		__r;                                                 \
 	})
+
+#define RESERVE(record, kind, size) RESERVE_PART(record, kind, size, sizeof(record))
 
 #endif

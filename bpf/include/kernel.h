@@ -21,6 +21,8 @@ typedef _Bool bool;
 
 enum { false, true };
 
+#define offsetof(type, member) __builtin_offsetof(type, member)
+
 /* linux/bpf.h, as far as maps are concerned: these numbers are ABI. */
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,

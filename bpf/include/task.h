@@ -4,6 +4,8 @@
 
 #include "event.h"
 
+#define PF_KTHREAD 0x00200000 /* linux/sched.h */
+
 /* The version 1 hierarchy whose cgroups tell containers apart, as enum cgroup_subsys_id of this kernel
  * numbers it; -1 for the default hierarchy, cgroup2.
  */

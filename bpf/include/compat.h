@@ -1,0 +1,68 @@
+/* What differs between kernels: one getter a difference, so that callers know nothing of versions. */
+#ifndef KTRACE_COMPAT_H
+#define KTRACE_COMPAT_H
+
+#include "net.h"
+#include "task.h"
+
+/* A field, by a plain load where the program type lets p be followed (tp_btf), else by a helper. typed must be a
+ * constant, so that only one of them is left. Through wrong pointers both read zero.
+ */
+#define FIELD(typed, p, f) ((typed) ? (p)->f : BPF_CORE_READ(p, f))
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct pt_regs___x86_64 {
+	unsigned long orig_ax;
+};
+
+struct pt_regs___arm64 {
+	int syscallno;
+};
+
+#pragma clang attribute pop
+
+enum bpf_func_id___some {
+	BPF_FUNC_task_pt_regs___some = 1, /* the number is the kernel's business */
+};
+
+/* The cgroup2 that a full socket was made in, NULL if it has none. Before 5.15, commit 8520e224f547 ("bpf, cgroups:
+ * Fix cgroup v2 fallback on v1/v2 mixed mode"), the pointer shared its word with class ids, told apart by the lowest
+ * bit; the next one said that no reference is held.
+ */
+static __always_inline struct cgroup *sock_cgroup(struct sock *sk)
+{
+	__u64 word = 0;
+
+	bpf_core_read(&word, sizeof(word), &sk->sk_cgrp_data);
+	if (bpf_core_field_exists(sk->sk_cgrp_data.cgroup))
+		return (void *)word;
+	return word & 1 ? 0 : (void *)(word & ~3ULL);
+}
+
+/* The number of the system call that the current task is in, -1 if none or not to be known (before 5.15). */
+static __always_inline int current_syscall(void)
+{
+	struct pt_regs *regs;
+
+	if (!bpf_core_enum_value_exists(enum bpf_func_id___some, BPF_FUNC_task_pt_regs___some))
+		return -1;
+	regs = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	if (bpf_core_field_exists(struct pt_regs___x86_64, orig_ax))
+		return BPF_CORE_READ((struct pt_regs___x86_64 *)regs, orig_ax);
+	if (bpf_core_field_exists(struct pt_regs___arm64, syscallno))
+		return BPF_CORE_READ((struct pt_regs___arm64 *)regs, syscallno);
+	return -1;
+}
+
+/* Whether a system call sends: sendto, sendmsg, sendmmsg, write, writev, connect, io_uring_enter. x86-64 and the
+ * table that all newer architectures share number them apart from each other.
+ */
+static __always_inline bool sends(int nr)
+{
+	if (bpf_core_field_exists(struct pt_regs___x86_64, orig_ax))
+		return nr == 44 || nr == 46 || nr == 307 || nr == 1 || nr == 20 || nr == 42 || nr == 426;
+	return nr == 206 || nr == 211 || nr == 269 || nr == 64 || nr == 66 || nr == 203 || nr == 426;
+}
+
+#endif

@@ -1,0 +1,272 @@
+/* Packets: headers, flows, and what conntrack knows of them. Types and functions only. */
+#ifndef KTRACE_SKB_H
+#define KTRACE_SKB_H
+
+#include "compat.h"
+
+/* One direction of a flow. Addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d; ports in host order, 0 if the protocol
+ * has none.
+ */
+struct tuple {
+	__u8 src[16];
+	__u8 dst[16];
+	__u16 sport;
+	__u16 dport;
+	__u8 proto;
+	__u8 family; /* 4, 6 */
+	__u16 zero;
+};
+
+/* The headers of a packet, where a program looks at it. Offsets count from the network header. */
+struct packet {
+	struct tuple t;
+	const unsigned char *head; /* the buffer, which stays when the packet goes from device to device */
+	const unsigned char *l3;   /* the network header */
+	__u32 len;		   /* from the network header on */
+	__u32 linear;		   /* of these, what can be read */
+	__u32 id;		   /* IPv4 identification, 0 in most IPv6 */
+	__u16 fragment;		   /* offset, bytes */
+	__u16 l4;
+	__u16 data; /* what the transport carries; behind an ICMP error's 8 bytes: the packet that it is about */
+	__u8 ttl;
+	__u8 tcp_flags;
+	__u8 icmp_type;
+	__u8 icmp_code;
+	__u32 print; /* tells packets apart that use one buffer after the other; NAT leaves it as it is */
+};
+
+struct ipv4_header {
+	__u8 version_ihl;
+	__u8 tos;
+	__be16 total;
+	__be16 id;
+	__be16 fragment;
+	__u8 ttl;
+	__u8 proto;
+	__sum16 sum;
+	__u8 src[4];
+	__u8 dst[4];
+};
+
+struct ipv6_header {
+	__u8 version_class;
+	__u8 class_label[3];
+	__be16 payload;
+	__u8 next;
+	__u8 hops;
+	__u8 src[16];
+	__u8 dst[16];
+};
+
+struct ports_header {
+	__be16 source;
+	__be16 dest;
+	union {
+		__be32 seq; /* TCP */
+		struct {
+			__be16 len; /* UDP */
+			__sum16 sum;
+		};
+	};
+	__u32 data[2]; /* UDP: what it carries; TCP: acknowledgement, offset and flags */
+};
+
+struct icmp_header {
+	__u8 type;
+	__u8 code;
+	__sum16 sum;
+	__be32 rest;
+};
+
+#define IPV4_MORE   0x2000
+#define IPV4_OFFSET 0x1fff
+#define EXT_HEADERS 5 /* IPv6 extension headers that are looked behind */
+
+static __always_inline void map_ipv4(__u8 to[16], const void *from)
+{
+	__builtin_memset(to, 0, 8);
+	*(__u32 *)(to + 8) = bpf_htonl(0xffff);
+	*(__u32 *)(to + 12) = *(__u32 *)from;
+}
+
+static __always_inline bool is_extension(__u8 next)
+{
+	return next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING || next == IPPROTO_FRAGMENT ||
+	       next == IPPROTO_DSTOPTS;
+}
+
+/* Looks behind IPv6 extension headers: finds protocol, l4, identification and fragment offset. */
+static __always_inline bool skip_extensions(struct packet *p, __u8 next)
+{
+	__u8 ext[8];
+	int i;
+
+	for (i = 0; i < EXT_HEADERS && is_extension(next); i++) {
+		if (bpf_probe_read_kernel(ext, sizeof(ext), p->l3 + p->l4))
+			return false;
+		if (next == IPPROTO_FRAGMENT) {
+			p->fragment = bpf_ntohs(*(__u16 *)(ext + 2)) & ~7;
+			p->id = bpf_ntohl(*(__u32 *)(ext + 4));
+			p->l4 += 8;
+		} else {
+			p->l4 += (ext[1] + 1) * 8;
+		}
+		next = ext[0];
+		if (p->fragment)
+			break; /* what follows is the middle of something */
+	}
+	p->t.proto = next;
+	return !is_extension(next);
+}
+
+/* Reads the network header at p->l3. */
+static __always_inline bool parse_l3(struct packet *p)
+{
+	union {
+		struct ipv4_header v4;
+		struct ipv6_header v6;
+	} h;
+
+	if (bpf_probe_read_kernel(&h, sizeof(h), p->l3))
+		return false;
+	if (h.v4.version_ihl >> 4 == 4 && p->linear >= sizeof(h.v4)) {
+		p->t.family = 4;
+		p->t.proto = h.v4.proto;
+		p->l4 = (h.v4.version_ihl & 15) * 4;
+		p->ttl = h.v4.ttl;
+		p->id = bpf_ntohs(h.v4.id);
+		p->fragment = (bpf_ntohs(h.v4.fragment) & IPV4_OFFSET) * 8;
+		map_ipv4(p->t.src, h.v4.src);
+		map_ipv4(p->t.dst, h.v4.dst);
+		return true;
+	}
+	if (h.v6.version_class >> 4 == 6 && p->linear >= sizeof(h.v6)) {
+		p->t.family = 6;
+		p->t.proto = h.v6.next;
+		p->l4 = sizeof(h.v6);
+		p->ttl = h.v6.hops;
+		__builtin_memcpy(p->t.src, h.v6.src, 16);
+		__builtin_memcpy(p->t.dst, h.v6.dst, 16);
+		return !is_extension(h.v6.next) || skip_extensions(p, h.v6.next);
+	}
+	return false;
+}
+
+static __always_inline __u32 mix(__u32 hash, __u32 v)
+{
+	return (hash ^ v) * 0x9e3779b1; /* 2^32 divided by the golden ratio: spreads what differs little */
+}
+
+/* Reads the transport header. A later fragment has none, and its ports stay 0. */
+static __always_inline bool parse_l4(struct packet *p)
+{
+	union {
+		struct ports_header ports;
+		struct icmp_header icmp;
+	} h = {};
+	__u8 proto = p->t.proto;
+
+	p->data = p->l4;
+	p->print = mix(mix(proto, p->id), p->fragment);
+	if (p->fragment)
+		return true;
+	if (p->linear < p->l4 + 8 || bpf_probe_read_kernel(&h, sizeof(h), p->l3 + p->l4))
+		return false;
+	if (proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6) {
+		p->icmp_type = h.icmp.type;
+		p->icmp_code = h.icmp.code;
+		p->data += sizeof(h.icmp);
+		p->print = mix(mix(p->print, h.icmp.type << 8 | h.icmp.code), p->len);
+		return true;
+	}
+	p->t.sport = bpf_ntohs(h.ports.source);
+	p->t.dport = bpf_ntohs(h.ports.dest);
+	if (proto == IPPROTO_UDP) {
+		p->data += 8;
+		p->print = mix(p->print, h.ports.len);
+		if (p->linear >= p->data + 8) /* else what is behind the packet would count */
+			p->print = mix(mix(p->print, h.ports.data[0]), h.ports.data[1]);
+	} else if (proto == IPPROTO_TCP) {
+		p->tcp_flags = bpf_ntohl(h.ports.data[1]) >> 16;
+		p->data += (bpf_ntohl(h.ports.data[1]) >> 28) * 4;
+		p->print = mix(mix(p->print, h.ports.seq), p->tcp_flags);
+	}
+	return true;
+}
+
+/* Whether an ICMP message carries the head of the packet that it is about. */
+static __always_inline bool is_icmp_error(const struct packet *p)
+{
+	if (p->t.proto ==
+	    IPPROTO_ICMP) /* unreachable, source quench, redirect, time exceeded, parameter problem */
+		return p->icmp_type == 3 || p->icmp_type == 4 || p->icmp_type == 5 || p->icmp_type == 11 ||
+		       p->icmp_type == 12;
+	return p->t.proto == IPPROTO_ICMPV6 && p->icmp_type >= 1 && p->icmp_type <= 4;
+}
+
+/* Reads the flow that an ICMP error is about. */
+static __always_inline bool parse_inner(const struct packet *outer, struct packet *inner)
+{
+	__builtin_memset(inner, 0, sizeof(*inner));
+	if (outer->linear < outer->data)
+		return false;
+	inner->l3 = outer->l3 + outer->data;
+	inner->linear = outer->linear - outer->data;
+	return parse_l3(inner) && parse_l4(inner);
+}
+
+/* Makes both directions of a flow the same. */
+static __always_inline void normalise(struct tuple *to, const struct tuple *from)
+{
+	const __u64 *src = (const void *)from->src, *dst = (const void *)from->dst;
+	bool swap = src[0] != dst[0]   ? src[0] > dst[0]
+		    : src[1] != dst[1] ? src[1] > dst[1]
+				       : from->sport > from->dport;
+
+	*to = *from;
+	if (!swap)
+		return;
+	__builtin_memcpy(to->src, from->dst, 16);
+	__builtin_memcpy(to->dst, from->src, 16);
+	to->sport = from->dport;
+	to->dport = from->sport;
+}
+
+#define IPS_NAT 0x30 /* IPS_SRC_NAT | IPS_DST_NAT: ABI, linux/netfilter/nf_conntrack_common.h */
+
+/* The conntrack entry of a packet, NULL if it has none or conntrack is not there. */
+static __always_inline struct nf_conn *conntrack_of(unsigned long nfct)
+{
+	if (!bpf_core_type_exists(struct nf_conn))
+		return 0;
+	return (void *)(nfct & ~7UL); /* the lowest bits tell direction and state */
+}
+
+/* The directions of a conntrack entry. The index must be a literal: only then is the kernel's own size of an element
+ * reckoned with.
+ */
+#define ORIGINAL(ct) __builtin_preserve_access_index(&(ct)->tuplehash[0].tuple)
+#define REPLY(ct)    __builtin_preserve_access_index(&(ct)->tuplehash[1].tuple)
+
+static __always_inline void read_tuple(struct tuple *t, struct nf_conntrack_tuple *from)
+{
+	union nf_inet_addr src, dst;
+	__u16 l3 = BPF_CORE_READ(from, src.l3num);
+
+	BPF_CORE_READ_INTO(&src, from, src.u3);
+	BPF_CORE_READ_INTO(&dst, from, dst.u3);
+	t->family = l3 == 2 ? 4 : 6; /* AF_INET */
+	if (t->family == 4) {
+		map_ipv4(t->src, &src);
+		map_ipv4(t->dst, &dst);
+	} else {
+		__builtin_memcpy(t->src, &src, 16);
+		__builtin_memcpy(t->dst, &dst, 16);
+	}
+	t->proto = BPF_CORE_READ(from, dst.protonum);
+	t->sport = bpf_ntohs(BPF_CORE_READ(from, src.u.all));
+	t->dport = bpf_ntohs(BPF_CORE_READ(from, dst.u.all));
+	t->zero = 0;
+}
+
+#endif

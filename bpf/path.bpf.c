@@ -1,0 +1,518 @@
+//go:build ignore
+
+/* The way of packets through the node: where each was seen (hops), where it died (drops), and by conntrack what
+ * its addresses were translated to. tp_btf or raw_tp net_dev_queue, netif_receive_skb, kfree_skb.
+ *
+ * A packet is of interest if its way so far was, if its flow or the flow that an ICMP error is about was, or if it
+ * is what the view asks for (protocol, port) and whom the user selected. So NAT, to whatever address and port, is
+ * followed here, and nothing else costs a record.
+ */
+#include "event.h"
+#include "select.h"
+#include "skb.h"
+
+enum path_direction {
+	DIRECTION_IN = 1,
+	DIRECTION_OUT = 2,
+};
+
+/* What the view asks for. */
+#define WANT_TCP   1
+#define WANT_UDP   2
+#define WANT_ICMP  4
+#define WANT_OTHER 8
+#define MAX_PORTS  8
+
+const volatile __u32 hop_protocols = 0; /* WANT_ bits */
+const volatile __u32 drop_protocols = 0;
+const volatile __u32 ports_wanted = 0; /* length of ports; 0: every port */
+const volatile __u16 ports[MAX_PORTS] = {};
+const volatile __u32 snap = 0; /* bytes to take of a packet when it is first seen, and when it dies */
+
+/* What this kernel passes to tracepoint kfree_skb: the reason since 5.17, commit c504e5c2f964 ("net: skb: introduce
+ * kfree_skb_reason()"), the socket since 6.11, commit c53795d48ee8 ("net: add rx_sk to trace_kfree_skb").
+ */
+const volatile bool kfree_skb_tells_reason = false;
+const volatile bool kfree_skb_tells_socket = false;
+
+/* Room for packet bytes, in sizes that a reserve may have. */
+#define ROOM_SMALL 128
+#define ROOM_LARGE 512
+
+struct event {
+	struct hdr hdr;
+	struct tuple packet;
+	struct tuple original; /* of the conntrack entry, family 0 if there is none */
+	struct tuple reply;
+	__u64 location; /* of a drop: the instruction after the call that freed the packet */
+	__u32 reason;	/* of a drop: enum skb_drop_reason of this kernel */
+	__u32 status;	/* of the conntrack entry: IPS_ bits */
+	__u32 len;	/* from the network header on */
+	__u32 id;
+	__u32 socket_netns; /* of the socket that sent it or was to receive it, 0 if unknown */
+	__u16 fragment;
+	__u16 l4; /* offsets from the network header */
+	__u16 data;
+	__u16 taken; /* bytes */
+	__u8 ttl;
+	__u8 tcp_flags;
+	__u8 icmp_type;
+	__u8 icmp_code;
+	enum path_direction direction; /* 0 of a drop */
+	__u8 bytes[ROOM_LARGE];	       /* from the network header on */
+};
+
+#define HEAD_SIZE offsetof(struct event, bytes)
+
+DEFINE_RING(struct event);
+
+/* One packet's way through this node, as long as the node sees it. */
+struct journey {
+	__u64 id; /* time of its first hop, unique by the CPU in the lowest bits */
+	__u64 last;
+	__u64 dev; /* of the first hop */
+	__u32 print;
+	__u32 netns; /* of the last hop, as the next two */
+	__u8 direction;
+	__u8 ttl;
+	__u8 first_direction;
+	__u8 first_ttl;
+	__u32 zero;
+};
+
+#define JOURNEY_CPUS 64
+#define JOURNEY_AGE \
+	(10ULL * 1000 * 1000 * 1000) /* longest rest: an unresolved neighbour holds a packet for 3 s */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64); /* skb->head; or the skb, if its head was allocated anew */
+	__type(value, struct journey);
+} journeys SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct tuple); /* normalised: both directions are one */
+	__type(value, __u8);
+} flows SEC(".maps");
+
+/* A packet where one of the programs looks at it. */
+struct sight {
+	struct packet p;
+	__u64 skb;
+	__u64 dev;
+	struct sock *sk;
+	struct nf_conn *ct;
+	__u32 netns;
+	__u32 ifindex;
+	__u64 journey;
+	__u8 direction;
+	bool first; /* hop of its journey */
+};
+
+static __always_inline __u32 protocol_bit(__u8 proto)
+{
+	switch (proto) {
+	case IPPROTO_TCP:
+		return WANT_TCP;
+	case IPPROTO_UDP:
+		return WANT_UDP;
+	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6:
+		return WANT_ICMP;
+	}
+	return WANT_OTHER;
+}
+
+static __always_inline bool port_wanted(const struct tuple *t)
+{
+	__u32 i;
+
+	if (!ports_wanted)
+		return true;
+	for (i = 0; i < MAX_PORTS; i++)
+		if (i < ports_wanted && (t->sport == ports[i] || t->dport == ports[i]))
+			return true;
+	return false;
+}
+
+static __always_inline bool flow_known(const struct tuple *t)
+{
+	struct tuple key;
+
+	normalise(&key, t);
+	return bpf_map_lookup_elem(&flows, &key);
+}
+
+static __always_inline void follow_flow(const struct tuple *t)
+{
+	struct tuple key;
+	__u8 one = 1;
+
+	normalise(&key, t);
+	if (!bpf_map_lookup_elem(&flows, &key))
+		bpf_map_update_elem(&flows, &key, &one, BPF_ANY);
+}
+
+/* Whether the packet just left its sender: later it has gone to another namespace, or lost its socket. */
+static __always_inline bool fresh(const struct sight *s)
+{
+	struct sock *sk = s->sk;
+
+	return s->direction == DIRECTION_OUT && sk &&
+	       BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum) == s->netns;
+}
+
+/* Whether j is the packet at hand. Buffers are used again, for packets that may even look the same (a query sent
+ * again): a packet does not get younger, nor begin anew; where devices are stacked it leaves by several.
+ */
+static __always_inline bool same_packet(const struct journey *j, const struct sight *s, __u64 now)
+{
+	if (now - j->last > JOURNEY_AGE || s->p.ttl > j->ttl)
+		return false;
+	if (s->direction == j->first_direction && s->dev == j->dev && s->p.ttl == j->first_ttl)
+		return !s->direction;
+	return !fresh(s) || (j->direction == DIRECTION_OUT && j->netns == s->netns);
+}
+
+/* The journey kept under a key, if it is the packet's. One that looks like it but is of a packet before is forgotten,
+ * lest a later hop, which cannot tell, takes it up.
+ */
+static __always_inline struct journey *journey_at(__u64 key, const struct sight *s, __u64 now)
+{
+	struct journey *j = bpf_map_lookup_elem(&journeys, &key);
+
+	if (!j || j->print != s->p.print)
+		return 0;
+	if (same_packet(j, s, now))
+		return j;
+	bpf_map_delete_elem(&journeys, &key);
+	return 0;
+}
+
+/* The journey of a packet, NULL if it is not known. */
+static __always_inline struct journey *find_journey(const struct sight *s, __u64 now)
+{
+	struct journey *j = journey_at((__u64)s->p.head, s, now);
+
+	return j ? j : journey_at(s->skb, s, now);
+}
+
+/* Goes on with a journey or begins one. */
+static __always_inline void travel(struct sight *s, struct journey *known, __u64 now)
+{
+	struct journey j = {
+		.id = (now & ~(JOURNEY_CPUS - 1ULL)) | (bpf_get_smp_processor_id() & (JOURNEY_CPUS - 1)),
+		.dev = s->dev,
+		.print = s->p.print,
+		.first_direction = s->direction,
+		.first_ttl = s->p.ttl,
+	};
+	__u64 key = (__u64)s->p.head;
+
+	if (known)
+		j = *known;
+	else
+		s->first = true;
+	j.last = now;
+	j.ttl = s->p.ttl;
+	if (s->direction) {
+		j.direction = s->direction;
+		j.netns = s->netns;
+	}
+	s->journey = j.id;
+	if (bpf_map_update_elem(&journeys, &key, &j, BPF_ANY))
+		COUNT(KIND_HOP, lost_map);
+	key = s->skb;
+	if (bpf_map_update_elem(&journeys, &key, &j, BPF_ANY))
+		COUNT(KIND_HOP, lost_map);
+}
+
+static __always_inline bool selected(const struct sight *s)
+{
+	struct cgroup *cgrp;
+
+	if (!selecting || netns_selected(s->netns) || addr_selected(s->p.t.src) || addr_selected(s->p.t.dst))
+		return true;
+	if (!s->sk)
+		return false;
+	cgrp = sock_cgroup(s->sk);
+	return cgroup_selected(BPF_CORE_READ(cgrp, kn, id));
+}
+
+/* Whether the view asks for the packet, as it is or as it was before translation. */
+static __always_inline bool matches(const struct sight *s)
+{
+	struct nf_conn *ct = s->ct;
+	struct tuple original;
+
+	if (port_wanted(&s->p.t))
+		return true;
+	if (!ct || !(BPF_CORE_READ(ct, status) & IPS_NAT))
+		return false;
+	read_tuple(&original, ORIGINAL(ct));
+	return port_wanted(&original);
+}
+
+/* The same for what an ICMP error is about. Other ICMP is asked for only where ports do not matter. */
+static __always_inline bool icmp_matches(const struct sight *s, bool *known)
+{
+	struct packet inner;
+
+	if (!is_icmp_error(&s->p) || !parse_inner(&s->p, &inner))
+		return !ports_wanted;
+	*known = flow_known(&inner.t);
+	return port_wanted(&inner.t);
+}
+
+/* Whether to make a record of the packet; finds its journey on the way. */
+static __always_inline bool interesting(struct sight *s, enum kind kind)
+{
+	bool icmp = protocol_bit(s->p.t.proto) == WANT_ICMP, known = false, match;
+	__u64 now = bpf_ktime_get_boot_ns();
+	struct journey *j;
+
+	match = icmp ? icmp_matches(s, &known) : matches(s);
+	j = find_journey(s, now);
+	if (!j && !known && (!match || selecting) && (icmp || !flow_known(&s->p.t))) {
+		if (!match)
+			return false;
+		if (!selected(s)) {
+			COUNT(kind, seen);
+			COUNT(kind, filtered);
+			return false;
+		}
+	}
+	travel(s, j, now);
+	return true;
+}
+
+/* Which process sent the packet: only where that is certain. Elsewhere, in a softirq or behind a queue, the current
+ * task is a bystander.
+ */
+static __always_inline void fill_sender(struct event *e, const struct sight *s)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct cgroup *own = BPF_CORE_READ(task, cgroups, dfl_cgrp);
+
+	if (!s->first || s->direction != DIRECTION_OUT || sock_cgroup(s->sk) != own)
+		return;
+	if (BPF_CORE_READ(task, flags) & PF_KTHREAD || netns_of(task) != s->netns ||
+	    !sends(current_syscall()))
+		return;
+	fill_task(&e->hdr);
+}
+
+static __always_inline void fill_socket(struct event *e, const struct sight *s)
+{
+	struct sock *sk = s->sk;
+	struct cgroup *cgrp;
+	__u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
+
+	e->socket_netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	if (state == TCP_TIME_WAIT || state == TCP_NEW_SYN_RECV)
+		return; /* not a full socket: the other fields are not there */
+	if (cgroup_subsys < 0) {
+		cgrp = sock_cgroup(sk);
+		e->hdr.cgroup = BPF_CORE_READ(cgrp, kn, id);
+	}
+	fill_sender(e, s);
+}
+
+static __always_inline void fill_conntrack(struct event *e, struct nf_conn *ct)
+{
+	e->status = BPF_CORE_READ(ct, status);
+	read_tuple(&e->original, ORIGINAL(ct));
+	read_tuple(&e->reply, REPLY(ct));
+	if (e->status & IPS_NAT) {
+		follow_flow(&e->original);
+		follow_flow(&e->reply);
+	}
+}
+
+static __noinline void fill(struct event *e, const struct sight *s)
+{
+	e->hdr.journey = s->journey;
+	e->hdr.ifindex = s->ifindex;
+	e->packet = s->p.t;
+	e->len = s->p.len;
+	e->id = s->p.id;
+	e->fragment = s->p.fragment;
+	e->l4 = s->p.l4;
+	e->data = s->p.data;
+	e->ttl = s->p.ttl;
+	e->tcp_flags = s->p.tcp_flags;
+	e->icmp_type = s->p.icmp_type;
+	e->icmp_code = s->p.icmp_code;
+	e->direction = s->direction;
+	if (s->sk)
+		fill_socket(e, s);
+	e->hdr.netns = s->netns ? s->netns : e->socket_netns;
+	if (s->ct)
+		fill_conntrack(e, s->ct);
+}
+
+struct drop {
+	__u64 location;
+	__u32 reason;
+};
+
+/* Sends a record with up to room bytes of the packet; room is a constant. */
+static __always_inline void send(const struct sight *s, const struct drop *d, const __u32 room)
+{
+	enum kind kind = d ? KIND_DROP : KIND_HOP;
+	struct event *e = RESERVE_PART(struct event, kind, HEAD_SIZE + room, HEAD_SIZE);
+	__u32 n = s->p.linear;
+
+	if (!e)
+		return;
+	fill(e, s);
+	if (d) {
+		e->location = d->location;
+		e->reason = d->reason;
+	}
+	if (n > room)
+		n = room;
+	if (room && !bpf_probe_read_kernel(e->bytes, n, s->p.l3))
+		e->taken = n;
+	e->hdr.size = HEAD_SIZE + e->taken;
+	bpf_ringbuf_submit(e, 0);
+}
+
+static __noinline void record(const struct sight *s, const struct drop *d)
+{
+	__u32 want = s->first || d ? snap : 0;
+
+	if (want > s->p.linear)
+		want = s->p.linear;
+	if (selecting)
+		follow_flow(&s->p.t);
+	if (!want)
+		send(s, d, 0);
+	else if (want <= ROOM_SMALL)
+		send(s, d, ROOM_SMALL);
+	else
+		send(s, d, ROOM_LARGE);
+}
+
+/* Reads the headers of what begins at l3. False if that is no business of ours. */
+static __always_inline bool parse(const bool typed, struct sight *s, const struct sk_buff *skb, __u32 wanted)
+{
+	unsigned char *data = FIELD(typed, skb, data);
+	__u32 pulled = s->p.l3 - data; /* from data on; negative where data is already behind the header */
+
+	s->skb = (__u64)skb;
+	s->p.len = FIELD(typed, skb, len) - pulled;
+	s->p.linear = s->p.len - FIELD(typed, skb, data_len);
+	return parse_l3(&s->p) && protocol_bit(s->p.t.proto) & wanted && parse_l4(&s->p);
+}
+
+static __always_inline bool is_ip(__be16 protocol)
+{
+	return protocol == bpf_htons(ETH_P_IP) || protocol == bpf_htons(ETH_P_IPV6);
+}
+
+static __always_inline int handle_hop(const bool typed, const struct sk_buff *skb, __u8 direction)
+{
+	struct sight s = {.direction = direction};
+	struct net_device *dev;
+
+	if (!is_ip(FIELD(typed, skb, protocol)))
+		return 0;
+	s.p.head = FIELD(typed, skb, head);
+	/* What arrives has its network header not set yet, but begins with it. */
+	s.p.l3 = direction == DIRECTION_IN ? FIELD(typed, skb, data)
+					   : s.p.head + FIELD(typed, skb, network_header);
+	if (!parse(typed, &s, skb, hop_protocols))
+		return 0;
+	dev = FIELD(typed, skb, dev);
+	s.dev = (__u64)dev;
+	s.sk = FIELD(typed, skb, sk);
+	s.ct = conntrack_of(FIELD(typed, skb, _nfct));
+	s.netns = typed ? dev->nd_net.net->ns.inum : BPF_CORE_READ(dev, nd_net.net, ns.inum);
+	s.ifindex = FIELD(typed, dev, ifindex);
+	if (interesting(&s, KIND_HOP))
+		record(&s, 0);
+	return 0;
+}
+
+/* The network header of a packet that dies anywhere: where it was set, else where the data begins. */
+static __always_inline bool parse_dead(const bool typed, struct sight *s, const struct sk_buff *skb)
+{
+	__u16 offset = FIELD(typed, skb, network_header);
+
+	s->p.head = FIELD(typed, skb, head);
+	s->p.l3 = offset && offset != 0xffff ? s->p.head + offset : FIELD(typed, skb, data);
+	return parse(typed, s, skb, drop_protocols);
+}
+
+static __always_inline int handle_drop(const bool typed, const struct sk_buff *skb, const struct drop *d,
+				       struct sock *rx_sk)
+{
+	struct sight s = {};
+	struct net_device *dev;
+
+	if (!is_ip(FIELD(typed, skb, protocol)) || !parse_dead(typed, &s, skb))
+		return 0;
+	/* Behind a UDP socket's queue the field serves another purpose, so it is never followed by plain loads. */
+	dev = BPF_CORE_READ(skb, dev);
+	s.dev = (__u64)dev;
+	s.netns = BPF_CORE_READ(dev, nd_net.net, ns.inum);
+	if (s.netns)
+		s.ifindex = BPF_CORE_READ(dev, ifindex);
+	s.sk = rx_sk ? rx_sk : FIELD(typed, skb, sk);
+	s.ct = conntrack_of(FIELD(typed, skb, _nfct));
+	if (interesting(&s, KIND_DROP))
+		record(&s, d);
+	return 0;
+}
+
+SEC("tp_btf/net_dev_queue")
+int BPF_PROG(leave_tp_btf, struct sk_buff *skb)
+{
+	return handle_hop(true, skb, DIRECTION_OUT);
+}
+
+SEC("raw_tp/net_dev_queue")
+int BPF_PROG(leave_raw_tp, struct sk_buff *skb)
+{
+	return handle_hop(false, skb, DIRECTION_OUT);
+}
+
+SEC("tp_btf/netif_receive_skb")
+int BPF_PROG(arrive_tp_btf, struct sk_buff *skb)
+{
+	return handle_hop(true, skb, DIRECTION_IN);
+}
+
+SEC("raw_tp/netif_receive_skb")
+int BPF_PROG(arrive_raw_tp, struct sk_buff *skb)
+{
+	return handle_hop(false, skb, DIRECTION_IN);
+}
+
+/* The arguments that this kernel has; ctx may not be read beyond them. */
+#define DROP(ctx)                                                                  \
+	{                                                                          \
+		.location = ctx[1], .reason = kfree_skb_tells_reason ? ctx[2] : 0, \
+	}
+
+SEC("tp_btf/kfree_skb")
+int drop_tp_btf(__u64 *ctx)
+{
+	struct drop d = DROP(ctx);
+
+	return handle_drop(true, (void *)ctx[0], &d, kfree_skb_tells_socket ? (void *)ctx[3] : 0);
+}
+
+SEC("raw_tp/kfree_skb")
+int drop_raw_tp(__u64 *ctx)
+{
+	struct drop d = DROP(ctx);
+
+	return handle_drop(false, (void *)ctx[0], &d, kfree_skb_tells_socket ? (void *)ctx[3] : 0);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,106 @@
+package decoder
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Hop is a packet seen at a device.
+type Hop struct {
+	Conntrack   *Conntrack `json:"conntrack,omitempty"`    // nil if conntrack has not seen it (yet), or it is untracked
+	SocketNetns uint32     `json:"socket_netns,omitempty"` // of the socket that it came from, where that is known
+}
+
+// Kind implements Body.
+func (Hop) Kind() Kind { return KindHop }
+
+// Summary implements Body.
+func (h Hop) Summary() string {
+	if h.Conntrack == nil {
+		return "seen"
+	}
+	return "seen, " + h.Conntrack.String()
+}
+
+// Conntrack is the entry that a packet belongs to.
+type Conntrack struct {
+	Status   []string  `json:"status,omitempty"` // as Tracked.Status
+	Original FlowTuple `json:"original"`
+	Reply    FlowTuple `json:"reply"` // as answers are expected: its Src is the backend, if the flow is translated
+	bits     uint32
+}
+
+// Bits of nf_conn.status (linux/netfilter/nf_conntrack_common.h, which is ABI).
+const (
+	ipsSrcNAT = 1 << 4
+	ipsDstNAT = 1 << 5
+)
+
+// conntrackStatus names the bits of nf_conn.status, from the lowest.
+var conntrackStatus = []string{"expected", "seen-reply", "assured", "confirmed", "src-nat", "dst-nat", "seq-adjust",
+	"src-nat-done", "dst-nat-done", "dying", "fixed-timeout", "template", "untracked", "helper", "offload", "hw-offload"}
+
+// DNAT reports whether the destination is translated.
+func (c *Conntrack) DNAT() bool { return c != nil && c.bits&ipsDstNAT != 0 }
+
+// SNAT reports whether the source is translated.
+func (c *Conntrack) SNAT() bool { return c != nil && c.bits&ipsSrcNAT != 0 }
+
+// String is the original flow and, if it is translated, to what.
+func (c *Conntrack) String() string {
+	if !c.DNAT() && !c.SNAT() {
+		return "not translated"
+	}
+	return fmt.Sprintf("%v translated to %v", c.Original, c.Reply.Reverse())
+}
+
+// conntrack returns the entry of a record, nil if it has none.
+func (r *pathRecord) conntrack() *Conntrack {
+	if r.Original.Family == 0 {
+		return nil
+	}
+	c := &Conntrack{Original: r.Original.flow(), Reply: r.Reply.flow(), bits: r.Status}
+	for i, name := range conntrackStatus {
+		if r.Status&(1<<i) != 0 {
+			c.Status = append(c.Status, name)
+		}
+	}
+	return c
+}
+
+// header completes the event of a packet.
+func (r *pathRecord) header(e *Event) {
+	e.Packet = r.packet()
+	switch pathDirection(r.Direction) {
+	case directionIn:
+		e.Direction = In
+	case directionOut:
+		e.Direction = Out
+	}
+}
+
+func decodeHop(raw []byte, e *Event) error {
+	var r pathRecord
+	if err := unpack(raw, &r); err != nil {
+		return err
+	}
+	r.header(e)
+	e.Body = Hop{Conntrack: r.conntrack(), SocketNetns: r.SocketNetns}
+	return nil
+}
+
+// Place says where an event was seen, as evidence: device, namespace, direction.
+func Place(e Event) string {
+	var parts []string
+	if e.Ifindex != 0 {
+		name := e.Iface
+		if name == "" {
+			name = fmt.Sprintf("device %d", e.Ifindex)
+		}
+		parts = append(parts, strings.TrimSpace(name+" "+string(e.Direction)))
+	}
+	if e.Netns != 0 {
+		parts = append(parts, fmt.Sprintf("netns %d", e.Netns))
+	}
+	return strings.Join(parts, ", ")
+}

@@ -1,0 +1,64 @@
+package decoder
+
+import "time"
+
+// Names is the stage that gives devices, drop reasons and places in the kernel their names, from the facts that
+// the stream brought before. What is not known keeps its number.
+type Names struct {
+	devices map[deviceKey]Device
+	symbols map[uint64]string
+	reasons map[uint32]string
+}
+
+type deviceKey struct{ netns, ifindex uint32 }
+
+// NewNames returns the stage; it belongs before all that say a name.
+func NewNames() *Names {
+	return &Names{devices: map[deviceKey]Device{}, symbols: map[uint64]string{}}
+}
+
+// Observe implements Stage.
+func (n *Names) Observe(e Event) []Event {
+	if f, ok := e.Body.(Fact); ok {
+		n.learn(f)
+		return []Event{e}
+	}
+	if d, ok := n.devices[deviceKey{e.Netns, e.Ifindex}]; ok && e.Iface == "" {
+		e.Iface = d.Name
+	}
+	if d, ok := e.Body.(Drop); ok {
+		e.Body = n.drop(d)
+	}
+	return []Event{e}
+}
+
+// Flush implements Stage.
+func (n *Names) Flush(time.Time, bool) []Event { return nil }
+
+func (n *Names) learn(f Fact) {
+	switch {
+	case f.Node != nil:
+		n.reasons = f.Node.Reasons
+	case f.Device != nil:
+		k := deviceKey{f.Device.Netns, f.Device.Ifindex}
+		if f.Device.Gone {
+			delete(n.devices, k)
+			return
+		}
+		n.devices[k] = *f.Device
+	case f.Symbol != nil:
+		n.symbols[f.Symbol.Address] = f.Symbol.Name
+	}
+}
+
+func (n *Names) drop(d Drop) Drop {
+	if len(n.reasons) == 0 {
+		d.Reason = ReasonNotTold
+	} else if name, ok := n.reasons[d.Code]; ok {
+		d.Reason = name
+	}
+	if name, ok := n.symbols[d.Address]; ok {
+		d.Location = name
+	}
+	return d
+}

@@ -1,0 +1,186 @@
+package tracer
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"ktrace/decoder"
+	"ktrace/testdata/lab"
+)
+
+const (
+	wantUDP  = 2 // WANT_ bits of path.bpf.c
+	wantICMP = 4
+)
+
+// pathOptions trace the packets of one namespace to port 53, wherever they are translated to.
+func pathOptions(ns *lab.NS, variant string) Options {
+	return Options{
+		Probes:  []string{"path"},
+		Variant: variant,
+		Globals: map[string]any{
+			"hop_protocols":  uint32(wantUDP | wantICMP),
+			"drop_protocols": uint32(wantUDP | wantICMP),
+			"ports_wanted":   uint32(1),
+			"ports":          [8]uint16{53},
+			"snap":           uint32(512),
+			"selecting":      true,
+		},
+		Prepare: func(m Maps) error { return m("path", "sel_netns").Put(ns.Inode(), uint8(1)) },
+	}
+}
+
+// echo answers every datagram at an address of the server until the test ends.
+func echo(t *testing.T, c *lab.Cluster, addr string) {
+	t.Helper()
+	c.Server.Do(func() {
+		conn, err := net.ListenPacket("udp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		go func() {
+			buf := make([]byte, 2048)
+			for {
+				n, from, err := conn.ReadFrom(buf)
+				if err != nil {
+					return
+				}
+				if _, err := conn.WriteTo(buf[:n], from); err != nil {
+					t.Error(err)
+				}
+			}
+		}()
+	})
+}
+
+// exchange sends n datagrams from a pod and waits for each to come back.
+func exchange(t *testing.T, pod *lab.Pod, addr string, n int) {
+	t.Helper()
+	pod.Do(func() {
+		conn, err := net.Dial("udp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		buf := make([]byte, 2048)
+		for i := range n {
+			if _, err := fmt.Fprintf(conn, "datagram number %d", i); err != nil {
+				t.Fatal(err)
+			}
+			if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := conn.Read(buf); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+func TestPathFollowsPacketsThroughTranslation(t *testing.T) {
+	for _, family := range []struct{ tool, service, backend string }{
+		{"iptables", lab.ServiceDNS, lab.ServerAddr},
+		{"ip6tables", lab.ServiceDNS6, lab.ServerAddr6},
+	} {
+		for _, variant := range []string{"tp_btf", "raw_tp"} {
+			t.Run(family.tool+" "+variant, func(t *testing.T) {
+				c := lab.NewCluster(t)
+				pod, other := c.AddPod("a"), c.AddPod("b")
+				service := net.JoinHostPort(family.service, "53")
+				backend := net.JoinHostPort(family.backend, "5353")
+				c.Node.Run(family.tool, "-t", "nat", "-A", "PREROUTING", "-p", "udp", "-d", family.service, "--dport", "53",
+					"-j", "DNAT", "--to-destination", backend)
+				echo(t, c, backend)
+				exchange(t, pod, service, 1) // neighbours are resolved now
+				tr, err := Open(pathOptions(pod.NS, variant))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer tr.Close()
+				const n = 23
+				exchange(t, pod, service, n)
+				exchange(t, other, service, n)
+				events, _ := drain(t, tr)
+				journeys := byJourney(events)
+				if len(journeys) != 2*n {
+					t.Errorf("%d journeys, want %d queries and as many answers", len(journeys), n)
+				}
+				for _, j := range journeys {
+					checkWay(t, c, pod, j, netip.MustParseAddrPort(service), netip.MustParseAddrPort(backend))
+				}
+				if t.Failed() {
+					for _, e := range events {
+						if e.Packet != nil {
+							t.Log(e.Journey, decoder.Place(e), e.Packet.Flow(), e.Body.Summary())
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+// byJourney sorts hops by their journey, in the order in which journeys began.
+func byJourney(events []decoder.Event) [][]decoder.Event {
+	at := map[uint64]int{}
+	var journeys [][]decoder.Event
+	for _, e := range events {
+		if e.Body.Kind() != decoder.KindHop {
+			continue
+		}
+		i, ok := at[e.Journey]
+		if !ok {
+			i = len(journeys)
+			at[e.Journey] = i
+			journeys = append(journeys, nil)
+		}
+		journeys[i] = append(journeys[i], e)
+	}
+	return journeys
+}
+
+// checkWay wants a query or an answer with all four hops, addresses translated where they must be, and the bytes.
+func checkWay(t *testing.T, c *lab.Cluster, pod *lab.Pod, hops []decoder.Event, service, backend netip.AddrPort) {
+	t.Helper()
+	spaces := []uint32{pod.Inode(), c.Node.Inode(), c.Node.Inode(), c.Server.Inode()}
+	answer := hops[0].Netns == c.Server.Inode()
+	if answer {
+		slices.Reverse(spaces)
+	}
+	var got []uint32
+	for _, h := range hops {
+		got = append(got, h.Netns)
+	}
+	if !slices.Equal(got, spaces) {
+		t.Errorf("way %v, want %v", got, spaces)
+		return
+	}
+	if len(hops[0].Packet.Transport()) == 0 {
+		t.Error("the first hop has no bytes")
+	}
+	if !answer && hops[0].PID == 0 {
+		t.Error("the sender is not known")
+	}
+	before, after := hops[0].Packet.Destination(), hops[3].Packet.Destination()
+	wantBefore, wantAfter := service, backend
+	if answer {
+		before, after = hops[0].Packet.Source(), hops[3].Packet.Source()
+		wantBefore, wantAfter = backend, service
+	}
+	if before != wantBefore || after != wantAfter {
+		t.Errorf("%v became %v, want %v and %v", before, after, wantBefore, wantAfter)
+	}
+	atUplink := hops[2]
+	if answer {
+		return
+	}
+	hop, ok := atUplink.Body.(decoder.Hop)
+	if !ok || !hop.Conntrack.DNAT() || hop.Conntrack.Original.Dst != service || hop.Conntrack.Reply.Src != backend {
+		t.Errorf("conntrack at the uplink: %+v", atUplink.Body)
+	}
+}
