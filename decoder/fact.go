@@ -72,27 +72,6 @@ type Symbol struct {
 	Name    string `json:"name"`
 }
 
-// PodFact is what one source says of a pod. Facts of several sources, and of one source at several times,
-// add up; the pod's UID joins them.
-type PodFact struct {
-	UID         string          `json:"uid"` // of a static pod the hash of its manifest: 32 hex digits
-	Namespace   string          `json:"namespace,omitempty"`
-	Name        string          `json:"name,omitempty"`
-	Source      string          `json:"source"` // as Pod.Source
-	Netns       uint32          `json:"netns,omitempty"`
-	HostNetwork bool            `json:"host_network,omitempty"` // its namespace is the node's: never told apart by Netns
-	Addrs       []netip.Addr    `json:"addrs,omitempty"`
-	Containers  []ContainerFact `json:"containers,omitempty"`
-	Gone        bool            `json:"gone,omitempty"` // it ended at the time of this fact
-}
-
-// ContainerFact is one container of a pod.
-type ContainerFact struct {
-	ID      string   `json:"id"`
-	Name    string   `json:"name,omitempty"`
-	Cgroups []uint64 `json:"cgroups,omitempty"` // ids of its cgroup, one a hierarchy, and of those nested in it
-}
-
 // Counts are the books of the kernel half: Seen = delivered records + Filtered + Lost.
 type Counts struct {
 	Seen     uint64 `json:"seen"`

@@ -1,0 +1,150 @@
+package pod
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// Index knows the pods of a stream. As a stage, which must come first, it names both ends of every event.
+type Index struct {
+	node    decoder.Node
+	pods    map[string]*Info
+	cgroups map[uint64]owner
+	left    map[uint64]time.Time // cgroups that are no more, and since when
+	netns   map[uint32]spans
+	addrs   map[netip.Addr]spans
+	veths   map[place]place // from each end to the other
+	begun   bool            // a record was seen: facts from here on tell news
+	swept   time.Time
+}
+
+type owner struct {
+	pod       *Info
+	container *Container // nil for the pod's own cgroup
+}
+
+// place is a device in a namespace.
+type place struct{ netns, ifindex uint32 }
+
+// NewIndex returns an index that knows nothing yet.
+func NewIndex() *Index {
+	return &Index{
+		pods:    map[string]*Info{},
+		cgroups: map[uint64]owner{},
+		left:    map[uint64]time.Time{},
+		netns:   map[uint32]spans{},
+		addrs:   map[netip.Addr]spans{},
+		veths:   map[place]place{},
+	}
+}
+
+// Observe implements decoder.Stage.
+func (x *Index) Observe(e decoder.Event) []decoder.Event {
+	if f, ok := e.Body.(decoder.Fact); ok {
+		x.learn(e.Time, f)
+	} else {
+		x.begun = true
+		x.name(&e)
+	}
+	return []decoder.Event{e}
+}
+
+// Flush implements decoder.Stage: it lets go of what ended long ago.
+func (x *Index) Flush(now time.Time, _ bool) []decoder.Event {
+	if now.Sub(x.swept) < keep {
+		return nil
+	}
+	x.swept = now
+	limit := now.Add(-keep)
+	sweep(x.netns, limit)
+	sweep(x.addrs, limit)
+	for id, t := range x.left {
+		if t.Before(limit) {
+			delete(x.left, id)
+			x.disown(id)
+		}
+	}
+	for uid, p := range x.pods {
+		if !p.ended.IsZero() && p.ended.Before(limit) {
+			delete(x.pods, uid)
+		}
+	}
+	return nil
+}
+
+// disown forgets a cgroup, and its container with its last.
+func (x *Index) disown(id uint64) {
+	o := x.cgroups[id]
+	delete(x.cgroups, id)
+	if o.container == nil {
+		o.pod.Cgroups = without(o.pod.Cgroups, id)
+		return
+	}
+	o.container.Cgroups = without(o.container.Cgroups, id)
+	o.pod.Containers = slices.DeleteFunc(slices.Clone(o.pod.Containers), func(c *Container) bool { return c.Gone && len(c.Cgroups) == 0 })
+}
+
+func without(ids []uint64, id uint64) []uint64 {
+	return slices.DeleteFunc(slices.Clone(ids), func(x uint64) bool { return x == id })
+}
+
+func sweep[K comparable](m map[K]spans, limit time.Time) {
+	for k, s := range m {
+		if m[k] = s.since(limit); len(m[k]) == 0 {
+			delete(m, k)
+		}
+	}
+}
+
+// Pods returns what is known of the pods that live, by namespace and name.
+func (x *Index) Pods() []Info {
+	var all []Info
+	for _, p := range x.pods {
+		if !p.ended.IsZero() {
+			continue
+		}
+		i := *p
+		i.Veth = x.vethOf(p.Netns)
+		all = append(all, i)
+	}
+	slices.SortFunc(all, func(a, b Info) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.UID, b.UID))
+	})
+	return all
+}
+
+// vethOf returns the node's end of the device of a pod's namespace.
+func (x *Index) vethOf(netns uint32) uint32 {
+	for near, far := range x.veths {
+		if near.netns == x.node.Netns && far.netns == netns && netns != 0 {
+			return near.ifindex
+		}
+	}
+	return 0
+}
+
+// Pod returns what is known of the pod with that UID.
+func (x *Index) Pod(uid string) (Info, bool) {
+	p := x.pods[uid]
+	if p == nil {
+		return Info{}, false
+	}
+	return *p, true
+}
+
+// Owner returns whose a cgroup is: the pod's UID, and the container's id unless it is the pod's own. ok is false if
+// nobody told.
+func (x *Index) Owner(cgroup uint64) (uid, container string, ok bool) {
+	o, ok := x.cgroups[cgroup]
+	if !ok {
+		return "", "", false
+	}
+	if o.container != nil {
+		container = o.container.ID
+	}
+	return o.pod.UID, container, true
+}

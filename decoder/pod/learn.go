@@ -1,0 +1,155 @@
+package pod
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// learn takes in what a fact says of the node.
+func (x *Index) learn(now time.Time, f decoder.Fact) {
+	switch {
+	case f.Node != nil:
+		x.node = *f.Node
+	case f.Pod != nil && f.Pod.Gone:
+		x.forget(now, *f.Pod)
+	case f.Pod != nil:
+		x.learnPod(now, *f.Pod)
+	case f.Device != nil:
+		x.learnDevice(*f.Device)
+	}
+}
+
+func (x *Index) learnPod(now time.Time, f decoder.PodFact) {
+	p := x.pods[f.UID]
+	if p == nil {
+		// What is told before the first record was so when the stream began.
+		p = &Info{UID: f.UID, Static: static(f.UID), Sources: map[string]string{}}
+		if x.begun {
+			p.since = now
+		}
+		x.pods[f.UID] = p
+	}
+	p.ended = time.Time{}
+	if f.Name != "" && better(f.Source, p.Sources["name"]) {
+		p.Namespace, p.Name, p.Sources["name"] = f.Namespace, f.Name, f.Source
+	}
+	if f.Labels != nil {
+		p.Labels, p.Sources["labels"] = f.Labels, f.Source
+	}
+	if f.HostNetwork {
+		p.HostNetwork, p.Sources["host_network"] = true, f.Source
+	}
+	p.Node = cmp.Or(f.Node, p.Node)
+	for _, id := range f.Cgroups {
+		p.Cgroups = x.own(p.Cgroups, id, owner{pod: p})
+	}
+	x.learnNetwork(now, p, f)
+	for _, c := range f.Containers {
+		x.learnContainer(p, f.Source, c)
+	}
+}
+
+func (x *Index) learnContainer(p *Info, source string, f decoder.ContainerFact) {
+	c := p.container(f.ID)
+	c.Gone = false
+	c.Sandbox = c.Sandbox || f.Sandbox
+	if (f.Name != "" || f.Sandbox) && better(source, c.Source) {
+		c.Name, c.Source = f.Name, source
+	}
+	for _, id := range f.Cgroups {
+		c.Cgroups = x.own(c.Cgroups, id, owner{pod: p, container: c})
+	}
+}
+
+// own notes whose a cgroup is. Its id is never used again.
+func (x *Index) own(ids []uint64, id uint64, o owner) []uint64 {
+	x.cgroups[id] = o
+	if slices.Contains(ids, id) {
+		return ids
+	}
+	return append(ids, id)
+}
+
+// learnNetwork notes namespace and addresses. They can have been another's until the pod was first heard of, or had
+// them anew.
+func (x *Index) learnNetwork(now time.Time, p *Info, f decoder.PodFact) {
+	from := p.since
+	if p.Netns != 0 && f.Netns != 0 && p.Netns != f.Netns {
+		x.netns[p.Netns].end(p, now)
+		from = now
+	}
+	if f.Netns != 0 && f.Netns != x.node.Netns {
+		x.netns[f.Netns] = x.netns[f.Netns].begin(p, f.Source, from)
+		p.Netns, p.Sources["netns"] = f.Netns, f.Source
+	}
+	for _, a := range f.Addrs {
+		a = a.Unmap()
+		if x.addrs[a].heldBy(p) {
+			continue
+		}
+		x.addrs[a] = x.addrs[a].begin(p, f.Source, from)
+		p.Sources["addrs"] = f.Source
+		if !slices.Contains(p.Addrs, a) {
+			p.Addrs = append(p.Addrs, a)
+		}
+	}
+}
+
+// forget notes what ended.
+func (x *Index) forget(now time.Time, f decoder.PodFact) {
+	p := x.pods[f.UID]
+	if p == nil {
+		return
+	}
+	if f.Netns == 0 && len(f.Addrs) == 0 && len(f.Containers) == 0 {
+		f.Netns, f.Addrs = p.Netns, slices.Clone(p.Addrs)
+		for _, c := range p.Containers {
+			x.leave(now, c.Cgroups)
+			c.Gone = true
+		}
+		x.leave(now, p.Cgroups)
+		p.ended = now
+	}
+	x.netns[f.Netns].end(p, now)
+	if f.Netns == p.Netns {
+		p.Netns = 0
+	}
+	for _, a := range f.Addrs {
+		x.addrs[a.Unmap()].end(p, now)
+	}
+	p.Addrs = slices.DeleteFunc(slices.Clone(p.Addrs), func(a netip.Addr) bool { return slices.Contains(f.Addrs, a) })
+	for _, c := range f.Containers {
+		if x.leave(now, c.Cgroups); len(c.Cgroups) > 0 {
+			continue
+		}
+		gone := p.container(c.ID)
+		x.leave(now, gone.Cgroups)
+		gone.Gone = true
+	}
+	if f.Netns != 0 || len(f.Addrs) > 0 {
+		p.since = now // what it gets next can have been another's until now
+	}
+}
+
+func (x *Index) leave(now time.Time, cgroups []uint64) {
+	for _, id := range cgroups {
+		x.left[id] = now
+	}
+}
+
+// learnDevice notes both ends of a veth.
+func (x *Index) learnDevice(d decoder.Device) {
+	near, far := place{d.Netns, d.Ifindex}, place{d.PeerNetns, d.PeerIndex}
+	if d.Gone {
+		delete(x.veths, x.veths[near])
+		delete(x.veths, near)
+		return
+	}
+	if far.netns != 0 && far.ifindex != 0 {
+		x.veths[near], x.veths[far] = far, near
+	}
+}

@@ -1,0 +1,88 @@
+package pod
+
+import (
+	"net/netip"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// name ties an event to its pods. The pod is whose the place is where it was seen: by the cgroup of the socket or
+// task, by the namespace, by the other end of a veth; of a packet seen elsewhere it is the sender, by its address.
+// The peer is the packet's other end. The node's own namespace names nobody: pods on the host network are told apart
+// by their cgroups alone.
+func (x *Index) name(e *decoder.Event) {
+	if e.Pod != (decoder.Pod{}) {
+		return
+	}
+	at, p := x.where(e.Header)
+	e.Pod = at
+	if e.Packet == nil {
+		return
+	}
+	src, dst := x.byAddr(e.Packet.Src, e.Time), x.byAddr(e.Packet.Dst, e.Time)
+	switch {
+	case p == nil && src != (decoder.Pod{}):
+		e.Pod, e.Peer = src, dst
+	case p == nil:
+		e.Pod = dst
+	case x.sent(e, p, src, dst):
+		e.Peer = dst
+	default:
+		e.Peer = src
+	}
+}
+
+// sent reports whether the packet of an event seen at pod p is on its way from it. Addresses say so unless they are
+// translated; then the device says it, for the node's end of a veth the other way round.
+func (x *Index) sent(e *decoder.Event, p *Info, src, dst decoder.Pod) bool {
+	switch fromIt, toIt := src.UID == p.UID, dst.UID == p.UID; {
+	case fromIt != toIt:
+		return fromIt
+	case e.Pod.Source == sourceVeth:
+		return e.Direction == decoder.In
+	}
+	return e.Direction != decoder.In
+}
+
+const (
+	sourceCgroup = "cgroup"
+	sourceNetns  = "netns"
+	sourceVeth   = "veth"
+	sourceIP     = "ip"
+)
+
+// where returns whose the place of an event is.
+func (x *Index) where(h decoder.Header) (decoder.Pod, *Info) {
+	if o, ok := x.cgroups[h.Cgroup]; ok && h.Cgroup != 0 {
+		return o.pod.end(o.container, sourceCgroup), o.pod
+	}
+	if s, ok := x.inNetns(h.Netns, h.Time); ok {
+		return s.pod.end(nil, sourceNetns), s.pod
+	}
+	if far, ok := x.veths[place{h.Netns, h.Ifindex}]; ok {
+		if s, ok := x.inNetns(far.netns, h.Time); ok {
+			return s.pod.end(nil, sourceVeth), s.pod
+		}
+	}
+	return decoder.Pod{}, nil
+}
+
+func (x *Index) inNetns(inode uint32, t time.Time) (span, bool) {
+	if inode == 0 || inode == x.node.Netns {
+		return span{}, false
+	}
+	return x.netns[inode].at(t)
+}
+
+func (x *Index) byAddr(a netip.Addr, t time.Time) decoder.Pod {
+	s, ok := x.addrs[a.Unmap()].at(t)
+	if !ok {
+		return decoder.Pod{}
+	}
+	source := sourceIP
+	if s.source == "cri" || s.source == "api" {
+		source = s.source
+	}
+	return s.pod.end(nil, source)
+}
