@@ -1,0 +1,212 @@
+package kube
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/cilium/ebpf/btf"
+	"golang.org/x/sys/unix"
+
+	"ktrace/decoder/pod"
+	"ktrace/tracer/netns"
+)
+
+// ErrNoCgroups is returned where no control groups are mounted.
+var ErrNoCgroups = errors.New("no cgroups below sys/fs/cgroup: mount them, or give the node's root with --host-root")
+
+// Hierarchy is the tree of control groups that tells pods apart. A node may have many; ids of cgroups mean something
+// only in one, so one is chosen.
+type Hierarchy struct {
+	Root      string // where it is mounted
+	ID        int    // 0 is cgroup2
+	Subsystem int    // of version 1: the number of its controller in this kernel; -1 for cgroup2
+}
+
+// controllers of version 1 that runtimes put every container into, the likeliest first.
+var controllers = [...]string{"pids", "memory", "cpu", "cpuacct", "cpuset", "devices", "freezer"}
+
+// FindHierarchy picks cgroup2 if pods are there, else a version 1 hierarchy that has pods, else, on a node that has no
+// pods yet, cgroup2 if it is mounted at all. hostRoot is where the node's file system is.
+func FindHierarchy(hostRoot string) (Hierarchy, error) {
+	base := filepath.Join(hostRoot, "sys/fs/cgroup")
+	var all []Hierarchy
+	for _, dir := range []string{"", "unified"} {
+		if root := filepath.Join(base, dir); isFS(root, unix.CGROUP2_SUPER_MAGIC) {
+			all = append(all, Hierarchy{Root: root, ID: 0, Subsystem: -1})
+		}
+	}
+	for _, name := range controllers {
+		root := filepath.Join(base, name)
+		if !isFS(root, unix.CGROUP_SUPER_MAGIC) {
+			continue
+		}
+		h, err := version1(root, name)
+		if err != nil {
+			return Hierarchy{}, err
+		}
+		all = append(all, h)
+	}
+	if len(all) == 0 {
+		return Hierarchy{}, ErrNoCgroups
+	}
+	for _, h := range all {
+		if h.hasPods() {
+			return h, nil
+		}
+	}
+	return all[0], nil
+}
+
+func isFS(path string, magic int64) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(path, &st) == nil && int64(st.Type) == magic
+}
+
+// version1 finds the numbers by which the kernel knows a version 1 hierarchy.
+func version1(root, controller string) (Hierarchy, error) {
+	h := Hierarchy{Root: root}
+	var err error
+	if h.Subsystem, err = subsystem(controller); err != nil {
+		return h, err
+	}
+	h.ID, err = hierarchyID(controller)
+	return h, err
+}
+
+// subsystem is the controller's value of enum cgroup_subsys_id, which depends on the kernel's configuration.
+func subsystem(controller string) (int, error) {
+	spec, err := btf.LoadKernelSpec()
+	if err != nil {
+		return 0, fmt.Errorf("this kernel's BTF: %w", err)
+	}
+	var enum *btf.Enum
+	if err := spec.TypeByName("cgroup_subsys_id", &enum); err != nil {
+		return 0, fmt.Errorf("enum cgroup_subsys_id: %w", err)
+	}
+	for _, v := range enum.Values {
+		if v.Name == controller+"_cgrp_id" {
+			return int(v.Value), nil
+		}
+	}
+	return 0, fmt.Errorf("this kernel has no controller %q", controller)
+}
+
+// hierarchyID reads /proc/cgroups: "name hierarchy cgroups enabled".
+func hierarchyID(controller string) (int, error) {
+	file, err := os.Open("/proc/cgroups")
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close()
+	lines := bufio.NewScanner(file)
+	for lines.Scan() {
+		if f := strings.Fields(lines.Text()); len(f) > 1 && f[0] == controller {
+			return strconv.Atoi(f[1])
+		}
+	}
+	return 0, errors.Join(fmt.Errorf("/proc/cgroups has no %q", controller), lines.Err())
+}
+
+func (h Hierarchy) hasPods() bool {
+	found := false
+	h.walk(func(uint64, string, pod.Ref) bool {
+		found = true
+		return false
+	})
+	return found
+}
+
+// walk calls visit with id and path of every cgroup of a pod, until it returns false. What vanishes meanwhile is passed over.
+func (h Hierarchy) walk(visit func(id uint64, path string, ref pod.Ref) bool) {
+	_ = filepath.WalkDir(h.Root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return nil
+		}
+		within := strings.TrimPrefix(path, h.Root)
+		ref, ok := pod.ParseCgroup(within)
+		if !ok {
+			return nil
+		}
+		var st unix.Stat_t
+		if unix.Stat(path, &st) == nil && !visit(st.Ino, within, ref) {
+			return fs.SkipAll
+		}
+		return nil
+	})
+}
+
+// processes returns those in a cgroup.
+func (h Hierarchy) processes(path string) []int {
+	raw, err := os.ReadFile(filepath.Join(h.Root, path, "cgroup.procs"))
+	if err != nil {
+		return nil // it is gone
+	}
+	var pids []int
+	for _, f := range strings.Fields(string(raw)) {
+		if pid, err := strconv.Atoi(f); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// pathOf returns the cgroup of a process, within the hierarchy: /proc/PID/cgroup has "id:controllers:path".
+func (h Hierarchy) pathOf(proc string, pid int) (string, bool) {
+	raw, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "cgroup"))
+	if err != nil {
+		return "", false
+	}
+	id := strconv.Itoa(h.ID)
+	for line := range strings.Lines(string(raw)) {
+		if fields := strings.SplitN(strings.TrimSpace(line), ":", 3); len(fields) == 3 && fields[0] == id {
+			return fields[2], true
+		}
+	}
+	return "", false
+}
+
+// PlaceOf returns where a process is, as a selection: its cgroup and, unless that is the node's, its network namespace.
+func PlaceOf(hostRoot string, pid int) (pod.Place, error) {
+	var p pod.Place
+	h, err := FindHierarchy(hostRoot)
+	if err != nil {
+		return p, err
+	}
+	inode, err := netns.Inode(fmt.Sprintf("/proc/%d/ns/net", pid))
+	if err != nil {
+		return p, err
+	}
+	home, err := netns.Inode("/proc/self/ns/net")
+	if err != nil {
+		return p, err
+	}
+	if inode != home {
+		p.Netns = inode
+	}
+	path, ok := h.pathOf("/proc", pid)
+	if !ok {
+		return p, fmt.Errorf("cgroup of process %d: %w", pid, os.ErrNotExist)
+	}
+	if path != "/" { // where all are that nobody put anywhere
+		p.Cgroup, err = h.idOf(path)
+	}
+	if err == nil && p == (pod.Place{}) {
+		err = fmt.Errorf("process %d has neither a cgroup nor a network namespace of its own to select by", pid)
+	}
+	return p, err
+}
+
+// idOf returns the id of a cgroup.
+func (h Hierarchy) idOf(path string) (uint64, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(filepath.Join(h.Root, path), &st); err != nil {
+		return 0, fmt.Errorf("%s: %w", path, err)
+	}
+	return st.Ino, nil
+}

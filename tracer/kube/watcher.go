@@ -1,0 +1,401 @@
+package kube
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"ktrace/decoder"
+	"ktrace/decoder/pod"
+	"ktrace/tracer/netns"
+)
+
+// Options say where to look and what was selected.
+type Options struct {
+	HostRoot string       // where the node's file system is
+	Selector pod.Selector // what the kernel is to filter by
+	Say      func(string) // tells the user, beside the output
+}
+
+// Watcher knows the pods of this node and tells of them. It is a decoder.Witness. It is of one goroutine.
+type Watcher struct {
+	Hierarchy
+	opts   Options
+	proc   string
+	home   *netns.Space
+	index  *pod.Index // of what was told
+	paths  map[string]string
+	spaces map[string]*held
+	told   []decoder.Fact // in this call
+	filter *filter
+	walked time.Time
+	waits  bool // the user was told that no pod matches yet
+}
+
+// held is a pod's network namespace, kept open so that its number stays the pod's as long as events can have it.
+type held struct {
+	*netns.Space
+	ended time.Time // when the pod's last container was gone; zero while one runs
+}
+
+const (
+	walkEvery = 5 * time.Second        // for what the cgroup events, which may be lost, did not say
+	linger    = 500 * time.Millisecond // how long a namespace is kept open after its pod
+)
+
+// NewWatcher finds where this node keeps its pods. Close it.
+func NewWatcher(o Options) (*Watcher, error) {
+	h, err := FindHierarchy(o.HostRoot)
+	if err != nil {
+		return nil, err
+	}
+	home, err := netns.Open("/proc/self/ns/net")
+	if err != nil {
+		return nil, err
+	}
+	w := &Watcher{
+		Hierarchy: h,
+		opts:      o,
+		proc:      filepath.Join(o.HostRoot, "proc"),
+		home:      home,
+		index:     pod.NewIndex(),
+		paths:     map[string]string{},
+		spaces:    map[string]*held{},
+	}
+	if _, err := os.Stat(filepath.Join(w.proc, "1")); err != nil {
+		w.proc = "/proc" // the node's root was mounted without what is mounted below it
+	}
+	w.tell(decoder.Fact{Node: &decoder.Node{Netns: home.Inode}})
+	w.told = nil // the tracer tells it
+	return w, nil
+}
+
+// Globals are the objects' variables that depend on the node and the selection.
+func (w *Watcher) Globals() map[string]any {
+	return map[string]any{
+		"cgroup_subsys":    int32(w.Subsystem),
+		"cgroup_hierarchy": int32(w.ID),
+		"host_netns":       w.home.Inode,
+		"selecting":        !w.opts.Selector.All(),
+	}
+}
+
+// Begin returns what there is.
+func (w *Watcher) Begin() ([]decoder.Fact, error) {
+	w.walkAll()
+	w.complete()
+	w.announce()
+	return w.take()
+}
+
+// About implements decoder.Witness.
+func (w *Watcher) About(e decoder.Event) []decoder.Fact {
+	c, ok := e.Body.(decoder.Cgroup)
+	if !ok {
+		return nil
+	}
+	switch c.Op {
+	case decoder.CgroupMkdir:
+		if ref, ok := pod.ParseCgroup(c.Path); ok {
+			w.found(e.Cgroup, c.Path, ref)
+		}
+	case decoder.CgroupRmdir:
+		if ref, ok := pod.ParseCgroup(c.Path); ok {
+			w.left(e.Time, e.Cgroup, ref)
+		}
+	case decoder.CgroupAttach, decoder.CgroupExec:
+		w.entered(e, c.Path)
+	}
+	facts, err := w.take()
+	if err != nil {
+		w.opts.Say(err.Error())
+	}
+	return facts
+}
+
+// Poll returns what became known without an event, and lets go of what ended.
+func (w *Watcher) Poll() ([]decoder.Fact, error) {
+	now := time.Now()
+	if now.Sub(w.walked) >= walkEvery {
+		w.walkAll()
+	}
+	w.complete()
+	w.release(now)
+	w.index.Flush(now, false)
+	return w.take()
+}
+
+// Pods returns what is known.
+func (w *Watcher) Pods() []pod.Info { return w.index.Pods() }
+
+// Close lets go of everything.
+func (w *Watcher) Close() error {
+	for _, s := range w.spaces {
+		_ = s.Close() // a descriptor that was only held
+	}
+	return w.home.Close()
+}
+
+// tell notes a fact, here and for the stream.
+func (w *Watcher) tell(f decoder.Fact) {
+	w.index.Observe(decoder.Event{Header: decoder.Header{Time: time.Now()}, Body: f})
+	w.told = append(w.told, f)
+}
+
+func (w *Watcher) tellPod(f decoder.PodFact) { w.tell(decoder.Fact{Pod: &f}) }
+
+// take hands over what was told and has the kernel select what follows from it.
+func (w *Watcher) take() ([]decoder.Fact, error) {
+	facts := w.told
+	w.told = nil
+	if len(facts) == 0 {
+		return nil, nil
+	}
+	w.welcome()
+	return facts, w.filter.sync(w.index.Sets(w.opts.Selector))
+}
+
+// walkAll compares what is known with what is there.
+func (w *Watcher) walkAll() {
+	w.walked = time.Now()
+	there := map[string]bool{}
+	w.walk(func(id uint64, path string, ref pod.Ref) bool {
+		there[ref.UID], there[ref.Container] = true, true
+		if _, _, known := w.index.Owner(id); !known {
+			w.found(id, path, ref)
+		}
+		return true
+	})
+	for _, p := range w.index.Pods() {
+		for _, c := range p.Containers {
+			if !c.Gone && !there[c.ID] {
+				w.left(w.walked, 0, pod.Ref{UID: p.UID, Container: c.ID})
+			}
+		}
+		if !there[p.UID] {
+			w.left(w.walked, 0, pod.Ref{UID: p.UID})
+		}
+	}
+}
+
+// found takes in a cgroup that was not known.
+func (w *Watcher) found(id uint64, path string, ref pod.Ref) {
+	f := decoder.PodFact{UID: ref.UID, Source: "cgroup"}
+	if named, ok := logNames(w.opts.HostRoot, ref.UID); ok && w.nameless(ref.UID) {
+		f = named
+	}
+	if ref.Container == "" {
+		f.Cgroups = []uint64{id}
+		w.tellPod(f)
+		return
+	}
+	f.Containers = []decoder.ContainerFact{{ID: ref.Container, Cgroups: []uint64{id}}}
+	w.tellPod(f)
+	if !ref.Nested {
+		w.paths[ref.Container] = path
+		w.nameContainer(ref.UID, ref.Container)
+	}
+}
+
+func (w *Watcher) nameless(uid string) bool {
+	p, ok := w.index.Pod(uid)
+	return !ok || p.Name == ""
+}
+
+// nameContainer asks the runtime's files first: the kubelet's link comes only when the container has started.
+func (w *Watcher) nameContainer(uid, id string) {
+	if f, ok := bundle(w.opts.HostRoot, uid, id); ok {
+		w.tellPod(f)
+	} else if name, ok := logContainer(w.opts.HostRoot, id); ok {
+		w.tellPod(decoder.PodFact{UID: uid, Source: "log", Containers: []decoder.ContainerFact{{ID: id, Name: name}}})
+	}
+}
+
+// left takes in that a cgroup is no more. With its last container a pod's network ends, though its cgroup may stay.
+func (w *Watcher) left(now time.Time, id uint64, ref pod.Ref) {
+	gone := decoder.PodFact{UID: ref.UID, Source: "cgroup", Gone: true}
+	if ref.Nested {
+		gone.Containers = []decoder.ContainerFact{{ID: ref.Container, Cgroups: []uint64{id}}}
+		w.tellPod(gone)
+		return
+	}
+	if ref.Container != "" {
+		delete(w.paths, ref.Container)
+		gone.Containers = []decoder.ContainerFact{{ID: ref.Container}}
+		w.tellPod(gone)
+	}
+	p, ok := w.index.Pod(ref.UID)
+	if !ok || ref.Container != "" && alive(p) {
+		return
+	}
+	if s := w.spaces[ref.UID]; s != nil && s.ended.IsZero() {
+		s.ended = time.Now()
+	}
+	if len(p.Addrs) > 0 {
+		w.tellPod(decoder.PodFact{UID: ref.UID, Source: "cgroup", Addrs: p.Addrs, Gone: true})
+	}
+	if ref.Container == "" {
+		gone.Containers = nil
+		w.tellPod(gone)
+	}
+}
+
+func alive(p pod.Info) bool {
+	for _, c := range p.Containers {
+		if !c.Gone {
+			return true
+		}
+	}
+	return false
+}
+
+// entered takes in that a process runs in a pod's cgroup and in a network namespace.
+func (w *Watcher) entered(e decoder.Event, path string) {
+	uid, id, ok := w.index.Owner(e.Cgroup)
+	if !ok {
+		if path == "" {
+			path, _ = w.pathOf(w.proc, int(e.PID))
+		}
+		ref, of := pod.ParseCgroup(path)
+		if !of {
+			return
+		}
+		w.found(e.Cgroup, path, ref)
+		uid, id = ref.UID, ref.Container
+	}
+	if p, ok := w.index.Pod(uid); ok && e.Netns != 0 && e.Netns != w.home.Inode && w.wantsNetns(p) {
+		w.hold(uid, int(e.PID), e.Netns)
+	}
+	if c := w.containerOf(uid, id); c != nil && c.Source == "" {
+		w.nameContainer(uid, id)
+	}
+}
+
+func (w *Watcher) containerOf(uid, id string) *pod.Container {
+	p, _ := w.index.Pod(uid)
+	for _, c := range p.Containers {
+		if c.ID == id {
+			return c
+		}
+	}
+	return nil
+}
+
+// wantsNetns reports whether the pod's namespace is to be found: a pod keeps the one that its sandbox has, whatever
+// namespaces its processes make for themselves.
+func (w *Watcher) wantsNetns(p pod.Info) bool {
+	s := w.spaces[p.UID]
+	return s == nil || !s.ended.IsZero()
+}
+
+// hold opens the namespace of a process of a pod and tells what is in it.
+func (w *Watcher) hold(uid string, pid int, inode uint32) {
+	s, err := netns.Open(filepath.Join(w.proc, strconv.Itoa(pid), "ns/net"))
+	if err == nil && s.Inode != inode {
+		_ = s.Close() // it has moved on; the next one will be as good
+		err = fmt.Errorf("namespace %d", s.Inode)
+	}
+	if err != nil {
+		w.tellPod(decoder.PodFact{UID: uid, Source: "cgroup", Netns: inode}) // the process was too short
+		return
+	}
+	w.letGo(uid)
+	w.spaces[uid] = &held{Space: s}
+	f := decoder.PodFact{UID: uid, Source: "netns", Netns: inode}
+	f.Addrs = w.network(s)
+	w.tellPod(f)
+}
+
+// network returns the addresses of a namespace, and tells of its veths.
+func (w *Watcher) network(s *netns.Space) (addrs []netip.Addr) {
+	devices, err := s.Devices(w.home)
+	if err != nil {
+		return nil // it ended; without CAP_SYS_ADMIN there are no addresses
+	}
+	for _, d := range devices {
+		if d.PeerNetns != 0 {
+			w.tell(decoder.Fact{Device: &d})
+		}
+		for _, a := range d.Addrs {
+			if !a.Addr().IsLoopback() && !a.Addr().IsLinkLocalUnicast() {
+				addrs = append(addrs, a.Addr())
+			}
+		}
+	}
+	return addrs
+}
+
+// complete looks again for what was not there before: names, namespaces, addresses.
+func (w *Watcher) complete() {
+	for _, p := range w.index.Pods() {
+		if p.Name == "" {
+			if f, ok := logNames(w.opts.HostRoot, p.UID); ok {
+				w.tellPod(f)
+			}
+		}
+		for _, c := range p.Containers {
+			if !c.Gone && c.Source == "" {
+				w.nameContainer(p.UID, c.ID)
+			}
+		}
+		w.completeNetwork(p)
+	}
+}
+
+func (w *Watcher) completeNetwork(p pod.Info) {
+	if s := w.spaces[p.UID]; s != nil && s.ended.IsZero() && len(p.Addrs) == 0 {
+		if addrs := w.network(s.Space); len(addrs) > 0 {
+			w.tellPod(decoder.PodFact{UID: p.UID, Source: "netns", Addrs: addrs})
+		}
+	}
+	if p.HostNetwork || !w.wantsNetns(p) {
+		return
+	}
+	for _, c := range p.Containers {
+		for _, pid := range w.processes(w.paths[c.ID]) {
+			if c.Gone || w.starting(pid) {
+				continue
+			}
+			inode, err := netns.Inode(filepath.Join(w.proc, strconv.Itoa(pid), "ns/net"))
+			switch {
+			case err != nil:
+				continue // it is gone
+			case inode == w.home.Inode:
+				w.tellPod(decoder.PodFact{UID: p.UID, Source: "netns", HostNetwork: true})
+			default:
+				w.hold(p.UID, pid, inode)
+			}
+			return
+		}
+	}
+}
+
+// starting reports whether a process is the runtime's, which has yet to join the container's namespaces.
+func (w *Watcher) starting(pid int) bool {
+	comm, err := os.ReadFile(filepath.Join(w.proc, strconv.Itoa(pid), "comm"))
+	return err != nil || strings.HasPrefix(string(comm), "runc") || strings.HasPrefix(string(comm), "crun")
+}
+
+// release lets go of namespaces whose pods ended: from now on their numbers may be others'.
+func (w *Watcher) release(now time.Time) {
+	for uid, s := range w.spaces {
+		if s.ended.IsZero() || now.Sub(s.ended) < linger {
+			continue
+		}
+		w.letGo(uid)
+	}
+}
+
+func (w *Watcher) letGo(uid string) {
+	s := w.spaces[uid]
+	if s == nil {
+		return
+	}
+	delete(w.spaces, uid)
+	w.tellPod(decoder.PodFact{UID: uid, Source: "netns", Netns: s.Inode, Gone: true})
+	_ = s.Close() // a descriptor that was only held
+}
