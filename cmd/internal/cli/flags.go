@@ -13,6 +13,7 @@ type Flags struct {
 	Pods      []string
 	Namespace string
 	Container string
+	Labels    string
 	Netns     string
 	PID       int
 
@@ -32,24 +33,45 @@ type Flags struct {
 
 // Add declares the flags that make sense with a live node as well as with a file.
 func (f *Flags) Add(fs *pflag.FlagSet) {
-	fs.StringArrayVarP(&f.Pods, "pod", "p", nil, "only this pod: NAME, NS/NAME or a pattern with * (repeatable)")
-	fs.StringVarP(&f.Namespace, "namespace", "n", "", "only pods of this namespace")
-	fs.StringVarP(&f.Container, "container", "c", "", "only this container of the pods")
+	f.addSelection(fs)
 	fs.Uint64Var(&f.Count, "count", 0, "end after so many events")
-	fs.StringVarP(&f.Output, "output", "o", "text", "text, wide or json")
-	fs.BoolVar(&f.NoHeader, "no-header", false, "no heading line")
+	f.addOutput(fs)
 	fs.BoolVarP(&f.Verbose, "verbose", "v", false, "say what is loaded, and show single hops")
 	fs.StringVar(&f.FailOn, "fail-on", "", "exit with 3 on findings of this severity: warning or critical")
 }
 
-// AddLive declares the flags for a live node.
-func (f *Flags) AddLive(fs *pflag.FlagSet) {
+// AddPods declares the flags for a list of this node's pods.
+func (f *Flags) AddPods(fs *pflag.FlagSet) {
+	f.addSelection(fs)
+	f.addOutput(fs)
+	f.addNode(fs)
+}
+
+func (f *Flags) addSelection(fs *pflag.FlagSet) {
+	fs.StringArrayVarP(&f.Pods, "pod", "p", nil, "only this pod: NAME, NS/NAME, KIND/NAME as in deploy/web, or a pattern with * (repeatable)")
+	fs.StringVarP(&f.Namespace, "namespace", "n", "", "only pods of this namespace")
+	fs.StringVarP(&f.Container, "container", "c", "", "only this container of the pods")
+	fs.StringVarP(&f.Labels, "selector", "l", "", "only pods with these labels, as in app=web,tier!=db")
+}
+
+func (f *Flags) addOutput(fs *pflag.FlagSet) {
+	fs.StringVarP(&f.Output, "output", "o", "text", "text, wide or json")
+	fs.BoolVar(&f.NoHeader, "no-header", false, "no heading line")
+}
+
+// addNode declares the flags about the node and where to look on it.
+func (f *Flags) addNode(fs *pflag.FlagSet) {
 	fs.StringVar(&f.Netns, "netns", "", "only this network namespace: a path, or a name under /run/netns")
 	fs.IntVar(&f.PID, "pid", 0, "only the container, or the network namespace, of this process")
+	fs.StringVar(&f.HostRoot, "host-root", "/", "where the node's file system is, when running in a container")
+}
+
+// AddLive declares the flags for a live node.
+func (f *Flags) AddLive(fs *pflag.FlagSet) {
+	f.addNode(fs)
 	fs.DurationVarP(&f.Duration, "duration", "d", 0, "end after this time")
 	fs.StringVar(&f.ReadyFile, "ready-file", "", "create this file once everything is attached")
 	fs.StringVar(&f.Record, "record", "", "also keep all raw records in this file, for \"ktrace read\"")
-	fs.StringVar(&f.HostRoot, "host-root", "/", "where the node's file system is, when running in a container")
 	fs.StringVar(&f.Variant, "variant", "", "force this variant of every hook that has it")
 	fs.Uint32Var(&f.Ring, "ring-bytes", 0, "size of the ring: a power of two and whole pages")
 	for _, hidden := range []string{"variant", "ring-bytes"} {

@@ -13,8 +13,10 @@ import (
 
 	"ktrace/cmd/internal/print"
 	"ktrace/decoder"
+	"ktrace/decoder/pod"
 	"ktrace/decoder/record"
 	"ktrace/tracer"
+	"ktrace/tracer/kube"
 )
 
 // View is what a verb adds to a run: what to load, how to join it, what to show.
@@ -39,6 +41,9 @@ type Streams struct {
 	Err io.Writer // what is said beside
 }
 
+// say tells the user something beside the output.
+func (s Streams) say(text string) { fmt.Fprintf(s.Err, "ktrace: %s\n", text) }
+
 // Live runs a view on this node until the context ends.
 func Live(ctx context.Context, f Flags, v View, s Streams) (err error) {
 	if err := tracer.Privileged(); err != nil {
@@ -49,11 +54,22 @@ func Live(ctx context.Context, f Flags, v View, s Streams) (err error) {
 		ctx, cancel = context.WithTimeout(ctx, f.Duration)
 		defer cancel()
 	}
+	selector, err := f.selector()
+	if err != nil {
+		return err
+	}
+	watcher, err := kube.NewWatcher(kube.Options{HostRoot: f.HostRoot, Selector: selector, Say: s.say})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, watcher.Close()) }()
+	v = v.withPods(watcher)
 	t, err := tracer.Open(tracer.Options{
 		Probes:    v.Probes,
 		Variant:   f.Variant,
 		RingBytes: f.Ring,
 		Globals:   v.Globals,
+		Shared:    kube.SelectionMaps(),
 		Prepare:   v.Prepare,
 		Begin:     v.Begin,
 		Poll:      v.Poll,
@@ -79,7 +95,7 @@ func Live(ctx context.Context, f Flags, v View, s Streams) (err error) {
 			return fmt.Errorf("--ready-file: %w", err)
 		}
 	}
-	return through(ctx, f, v, stream, s)
+	return through(ctx, f, v, selector, stream, s)
 }
 
 // Replay runs a view over a recording.
@@ -88,16 +104,22 @@ func Replay(ctx context.Context, f Flags, v View, r io.Reader, s Streams) error 
 	if err != nil {
 		return err
 	}
-	return through(ctx, f, v, &decoder.Stream{Frames: frames}, s)
+	selector, err := f.selector()
+	if err != nil {
+		return err
+	}
+	return through(ctx, f, v, selector, &decoder.Stream{Frames: frames}, s)
 }
 
 // through is the one way from the stream to the user.
-func through(ctx context.Context, f Flags, v View, source decoder.Source, s Streams) error {
+func through(ctx context.Context, f Flags, v View, selector pod.Selector, source decoder.Source, s Streams) error {
+	pods := pod.NewIndex()
 	p := decoder.Pipeline{
 		Source:  source,
-		Stages:  v.Stages,
+		Stages:  append([]decoder.Stage{pods}, v.Stages...),
 		Rules:   v.Rules,
 		Wanted:  func(k decoder.Kind) bool { return slices.Contains(v.Kinds, k) },
+		Keep:    func(e decoder.Event) bool { return pods.Selected(selector, e) },
 		Printer: printer(f, s.Out),
 		Count:   f.Count,
 		Hold:    v.Hold,

@@ -1,0 +1,113 @@
+package cli
+
+import (
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf"
+
+	"ktrace/decoder"
+	"ktrace/decoder/pod"
+	"ktrace/tracer"
+	"ktrace/tracer/kube"
+	"ktrace/tracer/netns"
+)
+
+// podProbe is the object that keeps pods current and has the selection maps first.
+const podProbe = "cgroup"
+
+// selector is what the flags select.
+func (f Flags) selector() (pod.Selector, error) {
+	var places []pod.Place
+	if f.Netns != "" {
+		inode, err := netns.Inode(f.netnsPath())
+		if errors.Is(err, os.ErrNotExist) {
+			return pod.Selector{}, Usagef("--netns %s: there is none; want a path, or a name that \"ip netns\" lists", f.Netns)
+		}
+		if err != nil {
+			return pod.Selector{}, err
+		}
+		places = append(places, pod.Place{Netns: inode})
+	}
+	if f.PID != 0 {
+		place, err := kube.PlaceOf(f.HostRoot, f.PID)
+		if errors.Is(err, os.ErrNotExist) {
+			return pod.Selector{}, Usagef("--pid %d: there is no such process", f.PID)
+		}
+		if err != nil {
+			return pod.Selector{}, err
+		}
+		places = append(places, place)
+	}
+	s, err := pod.NewSelector(f.Pods, f.Namespace, f.Container, f.Labels, places...)
+	if err != nil {
+		return s, Usagef("%v", err)
+	}
+	return s, nil
+}
+
+func (f Flags) netnsPath() string {
+	if strings.Contains(f.Netns, "/") {
+		return f.Netns
+	}
+	return filepath.Join(f.HostRoot, "run/netns", f.Netns)
+}
+
+// withPods adds to a view what names and selects pods.
+func (v View) withPods(w *kube.Watcher) View {
+	v.Probes = append([]string{podProbe}, v.Probes...)
+	v.Globals = merged(w.Globals(), v.Globals)
+	v.Witnesses = append([]decoder.Witness{w}, v.Witnesses...)
+	prepare, begin, poll := v.Prepare, v.Begin, v.Poll
+	v.Prepare = func(m tracer.Maps) error {
+		w.Filter(func(name string) *ebpf.Map { return m(podProbe, name) })
+		if prepare == nil {
+			return nil
+		}
+		return prepare(m)
+	}
+	v.Begin = func() ([]decoder.Fact, error) {
+		facts, err := w.Begin()
+		if err != nil || begin == nil {
+			return facts, err
+		}
+		more, err := begin()
+		return append(facts, more...), err
+	}
+	v.Poll = func(m tracer.Maps) ([]decoder.Fact, error) {
+		facts, err := w.Poll()
+		if err != nil || poll == nil {
+			return facts, err
+		}
+		more, err := poll(m)
+		return append(facts, more...), err
+	}
+	return v
+}
+
+func merged(a, b map[string]any) map[string]any {
+	both := maps.Clone(a)
+	maps.Copy(both, b)
+	return both
+}
+
+// Pods returns what is known of this node's pods that the flags select.
+func Pods(f Flags) (pods []pod.Info, err error) {
+	selector, err := f.selector()
+	if err != nil {
+		return nil, err
+	}
+	w, err := kube.NewWatcher(kube.Options{HostRoot: f.HostRoot})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	if _, err := w.Begin(); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(w.Pods(), func(p pod.Info) bool { return !selector.Matches(p) }), nil
+}
