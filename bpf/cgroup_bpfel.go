@@ -51,7 +51,8 @@ const (
 	CgroupKindKIND_DROP   CgroupKind = 3
 	CgroupKindKIND_FSYNC  CgroupKind = 4
 	CgroupKindKIND_CGROUP CgroupKind = 5
-	CgroupKindKIND_END    CgroupKind = 6
+	CgroupKindKIND_SOCK   CgroupKind = 6
+	CgroupKindKIND_END    CgroupKind = 7
 )
 
 // Names of all BPF objects in the ELF.

@@ -25,7 +25,8 @@ enum path_direction {
 
 const volatile __u32 hop_protocols = 0; /* WANT_ bits */
 const volatile __u32 drop_protocols = 0;
-const volatile __u32 ports_wanted = 0; /* length of ports; 0: every port */
+const volatile __u32 hop_tcp_flags = 0; /* hops of TCP packets with one of these flags only; 0: all */
+const volatile __u32 ports_wanted = 0;	/* length of ports; 0: every port */
 const volatile __u16 ports[MAX_PORTS] = {};
 const volatile __u32 snap = 0; /* bytes to take of a packet when it is first seen, and when it dies */
 
@@ -426,6 +427,8 @@ static __always_inline int handle_hop(const bool typed, const struct sk_buff *sk
 	s.p.l3 = direction == DIRECTION_IN ? FIELD(typed, skb, data)
 					   : s.p.head + FIELD(typed, skb, network_header);
 	if (!parse(typed, &s, skb, hop_protocols))
+		return 0;
+	if (hop_tcp_flags && s.p.t.proto == IPPROTO_TCP && !(s.p.tcp_flags & hop_tcp_flags))
 		return 0;
 	dev = FIELD(typed, skb, dev);
 	s.dev = (__u64)dev;

@@ -81,7 +81,8 @@ const (
 	PathKindKIND_DROP   PathKind = 3
 	PathKindKIND_FSYNC  PathKind = 4
 	PathKindKIND_CGROUP PathKind = 5
-	PathKindKIND_END    PathKind = 6
+	PathKindKIND_SOCK   PathKind = 6
+	PathKindKIND_END    PathKind = 7
 )
 
 type PathTuple struct {
@@ -116,6 +117,7 @@ const (
 	PathVarCgroupSubsys        = "cgroup_subsys"
 	PathVarDropProtocols       = "drop_protocols"
 	PathVarHopProtocols        = "hop_protocols"
+	PathVarHopTcpFlags         = "hop_tcp_flags"
 	PathVarHostNetns           = "host_netns"
 	PathVarKfreeSkbTellsReason = "kfree_skb_tells_reason"
 	PathVarKfreeSkbTellsSocket = "kfree_skb_tells_socket"
@@ -196,6 +198,7 @@ type PathVariableSpecs struct {
 	CgroupSubsys        *ebpf.VariableSpec `ebpf:"cgroup_subsys"`
 	DropProtocols       *ebpf.VariableSpec `ebpf:"drop_protocols"`
 	HopProtocols        *ebpf.VariableSpec `ebpf:"hop_protocols"`
+	HopTcpFlags         *ebpf.VariableSpec `ebpf:"hop_tcp_flags"`
 	HostNetns           *ebpf.VariableSpec `ebpf:"host_netns"`
 	KfreeSkbTellsReason *ebpf.VariableSpec `ebpf:"kfree_skb_tells_reason"`
 	KfreeSkbTellsSocket *ebpf.VariableSpec `ebpf:"kfree_skb_tells_socket"`
@@ -254,6 +257,7 @@ type PathVariables struct {
 	CgroupSubsys        *ebpf.Variable `ebpf:"cgroup_subsys"`
 	DropProtocols       *ebpf.Variable `ebpf:"drop_protocols"`
 	HopProtocols        *ebpf.Variable `ebpf:"hop_protocols"`
+	HopTcpFlags         *ebpf.Variable `ebpf:"hop_tcp_flags"`
 	HostNetns           *ebpf.Variable `ebpf:"host_netns"`
 	KfreeSkbTellsReason *ebpf.Variable `ebpf:"kfree_skb_tells_reason"`
 	KfreeSkbTellsSocket *ebpf.Variable `ebpf:"kfree_skb_tells_socket"`

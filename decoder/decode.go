@@ -28,6 +28,8 @@ func decoderOf(k recordKind) func([]byte, *Event) error {
 		return decodeDrop
 	case kindCgroup:
 		return decodeCgroup
+	case kindSock:
+		return decodeSock
 	}
 	return nil
 }

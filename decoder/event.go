@@ -16,6 +16,8 @@ const (
 	KindDNS    Kind = "dns"
 	KindFsync  Kind = "fsync"
 	KindCgroup Kind = "cgroup"
+	KindSock   Kind = "sock"
+	KindReset  Kind = "reset"
 )
 
 // Event is what happened: the header every record shares, plus one typed body.

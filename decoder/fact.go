@@ -51,6 +51,7 @@ type Node struct {
 	Netns   uint32            `json:"netns"`             // the node's own network namespace
 	Wall    time.Duration     `json:"wall_ns"`           // CLOCK_REALTIME minus CLOCK_BOOTTIME
 	Reasons map[uint32]string `json:"reasons,omitempty"` // enum skb_drop_reason and its like, from the kernel's BTF
+	Resets  map[uint32]string `json:"resets,omitempty"`  // enum sk_rst_reason, from the kernel's BTF
 }
 
 // Device is a network device in one namespace.

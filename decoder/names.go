@@ -1,13 +1,17 @@
 package decoder
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
-// Names is the stage that gives devices, drop reasons and places in the kernel their names, from the facts that
+// Names is the stage that gives devices, reasons and places in the kernel their names, from the facts that
 // the stream brought before. What is not known keeps its number.
 type Names struct {
 	devices map[deviceKey]Device
 	symbols map[uint64]string
 	reasons map[uint32]string
+	resets  map[uint32]string
 }
 
 type deviceKey struct{ netns, ifindex uint32 }
@@ -26,8 +30,14 @@ func (n *Names) Observe(e Event) []Event {
 	if d, ok := n.devices[deviceKey{e.Netns, e.Ifindex}]; ok && e.Iface == "" {
 		e.Iface = d.Name
 	}
-	if d, ok := e.Body.(Drop); ok {
-		e.Body = n.drop(d)
+	switch b := e.Body.(type) {
+	case Drop:
+		e.Body = n.drop(b)
+	case Sock:
+		if b.hasCode {
+			b.Reason = nameOf(n.resets, b.code)
+		}
+		e.Body = b
 	}
 	return []Event{e}
 }
@@ -38,7 +48,7 @@ func (n *Names) Flush(time.Time, bool) []Event { return nil }
 func (n *Names) learn(f Fact) {
 	switch {
 	case f.Node != nil:
-		n.reasons = f.Node.Reasons
+		n.reasons, n.resets = f.Node.Reasons, f.Node.Resets
 	case f.Device != nil:
 		k := deviceKey{f.Device.Netns, f.Device.Ifindex}
 		if f.Device.Gone {
@@ -61,4 +71,12 @@ func (n *Names) drop(d Drop) Drop {
 		d.Location = name
 	}
 	return d
+}
+
+// nameOf is the name of a number, or the number itself.
+func nameOf(names map[uint32]string, n uint32) string {
+	if name, ok := names[n]; ok {
+		return name
+	}
+	return fmt.Sprintf("unknown(%#x)", n)
 }

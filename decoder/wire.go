@@ -44,7 +44,8 @@ const (
 	kindDrop   recordKind = 3
 	kindFsync  recordKind = 4
 	kindCgroup recordKind = 5
-	kindEnd    recordKind = 6
+	kindSock   recordKind = 6
+	kindEnd    recordKind = 7
 )
 
 type cgroupOp uint32
@@ -156,4 +157,80 @@ func (r *pathRecord) decode(b []byte) {
 	r.IcmpCode = b[223]
 	r.Direction = binary.LittleEndian.Uint32(b[224:])
 	copy(r.Bytes[:], b[228:])
+}
+
+type sockOp uint32
+
+const (
+	sockResetSent     sockOp = 1
+	sockResetReceived sockOp = 2
+	sockError         sockOp = 3
+	sockSynResent     sockOp = 4
+	sockSynackResent  sockOp = 5
+	sockSynLost       sockOp = 6
+	sockIcmpSent      sockOp = 7
+	sockBufferFull    sockOp = 8
+)
+
+type sockRecord struct {
+	Hdr           hdrRecord
+	Op            uint32
+	Reason        uint32
+	Error         int32
+	Sigcode       uint32
+	Sock          tupleRecord
+	Packet        tupleRecord
+	Len           uint32
+	Closing       uint8
+	Pad           [3]uint8
+	State         uint8
+	HasReason     uint8
+	Exiting       uint8
+	Linger0       uint8
+	Ttl           uint8
+	TcpFlags      uint8
+	_             [2]byte
+	Backlog       uint32
+	BacklogMax    uint32
+	Rmem          uint32
+	Rcvbuf        uint32
+	Unread        uint32
+	Count         uint32
+	BytesSent     uint64
+	BytesReceived uint64
+	Idle          uint64
+	Inode         uint64
+}
+
+// recordSize is the size of sockRecord in bytes.
+func (*sockRecord) recordSize() int { return 232 }
+
+// decode reads the record from b, which must hold recordSize bytes.
+func (r *sockRecord) decode(b []byte) {
+	r.Hdr.decode(b[0:])
+	r.Op = binary.LittleEndian.Uint32(b[64:])
+	r.Reason = binary.LittleEndian.Uint32(b[68:])
+	r.Error = int32(binary.LittleEndian.Uint32(b[72:]))
+	r.Sigcode = binary.LittleEndian.Uint32(b[76:])
+	r.Sock.decode(b[80:])
+	r.Packet.decode(b[120:])
+	r.Len = binary.LittleEndian.Uint32(b[160:])
+	r.Closing = b[164]
+	copy(r.Pad[:], b[165:])
+	r.State = b[168]
+	r.HasReason = b[169]
+	r.Exiting = b[170]
+	r.Linger0 = b[171]
+	r.Ttl = b[172]
+	r.TcpFlags = b[173]
+	r.Backlog = binary.LittleEndian.Uint32(b[176:])
+	r.BacklogMax = binary.LittleEndian.Uint32(b[180:])
+	r.Rmem = binary.LittleEndian.Uint32(b[184:])
+	r.Rcvbuf = binary.LittleEndian.Uint32(b[188:])
+	r.Unread = binary.LittleEndian.Uint32(b[192:])
+	r.Count = binary.LittleEndian.Uint32(b[196:])
+	r.BytesSent = binary.LittleEndian.Uint64(b[200:])
+	r.BytesReceived = binary.LittleEndian.Uint64(b[208:])
+	r.Idle = binary.LittleEndian.Uint64(b[216:])
+	r.Inode = binary.LittleEndian.Uint64(b[224:])
 }

@@ -24,7 +24,7 @@ func nodeFact() (*decoder.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	reasons, err := dropReasons()
+	drops, resets, err := reasonNames()
 	if err != nil {
 		return nil, err
 	}
@@ -37,34 +37,48 @@ func nodeFact() (*decoder.Node, error) {
 		Kernel:  unix.ByteSliceToString(uts.Release[:]),
 		Netns:   home,
 		Wall:    time.Duration(time.Now().UnixNano()) - sinceBoot(),
-		Reasons: reasons,
+		Reasons: drops,
+		Resets:  resets,
 	}, nil
 }
 
-// dropReasons reads the names from the running kernel: the numbers are no ABI and have shifted between, and within,
-// stable series. Kernels before 5.17 have none. Subsystems have their own enums since 6.4 (commit 071c0fc6fb91,
-// "net: extend drop reasons for multiple subsystems"), told apart by the upper 16 bits.
-func dropReasons() (map[uint32]string, error) {
-	spec, err := btf.LoadKernelSpec()
+// enumNames reads the names of an enum's values from the running kernel: the numbers of reasons are no ABI and have
+// shifted between, and within, stable series. A kernel without the enum has no names.
+func enumNames(kernel *btf.Spec, names map[uint32]string, enum, prefix string) error {
+	var e *btf.Enum
+	switch err := kernel.TypeByName(enum, &e); {
+	case errors.Is(err, btf.ErrNotFound):
+		return nil
+	case err != nil:
+		return fmt.Errorf("enum %s: %w", enum, err)
+	}
+	for _, v := range e.Values {
+		names[uint32(v.Value)] = strings.TrimPrefix(v.Name, prefix)
+	}
+	return nil
+}
+
+// reasonNames reads why packets are dropped and why resets are sent. Kernels before 5.17 give no reasons for drops,
+// those before 6.10 none for resets. Subsystems have drop reasons of their own since 6.4 (commit 071c0fc6fb91, "net:
+// extend drop reasons for multiple subsystems"), told apart by the upper 16 bits.
+func reasonNames() (drops, resets map[uint32]string, err error) {
+	kernel, err := btf.LoadKernelSpec()
 	if err != nil {
-		return nil, fmt.Errorf("this kernel's BTF: %w", err)
+		return nil, nil, fmt.Errorf("this kernel's BTF: %w", err)
 	}
-	reasons := map[uint32]string{}
-	for _, e := range []struct{ name, prefix string }{
-		{"skb_drop_reason", "SKB_DROP_REASON_"},
-		{"mac80211_drop_reason", ""},
-		{"ovs_drop_reason", ""},
+	drops, resets = map[uint32]string{}, map[uint32]string{}
+	for _, e := range []struct {
+		names        map[uint32]string
+		enum, prefix string
+	}{
+		{drops, "skb_drop_reason", "SKB_DROP_REASON_"},
+		{drops, "mac80211_drop_reason", ""},
+		{drops, "ovs_drop_reason", ""},
+		{resets, "sk_rst_reason", "SK_RST_REASON_"},
 	} {
-		var enum *btf.Enum
-		switch err := spec.TypeByName(e.name, &enum); {
-		case errors.Is(err, btf.ErrNotFound):
-			continue
-		case err != nil:
-			return nil, fmt.Errorf("enum %s: %w", e.name, err)
-		}
-		for _, v := range enum.Values {
-			reasons[uint32(v.Value)] = strings.TrimPrefix(v.Name, e.prefix)
+		if err := enumNames(kernel, e.names, e.enum, e.prefix); err != nil {
+			return nil, nil, err
 		}
 	}
-	return reasons, nil
+	return drops, resets, nil
 }

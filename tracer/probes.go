@@ -64,5 +64,6 @@ func Probes() []Probe {
 				{Name: "packets dropped", Variants: traced("drop")},
 			},
 		},
+		sockProbe(),
 	}
 }

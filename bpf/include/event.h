@@ -13,6 +13,7 @@ enum kind {
 	KIND_DROP = 3,
 	KIND_FSYNC = 4,
 	KIND_CGROUP = 5,
+	KIND_SOCK = 6,
 	KIND_END, /* one more than the last */
 };
 

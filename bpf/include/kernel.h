@@ -82,6 +82,10 @@ struct nsproxy {
 	struct net *net_ns;
 };
 
+struct signal_struct {
+	int group_exit_code;
+};
+
 struct task_struct {
 	int pid;
 	int tgid;
@@ -90,6 +94,7 @@ struct task_struct {
 	char comm[16];
 	struct nsproxy *nsproxy;
 	struct css_set *cgroups;
+	struct signal_struct *signal;
 };
 
 #pragma clang attribute pop

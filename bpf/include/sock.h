@@ -1,0 +1,37 @@
+/* Sockets: whose they are and what they know. Functions only. */
+#ifndef KTRACE_SOCK_H
+#define KTRACE_SOCK_H
+
+#include "compat.h"
+
+enum sock_flags {
+	SOCK_LINGER,
+};
+
+/* A request, or a connection in TIME_WAIT, is a smaller thing than a socket: it has a sock_common only. */
+static __always_inline bool is_full(__u8 state)
+{
+	return state != TCP_TIME_WAIT && state != TCP_NEW_SYN_RECV;
+}
+
+/* Number of the socket's inode, as /proc/PID/fd shows it; 0 if no process holds it. */
+static __always_inline __u64 sock_inode(struct sock *sk)
+{
+	struct socket *s = BPF_CORE_READ(sk, sk_socket);
+	struct socket_alloc *a;
+
+	if (!s)
+		return 0;
+	a = (void *)s - bpf_core_field_offset(struct socket_alloc, socket);
+	return BPF_CORE_READ(a, vfs_inode.i_ino);
+}
+
+/* Whether close resets the connection: SO_LINGER with time 0. */
+static __always_inline bool lingers_not(struct sock *sk)
+{
+	return BPF_CORE_READ(sk, __sk_common.skc_flags) >> bpf_core_enum_value(enum sock_flags, SOCK_LINGER) &
+		       1 &&
+	       !BPF_CORE_READ(sk, sk_lingertime);
+}
+
+#endif

@@ -1,0 +1,388 @@
+//go:build ignore
+
+/* What TCP and UDP sockets report: resets sent and received, errors, SYNs and SYN-ACKs sent again, full
+ * receive buffers, ICMP errors that this node answers with. raw_tp tcp_send_reset, tcp_receive_reset,
+ * inet_sk_error_report, inet_sock_set_state, tcp_retransmit_skb, tcp_retransmit_synack, icmp_send,
+ * sock_rcvqueue_full, udp_fail_queue_rcv_skb; kprobe or fentry tcp_conn_request where the kernel has them.
+ *
+ * No tp_btf: kernels from 6.3 until 6.13 take its arguments for never NULL and remove the checks
+ * (commit 838a10bd2ebf, "bpf: Augment raw_tp arguments with PTR_MAYBE_NULL"), yet tcp_send_reset has
+ * neither a socket nor a packet in half of its calls.
+ */
+#include "skb.h"
+#include "sock.h"
+
+const volatile __u64 tick_ns = 0; /* nanoseconds a jiffy */
+
+enum sock_op {
+	SOCK_RESET_SENT = 1,
+	SOCK_RESET_RECEIVED = 2,
+	SOCK_ERROR = 3,
+	SOCK_SYN_RESENT = 4,	/* by the client */
+	SOCK_SYNACK_RESENT = 5, /* sock is the listener */
+	SOCK_SYN_LOST = 6,	/* sock is the listener; its accept queue was full */
+	SOCK_ICMP_SENT = 7,
+	SOCK_BUFFER_FULL = 8,
+};
+
+struct event {
+	struct hdr hdr; /* pid is the process that closes, connects or listens, where that is known */
+	enum sock_op op;
+	__u32 reason;	     /* enum sk_rst_reason, valid iff has_reason; ICMP type << 8 | code */
+	__s32 error;	     /* errno, positive */
+	__u32 sigcode;	     /* of a process that exits: its exit code << 8 | signal */
+	struct tuple sock;   /* from the socket's own end to its peer; family 0 if there is no socket */
+	struct tuple packet; /* that it answers to or could not keep; family 0 if there is none */
+	__u32 len;	     /* of the packet, from its network header on */
+	__u8 closing;	     /* sent because the process closes it: pid is that process */
+	__u8 pad[3];
+	__u8 state; /* before it was closed */
+	__u8 has_reason;
+	__u8 exiting;  /* the process is on its way out: sigcode is valid */
+	__u8 linger_0; /* SO_LINGER with time 0 */
+	__u8 ttl;      /* of the packet */
+	__u8 tcp_flags;
+	__u32 backlog; /* of a listener: connections that wait for accept */
+	__u32 backlog_max;
+	__u32 rmem; /* bytes in the receive buffer */
+	__u32 rcvbuf;
+	__u32 unread; /* bytes that the process has not read */
+	__u32 count;  /* events that this one stands for, itself included */
+	__u64 bytes_sent;
+	__u64 bytes_received;
+	__u64 idle;  /* nanoseconds since the peer was last heard, 0 if never */
+	__u64 inode; /* of the socket, 0 if no process holds it */
+};
+
+DEFINE_RING(struct event);
+
+/* Who called connect or listen: later events of the socket come from interrupts. */
+struct owner {
+	__u32 pid;
+	__u32 tid;
+	__u8 comm[16];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64); /* address of the socket */
+	__type(value, struct owner);
+} owners SEC(".maps");
+
+/* States that sockets had before they were closed, for the reset that follows at once. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u64); /* address of the socket */
+	__type(value, __u8);
+} closed SEC(".maps");
+
+/* Sockets whose buffer is full, so that a flood makes few events. */
+struct flood {
+	__u64 told;    /* time of the last event */
+	__u32 pending; /* drops since */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u64); /* address of the socket */
+	__type(value, struct flood);
+} floods SEC(".maps");
+
+#define FLOOD_NS 100000000 /* one event a socket in this time */
+
+static __always_inline void fill_owner(struct event *e, struct sock *sk)
+{
+	__u64 key = (__u64)sk;
+	struct owner *o = bpf_map_lookup_elem(&owners, &key);
+
+	if (!o)
+		return;
+	e->hdr.pid = o->pid;
+	e->hdr.tid = o->tid;
+	__builtin_memcpy(e->hdr.comm, o->comm, sizeof(o->comm));
+}
+
+/* The process that runs, and how it ends if it does. For programs that run on its behalf. */
+static __always_inline void fill_closer(struct event *e)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	__u64 cgroup = e->hdr.cgroup;
+	__u32 netns = e->hdr.netns;
+
+	fill_task(&e->hdr);
+	e->closing = 1;
+	if (cgroup)
+		e->hdr.cgroup = cgroup;
+	e->hdr.netns = netns; /* a socket may be closed from another namespace, or from none */
+	e->exiting = !!(BPF_CORE_READ(task, flags) & 0x4 /* PF_EXITING */);
+	if (e->exiting)
+		e->sigcode = BPF_CORE_READ(task, signal, group_exit_code);
+}
+
+static __always_inline void fill_tcp(struct event *e, struct sock *sk)
+{
+	struct tcp_sock *tp = (void *)sk;
+	__u32 heard = BPF_CORE_READ(tp, rcv_tstamp);
+
+	e->bytes_sent = BPF_CORE_READ(tp, bytes_sent);
+	e->bytes_received = BPF_CORE_READ(tp, bytes_received);
+	if (e->bytes_received)
+		e->unread = BPF_CORE_READ(tp, rcv_nxt) - BPF_CORE_READ(tp, copied_seq);
+	if (heard)
+		e->idle = ((__u32)bpf_jiffies64() - heard) * tick_ns;
+}
+
+static __always_inline void fill_ends(struct tuple *t, struct sock *sk)
+{
+	__be32 src = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr),
+	       dst = BPF_CORE_READ(sk, __sk_common.skc_daddr);
+
+	t->sport = BPF_CORE_READ(sk, __sk_common.skc_num);
+	t->dport = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	t->proto = IPPROTO_TCP;
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET6) {
+		t->family = 6; /* also if the addresses are IPv4's */
+		bpf_core_read(t->src, sizeof(t->src), &sk->__sk_common.skc_v6_rcv_saddr);
+		bpf_core_read(t->dst, sizeof(t->dst), &sk->__sk_common.skc_v6_daddr);
+	} else {
+		t->family = 4;
+		map_ipv4(t->src, &src);
+		map_ipv4(t->dst, &dst);
+	}
+}
+
+static __always_inline void fill_sock(struct event *e, struct sock *sk)
+{
+	struct inet_sock *inet = (void *)sk;
+
+	fill_ends(&e->sock, sk);
+	e->state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	e->hdr.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	if (!is_full(e->state))
+		return;
+	e->sock.sport =
+		bpf_ntohs(BPF_CORE_READ(inet, inet_sport)); /* skc_num is gone once the port is released */
+	e->sock.proto = BPF_CORE_READ(sk, sk_protocol);
+	e->hdr.cgroup = BPF_CORE_READ(sock_cgroup(sk), kn, id);
+	e->inode = sock_inode(sk);
+	e->rmem = BPF_CORE_READ(sk, sk_backlog.rmem_alloc.counter);
+	e->rcvbuf = BPF_CORE_READ(sk, sk_rcvbuf);
+	e->backlog = BPF_CORE_READ(sk, sk_ack_backlog);
+	e->backlog_max = BPF_CORE_READ(sk, sk_max_ack_backlog);
+	e->linger_0 = lingers_not(sk);
+	if (e->sock.proto == IPPROTO_TCP && e->state != TCP_LISTEN)
+		fill_tcp(e, sk);
+	fill_owner(e, sk);
+}
+
+static __always_inline void fill_packet(struct event *e, struct sk_buff *skb)
+{
+	struct net_device *dev = BPF_CORE_READ(skb, dev);
+	struct packet p = {};
+
+	p.l3 = BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header);
+	p.linear = BPF_CORE_READ(skb, data) + BPF_CORE_READ(skb, len) - BPF_CORE_READ(skb, data_len) - p.l3;
+	if (parse_l3(&p) && parse_l4(&p)) {
+		e->packet = p.t;
+		e->len = p.linear + BPF_CORE_READ(skb, data_len);
+		e->ttl = p.ttl;
+		e->tcp_flags = p.tcp_flags;
+	}
+	if (!dev)
+		return;
+	e->hdr.ifindex = BPF_CORE_READ(dev, ifindex);
+	if (!e->hdr.netns)
+		e->hdr.netns = BPF_CORE_READ(dev, nd_net.net, ns.inum);
+}
+
+static __always_inline struct event *sock_event(enum sock_op op, struct sock *sk)
+{
+	struct event *e = RESERVE(struct event, KIND_SOCK, sizeof(*e));
+
+	if (!e)
+		return NULL;
+	e->op = op;
+	e->count = 1;
+	if (sk)
+		fill_sock(e, sk);
+	return e;
+}
+
+static __always_inline int handle_reset_sent(struct sock *sk, struct sk_buff *skb, __u32 reason,
+					     bool has_reason)
+{
+	struct event *e = sock_event(SOCK_RESET_SENT, sk);
+	__u64 key = (__u64)sk;
+	__u8 *before;
+
+	if (!e)
+		return 0;
+	e->reason = reason;
+	e->has_reason = has_reason;
+	if (skb) {
+		fill_packet(e, skb);
+	} else if (e->state == TCP_CLOSE) {
+		fill_closer(e); /* timers send it while the socket is still open */
+		before = bpf_map_lookup_elem(&closed, &key);
+		if (before)
+			e->state = *before;
+	}
+	bpf_ringbuf_submit(e, 0);
+	return 0;
+}
+
+/* Since 6.10 (commit b533fb9cf4f7, "rstreason: make it work in trace world") there is a reason. A kernel without
+ * refuses to attach what reads it.
+ */
+SEC("raw_tp/tcp_send_reset")
+int BPF_PROG(send_reset_raw_tp, struct sock *sk, struct sk_buff *skb, __u32 reason)
+{
+	return handle_reset_sent(sk, skb, reason, true);
+}
+
+SEC("raw_tp/tcp_send_reset")
+int BPF_PROG(send_reset_bare_raw_tp, struct sock *sk, struct sk_buff *skb)
+{
+	return handle_reset_sent(sk, skb, 0, false);
+}
+
+SEC("raw_tp/tcp_receive_reset")
+int BPF_PROG(receive_reset_raw_tp, struct sock *sk)
+{
+	struct event *e = sock_event(SOCK_RESET_RECEIVED, sk);
+
+	if (e)
+		bpf_ringbuf_submit(e, 0);
+	return 0;
+}
+
+SEC("raw_tp/inet_sk_error_report")
+int BPF_PROG(error_raw_tp, struct sock *sk)
+{
+	struct event *e = sock_event(SOCK_ERROR, sk);
+
+	if (!e)
+		return 0;
+	e->error = BPF_CORE_READ(sk, sk_err);
+	bpf_ringbuf_submit(e, 0);
+	return 0;
+}
+
+SEC("raw_tp/inet_sock_set_state")
+int BPF_PROG(state_raw_tp, struct sock *sk, int before, int after)
+{
+	__u64 key = (__u64)sk, id = bpf_get_current_pid_tgid();
+	struct owner o = {.pid = id >> 32, .tid = id};
+	__u8 state = before;
+
+	if (after == TCP_SYN_SENT || after == TCP_LISTEN) { /* a system call's doing */
+		bpf_get_current_comm(o.comm, sizeof(o.comm));
+		bpf_map_update_elem(&owners, &key, &o, BPF_ANY);
+	} else if (after == TCP_CLOSE) {
+		bpf_map_update_elem(&closed, &key, &state, BPF_ANY);
+	} else if (before == TCP_LISTEN || before == TCP_CLOSE) { /* memory of another socket, used again */
+		bpf_map_delete_elem(&owners, &key);
+	}
+	return 0;
+}
+
+SEC("raw_tp/tcp_retransmit_skb")
+int BPF_PROG(retransmit_raw_tp, struct sock *sk)
+{
+	struct event *e;
+
+	if (BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_SYN_SENT)
+		return 0;
+	e = sock_event(SOCK_SYN_RESENT, sk);
+	if (e)
+		bpf_ringbuf_submit(e, 0);
+	return 0;
+}
+
+SEC("raw_tp/tcp_retransmit_synack")
+int BPF_PROG(retransmit_synack_raw_tp, struct sock *sk)
+{
+	struct event *e = sock_event(SOCK_SYNACK_RESENT, sk);
+
+	if (e)
+		bpf_ringbuf_submit(e, 0);
+	return 0;
+}
+
+/* A SYN to a listener whose accept queue is full: it is consumed, not freed, so that no reason tells of it. */
+static __always_inline int handle_syn(struct sock *sk, struct sk_buff *skb)
+{
+	struct event *e;
+
+	if (BPF_CORE_READ(sk, sk_ack_backlog) <= BPF_CORE_READ(sk, sk_max_ack_backlog))
+		return 0;
+	e = sock_event(SOCK_SYN_LOST, sk);
+	if (!e)
+		return 0;
+	fill_packet(e, skb);
+	bpf_ringbuf_submit(e, 0);
+	return 0;
+}
+
+SEC("fentry/tcp_conn_request")
+int BPF_PROG(syn_fentry, void *rsk_ops, void *af_ops, struct sock *sk, struct sk_buff *skb)
+{
+	return handle_syn(sk, skb);
+}
+
+SEC("raw_tp/icmp_send")
+int BPF_PROG(icmp_raw_tp, struct sk_buff *skb, int type, int code)
+{
+	struct event *e = sock_event(SOCK_ICMP_SENT, NULL);
+
+	if (!e)
+		return 0;
+	e->reason = type << 8 | code;
+	fill_packet(e, skb);
+	bpf_ringbuf_submit(e, 0);
+	return 0;
+}
+
+static __always_inline int handle_full(struct sock *sk, struct sk_buff *skb)
+{
+	__u64 key = (__u64)sk, now = bpf_ktime_get_boot_ns();
+	struct flood *f = bpf_map_lookup_elem(&floods, &key), first = {.told = now};
+	__u32 count = 1;
+	struct event *e;
+
+	if (f && now - f->told < FLOOD_NS) {
+		__sync_fetch_and_add(&f->pending, 1);
+		COUNT(KIND_SOCK, seen);
+		COUNT(KIND_SOCK, filtered);
+		return 0;
+	}
+	if (f)
+		count += f->pending;
+	bpf_map_update_elem(&floods, &key, &first, BPF_ANY);
+	e = sock_event(SOCK_BUFFER_FULL, sk);
+	if (!e)
+		return 0;
+	e->count = count;
+	if (skb)
+		fill_packet(e, skb);
+	bpf_ringbuf_submit(e, 0);
+	return 0;
+}
+
+SEC("raw_tp/sock_rcvqueue_full")
+int BPF_PROG(rcvqueue_full_raw_tp, struct sock *sk, struct sk_buff *skb)
+{
+	return handle_full(sk, skb);
+}
+
+/* Since 6.12 (commit e9669a00bba7, "net: udp: add IPv4/v6 addresses to the trace point") with the packet. */
+SEC("raw_tp/udp_fail_queue_rcv_skb")
+int BPF_PROG(udp_full_raw_tp, int error, struct sock *sk)
+{
+	return handle_full(sk, NULL);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

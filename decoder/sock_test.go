@@ -1,0 +1,118 @@
+package decoder
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// tuple packs one direction of a flow as the kernel half does.
+func tuple(src, dst string, proto, family uint8) tupleRecord {
+	s, d := netip.MustParseAddrPort(src), netip.MustParseAddrPort(dst)
+	return tupleRecord{Src: s.Addr().As16(), Sport: s.Port(), Dst: d.Addr().As16(), Dport: d.Port(), Proto: proto, Family: family}
+}
+
+func sockHeader(pid uint32) hdrRecord {
+	return hdrRecord{Size: uint32((*sockRecord)(nil).recordSize()), Kind: uint16(kindSock), Pid: pid, Netns: 7}
+}
+
+func TestDecodeSock(t *testing.T) {
+	client, server := "10.0.0.1:40000", "10.0.0.2:80"
+	for _, c := range []struct {
+		name   string
+		record sockRecord
+		packet string // of the event
+		flags  string
+		check  func(Sock) bool
+	}{
+		{
+			name: "a reset answers a SYN where nothing listens",
+			record: sockRecord{
+				Op: uint32(sockResetSent), Reason: 1, HasReason: 1,
+				Packet: tuple(client, server, 6, 4), TcpFlags: 0x02, Ttl: 63, Len: 60, Count: 1,
+			},
+			packet: "10.0.0.2:80 > 10.0.0.1:40000", flags: "R",
+			check: func(s Sock) bool {
+				return s.Trigger.Flags == "S" && s.Trigger.TTL == 63 && s.Trigger.Len == 60 && s.State == "" && !s.Local.IsValid()
+			},
+		},
+		{
+			name: "a killed process resets what it left unread",
+			record: sockRecord{
+				Op: uint32(sockResetSent), Reason: 11, HasReason: 1, Closing: 1, Exiting: 1, Sigcode: 9,
+				Sock: tuple(server, client, 6, 4), State: 1, Unread: 23, BytesReceived: 23, Idle: uint64(time.Second), Count: 1,
+			},
+			packet: "10.0.0.2:80 > 10.0.0.1:40000", flags: "R",
+			check: func(s Sock) bool {
+				return s.Trigger == nil && s.Closing && s.Exiting && s.Signal == 9 && s.State == "ESTABLISHED" &&
+					s.Unread == 23 && s.Idle == time.Second
+			},
+		},
+		{
+			name: "a reset received by an IPv6 socket that serves IPv4 goes from its peer to it",
+			record: sockRecord{
+				Op: uint32(sockResetReceived), Sock: tuple("[::ffff:10.0.0.1]:40000", "[::ffff:10.0.0.2]:80", 6, 6), State: 2, Count: 1,
+			},
+			packet: "10.0.0.2:80 > 10.0.0.1:40000", flags: "R",
+			check: func(s Sock) bool {
+				return s.Local == netip.MustParseAddrPort(client) && s.Remote == netip.MustParseAddrPort(server) && s.State == "SYN_SENT"
+			},
+		},
+		{
+			name:   "an error report",
+			record: sockRecord{Op: uint32(sockError), Error: 110, Sock: tuple("[fd00::1]:40000", "[fd00::2]:80", 6, 6), State: 13, Count: 1},
+			packet: "[fd00::1]:40000 > [fd00::2]:80",
+			check:  func(s Sock) bool { return s.Error == "ETIMEDOUT" && s.State == "unknown(0xd)" },
+		},
+		{
+			name: "a full receive buffer of UDP",
+			record: sockRecord{
+				Op: uint32(sockBufferFull), Sock: tuple("10.0.0.2:53", "0.0.0.0:0", 17, 4), State: 7, Rmem: 213000, Rcvbuf: 212992, Count: 41,
+			},
+			packet: "10.0.0.2:53 > 0.0.0.0:0",
+			check: func(s Sock) bool {
+				return s.Proto == "udp" && s.Queued == 213000 && s.Buffer == 212992 && s.Count == 41
+			},
+		},
+		{
+			name:   "an ICMP error in answer to a packet",
+			record: sockRecord{Op: uint32(sockIcmpSent), Reason: 3<<8 | 13, Packet: tuple(client, server, 6, 4), TcpFlags: 0x02, Count: 1},
+			packet: "10.0.0.1:40000 > 10.0.0.2:80", flags: "S",
+			check: func(s Sock) bool { return s.ICMP == ICMPError{Type: 3, Code: 13} },
+		},
+		{
+			name:   "an operation of the future",
+			record: sockRecord{Op: 99, Sock: tuple(client, server, 6, 4), Count: 1},
+			packet: "10.0.0.1:40000 > 10.0.0.2:80",
+			check:  func(s Sock) bool { return s.Op == "unknown(0x63)" },
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.record.Hdr = sockHeader(1)
+			e, err := Decode(rawRecord(t, c.record))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := e.Packet.Flow().String(); got != c.packet || e.Packet.Flags != c.flags {
+				t.Errorf("packet %s [%s], want %s [%s]", got, e.Packet.Flags, c.packet, c.flags)
+			}
+			if s := e.Body.(Sock); !c.check(s) {
+				t.Errorf("got %+v", s)
+			}
+		})
+	}
+}
+
+func TestReasonsOfResetsHaveTheKernelsNames(t *testing.T) {
+	n := NewNames()
+	n.Observe(Event{Body: Fact{Node: &Node{Resets: map[uint32]string{1: "NO_SOCKET"}}}})
+	for code, want := range map[uint32]string{1: "NO_SOCKET", 99: "unknown(0x63)"} {
+		e := n.Observe(Event{Body: Sock{code: code, hasCode: true}})[0]
+		if got := e.Body.(Sock).Reason; got != want {
+			t.Errorf("reason %d is %s, want %s", code, got, want)
+		}
+	}
+	if got := n.Observe(Event{Body: Sock{code: 1}})[0].Body.(Sock).Reason; got != "" {
+		t.Errorf("a kernel that gives no reason gives %s", got)
+	}
+}
