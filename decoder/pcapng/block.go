@@ -24,8 +24,12 @@ type Block struct {
 	Offset int64  // of the block (or record) in the input, after gzip
 	Raw    []byte // everything, from the type to the second length
 
-	interfaces []*Interface // of the section up to this block; nil if no Reader made it
+	section    *sectionID   // nil if no Reader made the block
+	interfaces []*Interface // of the section up to this block
 }
+
+// sectionID tells sections apart, also those of different files.
+type sectionID struct{ _ byte } // of a size, or all would have one address
 
 const blockOverhead = 12 // type, length, length again
 

@@ -50,7 +50,8 @@ func (r *Reader) startClassic(b *Block) error {
 	}
 	c.block = LittleEndian.appendSection(c.block[:0], Options{})
 	r.next = r.classicInterface
-	*b = Block{Type: BlockSection, Raw: c.block}
+	r.section = new(sectionID)
+	*b = Block{Type: BlockSection, Raw: c.block, section: r.section}
 	return nil
 }
 
@@ -67,7 +68,7 @@ func (r *Reader) classicInterface(b *Block) error {
 	c.block = LittleEndian.appendInterface(c.block[:0], i)
 	r.window.take(classicHeader)
 	r.next = r.nextRecord
-	*b = Block{Type: BlockInterface, Raw: c.block, interfaces: r.interfaces}
+	*b = Block{Type: BlockInterface, Raw: c.block, section: r.section, interfaces: r.interfaces}
 	return nil
 }
 
@@ -90,7 +91,7 @@ func (r *Reader) nextRecord(b *Block) error {
 	ticks := uint64(c.order.uint32(record))*c.scale + uint64(c.order.uint32(record[4:]))
 	fields := packetFields{ticks: ticks, data: record[classicRecord:], length: c.order.uint32(record[12:])}
 	c.block = LittleEndian.appendPacket(c.block[:0], fields, Options{})
-	*b = Block{Type: BlockPacket, Offset: r.window.offset, Raw: c.block, interfaces: r.interfaces}
+	*b = Block{Type: BlockPacket, Offset: r.window.offset, Raw: c.block, section: r.section, interfaces: r.interfaces}
 	r.window.take(total)
 	return nil
 }

@@ -11,7 +11,7 @@ const Enterprise uint32 = 32473
 const JSONPrefix = "ktrace1:"
 
 // AddJSON appends an event as a custom option that may be copied (2988): stock Wireshark does not
-// show it, and every version of editcap and mergecap keeps it, on packets and on sections. An event
+// show it, and editcap 4.0 to 4.6 keeps it, on packets and on sections; so does mergecap. An event
 // that does not fit an option makes the Writer refuse the block with ErrOptionTooLong.
 func (o *Options) AddJSON(event []byte) {
 	at := o.begin(OptCustomText)

@@ -53,6 +53,7 @@ func (w *Writer) passSection(b *Block) error {
 		return err
 	}
 	w.begin(b.Order)
+	w.section, w.pure = b.section, true
 	at := len(w.buf)
 	buf := append(w.buf, b.Raw...)
 	if w.options.Subset {
@@ -69,6 +70,7 @@ func (w *Writer) passInterface(b *Block) error {
 	if b.Order != w.order {
 		return w.AddInterface(i)
 	}
+	w.pure = w.pure && b.section == w.section
 	w.register(i)
 	return w.emit(append(w.buf, b.Raw...))
 }
@@ -77,15 +79,15 @@ const keepNumber = -1 // the block names no interface, or one that nobody knows
 
 // renumber returns the number that the interface of a block has here.
 func (w *Writer) renumber(b *Block) (int64, error) {
-	if b.interfaces == nil {
+	if b.section == nil {
 		return keepNumber, nil
 	}
 	i, err := b.namedInterface()
 	if err != nil {
-		if w.renumbered { // the number that it names would be somebody else's
-			return 0, err
+		if w.pure && b.section == w.section {
+			return keepNumber, nil
 		}
-		return keepNumber, nil
+		return 0, err // the number that it names could be somebody else's
 	}
 	if i == nil {
 		return keepNumber, nil

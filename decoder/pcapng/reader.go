@@ -32,6 +32,7 @@ type Reader struct {
 	next       func(*Block) error
 	block      Block // that Next returned last
 	order      Order
+	section    *sectionID
 	interfaces []*Interface
 	err        error
 
@@ -169,7 +170,7 @@ func (r *Reader) nextBlock(b *Block) error {
 			return err
 		}
 	}
-	b.interfaces = r.interfaces
+	b.section, b.interfaces = r.section, r.interfaces
 	r.window.take(total)
 	return nil
 }
@@ -203,7 +204,7 @@ func (r *Reader) observe(b *Block) error {
 		if s.Major != 1 || s.Minor != 0 && s.Minor != 2 { // 1.2 is 1.0, says the draft
 			return r.fail(fmt.Errorf("%w: pcapng version %d.%d, want 1.0", ErrFormat, s.Major, s.Minor))
 		}
-		r.order, r.interfaces = b.Order, []*Interface{} // not nil: see Block
+		r.order, r.section, r.interfaces = b.Order, new(sectionID), nil
 		return nil
 	}
 	if len(r.interfaces) >= r.limits.MaxInterfaces {

@@ -175,6 +175,7 @@ func TestEditcapAndMergecapKeepWhatIsMeantToLast(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			checkJSON(t, file)
 			all := packets(t, file)
 			if len(all) != len(c.sources) {
 				t.Fatalf("got %d packets, want %d", len(all), len(c.sources))
@@ -183,6 +184,22 @@ func TestEditcapAndMergecapKeepWhatIsMeantToLast(t *testing.T) {
 				checkSame(t, all[i], original[source])
 			}
 		})
+	}
+}
+
+// checkJSON wants what ktrace says about the whole file to have lasted.
+func checkJSON(t *testing.T, file []byte) {
+	t.Helper()
+	b, err := NewReader(bytes.NewReader(file), ReaderOptions{}).Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := b.Section()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if meta, ok := s.Options.JSON(); !ok || string(meta) != `{"node":"a"}` {
+		t.Errorf("the section has JSON %q %v", meta, ok)
 	}
 }
 

@@ -37,7 +37,8 @@ type Writer struct {
 	order      Order
 	interfaces map[*Interface]uint32 // number in the section
 	count      uint32                // of interfaces in the section
-	renumbered bool                  // an interface has another number than where it was read
+	section    *sectionID            // that is passed through, if any
+	pure       bool                  // the interfaces are those of section, with their numbers
 }
 
 const writerBuffer = 64 << 10
@@ -91,7 +92,8 @@ func (w *Writer) WriteSection(options Options) error {
 }
 
 func (w *Writer) begin(order Order) {
-	w.begun, w.order, w.count, w.renumbered = true, order, 0, false
+	w.begun, w.order, w.count = true, order, 0
+	w.section, w.pure = nil, false
 	clear(w.interfaces)
 }
 
@@ -105,13 +107,13 @@ func (w *Writer) AddInterface(i *Interface) error {
 		return nil
 	}
 	i.clock = newClock(i.TimeResolution(), i.TimeOffset())
+	w.pure = false
 	w.register(i)
 	return w.emit(w.order.appendInterface(w.buf, i))
 }
 
 func (w *Writer) register(i *Interface) {
 	w.interfaces[i] = w.count
-	w.renumbered = w.renumbered || w.count != uint32(i.ID)
 	w.count++
 }
 

@@ -220,6 +220,34 @@ func merge(w *Writer, capture []byte, refuse func(error) error) error {
 // strictly lets no refusal pass.
 func strictly(err error) error { return err }
 
+// TestBlockOfNoInterfaceIsLeftToItsOwnFile passes through one that names an interface that is not there,
+// and refuses it where another file's interface has the number.
+func TestBlockOfNoInterfaceIsLeftToItsOwnFile(t *testing.T) {
+	lost := "\x06\x00\x00\x00\x20\x00\x00\x00" + strings.Repeat("\x00", 20) + "\x20\x00\x00\x00"
+	blocks, err := readAll(strings.NewReader(section + lost))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := passThrough(t, blocks); string(got) != section+lost {
+		t.Errorf("got % x", got)
+	}
+	other, err := readAll(strings.NewReader(section + ethernet))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := NewWriter(io.Discard, WriterOptions{})
+	if err := errors.Join(w.WriteBlock(other[0]), w.WriteBlock(other[1])); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.WriteBlock(blocks[1]); !errors.Is(err, ErrMalformed) {
+		t.Errorf("got error %v, want %v", err, ErrMalformed)
+	}
+	blocks[1] = Block{Type: BlockPacket, Raw: []byte(lost)} // made by hand it means the Writer's interface
+	if err := w.WriteBlock(blocks[1]); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestTranslationThereAndBackIsTheSame covers the blocks that annotated does not have.
 func TestTranslationThereAndBackIsTheSame(t *testing.T) {
 	for _, c := range []struct{ name, block string }{
