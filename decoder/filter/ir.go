@@ -11,7 +11,8 @@ const (
 // was not captured, and dividing by zero, rejects the packet.
 type Program struct {
 	Link   LinkType
-	Start  int // 0, Accept or Reject
+	VLAN   bool // the expression asks for VLAN tags
+	Start  int  // 0, Accept or Reject
 	Blocks []Block
 
 	code []instruction // what Match runs
@@ -166,3 +167,29 @@ func fullMask(size uint8) uint32 { return 0xffffffff >> (32 - 8*uint32(size)) }
 
 // beside is a value that travels beside the packet's bytes.
 func beside(s Source) Value { return Value{Source: s, Mask: 0xffffffff} }
+
+// Fields returns every value that the program reads, also those within expressions; for an ArithIndex the
+// value without its index.
+func (p *Program) Fields() []Value {
+	var out []Value
+	for _, b := range p.Blocks {
+		if b.Value.Source == Computed {
+			out = b.Value.Expr.fields(out)
+		} else {
+			out = append(out, b.Value)
+		}
+	}
+	return out
+}
+
+func (e *Arith) fields(out []Value) []Value {
+	if e.Op == ArithField || e.Op == ArithIndex {
+		out = append(out, e.Value)
+	}
+	for _, of := range []*Arith{e.Left, e.Right} {
+		if of != nil {
+			out = of.fields(out)
+		}
+	}
+	return out
+}

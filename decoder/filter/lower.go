@@ -24,6 +24,7 @@ func (e *Expr) Compile(link LinkType) (*Program, error) {
 	if !ok {
 		return nil, &Error{Expr: e.text, Column: 1, Msg: fmt.Sprintf("expression is too complex: more than %d comparisons", maxBlocks)}
 	}
+	p.VLAN = l.tags > 0
 	return p, nil
 }
 
