@@ -1,0 +1,228 @@
+package netfilter
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+)
+
+// System is whose tool shows a rule.
+type System string
+
+// Systems.
+const (
+	Legacy      System = "iptables-legacy"
+	IptablesNFT System = "iptables-nft"
+	NFTables    System = "nftables"
+)
+
+// Family is a protocol family by the kernel's number (NFPROTO_*).
+type Family uint8
+
+// Families.
+const (
+	Inet   Family = 1
+	IPv4   Family = 2
+	ARP    Family = 3
+	Netdev Family = 5
+	Bridge Family = 7
+	IPv6   Family = 10
+)
+
+// String is the family's name in facts.
+func (f Family) String() string {
+	if name, ok := map[Family]string{Inet: "inet", IPv4: "ipv4", ARP: "arp", Netdev: "netdev", Bridge: "bridge", IPv6: "ipv6"}[f]; ok {
+		return name
+	}
+	return unknown(uint64(f))
+}
+
+// nft is the family's name in nft's language.
+func (f Family) nft() string {
+	switch f {
+	case IPv4:
+		return "ip"
+	case IPv6:
+		return "ip6"
+	}
+	return f.String()
+}
+
+// Hook is a place in the kernel where packets pass rules (NF_INET_*).
+type Hook uint8
+
+// Hooks; NoHook is that of a chain that is only jumped to.
+const (
+	Prerouting Hook = iota
+	Input
+	Forward
+	Output
+	Postrouting
+	Ingress
+	NoHook Hook = 0xff
+)
+
+// String is the hook's name.
+func (h Hook) String() string {
+	names := []string{"prerouting", "input", "forward", "output", "postrouting", "ingress"}
+	if int(h) < len(names) {
+		return names[h]
+	}
+	return ""
+}
+
+// Ruleset is all that was read of one network namespace.
+type Ruleset struct {
+	Tables []*Table
+	Unread []string // what could not be read, and why
+}
+
+// Table is a set of chains.
+type Table struct {
+	System System
+	Family Family
+	Name   string
+	Chains []*Chain
+	Sets   map[string]*Set
+
+	chains map[string]*Chain
+	judged bool // whose it is was found out
+}
+
+// Chain returns the chain of that name, nil if there is none.
+func (t *Table) Chain(name string) *Chain { return t.chains[name] }
+
+// add takes a chain in; one of a name that is there already is given back instead.
+func (t *Table) add(name string) *Chain {
+	if c := t.chains[name]; c != nil {
+		return c
+	}
+	c := &Chain{Table: t, Name: name, Hook: NoHook}
+	if t.chains == nil {
+		t.chains = map[string]*Chain{}
+	}
+	t.chains[name] = c
+	t.Chains = append(t.Chains, c)
+	return c
+}
+
+// Chain is a list of rules.
+type Chain struct {
+	Table    *Table
+	Name     string
+	Type     string // of a base chain: filter, nat, route
+	Hook     Hook
+	Priority int32
+	Policy   Verdict // valid iff Hook != NoHook
+	Counter  Counter // of the policy
+	Rules    []Rule
+}
+
+// Counter counts the packets that a rule matched.
+type Counter struct {
+	Packets, Bytes uint64
+	Counted        bool // nftables counts only where a rule says so
+}
+
+// Rule is a list of matches, and what becomes of a packet that fits them all.
+type Rule struct {
+	Number  int    // position in its chain, from 1
+	Handle  uint64 // nftables only
+	Matches []Match
+	Verdict Verdict
+	Counter Counter
+}
+
+// Comment is what its writer said of the rule.
+func (r *Rule) Comment() string {
+	for _, m := range r.Matches {
+		if m.Field == Comment {
+			return m.Text
+		}
+	}
+	return ""
+}
+
+// Action is what becomes of a packet.
+type Action uint8
+
+// Actions. Next goes on with the next rule; Elsewhere leaves the chain for good without being dropped here (NAT,
+// queues); Obscure may do either.
+const (
+	Next Action = iota
+	Accept
+	Drop
+	Reject
+	Return
+	Jump
+	Goto
+	Elsewhere
+	Obscure
+	Lookup // as the element of Verdict.Map says
+)
+
+// String is the action's name as far as policies and facts need it.
+func (a Action) String() string {
+	switch a {
+	case Accept:
+		return "accept"
+	case Drop:
+		return "drop"
+	case Reject:
+		return "reject"
+	}
+	return ""
+}
+
+// Verdict is an action with its object.
+type Verdict struct {
+	Action Action
+	Chain  string // of Jump and Goto
+	Answer string // of Reject: as iptables names it
+	Target string // as the tool prints it: DNAT --to-destination 10.0.0.1:53
+	DNAT   string // address and port that the destination becomes, "" if it stays
+	Map    *Match // of Lookup
+}
+
+// Set is a set or map of nftables.
+type Set struct {
+	Name     string
+	Table    string
+	Family   Family
+	Loaded   bool // the elements were read
+	Interval bool
+	IsMap    bool
+	KeyType  uint32
+	Elements []Element
+}
+
+// Element is one element of a set, from Lo to Hi, both inside.
+type Element struct {
+	Lo, Hi  []byte
+	Verdict *Verdict // of a verdict map
+	Data    []byte   // of another map
+}
+
+// order puts the chains of a hook into the order in which packets meet them.
+func order(chains []*Chain) {
+	slices.SortStableFunc(chains, func(a, b *Chain) int { return cmp.Compare(a.Priority, b.Priority) })
+}
+
+// At returns the chains that a packet of the family enters at a hook, in order.
+func (rs *Ruleset) At(h Hook, f Family) []*Chain {
+	var found []*Chain
+	for _, t := range rs.Tables {
+		if t.Family != f && (t.Family != Inet || (f != IPv4 && f != IPv6)) {
+			continue
+		}
+		for _, c := range t.Chains {
+			if c.Hook == h {
+				found = append(found, c)
+			}
+		}
+	}
+	order(found)
+	return found
+}
+
+func unknown(n uint64) string { return "unknown(0x" + strconv.FormatUint(n, 16) + ")" }
