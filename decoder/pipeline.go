@@ -37,10 +37,12 @@ type Pipeline struct {
 	Wanted  func(Kind) bool  // kinds of events that the view shows; others only feed the rules
 	Keep    func(Event) bool // what the user selected among them; nil keeps all
 	Printer Printer
-	Count   uint64 // end after so many shown events, 0 for no limit
-	Hold    bool   // show findings at the end, worst first, instead of as they come
+	Count   uint64        // end after so many shown events, 0 for no limit
+	Every   time.Duration // show the summary so far after so much time, again and again; 0 for the end alone
+	Hold    bool          // show findings at the end, worst first, instead of as they come
 
 	first, last, flushed time.Time
+	summed               time.Time // when a summary was last shown
 	folder               Folder
 	shown, filtered      uint64
 	records              uint64
@@ -84,7 +86,7 @@ func (p *Pipeline) observe(e Event) {
 		p.records++
 	}
 	if p.first.IsZero() {
-		p.first, p.flushed = e.Time, e.Time
+		p.first, p.flushed, p.summed = e.Time, e.Time, e.Time
 	}
 	if e.Time.After(p.last) {
 		p.last = e.Time
@@ -95,11 +97,18 @@ func (p *Pipeline) step(e Event) error {
 	if err := p.from(0, []Event{e}); err != nil {
 		return err
 	}
-	if p.last.Sub(p.flushed) < flushEvery {
-		return nil
+	if p.last.Sub(p.flushed) >= flushEvery {
+		p.flushed = p.last
+		if err := p.flush(false); err != nil {
+			return err
+		}
 	}
-	p.flushed = p.last
-	return p.flush(false)
+	// Counts are the last of the facts that come together: what they sum up is of the same moment.
+	if f, ok := e.Body.(Fact); ok && f.Counts != nil && p.Every > 0 && p.last.Sub(p.summed) >= p.Every {
+		p.summed = p.last
+		return p.Printer.Summary(p.summary())
+	}
+	return nil
 }
 
 // flush lets every stage and then every rule see how late it is.

@@ -11,6 +11,7 @@ type Summary struct {
 	Lost     Losses        `json:"lost"`
 	Records  uint64        `json:"records"` // that the kernel half handed over
 	Findings []Tally       `json:"findings,omitempty"`
+	Fsync    *FsyncSummary `json:"fsync,omitempty"`
 }
 
 // Tally is how often a cause was found in the end.
@@ -32,5 +33,9 @@ type Report interface {
 
 // Parts returns what the views added.
 func (s Summary) Parts() []Report {
-	return nil
+	var parts []Report
+	if s.Fsync != nil {
+		parts = append(parts, s.Fsync)
+	}
+	return parts
 }

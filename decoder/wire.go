@@ -77,6 +77,74 @@ func (r *cgroupRecord) decode(b []byte) {
 	copy(r.Path[:], b[72:])
 }
 
+type fsyncOp uint32
+
+const (
+	fsyncFsync         fsyncOp = 1
+	fsyncFdatasync     fsyncOp = 2
+	fsyncMsync         fsyncOp = 3
+	fsyncSyncFileRange fsyncOp = 4
+	fsyncSyncfs        fsyncOp = 5
+	fsyncWriteDsync    fsyncOp = 6
+	fsyncWriteSync     fsyncOp = 7
+	fsyncWriteRwf      fsyncOp = 8
+	fsyncIoUring       fsyncOp = 9
+	fsyncKernel        fsyncOp = 10
+	fsyncOther         fsyncOp = 11
+)
+
+type fsyncClass uint32
+
+const (
+	fsyncClassWal   fsyncClass = 0
+	fsyncClassDb    fsyncClass = 1
+	fsyncClassDir   fsyncClass = 2
+	fsyncClassOther fsyncClass = 3
+	fsyncClasses    fsyncClass = 4
+)
+
+type fsyncFlags uint32
+
+const (
+	fsyncDeleted   fsyncFlags = 1
+	fsyncTruncated fsyncFlags = 2
+	fsyncDatasync  fsyncFlags = 4
+)
+
+type fsyncRecord struct {
+	Hdr     hdrRecord
+	Latency uint64
+	Ino     uint64
+	Dev     uint32
+	Error   int32
+	Syscall uint32
+	Op      uint32
+	Class   uint32
+	Flags   uint32
+	Root    uint16
+	PathLen uint16
+	Path    [1020]uint8
+}
+
+// recordSize is the size of fsyncRecord in bytes.
+func (*fsyncRecord) recordSize() int { return 1128 }
+
+// decode reads the record from b, which must hold recordSize bytes.
+func (r *fsyncRecord) decode(b []byte) {
+	r.Hdr.decode(b[0:])
+	r.Latency = binary.LittleEndian.Uint64(b[64:])
+	r.Ino = binary.LittleEndian.Uint64(b[72:])
+	r.Dev = binary.LittleEndian.Uint32(b[80:])
+	r.Error = int32(binary.LittleEndian.Uint32(b[84:]))
+	r.Syscall = binary.LittleEndian.Uint32(b[88:])
+	r.Op = binary.LittleEndian.Uint32(b[92:])
+	r.Class = binary.LittleEndian.Uint32(b[96:])
+	r.Flags = binary.LittleEndian.Uint32(b[100:])
+	r.Root = binary.LittleEndian.Uint16(b[104:])
+	r.PathLen = binary.LittleEndian.Uint16(b[106:])
+	copy(r.Path[:], b[108:])
+}
+
 type tupleRecord struct {
 	Src    [16]uint8
 	Dst    [16]uint8

@@ -100,9 +100,12 @@ func setGlobals(p Probe, spec *ebpf.CollectionSpec, globals map[string]any) erro
 }
 
 // attach loads and attaches the best variant of every hook. force, if not empty, names the only variant to try
-// wherever a hook has it.
-func (o *object) attach(force string) error {
+// wherever a hook has it; unwanted hooks, by name, are left out.
+func (o *object) attach(force string, unwanted []string) error {
 	for _, h := range o.probe.Hooks {
+		if slices.Contains(unwanted, h.Name) {
+			continue
+		}
 		t := o.take(h, force)
 		o.taken = append(o.taken, t)
 		if t.Variant == nil && !h.Optional {

@@ -65,5 +65,6 @@ func Probes() []Probe {
 			},
 		},
 		sockProbe(),
+		{Name: fsyncProbe, Load: bpf.LoadFsync, Hooks: fsyncHooks()},
 	}
 }

@@ -29,6 +29,7 @@ const (
 // Options say what to load.
 type Options struct {
 	Probes    []string       // names from the table
+	Unwanted  []string       // hooks, by name, that this run does without
 	Variant   string         // if set, the only variant to try wherever a hook has it
 	RingBytes uint32         // a power of two and whole pages; 0 takes the default
 	Globals   map[string]any // values of the objects' const volatile variables, by name
@@ -96,7 +97,7 @@ func (t *Tracer) load() error {
 		}
 	}
 	for _, o := range t.objects {
-		if err := o.attach(t.opts.Variant); err != nil {
+		if err := o.attach(t.opts.Variant, t.opts.Unwanted); err != nil {
 			return err
 		}
 	}
@@ -242,20 +243,32 @@ func (t *Tracer) counts() (decoder.Counts, error) {
 	for _, o := range t.objects {
 		c.Seen += o.skipped()
 		c.Lost.Map += o.skipped()
-		var kind uint32
-		var perCPU []kernelCounts
-		books := o.maps[countsName].Iterate()
-		for books.Next(&kind, &perCPU) {
-			for _, k := range perCPU {
-				c.Seen += k.Seen
-				c.Filtered += k.Filtered
-				c.Lost.Ring += k.LostRing
-				c.Lost.Map += k.LostMap
+		for kind := range o.maps[countsName].MaxEntries() {
+			k, err := booksOf(o.maps[countsName], kind)
+			if err != nil {
+				return c, fmt.Errorf("%s: %w", o.probe.Name, err)
 			}
+			c.Seen += k.Seen
+			c.Filtered += k.Filtered
+			c.Lost.Ring += k.Lost.Ring
+			c.Lost.Map += k.Lost.Map
 		}
-		if err := books.Err(); err != nil {
-			return c, fmt.Errorf("%s: counts: %w", o.probe.Name, err)
-		}
+	}
+	return c, nil
+}
+
+// booksOf adds up the books of one kind of record of all CPUs.
+func booksOf(m *ebpf.Map, kind uint32) (decoder.Counts, error) {
+	var c decoder.Counts
+	var perCPU []kernelCounts
+	if err := m.Lookup(kind, &perCPU); err != nil {
+		return c, fmt.Errorf("counts: %w", err)
+	}
+	for _, k := range perCPU {
+		c.Seen += k.Seen
+		c.Filtered += k.Filtered
+		c.Lost.Ring += k.LostRing
+		c.Lost.Map += k.LostMap
 	}
 	return c, nil
 }

@@ -157,7 +157,7 @@ func loaded(t *testing.T, p Probe) *object {
 
 func TestNextVariantServesAndTheRefusalIsKept(t *testing.T) {
 	o := loaded(t, broken(false))
-	if err := o.attach(""); err != nil {
+	if err := o.attach("", nil); err != nil {
 		t.Fatal(err)
 	}
 	got := o.taken[0]
@@ -173,11 +173,11 @@ func TestNextVariantServesAndTheRefusalIsKept(t *testing.T) {
 }
 
 func TestForcedVariantHasNoSubstitute(t *testing.T) {
-	err := loaded(t, broken(false)).attach("broken")
+	err := loaded(t, broken(false)).attach("broken", nil)
 	if !errors.Is(err, ErrNoVariant) || !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("error %v, want ErrNoVariant with the kernel's own", err)
 	}
-	if err := loaded(t, broken(true)).attach("broken"); err != nil {
+	if err := loaded(t, broken(true)).attach("broken", nil); err != nil {
 		t.Errorf("optional hook: %v", err)
 	}
 }

@@ -75,13 +75,12 @@ static __always_inline void begin(struct hdr *h, __u16 kind, __u32 size)
 }
 
 /* Space for one record of constant size, its first bytes zeroed, header begun; NULL, and counted, if the ring is
- * full. What is behind the zeroed bytes must be written, or left out by a smaller hdr.size. Every event is counted
- * as seen here or, where no record is wanted, by whoever decides that.
+ * full. What is behind the zeroed bytes must be written, or left out by a smaller hdr.size. For an event that was
+ * counted as seen already.
  */
-#define RESERVE_PART(record, kind, size, zeroed)                     \
+#define RESERVE_SEEN(record, kind, size, zeroed)                     \
 	({                                                           \
 		record *__r = bpf_ringbuf_reserve(&events, size, 0); \
-		COUNT(kind, seen);                                   \
 		if (__r) {                                           \
 			__builtin_memset(__r, 0, zeroed);            \
 			begin((struct hdr *)__r, kind, size);        \
@@ -89,6 +88,13 @@ static __always_inline void begin(struct hdr *h, __u16 kind, __u32 size)
 			COUNT(kind, lost_ring);                      \
 		}                                                    \
 		__r;                                                 \
+	})
+
+/* The same, and counts the event as seen. Where no record is wanted, whoever decides that counts it. */
+#define RESERVE_PART(record, kind, size, zeroed)          \
+	({                                                \
+		COUNT(kind, seen);                        \
+		RESERVE_SEEN(record, kind, size, zeroed); \
 	})
 
 #define RESERVE(record, kind, size) RESERVE_PART(record, kind, size, sizeof(record))

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"time"
 
 	"golang.org/x/term"
 
@@ -26,7 +27,10 @@ type View struct {
 	Kinds   []decoder.Kind // of events to show
 	Stages  []decoder.Stage
 	Rules   []decoder.Rule
-	Hold    bool // findings at the end, worst first
+	Hold    bool          // findings at the end, worst first
+	Every   time.Duration // show the summary so far after so much time, again and again; 0 for the end alone
+
+	Unwanted []string // hooks of the probes, by name, that are not needed
 
 	Prepare func(tracer.Maps) error // before any program runs
 	// Witnesses tell what the events refer to, and are asked in turn. Live only.
@@ -66,6 +70,7 @@ func Live(ctx context.Context, f Flags, v View, s Streams) (err error) {
 	v = v.withPods(watcher)
 	t, err := tracer.Open(tracer.Options{
 		Probes:    v.Probes,
+		Unwanted:  v.Unwanted,
 		Variant:   f.Variant,
 		RingBytes: f.Ring,
 		Globals:   v.Globals,
@@ -123,6 +128,7 @@ func through(ctx context.Context, f Flags, v View, selector pod.Selector, source
 		Printer: printer(f, s.Out),
 		Count:   f.Count,
 		Hold:    v.Hold,
+		Every:   v.Every,
 	}
 	if err := p.Run(ctx); err != nil {
 		return err

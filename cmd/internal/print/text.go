@@ -156,7 +156,7 @@ func (t *Text) Summary(s decoder.Summary) error {
 	var b strings.Builder
 	for _, part := range s.Parts() {
 		for _, line := range part.Lines() {
-			b.WriteString(strings.TrimRight(line, " ") + "\n")
+			b.WriteString(Printable(strings.TrimRight(line, " ")) + "\n")
 		}
 	}
 	for _, f := range s.Findings {

@@ -1,0 +1,565 @@
+//go:build ignore
+
+/* Syncs of files below a path: how long each took, counted here without loss, and the slow ones one by one.
+ * tp_btf or raw_tp ext4_sync_file_enter and _exit; for other file systems the tracepoints of the syscalls.
+ */
+#include "event.h"
+#include "fs.h"
+#include "select.h"
+#include "task.h"
+
+#define MAX_DEPTH 48	 /* directories that are looked at on the way up */
+#define NAME_LEN  256	 /* NAME_MAX and its end */
+#define PATH_LEN  1020	 /* of names in a record, bytes */
+#define BUCKETS	  1856	 /* 29 groups of 64, as fio has them */
+#define NO_ROOT	  0xffff /* nothing was asked for, so nothing was matched */
+
+enum fsync_op {
+	FSYNC_FSYNC = 1,
+	FSYNC_FDATASYNC = 2,
+	FSYNC_MSYNC = 3,
+	FSYNC_SYNC_FILE_RANGE = 4,
+	FSYNC_SYNCFS = 5,
+	FSYNC_WRITE_DSYNC = 6, /* a write to a file opened with O_DSYNC */
+	FSYNC_WRITE_SYNC = 7,  /* or O_SYNC */
+	FSYNC_WRITE_RWF = 8,   /* pwritev2 with RWF_DSYNC or RWF_SYNC, or the file or mount is "sync" */
+	FSYNC_IO_URING = 9,    /* on behalf of an io_uring, by one of its threads */
+	FSYNC_KERNEL = 10,     /* by a thread of the kernel: a loop device, an NFS server */
+	FSYNC_OTHER = 11,      /* see the number of the syscall */
+};
+
+/* What the name of the file says of its use. */
+enum fsync_class {
+	FSYNC_CLASS_WAL =
+		0, /* *.wal, and *.tmp in a directory "wal": etcd's segments before they are renamed */
+	FSYNC_CLASS_DB = 1, /* snap/db */
+	FSYNC_CLASS_DIR = 2,
+	FSYNC_CLASS_OTHER = 3,
+	FSYNC_CLASSES,
+};
+
+enum fsync_flags {
+	FSYNC_DELETED = 1,   /* the file has no name any more */
+	FSYNC_TRUNCATED = 2, /* path lacks its beginning */
+	FSYNC_DATASYNC = 4,  /* the file's data were enough */
+};
+
+struct event {
+	struct hdr hdr; /* the time is when the sync was done */
+	__u64 latency;	/* nanoseconds */
+	__u64 ino;
+	__u32 dev;     /* of the file system, as the kernel has it: major << 20 | minor */
+	__s32 error;   /* what the sync returned */
+	__u32 syscall; /* its number, on this architecture; valid iff op is FSYNC_OTHER */
+	enum fsync_op op;
+	enum fsync_class class;
+	enum fsync_flags flags;
+	__u16 root; /* index of the root that the path was matched by, or NO_ROOT: from the file system's */
+	__u16 path_len;
+	__u8 path[PATH_LEN]; /* names from the file up to the root, each with its NUL */
+};
+
+#define FIXED __builtin_offsetof(struct event, path)
+
+DEFINE_RING(struct event);
+
+const volatile bool everything = false; /* nothing was asked for: every file counts */
+const volatile bool all_sync =
+	false; /* sync_file_range and syncfs count on ext4 too: its own hook is not called for them */
+const volatile __u64 limit = 10000000; /* nanoseconds; slower ones are counted */
+
+/* By which hook a file system's syncs are seen. Exactly one, or they would count twice. */
+enum hook {
+	HOOK_EXT4 = 1,
+	HOOK_SYSCALL = 2,
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u32);   /* as event.dev */
+	__type(value, __u32); /* enum hook */
+} devices SEC(".maps");
+
+struct place {
+	__u64 ino;
+	__u32 dev;
+	__u32 zero;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct place); /* a directory, or a file, that was asked for, or is mounted below one */
+	__type(value, __u32);	   /* its index */
+} roots SEC(".maps");
+
+/* What user space changes while we run. */
+struct control {
+	__u64 floor;   /* nanoseconds; syncs that take at least so long are sent */
+	__u64 ino_set; /* bit ino % 64 of every root: most directories need no look into the map */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct control);
+} control SEC(".maps");
+
+/* A task can sync within a sync, for a file system on another: each has its own inode. */
+struct inflight_key {
+	__u64 inode; /* the kernel's address; 0 for a syscall, of which a task has one */
+	__u32 tid;
+	__u32 zero;
+};
+
+struct inflight {
+	__u64 start; /* nanoseconds, CLOCK_BOOTTIME */
+	__u64 dentry;
+	__u64 root_dentry; /* 0 if root is NO_ROOT */
+	__u64 ino;
+	__u64 cgroup;
+	__u32 dev;
+	__u32 pid;
+	__u32 syscall;
+	enum fsync_op op;
+	enum fsync_class class;
+	__u16 root;
+	__u16 datasync;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384); /* tasks that sync at the same time */
+	__type(key, struct inflight_key);
+	__type(value, struct inflight);
+} inflight SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, FSYNC_CLASSES *BUCKETS);
+	__type(key, __u32); /* class * BUCKETS + bucket */
+	__type(value, __u64);
+} histogram SEC(".maps");
+
+/* What the histogram cannot tell exactly, per class and CPU. */
+struct totals {
+	__u64 n;
+	__u64 sum;	 /* nanoseconds */
+	__u64 square_lo; /* sum of squares = square_hi << 32 + square_lo */
+	__u64 square_hi;
+	__u64 min; /* valid iff n > 0 */
+	__u64 max;
+	__u64 over; /* how many took longer than limit */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, FSYNC_CLASSES);
+	__type(key, __u32);
+	__type(value, struct totals);
+} totals SEC(".maps");
+
+static __always_inline __u32 log2_of(__u64 v)
+{
+	__u32 r = 0;
+
+	if (v >> 32) {
+		v >>= 32;
+		r += 32;
+	}
+	if (v >> 16) {
+		v >>= 16;
+		r += 16;
+	}
+	if (v >> 8) {
+		v >>= 8;
+		r += 8;
+	}
+	if (v >> 4) {
+		v >>= 4;
+		r += 4;
+	}
+	if (v >> 2) {
+		v >>= 2;
+		r += 2;
+	}
+	return r + (v >> 1);
+}
+
+/* fio's bucket: exact below 128 ns, then 64 to every power of two. */
+static __always_inline __u32 bucket_of(__u64 v)
+{
+	__u32 shift, i;
+
+	if (v < 128)
+		return v;
+	shift = log2_of(v) - 6;
+	i = ((shift + 1) << 6) + ((v >> shift) & 63);
+	return i < BUCKETS ? i : BUCKETS - 1;
+}
+
+static __always_inline void tally(__u32 class, __u64 v)
+{
+	struct totals *t = bpf_map_lookup_elem(&totals, &class);
+	__u32 i = class * BUCKETS + bucket_of(v);
+	__u64 *count = bpf_map_lookup_elem(&histogram, &i);
+	__u64 hi = v >> 32, lo = v & 0xffffffff;
+
+	if (!t || !count)
+		return;
+	__sync_fetch_and_add(count, 1);
+	__sync_fetch_and_add(&t->sum, v);
+	__sync_fetch_and_add(&t->square_lo, lo * lo & 0xffffffff);
+	__sync_fetch_and_add(&t->square_hi, (lo * lo >> 32) + 2 * hi * lo + (hi * hi << 32));
+	if (v > t->max)
+		t->max = v;
+	if (!t->n || v < t->min)
+		t->min = v;
+	if (v > limit)
+		__sync_fetch_and_add(&t->over, 1);
+	__sync_fetch_and_add(&t->n, 1);
+}
+
+/* Finds the root that a file lies below. */
+static __always_inline bool below_root(struct dentry *d, struct inflight *s, struct control *c, bool typed)
+{
+	struct place at = {.dev = s->dev};
+	struct dentry *parent;
+
+	s->root = NO_ROOT;
+	if (everything)
+		return true;
+	for (int i = 0; i < MAX_DEPTH; i++) {
+		at.ino = FIELD(typed, FIELD(typed, d, d_inode), i_ino);
+		if (c->ino_set >> (at.ino & 63) & 1) {
+			__u32 *root = bpf_map_lookup_elem(&roots, &at);
+
+			if (root) {
+				s->root = *root;
+				s->root_dentry = (__u64)d;
+				return true;
+			}
+		}
+		parent = FIELD(typed, d, d_parent);
+		if (parent == d)
+			return false;
+		d = parent;
+	}
+	return false;
+}
+
+/* The last four bytes of a name, the last in the lowest; shorter names are padded with zeros. */
+static __always_inline __u32 suffix_of(struct dentry *d, bool typed)
+{
+	__u32 len = FIELD(typed, d, d_name.len);
+	const unsigned char *name = FIELD(typed, d, d_name.name);
+	__u8 b[4] = {};
+
+	if (len < 4)
+		bpf_probe_read_kernel(b, len & 3, name);
+	else
+		bpf_probe_read_kernel(b, 4, name + len - 4);
+	return b[0] << 24 | b[1] << 16 | b[2] << 8 | b[3];
+}
+
+#define SUFFIX(a, b, c, d) ((__u32)(a) << 24 | (b) << 16 | (c) << 8 | (d))
+
+static __always_inline enum fsync_class class_of(struct dentry *d, bool typed)
+{
+	struct dentry *parent = FIELD(typed, d, d_parent);
+
+	if ((FIELD(typed, FIELD(typed, d, d_inode), i_mode) & S_IFMT) == S_IFDIR)
+		return FSYNC_CLASS_DIR;
+	switch (suffix_of(d, typed)) {
+	case SUFFIX('.', 'w', 'a', 'l'):
+		return FSYNC_CLASS_WAL;
+	case SUFFIX('.', 't', 'm', 'p'):
+		return suffix_of(parent, typed) == SUFFIX('w', 'a', 'l', 0) ? FSYNC_CLASS_WAL
+									    : FSYNC_CLASS_OTHER;
+	case SUFFIX('d', 'b', 0, 0):
+		return suffix_of(parent, typed) == SUFFIX('s', 'n', 'a', 'p') ? FSYNC_CLASS_DB
+									      : FSYNC_CLASS_OTHER;
+	}
+	return FSYNC_CLASS_OTHER;
+}
+
+static __always_inline enum fsync_op write_op(__u32 flags)
+{
+	if (flags & __O_SYNC)
+		return FSYNC_WRITE_SYNC;
+	return flags & O_DSYNC ? FSYNC_WRITE_DSYNC : FSYNC_WRITE_RWF;
+}
+
+static __always_inline enum fsync_op op_amd64(__u32 syscall, __u32 file_flags)
+{
+	switch (syscall) {
+	case 74:
+		return FSYNC_FSYNC;
+	case 75:
+		return FSYNC_FDATASYNC;
+	case 26:
+		return FSYNC_MSYNC;
+	case 426:
+		return FSYNC_IO_URING;
+	case 1:	  /* write */
+	case 18:  /* pwrite64 */
+	case 20:  /* writev */
+	case 296: /* pwritev */
+	case 328: /* pwritev2 */
+	case 40:  /* sendfile */
+	case 275: /* splice */
+	case 326: /* copy_file_range */
+	case 209: /* io_submit */
+		return write_op(file_flags);
+	}
+	return FSYNC_OTHER;
+}
+
+static __always_inline enum fsync_op op_arm64(__u32 syscall, __u32 file_flags)
+{
+	switch (syscall) {
+	case 82:
+		return FSYNC_FSYNC;
+	case 83:
+		return FSYNC_FDATASYNC;
+	case 227:
+		return FSYNC_MSYNC;
+	case 426:
+		return FSYNC_IO_URING;
+	case 64:  /* write */
+	case 66:  /* writev */
+	case 68:  /* pwrite64 */
+	case 70:  /* pwritev */
+	case 287: /* pwritev2 */
+	case 71:  /* sendfile */
+	case 76:  /* splice */
+	case 285: /* copy_file_range */
+	case 2:	  /* io_submit */
+		return write_op(file_flags);
+	}
+	return FSYNC_OTHER;
+}
+
+/* What the task does, from its registers: no syscall tracepoint is needed. */
+static __always_inline void fill_op(struct inflight *s, __u32 file_flags)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	__u32 flags = BPF_CORE_READ(task, flags);
+	struct pt_regs___arm64 *arm64 = NULL;
+	struct pt_regs___x86 *x86 = NULL;
+
+	if (flags & (PF_IO_WORKER | PF_IO_WORKER_PRE_5_12)) {
+		s->op = FSYNC_IO_URING;
+		return;
+	}
+	if (flags & PF_KTHREAD) {
+		s->op = FSYNC_KERNEL;
+		return;
+	}
+	if (bpf_core_field_exists(x86->orig_ax)) {
+		x86 = entry_regs();
+		s->syscall = BPF_CORE_READ(x86, orig_ax);
+		s->op = op_amd64(s->syscall, file_flags);
+	} else if (bpf_core_field_exists(arm64->syscallno)) {
+		arm64 = entry_regs();
+		s->syscall = BPF_CORE_READ(arm64, syscallno);
+		s->op = op_arm64(s->syscall, file_flags);
+	} else {
+		s->op = FSYNC_OTHER;
+	}
+}
+
+/* A sync begins. op is 0 where the registers tell it. inode is 0 for a syscall. */
+static __always_inline int handle_enter(struct file *file, __u64 inode, enum fsync_op op, bool datasync,
+					enum hook hook, bool typed)
+{
+	struct inflight_key key = {.inode = inode, .tid = bpf_get_current_pid_tgid()};
+	struct dentry *dentry = FIELD(typed, file, f_path.dentry);
+	struct inflight s = {.dentry = (__u64)dentry, .datasync = datasync, .op = op};
+	__u32 zero = 0, *device;
+	struct control *c = bpf_map_lookup_elem(&control, &zero);
+
+	s.dev = FIELD(typed, FIELD(typed, dentry, d_sb), s_dev);
+	if (!everything || hook == HOOK_SYSCALL) {
+		bool no_other = all_sync && (op == FSYNC_SYNC_FILE_RANGE || op == FSYNC_SYNCFS);
+
+		device = bpf_map_lookup_elem(&devices, &s.dev);
+		if (!device || (*device != hook && !no_other))
+			return 0;
+	}
+	COUNT(KIND_FSYNC, seen);
+	s.cgroup = cgroup_id_of((void *)bpf_get_current_task());
+	if (!c || !cgroup_selected(s.cgroup) || !below_root(dentry, &s, c, typed)) {
+		COUNT(KIND_FSYNC, filtered);
+		return 0;
+	}
+	s.ino = FIELD(typed, FIELD(typed, dentry, d_inode), i_ino);
+	s.pid = bpf_get_current_pid_tgid() >> 32;
+	s.class = class_of(dentry, typed);
+	if (!op)
+		fill_op(&s, FIELD(typed, file, f_flags));
+	s.start = bpf_ktime_get_boot_ns();
+	if (!bpf_map_update_elem(&inflight, &key, &s, BPF_NOEXIST))
+		return 0;
+	/* Full, or the end of an earlier one was missed: either way one of them is lost. */
+	COUNT(KIND_FSYNC, lost_map);
+	bpf_map_update_elem(&inflight, &key, &s, BPF_EXIST);
+	return 0;
+}
+
+/* The names from the file up to the root. */
+static __always_inline void fill_path(struct event *e, struct inflight *s)
+{
+	struct dentry *d = (void *)s->dentry, *parent;
+	__u32 used = 0;
+	long n;
+
+	if (!BPF_CORE_READ(d, d_hash.pprev))
+		e->flags |= FSYNC_DELETED;
+	for (int i = 0; i < MAX_DEPTH; i++) {
+		parent = BPF_CORE_READ(d, d_parent);
+		if ((__u64)d == s->root_dentry || parent == d)
+			break;
+		if (used > PATH_LEN - NAME_LEN) {
+			e->flags |= FSYNC_TRUNCATED;
+			break;
+		}
+		n = bpf_probe_read_kernel_str(e->path + used, NAME_LEN, BPF_CORE_READ(d, d_name.name));
+		if (n <= 0)
+			break;
+		used += n & (2 * NAME_LEN - 1);
+		d = parent;
+	}
+	e->path_len = used;
+	e->hdr.size = FIXED + used;
+}
+
+static __always_inline int handle_exit(__u64 inode, long ret)
+{
+	struct inflight_key key = {.inode = inode, .tid = bpf_get_current_pid_tgid()};
+	__u64 now = bpf_ktime_get_boot_ns();
+	struct inflight *s = bpf_map_lookup_elem(&inflight, &key);
+	__u32 zero = 0;
+	struct control *c = bpf_map_lookup_elem(&control, &zero);
+	struct event *e;
+	__u64 latency;
+
+	if (!s || !c)
+		return 0;
+	latency = now - s->start;
+	tally(s->class, latency);
+	if ((latency >= c->floor || ret < 0) &&
+	    (e = RESERVE_SEEN(struct event, KIND_FSYNC, sizeof(*e), FIXED))) {
+		fill_task(&e->hdr);
+		e->hdr.time = now;
+		e->latency = latency;
+		e->ino = s->ino;
+		e->dev = s->dev;
+		e->error = ret < 0 ? ret : 0;
+		e->syscall = s->syscall;
+		e->op = s->op;
+		e->class = s->class;
+		e->flags = s->datasync ? FSYNC_DATASYNC : 0;
+		e->root = s->root;
+		fill_path(e, s);
+		bpf_ringbuf_submit(e, 0);
+	}
+	bpf_map_delete_elem(&inflight, &key);
+	return 0;
+}
+
+SEC("tp_btf/ext4_sync_file_enter")
+int BPF_PROG(ext4_enter_tp_btf, struct file *file, int datasync)
+{
+	return handle_enter(file, (__u64)file->f_inode, 0, datasync, HOOK_EXT4, true);
+}
+
+SEC("tp_btf/ext4_sync_file_exit")
+int BPF_PROG(ext4_exit_tp_btf, struct inode *inode, int ret)
+{
+	return handle_exit((__u64)inode, ret);
+}
+
+SEC("raw_tp/ext4_sync_file_enter")
+int BPF_PROG(ext4_enter_raw_tp, struct file *file, int datasync)
+{
+	return handle_enter(file, (__u64)BPF_CORE_READ(file, f_inode), 0, datasync, HOOK_EXT4, false);
+}
+
+SEC("raw_tp/ext4_sync_file_exit")
+int BPF_PROG(ext4_exit_raw_tp, struct inode *inode, int ret)
+{
+	return handle_exit((__u64)inode, ret);
+}
+
+/* How tracefs describes these events: stable ABI. */
+struct sys_enter {
+	__u64 common;
+	long syscall;
+	unsigned long args[6];
+};
+
+struct sys_exit {
+	__u64 common;
+	long syscall;
+	long ret;
+};
+
+static __always_inline int handle_fd(struct sys_enter *ctx, enum fsync_op op, bool datasync)
+{
+	struct file *file = file_of(ctx->args[0]);
+
+	return file ? handle_enter(file, 0, op, datasync, HOOK_SYSCALL, false) : 0;
+}
+
+SEC("tracepoint/syscalls/sys_enter_fsync")
+int enter_fsync(struct sys_enter *ctx)
+{
+	return handle_fd(ctx, FSYNC_FSYNC, false);
+}
+
+SEC("tracepoint/syscalls/sys_enter_fdatasync")
+int enter_fdatasync(struct sys_enter *ctx)
+{
+	return handle_fd(ctx, FSYNC_FDATASYNC, true);
+}
+
+SEC("tracepoint/syscalls/sys_enter_sync_file_range")
+int enter_sync_file_range(struct sys_enter *ctx)
+{
+	return handle_fd(ctx, FSYNC_SYNC_FILE_RANGE, true);
+}
+
+SEC("tracepoint/syscalls/sys_enter_syncfs")
+int enter_syncfs(struct sys_enter *ctx)
+{
+	return handle_fd(ctx, FSYNC_SYNCFS, false);
+}
+
+SEC("tracepoint/syscalls/sys_exit_fsync")
+int exit_fsync(struct sys_exit *ctx)
+{
+	return handle_exit(0, ctx->ret);
+}
+
+SEC("tracepoint/syscalls/sys_exit_fdatasync")
+int exit_fdatasync(struct sys_exit *ctx)
+{
+	return handle_exit(0, ctx->ret);
+}
+
+SEC("tracepoint/syscalls/sys_exit_sync_file_range")
+int exit_sync_file_range(struct sys_exit *ctx)
+{
+	return handle_exit(0, ctx->ret);
+}
+
+SEC("tracepoint/syscalls/sys_exit_syncfs")
+int exit_syncfs(struct sys_exit *ctx)
+{
+	return handle_exit(0, ctx->ret);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

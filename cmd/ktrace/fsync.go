@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ktrace/cmd/internal/cli"
+	"ktrace/decoder"
+	"ktrace/decoder/diagnose"
+	"ktrace/tracer"
+)
+
+// fsyncOptions are the flags of the fsync verb.
+type fsyncOptions struct {
+	cli.Flags
+	paths    []string
+	limit    time.Duration
+	strict   bool // the limit was given
+	slow     time.Duration
+	interval time.Duration
+	allSync  bool
+}
+
+// newFsync is the verb about syncs of files.
+func newFsync(s cli.Streams) *cobra.Command {
+	var o fsyncOptions
+	c := &cobra.Command{
+		Use:   "fsync",
+		Short: "latency of fsync and its like under a path, as fio prints it, and the etcd verdict",
+		Long: `Counts every sync of a file below --path: fsync, fdatasync, writes with O_SYNC, O_DSYNC or RWF_DSYNC,
+msync, io_uring. At the end, and every --interval, it prints the percentiles as fio does, for etcd's log (wal),
+its database (db), directories and other files apart; the ten slowest; those still in flight; and whether the
+99th percentile is within --limit.
+
+Files count by where they are, not by the name they were opened with: those opened before ktrace started, renamed
+since, or seen through a bind mount or an overlay of another mount namespace are the same files. Without --path
+every file system with a disk below it is watched. With --pid, paths are those of that process's container.
+
+ext4 is watched at its own tracepoints, which cost other syscalls nothing. Other file systems need the syscalls'
+tracepoints: they are attached only if one is mounted at or below a path, and then cost every syscall of the node
+some 40 ns; on such file systems synchronous writes and io_uring are not seen. File systems in memory are watched
+only if a path names them.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			o.strict = c.Flags().Changed("limit")
+			if err := o.validate(); err != nil {
+				return err
+			}
+			return o.run(c.Context(), s)
+		},
+	}
+	f := c.Flags()
+	o.Add(f)
+	o.AddLive(f)
+	f.StringArrayVar(&o.paths, "path", nil, "only files below this directory (repeatable)")
+	f.DurationVar(&o.limit, "limit", 10*time.Millisecond, "what P99 is held against: etcd's log alone, or all files if given")
+	f.DurationVar(&o.slow, "slow", 0, "also show each sync that takes at least so long, as it happens")
+	f.DurationVar(&o.interval, "interval", 0, "also show the summary so far after so much time, again and again")
+	f.BoolVar(&o.allSync, "all-sync", false, "on ext4, count sync_file_range and syncfs too; costs every syscall some 40 ns")
+	return c
+}
+
+func (o *fsyncOptions) validate() error {
+	if err := o.Validate(); err != nil {
+		return err
+	}
+	for _, p := range o.paths {
+		if p == "" || p[0] != '/' {
+			return cli.Usagef("--path %q: want an absolute path, as in /var/lib/etcd", p)
+		}
+	}
+	for _, d := range []struct {
+		flag  string
+		value time.Duration
+		least time.Duration
+	}{{"limit", o.limit, 1}, {"slow", o.slow, 0}, {"interval", o.interval, 0}} {
+		if d.value < d.least {
+			return cli.Usagef("--%s %v: want a positive time, as in 10ms", d.flag, d.value)
+		}
+	}
+	return nil
+}
+
+// fsyncView is what the verb makes of the stream, be it live or a recording.
+func fsyncView(o fsyncOptions) (cli.View, *decoder.FsyncStage) {
+	stage := &decoder.FsyncStage{Slow: o.slow}
+	return cli.View{
+		Kinds:  []decoder.Kind{decoder.KindFsync},
+		Stages: []decoder.Stage{stage},
+		Rules:  []decoder.Rule{&diagnose.Fsync{}},
+		Every:  o.interval,
+	}, stage
+}
+
+func (o *fsyncOptions) run(ctx context.Context, s cli.Streams) error {
+	live, err := tracer.NewFsync(tracer.FsyncOptions{
+		Paths: o.paths, PID: o.PID, HostRoot: o.HostRoot, AllSync: o.allSync, Limit: o.limit, Strict: o.strict,
+	})
+	if err != nil {
+		return err
+	}
+	view, stage := fsyncView(*o)
+	stage.Floor = live.Raise
+	view.Probes = []string{"fsync"}
+	view.Globals = live.Globals()
+	view.Unwanted = live.Unwanted()
+	view.Prepare = live.Prepare
+	view.Begin = live.Begin
+	view.Poll = live.Poll
+	return cli.Live(ctx, o.Flags, view, s)
+}

@@ -1,0 +1,124 @@
+package diagnose
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"ktrace/decoder"
+	"ktrace/decoder/fio"
+)
+
+// Fsync reports syncs that failed, as they do (fsync-error), and at the end those that are too slow as a whole
+// (fsync-slow).
+type Fsync struct {
+	scope  decoder.FsyncScope
+	counts decoder.FsyncCounts
+	begun  time.Time
+}
+
+// Observe implements decoder.Rule.
+func (r *Fsync) Observe(e decoder.Event) []decoder.Finding {
+	switch body := e.Body.(type) {
+	case decoder.Fact:
+		r.learn(e.Time, body)
+	case decoder.Fsync:
+		return failed(e, body)
+	}
+	return nil
+}
+
+func (r *Fsync) learn(at time.Time, f decoder.Fact) {
+	if f.Fsync == nil {
+		return
+	}
+	if r.begun.IsZero() {
+		r.begun = at
+	}
+	if f.Fsync.Scope != nil {
+		r.scope = *f.Fsync.Scope
+	}
+	if f.Fsync.Counts != nil {
+		r.counts = *f.Fsync.Counts
+	}
+}
+
+// failed reports an error that may have cost data. The others tell of a call that asked for the impossible or was
+// interrupted, and of nothing that went wrong on a disk.
+func failed(e decoder.Event, f decoder.Fsync) []decoder.Finding {
+	if f.Error == "" || slices.Contains([]string{"EINVAL", "EINTR", "EBADF", "ERESTARTSYS"}, f.Error) {
+		return nil
+	}
+	causes := map[string]struct{ cause, remedy string }{
+		"EIO":     {"The device did not take the data.", "dmesg --level=err,warn | tail -50"},
+		"ENOSPC":  {"There was no space for the data when they were to be written.", "df -h " + quote(f.Path)},
+		"EDQUOT":  {"The quota was used up when the data were to be written.", "df -h " + quote(f.Path)},
+		"EROFS":   {"The file system has gone read-only, as it does after an error.", "dmesg --level=err,warn | tail -50"},
+		"EUCLEAN": {"The file system's own structures are damaged.", "dmesg --level=err,warn | tail -50"},
+	}
+	c, ok := causes[f.Error]
+	if !ok {
+		c.cause, c.remedy = "The file system could not write the data.", "dmesg --level=err,warn | tail -50"
+	}
+	return []decoder.Finding{{
+		Time:     e.Time,
+		ID:       "fsync-error",
+		Severity: decoder.Critical,
+		Title:    fmt.Sprintf("%s of %s returned %s: what was written to it may be lost.", f.Op, f.Path, f.Error),
+		Cause:    c.cause + " The kernel reports it once to each open file and then forgets: a later sync that succeeds proves nothing.",
+		Pod:      e.Pod,
+		Subject:  f.Path,
+		Evidence: []string{fmt.Sprintf("%s by %s (pid %d) on device %s, inode %d returned %s after %s",
+			f.Op, e.Comm, e.PID, f.Device, f.Inode, f.Error, decoder.Brief(f.Latency))},
+		Remedy:     []string{c.remedy, "restart the process and let it recover from its log or from a replica"},
+		First:      e.Time,
+		Last:       e.Time,
+		Confidence: decoder.Certain,
+	}}
+}
+
+// quote makes a path safe for a shell.
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// Flush implements decoder.Rule.
+func (r *Fsync) Flush(now time.Time, final bool) []decoder.Finding {
+	if !final {
+		return nil
+	}
+	var found []decoder.Finding
+	for _, class := range decoder.FsyncClasses() {
+		h := r.counts.Histograms[class]
+		if v := r.scope.Judge(class, h); v != nil && v.Result == fio.Fail {
+			found = append(found, r.slow(now, class, h, *v))
+		}
+	}
+	return found
+}
+
+func (r *Fsync) slow(now time.Time, class decoder.FsyncClass, h fio.Histogram, v fio.Verdict) decoder.Finding {
+	where := strings.Join(r.scope.Paths, ", ")
+	if where == "" {
+		where = "/"
+	}
+	p := h.Percentiles([]float64{50, 99})
+	brief := func(ns uint64) string { return decoder.Brief(time.Duration(ns)) }
+	f := decoder.Finding{
+		Time:     now,
+		ID:       "fsync-slow",
+		Severity: decoder.Critical,
+		Title:    fmt.Sprintf("Syncs of %s files below %s are too slow: P99 is %s, the limit %v.", class, where, brief(p[1]), v.Limit),
+		Cause:    "More than one sync in a hundred takes longer than the limit. etcd writes each entry of its log so before it answers, and loses its leader when that takes long.",
+		Subject:  fmt.Sprintf("%s (%s)", where, class),
+		Evidence: []string{
+			v.String(),
+			fmt.Sprintf("P50 %s, P99 %s, longest %s of %d", brief(p[0]), brief(p[1]), brief(h.Max), h.N),
+		},
+		Count:      v.Over,
+		First:      r.begun,
+		Last:       now,
+		Confidence: decoder.Certain,
+	}
+	f.Remedy = []string{fmt.Sprintf("ktrace fsync --path %s --slow %v", quote(where), v.Limit), "iostat -x 1 5"}
+	return f
+}

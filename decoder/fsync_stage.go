@@ -1,0 +1,118 @@
+package decoder
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// slowestKept is how many of the slowest syncs are told one by one.
+const slowestKept = 10
+
+// FsyncStage keeps the slowest syncs and the counts of all, and passes on those that are to be shown.
+type FsyncStage struct {
+	// Slow is the latency from which on a sync is shown; 0 shows none but those that returned an error.
+	Slow time.Duration
+	// Floor is told the latency below which a sync can be neither shown nor among the slowest, whenever it rises, so
+	// that the kernel half need not send such. nil for a recording.
+	Floor func(time.Duration)
+	// Pod names the pod of a cgroup, for syncs in flight, which are no events; nil if none are known.
+	Pod func(cgroup uint64) Pod
+
+	scope   FsyncScope
+	counts  FsyncCounts
+	slowest []FsyncSlow // slowest first
+	wall    time.Duration
+	floor   time.Duration
+}
+
+// Observe implements Stage.
+func (s *FsyncStage) Observe(e Event) []Event {
+	switch body := e.Body.(type) {
+	case Fact:
+		s.learn(body)
+	case Fsync:
+		body.Path = s.scope.locate(body)
+		e.Body = body
+		s.keep(e, body)
+		if body.Error == "" && (s.Slow == 0 || body.Latency < s.Slow) {
+			return nil
+		}
+	}
+	return []Event{e}
+}
+
+// Flush implements Stage.
+func (s *FsyncStage) Flush(time.Time, bool) []Event { return nil }
+
+func (s *FsyncStage) learn(f Fact) {
+	if f.Node != nil {
+		s.wall = f.Node.Wall
+	}
+	if f.Fsync == nil {
+		return
+	}
+	if f.Fsync.Scope != nil {
+		s.scope = *f.Fsync.Scope
+	}
+	if f.Fsync.Counts != nil {
+		s.counts = *f.Fsync.Counts
+	}
+}
+
+// keep puts a sync among the slowest if it is one of them.
+func (s *FsyncStage) keep(e Event, f Fsync) {
+	at, _ := slices.BinarySearchFunc(s.slowest, f.Latency, func(k FsyncSlow, latency time.Duration) int {
+		return cmp.Compare(latency, k.Latency)
+	})
+	if at == slowestKept {
+		return
+	}
+	s.slowest = slices.Insert(s.slowest, at, FsyncSlow{
+		Time: e.Time, Pod: e.Pod, Process: FsyncProcess{PID: e.PID, TID: e.TID, Comm: e.Comm}, Fsync: f,
+	})
+	if len(s.slowest) > slowestKept {
+		s.slowest = s.slowest[:slowestKept]
+	}
+	s.raise()
+}
+
+// raise tells the floor when it has risen.
+func (s *FsyncStage) raise() {
+	if len(s.slowest) < slowestKept || s.Floor == nil {
+		return
+	}
+	floor := s.slowest[slowestKept-1].Latency
+	if s.Slow > 0 {
+		floor = min(floor, s.Slow)
+	}
+	if floor > s.floor {
+		s.floor = floor
+		s.Floor(floor)
+	}
+}
+
+// Summarize implements Summarizer. What a run shows of syncs is its histograms, so a sync that is counted in one is
+// shown, unless its record was wanted and lost.
+func (s *FsyncStage) Summarize(sum *Summary) {
+	report := newFsyncSummary(s.scope, s.counts)
+	report.Slowest = s.slowest
+	for _, f := range s.counts.InFlight {
+		stuck := FsyncStuck{
+			Begun:   time.Unix(0, int64(f.Begun+s.wall)).UTC(),
+			Age:     f.Age,
+			Process: FsyncProcess{PID: f.PID, TID: f.TID, Comm: f.Comm},
+			Op:      f.Op,
+			Class:   f.Class,
+			Path:    f.Path,
+		}
+		if s.Pod != nil {
+			stuck.Pod = s.Pod(f.Cgroup)
+		}
+		report.InFlight = append(report.InFlight, stuck)
+	}
+	sum.Fsync = report
+	books := s.counts.Books
+	sum.Shown = report.counted() + uint64(len(s.counts.InFlight)) - min(books.Lost.Ring, report.counted())
+	sum.Filtered = books.Filtered
+}
