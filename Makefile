@@ -3,11 +3,12 @@ GO     ?= go
 export CGO_ENABLED = 0
 # Packages below testdata are real ones, but "..." passes them by.
 PKGS   := ./... ./testdata/lab
+FUZZTIME ?= 30s
 # What the build of the BPF objects, the tests and the demo need, by Debian's names.
 DEPS   := clang llvm libbpf-dev clang-format iproute2 iptables nftables conntrack tcpdump tshark bpftool fio e2fsprogs \
-          procps dnsutils iputils-ping jq
+          procps dnsutils dnsmasq-base iputils-ping jq
 
-.PHONY: help build generate check-generated fmt lint test deps demo clean golden
+.PHONY: help build generate check-generated fmt lint test deps fuzz demo clean golden
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -37,6 +38,13 @@ deps: ## install what build, tests and demo need (Debian or Ubuntu, as root)
 
 test: deps ## install what the tests need and run them all (as root)
 	testdata/leakcheck $(GO) test $(PKGS)
+
+fuzz: ## run every fuzz target for FUZZTIME
+	@for f in $$(git grep -lE '^func Fuzz' -- '*_test.go'); do for t in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\).*/\1/p' $$f); do \
+		$(GO) test -run '^$$' -fuzz "^$$t$$" -fuzztime $(FUZZTIME) ./$$(dirname $$f) || exit 1; done; done
+
+demo: deps build ## break a small network of namespaces and see ktrace name the fault (as root)
+	testdata/demo.sh
 
 golden: ## rewrite the golden outputs from what the code prints now
 	$(GO) test ./cmd/... -run Golden -update
