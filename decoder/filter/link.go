@@ -67,13 +67,15 @@ func (l *lowering) llc(p uint32) *cond {
 	return test(field(l.net, 1), Equal, p)
 }
 
-// cooked has protocol 4 for 802.2 frames.
-func cooked(l *lowering, p uint32) *cond {
+func cooked(l *lowering, p uint32) *cond { return l.byProtocol(field(l.typ, 2), p) }
+
+// byProtocol compares a protocol as Linux numbers them: 4 for 802.2 frames.
+func (l *lowering) byProtocol(v Value, p uint32) *cond {
 	const protocol8022 = 4
 	if p > maxLength8023 {
-		return test(field(l.typ, 2), Equal, p)
+		return test(v, Equal, p)
 	}
-	return and(test(field(l.typ, 2), Equal, protocol8022), l.llc(p))
+	return and(test(v, Equal, protocol8022), l.llc(p))
 }
 
 func cooked2(l *lowering, p uint32) *cond { return test(field(l.typ, 2), Equal, p) }
@@ -104,7 +106,8 @@ func only(etherType uint32) func(*lowering, uint32) *cond {
 	return func(_ *lowering, p uint32) *cond { return truth(p == etherType) }
 }
 
-func network(_ *lowering, p uint32) *cond { return test(beside(Protocol), Equal, p) }
+// network has the kernel's protocol number, which is that of a cooked capture.
+func network(l *lowering, p uint32) *cond { return l.byProtocol(beside(Protocol), p) }
 
 // etherType is true of packets whose network header is of EtherType p; behind an MPLS label, where nothing
 // says so, of those that look like it.

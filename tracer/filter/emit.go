@@ -11,14 +11,18 @@ import (
 
 // Registers that keep their value from the prologue to the end.
 const (
-	regPacket  = asm.R6 // context (TC) or address of the packet
-	regHead    = asm.R7 // bytes that are in the head window
-	regLayer4  = asm.R8 // bytes that are in the transport window
-	regLength  = asm.R9 // bytes that the packet has
-	maxHead    = 96     // bytes of the head window, if that much is asked for
-	maxLayer4  = 40     // likewise, of the transport window
+	regPacket = asm.R6 // context (TC) or address of the packet
+	regHead   = asm.R7 // bytes that are in the head window
+	regLayer4 = asm.R8 // bytes that are in the transport window
+	regLength = asm.R9 // bytes that the packet has
+)
+
+// Bounds. Both windows are as large as the filter needs, up to here: what lies farther is read by calls of its own.
+const (
+	maxHead    = 96     // bytes of the head window: Ethernet, a tag, IPv6 and a TCP header
+	maxLayer4  = 40     // bytes of the transport window
 	maxTemps   = 8      // operands that wait while others are computed
-	maxProgram = 30_000 // instructions; the offset of a jump has 16 bits
+	maxProgram = 30_000 // instructions: the offset of a jump has 16 bits
 )
 
 // ErrTooComplex is returned for an expression that makes more code than the kernel takes.
@@ -82,9 +86,6 @@ func meet(a, b state) state {
 
 // body makes the instructions of a stub.
 func body(p *pcap.Program, f form, stub string) (asm.Instructions, error) {
-	if p.Link != f.link() {
-		return nil, fmt.Errorf("filter is for %v, %s wants %v", p.Link, stub, f.link())
-	}
 	e := &emitter{form: f, program: p, stub: stub, used: map[string]bool{}}
 	e.target(p.Start)
 	e.layout()
