@@ -63,6 +63,7 @@ struct event {
 
 DEFINE_RING(struct event);
 
+const volatile bool by_netns = false;	/* the selection names a network namespace, not just pods */
 const volatile bool everything = false; /* nothing was asked for: every file counts */
 const volatile bool all_sync =
 	false; /* sync_file_range and syncfs count on ext4 too: its own hook is not called for them */
@@ -371,6 +372,13 @@ static __always_inline void fill_op(struct inflight *s, __u32 file_flags)
 	}
 }
 
+static __always_inline bool selected(__u64 cgroup)
+{
+	if (cgroup_selected(cgroup))
+		return true;
+	return by_netns && netns_selected(netns_of((void *)bpf_get_current_task()));
+}
+
 /* A sync begins. op is 0 where the registers tell it. inode is 0 for a syscall. */
 static __always_inline int handle_enter(struct file *file, __u64 inode, enum fsync_op op, bool datasync,
 					enum hook hook, bool typed)
@@ -391,7 +399,7 @@ static __always_inline int handle_enter(struct file *file, __u64 inode, enum fsy
 	}
 	COUNT(KIND_FSYNC, seen);
 	s.cgroup = cgroup_id_of((void *)bpf_get_current_task());
-	if (!c || !cgroup_selected(s.cgroup) || !below_root(dentry, &s, c, typed)) {
+	if (!c || !selected(s.cgroup) || !below_root(dentry, &s, c, typed)) {
 		COUNT(KIND_FSYNC, filtered);
 		return 0;
 	}
@@ -536,6 +544,34 @@ SEC("tracepoint/syscalls/sys_enter_syncfs")
 int enter_syncfs(struct sys_enter *ctx)
 {
 	return handle_fd(ctx, FSYNC_SYNCFS, false);
+}
+
+struct found {
+	struct file *file;
+};
+
+static long take_file(struct task_struct *task, struct vm_area_struct *vma, struct found *f)
+{
+	f->file = vma->vm_file;
+	return 0;
+}
+
+/* Of what is mapped at the address; the helper is there since 5.17. */
+SEC("tracepoint/syscalls/sys_enter_msync")
+int enter_msync(struct sys_enter *ctx)
+{
+	struct found f = {};
+
+	if (!(ctx->args[2] & MS_SYNC))
+		return 0;
+	bpf_find_vma(bpf_get_current_task_btf(), ctx->args[0], take_file, &f, 0);
+	return f.file ? handle_enter(f.file, 0, FSYNC_MSYNC, true, HOOK_SYSCALL, false) : 0;
+}
+
+SEC("tracepoint/syscalls/sys_exit_msync")
+int exit_msync(struct sys_exit *ctx)
+{
+	return handle_exit(0, ctx->ret);
 }
 
 SEC("tracepoint/syscalls/sys_exit_fsync")

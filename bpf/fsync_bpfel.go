@@ -126,10 +126,12 @@ const (
 	FsyncMapTotals              = "totals"
 	FsyncProgEnterFdatasync     = "enter_fdatasync"
 	FsyncProgEnterFsync         = "enter_fsync"
+	FsyncProgEnterMsync         = "enter_msync"
 	FsyncProgEnterSyncFileRange = "enter_sync_file_range"
 	FsyncProgEnterSyncfs        = "enter_syncfs"
 	FsyncProgExitFdatasync      = "exit_fdatasync"
 	FsyncProgExitFsync          = "exit_fsync"
+	FsyncProgExitMsync          = "exit_msync"
 	FsyncProgExitSyncFileRange  = "exit_sync_file_range"
 	FsyncProgExitSyncfs         = "exit_syncfs"
 	FsyncProgExt4EnterRawTp     = "ext4_enter_raw_tp"
@@ -137,6 +139,7 @@ const (
 	FsyncProgExt4ExitRawTp      = "ext4_exit_raw_tp"
 	FsyncProgExt4ExitTpBtf      = "ext4_exit_tp_btf"
 	FsyncVarAllSync             = "all_sync"
+	FsyncVarByNetns             = "by_netns"
 	FsyncVarCgroupHierarchy     = "cgroup_hierarchy"
 	FsyncVarCgroupSubsys        = "cgroup_subsys"
 	FsyncVarEverything          = "everything"
@@ -189,10 +192,12 @@ type FsyncSpecs struct {
 type FsyncProgramSpecs struct {
 	EnterFdatasync     *ebpf.ProgramSpec `ebpf:"enter_fdatasync"`
 	EnterFsync         *ebpf.ProgramSpec `ebpf:"enter_fsync"`
+	EnterMsync         *ebpf.ProgramSpec `ebpf:"enter_msync"`
 	EnterSyncFileRange *ebpf.ProgramSpec `ebpf:"enter_sync_file_range"`
 	EnterSyncfs        *ebpf.ProgramSpec `ebpf:"enter_syncfs"`
 	ExitFdatasync      *ebpf.ProgramSpec `ebpf:"exit_fdatasync"`
 	ExitFsync          *ebpf.ProgramSpec `ebpf:"exit_fsync"`
+	ExitMsync          *ebpf.ProgramSpec `ebpf:"exit_msync"`
 	ExitSyncFileRange  *ebpf.ProgramSpec `ebpf:"exit_sync_file_range"`
 	ExitSyncfs         *ebpf.ProgramSpec `ebpf:"exit_syncfs"`
 	Ext4EnterRawTp     *ebpf.ProgramSpec `ebpf:"ext4_enter_raw_tp"`
@@ -223,6 +228,7 @@ type FsyncMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type FsyncVariableSpecs struct {
 	AllSync         *ebpf.VariableSpec `ebpf:"all_sync"`
+	ByNetns         *ebpf.VariableSpec `ebpf:"by_netns"`
 	CgroupHierarchy *ebpf.VariableSpec `ebpf:"cgroup_hierarchy"`
 	CgroupSubsys    *ebpf.VariableSpec `ebpf:"cgroup_subsys"`
 	Everything      *ebpf.VariableSpec `ebpf:"everything"`
@@ -285,6 +291,7 @@ func (m *FsyncMaps) Close() error {
 // It can be passed to LoadFsyncObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FsyncVariables struct {
 	AllSync         *ebpf.Variable `ebpf:"all_sync"`
+	ByNetns         *ebpf.Variable `ebpf:"by_netns"`
 	CgroupHierarchy *ebpf.Variable `ebpf:"cgroup_hierarchy"`
 	CgroupSubsys    *ebpf.Variable `ebpf:"cgroup_subsys"`
 	Everything      *ebpf.Variable `ebpf:"everything"`
@@ -299,10 +306,12 @@ type FsyncVariables struct {
 type FsyncPrograms struct {
 	EnterFdatasync     *ebpf.Program `ebpf:"enter_fdatasync"`
 	EnterFsync         *ebpf.Program `ebpf:"enter_fsync"`
+	EnterMsync         *ebpf.Program `ebpf:"enter_msync"`
 	EnterSyncFileRange *ebpf.Program `ebpf:"enter_sync_file_range"`
 	EnterSyncfs        *ebpf.Program `ebpf:"enter_syncfs"`
 	ExitFdatasync      *ebpf.Program `ebpf:"exit_fdatasync"`
 	ExitFsync          *ebpf.Program `ebpf:"exit_fsync"`
+	ExitMsync          *ebpf.Program `ebpf:"exit_msync"`
 	ExitSyncFileRange  *ebpf.Program `ebpf:"exit_sync_file_range"`
 	ExitSyncfs         *ebpf.Program `ebpf:"exit_syncfs"`
 	Ext4EnterRawTp     *ebpf.Program `ebpf:"ext4_enter_raw_tp"`
@@ -315,10 +324,12 @@ func (p *FsyncPrograms) Close() error {
 	return _FsyncClose(
 		p.EnterFdatasync,
 		p.EnterFsync,
+		p.EnterMsync,
 		p.EnterSyncFileRange,
 		p.EnterSyncfs,
 		p.ExitFdatasync,
 		p.ExitFsync,
+		p.ExitMsync,
 		p.ExitSyncFileRange,
 		p.ExitSyncfs,
 		p.Ext4EnterRawTp,

@@ -21,6 +21,7 @@ const (
 
 	hookNameExt4  = "syncs of ext4"
 	hookNameFsync = "fsync and fdatasync of other file systems"
+	hookNameMsync = "msync of other file systems"
 	hookNameRange = "sync_file_range and syncfs"
 )
 
@@ -44,6 +45,14 @@ func fsyncHooks() []Hook {
 			Without: "syncs of xfs, btrfs and others are not seen",
 		},
 		{
+			Name: hookNameMsync,
+			Variants: []Variant{{
+				Name: "tracepoint", Programs: []string{"enter_msync", "exit_msync"}, Costs: everySyscall,
+			}},
+			Optional: true,
+			Without:  "msync on xfs, btrfs and others is not seen: kernels before 5.17 do not tell what is mapped where",
+		},
+		{
 			Name: hookNameRange,
 			Variants: []Variant{{
 				Name: "tracepoint", Programs: []string{"enter_sync_file_range", "exit_sync_file_range", "enter_syncfs", "exit_syncfs"}, Costs: everySyscall,
@@ -60,6 +69,7 @@ type FsyncOptions struct {
 	HostRoot string        // where the node's file system is
 	AllSync  bool          // sync_file_range and syncfs on ext4 too
 	Limit    time.Duration // syncs that take longer are counted
+	ByNetns  bool          // the selection names a network namespace, not just pods
 	Strict   bool          // the limit was named by the user, so it goes for all classes of files
 }
 
@@ -94,6 +104,7 @@ func (f *Fsync) Globals() map[string]any {
 	return map[string]any{
 		"everything": len(f.o.Paths) == 0,
 		"all_sync":   f.o.AllSync,
+		"by_netns":   f.o.ByNetns,
 		"limit":      uint64(f.o.Limit),
 	}
 }
@@ -109,7 +120,7 @@ func unwantedHooks(roots syncRoots, allSync bool) []string {
 		unwanted = append(unwanted, hookNameExt4)
 	}
 	if !slices.Contains(hooks, hookSyscall) {
-		unwanted = append(unwanted, hookNameFsync)
+		unwanted = append(unwanted, hookNameFsync, hookNameMsync)
 		if !allSync {
 			unwanted = append(unwanted, hookNameRange)
 		}

@@ -93,6 +93,8 @@ enum bpf_func_id___fs {
 #define O_DSYNC	 010000	  /* the same on amd64 and arm64 */
 #define __O_SYNC 04000000 /* O_SYNC is both */
 
+#define MS_SYNC 4
+
 #define PF_IO_WORKER	      0x00000010 /* thread of an io_uring */
 #define PF_IO_WORKER_PRE_5_12 0x20000000 /* and a kernel thread then */
 #define PF_KTHREAD	      0x00200000

@@ -91,12 +91,14 @@ func fsyncView(o fsyncOptions) (cli.View, *decoder.FsyncStage) {
 		Stages: []decoder.Stage{stage},
 		Rules:  []decoder.Rule{&diagnose.Fsync{}},
 		Every:  o.interval,
+		Pods:   func(of func(uint64) decoder.Pod) { stage.Pod = of },
 	}, stage
 }
 
 func (o *fsyncOptions) run(ctx context.Context, s cli.Streams) error {
 	live, err := tracer.NewFsync(tracer.FsyncOptions{
 		Paths: o.paths, PID: o.PID, HostRoot: o.HostRoot, AllSync: o.allSync, Limit: o.limit, Strict: o.strict,
+		ByNetns: o.Netns != "" || o.PID != 0,
 	})
 	if err != nil {
 		return err

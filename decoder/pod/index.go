@@ -136,6 +136,14 @@ func (x *Index) Pod(uid string) (Info, bool) {
 	return *p, true
 }
 
+// Of returns the pod and container of a cgroup, zero if nobody told.
+func (x *Index) Of(cgroup uint64) decoder.Pod {
+	if o, ok := x.cgroups[cgroup]; ok && cgroup != 0 {
+		return o.pod.end(o.container, sourceCgroup)
+	}
+	return decoder.Pod{}
+}
+
 // Owner returns whose a cgroup is: the pod's UID, and the container's id unless it is the pod's own. ok is false if
 // nobody told.
 func (x *Index) Owner(cgroup uint64) (uid, container string, ok bool) {

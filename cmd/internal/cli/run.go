@@ -30,6 +30,9 @@ type View struct {
 	Hold    bool          // findings at the end, worst first
 	Every   time.Duration // show the summary so far after so much time, again and again; 0 for the end alone
 
+	// Pods is told who knows the pod of a cgroup, before the first event: for what is no event and yet has one.
+	Pods func(of func(cgroup uint64) decoder.Pod)
+
 	Unwanted []string // hooks of the probes, by name, that are not needed
 
 	Prepare func(tracer.Maps) error // before any program runs
@@ -119,6 +122,9 @@ func Replay(ctx context.Context, f Flags, v View, r io.Reader, s Streams) error 
 // through is the one way from the stream to the user.
 func through(ctx context.Context, f Flags, v View, selector pod.Selector, source decoder.Source, s Streams) error {
 	pods := pod.NewIndex()
+	if v.Pods != nil {
+		v.Pods(pods.Of)
+	}
 	p := decoder.Pipeline{
 		Source:  source,
 		Stages:  append([]decoder.Stage{pods}, v.Stages...),

@@ -1,0 +1,92 @@
+package diagnose
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"ktrace/decoder"
+	"ktrace/decoder/fio"
+)
+
+// run shows the rule a run with these syncs and returns what it found.
+func run(strict bool, class decoder.FsyncClass, n, over int, errs ...string) []decoder.Finding {
+	const limit = 10 * time.Millisecond
+	var h fio.Histogram
+	for i := range n {
+		latency := time.Millisecond
+		if i < over {
+			latency = 30 * time.Millisecond
+		}
+		h.Add(latency, limit)
+	}
+	r := &Fsync{}
+	var found []decoder.Finding
+	at := time.Unix(100, 0)
+	events := []decoder.Body{
+		decoder.Fact{Fsync: &decoder.FsyncFact{Scope: &decoder.FsyncScope{Paths: []string{"/var/lib/etcd"}, Limit: limit, Strict: strict}}},
+		decoder.Fact{Fsync: &decoder.FsyncFact{Counts: &decoder.FsyncCounts{Histograms: map[decoder.FsyncClass]fio.Histogram{class: h}}}},
+	}
+	for _, e := range errs {
+		events = append(events, decoder.Fsync{Op: "fdatasync", Path: "/it's", Error: e, Device: "7:0"})
+	}
+	for _, body := range events {
+		found = append(found, r.Observe(decoder.Event{Header: decoder.Header{Time: at, PID: 3, Comm: "etcd"}, Body: body})...)
+		found = append(found, r.Flush(at, false)...)
+	}
+	return append(found, r.Flush(at, true)...)
+}
+
+func TestFsyncRule(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		strict  bool
+		class   decoder.FsyncClass
+		n, over int
+		errs    []string
+		want    []string
+	}{
+		{name: "a good disk", class: decoder.FsyncWAL, n: 1000},
+		{name: "too few to tell", class: decoder.FsyncWAL, n: 40, over: 1},
+		{name: "a slow log", class: decoder.FsyncWAL, n: 1000, over: 30, want: []string{"fsync-slow"}},
+		{name: "a slow database, about which there is no rule", class: decoder.FsyncDB, n: 1000, over: 30},
+		{name: "a slow database held against the user's limit", strict: true, class: decoder.FsyncDB, n: 1000, over: 30, want: []string{"fsync-slow"}},
+		{name: "data that the device did not take", class: decoder.FsyncWAL, n: 1, errs: []string{"EIO"}, want: []string{"fsync-error"}},
+		{name: "an error without a text of its own", class: decoder.FsyncWAL, n: 1, errs: []string{"errno 999"}, want: []string{"fsync-error"}},
+		{name: "a call that asked for the impossible", class: decoder.FsyncWAL, n: 1, errs: []string{"EINVAL", "EINTR"}},
+		{name: "nothing at all", class: decoder.FsyncWAL},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			found := run(c.strict, c.class, c.n, c.over, c.errs...)
+			var ids []string
+			for _, f := range found {
+				ids = append(ids, f.ID)
+				if f.Title == "" || f.Cause == "" || f.Subject == "" || len(f.Evidence) == 0 || len(f.Remedy) == 0 || f.First.IsZero() || f.Severity != decoder.Critical {
+					t.Errorf("%s lacks something: %+v", f.ID, f)
+				}
+			}
+			if strings.Join(ids, " ") != strings.Join(c.want, " ") {
+				t.Errorf("found %v, want %v", ids, c.want)
+			}
+		})
+	}
+}
+
+func TestFsyncFindingsSayWhatTheyRestOn(t *testing.T) {
+	slow := run(false, decoder.FsyncWAL, 1000, 30)[0]
+	for _, part := range []string{"wal", "/var/lib/etcd", "30.1ms", "10ms"} {
+		if !strings.Contains(slow.Title, part) {
+			t.Errorf("title lacks %q: %s", part, slow.Title)
+		}
+	}
+	if !strings.Contains(slow.Evidence[0], "30 of 1000") || slow.Count != 30 {
+		t.Errorf("evidence %q, count %d", slow.Evidence, slow.Count)
+	}
+	failed := run(false, decoder.FsyncWAL, 1, 0, "ENOSPC")[0]
+	if !strings.Contains(failed.Evidence[0], "etcd (pid 3)") || failed.Subject != "/it's" {
+		t.Errorf("evidence %q about %s", failed.Evidence, failed.Subject)
+	}
+	if want := `df -h '/it'\''s'`; failed.Remedy[0] != want {
+		t.Errorf("remedy %q, want %q: it must work as printed", failed.Remedy[0], want)
+	}
+}
