@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,6 +17,7 @@ import (
 // newDoctor is the verb that says what this kernel and node allow.
 func newDoctor(s cli.Streams) *cobra.Command {
 	var output string
+	var f cli.Flags
 	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "what this kernel and node allow, what is missing, and what that costs",
@@ -31,13 +33,18 @@ func newDoctor(s cli.Streams) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if output == "json" {
-				return doctorJSON(s.Out, checks)
+			sources, err := cli.Sources(f)
+			if err != nil {
+				return err
 			}
-			return doctorText(s.Out, checks)
+			if output == "json" {
+				return errors.Join(doctorJSON(s.Out, checks), sourcesJSON(s.Out, sources))
+			}
+			return errors.Join(doctorText(s.Out, checks), sourcesText(s.Out, sources, time.Now()))
 		},
 	}
 	c.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	f.AddNode(c.Flags())
 	return c
 }
 

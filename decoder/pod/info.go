@@ -42,8 +42,8 @@ type Container struct {
 // exact for static pods too, and are read from disk.
 var trust = [...]string{"log", "bundle", "cri", "api"}
 
-// better reports whether a source is to be believed rather than another.
-func better(source, than string) bool {
+// Better reports whether a source is to be believed rather than another.
+func Better(source, than string) bool {
 	for _, s := range trust {
 		switch s {
 		case than:

@@ -34,7 +34,7 @@ func (x *Index) learnPod(now time.Time, f decoder.PodFact) {
 		x.pods[f.UID] = p
 	}
 	p.ended = time.Time{}
-	if f.Name != "" && better(f.Source, p.Sources["name"]) {
+	if f.Name != "" && Better(f.Source, p.Sources["name"]) {
 		p.Namespace, p.Name, p.Sources["name"] = f.Namespace, f.Name, f.Source
 	}
 	if f.Labels != nil {
@@ -57,7 +57,7 @@ func (x *Index) learnContainer(p *Info, source string, f decoder.ContainerFact) 
 	c := p.container(f.ID)
 	c.Gone = false
 	c.Sandbox = c.Sandbox || f.Sandbox
-	if (f.Name != "" || f.Sandbox) && better(source, c.Source) {
+	if (f.Name != "" || f.Sandbox) && Better(source, c.Source) {
 		c.Name, c.Source = f.Name, source
 	}
 	for _, id := range f.Cgroups {

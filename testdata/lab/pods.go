@@ -31,7 +31,7 @@ type KubePod struct {
 func NewKubelet(t testing.TB) *Kubelet {
 	t.Helper()
 	k := &Kubelet{t: t, Root: t.TempDir()}
-	for link, target := range map[string]string{"sys": "/sys", "proc": "/proc", "run": "/run"} {
+	for link, target := range map[string]string{"sys": "/sys", "proc": "/proc"} {
 		if err := os.Symlink(target, filepath.Join(k.Root, link)); err != nil {
 			t.Fatal(err)
 		}

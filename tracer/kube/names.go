@@ -10,9 +10,12 @@ import (
 	"ktrace/decoder/pod"
 )
 
+// logDir is where the kubelet keeps a directory a pod.
+const logDir = "var/log/pods"
+
 // logNames looks a pod up in the kubelet's log directories, which are there before the pod's first process.
 func logNames(hostRoot, uid string) (decoder.PodFact, bool) {
-	entries, err := os.ReadDir(filepath.Join(hostRoot, "var/log/pods"))
+	entries, err := os.ReadDir(filepath.Join(hostRoot, logDir))
 	if err != nil {
 		return decoder.PodFact{}, false // no kubelet, or not yet
 	}

@@ -1,12 +1,14 @@
 package kube
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"ktrace/decoder"
@@ -16,24 +18,28 @@ import (
 
 // Options say where to look and what was selected.
 type Options struct {
-	HostRoot string       // where the node's file system is
-	Selector pod.Selector // what the kernel is to filter by
-	Say      func(string) // tells the user, beside the output
+	HostRoot  string       // where the node's file system is
+	CRISocket string       // of the container runtime; "" looks at the usual places
+	Selector  pod.Selector // what the kernel is to filter by
+	Say       func(string) // tells the user, beside the output
 }
 
 // Watcher knows the pods of this node and tells of them. It is a decoder.Witness. It is of one goroutine.
 type Watcher struct {
 	Hierarchy
-	opts   Options
-	proc   string
-	home   *netns.Space
-	index  *pod.Index // of what was told
-	paths  map[string]string
-	spaces map[string]*held
-	told   []decoder.Fact // in this call
-	filter *filter
-	walked time.Time
-	waits  bool // the user was told that no pod matches yet
+	opts    Options
+	proc    string
+	home    *netns.Space
+	index   *pod.Index        // of what was told
+	paths   map[string]string // of containers' cgroups, by id
+	spaces  map[string]*held  // by the pod's UID
+	told    []decoder.Fact    // in this call
+	filter  *filter
+	walked  time.Time
+	waits   bool // the user was told that no pod matches yet
+	sources []*source
+	runtime *runtimeSource
+	stop    func() // ends what asks the sources
 }
 
 // held is a pod's network namespace, kept open so that its number stays the pod's as long as events can have it.
@@ -69,6 +75,8 @@ func NewWatcher(o Options) (*Watcher, error) {
 	if _, err := os.Stat(filepath.Join(w.proc, "1")); err != nil {
 		w.proc = "/proc" // the node's root was mounted without what is mounted below it
 	}
+	w.runtime = newRuntimeSource(o.HostRoot, o.CRISocket)
+	w.sources = []*source{w.runtime.source}
 	w.tell(decoder.Fact{Node: &decoder.Node{Netns: home.Inode}})
 	w.told = nil // the tracer tells it
 	return w, nil
@@ -84,20 +92,41 @@ func (w *Watcher) Globals() map[string]any {
 	}
 }
 
-// Begin returns what there is.
+// Begin returns what there is, and begins to ask those who may know more.
 func (w *Watcher) Begin() ([]decoder.Fact, error) {
+	w.ask()
 	w.walkAll()
 	w.complete()
+	for _, s := range w.sources {
+		s.firstAnswer()
+	}
+	w.hear()
 	w.announce()
 	return w.take()
 }
 
+// ask starts what asks the sources.
+func (w *Watcher) ask() {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { w.runtime.run(ctx) })
+	w.stop = func() { cancel(); running.Wait() }
+}
+
 // About implements decoder.Witness.
 func (w *Watcher) About(e decoder.Event) []decoder.Fact {
-	c, ok := e.Body.(decoder.Cgroup)
-	if !ok {
-		return nil
+	w.hear()
+	if c, ok := e.Body.(decoder.Cgroup); ok {
+		w.observe(e, c)
 	}
+	facts, err := w.take()
+	if err != nil {
+		w.opts.Say(err.Error())
+	}
+	return facts
+}
+
+func (w *Watcher) observe(e decoder.Event, c decoder.Cgroup) {
 	switch c.Op {
 	case decoder.CgroupMkdir:
 		if ref, ok := pod.ParseCgroup(c.Path); ok {
@@ -110,11 +139,6 @@ func (w *Watcher) About(e decoder.Event) []decoder.Fact {
 	case decoder.CgroupAttach, decoder.CgroupExec:
 		w.entered(e, c.Path)
 	}
-	facts, err := w.take()
-	if err != nil {
-		w.opts.Say(err.Error())
-	}
-	return facts
 }
 
 // Poll returns what became known without an event, and lets go of what ended.
@@ -134,6 +158,9 @@ func (w *Watcher) Pods() []pod.Info { return w.index.Pods() }
 
 // Close lets go of everything.
 func (w *Watcher) Close() error {
+	if w.stop != nil {
+		w.stop()
+	}
 	for _, s := range w.spaces {
 		_ = s.Close() // a descriptor that was only held
 	}
@@ -172,11 +199,11 @@ func (w *Watcher) walkAll() {
 	})
 	for _, p := range w.index.Pods() {
 		for _, c := range p.Containers {
-			if !c.Gone && !there[c.ID] {
+			if !c.Gone && len(c.Cgroups) > 0 && !there[c.ID] {
 				w.left(w.walked, 0, pod.Ref{UID: p.UID, Container: c.ID})
 			}
 		}
-		if !there[p.UID] {
+		if seen(p) && !there[p.UID] {
 			w.left(w.walked, 0, pod.Ref{UID: p.UID})
 		}
 	}
@@ -197,6 +224,7 @@ func (w *Watcher) found(id uint64, path string, ref pod.Ref) {
 	w.tellPod(f)
 	if !ref.Nested {
 		w.paths[ref.Container] = path
+		w.runtime.wake()
 		w.nameContainer(ref.UID, ref.Container)
 	}
 }
@@ -267,22 +295,13 @@ func (w *Watcher) entered(e decoder.Event, path string) {
 		w.found(e.Cgroup, path, ref)
 		uid, id = ref.UID, ref.Container
 	}
-	if p, ok := w.index.Pod(uid); ok && e.Netns != 0 && e.Netns != w.home.Inode && w.wantsNetns(p) {
+	p, _ := w.index.Pod(uid)
+	if e.Netns != 0 && e.Netns != w.home.Inode && w.wantsNetns(p) {
 		w.hold(uid, int(e.PID), e.Netns)
 	}
-	if c := w.containerOf(uid, id); c != nil && c.Source == "" {
+	if c := find(p, id); c != nil && c.Source == "" {
 		w.nameContainer(uid, id)
 	}
-}
-
-func (w *Watcher) containerOf(uid, id string) *pod.Container {
-	p, _ := w.index.Pod(uid)
-	for _, c := range p.Containers {
-		if c.ID == id {
-			return c
-		}
-	}
-	return nil
 }
 
 // wantsNetns reports whether the pod's namespace is to be found: a pod keeps the one that its sandbox has, whatever

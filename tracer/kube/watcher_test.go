@@ -23,11 +23,12 @@ const patience = 30 * time.Second
 
 // node is a watched node: what cmd makes of a tracer, a watcher and an index.
 type node struct {
-	t      *testing.T
-	tracer *tracer.Tracer
-	stream *decoder.Stream
-	index  *pod.Index
-	said   strings.Builder
+	t       *testing.T
+	tracer  *tracer.Tracer
+	stream  *decoder.Stream
+	watcher *kube.Watcher
+	index   *pod.Index
+	said    strings.Builder
 }
 
 func watch(t *testing.T, hostRoot string, pods ...string) *node {
@@ -41,6 +42,7 @@ func watch(t *testing.T, hostRoot string, pods ...string) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
+	n.watcher = w
 	t.Cleanup(func() { _ = w.Close() })
 	n.tracer, err = tracer.Open(tracer.Options{
 		Probes:  []string{"cgroup"},

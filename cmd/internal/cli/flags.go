@@ -26,6 +26,7 @@ type Flags struct {
 	ReadyFile string
 	Record    string
 	HostRoot  string
+	CRISocket string
 
 	Variant string // hidden: force a hook's variant
 	Ring    uint32 // hidden: bytes
@@ -44,7 +45,8 @@ func (f *Flags) Add(fs *pflag.FlagSet) {
 func (f *Flags) AddPods(fs *pflag.FlagSet) {
 	f.addSelection(fs)
 	f.addOutput(fs)
-	f.addNode(fs)
+	f.addPlace(fs)
+	f.AddNode(fs)
 }
 
 func (f *Flags) addSelection(fs *pflag.FlagSet) {
@@ -59,16 +61,21 @@ func (f *Flags) addOutput(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.NoHeader, "no-header", false, "no heading line")
 }
 
-// addNode declares the flags about the node and where to look on it.
-func (f *Flags) addNode(fs *pflag.FlagSet) {
+func (f *Flags) addPlace(fs *pflag.FlagSet) {
 	fs.StringVar(&f.Netns, "netns", "", "only this network namespace: a path, or a name under /run/netns")
 	fs.IntVar(&f.PID, "pid", 0, "only the container, or the network namespace, of this process")
+}
+
+// AddNode declares where to look on the node, and whom to ask.
+func (f *Flags) AddNode(fs *pflag.FlagSet) {
 	fs.StringVar(&f.HostRoot, "host-root", "/", "where the node's file system is, when running in a container")
+	fs.StringVar(&f.CRISocket, "cri-socket", "", "the container runtime's socket, if it is not where they usually are")
 }
 
 // AddLive declares the flags for a live node.
 func (f *Flags) AddLive(fs *pflag.FlagSet) {
-	f.addNode(fs)
+	f.addPlace(fs)
+	f.AddNode(fs)
 	fs.DurationVarP(&f.Duration, "duration", "d", 0, "end after this time")
 	fs.StringVar(&f.ReadyFile, "ready-file", "", "create this file once everything is attached")
 	fs.StringVar(&f.Record, "record", "", "also keep all raw records in this file, for \"ktrace read\"")

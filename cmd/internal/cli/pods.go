@@ -101,13 +101,31 @@ func Pods(f Flags) (pods []pod.Info, err error) {
 	if err != nil {
 		return nil, err
 	}
-	w, err := kube.NewWatcher(kube.Options{HostRoot: f.HostRoot})
+	err = f.look(func(w *kube.Watcher) { pods = w.Pods() })
+	return slices.DeleteFunc(pods, func(p pod.Info) bool { return !selector.Matches(p) }), err
+}
+
+// Sources returns who tells of this node's pods, and how they fare.
+func Sources(f Flags) (states []kube.SourceState, err error) {
+	err = f.look(func(w *kube.Watcher) { states = w.Sources() })
+	return states, err
+}
+
+// look finds the pods once.
+func (f Flags) look(at func(*kube.Watcher)) (err error) {
+	w, err := kube.NewWatcher(f.kube())
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
 	if _, err := w.Begin(); err != nil {
-		return nil, err
+		return err
 	}
-	return slices.DeleteFunc(w.Pods(), func(p pod.Info) bool { return !selector.Matches(p) }), nil
+	at(w)
+	return nil
+}
+
+// kube are the flags that say where to look for pods.
+func (f Flags) kube() kube.Options {
+	return kube.Options{HostRoot: f.HostRoot, CRISocket: f.CRISocket}
 }

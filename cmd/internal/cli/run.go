@@ -65,7 +65,9 @@ func Live(ctx context.Context, f Flags, v View, s Streams) (err error) {
 	if err != nil {
 		return err
 	}
-	watcher, err := kube.NewWatcher(kube.Options{HostRoot: f.HostRoot, Selector: selector, Say: s.say})
+	where := f.kube()
+	where.Selector, where.Say = selector, s.say
+	watcher, err := kube.NewWatcher(where)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,243 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"ktrace/decoder"
+	"ktrace/tracer/netns"
+)
+
+// criSockets are where container runtimes answer the kubelet.
+var criSockets = [...]string{
+	"run/containerd/containerd.sock",
+	"run/k3s/containerd/containerd.sock", // also rke2
+	"run/k0s/containerd.sock",
+	"var/snap/microk8s/common/run/containerd.sock",
+	"run/crio/crio.sock",
+	"run/cri-dockerd.sock",
+}
+
+// errNoSocket is told where no container runtime has a socket.
+var errNoSocket = errors.New("no socket of a container runtime; if it is elsewhere, give it with --cri-socket")
+
+const (
+	criEvery = 10 * time.Second       // without being asked
+	criSoon  = 50 * time.Millisecond  // after a new container: the runtime lists it when it has started it
+	criAgain = 500 * time.Millisecond // and once more
+)
+
+// runtimeSource asks the container runtime for what only it knows: labels, names of containers without logs,
+// namespaces without processes.
+type runtimeSource struct {
+	*source
+	hostRoot string
+	socket   string // "" looks at the usual places
+	at       string // the one that answered
+	conn     *grpc.ClientConn
+	details  map[string]*cri.PodSandboxStatusResponse // of sandboxes that are ready, by id
+	told     map[string]string                        // sandboxes that are ready, and their pods
+}
+
+func newRuntimeSource(hostRoot, socket string) *runtimeSource {
+	return &runtimeSource{
+		source:   newSource("cri", "labels of pods are not known, so -l selects nothing unless the API answers"),
+		hostRoot: hostRoot,
+		socket:   socket,
+		details:  map[string]*cri.PodSandboxStatusResponse{},
+		told:     map[string]string{},
+	}
+}
+
+// run asks until the context ends.
+func (r *runtimeSource) run(ctx context.Context) {
+	defer r.hangUp()
+	for {
+		facts, err := r.ask(ctx)
+		r.answered(ctx, r.at, facts, err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(criEvery):
+		case <-r.kick:
+			r.pause(ctx, criSoon)
+			facts, err := r.ask(ctx)
+			r.answered(ctx, r.at, facts, err)
+			r.pause(ctx, criAgain)
+		}
+	}
+}
+
+func (r *runtimeSource) pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+func (r *runtimeSource) hangUp() {
+	if r.conn != nil {
+		_ = r.conn.Close() // nothing was in flight
+		r.conn = nil
+	}
+}
+
+// ask returns what the runtime says now. A runtime that does not answer is looked for anew the next time.
+func (r *runtimeSource) ask(ctx context.Context) ([]decoder.Fact, error) {
+	if r.conn != nil {
+		facts, err := r.list(ctx)
+		if err != nil {
+			r.hangUp()
+		}
+		return facts, err
+	}
+	err := errNoSocket
+	for _, path := range r.sockets() {
+		if _, missing := os.Stat(path); missing != nil && r.socket == "" {
+			continue
+		}
+		conn, failed := grpc.NewClient("unix://"+path, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if failed != nil {
+			return nil, failed
+		}
+		r.conn, r.at = conn, path
+		facts, failed := r.list(ctx)
+		if failed == nil {
+			return facts, nil
+		}
+		err = failed
+		r.hangUp()
+	}
+	return nil, err
+}
+
+func (r *runtimeSource) sockets() []string {
+	if r.socket != "" {
+		return []string{strings.TrimPrefix(r.socket, "unix://")}
+	}
+	paths := make([]string, len(criSockets))
+	for i, p := range criSockets {
+		paths[i] = filepath.Join(r.hostRoot, p)
+	}
+	return paths
+}
+
+// list asks for all sandboxes and containers.
+func (r *runtimeSource) list(ctx context.Context) ([]decoder.Fact, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	client := cri.NewRuntimeServiceClient(r.conn)
+	ready := &cri.PodSandboxStateValue{State: cri.PodSandboxState_SANDBOX_READY}
+	sandboxes, err := client.ListPodSandbox(ctx, &cri.ListPodSandboxRequest{Filter: &cri.PodSandboxFilter{State: ready}})
+	if err != nil {
+		return nil, err
+	}
+	containers, err := client.ListContainers(ctx, &cri.ListContainersRequest{})
+	if err != nil {
+		return nil, err
+	}
+	of := map[string][]decoder.ContainerFact{}
+	for _, c := range containers.GetContainers() {
+		if s := c.GetState(); s == cri.ContainerState_CONTAINER_RUNNING || s == cri.ContainerState_CONTAINER_CREATED {
+			of[c.GetPodSandboxId()] = append(of[c.GetPodSandboxId()], decoder.ContainerFact{ID: c.GetId(), Name: c.GetMetadata().GetName()})
+		}
+	}
+	var facts []decoder.Fact
+	now := map[string]string{}
+	for _, s := range sandboxes.GetItems() {
+		now[s.GetId()] = s.GetMetadata().GetUid()
+		f := r.pod(ctx, client, s)
+		f.Containers = append(f.Containers, of[s.GetId()]...)
+		facts = append(facts, decoder.Fact{Pod: &f})
+	}
+	return append(r.ended(now), facts...), nil
+}
+
+// ended returns what the runtime listed before and does not now.
+func (r *runtimeSource) ended(now map[string]string) []decoder.Fact {
+	var facts []decoder.Fact
+	for id, uid := range r.told {
+		if now[id] == "" {
+			delete(r.details, id)
+			facts = append(facts, decoder.Fact{Pod: &decoder.PodFact{UID: uid, Source: "cri", Gone: true,
+				Containers: []decoder.ContainerFact{{ID: id}}}})
+		}
+	}
+	r.told = now
+	return facts
+}
+
+// pod is what the runtime says of a sandbox.
+func (r *runtimeSource) pod(ctx context.Context, client cri.RuntimeServiceClient, s *cri.PodSandbox) decoder.PodFact {
+	m := s.GetMetadata()
+	f := decoder.PodFact{
+		UID: m.GetUid(), Namespace: m.GetNamespace(), Name: m.GetName(), Source: "cri", Labels: s.GetLabels(),
+		Containers: []decoder.ContainerFact{{ID: s.GetId(), Sandbox: true}},
+	}
+	if f.Labels == nil {
+		f.Labels = map[string]string{} // it is known that there are none
+	}
+	d := r.details[s.GetId()]
+	if d == nil {
+		answer, err := client.PodSandboxStatus(ctx, &cri.PodSandboxStatusRequest{PodSandboxId: s.GetId(), Verbose: true})
+		if err != nil {
+			return f // the next time, or never
+		}
+		d = answer
+		r.details[s.GetId()] = d
+	}
+	if d.GetStatus().GetLinux().GetNamespaces().GetOptions().GetNetwork() == cri.NamespaceMode_NODE {
+		f.HostNetwork = true
+		return f // its address is the node's
+	}
+	f.Addrs = sandboxAddrs(d.GetStatus().GetNetwork())
+	f.Netns = r.sandboxNetns(d.GetInfo()["info"])
+	return f
+}
+
+func sandboxAddrs(n *cri.PodSandboxNetworkStatus) []netip.Addr {
+	var addrs []netip.Addr
+	texts := []string{n.GetIp()}
+	for _, more := range n.GetAdditionalIps() {
+		texts = append(texts, more.GetIp())
+	}
+	for _, text := range texts {
+		if a, err := netip.ParseAddr(text); err == nil {
+			addrs = append(addrs, a)
+		}
+	}
+	return addrs
+}
+
+// sandboxNetns finds the namespace in what containerd and CRI-O say beside the interface: it is known even if no
+// process is in it, as with virtual machines.
+func (r *runtimeSource) sandboxNetns(info string) uint32 {
+	var spec struct {
+		RuntimeSpec struct {
+			Linux struct {
+				Namespaces []struct{ Type, Path string }
+			}
+		}
+	}
+	if json.Unmarshal([]byte(info), &spec) != nil {
+		return 0
+	}
+	for _, ns := range spec.RuntimeSpec.Linux.Namespaces {
+		if ns.Type == "network" && ns.Path != "" {
+			path := strings.Replace(ns.Path, "/var/run/", "/run/", 1) // a link, which would leave the node's root
+			inode, _ := netns.Inode(filepath.Join(r.hostRoot, path))  // 0 if it is gone
+			return inode
+		}
+	}
+	return 0
+}

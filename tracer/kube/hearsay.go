@@ -1,0 +1,112 @@
+package kube
+
+import (
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"ktrace/decoder"
+	"ktrace/decoder/pod"
+)
+
+// hear takes in what sources said meanwhile. It never waits.
+func (w *Watcher) hear() {
+	for _, s := range w.sources {
+		for {
+			select {
+			case facts := <-s.news:
+				for _, f := range facts {
+					w.believe(f)
+				}
+				continue
+			default:
+			}
+			break
+		}
+	}
+}
+
+// believe passes on what a source said, as far as it is new. What this node's kernel shows is better known than what
+// others say: they add what is not known, and change nothing that is.
+func (w *Watcher) believe(f decoder.Fact) {
+	if f.Pod == nil {
+		w.tell(f)
+		return
+	}
+	p, known := w.index.Pod(f.Pod.UID)
+	if f.Pod.Gone {
+		if known && !seen(p) {
+			w.tellPod(decoder.PodFact{UID: p.UID, Source: f.Pod.Source, Gone: true})
+		}
+		return
+	}
+	if seen(p) && len(p.Containers) > 0 && !alive(p) {
+		return // it ended, and the source has not noticed
+	}
+	if news, ok := w.news(p, *f.Pod); ok || !known {
+		w.tellPod(news)
+	}
+}
+
+// seen reports whether the kernel shows the pod: a pod of virtual machines, or of another node, it does not.
+func seen(p pod.Info) bool {
+	return len(p.Cgroups) > 0 || slices.ContainsFunc(p.Containers, func(c *pod.Container) bool { return len(c.Cgroups) > 0 })
+}
+
+// news leaves of a fact what is not known of the pod, and reports whether that is anything.
+func (w *Watcher) news(p pod.Info, f decoder.PodFact) (decoder.PodFact, bool) {
+	if p.Name != "" && !pod.Better(f.Source, p.Sources["name"]) {
+		f.Namespace, f.Name = "", ""
+	}
+	if maps.Equal(f.Labels, p.Labels) && p.Labels != nil {
+		f.Labels = nil
+	}
+	if s := w.spaces[p.UID]; s != nil { // we read it ourselves, or it has ended
+		f.Netns, f.Addrs = 0, nil
+	}
+	if f.Netns == p.Netns {
+		f.Netns = 0
+	}
+	f.Addrs = slices.DeleteFunc(slices.Clone(f.Addrs), func(a netip.Addr) bool { return slices.Contains(p.Addrs, a.Unmap()) })
+	f.HostNetwork = f.HostNetwork && !p.HostNetwork
+	f.Containers = slices.DeleteFunc(slices.Clone(f.Containers), func(c decoder.ContainerFact) bool {
+		old := find(p, c.ID)
+		if old == nil {
+			return seen(p)
+		}
+		return old.Gone || old.Source != "" && !pod.Better(f.Source, old.Source)
+	})
+	return f, f.Name != "" || f.Labels != nil || f.Netns != 0 || len(f.Addrs) > 0 || f.HostNetwork || len(f.Containers) > 0
+}
+
+func find(p pod.Info, container string) *pod.Container {
+	for _, c := range p.Containers {
+		if c.ID == container {
+			return c
+		}
+	}
+	return nil
+}
+
+// Sources returns how the sources of facts fare.
+func (w *Watcher) Sources() []SourceState {
+	states := []SourceState{{Name: "cgroup", Where: w.Root, Answered: w.walked}, w.logState()}
+	for _, s := range w.sources {
+		states = append(states, s.stateNow())
+	}
+	return states
+}
+
+// logState is how the kubelet's log directories fare: they are looked at when a pod is new.
+func (w *Watcher) logState() SourceState {
+	s := SourceState{Name: "log", Where: filepath.Join(w.opts.HostRoot, logDir), Costs: "names of pods are the runtime's or the API's to tell"}
+	if _, err := os.ReadDir(s.Where); err != nil {
+		s.Error = err.Error()
+		return s
+	}
+	s.Answered, s.Costs = time.Now(), ""
+	return s
+}
