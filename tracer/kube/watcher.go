@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -102,7 +103,8 @@ func (w *Watcher) Begin() ([]decoder.Fact, error) {
 	}
 	w.hear()
 	w.announce()
-	return w.take()
+	facts, err := w.take()
+	return facts, errors.Join(err, w.filter.sync(w.index.Sets(w.opts.Selector))) // a namespace is selected without a pod
 }
 
 // ask starts what asks the sources.
