@@ -1,0 +1,45 @@
+package decoder
+
+import (
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// connection is a flow whichever way a packet of it goes.
+type connection struct{ low, high netip.AddrPort }
+
+func connectionOf(f FlowTuple) connection {
+	if f.Src.Compare(f.Dst) > 0 {
+		return connection{f.Dst, f.Src}
+	}
+	return connection{f.Src, f.Dst}
+}
+
+// opposes reports whether the two flows go in opposite directions of one connection, of which either end may be
+// called by another address in one of them.
+func (f FlowTuple) opposes(g FlowTuple) bool { return f.Src == g.Dst || f.Dst == g.Src }
+
+// alias is what a translated connection was called by whoever began it.
+type alias struct {
+	connection connection
+	when       time.Time
+}
+
+// aliases are the translated connections, by their names behind the translation.
+type aliases map[connection]alias
+
+// of returns the connection that a flow belongs to, by its name before translation.
+func (a aliases) of(f FlowTuple) connection {
+	c := connectionOf(f)
+	if known, ok := a[c]; ok {
+		return known.connection
+	}
+	return c
+}
+
+// hasFlag reports whether a TCP flag is set, by tcpdump's letter.
+func (p *Packet) hasFlag(letter byte) bool { return strings.IndexByte(p.Flags, letter) >= 0 }
+
+// isSYN reports whether the packet begins a connection.
+func isSYN(p *Packet) bool { return p != nil && p.hasFlag('S') && !p.hasFlag('.') }

@@ -1,0 +1,330 @@
+package diagnose
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// Resets is the rule for connections that end, or never begin, by a reset. It wants decoder.Reset.
+//
+// How bad it is: a reset loses data or a connection that somebody wanted, or it is how many programs close. A refused
+// connection is information until it goes on for a while, since servers restart; so is a reset of a connection that
+// its other end had closed already, one of a connection that carried nothing (health checks close like that), and one
+// by a process that was asked to end.
+type Resets struct {
+	refused map[netip.AddrPort]*refusals
+	blames  map[decoder.Question]decoder.Blame
+}
+
+type refusals struct {
+	count       uint64
+	first, last time.Time
+}
+
+const (
+	refusedOften = 3           // refusals in a row that are more than a restart
+	refusedLong  = time.Second // and over this time at least
+	forgetAfter  = time.Minute // without another
+	idleLong     = time.Minute // after which middle boxes and servers may have forgotten a connection
+)
+
+// NewResets returns the rule.
+func NewResets() *Resets {
+	return &Resets{refused: map[netip.AddrPort]*refusals{}, blames: map[decoder.Question]decoder.Blame{}}
+}
+
+// Observe implements decoder.Rule.
+func (r *Resets) Observe(e decoder.Event) []decoder.Finding {
+	switch b := e.Body.(type) {
+	case decoder.Fact:
+		if b.Blame != nil {
+			r.blames[b.Blame.About] = *b.Blame
+		}
+	case decoder.Reset:
+		return r.reset(e, b)
+	}
+	return nil
+}
+
+// Flush implements decoder.Rule.
+func (r *Resets) Flush(now time.Time, _ bool) []decoder.Finding {
+	for to, seen := range r.refused {
+		if now.Sub(seen.last) > forgetAfter {
+			delete(r.refused, to)
+		}
+	}
+	return nil
+}
+
+func (r *Resets) reset(e decoder.Event, b decoder.Reset) []decoder.Finding {
+	conclude := map[decoder.ResetCause]func(decoder.Event, decoder.Reset, *decoder.Finding){
+		decoder.ResetRefused:  r.connectionRefused,
+		decoder.ResetStale:    stale,
+		decoder.ResetUnread:   byApplication,
+		decoder.ResetEarly:    byApplication,
+		decoder.ResetLinger:   byApplication,
+		decoder.ResetKilled:   byApplication,
+		decoder.ResetExited:   byApplication,
+		decoder.ResetDropped:  byApplication,
+		decoder.ResetRejected: r.byFirewall,
+		decoder.ResetForged:   byMiddlebox,
+		decoder.ResetOverflow: overflow,
+		decoder.ResetUnknown:  fromElsewhere,
+	}[b.Cause]
+	if conclude == nil {
+		return nil
+	}
+	f := decoder.Finding{
+		Time: e.Time, First: e.Time, Last: e.Time, Count: 1,
+		Pod: e.Pod, Peer: e.Peer,
+		Severity: decoder.Warning, Confidence: decoder.Certain,
+		Evidence: []string{packets(b)},
+	}
+	conclude(e, b, &f)
+	if f.ID == "" {
+		return nil
+	}
+	return []decoder.Finding{f}
+}
+
+// packets is the evidence that all resets have.
+func packets(b decoder.Reset) string {
+	text := fmt.Sprintf("RST %v", b.Connection)
+	if b.Sent != nil && b.Sent.Trigger != nil {
+		text += fmt.Sprintf(" in answer to [%s] %v", b.Sent.Trigger.Flags, b.Sent.Trigger.Flow())
+	}
+	if b.Reason != "not-told" {
+		text += ", reason " + b.Reason
+	}
+	if b.State != "" {
+		text += ", connection was " + b.State
+	}
+	return text
+}
+
+// end says who is at an address.
+func end(p decoder.Pod, a netip.AddrPort) string {
+	if name := p.String(); name != "" {
+		return fmt.Sprintf("%s (%v)", name, a)
+	}
+	return a.String()
+}
+
+// from and to are the sender of the reset and the end that it hit.
+func from(e decoder.Event, b decoder.Reset) string { return end(e.Peer, b.Connection.Src) }
+func to(e decoder.Event, b decoder.Reset) string   { return end(e.Pod, b.Connection.Dst) }
+
+func (r *Resets) connectionRefused(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
+	server := b.Connection.Src
+	if b.Sent != nil && b.Sent.Trigger != nil {
+		server = b.Sent.Trigger.Destination() // behind translation
+	}
+	f.ID, f.Subject = "connection-refused", server.String()
+	f.Title = fmt.Sprintf("%s was refused: nothing listens on %s", to(e, b), end(e.Peer, server))
+	f.Cause = "The SYN reached its host, which has no listening socket for that address and port."
+	if server != b.Connection.Src {
+		f.Evidence = append(f.Evidence, fmt.Sprintf("%v was translated to %v", b.Connection.Src, server))
+	}
+	if b.Sender == decoder.SenderPeer {
+		f.Confidence = decoder.Likely
+		f.Cause = "The address answered the SYN with a reset: nothing listens there, or a firewall refuses on its behalf."
+	}
+	f.Remedy = []string{listeners(e.Peer, server), "a server that listens on 127.0.0.1 only must listen on 0.0.0.0 or [::]"}
+	if !r.persists(server, e.Time) || server.Addr().IsLoopback() {
+		f.Severity = decoder.Info
+	}
+}
+
+// persists counts a refusal and reports whether it is more than a restart.
+func (r *Resets) persists(server netip.AddrPort, now time.Time) bool {
+	seen := r.refused[server]
+	if seen == nil {
+		seen = &refusals{first: now}
+		r.refused[server] = seen
+	}
+	seen.count++
+	seen.last = now
+	return seen.count >= refusedOften && now.Sub(seen.first) >= refusedLong
+}
+
+// listeners is how to see who listens at an address.
+func listeners(p decoder.Pod, a netip.AddrPort) string {
+	list := fmt.Sprintf("ss -ltn 'sport = :%d'", a.Port())
+	if p.Name != "" {
+		return fmt.Sprintf("kubectl -n %s exec %s -- %s", p.Namespace, p.Name, list)
+	}
+	return fmt.Sprintf("on the host of %v: %s", a.Addr(), list)
+}
+
+func byApplication(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
+	s := b.Sent
+	who := from(e, b)
+	if e.PID != 0 && s.Closing {
+		who = fmt.Sprintf("%s of %s", process(e), who)
+		f.Evidence = append(f.Evidence, fmt.Sprintf("process %s", process(e)))
+	}
+	f.ID, f.Subject = "reset-by-application", fmt.Sprintf("%s %v", b.Cause, service(b))
+	f.Title = fmt.Sprintf("%s %s, which reset its connection to %s", who, deed(*s, b.Cause), to(e, b))
+	f.Cause, f.Remedy = applicationCause(b.Cause)
+	if s.Unread > 0 {
+		f.Evidence = append(f.Evidence, fmt.Sprintf("%d bytes received and not read", s.Unread))
+	}
+	f.Evidence = append(f.Evidence, fmt.Sprintf("%d bytes sent, %d received before", s.Sent, s.Received))
+	if !hurts(b) {
+		f.Severity = decoder.Info
+	}
+}
+
+func process(e decoder.Event) string { return fmt.Sprintf("%s/%d", e.Comm, e.PID) }
+
+// service is the end that stays the same from connection to connection: the one with the lower port.
+func service(b decoder.Reset) netip.AddrPort {
+	if b.Connection.Src.Port() <= b.Connection.Dst.Port() {
+		return b.Connection.Src
+	}
+	return b.Connection.Dst
+}
+
+// deed says what the process did, to follow its name.
+func deed(s decoder.Sock, c decoder.ResetCause) string {
+	switch c {
+	case decoder.ResetUnread:
+		return fmt.Sprintf("closed the socket with %d bytes unread", s.Unread)
+	case decoder.ResetEarly:
+		return "got data after it had closed the socket"
+	case decoder.ResetLinger:
+		return "closed the socket with SO_LINGER of time 0"
+	case decoder.ResetKilled:
+		return fmt.Sprintf("was ended by signal %d with the connection open", s.Signal)
+	case decoder.ResetExited:
+		return "ended with the connection open"
+	}
+	return "gave the connection up"
+}
+
+// applicationCause is the mechanism and what to do.
+func applicationCause(c decoder.ResetCause) (string, []string) {
+	switch c {
+	case decoder.ResetUnread:
+		return "A socket that is closed with received data unread answers with a reset instead of a FIN (RFC 2525, 2.17); what was on its way to the other end may be lost.",
+			[]string{"let the process read to the end, or call shutdown and read until end of file, before it closes"}
+	case decoder.ResetEarly:
+		return "The process had closed its end while the other still sent.",
+			[]string{"agree on who closes first: a server's keep-alive timeout should be longer than its clients'"}
+	case decoder.ResetLinger:
+		return "SO_LINGER with time 0 makes close send a reset and throw away what was not sent.",
+			[]string{"remove SO_LINGER from the program, or accept that its connections end in a reset"}
+	case decoder.ResetKilled, decoder.ResetExited:
+		return "The kernel closed what the process had left open; data was unread, so it sent a reset.",
+			[]string{"journalctl -k -g 'killed process|segfault'", "kubectl get events -A --field-selector type=Warning"}
+	}
+	return "The process disconnected the socket, or closed a listener before it accepted the connection.",
+		[]string{"look at the log of the process for the time of the reset"}
+}
+
+// closing are the states of an end that has sent its FIN: it lost nothing that it waited for.
+var closing = []string{"FIN_WAIT1", "FIN_WAIT2", "CLOSING", "LAST_ACK", "TIME_WAIT", "CLOSE"}
+
+// hurts reports whether the reset took something away from anybody.
+func hurts(b decoder.Reset) bool {
+	s := b.Sent
+	asked := map[int]bool{1: true, 2: true, 15: true} // SIGHUP, SIGINT, SIGTERM
+	switch {
+	case contains(closing, b.State), s.State == "CLOSE_WAIT":
+		return false
+	case s.Sent+s.Received == 0:
+		return false
+	case b.Cause == decoder.ResetExited, b.Cause == decoder.ResetEarly, b.Cause == decoder.ResetDropped:
+		return false
+	}
+	return b.Cause != decoder.ResetKilled || !asked[s.Signal]
+}
+
+func contains(list []string, s string) bool {
+	return strings.Contains(" "+strings.Join(list, " ")+" ", " "+s+" ")
+}
+
+func stale(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
+	f.ID, f.Subject = "reset-stale-connection", service(b).String()
+	f.Title = fmt.Sprintf("%s does not know the connection that %s still used", from(e, b), to(e, b))
+	f.Cause = "One end had ended the connection, lost it in a restart, or never had it; the other went on and was reset."
+	f.Remedy = []string{"let the client retry on a new connection, and keep idle ones alive: net.ipv4.tcp_keepalive_time below the idle timeout"}
+	if b.Received == nil || contains(closing, b.Received.State) {
+		f.Severity = decoder.Info
+	}
+	if b.Sent != nil && b.Sent.State != "" {
+		f.Evidence = append(f.Evidence, fmt.Sprintf("the end that sent the reset was in %s", b.Sent.State))
+	}
+	f.Evidence = append(f.Evidence, idle(b.Received)...)
+}
+
+func idle(s *decoder.Sock) []string {
+	if s == nil || s.Idle == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("the other end was last heard %v before", s.Idle.Round(time.Millisecond))}
+}
+
+func (r *Resets) byFirewall(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
+	f.ID, f.Subject = "reset-by-firewall", b.Dropped.Destination().String()
+	f.Title = fmt.Sprintf("a firewall rule on this node rejects %s's connections to %s with a reset", to(e, b), from(e, b))
+	f.Cause = "A REJECT rule with tcp-reset dropped the packet and answered it in the name of its destination, which saw nothing of it."
+	f.Evidence = append(f.Evidence, fmt.Sprintf("[%s] %v dropped by netfilter (%s), %s", b.Dropped.Flags, b.Dropped.Flow(), b.Drop.Location, b.Place))
+	f.Confidence = decoder.Likely
+	f.Remedy = []string{"nft list ruleset | grep -n reject", "iptables-save -c | grep -n REJECT", "ip6tables-save -c | grep -n REJECT"}
+	blame, ok := r.blames[decoder.Ask(decoder.Event{Header: b.DropAt, Packet: b.Dropped})]
+	if !ok || len(blame.Suspects) == 0 {
+		return
+	}
+	rule := blame.Suspects[0]
+	f.Confidence = blame.Confidence
+	f.Evidence = append(f.Evidence, fmt.Sprintf("rule in %s %s %s: %s", rule.System, rule.Table, rule.Chain, rule.Text))
+}
+
+func byMiddlebox(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
+	f.ID, f.Subject = "reset-by-middlebox", service(b).String()
+	f.Title = fmt.Sprintf("something on the way reset %s's connection in the name of %s", to(e, b), from(e, b))
+	f.Cause = "A firewall, proxy or load balancer between the two ends sent the reset; the other end did not."
+	f.Confidence = decoder.Likely
+	f.Remedy = []string{fmt.Sprintf("tcpdump -ni any 'host %v and tcp[tcpflags] & tcp-rst != 0' -v   # compare the TTLs", b.Connection.Src.Addr()),
+		"ask who runs the network between the two for rules on this address, port or content"}
+	if t := b.TTL; t != nil {
+		f.Evidence = append(f.Evidence, fmt.Sprintf("the reset has TTL %d (id %d), the other packets of that end %d (id %d), at %s", t.Reset, t.ResetID, t.Peer, t.PeerID, b.Place))
+		if diff := int(t.Reset) - int(t.Peer); !b.Answered && (diff == 1 || diff == -1) {
+			f.Confidence = decoder.Possible // ways of one hop more are common where there are several
+		}
+	}
+	if b.Answered {
+		f.Evidence = append(f.Evidence, "after the reset the other end accepted the connection")
+	}
+	f.Evidence = append(f.Evidence, payload(b.Received)...)
+}
+
+// payload says what the connection carried until then.
+func payload(s *decoder.Sock) []string {
+	switch {
+	case s == nil || s.State == "SYN_SENT":
+		return nil
+	case s.Sent > 0 && s.Received == 0:
+		return []string{fmt.Sprintf("it came after the first %d bytes of payload were sent and before any answer: typical of a layer-7 firewall", s.Sent)}
+	}
+	return []string{fmt.Sprintf("%d bytes sent, %d received before", s.Sent, s.Received)}
+}
+
+// fromElsewhere is a reset by another machine. Only a long silence before it says why.
+func fromElsewhere(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
+	if b.Received == nil || b.Received.Idle < idleLong {
+		return
+	}
+	stale(e, b, f)
+	f.Confidence = decoder.Likely
+}
+
+func overflow(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
+	queueFull(f, *b.Sent, end(e.Peer, b.Sent.Local))
+	f.Evidence = append(f.Evidence, "net.ipv4.tcp_abort_on_overflow is set: the client was reset")
+}

@@ -1,0 +1,185 @@
+package diagnose
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"ktrace/decoder"
+)
+
+func connection() decoder.FlowTuple {
+	return decoder.FlowTuple{Src: netip.MustParseAddrPort("10.9.0.2:80"), Dst: netip.MustParseAddrPort("10.244.1.2:40000")}
+}
+
+func resetEvent(b decoder.Reset) decoder.Event {
+	b.Connection = connection()
+	if b.Reason == "" {
+		b.Reason = "not-told"
+	}
+	return decoder.Event{
+		Header: decoder.Header{Time: time.Unix(1000, 0), Netns: 7, PID: 42, Comm: "web"},
+		Pod:    decoder.Pod{Namespace: "shop", Name: "cart"}, Peer: decoder.Pod{Namespace: "shop", Name: "web"},
+		Body: b,
+	}
+}
+
+func sent(s decoder.Sock) *decoder.Sock { s.Op = decoder.SockResetSent; return &s }
+
+func received(s decoder.Sock) *decoder.Sock { s.Op = decoder.SockResetReceived; return &s }
+
+func TestResetFindings(t *testing.T) {
+	syn := &decoder.Packet{Proto: "tcp", Flags: "S", Src: connection().Dst.Addr(), Sport: 40000, Dst: connection().Src.Addr(), Dport: 80}
+	used := func(s decoder.Sock) *decoder.Sock { s.Sent, s.Received, s.Closing = 10, 20, true; return sent(s) }
+	for _, c := range []struct {
+		name       string
+		reset      decoder.Reset
+		id         string // "" if there is nothing to say
+		severity   decoder.Severity
+		confidence decoder.Confidence
+		says       string // part of title or evidence
+	}{
+		{"one refusal", decoder.Reset{Sender: decoder.SenderKernel, Cause: decoder.ResetRefused, Sent: sent(decoder.Sock{Trigger: syn})},
+			"connection-refused", decoder.Info, decoder.Certain, "shop/web (10.9.0.2:80)"},
+		{"a refusal from elsewhere", decoder.Reset{Sender: decoder.SenderPeer, Cause: decoder.ResetRefused, Received: received(decoder.Sock{State: "SYN_SENT"})},
+			"connection-refused", decoder.Info, decoder.Likely, "10.9.0.2:80"},
+		{"data unread", decoder.Reset{Sender: decoder.SenderApp, Cause: decoder.ResetUnread, State: "ESTABLISHED", Sent: used(decoder.Sock{Unread: 23})},
+			"reset-by-application", decoder.Warning, decoder.Certain, "web/42 of shop/web (10.9.0.2:80) closed the socket with 23 bytes unread"},
+		{"data unread of a peer that had closed", decoder.Reset{Sender: decoder.SenderApp, Cause: decoder.ResetUnread, State: "FIN_WAIT2", Sent: used(decoder.Sock{Unread: 23})},
+			"reset-by-application", decoder.Info, decoder.Certain, ""},
+		{"linger 0", decoder.Reset{Sender: decoder.SenderApp, Cause: decoder.ResetLinger, State: "ESTABLISHED", Sent: used(decoder.Sock{})},
+			"reset-by-application", decoder.Warning, decoder.Certain, "SO_LINGER"},
+		{"linger 0 of a health check", decoder.Reset{Sender: decoder.SenderApp, Cause: decoder.ResetLinger, State: "ESTABLISHED", Sent: sent(decoder.Sock{Closing: true})},
+			"reset-by-application", decoder.Info, decoder.Certain, ""},
+		{"killed by SIGKILL", decoder.Reset{Sender: decoder.SenderApp, Cause: decoder.ResetKilled, State: "ESTABLISHED", Sent: used(decoder.Sock{Exiting: true, Signal: 9})},
+			"reset-by-application", decoder.Warning, decoder.Certain, "signal 9"},
+		{"asked to end by SIGTERM", decoder.Reset{Sender: decoder.SenderApp, Cause: decoder.ResetKilled, State: "ESTABLISHED", Sent: used(decoder.Sock{Exiting: true, Signal: 15})},
+			"reset-by-application", decoder.Info, decoder.Certain, ""},
+		{"stale, a client waits", decoder.Reset{Sender: decoder.SenderKernel, Cause: decoder.ResetStale, Sent: sent(decoder.Sock{Trigger: syn}),
+			Received: received(decoder.Sock{State: "ESTABLISHED", Idle: 90 * time.Second})},
+			"reset-stale-connection", decoder.Warning, decoder.Certain, "last heard 1m30s before"},
+		{"stale, nobody here waits", decoder.Reset{Sender: decoder.SenderKernel, Cause: decoder.ResetStale, Sent: sent(decoder.Sock{Trigger: syn})},
+			"reset-stale-connection", decoder.Info, decoder.Certain, ""},
+		{"rejected", decoder.Reset{Sender: decoder.SenderFirewall, Cause: decoder.ResetRejected, Drop: &decoder.Drop{Location: "nft_do_chain"}, Dropped: syn},
+			"reset-by-firewall", decoder.Warning, decoder.Likely, "dropped by netfilter (nft_do_chain)"},
+		{"forged from four hops nearer", decoder.Reset{Sender: decoder.SenderMiddlebox, Cause: decoder.ResetForged, TTL: &decoder.TTLs{Reset: 61, Peer: 57},
+			Received: received(decoder.Sock{State: "ESTABLISHED", Sent: 20})},
+			"reset-by-middlebox", decoder.Warning, decoder.Likely, "typical of a layer-7 firewall"},
+		{"a TTL that differs by one", decoder.Reset{Sender: decoder.SenderMiddlebox, Cause: decoder.ResetForged, TTL: &decoder.TTLs{Reset: 58, Peer: 57}},
+			"reset-by-middlebox", decoder.Warning, decoder.Possible, "TTL 58"},
+		{"accepted after the reset", decoder.Reset{Sender: decoder.SenderMiddlebox, Cause: decoder.ResetForged, Answered: true},
+			"reset-by-middlebox", decoder.Warning, decoder.Likely, "accepted the connection"},
+		{"an overflow", decoder.Reset{Sender: decoder.SenderKernel, Cause: decoder.ResetOverflow, Sent: sent(decoder.Sock{Local: connection().Src, Backlog: 2, Limit: 1})},
+			"accept-queue-full", decoder.Warning, decoder.Certain, "tcp_abort_on_overflow"},
+		{"from elsewhere after a long silence", decoder.Reset{Sender: decoder.SenderPeer, Cause: decoder.ResetUnknown, Received: received(decoder.Sock{State: "ESTABLISHED", Idle: 6 * time.Minute})},
+			"reset-stale-connection", decoder.Warning, decoder.Likely, "6m0s"},
+		{"from elsewhere in the middle of things", decoder.Reset{Sender: decoder.SenderPeer, Cause: decoder.ResetUnknown, Received: received(decoder.Sock{State: "ESTABLISHED", Idle: time.Second})}, "", "", "", ""},
+		{"keepalive", decoder.Reset{Sender: decoder.SenderKernel, Cause: decoder.ResetTimeout, Sent: sent(decoder.Sock{})}, "", "", "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			found := NewResets().Observe(resetEvent(c.reset))
+			if c.id == "" {
+				if len(found) != 0 {
+					t.Errorf("claims %+v", found)
+				}
+				return
+			}
+			if len(found) != 1 {
+				t.Fatalf("%d findings, want one", len(found))
+			}
+			f := found[0]
+			if f.ID != c.id || f.Severity != c.severity || f.Confidence != c.confidence {
+				t.Errorf("%s %s %s, want %s %s %s", f.ID, f.Severity, f.Confidence, c.id, c.severity, c.confidence)
+			}
+			if text := f.Title + strings.Join(f.Evidence, "\n"); !strings.Contains(text, c.says) {
+				t.Errorf("does not say %q:\n%s", c.says, text)
+			}
+			if f.Title == "" || f.Cause == "" || f.Subject == "" || len(f.Evidence) == 0 || len(f.Remedy) == 0 {
+				t.Errorf("something is missing: %+v", f)
+			}
+		})
+	}
+}
+
+func TestRefusalsBecomeAWarningWhenTheyGoOn(t *testing.T) {
+	r := NewResets()
+	var severities []decoder.Severity
+	for _, after := range []time.Duration{0, 100 * time.Millisecond, 200 * time.Millisecond, 2 * time.Second} {
+		e := resetEvent(decoder.Reset{Sender: decoder.SenderKernel, Cause: decoder.ResetRefused})
+		e.Time = e.Time.Add(after)
+		severities = append(severities, r.Observe(e)[0].Severity)
+	}
+	if want := []decoder.Severity{decoder.Info, decoder.Info, decoder.Info, decoder.Warning}; !slices.Equal(severities, want) {
+		t.Errorf("got %v, want %v", severities, want)
+	}
+	r.Flush(time.Unix(1002, 0).Add(forgetAfter+time.Second), false)
+	if len(r.refused) != 0 {
+		t.Error("an old refusal is still remembered")
+	}
+}
+
+func TestTheRuleThatRejectsIsNamed(t *testing.T) {
+	r := NewResets()
+	dropped := &decoder.Packet{Proto: "tcp", Flags: "S", Src: connection().Dst.Addr(), Sport: 40000, Dst: connection().Src.Addr(), Dport: 80}
+	place := decoder.Header{Netns: 9, Ifindex: 3}
+	r.Observe(decoder.Event{Body: decoder.Fact{Blame: &decoder.Blame{
+		About:      decoder.Ask(decoder.Event{Header: place, Packet: dropped}),
+		Confidence: decoder.Certain,
+		Suspects:   []decoder.Suspect{{RuleFact: decoder.RuleFact{System: "nftables", Table: "t", Chain: "c", Text: "reject with tcp reset"}}},
+	}}})
+	found := r.Observe(resetEvent(decoder.Reset{
+		Sender: decoder.SenderFirewall, Cause: decoder.ResetRejected, Drop: &decoder.Drop{}, Dropped: dropped, DropAt: place,
+	}))
+	if len(found) != 1 || found[0].Confidence != decoder.Certain || !strings.Contains(strings.Join(found[0].Evidence, "\n"), "nftables t c: reject with tcp reset") {
+		t.Errorf("got %+v", found)
+	}
+}
+
+func TestSocketFindings(t *testing.T) {
+	at := decoder.Header{Time: time.Unix(1000, 0), Netns: 7}
+	local := netip.MustParseAddrPort("10.244.1.2:53")
+	for _, c := range []struct {
+		name   string
+		events []decoder.Event
+		id     string
+		count  uint64
+	}{
+		{"a full receive buffer", []decoder.Event{{Header: at, Body: decoder.Sock{Op: decoder.SockBufferFull, Proto: "udp", Local: local, Queued: 9, Buffer: 8, Count: 5}}},
+			"socket-buffer-full", 5},
+		{"a SYN lost to a full queue", []decoder.Event{{Header: at, Body: decoder.Sock{Op: decoder.SockSynLost, Local: local, Backlog: 2, Limit: 1, Count: 1}}},
+			"accept-queue-full", 1},
+		{"a SYN-ACK sent again by a listener with a full queue", []decoder.Event{{Header: at, Body: decoder.Sock{Op: decoder.SockSynackResent, Local: local, Backlog: 2, Limit: 1, Count: 1}}},
+			"accept-queue-full", 1},
+		{"a SYN-ACK sent again because it was lost", []decoder.Event{{Header: at, Body: decoder.Sock{Op: decoder.SockSynackResent, Local: local, Backlog: 1, Limit: 1, Count: 1}}}, "", 0},
+		{"a counter that rose and a listener over its limit", []decoder.Event{
+			{Header: at, Body: decoder.Fact{Netstat: &decoder.Netstat{Netns: 7, Rose: map[string]uint64{"TcpExtListenOverflows": 3}}}},
+			{Header: at, Body: decoder.Fact{Socket: &decoder.Socket{About: decoder.Question{Netns: 7}, Found: true, Local: local, State: "LISTEN", Queue: 2, Limit: 1}}},
+		}, "accept-queue-full", 3},
+		{"the same of another namespace", []decoder.Event{
+			{Header: at, Body: decoder.Fact{Netstat: &decoder.Netstat{Netns: 8, Rose: map[string]uint64{"TcpExtListenOverflows": 3}}}},
+			{Header: at, Body: decoder.Fact{Socket: &decoder.Socket{About: decoder.Question{Netns: 7}, Found: true, Local: local, State: "LISTEN", Queue: 2, Limit: 1}}},
+		}, "", 0},
+		{"a listener at its limit that lost nothing", []decoder.Event{
+			{Header: at, Body: decoder.Fact{Socket: &decoder.Socket{About: decoder.Question{Netns: 7}, Found: true, Local: local, State: "LISTEN", Queue: 2, Limit: 1}}},
+		}, "", 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := NewSockets()
+			var found []decoder.Finding
+			for _, e := range c.events {
+				found = append(found, r.Observe(e)...)
+			}
+			if c.id == "" {
+				if len(found) > 0 {
+					t.Errorf("claims %+v", found)
+				}
+				return
+			}
+			if len(found) != 1 || found[0].ID != c.id || found[0].Count != c.count || found[0].Confidence != decoder.Certain || len(found[0].Evidence) == 0 {
+				t.Errorf("got %+v, want %d of %s", found, c.count, c.id)
+			}
+		})
+	}
+}

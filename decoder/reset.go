@@ -1,0 +1,337 @@
+package decoder
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// ResetSender says who put an end to a connection.
+type ResetSender string
+
+// Who sends resets.
+const (
+	SenderKernel    ResetSender = "kernel"    // of this node: no process wanted it
+	SenderApp       ResetSender = "app"       // a process of this node, by closing or ending
+	SenderFirewall  ResetSender = "firewall"  // a rule of this node
+	SenderPeer      ResetSender = "peer"      // the other end, which is not on this node
+	SenderMiddlebox ResetSender = "middlebox" // neither end
+)
+
+// ResetCause says why.
+type ResetCause string
+
+// Causes of resets.
+const (
+	ResetRefused   ResetCause = "refused"         // nothing listens
+	ResetStale     ResetCause = "stale"           // the receiver of a packet knows no such connection
+	ResetUnread    ResetCause = "unread-data"     // closed with data unread
+	ResetEarly     ResetCause = "data-after-exit" // data came for a connection that the process had closed
+	ResetLinger    ResetCause = "linger-0"        // closed with SO_LINGER of time 0
+	ResetKilled    ResetCause = "killed"          // the process was ended by a signal
+	ResetExited    ResetCause = "exited"          // the process ended without closing
+	ResetDropped   ResetCause = "disconnected"    // the process gave the connection up
+	ResetTimeout   ResetCause = "timeout"         // keepalive or a retransmission limit
+	ResetMemory    ResetCause = "memory"          // too many orphans, or no memory for TCP
+	ResetDestroyed ResetCause = "destroyed"       // from outside the process: ss -K, a network manager
+	ResetOverflow  ResetCause = "accept-queue"    // full, and net.ipv4.tcp_abort_on_overflow is set
+	ResetInvalid   ResetCause = "invalid-packet"  // one that fits no connection
+	ResetRejected  ResetCause = "rejected"        // by a rule
+	ResetForged    ResetCause = "forged"          // in the name of the other end
+	ResetUnknown   ResetCause = "unknown"         // decided on another machine
+)
+
+// Reset is one connection's end by reset, however many reset packets and reports it took.
+type Reset struct {
+	Sender     ResetSender `json:"sender"`
+	Cause      ResetCause  `json:"cause"`
+	Reason     string      `json:"reason"`             // by the kernel's name, "not-told" if it gives none
+	State      string      `json:"state,omitempty"`    // of the connection at the end that was reset, else at the other
+	Connection FlowTuple   `json:"connection"`         // from the sender to the end that was reset
+	Sent       *Sock       `json:"sent,omitempty"`     // what its sender reported, nil if it was sent elsewhere
+	Received   *Sock       `json:"received,omitempty"` // what the socket reported that it ended, nil if that is elsewhere
+	Packets    int         `json:"packets"`            // reset packets sent or received by sockets here
+	TTL        *TTLs       `json:"ttl,omitempty"`      // nil if none of the peer's other packets was seen
+	Answered   bool        `json:"answered,omitempty"` // the peer accepted the connection after it was reset in its name
+	Drop       *Drop       `json:"drop,omitempty"`     // of the packet that was rejected
+	Dropped    *Packet     `json:"dropped,omitempty"`  // that packet
+	DropAt     Header      `json:"-"`                  // of that drop
+	Place      string      `json:"place,omitempty"`    // where the drop or the TTL was seen
+}
+
+// TTLs are those of a reset and of another packet of the same end, at the same device.
+type TTLs struct {
+	Reset   uint8  `json:"reset"`
+	Peer    uint8  `json:"peer"`
+	ResetID uint32 `json:"reset_id"` // identification of the IPv4 packets
+	PeerID  uint32 `json:"peer_id"`
+}
+
+// Kind implements Body.
+func (Reset) Kind() Kind { return KindReset }
+
+// Summary implements Body.
+func (r Reset) Summary() string {
+	return fmt.Sprintf("%v reset by %s: %s (%s)", r.Connection, r.Sender, r.Cause, r.Reason)
+}
+
+// Columns implements Tabular.
+func (Reset) Columns() []Column {
+	return []Column{{"SENDER", 9}, {"CAUSE", 15}, {"STATE", 11}, {"CONNECTION", 0}}
+}
+
+// Row implements Tabular.
+func (r Reset) Row() []string {
+	return []string{string(r.Sender), string(r.Cause), r.State, r.Connection.String()}
+}
+
+// How long a reset is held for what belongs to it.
+const (
+	resetHold   = 300 * time.Millisecond
+	answerHold  = time.Second     // one that answered a SYN from elsewhere: the true answer may be still to come
+	echoHold    = 5 * time.Second // after which a reset of the same connection is another's
+	memoryHold  = 2 * time.Minute // how long TTLs and translations of connections are kept without being used
+	rejectHold  = 100 * time.Millisecond
+	memoryLimit = 1 << 16
+)
+
+// Resets is the stage that makes one Reset of all that sockets and devices tell of it. It wants packets with SYN or
+// RST at devices, dropped TCP packets with their reasons named, and the reports of sockets; it passes all of them on.
+type Resets struct {
+	open    map[connection]*reset
+	echoes  map[connection]time.Time
+	names   aliases
+	ttls    map[sighting]ttlSeen
+	rejects []Event // drops by netfilter, not older than rejectHold
+	pruned  time.Time
+}
+
+// sighting is one direction of a connection at one device.
+type sighting struct {
+	flow    FlowTuple
+	netns   uint32
+	ifindex uint32
+}
+
+type ttlSeen struct {
+	ttl  uint8
+	id   uint32
+	when time.Time
+}
+
+// reset is what is known so far of one connection's end.
+type reset struct {
+	connection connection
+	sent       []Event
+	received   []Event
+	hops       []Event
+	destroyed  bool
+	ttl        *TTLs
+	ttlPlace   string
+	answered   bool
+	drop       *Event
+	due        time.Time
+}
+
+// NewResets returns the stage.
+func NewResets() *Resets {
+	return &Resets{
+		open:   map[connection]*reset{},
+		echoes: map[connection]time.Time{},
+		names:  aliases{},
+		ttls:   map[sighting]ttlSeen{},
+	}
+}
+
+// Observe implements Stage.
+func (r *Resets) Observe(e Event) []Event {
+	switch b := e.Body.(type) {
+	case Hop:
+		r.hop(e, b)
+	case Drop:
+		r.drop(e, b)
+	case Sock:
+		r.sock(e, b)
+	}
+	return []Event{e}
+}
+
+func (r *Resets) hop(e Event, h Hop) {
+	p := e.Packet
+	if p == nil || p.Proto != "tcp" {
+		return
+	}
+	if h.Conntrack != nil {
+		r.rename(h.Conntrack, e.Time)
+	}
+	at := sighting{p.Flow(), e.Netns, e.Ifindex}
+	switch {
+	case p.hasFlag('R'):
+		g := r.group(p.Flow(), e.Time, false)
+		if g == nil {
+			return
+		}
+		g.hops = append(g.hops, e)
+		if seen, ok := r.ttls[at]; ok && e.Direction == In && g.ttl == nil {
+			g.ttl = &TTLs{Reset: p.TTL, Peer: seen.ttl, ResetID: p.ID, PeerID: seen.id}
+			g.ttlPlace = Place(e)
+		}
+	case p.hasFlag('S') && e.Direction == In:
+		r.ttls[at] = ttlSeen{p.TTL, p.ID, e.Time}
+		if g := r.open[r.names.of(p.Flow())]; g != nil && p.hasFlag('.') {
+			g.late(e)
+		}
+	}
+}
+
+// late takes in a SYN-ACK that comes after the reset of the same end: that end did not refuse.
+func (g *reset) late(e Event) {
+	first := g.first()
+	if first.Packet.Flow().opposes(e.Packet.Flow()) || !e.Time.After(first.Time) {
+		return
+	}
+	g.answered = true
+	for _, hop := range g.hops {
+		if hop.Direction == In && hop.Netns == e.Netns && hop.Ifindex == e.Ifindex && g.ttl == nil {
+			g.ttl = &TTLs{Reset: hop.Packet.TTL, Peer: e.Packet.TTL, ResetID: hop.Packet.ID, PeerID: e.Packet.ID}
+			g.ttlPlace = Place(e)
+		}
+	}
+}
+
+// rename learns what a connection is called on the other side of a translation.
+func (r *Resets) rename(c *Conntrack, now time.Time) {
+	from, to := connectionOf(c.Reply), connectionOf(c.Original)
+	if from == to {
+		return
+	}
+	r.names[from] = alias{to, now}
+	if g, ok := r.open[from]; ok {
+		delete(r.open, from)
+		if other, ok := r.open[to]; ok {
+			g.join(other)
+		}
+		g.connection = to
+		r.open[to] = g
+	}
+}
+
+// join takes in what was known of the same reset under another name.
+func (g *reset) join(other *reset) {
+	g.sent = append(g.sent, other.sent...)
+	g.received = append(g.received, other.received...)
+	g.hops = append(g.hops, other.hops...)
+	g.destroyed = g.destroyed || other.destroyed
+	g.answered = g.answered || other.answered
+	if g.ttl == nil {
+		g.ttl, g.ttlPlace = other.ttl, other.ttlPlace
+	}
+	if g.drop == nil {
+		g.drop = other.drop
+	}
+}
+
+func (r *Resets) drop(e Event, d Drop) {
+	if e.Packet == nil || e.Packet.Proto != "tcp" || d.Reason != "NETFILTER_DROP" {
+		return
+	}
+	if d.Conntrack != nil {
+		r.rename(d.Conntrack, e.Time)
+	}
+	r.rejects = append(slices.DeleteFunc(r.rejects, func(old Event) bool { return e.Time.Sub(old.Time) > rejectHold }), e)
+	if g := r.open[r.names.of(e.Packet.Flow())]; g != nil {
+		g.reject(e)
+	}
+}
+
+// reject takes in the drop of a packet that the reset may answer.
+func (g *reset) reject(drop Event) {
+	if g.drop == nil && len(g.sent) == 0 && g.first().Packet.Flow().opposes(drop.Packet.Flow()) {
+		g.drop = &drop
+	}
+}
+
+// sock takes in what a socket reports.
+func (r *Resets) sock(e Event, s Sock) {
+	switch s.Op {
+	case SockResetSent:
+		if g := r.group(e.Packet.Flow(), e.Time, isSYN(s.Trigger)); g != nil {
+			g.sent = append(g.sent, e)
+		}
+	case SockResetReceived:
+		if g := r.group(e.Packet.Flow(), e.Time, s.State == "SYN_SENT"); g != nil {
+			g.received = append(g.received, e)
+			if s.State == "SYN_SENT" && len(g.sent) == 0 {
+				g.due = e.Time.Add(answerHold)
+			}
+		}
+	case SockError:
+		if g := r.open[r.names.of(e.Packet.Flow())]; g != nil && s.Error == "ECONNABORTED" {
+			g.destroyed = true
+		}
+	}
+}
+
+// group finds or begins the reset that a packet or report belongs to. It returns nil for what only repeats a reset
+// that is finished; fresh says that it cannot.
+func (r *Resets) group(f FlowTuple, now time.Time, fresh bool) *reset {
+	c := r.names.of(f)
+	if g, ok := r.open[c]; ok {
+		return g
+	}
+	if over, ok := r.echoes[c]; ok && !fresh && now.Sub(over) < echoHold {
+		return nil
+	}
+	g := &reset{connection: c, due: now.Add(resetHold)}
+	r.open[c] = g
+	for i := range r.rejects {
+		if old := r.rejects[i]; now.Sub(old.Time) <= rejectHold && r.names.of(old.Packet.Flow()) == c {
+			if f.opposes(old.Packet.Flow()) {
+				g.drop = &old
+			}
+		}
+	}
+	return g
+}
+
+// Flush implements Stage.
+func (r *Resets) Flush(now time.Time, final bool) []Event {
+	var done []*reset
+	for c, g := range r.open {
+		if final || !now.Before(g.due) {
+			done = append(done, g)
+			delete(r.open, c)
+			r.echoes[c] = now
+		}
+	}
+	slices.SortFunc(done, func(a, b *reset) int { return a.first().Time.Compare(b.first().Time) })
+	events := make([]Event, 0, len(done))
+	for _, g := range done {
+		events = append(events, g.event())
+	}
+	if now.Sub(r.pruned) > time.Second {
+		r.prune(now)
+	}
+	return events
+}
+
+// prune forgets what was not used for long, and everything if there is too much of it.
+func (r *Resets) prune(now time.Time) {
+	r.pruned = now
+	full := len(r.ttls) > memoryLimit || len(r.names) > memoryLimit
+	for k, v := range r.ttls {
+		if full || now.Sub(v.when) > memoryHold {
+			delete(r.ttls, k)
+		}
+	}
+	for k, v := range r.names {
+		if full || now.Sub(v.when) > memoryHold {
+			delete(r.names, k)
+		}
+	}
+	for k, v := range r.echoes {
+		if now.Sub(v) > echoHold {
+			delete(r.echoes, k)
+		}
+	}
+}

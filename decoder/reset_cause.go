@@ -1,0 +1,163 @@
+package decoder
+
+import (
+	"slices"
+	"time"
+)
+
+// event concludes what became known of a reset.
+func (g *reset) event() Event {
+	slices.SortStableFunc(g.sent, byTime)
+	slices.SortStableFunc(g.received, byTime)
+	slices.SortStableFunc(g.hops, byTime)
+	first := g.first()
+	body := Reset{
+		Reason:     "not-told",
+		Connection: first.Packet.Flow(),
+		Packets:    max(len(g.sent), len(g.received), 1),
+		TTL:        g.ttl,
+		Answered:   g.answered,
+	}
+	e := Event{Header: first.Header, Pod: first.Peer, Peer: first.Pod, Packet: first.Packet, Body: first.Body}
+	if n := len(g.hops); n > 0 && first.Kind() == KindHop {
+		e = g.hops[n-1] // closest to the end that it is for
+		e.Time = first.Time
+	}
+	if sent, ok := along(g.sent, first); ok {
+		s := sent.Body.(Sock)
+		body.Sent, body.State = &s, s.State
+	}
+	if received, ok := along(g.received, first); ok {
+		s := received.Body.(Sock)
+		body.Received, body.State = &s, s.State
+		body.Connection = received.Packet.Flow() // as the end knows it that was reset
+		e.Netns, e.Cgroup, e.Packet, e.Pod = received.Netns, received.Cgroup, received.Packet, received.Pod
+		if body.Sent == nil {
+			e.PID, e.TID, e.Comm, e.Peer = received.PID, received.TID, received.Comm, received.Peer
+		}
+	}
+	g.blame(&body)
+	e.Body = body
+	return e
+}
+
+func byTime(a, b Event) int { return a.Time.Compare(b.Time) }
+
+// first is the report of what ended the connection. A socket reports a reset that it sends unasked when the packet is
+// out, and may have arrived; and one that refuses data after it was closed says that it received a reset before it sends one.
+func (g *reset) first() Event {
+	var first Event
+	for _, reports := range [][]Event{g.sent, g.hops, g.received} {
+		for _, e := range reports {
+			if first.Body == nil || e.Time.Before(first.Time) {
+				first = e
+			}
+		}
+	}
+	for _, e := range g.sent {
+		s := e.Body.(Sock)
+		unasked := s.Trigger == nil && !g.misfits() && e.Time.Sub(first.Time) < sendTime && !first.Packet.Flow().opposes(e.Packet.Flow())
+		if s.Reason == "TCP_ABORT_ON_DATA" || unasked {
+			return e
+		}
+	}
+	return first
+}
+
+// sendTime is how long sending a packet may take, with its whole way through this node.
+const sendTime = 10 * time.Millisecond
+
+// misfits reports whether the reset came another way than the rest of what the same end sent.
+func (g *reset) misfits() bool { return g.answered || g.ttl != nil && g.ttl.Reset != g.ttl.Peer }
+
+// along returns the first of the reports about a reset that goes the same way as e.
+func along(reports []Event, e Event) (Event, bool) {
+	for _, other := range reports {
+		if !e.Packet.Flow().opposes(other.Packet.Flow()) {
+			return other, true
+		}
+	}
+	return Event{}, false
+}
+
+// blame says who sent the reset, and why.
+func (g *reset) blame(r *Reset) {
+	first := g.first()
+	switch {
+	case first.Kind() == KindSock && r.Sent != nil && first.Body.(Sock).Op == SockResetSent:
+		r.Sender, r.Cause = r.Sent.resetCause(g.destroyed)
+		if r.Sent.Reason != "" {
+			r.Reason = r.Sent.Reason
+		}
+	case g.drop != nil:
+		d := g.drop.Body.(Drop)
+		r.Sender, r.Cause = SenderFirewall, ResetRejected
+		r.Drop, r.Dropped, r.DropAt = &d, g.drop.Packet, g.drop.Header
+		r.Place, r.Reason = Place(*g.drop), d.Reason
+		r.Sent = nil // the end in whose name it was sent knew nothing of it
+	case g.misfits():
+		r.Sender, r.Cause, r.Place, r.Sent = SenderMiddlebox, ResetForged, g.ttlPlace, nil
+	case g.madeHere():
+		r.Sender, r.Cause = SenderKernel, ResetUnknown
+	default:
+		r.Sender, r.Cause = SenderPeer, ResetUnknown
+		if r.State == "SYN_SENT" {
+			r.Cause = ResetRefused
+		}
+	}
+}
+
+// madeHere reports whether the reset began its way in a namespace of this node: it left before it arrived anywhere.
+func (g *reset) madeHere() bool { return len(g.hops) > 0 && g.hops[0].Direction == Out }
+
+// Kind is the kind of the event's body.
+func (e Event) Kind() Kind { return e.Body.Kind() }
+
+// resetCause says why this node's kernel sent a reset. destroyed says that the socket was aborted from outside.
+func (s Sock) resetCause(destroyed bool) (ResetSender, ResetCause) {
+	switch {
+	case s.Trigger != nil:
+		return s.answerCause()
+	case destroyed:
+		return SenderKernel, ResetDestroyed
+	case s.Closing:
+		return SenderApp, s.closeCause()
+	case s.Reason == "TCP_ABORT_ON_MEMORY":
+		return SenderKernel, ResetMemory
+	}
+	return SenderKernel, ResetTimeout // only timers are left
+}
+
+// closeCause says why closing a socket sent a reset rather than a FIN.
+func (s Sock) closeCause() ResetCause {
+	switch {
+	case s.Exiting && s.Signal != 0:
+		return ResetKilled
+	case s.Exiting:
+		return ResetExited
+	case s.Reason == "TCP_ABORT_ON_CLOSE":
+		return ResetUnread
+	case s.LingerNo:
+		return ResetLinger
+	case s.Reason == "" && s.Unread > 0: // no reasons before 6.10
+		return ResetUnread
+	}
+	return ResetDropped
+}
+
+// answerCause says why a packet was answered by a reset.
+func (s Sock) answerCause() (ResetSender, ResetCause) {
+	switch {
+	case s.State == "LISTEN" && s.Backlog > s.Limit && !isSYN(s.Trigger):
+		return SenderKernel, ResetOverflow
+	case s.State == "" && isSYN(s.Trigger):
+		return SenderKernel, ResetRefused
+	case s.Reason == "TCP_ABORT_ON_DATA":
+		return SenderApp, ResetEarly
+	case slices.Contains([]string{"", "LISTEN", "TIME_WAIT", "SYN_SENT", "SYN_RECV", "NEW_SYN_RECV"}, s.State):
+		return SenderKernel, ResetStale
+	case slices.Contains([]string{"FIN_WAIT1", "FIN_WAIT2", "CLOSING", "LAST_ACK", "CLOSE"}, s.State):
+		return SenderApp, ResetEarly
+	}
+	return SenderKernel, ResetInvalid
+}
