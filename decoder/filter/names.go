@@ -92,14 +92,15 @@ const (
 	protoFragment = 44 // IPv6 fragment header
 )
 
-// protoNamed finds a protocol qualifier by its word.
-func protoNamed(word string) (proto, bool) {
+// protoNames finds a protocol qualifier by its word.
+func protoNames() map[string]proto {
+	m := make(map[string]proto, len(protocols))
 	for i := range protocols {
-		if protocols[i].name == word && word != "" {
-			return proto(i), true
+		if protocols[i].name != "" {
+			m[protocols[i].name] = proto(i)
 		}
 	}
-	return protoAny, false
+	return m
 }
 
 // aliases are words and signs with one meaning and several spellings.

@@ -180,8 +180,7 @@ type Verdict struct {
 	Chain  string // of Jump and Goto
 	Answer string // of Reject: as iptables names it
 	Target string // as the tool prints it: DNAT --to-destination 10.0.0.1:53
-	NewDst bool   // it changes the destination
-	DNAT   string // address and port that the destination becomes, "" if they are no constants of the rule
+	DNAT   string // address and port that the destination becomes, "" if it stays
 	Map    *Match // of Lookup
 }
 

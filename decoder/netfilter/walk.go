@@ -19,10 +19,8 @@ const maxDepth = 16
 // Walk is the way of one packet through the rules of a hook.
 type Walk struct {
 	Suspects []Suspect
-	// Translations are the rules that may have changed the destination, as suspects are those that may have dropped it.
-	Translations []Suspect
-	Wanted       []*Set // sets whose elements would have to be read to know more
-	Cut          bool   // there were too many rules to look at all of them
+	Wanted   []*Set // sets whose elements would have to be read to know more
+	Cut      bool   // there were too many rules to look at all of them
 
 	packet *Packet
 	base   *Chain
@@ -132,12 +130,7 @@ func (w *Walk) verdict(c *Chain, r *Rule, v *Verdict, fit Fit, depth int) outcom
 	case Drop, Reject:
 		w.add(c, r, fit, *v)
 		return isGone
-	case Elsewhere:
-		if v.NewDst {
-			w.Translations = append(w.Translations, Suspect{Chain: c, Base: w.base, Rule: r, Fit: fit, Verdict: *v})
-		}
-		return isGone
-	case Accept:
+	case Accept, Elsewhere:
 		return isGone
 	case Return:
 		return comesOut

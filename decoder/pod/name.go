@@ -21,6 +21,9 @@ func (x *Index) name(e *decoder.Event) {
 		return
 	}
 	src, dst := x.byAddr(e.Packet.Src, e.Time), x.byAddr(e.Packet.Dst, e.Time)
+	if p != nil && bystander(at, src, dst) {
+		p, e.Pod = nil, decoder.Pod{}
+	}
 	switch {
 	case p == nil && src != (decoder.Pod{}):
 		e.Pod, e.Peer = src, dst
@@ -31,6 +34,12 @@ func (x *Index) name(e *decoder.Event) {
 	default:
 		e.Peer = src
 	}
+}
+
+// bystander reports whether a packet seen at a pod is between others: a bridge that does not know where an address is
+// sends to all its ports.
+func bystander(at, src, dst decoder.Pod) bool {
+	return at.Source != sourceCgroup && src.UID != at.UID && dst.UID != at.UID && src.UID+dst.UID != ""
 }
 
 // sent reports whether the packet of an event seen at pod p is on its way from it. Addresses say so unless they are

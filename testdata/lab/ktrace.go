@@ -60,7 +60,13 @@ type Run struct {
 func Ktrace(t testing.TB, args ...string) *Run {
 	t.Helper()
 	ready := filepath.Join(t.TempDir(), "ready")
-	r := StartKtrace(t, append(args, "-o", "json", "--ready-file", ready)...)
+	return StartKtrace(t, append(args, "-o", "json", "--ready-file", ready)...).awaitReady(ready, args)
+}
+
+// awaitReady waits until everything is attached.
+func (r *Run) awaitReady(ready string, args []string) *Run {
+	t := r.t
+	t.Helper()
 	deadline := time.Now().Add(patience)
 	for {
 		if _, err := os.Stat(ready); err == nil {
@@ -80,7 +86,24 @@ func Ktrace(t testing.TB, args ...string) *Run {
 // StartKtrace starts ktrace as it is told and does not wait.
 func StartKtrace(t testing.TB, args ...string) *Run {
 	t.Helper()
-	r := &Run{t: t, cmd: exec.Command("/proc/self/exe", args...), lines: make(chan Line, 1<<16), done: make(chan error, 1)}
+	return startKtrace(t, "/proc/self/exe", args...)
+}
+
+// KtraceOn is Ktrace in the network namespace of a node, which it takes for the node's own.
+func KtraceOn(t testing.TB, node *NS, args ...string) *Run {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ready := filepath.Join(t.TempDir(), "ready")
+	args = append([]string{"--net=" + node.Path(), self}, append(args, "-o", "json", "--ready-file", ready)...)
+	return startKtrace(t, "nsenter", args...).awaitReady(ready, args)
+}
+
+func startKtrace(t testing.TB, program string, args ...string) *Run {
+	t.Helper()
+	r := &Run{t: t, cmd: exec.Command(program, args...), lines: make(chan Line, 1<<16), done: make(chan error, 1)}
 	r.cmd.Env = append(os.Environ(), asKtrace+"=1")
 	r.cmd.Stderr = &r.stderr
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,19 +29,21 @@ type Options struct {
 // Watcher knows the pods of this node and tells of them. It is a decoder.Witness. It is of one goroutine.
 type Watcher struct {
 	Hierarchy
-	opts    Options
-	proc    string
-	home    *netns.Space
-	index   *pod.Index        // of what was told
-	paths   map[string]string // of containers' cgroups, by id
-	spaces  map[string]*held  // by the pod's UID
-	told    []decoder.Fact    // in this call
-	filter  *filter
-	walked  time.Time
-	waits   bool // the user was told that no pod matches yet
-	sources []*source
-	runtime *runtimeSource
-	stop    func() // ends what asks the sources
+	opts     Options
+	proc     string
+	home     *netns.Space
+	index    *pod.Index        // of what was told
+	paths    map[string]string // of containers' cgroups, by id
+	spaces   map[string]*held  // by the pod's UID
+	told     []decoder.Fact    // in this call
+	filter   *filter
+	walked   time.Time
+	ending   int // namespaces that are held and whose pods ended
+	released time.Time
+	waits    bool // the user was told that no pod matches yet
+	sources  []*source
+	runtime  *runtimeSource
+	stop     func() // ends what asks the sources
 }
 
 // held is a pod's network namespace, kept open so that its number stays the pod's as long as events can have it.
@@ -50,8 +53,9 @@ type held struct {
 }
 
 const (
-	walkEvery = 5 * time.Second        // for what the cgroup events, which may be lost, did not say
-	linger    = 500 * time.Millisecond // how long a namespace is kept open after its pod
+	walkEvery    = 5 * time.Second        // for what the cgroup events, which may be lost, did not say
+	linger       = 500 * time.Millisecond // how long a namespace is kept open after its pod
+	releaseEvery = 10 * time.Millisecond  // how late the end of an address may be noticed
 )
 
 // NewWatcher finds where this node keeps its pods. Close it.
@@ -118,6 +122,7 @@ func (w *Watcher) ask() {
 // About implements decoder.Witness.
 func (w *Watcher) About(e decoder.Event) []decoder.Fact {
 	w.hear()
+	w.release(time.Now())
 	if c, ok := e.Body.(decoder.Cgroup); ok {
 		w.observe(e, c)
 	}
@@ -150,7 +155,6 @@ func (w *Watcher) Poll() ([]decoder.Fact, error) {
 		w.walkAll()
 	}
 	w.complete()
-	w.release(now)
 	w.index.Flush(now, false)
 	return w.take()
 }
@@ -262,11 +266,12 @@ func (w *Watcher) left(now time.Time, id uint64, ref pod.Ref) {
 	if !ok || ref.Container != "" && alive(p) {
 		return
 	}
-	if s := w.spaces[ref.UID]; s != nil && s.ended.IsZero() {
-		s.ended = time.Now()
-	}
-	if len(p.Addrs) > 0 {
+	switch s := w.spaces[ref.UID]; {
+	case s == nil && len(p.Addrs) > 0:
 		w.tellPod(decoder.PodFact{UID: ref.UID, Source: "cgroup", Addrs: p.Addrs, Gone: true})
+	case s != nil && s.ended.IsZero():
+		s.ended = time.Now()
+		w.ending++
 	}
 	if ref.Container == "" {
 		gone.Containers = nil
@@ -293,6 +298,9 @@ func (w *Watcher) entered(e decoder.Event, path string) {
 		ref, of := pod.ParseCgroup(path)
 		if !of {
 			return
+		}
+		if now, err := w.idOf(path); err != nil || now != e.Cgroup {
+			return // it was moved meanwhile: a runtime's child begins in the runtime's own cgroup
 		}
 		w.found(e.Cgroup, path, ref)
 		uid, id = ref.UID, ref.Container
@@ -401,14 +409,32 @@ func (w *Watcher) starting(pid int) bool {
 	return err != nil || strings.HasPrefix(string(comm), "runc") || strings.HasPrefix(string(comm), "crun")
 }
 
-// release lets go of namespaces whose pods ended: from now on their numbers may be others'.
+// release looks after pods that ended. The namespace outlives the last container: the kernel answers for its addresses
+// until the network plugin takes the device away. Then they are nobody's, and soon the number may be another's.
 func (w *Watcher) release(now time.Time) {
+	if w.ending == 0 || now.Sub(w.released) < releaseEvery {
+		return
+	}
+	w.released = now
 	for uid, s := range w.spaces {
-		if s.ended.IsZero() || now.Sub(s.ended) < linger {
+		if s.ended.IsZero() {
 			continue
 		}
-		w.letGo(uid)
+		if p, _ := w.index.Pod(uid); len(p.Addrs) > 0 && !s.answers(p.Addrs) {
+			w.tellPod(decoder.PodFact{UID: uid, Source: "netns", Addrs: p.Addrs, Gone: true})
+		}
+		if now.Sub(s.ended) >= linger {
+			w.letGo(uid)
+		}
 	}
+}
+
+// answers reports whether the namespace still has one of the addresses.
+func (s *held) answers(addrs []netip.Addr) bool {
+	devices, err := s.Devices()
+	return err == nil && slices.ContainsFunc(devices, func(d decoder.Device) bool {
+		return slices.ContainsFunc(d.Addrs, func(p netip.Prefix) bool { return slices.Contains(addrs, p.Addr()) })
+	})
 }
 
 func (w *Watcher) letGo(uid string) {
@@ -417,6 +443,10 @@ func (w *Watcher) letGo(uid string) {
 		return
 	}
 	delete(w.spaces, uid)
-	w.tellPod(decoder.PodFact{UID: uid, Source: "netns", Netns: s.Inode, Gone: true})
+	if !s.ended.IsZero() {
+		w.ending--
+	}
+	p, _ := w.index.Pod(uid)
+	w.tellPod(decoder.PodFact{UID: uid, Source: "netns", Netns: s.Inode, Addrs: p.Addrs, Gone: true})
 	_ = s.Close() // a descriptor that was only held
 }

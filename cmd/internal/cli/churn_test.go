@@ -1,0 +1,246 @@
+package cli_test
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"ktrace/cmd/internal/cli"
+	"ktrace/decoder"
+	"ktrace/testdata/lab"
+)
+
+func TestMain(m *testing.M) { lab.Main(m, hops) }
+
+// WANT_ bits of path.bpf.c.
+const (
+	wantUDP  = 2
+	wantICMP = 4
+)
+
+// hops is a ktrace that shows every hop of UDP and ICMP packets.
+func hops() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var f cli.Flags
+	fs := pflag.NewFlagSet("hops", pflag.ContinueOnError)
+	f.Add(fs)
+	f.AddLive(fs)
+	streams := cli.Streams{Out: os.Stdout, Err: os.Stderr}
+	err := fs.Parse(os.Args[1:])
+	if err == nil {
+		err = cli.Live(ctx, f, cli.View{Probes: []string{"path"}, Kinds: []decoder.Kind{decoder.KindHop},
+			Globals: map[string]any{"hop_protocols": uint32(wantUDP | wantICMP)}}, streams)
+	}
+	os.Exit(cli.Exit(os.Stderr, err))
+}
+
+// life is what the runtime says of a pod.
+type life struct {
+	name, uid          string
+	addr               netip.Addr
+	asked, ended, gone time.Time // the runtime was asked to start it, asked to end it, and said that it had
+	started            time.Time // its first container is
+}
+
+// at reports whether the pod can have had its address then.
+func (l life) at(t time.Time) bool { return t.After(l.asked) && t.Before(l.gone) }
+
+// hop is what is looked at of an event.
+type hop struct {
+	Time      time.Time
+	Pod, Peer struct{ UID, Name, Container, Source string }
+	Netns     uint32
+	Packet    struct {
+		Src, Dst netip.Addr
+		Dport    uint16
+	}
+}
+
+// verdict counts how well events are named.
+type verdict struct {
+	ends                      int // of packets that are pods'
+	wrong                     []string
+	young, established, ended []string // not named: in its first second, then, and after it was asked to end
+}
+
+func (v *verdict) judge(h hop, lives []life) {
+	claimed := map[string]bool{h.Pod.UID: true, h.Peer.UID: true}
+	delete(claimed, "")
+	right := map[string]bool{}
+	for _, addr := range []netip.Addr{h.Packet.Src, h.Packet.Dst} {
+		var owners []life
+		for _, l := range lives {
+			if l.addr == addr && l.at(h.Time) {
+				owners = append(owners, l)
+				right[l.uid] = true
+			}
+		}
+		if len(owners) != 1 {
+			continue // nobody's, or passed on at that very time
+		}
+		v.ends++
+		o := owners[0]
+		if claimed[o.uid] {
+			continue
+		}
+		what := fmt.Sprintf("%s %v after its start: %+v", o.name, h.Time.Sub(o.asked), h)
+		switch {
+		case h.Time.After(o.ended):
+			v.ended = append(v.ended, what)
+		case h.Time.Before(o.started.Add(time.Second)):
+			v.young = append(v.young, what)
+		default:
+			v.established = append(v.established, what)
+		}
+	}
+	for uid := range claimed {
+		if !right[uid] {
+			v.wrong = append(v.wrong, fmt.Sprintf("%s: %+v", uid, h))
+		}
+	}
+}
+
+func TestPodsThatComeAndGoUnderTrafficAreNamedRight(t *testing.T) {
+	c := lab.NewCluster(t)
+	r := lab.NewRuntime(t, c.Node, "10.244.200.0/28")
+	run := lab.KtraceOn(t, c.Node, "--host-root", r.Root)
+	var mu sync.Mutex
+	var lives []life
+	var there neighbours
+	var crew sync.WaitGroup
+	jobs := make(chan int)
+	for range 4 {
+		crew.Go(func() {
+			for i := range jobs {
+				l, err := live(r, fmt.Sprintf("web-%d", i), &there)
+				if err != nil {
+					t.Error(err)
+					continue
+				}
+				mu.Lock()
+				lives = append(lives, l)
+				mu.Unlock()
+			}
+		})
+	}
+	for i := range 20 {
+		jobs <- i
+	}
+	close(jobs)
+	crew.Wait()
+	var v verdict
+	lines := run.Stop()
+	for _, line := range lab.Events(lines, "hop") {
+		var h hop
+		line.Into(t, &h)
+		if h.Packet.Src.Is4() { // the kernel's own talk in IPv6 is to and from addresses that say nothing
+			v.judge(h, lives)
+		}
+	}
+	t.Logf("%d ends of packets; %d wrong; not named: %d young, %d established, %d ending", v.ends, len(v.wrong), len(v.young), len(v.established), len(v.ended))
+	for _, list := range [][]string{v.wrong, v.established, v.young, v.ended} {
+		for _, text := range list[:min(len(list), 3)] {
+			t.Log(text)
+		}
+	}
+	unknown := len(v.young) + len(v.established) + len(v.ended)
+	if v.ends < 5000 || len(v.wrong) > 0 || len(v.established) > 0 || unknown*1000 > v.ends {
+		t.Fail()
+	}
+}
+
+func TestContainersOf50MillisecondsAreNamed(t *testing.T) {
+	const pods, each = 4, 50
+	c := lab.NewCluster(t)
+	r := lab.NewRuntime(t, c.Node, "10.244.200.0/28")
+	run := lab.KtraceOn(t, c.Node, "--host-root", r.Root)
+	uids := map[string]string{} // of containers' pods
+	var mu sync.Mutex
+	var crew sync.WaitGroup
+	for i := range pods {
+		p, err := r.Pod("batch", fmt.Sprintf("job-%d", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		crew.Go(func() {
+			for j := range each {
+				name := fmt.Sprintf("step-%d-%d", i, j)
+				mu.Lock()
+				uids[name] = p.UID
+				mu.Unlock()
+				if err := p.Run(name, "nslookup -type=a name.test "+lab.ServerAddr+" >/dev/null & usleep 50000"); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	crew.Wait()
+	queries := 0
+	for _, line := range lab.Events(run.Stop(), "hop") {
+		var h hop
+		line.Into(t, &h)
+		if h.Packet.Dport != 53 || h.Pod.Source != "cgroup" {
+			continue
+		}
+		queries++
+		if uids[h.Pod.Container] == h.Pod.UID {
+			delete(uids, h.Pod.Container)
+		} else if h.Pod.Container == "" || !strings.HasSuffix(h.Pod.Name, strings.Split(h.Pod.Container, "-")[1]) {
+			t.Errorf("named wrong: %+v", h)
+		}
+	}
+	t.Logf("%d containers, %d hops of queries with their socket", pods*each, queries)
+	if len(uids) > 0 {
+		t.Errorf("%d containers sent a query and were not named: %v", len(uids), uids)
+	}
+}
+
+// neighbours are the addresses of the pods that run.
+type neighbours struct {
+	mu    sync.Mutex
+	addrs []string
+}
+
+func (n *neighbours) join(addr string) []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	others := slices.Clone(n.addrs)
+	n.addrs = append(n.addrs, addr)
+	return others
+}
+
+func (n *neighbours) leave(addr string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.addrs = slices.DeleteFunc(n.addrs, func(a string) bool { return a == addr })
+}
+
+// live is a pod's life: it talks to the server, to the node and to the pods that are there, and is removed while they
+// talk to it.
+func live(r *lab.Runtime, name string, there *neighbours) (life, error) {
+	l := life{name: name, asked: time.Now()}
+	p, err := r.Pod("default", name)
+	if err != nil {
+		return l, err
+	}
+	l.uid, l.addr = p.UID, netip.MustParseAddr(p.Addr)
+	to := append(there.join(p.Addr), lab.ServerAddr, "10.244.200.1")
+	l.started = time.Now()
+	err = p.Run("talker", "for to in "+strings.Join(to, " ")+"; do ping -q -A -c 50 -w 1 $to & done; wait")
+	there.leave(p.Addr)
+	l.ended = time.Now()
+	p.Remove()
+	l.gone = time.Now()
+	return l, err
+}
