@@ -148,7 +148,7 @@ type Route struct {
 	Dst     netip.Addr `json:"dst"`
 	Src     netip.Addr `json:"src,omitzero"`      // that was asked with, zero if none was
 	In      string     `json:"in,omitempty"`      // the device it came in by, "" if sent from here
-	Errno   string     `json:"errno,omitempty"`   // ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL, EXDEV: no way
+	Errno   string     `json:"errno,omitempty"`   // no way: ENETUNREACH, EHOSTUNREACH, EACCES; EXDEV or EINVAL: the source or the destination is not believed
 	Type    string     `json:"type,omitempty"`    // unicast, local, broadcast, multicast, blackhole, unreachable, prohibit
 	Table   uint32     `json:"table,omitempty"`   // 254 is main, 255 local
 	Gateway netip.Addr `json:"gateway,omitzero"`  // zero: on the link

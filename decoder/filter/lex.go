@@ -36,9 +36,8 @@ func (t token) describe() string {
 // lexer cuts an expression into tokens. As in libpcap the longest match wins, so that "80-90" is one
 // name and not a subtraction.
 type lexer struct {
-	expr   string
-	pos    int
-	protos map[string]proto
+	expr string
+	pos  int
 }
 
 const signs = "+-*/%:[]!<>()&|^="
@@ -47,7 +46,7 @@ const signs = "+-*/%:[]!<>()&|^="
 var twoSigns = map[string]bool{"&&": true, "||": true, ">=": true, "<=": true, "!=": true, "==": true, "<<": true, ">>": true}
 
 func lex(expr string) ([]token, *Error) {
-	l := &lexer{expr: expr, protos: protoNames()}
+	l := &lexer{expr: expr}
 	var toks []token
 	for {
 		for l.pos < len(expr) && strings.IndexByte(" \t\r\n", expr[l.pos]) >= 0 {
@@ -124,7 +123,7 @@ func (l *lexer) word(s string) (token, string) {
 		return token{kind: kindNumber, text: s, num: c}, ""
 	}
 	s = canonical(s)
-	_, isProto := l.protos[s]
+	_, isProto := protoNamed(s)
 	switch {
 	case isProto, words[s], refused[s] != "":
 		return token{kind: kindWord, text: s}, ""

@@ -250,7 +250,7 @@ func (l *lowering) proto(n qualified) *cond {
 	}
 	number, ok := n.id.num, n.id.kind == kindNumber
 	if n.id.kind == kindName {
-		number, ok = names[n.id.text], names[n.id.text] != 0 || n.id.text == "ip" || n.id.text == "hopopt"
+		number, ok = names[n.id.text]
 	}
 	if !ok {
 		return l.fail(n.id.col, "unknown protocol %s: write its number", n.id.describe())

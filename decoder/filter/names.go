@@ -92,15 +92,14 @@ const (
 	protoFragment = 44 // IPv6 fragment header
 )
 
-// protoNames finds a protocol qualifier by its word.
-func protoNames() map[string]proto {
-	m := make(map[string]proto, len(protocols))
+// protoNamed finds a protocol qualifier by its word.
+func protoNamed(word string) (proto, bool) {
 	for i := range protocols {
-		if protocols[i].name != "" {
-			m[protocols[i].name] = proto(i)
+		if protocols[i].name == word && word != "" {
+			return proto(i), true
 		}
 	}
-	return m
+	return protoAny, false
 }
 
 // aliases are words and signs with one meaning and several spellings.

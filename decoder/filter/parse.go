@@ -246,7 +246,7 @@ func (p *parser) wordPrimary(q qual) item {
 		p.pos--
 		return p.head(protoAny, t.col)
 	}
-	if pr, ok := protoNames()[t.text]; ok {
+	if pr, ok := protoNamed(t.text); ok {
 		return p.afterProto(pr, t)
 	}
 	return item{cond: p.keyword(protoAny, t)}
@@ -350,7 +350,7 @@ func (p *parser) ids(q qual) node {
 // id reads one id and, for a network, its mask.
 func (p *parser) id(q qual) node {
 	n := qualified{qual: q, id: p.next()}
-	if _, known := ipProtocols[n.id.text]; q.typ == "proto" && n.id.kind == kindWord && (known || protocolWord(n.id.text)) {
+	if q.typ == "proto" && n.id.kind == kindWord && namesProtocol(n.id.text) {
 		n.id.kind = kindName
 	}
 	switch n.id.kind {
@@ -372,9 +372,11 @@ func (p *parser) id(q qual) node {
 	return n
 }
 
-func protocolWord(s string) bool {
-	_, ok := etherProtocols[s]
-	return ok
+// namesProtocol tells whether a word may be an id after proto, where libpcap wants a backslash before it.
+func namesProtocol(word string) bool {
+	_, ip := ipProtocols[word]
+	_, ether := etherProtocols[word]
+	return ip || ether
 }
 
 // wanted names the id that the qualifiers call for.

@@ -22,6 +22,7 @@ func parseLegacyFile(f Family, b []byte) (*Table, error) {
 // set that they name.
 func parseNFTFile(b []byte) *Ruleset {
 	var n NFT
+	elements := map[*Set][][]byte{} // a dump takes several messages, the last of which may be empty
 	for len(b) >= 4 {
 		size, kind := int(native.Uint16(b)), native.Uint16(b[2:])
 		b = b[4:]
@@ -43,10 +44,13 @@ func parseNFTFile(b []byte) *Ruleset {
 			if len(msg) > nfgenmsgSize {
 				a := attrMap(msg[nfgenmsgSize:], 2)
 				if s := n.table(Family(msg[0]), cString(a[1])).Sets[cString(a[2])]; s != nil {
-					s.Load([][]byte{msg})
+					elements[s] = append(elements[s], msg)
 				}
 			}
 		}
+	}
+	for s, msgs := range elements {
+		s.Load(msgs)
 	}
 	return &Ruleset{Tables: n.Tables()}
 }

@@ -180,7 +180,8 @@ type Verdict struct {
 	Chain  string // of Jump and Goto
 	Answer string // of Reject: as iptables names it
 	Target string // as the tool prints it: DNAT --to-destination 10.0.0.1:53
-	DNAT   string // address and port that the destination becomes, "" if it stays
+	NewDst bool   // it changes the destination
+	DNAT   string // address and port that the destination becomes, "" if they are no constants of the rule
 	Map    *Match // of Lookup
 }
 

@@ -60,7 +60,7 @@ func expressions() map[string]func(*machine, []byte) {
 		"reject": (*machine).reject, "nat": (*machine).nat, "log": (*machine).log, "limit": (*machine).limit,
 		"match": (*machine).xtMatch, "target": (*machine).xtTarget, "fib": (*machine).fib, "numgen": (*machine).numgen,
 		"dynset": (*machine).dynset,
-		"masq":   elsewhere("masquerade"), "redir": elsewhere("redirect"), "queue": elsewhere("queue"),
+		"masq":   elsewhere("masquerade"), "redir": redirect, "queue": elsewhere("queue"),
 		"tproxy": elsewhere("tproxy"), "fwd": elsewhere("fwd"),
 		"notrack": plain("notrack"), "objref": plain("objref"), "last": plain("last"), "dup": plain("dup"),
 		"rt": opaque("rt"), "socket": opaque("socket"), "exthdr": opaque("exthdr"), "hash": opaque("hash"), "osf": opaque("osf"),
@@ -75,6 +75,10 @@ func plain(text string) func(*machine, []byte) {
 // elsewhere is a statement that decides, but not to drop.
 func elsewhere(text string) func(*machine, []byte) {
 	return func(m *machine, _ []byte) { m.rule.Verdict = Verdict{Action: Elsewhere, Target: text} }
+}
+
+func redirect(m *machine, _ []byte) {
+	m.rule.Verdict = Verdict{Action: Elsewhere, Target: "redirect", NewDst: true}
 }
 
 // opaque loads something that headers do not tell. Destination registers are the first attribute of all of them.
@@ -457,8 +461,8 @@ func (m *machine) nat(b []byte) {
 	if port := m.constant(a[portMin]); len(port) >= 2 {
 		where += fmt.Sprintf(":%d", binary.BigEndian.Uint16(port))
 	}
-	v := Verdict{Action: Elsewhere, Target: strings.TrimSpace(what + " to " + where)}
-	if what == "dnat" {
+	v := Verdict{Action: Elsewhere, Target: strings.TrimSpace(what + " to " + where), NewDst: what == "dnat"}
+	if v.NewDst {
 		v.DNAT = where
 	}
 	m.rule.Verdict = v

@@ -19,8 +19,10 @@ const maxDepth = 16
 // Walk is the way of one packet through the rules of a hook.
 type Walk struct {
 	Suspects []Suspect
-	Wanted   []*Set // sets whose elements would have to be read to know more
-	Cut      bool   // there were too many rules to look at all of them
+	// Translations are the rules that may have changed the destination, as suspects are those that may have dropped it.
+	Translations []Suspect
+	Wanted       []*Set // sets whose elements would have to be read to know more
+	Cut          bool   // there were too many rules to look at all of them
 
 	packet *Packet
 	base   *Chain
@@ -130,7 +132,12 @@ func (w *Walk) verdict(c *Chain, r *Rule, v *Verdict, fit Fit, depth int) outcom
 	case Drop, Reject:
 		w.add(c, r, fit, *v)
 		return isGone
-	case Accept, Elsewhere:
+	case Elsewhere:
+		if v.NewDst {
+			w.Translations = append(w.Translations, Suspect{Chain: c, Base: w.base, Rule: r, Fit: fit, Verdict: *v})
+		}
+		return isGone
+	case Accept:
 		return isGone
 	case Return:
 		return comesOut

@@ -418,7 +418,7 @@ func xtLog(b []byte) string {
 
 // xtNAT reads struct nf_nat_range, or the older struct nf_nat_ipv4_multi_range_compat.
 func xtNAT(f Family, name string, revision uint8, b []byte) Verdict {
-	v := Verdict{Action: Elsewhere, Target: name}
+	v := Verdict{Action: Elsewhere, Target: name, NewDst: name == "DNAT" || name == "REDIRECT"}
 	const mapAddrs, mapPorts, random, persistent, fully = 1, 2, 4, 8, 16
 	var flags uint32
 	var from, to netip.Addr

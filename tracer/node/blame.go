@@ -1,0 +1,223 @@
+package node
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ktrace/decoder"
+	"ktrace/decoder/netfilter"
+)
+
+// refresh reads the rules anew.
+func (s *space) refresh() error {
+	begin := sinceBoot()
+	rules, err := s.readRules()
+	if err != nil {
+		return err
+	}
+	s.rules, s.read = rules, begin
+	return nil
+}
+
+// rebase takes what the rules have counted until now as what stood before.
+func (s *space) rebase() error {
+	at := sinceBoot() // what is dropped while they are read is counted by some and not by others: not by us
+	if err := s.refresh(); err != nil {
+		return err
+	}
+	s.base, s.based, s.drops = s.rules.Counts(), at, map[decoder.Question]uint64{}
+	return nil
+}
+
+// sinceBoot is CLOCK_BOOTTIME, the clock of records.
+func sinceBoot() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return 0 // cannot fail: the clock is as old as 2.6.39
+	}
+	return time.Duration(ts.Nano())
+}
+
+func (s *space) readRules() (*netfilter.Ruleset, error) {
+	var rules *netfilter.Ruleset
+	err := s.Do(func() error {
+		rules = readRules()
+		return nil
+	})
+	return rules, err
+}
+
+// complete asks until no set is wanting whose elements could be read.
+func (s *space) complete(ask func() []*netfilter.Set) error {
+	for range setsRounds {
+		wanted := ask()
+		if len(wanted) == 0 {
+			return nil
+		}
+		if err := s.Do(func() error { return loadSets(wanted) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Baseline reads the counters of a namespace, so that what rises later is told from what stood before.
+func (o *Observer) Baseline(inode uint32) []decoder.Fact {
+	s, err := o.space(inode)
+	if err == nil {
+		err = s.rebase()
+	}
+	if err != nil {
+		return unread(inode, "rules", err)
+	}
+	facts := append(o.Conntrack(inode), o.Netstat(inode)...)
+	for _, c := range s.rules.ChainFacts(inode) {
+		facts = append(facts, decoder.Fact{Chain: &c})
+	}
+	return facts
+}
+
+func unread(inode uint32, what string, err error) []decoder.Fact {
+	return []decoder.Fact{{Unread: &decoder.Unread{Netns: inode, What: what, Why: err.Error()}}}
+}
+
+// Services reads the services that kube-proxy wrote rules for.
+func (o *Observer) Services(inode uint32) []decoder.Fact {
+	s, err := o.ruled(inode, 0)
+	if err == nil {
+		err = s.complete(s.rules.ServiceSets)
+	}
+	if err != nil {
+		return unread(inode, "services", err)
+	}
+	var facts []decoder.Fact
+	for _, f := range s.rules.Services(inode) {
+		facts = append(facts, decoder.Fact{Service: &f})
+	}
+	return facts
+}
+
+// ruled returns the namespace with rules in hand that were read after the time given, since boot.
+func (o *Observer) ruled(inode uint32, after time.Duration) (*space, error) {
+	s, err := o.space(inode)
+	if err == nil && (s.rules == nil || s.read <= after) {
+		err = s.refresh()
+	}
+	return s, err
+}
+
+// ServiceRules tells what the rules of the packet's namespace do for its destination.
+func (o *Observer) ServiceRules(e decoder.Event) []decoder.Fact {
+	p, ok := netfilter.FromEvent(e)
+	if !ok {
+		return nil
+	}
+	s, err := o.ruled(e.Netns, at(e))
+	var f decoder.ServiceRules
+	if err == nil {
+		err = s.complete(func() (wanted []*netfilter.Set) {
+			f, wanted = s.rules.ServiceRules(e.Netns, p)
+			return wanted
+		})
+	}
+	if err != nil {
+		return unread(e.Netns, "rules", err)
+	}
+	return []decoder.Fact{{ServiceRules: &f}}
+}
+
+// Dropped counts a packet that netfilter dropped, for comparison with what the rules count.
+func (o *Observer) Dropped(e decoder.Event) {
+	s := o.spaces[e.Netns]
+	if s == nil {
+		return
+	}
+	s.last = time.Now()
+	if q := decoder.Ask(e); s.covers(e) && (s.drops[q] > 0 || len(s.drops) < maxDrops) {
+		s.drops[q]++
+	}
+}
+
+// at is when an event happened, since boot: a witness is asked before the stream adds the wall clock.
+func at(e decoder.Event) time.Duration { return time.Duration(e.Time.UnixNano()) }
+
+// covers is whether the event came after the counters were read.
+func (s *space) covers(e decoder.Event) bool {
+	return s.base != nil && at(e) > s.based
+}
+
+// Blame names the rules that may have dropped the packet of an event.
+func (o *Observer) Blame(e decoder.Event) []decoder.Fact {
+	p, ok := netfilter.FromEvent(e)
+	if !ok {
+		return nil
+	}
+	s, err := o.ruled(e.Netns, at(e))
+	if err != nil {
+		return unread(e.Netns, "rules", err)
+	}
+	c := netfilter.Case{About: decoder.Ask(e), Packet: p}
+	if s.covers(e) {
+		c.Before, c.Drops = s.base, s.drops[c.About]
+	}
+	if err := s.Do(func() error { return place(&c, e.Ifindex) }); err != nil {
+		return unread(e.Netns, "route", err)
+	}
+	var b decoder.Blame
+	err = s.complete(func() (wanted []*netfilter.Set) {
+		b, wanted = s.rules.Blame(c)
+		return wanted
+	})
+	if err != nil {
+		return unread(e.Netns, "rules", err)
+	}
+	return []decoder.Fact{{Blame: &b}}
+}
+
+// place finds out at which hooks the packet may have been, and its devices, by asking which of its addresses are of
+// this namespace.
+func place(c *netfilter.Case, ifindex uint32) error {
+	p := &c.Packet
+	here, err := local(p.Src)
+	if err != nil {
+		return err
+	}
+	mine, err := local(p.Dst)
+	if err != nil {
+		return err
+	}
+	way, err := route(way{dst: p.Dst})
+	if err != nil {
+		return err
+	}
+	p.In, p.Out = "", way.Out
+	switch {
+	case here:
+		c.Hooks = []netfilter.Hook{netfilter.Output, netfilter.Postrouting}
+		if mine {
+			c.Hooks = append(c.Hooks, netfilter.Prerouting, netfilter.Input)
+			p.In = "lo"
+		}
+		return nil
+	case mine:
+		c.Hooks = []netfilter.Hook{netfilter.Prerouting, netfilter.Input}
+	default:
+		c.Hooks = []netfilter.Hook{netfilter.Prerouting, netfilter.Forward, netfilter.Postrouting}
+	}
+	if ifindex != 0 {
+		p.In = deviceName(ifindex)
+	}
+	return nil
+}
+
+// local is whether an address is of this namespace.
+func local(a netip.Addr) (bool, error) {
+	r, err := route(way{dst: a})
+	if err != nil {
+		return false, fmt.Errorf("whose is %s: %w", a, err)
+	}
+	return r.Type == "local", nil
+}

@@ -1,0 +1,256 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"ktrace/decoder"
+	"ktrace/decoder/netfilter"
+	"ktrace/tracer/netns"
+)
+
+// Observer answers questions about network namespaces. It is of one goroutine.
+type Observer struct {
+	proc   string
+	mounts []string // directories of namespaces that are held by a mount
+	spaces map[uint32]*space
+	missed map[uint32]time.Time // namespaces that were not found, and when
+}
+
+// space is one network namespace and what was read in it before.
+type space struct {
+	*netns.Space
+	rules     *netfilter.Ruleset
+	read      time.Duration // when the rules were, since boot
+	conntrack *decoder.ConntrackStats
+	netstat   counters
+
+	base  netfilter.Counts // what the rules had counted
+	based time.Duration    // at this time since boot
+	drops map[decoder.Question]uint64
+	last  time.Time // that netfilter dropped
+}
+
+const (
+	maxSpaces  = 1024            // held open at a time
+	missedFor  = 1 * time.Second // before a namespace is looked for again
+	maxDrops   = 4096            // questions whose drops are counted, in one namespace
+	setsRounds = 4               // a chain that only a set's elements lead to may need sets of its own
+)
+
+// New returns an Observer of the node whose file system is at hostRoot. Close it.
+func New(hostRoot string) *Observer {
+	proc := filepath.Join(hostRoot, "proc")
+	if _, err := os.Stat(filepath.Join(proc, "1")); err != nil {
+		proc = "/proc" // the node's root was mounted without what is mounted below it
+	}
+	return &Observer{
+		proc:   proc,
+		mounts: []string{filepath.Join(hostRoot, "run/netns"), filepath.Join(hostRoot, "run/docker/netns")},
+		spaces: map[uint32]*space{},
+		missed: map[uint32]time.Time{},
+	}
+}
+
+// Close lets go of the namespaces.
+func (o *Observer) Close() error {
+	var errs []error
+	for _, s := range o.spaces {
+		errs = append(errs, s.Close())
+	}
+	clear(o.spaces)
+	return errors.Join(errs...)
+}
+
+// ErrNoSpace is returned for a namespace that nothing leads to: its last process ended and no mount holds it.
+var ErrNoSpace = errors.New("network namespace is gone or cannot be entered")
+
+// space finds a namespace by its number.
+func (o *Observer) space(inode uint32) (*space, error) {
+	if s := o.spaces[inode]; s != nil {
+		return s, nil
+	}
+	if time.Since(o.missed[inode]) < missedFor {
+		return nil, fmt.Errorf("%w: %d", ErrNoSpace, inode)
+	}
+	for path := range o.paths() {
+		if n, err := netns.Inode(path); err != nil || n != inode {
+			continue
+		}
+		if s, err := netns.Open(path); err == nil && s.Inode == inode {
+			return o.hold(s), nil
+		}
+	}
+	if len(o.missed) >= maxSpaces {
+		clear(o.missed)
+	}
+	o.missed[inode] = time.Now()
+	return nil, fmt.Errorf("%w: %d", ErrNoSpace, inode)
+}
+
+// hold keeps a namespace. When there are too many, all others are let go of: they are found again when needed.
+func (o *Observer) hold(s *netns.Space) *space {
+	if len(o.spaces) >= maxSpaces {
+		_ = o.Close() // descriptors that were only held
+	}
+	x := &space{Space: s}
+	o.spaces[s.Inode] = x
+	return x
+}
+
+// all are the namespaces that there are, as many as are held open.
+func (o *Observer) all() []uint32 {
+	var found []uint32
+	for path := range o.paths() {
+		if n, err := netns.Inode(path); err == nil && !slices.Contains(found, n) && len(found) < maxSpaces {
+			found = append(found, n)
+		}
+	}
+	return found
+}
+
+// paths yields all files that stand for network namespaces.
+func (o *Observer) paths() func(func(string) bool) {
+	return func(yield func(string) bool) {
+		patterns := []string{filepath.Join(o.proc, "[0-9]*", "ns/net")}
+		for _, dir := range o.mounts {
+			patterns = append([]string{filepath.Join(dir, "*")}, patterns...)
+		}
+		for _, p := range patterns {
+			files, _ := filepath.Glob(p) // the pattern is well-formed
+			for _, f := range files {
+				if !yield(f) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// in asks within a namespace; what cannot be had becomes a fact that says so.
+func (o *Observer) in(inode uint32, what string, ask func(*space) ([]decoder.Fact, error)) []decoder.Fact {
+	s, err := o.space(inode)
+	var facts []decoder.Fact
+	if err == nil {
+		if inner := s.Do(func() error { facts, err = ask(s); return nil }); inner != nil {
+			err = inner
+		}
+	}
+	if err != nil {
+		facts = append(facts, decoder.Fact{Unread: &decoder.Unread{Netns: inode, What: what, Why: err.Error()}})
+	}
+	return facts
+}
+
+// Sysctls reads the settings that packets depend on, those of the device included, if one is given.
+func (o *Observer) Sysctls(inode, ifindex uint32) []decoder.Fact {
+	return o.in(inode, "sysctl", func(*space) ([]decoder.Fact, error) {
+		keys := sysctlKeys()
+		if name := deviceName(ifindex); ifindex != 0 && name != "" {
+			keys = append(keys, deviceKeys(name)...)
+		}
+		return sysctls(inode, keys)
+	})
+}
+
+// Routes asks for the packet's way to its destination and back to its source. in is the device it came in by; 0 if it
+// was sent from this namespace.
+func (o *Observer) Routes(about decoder.Question, in uint32) []decoder.Fact {
+	return o.in(about.Netns, "route", func(*space) ([]decoder.Fact, error) {
+		src, dst := about.Src.Addr().Unmap(), about.Dst.Addr().Unmap()
+		forth := way{dst: dst, src: src, in: in}
+		if in == 0 {
+			// The kernel looks a local sender's way up without its address first; with one that is not local it refuses.
+			forth.src = netip.Addr{}
+		}
+		r, err := route(forth)
+		if err != nil {
+			return nil, err
+		}
+		r.About = about
+		back, err := route(way{dst: src})
+		if err != nil {
+			return []decoder.Fact{{Route: &r}}, err
+		}
+		back.About, back.Reverse = about, true
+		return []decoder.Fact{{Route: &r}, {Route: &back}}, nil
+	})
+}
+
+// Neighbour looks up the next hop of a packet.
+func (o *Observer) Neighbour(about decoder.Question, out uint32) []decoder.Fact {
+	return o.in(about.Netns, "route", func(*space) ([]decoder.Fact, error) {
+		r, err := route(way{dst: about.Dst.Addr().Unmap()})
+		if err != nil {
+			return nil, err
+		}
+		r.About = about
+		next := r.Gateway
+		if !next.IsValid() {
+			next = r.Dst
+		}
+		n, err := neighbour(about.Netns, out, next)
+		if err != nil {
+			return []decoder.Fact{{Route: &r}}, err
+		}
+		return []decoder.Fact{{Route: &r}, {Neighbour: &n}}, nil
+	})
+}
+
+// Conntrack reads the counters, and what rose since they were last read here.
+func (o *Observer) Conntrack(inode uint32) []decoder.Fact {
+	return o.in(inode, "conntrack", func(s *space) ([]decoder.Fact, error) {
+		now, err := conntrackStats(inode)
+		if err != nil {
+			return nil, err
+		}
+		if s.conntrack != nil {
+			now.Rose = now.Total.Minus(s.conntrack.Total)
+		}
+		s.conntrack = &now
+		return []decoder.Fact{{Conntrack: &now}}, nil
+	})
+}
+
+// Netstat reads the protocols' counters and tells what rose since they were last read here.
+func (o *Observer) Netstat(inode uint32) []decoder.Fact {
+	return o.in(inode, "netstat", func(s *space) ([]decoder.Fact, error) {
+		now, err := netstat()
+		if err != nil {
+			return nil, err
+		}
+		f := decoder.Netstat{Netns: inode, Rose: map[string]uint64{}}
+		if s.netstat != nil {
+			f.Rose = now.rose(s.netstat)
+		}
+		s.netstat = now
+		return []decoder.Fact{{Netstat: &f}}, nil
+	})
+}
+
+// Tracked looks for conntrack's entry of a flow, given in either direction.
+func (o *Observer) Tracked(inode uint32, proto string, flow decoder.FlowTuple) []decoder.Fact {
+	return o.in(inode, "conntrack", func(*space) ([]decoder.Fact, error) {
+		t, err := tracked(inode, proto, flow)
+		return []decoder.Fact{{Tracked: &t}}, err
+	})
+}
+
+// Socket finds the socket that a packet to an address is for, and the process that has it.
+func (o *Observer) Socket(about decoder.Question, dst netip.AddrPort) []decoder.Fact {
+	facts := o.in(about.Netns, "sockets", func(*space) ([]decoder.Fact, error) {
+		s, err := socketAt(about, netip.AddrPortFrom(dst.Addr().Unmap(), dst.Port()))
+		return []decoder.Fact{{Socket: &s}}, err
+	})
+	for _, f := range facts {
+		if f.Socket != nil && f.Socket.Inode != 0 {
+			f.Socket.PID, f.Socket.Comm = owner(o.proc, about.Netns, f.Socket.Inode)
+		}
+	}
+	return facts
+}

@@ -1,0 +1,181 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"ktrace/decoder"
+)
+
+// way is a question to the routing tables.
+type way struct {
+	dst, src netip.Addr // src may be zero
+	in       uint32     // the device it came in by, 0 if it is sent from here
+	mark     uint32
+}
+
+// route asks the kernel for a way. That there is none is an answer, in Errno.
+func route(w way) (decoder.Route, error) {
+	c, err := dial(unix.NETLINK_ROUTE)
+	if err != nil {
+		return decoder.Route{}, err
+	}
+	defer c.close()
+	r := decoder.Route{Dst: w.dst, Src: w.src}
+	var out uint32
+	err = c.ask(unix.RTM_GETROUTE, 0, w.request(), func(m message) error {
+		if len(m.payload) >= unix.SizeofRtMsg {
+			out = answer(&r, m.payload)
+		}
+		return nil
+	})
+	if errno := unix.Errno(0); errors.As(err, &errno) && noWay(errno) {
+		r.Errno, err = unix.ErrnoName(errno), nil
+	}
+	if err != nil {
+		return r, fmt.Errorf("route to %s: %w", w.dst, err)
+	}
+	if out != 0 {
+		r.Out, r.Link, err = link(c, out)
+	}
+	if w.in != 0 && err == nil {
+		r.In, _, err = link(c, w.in)
+	}
+	return r, err
+}
+
+// noWay is whether an errno is the answer rather than a fault of the question.
+func noWay(e unix.Errno) bool {
+	return e == unix.ENETUNREACH || e == unix.EHOSTUNREACH || e == unix.EACCES || e == unix.EXDEV || e == unix.EINVAL
+}
+
+// request is struct rtmsg and attributes. RTM_F_LOOKUP_TABLE asks for the table that was really used; IPv6 always says
+// it and does not take the flag.
+func (w way) request() []byte {
+	const lookupTable = 0x1000
+	family, flags := byte(unix.AF_INET6), uint32(0)
+	if w.dst.Is4() {
+		family, flags = unix.AF_INET, lookupTable
+	}
+	b := []byte{family, byte(w.dst.BitLen()), 0, 0, 0, 0, 0, 0}
+	if w.src.IsValid() {
+		b[2] = byte(w.src.BitLen())
+	}
+	b = native.AppendUint32(b, flags)
+	b = attr(b, unix.RTA_DST, w.dst.AsSlice())
+	if w.src.IsValid() {
+		b = attr(b, unix.RTA_SRC, w.src.AsSlice())
+	}
+	if w.in != 0 {
+		b = attr(b, unix.RTA_IIF, native.AppendUint32(nil, w.in))
+	}
+	if w.mark != 0 {
+		b = attr(b, unix.RTA_MARK, native.AppendUint32(nil, w.mark))
+	}
+	return b
+}
+
+// answer reads struct rtmsg and attributes, and returns the number of the device.
+func answer(r *decoder.Route, b []byte) (out uint32) {
+	const tableAt, typeAt = 4, 7
+	types := []string{"", "unicast", "local", "broadcast", "anycast", "multicast", "blackhole", "unreachable", "prohibit", "throw"}
+	if t := int(b[typeAt]); t < len(types) {
+		r.Type = types[t]
+	}
+	r.Table = uint32(b[tableAt])
+	attrs(b[unix.SizeofRtMsg:], func(kind uint16, data []byte) {
+		switch kind {
+		case unix.RTA_TABLE:
+			r.Table = ne32(data)
+		case unix.RTA_GATEWAY:
+			r.Gateway, _ = netip.AddrFromSlice(data)
+		case unix.RTA_VIA: // a gateway of the other family
+			if len(data) > 2 {
+				r.Gateway, _ = netip.AddrFromSlice(data[2:])
+			}
+		case unix.RTA_PREFSRC:
+			r.Prefsrc, _ = netip.AddrFromSlice(data)
+		case unix.RTA_METRICS:
+			r.MTU = ne32(attrMap(data)[unix.RTAX_MTU])
+		case unix.RTA_OIF:
+			out = ne32(data)
+		}
+	})
+	return out
+}
+
+// link returns a device's name and MTU.
+func link(c *conn, index uint32) (name string, mtu uint32, err error) {
+	b := make([]byte, unix.SizeofIfInfomsg)
+	native.PutUint32(b[4:], index)
+	err = c.ask(unix.RTM_GETLINK, 0, b, func(m message) error {
+		if len(m.payload) < unix.SizeofIfInfomsg {
+			return nil
+		}
+		a := attrMap(m.payload[unix.SizeofIfInfomsg:])
+		name, mtu = unix.ByteSliceToString(a[unix.IFLA_IFNAME]), ne32(a[unix.IFLA_MTU])
+		return nil
+	})
+	if err != nil {
+		return "", 0, fmt.Errorf("device %d: %w", index, err)
+	}
+	return name, mtu, nil
+}
+
+// deviceName is link for who has no connection; a device that is gone has no name.
+func deviceName(index uint32) string {
+	c, err := dial(unix.NETLINK_ROUTE)
+	if err != nil {
+		return ""
+	}
+	defer c.close()
+	name, _, _ := link(c, index)
+	return name
+}
+
+// neighbour reads one line of the neighbour table (kernel 5.0, commit 82cbb5c631a0, "neighbour: register rtnl doit
+// handler"); before, it is not told.
+func neighbour(inode uint32, index uint32, addr netip.Addr) (decoder.Neighbour, error) {
+	n := decoder.Neighbour{Netns: inode, Addr: addr, State: "none"}
+	c, err := dial(unix.NETLINK_ROUTE)
+	if err != nil {
+		return n, err
+	}
+	defer c.close()
+	if n.Iface, _, err = link(c, index); err != nil {
+		return n, err
+	}
+	family := byte(unix.AF_INET6)
+	if addr.Is4() {
+		family = unix.AF_INET
+	}
+	b := make([]byte, unix.SizeofNdMsg)
+	b[0] = family
+	native.PutUint32(b[4:], index)
+	b = attr(b, unix.NDA_DST, addr.AsSlice())
+	err = c.ask(unix.RTM_GETNEIGH, 0, b, func(m message) error {
+		if len(m.payload) >= unix.SizeofNdMsg {
+			n.State = neighbourState(native.Uint16(m.payload[8:]))
+			if mac := attrMap(m.payload[unix.SizeofNdMsg:])[unix.NDA_LLADDR]; len(mac) == 6 {
+				n.MAC = fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5])
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, unix.ENOENT) {
+		err = nil
+	}
+	return n, err
+}
+
+func neighbourState(bits uint16) string {
+	for i, name := range []string{"incomplete", "reachable", "stale", "delay", "probe", "failed", "noarp", "permanent"} {
+		if bits&(1<<i) != 0 {
+			return name
+		}
+	}
+	return "none"
+}

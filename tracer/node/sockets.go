@@ -1,0 +1,143 @@
+package node
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"ktrace/decoder"
+)
+
+// Layout of struct inet_diag_msg and its request, bytes.
+const (
+	sockDiagByFamily = 20
+	diagReqSize      = 56
+	diagMsgSize      = 72
+	tcpListen        = 10
+)
+
+// socketAt finds the socket that a packet to an address is for: a listener of TCP, any socket of UDP. One bound to the
+// address goes before one bound to all.
+func socketAt(about decoder.Question, dst netip.AddrPort) (decoder.Socket, error) {
+	s := decoder.Socket{About: about}
+	proto := protoNumber(about.Proto)
+	if proto != unix.IPPROTO_TCP && proto != unix.IPPROTO_UDP {
+		return s, nil
+	}
+	c, err := dial(unix.NETLINK_SOCK_DIAG)
+	if err != nil {
+		return s, err
+	}
+	defer c.close()
+	// An IPv6 socket that is bound to all takes IPv4 as well, if it is not told otherwise; which it is, is not asked.
+	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
+		if family == unix.AF_INET && dst.Addr().Is6() {
+			continue
+		}
+		err := c.ask(sockDiagByFamily, unix.NLM_F_DUMP, diagRequest(family, proto, dst.Port()), func(m message) error {
+			if x, ok := socketOf(about, m.payload, proto); ok && x.Local.Port() == dst.Port() && better(x, s, dst.Addr()) {
+				s = x
+			}
+			return nil
+		})
+		if err != nil {
+			return s, fmt.Errorf("sockets: %w", err)
+		}
+	}
+	return s, nil
+}
+
+// better is whether x is for the address, and more closely than s.
+func better(x, s decoder.Socket, addr netip.Addr) bool {
+	local := x.Local.Addr().Unmap()
+	return local == addr && (!s.Found || s.Local.Addr().Unmap() != addr) || local.IsUnspecified() && !s.Found
+}
+
+// diagRequest is struct inet_diag_req_v2, with the memory of each socket wanted.
+func diagRequest(family, proto byte, port uint16) []byte {
+	const skmeminfo = 1 << (7 - 1) // INET_DIAG_SKMEMINFO
+	b := make([]byte, diagReqSize)
+	b[0], b[1], b[2] = family, proto, skmeminfo
+	states := uint32(0xffffffff)
+	if proto == unix.IPPROTO_TCP {
+		states = 1 << tcpListen
+	}
+	native.PutUint32(b[4:], states)
+	binary.BigEndian.PutUint16(b[8:], port)
+	return b
+}
+
+func socketOf(about decoder.Question, b []byte, proto byte) (decoder.Socket, bool) {
+	if len(b) < diagMsgSize {
+		return decoder.Socket{}, false
+	}
+	addr := netip.AddrFrom16([16]byte(b[8:24]))
+	if b[0] == unix.AF_INET {
+		addr = netip.AddrFrom4([4]byte(b[8:12]))
+	}
+	s := decoder.Socket{
+		About: about, Found: true, Local: netip.AddrPortFrom(addr, be16(b[4:])), State: socketState(b[1]),
+		Queue: ne32(b[56:]), Limit: ne32(b[60:]), UID: ne32(b[64:]), Inode: ne32(b[68:]),
+	}
+	const rcvbuf, drops = 1, 8 // of SK_MEMINFO_VARS
+	memory := attrMap(b[diagMsgSize:])[7]
+	if proto == unix.IPPROTO_UDP && len(memory) >= 4*(rcvbuf+1) {
+		s.Limit = ne32(memory[4*rcvbuf:])
+	}
+	if len(memory) >= 4*(drops+1) {
+		s.Drops = ne32(memory[4*drops:])
+	}
+	return s, true
+}
+
+func socketState(n byte) string {
+	names := []string{"", "ESTAB", "SYN-SENT", "SYN-RECV", "FIN-WAIT-1", "FIN-WAIT-2", "TIME-WAIT", "UNCONN", "CLOSE-WAIT", "LAST-ACK", "LISTEN",
+		"CLOSING"}
+	if int(n) < len(names) {
+		return names[n]
+	}
+	return strconv.Itoa(int(n))
+}
+
+// maxDescriptors bounds the search for a socket's owner.
+const maxDescriptors = 100_000
+
+// owner finds the process that has a socket open, among those in the namespace; 0 if none was found.
+func owner(proc string, netns, inode uint32) (pid uint32, comm string) {
+	space, link := fmt.Sprintf("net:[%d]", netns), fmt.Sprintf("socket:[%d]", inode)
+	processes, err := os.ReadDir(proc)
+	if err != nil {
+		return 0, ""
+	}
+	left := maxDescriptors
+	for _, p := range processes {
+		n, err := strconv.ParseUint(p.Name(), 10, 32)
+		if err != nil {
+			continue
+		}
+		dir := filepath.Join(proc, p.Name())
+		if at, err := os.Readlink(dir + "/ns/net"); err != nil || at != space {
+			continue
+		}
+		fds, err := os.ReadDir(dir + "/fd")
+		if err != nil { // it ended
+			continue
+		}
+		for _, fd := range fds {
+			if left--; left < 0 {
+				return 0, ""
+			}
+			if to, err := os.Readlink(dir + "/fd/" + fd.Name()); err == nil && to == link {
+				name, _ := os.ReadFile(dir + "/comm") // it may have ended; its number still says something
+				return uint32(n), strings.TrimSpace(string(name))
+			}
+		}
+	}
+	return 0, ""
+}

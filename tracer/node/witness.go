@@ -1,0 +1,389 @@
+package node
+
+import (
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// Witness asks about the node what an event needs to be explained, and tells it before the event. Where asking costs
+// too much just then, the answer follows with a later event or tick, within half a second as a rule. It is a
+// decoder.Witness and belongs behind those that tell the names of places in the kernel. It is of one goroutine.
+type Witness struct {
+	o        *Observer
+	rows     []row
+	names    *decoder.Names
+	home     uint32
+	asked    map[asked]time.Time
+	pending  map[asked]decoder.Event
+	seen     map[uint32]bool // namespaces whose counters were read before
+	services map[netip.Addr]bool
+	ranges   []netip.Prefix
+	told     map[serviceKey]decoder.ServiceFact
+	own      map[ownKey]bool // whether an address is the namespace's, for a second
+	free     time.Time       // not before is the next question asked
+}
+
+type serviceKey struct {
+	netns                   uint32
+	source, namespace, name string
+}
+
+type ownKey struct {
+	netns uint32
+	addr  netip.Addr
+}
+
+type asked struct {
+	fact  wanted
+	about decoder.Question
+}
+
+const (
+	againAfter = 500 * time.Millisecond // the same question is asked no more often
+	share      = 4                      // asking takes at most one part in so many of the time
+	maxAsked   = 8192                   // questions remembered
+	maxPending = 256                    // questions put off
+	quietFor   = 2 * time.Second        // without drops, before counters are compared with newer ones
+)
+
+// NewWitness returns a Witness. Close closes the Observer.
+func NewWitness(o *Observer) *Witness {
+	return &Witness{o: o, rows: table(), names: decoder.NewNames(), asked: map[asked]time.Time{}, pending: map[asked]decoder.Event{},
+		seen: map[uint32]bool{}, services: map[netip.Addr]bool{}, told: map[serviceKey]decoder.ServiceFact{}, own: map[ownKey]bool{}}
+}
+
+// Close lets go of what is held open.
+func (w *Witness) Close() error { return w.o.Close() }
+
+// Begin reads what rules had counted before anything was seen, and the services that they serve, in every namespace that
+// there is now; of home, the node's own, the settings, too.
+func (w *Witness) Begin(home uint32) []decoder.Fact {
+	w.home = home
+	facts := w.baseline(home)
+	for _, inode := range w.o.all() {
+		facts = append(facts, w.baseline(inode)...)
+	}
+	return append(facts, w.o.Sysctls(home, 0)...)
+}
+
+// baseline reads counters and services of a namespace for the first time.
+func (w *Witness) baseline(inode uint32) []decoder.Fact {
+	if inode == 0 || w.seen[inode] {
+		return nil
+	}
+	if len(w.seen) >= maxSpaces {
+		clear(w.seen)
+	}
+	w.seen[inode] = true
+	facts := w.o.Baseline(inode)
+	if facts[0].Unread != nil {
+		return facts
+	}
+	return append(facts, w.newServices(inode)...)
+}
+
+// newServices tells the services that changed since they were last told.
+func (w *Witness) newServices(inode uint32) []decoder.Fact {
+	var facts []decoder.Fact
+	gone := map[serviceKey]decoder.ServiceFact{}
+	for k, s := range w.told {
+		if k.netns == inode {
+			gone[k] = s
+		}
+	}
+	for _, f := range w.o.Services(inode) {
+		if f.Service == nil {
+			return []decoder.Fact{f} // nothing can be said, then
+		}
+		k := serviceKey{inode, f.Service.Source, f.Service.Namespace, f.Service.Name}
+		delete(gone, k)
+		if old, ok := w.told[k]; ok && reflect.DeepEqual(old, *f.Service) {
+			continue
+		}
+		w.told[k] = *f.Service
+		facts = append(facts, f)
+	}
+	for k, s := range gone {
+		delete(w.told, k)
+		s.Gone = true
+		facts = append(facts, decoder.Fact{Service: &s})
+	}
+	for _, f := range facts {
+		w.learn(f)
+	}
+	return facts
+}
+
+// About implements decoder.Witness.
+func (w *Witness) About(e decoder.Event) []decoder.Fact {
+	e = w.names.Observe(e)[0]
+	if f, ok := e.Body.(decoder.Fact); ok {
+		w.learn(f)
+		if f == (decoder.Fact{}) { // a tick
+			return w.putOff()
+		}
+		return nil
+	}
+	facts := w.baseline(e.Netns)
+	i := slices.IndexFunc(w.rows, func(r row) bool { return r.kind == e.Body.Kind() && r.when(w, e) })
+	if i < 0 {
+		return facts
+	}
+	if w.rows[i].dropped {
+		w.o.Dropped(e)
+	}
+	return append(facts, w.askAll(w.rows[i].facts, e)...)
+}
+
+func (w *Witness) learn(f decoder.Fact) {
+	switch {
+	case f.Node != nil:
+		w.home = f.Node.Netns
+	case f.Service != nil:
+		for _, a := range f.Service.Addrs {
+			w.services[a] = !f.Service.Gone
+		}
+		if f.Service.CIDR.IsValid() && !slices.Contains(w.ranges, f.Service.CIDR) {
+			w.ranges = append(w.ranges, f.Service.CIDR)
+		}
+	}
+}
+
+// isService is whether an address is known to be a service's.
+func (w *Witness) isService(a netip.Addr) bool {
+	return w.services[a] || slices.ContainsFunc(w.ranges, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// askAll asks what was not asked lately. What is, or is too early, is asked later: where drops go on or have ended, the
+// last answer covers all of them.
+func (w *Witness) askAll(wants []wanted, e decoder.Event) []decoder.Fact {
+	begin := time.Now()
+	var facts []decoder.Fact
+	for _, fact := range wants {
+		k := asked{fact: fact, about: decoder.Ask(e)}
+		if last, ok := w.asked[k]; begin.Before(w.free) || (ok && begin.Sub(last) < againAfter) {
+			w.later(k, e)
+			continue
+		}
+		facts = append(facts, w.ask(k, e)...)
+	}
+	if len(facts) > 0 {
+		w.rest(begin)
+	}
+	return facts
+}
+
+func (w *Witness) ask(k asked, e decoder.Event) []decoder.Fact {
+	if len(w.asked) >= maxAsked {
+		clear(w.asked)
+	}
+	delete(w.pending, k)
+	w.asked[k] = time.Now()
+	return k.fact.ask(w, e)
+}
+
+// rest keeps the share of time that asking takes.
+func (w *Witness) rest(begin time.Time) {
+	took := time.Since(begin)
+	w.free = begin.Add(took * share)
+}
+
+// later keeps the newest event of a question for when there is time.
+func (w *Witness) later(k asked, e decoder.Event) {
+	if _, ok := w.pending[k]; ok || len(w.pending) < maxPending {
+		w.pending[k] = e
+	}
+}
+
+// putOff asks what was put off, as far as there is time.
+func (w *Witness) putOff() []decoder.Fact {
+	var facts []decoder.Fact
+	for k, e := range w.pending {
+		begin := time.Now()
+		if begin.Before(w.free) {
+			break
+		}
+		if begin.Sub(w.asked[k]) >= againAfter {
+			facts = append(facts, w.ask(k, e)...)
+			w.rest(begin)
+		}
+	}
+	return facts
+}
+
+// Poll tells what rose without an event: losses that make none. It is to be called every second.
+func (w *Witness) Poll() []decoder.Fact {
+	facts := w.putOff()
+	clear(w.own)
+	for inode, s := range w.o.spaces {
+		for _, f := range w.o.Conntrack(inode) {
+			if f.Conntrack == nil || lossy(f.Conntrack.Rose) {
+				facts = append(facts, f)
+			}
+		}
+		facts = append(facts, w.o.Netstat(inode)...)
+		if !s.last.IsZero() && time.Since(s.last) > quietFor && len(w.pending) == 0 {
+			s.last = time.Time{}
+			if err := s.rebase(); err != nil {
+				facts = append(facts, unread(inode, "rules", err)...)
+			}
+		}
+	}
+	return facts
+}
+
+// wanted is a fact that an event may need.
+type wanted uint8
+
+const (
+	blame wanted = iota
+	serviceRules
+	conntrackCounters
+	settings
+	routes
+	nextHop
+	protocolCounters
+	receiver
+	trackedFlow
+)
+
+func (f wanted) ask(w *Witness, e decoder.Event) []decoder.Fact {
+	about := decoder.Ask(e)
+	switch f {
+	case blame:
+		return w.o.Blame(e)
+	case serviceRules:
+		// A service that changed is a likely reason for asking.
+		return append(w.o.ServiceRules(e), w.newServices(e.Netns)...)
+	case conntrackCounters:
+		return w.o.Conntrack(e.Netns)
+	case settings:
+		return w.o.Sysctls(e.Netns, e.Ifindex)
+	case routes:
+		return w.o.Routes(about, w.cameInBy(e))
+	case nextHop:
+		return w.o.Neighbour(about, e.Ifindex)
+	case protocolCounters:
+		return w.o.Netstat(e.Netns)
+	case receiver:
+		return w.o.Socket(about, e.Packet.Destination())
+	case trackedFlow:
+		return w.tracked(e)
+	}
+	return nil
+}
+
+// maxTracking is in how many namespaces a flow is looked for.
+const maxTracking = 8
+
+// tracked looks for the flow where it was translated, which is another namespace than the receiver's as a rule. Behind
+// the translation it is known by its answer.
+func (w *Witness) tracked(e decoder.Event) []decoder.Fact {
+	answer := decoder.FlowTuple{Src: e.Packet.Destination(), Dst: e.Packet.Source()}
+	var none []decoder.Fact
+	left := maxTracking
+	for inode, s := range w.o.spaces {
+		if s.conntrack == nil || s.conntrack.Count == 0 || left == 0 {
+			continue
+		}
+		left--
+		facts := w.o.Tracked(inode, e.Packet.Proto, answer)
+		if facts[0].Tracked != nil && facts[0].Tracked.Found {
+			return facts
+		}
+		none = facts
+	}
+	return none
+}
+
+// cameInBy is the device by which a packet came in; 0 if it was sent from this namespace.
+func (w *Witness) cameInBy(e decoder.Event) uint32 {
+	if e.Direction == decoder.Out || w.isOwn(e.Netns, e.Packet.Src) {
+		return 0
+	}
+	return e.Ifindex
+}
+
+// isOwn is whether an address is one of the namespace's own; false if it cannot be told.
+func (w *Witness) isOwn(inode uint32, a netip.Addr) bool {
+	k := ownKey{inode, a}
+	is, ok := w.own[k]
+	if ok {
+		return is
+	}
+	if s, err := w.o.space(inode); err == nil {
+		err = s.Do(func() error {
+			is, err = local(a.Unmap())
+			return err
+		})
+		is = is && err == nil
+	}
+	if len(w.own) < maxAsked {
+		w.own[k] = is
+	}
+	return is
+}
+
+// row says which facts an event needs.
+type row struct {
+	kind    decoder.Kind
+	when    func(*Witness, decoder.Event) bool
+	dropped bool // by netfilter
+	facts   []wanted
+}
+
+// table has a row for every kind of event that the node can explain; the first that holds counts.
+func table() []row {
+	return []row{
+		{decoder.KindDrop, byNetfilter, true, []wanted{blame, conntrackCounters, settings, serviceRules}},
+		{decoder.KindDrop, reason("NEIGH_"), false, []wanted{nextHop}},
+		{decoder.KindDrop, reason("NO_SOCKET"), false, []wanted{receiver, trackedFlow}},
+		{decoder.KindDrop, reason("SOCKET_RCVBUFF", "SOCKET_BACKLOG", "PROTO_MEM", "TCP_LISTEN_OVERFLOW"), false,
+			[]wanted{receiver, protocolCounters, settings}},
+		{decoder.KindDrop, reason(""), false, []wanted{routes, settings, serviceRules}},
+		{decoder.KindHop, untranslated, false, []wanted{serviceRules, settings, routes}},
+		{decoder.KindSock, sock(decoder.SockSynLost, decoder.SockBufferFull, decoder.SockSynackResent), false,
+			[]wanted{receiver, protocolCounters, settings}},
+		{decoder.KindSock, sock(decoder.SockError), false, []wanted{routes, settings}},
+		{decoder.KindSock, sock(decoder.SockResetSent), false, []wanted{trackedFlow}},
+	}
+}
+
+// byNetfilter is whether rules or conntrack dropped the packet. Before 5.17 only the place tells.
+func byNetfilter(_ *Witness, e decoder.Event) bool {
+	d := e.Body.(decoder.Drop)
+	return e.Packet != nil && (d.Reason == "NETFILTER_DROP" || d.Location == "nf_hook_slow" || d.Location == "nft_do_chain")
+}
+
+// reason holds for drops whose reason begins with one of the prefixes.
+func reason(prefixes ...string) func(*Witness, decoder.Event) bool {
+	return func(_ *Witness, e decoder.Event) bool {
+		return e.Packet != nil && slices.ContainsFunc(prefixes, func(p string) bool {
+			return strings.HasPrefix(e.Body.(decoder.Drop).Reason, p)
+		})
+	}
+}
+
+func sock(ops ...decoder.SockOp) func(*Witness, decoder.Event) bool {
+	return func(_ *Witness, e decoder.Event) bool {
+		return e.Packet != nil && slices.Contains(ops, e.Body.(decoder.Sock).Op)
+	}
+}
+
+// untranslated holds for a packet that leaves by a device of the node for the address of a service. In the sender's own
+// namespace it always is: there translation is yet to come.
+func untranslated(w *Witness, e decoder.Event) bool {
+	h := e.Body.(decoder.Hop)
+	return e.Packet != nil && e.Direction == decoder.Out && !h.Conntrack.DNAT() && w.isService(e.Packet.Dst) &&
+		(e.Netns == w.home || !w.isOwn(e.Netns, e.Packet.Src))
+}
+
+// lossy is whether any of what rose stands for a packet that was lost.
+func lossy(c decoder.ConntrackCounters) bool {
+	return c.InsertFailed+c.Drop+c.EarlyDrop+c.Invalid+c.ChainTooLong > 0
+}
