@@ -5,7 +5,7 @@ export CGO_ENABLED = 0
 PKGS   := ./... ./testdata/lab
 FUZZTIME ?= 30s
 # What the build of the BPF objects, the tests and the demo need, by Debian's names.
-DEPS   := clang llvm libbpf-dev clang-format iproute2 iptables nftables conntrack tcpdump tshark bpftool fio e2fsprogs \
+DEPS   := clang llvm libbpf-dev clang-format iproute2 iptables nftables conntrack tcpdump tshark bpftool fio e2fsprogs xfsprogs \
           procps dnsutils dnsmasq-base iputils-ping jq containerd runc containernetworking-plugins busybox-static
 
 .PHONY: help build generate check-generated fmt lint test deps fuzz demo clean golden

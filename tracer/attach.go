@@ -17,12 +17,20 @@ func attachProgram(spec *ebpf.ProgramSpec, p *ebpf.Program) (link.Link, error) {
 	case "raw_tp":
 		return link.AttachRawTracepoint(link.RawTracepointOptions{Name: target, Program: p})
 	case "tracepoint":
-		group, name, _ := strings.Cut(target, "/")
-		return link.Tracepoint(group, name, p, nil)
+		return attachTracepoint(target, p)
 	case "kprobe":
 		return link.Kprobe(target, p, nil)
 	case "kretprobe":
 		return link.Kretprobe(target, p, nil)
 	}
 	return nil, fmt.Errorf("section %q has no way to attach", spec.SectionName)
+}
+
+func attachTracepoint(target string, p *ebpf.Program) (l link.Link, err error) {
+	group, name, _ := strings.Cut(target, "/")
+	err = withTracefs(func() error {
+		l, err = link.Tracepoint(group, name, p, nil)
+		return err
+	})
+	return l, err
 }
