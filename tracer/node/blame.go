@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -13,23 +14,32 @@ import (
 
 // refresh reads the rules anew.
 func (s *space) refresh() error {
-	begin := sinceBoot()
-	rules, err := s.readRules()
-	if err != nil {
-		return err
-	}
-	s.rules, s.read = rules, begin
-	return nil
+	return s.Do(func() error {
+		s.readRules()
+		return nil
+	})
 }
 
 // rebase takes what the rules have counted until now as what stood before.
 func (s *space) rebase() error {
-	at := sinceBoot() // what is dropped while they are read is counted by some and not by others: not by us
-	if err := s.refresh(); err != nil {
-		return err
-	}
-	s.base, s.based, s.drops = s.rules.Counts(), at, map[decoder.Question]uint64{}
-	return nil
+	return s.Do(func() error {
+		s.readBase()
+		return nil
+	})
+}
+
+// readRules is called in the namespace.
+func (s *space) readRules() {
+	begin := sinceBoot()
+	s.rules = readRules()
+	s.read = begin
+}
+
+// readBase is called in the namespace. A drop meanwhile may be in the counters already and is counted as one after them
+// all the same: then a rule rises too little, and is blamed with less confidence than it deserves.
+func (s *space) readBase() {
+	s.readRules()
+	s.base, s.based, s.drops = s.rules.Counts(), s.read, map[decoder.Question]uint64{}
 }
 
 // sinceBoot is CLOCK_BOOTTIME, the clock of records.
@@ -39,15 +49,6 @@ func sinceBoot() time.Duration {
 		return 0 // cannot fail: the clock is as old as 2.6.39
 	}
 	return time.Duration(ts.Nano())
-}
-
-func (s *space) readRules() (*netfilter.Ruleset, error) {
-	var rules *netfilter.Ruleset
-	err := s.Do(func() error {
-		rules = readRules()
-		return nil
-	})
-	return rules, err
 }
 
 // complete asks until no set is wanting whose elements could be read.
@@ -66,18 +67,16 @@ func (s *space) complete(ask func() []*netfilter.Set) error {
 
 // Baseline reads the counters of a namespace, so that what rises later is told from what stood before.
 func (o *Observer) Baseline(inode uint32) []decoder.Fact {
-	s, err := o.space(inode)
-	if err == nil {
-		err = s.rebase()
-	}
-	if err != nil {
-		return unread(inode, "rules", err)
-	}
-	facts := append(o.Conntrack(inode), o.Netstat(inode)...)
-	for _, c := range s.rules.ChainFacts(inode) {
-		facts = append(facts, decoder.Fact{Chain: &c})
-	}
-	return facts
+	return o.in(inode, "rules", func(s *space) ([]decoder.Fact, error) {
+		s.readBase()
+		facts, err := s.readConntrack()
+		more, err2 := s.readNetstat()
+		facts = append(facts, more...)
+		for _, c := range s.rules.ChainFacts(inode) {
+			facts = append(facts, decoder.Fact{Chain: &c})
+		}
+		return facts, errors.Join(err, err2)
+	})
 }
 
 func unread(inode uint32, what string, err error) []decoder.Fact {

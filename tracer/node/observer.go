@@ -34,6 +34,8 @@ type space struct {
 	based time.Duration    // at this time since boot
 	drops map[decoder.Question]uint64
 	last  time.Time // that netfilter dropped
+
+	troubled time.Time // when an event here last needed to be explained
 }
 
 const (
@@ -204,33 +206,39 @@ func (o *Observer) Neighbour(about decoder.Question, out uint32) []decoder.Fact 
 
 // Conntrack reads the counters, and what rose since they were last read here.
 func (o *Observer) Conntrack(inode uint32) []decoder.Fact {
-	return o.in(inode, "conntrack", func(s *space) ([]decoder.Fact, error) {
-		now, err := conntrackStats(inode)
-		if err != nil {
-			return nil, err
-		}
-		if s.conntrack != nil {
-			now.Rose = now.Total.Minus(s.conntrack.Total)
-		}
-		s.conntrack = &now
-		return []decoder.Fact{{Conntrack: &now}}, nil
-	})
+	return o.in(inode, "conntrack", (*space).readConntrack)
 }
 
 // Netstat reads the protocols' counters and tells what rose since they were last read here.
 func (o *Observer) Netstat(inode uint32) []decoder.Fact {
-	return o.in(inode, "netstat", func(s *space) ([]decoder.Fact, error) {
-		now, err := netstat()
-		if err != nil {
-			return nil, err
-		}
-		f := decoder.Netstat{Netns: inode, Rose: map[string]uint64{}}
-		if s.netstat != nil {
-			f.Rose = now.rose(s.netstat)
-		}
-		s.netstat = now
-		return []decoder.Fact{{Netstat: &f}}, nil
-	})
+	return o.in(inode, "netstat", (*space).readNetstat)
+}
+
+// readConntrack is called in the namespace.
+func (s *space) readConntrack() ([]decoder.Fact, error) {
+	now, err := conntrackStats(s.Inode)
+	if err != nil {
+		return nil, err
+	}
+	if s.conntrack != nil {
+		now.Rose = now.Total.Minus(s.conntrack.Total)
+	}
+	s.conntrack = &now
+	return []decoder.Fact{{Conntrack: &now}}, nil
+}
+
+// readNetstat is called in the namespace.
+func (s *space) readNetstat() ([]decoder.Fact, error) {
+	now, err := netstat()
+	if err != nil {
+		return nil, err
+	}
+	f := decoder.Netstat{Netns: s.Inode, Rose: map[string]uint64{}}
+	if s.netstat != nil {
+		f.Rose = now.rose(s.netstat)
+	}
+	s.netstat = now
+	return []decoder.Fact{{Netstat: &f}}, nil
 }
 
 // Tracked looks for conntrack's entry of a flow, given in either direction.

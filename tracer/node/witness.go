@@ -45,7 +45,9 @@ type asked struct {
 
 const (
 	againAfter = 500 * time.Millisecond // the same question is asked no more often
-	share      = 4                      // asking takes at most one part in so many of the time
+	share      = 3                      // asking takes at most one part in so many of the time
+	pollFor    = 250 * time.Millisecond // of asking what was put off, once a second whatever it costs
+	pollAfter  = 10 * time.Second       // without trouble, a namespace is not looked at every second
 	maxAsked   = 8192                   // questions remembered
 	maxPending = 256                    // questions put off
 	quietFor   = 2 * time.Second        // without drops, before counters are compared with newer ones
@@ -81,7 +83,7 @@ func (w *Witness) baseline(inode uint32) []decoder.Fact {
 	}
 	w.seen[inode] = true
 	facts := w.o.Baseline(inode)
-	if facts[0].Unread != nil {
+	if w.o.spaces[inode] == nil { // it cannot be entered, which was said
 		return facts
 	}
 	return append(facts, w.newServices(inode)...)
@@ -121,7 +123,9 @@ func (w *Witness) newServices(inode uint32) []decoder.Fact {
 
 // About implements decoder.Witness.
 func (w *Witness) About(e decoder.Event) []decoder.Fact {
-	e = w.names.Observe(e)[0]
+	if e.Body.Kind() != decoder.KindHop { // they have no names that matter here, and are the most
+		e = w.names.Observe(e)[0]
+	}
 	if f, ok := e.Body.(decoder.Fact); ok {
 		w.learn(f)
 		if f == (decoder.Fact{}) { // a tick
@@ -133,6 +137,9 @@ func (w *Witness) About(e decoder.Event) []decoder.Fact {
 	i := slices.IndexFunc(w.rows, func(r row) bool { return r.kind == e.Body.Kind() && r.when(w, e) })
 	if i < 0 {
 		return facts
+	}
+	if s := w.o.spaces[e.Netns]; s != nil {
+		s.troubled = time.Now()
 	}
 	if w.rows[i].dropped {
 		w.o.Dropped(e)
@@ -216,22 +223,38 @@ func (w *Witness) putOff() []decoder.Fact {
 	return facts
 }
 
-// Poll tells what rose without an event: losses that make none. It is to be called every second.
+// Poll asks what is still open and tells what rose without an event: losses that make none. It is to be called every
+// second and at the end.
 func (w *Witness) Poll() []decoder.Fact {
-	facts := w.putOff()
+	var facts []decoder.Fact
+	begin := time.Now()
+	for k, e := range w.pending {
+		if time.Since(begin) > pollFor {
+			break
+		}
+		facts = append(facts, w.ask(k, e)...)
+	}
 	clear(w.own)
 	for inode, s := range w.o.spaces {
-		for _, f := range w.o.Conntrack(inode) {
-			if f.Conntrack == nil || lossy(f.Conntrack.Rose) {
-				facts = append(facts, f)
-			}
+		if inode == w.home || time.Since(s.troubled) < pollAfter {
+			facts = append(facts, w.poll(inode, s)...)
 		}
-		facts = append(facts, w.o.Netstat(inode)...)
-		if !s.last.IsZero() && time.Since(s.last) > quietFor && len(w.pending) == 0 {
-			s.last = time.Time{}
-			if err := s.rebase(); err != nil {
-				facts = append(facts, unread(inode, "rules", err)...)
-			}
+	}
+	return facts
+}
+
+func (w *Witness) poll(inode uint32, s *space) []decoder.Fact {
+	var facts []decoder.Fact
+	for _, f := range w.o.Conntrack(inode) {
+		if f.Conntrack == nil || lossy(f.Conntrack.Rose) {
+			facts = append(facts, f)
+		}
+	}
+	facts = append(facts, w.o.Netstat(inode)...)
+	if !s.last.IsZero() && time.Since(s.last) > quietFor && len(w.pending) == 0 {
+		s.last = time.Time{}
+		if err := s.rebase(); err != nil {
+			facts = append(facts, unread(inode, "rules", err)...)
 		}
 	}
 	return facts
@@ -345,7 +368,7 @@ func table() []row {
 		{decoder.KindDrop, reason("NO_SOCKET"), false, []wanted{receiver, trackedFlow}},
 		{decoder.KindDrop, reason("SOCKET_RCVBUFF", "SOCKET_BACKLOG", "PROTO_MEM", "TCP_LISTEN_OVERFLOW"), false,
 			[]wanted{receiver, protocolCounters, settings}},
-		{decoder.KindDrop, reason(""), false, []wanted{routes, settings, serviceRules}},
+		{decoder.KindDrop, reason("IP_", "PKT_TOO_BIG", "NOT_SPECIFIED", decoder.ReasonNotTold), false, []wanted{routes, settings, serviceRules}},
 		{decoder.KindHop, untranslated, false, []wanted{serviceRules, settings, routes}},
 		{decoder.KindSock, sock(decoder.SockSynLost, decoder.SockBufferFull, decoder.SockSynackResent), false,
 			[]wanted{receiver, protocolCounters, settings}},
@@ -360,10 +383,10 @@ func byNetfilter(_ *Witness, e decoder.Event) bool {
 	return e.Packet != nil && (d.Reason == "NETFILTER_DROP" || d.Location == "nf_hook_slow" || d.Location == "nft_do_chain")
 }
 
-// reason holds for drops whose reason begins with one of the prefixes.
+// reason holds for drops whose reason begins with one of the prefixes. What was sent to many is dropped by most.
 func reason(prefixes ...string) func(*Witness, decoder.Event) bool {
 	return func(_ *Witness, e decoder.Event) bool {
-		return e.Packet != nil && slices.ContainsFunc(prefixes, func(p string) bool {
+		return e.Packet != nil && !e.Packet.Dst.IsMulticast() && slices.ContainsFunc(prefixes, func(p string) bool {
 			return strings.HasPrefix(e.Body.(decoder.Drop).Reason, p)
 		})
 	}

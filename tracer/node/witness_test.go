@@ -1,0 +1,226 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"ktrace/decoder"
+	"ktrace/testdata/lab"
+	"ktrace/tracer"
+)
+
+// watch traces UDP and ICMP in the namespaces while traffic runs, with a witness, and returns all that the stream told.
+func watch(t *testing.T, spaces []*lab.NS, traffic func()) []decoder.Event {
+	t.Helper()
+	const udpAndICMP = uint32(2 | 4)
+	w := NewWitness(observe(t))
+	tr, err := tracer.Open(tracer.Options{
+		Poll:    func(tracer.Maps) ([]decoder.Fact, error) { return w.Poll(), nil },
+		Probes:  []string{"path"},
+		Globals: map[string]any{"hop_protocols": udpAndICMP, "drop_protocols": udpAndICMP, "snap": uint32(512), "selecting": true},
+		Prepare: func(m tracer.Maps) error {
+			var errs []error
+			for _, ns := range spaces {
+				errs = append(errs, m("path", "sel_netns").Put(ns.Inode(), uint8(1)))
+			}
+			return errors.Join(errs...)
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	if err := tr.Tell(w.Begin(spaces[0].Inode())...); err != nil {
+		t.Fatal(err)
+	}
+	traffic()
+	stream := &decoder.Stream{Frames: tr, Witnesses: []decoder.Witness{w}}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second) // so that what was put off is asked
+	defer cancel()
+	var all []decoder.Event
+	for {
+		e, err := stream.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, e)
+	}
+	if lost := stream.Counts().Lost.Total(); lost > 0 {
+		t.Errorf("%d records were lost", lost)
+	}
+	return all
+}
+
+// facts returns those for which pick returns something.
+func facts[T any](events []decoder.Event, pick func(decoder.Fact) *T) []T {
+	var all []T
+	for _, e := range events {
+		if f, ok := e.Body.(decoder.Fact); ok {
+			if x := pick(f); x != nil {
+				all = append(all, *x)
+			}
+		}
+	}
+	return all
+}
+
+// fault is a rule that drops, as each tool writes it.
+type fault struct {
+	name    string
+	v6      bool
+	rules   [][]string // commands
+	text    string     // of the rule to be named
+	hook    string
+	verdict string
+	reject  string
+}
+
+func faults() []fault {
+	nft := func(body string) [][]string { return [][]string{{"nft", body}} }
+	var all []fault
+	for _, tool := range []string{"iptables-legacy", "iptables-nft"} {
+		add := func(f fault, rules ...string) {
+			for _, r := range rules {
+				f.rules = append(f.rules, append([]string{strings.Replace(tool, "ip", map[bool]string{true: "ip6", false: "ip"}[f.v6], 1), "-w"}, strings.Fields(r)...))
+			}
+			f.name = tool + " " + f.name
+			all = append(all, f)
+		}
+		drop := "-A FORWARD -p udp -m udp --dport 53 -j DROP"
+		add(fault{name: "DROP in FORWARD", text: drop, hook: "forward", verdict: "drop"}, "-A FORWARD -p tcp -j DROP", drop)
+		add(fault{name: "DROP in FORWARD of IPv6", v6: true, text: drop, hook: "forward", verdict: "drop"}, drop)
+		reject := "-A DENY -d 10.9.0.2/32 -i veth+ -j REJECT --reject-with icmp-admin-prohibited"
+		add(fault{name: "REJECT in a chain of its own", text: reject, hook: "forward", verdict: "reject", reject: "icmp-admin-prohibited"},
+			"-N DENY", "-A FORWARD -j DENY", reject)
+		add(fault{name: "policy of FORWARD", text: "-P FORWARD DROP", hook: "forward", verdict: "drop"},
+			"-A FORWARD -p tcp -j ACCEPT", "-P FORWARD DROP")
+		raw := "-A PREROUTING -s 10.244.0.0/16 -j DROP"
+		add(fault{name: "DROP in raw PREROUTING", text: raw, hook: "prerouting", verdict: "drop"}, "-t raw "+raw, drop)
+		local := "-A OUTPUT -p udp -m udp --dport 53 -j DROP"
+		add(fault{name: "rules of another hook are not blamed", text: drop, hook: "forward", verdict: "drop"}, local, drop)
+	}
+	return append(all,
+		fault{name: "nft drop by a set", hook: "forward", verdict: "drop", text: "ip daddr { 10.9.0.2, 10.9.0.3 } udp dport 50-60 counter packets",
+			rules: nft(`table inet fw { chain forwarding { type filter hook forward priority 5; ip daddr { 10.9.0.2, 10.9.0.3 } udp dport 50-60 counter drop; counter accept; }; }`)},
+		fault{name: "nft reject by a map", hook: "forward", verdict: "reject", reject: "icmpx-admin-prohibited", text: "counter packets",
+			rules: nft(`table inet fw { map m { type inet_service : verdict; elements = { 53 : jump deny, 80 : accept }; }; chain deny { counter reject with icmpx admin-prohibited; }; chain forwarding { type filter hook forward priority 5; udp dport vmap @m; }; }`)},
+	)
+}
+
+func TestTheRuleThatDroppedIsNamed(t *testing.T) {
+	const n = 23
+	for _, f := range faults() {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			c := lab.NewCluster(t)
+			pod := c.AddPod("a")
+			server := lab.ServerAddr
+			if f.v6 {
+				server = lab.ServerAddr6
+			}
+			addr := net.JoinHostPort(server, "53")
+			echo(t, c.Server, addr)
+			send(t, pod.NS, addr, 1, true) // neighbours are resolved now
+			for _, r := range f.rules {
+				c.Node.Run(r...)
+			}
+			events := watch(t, []*lab.NS{c.Node, pod.NS}, func() { send(t, pod.NS, addr, n, false) })
+			drops := 0
+			for _, e := range events {
+				if d, ok := e.Body.(decoder.Drop); ok && e.Packet.Proto == "udp" && d.Code != 0 && e.Netns == c.Node.Inode() {
+					drops++
+				}
+			}
+			blames := facts(events, func(f decoder.Fact) *decoder.Blame { return f.Blame })
+			if len(blames) == 0 {
+				t.Fatalf("nobody was blamed for %d drops", drops)
+			}
+			b := blames[len(blames)-1]
+			if len(b.Suspects) == 0 || !strings.HasPrefix(b.Suspects[0].Text, f.text) || b.Suspects[0].Hook != f.hook || b.Suspects[0].Verdict != f.verdict ||
+				b.Suspects[0].Reject != f.reject {
+				t.Fatalf("got %s, want %s", decoder.Fact{Blame: &b}.Summary(), f.text)
+			}
+			if b.Confidence != decoder.Certain || int(b.Drops) != drops || b.Suspects[0].Rose < b.Drops || !b.Compared {
+				t.Errorf("got %s, want certain, %d drops", decoder.Fact{Blame: &b}.Summary(), drops)
+			}
+		})
+	}
+}
+
+func TestTheStateOfAServiceIsToldWhenItsPacketLeavesUntranslated(t *testing.T) {
+	const service = "-A KUBE-SERVICES -d 10.96.0.10/32 -p %s -m comment --comment kube-system/kube-dns:%s|cluster|IP -m %s --dport 53 -j KUBE-SVC-%s"
+	c := lab.NewCluster(t)
+	pod := c.AddPod("a")
+	iptables := func(rule string) {
+		args := append([]string{"iptables", "-w", "-t", "nat"}, strings.Fields(rule)...)
+		for i := range args {
+			args[i] = strings.ReplaceAll(args[i], "|", " ")
+		}
+		c.Node.Run(args...)
+	}
+	for _, r := range []string{"-N KUBE-SERVICES", "-N KUBE-SVC-TCP", "-N KUBE-SEP-TCP", "-A PREROUTING -j KUBE-SERVICES",
+		fmt.Sprintf(service, "tcp", "dns-tcp", "tcp", "TCP"), "-A KUBE-SVC-TCP -j KUBE-SEP-TCP",
+		"-A KUBE-SEP-TCP -p tcp -j DNAT --to-destination 10.9.0.2:53"} {
+		iptables(r)
+	}
+	events := watch(t, []*lab.NS{c.Node, pod.NS}, func() { send(t, pod.NS, lab.ServiceDNS+":53", 3, false) })
+	services := facts(events, func(f decoder.Fact) *decoder.ServiceFact { return f.Service })
+	if len(services) != 1 || services[0].Name != "kube-dns" || services[0].Netns != c.Node.Inode() {
+		t.Errorf("got services %+v, want kube-dns of the node", services)
+	}
+	states := facts(events, func(f decoder.Fact) *decoder.ServiceRules { return f.ServiceRules })
+	if len(states) == 0 {
+		t.Fatal("nothing was told of the rules")
+	}
+	for _, s := range states {
+		if s.Netns == c.Node.Inode() && (s.State != decoder.ServiceMissing || s.Proto != "udp" || s.Addr.String() != lab.ServiceDNS+":53") {
+			t.Errorf("got %+v, want missing", s)
+		}
+	}
+}
+
+func TestAHealthyNodeIsNotAskedAboutItsPackets(t *testing.T) {
+	c := lab.NewCluster(t)
+	pod := c.AddPod("a")
+	c.Node.Run("iptables", "-t", "nat", "-A", "PREROUTING", "-p", "udp", "-d", lab.ServiceDNS, "--dport", "53", "-j", "DNAT", "--to-destination", lab.ServerAddr+":53")
+	echo(t, c.Server, lab.ServerAddr+":53")
+	send(t, pod.NS, lab.ServiceDNS+":53", 1, true)
+	events := watch(t, []*lab.NS{c.Node, pod.NS}, func() { send(t, pod.NS, lab.ServiceDNS+":53", 23, true) })
+	for _, e := range events {
+		if f, ok := e.Body.(decoder.Fact); ok && (f.Blame != nil || f.Route != nil || f.ServiceRules != nil) {
+			t.Errorf("told %s", f.Summary())
+		}
+	}
+}
+
+func BenchmarkAPacketThatNeedsNoExplanation(b *testing.B) {
+	w := NewWitness(observe(b))
+	e := decoder.Event{Header: decoder.Header{Netns: 1, Ifindex: 2, Direction: decoder.Out}, Body: decoder.Hop{},
+		Packet: &decoder.Packet{Family: "ipv4", Proto: "udp", Src: netip.MustParseAddr("10.244.1.2"), Dst: netip.MustParseAddr("10.9.0.2"), Dport: 53}}
+	b.ReportAllocs()
+	for b.Loop() {
+		w.About(e)
+	}
+}
+
+func BenchmarkBegin(b *testing.B) {
+	c := lab.NewCluster(b)
+	for i := range 100 {
+		c.Namespace(fmt.Sprint("pod", i))
+	}
+	for b.Loop() {
+		w := NewWitness(observe(b))
+		w.Begin(c.Node.Inode())
+		b.ReportMetric(float64(len(w.seen)), "namespaces")
+	}
+}
