@@ -209,9 +209,21 @@ func (o *Observer) Conntrack(inode uint32) []decoder.Fact {
 	return o.in(inode, "conntrack", (*space).readConntrack)
 }
 
-// Netstat reads the protocols' counters and tells what rose since they were last read here.
+// Netstat reads the protocols' counters and tells what rose since they were last read here; if accept queues
+// overflowed, the listeners, too, whose queue holds more than it may.
 func (o *Observer) Netstat(inode uint32) []decoder.Fact {
-	return o.in(inode, "netstat", (*space).readNetstat)
+	return o.in(inode, "netstat", func(s *space) ([]decoder.Fact, error) {
+		facts, err := s.readNetstat()
+		if err != nil || facts[0].Netstat.Rose["TcpExtListenOverflows"] == 0 {
+			return facts, err
+		}
+		full, err := overfull(inode)
+		for _, l := range full {
+			l.PID, l.Comm = owner(o.proc, inode, l.Inode)
+			facts = append(facts, decoder.Fact{Socket: &l})
+		}
+		return facts, err
+	})
 }
 
 // readConntrack is called in the namespace.

@@ -289,6 +289,37 @@ func TestASocketIsFoundWithItsProcess(t *testing.T) {
 	}
 }
 
+func TestAnAcceptQueueThatOverflowsIsToldWithItsListener(t *testing.T) {
+	c := lab.NewCluster(t)
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Server.Sysctl("net/core/somaxconn", "1")
+	process := c.Server.Start("env", listenAt+"="+lab.ServerAddr+":8081", exe)
+	o := observe(t)
+	dst := netip.MustParseAddrPort(lab.ServerAddr + ":8081")
+	for !o.Socket(question(c.Server, "tcp", lab.UplinkAddr+":1", dst.String()), dst)[0].Socket.Found {
+		time.Sleep(10 * time.Millisecond) // the process needs a moment until it listens
+	}
+	understood(t, o.Baseline(c.Server.Inode()))
+	c.Node.Do(func() {
+		for range 5 { // more than the queue takes; those that find no room come again after 1 s
+			if conn, err := (&net.Dialer{Timeout: 2 * time.Second}).Dial("tcp", lab.ServerAddr+":8081"); err == nil {
+				defer conn.Close()
+			}
+		}
+	})
+	facts := o.Netstat(c.Server.Inode())
+	understood(t, facts)
+	if len(facts) != 2 || facts[0].Netstat.Rose["TcpExtListenOverflows"] == 0 || int(facts[1].Socket.PID) != process.Process.Pid ||
+		facts[1].Socket.Queue <= facts[1].Socket.Limit {
+		for _, f := range facts {
+			t.Errorf("got %s", f.Summary())
+		}
+	}
+}
+
 func TestReadingMakesNoTables(t *testing.T) {
 	ns := lab.New(t).Namespace("node")
 	o := observe(t)

@@ -53,6 +53,29 @@ func socketAt(about decoder.Question, dst netip.AddrPort) (decoder.Socket, error
 	return s, nil
 }
 
+// overfull finds the listeners of the namespace that the thread is in whose queue holds more than it may.
+func overfull(inode uint32) ([]decoder.Socket, error) {
+	c, err := dial(unix.NETLINK_SOCK_DIAG)
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	var full []decoder.Socket
+	about := decoder.Question{Netns: inode, Proto: "tcp"}
+	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
+		err := c.ask(sockDiagByFamily, unix.NLM_F_DUMP, diagRequest(family, unix.IPPROTO_TCP, 0), func(m message) error {
+			if x, ok := socketOf(about, m.payload, unix.IPPROTO_TCP); ok && x.Queue > x.Limit {
+				full = append(full, x)
+			}
+			return nil
+		})
+		if err != nil {
+			return full, fmt.Errorf("listeners: %w", err)
+		}
+	}
+	return full, nil
+}
+
 // better is whether x is for the address, and more closely than s.
 func better(x, s decoder.Socket, addr netip.Addr) bool {
 	local := x.Local.Addr().Unmap()

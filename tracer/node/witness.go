@@ -47,6 +47,7 @@ const (
 	againAfter = 500 * time.Millisecond // the same question is asked no more often
 	share      = 3                      // asking takes at most one part in so many of the time
 	pollFor    = 250 * time.Millisecond // of asking what was put off, once a second whatever it costs
+	maxPolled  = 256                    // namespaces whose counters are read every second
 	pollAfter  = 10 * time.Second       // without trouble, a namespace is not looked at every second
 	maxAsked   = 8192                   // questions remembered
 	maxPending = 256                    // questions put off
@@ -238,9 +239,26 @@ func (w *Witness) Poll() []decoder.Fact {
 	for inode, s := range w.o.spaces {
 		if inode == w.home || time.Since(s.troubled) < pollAfter {
 			facts = append(facts, w.poll(inode, s)...)
+		} else if len(w.o.spaces) <= maxPolled {
+			facts = append(facts, w.lost(inode)...)
 		}
 	}
 	return facts
+}
+
+// lost tells of the protocols' counters if they stand for lost connections or packets, some of which make no event.
+func (w *Witness) lost(inode uint32) []decoder.Fact {
+	facts := w.o.Netstat(inode)
+	n := facts[0].Netstat
+	if n == nil {
+		return nil // the namespace is being removed
+	}
+	for _, name := range []string{"TcpExtListenOverflows", "TcpExtListenDrops", "TcpExtTCPReqQFullDrop", "UdpRcvbufErrors", "Udp6RcvbufErrors"} {
+		if n.Rose[name] > 0 {
+			return facts
+		}
+	}
+	return nil
 }
 
 func (w *Witness) poll(inode uint32, s *space) []decoder.Fact {
@@ -250,7 +268,7 @@ func (w *Witness) poll(inode uint32, s *space) []decoder.Fact {
 			facts = append(facts, f)
 		}
 	}
-	facts = append(facts, w.o.Netstat(inode)...)
+	facts = append(facts, w.lost(inode)...)
 	if !s.last.IsZero() && time.Since(s.last) > quietFor && len(w.pending) == 0 {
 		s.last = time.Time{}
 		if err := s.rebase(); err != nil {
