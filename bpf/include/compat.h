@@ -16,6 +16,9 @@ struct pt_regs___x86_64 {
 	unsigned long orig_ax;
 };
 
+/* THREAD_SIZE of arch/x86, but for kernels built with KASAN */
+#define X86_64_STACK 16384
+
 struct pt_regs___arm64 {
 	int syscallno;
 };
@@ -40,14 +43,26 @@ static __always_inline struct cgroup *sock_cgroup(struct sock *sk)
 	return word & 1 ? 0 : (void *)(word & ~3ULL);
 }
 
-/* The number of the system call that the current task is in, -1 if none or not to be known (before 5.15). */
+/* The registers that the current task entered the kernel with, NULL if not to be known. Before 5.15, commit
+ * dd6e10fbd9fb ("bpf: Add bpf_task_pt_regs() helper"), they are where x86-64 leaves them: at the top of the stack.
+ */
+static __always_inline struct pt_regs *current_regs(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	if (bpf_core_enum_value_exists(enum bpf_func_id___some, BPF_FUNC_task_pt_regs___some))
+		return (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	if (bpf_core_field_exists(struct pt_regs___x86_64, orig_ax))
+		return BPF_CORE_READ(task, stack) + X86_64_STACK -
+		       bpf_core_type_size(struct pt_regs___x86_64);
+	return NULL;
+}
+
+/* The number of the system call that the current task is in, -1 if none or not to be known. */
 static __always_inline int current_syscall(void)
 {
-	struct pt_regs *regs;
+	struct pt_regs *regs = current_regs();
 
-	if (!bpf_core_enum_value_exists(enum bpf_func_id___some, BPF_FUNC_task_pt_regs___some))
-		return -1;
-	regs = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
 	if (bpf_core_field_exists(struct pt_regs___x86_64, orig_ax))
 		return BPF_CORE_READ((struct pt_regs___x86_64 *)regs, orig_ax);
 	if (bpf_core_field_exists(struct pt_regs___arm64, syscallno))
