@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 )
 
@@ -33,6 +32,7 @@ type Taken struct {
 type object struct {
 	probe    Probe
 	spec     *ebpf.CollectionSpec
+	types    types
 	maps     map[string]*ebpf.Map
 	programs []*ebpf.Program
 	links    []link.Link
@@ -40,54 +40,56 @@ type object struct {
 	missed   uint64 // runs that closed programs had skipped
 }
 
-// loadMaps makes the maps of a probe; those in shared are used instead of the probe's own, and new ones whose
-// names are in shared with a nil map are added to it.
-func loadMaps(p Probe, globals map[string]any, shared map[string]*ebpf.Map, ringBytes uint32) (*object, error) {
+// common is what all objects of a run have in common.
+type common struct {
+	types   types
+	globals map[string]any
+	shared  map[string]*ebpf.Map // by name; nil until the first object makes it
+	ring    uint32               // bytes
+}
+
+// load makes the maps of a probe; those in shared are used instead of the probe's own, and new ones whose names are
+// in shared with a nil map are added to it.
+func (c common) load(p Probe) (*object, error) {
 	spec, err := p.Load()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.Name, err)
 	}
-	if err := setGlobals(p, spec, globals); err != nil {
+	if err := c.setGlobals(p, spec); err != nil {
 		return nil, err
 	}
 	ring := spec.Maps[ringName]
-	ring.MaxEntries = ringBytes
+	ring.MaxEntries = c.ring
 	ring.Value, ring.ValueSize = nil, 0 // the type is there for the Go twin only
 	replace := map[string]*ebpf.Map{}
-	for name, m := range shared {
+	for name, m := range c.shared {
 		if m != nil && spec.Maps[name] != nil {
 			replace[name] = m
 		}
 	}
 	onlyMaps := spec.Copy()
 	onlyMaps.Programs = nil
-	c, err := ebpf.NewCollectionWithOptions(onlyMaps, ebpf.CollectionOptions{MapReplacements: replace})
+	made, err := ebpf.NewCollectionWithOptions(onlyMaps, ebpf.CollectionOptions{MapReplacements: replace})
 	if err != nil {
 		return nil, fmt.Errorf("%s: maps: %w", p.Name, err)
 	}
-	o := &object{probe: p, spec: spec, maps: c.Maps}
-	c.Maps = nil // ours now
-	c.Close()
-	for name, m := range shared {
+	o := &object{probe: p, spec: spec, types: c.types, maps: made.Maps}
+	made.Maps = nil // ours now
+	made.Close()
+	for name, m := range c.shared {
 		if m == nil {
-			shared[name] = o.maps[name]
+			c.shared[name] = o.maps[name]
 		}
 	}
 	return o, nil
 }
 
 // setGlobals sets the const volatile variables that the object has, from the options and from the kernel.
-func setGlobals(p Probe, spec *ebpf.CollectionSpec, globals map[string]any) error {
-	all := maps.Clone(globals)
+func (c common) setGlobals(p Probe, spec *ebpf.CollectionSpec) error {
+	all := map[string]any{}
+	maps.Copy(all, c.globals)
 	if p.Kernel != nil {
-		kernel, err := btf.LoadKernelSpec()
-		if err != nil {
-			return fmt.Errorf("this kernel's BTF: %w", err)
-		}
-		if all == nil {
-			all = map[string]any{}
-		}
-		maps.Copy(all, p.Kernel(kernel))
+		maps.Copy(all, p.Kernel(c.types.Spec))
 	}
 	for name, v := range all {
 		if variable, ok := spec.Variables[name]; ok {
@@ -149,7 +151,10 @@ func (o *object) tryVariant(v Variant) error {
 	if len(spec.Programs) != len(v.Programs) {
 		return fmt.Errorf("object lacks programs of %v", v.Programs)
 	}
-	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: o.maps})
+	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
+		MapReplacements: o.maps,
+		Programs:        ebpf.ProgramOptions{KernelTypes: o.types.forLoader()},
+	})
 	if err != nil {
 		return err
 	}

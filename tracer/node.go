@@ -15,7 +15,7 @@ import (
 )
 
 // nodeFact is who and when: the first fact of every stream.
-func nodeFact() (*decoder.Node, error) {
+func nodeFact(kernel *btf.Spec) (*decoder.Node, error) {
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
 		return nil, fmt.Errorf("uname: %w", err)
@@ -24,7 +24,7 @@ func nodeFact() (*decoder.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	drops, resets, err := reasonNames()
+	drops, resets, err := reasonNames(kernel)
 	if err != nil {
 		return nil, err
 	}
@@ -61,11 +61,7 @@ func enumNames(kernel *btf.Spec, names map[uint32]string, enum, prefix string) e
 // reasonNames reads why packets are dropped and why resets are sent. Kernels before 5.17 give no reasons for drops,
 // those before 6.10 none for resets. Subsystems have drop reasons of their own since 6.4 (commit 071c0fc6fb91, "net:
 // extend drop reasons for multiple subsystems"), told apart by the upper 16 bits.
-func reasonNames() (drops, resets map[uint32]string, err error) {
-	kernel, err := btf.LoadKernelSpec()
-	if err != nil {
-		return nil, nil, fmt.Errorf("this kernel's BTF: %w", err)
-	}
+func reasonNames(kernel *btf.Spec) (drops, resets map[uint32]string, err error) {
 	drops, resets = map[uint32]string{}, map[uint32]string{}
 	for _, e := range []struct {
 		names        map[uint32]string

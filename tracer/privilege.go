@@ -1,11 +1,17 @@
 package tracer
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
+
+// ErrMemlock is returned when a kernel before 5.11, which counts maps and programs against the memlock limit, refuses
+// one for it.
+var ErrMemlock = errors.New("the memlock limit is too low: this kernel counts BPF maps against it; " +
+	"add CAP_SYS_RESOURCE, or set ulimit -l unlimited (LimitMEMLOCK=infinity in a systemd unit)")
 
 // MissingCapabilities is returned when the process may not do what tracing needs.
 type MissingCapabilities struct{ Names []string }
@@ -15,20 +21,45 @@ func (m MissingCapabilities) Error() string {
 	return fmt.Sprintf("missing %s: run as root, or in a container with these capabilities added", strings.Join(m.Names, ", "))
 }
 
-// Privileged checks the capabilities before anything is attached. CAP_BPF and CAP_PERFMON exist since 5.8; before,
-// and instead of them, CAP_SYS_ADMIN serves. Entering namespaces needs CAP_SYS_ADMIN, following /proc/PID/ns
-// CAP_SYS_PTRACE; without those names are missing, not events.
+// capability is what a part of ktrace needs. Since 5.8 (commit a17b53c4a4b5, "bpf, capability: Introduce CAP_BPF")
+// BPF has capabilities of its own; CAP_SYS_ADMIN serves for them as before.
+type capability struct {
+	name     string
+	bit      uint
+	admin    bool   // CAP_SYS_ADMIN serves as well
+	required bool   // nothing live works without
+	without  string // what does not work
+}
+
+func capabilities() []capability {
+	return []capability{
+		{"CAP_BPF", unix.CAP_BPF, true, true, "no program loads: no verb works but read"},
+		{"CAP_PERFMON", unix.CAP_PERFMON, true, true, "no program that traces loads: no verb works but read"},
+		{"CAP_NET_ADMIN", unix.CAP_NET_ADMIN, false, false,
+			"capture cannot attach; rules and connections of netfilter are not read, so dns, nat and drop know fewer causes"},
+		{"CAP_SYS_ADMIN", unix.CAP_SYS_ADMIN, false, false,
+			"other network namespaces cannot be entered: devices, routes and rules in pods are not known"},
+		{"CAP_SYS_PTRACE", unix.CAP_SYS_PTRACE, false, false,
+			"processes' namespaces cannot be looked up: pods are known by cgroup and address only"},
+		{"CAP_SYSLOG", unix.CAP_SYSLOG, false, false,
+			"addresses of kernel functions may be hidden: drop shows no function names"},
+	}
+}
+
+func (c capability) held(set uint64) bool {
+	return set&(1<<c.bit) != 0 || c.admin && set&(1<<unix.CAP_SYS_ADMIN) != 0
+}
+
+// Privileged checks before anything is attached that the capabilities are there that no live verb can do without.
+// Errors are MissingCapabilities.
 func Privileged() error {
-	held, err := effective()
+	set, err := effective()
 	if err != nil {
 		return err
 	}
 	var missing []string
-	for _, c := range []struct {
-		name string
-		bit  uint
-	}{{"CAP_BPF", unix.CAP_BPF}, {"CAP_PERFMON", unix.CAP_PERFMON}} {
-		if held&(1<<c.bit) == 0 && held&(1<<unix.CAP_SYS_ADMIN) == 0 {
+	for _, c := range capabilities() {
+		if c.required && !c.held(set) {
 			missing = append(missing, c.name)
 		}
 	}

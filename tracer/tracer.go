@@ -31,6 +31,7 @@ type Options struct {
 	Probes    []string       // names from the table
 	Unwanted  []string       // hooks, by name, that this run does without
 	Variant   string         // if set, the only variant to try wherever a hook has it
+	BTF       string         // file with the types of this kernel; "" asks the kernel itself
 	RingBytes uint32         // a power of two and whole pages; 0 takes the default
 	Globals   map[string]any // values of the objects' const volatile variables, by name
 	Shared    []string       // maps that all objects have in common, beside the ring
@@ -47,6 +48,7 @@ type Maps func(probe, name string) *ebpf.Map
 // Tracer is a set of attached probes and the ring that they write to. It is a decoder.Frames.
 type Tracer struct {
 	opts    Options
+	types   types
 	objects []*object
 	ring    *ringbuf.Reader
 	record  ringbuf.Record
@@ -56,17 +58,22 @@ type Tracer struct {
 }
 
 // Open loads and attaches the probes. Close detaches them. It fails with ErrNoVariant, joined with every variant's
-// own reason, if a hook that cannot be done without finds none that works.
+// own reason, if a hook that cannot be done without finds none that works; with a NoTypesError if nothing describes
+// this kernel; with ErrMemlock if that limit is in the way and cannot be raised.
 func Open(o Options) (*Tracer, error) {
 	if o.RingBytes == 0 {
 		o.RingBytes = defaultRing
 	}
 	// Before 5.11 maps count against the memlock limit. Without CAP_SYS_RESOURCE it cannot be raised; whether that
 	// hurts shows when the maps are made.
-	_ = rlimit.RemoveMemlock()
-	t := &Tracer{opts: o}
+	limit := rlimit.RemoveMemlock()
+	types, err := kernelTypes(o.BTF)
+	if err != nil {
+		return nil, err
+	}
+	t := &Tracer{opts: o, types: types}
 	if err := t.load(); err != nil {
-		return nil, errors.Join(err, t.Close())
+		return nil, errors.Join(explainMemlock(err, limit), t.Close())
 	}
 	return t, nil
 }
@@ -76,11 +83,12 @@ func (t *Tracer) load() error {
 	for _, name := range t.opts.Shared {
 		shared[name] = nil
 	}
+	run := common{types: t.types, globals: t.opts.Globals, shared: shared, ring: t.opts.RingBytes}
 	for _, p := range Probes() {
 		if !slices.Contains(t.opts.Probes, p.Name) {
 			continue
 		}
-		o, err := loadMaps(p, t.opts.Globals, shared, t.opts.RingBytes)
+		o, err := run.load(p)
 		if err != nil {
 			return err
 		}
@@ -105,7 +113,7 @@ func (t *Tracer) load() error {
 }
 
 func (t *Tracer) begin() error {
-	node, err := nodeFact()
+	node, err := nodeFact(t.types.Spec)
 	if err != nil {
 		return err
 	}

@@ -26,35 +26,50 @@ func newDoctor(s cli.Streams) *cobra.Command {
 			if output != "text" && output != "json" {
 				return cli.Usagef("--output %q: want text or json", output)
 			}
-			if err := tracer.Privileged(); err != nil {
-				return err
-			}
-			checks, err := tracer.Examine()
-			if err != nil {
-				return err
-			}
+			// What is missing is what doctor is asked for: nothing that it finds is a failure.
+			checks := tracer.Environment(f.BTF)
 			sources, err := cli.Sources(f)
 			if err != nil {
-				return err
+				checks = append(checks, tracer.Check{Name: "pods", Found: err.Error(), Costs: "no names of pods"})
 			}
+			report := doctorReport{checks: doctorChecks(checks), hooks: doctorHooks(tracer.Examine(f.BTF))}
 			if output == "json" {
-				return errors.Join(doctorJSON(s.Out, checks), sourcesJSON(s.Out, sources))
+				return errors.Join(report.json(s.Out), sourcesJSON(s.Out, sources))
 			}
-			return errors.Join(doctorText(s.Out, checks), sourcesText(s.Out, sources, time.Now()))
+			return errors.Join(report.text(s.Out), sourcesText(s.Out, sources, time.Now()))
 		},
 	}
 	c.Flags().StringVarP(&output, "output", "o", "text", "text or json")
 	f.AddNode(c.Flags())
+	f.AddBTF(c.Flags())
 	return c
 }
 
-// doctorCheck is one hook on this kernel, as JSON shows it; text shows no more.
+// doctorReport is what doctor says; text shows no more than JSON.
+type doctorReport struct {
+	checks []doctorCheck
+	hooks  []doctorHook
+}
+
+// doctorCheck is one thing about the machine.
 type doctorCheck struct {
+	V      int    `json:"v"`
+	Type   string `json:"type"` // check
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Found  string `json:"found"`
+	Costs  string `json:"costs,omitempty"`
+	Remedy string `json:"remedy,omitempty"`
+}
+
+// doctorHook is one hook on this kernel.
+type doctorHook struct {
 	V        int             `json:"v"`
-	Type     string          `json:"type"`
+	Type     string          `json:"type"` // hook
 	Probe    string          `json:"probe"`
 	Hook     string          `json:"hook"`
 	Variant  string          `json:"variant,omitempty"` // "" if this kernel takes none
+	Lower    []string        `json:"lower,omitempty"`   // variants that would be tried next
 	Costs    string          `json:"costs,omitempty"`
 	Refusals []doctorRefusal `json:"refusals,omitempty"`
 }
@@ -65,49 +80,88 @@ type doctorRefusal struct {
 	Error   string `json:"error"`
 }
 
-func doctorChecks(taken []tracer.Taken) []doctorCheck {
-	checks := make([]doctorCheck, 0, len(taken))
+func doctorChecks(found []tracer.Check) []doctorCheck {
+	checks := make([]doctorCheck, 0, len(found))
+	for _, c := range found {
+		checks = append(checks, doctorCheck{1, "check", c.Name, c.OK, c.Found, c.Costs, c.Remedy})
+	}
+	return checks
+}
+
+func doctorHooks(taken []tracer.Taken) []doctorHook {
+	hooks := make([]doctorHook, 0, len(taken))
 	for _, t := range taken {
-		c := doctorCheck{V: 1, Type: "hook", Probe: t.Probe, Hook: t.Hook.Name, Costs: t.Hook.Without}
+		h := doctorHook{V: 1, Type: "hook", Probe: t.Probe, Hook: t.Hook.Name, Costs: t.Hook.Without}
 		if t.Variant != nil {
-			c.Variant, c.Costs = t.Variant.Name, t.Variant.Costs
+			h.Variant, h.Costs = t.Variant.Name, t.Variant.Costs
+			for _, lower := range t.Hook.Variants[len(t.Refusals)+1:] {
+				h.Lower = append(h.Lower, lower.Name)
+			}
 		}
 		for _, r := range t.Refusals {
 			refusal := doctorRefusal{Variant: r.Variant, Error: r.Err.Error()}
 			if errno := syscall.Errno(0); errors.As(r.Err, &errno) {
 				refusal.Errno = fmt.Sprintf("%d (%s)", int(errno), errno.Error())
 			}
-			c.Refusals = append(c.Refusals, refusal)
+			h.Refusals = append(h.Refusals, refusal)
 		}
-		checks = append(checks, c)
+		hooks = append(hooks, h)
 	}
-	return checks
+	return hooks
 }
 
-func doctorJSON(w io.Writer, taken []tracer.Taken) error {
+func (r doctorReport) json(w io.Writer) error {
 	enc := json.NewEncoder(w)
-	for _, c := range doctorChecks(taken) {
+	for _, c := range r.checks {
 		if err := enc.Encode(c); err != nil {
+			return err
+		}
+	}
+	for _, h := range r.hooks {
+		if err := enc.Encode(h); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func doctorText(w io.Writer, taken []tracer.Taken) error {
-	for _, c := range doctorChecks(taken) {
-		state := c.Variant
-		if state == "" {
-			state = "none"
+func (r doctorReport) text(w io.Writer) error {
+	for _, c := range r.checks {
+		mark := "ok"
+		if !c.OK {
+			mark = "!!"
 		}
-		if _, err := fmt.Fprintf(w, "%-10s %-34s %s\n", c.Probe, c.Hook, state); err != nil {
+		if err := doctorLines(w, fmt.Sprintf("%s %-32s %s", mark, c.Name, c.Found), "costs", c.Costs, "remedy", c.Remedy); err != nil {
 			return err
 		}
-		for _, r := range c.Refusals {
-			fmt.Fprintf(w, "%10s refused %s: %s\n", "", r.Variant, r.Error)
+	}
+	for _, h := range r.hooks {
+		mark, state := "ok", h.Variant
+		if state == "" {
+			mark, state = "!!", "none"
 		}
-		if c.Costs != "" {
-			fmt.Fprintf(w, "%10s costs: %s\n", "", c.Costs)
+		lines := []string{fmt.Sprintf("%s %-8s %-32s %s", mark, h.Probe, h.Hook, state), "costs", h.Costs}
+		for _, refusal := range h.Refusals {
+			lines = append(lines, "refused "+refusal.Variant, refusal.Error)
+		}
+		if err := doctorLines(w, lines[0], lines[1:]...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// doctorLines writes a heading and, indented, those of the named details that are not empty.
+func doctorLines(w io.Writer, heading string, details ...string) error {
+	if _, err := fmt.Fprintln(w, heading); err != nil {
+		return err
+	}
+	for i := 0; i+1 < len(details); i += 2 {
+		if details[i+1] == "" {
+			continue
+		}
+		if _, err := fmt.Fprintf(w, "   %s: %s\n", details[i], details[i+1]); err != nil {
+			return err
 		}
 	}
 	return nil

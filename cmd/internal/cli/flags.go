@@ -27,6 +27,7 @@ type Flags struct {
 	Record    string
 	HostRoot  string
 	CRISocket string
+	BTF       string
 
 	Variant string // hidden: force a hook's variant
 	Ring    uint32 // hidden: bytes
@@ -79,11 +80,17 @@ func (f *Flags) AddLive(fs *pflag.FlagSet) {
 	fs.DurationVarP(&f.Duration, "duration", "d", 0, "end after this time")
 	fs.StringVar(&f.ReadyFile, "ready-file", "", "create this file once everything is attached")
 	fs.StringVar(&f.Record, "record", "", "also keep all raw records in this file, for \"ktrace read\"")
+	f.AddBTF(fs)
 	fs.StringVar(&f.Variant, "variant", "", "force this variant of every hook that has it")
 	fs.Uint32Var(&f.Ring, "ring-bytes", 0, "size of the ring: a power of two and whole pages")
 	for _, hidden := range []string{"variant", "ring-bytes"} {
 		_ = fs.MarkHidden(hidden) // fails only for a flag that was not declared
 	}
+}
+
+// AddBTF declares the flag for kernels that do not describe themselves.
+func (f *Flags) AddBTF(fs *pflag.FlagSet) {
+	fs.StringVar(&f.BTF, "btf", "", "file with this kernel's types (BTF), where the kernel has none of its own")
 }
 
 // Validate checks what pflag cannot.

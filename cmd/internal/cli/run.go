@@ -77,6 +77,7 @@ func Live(ctx context.Context, f Flags, v View, s Streams) (err error) {
 		Probes:    v.Probes,
 		Unwanted:  v.Unwanted,
 		Variant:   f.Variant,
+		BTF:       f.BTF,
 		RingBytes: f.Ring,
 		Globals:   v.Globals,
 		Shared:    kube.SelectionMaps(),

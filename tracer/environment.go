@@ -1,0 +1,195 @@
+package tracer
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
+)
+
+// Check is one thing about the machine that decides what works.
+type Check struct {
+	Name   string
+	Found  string // what there is; an error's text if it could not be told
+	OK     bool
+	Costs  string // what does not work, "" if OK
+	Remedy string // "" if OK, or if there is none
+}
+
+// Environment looks at all that decides whether programs load and what can be known beside them. It needs no
+// privileges and never fails: what cannot be told is a check that says so.
+func Environment(btfFile string) []Check {
+	checks := []Check{checkKernel(), checkTypes(btfFile)}
+	checks = append(checks, checkCapabilities()...)
+	return append(checks, checkMemlock(), checkUnprivileged(), checkLockdown(), checkSELinux(), checkTracefs(),
+		checkSymbols(), checkHostPIDs())
+}
+
+// cannotTell is a check whose source could not be read: nobody knows that anything is wrong.
+func cannotTell(name string, err error) Check { return Check{Name: name, Found: err.Error(), OK: true} }
+
+func checkKernel() Check {
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return cannotTell("kernel", err)
+	}
+	found := unix.ByteSliceToString(uts.Release[:]) + " " + unix.ByteSliceToString(uts.Machine[:])
+	return Check{Name: "kernel", Found: found, OK: true}
+}
+
+func checkTypes(file string) Check {
+	c := Check{Name: "kernel types (BTF)", Found: "the kernel's own", OK: true}
+	if file != "" {
+		c.Found = file
+	}
+	if _, err := kernelTypes(file); err != nil {
+		return Check{
+			Name: c.Name, Found: errors.Unwrap(err).Error(), Costs: "no program loads: no verb works but read",
+			Remedy: "give a file with this kernel's BTF (pahole or bpftool make one) by --btf, or use a kernel with CONFIG_DEBUG_INFO_BTF",
+		}
+	}
+	return c
+}
+
+func checkCapabilities() []Check {
+	set, err := effective()
+	if err != nil {
+		return []Check{cannotTell("capabilities", err)}
+	}
+	var checks []Check
+	for _, c := range capabilities() {
+		check := Check{Name: c.name, Found: "held", OK: c.held(set)}
+		if !check.OK {
+			check.Found, check.Costs = "missing", c.without
+			check.Remedy = "run as root, or add it: securityContext.capabilities.add in a pod, --cap-add in a container"
+		}
+		checks = append(checks, check)
+	}
+	return checks
+}
+
+func checkMemlock() Check {
+	c := Check{Name: "memlock limit", Found: "not in the way", OK: true}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit); err != nil {
+		return cannotTell(c.Name, err)
+	}
+	if rlimit.RemoveMemlock() != nil { // nil as well where it does not count
+		c.Found, c.OK = fmt.Sprintf("%d KiB, and not to be raised", limit.Cur>>10), false
+		c.Costs = "maps and programs do not load: this kernel counts them against the limit"
+		c.Remedy = "add CAP_SYS_RESOURCE, or set ulimit -l unlimited (LimitMEMLOCK=infinity in a systemd unit)"
+	}
+	return c
+}
+
+// checkUnprivileged tells who may use bpf(2). With any value ktrace wants CAP_BPF: tracing was never for everybody.
+func checkUnprivileged() Check {
+	const name = "kernel.unprivileged_bpf_disabled"
+	return checkFile(name, "/proc/sys/kernel/unprivileged_bpf_disabled", func(value string) Check {
+		meaning := map[string]string{"0": "0: anybody loads some programs", "1": "1: CAP_BPF only, until the next boot", "2": "2: CAP_BPF only"}
+		if text, ok := meaning[value]; ok {
+			value = text
+		}
+		return Check{Name: name, Found: value, OK: true}
+	})
+}
+
+// checkLockdown reads the mode in brackets: "none [integrity] confidentiality". Reading kernel memory from BPF is
+// among what confidentiality forbids (kernel 5.4, commit 9d1f8be5cf42, "bpf: Restrict bpf when kernel lockdown is in
+// confidentiality mode").
+func checkLockdown() Check {
+	const name = "lockdown"
+	return checkFile(name, "/sys/kernel/security/lockdown", func(value string) Check {
+		_, value, _ = strings.Cut(value, "[")
+		value, _, _ = strings.Cut(value, "]")
+		c := Check{Name: name, Found: value, OK: value != "confidentiality"}
+		if !c.OK {
+			c.Costs = "BPF may not read kernel memory: no verb works but read"
+			c.Remedy = "boot with lockdown=integrity"
+		}
+		return c
+	})
+}
+
+// checkSELinux tells whether a policy is in force. It refuses bpf(2) with EACCES, whatever the capabilities.
+func checkSELinux() Check {
+	const name = "SELinux"
+	return checkFile(name, "/sys/fs/selinux/enforce", func(value string) Check {
+		if value != "1" {
+			return Check{Name: name, Found: "permissive", OK: true}
+		}
+		return Check{Name: name, Found: "enforcing; a refusal shows below as \"permission denied\"", OK: true}
+	})
+}
+
+// checkFile is a check of one short file; where there is none the kernel does not know the thing.
+func checkFile(name, path string, judge func(value string) Check) Check {
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Check{Name: name, Found: "not in this kernel, or not mounted", OK: true}
+	}
+	if err != nil {
+		return cannotTell(name, err)
+	}
+	return judge(strings.TrimSpace(string(raw)))
+}
+
+func checkTracefs() Check {
+	const name = "tracefs"
+	var err error
+	for _, dir := range []string{"/sys/kernel/tracing", "/sys/kernel/debug/tracing"} {
+		if _, err = os.Stat(filepath.Join(dir, "events")); err == nil {
+			return Check{Name: name, Found: dir, OK: true}
+		}
+	}
+	return Check{
+		Name: name, Found: err.Error(), Costs: "no tracepoint of the perf kind: hooks that have nothing else are off",
+		Remedy: "mount -t tracefs tracefs /sys/kernel/tracing; in a pod, mount it from the host",
+	}
+}
+
+// checkSymbols looks whether the addresses of kernel functions are told to us (kernel.kptr_restrict).
+func checkSymbols() Check {
+	const name = "kernel symbols"
+	f, err := os.Open("/proc/kallsyms")
+	if err != nil {
+		return cannotTell(name, err)
+	}
+	defer f.Close()
+	start := make([]byte, 1<<16)
+	n, err := f.Read(start)
+	if err != nil {
+		return cannotTell(name, err)
+	}
+	for line := range strings.Lines(string(start[:n])) {
+		if address, _, _ := strings.Cut(line, " "); strings.Trim(address, "0") != "" {
+			return Check{Name: name, Found: "readable", OK: true}
+		}
+	}
+	return Check{
+		Name: name, Found: "addresses hidden", Costs: "drop shows no function names",
+		Remedy: "add CAP_SYSLOG and set kernel.kptr_restrict to 0 or 1",
+	}
+}
+
+// checkHostPIDs looks whether we see the node's processes: the first PID namespace has a fixed number
+// (PROC_PID_INIT_INO of include/linux/proc_ns.h).
+func checkHostPIDs() Check {
+	const name, first = "PID namespace", "pid:[4026531836]"
+	ns, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil {
+		return cannotTell(name, err)
+	}
+	if ns == first {
+		return Check{Name: name, Found: "the node's", OK: true}
+	}
+	return Check{
+		Name: name, Found: "our own", Costs: "processes that the kernel names cannot be looked up: pods are known by cgroup and address only",
+		Remedy: "hostPID: true in a pod, --pid=host in a container",
+	}
+}
