@@ -2,13 +2,18 @@
 GO     ?= go
 export CGO_ENABLED = 0
 # Packages below testdata are real ones, but "..." passes them by.
-PKGS   := ./... ./testdata/lab
+PKGS   := ./... ./testdata/lab ./testdata/vm/table
 FUZZTIME ?= 30s
 # What the build of the BPF objects, the tests and the demo need, by Debian's names.
 DEPS   := clang llvm libbpf-dev clang-format iproute2 iptables nftables conntrack tcpdump tshark bpftool fio e2fsprogs xfsprogs \
           procps dnsutils dnsmasq-base iputils-ping jq containerd runc containernetworking-plugins busybox-static
+# What the VMs need beside. From Debian 13 on virtiofsd is a package of its own.
+VMDEPS := qemu-system-x86 qemu-system-common kmod xz-utils util-linux \
+          $(shell apt-cache pkgnames virtiofsd 2>/dev/null | grep -x virtiofsd)
+# The kernels that people run, and this machine's own.
+KERNELS ?= 5.10 6.1 6.12 6.18 newest host
 
-.PHONY: help build generate check-generated fmt lint test deps fuzz demo clean golden
+.PHONY: help build generate check-generated fmt lint test test-vm deps vm-deps fuzz demo clean golden
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -35,6 +40,12 @@ lint: ## gofmt, vet, staticcheck, clang-format
 deps: ## install what build, tests and demo need (Debian or Ubuntu, as root)
 	@for p in $(DEPS); do dpkg -s $$p >/dev/null 2>&1 || need="$$need $$p"; done; \
 	if [ -n "$$need" ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$need; fi
+
+vm-deps: DEPS += $(VMDEPS)
+vm-deps: deps
+
+test-vm: vm-deps ## the live tests under stock kernels in VMs; UPDATE=1 records what they say (as root)
+	testdata/vm/matrix $(if $(UPDATE),-u) $(KERNELS)
 
 test: deps ## install what the tests need and run them all (as root)
 	testdata/leakcheck $(GO) test $(PKGS)

@@ -6,10 +6,16 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/cilium/ebpf/rlimit"
 )
 
 // TestMain fails the run if a test leaves a program, map or link open.
 func TestMain(m *testing.M) {
+	if err := rlimit.RemoveMemlock(); err != nil { // for the tests that go without Open
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	status := m.Run()
 	if open := bpfFiles(); status == 0 && len(open) > 0 {
 		fmt.Fprintln(os.Stderr, "left open:", strings.Join(open, " "))

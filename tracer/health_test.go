@@ -1,0 +1,149 @@
+package tracer
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf"
+)
+
+var update = flag.Bool("update", false, "record what the verifier says on this kernel")
+
+// effort is what the verifier spent on a program.
+type effort struct {
+	instructions int // that it went through, of a million at most
+	stack        int // bytes, of 512 at most
+}
+
+// grown tells whether a change made a program much dearer: by a fifth, and a hundred that small ones may vary by.
+func (e effort) grown(before effort) bool {
+	return e.instructions*5 > before.instructions*6+500 || e.stack*5 > before.stack*6+5*8
+}
+
+// TestVerifierEffortStaysWhatItWas compares with testdata/vm/health, one file a kernel series. A program that is not
+// in it yet is recorded with -update.
+func TestVerifierEffortStaysWhatItWas(t *testing.T) {
+	file := filepath.Join("../testdata/vm/health", runningKernel(t).series())
+	before, err := readEfforts(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := map[string]effort{}
+	for _, p := range Probes() {
+		o := loaded(t, p)
+		for name := range o.spec.Programs {
+			e, err := verify(o, name)
+			if err != nil {
+				t.Logf("%s: %v", name, err) // whether it may be refused is another test's
+				continue
+			}
+			id := p.Name + " " + name
+			now[id] = e
+			if b, known := before[id]; known && e.grown(b) && !*update {
+				t.Errorf("%s: %+v, was %+v; if that must be, record it with make test-vm UPDATE=1", id, e, b)
+			}
+		}
+	}
+	if len(now) == 0 {
+		t.Fatal("no program loads")
+	}
+	if *update {
+		maps.Copy(before, now)
+		if err := writeEfforts(file, before); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// verify loads one program and reads the statistics that end the verifier's log. Kernels report the instructions by
+// themselves since 5.16, the stack never.
+func verify(o *object, name string) (effort, error) {
+	spec := o.spec.Copy()
+	maps.DeleteFunc(spec.Programs, func(other string, _ *ebpf.ProgramSpec) bool { return other != name })
+	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
+		MapReplacements: o.maps,
+		Programs:        ebpf.ProgramOptions{LogLevel: ebpf.LogLevelStats},
+	})
+	if err != nil {
+		return effort{}, err
+	}
+	defer c.Close()
+	return parseEffort(c.Programs[name].VerifierLog)
+}
+
+var (
+	processed = regexp.MustCompile(`processed (\d+) insns`)
+	depth     = regexp.MustCompile(`stack depth (?:max )?([0-9+]+)`)
+)
+
+func parseEffort(log string) (effort, error) {
+	count, deep := processed.FindStringSubmatch(log), depth.FindStringSubmatch(log)
+	if count == nil || deep == nil {
+		return effort{}, fmt.Errorf("no statistics in %q", log)
+	}
+	var e effort
+	var err error
+	if e.instructions, err = strconv.Atoi(count[1]); err != nil {
+		return effort{}, err
+	}
+	for frame := range strings.SplitSeq(deep[1], "+") { // one a function
+		n, err := strconv.Atoi(frame)
+		if err != nil {
+			return effort{}, err
+		}
+		e.stack += n
+	}
+	return e, nil
+}
+
+func readEfforts(file string) (map[string]effort, error) {
+	all := map[string]effort{}
+	raw, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return all, nil // a series that nobody recorded
+	}
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(raw)) {
+		var probe, program string
+		var e effort
+		if _, err := fmt.Sscanf(line, "%s %s %d %d", &probe, &program, &e.instructions, &e.stack); err != nil {
+			return nil, fmt.Errorf("%s: %q: %w", file, line, err)
+		}
+		all[probe+" "+program] = e
+	}
+	return all, nil
+}
+
+func writeEfforts(file string, all map[string]effort) error {
+	var b strings.Builder
+	for _, id := range slices.Sorted(maps.Keys(all)) {
+		fmt.Fprintf(&b, "%s %d %d\n", id, all[id].instructions, all[id].stack)
+	}
+	return os.WriteFile(file, []byte(b.String()), 0o644)
+}
+
+func TestEffortIsReadFromTheLog(t *testing.T) {
+	for log, want := range map[string]effort{
+		"stack depth 64+24\nprocessed 1234 insns (limit 1000000) max_states_per_insn 1\n":                     {1234, 88},
+		"stack depth max 48\nsubprog 0 (x) main insns_self 257 insns_total 257 stack 40\nprocessed 257 insns": {257, 48}, // 7.3
+	} {
+		if got, err := parseEffort(log); err != nil || got != want {
+			t.Errorf("%+v, %v, want %+v", got, err, want)
+		}
+	}
+	if _, err := parseEffort("nothing"); err == nil {
+		t.Error("no error though there is nothing")
+	}
+}
