@@ -74,6 +74,12 @@ func (k *kernel) typedef(name string) bool {
 	return k.types.TypeByName(name, &d) == nil
 }
 
+func (k *kernel) helper(name string) bool {
+	var ids *btf.Enum
+	return k.types.TypeByName("bpf_func_id", &ids) == nil &&
+		slices.ContainsFunc(ids.Values, func(v btf.EnumValue) bool { return v.Name == name })
+}
+
 // feature is something of the kernel that programs of some sections need.
 type feature struct {
 	name  string
@@ -176,6 +182,7 @@ func refusals() []refusal {
 	return []refusal{
 		{"send_reset_raw_tp", func(k *kernel) bool { return tracepointArguments(k.types, "tcp_send_reset") < 4 },
 			"tcp_send_reset gives no reason before 6.10"},
+		{"enter_msync", func(k *kernel) bool { return !k.helper("BPF_FUNC_find_vma") }, "there is no bpf_find_vma before 5.17"},
 	}
 }
 
