@@ -2,7 +2,6 @@ package decoder
 
 import (
 	"net/netip"
-	"strings"
 	"time"
 )
 
@@ -38,8 +37,5 @@ func (a aliases) of(f FlowTuple) connection {
 	return c
 }
 
-// hasFlag reports whether a TCP flag is set, by tcpdump's letter.
-func (p *Packet) hasFlag(letter byte) bool { return strings.IndexByte(p.Flags, letter) >= 0 }
-
 // isSYN reports whether the packet begins a connection.
-func isSYN(p *Packet) bool { return p != nil && p.hasFlag('S') && !p.hasFlag('.') }
+func isSYN(p *Packet) bool { return p != nil && p.HasFlag('S') && !p.HasFlag('.') }

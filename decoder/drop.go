@@ -7,22 +7,61 @@ type Drop struct {
 	Reason      string     `json:"reason"`   // by the name that this kernel gives it, not-told before 5.17
 	Location    string     `json:"location"` // function that gave the packet up
 	Netfilter   *RuleFact  `json:"netfilter,omitempty"`
-	Verdict     string     `json:"verdict,omitempty"`
+	Verdict     string     `json:"verdict,omitempty"` // of netfilter: drop, reject
+	Answer      *Answer    `json:"answer,omitempty"`  // what its sender was told; nil: nothing
+	Noise       string     `json:"noise,omitempty"`   // why it is no loss; "" if it is one
 	Conntrack   *Conntrack `json:"conntrack,omitempty"`
 	SocketNetns uint32     `json:"socket_netns,omitempty"` // of the socket that was to have it, where that is known
 
 	Code    uint32 `json:"-"` // the kernel's number of the reason
 	Address uint64 `json:"-"` // in the function
+
+	packet *Packet // as Event.Packet, for the row
+	place  string
 }
 
 // ReasonNotTold stands for the reason on kernels that give none (before 5.17).
 const ReasonNotTold = "not-told"
+
+// Verdicts of netfilter on a packet that is gone.
+const (
+	VerdictDrop   = "drop"
+	VerdictReject = "reject"
+)
 
 // Kind implements Body.
 func (Drop) Kind() Kind { return KindDrop }
 
 // Summary implements Body.
 func (d Drop) Summary() string { return fmt.Sprintf("%s in %s", d.Reason, d.Location) }
+
+// Columns implements Tabular.
+func (Drop) Columns() []Column {
+	return []Column{{"REASON", 16}, {"FUNCTION", 22}, {"WHERE", 24}, {"PACKET", 0}}
+}
+
+// Row implements Tabular.
+func (d Drop) Row() []string {
+	packet := ""
+	if d.packet != nil {
+		packet = d.packet.String()
+	}
+	switch {
+	case d.Answer != nil:
+		packet += ", answered " + d.Answer.String()
+	case d.Noise != "":
+		packet += ", no loss: " + d.Noise
+	}
+	if d.Netfilter != nil {
+		packet += fmt.Sprintf(", rule %v", d.Netfilter)
+	}
+	return []string{d.Reason, d.Location, d.place, packet}
+}
+
+// String is where the rule is and what it says.
+func (r *RuleFact) String() string {
+	return fmt.Sprintf("%s %s %s: %s", r.System, r.Table, r.Chain, r.Text)
+}
 
 func decodeDrop(raw []byte, e *Event) error {
 	var r pathRecord
@@ -39,4 +78,10 @@ func decodeDrop(raw []byte, e *Event) error {
 		Address:     r.Location,
 	}
 	return nil
+}
+
+// ByNetfilter reports whether a hook of netfilter threw the packet away. Kernels without reasons tell it by the
+// function; since 6.12, and in 6.1.y, rules of nftables free it in nft_do_chain (NF_DROP_REASON).
+func (d Drop) ByNetfilter() bool {
+	return d.Reason == reasonNetfilter || d.Location == "nf_hook_slow" || d.Location == "nft_do_chain"
 }

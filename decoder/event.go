@@ -18,6 +18,8 @@ const (
 	KindCgroup Kind = "cgroup"
 	KindSock   Kind = "sock"
 	KindReset  Kind = "reset"
+	KindMTU    Kind = "mtu"
+	KindNAT    Kind = "nat"
 )
 
 // Event is what happened: the header every record shares, plus one typed body.
@@ -106,3 +108,32 @@ func (p *Packet) Source() netip.AddrPort { return netip.AddrPortFrom(p.Src, p.Sp
 
 // Destination returns where the packet was going to.
 func (p *Packet) Destination() netip.AddrPort { return netip.AddrPortFrom(p.Dst, p.Dport) }
+
+// Addrs are all addresses that the event's packet goes by: those that it has, and what they were or will be where
+// they are translated; of an ICMP error also those that it is about.
+func (e Event) Addrs() []netip.Addr {
+	if e.Packet == nil {
+		return nil
+	}
+	all := []netip.Addr{e.Packet.Src, e.Packet.Dst}
+	if c := e.conntrack(); c != nil {
+		for _, f := range []FlowTuple{c.Original, c.Reply} {
+			all = append(all, f.Src.Addr(), f.Dst.Addr())
+		}
+	}
+	if about := e.Packet.About(); about != nil {
+		all = append(all, about.Src, about.Dst)
+	}
+	return all
+}
+
+// conntrack returns the entry that the event's packet belongs to, nil if none is known.
+func (e Event) conntrack() *Conntrack {
+	switch b := e.Body.(type) {
+	case Hop:
+		return b.Conntrack
+	case Drop:
+		return b.Conntrack
+	}
+	return nil
+}

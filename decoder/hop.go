@@ -32,8 +32,9 @@ type Conntrack struct {
 
 // Bits of nf_conn.status (linux/netfilter/nf_conntrack_common.h, which is ABI).
 const (
-	ipsSrcNAT = 1 << 4
-	ipsDstNAT = 1 << 5
+	ipsSrcNAT     = 1 << 4
+	ipsDstNAT     = 1 << 5
+	ipsDstNATDone = 1 << 8
 )
 
 // conntrackStatus names the bits of nf_conn.status, from the lowest.
@@ -45,6 +46,9 @@ func (c *Conntrack) DNAT() bool { return c != nil && c.bits&ipsDstNAT != 0 }
 
 // SNAT reports whether the source is translated.
 func (c *Conntrack) SNAT() bool { return c != nil && c.bits&ipsSrcNAT != 0 }
+
+// NATDone reports whether the rules for destinations have been asked, whatever they said.
+func (c *Conntrack) NATDone() bool { return c != nil && c.bits&ipsDstNATDone != 0 }
 
 // String is the original flow and, if it is translated, to what.
 func (c *Conntrack) String() string {

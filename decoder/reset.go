@@ -166,7 +166,7 @@ func (r *Resets) hop(e Event, h Hop) {
 	}
 	at := sighting{p.Flow(), e.Netns, e.Ifindex}
 	switch {
-	case p.hasFlag('R'):
+	case p.HasFlag('R'):
 		g := r.group(p.Flow(), e.Time, false)
 		if g == nil {
 			return
@@ -176,9 +176,9 @@ func (r *Resets) hop(e Event, h Hop) {
 			g.ttl = &TTLs{Reset: p.TTL, Peer: seen.ttl, ResetID: p.ID, PeerID: seen.id}
 			g.ttlPlace = Place(e)
 		}
-	case p.hasFlag('S') && e.Direction == In:
+	case p.HasFlag('S') && e.Direction == In:
 		r.ttls[at] = ttlSeen{p.TTL, p.ID, e.Time}
-		if g := r.open[r.names.of(p.Flow())]; g != nil && p.hasFlag('.') {
+		if g := r.open[r.names.of(p.Flow())]; g != nil && p.HasFlag('.') {
 			g.late(e)
 		}
 	}

@@ -2,6 +2,7 @@ package pod
 
 import (
 	"fmt"
+	"net/netip"
 	"path"
 	"regexp"
 	"slices"
@@ -23,8 +24,12 @@ type Selector struct {
 // are in.
 type Place struct {
 	Cgroup uint64
-	Netns  uint32 // 0 if that is the node's
+	Netns  uint32       // 0 if that is the node's
+	Addrs  []netip.Addr // of the namespace, by which its packets are known elsewhere
 }
+
+// holds reports whether an address is the place's own.
+func (l Place) holds(a netip.Addr) bool { return slices.Contains(l.Addrs, a.Unmap()) }
 
 // pattern is one --pod.
 type pattern struct {
@@ -213,7 +218,7 @@ func (x *Index) Selected(s Selector, e decoder.Event) bool {
 		return true
 	}
 	for _, l := range s.places {
-		if l.Netns != 0 && l.Netns == e.Netns || l.Cgroup != 0 && l.Cgroup == e.Cgroup {
+		if l.Netns != 0 && l.Netns == e.Netns || l.Cgroup != 0 && l.Cgroup == e.Cgroup || slices.ContainsFunc(e.Addrs(), l.holds) {
 			return true
 		}
 	}

@@ -22,6 +22,9 @@ func (x *Index) Sets(s Selector) Sets {
 		if l.Netns != 0 {
 			sets.Netns[l.Netns] = true
 		}
+		for _, a := range l.Addrs {
+			sets.Addrs[a] = true
+		}
 	}
 	for _, p := range x.pods {
 		if !s.Matches(*p) {

@@ -25,20 +25,21 @@ type Cluster struct {
 	Node   *NS
 	Server *NS
 	pods   int
+	subnet uint32 // tells the addresses of this cluster's pods from those of others that run at the same time
 }
 
 // NewCluster makes the node and the server; AddPod the pods.
 func NewCluster(t testing.TB) *Cluster {
 	t.Helper()
 	n := New(t)
-	c := &Cluster{Net: n, Node: n.Namespace("node"), Server: n.Namespace("server")}
+	c := &Cluster{Net: n, Node: n.Namespace("node"), Server: n.Namespace("server"), subnet: hash(t.Name())}
 	c.Node.Sysctl("net/ipv4/ip_forward", "1")
 	c.Node.Sysctl("net/ipv6/conf/all/forwarding", "1")
 	n.Veth(End{c.Node, "uplink", []string{UplinkAddr + "/24", UplinkAddr6 + "/64"}},
 		End{c.Server, "eth0", []string{ServerAddr + "/24", ServerAddr6 + "/64"}})
 	c.Node.IP("route add default via " + ServerAddr)
 	c.Node.IP("-6 route add default via " + ServerAddr6)
-	c.Server.IP("route add 10.244.0.0/16 via " + UplinkAddr)
+	c.Server.IP("route add 10.128.0.0/9 via " + UplinkAddr)
 	c.Server.IP("-6 route add fd00:244::/32 via " + UplinkAddr6)
 	return c
 }
@@ -50,17 +51,15 @@ type Pod struct {
 	Veth        string // its device on the node
 }
 
-// AddPod makes a pod with addresses of its own in 10.244.0.0/16 and fd00:244::/32 and a default route to the node.
+// AddPod makes a pod with addresses of its own in 10.128.0.0/9 and fd00:244::/32 and a default route to the node. No
+// other test's pods have them, so that an address selects packets of this cluster alone.
 func (c *Cluster) AddPod(name string) *Pod {
 	c.t.Helper()
 	c.pods++
-	p := &Pod{
-		NS:    c.Namespace(name),
-		Addr:  fmt.Sprintf("10.244.%d.2", c.pods),
-		Addr6: fmt.Sprintf("fd00:244:%d::2", c.pods),
-		Veth:  fmt.Sprintf("veth%d", c.pods),
-	}
-	gateway, gateway6 := fmt.Sprintf("10.244.%d.1", c.pods), fmt.Sprintf("fd00:244:%d::1", c.pods)
+	net := fmt.Sprintf("10.%d.%d.", 128+c.subnet%128, (c.subnet>>8+uint32(c.pods))%256)
+	net6 := fmt.Sprintf("fd00:244:%x:%d::", c.subnet&0xffff, c.pods)
+	p := &Pod{NS: c.Namespace(name), Addr: net + "2", Addr6: net6 + "2", Veth: fmt.Sprintf("veth%d", c.pods)}
+	gateway, gateway6 := net+"1", net6+"1"
 	c.Net.Veth(End{p.NS, "eth0", []string{p.Addr + "/24", p.Addr6 + "/64"}},
 		End{c.Node, p.Veth, []string{gateway + "/24", gateway6 + "/64"}})
 	p.IP("route add default via " + gateway)

@@ -40,12 +40,15 @@ func New(t testing.TB) *Net {
 }
 
 // tag is a short name made of the test's, unique among the tests that run at one time.
-func tag(t testing.TB) string {
-	var h uint32 = 2166136261 // FNV-1a
-	for _, c := range []byte(t.Name()) {
+func tag(t testing.TB) string { return fmt.Sprintf("%08x", hash(t.Name())) }
+
+// hash is FNV-1a.
+func hash(s string) uint32 {
+	var h uint32 = 2166136261
+	for _, c := range []byte(s) {
 		h = (h ^ uint32(c)) * 16777619
 	}
-	return fmt.Sprintf("%08x", h)
+	return h
 }
 
 // Namespace makes a namespace with lo up, or returns the one made before under that name.

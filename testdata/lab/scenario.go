@@ -3,6 +3,7 @@ package lab
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -16,6 +17,7 @@ type Scenario struct {
 	Traffic func(t testing.TB, c *Cluster, p *Pod) // bounded; must not mind if nothing answers
 	Want    string                                 // id of the one finding above info
 	Sure    string                                 // its confidence; "" for any
+	Proof   string                                 // what a line of its evidence must contain
 }
 
 // found is what the scenarios check of a finding.
@@ -48,6 +50,9 @@ func (s Scenario) broken(t *testing.T) {
 		}
 		if s.Sure != "" && f.Confidence != s.Sure {
 			t.Errorf("%s is %s, want %s", f.ID, f.Confidence, s.Sure)
+		}
+		if !strings.Contains(strings.Join(f.Evidence, "\n"), s.Proof) {
+			t.Errorf("%s has no %q among its evidence: %q", f.ID, s.Proof, f.Evidence)
 		}
 		if f.Title == "" || len(f.Evidence) == 0 || len(f.Remedy) == 0 {
 			t.Errorf("%s lacks title, evidence or remedy: %+v", f.ID, f)

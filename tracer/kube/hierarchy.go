@@ -196,7 +196,7 @@ func PlaceOf(hostRoot string, pid int) (pod.Place, error) {
 	if path != "/" { // where all are that nobody put anywhere
 		p.Cgroup, err = h.idOf(path)
 	}
-	if err == nil && p == (pod.Place{}) {
+	if err == nil && p.Cgroup == 0 && p.Netns == 0 {
 		err = fmt.Errorf("process %d has neither a cgroup nor a network namespace of its own to select by", pid)
 	}
 	return p, err

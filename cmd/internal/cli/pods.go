@@ -24,14 +24,14 @@ const podProbe = "cgroup"
 func (f Flags) selector() (pod.Selector, error) {
 	var places []pod.Place
 	if f.Netns != "" {
-		inode, err := netns.Inode(f.netnsPath())
+		place, err := netnsPlace(f.netnsPath())
 		if errors.Is(err, os.ErrNotExist) {
 			return pod.Selector{}, Usagef("--netns %s: there is none; want a path, or a name that \"ip netns\" lists", f.Netns)
 		}
 		if err != nil {
 			return pod.Selector{}, err
 		}
-		places = append(places, pod.Place{Netns: inode})
+		places = append(places, place)
 	}
 	if f.PID != 0 {
 		place, err := kube.PlaceOf(f.HostRoot, f.PID)
@@ -48,6 +48,28 @@ func (f Flags) selector() (pod.Selector, error) {
 		return s, Usagef("%v", err)
 	}
 	return s, nil
+}
+
+// netnsPlace is a namespace with the addresses that are its own alone.
+func netnsPlace(path string) (pod.Place, error) {
+	space, err := netns.Open(path)
+	if err != nil {
+		return pod.Place{}, err
+	}
+	defer space.Close()
+	place := pod.Place{Netns: space.Inode}
+	devices, err := space.Devices()
+	if err != nil {
+		return place, err
+	}
+	for _, d := range devices {
+		for _, a := range d.Addrs {
+			if !a.Addr().IsLoopback() && !a.Addr().IsLinkLocalUnicast() {
+				place.Addrs = append(place.Addrs, a.Addr())
+			}
+		}
+	}
+	return place, nil
 }
 
 func (f Flags) netnsPath() string {

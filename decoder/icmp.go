@@ -1,0 +1,92 @@
+package decoder
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+)
+
+// Types of ICMP errors (RFC 792, RFC 4443).
+const (
+	icmpUnreachable, icmpTimeExceeded                 = 3, 11
+	icmp6Unreachable, icmp6TooBig, icmp6TimeExceeded  = 1, 2, 3
+	icmpFragmentationNeeded, icmpHeader, nextHopMTUAt = 4, 8, 6
+)
+
+// IsICMPError reports whether the packet carries the head of another, which did not arrive.
+func (p *Packet) IsICMPError() bool {
+	switch p.Proto {
+	case "icmp":
+		return p.ICMPType == icmpUnreachable || p.ICMPType == icmpTimeExceeded || p.ICMPType == 12
+	case "icmpv6":
+		return p.ICMPType >= 1 && p.ICMPType <= 4
+	}
+	return false
+}
+
+// About returns the packet that an ICMP error is about, as far as the error quotes it; nil if it is none.
+func (p *Packet) About() *Packet {
+	if !p.IsICMPError() {
+		return nil
+	}
+	return ParseIP(p.Transport())
+}
+
+// TooBig returns the length that a packet may have had, if the packet is the ICMP error that says so.
+func (p *Packet) TooBig() (mtu uint32, ok bool) {
+	head := p.data - icmpHeader
+	if head < 0 || p.data > len(p.Bytes) {
+		return 0, false
+	}
+	b := p.Bytes[head:p.data]
+	switch {
+	case p.Proto == "icmp" && p.ICMPType == icmpUnreachable && p.ICMPCode == icmpFragmentationNeeded:
+		return uint32(binary.BigEndian.Uint16(b[nextHopMTUAt:])), true
+	case p.Proto == "icmpv6" && p.ICMPType == icmp6TooBig:
+		return binary.BigEndian.Uint32(b[4:]), true
+	}
+	return 0, false
+}
+
+// icmpNames are the codes of destination unreachable (RFC 792, RFC 1812, RFC 4443 section 3.1), by the family's type.
+var icmpNames = map[[2]uint8]string{
+	{4, 0}: "net-unreachable", {4, 1}: "host-unreachable", {4, 2}: "protocol-unreachable", {4, 3}: "port-unreachable",
+	{4, 4}: "fragmentation-needed", {4, 5}: "source-route-failed", {4, 9}: "net-prohibited", {4, 10}: "host-prohibited",
+	{4, 13}: "admin-prohibited",
+	{6, 0}:  "no-route", {6, 1}: "admin-prohibited", {6, 2}: "beyond-scope", {6, 3}: "address-unreachable",
+	{6, 4}: "port-unreachable", {6, 5}: "policy-failed", {6, 6}: "route-rejected",
+}
+
+// ICMPName names what an ICMP error says.
+func (p *Packet) ICMPName() string {
+	family := uint8(4)
+	if p.Proto == "icmpv6" {
+		family = 6
+	}
+	switch {
+	case p.IsICMP(icmpTimeExceeded, icmp6TimeExceeded):
+		return "time-exceeded"
+	case p.Proto == "icmpv6" && p.ICMPType == icmp6TooBig:
+		return "packet-too-big"
+	case p.IsICMP(icmpUnreachable, icmp6Unreachable):
+		if name, ok := icmpNames[[2]uint8{family, p.ICMPCode}]; ok {
+			return name
+		}
+	}
+	return fmt.Sprintf("unknown(%#x)", uint16(p.ICMPType)<<8|uint16(p.ICMPCode))
+}
+
+// Answer is what a host told a packet's sender about it: an ICMP error, or a TCP reset in the name of the destination.
+type Answer struct {
+	Name string     `json:"name"` // tcp-reset, port-unreachable, fragmentation-needed, ...
+	From netip.Addr `json:"from"`
+	MTU  uint32     `json:"mtu,omitempty"` // that it says
+}
+
+// String is the answer, for people.
+func (a Answer) String() string {
+	if a.MTU != 0 {
+		return fmt.Sprintf("%s (MTU %d) from %v", a.Name, a.MTU, a.From)
+	}
+	return fmt.Sprintf("%s from %v", a.Name, a.From)
+}
