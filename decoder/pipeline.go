@@ -214,6 +214,11 @@ func (p *Pipeline) summary() Summary {
 			x.Summarize(&s)
 		}
 	}
+	for _, rule := range p.Rules {
+		if x, ok := rule.(Summarizer); ok {
+			x.Summarize(&s)
+		}
+	}
 	s.Seen = s.Shown + s.Filtered + s.Lost.Total()
 	return s
 }

@@ -12,6 +12,7 @@ type Summary struct {
 	Records  uint64        `json:"records"` // that the kernel half handed over
 	Findings []Tally       `json:"findings,omitempty"`
 	Fsync    *FsyncSummary `json:"fsync,omitempty"`
+	Drops    *DropSummary  `json:"drops,omitempty"`
 }
 
 // Tally is how often a cause was found in the end.
@@ -36,6 +37,9 @@ func (s Summary) Parts() []Report {
 	var parts []Report
 	if s.Fsync != nil {
 		parts = append(parts, s.Fsync)
+	}
+	if s.Drops != nil {
+		parts = append(parts, s.Drops)
 	}
 	return parts
 }

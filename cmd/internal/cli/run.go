@@ -27,8 +27,10 @@ type View struct {
 	Kinds   []decoder.Kind // of events to show
 	Stages  []decoder.Stage
 	Rules   []decoder.Rule
-	Hold    bool          // findings at the end, worst first
-	Every   time.Duration // show the summary so far after so much time, again and again; 0 for the end alone
+	Hold    bool                     // findings at the end, worst first
+	Every   time.Duration            // show the summary so far after so much time, again and again; 0 for the end alone
+	Keep    func(decoder.Event) bool // what is worth showing and concluding from; nil: everything that is selected
+	Quiet   bool                     // show no events: they are in the summary
 
 	// Pods is told who knows the pod of a cgroup, before the first event: for what is no event and yet has one.
 	Pods func(of func(cgroup uint64) decoder.Pod)
@@ -133,8 +135,8 @@ func through(ctx context.Context, f Flags, v View, selector pod.Selector, source
 		Stages:  append([]decoder.Stage{pods}, v.Stages...),
 		Rules:   v.Rules,
 		Wanted:  func(k decoder.Kind) bool { return slices.Contains(v.Kinds, k) },
-		Keep:    func(e decoder.Event) bool { return pods.Selected(selector, e) },
-		Printer: printer(f, s.Out),
+		Keep:    func(e decoder.Event) bool { return pods.Selected(selector, e) && (v.Keep == nil || v.Keep(e)) },
+		Printer: printer(f, v.Quiet, s.Out),
 		Count:   f.Count,
 		Hold:    v.Hold,
 		Every:   v.Every,
@@ -152,12 +154,22 @@ func through(ctx context.Context, f Flags, v View, selector pod.Selector, source
 	return nil
 }
 
-func printer(f Flags, w io.Writer) decoder.Printer {
+func printer(f Flags, quiet bool, w io.Writer) decoder.Printer {
+	var p decoder.Printer = print.NewText(w, print.TextOptions{Wide: f.Output == "wide", NoHeader: f.NoHeader, Colour: coloured(w)})
 	if f.Output == "json" {
-		return print.NewJSON(w)
+		p = print.NewJSON(w)
 	}
-	return print.NewText(w, print.TextOptions{Wide: f.Output == "wide", NoHeader: f.NoHeader, Colour: coloured(w)})
+	if quiet {
+		return withoutEvents{p}
+	}
+	return p
 }
+
+// withoutEvents leaves events to the summary.
+type withoutEvents struct{ decoder.Printer }
+
+// Event implements decoder.Printer.
+func (withoutEvents) Event(decoder.Event) error { return nil }
 
 // coloured follows https://no-color.org.
 func coloured(w io.Writer) bool {

@@ -1,0 +1,86 @@
+package diagnose
+
+import (
+	"fmt"
+	"regexp"
+
+	"ktrace/decoder"
+)
+
+// ofInvalid are the rules for what conntrack could not make sense of, as the tools print them.
+var ofInvalid = regexp.MustCompile(`ct(state|\s+state)\s+("?)(in\{)?\s*(INVALID|invalid)`)
+
+// invalid reports a drop by a rule that is for packets which conntrack called invalid.
+func invalid(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	if !d.ByNetfilter() || d.Conntrack != nil { // conntrack gives no entry to what is invalid
+		return decoder.Finding{}, false
+	}
+	b, ok := k.blames[decoder.Ask(e)]
+	if !ok || len(b.Suspects) == 0 || !ofInvalid.MatchString(b.Suspects[0].Text) {
+		return decoder.Finding{}, false
+	}
+	f := decoder.Finding{
+		ID: "conntrack-invalid", Confidence: decoder.Likely, Subject: target(e),
+		Title: fmt.Sprintf("Packets to %s fit no connection that the node knows of, and a firewall rule drops them as invalid.", target(e)),
+		Cause: "conntrack saw no beginning of the connection, or the packet is outside its window: the way there and back differ, or an entry ended before the connection did.",
+		Evidence: []string{
+			fmt.Sprintf("the rule (%s): %v", b.Confidence, &b.Suspects[0].RuleFact),
+			"conntrack has no entry for the packet",
+		},
+		Remedy: append(see(b.Suspects[0].RuleFact), "sysctl net.netfilter.nf_conntrack_tcp_be_liberal   # 1 lets out-of-window packets pass", "conntrack -S | grep -o 'invalid=[0-9]*'"),
+	}
+	if s, ok := k.conntrack[e.Netns]; ok && s.Rose.Invalid > 0 {
+		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack counted %d invalid packets", s.Rose.Invalid))
+		f.Confidence = b.Confidence
+	}
+	return f, true
+}
+
+// unblamed reports whether netfilter dropped the packet without any rule that can have done it.
+func unblamed(k *Facts, e decoder.Event, d decoder.Drop) bool {
+	if !d.ByNetfilter() || d.Answer != nil {
+		return false
+	}
+	b, ok := k.blames[decoder.Ask(e)]
+	return !ok || len(b.Suspects) == 0
+}
+
+// tableFull reports a new flow for which conntrack had no room.
+func tableFull(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	s, ok := k.conntrack[e.Netns]
+	if !ok || !unblamed(k, e, d) || s.Rose.Drop == 0 || s.Rose.InsertFailed >= s.Rose.Drop || s.Count*10 < s.Max*9 {
+		return decoder.Finding{}, false
+	}
+	return decoder.Finding{
+		ID: "conntrack-full", Confidence: decoder.Certain, Subject: fmt.Sprintf("netns %d", e.Netns),
+		Title: fmt.Sprintf("The connection tracking table is full (%d of %d): new connections are dropped.", s.Count, s.Max),
+		Cause: "conntrack has no room for another flow, so the first packet of every new one is thrown away; flows that exist go on.",
+		Evidence: []string{
+			fmt.Sprintf("%d entries, nf_conntrack_max is %d", s.Count, s.Max),
+			fmt.Sprintf("conntrack counted %d drops for want of room, no rule is for the packet", s.Rose.Drop),
+		},
+		Remedy: []string{
+			fmt.Sprintf("sysctl -w net.netfilter.nf_conntrack_max=%d", 2*s.Max),
+			"conntrack -L 2>/dev/null | awk '{print $1,$5,$7}' | sort | uniq -c | sort -rn | head   # who fills it",
+		},
+	}, true
+}
+
+// insertRace reports a packet that lost against another of its flow when conntrack took the flow in.
+func insertRace(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	s, ok := k.conntrack[e.Netns]
+	if !ok || !unblamed(k, e, d) || s.Rose.InsertFailed == 0 {
+		return decoder.Finding{}, false
+	}
+	return decoder.Finding{
+		ID: "conntrack-insert-race", Confidence: decoder.Likely, Severity: decoder.Warning, Subject: target(e),
+		Title: fmt.Sprintf("Two packets of one new flow to %s raced through connection tracking, and one was dropped.", target(e)),
+		Cause: "Both were translated before either was taken in, to the same or to clashing flows; the second to come is thrown away. " +
+			"Resolvers that send A and AAAA at once from one socket meet it, and wait 5 s.",
+		Evidence: []string{fmt.Sprintf("conntrack counted %d failed insertions, no rule is for the packet", s.Rose.InsertFailed)},
+		Remedy: []string{
+			"use a DNS cache on the node (node-local-dns), or 'options single-request-reopen' in resolv.conf",
+			"conntrack -S | grep -o 'insert_failed=[0-9]*'",
+		},
+	}, true
+}

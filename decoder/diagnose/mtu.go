@@ -1,0 +1,113 @@
+package diagnose
+
+import (
+	"fmt"
+
+	"ktrace/decoder"
+)
+
+// tooBig reports a packet that was larger than what it had to go through.
+func tooBig(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	m, ok := k.MTU(e, d)
+	if !ok {
+		return decoder.Finding{}, false
+	}
+	f := decoder.Finding{
+		ID: "mtu-exceeded", Confidence: decoder.Certain, Subject: fmt.Sprintf("%s in netns %d", orSome(m.Device), e.Netns),
+		Title:    fmt.Sprintf("Packets of %d bytes to %v are too big for %s, which takes %d, and are dropped.", m.Length, e.Packet.Dst, orSome(m.Device), m.Limit),
+		Evidence: []string{fmt.Sprintf("length %d, limit %d at %s (%s)", m.Length, m.Limit, orSome(m.Device), m.Site)},
+		Remedy: []string{
+			fmt.Sprintf("ip link show %s   # its MTU, against that of the pods' devices", m.Device),
+			fmt.Sprintf("ping -c1 -M do -s %d %v   # the largest that fits", max(0, int(m.Limit)-28), e.Packet.Dst),
+		},
+		Cause: "The sender was told (ICMP), and should send smaller packets from now on; if it goes on, the message does not reach it.",
+	}
+	if m.Limit == 0 {
+		f.Title = fmt.Sprintf("Packets of %d bytes to %v are too big for the way, and are dropped.", m.Length, e.Packet.Dst)
+	}
+	switch {
+	case m.Told:
+		f.Severity = decoder.Warning
+	case m.Silent:
+		f.Cause = "Here the kernel drops without telling anybody, so the sender goes on with large packets: small ones pass, transfers hang."
+	default:
+		f.Cause = "Nobody told the sender, so it goes on with large packets: small ones pass, transfers hang."
+	}
+	return f, true
+}
+
+func orSome(device string) string {
+	if device == "" {
+		return "a device"
+	}
+	return device
+}
+
+// MTU returns what a drop says of a packet that was too big. Only some places give a reason of their own; the others
+// are told by the function, the length and the device.
+func (k *Facts) MTU(e decoder.Event, d decoder.Drop) (decoder.MTU, bool) {
+	m := decoder.MTU{Length: e.Packet.Len, Device: e.Iface, Answer: d.Answer}
+	site, known := mtuSites()[d.Location]
+	told := d.Answer != nil && d.Answer.MTU != 0
+	if !known && !told && d.Reason != "PKT_TOO_BIG" {
+		return m, false
+	}
+	m.Site, m.Silent, m.Told = site.name, site.silent, told
+	if m.Site == "" {
+		m.Site = d.Location
+	}
+	if told {
+		m.Limit = d.Answer.MTU
+	}
+	if r, ok := k.route(e, false); ok && r.Errno == "" {
+		m.Device = r.Out
+		if m.Limit == 0 {
+			m.Limit = limitOf(r)
+		}
+	}
+	if dev, ok := k.devices[deviceKey{e.Netns, e.Iface}]; ok && site.silent {
+		m.Device = dev.Name
+		m.Limit = uint32(dev.MTU)
+	}
+	if d.Reason == "PKT_TOO_BIG" || told {
+		return m, true
+	}
+	return m, m.Limit > 0 && m.Length > m.Limit // these functions drop for other causes too
+}
+
+// limitOf is the longest packet that a route takes.
+func limitOf(r decoder.Route) uint32 {
+	if r.MTU != 0 && (r.Link == 0 || r.MTU < r.Link) {
+		return r.MTU
+	}
+	return r.Link
+}
+
+// site is a place in the kernel where packets are too big.
+type site struct {
+	name   string
+	silent bool // nobody is told there
+}
+
+// mtuSites are the functions that drop what is too big, of whatever reason.
+func mtuSites() map[string]site {
+	return map[string]site{
+		"ip_forward":              {name: "forward"},
+		"ip6_forward":             {name: "forward"},
+		"ip_fragment":             {name: "output"},
+		"ip_fragment.constprop.0": {name: "output"},
+		"ip_do_fragment":          {name: "output"},
+		"ip6_fragment":            {name: "output"},
+		"__dev_forward_skb":       {name: "veth", silent: true},
+		"__dev_forward_skb2":      {name: "veth", silent: true},
+		"dev_forward_skb":         {name: "veth", silent: true},
+		"veth_xmit":               {name: "veth", silent: true},
+		"br_dev_queue_push_xmit":  {name: "bridge", silent: true},
+		"br_forward_finish":       {name: "bridge", silent: true},
+		"__br_forward":            {name: "bridge", silent: true},
+		"vxlan_xmit_one":          {name: "vxlan"},
+		"__ip_vs_get_out_rt":      {name: "ipvs"},
+		"iptunnel_xmit":           {name: "tunnel"},
+		"ovs_dp_process_packet":   {name: "ovs"},
+	}
+}

@@ -1,0 +1,186 @@
+package diagnose
+
+import (
+	"fmt"
+
+	"ktrace/decoder"
+)
+
+// forwardingOff reports a packet for elsewhere that came to a namespace which does not pass packets on. ip_error says
+// so by IP_INADDRERRORS, or IP_INNOROUTES where there is no route either; ip6_forward gives no reason.
+func forwardingOff(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	version, _ := family(e)
+	all := "net.ipv4.ip_forward"
+	if version == "ipv6" {
+		all = "net.ipv6.conf.all.forwarding"
+	}
+	dev := fmt.Sprintf("net.%s.conf.%s.forwarding", version, e.Iface)
+	key := ""
+	switch {
+	case d.Location == "ip_error" && (k.sysctl(e.Netns, all) == "0"), d.Location == "ip6_forward" && k.sysctl(e.Netns, all) == "0":
+		key = all
+	case d.Location == "ip_error" && k.sysctl(e.Netns, dev) == "0":
+		key = dev
+	case d.Location == "ip_error" && d.Reason == "IP_INADDRERRORS" && d.Answer == nil: // the kernel answers if it forwards
+		key = all
+	default:
+		return decoder.Finding{}, false
+	}
+	f := decoder.Finding{
+		ID: "ip-forward-disabled", Confidence: decoder.Certain, Subject: fmt.Sprintf("%s in netns %d", key, e.Netns),
+		Title:  fmt.Sprintf("The node does not forward: packets from %s to %s die at %s.", e.Packet.Src, e.Packet.Dst, at(e)),
+		Cause:  fmt.Sprintf("%s is 0, so packets that are not for the node itself are dropped; pods reach nothing but the node.", key),
+		Remedy: []string{fmt.Sprintf("sysctl -w %s=1", key), fmt.Sprintf("grep -rn %s /etc/sysctl.conf /etc/sysctl.d   # what set it to 0", all)},
+	}
+	if v := k.sysctl(e.Netns, key); v != "" {
+		f.Evidence = []string{fmt.Sprintf("%s = %s in netns %d", key, v, e.Netns)}
+	}
+	return f, true
+}
+
+// reversePath reports what the filter for spoofed sources took.
+func reversePath(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	if d.Reason != "IP_RPFILTER" {
+		return decoder.Finding{}, false
+	}
+	device := e.Iface
+	if device == "" {
+		device = "all"
+	}
+	f := decoder.Finding{
+		ID: "rp-filter", Confidence: decoder.Certain, Subject: fmt.Sprintf("%v at %s", e.Packet.Src, at(e)),
+		Title: fmt.Sprintf("Reverse-path filtering drops packets from %v that come by %s.", e.Packet.Src, at(e)),
+		Cause: "The way back to the source leads through another device, or there is none, so the packet is taken for forged.",
+		Remedy: []string{
+			fmt.Sprintf("sysctl -w net.ipv4.conf.%s.rp_filter=2   # loose: any way back will do; the higher of this and conf.all counts", device),
+			fmt.Sprintf("ip route get %v", e.Packet.Src),
+		},
+	}
+	for _, name := range []string{device, "all"} {
+		key := fmt.Sprintf("net.ipv4.conf.%s.rp_filter", name)
+		if v := k.sysctl(e.Netns, key); v != "" {
+			f.Evidence = append(f.Evidence, fmt.Sprintf("%s = %s", key, v))
+		}
+	}
+	if r, ok := k.route(e, true); ok {
+		f.Evidence = append(f.Evidence, "the way back: "+way(r))
+	}
+	return f, true
+}
+
+// way is what the kernel answers about a route, in words.
+func way(r decoder.Route) string {
+	switch {
+	case r.Errno != "":
+		return fmt.Sprintf("none to %v (%s)", r.Dst, r.Errno)
+	case r.Gateway.IsValid():
+		return fmt.Sprintf("%v by %v, device %s (table %d)", r.Dst, r.Gateway, r.Out, r.Table)
+	}
+	return fmt.Sprintf("%v on device %s (%s, table %d)", r.Dst, r.Out, r.Type, r.Table)
+}
+
+// martian reports impossible addresses. Kernels before 6.14 give no reason; then it is told by addresses and function.
+func martian(_ *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	why := map[string]string{
+		"IP_LOCAL_SOURCE":   "its source is an address of this host itself",
+		"IP_INVALID_SOURCE": "its source is no address that a packet may come from",
+		"IP_LOCALNET":       "a loopback address came by a device that is not lo",
+		"IP_INVALID_DEST":   "its destination is no address that a packet may go to",
+	}[d.Reason]
+	if why == "" && (d.Location == "ip_route_input_slow" || d.Location == "ip_rcv_finish_core" || d.Location == "ip_rcv_finish") {
+		switch p := e.Packet; {
+		case p.Src.IsLoopback(), p.Dst.IsLoopback():
+			why = "a loopback address came by a device that is not lo"
+		case p.Src.IsMulticast(), p.Src.IsUnspecified():
+			why = "its source is no address that a packet may come from"
+		}
+	}
+	if why == "" {
+		return decoder.Finding{}, false
+	}
+	return decoder.Finding{
+		ID: "martian-source", Severity: decoder.Warning, Confidence: decoder.Certain, Subject: fmt.Sprintf("%v at %s", e.Packet.Src, at(e)),
+		Title:    fmt.Sprintf("Packets from %v to %v that come by %s are impossible there and are dropped.", e.Packet.Src, e.Packet.Dst, at(e)),
+		Cause:    "The kernel calls it a martian: " + why + ". An address is used twice, or something translates or spoofs it.",
+		Evidence: []string{why},
+		Remedy: []string{
+			fmt.Sprintf("ip -br addr | grep -w %v   # is the source this host's own?", e.Packet.Src),
+			"sysctl -w net.ipv4.conf.all.log_martians=1; dmesg | grep martian   # with the sender's MAC",
+		},
+	}, true
+}
+
+// noRoute reports that there was no way to the destination.
+func noRoute(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	functions := map[string]bool{"ip_error": true, "ip6_pkt_drop": true, "ip6_pkt_discard": true, "ip6_pkt_discard_out": true}
+	reasons := map[string]bool{"IP_INNOROUTES": true, "IP_OUTNOROUTES": true, "IP_INADDRERRORS": true}
+	if !functions[d.Location] && !reasons[d.Reason] {
+		return decoder.Finding{}, false
+	}
+	_, ip := family(e)
+	f := decoder.Finding{
+		ID: "no-route", Confidence: decoder.Certain, Subject: fmt.Sprintf("%v from netns %d", e.Packet.Dst, e.Netns),
+		Title:  fmt.Sprintf("There is no route to %v, to which %v sends packets.", e.Packet.Dst, e.Packet.Src),
+		Cause:  "The routing table has no way to the destination, or one that says it is unreachable.",
+		Remedy: []string{fmt.Sprintf("%s route get %v from %v iif %s", ip, e.Packet.Dst, e.Packet.Src, orLo(e.Iface)), ip + " route show table all", ip + " rule"},
+	}
+	if r, ok := k.route(e, false); ok {
+		f.Evidence = append(f.Evidence, "asked for a way, the kernel says: "+way(r))
+	}
+	return f, true
+}
+
+func orLo(device string) string {
+	if device == "" {
+		return "lo"
+	}
+	return device
+}
+
+// hopLimit reports a packet that has passed too many routers.
+func hopLimit(_ *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	ended := d.Answer != nil && d.Answer.Name == "time-exceeded"
+	if !ended && (e.Packet.TTL > 1 || d.Location != "ip_forward" && d.Location != "ip6_forward") {
+		return decoder.Finding{}, false
+	}
+	return decoder.Finding{
+		ID: "ttl-exceeded", Severity: decoder.Warning, Confidence: decoder.Certain, Subject: fmt.Sprintf("%v at %s", e.Packet.Dst, at(e)),
+		Title:    fmt.Sprintf("Packets to %v pass too many routers: they go round in circles.", e.Packet.Dst),
+		Cause:    "The packet's time to live came to its end. If it did not begin with a small one on purpose (traceroute), two routers send it to each other.",
+		Evidence: []string{fmt.Sprintf("TTL %d at %s", e.Packet.TTL, decoder.Place(e))},
+		Remedy:   []string{fmt.Sprintf("traceroute -n %v", e.Packet.Dst), fmt.Sprintf("ip route get %v", e.Packet.Dst)},
+	}, true
+}
+
+// noNeighbour reports that the next host on the way does not tell its link address.
+func noNeighbour(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	switch d.Reason {
+	case "NEIGH_FAILED", "NEIGH_QUEUEFULL", "NEIGH_DEAD", "NEIGH_CREATEFAIL":
+	default:
+		return decoder.Finding{}, false
+	}
+	hop, device := e.Packet.Dst, e.Iface
+	f := decoder.Finding{ID: "neighbour-failed", Confidence: decoder.Certain}
+	if r, ok := k.route(e, false); ok && r.Errno == "" {
+		device = r.Out
+		if r.Gateway.IsValid() {
+			hop = r.Gateway
+		}
+		f.Evidence = append(f.Evidence, "the way: "+way(r))
+	}
+	if n, ok := k.neighbours[neighbourKey{e.Netns, device, hop}]; ok {
+		f.Evidence = append(f.Evidence, fmt.Sprintf("neighbour %v on %s is %s", n.Addr, n.Iface, n.State))
+	}
+	protocol := "ARP"
+	if e.Packet.Family == "ipv6" {
+		protocol = "neighbour discovery"
+	}
+	f.Subject = fmt.Sprintf("%v on %s", hop, orLo(device))
+	f.Title = fmt.Sprintf("%v does not answer %s on %s, so packets to %v are dropped.", hop, protocol, orLo(device), e.Packet.Dst)
+	f.Cause = "The next host on the way is down, not on this link, or its answers do not come through."
+	if d.Reason == "NEIGH_CREATEFAIL" {
+		f.Cause = "There is no room for another line in the neighbour table (gc_thresh3)."
+	}
+	f.Remedy = []string{fmt.Sprintf("ip neigh show %v", hop), fmt.Sprintf("arping -c3 -I %s %v", orLo(device), hop)}
+	return f, true
+}

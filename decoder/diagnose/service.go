@@ -1,0 +1,144 @@
+package diagnose
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"ktrace/decoder"
+)
+
+// serviceAt returns the service whose address it is. Of several sources the one that knows the name is best.
+func (k *Facts) serviceAt(a netip.Addr) (decoder.ServiceFact, bool) {
+	var best decoder.ServiceFact
+	found := false
+	for _, s := range k.services {
+		if !slices.Contains(s.Addrs, a) && !(s.CIDR.IsValid() && s.CIDR.Contains(a)) {
+			continue
+		}
+		if !found || best.Name == "" && s.Name != "" {
+			best, found = s, true
+		}
+	}
+	return best, found
+}
+
+// called names a service address.
+func called(s decoder.ServiceFact, r decoder.ServiceRules, to netip.AddrPort) string {
+	switch {
+	case s.Name != "":
+		return fmt.Sprintf("service %s/%s (%v)", s.Namespace, s.Name, to)
+	case r.Service != "":
+		return fmt.Sprintf("service %s (%v)", r.Service, to)
+	}
+	return fmt.Sprintf("service address %v", to)
+}
+
+// noEndpoints reports a packet to a service that kube-proxy refuses or drops since nobody serves it.
+func noEndpoints(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	if !d.ByNetfilter() || d.Conntrack.DNAT() {
+		return decoder.Finding{}, false
+	}
+	to := e.Packet.Destination()
+	rules := k.rules[rulesKey{e.Netns, e.Packet.Proto, to}]
+	rule := rules.Rule
+	if b, ok := k.blames[decoder.Ask(e)]; ok && rules.State != decoder.ServiceNoEndpoints {
+		if len(b.Suspects) == 0 || !strings.Contains(b.Suspects[0].Text, "has no endpoints") {
+			return decoder.Finding{}, false
+		}
+		rule = b.Suspects[0].RuleFact.String()
+		rules.Service = commented(b.Suspects[0].Text)
+	} else if rules.State != decoder.ServiceNoEndpoints {
+		return decoder.Finding{}, false
+	}
+	s, _ := k.serviceAt(to.Addr())
+	return decoder.Finding{
+		ID: "service-no-endpoints", Confidence: decoder.Certain, Subject: to.String(),
+		Title:    fmt.Sprintf("Nobody serves %s: it has no ready endpoints, and the node refuses its connections.", called(s, rules, to)),
+		Cause:    "The service selects no pod that is ready, so kube-proxy wrote a rule that refuses it.",
+		Evidence: []string{"the rule: " + rule},
+		Remedy:   endpoints(s, rules),
+	}, true
+}
+
+// commented is the service that kube-proxy's comment names: "ns/name:port has no endpoints".
+func commented(text string) string {
+	before, _, _ := strings.Cut(text, " has no endpoints")
+	return before[strings.LastIndexAny(before, `" `)+1:]
+}
+
+// endpoints is how to see who serves.
+func endpoints(s decoder.ServiceFact, r decoder.ServiceRules) []string {
+	namespace, name := s.Namespace, s.Name
+	if name == "" {
+		namespace, name, _ = strings.Cut(r.Service, "/")
+		name, _, _ = strings.Cut(name, ":")
+	}
+	if name == "" {
+		return []string{"kubectl get endpointslices -A", "kubectl get services -A -o wide"}
+	}
+	return []string{
+		fmt.Sprintf("kubectl -n %s get endpointslices -l kubernetes.io/service-name=%s", namespace, name),
+		fmt.Sprintf("kubectl -n %s get service %s -o wide   # its selector, against the pods' labels and readiness", namespace, name),
+	}
+}
+
+// missedService reports a packet to a service's address that died as it came.
+func missedService(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	if d.Conntrack.DNAT() || e.Netns != k.node.Netns && d.ByNetfilter() {
+		return decoder.Finding{}, false
+	}
+	return k.missed(e, d.Conntrack)
+}
+
+// missed concludes from a packet that is on its way to a service's address, or died on it, and was not translated.
+func (k *Facts) missed(e decoder.Event, c *decoder.Conntrack) (decoder.Finding, bool) {
+	to := e.Packet.Destination()
+	s, known := k.serviceAt(to.Addr())
+	rules, looked := k.rules[rulesKey{e.Netns, e.Packet.Proto, to}]
+	if !known || looked && rules.State == decoder.ServicePresent && c == nil {
+		return decoder.Finding{}, false
+	}
+	f := decoder.Finding{
+		ID: "service-dnat-miss", Confidence: decoder.Certain, Subject: fmt.Sprintf("%s %v", e.Packet.Proto, to),
+		Title:    fmt.Sprintf("Packets to %s are not translated to a backend, and go where nobody is.", called(s, rules, to)),
+		Cause:    "No rule of the node matched: kube-proxy has not written the rules, lost them, or the service has no such port.",
+		Evidence: []string{fmt.Sprintf("untranslated at %s", decoder.Place(e)), source(s)},
+		Remedy: []string{
+			fmt.Sprintf("iptables-save -t nat | grep %v", to.Addr()),
+			fmt.Sprintf("nft list ruleset | grep %v", to.Addr()),
+			"kubectl -n kube-system get pods -o wide -l k8s-app=kube-proxy",
+		},
+	}
+	if s.Source == "resolv" {
+		f.Confidence = decoder.Likely // a resolv.conf can name another server than the cluster's
+	}
+	if c != nil {
+		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack entry: %v, %v", c.Original, c))
+	} else {
+		f.Evidence = append(f.Evidence, "conntrack has no entry for it")
+	}
+	switch rules.State {
+	case decoder.ServiceNone:
+		f.ID = "kube-proxy-rules-missing"
+		f.Title = fmt.Sprintf("The node has no rules for services at all, so packets to %s go where nobody is.", called(s, rules, to))
+		f.Cause = "kube-proxy never wrote here, or somebody removed its rules."
+		f.Subject = fmt.Sprintf("netns %d", e.Netns)
+	case decoder.ServiceMissing:
+		f.Evidence = append(f.Evidence, fmt.Sprintf("%d addresses and ports of services have rules, %v has none; searched: %s",
+			rules.Services, to, strings.Join(rules.Searched, ", ")))
+	}
+	return f, true
+}
+
+// source says how it is known that an address is a service's.
+func source(s decoder.ServiceFact) string {
+	switch s.Source {
+	case "resolv":
+		return fmt.Sprintf("%v is the nameserver of a pod's resolv.conf", s.Addrs)
+	case "cidr":
+		return fmt.Sprintf("services have addresses in %v", s.CIDR)
+	}
+	return fmt.Sprintf("%v is a service's address according to %s", s.Addrs, s.Source)
+}

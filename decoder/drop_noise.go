@@ -1,0 +1,46 @@
+package decoder
+
+import "slices"
+
+// noise tells packets that are freed as drops though nothing is lost. Reasons are by the kernel's names; one that a
+// kernel does not have matches nothing.
+type noise struct {
+	why       string
+	reasons   []string
+	protocols []string // nil: every one
+	flag      byte     // of TCP that the packet has; 0: whatever it has
+}
+
+// noises are the known ones, the first that fits counts.
+func noises() []noise {
+	icmp := []string{"icmp", "icmpv6"}
+	return []noise{
+		{why: "it had served its purpose", reasons: []string{"CONSUMED", "SKB_CONSUMED"}},
+		{why: "it was for another host", reasons: []string{"OTHERHOST", "IPV6_NDISC_NS_OTHERHOST"}},
+		{why: "the socket was closed with packets in its queue", reasons: []string{"QUEUE_PURGE", "SOCKET_CLOSE"}},
+		{why: "the socket did not want it: its own filter", reasons: []string{"SOCKET_FILTER"}},
+		{why: "its data had come before", reasons: []string{"TCP_OLD_DATA", "TCP_OLD_SEQUENCE", "TCP_OFOMERGE", "DUP_FRAG"}},
+		{why: "a newer acknowledgement had come", reasons: []string{"TCP_OLD_ACK", "TCP_TOO_OLD_ACK", "TCP_RFC7323_PAWS_ACK"}},
+		{why: "it ended its connection", reasons: []string{"TCP_RESET"}},
+		{why: "a reset for a connection that is gone", reasons: []string{"NO_SOCKET", "TCP_FLAGS", "TCP_CLOSE", "TCP_INVALID_SEQUENCE"}, flag: 'R'},
+		{why: "nobody waits for the answer", reasons: []string{"NO_SOCKET"}, protocols: icmp},
+		{why: "IPv6 is switched off there", reasons: []string{"IPV6DISABLED"}},
+	}
+}
+
+// noiseOf says why a dropped packet is no loss, "" if it is one. Not every copy of what goes to many is wanted.
+func (x *Drops) noiseOf(p *Packet, d Drop) string {
+	if p == nil {
+		return ""
+	}
+	if d.Reason != reasonNetfilter && (p.Dst.IsMulticast() || p.Dst == broadcast) {
+		return "nobody here joined the group"
+	}
+	for _, n := range x.noises {
+		if slices.Contains(n.reasons, d.Reason) && (n.protocols == nil || slices.Contains(n.protocols, p.Proto)) &&
+			(n.flag == 0 || p.HasFlag(n.flag)) {
+			return n.why
+		}
+	}
+	return ""
+}

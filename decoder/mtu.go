@@ -1,0 +1,22 @@
+package decoder
+
+import "fmt"
+
+// MTU is a packet that was too big for its way.
+type MTU struct {
+	Length uint32  `json:"length"` // bytes, from the network header on
+	Limit  uint32  `json:"limit"`  // bytes, 0 if it is not known
+	Device string  `json:"device,omitempty"`
+	Told   bool    `json:"icmp_sent"` // the sender was told
+	Site   string  `json:"site"`      // forward, output, veth, bridge, vxlan, ...; or the function
+	Silent bool    `json:"silent,omitempty"`
+	Answer *Answer `json:"answer,omitempty"`
+}
+
+// Kind implements Body.
+func (MTU) Kind() Kind { return KindMTU }
+
+// Summary implements Body.
+func (m MTU) Summary() string {
+	return fmt.Sprintf("%d bytes at %s, which takes %d", m.Length, m.Device, m.Limit)
+}
