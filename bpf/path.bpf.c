@@ -157,13 +157,15 @@ static __always_inline void follow_flow(const struct tuple *t)
 		bpf_map_update_elem(&flows, &key, &one, BPF_ANY);
 }
 
+static __always_inline __u32 socket_netns(struct sock *sk)
+{
+	return BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+}
+
 /* Whether the packet just left its sender: later it has gone to another namespace, or lost its socket. */
 static __always_inline bool fresh(const struct sight *s)
 {
-	struct sock *sk = s->sk;
-
-	return s->direction == DIRECTION_OUT && sk &&
-	       BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum) == s->netns;
+	return s->direction == DIRECTION_OUT && s->sk && socket_netns(s->sk) == s->netns;
 }
 
 /* Whether j is the packet at hand. Buffers are used again, for packets that may even look the same (a query sent
@@ -312,7 +314,7 @@ static __always_inline void fill_socket(struct event *e, const struct sight *s)
 	struct cgroup *cgrp;
 	__u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
 
-	e->socket_netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	e->socket_netns = socket_netns(sk);
 	if (state == TCP_TIME_WAIT || state == TCP_NEW_SYN_RECV)
 		return; /* not a full socket: the other fields are not there */
 	if (cgroup_subsys < 0) {
@@ -350,7 +352,7 @@ static __noinline void fill(struct event *e, const struct sight *s)
 	e->direction = s->direction;
 	if (s->sk)
 		fill_socket(e, s);
-	e->hdr.netns = s->netns ? s->netns : e->socket_netns;
+	e->hdr.netns = s->netns;
 	if (s->ct)
 		fill_conntrack(e, s->ct);
 }
@@ -463,9 +465,11 @@ static __always_inline int handle_drop(const bool typed, const struct sk_buff *s
 	dev = BPF_CORE_READ(skb, dev);
 	s.dev = (__u64)dev;
 	s.netns = BPF_CORE_READ(dev, nd_net.net, ns.inum);
+	s.sk = rx_sk ? rx_sk : FIELD(typed, skb, sk);
 	if (s.netns)
 		s.ifindex = BPF_CORE_READ(dev, ifindex);
-	s.sk = rx_sk ? rx_sk : FIELD(typed, skb, sk);
+	else if (s.sk) /* on its way out, no device was chosen yet */
+		s.netns = socket_netns(s.sk);
 	s.ct = conntrack_of(FIELD(typed, skb, _nfct));
 	if (interesting(&s, KIND_DROP))
 		record(&s, d);
