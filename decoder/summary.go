@@ -13,6 +13,7 @@ type Summary struct {
 	Findings []Tally       `json:"findings,omitempty"`
 	Fsync    *FsyncSummary `json:"fsync,omitempty"`
 	Drops    *DropSummary  `json:"drops,omitempty"`
+	DNS      *DNSSummary   `json:"dns,omitempty"`
 }
 
 // Tally is how often a cause was found in the end.
@@ -40,6 +41,9 @@ func (s Summary) Parts() []Report {
 	}
 	if s.Drops != nil {
 		parts = append(parts, s.Drops)
+	}
+	if s.DNS != nil {
+		parts = append(parts, s.DNS)
 	}
 	return parts
 }

@@ -1,0 +1,105 @@
+package dns
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"golang.org/x/net/dns/dnsmessage"
+)
+
+// message is what a transaction needs of a DNS message (RFC 1035, section 4).
+type message struct {
+	id        uint16
+	response  bool
+	truncated bool
+	rcode     string
+	name      string
+	qtype     string
+	answers   []string
+}
+
+// maxAnswers bounds the records that are read of a message.
+const maxAnswers = 32
+
+// rcodes are the names of response codes (IANA, DNS parameters) that fit the header.
+var rcodes = []string{"NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET", "NXRRSET",
+	"NOTAUTH", "NOTZONE"}
+
+// parse reads a query or a response with one question. A response may be cut short behind the question: then only
+// the answers before the cut are known. ok is false for all else.
+func parse(b []byte) (m message, ok bool) {
+	var p dnsmessage.Parser
+	h, err := p.Start(b)
+	if err != nil || h.OpCode != 0 {
+		return m, false
+	}
+	q, err := p.Question()
+	if err != nil {
+		return m, false
+	}
+	m = message{id: h.ID, response: h.Response, truncated: h.Truncated, rcode: rcode(h.RCode), name: name(q.Name), qtype: typeName(q.Type)}
+	if h.Response && p.SkipAllQuestions() == nil {
+		m.answers = answers(&p)
+	}
+	return m, true
+}
+
+func rcode(c dnsmessage.RCode) string {
+	if int(c) < len(rcodes) {
+		return rcodes[c]
+	}
+	return fmt.Sprintf("unknown(%#x)", uint16(c))
+}
+
+// typeName is the name of a type, or TYPE and its number (RFC 3597, section 5).
+func typeName(t dnsmessage.Type) string {
+	if s, ok := strings.CutPrefix(t.String(), "Type"); ok {
+		return s
+	}
+	return fmt.Sprintf("TYPE%d", uint16(t))
+}
+
+// name is without the last dot, but for the root itself.
+func name(n dnsmessage.Name) string {
+	s := n.String()
+	if s == "." {
+		return s
+	}
+	return strings.TrimSuffix(s, ".")
+}
+
+// answers are the data of the answer section, as dig +short prints them; of types not known here only the type.
+func answers(p *dnsmessage.Parser) []string {
+	var all []string
+	for len(all) < maxAnswers {
+		r, err := p.Answer()
+		if err != nil {
+			break
+		}
+		all = append(all, data(r))
+	}
+	return all
+}
+
+func data(r dnsmessage.Resource) string {
+	switch b := r.Body.(type) {
+	case *dnsmessage.AResource:
+		return netip.AddrFrom4(b.A).String()
+	case *dnsmessage.AAAAResource:
+		return netip.AddrFrom16(b.AAAA).String()
+	case *dnsmessage.CNAMEResource:
+		return name(b.CNAME)
+	case *dnsmessage.PTRResource:
+		return name(b.PTR)
+	case *dnsmessage.NSResource:
+		return name(b.NS)
+	case *dnsmessage.MXResource:
+		return fmt.Sprintf("%d %s", b.Pref, name(b.MX))
+	case *dnsmessage.SRVResource:
+		return fmt.Sprintf("%d %d %d %s", b.Priority, b.Weight, b.Port, name(b.Target))
+	case *dnsmessage.TXTResource:
+		return fmt.Sprintf("%q", b.TXT)
+	}
+	return typeName(r.Header.Type)
+}

@@ -1,0 +1,161 @@
+package dns
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// key finds a query by its flow as seen somewhere, and its id.
+type key struct {
+	flow decoder.FlowTuple
+	id   uint16
+}
+
+// asked is a question of a client, whatever socket and server it asks by.
+type asked struct {
+	netns       uint32
+	client      netip.Addr
+	name, qtype string
+}
+
+// query is one query and what is known of it so far.
+type query struct {
+	first    decoder.Event // where it was first seen
+	msg      message
+	attempts int
+	due      time.Time // when to judge it
+	closed   bool
+
+	keys     []key
+	journeys []uint64
+	hops     []decoder.Sight
+	last     *decoder.Sight // of the query
+	backend  netip.AddrPort
+
+	answer     *message
+	answerAt   time.Time // first seen
+	answerLast *decoder.Sight
+	answerFrom netip.AddrPort // set if another than asked reached the client
+	delivered  bool
+	loss       *decoder.Loss
+	icmp       *decoder.ICMP
+}
+
+// maxHops bounds the sights that are kept: a routing loop takes up to 255.
+const maxHops = 64
+
+func (q *query) asked() asked {
+	return asked{q.first.Netns, q.first.Packet.Src, q.msg.name, q.msg.qtype}
+}
+
+// sight returns where the event's packet is.
+func sight(e decoder.Event, ct *decoder.Conntrack) decoder.Sight {
+	return decoder.Sight{Time: e.Time, Netns: e.Netns, Iface: e.Iface, Direction: e.Direction, Flow: e.Packet.Flow(), Conntrack: ct}
+}
+
+func (q *query) keep(s decoder.Sight) {
+	if len(q.hops) < maxHops {
+		q.hops = append(q.hops, s)
+	}
+}
+
+// seen takes in where the query is.
+func (q *query) seen(s decoder.Sight) {
+	q.keep(s)
+	q.last = &s
+	q.loss = nil // what was dropped was a copy
+	if s.Conntrack.DNAT() {
+		q.backend = s.Conntrack.Reply.Src
+	}
+}
+
+// begins reports whether the packet is where the query began, so that it is the same asked again.
+func (q *query) begins(e decoder.Event) bool {
+	return e.Netns == q.first.Netns && e.Ifindex == q.first.Ifindex && e.Direction == q.first.Direction
+}
+
+// atClient reports whether what goes back to the client has reached the place where the query was first seen.
+func (q *query) atClient(e decoder.Event) bool {
+	if e.Netns != q.first.Netns || e.Direction == q.first.Direction {
+		return false
+	}
+	return q.first.Direction == decoder.Out || e.Ifindex == q.first.Ifindex
+}
+
+// answered takes in where the answer is.
+func (q *query) answered(s decoder.Sight, atClient bool) {
+	s.Answer = true
+	q.keep(s)
+	q.answerLast = &s
+	if q.loss != nil && q.loss.Answer {
+		q.loss = nil
+	}
+	if !atClient {
+		return
+	}
+	if q.first.Packet.Flow().Reverse() == s.Flow {
+		q.delivered = true
+		q.answerFrom = netip.AddrPort{}
+	} else {
+		q.answerFrom = s.Flow.Src
+	}
+}
+
+// server is whom the client asked: behind its own translation, what it asked for.
+func (q *query) server() netip.AddrPort {
+	if ct := q.hops[0].Conntrack; ct.DNAT() {
+		return ct.Original.Dst
+	}
+	return q.first.Packet.Destination()
+}
+
+// outcome judges what is known.
+func (q *query) outcome() decoder.DNSOutcome {
+	switch {
+	case q.answer != nil && (q.delivered || q.loss == nil && !q.answerFrom.IsValid()):
+		if q.answer.truncated {
+			return decoder.DNSTruncated
+		}
+		return decoder.DNSAnswered
+	case q.icmp != nil:
+		return decoder.DNSRejected
+	case q.loss != nil:
+		return decoder.DNSDropped
+	}
+	return decoder.DNSNoResponse
+}
+
+// event returns the finished transaction. Hops are told if it failed, or took longer than slow.
+func (q *query) event(slow time.Duration) decoder.Event {
+	d := decoder.DNS{
+		ID: q.msg.id, Name: q.msg.name, Type: q.msg.qtype,
+		Server: q.server(), Backend: q.backend, Transport: q.first.Packet.Proto, Attempts: q.attempts, Outcome: q.outcome(),
+		Answers: []string{}, ClientNetns: q.first.Netns, Last: q.last, AnswerLast: q.answerLast, Drop: q.loss, ICMP: q.icmp,
+	}
+	if q.answerFrom.IsValid() {
+		d.AnswerFrom = q.answerFrom.String()
+	}
+	if q.answer != nil {
+		q.tellAnswer(&d)
+	}
+	if d.Outcome != decoder.DNSAnswered || d.Latency > slow {
+		d.Hops = q.hops
+	}
+	e := q.first
+	e.Body = d
+	return e
+}
+
+func (q *query) tellAnswer(d *decoder.DNS) {
+	d.Rcode = q.answer.rcode
+	d.Answers = append(d.Answers, q.answer.answers...)
+	d.Latency = q.answerLast.Time.Sub(q.first.Time)
+	d.Beyond = q.answerAt.Sub(q.last.Time)
+	i := slices.IndexFunc(q.hops, func(s decoder.Sight) bool { return s.Answer })
+	if i >= 0 && q.hops[i].Direction == decoder.Out {
+		d.ServerNetns = q.hops[i].Netns // it was sent there, not only passed on
+	}
+}

@@ -1,0 +1,323 @@
+// Package dns joins packets to DNS transactions: one event a query, with its answer or with what became of it.
+//
+//	hops, drops ──► by journey, by flow and id ──► query ──► answered, rejected, dropped, timed out ──► event
+package dns
+
+import (
+	"encoding/binary"
+	"slices"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// Options of the stage.
+type Options struct {
+	Wait time.Duration // how long an answer may take
+	Slow time.Duration // answers that took longer tell their whole way
+}
+
+// How long to look on before judging, by the events' clock.
+const (
+	deliveryGrace = 200 * time.Millisecond // for an answer that is on the node, to reach its client
+	lossGrace     = 300 * time.Millisecond // for a dropped packet, to turn out to be a copy; for the ICMP error behind it
+	sameMoment    = time.Second            // equal questions closer than this are no retries: several threads ask
+)
+
+// Stage is a decoder.Stage that makes DNS events of hops and drops.
+type Stage struct {
+	o         Options
+	byJourney map[uint64]step
+	byKey     map[key]*query
+	byFlow    map[decoder.FlowTuple]*query // the latest; for ICMP errors that quote no payload
+	lastAsked map[asked]*query
+	open      []*query // in order of time
+	done      []*query // unanswered ones, which a retry or a late packet may refer to
+	total     totals
+}
+
+// step is what a journey is to a query.
+type step struct {
+	q    *query
+	role role
+}
+
+type role int
+
+const (
+	asQuery role = iota
+	asAnswer
+	asICMP
+)
+
+// New returns the stage.
+func New(o Options) *Stage {
+	return &Stage{
+		o:         o,
+		byJourney: map[uint64]step{},
+		byKey:     map[key]*query{},
+		byFlow:    map[decoder.FlowTuple]*query{},
+		lastAsked: map[asked]*query{},
+		total:     newTotals(),
+	}
+}
+
+// Observe implements decoder.Stage.
+func (s *Stage) Observe(e decoder.Event) []decoder.Event {
+	out := []decoder.Event{e}
+	if e.Packet == nil {
+		return out
+	}
+	switch body := e.Body.(type) {
+	case decoder.Hop:
+		return append(out, s.hop(e, body.Conntrack)...)
+	case decoder.Drop:
+		return append(out, s.drop(e, body)...)
+	}
+	return out
+}
+
+// hop takes in a packet at a device.
+func (s *Stage) hop(e decoder.Event, ct *decoder.Conntrack) []decoder.Event {
+	at, finished := s.place(e, ct)
+	if at.q == nil || at.q.closed {
+		return finished
+	}
+	here := sight(e, ct)
+	switch at.role {
+	case asQuery:
+		s.sawQuery(at.q, here)
+		return finished
+	case asAnswer:
+		at.q.answered(here, at.q.atClient(e))
+		if !at.q.delivered {
+			at.q.due = e.Time.Add(deliveryGrace)
+			return finished
+		}
+	case asICMP:
+		at.q.icmp.Sight = here
+		if !at.q.atClient(e) {
+			at.q.due = e.Time.Add(deliveryGrace)
+			return finished
+		}
+	}
+	return append(finished, s.finish(at.q))
+}
+
+// sawQuery takes in where a query is, and by which flows its answer will be known.
+func (s *Stage) sawQuery(q *query, here decoder.Sight) {
+	q.seen(here)
+	s.alias(q, here.Flow)
+	if ct := here.Conntrack; ct != nil {
+		s.alias(q, ct.Original)
+		s.alias(q, ct.Reply.Reverse())
+	}
+}
+
+// place finds what the packet is to which query, if need be by its bytes. It returns also the event of an earlier
+// attempt that the packet turns out to follow.
+func (s *Stage) place(e decoder.Event, ct *decoder.Conntrack) (step, []decoder.Event) {
+	if at, ok := s.byJourney[e.Journey]; ok {
+		return at, nil
+	}
+	if e.Packet.Proto == "icmp" || e.Packet.Proto == "icmpv6" {
+		return s.quoted(e), nil
+	}
+	if e.Packet.Proto != "udp" {
+		return step{}, nil
+	}
+	msg, ok := parse(e.Packet.Transport())
+	if !ok {
+		return step{}, nil
+	}
+	if msg.response {
+		return s.reply(e, ct, msg), nil
+	}
+	return s.ask(e, ct, msg)
+}
+
+// ask takes in a query that comes by a new journey: it is new, a retry, or one whose journey was lost.
+func (s *Stage) ask(e decoder.Event, ct *decoder.Conntrack, msg message) (step, []decoder.Event) {
+	before := s.sent(e, ct, msg)
+	if before != nil && !before.closed && !before.begins(e) {
+		return s.join(before, e.Journey, asQuery), nil
+	}
+	q := &query{first: e, msg: msg, attempts: 1, due: e.Time.Add(s.o.Wait)}
+	if before == nil {
+		before = s.lastAsked[q.asked()]
+		if before != nil && e.Time.Sub(before.first.Time) < sameMoment {
+			before = nil
+		}
+	}
+	var finished []decoder.Event
+	if before != nil {
+		q.attempts = before.attempts + 1
+		if !before.closed && before.first.Packet.Flow() == e.Packet.Flow() {
+			finished = append(finished, s.finish(before))
+		}
+	}
+	s.lastAsked[q.asked()] = q
+	s.open = append(s.open, q)
+	return s.join(q, e.Journey, asQuery), finished
+}
+
+// sent finds a query by its flow, as it is or as it was before translation, and its id.
+func (s *Stage) sent(e decoder.Event, ct *decoder.Conntrack, msg message) *query {
+	q := s.byKey[key{e.Packet.Flow(), msg.id}]
+	if q == nil && ct != nil {
+		q = s.byKey[key{ct.Original, msg.id}]
+	}
+	if q != nil && (q.msg.name != msg.name || q.msg.qtype != msg.qtype) {
+		return nil // the id came round
+	}
+	return q
+}
+
+// reply finds the query of an answer that comes by a new journey.
+func (s *Stage) reply(e decoder.Event, ct *decoder.Conntrack, msg message) step {
+	q := s.byKey[key{e.Packet.Flow().Reverse(), msg.id}]
+	if q == nil && ct != nil {
+		q = s.byKey[key{ct.Original, msg.id}]
+	}
+	if q == nil || q.closed || q.msg.name != msg.name || q.last == nil {
+		return step{}
+	}
+	if q.answer == nil {
+		q.answer, q.answerAt = &msg, e.Time
+	}
+	return s.join(q, e.Journey, asAnswer)
+}
+
+// quoted finds the query that an ICMP error is about.
+func (s *Stage) quoted(e decoder.Event) step {
+	inner := decoder.ParseIP(e.Packet.Transport())
+	name, ok := refusal(e.Packet)
+	if inner == nil || !ok {
+		return step{}
+	}
+	q := s.byFlow[inner.Flow()]
+	if id := inner.Transport(); len(id) >= 2 {
+		q = s.byKey[key{inner.Flow(), binary.BigEndian.Uint16(id)}]
+	}
+	if q == nil || q.closed {
+		return step{}
+	}
+	q.icmp = &decoder.ICMP{From: e.Packet.Src, Type: e.Packet.ICMPType, Code: e.Packet.ICMPCode, Name: name}
+	return s.join(q, e.Journey, asICMP)
+}
+
+// notLost are reasons that say nothing against a packet: others have it, or nobody waits for it any more.
+var notLost = map[string]bool{"OTHERHOST": true, "CONSUMED": true, "SKB_CONSUMED": true, "QUEUE_PURGE": true, "SOCKET_CLOSE": true}
+
+// drop takes in a packet that the kernel threw away. It may be the first that is seen of it.
+func (s *Stage) drop(e decoder.Event, d decoder.Drop) []decoder.Event {
+	if notLost[d.Reason] {
+		return nil
+	}
+	at, finished := s.place(e, d.Conntrack)
+	if at.q == nil || at.q.closed || at.role == asICMP {
+		return finished
+	}
+	here := sight(e, d.Conntrack)
+	here.Answer = at.role == asAnswer
+	switch {
+	case at.role == asQuery && at.q.last == nil:
+		s.sawQuery(at.q, here) // it went no farther than this
+	case at.role == asAnswer && at.q.answerLast == nil:
+		at.q.answered(here, false)
+	}
+	at.q.loss = &decoder.Loss{Sight: here, Reason: d.Reason, Function: d.Location}
+	at.q.due = e.Time.Add(lossGrace)
+	return finished
+}
+
+// join makes a journey known as a query's.
+func (s *Stage) join(q *query, journey uint64, r role) step {
+	at := step{q, r}
+	if journey != 0 {
+		s.byJourney[journey] = at
+		q.journeys = append(q.journeys, journey)
+	}
+	return at
+}
+
+// alias makes a query known by another flow.
+func (s *Stage) alias(q *query, flow decoder.FlowTuple) {
+	k := key{flow, q.msg.id}
+	if slices.Contains(q.keys, k) {
+		return
+	}
+	q.keys = append(q.keys, k)
+	s.byKey[k] = q
+	s.byFlow[flow] = q
+}
+
+// Flush implements decoder.Stage. What is still within its time at the end is not judged, but counted.
+func (s *Stage) Flush(now time.Time, final bool) []decoder.Event {
+	var finished []decoder.Event
+	open := s.open[:0]
+	for _, q := range s.open {
+		switch {
+		case q.closed:
+		case !now.Before(q.due), final && q.outcome() != decoder.DNSNoResponse:
+			finished = append(finished, s.finish(q))
+		default:
+			open = append(open, q)
+		}
+	}
+	clear(s.open[len(open):])
+	s.open = open
+	if final {
+		s.total.pending = uint64(len(open))
+	}
+	s.forget(now)
+	return finished
+}
+
+// finish judges a query.
+func (s *Stage) finish(q *query) decoder.Event {
+	q.closed = true
+	e := q.event(s.o.Slow)
+	if d, ok := e.Body.(decoder.DNS); ok {
+		s.total.add(d, s.o.Slow)
+	}
+	if q.delivered {
+		s.remove(q)
+	} else {
+		s.done = append(s.done, q)
+	}
+	return e
+}
+
+// forget removes what no retry can refer to any more: resolvers wait 5 s for one server, seldom longer.
+func (s *Stage) forget(now time.Time) {
+	n := slices.IndexFunc(s.done, func(q *query) bool { return now.Sub(q.first.Time) < 3*s.o.Wait })
+	if n < 0 {
+		n = len(s.done)
+	}
+	for _, q := range s.done[:n] {
+		s.remove(q)
+	}
+	s.done = slices.Delete(s.done, 0, n)
+}
+
+// remove forgets a query, but not a later one that took its place.
+func (s *Stage) remove(q *query) {
+	for _, j := range q.journeys {
+		delete(s.byJourney, j)
+	}
+	for _, k := range q.keys {
+		if s.byKey[k] == q {
+			delete(s.byKey, k)
+		}
+		if s.byFlow[k.flow] == q {
+			delete(s.byFlow, k.flow)
+		}
+	}
+	if s.lastAsked[q.asked()] == q {
+		delete(s.lastAsked, q.asked())
+	}
+}
+
+// Summarize implements decoder.Summarizer.
+func (s *Stage) Summarize(sum *decoder.Summary) { sum.DNS = s.total.summary() }
