@@ -21,7 +21,7 @@ func newRoot(s cli.Streams) *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return cli.Usagef("%v; see \"%s --help\"", err, c.CommandPath())
 	})
-	root.AddCommand(newDoctor(s), newPods(s), newFsync(s), newDrop(s), newReset(s))
+	root.AddCommand(newDoctor(s), newPods(s), newFsync(s), newDrop(s), newReset(s), newDNS(s))
 	for _, sub := range root.Commands() {
 		sub.Args = usage(sub.Args)
 	}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"ktrace/cmd/internal/cli"
+	"ktrace/decoder"
+	"ktrace/decoder/diagnose"
+	"ktrace/decoder/dns"
+	"ktrace/tracer"
+)
+
+// dnsFlags are those of the verb alone.
+type dnsFlags struct {
+	ports []uint
+	wait  time.Duration
+	slow  time.Duration
+}
+
+func (f *dnsFlags) add(fs *pflag.FlagSet) {
+	fs.UintSliceVar(&f.ports, "port", []uint{53}, "ports that servers are asked at; where they are translated to is followed")
+	fs.DurationVar(&f.wait, "wait", 5*time.Second, "how long an answer may take")
+	fs.DurationVar(&f.slow, "slow", 100*time.Millisecond, "answers that take longer are a finding")
+}
+
+func (f *dnsFlags) validate() error {
+	if n := len(f.ports); n == 0 || n > tracer.MaxPorts {
+		return cli.Usagef("--port: %d ports, want 1 to %d", n, tracer.MaxPorts)
+	}
+	for _, p := range f.ports {
+		if p == 0 || p > 65535 {
+			return cli.Usagef("--port %d: want 1 to 65535", p)
+		}
+	}
+	if f.wait <= 0 || f.slow <= 0 {
+		return cli.Usagef("--wait and --slow: want positive times, as in 5s")
+	}
+	return nil
+}
+
+// view is what live and recorded queries are seen by.
+func (f *dnsFlags) view() cli.View {
+	return cli.View{
+		Kinds:  []decoder.Kind{decoder.KindDNS},
+		Stages: []decoder.Stage{decoder.NewNames(), dns.New(dns.Options{Wait: f.wait, Slow: f.slow})},
+		Rules:  []decoder.Rule{diagnose.NewDNS(f.slow)},
+	}
+}
+
+// newDNS is the verb that shows queries, answers, and why an answer did not come.
+func newDNS(s cli.Streams) *cobra.Command {
+	var (
+		flags cli.Flags
+		own   dnsFlags
+	)
+	c := &cobra.Command{
+		Use:   "dns",
+		Short: "queries, answers, latency, and why an answer did not come",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := flags.Validate(); err != nil {
+				return err
+			}
+			if err := own.validate(); err != nil {
+				return err
+			}
+			return cli.Live(c.Context(), flags, own.live(flags.HostRoot), s)
+		},
+	}
+	flags.Add(c.Flags())
+	flags.AddLive(c.Flags())
+	own.add(c.Flags())
+	return c
+}
+
+// live adds to the view what watches this node.
+func (f *dnsFlags) live(root string) cli.View {
+	const snap = 512 // bytes of a message: what a query takes, and of an answer the most
+	v := f.view()
+	v.Probes = []string{"path"}
+	v.Globals = tracer.PathFilter{Protocols: tracer.UDP | tracer.ICMP, Ports: f.ports, Snap: snap}.Globals()
+	v.Witnesses = []decoder.Witness{tracer.NewDevices(root), tracer.NewSymbols(), tracer.NewResolv(root)}
+	return v
+}
