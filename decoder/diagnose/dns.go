@@ -56,7 +56,7 @@ func (r *DNS) judge(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
 		return decoder.Finding{}, false // the client asks again over TCP
 	}
 	for _, why := range []func(decoder.Event, decoder.DNS) (decoder.Finding, bool){
-		r.notTranslated, notUntranslated, filtered, refused, dropped,
+		r.notTranslated, notUntranslated, queryFiltered, queryRefused, queryDropped,
 	} {
 		if f, ok := why(e, d); ok {
 			return f, true
@@ -181,8 +181,8 @@ func notUntranslated(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
 	}, true
 }
 
-// filtered reports a packet filter's verdict, with or without an answer to the sender.
-func filtered(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
+// queryFiltered reports a packet filter's verdict, with or without an answer to the sender.
+func queryFiltered(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
 	if d.Drop == nil || !byNetfilter(*d.Drop) {
 		return decoder.Finding{}, false
 	}
@@ -211,8 +211,8 @@ func direction(d decoder.DNS) string {
 	return "queries to"
 }
 
-// refused reports a server's host that has nobody listening, or a router that says it goes no further.
-func refused(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
+// queryRefused reports a server's host that has nobody listening, or a router that says it goes no further.
+func queryRefused(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
 	if d.ICMP == nil {
 		return decoder.Finding{}, false
 	}

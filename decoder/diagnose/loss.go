@@ -44,8 +44,8 @@ func meanings() map[string]meaning {
 	}
 }
 
-// dropped reports a drop whose reason names the cause.
-func dropped(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
+// queryDropped reports a drop whose reason names the cause.
+func queryDropped(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
 	if d.Drop == nil {
 		return decoder.Finding{}, false
 	}
