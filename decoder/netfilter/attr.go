@@ -16,11 +16,12 @@ func attrs(b []byte, each func(kind uint16, data []byte)) {
 	}
 }
 
-// attrMap is the attributes by type, up to the given number of types; a later one of the same type counts.
-func attrMap(b []byte, types int) [][]byte {
-	m := make([][]byte, types+1)
+// attrSet is attributes by type; a later one of the same type counts. It is an array so that it needs no heap.
+type attrSet [12][]byte
+
+func attrMap(b []byte) (m attrSet) {
 	attrs(b, func(kind uint16, data []byte) {
-		if int(kind) <= types {
+		if int(kind) < len(m) {
 			m[kind] = data
 		}
 	})

@@ -42,7 +42,7 @@ func parseNFTFile(b []byte) *Ruleset {
 			n.Set(msg)
 		case 12:
 			if len(msg) > nfgenmsgSize {
-				a := attrMap(msg[nfgenmsgSize:], 2)
+				a := attrMap(msg[nfgenmsgSize:])
 				if s := n.table(Family(msg[0]), cString(a[1])).Sets[cString(a[2])]; s != nil {
 					elements[s] = append(elements[s], msg)
 				}

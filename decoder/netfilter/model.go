@@ -75,6 +75,10 @@ func (h Hook) String() string {
 type Ruleset struct {
 	Tables []*Table
 	Unread []string // what could not be read, and why
+
+	// Generation is nftables' number of the state that was read; it changes with every change of rules or sets, not
+	// with what they count. 0 is none.
+	Generation uint32
 }
 
 // Table is a set of chains.

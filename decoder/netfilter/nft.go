@@ -16,6 +16,7 @@ type NFT struct {
 	run    map[string]func(*machine, []byte)
 	tables map[nftKey]*Table
 	order  []*Table
+	last   *Chain
 
 	scratch []Match // that the next rule's are gathered in
 }
@@ -68,12 +69,21 @@ func (n *NFT) table(f Family, name string) *Table {
 	return t
 }
 
+// chain finds a rule's chain. Rules come chain by chain, so it is the one of the rule before as a rule.
+func (n *NFT) chain(f Family, table, name []byte) *Chain {
+	if c := n.last; c != nil && c.Table.Family == f && c.Table.Name == string(table) && c.Name == string(name) {
+		return c
+	}
+	n.last = n.table(f, string(table)).add(string(name))
+	return n.last
+}
+
 // Table takes NFT_MSG_NEWTABLE.
 func (n *NFT) Table(msg []byte) {
 	if len(msg) < nfgenmsgSize {
 		return
 	}
-	n.table(Family(msg[0]), cString(attrMap(msg[nfgenmsgSize:], 1)[1]))
+	n.table(Family(msg[0]), cString(attrMap(msg[nfgenmsgSize:])[1]))
 }
 
 // Chain takes NFT_MSG_NEWCHAIN.
@@ -82,12 +92,12 @@ func (n *NFT) Chain(msg []byte) {
 	if len(msg) < nfgenmsgSize {
 		return
 	}
-	a := attrMap(msg[nfgenmsgSize:], 8)
+	a := attrMap(msg[nfgenmsgSize:])
 	c := n.table(Family(msg[0]), cString(a[table])).add(cString(a[name]))
 	if a[hook] == nil {
 		return
 	}
-	h := attrMap(a[hook], 2)
+	h := attrMap(a[hook])
 	c.Type, c.Priority = cString(a[kind]), int32(be32(h[2]))
 	if num := be32(h[1]); num < uint32(NoHook) {
 		c.Hook = Hook(num)
@@ -106,7 +116,7 @@ func (n *NFT) Chain(msg []byte) {
 
 // nftCounter reads NFTA_COUNTER_*: bytes, then packets.
 func nftCounter(b []byte) Counter {
-	a := attrMap(b, 2)
+	a := attrMap(b)
 	return Counter{Bytes: be64(a[1]), Packets: be64(a[2]), Counted: true}
 }
 
@@ -117,7 +127,7 @@ func (n *NFT) Set(msg []byte) {
 	if len(msg) < nfgenmsgSize {
 		return
 	}
-	a := attrMap(msg[nfgenmsgSize:], 4)
+	a := attrMap(msg[nfgenmsgSize:])
 	t := n.table(Family(msg[0]), cString(a[table]))
 	s := &Set{Name: cString(a[name]), Table: t.Name, Family: t.Family, KeyType: be32(a[keyType])}
 	s.Interval, s.IsMap = be32(a[flags])&interval != 0, be32(a[flags])&isMap != 0
@@ -130,8 +140,8 @@ func (n *NFT) Rule(msg []byte) {
 	if len(msg) < nfgenmsgSize {
 		return
 	}
-	a := attrMap(msg[nfgenmsgSize:], 7)
-	c := n.table(Family(msg[0]), cString(a[table])).add(cString(a[chain]))
+	a := attrMap(msg[nfgenmsgSize:])
+	c := n.chain(Family(msg[0]), beforeNUL(a[table]), beforeNUL(a[chain]))
 	c.Table.judge()
 	if n.run == nil {
 		n.run = expressions()
@@ -140,8 +150,8 @@ func (n *NFT) Rule(msg []byte) {
 	r.Matches = n.scratch[:0]
 	m := machine{table: c.Table, rule: &r}
 	attrs(a[list], func(_ uint16, e []byte) {
-		x := attrMap(e, 2)
-		if run := n.run[cString(x[1])]; run != nil {
+		x := attrMap(e)
+		if run := n.run[string(beforeNUL(x[1]))]; run != nil {
 			run(&m, x[2])
 		} else {
 			m.match(Match{Field: Other, Text: cString(x[1])})
@@ -154,6 +164,36 @@ func (n *NFT) Rule(msg []byte) {
 	n.scratch = r.Matches
 	r.Matches = slices.Clone(r.Matches)
 	c.Rules = append(c.Rules, r)
+}
+
+// Recount takes NFT_MSG_NEWRULE of the chain's i-th rule, for its counter. If it is another rule it returns false: then
+// all have to be read anew.
+func (c *Chain) Recount(i int, msg []byte) bool {
+	const handle, list = 3, 4
+	if len(msg) < nfgenmsgSize || i >= len(c.Rules) {
+		return false
+	}
+	a := attrMap(msg[nfgenmsgSize:])
+	if c.Rules[i].Handle != be64(a[handle]) {
+		return false
+	}
+	attrs(a[list], func(_ uint16, e []byte) {
+		if x := attrMap(e); string(beforeNUL(x[1])) == "counter" {
+			c.Rules[i].Counter = nftCounter(x[2])
+		}
+	})
+	return true
+}
+
+// RecountPolicy takes NFT_MSG_NEWCHAIN of the chain for its policy's counter.
+func (c *Chain) RecountPolicy(msg []byte) {
+	const counters = 8
+	if len(msg) < nfgenmsgSize {
+		return
+	}
+	if a := attrMap(msg[nfgenmsgSize:]); a[counters] != nil {
+		c.Counter = nftCounter(a[counters])
+	}
 }
 
 // nftComment finds the comment among what nft and iptables-nft keep with a rule: type, length, value each.
@@ -174,7 +214,7 @@ func elements(msg []byte) []rawElement {
 		return nil
 	}
 	var found []rawElement
-	attrs(attrMap(msg[nfgenmsgSize:], 3)[list], func(_ uint16, e []byte) {
+	attrs(attrMap(msg[nfgenmsgSize:])[list], func(_ uint16, e []byte) {
 		found = append(found, rawElementOf(e))
 	})
 	return found
@@ -190,12 +230,12 @@ type rawElement struct {
 
 func rawElementOf(b []byte) rawElement {
 	const key, data, flags, keyEnd = 1, 2, 3, 10
-	a := attrMap(b, 10)
-	e := rawElement{key: attrMap(a[key], 1)[1], end: be32(a[flags])&1 != 0}
+	a := attrMap(b)
+	e := rawElement{key: attrMap(a[key])[1], end: be32(a[flags])&1 != 0}
 	if a[keyEnd] != nil {
-		e.keyEnd = attrMap(a[keyEnd], 1)[1]
+		e.keyEnd = attrMap(a[keyEnd])[1]
 	}
-	if d := attrMap(a[data], 2); d[2] != nil {
+	if d := attrMap(a[data]); d[2] != nil {
 		v := nftVerdict(d[2])
 		e.verdict = &v
 	} else {
@@ -244,7 +284,7 @@ func before(b []byte) []byte {
 
 // nftVerdict reads NFTA_VERDICT_*.
 func nftVerdict(b []byte) Verdict {
-	a := attrMap(b, 2)
+	a := attrMap(b)
 	code, chain := int32(be32(a[1])), cString(a[2])
 	switch code {
 	case -1, -2:

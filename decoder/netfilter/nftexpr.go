@@ -83,12 +83,12 @@ func redirect(m *machine, _ []byte) {
 
 // opaque loads something that headers do not tell. Destination registers are the first attribute of all of them.
 func opaque(text string) func(*machine, []byte) {
-	return func(m *machine, b []byte) { m.load(be32(attrMap(b, 1)[1]), register{field: Other, text: text}) }
+	return func(m *machine, b []byte) { m.load(be32(attrMap(b)[1]), register{field: Other, text: text}) }
 }
 
 func (m *machine) payload(b []byte) {
 	const dreg, base, offset, length = 1, 2, 3, 4
-	a := attrMap(b, 5)
+	a := attrMap(b)
 	if a[dreg] == nil { // it writes to the packet
 		m.say("payload set")
 		return
@@ -199,7 +199,7 @@ func metaKey(key uint32) register {
 
 func (m *machine) meta(b []byte) {
 	const dreg, key, sreg = 1, 2, 3
-	a := attrMap(b, 3)
+	a := attrMap(b)
 	if a[dreg] == nil {
 		r := metaKey(be32(a[key]))
 		if src := m.reg(be32(a[sreg])); len(src.value) == 4 && r.host {
@@ -214,7 +214,7 @@ func (m *machine) meta(b []byte) {
 
 func (m *machine) ct(b []byte) {
 	const dreg, key, sreg = 1, 2, 4
-	a := attrMap(b, 4)
+	a := attrMap(b)
 	keys := [...]register{
 		0: {field: CTState, text: "ct state", size: 4, host: true},
 		1: {text: "ct direction", size: 1},
@@ -235,7 +235,7 @@ func (m *machine) ct(b []byte) {
 
 func (m *machine) fib(b []byte) {
 	const dreg, result, flags = 1, 2, 3
-	a := attrMap(b, 3)
+	a := attrMap(b)
 	var words []string
 	for i, w := range []string{"saddr", "daddr", "mark", "iif", "oif"} {
 		if be32(a[flags])&(1<<i) != 0 {
@@ -248,16 +248,16 @@ func (m *machine) fib(b []byte) {
 
 func (m *machine) numgen(b []byte) {
 	const dreg, modulus, kind = 1, 2, 3
-	a := attrMap(b, 4)
+	a := attrMap(b)
 	how := map[uint32]string{0: "inc", 1: "random"}[be32(a[kind])]
 	m.load(be32(a[dreg]), register{text: fmt.Sprintf("numgen %s mod %d", how, be32(a[modulus])), size: 4, host: true})
 }
 
 func (m *machine) bitwise(b []byte) {
 	const sreg, dreg, length, mask, xor, op = 1, 2, 3, 4, 5, 6
-	a := attrMap(b, 7)
+	a := attrMap(b)
 	r := *m.reg(be32(a[sreg]))
-	value, flip := attrMap(a[mask], 1)[1], attrMap(a[xor], 1)[1]
+	value, flip := attrMap(a[mask])[1], attrMap(a[xor])[1]
 	if be32(a[op]) != 0 || strings.Trim(string(flip), "\x00") != "" || r.mask != nil {
 		r = register{text: r.text + " ...", size: int(be32(a[length]))} // a shift, or more than a mask: not followed
 	} else {
@@ -277,7 +277,7 @@ func (r *register) order(v []byte) []byte {
 
 func (m *machine) byteorder(b []byte) {
 	const sreg, dreg = 1, 2
-	a := attrMap(b, 2)
+	a := attrMap(b)
 	r := *m.reg(be32(a[sreg]))
 	r.host = false
 	m.load(be32(a[dreg]), r)
@@ -288,9 +288,9 @@ func (r *register) width(v []byte) uint8 { return uint8(min(len(v), 64)) }
 
 func (m *machine) cmp(b []byte) {
 	const sreg, op, data = 1, 2, 3
-	a := attrMap(b, 3)
+	a := attrMap(b)
 	r := m.reg(be32(a[sreg]))
-	v := r.order(attrMap(a[data], 1)[1])
+	v := r.order(attrMap(a[data])[1])
 	x := Match{Field: r.field, Text: r.text, Mask: r.mask, Width: r.width(v)}
 	zero, ones := make([]byte, len(v)), slices.Repeat([]byte{0xff}, len(v))
 	switch be32(a[op]) {
@@ -341,9 +341,9 @@ func (m *machine) closes(x *Match, ones []byte) bool {
 
 func (m *machine) inRange(b []byte) {
 	const sreg, op, from, to = 1, 2, 3, 4
-	a := attrMap(b, 4)
+	a := attrMap(b)
 	r := m.reg(be32(a[sreg]))
-	lo, hi := r.order(attrMap(a[from], 1)[1]), r.order(attrMap(a[to], 1)[1])
+	lo, hi := r.order(attrMap(a[from])[1]), r.order(attrMap(a[to])[1])
 	x := Match{Field: r.field, Text: r.text, Mask: r.mask, Width: r.width(lo), Invert: be32(a[op]) == 1}
 	if len(lo) != len(hi) || len(lo) == 0 {
 		x.Field, x.Width = Other, 0
@@ -355,7 +355,7 @@ func (m *machine) inRange(b []byte) {
 
 func (m *machine) lookup(b []byte) {
 	const set, sreg, dreg, flags = 1, 2, 3, 5
-	a := attrMap(b, 5)
+	a := attrMap(b)
 	s := m.table.Sets[cString(a[set])]
 	if s == nil {
 		s = &Set{Name: cString(a[set]), Table: m.table.Name, Family: m.table.Family}
@@ -390,8 +390,8 @@ func (m *machine) forget() {
 
 func (m *machine) immediate(b []byte) {
 	const dreg, data = 1, 2
-	a := attrMap(b, 2)
-	d := attrMap(a[data], 2)
+	a := attrMap(b)
+	d := attrMap(a[data])
 	if be32(a[dreg]) == verdictRegister {
 		m.rule.Verdict = nftVerdict(d[2])
 		return
@@ -408,7 +408,7 @@ func (m *machine) counter(b []byte) {
 const counterModule = "counter"
 
 func (m *machine) reject(b []byte) {
-	a := attrMap(b, 2)
+	a := attrMap(b)
 	kind, code := be32(a[1]), uint32(0)
 	if len(a[2]) > 0 {
 		code = uint32(a[2][0])
@@ -452,7 +452,7 @@ func unreachable(prefix, kind string, code uint32, names map[uint32]string) (ans
 
 func (m *machine) nat(b []byte) {
 	const kind, addrMin, addrMax, portMin, portMax = 1, 3, 4, 5, 6
-	a := attrMap(b, 7)
+	a := attrMap(b)
 	what := []string{"snat", "dnat"}[be32(a[kind])&1]
 	where := ""
 	if addr, ok := netip.AddrFromSlice(m.constant(a[addrMin])); ok {
@@ -478,7 +478,7 @@ func (m *machine) constant(attr []byte) []byte {
 
 func (m *machine) log(b []byte) {
 	text := "log"
-	if prefix := cString(attrMap(b, 2)[2]); prefix != "" {
+	if prefix := cString(attrMap(b)[2]); prefix != "" {
 		text += fmt.Sprintf(" prefix %q", prefix)
 	}
 	m.say(text)
@@ -486,7 +486,7 @@ func (m *machine) log(b []byte) {
 
 func (m *machine) limit(b []byte) {
 	const rate, unit, burst, kind, flags = 1, 2, 3, 4, 5
-	a := attrMap(b, 5)
+	a := attrMap(b)
 	name := map[uint64]string{1: "second", 60: "minute", 3600: "hour", 86400: "day", 604800: "week"}[be64(a[unit])]
 	over := ""
 	if be32(a[flags])&1 != 0 {
@@ -512,14 +512,14 @@ func (m *machine) limit(b []byte) {
 func (t *Table) isIptables() bool { return t.System == IptablesNFT || t.System == Legacy }
 
 func (m *machine) xtMatch(b []byte) {
-	a := attrMap(b, 3)
+	a := attrMap(b)
 	for _, x := range xtMatch(m.xtFamily(), cString(a[1]), uint8(be32(a[2])), a[3]) {
 		m.match(x)
 	}
 }
 
 func (m *machine) xtTarget(b []byte) {
-	a := attrMap(b, 3)
+	a := attrMap(b)
 	m.rule.Verdict = xtTarget(m.xtFamily(), cString(a[1]), uint8(be32(a[2])), a[3])
 }
 
@@ -531,7 +531,7 @@ func (m *machine) xtFamily() Family {
 }
 
 func (m *machine) dynset(b []byte) {
-	a := attrMap(b, 1)
+	a := attrMap(b)
 	// A set that is full, or an update with a limit, ends the rule: it cannot be told.
 	m.match(Match{Field: Other, Text: "update @" + cString(a[1])})
 }

@@ -37,18 +37,38 @@ func (rs *Ruleset) Counts() Counts {
 	counts := Counts{}
 	for _, t := range rs.Tables {
 		for _, c := range t.Chains {
-			if c.Hook != NoHook && c.Policy.Action == Drop && c.Counter.Counted {
+			if c.countsPolicy() {
 				counts[keyOf(c, nil)] = c.Counter.Packets
 			}
 			for i := range c.Rules {
-				r := &c.Rules[i]
-				if r.Counter.Counted && (r.Verdict.Action == Drop || r.Verdict.Action == Reject || r.Verdict.Action == Lookup) {
+				if r := &c.Rules[i]; r.countsDrops() {
 					counts[keyOf(c, r)] = r.Counter.Packets
 				}
 			}
 		}
 	}
 	return counts
+}
+
+func (c *Chain) countsPolicy() bool {
+	return c.Hook != NoHook && c.Policy.Action == Drop && c.Counter.Counted
+}
+
+func (r *Rule) countsDrops() bool {
+	return r.Counter.Counted && (r.Verdict.Action == Drop || r.Verdict.Action == Reject || r.Verdict.Action == Lookup)
+}
+
+// Counting returns the chains of nftables whose counters Counts is made of.
+func (rs *Ruleset) Counting() []*Chain {
+	var all []*Chain
+	for _, t := range rs.Tables {
+		for _, c := range t.Chains {
+			if t.System != Legacy && (c.countsPolicy() || slices.ContainsFunc(c.Rules, func(r Rule) bool { return r.countsDrops() })) {
+				all = append(all, c)
+			}
+		}
+	}
+	return all
 }
 
 // Case is a packet that netfilter dropped, and what is known of the time before.

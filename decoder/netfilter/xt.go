@@ -128,11 +128,13 @@ func xtComment(_ Family, _ uint8, b []byte) ([]Match, bool) {
 	return []Match{{Field: Comment, Text: cString(b)}}, true
 }
 
-func cString(b []byte) string {
+func cString(b []byte) string { return string(beforeNUL(b)) }
+
+func beforeNUL(b []byte) []byte {
 	if i := bytes.IndexByte(b, 0); i >= 0 {
-		b = b[:i]
+		return b[:i]
 	}
-	return string(b)
+	return b
 }
 
 // xtConntrack reads struct xt_conntrack_mtinfo1 to 3, of which the state is what rules ask for.

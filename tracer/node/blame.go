@@ -31,7 +31,11 @@ func (s *space) rebase() error {
 // readRules is called in the namespace.
 func (s *space) readRules() {
 	begin := sinceBoot()
-	s.rules = readRules()
+	if s.rules == nil {
+		s.rules = readRules()
+	} else {
+		s.rules = recount(s.rules)
+	}
 	s.read = begin
 }
 

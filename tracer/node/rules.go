@@ -19,6 +19,7 @@ const (
 	nftGetChain   = nftables | unix.NFT_MSG_GETCHAIN
 	nftGetRule    = nftables | unix.NFT_MSG_GETRULE
 	nftGetSet     = nftables | unix.NFT_MSG_GETSET
+	nftGetGen     = nftables | unix.NFT_MSG_GETGEN
 	nftGetSetElem = nftables | unix.NFT_MSG_GETSETELEM
 )
 
@@ -34,6 +35,30 @@ var errTooMuch = errors.New("more rules than ktrace reads")
 // readRules reads every table of the namespace that the thread is in. What cannot be read is named in Unread.
 func readRules() *netfilter.Ruleset {
 	rs := &netfilter.Ruleset{}
+	readAllLegacy(rs)
+	readAllNFT(rs)
+	return rs
+}
+
+// recount reads the counters of rules that were read before, and where rules changed, all anew. nftables hands out
+// the rules of a chain for little, but all of them for much: it begins again at the first with every part that it fills.
+func recount(old *netfilter.Ruleset) *netfilter.Ruleset {
+	rs := &netfilter.Ruleset{Generation: old.Generation}
+	readAllLegacy(rs)
+	if old.Generation == 0 || len(old.Unread) > 0 || !recountNFT(old) {
+		rs.Generation = 0
+		readAllNFT(rs)
+		return rs
+	}
+	for _, t := range old.Tables {
+		if t.System != netfilter.Legacy {
+			rs.Tables = append(rs.Tables, t)
+		}
+	}
+	return rs
+}
+
+func readAllLegacy(rs *netfilter.Ruleset) {
 	for _, f := range []netfilter.Family{netfilter.IPv4, netfilter.IPv6} {
 		tables, err := readLegacy(f)
 		rs.Tables = append(rs.Tables, tables...)
@@ -41,34 +66,87 @@ func readRules() *netfilter.Ruleset {
 			rs.Unread = append(rs.Unread, err.Error())
 		}
 	}
-	tables, err := readNFT()
-	rs.Tables = append(rs.Tables, tables...)
+}
+
+func readAllNFT(rs *netfilter.Ruleset) {
+	tables, generation, err := readNFT()
+	rs.Tables, rs.Generation = append(rs.Tables, tables...), generation
 	if err != nil {
 		rs.Unread = append(rs.Unread, err.Error())
 	}
-	return rs
+}
+
+// recountNFT renews the counters of the rules that may drop. It returns false if rules changed meanwhile.
+func recountNFT(rs *netfilter.Ruleset) bool {
+	c, err := dial(unix.NETLINK_NETFILTER)
+	if err != nil {
+		return false
+	}
+	defer c.close()
+	if generation(c) != rs.Generation {
+		return false
+	}
+	same := true
+	for _, chain := range rs.Counting() {
+		body := nfgenmsg(byte(chain.Table.Family))
+		body = attr(body, unix.NFTA_RULE_TABLE, append([]byte(chain.Table.Name), 0))
+		rules := attr(body, unix.NFTA_RULE_CHAIN, append([]byte(chain.Name), 0))
+		i := 0
+		err := c.ask(nftGetRule, unix.NLM_F_DUMP, rules, func(m message) error {
+			same = same && chain.Recount(i, m.payload)
+			i++
+			return nil
+		})
+		if err == nil && chain.Hook != netfilter.NoHook {
+			policy := attr(body, unix.NFTA_CHAIN_NAME, append([]byte(chain.Name), 0))
+			err = c.ask(nftGetChain, 0, policy, func(m message) error {
+				chain.RecountPolicy(m.payload)
+				return nil
+			})
+		}
+		if err != nil || !same {
+			return false
+		}
+	}
+	return generation(c) == rs.Generation
+}
+
+// generation is nftables' number of the present state; 0 if it has none.
+func generation(c *conn) (id uint32) {
+	const genID = 1
+	err := c.ask(nftGetGen, 0, nfgenmsg(unix.AF_UNSPEC), func(m message) error {
+		if len(m.payload) >= 4 {
+			id = be32(attrMap(m.payload[4:])[genID])
+		}
+		return nil
+	})
+	if err != nil {
+		return 0
+	}
+	return id
 }
 
 // readNFT reads the tables of nftables, iptables-nft's among them. A kernel without nftables has none.
-func readNFT() ([]*netfilter.Table, error) {
+func readNFT() ([]*netfilter.Table, uint32, error) {
 	c, err := dial(unix.NETLINK_NETFILTER)
 	if err != nil {
-		return nil, fmt.Errorf("nftables: %w", err)
+		return nil, 0, fmt.Errorf("nftables: %w", err)
 	}
 	defer c.close()
 	// Between two changes of the rules the dumps agree with each other; if there was one, once more.
 	const tries = 3
 	for try := 1; ; try++ {
+		id := generation(c)
 		n, err := dumpNFT(c)
 		switch {
 		case errors.Is(err, unix.EINTR) && try < tries:
 			continue
 		case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOENT):
-			return nil, nil
+			return nil, 0, nil
 		case err != nil:
-			return n.Tables(), fmt.Errorf("nftables: %w", err)
+			return n.Tables(), 0, fmt.Errorf("nftables: %w", err)
 		}
-		return n.Tables(), nil
+		return n.Tables(), id, nil
 	}
 }
 

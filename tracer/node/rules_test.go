@@ -8,6 +8,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"ktrace/decoder/netfilter"
 	"ktrace/testdata/lab"
@@ -241,6 +244,49 @@ func many(t testing.TB, ns *lab.NS, n int, tool string) {
 		t.Fatal(err)
 	}
 	ns.Run(tool+"-restore", file)
+}
+
+func TestCountingAgainIsCheap(t *testing.T) {
+	const services, drop = 5000, "-A FORWARD -d 10.9.0.2/32 -p udp -m udp --dport 53 -j DROP"
+	ns := lab.New(t).Namespace("node")
+	many(t, ns, services, "iptables-nft")
+	ns.Run(append([]string{"iptables-nft"}, strings.Fields(drop)...)...)
+	s, err := netns.Open(ns.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	err = s.Do(func() error {
+		var before, after *netfilter.Ruleset
+		all := cpu(t, func() { before = readRules() })
+		some := cpu(t, func() { after = recount(before) })
+		if before.Generation == 0 || after.Generation != before.Generation || len(after.Unread) > 0 {
+			t.Errorf("generation %d became %d; not read: %q", before.Generation, after.Generation, after.Unread)
+		}
+		t.Logf("reading %d rules took %v of CPU, counting again %v", 4*services, all, some)
+		if some*10 > all {
+			t.Errorf("counting again took %v, reading all %v: not a tenth", some, all)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// cpu is the time that the thread, to which the caller is locked, works on f: other load does not count.
+func cpu(t *testing.T, f func()) time.Duration {
+	t.Helper()
+	clock := func() time.Duration {
+		var ts unix.Timespec
+		if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts); err != nil {
+			t.Fatal(err)
+		}
+		return time.Duration(ts.Nano())
+	}
+	begin := clock()
+	f()
+	return clock() - begin
 }
 
 func BenchmarkReadRules(b *testing.B) {
