@@ -20,7 +20,7 @@ cleanup() {
 trap cleanup EXIT
 
 say() { printf '\n\033[1m# %s\033[0m\n' "$*"; }
-in() { ip netns exec "$@"; }
+at() { ip netns exec "$@"; }
 
 say "a pod (10.244.1.2), its node, and a DNS server (10.9.0.2, port 5353) beyond the node"
 for n in "$pod" "$node" "$server"; do
@@ -40,15 +40,15 @@ ip -n "$server" link set eth0 up
 ip -n "$pod" route add default via 10.244.1.1
 ip -n "$node" route add default via 10.9.0.2
 ip -n "$server" route add 10.244.0.0/16 via 10.9.0.1
-in "$node" sysctl -qw net.ipv4.ip_forward=1
+at "$node" sysctl -qw net.ipv4.ip_forward=1
 mkdir -p "/etc/netns/$pod"
 printf 'search default.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\noptions ndots:5 timeout:1 attempts:2\n' >"/etc/netns/$pod/resolv.conf"
-in "$server" dnsmasq --no-daemon --conf-file=/dev/null --no-resolv --no-hosts --port=5353 \
+at "$server" dnsmasq --no-daemon --conf-file=/dev/null --no-resolv --no-hosts --port=5353 \
 	--address=/web.default.svc.cluster.local/10.96.0.20 >"$tmp/dnsmasq" 2>&1 &
 
 dnat=(-p udp -d 10.96.0.10 --dport 53 -m comment --comment "kube-system/kube-dns:dns cluster IP" -j DNAT --to-destination 10.9.0.2:5353)
 say "the node translates the service address, as kube-proxy would: 10.96.0.10:53 -> 10.9.0.2:5353"
-in "$node" iptables -t nat -A PREROUTING "${dnat[@]}"
+at "$node" iptables -t nat -A PREROUTING "${dnat[@]}"
 
 watch() { # SECONDS ARGS...: ktrace in the background, ready when this returns
 	local seconds=$1
@@ -63,14 +63,14 @@ watch() { # SECONDS ARGS...: ktrace in the background, ready when this returns
 
 say "healthy: \$ ktrace dns --netns $pod -d 3s     while the pod looks up web"
 watch 3 dns
-in "$pod" getent ahostsv4 web || true
+at "$pod" getent ahostsv4 web || true
 wait $ktrace
 
 say "now somebody flushes the node's nat table; the same again:"
-in "$node" iptables -t nat -F PREROUTING
-in "$node" conntrack -F >/dev/null 2>&1 || true
+at "$node" iptables -t nat -F PREROUTING
+at "$node" conntrack -F >/dev/null 2>&1 || true
 watch 4 dns --wait 1s
-in "$pod" getent ahostsv4 web || true
+at "$pod" getent ahostsv4 web || true
 wait $ktrace || true
 
 say "done; the namespaces are removed"

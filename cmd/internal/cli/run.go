@@ -58,11 +58,6 @@ func Live(ctx context.Context, f Flags, v View, s Streams) (err error) {
 	if err := tracer.Privileged(); err != nil {
 		return err
 	}
-	if f.Duration > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, f.Duration)
-		defer cancel()
-	}
 	selector, err := f.selector()
 	if err != nil {
 		return err
@@ -107,6 +102,11 @@ func Live(ctx context.Context, f Flags, v View, s Streams) (err error) {
 		if err := os.WriteFile(f.ReadyFile, nil, 0o644); err != nil {
 			return fmt.Errorf("--ready-file: %w", err)
 		}
+	}
+	if f.Duration > 0 { // of tracing: what it took to attach is not the user's time
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, f.Duration)
+		defer cancel()
 	}
 	return through(ctx, f, v, selector, stream, s)
 }
