@@ -1,11 +1,14 @@
 package main
 
 import (
+	"errors"
+
 	"github.com/spf13/cobra"
 
 	"ktrace/cmd/internal/cli"
 	"ktrace/decoder"
 	"ktrace/decoder/diagnose"
+	"ktrace/tracer"
 )
 
 // newReset is the verb for connections that end by a reset.
@@ -19,7 +22,8 @@ func newReset(s cli.Streams) *cobra.Command {
 			if err := f.Validate(); err != nil {
 				return err
 			}
-			return cli.Live(c.Context(), f, resetView(), s)
+			v, done := watchNode(resetView(), f.HostRoot)
+			return errors.Join(cli.Live(c.Context(), f, v, s), done())
 		},
 	}
 	f.Add(c.Flags())
@@ -27,19 +31,15 @@ func newReset(s cli.Streams) *cobra.Command {
 	return c
 }
 
-// What the path object is asked for, as bpf/path.bpf.c numbers it.
-const (
-	wantTCP  = uint32(1)
-	tcpSYN   = uint32(0x02)
-	tcpReset = uint32(0x04)
-)
-
 // resetView watches sockets, and of packets only those that begin or reset a connection.
 func resetView() cli.View {
+	globals := tracer.PathFilter{Protocols: tracer.TCP}.Globals()
+	globals["hop_tcp_flags"] = uint32(tracer.FlagSYN | tracer.FlagRST)
 	return cli.View{
 		Probes:  []string{"path", "sock"},
-		Globals: map[string]any{"hop_protocols": wantTCP, "hop_tcp_flags": tcpSYN | tcpReset, "drop_protocols": wantTCP},
+		Globals: globals,
 		Kinds:   []decoder.Kind{decoder.KindReset},
+		Early:   []decoder.Stage{decoder.NewOverflows()},
 		Stages:  []decoder.Stage{decoder.NewNames(), decoder.NewResets()},
 		Rules:   []decoder.Rule{diagnose.NewResets(), diagnose.NewSockets()},
 	}

@@ -133,6 +133,7 @@ func resetScenarios(f family) []lab.Scenario {
 		}),
 		killed(f),
 		forgotten(f),
+		queueFull(f),
 		bufferFull(f),
 	}
 }
@@ -261,6 +262,38 @@ func vanish(t testing.TB, c net.Conn) {
 		t.Fatal(err, set)
 	}
 	c.Close()
+}
+
+// queueFull is a server in the pod that does not accept.
+func queueFull(f family) lab.Scenario {
+	var backlogs each[int]
+	return lab.Scenario{
+		Name:  "a server does not accept " + f.name,
+		Args:  []string{"reset"},
+		Setup: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { backlogs.put(c, 100) },
+		Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { backlogs.put(c, 1) },
+		Traffic: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
+			l := listen(t, p.NS, f.pod(p))
+			raw, err := l.(*net.TCPListener).SyscallConn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var set error
+			if err := raw.Control(func(fd uintptr) { set = unix.Listen(int(fd), backlogs.get(c)) }); err != nil || set != nil {
+				t.Fatal(err, set)
+			}
+			c.Server.Do(func() {
+				for range 5 {
+					conn, err := net.DialTimeout("tcp", net.JoinHostPort(f.pod(p), webPort), 100*time.Millisecond)
+					if err == nil {
+						t.Cleanup(func() { conn.Close() })
+					}
+				}
+			})
+		},
+		Want: "accept-queue-full",
+		Sure: "certain",
+	}
 }
 
 // bufferFull is a server in the pod that does not read its datagrams.

@@ -153,17 +153,6 @@ func TestSocketFindings(t *testing.T) {
 		{"a SYN-ACK sent again by a listener with a full queue", []decoder.Event{{Header: at, Body: decoder.Sock{Op: decoder.SockSynackResent, Local: local, Backlog: 2, Limit: 1, Count: 1}}},
 			"accept-queue-full", 1},
 		{"a SYN-ACK sent again because it was lost", []decoder.Event{{Header: at, Body: decoder.Sock{Op: decoder.SockSynackResent, Local: local, Backlog: 1, Limit: 1, Count: 1}}}, "", 0},
-		{"a counter that rose and a listener over its limit", []decoder.Event{
-			{Header: at, Body: decoder.Fact{Netstat: &decoder.Netstat{Netns: 7, Rose: map[string]uint64{"TcpExtListenOverflows": 3}}}},
-			{Header: at, Body: decoder.Fact{Socket: &decoder.Socket{About: decoder.Question{Netns: 7}, Found: true, Local: local, State: "LISTEN", Queue: 2, Limit: 1}}},
-		}, "accept-queue-full", 3},
-		{"the same of another namespace", []decoder.Event{
-			{Header: at, Body: decoder.Fact{Netstat: &decoder.Netstat{Netns: 8, Rose: map[string]uint64{"TcpExtListenOverflows": 3}}}},
-			{Header: at, Body: decoder.Fact{Socket: &decoder.Socket{About: decoder.Question{Netns: 7}, Found: true, Local: local, State: "LISTEN", Queue: 2, Limit: 1}}},
-		}, "", 0},
-		{"a listener at its limit that lost nothing", []decoder.Event{
-			{Header: at, Body: decoder.Fact{Socket: &decoder.Socket{About: decoder.Question{Netns: 7}, Found: true, Local: local, State: "LISTEN", Queue: 2, Limit: 1}}},
-		}, "", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := NewSockets()

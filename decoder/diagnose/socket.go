@@ -8,32 +8,19 @@ import (
 )
 
 // Sockets is the rule for sockets that cannot take what arrives: full accept queues and full receive buffers. It
-// wants decoder.Sock, and facts about listeners and counters.
-type Sockets struct {
-	overflow map[uint32]uint64 // SYNs lost to full queues by namespace, not yet told
-}
+// wants decoder.Sock.
+type Sockets struct{}
 
 // NewSockets returns the rule.
-func NewSockets() *Sockets {
-	return &Sockets{overflow: map[uint32]uint64{}}
-}
+func NewSockets() *Sockets { return &Sockets{} }
 
 // Observe implements decoder.Rule.
 func (r *Sockets) Observe(e decoder.Event) []decoder.Finding {
-	switch b := e.Body.(type) {
-	case decoder.Fact:
-		return r.fact(e, b)
-	case decoder.Sock:
-		return r.sock(e, b)
+	s, ok := e.Body.(decoder.Sock)
+	if !ok {
+		return nil
 	}
-	return nil
-}
-
-// Flush implements decoder.Rule.
-func (r *Sockets) Flush(time.Time, bool) []decoder.Finding { return nil }
-
-func (r *Sockets) sock(e decoder.Event, s decoder.Sock) []decoder.Finding {
-	f := decoder.Finding{Time: e.Time, First: e.Time, Last: e.Time, Count: 1, Pod: e.Pod, Severity: decoder.Warning, Confidence: decoder.Certain}
+	f := decoder.Finding{Time: e.Time, First: e.Time, Last: e.Time, Count: uint64(s.Count), Pod: e.Pod, Severity: decoder.Warning, Confidence: decoder.Certain}
 	switch {
 	case s.Op == decoder.SockBufferFull:
 		bufferFull(&f, e, s)
@@ -48,11 +35,13 @@ func (r *Sockets) sock(e decoder.Event, s decoder.Sock) []decoder.Finding {
 	return []decoder.Finding{f}
 }
 
+// Flush implements decoder.Rule.
+func (r *Sockets) Flush(time.Time, bool) []decoder.Finding { return nil }
+
 func bufferFull(f *decoder.Finding, e decoder.Event, s decoder.Sock) {
 	f.ID, f.Subject = "socket-buffer-full", fmt.Sprintf("%s %v", s.Proto, s.Local)
 	f.Title = fmt.Sprintf("the receive buffer of %s %s is full: its process does not read fast enough", s.Proto, end(e.Pod, s.Local))
 	f.Cause = "Packets arrived for the socket and were dropped because what it had not read filled its buffer."
-	f.Count = uint64(s.Count)
 	f.Evidence = []string{fmt.Sprintf("%d of %d bytes of the buffer in use (net.core.rmem_default, SO_RCVBUF)", s.Queued, s.Buffer)}
 	if s.Inode != 0 {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("socket:[%d]", s.Inode))
@@ -84,31 +73,4 @@ func queueFull(f *decoder.Finding, s decoder.Sock, who string) {
 		fmt.Sprintf("ss -ltnp 'sport = :%d'   # in the network namespace of the server: Recv-Q is the queue, Send-Q its limit", s.Local.Port()),
 		"find what holds the process up; a larger backlog (listen, net.core.somaxconn) only helps against bursts",
 	}
-}
-
-// fact joins the two halves of the evidence where no hook tells of a lost SYN: a counter that rose, and a listener
-// of that namespace whose queue is over its limit.
-func (r *Sockets) fact(e decoder.Event, b decoder.Fact) []decoder.Finding {
-	switch {
-	case b.Netstat != nil:
-		r.overflow[b.Netstat.Netns] += b.Netstat.Rose["TcpExtListenOverflows"]
-	case b.Socket != nil && b.Socket.State == "LISTEN" && b.Socket.Queue > b.Socket.Limit:
-		return r.listener(e, *b.Socket)
-	}
-	return nil
-}
-
-func (r *Sockets) listener(e decoder.Event, s decoder.Socket) []decoder.Finding {
-	lost := r.overflow[s.About.Netns]
-	if lost == 0 {
-		return nil
-	}
-	delete(r.overflow, s.About.Netns)
-	f := decoder.Finding{Time: e.Time, First: e.Time, Last: e.Time, Count: lost, Pod: e.Pod, Severity: decoder.Warning, Confidence: decoder.Certain}
-	queueFull(&f, decoder.Sock{Local: s.Local, Backlog: s.Queue, Limit: s.Limit}, end(e.Pod, s.Local))
-	f.Evidence = append(f.Evidence, fmt.Sprintf("TcpExtListenOverflows rose by %d in netns %d", lost, s.About.Netns))
-	if s.PID != 0 {
-		f.Evidence = append(f.Evidence, fmt.Sprintf("process %s/%d listens", s.Comm, s.PID))
-	}
-	return []decoder.Finding{f}
 }

@@ -22,9 +22,10 @@ import (
 
 // View is what a verb adds to a run: what to load, how to join it, what to show.
 type View struct {
-	Probes  []string       // by name in the tracer's table
-	Globals map[string]any // const volatile variables of the objects
-	Kinds   []decoder.Kind // of events to show
+	Probes  []string        // by name in the tracer's table
+	Globals map[string]any  // const volatile variables of the objects
+	Kinds   []decoder.Kind  // of events to show
+	Early   []decoder.Stage // before pods are named
 	Stages  []decoder.Stage
 	Rules   []decoder.Rule
 	Hold    bool                     // findings at the end, worst first
@@ -132,7 +133,7 @@ func through(ctx context.Context, f Flags, v View, selector pod.Selector, source
 	}
 	p := decoder.Pipeline{
 		Source:  source,
-		Stages:  append([]decoder.Stage{pods}, v.Stages...),
+		Stages:  slices.Concat(v.Early, []decoder.Stage{pods}, v.Stages),
 		Rules:   v.Rules,
 		Wanted:  func(k decoder.Kind) bool { return slices.Contains(v.Kinds, k) },
 		Keep:    func(e decoder.Event) bool { return pods.Selected(selector, e) && (v.Keep == nil || v.Keep(e)) },
