@@ -1,6 +1,7 @@
 package tracer
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -13,6 +14,19 @@ import (
 	"ktrace/decoder"
 	"ktrace/tracer/netns"
 )
+
+// NodeName is what this node is called: as a pod is told it (metadata of the downward API), else its host name.
+func NodeName() (string, error) {
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return "", fmt.Errorf("uname: %w", err)
+	}
+	return nodeName(uts), nil
+}
+
+func nodeName(uts unix.Utsname) string {
+	return cmp.Or(os.Getenv("NODE_NAME"), unix.ByteSliceToString(uts.Nodename[:]))
+}
 
 // nodeFact is who and when: the first fact of every stream.
 func nodeFact(kernel *btf.Spec) (*decoder.Node, error) {
@@ -28,12 +42,8 @@ func nodeFact(kernel *btf.Spec) (*decoder.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := os.Getenv("NODE_NAME") // how a pod is told its node's name: metadata of the downward API
-	if name == "" {
-		name = unix.ByteSliceToString(uts.Nodename[:])
-	}
 	return &decoder.Node{
-		Name:    name,
+		Name:    nodeName(uts),
 		Kernel:  unix.ByteSliceToString(uts.Release[:]),
 		Netns:   home,
 		Wall:    time.Duration(time.Now().UnixNano()) - sinceBoot(),

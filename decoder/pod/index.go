@@ -11,15 +11,16 @@ import (
 
 // Index knows the pods of a stream. As a stage, which must come first, it names both ends of every event.
 type Index struct {
-	node    decoder.Node
-	pods    map[string]*Info
-	cgroups map[uint64]owner
-	left    map[uint64]time.Time // cgroups that are no more, and since when
-	netns   map[uint32]spans
-	addrs   map[netip.Addr]spans
-	veths   map[place]place // from each end to the other
-	begun   bool            // a record was seen: facts from here on tell news
-	swept   time.Time
+	node     decoder.Node
+	pods     map[string]*Info
+	cgroups  map[uint64]owner
+	left     map[uint64]time.Time // cgroups that are no more, and since when
+	netns    map[uint32]spans
+	addrs    map[netip.Addr]spans
+	veths    map[place]place // from each end to the other
+	services services
+	begun    bool // a record was seen: facts from here on tell news
+	swept    time.Time
 }
 
 type owner struct {
@@ -33,12 +34,13 @@ type place struct{ netns, ifindex uint32 }
 // NewIndex returns an index that knows nothing yet.
 func NewIndex() *Index {
 	return &Index{
-		pods:    map[string]*Info{},
-		cgroups: map[uint64]owner{},
-		left:    map[uint64]time.Time{},
-		netns:   map[uint32]spans{},
-		addrs:   map[netip.Addr]spans{},
-		veths:   map[place]place{},
+		pods:     map[string]*Info{},
+		cgroups:  map[uint64]owner{},
+		left:     map[uint64]time.Time{},
+		netns:    map[uint32]spans{},
+		addrs:    map[netip.Addr]spans{},
+		veths:    map[place]place{},
+		services: newServices(),
 	}
 }
 

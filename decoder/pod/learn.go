@@ -18,6 +18,8 @@ func (x *Index) learn(now time.Time, f decoder.Fact) {
 		x.forget(now, *f.Pod)
 	case f.Pod != nil:
 		x.learnPod(now, *f.Pod)
+	case f.Service != nil:
+		x.services.learn(*f.Service)
 	case f.Device != nil:
 		x.learnDevice(*f.Device)
 	}

@@ -8,8 +8,8 @@ import (
 )
 
 // name ties an event to its pods. The pod is whose the place is where it was seen: by the cgroup of the socket or
-// task, by the namespace, by the other end of a veth; of a packet seen elsewhere it is the sender, by its address.
-// The peer is the packet's other end. The node's own namespace names nobody: pods on the host network are told apart
+// task, by the namespace, by the other end of a veth; of a packet seen elsewhere it is the sender, or the
+// receiver if the sender is no pod, by their addresses. The peer is the packet's other end. The node's own namespace names nobody: pods on the host network are told apart
 // by their cgroups alone.
 func (x *Index) name(e *decoder.Event) {
 	if e.Pod != (decoder.Pod{}) {
@@ -20,15 +20,16 @@ func (x *Index) name(e *decoder.Event) {
 	if e.Packet == nil {
 		return
 	}
-	src, dst := x.byAddr(e.Packet.Src, e.Time), x.byAddr(e.Packet.Dst, e.Time)
+	k := e.Packet
+	src, dst := x.byAddr(k.Src, k.Proto, k.Sport, e.Time), x.byAddr(k.Dst, k.Proto, k.Dport, e.Time)
 	if p != nil && bystander(at, src, dst) {
 		p, e.Pod = nil, decoder.Pod{}
 	}
 	switch {
-	case p == nil && src != (decoder.Pod{}):
-		e.Pod, e.Peer = src, dst
+	case p == nil && src.UID == "" && dst.UID != "":
+		e.Pod, e.Peer = dst, src
 	case p == nil:
-		e.Pod = dst
+		e.Pod, e.Peer = src, dst
 	case x.sent(e, p, src, dst):
 		e.Peer = dst
 	default:
@@ -84,10 +85,11 @@ func (x *Index) inNetns(inode uint32, t time.Time) (span, bool) {
 	return x.netns[inode].at(t)
 }
 
-func (x *Index) byAddr(a netip.Addr, t time.Time) decoder.Pod {
+// byAddr returns the pod that had an address at the time, or the service.
+func (x *Index) byAddr(a netip.Addr, proto string, port uint16, t time.Time) decoder.Pod {
 	s, ok := x.addrs[a.Unmap()].at(t)
 	if !ok {
-		return decoder.Pod{}
+		return x.services.at(a, proto, port)
 	}
 	source := sourceIP
 	if s.source == "cri" || s.source == "api" {

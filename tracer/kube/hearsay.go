@@ -18,14 +18,35 @@ func (w *Watcher) hear() {
 		for {
 			select {
 			case facts := <-s.news:
-				for _, f := range facts {
-					w.believe(f)
-				}
+				w.believeAll(facts)
 				continue
 			default:
 			}
 			break
 		}
+	}
+}
+
+// hearFirst waits a little for every source's first answer.
+func (w *Watcher) hearFirst() {
+	enough := time.After(answerWithin)
+	for _, s := range w.sources {
+		for answered := false; !answered; {
+			select {
+			case facts := <-s.news:
+				w.believeAll(facts)
+			case <-s.tried:
+				answered = true
+			case <-enough:
+				return
+			}
+		}
+	}
+}
+
+func (w *Watcher) believeAll(facts []decoder.Fact) {
+	for _, f := range facts {
+		w.believe(f)
 	}
 }
 

@@ -41,23 +41,34 @@ func newSource(name, costs string) *source {
 	}
 }
 
-// answered notes an attempt: facts, or why there are none.
-func (s *source) answered(ctx context.Context, where string, facts []decoder.Fact, err error) {
+// note keeps how an attempt ended.
+func (s *source) note(where string, err error) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.state.Where = where
 	if err != nil {
 		s.state.Error = err.Error()
 	} else {
 		s.state.Answered, s.state.Error = time.Now(), ""
 	}
-	s.mu.Unlock()
-	if len(facts) > 0 {
-		select {
-		case s.news <- facts:
-		case <-ctx.Done():
-		}
-	}
+}
+
+// answered notes an attempt and passes on what it brought. With the first, nobody waits any more.
+func (s *source) answered(ctx context.Context, where string, facts []decoder.Fact, err error) {
+	s.note(where, err)
+	s.pass(ctx, facts)
 	s.once.Do(func() { close(s.tried) })
+}
+
+// pass hands facts over, when there is room.
+func (s *source) pass(ctx context.Context, facts []decoder.Fact) {
+	if len(facts) == 0 {
+		return
+	}
+	select {
+	case s.news <- facts:
+	case <-ctx.Done():
+	}
 }
 
 func (s *source) stateNow() SourceState {
@@ -71,13 +82,5 @@ func (s *source) wake() {
 	select {
 	case s.kick <- struct{}{}:
 	default: // one is due already
-	}
-}
-
-// firstAnswer waits a little for the first attempt to end.
-func (s *source) firstAnswer() {
-	select {
-	case <-s.tried:
-	case <-time.After(answerWithin):
 	}
 }

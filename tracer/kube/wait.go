@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -8,27 +9,49 @@ import (
 	"ktrace/decoder/pod"
 )
 
-// announce says what a selection by pod found, or that it found nothing yet.
-func (w *Watcher) announce() {
-	if w.opts.Selector.Pods() && len(w.selected()) == 0 {
-		w.waits = true
-		w.opts.Say(fmt.Sprintf("no pod matches %s yet: waiting for one (here are %s)", w.opts.Selector, names(w.index.Pods())))
+// ErrElsewhere is returned for a selection whose pods all run on other nodes.
+var ErrElsewhere = errors.New("not on this node")
+
+// announce says that a selection by pod found nothing yet. It fails with ErrElsewhere if the API knows better.
+func (w *Watcher) announce() error {
+	here, elsewhere := w.selected()
+	if !w.opts.Selector.Pods() || len(here) > 0 {
+		return nil
 	}
+	if len(elsewhere) > 0 {
+		return fmt.Errorf("%w: %s", ErrElsewhere, names(elsewhere))
+	}
+	w.waits = true
+	local := slices.DeleteFunc(w.index.Pods(), remote)
+	w.opts.Say(fmt.Sprintf("no pod matches %s yet: waiting for one (here are %s)", w.opts.Selector, names(local)))
+	return nil
 }
+
+func remote(p pod.Info) bool { return p.Node != "" }
 
 // welcome says that the wait is over.
 func (w *Watcher) welcome() {
 	if !w.waits {
 		return
 	}
-	if found := w.selected(); len(found) > 0 {
+	if found, _ := w.selected(); len(found) > 0 {
 		w.waits = false
 		w.opts.Say("found " + names(found))
 	}
 }
 
-func (w *Watcher) selected() []pod.Info {
-	return slices.DeleteFunc(w.index.Pods(), func(p pod.Info) bool { return !w.opts.Selector.Matches(p) })
+// selected are the pods that match, on this node and on others.
+func (w *Watcher) selected() (here, elsewhere []pod.Info) {
+	for _, p := range w.index.Pods() {
+		switch {
+		case !w.opts.Selector.Matches(p):
+		case remote(p):
+			elsewhere = append(elsewhere, p)
+		default:
+			here = append(here, p)
+		}
+	}
+	return here, elsewhere
 }
 
 // names lists pods for a person; there may be hundreds.
@@ -36,8 +59,12 @@ func names(pods []pod.Info) string {
 	const most = 20
 	var all []string
 	for _, p := range pods {
+		name := p.Namespace + "/" + p.Name
+		if remote(p) {
+			name += " on " + p.Node
+		}
 		if p.Name != "" {
-			all = append(all, p.Namespace+"/"+p.Name)
+			all = append(all, name)
 		}
 	}
 	switch n := len(all); {

@@ -20,10 +20,12 @@ import (
 
 // Options say where to look and what was selected.
 type Options struct {
-	HostRoot  string       // where the node's file system is
-	CRISocket string       // of the container runtime; "" looks at the usual places
-	Selector  pod.Selector // what the kernel is to filter by
-	Say       func(string) // tells the user, beside the output
+	HostRoot   string       // where the node's file system is
+	Node       string       // this node's name
+	CRISocket  string       // of the container runtime; "" looks at the usual places
+	Kubeconfig string       // for the API; "" takes a pod's own access, or the kubelet's
+	Selector   pod.Selector // what the kernel is to filter by
+	Say        func(string) // tells the user, beside the output
 }
 
 // Watcher knows the pods of this node and tells of them. It is a decoder.Witness. It is of one goroutine.
@@ -43,6 +45,7 @@ type Watcher struct {
 	waits    bool // the user was told that no pod matches yet
 	sources  []*source
 	runtime  *runtimeSource
+	api      *apiSource
 	stop     func() // ends what asks the sources
 }
 
@@ -81,7 +84,8 @@ func NewWatcher(o Options) (*Watcher, error) {
 		w.proc = "/proc" // the node's root was mounted without what is mounted below it
 	}
 	w.runtime = newRuntimeSource(o.HostRoot, o.CRISocket)
-	w.sources = []*source{w.runtime.source}
+	w.api = newAPISource(o.HostRoot, o.Kubeconfig, o.Node)
+	w.sources = []*source{w.runtime.source, w.api.source}
 	w.tell(decoder.Fact{Node: &decoder.Node{Netns: home.Inode}})
 	w.told = nil // the tracer tells it
 	return w, nil
@@ -102,11 +106,10 @@ func (w *Watcher) Begin() ([]decoder.Fact, error) {
 	w.ask()
 	w.walkAll()
 	w.complete()
-	for _, s := range w.sources {
-		s.firstAnswer()
+	w.hearFirst()
+	if err := w.announce(); err != nil {
+		return nil, err
 	}
-	w.hear()
-	w.announce()
 	facts, err := w.take()
 	return facts, errors.Join(err, w.filter.sync(w.index.Sets(w.opts.Selector))) // a namespace is selected without a pod
 }
@@ -116,6 +119,7 @@ func (w *Watcher) ask() {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { w.runtime.run(ctx) })
+	running.Go(func() { w.api.run(ctx) })
 	w.stop = func() { cancel(); running.Wait() }
 }
 

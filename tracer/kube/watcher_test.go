@@ -37,8 +37,14 @@ func watch(t *testing.T, hostRoot string, pods ...string) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return watchWith(t, kube.Options{HostRoot: hostRoot, Selector: s})
+}
+
+func watchWith(t *testing.T, o kube.Options) *node {
+	t.Helper()
 	n := &node{t: t, index: pod.NewIndex()}
-	w, err := kube.NewWatcher(kube.Options{HostRoot: hostRoot, Selector: s, Say: func(text string) { n.said.WriteString(text + "\n") }})
+	o.Say = func(text string) { n.said.WriteString(text + "\n") }
+	w, err := kube.NewWatcher(o)
 	if err != nil {
 		t.Fatal(err)
 	}

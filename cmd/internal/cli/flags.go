@@ -17,17 +17,18 @@ type Flags struct {
 	Netns     string
 	PID       int
 
-	Duration  time.Duration
-	Count     uint64
-	Output    string
-	NoHeader  bool
-	Verbose   bool
-	FailOn    string
-	ReadyFile string
-	Record    string
-	HostRoot  string
-	CRISocket string
-	BTF       string
+	Duration   time.Duration
+	Count      uint64
+	Output     string
+	NoHeader   bool
+	Verbose    bool
+	FailOn     string
+	ReadyFile  string
+	Record     string
+	HostRoot   string
+	CRISocket  string
+	Kubeconfig string
+	BTF        string
 
 	Variant string // hidden: force a hook's variant
 	Ring    uint32 // hidden: bytes
@@ -71,6 +72,7 @@ func (f *Flags) addPlace(fs *pflag.FlagSet) {
 func (f *Flags) AddNode(fs *pflag.FlagSet) {
 	fs.StringVar(&f.HostRoot, "host-root", "/", "where the node's file system is, when running in a container")
 	fs.StringVar(&f.CRISocket, "cri-socket", "", "the container runtime's socket, if it is not where they usually are")
+	fs.StringVar(&f.Kubeconfig, "kubeconfig", "", "access to the Kubernetes API; by default a pod's own, or the kubelet's")
 }
 
 // AddLive declares the flags for a live node.

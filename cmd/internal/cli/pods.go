@@ -124,7 +124,7 @@ func Pods(f Flags) (pods []pod.Info, err error) {
 		return nil, err
 	}
 	err = f.look(func(w *kube.Watcher) { pods = w.Pods() })
-	return slices.DeleteFunc(pods, func(p pod.Info) bool { return !selector.Matches(p) }), err
+	return slices.DeleteFunc(pods, func(p pod.Info) bool { return p.Node != "" || !selector.Matches(p) }), err
 }
 
 // Sources returns who tells of this node's pods, and how they fare.
@@ -135,7 +135,11 @@ func Sources(f Flags) (states []kube.SourceState, err error) {
 
 // look finds the pods once.
 func (f Flags) look(at func(*kube.Watcher)) (err error) {
-	w, err := kube.NewWatcher(f.kube())
+	where, err := f.kube()
+	if err != nil {
+		return err
+	}
+	w, err := kube.NewWatcher(where)
 	if err != nil {
 		return err
 	}
@@ -148,6 +152,7 @@ func (f Flags) look(at func(*kube.Watcher)) (err error) {
 }
 
 // kube are the flags that say where to look for pods.
-func (f Flags) kube() kube.Options {
-	return kube.Options{HostRoot: f.HostRoot, CRISocket: f.CRISocket}
+func (f Flags) kube() (kube.Options, error) {
+	node, err := tracer.NodeName()
+	return kube.Options{Node: node, HostRoot: f.HostRoot, CRISocket: f.CRISocket, Kubeconfig: f.Kubeconfig}, err
 }

@@ -63,7 +63,10 @@ func Live(ctx context.Context, f Flags, v View, s Streams) (err error) {
 	if err != nil {
 		return err
 	}
-	where := f.kube()
+	where, err := f.kube()
+	if err != nil {
+		return err
+	}
 	where.Selector, where.Say = selector, s.say
 	watcher, err := kube.NewWatcher(where)
 	if err != nil {

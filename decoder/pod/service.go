@@ -1,0 +1,71 @@
+package pod
+
+import (
+	"net/netip"
+	"slices"
+
+	"ktrace/decoder"
+)
+
+// serviceTrust orders sources of services, best first.
+var serviceTrust = [...]string{"api", "nftables", "iptables", "ipvs", "resolv", "env"}
+
+// serviceKey is one service as one source knows it.
+type serviceKey struct {
+	source, namespace, name string
+	netns                   uint32
+}
+
+// services are the names of service addresses.
+type services struct {
+	facts  map[serviceKey]decoder.ServiceFact
+	byAddr map[netip.Addr][]serviceKey
+}
+
+func newServices() services {
+	return services{facts: map[serviceKey]decoder.ServiceFact{}, byAddr: map[netip.Addr][]serviceKey{}}
+}
+
+// learn takes in what replaces the same source's earlier fact.
+func (s services) learn(f decoder.ServiceFact) {
+	if f.Name == "" {
+		return // a range of addresses, or an address without a name
+	}
+	key := serviceKey{f.Source, f.Namespace, f.Name, f.Netns}
+	for _, a := range s.facts[key].Addrs {
+		a = a.Unmap()
+		s.byAddr[a] = slices.DeleteFunc(s.byAddr[a], func(k serviceKey) bool { return k == key })
+		if len(s.byAddr[a]) == 0 {
+			delete(s.byAddr, a)
+		}
+	}
+	delete(s.facts, key)
+	if f.Gone {
+		return
+	}
+	s.facts[key] = f
+	for _, a := range f.Addrs {
+		s.byAddr[a.Unmap()] = append(s.byAddr[a.Unmap()], key)
+	}
+}
+
+// at returns the service that has an address, as the best source knows it. Of several, one with that port.
+func (s services) at(addr netip.Addr, proto string, port uint16) decoder.Pod {
+	var best decoder.ServiceFact
+	rank := func(f decoder.ServiceFact) (r int) {
+		r = slices.Index(serviceTrust[:], f.Source)
+		if !slices.ContainsFunc(f.Ports, func(p decoder.ServicePort) bool { return p.Proto == proto && p.Port == port }) {
+			r += len(serviceTrust)
+		}
+		return r
+	}
+	for _, key := range s.byAddr[addr.Unmap()] {
+		if f := s.facts[key]; best.Name == "" || rank(f) < rank(best) {
+			best = f
+		}
+	}
+	if best.Name == "" {
+		return decoder.Pod{}
+	}
+	return decoder.Pod{Service: best.Namespace + "/" + best.Name, Source: best.Source}
+}

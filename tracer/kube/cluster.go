@@ -1,0 +1,221 @@
+package kube
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	core "k8s.io/api/core/v1"
+	discovery "k8s.io/api/discovery/v1"
+
+	"ktrace/decoder"
+)
+
+// configHash is the annotation by which the API's image of a static pod names the pod: the UID that the node knows.
+const configHash = "kubernetes.io/config.hash"
+
+// cluster is what the API said so far, as far as objects of one kind mean something only with those of another.
+type cluster struct {
+	services map[string]*core.Service                       // by ns/name
+	slices   map[string]map[string]*discovery.EndpointSlice // of a service, by name
+	nodes    map[string][]netip.Addr
+	here     string                     // the name of this node, whose pods are known better otherwise
+	remote   map[string]decoder.PodFact // that were told of, by UID
+}
+
+func newCluster(node string) cluster {
+	return cluster{
+		here:     node,
+		remote:   map[string]decoder.PodFact{},
+		services: map[string]*core.Service{},
+		slices:   map[string]map[string]*discovery.EndpointSlice{},
+		nodes:    map[string][]netip.Addr{},
+	}
+}
+
+// learn returns what an object says that is, or is no more.
+func (c cluster) learn(o any, gone bool) []decoder.Fact {
+	switch o := o.(type) {
+	case *core.Node:
+		return c.learnNode(o)
+	case *core.Pod:
+		f := podOf(o)
+		f.Gone = gone
+		return []decoder.Fact{{Pod: &f}}
+	case *core.Service:
+		return c.learnService(o, gone)
+	case *discovery.EndpointSlice:
+		return c.learnSlice(o, gone)
+	}
+	return nil
+}
+
+// podOf is what the API says of a pod of this node.
+func podOf(p *core.Pod) decoder.PodFact {
+	f := decoder.PodFact{
+		UID: cmp.Or(p.Annotations[configHash], string(p.UID)), Namespace: p.Namespace, Name: p.Name, Source: "api",
+		Labels: p.Labels, HostNetwork: p.Spec.HostNetwork,
+	}
+	if f.Labels == nil {
+		f.Labels = map[string]string{} // it is known that there are none
+	}
+	if ended := p.Status.Phase == core.PodSucceeded || p.Status.Phase == core.PodFailed; !ended && !f.HostNetwork {
+		for _, ip := range p.Status.PodIPs { // of a pod that ended, others have them
+			f.Addrs = appendAddr(f.Addrs, ip.IP)
+		}
+	}
+	for _, s := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses, p.Status.EphemeralContainerStatuses) {
+		if _, id, ok := strings.Cut(s.ContainerID, "://"); ok && s.State.Running != nil {
+			f.Containers = append(f.Containers, decoder.ContainerFact{ID: id, Name: s.Name})
+		}
+	}
+	return f
+}
+
+func appendAddr(addrs []netip.Addr, text string) []netip.Addr {
+	if a, err := netip.ParseAddr(text); err == nil {
+		return append(addrs, a)
+	}
+	return addrs
+}
+
+func (c cluster) learnNode(n *core.Node) []decoder.Fact {
+	var addrs []netip.Addr
+	for _, a := range n.Status.Addresses {
+		addrs = appendAddr(addrs, a.Address)
+	}
+	if slices.Equal(c.nodes[n.Name], addrs) {
+		return nil // as with most of its heartbeats
+	}
+	c.nodes[n.Name] = addrs
+	return c.targets()
+}
+
+func (c cluster) learnService(s *core.Service, gone bool) []decoder.Fact {
+	name := s.Namespace + "/" + s.Name
+	if gone {
+		delete(c.services, name)
+		return []decoder.Fact{{Service: &decoder.ServiceFact{Namespace: s.Namespace, Name: s.Name, Source: "api", Gone: true}}}
+	}
+	c.services[name] = s
+	return c.service(name)
+}
+
+func (c cluster) learnSlice(s *discovery.EndpointSlice, gone bool) []decoder.Fact {
+	service := s.Namespace + "/" + s.Labels[discovery.LabelServiceName]
+	of := c.slices[service]
+	if of == nil {
+		of = map[string]*discovery.EndpointSlice{}
+		c.slices[service] = of
+	}
+	if gone {
+		delete(of, s.Name)
+	} else {
+		of[s.Name] = s
+	}
+	return append(c.service(service), c.targets()...)
+}
+
+// service is a service with what should serve it.
+func (c cluster) service(name string) []decoder.Fact {
+	s := c.services[name]
+	if s == nil {
+		return nil // its slices came first
+	}
+	f := decoder.ServiceFact{Namespace: s.Namespace, Name: s.Name, Source: "api"}
+	for _, ip := range s.Spec.ClusterIPs {
+		f.Addrs = appendAddr(f.Addrs, ip) // not "None"
+	}
+	for _, p := range s.Spec.Ports {
+		port := decoder.ServicePort{Name: p.Name, Proto: strings.ToLower(string(p.Protocol)), Port: uint16(p.Port),
+			TargetPort: p.TargetPort.String(), Known: c.slices[name] != nil}
+		port.Endpoints = c.endpoints(name, p)
+		f.Ports = append(f.Ports, port)
+	}
+	return []decoder.Fact{{Service: &f}}
+}
+
+// endpoints are those of one port that are ready.
+func (c cluster) endpoints(service string, p core.ServicePort) []netip.AddrPort {
+	var all []netip.AddrPort
+	for _, key := range slices.Sorted(maps.Keys(c.slices[service])) {
+		s := c.slices[service][key]
+		i := slices.IndexFunc(s.Ports, func(sp discovery.EndpointPort) bool { return deref(sp.Name) == p.Name && sp.Port != nil })
+		if i < 0 {
+			continue
+		}
+		for _, e := range s.Endpoints {
+			if e.Conditions.Ready != nil && !*e.Conditions.Ready {
+				continue
+			}
+			for _, text := range e.Addresses {
+				if a, err := netip.ParseAddr(text); err == nil {
+					all = append(all, netip.AddrPortFrom(a, uint16(*s.Ports[i].Port)))
+				}
+			}
+		}
+	}
+	return all
+}
+
+// targets tells what changed of the pods that serve a service on other nodes. Of those on the host network only the
+// nodes' addresses are listed, which are nobody's alone; so as long as the nodes are not known, nothing is concluded.
+func (c cluster) targets() []decoder.Fact {
+	if len(c.nodes) == 0 {
+		return nil
+	}
+	now := map[string]decoder.PodFact{}
+	for _, of := range c.slices {
+		for _, s := range of {
+			for _, e := range s.Endpoints {
+				if f, ok := c.target(e); ok {
+					now[f.UID] = f
+				}
+			}
+		}
+	}
+	var facts []decoder.Fact
+	for uid, f := range c.remote {
+		if _, still := now[uid]; !still {
+			delete(c.remote, uid)
+			facts = append(facts, decoder.Fact{Pod: &decoder.PodFact{UID: uid, Source: f.Source, Gone: true}})
+		}
+	}
+	for uid, f := range now {
+		if !slices.Equal(c.remote[uid].Addrs, f.Addrs) {
+			c.remote[uid] = f
+			facts = append(facts, decoder.Fact{Pod: &f})
+		}
+	}
+	return facts
+}
+
+func (c cluster) target(e discovery.Endpoint) (decoder.PodFact, bool) {
+	if e.TargetRef == nil || e.TargetRef.Kind != "Pod" || deref(e.NodeName) == "" || deref(e.NodeName) == c.here {
+		return decoder.PodFact{}, false
+	}
+	f := decoder.PodFact{UID: string(e.TargetRef.UID), Namespace: e.TargetRef.Namespace, Name: e.TargetRef.Name,
+		Source: "api", Node: *e.NodeName}
+	for _, text := range e.Addresses {
+		f.Addrs = appendAddr(f.Addrs, text)
+	}
+	return f, !slices.ContainsFunc(f.Addrs, c.isNode)
+}
+
+func (c cluster) isNode(a netip.Addr) bool {
+	for _, addrs := range c.nodes {
+		if slices.Contains(addrs, a) {
+			return true
+		}
+	}
+	return false
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
