@@ -2,6 +2,7 @@ package netfilter
 
 import (
 	"bytes"
+	"math/bits"
 	"slices"
 )
 
@@ -117,13 +118,20 @@ func (m *Match) compare(p *Packet, f Field) Fit {
 	return No
 }
 
-func anyBit(v, want []byte) Fit {
-	for i := range min(len(v), len(want)) {
-		if v[i]&want[i] != 0 {
-			return Yes
-		}
+// anyBit is whether one of the states that the packet may be in is wanted.
+func anyBit(may, want []byte) Fit {
+	wanted, others := false, false
+	for i := range min(len(may), len(want)) {
+		wanted = wanted || may[i]&want[i] != 0
+		others = others || may[i]&^want[i] != 0
 	}
-	return No
+	switch {
+	case !wanted:
+		return No
+	case others:
+		return Maybe
+	}
+	return Yes
 }
 
 func within(v, lo, hi []byte) bool { return bytes.Compare(v, lo) >= 0 && bytes.Compare(v, hi) <= 0 }
@@ -149,6 +157,9 @@ func (m *Match) lookup(p *Packet, each func(*Element, Fit)) Fit {
 		v, fit := p.value(part.Field)
 		if fit == No {
 			return No
+		}
+		if part.Field == CTState && fit == Yes && bits.OnesCount32(p.State) > 1 {
+			fit = Maybe
 		}
 		if fit == Yes {
 			v = masked(v, part.Mask)

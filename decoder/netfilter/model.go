@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // System is whose tool shows a rule.
@@ -231,3 +232,31 @@ func (rs *Ruleset) At(h Hook, f Family) []*Chain {
 }
 
 func unknown(n uint64) string { return "unknown(0x" + strconv.FormatUint(n, 16) + ")" }
+
+// NameIPSets puts the names of ipsets where iptables' rules have only their numbers. A set without a name keeps its number.
+func (rs *Ruleset) NameIPSets(name func(index uint16) string) {
+	for _, t := range rs.Tables {
+		for _, c := range t.Chains {
+			for i := range c.Rules {
+				c.Rules[i].nameIPSets(name)
+			}
+		}
+	}
+}
+
+func (r *Rule) nameIPSets(name func(index uint16) string) {
+	for i := range r.Matches {
+		m := &r.Matches[i]
+		rest, ok := strings.CutPrefix(m.Text, ipsetOption+" #")
+		if m.Module != "set" || !ok {
+			continue
+		}
+		number, dirs, _ := strings.Cut(rest, " ")
+		if n, err := strconv.ParseUint(number, 10, 16); err == nil && name(uint16(n)) != "" {
+			m.Text = ipsetOption + " " + name(uint16(n)) + " " + dirs
+		}
+	}
+}
+
+// ipsetOption is the option of iptables' module set.
+const ipsetOption = "--match-set"

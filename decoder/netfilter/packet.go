@@ -3,6 +3,7 @@ package netfilter
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -67,7 +68,7 @@ type Packet struct {
 	Length     uint16 // 0 if not known
 	TTL        uint8  // 0 if not known
 	In, Out    string // "" if not known
-	State      uint32 // bits, 0 if not known
+	State      uint32 // of its connection: the bits that it may be, 0 if not known
 }
 
 // FromEvent makes a packet of what a probe saw. It returns false if there is none, or none of IP.
@@ -95,7 +96,24 @@ func FromEvent(e decoder.Event) (Packet, bool) {
 		p.Out = e.Iface
 	}
 	p.ICMP = icmpOf(p, d.Bytes)
+	if drop, ok := e.Body.(decoder.Drop); ok && drop.Conntrack != nil {
+		p.State = stateOf(p.Proto, drop.Conntrack.Status)
+	}
 	return p, true
+}
+
+// stateOf tells the state by the entry that the packet belongs to. Which of two directions it goes is not needed: the
+// first packet back makes both established. An ICMP error belongs to the entry of what it is about: it cannot be told.
+func stateOf(proto uint8, status []string) uint32 {
+	switch {
+	case proto == protoICMP || proto == protoICMPv6:
+		return 0
+	case slices.Contains(status, "seen-reply"):
+		return StateEstablished
+	case slices.Contains(status, "expected"):
+		return StateRelated
+	}
+	return StateNew
 }
 
 func protoNumber(name string) uint8 {

@@ -76,6 +76,35 @@ func TestSuspectsAreTheRulesThatMayHaveDroppedThePacket(t *testing.T) {
 	}
 }
 
+func TestTheStateOfAConnectionDecidesAsFarAsItIsKnown(t *testing.T) {
+	const rules = "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n-A INPUT -j DROP\nCOMMIT\n"
+	for name, c := range map[string]struct {
+		conntrack *decoder.Conntrack
+		want      string // fit of the second rule
+	}{
+		"established: the first rule let it pass": {&decoder.Conntrack{Status: []string{"seen-reply", "confirmed"}}, "none"},
+		"new: it was the second":                  {&decoder.Conntrack{}, "yes"},
+		"related: the first rule let it pass":     {&decoder.Conntrack{Status: []string{"expected"}}, "none"},
+		"not known: the second may be it":         {nil, "maybe"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, ok := FromEvent(decoder.Event{Body: decoder.Drop{Conntrack: c.conntrack}, Packet: &decoder.Packet{Family: "ipv4", Proto: "tcp",
+				Src: netip.MustParseAddr("10.1.0.2"), Sport: 40000, Dst: netip.MustParseAddr("10.2.0.3"), Dport: 80, Flags: "S"}})
+			if !ok {
+				t.Fatal("not understood")
+			}
+			p.Hook = Input
+			got := "none"
+			for _, s := range parse(t, rules).Suspects(&p).Suspects {
+				got = s.Fit.String()
+			}
+			if got != c.want {
+				t.Errorf("got %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
 func TestTablesOfAHookAreMetByPriority(t *testing.T) {
 	rs := parse(t, "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -j DROP\nCOMMIT\n*mangle\n:FORWARD ACCEPT [0:0]\n-A FORWARD -j DROP\nCOMMIT\n")
 	p := packet(protoUDP, "10.1.0.2:4000", "10.2.0.3:53", Forward)

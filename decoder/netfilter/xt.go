@@ -354,7 +354,7 @@ func xtSet(_ Family, revision uint8, b []byte) ([]Match, bool) {
 	for i := 1; i <= int(min(dim, 3)); i++ {
 		dirs = append(dirs, map[bool]string{true: "src", false: "dst"}[flags&(1<<i) != 0])
 	}
-	return []Match{{Field: Other, Invert: flags&1 != 0, Text: fmt.Sprintf("--match-set #%d %s", index, strings.Join(dirs, ","))}}, true
+	return []Match{{Field: Other, Invert: flags&1 != 0, Text: fmt.Sprintf(ipsetOption+" #%d %s", index, strings.Join(dirs, ","))}}, true
 }
 
 // xtTarget decodes the data of a target.

@@ -37,6 +37,7 @@ func readRules() *netfilter.Ruleset {
 	rs := &netfilter.Ruleset{}
 	readAllLegacy(rs)
 	readAllNFT(rs)
+	nameIPSets(rs)
 	return rs
 }
 
@@ -48,8 +49,10 @@ func recount(old *netfilter.Ruleset) *netfilter.Ruleset {
 	if old.Generation == 0 || len(old.Unread) > 0 || !recountNFT(old) {
 		rs.Generation = 0
 		readAllNFT(rs)
+		nameIPSets(rs)
 		return rs
 	}
+	nameIPSets(rs)
 	for _, t := range old.Tables {
 		if t.System != netfilter.Legacy {
 			rs.Tables = append(rs.Tables, t)
@@ -273,6 +276,36 @@ func legacyInfo(b []byte) netfilter.LegacyInfo {
 		i.Entry[h], i.Underflow[h] = native.Uint32(b[4+4*h:]), native.Uint32(b[24+4*h:])
 	}
 	return i
+}
+
+// nameIPSets asks for the names of the ipsets that rules look into (struct ip_set_req_get_set). One that is gone, or may
+// not be asked for, keeps its number.
+func nameIPSets(rs *netfilter.Ruleset) {
+	const soIPSet, getByIndex, protocol, nameAt, size = 83, 7, 6, 8, 40
+	fd := -1
+	names := map[uint16]string{}
+	rs.NameIPSets(func(index uint16) string {
+		if name, ok := names[index]; ok {
+			return name
+		}
+		if fd < 0 {
+			var err error
+			if fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW); err != nil {
+				return ""
+			}
+		}
+		b := make([]byte, size)
+		native.PutUint32(b, getByIndex)
+		native.PutUint32(b[4:], protocol)
+		native.PutUint16(b[nameAt:], index)
+		if getsockopt(fd, unix.SOL_IP, soIPSet, b) == nil {
+			names[index] = unix.ByteSliceToString(b[nameAt:])
+		}
+		return names[index]
+	})
+	if fd >= 0 {
+		unix.Close(fd)
+	}
 }
 
 // getsockopt is the plain system call: the wrappers of x/sys know no option that is an array in and out.

@@ -103,6 +103,38 @@ func compare(t *testing.T, got, want []string) {
 	}
 }
 
+func ipset(v6 bool) string { return map[bool]string{false: "denied", true: "denied6"}[v6] }
+
+// makeIPSet makes an empty set of hash:ip,port as ipset(8) would.
+func makeIPSet(t *testing.T, ns *lab.NS, v6 bool) {
+	t.Helper()
+	const create, protocol, name, kind, revision, family, data = 6<<8 | 2, 1, 2, 3, 4, 5, 7
+	f := byte(unix.AF_INET)
+	if v6 {
+		f = unix.AF_INET6
+	}
+	body := attr(nfgenmsg(f), protocol, []byte{6})
+	body = attr(body, name, append([]byte(ipset(v6)), 0))
+	body = attr(body, kind, []byte("hash:ip,port\x00"))
+	body = attr(attr(body, revision, []byte{0}), family, []byte{f})
+	s, err := netns.Open(ns.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	err = s.Do(func() error {
+		c, err := dial(unix.NETLINK_NETFILTER)
+		if err != nil {
+			return err
+		}
+		defer c.close()
+		return c.ask(create, unix.NLM_F_ACK|unix.NLM_F_CREATE, nested(body, data, nil), func(message) error { return nil })
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // everyday rules of iptables; %s is the reject type of the family's port unreachable.
 func everyday(v6 bool) []string {
 	net, host, host2, icmp, kind, reject, admin := "10.0.0.0/8", "10.0.0.1", "10.3.2.0/23", "icmp", "--icmp-type 8", "icmp-port-unreachable", "icmp-admin-prohibited"
@@ -125,6 +157,7 @@ func everyday(v6 bool) []string {
 		"-A KUBE-A -j REJECT --reject-with " + admin,
 		"-A KUBE-B -m pkttype --pkt-type broadcast -j DROP",
 		"-P FORWARD DROP",
+		"-A FORWARD -m set --match-set " + ipset(v6) + " src,dst -j DROP", "-A FORWARD -m set ! --match-set " + ipset(v6) + " dst -j DROP",
 		"-t nat -N KUBE-SVC", "-t nat -A PREROUTING -d " + host + " -p tcp -m tcp --dport 53 -j KUBE-SVC",
 		"-t nat -A POSTROUTING -m mark --mark 0x2 -j MASQUERADE --random-fully",
 	}
@@ -141,6 +174,7 @@ func TestRulesReadAsTheirToolPrintsThem(t *testing.T) {
 	} {
 		t.Run(c.tool, func(t *testing.T) {
 			ns := lab.New(t).Namespace("node")
+			makeIPSet(t, ns, c.v6)
 			rules := everyday(c.v6)
 			family := netfilter.IPv4
 			if c.v6 {
