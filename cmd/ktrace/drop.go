@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"ktrace/cmd/internal/cli"
 	"ktrace/decoder"
@@ -13,11 +14,19 @@ import (
 	"ktrace/tracer/node"
 )
 
+// dropFlags are those of the verb alone.
+type dropFlags struct{ all, summary bool }
+
+func (f *dropFlags) add(fs *pflag.FlagSet) {
+	fs.BoolVar(&f.all, "all", false, "also show packets that are freed as drops though nothing is lost")
+	fs.BoolVar(&f.summary, "summary", false, "no single drops: count them by cause, pod and place")
+}
+
 // newDrop is the verb that shows packets which the kernel threw away.
 func newDrop(s cli.Streams) *cobra.Command {
 	var (
-		f            cli.Flags
-		all, summary bool
+		f   cli.Flags
+		own dropFlags
 	)
 	c := &cobra.Command{
 		Use:   "drop",
@@ -31,28 +40,26 @@ filter, for other hosts, multicast that nobody joined, what a closed socket had 
 			if err := f.Validate(); err != nil {
 				return err
 			}
-			v := dropView(all)
-			v.Quiet = summary
-			v, done := watchNode(watchDrops(v), f.HostRoot)
+			v, done := watchNode(watchDrops(own.view()), f.HostRoot)
 			return errors.Join(cli.Live(c.Context(), f, v, s), done())
 		},
 	}
 	f.Add(c.Flags())
 	f.AddLive(c.Flags())
-	c.Flags().BoolVar(&all, "all", false, "also show packets that are freed as drops though nothing is lost")
-	c.Flags().BoolVar(&summary, "summary", false, "no single drops: count them by cause, pod and place")
+	own.add(c.Flags())
 	return c
 }
 
-// dropView is what live and recorded drops are seen by.
-func dropView(all bool) cli.View {
+// view is what live and recorded drops are seen by.
+func (f *dropFlags) view() cli.View {
 	facts := diagnose.NewFacts()
 	v := cli.View{
+		Quiet:  f.summary,
 		Kinds:  []decoder.Kind{decoder.KindDrop},
 		Stages: []decoder.Stage{decoder.NewNames(), decoder.NewDrops()},
 		Rules:  []decoder.Rule{facts, diagnose.NewDrops(facts), decoder.NewDropTotals()},
 	}
-	if !all {
+	if !f.all {
 		v.Keep = isLoss
 	}
 	return v

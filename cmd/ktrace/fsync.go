@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"ktrace/cmd/internal/cli"
 	"ktrace/decoder"
@@ -56,10 +57,15 @@ only if a path names them.`,
 	o.AddLive(f)
 	f.StringArrayVar(&o.paths, "path", nil, "only files below this directory (repeatable)")
 	f.DurationVar(&o.limit, "limit", 10*time.Millisecond, "what P99 is held against: etcd's log alone, or all files if given")
-	f.DurationVar(&o.slow, "slow", 0, "also show each sync that takes at least so long, as it happens")
-	f.DurationVar(&o.interval, "interval", 0, "also show the summary so far after so much time, again and again")
+	o.addView(f)
 	f.BoolVar(&o.allSync, "all-sync", false, "on ext4, count sync_file_range and syncfs too; costs every syscall some 40 ns")
 	return c
+}
+
+// addView declares the flags that say how to look at the syncs, be they live or recorded.
+func (o *fsyncOptions) addView(fs *pflag.FlagSet) {
+	fs.DurationVar(&o.slow, "slow", 0, "also show each sync that takes at least so long, as it happens")
+	fs.DurationVar(&o.interval, "interval", 0, "also show the summary so far after so much time, again and again")
 }
 
 func (o *fsyncOptions) validate() error {
@@ -71,14 +77,15 @@ func (o *fsyncOptions) validate() error {
 			return cli.Usagef("--path %q: want an absolute path, as in /var/lib/etcd", p)
 		}
 	}
-	for _, d := range []struct {
-		flag  string
-		value time.Duration
-		least time.Duration
-	}{{"limit", o.limit, 1}, {"slow", o.slow, 0}, {"interval", o.interval, 0}} {
-		if d.value < d.least {
-			return cli.Usagef("--%s %v: want a positive time, as in 10ms", d.flag, d.value)
-		}
+	if o.limit <= 0 {
+		return cli.Usagef("--limit %v: want a positive time, as in 10ms", o.limit)
+	}
+	return o.validateView()
+}
+
+func (o *fsyncOptions) validateView() error {
+	if o.slow < 0 || o.interval < 0 {
+		return cli.Usagef("--slow and --interval: want positive times, as in 10ms")
 	}
 	return nil
 }

@@ -18,15 +18,18 @@ func newRoot(s cli.Streams) *cobra.Command {
 	}
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return cli.Usagef("%v; see \"%s --help\"", err, c.CommandPath())
-	})
-	root.AddCommand(newDoctor(s), newPods(s), newFsync(s), newDrop(s), newReset(s), newDNS(s))
+	root.SetFlagErrorFunc(flagError)
+	root.AddCommand(newDoctor(s), newPods(s), newFsync(s), newDrop(s), newReset(s), newDNS(s), newRead(s))
 	for _, sub := range root.Commands() {
 		sub.Args = usage(sub.Args)
 	}
 	root.Args = usage(root.Args)
 	return root
+}
+
+// flagError says where the flags are explained.
+func flagError(c *cobra.Command, err error) error {
+	return cli.Usagef("%v; see \"%s --help\"", err, c.CommandPath())
 }
 
 // usage makes a wrong number of arguments, or an unknown verb, an error of usage.
@@ -36,7 +39,7 @@ func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 	return func(c *cobra.Command, args []string) error {
 		if err := check(c, args); err != nil {
-			return cli.Usagef("%v; see \"%s --help\"", err, c.CommandPath())
+			return flagError(c, err)
 		}
 		return nil
 	}
