@@ -88,9 +88,10 @@ func (r Reset) Row() []string {
 // How long a reset is held for what belongs to it.
 const (
 	resetHold   = 300 * time.Millisecond
-	answerHold  = time.Second     // one that answered a SYN from elsewhere: the true answer may be still to come
-	echoHold    = 5 * time.Second // after which a reset of the same connection is another's
-	memoryHold  = 2 * time.Minute // how long TTLs and translations of connections are kept without being used
+	answerHold  = time.Second            // one that answered a SYN from elsewhere: the true answer may be still to come
+	ruleHold    = 700 * time.Millisecond // for the rule that rejected to be found
+	echoHold    = 5 * time.Second        // after which a reset of the same connection is another's
+	memoryHold  = 2 * time.Minute        // how long TTLs and translations of connections are kept without being used
 	rejectHold  = 100 * time.Millisecond
 	memoryLimit = 1 << 16
 )
@@ -104,6 +105,7 @@ type Resets struct {
 	ttls    map[sighting]ttlSeen
 	rejects []Event // drops by netfilter, not older than rejectHold
 	pruned  time.Time
+	silent  bool // the kernel says nothing of a reset that no full socket sends (before 6.10)
 }
 
 // sighting is one direction of a connection at one device.
@@ -146,6 +148,10 @@ func NewResets() *Resets {
 // Observe implements Stage.
 func (r *Resets) Observe(e Event) []Event {
 	switch b := e.Body.(type) {
+	case Fact:
+		if b.Node != nil {
+			r.silent = len(b.Node.Resets) == 0
+		}
 	case Hop:
 		r.hop(e, b)
 	case Drop:
@@ -247,7 +253,7 @@ func (r *Resets) drop(e Event, d Drop) {
 // reject takes in the drop of a packet that the reset may answer.
 func (g *reset) reject(drop Event) {
 	if g.drop == nil && len(g.sent) == 0 && g.first().Packet.Flow().opposes(drop.Packet.Flow()) {
-		g.drop = &drop
+		g.drop, g.due = &drop, drop.Time.Add(ruleHold)
 	}
 }
 
@@ -287,7 +293,7 @@ func (r *Resets) group(f FlowTuple, now time.Time, fresh bool) *reset {
 	for i := range r.rejects {
 		if old := r.rejects[i]; now.Sub(old.Time) <= rejectHold && r.names.of(old.Packet.Flow()) == c {
 			if f.opposes(old.Packet.Flow()) {
-				g.drop = &old
+				g.drop, g.due = &old, now.Add(ruleHold)
 			}
 		}
 	}
@@ -307,7 +313,7 @@ func (r *Resets) Flush(now time.Time, final bool) []Event {
 	slices.SortFunc(done, func(a, b *reset) int { return a.first().Time.Compare(b.first().Time) })
 	events := make([]Event, 0, len(done))
 	for _, g := range done {
-		events = append(events, g.event())
+		events = append(events, g.event(r.silent))
 	}
 	if now.Sub(r.pruned) > time.Second {
 		r.prune(now)

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// event concludes what became known of a reset.
-func (g *reset) event() Event {
+// event concludes what became known of a reset. silent says that the kernel tells only of resets by full sockets.
+func (g *reset) event(silent bool) Event {
 	slices.SortStableFunc(g.sent, byTime)
 	slices.SortStableFunc(g.received, byTime)
 	slices.SortStableFunc(g.hops, byTime)
@@ -36,7 +36,7 @@ func (g *reset) event() Event {
 			e.PID, e.TID, e.Comm, e.Peer = received.PID, received.TID, received.Comm, received.Peer
 		}
 	}
-	g.blame(&body)
+	g.blame(&body, silent)
 	e.Body = body
 	return e
 }
@@ -81,7 +81,7 @@ func along(reports []Event, e Event) (Event, bool) {
 }
 
 // blame says who sent the reset, and why.
-func (g *reset) blame(r *Reset) {
+func (g *reset) blame(r *Reset, silent bool) {
 	first := g.first()
 	switch {
 	case first.Kind() == KindSock && r.Sent != nil && first.Body.(Sock).Op == SockResetSent:
@@ -98,13 +98,21 @@ func (g *reset) blame(r *Reset) {
 	case g.misfits():
 		r.Sender, r.Cause, r.Place, r.Sent = SenderMiddlebox, ResetForged, g.ttlPlace, nil
 	case g.madeHere():
-		r.Sender, r.Cause = SenderKernel, ResetUnknown
-	default:
-		r.Sender, r.Cause = SenderPeer, ResetUnknown
-		if r.State == "SYN_SENT" {
-			r.Cause = ResetRefused
+		r.Sender, r.Cause = SenderKernel, unsaid(r.State)
+		if silent && r.Cause == ResetUnknown {
+			r.Cause = ResetStale // no full socket sent it
 		}
+	default:
+		r.Sender, r.Cause = SenderPeer, unsaid(r.State)
 	}
+}
+
+// unsaid is the cause of a reset that its sender did not report.
+func unsaid(state string) ResetCause {
+	if state == "SYN_SENT" {
+		return ResetRefused
+	}
+	return ResetUnknown
 }
 
 // madeHere reports whether the reset began its way in a namespace of this node: it left before it arrived anywhere.

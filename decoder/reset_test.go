@@ -59,6 +59,9 @@ func (s *seq) received(k Sock, from string) Event {
 	return s.at(clientNetns, p, k)
 }
 
+// silent is a node of before 6.10.
+func (s *seq) silent() Event { return s.at(0, nil, Fact{Node: &Node{}}) }
+
 func (s *seq) reject(flags string) Event {
 	return s.at(nodeNetns, bare("tcp", flowOf(resetClient, resetServer), flags), Drop{Reason: "NETFILTER_DROP", Location: "nft_do_chain"})
 }
@@ -154,6 +157,20 @@ func TestResetsAreBlamedOnTheirSenders(t *testing.T) {
 				s.received(Sock{State: "ESTABLISHED", Sent: 20}, resetServer),
 			}
 		}, SenderPeer, ResetUnknown, "ESTABLISHED"},
+		{"nothing listens, on a kernel that does not say so", func(s *seq) []Event {
+			return []Event{
+				s.silent(),
+				s.hop(serverNetns, Out, 64, resetServer, resetClient, "R."),
+				s.received(Sock{State: "SYN_SENT"}, resetServer),
+			}
+		}, SenderKernel, ResetRefused, "SYN_SENT"},
+		{"the connection is not known any more, on a kernel that does not say so", func(s *seq) []Event {
+			return []Event{
+				s.silent(),
+				s.hop(serverNetns, Out, 64, resetServer, resetClient, "R."),
+				s.received(Sock{State: "ESTABLISHED"}, resetServer),
+			}
+		}, SenderKernel, ResetStale, "ESTABLISHED"},
 		{"behind translation", func(s *seq) []Event {
 			translated := s.hop(nodeNetns, Out, 63, resetClient, resetServer, "S")
 			ct := &Conntrack{Original: flowOf(resetClient, resetVIP), Reply: flowOf(resetServer, resetClient)}

@@ -359,6 +359,7 @@ func rejectScenarios(f family) []lab.Scenario {
 			},
 			Traffic: func(t testing.TB, _ *lab.Cluster, p *lab.Pod) { dial(t, p.NS, f.server) },
 			Want:    "reset-by-firewall",
+			Proof:   "rule in " + map[bool]string{true: "nftables", false: r.name}[tool == ""],
 		})
 	}
 	return all
