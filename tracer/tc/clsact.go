@@ -1,0 +1,230 @@
+package tc
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// From linux/pkt_sched.h and linux/pkt_cls.h.
+const (
+	handleClsact  = 0xffff0000
+	parentClsact  = 0xfffffff1 // TC_H_CLSACT
+	parentIngress = 0xfffffff2 // TC_H_CLSACT, TC_H_MIN_INGRESS
+	parentEgress  = 0xfffffff3 // TC_H_CLSACT, TC_H_MIN_EGRESS
+
+	bpfFD    = 6 // TCA_BPF_FD
+	bpfName  = 7
+	bpfFlags = 8
+	bpfID    = 11
+	bpfActs  = 1 // TCA_BPF_FLAG_ACT_DIRECT: the program's return value is the verdict
+)
+
+// ownHandles is the first of our filters' handles; the rest tells processes apart. Agents ask for handle 1, or take
+// what the kernel gives them, which counts from 1: with a handle like theirs ours would be replaced by their next
+// attachment, or theirs by ours.
+const ownHandles = 0x6b << 24
+
+// firstPreference is where Cilium and Calico are too. Filters of one preference run newest first.
+const firstPreference, lastPreference = 1, 8
+
+// clsact is programs attached as filters of a device's clsact queueing discipline (kernel 4.5). It is the one way
+// whose traces outlive a process that is killed.
+type clsact struct {
+	rt      *rtnetlink // of the device's namespace
+	ifindex int32
+	added   bool // the queueing discipline is ours
+	filters []*filter
+}
+
+// filter is one direction.
+type filter struct {
+	program    *ebpf.Program
+	id         uint32 // of the program
+	parent     uint32
+	handle     uint32
+	preference uint16 // where the kernel took it, 0 if it is not attached
+}
+
+func attachClsact(o Options) (way, error) {
+	rt, err := dial()
+	if err != nil {
+		return nil, err
+	}
+	c := &clsact{rt: rt, ifindex: int32(o.Ifindex)}
+	for _, f := range []*filter{{program: o.Ingress, parent: parentIngress}, {program: o.Egress, parent: parentEgress}} {
+		if f.program == nil {
+			continue
+		}
+		info, err := f.program.Info()
+		if err != nil {
+			return nil, errors.Join(err, rt.close())
+		}
+		id, _ := info.ID() // there since 4.13
+		f.id, f.handle = uint32(id), ownHandles|uint32(os.Getpid())
+		c.filters = append(c.filters, f)
+	}
+	if err := c.ensure(); err != nil {
+		return nil, errors.Join(err, c.close())
+	}
+	return c, nil
+}
+
+func (c *clsact) name() string { return Clsact }
+
+func (c *clsact) ensure() error {
+	for _, f := range c.filters {
+		there, first, err := c.there(f)
+		if err != nil {
+			return err
+		}
+		if there && first {
+			continue
+		}
+		if there {
+			if err := c.removeFilter(f); err != nil {
+				return err
+			}
+		}
+		if err := c.addQdisc(); err != nil {
+			return err
+		}
+		if err := c.addFilter(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addQdisc makes the queueing discipline unless there is one.
+func (c *clsact) addQdisc() error {
+	m := c.message(handleClsact, parentClsact, 0).attribute(unix.TCA_KIND, text(Clsact))
+	err := c.rt.ask(unix.RTM_NEWQDISC, unix.NLM_F_CREATE|unix.NLM_F_EXCL, m)
+	switch {
+	case errors.Is(err, unix.EEXIST):
+		return nil
+	case err != nil:
+		return fmt.Errorf("add queueing discipline: %w", err)
+	}
+	c.added = true
+	return nil
+}
+
+// addFilter takes the first preference that is free, or has filters of our kind.
+func (c *clsact) addFilter(f *filter) error {
+	options := attributes(nil).
+		attribute(bpfFD, number(uint32(f.program.FD()))).
+		attribute(bpfName, text("ktrace")).
+		attribute(bpfFlags, number(bpfActs))
+	var err error
+	for p := uint16(firstPreference); p <= lastPreference; p++ {
+		m := c.message(f.handle, f.parent, p).attribute(unix.TCA_KIND, text("bpf")).attribute(unix.TCA_OPTIONS, options)
+		if err = c.rt.ask(unix.RTM_NEWTFILTER, unix.NLM_F_CREATE|unix.NLM_F_EXCL, m); err == nil {
+			f.preference = p
+			return nil
+		}
+		if !errors.Is(err, unix.EINVAL) { // of another kind or protocol
+			break
+		}
+	}
+	return fmt.Errorf("add filter: %w", err)
+}
+
+// there tells whether a filter is where it was put, still ours, and before those of others with its preference: filters
+// of one preference run newest first, so one that was added since may decide before ours is asked.
+func (c *clsact) there(f *filter) (is, first bool, err error) {
+	if f.preference == 0 {
+		return false, false, nil
+	}
+	all, err := c.list(f.parent)
+	if err != nil {
+		return false, false, err
+	}
+	first = true
+	for _, m := range all {
+		switch {
+		case m.preference != f.preference:
+		case m.handle == f.handle && m.program == f.id:
+			return true, first, nil
+		case m.handle>>24 != ownHandles>>24: // another ktrace decides nothing
+			first = false
+		}
+	}
+	return false, false, nil
+}
+
+// list returns the BPF filters at a parent, and those of other kinds with program 0.
+func (c *clsact) list(parent uint32) ([]listed, error) {
+	rows, err := c.rt.dump(unix.RTM_GETTFILTER, c.message(0, parent, 0))
+	if err != nil {
+		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOENT) {
+			return nil, nil // no such queueing discipline, or device, any more
+		}
+		return nil, fmt.Errorf("list filters: %w", err)
+	}
+	var all []listed
+	for _, r := range rows {
+		if l, ok := parseListed(r); ok && l.ifindex == c.ifindex && l.parent == parent {
+			all = append(all, l)
+		}
+	}
+	return all, nil
+}
+
+// close removes our filters and, if it is ours and nobody else's filter is in it, the queueing discipline. Whoever adds
+// one between the look and the removal loses it: the kernel knows no condition for this.
+func (c *clsact) close() error {
+	var errs []error
+	for _, f := range c.filters {
+		there, _, err := c.there(f)
+		if err == nil && there {
+			err = c.removeFilter(f)
+		}
+		errs = append(errs, err)
+	}
+	errs = append(errs, c.removeQdisc(), c.rt.close())
+	return errors.Join(errs...)
+}
+
+func (c *clsact) removeFilter(f *filter) error {
+	m := c.message(f.handle, f.parent, f.preference).attribute(unix.TCA_KIND, text("bpf"))
+	if err := c.rt.ask(unix.RTM_DELTFILTER, 0, m); err != nil {
+		return fmt.Errorf("remove filter: %w", err)
+	}
+	return nil
+}
+
+func (c *clsact) removeQdisc() error {
+	if !c.added {
+		return nil
+	}
+	for _, parent := range []uint32{parentIngress, parentEgress} {
+		others, err := c.list(parent)
+		if err != nil || len(others) > 0 {
+			return err
+		}
+	}
+	err := c.rt.ask(unix.RTM_DELQDISC, 0, c.message(handleClsact, parentClsact, 0).attribute(unix.TCA_KIND, text(Clsact)))
+	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) {
+		return nil // somebody was faster, or the device is gone
+	}
+	return err
+}
+
+// message begins with struct tcmsg.
+func (c *clsact) message(handle, parent uint32, preference uint16) attributes {
+	b := make([]byte, 0, 128)
+	b = binary.NativeEndian.AppendUint32(b, 0) // family, padding
+	b = binary.NativeEndian.AppendUint32(b, uint32(c.ifindex))
+	b = binary.NativeEndian.AppendUint32(b, handle)
+	b = binary.NativeEndian.AppendUint32(b, parent)
+	info := uint32(preference) << 16
+	if preference != 0 {
+		info |= uint32(binary.NativeEndian.Uint16([]byte{0, unix.ETH_P_ALL}))
+	}
+	return binary.NativeEndian.AppendUint32(b, info)
+}

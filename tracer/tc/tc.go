@@ -1,0 +1,109 @@
+// Package tc attaches programs that watch a device's packets, in a way that the node's own programs do not notice:
+// they run as before, whatever they do with a packet, and whoever attaches first or again.
+//
+//	netkit   a netkit device's own hook, where its owner's programs are, which may redirect before tcx
+//	tcx      kernel 6.6 and later: links, which end with this process
+//	clsact   before: a filter of a queueing discipline, by netlink
+//
+// A program must be of type SCHED_CLS and return -1 (TC_ACT_UNSPEC, TCX_NEXT, NETKIT_NEXT), that is, leave the packet
+// to the next. It comes first, for another that accepts a packet ends the row; an agent that attaches later may come
+// before it until the next Ensure.
+package tc
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+
+	"ktrace/tracer/netns"
+)
+
+// Ways to attach, best first.
+const (
+	Netkit = "netkit"
+	TCX    = "tcx"
+	Clsact = "clsact"
+)
+
+// Options say where to attach what.
+type Options struct {
+	Space   *netns.Space  // the device's network namespace; nil is the caller's. Not used after Attach and Ensure
+	Ifindex int           // of the device
+	Ingress *ebpf.Program // for packets that the device receives; nil for none
+	Egress  *ebpf.Program // for packets that it sends; nil for none
+	Way     string        // the only way to try; "" takes the best
+}
+
+// Attachment is what is attached to one device. The programs stay the caller's.
+type Attachment struct {
+	options Options
+	way     way
+}
+
+// way is one of the ways, attached.
+type way interface {
+	name() string
+	// ensure attaches again what somebody has detached.
+	ensure() error
+	close() error
+}
+
+// Attach attaches to a device in the best way that it takes. It needs CAP_NET_ADMIN in the device's namespace and,
+// unless that is the caller's, CAP_SYS_ADMIN. If no way works the error has every way's reason.
+func Attach(o Options) (*Attachment, error) {
+	a := &Attachment{options: o}
+	err := a.inside(func() error {
+		var refused []error
+		for _, w := range []struct {
+			name   string
+			attach func(Options) (way, error)
+		}{{Netkit, attachNetkit}, {TCX, attachTCX}, {Clsact, attachClsact}} {
+			if o.Way != "" && o.Way != w.name {
+				continue
+			}
+			attached, err := w.attach(o)
+			if err == nil {
+				a.way = attached
+				return nil
+			}
+			refused = append(refused, fmt.Errorf("%s: %w", w.name, err))
+		}
+		return errors.Join(refused...)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("attach to device %d: %w", o.Ifindex, err)
+	}
+	if a.way == nil {
+		return nil, fmt.Errorf("attach to device %d: no way is called %q", o.Ifindex, o.Way)
+	}
+	return a, nil
+}
+
+// Way tells which way was taken.
+func (a *Attachment) Way() string { return a.way.name() }
+
+// Ensure attaches again what somebody has removed since, as agents do that set up their devices anew, and with clsact
+// what others have come before since. It returns an error if the device is gone.
+func (a *Attachment) Ensure() error {
+	if err := a.inside(a.way.ensure); err != nil {
+		return fmt.Errorf("attach to device %d again: %w", a.options.Ifindex, err)
+	}
+	return nil
+}
+
+// Close detaches the programs and leaves the device as it was. A device that is gone is no error.
+func (a *Attachment) Close() error {
+	if err := a.way.close(); err != nil {
+		return fmt.Errorf("detach from device %d: %w", a.options.Ifindex, err)
+	}
+	return nil
+}
+
+// inside runs f in the device's namespace: that is where an ifindex means something.
+func (a *Attachment) inside(f func() error) error {
+	if a.options.Space == nil {
+		return f()
+	}
+	return a.options.Space.Do(f)
+}

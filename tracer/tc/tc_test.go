@@ -1,0 +1,331 @@
+package tc
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
+
+	"ktrace/decoder"
+	"ktrace/testdata/lab"
+	"ktrace/tracer/netns"
+)
+
+// TestMain fails the run if a test leaves a program, map or link open.
+func TestMain(m *testing.M) {
+	if err := rlimit.RemoveMemlock(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	status := m.Run()
+	open, _ := filepath.Glob("/proc/self/fd/*") // the pattern is well formed
+	for _, fd := range open {
+		if to, err := os.Readlink(fd); err == nil && strings.Contains(to, "bpf") && status == 0 {
+			fmt.Fprintln(os.Stderr, "left open:", to)
+			status = 1
+		}
+	}
+	os.Exit(status)
+}
+
+// counter is a program that counts packets and returns a verdict.
+type counter struct {
+	*ebpf.Program
+	seen *ebpf.Map
+}
+
+const (
+	next = -1 // TC_ACT_UNSPEC, TCX_NEXT, NETKIT_NEXT
+	pass = 0  // TC_ACT_OK, TCX_PASS, NETKIT_PASS: ends the row, as agents' programs do
+)
+
+func newCounter(t *testing.T, verdict int32) counter {
+	t.Helper()
+	seen, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { seen.Close() })
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SchedCLS, License: "GPL", Instructions: asm.Instructions{
+		asm.StoreImm(asm.RFP, -4, 0, asm.Word),
+		asm.Mov.Reg(asm.R2, asm.RFP),
+		asm.Add.Imm(asm.R2, -4),
+		asm.LoadMapPtr(asm.R1, seen.FD()),
+		asm.FnMapLookupElem.Call(),
+		asm.JEq.Imm(asm.R0, 0, "out"),
+		asm.Mov.Imm(asm.R1, 1),
+		asm.StoreXAdd(asm.R0, asm.R1, asm.DWord),
+		asm.Mov.Imm(asm.R0, verdict).WithSymbol("out"),
+		asm.Return(),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
+	return counter{p, seen}
+}
+
+// take returns how many packets there were since the last time.
+func (c counter) take(t *testing.T) (n uint64) {
+	t.Helper()
+	if err := c.seen.Lookup(uint32(0), &n); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.seen.Put(uint32(0), uint64(0)); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// pair is two namespaces and a device in the first that leads to the second.
+type pair struct {
+	near, far *lab.NS
+	space     *netns.Space
+	device    decoder.Device
+}
+
+const nearAddr, farAddr = "10.7.0.1", "10.7.0.2"
+
+func newPair(t *testing.T, kind string) pair {
+	t.Helper()
+	n := lab.New(t)
+	p := pair{near: n.Namespace("near"), far: n.Namespace("far")}
+	p.near.IP("link add dev0 type " + kind + " peer name dev1")
+	p.near.IP("link set dev1 netns " + p.far.Name)
+	p.near.IP("addr add " + nearAddr + "/24 dev dev0")
+	p.far.IP("addr add " + farAddr + "/24 dev dev1")
+	p.near.IP("link set dev0 up")
+	p.far.IP("link set dev1 up")
+	space, err := netns.Open(p.near.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { space.Close() })
+	p.space = space
+	devices, err := space.Devices()
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(devices, func(d decoder.Device) bool { return d.Name == "dev0" })
+	if i < 0 {
+		t.Fatalf("no dev0 among %v", devices)
+	}
+	p.device = devices[i]
+	return p
+}
+
+func (p pair) ping() { p.near.Run("ping", "-c1", "-W5", farAddr) }
+
+func (p pair) attach(t *testing.T, way string, ingress, egress counter) *Attachment {
+	t.Helper()
+	a, err := Attach(Options{Space: p.space, Ifindex: int(p.device.Ifindex), Ingress: ingress.Program, Egress: egress.Program, Way: way})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// ways are those that this kernel must take at a veth, by a witness that the loader does not use.
+func ways(t *testing.T) []string {
+	t.Helper()
+	if hasSymbol(t, "tcx_prog_attach") {
+		return []string{TCX, Clsact}
+	}
+	return []string{Clsact}
+}
+
+func hasSymbol(t *testing.T, name string) bool {
+	t.Helper()
+	f, err := os.Open("/proc/kallsyms")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if fields := strings.Fields(lines.Text()); len(fields) > 2 && fields[2] == name {
+			return true
+		}
+	}
+	return false
+}
+
+func closed(t *testing.T, a *Attachment) {
+	t.Helper()
+	if err := a.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestBestWayIsTaken(t *testing.T) {
+	p := newPair(t, "veth")
+	a := p.attach(t, "", newCounter(t, next), newCounter(t, next))
+	defer closed(t, a)
+	if got, want := a.Way(), ways(t)[0]; got != want {
+		t.Errorf("took %s, want %s", got, want)
+	}
+}
+
+func TestPacketsAreSeenAndGoOn(t *testing.T) {
+	for _, way := range ways(t) {
+		t.Run(way, func(t *testing.T) {
+			p := newPair(t, "veth")
+			before := p.near.Run("tc", "qdisc", "show")
+			ingress, egress := newCounter(t, next), newCounter(t, next)
+			a := p.attach(t, way, ingress, egress)
+			p.ping()
+			if in, out := ingress.take(t), egress.take(t); in == 0 || out == 0 {
+				t.Errorf("%d packets in, %d out", in, out)
+			}
+			closed(t, a)
+			p.ping()
+			if in, out := ingress.take(t), egress.take(t); in != 0 || out != 0 {
+				t.Errorf("detached, and yet %d packets in, %d out", in, out)
+			}
+			if after := p.near.Run("tc", "qdisc", "show"); after != before {
+				t.Errorf("queueing disciplines\n%snow\n%s", before, after)
+			}
+		})
+	}
+}
+
+// agent attaches as Cilium does: preference 1, handle 1, in place of what is there.
+func agent(t *testing.T, p pair, parent uint32, c counter) {
+	t.Helper()
+	err := p.space.Do(func() error {
+		rt, err := dial()
+		if err != nil {
+			return err
+		}
+		defer rt.close()
+		q := &clsact{rt: rt, ifindex: int32(p.device.Ifindex)}
+		if err := q.addQdisc(); err != nil {
+			return err
+		}
+		options := attributes(nil).attribute(bpfFD, number(uint32(c.FD()))).attribute(bpfName, text("agent")).attribute(bpfFlags, number(bpfActs))
+		m := q.message(1, parent, 1).attribute(unix.TCA_KIND, text("bpf")).attribute(unix.TCA_OPTIONS, options)
+		return rt.ask(unix.RTM_NEWTFILTER, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, m)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAgentsProgramsRunAsBefore(t *testing.T) {
+	for _, way := range ways(t) {
+		for _, first := range []string{"agent", "ktrace"} {
+			t.Run(way+" after "+first, func(t *testing.T) {
+				p := newPair(t, "veth")
+				theirs, ours := newCounter(t, pass), newCounter(t, next)
+				var a *Attachment
+				both := func(when string) {
+					t.Helper()
+					if err := a.Ensure(); err != nil {
+						t.Fatal(err)
+					}
+					theirs.take(t)
+					ours.take(t)
+					p.ping()
+					if a, b := theirs.take(t), ours.take(t); a == 0 || b == 0 {
+						t.Errorf("%s: the agent saw %d packets, we %d", when, a, b)
+					}
+				}
+				if first == "agent" {
+					agent(t, p, parentIngress, theirs)
+				}
+				a = p.attach(t, way, ours, counter{})
+				agent(t, p, parentIngress, theirs)
+				both("attached")
+				agent(t, p, parentIngress, theirs)
+				both("attached anew")
+				closed(t, a)
+				p.ping()
+				if theirs.take(t) == 0 {
+					t.Error("the agent's program is gone with ours")
+				}
+			})
+		}
+	}
+}
+
+func TestRemovedByOthersIsPutBack(t *testing.T) {
+	removals := map[string]func(*testing.T, pair, *Attachment){
+		Clsact: func(_ *testing.T, p pair, _ *Attachment) { p.near.Run("tc", "qdisc", "del", "dev", "dev0", "clsact") },
+		TCX: func(t *testing.T, _ pair, a *Attachment) {
+			for _, s := range a.way.(*links).slots {
+				if err := s.link.Detach(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		},
+	}
+	for _, way := range ways(t) {
+		t.Run(way, func(t *testing.T) {
+			p := newPair(t, "veth")
+			ingress, egress := newCounter(t, next), newCounter(t, next)
+			a := p.attach(t, way, ingress, egress)
+			defer closed(t, a)
+			removals[way](t, p, a)
+			ingress.take(t)
+			egress.take(t)
+			p.ping()
+			if in, out := ingress.take(t), egress.take(t); in+out != 0 {
+				t.Fatalf("%d packets seen, but nothing should be attached", in+out)
+			}
+			for range 2 { // the second finds nothing to do
+				if err := a.Ensure(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			p.ping()
+			if in, out := ingress.take(t), egress.take(t); in == 0 || out == 0 {
+				t.Errorf("%d packets in, %d out", in, out)
+			}
+		})
+	}
+}
+
+func TestDeviceThatIsGone(t *testing.T) {
+	for _, way := range ways(t) {
+		t.Run(way, func(t *testing.T) {
+			p := newPair(t, "veth")
+			a := p.attach(t, way, newCounter(t, next), newCounter(t, next))
+			p.near.IP("link del dev0")
+			if err := a.Ensure(); !errors.Is(err, unix.ENODEV) {
+				t.Errorf("error %v, want no such device", err)
+			}
+			closed(t, a)
+		})
+	}
+}
+
+func TestNetkitDevice(t *testing.T) {
+	if !hasSymbol(t, "netkit_link_attach") {
+		t.Skip("this kernel has no netkit devices (CONFIG_NETKIT, 6.7)")
+	}
+	p := newPair(t, "netkit")
+	ingress, egress := newCounter(t, next), newCounter(t, next)
+	a := p.attach(t, "", ingress, egress)
+	defer closed(t, a)
+	if a.Way() != Netkit {
+		t.Errorf("took %s", a.Way())
+	}
+	p.ping()
+	if in, out := ingress.take(t), egress.take(t); in == 0 || out == 0 {
+		t.Errorf("%d packets in, %d out", in, out)
+	}
+}
+
+func TestUnknownWayIsAnError(t *testing.T) {
+	if _, err := Attach(Options{Way: "carrier pigeon"}); err == nil {
+		t.Error("no error")
+	}
+}
