@@ -95,12 +95,13 @@ type pair struct {
 
 const nearAddr, farAddr = "10.7.0.1", "10.7.0.2"
 
-func newPair(t *testing.T, kind string) pair {
+// newPair lets the kernel name the second end, for ip(8) before 6.8 cannot name a netkit's.
+func newPair(t *testing.T, kind, peer string) pair {
 	t.Helper()
 	n := lab.New(t)
 	p := pair{near: n.Namespace("near"), far: n.Namespace("far")}
-	p.near.IP("link add dev0 type " + kind + " peer name dev1")
-	p.near.IP("link set dev1 netns " + p.far.Name)
+	p.near.IP("link add dev0 type " + kind)
+	p.near.IP("link set " + peer + " netns " + p.far.Name + " name dev1")
 	p.near.IP("addr add " + nearAddr + "/24 dev dev0")
 	p.far.IP("addr add " + farAddr + "/24 dev dev1")
 	p.near.IP("link set dev0 up")
@@ -166,7 +167,7 @@ func closed(t *testing.T, a *Attachment) {
 }
 
 func TestBestWayIsTaken(t *testing.T) {
-	p := newPair(t, "veth")
+	p := newPair(t, "veth", "veth0")
 	a := p.attach(t, "", newCounter(t, next), newCounter(t, next))
 	defer closed(t, a)
 	if got, want := a.Way(), ways(t)[0]; got != want {
@@ -177,7 +178,7 @@ func TestBestWayIsTaken(t *testing.T) {
 func TestPacketsAreSeenAndGoOn(t *testing.T) {
 	for _, way := range ways(t) {
 		t.Run(way, func(t *testing.T) {
-			p := newPair(t, "veth")
+			p := newPair(t, "veth", "veth0")
 			before := p.near.Run("tc", "qdisc", "show")
 			ingress, egress := newCounter(t, next), newCounter(t, next)
 			a := p.attach(t, way, ingress, egress)
@@ -223,7 +224,7 @@ func TestAgentsProgramsRunAsBefore(t *testing.T) {
 	for _, way := range ways(t) {
 		for _, first := range []string{"agent", "ktrace"} {
 			t.Run(way+" after "+first, func(t *testing.T) {
-				p := newPair(t, "veth")
+				p := newPair(t, "veth", "veth0")
 				theirs, ours := newCounter(t, pass), newCounter(t, next)
 				var a *Attachment
 				both := func(when string) {
@@ -269,7 +270,7 @@ func TestRemovedByOthersIsPutBack(t *testing.T) {
 	}
 	for _, way := range ways(t) {
 		t.Run(way, func(t *testing.T) {
-			p := newPair(t, "veth")
+			p := newPair(t, "veth", "veth0")
 			ingress, egress := newCounter(t, next), newCounter(t, next)
 			a := p.attach(t, way, ingress, egress)
 			defer closed(t, a)
@@ -296,7 +297,7 @@ func TestRemovedByOthersIsPutBack(t *testing.T) {
 func TestDeviceThatIsGone(t *testing.T) {
 	for _, way := range ways(t) {
 		t.Run(way, func(t *testing.T) {
-			p := newPair(t, "veth")
+			p := newPair(t, "veth", "veth0")
 			a := p.attach(t, way, newCounter(t, next), newCounter(t, next))
 			p.near.IP("link del dev0")
 			if err := a.Ensure(); !errors.Is(err, unix.ENODEV) {
@@ -311,7 +312,7 @@ func TestNetkitDevice(t *testing.T) {
 	if !hasSymbol(t, "netkit_link_attach") {
 		t.Skip("this kernel has no netkit devices (CONFIG_NETKIT, 6.7)")
 	}
-	p := newPair(t, "netkit")
+	p := newPair(t, "netkit", "nk0")
 	ingress, egress := newCounter(t, next), newCounter(t, next)
 	a := p.attach(t, "", ingress, egress)
 	defer closed(t, a)
