@@ -52,7 +52,8 @@ const (
 	CgroupKindKIND_FSYNC  CgroupKind = 4
 	CgroupKindKIND_CGROUP CgroupKind = 5
 	CgroupKindKIND_SOCK   CgroupKind = 6
-	CgroupKindKIND_END    CgroupKind = 7
+	CgroupKindKIND_PACKET CgroupKind = 7
+	CgroupKindKIND_END    CgroupKind = 8
 )
 
 // Names of all BPF objects in the ELF.

@@ -88,7 +88,8 @@ const (
 	FsyncKindKIND_FSYNC  FsyncKind = 4
 	FsyncKindKIND_CGROUP FsyncKind = 5
 	FsyncKindKIND_SOCK   FsyncKind = 6
-	FsyncKindKIND_END    FsyncKind = 7
+	FsyncKindKIND_PACKET FsyncKind = 7
+	FsyncKindKIND_END    FsyncKind = 8
 )
 
 type FsyncPlace struct {

@@ -82,7 +82,8 @@ const (
 	PathKindKIND_FSYNC  PathKind = 4
 	PathKindKIND_CGROUP PathKind = 5
 	PathKindKIND_SOCK   PathKind = 6
-	PathKindKIND_END    PathKind = 7
+	PathKindKIND_PACKET PathKind = 7
+	PathKindKIND_END    PathKind = 8
 )
 
 type PathTuple struct {

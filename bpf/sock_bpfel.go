@@ -99,7 +99,8 @@ const (
 	SockKindKIND_FSYNC  SockKind = 4
 	SockKindKIND_CGROUP SockKind = 5
 	SockKindKIND_SOCK   SockKind = 6
-	SockKindKIND_END    SockKind = 7
+	SockKindKIND_PACKET SockKind = 7
+	SockKindKIND_END    SockKind = 8
 )
 
 type SockOwner struct {

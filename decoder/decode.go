@@ -30,6 +30,8 @@ func decoderOf(k recordKind) func([]byte, *Event) error {
 		return decodeCgroup
 	case kindSock:
 		return decodeSock
+	case kindPacket:
+		return decodePacket
 	case kindFsync:
 		return decodeFsync
 	}

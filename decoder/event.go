@@ -100,7 +100,7 @@ type Packet struct {
 	ICMPType uint8  `json:"icmp_type,omitempty"`
 	ICMPCode uint8  `json:"icmp_code,omitempty"`
 
-	data int // where in Bytes the transport's header ends
+	l4, data int // where in Bytes the transport's header begins and ends
 }
 
 // Source returns where the packet came from.

@@ -66,6 +66,7 @@ type Device struct {
 	PeerNetns uint32         `json:"peer_netns,omitempty"`
 	Addrs     []netip.Prefix `json:"addrs,omitempty"`
 	Gone      bool           `json:"gone,omitempty"`
+	Lost      uint64         `json:"lost,omitempty"` // packets that a capture lost here, since it began
 }
 
 // Symbol is the function that a kernel address lies in.

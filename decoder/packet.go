@@ -104,6 +104,7 @@ func (r *pathRecord) packet() *Packet {
 		Fragment: r.Fragment,
 		ICMPType: r.IcmpType,
 		ICMPCode: r.IcmpCode,
+		l4:       int(r.L4),
 		data:     int(r.Data),
 	}
 	if p.Proto == "tcp" {

@@ -45,7 +45,8 @@ const (
 	kindFsync  recordKind = 4
 	kindCgroup recordKind = 5
 	kindSock   recordKind = 6
-	kindEnd    recordKind = 7
+	kindPacket recordKind = 7
+	kindEnd    recordKind = 8
 )
 
 type cgroupOp uint32
@@ -301,4 +302,43 @@ func (r *sockRecord) decode(b []byte) {
 	r.BytesReceived = binary.LittleEndian.Uint64(b[208:])
 	r.Idle = binary.LittleEndian.Uint64(b[216:])
 	r.Inode = binary.LittleEndian.Uint64(b[224:])
+}
+
+type tapDirection uint32
+
+const (
+	tapIn  tapDirection = 1
+	tapOut tapDirection = 2
+)
+
+type tapRecord struct {
+	Hdr        hdrRecord
+	Len        uint32
+	Taken      uint32
+	Queue      uint32
+	DeviceType uint16
+	Protocol   uint16
+	VlanProto  uint16
+	VlanTci    uint16
+	PacketType uint32
+	Direction  uint32
+	Segment    uint32
+}
+
+// recordSize is the size of tapRecord in bytes.
+func (*tapRecord) recordSize() int { return 96 }
+
+// decode reads the record from b, which must hold recordSize bytes.
+func (r *tapRecord) decode(b []byte) {
+	r.Hdr.decode(b[0:])
+	r.Len = binary.LittleEndian.Uint32(b[64:])
+	r.Taken = binary.LittleEndian.Uint32(b[68:])
+	r.Queue = binary.LittleEndian.Uint32(b[72:])
+	r.DeviceType = binary.LittleEndian.Uint16(b[76:])
+	r.Protocol = binary.LittleEndian.Uint16(b[78:])
+	r.VlanProto = binary.LittleEndian.Uint16(b[80:])
+	r.VlanTci = binary.LittleEndian.Uint16(b[82:])
+	r.PacketType = binary.LittleEndian.Uint32(b[84:])
+	r.Direction = binary.LittleEndian.Uint32(b[88:])
+	r.Segment = binary.LittleEndian.Uint32(b[92:])
 }

@@ -3,11 +3,11 @@ package tracer
 import (
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
 )
 
 // ErrNoVariant is returned when a kernel takes no variant of a hook that cannot be done without.
@@ -34,8 +34,8 @@ type object struct {
 	spec     *ebpf.CollectionSpec
 	types    types
 	maps     map[string]*ebpf.Map
-	programs []*ebpf.Program
-	links    []link.Link
+	programs map[string]*ebpf.Program
+	links    []io.Closer
 	taken    []Taken
 	missed   uint64 // runs that closed programs had skipped
 }
@@ -46,6 +46,7 @@ type common struct {
 	globals map[string]any
 	shared  map[string]*ebpf.Map // by name; nil until the first object makes it
 	ring    uint32               // bytes
+	splice  func(*ebpf.CollectionSpec) error
 }
 
 // load makes the maps of a probe; those in shared are used instead of the probe's own, and new ones whose names are
@@ -57,6 +58,11 @@ func (c common) load(p Probe) (*object, error) {
 	}
 	if err := c.setGlobals(p, spec); err != nil {
 		return nil, err
+	}
+	if c.splice != nil {
+		if err := c.splice(spec); err != nil {
+			return nil, err
+		}
 	}
 	ring := spec.Maps[ringName]
 	ring.MaxEntries = c.ring
@@ -73,7 +79,7 @@ func (c common) load(p Probe) (*object, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: maps: %w", p.Name, err)
 	}
-	o := &object{probe: p, spec: spec, types: c.types, maps: made.Maps}
+	o := &object{probe: p, spec: spec, types: c.types, maps: made.Maps, programs: map[string]*ebpf.Program{}}
 	made.Maps = nil // ours now
 	made.Close()
 	for name, m := range c.shared {
@@ -159,8 +165,11 @@ func (o *object) tryVariant(v Variant) error {
 		return err
 	}
 	defer c.Close() // programs are taken out of it on success
-	links := make([]link.Link, 0, len(v.Programs))
+	links := make([]io.Closer, 0, len(v.Programs))
 	for _, name := range v.Programs {
+		if spec.Programs[name].Type == ebpf.SchedCLS {
+			continue // Options.Attach knows the devices
+		}
 		l, err := attachProgram(spec.Programs[name], c.Programs[name])
 		if err != nil {
 			return errors.Join(fmt.Errorf("attach %s: %w", name, err), closeAll(links))
@@ -169,12 +178,12 @@ func (o *object) tryVariant(v Variant) error {
 	}
 	o.links = append(o.links, links...)
 	for _, name := range v.Programs {
-		o.programs = append(o.programs, c.DetachProgram(name))
+		o.programs[name] = c.DetachProgram(name)
 	}
 	return nil
 }
 
-func closeAll(links []link.Link) error {
+func closeAll(links []io.Closer) error {
 	var errs []error
 	for _, l := range links {
 		errs = append(errs, l.Close())
@@ -202,7 +211,8 @@ func (o *object) detach() error {
 	for _, p := range o.programs {
 		errs = append(errs, p.Close())
 	}
-	o.links, o.programs = nil, nil
+	o.links = nil
+	clear(o.programs)
 	return errors.Join(errs...)
 }
 

@@ -35,8 +35,13 @@ type Options struct {
 	RingBytes uint32         // a power of two and whole pages; 0 takes the default
 	Globals   map[string]any // values of the objects' const volatile variables, by name
 	Shared    []string       // maps that all objects have in common, beside the ring
+	// Splice changes the objects before they are loaded: it puts the user's filter in.
+	Splice func(*ebpf.CollectionSpec) error
 	// Prepare is called once the maps are there and before any program runs.
 	Prepare func(Maps) error
+	// Attach is called once all hooks are served, with the programs that user space attaches to devices. What it
+	// returns is closed when the probes are detached.
+	Attach func(Programs) (io.Closer, error)
 	// Begin returns the facts that the stream starts with; Poll those that come every second and at the end.
 	Begin func() ([]decoder.Fact, error)
 	Poll  func(Maps) ([]decoder.Fact, error)
@@ -44,6 +49,9 @@ type Options struct {
 
 // Maps finds a map of the loaded objects: probe and name. It returns nil if there is none.
 type Maps func(probe, name string) *ebpf.Map
+
+// Programs finds a loaded program that is attached to devices: probe and name. It returns nil if there is none.
+type Programs func(probe, name string) *ebpf.Program
 
 // Tracer is a set of attached probes and the ring that they write to. It is a decoder.Frames.
 type Tracer struct {
@@ -83,7 +91,7 @@ func (t *Tracer) load() error {
 	for _, name := range t.opts.Shared {
 		shared[name] = nil
 	}
-	run := common{types: t.types, globals: t.opts.Globals, shared: shared, ring: t.opts.RingBytes}
+	run := common{types: t.types, globals: t.opts.Globals, shared: shared, ring: t.opts.RingBytes, splice: t.opts.Splice}
 	for _, p := range Probes() {
 		if !slices.Contains(t.opts.Probes, p.Name) {
 			continue
@@ -109,8 +117,35 @@ func (t *Tracer) load() error {
 			return err
 		}
 	}
+	if err := t.attachDevices(); err != nil {
+		return err
+	}
 	return t.begin()
 }
+
+func (t *Tracer) attachDevices() error {
+	if t.opts.Attach == nil {
+		return nil
+	}
+	held, err := t.opts.Attach(t.program)
+	if held != nil {
+		t.objects[0].links = append(t.objects[0].links, held)
+	}
+	return err
+}
+
+// program implements Programs.
+func (t *Tracer) program(probe, name string) *ebpf.Program {
+	for _, o := range t.objects {
+		if o.probe.Name == probe {
+			return o.programs[name]
+		}
+	}
+	return nil
+}
+
+// Waiting reports whether the ring holds records that were not read yet.
+func (t *Tracer) Waiting() bool { return t.ring != nil && t.ring.AvailableBytes() > 0 }
 
 func (t *Tracer) begin() error {
 	node, err := nodeFact(t.types.Spec)

@@ -14,6 +14,7 @@ enum kind {
 	KIND_FSYNC = 4,
 	KIND_CGROUP = 5,
 	KIND_SOCK = 6,
+	KIND_PACKET = 7,
 	KIND_END, /* one more than the last */
 };
 

@@ -166,6 +166,21 @@ func (w *Watcher) Poll() ([]decoder.Fact, error) {
 // Pods returns what is known.
 func (w *Watcher) Pods() []pod.Info { return w.index.Pods() }
 
+// Home is the node's own network namespace.
+func (w *Watcher) Home() *netns.Space { return w.home }
+
+// Spaces returns the network namespaces of the pods that are selected, open until the next call of the watcher.
+func (w *Watcher) Spaces() []*netns.Space {
+	var spaces []*netns.Space
+	here, _ := w.selected()
+	for _, p := range here {
+		if s := w.spaces[p.UID]; s != nil && s.ended.IsZero() {
+			spaces = append(spaces, s.Space)
+		}
+	}
+	return spaces
+}
+
 // Close lets go of everything.
 func (w *Watcher) Close() error {
 	if w.stop != nil {

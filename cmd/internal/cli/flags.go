@@ -37,7 +37,20 @@ type Flags struct {
 // Add declares the flags that make sense with a live node as well as with a file.
 func (f *Flags) Add(fs *pflag.FlagSet) {
 	f.addSelection(fs)
+	fs.StringVarP(&f.Container, "container", "c", "", "only this container of the pods")
 	fs.Uint64Var(&f.Count, "count", 0, "end after so many events")
+	f.addRun(fs)
+}
+
+// AddPackets declares the same for whole packets: there -c is the count, as with tcpdump, and containers, which share
+// the network of their pod, cannot be told apart.
+func (f *Flags) AddPackets(fs *pflag.FlagSet) {
+	f.addSelection(fs)
+	fs.Uint64VarP(&f.Count, "count", "c", 0, "end after so many packets")
+	f.addRun(fs)
+}
+
+func (f *Flags) addRun(fs *pflag.FlagSet) {
 	f.addOutput(fs)
 	fs.BoolVarP(&f.Verbose, "verbose", "v", false, "say what is loaded, and show single hops")
 	fs.StringVar(&f.FailOn, "fail-on", "", "exit with 3 on findings of this severity: warning or critical")
@@ -46,6 +59,7 @@ func (f *Flags) Add(fs *pflag.FlagSet) {
 // AddPods declares the flags for a list of this node's pods.
 func (f *Flags) AddPods(fs *pflag.FlagSet) {
 	f.addSelection(fs)
+	fs.StringVarP(&f.Container, "container", "c", "", "only this container of the pods")
 	f.addOutput(fs)
 	f.addPlace(fs)
 	f.AddNode(fs)
@@ -54,7 +68,6 @@ func (f *Flags) AddPods(fs *pflag.FlagSet) {
 func (f *Flags) addSelection(fs *pflag.FlagSet) {
 	fs.StringArrayVarP(&f.Pods, "pod", "p", nil, "only this pod: NAME, NS/NAME, KIND/NAME as in deploy/web, or a pattern with * (repeatable)")
 	fs.StringVarP(&f.Namespace, "namespace", "n", "", "only pods of this namespace")
-	fs.StringVarP(&f.Container, "container", "c", "", "only this container of the pods")
 	fs.StringVarP(&f.Labels, "selector", "l", "", "only pods with these labels, as in app=web,tier!=db")
 }
 

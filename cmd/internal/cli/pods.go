@@ -84,30 +84,12 @@ func (v View) withPods(w *kube.Watcher) View {
 	v.Probes = append([]string{podProbe}, v.Probes...)
 	v.Globals = merged(w.Globals(), v.Globals)
 	v.Witnesses = append([]decoder.Witness{w}, v.Witnesses...)
-	prepare, begin, poll := v.Prepare, v.Begin, v.Poll
-	v.Prepare = func(m tracer.Maps) error {
+	v.Prepare = bothPrepare(func(m tracer.Maps) error {
 		w.Filter(func(name string) *ebpf.Map { return m(podProbe, name) })
-		if prepare == nil {
-			return nil
-		}
-		return prepare(m)
-	}
-	v.Begin = func() ([]decoder.Fact, error) {
-		facts, err := w.Begin()
-		if err != nil || begin == nil {
-			return facts, err
-		}
-		more, err := begin()
-		return append(facts, more...), err
-	}
-	v.Poll = func(m tracer.Maps) ([]decoder.Fact, error) {
-		facts, err := w.Poll()
-		if err != nil || poll == nil {
-			return facts, err
-		}
-		more, err := poll(m)
-		return append(facts, more...), err
-	}
+		return nil
+	}, v.Prepare)
+	v.Begin = bothBegin(w.Begin, v.Begin)
+	v.Poll = bothPoll(func(tracer.Maps) ([]decoder.Fact, error) { return w.Poll() }, v.Poll)
 	return v
 }
 

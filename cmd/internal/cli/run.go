@@ -14,6 +14,7 @@ import (
 
 	"ktrace/cmd/internal/print"
 	"ktrace/decoder"
+	"ktrace/decoder/filter"
 	"ktrace/decoder/pod"
 	"ktrace/decoder/record"
 	"ktrace/tracer"
@@ -37,6 +38,9 @@ type View struct {
 	Pods func(of func(cgroup uint64) decoder.Pod)
 
 	Unwanted []string // hooks of the probes, by name, that are not needed
+
+	Tap    *Tap         // take whole packets at devices; nil for none
+	Filter *filter.Expr // what packets must match in the kernel; nil for all
 
 	Prepare func(tracer.Maps) error // before any program runs
 	// Witnesses tell what the events refer to, and are asked in turn. Live only.
@@ -74,6 +78,11 @@ func Live(ctx context.Context, f Flags, v View, s Streams) (err error) {
 	}
 	defer func() { err = errors.Join(err, watcher.Close()) }()
 	v = v.withPods(watcher)
+	attach, err := v.tapped(f, selector, watcher, s)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, attach.Close()) }()
 	t, err := tracer.Open(tracer.Options{
 		Probes:    v.Probes,
 		Unwanted:  v.Unwanted,
@@ -82,6 +91,8 @@ func Live(ctx context.Context, f Flags, v View, s Streams) (err error) {
 		RingBytes: f.Ring,
 		Globals:   v.Globals,
 		Shared:    kube.SelectionMaps(),
+		Splice:    splice(v.Filter),
+		Attach:    attach.tracer(),
 		Prepare:   v.Prepare,
 		Begin:     v.Begin,
 		Poll:      v.Poll,

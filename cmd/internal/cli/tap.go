@@ -1,0 +1,160 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/cilium/ebpf"
+
+	"ktrace/decoder"
+	pcap "ktrace/decoder/filter"
+	"ktrace/decoder/pod"
+	"ktrace/tracer"
+	"ktrace/tracer/filter"
+	"ktrace/tracer/kube"
+	"ktrace/tracer/netns"
+)
+
+// Tap says which whole packets a view takes.
+type Tap struct {
+	Devices []string // names or patterns; none: all but loopback of the chosen namespaces; "any": all
+	Snap    uint32   // bytes of a packet
+}
+
+// attachment is a tap and the namespace that was opened for it. A nil one is none.
+type attachment struct {
+	tap  *tracer.Tap
+	open *netns.Space
+}
+
+// tapped adds to a view what takes whole packets, if it wants any.
+func (v *View) tapped(f Flags, selector pod.Selector, w *kube.Watcher, s Streams) (*attachment, error) {
+	if v.Tap == nil {
+		return nil, nil
+	}
+	a := &attachment{}
+	spaces, err := a.spaces(f, selector, w)
+	if err != nil {
+		return nil, err
+	}
+	a.tap = tracer.NewTap(tracer.TapOptions{
+		Snap:    v.Tap.Snap,
+		Devices: v.Tap.Devices,
+		Variant: f.Variant,
+		Spaces:  spaces,
+		Others:  []*netns.Space{w.Home()},
+		Say:     s.say,
+	})
+	v.Probes = append(v.Probes, tracer.TapProbe)
+	v.Globals = merged(v.Globals, a.tap.Globals())
+	v.Witnesses = append(v.Witnesses, a.tap)
+	v.Prepare = bothPrepare(v.Prepare, a.tap.Prepare)
+	v.Begin = bothBegin(v.Begin, a.tap.Begin)
+	v.Poll = bothPoll(v.Poll, a.tap.Poll)
+	return a, nil
+}
+
+// spaces returns who knows the namespaces whose devices are wanted: of the pods that are selected, of the process or
+// path that is named, else the node's.
+func (a *attachment) spaces(f Flags, selector pod.Selector, w *kube.Watcher) (func() []*netns.Space, error) {
+	name := ""
+	switch {
+	case selector.Pods():
+		return w.Spaces, nil
+	case f.Netns != "":
+		name = f.netnsPath()
+	case f.PID != 0:
+		name = filepath.Join(f.HostRoot, "proc", strconv.Itoa(f.PID), "ns/net")
+	default:
+		return func() []*netns.Space { return []*netns.Space{w.Home()} }, nil
+	}
+	space, err := netns.Open(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, Usagef("%s: there is no such network namespace", name)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("network namespace: %w", err)
+	}
+	a.open = space
+	return func() []*netns.Space { return []*netns.Space{space} }, nil
+}
+
+// tracer is for tracer.Options.Attach.
+func (a *attachment) tracer() func(tracer.Programs) (io.Closer, error) {
+	if a == nil {
+		return nil
+	}
+	return a.tap.Attach
+}
+
+// Close lets go of the namespace.
+func (a *attachment) Close() error {
+	if a == nil || a.open == nil {
+		return nil
+	}
+	return a.open.Close()
+}
+
+// splice puts a filter into objects that have a place for it.
+func splice(e *pcap.Expr) func(*ebpf.CollectionSpec) error {
+	if e == nil {
+		return nil
+	}
+	return func(spec *ebpf.CollectionSpec) error {
+		_, err := filter.Splice(spec, e)
+		return err
+	}
+}
+
+func bothPrepare(a, b func(tracer.Maps) error) func(tracer.Maps) error {
+	switch {
+	case a == nil:
+		return b
+	case b == nil:
+		return a
+	}
+	return func(m tracer.Maps) error {
+		if err := a(m); err != nil {
+			return err
+		}
+		return b(m)
+	}
+}
+
+func bothBegin(a, b func() ([]decoder.Fact, error)) func() ([]decoder.Fact, error) {
+	switch {
+	case a == nil:
+		return b
+	case b == nil:
+		return a
+	}
+	return func() ([]decoder.Fact, error) {
+		facts, err := a()
+		if err != nil {
+			return facts, err
+		}
+		more, err := b()
+		return append(facts, more...), err
+	}
+}
+
+func bothPoll(a, b func(tracer.Maps) ([]decoder.Fact, error)) func(tracer.Maps) ([]decoder.Fact, error) {
+	switch {
+	case a == nil:
+		return b
+	case b == nil:
+		return a
+	}
+	return func(m tracer.Maps) ([]decoder.Fact, error) {
+		facts, err := a(m)
+		if err != nil {
+			return facts, err
+		}
+		more, err := b(m)
+		return append(facts, more...), err
+	}
+}

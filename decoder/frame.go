@@ -1,0 +1,161 @@
+package decoder
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+)
+
+// KindFrame is a whole packet, as a capture takes it.
+const KindFrame Kind = "frame"
+
+// Frame is a whole packet, from the header of its link on. The headers that could be read are the event's Packet.
+type Frame struct {
+	Protocol uint16 `json:"ethertype"`            // of what the frame carries
+	Length   uint32 `json:"length"`               // bytes, as it was on the wire
+	Taken    int    `json:"captured"`             // bytes of them that were kept
+	Segment  uint32 `json:"segment,omitempty"`    // the device makes packets of this size of it, or it was made of such
+	Text     string `json:"summary"`              // as tcpdump would say it, in brief
+	Bytes    []byte `json:"-"`                    // what was taken; no link header where the device has none
+	Ethernet bool   `json:"ethernet"`             // Bytes begin with an Ethernet header
+	Type     uint8  `json:"packet_type"`          // PACKET_HOST, _BROADCAST, _MULTICAST, _OTHERHOST, _OUTGOING
+	Queue    uint32 `json:"queue,omitempty"`      // of the device
+	Lost     uint64 `json:"lost_before,omitzero"` // packets lost at this place since the one before
+}
+
+// Kind implements Body.
+func (Frame) Kind() Kind { return KindFrame }
+
+// Summary implements Body.
+func (f Frame) Summary() string { return f.Text }
+
+// Hardware types of devices (linux/if_arp.h) that ktrace tells apart.
+const (
+	arphrdEther    = 1
+	arphrdLoopback = 772 // its frames have an Ethernet header too
+	arphrdNone     = 0xfffe
+)
+
+// EtherTypes (IEEE 802).
+const (
+	etherIPv4  = 0x0800
+	etherARP   = 0x0806
+	etherVLAN  = 0x8100
+	etherIPv6  = 0x86dd
+	etherQinQ  = 0x88a8
+	etherSize  = 14
+	vlanSize   = 4
+	etherTypes = 12 // where the type is
+)
+
+// IsPacket reports whether a raw record is a captured packet, and RawFrame can take it apart.
+func IsPacket(raw []byte) bool {
+	return len(raw) >= hdrSize && binary.LittleEndian.Uint16(raw[4:]) == uint16(kindPacket)
+}
+
+// RawFrame is a record of a captured packet, without anything made of it: what a capture file needs.
+type RawFrame struct {
+	Time      time.Duration // since boot
+	Netns     uint32
+	Ifindex   uint32
+	Length    uint32 // on the wire, as Data
+	Queue     uint32
+	Segment   uint32
+	Type      uint8 // as Frame.Type
+	Direction Direction
+	Ethernet  bool
+	Protocol  uint16 // EtherType
+	VLAN      uint16 // tag that is not among the bytes, valid iff Tagged
+	VLANType  uint16
+	Tagged    bool
+	Data      []byte
+}
+
+// DecodeFrame reads a record for which IsPacket is true. Data aliases raw.
+func DecodeFrame(raw []byte) (RawFrame, error) {
+	var r tapRecord
+	if err := unpack(raw, &r); err != nil {
+		return RawFrame{}, err
+	}
+	head := r.recordSize()
+	if len(raw) < head || int(r.Hdr.Size) > len(raw) || uint64(head)+uint64(r.Taken) > uint64(r.Hdr.Size) {
+		return RawFrame{}, fmt.Errorf("%w: packet of %d bytes in a record of %d", ErrShort, r.Taken, len(raw))
+	}
+	f := RawFrame{
+		Time: time.Duration(r.Hdr.Time), Netns: r.Hdr.Netns, Ifindex: r.Hdr.Ifindex,
+		Length: r.Len, Queue: r.Queue, Segment: r.Segment, Type: uint8(r.PacketType),
+		Ethernet: r.DeviceType == arphrdEther || r.DeviceType == arphrdLoopback,
+		Protocol: swap16(r.Protocol),
+		VLAN:     r.VlanTci, VLANType: swap16(r.VlanProto), Tagged: r.VlanProto != 0,
+		Data: raw[head : head+int(r.Taken)],
+	}
+	switch tapDirection(r.Direction) {
+	case tapIn:
+		f.Direction = In
+	case tapOut:
+		f.Direction = Out
+	}
+	return f, nil
+}
+
+// Append appends the record of a packet, as the kernel would have sent it.
+func (f RawFrame) Append(raw []byte) []byte {
+	r := tapRecord{
+		Hdr: hdrRecord{Kind: uint16(kindPacket), Time: uint64(f.Time), Netns: f.Netns, Ifindex: f.Ifindex},
+		Len: f.Length, Taken: uint32(len(f.Data)), Queue: f.Queue, Segment: f.Segment, PacketType: uint32(f.Type),
+		DeviceType: arphrdNone, Protocol: swap16(f.Protocol), VlanTci: f.VLAN,
+	}
+	if f.Ethernet {
+		r.DeviceType = arphrdEther
+	}
+	if f.Tagged {
+		r.VlanProto = swap16(f.VLANType)
+	}
+	switch f.Direction {
+	case In:
+		r.Direction = uint32(tapIn)
+	case Out:
+		r.Direction = uint32(tapOut)
+	}
+	r.Hdr.Size = uint32(r.recordSize() + len(f.Data))
+	raw, _ = binary.Append(raw, binary.LittleEndian, r) // fails only for types of no fixed size
+	return append(raw, f.Data...)
+}
+
+func swap16(v uint16) uint16 { return v<<8 | v>>8 }
+
+func decodePacket(raw []byte, e *Event) error {
+	f, err := DecodeFrame(raw)
+	if err != nil {
+		return err
+	}
+	e.Direction = f.Direction
+	b := Frame{
+		Protocol: f.Protocol, Length: f.Length, Taken: len(f.Data), Segment: f.Segment, Type: f.Type, Queue: f.Queue,
+		Bytes: append([]byte(nil), f.Data...), Ethernet: f.Ethernet,
+	}
+	at, protocol := 0, f.Protocol
+	if f.Ethernet {
+		at, protocol = network(b.Bytes)
+	}
+	if at <= len(b.Bytes) {
+		b.Protocol = protocol
+		e.Packet = parsePacket(b.Bytes[at:], f.Length-min(f.Length, uint32(at)))
+	}
+	b.Text = frameText(b, e.Packet)
+	e.Body = b
+	return nil
+}
+
+// network is where the network header of an Ethernet frame begins, and its EtherType, behind any VLAN tags.
+func network(frame []byte) (int, uint16) {
+	if len(frame) < etherSize {
+		return len(frame), 0
+	}
+	at, protocol := etherSize, binary.BigEndian.Uint16(frame[etherTypes:])
+	for (protocol == etherVLAN || protocol == etherQinQ) && len(frame) >= at+vlanSize {
+		protocol = binary.BigEndian.Uint16(frame[at+2:])
+		at += vlanSize
+	}
+	return at, protocol
+}
