@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,6 +18,9 @@ import (
 
 // asKtrace in the environment makes a test binary run as ktrace itself.
 const asKtrace = "KTRACE_AS_ITSELF"
+
+// testVariant in the environment is the variant that every ktrace is forced to use, unless its test names one.
+const testVariant = "KTRACE_TEST_VARIANT"
 
 // patience bounds every wait, so that a hung run fails by name; on a healthy machine nothing comes near it.
 const patience = 60 * time.Second
