@@ -118,8 +118,10 @@ func TestAPITellsServicesRemotePodsAndStaticOnes(t *testing.T) {
 	if p, ok := n.index.Pod("p"); ok {
 		t.Errorf("a node's address is taken for a pod's own: %+v", p)
 	}
-	etcd, ok := n.index.Pod("0123456789abcdef0123456789abcdef")
-	if !ok || etcd.Name != "etcd-here" || !etcd.HostNetwork || len(etcd.Addrs) > 0 || etcd.Labels["tier"] != "control-plane" {
+	const hash = "0123456789abcdef0123456789abcdef"
+	n.await("the static pod", func(decoder.Event) bool { _, ok := n.index.Pod(hash); return ok })
+	etcd, _ := n.index.Pod(hash)
+	if etcd.Name != "etcd-here" || !etcd.HostNetwork || len(etcd.Addrs) > 0 || etcd.Labels["tier"] != "control-plane" {
 		t.Errorf("%+v", etcd)
 	}
 	server.CloseClientConnections()

@@ -13,7 +13,7 @@ import (
 // SelectionMaps are the maps that say what is selected; all objects share them.
 func SelectionMaps() []string { return []string{"sel_cgroups", "sel_netns", "sel_addrs"} }
 
-// filter keeps the selection maps as they should be. A nil filter keeps none: all is selected.
+// filter keeps the selection maps as they should be.
 type filter struct {
 	cgroups, netns, addrs *ebpf.Map
 	now                   pod.Sets
@@ -30,9 +30,6 @@ func (w *Watcher) Filter(find func(name string) *ebpf.Map) {
 
 // sync makes the maps say what the sets say. It goes on after errors: a full map must not lose the rest.
 func (f *filter) sync(want pod.Sets) error {
-	if f == nil {
-		return nil
-	}
 	err := errors.Join(
 		apply(f.cgroups, f.now.Cgroups, want.Cgroups, func(id uint64) any { return id }),
 		apply(f.netns, f.now.Netns, want.Netns, func(inode uint32) any { return inode }),

@@ -111,7 +111,7 @@ func (w *Watcher) Begin() ([]decoder.Fact, error) {
 		return nil, err
 	}
 	facts, err := w.take()
-	return facts, errors.Join(err, w.filter.sync(w.index.Sets(w.opts.Selector))) // a namespace is selected without a pod
+	return facts, errors.Join(err, w.choose()) // a namespace is selected without a pod
 }
 
 // ask starts what asks the sources.
@@ -126,7 +126,9 @@ func (w *Watcher) ask() {
 // About implements decoder.Witness.
 func (w *Watcher) About(e decoder.Event) []decoder.Fact {
 	w.hear()
-	w.release(time.Now())
+	if w.ending > 0 {
+		w.release(time.Now())
+	}
 	if c, ok := e.Body.(decoder.Cgroup); ok {
 		w.observe(e, c)
 	}
@@ -208,7 +210,15 @@ func (w *Watcher) take() ([]decoder.Fact, error) {
 		return nil, nil
 	}
 	w.welcome()
-	return facts, w.filter.sync(w.index.Sets(w.opts.Selector))
+	return facts, w.choose()
+}
+
+// choose has the kernel select what the selection means now.
+func (w *Watcher) choose() error {
+	if w.filter == nil {
+		return nil
+	}
+	return w.filter.sync(w.index.Sets(w.opts.Selector))
 }
 
 // walkAll compares what is known with what is there.
@@ -431,7 +441,7 @@ func (w *Watcher) starting(pid int) bool {
 // release looks after pods that ended. The namespace outlives the last container: the kernel answers for its addresses
 // until the network plugin takes the device away. Then they are nobody's, and soon the number may be another's.
 func (w *Watcher) release(now time.Time) {
-	if w.ending == 0 || now.Sub(w.released) < releaseEvery {
+	if now.Sub(w.released) < releaseEvery {
 		return
 	}
 	w.released = now
