@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # demo.sh: a pod, a node and a DNS server in network namespaces; a fault; ktrace naming it. Everything is removed
-# again. Called by "make demo", as root, with ./ktrace built.
+# again. Called by "make demo", as root, with ./ktrace built. With RECORD=DIR it keeps the recordings that the golden
+# outputs and the README are made of.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 ns=ktdemo$$
@@ -50,10 +51,10 @@ dnat=(-p udp -d 10.96.0.10 --dport 53 -m comment --comment "kube-system/kube-dns
 say "the node translates the service address, as kube-proxy would: 10.96.0.10:53 -> 10.9.0.2:5353"
 at "$node" iptables -t nat -A PREROUTING "${dnat[@]}"
 
-watch() { # SECONDS ARGS...: ktrace in the background, ready when this returns
+watch() { # SECONDS NAME ARGS...: ktrace in the background, ready when this returns
 	local seconds=$1
 	rm -f "$tmp/ready"
-	./ktrace "${@:2}" --netns "$pod" -d "${seconds}s" --ready-file "$tmp/ready" &
+	./ktrace "${@:3}" --netns "$pod" -d "${seconds}s" --ready-file "$tmp/ready" ${RECORD:+--record "$RECORD/$2.rec"} &
 	ktrace=$!
 	until [ -e "$tmp/ready" ]; do
 		kill -0 $ktrace || exit 1
@@ -62,14 +63,22 @@ watch() { # SECONDS ARGS...: ktrace in the background, ready when this returns
 }
 
 say "healthy: \$ ktrace dns --netns $pod -d 3s     while the pod looks up web"
-watch 3 dns
+watch 3 dns-healthy dns
 at "$pod" getent ahostsv4 web || true
 wait $ktrace
 
 say "now somebody flushes the node's nat table; the same again:"
 at "$node" iptables -t nat -F PREROUTING
 at "$node" conntrack -F >/dev/null 2>&1 || true
-watch 4 dns --wait 1s
+watch 4 dns-service-dnat-miss dns --wait 1s
+at "$pod" getent ahostsv4 web || true
+wait $ktrace || true
+
+say "the rules are back, but a firewall on the node drops what goes to the server; once more:"
+at "$node" iptables -t nat -A PREROUTING "${dnat[@]}"
+at "$node" nft 'add table inet firewall; add chain inet firewall forward { type filter hook forward priority 0; }'
+at "$node" nft add rule inet firewall forward ip daddr 10.9.0.2 udp dport 5353 counter drop comment '"no DNS today"'
+watch 4 dns-netfilter-drop dns --wait 1s
 at "$pod" getent ahostsv4 web || true
 wait $ktrace || true
 

@@ -203,6 +203,9 @@ func (r *Run) Wait() ([]Line, int) {
 	}
 }
 
+// PID is ktrace's process.
+func (r *Run) PID() int { return r.cmd.Process.Pid }
+
 // Stderr is what ktrace said beside its output; complete once it has ended.
 func (r *Run) Stderr() string { return r.stderr.String() }
 
