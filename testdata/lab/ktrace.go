@@ -64,6 +64,9 @@ type Run struct {
 func Ktrace(t testing.TB, args ...string) *Run {
 	t.Helper()
 	ready := filepath.Join(t.TempDir(), "ready")
+	if v := os.Getenv(testVariant); v != "" && !slices.Contains(args, "--variant") {
+		args = append(args, "--variant", v)
+	}
 	return StartKtrace(t, append(args, "-o", "json", "--ready-file", ready)...).awaitReady(ready, args)
 }
 
