@@ -68,7 +68,7 @@ type Folder struct {
 	found map[string]*Finding
 }
 
-// Add takes a finding in and reports whether its cause is new.
+// Add takes a finding in and reports whether it is worth telling: its cause is new, or worse than it was.
 func (f *Folder) Add(x Finding) bool {
 	if f.found == nil {
 		f.found = map[string]*Finding{}
@@ -76,9 +76,14 @@ func (f *Folder) Add(x Finding) bool {
 	x.Count = max(x.Count, 1)
 	k := x.key()
 	if old, ok := f.found[k]; ok {
-		old.Count += x.Count
-		old.Last = x.Last
-		return false
+		x.Count += old.Count
+		x.First = old.First
+		worse := x.Severity.rank() > old.Severity.rank()
+		if worse {
+			*old = x
+		}
+		old.Count, old.Last = x.Count, x.Last
+		return worse
 	}
 	f.order = append(f.order, k)
 	f.found[k] = &x
