@@ -64,6 +64,7 @@ type Device struct {
 	MTU       int            `json:"mtu,omitempty"`
 	PeerIndex uint32         `json:"peer_index,omitempty"` // of a veth: the other end, 0 if unknown
 	PeerNetns uint32         `json:"peer_netns,omitempty"`
+	PeerMTU   int            `json:"peer_mtu,omitempty"` // what is longer is dropped there, without a word
 	Addrs     []netip.Prefix `json:"addrs,omitempty"`
 	Gone      bool           `json:"gone,omitempty"`
 	Lost      uint64         `json:"lost,omitempty"` // packets that a capture lost here, since it began

@@ -22,7 +22,8 @@ type held struct {
 }
 
 type holding struct {
-	event decoder.Event // the first
+	event decoder.Event // the first, or the first whose sender was told
+	first time.Time
 	last  time.Time
 	count uint64
 	due   time.Time
@@ -41,14 +42,17 @@ func NewDrops(know *Facts) *Drops { return &Drops{know, map[held]*holding{}} }
 // Observe implements decoder.Rule.
 func (r *Drops) Observe(e decoder.Event) []decoder.Finding {
 	d, ok := e.Body.(decoder.Drop)
-	if !ok || d.Noise != "" || e.Packet == nil || e.Packet.Dst.IsMulticast() {
-		return nil
+	if !ok || d.Noise != "" || e.Packet == nil || e.Packet.Dst.IsMulticast() || e.Packet.IsICMPError() && !d.ByNetfilter() {
+		return nil // that an error does not arrive is no cause, unless somebody wanted it
 	}
 	key := held{decoder.Ask(e), d.Reason, d.Location}
 	h := r.held[key]
 	if h == nil {
-		h = &holding{event: e, due: e.Time.Add(factsWithin)}
+		h = &holding{event: e, first: e.Time, due: e.Time.Add(factsWithin)}
 		r.held[key] = h
+	}
+	if h.event.Body.(decoder.Drop).Answer == nil && d.Answer != nil {
+		h.event = e // what is told of one of them is true of all
 	}
 	h.count++
 	h.last = e.Time
@@ -59,12 +63,12 @@ func (r *Drops) Observe(e decoder.Event) []decoder.Finding {
 func (r *Drops) Flush(now time.Time, final bool) []decoder.Finding {
 	var found []decoder.Finding
 	for key, h := range r.held {
-		if !final && (now.Before(h.due) || r.waits(h) && now.Sub(h.event.Time) < factsAtLast) {
+		if !final && (now.Before(h.due) || r.waits(h) && now.Sub(h.first) < factsAtLast) {
 			continue
 		}
 		delete(r.held, key)
 		if f, ok := r.know.Proves(h.event, h.event.Body.(decoder.Drop)); ok {
-			f.Count, f.Last = h.count, h.last
+			f.Count, f.First, f.Last = h.count, h.first, h.last
 			found = append(found, f)
 		}
 	}

@@ -65,9 +65,13 @@ func (k *Facts) MTU(e decoder.Event, d decoder.Drop) (decoder.MTU, bool) {
 			m.Limit = limitOf(r)
 		}
 	}
-	if dev, ok := k.devices[deviceKey{e.Netns, e.Iface}]; ok && site.silent {
+	dev, ok := k.devices[deviceKey{e.Netns, e.Iface}]
+	if ok && (site.silent || dev.MTU < int(m.Length) && dev.MTU <= int(max(m.Limit, m.Length))) {
 		m.Device = dev.Name
 		m.Limit = uint32(dev.MTU)
+		if site.name == "veth" && dev.PeerMTU != 0 {
+			m.Device, m.Limit = "the other end of "+dev.Name, uint32(dev.PeerMTU)
+		}
 	}
 	if d.Reason == "PKT_TOO_BIG" || told {
 		return m, true
@@ -103,6 +107,7 @@ func mtuSites() map[string]site {
 		"dev_forward_skb":         {name: "veth", silent: true},
 		"veth_xmit":               {name: "veth", silent: true},
 		"br_dev_queue_push_xmit":  {name: "bridge", silent: true},
+		"br_nf_dev_queue_xmit":    {name: "bridge", silent: true},
 		"br_forward_finish":       {name: "bridge", silent: true},
 		"__br_forward":            {name: "bridge", silent: true},
 		"vxlan_xmit_one":          {name: "vxlan"},

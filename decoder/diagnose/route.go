@@ -2,6 +2,8 @@ package diagnose
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"ktrace/decoder"
 )
@@ -154,9 +156,8 @@ func hopLimit(_ *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 
 // noNeighbour reports that the next host on the way does not tell its link address.
 func noNeighbour(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	switch d.Reason {
-	case "NEIGH_FAILED", "NEIGH_QUEUEFULL", "NEIGH_DEAD", "NEIGH_CREATEFAIL":
-	default:
+	functions := []string{"neigh_invalidate", "arp_error_report", "ndisc_error_report"} // which IPv6 gives without a reason
+	if !strings.HasPrefix(d.Reason, "NEIGH_") && !slices.Contains(functions, d.Location) {
 		return decoder.Finding{}, false
 	}
 	hop, device := e.Packet.Dst, e.Iface

@@ -21,6 +21,7 @@ type Index struct {
 	services services
 	begun    bool // a record was seen: facts from here on tell news
 	swept    time.Time
+	journeys journeys
 }
 
 type owner struct {

@@ -212,11 +212,20 @@ func match(glob, name string) bool {
 // at reports whether the place is the pod's namespace as a whole.
 func (p *Info) at(l Place) bool { return l.Cgroup == 0 && l.Netns != 0 && l.Netns == p.Netns }
 
-// Selected reports whether an event is of a selected pod: one of its ends, or where it was seen.
+// Selected reports whether an event is of a selected pod: one of its ends, where it was seen, or where its packet was
+// seen before, for addresses may be translated on the way.
 func (x *Index) Selected(s Selector, e decoder.Event) bool {
 	if s.All() {
 		return true
 	}
+	if x.selected(s, e) {
+		x.journeys.add(e.Journey)
+		return true
+	}
+	return x.journeys.has(e.Journey)
+}
+
+func (x *Index) selected(s Selector, e decoder.Event) bool {
 	for _, l := range s.places {
 		if l.Netns != 0 && l.Netns == e.Netns || l.Cgroup != 0 && l.Cgroup == e.Cgroup || slices.ContainsFunc(e.Addrs(), l.holds) {
 			return true
@@ -234,3 +243,21 @@ func (x *Index) selectedEnd(s Selector, end decoder.Pod) bool {
 	}
 	return end.Container == "" || s.container == "" || match(s.container, end.Container)
 }
+
+// journeys are those of selected packets, the last few thousand.
+type journeys struct{ young, old map[uint64]bool }
+
+// maxJourneys is how many may be young; a packet's way takes milliseconds, seconds if it waits for a neighbour.
+const maxJourneys = 8192
+
+func (j *journeys) add(id uint64) {
+	if id == 0 {
+		return
+	}
+	if j.young == nil || len(j.young) >= maxJourneys {
+		j.old, j.young = j.young, map[uint64]bool{}
+	}
+	j.young[id] = true
+}
+
+func (j *journeys) has(id uint64) bool { return j.young[id] || j.old[id] }

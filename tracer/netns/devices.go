@@ -110,8 +110,44 @@ func device(inode uint32, peers map[int32]uint32, m syscall.NetlinkMessage) (dec
 	}
 	if d.PeerIndex != 0 {
 		d.PeerNetns = peers[id]
+		d.PeerMTU = mtuOf(d.PeerIndex, id)
 	}
 	return d, true
+}
+
+// mtuOf asks for the MTU of a device in the namespace that the calling thread's knows by that id (IFLA_TARGET_NETNSID,
+// kernel 4.20, commit 19d8f1ad12fd, "if_link: add IFLA_TARGET_NETNSID alias"). It returns 0 if that is not told.
+func mtuOf(index uint32, id int32) int {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+	if err != nil {
+		return 0
+	}
+	defer unix.Close(fd)
+	const iflaTargetNetnsID = 46
+	info := make([]byte, unix.SizeofIfInfomsg)
+	binary.NativeEndian.PutUint32(info[4:], index)
+	if id != here {
+		info = binary.NativeEndian.AppendUint16(info, unix.SizeofRtAttr+4)
+		info = binary.NativeEndian.AppendUint16(info, iflaTargetNetnsID)
+		info = binary.NativeEndian.AppendUint32(info, uint32(id))
+	}
+	b := binary.NativeEndian.AppendUint32(nil, uint32(unix.SizeofNlMsghdr+len(info)))
+	b = binary.NativeEndian.AppendUint16(b, unix.RTM_GETLINK)
+	b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_REQUEST)
+	b = append(b, make([]byte, unix.SizeofNlMsghdr-len(b))...)
+	if err := unix.Sendto(fd, append(b, info...), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return 0
+	}
+	answer := make([]byte, 16<<10)
+	n, _, err := unix.Recvfrom(fd, answer, 0)
+	if err != nil {
+		return 0
+	}
+	messages, err := syscall.ParseNetlinkMessage(answer[:n])
+	if err != nil || len(messages) == 0 || messages[0].Header.Type != unix.RTM_NEWLINK || len(messages[0].Data) < unix.SizeofIfInfomsg {
+		return 0
+	}
+	return int(number(attributes(messages[0].Data[unix.SizeofIfInfomsg:])[unix.IFLA_MTU]))
 }
 
 // address reads an address message: struct ifaddrmsg, then attributes.

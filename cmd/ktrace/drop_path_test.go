@@ -1,0 +1,185 @@
+package main
+
+import (
+	"net"
+	"strings"
+	"testing"
+
+	"ktrace/testdata/lab"
+)
+
+// far is an address behind the server, which the node's default route leads to.
+func (f stack) far() string {
+	if f.ip == "ip" {
+		return "10.77.0.1"
+	}
+	return "fd00:77::1"
+}
+
+// bits is the length of a prefix for one address.
+func (f stack) bits() string {
+	if f.ip == "ip" {
+		return "/32"
+	}
+	return "/128"
+}
+
+// sub returns a format of addresses of another net than the pod's, that no other test's pods have.
+func (f stack) sub(p *lab.Pod, last string) string {
+	if f.ip == "ip" {
+		return "100" + strings.TrimPrefix(strings.TrimSuffix(p.Addr, "2"), "10") + last
+	}
+	return strings.Replace(strings.TrimSuffix(p.Addr6, "2"), "244", "245", 1) + last
+}
+
+// do runs commands of ip(8) for the family.
+func (f stack) do(ns *lab.NS, commands ...string) {
+	for _, c := range commands {
+		ns.IP(strings.TrimPrefix(strings.TrimPrefix(f.ip, "ip")+" "+c, " "))
+	}
+}
+
+// behind gives the server's host another address, with a server, that the node knows by its default route.
+func (f stack) behind(t testing.TB, c *lab.Cluster, _ *lab.Pod) {
+	f.do(c.Server, "addr add "+f.far()+f.bits()+" dev lo")
+	echoTCP(t, c.Server, "80")
+}
+
+// quickNeighbours has the node give up neighbours soon.
+func (f stack) quickNeighbours(c *lab.Cluster) {
+	version := map[string]string{"ip": "ipv4", "ip -6": "ipv6"}[f.ip]
+	c.Node.Sysctl("net/"+version+"/neigh/uplink/retrans_time_ms", "100")
+}
+
+// pingFrom sends echo requests; it does not mind if nobody answers.
+func pingFrom(ns *lab.NS, addr string, flags ...string) {
+	_, _ = ns.Try(append([]string{"ping", "-n", "-c2", "-i0.2", "-W1", addr}, flags...)...)
+}
+
+// pathFaults are those of routing and neighbours.
+func pathFaults(f stack) []lab.Scenario {
+	forwarding := map[string]string{"ip": "net/ipv4/ip_forward", "ip -6": "net/ipv6/conf/all/forwarding"}[f.ip]
+	toFar := func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { fetch(p.NS, net.JoinHostPort(f.far(), "80"), patience) }
+	toBeyond := func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) {
+		fetch(p.NS, net.JoinHostPort(f.beyond, "80"), patience)
+	}
+	return []lab.Scenario{
+		{
+			Name: "no forwarding", Want: "ip-forward-disabled", Sure: "certain", Proof: " = 0 in netns", Setup: f.behind, Traffic: toFar,
+			Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { c.Node.Sysctl(forwarding, "0") },
+		},
+		{
+			Name: "no route forward", Want: "no-route", Sure: "certain", Proof: "ENETUNREACH", Setup: f.behind, Traffic: toFar,
+			Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { f.do(c.Node, "route del default") },
+		},
+		{
+			Name: "unreachable route", Want: "no-route", Sure: "certain", Proof: "EHOSTUNREACH", Setup: f.behind, Traffic: toFar,
+			Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) {
+				f.do(c.Node, "route add unreachable "+f.far()+f.bits())
+			},
+		},
+		{
+			Name: "nobody at the address", Want: "neighbour-failed", Sure: "certain", Proof: f.beyond, Traffic: toBeyond,
+			Setup: func(t testing.TB, c *lab.Cluster, _ *lab.Pod) {
+				f.do(c.Server, "addr add "+f.beyond+f.bits()+" dev eth0 nodad")
+				echoTCP(t, c.Server, "80")
+				f.quickNeighbours(c)
+			},
+			Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) {
+				f.do(c.Server, "addr del "+f.beyond+f.bits()+" dev eth0")
+			},
+		},
+		{
+			Name: "routing loop", Want: "ttl-exceeded", Sure: "certain", Proof: "TTL 1", Setup: f.behind, Traffic: toFar,
+			Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) {
+				f.do(c.Server, "addr del "+f.far()+f.bits()+" dev lo", "route add "+f.far()+f.bits()+" via "+f.uplink)
+				c.Server.Sysctl(forwarding, "1")
+			},
+		},
+	}
+}
+
+// ipv4Faults are those that only IPv4 has.
+func ipv4Faults(f stack) []lab.Scenario {
+	return []lab.Scenario{
+		{
+			Name: "reverse path", Want: "rp-filter", Sure: "certain", Proof: "rp_filter = 1",
+			Setup: func(_ testing.TB, c *lab.Cluster, p *lab.Pod) {
+				source := f.sub(p, "2")
+				p.IP("addr add " + source + "/32 dev eth0")
+				p.Sysctl("net/ipv4/conf/eth0/arp_announce", "2") // else the node drops the ARP request, too
+				c.Node.IP("route add " + source + " dev " + p.Veth)
+				c.Server.IP("route add " + source + " via " + f.uplink)
+				c.Node.Sysctl("net/ipv4/conf/"+p.Veth+"/rp_filter", "1")
+			},
+			Fault: func(_ testing.TB, c *lab.Cluster, p *lab.Pod) {
+				c.Node.IP("route change " + f.sub(p, "2") + " via " + f.server)
+			},
+			Traffic: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { pingFrom(p.NS, f.server, "-I", f.sub(p, "2")) },
+		},
+		{
+			Name: "the node's own address as source", Want: "martian-source", Sure: "certain", Proof: "this host itself",
+			Fault:   inPod("iptables", "-t", "nat", "-A", "POSTROUTING", "-j", "SNAT", "--to-source", f.uplink),
+			Traffic: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { pingFrom(p.NS, f.server) },
+		},
+	}
+}
+
+func TestDropNamesWhatIsWrongOnTheWay(t *testing.T) {
+	for _, f := range stacks() {
+		all := pathFaults(f)
+		if f.ip == "ip" {
+			all = append(all, ipv4Faults(f)...)
+		}
+		for _, s := range append(all, mtuFaults(f)...) {
+			s.Name = f.name + " " + s.Name
+			s.Args = []string{"drop"}
+			s.Run(t)
+		}
+	}
+}
+
+// mtuFaults are packets of 1428 bytes, or 1448, with devices on their way that take less.
+func mtuFaults(f stack) []lab.Scenario {
+	large := func(to func(*lab.Pod) string) step {
+		return func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { pingFrom(p.NS, to(p), "-s", "1400", "-M", "do") }
+	}
+	server := func(*lab.Pod) string { return f.server }
+	return []lab.Scenario{
+		{
+			Name: "small uplink", Want: "mtu-exceeded", Sure: "certain", Proof: "limit 1300 at uplink (forward)", Traffic: large(server),
+			Fault: onNode("ip", "link", "set", "uplink", "mtu", "1300"),
+		},
+		{
+			Name: "small end of a veth", Want: "mtu-exceeded", Sure: "certain", Proof: "limit 1300 at the other end of eth0 (veth)", Traffic: large(server),
+			Fault: func(_ testing.TB, c *lab.Cluster, p *lab.Pod) { c.Node.IP("link set " + p.Veth + " mtu 1300") },
+		},
+		{
+			Name: "small port of a bridge", Want: "mtu-exceeded", Sure: "certain", Proof: "limit 1300 at port2",
+			Setup:   f.bridge,
+			Fault:   onNode("ip", "link", "set", "port2", "mtu", "1300"),
+			Traffic: large(func(p *lab.Pod) string { return f.sub(p, "3") }),
+		},
+		{
+			Name: "sent where translation leads", Want: "mtu-exceeded", Sure: "certain", Proof: "limit 1300",
+			Setup: func(_ testing.TB, c *lab.Cluster, p *lab.Pod) {
+				f.bridge(nil, c, p)
+				p.Run(f.iptables, "-t", "nat", "-A", "OUTPUT", "-d", f.far(), "-j", "DNAT", "--to-destination", f.sub(p, "3"))
+			},
+			Fault:   func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { p.IP("link set net1 mtu 1300") },
+			Traffic: large(func(*lab.Pod) string { return f.far() }),
+		},
+	}
+}
+
+// bridge joins the pod and another host by a bridge of the node.
+func (f stack) bridge(_ testing.TB, c *lab.Cluster, p *lab.Pod) {
+	other := c.Namespace("other")
+	prefix := map[string]string{"ip": "/24", "ip -6": "/64"}[f.ip]
+	c.Node.IP("link add br0 type bridge")
+	c.Node.IP("link set br0 up")
+	c.Veth(lab.End{NS: p.NS, Name: "net1", Addrs: []string{f.sub(p, "2") + prefix}}, lab.End{NS: c.Node, Name: "port1"})
+	c.Veth(lab.End{NS: other, Name: "eth0", Addrs: []string{f.sub(p, "3") + prefix}}, lab.End{NS: c.Node, Name: "port2"})
+	c.Node.IP("link set port1 master br0")
+	c.Node.IP("link set port2 master br0")
+}
