@@ -421,7 +421,7 @@ func xtLog(b []byte) string {
 // xtNAT reads struct nf_nat_range, or the older struct nf_nat_ipv4_multi_range_compat.
 func xtNAT(f Family, name string, revision uint8, b []byte) Verdict {
 	v := Verdict{Action: Elsewhere, Target: name, NewDst: name == "DNAT" || name == "REDIRECT"}
-	const mapAddrs, mapPorts, random, persistent, fully = 1, 2, 4, 8, 16
+	const mapAddrs, mapPorts = 1, 2
 	var flags uint32
 	var from, to netip.Addr
 	var lo, hi uint16
@@ -468,18 +468,24 @@ func xtNAT(f Family, name string, revision uint8, b []byte) Verdict {
 		}
 		v.Target += " " + option + " " + where
 	}
-	for _, o := range []struct {
-		bit  uint32
-		name string
-	}{{random, "--random"}, {fully, "--random-fully"}, {persistent, "--persistent"}} {
-		if flags&o.bit != 0 {
-			v.Target += " " + o.name
-		}
-	}
+	v.Target += natOptions(flags)
 	if name == "DNAT" {
 		v.DNAT = where
 	}
 	return v
+}
+
+// natOptions names the bits of nf_nat_range.flags that are options, in the order of iptables.
+func natOptions(flags uint32) (text string) {
+	for _, o := range []struct {
+		bit  uint32
+		name string
+	}{{4, "--random"}, {16, "--random-fully"}, {8, "--persistent"}} {
+		if flags&o.bit != 0 {
+			text += " " + o.name
+		}
+	}
+	return text
 }
 
 func bracketed(a netip.Addr, port bool) string {

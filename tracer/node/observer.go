@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -14,17 +15,20 @@ import (
 	"ktrace/tracer/netns"
 )
 
-// Observer answers questions about network namespaces. It is of one goroutine.
+// Observer answers questions about network namespaces. It holds none of them open between two questions: a pod's devices
+// must go when the pod does. It is of one goroutine.
 type Observer struct {
 	proc   string
 	mounts []string // directories of namespaces that are held by a mount
+	paths  map[uint32]string
 	spaces map[uint32]*space
 	missed map[uint32]time.Time // namespaces that were not found, and when
 }
 
 // space is one network namespace and what was read in it before.
 type space struct {
-	*netns.Space
+	observer  *Observer
+	inode     uint32
 	rules     *netfilter.Ruleset
 	read      time.Duration // when the rules were, since boot
 	conntrack *decoder.ConntrackStats
@@ -39,13 +43,13 @@ type space struct {
 }
 
 const (
-	maxSpaces  = 1024            // held open at a time
+	maxSpaces  = 1024            // remembered at a time
 	missedFor  = 1 * time.Second // before a namespace is looked for again
 	maxDrops   = 4096            // questions whose drops are counted, in one namespace
 	setsRounds = 4               // a chain that only a set's elements lead to may need sets of its own
 )
 
-// New returns an Observer of the node whose file system is at hostRoot. Close it.
+// New returns an Observer of the node whose file system is at hostRoot.
 func New(hostRoot string) *Observer {
 	proc := filepath.Join(hostRoot, "proc")
 	if _, err := os.Stat(filepath.Join(proc, "1")); err != nil {
@@ -54,70 +58,95 @@ func New(hostRoot string) *Observer {
 	return &Observer{
 		proc:   proc,
 		mounts: []string{filepath.Join(hostRoot, "run/netns"), filepath.Join(hostRoot, "run/docker/netns")},
+		paths:  map[uint32]string{},
 		spaces: map[uint32]*space{},
 		missed: map[uint32]time.Time{},
 	}
 }
 
-// Close lets go of the namespaces.
-func (o *Observer) Close() error {
-	var errs []error
-	for _, s := range o.spaces {
-		errs = append(errs, s.Close())
-	}
-	clear(o.spaces)
-	return errors.Join(errs...)
-}
-
 // ErrNoSpace is returned for a namespace that nothing leads to: its last process ended and no mount holds it.
 var ErrNoSpace = errors.New("network namespace is gone or cannot be entered")
 
-// space finds a namespace by its number.
+// space returns what is known of a namespace that is there.
 func (o *Observer) space(inode uint32) (*space, error) {
 	if s := o.spaces[inode]; s != nil {
 		return s, nil
 	}
-	if time.Since(o.missed[inode]) < missedFor {
-		return nil, fmt.Errorf("%w: %d", ErrNoSpace, inode)
+	n, err := o.open(inode)
+	if err != nil {
+		return nil, err
 	}
-	for path := range o.paths() {
-		if n, err := netns.Inode(path); err != nil || n != inode {
-			continue
+	if len(o.spaces) >= maxSpaces {
+		clear(o.spaces)
+	}
+	s := &space{observer: o, inode: inode}
+	o.spaces[inode] = s
+	return s, n.Close()
+}
+
+// open finds a namespace by its number.
+func (o *Observer) open(inode uint32) (*netns.Space, error) {
+	if n := o.at(o.paths[inode], inode); n != nil {
+		return n, nil
+	}
+	if time.Since(o.missed[inode]) >= missedFor {
+		o.look()
+		if n := o.at(o.paths[inode], inode); n != nil {
+			return n, nil
 		}
-		if s, err := netns.Open(path); err == nil && s.Inode == inode {
-			return o.hold(s), nil
+		if len(o.missed) >= maxSpaces {
+			clear(o.missed)
 		}
+		o.missed[inode] = time.Now()
 	}
-	if len(o.missed) >= maxSpaces {
-		clear(o.missed)
-	}
-	o.missed[inode] = time.Now()
+	delete(o.spaces, inode)
 	return nil, fmt.Errorf("%w: %d", ErrNoSpace, inode)
 }
 
-// hold keeps a namespace. When there are too many, all others are let go of: they are found again when needed.
-func (o *Observer) hold(s *netns.Space) *space {
-	if len(o.spaces) >= maxSpaces {
-		_ = o.Close() // descriptors that were only held
+// at opens the namespace at a path if it is still the one of that number.
+func (o *Observer) at(path string, inode uint32) *netns.Space {
+	if path == "" {
+		return nil
 	}
-	x := &space{Space: s}
-	o.spaces[s.Inode] = x
-	return x
+	n, err := netns.Open(path)
+	if err != nil {
+		return nil
+	}
+	if n.Inode != inode {
+		_ = n.Close() // was only looked at
+		return nil
+	}
+	return n
 }
 
-// all are the namespaces that there are, as many as are held open.
-func (o *Observer) all() []uint32 {
-	var found []uint32
-	for path := range o.paths() {
-		if n, err := netns.Inode(path); err == nil && !slices.Contains(found, n) && len(found) < maxSpaces {
-			found = append(found, n)
+// look finds all namespaces that there are.
+func (o *Observer) look() {
+	clear(o.paths)
+	for path := range o.files() {
+		if n, err := netns.Inode(path); err == nil && o.paths[n] == "" {
+			o.paths[n] = path
 		}
 	}
-	return found
 }
 
-// paths yields all files that stand for network namespaces.
-func (o *Observer) paths() func(func(string) bool) {
+// all are the numbers of the namespaces that there are, as many as are remembered.
+func (o *Observer) all() []uint32 {
+	o.look()
+	found := slices.Collect(maps.Keys(o.paths))
+	return found[:min(len(found), maxSpaces)]
+}
+
+// Do runs f in the namespace.
+func (s *space) Do(f func() error) error {
+	n, err := s.observer.open(s.inode)
+	if err != nil {
+		return err
+	}
+	return errors.Join(n.Do(f), n.Close())
+}
+
+// files yields all that stand for network namespaces.
+func (o *Observer) files() func(func(string) bool) {
 	return func(yield func(string) bool) {
 		patterns := []string{filepath.Join(o.proc, "[0-9]*", "ns/net")}
 		for _, dir := range o.mounts {
@@ -228,7 +257,7 @@ func (o *Observer) Netstat(inode uint32) []decoder.Fact {
 
 // readConntrack is called in the namespace.
 func (s *space) readConntrack() ([]decoder.Fact, error) {
-	now, err := conntrackStats(s.Inode)
+	now, err := conntrackStats(s.inode)
 	if err != nil {
 		return nil, err
 	}
@@ -245,7 +274,7 @@ func (s *space) readNetstat() ([]decoder.Fact, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := decoder.Netstat{Netns: s.Inode, Rose: map[string]uint64{}}
+	f := decoder.Netstat{Netns: s.inode, Rose: map[string]uint64{}}
 	if s.netstat != nil {
 		f.Rose = now.rose(s.netstat)
 	}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -26,16 +27,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// observe returns an Observer that ends with the test.
 func observe(t testing.TB) *Observer {
 	t.Helper()
-	o := New("/")
-	t.Cleanup(func() {
-		if err := o.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return o
+	return New("/")
 }
 
 // index is the number of a device.
@@ -335,6 +329,33 @@ func TestReadingMakesNoTables(t *testing.T) {
 	})
 	if out := ns.Run("nft", "list", "ruleset"); out != "" {
 		t.Errorf("there are tables now that nobody made: %q", out)
+	}
+}
+
+func TestANamespaceIsNotKeptFromGoing(t *testing.T) {
+	o := observe(t)
+	var inode uint32
+	t.Run("while it is there", func(t *testing.T) {
+		ns := lab.New(t).Namespace("node")
+		inode = ns.Inode()
+		understood(t, o.Baseline(inode))
+	})
+	file, err := os.Open("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	names, err := file.Readdirnames(-1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range names {
+		if to, err := os.Readlink("/proc/self/fd/" + fd); err == nil && to == fmt.Sprintf("net:[%d]", inode) {
+			t.Errorf("descriptor %s holds the namespace", fd)
+		}
+	}
+	if facts := o.Sysctls(inode, 0); len(facts) != 1 || facts[0].Unread == nil {
+		t.Errorf("got %+v of a namespace that is gone", facts)
 	}
 }
 

@@ -54,14 +54,17 @@ const (
 	quietFor   = 2 * time.Second        // without drops, before counters are compared with newer ones
 )
 
-// NewWitness returns a Witness. Close closes the Observer.
+// NewWitness returns a Witness that asks the Observer.
 func NewWitness(o *Observer) *Witness {
 	return &Witness{o: o, rows: table(), names: decoder.NewNames(), asked: map[asked]time.Time{}, pending: map[asked]decoder.Event{},
 		seen: map[uint32]bool{}, services: map[netip.Addr]bool{}, told: map[serviceKey]decoder.ServiceFact{}, own: map[ownKey]bool{}}
 }
 
-// Close lets go of what is held open.
-func (w *Witness) Close() error { return w.o.Close() }
+// Close ends the asking: what was put off is dropped. No namespace is held open between two questions.
+func (w *Witness) Close() error {
+	clear(w.pending)
+	return nil
+}
 
 // Begin reads what rules had counted before anything was seen, and the services that they serve, in every namespace that
 // there is now; of home, the node's own, the settings, too.

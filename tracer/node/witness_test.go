@@ -104,7 +104,7 @@ func faults() []fault {
 			"-N DENY", "-A FORWARD -j DENY", reject)
 		add(fault{name: "policy of FORWARD", text: "-P FORWARD DROP", hook: "forward", verdict: "drop"},
 			"-A FORWARD -p tcp -j ACCEPT", "-P FORWARD DROP")
-		raw := "-A PREROUTING -s 10.244.0.0/16 -j DROP"
+		raw := "-A PREROUTING -s 10.0.0.0/8 -j DROP"
 		add(fault{name: "DROP in raw PREROUTING", text: raw, hook: "prerouting", verdict: "drop"}, "-t raw "+raw, drop)
 		local := "-A OUTPUT -p udp -m udp --dport 53 -j DROP"
 		add(fault{name: "rules of another hook are not blamed", text: drop, hook: "forward", verdict: "drop"}, local, drop)
