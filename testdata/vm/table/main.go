@@ -37,7 +37,14 @@ func run(results, readme string, update bool) error {
 	if err != nil {
 		return err
 	}
-	table := render(kernels)
+	tests, err := filepath.Glob(filepath.Join(results, "tests", "*.test"))
+	if err != nil {
+		return err
+	}
+	for i, t := range tests {
+		tests[i] = strings.TrimSuffix(filepath.Base(t), ".test")
+	}
+	table := render(kernels, tests)
 	if !update {
 		_, err := fmt.Print(table)
 		return err
@@ -133,7 +140,7 @@ func numbers(release string) []int {
 }
 
 // render makes one row a hook and one column a kernel, and below it says what is worse where.
-func render(kernels []kernel) string {
+func render(kernels []kernel, tests []string) string {
 	var b strings.Builder
 	row := func(first string, cell func(kernel) string) {
 		b.WriteString("| " + first + " |")
@@ -147,7 +154,7 @@ func render(kernels []kernel) string {
 	for i, h := range kernels[0].hooks {
 		row(h.Probe+": "+h.Hook, func(k kernel) string { return k.cell(i) })
 	}
-	row("live tests", func(k kernel) string {
+	row("live tests of "+strings.Join(tests, ", "), func(k kernel) string {
 		if k.passed {
 			return "pass"
 		}
