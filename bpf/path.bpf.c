@@ -139,10 +139,15 @@ static __always_inline bool port_wanted(const struct tuple *t)
 	return false;
 }
 
+/* Set with the first flow: until then, and on a node that translates nothing for ever, none is looked for. */
+bool following = false;
+
 static __always_inline bool flow_known(const struct tuple *t)
 {
 	struct tuple key;
 
+	if (!following)
+		return false;
 	normalise(&key, t);
 	return bpf_map_lookup_elem(&flows, &key);
 }
@@ -153,8 +158,10 @@ static __always_inline void follow_flow(const struct tuple *t)
 	__u8 one = 1;
 
 	normalise(&key, t);
-	if (!bpf_map_lookup_elem(&flows, &key))
-		bpf_map_update_elem(&flows, &key, &one, BPF_ANY);
+	if (bpf_map_lookup_elem(&flows, &key))
+		return;
+	bpf_map_update_elem(&flows, &key, &one, BPF_ANY);
+	following = true;
 }
 
 static __always_inline __u32 socket_netns(struct sock *sk)
@@ -195,16 +202,31 @@ static __always_inline struct journey *journey_at(__u64 key, const struct sight 
 	return 0;
 }
 
-/* The journey of a packet, NULL if it is not known. */
+/* The journey of a packet, NULL if it is not known. Its buffer tells it, unless that was allocated anew. */
 static __always_inline struct journey *find_journey(const struct sight *s, __u64 now)
 {
 	struct journey *j = journey_at((__u64)s->p.head, s, now);
+	__u64 head = (__u64)s->p.head;
 
-	return j ? j : journey_at(s->skb, s, now);
+	if (j)
+		return j;
+	j = journey_at(s->skb, s, now);
+	if (j && bpf_map_update_elem(&journeys, &head, j, BPF_ANY))
+		COUNT(KIND_HOP, lost_map);
+	return j;
 }
 
-/* Goes on with a journey or begins one. */
-static __always_inline void travel(struct sight *s, struct journey *known, __u64 now)
+static __always_inline void arrive_at(struct journey *j, const struct sight *s, __u64 now)
+{
+	j->last = now;
+	j->ttl = s->p.ttl;
+	if (s->direction) {
+		j->direction = s->direction;
+		j->netns = s->netns;
+	}
+}
+
+static __always_inline void begin_journey(struct sight *s, __u64 now)
 {
 	struct journey j = {
 		.id = (now & ~(JOURNEY_CPUS - 1ULL)) | (bpf_get_smp_processor_id() & (JOURNEY_CPUS - 1)),
@@ -213,24 +235,27 @@ static __always_inline void travel(struct sight *s, struct journey *known, __u64
 		.first_direction = s->direction,
 		.first_ttl = s->p.ttl,
 	};
-	__u64 key = (__u64)s->p.head;
+	__u64 head = (__u64)s->p.head;
 
-	if (known)
-		j = *known;
-	else
-		s->first = true;
-	j.last = now;
-	j.ttl = s->p.ttl;
-	if (s->direction) {
-		j.direction = s->direction;
-		j.netns = s->netns;
-	}
+	arrive_at(&j, s, now);
+	s->first = true;
 	s->journey = j.id;
-	if (bpf_map_update_elem(&journeys, &key, &j, BPF_ANY))
+	if (bpf_map_update_elem(&journeys, &head, &j, BPF_ANY) ||
+	    bpf_map_update_elem(&journeys, &s->skb, &j, BPF_ANY))
 		COUNT(KIND_HOP, lost_map);
-	key = s->skb;
-	if (bpf_map_update_elem(&journeys, &key, &j, BPF_ANY))
-		COUNT(KIND_HOP, lost_map);
+}
+
+/* Goes on with a journey or begins one. What is kept by the packet's address stays as it was at the beginning: it is
+ * there to be found once, if the buffer changes.
+ */
+static __always_inline void travel(struct sight *s, struct journey *known, __u64 now)
+{
+	if (!known) {
+		begin_journey(s, now);
+		return;
+	}
+	s->journey = known->id;
+	arrive_at(known, s, now);
 }
 
 static __always_inline bool selected(const struct sight *s)

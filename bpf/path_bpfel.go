@@ -117,6 +117,7 @@ const (
 	PathVarCgroupHierarchy     = "cgroup_hierarchy"
 	PathVarCgroupSubsys        = "cgroup_subsys"
 	PathVarDropProtocols       = "drop_protocols"
+	PathVarFollowing           = "following"
 	PathVarHopProtocols        = "hop_protocols"
 	PathVarHopTcpFlags         = "hop_tcp_flags"
 	PathVarHostNetns           = "host_netns"
@@ -198,6 +199,7 @@ type PathVariableSpecs struct {
 	CgroupHierarchy     *ebpf.VariableSpec `ebpf:"cgroup_hierarchy"`
 	CgroupSubsys        *ebpf.VariableSpec `ebpf:"cgroup_subsys"`
 	DropProtocols       *ebpf.VariableSpec `ebpf:"drop_protocols"`
+	Following           *ebpf.VariableSpec `ebpf:"following"`
 	HopProtocols        *ebpf.VariableSpec `ebpf:"hop_protocols"`
 	HopTcpFlags         *ebpf.VariableSpec `ebpf:"hop_tcp_flags"`
 	HostNetns           *ebpf.VariableSpec `ebpf:"host_netns"`
@@ -257,6 +259,7 @@ type PathVariables struct {
 	CgroupHierarchy     *ebpf.Variable `ebpf:"cgroup_hierarchy"`
 	CgroupSubsys        *ebpf.Variable `ebpf:"cgroup_subsys"`
 	DropProtocols       *ebpf.Variable `ebpf:"drop_protocols"`
+	Following           *ebpf.Variable `ebpf:"following"`
 	HopProtocols        *ebpf.Variable `ebpf:"hop_protocols"`
 	HopTcpFlags         *ebpf.Variable `ebpf:"hop_tcp_flags"`
 	HostNetns           *ebpf.Variable `ebpf:"host_netns"`
