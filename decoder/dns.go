@@ -87,6 +87,7 @@ type Loss struct {
 	Sight
 	Reason   string `json:"reason"`
 	Function string `json:"location"`
+	Event    Event  `json:"-"` // of the drop
 }
 
 // ICMP is an error message about a packet.

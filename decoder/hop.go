@@ -108,3 +108,15 @@ func Place(e Event) string {
 	}
 	return strings.Join(parts, ", ")
 }
+
+// NewConntrack returns the entry of a flow whose answers are expected as reply says.
+func NewConntrack(original, reply FlowTuple) *Conntrack {
+	c := &Conntrack{Original: original, Reply: reply, bits: ipsDstNATDone}
+	if reply.Src != original.Dst {
+		c.bits |= ipsDstNAT
+	}
+	if reply.Dst != original.Src {
+		c.bits |= ipsSrcNAT
+	}
+	return c
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -43,10 +44,11 @@ func (f *dnsFlags) validate() error {
 
 // view is what live and recorded queries are seen by.
 func (f *dnsFlags) view() cli.View {
+	facts := diagnose.NewFacts()
 	return cli.View{
 		Kinds:  []decoder.Kind{decoder.KindDNS},
-		Stages: []decoder.Stage{decoder.NewNames(), dns.New(dns.Options{Wait: f.wait, Slow: f.slow})},
-		Rules:  []decoder.Rule{diagnose.NewDNS(f.slow)},
+		Stages: []decoder.Stage{decoder.NewNames(), decoder.NewDrops(), dns.New(dns.Options{Wait: f.wait, Slow: f.slow})},
+		Rules:  []decoder.Rule{facts, diagnose.NewDNS(facts, f.slow)},
 	}
 }
 
@@ -67,7 +69,9 @@ func newDNS(s cli.Streams) *cobra.Command {
 			if err := own.validate(); err != nil {
 				return err
 			}
-			return cli.Live(c.Context(), flags, own.live(flags.HostRoot), s)
+			v, done := watchNode(own.live(), flags.HostRoot)
+			v.Witnesses = append(v.Witnesses, tracer.NewResolv(flags.HostRoot))
+			return errors.Join(cli.Live(c.Context(), flags, v, s), done())
 		},
 	}
 	flags.Add(c.Flags())
@@ -76,12 +80,11 @@ func newDNS(s cli.Streams) *cobra.Command {
 	return c
 }
 
-// live adds to the view what watches this node.
-func (f *dnsFlags) live(root string) cli.View {
+// live adds to the view what it asks the kernel for.
+func (f *dnsFlags) live() cli.View {
 	const snap = 512 // bytes of a message: what a query takes, and of an answer the most
 	v := f.view()
 	v.Probes = []string{"path"}
 	v.Globals = tracer.PathFilter{Protocols: tracer.UDP | tracer.ICMP, Ports: f.ports, Snap: snap}.Globals()
-	v.Witnesses = []decoder.Witness{tracer.NewDevices(root), tracer.NewSymbols(), tracer.NewResolv(root)}
 	return v
 }

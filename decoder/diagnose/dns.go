@@ -8,68 +8,81 @@ import (
 	"ktrace/decoder"
 )
 
-// DNS reports why queries were not answered, or answered badly or late.
+// DNS reports why queries were not answered, or answered badly or late. It wants decoder.DNS, and drops as the stage
+// of decoder.NewDrops completes them.
 type DNS struct {
-	slow     time.Duration
-	services map[netip.Addr]decoder.ServiceFact
+	know *Facts
+	slow time.Duration
+	held []decoder.Event // queries that the kernel dropped, until the node has said why
 }
 
-// NewDNS returns the rule; answers that take longer than slow are reported.
-func NewDNS(slow time.Duration) *DNS {
-	return &DNS{slow: slow, services: map[netip.Addr]decoder.ServiceFact{}}
-}
+// NewDNS returns the rule; answers that take longer than slow are reported. know must be asked before it.
+func NewDNS(know *Facts, slow time.Duration) *DNS { return &DNS{know: know, slow: slow} }
 
 // Observe implements decoder.Rule.
 func (r *DNS) Observe(e decoder.Event) []decoder.Finding {
-	switch body := e.Body.(type) {
-	case decoder.Fact:
-		if body.Service != nil {
-			r.learn(*body.Service)
-		}
-	case decoder.DNS:
-		if f, ok := r.judge(e, body); ok {
-			return []decoder.Finding{about(e, f)}
-		}
+	d, ok := e.Body.(decoder.DNS)
+	if !ok {
+		return nil
 	}
-	return nil
+	if d.Drop != nil && d.Outcome != decoder.DNSAnswered {
+		r.held = append(r.held, e)
+		return nil
+	}
+	return r.conclude(e, d)
 }
 
 // Flush implements decoder.Rule.
-func (r *DNS) Flush(time.Time, bool) []decoder.Finding { return nil }
-
-func (r *DNS) learn(s decoder.ServiceFact) {
-	for _, a := range s.Addrs {
-		if s.Gone {
-			delete(r.services, a)
-		} else if old, ok := r.services[a]; !ok || old.Source == "resolv" { // which knows only the address
-			r.services[a] = s
+func (r *DNS) Flush(now time.Time, final bool) []decoder.Finding {
+	var found []decoder.Finding
+	held := r.held[:0]
+	for _, e := range r.held {
+		d := e.Body.(decoder.DNS)
+		if !final && r.know.mayLearn(d.Drop.Event, now.Sub(d.Drop.Time)) {
+			held = append(held, e)
+			continue
 		}
+		found = append(found, r.conclude(e, d)...)
 	}
+	clear(r.held[len(held):])
+	r.held = held
+	return found
+}
+
+func (r *DNS) conclude(e decoder.Event, d decoder.DNS) []decoder.Finding {
+	f, ok := r.judge(e, d)
+	if !ok {
+		return nil
+	}
+	f.Time, f.First, f.Last, f.Count = e.Time, e.Time, e.Time, 1
+	f.Pod, f.Peer = e.Pod, e.Peer
+	f.Evidence = append([]string{question(e, d)}, f.Evidence...)
+	return []decoder.Finding{f}
 }
 
 // judge returns the deepest cause: what was wrong on the way before what it led to.
 func (r *DNS) judge(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
 	switch {
 	case d.Outcome == decoder.DNSAnswered:
-		return r.answered(e, d)
+		return r.answered(d)
 	case d.Outcome == decoder.DNSTruncated:
 		return decoder.Finding{}, false // the client asks again over TCP
 	}
-	for _, why := range []func(decoder.Event, decoder.DNS) (decoder.Finding, bool){
-		r.notTranslated, notUntranslated, queryFiltered, queryRefused, queryDropped,
-	} {
-		if f, ok := why(e, d); ok {
+	if f, ok := r.notTranslated(d); ok {
+		return f, true
+	}
+	if d.AnswerFrom != "" {
+		return notUntranslated(e, d), true
+	}
+	if d.Drop != nil {
+		if f, ok := r.know.Proves(d.Drop.Event, d.Drop.Event.Body.(decoder.Drop)); ok {
 			return f, true
 		}
 	}
-	return noResponse(e, d), true
-}
-
-// about fills in what all findings of a transaction share.
-func about(e decoder.Event, f decoder.Finding) decoder.Finding {
-	f.Time, f.First, f.Last, f.Count = e.Time, e.Time, e.Time, 1
-	f.Pod, f.Peer = e.Pod, e.Peer
-	return f
+	if d.ICMP != nil {
+		return queryRefused(d), true
+	}
+	return noResponse(d), true
 }
 
 // question says what was asked of whom, as evidence.
@@ -82,7 +95,7 @@ func question(e decoder.Event, d decoder.DNS) string {
 }
 
 // answered reports bad and late answers.
-func (r *DNS) answered(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
+func (r *DNS) answered(d decoder.DNS) (decoder.Finding, bool) {
 	ids := map[string]string{"SERVFAIL": "dns-servfail", "REFUSED": "dns-refused"}
 	if id, ok := ids[d.Rcode]; ok {
 		return decoder.Finding{
@@ -92,7 +105,7 @@ func (r *DNS) answered(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
 				"SERVFAIL": "The server was reached, but could not find out: most often the servers that it asks in turn do not answer it.",
 				"REFUSED":  "The server was reached, but is not to answer this client or this name: no zone or forwarder of its configuration is for it.",
 			}[d.Rcode],
-			Evidence: []string{question(e, d), fmt.Sprintf("answered %s after %v", d.Rcode, d.Latency)},
+			Evidence: []string{fmt.Sprintf("answered %s after %v", d.Rcode, d.Latency)},
 			Remedy:   []string{digCommand(d), "kubectl -n kube-system logs -l k8s-app=kube-dns --tail=50"},
 		}, true
 	}
@@ -104,43 +117,47 @@ func (r *DNS) answered(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
 		Title: fmt.Sprintf("Answers of the DNS server %v take longer than %v: %v for %s %s.", server(d), r.slow, d.Latency, d.Name, d.Type),
 		Cause: fmt.Sprintf("Of the time %v went by behind the last place where the query was seen, at the server or beyond; %v on this node's way.",
 			d.Beyond, d.Latency-d.Beyond),
-		Evidence: []string{question(e, d), "query last seen " + place(d.Last), "answer last seen " + place(d.AnswerLast)},
+		Evidence: []string{"query last seen " + place(d.Last), "answer last seen " + place(d.AnswerLast)},
 		Remedy:   []string{digCommand(d)},
 	}, true
 }
 
 // notTranslated reports a query to a service that went on, or died, as it came: the node's rules did not make a
 // backend of the service.
-func (r *DNS) notTranslated(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
-	service, known := r.services[d.Server.Addr()]
-	at, missed := missedTranslation(d)
+func (r *DNS) notTranslated(d decoder.DNS) (decoder.Finding, bool) {
+	service, known := r.know.serviceAt(d.Server.Addr())
+	where, missed := missedTranslation(d)
 	if !known || !missed {
 		return decoder.Finding{}, false
 	}
-	confidence := decoder.Likely // a resolv.conf can name another server than the cluster's
-	if service.Source != "resolv" {
-		confidence = decoder.Certain
-	}
-	name := service.Name
-	if name != "" {
-		name = " " + service.Namespace + "/" + name
-	}
-	entry := "conntrack has no entry for it: this namespace translates nothing"
-	if at.Conntrack != nil {
-		entry = fmt.Sprintf("conntrack entry: %v, %v, no translation", at.Conntrack.Original, at.Conntrack.Status)
-	}
-	return decoder.Finding{
-		ID: "service-dnat-miss", Severity: decoder.Critical, Confidence: confidence, Subject: d.Server.String(),
-		Title: fmt.Sprintf("Queries to the DNS service%s at %v are not translated to a backend.", name, d.Server),
+	rules := r.know.rules[rulesKey{where.Netns, d.Transport, d.Server}]
+	f := decoder.Finding{
+		ID: "service-dnat-miss", Severity: decoder.Critical, Confidence: decoder.Certain, Subject: d.Server.String(),
+		Title: fmt.Sprintf("Queries to the DNS %s are not translated to a backend.", called(service, rules, d.Server)),
 		Cause: "No rule of the node matched the packet, so it went on to the service's address, where nobody is: kube-proxy has not " +
 			"written the rules, lost them, or the service has no such port.",
-		Evidence: []string{question(e, d), "seen untranslated " + at.String(), entry, knownFrom(service)},
+		Evidence: []string{"seen untranslated " + where.String(), tracked(where), knownFrom(service)},
 		Remedy: []string{
 			fmt.Sprintf("iptables-save -t nat | grep %v", d.Server.Addr()),
 			fmt.Sprintf("nft list ruleset | grep %v", d.Server.Addr()),
 			"kubectl -n kube-system get pods -o wide -l k8s-app=kube-proxy",
 		},
-	}, true
+	}
+	if service.Source == "resolv" && rules.State != decoder.ServiceMissing {
+		f.Confidence = decoder.Likely // a resolv.conf can name another server than the cluster's
+	}
+	if rules.State != "" {
+		f.Evidence = append(f.Evidence, fmt.Sprintf("rules of netns %d for %v: %s", where.Netns, d.Server, rules.State))
+	}
+	return f, true
+}
+
+// tracked says what conntrack made of an untranslated packet.
+func tracked(s decoder.Sight) string {
+	if s.Conntrack == nil {
+		return "conntrack has no entry for it: this namespace translates nothing"
+	}
+	return fmt.Sprintf("conntrack entry: %v, %v, no translation", s.Conntrack.Original, s.Conntrack.Status)
 }
 
 func knownFrom(s decoder.ServiceFact) string {
@@ -167,58 +184,22 @@ func missedTranslation(d decoder.DNS) (decoder.Sight, bool) {
 }
 
 // notUntranslated reports an answer that came to the client from the backend's own address.
-func notUntranslated(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
-	if d.AnswerFrom == "" {
-		return decoder.Finding{}, false
-	}
+func notUntranslated(e decoder.Event, d decoder.DNS) decoder.Finding {
 	return decoder.Finding{
 		ID: "service-reply-not-untranslated", Severity: decoder.Critical, Confidence: decoder.Certain, Subject: d.Server.String(),
 		Title: fmt.Sprintf("Answers to queries for %v arrive from %s, so the client throws them away.", d.Server, d.AnswerFrom),
 		Cause: "The answer did not pass the conntrack entry that translated the query: it took another way, or a bridge passed it on " +
 			"without asking netfilter (net.bridge.bridge-nf-call-iptables=0).",
-		Evidence: []string{question(e, d), "answer last seen " + place(d.AnswerLast), fmt.Sprintf("expected from %v", e.Packet.Destination())},
+		Evidence: []string{"answer last seen " + place(d.AnswerLast), fmt.Sprintf("expected from %v", e.Packet.Destination())},
 		Remedy:   []string{"sysctl net.bridge.bridge-nf-call-iptables net.bridge.bridge-nf-call-ip6tables"},
-	}, true
-}
-
-// queryFiltered reports a packet filter's verdict, with or without an answer to the sender.
-func queryFiltered(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
-	if d.Drop == nil || !byNetfilter(*d.Drop) {
-		return decoder.Finding{}, false
 	}
-	f := decoder.Finding{
-		ID: "netfilter-drop", Severity: decoder.Critical, Confidence: decoder.Certain,
-		Subject:  fmt.Sprintf("%v in netns %d", d.Server, d.Drop.Netns),
-		Title:    fmt.Sprintf("A firewall rule of the node drops DNS %s %v.", direction(d), d.Server),
-		Cause:    "netfilter gave the packet the verdict DROP: a rule, a chain's policy, or conntrack.",
-		Evidence: []string{question(e, d), "dropped " + d.Drop.String(), fmt.Sprintf("reason %s in %s", d.Drop.Reason, d.Drop.Function)},
-		Remedy:   []string{"iptables-save -c | grep -e DROP -e REJECT", "nft list ruleset | grep -e drop -e reject"},
-	}
-	if d.ICMP != nil {
-		f.ID = "netfilter-reject"
-		f.Title = fmt.Sprintf("A firewall rule of the node rejects DNS %s %v with ICMP %s.", direction(d), d.Server, d.ICMP.Name)
-		f.Cause = "netfilter dropped the packet and the sender was told so: a REJECT rule."
-		f.Evidence = append(f.Evidence, fmt.Sprintf("ICMP %s from %v", d.ICMP.Name, d.ICMP.From))
-	}
-	return f, true
-}
-
-// direction says whether queries or answers are the matter.
-func direction(d decoder.DNS) string {
-	if d.Drop != nil && d.Drop.Answer {
-		return "answers of"
-	}
-	return "queries to"
 }
 
 // queryRefused reports a server's host that has nobody listening, or a router that says it goes no further.
-func queryRefused(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
-	if d.ICMP == nil {
-		return decoder.Finding{}, false
-	}
+func queryRefused(d decoder.DNS) decoder.Finding {
 	f := decoder.Finding{
 		Severity: decoder.Critical, Confidence: decoder.Certain, Subject: d.Server.String(),
-		Evidence: []string{question(e, d), fmt.Sprintf("ICMP %s from %v, last seen %v", d.ICMP.Name, d.ICMP.From, d.ICMP.Sight), "query last seen " + place(d.Last)},
+		Evidence: []string{fmt.Sprintf("ICMP %s from %v, last seen %v", d.ICMP.Name, d.ICMP.From, d.ICMP.Sight), "query last seen " + place(d.Last)},
 		Remedy:   []string{digCommand(d)},
 	}
 	switch d.ICMP.Name {
@@ -231,7 +212,7 @@ func queryRefused(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
 		f.ID = "ttl-exceeded"
 		f.Title = fmt.Sprintf("Queries to the DNS server %v go round in circles.", server(d))
 		f.Cause = fmt.Sprintf("%v gave up the packet because it had passed too many routers: a routing loop.", d.ICMP.From)
-	case "admin-prohibited", "net-prohibited", "host-prohibited", "policy-fail":
+	case "admin-prohibited", "net-prohibited", "host-prohibited", "policy-failed":
 		f.ID, f.Confidence = "netfilter-reject", decoder.Likely
 		f.Title = fmt.Sprintf("A firewall at %v rejects queries to the DNS server %v.", d.ICMP.From, server(d))
 		f.Cause = "A host on the way answered that passing is prohibited: a REJECT rule there."
@@ -241,17 +222,17 @@ func queryRefused(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
 		f.Cause = fmt.Sprintf("A host on the way answered ICMP %s.", d.ICMP.Name)
 		f.Remedy = append(f.Remedy, fmt.Sprintf("ip route get %v", server(d).Addr()))
 	}
-	return f, true
+	return f
 }
 
 // noResponse reports what is left: a query that went out of sight.
-func noResponse(e decoder.Event, d decoder.DNS) decoder.Finding {
+func noResponse(d decoder.DNS) decoder.Finding {
 	f := decoder.Finding{
 		ID: "dns-no-response", Severity: decoder.Critical, Confidence: decoder.Certain, Subject: d.Server.String(),
 		Title: fmt.Sprintf("The DNS server %v does not answer.", server(d)),
 		Cause: "The query was passed on by this node and no answer came back: it was lost behind the last place where it was seen, " +
 			"or the server does not answer.",
-		Evidence: []string{question(e, d), "last seen " + place(d.Last)},
+		Evidence: []string{"last seen " + place(d.Last)},
 		Remedy:   []string{digCommand(d), "kubectl -n kube-system get pods -o wide -l k8s-app=kube-dns"},
 	}
 	if d.AnswerLast != nil {

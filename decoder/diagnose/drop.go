@@ -26,7 +26,6 @@ type holding struct {
 	first time.Time
 	last  time.Time
 	count uint64
-	due   time.Time
 }
 
 // How long the node may take to say what a drop has to do with. It is asked at most every half second, and on a busy
@@ -48,7 +47,7 @@ func (r *Drops) Observe(e decoder.Event) []decoder.Finding {
 	key := held{decoder.Ask(e), d.Reason, d.Location}
 	h := r.held[key]
 	if h == nil {
-		h = &holding{event: e, first: e.Time, due: e.Time.Add(factsWithin)}
+		h = &holding{event: e, first: e.Time}
 		r.held[key] = h
 	}
 	if h.event.Body.(decoder.Drop).Answer == nil && d.Answer != nil {
@@ -63,7 +62,7 @@ func (r *Drops) Observe(e decoder.Event) []decoder.Finding {
 func (r *Drops) Flush(now time.Time, final bool) []decoder.Finding {
 	var found []decoder.Finding
 	for key, h := range r.held {
-		if !final && (now.Before(h.due) || r.waits(h) && now.Sub(h.first) < factsAtLast) {
+		if !final && r.know.mayLearn(h.event, now.Sub(h.first)) {
 			continue
 		}
 		delete(r.held, key)
@@ -76,10 +75,11 @@ func (r *Drops) Flush(now time.Time, final bool) []decoder.Finding {
 	return found
 }
 
-// waits reports whether the node has yet to say which rule dropped the packet.
-func (r *Drops) waits(h *holding) bool {
-	_, told := r.know.blames[decoder.Ask(h.event)]
-	return !told && h.event.Body.(decoder.Drop).ByNetfilter()
+// mayLearn reports whether the node may have more to say of a drop of that age: above all which rule it was.
+func (k *Facts) mayLearn(e decoder.Event, age time.Duration) bool {
+	_, told := k.blames[decoder.Ask(e)]
+	d, ok := e.Body.(decoder.Drop)
+	return age < factsWithin || ok && d.ByNetfilter() && !told && age < factsAtLast
 }
 
 // proof concludes from a drop; ok is false if the drop proves nothing to it. It fills in what is its own.

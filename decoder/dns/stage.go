@@ -24,7 +24,7 @@ const (
 	sameMoment    = time.Second            // equal questions closer than this are no retries: several threads ask
 )
 
-// Stage is a decoder.Stage that makes DNS events of hops and drops.
+// Stage is a decoder.Stage that makes DNS events of hops, and of drops as the stage of decoder.NewDrops completes them.
 type Stage struct {
 	o         Options
 	byJourney map[uint64]step
@@ -190,9 +190,8 @@ func (s *Stage) reply(e decoder.Event, ct *decoder.Conntrack, msg message) step 
 
 // quoted finds the query that an ICMP error is about.
 func (s *Stage) quoted(e decoder.Event) step {
-	inner := decoder.ParseIP(e.Packet.Transport())
-	name, ok := refusal(e.Packet)
-	if inner == nil || !ok {
+	inner := e.Packet.About()
+	if _, tooBig := e.Packet.TooBig(); inner == nil || tooBig { // the sender sends smaller ones then
 		return step{}
 	}
 	q := s.byFlow[inner.Flow()]
@@ -202,16 +201,13 @@ func (s *Stage) quoted(e decoder.Event) step {
 	if q == nil || q.closed {
 		return step{}
 	}
-	q.icmp = &decoder.ICMP{From: e.Packet.Src, Type: e.Packet.ICMPType, Code: e.Packet.ICMPCode, Name: name}
+	q.icmp = &decoder.ICMP{From: e.Packet.Src, Type: e.Packet.ICMPType, Code: e.Packet.ICMPCode, Name: e.Packet.ICMPName()}
 	return s.join(q, e.Journey, asICMP)
 }
 
-// notLost are reasons that say nothing against a packet: others have it, or nobody waits for it any more.
-var notLost = map[string]bool{"OTHERHOST": true, "CONSUMED": true, "SKB_CONSUMED": true, "QUEUE_PURGE": true, "SOCKET_CLOSE": true}
-
 // drop takes in a packet that the kernel threw away. It may be the first that is seen of it.
 func (s *Stage) drop(e decoder.Event, d decoder.Drop) []decoder.Event {
-	if notLost[d.Reason] {
+	if d.Noise != "" {
 		return nil
 	}
 	at, finished := s.place(e, d.Conntrack)
@@ -226,7 +222,7 @@ func (s *Stage) drop(e decoder.Event, d decoder.Drop) []decoder.Event {
 	case at.role == asAnswer && at.q.answerLast == nil:
 		at.q.answered(here, false)
 	}
-	at.q.loss = &decoder.Loss{Sight: here, Reason: d.Reason, Function: d.Location}
+	at.q.loss = &decoder.Loss{Sight: here, Reason: d.Reason, Function: d.Location, Event: e}
 	at.q.due = e.Time.Add(lossGrace)
 	return finished
 }
