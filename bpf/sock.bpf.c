@@ -3,7 +3,7 @@
 /* What TCP and UDP sockets report: resets sent and received, errors, SYNs and SYN-ACKs sent again, full
  * receive buffers, ICMP errors that this node answers with. raw_tp tcp_send_reset, tcp_receive_reset,
  * inet_sk_error_report, inet_sock_set_state, tcp_retransmit_skb, tcp_retransmit_synack, icmp_send,
- * sock_rcvqueue_full, udp_fail_queue_rcv_skb; kprobe or fentry tcp_conn_request where the kernel has them.
+ * sock_rcvqueue_full, udp_fail_queue_rcv_skb; fentry tcp_conn_request where the kernel has it.
  *
  * No tp_btf: kernels from 6.3 until 6.13 take its arguments for never NULL and remove the checks
  * (commit 838a10bd2ebf, "bpf: Augment raw_tp arguments with PTR_MAYBE_NULL"), yet tcp_send_reset has

@@ -44,7 +44,8 @@ func (g *reset) event(silent bool) Event {
 func byTime(a, b Event) int { return a.Time.Compare(b.Time) }
 
 // first is the report of what ended the connection. A socket reports a reset that it sends unasked when the packet is
-// out, and may have arrived; and one that refuses data after it was closed says that it received a reset before it sends one.
+// out, and may have arrived; and one that refuses data after it was closed says that it received a reset before it
+// sends one.
 func (g *reset) first() Event {
 	var first Event
 	for _, reports := range [][]Event{g.sent, g.hops, g.received} {

@@ -21,7 +21,7 @@ const (
 	SockBufferFull    SockOp = "buffer-full"    // the receive buffer had no room
 )
 
-// Sock is what one socket reported. Event.Packet goes between its two ends.
+// Sock is what one socket reported. Event.Packet goes between its two ends: to it, if it could not take it.
 type Sock struct {
 	Op       SockOp         `json:"op"`
 	Proto    string         `json:"proto,omitempty"`
@@ -123,11 +123,13 @@ func decodeSock(raw []byte, e *Event) error {
 	case SockICMPSent:
 		s.ICMP = ICMPError{Type: uint8(r.Reason >> 8), Code: uint8(r.Reason)}
 		e.Packet = packet
-	default:
+	case SockBufferFull, SockSynLost, SockSynackResent: // what the socket could not take
 		e.Packet = packet
 		if packet == nil {
-			e.Packet = bare(s.Proto, FlowTuple{Src: s.Local, Dst: s.Remote}, "")
+			e.Packet = bare(s.Proto, FlowTuple{Src: s.Remote, Dst: s.Local}, "")
 		}
+	default:
+		e.Packet = bare(s.Proto, FlowTuple{Src: s.Local, Dst: s.Remote}, "")
 	}
 	e.Body = s
 	return nil

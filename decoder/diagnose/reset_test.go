@@ -137,6 +137,21 @@ func TestTheRuleThatRejectsIsNamed(t *testing.T) {
 	}
 }
 
+func TestTheProcessThatDoesNotReadIsNamed(t *testing.T) {
+	local := netip.MustParseAddrPort("10.244.1.2:53")
+	full := decoder.Event{
+		Header: decoder.Header{Netns: 7},
+		Packet: &decoder.Packet{Proto: "udp", Dst: local.Addr(), Dport: local.Port()},
+		Body:   decoder.Sock{Op: decoder.SockBufferFull, Proto: "udp", Local: local, Count: 1},
+	}
+	r := NewSockets()
+	r.Observe(decoder.Event{Body: decoder.Fact{Socket: &decoder.Socket{About: decoder.Ask(full), Found: true, PID: 5, Comm: "dnsd"}}})
+	found := r.Observe(full)
+	if len(found) != 1 || !strings.Contains(strings.Join(found[0].Evidence, "\n"), "dnsd/5") {
+		t.Errorf("got %+v", found)
+	}
+}
+
 func TestSocketFindings(t *testing.T) {
 	at := decoder.Header{Time: time.Unix(1000, 0), Netns: 7}
 	local := netip.MustParseAddrPort("10.244.1.2:53")

@@ -8,17 +8,40 @@ import (
 )
 
 // Sockets is the rule for sockets that cannot take what arrives: full accept queues and full receive buffers. It
-// wants decoder.Sock.
-type Sockets struct{}
+// wants decoder.Sock, and the facts about sockets that these raise.
+type Sockets struct {
+	owners map[decoder.Question]decoder.Socket
+}
+
+const maxOwners = 4096
 
 // NewSockets returns the rule.
-func NewSockets() *Sockets { return &Sockets{} }
+func NewSockets() *Sockets { return &Sockets{owners: map[decoder.Question]decoder.Socket{}} }
 
 // Observe implements decoder.Rule.
 func (r *Sockets) Observe(e decoder.Event) []decoder.Finding {
-	s, ok := e.Body.(decoder.Sock)
-	if !ok {
-		return nil
+	switch b := e.Body.(type) {
+	case decoder.Fact:
+		r.learn(b)
+	case decoder.Sock:
+		return r.sock(e, b)
+	}
+	return nil
+}
+
+func (r *Sockets) learn(f decoder.Fact) {
+	if f.Socket == nil || f.Socket.PID == 0 {
+		return
+	}
+	if len(r.owners) >= maxOwners {
+		clear(r.owners)
+	}
+	r.owners[f.Socket.About] = *f.Socket
+}
+
+func (r *Sockets) sock(e decoder.Event, s decoder.Sock) []decoder.Finding {
+	if owner, ok := r.owners[decoder.Ask(e)]; ok && e.PID == 0 {
+		e.PID, e.Comm = owner.PID, owner.Comm
 	}
 	f := decoder.Finding{Time: e.Time, First: e.Time, Last: e.Time, Count: uint64(s.Count), Pod: e.Pod, Severity: decoder.Warning, Confidence: decoder.Certain}
 	switch {
@@ -26,11 +49,11 @@ func (r *Sockets) Observe(e decoder.Event) []decoder.Finding {
 		bufferFull(&f, e, s)
 	case s.Op == decoder.SockSynLost, s.Op == decoder.SockSynackResent && s.Backlog > s.Limit:
 		queueFull(&f, s, end(e.Pod, s.Local))
-		if e.PID != 0 {
-			f.Evidence = append(f.Evidence, fmt.Sprintf("process %s listens", process(e)))
-		}
 	default:
 		return nil
+	}
+	if e.PID != 0 {
+		f.Evidence = append(f.Evidence, "the socket is of process "+process(e))
 	}
 	return []decoder.Finding{f}
 }
