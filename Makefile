@@ -13,7 +13,7 @@ VMDEPS := qemu-system-x86 qemu-system-common kmod xz-utils util-linux \
 # The kernels that people run, and this machine's own.
 KERNELS ?= 5.10 6.1 6.12 6.18 newest host
 
-.PHONY: help build generate check-generated fmt lint test test-vm deps vm-deps fuzz demo clean golden
+.PHONY: help build generate check-generated fmt lint test test-arm64 test-vm deps vm-deps fuzz demo clean golden
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -46,6 +46,11 @@ vm-deps: deps
 
 test-vm: vm-deps ## the live tests under stock kernels in VMs; UPDATE=1 records what they say (as root)
 	testdata/vm/matrix $(if $(UPDATE),-u) $(KERNELS)
+
+# What knows no kernel runs in user emulation.
+test-arm64: DEPS += qemu-user-static
+test-arm64: deps ## the decoders' tests as an arm64 machine runs them
+	GOARCH=arm64 $(GO) test -exec qemu-aarch64-static ./decoder/... ./cmd/internal/print
 
 test: deps ## install what the tests need and run them all (as root)
 	testdata/leakcheck $(GO) test $(PKGS)

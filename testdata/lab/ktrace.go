@@ -108,6 +108,17 @@ func KtraceOn(t testing.TB, node *NS, args ...string) *Run {
 	return startKtrace(t, "nsenter", args...).awaitReady(ready, args)
 }
 
+// KtraceUnder runs ktrace as the last words of a shell command that sets conditions, where "$@" stands for it, and
+// does not wait.
+func KtraceUnder(t testing.TB, conditions string, args ...string) *Run {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return startKtrace(t, "sh", append([]string{"-c", conditions, "sh", self}, args...)...)
+}
+
 func startKtrace(t testing.TB, program string, args ...string) *Run {
 	t.Helper()
 	r := &Run{t: t, cmd: exec.Command(program, args...), lines: make(chan Line, 1<<16), done: make(chan error, 1)}
