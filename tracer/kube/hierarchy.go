@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -42,25 +43,18 @@ func FindHierarchy(hostRoot string) (Hierarchy, error) {
 		}
 	}
 	for _, name := range controllers {
-		root := filepath.Join(base, name)
-		if !isFS(root, unix.CGROUP_SUPER_MAGIC) {
-			continue
+		if root := filepath.Join(base, name); isFS(root, unix.CGROUP_SUPER_MAGIC) {
+			all = append(all, Hierarchy{Root: root})
 		}
-		h, err := version1(root, name)
-		if err != nil {
-			return Hierarchy{}, err
-		}
-		all = append(all, h)
 	}
 	if len(all) == 0 {
 		return Hierarchy{}, ErrNoCgroups
 	}
-	for _, h := range all {
-		if h.hasPods() {
-			return h, nil
-		}
+	chosen := all[max(0, slices.IndexFunc(all, Hierarchy.hasPods))]
+	if chosen.Subsystem < 0 {
+		return chosen, nil
 	}
-	return all[0], nil
+	return version1(chosen.Root, filepath.Base(chosen.Root)) // asks for the kernel's types: only if it must
 }
 
 func isFS(path string, magic int64) bool {
