@@ -2,6 +2,7 @@ package pod
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -117,6 +118,7 @@ func (x *Index) forget(now time.Time, f decoder.PodFact) {
 		p.ended = now
 	}
 	x.netns[f.Netns].end(p, now)
+	maps.DeleteFunc(x.veths, func(near, far place) bool { return f.Netns != 0 && (near.netns == f.Netns || far.netns == f.Netns) })
 	if f.Netns == p.Netns {
 		p.Netns = 0
 	}

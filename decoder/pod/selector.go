@@ -181,6 +181,13 @@ func (s Selector) Matches(p Info) bool {
 		(s.container == "" || slices.ContainsFunc(p.Containers, s.matchesContainer))
 }
 
+// Concerns reports whether a pod is selected, or one of its containers by its cgroup.
+func (s Selector) Concerns(p Info) bool {
+	return s.Matches(p) || slices.ContainsFunc(p.Containers, func(c *Container) bool {
+		return slices.ContainsFunc(s.places, func(l Place) bool { return slices.Contains(c.Cgroups, l.Cgroup) })
+	})
+}
+
 func (s Selector) matchesContainer(c *Container) bool {
 	return s.container == "" || match(s.container, c.Name)
 }

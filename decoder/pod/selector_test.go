@@ -62,6 +62,10 @@ func TestSelectorByPlace(t *testing.T) {
 	if err != nil || s.Matches(inside) {
 		t.Errorf("a container's cgroup selects all of its pod: %v", err)
 	}
+	inside.Containers = []*Container{{ID: "1", Cgroups: []uint64{30}}}
+	if !s.Concerns(inside) || s.Concerns(outside) {
+		t.Error("a container's cgroup does not concern its pod, or concerns another")
+	}
 }
 
 func TestSelectorErrorsNameTheRemedy(t *testing.T) {

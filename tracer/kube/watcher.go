@@ -34,6 +34,7 @@ type Watcher struct {
 	opts     Options
 	proc     string
 	home     *netns.Space
+	machine  []uint32          // inodes of the network namespaces of the machine's first process and of its kernel
 	index    *pod.Index        // of what was told
 	paths    map[string]string // of containers' cgroups, by id
 	spaces   map[string]*held  // by the pod's UID
@@ -82,6 +83,11 @@ func NewWatcher(o Options) (*Watcher, error) {
 	}
 	if _, err := os.Stat(filepath.Join(w.proc, "1")); err != nil {
 		w.proc = "/proc" // the node's root was mounted without what is mounted below it
+	}
+	for _, first := range []string{"1", "2"} { // init, which hides without CAP_SYS_PTRACE, and kthreadd
+		if inode, err := netns.Inode(filepath.Join(w.proc, first, "ns/net")); err == nil {
+			w.machine = append(w.machine, inode)
+		}
 	}
 	w.runtime = newRuntimeSource(o.HostRoot, o.CRISocket)
 	w.api = newAPISource(o.HostRoot, o.Kubeconfig, o.Node)
@@ -335,12 +341,18 @@ func (w *Watcher) entered(e decoder.Event, path string) {
 		uid, id = ref.UID, ref.Container
 	}
 	p, _ := w.index.Pod(uid)
-	if e.Netns != 0 && e.Netns != w.home.Inode && w.wantsNetns(p) {
+	if e.Netns != 0 && !w.shared(e.Netns) && w.wantsNetns(p) {
 		w.hold(uid, int(e.PID), e.Netns)
 	}
 	if c := find(p, id); c != nil && c.Source == "" {
 		w.nameContainer(uid, id)
 	}
+}
+
+// shared reports whether a namespace is nobody's own: the node's, and the machine's where that is not the same, as in a
+// node within a namespace or for a ktrace within a pod.
+func (w *Watcher) shared(inode uint32) bool {
+	return inode == w.home.Inode || slices.Contains(w.machine, inode)
 }
 
 // wantsNetns reports whether the pod's namespace is to be found: a pod keeps the one that its sandbox has, whatever
@@ -422,7 +434,7 @@ func (w *Watcher) completeNetwork(p pod.Info) {
 			switch {
 			case err != nil:
 				continue // it is gone
-			case inode == w.home.Inode:
+			case w.shared(inode):
 				w.tellPod(decoder.PodFact{UID: p.UID, Source: "netns", HostNetwork: true})
 			default:
 				w.hold(p.UID, pid, inode)

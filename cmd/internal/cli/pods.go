@@ -106,7 +106,7 @@ func Pods(f Flags) (pods []pod.Info, err error) {
 		return nil, err
 	}
 	err = f.look(func(w *kube.Watcher) { pods = w.Pods() })
-	return slices.DeleteFunc(pods, func(p pod.Info) bool { return p.Node != "" || !selector.Matches(p) }), err
+	return slices.DeleteFunc(pods, func(p pod.Info) bool { return p.Node != "" || !selector.Concerns(p) }), err
 }
 
 // Sources returns who tells of this node's pods, and how they fare.
