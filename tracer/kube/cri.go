@@ -31,11 +31,10 @@ var criSockets = [...]string{
 // errNoSocket is told where no container runtime has a socket.
 var errNoSocket = errors.New("no socket of a container runtime; if it is elsewhere, give it with --cri-socket")
 
-const (
-	criEvery = 10 * time.Second       // without being asked
-	criSoon  = 50 * time.Millisecond  // after a new container: the runtime lists it when it has started it
-	criAgain = 500 * time.Millisecond // and once more
-)
+const criEvery = 10 * time.Second // without being asked
+
+// criSoon are the times between the looks after a new container: the runtime lists it when it has started it.
+var criSoon = [...]time.Duration{50 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond}
 
 // runtimeSource asks the container runtime for what only it knows: labels, names of containers without logs,
 // namespaces without processes.
@@ -70,10 +69,11 @@ func (r *runtimeSource) run(ctx context.Context) {
 			return
 		case <-time.After(criEvery):
 		case <-r.kick:
-			r.pause(ctx, criSoon)
-			facts, err := r.ask(ctx)
-			r.answered(ctx, r.at, facts, err)
-			r.pause(ctx, criAgain)
+			for _, d := range criSoon {
+				r.pause(ctx, d)
+				facts, err := r.ask(ctx)
+				r.answered(ctx, r.at, facts, err)
+			}
 		}
 	}
 }

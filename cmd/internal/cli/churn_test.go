@@ -219,7 +219,7 @@ func TestOneSelectedPodOfTwoIsSeenFromItsFirstPacket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run := lab.KtraceOn(t, c.Node, "--host-root", r.Root, "--pod", "default/web-*", "--selector", "app=web")
+	run := lab.KtraceOn(t, c.Node, "--host-root", r.Root, "--pod", "default/web-*")
 	web, err := r.Pod("default", "web-0")
 	if err != nil {
 		t.Fatal(err)
@@ -234,7 +234,7 @@ func TestOneSelectedPodOfTwoIsSeenFromItsFirstPacket(t *testing.T) {
 	for _, line := range lab.Events(lines, "hop") {
 		var h hop
 		line.Into(t, &h)
-		if h.Pod.UID == other.UID || h.Peer.UID == other.UID {
+		if theirs := netip.MustParseAddr(other.Addr); h.Packet.Src == theirs || h.Packet.Dst == theirs {
 			t.Errorf("the other pod's: %+v", h)
 		}
 		if h.Pod.UID == web.UID && h.Pod.Source == "cgroup" && h.Packet.Dst == netip.MustParseAddr(lab.ServerAddr) {
