@@ -13,7 +13,7 @@ VMDEPS := qemu-system-x86 qemu-system-common kmod xz-utils util-linux \
 # The kernels that people run, and this machine's own.
 KERNELS ?= 5.10 6.1 6.12 6.18 newest host
 
-.PHONY: help build generate check-generated fmt lint test test-arm64 test-vm deps vm-deps fuzz demo clean golden
+.PHONY: help build generate check-generated fmt lint test test-arm64 test-vm deps vm-deps fuzz demo clean golden records
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -61,6 +61,9 @@ fuzz: ## run every fuzz target for FUZZTIME
 
 demo: deps build ## break a small network of namespaces and see ktrace name the fault (as root)
 	testdata/demo.sh
+
+records: deps build ## record anew what the golden outputs are made of (as root, after a change of the records)
+	testdata/records.sh
 
 golden: ## rewrite the golden outputs from what the code prints now
 	$(GO) test ./cmd/... -run Golden -update

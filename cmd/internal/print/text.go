@@ -84,13 +84,11 @@ func bodyCells(e decoder.Event) []cell {
 }
 
 func writeCells(b *strings.Builder, cells []cell, text func(cell) string) {
-	for i, c := range cells {
-		if i == len(cells)-1 {
-			b.WriteString(Printable(text(c)))
-			break
-		}
-		fmt.Fprintf(b, "%-*s ", c.width, Printable(text(c)))
+	var line strings.Builder
+	for _, c := range cells {
+		fmt.Fprintf(&line, "%-*s ", c.width, Printable(text(c)))
 	}
+	b.WriteString(strings.TrimRight(line.String(), " "))
 	b.WriteByte('\n')
 }
 
