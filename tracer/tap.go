@@ -14,6 +14,7 @@ import (
 	"ktrace/bpf"
 	"ktrace/decoder"
 	"ktrace/tracer/netns"
+	"ktrace/tracer/tc"
 )
 
 const (
@@ -41,7 +42,7 @@ func tapProbe() Probe {
 type TapOptions struct {
 	Snap    uint32   // bytes of a packet
 	Devices []string // names or patterns of devices; none: all but loopback; "any": all
-	Variant string   // tcx or clsact; "" takes what works
+	Variant string   // tcx, netkit or clsact; "" takes what works
 	// Spaces returns the network namespaces whose devices are watched. They must stay open while they are returned.
 	Spaces func() []*netns.Space
 	Others []*netns.Space // where else peers of devices may be
@@ -66,7 +67,17 @@ type tappedSpace struct {
 
 type tappedDevice struct {
 	decoder.Device
-	links []io.Closer
+	at *tc.Attachment // nil if it could not be attached to, or is not any more
+}
+
+// detach ends the capture at the device. One that is gone is no error.
+func (d *tappedDevice) detach() error {
+	if d.at == nil {
+		return nil
+	}
+	err := d.at.Close()
+	d.at = nil
+	return err
 }
 
 // NewTap returns a tap that is not attached yet.
@@ -162,7 +173,7 @@ func (t *Tap) sync(now time.Time) ([]decoder.Fact, error) {
 	for inode, s := range t.spaces {
 		if !there[inode] {
 			for _, d := range s.devices {
-				_ = closeAll(d.links) // the devices went with their namespace
+				_ = d.detach() // the devices went with their namespace
 			}
 			delete(t.spaces, inode)
 		}
@@ -193,20 +204,20 @@ func (t *Tap) look(space *netns.Space, s *tappedSpace) ([]decoder.Fact, error) {
 		}
 		there[d.Ifindex] = true
 		if old := s.devices[d.Ifindex]; old != nil && old.Name == d.Name {
+			if old.at != nil {
+				errs = append(errs, old.at.Ensure()) // agents set their devices up anew
+			}
 			continue
 		}
-		links, err := t.attach(space, d)
-		if err != nil {
-			errs = append(errs, err)
-			links = nil
-		}
-		s.devices[d.Ifindex] = &tappedDevice{Device: d, links: links}
+		at, err := t.attach(space, d)
+		errs = append(errs, err)
+		s.devices[d.Ifindex] = &tappedDevice{Device: d, at: at}
 		t.attached++
 		facts = append(facts, deviceFact(d))
 	}
 	for index, d := range s.devices {
 		if !there[index] {
-			_ = closeAll(d.links) // the kernel detached them with the device
+			_ = d.detach() // the kernel did, with the device
 			delete(s.devices, index)
 			d.Gone = true
 			facts = append(facts, deviceFact(d.Device))
@@ -228,24 +239,12 @@ func (t *Tap) wanted(name string) bool {
 }
 
 // attach runs both programs at a device, or none.
-func (t *Tap) attach(space *netns.Space, d decoder.Device) (links []io.Closer, err error) {
-	err = space.Do(func() error {
-		for _, w := range []struct {
-			program *ebpf.Program
-			egress  bool
-		}{{t.in, false}, {t.out, true}} {
-			l, err := attachTC(int(d.Ifindex), w.program, w.egress, t.opts.Variant)
-			if err != nil {
-				return errors.Join(err, closeAll(links))
-			}
-			links = append(links, l)
-		}
-		return nil
-	})
+func (t *Tap) attach(space *netns.Space, d decoder.Device) (*tc.Attachment, error) {
+	a, err := tc.Attach(tc.Options{Space: space, Ifindex: int(d.Ifindex), Ingress: t.in, Egress: t.out, Way: t.opts.Variant})
 	if err != nil {
 		return nil, fmt.Errorf("capture at %s in network namespace %d: %w", d.Name, space.Inode, err)
 	}
-	return links, nil
+	return a, nil
 }
 
 // Close detaches from all devices.
@@ -254,8 +253,7 @@ func (t *Tap) Close() error {
 	var errs []error
 	for _, s := range t.spaces {
 		for _, d := range s.devices {
-			errs = append(errs, closeAll(d.links))
-			d.links = nil
+			errs = append(errs, d.detach())
 		}
 	}
 	return errors.Join(errs...)

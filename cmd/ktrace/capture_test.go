@@ -28,12 +28,19 @@ func ping(from *lab.NS, to string, extra ...string) {
 }
 
 func TestCaptureTakesThePacketsOfAPod(t *testing.T) {
+	for _, variant := range []string{"tcx", "clsact"} {
+		t.Run(variant, func(t *testing.T) { takesThePacketsOfAPod(t, variant) })
+	}
+}
+
+func takesThePacketsOfAPod(t *testing.T, variant string) {
 	c := lab.NewCluster(t)
 	k := lab.NewKubelet(t)
 	a, b := c.AddPod("a"), c.AddPod("b")
 	k.Pod("default", "web-0").Start("app", a.NS, "sleep", "600")
 	k.Pod("default", "web-1").Start("app", b.NS, "sleep", "600")
-	run := lab.Ktrace(t, "capture", "--pod", "default/web-0", "--host-root", k.Root, "-s", "60", "icmp[icmptype] == icmp-echo or icmp[icmptype] == icmp-echoreply")
+	run := lab.Ktrace(t, "capture", "--pod", "default/web-0", "--host-root", k.Root, "--variant", variant, "-s", "60",
+		"icmp[icmptype] == icmp-echo or icmp[icmptype] == icmp-echoreply")
 	ping(b.NS, lab.ServerAddr)
 	ping(a.NS, b.Addr, "-s", "3000")
 	lines := run.Stop()
