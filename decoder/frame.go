@@ -159,3 +159,11 @@ func network(frame []byte) (int, uint16) {
 	}
 	return at, protocol
 }
+
+// RecordTime is when a raw record was made, since boot; 0 of what is no record.
+func RecordTime(raw []byte) time.Duration {
+	if len(raw) < hdrSize {
+		return 0
+	}
+	return time.Duration(binary.LittleEndian.Uint64(raw[8:]))
+}

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"math"
+	"time"
+
 	"github.com/spf13/cobra"
 
 	"ktrace/cmd/internal/cli"
+	"ktrace/cmd/internal/savefile"
 	"ktrace/decoder"
 )
 
@@ -12,6 +16,9 @@ type captureOptions struct {
 	cli.Flags
 	devices []string
 	snap    uint32
+	size    uint64
+	every   uint64
+	files   savefile.Options
 }
 
 // maxSnap is what tcpdump takes of a packet unless it is told otherwise, and what 0 means.
@@ -28,10 +35,13 @@ come while it runs; without a pod, at the node's own devices. It prints a line a
 
 FILTER is an expression as tcpdump takes it (pcap-filter(7)); it runs in the kernel.
 
--c, -i and -s mean what they mean with tcpdump. So -c is no container here: the containers of a pod
+With -w it writes pcapng that any Wireshark and tcpdump open: interfaces by the name of device and pod, directions,
+names of addresses, a comment with both ends, honest counts of what was lost. Other formats have no room for that.
+
+-c, -i, -s, -w, -C, -G, -W, -z and -U mean what they mean with tcpdump. So -c is no container here: the containers of a pod
 share one network.`,
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := o.Validate(); err != nil {
+			if err := o.validate(); err != nil {
 				return err
 			}
 			return o.run(c, args, s)
@@ -42,7 +52,30 @@ share one network.`,
 	o.AddLive(f)
 	f.StringArrayVarP(&o.devices, "interface", "i", nil, "at this device, or all that match a pattern; any is all with loopback (repeatable)")
 	f.Uint32VarP(&o.snap, "snapshot-length", "s", maxSnap, "bytes to take of a packet; 0 is the default")
+	f.Uint64VarP(&o.size, "file-size", "C", 0, "with -w, begin another file after so many millions of bytes")
+	f.Uint64VarP(&o.every, "rotate-seconds", "G", 0, "with -w, begin another file after so many seconds; its name goes through strftime")
+	f.IntVarP(&o.files.Files, "file-count", "W", 0, "with -C, overwrite the oldest of so many files; with -G alone, end after so many")
+	f.StringVarP(&o.files.Command, "postrotate-command", "z", "", "run this command on each file that is complete")
+	f.BoolVarP(&o.files.Unbuffered, "packet-buffered", "U", false, "write each packet at once")
 	return c
+}
+
+func (o *captureOptions) validate() error {
+	if err := o.Validate(); err != nil {
+		return err
+	}
+	if o.Write == "" && (o.size > 0 || o.every > 0 || o.files.Files > 0 || o.files.Command != "") {
+		return cli.Usagef("-C, -G, -W and -z say how files are written: they need -w FILE")
+	}
+	if o.files.Files < 0 || o.files.Files > 0 && o.size == 0 && o.every == 0 {
+		return cli.Usagef("-W %d: counts the files that -C or -G begins", o.files.Files)
+	}
+	const million = 1_000_000
+	if o.size > math.MaxInt64/million || o.every > math.MaxInt64/uint64(time.Second) {
+		return cli.Usagef("-C and -G: too large")
+	}
+	o.files.Size, o.files.Every = int64(o.size*million), time.Duration(o.every)*time.Second
+	return nil
 }
 
 func (o *captureOptions) run(c *cobra.Command, args []string, s cli.Streams) error {
@@ -61,6 +94,7 @@ func (o *captureOptions) run(c *cobra.Command, args []string, s cli.Streams) err
 		Stages: []decoder.Stage{decoder.NewNames()},
 		Tap:    &cli.Tap{Devices: o.devices, Snap: o.snap},
 		Filter: expr,
+		Save:   &cli.Save{Files: o.files, Limit: o.Count},
 	}, s)
 }
 

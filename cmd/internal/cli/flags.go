@@ -25,6 +25,9 @@ type Flags struct {
 	FailOn     string
 	ReadyFile  string
 	Record     string
+	Write      string
+	Mixed      bool
+	Compat     string
 	HostRoot   string
 	CRISocket  string
 	Kubeconfig string
@@ -94,6 +97,9 @@ func (f *Flags) AddLive(fs *pflag.FlagSet) {
 	f.AddNode(fs)
 	fs.DurationVarP(&f.Duration, "duration", "d", 0, "end after this time")
 	fs.StringVar(&f.ReadyFile, "ready-file", "", "create this file once everything is attached")
+	fs.StringVarP(&f.Write, "write", "w", "", "also write the packets, annotated, to this pcapng file; - is standard output")
+	fs.BoolVar(&f.Mixed, "mixed", false, "with -w, also rows for events that are no packets; tcpdump refuses such files")
+	fs.StringVar(&f.Compat, "compat", "", "with -w, leave out what this program corrupts: wireshark-4.0")
 	fs.StringVar(&f.Record, "record", "", "also keep all raw records in this file, for \"ktrace read\"")
 	f.AddBTF(fs)
 	fs.StringVar(&f.Variant, "variant", "", "force this variant of every hook that has it")
@@ -119,6 +125,9 @@ func (f *Flags) Validate() error {
 	case "", decoder.Warning, decoder.Critical:
 	default:
 		return Usagef("--fail-on %q: want warning or critical", f.FailOn)
+	}
+	if f.Compat != "" && f.Compat != "wireshark-4.0" {
+		return Usagef("--compat %q: want wireshark-4.0", f.Compat)
 	}
 	if f.Duration < 0 {
 		return Usagef("--duration %v: want a positive time, as in 30s", f.Duration)

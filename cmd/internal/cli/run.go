@@ -40,6 +40,7 @@ type View struct {
 	Unwanted []string // hooks of the probes, by name, that are not needed
 
 	Tap    *Tap         // take whole packets at devices; nil for none
+	Save   *Save        // how packets are saved, if -w does not say all
 	Filter *filter.Expr // what packets must match in the kernel; nil for all
 
 	Prepare func(tracer.Maps) error // before any program runs
@@ -101,14 +102,21 @@ func Live(ctx context.Context, f Flags, v View, s Streams) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
-	stream := &decoder.Stream{Frames: t, Witnesses: v.Witnesses}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	saved, err := v.saver(f, t, stop, s)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, saved.Close()) }()
+	stream := &decoder.Stream{Frames: saved.frames(t), Witnesses: v.Witnesses, Recorder: saved.recorder()}
 	if f.Record != "" {
 		keep, err := create(f.Record)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, keep.Close()) }()
-		stream.Recorder = keep.Writer
+		stream.Recorder = recorders{keep.Writer, stream.Recorder}
 	}
 	if f.Verbose {
 		explain(s.Err, t.Taken())
@@ -123,7 +131,7 @@ func Live(ctx context.Context, f Flags, v View, s Streams) (err error) {
 		ctx, cancel = context.WithTimeout(ctx, f.Duration)
 		defer cancel()
 	}
-	return through(ctx, f, v, selector, stream, s)
+	return through(ctx, f, v, selector, stream, saved.streams(s))
 }
 
 // Replay runs a view over a recording.

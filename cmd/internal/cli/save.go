@@ -1,0 +1,114 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"ktrace/cmd/internal/savefile"
+	"ktrace/decoder"
+	"ktrace/decoder/capture"
+	"ktrace/tracer"
+)
+
+// Save says how the packets of a capture are saved.
+type Save struct {
+	Files savefile.Options // but for the path, which is -w
+	Limit uint64           // packets; 0 is none
+}
+
+// saver is a capture file in the making; nil if there is none.
+type saver struct {
+	files *savefile.Files
+	drain *savefile.Drain // nil if the packets are shown too
+	s     Streams
+}
+
+// saver opens the file that -w asks for.
+func (v View) saver(f Flags, t *tracer.Tracer, stop func(), s Streams) (*saver, error) {
+	if f.Write == "" {
+		return nil, nil
+	}
+	o := capture.Options{Comment: strings.Join(os.Args, " "), Mixed: f.Mixed, Old: f.Compat != ""}
+	if v.Tap != nil {
+		o.Snap = v.Tap.Snap
+	}
+	if v.Filter != nil {
+		o.Filter = v.Filter.String()
+	}
+	to := savefile.Options{}
+	if v.Save != nil {
+		to = v.Save.Files
+	}
+	to.Path, to.Stdout, to.Stderr = f.Write, s.Out, s.Err
+	files, err := savefile.Create(to, capture.NewWriter(o).With(decoder.NewNames()), time.Now())
+	if err != nil {
+		return nil, err
+	}
+	made := &saver{files: files, s: s}
+	if v.Save != nil {
+		made.drain = &savefile.Drain{Ring: t, Files: files, Limit: v.Save.Limit, Stop: stop}
+	}
+	return made, nil
+}
+
+// frames is where the stream's records come from.
+func (v *saver) frames(t *tracer.Tracer) decoder.Frames {
+	if v == nil || v.drain == nil {
+		return t
+	}
+	return v.drain
+}
+
+// recorder is who writes what the stream sees.
+func (v *saver) recorder() decoder.Recorder {
+	if v == nil {
+		return nil
+	}
+	return v.files
+}
+
+// streams is where the rest goes: nowhere if all that there is to say is in the file, and beside the file if that is
+// standard output.
+func (v *saver) streams(s Streams) Streams {
+	switch {
+	case v == nil:
+	case v.drain != nil:
+		s.Out = io.Discard
+	case v.files.Piped():
+		s.Out = s.Err
+	}
+	return s
+}
+
+// Close completes the file. What became of the packets is said as tcpdump says it.
+func (v *saver) Close() error {
+	if v == nil {
+		return nil
+	}
+	err := v.files.Close()
+	if v.drain != nil {
+		lost := v.files.Lost()
+		fmt.Fprintf(v.s.Err, "%d packets captured\n%d packets received by filter\n%d packets dropped by kernel\n",
+			v.files.Packets, v.drain.Taken()+lost, lost)
+	}
+	return err
+}
+
+// recorders are several; nil ones do nothing.
+type recorders []decoder.Recorder
+
+// Record implements decoder.Recorder.
+func (all recorders) Record(raw []byte) error {
+	for _, r := range all {
+		if r == nil {
+			continue
+		}
+		if err := r.Record(raw); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,217 @@
+// Package savefile writes captures to files as tcpdump does: one, or one after the other by size and time, with a
+// command run on each that is complete.
+package savefile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"ktrace/decoder/capture"
+)
+
+// Options mean what the flags of tcpdump mean.
+type Options struct {
+	Path       string        // -w; "-" is standard output; with Every, strftime(3) conversions count
+	Size       int64         // -C, bytes: after a packet that made the file larger, the next begins another
+	Every      time.Duration // -G: a packet that comes so long after the file was begun begins another
+	Files      int           // -W: with Size, so many files in a ring; with Every alone, so many and then the end
+	Command    string        // -z: is run with the name of each file that is complete
+	Unbuffered bool          // -U: each packet is in the file at once
+	Stdout     io.Writer
+	Stderr     io.Writer
+}
+
+// ErrEnough is returned when as many files were written as were asked for.
+var ErrEnough = errors.New("as many files as were asked for")
+
+// Files is a capture in the making.
+type Files struct {
+	*capture.Writer
+	o       Options
+	file    *os.File
+	name    string
+	begun   time.Time // by the clock of the packets
+	ready   bool      // the file has its beginning
+	number  int       // of the file, with Size
+	opened  int       // with Every
+	running sync.WaitGroup
+}
+
+// Create begins the first file, at the given time.
+func Create(o Options, w *capture.Writer, now time.Time) (*Files, error) {
+	f := &Files{Writer: w, o: o, begun: now}
+	return f, f.open(now)
+}
+
+// open creates the file that is next.
+func (f *Files) open(now time.Time) error {
+	if f.o.Path == "-" {
+		return nil
+	}
+	f.name = f.next(now)
+	file, err := os.Create(f.name)
+	if err != nil {
+		return fmt.Errorf("-w: %w", err)
+	}
+	f.file = file
+	return nil
+}
+
+// begin writes the beginning of the file, once it is known which node it is of.
+func (f *Files) begin() error {
+	if f.ready {
+		return nil
+	}
+	f.ready = true
+	if f.file == nil {
+		return f.Writer.Begin(f.o.Stdout)
+	}
+	return f.Writer.Begin(f.file)
+}
+
+// Piped reports whether the capture goes to standard output.
+func (f *Files) Piped() bool { return f.o.Path == "-" }
+
+// Record implements decoder.Recorder. The first record tells of the node.
+func (f *Files) Record(raw []byte) error {
+	if err := f.Writer.Record(raw); err != nil {
+		return err
+	}
+	if f.ready {
+		return nil
+	}
+	if err := f.begin(); err != nil {
+		return err
+	}
+	return f.Idle()
+}
+
+// Idle is called when nothing more is there to write at once: who reads from a pipe wants to see what came.
+func (f *Files) Idle() error {
+	if f.o.Unbuffered || f.o.Path == "-" {
+		return f.Writer.Flush()
+	}
+	return nil
+}
+
+// next is the name of the file that is next: name, name1, name2; with a ring name00, name01, so that they sort.
+func (f *Files) next(now time.Time) string {
+	name := f.o.Path
+	if f.o.Every > 0 {
+		name = strftime(name, now)
+	}
+	switch {
+	case f.o.Size > 0 && f.o.Files > 0:
+		return fmt.Sprintf("%s%0*d", name, len(strconv.Itoa(f.o.Files-1)), f.number)
+	case f.o.Size > 0 && f.number > 0:
+		return fmt.Sprintf("%s%d", name, f.number)
+	}
+	return name
+}
+
+// Packet writes the record of a packet that came at a time, in the next file if this one is full or old.
+func (f *Files) Packet(raw []byte, at time.Time) error {
+	if err := errors.Join(f.rotate(at), f.begin()); err != nil {
+		return err
+	}
+	if err := f.Writer.Record(raw); err != nil {
+		return err
+	}
+	if f.o.Unbuffered {
+		return f.Writer.Flush()
+	}
+	return nil
+}
+
+func (f *Files) rotate(at time.Time) error {
+	if f.o.Path == "-" {
+		return nil
+	}
+	switch {
+	case f.o.Every > 0 && at.Sub(f.begun) >= f.o.Every:
+		f.opened++
+		if f.o.Size == 0 && f.o.Files > 0 && f.opened >= f.o.Files {
+			return ErrEnough
+		}
+		f.begun, f.number = at, 0
+	case f.o.Size > 0 && f.Writer.Size() > f.o.Size:
+		f.number++
+		if f.o.Files > 0 {
+			f.number %= f.o.Files
+		}
+	default:
+		return nil
+	}
+	if err := f.finish(); err != nil {
+		return err
+	}
+	return f.open(at)
+}
+
+// finish completes a file and has the command run on it, beside the capture.
+func (f *Files) finish() error {
+	err := errors.Join(f.begin(), f.Writer.Close())
+	f.ready = false
+	if f.file == nil {
+		return err
+	}
+	if err := errors.Join(err, f.file.Close()); err != nil {
+		return fmt.Errorf("%s: %w", f.name, err)
+	}
+	f.file = nil
+	if f.o.Command == "" {
+		return nil
+	}
+	name := f.name
+	f.running.Go(func() {
+		c := exec.Command(f.o.Command, name)
+		c.Stdout, c.Stderr = f.o.Stderr, f.o.Stderr
+		if err := c.Run(); err != nil {
+			fmt.Fprintf(f.o.Stderr, "ktrace: -z %s %s: %v\n", f.o.Command, name, err)
+		}
+	})
+	return nil
+}
+
+// Close completes the last file and waits for the commands.
+func (f *Files) Close() error {
+	err := f.finish()
+	f.running.Wait()
+	return err
+}
+
+// strftime replaces the conversions that make sense in a file's name, in local time as tcpdump does.
+func strftime(pattern string, t time.Time) string {
+	t = t.Local()
+	layouts := map[byte]string{
+		'Y': "2006", 'm': "01", 'd': "02", 'H': "15", 'M': "04", 'S': "05", 'y': "06", 'b': "Jan", 'B': "January",
+		'a': "Mon", 'A': "Monday", 'I': "03", 'p': "PM", 'j': "002", 'F': "2006-01-02", 'T': "15:04:05", 'R': "15:04",
+		'D': "01/02/06", 'z': "-0700", 'Z': "MST", 'e': "_2",
+	}
+	var b strings.Builder
+	for i := 0; i < len(pattern); i++ {
+		if pattern[i] != '%' || i+1 == len(pattern) {
+			b.WriteByte(pattern[i])
+			continue
+		}
+		i++
+		switch layout, ok := layouts[pattern[i]]; {
+		case ok:
+			b.WriteString(t.Format(layout))
+		case pattern[i] == 's':
+			fmt.Fprint(&b, t.Unix())
+		case pattern[i] == '%':
+			b.WriteByte('%')
+		default:
+			b.WriteString(pattern[i-1 : i+1])
+		}
+	}
+	return b.String()
+}

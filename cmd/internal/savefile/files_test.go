@@ -1,0 +1,127 @@
+package savefile
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"ktrace/decoder"
+	"ktrace/decoder/capture"
+	"ktrace/decoder/pcapng"
+)
+
+// packets writes packets of 1000 bytes, one a second, and returns what files there are and how many packets each has.
+func packets(t *testing.T, o Options, n int) (counts map[string]int, ended bool) {
+	t.Helper()
+	dir := t.TempDir()
+	o.Path, o.Stderr = filepath.Join(dir, o.Path), io.Discard
+	start := time.Unix(1_700_000_000, 0)
+	f, err := Create(o, capture.NewWriter(capture.Options{}), start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	node, err := decoder.EncodeFact(0, decoder.Fact{Node: &decoder.Node{Name: "n"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Record(node); err != nil {
+		t.Fatal(err)
+	}
+	for i := range n {
+		at := start.Add(time.Duration(i) * time.Second)
+		raw := decoder.RawFrame{Time: time.Duration(at.UnixNano()), Ifindex: 1, Length: 1000, Ethernet: true, Data: make([]byte, 1000)}.Append(nil)
+		err := f.Packet(raw, at)
+		if ended = errors.Is(err, ErrEnough); ended {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	counts = map[string]int{}
+	names, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range names {
+		counts[e.Name()] = count(t, filepath.Join(dir, e.Name()))
+	}
+	return counts, ended
+}
+
+func count(t *testing.T, name string) (n int) {
+	t.Helper()
+	file, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	r := pcapng.NewReader(file, pcapng.ReaderOptions{})
+	var p pcapng.Packet
+	for {
+		err := r.ReadPacket(&p)
+		if errors.Is(err, io.EOF) {
+			return n
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+	}
+}
+
+func TestFilesAreNamedAsTcpdumpNamesThem(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		o     Options
+		n     int
+		files []string
+		total int
+		ended bool
+	}{
+		{"one file", Options{Path: "x"}, 30, []string{"x"}, 30, false},
+		{"by size", Options{Path: "x", Size: 10_000}, 30, []string{"x", "x1", "x2"}, 30, false},
+		{"a ring, padded so that names sort", Options{Path: "x", Size: 1000, Files: 11}, 6, []string{"x00", "x01", "x02", "x03", "x04", "x05"}, 6, false},
+		{"a ring that is full overwrites", Options{Path: "x", Size: 1000, Files: 2}, 7, []string{"x0", "x1"}, 2, false},
+		{"by time", Options{Path: "x%s", Every: 10 * time.Second}, 25, []string{"x1700000000", "x1700000010", "x1700000020"}, 25, false},
+		{"by time, so many", Options{Path: "x%s", Every: 10 * time.Second, Files: 2}, 25, []string{"x1700000000", "x1700000010"}, 20, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			counts, ended := packets(t, c.o, c.n)
+			var names []string
+			total := 0
+			for name, n := range counts {
+				names = append(names, name)
+				total += n
+			}
+			slices.Sort(names)
+			if !slices.Equal(names, c.files) || total != c.total || ended != c.ended {
+				t.Errorf("files %v, ended %v; want %v with %d packets, %v", counts, ended, c.files, c.total, c.ended)
+			}
+		})
+	}
+}
+
+func TestTheCommandRunsOnEachCompleteFile(t *testing.T) {
+	dir := t.TempDir()
+	script := filepath.Join(dir, "note")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\necho \"$1\" >>"+dir+"/seen\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	counts, _ := packets(t, Options{Path: "x", Size: 10_000, Command: script}, 30)
+	seen, err := os.ReadFile(filepath.Join(dir, "seen"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Count(string(seen), "\n"); got != len(counts) {
+		t.Errorf("ran %d times for %d files", got, len(counts))
+	}
+}

@@ -1,0 +1,105 @@
+package capture
+
+import (
+	"bytes"
+
+	"ktrace/decoder"
+	"ktrace/decoder/pcapng"
+)
+
+// writeEvent writes what the kernel half told of a packet on its way, where it is known what the packet looked like,
+// and keeps what else it told for the next.
+func (w *Writer) writeEvent(raw []byte, e decoder.Event) error {
+	for _, s := range append([]decoder.Stage{w.index}, w.stages...) {
+		if all := s.Observe(e); len(all) == 1 {
+			e = all[0]
+		}
+	}
+	if e.Packet == nil || len(e.Packet.Bytes) == 0 {
+		w.hold(bytes.Clone(raw))
+		if w.options.Mixed && e.Packet == nil {
+			return w.writeRow(e)
+		}
+		return nil
+	}
+	t, err := w.at(point{place{e.Netns, e.Ifindex}, true})
+	if err != nil {
+		return err
+	}
+	w.hold(bytes.Clone(raw))
+	w.opts.Reset()
+	protocol := uint16(etherIPv4)
+	if e.Packet.Family == "ipv6" {
+		protocol = etherIPv6
+	}
+	w.frame = append(etherHeader(w.frame[:0], protocol), e.Packet.Bytes...)
+	w.packet = pcapng.Packet{Time: e.Time.UnixNano(), Data: w.frame, Length: e.Packet.Len + etherSize}
+	return w.annotate(t, e)
+}
+
+// annotate writes the packet with what is known of the event.
+func (w *Writer) annotate(t *target, e decoder.Event) error {
+	w.opts.AddComment(headline(e), details(e)...)
+	w.opts.AddFlags(flagsOf(decoder.RawFrame{Direction: e.Direction}))
+	if e.Journey != 0 {
+		w.opts.AddUint64(pcapng.PacketID, e.Journey)
+	}
+	if w.lost > w.told {
+		w.opts.AddUint64(pcapng.PacketDropCount, w.lost-w.told)
+		w.told = w.lost
+	}
+	if _, dead := e.Body.(decoder.Drop); dead && !w.options.Old {
+		w.opts.AddVerdict(pcapng.VerdictTC, pcapng.TCShot)
+	}
+	if e.PID != 0 {
+		w.opts.AddProcess(e.PID, e.TID)
+	}
+	text, err := decoder.AppendJSON(nil, e)
+	if err != nil {
+		return err
+	}
+	if len(text) <= maxOption {
+		w.opts.AddJSON(text)
+	}
+	return w.write(t)
+}
+
+// headline is what one would grep for.
+func headline(e decoder.Event) string {
+	if d, ok := e.Body.(decoder.Drop); ok {
+		return "DROP " + d.Reason + " " + d.Location
+	}
+	return ""
+}
+
+func details(e decoder.Event) []pcapng.Field {
+	fields := endFields(e)
+	if e.PID != 0 {
+		fields = append(fields, pcapng.Field{Key: "comm", Value: e.Comm})
+	}
+	if h, ok := e.Body.(decoder.Hop); ok && h.Conntrack != nil && (h.Conntrack.DNAT() || h.Conntrack.SNAT()) {
+		fields = append(fields, pcapng.Field{Key: "nat", Value: h.Conntrack.Reply.Reverse().String()})
+	}
+	return fields
+}
+
+// writeRow writes what is no packet as a row of its own, which Wireshark dissects as JSON.
+func (w *Writer) writeRow(e decoder.Event) error {
+	if w.events == nil {
+		w.events = pcapng.NewInterface("events@"+w.node.Name, "what is no packet", pcapng.LinkUpperPDU, w.options.Snap)
+		about := []byte(`{"path":true}`)
+		w.events.Options.AddJSON(about)
+		if err := w.w.AddInterface(w.events); err != nil {
+			return err
+		}
+	}
+	text, err := decoder.AppendJSON(nil, e)
+	if err != nil {
+		return err
+	}
+	u := pcapng.UpperPDU{Dissector: "json", Protocol: "ktrace", Info: string(e.Body.Kind()) + " " + e.Body.Summary(), Payload: text}
+	w.opts.Reset()
+	w.frame = u.Append(w.frame[:0])
+	w.packet = pcapng.Packet{Time: e.Time.UnixNano(), Data: w.frame}
+	return w.write(&target{Interface: w.events})
+}

@@ -1,0 +1,134 @@
+package capture
+
+import (
+	"bytes"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"ktrace/decoder"
+	"ktrace/decoder/pcapng"
+)
+
+// factKey is what a fact of how things are replaces.
+type factKey struct {
+	kind string
+	place
+	address uint64
+}
+
+// takeFact learns from a fact and keeps it for the file. Ticks only say that time goes by, which packets do too.
+func (w *Writer) takeFact(raw []byte, e decoder.Event, f decoder.Fact) error {
+	if f == (decoder.Fact{}) {
+		return nil
+	}
+	w.index.Observe(e)
+	for _, s := range w.stages {
+		s.Observe(e)
+	}
+	raw = bytes.Clone(raw)
+	clear(w.notes)
+	w.learn(f)
+	w.keep(raw, f)
+	if w.w != nil {
+		w.hold(raw)
+	}
+	return nil
+}
+
+func (w *Writer) learn(f decoder.Fact) {
+	switch {
+	case f.Node != nil:
+		w.node = *f.Node
+	case f.Device != nil:
+		p := place{f.Device.Netns, f.Device.Ifindex}
+		w.devices[p] = *f.Device
+		if f.Device.Gone {
+			delete(w.devices, p)
+			delete(w.points, point{place: p}) // the next of that number is another
+		} else if t := w.points[point{place: p}]; t != nil {
+			t.lost = f.Device.Lost
+		}
+	case f.Counts != nil:
+		w.lost = f.Counts.Lost.Total()
+	case f.Pod != nil:
+		w.namePod(*f.Pod)
+	case f.Service != nil && !f.Service.Gone && f.Service.Name != "":
+		for _, a := range f.Service.Addrs {
+			w.name(a, f.Service.Namespace+"/"+f.Service.Name)
+		}
+	}
+}
+
+// keep notes what the next file has to begin with.
+func (w *Writer) keep(raw []byte, f decoder.Fact) {
+	switch {
+	case f.Node != nil:
+		w.replace(factKey{kind: "node"}, raw)
+	case f.Device != nil:
+		w.replace(factKey{kind: "device", place: place{f.Device.Netns, f.Device.Ifindex}}, raw)
+	case f.Symbol != nil:
+		w.replace(factKey{kind: "symbol", address: f.Symbol.Address}, raw)
+	case f.Pod != nil:
+		p := f.Pod
+		if p.Gone && p.Netns == 0 && len(p.Addrs) == 0 && len(p.Containers) == 0 {
+			w.facts = slices.DeleteFunc(w.facts, func(f fact) bool { return f.uid == p.UID })
+			return
+		}
+		w.facts = append(w.facts, fact{uid: p.UID, raw: raw})
+	case f.Service != nil:
+		w.facts = append(w.facts, fact{raw: raw})
+	}
+}
+
+func (w *Writer) replace(key factKey, raw []byte) {
+	for i := range w.facts {
+		if w.facts[i].key == key {
+			w.facts[i].raw = raw
+			return
+		}
+	}
+	w.facts = append(w.facts, fact{key: key, raw: raw})
+}
+
+// namePod notes the names of a pod's addresses: all of them, for the pod may have got its name after its address.
+func (w *Writer) namePod(f decoder.PodFact) {
+	p, ok := w.index.Pod(f.UID)
+	if !ok || f.Gone || p.Name == "" {
+		return
+	}
+	for _, a := range p.Addrs {
+		w.name(a, p.Namespace+"/"+p.Name)
+	}
+}
+
+// name has an address named in the file, unless it is named so already.
+func (w *Writer) name(a netip.Addr, name string) {
+	a = a.Unmap()
+	if w.named[a] == name {
+		return
+	}
+	w.named[a] = name
+	if w.w != nil {
+		w.names = append(w.names, pcapng.Name{Address: a, Name: name})
+	}
+}
+
+// nameAll has all addresses named that are known to be somebody's.
+func (w *Writer) nameAll() {
+	for _, p := range w.index.Pods() {
+		for _, a := range p.Addrs {
+			if p.Name != "" {
+				w.name(a, p.Namespace+"/"+p.Name)
+			}
+		}
+	}
+}
+
+// title is the text of what an end is called, "" if nobody knows.
+func title(p decoder.Pod) string {
+	if p.Name != "" && p.Container != "" {
+		return strings.Join([]string{p.Namespace, p.Name, p.Container}, "/")
+	}
+	return p.String()
+}

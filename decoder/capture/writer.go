@@ -1,0 +1,344 @@
+package capture
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/netip"
+	"time"
+
+	"ktrace/decoder"
+	"ktrace/decoder/pcapng"
+	"ktrace/decoder/pod"
+)
+
+// recordPrefix begins the data of a custom option, or block, that holds a record as the kernel sent it.
+const recordPrefix = "ktrace1r"
+
+// Options change what a Writer writes. The zero value is right for most.
+type Options struct {
+	Version string // of ktrace
+	Comment string // of the section: the command line
+	Snap    uint32 // bytes taken of a packet at most
+	Filter  string // what packets had to match
+	Mixed   bool   // also rows for events that are no packets, by a second link type: tcpdump refuses such files
+	Old     bool   // leave out what Wireshark 4.0's editcap corrupts: verdicts
+}
+
+// Writer writes records as an annotated capture. It implements decoder.Recorder. Begin a file first.
+type Writer struct {
+	options Options
+	w       *pcapng.Writer
+	node    decoder.Node
+	index   *pod.Index
+	stages  []decoder.Stage
+	devices map[place]decoder.Device
+
+	points  map[point]*target // of the file
+	order   []*target
+	facts   []fact   // that say how things are, for the next file
+	pending [][]byte // records that go with the next packet
+	size    int      // of pending, bytes
+	named   map[netip.Addr]string
+	names   []pcapng.Name // that were not written yet
+	notes   map[note]string
+	lost    uint64 // as far as any device was told, for the packet after
+	told    uint64 // of lost, that were written
+	events  *pcapng.Interface
+
+	packet pcapng.Packet
+	opts   pcapng.Options
+	frame  []byte
+	last   int64
+	// Packets is how many were written, in all files.
+	Packets uint64
+}
+
+// place is a device in a namespace; point is where a packet was seen, by the tap or on its way.
+type place struct{ netns, ifindex uint32 }
+
+type point struct {
+	place
+	path bool
+}
+
+// target is a point in the file.
+type target struct {
+	*pcapng.Interface
+	point
+	first, last int64
+	packets     uint64
+	before      uint64 // lost there, when the file began
+	lost, noted uint64
+}
+
+// fact is one that says how things are, and what would replace it.
+type fact struct {
+	key any // nil: kept as long as the pod
+	uid string
+	raw []byte
+}
+
+// NewWriter returns a writer without a file.
+func NewWriter(o Options) *Writer {
+	return &Writer{
+		options: o,
+		index:   pod.NewIndex(),
+		devices: map[place]decoder.Device{},
+		named:   map[netip.Addr]string{},
+		notes:   map[note]string{},
+	}
+}
+
+// With adds the stages that name what packets are annotated with; pods are named anyway.
+func (w *Writer) With(stages ...decoder.Stage) *Writer {
+	w.stages = stages
+	return w
+}
+
+// Begin starts a file. What the one before held is not there: names, devices and facts are written again.
+func (w *Writer) Begin(dst io.Writer) error {
+	w.w = pcapng.NewWriter(dst, pcapng.WriterOptions{})
+	w.points, w.order, w.events = map[point]*target{}, nil, nil
+	w.names, w.named = nil, map[netip.Addr]string{}
+	w.pending, w.size = nil, 0
+	var o pcapng.Options
+	o.AddText(pcapng.SectionHardware, w.node.Name)
+	o.AddText(pcapng.SectionOS, "Linux "+w.node.Kernel)
+	o.AddText(pcapng.SectionApplication, "ktrace "+w.options.Version)
+	if w.options.Comment != "" {
+		o.AddComment(w.options.Comment)
+	}
+	about, err := json.Marshal(map[string]any{"schema": 1, "node": w.node.Name, "kernel": w.node.Kernel, "netns": w.node.Netns})
+	if err != nil {
+		return err
+	}
+	o.AddJSON(about)
+	if err := w.w.WriteSection(o); err != nil {
+		return err
+	}
+	for _, f := range w.facts {
+		w.hold(f.raw)
+	}
+	w.nameAll()
+	return nil
+}
+
+// Wall is what turns the time since boot of the records into the time of day.
+func (w *Writer) Wall() time.Duration { return w.node.Wall }
+
+// Lost is how many packets the devices and the ring are told to have lost.
+func (w *Writer) Lost() uint64 {
+	var n uint64
+	for _, d := range w.devices {
+		n += d.Lost
+	}
+	return n
+}
+
+// Size is the length of the file so far.
+func (w *Writer) Size() int64 {
+	if w.w == nil {
+		return 0
+	}
+	return w.w.Size()
+}
+
+// Flush hands over all that was written.
+func (w *Writer) Flush() error {
+	if w.w == nil {
+		return nil
+	}
+	return w.w.Flush()
+}
+
+// Record implements decoder.Recorder.
+func (w *Writer) Record(raw []byte) error {
+	if decoder.IsPacket(raw) {
+		f, err := decoder.DecodeFrame(raw)
+		if err != nil {
+			return nil // the stream counts it
+		}
+		return w.writeFrame(f)
+	}
+	e, err := decoder.Decode(raw)
+	if err != nil {
+		return nil // likewise
+	}
+	e.Time = e.Time.Add(w.node.Wall)
+	e.Node = w.node.Name
+	if f, ok := e.Body.(decoder.Fact); ok {
+		return w.takeFact(raw, e, f)
+	}
+	return w.writeEvent(raw, e)
+}
+
+// hold keeps a record for the next packet.
+func (w *Writer) hold(raw []byte) {
+	w.pending = append(w.pending, raw)
+	w.size += len(raw) + optionOverhead
+}
+
+const (
+	optionOverhead = 16        // code, length, enterprise, prefix
+	maxOption      = 65000     // of the 65535 that an option's length can say
+	maxHeld        = 100 << 10 // Wireshark takes 128 KiB of options
+)
+
+// attach adds what is held to options of a block. What is too much for them goes before it, in custom blocks, which
+// Wireshark shows as rows of their own.
+func (w *Writer) attach(o *pcapng.Options) error {
+	many := o == nil || w.size > maxHeld
+	for _, raw := range w.pending {
+		c := pcapng.Custom{Enterprise: pcapng.Enterprise, Data: append([]byte(recordPrefix), raw...), Copy: true}
+		if many || len(raw) > maxOption {
+			if err := w.w.WriteCustom(c); err != nil {
+				return err
+			}
+			continue
+		}
+		o.AddCustom(c)
+	}
+	w.pending, w.size = w.pending[:0], 0
+	return nil
+}
+
+// write writes w.packet with w.opts at a target.
+func (w *Writer) write(t *target) error {
+	if len(w.names) > 0 {
+		if err := w.w.WriteNames(w.names, pcapng.Options{}); err != nil {
+			return err
+		}
+		w.names = nil
+	}
+	if len(w.pending) > 0 {
+		if err := w.attach(&w.opts); err != nil {
+			return err
+		}
+	}
+	if t.packets == 0 {
+		t.first = w.packet.Time
+	}
+	t.packets++
+	t.last = max(t.last, w.packet.Time)
+	w.last = max(w.last, w.packet.Time)
+	w.Packets++
+	w.packet.Interface, w.packet.Options = t.Interface, w.opts
+	return w.w.WritePacket(&w.packet)
+}
+
+// Close ends the file: what each interface counted, and with the first the records that no packet came for. editcap
+// and mergecap leave those out; as blocks of their own they would be rows among the packets. dst stays open.
+func (w *Writer) Close() error {
+	if w.w == nil {
+		return nil
+	}
+	if len(w.order) == 0 {
+		if err := w.attach(nil); err != nil {
+			return err
+		}
+	}
+	for i, t := range w.order {
+		s := pcapng.Statistics{Interface: t.Interface, Time: w.last}
+		if err := w.count(&s, t, i == 0); err != nil {
+			return err
+		}
+	}
+	return w.w.Flush()
+}
+
+// count fills in what an interface counted. Losses that belong to no device are the first one's, and said to be so.
+func (w *Writer) count(s *pcapng.Statistics, t *target, first bool) error {
+	lost := t.lost - t.before
+	if t.path && first {
+		lost = w.lost
+		s.Options.AddComment("the counts of lost packets are of all interfaces together")
+	}
+	if t.packets > 0 {
+		if err := s.AddWhen(pcapng.StatStart, t.first); err != nil {
+			return err
+		}
+		if err := s.AddWhen(pcapng.StatEnd, t.last); err != nil {
+			return err
+		}
+	}
+	s.Options.AddUint64(pcapng.StatReceived, t.packets+lost)
+	s.Options.AddUint64(pcapng.StatDropped, 0)
+	s.Options.AddUint64(pcapng.StatAccepted, t.packets+lost)
+	s.Options.AddUint64(pcapng.StatOSDropped, lost)
+	s.Options.AddUint64(pcapng.StatDelivered, t.packets)
+	if first {
+		if err := w.attach(&s.Options); err != nil {
+			return err
+		}
+	}
+	return w.w.WriteStatistics(s)
+}
+
+// at returns the target of a point, which is new in the file the first time.
+func (w *Writer) at(p point) (*target, error) {
+	if t := w.points[p]; t != nil {
+		return t, nil
+	}
+	name, description := w.describe(p)
+	i := pcapng.NewInterface(name, description, pcapng.LinkEthernet, w.options.Snap)
+	if w.options.Filter != "" {
+		i.AddFilter(w.options.Filter)
+	}
+	d := w.devices[p.place]
+	for _, a := range d.Addrs {
+		i.AddAddress(a)
+	}
+	about, err := json.Marshal(interfaceJSON{Netns: p.netns, Ifindex: p.ifindex, Device: d.Name, Path: p.path})
+	if err != nil {
+		return nil, err
+	}
+	i.Options.AddJSON(about)
+	t := &target{Interface: i, point: p, lost: d.Lost, before: d.Lost, noted: d.Lost}
+	if w.Packets == 0 {
+		t.before, t.noted = 0, 0
+	}
+	w.points[p] = t
+	w.order = append(w.order, t)
+	return t, w.w.AddInterface(i)
+}
+
+// interfaceJSON is what an interface is, for a Reader.
+type interfaceJSON struct {
+	Netns   uint32 `json:"netns"`
+	Ifindex uint32 `json:"ifindex"`
+	Device  string `json:"device,omitempty"`
+	Path    bool   `json:"path,omitempty"` // packets of its are records; their link headers are made up
+}
+
+// describe names a point as people know it: device@pod, or device@node.
+func (w *Writer) describe(p point) (name, description string) {
+	device := w.devices[p.place].Name
+	if device == "" {
+		device = fmt.Sprintf("device%d", p.ifindex)
+	}
+	where := fmt.Sprintf("netns%d", p.netns)
+	owner := w.podAt(p.place)
+	switch {
+	case p.netns == w.node.Netns:
+		where = w.node.Name
+	case owner != "":
+		where = owner
+	case p.netns == 0:
+		where = "nowhere"
+	}
+	description = fmt.Sprintf("%s, network namespace %d of node %s", device, p.netns, w.node.Name)
+	if owner != "" {
+		description += ", pod " + owner
+	}
+	if p.path {
+		description += "; packets from their network header on, with link headers made up"
+	}
+	return device + "@" + where, description
+}
+
+// podAt is the pod whose device that is, "" if none's.
+func (w *Writer) podAt(p place) string {
+	e := decoder.Event{Header: decoder.Header{Time: time.Unix(0, w.last), Netns: p.netns, Ifindex: p.ifindex}, Body: decoder.Hop{}}
+	return w.index.Observe(e)[0].Pod.String()
+}

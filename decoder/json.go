@@ -1,0 +1,62 @@
+package decoder
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+)
+
+// Schema is the version of JSON lines and of the JSON in captures.
+const Schema = 1
+
+// NanosecondTime is RFC 3339 with all nine digits, so that lines sort as text.
+const NanosecondTime = "2006-01-02T15:04:05.000000000Z07:00"
+
+type jsonEvent struct {
+	V         int         `json:"v"`
+	Type      string      `json:"type"`
+	Time      string      `json:"time"`
+	Kind      Kind        `json:"kind"`
+	Node      string      `json:"node,omitempty"`
+	Pod       Pod         `json:"pod,omitzero"`
+	Peer      Pod         `json:"peer,omitzero"`
+	Process   jsonProcess `json:"process,omitzero"`
+	Netns     uint32      `json:"netns,omitempty"`
+	Iface     string      `json:"iface,omitempty"`
+	Direction Direction   `json:"direction,omitempty"`
+	Packet    *Packet     `json:"packet,omitempty"`
+	Journey   uint64      `json:"journey,omitempty"`
+}
+
+type jsonProcess struct {
+	PID  uint32 `json:"pid"`
+	TID  uint32 `json:"tid"`
+	Comm string `json:"comm"`
+}
+
+// AppendJSON appends the event as one object, without a newline. Beside the fields that all share it holds one named
+// after the kind.
+func AppendJSON(b []byte, e Event) ([]byte, error) {
+	kind := e.Body.Kind()
+	head := jsonEvent{
+		V: Schema, Type: "event", Time: e.Time.UTC().Format(NanosecondTime), Kind: kind, Node: e.Node, Pod: e.Pod,
+		Peer: e.Peer, Netns: e.Netns, Iface: e.Iface, Direction: e.Direction, Packet: e.Packet, Journey: e.Journey,
+	}
+	if e.PID != 0 {
+		head.Process = jsonProcess{e.PID, e.TID, e.Comm}
+	}
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(head); err != nil {
+		return b, err
+	}
+	buf.Truncate(buf.Len() - len("}\n")) // the body goes inside
+	fmt.Fprintf(&buf, `,%q:`, kind)
+	if err := enc.Encode(e.Body); err != nil {
+		return b, err
+	}
+	buf.Truncate(buf.Len() - len("\n"))
+	buf.WriteByte('}')
+	return append(b, buf.Bytes()...), nil
+}
