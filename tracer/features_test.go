@@ -129,13 +129,12 @@ var needs = map[string][]feature{
 	"tc":           {},
 }
 
+// hasEvent looks where tracefs is mounted, if only for the length of the look.
 func hasEvent(_ *kernel, target string) bool {
-	for _, root := range []string{"/sys/kernel/tracing", "/sys/kernel/debug/tracing"} {
-		if _, err := os.Stat(filepath.Join(root, "events", target, "id")); err == nil {
-			return true
-		}
-	}
-	return false
+	return withTracefs(func() error {
+		_, err := os.Stat(filepath.Join(tracefsPoint, "events", target, "id"))
+		return err
+	}) == nil
 }
 
 // lacking names what the kernel lacks for a program.

@@ -58,7 +58,9 @@ func TestDoctorTellsWhatIsMissing(t *testing.T) {
 			[]string{"CAP_PERFMON"}, false},
 		{"with no capability", `exec setpriv --bounding-set=-all "$@"`, []string{"CAP_BPF", "CAP_PERFMON"}, false},
 		{"without BTF", withoutSys("/sys/kernel/btf"), []string{"kernel types (BTF)"}, false},
-		{"without tracefs", withoutSys("/sys/kernel/tracing", "/sys/kernel/debug"), []string{"tracefs"}, true},
+		{"without tracefs", withoutSys("/sys/kernel/tracing", "/sys/kernel/debug"), nil, true},
+		{"without tracefs and CAP_SYS_ADMIN", strings.Replace(withoutSys("/sys/kernel/tracing", "/sys/kernel/debug"), `exec "$@"'`, `exec setpriv --bounding-set=-sys_admin "$@"'`, 1),
+			[]string{"tracefs"}, true},
 		{"with a read-only /sys", `exec unshare -m sh -c 'mount -o remount,bind,ro /sys && exec "$@"' sh "$@"`, nil, true},
 		{"in a PID namespace", `exec unshare -p -f --mount-proc "$@"`, []string{"PID namespace"}, true},
 	} {

@@ -21,18 +21,19 @@ const (
 
 func main() {
 	update := flag.Bool("update", false, "rewrite the table in the file instead of printing it")
+	pattern := flag.String("run", "", "the pattern that the tests' names had to match")
 	flag.Parse()
 	if flag.NArg() != 2 {
 		fmt.Fprintln(os.Stderr, "usage: table [-update] RESULTS README")
 		os.Exit(2)
 	}
-	if err := run(flag.Arg(0), flag.Arg(1), *update); err != nil {
+	if err := run(flag.Arg(0), flag.Arg(1), *pattern, *update); err != nil {
 		fmt.Fprintln(os.Stderr, "table:", err)
 		os.Exit(1)
 	}
 }
 
-func run(results, readme string, update bool) error {
+func run(results, readme, pattern string, update bool) error {
 	kernels, err := read(results)
 	if err != nil {
 		return err
@@ -44,7 +45,11 @@ func run(results, readme string, update bool) error {
 	for i, t := range tests {
 		tests[i] = strings.TrimSuffix(filepath.Base(t), ".test")
 	}
-	table := render(kernels, tests)
+	label := "live tests of " + strings.Join(tests, ", ")
+	if pattern != "" {
+		label += " that match " + strings.ReplaceAll(pattern, "|", "\\|")
+	}
+	table := render(kernels, label)
 	if !update {
 		_, err := fmt.Print(table)
 		return err
@@ -140,7 +145,7 @@ func numbers(release string) []int {
 }
 
 // render makes one row a hook and one column a kernel, and below it says what is worse where.
-func render(kernels []kernel, tests []string) string {
+func render(kernels []kernel, tests string) string {
 	var b strings.Builder
 	row := func(first string, cell func(kernel) string) {
 		b.WriteString("| " + first + " |")
@@ -154,7 +159,7 @@ func render(kernels []kernel, tests []string) string {
 	for i, h := range kernels[0].hooks {
 		row(h.Probe+": "+h.Hook, func(k kernel) string { return k.cell(i) })
 	}
-	row("live tests of "+strings.Join(tests, ", "), func(k kernel) string {
+	row(tests, func(k kernel) string {
 		if k.passed {
 			return "pass"
 		}
