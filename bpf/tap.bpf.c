@@ -126,25 +126,32 @@ static __always_inline void fill(struct event *e, struct __sk_buff *skb, enum ta
 #define ROOMS(of) \
 	of(64) of(128) of(256) of(512) of(1024) of(1600) of(4096) of(9216) of(24576) of(65664) of(262144)
 
-#define ROOM_FOR(room)                                                                              \
-	if (n <= room) {                                                                            \
-		e = RESERVE_SEEN(struct event, KIND_PACKET, sizeof(struct event) + room,            \
-				 sizeof(struct event));                                             \
-		if (!e)                                                                             \
-			return lost(skb);                                                           \
-		fill(e, skb, way);                                                                  \
-		/* The helper takes no length of 0, and its bound must be plain to the verifier. */ \
-		if (n > 0 && n <= room && !bpf_skb_load_bytes(skb, 0, (void *)(e + 1), n))          \
-			e->taken = n;                                                               \
-		e->hdr.size = sizeof(struct event) + e->taken;                                      \
-		bpf_ringbuf_submit(e, 0);                                                           \
-		return;                                                                             \
+#define ROOM_FOR(room)                                                                                                  \
+	if (n <= room) {                                                                                                \
+		e = RESERVE_SEEN(struct event, KIND_PACKET, sizeof(struct event) + room,                                \
+				 sizeof(struct event));                                                                 \
+		if (!e)                                                                                                 \
+			return lost(skb);                                                                               \
+		fill(e, skb, way);                                                                                      \
+		/* The helper takes no length of 0, and both bounds must be plain to the verifier: before 6.8 it      \
+		 * draws nothing from n != 0, which the compiler makes of n > 0, nor from a joint check of both. */ \
+		len = n;                                                                                                \
+		barrier_var(len);                                                                                       \
+		if (len > 0) {                                                                                          \
+			barrier_var(len);                                                                               \
+			if (len <= room && !bpf_skb_load_bytes(skb, 0, (void *)(e + 1), len))                           \
+				e->taken = len;                                                                         \
+		}                                                                                                       \
+		e->hdr.size = sizeof(struct event) + e->taken;                                                          \
+		bpf_ringbuf_submit(e, 0);                                                                               \
+		return;                                                                                                 \
 	}
 
 static __always_inline void send(struct __sk_buff *skb, enum tap_direction way)
 {
 	__u32 n = skb->len;
 	struct event *e;
+	long len;
 
 	if (n > tap_snap)
 		n = tap_snap;
