@@ -75,7 +75,7 @@ func (x *Drops) hop(e Event) {
 	if p == nil {
 		return
 	}
-	if about := p.About(); about != nil {
+	if about := p.About(); about != nil && !p.IsICMP(icmpRedirect, 0) { // a redirected packet was passed on
 		a := Answer{Name: p.ICMPName(), From: p.Src}
 		a.MTU, _ = p.TooBig()
 		x.answers[told{about.Proto, about.Flow()}] = answered{a, e.Time}

@@ -9,6 +9,7 @@ import (
 // Types of ICMP errors (RFC 792, RFC 4443).
 const (
 	icmpUnreachable, icmpTimeExceeded                 = 3, 11
+	icmpRedirect, icmpParameter                       = 5, 12
 	icmp6Unreachable, icmp6TooBig, icmp6TimeExceeded  = 1, 2, 3
 	icmpFragmentationNeeded, icmpHeader, nextHopMTUAt = 4, 8, 6
 )
@@ -17,7 +18,7 @@ const (
 func (p *Packet) IsICMPError() bool {
 	switch p.Proto {
 	case "icmp":
-		return p.ICMPType == icmpUnreachable || p.ICMPType == icmpTimeExceeded || p.ICMPType == 12
+		return p.ICMPType == icmpUnreachable || p.ICMPType == icmpRedirect || p.ICMPType == icmpTimeExceeded || p.ICMPType == icmpParameter
 	case "icmpv6":
 		return p.ICMPType >= 1 && p.ICMPType <= 4
 	}
@@ -66,6 +67,8 @@ func (p *Packet) ICMPName() string {
 	switch {
 	case p.IsICMP(icmpTimeExceeded, icmp6TimeExceeded):
 		return "time-exceeded"
+	case p.Proto == "icmp" && p.ICMPType == icmpRedirect:
+		return "redirect"
 	case p.Proto == "icmpv6" && p.ICMPType == icmp6TooBig:
 		return "packet-too-big"
 	case p.IsICMP(icmpUnreachable, icmp6Unreachable):

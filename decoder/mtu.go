@@ -11,6 +11,9 @@ type MTU struct {
 	Site   string  `json:"site"`      // forward, output, veth, bridge, vxlan, ...; or the function
 	Silent bool    `json:"silent,omitempty"`
 	Answer *Answer `json:"answer,omitempty"`
+	Count  uint64  `json:"count"` // packets of the flow that this one stands for
+
+	Flow FlowTuple `json:"-"` // as Event.Packet
 }
 
 // Kind implements Body.
@@ -19,4 +22,18 @@ func (MTU) Kind() Kind { return KindMTU }
 // Summary implements Body.
 func (m MTU) Summary() string {
 	return fmt.Sprintf("%d bytes at %s, which takes %d", m.Length, m.Device, m.Limit)
+}
+
+// Columns implements Tabular.
+func (MTU) Columns() []Column {
+	return []Column{{"LENGTH", 6}, {"LIMIT", 6}, {"SITE", 8}, {"DEVICE", 22}, {"TOLD", 24}, {"FLOW", 0}}
+}
+
+// Row implements Tabular.
+func (m MTU) Row() []string {
+	told := "nobody"
+	if m.Answer != nil {
+		told = m.Answer.String()
+	}
+	return []string{fmt.Sprint(m.Length), fmt.Sprint(m.Limit), m.Site, m.Device, told, fmt.Sprintf("%v, %d times", m.Flow, m.Count)}
 }

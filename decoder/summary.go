@@ -13,6 +13,7 @@ type Summary struct {
 	Findings []Tally       `json:"findings,omitempty"`
 	Fsync    *FsyncSummary `json:"fsync,omitempty"`
 	Drops    *DropSummary  `json:"drops,omitempty"`
+	NAT      *NATSummary   `json:"nat,omitempty"`
 	DNS      *DNSSummary   `json:"dns,omitempty"`
 }
 
@@ -41,6 +42,9 @@ func (s Summary) Parts() []Report {
 	}
 	if s.Drops != nil {
 		parts = append(parts, s.Drops)
+	}
+	if s.NAT != nil {
+		parts = append(parts, s.NAT)
 	}
 	if s.DNS != nil {
 		parts = append(parts, s.DNS)

@@ -13,9 +13,9 @@ import (
 func main() {
 	// A closed pipe must be an error of the write, not the end of the process: there are programs to detach.
 	signal.Ignore(syscall.SIGPIPE)
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// To the very end: an interrupt that comes late must not spoil the exit status.
+	ctx, _ := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	root := newRoot(cli.Streams{Out: os.Stdout, Err: os.Stderr})
 	err := root.ExecuteContext(ctx)
-	stop()
 	os.Exit(cli.Exit(os.Stderr, err))
 }

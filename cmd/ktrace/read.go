@@ -35,6 +35,17 @@ func recordedViews() []recordedView {
 			f.add(fs)
 			return func() (cli.View, error) { return f.view(), nil }
 		}},
+		{"nat", func(fs *pflag.FlagSet) func() (cli.View, error) {
+			var f natFlags
+			f.add(fs)
+			return func() (cli.View, error) { return f.view(), nil }
+		}},
+		{"mtu", func(*pflag.FlagSet) func() (cli.View, error) {
+			return func() (cli.View, error) { return mtuView(), nil }
+		}},
+		{"diagnose", func(*pflag.FlagSet) func() (cli.View, error) {
+			return func() (cli.View, error) { return diagnoseView(), nil }
+		}},
 		{"reset", func(*pflag.FlagSet) func() (cli.View, error) {
 			return func() (cli.View, error) { return resetView(), nil }
 		}},

@@ -125,8 +125,8 @@ func (r *DNS) answered(d decoder.DNS) (decoder.Finding, bool) {
 // notTranslated reports a query to a service that went on, or died, as it came: the node's rules did not make a
 // backend of the service.
 func (r *DNS) notTranslated(d decoder.DNS) (decoder.Finding, bool) {
-	service, known := r.know.serviceAt(d.Server.Addr())
 	where, missed := missedTranslation(d)
+	service, known := r.know.ServiceAt(where.Netns, d.Transport, d.Server)
 	if !known || !missed {
 		return decoder.Finding{}, false
 	}

@@ -2,7 +2,6 @@ package diagnose
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"ktrace/decoder"
@@ -12,31 +11,11 @@ import (
 // wants decoder.Drop as the stage of decoder.NewDrops completes it.
 type Drops struct {
 	know *Facts
-	held map[held]*holding
+	held holds
 }
-
-// held is what drops have in common that have one cause.
-type held struct {
-	about            decoder.Question
-	reason, location string
-}
-
-type holding struct {
-	event decoder.Event // the first, or the first whose sender was told
-	first time.Time
-	last  time.Time
-	count uint64
-}
-
-// How long the node may take to say what a drop has to do with. It is asked at most every half second, and on a busy
-// node, where asking is put off, later.
-const (
-	factsWithin = 700 * time.Millisecond
-	factsAtLast = 4 * time.Second
-)
 
 // NewDrops returns the rule; know must be asked before it.
-func NewDrops(know *Facts) *Drops { return &Drops{know, map[held]*holding{}} }
+func NewDrops(know *Facts) *Drops { return &Drops{know: know, held: holds{}} }
 
 // Observe implements decoder.Rule.
 func (r *Drops) Observe(e decoder.Event) []decoder.Finding {
@@ -44,38 +23,23 @@ func (r *Drops) Observe(e decoder.Event) []decoder.Finding {
 	if !ok || d.Noise != "" || e.Packet == nil || e.Packet.Dst.IsMulticast() || e.Packet.IsICMPError() && !d.ByNetfilter() {
 		return nil // that an error does not arrive is no cause, unless somebody wanted it
 	}
-	key := held{decoder.Ask(e), d.Reason, d.Location}
-	h := r.held[key]
-	if h == nil {
-		h = &holding{event: e, first: e.Time}
-		r.held[key] = h
-	}
-	if h.event.Body.(decoder.Drop).Answer == nil && d.Answer != nil {
-		h.event = e // what is told of one of them is true of all
-	}
-	h.count++
-	h.last = e.Time
+	r.held.add(e, d.Reason+" "+d.Location, d.Answer != nil)
 	return nil
 }
 
 // Flush implements decoder.Rule.
 func (r *Drops) Flush(now time.Time, final bool) []decoder.Finding {
 	var found []decoder.Finding
-	for key, h := range r.held {
-		if !final && r.know.mayLearn(h.event, now.Sub(h.first)) {
-			continue
-		}
-		delete(r.held, key)
+	for _, h := range r.held.ripe(now, final, r.know.mayLearn) {
 		if f, ok := r.know.Proves(h.event, h.event.Body.(decoder.Drop)); ok {
 			f.Count, f.First, f.Last = h.count, h.first, h.last
-			found = append(found, f)
+			found = append(found, h.ignored(f))
 		}
 	}
-	slices.SortFunc(found, func(a, b decoder.Finding) int { return a.First.Compare(b.First) })
 	return found
 }
 
-// mayLearn reports whether the node may have more to say of a drop of that age: above all which rule it was.
+// mayLearn reports whether the node may have more to say of a packet of that age: above all which rule dropped it.
 func (k *Facts) mayLearn(e decoder.Event, age time.Duration) bool {
 	_, told := k.blames[decoder.Ask(e)]
 	d, ok := e.Body.(decoder.Drop)
@@ -88,7 +52,7 @@ type proof func(*Facts, decoder.Event, decoder.Drop) (f decoder.Finding, ok bool
 // proofs are in the order of depth: what is a consequence of another comes behind it.
 func proofs() []proof {
 	return []proof{
-		noEndpoints, missedService, invalid, tableFull, insertRace, filtered,
+		noEndpoints, missedService, staleEndpoint, invalid, tableFull, insertRace, filtered,
 		martian, reversePath, forwardingOff, tooBig, hopLimit, noNeighbour, noRoute,
 	}
 }

@@ -44,7 +44,10 @@ type (
 		proto string
 		addr  netip.AddrPort
 	}
-	serviceKey struct{ source, namespace, name, at string }
+	serviceKey struct {
+		source, namespace, name, at string
+		netns                       uint32
+	}
 )
 
 // NewFacts returns one that knows nothing yet.
@@ -97,7 +100,7 @@ func (k *Facts) Observe(e decoder.Event) []decoder.Finding {
 func (k *Facts) Flush(time.Time, bool) []decoder.Finding { return nil }
 
 func (k *Facts) learnService(s decoder.ServiceFact) {
-	key := serviceKey{s.Source, s.Namespace, s.Name, s.CIDR.String()}
+	key := serviceKey{s.Source, s.Namespace, s.Name, s.CIDR.String(), s.Netns}
 	if s.Gone {
 		delete(k.services, key)
 		return

@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"fmt"
+	"time"
 
 	"ktrace/decoder"
 )
@@ -34,6 +35,54 @@ func tooBig(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 		f.Cause = "Nobody told the sender, so it goes on with large packets: small ones pass, transfers hang."
 	}
 	return f, true
+}
+
+// MTUs is the stage that tells of packets which were too big: what, where, and who was told. It wants drops as
+// decoder.NewDrops completes them.
+type MTUs struct {
+	know *Facts
+	held holds
+}
+
+// NewMTUs returns the stage; know must be asked in the same run.
+func NewMTUs(know *Facts) *MTUs { return &MTUs{know: know, held: holds{}} }
+
+// Observe implements decoder.Stage.
+func (x *MTUs) Observe(e decoder.Event) []decoder.Event {
+	if d, ok := e.Body.(decoder.Drop); ok && d.Noise == "" && e.Packet != nil && !d.ByNetfilter() {
+		x.held.add(e, d.Reason+" "+d.Location, d.Answer != nil)
+	}
+	return []decoder.Event{e}
+}
+
+// Flush implements decoder.Stage.
+func (x *MTUs) Flush(now time.Time, final bool) []decoder.Event {
+	var told []decoder.Event
+	for _, h := range x.held.ripe(now, final, x.know.mayLearn) {
+		e := h.event
+		if m, ok := x.know.MTU(e, e.Body.(decoder.Drop)); ok {
+			m.Count, m.Flow = h.count, e.Packet.Flow()
+			e.Body = m
+			told = append(told, e)
+		}
+	}
+	return told
+}
+
+// ignored turns the finding into one about the sender if it was told, and for a good while afterwards went on.
+func (h *holding) ignored(f decoder.Finding) decoder.Finding {
+	const bursts = 3 // packets behind the answer that are no burst which was on its way
+	if f.ID != "mtu-exceeded" || h.after < bursts {
+		return f
+	}
+	f.ID, f.Severity = "pmtu-icmp-ignored", decoder.Critical
+	f.Title = fmt.Sprintf("%v was told that its packets to %v are too big, and goes on sending them.", h.event.Packet.Src, h.event.Packet.Dst)
+	f.Cause = "The ICMP error left for the sender, but the sender's packets stay as large: something on the way drops ICMP, " +
+		"the program sets the DF flag and looks at no error, or path MTU discovery is off."
+	f.Evidence = append(f.Evidence, fmt.Sprintf("%d packets as large were sent %v and more after the first answer", h.after, answerWithin))
+	f.Remedy = append([]string{"iptables-save | grep -i icmp; nft list ruleset | grep -i icmp   # is ICMP filtered at the sender?",
+		"sysctl net.ipv4.ip_no_pmtu_disc"}, f.Remedy...)
+	return f
 }
 
 func orSome(device string) string {

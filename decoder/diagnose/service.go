@@ -9,19 +9,53 @@ import (
 	"ktrace/decoder"
 )
 
-// serviceAt returns the service whose address it is. Of several sources the one that knows the name is best.
-func (k *Facts) serviceAt(a netip.Addr) (decoder.ServiceFact, bool) {
+// ServiceAt returns the service whose address it is, as the best source knows it: the rules of the namespace where the
+// packet is, or the API, before rules elsewhere; one that has the port, or else a name.
+func (k *Facts) ServiceAt(netns uint32, proto string, at netip.AddrPort) (decoder.ServiceFact, bool) {
 	var best decoder.ServiceFact
-	found := false
+	most := -1
 	for _, s := range k.services {
-		if !slices.Contains(s.Addrs, a) && !(s.CIDR.IsValid() && s.CIDR.Contains(a)) {
+		if !slices.Contains(s.Addrs, at.Addr()) && !(s.CIDR.IsValid() && s.CIDR.Contains(at.Addr())) {
 			continue
 		}
-		if !found || best.Name == "" && s.Name != "" {
-			best, found = s, true
+		points := 0
+		if s.Netns == netns || s.Netns == 0 {
+			points += 4
+		}
+		if has(s, proto, at.Port()) {
+			points += 2
+		}
+		if s.Name != "" {
+			points++
+		}
+		if points > most {
+			best, most = s, points
 		}
 	}
-	return best, found
+	if most >= 0 && !has(best, proto, at.Port()) {
+		best.Namespace, best.Name = "", "" // another's at the same address
+	}
+	return best, most >= 0
+}
+
+// has reports whether a service has a port.
+func has(s decoder.ServiceFact, proto string, port uint16) bool {
+	return slices.ContainsFunc(s.Ports, func(p decoder.ServicePort) bool { return p.Proto == proto && p.Port == port })
+}
+
+// rulesFor is the state of the node's rules for an address: of the namespace where the packet is, or, if that has none
+// at all, of another that such packets passed, which is the one to translate.
+func (k *Facts) rulesFor(netns uint32, proto string, to netip.AddrPort) (decoder.ServiceRules, bool) {
+	own, ok := k.rules[rulesKey{netns, proto, to}]
+	if ok && own.State != decoder.ServiceNone {
+		return own, true
+	}
+	for key, r := range k.rules {
+		if key.proto == proto && key.addr == to && r.State != decoder.ServiceNone {
+			return r, true
+		}
+	}
+	return own, ok
 }
 
 // called names a service address.
@@ -52,7 +86,7 @@ func noEndpoints(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bo
 	} else if rules.State != decoder.ServiceNoEndpoints {
 		return decoder.Finding{}, false
 	}
-	s, _ := k.serviceAt(to.Addr())
+	s, _ := k.ServiceAt(e.Netns, e.Packet.Proto, to)
 	return decoder.Finding{
 		ID: "service-no-endpoints", Confidence: decoder.Certain, Subject: to.String(),
 		Title:    fmt.Sprintf("Nobody serves %s: it has no ready endpoints, and the node refuses its connections.", called(s, rules, to)),
@@ -95,9 +129,9 @@ func missedService(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, 
 // missed concludes from a packet that is on its way to a service's address, or died on it, and was not translated.
 func (k *Facts) missed(e decoder.Event, c *decoder.Conntrack) (decoder.Finding, bool) {
 	to := e.Packet.Destination()
-	s, known := k.serviceAt(to.Addr())
-	rules, looked := k.rules[rulesKey{e.Netns, e.Packet.Proto, to}]
-	if !known || looked && rules.State == decoder.ServicePresent && c == nil {
+	s, known := k.ServiceAt(e.Netns, e.Packet.Proto, to)
+	rules, looked := k.rulesFor(e.Netns, e.Packet.Proto, to)
+	if !known || to.Port() == 0 || looked && rules.State == decoder.ServicePresent && c == nil {
 		return decoder.Finding{}, false
 	}
 	f := decoder.Finding{

@@ -15,6 +15,8 @@ import (
 type Options struct {
 	Wait time.Duration // how long an answer may take
 	Slow time.Duration // answers that took longer tell their whole way
+	// Ports are those that servers are asked at; where there are none, whoever sends the packets knows which are queries.
+	Ports []uint16
 }
 
 // How long to look on before judging, by the events' clock.
@@ -133,7 +135,15 @@ func (s *Stage) place(e decoder.Event, ct *decoder.Conntrack) (step, []decoder.E
 	if msg.response {
 		return s.reply(e, ct, msg), nil
 	}
+	if !s.asksServer(e, ct) {
+		return step{}, nil
+	}
 	return s.ask(e, ct, msg)
+}
+
+// asksServer reports whether the packet goes to a port where servers are, or did so before it was translated.
+func (s *Stage) asksServer(e decoder.Event, ct *decoder.Conntrack) bool {
+	return len(s.o.Ports) == 0 || slices.Contains(s.o.Ports, e.Packet.Dport) || ct != nil && slices.Contains(s.o.Ports, ct.Original.Dst.Port())
 }
 
 // ask takes in a query that comes by a new journey: it is new, a retry, or one whose journey was lost.

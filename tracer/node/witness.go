@@ -267,7 +267,7 @@ func (w *Witness) lost(inode uint32) []decoder.Fact {
 func (w *Witness) poll(inode uint32, s *space) []decoder.Fact {
 	var facts []decoder.Fact
 	for _, f := range w.o.Conntrack(inode) {
-		if f.Conntrack == nil || lossy(f.Conntrack.Rose) {
+		if f.Conntrack == nil || lossy(f.Conntrack.Rose) || inode == w.home {
 			facts = append(facts, f)
 		}
 	}
@@ -385,7 +385,7 @@ type row struct {
 func table() []row {
 	return []row{
 		{decoder.KindDrop, byNetfilter, true, []wanted{blame, conntrackCounters, settings, serviceRules}},
-		{decoder.KindDrop, reason("NEIGH_"), false, []wanted{nextHop}},
+		{decoder.KindDrop, reason("NEIGH_"), false, []wanted{nextHop, serviceRules}},
 		{decoder.KindDrop, reason("NO_SOCKET"), false, []wanted{receiver, trackedFlow}},
 		{decoder.KindDrop, reason("SOCKET_RCVBUFF", "SOCKET_BACKLOG", "PROTO_MEM", "TCP_LISTEN_OVERFLOW"), false,
 			[]wanted{receiver, protocolCounters, settings}},

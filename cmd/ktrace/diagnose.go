@@ -1,0 +1,72 @@
+package main
+
+import (
+	"errors"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ktrace/cmd/internal/cli"
+	"ktrace/decoder"
+	"ktrace/decoder/diagnose"
+	"ktrace/decoder/dns"
+)
+
+// diagnoseFor is how long a node is watched unless told otherwise.
+const diagnoseFor = 15 * time.Second
+
+// newDiagnose is the verb that watches everything for a while and says what is wrong.
+func newDiagnose(s cli.Streams) *cobra.Command {
+	var (
+		f    cli.Flags
+		cidr string
+	)
+	c := &cobra.Command{
+		Use:   "diagnose",
+		Short: "all of it for a while, ranked root causes",
+		Long: `Watches packets, drops, translations, DNS and resets for --duration, and says what is wrong, worst first. The exit
+status is 3 if anything above information was found; --fail-on critical leaves out warnings.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if f.FailOn == "" {
+				f.FailOn = string(decoder.Warning)
+			}
+			if f.Duration == 0 {
+				f.Duration = diagnoseFor
+			}
+			if err := f.Validate(); err != nil {
+				return err
+			}
+			known, err := serviceRange(cidr)
+			if err != nil {
+				return err
+			}
+			v, done := watchNode(known(watchFlows(diagnoseView(), f.HostRoot)), f.HostRoot)
+			v.Probes = []string{"path", "sock"}
+			v.Globals["snap"] = uint32(512) // a DNS message
+			return errors.Join(cli.Live(c.Context(), f, v, s), done())
+		},
+	}
+	f.Add(c.Flags())
+	f.AddLive(c.Flags())
+	addServiceRange(c.Flags(), &cidr)
+	return c
+}
+
+// diagnoseView is every stage and every rule about packets.
+func diagnoseView() cli.View {
+	const dnsWait, dnsSlow = 5 * time.Second, 100 * time.Millisecond
+	facts := diagnose.NewFacts()
+	translations := diagnose.NewTranslations(facts)
+	return cli.View{
+		Hold:  true,
+		Keep:  isLoss,
+		Early: []decoder.Stage{decoder.NewOverflows()},
+		Stages: []decoder.Stage{decoder.NewNames(), decoder.NewDrops(), translations.Stage(),
+			dns.New(dns.Options{Wait: dnsWait, Slow: dnsSlow, Ports: []uint16{53}}), decoder.NewResets()},
+		Rules: []decoder.Rule{facts, diagnose.NewTogether(
+			[]decoder.Rule{diagnose.NewDrops(facts), translations},
+			[]decoder.Rule{diagnose.NewDNS(facts, dnsSlow), diagnose.NewResets(), diagnose.NewSockets()},
+		)},
+	}
+}

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"ktrace/cmd/internal/cli"
+	"ktrace/decoder"
+	"ktrace/decoder/diagnose"
+)
+
+// newMTU is the verb about packets that are too big for their way.
+func newMTU(s cli.Streams) *cobra.Command {
+	var f cli.Flags
+	c := &cobra.Command{
+		Use:   "mtu",
+		Short: "packets too big for their way, and silent black holes",
+		Long: `Shows packets that are dropped for their size: how long they are, what the device takes, where that is, and who was
+told. At the end of a veth and at a bridge's port the kernel tells nobody.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := f.Validate(); err != nil {
+				return err
+			}
+			v, done := watchNode(watchDrops(mtuView()), f.HostRoot)
+			return errors.Join(cli.Live(c.Context(), f, v, s), done())
+		},
+	}
+	f.Add(c.Flags())
+	f.AddLive(c.Flags())
+	return c
+}
+
+// mtuView is what live and recorded packets are seen by.
+func mtuView() cli.View {
+	facts := diagnose.NewFacts()
+	return cli.View{
+		Kinds:  []decoder.Kind{decoder.KindMTU},
+		Keep:   isLoss,
+		Stages: []decoder.Stage{decoder.NewNames(), decoder.NewDrops(), diagnose.NewMTUs(facts)},
+		Rules:  []decoder.Rule{facts, diagnose.NewDrops(facts)},
+	}
+}

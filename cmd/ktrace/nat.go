@@ -1,0 +1,102 @@
+package main
+
+import (
+	"errors"
+	"net/netip"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"ktrace/cmd/internal/cli"
+	"ktrace/decoder"
+	"ktrace/decoder/diagnose"
+	"ktrace/tracer"
+)
+
+// natFlags are those of the verb alone.
+type natFlags struct{ all bool }
+
+func (f *natFlags) add(fs *pflag.FlagSet) {
+	fs.BoolVar(&f.all, "all", false, "also show the first packet of every flow that is translated")
+}
+
+// newNAT is the verb about service translation.
+func newNAT(s cli.Streams) *cobra.Command {
+	var (
+		f    cli.Flags
+		own  natFlags
+		cidr string
+	)
+	c := &cobra.Command{
+		Use:   "nat",
+		Short: "service translation: hits, misses, stale backends, conntrack trouble",
+		Long: `Follows flows to services: to which backend they are translated (summed up at the end; --all shows them), those
+that are not translated, that go to a backend which is gone, and that conntrack drops. Service addresses are known
+from kube-proxy's rules, the API, the pods' resolv.conf, and --service-cidr.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := f.Validate(); err != nil {
+				return err
+			}
+			known, err := serviceRange(cidr)
+			if err != nil {
+				return err
+			}
+			v, done := watchNode(known(watchFlows(own.view(), f.HostRoot)), f.HostRoot)
+			return errors.Join(cli.Live(c.Context(), f, v, s), done())
+		},
+	}
+	f.Add(c.Flags())
+	f.AddLive(c.Flags())
+	own.add(c.Flags())
+	addServiceRange(c.Flags(), &cidr)
+	return c
+}
+
+// view is what live and recorded translations are seen by.
+func (f *natFlags) view() cli.View {
+	facts := diagnose.NewFacts()
+	translations := diagnose.NewTranslations(facts)
+	v := cli.View{
+		Kinds:  []decoder.Kind{decoder.KindNAT},
+		Stages: []decoder.Stage{decoder.NewNames(), decoder.NewDrops(), translations.Stage()},
+		Rules:  []decoder.Rule{facts, diagnose.NewDrops(facts), translations},
+	}
+	if !f.all {
+		v.Keep = func(e decoder.Event) bool {
+			n, ok := e.Body.(decoder.NAT)
+			return isLoss(e) && (!ok || n.State != decoder.NATHit)
+		}
+	}
+	return v
+}
+
+// watchFlows adds to a view what it asks the kernel for: the first packets of TCP, all others, all drops.
+func watchFlows(v cli.View, root string) cli.View {
+	v = watchDrops(v)
+	v.Globals["hop_protocols"] = uint32(tracer.TCP | tracer.UDP | tracer.ICMP)
+	v.Globals["hop_tcp_flags"] = uint32(tracer.FlagSYN | tracer.FlagRST)
+	v.Witnesses = append(v.Witnesses, tracer.NewResolv(root))
+	return v
+}
+
+func addServiceRange(fs *pflag.FlagSet, cidr *string) {
+	fs.StringVar(cidr, "service-cidr", "", "addresses of services, as in 10.96.0.0/12, if nothing else tells them")
+}
+
+// serviceRange makes the fact of the flag, for a view to begin with.
+func serviceRange(cidr string) (func(cli.View) cli.View, error) {
+	if cidr == "" {
+		return func(v cli.View) cli.View { return v }, nil
+	}
+	prefix, err := netip.ParsePrefix(cidr)
+	if err != nil {
+		return nil, cli.Usagef("--service-cidr %s: want addresses as in 10.96.0.0/12", cidr)
+	}
+	return func(v cli.View) cli.View {
+		v.Begin = func() ([]decoder.Fact, error) {
+			return []decoder.Fact{{Service: &decoder.ServiceFact{Source: "cidr", CIDR: prefix}}}, nil
+		}
+		return v
+	}, nil
+}

@@ -1,0 +1,67 @@
+package diagnose
+
+import (
+	"slices"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// holds keeps packets that have one cause together until the node had time to say what it knows of them.
+type holds map[holdKey]*holding
+
+// holdKey is what packets with one cause have in common.
+type holdKey struct {
+	about decoder.Question
+	what  string
+}
+
+type holding struct {
+	event    decoder.Event // the first, or the first whose sender was told
+	first    time.Time
+	last     time.Time
+	answered time.Time // when a sender was first told, zero if none was
+	count    uint64
+	after    uint64 // of them, so long after the answer that it must have been heard
+}
+
+// How long the node may take to say what a packet has to do with. It is asked at most every half second, and on a busy
+// node, where asking is put off, later.
+const (
+	factsWithin = 700 * time.Millisecond
+	factsAtLast = 4 * time.Second
+)
+
+// answerWithin is how long an answer may take to reach its sender and be obeyed.
+const answerWithin = 100 * time.Millisecond
+
+// add takes in a packet.
+func (all holds) add(e decoder.Event, what string, answered bool) {
+	key := holdKey{decoder.Ask(e), what}
+	h := all[key]
+	if h == nil {
+		h = &holding{event: e, first: e.Time}
+		all[key] = h
+	}
+	switch {
+	case h.answered.IsZero() && answered:
+		h.event, h.answered = e, e.Time // what is told of one of them is true of all
+	case !h.answered.IsZero() && e.Time.Sub(h.answered) > answerWithin:
+		h.after++
+	}
+	h.count++
+	h.last = e.Time
+}
+
+// ripe takes out what has waited long enough, in the order of time.
+func (all holds) ripe(now time.Time, final bool, mayLearn func(decoder.Event, time.Duration) bool) []*holding {
+	var done []*holding
+	for key, h := range all {
+		if final || !mayLearn(h.event, now.Sub(h.first)) {
+			done = append(done, h)
+			delete(all, key)
+		}
+	}
+	slices.SortFunc(done, func(a, b *holding) int { return a.first.Compare(b.first) })
+	return done
+}

@@ -1,0 +1,284 @@
+package diagnose
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// Translations is the stage that tells of every flow to a service what it was translated to, and the rule for those
+// that were not. It wants hops of at least the first packets of flows, and drops as decoder.NewDrops completes them.
+type Translations struct {
+	know   *Facts
+	held   holds
+	misses holds
+	hits   map[natFlow]bool
+	begun  map[uint64]uint32 // journeys, and the namespace that they began in
+	wants  map[natFlow]want
+	counts map[decoder.NATCount]uint64
+}
+
+// natFlow is a flow as one end knows it.
+type natFlow struct {
+	proto string
+	flow  decoder.FlowTuple
+}
+
+// want is whose answers a flow's are, and where they are translated back: what arrives there was not yet.
+type want struct {
+	original decoder.FlowTuple
+	netns    uint32
+}
+
+// Bounds of what is remembered; when there is more, all is forgotten and learnt anew.
+const (
+	maxFlows    = 1 << 16
+	maxJourneys = 1 << 14
+	maxNATCount = 4096
+)
+
+// NewTranslations returns it; know must be asked before it.
+func NewTranslations(know *Facts) *Translations {
+	return &Translations{know: know, held: holds{}, misses: holds{}, hits: map[natFlow]bool{}, begun: map[uint64]uint32{},
+		wants: map[natFlow]want{}, counts: map[decoder.NATCount]uint64{}}
+}
+
+// Stage returns the half that makes the events; the other half is the rule.
+func (x *Translations) Stage() decoder.Stage { return translationStage{x} }
+
+type translationStage struct{ x *Translations }
+
+// Observe implements decoder.Stage.
+func (s translationStage) Observe(e decoder.Event) []decoder.Event {
+	out := []decoder.Event{e}
+	if e.Packet == nil || e.Packet.IsICMPError() {
+		return out
+	}
+	switch b := e.Body.(type) {
+	case decoder.Hop:
+		if n, ok := s.x.hop(e, b.Conntrack); ok {
+			e.Body = n
+			return append(out, e)
+		}
+	case decoder.Drop:
+		if b.Noise == "" {
+			s.x.held.add(e, b.Reason+" "+b.Location, b.Answer != nil)
+		}
+	}
+	return out
+}
+
+// Flush implements decoder.Stage: what was dropped for want of a translation is told once the node was asked.
+func (s translationStage) Flush(now time.Time, final bool) []decoder.Event {
+	states := map[string]decoder.NATState{
+		"service-stale-endpoint": decoder.NATStale, "conntrack-full": decoder.NATFull, "conntrack-insert-race": decoder.NATRace,
+	}
+	var told []decoder.Event
+	for _, h := range s.x.held.ripe(now, final, s.x.know.mayLearn) {
+		d := h.event.Body.(decoder.Drop)
+		f, ok := s.x.know.Proves(h.event, d)
+		if state, of := states[f.ID]; ok && of {
+			e := h.event
+			n := s.x.translation(e, d.Conntrack, state)
+			s.x.count(n, h.count)
+			e.Body = n
+			told = append(told, e)
+		}
+	}
+	return told
+}
+
+// hop tells what a packet at a device is to a service, if that is not known of its flow yet.
+func (x *Translations) hop(e decoder.Event, c *decoder.Conntrack) (decoder.NAT, bool) {
+	began := x.began(e)
+	flow := natFlow{e.Packet.Proto, e.Packet.Flow()}
+	switch w, answers := x.wants[flow]; {
+	case answers && e.Direction == decoder.In && w.netns != e.Netns && x.begunBy(natFlow{flow.proto, w.original}) == e.Netns:
+		n := x.translation(e, &decoder.Conntrack{Original: w.original, Reply: flow.flow}, decoder.NATReply)
+		return n, x.first(natFlow{"reply " + flow.proto, w.original}, n)
+	case c.DNAT():
+		if len(x.wants) >= maxFlows {
+			clear(x.wants)
+		}
+		x.wants[natFlow{flow.proto, c.Reply}] = want{c.Original, e.Netns}
+		n := x.translation(e, c, decoder.NATHit)
+		return n, x.first(natFlow{flow.proto, c.Original}, n)
+	case e.Direction == decoder.Out && (began != e.Netns || e.Netns == x.know.node.Netns):
+		if _, known := x.know.ServiceAt(e.Netns, flow.proto, flow.flow.Dst); known && flow.flow.Dst.Port() != 0 {
+			n := x.translation(e, c, decoder.NATMiss)
+			return n, x.first(flow, n)
+		}
+	}
+	return decoder.NAT{}, false
+}
+
+// began notes where a packet's way began, and returns it.
+func (x *Translations) began(e decoder.Event) uint32 {
+	if len(x.begun) >= maxJourneys {
+		clear(x.begun)
+	}
+	netns, known := x.begun[e.Journey]
+	if !known {
+		netns = e.Netns
+		x.begun[e.Journey] = netns
+		x.begun[x.flowKey(natFlow{e.Packet.Proto, e.Packet.Flow()})] = netns
+	}
+	return netns
+}
+
+// begunBy is the namespace in which a flow's packets begin, 0 if that is not known.
+func (x *Translations) begunBy(f natFlow) uint32 { return x.begun[x.flowKey(f)] }
+
+// flowKey makes a number of a flow, beside the journeys', which count nanoseconds: its highest bit is set.
+func (x *Translations) flowKey(f natFlow) uint64 {
+	var h uint64 = 14695981039346656037 // FNV-1a
+	for _, c := range []byte(f.proto + f.flow.String()) {
+		h = (h ^ uint64(c)) * 1099511628211
+	}
+	return h | 1<<63
+}
+
+// first counts a flow, and reports whether it was not counted before.
+func (x *Translations) first(f natFlow, n decoder.NAT) bool {
+	if x.hits[f] {
+		return false
+	}
+	if len(x.hits) >= maxFlows {
+		clear(x.hits)
+	}
+	x.hits[f] = true
+	x.count(n, 1)
+	return true
+}
+
+func (x *Translations) count(n decoder.NAT, times uint64) {
+	k := decoder.NATCount{Service: n.Service, Backend: n.Backend, State: n.State}
+	if _, known := x.counts[k]; known || len(x.counts) < maxNATCount {
+		x.counts[k] += times
+	}
+}
+
+// translation is what is known of a flow.
+func (x *Translations) translation(e decoder.Event, c *decoder.Conntrack, state decoder.NATState) decoder.NAT {
+	n := decoder.NAT{Original: e.Packet.Flow(), State: state}
+	if c != nil {
+		n.Original, n.Reply = c.Original, c.Reply
+		if state != decoder.NATMiss {
+			n.Backend = c.Reply.Src
+		}
+	}
+	n.Service = n.Original.Dst.String()
+	if s, ok := x.know.ServiceAt(e.Netns, e.Packet.Proto, n.Original.Dst); ok && s.Name != "" {
+		n.Service = fmt.Sprintf("%s/%s:%d", s.Namespace, s.Name, n.Original.Dst.Port())
+	}
+	return n
+}
+
+// Observe implements decoder.Rule.
+func (x *Translations) Observe(e decoder.Event) []decoder.Finding {
+	if n, ok := e.Body.(decoder.NAT); ok && (n.State == decoder.NATMiss || n.State == decoder.NATReply) {
+		x.misses.add(e, string(n.State), false)
+	}
+	return nil
+}
+
+// Flush implements decoder.Rule.
+func (x *Translations) Flush(now time.Time, final bool) []decoder.Finding {
+	var found []decoder.Finding
+	for _, h := range x.misses.ripe(now, final, x.know.mayLearn) {
+		n := h.event.Body.(decoder.NAT)
+		f, ok := x.know.notUntranslated(h.event, n), true
+		if n.State == decoder.NATMiss {
+			f, ok = x.know.missed(h.event, nil)
+		}
+		if ok {
+			f.Time, f.First, f.Last, f.Count = now, h.first, h.last, h.count
+			f.Pod, f.Peer, f.Severity = h.event.Pod, h.event.Peer, decoder.Critical
+			f.Evidence = append([]string{fmt.Sprintf("%s %v at %s", h.first.UTC().Format("15:04:05.000000"), h.event.Packet, decoder.Place(h.event))}, f.Evidence...)
+			found = append(found, f)
+		}
+	}
+	return found
+}
+
+// Summarize implements decoder.Summarizer.
+func (x *Translations) Summarize(s *decoder.Summary) {
+	s.NAT = &decoder.NATSummary{}
+	for k, n := range x.counts {
+		k.Count = n
+		s.NAT.Flows = append(s.NAT.Flows, k)
+	}
+	for _, t := range x.know.conntrack {
+		if t.Count > 0 {
+			s.NAT.Tables = append(s.NAT.Tables, t)
+		}
+	}
+	s.NAT.Sort()
+}
+
+// notUntranslated reports an answer that came to the client from the backend's own address.
+func (k *Facts) notUntranslated(e decoder.Event, n decoder.NAT) decoder.Finding {
+	service, _ := k.ServiceAt(e.Netns, e.Packet.Proto, n.Original.Dst)
+	f := decoder.Finding{
+		ID: "service-reply-not-untranslated", Confidence: decoder.Certain, Subject: n.Original.Dst.String(),
+		Title: fmt.Sprintf("Answers of %s come from its backend %v itself, so %v throws them away.",
+			called(service, decoder.ServiceRules{}, n.Original.Dst), n.Backend, n.Original.Src.Addr()),
+		Cause: "The answer passed the conntrack entry by that translated the request: it took another way, or a bridge passed it on " +
+			"without asking netfilter (net.bridge.bridge-nf-call-iptables=0).",
+		Evidence: []string{fmt.Sprintf("from %v, expected from %v", n.Backend, n.Original.Dst)},
+		Remedy: []string{"modprobe br_netfilter; sysctl -w net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1",
+			fmt.Sprintf("ip route get %v from %v   # on the backend's node: must lead through the node that translates", n.Original.Src.Addr(), n.Backend.Addr())},
+	}
+	for key, v := range k.sysctls {
+		if v == "0" && (key.key == "net.bridge.bridge-nf-call-iptables" || key.key == "net.bridge.bridge-nf-call-ip6tables") {
+			f.Evidence = append(f.Evidence, fmt.Sprintf("%s = 0 in netns %d", key.key, key.netns))
+		}
+	}
+	return f
+}
+
+// staleEndpoint reports a packet that conntrack sent to a backend which the service has no more.
+func staleEndpoint(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	c := d.Conntrack
+	if !c.DNAT() || d.ByNetfilter() {
+		return decoder.Finding{}, false
+	}
+	service, endpoints, known := k.endpointsOf(e.Netns, e.Packet.Proto, c.Original.Dst)
+	if !known {
+		return decoder.Finding{}, false
+	}
+	for _, a := range endpoints {
+		if a == c.Reply.Src {
+			return decoder.Finding{}, false
+		}
+	}
+	return decoder.Finding{
+		ID: "service-stale-endpoint", Confidence: decoder.Certain, Subject: fmt.Sprintf("%v > %v", c.Original.Dst, c.Reply.Src),
+		Title: fmt.Sprintf("A flow to %s is still translated to %v, which is gone.", called(service, decoder.ServiceRules{}, c.Original.Dst), c.Reply.Src),
+		Cause: "The conntrack entry of the flow outlives the endpoint that it was made for; as long as the client sends, it never expires.",
+		Evidence: []string{
+			fmt.Sprintf("conntrack entry: %v", c),
+			fmt.Sprintf("the service's endpoints are now %v, according to %s", endpoints, service.Source),
+		},
+		Remedy: []string{
+			fmt.Sprintf("conntrack -D -p %s --orig-dst %v --reply-src %v", e.Packet.Proto, c.Original.Dst.Addr(), c.Reply.Src.Addr()),
+			"let the client use another source port, or a new connection",
+		},
+	}, true
+}
+
+// endpointsOf returns who serves at a service's address and port, as the best source knows it.
+func (k *Facts) endpointsOf(netns uint32, proto string, at netip.AddrPort) (decoder.ServiceFact, []netip.AddrPort, bool) {
+	service, ok := k.ServiceAt(netns, proto, at)
+	if !ok {
+		return service, nil, false
+	}
+	for _, p := range service.Ports {
+		if p.Known && p.Proto == proto && p.Port == at.Port() {
+			return service, p.Endpoints, true
+		}
+	}
+	return service, nil, false
+}
