@@ -52,8 +52,9 @@ test-arm64: DEPS += qemu-user-static
 test-arm64: deps ## the decoders' tests as an arm64 machine runs them
 	GOARCH=arm64 $(GO) test -exec qemu-aarch64-static ./decoder/... ./cmd/internal/print
 
+# One package at a time: pods are of the whole machine, so one test's would be strangers in the other's.
 test: deps ## install what the tests need and run them all (as root)
-	testdata/leakcheck $(GO) test $(PKGS)
+	testdata/leakcheck $(GO) test -p 1 $(PKGS)
 
 fuzz: ## run every fuzz target for FUZZTIME
 	@for f in $$(git grep -lE '^func Fuzz' -- '*_test.go'); do for t in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\).*/\1/p' $$f); do \
