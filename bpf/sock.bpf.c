@@ -23,6 +23,7 @@ enum sock_op {
 	SOCK_SYN_LOST = 6,	/* sock is the listener; its accept queue was full */
 	SOCK_ICMP_SENT = 7,
 	SOCK_BUFFER_FULL = 8,
+	SOCK_NO_ROUTE = 9, /* there may be none: a table has no way to where the process connects to */
 };
 
 struct event {
@@ -383,6 +384,37 @@ SEC("raw_tp/udp_fail_queue_rcv_skb")
 int BPF_PROG(udp_full_raw_tp, int error, struct sock *sk)
 {
 	return handle_full(sk, NULL);
+}
+
+/* A TCP connect for which a routing table has no way. There is no packet yet, and there will be none if the tables
+ * behind it have none either, which user space asks. IPv4 only: programs try IPv6 first where there is none.
+ */
+SEC("raw_tp/fib_table_lookup")
+int BPF_PROG(fib_raw_tp, __u32 table, struct flowi4 *flow, void *hop, int err)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct event *e;
+	__be32 addr;
+
+	if (!err || BPF_CORE_READ(flow, __fl_common.flowic_proto) != IPPROTO_TCP ||
+	    BPF_CORE_READ(flow, __fl_common.flowic_iif) != 1 /* lo: sent from here */ ||
+	    BPF_CORE_READ(task, flags) & PF_KTHREAD || !sends(current_syscall()))
+		return 0;
+	e = sock_event(SOCK_NO_ROUTE, NULL);
+	if (!e)
+		return 0;
+	fill_task(&e->hdr);
+	e->error = -err;
+	e->sock.family = 4;
+	e->sock.proto = IPPROTO_TCP;
+	addr = BPF_CORE_READ(flow, saddr);
+	map_ipv4(e->sock.src, &addr);
+	addr = BPF_CORE_READ(flow, daddr);
+	map_ipv4(e->sock.dst, &addr);
+	e->sock.sport = bpf_ntohs(BPF_CORE_READ(flow, uli.ports.sport));
+	e->sock.dport = bpf_ntohs(BPF_CORE_READ(flow, uli.ports.dport));
+	bpf_ringbuf_submit(e, 0);
+	return 0;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -120,6 +120,7 @@ const (
 	SockMapFloods                 = "floods"
 	SockMapOwners                 = "owners"
 	SockProgErrorRawTp            = "error_raw_tp"
+	SockProgFibRawTp              = "fib_raw_tp"
 	SockProgIcmpRawTp             = "icmp_raw_tp"
 	SockProgRcvqueueFullRawTp     = "rcvqueue_full_raw_tp"
 	SockProgReceiveResetRawTp     = "receive_reset_raw_tp"
@@ -178,6 +179,7 @@ type SockSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type SockProgramSpecs struct {
 	ErrorRawTp            *ebpf.ProgramSpec `ebpf:"error_raw_tp"`
+	FibRawTp              *ebpf.ProgramSpec `ebpf:"fib_raw_tp"`
 	IcmpRawTp             *ebpf.ProgramSpec `ebpf:"icmp_raw_tp"`
 	RcvqueueFullRawTp     *ebpf.ProgramSpec `ebpf:"rcvqueue_full_raw_tp"`
 	ReceiveResetRawTp     *ebpf.ProgramSpec `ebpf:"receive_reset_raw_tp"`
@@ -261,6 +263,7 @@ type SockVariables struct {
 // It can be passed to LoadSockObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SockPrograms struct {
 	ErrorRawTp            *ebpf.Program `ebpf:"error_raw_tp"`
+	FibRawTp              *ebpf.Program `ebpf:"fib_raw_tp"`
 	IcmpRawTp             *ebpf.Program `ebpf:"icmp_raw_tp"`
 	RcvqueueFullRawTp     *ebpf.Program `ebpf:"rcvqueue_full_raw_tp"`
 	ReceiveResetRawTp     *ebpf.Program `ebpf:"receive_reset_raw_tp"`
@@ -276,6 +279,7 @@ type SockPrograms struct {
 func (p *SockPrograms) Close() error {
 	return _SockClose(
 		p.ErrorRawTp,
+		p.FibRawTp,
 		p.IcmpRawTp,
 		p.RcvqueueFullRawTp,
 		p.ReceiveResetRawTp,

@@ -19,6 +19,7 @@ const (
 	SockSynLost       SockOp = "syn-lost"       // the socket is the listener; its accept queue was full
 	SockICMPSent      SockOp = "icmp-sent"      // there is no socket; Event.Packet is what the error answers
 	SockBufferFull    SockOp = "buffer-full"    // the receive buffer had no room
+	SockNoRoute       SockOp = "no-route"       // a routing table has no way for a connect; others may have
 )
 
 // Sock is what one socket reported. Event.Packet goes between its two ends: to it, if it could not take it.
@@ -100,6 +101,7 @@ func sockOpOf(op sockOp) SockOp {
 		sockSynLost:       SockSynLost,
 		sockIcmpSent:      SockICMPSent,
 		sockBufferFull:    SockBufferFull,
+		sockNoRoute:       SockNoRoute,
 	}
 	if int(op) < len(names) && names[op] != "" {
 		return names[op]

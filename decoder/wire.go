@@ -239,6 +239,7 @@ const (
 	sockSynLost       sockOp = 6
 	sockIcmpSent      sockOp = 7
 	sockBufferFull    sockOp = 8
+	sockNoRoute       sockOp = 9
 )
 
 type sockRecord struct {

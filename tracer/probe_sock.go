@@ -56,6 +56,12 @@ func sockProbe() Probe {
 				Without:  "rejects by ICMP are known by their packets only",
 			},
 			{
+				Name:     "no route to connect by",
+				Variants: rawTP("fib_raw_tp"),
+				Optional: true,
+				Without:  "connects that fail for want of a route, which make no packet, are not seen",
+			},
+			{
 				Name:     "receive buffers full",
 				Variants: rawTP("rcvqueue_full_raw_tp", "udp_full_raw_tp"),
 				Optional: true,

@@ -106,6 +106,23 @@ struct tcp_sock {
 	__u64 bytes_received;
 };
 
+struct flowi_common {
+	int flowic_iif;
+	__u8 flowic_proto;
+};
+
+struct flowi4 {
+	struct flowi_common __fl_common;
+	__be32 saddr;
+	__be32 daddr;
+	union {
+		struct {
+			__be16 dport;
+			__be16 sport;
+		} ports;
+	} uli;
+};
+
 struct sk_buff {
 	struct net_device *dev;
 	struct sock *sk;

@@ -65,7 +65,7 @@ func diagnoseView() cli.View {
 		Stages: []decoder.Stage{decoder.NewNames(), decoder.NewDrops(), translations.Stage(),
 			dns.New(dns.Options{Wait: dnsWait, Slow: dnsSlow, Ports: []uint16{53}}), decoder.NewResets()},
 		Rules: []decoder.Rule{facts, diagnose.NewTogether(
-			[]decoder.Rule{diagnose.NewDrops(facts), translations},
+			[]decoder.Rule{diagnose.NewDrops(facts), translations, diagnose.NewSenders(facts)},
 			[]decoder.Rule{diagnose.NewDNS(facts, dnsSlow), diagnose.NewResets(), diagnose.NewSockets()},
 		)},
 	}

@@ -33,6 +33,20 @@ func TestDiagnoseFindsTheOneCause(t *testing.T) {
 	}
 }
 
+// TestDiagnoseSeesConnectsThatMakeNoPacket: the pod has no way to the address, so there is only an errno.
+func TestDiagnoseSeesConnectsThatMakeNoPacket(t *testing.T) {
+	f := stacks()[0]
+	for _, s := range []lab.Scenario{
+		{Name: "to a host", Want: "no-route", Sure: "certain", Proof: "ENETUNREACH", Setup: f.behind,
+			Traffic: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { fetch(p.NS, f.far()+":80", patience) }},
+		{Name: "to a service", Want: "service-no-route", Sure: "certain", Proof: "ENETUNREACH", Setup: f.web, Traffic: f.toService},
+	} {
+		s.Args = []string{"diagnose", "--duration", "6s", "--service-cidr", "10.96.0.0/12"}
+		s.Fault = inPod("ip", "route", "del", "default")
+		s.Run(t)
+	}
+}
+
 func TestDiagnoseEndsWithStatus3IfSomethingIsWrong(t *testing.T) {
 	for _, c := range []struct {
 		name, forward string

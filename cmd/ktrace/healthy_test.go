@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,13 +20,13 @@ var healthyFor = flag.Duration("healthy", 8*time.Second, "how long the healthy m
 func restarting(t *testing.T, ns *lab.NS, addr string, until time.Time) {
 	for time.Now().Before(until) {
 		var l net.Listener
-		ns.Do(func() {
-			var err error
-			if l, err = net.Listen("tcp", addr); err != nil {
-				t.Error(err)
-			}
-		})
-		if l == nil {
+		var err error
+		ns.Do(func() { l, err = net.Listen("tcp", addr) })
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue // the one before is not quite gone
+		}
+		if err != nil {
+			t.Error(err)
 			return
 		}
 		end := time.AfterFunc(2*time.Second, func() { l.Close() })

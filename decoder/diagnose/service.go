@@ -15,7 +15,7 @@ func (k *Facts) ServiceAt(netns uint32, proto string, at netip.AddrPort) (decode
 	var best decoder.ServiceFact
 	most := -1
 	for _, s := range k.services {
-		if !slices.Contains(s.Addrs, at.Addr()) && !(s.CIDR.IsValid() && s.CIDR.Contains(at.Addr())) {
+		if !slices.Contains(s.Addrs, at.Addr()) && !(s.CIDR.IsValid() && s.CIDR.Contains(at.Addr())) || !k.concerns(s, netns) {
 			continue
 		}
 		points := 0
@@ -36,6 +36,13 @@ func (k *Facts) ServiceAt(netns uint32, proto string, at netip.AddrPort) (decode
 		best.Namespace, best.Name = "", "" // another's at the same address
 	}
 	return best, most >= 0
+}
+
+// concerns reports whether what a source knows of services is true for a namespace: rules are for the namespace that
+// they are in, and the node's own for its pods. Another namespace may be another node.
+func (k *Facts) concerns(s decoder.ServiceFact, netns uint32) bool {
+	rules := s.Source == "iptables" || s.Source == "nftables" || s.Source == "ipvs"
+	return !rules || s.Netns == netns || s.Netns == k.node.Netns
 }
 
 // has reports whether a service has a port.

@@ -1,0 +1,67 @@
+package diagnose
+
+import (
+	"fmt"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// Senders is the rule for connects that fail before there is a packet: it wants what sockets report, and the routes
+// that the node was asked for.
+type Senders struct {
+	know *Facts
+	held holds
+}
+
+// NewSenders returns the rule; know must be asked before it.
+func NewSenders(know *Facts) *Senders { return &Senders{know: know, held: holds{}} }
+
+// Observe implements decoder.Rule.
+func (r *Senders) Observe(e decoder.Event) []decoder.Finding {
+	if s, ok := e.Body.(decoder.Sock); ok && s.Op == decoder.SockNoRoute && e.Packet != nil {
+		r.held.add(e, string(s.Op), false)
+	}
+	return nil
+}
+
+// Flush implements decoder.Rule.
+func (r *Senders) Flush(now time.Time, final bool) []decoder.Finding {
+	var found []decoder.Finding
+	for _, h := range r.held.ripe(now, final, r.know.mayLearn) {
+		if f, ok := r.know.unreachable(h.event); ok {
+			f.Time, f.First, f.Last, f.Count = now, h.first, h.last, h.count
+			f.Pod, f.Peer, f.Severity = h.event.Pod, h.event.Peer, decoder.Critical
+			found = append(found, f)
+		}
+	}
+	return found
+}
+
+// unreachable concludes from a connect and from what the kernel says of its route.
+func (k *Facts) unreachable(e decoder.Event) (decoder.Finding, bool) {
+	r, ok := k.route(e, false)
+	if !ok || r.Errno == "" {
+		return decoder.Finding{}, false
+	}
+	to := e.Packet.Destination()
+	f := decoder.Finding{
+		ID: "no-route", Confidence: decoder.Certain, Subject: fmt.Sprintf("%v from netns %d", to.Addr(), e.Netns),
+		Title: fmt.Sprintf("%s/%d cannot connect to %v: its network namespace has no route there.", e.Comm, e.PID, to),
+		Cause: "The kernel found no way before it made a packet, so connect failed at once; nothing left the sender.",
+		Evidence: []string{
+			fmt.Sprintf("%s connect by %s/%d in netns %d to %v", e.Time.UTC().Format("15:04:05.000000"), e.Comm, e.PID, e.Netns, to),
+			"asked for a way, the kernel says: " + way(r),
+		},
+		Remedy: []string{fmt.Sprintf("nsenter -t %d -n ip route get %v", e.PID, to.Addr()), fmt.Sprintf("nsenter -t %d -n ip route show table all", e.PID)},
+	}
+	s, known := k.ServiceAt(e.Netns, e.Packet.Proto, to)
+	if !known {
+		return f, true
+	}
+	f.ID = "service-no-route"
+	f.Title = fmt.Sprintf("%s/%d cannot connect to %s: its network namespace has no route there, so no rule could translate it.",
+		e.Comm, e.PID, called(s, decoder.ServiceRules{}, to))
+	f.Evidence = append(f.Evidence, source(s))
+	return f, true
+}
