@@ -1,9 +1,14 @@
 package main
 
 import (
+	"errors"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"ktrace/testdata/lab"
 )
@@ -131,6 +136,7 @@ func TestDropNamesWhatIsWrongOnTheWay(t *testing.T) {
 		if f.ip == "ip" {
 			all = append(all, ipv4Faults(f)...)
 		}
+		all = append(all, overlayFaults(f)...)
 		for _, s := range append(all, mtuFaults(f)...) {
 			s.Name = f.name + " " + s.Name
 			s.Args = []string{"drop"}
@@ -151,6 +157,11 @@ func mtuFaults(f stack) []lab.Scenario {
 			Fault: onNode("ip", "link", "set", "uplink", "mtu", "1300"),
 		},
 		{
+			Name: "a sender that does not listen", Want: "pmtu-icmp-ignored", Sure: "certain", Proof: "after the first answer",
+			Fault:   onNode("ip", "link", "set", "uplink", "mtu", "1300"),
+			Traffic: func(t testing.TB, _ *lab.Cluster, p *lab.Pod) { f.stubborn(t, p) },
+		},
+		{
 			Name: "small end of a veth", Want: "mtu-exceeded", Sure: "certain", Proof: "limit 1300 at the other end of eth0 (veth)", Traffic: large(server),
 			Fault: func(_ testing.TB, c *lab.Cluster, p *lab.Pod) { c.Node.IP("link set " + p.Veth + " mtu 1300") },
 		},
@@ -168,6 +179,59 @@ func mtuFaults(f stack) []lab.Scenario {
 			},
 			Fault:   func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { p.IP("link set net1 mtu 1300") },
 			Traffic: large(func(*lab.Pod) string { return f.far() }),
+		},
+	}
+}
+
+// stubborn sends large datagrams that may not be cut up, whatever it is told of the way (IP_PMTUDISC_PROBE).
+func (f stack) stubborn(t testing.TB, p *lab.Pod) {
+	d := net.Dialer{Control: func(network, _ string, c syscall.RawConn) (err error) {
+		level, option := unix.IPPROTO_IP, unix.IP_MTU_DISCOVER
+		if strings.HasSuffix(network, "6") {
+			level, option = unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER
+		}
+		return errors.Join(c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), level, option, unix.IP_PMTUDISC_PROBE) }), err)
+	}}
+	p.Do(func() {
+		c, err := d.Dial("udp", net.JoinHostPort(f.server, "8"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		for range 8 {
+			_, _ = c.Write(make([]byte, 1400)) // reports what came for the one before
+			until := time.Now().Add(answerable)
+			_ = c.SetReadDeadline(until)
+			for time.Now().Before(until) {
+				_, _ = c.Read(make([]byte, 8)) // returns what ICMP told, or when it is time
+			}
+		}
+	})
+}
+
+// answerable is how long an ICMP error may take to reach its sender, and a bit.
+const answerable = 60 * time.Millisecond
+
+// overlayFaults are those of a tunnel. The pod's namespace stands for a node, and the server for another.
+func overlayFaults(f stack) []lab.Scenario {
+	setup := func(_ testing.TB, c *lab.Cluster, p *lab.Pod) {
+		prefix := map[string]string{"ip": "/24", "ip -6": "/64"}[f.ip]
+		local := map[string]string{"ip": p.Addr, "ip -6": p.Addr6}[f.ip]
+		p.IP("link add vx0 type vxlan id 42 dev eth0 local " + local + " remote " + f.server + " dstport 8472")
+		c.Server.IP("link add vx0 type vxlan id 42 dev eth0 local " + f.server + " remote " + local + " dstport 8472")
+		for ns, last := range map[*lab.NS]string{p.NS: "2", c.Server: "3"} {
+			f.do(ns, "addr add "+f.sub(p, last)+prefix+" dev vx0 nodad", "link set vx0 up")
+		}
+	}
+	traffic := func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { pingFrom(p.NS, f.sub(p, "3")) }
+	return []lab.Scenario{
+		{
+			Name: "tunnel dropped on the way", Want: "overlay-blocked", Sure: "certain", Proof: "--dport 8472", Setup: setup, Traffic: traffic,
+			Fault: onNode(f.iptables, "-A", "FORWARD", "-p", "udp", "--dport", "8472", "-j", "DROP"),
+		},
+		{
+			Name: "tunnel gone at the other node", Want: "overlay-blocked", Sure: "certain", Proof: "port-unreachable", Setup: setup, Traffic: traffic,
+			Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { c.Server.IP("link del vx0") },
 		},
 	}
 }

@@ -1,0 +1,42 @@
+package diagnose
+
+import (
+	"fmt"
+
+	"ktrace/decoder"
+)
+
+// overlays are the ports that tunnels between nodes use (IANA; 8472 is Linux' and Flannel's own for VXLAN).
+func overlays() map[uint16]string {
+	return map[uint16]string{4789: "VXLAN", 8472: "VXLAN", 6081: "Geneve"}
+}
+
+// overlayBlocked reports a packet between nodes that carries others, and that a firewall or the other node refused.
+func overlayBlocked(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	tunnel, ok := overlays()[e.Packet.Dport]
+	refused := d.Reason == "NO_SOCKET" && d.Answer != nil
+	if !ok || e.Packet.Proto != "udp" || !d.ByNetfilter() && !refused {
+		return decoder.Finding{}, false
+	}
+	peer := e.Packet.Destination()
+	f := decoder.Finding{
+		ID: "overlay-blocked", Confidence: decoder.Certain, Subject: fmt.Sprintf("%v > %v", e.Packet.Src, peer),
+		Title: fmt.Sprintf("%s packets from %v to %v are dropped: pods of the two nodes do not reach each other.", tunnel, e.Packet.Src, peer),
+		Cause: "A firewall drops what the overlay network sends between the nodes, whatever the pods put into it.",
+		Remedy: []string{
+			fmt.Sprintf("iptables-save -c | grep -e %d -e DROP -e REJECT; nft list ruleset | grep -n -e %d -e drop", peer.Port(), peer.Port()),
+			fmt.Sprintf("let UDP port %d pass between all nodes, in the cloud's security groups, too", peer.Port()),
+		},
+	}
+	if refused {
+		f.Title = fmt.Sprintf("%v refuses %s packets: nothing there takes them, so pods of the two nodes do not reach each other.", peer, tunnel)
+		f.Cause = "The other node has no tunnel device on that port: its network plugin is not running, or uses another port."
+		f.Remedy = []string{fmt.Sprintf("on %v: ip -d link show type vxlan; ss -ulnp 'sport = :%d'", peer.Addr(), peer.Port()),
+			"kubectl -n kube-system get pods -o wide   # is the network plugin running there?"}
+		return f, true
+	}
+	if b, ok := k.blames[decoder.Ask(e)]; ok && len(b.Suspects) > 0 {
+		name(&f, b)
+	}
+	return f, true
+}
