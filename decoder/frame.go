@@ -167,3 +167,15 @@ func RecordTime(raw []byte) time.Duration {
 	}
 	return time.Duration(binary.LittleEndian.Uint64(raw[8:]))
 }
+
+// SetRecordTime changes when a raw record was made.
+func SetRecordTime(raw []byte, at time.Duration) {
+	if len(raw) >= hdrSize {
+		binary.LittleEndian.PutUint64(raw[8:], uint64(at))
+	}
+}
+
+// IsFact reports whether a raw record says something of the node.
+func IsFact(raw []byte) bool {
+	return len(raw) >= hdrSize && binary.LittleEndian.Uint16(raw[4:]) == uint16(kindFact)
+}

@@ -55,7 +55,7 @@ func TestFsyncRecordingSaysWhatTheRunSaid(t *testing.T) {
 	defer f.Close()
 	view, _ := fsyncView(fsyncOptions{slow: time.Nanosecond})
 	var out, said bytes.Buffer
-	if err := cli.Replay(t.Context(), cli.Flags{Output: "json"}, view, f, cli.Streams{Out: &out, Err: &said}); err != nil {
+	if err := cli.Replay(t.Context(), cli.Flags{Output: "json"}, view, cli.Streams{Out: &out, Err: &said}, f); err != nil {
 		t.Fatal(err)
 	}
 	var want bytes.Buffer

@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -67,64 +67,96 @@ func newRead(s cli.Streams) *cobra.Command {
 		names = append(names, v.name)
 	}
 	return &cobra.Command{
-		Use:   "read FILE VIEW",
-		Short: "the same views over a recording, no privileges needed",
-		Long: fmt.Sprintf(`Shows what --record FILE kept as the verb showed it live, and concludes the same.
-FILE may be -, standard input. VIEW is one of: %s.`, strings.Join(names, ", ")),
+		Use:   "read FILE... [VIEW] [flags] [FILTER]",
+		Short: "the same views over a capture or a recording, no privileges needed",
+		Long: fmt.Sprintf(`Looks at files as the verbs look at a live node, and concludes the same of what ktrace wrote (-w, --record).
+Captures of others, pcapng and pcap, plain or in gzip, go the same way, as far as packets alone can tell.
+
+VIEW is one of: %s. Without one the packets are shown, counted (--stats) or copied (-w). FILTER is an
+expression as tcpdump takes it. Several files are put in order of time. FILE may be -, standard input.
+"ktrace read FILE VIEW --help" lists the flags.`, strings.Join(names, ", ")),
 		DisableFlagParsing: true, // which flags there are, the view decides
 		RunE: func(c *cobra.Command, args []string) error {
-			i := slices.IndexFunc(args, func(a string) bool { return slices.Contains(names, a) })
+			files, rest := splitFiles(args, names)
 			switch {
-			case slices.Contains(args, "--help") && i < 0, slices.Contains(args, "-h") && i < 0:
+			case len(files) == 0 && (slices.Contains(args, "--help") || slices.Contains(args, "-h")):
 				return c.Help()
-			case i != 1:
-				return cli.Usagef("want one file and then a view of it (%s); see \"%s --help\"", strings.Join(names, ", "), c.CommandPath())
+			case len(files) == 0:
+				return cli.Usagef("want a file; see \"%s --help\"", c.CommandPath())
+			case len(rest) > 0 && slices.Contains(names, rest[0]):
+				return readAs(c.Context(), files, rest, s)
 			}
-			return readAs(c.Context(), args[0], args[i:], s)
+			return readPackets(c.Context(), files, rest, s)
 		},
 	}
 }
 
+// splitFiles takes the leading arguments that are files: the first in any case, so that a wrong name is told, then
+// those that are there, up to a flag or a view.
+func splitFiles(args, views []string) (files, rest []string) {
+	for i, a := range args {
+		_, err := os.Stat(a)
+		if a != "-" && (strings.HasPrefix(a, "-") || i > 0 && (err != nil || slices.Contains(views, a))) {
+			return args[:i], args[i:]
+		}
+	}
+	return args, nil
+}
+
 // readAs runs a view over a file: args are its name and flags.
-func readAs(ctx context.Context, file string, args []string, s cli.Streams) error {
+func readAs(ctx context.Context, files, args []string, s cli.Streams) error {
 	views := recordedViews()
 	v := views[slices.IndexFunc(views, func(v recordedView) bool { return v.name == args[0] })]
 	var flags cli.Flags
 	c := &cobra.Command{
-		Use:           "ktrace read FILE " + v.name,
+		Use:           "ktrace read FILE... " + v.name + " [FILTER]",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          usage(cobra.NoArgs),
 	}
 	c.SetOut(s.Out)
 	c.SetErr(s.Err)
 	c.SetArgs(args[1:])
 	c.SetFlagErrorFunc(flagError)
 	flags.Add(c.Flags())
+	flags.AddNetns(c.Flags())
 	view := v.declare(c.Flags())
-	c.RunE = func(c *cobra.Command, _ []string) error {
+	c.RunE = func(c *cobra.Command, args []string) error {
 		if err := flags.Validate(); err != nil {
+			return err
+		}
+		expr, err := cli.ParseFilter(args)
+		if err != nil {
 			return err
 		}
 		made, err := view()
 		if err != nil {
 			return err
 		}
-		return readFile(c.Context(), file, flags, made, s)
+		made.Filter = expr
+		return withFiles(files, func(in []io.Reader) error { return cli.Replay(c.Context(), flags, made, s, in...) })
 	}
 	return c.ExecuteContext(ctx)
 }
 
-func readFile(ctx context.Context, name string, flags cli.Flags, v cli.View, s cli.Streams) (err error) {
-	in := os.Stdin
-	if name != "-" {
-		if in, err = os.Open(name); err != nil {
+// withFiles opens files, which errors name if there is only one.
+func withFiles(names []string, do func([]io.Reader) error) (err error) {
+	in := make([]io.Reader, 0, len(names))
+	for _, name := range names {
+		if name == "-" {
+			in = append(in, os.Stdin)
+			continue
+		}
+		file, err := os.Open(name)
+		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, in.Close()) }()
+		defer file.Close() // was only read
+		in = append(in, file)
 	}
-	if err := cli.Replay(ctx, flags, v, in, s); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+	if err := do(in); err != nil && len(names) == 1 {
+		return fmt.Errorf("%s: %w", names[0], err)
+	} else if err != nil {
+		return err
 	}
 	return nil
 }

@@ -42,7 +42,7 @@ func TestResetRecordingSaysWhatTheRunSaid(t *testing.T) {
 	}
 	defer f.Close()
 	var out, said bytes.Buffer
-	if err := cli.Replay(t.Context(), cli.Flags{Output: "json"}, resetView(), f, cli.Streams{Out: &out, Err: &said}); err != nil {
+	if err := cli.Replay(t.Context(), cli.Flags{Output: "json"}, resetView(), cli.Streams{Out: &out, Err: &said}, f); err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(out.Bytes(), live.Bytes()) {

@@ -99,7 +99,7 @@ func readAll(t testing.TB, r *Reader) [][]byte {
 
 func TestWhatIsWrittenIsReadAsItWas(t *testing.T) {
 	want := stream(t)
-	got := readAll(t, NewReader(bytes.NewReader(written(t, want)), nil))
+	got := readAll(t, NewReader(bytes.NewReader(written(t, want)), ReaderOptions{}))
 	if len(got) != len(want) {
 		t.Fatalf("%d records, want %d", len(got), len(want))
 	}
@@ -168,7 +168,7 @@ func TestEachFileOfARotationStandsAlone(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s := decoder.Stream{Frames: NewReader(&second, nil)}
+	s := decoder.Stream{Frames: NewReader(&second, ReaderOptions{})}
 	var names, frames int
 	for {
 		e, err := s.Next(context.Background())
@@ -212,7 +212,7 @@ func TestForeignCapturesGivePackets(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				r := NewReader(bytes.NewReader(data), e)
+				r := NewReader(bytes.NewReader(data), ReaderOptions{Filter: e})
 				for _, raw := range readAll(t, r) {
 					if !decoder.IsPacket(raw) {
 						continue
@@ -251,7 +251,7 @@ func FuzzReader(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		s := decoder.Stream{Frames: NewReader(bytes.NewReader(data), e)}
+		s := decoder.Stream{Frames: NewReader(bytes.NewReader(data), ReaderOptions{Filter: e})}
 		w := NewWriter(Options{})
 		if err := w.Begin(io.Discard); err != nil {
 			t.Fatal(err)

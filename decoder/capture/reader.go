@@ -16,12 +16,13 @@ import (
 // Reader makes records of a capture file. It implements decoder.Frames.
 type Reader struct {
 	blocks  *pcapng.Reader
-	filter  *filter.Expr
+	options ReaderOptions
 	places  map[*pcapng.Interface]*source
 	queue   [][]byte
 	wall    time.Duration // of the node, as its records say
 	begun   bool          // the node was told
 	strange uint64
+	now     time.Duration // of the packet at hand, as records have it
 }
 
 // source is an interface of the file.
@@ -34,10 +35,19 @@ type source struct {
 	program *filter.Program // nil passes all
 }
 
-// NewReader reads pcapng or pcap, plain or in gzip. Only packets that pass the expression become records, if there is
-// one; what records of ktrace itself say of a packet's way is not filtered.
-func NewReader(r io.Reader, e *filter.Expr) *Reader {
-	return &Reader{blocks: pcapng.NewReader(r, pcapng.ReaderOptions{}), filter: e, places: map[*pcapng.Interface]*source{}}
+// ReaderOptions say what becomes of the packets.
+type ReaderOptions struct {
+	Filter *filter.Expr // only packets that pass become records; nil passes all
+	// Packets takes the packets alone, all of them. Otherwise what ktrace recorded of a packet's way is given back as
+	// it was recorded, whether it passes the filter or not, and not as a packet too.
+	Packets bool
+	// Absolute has the time of day in all records, so that those of several files can be put in order.
+	Absolute bool
+}
+
+// NewReader reads pcapng or pcap, plain or in gzip.
+func NewReader(r io.Reader, o ReaderOptions) *Reader {
+	return &Reader{blocks: pcapng.NewReader(r, pcapng.ReaderOptions{}), options: o, places: map[*pcapng.Interface]*source{}}
 }
 
 // Strange is how many packets had a link header that ktrace does not know, or could not be decoded.
@@ -97,18 +107,39 @@ func (r *Reader) record(data []byte) {
 		return
 	}
 	raw = bytes.Clone(raw)
-	if e, err := decoder.Decode(raw); err == nil {
-		if f, ok := e.Body.(decoder.Fact); ok && f.Node != nil {
-			r.wall, r.begun = f.Node.Wall, true
+	e, err := decoder.Decode(raw)
+	if err != nil {
+		r.queue = append(r.queue, raw) // for the stream to count
+		return
+	}
+	f, fact := e.Body.(decoder.Fact)
+	if fact && f.Node != nil {
+		r.wall, r.begun = f.Node.Wall, true
+		if r.options.Absolute {
+			node := *f.Node
+			node.Wall = 0
+			if again, err := decoder.EncodeFact(decoder.RecordTime(raw), decoder.Fact{Node: &node}); err == nil {
+				raw = again
+			}
 		}
+	}
+	if r.options.Packets && !fact {
+		return
+	}
+	if r.options.Absolute {
+		decoder.SetRecordTime(raw, decoder.RecordTime(raw)+r.wall)
 	}
 	r.queue = append(r.queue, raw)
 }
 
 func (r *Reader) packet(p *pcapng.Packet) error {
 	r.records(p.Options)
+	r.now = time.Duration(p.Time)
+	if !r.options.Absolute {
+		r.now -= r.wall
+	}
 	s, err := r.source(p.Interface)
-	if err != nil || s.path {
+	if err != nil || s.path && !r.options.Packets {
 		return err
 	}
 	f, ok := s.frame(p)
@@ -119,7 +150,7 @@ func (r *Reader) packet(p *pcapng.Packet) error {
 	if s.program != nil && !s.program.Match(s.question(p)) {
 		return nil
 	}
-	f.Time = time.Duration(p.Time) - r.wall
+	f.Time = r.now
 	r.queue = append(r.queue, f.Append(nil))
 	return nil
 }
@@ -150,7 +181,7 @@ func (r *Reader) source(i *pcapng.Interface) (*source, error) {
 			return nil, err
 		}
 	}
-	return s, s.compile(r.filter)
+	return s, s.compile(r.options.Filter)
 }
 
 // compile fits the expression to the link type.
@@ -162,7 +193,7 @@ func (s *source) compile(e *filter.Expr) (err error) {
 }
 
 func (r *Reader) tell(f decoder.Fact) error {
-	raw, err := decoder.EncodeFact(0, f)
+	raw, err := decoder.EncodeFact(r.now, f)
 	r.queue = append(r.queue, raw)
 	return err
 }

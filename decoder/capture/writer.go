@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"time"
 
 	"ktrace/decoder"
@@ -188,10 +189,11 @@ const (
 // attach adds what is held to options of a block. What is too much for them goes before it, in custom blocks, which
 // Wireshark shows as rows of their own.
 func (w *Writer) attach(o *pcapng.Options) error {
-	many := o == nil || w.size > maxHeld
+	large := func(raw []byte) bool { return len(raw) > maxOption }
+	many := o == nil || w.size > maxHeld || slices.ContainsFunc(w.pending, large) // all: they stay in order
 	for _, raw := range w.pending {
 		c := pcapng.Custom{Enterprise: pcapng.Enterprise, Data: append([]byte(recordPrefix), raw...), Copy: true}
-		if many || len(raw) > maxOption {
+		if many {
 			if err := w.w.WriteCustom(c); err != nil {
 				return err
 			}

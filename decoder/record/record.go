@@ -13,7 +13,8 @@ import (
 	"io"
 )
 
-const magic = "ktrace records 1\n"
+// Magic is what a recording begins with.
+const Magic = "ktrace records 1\n"
 
 // maxRecord bounds one record, bytes. The largest, the fact with a kernel's drop reasons, takes some 10 KiB.
 const maxRecord = 16 << 20
@@ -30,8 +31,8 @@ type Reader struct {
 // NewReader checks the file's first line. It fails with ErrFormat if that is another's.
 func NewReader(r io.Reader) (*Reader, error) {
 	b := bufio.NewReaderSize(r, 1<<16)
-	head := make([]byte, len(magic))
-	if _, err := io.ReadFull(b, head); err != nil || string(head) != magic {
+	head := make([]byte, len(Magic))
+	if _, err := io.ReadFull(b, head); err != nil || string(head) != Magic {
 		return nil, ErrFormat
 	}
 	return &Reader{r: b}, nil
@@ -72,7 +73,7 @@ type Writer struct{ w io.Writer }
 
 // NewWriter begins the file on w. The caller buffers, flushes and closes w.
 func NewWriter(w io.Writer) (*Writer, error) {
-	if _, err := io.WriteString(w, magic); err != nil {
+	if _, err := io.WriteString(w, Magic); err != nil {
 		return nil, fmt.Errorf("recording: %w", err)
 	}
 	return &Writer{w: w}, nil

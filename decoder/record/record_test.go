@@ -76,7 +76,7 @@ func TestForeignFilesAreNamedAsSuch(t *testing.T) {
 
 func FuzzReader(f *testing.F) {
 	f.Add(recorded(f, fact(f, "a"), fact(f, "b")))
-	f.Add(append([]byte(magic), 0xff, 0xff, 0xff, 0))
+	f.Add(append([]byte(Magic), 0xff, 0xff, 0xff, 0))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		r, err := NewReader(bytes.NewReader(file))
 		if err != nil {

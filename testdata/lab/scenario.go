@@ -2,6 +2,7 @@ package lab
 
 import (
 	"encoding/json"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -41,9 +42,11 @@ func (s Scenario) Run(t *testing.T) {
 }
 
 func (s Scenario) broken(t *testing.T) {
-	run := s.start(t, true)
+	run, file, place := s.start(t, true)
 	run.AwaitFinding(s.Want)
-	for _, f := range aboveInfo(t, run.Stop()) {
+	lines := run.Stop()
+	s.sameOf(t, file, place, lines)
+	for _, f := range aboveInfo(t, lines) {
 		if f.ID != s.Want {
 			t.Errorf("also claims %s: %s", f.ID, f.Title)
 			continue
@@ -61,13 +64,36 @@ func (s Scenario) broken(t *testing.T) {
 }
 
 func (s Scenario) healthy(t *testing.T) {
-	for _, f := range aboveInfo(t, s.start(t, false).Stop()) {
+	run, file, place := s.start(t, false)
+	lines := run.Stop()
+	s.sameOf(t, file, place, lines)
+	for _, f := range aboveInfo(t, lines) {
 		t.Errorf("claims %s on a healthy node: %s\n%q", f.ID, f.Title, f.Evidence)
 	}
 }
 
-// start builds the network, breaks it or not, and sends the traffic past a ktrace that is attached.
-func (s Scenario) start(t *testing.T, fault bool) *Run {
+// sameOf checks that ktrace says of the capture that it wrote what it said live.
+func (s Scenario) sameOf(t *testing.T, file, place string, live []Line) {
+	t.Helper()
+	read := StartKtrace(t, slices.Concat([]string{"read", file}, s.Args, []string{"--netns", place, "-o", "json"})...)
+	again, status := read.Wait()
+	if status != 0 {
+		t.Fatalf("reading the capture: status %d\n%s", status, read.Stderr())
+	}
+	got, want := Findings(again), Findings(live)
+	if len(got) != len(want) {
+		t.Errorf("%d findings in the capture, %d live\n%s", len(got), len(want), read.transcript())
+		return
+	}
+	for i := range want {
+		if string(got[i].Raw) != string(want[i].Raw) {
+			t.Errorf("the capture says\n%s\nlive it was\n%s", got[i].Raw, want[i].Raw)
+		}
+	}
+}
+
+// start builds the network, breaks it or not, and sends the traffic past a ktrace that is attached and writes a capture.
+func (s Scenario) start(t *testing.T, fault bool) (run *Run, file, place string) {
 	c := NewCluster(t)
 	p := c.AddPod("pod")
 	if s.Setup != nil {
@@ -76,9 +102,10 @@ func (s Scenario) start(t *testing.T, fault bool) *Run {
 	if fault {
 		s.Fault(t, c, p)
 	}
-	run := Ktrace(t, append(slices.Clone(s.Args), "--netns", p.Path())...)
+	file = filepath.Join(t.TempDir(), "run.pcapng")
+	run = Ktrace(t, append(slices.Clone(s.Args), "--netns", p.Path(), "-w", file)...)
 	s.Traffic(t, c, p)
-	return run
+	return run, file, p.Path()
 }
 
 // aboveInfo returns the findings that claim something is wrong.

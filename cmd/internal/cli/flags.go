@@ -80,8 +80,13 @@ func (f *Flags) addOutput(fs *pflag.FlagSet) {
 }
 
 func (f *Flags) addPlace(fs *pflag.FlagSet) {
-	fs.StringVar(&f.Netns, "netns", "", "only this network namespace: a path, or a name under /run/netns")
+	f.AddNetns(fs)
 	fs.IntVar(&f.PID, "pid", 0, "only the container, or the network namespace, of this process")
+}
+
+// AddNetns declares the selection by namespace, for files too while the namespace is there.
+func (f *Flags) AddNetns(fs *pflag.FlagSet) {
+	fs.StringVar(&f.Netns, "netns", "", "only this network namespace: a path, or a name under /run/netns")
 }
 
 // AddNode declares where to look on the node, and whom to ask.

@@ -14,6 +14,7 @@ import (
 
 	"ktrace/cmd/internal/print"
 	"ktrace/decoder"
+	"ktrace/decoder/capture"
 	"ktrace/decoder/filter"
 	"ktrace/decoder/pod"
 	"ktrace/decoder/record"
@@ -134,17 +135,42 @@ func Live(ctx context.Context, f Flags, v View, s Streams) (err error) {
 	return through(ctx, f, v, selector, stream, saved.streams(s))
 }
 
-// Replay runs a view over a recording.
-func Replay(ctx context.Context, f Flags, v View, r io.Reader, s Streams) error {
-	frames, err := record.NewReader(r)
-	if err != nil {
-		return err
+// Replay runs a view over recordings and captures, in order of time.
+func Replay(ctx context.Context, f Flags, v View, s Streams, files ...io.Reader) error {
+	all := make([]decoder.Frames, 0, len(files))
+	for _, r := range files {
+		frames, err := v.open(r, len(files) > 1)
+		if err != nil {
+			return err
+		}
+		all = append(all, frames)
 	}
 	selector, err := f.selector()
 	if err != nil {
 		return err
 	}
-	return through(ctx, f, v, selector, &decoder.Stream{Frames: frames}, s)
+	if !slices.Contains(v.Kinds, decoder.KindFrame) {
+		v.Early = append(v.Early, decoder.NewJourneys())
+	}
+	source := &decoder.Stream{Frames: all[0]}
+	if len(all) > 1 {
+		source.Frames = capture.NewMerge(all...)
+	}
+	return through(ctx, f, v, selector, source, s)
+}
+
+// open finds out what a file is: a recording of ktrace, or a capture of anybody's.
+func (v View) open(r io.Reader, several bool) (decoder.Frames, error) {
+	b := bufio.NewReader(r)
+	if head, _ := b.Peek(len(record.Magic)); string(head) != record.Magic {
+		return capture.NewReader(b, capture.ReaderOptions{
+			Filter: v.Filter, Packets: slices.Contains(v.Kinds, decoder.KindFrame), Absolute: several,
+		}), nil
+	}
+	if several {
+		return nil, Usagef("a recording is looked at alone: its times are those of its node")
+	}
+	return record.NewReader(b)
 }
 
 // through is the one way from the stream to the user.

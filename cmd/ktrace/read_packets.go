@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"ktrace/cmd/internal/cli"
+	"ktrace/decoder"
+	"ktrace/decoder/capture"
+	"ktrace/decoder/filter"
+	"ktrace/decoder/pcapng"
+)
+
+// packetsOptions are the flags of read without a view.
+type packetsOptions struct {
+	cli.Flags
+	stats bool
+	dedup bool
+}
+
+// readPackets shows, counts or copies packets: args are flags and an expression.
+func readPackets(ctx context.Context, files, args []string, s cli.Streams) error {
+	var o packetsOptions
+	c := &cobra.Command{
+		Use:           "ktrace read FILE... [flags] [FILTER]",
+		Short:         "the packets of captures",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := o.Validate(); err != nil {
+				return err
+			}
+			expr, err := cli.ParseFilter(args)
+			if err != nil {
+				return err
+			}
+			return withFiles(files, func(in []io.Reader) error { return o.run(c.Context(), expr, in, s) })
+		},
+	}
+	c.SetOut(s.Out)
+	c.SetErr(s.Err)
+	c.SetArgs(args)
+	c.SetFlagErrorFunc(flagError)
+	f := c.Flags()
+	o.AddPackets(f)
+	f.StringVarP(&o.Write, "write", "w", "", "copy the packets to this pcapng file, with all that is said of them; - is standard output")
+	f.BoolVar(&o.stats, "stats", false, "only count")
+	f.BoolVar(&o.dedup, "dedup", false, "leave out packets that were seen at another device before")
+	return c.ExecuteContext(ctx)
+}
+
+func (o *packetsOptions) run(ctx context.Context, expr *filter.Expr, in []io.Reader, s cli.Streams) error {
+	if !o.stats && o.Write == "" {
+		if o.dedup {
+			return cli.Usagef("--dedup goes with --stats or -w")
+		}
+		return cli.Replay(ctx, o.Flags, cli.View{
+			Kinds: []decoder.Kind{decoder.KindFrame}, Stages: []decoder.Stage{decoder.NewNames()}, Filter: expr,
+		}, s, in...)
+	}
+	sub := capture.Subset{Filter: expr, Dedup: o.dedup, Limit: o.Count}
+	err := o.copy(&sub, in, s)
+	if err != nil || !o.stats {
+		return err
+	}
+	return o.tell(sub.Stats, s)
+}
+
+// copy goes over the files, and writes the packets if that is wanted.
+func (o *packetsOptions) copy(sub *capture.Subset, in []io.Reader, s cli.Streams) (err error) {
+	switch o.Write {
+	case "":
+	case "-":
+		sub.To = pcapng.NewWriter(s.Out, pcapng.WriterOptions{Subset: true})
+	default:
+		file, err := os.Create(o.Write)
+		if err != nil {
+			return fmt.Errorf("-w: %w", err)
+		}
+		defer func() { err = errors.Join(err, file.Close()) }()
+		sub.To = pcapng.NewWriter(file, pcapng.WriterOptions{Subset: true})
+	}
+	return sub.Run(in...)
+}
+
+// tell prints the statistics, beside the packets if those go to standard output.
+func (o *packetsOptions) tell(stats capture.Stats, s cli.Streams) error {
+	out := s.Out
+	if o.Write == "-" {
+		out = s.Err
+	}
+	if o.Output == "json" {
+		return json.NewEncoder(out).Encode(stats)
+	}
+	for _, line := range stats.Lines() {
+		if _, err := fmt.Fprintln(out, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}

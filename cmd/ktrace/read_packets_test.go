@@ -1,0 +1,152 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"ktrace/cmd/internal/cli"
+	"ktrace/testdata/lab"
+)
+
+const captures = "../../testdata/captures"
+
+// ktraceRead runs the verb in this process and returns what it printed.
+func ktraceRead(t testing.TB, args ...string) string {
+	t.Helper()
+	var out, said bytes.Buffer
+	root := newRoot(cli.Streams{Out: &out, Err: &said})
+	root.SetArgs(append([]string{"read"}, args...))
+	if err := root.ExecuteContext(t.Context()); err != nil {
+		t.Fatalf("read %v: %v\n%s", args, err, said.String())
+	}
+	return out.String()
+}
+
+func TestReadCopiesByteForByte(t *testing.T) {
+	for _, name := range []string{"dumpcap.pcapng", "editcap-comments.pcapng", "editcap-secrets.pcapng", "mergecap-two-interfaces.pcapng"} {
+		t.Run(name, func(t *testing.T) {
+			from, to := filepath.Join(captures, name), filepath.Join(t.TempDir(), "x.pcapng")
+			ktraceRead(t, from, "-w", to)
+			want, err := os.ReadFile(from)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := os.ReadFile(to)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// A section whose length was known says that it is not any more: a copy may have fewer packets.
+			copy(want[16:24], got[16:24])
+			if !bytes.Equal(got, want) {
+				t.Errorf("%d bytes of %d are not the same", len(got), len(want))
+			}
+		})
+	}
+}
+
+func TestReadFiltersAsTcpdumpDoes(t *testing.T) {
+	for _, name := range []string{"tcpdump-nano.pcap", "tcpdump-any-sll2.pcap", "dumpcap.pcapng"} {
+		for _, expr := range []string{"udp", "icmp", "icmp or udp", "not icmp", "ip6", "greater 60"} {
+			file, to := filepath.Join(captures, name), filepath.Join(t.TempDir(), "x.pcapng")
+			ktraceRead(t, file, "-w", to, expr)
+			got := strings.Count(tool(t, "tcpdump", "-nr", to), "\n")
+			if want := strings.Count(tool(t, "tcpdump", "-nr", file, expr), "\n"); got != want {
+				t.Errorf("%s of %s: %d packets, tcpdump has %d", expr, name, got, want)
+			}
+		}
+	}
+}
+
+func TestReadMergesByTimeAndTellsCopies(t *testing.T) {
+	a, b := filepath.Join(captures, "tcpdump-nano.pcap"), filepath.Join(captures, "dumpcap.pcapng")
+	stats := ktraceRead(t, b, a, b, "--stats", "--dedup")
+	for _, want := range []string{"18 packets read", "6 packets left out as seen before"} {
+		if !strings.Contains(stats, want) {
+			t.Errorf("no %q in\n%s", want, stats)
+		}
+	}
+	if strings.Contains(stats, "older than the one before") {
+		t.Errorf("not in order of time:\n%s", stats)
+	}
+}
+
+func TestReadConcludesOfATcpdumpCapture(t *testing.T) {
+	for _, f := range dnsFamilies() {
+		t.Run(f.name, func(t *testing.T) {
+			c := lab.NewCluster(t)
+			p := c.AddPod("pod")
+			f.cluster(t, c, p)
+			file := filepath.Join(t.TempDir(), "x.pcap")
+			dump := exec.Command("ip", "netns", "exec", p.Name, "tcpdump", "--immediate-mode", "-i", "eth0",
+				"-c", strconv.Itoa(2*pings), "-w", file, "port 53")
+			said, err := dump.StderrPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := dump.Start(); err != nil {
+				t.Fatal(err)
+			}
+			for lines := bufio.NewScanner(said); lines.Scan() && !strings.Contains(lines.Text(), "listening"); {
+			}
+			go io.Copy(io.Discard, said) // what it says at its end
+			for range pings {
+				lookup(p, f.service, "web.example.org")
+			}
+			if err := dump.Wait(); err != nil {
+				t.Fatal(err)
+			}
+			lines := ktraceRead(t, file, "dns", "-o", "json")
+			if n := strings.Count(lines, `"outcome":"answered"`); n != pings {
+				t.Errorf("%d answered queries, want %d\n%s", n, pings, lines)
+			}
+		})
+	}
+}
+
+// many is a capture of n packets, half of them for port 53, in the classic format.
+func many(t testing.TB, n int) string {
+	t.Helper()
+	b := []byte{0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0, 0}
+	frame := append(make([]byte, 12), 8, 0, 0x45, 0, 0, 100, 0, 7, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0xc0, 1, 0, 53, 0, 80, 0, 0)
+	frame = append(frame, make([]byte, 72)...)
+	for i := range n {
+		frame[37] = byte(53 + i%2)
+		b = binary.LittleEndian.AppendUint32(b, uint32(i/1000))
+		b = binary.LittleEndian.AppendUint32(b, uint32(i%1000)*1000)
+		b = binary.LittleEndian.AppendUint32(b, uint32(len(frame)))
+		b = binary.LittleEndian.AppendUint32(b, uint32(len(frame)))
+		b = append(b, frame...)
+	}
+	file := filepath.Join(t.TempDir(), "many.pcap")
+	if err := os.WriteFile(file, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestReadIsManyTimesAsFastAsTshark(t *testing.T) {
+	const n, times = 100_000, 5
+	file := many(t, n)
+	start := time.Now()
+	stats := ktraceRead(t, file, "--stats", "udp port 53")
+	ours := time.Since(start)
+	if !strings.Contains(stats, "50000 matched") {
+		t.Errorf("said %s", stats)
+	}
+	start = time.Now()
+	tool(t, "tshark", "-n", "-r", file, "-Y", "udp.port == 53", "-T", "fields", "-e", "frame.number")
+	theirs := time.Since(start)
+	if theirs < times*ours {
+		t.Errorf("%v for %d packets, tshark takes %v", ours, n, theirs)
+	}
+	t.Logf("%.1f M packets/s, tshark %.2f M packets/s", n/ours.Seconds()/1e6, n/theirs.Seconds()/1e6)
+}
