@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"math"
 	"time"
 
@@ -44,7 +45,7 @@ share one network.`,
 			if err := o.validate(); err != nil {
 				return err
 			}
-			return o.run(c, args, s)
+			return o.run(c.Context(), args, s)
 		},
 	}
 	f := c.Flags()
@@ -78,7 +79,7 @@ func (o *captureOptions) validate() error {
 	return nil
 }
 
-func (o *captureOptions) run(c *cobra.Command, args []string, s cli.Streams) error {
+func (o *captureOptions) run(ctx context.Context, args []string, s cli.Streams) error {
 	expr, err := cli.ParseFilter(args)
 	if err != nil {
 		return err
@@ -89,7 +90,7 @@ func (o *captureOptions) run(c *cobra.Command, args []string, s cli.Streams) err
 	if o.Ring == 0 {
 		o.Ring = captureRing
 	}
-	return cli.Live(c.Context(), o.Flags, cli.View{
+	return cli.Live(ctx, o.Flags, cli.View{
 		Kinds:  []decoder.Kind{decoder.KindFrame},
 		Stages: []decoder.Stage{decoder.NewNames()},
 		Tap:    &cli.Tap{Devices: o.devices, Snap: o.snap},

@@ -19,7 +19,7 @@ func newRoot(s cli.Streams) *cobra.Command {
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newDoctor(s), newPods(s), newFsync(s), newDrop(s), newNAT(s), newMTU(s), newDiagnose(s), newReset(s), newDNS(s), newRead(s), newCapture(s))
+	root.AddCommand(newDoctor(s), newPods(s), newFsync(s), newDrop(s), newNAT(s), newMTU(s), newDiagnose(s), newReset(s), newDNS(s), newRead(s), newCapture(s), newExtcap(s))
 	for _, sub := range root.Commands() {
 		sub.Args = usage(sub.Args)
 	}

@@ -56,7 +56,8 @@ func (f *Files) open(now time.Time) error {
 		return nil
 	}
 	f.name = f.next(now)
-	file, err := os.Create(f.name)
+	// Not for reading too: a pipe must be broken when its reader has gone.
+	file, err := os.OpenFile(f.name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
 		return fmt.Errorf("-w: %w", err)
 	}

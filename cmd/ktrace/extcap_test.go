@@ -1,0 +1,81 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"ktrace/cmd/internal/cli"
+	"ktrace/testdata/lab"
+)
+
+// extcap runs the verb in this process as Wireshark asks.
+func extcap(t *testing.T, args ...string) string {
+	t.Helper()
+	var out, said bytes.Buffer
+	root := newRoot(cli.Streams{Out: &out, Err: &said})
+	root.SetArgs(append([]string{"extcap"}, args...))
+	if err := root.ExecuteContext(t.Context()); err != nil {
+		t.Fatalf("%v\n%s", err, said.String())
+	}
+	return out.String()
+}
+
+func TestWiresharkFindsPodsAsInterfaces(t *testing.T) {
+	c := lab.NewCluster(t)
+	k := lab.NewKubelet(t)
+	p := c.AddPod("a")
+	k.Pod("default", "web-0").Start("app", p.NS, "sleep", "600")
+	list := extcap(t, "--extcap-interfaces", "--extcap-version=4.0", "--host-root", k.Root)
+	for _, line := range []string{"interface {value=ktrace-node}", "interface {value=ktrace-pod:default/web-0}{display=ktrace: pod default/web-0}"} {
+		if !strings.Contains(list, line) {
+			t.Errorf("no %s in\n%s", line, list)
+		}
+	}
+	if dlts := extcap(t, "--extcap-dlts", "--extcap-interface", "ktrace-node"); !strings.Contains(dlts, "{number=1}") {
+		t.Errorf("link types %q", dlts)
+	}
+	if why := extcap(t, "--extcap-interface", "ktrace-node", "--extcap-capture-filter", "tcp port"); !strings.Contains(why, "column") {
+		t.Errorf("a bad filter is %q", why)
+	}
+	if why := extcap(t, "--extcap-interface", "ktrace-node", "--extcap-capture-filter", "tcp port 80"); why != "" {
+		t.Errorf("a good filter is %q", why)
+	}
+
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	shark := exec.Command("tshark", "-l", "-i", fifo, "-c", "1", "-T", "fields", "-e", "frame.interface_name")
+	var out bytes.Buffer
+	shark.Stdout = &out
+	if err := shark.Start(); err != nil {
+		t.Fatal(err)
+	}
+	run := lab.StartKtrace(t, "extcap", "--capture", "--extcap-interface", "ktrace-pod:default/web-0", "--extcap-capture-filter", "icmp",
+		"--fifo", fifo, "--host-root", k.Root)
+	p.Start("ping", "-q", "-i", "0.01", lab.ServerAddr)
+	if err := shark.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.TrimSpace(out.String()); got != "eth0@default/web-0" {
+		t.Errorf("tshark's first packet came from %q", got)
+	}
+	run.Stop()
+}
+
+func TestProfileUsesFieldsThatWiresharkHas(t *testing.T) {
+	dir := t.TempDir()
+	extcap(t, "--wireshark-profile", dir)
+	colours, err := os.ReadFile(filepath.Join(dir, "colorfilters"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range strings.Split(strings.TrimSpace(string(colours)), "\n") {
+		tool(t, "tshark", "-r", filepath.Join(captures, "dumpcap.pcapng"), "-Y", strings.Split(line, "@")[2])
+	}
+}
