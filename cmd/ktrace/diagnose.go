@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"ktrace/cmd/internal/cli"
 	"ktrace/decoder"
@@ -20,6 +21,7 @@ func newDiagnose(s cli.Streams) *cobra.Command {
 	var (
 		f    cli.Flags
 		cidr string
+		slow time.Duration
 	)
 	c := &cobra.Command{
 		Use:   "diagnose",
@@ -41,7 +43,7 @@ status is 3 if anything above information was found; --fail-on critical leaves o
 			if err != nil {
 				return err
 			}
-			v, done := watchNode(known(watchFlows(diagnoseView(), f.HostRoot)), f.HostRoot)
+			v, done := watchNode(known(watchFlows(diagnoseView(slow), f.HostRoot)), f.HostRoot)
 			v.Probes = []string{"path", "sock"}
 			v.Globals["snap"] = uint32(512) // a DNS message
 			return errors.Join(cli.Live(c.Context(), f, v, s), done())
@@ -50,12 +52,17 @@ status is 3 if anything above information was found; --fail-on critical leaves o
 	f.Add(c.Flags())
 	f.AddLive(c.Flags())
 	addServiceRange(c.Flags(), &cidr)
+	addSlow(c.Flags(), &slow)
 	return c
 }
 
+func addSlow(fs *pflag.FlagSet, slow *time.Duration) {
+	fs.DurationVar(slow, "slow", 100*time.Millisecond, "DNS answers that take longer are a finding")
+}
+
 // diagnoseView is every stage and every rule about packets.
-func diagnoseView() cli.View {
-	const dnsWait, dnsSlow = 5 * time.Second, 100 * time.Millisecond
+func diagnoseView(slow time.Duration) cli.View {
+	const dnsWait = 5 * time.Second
 	facts := diagnose.NewFacts()
 	translations := diagnose.NewTranslations(facts)
 	return cli.View{
@@ -63,10 +70,10 @@ func diagnoseView() cli.View {
 		Keep:  isLoss,
 		Early: []decoder.Stage{decoder.NewOverflows()},
 		Stages: []decoder.Stage{decoder.NewNames(), decoder.NewDrops(), translations.Stage(),
-			dns.New(dns.Options{Wait: dnsWait, Slow: dnsSlow, Ports: []uint16{53}}), decoder.NewResets()},
+			dns.New(dns.Options{Wait: dnsWait, Slow: slow, Ports: []uint16{53}}), decoder.NewResets()},
 		Rules: []decoder.Rule{facts, diagnose.NewTogether(
 			[]decoder.Rule{diagnose.NewDrops(facts), translations, diagnose.NewSenders(facts)},
-			[]decoder.Rule{diagnose.NewDNS(facts, dnsSlow), diagnose.NewResets(), diagnose.NewSockets()},
+			[]decoder.Rule{diagnose.NewDNS(facts, slow), diagnose.NewResets(), diagnose.NewSockets()},
 		)},
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -43,8 +44,10 @@ func recordedViews() []recordedView {
 		{"mtu", func(*pflag.FlagSet) func() (cli.View, error) {
 			return func() (cli.View, error) { return mtuView(), nil }
 		}},
-		{"diagnose", func(*pflag.FlagSet) func() (cli.View, error) {
-			return func() (cli.View, error) { return diagnoseView(), nil }
+		{"diagnose", func(fs *pflag.FlagSet) func() (cli.View, error) {
+			var slow time.Duration
+			addSlow(fs, &slow)
+			return func() (cli.View, error) { return diagnoseView(slow), nil }
 		}},
 		{"reset", func(*pflag.FlagSet) func() (cli.View, error) {
 			return func() (cli.View, error) { return resetView(), nil }
