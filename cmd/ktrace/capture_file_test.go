@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -81,5 +83,37 @@ func TestCaptureRotatesAsTcpdumpDoes(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "r-%Y.pcapng")); err == nil {
 		t.Error("strftime was not asked")
+	}
+}
+
+func TestCaptureCountsWhatItLosesExactly(t *testing.T) {
+	c := lab.NewCluster(t)
+	p := c.AddPod("a")
+	file := filepath.Join(t.TempDir(), "x.pcapng")
+	run := lab.Ktrace(t, "capture", "--netns", p.Path(), "--ring-bytes", "4096", "-w", file, "udp port 9999")
+	const sent = 2003
+	p.Do(func() {
+		conn, err := net.Dial("udp", lab.ServerAddr+":9999")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		for n := 0; n < sent; {
+			if _, err := conn.Write(make([]byte, 1000)); err == nil {
+				n++ // nobody listens: a refusal that came back is told instead of sending
+			}
+		}
+	})
+	run.Stop()
+	var captured, received, lost int
+	if _, err := fmt.Sscanf(run.Stderr(), "%d packets captured\n%d packets received by filter\n%d packets dropped by kernel", &captured, &received, &lost); err != nil {
+		t.Fatalf("%v: said %q", err, run.Stderr())
+	}
+	if n := strings.Count(tool(t, "tcpdump", "-nr", file), "\n"); n != captured {
+		t.Errorf("%d packets in the file, said %d", n, captured)
+	}
+	if captured+lost != received || lost == 0 || received != sent {
+		t.Errorf("captured %d, received %d, lost %d of %d", captured, received, lost, sent)
 	}
 }
