@@ -3,6 +3,7 @@ package diagnose
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"ktrace/decoder"
@@ -236,6 +237,7 @@ func (k *Facts) notUntranslated(e decoder.Event, n decoder.NAT) decoder.Finding 
 			f.Evidence = append(f.Evidence, fmt.Sprintf("%s = 0 in netns %d", key.key, key.netns))
 		}
 	}
+	slices.Sort(f.Evidence[1:])
 	return f
 }
 

@@ -28,7 +28,7 @@ func (k *Facts) ServiceAt(netns uint32, proto string, at netip.AddrPort) (decode
 		if s.Name != "" {
 			points++
 		}
-		if points > most {
+		if points > most || points == most && s.Source+s.Namespace+s.Name < best.Source+best.Namespace+best.Name {
 			best, most = s, points
 		}
 	}
@@ -58,8 +58,8 @@ func (k *Facts) rulesFor(netns uint32, proto string, to netip.AddrPort) (decoder
 		return own, true
 	}
 	for key, r := range k.rules {
-		if key.proto == proto && key.addr == to && r.State != decoder.ServiceNone {
-			return r, true
+		if key.proto == proto && key.addr == to && r.State != decoder.ServiceNone && (own.State == "" || own.State == decoder.ServiceNone || key.netns < own.Netns) {
+			own, ok = r, true
 		}
 	}
 	return own, ok

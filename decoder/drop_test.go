@@ -1,0 +1,61 @@
+package decoder
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+)
+
+func TestDropsThatLoseNothingAreTold(t *testing.T) {
+	to := func(addr string, p Packet) *Packet {
+		p.Src, p.Dst = netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr(addr)
+		return &p
+	}
+	for _, c := range []struct {
+		name   string
+		packet *Packet
+		reason string
+		noise  bool
+	}{
+		{"a SYN dropped by netfilter", to("10.0.0.2", Packet{Proto: "tcp", Flags: "S"}), "NETFILTER_DROP", false},
+		{"a SYN to nobody", to("10.0.0.2", Packet{Proto: "tcp", Flags: "S"}), "NO_SOCKET", false},
+		{"a reset for nobody", to("10.0.0.2", Packet{Proto: "tcp", Flags: "R"}), "NO_SOCKET", true},
+		{"a datagram for nobody", to("10.0.0.2", Packet{Proto: "udp"}), "NO_SOCKET", false},
+		{"an echo reply that nobody waits for", to("10.0.0.2", Packet{Proto: "icmp"}), "NO_SOCKET", true},
+		{"multicast that nobody joined", to("224.0.0.251", Packet{Proto: "udp"}), "NOT_SPECIFIED", true},
+		{"multicast dropped by netfilter", to("224.0.0.251", Packet{Proto: "udp"}), "NETFILTER_DROP", false},
+		{"what a closed socket had not read", to("10.0.0.2", Packet{Proto: "udp"}), "QUEUE_PURGE", true},
+		{"another host's", to("10.0.0.2", Packet{Proto: "udp"}), "OTHERHOST", true},
+		{"data that came twice", to("10.0.0.2", Packet{Proto: "tcp", Flags: "."}), "TCP_OLD_DATA", true},
+		{"too big", to("10.0.0.2", Packet{Proto: "tcp", Flags: "."}), "PKT_TOO_BIG", false},
+	} {
+		e := Event{Packet: c.packet, Body: Drop{Reason: c.reason}}
+		d := NewDrops().Observe(e)[0].Body.(Drop)
+		if (d.Noise != "") != c.noise {
+			t.Errorf("%s: noise %q, want some: %v", c.name, d.Noise, c.noise)
+		}
+	}
+}
+
+func TestAResetBeforeTheDropMakesItAReject(t *testing.T) {
+	client, server := netip.MustParseAddrPort("10.0.0.1:40000"), netip.MustParseAddrPort("10.0.0.2:80")
+	syn := bare("tcp", FlowTuple{Src: client, Dst: server}, "S")
+	reset := bare("tcp", FlowTuple{Src: server, Dst: client}, "R.")
+	at := time.Unix(1, 0)
+	for name, c := range map[string]struct {
+		before Event
+		want   string
+	}{
+		"a reset in the server's name":    {Event{Header: Header{Time: at, Direction: Out}, Packet: reset, Body: Hop{}}, VerdictReject},
+		"one that came long before":       {Event{Header: Header{Time: at.Add(-time.Minute), Direction: Out}, Packet: reset, Body: Hop{}}, VerdictDrop},
+		"one that came in from outside":   {Event{Header: Header{Time: at, Direction: In}, Packet: reset, Body: Hop{}}, VerdictDrop},
+		"nothing that answers the packet": {Event{Header: Header{Time: at, Direction: Out}, Packet: syn, Body: Hop{}}, VerdictDrop},
+	} {
+		x := NewDrops()
+		x.Observe(c.before)
+		d := x.Observe(Event{Header: Header{Time: at}, Packet: syn, Body: Drop{Reason: reasonNetfilter}})[0].Body.(Drop)
+		if d.Verdict != c.want {
+			t.Errorf("%s: verdict %s, want %s", name, d.Verdict, c.want)
+		}
+	}
+}
