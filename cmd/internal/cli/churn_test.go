@@ -116,7 +116,17 @@ func (v *verdict) judge(h hop, lives []life) {
 	}
 }
 
+// soak passes a test by that needs the machine to itself: it races against containers that live for milliseconds, so
+// whatever else runs decides with.
+func soak(t *testing.T) {
+	t.Helper()
+	if os.Getenv("KTRACE_SOAK") == "" {
+		t.Skip("needs the machine to itself: make soak")
+	}
+}
+
 func TestPodsThatComeAndGoUnderTrafficAreNamedRight(t *testing.T) {
+	soak(t)
 	c := lab.NewCluster(t)
 	r := lab.NewRuntime(t, c.Node, "10.244.200.0/28")
 	run := lab.KtraceOn(t, c.Node, "--host-root", r.Root)
@@ -166,6 +176,7 @@ func TestPodsThatComeAndGoUnderTrafficAreNamedRight(t *testing.T) {
 }
 
 func TestContainersOf50MillisecondsAreNamed(t *testing.T) {
+	soak(t)
 	const pods, each = 4, 50
 	c := lab.NewCluster(t)
 	r := lab.NewRuntime(t, c.Node, "10.244.200.0/28")
