@@ -157,13 +157,17 @@ type DNSSummary struct {
 
 // Lines implements Report.
 func (d DNSSummary) Lines() []string {
-	lines := []string{fmt.Sprintf("%d queries: %s", d.Queries, counters(d.Outcomes))}
+	lines := []string{fmt.Sprintf("queries: %d", d.Queries)}
+	if d.Queries > 0 {
+		lines[0] += " (" + counters(d.Outcomes) + ")"
+	}
 	if d.Pending > 0 {
 		lines = append(lines, fmt.Sprintf("%d more were not waited for long enough", d.Pending))
 	}
 	if len(d.Rcodes) > 0 {
 		lines = append(lines, "answers: "+counters(d.Rcodes))
-		lines = append(lines, fmt.Sprintf("latency: p50 %v, p99 %v, max %v", d.P50, d.P99, d.Max))
+		lines = append(lines, fmt.Sprintf("latency: p50 %v, p99 %v, max %v",
+			d.P50.Round(time.Microsecond), d.P99.Round(time.Microsecond), d.Max.Round(time.Microsecond)))
 	}
 	return lines
 }

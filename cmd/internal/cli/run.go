@@ -79,7 +79,11 @@ func Live(ctx context.Context, f Flags, v View, s Streams) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, watcher.Close()) }()
-	v = v.withPods(watcher)
+	return v.withPods(watcher).trace(ctx, f, selector, watcher, s)
+}
+
+// trace attaches what the view needs and shows what comes, until the context or --duration ends.
+func (v View) trace(ctx context.Context, f Flags, selector pod.Selector, watcher *kube.Watcher, s Streams) (err error) {
 	attach, err := v.tapped(f, selector, watcher, s)
 	if err != nil {
 		return err
@@ -119,13 +123,8 @@ func Live(ctx context.Context, f Flags, v View, s Streams) (err error) {
 		defer func() { err = errors.Join(err, keep.Close()) }()
 		stream.Recorder = recorders{keep.Writer, stream.Recorder}
 	}
-	if f.Verbose {
-		explain(s.Err, t.Taken())
-	}
-	if f.ReadyFile != "" {
-		if err := os.WriteFile(f.ReadyFile, nil, 0o644); err != nil {
-			return fmt.Errorf("--ready-file: %w", err)
-		}
+	if err := announce(f, t, s); err != nil {
+		return err
 	}
 	if f.Duration > 0 { // of tracing: what it took to attach is not the user's time
 		var cancel context.CancelFunc
@@ -133,6 +132,20 @@ func Live(ctx context.Context, f Flags, v View, s Streams) (err error) {
 		defer cancel()
 	}
 	return through(ctx, f, v, selector, stream, saved.streams(s))
+}
+
+// announce tells that everything is attached, and to whom it matters how.
+func announce(f Flags, t *tracer.Tracer, s Streams) error {
+	if f.Verbose {
+		explain(s.Err, t.Taken())
+	}
+	if f.ReadyFile == "" {
+		return nil
+	}
+	if err := os.WriteFile(f.ReadyFile, nil, 0o644); err != nil {
+		return fmt.Errorf("--ready-file: %w", err)
+	}
+	return nil
 }
 
 // Replay runs a view over recordings and captures, in order of time.
