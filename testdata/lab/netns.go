@@ -61,6 +61,10 @@ func (n *Net) Namespace(name string) *NS {
 	run(n.t, "ip", "netns", "add", ns.Name)
 	n.spaces[name] = ns
 	n.t.Cleanup(ns.remove)
+	// Until duplicate address detection is done with a device's link-local address, a second or two, neighbours go
+	// unanswered and first packets wait.
+	ns.Sysctl("net/ipv6/conf/all/accept_dad", "0")
+	ns.Sysctl("net/ipv6/conf/default/accept_dad", "0")
 	ns.Run("ip", "link", "set", "lo", "up")
 	return ns
 }
