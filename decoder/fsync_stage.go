@@ -13,6 +13,8 @@ const slowestKept = 10
 type FsyncStage struct {
 	// Slow is the latency from which on a sync is shown; 0 shows none but those that returned an error.
 	Slow time.Duration
+	// Silent has the summary say nothing of syncs: the run is about more than them.
+	Silent bool
 	// Floor is told the latency below which a sync can be neither shown nor among the slowest, whenever it rises, so
 	// that the kernel half need not send such. nil for a recording.
 	Floor func(time.Duration)
@@ -92,9 +94,22 @@ func (s *FsyncStage) raise() {
 	}
 }
 
+// Slowest returns the slowest sync of a class, if it is among the slowest of all.
+func (s *FsyncStage) Slowest(class FsyncClass) (FsyncSlow, bool) {
+	for _, k := range s.slowest {
+		if k.Class == class {
+			return k, true
+		}
+	}
+	return FsyncSlow{}, false
+}
+
 // Summarize implements Summarizer. What a run shows of syncs is its histograms, so a sync that is counted in one is
 // shown, unless its record was wanted and lost.
 func (s *FsyncStage) Summarize(sum *Summary) {
+	if s.Silent {
+		return
+	}
 	report := newFsyncSummary(s.scope, s.counts)
 	report.Slowest = s.slowest
 	for _, f := range s.counts.InFlight {

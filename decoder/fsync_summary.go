@@ -58,10 +58,13 @@ type FsyncStuck struct {
 	Path    string        `json:"path,omitempty"`
 }
 
-// Judge returns the verdict on a class, nil if no rule applies to it: etcd's is about its log alone, so that others are
-// judged only where the user named the limit.
+// Judges reports whether a rule applies to a class: etcd's is about its log alone, so that others are judged only where
+// the user named the limit.
+func (s FsyncScope) Judges(class FsyncClass) bool { return class == FsyncWAL || s.Strict }
+
+// Judge returns the verdict on a class, nil if no rule applies to it.
 func (s FsyncScope) Judge(class FsyncClass, h fio.Histogram) *fio.Verdict {
-	if h.N == 0 || class != FsyncWAL && !s.Strict {
+	if h.N == 0 || !s.Judges(class) {
 		return nil
 	}
 	v := fio.Judge(h.N, h.Over, s.Limit)

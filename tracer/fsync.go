@@ -1,6 +1,7 @@
 package tracer
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -84,7 +85,10 @@ type Fsync struct {
 	missed   []string // mounted too late for a hook that was not attached
 }
 
-// NewFsync resolves the paths. It fails if one does not exist.
+// ErrNoDisk is returned where no file system has files that can be synced to a disk.
+var ErrNoDisk = errors.New("no file system has files that can be synced")
+
+// NewFsync resolves the paths. It fails if one does not exist, and with ErrNoDisk.
 func NewFsync(o FsyncOptions) (*Fsync, error) {
 	if len(o.Paths) == 0 && o.PID != 0 {
 		o.Paths = []string{"/"}
@@ -94,7 +98,7 @@ func NewFsync(o FsyncOptions) (*Fsync, error) {
 		return nil, err
 	}
 	if len(roots.devices) == 0 {
-		return nil, fmt.Errorf("no file system below %v has files that can be synced: name another --path", o.Paths)
+		return nil, fmt.Errorf("%w below %v: name another --path", ErrNoDisk, o.Paths)
 	}
 	return &Fsync{o: o, roots: roots, unwanted: unwantedHooks(roots, o.AllSync)}, nil
 }

@@ -30,6 +30,7 @@ const (
 type Options struct {
 	Probes    []string       // names from the table
 	Unwanted  []string       // hooks, by name, that this run does without
+	Optional  []string       // probes that this run is of use without, should the kernel refuse them
 	Variant   string         // if set, the only variant to try wherever a hook has it
 	BTF       string         // file with the types of this kernel; "" asks the kernel itself
 	RingBytes uint32         // a power of two and whole pages; 0 takes the default
@@ -113,7 +114,8 @@ func (t *Tracer) load() error {
 		}
 	}
 	for _, o := range t.objects {
-		if err := o.attach(t.opts.Variant, t.opts.Unwanted); err != nil {
+		err := o.attach(t.opts.Variant, t.opts.Unwanted)
+		if err != nil && !slices.Contains(t.opts.Optional, o.probe.Name) {
 			return err
 		}
 	}

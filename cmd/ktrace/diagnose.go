@@ -11,6 +11,7 @@ import (
 	"ktrace/decoder"
 	"ktrace/decoder/diagnose"
 	"ktrace/decoder/dns"
+	"ktrace/tracer"
 )
 
 // diagnoseFor is how long a node is watched unless told otherwise.
@@ -26,8 +27,9 @@ func newDiagnose(s cli.Streams) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "diagnose",
 		Short: "all of it for a while, ranked root causes",
-		Long: `Watches packets, drops, translations, DNS and resets for --duration, and says what is wrong, worst first. The exit
-status is 3 if anything above information was found; --fail-on critical leaves out warnings.`,
+		Long: `Watches packets, drops, translations, DNS, resets, and the syncs of etcd's log and its like, for --duration, and says
+what is wrong, worst first. The exit status is 3 if anything above information was found; --fail-on critical leaves out
+warnings.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if f.FailOn == "" {
@@ -43,9 +45,13 @@ status is 3 if anything above information was found; --fail-on critical leaves o
 			if err != nil {
 				return err
 			}
-			v, done := watchNode(known(watchFlows(diagnoseView(slow), f.HostRoot)), f.HostRoot)
+			v, syncs := diagnoseView(slow)
+			v, done := watchNode(known(watchFlows(v, f.HostRoot)), f.HostRoot)
 			v.Probes = []string{"path", "sock"}
 			v.Globals["snap"] = uint32(512) // a DNS message
+			if v, err = alsoSyncs(v, f, syncs); err != nil {
+				return errors.Join(err, done())
+			}
 			return errors.Join(cli.Live(c.Context(), f, v, s), done())
 		},
 	}
@@ -60,20 +66,38 @@ func addSlow(fs *pflag.FlagSet, slow *time.Duration) {
 	fs.DurationVar(slow, "slow", 100*time.Millisecond, "DNS answers that take longer are a finding")
 }
 
-// diagnoseView is every stage and every rule about packets.
-func diagnoseView(slow time.Duration) cli.View {
+// alsoSyncs has a view watch the syncs on all disks, as far as the kernel allows; without them the rest is of use.
+func alsoSyncs(v cli.View, f cli.Flags, stage *decoder.FsyncStage) (cli.View, error) {
+	live, err := tracer.NewFsync(tracer.FsyncOptions{
+		PID: f.PID, HostRoot: f.HostRoot, Limit: syncLimit, ByNetns: f.Netns != "" || f.PID != 0,
+	})
+	if errors.Is(err, tracer.ErrNoDisk) {
+		return v, nil
+	}
+	if err != nil {
+		return v, err
+	}
+	v.Optional = append(v.Optional, "fsync")
+	return v.With(watchSyncs(live, stage)), nil
+}
+
+// diagnoseView is every stage and every rule.
+func diagnoseView(slow time.Duration) (cli.View, *decoder.FsyncStage) {
 	const dnsWait = 5 * time.Second
 	facts := diagnose.NewFacts()
 	translations := diagnose.NewTranslations(facts)
+	syncs := &decoder.FsyncStage{Silent: true}
+	disks := &diagnose.Fsync{Slowest: syncs.Slowest}
 	return cli.View{
 		Hold:  true,
 		Keep:  isLoss,
+		Pods:  func(of func(uint64) decoder.Pod) { disks.Pod = of },
 		Early: []decoder.Stage{decoder.NewOverflows()},
 		Stages: []decoder.Stage{decoder.NewNames(), decoder.NewDrops(), translations.Stage(),
-			dns.New(dns.Options{Wait: dnsWait, Slow: slow, Ports: []uint16{53}}), decoder.NewResets()},
-		Rules: []decoder.Rule{facts, diagnose.NewTogether(
+			dns.New(dns.Options{Wait: dnsWait, Slow: slow, Ports: []uint16{53}}), decoder.NewResets(), syncs},
+		Rules: []decoder.Rule{facts, &diagnose.Fsync{Slowest: syncs.Slowest}, diagnose.NewTogether(
 			[]decoder.Rule{diagnose.NewDrops(facts), translations, diagnose.NewSenders(facts)},
 			[]decoder.Rule{diagnose.NewDNS(facts, slow), diagnose.NewResets(), diagnose.NewSockets()},
 		)},
-	}
+	}, syncs
 }

@@ -84,17 +84,12 @@ func watchDrops(v cli.View) cli.View {
 // watchNode adds to a view who says what its events refer to; done lets go of it.
 func watchNode(v cli.View, root string) (_ cli.View, done func() error) {
 	w := node.NewWitness(node.New(root))
-	v.Witnesses = append(v.Witnesses, tracer.NewDevices(root), tracer.NewSymbols(), w)
-	first := v.Begin
-	v.Begin = func() (facts []decoder.Fact, err error) {
-		if first != nil {
-			if facts, err = first(); err != nil {
-				return nil, err
-			}
-		}
-		home, err := netns.Inode("/proc/self/ns/net")
-		return append(facts, w.Begin(home)...), err
-	}
-	v.Poll = func(tracer.Maps) ([]decoder.Fact, error) { return w.Poll(), nil }
-	return v, w.Close
+	return v.With(cli.View{
+		Witnesses: []decoder.Witness{tracer.NewDevices(root), tracer.NewSymbols(), w},
+		Begin: func() ([]decoder.Fact, error) {
+			home, err := netns.Inode("/proc/self/ns/net")
+			return w.Begin(home), err
+		},
+		Poll: func(tracer.Maps) ([]decoder.Fact, error) { return w.Poll(), nil },
+	}), w.Close
 }

@@ -24,6 +24,9 @@ type fsyncOptions struct {
 	allSync  bool
 }
 
+// syncLimit is what etcd wants 99 of 100 syncs of its log to be within.
+const syncLimit = 10 * time.Millisecond
+
 // newFsync is the verb about syncs of files.
 func newFsync(s cli.Streams) *cobra.Command {
 	var o fsyncOptions
@@ -56,7 +59,7 @@ only if a path names them.`,
 	o.Add(f)
 	o.AddLive(f)
 	f.StringArrayVar(&o.paths, "path", nil, "only files below this directory (repeatable)")
-	f.DurationVar(&o.limit, "limit", 10*time.Millisecond, "what P99 is held against: etcd's log alone, or all files if given")
+	f.DurationVar(&o.limit, "limit", syncLimit, "what P99 is held against: etcd's log alone, or all files if given")
 	o.addView(f)
 	f.BoolVar(&o.allSync, "all-sync", false, "on ext4, count sync_file_range and syncfs too; costs every syscall some 40 ns")
 	return c
@@ -93,12 +96,13 @@ func (o *fsyncOptions) validateView() error {
 // fsyncView is what the verb makes of the stream, be it live or a recording.
 func fsyncView(o fsyncOptions) (cli.View, *decoder.FsyncStage) {
 	stage := &decoder.FsyncStage{Slow: o.slow}
+	rule := &diagnose.Fsync{Slowest: stage.Slowest}
 	return cli.View{
 		Kinds:  []decoder.Kind{decoder.KindFsync},
 		Stages: []decoder.Stage{stage},
-		Rules:  []decoder.Rule{&diagnose.Fsync{}},
+		Rules:  []decoder.Rule{rule},
 		Every:  o.interval,
-		Pods:   func(of func(uint64) decoder.Pod) { stage.Pod = of },
+		Pods:   func(of func(uint64) decoder.Pod) { stage.Pod, rule.Pod = of, of },
 	}, stage
 }
 
@@ -111,12 +115,18 @@ func (o *fsyncOptions) run(ctx context.Context, s cli.Streams) error {
 		return err
 	}
 	view, stage := fsyncView(*o)
+	return cli.Live(ctx, o.Flags, view.With(watchSyncs(live, stage)), s)
+}
+
+// watchSyncs is the part of a view that asks the kernel for syncs.
+func watchSyncs(live *tracer.Fsync, stage *decoder.FsyncStage) cli.View {
 	stage.Floor = live.Raise
-	view.Probes = []string{"fsync"}
-	view.Globals = live.Globals()
-	view.Unwanted = live.Unwanted()
-	view.Prepare = live.Prepare
-	view.Begin = live.Begin
-	view.Poll = live.Poll
-	return cli.Live(ctx, o.Flags, view, s)
+	return cli.View{
+		Probes:   []string{"fsync"},
+		Globals:  live.Globals(),
+		Unwanted: live.Unwanted(),
+		Prepare:  live.Prepare,
+		Begin:    live.Begin,
+		Poll:     live.Poll,
+	}
 }

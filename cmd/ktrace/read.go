@@ -47,7 +47,10 @@ func recordedViews() []recordedView {
 		{"diagnose", func(fs *pflag.FlagSet) func() (cli.View, error) {
 			var slow time.Duration
 			addSlow(fs, &slow)
-			return func() (cli.View, error) { return diagnoseView(slow), nil }
+			return func() (cli.View, error) {
+				v, _ := diagnoseView(slow)
+				return v, nil
+			}
 		}},
 		{"reset", func(*pflag.FlagSet) func() (cli.View, error) {
 			return func() (cli.View, error) { return resetView(), nil }

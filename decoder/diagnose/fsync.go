@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -10,9 +11,14 @@ import (
 	"ktrace/decoder/fio"
 )
 
-// Fsync reports syncs that failed, as they do (fsync-error), and at the end those that are too slow as a whole
+// Fsync reports syncs that failed, as they do (fsync-error), and at the end those that are too slow as a whole, or hang
 // (fsync-slow).
 type Fsync struct {
+	// Slowest returns the slowest sync of a class, as evidence; nil if nobody keeps it.
+	Slowest func(decoder.FsyncClass) (decoder.FsyncSlow, bool)
+	// Pod names the pod of a cgroup, for syncs in flight, which are no events; nil if none are known.
+	Pod func(cgroup uint64) decoder.Pod
+
 	scope  decoder.FsyncScope
 	counts decoder.FsyncCounts
 	begun  time.Time
@@ -93,12 +99,52 @@ func (r *Fsync) Flush(now time.Time, final bool) []decoder.Finding {
 			found = append(found, r.slow(now, class, h, *v))
 		}
 	}
+	for _, f := range r.counts.InFlight {
+		if r.scope.Judges(f.Class) && f.Age >= max(hangs, r.scope.Limit) {
+			found = append(found, r.hanging(now, f))
+		}
+	}
 	return found
 }
 
+// hangs is how long a sync may take before it is called hanging: from then on etcd warns of it.
+const hangs = time.Second
+
+// hanging reports a sync that had not ended when the run did.
+func (r *Fsync) hanging(now time.Time, f decoder.FsyncInFlight) decoder.Finding {
+	what := f.Path
+	if what == "" {
+		what = fmt.Sprintf("a %s file", f.Class)
+	}
+	var pod decoder.Pod
+	if r.Pod != nil {
+		pod = r.Pod(f.Cgroup)
+	}
+	return decoder.Finding{
+		Time:     now,
+		ID:       "fsync-slow",
+		Severity: decoder.Critical,
+		Pod:      pod,
+		Title:    fmt.Sprintf("%s of %s has not ended for %s.", f.Op, what, decoder.Brief(f.Age)),
+		Cause:    "The disk, or what is below it, does not answer. The process cannot go on before it does.",
+		Subject:  what,
+		Evidence: []string{fmt.Sprintf("%s of %s by %s (pid %d), in flight for %s", f.Op, what, f.Comm, f.PID, decoder.Brief(f.Age))},
+		Remedy: []string{fmt.Sprintf("cat /proc/%d/task/%d/stack   # where the kernel waits", f.PID, f.TID),
+			"dmesg --level=err,warn | tail -50", "iostat -x 1 5"},
+		First:      now.Add(-f.Age),
+		Last:       now,
+		Count:      1,
+		Confidence: decoder.Certain,
+	}
+}
+
 func (r *Fsync) slow(now time.Time, class decoder.FsyncClass, h fio.Histogram, v fio.Verdict) decoder.Finding {
+	slowest, known := r.slowest(class)
 	where := strings.Join(r.scope.Paths, ", ")
-	if where == "" {
+	switch {
+	case where == "" && known:
+		where = path.Dir(slowest.Path)
+	case where == "":
 		where = "/"
 	}
 	p := h.Percentiles([]float64{50, 99})
@@ -109,16 +155,28 @@ func (r *Fsync) slow(now time.Time, class decoder.FsyncClass, h fio.Histogram, v
 		Severity: decoder.Critical,
 		Title:    fmt.Sprintf("Syncs of %s files below %s are too slow: P99 is %s, the limit %v.", class, where, brief(p[1]), v.Limit),
 		Cause:    "More than one sync in a hundred takes longer than the limit. etcd writes each entry of its log so before it answers, and loses its leader when that takes long.",
+		Pod:      slowest.Pod,
 		Subject:  fmt.Sprintf("%s (%s)", where, class),
 		Evidence: []string{
 			v.String(),
 			fmt.Sprintf("P50 %s, P99 %s, longest %s of %d", brief(p[0]), brief(p[1]), brief(h.Max), h.N),
 		},
+		Remedy:     []string{fmt.Sprintf("ktrace fsync --path %s --slow %v", quote(where), v.Limit), "iostat -x 1 5"},
 		Count:      v.Over,
 		First:      r.begun,
 		Last:       now,
 		Confidence: decoder.Certain,
 	}
-	f.Remedy = []string{fmt.Sprintf("ktrace fsync --path %s --slow %v", quote(where), v.Limit), "iostat -x 1 5"}
+	if known {
+		f.Evidence = append(f.Evidence, fmt.Sprintf("slowest at %s: %s of %s by %s (pid %d) took %s",
+			slowest.Time.UTC().Format("15:04:05.000000"), slowest.Op, slowest.Path, slowest.Process.Comm, slowest.Process.PID, decoder.Brief(slowest.Latency)))
+	}
 	return f
+}
+
+func (r *Fsync) slowest(class decoder.FsyncClass) (decoder.FsyncSlow, bool) {
+	if r.Slowest == nil {
+		return decoder.FsyncSlow{}, false
+	}
+	return r.Slowest(class)
 }

@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -88,5 +89,35 @@ func TestFsyncFindingsSayWhatTheyRestOn(t *testing.T) {
 	}
 	if want := `df -h '/it'\''s'`; failed.Remedy[0] != want {
 		t.Errorf("remedy %q, want %q: it must work as printed", failed.Remedy[0], want)
+	}
+}
+
+func TestFsyncThatHangsIsToldOnlyIfItIsLongAndJudged(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		class decoder.FsyncClass
+		age   time.Duration
+		want  int
+	}{
+		{"a log's, for long", decoder.FsyncWAL, 12 * time.Second, 1},
+		{"a log's, just begun", decoder.FsyncWAL, 200 * time.Millisecond, 0},
+		{"a file's about which there is no rule", decoder.FsyncOther, 12 * time.Second, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := &Fsync{Pod: func(cgroup uint64) decoder.Pod { return decoder.Pod{Name: fmt.Sprint("etcd-", cgroup)} }}
+			counts := decoder.FsyncCounts{InFlight: []decoder.FsyncInFlight{{Age: c.age, PID: 3, Comm: "etcd", Cgroup: 7, Op: "fdatasync", Class: c.class, Path: "/w/0.wal"}}}
+			for _, f := range []decoder.FsyncFact{{Scope: &decoder.FsyncScope{Limit: 10 * time.Millisecond}}, {Counts: &counts}} {
+				r.Observe(decoder.Event{Header: decoder.Header{Time: time.Unix(100, 0)}, Body: decoder.Fact{Fsync: &f}})
+			}
+			found := r.Flush(time.Unix(100, 0), true)
+			if len(found) != c.want {
+				t.Fatalf("found %+v", found)
+			}
+			for _, f := range found {
+				if f.ID != "fsync-slow" || f.Pod.Name != "etcd-7" || !strings.Contains(f.Title, "fdatasync of /w/0.wal has not ended for 12") {
+					t.Errorf("found %+v", f)
+				}
+			}
+		})
 	}
 }

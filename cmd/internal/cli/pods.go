@@ -94,7 +94,8 @@ func (v View) withPods(w *kube.Watcher) View {
 }
 
 func merged(a, b map[string]any) map[string]any {
-	both := maps.Clone(a)
+	both := map[string]any{}
+	maps.Copy(both, a)
 	maps.Copy(both, b)
 	return both
 }

@@ -39,6 +39,7 @@ type View struct {
 	Pods func(of func(cgroup uint64) decoder.Pod)
 
 	Unwanted []string // hooks of the probes, by name, that are not needed
+	Optional []string // probes that the view is of use without, should the kernel refuse them
 
 	Tap    *Tap         // take whole packets at devices; nil for none
 	Save   *Save        // how packets are saved, if -w does not say all
@@ -92,6 +93,7 @@ func (v View) trace(ctx context.Context, f Flags, selector pod.Selector, watcher
 	t, err := tracer.Open(tracer.Options{
 		Probes:    v.Probes,
 		Unwanted:  v.Unwanted,
+		Optional:  v.Optional,
 		Variant:   f.Variant,
 		BTF:       f.BTF,
 		RingBytes: f.Ring,

@@ -10,7 +10,6 @@ import (
 
 	"github.com/cilium/ebpf"
 
-	"ktrace/decoder"
 	pcap "ktrace/decoder/filter"
 	"ktrace/decoder/pod"
 	"ktrace/tracer"
@@ -107,54 +106,5 @@ func splice(e *pcap.Expr) func(*ebpf.CollectionSpec) error {
 	return func(spec *ebpf.CollectionSpec) error {
 		_, err := filter.Splice(spec, e)
 		return err
-	}
-}
-
-func bothPrepare(a, b func(tracer.Maps) error) func(tracer.Maps) error {
-	switch {
-	case a == nil:
-		return b
-	case b == nil:
-		return a
-	}
-	return func(m tracer.Maps) error {
-		if err := a(m); err != nil {
-			return err
-		}
-		return b(m)
-	}
-}
-
-func bothBegin(a, b func() ([]decoder.Fact, error)) func() ([]decoder.Fact, error) {
-	switch {
-	case a == nil:
-		return b
-	case b == nil:
-		return a
-	}
-	return func() ([]decoder.Fact, error) {
-		facts, err := a()
-		if err != nil {
-			return facts, err
-		}
-		more, err := b()
-		return append(facts, more...), err
-	}
-}
-
-func bothPoll(a, b func(tracer.Maps) ([]decoder.Fact, error)) func(tracer.Maps) ([]decoder.Fact, error) {
-	switch {
-	case a == nil:
-		return b
-	case b == nil:
-		return a
-	}
-	return func(m tracer.Maps) ([]decoder.Fact, error) {
-		facts, err := a(m)
-		if err != nil {
-			return facts, err
-		}
-		more, err := b(m)
-		return append(facts, more...), err
 	}
 }

@@ -1,0 +1,71 @@
+package cli
+
+import (
+	"slices"
+
+	"ktrace/decoder"
+	"ktrace/tracer"
+)
+
+// With returns a view that also asks the kernel and the node for what another one does: its probes, with what they
+// need, and its witnesses. What is shown and concluded stays the view's own.
+func (v View) With(o View) View {
+	v.Probes = slices.Concat(v.Probes, o.Probes)
+	v.Globals = merged(v.Globals, o.Globals)
+	v.Unwanted = slices.Concat(v.Unwanted, o.Unwanted)
+	v.Optional = slices.Concat(v.Optional, o.Optional)
+	v.Witnesses = slices.Concat(v.Witnesses, o.Witnesses)
+	v.Prepare = bothPrepare(v.Prepare, o.Prepare)
+	v.Begin = bothBegin(v.Begin, o.Begin)
+	v.Poll = bothPoll(v.Poll, o.Poll)
+	return v
+}
+
+func bothPrepare(a, b func(tracer.Maps) error) func(tracer.Maps) error {
+	switch {
+	case a == nil:
+		return b
+	case b == nil:
+		return a
+	}
+	return func(m tracer.Maps) error {
+		if err := a(m); err != nil {
+			return err
+		}
+		return b(m)
+	}
+}
+
+func bothBegin(a, b func() ([]decoder.Fact, error)) func() ([]decoder.Fact, error) {
+	switch {
+	case a == nil:
+		return b
+	case b == nil:
+		return a
+	}
+	return func() ([]decoder.Fact, error) {
+		facts, err := a()
+		if err != nil {
+			return facts, err
+		}
+		more, err := b()
+		return append(facts, more...), err
+	}
+}
+
+func bothPoll(a, b func(tracer.Maps) ([]decoder.Fact, error)) func(tracer.Maps) ([]decoder.Fact, error) {
+	switch {
+	case a == nil:
+		return b
+	case b == nil:
+		return a
+	}
+	return func(m tracer.Maps) ([]decoder.Fact, error) {
+		facts, err := a(m)
+		if err != nil {
+			return facts, err
+		}
+		more, err := b(m)
+		return append(facts, more...), err
+	}
+}
