@@ -46,7 +46,7 @@ static __always_inline int tell(__u64 cgroup, __u32 netns, const char *path, str
 	e->hierarchy = cgroup_hierarchy;
 	e->hdr.pid = BPF_CORE_READ(task, tgid);
 	e->hdr.tid = BPF_CORE_READ(task, pid);
-	BPF_CORE_READ_INTO(&e->hdr.comm, task, comm);
+	read_comm(e->hdr.comm, task);
 	e->hdr.netns = netns;
 	if (path) {
 		n = bpf_probe_read_kernel_str(e->path, sizeof(e->path), path);

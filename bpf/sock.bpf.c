@@ -280,7 +280,7 @@ int BPF_PROG(state_raw_tp, struct sock *sk, int before, int after)
 	__u8 state = before;
 
 	if (after == TCP_SYN_SENT || after == TCP_LISTEN) { /* a system call's doing */
-		bpf_get_current_comm(o.comm, sizeof(o.comm));
+		read_comm(o.comm, (void *)bpf_get_current_task());
 		bpf_map_update_elem(&owners, &key, &o, BPF_ANY);
 	} else if (after == TCP_CLOSE) {
 		bpf_map_update_elem(&closed, &key, &state, BPF_ANY);

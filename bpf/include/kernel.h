@@ -102,6 +102,7 @@ struct task_struct {
 	unsigned int flags;
 	void *stack;
 	char comm[16];
+	struct task_struct *group_leader;
 	struct nsproxy *nsproxy;
 	struct css_set *cgroups;
 	struct signal_struct *signal;

@@ -31,6 +31,14 @@ static __always_inline __u32 netns_of(struct task_struct *task)
 	return BPF_CORE_READ(task, nsproxy, net_ns, ns.inum);
 }
 
+/* The process's name, not the thread's: a pool's threads call themselves what says nothing of whose they are. */
+static __always_inline void read_comm(__u8 comm[16], struct task_struct *task)
+{
+	struct task_struct *process = BPF_CORE_READ(task, group_leader);
+
+	bpf_core_read(comm, 16, &process->comm);
+}
+
 /* Fills in the current task. Only where the program runs on its behalf: in a softirq it is a bystander. */
 static __always_inline void fill_task(struct hdr *h)
 {
@@ -41,7 +49,7 @@ static __always_inline void fill_task(struct hdr *h)
 	h->tid = id;
 	h->cgroup = cgroup_id_of(task);
 	h->netns = netns_of(task);
-	bpf_get_current_comm(h->comm, sizeof(h->comm));
+	read_comm(h->comm, task);
 }
 
 #endif
