@@ -4,8 +4,8 @@
  * its addresses were translated to. tp_btf or raw_tp net_dev_queue, netif_receive_skb, kfree_skb.
  *
  * A packet is of interest if its way so far was, if its flow or the flow that an ICMP error is about was, or if it
- * is what the view asks for (protocol, port) and whom the user selected. So NAT, to whatever address and port, is
- * followed here, and nothing else costs a record.
+ * is what the view asks for (protocol, port), what the user's expression says, and whom the user selected. So NAT, to
+ * whatever address and port, is followed here, and nothing else costs a record.
  */
 #include "event.h"
 #include "select.h"
@@ -28,7 +28,8 @@ const volatile __u32 drop_protocols = 0;
 const volatile __u32 hop_tcp_flags = 0; /* hops of TCP packets with one of these flags only; 0: all */
 const volatile __u32 ports_wanted = 0;	/* length of ports; 0: every port */
 const volatile __u16 ports[MAX_PORTS] = {};
-const volatile __u32 snap = 0; /* bytes to take of a packet when it is first seen, and when it dies */
+const volatile __u32 snap = 0;	       /* bytes to take of a packet when it is first seen, and when it dies */
+const volatile bool filtering = false; /* the user gave an expression, which was put into packet_filter_l3 */
 
 /* What this kernel passes to tracepoint kfree_skb: the reason since 5.17, commit c504e5c2f964 ("net: skb: introduce
  * kfree_skb_reason()"), the socket since 6.11, commit c53795d48ee8 ("net: add rx_sk to trace_kfree_skb").
@@ -110,7 +111,9 @@ struct sight {
 	__u32 ifindex;
 	__u64 journey;
 	__u8 direction;
-	bool first; /* hop of its journey */
+	bool first;  /* hop of its journey */
+	bool reply;  /* it goes the other way than the first packet of its flow; valid iff ct */
+	bool passes; /* the user's expression; valid iff filtering */
 };
 
 static __always_inline __u32 protocol_bit(__u8 proto)
@@ -270,6 +273,101 @@ static __always_inline bool selected(const struct sight *s)
 	return cgroup_selected(BPF_CORE_READ(cgrp, kn, id));
 }
 
+/* The user's filter, spliced in before the program is loaded: tracer/filter says what it replaces. */
+__attribute__((noinline)) int packet_filter_l3(__u64 data, __u32 room, __u32 len, __u64 about, __u32 ifindex)
+{
+	int pass = 1;
+
+	asm volatile("" : "+r"(pass) : "r"(data), "r"(room), "r"(len), "r"(about), "r"(ifindex));
+	return pass;
+}
+
+static __always_inline int filter_at(const struct sight *s, __u64 data, __u32 room, __u32 len)
+{
+	__u64 about = s->p.t.family == 4 ? ETH_P_IP : ETH_P_IPV6;
+
+	return packet_filter_l3(data, room, len, about | (__u64)s->direction << 33, s->ifindex);
+}
+
+/* The address of something on the stack as a number, which is what the filter reads at. */
+static __always_inline __u64 number(const void *p)
+{
+	__u64 n = (__u64)p;
+
+	asm volatile("%0 = -%0; %0 = -%0" : "+r"(n)); /* the verifier takes no negative for a pointer */
+	return n;
+}
+
+static __always_inline bool has_ports(__u8 proto)
+{
+	return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_SCTP;
+}
+
+/* Whether the packet, or what an ICMP error quotes from skip on, passes with other addresses and ports. */
+static __noinline bool passes_as(const struct sight *s, void *src, void *dst, __u32 ports, __u32 skip)
+{
+	union {
+		__u8 b[64]; /* as much of the packet as can be looked at so */
+		struct {
+			struct ipv4_header ip;
+			__u32 ports;
+		} v4;
+		struct {
+			struct ipv6_header ip;
+			__u32 ports;
+		} v6;
+	} h = {};
+	__u32 n = s->p.linear - skip;
+
+	if (n > sizeof(h))
+		n = sizeof(h);
+	if (n < sizeof(h.v4) || bpf_probe_read_kernel(&h, n, s->p.l3 + skip))
+		return false;
+	if (s->p.t.family == 4) {
+		bpf_probe_read_kernel(h.v4.ip.src, 4, src);
+		bpf_probe_read_kernel(h.v4.ip.dst, 4, dst);
+		if (has_ports(h.v4.ip.proto) && (h.v4.ip.version_ihl & 15) == 5)
+			h.v4.ports = ports;
+	} else {
+		bpf_probe_read_kernel(h.v6.ip.src, 16, src);
+		bpf_probe_read_kernel(h.v6.ip.dst, 16, dst);
+		if (has_ports(h.v6.ip.next))
+			h.v6.ports = ports;
+	}
+	return filter_at(s, number(&h), n, s->p.len - skip);
+}
+
+/* The same with the ends that conntrack has for the packet; turned says that they are the other direction's. */
+static __always_inline bool passes_translated(const struct sight *s, struct nf_conntrack_tuple *ends,
+					      bool turned, __u32 skip)
+{
+	void *src = __builtin_preserve_access_index(&ends->src.u3);
+	void *dst = __builtin_preserve_access_index(&ends->dst.u3);
+	__u32 sport = BPF_CORE_READ(ends, src.u.all), dport = BPF_CORE_READ(ends, dst.u.all);
+
+	return turned ? passes_as(s, dst, src, dport | sport << 16, skip)
+		      : passes_as(s, src, dst, sport | dport << 16, skip);
+}
+
+/* Whether the user's expression says yes: to the packet as it is, to what an ICMP error is about, or to either with
+ * the addresses and ports before or after translation.
+ */
+static __always_inline bool passes(const struct sight *s)
+{
+	bool error = is_icmp_error(&s->p) && s->p.linear > s->p.data, turned = s->reply != error;
+	__u32 skip = error ? s->p.data : 0;
+	struct nf_conn *ct = s->ct;
+
+	if (filter_at(s, (__u64)s->p.l3, s->p.linear, s->p.len))
+		return true;
+	if (error && filter_at(s, (__u64)s->p.l3 + skip, s->p.linear - skip, s->p.len - skip))
+		return true;
+	if (!ct || !(BPF_CORE_READ(ct, status) & IPS_NAT))
+		return false;
+	return passes_translated(s, ORIGINAL(ct), turned, skip) ||
+	       passes_translated(s, REPLY(ct), !turned, skip);
+}
+
 /* Whether the view asks for the packet, as it is or as it was before translation. */
 static __always_inline bool matches(const struct sight *s)
 {
@@ -296,18 +394,19 @@ static __always_inline bool icmp_matches(const struct sight *s, bool *known)
 }
 
 /* Whether to make a record of the packet; finds its journey on the way. */
-static __always_inline bool interesting(struct sight *s, enum kind kind)
+static __noinline bool interesting(struct sight *s, enum kind kind)
 {
-	bool icmp = protocol_bit(s->p.t.proto) == WANT_ICMP, known = false, match;
+	bool icmp = protocol_bit(s->p.t.proto) == WANT_ICMP, known = false, match, wanted;
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct journey *j;
 
 	match = icmp ? icmp_matches(s, &known) : matches(s);
+	wanted = match && (!filtering || s->passes);
 	j = find_journey(s, now);
-	if (!j && !known && (!match || selecting) && (icmp || !flow_known(&s->p.t))) {
+	if (!j && !known && (!wanted || selecting) && (icmp || !flow_known(&s->p.t))) {
 		if (!match)
 			return false;
-		if (!selected(s)) {
+		if (!wanted || !selected(s)) {
 			COUNT(kind, seen);
 			COUNT(kind, filtered);
 			return false;
@@ -415,7 +514,7 @@ static __noinline void record(const struct sight *s, const struct drop *d)
 
 	if (want > s->p.linear)
 		want = s->p.linear;
-	if (selecting)
+	if (selecting || filtering)
 		follow_flow(&s->p.t);
 	if (!want)
 		send(s, d, 0);
@@ -435,6 +534,12 @@ static __always_inline bool parse(const bool typed, struct sight *s, const struc
 	s->p.len = FIELD(typed, skb, len) - pulled;
 	s->p.linear = s->p.len - FIELD(typed, skb, data_len);
 	return parse_l3(&s->p) && protocol_bit(s->p.t.proto) & wanted && parse_l4(&s->p);
+}
+
+static __always_inline void take_conntrack(struct sight *s, unsigned long nfct)
+{
+	s->ct = conntrack_of(nfct);
+	s->reply = (nfct & 7) >= 3; /* IP_CT_IS_REPLY: ABI, linux/netfilter/nf_conntrack_common.h */
 }
 
 static __always_inline bool is_ip(__be16 protocol)
@@ -460,9 +565,11 @@ static __always_inline int handle_hop(const bool typed, const struct sk_buff *sk
 	dev = FIELD(typed, skb, dev);
 	s.dev = (__u64)dev;
 	s.sk = FIELD(typed, skb, sk);
-	s.ct = conntrack_of(FIELD(typed, skb, _nfct));
+	take_conntrack(&s, FIELD(typed, skb, _nfct));
 	s.netns = typed ? dev->nd_net.net->ns.inum : BPF_CORE_READ(dev, nd_net.net, ns.inum);
 	s.ifindex = FIELD(typed, dev, ifindex);
+	if (filtering)
+		s.passes = passes(&s);
 	if (interesting(&s, KIND_HOP))
 		record(&s, 0);
 	return 0;
@@ -495,7 +602,9 @@ static __always_inline int handle_drop(const bool typed, const struct sk_buff *s
 		s.ifindex = BPF_CORE_READ(dev, ifindex);
 	else if (s.sk) /* on its way out, no device was chosen yet */
 		s.netns = socket_netns(s.sk);
-	s.ct = conntrack_of(FIELD(typed, skb, _nfct));
+	take_conntrack(&s, FIELD(typed, skb, _nfct));
+	if (filtering)
+		s.passes = passes(&s);
 	if (interesting(&s, KIND_DROP))
 		record(&s, d);
 	return 0;

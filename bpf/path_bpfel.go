@@ -117,6 +117,7 @@ const (
 	PathVarCgroupHierarchy     = "cgroup_hierarchy"
 	PathVarCgroupSubsys        = "cgroup_subsys"
 	PathVarDropProtocols       = "drop_protocols"
+	PathVarFiltering           = "filtering"
 	PathVarFollowing           = "following"
 	PathVarHopProtocols        = "hop_protocols"
 	PathVarHopTcpFlags         = "hop_tcp_flags"
@@ -199,6 +200,7 @@ type PathVariableSpecs struct {
 	CgroupHierarchy     *ebpf.VariableSpec `ebpf:"cgroup_hierarchy"`
 	CgroupSubsys        *ebpf.VariableSpec `ebpf:"cgroup_subsys"`
 	DropProtocols       *ebpf.VariableSpec `ebpf:"drop_protocols"`
+	Filtering           *ebpf.VariableSpec `ebpf:"filtering"`
 	Following           *ebpf.VariableSpec `ebpf:"following"`
 	HopProtocols        *ebpf.VariableSpec `ebpf:"hop_protocols"`
 	HopTcpFlags         *ebpf.VariableSpec `ebpf:"hop_tcp_flags"`
@@ -259,6 +261,7 @@ type PathVariables struct {
 	CgroupHierarchy     *ebpf.Variable `ebpf:"cgroup_hierarchy"`
 	CgroupSubsys        *ebpf.Variable `ebpf:"cgroup_subsys"`
 	DropProtocols       *ebpf.Variable `ebpf:"drop_protocols"`
+	Filtering           *ebpf.Variable `ebpf:"filtering"`
 	Following           *ebpf.Variable `ebpf:"following"`
 	HopProtocols        *ebpf.Variable `ebpf:"hop_protocols"`
 	HopTcpFlags         *ebpf.Variable `ebpf:"hop_tcp_flags"`

@@ -33,7 +33,7 @@
 // (bpf_skb_load_bytes, or bpf_probe_read_kernel in the second form) and compares there; bytes that only a read
 // header tells the place of, such as TCP ports, take a second call. So packets whose bytes are not in the
 // linear part of the buffer are filtered like others in TC, and there are no loops, no maps and no
-// packet pointers. It needs kernel 5.5 and takes at most 240 bytes of stack.
+// packet pointers. It needs kernel 5.5 and takes at most 240 bytes of stack, of the second form 160.
 //
 // A filter with vlan in it sees in TC the frame as it was on the wire: an outer tag that the kernel has taken
 // off is put back. One without vlan sees the frame as the kernel has it, where that tag is gone, as

@@ -19,11 +19,15 @@ const (
 
 // Bounds. Both windows are as large as the filter needs, up to here: what lies farther is read by calls of its own.
 const (
-	maxHead    = 96     // bytes of the head window: Ethernet, a tag, IPv6 and a TCP header
 	maxLayer4  = 40     // bytes of the transport window
-	maxTemps   = 8      // operands that wait while others are computed
 	maxProgram = 30_000 // instructions: the offset of a jump has 16 bits
 )
+
+// bounds are those that a form has: what calls it has its share of the 512 bytes of stack too.
+type bounds struct {
+	head  uint32 // bytes of the head window
+	temps int    // operands that wait while others are computed
+}
 
 // ErrTooComplex is returned for an expression that makes more code than the kernel takes.
 var ErrTooComplex = errors.New("filter is too complex for the kernel: use a shorter one")
@@ -31,6 +35,7 @@ var ErrTooComplex = errors.New("filter is too complex for the kernel: use a shor
 // form is what differs between packets in TC and packets in tracing programs.
 type form interface {
 	link() pcap.LinkType
+	bounds() bounds
 	// misalignment is how far off a multiple of 4 the network header is.
 	misalignment() int16
 	// prologue keeps the arguments and sets regPacket and regLength.
@@ -142,14 +147,14 @@ func (e *emitter) slot(bytes uint32) int16 {
 
 // layout gives windows and slots their places, as large as the program needs them.
 func (e *emitter) layout() {
-	first, last := uint32(maxLayer4), uint32(0)
+	first, last, most := uint32(maxLayer4), uint32(0), e.bounds().head
 	for _, v := range e.program.Fields() {
 		end := v.Off + uint32(v.Size)
 		switch {
-		case v.Source == pcap.Fixed && v.Off < maxHead && end <= maxHead:
+		case v.Source == pcap.Fixed && v.Off < most && end <= most:
 			e.head.size = max(e.head.size, end)
 		case v.Source == pcap.Transport:
-			e.head.size = max(e.head.size, min(v.Net+1, maxHead))
+			e.head.size = max(e.head.size, min(v.Net+1, most))
 			if v.Off < maxLayer4 && end <= maxLayer4 {
 				first, last = min(first, v.Off&^3), max(last, end)
 			}

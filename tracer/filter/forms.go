@@ -27,6 +27,9 @@ type frames struct{ way, shift int16 } // stack slots: the direction; 4 if a tag
 func (*frames) link() pcap.LinkType { return pcap.LinkEthernet }
 func (*frames) misalignment() int16 { return 2 }
 
+// bounds have room for Ethernet, a tag, IPv6 and a TCP header: 240 bytes of stack.
+func (*frames) bounds() bounds { return bounds{head: 96, temps: 8} }
+
 func (f *frames) prologue(e *emitter) {
 	e.add(asm.Mov.Reg(regPacket, asm.R1), asm.LoadMem(regLength, asm.R1, skbLen, asm.Word))
 	if e.reads(pcap.Way) {
@@ -126,6 +129,9 @@ const (
 
 func (*packets) link() pcap.LinkType { return pcap.LinkNetwork }
 func (*packets) misalignment() int16 { return 0 }
+
+// bounds have room for IPv6 and a TCP header: 160 bytes of stack.
+func (*packets) bounds() bounds { return bounds{head: 64, temps: 3} }
 
 func (p *packets) prologue(e *emitter) {
 	e.add(asm.Mov.Reg(regPacket, asm.R1), asm.Mov.Reg32(regLength, asm.R2))

@@ -15,6 +15,9 @@ const (
 	PacketStub = "packet_filter_l3"
 )
 
+// switchName is the variable that says that there is a filter.
+const switchName = "filtering"
+
 // forms are the stubs by name.
 func forms() map[string]form {
 	return map[string]form{FrameStub: &frames{}, PacketStub: &packets{}}
@@ -41,6 +44,11 @@ func Splice(spec *ebpf.CollectionSpec, e *pcap.Expr) (int, error) {
 			}
 			program.Instructions = replace(program.Instructions, stub, ins)
 			replaced++
+		}
+	}
+	if v := spec.Variables[switchName]; v != nil && replaced > 0 {
+		if err := v.Set(true); err != nil {
+			return replaced, fmt.Errorf("filter: %s: %w", switchName, err)
 		}
 	}
 	return replaced, nil

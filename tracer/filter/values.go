@@ -120,7 +120,7 @@ func (e *emitter) onStack(at int16, size uint8) {
 
 // temp is the stack slot of the operand at a depth.
 func (e *emitter) temp(depth int) int16 {
-	if depth >= maxTemps {
+	if depth >= e.bounds().temps {
 		e.err = ErrTooComplex
 		return e.scratch
 	}

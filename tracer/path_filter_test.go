@@ -1,0 +1,88 @@
+package tracer
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"testing"
+
+	"github.com/cilium/ebpf"
+
+	pcap "ktrace/decoder/filter"
+	"ktrace/decoder/filter/filtertest"
+	"ktrace/tracer/filter"
+)
+
+func pathProbe(t *testing.T) Probe {
+	t.Helper()
+	all := Probes()
+	return all[slices.IndexFunc(all, func(p Probe) bool { return p.Name == "path" })]
+}
+
+// filtered makes the path object with an expression in it, as a verb that watches everything loads it. It is nil for
+// an expression that is refused where packets have no link header.
+func filtered(t *testing.T, o *object, expr, variant string) *ebpf.CollectionSpec {
+	t.Helper()
+	parsed, err := pcap.Parse(expr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parsed.Compile(pcap.LinkNetwork); err != nil {
+		return nil
+	}
+	spec := o.spec.Copy()
+	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool {
+		return !slices.Contains([]string{"leave_" + variant, "arrive_" + variant, "drop_" + variant}, name)
+	})
+	every := PathFilter{Protocols: TCP | UDP | ICMP | Other, Snap: 512}.Globals()
+	every["selecting"] = true
+	for name, v := range every {
+		if err := spec.Variables[name].Set(v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n, err := filter.Splice(spec, parsed)
+	if err != nil {
+		t.Fatalf("%q: %v", expr, err)
+	}
+	if n != 3 {
+		t.Fatalf("%q: in %d programs, want 3", expr, n)
+	}
+	return spec
+}
+
+// hardest are the objects with the longest filters of all that are compared with libpcap's, and one like what people
+// write who know what they look for.
+func hardest(t *testing.T, o *object, variant string, n int) map[string]*ebpf.CollectionSpec {
+	t.Helper()
+	made := map[string]*ebpf.CollectionSpec{}
+	for _, expr := range filtertest.Expressions() {
+		if spec := filtered(t, o, expr, variant); spec != nil {
+			made[expr] = spec
+		}
+	}
+	size := func(expr string) int { return len(made[expr].Programs["drop_"+variant].Instructions) }
+	short := slices.SortedFunc(maps.Keys(made), func(a, b string) int { return size(b) - size(a) })
+	for _, expr := range short[min(n, len(short)):] {
+		delete(made, expr)
+	}
+	const usual = "tcp port 80 and (host 10.0.0.1 or net 10.244.0.0/16 or host fd00::1) and not src port 22 or icmp or udp portrange 5000-6000"
+	made[usual] = filtered(t, o, usual, variant)
+	return made
+}
+
+func TestFiltersLoadIntoThePathObject(t *testing.T) {
+	o := loaded(t, pathProbe(t))
+	for _, variant := range []string{"tp_btf", "raw_tp"} {
+		for expr, spec := range hardest(t, o, variant, 20) {
+			c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: o.maps})
+			if err != nil {
+				var ve *ebpf.VerifierError
+				errors.As(err, &ve)
+				t.Errorf("%q, %s: %+v", expr, variant, ve)
+				continue
+			}
+			c.Close()
+		}
+	}
+}
