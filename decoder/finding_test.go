@@ -1,6 +1,7 @@
 package decoder
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -20,5 +21,28 @@ func TestACauseIsToldOnceAndAgainWhenItGetsWorse(t *testing.T) {
 	all := f.All()
 	if len(all) != 1 || all[0].Severity != Warning || all[0].Count != 5 || !all[0].First.Equal(start) || !all[0].Last.Equal(start.Add(4*time.Second)) {
 		t.Errorf("got %+v", all)
+	}
+}
+
+func TestFindingsSayWhoseNamespacesAre(t *testing.T) {
+	whose := func(netns uint32, _ time.Time) string {
+		return map[uint32]string{7: "node a's own", 8: "pod default/web's"}[netns]
+	}
+	for _, c := range []struct {
+		name, title string
+		evidence    []string
+		want        string
+	}{
+		{"two, one of them twice", "at eth0 in netns 8", []string{"dropped at veth1, netns 7", "seen in netns 8"}, "netns 8 is pod default/web's, netns 7 is node a's own"},
+		{"one that nobody knows", "in netns 9", nil, ""},
+		{"a number that is none of the kernel's", "netns 99999999999", nil, ""},
+		{"none", "10.0.0.7 is away", []string{"all quiet"}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := located(Finding{Title: c.title, Evidence: c.evidence}, whose)
+			if got := strings.Join(f.Evidence[len(c.evidence):], "\n"); got != c.want {
+				t.Errorf("added %q, want %q", got, c.want)
+			}
+		})
 	}
 }

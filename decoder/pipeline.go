@@ -40,6 +40,8 @@ type Pipeline struct {
 	Count   uint64        // end after so many shown events, 0 for no limit
 	Every   time.Duration // show the summary so far after so much time, again and again; 0 for the end alone
 	Hold    bool          // show findings at the end, worst first, instead of as they come
+	// Whose names the owner of a network namespace at a time, "" if it is not known; nil if nobody knows.
+	Whose func(netns uint32, at time.Time) string
 
 	first, last, flushed time.Time
 	summed               time.Time // when a summary was last shown
@@ -176,6 +178,9 @@ func (p *Pipeline) show(e Event, keep bool) error {
 
 func (p *Pipeline) report(findings []Finding) error {
 	for _, f := range findings {
+		if p.Whose != nil {
+			f = located(f, p.Whose)
+		}
 		if !p.folder.Add(f) || p.Hold {
 			continue
 		}

@@ -139,6 +139,17 @@ func (x *Index) Pod(uid string) (Info, bool) {
 	return *p, true
 }
 
+// Whose says in words whose a network namespace was then, "" if nobody told.
+func (x *Index) Whose(netns uint32, at time.Time) string {
+	if netns == x.node.Netns && netns != 0 {
+		return "node " + x.node.Name + "'s own"
+	}
+	if s, ok := x.inNetns(netns, at); ok && s.pod.Name != "" {
+		return "pod " + s.pod.Namespace + "/" + s.pod.Name + "'s"
+	}
+	return ""
+}
+
 // Of returns the pod and container of a cgroup, zero if nobody told.
 func (x *Index) Of(cgroup uint64) decoder.Pod {
 	if o, ok := x.cgroups[cgroup]; ok && cgroup != 0 {

@@ -204,6 +204,7 @@ func through(ctx context.Context, f Flags, v View, selector pod.Selector, source
 		Count:   f.Count,
 		Hold:    v.Hold,
 		Every:   v.Every,
+		Whose:   pods.Whose,
 	}
 	if err := p.Run(ctx); err != nil {
 		return err
