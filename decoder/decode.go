@@ -41,14 +41,24 @@ func decoderOf(k recordKind) func([]byte, *Event) error {
 // Decode turns one raw record, as the ring or a recording delivers it, into an event. It never panics and
 // keeps no part of raw. Errors wrap ErrShort and ErrKind.
 func Decode(raw []byte) (Event, error) {
-	var h hdrRecord
-	if err := unpack(raw, &h); err != nil {
+	var e Event
+	if err := decodeTo(&e, raw); err != nil {
 		return Event{}, err
 	}
-	if int(h.Size) > len(raw) || int(h.Size) < hdrSize {
-		return Event{}, fmt.Errorf("%w: %d bytes, claims %d", ErrShort, len(raw), h.Size)
+	return e, nil
+}
+
+// decodeTo is Decode into memory that is there. Of an event that cannot be decoded it leaves what it got.
+func decodeTo(e *Event, raw []byte) error {
+	if len(raw) < hdrSize {
+		return fmt.Errorf("%w: %d bytes", ErrShort, len(raw))
 	}
-	e := Event{Header: Header{
+	var h hdrRecord
+	h.decode(raw)
+	if int(h.Size) > len(raw) || int(h.Size) < hdrSize {
+		return fmt.Errorf("%w: %d bytes, claims %d", ErrShort, len(raw), h.Size)
+	}
+	*e = Event{Header: Header{
 		Time:    time.Unix(0, int64(h.Time)).UTC(),
 		CPU:     h.Cpu,
 		PID:     h.Pid,
@@ -63,12 +73,9 @@ func Decode(raw []byte) (Event, error) {
 	}
 	decode := decoderOf(recordKind(h.Kind))
 	if decode == nil {
-		return Event{}, fmt.Errorf("%w: %d", ErrKind, h.Kind)
+		return fmt.Errorf("%w: %d", ErrKind, h.Kind)
 	}
-	if err := decode(raw[:h.Size], &e); err != nil {
-		return Event{}, err
-	}
-	return e, nil
+	return decode(raw[:h.Size], e)
 }
 
 // wire is a record of fixed layout, as gowire declares them.

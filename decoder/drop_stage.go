@@ -18,6 +18,7 @@ type Drops struct {
 	answers map[told]answered
 	blames  map[Question]Blame
 	swept   time.Time
+	only    Only
 }
 
 // told is whom an answer is for: the sender of this flow.
@@ -52,7 +53,7 @@ func (x *Drops) Observe(e Event) []Event {
 	case Drop:
 		e.Body = x.complete(e, b)
 	}
-	return []Event{e}
+	return x.only.Event(e)
 }
 
 // Flush implements Stage.

@@ -15,19 +15,21 @@ type Frame struct {
 	Length   uint32 `json:"length"`               // bytes, as it was on the wire
 	Taken    int    `json:"captured"`             // bytes of them that were kept
 	Segment  uint32 `json:"segment,omitempty"`    // the device makes packets of this size of it, or it was made of such
-	Text     string `json:"summary"`              // as tcpdump would say it, in brief
+	Text     string `json:"summary"`              // as Summary; only JSON needs it
 	Bytes    []byte `json:"-"`                    // what was taken; no link header where the device has none
 	Ethernet bool   `json:"ethernet"`             // Bytes begin with an Ethernet header
 	Type     uint8  `json:"packet_type"`          // PACKET_HOST, _BROADCAST, _MULTICAST, _OTHERHOST, _OUTGOING
 	Queue    uint32 `json:"queue,omitempty"`      // of the device
 	Lost     uint64 `json:"lost_before,omitzero"` // packets lost at this place since the one before
+
+	packet *Packet // the event's
 }
 
 // Kind implements Body.
 func (Frame) Kind() Kind { return KindFrame }
 
-// Summary implements Body.
-func (f Frame) Summary() string { return f.Text }
+// Summary implements Body: as tcpdump would say it, in brief.
+func (f Frame) Summary() string { return frameText(f, f.packet) }
 
 // Hardware types of devices (linux/if_arp.h) that ktrace tells apart.
 const (
@@ -74,11 +76,12 @@ type RawFrame struct {
 // DecodeFrame reads a record for which IsPacket is true. Data aliases raw.
 func DecodeFrame(raw []byte) (RawFrame, error) {
 	var r tapRecord
-	if err := unpack(raw, &r); err != nil {
-		return RawFrame{}, err
-	}
 	head := r.recordSize()
-	if len(raw) < head || int(r.Hdr.Size) > len(raw) || uint64(head)+uint64(r.Taken) > uint64(r.Hdr.Size) {
+	if len(raw) < head {
+		return RawFrame{}, fmt.Errorf("%w: %d bytes", ErrShort, len(raw))
+	}
+	r.decode(raw)
+	if int(r.Hdr.Size) > len(raw) || uint64(head)+uint64(r.Taken) > uint64(r.Hdr.Size) {
 		return RawFrame{}, fmt.Errorf("%w: packet of %d bytes in a record of %d", ErrShort, r.Taken, len(raw))
 	}
 	f := RawFrame{
@@ -118,8 +121,20 @@ func (f RawFrame) Append(raw []byte) []byte {
 		r.Direction = uint32(tapOut)
 	}
 	r.Hdr.Size = uint32(r.recordSize() + len(f.Data))
-	raw, _ = binary.Append(raw, binary.LittleEndian, r) // fails only for types of no fixed size
-	return append(raw, f.Data...)
+	return append(r.append(raw), f.Data...)
+}
+
+// append appends the record, which names no process, as decode reads it. Captures are read at the speed of this.
+func (r *tapRecord) append(b []byte) []byte {
+	little, h := binary.LittleEndian, &r.Hdr
+	b = little.AppendUint16(little.AppendUint16(little.AppendUint32(b, h.Size), h.Kind), h.Cpu)
+	b = little.AppendUint32(little.AppendUint32(little.AppendUint64(b, h.Time), h.Pid), h.Tid)
+	b = little.AppendUint32(little.AppendUint32(little.AppendUint64(b, h.Cgroup), h.Netns), h.Ifindex)
+	b = append(little.AppendUint64(b, h.Journey), h.Comm[:]...)
+	b = little.AppendUint32(little.AppendUint32(little.AppendUint32(b, r.Len), r.Taken), r.Queue)
+	b = little.AppendUint16(little.AppendUint16(b, r.DeviceType), r.Protocol)
+	b = little.AppendUint16(little.AppendUint16(b, r.VlanProto), r.VlanTci)
+	return little.AppendUint32(little.AppendUint32(little.AppendUint32(b, r.PacketType), r.Direction), r.Segment)
 }
 
 func swap16(v uint16) uint16 { return v<<8 | v>>8 }
@@ -142,7 +157,7 @@ func decodePacket(raw []byte, e *Event) error {
 		b.Protocol = protocol
 		e.Packet = parsePacket(b.Bytes[at:], f.Length-min(f.Length, uint32(at)))
 	}
-	b.Text = frameText(b, e.Packet)
+	b.packet = e.Packet
 	e.Body = b
 	return nil
 }

@@ -26,6 +26,7 @@ type FsyncStage struct {
 	slowest []FsyncSlow // slowest first
 	wall    time.Duration
 	floor   time.Duration
+	only    Only
 }
 
 // Observe implements Stage.
@@ -41,7 +42,7 @@ func (s *FsyncStage) Observe(e Event) []Event {
 			return nil
 		}
 	}
-	return []Event{e}
+	return s.only.Event(e)
 }
 
 // Flush implements Stage.

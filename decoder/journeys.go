@@ -3,23 +3,26 @@ package decoder
 import (
 	"encoding/binary"
 	"hash/maphash"
+	"slices"
 	"time"
 )
 
 // Journeys is the stage that makes hops of captured packets, for the stages that know what becomes of packets. It
 // tells that packets at several devices are one by their bytes, as far as no device changes them.
 type Journeys struct {
-	seed   maphash.Seed
-	latest map[uint64]*trip
-	swept  time.Time
-	next   uint64
+	seed           maphash.Seed
+	latest, before map[uint64]*trip // those of the span at hand, and of the one before it
+	turned         time.Time        // when that began
+	next           uint64
+	only           Only
 }
 
 // trip is one packet's way.
 type trip struct {
 	id     uint64
 	last   time.Time
-	places map[visit]bool
+	places []visit
+	few    [2]visit // most are seen at no more
 }
 
 type visit struct {
@@ -27,38 +30,51 @@ type visit struct {
 	way            Direction
 }
 
-// longestTrip is how long a packet may be on its way through a node: an unresolved neighbour holds it for 3 s.
-const longestTrip = 4 * time.Second
+// longestTrip is how long a packet may be on its way through a node: an unresolved neighbour holds it for 3 s. Where
+// packets come faster than maxTrips in that time, those that are held so long may not be known again.
+const (
+	longestTrip = 4 * time.Second
+	maxTrips    = 1 << 16
+)
 
 // NewJourneys returns the stage.
 func NewJourneys() *Journeys {
-	return &Journeys{seed: maphash.MakeSeed(), latest: map[uint64]*trip{}}
+	return &Journeys{seed: maphash.MakeSeed(), latest: map[uint64]*trip{}, before: map[uint64]*trip{}}
 }
 
 // Observe implements Stage.
 func (j *Journeys) Observe(e Event) []Event {
 	if _, ok := e.Body.(Frame); !ok {
-		return []Event{e}
+		return j.only.Event(e)
 	}
 	if e.Packet == nil {
 		return nil
 	}
 	e.Journey = j.journey(e)
 	e.Body = Hop{}
-	return []Event{e}
+	return j.only.Event(e)
 }
 
 // journey is the number of the packet's way. One that comes by the same place again is another packet.
 func (j *Journeys) journey(e Event) uint64 {
 	at := visit{e.Netns, e.Ifindex, e.Direction}
 	key := j.print(e.Packet)
-	t := j.latest[key]
-	if t == nil || t.places[at] || e.Time.Sub(t.last) > longestTrip {
+	t, ok := j.latest[key]
+	if !ok {
+		if len(j.latest) >= maxTrips {
+			j.turn(e.Time)
+		}
+		if t = j.before[key]; t != nil {
+			j.latest[key] = t
+		}
+	}
+	if t == nil || slices.Contains(t.places, at) || e.Time.Sub(t.last) > longestTrip {
 		j.next++
-		t = &trip{id: j.next, places: map[visit]bool{}}
+		t = &trip{id: j.next}
+		t.places = t.few[:0]
 		j.latest[key] = t
 	}
-	t.places[at], t.last = true, e.Time
+	t.places, t.last = append(t.places, at), e.Time
 	return t.id
 }
 
@@ -83,14 +99,14 @@ func (j *Journeys) print(p *Packet) uint64 {
 
 // Flush implements Stage: it forgets ways that have come to their end.
 func (j *Journeys) Flush(now time.Time, _ bool) []Event {
-	if now.Sub(j.swept) < longestTrip {
-		return nil
-	}
-	j.swept = now
-	for key, t := range j.latest {
-		if now.Sub(t.last) > longestTrip {
-			delete(j.latest, key)
-		}
+	if now.Sub(j.turned) >= longestTrip {
+		j.turn(now)
 	}
 	return nil
+}
+
+// turn begins a new span; what was last seen before the one that ends is forgotten.
+func (j *Journeys) turn(now time.Time) {
+	j.before, j.latest, j.turned = j.latest, j.before, now
+	clear(j.latest)
 }

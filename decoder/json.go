@@ -51,6 +51,10 @@ func AppendJSON(b []byte, e Event) ([]byte, error) {
 	if err := enc.Encode(head); err != nil {
 		return b, err
 	}
+	if f, ok := e.Body.(Frame); ok {
+		f.Text = f.Summary()
+		e.Body = f
+	}
 	buf.Truncate(buf.Len() - len("}\n")) // the body goes inside
 	fmt.Fprintf(&buf, `,%q:`, kind)
 	if err := enc.Encode(e.Body); err != nil {

@@ -12,6 +12,7 @@ type Names struct {
 	symbols map[uint64]string
 	reasons map[uint32]string
 	resets  map[uint32]string
+	only    Only
 }
 
 type deviceKey struct{ netns, ifindex uint32 }
@@ -25,7 +26,7 @@ func NewNames() *Names {
 func (n *Names) Observe(e Event) []Event {
 	if f, ok := e.Body.(Fact); ok {
 		n.learn(f)
-		return []Event{e}
+		return n.only.Event(e)
 	}
 	if d, ok := n.devices[deviceKey{e.Netns, e.Ifindex}]; ok && e.Iface == "" {
 		e.Iface = d.Name
@@ -39,7 +40,7 @@ func (n *Names) Observe(e Event) []Event {
 		}
 		e.Body = b
 	}
-	return []Event{e}
+	return n.only.Event(e)
 }
 
 // Flush implements Stage.

@@ -7,6 +7,7 @@ import "time"
 // belongs before the stage that names pods.
 type Overflows struct {
 	lost map[uint32]uint64 // SYNs by namespace, as its counters were last read
+	only Only
 }
 
 // NewOverflows returns the stage.
@@ -25,7 +26,7 @@ func (o *Overflows) Observe(e Event) []Event {
 			return []Event{e, f.Socket.lostSYN(e, uint32(n))}
 		}
 	}
-	return []Event{e}
+	return o.only.Event(e)
 }
 
 // Flush implements Stage.

@@ -4,18 +4,25 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
-// protoNames are the protocols that have a name here; others go by their number (IANA, protocol numbers).
-var protoNames = map[uint8]string{1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
-
-// protoName is the protocol's name, or its number.
+// protoName is the protocol's name, or its number (IANA, protocol numbers).
 func protoName(p uint8) string {
-	if name, ok := protoNames[p]; ok {
-		return name
+	switch p {
+	case 1:
+		return "icmp"
+	case 6:
+		return "tcp"
+	case 17:
+		return "udp"
+	case 58:
+		return "icmpv6"
+	case 132:
+		return "sctp"
 	}
-	return fmt.Sprint(p)
+	return strconv.Itoa(int(p))
 }
 
 // familyName is the record's 4 or 6 as Packet says it.
@@ -78,6 +85,18 @@ func (p *Packet) String() string {
 
 // tcpFlags writes TCP flags as tcpdump does.
 func tcpFlags(bits uint8) string {
+	switch bits { // nearly all packets have one of these, and need no memory
+	case 0x10:
+		return "."
+	case 0x18:
+		return "P."
+	case 0x02:
+		return "S"
+	case 0x12:
+		return "S."
+	case 0x11:
+		return "F."
+	}
 	const letters = "FSRP.UEW" // FIN SYN RST PSH ACK URG ECE CWR, from the lowest bit
 	var b strings.Builder
 	for i, l := range letters {
@@ -172,7 +191,7 @@ func (p *Packet) parseTransport(proto uint8) {
 	if p.Fragment != 0 || len(h) < 8 {
 		return
 	}
-	switch protoNames[proto] {
+	switch protoName(proto) {
 	case "icmp", "icmpv6":
 		p.ICMPType, p.ICMPCode = h[0], h[1]
 		p.data += 8

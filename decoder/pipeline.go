@@ -10,6 +10,7 @@ import (
 // Stage turns events into others: it names pods, joins hops to journeys, queries to answers. It passes on
 // what it does not need. Stages keep no clock: now is the time of the newest event or tick.
 type Stage interface {
+	// Observe takes an event; what it returns is valid until the stage is called again.
 	Observe(Event) []Event
 	// Flush returns what time alone completes: timeouts. final says that nothing follows.
 	Flush(now time.Time, final bool) []Event
@@ -46,6 +47,7 @@ type Pipeline struct {
 	first, last, flushed time.Time
 	summed               time.Time // when a summary was last shown
 	folder               Folder
+	only                 Only
 	shown, filtered      uint64
 	records              uint64
 }
@@ -96,7 +98,7 @@ func (p *Pipeline) observe(e Event) {
 }
 
 func (p *Pipeline) step(e Event) error {
-	if err := p.from(0, []Event{e}); err != nil {
+	if err := p.from(0, p.only.Event(e)); err != nil {
 		return err
 	}
 	if p.last.Sub(p.flushed) >= flushEvery {
@@ -128,17 +130,15 @@ func (p *Pipeline) flush(final bool) error {
 	return nil
 }
 
-// from sends events through the stages from the i-th on.
-func (p *Pipeline) from(i int, events []Event) error {
-	for _, s := range p.Stages[i:] {
-		var next []Event
-		for _, e := range events {
-			next = append(next, s.Observe(e)...)
-		}
-		events = next
-	}
+// from sends events through the stages from the i-th on, each to the end before the next.
+func (p *Pipeline) from(i int, events []Event) (err error) {
 	for _, e := range events {
-		if err := p.deliver(e); err != nil {
+		if i == len(p.Stages) {
+			err = p.deliver(e)
+		} else {
+			err = p.from(i+1, p.Stages[i].Observe(e))
+		}
+		if err != nil {
 			return err
 		}
 	}

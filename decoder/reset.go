@@ -106,6 +106,7 @@ type Resets struct {
 	rejects []Event // drops by netfilter, not older than rejectHold
 	pruned  time.Time
 	silent  bool // the kernel says nothing of a reset that no full socket sends (before 6.10)
+	only    Only
 }
 
 // sighting is one direction of a connection at one device.
@@ -159,7 +160,7 @@ func (r *Resets) Observe(e Event) []Event {
 	case Sock:
 		r.sock(e, b)
 	}
-	return []Event{e}
+	return r.only.Event(e)
 }
 
 func (r *Resets) hop(e Event, h Hop) {

@@ -42,12 +42,15 @@ type Stream struct {
 	counts  Counts
 	garbled uint64
 	queue   []Event
+	taken   int   // of queue
+	decoded Event // last
 }
 
 // Next implements Source. Records that cannot be decoded are counted as lost and passed over; one that cannot be
 // recorded ends the run, for a recording must not have holes.
 func (s *Stream) Next(ctx context.Context) (Event, error) {
-	for len(s.queue) == 0 {
+	for s.taken == len(s.queue) {
+		s.queue, s.taken = s.queue[:0], 0
 		raw, err := s.Frames.Next(ctx)
 		if err != nil {
 			return Event{}, err
@@ -56,18 +59,17 @@ func (s *Stream) Next(ctx context.Context) (Event, error) {
 			return Event{}, err
 		}
 	}
-	e := s.queue[0]
-	s.queue = s.queue[1:]
-	return e, nil
+	s.taken++
+	return s.queue[s.taken-1], nil
 }
 
 // take queues the event of one record, and before it what the witnesses have to say about it.
 func (s *Stream) take(raw []byte) error {
-	e, err := Decode(raw)
-	if err != nil {
+	if err := decodeTo(&s.decoded, raw); err != nil {
 		s.garbled++
 		return nil
 	}
+	e := s.decoded
 	if err := s.ask(e); err != nil {
 		return err
 	}

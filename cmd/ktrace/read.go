@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -106,7 +109,7 @@ func splitFiles(args, views []string) (files, rest []string) {
 			return args[:i], args[i:]
 		}
 	}
-	return args, nil
+	return args, []string{} // nil would have cobra look at the command line again
 }
 
 // readAs runs a view over a file: args are its name and flags.
@@ -139,30 +142,44 @@ func readAs(ctx context.Context, files, args []string, s cli.Streams) error {
 			return err
 		}
 		made.Filter = expr
-		return withFiles(files, func(in []io.Reader) error { return cli.Replay(c.Context(), flags, made, s, in...) })
+		return withFiles(files, s, func(in []io.Reader, s cli.Streams) error { return cli.Replay(c.Context(), flags, made, s, in...) })
 	}
 	return c.ExecuteContext(ctx)
 }
 
 // withFiles opens files, which errors name if there is only one.
-func withFiles(names []string, do func([]io.Reader) error) (err error) {
-	in := make([]io.Reader, 0, len(names))
+//
+// A file is read as fast as it goes, and what is made of it is thrown away at once: collecting that garbage less often
+// than is good for a tracer that shares its node saves a third of the time, for some tens of megabytes.
+//
+// For the same reason output is collected, unless an input is a pipe: from there something may come at any time.
+func withFiles(names []string, s cli.Streams, do func([]io.Reader, cli.Streams) error) (err error) {
+	const garbage = 300 // percent of what is in use
+	defer debug.SetGCPercent(debug.SetGCPercent(garbage))
+	in, live := make([]io.Reader, 0, len(names)), false
 	for _, name := range names {
-		if name == "-" {
-			in = append(in, os.Stdin)
-			continue
+		file := os.Stdin
+		if name != "-" {
+			if file, err = os.Open(name); err != nil {
+				return err
+			}
+			defer file.Close() // was only read
 		}
-		file, err := os.Open(name)
-		if err != nil {
-			return err
-		}
-		defer file.Close() // was only read
-		in = append(in, file)
+		in, live = append(in, file), live || !isRegular(file)
 	}
-	if err := do(in); err != nil && len(names) == 1 {
+	out := bufio.NewWriterSize(s.Out, 64<<10)
+	if !live {
+		s.Out = out
+	}
+	if err := errors.Join(do(in, s), out.Flush()); err != nil && len(names) == 1 {
 		return fmt.Errorf("%s: %w", names[0], err)
 	} else if err != nil {
 		return err
 	}
 	return nil
+}
+
+func isRegular(file *os.File) bool {
+	info, err := file.Stat()
+	return err == nil && info.Mode().IsRegular()
 }

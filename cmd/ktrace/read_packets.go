@@ -40,7 +40,7 @@ func readPackets(ctx context.Context, files, args []string, s cli.Streams) error
 			if err != nil {
 				return err
 			}
-			return withFiles(files, func(in []io.Reader) error { return o.run(c.Context(), expr, in, s) })
+			return withFiles(files, s, func(in []io.Reader, s cli.Streams) error { return o.run(c.Context(), expr, in, s) })
 		},
 	}
 	c.SetOut(s.Out)

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"encoding/binary"
 	"io"
 	"os"
 	"os/exec"
@@ -11,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"ktrace/cmd/internal/cli"
 	"ktrace/testdata/lab"
@@ -110,43 +108,4 @@ func TestReadConcludesOfATcpdumpCapture(t *testing.T) {
 			}
 		})
 	}
-}
-
-// many is a capture of n packets, half of them for port 53, in the classic format.
-func many(t testing.TB, n int) string {
-	t.Helper()
-	b := []byte{0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0, 0}
-	frame := append(make([]byte, 12), 8, 0, 0x45, 0, 0, 100, 0, 7, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0xc0, 1, 0, 53, 0, 80, 0, 0)
-	frame = append(frame, make([]byte, 72)...)
-	for i := range n {
-		frame[37] = byte(53 + i%2)
-		b = binary.LittleEndian.AppendUint32(b, uint32(i/1000))
-		b = binary.LittleEndian.AppendUint32(b, uint32(i%1000)*1000)
-		b = binary.LittleEndian.AppendUint32(b, uint32(len(frame)))
-		b = binary.LittleEndian.AppendUint32(b, uint32(len(frame)))
-		b = append(b, frame...)
-	}
-	file := filepath.Join(t.TempDir(), "many.pcap")
-	if err := os.WriteFile(file, b, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return file
-}
-
-func TestReadIsManyTimesAsFastAsTshark(t *testing.T) {
-	const n, times = 100_000, 5
-	file := many(t, n)
-	start := time.Now()
-	stats := ktraceRead(t, file, "--stats", "udp port 53")
-	ours := time.Since(start)
-	if !strings.Contains(stats, "50000 matched") {
-		t.Errorf("said %s", stats)
-	}
-	start = time.Now()
-	tool(t, "tshark", "-n", "-r", file, "-Y", "udp.port == 53", "-T", "fields", "-e", "frame.number")
-	theirs := time.Since(start)
-	if theirs < times*ours {
-		t.Errorf("%v for %d packets, tshark takes %v", ours, n, theirs)
-	}
-	t.Logf("%.1f M packets/s, tshark %.2f M packets/s", n/ours.Seconds()/1e6, n/theirs.Seconds()/1e6)
 }

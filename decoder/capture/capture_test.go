@@ -93,7 +93,7 @@ func readAll(t testing.TB, r *Reader) [][]byte {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all = append(all, raw)
+		all = append(all, bytes.Clone(raw))
 	}
 }
 

@@ -10,8 +10,9 @@ import (
 
 // Merge is a decoder.Frames over several, in order of time. Their times must be absolute.
 type Merge struct {
-	from []decoder.Frames
-	head [][]byte // the next record of each, nil at its end
+	from  []decoder.Frames
+	head  [][]byte // the next record of each, nil at its end
+	given int      // whose record was given out: it has to be replaced
 }
 
 // NewMerge returns the frames of all.
@@ -26,6 +27,8 @@ func (m *Merge) Next(ctx context.Context) ([]byte, error) {
 				return nil, err
 			}
 		}
+	} else if err := m.fill(ctx, m.given); err != nil {
+		return nil, err
 	}
 	first := -1
 	for i, raw := range m.head {
@@ -36,8 +39,8 @@ func (m *Merge) Next(ctx context.Context) ([]byte, error) {
 	if first < 0 {
 		return nil, io.EOF
 	}
-	raw := m.head[first]
-	return raw, m.fill(ctx, first)
+	m.given = first
+	return m.head[first], nil
 }
 
 func (m *Merge) fill(ctx context.Context, i int) error {

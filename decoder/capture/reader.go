@@ -19,9 +19,12 @@ type Reader struct {
 	options ReaderOptions
 	places  map[*pcapng.Interface]*source
 	queue   [][]byte
+	given   int           // of queue
+	frame   []byte        // the record of the packet at hand
 	wall    time.Duration // of the node, as its records say
 	begun   bool          // the node was told
 	strange uint64
+	packet  pcapng.Packet
 	now     time.Duration // of the packet at hand, as records have it
 }
 
@@ -55,7 +58,8 @@ func (r *Reader) Strange() uint64 { return r.strange }
 
 // Next implements decoder.Frames.
 func (r *Reader) Next(ctx context.Context) ([]byte, error) {
-	for len(r.queue) == 0 {
+	for r.given == len(r.queue) {
+		r.queue, r.given = r.queue[:0], 0
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -67,9 +71,8 @@ func (r *Reader) Next(ctx context.Context) ([]byte, error) {
 			return nil, err
 		}
 	}
-	raw := r.queue[0]
-	r.queue = r.queue[1:]
-	return raw, nil
+	r.given++
+	return r.queue[r.given-1], nil
 }
 
 // take queues what a block tells.
@@ -84,12 +87,11 @@ func (r *Reader) take(b pcapng.Block) error {
 			r.records(s.Options)
 		}
 	case b.IsPacket():
-		var p pcapng.Packet
-		if err := b.Packet(&p); err != nil {
+		if err := b.Packet(&r.packet); err != nil {
 			r.strange++
 			return nil
 		}
-		return r.packet(&p)
+		return r.takePacket(&r.packet)
 	}
 	return nil
 }
@@ -132,7 +134,7 @@ func (r *Reader) record(data []byte) {
 	r.queue = append(r.queue, raw)
 }
 
-func (r *Reader) packet(p *pcapng.Packet) error {
+func (r *Reader) takePacket(p *pcapng.Packet) error {
 	r.records(p.Options)
 	r.now = time.Duration(p.Time)
 	if !r.options.Absolute {
@@ -151,7 +153,8 @@ func (r *Reader) packet(p *pcapng.Packet) error {
 		return nil
 	}
 	f.Time = r.now
-	r.queue = append(r.queue, f.Append(nil))
+	r.frame = f.Append(r.frame[:0])
+	r.queue = append(r.queue, r.frame)
 	return nil
 }
 

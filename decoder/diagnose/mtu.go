@@ -42,6 +42,7 @@ func tooBig(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 type MTUs struct {
 	know *Facts
 	held holds
+	only decoder.Only
 }
 
 // NewMTUs returns the stage; know must be asked in the same run.
@@ -52,7 +53,7 @@ func (x *MTUs) Observe(e decoder.Event) []decoder.Event {
 	if d, ok := e.Body.(decoder.Drop); ok && d.Noise == "" && e.Packet != nil && !d.ByNetfilter() {
 		x.held.add(e, d.Reason+" "+d.Location, d.Answer != nil)
 	}
-	return []decoder.Event{e}
+	return x.only.Event(e)
 }
 
 // Flush implements decoder.Stage.

@@ -19,6 +19,7 @@ type Translations struct {
 	begun  map[uint64]uint32 // journeys, and the namespace that they began in
 	wants  map[natFlow]want
 	counts map[decoder.NATCount]uint64
+	only   decoder.Only
 }
 
 // natFlow is a flow as one end knows it.
@@ -53,7 +54,7 @@ type translationStage struct{ x *Translations }
 
 // Observe implements decoder.Stage.
 func (s translationStage) Observe(e decoder.Event) []decoder.Event {
-	out := []decoder.Event{e}
+	out := s.x.only.Event(e)
 	if e.Packet == nil || e.Packet.IsICMPError() {
 		return out
 	}
@@ -135,8 +136,16 @@ func (x *Translations) begunBy(f natFlow) uint32 { return x.begun[x.flowKey(f)] 
 // flowKey makes a number of a flow, beside the journeys', which count nanoseconds: its highest bit is set.
 func (x *Translations) flowKey(f natFlow) uint64 {
 	var h uint64 = 14695981039346656037 // FNV-1a
-	for _, c := range []byte(f.proto + f.flow.String()) {
-		h = (h ^ uint64(c)) * 1099511628211
+	add := func(c byte) { h = (h ^ uint64(c)) * 1099511628211 }
+	for i := range len(f.proto) {
+		add(f.proto[i])
+	}
+	for _, end := range []netip.AddrPort{f.flow.Src, f.flow.Dst} {
+		for _, c := range end.Addr().As16() {
+			add(c)
+		}
+		add(byte(end.Port() >> 8))
+		add(byte(end.Port()))
 	}
 	return h | 1<<63
 }

@@ -36,6 +36,7 @@ type Stage struct {
 	open      []*query // in order of time
 	done      []*query // unanswered ones, which a retry or a late packet may refer to
 	total     totals
+	only      decoder.Only
 }
 
 // step is what a journey is to a query.
@@ -66,7 +67,7 @@ func New(o Options) *Stage {
 
 // Observe implements decoder.Stage.
 func (s *Stage) Observe(e decoder.Event) []decoder.Event {
-	out := []decoder.Event{e}
+	out := s.only.Event(e)
 	if e.Packet == nil {
 		return out
 	}

@@ -22,6 +22,7 @@ type Index struct {
 	begun    bool // a record was seen: facts from here on tell news
 	swept    time.Time
 	journeys journeys
+	only     decoder.Only
 }
 
 type owner struct {
@@ -53,7 +54,7 @@ func (x *Index) Observe(e decoder.Event) []decoder.Event {
 		x.begun = true
 		x.name(&e)
 	}
-	return []decoder.Event{e}
+	return x.only.Event(e)
 }
 
 // Flush implements decoder.Stage: it lets go of what ended long ago.

@@ -217,6 +217,9 @@ func (r *Run) Wait() ([]Line, int) {
 	}
 }
 
+// Usage is what it took, once it has ended.
+func (r *Run) Usage() *syscall.Rusage { return r.cmd.ProcessState.SysUsage().(*syscall.Rusage) }
+
 // PID is ktrace's process.
 func (r *Run) PID() int { return r.cmd.Process.Pid }
 

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"ktrace/testdata/lab"
+)
+
+// TestReadIsManyTimesAsFastAsTshark takes the best of some rounds: whatever else the machine does disturbs some, and
+// makes neither of the two faster.
+func TestReadIsManyTimesAsFastAsTshark(t *testing.T) {
+	const n, times, rounds = 100_000, 20, 5
+	file := mixed(t, n)
+	best := 0.0
+	for range rounds {
+		start := time.Now()
+		stats := ktraceRead(t, file, "--stats", "udp port 53")
+		ours := time.Since(start)
+		if !strings.Contains(stats, "25000 matched") {
+			t.Errorf("said %s", stats)
+		}
+		start = time.Now()
+		shown := tool(t, "tshark", "-n", "-r", file, "-Y", "udp.port == 53", "-T", "fields", "-e", "frame.number")
+		theirs := time.Since(start)
+		if lines := strings.Count(shown, "\n"); lines != n/4 {
+			t.Errorf("tshark shows %d packets", lines)
+		}
+		best = max(best, theirs.Seconds()/ours.Seconds())
+		t.Logf("%.1f M packets/s, tshark %.2f M packets/s", n/ours.Seconds()/1e6, n/theirs.Seconds()/1e6)
+		if best >= times {
+			return
+		}
+	}
+	t.Errorf("%.0f times as fast, want %d", best, times)
+}
+
+// TestReadNeedsLittleMemory reads a file that is larger than what any of it may take.
+func TestReadNeedsLittleMemory(t *testing.T) {
+	const n = 600_000
+	file := mixed(t, n)
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name  string
+		args  []string
+		limit int64 // MiB
+	}{
+		{"counted", []string{"--stats", "udp port 53"}, 48},
+		{"copied", []string{"-w", filepath.Join(t.TempDir(), "x.pcapng"), "udp port 53"}, 48},
+		{"copied without doubles", []string{"-w", filepath.Join(t.TempDir(), "y.pcapng"), "--dedup"}, 96},
+		{"shown", []string{"udp port 53"}, 64},
+		{"diagnosed", []string{"diagnose"}, 160},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if info.Size() < c.limit<<20 {
+				t.Fatalf("the file has %d bytes: too few", info.Size())
+			}
+			run := lab.StartKtrace(t, append([]string{"read", file}, c.args...)...)
+			if _, status := run.Wait(); status != 0 {
+				t.Fatalf("status %d\n%s", status, run.Stderr())
+			}
+			most := run.Usage().Maxrss >> 10
+			if most > c.limit {
+				t.Errorf("took %d MiB, want %d at most", most, c.limit)
+			}
+			cpu := time.Duration(run.Usage().Utime.Nano() + run.Usage().Stime.Nano())
+			t.Logf("%d MiB, %d ns of CPU a packet", most, cpu.Nanoseconds()/n)
+		})
+	}
+}
