@@ -73,6 +73,7 @@ func verify(o *object, name string) (effort, error) {
 	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
 		MapReplacements: o.maps,
 		Programs:        ebpf.ProgramOptions{LogLevel: ebpf.LogLevelStats},
+		Cache:           o.types.cache,
 	})
 	if err != nil {
 		return effort{}, err

@@ -75,7 +75,7 @@ func (c common) load(p Probe) (*object, error) {
 	}
 	onlyMaps := spec.Copy()
 	onlyMaps.Programs = nil
-	made, err := ebpf.NewCollectionWithOptions(onlyMaps, ebpf.CollectionOptions{MapReplacements: replace})
+	made, err := ebpf.NewCollectionWithOptions(onlyMaps, ebpf.CollectionOptions{MapReplacements: replace, Cache: c.types.cache})
 	if err != nil {
 		return nil, fmt.Errorf("%s: maps: %w", p.Name, err)
 	}
@@ -160,6 +160,7 @@ func (o *object) tryVariant(v Variant) error {
 	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
 		MapReplacements: o.maps,
 		Programs:        ebpf.ProgramOptions{KernelTypes: o.types.forLoader()},
+		Cache:           o.types.cache,
 	})
 	if err != nil {
 		return err

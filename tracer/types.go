@@ -18,16 +18,18 @@ func (e NoTypesError) Error() string {
 // Unwrap returns why.
 func (e NoTypesError) Unwrap() error { return e.Err }
 
-// types are how this kernel lays out its structs.
+// types are how this kernel lays out its structs. They are megabytes to decode, so one run does it once.
 type types struct {
 	*btf.Spec
-	file bool // read from a file: the kernel itself does not tell
+	file  bool       // read from a file: the kernel itself does not tell
+	cache *btf.Cache // of the kernel's own and its modules'
 }
 
 // kernelTypes reads the running kernel's types: from file, an ELF with a .BTF section or BTF as it is, or, if file is
 // empty, from the kernel itself.
 func kernelTypes(file string) (types, error) {
-	load := btf.LoadKernelSpec
+	cache := btf.NewCache()
+	load := cache.Kernel
 	if file != "" {
 		load = func() (*btf.Spec, error) { return btf.LoadSpec(file) }
 	}
@@ -35,7 +37,7 @@ func kernelTypes(file string) (types, error) {
 	if err != nil {
 		return types{}, NoTypesError{err}
 	}
-	return types{Spec: spec, file: file != ""}, nil
+	return types{Spec: spec, file: file != "", cache: cache}, nil
 }
 
 // forLoader returns what programs are fitted to instead of the running kernel: nil leaves it to the loader to find the
