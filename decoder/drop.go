@@ -18,6 +18,7 @@ type Drop struct {
 
 	packet *Packet // as Event.Packet, for the row
 	place  string
+	named  bool // by Names of the node that dropped it
 }
 
 // ReasonNotTold stands for the reason on kernels that give none (before 5.17).

@@ -71,6 +71,11 @@ type RawFrame struct {
 	VLANType  uint16
 	Tagged    bool
 	Data      []byte
+
+	PID, TID uint32 // of who sent or received it, 0 if unknown, as always in a capture of ktrace
+	Comm     string // valid iff PID != 0
+	Cgroup   uint64
+	Journey  uint64
 }
 
 // DecodeFrame reads a record for which IsPacket is true. Data aliases raw.
@@ -104,7 +109,7 @@ func DecodeFrame(raw []byte) (RawFrame, error) {
 // Append appends the record of a packet, as the kernel would have sent it.
 func (f RawFrame) Append(raw []byte) []byte {
 	r := tapRecord{
-		Hdr: hdrRecord{Kind: uint16(kindPacket), Time: uint64(f.Time), Netns: f.Netns, Ifindex: f.Ifindex},
+		Hdr: f.header(kindPacket),
 		Len: f.Length, Taken: uint32(len(f.Data)), Queue: f.Queue, Segment: f.Segment, PacketType: uint32(f.Type),
 		DeviceType: arphrdNone, Protocol: swap16(f.Protocol), VlanTci: f.VLAN,
 	}
@@ -124,7 +129,17 @@ func (f RawFrame) Append(raw []byte) []byte {
 	return append(r.append(raw), f.Data...)
 }
 
-// append appends the record, which names no process, as decode reads it. Captures are read at the speed of this.
+// header is the header of a record of that kind about the packet.
+func (f RawFrame) header(k recordKind) hdrRecord {
+	h := hdrRecord{
+		Kind: uint16(k), Time: uint64(f.Time), Netns: f.Netns, Ifindex: f.Ifindex,
+		Pid: f.PID, Tid: f.TID, Cgroup: f.Cgroup, Journey: f.Journey,
+	}
+	copy(h.Comm[:], f.Comm)
+	return h
+}
+
+// append appends the record as decode reads it. Captures are read at the speed of this.
 func (r *tapRecord) append(b []byte) []byte {
 	little, h := binary.LittleEndian, &r.Hdr
 	b = little.AppendUint16(little.AppendUint16(little.AppendUint32(b, h.Size), h.Kind), h.Cpu)
@@ -181,13 +196,6 @@ func RecordTime(raw []byte) time.Duration {
 		return 0
 	}
 	return time.Duration(binary.LittleEndian.Uint64(raw[8:]))
-}
-
-// SetRecordTime changes when a raw record was made.
-func SetRecordTime(raw []byte, at time.Duration) {
-	if len(raw) >= hdrSize {
-		binary.LittleEndian.PutUint64(raw[8:], uint64(at))
-	}
 }
 
 // IsFact reports whether a raw record says something of the node.

@@ -50,7 +50,9 @@ func (j *Journeys) Observe(e Event) []Event {
 	if e.Packet == nil {
 		return nil
 	}
-	e.Journey = j.journey(e)
+	if e.Journey == 0 { // else who captured it told them apart
+		e.Journey = j.journey(e)
+	}
 	e.Body = Hop{}
 	return j.only.Event(e)
 }

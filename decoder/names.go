@@ -36,7 +36,7 @@ func (n *Names) Observe(e Event) []Event {
 		e.Body = n.drop(b)
 	case Sock:
 		if b.hasCode {
-			b.Reason = nameOf(n.resets, b.code)
+			b.Reason, b.hasCode = nameOf(n.resets, b.code), false
 		}
 		e.Body = b
 	}
@@ -63,6 +63,10 @@ func (n *Names) learn(f Fact) {
 }
 
 func (n *Names) drop(d Drop) Drop {
+	if d.named {
+		return d
+	}
+	d.named = true
 	if len(n.reasons) == 0 {
 		d.Reason = ReasonNotTold
 	} else if name, ok := n.reasons[d.Code]; ok {

@@ -26,12 +26,20 @@ type Reader struct {
 	strange uint64
 	packet  pcapng.Packet
 	now     time.Duration // of the packet at hand, as records have it
+
+	// Of what others wrote beside packets, what was told already.
+	node    decoder.Node
+	told    map[uint64]bool // pods and functions, by the number that records have for them
+	devices map[place]string
+	reasons map[string]uint32
 }
 
 // source is an interface of the file.
 type source struct {
 	place
 	path    bool // its packets are records, which go beside them
+	foreign bool // ktrace did not write it
+	named   bool // the stream was told its name
 	link    pcapng.LinkType
 	header  link
 	known   bool            // the header is
@@ -44,13 +52,14 @@ type ReaderOptions struct {
 	// Packets takes the packets alone, all of them. Otherwise what ktrace recorded of a packet's way is given back as
 	// it was recorded, whether it passes the filter or not, and not as a packet too.
 	Packets bool
-	// Absolute has the time of day in all records, so that those of several files can be put in order.
-	Absolute bool
 }
 
 // NewReader reads pcapng or pcap, plain or in gzip.
 func NewReader(r io.Reader, o ReaderOptions) *Reader {
-	return &Reader{blocks: pcapng.NewReader(r, pcapng.ReaderOptions{}), options: o, places: map[*pcapng.Interface]*source{}}
+	return &Reader{
+		blocks: pcapng.NewReader(r, pcapng.ReaderOptions{}), options: o, places: map[*pcapng.Interface]*source{},
+		told: map[uint64]bool{}, devices: map[place]string{}, reasons: map[string]uint32{},
+	}
 }
 
 // Strange is how many packets had a link header that ktrace does not know, or could not be decoded.
@@ -117,29 +126,16 @@ func (r *Reader) record(data []byte) {
 	f, fact := e.Body.(decoder.Fact)
 	if fact && f.Node != nil {
 		r.wall, r.begun = f.Node.Wall, true
-		if r.options.Absolute {
-			node := *f.Node
-			node.Wall = 0
-			if again, err := decoder.EncodeFact(decoder.RecordTime(raw), decoder.Fact{Node: &node}); err == nil {
-				raw = again
-			}
-		}
 	}
 	if r.options.Packets && !fact {
 		return
-	}
-	if r.options.Absolute {
-		decoder.SetRecordTime(raw, decoder.RecordTime(raw)+r.wall)
 	}
 	r.queue = append(r.queue, raw)
 }
 
 func (r *Reader) takePacket(p *pcapng.Packet) error {
 	r.records(p.Options)
-	r.now = time.Duration(p.Time)
-	if !r.options.Absolute {
-		r.now -= r.wall
-	}
+	r.now = time.Duration(p.Time) - r.wall
 	s, err := r.source(p.Interface)
 	if err != nil || s.path && !r.options.Packets {
 		return err
@@ -153,9 +149,41 @@ func (r *Reader) takePacket(p *pcapng.Packet) error {
 		return nil
 	}
 	f.Time = r.now
+	if s.foreign {
+		return r.takeForeign(p, s, f)
+	}
+	r.queueFrame(f)
+	return nil
+}
+
+func (r *Reader) queueFrame(f decoder.RawFrame) {
 	r.frame = f.Append(r.frame[:0])
 	r.queue = append(r.queue, r.frame)
-	return nil
+}
+
+// takeForeign queues a packet with what its writer said of it.
+func (r *Reader) takeForeign(p *pcapng.Packet, s *source, f decoder.RawFrame) error {
+	words := saidOf(p.Options)
+	if words.place == nil && !s.named {
+		s.named = true
+		if err := r.tell(decoder.Fact{Device: &decoder.Device{Ifindex: s.ifindex, Name: p.Interface.Name()}}); err != nil {
+			return err
+		}
+	}
+	if err := r.annotate(p, &f, &words); err != nil {
+		return err
+	}
+	if !words.dropped || r.options.Packets {
+		r.queueFrame(f)
+		return nil
+	}
+	code, address, err := r.tellDrop(&words)
+	if raw, ok := f.AppendDrop(nil, code, address); ok {
+		r.queue = append(r.queue, raw)
+	} else {
+		r.queueFrame(f)
+	}
+	return err
 }
 
 // source returns what is known of an interface; the first time, others are told too.
@@ -165,7 +193,7 @@ func (r *Reader) source(i *pcapng.Interface) (*source, error) {
 	}
 	if !r.begun {
 		r.begun = true
-		if err := r.tell(decoder.Fact{Node: &decoder.Node{}}); err != nil {
+		if err := r.tell(decoder.Fact{Node: &r.node}); err != nil {
 			return nil, err
 		}
 	}
@@ -179,10 +207,7 @@ func (r *Reader) source(i *pcapng.Interface) (*source, error) {
 		}
 	}
 	if s.place == (place{}) && !s.path {
-		s.ifindex = uint32(i.ID) + 1
-		if err := r.tell(decoder.Fact{Device: &decoder.Device{Ifindex: s.ifindex, Name: i.Name()}}); err != nil {
-			return nil, err
-		}
+		s.ifindex, s.foreign = uint32(i.ID)+1, true
 	}
 	return s, s.compile(r.options.Filter)
 }

@@ -69,6 +69,9 @@ func (p *Info) container(id string) *Container {
 
 // end is the pod as one end of an event.
 func (p *Info) end(c *Container, source string) decoder.Pod {
+	if p.Sources["name"] == SourcePtcpdump {
+		source = SourcePtcpdump
+	}
 	e := decoder.Pod{Namespace: p.Namespace, Name: p.Name, UID: p.UID, Source: source}
 	if c != nil {
 		e.Container = c.Name

@@ -40,7 +40,7 @@ func (x *Index) name(e *decoder.Event) {
 // bystander reports whether a packet seen at a pod is between others: a bridge that does not know where an address is
 // sends to all its ports.
 func bystander(at, src, dst decoder.Pod) bool {
-	return at.Source != sourceCgroup && src.UID != at.UID && dst.UID != at.UID && src.UID+dst.UID != ""
+	return at.Source != sourceCgroup && at.Source != SourcePtcpdump && src.UID != at.UID && dst.UID != at.UID && src.UID+dst.UID != ""
 }
 
 // sent reports whether the packet of an event seen at pod p is on its way from it. Addresses say so unless they are
@@ -61,6 +61,9 @@ const (
 	sourceVeth   = "veth"
 	sourceIP     = "ip"
 )
+
+// SourcePtcpdump is the source of what ptcpdump wrote beside the packets of a capture: whose the process is.
+const SourcePtcpdump = "ptcpdump"
 
 // where returns whose the place of an event is.
 func (x *Index) where(h decoder.Header) (decoder.Pod, *Info) {

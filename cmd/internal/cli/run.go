@@ -152,13 +152,13 @@ func announce(f Flags, t *tracer.Tracer, s Streams) error {
 
 // Replay runs a view over recordings and captures, in order of time.
 func Replay(ctx context.Context, f Flags, v View, s Streams, files ...io.Reader) error {
-	all := make([]decoder.Frames, 0, len(files))
+	all := make([]decoder.Source, 0, len(files))
 	for _, r := range files {
-		frames, err := v.open(r, len(files) > 1)
+		frames, err := v.open(r)
 		if err != nil {
 			return err
 		}
-		all = append(all, frames)
+		all = append(all, &decoder.Stream{Frames: frames})
 	}
 	selector, err := f.selector()
 	if err != nil {
@@ -167,23 +167,20 @@ func Replay(ctx context.Context, f Flags, v View, s Streams, files ...io.Reader)
 	if !slices.Contains(v.Kinds, decoder.KindFrame) {
 		v.Early = append(v.Early, decoder.NewJourneys())
 	}
-	source := &decoder.Stream{Frames: all[0]}
+	source := all[0]
 	if len(all) > 1 {
-		source.Frames = capture.NewMerge(all...)
+		source = capture.NewMerge(all...)
 	}
 	return through(ctx, f, v, selector, source, s)
 }
 
 // open finds out what a file is: a recording of ktrace, or a capture of anybody's.
-func (v View) open(r io.Reader, several bool) (decoder.Frames, error) {
+func (v View) open(r io.Reader) (decoder.Frames, error) {
 	b := bufio.NewReader(r)
 	if head, _ := b.Peek(len(record.Magic)); string(head) != record.Magic {
 		return capture.NewReader(b, capture.ReaderOptions{
-			Filter: v.Filter, Packets: slices.Contains(v.Kinds, decoder.KindFrame), Absolute: several,
+			Filter: v.Filter, Packets: slices.Contains(v.Kinds, decoder.KindFrame),
 		}), nil
-	}
-	if several {
-		return nil, Usagef("a recording is looked at alone: its times are those of its node")
 	}
 	return record.NewReader(b)
 }

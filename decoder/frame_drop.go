@@ -1,0 +1,58 @@
+package decoder
+
+import (
+	"encoding/binary"
+	"slices"
+	"strconv"
+)
+
+// AppendDrop appends the record of a packet that another program saw the kernel throw away, for a reason and in a
+// function whose numbers facts give names to. It is false for what is not IP.
+func (f RawFrame) AppendDrop(raw []byte, code uint32, address uint64) ([]byte, bool) {
+	at := 0
+	if f.Ethernet {
+		at, _ = network(f.Data)
+	}
+	if at > len(f.Data) {
+		return raw, false
+	}
+	p := parsePacket(f.Data[at:], f.Length-min(f.Length, uint32(at)))
+	if p == nil {
+		return raw, false
+	}
+	r := pathRecord{
+		Hdr: f.header(kindDrop), Location: address, Reason: code,
+		Packet: tupleRecord{
+			Src: p.Src.As16(), Dst: p.Dst.As16(), Sport: p.Sport, Dport: p.Dport, Proto: protoNumber(p.Proto), Family: 6,
+		},
+		Len: p.Len, Id: p.ID, Fragment: p.Fragment, L4: uint16(p.l4), Data: uint16(p.data),
+		Ttl: p.TTL, IcmpType: p.ICMPType, IcmpCode: p.ICMPCode,
+	}
+	if p.Src.Is4() {
+		r.Packet.Family = 4
+	}
+	if h := p.header(); p.Proto == "tcp" && len(h) >= tcpMin {
+		r.TcpFlags = h[13]
+	}
+	r.Taken = uint16(copy(r.Bytes[:], p.Bytes))
+	switch f.Direction {
+	case In:
+		r.Direction = uint32(directionIn)
+	case Out:
+		r.Direction = uint32(directionOut)
+	}
+	r.Hdr.Size = uint32(r.recordSize())
+	raw, err := binary.Append(slices.Grow(raw, r.recordSize()), binary.LittleEndian, r)
+	return raw, err == nil
+}
+
+// protoNumber is the number that protoName names.
+func protoNumber(name string) uint8 {
+	for _, p := range []uint8{1, 6, 17, 58, 132} {
+		if protoName(p) == name {
+			return p
+		}
+	}
+	n, _ := strconv.ParseUint(name, 10, 8) // protoName wrote it
+	return uint8(n)
+}
