@@ -36,7 +36,9 @@ type DNS struct {
 	Beyond    time.Duration  `json:"beyond_ns,omitempty"`  // of that, from the query's last sight to the answer's first
 	Attempts  int            `json:"attempts"`             // the how many-th time the client asks this
 	Outcome   DNSOutcome     `json:"outcome"`
-	Answers   []string       `json:"answers"` // data of the answer section, as far as it was taken
+	Answers   []string       `json:"answers"`             // data of the answer section, as far as it was taken
+	Size      uint32         `json:"size,omitempty"`      // of the answer, bytes behind the UDP header
+	EDNSSize  uint16         `json:"edns_size,omitempty"` // largest answer that the client takes over UDP; 0: it did not say, 512
 
 	ClientNetns uint32 `json:"client_netns,omitempty"` // where the query was first seen
 	ServerNetns uint32 `json:"server_netns,omitempty"` // where a server received it, 0 if not on this node

@@ -31,6 +31,7 @@ type Fact struct {
 	Tracked      *Tracked        `json:"tracked,omitempty"`
 	Netstat      *Netstat        `json:"netstat,omitempty"`
 	Socket       *Socket         `json:"socket,omitempty"`
+	Resolv       *ResolvConf     `json:"resolv,omitempty"`
 }
 
 // Kind implements Body.

@@ -63,6 +63,14 @@ func (p *Packet) Transport() []byte {
 	return p.Bytes[p.data:]
 }
 
+// Payload is how many bytes the transport carried, however many of them were taken; 0 if its header is not known.
+func (p *Packet) Payload() uint32 {
+	if p.data == 0 || uint32(p.data) > p.Len {
+		return 0
+	}
+	return p.Len - uint32(p.data)
+}
+
 // IsICMP reports whether the packet is ICMP of the type, numbered as ICMP for IPv4 or as ICMPv6 says (RFC 792, 4443).
 func (p *Packet) IsICMP(v4, v6 uint8) bool {
 	return p.Proto == "icmp" && p.ICMPType == v4 || p.Proto == "icmpv6" && p.ICMPType == v6

@@ -48,7 +48,7 @@ func (f *dnsFlags) view() cli.View {
 	return cli.View{
 		Kinds:  []decoder.Kind{decoder.KindDNS},
 		Stages: []decoder.Stage{decoder.NewNames(), decoder.NewDrops(), dns.New(dns.Options{Wait: f.wait, Slow: f.slow})},
-		Rules:  []decoder.Rule{facts, diagnose.NewDNS(facts, f.slow)},
+		Rules:  []decoder.Rule{facts, diagnose.NewDNS(facts, f.slow), diagnose.NewLookups(facts), diagnose.NewTruncated(facts)},
 	}
 }
 
@@ -85,6 +85,7 @@ func (f *dnsFlags) live() cli.View {
 	const snap = 512 // bytes of a message: what a query takes, and of an answer the most
 	v := f.view()
 	v.Probes = []string{"path"}
-	v.Globals = tracer.PathFilter{Protocols: tracer.UDP | tracer.ICMP, Ports: f.ports, Snap: snap}.Globals()
+	v.Globals = tracer.PathFilter{Protocols: tracer.UDP | tracer.ICMP | tracer.TCP, Ports: f.ports, Snap: snap}.Globals()
+	v.Globals["hop_tcp_flags"] = uint32(tracer.FlagSYN | tracer.FlagRST) // whether long answers can be had over TCP
 	return v
 }

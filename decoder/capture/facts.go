@@ -78,6 +78,8 @@ func (w *Writer) keep(raw []byte, f decoder.Fact) {
 		w.facts = append(w.facts, fact{uid: p.UID, raw: raw})
 	case f.Service != nil:
 		w.facts = append(w.facts, fact{raw: raw})
+	case f.Resolv != nil:
+		w.replace(factKey{kind: "resolv", place: place{netns: f.Resolv.Netns}}, raw)
 	}
 }
 

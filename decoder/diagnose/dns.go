@@ -68,6 +68,9 @@ func (r *DNS) judge(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
 	case d.Outcome == decoder.DNSTruncated:
 		return decoder.Finding{}, false // the client asks again over TCP
 	}
+	if f, ok := r.know.badResolvConf(d); ok {
+		return f, true
+	}
 	if f, ok := r.notTranslated(d); ok {
 		return f, true
 	}

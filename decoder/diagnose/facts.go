@@ -19,6 +19,7 @@ type Facts struct {
 	conntrack  map[uint32]decoder.ConntrackStats
 	rules      map[rulesKey]decoder.ServiceRules
 	services   map[serviceKey]decoder.ServiceFact
+	resolvs    map[uint32]decoder.ResolvConf
 }
 
 type (
@@ -62,6 +63,7 @@ func NewFacts() *Facts {
 		conntrack:  map[uint32]decoder.ConntrackStats{},
 		rules:      map[rulesKey]decoder.ServiceRules{},
 		services:   map[serviceKey]decoder.ServiceFact{},
+		resolvs:    map[uint32]decoder.ResolvConf{},
 	}
 }
 
@@ -92,6 +94,8 @@ func (k *Facts) Observe(e decoder.Event) []decoder.Finding {
 		k.rules[rulesKey{f.ServiceRules.Netns, f.ServiceRules.Proto, f.ServiceRules.Addr}] = *f.ServiceRules
 	case f.Service != nil:
 		k.learnService(*f.Service)
+	case f.Resolv != nil:
+		k.resolvs[f.Resolv.Netns] = *f.Resolv
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ type message struct {
 	name      string
 	qtype     string
 	answers   []string
+	edns      uint16 // of a query: bytes that the sender takes over UDP, 0 if it does not say: then 512
 }
 
 // maxAnswers bounds the records that are read of a message.
@@ -39,10 +40,35 @@ func parse(b []byte) (m message, ok bool) {
 		return m, false
 	}
 	m = message{id: h.ID, response: h.Response, truncated: h.Truncated, rcode: rcode(h.RCode), name: name(q.Name), qtype: typeName(q.Type)}
-	if h.Response && p.SkipAllQuestions() == nil {
+	if p.SkipAllQuestions() != nil {
+		return m, true
+	}
+	if h.Response {
 		m.answers = answers(&p)
+	} else {
+		m.edns = udpSize(&p)
 	}
 	return m, true
+}
+
+// udpSize is what a query says with EDNS of the answers that it takes (RFC 6891, 6.1.2).
+func udpSize(p *dnsmessage.Parser) uint16 {
+	if p.SkipAllAnswers() != nil || p.SkipAllAuthorities() != nil {
+		return 0
+	}
+	for range maxAnswers {
+		h, err := p.AdditionalHeader()
+		if err != nil {
+			return 0
+		}
+		if h.Type == dnsmessage.TypeOPT {
+			return uint16(h.Class)
+		}
+		if p.SkipAdditional() != nil {
+			return 0
+		}
+	}
+	return 0
 }
 
 func rcode(c dnsmessage.RCode) string {

@@ -37,6 +37,7 @@ type query struct {
 
 	answer     *message
 	answerAt   time.Time // first seen
+	answerSize uint32    // bytes
 	answerLast *decoder.Sight
 	answerFrom netip.AddrPort // set if another than asked reached the client
 	delivered  bool
@@ -151,6 +152,7 @@ func (q *query) event(slow time.Duration) decoder.Event {
 
 func (q *query) tellAnswer(d *decoder.DNS) {
 	d.Rcode = q.answer.rcode
+	d.Size, d.EDNSSize = q.answerSize, q.msg.edns
 	d.Answers = append(d.Answers, q.answer.answers...)
 	d.Latency = q.answerLast.Time.Sub(q.first.Time)
 	d.Beyond = q.answerAt.Sub(q.last.Time)

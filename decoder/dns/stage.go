@@ -194,7 +194,7 @@ func (s *Stage) reply(e decoder.Event, ct *decoder.Conntrack, msg message) step 
 		return step{}
 	}
 	if q.answer == nil {
-		q.answer, q.answerAt = &msg, e.Time
+		q.answer, q.answerAt, q.answerSize = &msg, e.Time, e.Packet.Payload()
 	}
 	return s.join(q, e.Journey, asAnswer)
 }

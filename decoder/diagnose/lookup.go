@@ -1,0 +1,173 @@
+package diagnose
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// Lookups is the rule about what one call of a resolver makes of a name: a query for it under each search domain, and
+// as it is. It reports names that exist nowhere (dns-nxdomain) and names that took many queries
+// (dns-search-amplification). It wants decoder.DNS; know must be asked before it.
+type Lookups struct {
+	know *Facts
+	open map[lookupKey]*lookup
+}
+
+type lookupKey struct {
+	netns  uint32
+	client netip.Addr
+	base   string
+}
+
+// lookup is what is known of one.
+type lookup struct {
+	key       lookupKey
+	conf      decoder.ResolvConf
+	first     decoder.Event
+	last      time.Time
+	names     []string // that do not exist, in the order in which they were tried
+	asked     []string // name and type of the queries for them
+	found     string   // the name that exists
+	uncertain bool     // some query had no answer, or not one about the name
+}
+
+const (
+	lookupRest = 2 * time.Second // without a query: then it is over
+	maxLookups = 4096
+	maxQueries = 64 // of one
+	amplified  = 3  // names tried in vain before one exists: the search list of a pod
+)
+
+// NewLookups returns the rule.
+func NewLookups(know *Facts) *Lookups { return &Lookups{know: know, open: map[lookupKey]*lookup{}} }
+
+// Observe implements decoder.Rule.
+func (r *Lookups) Observe(e decoder.Event) []decoder.Finding {
+	d, ok := e.Body.(decoder.DNS)
+	if !ok || d.Type != "A" && d.Type != "AAAA" {
+		return nil
+	}
+	conf := r.know.resolvs[d.ClientNetns]
+	if len(conf.Search) == 0 {
+		return nil
+	}
+	k := r.key(e, d, conf)
+	l := r.open[k]
+	var found []decoder.Finding
+	if l != nil && l.repeats(d) {
+		found, l = l.judge(e.Time), nil
+	}
+	if l == nil {
+		if len(r.open) >= maxLookups {
+			return found
+		}
+		l = &lookup{key: k, conf: conf, first: e}
+		r.open[k] = l
+	}
+	l.take(e, d)
+	return found
+}
+
+// key is the lookup that a query belongs to: an open one of that very name, or that of the name without its domain.
+func (r *Lookups) key(e decoder.Event, d decoder.DNS, conf decoder.ResolvConf) lookupKey {
+	k := lookupKey{d.ClientNetns, e.Packet.Src, d.Name}
+	if r.open[k] == nil {
+		k.base, _ = conf.Base(d.Name)
+	}
+	return k
+}
+
+// repeats reports whether the query begins the same lookup anew.
+func (l *lookup) repeats(d decoder.DNS) bool {
+	return slices.Contains(l.asked, d.Name+" "+d.Type) || len(l.asked) >= maxQueries
+}
+
+func (l *lookup) take(e decoder.Event, d decoder.DNS) {
+	l.last = e.Time
+	switch {
+	case d.Outcome != decoder.DNSAnswered || d.Rcode != "NXDOMAIN" && d.Rcode != "NOERROR":
+		l.uncertain = true
+	case d.Rcode == "NOERROR":
+		l.found = d.Name
+	default:
+		l.asked = append(l.asked, d.Name+" "+d.Type)
+		if !slices.Contains(l.names, d.Name) {
+			l.names = append(l.names, d.Name)
+		}
+	}
+}
+
+// Flush implements decoder.Rule: it judges the lookups that are over, oldest first.
+func (r *Lookups) Flush(now time.Time, final bool) []decoder.Finding {
+	var over []*lookup
+	for k, l := range r.open {
+		if final || now.Sub(l.last) >= lookupRest {
+			over = append(over, l)
+			delete(r.open, k)
+		}
+	}
+	slices.SortFunc(over, func(a, b *lookup) int { return a.first.Time.Compare(b.first.Time) })
+	var found []decoder.Finding
+	for _, l := range over {
+		found = append(found, l.judge(now)...)
+	}
+	return found
+}
+
+// judge concludes from a lookup that is over.
+func (l *lookup) judge(now time.Time) []decoder.Finding {
+	var f decoder.Finding
+	switch {
+	case l.found == "" && !l.uncertain && l.whole():
+		f = l.nowhere()
+	case l.found != "" && len(l.names) >= amplified:
+		f = l.amplified()
+	default:
+		return nil
+	}
+	d := l.first.Body.(decoder.DNS)
+	f.Time, f.First, f.Last, f.Count = now, l.first.Time, l.last, 1
+	f.Pod, f.Peer, f.Confidence, f.Subject = l.first.Pod, l.first.Peer, decoder.Certain, l.key.base
+	f.Evidence = append([]string{
+		fmt.Sprintf("%s %d queries answered NXDOMAIN by %v: %s", l.first.Time.UTC().Format("15:04:05.000000"), len(l.asked), d.Server, strings.Join(l.names, ", ")),
+		fmt.Sprintf("resolv.conf in netns %d: search %s, ndots:%d", l.key.netns, strings.Join(l.conf.Search, " "), l.conf.Ndots),
+	}, f.Evidence...)
+	return []decoder.Finding{f}
+}
+
+// whole reports whether the resolver went the whole way: every search domain, and the name as it is.
+func (l *lookup) whole() bool {
+	return slices.Contains(l.names, l.key.base) && len(l.names) > len(l.conf.Search)
+}
+
+func (l *lookup) nowhere() decoder.Finding {
+	d := l.first.Body.(decoder.DNS)
+	return decoder.Finding{
+		ID: "dns-nxdomain", Severity: decoder.Warning,
+		Title: fmt.Sprintf("The name %q exists nowhere: not as it is, and under no search domain of %v.", l.key.base, l.first.Packet.Src),
+		Cause: "The DNS server says of every name that the resolver made of it that there is none: a typing error, a service of another " +
+			"namespace (NAME.NAMESPACE), or one that was not created.",
+		Remedy: []string{
+			"kubectl get services -A | grep -w " + quote(strings.SplitN(l.key.base, ".", 2)[0]),
+			fmt.Sprintf("dig @%v -p %d %s %s", d.Server.Addr(), d.Server.Port(), quote(l.key.base), d.Type),
+		},
+	}
+}
+
+func (l *lookup) amplified() decoder.Finding {
+	return decoder.Finding{
+		ID: "dns-search-amplification", Severity: decoder.Info,
+		Title:    fmt.Sprintf("Looking up %q takes %d queries in vain before the one that finds it.", l.key.base, len(l.asked)),
+		Cause:    fmt.Sprintf("The name has fewer than %d dots (ndots), so the resolver tries it under every search domain first.", l.conf.Ndots),
+		Evidence: []string{"found as " + l.found},
+		Remedy: []string{
+			fmt.Sprintf("write the name with a dot at its end: %s.", l.key.base),
+			`or set ndots for the pod: spec.dnsConfig.options: [{name: ndots, value: "1"}]`,
+		},
+	}
+}

@@ -1,0 +1,137 @@
+package diagnose
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// Truncated is the rule for answers that did not fit into a datagram: their clients have to ask again over TCP (RFC 7766,
+// section 5), and must be answered. It wants decoder.DNS, and hops and drops of TCP packets that begin or reset
+// connections to the servers' ports.
+type Truncated struct {
+	know *Facts
+	open map[ends]*truncated
+	tcp  bool // some TCP packet was seen: who captured did not leave them out
+}
+
+// ends are a client and the server that it asks, as the client knows it.
+type ends struct {
+	client netip.Addr
+	server netip.AddrPort
+}
+
+// truncated is such an answer and what became of the question over TCP.
+type truncated struct {
+	event decoder.Event
+	due   time.Time
+	asked bool
+	fate  string // of the connection, "" if nothing came back
+}
+
+const (
+	retryWithin  = 2 * time.Second // for the connection that is to follow, and its answer
+	maxTruncated = 1024            // remembered at a time
+)
+
+// NewTruncated returns the rule; know must be asked before it.
+func NewTruncated(know *Facts) *Truncated {
+	return &Truncated{know: know, open: map[ends]*truncated{}}
+}
+
+// Observe implements decoder.Rule.
+func (r *Truncated) Observe(e decoder.Event) []decoder.Finding {
+	switch b := e.Body.(type) {
+	case decoder.DNS:
+		k := ends{e.Packet.Src, b.Server}
+		if b.Outcome == decoder.DNSTruncated && r.open[k] == nil && len(r.open) < maxTruncated {
+			r.open[k] = &truncated{event: e, due: e.Time.Add(b.Latency + retryWithin)}
+		}
+	case decoder.Hop:
+		r.connection(e, b.Conntrack, "")
+	case decoder.Drop:
+		if b.Noise == "" {
+			r.connection(e, b.Conntrack, fmt.Sprintf("dropped at %s: %s in %s", decoder.Place(e), b.Reason, b.Location))
+		}
+	}
+	return nil
+}
+
+// connection takes in a TCP packet at a device, or its loss.
+func (r *Truncated) connection(e decoder.Event, ct *decoder.Conntrack, lost string) {
+	p := e.Packet
+	if p == nil || p.Proto != "tcp" {
+		return
+	}
+	r.tcp = true
+	asks, answers := r.open[ends{p.Src, p.Destination()}], r.open[ends{p.Dst, p.Source()}]
+	if ct.DNAT() { // behind the translation
+		asks = r.open[ends{ct.Original.Src.Addr(), ct.Original.Dst}]
+	}
+	switch {
+	case asks != nil && p.HasFlag('S') && lost != "":
+		asks.asked, asks.fate = true, fmt.Sprintf("%v %s", p, lost)
+	case asks != nil && p.HasFlag('S'):
+		asks.asked = true
+	case answers != nil && p.HasFlag('S') && p.HasFlag('.') && lost == "":
+		delete(r.open, ends{p.Dst, p.Source()})
+	case answers != nil && p.HasFlag('R'):
+		answers.fate = fmt.Sprintf("%v: the server refused", p)
+	}
+}
+
+// Flush implements decoder.Rule.
+func (r *Truncated) Flush(now time.Time, final bool) []decoder.Finding {
+	var found []decoder.Finding
+	for k, t := range r.open {
+		if now.Before(t.due) {
+			if final {
+				delete(r.open, k) // nobody knows what would have come
+			}
+			continue
+		}
+		delete(r.open, k)
+		if t.asked || r.tcp || r.know.node.Name != "" {
+			found = append(found, t.finding(k))
+		}
+	}
+	slices.SortFunc(found, func(a, b decoder.Finding) int { return a.First.Compare(b.First) })
+	return found
+}
+
+func (t *truncated) finding(k ends) decoder.Finding {
+	e, d := t.event, t.event.Body.(decoder.DNS)
+	takes := "512 bytes, for the client did not say otherwise (EDNS)"
+	if d.EDNSSize > 0 {
+		takes = fmt.Sprintf("%d bytes (EDNS)", d.EDNSSize)
+	}
+	f := decoder.Finding{
+		Time: t.due, ID: "dns-truncated", Severity: decoder.Warning, Confidence: decoder.Likely, Subject: d.Server.String(),
+		Title: fmt.Sprintf("The answer to %s %s is too long for a datagram, and %v does not ask again over TCP.", d.Name, d.Type, k.client),
+		Cause: "The client takes the beginning of the answer for the whole, or gives up: its resolver does not know TCP.",
+		Pod:   e.Pod, Peer: e.Peer,
+		Evidence: []string{question(e, d), fmt.Sprintf("answered with the mark TC in %d bytes; over UDP it takes %s", d.Size, takes)},
+		Remedy: []string{
+			fmt.Sprintf("dig +tcp @%v -p %d %s %s   # does the server answer over TCP?", d.Server.Addr(), d.Server.Port(), quote(d.Name), quote(d.Type)),
+			"options use-vc in resolv.conf, or a resolver that knows EDNS and TCP",
+		},
+		Count: 1, First: e.Time, Last: e.Time,
+	}
+	if t.asked {
+		f.Confidence = decoder.Certain
+		f.Title = fmt.Sprintf("The answer to %s %s is too long for a datagram, and over TCP %v does not answer.", d.Name, d.Type, server(d))
+		f.Cause = "The client asks again over TCP, as it must; something keeps TCP from or to the server's port."
+		f.Evidence = append(f.Evidence, "over TCP: "+orElse(t.fate, "no answer"))
+	}
+	return f
+}
+
+func orElse(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}
