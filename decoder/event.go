@@ -68,7 +68,7 @@ type Pod struct {
 	UID       string `json:"uid,omitempty"`
 	Container string `json:"container,omitempty"`
 	Service   string `json:"service,omitempty"` // ns/name, where the address is a service's
-	Source    string `json:"source,omitempty"`  // how it was known: cgroup, netns, veth, ip, cri, api
+	Source    string `json:"source,omitempty"`  // how it was known: cgroup, netns, veth, ip, cri, api, journey
 }
 
 // String is ns/name, the service's ns/name, or "" if neither is known.

@@ -1,6 +1,9 @@
 package decoder
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // PodFact is what one source says of a pod. Facts of several sources, and of one source at several times, add up;
 // the pod's UID joins them.
@@ -16,6 +19,10 @@ type PodFact struct {
 	Node        string            `json:"node,omitempty"`         // where it runs, if that is another node
 	Cgroups     []uint64          `json:"cgroups,omitempty"`      // ids of the pod's own cgroup
 	Containers  []ContainerFact   `json:"containers,omitempty"`
+	// At is since when the pod has the namespace and the addresses, or until when it had them, by the clock of the
+	// event that the fact comes in, since 1970. 0 is since it was first heard of, or until the time of the fact: who tells
+	// may be behind, or ahead of, the events.
+	At time.Duration `json:"at,omitempty"`
 	// Gone: what the fact lists of namespace, addresses and containers ended at its time; of a container that lists
 	// cgroups only those did. If the fact lists nothing, the pod ended.
 	Gone bool `json:"gone,omitempty"`

@@ -80,6 +80,9 @@ func (s *Stream) take(raw []byte) error {
 	}
 	if f, ok := e.Body.(Fact); ok {
 		s.learn(f)
+		if f.Pod != nil && f.Pod.At != 0 {
+			f.Pod.At += s.node.Wall // as the event's own time
+		}
 	}
 	e.Time = e.Time.Add(s.node.Wall)
 	e.Node = s.node.Name

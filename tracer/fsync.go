@@ -15,6 +15,7 @@ import (
 	"ktrace/bpf"
 	"ktrace/decoder"
 	"ktrace/decoder/fio"
+	"ktrace/tracer/boot"
 )
 
 const (
@@ -289,7 +290,7 @@ func (f *Fsync) inFlight(m *ebpf.Map) ([]decoder.FsyncInFlight, error) {
 	for entries.Next(&key, &s) {
 		begun := time.Duration(s.Start)
 		all = append(all, decoder.FsyncInFlight{
-			Begun: begun, Age: max(sinceBoot()-begun, 0),
+			Begun: begun, Age: max(boot.Now()-begun, 0),
 			PID: s.Pid, TID: key.Tid, Comm: f.comm(s.Pid, key.Tid), Cgroup: s.Cgroup,
 			Op: decoder.NewFsyncOp(s.Op, s.Syscall), Class: decoder.NewFsyncClass(s.Class),
 			Path: f.openPath(s.Pid, place{dev: s.Dev, ino: s.Ino}),

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ktrace/decoder"
+	"ktrace/tracer/boot"
 	"ktrace/tracer/netns"
 )
 
@@ -46,7 +47,7 @@ func nodeFact(kernel *btf.Spec) (*decoder.Node, error) {
 		Name:    nodeName(uts),
 		Kernel:  unix.ByteSliceToString(uts.Release[:]),
 		Netns:   home,
-		Wall:    time.Duration(time.Now().UnixNano()) - sinceBoot(),
+		Wall:    time.Duration(time.Now().UnixNano()) - boot.Now(),
 		Reasons: drops,
 		Resets:  resets,
 	}, nil

@@ -12,9 +12,9 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
 	"github.com/cilium/ebpf/rlimit"
-	"golang.org/x/sys/unix"
 
 	"ktrace/decoder"
+	"ktrace/tracer/boot"
 )
 
 const (
@@ -188,7 +188,7 @@ func (t *Tracer) Taken() []Taken {
 // Tell puts facts into the stream before the next record.
 func (t *Tracer) Tell(facts ...decoder.Fact) error {
 	for _, f := range facts {
-		raw, err := decoder.EncodeFact(sinceBoot(), f)
+		raw, err := decoder.EncodeFact(boot.Now(), f)
 		if err != nil {
 			return err
 		}
@@ -329,13 +329,4 @@ func (t *Tracer) Close() error {
 	}
 	t.objects = nil
 	return errors.Join(errs...)
-}
-
-// sinceBoot is CLOCK_BOOTTIME, the clock of the records.
-func sinceBoot() time.Duration {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		return 0 // cannot fail: the clock is as old as 2.6.39
-	}
-	return time.Duration(ts.Nano())
 }

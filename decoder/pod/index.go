@@ -21,8 +21,9 @@ type Index struct {
 	services services
 	begun    bool // a record was seen: facts from here on tell news
 	swept    time.Time
-	journeys journeys
 	only     decoder.Only
+	chosen   journeys[bool]        // of packets that were selected
+	senders  journeys[decoder.Pod] // who sent them
 }
 
 type owner struct {

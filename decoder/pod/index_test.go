@@ -161,3 +161,56 @@ func TestBetterSourcesOfNamesWin(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 }
+
+// Who tells may be behind or ahead of the events, and tells when it was.
+func TestWhatIsToldWithItsTimeHoldsThen(t *testing.T) {
+	s := twoPods(t)
+	s.event(5, decoder.Header{}, nil)
+	s.pod(10, decoder.PodFact{UID: "w", Addrs: []netip.Addr{addr("10.0.0.1")}, Gone: true, At: 14 * time.Second})
+	s.pod(11, decoder.PodFact{UID: "n", Name: "new", Source: "log"}) // heard of before it has an address
+	s.pod(30, decoder.PodFact{UID: "n", Source: "netns", Netns: 300, Addrs: []netip.Addr{addr("10.0.0.1")}, At: 20 * time.Second})
+	for second, name := range map[int]string{9: "web", 13: "web", 15: "", 19: "", 20: "new", 31: "new"} {
+		got := s.event(second, decoder.Header{Netns: hostNetns}, from("10.0.0.1", "8.8.8.8")).Pod
+		s.want(at(second).String(), got, name, map[bool]string{true: "ip"}[name != ""])
+	}
+}
+
+func TestAddressIsNotTheNextPodsBeforeTheLastOneLostIt(t *testing.T) {
+	s := twoPods(t)
+	s.event(5, decoder.Header{}, nil)
+	s.pod(10, decoder.PodFact{UID: "n", Name: "new", Source: "log"})
+	s.pod(15, decoder.PodFact{UID: "w", Addrs: []netip.Addr{addr("10.0.0.1")}, Gone: true})
+	s.pod(20, decoder.PodFact{UID: "n", Source: "cri", Addrs: []netip.Addr{addr("10.0.0.1")}}) // nobody knows since when
+	s.want("the last one's", s.event(12, decoder.Header{}, from("10.0.0.1", "8.8.8.8")).Pod, "web", "ip")
+	s.want("the next one's", s.event(16, decoder.Header{}, from("10.0.0.1", "8.8.8.8")).Pod, "new", "cri")
+}
+
+func TestSenderIsKnownByWhereItsPacketWasBefore(t *testing.T) {
+	s := twoPods(t)
+	s.pod(1, decoder.PodFact{UID: "e", Name: "etcd", Source: "log", HostNetwork: true,
+		Containers: []decoder.ContainerFact{{ID: "ee", Name: "etcd", Cgroups: []uint64{30}}}})
+	outside := decoder.Header{Netns: hostNetns, Ifindex: 2, Direction: decoder.Out}
+	for _, c := range []struct {
+		what      string
+		h         decoder.Header
+		p, later  *decoder.Packet
+		name, by  string
+		peer, via string
+	}{
+		{"masqueraded", decoder.Header{Netns: 100, Ifindex: 2, Direction: decoder.Out}, from("10.0.0.1", "8.8.8.8"), from("192.0.2.1", "8.8.8.8"), "web", "journey", "", ""},
+		{"to another pod", decoder.Header{Netns: 100, Ifindex: 2, Direction: decoder.Out}, from("10.0.0.1", "10.96.0.1"), from("192.0.2.1", "10.0.0.2"), "db", "ip", "web", "journey"},
+		{"of a socket on the host network", decoder.Header{Netns: hostNetns, Cgroup: 30, Direction: decoder.Out}, from("192.0.2.1", "8.8.8.8"), from("192.0.2.1", "8.8.8.8"), "etcd", "journey", "", ""},
+		{"of a socket, where it arrives", decoder.Header{Netns: hostNetns, Cgroup: 10, Direction: decoder.In}, from("10.0.0.9", "10.0.0.2"), from("192.0.2.1", "10.0.0.2"), "db", "ip", "web", "journey"},
+		{"passed on for others", decoder.Header{Netns: 100, Ifindex: 2, Direction: decoder.Out}, from("203.0.113.7", "8.8.8.8"), from("203.0.113.7", "8.8.8.8"), "", "", "", ""},
+		{"of nobody", outside, from("192.0.2.1", "8.8.8.8"), from("192.0.2.1", "8.8.8.8"), "", "", "", ""},
+	} {
+		c.h.Journey++
+		s.event(2, c.h, c.p)
+		again := outside
+		again.Journey = c.h.Journey
+		e := s.event(2, again, c.later)
+		s.want(c.what, e.Pod, c.name, c.by)
+		s.want(c.what+": peer", e.Peer, c.peer, c.via)
+		s.senders = journeys[decoder.Pod]{}
+	}
+}

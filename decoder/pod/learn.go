@@ -80,10 +80,10 @@ func (x *Index) own(ids []uint64, id uint64, o owner) []uint64 {
 // learnNetwork notes namespace and addresses. They can have been another's until the pod was first heard of, or had
 // them anew.
 func (x *Index) learnNetwork(now time.Time, p *Info, f decoder.PodFact) {
-	from := p.since
+	from := x.when(f, p.since)
 	if p.Netns != 0 && f.Netns != 0 && p.Netns != f.Netns {
-		x.netns[p.Netns].end(p, now)
-		from = now
+		x.netns[p.Netns].end(p, x.when(f, now))
+		from = x.when(f, now)
 	}
 	if f.Netns != 0 && f.Netns != x.node.Netns {
 		x.netns[f.Netns] = x.netns[f.Netns].begin(p, f.Source, from)
@@ -102,12 +102,21 @@ func (x *Index) learnNetwork(now time.Time, p *Info, f decoder.PodFact) {
 	}
 }
 
+// when is the time that a fact gives, else another.
+func (x *Index) when(f decoder.PodFact, otherwise time.Time) time.Time {
+	if f.At == 0 {
+		return otherwise
+	}
+	return time.Unix(0, int64(f.At)).UTC()
+}
+
 // forget notes what ended.
 func (x *Index) forget(now time.Time, f decoder.PodFact) {
 	p := x.pods[f.UID]
 	if p == nil {
 		return
 	}
+	now = x.when(f, now)
 	if f.Netns == 0 && len(f.Addrs) == 0 && len(f.Containers) == 0 {
 		f.Netns, f.Addrs = p.Netns, slices.Clone(p.Addrs)
 		for _, c := range p.Containers {

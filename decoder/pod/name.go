@@ -8,8 +8,9 @@ import (
 )
 
 // name ties an event to its pods. The pod is whose the place is where it was seen: by the cgroup of the socket or
-// task, by the namespace, by the other end of a veth; of a packet seen elsewhere it is the sender, or the
-// receiver if the sender is no pod, by their addresses. The peer is the packet's other end. The node's own namespace names nobody: pods on the host network are told apart
+// task, by the namespace, by the other end of a veth; of a packet seen elsewhere it is the sender, or the receiver if the
+// sender is no pod, by their addresses. The peer is the packet's other end. A sender that its address does not tell is who
+// sent the packet where it was seen before. The node's own namespace names nobody: pods on the host network are told apart
 // by their cgroups alone.
 func (x *Index) name(e *decoder.Event) {
 	if e.Pod != (decoder.Pod{}) {
@@ -25,16 +26,18 @@ func (x *Index) name(e *decoder.Event) {
 	if p != nil && bystander(at, src, dst) {
 		p, e.Pod = nil, decoder.Pod{}
 	}
+	sender := &e.Pod
 	switch {
 	case p == nil && src.UID == "" && dst.UID != "":
-		e.Pod, e.Peer = dst, src
+		e.Pod, e.Peer, sender = dst, src, &e.Peer
 	case p == nil:
 		e.Pod, e.Peer = src, dst
 	case x.sent(e, p, src, dst):
 		e.Peer = dst
 	default:
-		e.Peer = src
+		e.Peer, sender = src, &e.Peer
 	}
+	x.follow(e, sender, p)
 }
 
 // bystander reports whether a packet seen at a pod is between others: a bridge that does not know where an address is
@@ -44,11 +47,14 @@ func bystander(at, src, dst decoder.Pod) bool {
 }
 
 // sent reports whether the packet of an event seen at pod p is on its way from it. Addresses say so unless they are
-// translated; then the device says it, for the node's end of a veth the other way round.
+// translated; then the device says it, for the node's end of a veth the other way round. A socket's packet that is out of
+// the pod's namespace has left it.
 func (x *Index) sent(e *decoder.Event, p *Info, src, dst decoder.Pod) bool {
 	switch fromIt, toIt := src.UID == p.UID, dst.UID == p.UID; {
 	case fromIt != toIt:
 		return fromIt
+	case e.Pod.Source == sourceCgroup && p.Netns != 0 && p.Netns != e.Netns:
+		return true
 	case e.Pod.Source == sourceVeth:
 		return e.Direction == decoder.In
 	}
@@ -60,6 +66,8 @@ const (
 	sourceNetns  = "netns"
 	sourceVeth   = "veth"
 	sourceIP     = "ip"
+
+	sourceJourney = "journey" // seen before, where it was known
 )
 
 // SourcePtcpdump is the source of what ptcpdump wrote beside the packets of a capture: whose the process is.

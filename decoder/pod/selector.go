@@ -226,10 +226,10 @@ func (x *Index) Selected(s Selector, e decoder.Event) bool {
 		return true
 	}
 	if x.selected(s, e) {
-		x.journeys.add(e.Journey)
+		x.chosen.add(e.Journey, true)
 		return true
 	}
-	return x.journeys.has(e.Journey)
+	return x.chosen.get(e.Journey)
 }
 
 func (x *Index) selected(s Selector, e decoder.Event) bool {
@@ -250,21 +250,3 @@ func (x *Index) selectedEnd(s Selector, end decoder.Pod) bool {
 	}
 	return end.Container == "" || s.container == "" || match(s.container, end.Container)
 }
-
-// journeys are those of selected packets, the last few thousand.
-type journeys struct{ young, old map[uint64]bool }
-
-// maxJourneys is how many may be young; a packet's way takes milliseconds, seconds if it waits for a neighbour.
-const maxJourneys = 8192
-
-func (j *journeys) add(id uint64) {
-	if id == 0 {
-		return
-	}
-	if j.young == nil || len(j.young) >= maxJourneys {
-		j.old, j.young = j.young, map[uint64]bool{}
-	}
-	j.young[id] = true
-}
-
-func (j *journeys) has(id uint64) bool { return j.young[id] || j.old[id] }

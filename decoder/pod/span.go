@@ -35,11 +35,15 @@ func (s spans) heldBy(p *Info) bool {
 
 // begin says that p has it from then on; whoever had it before does not.
 func (s spans) begin(p *Info, source string, from time.Time) spans {
-	if n := len(s); n > 0 && s[n-1].to.IsZero() {
-		if s[n-1].pod == p {
+	if n := len(s); n > 0 {
+		switch last := &s[n-1]; {
+		case last.to.IsZero() && last.pod == p:
 			return s
+		case last.to.IsZero():
+			last.to = from.Add(-1)
+		case !from.After(last.to): // a pod is heard of before it has an address, which may be another's still
+			from = last.to.Add(1)
 		}
-		s[n-1].to = from.Add(-1)
 	}
 	return append(s, span{pod: p, source: source, from: from})
 }

@@ -48,6 +48,10 @@ type CRIPod struct {
 const (
 	image      = "localhost/lab/box:1" // a registry that is this machine: nothing is ever pulled
 	criTimeout = 30 * time.Second
+
+	removeTries = 5
+
+	runtimeNotices = 5 * time.Millisecond // between two questions whether it has
 )
 
 // containerdConfig has no sandbox that needs what machines for tests often lack: AppArmor, CAP_SYS_RESOURCE.
@@ -243,7 +247,7 @@ func (r *Runtime) Pod(namespace, name string) (*CRIPod, error) {
 	return p, err
 }
 
-// Run runs a shell command in a container of the pod and returns when it has ended.
+// Run runs a shell command in a container of the pod and returns when it has ended and the runtime knows.
 func (p *CRIPod) Run(name, script string) error {
 	id, err := p.Start(name, script)
 	if err != nil {
@@ -251,20 +255,28 @@ func (p *CRIPod) Run(name, script string) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), criTimeout)
 	defer cancel()
-	status, err := p.r.client.ContainerStatus(ctx, &cri.ContainerStatusRequest{ContainerId: id, Verbose: true})
+	for {
+		status, err := p.r.client.ContainerStatus(ctx, &cri.ContainerStatusRequest{ContainerId: id, Verbose: true})
+		if err != nil || status.GetStatus().GetState() == cri.ContainerState_CONTAINER_EXITED {
+			return err
+		}
+		var info struct{ Pid int }
+		if err := json.Unmarshal([]byte(status.GetInfo()["info"]), &info); err != nil {
+			return err
+		}
+		if err := awaitEnd(info.Pid); err != nil {
+			return err
+		}
+	}
+}
+
+// awaitEnd waits for the end of a process; none, or one that has ended, is waited for a moment, as its runtime may be
+// about to notice.
+func awaitEnd(pid int) error {
+	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
-		return err
-	}
-	var info struct{ Pid int }
-	if err := json.Unmarshal([]byte(status.GetInfo()["info"]), &info); err != nil || info.Pid == 0 {
-		return err // ended before it was asked for
-	}
-	fd, err := unix.PidfdOpen(info.Pid, 0)
-	if errors.Is(err, unix.ESRCH) {
+		time.Sleep(runtimeNotices)
 		return nil
-	}
-	if err != nil {
-		return err
 	}
 	defer unix.Close(fd)
 	for {
@@ -295,13 +307,20 @@ func (p *CRIPod) Start(name, script string) (id string, err error) {
 	return c.GetContainerId(), err
 }
 
-// Remove stops and removes the pod and its control groups.
+// Remove stops and removes the pod and its control groups. As the kubelet does, it tries again: containerd fails to kill
+// a container that ends at that very time.
 func (p *CRIPod) Remove() {
 	ctx, cancel := context.WithTimeout(context.Background(), criTimeout)
 	defer cancel()
-	_, stop := p.r.client.StopPodSandbox(ctx, &cri.StopPodSandboxRequest{PodSandboxId: p.ID})
-	_, remove := p.r.client.RemovePodSandbox(ctx, &cri.RemovePodSandboxRequest{PodSandboxId: p.ID})
-	if err := errors.Join(stop, remove); err != nil {
+	var err error
+	for range removeTries {
+		_, stop := p.r.client.StopPodSandbox(ctx, &cri.StopPodSandboxRequest{PodSandboxId: p.ID})
+		_, remove := p.r.client.RemovePodSandbox(ctx, &cri.RemovePodSandboxRequest{PodSandboxId: p.ID})
+		if err = errors.Join(stop, remove); err == nil {
+			break
+		}
+	}
+	if err != nil {
 		p.r.t.Errorf("pod %s: %v", p.Name, err)
 	}
 	for _, d := range cgroupDirs("kubepods/besteffort/pod" + p.UID) {

@@ -220,6 +220,19 @@ func (r *Run) Wait() ([]Line, int) {
 // Usage is what it took, once it has ended.
 func (r *Run) Usage() *syscall.Rusage { return r.cmd.ProcessState.SysUsage().(*syscall.Rusage) }
 
+// Pause keeps ktrace from running until Resume, as a node without a CPU to spare does.
+func (r *Run) Pause() { r.signal(syscall.SIGSTOP) }
+
+// Resume lets ktrace go on.
+func (r *Run) Resume() { r.signal(syscall.SIGCONT) }
+
+func (r *Run) signal(s os.Signal) {
+	r.t.Helper()
+	if err := r.cmd.Process.Signal(s); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
 // PID is ktrace's process.
 func (r *Run) PID() int { return r.cmd.Process.Pid }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -43,7 +44,7 @@ type runtimeSource struct {
 	hostRoot string
 	socket   string // "" looks at the usual places
 	at       string // the one that answered
-	conn     *grpc.ClientConn
+	conn     atomic.Pointer[grpc.ClientConn]
 	details  map[string]*cri.PodSandboxStatusResponse // of sandboxes that are ready, by id
 	told     map[string]string                        // sandboxes that are ready, and their pods
 }
@@ -86,15 +87,14 @@ func (r *runtimeSource) pause(ctx context.Context, d time.Duration) {
 }
 
 func (r *runtimeSource) hangUp() {
-	if r.conn != nil {
-		_ = r.conn.Close() // nothing was in flight
-		r.conn = nil
+	if conn := r.conn.Swap(nil); conn != nil {
+		_ = conn.Close() // what was in flight is answered by an error
 	}
 }
 
 // ask returns what the runtime says now. A runtime that does not answer is looked for anew the next time.
 func (r *runtimeSource) ask(ctx context.Context) ([]decoder.Fact, error) {
-	if r.conn != nil {
+	if r.conn.Load() != nil {
 		facts, err := r.list(ctx)
 		if err != nil {
 			r.hangUp()
@@ -110,7 +110,8 @@ func (r *runtimeSource) ask(ctx context.Context) ([]decoder.Fact, error) {
 		if failed != nil {
 			return nil, failed
 		}
-		r.conn, r.at = conn, path
+		r.conn.Store(conn)
+		r.at = path
 		facts, failed := r.list(ctx)
 		if failed == nil {
 			return facts, nil
@@ -136,7 +137,7 @@ func (r *runtimeSource) sockets() []string {
 func (r *runtimeSource) list(ctx context.Context) ([]decoder.Fact, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
-	client := cri.NewRuntimeServiceClient(r.conn)
+	client := cri.NewRuntimeServiceClient(r.conn.Load())
 	ready := &cri.PodSandboxStateValue{State: cri.PodSandboxState_SANDBOX_READY}
 	sandboxes, err := client.ListPodSandbox(ctx, &cri.ListPodSandboxRequest{Filter: &cri.PodSandboxFilter{State: ready}})
 	if err != nil {
@@ -161,6 +162,31 @@ func (r *runtimeSource) list(ctx context.Context) ([]decoder.Fact, error) {
 		facts = append(facts, decoder.Fact{Pod: &f})
 	}
 	return append(r.ended(now), facts...), nil
+}
+
+// container asks about one container, which may have ended, and waits for the answer: its name is wanted for the events
+// that follow. It does so only while the runtime is known to answer, so one that hangs holds up nothing twice.
+func (r *runtimeSource) container(uid, id string) (decoder.PodFact, bool) {
+	conn := r.conn.Load()
+	if s := r.stateNow(); conn == nil || s.Error != "" || s.Answered.IsZero() {
+		return decoder.PodFact{}, false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), answerWithin)
+	defer cancel()
+	answer, err := cri.NewRuntimeServiceClient(conn).ContainerStatus(ctx, &cri.ContainerStatusRequest{ContainerId: id})
+	if err != nil {
+		if ctx.Err() != nil {
+			r.note(r.stateNow().Where, err)
+		}
+		return decoder.PodFact{}, false
+	}
+	s := answer.GetStatus()
+	labels := s.GetLabels()
+	if of := labels["io.kubernetes.pod.uid"]; of != "" && of != uid || s.GetId() != id {
+		return decoder.PodFact{}, false // another pod's: better no name than a wrong one
+	}
+	return decoder.PodFact{UID: uid, Namespace: labels["io.kubernetes.pod.namespace"], Name: labels["io.kubernetes.pod.name"], Source: "cri",
+		Containers: []decoder.ContainerFact{{ID: id, Name: s.GetMetadata().GetName()}}}, true
 }
 
 // ended returns what the runtime listed before and does not now.

@@ -93,6 +93,7 @@ func (w *Watcher) news(p pod.Info, f decoder.PodFact) (decoder.PodFact, bool) {
 	}
 	f.Addrs = slices.DeleteFunc(slices.Clone(f.Addrs), func(a netip.Addr) bool { return slices.Contains(p.Addrs, a.Unmap()) })
 	f.HostNetwork = f.HostNetwork && !p.HostNetwork
+	f.At = w.began[p.UID]
 	f.Containers = slices.DeleteFunc(slices.Clone(f.Containers), func(c decoder.ContainerFact) bool {
 		old := find(p, c.ID)
 		if old == nil {

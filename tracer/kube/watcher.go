@@ -3,18 +3,14 @@ package kube
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"ktrace/decoder"
 	"ktrace/decoder/pod"
+	"ktrace/tracer/boot"
 	"ktrace/tracer/netns"
 )
 
@@ -34,11 +30,12 @@ type Watcher struct {
 	opts     Options
 	proc     string
 	home     *netns.Space
-	machine  []uint32          // inodes of the network namespaces of the machine's first process and of its kernel
-	index    *pod.Index        // of what was told
-	paths    map[string]string // of containers' cgroups, by id
-	spaces   map[string]*held  // by the pod's UID
-	told     []decoder.Fact    // in this call
+	machine  []uint32                 // inodes of the network namespaces of the machine's first process and of its kernel
+	index    *pod.Index               // of what was told
+	paths    map[string]string        // of containers' cgroups, by id
+	spaces   map[string]*held         // by the pod's UID
+	began    map[string]time.Duration // since boot: when the pod, by its UID, was first in a namespace of its own
+	told     []decoder.Fact           // in this call
 	filter   *filter
 	walked   time.Time
 	ending   int // namespaces that are held and whose pods ended
@@ -50,17 +47,8 @@ type Watcher struct {
 	stop     func() // ends what asks the sources
 }
 
-// held is a pod's network namespace, kept open so that its number stays the pod's as long as events can have it.
-type held struct {
-	*netns.Space
-	ended time.Time // when the pod's last container was gone; zero while one runs
-}
-
-const (
-	walkEvery    = 5 * time.Second        // for what the cgroup events, which may be lost, did not say
-	linger       = 500 * time.Millisecond // how long a namespace is kept open after its pod
-	releaseEvery = 10 * time.Millisecond  // how late the end of an address may be noticed
-)
+// walkEvery is how often to look for what the cgroup events, which may be lost, did not say.
+const walkEvery = 5 * time.Second
 
 // NewWatcher finds where this node keeps its pods. Close it.
 func NewWatcher(o Options) (*Watcher, error) {
@@ -80,6 +68,7 @@ func NewWatcher(o Options) (*Watcher, error) {
 		index:     pod.NewIndex(),
 		paths:     map[string]string{},
 		spaces:    map[string]*held{},
+		began:     map[string]time.Duration{},
 	}
 	if _, err := os.Stat(filepath.Join(w.proc, "1")); err != nil {
 		w.proc = "/proc" // the node's root was mounted without what is mounted below it
@@ -132,9 +121,7 @@ func (w *Watcher) ask() {
 // About implements decoder.Witness.
 func (w *Watcher) About(e decoder.Event) []decoder.Fact {
 	w.hear()
-	if w.ending > 0 {
-		w.release(time.Now())
-	}
+	w.release(releaseEvery)
 	if c, ok := e.Body.(decoder.Cgroup); ok {
 		w.observe(e, c)
 	}
@@ -153,7 +140,7 @@ func (w *Watcher) observe(e decoder.Event, c decoder.Cgroup) {
 		}
 	case decoder.CgroupRmdir:
 		if ref, ok := pod.ParseCgroup(c.Path); ok {
-			w.left(e.Time, e.Cgroup, ref)
+			w.left(e.Cgroup, ref)
 		}
 	case decoder.CgroupAttach, decoder.CgroupExec:
 		w.entered(e, c.Path)
@@ -162,12 +149,11 @@ func (w *Watcher) observe(e decoder.Event, c decoder.Cgroup) {
 
 // Poll returns what became known without an event, and lets go of what ended.
 func (w *Watcher) Poll() ([]decoder.Fact, error) {
-	now := time.Now()
-	if now.Sub(w.walked) >= walkEvery {
+	if time.Since(w.walked) >= walkEvery {
 		w.walkAll()
 	}
 	w.complete()
-	w.index.Flush(now, false)
+	w.index.Flush(bootTime(), false)
 	return w.take()
 }
 
@@ -202,7 +188,7 @@ func (w *Watcher) Close() error {
 
 // tell notes a fact, here and for the stream.
 func (w *Watcher) tell(f decoder.Fact) {
-	w.index.Observe(decoder.Event{Header: decoder.Header{Time: time.Now()}, Body: f})
+	w.index.Observe(decoder.Event{Header: decoder.Header{Time: bootTime()}, Body: f})
 	w.told = append(w.told, f)
 }
 
@@ -241,11 +227,11 @@ func (w *Watcher) walkAll() {
 	for _, p := range w.index.Pods() {
 		for _, c := range p.Containers {
 			if !c.Gone && len(c.Cgroups) > 0 && !there[c.ID] {
-				w.left(w.walked, 0, pod.Ref{UID: p.UID, Container: c.ID})
+				w.left(0, pod.Ref{UID: p.UID, Container: c.ID})
 			}
 		}
 		if seen(p) && !there[p.UID] {
-			w.left(w.walked, 0, pod.Ref{UID: p.UID})
+			w.left(0, pod.Ref{UID: p.UID})
 		}
 	}
 }
@@ -266,7 +252,7 @@ func (w *Watcher) found(id uint64, path string, ref pod.Ref) {
 	if !ref.Nested {
 		w.paths[ref.Container] = path
 		w.runtime.wake()
-		w.nameContainer(ref.UID, ref.Container)
+		w.nameContainerNow(ref.UID, ref.Container)
 	}
 }
 
@@ -276,16 +262,31 @@ func (w *Watcher) nameless(uid string) bool {
 }
 
 // nameContainer asks the runtime's files first: the kubelet's link comes only when the container has started.
-func (w *Watcher) nameContainer(uid, id string) {
-	if f, ok := bundle(w.opts.HostRoot, uid, id); ok {
+func (w *Watcher) nameContainer(uid, id string) bool {
+	f, ok := bundle(w.opts.HostRoot, uid, id)
+	if !ok {
+		var name string
+		name, ok = logContainer(w.opts.HostRoot, id)
+		f = decoder.PodFact{UID: uid, Source: "log", Containers: []decoder.ContainerFact{{ID: id, Name: name}}}
+	}
+	if ok {
 		w.tellPod(f)
-	} else if name, ok := logContainer(w.opts.HostRoot, id); ok {
-		w.tellPod(decoder.PodFact{UID: uid, Source: "log", Containers: []decoder.ContainerFact{{ID: id, Name: name}}})
+	}
+	return ok
+}
+
+// nameContainerNow asks the runtime itself if its files say nothing: the container may have ended before this was read.
+func (w *Watcher) nameContainerNow(uid, id string) {
+	if w.nameContainer(uid, id) {
+		return
+	}
+	if f, ok := w.runtime.container(uid, id); ok {
+		w.tellPod(f)
 	}
 }
 
 // left takes in that a cgroup is no more. With its last container a pod's network ends, though its cgroup may stay.
-func (w *Watcher) left(now time.Time, id uint64, ref pod.Ref) {
+func (w *Watcher) left(id uint64, ref pod.Ref) {
 	gone := decoder.PodFact{UID: ref.UID, Source: "cgroup", Gone: true}
 	if ref.Nested {
 		gone.Containers = []decoder.ContainerFact{{ID: ref.Container, Cgroups: []uint64{id}}}
@@ -302,8 +303,8 @@ func (w *Watcher) left(now time.Time, id uint64, ref pod.Ref) {
 		return
 	}
 	switch s := w.spaces[ref.UID]; {
-	case s == nil && len(p.Addrs) > 0:
-		w.tellPod(decoder.PodFact{UID: ref.UID, Source: "cgroup", Addrs: p.Addrs, Gone: true})
+	case s == nil && (p.Netns != 0 || len(p.Addrs) > 0): // not held, so nothing tells when they are another's
+		w.tellPod(decoder.PodFact{UID: ref.UID, Source: "cgroup", Netns: p.Netns, Addrs: p.Addrs, Gone: true})
 	case s != nil && s.ended.IsZero():
 		s.ended = time.Now()
 		w.ending++
@@ -311,6 +312,7 @@ func (w *Watcher) left(now time.Time, id uint64, ref pod.Ref) {
 	if ref.Container == "" {
 		gone.Containers = nil
 		w.tellPod(gone)
+		delete(w.began, ref.UID)
 	}
 }
 
@@ -328,75 +330,33 @@ func (w *Watcher) entered(e decoder.Event, path string) {
 	uid, id, ok := w.index.Owner(e.Cgroup)
 	if !ok {
 		if path == "" {
-			path, _ = w.pathOf(w.proc, int(e.PID))
+			path = w.pathNow(e)
 		}
 		ref, of := pod.ParseCgroup(path)
 		if !of {
 			return
-		}
-		if now, err := w.idOf(path); err != nil || now != e.Cgroup {
-			return // it was moved meanwhile: a runtime's child begins in the runtime's own cgroup
 		}
 		w.found(e.Cgroup, path, ref)
 		uid, id = ref.UID, ref.Container
 	}
 	p, _ := w.index.Pod(uid)
 	if e.Netns != 0 && !w.shared(e.Netns) && w.wantsNetns(p) {
+		w.began[uid] = time.Duration(e.Time.UnixNano())
 		w.hold(uid, int(e.PID), e.Netns)
 	}
 	if c := find(p, id); c != nil && c.Source == "" {
-		w.nameContainer(uid, id)
+		w.nameContainerNow(uid, id)
 	}
 }
 
-// shared reports whether a namespace is nobody's own: the node's, and the machine's where that is not the same, as in a
-// node within a namespace or for a ktrace within a pod.
-func (w *Watcher) shared(inode uint32) bool {
-	return inode == w.home.Inode || slices.Contains(w.machine, inode)
-}
-
-// wantsNetns reports whether the pod's namespace is to be found: a pod keeps the one that its sandbox has, whatever
-// namespaces its processes make for themselves.
-func (w *Watcher) wantsNetns(p pod.Info) bool {
-	s := w.spaces[p.UID]
-	return s == nil || !s.ended.IsZero()
-}
-
-// hold opens the namespace of a process of a pod and tells what is in it.
-func (w *Watcher) hold(uid string, pid int, inode uint32) {
-	s, err := netns.Open(filepath.Join(w.proc, strconv.Itoa(pid), "ns/net"))
-	if err == nil && s.Inode != inode {
-		_ = s.Close() // it has moved on; the next one will be as good
-		err = fmt.Errorf("namespace %d", s.Inode)
+// pathNow is the path of an event's cgroup, "" if it cannot be known any more: the process may have been moved meanwhile,
+// as a runtime's child begins in the runtime's own cgroup.
+func (w *Watcher) pathNow(e decoder.Event) string {
+	path, _ := w.pathOf(w.proc, int(e.PID))
+	if id, err := w.idOf(path); err != nil || id != e.Cgroup {
+		return ""
 	}
-	if err != nil {
-		w.tellPod(decoder.PodFact{UID: uid, Source: "cgroup", Netns: inode}) // the process was too short
-		return
-	}
-	w.letGo(uid)
-	w.spaces[uid] = &held{Space: s}
-	f := decoder.PodFact{UID: uid, Source: "netns", Netns: inode}
-	f.Addrs = w.network(s)
-	w.tellPod(f)
-}
-
-// network returns the addresses of a namespace, and tells of its veths.
-func (w *Watcher) network(s *netns.Space) (addrs []netip.Addr) {
-	devices, err := s.Devices(w.home)
-	if err != nil {
-		return nil // it ended; without CAP_SYS_ADMIN there are no addresses
-	}
-	for _, d := range devices {
-		if d.PeerNetns != 0 {
-			w.tell(decoder.Fact{Device: &d})
-		}
-		for _, a := range d.Addrs {
-			if !a.Addr().IsLoopback() && !a.Addr().IsLinkLocalUnicast() {
-				addrs = append(addrs, a.Addr())
-			}
-		}
-	}
-	return addrs
+	return path
 }
 
 // complete looks again for what was not there before: names, namespaces, addresses.
@@ -416,78 +376,4 @@ func (w *Watcher) complete() {
 	}
 }
 
-func (w *Watcher) completeNetwork(p pod.Info) {
-	if s := w.spaces[p.UID]; s != nil && s.ended.IsZero() && len(p.Addrs) == 0 {
-		if addrs := w.network(s.Space); len(addrs) > 0 {
-			w.tellPod(decoder.PodFact{UID: p.UID, Source: "netns", Addrs: addrs})
-		}
-	}
-	if p.HostNetwork || !w.wantsNetns(p) {
-		return
-	}
-	for _, c := range p.Containers {
-		for _, pid := range w.processes(w.paths[c.ID]) {
-			if c.Gone || w.starting(pid) {
-				continue
-			}
-			inode, err := netns.Inode(filepath.Join(w.proc, strconv.Itoa(pid), "ns/net"))
-			switch {
-			case err != nil:
-				continue // it is gone
-			case w.shared(inode):
-				w.tellPod(decoder.PodFact{UID: p.UID, Source: "netns", HostNetwork: true})
-			default:
-				w.hold(p.UID, pid, inode)
-			}
-			return
-		}
-	}
-}
-
-// starting reports whether a process is the runtime's, which has yet to join the container's namespaces.
-func (w *Watcher) starting(pid int) bool {
-	comm, err := os.ReadFile(filepath.Join(w.proc, strconv.Itoa(pid), "comm"))
-	return err != nil || strings.HasPrefix(string(comm), "runc") || strings.HasPrefix(string(comm), "crun")
-}
-
-// release looks after pods that ended. The namespace outlives the last container: the kernel answers for its addresses
-// until the network plugin takes the device away. Then they are nobody's, and soon the number may be another's.
-func (w *Watcher) release(now time.Time) {
-	if now.Sub(w.released) < releaseEvery {
-		return
-	}
-	w.released = now
-	for uid, s := range w.spaces {
-		if s.ended.IsZero() {
-			continue
-		}
-		if p, _ := w.index.Pod(uid); len(p.Addrs) > 0 && !s.answers(p.Addrs) {
-			w.tellPod(decoder.PodFact{UID: uid, Source: "netns", Addrs: p.Addrs, Gone: true})
-		}
-		if now.Sub(s.ended) >= linger {
-			w.letGo(uid)
-		}
-	}
-}
-
-// answers reports whether the namespace still has one of the addresses.
-func (s *held) answers(addrs []netip.Addr) bool {
-	devices, err := s.Devices()
-	return err == nil && slices.ContainsFunc(devices, func(d decoder.Device) bool {
-		return slices.ContainsFunc(d.Addrs, func(p netip.Prefix) bool { return slices.Contains(addrs, p.Addr()) })
-	})
-}
-
-func (w *Watcher) letGo(uid string) {
-	s := w.spaces[uid]
-	if s == nil {
-		return
-	}
-	delete(w.spaces, uid)
-	if !s.ended.IsZero() {
-		w.ending--
-	}
-	p, _ := w.index.Pod(uid)
-	w.tellPod(decoder.PodFact{UID: uid, Source: "netns", Netns: s.Inode, Addrs: p.Addrs, Gone: true})
-	_ = s.Close() // a descriptor that was only held
-}
+func bootTime() time.Time { return time.Unix(0, int64(boot.Now())) }

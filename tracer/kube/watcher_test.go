@@ -183,6 +183,8 @@ func TestWhatEndedIsNobodysAnyMore(t *testing.T) {
 	container := first.Start("app", inside.NS, "sleep", "1d")
 	n.is(first, "has its address", func(p pod.Info) bool { return len(p.Addrs) > 0 })
 	container.Stop()
+	inside.IP("addr del " + inside.Addr + "/24 dev eth0") // as a network plugin does
+	inside.IP("addr del " + inside.Addr6 + "/64 dev eth0")
 	n.is(first, "has lost its address", func(p pod.Info) bool { return len(p.Addrs) == 0 })
 	if n.selects("sel_addrs", netip.MustParseAddr(inside.Addr).As16()) {
 		t.Error("the kernel still selects the address")
@@ -191,6 +193,7 @@ func TestWhatEndedIsNobodysAnyMore(t *testing.T) {
 	if n.selects("sel_netns", inside.Inode()) {
 		t.Error("the kernel still selects the namespace")
 	}
+	inside.IP("addr add " + inside.Addr + "/24 dev eth0")
 	second := k.Pod("default", "second")
 	second.Start("app", inside.NS, "sleep", "1d")
 	n.is(second, "has the address of the first", func(p pod.Info) bool {

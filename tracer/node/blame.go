@@ -6,10 +6,9 @@ import (
 	"net/netip"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"ktrace/decoder"
 	"ktrace/decoder/netfilter"
+	"ktrace/tracer/boot"
 )
 
 // refresh reads the rules anew.
@@ -30,7 +29,7 @@ func (s *space) rebase() error {
 
 // readRules is called in the namespace.
 func (s *space) readRules() {
-	begin := sinceBoot()
+	begin := boot.Now()
 	if s.rules == nil {
 		s.rules = readRules()
 	} else {
@@ -44,15 +43,6 @@ func (s *space) readRules() {
 func (s *space) readBase() {
 	s.readRules()
 	s.base, s.based, s.drops = s.rules.Counts(), s.read, map[decoder.Question]uint64{}
-}
-
-// sinceBoot is CLOCK_BOOTTIME, the clock of records.
-func sinceBoot() time.Duration {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		return 0 // cannot fail: the clock is as old as 2.6.39
-	}
-	return time.Duration(ts.Nano())
 }
 
 // complete asks until no set is wanting whose elements could be read.
