@@ -210,6 +210,7 @@ func (p *Pipeline) summary() Summary {
 		Filtered: p.filtered,
 		Lost:     c.Lost,
 		Records:  p.records,
+		Judged:   len(p.Rules) > 0,
 	}
 	for _, f := range p.folder.All() {
 		s.Findings = append(s.Findings, Tally{ID: f.ID, Subject: f.Subject, Count: f.Count})

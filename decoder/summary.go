@@ -11,6 +11,7 @@ type Summary struct {
 	Lost     Losses        `json:"lost"`
 	Records  uint64        `json:"records"` // that the kernel half handed over
 	Findings []Tally       `json:"findings,omitempty"`
+	Judged   bool          `json:"-"` // rules looked for findings, so that none is news
 	Fsync    *FsyncSummary `json:"fsync,omitempty"`
 	Drops    *DropSummary  `json:"drops,omitempty"`
 	NAT      *NATSummary   `json:"nat,omitempty"`

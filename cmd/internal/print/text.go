@@ -157,6 +157,9 @@ func (t *Text) Summary(s decoder.Summary) error {
 			b.WriteString(Printable(strings.TrimRight(line, " ")) + "\n")
 		}
 	}
+	if len(s.Findings) == 0 && s.Judged {
+		fmt.Fprintf(&b, "no findings in %d records\n", s.Records)
+	}
 	for _, f := range s.Findings {
 		fmt.Fprintf(&b, "found %s %d× (%s)\n", f.ID, f.Count, Printable(f.Subject))
 	}
