@@ -39,9 +39,11 @@ func (f stack) sub(p *lab.Pod, last string) string {
 
 // do runs commands of ip(8) for the family.
 func (f stack) do(ns *lab.NS, commands ...string) {
+	all := make([]string, 0, len(commands))
 	for _, c := range commands {
-		ns.IP(strings.TrimPrefix(strings.TrimPrefix(f.ip, "ip")+" "+c, " "))
+		all = append(all, strings.TrimPrefix(strings.TrimPrefix(f.ip, "ip")+" "+c, " "))
 	}
+	ns.IP(all...)
 }
 
 // behind gives the server's host another address, with a server, that the node knows by its default route.
@@ -240,10 +242,8 @@ func overlayFaults(f stack) []lab.Scenario {
 func (f stack) bridge(_ testing.TB, c *lab.Cluster, p *lab.Pod) {
 	other := c.Namespace("other")
 	prefix := map[string]string{"ip": "/24", "ip -6": "/64"}[f.ip]
-	c.Node.IP("link add br0 type bridge")
-	c.Node.IP("link set br0 up")
+	c.Node.IP("link add br0 type bridge", "link set br0 up")
 	c.Veth(lab.End{NS: p.NS, Name: "net1", Addrs: []string{f.sub(p, "2") + prefix}}, lab.End{NS: c.Node, Name: "port1"})
 	c.Veth(lab.End{NS: other, Name: "eth0", Addrs: []string{f.sub(p, "3") + prefix}}, lab.End{NS: c.Node, Name: "port2"})
-	c.Node.IP("link set port1 master br0")
-	c.Node.IP("link set port2 master br0")
+	c.Node.IP("link set port1 master br0", "link set port2 master br0")
 }

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -65,7 +66,7 @@ func (n *Net) Namespace(name string) *NS {
 	// unanswered and first packets wait.
 	ns.Sysctl("net/ipv6/conf/all/accept_dad", "0")
 	ns.Sysctl("net/ipv6/conf/default/accept_dad", "0")
-	ns.Run("ip", "link", "set", "lo", "up")
+	ns.IP("link set lo up")
 	return ns
 }
 
@@ -200,10 +201,27 @@ func (ns *NS) Sysctl(key, value string) {
 	})
 }
 
-// IP runs ip(8) in the namespace: IP("route add default via 10.0.0.1").
-func (ns *NS) IP(command string) {
+// IP runs commands of ip(8) in the namespace: IP("link set eth0 up", "-6 route add default via fd00::1"). Those of one
+// family that follow each other are one process: where a kernel is emulated it takes long to start one.
+func (ns *NS) IP(commands ...string) {
 	ns.t.Helper()
-	ns.Run(append([]string{"ip"}, strings.Fields(command)...)...)
+	isSix := func(c string) bool { return strings.HasPrefix(c, "-6 ") }
+	for len(commands) > 0 {
+		six, flags := isSix(commands[0]), []string{"-netns", ns.Name, "-batch", "-"}
+		if six {
+			flags = append(flags, "-6")
+		}
+		n := slices.IndexFunc(commands, func(c string) bool { return isSix(c) != six })
+		if n < 0 {
+			n = len(commands)
+		}
+		c := exec.Command("ip", flags...)
+		c.Stdin = strings.NewReader(strings.ReplaceAll(strings.Join(commands[:n], "\n"), "-6 ", ""))
+		if out, err := c.CombinedOutput(); err != nil {
+			ns.t.Fatalf("ip in %s: %q: %v\n%s", ns.Name, commands[:n], err, out)
+		}
+		commands = commands[n:]
+	}
 }
 
 // End is one end of a cable.
@@ -218,10 +236,11 @@ func (n *Net) Veth(a, b End) {
 	n.t.Helper()
 	run(n.t, "ip", "link", "add", a.Name, "netns", a.NS.Name, "type", "veth", "peer", "name", b.Name, "netns", b.NS.Name)
 	for _, end := range []End{a, b} {
+		var commands []string
 		for _, addr := range end.Addrs {
-			end.NS.Run("ip", "addr", "add", addr, "dev", end.Name, "nodad") // no wait for duplicates
+			commands = append(commands, "addr add "+addr+" dev "+end.Name+" nodad") // no wait for duplicates
 		}
-		end.NS.IP("link set " + end.Name + " up")
+		end.NS.IP(append(commands, "link set "+end.Name+" up")...)
 	}
 }
 

@@ -100,12 +100,9 @@ func newPair(t *testing.T, kind, peer string) pair {
 	t.Helper()
 	n := lab.New(t)
 	p := pair{near: n.Namespace("near"), far: n.Namespace("far")}
-	p.near.IP("link add dev0 type " + kind)
-	p.near.IP("link set " + peer + " netns " + p.far.Name + " name dev1")
-	p.near.IP("addr add " + nearAddr + "/24 dev dev0")
-	p.far.IP("addr add " + farAddr + "/24 dev dev1")
-	p.near.IP("link set dev0 up")
-	p.far.IP("link set dev1 up")
+	p.near.IP("link add dev0 type "+kind, "link set "+peer+" netns "+p.far.Name+" name dev1",
+		"addr add "+nearAddr+"/24 dev dev0", "link set dev0 up")
+	p.far.IP("addr add "+farAddr+"/24 dev dev1", "link set dev1 up")
 	space, err := netns.Open(p.near.Path())
 	if err != nil {
 		t.Fatal(err)
