@@ -1,6 +1,9 @@
 package decoder
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Drop is a packet that the kernel threw away.
 type Drop struct {
@@ -86,3 +89,14 @@ func decodeDrop(raw []byte, e *Event) error {
 func (d Drop) ByNetfilter() bool {
 	return d.Reason == reasonNetfilter || d.Location == "nf_hook_slow" || d.Location == "nft_do_chain"
 }
+
+// NoSocket reports that nobody was there to take the packet. Without reasons the function tells it, which drops for
+// broken checksums, too.
+func (d Drop) NoSocket() bool {
+	functions := []string{"__udp4_lib_rcv", "__udp6_lib_rcv", "tcp_v4_rcv", "tcp_v6_rcv"}
+	return d.Reason == reasonNoSocket || d.Reason == ReasonNotTold && slices.Contains(functions, d.Location)
+}
+
+// MadeUp reports that there was no such packet: to answer RTM_GETROUTE the kernel makes one up, and where there is no
+// way it frees it as a drop. Whoever asks for a route because of a drop must not ask because of these.
+func (d Drop) MadeUp() bool { return d.Location == "inet_rtm_getroute" }

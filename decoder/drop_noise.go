@@ -22,8 +22,8 @@ func noises() []noise {
 		{why: "its data had come before", reasons: []string{"TCP_OLD_DATA", "TCP_OLD_SEQUENCE", "TCP_OFOMERGE", "DUP_FRAG"}},
 		{why: "a newer acknowledgement had come", reasons: []string{"TCP_OLD_ACK", "TCP_TOO_OLD_ACK", "TCP_RFC7323_PAWS_ACK"}},
 		{why: "it ended its connection", reasons: []string{"TCP_RESET"}},
-		{why: "a reset for a connection that is gone", reasons: []string{"NO_SOCKET", "TCP_FLAGS", "TCP_CLOSE", "TCP_INVALID_SEQUENCE"}, flag: 'R'},
-		{why: "nobody waits for the answer", reasons: []string{"NO_SOCKET"}, protocols: icmp},
+		{why: "a reset for a connection that is gone", reasons: []string{reasonNoSocket, "TCP_FLAGS", "TCP_CLOSE", "TCP_INVALID_SEQUENCE"}, flag: 'R'},
+		{why: "nobody waits for the answer", reasons: []string{reasonNoSocket}, protocols: icmp},
 		{why: "IPv6 is switched off there", reasons: []string{"IPV6DISABLED"}},
 	}
 }
@@ -33,11 +33,14 @@ func (x *Drops) noiseOf(p *Packet, d Drop) string {
 	if p == nil {
 		return ""
 	}
+	if d.MadeUp() {
+		return "it was none: somebody asked for a route"
+	}
 	if d.Reason != reasonNetfilter && (p.Dst.IsMulticast() || p.Dst == broadcast) {
 		return "nobody here joined the group"
 	}
 	for _, n := range x.noises {
-		if slices.Contains(n.reasons, d.Reason) && (n.protocols == nil || slices.Contains(n.protocols, p.Proto)) &&
+		if (slices.Contains(n.reasons, d.Reason) || d.NoSocket() && slices.Contains(n.reasons, reasonNoSocket)) && (n.protocols == nil || slices.Contains(n.protocols, p.Proto)) &&
 			(n.flag == 0 || p.HasFlag(n.flag)) {
 			return n.why
 		}

@@ -11,6 +11,9 @@ var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 // reasonNetfilter is the reason of whatever a hook of netfilter threw away.
 const reasonNetfilter = "NETFILTER_DROP"
 
+// reasonNoSocket is the reason of what nobody was there to take.
+const reasonNoSocket = "NO_SOCKET"
+
 // Drops is the stage that completes drops: whether the packet is a loss, what its sender was told, and which rule it
 // met. It wants names, drops, ICMP errors and TCP resets at devices, and Blame.
 type Drops struct {

@@ -37,6 +37,27 @@ func TestDropsThatLoseNothingAreTold(t *testing.T) {
 	}
 }
 
+func TestDropsWithoutAReasonAreToldByTheFunction(t *testing.T) {
+	names := NewNames()
+	const address = 0xffff1234
+	packet := Packet{Src: netip.MustParseAddr("10.0.0.1"), Dst: netip.MustParseAddr("10.0.0.2"), Proto: "tcp", Flags: "R"}
+	for symbol, want := range map[string]struct {
+		location        string
+		noise, noSocket bool
+	}{
+		"inet_rtm_getroute":              {"inet_rtm_getroute", true, false},
+		"tcp_v4_rcv":                     {"tcp_v4_rcv", true, true}, // a reset for nobody
+		"ip_rcv_finish_core.constprop.0": {"ip_rcv_finish_core", false, false},
+	} {
+		names.Observe(Event{Body: Fact{Symbol: &Symbol{Address: address, Name: symbol}}})
+		e := names.Observe(Event{Packet: &packet, Body: Drop{Address: address}})[0]
+		d := NewDrops().Observe(e)[0].Body.(Drop)
+		if d.Reason != ReasonNotTold || d.Location != want.location || d.NoSocket() != want.noSocket || (d.Noise != "") != want.noise {
+			t.Errorf("%s: %+v, no socket %v", symbol, d, d.NoSocket())
+		}
+	}
+}
+
 func TestAResetBeforeTheDropMakesItAReject(t *testing.T) {
 	client, server := netip.MustParseAddrPort("10.0.0.1:40000"), netip.MustParseAddrPort("10.0.0.2:80")
 	syn := bare("tcp", FlowTuple{Src: client, Dst: server}, "S")

@@ -2,6 +2,7 @@ package decoder
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -73,7 +74,8 @@ func (n *Names) drop(d Drop) Drop {
 		d.Reason = name
 	}
 	if name, ok := n.symbols[d.Address]; ok {
-		d.Location = name
+		// A function that the compiler has specialised or cut up has .constprop.0, .isra.0 or .part.0 behind its name.
+		d.Location, _, _ = strings.Cut(name, ".")
 	}
 	return d
 }

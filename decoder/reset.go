@@ -239,7 +239,7 @@ func (g *reset) join(other *reset) {
 }
 
 func (r *Resets) drop(e Event, d Drop) {
-	if e.Packet == nil || e.Packet.Proto != "tcp" || d.Reason != "NETFILTER_DROP" {
+	if e.Packet == nil || e.Packet.Proto != "tcp" || !d.ByNetfilter() {
 		return
 	}
 	if d.Conntrack != nil {

@@ -208,7 +208,7 @@ func checkAnswer(t *testing.T, e dnsLine, family dnsFamily, i int) {
 
 func TestDNSNamesTheCause(t *testing.T) {
 	for _, f := range dnsFamilies() {
-		for _, s := range []lab.Scenario{
+		for _, s := range lab.Core([]lab.Scenario{
 			{
 				// How sure depends on whether another node of the lab has rules for the same service.
 				Name: "rule removed", Want: "service-dnat-miss",
@@ -235,7 +235,7 @@ func TestDNSNamesTheCause(t *testing.T) {
 					p.Run(f.iptables, "-A", "OUTPUT", "-p", "udp", "--dport", "53", "-j", "DROP")
 				},
 			},
-		} {
+		}) {
 			s.Name = f.name + " " + s.Name
 			s.Args = []string{"dns", "--wait", "800ms", "--slow", "30s"}
 			s.Setup = f.cluster

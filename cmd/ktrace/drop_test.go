@@ -139,7 +139,7 @@ func firewalls(f stack) []lab.Scenario {
 
 func TestDropNamesTheFirewallRule(t *testing.T) {
 	for _, f := range stacks() {
-		for _, s := range firewalls(f) {
+		for _, s := range lab.Core(firewalls(f)) {
 			s.Name = fmt.Sprintf("%s %s", f.name, s.Name)
 			s.Args, s.Setup = []string{"drop"}, web
 			s.Run(t)

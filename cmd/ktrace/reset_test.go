@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -140,13 +141,7 @@ func resetScenarios(f family) []lab.Scenario {
 
 func TestResetScenarios(t *testing.T) {
 	for _, f := range families() {
-		for _, s := range resetScenarios(f) {
-			s.Run(t)
-		}
-		for _, s := range rejectScenarios(f) {
-			s.Run(t)
-		}
-		for _, s := range forgeryScenarios(f) {
+		for _, s := range lab.Core(slices.Concat(resetScenarios(f), rejectScenarios(f), forgeryScenarios(f))) {
 			s.Run(t)
 		}
 	}

@@ -14,7 +14,7 @@ func overlays() map[uint16]string {
 // overlayBlocked reports a packet between nodes that carries others, and that a firewall or the other node refused.
 func overlayBlocked(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 	tunnel, ok := overlays()[e.Packet.Dport]
-	refused := d.Reason == "NO_SOCKET" && d.Answer != nil
+	refused := d.NoSocket() && d.Answer != nil
 	if !ok || e.Packet.Proto != "udp" || !d.ByNetfilter() && !refused {
 		return decoder.Finding{}, false
 	}

@@ -40,9 +40,25 @@ func forwardingOff(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, 
 	return f, true
 }
 
-// reversePath reports what the filter for spoofed sources took.
+// disbelieved is the errno that the kernel gives to who asks it for the way of a packet that it dropped as it came in
+// without telling why, "" if it gives none. It stands for the reason.
+func disbelieved(k *Facts, e decoder.Event, d decoder.Drop) string {
+	if d.Reason != decoder.ReasonNotTold && d.Reason != "NOT_SPECIFIED" || !inputRoute(d) {
+		return ""
+	}
+	r, _ := k.route(e, false)
+	return r.Errno
+}
+
+// inputRoute reports a drop in the functions that look for the way of a packet that came in.
+func inputRoute(d decoder.Drop) bool {
+	return slices.Contains([]string{"ip_route_input_slow", "ip_rcv_finish_core", "ip_rcv_finish"}, d.Location)
+}
+
+// reversePath reports what the filter for spoofed sources took. Before 5.17 the kernel gives no reason, but EXDEV to
+// who asks how it would route such a packet.
 func reversePath(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	if d.Reason != "IP_RPFILTER" {
+	if d.Reason != "IP_RPFILTER" && disbelieved(k, e, d) != "EXDEV" {
 		return decoder.Finding{}, false
 	}
 	device := e.Iface
@@ -81,22 +97,35 @@ func way(r decoder.Route) string {
 	return fmt.Sprintf("%v on device %s (%s, table %d)", r.Dst, r.Out, r.Type, r.Table)
 }
 
-// martian reports impossible addresses. Kernels before 6.14 give no reason; then it is told by addresses and function.
-func martian(_ *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+// impossible says why a packet's addresses are, "" if they are not. Kernels before 6.14 give no reason; then it is told
+// by the addresses, and by what the kernel says to who asks it for the packet's way.
+func impossible(k *Facts, e decoder.Event, d decoder.Drop) string {
+	const own, forged = "its source is an address of this host itself", "its source is no address that a packet may come from"
+	const loopback = "a loopback address came by a device that is not lo"
 	why := map[string]string{
-		"IP_LOCAL_SOURCE":   "its source is an address of this host itself",
-		"IP_INVALID_SOURCE": "its source is no address that a packet may come from",
-		"IP_LOCALNET":       "a loopback address came by a device that is not lo",
+		"IP_LOCAL_SOURCE":   own,
+		"IP_INVALID_SOURCE": forged,
+		"IP_LOCALNET":       loopback,
 		"IP_INVALID_DEST":   "its destination is no address that a packet may go to",
 	}[d.Reason]
-	if why == "" && (d.Location == "ip_route_input_slow" || d.Location == "ip_rcv_finish_core" || d.Location == "ip_rcv_finish") {
-		switch p := e.Packet; {
-		case p.Src.IsLoopback(), p.Dst.IsLoopback():
-			why = "a loopback address came by a device that is not lo"
-		case p.Src.IsMulticast(), p.Src.IsUnspecified():
-			why = "its source is no address that a packet may come from"
-		}
+	if why != "" || !inputRoute(d) {
+		return why
 	}
+	back, _ := k.route(e, true)
+	switch p := e.Packet; {
+	case p.Src.IsLoopback(), p.Dst.IsLoopback():
+		return loopback
+	case p.Src.IsMulticast(), p.Src.IsUnspecified():
+		return forged
+	case disbelieved(k, e, d) == "EINVAL" && back.Type == "local":
+		return own
+	}
+	return ""
+}
+
+// martian reports impossible addresses.
+func martian(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	why := impossible(k, e, d)
 	if why == "" {
 		return decoder.Finding{}, false
 	}

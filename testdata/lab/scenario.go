@@ -21,6 +21,24 @@ type Scenario struct {
 	Proof   string                                 // what a line of its evidence must contain
 }
 
+// Core returns all scenarios, or, under go test -short, the first for each finding and proof: what is worth its time on
+// every kernel, with every variant.
+func Core(all []Scenario) []Scenario {
+	if !testing.Short() {
+		return all
+	}
+	type kind struct{ want, proof string }
+	var core []Scenario
+	seen := map[kind]bool{}
+	for _, s := range all {
+		if k := (kind{s.Want, s.Proof}); !seen[k] {
+			seen[k] = true
+			core = append(core, s)
+		}
+	}
+	return core
+}
+
 // found is what the scenarios check of a finding.
 type found struct {
 	ID, Severity, Confidence, Title string

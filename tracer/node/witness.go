@@ -386,7 +386,7 @@ func table() []row {
 	return []row{
 		{decoder.KindDrop, byNetfilter, true, []wanted{blame, conntrackCounters, settings, serviceRules}},
 		{decoder.KindDrop, reason("NEIGH_"), false, []wanted{nextHop, serviceRules}},
-		{decoder.KindDrop, reason("NO_SOCKET"), false, []wanted{receiver, trackedFlow}},
+		{decoder.KindDrop, noSocket, false, []wanted{receiver, trackedFlow}},
 		{decoder.KindDrop, reason("SOCKET_RCVBUFF", "SOCKET_BACKLOG", "PROTO_MEM", "TCP_LISTEN_OVERFLOW"), false,
 			[]wanted{receiver, protocolCounters, settings}},
 		{decoder.KindDrop, reason("IP_", "PKT_TOO_BIG", "NOT_SPECIFIED", decoder.ReasonNotTold), false, []wanted{routes, settings, serviceRules}},
@@ -399,17 +399,22 @@ func table() []row {
 	}
 }
 
-// byNetfilter is whether rules or conntrack dropped the packet. Before 5.17 only the place tells.
+// byNetfilter is whether rules or conntrack dropped the packet.
 func byNetfilter(_ *Witness, e decoder.Event) bool {
-	d := e.Body.(decoder.Drop)
-	return e.Packet != nil && (d.Reason == "NETFILTER_DROP" || d.Location == "nf_hook_slow" || d.Location == "nft_do_chain")
+	return e.Packet != nil && e.Body.(decoder.Drop).ByNetfilter()
+}
+
+// noSocket is whether nobody was there to take the packet.
+func noSocket(_ *Witness, e decoder.Event) bool {
+	return e.Packet != nil && !e.Packet.Dst.IsMulticast() && e.Body.(decoder.Drop).NoSocket()
 }
 
 // reason holds for drops whose reason begins with one of the prefixes. What was sent to many is dropped by most.
 func reason(prefixes ...string) func(*Witness, decoder.Event) bool {
 	return func(_ *Witness, e decoder.Event) bool {
-		return e.Packet != nil && !e.Packet.Dst.IsMulticast() && slices.ContainsFunc(prefixes, func(p string) bool {
-			return strings.HasPrefix(e.Body.(decoder.Drop).Reason, p)
+		d := e.Body.(decoder.Drop)
+		return e.Packet != nil && !e.Packet.Dst.IsMulticast() && !d.MadeUp() && slices.ContainsFunc(prefixes, func(p string) bool {
+			return strings.HasPrefix(d.Reason, p)
 		})
 	}
 }
