@@ -282,20 +282,12 @@ __attribute__((noinline)) int packet_filter_l3(__u64 data, __u32 room, __u32 len
 	return pass;
 }
 
-static __always_inline int filter_at(const struct sight *s, __u64 data, __u32 room, __u32 len)
+static __always_inline int filter_at(const struct sight *s, const void *data, __u32 room, __u32 len)
 {
-	__u64 about = s->p.t.family == 4 ? ETH_P_IP : ETH_P_IPV6;
+	__u64 about = s->p.t.family == 4 ? ETH_P_IP : ETH_P_IPV6, at = (__u64)data;
 
-	return packet_filter_l3(data, room, len, about | (__u64)s->direction << 33, s->ifindex);
-}
-
-/* The address of something on the stack as a number, which is what the filter reads at. */
-static __always_inline __u64 number(const void *p)
-{
-	__u64 n = (__u64)p;
-
-	asm volatile("%0 = -%0; %0 = -%0" : "+r"(n)); /* the verifier takes no negative for a pointer */
-	return n;
+	asm volatile("%0 = -%0; %0 = -%0" : "+r"(at)); /* the verifier takes no negative for a pointer */
+	return packet_filter_l3(at, room, len, about | (__u64)s->direction << 33, s->ifindex);
 }
 
 static __always_inline bool has_ports(__u8 proto)
@@ -317,11 +309,13 @@ static __noinline bool passes_as(const struct sight *s, void *src, void *dst, __
 			__u32 ports;
 		} v6;
 	} h = {};
-	__u32 n = s->p.linear - skip;
+	__u64 n = s->p.linear -
+		  skip; /* wide, lest the compiler checks a copy that the verifier does not connect */
 
 	if (n > sizeof(h))
 		n = sizeof(h);
-	if (n < sizeof(h.v4) || bpf_probe_read_kernel(&h, n, s->p.l3 + skip))
+	barrier_var(n);
+	if (n < sizeof(h.v4) || n > sizeof(h) || bpf_probe_read_kernel(&h, n, s->p.l3 + skip))
 		return false;
 	if (s->p.t.family == 4) {
 		bpf_probe_read_kernel(h.v4.ip.src, 4, src);
@@ -334,7 +328,7 @@ static __noinline bool passes_as(const struct sight *s, void *src, void *dst, __
 		if (has_ports(h.v6.ip.next))
 			h.v6.ports = ports;
 	}
-	return filter_at(s, number(&h), n, s->p.len - skip);
+	return filter_at(s, &h, n, s->p.len - skip);
 }
 
 /* The same with the ends that conntrack has for the packet; turned says that they are the other direction's. */
@@ -352,20 +346,31 @@ static __always_inline bool passes_translated(const struct sight *s, struct nf_c
 /* Whether the user's expression says yes: to the packet as it is, to what an ICMP error is about, or to either with
  * the addresses and ports before or after translation.
  */
-static __always_inline bool passes(const struct sight *s)
+static __noinline bool passes(const struct sight *s)
 {
 	bool error = is_icmp_error(&s->p) && s->p.linear > s->p.data, turned = s->reply != error;
 	__u32 skip = error ? s->p.data : 0;
 	struct nf_conn *ct = s->ct;
 
-	if (filter_at(s, (__u64)s->p.l3, s->p.linear, s->p.len))
+	if (filter_at(s, s->p.l3, s->p.linear, s->p.len))
 		return true;
-	if (error && filter_at(s, (__u64)s->p.l3 + skip, s->p.linear - skip, s->p.len - skip))
+	if (error && filter_at(s, s->p.l3 + skip, s->p.linear - skip, s->p.len - skip))
 		return true;
 	if (!ct || !(BPF_CORE_READ(ct, status) & IPS_NAT))
 		return false;
 	return passes_translated(s, ORIGINAL(ct), turned, skip) ||
 	       passes_translated(s, REPLY(ct), !turned, skip);
+}
+
+/* Asks the user's filter. The packet's headers are read over themselves, so that the verifier knows no more of them and
+ * goes through what follows once, not once a way through parse: of 530,000 instructions 97,000 are left.
+ */
+static __always_inline void judge(struct sight *s)
+{
+	if (!filtering)
+		return;
+	bpf_probe_read_kernel(&s->p, sizeof(s->p), &s->p);
+	s->passes = passes(s);
 }
 
 /* Whether the view asks for the packet, as it is or as it was before translation. */
@@ -568,8 +573,7 @@ static __always_inline int handle_hop(const bool typed, const struct sk_buff *sk
 	take_conntrack(&s, FIELD(typed, skb, _nfct));
 	s.netns = typed ? dev->nd_net.net->ns.inum : BPF_CORE_READ(dev, nd_net.net, ns.inum);
 	s.ifindex = FIELD(typed, dev, ifindex);
-	if (filtering)
-		s.passes = passes(&s);
+	judge(&s);
 	if (interesting(&s, KIND_HOP))
 		record(&s, 0);
 	return 0;
@@ -603,8 +607,7 @@ static __always_inline int handle_drop(const bool typed, const struct sk_buff *s
 	else if (s.sk) /* on its way out, no device was chosen yet */
 		s.netns = socket_netns(s.sk);
 	take_conntrack(&s, FIELD(typed, skb, _nfct));
-	if (filtering)
-		s.passes = passes(&s);
+	judge(&s);
 	if (interesting(&s, KIND_DROP))
 		record(&s, d);
 	return 0;

@@ -37,6 +37,8 @@ type Stream struct {
 	Frames    Frames    // should begin with the fact about the node: times before it count from boot
 	Witnesses []Witness // asked in turn; none for a recording, which holds what its witnesses said
 	Recorder  Recorder  // nil if nobody asked for a recording
+	// Sift, if it is not nil, reports which events there are at all: others are neither passed on nor recorded.
+	Sift func(Event) bool
 
 	node    Node
 	counts  Counts
@@ -70,6 +72,9 @@ func (s *Stream) take(raw []byte) error {
 		return nil
 	}
 	e := s.decoded
+	if s.Sift != nil && !s.Sift(e) {
+		return nil
+	}
 	if err := s.ask(e); err != nil {
 		return err
 	}

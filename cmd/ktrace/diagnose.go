@@ -25,13 +25,12 @@ func newDiagnose(s cli.Streams) *cobra.Command {
 		slow time.Duration
 	)
 	c := &cobra.Command{
-		Use:   "diagnose",
+		Use:   "diagnose [flags] [FILTER]",
 		Short: "all of it for a while, ranked root causes",
 		Long: `Watches packets, drops, translations, DNS, resets, and the syncs of etcd's log and its like, for --duration, and says
 what is wrong, worst first. The exit status is 3 if anything above information was found; --fail-on critical leaves out
 warnings.`,
-		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
+		RunE: func(c *cobra.Command, args []string) error {
 			if f.FailOn == "" {
 				f.FailOn = string(decoder.Warning)
 			}
@@ -39,6 +38,10 @@ warnings.`,
 				f.Duration = diagnoseFor
 			}
 			if err := f.Validate(); err != nil {
+				return err
+			}
+			expr, err := cli.ParsePathFilter(args)
+			if err != nil {
 				return err
 			}
 			known, err := serviceRange(cidr)
@@ -49,9 +52,13 @@ warnings.`,
 			v, done := watchNode(known(watchFlows(v, f.HostRoot)), f.HostRoot)
 			v.Probes = []string{"path", "sock"}
 			v.Globals["snap"] = uint32(512) // a DNS message
-			if v, err = alsoSyncs(v, f, syncs); err != nil {
+			if expr == nil {                // else it is about packets
+				v, err = alsoSyncs(v, f, syncs)
+			}
+			if err != nil {
 				return errors.Join(err, done())
 			}
+			v.Filter = expr
 			return errors.Join(cli.Live(c.Context(), f, v, s), done())
 		},
 	}

@@ -59,11 +59,14 @@ func newDNS(s cli.Streams) *cobra.Command {
 		own   dnsFlags
 	)
 	c := &cobra.Command{
-		Use:   "dns",
+		Use:   "dns [flags] [FILTER]",
 		Short: "queries, answers, latency, and why an answer did not come",
-		Args:  cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
+		RunE: func(c *cobra.Command, args []string) error {
 			if err := flags.Validate(); err != nil {
+				return err
+			}
+			expr, err := cli.ParsePathFilter(args)
+			if err != nil {
 				return err
 			}
 			if err := own.validate(); err != nil {
@@ -71,6 +74,7 @@ func newDNS(s cli.Streams) *cobra.Command {
 			}
 			v, done := watchNode(own.live(), flags.HostRoot)
 			v.Witnesses = append(v.Witnesses, tracer.NewResolv(flags.HostRoot))
+			v.Filter = expr
 			return errors.Join(cli.Live(c.Context(), flags, v, s), done())
 		},
 	}

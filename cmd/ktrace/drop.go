@@ -29,18 +29,22 @@ func newDrop(s cli.Streams) *cobra.Command {
 		own dropFlags
 	)
 	c := &cobra.Command{
-		Use:   "drop",
+		Use:   "drop [flags] [FILTER]",
 		Short: "packets that the kernel dropped: why, where, whose",
 		Long: `Shows every packet that the kernel drops: its reason, the function and place, what its sender was told, and, where
 it can be known, the firewall rule. Packets that are freed as drops without being a loss (consumed by a socket's own
 filter, for other hosts, multicast that nobody joined, what a closed socket had not read) are counted as filtered;
 --all shows them.`,
-		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
+		RunE: func(c *cobra.Command, args []string) error {
 			if err := f.Validate(); err != nil {
 				return err
 			}
+			expr, err := cli.ParsePathFilter(args)
+			if err != nil {
+				return err
+			}
 			v, done := watchNode(watchDrops(own.view()), f.HostRoot)
+			v.Filter = expr
 			return errors.Join(cli.Live(c.Context(), f, v, s), done())
 		},
 	}

@@ -14,16 +14,20 @@ import (
 func newMTU(s cli.Streams) *cobra.Command {
 	var f cli.Flags
 	c := &cobra.Command{
-		Use:   "mtu",
+		Use:   "mtu [flags] [FILTER]",
 		Short: "packets too big for their way, and silent black holes",
 		Long: `Shows packets that are dropped for their size: how long they are, what the device takes, where that is, and who was
 told. At the end of a veth and at a bridge's port the kernel tells nobody.`,
-		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
+		RunE: func(c *cobra.Command, args []string) error {
 			if err := f.Validate(); err != nil {
 				return err
 			}
+			expr, err := cli.ParsePathFilter(args)
+			if err != nil {
+				return err
+			}
 			v, done := watchNode(watchDrops(mtuView()), f.HostRoot)
+			v.Filter = expr
 			return errors.Join(cli.Live(c.Context(), f, v, s), done())
 		},
 	}

@@ -28,14 +28,17 @@ func newNAT(s cli.Streams) *cobra.Command {
 		cidr string
 	)
 	c := &cobra.Command{
-		Use:   "nat",
+		Use:   "nat [flags] [FILTER]",
 		Short: "service translation: hits, misses, stale backends, conntrack trouble",
 		Long: `Follows flows to services: to which backend they are translated (summed up at the end; --all shows them), those
 that are not translated, that go to a backend which is gone, and that conntrack drops. Service addresses are known
 from kube-proxy's rules, the API, the pods' resolv.conf, and --service-cidr.`,
-		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
+		RunE: func(c *cobra.Command, args []string) error {
 			if err := f.Validate(); err != nil {
+				return err
+			}
+			expr, err := cli.ParsePathFilter(args)
+			if err != nil {
 				return err
 			}
 			known, err := serviceRange(cidr)
@@ -43,6 +46,7 @@ from kube-proxy's rules, the API, the pods' resolv.conf, and --service-cidr.`,
 				return err
 			}
 			v, done := watchNode(known(watchFlows(own.view(), f.HostRoot)), f.HostRoot)
+			v.Filter = expr
 			return errors.Join(cli.Live(c.Context(), f, v, s), done())
 		},
 	}

@@ -15,14 +15,18 @@ import (
 func newReset(s cli.Streams) *cobra.Command {
 	var f cli.Flags
 	c := &cobra.Command{
-		Use:   "reset",
+		Use:   "reset [flags] [FILTER]",
 		Short: "TCP resets and rejects: who sent it and why",
-		Args:  cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
+		RunE: func(c *cobra.Command, args []string) error {
 			if err := f.Validate(); err != nil {
 				return err
 			}
+			expr, err := cli.ParsePathFilter(args)
+			if err != nil {
+				return err
+			}
 			v, done := watchNode(resetView(), f.HostRoot)
+			v.Filter = expr
 			return errors.Join(cli.Live(c.Context(), f, v, s), done())
 		},
 	}

@@ -209,6 +209,9 @@ func (r *Reader) source(i *pcapng.Interface) (*source, error) {
 	if s.place == (place{}) && !s.path {
 		s.ifindex, s.foreign = uint32(i.ID)+1, true
 	}
+	if r.options.Filter != nil && s.path && !r.options.Packets {
+		return s, r.options.Filter.NeedsLink() // which records do not have
+	}
 	return s, s.compile(r.options.Filter)
 }
 

@@ -31,7 +31,7 @@ func layouts(link LinkType) (layout, bool) {
 	l, ok := map[LinkType]layout{
 		LinkNull:      {"BSD loopback", 4, 0, loopback(0x02000000, 0x0a000000)},
 		LinkEthernet:  {"Ethernet", 14, 12, ethernet},
-		LinkRaw:       {"raw IP", 0, 0, rawVersion},
+		LinkRaw:       {"packets without link header", 0, 0, rawVersion},
 		LinkLoop:      {"OpenBSD loopback", 4, 0, loopback(2, 10)},
 		LinkLinuxSLL:  {"Linux cooked v1", 16, 14, cooked},
 		LinkIPv4:      {"raw IPv4", 0, 0, only(etherIP)},

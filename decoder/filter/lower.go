@@ -28,6 +28,16 @@ func (e *Expr) Compile(link LinkType) (*Program, error) {
 	return p, nil
 }
 
+// NeedsLink says where an expression asks for what packets do not have from their network header on: addresses and
+// fields of the link, and tags. It is nil if it does not.
+func (e *Expr) NeedsLink() error {
+	_, err := e.Compile(LinkNetwork)
+	if err == nil {
+		_, err = e.Compile(LinkRaw) // has no tag beside either
+	}
+	return err
+}
+
 // lowering makes conditions of nodes, in the order in which they are written: vlan and mpls move the
 // headers for all that follows.
 type lowering struct {

@@ -43,7 +43,7 @@ type View struct {
 
 	Tap    *Tap         // take whole packets at devices; nil for none
 	Save   *Save        // how packets are saved, if -w does not say all
-	Filter *filter.Expr // what packets must match in the kernel; nil for all
+	Filter *filter.Expr // what packets must match; nil for all
 
 	Prepare func(tracer.Maps) error // before any program runs
 	// Witnesses tell what the events refer to, and are asked in turn. Live only.
@@ -90,7 +90,11 @@ func (v View) trace(ctx context.Context, f Flags, selector pod.Selector, watcher
 		return err
 	}
 	defer func() { err = errors.Join(err, attach.Close()) }()
-	t, err := tracer.Open(tracer.Options{
+	sift, err := v.sift()
+	if err != nil {
+		return err
+	}
+	t, err := v.open(tracer.Options{
 		Probes:    v.Probes,
 		Unwanted:  v.Unwanted,
 		Optional:  v.Optional,
@@ -99,12 +103,11 @@ func (v View) trace(ctx context.Context, f Flags, selector pod.Selector, watcher
 		RingBytes: f.Ring,
 		Globals:   v.Globals,
 		Shared:    kube.SelectionMaps(),
-		Splice:    splice(v.Filter),
 		Attach:    attach.tracer(),
 		Prepare:   v.Prepare,
 		Begin:     v.Begin,
 		Poll:      v.Poll,
-	})
+	}, s)
 	if err != nil {
 		return err
 	}
@@ -116,7 +119,7 @@ func (v View) trace(ctx context.Context, f Flags, selector pod.Selector, watcher
 		return err
 	}
 	defer func() { err = errors.Join(err, saved.Close()) }()
-	stream := &decoder.Stream{Frames: saved.frames(t), Witnesses: v.Witnesses, Recorder: saved.recorder()}
+	stream := &decoder.Stream{Frames: saved.frames(t), Witnesses: v.Witnesses, Recorder: saved.recorder(), Sift: sift}
 	if f.Record != "" {
 		keep, err := create(f.Record)
 		if err != nil {
@@ -154,11 +157,11 @@ func announce(f Flags, t *tracer.Tracer, s Streams) error {
 func Replay(ctx context.Context, f Flags, v View, s Streams, files ...io.Reader) error {
 	all := make([]decoder.Source, 0, len(files))
 	for _, r := range files {
-		frames, err := v.open(r)
+		stream, err := v.recorded(r)
 		if err != nil {
-			return err
+			return pointed(err)
 		}
-		all = append(all, &decoder.Stream{Frames: frames})
+		all = append(all, stream)
 	}
 	selector, err := f.selector()
 	if err != nil {
@@ -171,18 +174,33 @@ func Replay(ctx context.Context, f Flags, v View, s Streams, files ...io.Reader)
 	if len(all) > 1 {
 		source = capture.NewMerge(all...)
 	}
-	return through(ctx, f, v, selector, source, s)
+	return pointed(through(ctx, f, v, selector, source, s))
 }
 
-// open finds out what a file is: a recording of ktrace, or a capture of anybody's.
-func (v View) open(r io.Reader) (decoder.Frames, error) {
+// recorded is the stream of a file, a recording of ktrace or a capture of anybody's. What has a link header is filtered
+// by it if the expression wants that, all else by the sieve.
+func (v View) recorded(r io.Reader) (stream *decoder.Stream, err error) {
 	b := bufio.NewReader(r)
-	if head, _ := b.Peek(len(record.Magic)); string(head) != record.Magic {
-		return capture.NewReader(b, capture.ReaderOptions{
-			Filter: v.Filter, Packets: slices.Contains(v.Kinds, decoder.KindFrame),
-		}), nil
+	o := capture.ReaderOptions{Packets: slices.Contains(v.Kinds, decoder.KindFrame)}
+	var link error
+	if v.Filter != nil {
+		link = v.Filter.NeedsLink()
 	}
-	return record.NewReader(b)
+	stream = &decoder.Stream{}
+	if o.Packets || link != nil {
+		o.Filter = v.Filter
+	} else if stream.Sift, err = v.sift(); err != nil {
+		return nil, err
+	}
+	if head, _ := b.Peek(len(record.Magic)); string(head) != record.Magic {
+		stream.Frames = capture.NewReader(b, o)
+		return stream, nil
+	}
+	if link != nil {
+		return nil, link
+	}
+	stream.Frames, err = record.NewReader(b)
+	return stream, err
 }
 
 // through is the one way from the stream to the user.

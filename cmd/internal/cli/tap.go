@@ -8,12 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"github.com/cilium/ebpf"
-
-	pcap "ktrace/decoder/filter"
 	"ktrace/decoder/pod"
 	"ktrace/tracer"
-	"ktrace/tracer/filter"
 	"ktrace/tracer/kube"
 	"ktrace/tracer/netns"
 )
@@ -96,15 +92,4 @@ func (a *attachment) Close() error {
 		return nil
 	}
 	return a.open.Close()
-}
-
-// splice puts a filter into objects that have a place for it.
-func splice(e *pcap.Expr) func(*ebpf.CollectionSpec) error {
-	if e == nil {
-		return nil
-	}
-	return func(spec *ebpf.CollectionSpec) error {
-		_, err := filter.Splice(spec, e)
-		return err
-	}
 }

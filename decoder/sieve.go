@@ -1,0 +1,270 @@
+package decoder
+
+import (
+	"slices"
+	"strings"
+
+	"ktrace/decoder/filter"
+)
+
+// Sieve keeps the events that a filter expression is about: of packets that pass it, as they are or with the addresses
+// and ports that they had before translation or have after it; of packets whose journey or flow passed before; of
+// sockets between such ends; and ICMP errors about any of these. It says what the filter in the kernel says, so that a
+// recording without an expression, read with one, is the recording with it. An event of which the expression asks what
+// was not recorded stays, unless its journey was put aside before.
+type Sieve struct {
+	program  *filter.Program
+	journeys recent[uint64, bool] // whether they passed
+	flows    recent[flowKey, bool]
+}
+
+// flowKey is a flow whichever way a packet of it goes.
+type flowKey struct {
+	connection
+	proto string
+}
+
+// NewSieve returns the sieve for an expression. The error is a *filter.Error if it asks for a link header.
+func NewSieve(e *filter.Expr) (*Sieve, error) {
+	p, err := e.Compile(filter.LinkNetwork)
+	return &Sieve{program: p}, err
+}
+
+// Keep reports whether the event stays: who asks for packets does not ask for syncs.
+func (s *Sieve) Keep(e Event) bool {
+	switch body := e.Body.(type) {
+	case Sock:
+		return s.keepSock(e, body)
+	case Hop, Drop, Frame:
+		return e.Packet == nil || s.keepPacket(e)
+	case Fsync:
+		return false
+	case Fact:
+		return body.Fsync == nil
+	}
+	return true
+}
+
+func (s *Sieve) keepPacket(e Event) bool {
+	about := e.Packet.About()
+	verdict := s.judge(e, e.Packet)
+	if about != nil && verdict != filter.Yes {
+		verdict = max(verdict, s.judge(e, about)) // Yes and Unknown are more than No
+		if s.flowKnown(about) {
+			verdict = filter.Yes
+		}
+	}
+	passed, known := s.journeys.get(e.Journey)
+	switch {
+	case passed, s.flowKnown(e.Packet):
+		verdict = filter.Yes
+	case known && verdict == filter.Unknown:
+		verdict = filter.No
+	}
+	if e.Journey != 0 && verdict != filter.Unknown {
+		s.journeys.put(e.Journey, verdict == filter.Yes)
+	}
+	if verdict == filter.Yes {
+		s.follow(e)
+	}
+	return verdict != filter.No
+}
+
+// judge is the verdict on a packet of the event under every name that it goes by.
+func (s *Sieve) judge(e Event, p *Packet) filter.Verdict {
+	part := partial(e, p)
+	verdict := s.program.Decide(part)
+	for _, flow := range e.conntrack().names(p) {
+		if verdict == filter.Yes {
+			break
+		}
+		if other := s.program.Decide(renamed(part, p, flow)); other != filter.No {
+			verdict = other
+		}
+	}
+	return verdict
+}
+
+// keepSock judges by both directions of the socket's flow, and by the packet.
+func (s *Sieve) keepSock(e Event, body Sock) bool {
+	ends := []*Packet{e.Packet, body.Trigger}
+	if body.Proto != "" {
+		flow := FlowTuple{Src: body.Local, Dst: body.Remote}
+		ends = append(ends, bare(body.Proto, flow, ""), bare(body.Proto, flow.Reverse(), ""))
+	}
+	keep, judged := false, false
+	for _, p := range ends {
+		if p == nil {
+			continue
+		}
+		judged = true
+		part := partial(e, p)
+		part.Bare = true
+		if at := p.transportAt() + tcpFlagsAt; p.Flags != "" { // of a reset only that it is one
+			part.Known[at] = part.Data[at]
+		}
+		keep = keep || s.flowKnown(p) || s.program.Decide(part) != filter.No
+	}
+	return keep || !judged
+}
+
+func (s *Sieve) flowKnown(p *Packet) bool {
+	known, _ := s.flows.get(flowKey{connectionOf(p.Flow()), p.Proto})
+	return known && (p.Sport != 0 || p.Dport != 0)
+}
+
+// follow takes note of the flow that a packet which passed is of.
+func (s *Sieve) follow(e Event) {
+	s.flows.put(flowKey{connectionOf(e.Packet.Flow()), e.Packet.Proto}, true)
+	if c := e.conntrack(); c.DNAT() || c.SNAT() {
+		s.flows.put(flowKey{connectionOf(c.Original), e.Packet.Proto}, true)
+		s.flows.put(flowKey{connectionOf(c.Reply), e.Packet.Proto}, true)
+	}
+}
+
+// names are what a packet's flow was before translation and is after, in the packet's direction; none if it is not
+// translated.
+func (c *Conntrack) names(p *Packet) []FlowTuple {
+	if !c.DNAT() && !c.SNAT() {
+		return nil
+	}
+	there := []FlowTuple{c.Original, c.Reply.Reverse()}
+	for _, f := range there { // between the two kinds of translation it has one end of each
+		if p.Source() == f.Src || p.Destination() == f.Dst {
+			return there
+		}
+	}
+	return []FlowTuple{c.Original.Reverse(), c.Reply}
+}
+
+// Offsets in the headers of IPv4 and IPv6, and how long they are without options and extensions.
+const (
+	ip4Protocol, ip4Source, ip4Destination, ip4Size = 9, 12, 16, 20
+	ip6Next, ip6Source, ip6Destination, ip6Size     = 6, 8, 24, 40
+	tcpFlagsAt, tcpSize                             = 13, 20
+)
+
+// partial is what a filter can be asked about a packet: its bytes, or what its fields tell of them.
+func partial(e Event, p *Packet) filter.Partial {
+	part := filter.Partial{Packet: filter.Packet{Data: p.Bytes, Length: int(p.Len), Interface: e.Ifindex, Protocol: etherIPv4}}
+	switch e.Direction {
+	case In:
+		part.Direction = filter.Inbound
+	case Out:
+		part.Direction = filter.Outbound
+	}
+	if p.Family == "ipv6" {
+		part.Protocol = etherIPv6
+	}
+	if len(p.Bytes) == 0 {
+		p.outline(&part)
+	}
+	return part
+}
+
+// outline lays out the headers as far as they are known without bytes.
+func (p *Packet) outline(part *filter.Partial) {
+	size := p.transportAt()
+	part.Data, part.Known = make([]byte, size+tcpSize), make([]byte, size+tcpSize)
+	set := func(at int, bits byte, b ...byte) {
+		for i := range b {
+			part.Data[at+i], part.Known[at+i] = b[i], bits
+		}
+	}
+	number, named := protoNumber(p.Proto), p.Proto != ""
+	if p.Family == "ipv6" {
+		set(0, 0xf0, 6<<4)
+		if named && size == ip6Size {
+			set(ip6Next, 0xff, number)
+		}
+	} else {
+		set(0, 0xff, 4<<4|byte(size/4))
+		set(6, 0x1f, byte(p.Fragment>>11))
+		set(7, 0xff, byte(p.Fragment>>3))
+		if named {
+			set(ip4Protocol, 0xff, number)
+		}
+	}
+	nameEnds(part, p, p.Flow(), size)
+	switch {
+	case p.Fragment != 0:
+	case p.Proto == "tcp" && p.Flags != "":
+		set(size+tcpFlagsAt, 0xff, tcpBits(p.Flags))
+	case p.ICMPType != 0 || p.ICMPCode != 0:
+		set(size, 0xff, p.ICMPType, p.ICMPCode)
+	}
+}
+
+// transportAt is where the transport header begins: without options and extensions, if nothing tells.
+func (p *Packet) transportAt() int {
+	if p.Family == "ipv6" {
+		return max(p.l4, ip6Size)
+	}
+	return max(p.l4, ip4Size)
+}
+
+// nameEnds puts addresses and ports into a packet's headers. Those that are not chosen yet are not known.
+func nameEnds(part *filter.Partial, p *Packet, f FlowTuple, transport int) {
+	set := func(at int, known bool, b []byte) {
+		for i := range b {
+			if at+i >= len(part.Data) {
+				return
+			}
+			part.Data[at+i], part.Known[at+i] = b[i], 0
+			if known {
+				part.Known[at+i] = 0xff
+			}
+		}
+	}
+	src, dst := ip4Source, ip4Destination
+	if p.Family == "ipv6" {
+		src, dst = ip6Source, ip6Destination
+	}
+	set(src, !f.Src.Addr().IsUnspecified(), f.Src.Addr().AsSlice())
+	set(dst, !f.Dst.Addr().IsUnspecified(), f.Dst.Addr().AsSlice())
+	if p.Fragment == 0 && (p.Proto == "tcp" || p.Proto == "udp" || p.Proto == "sctp") {
+		set(transport, f.Src.Port() != 0, []byte{byte(f.Src.Port() >> 8), byte(f.Src.Port())})
+		set(transport+2, f.Dst.Port() != 0, []byte{byte(f.Dst.Port() >> 8), byte(f.Dst.Port())})
+	}
+}
+
+// renamed is the packet with other ends.
+func renamed(part filter.Partial, p *Packet, f FlowTuple) filter.Partial {
+	part.Data = slices.Clone(part.Data)
+	if part.Known = slices.Clone(part.Known); part.Known == nil {
+		part.Known = slices.Repeat([]byte{0xff}, len(part.Data))
+	}
+	nameEnds(&part, p, f, p.transportAt())
+	return part
+}
+
+// tcpBits are the flags that tcpFlags wrote.
+func tcpBits(text string) (bits uint8) {
+	for bit := range 8 {
+		if strings.Contains(text, tcpFlags(1<<bit)) {
+			bits |= 1 << bit
+		}
+	}
+	return bits
+}
+
+// recent remembers the last few things of many: at least half of enough.
+type recent[K comparable, V any] struct{ now, before map[K]V }
+
+// enough is as many as the kernel half remembers.
+const enough = 16384
+
+func (r *recent[K, V]) get(key K) (V, bool) {
+	v, ok := r.now[key]
+	if !ok {
+		v, ok = r.before[key]
+	}
+	return v, ok
+}
+
+func (r *recent[K, V]) put(key K, v V) {
+	if r.now == nil || len(r.now) >= enough/2 {
+		r.before, r.now = r.now, map[K]V{}
+	}
+	r.now[key] = v
+}

@@ -1,0 +1,117 @@
+package decoder
+
+import (
+	"net/netip"
+	"testing"
+
+	"ktrace/decoder/filter"
+)
+
+// A connection to a service, and its ends behind translation.
+const (
+	client   = "10.244.1.2:4000"
+	service  = "10.96.0.10:80"
+	backend  = "10.244.2.3:8080"
+	node     = "10.9.0.1:6000"
+	stranger = "10.244.7.7:1"
+)
+
+func flow(src, dst string) FlowTuple {
+	return FlowTuple{netip.MustParseAddrPort(src), netip.MustParseAddrPort(dst)}
+}
+
+// translated is a packet of the client's to the service behind both translations, or of the backend's answer.
+func translated(answer bool) Event {
+	c := NewConntrack(flow(client, service), flow(backend, node))
+	f := flow(node, backend)
+	if answer {
+		f = f.Reverse()
+	}
+	return Event{Packet: bare("tcp", f, "S"), Body: Drop{Conntrack: c}}
+}
+
+func hopOf(journey uint64, f FlowTuple) Event {
+	return Event{Header: Header{Journey: journey}, Packet: bare("tcp", f, "."), Body: Hop{}}
+}
+
+// errorAbout is an ICMP error that quotes a TCP packet of a flow.
+func errorAbout(f FlowTuple) Event {
+	quoted := make([]byte, 28)
+	copy(quoted, []byte{0x45, 9: 6})
+	copy(quoted[12:], f.Src.Addr().AsSlice())
+	copy(quoted[16:], f.Dst.Addr().AsSlice())
+	quoted[20], quoted[21] = byte(f.Src.Port()>>8), byte(f.Src.Port())
+	quoted[22], quoted[23] = byte(f.Dst.Port()>>8), byte(f.Dst.Port())
+	router, src := flow(stranger, node).Src.Addr().AsSlice(), f.Src.Addr().AsSlice()
+	raw := append([]byte{0x45, 3: 56, 8: 64, 9: 1, 12: router[0], 13: router[1], 14: router[2], 15: router[3]}, src...)
+	raw = append(append(raw, 3, 4, 0, 0, 0, 0, 0, 0), quoted...)
+	return Event{Packet: ParseIP(raw), Body: Hop{}}
+}
+
+func TestSieveKeepsWhatTheExpressionIsAbout(t *testing.T) {
+	there := flow(client, service)
+	sock := Event{Packet: bare("tcp", there.Reverse(), "R"), Body: Sock{Proto: "tcp", Local: there.Src, Remote: there.Dst}}
+	for _, tt := range []struct {
+		name, expr string
+		events     []Event // the last of them is asked about
+		want       bool
+	}{
+		{"as it is", "tcp port 8080", []Event{translated(false)}, true},
+		{"as it was before translation", "src host 10.244.1.2 and dst host 10.96.0.10", []Event{translated(false)}, true},
+		{"one name at a time", "host 10.96.0.10 and port 8080", []Event{translated(false)}, false},
+		{"an answer as its receiver will see it", "src host 10.96.0.10 and dst port 4000", []Event{translated(true)}, true},
+		{"an answer, the wrong way", "dst host 10.96.0.10", []Event{translated(true)}, false},
+		{"nobody's", "host 10.1.1.1", []Event{translated(false)}, false},
+		{"the journey passed", "host 10.96.0.10", []Event{hopOf(1, there), hopOf(1, flow(client, backend))}, true},
+		{"another journey", "port 4000 and host 10.96.0.10", []Event{hopOf(1, there), hopOf(2, flow(client, backend))}, false},
+		{"the flow passed, and this is its answer", "dst port 80", []Event{hopOf(1, there), hopOf(2, there.Reverse())}, true},
+		{"the flow passed translated", "dst port 80", []Event{translated(false), hopOf(2, flow(backend, node))}, true},
+		{"not known, so it stays", "ip[8] > 10", []Event{hopOf(1, there)}, true},
+		{"not known, of a journey put aside", "ip[8] > 10 and len > 1 and udp or ip[9] = 17", []Event{hopOf(1, there), hopOf(1, there)}, false},
+		{"an error about it", "tcp dst port 80", []Event{errorAbout(there)}, true},
+		{"an error about another", "tcp dst port 81", []Event{errorAbout(there)}, false},
+		{"an error about a flow that passed", "tcp[13] = 16", []Event{hopOf(1, there), errorAbout(there)}, true},
+		{"a socket", "src host 10.244.1.2", []Event{sock}, true},
+		{"a socket, from its peer", "src host 10.96.0.10", []Event{sock}, true},
+		{"a socket of others", "host 10.1.1.1", []Event{sock}, false},
+		{"a socket, what it cannot tell", "tcp[13] & 2 != 0", []Event{sock}, true},
+		{"a socket, another protocol", "udp", []Event{sock}, false},
+		{"a reset that a socket got", "tcp[tcpflags] & tcp-rst != 0 and port 80", []Event{sock}, true},
+		{"what is no packet", "tcp", []Event{{Body: Fact{}}}, true},
+		{"a sync", "tcp", []Event{{Body: Fsync{}}}, false},
+	} {
+		e, err := filter.Parse(tt.expr)
+		if err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		s, err := NewSieve(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got bool
+		for _, event := range tt.events {
+			got = s.Keep(event)
+		}
+		if got != tt.want {
+			t.Errorf("%s: %q keeps it: %v", tt.name, tt.expr, got)
+		}
+	}
+}
+
+// BenchmarkSieve is what an expression costs of an event that does not pass, and has no bytes.
+func BenchmarkSieve(b *testing.B) {
+	e, err := filter.Parse("tcp port 80 and (host 10.0.0.1 or net 10.245.0.0/16)")
+	if err != nil {
+		b.Fatal(err)
+	}
+	s, err := NewSieve(e)
+	if err != nil {
+		b.Fatal(err)
+	}
+	event := translated(false)
+	for b.Loop() {
+		if s.Keep(event) {
+			b.Fatal("kept")
+		}
+	}
+}
