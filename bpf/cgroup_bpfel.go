@@ -46,14 +46,15 @@ type CgroupEvent struct {
 type CgroupKind uint32
 
 const (
-	CgroupKindKIND_FACT   CgroupKind = 1
-	CgroupKindKIND_HOP    CgroupKind = 2
-	CgroupKindKIND_DROP   CgroupKind = 3
-	CgroupKindKIND_FSYNC  CgroupKind = 4
-	CgroupKindKIND_CGROUP CgroupKind = 5
-	CgroupKindKIND_SOCK   CgroupKind = 6
-	CgroupKindKIND_PACKET CgroupKind = 7
-	CgroupKindKIND_END    CgroupKind = 8
+	CgroupKindKIND_FACT      CgroupKind = 1
+	CgroupKindKIND_HOP       CgroupKind = 2
+	CgroupKindKIND_DROP      CgroupKind = 3
+	CgroupKindKIND_FSYNC     CgroupKind = 4
+	CgroupKindKIND_CGROUP    CgroupKind = 5
+	CgroupKindKIND_SOCK      CgroupKind = 6
+	CgroupKindKIND_PACKET    CgroupKind = 7
+	CgroupKindKIND_NETFILTER CgroupKind = 8
+	CgroupKindKIND_END       CgroupKind = 9
 )
 
 // Names of all BPF objects in the ELF.

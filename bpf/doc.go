@@ -5,6 +5,7 @@ package bpf
 
 //go:generate go tool bpf2go -tags linux -target bpfel -cc clang -strip llvm-strip -cflags "-O2 -g -Wall -Werror -Iinclude" Cgroup cgroup.bpf.c
 //go:generate go tool bpf2go -tags linux -target bpfel -cc clang -strip llvm-strip -cflags "-O2 -g -Wall -Werror -Iinclude" Path path.bpf.c
+//go:generate go tool bpf2go -tags linux -target bpfel -cc clang -strip llvm-strip -cflags "-O2 -g -Wall -Werror -Iinclude" Netfilter netfilter.bpf.c
 //go:generate go tool bpf2go -tags linux -target bpfel -cc clang -strip llvm-strip -cflags "-O2 -g -Wall -Werror -Iinclude" Sock sock.bpf.c
 //go:generate go tool bpf2go -tags linux -target bpfel -cc clang -strip llvm-strip -cflags "-O2 -g -Wall -Werror -Iinclude" Fsync fsync.bpf.c
 //go:generate go tool bpf2go -tags linux -target bpfel -cc clang -strip llvm-strip -cflags "-O2 -g -Wall -Werror -Iinclude" Tap tap.bpf.c

@@ -82,14 +82,15 @@ type FsyncInflightKey struct {
 type FsyncKind uint32
 
 const (
-	FsyncKindKIND_FACT   FsyncKind = 1
-	FsyncKindKIND_HOP    FsyncKind = 2
-	FsyncKindKIND_DROP   FsyncKind = 3
-	FsyncKindKIND_FSYNC  FsyncKind = 4
-	FsyncKindKIND_CGROUP FsyncKind = 5
-	FsyncKindKIND_SOCK   FsyncKind = 6
-	FsyncKindKIND_PACKET FsyncKind = 7
-	FsyncKindKIND_END    FsyncKind = 8
+	FsyncKindKIND_FACT      FsyncKind = 1
+	FsyncKindKIND_HOP       FsyncKind = 2
+	FsyncKindKIND_DROP      FsyncKind = 3
+	FsyncKindKIND_FSYNC     FsyncKind = 4
+	FsyncKindKIND_CGROUP    FsyncKind = 5
+	FsyncKindKIND_SOCK      FsyncKind = 6
+	FsyncKindKIND_PACKET    FsyncKind = 7
+	FsyncKindKIND_NETFILTER FsyncKind = 8
+	FsyncKindKIND_END       FsyncKind = 9
 )
 
 type FsyncPlace struct {

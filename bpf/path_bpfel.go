@@ -76,14 +76,15 @@ type PathJourney struct {
 type PathKind uint32
 
 const (
-	PathKindKIND_FACT   PathKind = 1
-	PathKindKIND_HOP    PathKind = 2
-	PathKindKIND_DROP   PathKind = 3
-	PathKindKIND_FSYNC  PathKind = 4
-	PathKindKIND_CGROUP PathKind = 5
-	PathKindKIND_SOCK   PathKind = 6
-	PathKindKIND_PACKET PathKind = 7
-	PathKindKIND_END    PathKind = 8
+	PathKindKIND_FACT      PathKind = 1
+	PathKindKIND_HOP       PathKind = 2
+	PathKindKIND_DROP      PathKind = 3
+	PathKindKIND_FSYNC     PathKind = 4
+	PathKindKIND_CGROUP    PathKind = 5
+	PathKindKIND_SOCK      PathKind = 6
+	PathKindKIND_PACKET    PathKind = 7
+	PathKindKIND_NETFILTER PathKind = 8
+	PathKindKIND_END       PathKind = 9
 )
 
 type PathTuple struct {

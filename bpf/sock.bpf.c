@@ -3,7 +3,7 @@
 /* What TCP and UDP sockets report: resets sent and received, errors, SYNs and SYN-ACKs sent again, full
  * receive buffers, ICMP errors that this node answers with. raw_tp tcp_send_reset, tcp_receive_reset,
  * inet_sk_error_report, inet_sock_set_state, tcp_retransmit_skb, tcp_retransmit_synack, icmp_send,
- * sock_rcvqueue_full, udp_fail_queue_rcv_skb; fentry tcp_conn_request where the kernel has it.
+ * sock_rcvqueue_full, udp_fail_queue_rcv_skb; fentry or kprobe tcp_conn_request where the kernel has them.
  *
  * No tp_btf: kernels from 6.3 until 6.13 take its arguments for never NULL and remove the checks
  * (commit 838a10bd2ebf, "bpf: Augment raw_tp arguments with PTR_MAYBE_NULL"), yet tcp_send_reset has
@@ -184,11 +184,9 @@ static __always_inline void fill_packet(struct event *e, struct sk_buff *skb)
 	struct net_device *dev = BPF_CORE_READ(skb, dev);
 	struct packet p = {};
 
-	p.l3 = BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header);
-	p.linear = BPF_CORE_READ(skb, data) + BPF_CORE_READ(skb, len) - BPF_CORE_READ(skb, data_len) - p.l3;
-	if (parse_l3(&p) && parse_l4(&p)) {
+	if (parse_skb(&p, skb)) {
 		e->packet = p.t;
-		e->len = p.linear + BPF_CORE_READ(skb, data_len);
+		e->len = p.len;
 		e->ttl = p.ttl;
 		e->tcp_flags = p.tcp_flags;
 	}
@@ -332,6 +330,12 @@ SEC("fentry/tcp_conn_request")
 int BPF_PROG(syn_fentry, void *rsk_ops, void *af_ops, struct sock *sk, struct sk_buff *skb)
 {
 	return handle_syn(sk, skb);
+}
+
+SEC("kprobe/tcp_conn_request")
+int syn_kprobe(void *ctx)
+{
+	return handle_syn((void *)argument(ctx, 3), (void *)argument(ctx, 4));
 }
 
 SEC("raw_tp/icmp_send")

@@ -93,14 +93,15 @@ type SockFlood struct {
 type SockKind uint32
 
 const (
-	SockKindKIND_FACT   SockKind = 1
-	SockKindKIND_HOP    SockKind = 2
-	SockKindKIND_DROP   SockKind = 3
-	SockKindKIND_FSYNC  SockKind = 4
-	SockKindKIND_CGROUP SockKind = 5
-	SockKindKIND_SOCK   SockKind = 6
-	SockKindKIND_PACKET SockKind = 7
-	SockKindKIND_END    SockKind = 8
+	SockKindKIND_FACT      SockKind = 1
+	SockKindKIND_HOP       SockKind = 2
+	SockKindKIND_DROP      SockKind = 3
+	SockKindKIND_FSYNC     SockKind = 4
+	SockKindKIND_CGROUP    SockKind = 5
+	SockKindKIND_SOCK      SockKind = 6
+	SockKindKIND_PACKET    SockKind = 7
+	SockKindKIND_NETFILTER SockKind = 8
+	SockKindKIND_END       SockKind = 9
 )
 
 type SockOwner struct {
@@ -130,6 +131,7 @@ const (
 	SockProgSendResetRawTp        = "send_reset_raw_tp"
 	SockProgStateRawTp            = "state_raw_tp"
 	SockProgSynFentry             = "syn_fentry"
+	SockProgSynKprobe             = "syn_kprobe"
 	SockProgUdpFullRawTp          = "udp_full_raw_tp"
 	SockVarCgroupHierarchy        = "cgroup_hierarchy"
 	SockVarCgroupSubsys           = "cgroup_subsys"
@@ -189,6 +191,7 @@ type SockProgramSpecs struct {
 	SendResetRawTp        *ebpf.ProgramSpec `ebpf:"send_reset_raw_tp"`
 	StateRawTp            *ebpf.ProgramSpec `ebpf:"state_raw_tp"`
 	SynFentry             *ebpf.ProgramSpec `ebpf:"syn_fentry"`
+	SynKprobe             *ebpf.ProgramSpec `ebpf:"syn_kprobe"`
 	UdpFullRawTp          *ebpf.ProgramSpec `ebpf:"udp_full_raw_tp"`
 }
 
@@ -273,6 +276,7 @@ type SockPrograms struct {
 	SendResetRawTp        *ebpf.Program `ebpf:"send_reset_raw_tp"`
 	StateRawTp            *ebpf.Program `ebpf:"state_raw_tp"`
 	SynFentry             *ebpf.Program `ebpf:"syn_fentry"`
+	SynKprobe             *ebpf.Program `ebpf:"syn_kprobe"`
 	UdpFullRawTp          *ebpf.Program `ebpf:"udp_full_raw_tp"`
 }
 
@@ -289,6 +293,7 @@ func (p *SockPrograms) Close() error {
 		p.SendResetRawTp,
 		p.StateRawTp,
 		p.SynFentry,
+		p.SynKprobe,
 		p.UdpFullRawTp,
 	)
 }

@@ -52,14 +52,15 @@ type TapEvent struct {
 type TapKind uint32
 
 const (
-	TapKindKIND_FACT   TapKind = 1
-	TapKindKIND_HOP    TapKind = 2
-	TapKindKIND_DROP   TapKind = 3
-	TapKindKIND_FSYNC  TapKind = 4
-	TapKindKIND_CGROUP TapKind = 5
-	TapKindKIND_SOCK   TapKind = 6
-	TapKindKIND_PACKET TapKind = 7
-	TapKindKIND_END    TapKind = 8
+	TapKindKIND_FACT      TapKind = 1
+	TapKindKIND_HOP       TapKind = 2
+	TapKindKIND_DROP      TapKind = 3
+	TapKindKIND_FSYNC     TapKind = 4
+	TapKindKIND_CGROUP    TapKind = 5
+	TapKindKIND_SOCK      TapKind = 6
+	TapKindKIND_PACKET    TapKind = 7
+	TapKindKIND_NETFILTER TapKind = 8
+	TapKindKIND_END       TapKind = 9
 )
 
 // Names of all BPF objects in the ELF.

@@ -34,6 +34,8 @@ func decoderOf(k recordKind) func([]byte, *Event) error {
 		return decodePacket
 	case kindFsync:
 		return decodeFsync
+	case kindNetfilter:
+		return decodeNetfilter
 	}
 	return nil
 }

@@ -92,6 +92,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add(rawRecord(f, r))
 		f.Add(rawRecord(f, r.Hdr))
 	}
+	f.Add(netfilterRaw(f, netfilterRecord{Op: uint32(netfilterInvalid), Hook: noHook, Text: [128]uint8{'%', '9', '9', 's'}}))
 	fact, err := EncodeFact(0, Fact{Node: &Node{Name: "n", Reasons: map[uint32]string{2: "X"}}})
 	if err != nil {
 		f.Fatal(err)

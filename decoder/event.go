@@ -8,7 +8,7 @@ import (
 // Kind says what happened; it names the object that JSON carries for it.
 type Kind string
 
-// Kinds of events. A probe sends hop, drop, fsync and cgroup; stages make the others of them.
+// Kinds of events. A probe sends hop, drop, fsync, cgroup, sock and netfilter; stages make the others of them.
 const (
 	KindFact   Kind = "fact"
 	KindHop    Kind = "hop"
@@ -20,6 +20,8 @@ const (
 	KindReset  Kind = "reset"
 	KindMTU    Kind = "mtu"
 	KindNAT    Kind = "nat"
+
+	KindNetfilter Kind = "netfilter"
 )
 
 // Event is what happened: the header every record shares, plus one typed body.

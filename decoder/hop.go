@@ -35,6 +35,7 @@ const (
 	ipsSrcNAT     = 1 << 4
 	ipsDstNAT     = 1 << 5
 	ipsDstNATDone = 1 << 8
+	ipsDying      = 1 << 9
 )
 
 // conntrackStatus names the bits of nf_conn.status, from the lowest.

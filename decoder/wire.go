@@ -39,14 +39,15 @@ func (r *hdrRecord) decode(b []byte) {
 type recordKind uint32
 
 const (
-	kindFact   recordKind = 1
-	kindHop    recordKind = 2
-	kindDrop   recordKind = 3
-	kindFsync  recordKind = 4
-	kindCgroup recordKind = 5
-	kindSock   recordKind = 6
-	kindPacket recordKind = 7
-	kindEnd    recordKind = 8
+	kindFact      recordKind = 1
+	kindHop       recordKind = 2
+	kindDrop      recordKind = 3
+	kindFsync     recordKind = 4
+	kindCgroup    recordKind = 5
+	kindSock      recordKind = 6
+	kindPacket    recordKind = 7
+	kindNetfilter recordKind = 8
+	kindEnd       recordKind = 9
 )
 
 type cgroupOp uint32
@@ -146,6 +147,17 @@ func (r *fsyncRecord) decode(b []byte) {
 	copy(r.Path[:], b[108:])
 }
 
+type netfilterOp uint32
+
+const (
+	netfilterVerdict      netfilterOp = 1
+	netfilterUntranslated netfilterOp = 2
+	netfilterFull         netfilterOp = 3
+	netfilterRefused      netfilterOp = 4
+	netfilterRejected     netfilterOp = 5
+	netfilterInvalid      netfilterOp = 6
+)
+
 type tupleRecord struct {
 	Src    [16]uint8
 	Dst    [16]uint8
@@ -168,6 +180,44 @@ func (r *tupleRecord) decode(b []byte) {
 	r.Proto = b[36]
 	r.Family = b[37]
 	r.Zero = binary.LittleEndian.Uint16(b[38:])
+}
+
+type netfilterRecord struct {
+	Hdr      hdrRecord
+	Op       uint32
+	Icmp     uint32
+	Packet   tupleRecord
+	Original tupleRecord
+	Reply    tupleRecord
+	Status   uint32
+	Hook     uint8
+	Pf       uint8
+	TcpFlags uint8
+	Ttl      uint8
+	Len      uint32
+	Zero     uint32
+	Text     [128]uint8
+}
+
+// recordSize is the size of netfilterRecord in bytes.
+func (*netfilterRecord) recordSize() int { return 336 }
+
+// decode reads the record from b, which must hold recordSize bytes.
+func (r *netfilterRecord) decode(b []byte) {
+	r.Hdr.decode(b[0:])
+	r.Op = binary.LittleEndian.Uint32(b[64:])
+	r.Icmp = binary.LittleEndian.Uint32(b[68:])
+	r.Packet.decode(b[72:])
+	r.Original.decode(b[112:])
+	r.Reply.decode(b[152:])
+	r.Status = binary.LittleEndian.Uint32(b[192:])
+	r.Hook = b[196]
+	r.Pf = b[197]
+	r.TcpFlags = b[198]
+	r.Ttl = b[199]
+	r.Len = binary.LittleEndian.Uint32(b[200:])
+	r.Zero = binary.LittleEndian.Uint32(b[204:])
+	copy(r.Text[:], b[208:])
 }
 
 type pathDirection uint32

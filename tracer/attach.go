@@ -2,6 +2,7 @@ package tracer
 
 import (
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -19,11 +20,19 @@ func attachProgram(spec *ebpf.ProgramSpec, p *ebpf.Program) (link.Link, error) {
 	case "tracepoint":
 		return attachTracepoint(target, p)
 	case "kprobe":
-		return link.Kprobe(target, p, nil)
-	case "kretprobe":
-		return link.Kretprobe(target, p, nil)
+		return attachKprobe(target, p)
 	}
 	return nil, fmt.Errorf("section %q has no way to attach", spec.SectionName)
+}
+
+// kprobeEvents is there if the kernel was built with kprobes that perf_event_open takes (4.17).
+const kprobeEvents = "/sys/bus/event_source/devices/kprobe/type"
+
+func attachKprobe(target string, p *ebpf.Program) (link.Link, error) {
+	if _, err := os.Stat(kprobeEvents); err != nil {
+		return nil, fmt.Errorf("no kprobes in this kernel: %w", err)
+	}
+	return link.Kprobe(target, p, nil)
 }
 
 func attachTracepoint(target string, p *ebpf.Program) (l link.Link, err error) {

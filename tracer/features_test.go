@@ -22,6 +22,7 @@ type kernel struct {
 	minor   int
 	symbols map[string]bool // of /proc/kallsyms, modules included
 	types   *btf.Spec
+	modules []*btf.Spec // of those that are loaded and described: none before 5.11
 }
 
 func runningKernel(t *testing.T) *kernel {
@@ -51,6 +52,17 @@ func runningKernel(t *testing.T) *kernel {
 	if k.types, err = btf.LoadKernelSpec(); err != nil {
 		t.Fatal(err)
 	}
+	described, err := filepath.Glob("/sys/kernel/btf/nf_*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range described {
+		spec, err := btf.LoadKernelModuleSpec(filepath.Base(file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		k.modules = append(k.modules, spec)
+	}
 	return k
 }
 
@@ -65,8 +77,10 @@ func (k *kernel) atLeast(major, minor int) bool {
 }
 
 func (k *kernel) function(name string) bool {
-	var f *btf.Func
-	return k.types.TypeByName(name, &f) == nil
+	return slices.ContainsFunc(append(k.modules, k.types), func(s *btf.Spec) bool {
+		var f *btf.Func
+		return s.TypeByName(name, &f) == nil
+	})
 }
 
 func (k *kernel) typedef(name string) bool {
@@ -185,8 +199,24 @@ func refusals() []refusal {
 	}
 }
 
+// wanting says why the kernel does not take a variant; nothing if it must.
+func (k *kernel) wanting(t *testing.T, spec *ebpf.CollectionSpec, v Variant) []string {
+	t.Helper()
+	var lacks []string
+	for _, name := range v.Programs {
+		lacks = append(lacks, k.lacking(t, spec.Programs[name])...)
+	}
+	for _, r := range refusals() {
+		if slices.Contains(v.Programs, r.program) && r.where(k) {
+			lacks = append(lacks, r.why)
+		}
+	}
+	return lacks
+}
+
 // TestEveryVariantIsTakenWhereItsFeaturesAre loads and attaches every variant of every hook by itself.
 func TestEveryVariantIsTakenWhereItsFeaturesAre(t *testing.T) {
+	firewalled(t) // loads the modules that have some of the functions
 	k := runningKernel(t)
 	for _, p := range Probes() {
 		o := loaded(t, p)
@@ -199,15 +229,7 @@ func TestEveryVariantIsTakenWhereItsFeaturesAre(t *testing.T) {
 }
 
 func takeAlone(t *testing.T, k *kernel, o *object, v Variant) {
-	var lacks []string
-	for _, name := range v.Programs {
-		lacks = append(lacks, k.lacking(t, o.spec.Programs[name])...)
-	}
-	for _, r := range refusals() {
-		if slices.Contains(v.Programs, r.program) && r.where(k) {
-			lacks = append(lacks, r.why)
-		}
-	}
+	lacks := k.wanting(t, o.spec, v)
 	err := o.tryVariant(v)
 	if closing := o.detach(); closing != nil {
 		t.Error(closing)

@@ -45,7 +45,7 @@ func sockProbe() Probe {
 			},
 			{
 				Name:     "SYN lost to a full accept queue",
-				Variants: []Variant{{Name: "fentry", Programs: []string{"syn_fentry"}}},
+				Variants: traceable("syn"),
 				Optional: true,
 				Without:  "full accept queues are known by their counters, a second late",
 			},

@@ -65,6 +65,7 @@ func Probes() []Probe {
 			},
 		},
 		sockProbe(),
+		netfilterProbe(),
 		tapProbe(),
 		{Name: fsyncProbe, Load: bpf.LoadFsync, Hooks: fsyncHooks()},
 	}

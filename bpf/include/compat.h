@@ -13,6 +13,7 @@
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct pt_regs___x86_64 {
+	unsigned long r9, r8, cx, dx, si, di;
 	unsigned long orig_ax;
 };
 
@@ -20,6 +21,7 @@ struct pt_regs___x86_64 {
 #define X86_64_STACK 16384
 
 struct pt_regs___arm64 {
+	unsigned long regs[6];
 	int syscallno;
 };
 
@@ -68,6 +70,30 @@ static __always_inline int current_syscall(void)
 	if (bpf_core_field_exists(struct pt_regs___arm64, syscallno))
 		return BPF_CORE_READ((struct pt_regs___arm64 *)regs, syscallno);
 	return -1;
+}
+
+/* The i-th argument of the function that a kprobe is at the beginning of; i is a constant from 1 to 6. By helpers,
+ * since the registers have other places, and other names, on each architecture: so one object serves them all.
+ */
+static __always_inline unsigned long argument(void *ctx, const int i)
+{
+	struct pt_regs___x86_64 *x86 = ctx;
+
+	if (!bpf_core_field_exists(struct pt_regs___x86_64, orig_ax))
+		return BPF_CORE_READ((struct pt_regs___arm64 *)ctx, regs[i - 1]);
+	switch (i) {
+	case 1:
+		return BPF_CORE_READ(x86, di);
+	case 2:
+		return BPF_CORE_READ(x86, si);
+	case 3:
+		return BPF_CORE_READ(x86, dx);
+	case 4:
+		return BPF_CORE_READ(x86, cx);
+	case 5:
+		return BPF_CORE_READ(x86, r8);
+	}
+	return BPF_CORE_READ(x86, r9);
 }
 
 /* Whether a system call sends: sendto, sendmsg, sendmmsg, write, writev, connect, io_uring_enter. x86-64 and the

@@ -15,6 +15,7 @@ enum kind {
 	KIND_CGROUP = 5,
 	KIND_SOCK = 6,
 	KIND_PACKET = 7,
+	KIND_NETFILTER = 8,
 	KIND_END, /* one more than the last */
 };
 

@@ -22,6 +22,9 @@
 #define AF_INET	 2
 #define AF_INET6 10
 
+#define NFPROTO_IPV4 2
+#define NFPROTO_IPV6 10
+
 #define TCP_SYN_SENT	 2
 #define TCP_TIME_WAIT	 6
 #define TCP_CLOSE	 7
@@ -157,6 +160,7 @@ struct nf_conntrack_tuple {
 			__be16 all;
 		} u;
 		__u8 protonum;
+		__u8 dir;
 	} dst;
 };
 
@@ -167,6 +171,19 @@ struct nf_conntrack_tuple_hash {
 struct nf_conn {
 	struct nf_conntrack_tuple_hash tuplehash[2];
 	unsigned long status;
+	possible_net_t ct_net;
+};
+
+struct va_format {
+	const char *fmt;
+};
+
+struct nf_hook_state {
+	__u8 hook; /* of 32 bits in 5.10, the lowest first */
+	__u8 pf;
+	struct net_device *in;
+	struct net_device *out;
+	struct net *net;
 };
 
 #pragma clang attribute pop

@@ -195,6 +195,15 @@ static __always_inline bool parse_l4(struct packet *p)
 	return true;
 }
 
+/* Reads the headers of a packet anywhere behind the place where its network header was found. */
+static __always_inline bool parse_skb(struct packet *p, struct sk_buff *skb)
+{
+	p->l3 = BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header);
+	p->linear = BPF_CORE_READ(skb, data) + BPF_CORE_READ(skb, len) - BPF_CORE_READ(skb, data_len) - p->l3;
+	p->len = p->linear + BPF_CORE_READ(skb, data_len);
+	return parse_l3(p) && parse_l4(p);
+}
+
 /* Whether an ICMP message carries the head of the packet that it is about. */
 static __always_inline bool is_icmp_error(const struct packet *p)
 {

@@ -66,3 +66,40 @@ func TestNothingStaysBehind(t *testing.T) {
 		t.Errorf("%s is still there", name)
 	}
 }
+
+func TestQueueHoldsPacketsUpUntilTheyAreReleased(t *testing.T) {
+	c := NewCluster(t)
+	p := c.AddPod("pod")
+	c.Node.Run("iptables-legacy", "-t", "mangle", "-A", "FORWARD", "-p", "udp", "-j", "NFQUEUE", "--queue-num", "7")
+	q := c.Node.Queue(7)
+	var conn net.PacketConn
+	c.Server.Do(func() {
+		var err error
+		if conn, err = net.ListenPacket("udp", ServerAddr+":9"); err != nil {
+			t.Fatal(err)
+		}
+	})
+	defer conn.Close()
+	p.Do(func() {
+		from, err := net.Dial("udp", ServerAddr+":9")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer from.Close()
+		for range 2 {
+			if _, err := from.Write([]byte("hello")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	q.Await(2)
+	q.Release()
+	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, _, err := conn.ReadFrom(make([]byte, 8)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,545 @@
+//go:build ignore
+
+/* What netfilter decides, told by those who decide: the hook that dropped a packet, new flows that no NAT rule was
+ * for, flows that conntrack had no room for or did not take in, packets that it calls invalid and why, REJECT rules
+ * at work. fexit, fentry or kprobe nf_hook_slow, nf_nat_setup_info, __nf_conntrack_alloc, __nf_conntrack_confirm,
+ * nf_ct_resolve_clash, nf_ct_l4proto_log_invalid, nf_l4proto_log_invalid, nf_send_reset, nf_send_unreach,
+ * nf_send_reset6, nf_send_unreach6; raw_tp kfree_skb.
+ *
+ * What is known at one place and told at another is kept under the packet's address: never under the task's, since
+ * an interrupt drops packets in its name, too.
+ */
+#include "event.h"
+#include "select.h"
+#include "skb.h"
+
+/* As in path.bpf.c. */
+const volatile bool kfree_skb_tells_reason = false;
+
+enum netfilter_op {
+	NETFILTER_VERDICT = 1,	    /* a hook dropped the packet */
+	NETFILTER_UNTRANSLATED = 2, /* no rule gave a new flow another destination */
+	NETFILTER_FULL = 3,	    /* conntrack had no room for a new flow */
+	NETFILTER_REFUSED = 4,	    /* conntrack did not take a new flow in */
+	NETFILTER_REJECTED = 5,	    /* a rule has the packet answered */
+	NETFILTER_INVALID = 6,	    /* conntrack finds fault with the packet */
+};
+
+#define TEXT_SIZE 128
+#define NO_HOOK	  255 /* it is not known */
+
+struct event {
+	struct hdr hdr;
+	enum netfilter_op op;
+	__u32 icmp;	       /* what answers a rejected packet: type << 8 | code; 0: a TCP reset */
+	struct tuple packet;   /* or, where there is no packet at hand, the flow that it begins */
+	struct tuple original; /* of the entry that the refused one lost to; family 0 if none did */
+	struct tuple reply;
+	__u32 status; /* of the entry that was refused: IPS_ bits */
+	__u8 hook;    /* enum nf_inet_hooks, or the family's own; NO_HOOK */
+	__u8 pf;      /* enum nfproto, valid iff hook is */
+	__u8 tcp_flags;
+	__u8 ttl;
+	__u32 len; /* of the packet, 0 if there is none at hand */
+	__u32 zero;
+	__u8 text[TEXT_SIZE]; /* format of what conntrack would log */
+};
+
+#define HEAD_SIZE offsetof(struct event, text)
+
+DEFINE_RING(struct event);
+
+/* Packets that were freed as netfilter's drops, for the hook that says so when it returns: it must not look at them
+ * any more.
+ */
+struct corpse {
+	struct tuple t;
+	__u32 len;
+	__u8 tcp_flags;
+	__u8 ttl;
+	__u16 zero;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u64); /* address of the packet */
+	__type(value, struct corpse);
+} freed SEC(".maps");
+
+/* The hook that a packet entered last, where no program runs when it leaves. */
+struct entry {
+	__u32 netns;
+	__u32 ifindex;
+	__u8 hook;
+	__u8 pf;
+	__u16 zero;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64); /* address of the packet */
+	__type(value, struct entry);
+} entries SEC(".maps");
+
+/* Whose flow was there first, while conntrack thinks of what to do. */
+struct clash {
+	__u64 ct; /* the late one's */
+	__u64 time;
+	struct tuple original;
+	struct tuple reply;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u64); /* address of the packet */
+	__type(value, struct clash);
+} clashes SEC(".maps");
+
+#define CLASH_AGE 100000000 /* nanoseconds; a packet is refused at once */
+
+static __always_inline bool selected(const struct tuple *t, __u32 netns)
+{
+	return netns_selected(netns) || addr_selected(t->src) || addr_selected(t->dst);
+}
+
+/* A record about a packet that the user selected, NULL for others. */
+static __always_inline struct event *about(enum netfilter_op op, const struct corpse *c, __u32 netns)
+{
+	struct event *e;
+
+	if (!selected(&c->t, netns)) {
+		COUNT(KIND_NETFILTER, seen);
+		COUNT(KIND_NETFILTER, filtered);
+		return NULL;
+	}
+	e = RESERVE(struct event, KIND_NETFILTER, sizeof(*e));
+	if (!e)
+		return NULL;
+	e->op = op;
+	e->hdr.netns = netns;
+	e->packet = c->t;
+	e->len = c->len;
+	e->tcp_flags = c->tcp_flags;
+	e->ttl = c->ttl;
+	e->hook = NO_HOOK;
+	return e;
+}
+
+/* Only a text needs its room. */
+static __always_inline void send(struct event *e)
+{
+	if (!e->text[0])
+		e->hdr.size = HEAD_SIZE;
+	bpf_ringbuf_submit(e, 0);
+}
+
+static __always_inline bool look(struct corpse *c, struct sk_buff *skb)
+{
+	struct packet p = {};
+
+	if (!parse_skb(&p, skb))
+		return false;
+	c->t = p.t;
+	c->len = p.len;
+	c->tcp_flags = p.tcp_flags;
+	c->ttl = p.ttl;
+	return true;
+}
+
+/* On its way out a packet has no device yet, but its sender. */
+static __always_inline __u32 packet_netns(struct sk_buff *skb)
+{
+	__u32 netns = BPF_CORE_READ(skb, dev, nd_net.net, ns.inum);
+
+	return netns ? netns : BPF_CORE_READ(skb, sk, __sk_common.skc_net.net, ns.inum);
+}
+
+static __always_inline struct entry entry_of(struct nf_hook_state *state)
+{
+	struct net_device *in = BPF_CORE_READ(state, in);
+
+	return (struct entry){
+		.netns = BPF_CORE_READ(state, net, ns.inum),
+		.ifindex = in ? BPF_CORE_READ(in, ifindex) : BPF_CORE_READ(state, out, ifindex),
+		.hook = BPF_CORE_READ(state, hook),
+		.pf = BPF_CORE_READ(state, pf),
+	};
+}
+
+static __always_inline int tell_verdict(const struct corpse *c, const struct entry *at)
+{
+	struct event *e = about(NETFILTER_VERDICT, c, at->netns);
+
+	if (!e)
+		return 0;
+	e->hdr.ifindex = at->ifindex;
+	e->hook = at->hook;
+	e->pf = at->pf;
+	send(e);
+	return 0;
+}
+
+enum skb_drop_reason___some {
+	SKB_DROP_REASON_NETFILTER_DROP___some = 7, /* the number is the kernel's business */
+};
+
+/* Whether a packet that is freed is netfilter's doing, as far as the kernel says: of one without reasons, any is. */
+static __always_inline bool by_netfilter(__u64 *ctx)
+{
+	return !kfree_skb_tells_reason ||
+	       ctx[2] == bpf_core_enum_value(enum skb_drop_reason___some,
+					     SKB_DROP_REASON_NETFILTER_DROP___some);
+}
+
+SEC("raw_tp/kfree_skb")
+int freed_raw_tp(__u64 *ctx)
+{
+	struct corpse c = {};
+	__u64 key = ctx[0];
+
+	if (by_netfilter(ctx) && look(&c, (void *)key))
+		bpf_map_update_elem(&freed, &key, &c, BPF_ANY);
+	return 0;
+}
+
+SEC("fexit/nf_hook_slow")
+int BPF_PROG(verdict_fexit, struct sk_buff *skb, struct nf_hook_state *state, void *hooks, unsigned int first,
+	     int verdict)
+{
+	__u64 key = (__u64)skb;
+	struct corpse *c, copy;
+	struct entry at;
+
+	if (verdict >= 0)
+		return 0;
+	c = bpf_map_lookup_elem(&freed, &key);
+	if (!c)
+		return 0; /* not IP, or somebody keeps it */
+	copy = *c;
+	bpf_map_delete_elem(&freed, &key);
+	at = entry_of(state);
+	return tell_verdict(&copy, &at);
+}
+
+SEC("kprobe/nf_hook_slow")
+int entry_kprobe(void *ctx)
+{
+	struct entry at = entry_of((void *)argument(ctx, 2));
+	__u64 key = argument(ctx, 1);
+
+	bpf_map_update_elem(&entries, &key, &at, BPF_ANY);
+	return 0;
+}
+
+SEC("raw_tp/kfree_skb")
+int verdict_raw_tp(__u64 *ctx)
+{
+	__u64 key = ctx[0];
+	struct entry *at = bpf_map_lookup_elem(&entries, &key), copy;
+	struct corpse c = {};
+
+	if (!at)
+		return 0;
+	copy = *at;
+	bpf_map_delete_elem(&entries, &key); /* the address is another packet's soon */
+	if (!by_netfilter(ctx) || !look(&c, (void *)key))
+		return 0;
+	return tell_verdict(&c, &copy);
+}
+
+/* linux/netfilter/nf_nat.h, which is ABI. */
+struct nf_nat_range2 {
+	unsigned int flags;
+	union nf_inet_addr min_addr;
+	union nf_inet_addr max_addr;
+};
+
+#define NF_NAT_RANGE_MAP_IPS 1
+#define NF_NAT_MANIP_DST     1
+
+/* A new flow, as its first packet has it. */
+static __always_inline struct event *about_flow(enum netfilter_op op, struct nf_conntrack_tuple *t,
+						__u32 netns)
+{
+	struct corpse c = {};
+
+	read_tuple(&c.t, t);
+	return about(op, &c, netns);
+}
+
+/* nf_nat_inet_fn settles the destination of a flow that no rule was for: it is mapped to itself. That is all of
+ * nf_nat_alloc_null_binding, which compilers make a part of its caller.
+ */
+static __always_inline int handle_setup(struct nf_conn *ct, struct nf_nat_range2 *range, int manip)
+{
+	struct nf_conntrack_tuple *reply = REPLY(ct);
+	union nf_inet_addr to;
+	struct nf_nat_range2 r;
+	struct event *e;
+	int i;
+
+	if (manip != NF_NAT_MANIP_DST || bpf_probe_read_kernel(&r, sizeof(r), range) ||
+	    r.flags != NF_NAT_RANGE_MAP_IPS)
+		return 0;
+	BPF_CORE_READ_INTO(&to, reply, src.u3);
+	for (i = 0; i < 4; i++)
+		if (r.min_addr.all[i] != to.all[i] || r.max_addr.all[i] != to.all[i])
+			return 0;
+	e = about_flow(NETFILTER_UNTRANSLATED, ORIGINAL(ct), BPF_CORE_READ(ct, ct_net.net, ns.inum));
+	if (e)
+		send(e);
+	return 0;
+}
+
+SEC("fentry/nf_nat_setup_info")
+int BPF_PROG(setup_fentry, struct nf_conn *ct, struct nf_nat_range2 *range, int manip)
+{
+	return handle_setup(ct, range, manip);
+}
+
+SEC("kprobe/nf_nat_setup_info")
+int setup_kprobe(void *ctx)
+{
+	return handle_setup((void *)argument(ctx, 1), (void *)argument(ctx, 2), argument(ctx, 3));
+}
+
+#define ENOMEM 12
+
+SEC("fexit/__nf_conntrack_alloc")
+int BPF_PROG(alloc_fexit, struct net *net, void *zone, struct nf_conntrack_tuple *original, void *reply,
+	     unsigned int gfp, unsigned int hash, long ct)
+{
+	struct event *e;
+
+	if (ct != -ENOMEM)
+		return 0;
+	e = about_flow(NETFILTER_FULL, original, BPF_CORE_READ(net, ns.inum));
+	if (e)
+		send(e);
+	return 0;
+}
+
+/* The entry of a packet is about to clash with one that is in the table. */
+static __always_inline int handle_clash(struct sk_buff *skb, struct nf_conntrack_tuple_hash *first)
+{
+	__u32 step =
+		BPF_CORE_READ(first, tuple.dst.dir) ? bpf_core_type_size(struct nf_conntrack_tuple_hash) : 0;
+	struct nf_conn *other = (void *)first - bpf_core_field_offset(struct nf_conn, tuplehash) - step;
+	struct clash c = {.ct = (__u64)conntrack_of(BPF_CORE_READ(skb, _nfct)),
+			  .time = bpf_ktime_get_boot_ns()};
+	__u64 key = (__u64)skb;
+
+	read_tuple(&c.original, ORIGINAL(other));
+	read_tuple(&c.reply, REPLY(other));
+	bpf_map_update_elem(&clashes, &key, &c, BPF_ANY);
+	return 0;
+}
+
+SEC("fentry/nf_ct_resolve_clash")
+int BPF_PROG(clash_fentry, struct sk_buff *skb, struct nf_conntrack_tuple_hash *first)
+{
+	return handle_clash(skb, first);
+}
+
+SEC("kprobe/nf_ct_resolve_clash")
+int clash_kprobe(void *ctx)
+{
+	return handle_clash((void *)argument(ctx, 1), (void *)argument(ctx, 2));
+}
+
+/* What clashed with this packet's entry, if it was that and not another packet's that was at the same address. */
+static __always_inline struct clash *clash_of(struct sk_buff *skb, struct nf_conn *ct)
+{
+	__u64 key = (__u64)skb;
+	struct clash *c = bpf_map_lookup_elem(&clashes, &key);
+
+	return c && c->ct == (__u64)ct && bpf_ktime_get_boot_ns() - c->time < CLASH_AGE ? c : 0;
+}
+
+static __always_inline int tell_refused(struct sk_buff *skb, struct nf_conn *ct, struct clash *lost)
+{
+	struct corpse c = {};
+	struct event *e;
+
+	if (!look(&c, skb))
+		return 0;
+	e = about(NETFILTER_REFUSED, &c, BPF_CORE_READ(ct, ct_net.net, ns.inum));
+	if (!e)
+		return 0;
+	e->status = BPF_CORE_READ(ct, status);
+	if (lost) {
+		e->original = lost->original;
+		e->reply = lost->reply;
+	}
+	send(e);
+	return 0;
+}
+
+#define NF_DROP	      0
+#define NF_VERDICT    0xff
+#define IPS_CONFIRMED 8
+
+SEC("fexit/__nf_conntrack_confirm")
+int BPF_PROG(confirm_fexit, struct sk_buff *skb, int verdict)
+{
+	struct nf_conn *ct;
+
+	if ((verdict & NF_VERDICT) != NF_DROP)
+		return 0;
+	ct = conntrack_of(BPF_CORE_READ(skb, _nfct));
+	return tell_refused(skb, ct, clash_of(skb, ct));
+}
+
+/* Where no program can run at the end of __nf_conntrack_confirm: a packet that clashed and is dropped with its entry
+ * still its own and not in the table.
+ */
+SEC("raw_tp/kfree_skb")
+int refused_raw_tp(__u64 *ctx)
+{
+	struct sk_buff *skb = (void *)ctx[0];
+	struct clash *lost;
+	struct nf_conn *ct;
+
+	if (!by_netfilter(ctx))
+		return 0;
+	ct = conntrack_of(BPF_CORE_READ(skb, _nfct));
+	lost = clash_of(skb, ct);
+	if (!lost || BPF_CORE_READ(ct, status) & IPS_CONFIRMED)
+		return 0;
+	return tell_refused(skb, ct, lost);
+}
+
+static __always_inline int handle_reject(struct sk_buff *skb, __u32 icmp, __u8 hook)
+{
+	struct corpse c = {};
+	struct event *e;
+
+	if (!look(&c, skb))
+		return 0;
+	e = about(NETFILTER_REJECTED, &c, packet_netns(skb));
+	if (!e)
+		return 0;
+	e->hdr.ifindex = BPF_CORE_READ(skb, dev, ifindex);
+	e->icmp = icmp;
+	e->hook = hook;
+	e->pf = c.t.family == 4 ? NFPROTO_IPV4 : NFPROTO_IPV6;
+	send(e);
+	return 0;
+}
+
+#define UNREACHABLE(type, code) ((type) << 8 | ((code)&0xff))
+
+/* (net, socket, packet, hook); 5.10 has no socket there, so that the hook, a small number, comes one earlier. */
+static __always_inline int handle_reset(void *ctx)
+{
+	unsigned long third = argument(ctx, 3);
+
+	if (third < 16)
+		return handle_reject((void *)argument(ctx, 2), 0, third);
+	return handle_reject((void *)third, 0, argument(ctx, 4));
+}
+
+SEC("fentry/nf_send_reset")
+int BPF_PROG(reset_fentry, void *net, void *sk, struct sk_buff *skb, int hook)
+{
+	return handle_reject(skb, 0, hook);
+}
+
+SEC("kprobe/nf_send_reset")
+int reset_kprobe(void *ctx)
+{
+	return handle_reset(ctx);
+}
+
+SEC("fentry/nf_send_reset6")
+int BPF_PROG(reset6_fentry, void *net, void *sk, struct sk_buff *skb, int hook)
+{
+	return handle_reject(skb, 0, hook);
+}
+
+SEC("kprobe/nf_send_reset6")
+int reset6_kprobe(void *ctx)
+{
+	return handle_reset(ctx);
+}
+
+SEC("fentry/nf_send_unreach")
+int BPF_PROG(unreach_fentry, struct sk_buff *skb, int code, int hook)
+{
+	return handle_reject(skb, UNREACHABLE(3, code), hook);
+}
+
+SEC("kprobe/nf_send_unreach")
+int unreach_kprobe(void *ctx)
+{
+	return handle_reject((void *)argument(ctx, 1), UNREACHABLE(3, argument(ctx, 2)), argument(ctx, 3));
+}
+
+SEC("fentry/nf_send_unreach6")
+int BPF_PROG(unreach6_fentry, void *net, struct sk_buff *skb, unsigned char code, unsigned int hook)
+{
+	return handle_reject(skb, UNREACHABLE(1, code), hook);
+}
+
+SEC("kprobe/nf_send_unreach6")
+int unreach6_kprobe(void *ctx)
+{
+	return handle_reject((void *)argument(ctx, 2), UNREACHABLE(1, argument(ctx, 3)), argument(ctx, 4));
+}
+
+/* next is what follows the format. These functions are variadic, which no fentry can be. */
+static __always_inline int handle_invalid(struct sk_buff *skb, const void *format, const void *next)
+{
+	struct corpse c = {};
+	struct event *e;
+
+	if (!look(&c, skb))
+		return 0;
+	e = about(NETFILTER_INVALID, &c, packet_netns(skb));
+	if (!e)
+		return 0;
+	e->hdr.ifindex = BPF_CORE_READ(skb, dev, ifindex);
+	bpf_probe_read_kernel_str(e->text, sizeof(e->text), format);
+	if (e->text[0] == '%' && e->text[1] == 's' && !e->text[2])
+		bpf_probe_read_kernel_str(e->text, sizeof(e->text), next);
+	else if (e->text[0] == '%' && e->text[1] == 'p' && e->text[2] == 'V') /* a format in a format */
+		bpf_probe_read_kernel_str(e->text, sizeof(e->text),
+					  BPF_CORE_READ((struct va_format *)next, fmt));
+	send(e);
+	return 0;
+}
+
+/* A text begins with a letter; a struct nf_hook_state with the number of a hook. */
+static __always_inline bool is_text(const void *p)
+{
+	char c = 0;
+
+	return !bpf_probe_read_kernel(&c, sizeof(c), p) && c >= ' ';
+}
+
+/* (packet, entry, hook's state, format, ...); 5.10 has no state there. */
+SEC("kprobe/nf_ct_l4proto_log_invalid")
+int invalid_kprobe(void *ctx)
+{
+	void *skb = (void *)argument(ctx, 1), *third = (void *)argument(ctx, 3);
+
+	if (is_text(third))
+		return handle_invalid(skb, third, (void *)argument(ctx, 4));
+	return handle_invalid(skb, (void *)argument(ctx, 4), (void *)argument(ctx, 5));
+}
+
+/* (packet, hook's state, protocol, format, ...); 5.10 has (packet, net, family, protocol, format, ...). */
+SEC("kprobe/nf_l4proto_log_invalid")
+int malformed_kprobe(void *ctx)
+{
+	void *skb = (void *)argument(ctx, 1), *fourth = (void *)argument(ctx, 4);
+
+	if (is_text(fourth)) /* a protocol's number is no address */
+		return handle_invalid(skb, fourth, (void *)argument(ctx, 5));
+	return handle_invalid(skb, (void *)argument(ctx, 5), (void *)argument(ctx, 6));
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

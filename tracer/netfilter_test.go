@@ -1,0 +1,407 @@
+package tracer
+
+import (
+	"encoding/binary"
+	"maps"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ktrace/decoder"
+	"ktrace/testdata/lab"
+)
+
+// ipStack is one family as the node's tools and the lab know it.
+type ipStack struct{ name, iptables, server, uplink string }
+
+func ipStacks() []ipStack {
+	return []ipStack{
+		{"ipv4", "iptables", lab.ServerAddr, lab.UplinkAddr},
+		{"ipv6", "ip6tables", lab.ServerAddr6, lab.UplinkAddr6},
+	}
+}
+
+// Ports that the node's rules are for.
+const (
+	firstDropped  = 1001 // as many as there are hooks
+	rejectedPort  = 2001
+	resetPort     = 2002
+	servicePort   = 53
+	untouchedPort = 3001
+)
+
+func hooksOf() []string {
+	return []string{"prerouting", "input", "forward", "output", "postrouting"}
+}
+
+// firewalled makes a cluster whose node has rules of every sort that the netfilter object is about.
+func firewalled(t *testing.T) (*lab.Cluster, *lab.Pod) {
+	t.Helper()
+	c := lab.NewCluster(t)
+	pod := c.AddPod("pod")
+	for _, s := range ipStacks() {
+		legacy, nft := s.iptables+"-legacy", s.iptables+"-nft"
+		for i, hook := range hooksOf() {
+			tool := legacy
+			if i%2 == 1 {
+				tool = nft // the packet is freed elsewhere
+			}
+			c.Node.Run(tool, "-t", "mangle", "-A", strings.ToUpper(hook), "-p", "udp", "--dport", strconv.Itoa(firstDropped+i), "-j", "DROP")
+		}
+		c.Node.Run(legacy, "-A", "FORWARD", "-p", "tcp", "--dport", strconv.Itoa(rejectedPort), "-j", "REJECT")
+		c.Node.Run(legacy, "-A", "FORWARD", "-p", "tcp", "--dport", strconv.Itoa(resetPort), "-j", "REJECT", "--reject-with", "tcp-reset")
+		c.Node.Run(legacy, "-A", "FORWARD", "-m", "conntrack", "--ctstate", "INVALID", "-j", "DROP")
+		c.Node.Run(legacy, "-t", "nat", "-A", "PREROUTING", "-p", "udp", "--dport", strconv.Itoa(servicePort),
+			"-j", "DNAT", "--to-destination", net.JoinHostPort(s.server, "5353"))
+	}
+	return c, pod
+}
+
+// watch opens the hooks of a probe by one variant, and skips the test where the kernel has not got what that needs.
+func watch(t *testing.T, probe, hook, variant string) *Tracer {
+	t.Helper()
+	kernel := runningKernel(t)
+	for _, p := range Probes() {
+		if p.Name != probe {
+			continue
+		}
+		spec, err := p.Load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := p.Hooks[slices.IndexFunc(p.Hooks, func(h Hook) bool { return h.Name == hook })]
+		for _, v := range h.Variants {
+			if v.Name != variant {
+				continue
+			}
+			if lacks := kernel.wanting(t, spec, v); len(lacks) > 0 {
+				t.Skipf("this kernel lacks %v", lacks)
+			}
+		}
+	}
+	tr, err := Open(Options{Probes: []string{probe}, Variant: variant})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := tr.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return tr
+}
+
+// decisions are what netfilter told of packets to a port, in one namespace.
+func decisions(events []decoder.Event, ns *lab.NS, op decoder.NetfilterOp, port int) (all []decoder.Event) {
+	for _, e := range events {
+		n, ok := e.Body.(decoder.Netfilter)
+		if ok && n.Op == op && e.Netns == ns.Inode() && int(e.Packet.Dport) == port {
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
+// say sends a datagram from a namespace.
+func say(t *testing.T, from *lab.NS, to string, port int) {
+	t.Helper()
+	from.Do(func() {
+		c, err := net.Dial("udp", net.JoinHostPort(to, strconv.Itoa(port)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := c.Write([]byte("hello")); err != nil && !strings.Contains(err.Error(), "not permitted") { // dropped on its way out
+			t.Fatal(err)
+		}
+	})
+}
+
+// knock tries to connect from a namespace, as long as a busy machine may take to refuse.
+func knock(from *lab.NS, to string, port int) {
+	from.Do(func() {
+		if c, err := net.DialTimeout("tcp", net.JoinHostPort(to, strconv.Itoa(port)), 500*time.Millisecond); err == nil {
+			c.Close()
+		}
+	})
+}
+
+func variantsOf() []string { return []string{"fentry", "kprobe"} }
+
+func TestVerdictNamesTheHook(t *testing.T) {
+	c, pod := firewalled(t)
+	for _, variant := range variantsOf() {
+		t.Run(variant, func(t *testing.T) {
+			tr := watch(t, "netfilter", hookVerdicts, variant)
+			for _, s := range ipStacks() {
+				for i, hook := range hooksOf() {
+					from, to := pod.NS, s.server
+					switch hook {
+					case "input":
+						to = s.uplink
+					case "output":
+						from = c.Node
+					}
+					say(t, from, to, firstDropped+i)
+				}
+				say(t, pod.NS, s.server, untouchedPort)
+			}
+			events, counts := drain(t, tr)
+			if counts.Lost.Total() > 0 {
+				t.Errorf("lost %+v", counts.Lost)
+			}
+			for _, s := range ipStacks() {
+				for i, hook := range hooksOf() {
+					var got []string
+					for _, e := range decisions(events, c.Node, decoder.NetfilterVerdict, firstDropped+i) {
+						if n := e.Body.(decoder.Netfilter); e.Packet.Family == s.name {
+							got = append(got, n.Family+" "+n.Hook)
+						}
+					}
+					if want := []string{s.name + " " + hook}; !slices.Equal(got, want) {
+						t.Errorf("%s: %q, want %q", hook, got, want)
+					}
+				}
+			}
+			if got := decisions(events, c.Node, decoder.NetfilterVerdict, untouchedPort); len(got) > 0 {
+				t.Errorf("a packet that went on has a verdict: %+v", got)
+			}
+		})
+	}
+}
+
+func TestEveryFlowWithoutANATRuleIsTold(t *testing.T) {
+	c, pod := firewalled(t)
+	for _, variant := range variantsOf() {
+		t.Run(variant, func(t *testing.T) {
+			tr := watch(t, "netfilter", "flows that no NAT rule is for", variant)
+			for _, s := range ipStacks() {
+				say(t, pod.NS, s.server, servicePort)
+				say(t, pod.NS, s.server, untouchedPort)
+			}
+			events, _ := drain(t, tr)
+			got := decisions(events, c.Node, decoder.NetfilterUntranslated, untouchedPort)
+			if len(got) != len(ipStacks()) {
+				t.Fatalf("%d flows without a rule, want %d", len(got), len(ipStacks()))
+			}
+			for i, s := range ipStacks() {
+				if to := got[i].Packet.Dst.String(); to != s.server {
+					t.Errorf("flow %v, want one to %s", got[i].Packet, s.server)
+				}
+			}
+			if got := decisions(events, c.Node, decoder.NetfilterUntranslated, servicePort); len(got) > 0 {
+				t.Errorf("a flow that was translated is told: %v", got[0].Packet)
+			}
+		})
+	}
+}
+
+func TestEveryRejectIsTold(t *testing.T) {
+	c, pod := firewalled(t)
+	for _, s := range ipStacks() {
+		for _, variant := range variantsOf() {
+			t.Run(s.name+" "+variant, func(t *testing.T) {
+				family := map[string]string{"ipv4": "IPv4", "ipv6": "IPv6"}[s.name]
+				tr := watch(t, "netfilter", family+" rejected by a rule", variant)
+				knock(pod.NS, s.server, rejectedPort)
+				knock(pod.NS, s.server, resetPort)
+				events, _ := drain(t, tr)
+				for port, answer := range map[int]string{rejectedPort: "port-unreachable", resetPort: "tcp-reset"} {
+					got := decisions(events, c.Node, decoder.NetfilterRejected, port)
+					if len(got) == 0 {
+						t.Errorf("no reject with %s", answer)
+						continue
+					}
+					n := got[0].Body.(decoder.Netfilter)
+					if n.Answer != answer || n.Hook != "forward" || n.Family != s.name || !got[0].Packet.HasFlag('S') {
+						t.Errorf("%+v of %v, want %s in forward of a SYN", n, got[0].Packet, answer)
+					}
+				}
+			})
+		}
+	}
+}
+
+// tcpOptions are none: the header's length, in words of 4 bytes.
+const tcpWords = 5
+
+// segment sends a bare TCP segment from a port of a namespace. The node does not look at its checksum.
+func segment(t *testing.T, from *lab.NS, to string, sport, dport uint16, seq uint32, flags byte) {
+	t.Helper()
+	h := make([]byte, 4*tcpWords)
+	binary.BigEndian.PutUint16(h, sport)
+	binary.BigEndian.PutUint16(h[2:], dport)
+	binary.BigEndian.PutUint32(h[4:], seq)
+	h[12], h[13] = tcpWords<<4, flags
+	from.Do(func() {
+		c, err := net.Dial("ip4:tcp", to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := c.Write(h); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// connected is a connection from a pod to the server, which never accepts it.
+func connected(t *testing.T, c *lab.Cluster, pod *lab.Pod) (conn net.Conn) {
+	t.Helper()
+	to := net.JoinHostPort(lab.ServerAddr, strconv.Itoa(untouchedPort))
+	c.Server.Do(func() {
+		l, err := net.Listen("tcp4", to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+	})
+	pod.Do(func() {
+		var err error
+		if conn, err = net.Dial("tcp4", to); err != nil {
+			t.Fatal(err)
+		}
+	})
+	return conn
+}
+
+func TestEveryInvalidPacketHasItsText(t *testing.T) {
+	const syn, fin, ack = 2, 1, 16
+	c, pod := firewalled(t)
+	c.Node.Sysctl("net/netfilter/nf_conntrack_checksum", "0")
+	tr := watch(t, "netfilter", "packets that conntrack calls invalid", "kprobe")
+	conn := connected(t, c, pod)
+	defer conn.Close()
+	// Far outside of the connection's window, whatever its numbers are: one of the two is.
+	own := uint16(conn.LocalAddr().(*net.TCPAddr).Port)
+	segment(t, pod.NS, lab.ServerAddr, own, untouchedPort, 1<<30, ack)
+	segment(t, pod.NS, lab.ServerAddr, own, untouchedPort, 3<<30, ack)
+	segment(t, pod.NS, lab.ServerAddr, 4000, untouchedPort, 1, syn|fin)
+	events, _ := drain(t, tr)
+	texts := map[string]bool{}
+	for _, e := range decisions(events, c.Node, decoder.NetfilterInvalid, untouchedPort) {
+		texts[e.Body.(decoder.Netfilter).Text] = true
+	}
+	t.Log(texts)
+	for _, want := range []string{"invalid tcp flag combination", "SEQ"} {
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(texts)), func(s string) bool { return strings.Contains(s, want) && !strings.Contains(s, "%") }) {
+			t.Errorf("no text with %q among %v", want, texts)
+		}
+	}
+}
+
+func TestVerdictOfConntrackNamesTheFlowThatWasFirst(t *testing.T) {
+	const queue = 7
+	for _, variant := range variantsOf() {
+		t.Run(variant, func(t *testing.T) {
+			c, pod := firewalled(t)
+			c.Node.Run("iptables-legacy", "-t", "mangle", "-A", "FORWARD", "-p", "tcp", "--dport", strconv.Itoa(untouchedPort),
+				"-j", "NFQUEUE", "--queue-num", strconv.Itoa(queue))
+			held := c.Node.Queue(queue)
+			tr := watch(t, "netfilter", "flows that conntrack refuses", variant)
+			const sport = 4000
+			for range 2 {
+				segment(t, pod.NS, lab.ServerAddr, sport, untouchedPort, 1, 2)
+			}
+			held.Await(2)
+			held.Release()
+			events, _ := drain(t, tr)
+			got := decisions(events, c.Node, decoder.NetfilterRefused, untouchedPort)
+			if len(got) != 1 {
+				t.Fatalf("%d flows refused, want one", len(got))
+			}
+			n := got[0].Body.(decoder.Netfilter)
+			if n.Lost == nil || n.Lost.Original != got[0].Packet.Flow() || got[0].Packet.Sport != sport {
+				t.Errorf("%v lost to %v, want its twin", got[0].Packet, n.Lost)
+			}
+		})
+	}
+}
+
+func TestEveryFlowWithoutRoomIsTold(t *testing.T) {
+	c, pod := firewalled(t)
+	if !runningKernel(t).stock() {
+		t.Skip("the limit is of the whole machine, which is not the test's")
+	}
+	tr := watch(t, "netfilter", "no room in conntrack", "fentry")
+	const limit = "/proc/sys/net/netfilter/nf_conntrack_max"
+	before, err := os.ReadFile(limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn := connected(t, c, pod) // an assured entry, which makes no room for others
+	defer conn.Close()
+	if err := os.WriteFile(limit, []byte("1"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := os.WriteFile(limit, before, 0o644); err != nil {
+			t.Error(err)
+		}
+	}()
+	say(t, pod.NS, lab.ServerAddr, untouchedPort)
+	events, _ := drain(t, tr)
+	if got := decisions(events, c.Node, decoder.NetfilterFull, untouchedPort); len(got) != 1 || got[0].Packet.Src.String() != pod.Addr {
+		t.Errorf("%d flows without room, want the pod's: %+v", len(got), got)
+	}
+}
+
+func TestEverySYNForAFullAcceptQueueIsTold(t *testing.T) {
+	c := lab.NewCluster(t)
+	pod := c.AddPod("pod")
+	for _, variant := range variantsOf() {
+		t.Run(variant, func(t *testing.T) {
+			var fd, port int
+			c.Server.Do(func() { fd, port = deaf(t) })
+			defer unix.Close(fd)
+			tr := watch(t, "sock", "SYN lost to a full accept queue", variant)
+			for range 4 { // a queue of one holds two
+				knock(pod.NS, lab.ServerAddr, port)
+			}
+			events, _ := drain(t, tr)
+			var lost []decoder.Event
+			for _, e := range events {
+				if s, ok := e.Body.(decoder.Sock); ok && s.Op == decoder.SockSynLost && e.Netns == c.Server.Inode() {
+					lost = append(lost, e)
+				}
+			}
+			if len(lost) == 0 {
+				t.Fatal("no SYN was lost")
+			}
+			s := lost[0].Body.(decoder.Sock)
+			if s.Backlog <= s.Limit || s.Limit != 1 || int(s.Local.Port()) != port || lost[0].Packet.Src.String() != pod.Addr {
+				t.Errorf("%+v of %v", s, lost[0].Packet)
+			}
+		})
+	}
+}
+
+// deaf listens with a queue of one and never accepts.
+func deaf(t *testing.T) (fd, port int) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		err = unix.Bind(fd, &unix.SockaddrInet4{})
+	}
+	if err == nil {
+		err = unix.Listen(fd, 1)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, ok := name.(*unix.SockaddrInet4)
+	if !ok {
+		t.Fatalf("bound to %v", name)
+	}
+	return fd, at.Port
+}

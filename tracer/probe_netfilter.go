@@ -1,0 +1,74 @@
+package tracer
+
+import "ktrace/bpf"
+
+// traceable are the ways to run one program where a function begins.
+func traceable(programs ...string) []Variant {
+	fentry, kprobe := Variant{Name: "fentry"}, Variant{Name: "kprobe"}
+	for _, p := range programs {
+		fentry.Programs = append(fentry.Programs, p+"_fentry")
+		kprobe.Programs = append(kprobe.Programs, p+"_kprobe")
+	}
+	return []Variant{fentry, kprobe}
+}
+
+// netfilterProbe is the row of the netfilter object. Every hook is optional: what it tells for certain, the other
+// objects and the node's counters tell by inference. Most functions are in modules, which are loaded with the first
+// rule that needs them.
+func netfilterProbe() Probe {
+	return Probe{
+		Name:   "netfilter",
+		Load:   bpf.LoadNetfilter,
+		Kernel: kfreeSkbArguments,
+		Hooks: []Hook{
+			{
+				Name: "verdicts of netfilter's hooks",
+				Variants: []Variant{
+					{Name: "fentry", Programs: []string{"freed_raw_tp", "verdict_fexit"}},
+					{Name: "kprobe", Programs: []string{"entry_kprobe", "verdict_raw_tp"}, Costs: "every packet takes some 200 ns longer at every hook of netfilter"},
+				},
+				Optional: true,
+				Without:  "the hook where netfilter dropped a packet is inferred from its addresses",
+			},
+			{
+				Name:     "flows that no NAT rule is for",
+				Variants: traceable("setup"),
+				Optional: true,
+				Without:  "that no NAT rule matched is inferred from packets that go on untranslated",
+			},
+			{
+				Name: "flows that conntrack refuses",
+				Variants: []Variant{
+					{Name: "fentry", Programs: []string{"clash_fentry", "confirm_fexit"}},
+					{Name: "kprobe", Programs: []string{"clash_kprobe", "refused_raw_tp"}, Costs: "flows that conntrack refuses for another reason than a race are known by its counters"},
+				},
+				Optional: true,
+				Without:  "races of conntrack are inferred from its counters, and the other packet is not known",
+			},
+			{
+				Name:     "no room in conntrack",
+				Variants: []Variant{{Name: "fentry", Programs: []string{"alloc_fexit"}}},
+				Optional: true,
+				Without:  "that conntrack is full is known by its counters",
+			},
+			{
+				Name:     "IPv4 rejected by a rule",
+				Variants: traceable("reset", "unreach"),
+				Optional: true,
+				Without:  "rejects are inferred from an answer and a drop that come together",
+			},
+			{
+				Name:     "IPv6 rejected by a rule",
+				Variants: traceable("reset6", "unreach6"),
+				Optional: true,
+				Without:  "rejects are inferred from an answer and a drop that come together",
+			},
+			{
+				Name:     "packets that conntrack calls invalid",
+				Variants: []Variant{{Name: "kprobe", Programs: []string{"invalid_kprobe", "malformed_kprobe"}}},
+				Optional: true,
+				Without:  "why conntrack calls a packet invalid is not known",
+			},
+		},
+	}
+}
