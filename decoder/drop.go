@@ -10,14 +10,17 @@ type Drop struct {
 	Reason      string     `json:"reason"`   // by the name that this kernel gives it, not-told before 5.17
 	Location    string     `json:"location"` // function that gave the packet up
 	Netfilter   *RuleFact  `json:"netfilter,omitempty"`
-	Verdict     string     `json:"verdict,omitempty"` // of netfilter: drop, reject
-	Answer      *Answer    `json:"answer,omitempty"`  // what its sender was told; nil: nothing
-	Noise       string     `json:"noise,omitempty"`   // why it is no loss; "" if it is one
+	Verdict     string     `json:"verdict,omitempty"`  // of netfilter: drop, reject
+	Rejected    bool       `json:"rejected,omitempty"` // the rule that answers the sender said so itself
+	Answer      *Answer    `json:"answer,omitempty"`   // what its sender was told; nil: nothing
+	Noise       string     `json:"noise,omitempty"`    // why it is no loss; "" if it is one
 	Conntrack   *Conntrack `json:"conntrack,omitempty"`
 	SocketNetns uint32     `json:"socket_netns,omitempty"` // of the socket that was to have it, where that is known
 
 	Code    uint32 `json:"-"` // the kernel's number of the reason
 	Address uint64 `json:"-"` // in the function
+
+	Hook string `json:"-"` // of netfilter, as that said itself: Netfilter.Hook; "" if it did not
 
 	packet *Packet // as Event.Packet, for the row
 	place  string
@@ -57,14 +60,25 @@ func (d Drop) Row() []string {
 		packet += ", no loss: " + d.Noise
 	}
 	if d.Netfilter != nil {
-		packet += fmt.Sprintf(", rule %v", d.Netfilter)
+		packet += ", " + d.Netfilter.named()
 	}
 	return []string{d.Reason, d.Location, d.place, packet}
 }
 
-// String is where the rule is and what it says.
+// String is where the rule is and what it says; or at which hook, if the rule is not known.
 func (r *RuleFact) String() string {
+	if r.Chain == "" {
+		return "hook " + r.Hook
+	}
 	return fmt.Sprintf("%s %s %s: %s", r.System, r.Table, r.Chain, r.Text)
+}
+
+// named is the same in the middle of a sentence.
+func (r *RuleFact) named() string {
+	if r.Chain == "" {
+		return r.String()
+	}
+	return "rule " + r.String()
 }
 
 func decodeDrop(raw []byte, e *Event) error {

@@ -2,6 +2,7 @@ package decoder
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -15,13 +16,16 @@ const reasonNetfilter = "NETFILTER_DROP"
 const reasonNoSocket = "NO_SOCKET"
 
 // Drops is the stage that completes drops: whether the packet is a loss, what its sender was told, and which rule it
-// met. It wants names, drops, ICMP errors and TCP resets at devices, and Blame.
+// met. It wants names, drops, ICMP errors and TCP resets at devices, Blame, and what netfilter says itself.
 type Drops struct {
-	noises  []noise
-	answers map[told]answered
-	blames  map[Question]Blame
-	swept   time.Time
-	only    Only
+	noises   []noise
+	answers  map[told]answered
+	rejects  map[told]time.Time // that rules made
+	blames   map[Question]Blame
+	verdicts bool    // every drop by netfilter is followed by the hook's verdict
+	waiting  []Event // drops, for their verdict
+	swept    time.Time
+	only     Only
 }
 
 // told is whom an answer is for: the sender of this flow.
@@ -39,9 +43,13 @@ type answered struct {
 // at once, unless the answer has to wait for a neighbour.
 const answerAge = 2 * time.Second
 
+// verdictWithin is how long after a packet is freed the hook may say that it was its doing: it returns at once, if
+// nothing interrupts it.
+const verdictWithin = 50 * time.Millisecond
+
 // NewDrops returns the stage.
 func NewDrops() *Drops {
-	return &Drops{noises: noises(), answers: map[told]answered{}, blames: map[Question]Blame{}}
+	return &Drops{noises: noises(), answers: map[told]answered{}, rejects: map[told]time.Time{}, blames: map[Question]Blame{}}
 }
 
 // Observe implements Stage.
@@ -51,18 +59,31 @@ func (x *Drops) Observe(e Event) []Event {
 		if b.Blame != nil {
 			x.blames[b.Blame.About] = *b.Blame
 		}
+		if b.Node != nil {
+			x.verdicts = b.Node.Verdicts
+		}
 	case Hop:
 		x.hop(e)
+	case Netfilter:
+		return x.netfilter(e, b)
 	case Drop:
+		if x.verdicts && b.ByNetfilter() && e.Packet != nil {
+			x.waiting = append(x.waiting, e)
+			return nil
+		}
 		e.Body = x.complete(e, b)
 	}
 	return x.only.Event(e)
 }
 
 // Flush implements Stage.
-func (x *Drops) Flush(now time.Time, _ bool) []Event {
+func (x *Drops) Flush(now time.Time, final bool) []Event {
+	var late []Event
+	for len(x.waiting) > 0 && (final || now.Sub(x.waiting[0].Time) > verdictWithin) {
+		late = append(late, x.finish(0, Netfilter{}))
+	}
 	if now.Sub(x.swept) < answerAge {
-		return nil
+		return late
 	}
 	x.swept = now
 	for k, a := range x.answers {
@@ -70,7 +91,39 @@ func (x *Drops) Flush(now time.Time, _ bool) []Event {
 			delete(x.answers, k)
 		}
 	}
-	return nil
+	for k, at := range x.rejects {
+		if now.Sub(at) > answerAge {
+			delete(x.rejects, k)
+		}
+	}
+	return late
+}
+
+// netfilter keeps what a rule answers, and completes the drop that a verdict is about.
+func (x *Drops) netfilter(e Event, n Netfilter) []Event {
+	about := told{e.Packet.Proto, e.Packet.Flow()}
+	switch n.Op {
+	case NetfilterRejected:
+		x.rejects[about] = e.Time
+		x.answers[about] = answered{Answer{Name: n.Answer}, e.Time} // who answers shows when the answer leaves
+	case NetfilterVerdict:
+		for i := len(x.waiting) - 1; i >= 0; i-- {
+			if w := x.waiting[i]; w.Packet.Proto == about.proto && w.Packet.Flow() == about.flow {
+				return []Event{x.finish(i, n), e}
+			}
+		}
+	}
+	return x.only.Event(e)
+}
+
+// finish completes the i-th of the drops that wait, and takes it out.
+func (x *Drops) finish(i int, n Netfilter) Event {
+	e := x.waiting[i]
+	x.waiting = slices.Delete(x.waiting, i, i+1)
+	d := e.Body.(Drop)
+	d.Hook = n.Hook
+	e.Body = x.complete(e, d)
+	return e
 }
 
 // hop keeps what tells a sender that its packet did not arrive.
@@ -105,8 +158,11 @@ func (x *Drops) complete(e Event, d Drop) Drop {
 	if d.Answer != nil {
 		d.Verdict = VerdictReject
 	}
-	if b, ok := x.blames[Ask(e)]; ok && len(b.Suspects) > 0 && b.Confidence != Possible {
+	_, d.Rejected = x.rejects[told{e.Packet.Proto, e.Packet.Flow()}]
+	if b := x.blames[Ask(e)].At(d.Hook); len(b.Suspects) > 0 && b.Confidence != Possible {
 		d.Netfilter = &b.Suspects[0].RuleFact
+	} else if d.Hook != "" {
+		d.Netfilter = &RuleFact{Family: e.Packet.Family, Hook: d.Hook, Verdict: d.Verdict}
 	}
 	return d
 }

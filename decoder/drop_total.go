@@ -73,7 +73,7 @@ func (t *DropTotals) Summarize(s *Summary) {
 func (d Drop) cause() string {
 	cause := fmt.Sprintf("%s in %s", d.Reason, d.Location)
 	if d.Netfilter != nil {
-		cause = fmt.Sprintf("%s by %v", d.Verdict, d.Netfilter)
+		cause = fmt.Sprintf("%s by %s", d.Verdict, d.Netfilter)
 	}
 	if d.Noise != "" {
 		cause += ", no loss: " + d.Noise

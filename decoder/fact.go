@@ -54,6 +54,8 @@ type Node struct {
 	Wall    time.Duration     `json:"wall_ns"`           // CLOCK_REALTIME minus CLOCK_BOOTTIME
 	Reasons map[uint32]string `json:"reasons,omitempty"` // enum skb_drop_reason and its like, from the kernel's BTF
 	Resets  map[uint32]string `json:"resets,omitempty"`  // enum sk_rst_reason, from the kernel's BTF
+
+	Verdicts bool `json:"verdicts,omitempty"` // what netfilter drops is followed by the hook's own word
 }
 
 // Device is a network device in one namespace.

@@ -55,14 +55,14 @@ type ChainFact struct {
 
 // RuleFact is a rule of a packet filter, or the policy of one of its chains.
 type RuleFact struct {
-	System  string `json:"system"` // as in ChainFact
+	System  string `json:"system,omitempty"` // as in ChainFact; "" if no more than the hook is known
 	Family  string `json:"family"`
-	Table   string `json:"table"`
-	Chain   string `json:"chain"`
+	Table   string `json:"table,omitempty"`
+	Chain   string `json:"chain,omitempty"`
 	Hook    string `json:"hook"`             // where the packets came in that got here
 	Number  int    `json:"number,omitempty"` // position in the chain, from 1; 0 is the chain's policy
 	Handle  uint64 `json:"handle,omitempty"` // of nftables
-	Text    string `json:"text"`             // as iptables-save or nft list prints it
+	Text    string `json:"text,omitempty"`   // as iptables-save or nft list prints it
 	Verdict string `json:"verdict"`          // drop, reject
 	Reject  string `json:"reject,omitempty"` // what a reject answers: tcp-reset, icmp-port-unreachable, ...
 	Packets uint64 `json:"packets"`          // valid iff Counted
@@ -88,6 +88,28 @@ type Blame struct {
 	More       int        `json:"more,omitempty"`       // suspects that are not listed
 	Confidence Confidence `json:"confidence,omitempty"` // that it was the first of them
 	Incomplete string     `json:"incomplete,omitempty"` // why not every rule could be looked at
+}
+
+// At is what is left of the blame when the hook is known; "" leaves all of it. A rule that is left alone was it, as
+// sure as it is for the packet.
+func (b Blame) At(hook string) Blame {
+	if hook == "" || len(b.Hooks) == 0 {
+		return b
+	}
+	all := b.Suspects
+	b.Hooks, b.Suspects = []string{hook}, nil
+	for _, s := range all {
+		if s.Hook == hook {
+			b.Suspects = append(b.Suspects, s)
+		}
+	}
+	if b.Confidence == Possible && len(b.Suspects) == 1 && len(all) > 1 && b.More == 0 && b.Incomplete == "" {
+		s := b.Suspects[0]
+		if counts := s.Counted && b.Compared; s.Fit == "yes" && !counts || counts && s.Rose > 0 {
+			b.Confidence = Likely
+		}
+	}
+	return b
 }
 
 // ServiceFact is a Kubernetes service as one source knows it. A later fact of the same source and name replaces it.

@@ -81,13 +81,16 @@ func (p *Packet) ICMPName() string {
 
 // Answer is what a host told a packet's sender about it: an ICMP error, or a TCP reset in the name of the destination.
 type Answer struct {
-	Name string     `json:"name"` // tcp-reset, port-unreachable, fragmentation-needed, ...
-	From netip.Addr `json:"from"`
+	Name string     `json:"name"`          // tcp-reset, port-unreachable, fragmentation-needed, ...
+	From netip.Addr `json:"from,omitzero"` // zero if it was not seen
 	MTU  uint32     `json:"mtu,omitempty"` // that it says
 }
 
 // String is the answer, for people.
 func (a Answer) String() string {
+	if !a.From.IsValid() {
+		return a.Name
+	}
 	if a.MTU != 0 {
 		return fmt.Sprintf("%s (MTU %d) from %v", a.Name, a.MTU, a.From)
 	}

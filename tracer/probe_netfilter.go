@@ -2,6 +2,9 @@ package tracer
 
 import "ktrace/bpf"
 
+// hookVerdicts is the hook that rules may count on to complete what they see of drops.
+const hookVerdicts = "verdicts of netfilter's hooks"
+
 // traceable are the ways to run one program where a function begins.
 func traceable(programs ...string) []Variant {
 	fentry, kprobe := Variant{Name: "fentry"}, Variant{Name: "kprobe"}
@@ -22,7 +25,7 @@ func netfilterProbe() Probe {
 		Kernel: kfreeSkbArguments,
 		Hooks: []Hook{
 			{
-				Name: "verdicts of netfilter's hooks",
+				Name: hookVerdicts,
 				Variants: []Variant{
 					{Name: "fentry", Programs: []string{"freed_raw_tp", "verdict_fexit"}},
 					{Name: "kprobe", Programs: []string{"entry_kprobe", "verdict_raw_tp"}, Costs: "every packet takes some 200 ns longer at every hook of netfilter"},

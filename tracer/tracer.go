@@ -154,6 +154,7 @@ func (t *Tracer) begin() error {
 	if err != nil {
 		return err
 	}
+	node.Verdicts = t.serves(hookVerdicts)
 	facts := []decoder.Fact{{Node: node}}
 	if t.opts.Begin != nil {
 		more, err := t.opts.Begin()
@@ -174,6 +175,11 @@ func (t *Tracer) Map(probe, name string) *ebpf.Map {
 		}
 	}
 	return nil
+}
+
+// serves reports whether a variant of a hook runs.
+func (t *Tracer) serves(hook string) bool {
+	return slices.ContainsFunc(t.Taken(), func(x Taken) bool { return x.Hook.Name == hook && x.Variant != nil })
 }
 
 // Taken returns what became of every hook.

@@ -50,7 +50,7 @@ warnings.`,
 			}
 			v, syncs := diagnoseView(slow)
 			v, done := watchNode(known(watchFlows(v, f.HostRoot)), f.HostRoot)
-			v.Probes = []string{"path", "sock"}
+			v.Probes = []string{"path", "sock", "netfilter"}
 			v.Globals["snap"] = uint32(512) // a DNS message
 			if expr == nil {                // else it is about packets
 				v, err = alsoSyncs(v, f, syncs)

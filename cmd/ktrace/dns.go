@@ -88,7 +88,7 @@ func newDNS(s cli.Streams) *cobra.Command {
 func (f *dnsFlags) live() cli.View {
 	const snap = 512 // bytes of a message: what a query takes, and of an answer the most
 	v := f.view()
-	v.Probes = []string{"path"}
+	v.Probes = []string{"path", "netfilter"}
 	v.Globals = tracer.PathFilter{Protocols: tracer.UDP | tracer.ICMP | tracer.TCP, Ports: f.ports, Snap: snap}.Globals()
 	v.Globals["hop_tcp_flags"] = uint32(tracer.FlagSYN | tracer.FlagRST) // whether long answers can be had over TCP
 	return v

@@ -78,7 +78,7 @@ func isLoss(e decoder.Event) bool {
 // watchDrops adds to a view what it asks the kernel for: all drops, and the packets that tell senders of them.
 func watchDrops(v cli.View) cli.View {
 	const snap = 128 // of an ICMP error the headers of what it is about
-	v.Probes = []string{"path"}
+	v.Probes = []string{"path", "netfilter"}
 	v.Globals = tracer.PathFilter{Protocols: tracer.TCP | tracer.UDP | tracer.ICMP | tracer.Other, Snap: snap}.Globals()
 	v.Globals["hop_protocols"] = uint32(tracer.TCP | tracer.ICMP)
 	v.Globals["hop_tcp_flags"] = uint32(tracer.FlagRST)

@@ -40,11 +40,11 @@ func resetView() cli.View {
 	globals := tracer.PathFilter{Protocols: tracer.TCP}.Globals()
 	globals["hop_tcp_flags"] = uint32(tracer.FlagSYN | tracer.FlagRST)
 	return cli.View{
-		Probes:  []string{"path", "sock"},
+		Probes:  []string{"path", "sock", "netfilter"},
 		Globals: globals,
 		Kinds:   []decoder.Kind{decoder.KindReset},
 		Early:   []decoder.Stage{decoder.NewOverflows()},
-		Stages:  []decoder.Stage{decoder.NewNames(), decoder.NewResets()},
+		Stages:  []decoder.Stage{decoder.NewNames(), decoder.NewDrops(), decoder.NewResets()},
 		Rules:   []decoder.Rule{diagnose.NewResets(), diagnose.NewSockets()},
 	}
 }

@@ -15,7 +15,7 @@ func invalid(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) 
 	if !d.ByNetfilter() || d.Conntrack != nil { // conntrack gives no entry to what is invalid
 		return decoder.Finding{}, false
 	}
-	b, ok := k.blames[decoder.Ask(e)]
+	b, ok := k.blame(e, d)
 	if !ok || len(b.Suspects) == 0 || !ofInvalid.MatchString(b.Suspects[0].Text) {
 		return decoder.Finding{}, false
 	}
@@ -33,6 +33,10 @@ func invalid(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) 
 		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack counted %d invalid packets", s.Rose.Invalid))
 		f.Confidence = b.Confidence
 	}
+	if n, ok := k.said(about(decoder.NetfilterInvalid, e), nil); ok && n.Text != "" {
+		f.Evidence = append(f.Evidence, "conntrack says of it: "+n.Text)
+		f.Confidence = b.Confidence
+	}
 	return f, true
 }
 
@@ -41,38 +45,46 @@ func unblamed(k *Facts, e decoder.Event, d decoder.Drop) bool {
 	if !d.ByNetfilter() || d.Answer != nil {
 		return false
 	}
-	b, ok := k.blames[decoder.Ask(e)]
+	b, ok := k.blame(e, d)
 	return !ok || len(b.Suspects) == 0
 }
 
 // tableFull reports a new flow for which conntrack had no room.
 func tableFull(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 	s, ok := k.conntrack[e.Netns]
-	if !ok || !unblamed(k, e, d) || s.Rose.Drop == 0 || s.Rose.InsertFailed >= s.Rose.Drop || s.Count*10 < s.Max*9 {
+	counted := unblamed(k, e, d) && s.Rose.Drop > 0 && s.Rose.InsertFailed < s.Rose.Drop && s.Count*10 >= s.Max*9
+	_, said := k.said(about(decoder.NetfilterFull, e), nil)
+	if !ok || !d.ByNetfilter() || !counted && !said {
 		return decoder.Finding{}, false
 	}
-	return decoder.Finding{
+	f := decoder.Finding{
 		ID: "conntrack-full", Confidence: decoder.Certain, Subject: fmt.Sprintf("netns %d", e.Netns),
 		Title: fmt.Sprintf("The connection tracking table is full (%d of %d): new connections are dropped.", s.Count, s.Max),
 		Cause: "conntrack has no room for another flow, so the first packet of every new one is thrown away; flows that exist go on.",
 		Evidence: []string{
 			fmt.Sprintf("%d entries, nf_conntrack_max is %d", s.Count, s.Max),
-			fmt.Sprintf("conntrack counted %d drops for want of room, no rule is for the packet", s.Rose.Drop),
+			fmt.Sprintf("conntrack counted %d drops for want of room", s.Rose.Drop),
 		},
 		Remedy: []string{
 			fmt.Sprintf("sysctl -w net.netfilter.nf_conntrack_max=%d", 2*s.Max),
 			"conntrack -L 2>/dev/null | awk '{print $1,$5,$7}' | sort | uniq -c | sort -rn | head   # who fills it",
 		},
-	}, true
+	}
+	if said {
+		f.Evidence = append(f.Evidence, "conntrack found no room for the packet's flow, and none to make")
+	}
+	return f, true
 }
 
 // insertRace reports a packet that lost against another of its flow when conntrack took the flow in.
 func insertRace(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	s, ok := k.conntrack[e.Netns]
-	if !ok || !unblamed(k, e, d) || s.Rose.InsertFailed == 0 {
+	s := k.conntrack[e.Netns]
+	n, said := k.said(about(decoder.NetfilterRefused, e), d.Conntrack)
+	said = said && n.Lost != nil
+	if !d.ByNetfilter() || !said && (s.Rose.InsertFailed == 0 || !unblamed(k, e, d)) {
 		return decoder.Finding{}, false
 	}
-	return decoder.Finding{
+	f := decoder.Finding{
 		ID: "conntrack-insert-race", Confidence: decoder.Likely, Severity: decoder.Warning, Subject: target(e),
 		Title: fmt.Sprintf("Two packets of one new flow to %s raced through connection tracking, and one was dropped.", target(e)),
 		Cause: "Both were translated before either was taken in, to the same or to clashing flows; the second to come is thrown away. " +
@@ -82,5 +94,10 @@ func insertRace(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, boo
 			"use a DNS cache on the node (node-local-dns), or 'options single-request-reopen' in resolv.conf",
 			"conntrack -S | grep -o 'insert_failed=[0-9]*'",
 		},
-	}, true
+	}
+	if said {
+		f.Confidence = decoder.Certain
+		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack did not take it in: %v was there first, %v", n.Lost.Original, n.Lost))
+	}
+	return f, true
 }

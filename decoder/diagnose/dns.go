@@ -146,7 +146,12 @@ func (r *DNS) notTranslated(d decoder.DNS) (decoder.Finding, bool) {
 			"kubectl -n kube-system get pods -o wide -l k8s-app=kube-proxy",
 		},
 	}
-	if service.Source == "resolv" && rules.State != decoder.ServiceMissing {
+	unmatched := r.know.unmatched(decision{decoder.NetfilterUntranslated, where.Netns, natFlow{d.Transport, where.Flow}}, where.Conntrack)
+	if unmatched != "" {
+		f.Evidence = append(f.Evidence, unmatched)
+	}
+	missing := rules.State == decoder.ServiceMissing || unmatched != "" && !d.Server.Addr().IsLinkLocalUnicast()
+	if service.Source == "resolv" && !missing {
 		f.Confidence = decoder.Likely // a resolv.conf can name another server than the cluster's
 	}
 	if rules.State != "" {

@@ -20,6 +20,7 @@ type Facts struct {
 	rules      map[rulesKey]decoder.ServiceRules
 	services   map[serviceKey]decoder.ServiceFact
 	resolvs    map[uint32]decoder.ResolvConf
+	decisions  map[decision]decoder.Netfilter
 }
 
 type (
@@ -64,11 +65,15 @@ func NewFacts() *Facts {
 		rules:      map[rulesKey]decoder.ServiceRules{},
 		services:   map[serviceKey]decoder.ServiceFact{},
 		resolvs:    map[uint32]decoder.ResolvConf{},
+		decisions:  map[decision]decoder.Netfilter{},
 	}
 }
 
 // Observe implements decoder.Rule; it finds nothing.
 func (k *Facts) Observe(e decoder.Event) []decoder.Finding {
+	if n, ok := e.Body.(decoder.Netfilter); ok {
+		k.decided(e, n)
+	}
 	f, ok := e.Body.(decoder.Fact)
 	if !ok {
 		return nil

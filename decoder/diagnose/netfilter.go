@@ -25,11 +25,19 @@ func filtered(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 		f.Title = fmt.Sprintf("A firewall rule rejects packets to %s with %s.", target(e), d.Answer.Name)
 		f.Cause = "netfilter dropped the packet and answered its sender: a REJECT rule."
 	}
-	b, ok := k.blames[decoder.Ask(e)]
+	if d.Rejected && d.Answer != nil {
+		f.Evidence = append(f.Evidence, "netfilter itself answered its sender: "+d.Answer.Name)
+	}
+	b, ok := k.blame(e, d)
+	switch {
+	case d.Hook != "":
+		f.Evidence = append(f.Evidence, fmt.Sprintf("dropped in hook %s, as the hook says itself", d.Hook))
+	case ok:
+		f.Evidence = append(f.Evidence, fmt.Sprintf("dropped in hook %s", strings.Join(b.Hooks, " or ")))
+	}
 	if !ok {
 		return f, true
 	}
-	f.Evidence = append(f.Evidence, fmt.Sprintf("dropped in hook %s", strings.Join(b.Hooks, " or ")))
 	if b.Incomplete != "" {
 		f.Evidence = append(f.Evidence, "not every rule could be looked at: "+b.Incomplete)
 	}

@@ -276,12 +276,19 @@ func (r *Resets) byFirewall(e decoder.Event, b decoder.Reset, f *decoder.Finding
 	f.Evidence = append(f.Evidence, fmt.Sprintf("[%s] %v dropped by netfilter (%s), %s", b.Dropped.Flags, b.Dropped.Flow(), b.Drop.Location, b.Place))
 	f.Confidence = decoder.Likely
 	f.Remedy = []string{"nft list ruleset | grep -n reject", "iptables-save -c | grep -n REJECT", "ip6tables-save -c | grep -n REJECT"}
+	if b.Drop.Rejected {
+		f.Confidence = decoder.Certain
+		f.Evidence = append(f.Evidence, "netfilter itself answered with the reset")
+	}
 	blame, ok := r.blames[decoder.Ask(decoder.Event{Header: b.DropAt, Packet: b.Dropped})]
+	blame = blame.At(b.Drop.Hook)
 	if !ok || len(blame.Suspects) == 0 {
 		return
 	}
 	rule := blame.Suspects[0]
-	f.Confidence = blame.Confidence
+	if !b.Drop.Rejected {
+		f.Confidence = blame.Confidence
+	}
 	f.Evidence = append(f.Evidence, fmt.Sprintf("rule in %s %s %s: %s", rule.System, rule.Table, rule.Chain, rule.Text))
 }
 

@@ -84,7 +84,7 @@ func noEndpoints(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bo
 	to := e.Packet.Destination()
 	rules := k.rules[rulesKey{e.Netns, e.Packet.Proto, to}]
 	rule := rules.Rule
-	if b, ok := k.blames[decoder.Ask(e)]; ok && rules.State != decoder.ServiceNoEndpoints {
+	if b, ok := k.blame(e, d); ok && rules.State != decoder.ServiceNoEndpoints {
 		if len(b.Suspects) == 0 || !strings.Contains(b.Suspects[0].Text, "has no endpoints") {
 			return decoder.Finding{}, false
 		}
@@ -152,13 +152,17 @@ func (k *Facts) missed(e decoder.Event, c *decoder.Conntrack) (decoder.Finding, 
 			"kubectl -n kube-system get pods -o wide -l k8s-app=kube-proxy",
 		},
 	}
-	if s.Source == "resolv" {
+	unmatched := k.unmatched(about(decoder.NetfilterUntranslated, e), c)
+	if s.Source == "resolv" && (unmatched == "" || to.Addr().IsLinkLocalUnicast()) {
 		f.Confidence = decoder.Likely // a resolv.conf can name another server than the cluster's
 	}
 	if c != nil {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack entry: %v, %v", c.Original, c))
 	} else {
 		f.Evidence = append(f.Evidence, "conntrack has no entry for it")
+	}
+	if unmatched != "" {
+		f.Evidence = append(f.Evidence, unmatched)
 	}
 	switch rules.State {
 	case decoder.ServiceNone:

@@ -1,0 +1,111 @@
+package diagnose
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// learnt knows the facts given, and what netfilter said.
+func learnt(facts []decoder.Fact, said ...decoder.Event) *Facts {
+	k := NewFacts()
+	for _, f := range facts {
+		k.Observe(decoder.Event{Body: f})
+	}
+	for _, e := range said {
+		k.Observe(e)
+	}
+	return k
+}
+
+// lostSYN is one of a pod that a node's netfilter dropped.
+func lostSYN() decoder.Event {
+	f := connection().Reverse()
+	return decoder.Event{
+		Header: decoder.Header{Time: time.Unix(1000, 0), Netns: 7},
+		Packet: &decoder.Packet{Family: "ipv4", Proto: "tcp", Flags: "S", Src: f.Src.Addr(), Sport: f.Src.Port(), Dst: f.Dst.Addr(), Dport: f.Dst.Port()},
+		Body:   decoder.Drop{Reason: "NETFILTER_DROP", Location: "nf_hook_slow", Verdict: decoder.VerdictDrop},
+	}
+}
+
+// of is the event with another body.
+func of(e decoder.Event, b decoder.Body) decoder.Event {
+	e.Body = b
+	return e
+}
+
+func TestWhatNetfilterSaysItselfIsCertain(t *testing.T) {
+	syn := lostSYN()
+	about := decoder.Ask(syn)
+	rule := func(text string) decoder.Fact {
+		return decoder.Fact{Blame: &decoder.Blame{About: about, Hooks: []string{"forward"}, Confidence: decoder.Certain,
+			Suspects: []decoder.Suspect{{RuleFact: decoder.RuleFact{System: "nftables", Table: "t", Chain: "c", Hook: "forward", Text: text}}}}}
+	}
+	stats := func(rose decoder.ConntrackCounters) decoder.Fact {
+		return decoder.Fact{Conntrack: &decoder.ConntrackStats{Netns: 7, Count: 9, Max: 10, Rose: rose}}
+	}
+	first := decoder.NewConntrack(connection().Reverse(), connection())
+	for _, c := range []struct {
+		name  string
+		facts []decoder.Fact
+		said  decoder.Netfilter
+		id    string
+		sure  decoder.Confidence
+		proof string
+	}{
+		{"a race by the counters", []decoder.Fact{stats(decoder.ConntrackCounters{InsertFailed: 1})}, decoder.Netfilter{},
+			"conntrack-insert-race", decoder.Likely, "1 failed insertions"},
+		{"a race by its own word", nil, decoder.Netfilter{Op: decoder.NetfilterRefused, Lost: first},
+			"conntrack-insert-race", decoder.Certain, "10.244.1.2:40000 > 10.9.0.2:80 was there first"},
+		{"a full table, though a rule would fit", []decoder.Fact{stats(decoder.ConntrackCounters{}), rule("drop")}, decoder.Netfilter{Op: decoder.NetfilterFull},
+			"conntrack-full", decoder.Certain, "found no room"},
+		{"an invalid packet", []decoder.Fact{rule("ct state invalid drop")}, decoder.Netfilter{Op: decoder.NetfilterInvalid, Text: "SEQ is over the upper bound"},
+			"conntrack-invalid", decoder.Certain, "conntrack says of it: SEQ is over the upper bound"},
+		{"an invalid packet without a text", []decoder.Fact{rule("ct state invalid drop")}, decoder.Netfilter{},
+			"conntrack-invalid", decoder.Likely, "no entry"},
+	} {
+		k := learnt(c.facts, of(syn, c.said))
+		f, ok := k.Proves(syn, syn.Body.(decoder.Drop))
+		if !ok || f.ID != c.id || f.Confidence != c.sure || !strings.Contains(strings.Join(f.Evidence, "\n"), c.proof) {
+			t.Errorf("%s: %s %s %q, want %s %s with %q", c.name, f.ID, f.Confidence, f.Evidence, c.id, c.sure, c.proof)
+		}
+	}
+}
+
+func TestTheHookThatDroppedIsNamed(t *testing.T) {
+	syn := lostSYN()
+	d := syn.Body.(decoder.Drop)
+	d.Hook, d.Rejected, d.Answer, d.Verdict = "forward", true, &decoder.Answer{Name: "tcp-reset"}, decoder.VerdictReject
+	f, ok := NewFacts().Proves(of(syn, d), d)
+	if !ok || f.ID != "netfilter-reject" || !slices.Contains(f.Evidence, "dropped in hook forward, as the hook says itself") ||
+		!slices.Contains(f.Evidence, "netfilter itself answered its sender: tcp-reset") {
+		t.Errorf("%s %q", f.ID, f.Evidence)
+	}
+}
+
+func TestAServiceThatNoRuleIsForIsCertain(t *testing.T) {
+	syn := lostSYN()
+	server := syn.Packet.Dst
+	service := decoder.Fact{Service: &decoder.ServiceFact{Source: "resolv", Netns: 8, Addrs: []netip.Addr{server}}}
+	node := decoder.Fact{Device: &decoder.Device{Netns: 7, Ifindex: 2, Name: "eth0", Addrs: []netip.Prefix{netip.PrefixFrom(syn.Packet.Src, 24)}}}
+	untranslated := of(syn, decoder.Netfilter{Op: decoder.NetfilterUntranslated})
+	for _, c := range []struct {
+		name string
+		know *Facts
+		sure decoder.Confidence
+		hook string
+	}{
+		{"nobody said so", learnt([]decoder.Fact{service}), decoder.Likely, ""},
+		{"a pod's flow", learnt([]decoder.Fact{service}, untranslated), decoder.Certain, "at hook prerouting"},
+		{"the node's own flow", learnt([]decoder.Fact{service, node}, untranslated), decoder.Certain, "at hook output"},
+	} {
+		f, ok := c.know.missed(syn, nil)
+		if !ok || f.ID != "service-dnat-miss" || f.Confidence != c.sure || !strings.Contains(strings.Join(f.Evidence, "\n"), c.hook) {
+			t.Errorf("%s: %s %s %q", c.name, f.ID, f.Confidence, f.Evidence)
+		}
+	}
+}
