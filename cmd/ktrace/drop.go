@@ -50,6 +50,7 @@ filter, for other hosts, multicast that nobody joined, what a closed socket had 
 	}
 	f.Add(c.Flags())
 	f.AddLive(c.Flags())
+	f.AddDevices(c.Flags())
 	own.add(c.Flags())
 	return c
 }

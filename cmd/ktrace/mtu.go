@@ -33,6 +33,7 @@ told. At the end of a veth and at a bridge's port the kernel tells nobody.`,
 	}
 	f.Add(c.Flags())
 	f.AddLive(c.Flags())
+	f.AddDevices(c.Flags())
 	return c
 }
 

@@ -52,6 +52,7 @@ from kube-proxy's rules, the API, the pods' resolv.conf, and --service-cidr.`,
 	}
 	f.Add(c.Flags())
 	f.AddLive(c.Flags())
+	f.AddDevices(c.Flags())
 	own.add(c.Flags())
 	addServiceRange(c.Flags(), &cidr)
 	return c

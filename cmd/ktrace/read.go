@@ -24,30 +24,31 @@ type recordedView struct {
 	// declare adds the verb's own flags, as far as they say how to look and not what to watch. What it returns makes
 	// the view once they are parsed.
 	declare func(*pflag.FlagSet) func() (cli.View, error)
+	devices bool // its events happen at devices
 }
 
 // recordedViews has a row for every verb that can look at a file.
 func recordedViews() []recordedView {
 	return []recordedView{
-		{"dns", func(fs *pflag.FlagSet) func() (cli.View, error) {
+		{name: "dns", declare: func(fs *pflag.FlagSet) func() (cli.View, error) {
 			var f dnsFlags
 			f.add(fs)
 			return func() (cli.View, error) { return f.view(), f.validate() }
 		}},
-		{"drop", func(fs *pflag.FlagSet) func() (cli.View, error) {
+		{name: "drop", declare: func(fs *pflag.FlagSet) func() (cli.View, error) {
 			var f dropFlags
 			f.add(fs)
 			return func() (cli.View, error) { return f.view(), nil }
-		}},
-		{"nat", func(fs *pflag.FlagSet) func() (cli.View, error) {
+		}, devices: true},
+		{name: "nat", declare: func(fs *pflag.FlagSet) func() (cli.View, error) {
 			var f natFlags
 			f.add(fs)
 			return func() (cli.View, error) { return f.view(), nil }
-		}},
-		{"mtu", func(*pflag.FlagSet) func() (cli.View, error) {
+		}, devices: true},
+		{name: "mtu", declare: func(*pflag.FlagSet) func() (cli.View, error) {
 			return func() (cli.View, error) { return mtuView(), nil }
-		}},
-		{"diagnose", func(fs *pflag.FlagSet) func() (cli.View, error) {
+		}, devices: true},
+		{name: "diagnose", declare: func(fs *pflag.FlagSet) func() (cli.View, error) {
 			var slow time.Duration
 			addSlow(fs, &slow)
 			return func() (cli.View, error) {
@@ -55,10 +56,10 @@ func recordedViews() []recordedView {
 				return v, nil
 			}
 		}},
-		{"reset", func(*pflag.FlagSet) func() (cli.View, error) {
+		{name: "reset", declare: func(*pflag.FlagSet) func() (cli.View, error) {
 			return func() (cli.View, error) { return resetView(), nil }
 		}},
-		{"fsync", func(fs *pflag.FlagSet) func() (cli.View, error) {
+		{name: "fsync", declare: func(fs *pflag.FlagSet) func() (cli.View, error) {
 			var o fsyncOptions
 			o.addView(fs)
 			return func() (cli.View, error) {
@@ -128,6 +129,9 @@ func readAs(ctx context.Context, files, args []string, s cli.Streams) error {
 	c.SetFlagErrorFunc(flagError)
 	flags.Add(c.Flags())
 	flags.AddNetns(c.Flags())
+	if v.devices {
+		flags.AddDevices(c.Flags())
+	}
 	view := v.declare(c.Flags())
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if err := flags.Validate(); err != nil {

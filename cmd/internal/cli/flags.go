@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"path"
+	"slices"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -16,6 +18,7 @@ type Flags struct {
 	Labels    string
 	Netns     string
 	PID       int
+	Devices   []string
 
 	Duration   time.Duration
 	Count      uint64
@@ -84,6 +87,22 @@ func (f *Flags) addPlace(fs *pflag.FlagSet) {
 	fs.IntVar(&f.PID, "pid", 0, "only the container, or the network namespace, of this process")
 }
 
+// AddDevices declares the selection by device, for views of events that happen at one.
+func (f *Flags) AddDevices(fs *pflag.FlagSet) {
+	fs.StringArrayVarP(&f.Devices, "interface", "i", nil, "only at this device, or at all that match a pattern (repeatable)")
+}
+
+// at reports whether an event is at one of the devices that were named, if any were.
+func (f *Flags) at(e decoder.Event) bool {
+	if len(f.Devices) == 0 || e.Body.Kind() == decoder.KindFact {
+		return true
+	}
+	return slices.ContainsFunc(f.Devices, func(pattern string) bool {
+		ok, _ := path.Match(pattern, e.Iface) // Validate looked at the patterns
+		return ok
+	})
+}
+
 // AddNetns declares the selection by namespace, for files too while the namespace is there.
 func (f *Flags) AddNetns(fs *pflag.FlagSet) {
 	fs.StringVar(&f.Netns, "netns", "", "only this network namespace: a path, or a name under /run/netns")
@@ -136,6 +155,11 @@ func (f *Flags) Validate() error {
 	}
 	if f.Duration < 0 {
 		return Usagef("--duration %v: want a positive time, as in 30s", f.Duration)
+	}
+	for _, pattern := range f.Devices {
+		if _, err := path.Match(pattern, ""); err != nil {
+			return Usagef("--interface %q: want a device's name, or a pattern as in veth*", pattern)
+		}
 	}
 	if f.PID < 0 {
 		return Usagef("--pid %d: want a process id", f.PID)

@@ -210,11 +210,13 @@ func through(ctx context.Context, f Flags, v View, selector pod.Selector, source
 		v.Pods(pods.Of)
 	}
 	p := decoder.Pipeline{
-		Source:  source,
-		Stages:  slices.Concat(v.Early, []decoder.Stage{pods}, v.Stages),
-		Rules:   v.Rules,
-		Wanted:  func(k decoder.Kind) bool { return slices.Contains(v.Kinds, k) },
-		Keep:    func(e decoder.Event) bool { return pods.Selected(selector, e) && (v.Keep == nil || v.Keep(e)) },
+		Source: source,
+		Stages: slices.Concat(v.Early, []decoder.Stage{pods}, v.Stages),
+		Rules:  v.Rules,
+		Wanted: func(k decoder.Kind) bool { return slices.Contains(v.Kinds, k) },
+		Keep: func(e decoder.Event) bool {
+			return pods.Selected(selector, e) && f.at(e) && (v.Keep == nil || v.Keep(e))
+		},
 		Printer: printer(f, v.Quiet, s.Out),
 		Count:   f.Count,
 		Hold:    v.Hold,
