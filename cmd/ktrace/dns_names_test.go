@@ -70,6 +70,7 @@ func digs(args ...string) func(dnsFamily) step {
 }
 
 func TestDNSNamesWhatIsWrongWithNamesAndAnswers(t *testing.T) {
+	var all []lab.Scenario
 	for _, f := range dnsFamilies() {
 		for _, s := range []lab.Scenario{
 			{Name: "a name that exists nowhere", Want: "dns-nxdomain", Sure: "certain", Proof: "web.default.svc.cluster.local, web.svc.cluster.local, web.cluster.local, web",
@@ -83,9 +84,10 @@ func TestDNSNamesWhatIsWrongWithNamesAndAnswers(t *testing.T) {
 			s.Name = f.name + " " + s.Name
 			s.Args = []string{"dns", "--slow", "1s"}
 			s.Setup = f.servers
-			s.Run(t)
+			all = append(all, s)
 		}
 	}
+	lab.RunAll(t, all)
 }
 
 // kubeDNS writes what kube-proxy does for the cluster's DNS service.
@@ -107,6 +109,7 @@ func (f dnsFamily) nobodys() string {
 }
 
 func TestDNSNamesABadResolvConf(t *testing.T) {
+	var all []lab.Scenario
 	for _, f := range dnsFamilies() {
 		conf := func(nameserver string) step {
 			return func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) {
@@ -130,7 +133,8 @@ func TestDNSNamesABadResolvConf(t *testing.T) {
 				p.Start("sleep", "infinity") // a pod has a process whose resolv.conf can be read when the client is gone
 				resolves("web")(t, c, p)
 			}
-			s.Run(t)
+			all = append(all, s)
 		}
 	}
+	lab.RunAll(t, all)
 }

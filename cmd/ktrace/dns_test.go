@@ -207,8 +207,9 @@ func checkAnswer(t *testing.T, e dnsLine, family dnsFamily, i int) {
 }
 
 func TestDNSNamesTheCause(t *testing.T) {
+	var all []lab.Scenario
 	for _, f := range dnsFamilies() {
-		for _, s := range lab.Core([]lab.Scenario{
+		for _, s := range []lab.Scenario{
 			{
 				// How sure depends on whether another node of the lab has rules for the same service.
 				Name: "rule removed", Want: "service-dnat-miss",
@@ -235,14 +236,15 @@ func TestDNSNamesTheCause(t *testing.T) {
 					p.Run(f.iptables, "-A", "OUTPUT", "-p", "udp", "--dport", "53", "-j", "DROP")
 				},
 			},
-		}) {
+		} {
 			s.Name = f.name + " " + s.Name
 			s.Args = []string{"dns", "--wait", "800ms", "--slow", "30s"}
 			s.Setup = f.cluster
 			s.Traffic = func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { lookup(p, f.service, "web.example.org") }
-			s.Run(t)
+			all = append(all, s)
 		}
 	}
+	lab.RunAll(t, all)
 }
 
 // nftForward adds a rule to what the node passes on.

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -133,18 +134,19 @@ func ipv4Faults(f stack) []lab.Scenario {
 }
 
 func TestDropNamesWhatIsWrongOnTheWay(t *testing.T) {
+	var all []lab.Scenario
 	for _, f := range stacks() {
-		all := pathFaults(f)
+		faults := pathFaults(f)
 		if f.ip == "ip" {
-			all = append(all, ipv4Faults(f)...)
+			faults = append(faults, ipv4Faults(f)...)
 		}
-		all = append(all, overlayFaults(f)...)
-		for _, s := range lab.Core(append(all, mtuFaults(f)...)) {
+		for _, s := range slices.Concat(faults, overlayFaults(f), mtuFaults(f)) {
 			s.Name = f.name + " " + s.Name
 			s.Args = []string{"drop"}
-			s.Run(t)
+			all = append(all, s)
 		}
 	}
+	lab.RunAll(t, all)
 }
 
 // mtuFaults are packets of 1428 bytes, or 1448, with devices on their way that take less.

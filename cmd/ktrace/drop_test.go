@@ -138,11 +138,13 @@ func firewalls(f stack) []lab.Scenario {
 }
 
 func TestDropNamesTheFirewallRule(t *testing.T) {
+	var all []lab.Scenario
 	for _, f := range stacks() {
-		for _, s := range lab.Core(firewalls(f)) {
+		for _, s := range firewalls(f) {
 			s.Name = fmt.Sprintf("%s %s", f.name, s.Name)
 			s.Args, s.Setup = []string{"drop"}, web
-			s.Run(t)
+			all = append(all, s)
 		}
 	}
+	lab.RunAll(t, all)
 }

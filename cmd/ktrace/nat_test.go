@@ -215,11 +215,13 @@ func fillConntrack(t testing.TB, c *lab.Cluster, _ *lab.Pod) {
 }
 
 func TestNATNamesWhatIsWrongWithServices(t *testing.T) {
+	var all []lab.Scenario
 	for _, f := range stacks() {
-		for _, s := range lab.Core(append(serviceFaults(f), conntrackFaults(f)...)) {
+		for _, s := range append(serviceFaults(f), conntrackFaults(f)...) {
 			s.Name = f.name + " " + s.Name
 			s.Args = []string{"nat", "--service-cidr", map[string]string{"ip": "10.96.0.0/12", "ip -6": "fd00:96::/112"}[f.ip]}
-			s.Run(t)
+			all = append(all, s)
 		}
 	}
+	lab.RunAll(t, all)
 }

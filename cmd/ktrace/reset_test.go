@@ -140,11 +140,11 @@ func resetScenarios(f family) []lab.Scenario {
 }
 
 func TestResetScenarios(t *testing.T) {
+	var all []lab.Scenario
 	for _, f := range families() {
-		for _, s := range lab.Core(slices.Concat(resetScenarios(f), rejectScenarios(f), forgeryScenarios(f))) {
-			s.Run(t)
-		}
+		all = slices.Concat(all, resetScenarios(f), rejectScenarios(f), forgeryScenarios(f))
 	}
+	lab.RunAll(t, all)
 }
 
 // refused is a server that is not there.

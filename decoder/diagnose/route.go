@@ -40,25 +40,17 @@ func forwardingOff(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, 
 	return f, true
 }
 
-// disbelieved is the errno that the kernel gives to who asks it for the way of a packet that it dropped as it came in
-// without telling why, "" if it gives none. It stands for the reason.
-func disbelieved(k *Facts, e decoder.Event, d decoder.Drop) string {
-	if d.Reason != decoder.ReasonNotTold && d.Reason != "NOT_SPECIFIED" || !inputRoute(d) {
-		return ""
-	}
-	r, _ := k.route(e, false)
-	return r.Errno
-}
-
-// inputRoute reports a drop in the functions that look for the way of a packet that came in.
-func inputRoute(d decoder.Drop) bool {
-	return slices.Contains([]string{"ip_route_input_slow", "ip_rcv_finish_core", "ip_rcv_finish"}, d.Location)
+// refusedAsInput reports a drop, for a reason that the kernel does not tell, in the functions that look for the way of a
+// packet that came in.
+func refusedAsInput(d decoder.Drop) bool {
+	untold := d.Reason == decoder.ReasonNotTold || d.Reason == "NOT_SPECIFIED"
+	return untold && slices.Contains([]string{"ip_route_input_slow", "ip_rcv_finish_core", "ip_rcv_finish"}, d.Location)
 }
 
 // reversePath reports what the filter for spoofed sources took. Before 5.17 the kernel gives no reason, but EXDEV to
 // who asks how it would route such a packet.
 func reversePath(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	if d.Reason != "IP_RPFILTER" && disbelieved(k, e, d) != "EXDEV" {
+	if forth, _ := k.route(e, false); d.Reason != "IP_RPFILTER" && !(refusedAsInput(d) && forth.Errno == "EXDEV") {
 		return decoder.Finding{}, false
 	}
 	device := e.Iface
@@ -98,7 +90,7 @@ func way(r decoder.Route) string {
 }
 
 // impossible says why a packet's addresses are, "" if they are not. Kernels before 6.14 give no reason; then it is told
-// by the addresses, and by what the kernel says to who asks it for the packet's way.
+// by the addresses, and by what they are to the kernel that is asked for the way back.
 func impossible(k *Facts, e decoder.Event, d decoder.Drop) string {
 	const own, forged = "its source is an address of this host itself", "its source is no address that a packet may come from"
 	const loopback = "a loopback address came by a device that is not lo"
@@ -108,7 +100,7 @@ func impossible(k *Facts, e decoder.Event, d decoder.Drop) string {
 		"IP_LOCALNET":       loopback,
 		"IP_INVALID_DEST":   "its destination is no address that a packet may go to",
 	}[d.Reason]
-	if why != "" || !inputRoute(d) {
+	if why != "" || !refusedAsInput(d) {
 		return why
 	}
 	back, _ := k.route(e, true)
@@ -117,7 +109,7 @@ func impossible(k *Facts, e decoder.Event, d decoder.Drop) string {
 		return loopback
 	case p.Src.IsMulticast(), p.Src.IsUnspecified():
 		return forged
-	case disbelieved(k, e, d) == "EINVAL" && back.Type == "local":
+	case back.Type == "local":
 		return own
 	}
 	return ""

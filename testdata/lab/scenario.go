@@ -21,22 +21,33 @@ type Scenario struct {
 	Proof   string                                 // what a line of its evidence must contain
 }
 
-// Core returns all scenarios, or, under go test -short, the first for each finding and proof: what is worth its time on
-// every kernel, with every variant.
-func Core(all []Scenario) []Scenario {
+// RunAll runs scenarios: all of them or, under go test -short, one for each finding, which is what is worth its time on every
+// kernel, with every variant.
+func RunAll(t *testing.T, all []Scenario) {
+	for _, s := range core(all) {
+		s.Run(t)
+	}
+}
+
+// core leaves one for each finding: by turns the first of them and the last, which is of another address family where
+// the list goes through both.
+func core(all []Scenario) []Scenario {
 	if !testing.Short() {
 		return all
 	}
-	type kind struct{ want, proof string }
-	var core []Scenario
-	seen := map[kind]bool{}
+	var order []string
+	of := map[string][]Scenario{}
 	for _, s := range all {
-		if k := (kind{s.Want, s.Proof}); !seen[k] {
-			seen[k] = true
-			core = append(core, s)
+		if of[s.Want] == nil {
+			order = append(order, s.Want)
 		}
+		of[s.Want] = append(of[s.Want], s)
 	}
-	return core
+	kept := make([]Scenario, 0, len(order))
+	for i, want := range order {
+		kept = append(kept, of[want][i%2*(len(of[want])-1)])
+	}
+	return kept
 }
 
 // found is what the scenarios check of a finding.
