@@ -32,6 +32,7 @@ type Fact struct {
 	Netstat      *Netstat        `json:"netstat,omitempty"`
 	Socket       *Socket         `json:"socket,omitempty"`
 	Resolv       *ResolvConf     `json:"resolv,omitempty"`
+	IOLimit      *IOLimit        `json:"io_limit,omitempty"`
 }
 
 // Kind implements Body.

@@ -1,6 +1,7 @@
 package decoder
 
 import (
+	"fmt"
 	"path"
 	"strings"
 	"time"
@@ -51,6 +52,48 @@ type FsyncInFlight struct {
 	Op     FsyncOp       `json:"op"`
 	Class  FsyncClass    `json:"class"`
 	Path   string        `json:"path"` // as the process sees it, "" if it is not known
+}
+
+// IOLimit is what a control group, or one above it, allows a process to write to a disk, and how much it wrote. A later
+// one of the same process and file system takes the place of an earlier one.
+type IOLimit struct {
+	PID    uint32        `json:"pid"`
+	Device string        `json:"device"` // of the file system, as Fsync.Device
+	Cgroup string        `json:"cgroup"` // that has the limit, as a path that can be read on the node
+	Disk   string        `json:"disk"`   // major:minor that the limit is for
+	IOPS   uint64        `json:"iops,omitempty"`
+	BPS    uint64        `json:"bps,omitempty"`
+	Writes uint64        `json:"writes"` // by the group's members since the first fact
+	Bytes  uint64        `json:"bytes"`
+	Span   time.Duration `json:"span_ns"` // since then
+}
+
+// String is the limit.
+func (l IOLimit) String() string {
+	var parts []string
+	if l.IOPS > 0 {
+		parts = append(parts, fmt.Sprintf("%d writes a second", l.IOPS))
+	}
+	if l.BPS > 0 {
+		parts = append(parts, fmt.Sprintf("%d bytes a second", l.BPS))
+	}
+	return strings.Join(parts, " and ")
+}
+
+// Used is the share of the limit that was used, of both the greater; 0 if nobody knows.
+func (l IOLimit) Used() float64 {
+	seconds := l.Span.Seconds()
+	if seconds <= 0 {
+		return 0
+	}
+	used := 0.0
+	if l.IOPS > 0 {
+		used = float64(l.Writes) / seconds / float64(l.IOPS)
+	}
+	if l.BPS > 0 {
+		used = max(used, float64(l.Bytes)/seconds/float64(l.BPS))
+	}
+	return used
 }
 
 // locate completes the path of a sync.

@@ -85,7 +85,7 @@ func alsoSyncs(v cli.View, f cli.Flags, stage *decoder.FsyncStage) (cli.View, er
 		return v, err
 	}
 	v.Optional = append(v.Optional, "fsync")
-	return v.With(watchSyncs(live, stage)), nil
+	return v.With(watchSyncs(live, stage, f.HostRoot, syncLimit)), nil
 }
 
 // diagnoseView is every stage and every rule.

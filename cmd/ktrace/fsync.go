@@ -115,18 +115,20 @@ func (o *fsyncOptions) run(ctx context.Context, s cli.Streams) error {
 		return err
 	}
 	view, stage := fsyncView(*o)
-	return cli.Live(ctx, o.Flags, view.With(watchSyncs(live, stage)), s)
+	return cli.Live(ctx, o.Flags, view.With(watchSyncs(live, stage, o.HostRoot, o.limit)), s)
 }
 
 // watchSyncs is the part of a view that asks the kernel for syncs.
-func watchSyncs(live *tracer.Fsync, stage *decoder.FsyncStage) cli.View {
+func watchSyncs(live *tracer.Fsync, stage *decoder.FsyncStage, root string, limit time.Duration) cli.View {
 	stage.Floor = live.Raise
-	return cli.View{
+	limits := tracer.NewIOLimits(root, limit)
+	v := cli.View{Witnesses: []decoder.Witness{limits}, Poll: func(tracer.Maps) ([]decoder.Fact, error) { return limits.Poll(), nil }}
+	return v.With(cli.View{
 		Probes:   []string{"fsync"},
 		Globals:  live.Globals(),
 		Unwanted: live.Unwanted(),
 		Prepare:  live.Prepare,
 		Begin:    live.Begin,
 		Poll:     live.Poll,
-	}
+	})
 }

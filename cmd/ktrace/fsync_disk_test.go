@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -28,7 +29,10 @@ func newDiskOn(t testing.TB, fs, image string) string {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	t.Cleanup(func() { _ = os.Remove(image) }) // may lie on a disk that is gone
+	t.Cleanup(func() {
+		awaitDetached(t, image)
+		_ = os.Remove(image) // may lie on a disk that is gone
+	})
 	if err := f.Truncate(400 << 20); err != nil {
 		t.Fatal(err)
 	}
@@ -38,6 +42,22 @@ func newDiskOn(t testing.TB, fs, image string) string {
 	}
 	command(t, "mkfs."+fs, "-q", force, image)
 	return mounted(t, "-o", "loop", "-t", fs, image)
+}
+
+// awaitDetached waits until no loop device has the image: the last user's end lets go of it a moment later, and until
+// then what it lies on is busy.
+func awaitDetached(t testing.TB, image string) {
+	t.Helper()
+	for deadline := time.Now().Add(unhurried); ; {
+		out, err := exec.Command("losetup", "-j", image).Output()
+		if err == nil && len(out) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("losetup -j %s: %v: %s", image, err, out)
+		}
+		time.Sleep(5 * time.Millisecond) // a loop device has no wait of its own
+	}
 }
 
 // mounted mounts on a new directory, until the test ends.

@@ -20,6 +20,7 @@ type Fsync struct {
 	Pod func(cgroup uint64) decoder.Pod
 
 	scope  decoder.FsyncScope
+	limits map[ioKey]decoder.IOLimit
 	counts decoder.FsyncCounts
 	begun  time.Time
 }
@@ -35,7 +36,21 @@ func (r *Fsync) Observe(e decoder.Event) []decoder.Finding {
 	return nil
 }
 
+// ioKey is whose limit for what file system's disk.
+type ioKey struct {
+	pid    uint32
+	device string
+}
+
 func (r *Fsync) learn(at time.Time, f decoder.Fact) {
+	if l := f.IOLimit; l != nil {
+		if r.limits == nil {
+			r.limits = map[ioKey]decoder.IOLimit{}
+		}
+		if k := (ioKey{l.PID, l.Device}); l.Used() >= r.limits[k].Used() { // when there was nothing to write, it says nothing
+			r.limits[k] = *l
+		}
+	}
 	if f.Fsync == nil {
 		return
 	}
@@ -167,9 +182,30 @@ func (r *Fsync) slow(now time.Time, class decoder.FsyncClass, h fio.Histogram, v
 		Last:       now,
 		Confidence: decoder.Certain,
 	}
-	if known {
-		f.Evidence = append(f.Evidence, fmt.Sprintf("slowest at %s: %s of %s by %s (pid %d) took %s",
-			slowest.Time.UTC().Format("15:04:05.000000"), slowest.Op, slowest.Path, slowest.Process.Comm, slowest.Process.PID, decoder.Brief(slowest.Latency)))
+	if !known {
+		return f
+	}
+	f.Evidence = append(f.Evidence, fmt.Sprintf("slowest at %s: %s of %s by %s (pid %d) took %s",
+		slowest.Time.UTC().Format("15:04:05.000000"), slowest.Op, slowest.Path, slowest.Process.Comm, slowest.Process.PID, decoder.Brief(slowest.Latency)))
+	if l, ok := r.limits[ioKey{slowest.Process.PID, slowest.Device}]; ok && l.Used() >= nearLimit {
+		return throttled(f, class, where, l)
+	}
+	return f
+}
+
+// nearLimit is the share of a limit from which on it is what holds writes up.
+const nearLimit = 0.7
+
+// throttled makes of slow syncs the finding that it is not the disk.
+func throttled(f decoder.Finding, class decoder.FsyncClass, where string, l decoder.IOLimit) decoder.Finding {
+	f.ID = "fsync-throttled"
+	f.Title = fmt.Sprintf("Syncs of %s files below %s are held up by an io limit of their control group, not by the disk.", class, where)
+	f.Cause = fmt.Sprintf("The group may make %v on disk %s, and does: what is more waits.", l, l.Disk)
+	f.Evidence = append(f.Evidence, fmt.Sprintf("limit in %s: %v on %s; %d writes, %d bytes in %s, %.0f %% of it",
+		l.Cgroup, l, l.Disk, l.Writes, l.Bytes, decoder.Brief(l.Span), 100*l.Used()))
+	f.Remedy = append([]string{fmt.Sprintf("grep . %s/io.max %s/blkio.throttle.write_*_device 2>/dev/null   # who set it?", quote(l.Cgroup), quote(l.Cgroup))}, f.Remedy...)
+	if l.Used() < 0.95 {
+		f.Confidence = decoder.Likely
 	}
 	return f
 }
