@@ -12,6 +12,7 @@
 #include "event.h"
 #include "select.h"
 #include "skb.h"
+#include "want.h"
 
 /* As in path.bpf.c. */
 const volatile bool kfree_skb_tells_reason = false;
@@ -69,6 +70,7 @@ struct {
 
 /* The hook that a packet entered last, where no program runs when it leaves. */
 struct entry {
+	__u64 function; /* where nf_hook_slow begins, 0 if a program runs when it returns */
 	__u32 netns;
 	__u32 ifindex;
 	__u8 hook;
@@ -224,12 +226,15 @@ int BPF_PROG(verdict_fexit, struct sk_buff *skb, struct nf_hook_state *state, vo
 	return tell_verdict(&copy, &at);
 }
 
+#define HOOK_SLOW_SIZE 512 /* bytes, at most; it is some 200 */
+
 SEC("kprobe/nf_hook_slow")
 int entry_kprobe(void *ctx)
 {
 	struct entry at = entry_of((void *)argument(ctx, 2));
 	__u64 key = argument(ctx, 1);
 
+	at.function = place_of(ctx);
 	bpf_map_update_elem(&entries, &key, &at, BPF_ANY);
 	return 0;
 }
@@ -247,6 +252,8 @@ int verdict_raw_tp(__u64 *ctx)
 	bpf_map_delete_elem(&entries, &key); /* the address is another packet's soon */
 	if (!by_netfilter(ctx) || !look(&c, (void *)key))
 		return 0;
+	if (!kfree_skb_tells_reason && ctx[1] - copy.function > HOOK_SLOW_SIZE)
+		return 0; /* it passed the hook, and was freed elsewhere */
 	return tell_verdict(&c, &copy);
 }
 
@@ -260,14 +267,14 @@ struct nf_nat_range2 {
 #define NF_NAT_RANGE_MAP_IPS 1
 #define NF_NAT_MANIP_DST     1
 
-/* A new flow, as its first packet has it. */
+/* A new flow, as its first packet has it; NULL for those that the view does not ask for. */
 static __always_inline struct event *about_flow(enum netfilter_op op, struct nf_conntrack_tuple *t,
 						__u32 netns)
 {
 	struct corpse c = {};
 
 	read_tuple(&c.t, t);
-	return about(op, &c, netns);
+	return port_wanted(&c.t) ? about(op, &c, netns) : NULL;
 }
 
 /* nf_nat_inet_fn settles the destination of a flow that no rule was for: it is mapped to itself. That is all of

@@ -66,12 +66,14 @@ type NetfilterCounts struct {
 }
 
 type NetfilterEntry struct {
-	_       structs.HostLayout
-	Netns   uint32
-	Ifindex uint32
-	Hook    uint8
-	Pf      uint8
-	Zero    uint16
+	_        structs.HostLayout
+	Function uint64
+	Netns    uint32
+	Ifindex  uint32
+	Hook     uint8
+	Pf       uint8
+	Zero     uint16
+	_        [4]byte
 }
 
 type NetfilterEvent struct {
@@ -183,6 +185,8 @@ const (
 	NetfilterVarCgroupSubsys        = "cgroup_subsys"
 	NetfilterVarHostNetns           = "host_netns"
 	NetfilterVarKfreeSkbTellsReason = "kfree_skb_tells_reason"
+	NetfilterVarPorts               = "ports"
+	NetfilterVarPortsWanted         = "ports_wanted"
 	NetfilterVarSelecting           = "selecting"
 )
 
@@ -273,6 +277,8 @@ type NetfilterVariableSpecs struct {
 	CgroupSubsys        *ebpf.VariableSpec `ebpf:"cgroup_subsys"`
 	HostNetns           *ebpf.VariableSpec `ebpf:"host_netns"`
 	KfreeSkbTellsReason *ebpf.VariableSpec `ebpf:"kfree_skb_tells_reason"`
+	Ports               *ebpf.VariableSpec `ebpf:"ports"`
+	PortsWanted         *ebpf.VariableSpec `ebpf:"ports_wanted"`
 	Selecting           *ebpf.VariableSpec `ebpf:"selecting"`
 }
 
@@ -327,6 +333,8 @@ type NetfilterVariables struct {
 	CgroupSubsys        *ebpf.Variable `ebpf:"cgroup_subsys"`
 	HostNetns           *ebpf.Variable `ebpf:"host_netns"`
 	KfreeSkbTellsReason *ebpf.Variable `ebpf:"kfree_skb_tells_reason"`
+	Ports               *ebpf.Variable `ebpf:"ports"`
+	PortsWanted         *ebpf.Variable `ebpf:"ports_wanted"`
 	Selecting           *ebpf.Variable `ebpf:"selecting"`
 }
 

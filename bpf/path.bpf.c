@@ -10,6 +10,7 @@
 #include "event.h"
 #include "select.h"
 #include "skb.h"
+#include "want.h"
 
 enum path_direction {
 	DIRECTION_IN = 1,
@@ -21,13 +22,10 @@ enum path_direction {
 #define WANT_UDP   2
 #define WANT_ICMP  4
 #define WANT_OTHER 8
-#define MAX_PORTS  8
 
 const volatile __u32 hop_protocols = 0; /* WANT_ bits */
 const volatile __u32 drop_protocols = 0;
 const volatile __u32 hop_tcp_flags = 0; /* hops of TCP packets with one of these flags only; 0: all */
-const volatile __u32 ports_wanted = 0;	/* length of ports; 0: every port */
-const volatile __u16 ports[MAX_PORTS] = {};
 const volatile __u32 snap = 0;	       /* bytes to take of a packet when it is first seen, and when it dies */
 const volatile bool filtering = false; /* the user gave an expression, which was put into packet_filter_l3 */
 
@@ -128,18 +126,6 @@ static __always_inline __u32 protocol_bit(__u8 proto)
 		return WANT_ICMP;
 	}
 	return WANT_OTHER;
-}
-
-static __always_inline bool port_wanted(const struct tuple *t)
-{
-	__u32 i;
-
-	if (!ports_wanted)
-		return true;
-	for (i = 0; i < MAX_PORTS; i++)
-		if (i < ports_wanted && (t->sport == ports[i] || t->dport == ports[i]))
-			return true;
-	return false;
 }
 
 /* Set with the first flow: until then, and on a node that translates nothing for ever, none is looked for. */

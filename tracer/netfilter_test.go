@@ -41,7 +41,7 @@ func hooksOf() []string {
 }
 
 // firewalled makes a cluster whose node has rules of every sort that the netfilter object is about.
-func firewalled(t *testing.T) (*lab.Cluster, *lab.Pod) {
+func firewalled(t testing.TB) (*lab.Cluster, *lab.Pod) {
 	t.Helper()
 	c := lab.NewCluster(t)
 	pod := c.AddPod("pod")
@@ -180,7 +180,7 @@ func TestEveryFlowWithoutANATRuleIsTold(t *testing.T) {
 	c, pod := firewalled(t)
 	for _, variant := range variantsOf() {
 		t.Run(variant, func(t *testing.T) {
-			tr := watch(t, "netfilter", "flows that no NAT rule is for", variant)
+			tr := watch(t, "netfilter", HookUntranslated, variant)
 			for _, s := range ipStacks() {
 				say(t, pod.NS, s.server, servicePort)
 				say(t, pod.NS, s.server, untouchedPort)
@@ -251,17 +251,24 @@ func segment(t *testing.T, from *lab.NS, to string, sport, dport uint16, seq uin
 	})
 }
 
-// connected is a connection from a pod to the server, which never accepts it.
-func connected(t *testing.T, c *lab.Cluster, pod *lab.Pod) (conn net.Conn) {
+// listening has the server listen where no rule is for, and never accept.
+func listening(t *testing.T, c *lab.Cluster) (addr string) {
 	t.Helper()
-	to := net.JoinHostPort(lab.ServerAddr, strconv.Itoa(untouchedPort))
+	addr = net.JoinHostPort(lab.ServerAddr, strconv.Itoa(untouchedPort))
 	c.Server.Do(func() {
-		l, err := net.Listen("tcp4", to)
+		l, err := net.Listen("tcp4", addr)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { l.Close() })
 	})
+	return addr
+}
+
+// connected is a connection from a pod to there.
+func connected(t *testing.T, c *lab.Cluster, pod *lab.Pod) (conn net.Conn) {
+	t.Helper()
+	to := listening(t, c)
 	pod.Do(func() {
 		var err error
 		if conn, err = net.Dial("tcp4", to); err != nil {
@@ -275,7 +282,7 @@ func TestEveryInvalidPacketHasItsText(t *testing.T) {
 	const syn, fin, ack = 2, 1, 16
 	c, pod := firewalled(t)
 	c.Node.Sysctl("net/netfilter/nf_conntrack_checksum", "0")
-	tr := watch(t, "netfilter", "packets that conntrack calls invalid", "kprobe")
+	tr := watch(t, "netfilter", HookInvalid, "kprobe")
 	conn := connected(t, c, pod)
 	defer conn.Close()
 	// Far outside of the connection's window, whatever its numbers are: one of the two is.
@@ -304,7 +311,8 @@ func TestVerdictOfConntrackNamesTheFlowThatWasFirst(t *testing.T) {
 			c.Node.Run("iptables-legacy", "-t", "mangle", "-A", "FORWARD", "-p", "tcp", "--dport", strconv.Itoa(untouchedPort),
 				"-j", "NFQUEUE", "--queue-num", strconv.Itoa(queue))
 			held := c.Node.Queue(queue)
-			tr := watch(t, "netfilter", "flows that conntrack refuses", variant)
+			listening(t, c) // a refusal would end the first's entry before the second comes
+			tr := watch(t, "netfilter", HookRefused, variant)
 			const sport = 4000
 			for range 2 {
 				segment(t, pod.NS, lab.ServerAddr, sport, untouchedPort, 1, 2)
@@ -329,7 +337,7 @@ func TestEveryFlowWithoutRoomIsTold(t *testing.T) {
 	if !runningKernel(t).stock() {
 		t.Skip("the limit is of the whole machine, which is not the test's")
 	}
-	tr := watch(t, "netfilter", "no room in conntrack", "fentry")
+	tr := watch(t, "netfilter", HookFull, "fentry")
 	const limit = "/proc/sys/net/netfilter/nf_conntrack_max"
 	before, err := os.ReadFile(limit)
 	if err != nil {
@@ -404,4 +412,26 @@ func deaf(t *testing.T) (fd, port int) {
 		t.Fatalf("bound to %v", name)
 	}
 	return fd, at.Port
+}
+
+// BenchmarkNetfilter is what it takes to attach all hooks of the object, and to let go of them.
+func BenchmarkNetfilter(b *testing.B) {
+	firewalled(b)
+	for _, variant := range variantsOf() {
+		b.Run(variant, func(b *testing.B) {
+			var detaching time.Duration
+			for b.Loop() {
+				tr, err := Open(Options{Probes: []string{"netfilter"}, Variant: variant})
+				if err != nil {
+					b.Fatal(err)
+				}
+				began := time.Now()
+				if err := tr.Close(); err != nil {
+					b.Fatal(err)
+				}
+				detaching += time.Since(began)
+			}
+			b.ReportMetric(detaching.Seconds()*1000/float64(b.N), "ms-detaching/op")
+		})
+	}
 }

@@ -15,13 +15,15 @@
 struct pt_regs___x86_64 {
 	unsigned long r9, r8, cx, dx, si, di;
 	unsigned long orig_ax;
+	unsigned long ip;
 };
 
 /* THREAD_SIZE of arch/x86, but for kernels built with KASAN */
 #define X86_64_STACK 16384
 
 struct pt_regs___arm64 {
-	unsigned long regs[6];
+	unsigned long regs[31];
+	unsigned long pc;
 	int syscallno;
 };
 
@@ -78,9 +80,14 @@ static __always_inline int current_syscall(void)
 static __always_inline unsigned long argument(void *ctx, const int i)
 {
 	struct pt_regs___x86_64 *x86 = ctx;
+	unsigned long value = 0;
 
-	if (!bpf_core_field_exists(struct pt_regs___x86_64, orig_ax))
-		return BPF_CORE_READ((struct pt_regs___arm64 *)ctx, regs[i - 1]);
+	if (bpf_core_field_exists(struct pt_regs___arm64, syscallno)) {
+		bpf_probe_read_kernel(&value, sizeof(value),
+				      ctx + bpf_core_field_offset(struct pt_regs___arm64, regs) +
+					      (i - 1) * sizeof(value));
+		return value;
+	}
 	switch (i) {
 	case 1:
 		return BPF_CORE_READ(x86, di);
@@ -94,6 +101,14 @@ static __always_inline unsigned long argument(void *ctx, const int i)
 		return BPF_CORE_READ(x86, r8);
 	}
 	return BPF_CORE_READ(x86, r9);
+}
+
+/* Where a kprobe is. */
+static __always_inline unsigned long place_of(void *ctx)
+{
+	if (bpf_core_field_exists(struct pt_regs___arm64, syscallno))
+		return BPF_CORE_READ((struct pt_regs___arm64 *)ctx, pc);
+	return BPF_CORE_READ((struct pt_regs___x86_64 *)ctx, ip);
 }
 
 /* Whether a system call sends: sendto, sendmsg, sendmmsg, write, writev, connect, io_uring_enter. x86-64 and the

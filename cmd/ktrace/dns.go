@@ -72,7 +72,7 @@ func newDNS(s cli.Streams) *cobra.Command {
 			if err := own.validate(); err != nil {
 				return err
 			}
-			v, done := watchNode(own.live(), flags.HostRoot)
+			v, done := watchNode(watchVerdicts(own.live()), flags.HostRoot)
 			v.Witnesses = append(v.Witnesses, tracer.NewResolv(flags.HostRoot))
 			v.Filter = expr
 			return errors.Join(cli.Live(c.Context(), flags, v, s), done())
@@ -88,7 +88,7 @@ func newDNS(s cli.Streams) *cobra.Command {
 func (f *dnsFlags) live() cli.View {
 	const snap = 512 // bytes of a message: what a query takes, and of an answer the most
 	v := f.view()
-	v.Probes = []string{"path", "netfilter"}
+	v.Probes = []string{"path"}
 	v.Globals = tracer.PathFilter{Protocols: tracer.UDP | tracer.ICMP | tracer.TCP, Ports: f.ports, Snap: snap}.Globals()
 	v.Globals["hop_tcp_flags"] = uint32(tracer.FlagSYN | tracer.FlagRST) // whether long answers can be had over TCP
 	return v

@@ -43,7 +43,7 @@ filter, for other hosts, multicast that nobody joined, what a closed socket had 
 			if err != nil {
 				return err
 			}
-			v, done := watchNode(watchDrops(own.view()), f.HostRoot)
+			v, done := watchNode(watchVerdicts(watchDrops(own.view()), tracer.HookUntranslated), f.HostRoot)
 			v.Filter = expr
 			return errors.Join(cli.Live(c.Context(), f, v, s), done())
 		},
@@ -79,11 +79,16 @@ func isLoss(e decoder.Event) bool {
 // watchDrops adds to a view what it asks the kernel for: all drops, and the packets that tell senders of them.
 func watchDrops(v cli.View) cli.View {
 	const snap = 128 // of an ICMP error the headers of what it is about
-	v.Probes = []string{"path", "netfilter"}
+	v.Probes = []string{"path"}
 	v.Globals = tracer.PathFilter{Protocols: tracer.TCP | tracer.UDP | tracer.ICMP | tracer.Other, Snap: snap}.Globals()
 	v.Globals["hop_protocols"] = uint32(tracer.TCP | tracer.ICMP)
 	v.Globals["hop_tcp_flags"] = uint32(tracer.FlagRST)
 	return v
+}
+
+// watchVerdicts adds to a view what netfilter says itself, but for what is unwanted.
+func watchVerdicts(v cli.View, unwanted ...string) cli.View {
+	return v.With(cli.View{Probes: []string{"netfilter"}, Optional: []string{"netfilter"}, Unwanted: unwanted})
 }
 
 // watchNode adds to a view who says what its events refer to; done lets go of it.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -147,4 +148,33 @@ func TestDropNamesTheFirewallRule(t *testing.T) {
 		}
 	}
 	lab.RunAll(t, all)
+}
+
+// TestDropSaysTheHookThatDropped: as netfilter says it where the kernel lets that be heard, else as far as rules tell.
+func TestDropSaysTheHookThatDropped(t *testing.T) {
+	c := lab.NewCluster(t)
+	p := c.AddPod("pod")
+	web(t, c, p)
+	c.Node.Run(nftRule("postrouting", "tcp dport 80 drop")...)
+	c.Node.Run("nft", "add table ip other; add chain ip other c { type filter hook forward priority 0; }; add rule ip other c tcp dport 80 limit rate over 100/second drop")
+	run := lab.Ktrace(t, "drop", "-v", "--netns", p.Path())
+	fetch(p.NS, net.JoinHostPort(lab.ServerAddr, "80"), patience)
+	run.AwaitFinding("netfilter-drop")
+	lines := run.Stop()
+	said := !strings.Contains(run.Stderr(), "verdicts of netfilter's hooks: not on this kernel")
+	for _, l := range lines {
+		if l.Kind != "drop" {
+			continue
+		}
+		var e struct {
+			Drop struct {
+				Netfilter struct{ Hook, Family string }
+				Verdict   string
+			}
+		}
+		l.Into(t, &e)
+		if got := e.Drop; got.Verdict != "drop" || said && (got.Netfilter.Hook != "postrouting" || got.Netfilter.Family == "") {
+			t.Errorf("verdict %q of hook %q, family %q, want drop of postrouting", got.Verdict, got.Netfilter.Hook, got.Netfilter.Family)
+		}
+	}
 }

@@ -78,7 +78,7 @@ func (f *natFlags) view() cli.View {
 
 // watchFlows adds to a view what it asks the kernel for: the first packets of TCP, all others, all drops.
 func watchFlows(v cli.View, root string) cli.View {
-	v = watchDrops(v)
+	v = watchVerdicts(watchDrops(v))
 	v.Globals["hop_protocols"] = uint32(tracer.TCP | tracer.UDP | tracer.ICMP)
 	v.Globals["hop_tcp_flags"] = uint32(tracer.FlagSYN | tracer.FlagRST)
 	v.Witnesses = append(v.Witnesses, tracer.NewResolv(root))

@@ -5,7 +5,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -157,6 +159,7 @@ func conntrackFaults(f stack) []lab.Scenario {
 		fetch(p.NS, net.JoinHostPort(f.server, "80"), patience)
 	}
 	return []lab.Scenario{
+		race(f),
 		{
 			Name: "table full", Want: "conntrack-full", Sure: "certain", Traffic: toServer, Fault: fillConntrack,
 			Setup: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
@@ -191,6 +194,33 @@ func conntrackFaults(f stack) []lab.Scenario {
 					}
 				})
 			},
+		},
+	}
+}
+
+// race makes two packets of one flow be on their way at once: a queue on the node holds the SYN up until it is sent
+// again, so that each has an entry of its own when both go on.
+func race(f stack) lab.Scenario {
+	const number = 7
+	var queues sync.Map // of the clusters that have one
+	return lab.Scenario{
+		Name: "two packets of a new flow", Want: "conntrack-insert-race", Setup: web,
+		Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) {
+			c.Node.Run(f.iptables+"-legacy", "-t", "mangle", "-A", "FORWARD", "-p", "tcp", "--syn", "-j", "NFQUEUE", "--queue-num", strconv.Itoa(number))
+			c.Node.Run(f.iptables+"-legacy", "-A", "FORWARD", "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED", "-j", "ACCEPT")
+			queues.Store(c, c.Node.Queue(number))
+		},
+		Traffic: func(_ testing.TB, c *lab.Cluster, p *lab.Pod) {
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				fetch(p.NS, net.JoinHostPort(f.server, "80"), 5*time.Second)
+			}()
+			if q, ok := queues.Load(c); ok {
+				q.(*lab.Queue).Await(2)
+				q.(*lab.Queue).Release()
+			}
+			<-done
 		},
 	}
 }

@@ -25,7 +25,8 @@ func newReset(s cli.Streams) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			v, done := watchNode(resetView(), f.HostRoot)
+			v := watchVerdicts(resetView(), tracer.HookUntranslated, tracer.HookRefused, tracer.HookFull, tracer.HookInvalid)
+			v, done := watchNode(v, f.HostRoot)
 			v.Filter = expr
 			return errors.Join(cli.Live(c.Context(), f, v, s), done())
 		},
@@ -40,7 +41,7 @@ func resetView() cli.View {
 	globals := tracer.PathFilter{Protocols: tracer.TCP}.Globals()
 	globals["hop_tcp_flags"] = uint32(tracer.FlagSYN | tracer.FlagRST)
 	return cli.View{
-		Probes:  []string{"path", "sock", "netfilter"},
+		Probes:  []string{"path", "sock"},
 		Globals: globals,
 		Kinds:   []decoder.Kind{decoder.KindReset},
 		Early:   []decoder.Stage{decoder.NewOverflows()},

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 
@@ -129,6 +130,9 @@ func (q *Queue) receive() []message {
 	q.ns.t.Helper()
 	buf := make([]byte, 64<<10)
 	n, _, err := unix.Recvfrom(q.fd, buf, 0)
+	for errors.Is(err, unix.EINTR) { // goroutines are interrupted for others to run
+		n, _, err = unix.Recvfrom(q.fd, buf, 0)
+	}
 	if err != nil {
 		q.ns.t.Fatalf("queue %d, %d packets held: %v", q.number, len(q.held), err)
 	}
