@@ -36,6 +36,9 @@ func (x *Drops) noiseOf(p *Packet, d Drop) string {
 	if d.MadeUp() {
 		return "it was none: somebody asked for a route"
 	}
+	if p.IsICMP(icmpRedirect, icmp6Redirect) {
+		return "a redirect is advice, which NAT does not pass on"
+	}
 	if d.Reason != reasonNetfilter && (p.Dst.IsMulticast() || p.Dst == broadcast) {
 		return "nobody here joined the group"
 	}

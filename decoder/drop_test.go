@@ -22,6 +22,8 @@ func TestDropsThatLoseNothingAreTold(t *testing.T) {
 		{"a reset for nobody", to("10.0.0.2", Packet{Proto: "tcp", Flags: "R"}), "NO_SOCKET", true},
 		{"a datagram for nobody", to("10.0.0.2", Packet{Proto: "udp"}), "NO_SOCKET", false},
 		{"an echo reply that nobody waits for", to("10.0.0.2", Packet{Proto: "icmp"}), "NO_SOCKET", true},
+		{"a redirect that NAT does not pass on", to("10.0.0.2", Packet{Proto: "icmp", ICMPType: icmpRedirect}), "NETFILTER_DROP", true},
+		{"an error that netfilter drops", to("10.0.0.2", Packet{Proto: "icmp", ICMPType: icmpUnreachable}), "NETFILTER_DROP", false},
 		{"multicast that nobody joined", to("224.0.0.251", Packet{Proto: "udp"}), "NOT_SPECIFIED", true},
 		{"multicast dropped by netfilter", to("224.0.0.251", Packet{Proto: "udp"}), "NETFILTER_DROP", false},
 		{"what a closed socket had not read", to("10.0.0.2", Packet{Proto: "udp"}), "QUEUE_PURGE", true},

@@ -9,7 +9,7 @@ import (
 // Types of ICMP errors (RFC 792, RFC 4443).
 const (
 	icmpUnreachable, icmpTimeExceeded                 = 3, 11
-	icmpRedirect, icmpParameter                       = 5, 12
+	icmpRedirect, icmp6Redirect, icmpParameter        = 5, 137, 12
 	icmp6Unreachable, icmp6TooBig, icmp6TimeExceeded  = 1, 2, 3
 	icmpFragmentationNeeded, icmpHeader, nextHopMTUAt = 4, 8, 6
 )

@@ -102,7 +102,7 @@ func diagnoseView(slow time.Duration) (cli.View, *decoder.FsyncStage) {
 		Early: []decoder.Stage{decoder.NewOverflows()},
 		Stages: []decoder.Stage{decoder.NewNames(), decoder.NewDrops(), translations.Stage(),
 			dns.New(dns.Options{Wait: dnsWait, Slow: slow, Ports: []uint16{53}}), decoder.NewResets(), syncs},
-		Rules: []decoder.Rule{facts, &diagnose.Fsync{Slowest: syncs.Slowest}, diagnose.NewTogether(
+		Rules: []decoder.Rule{facts, disks, diagnose.NewTogether(
 			[]decoder.Rule{diagnose.NewDrops(facts), translations, diagnose.NewSenders(facts)},
 			[]decoder.Rule{diagnose.NewDNS(facts, slow), diagnose.NewLookups(facts), diagnose.NewTruncated(facts), diagnose.NewResets(), diagnose.NewSockets()},
 		)},

@@ -165,6 +165,7 @@ func conntrackFaults(f stack) []lab.Scenario {
 			Setup: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
 				web(t, c, p)
 				track(c, "ESTABLISHED", "ACCEPT")
+				track(c, "INVALID", "DROP") // as kube-proxy has it, and no packet meets it
 			},
 		},
 		{

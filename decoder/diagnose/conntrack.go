@@ -49,10 +49,18 @@ func unblamed(k *Facts, e decoder.Event, d decoder.Drop) bool {
 	return !ok || len(b.Suspects) == 0
 }
 
-// tableFull reports a new flow for which conntrack had no room.
+// unproved reports whether netfilter dropped the packet and no rule's counter says that it was that rule.
+func unproved(k *Facts, e decoder.Event, d decoder.Drop) bool {
+	b, _ := k.blame(e, d)
+	return d.ByNetfilter() && d.Answer == nil && (len(b.Suspects) == 0 || b.Confidence == decoder.Possible)
+}
+
+// tableFull reports a new flow for which conntrack had no room: the table is over its limit, or was and the drops were
+// counted.
 func tableFull(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 	s, ok := k.conntrack[e.Netns]
-	counted := unblamed(k, e, d) && s.Rose.Drop > 0 && s.Rose.InsertFailed < s.Rose.Drop && s.Count*10 >= s.Max*9
+	counted := unproved(k, e, d) && d.Conntrack == nil && (s.Count >= s.Max && s.Max > 0 ||
+		s.Rose.Drop > 0 && s.Rose.InsertFailed < s.Rose.Drop && s.Count*10 >= s.Max*9)
 	_, said := k.said(about(decoder.NetfilterFull, e), nil)
 	if !ok || !d.ByNetfilter() || !counted && !said {
 		return decoder.Finding{}, false
@@ -63,10 +71,10 @@ func tableFull(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool
 		Cause: "conntrack has no room for another flow, so the first packet of every new one is thrown away; flows that exist go on.",
 		Evidence: []string{
 			fmt.Sprintf("%d entries, nf_conntrack_max is %d", s.Count, s.Max),
-			fmt.Sprintf("conntrack counted %d drops for want of room", s.Rose.Drop),
+			fmt.Sprintf("conntrack counted %d drops since it was last asked", s.Rose.Drop),
 		},
 		Remedy: []string{
-			fmt.Sprintf("sysctl -w net.netfilter.nf_conntrack_max=%d", 2*s.Max),
+			fmt.Sprintf("sysctl -w net.netfilter.nf_conntrack_max=%d", 2*max(s.Max, s.Count)),
 			"conntrack -L 2>/dev/null | awk '{print $1,$5,$7}' | sort | uniq -c | sort -rn | head   # who fills it",
 		},
 	}

@@ -82,8 +82,11 @@ func (r *DNS) judge(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
 			return f, true
 		}
 	}
-	if d.ICMP != nil {
+	switch {
+	case d.ICMP != nil:
 		return queryRefused(d), true
+	case d.Drop != nil && !d.Drop.Answer && d.Drop.Event.Body.(decoder.Drop).NoSocket():
+		return nobodyListens(d), true
 	}
 	return noResponse(d), true
 }
@@ -212,10 +215,10 @@ func queryRefused(d decoder.DNS) decoder.Finding {
 	}
 	switch d.ICMP.Name {
 	case "port-unreachable":
-		f.ID = "dns-server-refused"
-		f.Title = fmt.Sprintf("Nothing listens at the DNS server %v.", server(d))
+		evidence := f.Evidence
+		f = deaf(d)
+		f.Evidence = evidence
 		f.Cause = "The server's host was reached and answered ICMP port unreachable: the DNS process is not running there, or listens elsewhere."
-		f.Remedy = append(f.Remedy, "kubectl -n kube-system get pods -o wide -l k8s-app=kube-dns")
 	case "time-exceeded":
 		f.ID = "ttl-exceeded"
 		f.Title = fmt.Sprintf("Queries to the DNS server %v go round in circles.", server(d))
@@ -231,6 +234,24 @@ func queryRefused(d decoder.DNS) decoder.Finding {
 		f.Remedy = append(f.Remedy, fmt.Sprintf("ip route get %v", server(d).Addr()))
 	}
 	return f
+}
+
+// nobodyListens reports a query that found no socket where it arrived. Of many such only some are answered: the kernel
+// limits how many ICMP errors it sends to anyone.
+func nobodyListens(d decoder.DNS) decoder.Finding {
+	f := deaf(d)
+	f.Cause = "The query arrived at the server's host, where no socket is open for the port: the DNS process is not running there, or listens elsewhere."
+	f.Evidence = []string{fmt.Sprintf("dropped %v: %s in %s", d.Drop, d.Drop.Reason, d.Drop.Function)}
+	return f
+}
+
+// deaf is the finding about a server that nobody listens at.
+func deaf(d decoder.DNS) decoder.Finding {
+	return decoder.Finding{
+		ID: "dns-server-refused", Severity: decoder.Critical, Confidence: decoder.Certain, Subject: d.Server.String(),
+		Title:  fmt.Sprintf("Nothing listens at the DNS server %v.", server(d)),
+		Remedy: []string{digCommand(d), "kubectl -n kube-system get pods -o wide -l k8s-app=kube-dns"},
+	}
 }
 
 // noResponse reports what is left: a query that went out of sight.

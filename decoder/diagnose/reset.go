@@ -229,7 +229,8 @@ func applicationCause(c decoder.ResetCause) (string, []string) {
 // closing are the states of an end that has sent its FIN: it lost nothing that it waited for.
 var closing = []string{"FIN_WAIT1", "FIN_WAIT2", "CLOSING", "LAST_ACK", "TIME_WAIT", "CLOSE"}
 
-// hurts reports whether the reset took something away from anybody.
+// hurts reports whether the reset took something away from anybody. A client that closes with data unread wants no more of
+// it, as after a TLS server's good-bye; a server's client waits for an answer, which its reset may overtake.
 func hurts(b decoder.Reset) bool {
 	s := b.Sent
 	asked := map[int]bool{1: true, 2: true, 15: true} // SIGHUP, SIGINT, SIGTERM
@@ -237,6 +238,8 @@ func hurts(b decoder.Reset) bool {
 	case contains(closing, b.State), s.State == "CLOSE_WAIT":
 		return false
 	case s.Sent+s.Received == 0:
+		return false
+	case b.Cause == decoder.ResetUnread && service(b) == b.Connection.Dst:
 		return false
 	case b.Cause == decoder.ResetExited, b.Cause == decoder.ResetEarly, b.Cause == decoder.ResetDropped:
 		return false
@@ -255,6 +258,9 @@ func stale(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
 	f.Remedy = []string{"let the client retry on a new connection, and keep idle ones alive: net.ipv4.tcp_keepalive_time below the idle timeout"}
 	if b.Received == nil || contains(closing, b.Received.State) {
 		f.Severity = decoder.Info
+	} else if b.Received.State == "CLOSE_WAIT" {
+		f.Severity = decoder.Info // it had been told that nobody would read; TLS says good-bye so
+		f.Evidence = append(f.Evidence, "the end that was reset had been told that the other closes, and still sent")
 	}
 	if b.Sent != nil && b.Sent.State != "" {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("the end that sent the reset was in %s", b.Sent.State))

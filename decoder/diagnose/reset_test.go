@@ -15,7 +15,9 @@ func connection() decoder.FlowTuple {
 }
 
 func resetEvent(b decoder.Reset) decoder.Event {
-	b.Connection = connection()
+	if b.Connection == (decoder.FlowTuple{}) {
+		b.Connection = connection()
+	}
 	if b.Reason == "" {
 		b.Reason = "not-told"
 	}
@@ -49,6 +51,8 @@ func TestResetFindings(t *testing.T) {
 			"reset-by-application", decoder.Warning, decoder.Certain, "web/42 of shop/web (10.9.0.2:80) closed the socket with 23 bytes unread"},
 		{"data unread of a peer that had closed", decoder.Reset{Sender: decoder.SenderApp, Cause: decoder.ResetUnread, State: "FIN_WAIT2", Sent: used(decoder.Sock{Unread: 23})},
 			"reset-by-application", decoder.Info, decoder.Certain, ""},
+		{"data unread by a client", decoder.Reset{Sender: decoder.SenderApp, Cause: decoder.ResetUnread, State: "ESTABLISHED", Sent: used(decoder.Sock{Unread: 24}),
+			Connection: decoder.FlowTuple{Src: connection().Dst, Dst: connection().Src}}, "reset-by-application", decoder.Info, decoder.Certain, ""},
 		{"linger 0", decoder.Reset{Sender: decoder.SenderApp, Cause: decoder.ResetLinger, State: "ESTABLISHED", Sent: used(decoder.Sock{})},
 			"reset-by-application", decoder.Warning, decoder.Certain, "SO_LINGER"},
 		{"linger 0 of a health check", decoder.Reset{Sender: decoder.SenderApp, Cause: decoder.ResetLinger, State: "ESTABLISHED", Sent: sent(decoder.Sock{Closing: true})},
@@ -62,6 +66,9 @@ func TestResetFindings(t *testing.T) {
 			"reset-stale-connection", decoder.Warning, decoder.Certain, "last heard 1m30s before"},
 		{"stale, nobody here waits", decoder.Reset{Sender: decoder.SenderKernel, Cause: decoder.ResetStale, Sent: sent(decoder.Sock{Trigger: syn})},
 			"reset-stale-connection", decoder.Info, decoder.Certain, ""},
+		{"stale, after the other end said that it closes", decoder.Reset{Sender: decoder.SenderKernel, Cause: decoder.ResetStale, Sent: sent(decoder.Sock{State: "TIME_WAIT", Trigger: syn}),
+			Received: received(decoder.Sock{State: "CLOSE_WAIT"})},
+			"reset-stale-connection", decoder.Info, decoder.Certain, "was in TIME_WAIT"},
 		{"rejected", decoder.Reset{Sender: decoder.SenderFirewall, Cause: decoder.ResetRejected, Drop: &decoder.Drop{Location: "nft_do_chain"}, Dropped: syn},
 			"reset-by-firewall", decoder.Warning, decoder.Likely, "dropped by netfilter (nft_do_chain)"},
 		{"forged from four hops nearer", decoder.Reset{Sender: decoder.SenderMiddlebox, Cause: decoder.ResetForged, TTL: &decoder.TTLs{Reset: 61, Peer: 57},

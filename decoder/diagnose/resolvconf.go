@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -16,6 +17,44 @@ func (k *Facts) badResolvConf(d decoder.DNS) (decoder.Finding, bool) {
 	if !known {
 		return decoder.Finding{}, false
 	}
+	if len(conf.Nameservers) == 0 && d.Server.Addr().IsLoopback() {
+		f := badFile(conf)
+		f.Title = "The client's resolv.conf names no nameserver, so its queries go to its own loopback address, where nobody serves."
+		f.Cause = "A resolver without a nameserver asks 127.0.0.1 (resolv.conf(5))."
+		return f, true
+	}
+	return k.noService(conf, d.Server)
+}
+
+// askedNobody reports a packet to an address that a resolv.conf names, and the cluster does not serve.
+func (k *Facts) askedNobody(to netip.AddrPort) (decoder.Finding, bool) {
+	const dns = 53
+	if to.Port() != dns {
+		return decoder.Finding{}, false
+	}
+	for _, netns := range slices.Sorted(maps.Keys(k.resolvs)) {
+		if f, ok := k.noService(k.resolvs[netns], to); ok {
+			return f, true
+		}
+	}
+	return decoder.Finding{}, false
+}
+
+// noService reports a resolv.conf that names an address which is no service's.
+func (k *Facts) noService(conf decoder.ResolvConf, asked netip.AddrPort) (decoder.Finding, bool) {
+	right, ok := k.clusterDNS(conf, asked)
+	if !ok {
+		return decoder.Finding{}, false
+	}
+	f := badFile(conf)
+	f.Title = fmt.Sprintf("The client's resolv.conf names %v, which is no service; the cluster's DNS service is %v.", asked.Addr(), right)
+	f.Cause = "Whoever wrote the file names an address that the cluster does not serve: a wrong clusterDNS of the kubelet, or the pod's own dnsConfig."
+	f.Evidence = append(f.Evidence, fmt.Sprintf("no service has the address %v", asked.Addr()))
+	return f, true
+}
+
+// badFile is the finding about a resolv.conf.
+func badFile(conf decoder.ResolvConf) decoder.Finding {
 	f := decoder.Finding{
 		ID: "dns-bad-resolv-conf", Severity: decoder.Critical, Confidence: decoder.Certain,
 		Subject:  fmt.Sprintf("resolv.conf in netns %d", conf.Netns),
@@ -25,18 +64,7 @@ func (k *Facts) badResolvConf(d decoder.DNS) (decoder.Finding, bool) {
 	for _, line := range conf.Bad {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("a line that says nothing to a resolver: %q", line))
 	}
-	switch right, ok := k.clusterDNS(conf, d.Server); {
-	case len(conf.Nameservers) == 0 && d.Server.Addr().IsLoopback():
-		f.Title = "The client's resolv.conf names no nameserver, so its queries go to its own loopback address, where nobody serves."
-		f.Cause = "A resolver without a nameserver asks 127.0.0.1 (resolv.conf(5))."
-		return f, true
-	case ok:
-		f.Title = fmt.Sprintf("The client's resolv.conf names %v, which is no service; the cluster's DNS service is %v.", d.Server.Addr(), right)
-		f.Cause = "Whoever wrote the file names an address that the cluster does not serve: a wrong clusterDNS of the kubelet, or the pod's own dnsConfig."
-		f.Evidence = append(f.Evidence, fmt.Sprintf("no service has the address %v", d.Server.Addr()))
-		return f, true
-	}
-	return decoder.Finding{}, false
+	return f
 }
 
 // clusterDNS finds the cluster's DNS service where the server that was asked is certainly none: in the range of services,

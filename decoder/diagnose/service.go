@@ -136,6 +136,9 @@ func missedService(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, 
 // missed concludes from a packet that is on its way to a service's address, or died on it, and was not translated.
 func (k *Facts) missed(e decoder.Event, c *decoder.Conntrack) (decoder.Finding, bool) {
 	to := e.Packet.Destination()
+	if f, ok := k.askedNobody(to); ok {
+		return f, true
+	}
 	s, known := k.ServiceAt(e.Netns, e.Packet.Proto, to)
 	rules, looked := k.rulesFor(e.Netns, e.Packet.Proto, to)
 	if !known || to.Port() == 0 || looked && rules.State == decoder.ServicePresent && c == nil {
