@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"math"
 	"time"
 
@@ -20,6 +21,7 @@ type captureOptions struct {
 	size    uint64
 	every   uint64
 	files   savefile.Options
+	flight  flightOptions
 }
 
 // maxSnap is what tcpdump takes of a packet unless it is told otherwise, and what 0 means.
@@ -40,7 +42,16 @@ With -w it writes pcapng that any Wireshark and tcpdump open: interfaces by the 
 names of addresses, a comment with both ends, honest counts of what was lost. Other formats have no room for that.
 
 -c, -i, -s, -w, -C, -G, -W, -z and -U mean what they mean with tcpdump. So -c is no container here: the containers of a pod
-share one network.`,
+share one network.
+
+With --ring it is a flight recorder: the newest packets stay in memory until something fires, and are then written with
+what follows for a while: the first time to FILE, then to FILE1, FILE2 and so on, or with -W to so many in turn. The file's
+comment says why. Beside the packets it has what the kernel dropped. --trigger says what fires, several may be given:
+
+    finding        any finding above information that "ktrace diagnose" would report (the default)
+    finding:ID     this one, whatever its severity
+    signal         SIGUSR2
+    EXPRESSION     a packet that passes it, as in 'tcp[tcpflags] & tcp-rst != 0'`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := o.validate(); err != nil {
 				return err
@@ -57,6 +68,7 @@ share one network.`,
 	f.Uint64VarP(&o.every, "rotate-seconds", "G", 0, "with -w, begin another file after so many seconds; its name goes through strftime")
 	f.IntVarP(&o.files.Files, "file-count", "W", 0, "with -C, overwrite the oldest of so many files; with -G alone, end after so many")
 	f.StringVarP(&o.files.Command, "postrotate-command", "z", "", "run this command on each file that is complete")
+	o.flight.add(f)
 	f.BoolVarP(&o.files.Unbuffered, "packet-buffered", "U", false, "write each packet at once")
 	return c
 }
@@ -68,12 +80,15 @@ func (o *captureOptions) validate() error {
 	if o.Write == "" && (o.size > 0 || o.every > 0 || o.files.Files > 0 || o.files.Command != "") {
 		return cli.Usagef("-C, -G, -W and -z say how files are written: they need -w FILE")
 	}
-	if o.files.Files < 0 || o.files.Files > 0 && o.size == 0 && o.every == 0 {
-		return cli.Usagef("-W %d: counts the files that -C or -G begins", o.files.Files)
+	if o.files.Files < 0 || o.files.Files > 0 && o.size == 0 && o.every == 0 && o.flight.megabytes == 0 {
+		return cli.Usagef("-W %d: counts the files that -C, -G or --ring begins", o.files.Files)
 	}
 	const million = 1_000_000
 	if o.size > math.MaxInt64/million || o.every > math.MaxInt64/uint64(time.Second) {
 		return cli.Usagef("-C and -G: too large")
+	}
+	if err := o.flight.validate(o); err != nil {
+		return err
 	}
 	o.files.Size, o.files.Every = int64(o.size*million), time.Duration(o.every)*time.Second
 	return nil
@@ -90,13 +105,18 @@ func (o *captureOptions) run(ctx context.Context, args []string, s cli.Streams) 
 	if o.Ring == 0 {
 		o.Ring = captureRing
 	}
-	return cli.Live(ctx, o.Flags, cli.View{
-		Kinds:  []decoder.Kind{decoder.KindFrame},
-		Stages: []decoder.Stage{decoder.NewNames()},
-		Tap:    &cli.Tap{Devices: o.devices, Snap: o.snap},
-		Filter: expr,
-		Save:   &cli.Save{Files: o.files, Limit: o.Count},
-	}, s)
+	v := cli.View{Kinds: []decoder.Kind{decoder.KindFrame}, Stages: []decoder.Stage{decoder.NewNames()}}
+	done := func() error { return nil }
+	save := cli.Save{Files: o.files, Limit: o.Count}
+	if o.flight.megabytes > 0 {
+		var stop func()
+		save.Flight, stop = o.flight.recorder()
+		defer stop()
+		v, done = o.flight.watch(v, o.HostRoot, save.Flight.Trigger)
+	}
+	v.Tap = &cli.Tap{Devices: o.devices, Snap: o.snap}
+	v.Filter, v.Save = expr, &save
+	return errors.Join(cli.Live(ctx, o.Flags, v, s), done())
 }
 
 // captureRing is the size of the ring, bytes: room for what comes while a file is written.

@@ -69,8 +69,11 @@ warnings.`,
 	return c
 }
 
+// slowLookup is what is too slow for DNS unless told otherwise.
+const slowLookup = 100 * time.Millisecond
+
 func addSlow(fs *pflag.FlagSet, slow *time.Duration) {
-	fs.DurationVar(slow, "slow", 100*time.Millisecond, "DNS answers that take longer are a finding")
+	fs.DurationVar(slow, "slow", slowLookup, "DNS answers that take longer are a finding")
 }
 
 // alsoSyncs has a view watch the syncs on all disks, as far as the kernel allows; without them the rest is of use.
@@ -90,21 +93,30 @@ func alsoSyncs(v cli.View, f cli.Flags, stage *decoder.FsyncStage) (cli.View, er
 
 // diagnoseView is every stage and every rule.
 func diagnoseView(slow time.Duration) (cli.View, *decoder.FsyncStage) {
+	v, causes, symptoms := packetRules(slow)
+	syncs := &decoder.FsyncStage{Silent: true}
+	disks := &diagnose.Fsync{Slowest: syncs.Slowest}
+	v.Hold = true
+	v.Pods = func(of func(uint64) decoder.Pod) { disks.Pod = of }
+	v.Stages = append(v.Stages, syncs)
+	v.Rules = append(v.Rules, disks, diagnose.NewTogether(causes, symptoms))
+	return v, syncs
+}
+
+// packetRules is every stage about packets, and the rules: those that see the packets themselves, and those that see
+// what becomes of transactions and connections.
+func packetRules(slow time.Duration) (v cli.View, causes, symptoms []decoder.Rule) {
 	const dnsWait = 5 * time.Second
 	facts := diagnose.NewFacts()
 	translations := diagnose.NewTranslations(facts)
-	syncs := &decoder.FsyncStage{Silent: true}
-	disks := &diagnose.Fsync{Slowest: syncs.Slowest}
-	return cli.View{
-		Hold:  true,
+	v = cli.View{
 		Keep:  isLoss,
-		Pods:  func(of func(uint64) decoder.Pod) { disks.Pod = of },
 		Early: []decoder.Stage{decoder.NewOverflows()},
 		Stages: []decoder.Stage{decoder.NewNames(), decoder.NewDrops(), translations.Stage(),
-			dns.New(dns.Options{Wait: dnsWait, Slow: slow, Ports: []uint16{53}}), decoder.NewResets(), syncs},
-		Rules: []decoder.Rule{facts, disks, diagnose.NewTogether(
-			[]decoder.Rule{diagnose.NewDrops(facts), translations, diagnose.NewSenders(facts)},
-			[]decoder.Rule{diagnose.NewDNS(facts, slow), diagnose.NewLookups(facts), diagnose.NewTruncated(facts), diagnose.NewResets(), diagnose.NewSockets()},
-		)},
-	}, syncs
+			dns.New(dns.Options{Wait: dnsWait, Slow: slow, Ports: []uint16{53}}), decoder.NewResets()},
+		Rules: []decoder.Rule{facts},
+	}
+	causes = []decoder.Rule{diagnose.NewDrops(facts), translations, diagnose.NewSenders(facts)}
+	symptoms = []decoder.Rule{diagnose.NewDNS(facts, slow), diagnose.NewLookups(facts), diagnose.NewTruncated(facts), diagnose.NewResets(), diagnose.NewSockets()}
+	return v, causes, symptoms
 }

@@ -35,6 +35,8 @@ type Writer struct {
 	stages  []decoder.Stage
 	devices map[place]decoder.Device
 
+	note    string            // why files are written
+	began   map[place]uint64  // losses of devices when the file began
 	points  map[point]*target // of the file
 	order   []*target
 	facts   []fact   // that say how things are, for the next file
@@ -97,18 +99,28 @@ func (w *Writer) With(stages ...decoder.Stage) *Writer {
 	return w
 }
 
+// Note says why the files are written that begin from now on.
+func (w *Writer) Note(why string) { w.note = why }
+
 // Begin starts a file. What the one before held is not there: names, devices and facts are written again.
 func (w *Writer) Begin(dst io.Writer) error {
 	w.w = pcapng.NewWriter(dst, pcapng.WriterOptions{})
 	w.points, w.order, w.events = map[point]*target{}, nil, nil
 	w.names, w.named = nil, map[netip.Addr]string{}
 	w.pending, w.size = nil, 0
+	w.began = map[place]uint64{}
+	for p, d := range w.devices {
+		w.began[p] = d.Lost
+	}
 	var o pcapng.Options
 	o.AddText(pcapng.SectionHardware, w.node.Name)
 	o.AddText(pcapng.SectionOS, "Linux "+w.node.Kernel)
 	o.AddText(pcapng.SectionApplication, "ktrace "+w.options.Version)
 	if w.options.Comment != "" {
 		o.AddComment(w.options.Comment)
+	}
+	if w.note != "" {
+		o.AddComment(w.note)
 	}
 	about, err := json.Marshal(map[string]any{"schema": 1, "node": w.node.Name, "kernel": w.node.Kernel, "netns": w.node.Netns})
 	if err != nil {
@@ -246,7 +258,9 @@ func (w *Writer) Close() error {
 			return err
 		}
 	}
-	return w.w.Flush()
+	err := w.w.Flush()
+	w.w = nil
+	return err
 }
 
 // count fills in what an interface counted. Losses that belong to no device are the first one's, and said to be so.
@@ -296,10 +310,8 @@ func (w *Writer) at(p point) (*target, error) {
 		return nil, err
 	}
 	i.Options.AddJSON(about)
-	t := &target{Interface: i, point: p, lost: d.Lost, before: d.Lost, noted: d.Lost}
-	if w.Packets == 0 {
-		t.before, t.noted = 0, 0
-	}
+	before := w.began[p.place]
+	t := &target{Interface: i, point: p, lost: d.Lost, before: before, noted: before}
 	w.points[p] = t
 	w.order = append(w.order, t)
 	return t, w.w.AddInterface(i)

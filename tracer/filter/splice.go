@@ -54,6 +54,16 @@ func Splice(spec *ebpf.CollectionSpec, e *pcap.Expr) (int, error) {
 	return replaced, nil
 }
 
+// Takes reports whether any program of a collection has the stub.
+func Takes(spec *ebpf.CollectionSpec, stub string) bool {
+	for _, program := range spec.Programs {
+		if contains(program.Instructions, stub) {
+			return true
+		}
+	}
+	return false
+}
+
 func contains(ins asm.Instructions, symbol string) bool {
 	for i := range ins {
 		if ins[i].Symbol() == symbol {

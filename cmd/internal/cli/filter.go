@@ -59,10 +59,10 @@ func pointed(err error) error {
 	return err
 }
 
-// sift is what the view's expression makes of events; nil if it has none, or if only whole packets are shown, which are
+// sift is what the view's expression makes of events; nil if it has none, or if it is about whole packets, which are
 // filtered where they come from.
 func (v View) sift() (func(decoder.Event) bool, error) {
-	if v.Filter == nil || slices.Contains(v.Kinds, decoder.KindFrame) {
+	if v.Filter == nil || v.Tap != nil || slices.Contains(v.Kinds, decoder.KindFrame) {
 		return nil, nil
 	}
 	s, err := decoder.NewSieve(v.Filter)
@@ -89,6 +89,9 @@ func (v View) open(o tracer.Options, s Streams) (*tracer.Tracer, error) {
 		o.Globals[snapName] = max(n, snapLeast)
 	}
 	o.Splice = func(spec *ebpf.CollectionSpec) error {
+		if v.Tap != nil && !splice.Takes(spec, splice.FrameStub) {
+			return nil // it says what to capture, not what to conclude from
+		}
 		_, err := splice.Splice(spec, v.Filter)
 		return err
 	}

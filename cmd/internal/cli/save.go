@@ -17,13 +17,26 @@ import (
 type Save struct {
 	Files savefile.Options // but for the path, which is -w
 	Limit uint64           // packets; 0 is none
+	// Flight keeps the packets in memory until something fires; nil writes them as they come.
+	Flight *savefile.FlightOptions
+}
+
+// keeper writes what the stream sees, and packets beside it.
+type keeper interface {
+	decoder.Recorder
+	savefile.Sink
+	io.Closer
+	Piped() bool
+	Lost() uint64
 }
 
 // saver is a capture file in the making; nil if there is none.
 type saver struct {
-	files *savefile.Files
+	files keeper
 	drain *savefile.Drain // nil if the packets are shown too
 	s     Streams
+
+	flight bool // packets are not written as they come
 }
 
 // saver opens the file that -w asks for.
@@ -43,15 +56,23 @@ func (v View) saver(f Flags, t *tracer.Tracer, stop func(), s Streams) (*saver, 
 		to = v.Save.Files
 	}
 	to.Path, to.Stdout, to.Stderr = f.Write, s.Out, s.Err
-	files, err := savefile.Create(to, capture.NewWriter(o).With(decoder.NewNames()), time.Now())
+	files, err := v.keeper(to, capture.NewWriter(o).With(decoder.NewNames()))
 	if err != nil {
 		return nil, err
 	}
-	made := &saver{files: files, s: s}
+	made := &saver{files: files, s: s, flight: v.Save != nil && v.Save.Flight != nil}
 	if v.Save != nil {
 		made.drain = &savefile.Drain{Ring: t, Files: files, Limit: v.Save.Limit, Stop: stop}
 	}
 	return made, nil
+}
+
+// keeper is a file, or a row of them, or what is kept until something fires.
+func (v View) keeper(o savefile.Options, w *capture.Writer) (keeper, error) {
+	if v.Save != nil && v.Save.Flight != nil {
+		return savefile.NewFlight(o, *v.Save.Flight, w), nil
+	}
+	return savefile.Create(o, w, time.Now())
 }
 
 // frames is where the stream's records come from.
@@ -74,7 +95,7 @@ func (v *saver) recorder() decoder.Recorder {
 // standard output.
 func (v *saver) streams(s Streams) Streams {
 	switch {
-	case v == nil:
+	case v == nil, v.flight: // the user waits for findings
 	case v.drain != nil:
 		s.Out = io.Discard
 	case v.files.Piped():
@@ -92,7 +113,10 @@ func (v *saver) Close() error {
 	if v.drain != nil {
 		lost := v.files.Lost()
 		fmt.Fprintf(v.s.Err, "%d packets captured\n%d packets received by filter\n%d packets dropped by kernel\n",
-			v.files.Packets, v.drain.Taken()+lost, lost)
+			v.files.Written(), v.drain.Taken()+lost, lost)
+	}
+	if f, ok := v.files.(*savefile.Flight); ok {
+		fmt.Fprintf(v.s.Err, "%d packets not written: nothing fired in time\n", f.Forgotten())
 	}
 	return err
 }

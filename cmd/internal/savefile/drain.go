@@ -15,22 +15,28 @@ type Ring interface {
 	Waiting() bool // there are more at once
 }
 
-// Drain passes on records but for packets, which go to the files at once and in order of time: at full speed there is
+// Sink is where they go.
+type Sink interface {
+	Packet(raw []byte, at time.Time) error
+	Idle() error // nothing more is there at once
+	Wall() time.Duration
+	Written() uint64 // packets
+}
+
+// Drain passes on records but for packets, which go to the sink at once and in order of time: at full speed there is
 // no time for anything else. It is a decoder.Frames.
 type Drain struct {
 	Ring  Ring
-	Files *Files
+	Files Sink
 	Limit uint64 // packets; 0 is none
 	Stop  func() // ends the run, once as many packets or files as were asked for are written
 
-	window [][]byte // by time
-	free   [][]byte
+	window window
 	taken  uint64
 	full   bool
 }
 
-// inWindow is how many packets are held back to sort them. Two CPUs that reserve room in the ring one after the other
-// may look at the clock the other way round.
+// inWindow is how many packets are held back to sort them.
 const inWindow = 64
 
 // Next implements decoder.Frames.
@@ -39,68 +45,44 @@ func (d *Drain) Next(ctx context.Context) ([]byte, error) {
 		raw, err := d.Ring.Next(ctx)
 		if err != nil {
 			if errors.Is(err, io.EOF) {
-				err = errors.Join(d.release(0), err)
+				err = errors.Join(d.window.release(0, d.write), err)
 			}
 			return raw, err
 		}
-		if !decoder.IsPacket(raw) {
-			return raw, d.release(inWindow)
+		packet := decoder.IsPacket(raw)
+		if packet {
+			d.taken++
+			d.window.insert(raw)
 		}
-		d.insert(raw)
-		keep := inWindow
-		if !d.Ring.Waiting() {
-			keep = 0
-		}
-		if err := d.release(keep); err != nil {
-			return nil, err
-		}
-		if keep == 0 {
-			if err := d.Files.Idle(); err != nil {
-				return nil, err
-			}
+		if err := d.settle(); err != nil || !packet {
+			return raw, err
 		}
 	}
+}
+
+// settle writes what no earlier packet can follow: all, if there is nothing more to read.
+func (d *Drain) settle() error {
+	if d.Ring.Waiting() {
+		return d.window.release(inWindow, d.write)
+	}
+	if len(d.window.held) == 0 {
+		return nil
+	}
+	if err := d.window.release(0, d.write); err != nil {
+		return err
+	}
+	return d.Files.Idle()
 }
 
 // Taken is how many packets came, written or not.
 func (d *Drain) Taken() uint64 { return d.taken }
-
-func (d *Drain) insert(raw []byte) {
-	d.taken++
-	var slot []byte
-	if n := len(d.free); n > 0 {
-		slot, d.free = d.free[n-1], d.free[:n-1]
-	}
-	slot = append(slot[:0], raw...)
-	i := len(d.window)
-	d.window = append(d.window, slot)
-	for t := decoder.RecordTime(slot); i > 0 && decoder.RecordTime(d.window[i-1]) > t; i-- {
-		d.window[i], d.window[i-1] = d.window[i-1], d.window[i]
-	}
-}
-
-// release writes the oldest packets until only keep are held.
-func (d *Drain) release(keep int) error {
-	n := len(d.window) - keep
-	if n <= 0 {
-		return nil
-	}
-	for _, raw := range d.window[:n] {
-		if err := d.write(raw); err != nil {
-			return err
-		}
-	}
-	d.free = append(d.free, d.window[:n]...)
-	d.window = append(d.window[:0], d.window[n:]...)
-	return nil
-}
 
 func (d *Drain) write(raw []byte) error {
 	if d.full {
 		return nil
 	}
 	err := d.Files.Packet(raw, time.Unix(0, int64(decoder.RecordTime(raw)+d.Files.Wall())))
-	if errors.Is(err, ErrEnough) || d.Limit > 0 && d.Files.Packets >= d.Limit {
+	if errors.Is(err, ErrEnough) || d.Limit > 0 && d.Files.Written() >= d.Limit {
 		d.full = true
 		d.Stop()
 		return nil

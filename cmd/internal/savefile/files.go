@@ -26,6 +26,8 @@ type Options struct {
 	Unbuffered bool          // -U: each packet is in the file at once
 	Stdout     io.Writer
 	Stderr     io.Writer
+
+	numbered bool // files follow each other though they have no size
 }
 
 // ErrEnough is returned when as many files were written as were asked for.
@@ -94,6 +96,9 @@ func (f *Files) Record(raw []byte) error {
 	return f.Idle()
 }
 
+// Written is how many packets are in files.
+func (f *Files) Written() uint64 { return f.Writer.Packets }
+
 // Idle is called when nothing more is there to write at once: who reads from a pipe wants to see what came.
 func (f *Files) Idle() error {
 	if f.o.Unbuffered || f.o.Path == "-" {
@@ -109,12 +114,23 @@ func (f *Files) next(now time.Time) string {
 		name = strftime(name, now)
 	}
 	switch {
-	case f.o.Size > 0 && f.o.Files > 0:
+	case f.follow() && f.o.Files > 0:
 		return fmt.Sprintf("%s%0*d", name, len(strconv.Itoa(f.o.Files-1)), f.number)
-	case f.o.Size > 0 && f.number > 0:
+	case f.follow() && f.number > 0:
 		return fmt.Sprintf("%s%d", name, f.number)
 	}
 	return name
+}
+
+// follow reports whether files are told apart by numbers.
+func (f *Files) follow() bool { return f.o.Size > 0 || f.o.numbered }
+
+// advance goes on to the next number, from the last of a ring to the first.
+func (f *Files) advance() {
+	f.number++
+	if f.o.Files > 0 {
+		f.number %= f.o.Files
+	}
 }
 
 // Packet writes the record of a packet that came at a time, in the next file if this one is full or old.
@@ -143,10 +159,7 @@ func (f *Files) rotate(at time.Time) error {
 		}
 		f.begun, f.number = at, 0
 	case f.o.Size > 0 && f.Writer.Size() > f.o.Size:
-		f.number++
-		if f.o.Files > 0 {
-			f.number %= f.o.Files
-		}
+		f.advance()
 	default:
 		return nil
 	}

@@ -1,6 +1,7 @@
 package savefile
 
 import (
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -123,5 +124,53 @@ func TestTheCommandRunsOnEachCompleteFile(t *testing.T) {
 	}
 	if got := strings.Count(string(seen), "\n"); got != len(counts) {
 		t.Errorf("ran %d times for %d files", got, len(counts))
+	}
+}
+
+// script is a ring that says what it is told, and whether there is more.
+type script struct {
+	records [][]byte
+	more    []bool
+}
+
+func (s *script) Next(context.Context) ([]byte, error) {
+	if len(s.records) == 0 {
+		return nil, io.EOF
+	}
+	raw := s.records[0]
+	s.records = s.records[1:]
+	return raw, nil
+}
+
+func (s *script) Waiting() bool {
+	more := s.more[0]
+	s.more = s.more[1:]
+	return more
+}
+
+// sink counts packets.
+type sink struct{ packets, idle int }
+
+func (s *sink) Packet([]byte, time.Time) error { s.packets++; return nil }
+func (s *sink) Idle() error                    { s.idle++; return nil }
+func (s *sink) Wall() time.Duration            { return 0 }
+func (s *sink) Written() uint64                { return uint64(s.packets) }
+
+func TestDrainHoldsNoPacketBackWhenNothingFollows(t *testing.T) {
+	tick, err := decoder.EncodeFact(0, decoder.Fact{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	packet := decoder.RawFrame{Ethernet: true, Data: make([]byte, 60), Length: 60}.Append(nil)
+	var to sink
+	d := Drain{Ring: &script{records: [][]byte{packet, packet, tick, tick}, more: []bool{true, true, false, false}}, Files: &to}
+	if raw, err := d.Next(t.Context()); err != nil || decoder.IsPacket(raw) {
+		t.Fatal(err)
+	}
+	if to.packets != 2 || to.idle != 1 {
+		t.Errorf("%d packets passed on, told %d times that nothing follows", to.packets, to.idle)
+	}
+	if _, err := d.Next(t.Context()); err != nil || to.idle != 1 {
+		t.Errorf("%v, told %d times", err, to.idle)
 	}
 }

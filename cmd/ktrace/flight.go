@@ -1,0 +1,153 @@
+package main
+
+import (
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"ktrace/cmd/internal/cli"
+	"ktrace/cmd/internal/savefile"
+	"ktrace/decoder"
+)
+
+// flightOptions are the flags of the flight recorder.
+type flightOptions struct {
+	megabytes uint32
+	after     time.Duration
+	triggers  []string
+
+	findings map[string]bool // ids that fire; "" is any above information
+	signal   bool
+	packets  *decoder.FrameFilter
+}
+
+// What --trigger says, beside an expression.
+const (
+	onFinding = "finding"
+	onSignal  = "signal"
+)
+
+func (o *flightOptions) add(f *pflag.FlagSet) {
+	f.Uint32Var(&o.megabytes, "ring", 0, "flight recorder: keep the last so many millions of bytes in memory until --trigger")
+	f.StringArrayVar(&o.triggers, "trigger", []string{onFinding}, "with --ring, what has the packets written: finding, finding:ID, signal, or a FILTER (repeatable)")
+	f.DurationVar(&o.after, "after", time.Second, "with --ring, for how long what follows is written too")
+}
+
+// validate reads the triggers.
+func (o *flightOptions) validate(c *captureOptions) error {
+	switch {
+	case o.megabytes == 0:
+		return nil
+	case c.Write == "" || c.Write == "-":
+		return cli.Usagef("--ring writes files when something fires: it needs -w FILE")
+	case c.size > 0 || c.every > 0:
+		return cli.Usagef("--ring begins a file when something fires, -C and -G by size and time: want one of them")
+	case c.Count > 0:
+		return cli.Usagef("--ring keeps the newest packets, -c the first: want one of them")
+	case o.after < 0:
+		return cli.Usagef("--after %v: want a time, as in 2s", o.after)
+	}
+	o.findings = map[string]bool{}
+	for _, text := range o.triggers {
+		id, one := strings.CutPrefix(text, onFinding+":")
+		switch {
+		case text == onFinding:
+			o.findings[""] = true
+		case one:
+			o.findings[id] = true
+		case text == onSignal:
+			o.signal = true
+		case o.packets != nil:
+			return cli.Usagef("--trigger %q: there is an expression already; join them by \"or\"", text)
+		default:
+			expr, err := cli.ParseFilter([]string{text})
+			if err != nil {
+				return err
+			}
+			if o.packets, err = decoder.NewFrameFilter(expr); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// recorder is what the options mean; stop lets go of the signal.
+func (o *flightOptions) recorder() (f *savefile.FlightOptions, stop func()) {
+	const million = 1_000_000
+	f = &savefile.FlightOptions{Bytes: int(o.megabytes) * million, After: o.after, Trigger: &savefile.Trigger{}, Packets: o.packets}
+	if !o.signal {
+		return f, func() {}
+	}
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGUSR2)
+	go func() {
+		for range c {
+			f.Trigger.Fire("SIGUSR2")
+		}
+	}()
+	return f, func() {
+		signal.Stop(c)
+		close(c)
+	}
+}
+
+// watch adds to a view what finds causes, if any is waited for, and has them fire.
+func (o *flightOptions) watch(v cli.View, root string, t *savefile.Trigger) (_ cli.View, done func() error) {
+	v.Kinds = nil // packets are for the files
+	if len(o.findings) == 0 {
+		return v, func() error { return nil }
+	}
+	v, causes, symptoms := packetRules(slowLookup)
+	for _, rule := range slices.Concat(causes, symptoms) {
+		v.Rules = append(v.Rules, &firing{Rule: rule, wanted: o.wanted, fire: t.Fire, last: map[firingKey]time.Time{}})
+	}
+	v, done = watchNode(watchFlows(v, root), root)
+	v.Probes = []string{"path", "sock"}
+	v.Globals["snap"] = uint32(512) // a DNS message
+	return v, done
+}
+
+func (o *flightOptions) wanted(f decoder.Finding) bool {
+	return o.findings[f.ID] || o.findings[""] && f.Severity.AtLeast(decoder.Warning)
+}
+
+// firing is a rule whose findings have packets written. One that is found again and again fires once, and again when
+// it was away for a while.
+type firing struct {
+	decoder.Rule
+	wanted func(decoder.Finding) bool
+	fire   func(why string)
+	last   map[firingKey]time.Time
+}
+
+type firingKey struct{ id, subject string }
+
+const firingAgain = time.Minute
+
+// Observe implements decoder.Rule.
+func (r *firing) Observe(e decoder.Event) []decoder.Finding { return r.look(r.Rule.Observe(e)) }
+
+// Flush implements decoder.Rule.
+func (r *firing) Flush(now time.Time, final bool) []decoder.Finding {
+	return r.look(r.Rule.Flush(now, final))
+}
+
+func (r *firing) look(found []decoder.Finding) []decoder.Finding {
+	for _, f := range found {
+		if !r.wanted(f) {
+			continue
+		}
+		key := firingKey{f.ID, f.Subject}
+		if before, ok := r.last[key]; !ok || f.Time.Sub(before) > firingAgain {
+			r.fire(f.ID + ": " + f.Title)
+		}
+		r.last[key] = f.Time
+	}
+	return found
+}
