@@ -38,7 +38,7 @@ func capabilities() []capability {
 		{"CAP_NET_ADMIN", unix.CAP_NET_ADMIN, false, false,
 			"capture cannot attach; rules and connections of netfilter are not read, so dns, nat and drop know fewer causes"},
 		{"CAP_SYS_ADMIN", unix.CAP_SYS_ADMIN, false, false,
-			"other network namespaces cannot be entered: devices, routes and rules in pods are not known"},
+			"other network namespaces cannot be entered: capture takes packets of its own only; devices, routes and rules in pods are not known"},
 		{"CAP_SYS_PTRACE", unix.CAP_SYS_PTRACE, false, false,
 			"processes' namespaces cannot be looked up: pods are known by cgroup and address only"},
 		{"CAP_SYSLOG", unix.CAP_SYSLOG, false, false,

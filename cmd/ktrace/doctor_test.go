@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -78,6 +79,103 @@ func TestDoctorTellsWhatIsMissing(t *testing.T) {
 				t.Errorf("loads, or does not say why not: %+v", h)
 			}
 		})
+	}
+}
+
+// few is what is recommended where root is not to be had. Before 5.11 CAP_SYS_RESOURCE, or a memlock limit that somebody
+// has raised, comes in addition.
+const few = `ulimit -l unlimited 2>/dev/null; exec setpriv --bounding-set=-all,+bpf,+perfmon,+net_admin "$@"`
+
+func TestVerbsWorkWithFewCapabilities(t *testing.T) {
+	n := lab.New(t)
+	own, other := n.Namespace("own"), n.Namespace("other")
+	inOwn := "exec nsenter --net=" + own.Path() + " sh -c '" + few + `' sh "$@"`
+	for _, verb := range []string{"dns", "drop", "reset", "nat", "mtu", "capture", "diagnose"} {
+		t.Run(verb, func(t *testing.T) {
+			run := lab.KtraceUnder(t, inOwn, verb, "-d", "10ms", "-o", "json")
+			lines, status := run.Wait()
+			if status != 0 && status != 3 || len(lines) == 0 { // others on this machine may have trouble
+				t.Errorf("status %d, %d lines\n%s", status, len(lines), run.Stderr())
+			}
+		})
+	}
+	run := lab.KtraceUnder(t, inOwn, "capture", "--netns", other.Path(), "-d", "10ms")
+	if _, status := run.Wait(); status != 1 || !strings.Contains(run.Stderr(), "CAP_SYS_ADMIN") {
+		t.Errorf("capture in another namespace: status %d, %q", status, run.Stderr())
+	}
+}
+
+// chargesMemlock is whether this kernel counts maps against the memlock limit: not since 5.11 (commit 97306be45fbe,
+// "bpf: Switch to memcg-based memory accounting").
+func chargesMemlock(t *testing.T) bool {
+	t.Helper()
+	symbols, err := os.ReadFile("/proc/kallsyms")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Contains(string(symbols), " bpf_map_charge_init\n")
+}
+
+func TestMemlockIsToldWhereItCounts(t *testing.T) {
+	const low = `ulimit -l 64; exec setpriv --bounding-set=-sys_resource "$@"`
+	checks, hooks := doctor(t, low)
+	c, h := checks["memlock limit"], hooks[cgroups]
+	if !chargesMemlock(t) {
+		if !c.OK || h.Variant == "" {
+			t.Errorf("the limit does not count here: %+v, %+v", c, h)
+		}
+		return
+	}
+	if c.OK || c.Costs == "" || !strings.Contains(c.Remedy, "CAP_SYS_RESOURCE") {
+		t.Errorf("%+v", c)
+	}
+	if h.Variant != "" || !strings.Contains(h.Refusals[0].Error, "CAP_SYS_RESOURCE") {
+		t.Errorf("%+v", h)
+	}
+}
+
+func TestSELinuxInForceIsTold(t *testing.T) {
+	const hidden = "exec unshare -m sh -c 'mount -t tmpfs none /sys/fs && mkdir /sys/fs/selinux && echo %s >/sys/fs/selinux/enforce && exec \"$@\"' sh \"$@\""
+	for enforce, want := range map[string]string{"1": "permission denied", "0": "permissive"} {
+		checks, _ := doctor(t, fmt.Sprintf(hidden, enforce))
+		if c := checks["SELinux"]; !strings.Contains(c.Found, want) {
+			t.Errorf("enforce %s: %+v, want %q", enforce, c, want)
+		}
+	}
+}
+
+// TestWhatIsSetUntilTheNextBootIsTold changes the kernel for good, so it wants one that is thrown away afterwards.
+func TestWhatIsSetUntilTheNextBootIsTold(t *testing.T) {
+	if os.Getenv("KTRACE_TEST_LAST") == "" {
+		t.Skip("locks the kernel down for good: testdata/vm/guest runs it last, in a VM")
+	}
+	const unprivileged, lockdown = "kernel.unprivileged_bpf_disabled", "/sys/kernel/security/lockdown"
+	for _, value := range []string{"0", "2", "1"} { // 1 is for good
+		if err := os.WriteFile("/proc/sys/kernel/unprivileged_bpf_disabled", []byte(value), 0); err != nil {
+			t.Fatal(err)
+		}
+		checks, hooks := doctor(t, `exec "$@"`)
+		if c, h := checks[unprivileged], hooks[cgroups]; !strings.HasPrefix(c.Found, value+": ") || h.Variant == "" {
+			t.Errorf("%s set to %s: %+v, %+v", unprivileged, value, c, h)
+		}
+		_, hooks = doctor(t, `exec setpriv --bounding-set=-all "$@"`)
+		if h := hooks[cgroups]; h.Variant != "" {
+			t.Errorf("%s set to %s: loads without capabilities", unprivileged, value)
+		}
+	}
+	for _, mode := range []string{"integrity", "confidentiality"} {
+		if err := os.WriteFile(lockdown, []byte(mode), 0); err != nil {
+			t.Fatal(err)
+		}
+		checks, hooks := doctor(t, `exec "$@"`)
+		c, h := checks["lockdown"], hooks["path: packets dropped"]
+		if locked := mode == "confidentiality"; c.Found != mode || c.OK == locked || (h.Variant == "") != locked || locked && c.Remedy == "" {
+			t.Errorf("%+v, %+v", c, h)
+		}
+	}
+	run := lab.KtraceUnder(t, `exec "$@"`, "drop", "-d", "1s")
+	if _, status := run.Wait(); status != 1 || !strings.Contains(run.Stderr(), "lockdown") {
+		t.Errorf("drop in confidentiality mode: status %d, %q", status, run.Stderr())
 	}
 }
 

@@ -43,7 +43,8 @@ func Open(path string) (*Space, error) {
 // Close lets go of the namespace.
 func (s *Space) Close() error { return s.file.Close() }
 
-// Do runs f in the namespace: sockets that f opens belong to it. f must start no goroutines. It needs CAP_SYS_ADMIN.
+// Do runs f in the namespace: sockets that f opens belong to it. f must start no goroutines. It needs CAP_SYS_ADMIN,
+// unless the namespace is the caller's own.
 func (s *Space) Do(f func() error) error {
 	done := make(chan error)
 	go func() { done <- s.enter(f) }()
@@ -59,7 +60,18 @@ func (s *Space) enter(f func() error) error {
 		return err
 	}
 	defer home.Close()
-	if err := unix.Setns(int(s.file.Fd()), unix.CLONE_NEWNET); err != nil {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(home.Fd()), &st); err != nil {
+		return err
+	}
+	if uint32(st.Ino) == s.Inode {
+		defer runtime.UnlockOSThread()
+		return f()
+	}
+	switch err := unix.Setns(int(s.file.Fd()), unix.CLONE_NEWNET); {
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("enter network namespace %d: %w: that takes CAP_SYS_ADMIN", s.Inode, err)
+	case err != nil:
 		return fmt.Errorf("enter network namespace %d: %w", s.Inode, err)
 	}
 	err = f()
