@@ -1,7 +1,7 @@
 //go:build ignore
 
 /* What TCP and UDP sockets report: resets sent and received, errors, SYNs and SYN-ACKs sent again, full
- * receive buffers, ICMP errors that this node answers with. raw_tp tcp_send_reset, tcp_receive_reset,
+ * receive buffers, ICMP errors that this node answers with, large packets that time out. raw_tp tcp_send_reset, tcp_receive_reset,
  * inet_sk_error_report, inet_sock_set_state, tcp_retransmit_skb, tcp_retransmit_synack, icmp_send,
  * sock_rcvqueue_full, udp_fail_queue_rcv_skb; fentry or kprobe tcp_conn_request where the kernel has them.
  *
@@ -24,6 +24,7 @@ enum sock_op {
 	SOCK_ICMP_SENT = 7,
 	SOCK_BUFFER_FULL = 8,
 	SOCK_NO_ROUTE = 9, /* there may be none: a table has no way to where the process connects to */
+	SOCK_RESENT = 10,  /* data, for nothing of it was acknowledged in time */
 };
 
 struct event {
@@ -51,8 +52,16 @@ struct event {
 	__u32 count;  /* events that this one stands for, itself included */
 	__u64 bytes_sent;
 	__u64 bytes_received;
-	__u64 idle;  /* nanoseconds since the peer was last heard, 0 if never */
-	__u64 inode; /* of the socket, 0 if no process holds it */
+	__u64 idle;	    /* nanoseconds since the peer was last heard, 0 if never */
+	__u64 inode;	    /* of the socket, 0 if no process holds it */
+	__u64 acked;	    /* payload bytes, and a SYN */
+	__u64 age;	    /* nanoseconds since the connection was made, 0 if that was not seen */
+	__u32 timeouts;	    /* since anything was acknowledged */
+	__u32 sacked;	    /* segments that the peer has, though it lacks one before them */
+	__u32 sacked_bytes; /* of these, as far as it told */
+	__u32 pmtu;	    /* of the way, as the socket takes it */
+	__u32 payload;	    /* bytes, of what was sent again */
+	__u32 pad2;
 };
 
 DEFINE_RING(struct event);
@@ -78,6 +87,14 @@ struct {
 	__type(key, __u64); /* address of the socket */
 	__type(value, __u8);
 } closed SEC(".maps");
+
+/* When connections were made, by CLOCK_BOOTTIME. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64); /* address of the socket */
+	__type(value, __u64);
+} made SEC(".maps");
 
 /* Sockets whose buffer is full, so that a flood makes few events. */
 struct flood {
@@ -273,7 +290,7 @@ int BPF_PROG(error_raw_tp, struct sock *sk)
 SEC("raw_tp/inet_sock_set_state")
 int BPF_PROG(state_raw_tp, struct sock *sk, int before, int after)
 {
-	__u64 key = (__u64)sk, id = bpf_get_current_pid_tgid();
+	__u64 key = (__u64)sk, id = bpf_get_current_pid_tgid(), now;
 	struct owner o = {.pid = id >> 32, .tid = id};
 	__u8 state = before;
 
@@ -282,19 +299,76 @@ int BPF_PROG(state_raw_tp, struct sock *sk, int before, int after)
 		bpf_map_update_elem(&owners, &key, &o, BPF_ANY);
 	} else if (after == TCP_CLOSE) {
 		bpf_map_update_elem(&closed, &key, &state, BPF_ANY);
+	} else if (after == TCP_ESTABLISHED) {
+		now = bpf_ktime_get_boot_ns();
+		bpf_map_update_elem(&made, &key, &now, BPF_ANY);
 	} else if (before == TCP_LISTEN || before == TCP_CLOSE) { /* memory of another socket, used again */
 		bpf_map_delete_elem(&owners, &key);
 	}
 	return 0;
 }
 
-SEC("raw_tp/tcp_retransmit_skb")
-int BPF_PROG(retransmit_raw_tp, struct sock *sk)
+/* What the peer has of what comes behind the segment that it lacks. */
+static __always_inline void fill_sacked(struct event *e, struct tcp_sock *tp)
 {
+	struct tcp_sack_block told[4];
+	int i;
+
+	e->sacked = BPF_CORE_READ(tp, sacked_out);
+	if (!e->sacked || bpf_core_read(told, sizeof(told), &tp->recv_sack_cache))
+		return;
+	for (i = 0; i < 4; i++)
+		e->sacked_bytes += told[i].end_seq - told[i].start_seq;
+}
+
+/* Data that is sent again for want of an acknowledgement. That a single packet is lost is everyday, and a fast
+ * retransmission finds it; so only timeouts are told, and only of packets that are larger than every way takes (RFC 791).
+ */
+#define EVERY_WAY 576
+
+static __always_inline int handle_timeout(struct sock *sk, struct sk_buff *skb)
+{
+	struct tcp_sock *tp = (void *)sk;
+	struct inet_connection_sock *icsk = (void *)sk;
+	__u32 len = BPF_CORE_READ(skb, len), mss = BPF_CORE_READ(tp, mss_cache);
+	__u64 key = (__u64)sk, *since;
+	struct event *e;
+	__u32 payload;
+
+	if (!BPF_CORE_READ(icsk, icsk_retransmits) || !BPF_CORE_READ(tp, snd_wnd))
+		return 0;
+	if (len > mss) /* the device cuts it up */
+		len = mss;
+	payload = len;
+	len += BPF_CORE_READ(tp, tcp_header_len) + BPF_CORE_READ(icsk, icsk_af_ops, net_header_len);
+	if (len <= EVERY_WAY)
+		return 0;
+	e = sock_event(SOCK_RESENT, sk);
+	if (!e)
+		return 0;
+	e->len = len;
+	e->payload = payload;
+	e->acked = BPF_CORE_READ(tp, bytes_acked);
+	e->timeouts = BPF_CORE_READ(icsk, icsk_retransmits);
+	e->pmtu = BPF_CORE_READ(icsk, icsk_pmtu_cookie);
+	fill_sacked(e, tp);
+	since = bpf_map_lookup_elem(&made, &key);
+	if (since)
+		e->age = e->hdr.time - *since;
+	bpf_ringbuf_submit(e, 0);
+	return 0;
+}
+
+SEC("raw_tp/tcp_retransmit_skb")
+int BPF_PROG(retransmit_raw_tp, struct sock *sk, struct sk_buff *skb)
+{
+	__u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
 	struct event *e;
 
-	if (BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_SYN_SENT)
+	if (!is_full(state) || state == TCP_SYN_RECV)
 		return 0;
+	if (state != TCP_SYN_SENT)
+		return handle_timeout(sk, skb);
 	e = sock_event(SOCK_SYN_RESENT, sk);
 	if (e)
 		bpf_ringbuf_submit(e, 0);

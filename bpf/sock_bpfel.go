@@ -81,6 +81,14 @@ type SockEvent struct {
 	BytesReceived uint64
 	Idle          uint64
 	Inode         uint64
+	Acked         uint64
+	Age           uint64
+	Timeouts      uint32
+	Sacked        uint32
+	SackedBytes   uint32
+	Pmtu          uint32
+	Payload       uint32
+	Pad2          uint32
 }
 
 type SockFlood struct {
@@ -119,6 +127,7 @@ const (
 	SockMapCounts                 = "counts"
 	SockMapEvents                 = "events"
 	SockMapFloods                 = "floods"
+	SockMapMade                   = "made"
 	SockMapOwners                 = "owners"
 	SockProgErrorRawTp            = "error_raw_tp"
 	SockProgFibRawTp              = "fib_raw_tp"
@@ -203,6 +212,7 @@ type SockMapSpecs struct {
 	Counts *ebpf.MapSpec `ebpf:"counts"`
 	Events *ebpf.MapSpec `ebpf:"events"`
 	Floods *ebpf.MapSpec `ebpf:"floods"`
+	Made   *ebpf.MapSpec `ebpf:"made"`
 	Owners *ebpf.MapSpec `ebpf:"owners"`
 }
 
@@ -239,6 +249,7 @@ type SockMaps struct {
 	Counts *ebpf.Map `ebpf:"counts"`
 	Events *ebpf.Map `ebpf:"events"`
 	Floods *ebpf.Map `ebpf:"floods"`
+	Made   *ebpf.Map `ebpf:"made"`
 	Owners *ebpf.Map `ebpf:"owners"`
 }
 
@@ -248,6 +259,7 @@ func (m *SockMaps) Close() error {
 		m.Counts,
 		m.Events,
 		m.Floods,
+		m.Made,
 		m.Owners,
 	)
 }

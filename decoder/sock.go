@@ -20,6 +20,7 @@ const (
 	SockICMPSent      SockOp = "icmp-sent"      // there is no socket; Event.Packet is what the error answers
 	SockBufferFull    SockOp = "buffer-full"    // the receive buffer had no room
 	SockNoRoute       SockOp = "no-route"       // a routing table has no way for a connect; others may have
+	SockResent        SockOp = "resent"         // Event.Packet was sent again: nothing of it was acknowledged in time
 )
 
 // Sock is what one socket reported. Event.Packet goes between its two ends: to it, if it could not take it.
@@ -47,6 +48,15 @@ type Sock struct {
 	Idle     time.Duration  `json:"idle_ns,omitempty"`   // since the peer was last heard
 	Inode    uint64         `json:"inode,omitempty"`     // as /proc/PID/fd shows it, 0 if no process holds the socket
 	Count    uint32         `json:"count"`               // events that this one stands for
+
+	// Valid iff Op is resent.
+	Acked       uint64        `json:"acked,omitempty"`        // payload bytes, and a SYN
+	Age         time.Duration `json:"age_ns,omitempty"`       // of the connection, 0 if it is older than ktrace
+	Timeouts    uint32        `json:"timeouts,omitempty"`     // since anything was acknowledged, this one included
+	Sacked      uint32        `json:"sacked,omitempty"`       // segments that the peer has, though it lacks one before them
+	SackedBytes uint32        `json:"sacked_bytes,omitempty"` // of these, as far as it told
+	PathMTU     uint32        `json:"path_mtu,omitempty"`     // as the socket takes it
+	Payload     uint32        `json:"payload,omitempty"`      // bytes, of what was sent again
 
 	code    uint32 // enum sk_rst_reason of that kernel, valid iff hasCode
 	hasCode bool
@@ -102,6 +112,7 @@ func sockOpOf(op sockOp) SockOp {
 		sockIcmpSent:      SockICMPSent,
 		sockBufferFull:    SockBufferFull,
 		sockNoRoute:       SockNoRoute,
+		sockResent:        SockResent,
 	}
 	if int(op) < len(names) && names[op] != "" {
 		return names[op]
@@ -132,6 +143,7 @@ func decodeSock(raw []byte, e *Event) error {
 		}
 	default:
 		e.Packet = bare(s.Proto, FlowTuple{Src: s.Local, Dst: s.Remote}, "")
+		e.Packet.Len = r.Len
 	}
 	e.Body = s
 	return nil
@@ -158,6 +170,14 @@ func (r *sockRecord) sock() Sock {
 		Idle:     time.Duration(r.Idle),
 		Inode:    r.Inode,
 		Count:    r.Count,
+
+		Acked:       r.Acked,
+		Age:         time.Duration(r.Age),
+		Timeouts:    r.Timeouts,
+		Sacked:      r.Sacked,
+		SackedBytes: r.SackedBytes,
+		PathMTU:     r.Pmtu,
+		Payload:     r.Payload,
 	}
 	if r.Sock.Family != 0 {
 		flow := r.Sock.flow()

@@ -290,6 +290,7 @@ const (
 	sockIcmpSent      sockOp = 7
 	sockBufferFull    sockOp = 8
 	sockNoRoute       sockOp = 9
+	sockResent        sockOp = 10
 )
 
 type sockRecord struct {
@@ -320,10 +321,18 @@ type sockRecord struct {
 	BytesReceived uint64
 	Idle          uint64
 	Inode         uint64
+	Acked         uint64
+	Age           uint64
+	Timeouts      uint32
+	Sacked        uint32
+	SackedBytes   uint32
+	Pmtu          uint32
+	Payload       uint32
+	Pad2          uint32
 }
 
 // recordSize is the size of sockRecord in bytes.
-func (*sockRecord) recordSize() int { return 232 }
+func (*sockRecord) recordSize() int { return 272 }
 
 // decode reads the record from b, which must hold recordSize bytes.
 func (r *sockRecord) decode(b []byte) {
@@ -353,6 +362,14 @@ func (r *sockRecord) decode(b []byte) {
 	r.BytesReceived = binary.LittleEndian.Uint64(b[208:])
 	r.Idle = binary.LittleEndian.Uint64(b[216:])
 	r.Inode = binary.LittleEndian.Uint64(b[224:])
+	r.Acked = binary.LittleEndian.Uint64(b[232:])
+	r.Age = binary.LittleEndian.Uint64(b[240:])
+	r.Timeouts = binary.LittleEndian.Uint32(b[248:])
+	r.Sacked = binary.LittleEndian.Uint32(b[252:])
+	r.SackedBytes = binary.LittleEndian.Uint32(b[256:])
+	r.Pmtu = binary.LittleEndian.Uint32(b[260:])
+	r.Payload = binary.LittleEndian.Uint32(b[264:])
+	r.Pad2 = binary.LittleEndian.Uint32(b[268:])
 }
 
 type tapDirection uint32

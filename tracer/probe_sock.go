@@ -38,10 +38,10 @@ func sockProbe() Probe {
 				Without:  "connections that an administrator or a timeout ended are not told apart",
 			},
 			{
-				Name:     "SYN and SYN-ACK sent again",
+				Name:     "packets sent again",
 				Variants: rawTP("retransmit_raw_tp", "retransmit_synack_raw_tp"),
 				Optional: true,
-				Without:  "full accept queues are known by their counters only",
+				Without:  "full accept queues are known by their counters only, and ways on which large packets vanish are not found",
 			},
 			{
 				Name:     "SYN lost to a full accept queue",

@@ -25,7 +25,9 @@
 #define NFPROTO_IPV4 2
 #define NFPROTO_IPV6 10
 
+#define TCP_ESTABLISHED	 1
 #define TCP_SYN_SENT	 2
+#define TCP_SYN_RECV	 3
 #define TCP_TIME_WAIT	 6
 #define TCP_CLOSE	 7
 #define TCP_LISTEN	 10
@@ -101,12 +103,33 @@ struct inet_sock {
 	__be16 inet_sport;
 };
 
+struct inet_connection_sock_af_ops {
+	__u16 net_header_len; /* of IPv4 also where an IPv6 socket speaks it */
+};
+
+struct inet_connection_sock {
+	struct inet_connection_sock_af_ops *icsk_af_ops;
+	__u32 icsk_pmtu_cookie;
+	__u8 icsk_retransmits; /* timeouts since anything was acknowledged */
+};
+
+struct tcp_sack_block {
+	__u32 start_seq;
+	__u32 end_seq;
+};
+
 struct tcp_sock {
+	__u16 tcp_header_len; /* with the options that every packet has */
 	__u32 copied_seq;
 	__u32 rcv_nxt;
 	__u32 rcv_tstamp;
+	__u32 snd_wnd;
+	__u32 mss_cache;
+	__u32 sacked_out; /* segments */
 	__u64 bytes_sent;
 	__u64 bytes_received;
+	__u64 bytes_acked;
+	struct tcp_sack_block recv_sack_cache[4];
 };
 
 struct flowi_common {

@@ -22,6 +22,7 @@ func TestDiagnoseFindsTheOneCause(t *testing.T) {
 		{conntrackFaults(f), "entry lost", nil},
 		{pathFaults(f), "no forwarding", nil},
 		{mtuFaults(f), "small end of a veth", nil},
+		{holes(f), "what the pod sends vanishes", nil},
 	} {
 		i := slices.IndexFunc(from.scenarios, func(s lab.Scenario) bool { return s.Name == from.name })
 		s := from.scenarios[i]

@@ -151,7 +151,7 @@ func answer(sender4, sender6 int, packet []byte, flag byte, f forgery) {
 	copy(reset[4:], tcp[8:12]) // what the client expects next
 	binary.BigEndian.PutUint32(reset[8:], binary.BigEndian.Uint32(tcp[4:])+payload)
 	reset[12], reset[13] = 5<<4, f.flags
-	binary.BigEndian.PutUint16(reset[16:], checksum(dst, src, reset))
+	binary.BigEndian.PutUint16(reset[16:], checksum(unix.IPPROTO_TCP, dst, src, reset))
 	if v6 {
 		h := append([]byte{0x60, 0, 0, 0, 0, 20, unix.IPPROTO_TCP, f.ttl}, append(append([]byte{}, dst...), src...)...)
 		_ = unix.Sendto(sender6, append(h, reset...), 0, &unix.SockaddrInet6{Addr: [16]byte(src)})
@@ -161,12 +161,15 @@ func answer(sender4, sender6 int, packet []byte, flag byte, f forgery) {
 	_ = unix.Sendto(sender4, append(h, reset...), 0, &unix.SockaddrInet4{Addr: [4]byte(src)})
 }
 
-// checksum is TCP's, over the pseudo header too (RFC 9293, 3.1).
-func checksum(src, dst, tcp []byte) uint16 {
-	sum := uint32(unix.IPPROTO_TCP) + uint32(len(tcp))
-	for _, b := range [][]byte{src, dst, tcp} {
-		for i := 0; i < len(b); i += 2 {
-			sum += uint32(binary.BigEndian.Uint16(b[i:]))
+// checksum is the Internet's, over a pseudo header, too, if there are addresses (RFC 1071, RFC 9293 3.1, RFC 8200 8.1).
+func checksum(proto byte, src, dst, body []byte) uint16 {
+	var sum uint32
+	if len(src) > 0 {
+		sum = uint32(proto) + uint32(len(body))
+	}
+	for _, b := range [][]byte{src, dst, body} {
+		for i, c := range b {
+			sum += uint32(c) << (8 * (1 - i%2))
 		}
 	}
 	for sum>>16 != 0 {

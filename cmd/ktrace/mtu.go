@@ -2,12 +2,14 @@ package main
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"ktrace/cmd/internal/cli"
 	"ktrace/decoder"
 	"ktrace/decoder/diagnose"
+	"ktrace/tracer"
 )
 
 // newMTU is the verb about packets that are too big for their way.
@@ -17,7 +19,8 @@ func newMTU(s cli.Streams) *cobra.Command {
 		Use:   "mtu [flags] [FILTER]",
 		Short: "packets too big for their way, and silent black holes",
 		Long: `Shows packets that are dropped for their size: how long they are, what the device takes, where that is, and who was
-told. At the end of a veth and at a bridge's port the kernel tells nobody.`,
+told. At the end of a veth and at a bridge's port the kernel tells nobody. Of ways beyond this node on which large packets
+vanish it tells by what senders here send again and again, while their small packets pass.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := f.Validate(); err != nil {
 				return err
@@ -28,6 +31,9 @@ told. At the end of a veth and at a bridge's port the kernel tells nobody.`,
 			}
 			v, done := watchNode(watchDrops(mtuView()), f.HostRoot)
 			v.Filter = expr
+			v.Probes = append(v.Probes, "sock")
+			v.Globals["hop_tcp_flags"] = uint32(tracer.FlagSYN | tracer.FlagRST)
+			v.Unwanted = hooksBut("sock", "connections change state", "packets sent again")
 			return errors.Join(cli.Live(c.Context(), f, v, s), done())
 		},
 	}
@@ -44,6 +50,19 @@ func mtuView() cli.View {
 		Kinds:  []decoder.Kind{decoder.KindMTU},
 		Keep:   isLoss,
 		Stages: []decoder.Stage{decoder.NewNames(), decoder.NewDrops(), diagnose.NewMTUs(facts)},
-		Rules:  []decoder.Rule{facts, diagnose.NewDrops(facts)},
+		Rules:  []decoder.Rule{facts, diagnose.NewDrops(facts), diagnose.NewBlackholes(facts)},
 	}
+}
+
+// hooksBut are the names of a probe's hooks but for those that are wanted.
+func hooksBut(probe string, wanted ...string) []string {
+	var others []string
+	for _, p := range tracer.Probes() {
+		for _, h := range p.Hooks {
+			if p.Name == probe && !slices.Contains(wanted, h.Name) {
+				others = append(others, h.Name)
+			}
+		}
+	}
+	return others
 }

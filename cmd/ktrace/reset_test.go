@@ -269,14 +269,7 @@ func queueFull(f family) lab.Scenario {
 		Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { backlogs.put(c, 1) },
 		Traffic: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
 			l := listen(t, p.NS, f.pod(p))
-			raw, err := l.(*net.TCPListener).SyscallConn()
-			if err != nil {
-				t.Fatal(err)
-			}
-			var set error
-			if err := raw.Control(func(fd uintptr) { set = unix.Listen(int(fd), backlogs.get(c)) }); err != nil || set != nil {
-				t.Fatal(err, set)
-			}
+			setBacklog(t, l, backlogs.get(c))
 			c.Server.Do(func() {
 				for range 5 {
 					conn, err := net.DialTimeout("tcp", net.JoinHostPort(f.pod(p), webPort), 100*time.Millisecond)
@@ -288,6 +281,19 @@ func queueFull(f family) lab.Scenario {
 		},
 		Want: "accept-queue-full",
 		Sure: "certain",
+	}
+}
+
+// setBacklog changes how many connections may wait for accept.
+func setBacklog(t testing.TB, l net.Listener, n int) {
+	t.Helper()
+	raw, err := l.(*net.TCPListener).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var set error
+	if err := raw.Control(func(fd uintptr) { set = unix.Listen(int(fd), n) }); err != nil || set != nil {
+		t.Fatal(err, set)
 	}
 }
 

@@ -393,6 +393,7 @@ func table() []row {
 		{decoder.KindHop, untranslated, false, []wanted{serviceRules, settings, routes}},
 		{decoder.KindSock, sock(decoder.SockSynLost, decoder.SockBufferFull, decoder.SockSynackResent), false,
 			[]wanted{receiver, protocolCounters, settings}},
+		{decoder.KindSock, sock(decoder.SockResent), false, []wanted{settings}},
 		{decoder.KindSock, sock(decoder.SockError), false, []wanted{routes, settings}},
 		{decoder.KindSock, sock(decoder.SockNoRoute), false, []wanted{routes}},
 		{decoder.KindSock, sock(decoder.SockResetSent), false, []wanted{trackedFlow}},

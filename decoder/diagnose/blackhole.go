@@ -1,0 +1,370 @@
+package diagnose
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// Blackholes is the rule for ways on which large packets vanish while small ones pass, and nobody says why. It wants
+// what sockets report, or whole packets as captures have them, and the drops and ICMP errors of this node.
+//
+// Loss takes small and large alike, and one that is dead answers neither. So it concludes only if something small was
+// acknowledged after something large was sent in vain, if the large was then sent in vain again and again, and if
+// nothing as large got through in between. What this node drops itself is the business of the rule about that.
+type Blackholes struct {
+	know    *Facts
+	ways    map[direction]*passage
+	streams map[lane]*stream // of captures
+	opened  map[sender]opening
+	told    map[direction]tooBigFor
+	dropped map[direction]time.Time // something large, or an ICMP error about it, on this node
+	pruned  time.Time
+}
+
+// direction is from one address to another, as the sender knows them.
+type direction struct{ src, dst netip.Addr }
+
+func directionOf(f decoder.FlowTuple) direction { return direction{f.Src.Addr(), f.Dst.Addr()} }
+
+// passage is what is known of a way since something large was sent in vain.
+type passage struct {
+	first, last time.Time
+	flows       map[decoder.FlowTuple]*efforts
+	large       uint32    // bytes, the smallest that does not get through
+	small       string    // what does, "" as long as nothing is known to
+	since       time.Time // when that did
+	ignored     uint64    // packets larger than the sender was told it may send
+	reported    bool
+}
+
+// efforts are one connection's to get something large through.
+type efforts struct {
+	sends []time.Time
+	acked uint64 // bytes
+	size  uint32
+}
+
+// sender is the end of a connection that sends.
+type sender struct {
+	flow  decoder.FlowTuple
+	netns uint32
+}
+
+// opening is the answer to a SYN. If it comes again, the peer has not taken the connection up, perhaps for want of room
+// in its accept queue, and throws data away whatever its size.
+type opening struct {
+	when  time.Time
+	again bool
+}
+
+// tooBigFor is the ICMP error that says what the way takes.
+type tooBigFor struct {
+	mtu  uint32
+	from netip.Addr
+	when time.Time
+}
+
+const (
+	inVainAll   = 4 // times that large packets were sent again, with
+	inVainAfter = 3 // that failed though small ones got through: 3 s of one connection's timeouts
+	inVainTold  = 3 // packets that are no burst which was on its way
+	deepFor     = 10 * time.Second
+	openAgain   = 1200 * time.Millisecond // by when the answer to a SYN comes again, if it does: its timeout is 1 s
+	maxSends    = 1 << 10
+	wayMemory   = 2 * time.Minute
+	maxWays     = 1 << 14
+)
+
+// NewBlackholes returns the rule; know must be asked before it.
+func NewBlackholes(know *Facts) *Blackholes {
+	return &Blackholes{know: know, ways: map[direction]*passage{}, streams: map[lane]*stream{},
+		opened: map[sender]opening{}, told: map[direction]tooBigFor{}, dropped: map[direction]time.Time{}}
+}
+
+// Observe implements decoder.Rule.
+func (r *Blackholes) Observe(e decoder.Event) []decoder.Finding {
+	switch b := e.Body.(type) {
+	case decoder.Sock:
+		if b.Op == decoder.SockResent && e.Packet != nil {
+			return r.report(e, b)
+		}
+	case decoder.Hop:
+		return r.hop(e)
+	case decoder.Drop:
+		r.drop(e, b)
+	}
+	return nil
+}
+
+// Flush implements decoder.Rule: it forgets.
+func (r *Blackholes) Flush(now time.Time, _ bool) []decoder.Finding {
+	if now.Sub(r.pruned) < time.Second {
+		return nil
+	}
+	r.pruned = now
+	prune(r.ways, func(p *passage) bool { return now.Sub(p.last) > wayMemory })
+	prune(r.streams, func(s *stream) bool { return now.Sub(s.last) > wayMemory })
+	prune(r.opened, func(o opening) bool { return now.Sub(o.when) > wayMemory })
+	prune(r.told, func(t tooBigFor) bool { return now.Sub(t.when) > wayMemory })
+	prune(r.dropped, func(t time.Time) bool { return now.Sub(t) > wayMemory })
+	return nil
+}
+
+// prune forgets what is old, and everything if there is too much of it.
+func prune[K comparable, V any](m map[K]V, old func(V) bool) {
+	full := len(m) > maxWays
+	for k, v := range m {
+		if full || old(v) {
+			delete(m, k)
+		}
+	}
+}
+
+// drop keeps that this node dropped something large of a way, or the message that it is too large.
+func (r *Blackholes) drop(e decoder.Event, d decoder.Drop) {
+	p := e.Packet
+	if d.Noise != "" || p == nil {
+		return
+	}
+	if _, ok := p.TooBig(); ok {
+		p = p.About()
+	}
+	if p == nil || p.Len <= everyWay(p.Src) {
+		return
+	}
+	flows := []decoder.FlowTuple{p.Flow()}
+	if d.Conntrack != nil {
+		flows = append(flows, d.Conntrack.Original, d.Conntrack.Reply)
+	}
+	for _, f := range flows {
+		r.dropped[directionOf(f)] = e.Time
+	}
+}
+
+// everyWay is the length of a packet that every way takes (RFC 791, RFC 8200).
+func everyWay(a netip.Addr) uint32 {
+	if a.Is4() {
+		return 576
+	}
+	return 1280
+}
+
+// report takes in that a socket sent something large again.
+func (r *Blackholes) report(e decoder.Event, s decoder.Sock) []decoder.Finding {
+	if e.Packet.Len <= everyWay(e.Packet.Src) {
+		return nil
+	}
+	p := r.passage(e)
+	if c := p.flows[e.Packet.Flow()]; c != nil && s.Acked > c.acked && e.Packet.Len >= c.size {
+		p.begin(e.Time) // as large a packet got through
+	}
+	switch made := e.Time.Add(-s.Age); {
+	case s.Sacked == 1 && s.SackedBytes < s.Payload:
+		p.passes(e.Time, fmt.Sprintf("a segment of %d bytes, sent after one of %d, was acknowledged and that one was not", s.SackedBytes, s.Payload))
+	case s.Sacked > 1 && s.SackedBytes/s.Sacked < s.Payload/2:
+		p.passes(e.Time, fmt.Sprintf("%d segments of %d bytes in all, sent after one of %d, were acknowledged and that one was not", s.Sacked, s.SackedBytes, s.Payload))
+	case s.Age > 0 && made.After(p.first) && s.Received > 0:
+		p.passes(made, fmt.Sprintf("a connection made since, %v, over which %d bytes were received", e.Packet.Flow(), s.Received))
+	}
+	return r.inVain(e, p, efforts{acked: s.Acked, size: e.Packet.Len}, s.Acked > 1 || s.Received > 0 || s.Sacked > 0)
+}
+
+// passage returns what is known of the packet's way.
+func (r *Blackholes) passage(e decoder.Event) *passage {
+	d := directionOf(e.Packet.Flow())
+	p := r.ways[d]
+	if p == nil {
+		p = &passage{}
+		p.begin(e.Time)
+		r.ways[d] = p
+	}
+	return p
+}
+
+// begin forgets what did not get through.
+func (p *passage) begin(now time.Time) {
+	*p = passage{first: now, flows: map[decoder.FlowTuple]*efforts{}}
+}
+
+// passes keeps that something small gets through.
+func (p *passage) passes(when time.Time, what string) {
+	if p.small == "" {
+		p.small, p.since = what, when
+	}
+}
+
+// inVain counts a packet that is sent again, and concludes. taken says that the peer is known to have taken up the
+// connection.
+func (r *Blackholes) inVain(e decoder.Event, p *passage, now efforts, taken bool) []decoder.Finding {
+	flow := e.Packet.Flow()
+	p.last = e.Time
+	if !r.open(e, p) && !taken {
+		delete(p.flows, flow)
+		return nil
+	}
+	if c := p.flows[flow]; c != nil {
+		now.sends = c.sends
+	}
+	if len(now.sends) < maxSends {
+		now.sends = append(now.sends, e.Time)
+	}
+	p.flows[flow] = &now
+	if p.large == 0 || e.Packet.Len < p.large {
+		p.large = e.Packet.Len
+	}
+	return r.conclude(e, p)
+}
+
+// open reports whether the peer seems to have taken up the packet's connection. If it was made since something large
+// was sent in vain, SYN and answer are small ones that passed.
+func (r *Blackholes) open(e decoder.Event, p *passage) bool {
+	o, ok := r.opened[sender{e.Packet.Flow(), e.Netns}]
+	if !ok || o.again {
+		return false
+	}
+	if o.when.After(p.first) && e.Time.Sub(o.when) > openAgain {
+		p.passes(o.when, fmt.Sprintf("SYN and answer of a connection made since, %v", e.Packet.Flow()))
+	}
+	return true
+}
+
+// answered takes in the answer to a SYN. What comes by several devices comes at about the same time.
+func (r *Blackholes) answered(e decoder.Event) {
+	const sameTime = 500 * time.Millisecond
+	if e.Direction == decoder.Out {
+		return
+	}
+	s := sender{e.Packet.Flow().Reverse(), e.Netns}
+	o, ok := r.opened[s]
+	switch {
+	case !ok:
+		r.opened[s] = opening{when: e.Time}
+	case e.Time.Sub(o.when) > sameTime:
+		o.again = true
+		r.opened[s] = o
+	}
+}
+
+// conclude says what is to be said of a way on which another packet was sent in vain.
+func (r *Blackholes) conclude(e decoder.Event, p *passage) []decoder.Finding {
+	d := directionOf(e.Packet.Flow())
+	told, ok := r.told[d]
+	switch {
+	case r.explained(d, p):
+		return nil
+	case ok && e.Packet.Len > told.mtu && e.Time.Sub(told.when) > answerWithin:
+		p.ignored++
+		if p.ignored < inVainTold {
+			return nil
+		}
+		return p.found(e, p.ignored, p.deaf(e, told))
+	case ok && told.when.After(p.first):
+		return nil
+	}
+	all, after := p.efforts()
+	if all < inVainAll || after < inVainAfter {
+		return nil
+	}
+	return p.found(e, all, r.know.hole(e, p))
+}
+
+// explained reports whether this node itself dropped what did not get through.
+func (r *Blackholes) explained(d direction, p *passage) bool {
+	at, ok := r.dropped[d]
+	return ok && at.After(p.first.Add(-deepFor))
+}
+
+// efforts are how often something large was sent again, and how often that was in vain though small ones got through:
+// whether the last of each connection was, is not known yet.
+func (p *passage) efforts() (all, after uint64) {
+	for _, c := range p.flows {
+		all += uint64(len(c.sends))
+		var later uint64
+		for _, t := range c.sends {
+			if p.small != "" && !t.Before(p.since) {
+				later++
+			}
+		}
+		after += max(later, 1) - 1
+	}
+	return all, after
+}
+
+// found completes a finding, which stands for n packets the first time and for one from then on.
+func (p *passage) found(e decoder.Event, n uint64, f decoder.Finding) []decoder.Finding {
+	f.Time, f.Last, f.Pod, f.Peer = e.Time, e.Time, e.Pod, e.Peer
+	f.Severity = decoder.Critical
+	f.Count = 1
+	if !p.reported {
+		f.Count, p.reported = n, true
+	}
+	return []decoder.Finding{f}
+}
+
+// hole is the finding about a way that swallows.
+func (k *Facts) hole(e decoder.Event, p *passage) decoder.Finding {
+	all, _ := p.efforts()
+	src, dst := e.Packet.Src, e.Packet.Dst
+	f := decoder.Finding{
+		ID: "pmtu-blackhole", Confidence: decoder.Likely, Subject: fmt.Sprintf("%v to %v", src, dst), First: p.first,
+		Title: fmt.Sprintf("Packets of %d bytes from %s to %s vanish while small ones pass, and nobody says why.",
+			p.large, whose(e.Pod, src), whose(e.Peer, dst)),
+		Cause: "Something on the way takes no packets of that size, and the ICMP message that would tell the sender is not sent or is filtered: " +
+			"path MTU discovery fails, so transfers hang where short exchanges work.",
+		Evidence: []string{
+			fmt.Sprintf("does not pass: %d bytes, sent again %d times over %d connections, last %s %v", p.large, all, len(p.flows), e.Packet.Proto, e.Packet.Flow()),
+			"passes: " + p.small,
+			fmt.Sprintf("no ICMP message about packets from %v to %v that are too big was seen, and this node dropped none", src, dst),
+		},
+		Remedy: probe(p.large, dst),
+	}
+	if s, ok := e.Body.(decoder.Sock); ok && s.PathMTU != 0 {
+		f.Evidence = append(f.Evidence, fmt.Sprintf("the sender takes the way for %d bytes wide", s.PathMTU))
+	}
+	if v := k.sysctl(e.Netns, "net.ipv4.tcp_mtu_probing"); v != "" {
+		f.Evidence = append(f.Evidence, "net.ipv4.tcp_mtu_probing = "+v)
+	}
+	return f
+}
+
+// deaf is the finding about a sender that was told and goes on.
+func (p *passage) deaf(e decoder.Event, told tooBigFor) decoder.Finding {
+	src, dst := e.Packet.Src, e.Packet.Dst
+	return decoder.Finding{
+		ID: "pmtu-icmp-ignored", Confidence: decoder.Likely, Subject: fmt.Sprintf("%v to %v", src, dst), First: told.when,
+		Title: fmt.Sprintf("%s was told that its packets to %s may have %d bytes, and goes on sending larger ones.", whose(e.Pod, src), whose(e.Peer, dst), told.mtu),
+		Cause: "The ICMP message came by here, but the sender did not hear of it or does not heed it: it is filtered between here and there, " +
+			"it does not fit the connection, or path MTU discovery is off.",
+		Evidence: []string{
+			fmt.Sprintf("%s packet-too-big (MTU %d) from %v", told.when.UTC().Format("15:04:05.000000"), told.mtu, told.from),
+			fmt.Sprintf("%d packets of %d bytes and more were sent %v and more after it, last %s %v", p.ignored, p.large, answerWithin, e.Packet.Proto, e.Packet.Flow()),
+		},
+		Remedy: append([]string{"iptables-save | grep -i icmp; nft list ruleset | grep -i icmp   # is ICMP filtered at the sender?", "sysctl net.ipv4.ip_no_pmtu_disc"},
+			probe(p.large, dst)...),
+	}
+}
+
+// probe is how to find the size that passes, and what helps until the way is mended.
+func probe(size uint32, dst netip.Addr) []string {
+	ping, headers, iptables := "ping", uint32(28), "iptables"
+	if !dst.Is4() {
+		ping, headers, iptables = "ping -6", 48, "ip6tables"
+	}
+	return []string{
+		fmt.Sprintf("%s -c3 -M do -s %d %v   # from the sender: lower the size until it passes; %d more is the MTU of the way", ping, size-headers, dst, headers),
+		"let ICMP type 3 code 4 and ICMPv6 type 2 pass every firewall between the two",
+		fmt.Sprintf("%s -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu   # at the router before the narrow link", iptables),
+		"sysctl -w net.ipv4.tcp_mtu_probing=1   # the sender finds the size by itself, after some seconds",
+	}
+}
+
+// whose says who is at an address.
+func whose(p decoder.Pod, a netip.Addr) string {
+	if name := p.String(); name != "" {
+		return fmt.Sprintf("%s (%v)", name, a)
+	}
+	return a.String()
+}

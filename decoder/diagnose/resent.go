@@ -1,0 +1,150 @@
+package diagnose
+
+import (
+	"fmt"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// lane is one direction of a connection at one device.
+type lane struct {
+	flow           decoder.FlowTuple
+	netns, ifindex uint32
+	way            decoder.Direction
+}
+
+// back is where the answers to what is seen here are seen.
+func (l lane) back() lane {
+	l.flow = l.flow.Reverse()
+	switch l.way {
+	case decoder.In:
+		l.way = decoder.Out
+	case decoder.Out:
+		l.way = decoder.In
+	}
+	return l
+}
+
+// stream is what was sent in one lane and is not acknowledged.
+type stream struct {
+	una, next uint32 // the first byte that is not, and the first that was not sent
+	head      head   // the packet that begins with the first
+	biggest   uint32 // bytes, of the packets that are not
+	acked     uint64 // bytes
+	closed    bool   // the receiver takes no more
+	taken     bool   // the receiver took the connection up: it acknowledged or sent data
+	last      time.Time
+}
+
+type head struct {
+	size, payload uint32
+	sent          time.Time // last
+}
+
+// timeout is less than the shortest that TCP waits for an acknowledgement (200 ms on Linux), and more than it takes
+// before it sends again what it takes for lost.
+const timeout = 150 * time.Millisecond
+
+// hop takes in a packet of a capture, or what a packet of this node tells a sender.
+func (r *Blackholes) hop(e decoder.Event) []decoder.Finding {
+	p := e.Packet
+	if p == nil {
+		return nil
+	}
+	if mtu, ok := p.TooBig(); ok {
+		if about := p.About(); about != nil {
+			r.told[directionOf(about.Flow())] = tooBigFor{mtu, p.Src, e.Time}
+		}
+		return nil
+	}
+	if p.HasFlag('S') && p.HasFlag('.') {
+		r.answered(e)
+	}
+	s, ok := p.Segment()
+	if !ok {
+		return nil
+	}
+	at := lane{p.Flow(), e.Netns, e.Ifindex, e.Direction}
+	if p.HasFlag('.') {
+		r.acknowledged(e, at.back(), s)
+	}
+	if p.HasFlag('R') {
+		delete(r.streams, at)
+		delete(r.streams, at.back())
+		return nil
+	}
+	return r.sent(e, at, s)
+}
+
+// acknowledged takes in what the receiver of a stream says.
+func (r *Blackholes) acknowledged(e decoder.Event, at lane, s decoder.Segment) {
+	x := r.streams[at]
+	if x == nil {
+		return
+	}
+	x.closed = s.Window == 0
+	x.taken = x.taken || s.Bytes > 0 || s.Sacked > 0 || int32(s.Ack-x.una) > 0
+	switch {
+	case int32(s.Ack-x.una) > 0 && int32(s.Ack-x.next) <= 0:
+		size := x.head.size
+		if s.Ack == x.next {
+			size, x.biggest = max(size, x.biggest), 0
+		}
+		x.acked += uint64(s.Ack - x.una)
+		x.una, x.head = s.Ack, head{}
+		r.through(e, directionOf(at.flow), size)
+	case s.Ack == x.una && s.Sacked > 0 && s.Sacked < x.head.payload:
+		if p := r.ways[directionOf(at.flow)]; p != nil {
+			p.passes(e.Time, fmt.Sprintf("%d bytes, sent after a segment of %d, were acknowledged and that one was not", s.Sacked, x.head.payload))
+		}
+	}
+}
+
+// through takes in that a packet reached its receiver.
+func (r *Blackholes) through(e decoder.Event, d direction, size uint32) {
+	p := r.ways[d]
+	switch {
+	case p == nil || size == 0:
+	case size >= p.large:
+		p.begin(e.Time)
+	default:
+		p.passes(e.Time, fmt.Sprintf("packets of up to %d bytes were acknowledged, %s %v", size, e.Packet.Proto, e.Packet.Flow().Reverse()))
+	}
+}
+
+// sent takes in a packet with data.
+func (r *Blackholes) sent(e decoder.Event, at lane, s decoder.Segment) []decoder.Finding {
+	x := r.streams[at]
+	begins := e.Packet.HasFlag('S')
+	if begins || x == nil && s.Bytes > 0 {
+		x = &stream{una: s.Seq, next: s.Seq}
+		r.streams[at] = x
+	}
+	if begins { // counts as a byte
+		x.una++
+		x.next++
+	}
+	if x == nil || s.Bytes == 0 || int32(s.Seq-x.una) < 0 {
+		return nil
+	}
+	x.last = e.Time
+	x.biggest = max(x.biggest, e.Packet.Len)
+	if end := s.Seq + s.Bytes; int32(end-x.next) > 0 {
+		x.next = end
+	}
+	if s.Seq != x.una {
+		return nil
+	}
+	first, late := x.head.size == 0, e.Time.Sub(x.head.sent) > timeout
+	if first || s.Bytes < x.head.payload { // what devices cut up goes out again in parts
+		x.head.size, x.head.payload = e.Packet.Len, s.Bytes
+	}
+	if first || late {
+		x.head.sent = e.Time
+	}
+	if first || !late || x.closed || x.head.size <= everyWay(e.Packet.Src) {
+		return nil
+	}
+	return r.inVain(e, r.passage(e), efforts{acked: x.acked, size: e.Packet.Len}, x.taken)
+}
