@@ -49,7 +49,15 @@ func (t *tupleRecord) flow() FlowTuple {
 func (f FlowTuple) Reverse() FlowTuple { return FlowTuple{Src: f.Dst, Dst: f.Src} }
 
 // String is "src > dst".
-func (f FlowTuple) String() string { return f.Src.String() + " > " + f.Dst.String() }
+func (f FlowTuple) String() string { return End(f.Src) + " > " + End(f.Dst) }
+
+// End is one end of a flow, for people: without a port where the protocol has none.
+func End(a netip.AddrPort) string {
+	if a.Port() == 0 {
+		return a.Addr().String()
+	}
+	return a.String()
+}
 
 // Flow is where the packet came from and where it was going to.
 func (p *Packet) Flow() FlowTuple { return FlowTuple{Src: p.Source(), Dst: p.Destination()} }

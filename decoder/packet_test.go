@@ -28,3 +28,10 @@ func FuzzParseIP(f *testing.F) {
 		p.Transport()
 	})
 }
+
+func TestFlowsOfProtocolsWithoutPortsShowNone(t *testing.T) {
+	icmp := ParseIP([]byte{0x45, 0, 0, 28, 0, 0, 0, 0, 64, 1, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 8, 0, 0, 0, 0, 1, 0, 1})
+	if got := icmp.String(); got != "icmp 10.0.0.1 > 10.0.0.2 len 28" {
+		t.Errorf("got %s", got)
+	}
+}

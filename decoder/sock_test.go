@@ -69,7 +69,7 @@ func TestDecodeSock(t *testing.T) {
 			record: sockRecord{
 				Op: uint32(sockBufferFull), Sock: tuple("10.0.0.2:53", "0.0.0.0:0", 17, 4), State: 7, Rmem: 213000, Rcvbuf: 212992, Count: 41,
 			},
-			packet: "0.0.0.0:0 > 10.0.0.2:53",
+			packet: "0.0.0.0 > 10.0.0.2:53",
 			check: func(s Sock) bool {
 				return s.Proto == "udp" && s.Queued == 213000 && s.Buffer == 212992 && s.Count == 41
 			},

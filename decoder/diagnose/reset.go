@@ -109,9 +109,9 @@ func packets(b decoder.Reset) string {
 // end says who is at an address.
 func end(p decoder.Pod, a netip.AddrPort) string {
 	if name := p.String(); name != "" {
-		return fmt.Sprintf("%s (%v)", name, a)
+		return fmt.Sprintf("%s (%s)", name, decoder.End(a))
 	}
-	return a.String()
+	return decoder.End(a)
 }
 
 // from and to are the sender of the reset and the end that it hit.
