@@ -139,7 +139,7 @@ func (x *Drops) hop(e Event) {
 		return
 	}
 	if p.Proto == "tcp" && p.HasFlag('R') && e.Direction == Out {
-		x.answers[told{p.Proto, p.Flow().Reverse()}] = answered{Answer{Name: "tcp-reset", From: p.Src}, e.Time}
+		x.answers[told{p.Proto, p.Flow().Reverse()}] = answered{Answer{Name: answerReset, From: p.Src}, e.Time}
 	}
 }
 

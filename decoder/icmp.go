@@ -86,6 +86,9 @@ type Answer struct {
 	MTU  uint32     `json:"mtu,omitempty"` // that it says
 }
 
+// answerReset is the Name of one that is no ICMP error.
+const answerReset = "tcp-reset"
+
 // String is the answer, for people.
 func (a Answer) String() string {
 	if !a.From.IsValid() {

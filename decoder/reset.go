@@ -39,9 +39,12 @@ const (
 	ResetRejected  ResetCause = "rejected"        // by a rule
 	ResetForged    ResetCause = "forged"          // in the name of the other end
 	ResetUnknown   ResetCause = "unknown"         // decided on another machine
+
+	ResetUnreachable ResetCause = "unreachable" // no way, or nobody at the address
 )
 
-// Reset is one connection's end by reset, however many reset packets and reports it took.
+// Reset is one connection's end by reset, however many reset packets and reports it took; or a flow's, of whatever
+// protocol, by an ICMP error that says it is not wanted.
 type Reset struct {
 	Sender     ResetSender `json:"sender"`
 	Cause      ResetCause  `json:"cause"`
@@ -56,7 +59,9 @@ type Reset struct {
 	Drop       *Drop       `json:"drop,omitempty"`     // of the packet that was rejected
 	Dropped    *Packet     `json:"dropped,omitempty"`  // that packet
 	DropAt     Header      `json:"-"`                  // of that drop
-	Place      string      `json:"place,omitempty"`    // where the drop or the TTL was seen
+	Place      string      `json:"place,omitempty"`    // where the drop, the TTL or the ICMP error was seen
+	Answer     *Answer     `json:"answer,omitempty"`   // the ICMP error, nil of a reset
+	Refused    *Packet     `json:"refused,omitempty"`  // what that is about
 }
 
 // TTLs are those of a reset and of another packet of the same end, at the same device.
@@ -82,7 +87,11 @@ func (Reset) Columns() []Column {
 
 // Row implements Tabular.
 func (r Reset) Row() []string {
-	return []string{string(r.Sender), string(r.Cause), r.State, r.Connection.String()}
+	state, connection := r.State, r.Connection.String()
+	if r.Refused != nil {
+		state, connection = "-", r.Refused.Proto+" "+connection+", "+r.Answer.String()
+	}
+	return []string{string(r.Sender), string(r.Cause), state, connection}
 }
 
 // How long a reset is held for what belongs to it.
@@ -97,13 +106,14 @@ const (
 )
 
 // Resets is the stage that makes one Reset of all that sockets and devices tell of it. It wants packets with SYN or
-// RST at devices, dropped TCP packets with their reasons named, and the reports of sockets; it passes all of them on.
+// RST and ICMP errors at devices, drops as NewDrops completes them, and the reports of sockets; it passes all of them on.
 type Resets struct {
 	open    map[connection]*reset
 	echoes  map[connection]time.Time
 	names   aliases
 	ttls    map[sighting]ttlSeen
 	rejects []Event // drops by netfilter, not older than rejectHold
+	refused refusals
 	pruned  time.Time
 	silent  bool // the kernel says nothing of a reset that no full socket sends (before 6.10)
 	only    Only
@@ -143,6 +153,8 @@ func NewResets() *Resets {
 		echoes: map[connection]time.Time{},
 		names:  aliases{},
 		ttls:   map[sighting]ttlSeen{},
+
+		refused: newRefusals(),
 	}
 }
 
@@ -165,6 +177,9 @@ func (r *Resets) Observe(e Event) []Event {
 
 func (r *Resets) hop(e Event, h Hop) {
 	p := e.Packet
+	if p != nil && p.IsICMPError() {
+		r.refused.hop(e)
+	}
 	if p == nil || p.Proto != "tcp" {
 		return
 	}
@@ -239,7 +254,11 @@ func (g *reset) join(other *reset) {
 }
 
 func (r *Resets) drop(e Event, d Drop) {
-	if e.Packet == nil || e.Packet.Proto != "tcp" || !d.ByNetfilter() {
+	if e.Packet == nil || !d.ByNetfilter() {
+		return
+	}
+	r.refused.rejected(e, d)
+	if e.Packet.Proto != "tcp" {
 		return
 	}
 	if d.Conntrack != nil {
@@ -316,6 +335,7 @@ func (r *Resets) Flush(now time.Time, final bool) []Event {
 	for _, g := range done {
 		events = append(events, g.event(r.silent))
 	}
+	events = append(events, r.refused.flush(now, final)...)
 	if now.Sub(r.pruned) > time.Second {
 		r.prune(now)
 	}
@@ -325,6 +345,7 @@ func (r *Resets) Flush(now time.Time, final bool) []Event {
 // prune forgets what was not used for long, and everything if there is too much of it.
 func (r *Resets) prune(now time.Time) {
 	r.pruned = now
+	r.refused.prune(now)
 	full := len(r.ttls) > memoryLimit || len(r.names) > memoryLimit
 	for k, v := range r.ttls {
 		if full || now.Sub(v.when) > memoryHold {

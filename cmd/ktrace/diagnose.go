@@ -116,7 +116,7 @@ func packetRules(slow time.Duration) (v cli.View, causes, symptoms []decoder.Rul
 			dns.New(dns.Options{Wait: dnsWait, Slow: slow, Ports: []uint16{53}}), decoder.NewResets(), syncs},
 		Rules: []decoder.Rule{facts, &diagnose.Fsync{Slowest: syncs.Slowest}, diagnose.NewTogether(
 			[]decoder.Rule{diagnose.NewDrops(facts), translations, diagnose.NewSenders(facts), diagnose.NewBlackholes(facts)},
-			[]decoder.Rule{diagnose.NewDNS(facts, slow), diagnose.NewLookups(facts), diagnose.NewTruncated(facts), diagnose.NewResets(), diagnose.NewSockets()},
+			[]decoder.Rule{diagnose.NewDNS(facts, slow), diagnose.NewLookups(facts), diagnose.NewTruncated(facts), diagnose.NewResets(nil), diagnose.NewSockets()},
 		)},
 	}, syncs
 }

@@ -101,23 +101,7 @@ func (f stack) datagrams(t testing.TB, c *lab.Cluster, _ *lab.Pod) {
 	f.do(c.Server, "addr add "+f.beyond+f.bits()+" dev eth0 nodad")
 	f.quickNeighbours(c)
 	f.kube(c.Node, "old", "udp", f.service(), net.JoinHostPort(f.beyond, "9"))
-	c.Server.Do(func() {
-		conn, err := net.ListenPacket("udp", "[::]:9")
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { conn.Close() })
-		go func() {
-			buf := make([]byte, 64)
-			for {
-				n, from, err := conn.ReadFrom(buf)
-				if err != nil {
-					return
-				}
-				_, _ = conn.WriteTo(buf[:n], from)
-			}
-		}()
-	})
+	echoUDP(t, c.Server, "9")
 }
 
 // datagram asks the service from a port that stays the same.

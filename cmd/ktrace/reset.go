@@ -17,6 +17,9 @@ func newReset(s cli.Streams) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "reset [flags] [FILTER]",
 		Short: "TCP resets and rejects: who sent it and why",
+		Long: `Shows connections that end, or never begin, by a reset, and packets of whatever protocol that are answered by an
+ICMP error: unreachable, or prohibited. Each with who sent it (a process, the kernel, a firewall rule of this node, the
+peer, something between the two), why, and both ends.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := f.Validate(); err != nil {
 				return err
@@ -36,16 +39,16 @@ func newReset(s cli.Streams) *cobra.Command {
 	return c
 }
 
-// resetView watches sockets, and of packets only those that begin or reset a connection.
+// resetView watches sockets, drops, ICMP errors, and of TCP packets only those that begin or reset a connection.
 func resetView() cli.View {
-	globals := tracer.PathFilter{Protocols: tracer.TCP}.Globals()
-	globals["hop_tcp_flags"] = uint32(tracer.FlagSYN | tracer.FlagRST)
-	return cli.View{
-		Probes:  []string{"path", "sock"},
-		Globals: globals,
-		Kinds:   []decoder.Kind{decoder.KindReset},
-		Early:   []decoder.Stage{decoder.NewOverflows()},
-		Stages:  []decoder.Stage{decoder.NewNames(), decoder.NewDrops(), decoder.NewResets()},
-		Rules:   []decoder.Rule{diagnose.NewResets(), diagnose.NewSockets()},
-	}
+	facts := diagnose.NewFacts()
+	v := watchDrops(cli.View{
+		Kinds:  []decoder.Kind{decoder.KindReset},
+		Early:  []decoder.Stage{decoder.NewOverflows()},
+		Stages: []decoder.Stage{decoder.NewNames(), decoder.NewDrops(), decoder.NewResets()},
+		Rules:  []decoder.Rule{facts, diagnose.NewResets(facts), diagnose.NewSockets()},
+	})
+	v.Probes = append(v.Probes, "sock")
+	v.Globals["hop_tcp_flags"] = uint32(tracer.FlagSYN | tracer.FlagRST)
+	return v
 }

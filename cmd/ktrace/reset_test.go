@@ -365,3 +365,111 @@ func rejectScenarios(f family) []lab.Scenario {
 	}
 	return all
 }
+
+// TestResetNamesTheRuleThatRejects: those that answer by ICMP, in the view of those that reset.
+func TestResetNamesTheRuleThatRejects(t *testing.T) {
+	for _, f := range stacks() {
+		udp := lab.Scenario{
+			Name: "nft forward reject of UDP", Want: "netfilter-reject", Sure: "certain", Proof: "c: udp dport 9",
+			Fault: onNode(nftRule("forward", "udp dport 9 counter reject with icmpx admin-prohibited")...),
+			Setup: func(t testing.TB, c *lab.Cluster, _ *lab.Pod) { echoUDP(t, c.Server, "9") },
+			Traffic: func(t testing.TB, _ *lab.Cluster, p *lab.Pod) {
+				ask(t, p.NS, net.JoinHostPort(f.server, "9"))
+			},
+		}
+		for _, s := range append(firewalls(f), udp) {
+			if s.Want != "netfilter-reject" || strings.HasSuffix(s.Name, "reset") {
+				continue
+			}
+			s.Name, s.Args = f.name+" "+s.Name, []string{"reset"}
+			if s.Setup == nil {
+				s.Setup = web
+			}
+			s.Run(t)
+		}
+	}
+}
+
+// TestResetShowsWhoRefuses: every refusal is one row, with its sender and cause, whether by reset or by ICMP.
+func TestResetShowsWhoRefuses(t *testing.T) {
+	for _, f := range stacks() {
+		rule := func(args ...string) step { return onNode(append([]string{f.iptables, "-A", "FORWARD"}, args...)...) }
+		for _, c := range []struct {
+			name, sender, cause, proto string
+			fault                      step
+		}{
+			{"a rule, by reset", "firewall", "rejected", "tcp", rule("-p", "tcp", "-j", "REJECT", "--reject-with", "tcp-reset")},
+			{"a rule, by ICMP", "firewall", "rejected", "tcp", rule("-p", "tcp", "-j", "REJECT")},
+			{"a rule, a datagram", "firewall", "rejected", "udp", rule("-p", "udp", "-j", "REJECT")},
+			{"the server's host", "kernel", "refused", "tcp", nil},
+			{"the server's host, a datagram", "kernel", "refused", "udp", nil},
+			{"a router", "kernel", "unreachable", "tcp", func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) {
+				f.do(c.Node, "route add unreachable "+f.server+f.bits())
+			}},
+		} {
+			t.Run(f.name+" "+c.name, func(t *testing.T) {
+				t.Parallel()
+				net1 := lab.NewCluster(t)
+				p := net1.AddPod("pod")
+				if c.fault != nil {
+					c.fault(t, net1, p)
+				}
+				run := lab.Ktrace(t, "reset", "--netns", p.Path())
+				if to := net.JoinHostPort(f.server, "9"); c.proto == "udp" {
+					ask(t, p.NS, to)
+				} else {
+					fetch(p.NS, to, patience)
+				}
+				rows := lab.Events(run.Stop(), "reset")
+				if len(rows) != 1 {
+					t.Fatalf("%d rows, want one: %s", len(rows), rows)
+				}
+				var row struct {
+					Reset struct{ Sender, Cause string }
+				}
+				rows[0].Into(t, &row)
+				if row.Reset.Sender != c.sender || row.Reset.Cause != c.cause {
+					t.Errorf("%s %s, want %s %s\n%s", row.Reset.Sender, row.Reset.Cause, c.sender, c.cause, rows[0].Raw)
+				}
+			})
+		}
+	}
+}
+
+// echoUDP answers datagrams with what they hold.
+func echoUDP(t testing.TB, ns *lab.NS, port string) {
+	t.Helper()
+	ns.Do(func() {
+		conn, err := net.ListenPacket("udp", "[::]:"+port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		go func() {
+			buf := make([]byte, 64)
+			for {
+				n, from, err := conn.ReadFrom(buf)
+				if err != nil {
+					return
+				}
+				_, _ = conn.WriteTo(buf[:n], from)
+			}
+		}()
+	})
+}
+
+// ask sends a datagram and waits for the answer, or for the error.
+func ask(t testing.TB, ns *lab.NS, addr string) {
+	t.Helper()
+	ns.Do(func() {
+		c, err := net.Dial("udp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(patience))
+		if _, err := c.Write([]byte("hello")); err == nil {
+			_, _ = c.Read(make([]byte, 5))
+		}
+	})
+}

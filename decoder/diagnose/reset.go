@@ -16,6 +16,7 @@ import (
 // its other end had closed already, one of a connection that carried nothing (health checks close like that), and one
 // by a process that was asked to end.
 type Resets struct {
+	know    *Facts
 	refused map[netip.AddrPort]*refusals
 	blames  map[decoder.Question]decoder.Blame
 }
@@ -32,9 +33,9 @@ const (
 	idleLong     = time.Minute // after which middle boxes and servers may have forgotten a connection
 )
 
-// NewResets returns the rule.
-func NewResets() *Resets {
-	return &Resets{refused: map[netip.AddrPort]*refusals{}, blames: map[decoder.Question]decoder.Blame{}}
+// NewResets returns the rule. know must be asked before it; it is nil where another rule concludes from drops.
+func NewResets(know *Facts) *Resets {
+	return &Resets{know: know, refused: map[netip.AddrPort]*refusals{}, blames: map[decoder.Question]decoder.Blame{}}
 }
 
 // Observe implements decoder.Rule.
@@ -61,6 +62,9 @@ func (r *Resets) Flush(now time.Time, _ bool) []decoder.Finding {
 }
 
 func (r *Resets) reset(e decoder.Event, b decoder.Reset) []decoder.Finding {
+	if b.Answer != nil {
+		return r.rejected(e, b)
+	}
 	conclude := map[decoder.ResetCause]func(decoder.Event, decoder.Reset, *decoder.Finding){
 		decoder.ResetRefused:  r.connectionRefused,
 		decoder.ResetStale:    stale,
@@ -86,6 +90,20 @@ func (r *Resets) reset(e decoder.Event, b decoder.Reset) []decoder.Finding {
 	}
 	conclude(e, b, &f)
 	if f.ID == "" {
+		return nil
+	}
+	return []decoder.Finding{f}
+}
+
+// rejected concludes from a packet that was answered by an ICMP error. That a kernel or another machine refuses is told
+// by the event alone: an answer that comes too late for its socket is refused, too.
+func (r *Resets) rejected(e decoder.Event, b decoder.Reset) []decoder.Finding {
+	if b.Drop == nil || r.know == nil {
+		return nil
+	}
+	drop := decoder.Event{Header: b.DropAt, Pod: e.Pod, Peer: e.Peer, Packet: b.Dropped, Body: *b.Drop}
+	f, ok := r.know.Proves(drop, *b.Drop)
+	if !ok {
 		return nil
 	}
 	return []decoder.Finding{f}

@@ -86,7 +86,7 @@ func TestResetFindings(t *testing.T) {
 		{"keepalive", decoder.Reset{Sender: decoder.SenderKernel, Cause: decoder.ResetTimeout, Sent: sent(decoder.Sock{})}, "", "", "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			found := NewResets().Observe(resetEvent(c.reset))
+			found := NewResets(nil).Observe(resetEvent(c.reset))
 			if c.id == "" {
 				if len(found) != 0 {
 					t.Errorf("claims %+v", found)
@@ -111,7 +111,7 @@ func TestResetFindings(t *testing.T) {
 }
 
 func TestRefusalsBecomeAWarningWhenTheyGoOn(t *testing.T) {
-	r := NewResets()
+	r := NewResets(nil)
 	var severities []decoder.Severity
 	for _, after := range []time.Duration{0, 100 * time.Millisecond, 200 * time.Millisecond, 2 * time.Second} {
 		e := resetEvent(decoder.Reset{Sender: decoder.SenderKernel, Cause: decoder.ResetRefused})
@@ -128,7 +128,7 @@ func TestRefusalsBecomeAWarningWhenTheyGoOn(t *testing.T) {
 }
 
 func TestTheRuleThatRejectsIsNamed(t *testing.T) {
-	r := NewResets()
+	r := NewResets(nil)
 	dropped := &decoder.Packet{Proto: "tcp", Flags: "S", Src: connection().Dst.Addr(), Sport: 40000, Dst: connection().Src.Addr(), Dport: 80}
 	place := decoder.Header{Netns: 9, Ifindex: 3}
 	r.Observe(decoder.Event{Body: decoder.Fact{Blame: &decoder.Blame{

@@ -1,0 +1,128 @@
+package decoder
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// refusal is a packet that was answered by an ICMP error: somebody does not want it, or cannot pass it on.
+type refusal struct {
+	event  Event // the error, or the drop
+	answer Answer
+	flow   FlowTuple // of the packet
+	drop   *Event    // by netfilter, nil if that did not drop it
+	due    time.Time
+}
+
+// refusals are those whose rule may still be found, and those that are finished, so that the next packet of the same
+// flow makes no new one.
+type refusals struct {
+	open map[told]*refusal
+	over map[told]time.Time
+}
+
+func newRefusals() refusals { return refusals{map[told]*refusal{}, map[told]time.Time{}} }
+
+// hop takes in an ICMP error at a device. Those about the size or the age of a packet are no refusals.
+func (r refusals) hop(e Event) {
+	about := e.Packet.About()
+	if about == nil || !e.Packet.IsICMP(icmpUnreachable, icmp6Unreachable) {
+		return
+	}
+	a := Answer{Name: e.Packet.ICMPName(), From: e.Packet.Src}
+	if a.Name == "fragmentation-needed" {
+		return
+	}
+	key := told{about.Proto, about.Flow()}
+	if over, ok := r.over[key]; r.open[key] != nil || ok && e.Time.Sub(over) < echoHold {
+		return
+	}
+	r.open[key] = &refusal{event: e, answer: a, flow: about.Flow(), due: e.Time.Add(ruleHold)}
+}
+
+// rejected takes in a packet that netfilter dropped: the error that answers it came before.
+func (r refusals) rejected(e Event, d Drop) {
+	if d.Answer == nil || d.Answer.Name == answerReset {
+		return
+	}
+	flows := []FlowTuple{e.Packet.Flow()}
+	if d.Conntrack != nil { // the error has the addresses that its receiver knows
+		flows = append(flows, d.Conntrack.Original, d.Conntrack.Reply)
+	}
+	for _, f := range flows {
+		if x := r.open[told{e.Packet.Proto, f}]; x != nil && x.drop == nil {
+			x.drop, x.due = &e, e.Time.Add(ruleHold)
+			return
+		}
+	}
+}
+
+// flush returns what has waited long enough.
+func (r refusals) flush(now time.Time, final bool) []Event {
+	var done []*refusal
+	for key, x := range r.open {
+		if final || !now.Before(x.due) {
+			done = append(done, x)
+			delete(r.open, key)
+			r.over[key] = now
+		}
+	}
+	slices.SortFunc(done, func(a, b *refusal) int { return a.event.Time.Compare(b.event.Time) })
+	events := make([]Event, 0, len(done))
+	for _, x := range done {
+		events = append(events, x.conclude())
+	}
+	return events
+}
+
+func (r refusals) prune(now time.Time) {
+	for k, t := range r.over {
+		if now.Sub(t) > echoHold || len(r.over) > memoryLimit {
+			delete(r.over, k)
+		}
+	}
+}
+
+// conclude says who refused the packet, and why.
+func (x *refusal) conclude() Event {
+	e := x.event
+	b := Reset{Reason: x.answer.Name, Connection: x.flow.Reverse(), Answer: &x.answer, Refused: e.Packet.About(), Place: Place(e)}
+	switch {
+	case x.drop != nil:
+		d := x.drop.Body.(Drop)
+		b.Sender, b.Cause = SenderFirewall, ResetRejected
+		b.Drop, b.Dropped, b.DropAt, b.Place = &d, x.drop.Packet, x.drop.Header, Place(*x.drop)
+		e.Pod, e.Peer = x.drop.Pod, x.drop.Peer
+	default:
+		b.Sender, b.Cause = x.sender(), x.cause()
+		e.Pod, e.Peer = e.Peer, e.Pod
+		if x.answer.From != x.flow.Dst.Addr() {
+			e.Peer = Pod{} // it is a router's message
+		}
+	}
+	e.Body = b
+	return e
+}
+
+// sender says who sent an error that no rule of this node did.
+func (x *refusal) sender() ResetSender {
+	switch {
+	case x.event.Direction == Out:
+		return SenderKernel
+	case x.answer.From == x.flow.Dst.Addr():
+		return SenderPeer
+	}
+	return SenderMiddlebox
+}
+
+// cause says why.
+func (x *refusal) cause() ResetCause {
+	switch name := x.answer.Name; {
+	case name == "port-unreachable" || name == "protocol-unreachable":
+		return ResetRefused
+	case strings.HasSuffix(name, "-prohibited") || name == "policy-failed" || name == "route-rejected":
+		return ResetRejected
+	}
+	return ResetUnreachable
+}
