@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ktrace/cmd/internal/cli"
+	"ktrace/cmd/internal/print"
 	"ktrace/decoder"
 	"ktrace/decoder/capture"
 	"ktrace/decoder/filter"
@@ -96,12 +97,31 @@ func (o *packetsOptions) tell(stats capture.Stats, s cli.Streams) error {
 		out = s.Err
 	}
 	if o.Output == "json" {
-		return json.NewEncoder(out).Encode(stats)
+		return json.NewEncoder(out).Encode(statsLine(stats))
 	}
 	for _, line := range stats.Lines() {
-		if _, err := fmt.Fprintln(out, line); err != nil {
+		if _, err := fmt.Fprintln(out, print.Printable(line)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// jsonStats is the statistics' line of JSON.
+type jsonStats struct {
+	V        int    `json:"v"`
+	Type     string `json:"type"`
+	First    string `json:"first,omitempty"`
+	Last     string `json:"last,omitempty"`
+	Duration int64  `json:"duration_ns"`
+	capture.Stats
+}
+
+func statsLine(stats capture.Stats) jsonStats {
+	line := jsonStats{V: decoder.Schema, Type: "stats", Stats: stats}
+	if first, last, ok := stats.Span(); ok {
+		line.First, line.Last = first.Format(decoder.NanosecondTime), last.Format(decoder.NanosecondTime)
+		line.Duration = last.Sub(first).Nanoseconds()
+	}
+	return line
 }

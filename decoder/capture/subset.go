@@ -3,9 +3,7 @@ package capture
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
-	"time"
 
 	"ktrace/decoder"
 	"ktrace/decoder/filter"
@@ -25,28 +23,9 @@ type Subset struct {
 	seen  *sameness
 }
 
-// Stats are what was found.
-type Stats struct {
-	Read, Matched  uint64 // packets
-	Bytes          uint64 // of the matched ones, on the wire
-	First, Last    int64  // of them, nanoseconds since 1970
-	Malformed      uint64 // packets that could not be decoded, or with a link type that no filter knows
-	Same           uint64 // packets that Dedup left out
-	Disorder       uint64 // packets older than the one before
-	Lost           uint64 // as the files tell
-	Interfaces     []InterfaceStats
-	interfaceIndex map[*pcapng.Interface]int
-}
-
-// InterfaceStats are those of one interface.
-type InterfaceStats struct {
-	Name    string
-	Packets uint64
-	Bytes   uint64
-}
-
 // subsetFile is a file and its next packet.
 type subsetFile struct {
+	number  int
 	r       *pcapng.Reader
 	packet  pcapng.Packet
 	ended   bool
@@ -58,10 +37,11 @@ type subsetFile struct {
 
 // Run goes over the files. The error names none of them.
 func (s *Subset) Run(files ...io.Reader) error {
-	for _, f := range files {
-		s.files = append(s.files, &subsetFile{r: pcapng.NewReader(f, pcapng.ReaderOptions{}), sources: map[*pcapng.Interface]*source{}})
+	s.Stats = newStats()
+	defer func() { s.Stats.close(len(files)) }()
+	for i, f := range files {
+		s.files = append(s.files, s.open(f, i))
 	}
-	s.Stats.interfaceIndex = map[*pcapng.Interface]int{}
 	if s.Dedup {
 		s.seen = newSameness()
 	}
@@ -91,6 +71,12 @@ func (s *Subset) Run(files ...io.Reader) error {
 	}
 }
 
+func (s *Subset) open(r io.Reader, number int) *subsetFile {
+	f := &subsetFile{number: number, sources: map[*pcapng.Interface]*source{}}
+	f.r = pcapng.NewReader(r, pcapng.ReaderOptions{Passed: func(b pcapng.Block) { s.Stats.block(b, f.r.Interfaces()) }})
+	return f
+}
+
 func (s *Subset) oldest() *subsetFile {
 	var first *subsetFile
 	for _, f := range s.files {
@@ -103,6 +89,7 @@ func (s *Subset) oldest() *subsetFile {
 
 // advance reads on to the next packet of a file; what is before it is copied.
 func (s *Subset) advance(f *subsetFile) error {
+	s.Stats.file = f.number
 	for {
 		if s.To == nil { // nothing but packets matters
 			err := f.r.ReadPacket(&f.packet)
@@ -131,6 +118,7 @@ func (s *Subset) advance(f *subsetFile) error {
 			s.Stats.Malformed++
 			continue
 		}
+		s.Stats.block(b, f.r.Interfaces())
 		if b.Type == pcapng.BlockSection && len(s.files) > 1 {
 			continue // all go into one
 		}
@@ -144,9 +132,7 @@ func (s *Subset) advance(f *subsetFile) error {
 func (s *Subset) take(f *subsetFile) error {
 	p := &f.packet
 	s.Stats.Read++
-	if drops, ok := p.DropCount(); ok {
-		s.Stats.Lost += drops
-	}
+	s.Stats.dropped(p)
 	wanted, err := s.wanted(f)
 	if err != nil {
 		return err
@@ -223,51 +209,4 @@ func (s *Subset) finish() error {
 		}
 	}
 	return s.To.Flush()
-}
-
-func (t *Stats) add(p *pcapng.Packet) {
-	i, ok := t.interfaceIndex[p.Interface]
-	if !ok {
-		i = len(t.Interfaces)
-		t.interfaceIndex[p.Interface] = i
-		name := p.Interface.Name()
-		if name == "" {
-			name = fmt.Sprintf("interface %d", p.Interface.ID)
-		}
-		t.Interfaces = append(t.Interfaces, InterfaceStats{Name: name})
-	}
-	t.Interfaces[i].Packets++
-	t.Interfaces[i].Bytes += uint64(p.Length)
-	if t.Matched == 0 {
-		t.First, t.Last = p.Time, p.Time
-	}
-	if p.Time < t.Last {
-		t.Disorder++
-	}
-	t.Matched++
-	t.Bytes += uint64(p.Length)
-	t.First, t.Last = min(t.First, p.Time), max(t.Last, p.Time)
-}
-
-// Lines are the statistics for people.
-func (t *Stats) Lines() []string {
-	lines := []string{
-		fmt.Sprintf("%d packets read, %d matched, %d bytes on the wire", t.Read, t.Matched, t.Bytes),
-	}
-	if t.Matched > 0 {
-		first, last := time.Unix(0, t.First).UTC(), time.Unix(0, t.Last).UTC()
-		lines = append(lines, fmt.Sprintf("from %s to %s, %.3f s", first.Format(decoder.NanosecondTime), last.Format(decoder.NanosecondTime), last.Sub(first).Seconds()))
-	}
-	for _, i := range t.Interfaces {
-		lines = append(lines, fmt.Sprintf("%-40s %10d packets %14d bytes", i.Name, i.Packets, i.Bytes))
-	}
-	for _, n := range []struct {
-		count uint64
-		what  string
-	}{{t.Lost, "lost while capturing"}, {t.Same, "left out as seen before"}, {t.Disorder, "older than the one before"}, {t.Malformed, "not understood"}} {
-		if n.count > 0 {
-			lines = append(lines, fmt.Sprintf("%d packets %s", n.count, n.what))
-		}
-	}
-	return lines
 }

@@ -21,6 +21,8 @@ var (
 type ReaderOptions struct {
 	MaxBlock      int // bytes of one block; 0 is 16 MiB
 	MaxInterfaces int // of one section; 0 is 65536
+
+	Passed func(Block) // is told of each block that ReadPacket passes by, which is valid until it returns; nil for nobody
 }
 
 // Reader yields the blocks of a capture file: pcapng, classic pcap, or either of them in gzip.
@@ -81,6 +83,9 @@ func (r *Reader) ReadPacket(p *Packet) error {
 		}
 		if p.Block.IsPacket() {
 			return p.Block.Packet(p)
+		}
+		if r.limits.Passed != nil {
+			r.limits.Passed(p.Block)
 		}
 	}
 }

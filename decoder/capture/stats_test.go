@@ -1,0 +1,128 @@
+package capture
+
+import (
+	"bytes"
+	"io"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"ktrace/decoder"
+	"ktrace/decoder/filter"
+	"ktrace/decoder/pcapng"
+)
+
+// withDrop is stream and, before its end, a packet that the kernel threw away.
+func withDrop(t testing.TB) [][]byte {
+	records := stream(t)
+	node := decoder.Node{Name: "node-1", Kernel: "6.18", Netns: nodeNetns, Wall: 1_700_000_000 * time.Second, Reasons: map[uint32]string{7: "NO_SOCKET"}}
+	data := query("10.244.1.2", "10.96.0.10")
+	drop, ok := decoder.RawFrame{Time: 1450, Netns: nodeNetns, Ifindex: 9, Length: uint32(len(data)), Ethernet: true, Data: data, Journey: 99}.AppendDrop(nil, 7, 1)
+	if !ok {
+		t.Fatal("no record of a drop")
+	}
+	return slices.Insert(records, len(records)-1, factRecord(t, 1440, decoder.Fact{Node: &node}), drop)
+}
+
+func statsOf(t testing.TB, expr string, files ...[]byte) Stats {
+	t.Helper()
+	e, err := filter.Parse(expr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s Subset
+	if expr != "" {
+		s.Filter = e
+	}
+	var in []io.Reader
+	for _, f := range files {
+		in = append(in, bytes.NewReader(f))
+	}
+	if err := s.Run(in...); err != nil {
+		t.Fatal(err)
+	}
+	return s.Stats
+}
+
+func TestStatisticsTellWhatACaptureHolds(t *testing.T) {
+	file := written(t, withDrop(t))
+	s := statsOf(t, "", file)
+	if s.Read != 4 || s.Matched != 4 || s.Lost != 5 || s.Untold || s.Disorder != 0 {
+		t.Errorf("%+v", s)
+	}
+	first, last, _ := s.Span()
+	if last.Sub(first) != 450 {
+		t.Errorf("from %v to %v", first, last)
+	}
+	if want := []PodStats{{"default/web-0", 4, s.Bytes}}; !slices.Equal(s.Pods, want) {
+		t.Errorf("pods %+v, want %+v", s.Pods, want)
+	}
+	if len(s.Verdicts) != 1 || s.Verdicts["drop NO_SOCKET"] != 1 {
+		t.Errorf("verdicts %v", s.Verdicts)
+	}
+	if want := []NameStats{{netip.MustParseAddr("10.244.1.2"), "default/web-0"}}; !slices.Equal(s.Names, want) {
+		t.Errorf("names %v, want %v", s.Names, want)
+	}
+	if want := []SectionStats{{"ktrace ", "Linux 6.18", "node-1"}}; !slices.Equal(s.Sections, want) {
+		t.Errorf("sections %+v, want %+v", s.Sections, want)
+	}
+	type row struct {
+		name                      string
+		packets, received, osLost uint64
+	}
+	var got []row
+	for _, i := range s.Interfaces {
+		got = append(got, row{i.Name, i.Packets, *i.Counted.Received, *i.Counted.OSDropped})
+	}
+	want := []row{{"eth0@default/web-0", 2, 7, 5}, {"uplink@node-1", 1, 1, 0}, {"uplink@node-1", 1, 1, 0}}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	text := strings.Join(s.Lines(), "\n")
+	for _, want := range []string{"4 packets read, 4 matched", "captured by ktrace on node-1 on Linux 6.18", "verdict drop NO_SOCKET", "5 packets lost while capturing", "10.244.1.2"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+}
+
+// TestLossesAreToldHonestly: what no packet matched is lost all the same, a file that does not tell is no file without
+// losses, and files add up.
+func TestLossesAreToldHonestly(t *testing.T) {
+	file := written(t, stream(t))
+	if s := statsOf(t, "tcp", file); s.Matched != 0 || s.Lost != 5 {
+		t.Errorf("%d matched, %d lost", s.Matched, s.Lost)
+	}
+	crashed := withoutStatistics(t, file)
+	if s := statsOf(t, "", crashed); s.Lost != 5 || !s.Untold {
+		t.Errorf("without its end: %d lost, not told %v", s.Lost, s.Untold)
+	}
+	if s := statsOf(t, "", file, crashed); s.Lost != 10 || s.Read != 6 {
+		t.Errorf("two files: %d lost of %d", s.Lost, s.Read)
+	}
+}
+
+// withoutStatistics is a file of a ktrace that was killed.
+func withoutStatistics(t testing.TB, file []byte) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	r, w := pcapng.NewReader(bytes.NewReader(file), pcapng.ReaderOptions{}), pcapng.NewWriter(&out, pcapng.WriterOptions{})
+	for {
+		b, err := r.Next()
+		if err != nil {
+			break
+		}
+		if b.Type == pcapng.BlockStatistics {
+			continue
+		}
+		if err := w.WriteBlock(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
