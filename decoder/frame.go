@@ -190,6 +190,18 @@ func network(frame []byte) (int, uint16) {
 	return at, protocol
 }
 
+// CutRecord returns the first of several raw records, and what follows it; nothing does where the first is not sound.
+func CutRecord(raw []byte) (first, rest []byte) {
+	if len(raw) < hdrSize {
+		return raw, nil
+	}
+	size := binary.LittleEndian.Uint32(raw)
+	if size < uint32(hdrSize) || uint64(size) > uint64(len(raw)) {
+		return raw, nil
+	}
+	return raw[:size:size], raw[size:]
+}
+
 // RecordTime is when a raw record was made, since boot; 0 of what is no record.
 func RecordTime(raw []byte) time.Duration {
 	if len(raw) < hdrSize {

@@ -113,10 +113,10 @@ func packetRules(slow time.Duration) (v cli.View, causes, symptoms []decoder.Rul
 		Keep:  isLoss,
 		Early: []decoder.Stage{decoder.NewOverflows()},
 		Stages: []decoder.Stage{decoder.NewNames(), decoder.NewDrops(), translations.Stage(),
-			dns.New(dns.Options{Wait: dnsWait, Slow: slow, Ports: []uint16{53}}), decoder.NewResets(), syncs},
-		Rules: []decoder.Rule{facts, &diagnose.Fsync{Slowest: syncs.Slowest}, diagnose.NewTogether(
-			[]decoder.Rule{diagnose.NewDrops(facts), translations, diagnose.NewSenders(facts), diagnose.NewBlackholes(facts)},
-			[]decoder.Rule{diagnose.NewDNS(facts, slow), diagnose.NewLookups(facts), diagnose.NewTruncated(facts), diagnose.NewResets(nil), diagnose.NewSockets()},
-		)},
-	}, syncs
+			dns.New(dns.Options{Wait: dnsWait, Slow: slow, Ports: []uint16{53}}), decoder.NewResets()},
+		Rules: []decoder.Rule{facts},
+	}
+	causes = []decoder.Rule{diagnose.NewDrops(facts), translations, diagnose.NewSenders(facts), diagnose.NewBlackholes(facts)}
+	symptoms = []decoder.Rule{diagnose.NewDNS(facts, slow), diagnose.NewLookups(facts), diagnose.NewTruncated(facts), diagnose.NewResets(nil), diagnose.NewSockets()}
+	return v, causes, symptoms
 }

@@ -111,6 +111,39 @@ func TestWhatIsWrittenIsReadAsItWas(t *testing.T) {
 	}
 }
 
+// TestRecordsThatNoPacketTakesAlongAreFewRows: tshark shows each custom block as one.
+func TestRecordsThatNoPacketTakesAlongAreFewRows(t *testing.T) {
+	records := stream(t)[:1]
+	for i := range 20_000 {
+		records = append(records, factRecord(t, time.Duration(i), decoder.Fact{Symbol: &decoder.Symbol{Address: uint64(i + 1), Name: "some_function"}}))
+	}
+	file := written(t, records)
+	rows, most := 0, 0
+	r := pcapng.NewReader(bytes.NewReader(file), pcapng.ReaderOptions{})
+	for {
+		b, err := r.Next()
+		if err != nil {
+			break
+		}
+		if b.Type == pcapng.BlockCustom {
+			rows++
+			most = max(most, len(b.Raw))
+		}
+	}
+	if rows == 0 || rows > len(file)/(100<<10) || most > 256<<10 {
+		t.Errorf("%d rows of %d bytes, the largest of %d", rows, len(file), most)
+	}
+	got := readAll(t, NewReader(bytes.NewReader(file), ReaderOptions{}))
+	if len(got) != len(records) {
+		t.Fatalf("%d records, want %d", len(got), len(records))
+	}
+	for i := range got {
+		if !bytes.Equal(got[i], records[i]) {
+			t.Fatalf("record %d is %x, want %x", i, got[i], records[i])
+		}
+	}
+}
+
 func TestPacketsAreAnnotated(t *testing.T) {
 	r := pcapng.NewReader(bytes.NewReader(written(t, stream(t))), pcapng.ReaderOptions{})
 	type seen struct {

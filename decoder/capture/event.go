@@ -16,17 +16,18 @@ func (w *Writer) writeEvent(raw []byte, e decoder.Event) error {
 		}
 	}
 	if e.Packet == nil || len(e.Packet.Bytes) == 0 {
-		w.hold(bytes.Clone(raw))
-		if w.options.Mixed && e.Packet == nil {
-			return w.writeRow(e)
+		if err := w.hold(bytes.Clone(raw)); err != nil || !w.options.Mixed || e.Packet != nil {
+			return err
 		}
-		return nil
+		return w.writeRow(e)
 	}
 	t, err := w.at(point{place{e.Netns, e.Ifindex}, true})
 	if err != nil {
 		return err
 	}
-	w.hold(bytes.Clone(raw))
+	if err := w.hold(bytes.Clone(raw)); err != nil {
+		return err
+	}
 	w.opts.Reset()
 	protocol := uint16(etherIPv4)
 	if e.Packet.Family == "ipv6" {
@@ -39,8 +40,12 @@ func (w *Writer) writeEvent(raw []byte, e decoder.Event) error {
 
 // annotate writes the packet with what is known of the event.
 func (w *Writer) annotate(t *target, e decoder.Event) error {
-	w.opts.AddComment(headline(e), details(e)...)
-	w.opts.AddFlags(flagsOf(decoder.RawFrame{Direction: e.Direction}))
+	if headline, details := headline(e), details(e); headline != "" || len(details) > 0 { // editcap leaves out an empty one
+		w.opts.AddComment(headline, details...)
+	}
+	if flags := flagsOf(decoder.RawFrame{Direction: e.Direction}); flags != 0 {
+		w.opts.AddFlags(flags)
+	}
 	if e.Journey != 0 {
 		w.opts.AddUint64(pcapng.PacketID, e.Journey)
 	}

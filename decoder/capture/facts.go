@@ -31,7 +31,7 @@ func (w *Writer) takeFact(raw []byte, e decoder.Event, f decoder.Fact) error {
 	w.learn(f)
 	w.keep(raw, f)
 	if w.w != nil {
-		w.hold(raw)
+		return w.hold(raw)
 	}
 	return nil
 }
@@ -72,25 +72,25 @@ func (w *Writer) keep(raw []byte, f decoder.Fact) {
 	case f.Pod != nil:
 		p := f.Pod
 		if p.Gone && p.Netns == 0 && len(p.Addrs) == 0 && len(p.Containers) == 0 {
-			w.facts = slices.DeleteFunc(w.facts, func(f fact) bool { return f.uid == p.UID })
+			w.facts = slices.DeleteFunc(w.facts, func(f *fact) bool { return f.uid == p.UID })
 			return
 		}
-		w.facts = append(w.facts, fact{uid: p.UID, raw: raw})
+		w.facts = append(w.facts, &fact{uid: p.UID, raw: raw})
 	case f.Service != nil:
-		w.facts = append(w.facts, fact{raw: raw})
+		w.facts = append(w.facts, &fact{raw: raw})
 	case f.Resolv != nil:
 		w.replace(factKey{kind: "resolv", place: place{netns: f.Resolv.Netns}}, raw)
 	}
 }
 
 func (w *Writer) replace(key factKey, raw []byte) {
-	for i := range w.facts {
-		if w.facts[i].key == key {
-			w.facts[i].raw = raw
-			return
-		}
+	if f := w.current[key]; f != nil {
+		f.raw = raw
+		return
 	}
-	w.facts = append(w.facts, fact{key: key, raw: raw})
+	f := &fact{raw: raw}
+	w.current[key] = f
+	w.facts = append(w.facts, f)
 }
 
 // namePod notes the names of a pod's addresses: all of them, for the pod may have got its name after its address.

@@ -89,7 +89,7 @@ func (r *Reader) take(b pcapng.Block) error {
 	switch {
 	case b.Type == pcapng.BlockCustom:
 		if c, err := b.CustomBlock(); err == nil && c.Enterprise == pcapng.Enterprise {
-			r.record(c.Data)
+			r.record(c.Data, true)
 		}
 	case b.Type == pcapng.BlockStatistics:
 		if s, err := b.Statistics(); err == nil {
@@ -107,17 +107,27 @@ func (r *Reader) take(b pcapng.Block) error {
 
 func (r *Reader) records(o pcapng.Options) {
 	for c := range o.Custom(pcapng.Enterprise) {
-		r.record(c.Data)
+		r.record(c.Data, false)
 	}
 }
 
-// record queues a record that is kept beside packets. A custom block is padded: the record knows its own size.
-func (r *Reader) record(data []byte) {
+// record queues a record that is kept beside packets, or several in a block of their own, which is padded.
+func (r *Reader) record(data []byte, several bool) {
 	raw, ok := bytes.CutPrefix(data, []byte(recordPrefix))
 	if !ok {
 		return
 	}
 	raw = bytes.Clone(raw)
+	for {
+		one, rest := decoder.CutRecord(raw)
+		r.one(one)
+		if raw = rest; !several || len(rest) < 4 { // padding
+			return
+		}
+	}
+}
+
+func (r *Reader) one(raw []byte) {
 	e, err := decoder.Decode(raw)
 	if err != nil {
 		r.queue = append(r.queue, raw) // for the stream to count

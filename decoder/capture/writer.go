@@ -39,7 +39,8 @@ type Writer struct {
 	began   map[place]uint64  // losses of devices when the file began
 	points  map[point]*target // of the file
 	order   []*target
-	facts   []fact   // that say how things are, for the next file
+	facts   []*fact // that say how things are, for the next file
+	current map[factKey]*fact
 	pending [][]byte // records that go with the next packet
 	size    int      // of pending, bytes
 	named   map[netip.Addr]string
@@ -75,10 +76,9 @@ type target struct {
 	lost, noted uint64
 }
 
-// fact is one that says how things are, and what would replace it.
+// fact is one that says how things are.
 type fact struct {
-	key any // nil: kept as long as the pod
-	uid string
+	uid string // of the pod that it is kept as long as; "" for ever
 	raw []byte
 }
 
@@ -89,6 +89,7 @@ func NewWriter(o Options) *Writer {
 		index:   pod.NewIndex(),
 		devices: map[place]decoder.Device{},
 		named:   map[netip.Addr]string{},
+		current: map[factKey]*fact{},
 		notes:   map[note]string{},
 	}
 }
@@ -131,7 +132,9 @@ func (w *Writer) Begin(dst io.Writer) error {
 		return err
 	}
 	for _, f := range w.facts {
-		w.hold(f.raw)
+		if err := w.hold(f.raw); err != nil {
+			return err
+		}
 	}
 	w.nameAll()
 	return nil
@@ -186,33 +189,50 @@ func (w *Writer) Record(raw []byte) error {
 	return w.writeEvent(raw, e)
 }
 
-// hold keeps a record for the next packet.
-func (w *Writer) hold(raw []byte) {
+// hold keeps a record for the next packet, but not for ever: where none comes, memory must not grow.
+func (w *Writer) hold(raw []byte) error {
 	w.pending = append(w.pending, raw)
 	w.size += len(raw) + optionOverhead
+	if w.size > maxPending {
+		return w.writePending()
+	}
+	return nil
 }
 
 const (
 	optionOverhead = 16        // code, length, enterprise, prefix
 	maxOption      = 65000     // of the 65535 that an option's length can say
 	maxHeld        = 100 << 10 // Wireshark takes 128 KiB of options
+	maxPending     = 1 << 20
+	maxCustom      = 200 << 10 // editcap takes blocks of 256 KiB
 )
 
-// attach adds what is held to options of a block. What is too much for them goes before it, in custom blocks, which
-// Wireshark shows as rows of their own.
+// attach adds what is held to options of a block. What is too much for them goes before it, in custom blocks: as few as
+// can be, for tshark shows each as a row of its own.
 func (w *Writer) attach(o *pcapng.Options) error {
 	large := func(raw []byte) bool { return len(raw) > maxOption }
-	many := o == nil || w.size > maxHeld || slices.ContainsFunc(w.pending, large) // all: they stay in order
-	for _, raw := range w.pending {
-		c := pcapng.Custom{Enterprise: pcapng.Enterprise, Data: append([]byte(recordPrefix), raw...), Copy: true}
-		if many {
-			if err := w.w.WriteCustom(c); err != nil {
-				return err
-			}
-			continue
-		}
-		o.AddCustom(c)
+	if w.size > maxHeld || slices.ContainsFunc(w.pending, large) { // all: they stay in order
+		return w.writePending()
 	}
+	for _, raw := range w.pending {
+		o.AddCustom(pcapng.Custom{Enterprise: pcapng.Enterprise, Data: append([]byte(recordPrefix), raw...), Copy: true})
+	}
+	w.pending, w.size = w.pending[:0], 0
+	return nil
+}
+
+// writePending writes what is held as blocks.
+func (w *Writer) writePending() error {
+	for rest := w.pending; len(rest) > 0; {
+		data := append([]byte(recordPrefix), rest[0]...)
+		for rest = rest[1:]; len(rest) > 0 && len(data)+len(rest[0]) <= maxCustom; rest = rest[1:] {
+			data = append(data, rest[0]...)
+		}
+		if err := w.w.WriteCustom(pcapng.Custom{Enterprise: pcapng.Enterprise, Data: data, Copy: true}); err != nil {
+			return err
+		}
+	}
+	clear(w.pending)
 	w.pending, w.size = w.pending[:0], 0
 	return nil
 }
@@ -247,8 +267,8 @@ func (w *Writer) Close() error {
 	if w.w == nil {
 		return nil
 	}
-	if len(w.order) == 0 {
-		if err := w.attach(nil); err != nil {
+	if len(w.order) == 0 { // tcpdump takes no file without an interface
+		if _, err := w.at(point{path: true}); err != nil {
 			return err
 		}
 	}
