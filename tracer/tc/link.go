@@ -3,6 +3,7 @@ package tc
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -11,46 +12,35 @@ import (
 // links are programs attached by BPF links: the kernel keeps them in order and apart from everybody else's, and drops
 // them with this process.
 type links struct {
-	way   string
-	slots []*slot
+	way     string
+	ifindex int
+	slots   []*slot
 }
 
 // slot is one direction.
 type slot struct {
-	attach func() (link.Link, error)
-	link   link.Link
+	program *ebpf.Program
+	at      ebpf.AttachType
+	link    link.Link
 }
 
 // attachTCX needs kernel 6.6 (commit e420bed02507, "bpf: Add fd-based tcx multi-prog infra with link support").
 func attachTCX(o Options) (way, error) {
-	return attachLinks(TCX, o, func(p *ebpf.Program, ingress bool) (link.Link, error) {
-		at := ebpf.AttachTCXEgress
-		if ingress {
-			at = ebpf.AttachTCXIngress
-		}
-		return link.AttachTCX(link.TCXOptions{Interface: o.Ifindex, Program: p, Attach: at, Anchor: link.Head()})
-	})
+	return attachLinks(&links{way: TCX, ifindex: o.Ifindex, slots: slots(o, ebpf.AttachTCXIngress, ebpf.AttachTCXEgress)})
 }
 
 // attachNetkit needs kernel 6.7 (commit 35dfaad7188c, "netkit, bpf: Add bpf programmable net device") and the primary
 // device of a pair. Both hooks are where packets leave a device of the pair: what the peer sends we receive.
 func attachNetkit(o Options) (way, error) {
-	return attachLinks(Netkit, o, func(p *ebpf.Program, ingress bool) (link.Link, error) {
-		at := ebpf.AttachNetkitPrimary
-		if ingress {
-			at = ebpf.AttachNetkitPeer
-		}
-		return link.AttachNetkit(link.NetkitOptions{Interface: o.Ifindex, Program: p, Attach: at, Anchor: link.Head()})
-	})
+	return attachLinks(&links{way: Netkit, ifindex: o.Ifindex, slots: slots(o, ebpf.AttachNetkitPeer, ebpf.AttachNetkitPrimary)})
 }
 
-func attachLinks(name string, o Options, attach func(p *ebpf.Program, ingress bool) (link.Link, error)) (way, error) {
-	l := &links{way: name}
-	for i, p := range []*ebpf.Program{o.Ingress, o.Egress} {
-		if p != nil {
-			l.slots = append(l.slots, &slot{attach: func() (link.Link, error) { return attach(p, i == 0) }})
-		}
-	}
+func slots(o Options, ingress, egress ebpf.AttachType) []*slot {
+	all := []*slot{{program: o.Ingress, at: ingress}, {program: o.Egress, at: egress}}
+	return slices.DeleteFunc(all, func(s *slot) bool { return s.program == nil })
+}
+
+func attachLinks(l *links) (way, error) {
 	if err := l.ensure(); err != nil {
 		return nil, errors.Join(err, l.close())
 	}
@@ -62,20 +52,67 @@ func (l *links) name() string { return l.way }
 func (l *links) ensure() error {
 	for _, s := range l.slots {
 		there, err := s.there()
+		if there && err == nil {
+			there, err = s.first(l.ifindex)
+		}
 		if err != nil {
 			return err
 		}
 		if there {
 			continue
 		}
-		if err := s.close(); err != nil {
+		if err := s.close(); err != nil { // the kernel takes a program once, so it has to go before it comes first
 			return err
 		}
-		if s.link, err = s.attach(); err != nil {
+		if s.link, err = l.attach(s); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (l *links) attach(s *slot) (link.Link, error) {
+	if l.way == Netkit {
+		return link.AttachNetkit(link.NetkitOptions{Interface: l.ifindex, Program: s.program, Attach: s.at, Anchor: link.Head()})
+	}
+	return link.AttachTCX(link.TCXOptions{Interface: l.ifindex, Program: s.program, Attach: s.at, Anchor: link.Head()})
+}
+
+// first tells whether nobody else's program runs before ours: one that was attached since may decide before ours is
+// asked. Another ktrace decides nothing.
+func (s *slot) first(ifindex int) (bool, error) {
+	info, err := s.link.Info()
+	if err != nil {
+		return false, fmt.Errorf("link: %w", err)
+	}
+	row, err := link.QueryPrograms(link.QueryOptions{Target: ifindex, Attach: s.at})
+	if err != nil {
+		return false, fmt.Errorf("list programs: %w", err)
+	}
+	for _, p := range row.Programs {
+		if id, _ := p.LinkID(); id == info.ID {
+			return true, nil
+		}
+		if !s.namesake(p.ID) {
+			return false, nil
+		}
+	}
+	return true, nil // the device has gone meanwhile
+}
+
+// namesake tells whether a program is called as ours.
+func (s *slot) namesake(id ebpf.ProgramID) bool {
+	other, err := ebpf.NewProgramFromID(id)
+	if err != nil {
+		return false // gone, or not for us to see
+	}
+	defer other.Close()
+	theirs, err := other.Info()
+	if err != nil {
+		return false
+	}
+	ours, err := s.program.Info()
+	return err == nil && ours.Name != "" && ours.Name == theirs.Name
 }
 
 // there tells whether the link still has its device: one that was detached by force, or whose device is gone, names

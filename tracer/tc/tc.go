@@ -83,8 +83,8 @@ func Attach(o Options) (*Attachment, error) {
 // Way tells which way was taken.
 func (a *Attachment) Way() string { return a.way.name() }
 
-// Ensure attaches again what somebody has removed since, as agents do that set up their devices anew, and with clsact
-// what others have come before since. It returns an error if the device is gone.
+// Ensure attaches again what somebody has removed since, as agents do that set up their devices anew, and what others
+// have come before since. It returns an error if the device is gone.
 func (a *Attachment) Ensure() error {
 	if err := a.inside(a.way.ensure); err != nil {
 		return fmt.Errorf("attach to device %d again: %w", a.options.Ifindex, err)

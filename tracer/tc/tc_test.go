@@ -12,6 +12,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 
@@ -252,6 +253,97 @@ func TestAgentsProgramsRunAsBefore(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestAgentsLinksRunAsBefore: agents of kernels with tcx or netkit attach links, change their programs in place, and
+// decide. Cilium puts its own last, others first.
+func TestAgentsLinksRunAsBefore(t *testing.T) {
+	for _, way := range linkWays(t) {
+		for name, anchor := range map[string]link.Anchor{"first": link.Head(), "last": link.Tail()} {
+			t.Run(way.name+" "+name, func(t *testing.T) {
+				p := newPair(t, way.kind, way.peer)
+				theirs, newer, ours := newCounter(t, pass), newCounter(t, pass), newCounter(t, next)
+				a := p.attach(t, way.name, ours, counter{})
+				var agent link.Link
+				err := p.space.Do(func() (err error) {
+					agent, err = way.attach(int(p.device.Ifindex), theirs.Program, anchor)
+					return err
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer agent.Close()
+				both := func(when string, theirs counter) {
+					t.Helper()
+					if err := a.Ensure(); err != nil {
+						t.Fatal(err)
+					}
+					theirs.take(t)
+					ours.take(t)
+					p.ping()
+					if a, b := theirs.take(t), ours.take(t); a == 0 || b == 0 {
+						t.Errorf("%s: the agent saw %d packets, we %d", when, a, b)
+					}
+				}
+				both("attached", theirs)
+				if err := agent.Update(newer.Program); err != nil {
+					t.Fatal(err)
+				}
+				both("program changed", newer)
+				closed(t, a)
+				p.ping()
+				if newer.take(t) == 0 {
+					t.Error("the agent's program is gone with ours")
+				}
+			})
+		}
+	}
+}
+
+// TestWhatAgentsDropIsDropped: to watch must not be to decide.
+func TestWhatAgentsDropIsDropped(t *testing.T) {
+	const shot = 2 // TC_ACT_SHOT, TCX_DROP
+	for _, way := range ways(t) {
+		t.Run(way, func(t *testing.T) {
+			p := newPair(t, "veth", "veth0")
+			theirs, ours := newCounter(t, shot), newCounter(t, next)
+			a := p.attach(t, way, ours, counter{})
+			defer closed(t, a)
+			agent(t, p, parentIngress, theirs)
+			if err := a.Ensure(); err != nil {
+				t.Fatal(err)
+			}
+			if out, err := p.near.Try("ping", "-c1", "-W1", farAddr); err == nil {
+				t.Errorf("what the agent drops arrives:\n%s", out)
+			}
+			if a, b := theirs.take(t), ours.take(t); a == 0 || b == 0 {
+				t.Errorf("the agent saw %d packets, we %d", a, b)
+			}
+		})
+	}
+}
+
+// linkWay is a way by which agents attach links too.
+type linkWay struct {
+	name, kind, peer string // the way, and a pair of devices for it
+	attach           func(ifindex int, p *ebpf.Program, anchor link.Anchor) (link.Link, error)
+}
+
+// linkWays are those that this kernel must have.
+func linkWays(t *testing.T) []linkWay {
+	t.Helper()
+	var all []linkWay
+	if hasSymbol(t, "tcx_prog_attach") {
+		all = append(all, linkWay{TCX, "veth", "veth0", func(ifindex int, p *ebpf.Program, anchor link.Anchor) (link.Link, error) {
+			return link.AttachTCX(link.TCXOptions{Interface: ifindex, Program: p, Attach: ebpf.AttachTCXIngress, Anchor: anchor})
+		}})
+	}
+	if hasSymbol(t, "netkit_link_attach") {
+		all = append(all, linkWay{Netkit, "netkit", "nk0", func(ifindex int, p *ebpf.Program, anchor link.Anchor) (link.Link, error) {
+			return link.AttachNetkit(link.NetkitOptions{Interface: ifindex, Program: p, Attach: ebpf.AttachNetkitPeer, Anchor: anchor})
+		}})
+	}
+	return all
 }
 
 func TestRemovedByOthersIsPutBack(t *testing.T) {
