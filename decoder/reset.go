@@ -194,11 +194,11 @@ func (r *Resets) hop(e Event, h Hop) {
 			return
 		}
 		g.hops = append(g.hops, e)
-		if seen, ok := r.ttls[at]; ok && e.Direction == In && g.ttl == nil {
+		if seen, ok := r.ttls[at]; ok && e.Direction != Out && g.ttl == nil {
 			g.ttl = &TTLs{Reset: p.TTL, Peer: seen.ttl, ResetID: p.ID, PeerID: seen.id}
 			g.ttlPlace = Place(e)
 		}
-	case p.HasFlag('S') && e.Direction == In:
+	case p.HasFlag('S') && e.Direction != Out: // captures of others do not say which way
 		r.ttls[at] = ttlSeen{p.TTL, p.ID, e.Time}
 		if g := r.open[r.names.of(p.Flow())]; g != nil && p.HasFlag('.') {
 			g.late(e)
@@ -214,7 +214,7 @@ func (g *reset) late(e Event) {
 	}
 	g.answered = true
 	for _, hop := range g.hops {
-		if hop.Direction == In && hop.Netns == e.Netns && hop.Ifindex == e.Ifindex && g.ttl == nil {
+		if hop.Direction != Out && hop.Netns == e.Netns && hop.Ifindex == e.Ifindex && g.ttl == nil {
 			g.ttl = &TTLs{Reset: hop.Packet.TTL, Peer: e.Packet.TTL, ResetID: hop.Packet.ID, PeerID: e.Packet.ID}
 			g.ttlPlace = Place(e)
 		}

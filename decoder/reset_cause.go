@@ -105,6 +105,9 @@ func (g *reset) blame(r *Reset, silent bool) {
 		}
 	default:
 		r.Sender, r.Cause = SenderPeer, unsaid(r.State)
+		if r.State == "" && answersSYN(first.Packet) {
+			r.Cause = ResetRefused
+		}
 	}
 }
 
@@ -114,6 +117,13 @@ func unsaid(state string) ResetCause {
 		return ResetRefused
 	}
 	return ResetUnknown
+}
+
+// answersSYN reports whether a reset can only be the answer to a SYN: of what acknowledges anything it would have the
+// acknowledged number, and no acknowledgement itself (RFC 9293, 3.5.2).
+func answersSYN(p *Packet) bool {
+	s, ok := p.Segment()
+	return ok && s.Seq == 0 && p.HasFlag('R') && p.HasFlag('.')
 }
 
 // madeHere reports whether the reset began its way in a namespace of this node: it left before it arrived anywhere.

@@ -1,0 +1,79 @@
+package diagnose
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// aloneKey is a client and the first label of a name: however long a resolver's search list is, the names that it makes
+// of one begin with the same label.
+type aloneKey struct {
+	client netip.Addr
+	label  string
+}
+
+// aloneLookup is what is known of the names that a resolver tried one after the other.
+type aloneLookup struct {
+	first  decoder.Event
+	last   time.Time
+	names  []string // that do not exist
+	exists bool     // one of them does, or it is not known
+}
+
+// lookup takes in one query.
+func (r *Alone) lookup(e decoder.Event, d decoder.DNS) {
+	if d.Type != "A" && d.Type != "AAAA" {
+		return
+	}
+	label, _, _ := strings.Cut(d.Name, ".")
+	k := aloneKey{e.Packet.Src, label}
+	l := r.lookups[k]
+	if l == nil {
+		if len(r.lookups) >= maxLookups {
+			return
+		}
+		l = &aloneLookup{first: e}
+		r.lookups[k] = l
+	}
+	l.last = e.Time
+	if d.Outcome != decoder.DNSAnswered || d.Rcode != "NXDOMAIN" {
+		l.exists = true
+	} else if !slices.Contains(l.names, d.Name) && len(l.names) < maxQueries {
+		l.names = append(l.names, d.Name)
+	}
+}
+
+// judge reports the lookups that are over and found nothing.
+func (r *Alone) judge(now time.Time, final bool) []decoder.Finding {
+	var found []decoder.Finding
+	for k, l := range r.lookups {
+		if !final && now.Sub(l.last) < lookupRest {
+			continue
+		}
+		delete(r.lookups, k)
+		if !l.exists {
+			found = append(found, l.nowhere(now))
+		}
+	}
+	slices.SortFunc(found, func(a, b decoder.Finding) int { return a.First.Compare(b.First) })
+	return found
+}
+
+func (l *aloneLookup) nowhere(now time.Time) decoder.Finding {
+	d, client := l.first.Body.(decoder.DNS), l.first.Packet.Src
+	asked := slices.MinFunc(l.names, func(a, b string) int { return len(a) - len(b) })
+	return decoder.Finding{
+		ID: "dns-nxdomain", Severity: decoder.Warning, Confidence: decoder.Likely, Subject: asked,
+		Time: now, First: l.first.Time, Last: l.last, Count: 1, Pod: l.first.Pod, Peer: l.first.Peer,
+		Title: fmt.Sprintf("The name %q does not exist, says the DNS server that %v asks.", asked, client),
+		Cause: "There is no such name, nor any other that begins like it and was asked for: a typing error, a service of another " +
+			"namespace (NAME.NAMESPACE), or one that was not created.",
+		Evidence: []string{fmt.Sprintf("%s answered NXDOMAIN by %v: %s", l.first.Time.UTC().Format("15:04:05.000000"), d.Server, strings.Join(l.names, ", "))},
+		Remedy:   []string{fmt.Sprintf("dig @%v -p %d %s %s", d.Server.Addr(), d.Server.Port(), quote(asked), d.Type)},
+	}
+}
