@@ -210,6 +210,18 @@ func RecordTime(raw []byte) time.Duration {
 	return time.Duration(binary.LittleEndian.Uint64(raw[8:]))
 }
 
+// OfPacket reports whether a raw record tells of one moment of a packet, which means something beside others only.
+func OfPacket(raw []byte) bool {
+	if len(raw) < hdrSize {
+		return false
+	}
+	switch recordKind(binary.LittleEndian.Uint16(raw[4:])) {
+	case kindHop, kindDrop, kindSock, kindNetfilter:
+		return true
+	}
+	return false
+}
+
 // IsFact reports whether a raw record says something of the node.
 func IsFact(raw []byte) bool {
 	return len(raw) >= hdrSize && binary.LittleEndian.Uint16(raw[4:]) == uint16(kindFact)

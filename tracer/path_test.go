@@ -2,6 +2,7 @@ package tracer
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"slices"
@@ -122,6 +123,33 @@ func TestPathFollowsPacketsThroughTranslation(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+func TestPacketsFromBeforeAllWasAttachedAreNotTold(t *testing.T) {
+	c := lab.NewCluster(t)
+	pod := c.AddPod("a")
+	server := net.JoinHostPort(lab.ServerAddr, "53")
+	echo(t, c, server)
+	exchange(t, pod, server, 1)
+	const early, n = 19, 23
+	o := pathOptions(pod.NS, "")
+	o.Attach = func(Programs) (io.Closer, error) { // some hooks see packets while others are still to come
+		exchange(t, pod, server, early)
+		return nil, nil
+	}
+	tr, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	exchange(t, pod, server, n)
+	events, counts := drain(t, tr)
+	if j := byJourney(events); len(j) != 2*n {
+		t.Errorf("%d journeys, want those of %d queries and answers", len(j), n)
+	}
+	if counts.Filtered < 2*early {
+		t.Errorf("%d put aside, want those of %d queries and answers at least: %+v", counts.Filtered, early, counts)
 	}
 }
 

@@ -64,6 +64,8 @@ type Tracer struct {
 	queue   [][]byte // facts that go before the next record
 	polled  time.Time
 	stopped bool
+	whole   time.Duration // since boot: from then on everything was attached
+	early   uint64        // records of packets from before
 }
 
 // Open loads and attaches the probes. Close detaches them. It fails with ErrNoVariant, joined with every variant's
@@ -122,6 +124,7 @@ func (t *Tracer) load() error {
 	if err := t.attachDevices(); err != nil {
 		return err
 	}
+	t.whole = boot.Now()
 	return t.begin()
 }
 
@@ -237,6 +240,9 @@ func (t *Tracer) read() ([]byte, error) {
 	}
 	t.ring.SetDeadline(time.Now().Add(idleTick))
 	switch err := t.ring.ReadInto(&t.record); {
+	case err == nil && decoder.RecordTime(t.record.RawSample) < t.whole && decoder.OfPacket(t.record.RawSample):
+		t.early++ // seen by some hooks while others were still to come: its end may look like a loss
+		return nil, nil
 	case err == nil:
 		return t.record.RawSample, nil
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -290,7 +296,7 @@ type kernelCounts struct {
 
 // counts adds up the books of all objects, kinds and CPUs.
 func (t *Tracer) counts() (decoder.Counts, error) {
-	var c decoder.Counts
+	c := decoder.Counts{Filtered: t.early}
 	for _, o := range t.objects {
 		c.Seen += o.skipped()
 		c.Lost.Map += o.skipped()

@@ -215,6 +215,14 @@ func TestDNSNamesTheCause(t *testing.T) {
 				Name: "rule removed", Want: "service-dnat-miss",
 				Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { f.translate(c.Node, "-D", portWell) },
 			},
+			{
+				Name: "no endpoints", Want: "service-no-endpoints", Sure: "certain",
+				Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) {
+					f.translate(c.Node, "-D", portWell)
+					c.Node.Run(f.iptables, "-A", "FORWARD", "-d", f.service, "-p", "udp", "--dport", "53", "-m", "comment",
+						"--comment", "kube-system/kube-dns:dns has no endpoints", "-j", "REJECT")
+				},
+			},
 			{Name: "server stopped", Want: "dns-server-refused", Sure: "certain", Fault: f.retranslate(portNobody)},
 			{Name: "server hangs", Want: "dns-no-response", Sure: "certain", Fault: f.retranslate(portQuiet)},
 			{Name: "server fails", Want: "dns-servfail", Sure: "certain", Fault: f.retranslate(portFails)},

@@ -71,16 +71,18 @@ func (r *DNS) judge(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
 	if f, ok := r.know.badResolvConf(d); ok {
 		return f, true
 	}
+	proved, ok := r.proved(d)
+	if ok && proved.ID == "service-no-endpoints" { // which has rules, to refuse and not to translate
+		return proved, true
+	}
 	if f, ok := r.notTranslated(d); ok {
 		return f, true
 	}
 	if d.AnswerFrom != "" {
 		return notUntranslated(e, d), true
 	}
-	if d.Drop != nil {
-		if f, ok := r.know.Proves(d.Drop.Event, d.Drop.Event.Body.(decoder.Drop)); ok {
-			return f, true
-		}
+	if ok {
+		return proved, true
 	}
 	switch {
 	case d.ICMP != nil:
@@ -89,6 +91,14 @@ func (r *DNS) judge(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
 		return nobodyListens(d), true
 	}
 	return noResponse(d), true
+}
+
+// proved is what the drop of the query or of its answer proves.
+func (r *DNS) proved(d decoder.DNS) (decoder.Finding, bool) {
+	if d.Drop == nil {
+		return decoder.Finding{}, false
+	}
+	return r.know.Proves(d.Drop.Event, d.Drop.Event.Body.(decoder.Drop))
 }
 
 // question says what was asked of whom, as evidence.
