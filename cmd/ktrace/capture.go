@@ -36,7 +36,8 @@ func newCapture(s cli.Streams) *cobra.Command {
 		Long: `Takes whole packets at the devices of the chosen pods, in whatever network namespace they are, and of pods that
 come while it runs; without a pod, at the node's own devices. It prints a line a packet, with the names of both ends.
 
-FILTER is an expression as tcpdump takes it (pcap-filter(7)); it runs in the kernel.
+FILTER is an expression as tcpdump takes it (pcap-filter(7)); it runs in the kernel. Beyond tcpdump, tcp[...], udp[...] and
+sctp[...] read IPv6 packets too.
 
 With -w it writes pcapng that any Wireshark and tcpdump open: interfaces by the name of device and pod, directions,
 names of addresses, a comment with both ends, honest counts of what was lost. Other formats have no room for that.

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"net"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -69,20 +68,6 @@ func TestCapturedFilesSayInTsharkWhatWasMeant(t *testing.T) {
 	}
 	if n := strings.Count(tool(t, "tcpdump", "-nr", filepath.Join(dir, "m.pcapng")), "\n"); n != 4*pings {
 		t.Errorf("%d packets of a file merged with itself, want %d", n, 4*pings)
-	}
-}
-
-func TestCaptureRotatesAsTcpdumpDoes(t *testing.T) {
-	dir, _, _ := capturePings(t, "r-%Y.pcapng", "-G", "3600", "-c", "23", "-z", "true")
-	names, err := filepath.Glob(filepath.Join(dir, "r-2*.pcapng"))
-	if err != nil || len(names) != 1 {
-		t.Fatalf("files %v, %v", names, err)
-	}
-	if n := strings.Count(tool(t, "tcpdump", "-nr", names[0]), "\n"); n != pings {
-		t.Errorf("%d packets, want -c to end at %d", n, pings)
-	}
-	if _, err := os.Stat(filepath.Join(dir, "r-%Y.pcapng")); err == nil {
-		t.Error("strftime was not asked")
 	}
 }
 

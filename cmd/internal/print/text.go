@@ -56,11 +56,15 @@ func (t *Text) lead(e decoder.Event) []cell {
 		where := fmt.Sprintf("%s@%d", e.Iface, e.Netns)
 		cells = append(cells, cell{"NODE", 16, orDash(e.Node)}, cell{"IFACE", 20, strings.TrimPrefix(where, "@")})
 	}
+	pod := cell{"POD", 20, orDash(podName(e.Pod))}
+	if _, ok := e.Body.(decoder.Frame); ok { // of nobody's making as far as a device knows
+		return append(cells, pod, cell{"PEER", 20, orDash(podName(e.Peer))})
+	}
 	process := ""
 	if e.PID != 0 {
 		process = fmt.Sprintf("%s/%d", e.Comm, e.PID)
 	}
-	return append(cells, cell{"POD", 20, orDash(podName(e.Pod))}, cell{"PROCESS", 14, orDash(process)})
+	return append(cells, pod, cell{"PROCESS", 14, orDash(process)})
 }
 
 func podName(p decoder.Pod) string {

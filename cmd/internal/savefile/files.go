@@ -1,5 +1,5 @@
 // Package savefile writes captures to files as tcpdump does: one, or one after the other by size and time, with a
-// command run on each that is complete.
+// command run on each that another follows.
 package savefile
 
 import (
@@ -22,7 +22,7 @@ type Options struct {
 	Size       int64         // -C, bytes: after a packet that made the file larger, the next begins another
 	Every      time.Duration // -G: a packet that comes so long after the file was begun begins another
 	Files      int           // -W: with Size, so many files in a ring; with Every alone, so many and then the end
-	Command    string        // -z: is run with the name of each file that is complete
+	Command    string        // -z: is run with the name of each file that another follows
 	Unbuffered bool          // -U: each packet is in the file at once
 	Stdout     io.Writer
 	Stderr     io.Writer
@@ -43,6 +43,7 @@ type Files struct {
 	ready   bool      // the file has its beginning
 	number  int       // of the file, with Size
 	opened  int       // with Every
+	enough  bool      // so many were written as were asked for
 	running sync.WaitGroup
 }
 
@@ -114,7 +115,7 @@ func (f *Files) next(now time.Time) string {
 		name = strftime(name, now)
 	}
 	switch {
-	case f.follow() && f.o.Files > 0:
+	case f.follow() && f.o.Files > 1:
 		return fmt.Sprintf("%s%0*d", name, len(strconv.Itoa(f.o.Files-1)), f.number)
 	case f.follow() && f.number > 0:
 		return fmt.Sprintf("%s%d", name, f.number)
@@ -155,6 +156,7 @@ func (f *Files) rotate(at time.Time) error {
 	case f.o.Every > 0 && at.Sub(f.begun) >= f.o.Every:
 		f.opened++
 		if f.o.Size == 0 && f.o.Files > 0 && f.opened >= f.o.Files {
+			f.enough = true
 			return ErrEnough
 		}
 		f.begun, f.number = at, 0
@@ -166,10 +168,11 @@ func (f *Files) rotate(at time.Time) error {
 	if err := f.finish(); err != nil {
 		return err
 	}
+	f.command()
 	return f.open(at)
 }
 
-// finish completes a file and has the command run on it, beside the capture.
+// finish completes a file.
 func (f *Files) finish() error {
 	err := errors.Join(f.begin(), f.Writer.Close())
 	f.ready = false
@@ -180,8 +183,13 @@ func (f *Files) finish() error {
 		return fmt.Errorf("%s: %w", f.name, err)
 	}
 	f.file = nil
+	return nil
+}
+
+// command has the command run on the file that is complete, beside the capture.
+func (f *Files) command() {
 	if f.o.Command == "" {
-		return nil
+		return
 	}
 	name := f.name
 	f.running.Go(func() {
@@ -191,12 +199,15 @@ func (f *Files) finish() error {
 			fmt.Fprintf(f.o.Stderr, "ktrace: -z %s %s: %v\n", f.o.Command, name, err)
 		}
 	})
-	return nil
 }
 
-// Close completes the last file and waits for the commands.
+// Close completes the last file and waits for the commands. As with tcpdump, the command is run on it only if the next
+// would have been one too many.
 func (f *Files) Close() error {
 	err := f.finish()
+	if f.enough && err == nil {
+		f.command()
+	}
 	f.running.Wait()
 	return err
 }

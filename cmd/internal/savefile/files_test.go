@@ -91,6 +91,7 @@ func TestFilesAreNamedAsTcpdumpNamesThem(t *testing.T) {
 		{"one file", Options{Path: "x"}, 30, []string{"x"}, 30, false},
 		{"by size", Options{Path: "x", Size: 10_000}, 30, []string{"x", "x1", "x2"}, 30, false},
 		{"a ring, padded so that names sort", Options{Path: "x", Size: 1000, Files: 11}, 6, []string{"x00", "x01", "x02", "x03", "x04", "x05"}, 6, false},
+		{"a ring of one", Options{Path: "x", Size: 1000, Files: 1}, 7, []string{"x"}, 1, false},
 		{"a ring that is full overwrites", Options{Path: "x", Size: 1000, Files: 2}, 7, []string{"x0", "x1"}, 2, false},
 		{"by time", Options{Path: "x%s", Every: 10 * time.Second}, 25, []string{"x1700000000", "x1700000010", "x1700000020"}, 25, false},
 		{"by time, so many", Options{Path: "x%s", Every: 10 * time.Second, Files: 2}, 25, []string{"x1700000000", "x1700000010"}, 20, true},
@@ -111,19 +112,31 @@ func TestFilesAreNamedAsTcpdumpNamesThem(t *testing.T) {
 	}
 }
 
-func TestTheCommandRunsOnEachCompleteFile(t *testing.T) {
+func TestTheCommandRunsOnEachFileThatAnotherFollows(t *testing.T) {
 	dir := t.TempDir()
 	script := filepath.Join(dir, "note")
 	if err := os.WriteFile(script, []byte("#!/bin/sh\necho \"$1\" >>"+dir+"/seen\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	counts, _ := packets(t, Options{Path: "x", Size: 10_000, Command: script}, 30)
-	seen, err := os.ReadFile(filepath.Join(dir, "seen"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := strings.Count(string(seen), "\n"); got != len(counts) {
-		t.Errorf("ran %d times for %d files", got, len(counts))
+	for _, tt := range []struct {
+		o    Options
+		last int // files on which it is not run
+	}{
+		{Options{Path: "x", Size: 10_000}, 1},
+		{Options{Path: "x%s", Every: 10 * time.Second, Files: 2}, 0}, // after which it ends
+	} {
+		tt.o.Command = script
+		counts, _ := packets(t, tt.o, 30)
+		seen, err := os.ReadFile(filepath.Join(dir, "seen"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Count(string(seen), "\n"); got != len(counts)-tt.last {
+			t.Errorf("%+v: ran %d times for %d files", tt.o, got, len(counts))
+		}
+		if err := os.Remove(filepath.Join(dir, "seen")); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

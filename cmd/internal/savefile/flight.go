@@ -172,7 +172,11 @@ func (f *Flight) land() error {
 	if err := f.window.release(0, f.write); err != nil {
 		return err
 	}
-	return f.finish()
+	if err := f.finish(); err != nil {
+		return err
+	}
+	f.command()
+	return nil
 }
 
 // Close writes what fired at the very end, completes the file that is being written, if any, and waits for the commands.
