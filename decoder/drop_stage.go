@@ -43,9 +43,9 @@ type answered struct {
 // at once, unless the answer has to wait for a neighbour.
 const answerAge = 2 * time.Second
 
-// verdictWithin is how long after a packet is freed the hook may say that it was its doing: it returns at once, if
-// nothing interrupts it.
-const verdictWithin = 50 * time.Millisecond
+// verdictWithin is how long after a packet is freed the hook may say that it was its doing. It returns at once, but
+// its CPU may be an emulated one, or lent out, and be put aside meanwhile.
+const verdictWithin = 250 * time.Millisecond
 
 // NewDrops returns the stage.
 func NewDrops() *Drops {
