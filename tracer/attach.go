@@ -1,6 +1,7 @@
 package tracer
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -32,7 +33,11 @@ func attachKprobe(target string, p *ebpf.Program) (link.Link, error) {
 	if _, err := os.Stat(kprobeEvents); err != nil {
 		return nil, fmt.Errorf("no kprobes in this kernel: %w", err)
 	}
-	return link.Kprobe(target, p, nil)
+	l, err := link.Kprobe(target, p, nil)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%s is not in this kernel, or in a module that no rule has needed yet: %w", target, err)
+	}
+	return l, err
 }
 
 func attachTracepoint(target string, p *ebpf.Program) (l link.Link, err error) {
