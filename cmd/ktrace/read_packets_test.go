@@ -3,10 +3,12 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -62,6 +64,65 @@ func TestReadFiltersAsTcpdumpDoes(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestReadTakesAnyFormOfAFile: microseconds, nanoseconds, gzip, either byte order, and standard input.
+func TestReadTakesAnyFormOfAFile(t *testing.T) {
+	forms := []string{"tcpdump-micro.pcap", "tcpdump-nano.pcap", "tcpdump-nano.pcap.gz", "tcpdump-any-sll2.pcap", "dumpcap.pcapng"}
+	for _, name := range forms {
+		file := filepath.Join(captures, name)
+		for _, swap := range []bool{false, true} {
+			if swap && (strings.HasSuffix(name, "gz") || strings.HasSuffix(name, "ng")) {
+				continue
+			}
+			if swap {
+				file = swapped(t, file)
+			}
+			if stats := ktraceRead(t, file, "--stats", "icmp"); !strings.Contains(stats, "6 packets read, 5 matched") {
+				t.Errorf("%s swapped %v:\n%s", name, swap, stats)
+			}
+		}
+	}
+	run := lab.KtraceUnder(t, `cat "`+filepath.Join(captures, forms[2])+`" | "$@"`, "read", "-", "--stats", "-o", "json", "icmp")
+	lines, status := run.Wait()
+	var counted struct {
+		Type          string
+		Read, Matched int
+		First         string
+	}
+	if status != 0 || len(lines) != 1 {
+		t.Fatalf("status %d, %d lines: %s", status, len(lines), run.Stderr())
+	}
+	lines[0].Into(t, &counted)
+	if counted.Type != "stats" || counted.Read != 6 || counted.Matched != 5 || counted.First == "" {
+		t.Errorf("of standard input: %+v", counted)
+	}
+}
+
+// swapped is a classic capture in the other byte order.
+func swapped(t *testing.T, file string) string {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const header, record = 24, 16
+	reverse := func(at, n int) { slices.Reverse(b[at : at+n]) }
+	for at := header; at < len(b); {
+		size := int(binary.LittleEndian.Uint32(b[at+8:]))
+		for field := range 4 {
+			reverse(at+4*field, 4)
+		}
+		at += record + size
+	}
+	for at, n := range map[int]int{0: 4, 4: 2, 6: 2, 8: 4, 12: 4, 16: 4, 20: 4} {
+		reverse(at, n)
+	}
+	to := filepath.Join(t.TempDir(), "swapped.pcap")
+	if err := os.WriteFile(to, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return to
 }
 
 func TestReadMergesByTimeAndTellsCopies(t *testing.T) {

@@ -21,7 +21,7 @@ func (w *Writer) writeEvent(raw []byte, e decoder.Event) error {
 		}
 		return w.writeRow(e)
 	}
-	t, err := w.at(point{place{e.Netns, e.Ifindex}, true})
+	t, err := w.at(point{place{e.Netns, e.Ifindex}, true}, e.Time)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package capture
 
 import (
 	"bytes"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -53,10 +54,20 @@ func (w *Writer) learn(f decoder.Fact) {
 		w.lost = f.Counts.Lost.Total()
 	case f.Pod != nil:
 		w.namePod(*f.Pod)
-	case f.Service != nil && !f.Service.Gone && f.Service.Name != "":
-		for _, a := range f.Service.Addrs {
-			w.name(a, f.Service.Namespace+"/"+f.Service.Name)
+	case f.Service != nil && f.Service.Name != "":
+		w.nameService(*f.Service)
+	}
+}
+
+func (w *Writer) nameService(f decoder.ServiceFact) {
+	for _, a := range f.Addrs {
+		a = a.Unmap()
+		if f.Gone {
+			delete(w.service, a)
+			continue
 		}
+		w.service[a] = f.Namespace + "/" + f.Name
+		w.name(a, w.service[a])
 	}
 }
 
@@ -124,6 +135,9 @@ func (w *Writer) nameAll() {
 				w.name(a, p.Namespace+"/"+p.Name)
 			}
 		}
+	}
+	for _, a := range slices.SortedFunc(maps.Keys(w.service), netip.Addr.Compare) {
+		w.name(a, w.service[a])
 	}
 }
 

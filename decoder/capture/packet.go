@@ -20,7 +20,7 @@ const maxNotes = 1 << 16 // then they are made anew: a scan has no end of addres
 
 // writeFrame writes a packet that was taken whole.
 func (w *Writer) writeFrame(f decoder.RawFrame) error {
-	t, err := w.at(point{place: place{f.Netns, f.Ifindex}})
+	t, err := w.at(point{place: place{f.Netns, f.Ifindex}}, time.Unix(0, int64(f.Time+w.node.Wall)))
 	if err != nil {
 		return err
 	}

@@ -26,15 +26,20 @@ func withDrop(t testing.TB) [][]byte {
 	return slices.Insert(records, len(records)-1, factRecord(t, 1440, decoder.Fact{Node: &node}), drop)
 }
 
-func statsOf(t testing.TB, expr string, files ...[]byte) Stats {
+func parsed(t testing.TB, expr string) *filter.Expr {
 	t.Helper()
 	e, err := filter.Parse(expr)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return e
+}
+
+func statsOf(t testing.TB, expr string, files ...[]byte) Stats {
+	t.Helper()
 	var s Subset
 	if expr != "" {
-		s.Filter = e
+		s.Filter = parsed(t, expr)
 	}
 	var in []io.Reader
 	for _, f := range files {
@@ -65,7 +70,7 @@ func TestStatisticsTellWhatACaptureHolds(t *testing.T) {
 	if want := []NameStats{{netip.MustParseAddr("10.244.1.2"), "default/web-0"}}; !slices.Equal(s.Names, want) {
 		t.Errorf("names %v, want %v", s.Names, want)
 	}
-	if want := []SectionStats{{"ktrace ", "Linux 6.18", "node-1"}}; !slices.Equal(s.Sections, want) {
+	if want := []SectionStats{{"ktrace", "Linux 6.18", "node-1"}}; !slices.Equal(s.Sections, want) {
 		t.Errorf("sections %+v, want %+v", s.Sections, want)
 	}
 	type row struct {

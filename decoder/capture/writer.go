@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"ktrace/decoder"
@@ -44,7 +45,8 @@ type Writer struct {
 	pending [][]byte // records that go with the next packet
 	size    int      // of pending, bytes
 	named   map[netip.Addr]string
-	names   []pcapng.Name // that were not written yet
+	service map[netip.Addr]string // whose address it is, for the next file
+	names   []pcapng.Name         // that were not written yet
 	notes   map[note]string
 	lost    uint64 // as far as any device was told, for the packet after
 	told    uint64 // of lost, that were written
@@ -89,6 +91,7 @@ func NewWriter(o Options) *Writer {
 		index:   pod.NewIndex(),
 		devices: map[place]decoder.Device{},
 		named:   map[netip.Addr]string{},
+		service: map[netip.Addr]string{},
 		current: map[factKey]*fact{},
 		notes:   map[note]string{},
 	}
@@ -116,7 +119,7 @@ func (w *Writer) Begin(dst io.Writer) error {
 	var o pcapng.Options
 	o.AddText(pcapng.SectionHardware, w.node.Name)
 	o.AddText(pcapng.SectionOS, "Linux "+w.node.Kernel)
-	o.AddText(pcapng.SectionApplication, "ktrace "+w.options.Version)
+	o.AddText(pcapng.SectionApplication, strings.TrimSpace("ktrace "+w.options.Version))
 	if w.options.Comment != "" {
 		o.AddComment(w.options.Comment)
 	}
@@ -268,7 +271,7 @@ func (w *Writer) Close() error {
 		return nil
 	}
 	if len(w.order) == 0 { // tcpdump takes no file without an interface
-		if _, err := w.at(point{path: true}); err != nil {
+		if _, err := w.at(point{path: true}, time.Unix(0, w.last)); err != nil {
 			return err
 		}
 	}
@@ -311,12 +314,12 @@ func (w *Writer) count(s *pcapng.Statistics, t *target, first bool) error {
 	return w.w.WriteStatistics(s)
 }
 
-// at returns the target of a point, which is new in the file the first time.
-func (w *Writer) at(p point) (*target, error) {
+// at returns the target of a point, which is new in the file the first time, and then named as at the time.
+func (w *Writer) at(p point, when time.Time) (*target, error) {
 	if t := w.points[p]; t != nil {
 		return t, nil
 	}
-	name, description := w.describe(p)
+	name, description := w.describe(p, when)
 	i := pcapng.NewInterface(name, description, pcapng.LinkEthernet, w.options.Snap)
 	if w.options.Filter != "" {
 		i.AddFilter(w.options.Filter)
@@ -346,13 +349,13 @@ type interfaceJSON struct {
 }
 
 // describe names a point as people know it: device@pod, or device@node.
-func (w *Writer) describe(p point) (name, description string) {
+func (w *Writer) describe(p point, when time.Time) (name, description string) {
 	device := w.devices[p.place].Name
 	if device == "" {
 		device = fmt.Sprintf("device%d", p.ifindex)
 	}
 	where := fmt.Sprintf("netns%d", p.netns)
-	owner := w.podAt(p.place)
+	owner := w.podAt(p.place, when)
 	switch {
 	case p.netns == w.node.Netns:
 		where = w.node.Name
@@ -371,8 +374,8 @@ func (w *Writer) describe(p point) (name, description string) {
 	return device + "@" + where, description
 }
 
-// podAt is the pod whose device that is, "" if none's.
-func (w *Writer) podAt(p place) string {
-	e := decoder.Event{Header: decoder.Header{Time: time.Unix(0, w.last), Netns: p.netns, Ifindex: p.ifindex}, Body: decoder.Hop{}}
+// podAt is the pod whose device that is at the time, "" if none's.
+func (w *Writer) podAt(p place, when time.Time) string {
+	e := decoder.Event{Header: decoder.Header{Time: when, Netns: p.netns, Ifindex: p.ifindex}, Body: decoder.Hop{}}
 	return w.index.Observe(e)[0].Pod.String()
 }

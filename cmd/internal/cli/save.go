@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -44,7 +45,7 @@ func (v View) saver(f Flags, t *tracer.Tracer, stop func(), s Streams) (*saver, 
 	if f.Write == "" {
 		return nil, nil
 	}
-	o := capture.Options{Comment: strings.Join(os.Args, " "), Mixed: f.Mixed, Old: f.Compat != ""}
+	o := capture.Options{Version: version(), Comment: strings.Join(os.Args, " "), Mixed: f.Mixed, Old: f.Compat != ""}
 	if v.Tap != nil {
 		o.Snap = v.Tap.Snap
 	}
@@ -73,6 +74,15 @@ func (v View) keeper(o savefile.Options, w *capture.Writer) (keeper, error) {
 		return savefile.NewFlight(o, *v.Save.Flight, w), nil
 	}
 	return savefile.Create(o, w, time.Now())
+}
+
+// version is what go build was told, or found out, of this ktrace; "" of a test.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "(devel)" {
+		return ""
+	}
+	return info.Main.Version
 }
 
 // frames is where the stream's records come from.

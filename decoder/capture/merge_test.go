@@ -1,0 +1,163 @@
+package capture
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"testing"
+	"time"
+
+	"ktrace/decoder"
+	"ktrace/decoder/pcapng"
+)
+
+// nodeFile is the capture of a node that booted at some time, with a packet of a pod's at eth0 and then its drop there.
+// By its numbers it looks like that of any other node.
+func nodeFile(t testing.TB, name, device, reason string, boot, packet time.Duration) []byte {
+	data := query("10.244.1.2", "10.96.0.10")
+	frame := decoder.RawFrame{Time: packet, Netns: nodeNetns, Ifindex: 2, Length: uint32(len(data)), Direction: decoder.Out, Ethernet: true, Data: data}
+	later := frame
+	later.Time += 10
+	drop, ok := later.AppendDrop(nil, 7, 1)
+	if !ok {
+		t.Fatal("no record of a drop")
+	}
+	return written(t, [][]byte{
+		factRecord(t, 1, decoder.Fact{Node: &decoder.Node{Name: name, Kernel: "6.18", Netns: nodeNetns, Wall: boot, Reasons: map[uint32]string{7: reason}}}),
+		factRecord(t, 2, decoder.Fact{Device: &decoder.Device{Netns: nodeNetns, Ifindex: 2, Name: device}}),
+		factRecord(t, 3, decoder.Fact{Symbol: &decoder.Symbol{Address: 1, Name: "at_" + name}}),
+		frame.Append(nil),
+		drop,
+	})
+}
+
+func TestFilesOfNodesAreMergedByTimeAndKeepTheirNames(t *testing.T) {
+	a := nodeFile(t, "node-a", "eth0", "NO_SOCKET", 1_700_000_000*time.Second, 1005)
+	b := nodeFile(t, "node-b", "ens3", "TCP_CSUM", 1_600_000_000*time.Second, 100_000_000*time.Second+1000)
+	m := NewMerge(&decoder.Stream{Frames: NewReader(bytes.NewReader(a), ReaderOptions{})}, &decoder.Stream{Frames: NewReader(bytes.NewReader(b), ReaderOptions{})})
+	names := decoder.NewNames() // of the view: it must not name again
+	type seen struct {
+		at                      int64
+		node, iface, reason, in string
+	}
+	var got []seen
+	for {
+		e, err := m.Next(context.Background())
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		e = names.Observe(e)[0]
+		s := seen{at: e.Time.UnixNano() - 1_700_000_000e9, node: e.Node, iface: e.Iface}
+		switch b := e.Body.(type) {
+		case decoder.Fact:
+			continue
+		case decoder.Drop:
+			s.reason, s.in = b.Reason, b.Location
+		}
+		got = append(got, s)
+	}
+	want := []seen{
+		{1000, "node-b", "ens3", "", ""}, {1005, "node-a", "eth0", "", ""},
+		{1010, "node-b", "ens3", "TCP_CSUM", "at_node-b"}, {1015, "node-a", "eth0", "NO_SOCKET", "at_node-a"},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+// TestSubsetMergesFilesOfDifferentClocks: one in 2^-20 s after an offset and of the other byte order, one in
+// nanoseconds.
+func TestSubsetMergesFilesOfDifferentClocks(t *testing.T) {
+	const start = int64(1_700_000_000e9)
+	clock := func(resolution byte, offset uint64, order pcapng.Order, times ...int64) io.Reader {
+		var file bytes.Buffer
+		w := pcapng.NewWriter(&file, pcapng.WriterOptions{Order: order})
+		i := &pcapng.Interface{LinkType: pcapng.LinkEthernet}
+		i.Options.AddBytes(pcapng.IfTimeResolution, []byte{resolution})
+		if offset != 0 {
+			i.Options.AddUint64(pcapng.IfTimeOffset, offset)
+		}
+		if err := errors.Join(w.WriteSection(pcapng.Options{}), w.AddInterface(i)); err != nil {
+			t.Fatal(err)
+		}
+		for _, at := range times {
+			if err := w.WritePacket(&pcapng.Packet{Interface: i, Time: start + at, Data: query("10.0.0.1", "10.0.0.2")}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		return &file
+	}
+	var out bytes.Buffer
+	s := Subset{To: pcapng.NewWriter(&out, pcapng.WriterOptions{Subset: true})}
+	const ms = int64(1e6)
+	if err := s.Run(clock(0x80|20, 1_600_000_000, pcapng.BigEndian, ms, 3*ms), clock(9, 0, pcapng.LittleEndian, 0, 2*ms)); err != nil {
+		t.Fatal(err)
+	}
+	var got []int64
+	r := pcapng.NewReader(&out, pcapng.ReaderOptions{})
+	var p pcapng.Packet
+	for r.ReadPacket(&p) == nil {
+		got = append(got, (p.Time-start+ms/2)/ms)
+	}
+	if want := []int64{0, 1, 2, 3}; !slices.Equal(got, want) || s.Stats.Disorder != 0 || s.Stats.Matched != 4 {
+		t.Errorf("in order of time %v, want %v; %d older than the one before", got, want, s.Stats.Disorder)
+	}
+}
+
+// TestSubsetKeepsEveryBlockThatItDoesNotLeaveOut: of a file with blocks of every kind, and one that nobody knows, only
+// packets are left out.
+func TestSubsetKeepsEveryBlockThatItDoesNotLeaveOut(t *testing.T) {
+	var file, want, got bytes.Buffer
+	w := pcapng.NewWriter(&file, pcapng.WriterOptions{})
+	i := pcapng.NewInterface("eth0", "", pcapng.LinkEthernet, 0)
+	var o pcapng.Options
+	o.AddCustom(pcapng.Custom{Enterprise: 12345, Data: []byte("theirs"), Text: true})
+	unknown := pcapng.Block{Type: 0x80001234, Raw: []byte{0x34, 0x12, 0, 0x80, 16, 0, 0, 0, 1, 2, 3, 4, 16, 0, 0, 0}}
+	journal := pcapng.Block{Type: pcapng.BlockJournal, Raw: []byte{9, 0, 0, 0, 16, 0, 0, 0, 'A', '=', 'b', '\n', 16, 0, 0, 0}}
+	if err := errors.Join(w.WriteSection(o), w.AddInterface(i), w.WriteBlock(unknown), w.WriteBlock(journal),
+		w.WriteSecrets(pcapng.Secrets{Type: pcapng.SecretsTLS, Data: []byte("CLIENT_RANDOM")}), w.WriteCustom(pcapng.Custom{Enterprise: 12345, Data: []byte("theirs")})); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 4 {
+		p := pcapng.Packet{Interface: i, Time: int64(n), Data: query("10.0.0.1", "10.0.0.2")}
+		if n%2 == 1 {
+			p.Data[14+9] = 6 // TCP
+		}
+		p.Options.AddComment("a comment")
+		p.Options.AddBytes(0x8001, []byte{1, 2, 3})
+		if err := w.WritePacket(&p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(w.WriteStatistics(&pcapng.Statistics{Interface: i, Time: 9}), w.Flush()); err != nil {
+		t.Fatal(err)
+	}
+	r := pcapng.NewReader(bytes.NewReader(file.Bytes()), pcapng.ReaderOptions{})
+	for n := 0; ; {
+		b, err := r.Next()
+		if err != nil {
+			break
+		}
+		if b.IsPacket() {
+			if n++; n%2 == 0 {
+				continue
+			}
+		}
+		want.Write(b.Raw)
+	}
+	s := Subset{Filter: parsed(t, "udp"), To: pcapng.NewWriter(&got, pcapng.WriterOptions{Subset: true})}
+	if err := s.Run(&file); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got.Bytes(), want.Bytes()) {
+		t.Errorf("got  %x\nwant %x", got.Bytes(), want.Bytes())
+	}
+}
