@@ -39,11 +39,15 @@ func (r *Drops) Flush(now time.Time, final bool) []decoder.Finding {
 	return found
 }
 
-// mayLearn reports whether the node may have more to say of a packet of that age: above all which rule dropped it.
+// mayLearn reports whether the node may have more to say of a packet of that age: above all which rule dropped it, and
+// where none did, what conntrack counted, which is read once a second.
 func (k *Facts) mayLearn(e decoder.Event, age time.Duration) bool {
-	_, told := k.blames[decoder.Ask(e)]
+	if age < factsWithin {
+		return true
+	}
 	d, ok := e.Body.(decoder.Drop)
-	return age < factsWithin || ok && d.ByNetfilter() && !told && age < factsAtLast
+	b, told := k.blames[decoder.Ask(e)]
+	return ok && d.ByNetfilter() && (!told || len(b.Suspects) == 0) && age < factsAtLast
 }
 
 // proof concludes from a drop; ok is false if the drop proves nothing to it. It fills in what is its own.

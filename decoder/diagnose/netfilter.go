@@ -44,6 +44,7 @@ func filtered(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 	if len(b.Suspects) == 0 {
 		if b.Incomplete == "" {
 			f.Cause = "netfilter dropped it, but no rule of nftables or iptables is for it: conntrack, NAT, or another user of the hooks."
+			f.Title = fmt.Sprintf("Netfilter drops packets to %s, though no rule is for them.", target(e))
 			f.Confidence = decoder.Possible
 		}
 		return f, true
