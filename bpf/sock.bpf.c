@@ -14,6 +14,8 @@
 
 const volatile __u64 tick_ns = 0; /* nanoseconds a jiffy */
 
+#define PORT_DNS 53
+
 enum sock_op {
 	SOCK_RESET_SENT = 1,
 	SOCK_RESET_RECEIVED = 2,
@@ -464,33 +466,77 @@ int BPF_PROG(udp_full_raw_tp, int error, struct sock *sk)
 	return handle_full(sk, NULL);
 }
 
-/* A TCP connect for which a routing table has no way. There is no packet yet, and there will be none if the tables
- * behind it have none either, which user space asks. IPv4 only: programs try IPv6 first where there is none.
+/* What a routing table was asked: of either family, each has this at its beginning. */
+static __always_inline bool sent_from_here(struct flowi_common *flow, __be16 dport)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	__u8 proto = BPF_CORE_READ(flow, flowic_proto);
+
+	if (proto != IPPROTO_TCP && (proto != IPPROTO_UDP || dport != bpf_htons(PORT_DNS)))
+		return false;
+	return BPF_CORE_READ(flow, flowic_iif) == 1 /* lo */ && !(BPF_CORE_READ(task, flags) & PF_KTHREAD) &&
+	       sends(current_syscall());
+}
+
+static __always_inline struct event *no_route(struct flowi_common *flow, int err)
+{
+	struct event *e = sock_event(SOCK_NO_ROUTE, NULL);
+
+	if (!e)
+		return NULL;
+	fill_task(&e->hdr);
+	e->error = err;
+	e->sock.proto = BPF_CORE_READ(flow, flowic_proto);
+	return e;
+}
+
+/* A TCP connect, or a DNS query, for which a routing table has no way. There is no packet yet, and there will be none if
+ * the tables behind it have none either, which user space asks. Not other datagrams: programs connect UDP sockets to
+ * addresses of both families only to see which they can reach.
  */
 SEC("raw_tp/fib_table_lookup")
 int BPF_PROG(fib_raw_tp, __u32 table, struct flowi4 *flow, void *hop, int err)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
+	__be16 dport = BPF_CORE_READ(flow, uli.ports.dport);
 	struct event *e;
 	__be32 addr;
 
-	if (!err || BPF_CORE_READ(flow, __fl_common.flowic_proto) != IPPROTO_TCP ||
-	    BPF_CORE_READ(flow, __fl_common.flowic_iif) != 1 /* lo: sent from here */ ||
-	    BPF_CORE_READ(task, flags) & PF_KTHREAD || !sends(current_syscall()))
+	if (!err || !sent_from_here(&flow->__fl_common, dport))
 		return 0;
-	e = sock_event(SOCK_NO_ROUTE, NULL);
+	e = no_route(&flow->__fl_common, -err);
 	if (!e)
 		return 0;
-	fill_task(&e->hdr);
-	e->error = -err;
 	e->sock.family = 4;
-	e->sock.proto = IPPROTO_TCP;
 	addr = BPF_CORE_READ(flow, saddr);
 	map_ipv4(e->sock.src, &addr);
 	addr = BPF_CORE_READ(flow, daddr);
 	map_ipv4(e->sock.dst, &addr);
 	e->sock.sport = bpf_ntohs(BPF_CORE_READ(flow, uli.ports.sport));
-	e->sock.dport = bpf_ntohs(BPF_CORE_READ(flow, uli.ports.dport));
+	e->sock.dport = bpf_ntohs(dport);
+	bpf_ringbuf_submit(e, 0);
+	return 0;
+}
+
+#define TABLE_LOCAL 255	   /* asked first, about every address */
+#define RTF_REJECT  0x0200 /* linux/route.h: ABI */
+
+SEC("raw_tp/fib6_table_lookup")
+int BPF_PROG(fib6_raw_tp, void *net, struct fib6_result *found, struct fib6_table *table, struct flowi6 *flow)
+{
+	__be16 dport = BPF_CORE_READ(flow, uli.ports.dport);
+	struct event *e;
+
+	if (!(BPF_CORE_READ(found, f6i, fib6_flags) & RTF_REJECT) ||
+	    BPF_CORE_READ(table, tb6_id) == TABLE_LOCAL || !sent_from_here(&flow->__fl_common, dport))
+		return 0;
+	e = no_route(&flow->__fl_common, 0);
+	if (!e)
+		return 0;
+	e->sock.family = 6;
+	bpf_core_read(e->sock.src, sizeof(e->sock.src), &flow->saddr);
+	bpf_core_read(e->sock.dst, sizeof(e->sock.dst), &flow->daddr);
+	e->sock.sport = bpf_ntohs(BPF_CORE_READ(flow, uli.ports.sport));
+	e->sock.dport = bpf_ntohs(dport);
 	bpf_ringbuf_submit(e, 0);
 	return 0;
 }

@@ -130,6 +130,7 @@ const (
 	SockMapMade                   = "made"
 	SockMapOwners                 = "owners"
 	SockProgErrorRawTp            = "error_raw_tp"
+	SockProgFib6RawTp             = "fib6_raw_tp"
 	SockProgFibRawTp              = "fib_raw_tp"
 	SockProgIcmpRawTp             = "icmp_raw_tp"
 	SockProgRcvqueueFullRawTp     = "rcvqueue_full_raw_tp"
@@ -190,6 +191,7 @@ type SockSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type SockProgramSpecs struct {
 	ErrorRawTp            *ebpf.ProgramSpec `ebpf:"error_raw_tp"`
+	Fib6RawTp             *ebpf.ProgramSpec `ebpf:"fib6_raw_tp"`
 	FibRawTp              *ebpf.ProgramSpec `ebpf:"fib_raw_tp"`
 	IcmpRawTp             *ebpf.ProgramSpec `ebpf:"icmp_raw_tp"`
 	RcvqueueFullRawTp     *ebpf.ProgramSpec `ebpf:"rcvqueue_full_raw_tp"`
@@ -278,6 +280,7 @@ type SockVariables struct {
 // It can be passed to LoadSockObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SockPrograms struct {
 	ErrorRawTp            *ebpf.Program `ebpf:"error_raw_tp"`
+	Fib6RawTp             *ebpf.Program `ebpf:"fib6_raw_tp"`
 	FibRawTp              *ebpf.Program `ebpf:"fib_raw_tp"`
 	IcmpRawTp             *ebpf.Program `ebpf:"icmp_raw_tp"`
 	RcvqueueFullRawTp     *ebpf.Program `ebpf:"rcvqueue_full_raw_tp"`
@@ -295,6 +298,7 @@ type SockPrograms struct {
 func (p *SockPrograms) Close() error {
 	return _SockClose(
 		p.ErrorRawTp,
+		p.Fib6RawTp,
 		p.FibRawTp,
 		p.IcmpRawTp,
 		p.RcvqueueFullRawTp,

@@ -56,8 +56,12 @@ func sockProbe() Probe {
 				Without:  "rejects by ICMP are known by their packets only",
 			},
 			{
-				Name:     "no route to connect by",
-				Variants: rawTP("fib_raw_tp"),
+				Name: "no route to connect by",
+				Variants: append(rawTP("fib_raw_tp", "fib6_raw_tp"), Variant{
+					Name:     "raw_tp_ipv4",
+					Programs: []string{"fib_raw_tp"},
+					Costs:    "connects by IPv6 that fail for want of a route are not seen",
+				}),
 				Optional: true,
 				Without:  "connects that fail for want of a route, which make no packet, are not seen",
 			},

@@ -149,6 +149,30 @@ struct flowi4 {
 	} uli;
 };
 
+struct flowi6 {
+	struct flowi_common __fl_common;
+	struct in6_addr daddr;
+	struct in6_addr saddr;
+	union {
+		struct {
+			__be16 dport;
+			__be16 sport;
+		} ports;
+	} uli;
+};
+
+struct fib6_info {
+	__u32 fib6_flags;
+};
+
+struct fib6_result {
+	struct fib6_info *f6i;
+};
+
+struct fib6_table {
+	__u32 tb6_id;
+};
+
 struct sk_buff {
 	struct net_device *dev;
 	struct sock *sk;

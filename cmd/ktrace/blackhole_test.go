@@ -120,13 +120,15 @@ func garbling(pass func([]byte) (bool, []byte)) func([]byte) (bool, []byte) {
 }
 
 func TestMTUFindsHoles(t *testing.T) {
+	var all []lab.Scenario
 	for _, f := range stacks() {
 		for _, s := range holes(f) {
 			s.Name = f.name + " " + s.Name
 			s.Args = []string{"mtu"}
-			s.Run(t)
+			all = append(all, s)
 		}
 	}
+	lab.RunAll(t, all)
 }
 
 // TestReadFindsHolesInATcpdumpCapture: there are only packets, and no word of the sender's.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net"
 	"slices"
 	"testing"
 
@@ -36,16 +37,43 @@ func TestDiagnoseFindsTheOneCause(t *testing.T) {
 
 // TestDiagnoseSeesConnectsThatMakeNoPacket: the pod has no way to the address, so there is only an errno.
 func TestDiagnoseSeesConnectsThatMakeNoPacket(t *testing.T) {
-	f := stacks()[0]
-	for _, s := range []lab.Scenario{
-		{Name: "to a host", Want: "no-route", Sure: "certain", Proof: "ENETUNREACH", Setup: f.behind,
-			Traffic: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { fetch(p.NS, f.far()+":80", patience) }},
-		{Name: "to a service", Want: "service-no-route", Sure: "certain", Proof: "ENETUNREACH", Setup: f.web, Traffic: f.toService},
-	} {
-		s.Args = []string{"diagnose", "--duration", "6s", "--service-cidr", "10.96.0.0/12"}
-		s.Fault = inPod("ip", "route", "del", "default")
-		s.Run(t)
+	var all []lab.Scenario
+	for _, f := range stacks() {
+		in := func(command string) step {
+			return func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { f.do(p.NS, command) }
+		}
+		toFar := func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { fetch(p.NS, net.JoinHostPort(f.far(), "80"), patience) }
+		for _, s := range []lab.Scenario{
+			{Name: "to a host", Want: "no-route", Proof: "ENETUNREACH", Setup: f.behind, Traffic: toFar, Fault: in("route del default")},
+			{Name: "to a host, unreachable", Want: "no-route", Proof: "EHOSTUNREACH", Setup: f.behind, Traffic: toFar,
+				Fault: in("route add unreachable " + f.far() + f.bits())},
+			{Name: "to a host, prohibited", Want: "no-route", Proof: "EACCES", Setup: f.behind, Traffic: toFar,
+				Fault: in("route add prohibit " + f.far() + f.bits())},
+			{Name: "to a host, blackhole", Want: "no-route", Proof: "EINVAL", Setup: f.behind, Traffic: toFar,
+				Fault: in("route add blackhole " + f.far() + f.bits())},
+			{Name: "to a service", Want: "service-no-route", Proof: "ENETUNREACH", Setup: f.web, Traffic: f.toService, Fault: in("route del default")},
+			{Name: "to a nameserver", Want: "no-route", Proof: "to " + net.JoinHostPort(f.far(), "53"), Fault: in("route del default"),
+				Setup: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
+					f.behind(t, c, p)
+					echoUDP(t, c.Server, "53")
+				},
+				Traffic: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) {
+					p.Do(func() {
+						c, err := net.Dial("udp", net.JoinHostPort(f.far(), "53"))
+						if err != nil {
+							return
+						}
+						c.Close()
+					})
+				}},
+		} {
+			s.Name = f.name + " " + s.Name
+			s.Sure = "certain"
+			s.Args = []string{"diagnose", "--duration", "6s", "--service-cidr", map[string]string{"ip": "10.96.0.0/12", "ip -6": "fd00:96::/112"}[f.ip]}
+			all = append(all, s)
+		}
 	}
+	lab.RunAll(t, all)
 }
 
 func TestDiagnoseEndsWithStatus3IfSomethingIsWrong(t *testing.T) {

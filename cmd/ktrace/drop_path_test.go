@@ -87,6 +87,18 @@ func pathFaults(f stack) []lab.Scenario {
 			},
 		},
 		{
+			Name: "prohibit route", Want: "no-route", Sure: "certain", Proof: "EACCES", Setup: f.behind, Traffic: toFar,
+			Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) {
+				f.do(c.Node, "route add prohibit "+f.far()+f.bits())
+			},
+		},
+		{
+			Name: "blackhole route", Want: "no-route", Sure: "certain", Proof: "EINVAL", Setup: f.behind, Traffic: toFar,
+			Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) {
+				f.do(c.Node, "route add blackhole "+f.far()+f.bits())
+			},
+		},
+		{
 			Name: "nobody at the address", Want: "neighbour-failed", Sure: "certain", Proof: f.beyond, Traffic: toBeyond,
 			Setup: func(t testing.TB, c *lab.Cluster, _ *lab.Pod) {
 				f.do(c.Server, "addr add "+f.beyond+f.bits()+" dev eth0 nodad")

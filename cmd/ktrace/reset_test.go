@@ -368,6 +368,7 @@ func rejectScenarios(f family) []lab.Scenario {
 
 // TestResetNamesTheRuleThatRejects: those that answer by ICMP, in the view of those that reset.
 func TestResetNamesTheRuleThatRejects(t *testing.T) {
+	var all []lab.Scenario
 	for _, f := range stacks() {
 		udp := lab.Scenario{
 			Name: "nft forward reject of UDP", Want: "netfilter-reject", Sure: "certain", Proof: "c: udp dport 9",
@@ -385,9 +386,10 @@ func TestResetNamesTheRuleThatRejects(t *testing.T) {
 			if s.Setup == nil {
 				s.Setup = web
 			}
-			s.Run(t)
+			all = append(all, s)
 		}
 	}
+	lab.RunAll(t, all)
 }
 
 // TestResetShowsWhoRefuses: every refusal is one row, with its sender and cause, whether by reset or by ICMP.

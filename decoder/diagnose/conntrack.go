@@ -94,18 +94,32 @@ func insertRace(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, boo
 	}
 	f := decoder.Finding{
 		ID: "conntrack-insert-race", Confidence: decoder.Likely, Severity: decoder.Warning, Subject: target(e),
-		Title: fmt.Sprintf("Two packets of one new flow to %s raced through connection tracking, and one was dropped.", target(e)),
-		Cause: "Both were translated before either was taken in, to the same or to clashing flows; the second to come is thrown away. " +
+		Title: fmt.Sprintf("Packets of new flows to %s raced through connection tracking, and one was dropped.", target(e)),
+		Cause: "They were translated before any was taken in, and clash: one flow twice, or two that are one behind translation; the last to come is thrown away. " +
 			"Resolvers that send A and AAAA at once from one socket meet it, and wait 5 s.",
-		Evidence: []string{fmt.Sprintf("conntrack counted %d failed insertions, no rule is for the packet", s.Rose.InsertFailed)},
+		Evidence: []string{fmt.Sprintf("conntrack counted %s, no rule is for the packet", insertions(s.Rose.InsertFailed))},
 		Remedy: []string{
 			"use a DNS cache on the node (node-local-dns), or 'options single-request-reopen' in resolv.conf",
 			"conntrack -S | grep -o 'insert_failed=[0-9]*'",
 		},
 	}
-	if said {
+	switch {
+	case said:
 		f.Confidence = decoder.Certain
 		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack did not take it in: %v was there first, %v", n.Lost.Original, n.Lost))
+	case d.Conntrack != nil:
+		f.Evidence = append(f.Evidence, "the entry for which there was no room beside another packet's: "+d.Conntrack.String())
+	}
+	if s.Rose.ClashResolve > 0 {
+		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack settled %d more clashes without loss", s.Rose.ClashResolve))
 	}
 	return f, true
+}
+
+// insertions is how many entries conntrack could not take in.
+func insertions(n uint64) string {
+	if n == 1 {
+		return "1 failed insertion"
+	}
+	return fmt.Sprintf("%d failed insertions", n)
 }

@@ -17,6 +17,7 @@ type Facts struct {
 	neighbours map[neighbourKey]decoder.Neighbour
 	devices    map[deviceKey]decoder.Device
 	conntrack  map[uint32]decoder.ConntrackStats
+	risen      map[uint32]time.Time // when a reading of them last told of losses
 	rules      map[rulesKey]decoder.ServiceRules
 	services   map[serviceKey]decoder.ServiceFact
 	resolvs    map[uint32]decoder.ResolvConf
@@ -62,6 +63,7 @@ func NewFacts() *Facts {
 		neighbours: map[neighbourKey]decoder.Neighbour{},
 		devices:    map[deviceKey]decoder.Device{},
 		conntrack:  map[uint32]decoder.ConntrackStats{},
+		risen:      map[uint32]time.Time{},
 		rules:      map[rulesKey]decoder.ServiceRules{},
 		services:   map[serviceKey]decoder.ServiceFact{},
 		resolvs:    map[uint32]decoder.ResolvConf{},
@@ -94,7 +96,7 @@ func (k *Facts) Observe(e decoder.Event) []decoder.Finding {
 	case f.Device != nil:
 		k.devices[deviceKey{f.Device.Netns, f.Device.Name}] = *f.Device
 	case f.Conntrack != nil:
-		k.conntrack[f.Conntrack.Netns] = *f.Conntrack
+		k.learnConntrack(e.Time, *f.Conntrack)
 	case f.ServiceRules != nil:
 		k.rules[rulesKey{f.ServiceRules.Netns, f.ServiceRules.Proto, f.ServiceRules.Addr}] = *f.ServiceRules
 	case f.Service != nil:
@@ -115,6 +117,17 @@ func (k *Facts) learnService(s decoder.ServiceFact) {
 		return
 	}
 	k.services[key] = s
+}
+
+// learnConntrack keeps what rose with a drop until that is looked at: a reading a moment later finds that nothing rose.
+func (k *Facts) learnConntrack(now time.Time, s decoder.ConntrackStats) {
+	switch {
+	case s.Rose.InsertFailed+s.Rose.Drop+s.Rose.Invalid > 0:
+		k.risen[s.Netns] = now
+	case now.Sub(k.risen[s.Netns]) < factsAtLast:
+		s.Rose = k.conntrack[s.Netns].Rose
+	}
+	k.conntrack[s.Netns] = s
 }
 
 // sysctl returns the value of a setting in a namespace, "" if it is not known.

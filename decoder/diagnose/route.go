@@ -135,7 +135,8 @@ func martian(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) 
 
 // noRoute reports that there was no way to the destination.
 func noRoute(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	functions := map[string]bool{"ip_error": true, "ip6_pkt_drop": true, "ip6_pkt_discard": true, "ip6_pkt_discard_out": true}
+	functions := map[string]bool{"ip_error": true, "ip6_pkt_drop": true, "ip6_pkt_discard": true, "ip6_pkt_discard_out": true,
+		"dst_discard": true, "dst_discard_out": true} // the last two are where blackhole routes lead
 	reasons := map[string]bool{"IP_INNOROUTES": true, "IP_OUTNOROUTES": true, "IP_INADDRERRORS": true}
 	if !functions[d.Location] && !reasons[d.Reason] {
 		return decoder.Finding{}, false

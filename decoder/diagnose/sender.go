@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
 	"ktrace/decoder"
@@ -28,14 +29,27 @@ func (r *Senders) Observe(e decoder.Event) []decoder.Finding {
 // Flush implements decoder.Rule.
 func (r *Senders) Flush(now time.Time, final bool) []decoder.Finding {
 	var found []decoder.Finding
-	for _, h := range r.held.ripe(now, final, r.know.mayLearn) {
+	unasked := func(e decoder.Event, age time.Duration) bool { // a busy node is asked late
+		_, told := r.know.route(e, false)
+		return age < factsWithin || !told && age < factsAtLast
+	}
+	for _, h := range r.held.ripe(now, final, unasked) {
 		if f, ok := r.know.unreachable(h.event); ok {
 			f.Time, f.First, f.Last, f.Count = now, h.first, h.last, h.count
 			f.Pod, f.Peer, f.Severity = h.event.Pod, h.event.Peer, decoder.Critical
+			if f.ID == "no-route" && mayFallBack(h.event.Packet.Dst) {
+				f.Severity = decoder.Info
+			}
 			found = append(found, f)
 		}
 	}
 	return found
+}
+
+// mayFallBack reports whether programs try an address though they know it for one that may have no way: IPv6 of the
+// Internet, before IPv4. A local one (RFC 4193) they were given on purpose.
+func mayFallBack(a netip.Addr) bool {
+	return a.Is6() && !a.Is4In6() && !a.IsPrivate() && !a.IsLinkLocalUnicast()
 }
 
 // unreachable concludes from a connect and from what the kernel says of its route.
@@ -45,15 +59,16 @@ func (k *Facts) unreachable(e decoder.Event) (decoder.Finding, bool) {
 		return decoder.Finding{}, false
 	}
 	to := e.Packet.Destination()
+	_, ip := family(e)
 	f := decoder.Finding{
 		ID: "no-route", Confidence: decoder.Certain, Subject: fmt.Sprintf("%v from netns %d", to.Addr(), e.Netns),
-		Title: fmt.Sprintf("%s/%d cannot connect to %v: its network namespace has no route there.", e.Comm, e.PID, to),
-		Cause: "The kernel found no way before it made a packet, so connect failed at once; nothing left the sender.",
+		Title: fmt.Sprintf("%s/%d cannot reach %v: its network namespace has no route there.", e.Comm, e.PID, to),
+		Cause: "The kernel found no way before it made a packet, so the system call failed at once; nothing left the sender.",
 		Evidence: []string{
 			fmt.Sprintf("%s connect by %s/%d in netns %d to %v", e.Time.UTC().Format("15:04:05.000000"), e.Comm, e.PID, e.Netns, to),
 			"asked for a way, the kernel says: " + way(r),
 		},
-		Remedy: []string{fmt.Sprintf("nsenter -t %d -n ip route get %v", e.PID, to.Addr()), fmt.Sprintf("nsenter -t %d -n ip route show table all", e.PID)},
+		Remedy: []string{fmt.Sprintf("nsenter -t %d -n %s route get %v", e.PID, ip, to.Addr()), fmt.Sprintf("nsenter -t %d -n %s route show table all", e.PID, ip)},
 	}
 	s, known := k.ServiceAt(e.Netns, e.Packet.Proto, to)
 	if !known {
