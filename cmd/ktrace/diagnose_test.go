@@ -94,3 +94,35 @@ func TestDiagnoseEndsWithStatus3IfSomethingIsWrong(t *testing.T) {
 		})
 	}
 }
+
+// TestDiagnoseNamesTheSettingOfTheNode: nothing fails yet, for no backend is on the client's own bridge.
+func TestDiagnoseNamesTheSettingOfTheNode(t *testing.T) {
+	for _, f := range stacks() {
+		for value, want := range map[string]string{"0": "sysctl-wrong", "1": ""} {
+			t.Run(f.name+" "+value, func(t *testing.T) {
+				t.Parallel()
+				c := lab.NewCluster(t)
+				p := c.AddPod("pod")
+				prefix := map[string]string{"ip": "/24", "ip -6": "/64"}[f.ip]
+				f.bridge(t, c, p)
+				c.Node.IP("addr add " + f.sub(p, "1") + prefix + " dev br0 nodad")
+				f.do(p.NS, "route add "+f.service()+f.bits()+" via "+f.sub(p, "1"))
+				f.do(c.Server, "route add "+f.sub(p, "2")+f.bits()+" via "+f.uplink)
+				f.web(t, c, p)
+				c.Node.Sysctl("net/bridge/bridge-nf-call-"+f.iptables, value)
+				run := lab.KtraceOn(t, c.Node, "diagnose", "--duration", "4s", "--netns", p.Path())
+				for range 3 {
+					fetch(p.NS, net.JoinHostPort(f.service(), "80"), patience)
+				}
+				lines, _ := run.Wait()
+				got := ""
+				for _, l := range lab.Findings(lines) {
+					got += l.ID
+				}
+				if got != want {
+					t.Errorf("found %q, want %q\n%s", got, want, lines)
+				}
+			})
+		}
+	}
+}

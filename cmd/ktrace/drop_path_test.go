@@ -138,6 +138,17 @@ func ipv4Faults(f stack) []lab.Scenario {
 			Traffic: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { pingFrom(p.NS, f.server, "-I", f.sub(p, "2")) },
 		},
 		{
+			Name: "a node port at localhost", Want: "sysctl-wrong", Sure: "certain", Proof: "route_localnet = 0",
+			Setup: func(t testing.TB, c *lab.Cluster, p *lab.Pod) { // the pod's namespace stands for a node
+				web(t, c, p)
+				p.Run("iptables", "-t", "nat", "-A", "OUTPUT", "-d", "127.0.0.1", "-p", "tcp", "--dport", "30080", "-j", "DNAT", "--to-destination", f.server+":80")
+				p.Run("iptables", "-t", "nat", "-A", "POSTROUTING", "-s", "127.0.0.1", "-j", "MASQUERADE")
+				p.Sysctl("net/ipv4/conf/all/route_localnet", "1")
+			},
+			Fault:   func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { p.Sysctl("net/ipv4/conf/all/route_localnet", "0") },
+			Traffic: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { fetch(p.NS, "127.0.0.1:30080", patience) },
+		},
+		{
 			Name: "the node's own address as source", Want: "martian-source", Sure: "certain", Proof: "this host itself",
 			Fault:   inPod("iptables", "-t", "nat", "-A", "POSTROUTING", "-j", "SNAT", "--to-source", f.uplink),
 			Traffic: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { pingFrom(p.NS, f.server) },

@@ -56,7 +56,7 @@ type proof func(*Facts, decoder.Event, decoder.Drop) (f decoder.Finding, ok bool
 // proofs are in the order of depth: what is a consequence of another comes behind it.
 func proofs() []proof {
 	return []proof{
-		noEndpoints, missedService, staleEndpoint, overlayBlocked, tableFull, invalid, insertRace, filtered,
+		noEndpoints, missedService, staleEndpoint, overlayBlocked, tableFull, invalid, insertRace, loopbackRoute, filtered,
 		martian, reversePath, forwardingOff, tooBig, hopLimit, noNeighbour, noRoute,
 	}
 }

@@ -1,0 +1,119 @@
+package diagnose
+
+import (
+	"fmt"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// loopbackRoute reports a packet from a loopback address that was translated to go elsewhere, as a node port asked for at
+// 127.0.0.1 is. The kernel finds no way for it unless it is told to (ip_route_me_harder, __mkroute_output), and the
+// hook that translates throws it away.
+func loopbackRoute(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	const key = "net.ipv4.conf.all.route_localnet"
+	p := e.Packet
+	if !d.ByNetfilter() || !p.Src.IsLoopback() || p.Dst.IsLoopback() || !d.Conntrack.DNAT() || k.sysctl(e.Netns, key) != "0" {
+		return decoder.Finding{}, false
+	}
+	return decoder.Finding{
+		ID: "sysctl-wrong", Confidence: decoder.Certain, Subject: fmt.Sprintf("%s in netns %d", key, e.Netns),
+		Title: fmt.Sprintf("%s is 0, so what asks for %v at this host does not reach %v behind it.", key, d.Conntrack.Original.Dst, p.Destination()),
+		Cause: "The rules translate the destination, but a packet with a loopback source may leave by no other device than lo unless route_localnet is set; it is dropped before its source is translated.",
+		Evidence: []string{
+			fmt.Sprintf("%s = 0 in netns %d, wanted 1", key, e.Netns),
+			d.Conntrack.String(),
+		},
+		Remedy: []string{
+			"sysctl -w " + key + "=1   # kube-proxy does so itself, unless --iptables-localhost-nodeports=false",
+			fmt.Sprintf("or ask at another address of the host than %v", d.Conntrack.Original.Dst.Addr()),
+		},
+	}, true
+}
+
+// Bridges is the rule for nodes that translate services and pass packets on a bridge without asking netfilter: answers
+// of a backend on the client's own bridge are not translated back. It wants hops, and belongs among the symptoms: that
+// an answer did so is the better proof.
+type Bridges struct {
+	know *Facts
+	seen map[bridgeKey]decoder.Event
+}
+
+type bridgeKey struct {
+	netns  uint32
+	iface  string
+	family string
+}
+
+// NewBridges returns the rule; know must be asked before it.
+func NewBridges(know *Facts) *Bridges {
+	return &Bridges{know: know, seen: map[bridgeKey]decoder.Event{}}
+}
+
+// Observe implements decoder.Rule.
+func (r *Bridges) Observe(e decoder.Event) []decoder.Finding {
+	if e.Kind() != decoder.KindHop || e.Packet == nil || e.Packet.Dst.IsMulticast() || r.know.devices[deviceKey{e.Netns, e.Iface}].Type != "bridge" {
+		return nil
+	}
+	key := bridgeKey{e.Netns, e.Iface, e.Packet.Family}
+	if _, ok := r.seen[key]; !ok && len(r.seen) < maxFlows {
+		r.seen[key] = e
+	}
+	return nil
+}
+
+// Flush implements decoder.Rule.
+func (r *Bridges) Flush(now time.Time, final bool) []decoder.Finding {
+	var found []decoder.Finding
+	if !final {
+		return nil
+	}
+	for key, e := range r.seen {
+		if f, ok := r.know.unasked(key, e); ok {
+			f.Time, f.First, f.Last = now, e.Time, e.Time
+			found = append(found, f)
+		}
+	}
+	return found
+}
+
+// unasked concludes from a bridge that carries packets.
+func (k *Facts) unasked(at bridgeKey, e decoder.Event) (decoder.Finding, bool) {
+	key := "net.bridge.bridge-nf-call-iptables"
+	if at.family == "ipv6" {
+		key = "net.bridge.bridge-nf-call-ip6tables"
+	}
+	services := k.translated(at)
+	if k.sysctl(at.netns, key) != "0" || services == 0 {
+		return decoder.Finding{}, false
+	}
+	return decoder.Finding{
+		ID: "sysctl-wrong", Severity: decoder.Warning, Confidence: decoder.Likely, Subject: fmt.Sprintf("%s in netns %d", key, at.netns), Count: 1,
+		Title: fmt.Sprintf("%s is 0 on a node with services and a bridge: pods on %s cannot reach services through backends on it.", key, at.iface),
+		Cause: "The node translates a pod's request to a service, but the answer of a backend on the same bridge is passed on without asking netfilter, " +
+			"so it is not translated back and the client throws it away.",
+		Evidence: []string{
+			fmt.Sprintf("%s = 0 in netns %d, wanted 1", key, at.netns),
+			fmt.Sprintf("%s is a bridge, and carried %v", at.iface, e.Packet),
+			fmt.Sprintf("rules there translate %d services", services),
+		},
+		Remedy: []string{"modprobe br_netfilter; sysctl -w " + key + "=1", "echo " + key + "=1 >/etc/sysctl.d/99-kubernetes.conf   # for after the next boot"},
+	}, true
+}
+
+// translated is how many services the rules of a namespace translate, in the family.
+func (k *Facts) translated(at bridgeKey) int {
+	n := 0
+	for _, s := range k.services {
+		if s.Netns != at.netns || s.Source != "iptables" && s.Source != "nftables" {
+			continue
+		}
+		for _, a := range s.Addrs {
+			if a.Is4() == (at.family == "ipv4") {
+				n++
+				break
+			}
+		}
+	}
+	return n
+}
