@@ -23,7 +23,7 @@ type Check struct {
 // Environment looks at all that decides whether programs load and what can be known beside them. It needs no
 // privileges and never fails: what cannot be told is a check that says so.
 func Environment(btfFile string) []Check {
-	checks := []Check{checkKernel(), checkTypes(btfFile)}
+	checks := append([]Check{checkKernel()}, checkTypes(btfFile)...)
 	checks = append(checks, checkCapabilities()...)
 	return append(checks, checkMemlock(), checkUnprivileged(), checkLockdown(), checkSELinux(), checkTracefs(),
 		checkSymbols(), checkHostPIDs())
@@ -41,18 +41,37 @@ func checkKernel() Check {
 	return Check{Name: "kernel", Found: found, OK: true}
 }
 
-func checkTypes(file string) Check {
+// checkTypes looks for the types of this kernel, and for what only they tell.
+func checkTypes(file string) []Check {
 	c := Check{Name: "kernel types (BTF)", Found: "the kernel's own", OK: true}
 	if file != "" {
 		c.Found = file
 	}
-	if _, err := kernelTypes(file); err != nil {
-		return Check{
+	kernel, err := kernelTypes(file)
+	if err != nil {
+		return []Check{{
 			Name: c.Name, Found: errors.Unwrap(err).Error(), Costs: "no program loads: no verb works but read",
 			Remedy: "give a file with this kernel's BTF (pahole or bpftool make one) by --btf, or use a kernel with CONFIG_DEBUG_INFO_BTF",
+		}}
+	}
+	return []Check{c, checkReasons(kernel)}
+}
+
+// checkReasons looks whether the kernel says why it drops packets.
+func checkReasons(kernel types) Check {
+	const name = "drop reasons"
+	drops, _, err := reasonNames(kernel.Spec)
+	switch {
+	case err != nil:
+		return cannotTell(name, err)
+	case len(drops) == 0:
+		return Check{
+			Name: name, Found: "none: this kernel does not say why it drops packets",
+			Costs:  "drops are told by the function that drops, and by what the node says when it is asked",
+			Remedy: "kernels from 5.17 on have them",
 		}
 	}
-	return c
+	return Check{Name: name, Found: fmt.Sprintf("%d", len(drops)), OK: true}
 }
 
 func checkCapabilities() []Check {

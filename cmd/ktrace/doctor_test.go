@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cilium/ebpf/btf"
+
 	"ktrace/testdata/lab"
 )
 
@@ -131,6 +133,19 @@ func TestMemlockIsToldWhereItCounts(t *testing.T) {
 	}
 	if h.Variant != "" || !strings.Contains(h.Refusals[0].Error, "CAP_SYS_RESOURCE") {
 		t.Errorf("%+v", h)
+	}
+}
+
+func TestDropReasonsAreToldWhereTheyAre(t *testing.T) {
+	kernel, err := btf.LoadKernelSpec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var reasons *btf.Enum
+	there := kernel.TypeByName("skb_drop_reason", &reasons) == nil
+	checks, _ := doctor(t, `exec "$@"`)
+	if c := checks["drop reasons"]; c.OK != there || !there && (c.Costs == "" || c.Remedy == "") {
+		t.Errorf("the kernel has them: %v, told %+v", there, c)
 	}
 }
 
