@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -220,4 +221,52 @@ func TestCaptureIsTcpdumpByTheNamesOfFiles(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestCaptureAtFullSpeedLosesNothingUncounted sends as fast as two CPUs can, past ktrace and tcpdump. What ktrace wrote
+// and what it says it lost is what was sent, to the packet. With the machine to itself it must not lose more than tcpdump.
+func TestCaptureAtFullSpeedLosesNothingUncounted(t *testing.T) {
+	soak := os.Getenv("KTRACE_SOAK") != ""
+	senders, each := 2, 50_000
+	if soak {
+		each = 1_000_000
+	}
+	c := lab.NewCluster(t)
+	p := c.AddPod("a")
+	dir := t.TempDir()
+	theirs, ours := filepath.Join(dir, "theirs"), filepath.Join(dir, "ours")
+	dump := startTcpdump(t, p, "-w", theirs, "udp port 9999")
+	run := lab.Ktrace(t, "capture", "--netns", p.Path(), "-i", "eth0", "-w", ours, "udp port 9999")
+	begun := time.Now()
+	var crew sync.WaitGroup
+	for range senders {
+		crew.Go(func() { datagrams(t, p, each, 100) })
+	}
+	crew.Wait()
+	took := time.Since(begun)
+	run.Stop()
+	sent := senders * each
+	they, we := countsOf(t, dump.stop()), countsOf(t, run.Stderr())
+	t.Logf("%d packets in %v, %.0f a second: ktrace wrote %d and lost %d; tcpdump wrote %d and lost %d",
+		sent, took, float64(sent)/took.Seconds(), we.captured, we.dropped, they.captured, they.dropped)
+	if we.captured+we.dropped != sent || we.received != sent {
+		t.Errorf("wrote %d, lost %d, received %d of %d", we.captured, we.dropped, we.received, sent)
+	}
+	if n := packetsIn(t, ours); n != we.captured {
+		t.Errorf("%d packets in the file, said %d", n, we.captured)
+	}
+	if soak && we.dropped > they.dropped {
+		t.Errorf("lost %d, tcpdump %d", we.dropped, they.dropped)
+	}
+}
+
+// packetsIn counts as capinfos does: a million lines of tcpdump take minutes.
+func packetsIn(t *testing.T, file string) int {
+	t.Helper()
+	var n int
+	fields := strings.Fields(tool(t, "capinfos", "-rcMT", file))
+	if _, err := fmt.Sscan(fields[len(fields)-1], &n); err != nil {
+		t.Fatalf("%q: %v", fields, err)
+	}
+	return n
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -66,6 +67,36 @@ func TestWiresharkFindsPodsAsInterfaces(t *testing.T) {
 		t.Errorf("tshark's first packet came from %q", got)
 	}
 	run.Stop()
+}
+
+// TestTsharkCapturesAtAPodByItsName goes the user's way: the script that the help shows is in the extcap directory.
+func TestTsharkCapturesAtAPodByItsName(t *testing.T) {
+	c := lab.NewCluster(t)
+	k := lab.NewKubelet(t)
+	p := c.AddPod("a")
+	k.Pod("default", "web-0").Start("app", p.NS, "sleep", "600")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	script := fmt.Sprintf("#!/bin/sh\n%s=1 exec %s extcap --host-root %s \"$@\"\n", lab.AsKtrace, self, k.Root)
+	if err := os.WriteFile(filepath.Join(dir, "ktrace"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	shark := func(args ...string) string { // with the directory in the place of the global one, as nobody else sees it
+		return tool(t, append([]string{"unshare", "-m", "sh", "-c", `mount --bind "$0" "$(tshark -G folders | sed -n 's/^Extcap path:[[:space:]]*//p')" && exec tshark "$@"`, dir}, args...)...)
+	}
+	if list := shark("-D"); !strings.Contains(list, " ktrace-pod:default/web-0 (ktrace: pod default/web-0)\n") {
+		t.Fatalf("tshark lists\n%s", list)
+	}
+	p.Start("ping", "-q", "-i", "0.01", lab.ServerAddr)
+	p.Start("ping", "-q", "-i", "0.01", lab.UplinkAddr)
+	got := shark("-i", "ktrace-pod:default/web-0", "-f", "icmp and host "+lab.ServerAddr, "-c", "10",
+		"-T", "fields", "-e", "frame.interface_name", "-e", "frame.comment")
+	if strings.Count(got, "eth0@default/web-0\tpod=default/web-0\n") != 10 {
+		t.Errorf("tshark captures\n%s", got)
+	}
 }
 
 func TestProfileUsesFieldsThatWiresharkHas(t *testing.T) {

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// asKtrace in the environment makes a test binary run as ktrace itself.
-const asKtrace = "KTRACE_AS_ITSELF"
+// AsKtrace in the environment makes a test binary run as ktrace itself.
+const AsKtrace = "KTRACE_AS_ITSELF"
 
 // testVariant in the environment is the variant that every ktrace is forced to use, unless its test names one.
 const testVariant = "KTRACE_TEST_VARIANT"
@@ -27,7 +27,7 @@ const patience = 60 * time.Second
 
 // Main is a package's TestMain: it lets the test binary serve as the ktrace that Ktrace starts.
 func Main(m *testing.M, ktrace func()) {
-	if os.Getenv(asKtrace) != "" {
+	if os.Getenv(AsKtrace) != "" {
 		ktrace()
 		return
 	}
@@ -122,7 +122,7 @@ func KtraceUnder(t testing.TB, conditions string, args ...string) *Run {
 func startKtrace(t testing.TB, program string, args ...string) *Run {
 	t.Helper()
 	r := &Run{t: t, cmd: exec.Command(program, args...), lines: make(chan Line, 1<<16), done: make(chan error, 1)}
-	r.cmd.Env = append(os.Environ(), asKtrace+"=1")
+	r.cmd.Env = append(os.Environ(), AsKtrace+"=1")
 	r.cmd.Stderr = &r.stderr
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := r.cmd.StdoutPipe()
