@@ -13,7 +13,7 @@ VMDEPS := qemu-system-x86 qemu-system-common kmod xz-utils util-linux \
 # The kernels that people run, and this machine's own.
 KERNELS ?= 5.10 6.1 6.12 6.18 newest host
 
-.PHONY: help build generate check-generated fmt lint test test-arm64 test-vm deps vm-deps fuzz demo clean golden records soak
+.PHONY: help build generate check-generated fmt lint test test-arm64 test-vm test-cluster deps vm-deps fuzz demo clean golden records soak
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -58,6 +58,10 @@ test: deps ## install what the tests need and run them all (as root)
 
 soak: deps ## what needs the machine to itself: millions of packets past ktrace and tcpdump (as root)
 	KTRACE_SOAK=1 $(GO) test -count=1 -v -timeout 10m -run AtFullSpeed ./cmd/ktrace
+
+# KTRACE_CLUSTER is a kubeconfig; NODE_NAME this node, if the cluster has several.
+test-cluster: ## what a real cluster says of its node against what ktrace knows; KTRACE_CLUSTER=kubeconfig (as root, on the node)
+	$(GO) test -count=1 -v -run RealCluster ./tracer/kube
 
 fuzz: ## run every fuzz target for FUZZTIME
 	@for f in $$(git grep -lE '^func Fuzz' -- '*_test.go'); do for t in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\).*/\1/p' $$f); do \
