@@ -97,11 +97,13 @@ func insertRace(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, boo
 		Title: fmt.Sprintf("Packets of new flows to %s raced through connection tracking, and one was dropped.", target(e)),
 		Cause: "They were translated before any was taken in, and clash: one flow twice, or two that are one behind translation; the last to come is thrown away. " +
 			"Resolvers that send A and AAAA at once from one socket meet it, and wait 5 s.",
-		Evidence: []string{fmt.Sprintf("conntrack counted %s, no rule is for the packet", insertions(s.Rose.InsertFailed))},
 		Remedy: []string{
 			"use a DNS cache on the node (node-local-dns), or 'options single-request-reopen' in resolv.conf",
 			"conntrack -S | grep -o 'insert_failed=[0-9]*'",
 		},
+	}
+	if s.Rose.InsertFailed > 0 {
+		f.Evidence = []string{fmt.Sprintf("conntrack counted %s, no rule is for the packet", insertions(s.Rose.InsertFailed))}
 	}
 	switch {
 	case said:
