@@ -156,12 +156,23 @@ func ipv4Faults(f stack) []lab.Scenario {
 	}
 }
 
+// ipv6Faults are those of IPv6 that are made otherwise than IPv4's.
+func ipv6Faults(f stack) []lab.Scenario {
+	return []lab.Scenario{{
+		Name: "a loopback address as source", Want: "martian-source", Sure: "certain", Proof: "a loopback address came",
+		Fault:   inPod("ip6tables", "-t", "nat", "-A", "POSTROUTING", "-j", "SNAT", "--to-source", "::1"),
+		Traffic: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { pingFrom(p.NS, f.server) },
+	}}
+}
+
 func TestDropNamesWhatIsWrongOnTheWay(t *testing.T) {
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		faults := pathFaults(f)
 		if f.ip == "ip" {
 			faults = append(faults, ipv4Faults(f)...)
+		} else {
+			faults = append(faults, ipv6Faults(f)...)
 		}
 		for _, s := range slices.Concat(faults, overlayFaults(f), mtuFaults(f)) {
 			s.Name = f.name + " " + s.Name

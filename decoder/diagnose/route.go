@@ -100,7 +100,8 @@ func impossible(k *Facts, e decoder.Event, d decoder.Drop) string {
 		"IP_LOCALNET":       loopback,
 		"IP_INVALID_DEST":   "its destination is no address that a packet may go to",
 	}[d.Reason]
-	if why != "" || !refusedAsInput(d) {
+	header := d.Location == "ip6_rcv_core" || d.Location == "ipv6_rcv" // which also look at IPv6 addresses, and tell of the header only
+	if why != "" || !header && !refusedAsInput(d) {
 		return why
 	}
 	back, _ := k.route(e, true)
@@ -109,7 +110,7 @@ func impossible(k *Facts, e decoder.Event, d decoder.Drop) string {
 		return loopback
 	case p.Src.IsMulticast(), p.Src.IsUnspecified():
 		return forged
-	case back.Type == "local":
+	case back.Type == "local" && !header:
 		return own
 	}
 	return ""
