@@ -178,8 +178,10 @@ func (r *Blackholes) passage(e decoder.Event) *passage {
 	p := r.ways[d]
 	if p == nil {
 		p = &passage{}
-		p.begin(e.Time)
 		r.ways[d] = p
+	}
+	if p.flows == nil || len(p.flows) >= maxWays {
+		p.begin(e.Time)
 	}
 	return p
 }
