@@ -107,22 +107,22 @@ func TestVerbsWorkWithFewCapabilities(t *testing.T) {
 	}
 }
 
-// chargesMemlock is whether this kernel counts maps against the memlock limit: not since 5.11 (commit 97306be45fbe,
-// "bpf: Switch to memcg-based memory accounting").
-func chargesMemlock(t *testing.T) bool {
+// kernelHas is whether the kernel has a function.
+func kernelHas(t *testing.T, function string) bool {
 	t.Helper()
 	symbols, err := os.ReadFile("/proc/kallsyms")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.Contains(string(symbols), " bpf_map_charge_init\n")
+	return strings.Contains(string(symbols), " "+function+"\n")
 }
 
 func TestMemlockIsToldWhereItCounts(t *testing.T) {
 	const low = `ulimit -l 64; exec setpriv --bounding-set=-sys_resource "$@"`
 	checks, hooks := doctor(t, low)
 	c, h := checks["memlock limit"], hooks[cgroups]
-	if !chargesMemlock(t) {
+	// Not since 5.11 (commit 97306be45fbe, "bpf: Switch to memcg-based memory accounting").
+	if !kernelHas(t, "bpf_map_charge_init") {
 		if !c.OK || h.Variant == "" {
 			t.Errorf("the limit does not count here: %+v, %+v", c, h)
 		}
