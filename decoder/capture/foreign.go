@@ -5,7 +5,7 @@ import (
 	"ktrace/decoder/pcapng"
 )
 
-// said reads what is written beside a packet by others.
+// saidOf reads what is written beside a packet by others.
 func saidOf(o pcapng.Options) said {
 	var s said
 	for opt := range o.All() {

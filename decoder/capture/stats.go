@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"ktrace/decoder"
 	"ktrace/decoder/pcapng"
 )
 
@@ -230,6 +229,12 @@ func (t *Stats) add(p *pcapng.Packet) {
 		}
 	}
 	for opt := range p.Options.All() {
+		if c, ok := opt.Custom(); ok && c.Enterprise == retisEnterprise {
+			var event said
+			if event.retis(c.Data) && event.dropped {
+				verdict = "drop " + event.reason
+			}
+		}
 		if opt.Code != pcapng.OptComment {
 			continue
 		}
@@ -253,7 +258,7 @@ func (t *Stats) remark(comment []byte) remark {
 	var r remark
 	var ptcpdump said
 	ptcpdump.ptcpdump(string(comment))
-	if ptcpdump.pod != "" {
+	if ptcpdump.pod != "" && ptcpdump.uid != "" {
 		r.pods = append(r.pods, t.pod(ptcpdump.namespace+"/"+ptcpdump.pod))
 	}
 	summary, fields, ok := pcapng.ParseComment(string(comment))
@@ -303,62 +308,4 @@ func (t *Stats) close(files int) {
 // Span is the time of the first and of the last packet that matched, and how long it is; false if there were none.
 func (t *Stats) Span() (first, last time.Time, ok bool) {
 	return time.Unix(0, t.First).UTC(), time.Unix(0, t.Last).UTC(), t.Matched > 0
-}
-
-// Lines are the statistics for people.
-func (t *Stats) Lines() []string {
-	lines := []string{fmt.Sprintf("%d packets read, %d matched, %d bytes on the wire", t.Read, t.Matched, t.Bytes)}
-	if first, last, ok := t.Span(); ok {
-		lines = append(lines, fmt.Sprintf("from %s to %s, %.3f s", first.Format(decoder.NanosecondTime), last.Format(decoder.NanosecondTime), last.Sub(first).Seconds()))
-	}
-	for _, s := range t.Sections {
-		if s != (SectionStats{}) {
-			lines = append(lines, strings.Join(strings.Fields(fmt.Sprintf("captured by %s %s %s", cmp.Or(s.Application, "an unnamed program"), on(s.Hardware), on(s.OS))), " "))
-		}
-	}
-	for _, i := range t.Interfaces {
-		lines = append(lines, i.line())
-	}
-	for _, p := range t.Pods {
-		lines = append(lines, fmt.Sprintf("%-40s %10d packets %14d bytes", "pod or service "+p.Name, p.Packets, p.Bytes))
-	}
-	for _, v := range slices.Sorted(maps.Keys(t.Verdicts)) {
-		lines = append(lines, fmt.Sprintf("%-40s %10d packets", "verdict "+v, t.Verdicts[v]))
-	}
-	for _, n := range t.Names {
-		lines = append(lines, fmt.Sprintf("%-40v is %s", n.Address, n.Name))
-	}
-	return append(lines, t.trouble()...)
-}
-
-func on(what string) string {
-	if what == "" {
-		return ""
-	}
-	return "on " + what
-}
-
-func (s *InterfaceStats) line() string {
-	line := fmt.Sprintf("%-40s %10d packets %14d bytes", s.Name, s.Packets, s.Bytes)
-	if c := s.Counted; c != nil && c.Received != nil {
-		line += fmt.Sprintf(" %10d received", *c.Received)
-	}
-	if !s.told {
-		return line + ", losses not told"
-	}
-	return line + fmt.Sprintf(" %10d lost", max(s.Counted.lost(), s.Between))
-}
-
-// trouble is what should be none.
-func (t *Stats) trouble() []string {
-	var lines []string
-	for _, n := range []struct {
-		count uint64
-		what  string
-	}{{t.Lost, "lost while capturing"}, {t.Same, "left out as seen before"}, {t.Disorder, "older than the one before"}, {t.Malformed, "not understood"}} {
-		if n.count > 0 {
-			lines = append(lines, fmt.Sprintf("%d packets %s", n.count, n.what))
-		}
-	}
-	return lines
 }

@@ -93,6 +93,19 @@ func TestStatisticsTellWhatACaptureHolds(t *testing.T) {
 	}
 }
 
+func TestStatisticsReadWhatOthersWrote(t *testing.T) {
+	s := statsOf(t, "", ptcpdumpFile(t), retisFile(t))
+	if len(s.Pods) != 1 || s.Pods[0].Name != "default/web-0" || s.Pods[0].Packets != 1 {
+		t.Errorf("pods %+v", s.Pods)
+	}
+	if len(s.Verdicts) != 1 || s.Verdicts["drop NETFILTER_DROP"] != 1 {
+		t.Errorf("verdicts %v", s.Verdicts)
+	}
+	if s.Sections[0].Application != "ptcpdump 0.37.0" || s.Sections[1].Application != "retis 1.6.4" || !s.Untold {
+		t.Errorf("%+v", s.Sections)
+	}
+}
+
 // TestLossesAreToldHonestly: what no packet matched is lost all the same, a file that does not tell is no file without
 // losses, and files add up.
 func TestLossesAreToldHonestly(t *testing.T) {
