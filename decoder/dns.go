@@ -31,6 +31,7 @@ type DNS struct {
 	Rcode     string         `json:"rcode,omitempty"` // NOERROR, NXDOMAIN, ..., "" without an answer
 	Server    netip.AddrPort `json:"server"`          // whom the client asked
 	Backend   netip.AddrPort `json:"backend,omitzero"`
+	Pod       string         `json:"backend_pod,omitempty"` // ns/name of the pod that is the backend
 	Transport string         `json:"transport"`
 	Latency   time.Duration  `json:"latency_ns,omitempty"` // from the query's first sight to the answer's last
 	Beyond    time.Duration  `json:"beyond_ns,omitempty"`  // of that, from the query's last sight to the answer's first
@@ -117,6 +118,15 @@ func (d DNS) Result() string {
 	return string(d.Outcome)
 }
 
+// ServedAt implements Served.
+func (d DNS) ServedAt() netip.AddrPort { return d.Backend }
+
+// ServedBy implements Served.
+func (d DNS) ServedBy(pod string) Body {
+	d.Pod = pod
+	return d
+}
+
 // Summary implements Body.
 func (d DNS) Summary() string {
 	return fmt.Sprintf("%s %s at %v: %s", d.Name, d.Type, d.Server, d.Result())
@@ -141,7 +151,7 @@ func (d DNS) Row() []string {
 		more = fmt.Sprintf("attempt %d ", d.Attempts)
 	}
 	if d.Backend.IsValid() && d.Backend != d.Server {
-		more += "backend " + d.Backend.String()
+		more += "backend " + backedBy(d.Pod, d.Backend)
 	}
 	return []string{d.Name, d.Type, server, d.Result(), latency, more}
 }

@@ -63,6 +63,13 @@ type Body interface {
 	Summary() string // one line, without header and pod
 }
 
+// Served is a Body that names a service's backend by its address.
+type Served interface {
+	Body
+	ServedAt() netip.AddrPort
+	ServedBy(pod string) Body // the same with the pod, ns/name, that has the address
+}
+
 // Pod is one end of an event, as far as it is known.
 type Pod struct {
 	Namespace string `json:"namespace,omitempty"`

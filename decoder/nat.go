@@ -24,6 +24,7 @@ const (
 type NAT struct {
 	Service  string         `json:"service"` // ns/name, or the address where that is not known
 	Backend  netip.AddrPort `json:"backend,omitzero"`
+	Pod      string         `json:"backend_pod,omitempty"` // ns/name of the pod that is the backend
 	Original FlowTuple      `json:"original"`
 	Reply    FlowTuple      `json:"reply,omitzero"`
 	State    NATState       `json:"state"`
@@ -31,6 +32,23 @@ type NAT struct {
 
 // Kind implements Body.
 func (NAT) Kind() Kind { return KindNAT }
+
+// ServedAt implements Served.
+func (n NAT) ServedAt() netip.AddrPort { return n.Backend }
+
+// ServedBy implements Served.
+func (n NAT) ServedBy(pod string) Body {
+	n.Pod = pod
+	return n
+}
+
+// backedBy is a pod and its address, or the address of who is no pod.
+func backedBy(pod string, at netip.AddrPort) string {
+	if pod == "" {
+		return at.String()
+	}
+	return fmt.Sprintf("%s (%v)", pod, at)
+}
 
 // Summary implements Body.
 func (n NAT) Summary() string { return fmt.Sprintf("%s %v to %s", n.State, n.Original, n.Service) }
@@ -42,11 +60,11 @@ func (NAT) Columns() []Column {
 
 // Row implements Tabular.
 func (n NAT) Row() []string {
-	backend := ""
+	to := ""
 	if n.Backend.IsValid() {
-		backend = n.Backend.String()
+		to = backedBy(n.Pod, n.Backend)
 	}
-	return []string{string(n.State), n.Service, backend, n.Original.String()}
+	return []string{string(n.State), n.Service, to, n.Original.String()}
 }
 
 // NATCount is how many flows to a service went to a backend, or were not translated.
@@ -75,11 +93,11 @@ func (s *NATSummary) Sort() {
 func (s *NATSummary) Lines() []string {
 	lines := []string{"   FLOWS STATE  SERVICE                  BACKEND"}
 	for _, c := range s.Flows {
-		backend := "-"
+		to := "-"
 		if c.Backend.IsValid() {
-			backend = c.Backend.String()
+			to = c.Backend.String()
 		}
-		lines = append(lines, fmt.Sprintf("%8d %-6s %-24s %s", c.Count, c.State, c.Service, backend))
+		lines = append(lines, fmt.Sprintf("%8d %-6s %-24s %s", c.Count, c.State, c.Service, to))
 	}
 	for _, t := range s.Tables {
 		lines = append(lines, fmt.Sprintf("conntrack of netns %d: %d of %d entries", t.Netns, t.Count, t.Max))

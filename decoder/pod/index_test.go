@@ -214,3 +214,23 @@ func TestSenderIsKnownByWhereItsPacketWasBefore(t *testing.T) {
 		s.senders = journeys[decoder.Pod]{}
 	}
 }
+
+func TestBackendsAreNamed(t *testing.T) {
+	s := twoPods(t)
+	for _, c := range []struct{ addr, want string }{{"10.0.0.2", "default/db"}, {"10.9.9.9", ""}} {
+		for _, body := range []decoder.Body{
+			decoder.DNS{Backend: netip.AddrPortFrom(addr(c.addr), 53)}, decoder.NAT{Backend: netip.AddrPortFrom(addr(c.addr), 53)},
+		} {
+			got := ""
+			switch b := s.Backends().Observe(decoder.Event{Header: decoder.Header{Time: at(2)}, Body: body})[0].Body.(type) {
+			case decoder.DNS:
+				got = b.Pod
+			case decoder.NAT:
+				got = b.Pod
+			}
+			if got != c.want {
+				t.Errorf("%s of %s: %q, want %q", body.Kind(), c.addr, got, c.want)
+			}
+		}
+	}
+}

@@ -211,7 +211,7 @@ func through(ctx context.Context, f Flags, v View, selector pod.Selector, source
 	}
 	p := decoder.Pipeline{
 		Source: source,
-		Stages: slices.Concat(v.Early, []decoder.Stage{pods}, v.Stages),
+		Stages: slices.Concat(v.Early, []decoder.Stage{pods}, v.Stages, []decoder.Stage{pods.Backends()}),
 		Rules:  v.Rules,
 		Wanted: func(k decoder.Kind) bool { return slices.Contains(v.Kinds, k) },
 		Keep: func(e decoder.Event) bool {
