@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"ktrace/cmd/internal/cli"
 	"ktrace/testdata/lab"
@@ -138,31 +140,70 @@ func TestReadMergesByTimeAndTellsCopies(t *testing.T) {
 	}
 }
 
+// dumped is what tcpdump captures in a pod, up to a number of packets, while something happens.
+func dumped(t *testing.T, p *lab.Pod, packets int, expr string, happens func()) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "x.pcap")
+	dump := exec.Command("ip", "netns", "exec", p.Name, "tcpdump", "--immediate-mode", "-i", "eth0",
+		"-c", strconv.Itoa(packets), "-w", file, expr)
+	said, err := dump.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := dump.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(said); lines.Scan() && !strings.Contains(lines.Text(), "listening"); {
+	}
+	go io.Copy(io.Discard, said) // what it says at its end
+	happens()
+	if err := dump.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// TestReadConcludesOfWhatTcpdumpSawOfAFirewall: the node rejects, and tells so; without it there is nothing to say.
+func TestReadConcludesOfWhatTcpdumpSawOfAFirewall(t *testing.T) {
+	for _, f := range stacks() {
+		t.Run(f.name, func(t *testing.T) {
+			c := lab.NewCluster(t)
+			p := c.AddPod("pod")
+			web(t, c, p)
+			addr := net.JoinHostPort(f.server, "80")
+			const connection = 6 // packets at least
+			file := dumped(t, p, connection, "tcp port 80", func() { fetch(p.NS, addr, 5*time.Second) })
+			if said := ktraceRead(t, file, "diagnose", "-o", "json"); strings.Contains(said, `"type":"finding"`) {
+				t.Errorf("of a connection:\n%s", said)
+			}
+			c.Node.Run(f.iptables, "-A", "FORWARD", "-p", "tcp", "--dport", "80", "-j", "REJECT", "--reject-with", f.prohibited())
+			file = dumped(t, p, 2, "tcp port 80 or icmp[0] == 3 or ip6[40] == 1", func() { fetch(p.NS, addr, 5*time.Second) })
+			if said := ktraceRead(t, file, "diagnose", "-o", "json"); !strings.Contains(said, `"id":"netfilter-reject"`) || !strings.Contains(said, addr) {
+				t.Errorf("of a rejected connection:\n%s", said)
+			}
+		})
+	}
+}
+
+// prohibited is the answer of a rule that says so, as iptables calls it.
+func (f stack) prohibited() string {
+	if f.iptables == "ip6tables" {
+		return "icmp6-adm-prohibited"
+	}
+	return "icmp-admin-prohibited"
+}
+
 func TestReadConcludesOfATcpdumpCapture(t *testing.T) {
 	for _, f := range dnsFamilies() {
 		t.Run(f.name, func(t *testing.T) {
 			c := lab.NewCluster(t)
 			p := c.AddPod("pod")
 			f.cluster(t, c, p)
-			file := filepath.Join(t.TempDir(), "x.pcap")
-			dump := exec.Command("ip", "netns", "exec", p.Name, "tcpdump", "--immediate-mode", "-i", "eth0",
-				"-c", strconv.Itoa(2*pings), "-w", file, "port 53")
-			said, err := dump.StderrPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := dump.Start(); err != nil {
-				t.Fatal(err)
-			}
-			for lines := bufio.NewScanner(said); lines.Scan() && !strings.Contains(lines.Text(), "listening"); {
-			}
-			go io.Copy(io.Discard, said) // what it says at its end
-			for range pings {
-				lookup(p, f.service, "web.example.org")
-			}
-			if err := dump.Wait(); err != nil {
-				t.Fatal(err)
-			}
+			file := dumped(t, p, 2*pings, "port 53", func() {
+				for range pings {
+					lookup(p, f.service, "web.example.org")
+				}
+			})
 			lines := ktraceRead(t, file, "dns", "-o", "json")
 			if n := strings.Count(lines, `"outcome":"answered"`); n != pings {
 				t.Errorf("%d answered queries, want %d\n%s", n, pings, lines)
