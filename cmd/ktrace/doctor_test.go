@@ -117,7 +117,7 @@ func kernelHas(t *testing.T, function string) bool {
 	return strings.Contains(string(symbols), " "+function+"\n")
 }
 
-func TestMemlockIsToldWhereItCounts(t *testing.T) {
+func TestDoctorTellsMemlockWhereItCounts(t *testing.T) {
 	const low = `ulimit -l 64; exec setpriv --bounding-set=-sys_resource "$@"`
 	checks, hooks := doctor(t, low)
 	c, h := checks["memlock limit"], hooks[cgroups]
@@ -136,7 +136,7 @@ func TestMemlockIsToldWhereItCounts(t *testing.T) {
 	}
 }
 
-func TestDropReasonsAreToldWhereTheyAre(t *testing.T) {
+func TestDoctorTellsDropReasonsWhereTheyAre(t *testing.T) {
 	kernel, err := btf.LoadKernelSpec()
 	if err != nil {
 		t.Fatal(err)
@@ -149,7 +149,7 @@ func TestDropReasonsAreToldWhereTheyAre(t *testing.T) {
 	}
 }
 
-func TestSELinuxInForceIsTold(t *testing.T) {
+func TestDoctorTellsSELinuxInForce(t *testing.T) {
 	const hidden = "exec unshare -m sh -c 'mount -t tmpfs none /sys/fs && mkdir /sys/fs/selinux && echo %s >/sys/fs/selinux/enforce && exec \"$@\"' sh \"$@\""
 	for enforce, want := range map[string]string{"1": "permission denied", "0": "permissive"} {
 		checks, _ := doctor(t, fmt.Sprintf(hidden, enforce))
@@ -159,8 +159,8 @@ func TestSELinuxInForceIsTold(t *testing.T) {
 	}
 }
 
-// TestWhatIsSetUntilTheNextBootIsTold changes the kernel for good, so it wants one that is thrown away afterwards.
-func TestWhatIsSetUntilTheNextBootIsTold(t *testing.T) {
+// TestDoctorTellsWhatIsSetUntilTheNextBoot changes the kernel for good, so it wants one that is thrown away afterwards.
+func TestDoctorTellsWhatIsSetUntilTheNextBoot(t *testing.T) {
 	if os.Getenv("KTRACE_TEST_LAST") == "" {
 		t.Skip("locks the kernel down for good: testdata/vm/guest runs it last, in a VM")
 	}

@@ -103,7 +103,7 @@ func degraded(kernels []kernel) string {
 			}
 		}
 		for _, o := range k.tests {
-			if o.status == "SKIP" {
+			if o.status == "SKIP" && !k.elsewhere(o.test) {
 				g.add(o.because, "not tested", k.title())
 			}
 		}
@@ -113,6 +113,11 @@ func degraded(kernels []kernel) string {
 		fmt.Fprintf(&b, "- %s (%s)\n", sentence, strings.Join(g.wheres(sentence, kernels), "; "))
 	}
 	return b.String()
+}
+
+// elsewhere tells whether a test passes in another part of the run.
+func (k kernel) elsewhere(test string) bool {
+	return slices.ContainsFunc(k.tests, func(o outcome) bool { return o.test == test && o.status == "PASS" })
 }
 
 // groups are what sentences are about, and the kernels that they hold for, in the order in which they came.
