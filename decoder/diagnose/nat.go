@@ -265,7 +265,7 @@ func staleEndpoint(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, 
 			return decoder.Finding{}, false
 		}
 	}
-	return decoder.Finding{
+	f := decoder.Finding{
 		ID: "service-stale-endpoint", Confidence: decoder.Certain, Subject: fmt.Sprintf("%v > %v", c.Original.Dst, c.Reply.Src),
 		Title: fmt.Sprintf("A flow to %s is still translated to %v, which is gone.", called(service, decoder.ServiceRules{}, c.Original.Dst), c.Reply.Src),
 		Cause: "The conntrack entry of the flow outlives the endpoint that it was made for; as long as the client sends, it never expires.",
@@ -277,7 +277,29 @@ func staleEndpoint(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, 
 			fmt.Sprintf("conntrack -D -p %s --orig-dst %v --reply-src %v", e.Packet.Proto, c.Original.Dst.Addr(), c.Reply.Src.Addr()),
 			"let the client use another source port, or a new connection",
 		},
-	}, true
+	}
+	if rules, still := k.rulesName(e.Netns, c, e.Packet.Proto); still {
+		f.Title = fmt.Sprintf("Flows to %s are translated to %v, which serves it no more: kube-proxy lags behind.", called(service, decoder.ServiceRules{}, c.Original.Dst), c.Reply.Src)
+		f.Cause = "The node's rules still name the endpoint, so new flows go to it as well: kube-proxy does not hear of changes, or is busy writing rules."
+		f.Evidence = append(f.Evidence, fmt.Sprintf("the %s rules of netns %d name %v", rules.Source, rules.Netns, c.Reply.Src))
+		f.Remedy = []string{"kubectl -n kube-system logs -l k8s-app=kube-proxy --tail=50", "kubectl -n kube-system get pods -o wide -l k8s-app=kube-proxy"}
+	}
+	return f, true
+}
+
+// rulesName finds the rules, which may be older than what the API says, that translate to the backend of a flow.
+func (k *Facts) rulesName(netns uint32, c *decoder.Conntrack, proto string) (decoder.ServiceFact, bool) {
+	for _, s := range k.services {
+		if s.Source == "api" || !slices.Contains(s.Addrs, c.Original.Dst.Addr()) || !k.concerns(s, netns) {
+			continue
+		}
+		for _, p := range s.Ports {
+			if p.Known && p.Proto == proto && p.Port == c.Original.Dst.Port() && slices.Contains(p.Endpoints, c.Reply.Src) {
+				return s, true
+			}
+		}
+	}
+	return decoder.ServiceFact{}, false
 }
 
 // endpointsOf returns who serves at a service's address and port, as the best source knows it.
