@@ -54,7 +54,11 @@ func (r *runtime) PodSandboxStatus(_ context.Context, q *cri.PodSandboxStatusReq
 // serve has the runtime answer on a socket where k3s has its own.
 func (r *runtime) serve(t *testing.T, root string) *grpc.Server {
 	t.Helper()
-	path := filepath.Join(root, "run/k3s/containerd/containerd.sock")
+	return r.serveAt(t, filepath.Join(root, "run/k3s/containerd/containerd.sock"))
+}
+
+func (r *runtime) serveAt(t *testing.T, path string) *grpc.Server {
+	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -128,6 +132,28 @@ func TestRuntimeTellsLabelsAddressesAndHostNetwork(t *testing.T) {
 	}
 	if s := state(t, w, "cri"); s.Answered.IsZero() || s.Error != "" || s.Where != filepath.Join(k.Root, "run/k3s/containerd/containerd.sock") {
 		t.Errorf("%+v", s)
+	}
+}
+
+// Where each distribution has its runtime answer. The name is short, for the path of a socket must be.
+func TestSockets(t *testing.T) {
+	for name, path := range map[string]string{
+		"containerd":  "run/containerd/containerd.sock",
+		"k3s, rke2":   "run/k3s/containerd/containerd.sock",
+		"k0s":         "run/k0s/containerd.sock",
+		"microk8s":    "var/snap/microk8s/common/run/containerd.sock",
+		"CRI-O":       "run/crio/crio.sock",
+		"cri-dockerd": "run/cri-dockerd.sock",
+	} {
+		t.Run(name, func(t *testing.T) {
+			k, r := lab.NewKubelet(t), &runtime{}
+			r.add("11111111-0000-4000-8000-000000000001", "vm", "10.9.8.7", nil, cri.NamespaceMode_POD)
+			r.serveAt(t, filepath.Join(k.Root, path))
+			w := start(t, kube.Options{HostRoot: k.Root})
+			if vm, ok := named(w, "vm"); !ok || vm.Sources["name"] != "cri" || state(t, w, "cri").Where != filepath.Join(k.Root, path) {
+				t.Errorf("%+v, %+v", vm, state(t, w, "cri"))
+			}
+		})
 	}
 }
 

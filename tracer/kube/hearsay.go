@@ -29,6 +29,7 @@ func (w *Watcher) hear() {
 
 // hearFirst waits a little for every source's first answer.
 func (w *Watcher) hearFirst() {
+	defer w.hear() // what came with the last answer
 	enough := time.After(answerWithin)
 	for _, s := range w.sources {
 		for answered := false; !answered; {
