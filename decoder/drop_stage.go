@@ -22,8 +22,9 @@ type Drops struct {
 	answers  map[told]answered
 	rejects  map[told]time.Time // that rules made
 	blames   map[Question]Blame
-	verdicts bool    // every drop by netfilter is followed by the hook's verdict
-	waiting  []Event // drops, for their verdict
+	verdicts bool      // every drop by netfilter is followed by the hook's verdict
+	waiting  []Event   // drops, for their verdict
+	heard    time.Time // of the newest that the kernel told, or of the moment when it had no more to tell
 	swept    time.Time
 	only     Only
 }
@@ -54,6 +55,9 @@ func NewDrops() *Drops {
 
 // Observe implements Stage.
 func (x *Drops) Observe(e Event) []Event {
+	if f, ok := e.Body.(Fact); (!ok || f == (Fact{})) && e.Time.After(x.heard) {
+		x.heard = e.Time // other facts may come long before what the ring holds meanwhile
+	}
 	switch b := e.Body.(type) {
 	case Fact:
 		if b.Blame != nil {
@@ -79,7 +83,7 @@ func (x *Drops) Observe(e Event) []Event {
 // Flush implements Stage.
 func (x *Drops) Flush(now time.Time, final bool) []Event {
 	var late []Event
-	for len(x.waiting) > 0 && (final || now.Sub(x.waiting[0].Time) > verdictWithin) {
+	for len(x.waiting) > 0 && (final || x.heard.Sub(x.waiting[0].Time) > verdictWithin) {
 		late = append(late, x.finish(0, Netfilter{}))
 	}
 	if now.Sub(x.swept) < answerAge {

@@ -321,8 +321,11 @@ func TestVerdictOfConntrackNamesTheFlowThatWasFirst(t *testing.T) {
 			held.Release()
 			events, _ := drain(t, tr)
 			got := decisions(events, c.Node, decoder.NetfilterRefused, untouchedPort)
-			if len(got) != 1 {
-				t.Fatalf("%d flows refused, want one", len(got))
+			if want := c.Node.InsertFailed(); len(got) != want {
+				t.Fatalf("%d flows refused, conntrack counted %d", len(got), want)
+			}
+			if len(got) == 0 {
+				t.Skip("this kernel lets packets of a queue share an entry")
 			}
 			n := got[0].Body.(decoder.Netfilter)
 			if n.Lost == nil || n.Lost.Original != got[0].Packet.Flow() || got[0].Packet.Sport != sport {

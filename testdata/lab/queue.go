@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -69,6 +71,24 @@ func (q *Queue) Release() {
 		q.ask(queueVerdict, queueVerdictHeader, binary.BigEndian.AppendUint32(verdict, id))
 	}
 	q.held = nil
+}
+
+// InsertFailed is how many packets conntrack dropped since another packet's entry was there first, as it counts them.
+// Kernels until 6.1 at least look for that entry when a queue lets a packet go, and have the two share it: there, what
+// a queue held up does not race.
+func (ns *NS) InsertFailed() int {
+	ns.t.Helper()
+	total := 0
+	for word := range strings.FieldsSeq(ns.Run("conntrack", "-S")) {
+		if n, ok := strings.CutPrefix(word, "insert_failed="); ok {
+			count, err := strconv.Atoi(n)
+			if err != nil {
+				ns.t.Fatal(err)
+			}
+			total += count
+		}
+	}
+	return total
 }
 
 // hold takes the id of a packet out of its message.
