@@ -157,6 +157,28 @@ static __always_inline __u32 mix(__u32 hash, __u32 v)
 	return (hash ^ v) * 0x9e3779b1; /* 2^32 divided by the golden ratio: spreads what differs little */
 }
 
+/* Whether an ICMP message carries the head of the packet that it is about. */
+static __always_inline bool is_icmp_error(const struct packet *p)
+{
+	if (p->t.proto ==
+	    IPPROTO_ICMP) /* unreachable, source quench, redirect, time exceeded, parameter problem */
+		return p->icmp_type == 3 || p->icmp_type == 4 || p->icmp_type == 5 || p->icmp_type == 11 ||
+		       p->icmp_type == 12;
+	return p->t.proto == IPPROTO_ICMPV6 && p->icmp_type >= 1 && p->icmp_type <= 4;
+}
+
+/* Errors of one size are the same in all else that NAT leaves as it is, but for the packet that they are about: of that,
+ * IPv4 has lengths and identification in its first bytes, IPv6 the flow label.
+ */
+static __always_inline void print_inner(struct packet *p)
+{
+	__u32 head[2];
+
+	if (p->linear < p->data + sizeof(head) || bpf_probe_read_kernel(head, sizeof(head), p->l3 + p->data))
+		return;
+	p->print = mix(mix(p->print, head[0]), head[1]);
+}
+
 /* Reads the transport header. A later fragment has none, and its ports stay 0. */
 static __always_inline bool parse_l4(struct packet *p)
 {
@@ -178,6 +200,8 @@ static __always_inline bool parse_l4(struct packet *p)
 		p->data += sizeof(h.icmp);
 		/* identifier and sequence: two pods' pings of one size are the same in all else */
 		p->print = mix(mix(mix(p->print, h.icmp.type << 8 | h.icmp.code), p->len), h.icmp.rest);
+		if (is_icmp_error(p))
+			print_inner(p);
 		return true;
 	}
 	p->t.sport = bpf_ntohs(h.ports.source);
@@ -202,16 +226,6 @@ static __always_inline bool parse_skb(struct packet *p, struct sk_buff *skb)
 	p->linear = BPF_CORE_READ(skb, data) + BPF_CORE_READ(skb, len) - BPF_CORE_READ(skb, data_len) - p->l3;
 	p->len = p->linear + BPF_CORE_READ(skb, data_len);
 	return parse_l3(p) && parse_l4(p);
-}
-
-/* Whether an ICMP message carries the head of the packet that it is about. */
-static __always_inline bool is_icmp_error(const struct packet *p)
-{
-	if (p->t.proto ==
-	    IPPROTO_ICMP) /* unreachable, source quench, redirect, time exceeded, parameter problem */
-		return p->icmp_type == 3 || p->icmp_type == 4 || p->icmp_type == 5 || p->icmp_type == 11 ||
-		       p->icmp_type == 12;
-	return p->t.proto == IPPROTO_ICMPV6 && p->icmp_type >= 1 && p->icmp_type <= 4;
 }
 
 /* Reads the flow that an ICMP error is about. */

@@ -25,6 +25,10 @@ func filtered(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 		f.Title = fmt.Sprintf("A firewall rule rejects packets to %s with %s.", target(e), d.Answer.Name)
 		f.Cause = "netfilter dropped the packet and answered its sender: a REJECT rule."
 	}
+	if mtu, ok := e.Packet.TooBig(); ok {
+		f.Cause = "netfilter dropped the ICMP message that tells a sender that its packets are too big, so it goes on with large ones: small ones pass, transfers hang."
+		f.Evidence = append(f.Evidence, tooBigMessage(e.Packet, mtu))
+	}
 	if d.Rejected && d.Answer != nil {
 		f.Evidence = append(f.Evidence, "netfilter itself answered its sender: "+d.Answer.Name)
 	}
@@ -51,6 +55,15 @@ func filtered(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 	}
 	name(&f, b)
 	return f, true
+}
+
+// tooBigMessage is what an ICMP error says about the size of a packet.
+func tooBigMessage(p *decoder.Packet, mtu uint32) string {
+	text := fmt.Sprintf("the message: packets may have %d bytes at %v", mtu, p.Src)
+	if about := p.About(); about != nil {
+		text += fmt.Sprintf("; it is about %s %v of %d bytes", about.Proto, about.Flow(), about.Len)
+	}
+	return text
 }
 
 // name says which rule it was, or may have been.
