@@ -88,3 +88,43 @@ func TestFiltersLoadIntoThePathObject(t *testing.T) {
 		}
 	}
 }
+
+// functions are those that the verifier left of a program: what cannot be reached is removed.
+func functions(t *testing.T, spec *ebpf.CollectionSpec, shared map[string]*ebpf.Map, program string) []string {
+	t.Helper()
+	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	info, err := c.Programs[program].Info()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := info.FuncInfos()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, f := range all {
+		names = append(names, f.Func.Name)
+	}
+	return names
+}
+
+func TestWithoutAnExpressionNothingIsLeftOfTheFilter(t *testing.T) {
+	o := loaded(t, pathProbe(t))
+	shared := maps.Clone(o.maps)
+	delete(shared, ".rodata")
+	with := filtered(t, o, "tcp", "tp_btf")
+	if got := functions(t, with, shared, "leave_tp_btf"); !slices.Contains(got, filter.PacketStub) {
+		t.Fatalf("with an expression there are %v", got)
+	}
+	without := filtered(t, o, "tcp", "tp_btf")
+	if err := without.Variables["filtering"].Set(false); err != nil {
+		t.Fatal(err)
+	}
+	if got := functions(t, without, shared, "leave_tp_btf"); len(got) == 0 || slices.Contains(got, filter.PacketStub) || slices.Contains(got, "passes") {
+		t.Errorf("without one there are %v", got)
+	}
+}
