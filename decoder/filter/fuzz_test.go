@@ -2,6 +2,7 @@ package filter_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"ktrace/decoder/filter"
@@ -32,7 +33,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzMatch: no packet panics.
+// FuzzMatch: no packet panics, and of a packet that is all known Decide says the same; of one that is known in part it
+// contradicts nothing.
 func FuzzMatch(f *testing.F) {
 	for _, p := range filtertest.Packets() {
 		f.Add(p.Data, len(p.Data))
@@ -51,7 +53,18 @@ func FuzzMatch(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte, length int) {
 		for _, p := range programs {
-			p.Match(filter.Packet{Data: data, Length: length})
+			pkt := filter.Packet{Data: data, Length: max(length, len(data))}
+			want := filter.No
+			if p.Match(pkt) {
+				want = filter.Yes
+			}
+			if got := p.Decide(filter.Partial{Packet: pkt}); got != want && (got != filter.Unknown || pkt.Length == len(data)) {
+				t.Fatalf("%x: %d, Match says %d", data, got, want)
+			}
+			part := filter.Partial{Packet: pkt, Known: slices.Repeat([]byte{0xf0}, len(data)), Bare: length%2 == 0}
+			if got := p.Decide(part); got != want && got != filter.Unknown && pkt.Length == len(data) {
+				t.Fatalf("%x, known in part: %d, Match says %d", data, got, want)
+			}
 		}
 	})
 }
