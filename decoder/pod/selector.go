@@ -138,6 +138,9 @@ func (s Selector) Pods() bool {
 	return len(s.patterns) > 0 || s.namespace != "" || s.container != "" || len(s.labels) > 0
 }
 
+// ByLabels reports whether labels decide.
+func (s Selector) ByLabels() bool { return len(s.labels) > 0 }
+
 // String is what is selected, as the user wrote it.
 func (s Selector) String() string {
 	var parts []string

@@ -164,20 +164,42 @@ func (r *runtimeSource) list(ctx context.Context) ([]decoder.Fact, error) {
 	return append(r.ended(now), facts...), nil
 }
 
-// container asks about one container, which may have ended, and waits for the answer: its name is wanted for the events
-// that follow. It does so only while the runtime is known to answer, so one that hangs holds up nothing twice.
-func (r *runtimeSource) container(uid, id string) (decoder.PodFact, bool) {
+// now asks and waits for the answer, which is wanted for the events that follow. It does so only while the runtime is
+// known to answer, so one that hangs holds up nothing twice.
+func (r *runtimeSource) now(ask func(context.Context, cri.RuntimeServiceClient) error) bool {
 	conn := r.conn.Load()
 	if s := r.stateNow(); conn == nil || s.Error != "" || s.Answered.IsZero() {
-		return decoder.PodFact{}, false
+		return false
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), answerWithin)
 	defer cancel()
-	answer, err := cri.NewRuntimeServiceClient(conn).ContainerStatus(ctx, &cri.ContainerStatusRequest{ContainerId: id})
-	if err != nil {
-		if ctx.Err() != nil {
-			r.note(r.stateNow().Where, err)
+	err := ask(ctx, cri.NewRuntimeServiceClient(conn))
+	if err != nil && ctx.Err() != nil {
+		r.note(r.stateNow().Where, err)
+	}
+	return err == nil
+}
+
+// labels asks for those of one pod.
+func (r *runtimeSource) labels(uid string) (f decoder.PodFact, ok bool) {
+	ok = r.now(func(ctx context.Context, c cri.RuntimeServiceClient) error {
+		of := &cri.PodSandboxFilter{LabelSelector: map[string]string{"io.kubernetes.pod.uid": uid}}
+		all, err := c.ListPodSandbox(ctx, &cri.ListPodSandboxRequest{Filter: of})
+		for _, s := range all.GetItems() {
+			f = decoder.PodFact{UID: uid, Source: "cri", Labels: s.GetLabels()}
 		}
+		return err
+	})
+	return f, ok && f.Labels != nil
+}
+
+// container asks about one container, which may have ended.
+func (r *runtimeSource) container(uid, id string) (decoder.PodFact, bool) {
+	var answer *cri.ContainerStatusResponse
+	if !r.now(func(ctx context.Context, c cri.RuntimeServiceClient) (err error) {
+		answer, err = c.ContainerStatus(ctx, &cri.ContainerStatusRequest{ContainerId: id})
+		return err
+	}) {
 		return decoder.PodFact{}, false
 	}
 	s := answer.GetStatus()

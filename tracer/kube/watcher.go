@@ -253,6 +253,18 @@ func (w *Watcher) found(id uint64, path string, ref pod.Ref) {
 		w.paths[ref.Container] = path
 		w.runtime.wake()
 		w.nameContainerNow(ref.UID, ref.Container)
+		w.label(ref.UID)
+	}
+}
+
+// label asks the runtime for a pod's labels as soon as a container begins, if they decide what is selected: when they
+// come by themselves, the first packets are gone.
+func (w *Watcher) label(uid string) {
+	if p, _ := w.index.Pod(uid); p.Labels != nil || !w.opts.Selector.ByLabels() {
+		return
+	}
+	if f, ok := w.runtime.labels(uid); ok {
+		w.tellPod(f)
 	}
 }
 
