@@ -6,16 +6,20 @@
  * A packet is of interest if its way so far was, if its flow or the flow that an ICMP error is about was, or if it
  * is what the view asks for (protocol, port), what the user's expression says, and whom the user selected. So NAT, to
  * whatever address and port, is followed here, and nothing else costs a record.
+ *
+ * In a tunnel between nodes (VXLAN, Geneve, IP in IP) the packet stays the one that is carried: what it is asked for
+ * by, and known again by, is its own header. The record has the outer one, and tells where the inner begins.
  */
 #include "event.h"
 #include "select.h"
 #include "skb.h"
+#include "tunnel.h"
 #include "want.h"
 
 enum path_direction {
 	DIRECTION_IN = 1,
 	DIRECTION_OUT = 2,
-};
+} __attribute__((packed));
 
 /* What the view asks for. */
 #define WANT_TCP   1
@@ -36,7 +40,7 @@ const volatile bool kfree_skb_tells_reason = false;
 const volatile bool kfree_skb_tells_socket = false;
 
 /* Room for packet bytes, in sizes that a reserve may have. */
-#define ROOM_SMALL 128
+#define ROOM_SMALL 160 /* the headers, of a packet in a tunnel, too, without many options */
 #define ROOM_LARGE 512
 
 struct event {
@@ -59,7 +63,9 @@ struct event {
 	__u8 icmp_type;
 	__u8 icmp_code;
 	enum path_direction direction; /* 0 of a drop */
-	__u8 bytes[ROOM_LARGE];	       /* from the network header on */
+	__u8 zero;
+	__u16 inner;		/* where the packet that this one carries begins, 0 if it carries none */
+	__u8 bytes[ROOM_LARGE]; /* from the network header on */
 };
 
 #define HEAD_SIZE offsetof(struct event, bytes)
@@ -77,7 +83,7 @@ struct journey {
 	__u8 ttl;
 	__u8 first_direction;
 	__u8 first_ttl;
-	__u32 zero;
+	__u32 flow; /* hash of it, at the last hop */
 };
 
 #define JOURNEY_CPUS 64
@@ -91,6 +97,18 @@ struct {
 	__type(value, struct journey);
 } journeys SEC(".maps");
 
+/* The packet that was seen last on this CPU: the way through a namespace, from device to device, is one function call,
+ * so what the next hop has is that packet, even if it was copied.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct journey);
+} latest SEC(".maps");
+
+#define COPIED_WITHIN (1000 * 1000) /* ns from hop to hop, an interrupt between them included */
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
@@ -100,19 +118,64 @@ struct {
 
 /* A packet where one of the programs looks at it. */
 struct sight {
-	struct packet p;
+	struct packet p; /* the one that is carried, if it is in a tunnel */
+	__u32 inner;	 /* where it begins in what carries it, 0 if nothing does */
+	__u32 ifindex;
 	__u64 skb;
 	__u64 dev;
 	struct sock *sk;
 	struct nf_conn *ct;
-	__u32 netns;
-	__u32 ifindex;
 	__u64 journey;
+	__u32 netns;
 	__u8 direction;
-	bool first;  /* hop of its journey */
-	bool reply;  /* it goes the other way than the first packet of its flow; valid iff ct */
-	bool passes; /* the user's expression; valid iff filtering */
+	bool first;	     /* hop of its journey */
+	bool reply;	     /* it goes the other way than the first packet of its flow; valid iff ct */
+	bool passes;	     /* the user's expression; valid iff filtering */
+	struct packet outer; /* what carries it, valid iff inner */
 };
+
+/* Room for sights: they are too large for the stack, and what is in a map the verifier does not follow through every
+ * way that there is through the headers. A program may interrupt another, so there is one a level: task, soft and hard
+ * interrupt, NMI.
+ */
+#define LEVELS 4
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, LEVELS);
+	__type(key, __u32);
+	__uint(value_size, sizeof(struct sight));
+} sights SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} level SEC(".maps");
+
+/* A sight that is zero but for outer, until let_go. */
+static __always_inline struct sight *take_sight(void)
+{
+	__u32 zero = 0, at, *now = bpf_map_lookup_elem(&level, &zero);
+	struct sight *s;
+
+	if (!now || *now >= LEVELS)
+		return 0;
+	at = (*now)++;
+	s = bpf_map_lookup_elem(&sights, &at);
+	if (s)
+		__builtin_memset(s, 0, offsetof(struct sight, outer));
+	return s;
+}
+
+static __always_inline void let_go(void)
+{
+	__u32 zero = 0, *now = bpf_map_lookup_elem(&level, &zero);
+
+	if (now)
+		(*now)--;
+}
 
 static __always_inline __u32 protocol_bit(__u8 proto)
 {
@@ -191,6 +254,40 @@ static __always_inline struct journey *journey_at(__u64 key, const struct sight 
 	return 0;
 }
 
+/* Whether the packet is of the flow that another was, as it is or as it was before translation here. */
+static __noinline bool of_flow(const struct sight *s, __u32 flow)
+{
+	struct nf_conn *ct = s->ct;
+	struct tuple t;
+
+	if (flow_hash(&s->p.t) == flow)
+		return true;
+	if (!ct || s->inner || !(BPF_CORE_READ(ct, status) & IPS_NAT))
+		return false;
+	if (s->reply)
+		read_tuple(&t, REPLY(ct));
+	else
+		read_tuple(&t, ORIGINAL(ct));
+	return flow_hash(&t) == flow;
+}
+
+/* The journey of the packet of which this one is a copy, with a buffer and an address of its own: IPv6 makes one where
+ * the next device, as a tunnel's does, needs more room before the header (skb_expand_head).
+ */
+static __always_inline struct journey *copied_from(const struct sight *s, __u64 now)
+{
+	struct journey *j;
+	__u32 zero = 0;
+
+	if (s->direction != DIRECTION_OUT)
+		return 0;
+	j = bpf_map_lookup_elem(&latest, &zero);
+	if (!j || j->print != s->p.print || j->netns != s->netns || now - j->last > COPIED_WITHIN ||
+	    s->p.ttl > j->ttl || fresh(s))
+		return 0;
+	return j;
+}
+
 /* The journey of a packet, NULL if it is not known. Its buffer tells it, unless that was allocated anew. */
 static __always_inline struct journey *find_journey(const struct sight *s, __u64 now)
 {
@@ -199,23 +296,31 @@ static __always_inline struct journey *find_journey(const struct sight *s, __u64
 
 	if (j)
 		return j;
-	j = journey_at(s->skb, s, now);
-	if (j && bpf_map_update_elem(&journeys, &head, j, BPF_ANY))
+	j = copied_from(s, now);
+	if (!j)
+		j = journey_at(s->skb, s, now);
+	if (!j || !of_flow(s, j->flow))
+		return 0;
+	if (bpf_map_update_elem(&journeys, &head, j, BPF_ANY))
 		COUNT(KIND_HOP, lost_map);
-	return j;
+	return bpf_map_lookup_elem(&journeys, &head);
 }
 
 static __always_inline void arrive_at(struct journey *j, const struct sight *s, __u64 now)
 {
+	__u32 zero = 0;
+
 	j->last = now;
 	j->ttl = s->p.ttl;
-	if (s->direction) {
-		j->direction = s->direction;
-		j->netns = s->netns;
-	}
+	j->flow = flow_hash(&s->p.t);
+	if (!s->direction)
+		return;
+	j->direction = s->direction;
+	j->netns = s->netns;
+	bpf_map_update_elem(&latest, &zero, j, BPF_ANY);
 }
 
-static __always_inline void begin_journey(struct sight *s, __u64 now)
+static __noinline void begin_journey(struct sight *s, __u64 now)
 {
 	struct journey j = {
 		.id = (now & ~(JOURNEY_CPUS - 1ULL)) | (bpf_get_smp_processor_id() & (JOURNEY_CPUS - 1)),
@@ -253,6 +358,8 @@ static __always_inline bool selected(const struct sight *s)
 
 	if (!selecting || netns_selected(s->netns) || addr_selected(s->p.t.src) || addr_selected(s->p.t.dst))
 		return true;
+	if (s->inner && (addr_selected(s->outer.t.src) || addr_selected(s->outer.t.dst)))
+		return true;
 	if (!s->sk)
 		return false;
 	cgrp = sock_cgroup(s->sk);
@@ -268,9 +375,10 @@ __attribute__((noinline)) int packet_filter_l3(__u64 data, __u32 room, __u32 len
 	return pass;
 }
 
-static __always_inline int filter_at(const struct sight *s, const void *data, __u32 room, __u32 len)
+static __always_inline int filter_at(const struct sight *s, __u8 family, const void *data, __u32 room,
+				     __u32 len)
 {
-	__u64 about = s->p.t.family == 4 ? ETH_P_IP : ETH_P_IPV6, at = (__u64)data;
+	__u64 about = family == 4 ? ETH_P_IP : ETH_P_IPV6, at = (__u64)data;
 
 	asm volatile("%0 = -%0; %0 = -%0" : "+r"(at)); /* the verifier takes no negative for a pointer */
 	return packet_filter_l3(at, room, len, about | (__u64)s->direction << 33, s->ifindex);
@@ -314,7 +422,7 @@ static __noinline bool passes_as(const struct sight *s, void *src, void *dst, __
 		if (has_ports(h.v6.ip.next))
 			h.v6.ports = ports;
 	}
-	return filter_at(s, &h, n, s->p.len - skip);
+	return filter_at(s, s->p.t.family, &h, n, s->p.len - skip);
 }
 
 /* The same with the ends that conntrack has for the packet; turned says that they are the other direction's. */
@@ -329,7 +437,7 @@ static __always_inline bool passes_translated(const struct sight *s, struct nf_c
 		      : passes_as(s, src, dst, sport | dport << 16, skip);
 }
 
-/* Whether the user's expression says yes: to the packet as it is, to what an ICMP error is about, or to either with
+/* Whether the user's expression says yes: to the packet as it is, in a tunnel or out of it, to what an ICMP error is about, or to either with
  * the addresses and ports before or after translation.
  */
 static __noinline bool passes(const struct sight *s)
@@ -338,25 +446,23 @@ static __noinline bool passes(const struct sight *s)
 	__u32 skip = error ? s->p.data : 0;
 	struct nf_conn *ct = s->ct;
 
-	if (filter_at(s, s->p.l3, s->p.linear, s->p.len))
+	if (filter_at(s, s->p.t.family, s->p.l3, s->p.linear, s->p.len))
 		return true;
-	if (error && filter_at(s, s->p.l3 + skip, s->p.linear - skip, s->p.len - skip))
+	if (error && filter_at(s, s->p.t.family, s->p.l3 + skip, s->p.linear - skip, s->p.len - skip))
 		return true;
+	if (s->inner)
+		return filter_at(s, s->outer.t.family, s->outer.l3, s->outer.linear, s->outer.len);
 	if (!ct || !(BPF_CORE_READ(ct, status) & IPS_NAT))
 		return false;
 	return passes_translated(s, ORIGINAL(ct), turned, skip) ||
 	       passes_translated(s, REPLY(ct), !turned, skip);
 }
 
-/* Asks the user's filter. The packet's headers are read over themselves, so that the verifier knows no more of them and
- * goes through what follows once, not once a way through parse: of 530,000 instructions 97,000 are left.
- */
+/* Asks the user's filter. */
 static __always_inline void judge(struct sight *s)
 {
-	if (!filtering)
-		return;
-	bpf_probe_read_kernel(&s->p, sizeof(s->p), &s->p);
-	s->passes = passes(s);
+	if (filtering)
+		s->passes = passes(s);
 }
 
 /* Whether the view asks for the packet, as it is or as it was before translation. */
@@ -374,7 +480,7 @@ static __always_inline bool matches(const struct sight *s)
 }
 
 /* The same for what an ICMP error is about. Other ICMP is asked for only where ports do not matter. */
-static __always_inline bool icmp_matches(const struct sight *s, bool *known)
+static __noinline bool icmp_matches(const struct sight *s, bool *known)
 {
 	struct packet inner;
 
@@ -450,20 +556,29 @@ static __always_inline void fill_conntrack(struct event *e, struct nf_conn *ct)
 	}
 }
 
+/* The packet as it is at the device. */
+static __always_inline const struct packet *outermost(const struct sight *s)
+{
+	return s->inner ? &s->outer : &s->p;
+}
+
 static __noinline void fill(struct event *e, const struct sight *s)
 {
+	const struct packet *p = outermost(s);
+
 	e->hdr.journey = s->journey;
 	e->hdr.ifindex = s->ifindex;
-	e->packet = s->p.t;
-	e->len = s->p.len;
-	e->id = s->p.id;
-	e->fragment = s->p.fragment;
-	e->l4 = s->p.l4;
-	e->data = s->p.data;
-	e->ttl = s->p.ttl;
-	e->tcp_flags = s->p.tcp_flags;
-	e->icmp_type = s->p.icmp_type;
-	e->icmp_code = s->p.icmp_code;
+	e->packet = p->t;
+	e->len = p->len;
+	e->id = p->id;
+	e->fragment = p->fragment;
+	e->l4 = p->l4;
+	e->data = p->data;
+	e->ttl = p->ttl;
+	e->tcp_flags = p->tcp_flags;
+	e->icmp_type = p->icmp_type;
+	e->icmp_code = p->icmp_code;
+	e->inner = s->inner;
 	e->direction = s->direction;
 	if (s->sk)
 		fill_socket(e, s);
@@ -482,7 +597,8 @@ static __always_inline void send(const struct sight *s, const struct drop *d, co
 {
 	enum kind kind = d ? KIND_DROP : KIND_HOP;
 	struct event *e = RESERVE_PART(struct event, kind, HEAD_SIZE + room, HEAD_SIZE);
-	__u32 n = s->p.linear;
+	const struct packet *p = outermost(s);
+	__u32 n = p->linear;
 
 	if (!e)
 		return;
@@ -493,7 +609,7 @@ static __always_inline void send(const struct sight *s, const struct drop *d, co
 	}
 	if (n > room)
 		n = room;
-	if (room && !bpf_probe_read_kernel(e->bytes, n, s->p.l3))
+	if (room && !bpf_probe_read_kernel(e->bytes, n, p->l3))
 		e->taken = n;
 	e->hdr.size = HEAD_SIZE + e->taken;
 	bpf_ringbuf_submit(e, 0);
@@ -503,10 +619,15 @@ static __noinline void record(const struct sight *s, const struct drop *d)
 {
 	__u32 want = s->first || d ? snap : 0;
 
-	if (want > s->p.linear)
-		want = s->p.linear;
+	if (want > outermost(s)->linear)
+		want = outermost(s)->linear;
 	if (selecting || filtering)
 		follow_flow(&s->p.t);
+	if (s->inner) {
+		follow_flow(&s->outer.t); /* an ICMP error is about that */
+		if (want < ROOM_SMALL)
+			want = ROOM_SMALL;
+	}
 	if (!want)
 		send(s, d, 0);
 	else if (want <= ROOM_SMALL)
@@ -515,16 +636,58 @@ static __noinline void record(const struct sight *s, const struct drop *d)
 		send(s, d, ROOM_LARGE);
 }
 
-/* Reads the headers of what begins at l3. False if that is no business of ours. */
+/* The port of this node's own tunnels, if it is not a usual one: known from what leaves. */
+__u16 tunnel_port = 0;
+
+/* Where the packet that p carries begins, from its network header on; 0 if it carries none. What leaves is marked by
+ * the kernel, whatever the tunnel; of what arrives the header tells.
+ */
+static __always_inline __u32 carried(const bool typed, const struct sk_buff *skb, const struct packet *p)
+{
+	__u16 port = p->t.dport;
+	__u32 at = 0;
+
+	if (p->t.proto == IPPROTO_IPIP || p->t.proto == IPPROTO_IPV6) {
+		at = p->l4;
+	} else if (port && (port == PORT_VXLAN || port == PORT_VXLAN_LINUX || port == PORT_GENEVE ||
+			    port == tunnel_port)) {
+		at = behind_udp(p);
+	} else if (typed ? BPF_CORE_READ_BITFIELD(skb, encapsulation)
+			 : BPF_CORE_READ_BITFIELD_PROBED(skb, encapsulation)) {
+		at = p->head + FIELD(typed, skb, inner_network_header) - p->l3;
+		if (at <= p->data)
+			return 0;
+		if (port)
+			tunnel_port = port;
+	}
+	return at < p->linear ? at : 0;
+}
+
+/* Reads the headers of what begins at l3, and of what that carries. False if that is no business of ours. */
 static __always_inline bool parse(const bool typed, struct sight *s, const struct sk_buff *skb, __u32 wanted)
 {
 	unsigned char *data = FIELD(typed, skb, data);
 	__u32 pulled = s->p.l3 - data; /* from data on; negative where data is already behind the header */
+	__u32 at;
 
 	s->skb = (__u64)skb;
 	s->p.len = FIELD(typed, skb, len) - pulled;
 	s->p.linear = s->p.len - FIELD(typed, skb, data_len);
-	return parse_l3(&s->p) && protocol_bit(s->p.t.proto) & wanted && parse_l4(&s->p);
+	if (!parse_l3(&s->p))
+		return false;
+	if (!may_carry(&s->p)) {
+		if (!(protocol_bit(s->p.t.proto) & wanted) || !parse_l4(&s->p))
+			return false;
+	} else {
+		if (!parse_l4(&s->p))
+			return false;
+		at = carried(typed, skb, &s->p);
+		if (at && enter(&s->p, &s->outer, at))
+			s->inner = at;
+		if (!(protocol_bit(s->p.t.proto) & wanted))
+			return false;
+	}
+	return true;
 }
 
 static __always_inline void take_conntrack(struct sight *s, unsigned long nfct)
@@ -538,30 +701,42 @@ static __always_inline bool is_ip(__be16 protocol)
 	return protocol == bpf_htons(ETH_P_IP) || protocol == bpf_htons(ETH_P_IPV6);
 }
 
+static __always_inline void look_at_hop(const bool typed, struct sight *s, const struct sk_buff *skb,
+					__u8 direction)
+{
+	struct net_device *dev;
+
+	s->direction = direction;
+	s->p.head = FIELD(typed, skb, head);
+	/* What arrives has its network header not set yet, but begins with it. */
+	s->p.l3 = direction == DIRECTION_IN ? FIELD(typed, skb, data)
+					    : s->p.head + FIELD(typed, skb, network_header);
+	if (!parse(typed, s, skb, hop_protocols))
+		return;
+	if (hop_tcp_flags && s->p.t.proto == IPPROTO_TCP && !(s->p.tcp_flags & hop_tcp_flags))
+		return;
+	dev = FIELD(typed, skb, dev);
+	s->dev = (__u64)dev;
+	s->sk = FIELD(typed, skb, sk);
+	take_conntrack(s, FIELD(typed, skb, _nfct));
+	s->netns = typed ? dev->nd_net.net->ns.inum : BPF_CORE_READ(dev, nd_net.net, ns.inum);
+	s->ifindex = FIELD(typed, dev, ifindex);
+	judge(s);
+	if (interesting(s, KIND_HOP))
+		record(s, 0);
+}
+
 static __always_inline int handle_hop(const bool typed, const struct sk_buff *skb, __u8 direction)
 {
-	struct sight s = {.direction = direction};
-	struct net_device *dev;
+	struct sight *s;
 
 	if (!is_ip(FIELD(typed, skb, protocol)))
 		return 0;
-	s.p.head = FIELD(typed, skb, head);
-	/* What arrives has its network header not set yet, but begins with it. */
-	s.p.l3 = direction == DIRECTION_IN ? FIELD(typed, skb, data)
-					   : s.p.head + FIELD(typed, skb, network_header);
-	if (!parse(typed, &s, skb, hop_protocols))
+	s = take_sight();
+	if (!s)
 		return 0;
-	if (hop_tcp_flags && s.p.t.proto == IPPROTO_TCP && !(s.p.tcp_flags & hop_tcp_flags))
-		return 0;
-	dev = FIELD(typed, skb, dev);
-	s.dev = (__u64)dev;
-	s.sk = FIELD(typed, skb, sk);
-	take_conntrack(&s, FIELD(typed, skb, _nfct));
-	s.netns = typed ? dev->nd_net.net->ns.inum : BPF_CORE_READ(dev, nd_net.net, ns.inum);
-	s.ifindex = FIELD(typed, dev, ifindex);
-	judge(&s);
-	if (interesting(&s, KIND_HOP))
-		record(&s, 0);
+	look_at_hop(typed, s, skb, direction);
+	let_go();
 	return 0;
 }
 
@@ -575,27 +750,40 @@ static __always_inline bool parse_dead(const bool typed, struct sight *s, const 
 	return parse(typed, s, skb, drop_protocols);
 }
 
+static __always_inline void look_at_drop(const bool typed, struct sight *s, const struct sk_buff *skb,
+					 const struct drop *d, struct sock *rx_sk)
+{
+	struct net_device *dev;
+
+	if (!parse_dead(typed, s, skb))
+		return;
+	/* Behind a UDP socket's queue the field serves another purpose, so it is never followed by plain loads. */
+	dev = BPF_CORE_READ(skb, dev);
+	s->dev = (__u64)dev;
+	s->netns = BPF_CORE_READ(dev, nd_net.net, ns.inum);
+	s->sk = rx_sk ? rx_sk : FIELD(typed, skb, sk);
+	if (s->netns)
+		s->ifindex = BPF_CORE_READ(dev, ifindex);
+	else if (s->sk) /* on its way out, no device was chosen yet */
+		s->netns = socket_netns(s->sk);
+	take_conntrack(s, FIELD(typed, skb, _nfct));
+	judge(s);
+	if (interesting(s, KIND_DROP))
+		record(s, d);
+}
+
 static __always_inline int handle_drop(const bool typed, const struct sk_buff *skb, const struct drop *d,
 				       struct sock *rx_sk)
 {
-	struct sight s = {};
-	struct net_device *dev;
+	struct sight *s;
 
-	if (!is_ip(FIELD(typed, skb, protocol)) || !parse_dead(typed, &s, skb))
+	if (!is_ip(FIELD(typed, skb, protocol)))
 		return 0;
-	/* Behind a UDP socket's queue the field serves another purpose, so it is never followed by plain loads. */
-	dev = BPF_CORE_READ(skb, dev);
-	s.dev = (__u64)dev;
-	s.netns = BPF_CORE_READ(dev, nd_net.net, ns.inum);
-	s.sk = rx_sk ? rx_sk : FIELD(typed, skb, sk);
-	if (s.netns)
-		s.ifindex = BPF_CORE_READ(dev, ifindex);
-	else if (s.sk) /* on its way out, no device was chosen yet */
-		s.netns = socket_netns(s.sk);
-	take_conntrack(&s, FIELD(typed, skb, _nfct));
-	judge(&s);
-	if (interesting(&s, KIND_DROP))
-		record(&s, d);
+	s = take_sight();
+	if (!s)
+		return 0;
+	look_at_drop(typed, s, skb, d, rx_sk);
+	let_go();
 	return 0;
 }
 

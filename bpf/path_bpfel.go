@@ -54,7 +54,9 @@ type PathEvent struct {
 	TcpFlags    uint8
 	IcmpType    uint8
 	IcmpCode    uint8
-	Direction   uint32
+	Direction   uint8
+	Zero        uint8
+	Inner       uint16
 	Bytes       [512]uint8
 	_           [4]byte
 }
@@ -70,7 +72,7 @@ type PathJourney struct {
 	Ttl            uint8
 	FirstDirection uint8
 	FirstTtl       uint8
-	Zero           uint32
+	Flow           uint32
 }
 
 type PathKind uint32
@@ -106,9 +108,12 @@ const (
 	PathMapEvents              = "events"
 	PathMapFlows               = "flows"
 	PathMapJourneys            = "journeys"
+	PathMapLatest              = "latest"
+	PathMapLevel               = "level"
 	PathMapSelAddrs            = "sel_addrs"
 	PathMapSelCgroups          = "sel_cgroups"
 	PathMapSelNetns            = "sel_netns"
+	PathMapSights              = "sights"
 	PathProgArriveRawTp        = "arrive_raw_tp"
 	PathProgArriveTpBtf        = "arrive_tp_btf"
 	PathProgDropRawTp          = "drop_raw_tp"
@@ -129,6 +134,7 @@ const (
 	PathVarPortsWanted         = "ports_wanted"
 	PathVarSelecting           = "selecting"
 	PathVarSnap                = "snap"
+	PathVarTunnelPort          = "tunnel_port"
 )
 
 // LoadPath returns the embedded CollectionSpec for Path.
@@ -189,9 +195,12 @@ type PathMapSpecs struct {
 	Events     *ebpf.MapSpec `ebpf:"events"`
 	Flows      *ebpf.MapSpec `ebpf:"flows"`
 	Journeys   *ebpf.MapSpec `ebpf:"journeys"`
+	Latest     *ebpf.MapSpec `ebpf:"latest"`
+	Level      *ebpf.MapSpec `ebpf:"level"`
 	SelAddrs   *ebpf.MapSpec `ebpf:"sel_addrs"`
 	SelCgroups *ebpf.MapSpec `ebpf:"sel_cgroups"`
 	SelNetns   *ebpf.MapSpec `ebpf:"sel_netns"`
+	Sights     *ebpf.MapSpec `ebpf:"sights"`
 }
 
 // PathVariableSpecs contains global variables before they are loaded into the kernel.
@@ -212,6 +221,7 @@ type PathVariableSpecs struct {
 	PortsWanted         *ebpf.VariableSpec `ebpf:"ports_wanted"`
 	Selecting           *ebpf.VariableSpec `ebpf:"selecting"`
 	Snap                *ebpf.VariableSpec `ebpf:"snap"`
+	TunnelPort          *ebpf.VariableSpec `ebpf:"tunnel_port"`
 }
 
 // PathObjects contains all objects after they have been loaded into the kernel.
@@ -238,9 +248,12 @@ type PathMaps struct {
 	Events     *ebpf.Map `ebpf:"events"`
 	Flows      *ebpf.Map `ebpf:"flows"`
 	Journeys   *ebpf.Map `ebpf:"journeys"`
+	Latest     *ebpf.Map `ebpf:"latest"`
+	Level      *ebpf.Map `ebpf:"level"`
 	SelAddrs   *ebpf.Map `ebpf:"sel_addrs"`
 	SelCgroups *ebpf.Map `ebpf:"sel_cgroups"`
 	SelNetns   *ebpf.Map `ebpf:"sel_netns"`
+	Sights     *ebpf.Map `ebpf:"sights"`
 }
 
 func (m *PathMaps) Close() error {
@@ -249,9 +262,12 @@ func (m *PathMaps) Close() error {
 		m.Events,
 		m.Flows,
 		m.Journeys,
+		m.Latest,
+		m.Level,
 		m.SelAddrs,
 		m.SelCgroups,
 		m.SelNetns,
+		m.Sights,
 	)
 }
 
@@ -273,6 +289,7 @@ type PathVariables struct {
 	PortsWanted         *ebpf.Variable `ebpf:"ports_wanted"`
 	Selecting           *ebpf.Variable `ebpf:"selecting"`
 	Snap                *ebpf.Variable `ebpf:"snap"`
+	TunnelPort          *ebpf.Variable `ebpf:"tunnel_port"`
 }
 
 // PathPrograms contains all programs after they have been loaded into the kernel.

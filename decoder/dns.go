@@ -60,7 +60,15 @@ type Sight struct {
 	Direction Direction  `json:"direction,omitempty"`
 	Flow      FlowTuple  `json:"flow"`
 	Conntrack *Conntrack `json:"conntrack,omitempty"`
-	Answer    bool       `json:"answer,omitempty"` // it is the answer, not the query
+	Answer    bool       `json:"answer,omitempty"`  // it is the answer, not the query
+	Carrier   *Carrier   `json:"carrier,omitempty"` // the tunnel's packet that it was in
+}
+
+// Carrier is a packet of a tunnel as those that it carries see it.
+type Carrier struct {
+	Kind string    `json:"kind"` // as of Tunnel
+	VNI  uint32    `json:"vni,omitempty"`
+	Flow FlowTuple `json:"flow"`
 }
 
 // Translated reports whether the packet was, when it was seen, addressed to what conntrack made of its destination.
@@ -81,6 +89,9 @@ func (s Sight) String() string {
 		translated = ", translated"
 	case s.Conntrack != nil:
 		translated = ", not translated"
+	}
+	if c := s.Carrier; c != nil {
+		translated = fmt.Sprintf(", in %v, %v", &Tunnel{Kind: c.Kind, VNI: c.VNI}, c.Flow)
 	}
 	return fmt.Sprintf("%s %s %s in netns %d: %v%s", s.Time.UTC().Format("15:04:05.000000"), iface, s.Direction, s.Netns, s.Flow, translated)
 }

@@ -109,6 +109,8 @@ type Packet struct {
 	ICMPType uint8  `json:"icmp_type,omitempty"`
 	ICMPCode uint8  `json:"icmp_code,omitempty"`
 
+	Tunnel *Tunnel `json:"tunnel,omitempty"` // what it carries between nodes; nil if it is no tunnel's
+
 	l4, data int // where in Bytes the transport's header begins and ends
 }
 
@@ -119,7 +121,7 @@ func (p *Packet) Source() netip.AddrPort { return netip.AddrPortFrom(p.Src, p.Sp
 func (p *Packet) Destination() netip.AddrPort { return netip.AddrPortFrom(p.Dst, p.Dport) }
 
 // Addrs are all addresses that the event's packet goes by: those that it has, and what they were or will be where
-// they are translated; of an ICMP error also those that it is about.
+// they are translated; of an ICMP error also those that it is about, of a tunnel's packet those of what it carries.
 func (e Event) Addrs() []netip.Addr {
 	if e.Packet == nil {
 		return nil
@@ -130,7 +132,10 @@ func (e Event) Addrs() []netip.Addr {
 			all = append(all, f.Src.Addr(), f.Dst.Addr())
 		}
 	}
-	if about := e.Packet.About(); about != nil {
+	if inner := e.Packet.Innermost(); inner != e.Packet {
+		all = append(all, inner.Src, inner.Dst)
+	}
+	if about := e.Packet.Innermost().About(); about != nil {
 		all = append(all, about.Src, about.Dst)
 	}
 	return all

@@ -171,6 +171,7 @@ func decodePacket(raw []byte, e *Event) error {
 	if at <= len(b.Bytes) {
 		b.Protocol = protocol
 		e.Packet = parsePacket(b.Bytes[at:], f.Length-min(f.Length, uint32(at)))
+		e.Packet.enter(0)
 	}
 	b.packet = e.Packet
 	e.Body = b

@@ -37,9 +37,9 @@ func (f RawFrame) AppendDrop(raw []byte, code uint32, address uint64) ([]byte, b
 	r.Taken = uint16(copy(r.Bytes[:], p.Bytes))
 	switch f.Direction {
 	case In:
-		r.Direction = uint32(directionIn)
+		r.Direction = uint8(directionIn)
 	case Out:
-		r.Direction = uint32(directionOut)
+		r.Direction = uint8(directionOut)
 	}
 	r.Hdr.Size = uint32(r.recordSize())
 	raw, err := binary.Append(slices.Grow(raw, r.recordSize()), binary.LittleEndian, r)

@@ -13,7 +13,11 @@ func frameText(f Frame, p *Packet) string {
 		return linkText(f)
 	}
 	family := map[string]string{"ipv4": "IP", "ipv6": "IP6"}[p.Family]
-	return fmt.Sprintf("%s %s > %s: %s", family, endText(p.Src, p.Sport), endText(p.Dst, p.Dport), p.text())
+	text := fmt.Sprintf("%s %s > %s: %s", family, endText(p.Src, p.Sport), endText(p.Dst, p.Dport), p.text())
+	if p.Tunnel != nil {
+		text += fmt.Sprintf(", %v: %s", p.Tunnel, frameText(f, p.Tunnel.Packet))
+	}
+	return text
 }
 
 // endText is address.port, or the address of what has no ports.

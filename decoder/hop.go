@@ -9,6 +9,9 @@ import (
 type Hop struct {
 	Conntrack   *Conntrack `json:"conntrack,omitempty"`    // nil if conntrack has not seen it (yet), or it is untracked
 	SocketNetns uint32     `json:"socket_netns,omitempty"` // of the socket that it came from, where that is known
+
+	packet *Packet // as Event.Packet, for the row
+	place  string
 }
 
 // Kind implements Body.
@@ -20,6 +23,23 @@ func (h Hop) Summary() string {
 		return "seen"
 	}
 	return "seen, " + h.Conntrack.String()
+}
+
+// Columns implements Tabular.
+func (Hop) Columns() []Column {
+	return []Column{{"WHERE", 30}, {"PACKET", 0}}
+}
+
+// Row implements Tabular.
+func (h Hop) Row() []string {
+	if h.packet == nil {
+		return []string{h.place, h.Summary()}
+	}
+	text := h.packet.String()
+	if h.Conntrack.DNAT() || h.Conntrack.SNAT() {
+		text += ", " + h.Conntrack.String()
+	}
+	return []string{h.place, text}
 }
 
 // Conntrack is the entry that a packet belongs to.

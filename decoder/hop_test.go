@@ -30,7 +30,7 @@ func pathHop(kind recordKind, payload []byte) pathRecord {
 		L4:        20,
 		Data:      28,
 		Taken:     uint16(28 + len(payload)),
-		Direction: uint32(directionOut),
+		Direction: uint8(directionOut),
 	}
 	copy(r.Bytes[28:], payload)
 	return r

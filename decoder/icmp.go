@@ -30,7 +30,9 @@ func (p *Packet) About() *Packet {
 	if !p.IsICMPError() {
 		return nil
 	}
-	return ParseIP(p.Transport())
+	about := ParseIP(p.Transport())
+	about.enter(0)
+	return about
 }
 
 // TooBig returns the length that a packet may have had, if the packet is the ICMP error that says so.

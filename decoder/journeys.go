@@ -8,7 +8,8 @@ import (
 )
 
 // Journeys is the stage that makes hops of captured packets, for the stages that know what becomes of packets. It
-// tells that packets at several devices are one by their bytes, as far as no device changes them.
+// tells that packets at several devices are one by their bytes, as far as no device changes them; in a tunnel, by those
+// of the packet that is carried.
 type Journeys struct {
 	seed           maphash.Seed
 	latest, before map[uint64]*trip // those of the span at hand, and of the one before it
@@ -60,7 +61,7 @@ func (j *Journeys) Observe(e Event) []Event {
 // journey is the number of the packet's way. One that comes by the same place again is another packet.
 func (j *Journeys) journey(e Event) uint64 {
 	at := visit{e.Netns, e.Ifindex, e.Direction}
-	key := j.print(e.Packet)
+	key := j.print(e.Packet.Innermost())
 	t, ok := j.latest[key]
 	if !ok {
 		if len(j.latest) >= maxTrips {

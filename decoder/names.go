@@ -40,6 +40,9 @@ func (n *Names) Observe(e Event) []Event {
 			b.Reason, b.hasCode = nameOf(n.resets, b.code), false
 		}
 		e.Body = b
+	case Hop:
+		b.packet, b.place = e.Packet, Place(e)
+		e.Body = b
 	}
 	return n.only.Event(e)
 }

@@ -87,7 +87,7 @@ func (p *Packet) IsICMP(v4, v6 uint8) bool {
 // HasFlag reports whether a TCP packet has a flag, by the letter that Flags writes for it.
 func (p *Packet) HasFlag(letter byte) bool { return strings.IndexByte(p.Flags, letter) >= 0 }
 
-// String is the packet in a line.
+// String is the packet in a line, with what it carries.
 func (p *Packet) String() string {
 	s := fmt.Sprintf("%s %v len %d", p.Proto, p.Flow(), p.Len)
 	switch {
@@ -95,6 +95,8 @@ func (p *Packet) String() string {
 		s += " [" + p.Flags + "]"
 	case p.IsICMPError():
 		s += " " + p.ICMPName()
+	case p.Tunnel != nil:
+		s += fmt.Sprintf(", %v that carries %v", p.Tunnel, p.Tunnel.Packet)
 	}
 	return s
 }
@@ -148,6 +150,7 @@ func (r *pathRecord) packet() *Packet {
 	if n := min(int(r.Taken), len(r.Bytes)); n > 0 {
 		p.Bytes = append([]byte(nil), r.Bytes[:n]...)
 	}
+	p.carry(int(r.Inner), 0)
 	return p
 }
 

@@ -220,7 +220,7 @@ func (r *netfilterRecord) decode(b []byte) {
 	copy(r.Text[:], b[208:])
 }
 
-type pathDirection uint32
+type pathDirection uint8
 
 const (
 	directionIn  pathDirection = 1
@@ -246,7 +246,9 @@ type pathRecord struct {
 	TcpFlags    uint8
 	IcmpType    uint8
 	IcmpCode    uint8
-	Direction   uint32
+	Direction   uint8
+	Zero        uint8
+	Inner       uint16
 	Bytes       [512]uint8
 	_           [4]byte
 }
@@ -274,7 +276,9 @@ func (r *pathRecord) decode(b []byte) {
 	r.TcpFlags = b[221]
 	r.IcmpType = b[222]
 	r.IcmpCode = b[223]
-	r.Direction = binary.LittleEndian.Uint32(b[224:])
+	r.Direction = b[224]
+	r.Zero = b[225]
+	r.Inner = binary.LittleEndian.Uint16(b[226:])
 	copy(r.Bytes[:], b[228:])
 }
 

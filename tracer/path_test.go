@@ -38,7 +38,13 @@ func pathOptions(ns *lab.NS, variant string) Options {
 // echo answers every datagram at an address of the server until the test ends.
 func echo(t *testing.T, c *lab.Cluster, addr string) {
 	t.Helper()
-	c.Server.Do(func() {
+	echoAt(t, c.Server, addr)
+}
+
+// echoAt is echo in another namespace.
+func echoAt(t *testing.T, ns *lab.NS, addr string) {
+	t.Helper()
+	ns.Do(func() {
 		conn, err := net.ListenPacket("udp", addr)
 		if err != nil {
 			t.Fatal(err)

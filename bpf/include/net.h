@@ -11,10 +11,13 @@
 
 #define IPPROTO_HOPOPTS	 0
 #define IPPROTO_ICMP	 1
+#define IPPROTO_IPIP	 4
 #define IPPROTO_TCP	 6
 #define IPPROTO_UDP	 17
+#define IPPROTO_IPV6	 41
 #define IPPROTO_ROUTING	 43
 #define IPPROTO_FRAGMENT 44
+#define IPPROTO_GRE	 47
 #define IPPROTO_ICMPV6	 58
 #define IPPROTO_DSTOPTS	 60
 #define IPPROTO_SCTP	 132
@@ -181,6 +184,8 @@ struct sk_buff {
 	unsigned int data_len;
 	__be16 protocol;
 	__u16 network_header;
+	__u16 inner_network_header;
+	__u8 encapsulation : 1;
 	unsigned char *head;
 	unsigned char *data;
 };

@@ -28,6 +28,7 @@ struct packet {
 	__u16 fragment;		   /* offset, bytes */
 	__u16 l4;
 	__u16 data; /* what the transport carries; behind an ICMP error's 8 bytes: the packet that it is about */
+	bool more; /* fragments follow */
 	__u8 ttl;
 	__u8 tcp_flags;
 	__u8 icmp_type;
@@ -62,13 +63,14 @@ struct ports_header {
 	__be16 source;
 	__be16 dest;
 	union {
-		__be32 seq; /* TCP */
+		__be32 seq; /* TCP; SCTP: the association's tag */
 		struct {
 			__be16 len; /* UDP */
 			__sum16 sum;
 		};
 	};
-	__u32 data[2]; /* UDP: what it carries; TCP: acknowledgement, offset and flags */
+	__u32 data
+		[2]; /* UDP: what it carries; TCP: acknowledgement, offset and flags; SCTP: checksum, chunk */
 };
 
 struct icmp_header {
@@ -106,6 +108,7 @@ static __always_inline bool skip_extensions(struct packet *p, __u8 next)
 			return false;
 		if (next == IPPROTO_FRAGMENT) {
 			p->fragment = bpf_ntohs(*(__u16 *)(ext + 2)) & ~7;
+			p->more = ext[3] & 1;
 			p->id = bpf_ntohl(*(__u32 *)(ext + 4));
 			p->l4 += 8;
 		} else {
@@ -136,6 +139,7 @@ static __always_inline bool parse_l3(struct packet *p)
 		p->ttl = h.v4.ttl;
 		p->id = bpf_ntohs(h.v4.id);
 		p->fragment = (bpf_ntohs(h.v4.fragment) & IPV4_OFFSET) * 8;
+		p->more = bpf_ntohs(h.v4.fragment) & IPV4_MORE;
 		map_ipv4(p->t.src, h.v4.src);
 		map_ipv4(p->t.dst, h.v4.dst);
 		return true;
@@ -204,6 +208,8 @@ static __always_inline bool parse_l4(struct packet *p)
 			print_inner(p);
 		return true;
 	}
+	if (proto != IPPROTO_TCP && proto != IPPROTO_UDP && proto != IPPROTO_SCTP)
+		return true;
 	p->t.sport = bpf_ntohs(h.ports.source);
 	p->t.dport = bpf_ntohs(h.ports.dest);
 	if (proto == IPPROTO_UDP) {
@@ -215,8 +221,19 @@ static __always_inline bool parse_l4(struct packet *p)
 		p->tcp_flags = bpf_ntohl(h.ports.data[1]) >> 16;
 		p->data += (bpf_ntohl(h.ports.data[1]) >> 28) * 4;
 		p->print = mix(mix(p->print, h.ports.seq), p->tcp_flags);
+	} else {
+		p->data += 12;
+		p->print = mix(p->print, h.ports.seq);
+		if (p->linear >= p->data + 4) /* the first chunk's type, flags and length */
+			p->print = mix(p->print, h.ports.data[1]);
 	}
 	return true;
+}
+
+/* Reads the headers of a packet that is in another. */
+static __noinline bool parse_within(struct packet *p)
+{
+	return parse_l3(p) && parse_l4(p);
 }
 
 /* Reads the headers of a packet anywhere behind the place where its network header was found. */
@@ -225,7 +242,7 @@ static __always_inline bool parse_skb(struct packet *p, struct sk_buff *skb)
 	p->l3 = BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header);
 	p->linear = BPF_CORE_READ(skb, data) + BPF_CORE_READ(skb, len) - BPF_CORE_READ(skb, data_len) - p->l3;
 	p->len = p->linear + BPF_CORE_READ(skb, data_len);
-	return parse_l3(p) && parse_l4(p);
+	return parse_within(p);
 }
 
 /* Reads the flow that an ICMP error is about. */
@@ -236,7 +253,7 @@ static __always_inline bool parse_inner(const struct packet *outer, struct packe
 		return false;
 	inner->l3 = outer->l3 + outer->data;
 	inner->linear = outer->linear - outer->data;
-	return parse_l3(inner) && parse_l4(inner);
+	return parse_within(inner);
 }
 
 /* Makes both directions of a flow the same. */
@@ -254,6 +271,19 @@ static __always_inline void normalise(struct tuple *to, const struct tuple *from
 	__builtin_memcpy(to->dst, from->src, 16);
 	to->sport = from->dport;
 	to->dport = from->sport;
+}
+
+/* The same of every packet of one direction of a flow. */
+static __always_inline __u32 flow_hash(const struct tuple *t)
+{
+	const __u32 *words = (const void *)t; /* addresses, and behind them the ports */
+	__u32 hash = t->proto;
+	int i;
+
+	for (i = 0; i < 8; i++)
+		hash = mix(hash, words[i]);
+	/* Conntrack has ICMP's identifier in their place. */
+	return t->proto == IPPROTO_ICMP || t->proto == IPPROTO_ICMPV6 ? hash : mix(hash, words[8]);
 }
 
 #define IPS_NAT 0x30 /* IPS_SRC_NAT | IPS_DST_NAT: ABI, linux/netfilter/nf_conntrack_common.h */

@@ -53,8 +53,22 @@ func (q *query) asked() asked {
 }
 
 // sight returns where the event's packet is.
-func sight(e decoder.Event, ct *decoder.Conntrack) decoder.Sight {
-	return decoder.Sight{Time: e.Time, Netns: e.Netns, Iface: e.Iface, Direction: e.Direction, Flow: e.Packet.Flow(), Conntrack: ct}
+func sight(e decoder.Event, ct *decoder.Conntrack, in *decoder.Carrier) decoder.Sight {
+	return decoder.Sight{
+		Time: e.Time, Netns: e.Netns, Iface: e.Iface, Direction: e.Direction, Flow: e.Packet.Flow(), Conntrack: ct, Carrier: in,
+	}
+}
+
+// unwrap takes the packet that a tunnel's carries out of it, and returns what is known of the tunnel. The packet's
+// addresses are what they were before; conntrack's entry is the tunnel's and says nothing of them.
+func unwrap(e decoder.Event, ct *decoder.Conntrack) (decoder.Event, *decoder.Conntrack, *decoder.Carrier) {
+	t := e.Packet.Tunnel
+	if t == nil {
+		return e, ct, nil
+	}
+	in := &decoder.Carrier{Kind: t.Kind, VNI: t.VNI, Flow: e.Packet.Flow()}
+	e.Packet = e.Packet.Innermost()
+	return e, nil, in
 }
 
 func (q *query) keep(s decoder.Sight) {

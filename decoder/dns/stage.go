@@ -82,11 +82,12 @@ func (s *Stage) Observe(e decoder.Event) []decoder.Event {
 
 // hop takes in a packet at a device.
 func (s *Stage) hop(e decoder.Event, ct *decoder.Conntrack) []decoder.Event {
+	e, ct, in := unwrap(e, ct)
 	at, finished := s.place(e, ct)
 	if at.q == nil || at.q.closed {
 		return finished
 	}
-	here := sight(e, ct)
+	here := sight(e, ct, in)
 	switch at.role {
 	case asQuery:
 		s.sawQuery(at.q, here)
@@ -201,7 +202,7 @@ func (s *Stage) reply(e decoder.Event, ct *decoder.Conntrack, msg message) step 
 
 // quoted finds the query that an ICMP error is about.
 func (s *Stage) quoted(e decoder.Event) step {
-	inner := e.Packet.About()
+	inner := e.Packet.About().Innermost()
 	if _, tooBig := e.Packet.TooBig(); inner == nil || tooBig { // the sender sends smaller ones then
 		return step{}
 	}
@@ -221,11 +222,12 @@ func (s *Stage) drop(e decoder.Event, d decoder.Drop) []decoder.Event {
 	if d.Noise != "" {
 		return nil
 	}
-	at, finished := s.place(e, d.Conntrack)
+	inner, ct, in := unwrap(e, d.Conntrack)
+	at, finished := s.place(inner, ct)
 	if at.q == nil || at.q.closed || at.role == asICMP {
 		return finished
 	}
-	here := sight(e, d.Conntrack)
+	here := sight(inner, ct, in)
 	here.Answer = at.role == asAnswer
 	switch {
 	case at.role == asQuery && at.q.last == nil:

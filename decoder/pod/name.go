@@ -21,7 +21,7 @@ func (x *Index) name(e *decoder.Event) {
 	if e.Packet == nil {
 		return
 	}
-	k := e.Packet
+	k := e.Packet.Innermost() // a tunnel's own ends are nodes
 	src, dst := x.byAddr(k.Src, k.Proto, k.Sport, e.Time), x.byAddr(k.Dst, k.Proto, k.Dport, e.Time)
 	if p != nil && bystander(at, src, dst) {
 		p, e.Pod = nil, decoder.Pod{}

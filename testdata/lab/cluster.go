@@ -53,13 +53,18 @@ type Pod struct {
 // other test's pods have them, so that an address selects packets of this cluster alone.
 func (c *Cluster) AddPod(name string) *Pod {
 	c.t.Helper()
+	return c.addPodAt(c.Node, name)
+}
+
+func (c *Cluster) addPodAt(node *NS, name string) *Pod {
+	c.t.Helper()
 	c.pods++
 	net := fmt.Sprintf("10.%d.%d.", 128+c.subnet%128, (c.subnet>>8+uint32(c.pods))%256)
 	net6 := fmt.Sprintf("fd00:244:%x:%d::", c.subnet&0xffff, c.pods)
 	p := &Pod{NS: c.Namespace(name), Addr: net + "2", Addr6: net6 + "2", Veth: fmt.Sprintf("veth%d", c.pods)}
 	gateway, gateway6 := net+"1", net6+"1"
 	c.Net.Veth(End{p.NS, "eth0", []string{p.Addr + "/24", p.Addr6 + "/64"}},
-		End{c.Node, p.Veth, []string{gateway + "/24", gateway6 + "/64"}})
+		End{node, p.Veth, []string{gateway + "/24", gateway6 + "/64"}})
 	p.IP("route add default via "+gateway, "-6 route add default via "+gateway6)
 	return p
 }

@@ -1,0 +1,73 @@
+/* Packets in packets: what tunnels between nodes carry. Types and functions only. */
+#ifndef KTRACE_TUNNEL_H
+#define KTRACE_TUNNEL_H
+
+#include "skb.h"
+
+#define PORT_VXLAN	 4789 /* IANA */
+#define PORT_VXLAN_LINUX 8472 /* from before there was a number; Flannel's and Cilium's */
+#define PORT_GENEVE	 6081
+
+/* What VXLAN (RFC 7348) and Geneve (RFC 8926) put before the frame. */
+struct tunnel_header {
+	__u8 first; /* VXLAN: flags; Geneve: version, length of the options in words */
+	__u8 flags;
+	__be16 type; /* Geneve: of what follows; VXLAN: 0, or the number of a group */
+	__be32 vni;
+};
+
+#define VXLAN_HAS_VNI  0x08
+#define GENEVE_VERSION 0xc0
+#define ETH_P_TEB      0x6558 /* Ethernet */
+#define ETH_HLEN       14
+
+/* Where the IP packet in a frame behind VXLAN or Geneve begins, from the network header on; 0 if there is none. */
+static __always_inline __u32 behind_udp(const struct packet *p)
+{
+	struct tunnel_header h;
+	__u32 at = p->data;
+	__be16 type;
+
+	if (p->linear < at + sizeof(h) || bpf_probe_read_kernel(&h, sizeof(h), p->l3 + at))
+		return 0;
+	at += sizeof(h) + ETH_HLEN;
+	if (h.type == bpf_htons(ETH_P_TEB) && !(h.first & GENEVE_VERSION))
+		at += h.first * 4;
+	else if (!(h.first & VXLAN_HAS_VNI))
+		return 0;
+	if (p->linear < at || bpf_probe_read_kernel(&type, sizeof(type), p->l3 + at - sizeof(type)))
+		return 0;
+	return type == bpf_htons(ETH_P_IP) || type == bpf_htons(ETH_P_IPV6) ? at : 0;
+}
+
+/* Whether what a packet carries may be another one. */
+static __always_inline bool may_carry(const struct packet *p)
+{
+	switch (p->t.proto) {
+	case IPPROTO_UDP:
+	case IPPROTO_IPIP:
+	case IPPROTO_IPV6:
+	case IPPROTO_GRE:
+		return !p->fragment;
+	}
+	return false;
+}
+
+/* Moves from a packet to the one at an offset that it carries, and keeps the outer. False, and the packet as it was, if
+ * none is there.
+ */
+static __noinline bool enter(struct packet *p, struct packet *outer, __u32 at)
+{
+	*outer = *p;
+	__builtin_memset(p, 0, sizeof(*p));
+	p->head = outer->head;
+	p->l3 = outer->l3 + at;
+	p->len = outer->len - at;
+	p->linear = outer->linear - at;
+	if (parse_within(p))
+		return true;
+	*p = *outer;
+	return false;
+}
+
+#endif
