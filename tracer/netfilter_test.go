@@ -108,6 +108,24 @@ func decisions(events []decoder.Event, ns *lab.NS, op decoder.NetfilterOp, port 
 	return all
 }
 
+// gather reads until n packets to a port were told of, which may still be on their way when their sender is done, then
+// stops the tracer and returns all that it told.
+func gather(t *testing.T, tr *Tracer, ns *lab.NS, op decoder.NetfilterOp, n, port int) ([]decoder.Event, decoder.Counts) {
+	t.Helper()
+	const within = 20 * time.Second // of the slowest machine
+	s := &decoder.Stream{Frames: tr}
+	var events []decoder.Event
+	for begun := time.Now(); len(decisions(events, ns, op, port)) < n && time.Since(begun) < within; {
+		e, err := s.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		events = append(events, e)
+	}
+	rest, counts := drain(t, tr)
+	return append(events, rest...), counts
+}
+
 // say sends a datagram from a namespace.
 func say(t *testing.T, from *lab.NS, to string, port int) {
 	t.Helper()
@@ -152,7 +170,8 @@ func TestVerdictNamesTheHook(t *testing.T) {
 				}
 				say(t, pod.NS, s.server, untouchedPort)
 			}
-			events, counts := drain(t, tr)
+			last := firstDropped + len(hooksOf()) - 1
+			events, counts := gather(t, tr, c.Node, decoder.NetfilterVerdict, len(ipStacks()), last)
 			if counts.Lost.Total() > 0 {
 				t.Errorf("lost %+v", counts.Lost)
 			}
@@ -185,7 +204,7 @@ func TestEveryFlowWithoutANATRuleIsTold(t *testing.T) {
 				say(t, pod.NS, s.server, servicePort)
 				say(t, pod.NS, s.server, untouchedPort)
 			}
-			events, _ := drain(t, tr)
+			events, _ := gather(t, tr, c.Node, decoder.NetfilterUntranslated, len(ipStacks()), untouchedPort)
 			got := decisions(events, c.Node, decoder.NetfilterUntranslated, untouchedPort)
 			if len(got) != len(ipStacks()) {
 				t.Fatalf("%d flows without a rule, want %d", len(got), len(ipStacks()))
@@ -290,7 +309,7 @@ func TestEveryInvalidPacketHasItsText(t *testing.T) {
 	segment(t, pod.NS, lab.ServerAddr, own, untouchedPort, 1<<30, ack)
 	segment(t, pod.NS, lab.ServerAddr, own, untouchedPort, 3<<30, ack)
 	segment(t, pod.NS, lab.ServerAddr, 4000, untouchedPort, 1, syn|fin)
-	events, _ := drain(t, tr)
+	events, _ := gather(t, tr, c.Node, decoder.NetfilterInvalid, 3, untouchedPort)
 	texts := map[string]bool{}
 	for _, e := range decisions(events, c.Node, decoder.NetfilterInvalid, untouchedPort) {
 		texts[e.Body.(decoder.Netfilter).Text] = true
@@ -357,7 +376,7 @@ func TestEveryFlowWithoutRoomIsTold(t *testing.T) {
 		}
 	}()
 	say(t, pod.NS, lab.ServerAddr, untouchedPort)
-	events, _ := drain(t, tr)
+	events, _ := gather(t, tr, c.Node, decoder.NetfilterFull, 1, untouchedPort)
 	if got := decisions(events, c.Node, decoder.NetfilterFull, untouchedPort); len(got) != 1 || got[0].Packet.Src.String() != pod.Addr {
 		t.Errorf("%d flows without room, want the pod's: %+v", len(got), got)
 	}
