@@ -236,6 +236,8 @@ static __always_inline bool same_packet(const struct journey *j, const struct si
 		return false;
 	if (s->direction == j->first_direction && s->dev == j->dev && s->p.ttl == j->first_ttl)
 		return !s->direction;
+	if (!s->direction && !j->first_direction)
+		return false; /* died elsewhere before */
 	return !fresh(s) || (j->direction == DIRECTION_OUT && j->netns == s->netns);
 }
 

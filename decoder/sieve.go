@@ -35,14 +35,12 @@ func (s *Sieve) Keep(e Event) bool {
 	switch body := e.Body.(type) {
 	case Sock:
 		return s.keepSock(e, body)
-	case Hop, Drop, Frame:
-		return e.Packet == nil || s.keepPacket(e)
 	case Fsync:
 		return false
 	case Fact:
 		return body.Fsync == nil
 	}
-	return true
+	return e.Packet == nil || s.keepPacket(e)
 }
 
 func (s *Sieve) keepPacket(e Event) bool {

@@ -22,8 +22,9 @@ func (f stack) troubled(t testing.TB, c *lab.Cluster) {
 	echoTCP(t, c.Server, "80")
 }
 
-// meet sends a pod's traffic.
-func (f stack) meet(t testing.TB, p *lab.Pod) {
+// meet sends a pod's traffic. Datagrams of pods differ in length: of two of one length, without identification and one
+// after the other in the same buffer, the kernel half cannot know that they are two.
+func (f stack) meet(t testing.TB, p *lab.Pod, datagram string) {
 	t.Helper()
 	for _, port := range []string{"80", "81", "84"} {
 		fetch(p.NS, net.JoinHostPort(f.server, port), patience)
@@ -35,7 +36,7 @@ func (f stack) meet(t testing.TB, p *lab.Pod) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		if _, err := conn.Write([]byte("x")); err != nil {
+		if _, err := conn.Write([]byte(datagram)); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -86,9 +87,8 @@ func TestAFilterMeansTheSameLiveAndOffline(t *testing.T) {
 				some, all := filepath.Join(t.TempDir(), "some.pcapng"), filepath.Join(t.TempDir(), "all.pcapng")
 				selective := lab.Ktrace(t, tt.verb, "-w", some, expr)
 				whole := lab.Ktrace(t, tt.verb, "-w", all)
-				for _, p := range []*lab.Pod{a, b} {
-					f.meet(t, p)
-				}
+				f.meet(t, a, "x")
+				f.meet(t, b, "xx")
 				if tt.verb != "diagnose" { // which tells at its end
 					selective.AwaitFinding(tt.finding)
 				}
@@ -145,6 +145,9 @@ func concluded(t *testing.T, lines []lab.Line) []string {
 			}
 			said = append(said, fmt.Sprintf("%s %s %s", l.Kind, fields["packet"], body))
 		case "finding":
+			if l.ID == "accept-queue-full" { // of a listener of whatever test runs beside: whom it keeps waiting is not known
+				continue
+			}
 			said = append(said, fmt.Sprintf("%s %s %s count %s", l.ID, fields["severity"], fields["title"], fields["count"]))
 		}
 	}
