@@ -52,7 +52,7 @@ type Pipeline struct {
 	records              uint64
 }
 
-// flushEvery is how much time must pass, by the events' own clock, between two looks for timeouts.
+// flushEvery is how much time lies, by the events' own clock, between two looks for timeouts.
 const flushEvery = 20 * time.Millisecond
 
 // errEnough ends a run that has shown as much as was asked for.
@@ -97,15 +97,17 @@ func (p *Pipeline) observe(e Event) {
 	}
 }
 
+// step looks for timeouts that were up before the event came, and takes it in. Looks are at round times, so that a file,
+// which has no ticks between its events, concludes at every look what the live stream, which has, concluded by then.
 func (p *Pipeline) step(e Event) error {
-	if err := p.from(0, p.only.Event(e)); err != nil {
-		return err
-	}
-	if p.last.Sub(p.flushed) >= flushEvery {
-		p.flushed = p.last
-		if err := p.flush(false); err != nil {
+	if now := p.last.Truncate(flushEvery); now.After(p.flushed) {
+		p.flushed = now
+		if err := p.flush(now, false); err != nil {
 			return err
 		}
+	}
+	if err := p.from(0, p.only.Event(e)); err != nil {
+		return err
 	}
 	// Counts are the last of the facts that come together: what they sum up is of the same moment.
 	if f, ok := e.Body.(Fact); ok && f.Counts != nil && p.Every > 0 && p.last.Sub(p.summed) >= p.Every {
@@ -116,14 +118,14 @@ func (p *Pipeline) step(e Event) error {
 }
 
 // flush lets every stage and then every rule see how late it is.
-func (p *Pipeline) flush(final bool) error {
+func (p *Pipeline) flush(now time.Time, final bool) error {
 	for i, s := range p.Stages {
-		if err := p.from(i+1, s.Flush(p.last, final)); err != nil {
+		if err := p.from(i+1, s.Flush(now, final)); err != nil {
 			return err
 		}
 	}
 	for _, r := range p.Rules {
-		if err := p.report(r.Flush(p.last, final)); err != nil {
+		if err := p.report(r.Flush(now, final)); err != nil {
 			return err
 		}
 	}
@@ -193,7 +195,7 @@ func (p *Pipeline) report(findings []Finding) error {
 
 // finish flushes what is pending and prints the summary, even if the printer already failed on an event.
 func (p *Pipeline) finish() error {
-	errs := []error{p.flush(true)}
+	errs := []error{p.flush(p.last, true)}
 	if p.Hold {
 		for _, f := range Worst(p.folder.All()) {
 			errs = append(errs, p.Printer.Finding(f))
