@@ -13,10 +13,10 @@ VMDEPS := qemu-system-x86 qemu-system-common kmod xz-utils util-linux \
 # The kernels that people run, and this machine's own.
 KERNELS ?= 5.10 6.1 6.12 6.18 newest host
 
-.PHONY: help build generate check-generated fmt lint test test-arm64 test-vm test-cluster deps vm-deps fuzz demo clean golden records soak
+.PHONY: help build generate check-generated fmt lint test test-arm64 test-vm test-vm-arm64 test-cluster deps vm-deps fuzz demo clean golden records soak
 
 help: ## show this
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
 build: ## build ./ktrace, a static binary
 	$(GO) build -trimpath -o ktrace ./cmd/ktrace
@@ -51,6 +51,10 @@ test-vm: vm-deps ## the live tests under stock kernels in VMs; UPDATE=1 records 
 test-arm64: DEPS += qemu-user-static
 test-arm64: deps ## the decoders' tests as an arm64 machine runs them
 	GOARCH=arm64 $(GO) test -exec qemu-aarch64-static ./decoder/... ./cmd/internal/print
+
+test-vm-arm64: DEPS += $(VMDEPS) qemu-system-arm
+test-vm-arm64: deps ## ktrace itself under an arm64 kernel, which is emulated as a whole: some minutes (as root)
+	testdata/vm/arm64
 
 # One package at a time: pods are of the whole machine, so one test's would be strangers in the other's.
 test: deps ## install what the tests need and run them all (as root)
