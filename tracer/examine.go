@@ -59,3 +59,11 @@ func explainMemlock(err, limit error) error {
 	}
 	return err
 }
+
+// explainLockdown adds the reason, and the remedy, where nothing loads because the kernel is locked down.
+func explainLockdown(err error) error {
+	if c := checkLockdown(); !c.OK && errors.Is(err, ErrNoVariant) {
+		return fmt.Errorf("%w\nlockdown is %s: %s; %s", err, c.Found, c.Costs, c.Remedy)
+	}
+	return err
+}

@@ -84,7 +84,7 @@ func Open(o Options) (*Tracer, error) {
 	}
 	t := &Tracer{opts: o, types: types}
 	if err := t.load(); err != nil {
-		return nil, errors.Join(explainMemlock(err, limit), t.Close())
+		return nil, errors.Join(explainLockdown(explainMemlock(err, limit)), t.Close())
 	}
 	return t, nil
 }
