@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"sync"
 
 	"github.com/cilium/ebpf"
 )
@@ -184,11 +185,14 @@ func (o *object) tryVariant(v Variant) error {
 	return nil
 }
 
+// closeAll closes them at once: each waits until no program of the kernel's can be on its way through it any more.
 func closeAll(links []io.Closer) error {
-	var errs []error
-	for _, l := range links {
-		errs = append(errs, l.Close())
+	errs := make([]error, len(links))
+	var all sync.WaitGroup
+	for i, l := range links {
+		all.Go(func() { errs[i] = l.Close() })
 	}
+	all.Wait()
 	return errors.Join(errs...)
 }
 

@@ -218,7 +218,30 @@ func mtuFaults(f stack) []lab.Scenario {
 			Fault:   func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { p.IP("link set net1 mtu 1300") },
 			Traffic: large(func(*lab.Pod) string { return f.far() }),
 		},
+		{
+			Name: "forwarded into a tunnel", Want: "mtu-exceeded", Sure: "certain", Proof: "limit 1300 at vx0 (forward)",
+			Setup: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
+				f.tunnel("")(t, c, p)
+				f.inner(c, p)
+			},
+			Fault: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { p.IP("link set vx0 mtu 1300") },
+			Traffic: func(_ testing.TB, c *lab.Cluster, p *lab.Pod) {
+				pingFrom(c.Namespace("inner"), f.sub(p, "3"), "-s", "1350", "-M", "do")
+			},
+		},
 	}
+}
+
+// inner is a pod of the node that the pod's namespace stands for.
+func (f stack) inner(c *lab.Cluster, p *lab.Pod) {
+	inner := c.Namespace("inner")
+	prefix := map[string]string{"ip": "/24", "ip -6": "/64"}[f.ip]
+	near, far := f.far(), map[string]string{"ip": "10.77.0.2", "ip -6": "fd00:77::2"}[f.ip]
+	c.Veth(lab.End{NS: inner, Name: "eth0", Addrs: []string{far + prefix}}, lab.End{NS: p.NS, Name: "pod0", Addrs: []string{near + prefix}})
+	f.do(inner, "route add default via "+near)
+	f.do(c.Server, "route add "+far+f.bits()+" via "+f.sub(p, "2"))
+	p.Sysctl("net/ipv4/ip_forward", "1")
+	p.Sysctl("net/ipv6/conf/all/forwarding", "1")
 }
 
 // stubborn sends large datagrams that may not be cut up, whatever it is told of the way (IP_PMTUDISC_PROBE).
@@ -253,17 +276,22 @@ func (f stack) stubborn(t testing.TB, p *lab.Pod) {
 // answerable is how long an ICMP error may take to reach its sender and be obeyed, and a bit.
 const answerable = 150 * time.Millisecond
 
-// overlayFaults are those of a tunnel. The pod's namespace stands for a node, and the server for another.
-func overlayFaults(f stack) []lab.Scenario {
-	setup := func(_ testing.TB, c *lab.Cluster, p *lab.Pod) {
+// tunnel joins the pod's namespace, which stands for a node, and the server, which stands for another, by a tunnel.
+func (f stack) tunnel(options string) step {
+	return func(_ testing.TB, c *lab.Cluster, p *lab.Pod) {
 		prefix := map[string]string{"ip": "/24", "ip -6": "/64"}[f.ip]
 		local := map[string]string{"ip": p.Addr, "ip -6": p.Addr6}[f.ip]
-		p.IP("link add vx0 type vxlan id 42 dev eth0 local " + local + " remote " + f.server + " dstport 8472")
+		p.IP("link add vx0 type vxlan id 42 dev eth0 local " + local + " remote " + f.server + " dstport 8472 " + options)
 		c.Server.IP("link add vx0 type vxlan id 42 dev eth0 local " + f.server + " remote " + local + " dstport 8472")
 		for ns, last := range map[*lab.NS]string{p.NS: "2", c.Server: "3"} {
 			f.do(ns, "addr add "+f.sub(p, last)+prefix+" dev vx0 nodad", "link set vx0 up")
 		}
 	}
+}
+
+// overlayFaults are those of a tunnel.
+func overlayFaults(f stack) []lab.Scenario {
+	setup := f.tunnel("")
 	traffic := func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { pingFrom(p.NS, f.sub(p, "3")) }
 	return []lab.Scenario{
 		{

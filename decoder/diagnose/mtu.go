@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"ktrace/decoder"
@@ -18,7 +19,7 @@ func tooBig(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 		Title:    fmt.Sprintf("Packets of %d bytes to %v are too big for %s, which takes %d, and are dropped.", m.Length, e.Packet.Dst, orSome(m.Device), m.Limit),
 		Evidence: []string{fmt.Sprintf("length %d, limit %d at %s (%s)", m.Length, m.Limit, orSome(m.Device), m.Site)},
 		Remedy: []string{
-			fmt.Sprintf("ip link show %s   # its MTU, against that of the pods' devices", m.Device),
+			fmt.Sprintf("ip -d link show %s   # its MTU and its other end's, against that of the pods' devices", strings.TrimPrefix(m.Device, otherEnd)),
 			fmt.Sprintf("ping -c1 -M do -s %d %v   # the largest that fits", max(0, int(m.Limit)-28), e.Packet.Dst),
 		},
 		Cause: "The sender was told (ICMP), and should send smaller packets from now on; if it goes on, the message does not reach it.",
@@ -121,7 +122,7 @@ func (k *Facts) MTU(e decoder.Event, d decoder.Drop) (decoder.MTU, bool) {
 		m.Device = dev.Name
 		m.Limit = uint32(dev.MTU)
 		if site.name == "veth" && dev.PeerMTU != 0 {
-			m.Device, m.Limit = "the other end of "+dev.Name, uint32(dev.PeerMTU)
+			m.Device, m.Limit = otherEnd+dev.Name, uint32(dev.PeerMTU)
 		}
 	}
 	if d.Reason == "PKT_TOO_BIG" || told {
@@ -129,6 +130,9 @@ func (k *Facts) MTU(e decoder.Event, d decoder.Drop) (decoder.MTU, bool) {
 	}
 	return m, m.Limit > 0 && m.Length > m.Limit // these functions drop for other causes too
 }
+
+// otherEnd is what a veth's peer, whose name is not known here, is called by.
+const otherEnd = "the other end of "
 
 // limitOf is the longest packet that a route takes.
 func limitOf(r decoder.Route) uint32 {
