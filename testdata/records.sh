@@ -32,3 +32,6 @@ done
 fio --name=wal --directory="$tmp/etcd/member/wal" --filename=0.wal --rw=write --ioengine=sync --fdatasync=1 \
 	--size=1m --bs=2300 >/dev/null
 wait $ktrace
+
+# The other verbs, in the tests' lab.
+go test ./cmd/ktrace -count=1 -run '^TestEveryViewHasARecording$' -args -record

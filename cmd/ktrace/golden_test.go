@@ -37,12 +37,12 @@ func recordings(t *testing.T) []string {
 }
 
 // readAgain is what ktrace read prints of a recording.
-func readAgain(t *testing.T, file, output string) string {
+func readAgain(t *testing.T, file, output string, flags ...string) string {
 	t.Helper()
 	view, _, _ := strings.Cut(filepath.Base(file), "-")
 	var out, said bytes.Buffer
 	root := newRoot(cli.Streams{Out: &out, Err: &said})
-	root.SetArgs([]string{"read", file, view, "--output", output})
+	root.SetArgs(append([]string{"read", file, view, "--output", output}, flags...))
 	if err := root.ExecuteContext(t.Context()); err != nil {
 		t.Fatalf("%v\n%s", err, said.String())
 	}

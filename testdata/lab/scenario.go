@@ -92,6 +92,14 @@ func (s Scenario) broken(t *testing.T) {
 	}
 }
 
+// Record runs the fault and keeps all raw records of it in a file.
+func (s Scenario) Record(t *testing.T, file string) {
+	t.Helper()
+	run, _ := s.attach(t, true, "--record", file)
+	run.AwaitFinding(s.Want)
+	run.Stop()
+}
+
 func (s Scenario) healthy(t *testing.T) {
 	run, file, place := s.start(t, false)
 	lines := run.Stop()
@@ -149,8 +157,15 @@ func undated(t testing.TB, finding Line) string {
 	return string(text)
 }
 
-// start builds the network, breaks it or not, and sends the traffic past a ktrace that is attached and writes a capture.
+// start is attach with a ktrace that writes a capture.
 func (s Scenario) start(t *testing.T, fault bool) (run *Run, file, place string) {
+	file = filepath.Join(t.TempDir(), "run.pcapng")
+	run, place = s.attach(t, fault, "-w", file)
+	return run, file, place
+}
+
+// attach builds the network, breaks it or not, and sends the traffic past a ktrace with some more arguments.
+func (s Scenario) attach(t *testing.T, fault bool, args ...string) (run *Run, place string) {
 	c := NewCluster(t)
 	p := c.AddPod("pod")
 	if s.Setup != nil {
@@ -159,10 +174,9 @@ func (s Scenario) start(t *testing.T, fault bool) (run *Run, file, place string)
 	if fault {
 		s.Fault(t, c, p)
 	}
-	file = filepath.Join(t.TempDir(), "run.pcapng")
-	run = Ktrace(t, append(slices.Clone(s.Args), "--netns", p.Path(), "-w", file)...)
+	run = Ktrace(t, slices.Concat(s.Args, []string{"--netns", p.Path()}, args)...)
 	s.Traffic(t, c, p)
-	return run, file, p.Path()
+	return run, p.Path()
 }
 
 // aboveInfo returns the findings that claim something is wrong.
