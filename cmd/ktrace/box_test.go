@@ -94,21 +94,29 @@ func narrow(mtu int, tells bool) func([]byte) (bool, []byte) {
 	}
 }
 
-// tooBigAnswer is the ICMP error that a router sends (RFC 1191, RFC 4443 3.2); its source is nobody's address.
+// tooBigAnswer is the ICMP error that a router sends (RFC 1191, RFC 4443 3.2).
 func tooBigAnswer(packet []byte, mtu int) []byte {
+	v4, v6 := [8]byte{3, 4}, [8]byte{2}
+	binary.BigEndian.PutUint16(v4[6:], uint16(mtu))
+	binary.BigEndian.PutUint32(v6[4:], uint32(mtu))
+	return errorAnswer(packet, v4, v6)
+}
+
+// refusal is the ICMP error of a host where nothing listens (RFC 792, RFC 4443 3.1).
+func refusal(packet []byte) []byte { return errorAnswer(packet, [8]byte{3, 3}, [8]byte{1, 4}) }
+
+// errorAnswer is an ICMP error about a packet, with the head for its family; its source is nobody's address.
+func errorAnswer(packet []byte, v4, v6 [8]byte) []byte {
 	const quoted = 548
 	quote := packet[:min(len(packet), quoted)]
-	icmp := append(make([]byte, 8), quote...)
 	if packet[0]>>4 == 6 {
-		icmp[0] = 2
-		binary.BigEndian.PutUint32(icmp[4:], uint32(mtu))
+		icmp := append(v6[:], quote...)
 		src := []byte{0xfd, 0, 0, 0x66, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 6}
 		binary.BigEndian.PutUint16(icmp[2:], checksum(unix.IPPROTO_ICMPV6, src, packet[8:24], icmp))
 		header := append([]byte{0x60, 0, 0, 0, byte(len(icmp) >> 8), byte(len(icmp)), unix.IPPROTO_ICMPV6, 64}, src...)
 		return append(append(header, packet[8:24]...), icmp...)
 	}
-	icmp[0], icmp[1] = 3, 4
-	binary.BigEndian.PutUint16(icmp[6:], uint16(mtu))
+	icmp := append(v4[:], quote...)
 	binary.BigEndian.PutUint16(icmp[2:], checksum(0, nil, nil, icmp))
 	total := 20 + len(icmp)
 	header := append([]byte{0x45, 0, byte(total >> 8), byte(total), 0, 0, 0, 0, 64, unix.IPPROTO_ICMP, 0, 0, 10, 66, 6, 6}, packet[12:16]...)

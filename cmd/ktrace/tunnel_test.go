@@ -1,0 +1,79 @@
+package main
+
+import (
+	"encoding/binary"
+	"sync/atomic"
+	"testing"
+
+	"ktrace/decoder"
+	"ktrace/testdata/lab"
+)
+
+// overlay joins the pod's namespace and the far side, which stand for two nodes, by a tunnel whose ends know each other
+// as Flannel's do, through a box that may swallow it.
+type overlay struct {
+	f       stack
+	answer  func([]byte) []byte // of the box to what it swallows; nil: none
+	blocked each[*atomic.Bool]
+}
+
+func (o *overlay) setup(t testing.TB, c *lab.Cluster, p *lab.Pod) {
+	const far = "02:00:00:00:00:03"
+	f, blocked := o.f, &atomic.Bool{}
+	o.blocked.put(c, blocked)
+	beyond := f.farSide(t, c, box{back: everything, forth: func(b []byte) (bool, []byte) {
+		switch {
+		case !blocked.Load() || !tunnelled(b):
+			return true, nil
+		case o.answer == nil:
+			return false, nil
+		}
+		return false, o.answer(b)
+	}})
+	local := map[string]string{"ip": p.Addr, "ip -6": p.Addr6}[f.ip]
+	prefix := map[string]string{"ip": "/24", "ip -6": "/64"}[f.ip]
+	p.IP("link add vx0 type vxlan id 42 local " + local + " remote " + f.far() + " dstport 8472")
+	beyond.IP("link add vx0 address " + far + " type vxlan id 42 local " + f.far() + " remote " + local + " dstport 8472")
+	f.do(p.NS, "addr add "+f.sub(p, "2")+prefix+" dev vx0 nodad", "link set vx0 up")
+	f.do(beyond, "addr add "+f.sub(p, "3")+prefix+" dev vx0 nodad", "addr add "+f.sub(p, "4")+prefix+" dev vx0 nodad", "link set vx0 up")
+	for _, last := range []string{"3", "4"} {
+		f.do(p.NS, "neigh replace "+f.sub(p, last)+" lladdr "+far+" dev vx0")
+	}
+}
+
+// tunnelled reports whether an IP packet is for the port of the tunnel.
+func tunnelled(b []byte) bool {
+	at := 20
+	if b[0]>>4 == 6 {
+		at = 40
+	}
+	return len(b) >= at+4 && binary.BigEndian.Uint16(b[at+2:]) == decoder.PortVXLANLinux
+}
+
+func (o *overlay) block(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { o.blocked.get(c).Store(true) }
+
+// TestDiagnoseFindsTunnelsThatNothingComesBackBy: what is lost behind the node makes no drop on it.
+func TestDiagnoseFindsTunnelsThatNothingComesBackBy(t *testing.T) {
+	for _, f := range stacks() {
+		for _, c := range []struct {
+			name, sure, proof string
+			answer            func([]byte) []byte
+			to                []string // last parts of addresses at the other node
+		}{
+			{"two pods", "likely", ", 0 came back", nil, []string{"3", "4", "3", "4"}},
+			{"one pod", "possible", ", 0 came back", nil, []string{"3", "3", "3", "3"}},
+			{"one pod, refused", "certain", "ICMP port-unreachable", refusal, []string{"3"}},
+		} {
+			o := &overlay{f: f, answer: c.answer}
+			lab.Scenario{
+				Name: f.name + " " + c.name, Args: []string{"diagnose", "--duration", "9s"}, Want: "overlay-blocked", Sure: c.sure,
+				Proof: c.proof, Setup: o.setup, Fault: o.block,
+				Traffic: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) {
+					for _, last := range c.to {
+						pingFrom(p.NS, f.sub(p, last))
+					}
+				},
+			}.Run(t)
+		}
+	}
+}

@@ -1,0 +1,175 @@
+package diagnose
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// Tunnels is the rule for tunnels between nodes by which packets leave and nothing comes back: what was lost behind this
+// node makes no drop here. It wants hops whose packets tell what they carry.
+type Tunnels struct{ ways map[tunnelWay]*crossing }
+
+// tunnelWay is a tunnel from one node to another, as a namespace that has it sees it.
+type tunnelWay struct {
+	netns       uint32
+	local, peer netip.Addr
+	port        uint16
+}
+
+// crossing is what went by a way since an answer last came back.
+type crossing struct {
+	first, last time.Time
+	event       decoder.Event // the first
+	journey     uint64        // the latest: devices are stacked
+	out, in     uint64        // of all time
+	questions   uint64        // packets that are always answered, if only by an error
+	asked       []netip.Addr  // pods, or others, that they were for
+	told        string        // the ICMP error that came instead
+	reported    bool
+}
+
+const (
+	maxCrossings = 1024
+	maxAsked     = 16
+	enoughAsked  = 3               // questions without an answer
+	unansweredBy = 2 * time.Second // between the first and the last of them: TCP's first two tries are 1 s apart
+	answerTime   = time.Second     // for the answer to the last
+)
+
+// NewTunnels returns the rule.
+func NewTunnels() *Tunnels { return &Tunnels{ways: map[tunnelWay]*crossing{}} }
+
+// Observe implements decoder.Rule.
+func (r *Tunnels) Observe(e decoder.Event) []decoder.Finding {
+	if _, ok := e.Body.(decoder.Hop); !ok || e.Packet == nil {
+		return nil
+	}
+	p := e.Packet
+	switch {
+	case p.Tunnel != nil && e.Direction == decoder.Out:
+		r.left(e)
+	case p.Tunnel != nil && e.Direction == decoder.In:
+		r.cameBack(e)
+	case e.Direction == decoder.In && p.IsICMPError():
+		r.refused(e)
+	}
+	return nil
+}
+
+func (r *Tunnels) left(e decoder.Event) {
+	p := e.Packet
+	k := tunnelWay{e.Netns, p.Src, p.Dst, p.Dport}
+	x := r.ways[k]
+	if x == nil {
+		if len(r.ways) >= maxCrossings {
+			clear(r.ways)
+		}
+		x = &crossing{}
+		r.ways[k] = x
+	}
+	if e.Journey != 0 && e.Journey == x.journey {
+		return
+	}
+	x.journey = e.Journey
+	x.out++
+	inner := p.Innermost()
+	if !asks(inner) {
+		return
+	}
+	if x.questions == 0 {
+		x.first, x.event = e.Time, e
+	}
+	x.questions++
+	x.last = e.Time
+	if !slices.Contains(x.asked, inner.Dst) && len(x.asked) < maxAsked {
+		x.asked = append(x.asked, inner.Dst)
+	}
+}
+
+// cameBack takes in what a tunnel brought. An answer to any question shows that the tunnel works both ways; what hosts say
+// to all, or ask themselves, shows only the one.
+func (r *Tunnels) cameBack(e decoder.Event) {
+	p, inner := e.Packet, e.Packet.Innermost()
+	x := r.ways[tunnelWay{e.Netns, p.Dst, p.Src, p.Dport}]
+	if x == nil || inner.Dst.IsMulticast() {
+		return
+	}
+	x.in++
+	if !asks(inner) && (slices.Contains(x.asked, inner.Src) || inner.IsICMPError()) {
+		*x = crossing{out: x.out, in: x.in, reported: x.reported}
+	}
+}
+
+// asks reports whether a packet has an answer in any case, be it an error.
+func asks(p *decoder.Packet) bool {
+	const dnsPort = 53
+	return p.Proto == "tcp" && p.HasFlag('S') && !p.HasFlag('.') || p.IsICMP(8, 128) || p.Proto == "udp" && p.Dport == dnsPort
+}
+
+// refused takes in an ICMP error about what a tunnel sent.
+func (r *Tunnels) refused(e decoder.Event) {
+	about := e.Packet.About()
+	if about == nil {
+		return
+	}
+	if _, tooBig := e.Packet.TooBig(); tooBig {
+		return
+	}
+	if x := r.ways[tunnelWay{e.Netns, about.Src, about.Dst, about.Dport}]; x != nil && x.questions > 0 {
+		x.told = fmt.Sprintf("ICMP %s from %v", e.Packet.ICMPName(), e.Packet.Src)
+	}
+}
+
+// Flush implements decoder.Rule.
+func (r *Tunnels) Flush(now time.Time, _ bool) []decoder.Finding {
+	var found []decoder.Finding
+	for k, x := range r.ways {
+		silent := x.questions >= enoughAsked && x.last.Sub(x.first) >= unansweredBy && now.Sub(x.last) >= answerTime
+		if x.reported || !silent && x.told == "" {
+			continue
+		}
+		x.reported = true
+		found = append(found, x.finding(k, now))
+	}
+	slices.SortFunc(found, func(a, b decoder.Finding) int { return a.First.Compare(b.First) })
+	return found
+}
+
+func (x *crossing) finding(k tunnelWay, now time.Time) decoder.Finding {
+	peer, carrier := netip.AddrPortFrom(k.peer, k.port).String(), fmt.Sprintf("UDP port %d", k.port)
+	if k.port == 0 {
+		peer, carrier = k.peer.String(), x.event.Packet.Tunnel.Kind
+	}
+	f := decoder.Finding{
+		Time: now, ID: "overlay-blocked", Severity: decoder.Critical, Confidence: decoder.Likely,
+		Subject: fmt.Sprintf("%v > %s", k.local, peer),
+		Title:   fmt.Sprintf("What %v sends through the tunnel to %s is never answered: pods of the two nodes do not reach each other.", k.local, peer),
+		Cause: fmt.Sprintf("Encapsulated packets leave this node and nothing comes back, not even an error: a firewall between the nodes drops %s, "+
+			"or the other node is away.", carrier),
+		Pod: x.event.Pod, Peer: x.event.Peer,
+		Evidence: []string{
+			fmt.Sprintf("%s %v at %s", x.first.UTC().Format("15:04:05.000000"), x.event.Packet, decoder.Place(x.event)),
+			fmt.Sprintf("%d packets left for %s, %d came back; unanswered since then: %d questions (SYN, echo request, DNS) to %v within %s",
+				x.out, peer, x.in, x.questions, x.asked, decoder.Brief(x.last.Sub(x.first))),
+		},
+		Remedy: []string{
+			fmt.Sprintf("on %v: tcpdump -ni any host %v   # does %s arrive?", k.peer, k.local, carrier),
+			fmt.Sprintf("let %s pass between all nodes, in the cloud's security groups, too", carrier),
+		},
+		Count: x.questions, First: x.first, Last: x.last,
+	}
+	switch {
+	case x.told != "":
+		f.Confidence = decoder.Certain
+		f.Title = fmt.Sprintf("%s does not take what %v sends through the tunnel: pods of the two nodes do not reach each other.", peer, k.local)
+		f.Cause = "The other node, or a router on the way, answered with an error: no tunnel device listens there, or a firewall rejects it."
+		f.Evidence = append(f.Evidence, "answered by "+x.told)
+	case len(x.asked) == 1: // a policy of that pod looks the same
+		f.Severity, f.Confidence = decoder.Warning, decoder.Possible
+	}
+	return f
+}
