@@ -20,6 +20,9 @@ func (t *Tunnel) String() string {
 	return t.Kind
 }
 
+// Tunnels reports whether a device encapsulates what it sends in UDP.
+func (d *Device) Tunnels() bool { return d.Type == "vxlan" || d.Type == "geneve" }
+
 // Innermost returns the packet that is carried, or the packet itself if it carries none.
 func (p *Packet) Innermost() *Packet {
 	for p != nil && p.Tunnel != nil {

@@ -118,6 +118,6 @@ func packetRules(slow time.Duration) (v cli.View, causes, symptoms []decoder.Rul
 	}
 	causes = []decoder.Rule{diagnose.NewDrops(facts), translations, diagnose.NewSenders(facts), diagnose.NewBlackholes(facts)}
 	symptoms = []decoder.Rule{diagnose.NewDNS(facts, slow), diagnose.NewLookups(facts), diagnose.NewTruncated(facts), diagnose.NewResets(nil), diagnose.NewSockets(), diagnose.NewBridges(facts),
-		diagnose.NewAlone(facts), diagnose.NewTunnels(), diagnose.NewTLS()}
+		diagnose.NewAlone(facts), diagnose.NewTunnels(facts), diagnose.NewTLS()}
 	return v, causes, symptoms
 }

@@ -221,7 +221,7 @@ func mtuFaults(f stack) []lab.Scenario {
 		{
 			Name: "forwarded into a tunnel", Want: "mtu-exceeded", Sure: "certain", Proof: "limit 1300 at vx0 (forward)",
 			Setup: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
-				f.tunnel("")(t, c, p)
+				f.tunnel(t, c, p)
 				f.inner(c, p)
 			},
 			Fault: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { p.IP("link set vx0 mtu 1300") },
@@ -277,21 +277,19 @@ func (f stack) stubborn(t testing.TB, p *lab.Pod) {
 const answerable = 150 * time.Millisecond
 
 // tunnel joins the pod's namespace, which stands for a node, and the server, which stands for another, by a tunnel.
-func (f stack) tunnel(options string) step {
-	return func(_ testing.TB, c *lab.Cluster, p *lab.Pod) {
-		prefix := map[string]string{"ip": "/24", "ip -6": "/64"}[f.ip]
-		local := map[string]string{"ip": p.Addr, "ip -6": p.Addr6}[f.ip]
-		p.IP("link add vx0 type vxlan id 42 dev eth0 local " + local + " remote " + f.server + " dstport 8472 " + options)
-		c.Server.IP("link add vx0 type vxlan id 42 dev eth0 local " + f.server + " remote " + local + " dstport 8472")
-		for ns, last := range map[*lab.NS]string{p.NS: "2", c.Server: "3"} {
-			f.do(ns, "addr add "+f.sub(p, last)+prefix+" dev vx0 nodad", "link set vx0 up")
-		}
+func (f stack) tunnel(_ testing.TB, c *lab.Cluster, p *lab.Pod) {
+	prefix := map[string]string{"ip": "/24", "ip -6": "/64"}[f.ip]
+	local := map[string]string{"ip": p.Addr, "ip -6": p.Addr6}[f.ip]
+	p.IP("link add vx0 type vxlan id 42 dev eth0 local " + local + " remote " + f.server + " dstport 8472")
+	c.Server.IP("link add vx0 type vxlan id 42 dev eth0 local " + f.server + " remote " + local + " dstport 8472")
+	for ns, last := range map[*lab.NS]string{p.NS: "2", c.Server: "3"} {
+		f.do(ns, "addr add "+f.sub(p, last)+prefix+" dev vx0 nodad", "link set vx0 up")
 	}
 }
 
 // overlayFaults are those of a tunnel.
 func overlayFaults(f stack) []lab.Scenario {
-	setup := f.tunnel("")
+	setup := f.tunnel
 	traffic := func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { pingFrom(p.NS, f.sub(p, "3")) }
 	return []lab.Scenario{
 		{

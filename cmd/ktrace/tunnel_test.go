@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"ktrace/decoder"
 	"ktrace/testdata/lab"
@@ -75,5 +76,30 @@ func TestDiagnoseFindsTunnelsThatNothingComesBackBy(t *testing.T) {
 				},
 			}.Run(t)
 		}
+	}
+}
+
+// TestDiagnoseFindsWhoHasTheTunnelsPort: the pod's namespace is a node whose tunnel cannot be set up.
+func TestDiagnoseFindsWhoHasTheTunnelsPort(t *testing.T) {
+	for _, f := range stacks() {
+		lab.Scenario{
+			Name: f.name, Args: []string{"diagnose", "--duration", "6s"}, Want: "overlay-blocked", Sure: "certain", Proof: "dnsmasq",
+			Setup: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
+				f.tunnel(t, c, p)
+				p.IP("link set vx0 address 02:00:00:00:00:02")
+				f.do(c.Server, "neigh replace "+f.sub(p, "2")+" lladdr 02:00:00:00:00:02 dev vx0")
+			},
+			Fault: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) {
+				p.IP("link set vx0 down")
+				p.Start("dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--port=8472")
+				for p.Run("ss", "-Huln", "sport", "=", ":8472") == "" {
+					time.Sleep(10 * time.Millisecond) // it says nothing when it is ready
+				}
+				if out, err := p.Try("ip", "link", "set", "vx0", "up"); err == nil {
+					t.Errorf("the device is up though its port is taken: %s", out)
+				}
+			},
+			Traffic: func(_ testing.TB, c *lab.Cluster, p *lab.Pod) { pingFrom(c.Server, f.sub(p, "2")) },
+		}.Run(t)
 	}
 }

@@ -9,9 +9,13 @@ import (
 	"ktrace/decoder"
 )
 
-// Tunnels is the rule for tunnels between nodes by which packets leave and nothing comes back: what was lost behind this
-// node makes no drop here. It wants hops whose packets tell what they carry.
-type Tunnels struct{ ways map[tunnelWay]*crossing }
+// Tunnels is the rule for tunnels between nodes by which packets leave and nothing comes back, for what was lost behind
+// this node makes no drop here; and for those whose port a process has taken. It wants hops whose packets tell what they carry.
+type Tunnels struct {
+	know    *Facts
+	ways    map[tunnelWay]*crossing
+	arrived holds // where a device for them is down
+}
 
 // tunnelWay is a tunnel from one node to another, as a namespace that has it sees it.
 type tunnelWay struct {
@@ -40,8 +44,10 @@ const (
 	answerTime   = time.Second     // for the answer to the last
 )
 
-// NewTunnels returns the rule.
-func NewTunnels() *Tunnels { return &Tunnels{ways: map[tunnelWay]*crossing{}} }
+// NewTunnels returns the rule; know must be asked before it.
+func NewTunnels(know *Facts) *Tunnels {
+	return &Tunnels{know: know, ways: map[tunnelWay]*crossing{}, arrived: holds{}}
+}
 
 // Observe implements decoder.Rule.
 func (r *Tunnels) Observe(e decoder.Event) []decoder.Finding {
@@ -54,6 +60,9 @@ func (r *Tunnels) Observe(e decoder.Event) []decoder.Finding {
 		r.left(e)
 	case p.Tunnel != nil && e.Direction == decoder.In:
 		r.cameBack(e)
+		if r.down(e.Netns) != "" {
+			r.arrived.add(e, "tunnel", false)
+		}
 	case e.Direction == decoder.In && p.IsICMPError():
 		r.refused(e)
 	}
@@ -125,7 +134,7 @@ func (r *Tunnels) refused(e decoder.Event) {
 }
 
 // Flush implements decoder.Rule.
-func (r *Tunnels) Flush(now time.Time, _ bool) []decoder.Finding {
+func (r *Tunnels) Flush(now time.Time, final bool) []decoder.Finding {
 	var found []decoder.Finding
 	for k, x := range r.ways {
 		silent := x.questions >= enoughAsked && x.last.Sub(x.first) >= unansweredBy && now.Sub(x.last) >= answerTime
@@ -136,7 +145,50 @@ func (r *Tunnels) Flush(now time.Time, _ bool) []decoder.Finding {
 		found = append(found, x.finding(k, now))
 	}
 	slices.SortFunc(found, func(a, b decoder.Finding) int { return a.First.Compare(b.First) })
+	for _, h := range r.arrived.ripe(now, final, r.know.mayLearn) {
+		if f, ok := r.taken(h); ok {
+			f.Time = now
+			found = append(found, f)
+		}
+	}
 	return found
+}
+
+// down is the name of a tunnel's device of a namespace that is down, the first of several; "" if there is none.
+func (r *Tunnels) down(inode uint32) string {
+	name := ""
+	for k, d := range r.know.devices {
+		if k.netns == inode && d.Down && d.Tunnels() && (name == "" || d.Name < name) {
+			name = d.Name
+		}
+	}
+	return name
+}
+
+// taken reports a tunnel's packets that a process receives: while it has the port, the tunnel's device cannot be up.
+func (r *Tunnels) taken(h *holding) (decoder.Finding, bool) {
+	e := h.event
+	s, ok := r.know.sockets[decoder.Ask(e)]
+	device := r.down(e.Netns)
+	if !ok || !s.Found || s.PID == 0 || device == "" {
+		return decoder.Finding{}, false
+	}
+	here := e.Packet.Destination()
+	return decoder.Finding{
+		ID: "overlay-blocked", Severity: decoder.Critical, Confidence: decoder.Certain, Subject: fmt.Sprintf("%v in netns %d", here, e.Netns),
+		Title: fmt.Sprintf("%s (pid %d) has taken UDP port %d, by which other nodes' packets arrive: the tunnel's device %s is down.", s.Comm, s.PID, here.Port(), device),
+		Cause: "A tunnel's device needs its port for itself and cannot be set up while a process has it; what other nodes send goes to that process.",
+		Pod:   e.Pod, Peer: e.Peer,
+		Evidence: []string{
+			fmt.Sprintf("%s %v at %s", h.first.UTC().Format("15:04:05.000000"), e.Packet, decoder.Place(e)),
+			fmt.Sprintf("the socket at %v is of %s (pid %d); device %s is down in netns %d", s.Local, s.Comm, s.PID, device, e.Netns),
+		},
+		Remedy: []string{
+			fmt.Sprintf("ss -ulnp 'sport = :%d'", here.Port()),
+			fmt.Sprintf("end that process or give it another port, then: ip link set %s up", device),
+		},
+		Count: h.count, First: h.first, Last: h.last,
+	}, true
 }
 
 func (x *crossing) finding(k tunnelWay, now time.Time) decoder.Finding {

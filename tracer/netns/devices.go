@@ -85,11 +85,12 @@ func dump(request int, row uint16) ([]syscall.NetlinkMessage, error) {
 
 // device reads a link message (rtnetlink(7)): struct ifinfomsg, then attributes.
 func device(inode uint32, peers map[int32]uint32, m syscall.NetlinkMessage) (decoder.Device, bool) {
-	const indexOffset = 4
+	const indexOffset, flagsOffset = 4, 8
 	if len(m.Data) < unix.SizeofIfInfomsg {
 		return decoder.Device{}, false
 	}
 	d := decoder.Device{Netns: inode, Ifindex: binary.NativeEndian.Uint32(m.Data[indexOffset:])}
+	d.Down = binary.NativeEndian.Uint32(m.Data[flagsOffset:])&unix.IFF_UP == 0
 	var id int32 = here
 	for kind, value := range attributes(m.Data[unix.SizeofIfInfomsg:]) {
 		switch kind {

@@ -24,6 +24,7 @@ type Witness struct {
 	services map[netip.Addr]bool
 	ranges   []netip.Prefix
 	told     map[serviceKey]decoder.ServiceFact
+	silent   map[uint32]bool // namespaces with a tunnel's device that is down
 	own      map[ownKey]bool // whether an address is the namespace's, for a second
 	free     time.Time       // not before is the next question asked
 }
@@ -57,7 +58,8 @@ const (
 // NewWitness returns a Witness that asks the Observer.
 func NewWitness(o *Observer) *Witness {
 	return &Witness{o: o, rows: table(), names: decoder.NewNames(), asked: map[asked]time.Time{}, pending: map[asked]decoder.Event{},
-		seen: map[uint32]bool{}, services: map[netip.Addr]bool{}, told: map[serviceKey]decoder.ServiceFact{}, own: map[ownKey]bool{}}
+		seen: map[uint32]bool{}, services: map[netip.Addr]bool{}, told: map[serviceKey]decoder.ServiceFact{}, own: map[ownKey]bool{},
+		silent: map[uint32]bool{}}
 }
 
 // Close ends the asking: what was put off is dropped. No namespace is held open between two questions.
@@ -155,6 +157,8 @@ func (w *Witness) learn(f decoder.Fact) {
 	switch {
 	case f.Node != nil:
 		w.home = f.Node.Netns
+	case f.Device != nil && f.Device.Down && f.Device.Tunnels():
+		w.silent[f.Device.Netns] = true
 	case f.Service != nil:
 		for _, a := range f.Service.Addrs {
 			w.services[a] = !f.Service.Gone
@@ -390,6 +394,7 @@ func table() []row {
 		{decoder.KindDrop, reason("SOCKET_RCVBUFF", "SOCKET_BACKLOG", "PROTO_MEM", "TCP_LISTEN_OVERFLOW"), false,
 			[]wanted{receiver, protocolCounters, settings}},
 		{decoder.KindDrop, reason("IP_", "PKT_TOO_BIG", "NOT_SPECIFIED", decoder.ReasonNotTold), false, []wanted{routes, settings, serviceRules}},
+		{decoder.KindHop, notUnpacked, false, []wanted{receiver}},
 		{decoder.KindHop, untranslated, false, []wanted{serviceRules, settings, routes}},
 		{decoder.KindSock, sock(decoder.SockSynLost, decoder.SockBufferFull, decoder.SockSynackResent), false,
 			[]wanted{receiver, protocolCounters, settings}},
@@ -432,6 +437,11 @@ func untranslated(w *Witness, e decoder.Event) bool {
 	h := e.Body.(decoder.Hop)
 	return e.Packet != nil && e.Direction == decoder.Out && !h.Conntrack.DNAT() && w.isService(e.Packet.Dst) &&
 		(e.Netns == w.home || !w.isOwn(e.Netns, e.Packet.Src))
+}
+
+// notUnpacked holds for a tunnel's packet that arrives where a device for it is down: somebody else may have its port.
+func notUnpacked(w *Witness, e decoder.Event) bool {
+	return e.Packet != nil && e.Packet.Tunnel != nil && e.Direction == decoder.In && w.silent[e.Netns] && w.isOwn(e.Netns, e.Packet.Dst)
 }
 
 // lossy is whether any of what rose stands for a packet that was lost.
