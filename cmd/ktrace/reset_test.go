@@ -413,6 +413,7 @@ func TestResetShowsWhoRefuses(t *testing.T) {
 				t.Parallel()
 				net1 := lab.NewCluster(t)
 				p := net1.AddPod("pod")
+				p.Run("ping", "-c1", "-W20", f.server) // the first packet on a new IPv6 link waits for seconds
 				if c.fault != nil {
 					c.fault(t, net1, p)
 				}
