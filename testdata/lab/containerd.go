@@ -307,6 +307,17 @@ func (p *CRIPod) Start(name, script string) (id string, err error) {
 	return c.GetContainerId(), err
 }
 
+// Exec runs a shell command in a container that runs, as "kubectl exec" does.
+func (p *CRIPod) Exec(container, script string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), criTimeout)
+	defer cancel()
+	answer, err := p.r.client.ExecSync(ctx, &cri.ExecSyncRequest{ContainerId: container, Cmd: []string{"/bin/busybox", "sh", "-c", script}, Timeout: int64(criTimeout.Seconds())})
+	if err == nil && answer.GetExitCode() != 0 {
+		err = fmt.Errorf("%s: exit status %d: %s", script, answer.GetExitCode(), answer.GetStderr())
+	}
+	return err
+}
+
 // Remove stops and removes the pod and its control groups. As the kubelet does, it tries again: containerd fails to kill
 // a container that ends at that very time.
 func (p *CRIPod) Remove() {

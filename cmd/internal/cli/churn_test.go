@@ -290,6 +290,41 @@ func bareRequest(t *testing.T, h hop, lives []life) int {
 	return 0
 }
 
+// TestWhatIsAddedToARunningPodIsNamed: a command that is executed in a container is that container's; one that is added
+// later, as an ephemeral one is, has its own name.
+func TestWhatIsAddedToARunningPodIsNamed(t *testing.T) {
+	const pings = 5
+	c := lab.NewCluster(t)
+	r := lab.NewRuntime(t, c.Node, "10.244.200.0/28")
+	web, err := r.Pod("default", "web-0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	app, err := web.Start("app", "sleep 1000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := lab.KtraceOn(t, c.Node, "--host-root", r.Root, "--pod", "default/web-0")
+	ping := fmt.Sprintf("ping -q -A -c %d %s", pings, lab.ServerAddr)
+	if err := web.Exec(app, ping); err != nil {
+		t.Fatal(err)
+	}
+	if err := web.Run("debugger", ping); err != nil {
+		t.Fatal(err)
+	}
+	sent := map[string]int{} // requests with their socket, by container
+	for _, line := range lab.Events(run.Stop(), "hop") {
+		var h hop
+		line.Into(t, &h)
+		if h.Pod.Source == "cgroup" && h.Pod.UID == web.UID && h.Packet.Dst == netip.MustParseAddr(lab.ServerAddr) {
+			sent[h.Pod.Container]++
+		}
+	}
+	if len(sent) != 2 || sent["app"] == 0 || sent["app"]%pings != 0 || sent["app"] != sent["debugger"] {
+		t.Errorf("requests by container: %v, want as many of app as of debugger, and %d or a multiple", sent, pings)
+	}
+}
+
 func TestOneSelectedPodOfTwoIsSeenFromItsFirstPacket(t *testing.T) {
 	const pings = 10
 	c := lab.NewCluster(t)
