@@ -325,6 +325,27 @@ func TestWhatIsAddedToARunningPodIsNamed(t *testing.T) {
 	}
 }
 
+// TestPodInAUserNamespaceIsNamed: its processes are nobody's to the node, but they have their control group.
+func TestPodInAUserNamespaceIsNamed(t *testing.T) {
+	c := lab.NewCluster(t)
+	p := c.AddPod("pod")
+	k := lab.NewKubelet(t)
+	pod := k.Pod("default", "mapped-0")
+	run := lab.Ktrace(t, "--host-root", k.Root, "--pod", "default/mapped-0")
+	pod.Start("app", p.NS, "unshare", "--user", "--map-root-user", "sh", "-c", "busybox nslookup -type=a name.test "+lab.ServerAddr+"; true").Wait()
+	named := 0
+	for _, line := range lab.Events(run.Stop(), "hop") {
+		var h hop
+		line.Into(t, &h)
+		if h.Packet.Dport == 53 && h.Pod.UID == pod.UID && h.Pod.Container == "app" && h.Pod.Source == "cgroup" {
+			named++
+		}
+	}
+	if named == 0 {
+		t.Error("no query of the pod's")
+	}
+}
+
 func TestOneSelectedPodOfTwoIsSeenFromItsFirstPacket(t *testing.T) {
 	const pings = 10
 	c := lab.NewCluster(t)
