@@ -37,23 +37,7 @@ func TestIOLimitsAreFoundInBothVersionsOfControlGroups(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			root := t.TempDir()
-			put := func(name, text string) {
-				if err := os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o755); err != nil {
-					t.Fatal(err)
-				}
-				if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			put("proc/7/cgroup", c.cgroup)
-			put("sys/devices/sda/sda1/partition", "1\n") // 8:1 is a partition of 8:0
-			put("sys/devices/sda/dev", "8:0\n")
-			if err := os.MkdirAll(filepath.Join(root, "sys/dev/block"), 0o755); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.Symlink("../../devices/sda/sda1", filepath.Join(root, "sys/dev/block/8:1")); err != nil {
-				t.Fatal(err)
-			}
+			put := partitioned(t, root, c.cgroup)
 			for name, text := range c.files {
 				put("sys/fs/cgroup/"+name, text)
 			}
@@ -83,4 +67,28 @@ func TestIOLimitsAreFoundInBothVersionsOfControlGroups(t *testing.T) {
 			}
 		})
 	}
+}
+
+// partitioned lays out a disk 8:0 with the partition 8:1, and process 7 in a control group, below root; put adds files.
+func partitioned(t *testing.T, root, cgroup string) (put func(name, text string)) {
+	t.Helper()
+	put = func(name, text string) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("proc/7/cgroup", cgroup)
+	put("sys/devices/sda/sda1/partition", "1\n")
+	put("sys/devices/sda/dev", "8:0\n")
+	if err := os.MkdirAll(filepath.Join(root, "sys/dev/block"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("../../devices/sda/sda1", filepath.Join(root, "sys/dev/block/8:1")); err != nil {
+		t.Fatal(err)
+	}
+	return put
 }
