@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -234,6 +236,10 @@ func (f stack) unread(t testing.TB, c *lab.Cluster, p *lab.Pod) {
 	t.Cleanup(func() { l.Close() })
 	p.Do(func() {
 		conn, err := net.Dial("tcp", net.JoinHostPort(f.far(), "80"))
+		for until := time.Now().Add(unhurried); errors.Is(err, syscall.ENETUNREACH) && time.Now().Before(until); {
+			time.Sleep(10 * time.Millisecond) // the devices were made a moment ago, and the kernel brings them up by and by
+			conn, err = net.Dial("tcp", net.JoinHostPort(f.far(), "80"))
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
