@@ -11,6 +11,7 @@ import (
 // TestDiagnoseFindsTheOneCause runs one fault of every family past all rules together.
 func TestDiagnoseFindsTheOneCause(t *testing.T) {
 	f := stacks()[0]
+	var all []lab.Scenario
 	for _, from := range []struct {
 		scenarios []lab.Scenario
 		name      string
@@ -31,8 +32,9 @@ func TestDiagnoseFindsTheOneCause(t *testing.T) {
 			s.Setup = from.setup
 		}
 		s.Args = []string{"diagnose", "--duration", "6s", "--service-cidr", "10.96.0.0/12"}
-		s.Run(t)
+		all = append(all, s)
 	}
+	lab.RunAll(t, all)
 }
 
 // TestDiagnoseSeesConnectsThatMakeNoPacket: the pod has no way to the address, so there is only an errno.

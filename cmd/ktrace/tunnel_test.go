@@ -55,6 +55,7 @@ func (o *overlay) block(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { o.blocked.ge
 
 // TestDiagnoseFindsTunnelsThatNothingComesBackBy: what is lost behind the node makes no drop on it.
 func TestDiagnoseFindsTunnelsThatNothingComesBackBy(t *testing.T) {
+	var all []lab.Scenario
 	for _, f := range stacks() {
 		for _, c := range []struct {
 			name, sure, proof string
@@ -66,7 +67,7 @@ func TestDiagnoseFindsTunnelsThatNothingComesBackBy(t *testing.T) {
 			{"one pod, refused", "certain", "ICMP port-unreachable", refusal, []string{"3"}},
 		} {
 			o := &overlay{f: f, answer: c.answer}
-			lab.Scenario{
+			all = append(all, lab.Scenario{
 				Name: f.name + " " + c.name, Args: []string{"diagnose", "--duration", "9s"}, Want: "overlay-blocked", Sure: c.sure,
 				Proof: c.proof, Setup: o.setup, Fault: o.block,
 				Traffic: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) {
@@ -74,15 +75,17 @@ func TestDiagnoseFindsTunnelsThatNothingComesBackBy(t *testing.T) {
 						pingFrom(p.NS, f.sub(p, last))
 					}
 				},
-			}.Run(t)
+			})
 		}
 	}
+	lab.RunAll(t, all)
 }
 
 // TestDiagnoseFindsWhoHasTheTunnelsPort: the pod's namespace is a node whose tunnel cannot be set up.
 func TestDiagnoseFindsWhoHasTheTunnelsPort(t *testing.T) {
+	var all []lab.Scenario
 	for _, f := range stacks() {
-		lab.Scenario{
+		all = append(all, lab.Scenario{
 			Name: f.name, Args: []string{"diagnose", "--duration", "6s"}, Want: "overlay-blocked", Sure: "certain", Proof: "dnsmasq",
 			Setup: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
 				f.tunnel(t, c, p)
@@ -100,6 +103,7 @@ func TestDiagnoseFindsWhoHasTheTunnelsPort(t *testing.T) {
 				}
 			},
 			Traffic: func(_ testing.TB, c *lab.Cluster, p *lab.Pod) { pingFrom(c.Server, f.sub(p, "2")) },
-		}.Run(t)
+		})
 	}
+	lab.RunAll(t, all)
 }
