@@ -13,6 +13,9 @@ import (
 	"ktrace/tracer/filter"
 )
 
+// usualFilter is like what people write who know what they look for.
+const usualFilter = "tcp port 80 and (host 10.0.0.1 or net 10.244.0.0/16 or host fd00::1) and not src port 22 or icmp or udp portrange 5000-6000"
+
 func pathProbe(t *testing.T) Probe {
 	t.Helper()
 	all := Probes()
@@ -51,8 +54,7 @@ func filtered(t *testing.T, o *object, expr, variant string) *ebpf.CollectionSpe
 	return spec
 }
 
-// hardest are the objects with the longest filters of all that are compared with libpcap's, and one like what people
-// write who know what they look for.
+// hardest are the objects with the longest filters of all that are compared with libpcap's, and with the usual one.
 func hardest(t *testing.T, o *object, variant string, n int) map[string]*ebpf.CollectionSpec {
 	t.Helper()
 	made := map[string]*ebpf.CollectionSpec{}
@@ -66,8 +68,7 @@ func hardest(t *testing.T, o *object, variant string, n int) map[string]*ebpf.Co
 	for _, expr := range short[min(n, len(short)):] {
 		delete(made, expr)
 	}
-	const usual = "tcp port 80 and (host 10.0.0.1 or net 10.244.0.0/16 or host fd00::1) and not src port 22 or icmp or udp portrange 5000-6000"
-	made[usual] = filtered(t, o, usual, variant)
+	made[usualFilter] = filtered(t, o, usualFilter, variant)
 	return made
 }
 
