@@ -204,9 +204,7 @@ func (t *Tap) look(space *netns.Space, s *tappedSpace) ([]decoder.Fact, error) {
 		}
 		there[d.Ifindex] = true
 		if old := s.devices[d.Ifindex]; old != nil && old.Name == d.Name {
-			if old.at != nil {
-				errs = append(errs, old.at.Ensure()) // agents set their devices up anew
-			}
+			errs = append(errs, t.ensure(old))
 			continue
 		}
 		at, err := t.attach(space, d)
@@ -225,6 +223,18 @@ func (t *Tap) look(space *netns.Space, s *tappedSpace) ([]decoder.Fact, error) {
 	}
 	slices.SortFunc(facts, func(a, b decoder.Fact) int { return cmp.Compare(a.Device.Ifindex, b.Device.Ifindex) })
 	return facts, errors.Join(errs...)
+}
+
+// ensure looks whether the programs are still at a device, before those of others: agents set their devices up anew.
+func (t *Tap) ensure(d *tappedDevice) error {
+	if d.at == nil {
+		return nil
+	}
+	again, err := d.at.Ensure()
+	if again {
+		t.opts.Say(fmt.Sprintf("%s: somebody removed the capture, or came before it, so packets of the last second may be missing; attached again", d.Name))
+	}
+	return err
 }
 
 // wanted reports whether a device is one that the user chose.

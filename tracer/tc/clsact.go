@@ -47,7 +47,9 @@ type filter struct {
 	id         uint32 // of the program
 	parent     uint32
 	handle     uint32
-	preference uint16 // where the kernel took it, 0 if it is not attached
+	preference uint16 // where the kernel took it, 0 if it was never attached
+
+	there, first bool // when it was looked for last: still ours, and before those of others with its preference
 }
 
 func attachClsact(o Options) (way, error) {
@@ -68,7 +70,7 @@ func attachClsact(o Options) (way, error) {
 		f.id, f.handle = uint32(id), ownHandles|uint32(os.Getpid())
 		c.filters = append(c.filters, f)
 	}
-	if err := c.ensure(); err != nil {
+	if _, err := c.ensure(); err != nil {
 		return nil, errors.Join(err, c.close())
 	}
 	return c, nil
@@ -76,28 +78,28 @@ func attachClsact(o Options) (way, error) {
 
 func (c *clsact) name() string { return Clsact }
 
-func (c *clsact) ensure() error {
+func (c *clsact) ensure() (again bool, err error) {
+	if err := c.look(); err != nil {
+		return false, err
+	}
 	for _, f := range c.filters {
-		there, first, err := c.there(f)
-		if err != nil {
-			return err
-		}
-		if there && first {
+		if f.there && f.first {
 			continue
 		}
-		if there {
+		again = again || f.preference != 0
+		if f.there {
 			if err := c.removeFilter(f); err != nil {
-				return err
+				return false, err
 			}
 		}
 		if err := c.addQdisc(); err != nil {
-			return err
+			return false, err
 		}
 		if err := c.addFilter(f); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return again, nil
 }
 
 // addQdisc makes the queueing discipline unless there is one.
@@ -134,27 +136,43 @@ func (c *clsact) addFilter(f *filter) error {
 	return fmt.Errorf("add filter: %w", err)
 }
 
-// there tells whether a filter is where it was put, still ours, and before those of others with its preference: filters
-// of one preference run newest first, so one that was added since may decide before ours is asked.
-func (c *clsact) there(f *filter) (is, first bool, err error) {
+// look looks for all filters. If none is left the queueing discipline went with them, and what is there now, if
+// anything, may be another's: Calico removes what is there and makes its own.
+func (c *clsact) look() error {
+	var went, left bool
+	for _, f := range c.filters {
+		if err := c.lookFor(f); err != nil {
+			return err
+		}
+		left = left || f.there
+		went = went || !f.there && f.preference != 0
+	}
+	c.added = c.added && (left || !went)
+	return nil
+}
+
+// lookFor looks for one. Filters of one preference run newest first, so one that was added since may decide before ours
+// is asked.
+func (c *clsact) lookFor(f *filter) error {
+	f.there, f.first = false, true
 	if f.preference == 0 {
-		return false, false, nil
+		return nil
 	}
 	all, err := c.list(f.parent)
 	if err != nil {
-		return false, false, err
+		return err
 	}
-	first = true
 	for _, m := range all {
 		switch {
 		case m.preference != f.preference:
 		case m.handle == f.handle && m.program == f.id:
-			return true, first, nil
+			f.there = true
+			return nil
 		case m.handle>>24 != ownHandles>>24: // another ktrace decides nothing
-			first = false
+			f.first = false
 		}
 	}
-	return false, false, nil
+	return nil
 }
 
 // list returns the BPF filters at a parent, and those of other kinds with program 0.
@@ -178,13 +196,11 @@ func (c *clsact) list(parent uint32) ([]listed, error) {
 // close removes our filters and, if it is ours and nobody else's filter is in it, the queueing discipline. Whoever adds
 // one between the look and the removal loses it: the kernel knows no condition for this.
 func (c *clsact) close() error {
-	var errs []error
+	errs := []error{c.look()}
 	for _, f := range c.filters {
-		there, _, err := c.there(f)
-		if err == nil && there {
-			err = c.removeFilter(f)
+		if f.there {
+			errs = append(errs, c.removeFilter(f))
 		}
-		errs = append(errs, err)
 	}
 	errs = append(errs, c.removeQdisc(), c.rt.close())
 	return errors.Join(errs...)

@@ -41,7 +41,7 @@ func slots(o Options, ingress, egress ebpf.AttachType) []*slot {
 }
 
 func attachLinks(l *links) (way, error) {
-	if err := l.ensure(); err != nil {
+	if _, err := l.ensure(); err != nil {
 		return nil, errors.Join(err, l.close())
 	}
 	return l, nil
@@ -49,26 +49,27 @@ func attachLinks(l *links) (way, error) {
 
 func (l *links) name() string { return l.way }
 
-func (l *links) ensure() error {
+func (l *links) ensure() (again bool, err error) {
 	for _, s := range l.slots {
 		there, err := s.there()
 		if there && err == nil {
 			there, err = s.first(l.ifindex)
 		}
 		if err != nil {
-			return err
+			return false, err
 		}
 		if there {
 			continue
 		}
+		again = again || s.link != nil
 		if err := s.close(); err != nil { // the kernel takes a program once, so it has to go before it comes first
-			return err
+			return false, err
 		}
 		if s.link, err = l.attach(s); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return again, nil
 }
 
 func (l *links) attach(s *slot) (link.Link, error) {

@@ -44,8 +44,8 @@ type Attachment struct {
 // way is one of the ways, attached.
 type way interface {
 	name() string
-	// ensure attaches again what somebody has detached.
-	ensure() error
+	// ensure attaches what is not attached, or not before others, and tells whether it once was.
+	ensure() (again bool, err error)
 	close() error
 }
 
@@ -84,12 +84,17 @@ func Attach(o Options) (*Attachment, error) {
 func (a *Attachment) Way() string { return a.way.name() }
 
 // Ensure attaches again what somebody has removed since, as agents do that set up their devices anew, and what others
-// have come before since. It returns an error if the device is gone.
-func (a *Attachment) Ensure() error {
-	if err := a.inside(a.way.ensure); err != nil {
-		return fmt.Errorf("attach to device %d again: %w", a.options.Ifindex, err)
+// have come before since. It tells whether there was anything to do: if so, packets may have passed unseen. It returns an
+// error if the device is gone.
+func (a *Attachment) Ensure() (again bool, err error) {
+	err = a.inside(func() (err error) {
+		again, err = a.way.ensure()
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("attach to device %d again: %w", a.options.Ifindex, err)
 	}
-	return nil
+	return again, nil
 }
 
 // Close detaches the programs and leaves the device as it was. A device that is gone is no error.

@@ -227,7 +227,7 @@ func TestAgentsProgramsRunAsBefore(t *testing.T) {
 				var a *Attachment
 				both := func(when string) {
 					t.Helper()
-					if err := a.Ensure(); err != nil {
+					if _, err := a.Ensure(); err != nil {
 						t.Fatal(err)
 					}
 					theirs.take(t)
@@ -245,6 +245,9 @@ func TestAgentsProgramsRunAsBefore(t *testing.T) {
 				both("attached")
 				agent(t, p, parentIngress, theirs)
 				both("attached anew")
+				p.near.Try("tc", "qdisc", "del", "dev", "dev0", "clsact") // there is none with tcx and no agent before
+				agent(t, p, parentIngress, theirs)
+				both("queueing discipline made anew")
 				closed(t, a)
 				p.ping()
 				if theirs.take(t) == 0 {
@@ -252,6 +255,30 @@ func TestAgentsProgramsRunAsBefore(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestQueueingDisciplineThatAnAgentMadeAnewStays: Calico's removes what is there and makes its own.
+func TestQueueingDisciplineThatAnAgentMadeAnewStays(t *testing.T) {
+	for _, ensured := range []bool{true, false} {
+		t.Run(fmt.Sprintf("ensured %v", ensured), func(t *testing.T) {
+			p := newPair(t, "veth", "veth0")
+			a := p.attach(t, Clsact, newCounter(t, next), newCounter(t, next))
+			p.near.Run("tc", "qdisc", "del", "dev", "dev0", "clsact")
+			p.near.Run("tc", "qdisc", "add", "dev", "dev0", "clsact")
+			if ensured {
+				if again, err := a.Ensure(); err != nil || !again {
+					t.Errorf("attached again: %v, %v", again, err)
+				}
+			}
+			closed(t, a)
+			if left := p.near.Run("tc", "qdisc", "show", "dev", "dev0"); !strings.Contains(left, "clsact") {
+				t.Errorf("the agent's queueing discipline is gone with our filters:\n%s", left)
+			}
+			if left := p.near.Run("tc", "filter", "show", "dev", "dev0", "ingress"); strings.Contains(left, "ktrace") {
+				t.Errorf("left behind:\n%s", left)
+			}
+		})
 	}
 }
 
@@ -275,7 +302,7 @@ func TestAgentsLinksRunAsBefore(t *testing.T) {
 				defer agent.Close()
 				both := func(when string, theirs counter) {
 					t.Helper()
-					if err := a.Ensure(); err != nil {
+					if _, err := a.Ensure(); err != nil {
 						t.Fatal(err)
 					}
 					theirs.take(t)
@@ -310,7 +337,7 @@ func TestWhatAgentsDropIsDropped(t *testing.T) {
 			a := p.attach(t, way, ours, counter{})
 			defer closed(t, a)
 			agent(t, p, parentIngress, theirs)
-			if err := a.Ensure(); err != nil {
+			if _, err := a.Ensure(); err != nil {
 				t.Fatal(err)
 			}
 			if out, err := p.near.Try("ping", "-c1", "-W1", farAddr); err == nil {
@@ -370,9 +397,9 @@ func TestRemovedByOthersIsPutBack(t *testing.T) {
 			if in, out := ingress.take(t), egress.take(t); in+out != 0 {
 				t.Fatalf("%d packets seen, but nothing should be attached", in+out)
 			}
-			for range 2 { // the second finds nothing to do
-				if err := a.Ensure(); err != nil {
-					t.Fatal(err)
+			for _, want := range []bool{true, false} { // the second finds nothing to do
+				if again, err := a.Ensure(); err != nil || again != want {
+					t.Fatalf("attached again: %v, %v, want %v", again, err, want)
 				}
 			}
 			p.ping()
@@ -389,7 +416,7 @@ func TestDeviceThatIsGone(t *testing.T) {
 			p := newPair(t, "veth", "veth0")
 			a := p.attach(t, way, newCounter(t, next), newCounter(t, next))
 			p.near.IP("link del dev0")
-			if err := a.Ensure(); !errors.Is(err, unix.ENODEV) {
+			if _, err := a.Ensure(); !errors.Is(err, unix.ENODEV) {
 				t.Errorf("error %v, want no such device", err)
 			}
 			closed(t, a)
