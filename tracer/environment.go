@@ -7,7 +7,6 @@ import (
 	"os"
 	"strings"
 
-	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,8 +24,8 @@ type Check struct {
 func Environment(btfFile string) []Check {
 	checks := append([]Check{checkKernel()}, checkTypes(btfFile)...)
 	checks = append(checks, checkCapabilities()...)
-	return append(checks, checkMemlock(), checkUnprivileged(), checkLockdown(), checkSELinux(), checkTracefs(),
-		checkSymbols(), checkHostPIDs())
+	checks = append(checks, checkMemlock(), checkUnprivileged(), checkLockdown(), checkSELinux(), checkTracefs(), checkSymbols())
+	return append(checks, checkNamespaces()...)
 }
 
 // cannotTell is a check whose source could not be read: nobody knows that anything is wrong.
@@ -93,11 +92,15 @@ func checkCapabilities() []Check {
 
 func checkMemlock() Check {
 	c := Check{Name: "memlock limit", Found: "not in the way", OK: true}
+	if Privileged() != nil {
+		c.Found = "nobody asks for it where no map may be made anyway"
+		return c
+	}
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit); err != nil {
 		return cannotTell(c.Name, err)
 	}
-	if rlimit.RemoveMemlock() != nil { // nil as well where it does not count
+	if liftMemlock() != nil { // nil as well where it does not count
 		c.Found, c.OK = fmt.Sprintf("%d KiB, and not to be raised", limit.Cur>>10), false
 		c.Costs = "maps and programs do not load: this kernel counts them against the limit"
 		c.Remedy = "add CAP_SYS_RESOURCE, or set ulimit -l unlimited (LimitMEMLOCK=infinity in a systemd unit)"
@@ -134,16 +137,27 @@ func checkLockdown() Check {
 	})
 }
 
+const selinuxEnforce = "/sys/fs/selinux/enforce"
+
 // checkSELinux tells whether a policy is in force. It refuses bpf(2) with EACCES, whatever the capabilities.
 func checkSELinux() Check {
 	const name = "SELinux"
-	return checkFile(name, "/sys/fs/selinux/enforce", func(value string) Check {
+	return checkFile(name, selinuxEnforce, func(value string) Check {
 		if value != "1" {
 			return Check{Name: name, Found: "permissive", OK: true}
 		}
-		return Check{Name: name, Found: "enforcing; a refusal shows below as \"permission denied\"", OK: true}
+		return Check{Name: name, Found: "enforcing; a refusal shows below as \"permission denied\": " + selinuxRemedy, OK: true}
 	})
 }
+
+func selinuxEnforces() bool {
+	raw, err := os.ReadFile(selinuxEnforce)
+	return err == nil && strings.TrimSpace(string(raw)) == "1"
+}
+
+// selinuxRemedy is for whom the policy does not let use BPF. spc_t is the type that container runtimes have for those
+// that are to do all that the node's root does.
+const selinuxRemedy = "run in a domain that may use bpf (seLinuxOptions.type: spc_t in a pod, --security-opt label=disable in a container)"
 
 // checkFile is a check of one short file; where there is none the kernel does not know the thing.
 func checkFile(name, path string, judge func(value string) Check) Check {
@@ -193,19 +207,28 @@ func checkSymbols() Check {
 	}
 }
 
-// checkHostPIDs looks whether we see the node's processes: the first PID namespace has a fixed number
-// (PROC_PID_INIT_INO of include/linux/proc_ns.h).
-func checkHostPIDs() Check {
-	const name, first = "PID namespace", "pid:[4026531836]"
-	ns, err := os.Readlink("/proc/self/ns/pid")
-	if err != nil {
-		return cannotTell(name, err)
-	}
-	if ns == first {
-		return Check{Name: name, Found: "the node's", OK: true}
-	}
-	return Check{
-		Name: name, Found: "our own", Costs: "processes that the kernel names cannot be looked up: pods are known by cgroup and address only",
+// checkNamespaces looks whether we see the node's processes, and whether the node takes our capabilities for any.
+func checkNamespaces() []Check {
+	pid := checkNamespace("pid", firstPIDNamespace, Check{
+		Name: "PID namespace", Costs: "processes that the kernel names cannot be looked up: pods are known by cgroup and address only",
 		Remedy: "hostPID: true in a pod, --pid=host in a container",
+	})
+	user := checkNamespace("user", firstUserNamespace, Check{
+		Name: "user namespace", Costs: "capabilities count for nothing on the node: no program loads, no verb works but read",
+		Remedy: "run as the node's root: hostUsers: true in a pod, no rootless container",
+	})
+	return []Check{pid, user}
+}
+
+// checkNamespace is a check of one kind; own is what it says of a namespace of our own.
+func checkNamespace(kind string, first uint32, own Check) Check {
+	is, err := ownNamespace(kind, first)
+	switch {
+	case err != nil:
+		return cannotTell(own.Name, err)
+	case is:
+		own.Found = "our own"
+		return own
 	}
+	return Check{Name: own.Name, Found: "the node's", OK: true}
 }

@@ -3,16 +3,20 @@ package tracer
 import (
 	"errors"
 	"fmt"
+	"strings"
 
-	"github.com/cilium/ebpf/rlimit"
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 )
 
 // Examine tries every variant of every hook on this kernel, detaching each at once, and returns which would be
 // taken and why the better ones were refused. btfFile is as in Options.
 func Examine(btfFile string) []Taken {
-	limit := rlimit.RemoveMemlock() // as Open
+	limit := liftMemlock() // as Open
 	kernel, err := kernelTypes(btfFile)
+	if missing := Privileged(); missing != nil {
+		err = missing
+	}
 	var all []Taken
 	for _, p := range Probes() {
 		if err != nil {
@@ -51,6 +55,11 @@ func refused(p Probe, err error) []Taken {
 	return all
 }
 
+// explain adds to what the kernel said why that is likely, and what helps. limit is what liftMemlock returned.
+func explain(err, limit error) error {
+	return explainSELinux(explainLockdown(explainMemlock(err, limit)), selinuxEnforces())
+}
+
 // explainMemlock adds the likely reason, and the remedy, where making a map or a program was not permitted though the
 // capabilities are there and the limit, which matters to this kernel, could not be raised.
 func explainMemlock(err, limit error) error {
@@ -59,6 +68,27 @@ func explainMemlock(err, limit error) error {
 	}
 	return err
 }
+
+// explainSELinux adds the likely reason, and the remedy, where access was denied though the verifier found no fault.
+func explainSELinux(err error, enforcing bool) error {
+	var fault *ebpf.VerifierError
+	if !enforcing || !errors.Is(err, unix.EACCES) || errors.As(err, &fault) {
+		return err
+	}
+	return fmt.Errorf("%w\nSELinux is enforcing: %s", err, selinuxRemedy)
+}
+
+// plain is an error of the loader's without its advice to raise the memlock limit: that was done, or is said in words that
+// a user knows.
+type plain struct{ error }
+
+// Error implements error.
+func (p plain) Error() string {
+	return strings.ReplaceAll(p.error.Error(), " (MEMLOCK may be too low, consider rlimit.RemoveMemlock)", "")
+}
+
+// Unwrap returns it as it was.
+func (p plain) Unwrap() error { return p.error }
 
 // explainLockdown adds the reason, and the remedy, where nothing loads because the kernel is locked down.
 func explainLockdown(err error) error {

@@ -78,7 +78,7 @@ func (c common) load(p Probe) (*object, error) {
 	onlyMaps.Programs = nil
 	made, err := ebpf.NewCollectionWithOptions(onlyMaps, ebpf.CollectionOptions{MapReplacements: replace, Cache: c.types.cache})
 	if err != nil {
-		return nil, fmt.Errorf("%s: maps: %w", p.Name, err)
+		return nil, fmt.Errorf("%s: maps: %w", p.Name, plain{err})
 	}
 	o := &object{probe: p, spec: spec, types: c.types, maps: made.Maps, programs: map[string]*ebpf.Program{}}
 	made.Maps = nil // ours now
@@ -164,7 +164,7 @@ func (o *object) tryVariant(v Variant) error {
 		Cache:           o.types.cache,
 	})
 	if err != nil {
-		return err
+		return plain{err}
 	}
 	defer c.Close() // programs are taken out of it on success
 	links := make([]io.Closer, 0, len(v.Programs))

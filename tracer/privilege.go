@@ -3,8 +3,11 @@ package tracer
 import (
 	"errors"
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 
+	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,6 +24,10 @@ func (m MissingCapabilities) Error() string {
 	return fmt.Sprintf("missing %s: run as root, or in a container with these capabilities added", strings.Join(m.Names, ", "))
 }
 
+// ErrUserNamespace is returned in a user namespace of one's own, as rootless containers have one.
+var ErrUserNamespace = errors.New("in a user namespace of its own, whose capabilities count for nothing on the node: " +
+	"run as the node's root, not in a rootless container, and in a pod with hostUsers: true")
+
 // capability is what a part of ktrace needs. Since 5.8 (commit a17b53c4a4b5, "bpf, capability: Introduce CAP_BPF")
 // BPF has capabilities of its own; CAP_SYS_ADMIN serves for them as before.
 type capability struct {
@@ -28,20 +35,21 @@ type capability struct {
 	bit      uint
 	admin    bool   // CAP_SYS_ADMIN serves as well
 	required bool   // nothing live works without
+	probe    string // does not work without
 	without  string // what does not work
 }
 
 func capabilities() []capability {
 	return []capability{
-		{"CAP_BPF", unix.CAP_BPF, true, true, "no program loads: no verb works but read"},
-		{"CAP_PERFMON", unix.CAP_PERFMON, true, true, "no program that traces loads: no verb works but read"},
-		{"CAP_NET_ADMIN", unix.CAP_NET_ADMIN, false, false,
+		{"CAP_BPF", unix.CAP_BPF, true, true, "", "no program loads: no verb works but read"},
+		{"CAP_PERFMON", unix.CAP_PERFMON, true, true, "", "no program that traces loads: no verb works but read"},
+		{"CAP_NET_ADMIN", unix.CAP_NET_ADMIN, false, false, TapProbe,
 			"capture cannot attach; rules and connections of netfilter are not read, so dns, nat and drop know fewer causes"},
-		{"CAP_SYS_ADMIN", unix.CAP_SYS_ADMIN, false, false,
+		{"CAP_SYS_ADMIN", unix.CAP_SYS_ADMIN, false, false, "",
 			"other network namespaces cannot be entered: capture takes packets of its own only; devices, routes and rules in pods are not known"},
-		{"CAP_SYS_PTRACE", unix.CAP_SYS_PTRACE, false, false,
+		{"CAP_SYS_PTRACE", unix.CAP_SYS_PTRACE, false, false, "",
 			"processes' namespaces cannot be looked up: pods are known by cgroup and address only"},
-		{"CAP_SYSLOG", unix.CAP_SYSLOG, false, false,
+		{"CAP_SYSLOG", unix.CAP_SYSLOG, false, false, "",
 			"addresses of kernel functions may be hidden: drop shows no function names"},
 	}
 }
@@ -50,21 +58,49 @@ func (c capability) held(set uint64) bool {
 	return set&(1<<c.bit) != 0 || c.admin && set&(1<<unix.CAP_SYS_ADMIN) != 0
 }
 
-// Privileged checks before anything is attached that the capabilities are there that no live verb can do without.
-// Errors are MissingCapabilities.
-func Privileged() error {
+// Privileged checks before anything is attached that the capabilities are there that no live verb can do without, nor
+// these probes. Errors are MissingCapabilities and ErrUserNamespace.
+func Privileged(probes ...string) error {
 	set, err := effective()
 	if err != nil {
 		return err
 	}
 	var missing []string
 	for _, c := range capabilities() {
-		if c.required && !c.held(set) {
+		if (c.required || slices.Contains(probes, c.probe)) && !c.held(set) {
 			missing = append(missing, c.name)
 		}
 	}
 	if len(missing) > 0 {
 		return MissingCapabilities{Names: missing}
+	}
+	if own, err := ownNamespace("user", firstUserNamespace); err == nil && own {
+		return ErrUserNamespace
+	}
+	return nil
+}
+
+// The first namespaces of a machine have fixed numbers: PROC_USER_INIT_INO and PROC_PID_INIT_INO of
+// include/linux/proc_ns.h.
+const (
+	firstUserNamespace = 0xeffffffd
+	firstPIDNamespace  = 0xeffffffc
+)
+
+// ownNamespace tells whether we are in another namespace of a kind than the machine's first.
+func ownNamespace(kind string, first uint32) (bool, error) {
+	ns, err := os.Readlink("/proc/self/ns/" + kind)
+	if err != nil {
+		return false, err
+	}
+	return ns != fmt.Sprintf("%s:[%d]", kind, first), nil
+}
+
+// liftMemlock raises the memlock limit where maps and programs count against it, that is before 5.11. Whether they do is
+// found by trying, so to who may not make maps at all it has nothing to say.
+func liftMemlock() error {
+	if err := rlimit.RemoveMemlock(); err != nil && Privileged() == nil {
+		return err
 	}
 	return nil
 }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
-	"github.com/cilium/ebpf/rlimit"
 
 	"ktrace/decoder"
 	"ktrace/tracer/boot"
@@ -77,14 +76,14 @@ func Open(o Options) (*Tracer, error) {
 	}
 	// Before 5.11 maps count against the memlock limit. Without CAP_SYS_RESOURCE it cannot be raised; whether that
 	// hurts shows when the maps are made.
-	limit := rlimit.RemoveMemlock()
+	limit := liftMemlock()
 	types, err := kernelTypes(o.BTF)
 	if err != nil {
 		return nil, err
 	}
 	t := &Tracer{opts: o, types: types}
 	if err := t.load(); err != nil {
-		return nil, errors.Join(explainLockdown(explainMemlock(err, limit)), t.Close())
+		return nil, errors.Join(explain(err, limit), t.Close())
 	}
 	return t, nil
 }

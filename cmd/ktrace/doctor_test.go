@@ -65,10 +65,14 @@ func TestDoctorTellsWhatIsMissing(t *testing.T) {
 		{"without tracefs and CAP_SYS_ADMIN", strings.Replace(withoutSys("/sys/kernel/tracing", "/sys/kernel/debug"), `exec "$@"'`, `exec setpriv --bounding-set=-sys_admin "$@"'`, 1),
 			[]string{"tracefs"}, true},
 		{"with a read-only /sys", `exec unshare -m sh -c 'mount -o remount,bind,ro /sys && exec "$@"' sh "$@"`, nil, true},
+		{"in a user namespace", `exec unshare -Ur "$@"`, []string{"user namespace"}, false},
 		{"in a PID namespace", `exec unshare -p -f --mount-proc "$@"`, []string{"PID namespace"}, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			checks, hooks := doctor(t, tt.conditions)
+			if c := checks["memlock limit"]; !c.OK && !kernelHas(t, "bpf_map_charge_init") {
+				t.Errorf("the limit does not count here: %+v", c)
+			}
 			for _, name := range tt.missing {
 				if c := checks[name]; c.OK || c.Found == "" || c.Costs == "" || c.Remedy == "" {
 					t.Errorf("%s: %+v", name, c)
@@ -92,7 +96,7 @@ func TestVerbsWorkWithFewCapabilities(t *testing.T) {
 	n := lab.New(t)
 	own, other := n.Namespace("own"), n.Namespace("other")
 	inOwn := "exec nsenter --net=" + own.Path() + " sh -c '" + few + `' sh "$@"`
-	for _, verb := range []string{"dns", "drop", "reset", "nat", "mtu", "capture", "diagnose"} {
+	for _, verb := range []string{"dns", "drop", "reset", "nat", "mtu", "fsync", "capture", "diagnose"} {
 		t.Run(verb, func(t *testing.T) {
 			run := lab.KtraceUnder(t, inOwn, verb, "-d", "10ms", "-o", "json")
 			lines, status := run.Wait()
@@ -213,12 +217,14 @@ func TestTypesFromAFileServeWhereTheKernelTellsNone(t *testing.T) {
 }
 
 func TestVerbNamesTheRemedy(t *testing.T) {
-	for _, tt := range []struct{ name, conditions, remedy string }{
-		{"no capability", `exec setpriv --bounding-set=-all "$@"`, "missing CAP_BPF, CAP_PERFMON"},
-		{"no BTF", withoutSys("/sys/kernel/btf"), "--btf FILE"},
+	for _, tt := range []struct{ name, verb, conditions, remedy string }{
+		{"no capability", "drop", `exec setpriv --bounding-set=-all "$@"`, "missing CAP_BPF, CAP_PERFMON"},
+		{"no capability to attach to devices", "capture", `exec setpriv --bounding-set=-all,+bpf,+perfmon "$@"`, "missing CAP_NET_ADMIN"},
+		{"a user namespace", "fsync", `exec unshare -Ur "$@"`, "hostUsers: true"},
+		{"no BTF", "drop", withoutSys("/sys/kernel/btf"), "--btf FILE"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			run := lab.KtraceUnder(t, tt.conditions, "drop", "-d", "1s")
+			run := lab.KtraceUnder(t, tt.conditions, tt.verb, "-d", "1s")
 			if _, status := run.Wait(); status != 1 || !strings.Contains(run.Stderr(), tt.remedy) {
 				t.Errorf("status %d, %q, want %q", status, run.Stderr(), tt.remedy)
 			}

@@ -19,7 +19,7 @@ import (
 )
 
 // ErrNoCgroups is returned where no control groups are mounted.
-var ErrNoCgroups = errors.New("no cgroups below sys/fs/cgroup: mount them, or give the node's root with --host-root")
+var ErrNoCgroups = errors.New("no cgroups below /sys/fs/cgroup: mount them, or give the node's root with --host-root")
 
 // Hierarchy is the tree of control groups that tells pods apart. A node may have many; ids of cgroups mean something
 // only in one, so one is chosen.

@@ -63,7 +63,11 @@ func (s Streams) say(text string) { fmt.Fprintf(s.Err, "ktrace: %s\n", text) }
 
 // Live runs a view on this node until the context ends.
 func Live(ctx context.Context, f Flags, v View, s Streams) (err error) {
-	if err := tracer.Privileged(); err != nil {
+	needs := v.Probes
+	if v.Tap != nil {
+		needs = append(slices.Clone(needs), tracer.TapProbe)
+	}
+	if err := tracer.Privileged(needs...); err != nil {
 		return err
 	}
 	selector, err := f.selector()
