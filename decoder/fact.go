@@ -20,6 +20,7 @@ type Fact struct {
 	Fsync  *FsyncFact `json:"fsync,omitempty"`
 
 	Unread       *Unread         `json:"unread,omitempty"`
+	PutOff       *PutOff         `json:"put_off,omitempty"`
 	Chain        *ChainFact      `json:"chain,omitempty"`
 	Blame        *Blame          `json:"blame,omitempty"`
 	Service      *ServiceFact    `json:"service,omitempty"`

@@ -40,6 +40,35 @@ type Unread struct {
 	Why   string `json:"why"`
 }
 
+// PutOff tells that what an event needs to be explained will be asked later, for asking takes its share of time already,
+// and, when all of it was asked, that this is over. Whoever judges by such answers waits for them until then.
+type PutOff struct {
+	About Question `json:"about"`
+	Over  bool     `json:"over,omitempty"`
+}
+
+// PutOffLongest is how long answers are waited for, even if nothing says that the asking is over.
+const PutOffLongest = 4 * time.Second
+
+// PutOffs are the questions whose answers are still to come.
+type PutOffs map[Question]bool
+
+const maxPutOffs = 4096 // a witness has far fewer at a time
+
+// Learn takes in a fact.
+func (all PutOffs) Learn(f Fact) {
+	switch p := f.PutOff; {
+	case p == nil:
+	case p.Over:
+		delete(all, p.About)
+	case len(all) < maxPutOffs:
+		all[p.About] = true
+	}
+}
+
+// Awaits is whether a packet seen so long ago has answers to come.
+func (all PutOffs) Awaits(e Event, age time.Duration) bool { return age < PutOffLongest && all[Ask(e)] }
+
 // ChainFact is a chain that packets enter at a hook, whatever rules it has.
 type ChainFact struct {
 	Netns    uint32 `json:"netns"`

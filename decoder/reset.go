@@ -114,6 +114,7 @@ type Resets struct {
 	ttls    map[sighting]ttlSeen
 	rejects []Event // drops by netfilter, not older than rejectHold
 	refused refusals
+	putOff  PutOffs // about the rule that rejected
 	pruned  time.Time
 	silent  bool // the kernel says nothing of a reset that no full socket sends (before 6.10)
 	only    Only
@@ -155,6 +156,7 @@ func NewResets() *Resets {
 		ttls:   map[sighting]ttlSeen{},
 
 		refused: newRefusals(),
+		putOff:  PutOffs{},
 	}
 }
 
@@ -165,6 +167,7 @@ func (r *Resets) Observe(e Event) []Event {
 		if b.Node != nil {
 			r.silent = len(b.Node.Resets) == 0
 		}
+		r.putOff.Learn(b)
 	case Hop:
 		r.hop(e, b)
 	case Drop:
@@ -324,7 +327,7 @@ func (r *Resets) group(f FlowTuple, now time.Time, fresh bool) *reset {
 func (r *Resets) Flush(now time.Time, final bool) []Event {
 	var done []*reset
 	for c, g := range r.open {
-		if final || !now.Before(g.due) {
+		if final || !now.Before(g.due) && !r.awaits(g.drop, now) {
 			done = append(done, g)
 			delete(r.open, c)
 			r.echoes[c] = now
@@ -335,11 +338,16 @@ func (r *Resets) Flush(now time.Time, final bool) []Event {
 	for _, g := range done {
 		events = append(events, g.event(r.silent))
 	}
-	events = append(events, r.refused.flush(now, final)...)
+	events = append(events, r.refused.flush(now, final, r.awaits)...)
 	if now.Sub(r.pruned) > time.Second {
 		r.prune(now)
 	}
 	return events
+}
+
+// awaits is whether it is still to be said which rule dropped a packet, nil for none.
+func (r *Resets) awaits(drop *Event, now time.Time) bool {
+	return drop != nil && r.putOff.Awaits(*drop, now.Sub(drop.Time))
 }
 
 // prune forgets what was not used for long, and everything if there is too much of it.

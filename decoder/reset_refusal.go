@@ -59,10 +59,10 @@ func (r refusals) rejected(e Event, d Drop) {
 }
 
 // flush returns what has waited long enough.
-func (r refusals) flush(now time.Time, final bool) []Event {
+func (r refusals) flush(now time.Time, final bool, awaits func(drop *Event, now time.Time) bool) []Event {
 	var done []*refusal
 	for key, x := range r.open {
-		if final || !now.Before(x.due) {
+		if final || !now.Before(x.due) && !awaits(x.drop, now) {
 			done = append(done, x)
 			delete(r.open, key)
 			r.over[key] = now

@@ -42,7 +42,7 @@ func (r *Drops) Flush(now time.Time, final bool) []decoder.Finding {
 // mayLearn reports whether the node may have more to say of a packet of that age: above all which rule dropped it, and
 // where none did, what conntrack counted, which is read once a second.
 func (k *Facts) mayLearn(e decoder.Event, age time.Duration) bool {
-	if age < factsWithin {
+	if age < factsWithin || k.putOff.Awaits(e, age) {
 		return true
 	}
 	d, ok := e.Body.(decoder.Drop)

@@ -22,6 +22,7 @@ type Facts struct {
 	services   map[serviceKey]decoder.ServiceFact
 	resolvs    map[uint32]decoder.ResolvConf
 	decisions  map[decision]decoder.Netfilter
+	putOff     decoder.PutOffs
 }
 
 type (
@@ -68,6 +69,7 @@ func NewFacts() *Facts {
 		services:   map[serviceKey]decoder.ServiceFact{},
 		resolvs:    map[uint32]decoder.ResolvConf{},
 		decisions:  map[decision]decoder.Netfilter{},
+		putOff:     decoder.PutOffs{},
 	}
 }
 
@@ -83,6 +85,8 @@ func (k *Facts) Observe(e decoder.Event) []decoder.Finding {
 	switch {
 	case f.Node != nil:
 		k.node = *f.Node
+	case f.PutOff != nil:
+		k.putOff.Learn(f)
 	case f.Blame != nil:
 		k.blames[f.Blame.About] = *f.Blame
 	case f.Route != nil:

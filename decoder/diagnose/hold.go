@@ -26,10 +26,10 @@ type holding struct {
 }
 
 // How long the node may take to say what a packet has to do with. It is asked at most every half second, and on a busy
-// node, where asking is put off, later.
+// node, where asking is put off, later: then it says so.
 const (
 	factsWithin = 700 * time.Millisecond
-	factsAtLast = 4 * time.Second
+	factsAtLast = decoder.PutOffLongest
 )
 
 // answerWithin is how long an answer may take to reach its sender and be obeyed.

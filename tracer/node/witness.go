@@ -19,7 +19,7 @@ type Witness struct {
 	names    *decoder.Names
 	home     uint32
 	asked    map[asked]time.Time
-	pending  map[asked]decoder.Event
+	pending  map[asked]late
 	seen     map[uint32]bool // namespaces whose counters were read before
 	services map[netip.Addr]bool
 	ranges   []netip.Prefix
@@ -44,6 +44,12 @@ type asked struct {
 	about decoder.Question
 }
 
+// late is a question that was put off.
+type late struct {
+	event decoder.Event // the newest that raised it
+	owed  bool          // it was never answered, and whoever judges was told to wait
+}
+
 const (
 	againAfter = 500 * time.Millisecond // the same question is asked no more often
 	share      = 3                      // asking takes at most one part in so many of the time
@@ -57,7 +63,7 @@ const (
 
 // NewWitness returns a Witness that asks the Observer.
 func NewWitness(o *Observer) *Witness {
-	return &Witness{o: o, rows: table(), names: decoder.NewNames(), asked: map[asked]time.Time{}, pending: map[asked]decoder.Event{},
+	return &Witness{o: o, rows: table(), names: decoder.NewNames(), asked: map[asked]time.Time{}, pending: map[asked]late{},
 		seen: map[uint32]bool{}, services: map[netip.Addr]bool{}, told: map[serviceKey]decoder.ServiceFact{}, own: map[ownKey]bool{},
 		silent: map[uint32]bool{}}
 }
@@ -179,15 +185,16 @@ func (w *Witness) isService(a netip.Addr) bool {
 func (w *Witness) askAll(wants []wanted, e decoder.Event) []decoder.Fact {
 	begin := time.Now()
 	var facts []decoder.Fact
+	var did bool
 	for _, fact := range wants {
 		k := asked{fact: fact, about: decoder.Ask(e)}
 		if last, ok := w.asked[k]; begin.Before(w.free) || (ok && begin.Sub(last) < againAfter) {
-			w.later(k, e)
+			facts = append(facts, w.later(k, e)...)
 			continue
 		}
-		facts = append(facts, w.ask(k, e)...)
+		facts, did = append(facts, w.ask(k, e)...), true
 	}
-	if len(facts) > 0 {
+	if did {
 		w.rest(begin)
 	}
 	return facts
@@ -197,9 +204,24 @@ func (w *Witness) ask(k asked, e decoder.Event) []decoder.Fact {
 	if len(w.asked) >= maxAsked {
 		clear(w.asked)
 	}
+	owed := w.pending[k].owed
 	delete(w.pending, k)
 	w.asked[k] = time.Now()
-	return k.fact.ask(w, e)
+	facts := k.fact.ask(w, e)
+	if owed && !w.owes(k.about) {
+		facts = append(facts, decoder.Fact{PutOff: &decoder.PutOff{About: k.about, Over: true}})
+	}
+	return facts
+}
+
+// owes is whether anything about a question was put off that was never answered.
+func (w *Witness) owes(about decoder.Question) bool {
+	for k, l := range w.pending {
+		if l.owed && k.about == about {
+			return true
+		}
+	}
+	return false
 }
 
 // rest keeps the share of time that asking takes.
@@ -208,23 +230,31 @@ func (w *Witness) rest(begin time.Time) {
 	w.free = begin.Add(took * share)
 }
 
-// later keeps the newest event of a question for when there is time.
-func (w *Witness) later(k asked, e decoder.Event) {
-	if _, ok := w.pending[k]; ok || len(w.pending) < maxPending {
-		w.pending[k] = e
+// later keeps the newest event of a question for when there is time, and tells if it was never answered.
+func (w *Witness) later(k asked, e decoder.Event) []decoder.Fact {
+	old, known := w.pending[k]
+	if !known && len(w.pending) >= maxPending {
+		return nil
 	}
+	_, answered := w.asked[k]
+	first := !known && !answered && !w.owes(k.about)
+	w.pending[k] = late{e, old.owed || !answered}
+	if !first {
+		return nil
+	}
+	return []decoder.Fact{{PutOff: &decoder.PutOff{About: k.about}}}
 }
 
 // putOff asks what was put off, as far as there is time.
 func (w *Witness) putOff() []decoder.Fact {
 	var facts []decoder.Fact
-	for k, e := range w.pending {
+	for k, l := range w.pending {
 		begin := time.Now()
 		if begin.Before(w.free) {
 			break
 		}
 		if begin.Sub(w.asked[k]) >= againAfter {
-			facts = append(facts, w.ask(k, e)...)
+			facts = append(facts, w.ask(k, l.event)...)
 			w.rest(begin)
 		}
 	}
@@ -236,11 +266,11 @@ func (w *Witness) putOff() []decoder.Fact {
 func (w *Witness) Poll() []decoder.Fact {
 	var facts []decoder.Fact
 	begin := time.Now()
-	for k, e := range w.pending {
+	for k, l := range w.pending {
 		if time.Since(begin) > pollFor {
 			break
 		}
-		facts = append(facts, w.ask(k, e)...)
+		facts = append(facts, w.ask(k, l.event)...)
 	}
 	clear(w.own)
 	for inode, s := range w.o.spaces {

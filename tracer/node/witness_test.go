@@ -224,3 +224,45 @@ func BenchmarkBegin(b *testing.B) {
 		b.ReportMetric(float64(len(w.seen)), "namespaces")
 	}
 }
+
+// TestWhatIsPutOffIsToldAndSoIsItsEnd: a rule must not judge before the answers that are on their way.
+func TestWhatIsPutOffIsToldAndSoIsItsEnd(t *testing.T) {
+	c := lab.NewCluster(t)
+	w := NewWitness(observe(t))
+	w.Begin(c.Node.Inode())
+	dropped := decoder.Event{
+		Header: decoder.Header{Netns: c.Node.Inode()},
+		Packet: &decoder.Packet{Family: "ipv4", Proto: "udp", Src: netip.MustParseAddr("10.244.1.2"), Dst: netip.MustParseAddr("10.9.0.2"), Dport: 53},
+		Body:   decoder.Drop{Reason: "NETFILTER_DROP", Location: "nf_hook_slow"},
+	}
+	told := func(all []decoder.Fact) (begun, over int) {
+		for _, f := range all {
+			switch {
+			case f.PutOff == nil:
+			case f.PutOff.About != decoder.Ask(dropped):
+				t.Errorf("told of %+v", f.PutOff)
+			case f.PutOff.Over:
+				over++
+			default:
+				begun++
+			}
+		}
+		return begun, over
+	}
+	w.free = time.Now().Add(time.Hour) // its share of time is spent
+	if begun, over := told(w.About(dropped)); begun != 1 || over != 0 {
+		t.Errorf("told %d times that asking is put off and %d that it is over, want once and never", begun, over)
+	}
+	if begun, over := told(w.About(dropped)); begun+over != 0 {
+		t.Errorf("told again: %d, %d", begun, over)
+	}
+	for len(w.pending) > 0 { // each has its share of time, too
+		if begun, over := told(w.Poll()); begun != 0 || over > 1 || (over == 1) != (len(w.pending) == 0) {
+			t.Errorf("with %d questions left, told %d times that asking is put off and %d that it is over", len(w.pending), begun, over)
+		}
+	}
+	w.free = time.Time{}
+	if begun, over := told(w.About(dropped)); begun+over != 0 {
+		t.Errorf("told %d and %d of what was asked before", begun, over)
+	}
+}

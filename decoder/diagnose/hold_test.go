@@ -1,0 +1,39 @@
+package diagnose
+
+import (
+	"testing"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// TestWhatWasPutOffIsWaitedFor: a busy node says which rule it was late, and that it will.
+func TestWhatWasPutOffIsWaitedFor(t *testing.T) {
+	syn := lostSYN()
+	syn.Body = decoder.Drop{Reason: "IP_INNOROUTES", Location: "ip_error"}
+	putOff := func(over bool) decoder.Event {
+		return decoder.Event{Body: decoder.Fact{PutOff: &decoder.PutOff{About: decoder.Ask(syn), Over: over}}}
+	}
+	for _, c := range []struct {
+		name  string
+		facts []decoder.Event
+		after time.Duration
+		found int
+	}{
+		{"at once", nil, factsWithin / 2, 0},
+		{"asked in time", nil, factsWithin, 1},
+		{"put off", []decoder.Event{putOff(false)}, factsAtLast / 2, 0},
+		{"put off and answered", []decoder.Event{putOff(false), putOff(true)}, factsAtLast / 2, 1},
+		{"put off and never answered", []decoder.Event{putOff(false)}, factsAtLast, 1},
+	} {
+		k := NewFacts()
+		r := NewDrops(k)
+		for _, e := range append([]decoder.Event{syn}, c.facts...) {
+			k.Observe(e)
+			r.Observe(e)
+		}
+		if found := r.Flush(syn.Time.Add(c.after), false); len(found) != c.found {
+			t.Errorf("%s: %d findings after %v, want %d", c.name, len(found), c.after, c.found)
+		}
+	}
+}
