@@ -46,7 +46,7 @@ const answerAge = 2 * time.Second
 
 // verdictWithin is how long after a packet is freed the hook may say that it was its doing. It returns at once, but
 // its CPU may be an emulated one, or lent out, and be put aside meanwhile.
-const verdictWithin = 250 * time.Millisecond
+const verdictWithin = 500 * time.Millisecond
 
 // NewDrops returns the stage.
 func NewDrops() *Drops {

@@ -21,8 +21,8 @@ type Options struct {
 
 // How long to look on before judging, by the events' clock.
 const (
-	deliveryGrace = 200 * time.Millisecond // for an answer that is on the node, to reach its client
-	lossGrace     = 300 * time.Millisecond // for a dropped packet, to turn out to be a copy; for the ICMP error behind it
+	deliveryGrace = time.Second            // for an answer that is on the node, to reach its client; its CPU may be lent out
+	lossGrace     = 300 * time.Millisecond // for a dropped packet, to turn out to be a copy; for the ICMP error behind it, or before it
 	sameMoment    = time.Second            // equal questions closer than this are no retries: several threads ask
 )
 
@@ -102,6 +102,10 @@ func (s *Stage) hop(e decoder.Event, ct *decoder.Conntrack) []decoder.Event {
 		at.q.icmp.Sight = here
 		if !at.q.atClient(e) {
 			at.q.due = e.Time.Add(deliveryGrace)
+			return finished
+		}
+		if at.q.loss == nil { // whoever on this node sent it may be about to drop what it is about
+			at.q.due = e.Time.Add(lossGrace)
 			return finished
 		}
 	}

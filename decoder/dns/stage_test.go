@@ -180,3 +180,20 @@ func TestStageForgetsWhatIsOver(t *testing.T) {
 		t.Errorf("%d entries are kept of queries that are over", n)
 	}
 }
+
+// TestStageWaitsForTheDropBehindARejection: whoever rejects answers first and drops then, and the answer may be quicker.
+func TestStageWaitsForTheDropBehindARejection(t *testing.T) {
+	query := udp(client, service, pack(t, dnsmessage.Header{ID: 7}))
+	dropped := seen(2, 1, nodeNetns, "", query)
+	dropped.Body = decoder.Drop{Reason: "NETFILTER_DROP", Location: "nf_hook_slow"}
+	s := New(Options{Wait: time.Second, Slow: time.Second})
+	got := transactions(s, []decoder.Event{
+		seen(0, 1, podNetns, decoder.Out, query),
+		seen(1, 5, podNetns, decoder.In, unreachable(t, query.Bytes, 13)),
+		dropped,
+	})
+	got = append(got, s.Flush(start.Add(time.Second), false)...)
+	if len(got) != 1 || got[0].Body.(decoder.DNS).ICMP == nil || got[0].Body.(decoder.DNS).Drop == nil {
+		t.Errorf("got %+v, want one query, with the error and the drop", got)
+	}
+}
