@@ -21,35 +21,6 @@ type Scenario struct {
 	Proof   string                                 // what a line of its evidence must contain
 }
 
-// RunAll runs scenarios: all of them or, under go test -short, one for each finding, which is what is worth its time on every
-// kernel, with every variant.
-func RunAll(t *testing.T, all []Scenario) {
-	for _, s := range core(all) {
-		s.Run(t)
-	}
-}
-
-// core leaves one for each finding: by turns the first of them and the last, which is of another address family where
-// the list goes through both.
-func core(all []Scenario) []Scenario {
-	if !testing.Short() {
-		return all
-	}
-	var order []string
-	of := map[string][]Scenario{}
-	for _, s := range all {
-		if of[s.Want] == nil {
-			order = append(order, s.Want)
-		}
-		of[s.Want] = append(of[s.Want], s)
-	}
-	kept := make([]Scenario, 0, len(order))
-	for i, want := range order {
-		kept = append(kept, of[want][i%2*(len(of[want])-1)])
-	}
-	return kept
-}
-
 // found is what the scenarios check of a finding.
 type found struct {
 	ID, Severity, Confidence, Title string
@@ -75,13 +46,19 @@ func (s Scenario) broken(t *testing.T) {
 	run.AwaitFinding(s.Want)
 	lines := run.Stop()
 	s.sameOf(t, file, place, lines)
+	s.onlyWanted(t, lines)
+}
+
+// onlyWanted checks that ktrace claims the one finding, as it is wanted, and no other.
+func (s Scenario) onlyWanted(t *testing.T, lines []Line) {
+	t.Helper()
 	for _, f := range aboveInfo(t, lines) {
 		if f.ID != s.Want {
-			t.Errorf("also claims %s: %s", f.ID, f.Title)
+			t.Errorf("also claims %s: %s\n%q", f.ID, f.Title, f.Evidence)
 			continue
 		}
 		if s.Sure != "" && f.Confidence != s.Sure {
-			t.Errorf("%s is %s, want %s", f.ID, f.Confidence, s.Sure)
+			t.Errorf("%s is %s, want %s: %s\n%q", f.ID, f.Confidence, s.Sure, f.Title, f.Evidence)
 		}
 		if !strings.Contains(strings.Join(f.Evidence, "\n"), s.Proof) {
 			t.Errorf("%s has no %q among its evidence: %q", f.ID, s.Proof, f.Evidence)
@@ -104,6 +81,12 @@ func (s Scenario) healthy(t *testing.T) {
 	run, file, place := s.start(t, false)
 	lines := run.Stop()
 	s.sameOf(t, file, place, lines)
+	silent(t, lines)
+}
+
+// silent checks that ktrace claims nothing.
+func silent(t *testing.T, lines []Line) {
+	t.Helper()
 	for _, f := range aboveInfo(t, lines) {
 		t.Errorf("claims %s on a healthy node: %s\n%q", f.ID, f.Title, f.Evidence)
 	}
@@ -164,8 +147,8 @@ func (s Scenario) start(t *testing.T, fault bool) (run *Run, file, place string)
 	return run, file, place
 }
 
-// attach builds the network, breaks it or not, and sends the traffic past a ktrace with some more arguments.
-func (s Scenario) attach(t *testing.T, fault bool, args ...string) (run *Run, place string) {
+// build makes the network, and breaks it or not.
+func (s Scenario) build(t testing.TB, fault bool) (*Cluster, *Pod) {
 	c := NewCluster(t)
 	p := c.AddPod("pod")
 	if s.Setup != nil {
@@ -174,6 +157,12 @@ func (s Scenario) attach(t *testing.T, fault bool, args ...string) (run *Run, pl
 	if fault {
 		s.Fault(t, c, p)
 	}
+	return c, p
+}
+
+// attach builds the network and sends the traffic past a ktrace with some more arguments.
+func (s Scenario) attach(t *testing.T, fault bool, args ...string) (run *Run, place string) {
+	c, p := s.build(t, fault)
 	run = Ktrace(t, slices.Concat(s.Args, []string{"--netns", p.Path()}, args)...)
 	s.Traffic(t, c, p)
 	return run, p.Path()

@@ -1,0 +1,90 @@
+package lab
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// RunAll runs scenarios. Under go test -short these are the core, which is what is worth its time on every kernel: one
+// for each finding, and with a variant that is not the best, two of a list.
+func RunAll(t *testing.T, all []Scenario) {
+	if testing.Short() {
+		runCore(t, core(all))
+		return
+	}
+	for _, s := range all {
+		s.Run(t)
+	}
+}
+
+// core leaves one for each finding: by turns the first of them and the last, which is of another address family where
+// the list goes through both.
+func core(all []Scenario) []Scenario {
+	var order []string
+	of := map[string][]Scenario{}
+	for _, s := range all {
+		if of[s.Want] == nil {
+			order = append(order, s.Want)
+		}
+		of[s.Want] = append(of[s.Want], s)
+	}
+	kept := make([]Scenario, 0, len(order))
+	for i, want := range order {
+		kept = append(kept, of[want][i%2*(len(of[want])-1)])
+	}
+	if os.Getenv(testVariant) != "" && len(kept) > 2 {
+		kept = []Scenario{kept[0], kept[len(kept)-1]}
+	}
+	return kept
+}
+
+// runCore runs each fault, and all the twins past one ktrace: where a kernel is emulated, its start is what takes the
+// time. That a file says the same is of no kernel, and left out.
+func runCore(t *testing.T, all []Scenario) {
+	twins := map[string][]Scenario{}
+	for _, s := range all {
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			run, _ := s.attach(t, true)
+			run.AwaitFinding(s.Want)
+			s.onlyWanted(t, run.Stop())
+		})
+		args := strings.Join(s.Args, " ")
+		twins[args] = append(twins[args], s)
+	}
+	for args, same := range twins {
+		t.Run("healthy "+args, func(t *testing.T) {
+			t.Parallel()
+			healthyTogether(t, same)
+		})
+	}
+}
+
+// named is a test by another name: networks have the names and the addresses of theirs.
+type named struct {
+	testing.TB
+	name string
+}
+
+func (n named) Name() string { return n.name }
+
+// healthyTogether runs the twins of scenarios that have the same arguments past one ktrace.
+func healthyTogether(t *testing.T, all []Scenario) {
+	var clusters []*Cluster
+	var pods []*Pod
+	args := slices.Clone(all[0].Args)
+	if slices.Contains(args, "--duration") {
+		args = append(args, "--duration", "1h") // until all have had their turn
+	}
+	for _, s := range all {
+		c, p := s.build(named{t, t.Name() + s.Name}, false)
+		clusters, pods, args = append(clusters, c), append(pods, p), append(args, "--netns", p.Path())
+	}
+	run := Ktrace(t, args...)
+	for i, s := range all {
+		s.Traffic(t, clusters[i], pods[i])
+	}
+	silent(t, run.Stop())
+}
