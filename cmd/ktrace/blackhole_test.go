@@ -185,7 +185,11 @@ func dump(t testing.TB, ns *lab.NS, args ...string) (stop func()) {
 
 // TestMTUTakesNoOtherTroubleForAHole: loss, and a peer that is there no more or takes nothing, look alike at first.
 func TestMTUTakesNoOtherTroubleForAHole(t *testing.T) {
-	for _, f := range stacks() {
+	families := stacks()
+	if testing.Short() {
+		families = families[:1]
+	}
+	for _, f := range families {
 		for name, trouble := range map[string]func(t testing.TB, c *lab.Cluster, p *lab.Pod){
 			"loss":                          f.lossy,
 			"a dead end":                    f.deadEnd,

@@ -122,7 +122,7 @@ func TestDNSNamesABadResolvConf(t *testing.T) {
 		} {
 			s.Name = f.name + " " + s.Name
 			s.Want, s.Sure = "dns-bad-resolv-conf", "certain"
-			s.Args = []string{"dns", "--slow", "30s", "--wait", "800ms"}
+			s.Args = []string{"dns", "--slow", "30s", "--wait", "2s"}
 			s.Setup = func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
 				f.kubeDNS(c.Node)
 				serveDNS(t, c.Server, f.backend(portWell), wellServed)

@@ -246,7 +246,7 @@ func TestDNSNamesTheCause(t *testing.T) {
 			},
 		} {
 			s.Name = f.name + " " + s.Name
-			s.Args = []string{"dns", "--wait", "800ms", "--slow", "30s"}
+			s.Args = []string{"dns", "--wait", "2s", "--slow", "30s"}
 			s.Setup = f.cluster
 			s.Traffic = func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { lookup(p, f.service, "web.example.org") }
 			all = append(all, s)

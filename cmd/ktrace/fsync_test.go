@@ -122,7 +122,7 @@ func TestFsyncCountsExactlyWhatIsBelowThePath(t *testing.T) {
 					return
 				}
 			}
-			t.Errorf("in %d rounds never the same as by the program's own clock: %q", rounds, apart)
+			t.Errorf("in %d rounds never the same as by the program's own clock: %q, overhead %v", rounds, apart, overhead(t))
 		})
 	}
 }
@@ -146,12 +146,40 @@ func countExactly(t *testing.T, disk, variant string, inside, outside int) (apar
 	if len(r.events) != 0 {
 		t.Errorf("%d syncs shown one by one though nobody asked", len(r.events))
 	}
-	for name, p := range map[string]time.Duration{"50.00": want[499], "99.00": want[989]} {
-		if got := time.Duration(wal.Percentiles[name]); (got - p).Abs() > p/100+5*time.Microsecond {
+	around := overhead(t)
+	same := map[string]time.Duration{"50.00": want[499]}
+	if !testing.Short() { // as where a kernel is emulated, whose timer comes into more than one sync in a hundred
+		same["99.00"] = want[989]
+	}
+	for name, p := range same {
+		if got := time.Duration(wal.Percentiles[name]); (got - p).Abs() > p/100+5*time.Microsecond+around {
 			apart = append(apart, fmt.Sprintf("P%s %v, by its own clock %v", name, got, p))
 		}
 	}
 	return apart
+}
+
+// overhead is what a program's clock shows of a sync beyond the sync: the way of a system call that does nothing, and a
+// few times as much for the BPF programs at its two ends. It is some 10 µs where a kernel is emulated, else less than 1.
+func overhead(t *testing.T) time.Duration {
+	t.Helper()
+	var ends [2]int
+	if err := unix.Pipe(ends[:]); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(ends[0])
+	defer unix.Close(ends[1])
+	all := make([]time.Duration, 1000)
+	for i := range all {
+		begin := time.Now()
+		_, _, errno := unix.RawSyscall(unix.SYS_FDATASYNC, uintptr(ends[1]), 0, 0)
+		all[i] = time.Since(begin)
+		if errno != unix.EINVAL {
+			t.Fatalf("fdatasync of a pipe: %v", errno)
+		}
+	}
+	slices.Sort(all)
+	return 6 * all[499]
 }
 
 // way is one of the ways to sync a file.
