@@ -54,7 +54,8 @@ const (
 	CgroupKindKIND_SOCK      CgroupKind = 6
 	CgroupKindKIND_PACKET    CgroupKind = 7
 	CgroupKindKIND_NETFILTER CgroupKind = 8
-	CgroupKindKIND_END       CgroupKind = 9
+	CgroupKindKIND_HANDSHAKE CgroupKind = 9
+	CgroupKindKIND_END       CgroupKind = 10
 )
 
 // Names of all BPF objects in the ELF.

@@ -90,7 +90,8 @@ const (
 	FsyncKindKIND_SOCK      FsyncKind = 6
 	FsyncKindKIND_PACKET    FsyncKind = 7
 	FsyncKindKIND_NETFILTER FsyncKind = 8
-	FsyncKindKIND_END       FsyncKind = 9
+	FsyncKindKIND_HANDSHAKE FsyncKind = 9
+	FsyncKindKIND_END       FsyncKind = 10
 )
 
 type FsyncPlace struct {

@@ -145,7 +145,8 @@ const (
 	NetfilterKindKIND_SOCK      NetfilterKind = 6
 	NetfilterKindKIND_PACKET    NetfilterKind = 7
 	NetfilterKindKIND_NETFILTER NetfilterKind = 8
-	NetfilterKindKIND_END       NetfilterKind = 9
+	NetfilterKindKIND_HANDSHAKE NetfilterKind = 9
+	NetfilterKindKIND_END       NetfilterKind = 10
 )
 
 // Names of all BPF objects in the ELF.

@@ -86,7 +86,8 @@ const (
 	PathKindKIND_SOCK      PathKind = 6
 	PathKindKIND_PACKET    PathKind = 7
 	PathKindKIND_NETFILTER PathKind = 8
-	PathKindKIND_END       PathKind = 9
+	PathKindKIND_HANDSHAKE PathKind = 9
+	PathKindKIND_END       PathKind = 10
 )
 
 type PathTuple struct {

@@ -109,7 +109,8 @@ const (
 	SockKindKIND_SOCK      SockKind = 6
 	SockKindKIND_PACKET    SockKind = 7
 	SockKindKIND_NETFILTER SockKind = 8
-	SockKindKIND_END       SockKind = 9
+	SockKindKIND_HANDSHAKE SockKind = 9
+	SockKindKIND_END       SockKind = 10
 )
 
 type SockOwner struct {

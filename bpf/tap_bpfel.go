@@ -60,7 +60,8 @@ const (
 	TapKindKIND_SOCK      TapKind = 6
 	TapKindKIND_PACKET    TapKind = 7
 	TapKindKIND_NETFILTER TapKind = 8
-	TapKindKIND_END       TapKind = 9
+	TapKindKIND_HANDSHAKE TapKind = 9
+	TapKindKIND_END       TapKind = 10
 )
 
 // Names of all BPF objects in the ELF.

@@ -36,6 +36,8 @@ func decoderOf(k recordKind) func([]byte, *Event) error {
 		return decodeFsync
 	case kindNetfilter:
 		return decodeNetfilter
+	case kindHandshake:
+		return decodeHandshake
 	}
 	return nil
 }

@@ -217,7 +217,7 @@ func OfPacket(raw []byte) bool {
 		return false
 	}
 	switch recordKind(binary.LittleEndian.Uint16(raw[4:])) {
-	case kindHop, kindDrop, kindSock, kindNetfilter:
+	case kindHop, kindDrop, kindSock, kindNetfilter, kindHandshake:
 		return true
 	}
 	return false

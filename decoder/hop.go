@@ -10,9 +10,13 @@ type Hop struct {
 	Conntrack   *Conntrack `json:"conntrack,omitempty"`    // nil if conntrack has not seen it (yet), or it is untracked
 	SocketNetns uint32     `json:"socket_netns,omitempty"` // of the socket that it came from, where that is known
 
-	packet *Packet // as Event.Packet, for the row
-	place  string
+	packet   *Packet // as Event.Packet, for the row
+	place    string
+	captured bool
 }
+
+// Captured reports whether the packet is of a capture, so that its bytes are all that whoever captured it took.
+func (h Hop) Captured() bool { return h.captured }
 
 // Kind implements Body.
 func (Hop) Kind() Kind { return KindHop }

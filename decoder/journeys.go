@@ -54,7 +54,7 @@ func (j *Journeys) Observe(e Event) []Event {
 	if e.Journey == 0 { // else who captured it told them apart
 		e.Journey = j.journey(e)
 	}
-	e.Body = Hop{}
+	e.Body = Hop{captured: true}
 	return j.only.Event(e)
 }
 

@@ -47,7 +47,8 @@ const (
 	kindSock      recordKind = 6
 	kindPacket    recordKind = 7
 	kindNetfilter recordKind = 8
-	kindEnd       recordKind = 9
+	kindHandshake recordKind = 9
+	kindEnd       recordKind = 10
 )
 
 type cgroupOp uint32
@@ -413,4 +414,31 @@ func (r *tapRecord) decode(b []byte) {
 	r.PacketType = binary.LittleEndian.Uint32(b[84:])
 	r.Direction = binary.LittleEndian.Uint32(b[88:])
 	r.Segment = binary.LittleEndian.Uint32(b[92:])
+}
+
+type tlsDirection uint32
+
+const (
+	tlsIn  tlsDirection = 1
+	tlsOut tlsDirection = 2
+)
+
+type tlsRecord struct {
+	Hdr       hdrRecord
+	Len       uint32
+	Taken     uint32
+	Direction uint32
+	Zero      uint32
+}
+
+// recordSize is the size of tlsRecord in bytes.
+func (*tlsRecord) recordSize() int { return 80 }
+
+// decode reads the record from b, which must hold recordSize bytes.
+func (r *tlsRecord) decode(b []byte) {
+	r.Hdr.decode(b[0:])
+	r.Len = binary.LittleEndian.Uint32(b[64:])
+	r.Taken = binary.LittleEndian.Uint32(b[68:])
+	r.Direction = binary.LittleEndian.Uint32(b[72:])
+	r.Zero = binary.LittleEndian.Uint32(b[76:])
 }

@@ -20,6 +20,8 @@ func attachProgram(spec *ebpf.ProgramSpec, p *ebpf.Program) (link.Link, error) {
 		return link.AttachRawTracepoint(link.RawTracepointOptions{Name: target, Program: p})
 	case "tracepoint":
 		return attachTracepoint(target, p)
+	case "cgroup_skb":
+		return attachCgroup(spec, p)
 	case "kprobe":
 		return attachKprobe(target, p)
 	}

@@ -141,6 +141,7 @@ var needs = map[string][]feature{
 	"kretprobe":    {kprobes, function},
 	"kprobe.multi": {kprobes, fprobes},
 	"tc":           {},
+	"cgroup_skb":   {},
 }
 
 // hasEvent looks where tracefs is mounted, if only for the length of the look.

@@ -2,6 +2,7 @@ package tracer
 
 import (
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,13 +30,16 @@ func BenchmarkPath(b *testing.B) {
 			o := pathOptions(pod.NS, "tp_btf")
 			o.Globals["ports"] = [8]uint16{bench.port}
 			o.RingBytes = 128 << 20 // nobody reads it
-			measure(b, o, func() { flood(b, pod, net.JoinHostPort(to, "53"), b.N) })
+			measure(b, o, func() { flood(b, pod, net.JoinHostPort(to, "53"), b.N) }, hopPrograms...)
 		})
 	}
 }
 
-// measure runs the traffic past the path object and reports what its programs took.
-func measure(b *testing.B, o Options, traffic func()) {
+// hopPrograms are those that see every packet.
+var hopPrograms = []string{"path leave_tp_btf", "path arrive_tp_btf"}
+
+// measure runs the traffic past some objects and reports what programs of theirs took.
+func measure(b *testing.B, o Options, traffic func(), programs ...string) {
 	stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
 	if err != nil {
 		b.Fatal(err)
@@ -49,8 +53,9 @@ func measure(b *testing.B, o Options, traffic func()) {
 	b.ResetTimer()
 	traffic()
 	b.StopTimer()
-	for _, name := range []string{"leave_tp_btf", "arrive_tp_btf"} {
-		s, err := tr.program("path", name).Stats()
+	for _, program := range programs {
+		probe, name, _ := strings.Cut(program, " ")
+		s, err := tr.program(probe, name).Stats()
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -67,6 +67,7 @@ func Probes() []Probe {
 		sockProbe(),
 		netfilterProbe(),
 		tapProbe(),
+		tlsProbe(),
 		{Name: fsyncProbe, Load: bpf.LoadFsync, Hooks: fsyncHooks()},
 	}
 }

@@ -16,6 +16,7 @@ enum kind {
 	KIND_SOCK = 6,
 	KIND_PACKET = 7,
 	KIND_NETFILTER = 8,
+	KIND_HANDSHAKE = 9,
 	KIND_END, /* one more than the last */
 };
 

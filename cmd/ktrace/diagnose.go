@@ -50,7 +50,8 @@ warnings.`,
 			}
 			v, syncs := diagnoseView(slow)
 			v, done := watchNode(known(watchFlows(v, f.HostRoot)), f.HostRoot)
-			v.Probes = []string{"path", "sock", "netfilter"}
+			v.Probes = []string{"path", "sock", "netfilter", tracer.TLSProbe}
+			v.Optional = append(v.Optional, tracer.TLSProbe)
 			v.Globals["snap"] = uint32(512) // a DNS message
 			if expr == nil {                // else it is about packets
 				v, err = alsoSyncs(v, f, syncs)
@@ -118,6 +119,6 @@ func packetRules(slow time.Duration) (v cli.View, causes, symptoms []decoder.Rul
 	}
 	causes = []decoder.Rule{diagnose.NewDrops(facts), translations, diagnose.NewSenders(facts), diagnose.NewBlackholes(facts)}
 	symptoms = []decoder.Rule{diagnose.NewDNS(facts, slow), diagnose.NewLookups(facts), diagnose.NewTruncated(facts), diagnose.NewResets(nil), diagnose.NewSockets(), diagnose.NewBridges(facts),
-		diagnose.NewAlone(facts), diagnose.NewTunnels(facts), diagnose.NewTLS()}
+		diagnose.NewAlone(facts), diagnose.NewTunnels(facts), diagnose.NewTLS(facts)}
 	return v, causes, symptoms
 }

@@ -134,7 +134,7 @@ func foreignCases() []struct {
 		{"a server that suits", "", tlsCapture(&tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}, &tls.Config{}, foreignCertificate(-time.Hour, -time.Minute))},
 		{"an expired certificate", "tls-certificate-expired", tlsCapture(&tls.Config{MaxVersion: tls.VersionTLS12}, &tls.Config{}, foreignCertificate(-time.Hour, -time.Minute))},
 		{"a certificate of tomorrow", "tls-certificate-not-yet-valid", tlsCapture(&tls.Config{MaxVersion: tls.VersionTLS12}, &tls.Config{}, foreignCertificate(time.Hour, 2*time.Hour))},
-		{"a certificate of nobody", "tls-alert", tlsCapture(&tls.Config{MaxVersion: tls.VersionTLS12}, &tls.Config{}, foreignCertificate(-time.Hour, time.Hour))},
+		{"a certificate of nobody", "tls-unknown-authority", tlsCapture(&tls.Config{MaxVersion: tls.VersionTLS12}, &tls.Config{}, foreignCertificate(-time.Hour, time.Hour))},
 		{"a certificate for another name", "tls-name-mismatch", tlsCapture(&tls.Config{MaxVersion: tls.VersionTLS12, ServerName: "api.example.org"}, &tls.Config{}, foreignCertificate(-time.Hour, time.Hour))},
 	}
 }

@@ -47,3 +47,8 @@ func (a Alert) String() string {
 	}
 	return level + " " + name
 }
+
+// OfCertificate reports whether it says that a certificate does not do.
+func (a Alert) OfCertificate() bool {
+	return a.Code == BadCertificate || a.Code == CertificateExpired || a.Code == CertificateUnknown || a.Code == UnknownCA
+}

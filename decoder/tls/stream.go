@@ -14,10 +14,10 @@ type Stream struct {
 
 // Messages are what a Stream tells; each field is set by the segment that completes it.
 type Messages struct {
-	Hello       bool   // the client's or the server's
-	ServerName  string // that the client asks for (RFC 6066), "" if it names none
-	Certificate []byte // of the server, in DER; the first of its chain
-	Alert       *Alert
+	Hello      bool     // the client's or the server's
+	ServerName string   // that the client asks for (RFC 6066), "" if it names none
+	Chain      [][]byte // certificates, in DER; the server's own is the first
+	Alert      *Alert
 }
 
 // Layout of records and handshake messages (RFC 8446, 4 and 5.1; RFC 5246, 7.4.2).
@@ -27,6 +27,7 @@ const (
 	longestRecord  = 1<<14 + 2048
 	longestMessage = 1 << 16
 	longestClear   = 48 << 10 // of all that comes before what is encrypted
+	longestChain   = 16       // certificates
 
 	typeAlert        = 21
 	typeHandshake    = 22
@@ -120,17 +121,23 @@ func (s *Stream) messages(m *Messages) {
 		case serverHello:
 			m.Hello = true
 		case certificate:
-			m.Certificate = append([]byte(nil), firstCertificate(body)...)
+			m.Chain = certificates(body)
 		}
 		s.handshake = s.handshake[messageHeader+size:]
 	}
 }
 
-// firstCertificate is the server's own of a chain, nil if it is cut short.
-func firstCertificate(body []byte) []byte {
-	chain, _ := cut(body, 3)
-	first, _ := cut(chain, 3)
-	return first
+// certificates are those of a chain, up to where it is cut short.
+func certificates(body []byte) [][]byte {
+	var chain [][]byte
+	rest, _ := cut(body, 3)
+	for len(rest) > 0 && len(chain) < longestChain {
+		var c []byte
+		if c, rest = cut(rest, 3); c != nil {
+			chain = append(chain, append([]byte(nil), c...))
+		}
+	}
+	return chain
 }
 
 // cut takes off what begins with its length in so many bytes; nil, and nothing left, if it is not all there.

@@ -73,8 +73,8 @@ func follow(segments [][]byte, piece int) (all Messages) {
 			seq += uint32(len(part))
 			all.Hello = all.Hello || m.Hello
 			all.ServerName = max(all.ServerName, m.ServerName)
-			if m.Certificate != nil {
-				all.Certificate = m.Certificate
+			if m.Chain != nil {
+				all.Chain = m.Chain
 			}
 			if m.Alert != nil {
 				all.Alert = m.Alert
@@ -115,8 +115,8 @@ func TestHandshakesTellNamesCertificatesAndAlerts(t *testing.T) {
 			if got := alertText(server.Alert); got != c.serverAlert {
 				t.Errorf("%s in pieces of %d: the server says %q, want %q", c.name, piece, got, c.serverAlert)
 			}
-			if want := served.Certificate[0]; c.certificates != bytes.Equal(server.Certificate, want) {
-				t.Errorf("%s in pieces of %d: a certificate of %d bytes", c.name, piece, len(server.Certificate))
+			if got := server.Chain; c.certificates != (len(got) == 1) || c.certificates && !bytes.Equal(got[0], served.Certificate[0]) {
+				t.Errorf("%s in pieces of %d: a chain of %d certificates", c.name, piece, len(got))
 			}
 		}
 	}
@@ -154,8 +154,8 @@ func FuzzStream(f *testing.F) {
 		var s Stream
 		s.Add(seq, data[:at], true)
 		m := s.Add(seq+uint32(at), data[at:], true)
-		if len(m.ServerName) > len(data) || len(m.Certificate) > len(data) || len(s.records)+len(s.handshake) > 2*len(data) {
-			t.Errorf("%d bytes became %d of a name, %d of a certificate", len(data), len(m.ServerName), len(m.Certificate))
+		if len(m.ServerName) > len(data) || len(slices.Concat(m.Chain...)) > len(data) || len(s.records)+len(s.handshake) > 2*len(data) {
+			t.Errorf("%d bytes became %d of a name, %d of certificates", len(data), len(m.ServerName), len(slices.Concat(m.Chain...)))
 		}
 		if m.Alert != nil {
 			_ = m.Alert.String()

@@ -1,0 +1,341 @@
+//go:build ignore
+
+/* How TLS connections begin, as long as that is in the clear: what sockets of this node send and receive of it, and
+ * nothing that follows. cgroup_skb/egress and ingress, at the root of cgroup2.
+ *
+ * There each packet passes once, however many devices it passes; all of it can be read, whether it lies in one piece or
+ * in pages; and the socket keeps how far its connection is. Of a connection between two sockets of this node only the
+ * client's tells: it knows the server by the name, and the address before translation, that it asked for.
+ */
+#include "event.h"
+#include "select.h"
+#include "skb.h"
+
+/* linux/bpf.h, as far as it is needed here: ABI. */
+struct __sk_buff {
+	__u32 len;
+	__u32 pkt_type;
+	__u32 mark;
+	__u32 queue_mapping;
+	__u32 protocol; /* big-endian */
+	__u32 vlan[3];
+	__u32 priority;
+	__u32 ingress_ifindex;
+	__u32 ifindex;
+	__u32 tc_index;
+	__u32 cb[5];
+	__u32 hash;
+	__u32 tc_classid;
+	__u32 data;
+	__u32 data_end;
+	__u32 napi_id;
+	__u32 ends[12];
+	__u32 data_meta;
+	__u64 flow_keys;
+	__u64 tstamp;
+	__u32 wire_len;
+	__u32 gso_segs;
+	struct bpf_sock *sk;
+};
+
+struct bpf_tcp_sock {
+	__u32 snd_cwnd;
+	__u32 srtt_us;
+	__u32 rtt_min;
+	__u32 snd_ssthresh;
+	__u32 rcv_nxt;
+	__u32 snd_nxt;
+	__u32 snd_una;
+	__u32 unused[13];
+	__u64 bytes_received;
+	__u64 bytes_acked;
+};
+
+#define GOES_ON 1 /* the packet does; programs here may throw it away */
+
+enum tls_direction {
+	TLS_IN = 1,
+	TLS_OUT = 2,
+};
+
+struct event {
+	struct hdr hdr;
+	__u32 len;   /* of the packet, from the network header on */
+	__u32 taken; /* bytes of it that follow the record */
+	enum tls_direction direction;
+	__u32 zero;
+};
+
+DEFINE_RING(struct event);
+
+#define CLEAR \
+	(16 * 1024) /* bytes of a direction that may be in the clear; a chain of certificates has some 5000 */
+#define RECORD_HEADER 5 /* type, version, length: RFC 8446, 5.1 */
+#define ALERT	      (RECORD_HEADER + 2)
+#define RECORDS	      16 /* looked at in a segment */
+
+#define TYPE_ALERT     21
+#define TYPE_HANDSHAKE 22
+#define CLIENT_HELLO   1
+
+/* One direction of a connection. */
+struct flight {
+	__u32 next; /* sequence number that the next record begins with */
+	__u32 told; /* up to here */
+	bool begun;
+	bool over;
+};
+
+struct flights {
+	struct flight way[2];
+};
+
+/* Of sockets whose connection began as TLS does; others have none. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct flights);
+} flights SEC(".maps");
+
+struct nonce {
+	__u8 bytes[16];
+};
+
+/* Connections whose clients are sockets of this node, by the number that each draws (RFC 8446, 4.1.2). */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct nonce);
+	__type(value, __u8);
+} greeted SEC(".maps");
+
+/* A segment where one of the programs looks at it. */
+struct sight {
+	struct __sk_buff *skb;
+	struct bpf_sock *sk;
+	enum tls_direction direction;
+	__u32 seq;
+	__u32 data;    /* where it begins, from the network header on */
+	__u32 payload; /* bytes */
+	__u32 offset;  /* in the direction's stream */
+	__u8 src[16];
+	__u8 dst[16];
+};
+
+/* Reads the headers. False if that is no segment with data, or one behind headers that nobody uses here. */
+static __always_inline bool parse(struct sight *s)
+{
+	union {
+		struct ipv4_header v4;
+		struct ipv6_header v6;
+	} ip;
+	__u8 tcp[16];
+
+	if (s->skb->protocol == bpf_htons(ETH_P_IP)) {
+		if (bpf_skb_load_bytes(s->skb, 0, &ip.v4, sizeof(ip.v4)) || ip.v4.proto != IPPROTO_TCP)
+			return false;
+		s->data = (ip.v4.version_ihl & 15) * 4;
+		map_ipv4(s->src, ip.v4.src);
+		map_ipv4(s->dst, ip.v4.dst);
+	} else if (s->skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		if (bpf_skb_load_bytes(s->skb, 0, &ip.v6, sizeof(ip.v6)) || ip.v6.next != IPPROTO_TCP)
+			return false;
+		s->data = sizeof(ip.v6);
+		__builtin_memcpy(s->src, ip.v6.src, 16);
+		__builtin_memcpy(s->dst, ip.v6.dst, 16);
+	} else {
+		return false;
+	}
+	if (bpf_skb_load_bytes(s->skb, s->data, tcp, sizeof(tcp)))
+		return false;
+	s->seq = bpf_ntohl(*(__u32 *)(tcp + 4));
+	s->data += (tcp[12] >> 4) * 4;
+	if (s->skb->len <= s->data)
+		return false;
+	s->payload = s->skb->len - s->data;
+	return true;
+}
+
+/* The socket as helpers that read the kernel take it: the context is a struct sk_buff underneath. */
+static __always_inline struct sock *sock_of(const struct sight *s)
+{
+	struct sk_buff *kernel = (void *)s->skb;
+
+	return BPF_CORE_READ(kernel, sk);
+}
+
+static __always_inline bool selected(const struct sight *s)
+{
+	struct sock *sk = sock_of(s);
+
+	if (!selecting || addr_selected(s->src) || addr_selected(s->dst) ||
+	    netns_selected(BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum)))
+		return true;
+	return cgroup_selected(BPF_CORE_READ(sock_cgroup(sk), kn, id));
+}
+
+/* Whether the client's socket tells of the connection already; if this is it, it will. */
+static __always_inline bool told_by_client(const struct sight *s)
+{
+	struct nonce n;
+	__u8 one = 1;
+
+	if (bpf_skb_load_bytes(s->skb, s->data + 11, &n, sizeof(n)))
+		return false;
+	if (s->direction == TLS_IN)
+		return bpf_map_lookup_elem(&greeted, &n);
+	bpf_map_update_elem(&greeted, &n, &one, BPF_ANY);
+	return false;
+}
+
+/* What the socket keeps, made if the connection begins here as TLS does and is selected; else NULL. */
+static __always_inline struct flights *flights_of(const struct sight *s)
+{
+	struct flights *f = bpf_sk_storage_get(&flights, s->sk, 0, 0);
+	__u8 head[RECORD_HEADER + 1];
+
+	if (f || s->offset > 1) /* what is acknowledged includes the SYN of some */
+		return f;
+	if (bpf_skb_load_bytes(s->skb, s->data, head, sizeof(head)))
+		return 0;
+	if (head[0] != TYPE_HANDSHAKE || head[1] != 3 || head[2] > 4 || head[5] != CLIENT_HELLO)
+		return 0;
+	if (!selected(s))
+		return 0;
+	f = bpf_sk_storage_get(&flights, s->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!f)
+		COUNT(KIND_HANDSHAKE, lost_map);
+	else if (told_by_client(s))
+		f->way[0].over = f->way[1].over = true;
+	return f;
+}
+
+/* How many bytes of a segment are in the clear, with the header of the record that is not, or all of an alert. */
+static __always_inline __u32 clear_bytes(const struct sight *s, struct flight *f)
+{
+	__u8 head[RECORD_HEADER];
+	__u32 at, i;
+
+	for (i = 0; i < RECORDS; i++) {
+		at = f->next - s->seq;
+		if ((__s32)at >= (__s32)s->payload)
+			return s->payload;
+		if ((__s32)at < 0 || at > 0xffff)
+			break; /* something is missing, or a header was cut in two: the beginning is not known */
+		if (at + RECORD_HEADER > s->payload)
+			return s->payload;
+		if (bpf_skb_load_bytes(s->skb, s->data + at, head, sizeof(head)))
+			break;
+		if (head[0] != TYPE_HANDSHAKE || head[1] != 3) {
+			f->over = true;
+			at += ALERT;
+			return at < s->payload ? at : s->payload;
+		}
+		f->next += RECORD_HEADER + (head[3] << 8 | head[4]);
+	}
+	f->over = true;
+	return s->payload;
+}
+
+/* Room for packet bytes, in sizes that a reserve may have. */
+#define ROOMS(of) of(512) of(2048) of(6144) of(CLEAR + 128)
+
+#define ROOM_FOR(room)                                                                           \
+	if (n <= room) {                                                                         \
+		e = RESERVE_PART(struct event, KIND_HANDSHAKE, sizeof(struct event) + room,      \
+				 sizeof(struct event));                                          \
+		if (!e)                                                                          \
+			return;                                                                  \
+		fill(e, s);                                                                      \
+		/* As in tap.bpf.c: both bounds must be plain to the verifier. */                \
+		len = n;                                                                         \
+		barrier_var(len);                                                                \
+		if (len > 0) {                                                                   \
+			barrier_var(len);                                                        \
+			if (len <= room && !bpf_skb_load_bytes(s->skb, 0, (void *)(e + 1), len)) \
+				e->taken = len;                                                  \
+		}                                                                                \
+		e->hdr.size = sizeof(struct event) + e->taken;                                   \
+		bpf_ringbuf_submit(e, 0);                                                        \
+		return;                                                                          \
+	}
+
+static __always_inline void fill(struct event *e, const struct sight *s)
+{
+	struct sock *sk = sock_of(s);
+
+	e->hdr.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	if (cgroup_subsys < 0)
+		e->hdr.cgroup = BPF_CORE_READ(sock_cgroup(sk), kn, id);
+	e->len = s->skb->len;
+	e->direction = s->direction;
+}
+
+static __always_inline void send(const struct sight *s, __u32 n)
+{
+	struct event *e;
+	long len;
+
+	if (n > CLEAR + 128)
+		n = CLEAR + 128;
+	ROOMS(ROOM_FOR)
+}
+
+static __always_inline void look(struct sight *s)
+{
+	struct flights *all;
+	struct flight *f;
+	__u32 n;
+
+	all = flights_of(s);
+	if (!all)
+		return;
+	f = &all->way[s->direction == TLS_OUT];
+	if (!f->begun) {
+		f->begun = true;
+		f->next = f->told = s->seq;
+	}
+	if (f->over || (__s32)(s->seq + s->payload - f->told) <= 0) /* encrypted, or sent again */
+		return;
+	f->told = s->seq + s->payload;
+	n = clear_bytes(s, f);
+	send(s, s->data + n);
+}
+
+static __always_inline int handle(struct __sk_buff *skb, enum tls_direction direction)
+{
+	struct sight s = {.skb = skb, .sk = skb->sk, .direction = direction};
+	struct bpf_tcp_sock *tp;
+	__u64 before;
+
+	if (!s.sk)
+		return GOES_ON;
+	s.sk = bpf_sk_fullsock(s.sk);
+	if (!s.sk)
+		return GOES_ON;
+	tp = bpf_tcp_sock(s.sk);
+	if (!tp)
+		return GOES_ON;
+	before = direction == TLS_OUT ? tp->bytes_acked : tp->bytes_received;
+	if (before > CLEAR || !parse(&s))
+		return GOES_ON;
+	s.offset = before + (s.seq - (direction == TLS_OUT ? tp->snd_una : tp->rcv_nxt));
+	if (s.offset <= CLEAR)
+		look(&s);
+	return GOES_ON;
+}
+
+SEC("cgroup_skb/egress")
+int tls_out(struct __sk_buff *skb)
+{
+	return handle(skb, TLS_OUT);
+}
+
+SEC("cgroup_skb/ingress")
+int tls_in(struct __sk_buff *skb)
+{
+	return handle(skb, TLS_IN);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

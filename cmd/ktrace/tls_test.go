@@ -1,0 +1,279 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"ktrace/testdata/lab"
+)
+
+// authority signs certificates.
+type authority struct {
+	t    testing.TB
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+func newAuthority(t testing.TB) authority {
+	a := authority{t: t}
+	c := a.issue("authority", nil, -time.Hour, time.Hour)
+	a.cert, a.key = c.Leaf, c.PrivateKey.(*ecdsa.PrivateKey)
+	return a
+}
+
+// issue makes a certificate that is valid in a span from now on, signed by the authority, or by itself if there is none.
+func (a authority) issue(subject string, names []string, from, to time.Duration) tls.Certificate {
+	a.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	c := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: subject},
+		NotBefore: time.Now().Add(from), NotAfter: time.Now().Add(to), IsCA: names == nil, BasicConstraintsValid: true,
+	}
+	for _, n := range names {
+		if addr, err := netip.ParseAddr(n); err == nil {
+			c.IPAddresses = append(c.IPAddresses, addr.AsSlice())
+		} else {
+			c.DNSNames = append(c.DNSNames, n)
+		}
+	}
+	signer, by := key, c
+	if a.cert != nil {
+		signer, by = a.key, a.cert
+	}
+	der, err := x509.CreateCertificate(rand.Reader, c, by, &key.PublicKey, signer)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
+}
+
+// trusts is what a client needs to know.
+func (a authority) trusts() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(a.cert)
+	return pool
+}
+
+// serveTLS takes connections at a port, shakes hands and sends each what it sent.
+func serveTLS(t testing.TB, ns *lab.NS, port string, config *tls.Config) {
+	t.Helper()
+	ns.Do(func() {
+		l, err := net.Listen("tcp", "[::]:"+port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				go func() {
+					defer c.Close()
+					s := tls.Server(c, config)
+					_, _ = io.Copy(s, s) // the client may refuse
+					s.Close()
+				}()
+			}
+		}()
+	})
+}
+
+// visit shakes hands and exchanges a few bytes; it does not mind being refused, or refusing.
+func visit(ns *lab.NS, addr string, config *tls.Config) (ok bool) {
+	ns.Do(func() {
+		c, err := net.DialTimeout("tcp", addr, 10*patience)
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(10 * patience))
+		s := tls.Client(c, config)
+		defer s.Close()
+		if _, err := s.Write([]byte("hello")); err != nil {
+			return
+		}
+		_, err = io.ReadFull(s, make([]byte, 5))
+		ok = err == nil
+	})
+	return ok
+}
+
+// shaken is a handshake that goes wrong, or does not.
+type shaken struct {
+	name, want, proof string
+	fault             func(a authority, served *tls.Certificate, server, client *tls.Config)
+}
+
+const tlsName = "web.example.org"
+
+func handshakes() []shaken {
+	return []shaken{
+		{"expired", "tls-certificate-expired", "valid from", func(a authority, served *tls.Certificate, _, _ *tls.Config) {
+			*served = a.issue("web", []string{tlsName}, -time.Hour, -time.Minute)
+		}},
+		{"of tomorrow", "tls-certificate-not-yet-valid", "valid from", func(a authority, served *tls.Certificate, _, _ *tls.Config) {
+			*served = a.issue("web", []string{tlsName}, time.Hour, 2*time.Hour)
+		}},
+		{"for another name", "tls-name-mismatch", "names other.example.org", func(a authority, served *tls.Certificate, _, _ *tls.Config) {
+			*served = a.issue("web", []string{"other.example.org"}, -time.Hour, time.Hour)
+		}},
+		{"signs itself", "tls-unknown-authority", "signs itself", func(a authority, served *tls.Certificate, _, _ *tls.Config) {
+			*served = authority{t: a.t}.issue("web", []string{tlsName}, -time.Hour, time.Hour)
+		}},
+		{"of another authority", "tls-unknown-authority", "not said who", func(a authority, _ *tls.Certificate, _, client *tls.Config) {
+			client.RootCAs = newAuthority(a.t).trusts()
+		}},
+		{"no protocol in common", "tls-alert", "no_application_protocol", func(_ authority, _ *tls.Certificate, server, client *tls.Config) {
+			server.NextProtos, client.NextProtos = []string{"h2"}, []string{"smtp"}
+		}},
+	}
+}
+
+// meeting is what both ends of a handshake bring.
+type meeting struct {
+	authority      authority
+	served         tls.Certificate
+	server, client *tls.Config
+	broken         bool
+}
+
+// visits has each cluster's own meeting: the broken one and its twin meet at a time.
+type visits struct{ sync.Map }
+
+func (v *visits) of(c *lab.Cluster) *meeting {
+	m, _ := v.Load(c)
+	return m.(*meeting)
+}
+
+// scenario has a client of the pod meet a server at an address, which setup may lead to port 8443 of the server's host.
+func (h shaken) scenario(name, addr string, version uint16, setup step, args ...string) lab.Scenario {
+	var all visits
+	return lab.Scenario{
+		Name: name + " " + h.name, Want: h.want, Proof: h.proof,
+		Args: append([]string{"diagnose", "--duration", "6s"}, args...),
+		Setup: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
+			a := newAuthority(t)
+			all.Store(c, &meeting{
+				authority: a, served: a.issue("web", []string{tlsName}, -time.Hour, time.Hour),
+				server: &tls.Config{MaxVersion: version},
+				client: &tls.Config{MaxVersion: version, RootCAs: a.trusts(), ServerName: tlsName},
+			})
+			if setup != nil {
+				setup(t, c, p)
+			}
+		},
+		Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) {
+			m := all.of(c)
+			m.broken = true
+			h.fault(m.authority, &m.served, m.server, m.client)
+		},
+		Traffic: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
+			m := all.of(c)
+			m.server.Certificates = []tls.Certificate{m.served}
+			serveTLS(t, c.Server, "8443", m.server)
+			if ok := visit(p.NS, addr, m.client); ok == m.broken {
+				t.Errorf("the handshake went well: %v", ok)
+			}
+		},
+	}
+}
+
+// TestHandshakesThatFailAreExplained is TLS 1.2, where all but the end of a handshake is in the clear.
+func TestHandshakesThatFailAreExplained(t *testing.T) {
+	var all []lab.Scenario
+	for _, f := range stacks() {
+		for _, h := range handshakes() {
+			all = append(all, h.scenario(f.name, net.JoinHostPort(f.server, "8443"), tls.VersionTLS12, nil))
+		}
+	}
+	lab.RunAll(t, all)
+}
+
+// TestHandshakesWithAServiceNameIt: the client knows the service's address, the server its own.
+func TestHandshakesWithAServiceNameIt(t *testing.T) {
+	for _, f := range stacks() {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			s := handshakes()[0].scenario("", net.JoinHostPort(f.service(), "80"), tls.VersionTLS12, nil)
+			c := lab.NewCluster(t)
+			p := c.AddPod("pod")
+			s.Setup(t, c, p)
+			s.Fault(t, c, p)
+			f.kube(c.Node, "web", "tcp", f.service(), net.JoinHostPort(f.server, "8443"))
+			run := lab.KtraceOn(t, c.Node, "diagnose", "--duration", "4s", "--netns", p.Path())
+			s.Traffic(t, c, p)
+			lines, _ := run.Wait()
+			var titles []string
+			for _, l := range lab.Findings(lines) {
+				var found struct{ Severity, Title string }
+				if l.Into(t, &found); found.Severity != "info" {
+					titles = append(titles, found.Title)
+				}
+			}
+			want := fmt.Sprintf("The certificate of %s at service default/web (%s) has expired.", tlsName, net.JoinHostPort(f.service(), "80"))
+			if len(titles) != 1 || titles[0] != want {
+				t.Errorf("found %q, want %q", titles, want)
+			}
+		})
+	}
+}
+
+// TestHandshakesThatEndWellAreNoFault goes through what looks like a failure, and is none.
+func TestHandshakesThatEndWellAreNoFault(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		t.Run(tls.VersionName(version), func(t *testing.T) {
+			t.Parallel()
+			c := lab.NewCluster(t)
+			p := c.AddPod("pod")
+			a := newAuthority(t)
+			server := &tls.Config{MaxVersion: version, Certificates: []tls.Certificate{a.issue("web", []string{tlsName}, -time.Hour, -time.Minute)}}
+			serveTLS(t, c.Server, "8443", server)
+			echoTCP(t, c.Server, "80")
+			client := &tls.Config{MaxVersion: version, ServerName: tlsName, InsecureSkipVerify: true, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+			run := lab.Ktrace(t, "diagnose", "--duration", "6s", "--netns", p.Path())
+			for range 3 { // the second and third resume the first
+				if !visit(p.NS, lab.ServerAddr+":8443", client) {
+					t.Error("the server was not reached")
+				}
+			}
+			for _, addr := range []string{lab.ServerAddr + ":8443", lab.ServerAddr + ":80"} {
+				fetch(p.NS, addr, patience) // not TLS, whatever the server speaks
+			}
+			p.Do(func() { // shakes hands, and goes without a word
+				if conn, err := tls.Dial("tcp", lab.ServerAddr+":8443", client); err != nil {
+					t.Error(err)
+				} else {
+					conn.Close()
+				}
+			})
+			lines, _ := run.Wait()
+			for _, l := range lab.Findings(lines) {
+				var found struct{ Severity string }
+				if l.Into(t, &found); found.Severity != "info" { // how the connections end is none of this
+					t.Errorf("claims %s", l.Raw)
+				}
+			}
+		})
+	}
+}

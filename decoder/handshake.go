@@ -1,0 +1,42 @@
+package decoder
+
+import "fmt"
+
+// KindHandshake is a part of how a TLS connection begins.
+const KindHandshake Kind = "handshake"
+
+// Handshake is a segment of the beginning of a TLS connection, as a socket of this node sent or received it. The event's
+// packet has of its data what is in the clear, from the first byte on; from the first that is encrypted nothing follows.
+type Handshake struct {
+	Data uint32 `json:"data"` // bytes that the segment carries
+}
+
+// Kind implements Body.
+func (Handshake) Kind() Kind { return KindHandshake }
+
+// Summary implements Body.
+func (h Handshake) Summary() string { return fmt.Sprintf("%d bytes of a TLS handshake", h.Data) }
+
+func decodeHandshake(raw []byte, e *Event) error {
+	var r tlsRecord
+	head := r.recordSize()
+	if len(raw) < head {
+		return fmt.Errorf("%w: %d bytes", ErrShort, len(raw))
+	}
+	r.decode(raw)
+	if uint64(head)+uint64(r.Taken) > uint64(len(raw)) {
+		return fmt.Errorf("%w: packet of %d bytes in a record of %d", ErrShort, r.Taken, len(raw))
+	}
+	e.Packet = parsePacket(append([]byte(nil), raw[head:head+int(r.Taken)]...), r.Len)
+	if e.Packet == nil {
+		return fmt.Errorf("%w: no packet in it", ErrShort)
+	}
+	switch tlsDirection(r.Direction) {
+	case tlsIn:
+		e.Direction = In
+	case tlsOut:
+		e.Direction = Out
+	}
+	e.Body = Handshake{Data: e.Packet.Payload()}
+	return nil
+}
