@@ -178,7 +178,9 @@ func (x *Drops) answerTo(e Event, d Drop) *Answer {
 		flows = append(flows, c.Original, c.Reply)
 	}
 	for _, f := range flows {
-		if a, ok := x.answers[told{e.Packet.Proto, f}]; ok && e.Time.Sub(a.at) <= answerAge {
+		a, ok := x.answers[told{e.Packet.Proto, f}]
+		fits := a.MTU != 0 && e.Packet.Len <= a.MTU // it was another packet of the flow that was too big
+		if ok && !fits && e.Time.Sub(a.at) <= answerAge {
 			return &a.Answer
 		}
 	}

@@ -82,3 +82,25 @@ func TestAResetBeforeTheDropMakesItAReject(t *testing.T) {
 		}
 	}
 }
+
+// TestAnAnswerAboutTheSizeIsToWhatIsLarger: other packets of the flow, dropped for another cause, were told nothing.
+func TestAnAnswerAboutTheSizeIsToWhatIsLarger(t *testing.T) {
+	const limit = 1400
+	client, server := netip.MustParseAddr("10.0.0.1").As4(), netip.MustParseAddr("10.0.0.2").As4()
+	sent := make([]byte, 40)
+	sent[0], sent[9], sent[33] = 0x45, 6, 0x10
+	copy(sent[12:], client[:])
+	copy(sent[16:], server[:])
+	quoting := append([]byte{0x45, 0, 0, 68, 0, 0, 0, 0, 64, 1, 0, 0, 10, 0, 0, 9, 10, 0, 0, 1, 3, 4, 0, 0, 0, 0, limit >> 8, limit & 0xff}, sent...)
+	at := time.Unix(1, 0)
+	for length, told := range map[uint32]bool{72: false, limit: false, limit + 1: true, 64000: true} {
+		x := NewDrops()
+		x.Observe(Event{Header: Header{Time: at}, Packet: ParseIP(quoting), Body: Hop{}})
+		p := ParseIP(sent)
+		p.Len = length
+		d := x.Observe(Event{Header: Header{Time: at}, Packet: p, Body: Drop{Reason: ReasonNotTold, Location: "sk_stream_kill_queues"}})[0].Body.(Drop)
+		if (d.Answer != nil) != told {
+			t.Errorf("%d bytes where %d are the limit: told %v, want %v", length, limit, d.Answer, told)
+		}
+	}
+}
