@@ -2,10 +2,12 @@ package tracer
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
+	"encoding/binary"
+	"encoding/hex"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 
 	"ktrace/decoder"
@@ -13,9 +15,9 @@ import (
 
 // Symbols is the decoder.Witness that names the kernel's functions which drops refer to.
 type Symbols struct {
-	table []symbol // by address; read when first asked
-	read  bool
-	told  map[uint64]bool
+	table   []symbol // by address; read when first asked
+	modules string   // those whose functions are in the table
+	told    map[uint64]bool
 }
 
 type symbol struct {
@@ -33,9 +35,8 @@ func (s *Symbols) About(e decoder.Event) []decoder.Fact {
 		return nil
 	}
 	s.told[drop.Address] = true
-	if !s.read {
-		s.read = true
-		s.table = kallsyms()
+	if now := modules(); s.table == nil || now != s.modules {
+		s.table, s.modules = kallsyms(), now
 	}
 	name, ok := s.find(drop.Address)
 	if !ok {
@@ -56,7 +57,24 @@ func (s *Symbols) find(address uint64) (string, bool) {
 	return s.table[i].name, true
 }
 
-// kallsyms reads the functions of the kernel and of its modules; none if it is not allowed to.
+// modules names those that are loaded, and where. A rule may load one at any time, whose functions would be taken for the
+// last of the module below it.
+func modules() string {
+	text, err := os.ReadFile("/proc/modules")
+	if err != nil {
+		return "" // a kernel that loads none
+	}
+	var b strings.Builder
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) >= 6 { // name, size, users, by whom, state, address
+			b.WriteString(f[0] + f[5] + "\n")
+		}
+	}
+	return b.String()
+}
+
+// kallsyms reads the functions of the kernel and of its modules; none if it is not allowed to. There are some 100,000, in
+// twice as many lines, which the first drop waits for.
 func kallsyms() []symbol {
 	file, err := os.Open("/proc/kallsyms")
 	if err != nil {
@@ -65,12 +83,15 @@ func kallsyms() []symbol {
 	defer file.Close()
 	var table []symbol
 	for lines := bufio.NewScanner(file); lines.Scan(); {
-		f := strings.Fields(lines.Text()) // address, type, name, [module]
-		if len(f) < 3 || !strings.Contains("tTwW", f[1]) {
+		address, rest, _ := bytes.Cut(lines.Bytes(), []byte(" ")) // address, type, name, [module]
+		kind, name, _ := bytes.Cut(rest, []byte(" "))
+		if len(kind) != 1 || bytes.IndexByte([]byte("tTwW"), kind[0]) < 0 {
 			continue
 		}
-		if address, err := strconv.ParseUint(f[0], 16, 64); err == nil {
-			table = append(table, symbol{address, strings.Clone(f[2])})
+		name, _, _ = bytes.Cut(name, []byte("\t"))
+		var a [8]byte
+		if n, err := hex.Decode(a[:], address[:min(len(address), 16)]); err == nil && n == len(a) {
+			table = append(table, symbol{binary.BigEndian.Uint64(a[:]), string(name)})
 		}
 	}
 	slices.SortStableFunc(table, func(a, b symbol) int { return cmp.Compare(a.address, b.address) })
