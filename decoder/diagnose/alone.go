@@ -81,7 +81,7 @@ func (r *Alone) answer(p, about *decoder.Packet) (decoder.Finding, bool) {
 		f.ID, f.Severity, f.Confidence = "mtu-exceeded", decoder.Info, decoder.Certain
 		f.Title = fmt.Sprintf("Packets of %d bytes to %v are too big for the way behind %v, which takes %d.", about.Len, about.Dst, p.Src, mtu)
 		f.Cause = "The sender was told (ICMP), and should send smaller packets from now on."
-		f.Remedy = []string{fmt.Sprintf("ping -c1 -M do -s %d %v   # the largest that fits", max(0, int(mtu)-28), about.Dst)}
+		f.Remedy = []string{largestPing(mtu, about.Dst)}
 	case name == "time-exceeded" && p.ICMPCode == 0:
 		left, seen := r.hops[about.Flow()]
 		if !seen || left < longestWay {

@@ -69,6 +69,9 @@ func (k *Facts) Proves(e decoder.Event, d decoder.Drop) (decoder.Finding, bool) 
 		if !ok {
 			continue
 		}
+		if k.before.explained(e, f) {
+			return decoder.Finding{}, false
+		}
 		f.Time, f.First, f.Last, f.Count = e.Time, e.Time, e.Time, 1
 		f.Pod, f.Peer = e.Pod, e.Peer
 		f.Evidence = append([]string{dropped(e, d)}, f.Evidence...)

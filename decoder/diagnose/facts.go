@@ -23,6 +23,7 @@ type Facts struct {
 	resolvs    map[uint32]decoder.ResolvConf
 	decisions  map[decision]decoder.Netfilter
 	putOff     decoder.PutOffs
+	before     consequences
 }
 
 type (
@@ -70,6 +71,7 @@ func NewFacts() *Facts {
 		resolvs:    map[uint32]decoder.ResolvConf{},
 		decisions:  map[decision]decoder.Netfilter{},
 		putOff:     decoder.PutOffs{},
+		before:     newConsequences(),
 	}
 }
 
@@ -78,6 +80,7 @@ func (k *Facts) Observe(e decoder.Event) []decoder.Finding {
 	if n, ok := e.Body.(decoder.Netfilter); ok {
 		k.decided(e, n)
 	}
+	k.before.learn(e)
 	f, ok := e.Body.(decoder.Fact)
 	if !ok {
 		return nil

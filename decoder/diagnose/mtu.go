@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -20,7 +21,7 @@ func tooBig(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 		Evidence: []string{fmt.Sprintf("length %d, limit %d at %s (%s)", m.Length, m.Limit, orSome(m.Device), m.Site)},
 		Remedy: []string{
 			fmt.Sprintf("ip -d link show %s   # its MTU and its other end's, against that of the pods' devices", strings.TrimPrefix(m.Device, otherEnd)),
-			fmt.Sprintf("ping -c1 -M do -s %d %v   # the largest that fits", max(0, int(m.Limit)-28), e.Packet.Dst),
+			largestPing(m.Limit, e.Packet.Dst),
 		},
 		Cause: "The sender was told (ICMP), and should send smaller packets from now on; if it goes on, the message does not reach it.",
 	}
@@ -87,6 +88,15 @@ func (h *holding) ignored(f decoder.Finding) decoder.Finding {
 	return f
 }
 
+// largestPing is the ping whose packet has just the size that a way takes.
+func largestPing(limit uint32, to netip.Addr) string {
+	headers := 28 // IPv4 and ICMP
+	if to.Is6() {
+		headers = 48
+	}
+	return fmt.Sprintf("ping -c1 -M do -s %d %v   # the largest that fits", max(0, int(limit)-headers), to)
+}
+
 func orSome(device string) string {
 	if device == "" {
 		return "a device"
@@ -118,6 +128,9 @@ func (k *Facts) MTU(e decoder.Event, d decoder.Drop) (decoder.MTU, bool) {
 		}
 	}
 	dev, ok := k.devices[deviceKey{e.Netns, e.Iface}]
+	if site.name == forward { // the event's device is the one that it came in by, and the packet may be many segments in one
+		ok = false
+	}
 	if ok && (site.silent || dev.MTU < int(m.Length) && dev.MTU <= int(max(m.Limit, m.Length))) {
 		m.Device = dev.Name
 		m.Limit = uint32(dev.MTU)
@@ -130,6 +143,9 @@ func (k *Facts) MTU(e decoder.Event, d decoder.Drop) (decoder.MTU, bool) {
 	}
 	return m, m.Limit > 0 && m.Length > m.Limit // these functions drop for other causes too
 }
+
+// forward is the site of what passes through.
+const forward = "forward"
 
 // otherEnd is what a veth's peer, whose name is not known here, is called by.
 const otherEnd = "the other end of "
@@ -151,8 +167,8 @@ type site struct {
 // mtuSites are the functions that drop what is too big, of whatever reason.
 func mtuSites() map[string]site {
 	return map[string]site{
-		"ip_forward":             {name: "forward"},
-		"ip6_forward":            {name: "forward"},
+		"ip_forward":             {name: forward},
+		"ip6_forward":            {name: forward},
 		"ip_fragment":            {name: "output"},
 		"ip_do_fragment":         {name: "output"},
 		"ip6_fragment":           {name: "output"},

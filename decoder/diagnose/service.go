@@ -76,13 +76,14 @@ func called(s decoder.ServiceFact, r decoder.ServiceRules, to netip.AddrPort) st
 	return fmt.Sprintf("service address %v", to)
 }
 
-// noEndpoints reports a packet to a service that kube-proxy refuses or drops since nobody serves it.
+// noEndpoints reports a packet to a service that kube-proxy refuses or drops since nobody serves it. The rule that does
+// so comes behind routing: where there is no way to the service's address the packet dies before it.
 func noEndpoints(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	if !d.ByNetfilter() || d.Conntrack.DNAT() {
-		return decoder.Finding{}, false
-	}
 	to := e.Packet.Destination()
 	rules := k.rules[rulesKey{e.Netns, e.Packet.Proto, to}]
+	if d.Conntrack.DNAT() || !d.ByNetfilter() && rules.State != decoder.ServiceNoEndpoints {
+		return decoder.Finding{}, false
+	}
 	rule := rules.Rule
 	if b, ok := k.blame(e, d); ok && rules.State != decoder.ServiceNoEndpoints {
 		if len(b.Suspects) == 0 || !strings.Contains(b.Suspects[0].Text, "has no endpoints") {
@@ -172,7 +173,7 @@ func (k *Facts) missed(e decoder.Event, c *decoder.Conntrack) (decoder.Finding, 
 		f.ID = "kube-proxy-rules-missing"
 		f.Title = fmt.Sprintf("The node has no rules for services at all, so packets to %s go where nobody is.", called(s, rules, to))
 		f.Cause = "kube-proxy never wrote here, or somebody removed its rules."
-		f.Subject = fmt.Sprintf("netns %d", e.Netns)
+		f.Subject = fmt.Sprintf("netns %d", k.before.left(e))
 	case decoder.ServiceMissing:
 		f.Evidence = append(f.Evidence, fmt.Sprintf("%d addresses and ports of services have rules, %v has none; searched: %s",
 			rules.Services, to, strings.Join(rules.Searched, ", ")))

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"net"
+	"testing"
+
+	"ktrace/testdata/lab"
+)
+
+// TestDiagnoseReportsNoConsequences: what else happens to the packets, or first, on account of the fault is no cause.
+func TestDiagnoseReportsNoConsequences(t *testing.T) {
+	var all []lab.Scenario
+	for _, f := range stacks() {
+		shop := map[string]string{"ip": "10.96.7.7", "ip -6": "fd00:96::77"}[f.ip] // which only the rules tell of
+		toShop := func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { fetch(p.NS, net.JoinHostPort(shop, "80"), patience) }
+		twoPorts := func(t testing.TB, c *lab.Cluster, _ *lab.Pod) {
+			echoTCP(t, c.Server, "8080")
+			f.kube(c.Node, "shop", "tcp", shop, net.JoinHostPort(f.server, "8080"))
+			f.kube(c.Node, "other", "udp", shop, net.JoinHostPort(f.server, "8080"))
+		}
+		refused := func(t testing.TB, c *lab.Cluster, _ *lab.Pod) {
+			f.noRule(c.Node)
+			c.Node.Run(f.iptables, "-N", "KUBE-SERVICES")
+			c.Node.Run(f.iptables, "-A", "FORWARD", "-j", "KUBE-SERVICES")
+			c.Node.Run(f.iptables, "-A", "KUBE-SERVICES", "-d", shop, "-p", "tcp", "-m", "comment", "--comment",
+				"default/shop:http has no endpoints", "-m", "tcp", "--dport", "80", "-j", "REJECT")
+			f.do(c.Node, "route del default")
+		}
+		tooBig := map[string]string{"ip": "-p icmp --icmp-type fragmentation-needed", "ip -6": "-p ipv6-icmp --icmpv6-type packet-too-big"}[f.ip]
+		for _, s := range []lab.Scenario{
+			{Name: "next host drops what nothing translated", Want: "service-dnat-miss", Sure: "certain", Proof: "according to iptables",
+				Setup: twoPorts, Traffic: toShop, Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { f.noRule(c.Node) }},
+			{Name: "no way to a service that has no endpoints", Want: "service-no-endpoints", Sure: "certain", Proof: "has no endpoints",
+				Setup: twoPorts, Traffic: toShop, Fault: refused},
+			{Name: "segments are too big and a rule takes the answer", Want: "netfilter-drop", Sure: "certain", Proof: "the message: packets may have 1300 bytes",
+				Setup: f.behind, Traffic: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { f.upload(p) }, Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) {
+					c.Node.IP("link set uplink mtu 1300")
+					c.Node.Run("sh", "-c", f.iptables+" -A OUTPUT "+tooBig+" -j DROP")
+				}},
+		} {
+			s.Name, s.Args = f.name+" "+s.Name, []string{"diagnose", "--duration", "6s"}
+			all = append(all, s)
+		}
+	}
+	lab.RunAll(t, all)
+}
