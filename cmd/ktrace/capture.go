@@ -54,6 +54,9 @@ comment says why. Beside the packets it has what the kernel dropped. --trigger s
     signal         SIGUSR2
     EXPRESSION     a packet that passes it, as in 'tcp[tcpflags] & tcp-rst != 0'`,
 		RunE: func(c *cobra.Command, args []string) error {
+			if o.flight.megabytes == 0 && (c.Flags().Changed("trigger") || c.Flags().Changed("after")) {
+				return cli.Usagef("--trigger and --after are for the flight recorder: they need --ring MEGABYTES")
+			}
 			if err := o.validate(); err != nil {
 				return err
 			}

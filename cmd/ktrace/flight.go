@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math"
 	"os"
 	"os/signal"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"ktrace/cmd/internal/cli"
 	"ktrace/cmd/internal/savefile"
@@ -49,6 +51,8 @@ func (o *flightOptions) validate(c *captureOptions) error {
 		return cli.Usagef("--ring begins a file when something fires, -C and -G by size and time: want one of them")
 	case c.Count > 0:
 		return cli.Usagef("--ring keeps the newest packets, -c the first: want one of them")
+	case uint64(o.megabytes) > memory():
+		return cli.Usagef("--ring %d: this machine has %d millions of bytes of memory: want fewer", o.megabytes, memory())
 	case o.after < 0:
 		return cli.Usagef("--after %v: want a time, as in 2s", o.after)
 	}
@@ -75,6 +79,16 @@ func (o *flightOptions) validate(c *captureOptions) error {
 		}
 	}
 	return nil
+}
+
+// memory is how much this machine has, in millions of bytes.
+func memory() uint64 {
+	const million = 1_000_000
+	var is unix.Sysinfo_t
+	if err := unix.Sysinfo(&is); err != nil {
+		return math.MaxInt64 / million // not known, so as far as numbers go
+	}
+	return is.Totalram * uint64(is.Unit) / million
 }
 
 // recorder is what the options mean; stop lets go of the signal.

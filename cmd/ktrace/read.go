@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"ktrace/cmd/internal/cli"
+	"ktrace/decoder"
 )
 
 // recordedView is a verb's view over a file instead of a live node.
@@ -24,7 +26,8 @@ type recordedView struct {
 	// declare adds the verb's own flags, as far as they say how to look and not what to watch. What it returns makes
 	// the view once they are parsed.
 	declare func(*pflag.FlagSet) func() (cli.View, error)
-	devices bool // its events happen at devices
+	devices bool             // its events happen at devices
+	failOn  decoder.Severity // of findings that the exit status tells, unless --fail-on says another; "" is none
 }
 
 // recordedViews has a row for every verb that can look at a file.
@@ -55,7 +58,7 @@ func recordedViews() []recordedView {
 				v, _ := diagnoseView(slow)
 				return v, nil
 			}
-		}},
+		}, failOn: decoder.Warning},
 		{name: "reset", declare: func(*pflag.FlagSet) func() (cli.View, error) {
 			return func() (cli.View, error) { return resetView(), nil }
 		}},
@@ -126,7 +129,7 @@ func readAs(ctx context.Context, files, args []string, s cli.Streams) error {
 	c.SetOut(s.Out)
 	c.SetErr(s.Err)
 	c.SetArgs(args[1:])
-	c.SetFlagErrorFunc(flagError)
+	c.SetFlagErrorFunc(readFlagError(v.name + " "))
 	flags.Add(c.Flags())
 	flags.AddNetns(c.Flags())
 	if v.devices {
@@ -134,6 +137,7 @@ func readAs(ctx context.Context, files, args []string, s cli.Streams) error {
 	}
 	view := v.declare(c.Flags())
 	c.RunE = func(c *cobra.Command, args []string) error {
+		flags.FailOn = cmp.Or(flags.FailOn, string(v.failOn))
 		if err := flags.Validate(); err != nil {
 			return err
 		}
@@ -149,6 +153,13 @@ func readAs(ctx context.Context, files, args []string, s cli.Streams) error {
 		return withFiles(files, s, func(in []io.Reader, s cli.Streams) error { return cli.Replay(c.Context(), flags, made, s, in...) })
 	}
 	return c.ExecuteContext(ctx)
+}
+
+// readFlagError says where the flags of a view, or of none, are explained.
+func readFlagError(view string) func(*cobra.Command, error) error {
+	return func(_ *cobra.Command, err error) error {
+		return cli.Usagef("%v; see \"ktrace read FILE %s--help\"", err, view)
+	}
 }
 
 // withFiles opens files, which errors name if there is only one.

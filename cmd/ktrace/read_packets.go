@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,7 @@ import (
 	"ktrace/decoder/capture"
 	"ktrace/decoder/filter"
 	"ktrace/decoder/pcapng"
+	"ktrace/decoder/record"
 )
 
 // packetsOptions are the flags of read without a view.
@@ -47,7 +49,7 @@ func readPackets(ctx context.Context, files, args []string, s cli.Streams) error
 	c.SetOut(s.Out)
 	c.SetErr(s.Err)
 	c.SetArgs(args)
-	c.SetFlagErrorFunc(flagError)
+	c.SetFlagErrorFunc(readFlagError(""))
 	f := c.Flags()
 	o.AddPackets(f)
 	f.StringVarP(&o.Write, "write", "w", "", "copy the packets to this pcapng file, with all that is said of them; - is standard output")
@@ -57,6 +59,14 @@ func readPackets(ctx context.Context, files, args []string, s cli.Streams) error
 }
 
 func (o *packetsOptions) run(ctx context.Context, expr *filter.Expr, in []io.Reader, s cli.Streams) error {
+	in, raw := anyRecording(in)
+	const hint = "a recording (--record) is for views, as in \"ktrace read FILE dns\""
+	if raw && (o.stats || o.Write != "") {
+		return cli.Usagef(hint + ": it has no packets to count or copy")
+	}
+	if raw {
+		fmt.Fprintln(s.Err, "ktrace: "+hint+"; without one, only the whole packets of \"ktrace capture\" are shown")
+	}
 	if !o.stats && o.Write == "" {
 		if o.dedup {
 			return cli.Usagef("--dedup goes with --stats or -w")
@@ -71,6 +81,17 @@ func (o *packetsOptions) run(ctx context.Context, expr *filter.Expr, in []io.Rea
 		return err
 	}
 	return o.tell(sub.Stats, s)
+}
+
+// anyRecording reports whether any of the files is a recording of raw records. What it returns reads the same.
+func anyRecording(in []io.Reader) (same []io.Reader, any bool) {
+	for _, r := range in {
+		b := bufio.NewReader(r)
+		head, _ := b.Peek(len(record.Magic)) // a file that is too short, or cannot be read, is told by who reads it
+		any = any || string(head) == record.Magic
+		same = append(same, b)
+	}
+	return same, any
 }
 
 // copy goes over the files, and writes the packets if that is wanted.

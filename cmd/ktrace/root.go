@@ -11,6 +11,7 @@ func newRoot(s cli.Streams) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "ktrace",
 		Short:         "tells why a Kubernetes node's network or disk fails a pod",
+		Version:       cli.Version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
@@ -19,7 +20,7 @@ func newRoot(s cli.Streams) *cobra.Command {
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newDoctor(s), newPods(s), newFsync(s), newDrop(s), newNAT(s), newMTU(s), newDiagnose(s), newReset(s), newDNS(s), newRead(s), newCapture(s), newExtcap(s))
+	root.AddCommand(newDoctor(s), newPods(s), newFsync(s), newDrop(s), newNAT(s), newMTU(s), newDiagnose(s), newReset(s), newDNS(s), newRead(s), newCapture(s), newExtcap(s), newVersion(s))
 	for _, sub := range root.Commands() {
 		sub.Args = usage(sub.Args)
 	}

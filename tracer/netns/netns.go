@@ -26,6 +26,9 @@ type Space struct {
 	file  *os.File
 }
 
+// ErrNone is returned for a path that leads to something else than a network namespace.
+var ErrNone = errors.New("is no network namespace")
+
 // Open holds the namespace at path.
 func Open(path string) (*Space, error) {
 	file, err := os.Open(path)
@@ -36,6 +39,10 @@ func Open(path string) (*Space, error) {
 	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
 		_ = file.Close()
 		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if kind, err := unix.IoctlRetInt(int(file.Fd()), unix.NS_GET_NSTYPE); err != nil || kind != unix.CLONE_NEWNET {
+		_ = file.Close()
+		return nil, fmt.Errorf("%s: %w", path, ErrNone)
 	}
 	return &Space{Inode: uint32(st.Ino), file: file}, nil
 }

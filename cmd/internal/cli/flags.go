@@ -153,6 +153,9 @@ func (f *Flags) Validate() error {
 	if f.Compat != "" && f.Compat != "wireshark-4.0" {
 		return Usagef("--compat %q: want wireshark-4.0", f.Compat)
 	}
+	if f.Write == "" && (f.Mixed || f.Compat != "") {
+		return Usagef("--mixed and --compat say how a capture is written: they need -w FILE")
+	}
 	if f.Duration < 0 {
 		return Usagef("--duration %v: want a positive time, as in 30s", f.Duration)
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"maps"
 	"os"
@@ -27,6 +28,9 @@ func (f Flags) selector() (pod.Selector, error) {
 		place, err := netnsPlace(f.netnsPath())
 		if errors.Is(err, os.ErrNotExist) {
 			return pod.Selector{}, Usagef("--netns %s: there is none; want a path, or a name that \"ip netns\" lists", f.Netns)
+		}
+		if errors.Is(err, netns.ErrNone) {
+			return pod.Selector{}, Usagef("--netns %v; want a path as in /proc/PID/ns/net, or a name that \"ip netns\" lists", err)
 		}
 		if err != nil {
 			return pod.Selector{}, err
@@ -76,7 +80,7 @@ func (f Flags) netnsPath() string {
 	if strings.Contains(f.Netns, "/") {
 		return f.Netns
 	}
-	return filepath.Join(f.HostRoot, "run/netns", f.Netns)
+	return filepath.Join(cmp.Or(f.HostRoot, "/"), "run/netns", f.Netns) // to read a file there is no --host-root
 }
 
 // withPods adds to a view what names and selects pods.
@@ -136,6 +140,11 @@ func (f Flags) look(at func(*kube.Watcher)) (err error) {
 
 // kube are the flags that say where to look for pods.
 func (f Flags) kube() (kube.Options, error) {
+	for flag, file := range map[string]string{"kubeconfig": f.Kubeconfig, "cri-socket": f.CRISocket} {
+		if _, err := os.Stat(filepath.Clean(strings.TrimPrefix(file, "unix://"))); file != "" && errors.Is(err, os.ErrNotExist) {
+			return kube.Options{}, Usagef("--%s %s: there is no such file", flag, file)
+		}
+	}
 	node, err := tracer.NodeName()
 	return kube.Options{Node: node, HostRoot: f.HostRoot, CRISocket: f.CRISocket, Kubeconfig: f.Kubeconfig}, err
 }

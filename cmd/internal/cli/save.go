@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -74,15 +73,6 @@ func (v View) keeper(o savefile.Options, w *capture.Writer) (keeper, error) {
 		return savefile.NewFlight(o, *v.Save.Flight, w), nil
 	}
 	return savefile.Create(o, w, time.Now())
-}
-
-// version is what go build was told, or found out, of this ktrace; "" of a test.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "(devel)" {
-		return ""
-	}
-	return info.Main.Version
 }
 
 // frames is where the stream's records come from.

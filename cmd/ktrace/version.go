@@ -1,0 +1,22 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"ktrace/cmd/internal/cli"
+)
+
+// newVersion says which ktrace this is, as --version does.
+func newVersion(s cli.Streams) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "which ktrace this is",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(s.Out, "ktrace version "+cli.Version())
+			return err
+		},
+	}
+}
