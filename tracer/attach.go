@@ -48,5 +48,8 @@ func attachTracepoint(target string, p *ebpf.Program) (l link.Link, err error) {
 		l, err = link.Tracepoint(group, name, p, nil)
 		return err
 	})
+	if errors.As(err, &noTracefsError{}) {
+		err = fmt.Errorf("%w; %s", err, tracefsRemedy)
+	}
 	return l, err
 }

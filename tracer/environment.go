@@ -179,7 +179,7 @@ func checkTracefs() Check {
 	}
 	return Check{
 		Name: name, Found: err.Error(), Costs: "no tracepoint of the perf kind: hooks that have nothing else are off",
-		Remedy: "mount -t tracefs tracefs /sys/kernel/tracing (in a pod, mount it from the host), or add CAP_SYS_ADMIN",
+		Remedy: tracefsRemedy,
 	}
 }
 

@@ -10,9 +10,18 @@ import (
 
 const tracefsPoint = "/sys/kernel/tracing"
 
+// tracefsRemedy is for whom tracefs is not there and who may not mount it.
+const tracefsRemedy = "mount -t tracefs tracefs /sys/kernel/tracing (in a pod, mount it from the host), or add CAP_SYS_ADMIN"
+
+// noTracefsError is returned where tracefs is neither mounted nor can be.
+type noTracefsError struct{ error }
+
+// Unwrap returns why.
+func (e noTracefsError) Unwrap() error { return e.error }
+
 // withTracefs runs f where tracefs is mounted: a tracepoint of the perf kind is opened by a number that only tracefs
 // tells. Where the node does not mount it, a thread does, in a mount namespace of its own that ends with the thread, so
-// the node stays as it was. That needs CAP_SYS_ADMIN.
+// the node stays as it was. That needs CAP_SYS_ADMIN; without it the error is a noTracefsError.
 func withTracefs(f func() error) error {
 	for _, dir := range []string{tracefsPoint, "/sys/kernel/debug/tracing"} {
 		if _, err := os.Stat(dir + "/events"); err == nil {
@@ -22,11 +31,11 @@ func withTracefs(f func() error) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread is not fit for others any more
-		err := mountTracefs()
-		if err == nil {
-			err = f()
+		if err := mountTracefs(); err != nil {
+			done <- noTracefsError{err}
+			return
 		}
-		done <- err
+		done <- f()
 	}()
 	return <-done
 }

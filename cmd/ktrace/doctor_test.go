@@ -78,6 +78,10 @@ func TestDoctorTellsWhatIsMissing(t *testing.T) {
 					t.Errorf("%s: %+v", name, c)
 				}
 			}
+			if c, h := checks["tracefs"], hooks["fsync: fsync and fdatasync of other file systems"]; tt.loads && !c.OK &&
+				(h.Variant != "" || !strings.Contains(h.Refusals[0].Error, c.Remedy)) {
+				t.Errorf("without tracefs: %+v, want what helps: %s", h, c.Remedy)
+			}
 			switch h := hooks[cgroups]; {
 			case tt.loads && h.Variant == "":
 				t.Errorf("nothing loads: %+v", h)
