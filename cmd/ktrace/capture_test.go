@@ -79,6 +79,24 @@ func TestCaptureFollowsAPodThatComesLater(t *testing.T) {
 	run.Stop()
 }
 
+// TestCaptureComesBackWhereADeviceIsSetUpAnew: Calico's agent removes what is at a device and begins again.
+func TestCaptureComesBackWhereADeviceIsSetUpAnew(t *testing.T) {
+	c := lab.NewCluster(t)
+	p := c.AddPod("a")
+	run := lab.Ktrace(t, "capture", "--netns", p.NS.Path(), "--variant", "clsact", "icmp")
+	p.NS.Run("tc", "qdisc", "del", "dev", "eth0", "clsact")
+	p.NS.Run("tc", "qdisc", "add", "dev", "eth0", "clsact")
+	p.Start("ping", "-q", "-i", "0.01", lab.ServerAddr)
+	run.Await("a packet", func(l lab.Line) bool { return l.Kind == "frame" })
+	run.Stop()
+	if !strings.Contains(run.Stderr(), "attached again") {
+		t.Errorf("not a word of what may be missing: %q", run.Stderr())
+	}
+	if left := p.NS.Run("tc", "qdisc", "show", "dev", "eth0"); !strings.Contains(left, "clsact") {
+		t.Errorf("the agent's queueing discipline is gone with ktrace:\n%s", left)
+	}
+}
+
 func TestCaptureRefusesAnExpressionAndPointsAtIt(t *testing.T) {
 	run := lab.StartKtrace(t, "capture", "tcp", "port", "htp")
 	_, status := run.Wait()

@@ -291,15 +291,8 @@ func TestAgentsLinksRunAsBefore(t *testing.T) {
 				p := newPair(t, way.kind, way.peer)
 				theirs, newer, ours := newCounter(t, pass), newCounter(t, pass), newCounter(t, next)
 				a := p.attach(t, way.name, ours, counter{})
-				var agent link.Link
-				err := p.space.Do(func() (err error) {
-					agent, err = way.attach(int(p.device.Ifindex), theirs.Program, anchor)
-					return err
-				})
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer agent.Close()
+				agent := way.agent(t, p, theirs, anchor)
+				defer func() { agent.Close() }()
 				both := func(when string, theirs counter) {
 					t.Helper()
 					if _, err := a.Ensure(); err != nil {
@@ -317,6 +310,11 @@ func TestAgentsLinksRunAsBefore(t *testing.T) {
 					t.Fatal(err)
 				}
 				both("program changed", newer)
+				if err := agent.Close(); err != nil {
+					t.Fatal(err)
+				}
+				agent = way.agent(t, p, newer, anchor)
+				both("attached anew", newer)
 				closed(t, a)
 				p.ping()
 				if newer.take(t) == 0 {
@@ -354,6 +352,19 @@ func TestWhatAgentsDropIsDropped(t *testing.T) {
 type linkWay struct {
 	name, kind, peer string // the way, and a pair of devices for it
 	attach           func(ifindex int, p *ebpf.Program, anchor link.Anchor) (link.Link, error)
+}
+
+// agent attaches a program as an agent does.
+func (w linkWay) agent(t *testing.T, p pair, c counter, anchor link.Anchor) (l link.Link) {
+	t.Helper()
+	err := p.space.Do(func() (err error) {
+		l, err = w.attach(int(p.device.Ifindex), c.Program, anchor)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
 }
 
 // linkWays are those that this kernel must have.
