@@ -209,6 +209,21 @@ func (o *object) skipped() uint64 {
 	return n
 }
 
+// detachAll ends the programs of all objects. Their links go at once: what the kernel waits for is not the same for
+// links of different kinds.
+func detachAll(objects []*object) error {
+	var links []io.Closer
+	for _, o := range objects {
+		links = append(links, o.links...)
+		o.links = nil
+	}
+	errs := []error{closeAll(links)}
+	for _, o := range objects {
+		errs = append(errs, o.detach())
+	}
+	return errors.Join(errs...)
+}
+
 // detach ends all programs; the maps stay readable.
 func (o *object) detach() error {
 	errs := []error{closeAll(o.links)}

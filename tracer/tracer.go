@@ -256,11 +256,7 @@ func (t *Tracer) read() ([]byte, error) {
 // stop detaches everything; what is in the ring can still be read.
 func (t *Tracer) stop() error {
 	t.stopped = true
-	var errs []error
-	for _, o := range t.objects {
-		errs = append(errs, o.detach())
-	}
-	return errors.Join(append(errs, t.ring.Flush())...)
+	return errors.Join(detachAll(t.objects), t.ring.Flush())
 }
 
 // last tells the final facts once the ring is empty.
@@ -335,6 +331,7 @@ func (t *Tracer) Close() error {
 	if t.ring != nil {
 		errs = append(errs, t.ring.Close())
 	}
+	errs = append(errs, detachAll(t.objects))
 	for _, o := range t.objects {
 		errs = append(errs, o.close())
 	}
