@@ -87,7 +87,7 @@ func notServed(*dnsmessage.Message) bool { return false }
 
 // lookup asks once and does not mind if nothing answers.
 func lookup(p *lab.Pod, server, name string) {
-	_, _ = p.Try("dig", "+tries=1", "+time=1", "@"+server, name, "A")
+	_, _ = p.Try("dig", "+tries=1", "+time=3", "@"+server, name, "A")
 }
 
 // dnsFamily is one family's addresses and tools.
