@@ -28,6 +28,17 @@ func attachProgram(spec *ebpf.ProgramSpec, p *ebpf.Program) (link.Link, error) {
 	return nil, fmt.Errorf("section %q has no way to attach", spec.SectionName)
 }
 
+// mayAttach says what cannot be attached before the verifier takes its time for it.
+func mayAttach(spec *ebpf.ProgramSpec) error {
+	if kind, _, _ := strings.Cut(spec.SectionName, "/"); kind != "kprobe" {
+		return nil
+	}
+	if _, err := os.Stat(kprobeEvents); err != nil {
+		return fmt.Errorf("no kprobes in this kernel, or no /sys: %w", err)
+	}
+	return nil
+}
+
 // kprobeEvents is there if the kernel was built with kprobes that perf_event_open takes (4.17).
 const kprobeEvents = "/sys/bus/event_source/devices/kprobe/type"
 
@@ -37,9 +48,6 @@ const kprobeEvents = "/sys/bus/event_source/devices/kprobe/type"
 // for all takes 65 each, but wants one program for all, and is refused as a whole for one function that is not there, as
 // those of modules are not that no rule has needed yet.
 func attachKprobe(target string, p *ebpf.Program) (link.Link, error) {
-	if _, err := os.Stat(kprobeEvents); err != nil {
-		return nil, fmt.Errorf("no kprobes in this kernel, or no /sys: %w", err)
-	}
 	l, err := link.Kprobe(target, p, nil)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%s is not in this kernel, or in a module that no rule has needed yet: %w", target, err)

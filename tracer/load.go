@@ -158,6 +158,11 @@ func (o *object) tryVariant(v Variant) error {
 	if len(spec.Programs) != len(v.Programs) {
 		return fmt.Errorf("object lacks programs of %v", v.Programs)
 	}
+	for _, p := range spec.Programs {
+		if err := mayAttach(p); err != nil {
+			return err
+		}
+	}
 	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
 		MapReplacements: o.maps,
 		Programs:        ebpf.ProgramOptions{KernelTypes: o.types.forLoader()},
