@@ -2,6 +2,7 @@ package main
 
 import (
 	"net"
+	"strings"
 	"testing"
 
 	"ktrace/testdata/lab"
@@ -40,6 +41,52 @@ func TestDiagnoseReportsNoConsequences(t *testing.T) {
 		} {
 			s.Name, s.Args = f.name+" "+s.Name, []string{"diagnose", "--duration", "6s"}
 			all = append(all, s)
+		}
+	}
+	lab.RunAll(t, all)
+}
+
+// TestDiagnoseTakesNoServerForAService: a pod may ask a server itself though it searches the cluster's domains, and the
+// answers show that nothing had to be translated. Nor is a packet lost that was sent to find the way.
+func TestDiagnoseTakesNoServerForAService(t *testing.T) {
+	for _, f := range dnsFamilies() {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			c := lab.NewCluster(t)
+			p := c.AddPod("pod")
+			p.ResolvConf("search default.svc.cluster.local svc.cluster.local cluster.local\nnameserver " + f.server + "\noptions ndots:1\n")
+			serveDNS(t, c.Server, net.JoinHostPort(f.server, "53"), wellServed)
+			run := lab.Ktrace(t, "diagnose", "--duration", "3s", "--netns", p.Path())
+			resolves("web.default.svc.cluster.local")(t, c, p)
+			pingFrom(p.NS, f.server, "-t1")
+			lines, status := run.Wait()
+			if found := lab.Findings(lines); status != 0 || len(found) > 0 {
+				t.Errorf("status %d, claims %s", status, found)
+			}
+			if s := lab.Summary(t, lines); !strings.Contains(string(s.Raw), `"answered"`) {
+				t.Errorf("nothing was answered: %s", s.Raw)
+			}
+		})
+	}
+}
+
+// TestDropNamesRulesBeneathIP: of a bridge, and of a device.
+func TestDropNamesRulesBeneathIP(t *testing.T) {
+	var all []lab.Scenario
+	for _, f := range stacks() {
+		setup := func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
+			f.bridge(t, c, p)
+			echoTCP(t, c.Namespace("other"), "80")
+		}
+		traffic := func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) {
+			fetch(p.NS, net.JoinHostPort(f.sub(p, "3"), "80"), patience)
+		}
+		for hook, chain := range map[string]string{
+			"forward of a bridge": "add table bridge lab; add chain bridge lab c { type filter hook forward priority 0; }; add rule bridge lab c tcp dport 80 counter drop",
+			"ingress of a device": "add table netdev lab; add chain netdev lab c { type filter hook ingress device port1 priority 0; }; add rule netdev lab c tcp dport 80 counter drop",
+		} {
+			all = append(all, lab.Scenario{Name: f.name + " " + hook, Args: []string{"drop"}, Want: "netfilter-drop", Sure: "certain",
+				Proof: "lab c: tcp dport 80 counter", Setup: setup, Traffic: traffic, Fault: onNode("nft", chain)})
 		}
 	}
 	lab.RunAll(t, all)

@@ -162,10 +162,10 @@ func orLo(device string) string {
 	return device
 }
 
-// hopLimit reports a packet that has passed too many routers.
-func hopLimit(_ *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+// hopLimit reports a packet that has passed too many routers, unless it was sent to find out who they are.
+func hopLimit(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 	ended := d.Answer != nil && d.Answer.Name == "time-exceeded"
-	if !ended && (e.Packet.TTL > 1 || d.Location != "ip_forward" && d.Location != "ip6_forward") {
+	if !ended && (e.Packet.TTL > 1 || d.Location != "ip_forward" && d.Location != "ip6_forward") || k.before.meantToEnd(e) {
 		return decoder.Finding{}, false
 	}
 	return decoder.Finding{

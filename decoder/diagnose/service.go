@@ -142,7 +142,7 @@ func (k *Facts) missed(e decoder.Event, c *decoder.Conntrack) (decoder.Finding, 
 	}
 	s, known := k.ServiceAt(e.Netns, e.Packet.Proto, to)
 	rules, looked := k.rulesFor(e.Netns, e.Packet.Proto, to)
-	if !known || to.Port() == 0 || looked && rules.State == decoder.ServicePresent && c == nil {
+	if !known || to.Port() == 0 || looked && rules.State == decoder.ServicePresent && c == nil || k.before.serves(e) {
 		return decoder.Finding{}, false
 	}
 	f := decoder.Finding{

@@ -104,6 +104,10 @@ func (rs *Ruleset) Blame(c Case) (decoder.Blame, []*Set) {
 			why = append(why, h.String()+": more rules than ktrace walks")
 		}
 	}
+	if len(suspects) == 0 && len(why) == 0 {
+		suspects, wanted = rs.beneath(c.Packet, wanted)
+		b.Hooks = hooksOf(suspects, b.Hooks)
+	}
 	if len(wanted) > 0 {
 		why = append(why, "sets were not read")
 	}
@@ -115,6 +119,33 @@ func (rs *Ruleset) Blame(c Case) (decoder.Blame, []*Set) {
 		b.Suspects = append(b.Suspects, r.fact())
 	}
 	return b, wanted
+}
+
+// beneath looks for suspects where no rule for IP packets is one: at the bridge that they passed, and at the devices.
+func (rs *Ruleset) beneath(p Packet, wanted []*Set) (suspects []Suspect, _ []*Set) {
+	for _, family := range []Family{Bridge, Netdev} {
+		for h := Prerouting; h <= Ingress; h++ {
+			p.Hook = h
+			w := rs.suspects(&p, family)
+			suspects = append(suspects, w.Suspects...)
+			wanted = append(wanted, w.Wanted...)
+		}
+	}
+	return suspects, wanted
+}
+
+// hooksOf are those of the suspects, each once; others if there are none.
+func hooksOf(suspects []Suspect, others []string) []string {
+	if len(suspects) == 0 {
+		return others
+	}
+	var hooks []string
+	for _, s := range suspects {
+		if name := s.Base.Hook.String(); !slices.Contains(hooks, name) {
+			hooks = append(hooks, name)
+		}
+	}
+	return hooks
 }
 
 // ranked is a suspect with its counter.

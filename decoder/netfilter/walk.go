@@ -47,9 +47,12 @@ const (
 
 // Suspects follows the packet at its hook through every chain that it enters there, and lists the rules that may
 // have dropped it. A rule that certainly did not fit, or that cannot have been reached, is none.
-func (rs *Ruleset) Suspects(p *Packet) *Walk {
+func (rs *Ruleset) Suspects(p *Packet) *Walk { return rs.suspects(p, p.Family) }
+
+// suspects are those of the tables of a family, which may be another than the packet's.
+func (rs *Ruleset) suspects(p *Packet, of Family) *Walk {
 	w := &Walk{packet: p, seen: map[suspectKey]int{}, wanted: map[*Set]bool{}}
-	for _, base := range rs.At(p.Hook, p.Family) {
+	for _, base := range rs.At(p.Hook, of) {
 		w.base = base
 		o := w.chain(base, Yes, 0)
 		if base.Policy.Action != Drop || o&comesOut == 0 {
