@@ -142,6 +142,9 @@ func conntrackFaults(f stack) []lab.Scenario {
 	toServer := func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) {
 		fetch(p.NS, net.JoinHostPort(f.server, "80"), patience)
 	}
+	strict := func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) {
+		c.Node.Sysctl("net/netfilter/nf_conntrack_tcp_loose", "0")
+	}
 	return []lab.Scenario{
 		{
 			Name: "table full", Want: "conntrack-full", Sure: "certain", Traffic: toServer, Fault: fillConntrack,
@@ -152,34 +155,40 @@ func conntrackFaults(f stack) []lab.Scenario {
 			},
 		},
 		{
-			Name: "entry lost", Want: "conntrack-invalid", Proof: "INVALID",
+			Name: "entry lost", Want: "conntrack-invalid", Proof: "INVALID", Traffic: f.interrupted, Fault: strict,
 			Setup: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
 				web(t, c, p)
 				track(c, "INVALID", "DROP")
 			},
-			Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) {
-				c.Node.Sysctl("net/netfilter/nf_conntrack_tcp_loose", "0")
-			},
-			Traffic: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
-				p.Do(func() {
-					conn, err := net.Dial("tcp", net.JoinHostPort(f.server, "80"))
-					if err != nil {
-						t.Fatal(err)
-					}
-					defer conn.Close()
-					for i := range 2 {
-						_ = conn.SetDeadline(time.Now().Add(patience))
-						if _, err := conn.Write([]byte("hello")); err == nil {
-							_, _ = conn.Read(make([]byte, 5))
-						}
-						if i == 0 {
-							c.Node.Run("conntrack", "-F")
-						}
-					}
-				})
+		},
+		{
+			Name: "entry lost, by a map of states", Want: "conntrack-invalid", Sure: "likely", Proof: "invalid : drop", Traffic: f.interrupted, Fault: strict,
+			Setup: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
+				web(t, c, p)
+				c.Node.Run(nftRule("forward", "ct state vmap { established : accept, related : accept, invalid : drop }")...)
 			},
 		},
 	}
+}
+
+// interrupted goes on with a connection that conntrack has forgotten meanwhile.
+func (f stack) interrupted(t testing.TB, c *lab.Cluster, p *lab.Pod) {
+	p.Do(func() {
+		conn, err := net.Dial("tcp", net.JoinHostPort(f.server, "80"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		for i := range 2 {
+			_ = conn.SetDeadline(time.Now().Add(patience))
+			if _, err := conn.Write([]byte("hello")); err == nil {
+				_, _ = conn.Read(make([]byte, 5))
+			}
+			if i == 0 {
+				c.Node.Run("conntrack", "-F")
+			}
+		}
+	})
 }
 
 // race makes two packets of one flow be on their way at once: a queue on the node holds the SYN up until it is sent

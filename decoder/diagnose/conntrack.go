@@ -8,7 +8,7 @@ import (
 )
 
 // ofInvalid are the rules for what conntrack could not make sense of, as the tools print them.
-var ofInvalid = regexp.MustCompile(`ct(state|\s+state)\s+("?)(in\{)?\s*(INVALID|invalid)`)
+var ofInvalid = regexp.MustCompile(`ct(state|\s+state)\s+("?)(in\{)?\s*(INVALID|invalid)|ct state vmap \{[^}]*\binvalid : drop\b`)
 
 // invalid reports a drop by a rule that is for packets which conntrack called invalid.
 func invalid(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
@@ -29,13 +29,17 @@ func invalid(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) 
 		},
 		Remedy: append(see(b.Suspects[0].RuleFact), "sysctl net.netfilter.nf_conntrack_tcp_be_liberal   # 1 lets out-of-window packets pass", "conntrack -S | grep -o 'invalid=[0-9]*'"),
 	}
+	sure := b.Confidence
+	if len(b.Suspects) == 1 && b.More == 0 && sure == decoder.Possible { // it does not count, but what it is for fits
+		sure = decoder.Likely
+	}
 	if s, ok := k.conntrack[e.Netns]; ok && s.Rose.Invalid > 0 {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack counted %d invalid packets", s.Rose.Invalid))
-		f.Confidence = b.Confidence
+		f.Confidence = sure
 	}
 	if n, ok := k.said(about(decoder.NetfilterInvalid, e), nil); ok && n.Text != "" {
 		f.Evidence = append(f.Evidence, "conntrack says of it: "+n.Text)
-		f.Confidence = b.Confidence
+		f.Confidence = sure
 	}
 	return f, true
 }
