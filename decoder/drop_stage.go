@@ -21,7 +21,7 @@ type Drops struct {
 	noises   []noise
 	answers  map[told]answered
 	rejects  map[told]time.Time // that rules made
-	blames   map[Question]Blame
+	blames   Recent[Question, Blame]
 	verdicts bool      // every drop by netfilter is followed by the hook's verdict
 	waiting  []Event   // drops, for their verdict
 	heard    time.Time // of the newest that the kernel told, or of the moment when it had no more to tell
@@ -50,7 +50,7 @@ const verdictWithin = 500 * time.Millisecond
 
 // NewDrops returns the stage.
 func NewDrops() *Drops {
-	return &Drops{noises: noises(), answers: map[told]answered{}, rejects: map[told]time.Time{}, blames: map[Question]Blame{}}
+	return &Drops{noises: noises(), answers: map[told]answered{}, rejects: map[told]time.Time{}}
 }
 
 // Observe implements Stage.
@@ -61,7 +61,7 @@ func (x *Drops) Observe(e Event) []Event {
 	switch b := e.Body.(type) {
 	case Fact:
 		if b.Blame != nil {
-			x.blames[b.Blame.About] = *b.Blame
+			x.blames.Put(b.Blame.About, *b.Blame)
 		}
 		if b.Node != nil {
 			x.verdicts = b.Node.Verdicts
@@ -163,7 +163,8 @@ func (x *Drops) complete(e Event, d Drop) Drop {
 		d.Verdict = VerdictReject
 	}
 	_, d.Rejected = x.rejects[told{e.Packet.Proto, e.Packet.Flow()}]
-	if b := x.blames[Ask(e)].At(d.Hook); len(b.Suspects) > 0 && b.Confidence != Possible {
+	blame, _ := x.blames.Get(Ask(e))
+	if b := blame.At(d.Hook); len(b.Suspects) > 0 && b.Confidence != Possible {
 		d.Netfilter = &b.Suspects[0].RuleFact
 	} else if d.Hook != "" {
 		d.Netfilter = &RuleFact{Family: e.Packet.Family, Hook: d.Hook, Verdict: d.Verdict}

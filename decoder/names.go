@@ -9,7 +9,7 @@ import (
 // Names is the stage that gives devices, reasons and places in the kernel their names, from the facts that
 // the stream brought before. What is not known keeps its number.
 type Names struct {
-	devices map[deviceKey]Device
+	devices Recent[deviceKey, Device]
 	symbols map[uint64]string
 	reasons map[uint32]string
 	resets  map[uint32]string
@@ -20,7 +20,7 @@ type deviceKey struct{ netns, ifindex uint32 }
 
 // NewNames returns the stage; it belongs before all that say a name.
 func NewNames() *Names {
-	return &Names{devices: map[deviceKey]Device{}, symbols: map[uint64]string{}}
+	return &Names{symbols: map[uint64]string{}}
 }
 
 // Observe implements Stage.
@@ -29,7 +29,7 @@ func (n *Names) Observe(e Event) []Event {
 		n.learn(f)
 		return n.only.Event(e)
 	}
-	if d, ok := n.devices[deviceKey{e.Netns, e.Ifindex}]; ok && e.Iface == "" {
+	if d, ok := n.devices.Get(deviceKey{e.Netns, e.Ifindex}); ok && e.Iface == "" {
 		e.Iface = d.Name
 	}
 	switch b := e.Body.(type) {
@@ -57,10 +57,10 @@ func (n *Names) learn(f Fact) {
 	case f.Device != nil:
 		k := deviceKey{f.Device.Netns, f.Device.Ifindex}
 		if f.Device.Gone {
-			delete(n.devices, k)
+			n.devices.Delete(k)
 			return
 		}
-		n.devices[k] = *f.Device
+		n.devices.Put(k, *f.Device)
 	case f.Symbol != nil:
 		n.symbols[f.Symbol.Address] = f.Symbol.Name
 	}

@@ -14,8 +14,8 @@ import (
 // was not recorded stays, unless its journey was put aside before.
 type Sieve struct {
 	program  *filter.Program
-	journeys recent[uint64, bool] // whether they passed
-	flows    recent[flowKey, bool]
+	journeys Recent[uint64, bool] // whether they passed
+	flows    Recent[flowKey, bool]
 }
 
 // flowKey is a flow whichever way a packet of it goes.
@@ -52,7 +52,7 @@ func (s *Sieve) keepPacket(e Event) bool {
 			verdict = filter.Yes
 		}
 	}
-	passed, known := s.journeys.get(e.Journey)
+	passed, known := s.journeys.Get(e.Journey)
 	switch {
 	case passed, s.flowKnown(e.Packet):
 		verdict = filter.Yes
@@ -60,7 +60,7 @@ func (s *Sieve) keepPacket(e Event) bool {
 		verdict = filter.No
 	}
 	if e.Journey != 0 && verdict != filter.Unknown {
-		s.journeys.put(e.Journey, verdict == filter.Yes)
+		s.journeys.Put(e.Journey, verdict == filter.Yes)
 	}
 	if verdict == filter.Yes {
 		s.follow(e)
@@ -107,16 +107,16 @@ func (s *Sieve) keepSock(e Event, body Sock) bool {
 }
 
 func (s *Sieve) flowKnown(p *Packet) bool {
-	known, _ := s.flows.get(flowKey{connectionOf(p.Flow()), p.Proto})
+	known, _ := s.flows.Get(flowKey{connectionOf(p.Flow()), p.Proto})
 	return known && (p.Sport != 0 || p.Dport != 0)
 }
 
 // follow takes note of the flow that a packet which passed is of.
 func (s *Sieve) follow(e Event) {
-	s.flows.put(flowKey{connectionOf(e.Packet.Flow()), e.Packet.Proto}, true)
+	s.flows.Put(flowKey{connectionOf(e.Packet.Flow()), e.Packet.Proto}, true)
 	if c := e.conntrack(); c.DNAT() || c.SNAT() {
-		s.flows.put(flowKey{connectionOf(c.Original), e.Packet.Proto}, true)
-		s.flows.put(flowKey{connectionOf(c.Reply), e.Packet.Proto}, true)
+		s.flows.Put(flowKey{connectionOf(c.Original), e.Packet.Proto}, true)
+		s.flows.Put(flowKey{connectionOf(c.Reply), e.Packet.Proto}, true)
 	}
 }
 
@@ -244,25 +244,4 @@ func tcpBits(text string) (bits uint8) {
 		}
 	}
 	return bits
-}
-
-// recent remembers the last few things of many: at least half of enough.
-type recent[K comparable, V any] struct{ now, before map[K]V }
-
-// enough is as many as the kernel half remembers.
-const enough = 16384
-
-func (r *recent[K, V]) get(key K) (V, bool) {
-	v, ok := r.now[key]
-	if !ok {
-		v, ok = r.before[key]
-	}
-	return v, ok
-}
-
-func (r *recent[K, V]) put(key K, v V) {
-	if r.now == nil || len(r.now) >= enough/2 {
-		r.before, r.now = r.now, map[K]V{}
-	}
-	r.now[key] = v
 }

@@ -19,6 +19,9 @@ type Devices struct {
 // missedAgain is how soon a device that was not found is looked for again, by the events' clock.
 const missedAgain = time.Second
 
+// maxDevices is how many are remembered, fewer than decoder.Names does: it is told all of them again before it forgets.
+const maxDevices = decoder.RecentMost / 4
+
 // NewDevices returns the witness; root is where the node's file system is.
 func NewDevices(root string) *Devices {
 	return &Devices{root: root, known: map[decoder.Question]bool{}, missed: map[decoder.Question]time.Time{}, paths: map[uint32]string{}}
@@ -29,6 +32,11 @@ func (d *Devices) About(e decoder.Event) []decoder.Fact {
 	q := decoder.Question{Netns: e.Netns, Ifindex: e.Ifindex}
 	if e.Netns == 0 || e.Ifindex == 0 || d.known[q] || e.Time.Sub(d.missed[q]) < missedAgain {
 		return nil
+	}
+	if len(d.known)+len(d.missed) >= maxDevices {
+		clear(d.known)
+		clear(d.missed)
+		clear(d.paths)
 	}
 	d.missed[q] = e.Time // names are worth no failure; what is unknown keeps its number
 	space := d.open(e.Netns)

@@ -33,7 +33,7 @@ func invalid(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) 
 	if len(b.Suspects) == 1 && b.More == 0 && sure == decoder.Possible { // it does not count, but what it is for fits
 		sure = decoder.Likely
 	}
-	if s, ok := k.conntrack[e.Netns]; ok && s.Rose.Invalid > 0 {
+	if s, ok := k.conntrack.Get(e.Netns); ok && s.Rose.Invalid > 0 {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack counted %d invalid packets", s.Rose.Invalid))
 		f.Confidence = sure
 	}
@@ -62,7 +62,7 @@ func unproved(k *Facts, e decoder.Event, d decoder.Drop) bool {
 // tableFull reports a new flow for which conntrack had no room: the table is over its limit, or was and the drops were
 // counted.
 func tableFull(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	s, ok := k.conntrack[e.Netns]
+	s, ok := k.conntrack.Get(e.Netns)
 	counted := unproved(k, e, d) && d.Conntrack == nil && (s.Count >= s.Max && s.Max > 0 ||
 		s.Rose.Drop > 0 && s.Rose.InsertFailed < s.Rose.Drop && s.Count*10 >= s.Max*9)
 	_, said := k.said(about(decoder.NetfilterFull, e), nil)
@@ -90,7 +90,7 @@ func tableFull(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool
 
 // insertRace reports a packet that lost against another of its flow when conntrack took the flow in.
 func insertRace(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	s := k.conntrack[e.Netns]
+	s, _ := k.conntrack.Get(e.Netns)
 	n, said := k.said(about(decoder.NetfilterRefused, e), d.Conntrack)
 	said = said && n.Lost != nil
 	if !d.ByNetfilter() || !said && (s.Rose.InsertFailed == 0 || !unblamed(k, e, d)) {

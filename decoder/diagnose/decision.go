@@ -45,7 +45,7 @@ func (k *Facts) said(d decision, c *decoder.Conntrack) (decoder.Netfilter, bool)
 
 // blame says which rules may have dropped a packet, and of these only those of the hook that did, if that is known.
 func (k *Facts) blame(e decoder.Event, d decoder.Drop) (decoder.Blame, bool) {
-	b, ok := k.blames[decoder.Ask(e)]
+	b, ok := k.blames.Get(decoder.Ask(e))
 	return b.At(d.Hook), ok
 }
 
@@ -58,7 +58,7 @@ func (k *Facts) unmatched(d decision, c *decoder.Conntrack) string {
 		d.flow.flow = c.Original
 	}
 	hook := "prerouting"
-	for key, device := range k.devices {
+	for key, device := range k.devices.All() {
 		if key.netns == d.netns && slices.ContainsFunc(device.Addrs, func(p netip.Prefix) bool { return p.Addr() == d.flow.flow.Src.Addr() }) {
 			hook = "output"
 		}

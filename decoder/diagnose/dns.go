@@ -146,7 +146,7 @@ func (r *DNS) notTranslated(d decoder.DNS) (decoder.Finding, bool) {
 	if !known || !missed {
 		return decoder.Finding{}, false
 	}
-	rules := r.know.rules[rulesKey{where.Netns, d.Transport, d.Server}]
+	rules, _ := r.know.rules.Get(rulesKey{where.Netns, d.Transport, d.Server})
 	f := decoder.Finding{
 		ID: "service-dnat-miss", Severity: decoder.Critical, Confidence: decoder.Certain, Subject: d.Server.String(),
 		Title: fmt.Sprintf("Queries to the DNS %s are not translated to a backend.", called(service, rules, d.Server)),

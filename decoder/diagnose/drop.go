@@ -46,7 +46,7 @@ func (k *Facts) mayLearn(e decoder.Event, age time.Duration) bool {
 		return true
 	}
 	d, ok := e.Body.(decoder.Drop)
-	b, told := k.blames[decoder.Ask(e)]
+	b, told := k.blames.Get(decoder.Ask(e))
 	return ok && d.ByNetfilter() && (!told || len(b.Suspects) == 0) && age < factsAtLast
 }
 

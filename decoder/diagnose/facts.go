@@ -7,20 +7,21 @@ import (
 	"ktrace/decoder"
 )
 
-// Facts is what is known of the node, for the rules that share it. It must come before them.
+// Facts is what is known of the node, for the rules that share it. It must come before them. What it was told of one
+// question or namespace is forgotten when so much was told of others that nobody can still be asking.
 type Facts struct {
 	node       decoder.Node
-	blames     map[decoder.Question]decoder.Blame
-	routes     map[routeKey]decoder.Route
-	sockets    map[decoder.Question]decoder.Socket
-	sysctls    map[sysctlKey]string
-	neighbours map[neighbourKey]decoder.Neighbour
-	devices    map[deviceKey]decoder.Device
-	conntrack  map[uint32]decoder.ConntrackStats
-	risen      map[uint32]time.Time // when a reading of them last told of losses
-	rules      map[rulesKey]decoder.ServiceRules
+	blames     decoder.Recent[decoder.Question, decoder.Blame]
+	routes     decoder.Recent[routeKey, decoder.Route]
+	sockets    decoder.Recent[decoder.Question, decoder.Socket]
+	sysctls    decoder.Recent[sysctlKey, string]
+	neighbours decoder.Recent[neighbourKey, decoder.Neighbour]
+	devices    decoder.Recent[deviceKey, decoder.Device]
+	conntrack  decoder.Recent[uint32, decoder.ConntrackStats]
+	risen      decoder.Recent[uint32, time.Time] // when a reading of them last told of losses
+	rules      decoder.Recent[rulesKey, decoder.ServiceRules]
 	services   map[serviceKey]decoder.ServiceFact
-	resolvs    map[uint32]decoder.ResolvConf
+	resolvs    decoder.Recent[uint32, decoder.ResolvConf]
 	decisions  map[decision]decoder.Netfilter
 	putOff     decoder.PutOffs
 	before     consequences
@@ -58,20 +59,10 @@ type (
 // NewFacts returns one that knows nothing yet.
 func NewFacts() *Facts {
 	return &Facts{
-		blames:     map[decoder.Question]decoder.Blame{},
-		routes:     map[routeKey]decoder.Route{},
-		sockets:    map[decoder.Question]decoder.Socket{},
-		sysctls:    map[sysctlKey]string{},
-		neighbours: map[neighbourKey]decoder.Neighbour{},
-		devices:    map[deviceKey]decoder.Device{},
-		conntrack:  map[uint32]decoder.ConntrackStats{},
-		risen:      map[uint32]time.Time{},
-		rules:      map[rulesKey]decoder.ServiceRules{},
-		services:   map[serviceKey]decoder.ServiceFact{},
-		resolvs:    map[uint32]decoder.ResolvConf{},
-		decisions:  map[decision]decoder.Netfilter{},
-		putOff:     decoder.PutOffs{},
-		before:     newConsequences(),
+		services:  map[serviceKey]decoder.ServiceFact{},
+		decisions: map[decision]decoder.Netfilter{},
+		putOff:    decoder.PutOffs{},
+		before:    newConsequences(),
 	}
 }
 
@@ -91,25 +82,25 @@ func (k *Facts) Observe(e decoder.Event) []decoder.Finding {
 	case f.PutOff != nil:
 		k.putOff.Learn(f)
 	case f.Blame != nil:
-		k.blames[f.Blame.About] = *f.Blame
+		k.blames.Put(f.Blame.About, *f.Blame)
 	case f.Route != nil:
-		k.routes[routeKey{f.Route.About, f.Route.Reverse}] = *f.Route
+		k.routes.Put(routeKey{f.Route.About, f.Route.Reverse}, *f.Route)
 	case f.Socket != nil:
-		k.sockets[f.Socket.About] = *f.Socket
+		k.sockets.Put(f.Socket.About, *f.Socket)
 	case f.Sysctl != nil:
-		k.sysctls[sysctlKey{f.Sysctl.Netns, f.Sysctl.Key}] = f.Sysctl.Value
+		k.sysctls.Put(sysctlKey{f.Sysctl.Netns, f.Sysctl.Key}, f.Sysctl.Value)
 	case f.Neighbour != nil:
-		k.neighbours[neighbourKey{f.Neighbour.Netns, f.Neighbour.Iface, f.Neighbour.Addr}] = *f.Neighbour
+		k.neighbours.Put(neighbourKey{f.Neighbour.Netns, f.Neighbour.Iface, f.Neighbour.Addr}, *f.Neighbour)
 	case f.Device != nil:
-		k.devices[deviceKey{f.Device.Netns, f.Device.Name}] = *f.Device
+		k.devices.Put(deviceKey{f.Device.Netns, f.Device.Name}, *f.Device)
 	case f.Conntrack != nil:
 		k.learnConntrack(e.Time, *f.Conntrack)
 	case f.ServiceRules != nil:
-		k.rules[rulesKey{f.ServiceRules.Netns, f.ServiceRules.Proto, f.ServiceRules.Addr}] = *f.ServiceRules
+		k.rules.Put(rulesKey{f.ServiceRules.Netns, f.ServiceRules.Proto, f.ServiceRules.Addr}, *f.ServiceRules)
 	case f.Service != nil:
 		k.learnService(*f.Service)
 	case f.Resolv != nil:
-		k.resolvs[f.Resolv.Netns] = *f.Resolv
+		k.resolvs.Put(f.Resolv.Netns, *f.Resolv)
 	}
 	return nil
 }
@@ -128,20 +119,24 @@ func (k *Facts) learnService(s decoder.ServiceFact) {
 
 // learnConntrack keeps what rose with a drop until that is looked at: a reading a moment later finds that nothing rose.
 func (k *Facts) learnConntrack(now time.Time, s decoder.ConntrackStats) {
+	before, _ := k.conntrack.Get(s.Netns)
+	risen, _ := k.risen.Get(s.Netns)
 	switch {
 	case s.Rose.InsertFailed+s.Rose.Drop+s.Rose.Invalid > 0:
-		k.risen[s.Netns] = now
-	case now.Sub(k.risen[s.Netns]) < factsAtLast:
-		s.Rose = k.conntrack[s.Netns].Rose
+		k.risen.Put(s.Netns, now)
+	case now.Sub(risen) < factsAtLast:
+		s.Rose = before.Rose
 	}
-	k.conntrack[s.Netns] = s
+	k.conntrack.Put(s.Netns, s)
 }
 
 // sysctl returns the value of a setting in a namespace, "" if it is not known.
-func (k *Facts) sysctl(netns uint32, key string) string { return k.sysctls[sysctlKey{netns, key}] }
+func (k *Facts) sysctl(netns uint32, key string) string {
+	v, _ := k.sysctls.Get(sysctlKey{netns, key})
+	return v
+}
 
 // route returns the way that the kernel gives for a packet.
 func (k *Facts) route(e decoder.Event, reverse bool) (decoder.Route, bool) {
-	r, ok := k.routes[routeKey{decoder.Ask(e), reverse}]
-	return r, ok
+	return k.routes.Get(routeKey{decoder.Ask(e), reverse})
 }

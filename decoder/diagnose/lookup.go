@@ -52,7 +52,7 @@ func (r *Lookups) Observe(e decoder.Event) []decoder.Finding {
 	if !ok || d.Type != "A" && d.Type != "AAAA" {
 		return nil
 	}
-	conf := r.know.resolvs[d.ClientNetns]
+	conf, _ := r.know.resolvs.Get(d.ClientNetns)
 	if len(conf.Search) == 0 {
 		return nil
 	}

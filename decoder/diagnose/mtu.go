@@ -127,7 +127,7 @@ func (k *Facts) MTU(e decoder.Event, d decoder.Drop) (decoder.MTU, bool) {
 			m.Limit = limitOf(r)
 		}
 	}
-	dev, ok := k.devices[deviceKey{e.Netns, e.Iface}]
+	dev, ok := k.devices.Get(deviceKey{e.Netns, e.Iface})
 	if site.name == forward { // the event's device is the one that it came in by, and the packet may be many segments in one
 		ok = false
 	}

@@ -220,7 +220,7 @@ func (x *Translations) Summarize(s *decoder.Summary) {
 		k.Count = n
 		s.NAT.Flows = append(s.NAT.Flows, k)
 	}
-	for _, t := range x.know.conntrack {
+	for _, t := range x.know.conntrack.All() {
 		if t.Count > 0 {
 			s.NAT.Tables = append(s.NAT.Tables, t)
 		}
@@ -241,7 +241,7 @@ func (k *Facts) notUntranslated(e decoder.Event, n decoder.NAT) decoder.Finding 
 		Remedy: []string{"modprobe br_netfilter; sysctl -w net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1",
 			fmt.Sprintf("ip route get %v from %v   # on the backend's node: must lead through the node that translates", n.Original.Src.Addr(), n.Backend.Addr())},
 	}
-	for key, v := range k.sysctls {
+	for key, v := range k.sysctls.All() {
 		if v == "0" && (key.key == "net.bridge.bridge-nf-call-iptables" || key.key == "net.bridge.bridge-nf-call-ip6tables") {
 			f.Evidence = append(f.Evidence, fmt.Sprintf("%s = 0 in netns %d", key.key, key.netns))
 		}

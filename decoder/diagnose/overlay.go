@@ -35,7 +35,7 @@ func overlayBlocked(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding,
 			"kubectl -n kube-system get pods -o wide   # is the network plugin running there?"}
 		return f, true
 	}
-	if b, ok := k.blames[decoder.Ask(e)]; ok && len(b.Suspects) > 0 {
+	if b, ok := k.blames.Get(decoder.Ask(e)); ok && len(b.Suspects) > 0 {
 		name(&f, b)
 	}
 	return f, true

@@ -18,7 +18,7 @@ import (
 type Resets struct {
 	know    *Facts
 	refused map[netip.AddrPort]*refusals
-	blames  map[decoder.Question]decoder.Blame
+	blames  decoder.Recent[decoder.Question, decoder.Blame]
 }
 
 type refusals struct {
@@ -35,7 +35,7 @@ const (
 
 // NewResets returns the rule. know must be asked before it; it is nil where another rule concludes from drops.
 func NewResets(know *Facts) *Resets {
-	return &Resets{know: know, refused: map[netip.AddrPort]*refusals{}, blames: map[decoder.Question]decoder.Blame{}}
+	return &Resets{know: know, refused: map[netip.AddrPort]*refusals{}}
 }
 
 // Observe implements decoder.Rule.
@@ -43,7 +43,7 @@ func (r *Resets) Observe(e decoder.Event) []decoder.Finding {
 	switch b := e.Body.(type) {
 	case decoder.Fact:
 		if b.Blame != nil {
-			r.blames[b.Blame.About] = *b.Blame
+			r.blames.Put(b.Blame.About, *b.Blame)
 		}
 	case decoder.Reset:
 		return r.reset(e, b)
@@ -304,7 +304,7 @@ func (r *Resets) byFirewall(e decoder.Event, b decoder.Reset, f *decoder.Finding
 		f.Confidence = decoder.Certain
 		f.Evidence = append(f.Evidence, "netfilter itself answered with the reset")
 	}
-	blame, ok := r.blames[decoder.Ask(decoder.Event{Header: b.DropAt, Packet: b.Dropped})]
+	blame, ok := r.blames.Get(decoder.Ask(decoder.Event{Header: b.DropAt, Packet: b.Dropped}))
 	blame = blame.At(b.Drop.Hook)
 	if !ok || len(blame.Suspects) == 0 {
 		return

@@ -13,7 +13,7 @@ import (
 // badResolvConf reports a query that failed because of whom the client's resolv.conf names: nobody, so that the
 // resolver asks its own host, or an address that is not the cluster's DNS.
 func (k *Facts) badResolvConf(d decoder.DNS) (decoder.Finding, bool) {
-	conf, known := k.resolvs[d.ClientNetns]
+	conf, known := k.resolvs.Get(d.ClientNetns)
 	if !known {
 		return decoder.Finding{}, false
 	}
@@ -32,8 +32,9 @@ func (k *Facts) askedNobody(to netip.AddrPort) (decoder.Finding, bool) {
 	if to.Port() != dns {
 		return decoder.Finding{}, false
 	}
-	for _, netns := range slices.Sorted(maps.Keys(k.resolvs)) {
-		if f, ok := k.noService(k.resolvs[netns], to); ok {
+	all := maps.Collect(k.resolvs.All())
+	for _, netns := range slices.Sorted(maps.Keys(all)) {
+		if f, ok := k.noService(all[netns], to); ok {
 			return f, true
 		}
 	}

@@ -192,7 +192,7 @@ func noNeighbour(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bo
 		}
 		f.Evidence = append(f.Evidence, "the way: "+way(r))
 	}
-	if n, ok := k.neighbours[neighbourKey{e.Netns, device, hop}]; ok {
+	if n, ok := k.neighbours.Get(neighbourKey{e.Netns, device, hop}); ok {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("neighbour %v on %s is %s", n.Addr, n.Iface, n.State))
 	}
 	protocol := "ARP"

@@ -53,11 +53,11 @@ func has(s decoder.ServiceFact, proto string, port uint16) bool {
 // rulesFor is the state of the node's rules for an address: of the namespace where the packet is, or, if that has none
 // at all, of another that such packets passed, which is the one to translate.
 func (k *Facts) rulesFor(netns uint32, proto string, to netip.AddrPort) (decoder.ServiceRules, bool) {
-	own, ok := k.rules[rulesKey{netns, proto, to}]
+	own, ok := k.rules.Get(rulesKey{netns, proto, to})
 	if ok && own.State != decoder.ServiceNone {
 		return own, true
 	}
-	for key, r := range k.rules {
+	for key, r := range k.rules.All() {
 		if key.proto == proto && key.addr == to && r.State != decoder.ServiceNone && (own.State == "" || own.State == decoder.ServiceNone || key.netns < own.Netns) {
 			own, ok = r, true
 		}
@@ -80,7 +80,7 @@ func called(s decoder.ServiceFact, r decoder.ServiceRules, to netip.AddrPort) st
 // so comes behind routing: where there is no way to the service's address the packet dies before it.
 func noEndpoints(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 	to := e.Packet.Destination()
-	rules := k.rules[rulesKey{e.Netns, e.Packet.Proto, to}]
+	rules, _ := k.rules.Get(rulesKey{e.Netns, e.Packet.Proto, to})
 	if d.Conntrack.DNAT() || !d.ByNetfilter() && rules.State != decoder.ServiceNoEndpoints {
 		return decoder.Finding{}, false
 	}

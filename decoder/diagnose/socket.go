@@ -10,13 +10,11 @@ import (
 // Sockets is the rule for sockets that cannot take what arrives: full accept queues and full receive buffers. It
 // wants decoder.Sock, and the facts about sockets that these raise.
 type Sockets struct {
-	owners map[decoder.Question]decoder.Socket
+	owners decoder.Recent[decoder.Question, decoder.Socket]
 }
 
-const maxOwners = 4096
-
 // NewSockets returns the rule.
-func NewSockets() *Sockets { return &Sockets{owners: map[decoder.Question]decoder.Socket{}} }
+func NewSockets() *Sockets { return &Sockets{} }
 
 // Observe implements decoder.Rule.
 func (r *Sockets) Observe(e decoder.Event) []decoder.Finding {
@@ -30,17 +28,13 @@ func (r *Sockets) Observe(e decoder.Event) []decoder.Finding {
 }
 
 func (r *Sockets) learn(f decoder.Fact) {
-	if f.Socket == nil || f.Socket.PID == 0 {
-		return
+	if f.Socket != nil && f.Socket.PID != 0 {
+		r.owners.Put(f.Socket.About, *f.Socket)
 	}
-	if len(r.owners) >= maxOwners {
-		clear(r.owners)
-	}
-	r.owners[f.Socket.About] = *f.Socket
 }
 
 func (r *Sockets) sock(e decoder.Event, s decoder.Sock) []decoder.Finding {
-	if owner, ok := r.owners[decoder.Ask(e)]; ok && e.PID == 0 {
+	if owner, ok := r.owners.Get(decoder.Ask(e)); ok && e.PID == 0 {
 		e.PID, e.Comm = owner.PID, owner.Comm
 	}
 	f := decoder.Finding{Time: e.Time, First: e.Time, Last: e.Time, Count: uint64(s.Count), Pod: e.Pod, Severity: decoder.Warning, Confidence: decoder.Certain}

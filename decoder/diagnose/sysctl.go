@@ -52,7 +52,10 @@ func NewBridges(know *Facts) *Bridges {
 
 // Observe implements decoder.Rule.
 func (r *Bridges) Observe(e decoder.Event) []decoder.Finding {
-	if e.Kind() != decoder.KindHop || e.Packet == nil || e.Packet.Dst.IsMulticast() || r.know.devices[deviceKey{e.Netns, e.Iface}].Type != "bridge" {
+	if e.Kind() != decoder.KindHop || e.Packet == nil || e.Packet.Dst.IsMulticast() {
+		return nil
+	}
+	if d, _ := r.know.devices.Get(deviceKey{e.Netns, e.Iface}); d.Type != "bridge" {
 		return nil
 	}
 	key := bridgeKey{e.Netns, e.Iface, e.Packet.Family}

@@ -157,7 +157,7 @@ func (r *Tunnels) Flush(now time.Time, final bool) []decoder.Finding {
 // down is the name of a tunnel's device of a namespace that is down, the first of several; "" if there is none.
 func (r *Tunnels) down(inode uint32) string {
 	name := ""
-	for k, d := range r.know.devices {
+	for k, d := range r.know.devices.All() {
 		if k.netns == inode && d.Down && d.Tunnels() && (name == "" || d.Name < name) {
 			name = d.Name
 		}
@@ -168,7 +168,7 @@ func (r *Tunnels) down(inode uint32) string {
 // taken reports a tunnel's packets that a process receives: while it has the port, the tunnel's device cannot be up.
 func (r *Tunnels) taken(h *holding) (decoder.Finding, bool) {
 	e := h.event
-	s, ok := r.know.sockets[decoder.Ask(e)]
+	s, ok := r.know.sockets.Get(decoder.Ask(e))
 	device := r.down(e.Netns)
 	if !ok || !s.Found || s.PID == 0 || device == "" {
 		return decoder.Finding{}, false

@@ -22,8 +22,8 @@ type Index struct {
 	begun    bool // a record was seen: facts from here on tell news
 	swept    time.Time
 	only     decoder.Only
-	chosen   journeys[bool]        // of packets that were selected
-	senders  journeys[decoder.Pod] // who sent them
+	chosen   decoder.Recent[uint64, bool]        // journeys of packets that were selected
+	senders  decoder.Recent[uint64, decoder.Pod] // who sent them
 }
 
 type owner struct {

@@ -211,7 +211,7 @@ func TestSenderIsKnownByWhereItsPacketWasBefore(t *testing.T) {
 		e := s.event(2, again, c.later)
 		s.want(c.what, e.Pod, c.name, c.by)
 		s.want(c.what+": peer", e.Peer, c.peer, c.via)
-		s.senders = journeys[decoder.Pod]{}
+		s.senders = decoder.Recent[uint64, decoder.Pod]{}
 	}
 }
 

@@ -228,11 +228,14 @@ func (x *Index) Selected(s Selector, e decoder.Event) bool {
 	if s.All() {
 		return true
 	}
-	if x.selected(s, e) {
-		x.chosen.add(e.Journey, true)
-		return true
+	if !x.selected(s, e) {
+		chosen, _ := x.chosen.Get(e.Journey)
+		return chosen
 	}
-	return x.chosen.get(e.Journey)
+	if e.Journey != 0 {
+		x.chosen.Put(e.Journey, true)
+	}
+	return true
 }
 
 func (x *Index) selected(s Selector, e decoder.Event) bool {

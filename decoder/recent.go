@@ -1,0 +1,48 @@
+package decoder
+
+import "iter"
+
+// RecentMost is how many things a Recent remembers; as many as the kernel half does.
+const RecentMost = 16384
+
+// Recent remembers the latest of many things by their keys: at least half of RecentMost, never more, so that a run of
+// days takes no more memory than one of minutes. What is put again under its key counts as new. The zero Recent is empty.
+type Recent[K comparable, V any] struct{ now, before map[K]V }
+
+// Get returns what was put last under a key; ok is false if nothing was, or too much since.
+func (r *Recent[K, V]) Get(key K) (value V, ok bool) {
+	if value, ok = r.now[key]; !ok {
+		value, ok = r.before[key]
+	}
+	return value, ok
+}
+
+// Put remembers a thing.
+func (r *Recent[K, V]) Put(key K, value V) {
+	if _, known := r.now[key]; !known && len(r.now) >= RecentMost/2 || r.now == nil {
+		r.before, r.now = r.now, map[K]V{}
+	}
+	r.now[key] = value
+}
+
+// Delete forgets a thing.
+func (r *Recent[K, V]) Delete(key K) {
+	delete(r.now, key)
+	delete(r.before, key)
+}
+
+// All returns what is remembered, in no order.
+func (r *Recent[K, V]) All() iter.Seq2[K, V] {
+	return func(yield func(K, V) bool) {
+		for key, value := range r.now {
+			if !yield(key, value) {
+				return
+			}
+		}
+		for key, value := range r.before {
+			if _, newer := r.now[key]; !newer && !yield(key, value) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,44 @@
+package decoder
+
+import (
+	"maps"
+	"testing"
+)
+
+func TestRecentForgetsTheOldestAlone(t *testing.T) {
+	var r Recent[int, int]
+	for i := range 10 * RecentMost {
+		r.Put(i, i)
+		r.Put(-1, i) // again and again
+	}
+	for i := 10*RecentMost - RecentMost/2 + 1; i < 10*RecentMost; i++ {
+		if v, ok := r.Get(i); !ok || v != i {
+			t.Fatalf("one of the latest is %d, %t, want %d", v, ok, i)
+		}
+	}
+	if v, ok := r.Get(-1); !ok || v != 10*RecentMost-1 {
+		t.Errorf("what was put again and again is %d, %t", v, ok)
+	}
+	if _, ok := r.Get(0); ok {
+		t.Error("the oldest is still remembered")
+	}
+	if n := len(maps.Collect(r.All())); n > RecentMost {
+		t.Errorf("%d are remembered, want at most %d", n, RecentMost)
+	}
+}
+
+func TestRecentForgetsWhatIsDeleted(t *testing.T) {
+	var r Recent[int, string]
+	r.Put(0, "old")
+	for i := 1; i <= RecentMost/2; i++ {
+		r.Put(i, "")
+	}
+	r.Put(0, "new") // is in both halves now
+	if v := maps.Collect(r.All())[0]; v != "new" {
+		t.Errorf("All has %q, want what was put last", v)
+	}
+	r.Delete(0)
+	if v, ok := r.Get(0); ok {
+		t.Errorf("what was deleted is %q", v)
+	}
+}
