@@ -17,10 +17,11 @@ type Facts struct {
 	sysctls    decoder.Recent[sysctlKey, string]
 	neighbours decoder.Recent[neighbourKey, decoder.Neighbour]
 	devices    decoder.Recent[deviceKey, decoder.Device]
+	down       decoder.Recent[deviceKey, bool] // tunnels' devices that are
 	conntrack  decoder.Recent[uint32, decoder.ConntrackStats]
 	risen      decoder.Recent[uint32, time.Time] // when a reading of them last told of losses
 	rules      decoder.Recent[rulesKey, decoder.ServiceRules]
-	services   map[serviceKey]decoder.ServiceFact
+	services   services
 	resolvs    decoder.Recent[uint32, decoder.ResolvConf]
 	decisions  map[decision]decoder.Netfilter
 	putOff     decoder.PutOffs
@@ -50,16 +51,12 @@ type (
 		proto string
 		addr  netip.AddrPort
 	}
-	serviceKey struct {
-		source, namespace, name, at string
-		netns                       uint32
-	}
 )
 
 // NewFacts returns one that knows nothing yet.
 func NewFacts() *Facts {
 	return &Facts{
-		services:  map[serviceKey]decoder.ServiceFact{},
+		services:  newServices(),
 		decisions: map[decision]decoder.Netfilter{},
 		putOff:    decoder.PutOffs{},
 		before:    newConsequences(),
@@ -92,13 +89,13 @@ func (k *Facts) Observe(e decoder.Event) []decoder.Finding {
 	case f.Neighbour != nil:
 		k.neighbours.Put(neighbourKey{f.Neighbour.Netns, f.Neighbour.Iface, f.Neighbour.Addr}, *f.Neighbour)
 	case f.Device != nil:
-		k.devices.Put(deviceKey{f.Device.Netns, f.Device.Name}, *f.Device)
+		k.learnDevice(*f.Device)
 	case f.Conntrack != nil:
 		k.learnConntrack(e.Time, *f.Conntrack)
 	case f.ServiceRules != nil:
 		k.rules.Put(rulesKey{f.ServiceRules.Netns, f.ServiceRules.Proto, f.ServiceRules.Addr}, *f.ServiceRules)
 	case f.Service != nil:
-		k.learnService(*f.Service)
+		k.services.learn(*f.Service)
 	case f.Resolv != nil:
 		k.resolvs.Put(f.Resolv.Netns, *f.Resolv)
 	}
@@ -108,13 +105,14 @@ func (k *Facts) Observe(e decoder.Event) []decoder.Finding {
 // Flush implements decoder.Rule.
 func (k *Facts) Flush(time.Time, bool) []decoder.Finding { return nil }
 
-func (k *Facts) learnService(s decoder.ServiceFact) {
-	key := serviceKey{s.Source, s.Namespace, s.Name, s.CIDR.String(), s.Netns}
-	if s.Gone {
-		delete(k.services, key)
-		return
+func (k *Facts) learnDevice(d decoder.Device) {
+	key := deviceKey{d.Netns, d.Name}
+	k.devices.Put(key, d)
+	if d.Tunnels() && d.Down {
+		k.down.Put(key, true)
+	} else {
+		k.down.Delete(key)
 	}
-	k.services[key] = s
 }
 
 // learnConntrack keeps what rose with a drop until that is looked at: a reading a moment later finds that nothing rose.

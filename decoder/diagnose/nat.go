@@ -98,19 +98,17 @@ func (x *Translations) hop(e decoder.Event, c *decoder.Conntrack) (decoder.NAT, 
 	flow := natFlow{e.Packet.Proto, e.Packet.Flow()}
 	switch w, answers := x.wants[flow]; {
 	case answers && e.Direction == decoder.In && w.netns != e.Netns && x.begunBy(natFlow{flow.proto, w.original}) == e.Netns:
-		n := x.translation(e, &decoder.Conntrack{Original: w.original, Reply: flow.flow}, decoder.NATReply)
-		return n, x.first(natFlow{"reply " + flow.proto, w.original}, n)
+		c = &decoder.Conntrack{Original: w.original, Reply: flow.flow}
+		return x.first(natFlow{"reply " + flow.proto, w.original}, e, c, decoder.NATReply)
 	case c.DNAT():
 		if len(x.wants) >= maxFlows {
 			clear(x.wants)
 		}
 		x.wants[natFlow{flow.proto, c.Reply}] = want{c.Original, e.Netns}
-		n := x.translation(e, c, decoder.NATHit)
-		return n, x.first(natFlow{flow.proto, c.Original}, n)
+		return x.first(natFlow{flow.proto, c.Original}, e, c, decoder.NATHit)
 	case e.Direction == decoder.Out && (began != e.Netns || e.Netns == x.know.node.Netns):
 		if _, known := x.know.ServiceAt(e.Netns, flow.proto, flow.flow.Dst); known && flow.flow.Dst.Port() != 0 {
-			n := x.translation(e, c, decoder.NATMiss)
-			return n, x.first(flow, n)
+			return x.first(flow, e, c, decoder.NATMiss)
 		}
 	}
 	return decoder.NAT{}, false
@@ -150,17 +148,18 @@ func (x *Translations) flowKey(f natFlow) uint64 {
 	return h | 1<<63
 }
 
-// first counts a flow, and reports whether it was not counted before.
-func (x *Translations) first(f natFlow, n decoder.NAT) bool {
+// first counts a flow and returns its translation; ok is false if it was counted before.
+func (x *Translations) first(f natFlow, e decoder.Event, c *decoder.Conntrack, state decoder.NATState) (n decoder.NAT, ok bool) {
 	if x.hits[f] {
-		return false
+		return n, false
 	}
 	if len(x.hits) >= maxFlows {
 		clear(x.hits)
 	}
 	x.hits[f] = true
+	n = x.translation(e, c, state)
 	x.count(n, 1)
-	return true
+	return n, true
 }
 
 func (x *Translations) count(n decoder.NAT, times uint64) {
@@ -289,8 +288,8 @@ func staleEndpoint(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, 
 
 // rulesName finds the rules, which may be older than what the API says, that translate to the backend of a flow.
 func (k *Facts) rulesName(netns uint32, c *decoder.Conntrack, proto string) (decoder.ServiceFact, bool) {
-	for _, s := range k.services {
-		if s.Source == "api" || !slices.Contains(s.Addrs, c.Original.Dst.Addr()) || !k.concerns(s, netns) {
+	for _, s := range k.services.of(c.Original.Dst.Addr()) {
+		if s.Source == "api" || !k.concerns(s, netns) {
 			continue
 		}
 		for _, p := range s.Ports {

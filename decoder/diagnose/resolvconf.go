@@ -74,7 +74,7 @@ func (k *Facts) clusterDNS(conf decoder.ResolvConf, asked netip.AddrPort) (right
 	if !conf.Cluster() || !slices.Contains(conf.Nameservers, asked.Addr()) {
 		return right, false
 	}
-	for _, s := range k.services {
+	for _, s := range k.services.facts {
 		if s.Source == "resolv" || s.Source == "cidr" {
 			continue
 		}

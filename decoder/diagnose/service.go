@@ -14,8 +14,8 @@ import (
 func (k *Facts) ServiceAt(netns uint32, proto string, at netip.AddrPort) (decoder.ServiceFact, bool) {
 	var best decoder.ServiceFact
 	most := -1
-	for _, s := range k.services {
-		if !slices.Contains(s.Addrs, at.Addr()) && !(s.CIDR.IsValid() && s.CIDR.Contains(at.Addr())) || !k.concerns(s, netns) {
+	for _, s := range k.services.of(at.Addr()) {
+		if !k.concerns(s, netns) {
 			continue
 		}
 		points := 0

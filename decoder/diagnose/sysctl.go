@@ -107,7 +107,7 @@ func (k *Facts) unasked(at bridgeKey, e decoder.Event) (decoder.Finding, bool) {
 // translated is how many services the rules of a namespace translate, in the family.
 func (k *Facts) translated(at bridgeKey) int {
 	n := 0
-	for _, s := range k.services {
+	for _, s := range k.services.facts {
 		if s.Netns != at.netns || s.Source != "iptables" && s.Source != "nftables" {
 			continue
 		}

@@ -157,9 +157,9 @@ func (r *Tunnels) Flush(now time.Time, final bool) []decoder.Finding {
 // down is the name of a tunnel's device of a namespace that is down, the first of several; "" if there is none.
 func (r *Tunnels) down(inode uint32) string {
 	name := ""
-	for k, d := range r.know.devices.All() {
-		if k.netns == inode && d.Down && d.Tunnels() && (name == "" || d.Name < name) {
-			name = d.Name
+	for k := range r.know.down.All() {
+		if k.netns == inode && (name == "" || k.iface < name) {
+			name = k.iface
 		}
 	}
 	return name

@@ -1,0 +1,62 @@
+package diagnose
+
+import (
+	"net/netip"
+	"slices"
+
+	"ktrace/decoder"
+)
+
+// services are what sources tell of them. Packets ask by their address, and a cluster has thousands.
+type services struct {
+	facts  map[serviceKey]decoder.ServiceFact
+	at     map[netip.Addr][]serviceKey
+	ranges []serviceKey // of addresses
+}
+
+// serviceKey is one service, or a range of their addresses, as one source knows it.
+type serviceKey struct {
+	source, namespace, name, cidr string
+	netns                         uint32
+}
+
+func newServices() services {
+	return services{facts: map[serviceKey]decoder.ServiceFact{}, at: map[netip.Addr][]serviceKey{}}
+}
+
+// learn takes in what replaces the same source's earlier fact.
+func (s *services) learn(f decoder.ServiceFact) {
+	key := serviceKey{f.Source, f.Namespace, f.Name, f.CIDR.String(), f.Netns}
+	same := func(k serviceKey) bool { return k == key }
+	for _, a := range s.facts[key].Addrs {
+		if s.at[a] = slices.DeleteFunc(s.at[a], same); len(s.at[a]) == 0 {
+			delete(s.at, a)
+		}
+	}
+	s.ranges = slices.DeleteFunc(s.ranges, same)
+	delete(s.facts, key)
+	if f.Gone {
+		return
+	}
+	s.facts[key] = f
+	for _, a := range f.Addrs {
+		s.at[a] = append(s.at[a], key)
+	}
+	if f.CIDR.IsValid() {
+		s.ranges = append(s.ranges, key)
+	}
+}
+
+// of returns what is told of an address: those that have it, and the ranges that it lies in.
+func (s *services) of(a netip.Addr) []decoder.ServiceFact {
+	var all []decoder.ServiceFact
+	for _, key := range s.at[a] {
+		all = append(all, s.facts[key])
+	}
+	for _, key := range s.ranges {
+		if f := s.facts[key]; f.CIDR.Contains(a) && !slices.Contains(f.Addrs, a) {
+			all = append(all, f)
+		}
+	}
+	return all
+}

@@ -1,0 +1,68 @@
+package diagnose
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"ktrace/decoder"
+)
+
+// told are facts about services.
+func told(all ...decoder.ServiceFact) []decoder.Fact {
+	var facts []decoder.Fact
+	for _, s := range all {
+		facts = append(facts, decoder.Fact{Service: &s})
+	}
+	return facts
+}
+
+func TestServiceThatHasTheAddressNow(t *testing.T) {
+	first, second := netip.MustParseAddr("10.96.0.1"), netip.MustParseAddr("10.96.0.2")
+	web := decoder.ServiceFact{Source: "api", Namespace: "shop", Name: "web", Addrs: []netip.Addr{first}, Ports: []decoder.ServicePort{{Proto: "tcp", Port: 80}}}
+	moved, gone := web, web
+	moved.Addrs, gone.Gone = []netip.Addr{second}, true
+	all := decoder.ServiceFact{Source: "cidr", CIDR: netip.MustParsePrefix("10.96.0.0/12")}
+	for _, c := range []struct {
+		name  string
+		facts []decoder.ServiceFact
+		at    netip.Addr
+		known bool
+		want  string
+	}{
+		{"one that was told", []decoder.ServiceFact{web}, first, true, "web"},
+		{"another address", []decoder.ServiceFact{web}, second, false, ""},
+		{"the address that it had", []decoder.ServiceFact{web, moved}, first, false, ""},
+		{"the address that it got", []decoder.ServiceFact{web, moved}, second, true, "web"},
+		{"one that is gone", []decoder.ServiceFact{web, gone}, first, false, ""},
+		{"an address of the range", []decoder.ServiceFact{all, web}, second, true, ""},
+		{"a name rather than the range", []decoder.ServiceFact{all, web}, first, true, "web"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, known := learnt(told(c.facts...)).ServiceAt(7, "tcp", netip.AddrPortFrom(c.at, 80))
+			if known != c.known || s.Name != c.want {
+				t.Errorf("got %q, %t, want %q, %t", s.Name, known, c.want, c.known)
+			}
+		})
+	}
+}
+
+// Packets of a flow that was told already, on a node of a large cluster.
+func BenchmarkTranslations(b *testing.B) {
+	var all []decoder.ServiceFact
+	for i := range 5000 {
+		a := netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)})
+		all = append(all, decoder.ServiceFact{Source: "api", Namespace: "ns", Name: fmt.Sprint(i), Addrs: []netip.Addr{a}})
+	}
+	stage := NewTranslations(learnt(told(all...))).Stage()
+	client, service, backend := netip.MustParseAddrPort("10.244.1.2:4000"), netip.MustParseAddrPort("10.96.1.1:53"), netip.MustParseAddrPort("10.244.2.3:53")
+	c := decoder.NewConntrack(decoder.FlowTuple{Src: client, Dst: service}, decoder.FlowTuple{Src: backend, Dst: client})
+	e := decoder.Event{
+		Header: decoder.Header{Netns: 7, Direction: decoder.Out, Journey: 1},
+		Packet: &decoder.Packet{Proto: "udp", Src: client.Addr(), Sport: client.Port(), Dst: backend.Addr(), Dport: backend.Port()},
+		Body:   decoder.Hop{Conntrack: c},
+	}
+	for b.Loop() {
+		stage.Observe(e)
+	}
+}
