@@ -50,6 +50,7 @@ type Pipeline struct {
 	only                 Only
 	shown, filtered      uint64
 	records              uint64
+	ending               bool // the source is at its end, or enough is shown
 }
 
 // flushEvery is how much time lies, by the events' own clock, between two looks for timeouts.
@@ -151,7 +152,7 @@ func (p *Pipeline) from(i int, events []Event) (err error) {
 func (p *Pipeline) deliver(e Event) error {
 	keep := p.Keep == nil || p.Keep(e)
 	if p.Wanted(e.Body.Kind()) {
-		if err := p.show(e, keep); err != nil {
+		if err := p.show(e, keep && !p.enough()); err != nil {
 			return err
 		}
 	}
@@ -163,11 +164,14 @@ func (p *Pipeline) deliver(e Event) error {
 			return err
 		}
 	}
-	if p.Count > 0 && p.shown >= p.Count {
+	if p.enough() && !p.ending {
 		return errEnough
 	}
 	return nil
 }
+
+// enough reports whether as much is shown as was asked for. What stages still hold then is for the rules alone.
+func (p *Pipeline) enough() bool { return p.Count > 0 && p.shown >= p.Count }
 
 func (p *Pipeline) show(e Event, keep bool) error {
 	if !keep {
@@ -195,6 +199,7 @@ func (p *Pipeline) report(findings []Finding) error {
 
 // finish flushes what is pending and prints the summary, even if the printer already failed on an event.
 func (p *Pipeline) finish() error {
+	p.ending = true
 	errs := []error{p.flush(p.last, true)}
 	if p.Hold {
 		for _, f := range Worst(p.folder.All()) {

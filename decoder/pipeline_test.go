@@ -120,6 +120,36 @@ func TestCountEndsTheRun(t *testing.T) {
 	}
 }
 
+// hoarder is a Stage that keeps all events to the end.
+type hoarder struct{ held []Event }
+
+func (h *hoarder) Observe(e Event) []Event {
+	h.held = append(h.held, e)
+	return nil
+}
+
+func (h *hoarder) Flush(_ time.Time, final bool) []Event {
+	if !final {
+		return nil
+	}
+	return h.held
+}
+
+// TestCountHoldsForWhatStagesKept: no more is shown than was asked for, which is no failure, and the rules see all.
+func TestCountHoldsForWhatStagesKept(t *testing.T) {
+	out := &sheet{}
+	p := Pipeline{
+		Source: &script{events: []Event{at(1, "/a"), at(2, "/b"), at(3, "/c")}}, Stages: []Stage{&hoarder{}}, Rules: []Rule{oneEach{}},
+		Wanted: cgroups, Printer: out, Count: 1,
+	}
+	if err := p.Run(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if s := out.summary; len(out.events) != 1 || s.Shown != 1 || s.Filtered != 2 || s.Seen != 3 || len(out.findings) != 3 {
+		t.Errorf("%d events shown, %d findings, summary %+v", len(out.events), len(out.findings), s)
+	}
+}
+
 func TestPrinterErrorEndsTheRunButNotTheSummary(t *testing.T) {
 	full := errors.New("disk full")
 	out := &sheet{fail: full}

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -86,4 +88,20 @@ func TestInterruptedVerbsSumUpAndLeaveNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestALostTerminalEndsARunCleanly as an interrupt does: an administrator's connection may end before the run.
+func TestALostTerminalEndsARunCleanly(t *testing.T) {
+	if signal.Ignored(syscall.SIGHUP) {
+		t.Skip("SIGHUP is ignored here, and so by ktrace")
+	}
+	run := lab.Ktrace(t, "dns")
+	if err := syscall.Kill(run.PID(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	lines, status := run.Wait()
+	if status != 0 {
+		t.Errorf("status %d, want 0", status)
+	}
+	lab.Summary(t, lines)
 }

@@ -14,7 +14,11 @@ func main() {
 	// A closed pipe must be an error of the write, not the end of the process: there are programs to detach.
 	signal.Ignore(syscall.SIGPIPE)
 	// To the very end: an interrupt that comes late must not spoil the exit status.
-	ctx, _ := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ending := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // as under nohup
+		ending = append(ending, syscall.SIGHUP) // the terminal is gone, which is no reason to leave anything behind
+	}
+	ctx, _ := signal.NotifyContext(context.Background(), ending...)
 	root := newRoot(cli.Streams{Out: os.Stdout, Err: os.Stderr})
 	err := root.ExecuteContext(ctx)
 	os.Exit(cli.Exit(os.Stderr, err))
