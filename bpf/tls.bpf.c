@@ -74,7 +74,7 @@ DEFINE_RING(struct event);
 #define ALERT	      (RECORD_HEADER + 2)
 #define RECORDS	      16 /* looked at in a segment */
 
-#define TYPE_ALERT     21
+#define TYPE_CIPHER    20 /* it changes */
 #define TYPE_HANDSHAKE 22
 #define CLIENT_HELLO   1
 
@@ -83,6 +83,7 @@ struct flight {
 	__u32 next; /* sequence number that the next record begins with */
 	__u32 told; /* up to here */
 	bool begun;
+	bool ciphered; /* the next record is encrypted */
 	bool over;
 };
 
@@ -227,7 +228,9 @@ static __always_inline __u32 clear_bytes(const struct sight *s, struct flight *f
 			return s->payload;
 		if (bpf_skb_load_bytes(s->skb, s->data + at, head, sizeof(head)))
 			break;
-		if (head[0] != TYPE_HANDSHAKE || head[1] != 3) {
+		if (head[0] == TYPE_CIPHER && !f->ciphered) {
+			f->ciphered = true;
+		} else if (head[0] != TYPE_HANDSHAKE || head[1] != 3 || f->ciphered) {
 			f->over = true;
 			at += ALERT;
 			return at < s->payload ? at : s->payload;

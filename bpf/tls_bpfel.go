@@ -46,12 +46,13 @@ type TlsEvent struct {
 type TlsFlights struct {
 	_   structs.HostLayout
 	Way [2]struct {
-		_     structs.HostLayout
-		Next  uint32
-		Told  uint32
-		Begun bool
-		Over  bool
-		_     [2]byte
+		_        structs.HostLayout
+		Next     uint32
+		Told     uint32
+		Begun    bool
+		Ciphered bool
+		Over     bool
+		_        [1]byte
 	}
 }
 

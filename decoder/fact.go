@@ -34,6 +34,7 @@ type Fact struct {
 	Socket       *Socket         `json:"socket,omitempty"`
 	Resolv       *ResolvConf     `json:"resolv,omitempty"`
 	IOLimit      *IOLimit        `json:"io_limit,omitempty"`
+	Certificates *Certificates   `json:"certificates,omitempty"`
 }
 
 // Kind implements Body.

@@ -12,6 +12,7 @@ import (
 	"ktrace/decoder/diagnose"
 	"ktrace/decoder/dns"
 	"ktrace/tracer"
+	"ktrace/tracer/node"
 )
 
 // diagnoseFor is how long a node is watched unless told otherwise.
@@ -49,6 +50,8 @@ warnings.`,
 				return err
 			}
 			v, syncs := diagnoseView(slow)
+			certificates := node.NewCertificates(node.New(f.HostRoot))
+			v.Witnesses = append(v.Witnesses, certificates)
 			v, done := watchNode(known(watchFlows(v, f.HostRoot)), f.HostRoot)
 			v.Probes = []string{"path", "sock", "netfilter", tracer.TLSProbe}
 			v.Optional = append(v.Optional, tracer.TLSProbe)
@@ -60,7 +63,7 @@ warnings.`,
 				return errors.Join(err, done())
 			}
 			v.Filter = expr
-			return errors.Join(cli.Live(c.Context(), f, v, s), done())
+			return errors.Join(cli.Live(c.Context(), f, v, s), done(), certificates.Close())
 		},
 	}
 	f.Add(c.Flags())

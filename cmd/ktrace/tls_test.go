@@ -7,12 +7,16 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"math/big"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -122,37 +126,37 @@ func visit(ns *lab.NS, addr string, config *tls.Config) (ok bool) {
 // shaken is a handshake that goes wrong, or does not.
 type shaken struct {
 	name, want, proof string
-	fault             func(a authority, served *tls.Certificate, server, client *tls.Config)
+	fault             func(m *meeting)
 }
 
 const tlsName = "web.example.org"
 
 func handshakes() []shaken {
 	return []shaken{
-		{"expired", "tls-certificate-expired", "valid from", func(a authority, served *tls.Certificate, _, _ *tls.Config) {
-			*served = a.issue("web", []string{tlsName}, -time.Hour, -time.Minute)
+		{"expired", "tls-certificate-expired", "valid from", func(m *meeting) {
+			m.served = m.trusted.issue("web", []string{tlsName}, -time.Hour, -time.Minute)
 		}},
-		{"of tomorrow", "tls-certificate-not-yet-valid", "valid from", func(a authority, served *tls.Certificate, _, _ *tls.Config) {
-			*served = a.issue("web", []string{tlsName}, time.Hour, 2*time.Hour)
+		{"of tomorrow", "tls-certificate-not-yet-valid", "valid from", func(m *meeting) {
+			m.served = m.trusted.issue("web", []string{tlsName}, time.Hour, 2*time.Hour)
 		}},
-		{"for another name", "tls-name-mismatch", "names other.example.org", func(a authority, served *tls.Certificate, _, _ *tls.Config) {
-			*served = a.issue("web", []string{"other.example.org"}, -time.Hour, time.Hour)
+		{"for another name", "tls-name-mismatch", "names other.example.org", func(m *meeting) {
+			m.served = m.trusted.issue("web", []string{"other.example.org"}, -time.Hour, time.Hour)
 		}},
-		{"signs itself", "tls-unknown-authority", "signs itself", func(a authority, served *tls.Certificate, _, _ *tls.Config) {
-			*served = authority{t: a.t}.issue("web", []string{tlsName}, -time.Hour, time.Hour)
+		{"signs itself", "tls-unknown-authority", "signs itself", func(m *meeting) {
+			m.served = authority{t: m.trusted.t}.issue("web", []string{tlsName}, -time.Hour, time.Hour)
 		}},
-		{"of another authority", "tls-unknown-authority", "not said who", func(a authority, _ *tls.Certificate, _, client *tls.Config) {
-			client.RootCAs = newAuthority(a.t).trusts()
+		{"of another authority", "tls-unknown-authority", "the chain ends before", func(m *meeting) {
+			m.trusted = newAuthority(m.trusted.t)
 		}},
-		{"no protocol in common", "tls-alert", "no_application_protocol", func(_ authority, _ *tls.Certificate, server, client *tls.Config) {
-			server.NextProtos, client.NextProtos = []string{"h2"}, []string{"smtp"}
+		{"no protocol in common", "tls-alert", "no_application_protocol", func(m *meeting) {
+			m.server.NextProtos, m.client.NextProtos = []string{"h2"}, []string{"smtp"}
 		}},
 	}
 }
 
 // meeting is what both ends of a handshake bring.
 type meeting struct {
-	authority      authority
+	trusted        authority // by the client
 	served         tls.Certificate
 	server, client *tls.Config
 	broken         bool
@@ -166,33 +170,33 @@ func (v *visits) of(c *lab.Cluster) *meeting {
 	return m.(*meeting)
 }
 
-// scenario has a client of the pod meet a server at an address, which setup may lead to port 8443 of the server's host.
-func (h shaken) scenario(name, addr string, version uint16, setup step, args ...string) lab.Scenario {
+// scenario has a client of the pod meet the server at an address that leads to port 8443 of its host.
+func (h shaken) scenario(name, addr string, version uint16, meet func(testing.TB, *lab.NS, string, *meeting) bool) lab.Scenario {
 	var all visits
+	if meet == nil {
+		meet = func(_ testing.TB, ns *lab.NS, addr string, m *meeting) bool { return visit(ns, addr, m.client) }
+	}
 	return lab.Scenario{
 		Name: name + " " + h.name, Want: h.want, Proof: h.proof,
-		Args: append([]string{"diagnose", "--duration", "6s"}, args...),
-		Setup: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
+		Args: []string{"diagnose", "--duration", "6s"},
+		Setup: func(t testing.TB, c *lab.Cluster, _ *lab.Pod) {
 			a := newAuthority(t)
 			all.Store(c, &meeting{
-				authority: a, served: a.issue("web", []string{tlsName}, -time.Hour, time.Hour),
+				trusted: a, served: a.issue("web", []string{tlsName}, -time.Hour, time.Hour),
 				server: &tls.Config{MaxVersion: version},
-				client: &tls.Config{MaxVersion: version, RootCAs: a.trusts(), ServerName: tlsName},
+				client: &tls.Config{MaxVersion: version, ServerName: tlsName},
 			})
-			if setup != nil {
-				setup(t, c, p)
-			}
 		},
 		Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) {
 			m := all.of(c)
 			m.broken = true
-			h.fault(m.authority, &m.served, m.server, m.client)
+			h.fault(m)
 		},
 		Traffic: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
 			m := all.of(c)
-			m.server.Certificates = []tls.Certificate{m.served}
+			m.server.Certificates, m.client.RootCAs = []tls.Certificate{m.served}, m.trusted.trusts()
 			serveTLS(t, c.Server, "8443", m.server)
-			if ok := visit(p.NS, addr, m.client); ok == m.broken {
+			if ok := meet(t, p.NS, addr, m); ok == m.broken {
 				t.Errorf("the handshake went well: %v", ok)
 			}
 		},
@@ -210,12 +214,60 @@ func TestHandshakesThatFailAreExplained(t *testing.T) {
 	lab.RunAll(t, all)
 }
 
+// TestHandshakesInTheDarkAreExplained is TLS 1.3: what the server shows, and why the client ends it, is encrypted.
+func TestHandshakesInTheDarkAreExplained(t *testing.T) {
+	var all []lab.Scenario
+	for _, f := range stacks() {
+		for _, h := range handshakes() {
+			all = append(all, h.scenario(f.name, net.JoinHostPort(f.server, "8443"), tls.VersionTLS13, nil))
+		}
+	}
+	lab.RunAll(t, all)
+}
+
+// openssl shakes hands and goes.
+func openssl(t testing.TB, ns *lab.NS, addr string, m *meeting) (ok bool) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: m.trusted.cert.Raw}), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, err := ns.Try("openssl", "s_client", "-connect", addr, "-servername", tlsName, "-CAfile", file, "-verify_return_error")
+	return err == nil
+}
+
+// TestHandshakesOfOpenSSLAreExplained: of TLS 1.3, too, it says in the clear why it ends a handshake, but not what the
+// server showed.
+func TestHandshakesOfOpenSSLAreExplained(t *testing.T) {
+	var all []lab.Scenario
+	for _, h := range handshakes() {
+		if h.want == "tls-name-mismatch" || h.want == "tls-alert" {
+			continue // it is told to look at neither
+		}
+		all = append(all, h.scenario("openssl", lab.ServerAddr+":8443", tls.VersionTLS13, openssl))
+	}
+	lab.RunAll(t, all)
+}
+
+// titles are those of the findings above information.
+func titles(t testing.TB, lines []lab.Line) []string {
+	t.Helper()
+	var all []string
+	for _, l := range lab.Findings(lines) {
+		var found struct{ Severity, Title string }
+		if l.Into(t, &found); found.Severity != "info" {
+			all = append(all, found.Title)
+		}
+	}
+	return all
+}
+
 // TestHandshakesWithAServiceNameIt: the client knows the service's address, the server its own.
 func TestHandshakesWithAServiceNameIt(t *testing.T) {
-	for _, f := range stacks() {
-		t.Run(f.name, func(t *testing.T) {
+	for version, f := range map[uint16]stack{tls.VersionTLS12: stacks()[0], tls.VersionTLS13: stacks()[1]} {
+		t.Run(f.name+" "+tls.VersionName(version), func(t *testing.T) {
 			t.Parallel()
-			s := handshakes()[0].scenario("", net.JoinHostPort(f.service(), "80"), tls.VersionTLS12, nil)
+			s := handshakes()[0].scenario("", net.JoinHostPort(f.service(), "80"), version, nil)
 			c := lab.NewCluster(t)
 			p := c.AddPod("pod")
 			s.Setup(t, c, p)
@@ -224,16 +276,9 @@ func TestHandshakesWithAServiceNameIt(t *testing.T) {
 			run := lab.KtraceOn(t, c.Node, "diagnose", "--duration", "4s", "--netns", p.Path())
 			s.Traffic(t, c, p)
 			lines, _ := run.Wait()
-			var titles []string
-			for _, l := range lab.Findings(lines) {
-				var found struct{ Severity, Title string }
-				if l.Into(t, &found); found.Severity != "info" {
-					titles = append(titles, found.Title)
-				}
-			}
 			want := fmt.Sprintf("The certificate of %s at service default/web (%s) has expired.", tlsName, net.JoinHostPort(f.service(), "80"))
-			if len(titles) != 1 || titles[0] != want {
-				t.Errorf("found %q, want %q", titles, want)
+			if got := titles(t, lines); len(got) != 1 || got[0] != want {
+				t.Errorf("found %q, want %q", got, want)
 			}
 		})
 	}
@@ -268,12 +313,44 @@ func TestHandshakesThatEndWellAreNoFault(t *testing.T) {
 				}
 			})
 			lines, _ := run.Wait()
-			for _, l := range lab.Findings(lines) {
-				var found struct{ Severity string }
-				if l.Into(t, &found); found.Severity != "info" { // how the connections end is none of this
-					t.Errorf("claims %s", l.Raw)
-				}
+			if got := titles(t, lines); len(got) != 0 { // how the connections end is information
+				t.Errorf("claims %q", got)
 			}
 		})
+	}
+}
+
+// TestServersAreAskedOnce counts the connections to one that clients refuse again and again, and that refuses whoever has
+// no certificate, as ktrace has none.
+func TestServersAreAskedOnce(t *testing.T) {
+	c := lab.NewCluster(t)
+	p := c.AddPod("pod")
+	a := newAuthority(t)
+	var shaken atomic.Int32
+	serveTLS(t, c.Server, "8443", &tls.Config{
+		ClientAuth: tls.RequireAnyClientCert, Certificates: []tls.Certificate{a.issue("web", []string{tlsName}, -time.Hour, -time.Minute)},
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { shaken.Add(1); return nil, nil },
+	})
+	own := a.issue("client", []string{"client"}, -time.Hour, time.Hour)
+	run := lab.Ktrace(t, "diagnose", "--duration", "5s", "--netns", p.Path())
+	const visits = 3
+	for range visits {
+		if visit(p.NS, lab.ServerAddr+":8443", &tls.Config{ServerName: tlsName, RootCAs: a.trusts(), Certificates: []tls.Certificate{own}}) {
+			t.Error("the client took an expired certificate")
+		}
+	}
+	lines, _ := run.Wait()
+	if n := shaken.Load(); n != visits+1 {
+		t.Errorf("%d handshakes, want %d of the client and one of ktrace", n, visits)
+	}
+	for _, l := range lab.Findings(lines) {
+		var found struct {
+			ID, Severity string
+			Count        int
+		}
+		l.Into(t, &found)
+		if found.Count != visits || found.Severity != "info" && found.ID != "tls-certificate-expired" { // each visit ends in a reset
+			t.Errorf("claims %s", l.Raw)
+		}
 	}
 }

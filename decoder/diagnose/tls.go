@@ -4,198 +4,182 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"ktrace/decoder"
 	"ktrace/decoder/tls"
 )
 
-// TLS is the rule for handshakes that a side refuses in the clear. It wants the segments as sockets tell them, or whole
-// ones of a capture. From TLS 1.3 on only what a side refuses at once is in the clear: no version, cipher or name that
-// suits it, and certificates only if the client's library is OpenSSL.
+// TLS is the rule for handshakes that a side ends: where their certificates are in the clear, up to TLS 1.2, by these;
+// from then on by what the server answers when it is asked for them, if anybody asks.
 type TLS struct {
-	facts      *Facts
-	handshakes map[tlsKey]*handshake
-	swept      time.Time
+	facts   *Facts
+	tracker *tls.Tracker
+	served  map[servedKey]decoder.Certificates // what was answered last
+	pending []refusal
 }
 
-// tlsKey is a connection, whichever way a packet goes.
-type tlsKey struct {
-	low, high netip.AddrPort
-	netns     uint32 // of the socket; 0 of captured packets, which pass many
+// servedKey is what a server's certificates depend on, but for time.
+type servedKey struct {
+	server netip.AddrPort
+	name   string
+	netns  uint32 // of an address that is another server's elsewhere; else 0
 }
 
-// handshake is what is known of one. It is followed until it is encrypted.
-type handshake struct {
-	client, server netip.AddrPort // valid iff hello
-	hello          bool
-	name           string // that the client asked for
-	chain          []*x509.Certificate
-	streams        [2]tls.Stream // from the low end, and from the high
-	last           time.Time
+// refusal is a handshake that was ended, and the event that ended it.
+type refusal struct {
+	tls.Refusal
+	event decoder.Event
+	chain []*x509.Certificate // of the server
+	asked bool                // the chain is what another handshake was answered
 }
 
 const (
-	maxHandshakes = 1 << 11
-	handshakeRest = 30 * time.Second // without a segment
+	maxRefusals = 1 << 10
+	maxServed   = 1 << 10
+	answerAfter = 4 * time.Second // a server is asked, and does not answer, for half of it
 )
 
 // NewTLS returns the rule.
-func NewTLS(facts *Facts) *TLS { return &TLS{facts: facts, handshakes: map[tlsKey]*handshake{}} }
+func NewTLS(facts *Facts) *TLS {
+	return &TLS{facts: facts, tracker: tls.NewTracker(), served: map[servedKey]decoder.Certificates{}}
+}
+
+// servedKeyOf is the key for a server that is reached from a namespace.
+func servedKeyOf(server netip.AddrPort, name string, netns uint32) servedKey {
+	if !server.Addr().IsLoopback() {
+		netns = 0
+	}
+	return servedKey{server, name, netns}
+}
 
 // Observe implements decoder.Rule.
 func (r *TLS) Observe(e decoder.Event) []decoder.Finding {
-	if e.Packet == nil || e.Packet.Proto != "tcp" {
+	ended := r.tracker.Observe(e)
+	if f, ok := e.Body.(decoder.Fact); ok && f.Certificates != nil {
+		return r.answered(*f.Certificates)
+	}
+	if ended == nil || ended.Alert != nil && ended.Alert.Harmless() {
 		return nil
 	}
-	switch b := e.Body.(type) {
-	case decoder.Handshake:
-		return r.segment(e, e.Netns)
-	case decoder.Hop:
-		netns := e.Netns
-		if b.Captured() {
-			netns = 0
-		}
-		if e.Packet.HasFlag('S') { // another connection of these ends
-			key, _ := tlsKeyOf(e.Packet, netns)
-			delete(r.handshakes, key)
-		} else if b.Captured() && e.Packet.Payload() > 0 {
-			return r.segment(e, netns)
-		}
-	}
-	return nil
-}
-
-// tlsKeyOf is the connection of a packet, and which of its ends sent it.
-func tlsKeyOf(p *decoder.Packet, netns uint32) (key tlsKey, way int) {
-	key = tlsKey{p.Source(), p.Destination(), netns}
-	if key.low.Compare(key.high) > 0 {
-		key.low, key.high, way = key.high, key.low, 1
-	}
-	return key, way
-}
-
-// segment takes in a segment with data.
-func (r *TLS) segment(e decoder.Event, netns uint32) []decoder.Finding {
-	data := e.Packet.Transport()
-	key, way := tlsKeyOf(e.Packet, netns)
-	h := r.handshakes[key]
-	if h == nil {
-		if !tls.Begins(data) || len(r.handshakes) >= maxHandshakes {
+	x := refusal{Refusal: *ended, event: e, chain: parseChain(ended.Chain)}
+	if x.Unexplained() && len(r.pending) < maxRefusals {
+		c, ok := r.served[servedKeyOf(x.Server, x.Name, e.Netns)]
+		if !ok {
+			r.pending = append(r.pending, x)
 			return nil
 		}
-		h = &handshake{}
-		r.handshakes[key] = h
+		x.take(c)
 	}
-	s, ok := e.Packet.Segment()
-	if !ok {
-		return nil
-	}
-	h.last = e.Time
-	payload := data[:min(len(data), int(e.Packet.Payload()))]
-	m := h.streams[way].Add(s.Seq, payload, len(payload) == int(e.Packet.Payload()))
-	h.take(e.Packet, m)
-	if m.Alert != nil {
-		return r.refused(e, h, *m.Alert)
-	}
-	return nil
+	return []decoder.Finding{r.refused(x)}
 }
 
-// take keeps what a segment told.
-func (h *handshake) take(p *decoder.Packet, m tls.Messages) {
-	if m.Hello && !h.hello {
-		h.hello, h.client, h.server, h.name = true, p.Source(), p.Destination(), m.ServerName
-	}
-	if m.Chain != nil && h.chain == nil && (!h.hello || p.Source() == h.server) {
-		h.chain = parseChain(m.Chain)
-	}
+// take takes a chain that the server answered with.
+func (x *refusal) take(c decoder.Certificates) {
+	x.chain = parseChain(c.Chain)
+	x.asked = len(x.chain) > 0
 }
 
-// Flush implements decoder.Rule: it forgets handshakes that are over.
-func (r *TLS) Flush(now time.Time, _ bool) []decoder.Finding {
-	if now.Sub(r.swept) < time.Second {
-		return nil
+// answered concludes what waited for a server's answer.
+func (r *TLS) answered(c decoder.Certificates) []decoder.Finding {
+	if c.Chain == nil && c.Failed == "" {
+		return nil // it was only asked
 	}
-	r.swept = now
-	for key, h := range r.handshakes {
-		if h.streams[0].Over() && h.streams[1].Over() || now.Sub(h.last) > handshakeRest {
-			delete(r.handshakes, key)
+	if len(r.served) >= maxServed {
+		clear(r.served)
+	}
+	about := servedKeyOf(c.Server, c.Name, c.Netns)
+	r.served[about] = c
+	return r.conclude(func(x *refusal) bool {
+		if servedKeyOf(x.Server, x.Name, x.event.Netns) != about {
+			return false
 		}
-	}
-	return nil
+		x.take(c)
+		return true
+	})
 }
 
-// refused concludes from an alert.
-func (r *TLS) refused(e decoder.Event, h *handshake, a tls.Alert) []decoder.Finding {
-	if a.Code == tls.CloseNotify || a.Code == tls.UserCanceled || a.Code == tls.NoRenegotiation || !a.Known() {
-		return nil
-	}
-	p := e.Packet
-	sure := decoder.Certain
-	if !h.hello { // the capture began later: the lower port is the server's
-		sure, h.server = decoder.Likely, p.Destination()
-		if p.Sport < p.Dport {
-			h.server = p.Source()
+// conclude reports those of the pending that are ready.
+func (r *TLS) conclude(ready func(*refusal) bool) []decoder.Finding {
+	var found []decoder.Finding
+	r.pending = slices.DeleteFunc(r.pending, func(x refusal) bool {
+		is := ready(&x)
+		if is {
+			found = append(found, r.refused(x))
 		}
+		return is
+	})
+	return found
+}
+
+// Flush implements decoder.Rule.
+func (r *TLS) Flush(now time.Time, final bool) []decoder.Finding {
+	r.tracker.Flush(now)
+	return r.conclude(func(x *refusal) bool { return final || now.Sub(x.event.Time) >= answerAfter })
+}
+
+// refused concludes from a handshake that a side ended.
+func (r *TLS) refused(x refusal) decoder.Finding {
+	e, p := x.event, x.event.Packet
+	f := decoder.Finding{
+		ID: "tls-alert", Severity: decoder.Warning, Confidence: decoder.Certain, Time: e.Time, First: e.Time, Last: e.Time, Count: 1,
+		Pod: e.Pod, Peer: e.Peer, Subject: x.Server.String(),
+		Remedy: []string{fmt.Sprintf("openssl s_client -connect %v%s </dev/null", x.Server, serverNameFlag(x.Name))},
 	}
-	f := r.about(e, h)
-	f.Confidence = sure
-	f.Evidence = append([]string{fmt.Sprintf("%s TLS alert %v from %v to %v", e.Time.UTC().Format("15:04:05.000000"), a, p.Source(), p.Destination())}, f.Evidence...)
-	side, other := "server", "client"
-	if p.Source() != h.server {
+	if x.Guessed || x.Alert == nil {
+		f.Confidence = decoder.Likely
+	}
+	side, other := "client", "server"
+	if x.ByServer {
 		side, other = other, side
 	}
-	f.Title = fmt.Sprintf("The TLS %s refused the handshake with %s: %v.", side, r.named(e, h), a)
-	if side == "server" {
-		f.Title = fmt.Sprintf("The TLS server %s refused the handshake: %v.", r.named(e, h), a)
+	what, how := "an alert that is encrypted", "with an alert that is encrypted, so why is not known"
+	f.Cause = fmt.Sprintf("The %s did not accept what the %s sent first, its certificate among it, and ended the connection.", side, other)
+	if x.Alert != nil {
+		what, how = fmt.Sprint(*x.Alert), fmt.Sprint(*x.Alert)
+		f.Cause = fmt.Sprintf("The %s did not accept what the %s offered, and said so in the clear.", side, other)
+		if !x.Alert.Fatal {
+			f.Severity = decoder.Info
+		}
 	}
-	f.Cause = fmt.Sprintf("The %s did not accept what the %s offered, and said so in the clear.", side, other)
-	if !a.Fatal {
-		f.Severity = decoder.Info
+	f.Evidence = []string{fmt.Sprintf("%s TLS alert %s from %v to %v", e.Time.UTC().Format("15:04:05.000000"), what, p.Source(), p.Destination())}
+	if x.Name != "" {
+		f.Subject += " " + x.Name
+		f.Evidence = append(f.Evidence, fmt.Sprintf("the client asked for the name %q", x.Name))
 	}
-	if side == "client" && a.OfCertificate() {
-		r.certificate(e, h, a, &f)
+	if f.Title = fmt.Sprintf("The TLS client refused the handshake with %s: %s.", r.named(x), how); x.ByServer {
+		f.Title = fmt.Sprintf("The TLS server %s refused the handshake: %s.", r.named(x), how)
 	}
-	return []decoder.Finding{f}
-}
-
-// about begins a finding about a handshake.
-func (r *TLS) about(e decoder.Event, h *handshake) decoder.Finding {
-	f := decoder.Finding{
-		ID: "tls-alert", Severity: decoder.Warning, Time: e.Time, First: e.Time, Last: e.Time, Count: 1,
-		Pod: e.Pod, Peer: e.Peer, Subject: h.server.String(),
-		Remedy: []string{fmt.Sprintf("openssl s_client -connect %v%s </dev/null", h.server, serverNameFlag(h.name))},
-	}
-	if h.name != "" {
-		f.Subject += " " + h.name
-		f.Evidence = append(f.Evidence, fmt.Sprintf("the client asked for the name %q", h.name))
+	if x.Alert == nil || x.Alert.OfCertificate() {
+		r.certificate(x, &f)
 	}
 	return f
 }
 
 // named is what people call the server of a handshake.
-func (r *TLS) named(e decoder.Event, h *handshake) string {
-	text := h.server.String()
-	if service, ok := r.facts.ServiceAt(e.Netns, "tcp", h.server); ok && service.Name != "" {
-		text = called(service, decoder.ServiceRules{}, h.server)
-	} else if pod := serverPod(e, h).String(); pod != "" {
-		text = fmt.Sprintf("%s (%v)", pod, h.server)
+func (r *TLS) named(x refusal) string {
+	text := x.Server.String()
+	if service, ok := r.facts.ServiceAt(x.event.Netns, "tcp", x.Server); ok && service.Name != "" {
+		text = called(service, decoder.ServiceRules{}, x.Server)
+	} else if pod := x.pod(x.Server).String(); pod != "" {
+		text = fmt.Sprintf("%s (%v)", pod, x.Server)
 	}
-	if h.name != "" {
-		text = h.name + " at " + text
+	if x.Name != "" {
+		text = x.Name + " at " + text
 	}
 	return text
 }
 
-// serverPod is the end of an event that the server is: the event's pod is where the socket is.
-func serverPod(e decoder.Event, h *handshake) decoder.Pod {
-	if _, ok := e.Body.(decoder.Handshake); !ok {
+// pod is whose an end is, as a socket tells it: the event's pod is where the socket is.
+func (x refusal) pod(end netip.AddrPort) decoder.Pod {
+	if _, ok := x.event.Body.(decoder.Handshake); !ok {
 		return decoder.Pod{}
 	}
-	if (e.Direction == decoder.Out) == (e.Packet.Source() == h.server) {
-		return e.Pod
+	if (x.event.Direction == decoder.Out) == (x.event.Packet.Source() == end) {
+		return x.event.Pod
 	}
-	return e.Peer
+	return x.event.Peer
 }
 
 func serverNameFlag(name string) string {

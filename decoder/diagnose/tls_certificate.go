@@ -24,66 +24,96 @@ func parseChain(der [][]byte) []*x509.Certificate {
 	return chain
 }
 
-// certificate says what is wrong with the server's certificate, where the client refused it with an alert.
-func (r *TLS) certificate(e decoder.Event, h *handshake, a tls.Alert, f *decoder.Finding) {
-	if len(h.chain) > 0 {
-		f.Evidence = append(f.Evidence, describe(h.chain[0]))
+// certificate says what is wrong with the certificate that the other side had, if that is why it was refused.
+func (r *TLS) certificate(x refusal, f *decoder.Finding) {
+	if x.ByServer {
+		clientCertificate(x, f, fmt.Sprintf("%v for %s", x.Client.Addr(), r.named(x)))
+		return
 	}
-	name := r.named(e, h)
-	switch fault := h.fault(f.Time); {
-	case fault == "tls-certificate-expired", len(h.chain) == 0 && a.Code == tls.CertificateExpired:
-		expired(f, name)
+	if len(x.chain) > 0 {
+		f.Evidence = append(f.Evidence, describe(x.chain[0]))
+	}
+	if x.asked {
+		f.Evidence = append(f.Evidence, "the server showed it when it was asked again, as openssl does")
+		f.Confidence = decoder.Likely
+	}
+	said := func(code uint8) bool { return x.Alert != nil && x.Alert.Code == code }
+	switch fault, name := x.fault(), r.named(x); {
+	case fault == "tls-certificate-expired", len(x.chain) == 0 && said(tls.CertificateExpired):
+		expired(f, "server", name)
+		if said(tls.CertificateExpired) && !x.Guessed {
+			f.Confidence = decoder.Certain
+		}
 	case fault == "tls-certificate-not-yet-valid":
 		f.ID, f.Cause = fault, "The server's certificate begins later than the time at which it was refused."
 		f.Title = fmt.Sprintf("The certificate of %s is not valid yet.", name)
 		f.Remedy = append(f.Remedy, "check the clocks of the client and of whoever made the certificate: timedatectl")
-	case a.Code == tls.UnknownCA:
-		unknownAuthority(f, name)
+	case said(tls.UnknownCA):
+		x.unknownAuthority(f, name)
+		if !x.Guessed {
+			f.Confidence = decoder.Certain
+		}
 	case fault == "tls-name-mismatch":
 		f.ID, f.Cause, f.Confidence = fault, "The server's certificate is for other names than the one that the client asked for.", decoder.Likely
 		f.Title = fmt.Sprintf("The certificate of %s is not for that name.", name)
 		f.Remedy = append(f.Remedy, "add the name to the certificate, or ask for one that it has")
 	case fault == "tls-unknown-authority":
-		unknownAuthority(f, name)
-		f.Confidence = decoder.Possible
-		how := fmt.Sprintf("it is not said who %q is", h.chain[len(h.chain)-1].Issuer)
-		if signsItself(h.chain[len(h.chain)-1]) {
-			f.Confidence = decoder.Likely
-			how = fmt.Sprintf("%q signs itself", h.chain[len(h.chain)-1].Subject)
-		}
-		f.Evidence = append(f.Evidence, "time and name are right, and "+how)
+		f.Evidence = append(f.Evidence, "nothing is wrong with time and name")
+		x.unknownAuthority(f, name)
 	}
 }
 
-func expired(f *decoder.Finding, name string) {
-	f.ID, f.Cause = "tls-certificate-expired", "The server's certificate is past its end; the clock of this node says so, or the client."
+// clientCertificate says whether the client's is out of date; whom the server trusts is not known.
+func clientCertificate(x refusal, f *decoder.Finding, whose string) {
+	chain := parseChain(x.ClientChain)
+	if len(chain) == 0 {
+		return
+	}
+	f.Evidence = append(f.Evidence, "the client's "+describe(chain[0]))
+	if f.Time.After(chain[0].NotAfter) {
+		expired(f, "client", whose)
+	}
+}
+
+func expired(f *decoder.Finding, side, name string) {
+	f.ID, f.Cause = "tls-certificate-expired", fmt.Sprintf("The %s's certificate is past its end, by the clock of this node or of the other side.", side)
 	f.Title = fmt.Sprintf("The certificate of %s has expired.", name)
-	f.Remedy = append(f.Remedy, "renew the certificate, and have the server load it (of a control plane: kubeadm certs check-expiration; kubeadm certs renew all); "+
+	f.Remedy = append(f.Remedy, fmt.Sprintf("renew the certificate, and have the %s load it (of a control plane: kubeadm certs check-expiration; kubeadm certs renew all)", side),
 		"check the clocks: timedatectl")
 }
 
-func unknownAuthority(f *decoder.Finding, name string) {
+// unknownAuthority is as sure as the chain makes it: one that signs itself is none that all the world knows.
+func (x refusal) unknownAuthority(f *decoder.Finding, name string) {
 	f.ID, f.Cause = "tls-unknown-authority", "The client does not trust who signed the server's certificate: an authority of its own that the client does not have, or an intermediate certificate that the server does not send."
 	f.Title = fmt.Sprintf("The client does not know the authority behind the certificate of %s.", name)
 	f.Remedy = append(f.Remedy, "give the client the authority's certificate, or the server the whole chain")
+	f.Confidence = decoder.Possible
+	if len(x.chain) == 0 {
+		return
+	}
+	how, last := "the chain ends before %q", x.chain[len(x.chain)-1]
+	if signsItself(last) {
+		f.Confidence, how = decoder.Likely, "%q signs itself"
+	}
+	f.Evidence = append(f.Evidence, fmt.Sprintf(how, last.Issuer))
 }
 
-// fault is what is wrong with the chain at a time, by the id of the finding, if a client refused it; "" if nothing that
-// can be told. Where the client asked for no name it knows the server by the address, or by a name that is not told.
-func (h *handshake) fault(at time.Time) string {
-	if len(h.chain) == 0 {
+// fault is what is wrong with the server's chain, since the client refused it, by the id of the finding; "" if nothing
+// that can be told. Where the client asked for no name it knows the server by the address, or by a name that is not told.
+func (x refusal) fault() string {
+	if len(x.chain) == 0 {
 		return ""
 	}
-	name, leaf := h.name, h.chain[0]
+	name, leaf, at := x.Name, x.chain[0], x.event.Time
 	if name == "" {
-		name = h.server.Addr().Unmap().String()
+		name = x.Server.Addr().Unmap().String()
 	}
 	switch wrong := leaf.VerifyHostname(name) != nil; {
 	case at.After(leaf.NotAfter):
 		return "tls-certificate-expired"
 	case at.Before(leaf.NotBefore):
 		return "tls-certificate-not-yet-valid"
-	case wrong && h.name != "":
+	case wrong && x.Name != "":
 		return "tls-name-mismatch"
 	case wrong:
 		return ""

@@ -52,3 +52,8 @@ func (a Alert) String() string {
 func (a Alert) OfCertificate() bool {
 	return a.Code == BadCertificate || a.Code == CertificateExpired || a.Code == CertificateUnknown || a.Code == UnknownCA
 }
+
+// Harmless reports whether it ends or warns of nothing that failed, or is none that TLS knows.
+func (a Alert) Harmless() bool {
+	return a.Code == CloseNotify || a.Code == UserCanceled || a.Code == NoRenegotiation || !a.Known()
+}

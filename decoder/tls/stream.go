@@ -7,6 +7,7 @@ type Stream struct {
 	next      uint32 // sequence number that the following segment begins with
 	begun     bool
 	over      bool // encrypted from here on, or not to be followed
+	ciphered  bool // what follows is encrypted
 	taken     int  // bytes
 	records   []byte
 	handshake []byte // messages of the handshake, which may be longer than a record
@@ -18,6 +19,13 @@ type Messages struct {
 	ServerName string   // that the client asks for (RFC 6066), "" if it names none
 	Chain      [][]byte // certificates, in DER; the server's own is the first
 	Alert      *Alert
+	Hidden     *Record // the first that is encrypted, after which nothing is told
+}
+
+// Record is what the header of one says.
+type Record struct {
+	Type uint8
+	Size int // bytes that follow the header
 }
 
 // Layout of records and handshake messages (RFC 8446, 4 and 5.1; RFC 5246, 7.4.2).
@@ -29,6 +37,7 @@ const (
 	longestClear   = 48 << 10 // of all that comes before what is encrypted
 	longestChain   = 16       // certificates
 
+	typeCipher       = 20 // the cipher changes; in TLS 1.3 it means nothing, but is sent
 	typeAlert        = 21
 	typeHandshake    = 22
 	typeData         = 23
@@ -83,19 +92,26 @@ func (s *Stream) parse(m *Messages) {
 			s.end()
 			return
 		}
+		kind := s.records[0]
+		alert := kind == typeAlert && size == 2 // an encrypted one is longer
+		if !alert && (s.ciphered || kind != typeHandshake && kind != typeCipher) {
+			m.Hidden = &Record{Type: kind, Size: size}
+			s.end()
+			return
+		}
 		if len(s.records) < recordHeader+size {
 			return
 		}
 		body := s.records[recordHeader : recordHeader+size]
-		switch kind := s.records[0]; {
-		case kind == typeHandshake:
-			s.handshake = append(s.handshake, body...)
-			s.messages(m)
-		case kind == typeAlert && size == 2:
+		switch {
+		case alert:
 			m.Alert = &Alert{Fatal: body[0] == 2, Code: body[1]}
 			s.end()
-		default: // the cipher changes, or data comes: encrypted
-			s.end()
+		case kind == typeCipher:
+			s.ciphered = true
+		default:
+			s.handshake = append(s.handshake, body...)
+			s.messages(m)
 		}
 		if !s.over {
 			s.records = s.records[recordHeader+size:]

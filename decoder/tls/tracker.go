@@ -1,0 +1,181 @@
+package tls
+
+import (
+	"net/netip"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// Tracker follows handshakes and tells which a side ended. It takes the segments as sockets tell them, or whole ones of
+// a capture. What ktrace itself asked servers for is none of them.
+type Tracker struct {
+	all   map[key]*handshake
+	own   map[ownKey]bool
+	swept time.Time
+}
+
+// Refusal is a handshake that a side ended. From TLS 1.3 on the certificates are encrypted, and so is the alert of most
+// clients; that it is one shows in its length, where a client that goes on sends more.
+type Refusal struct {
+	Client, Server netip.AddrPort
+	Guessed        bool     // which is which: the beginning was not seen
+	Name           string   // that the client asked for
+	Chain          [][]byte // of the server, in DER; nil if it is not known
+	ClientChain    [][]byte // that the client offered
+	ByServer       bool
+	Alert          *Alert // nil if it was encrypted
+}
+
+// key is a connection, whichever way a packet goes.
+type key struct {
+	low, high netip.AddrPort
+	netns     uint32 // of the socket; 0 of captured packets, which pass many
+}
+
+// ownKey is a connection that ktrace made.
+type ownKey struct {
+	server netip.AddrPort
+	netns  uint32
+	port   uint16
+}
+
+// handshake is what is known of one. It is followed until it is encrypted.
+type handshake struct {
+	Refusal
+	hello   bool
+	streams [2]Stream  // from the low end, and from the high
+	hidden  [2]*Record // the first that is encrypted
+	last    time.Time
+}
+
+const (
+	maxHandshakes = 1 << 11
+	maxOwn        = 1 << 10
+	rest          = 30 * time.Second // without a segment
+	// hiddenAlert is an alert of 2 bytes, its type and the sum that TLS 1.3 adds (RFC 8446, 5.2), 16 bytes with all
+	// ciphers that are in use. A client that goes on sends 53 bytes at least.
+	hiddenAlert = 19
+)
+
+// NewTracker returns a Tracker that knows of no handshake.
+func NewTracker() *Tracker { return &Tracker{all: map[key]*handshake{}, own: map[ownKey]bool{}} }
+
+// Observe takes an event, and returns the handshake that it ends; nil if it ends none.
+func (t *Tracker) Observe(e decoder.Event) *Refusal {
+	switch b := e.Body.(type) {
+	case decoder.Fact:
+		if s := b.Certificates; s != nil && len(t.own) < maxOwn {
+			t.own[ownKey{s.Server, s.Netns, s.Port}] = true
+		}
+	case decoder.Handshake:
+		return t.segment(e, e.Netns)
+	case decoder.Hop:
+		if e.Packet == nil || e.Packet.Proto != "tcp" {
+			return nil
+		}
+		netns := e.Netns
+		if b.Captured() {
+			netns = 0
+		}
+		if e.Packet.HasFlag('S') { // another connection of these ends
+			k, _ := keyOf(e.Packet, netns)
+			delete(t.all, k)
+		} else if b.Captured() && e.Packet.Payload() > 0 {
+			return t.segment(e, netns)
+		}
+	}
+	return nil
+}
+
+// keyOf is the connection of a packet, and which of its ends sent it.
+func keyOf(p *decoder.Packet, netns uint32) (k key, way int) {
+	k = key{p.Source(), p.Destination(), netns}
+	if k.low.Compare(k.high) > 0 {
+		k.low, k.high, way = k.high, k.low, 1
+	}
+	return k, way
+}
+
+// segment takes in a segment with data.
+func (t *Tracker) segment(e decoder.Event, netns uint32) *Refusal {
+	data := e.Packet.Transport()
+	k, way := keyOf(e.Packet, netns)
+	h := t.all[k]
+	if h == nil {
+		if !Begins(data) || len(t.all) >= maxHandshakes {
+			return nil
+		}
+		h = &handshake{}
+		t.all[k] = h
+	}
+	s, ok := e.Packet.Segment()
+	if !ok {
+		return nil
+	}
+	h.last = e.Time
+	payload := data[:min(len(data), int(e.Packet.Payload()))]
+	m := h.streams[way].Add(s.Seq, payload, len(payload) == int(e.Packet.Payload()))
+	h.take(e.Packet, m, way)
+	if !h.ended(e.Packet, m, way) || t.own[ownKey{h.Server, netns, h.Client.Port()}] {
+		return nil
+	}
+	r := h.Refusal
+	return &r
+}
+
+// take keeps what a segment told.
+func (h *handshake) take(p *decoder.Packet, m Messages, way int) {
+	if m.Hello && !h.hello {
+		h.hello, h.Client, h.Server, h.Name = true, p.Source(), p.Destination(), m.ServerName
+	}
+	switch {
+	case m.Chain == nil:
+	case h.hello && p.Source() == h.Client:
+		h.ClientChain = m.Chain
+	case h.Chain == nil:
+		h.Chain = m.Chain
+	}
+	if m.Hidden != nil {
+		h.hidden[way] = m.Hidden
+	}
+}
+
+// ended reports whether the segment's sender ended the handshake by it.
+func (h *handshake) ended(p *decoder.Packet, m Messages, way int) bool {
+	switch {
+	case m.Alert != nil:
+		h.Alert = m.Alert
+	case m.Hidden != nil && h.hello && p.Source() == h.Client:
+		there := h.hidden[1-way]
+		return m.Hidden.Type == typeData && m.Hidden.Size == hiddenAlert && there != nil && there.Type == typeData
+	default:
+		return false
+	}
+	if !h.hello { // the lower port is the server's
+		h.Guessed, h.Client, h.Server = true, p.Source(), p.Destination()
+		if p.Sport < p.Dport {
+			h.Client, h.Server = h.Server, h.Client
+		}
+	}
+	h.ByServer = p.Source() == h.Server
+	return true
+}
+
+// Flush forgets handshakes that are over.
+func (t *Tracker) Flush(now time.Time) {
+	if now.Sub(t.swept) < time.Second {
+		return
+	}
+	t.swept = now
+	for k, h := range t.all {
+		if h.streams[0].Over() && h.streams[1].Over() || now.Sub(h.last) > rest {
+			delete(t.all, k)
+		}
+	}
+}
+
+// Unexplained reports whether the server's certificates, which are not known, may be why.
+func (r *Refusal) Unexplained() bool {
+	return !r.ByServer && r.Chain == nil && (r.Alert == nil || r.Alert.OfCertificate())
+}

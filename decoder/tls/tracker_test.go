@@ -1,0 +1,105 @@
+package tls
+
+import (
+	"crypto/tls"
+	"encoding/binary"
+	"net/netip"
+	"testing"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// segments are the events of what a client and a server say, as the client's socket tells them.
+func segments(client, server netip.AddrPort, up, down [][]byte) []decoder.Event {
+	var all []decoder.Event
+	at := time.Unix(1_700_000_000, 0)
+	add := func(src, dst netip.AddrPort, way decoder.Direction, said [][]byte) {
+		seq := uint32(1)
+		for _, data := range said {
+			b := make([]byte, 40, 40+len(data))
+			b[0], b[9], b[32], b[33] = 0x45, 6, 5<<4, 0x18
+			binary.BigEndian.PutUint16(b[2:], uint16(40+len(data)))
+			copy(b[12:], src.Addr().AsSlice())
+			copy(b[16:], dst.Addr().AsSlice())
+			binary.BigEndian.PutUint16(b[20:], src.Port())
+			binary.BigEndian.PutUint16(b[22:], dst.Port())
+			binary.BigEndian.PutUint32(b[24:], seq)
+			raw := decoder.RawFrame{Length: uint32(cap(b)), Protocol: 0x0800, Data: append(b, data...)}.Append(nil)
+			e, err := decoder.Decode(raw)
+			if err != nil {
+				panic(err)
+			}
+			e.Time, e.Netns, e.Direction, e.Body = at, 7, way, decoder.Handshake{}
+			all = append(all, e)
+			at, seq = at.Add(time.Millisecond), seq+uint32(len(data))
+		}
+	}
+	add(client, server, decoder.Out, up[:1])
+	add(server, client, decoder.In, down)
+	add(client, server, decoder.Out, up) // the first comes again
+	return all
+}
+
+func TestTrackerTellsWhatASideEnded(t *testing.T) {
+	client, server := netip.MustParseAddrPort("10.0.0.1:40000"), netip.MustParseAddrPort("10.0.0.2:443")
+	served := certify(t, "web.example.org")
+	for _, c := range []struct {
+		name           string
+		version        uint16
+		client, server *tls.Config
+		ended          bool
+		alert          string
+		chain          int
+	}{
+		{"accepted, 1.2", tls.VersionTLS12, &tls.Config{InsecureSkipVerify: true}, &tls.Config{}, false, "", 0},
+		{"accepted, 1.3", tls.VersionTLS13, &tls.Config{InsecureSkipVerify: true}, &tls.Config{}, false, "", 0},
+		{"accepted, 1.3, with a certificate", tls.VersionTLS13, &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{served}},
+			&tls.Config{ClientAuth: tls.RequireAnyClientCert}, false, "", 0},
+		{"refused, 1.2", tls.VersionTLS12, &tls.Config{}, &tls.Config{}, true, "fatal bad_certificate", 1},
+		{"refused, 1.3", tls.VersionTLS13, &tls.Config{}, &tls.Config{}, true, "", 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.server.Certificates, c.client.ServerName, c.client.MaxVersion = []tls.Certificate{served}, "web.example.org", c.version
+			up, down := handshakeOf(t, c.client, c.server)
+			tracker := NewTracker()
+			var got *Refusal
+			for _, e := range segments(client, server, up, down) {
+				if r := tracker.Observe(e); r != nil {
+					got = r
+				}
+			}
+			if (got != nil) != c.ended {
+				t.Fatalf("ended: %+v, want %v", got, c.ended)
+			}
+			if !c.ended {
+				return
+			}
+			if got.Client != client || got.Server != server || got.Guessed || got.Name != "web.example.org" || got.ByServer {
+				t.Errorf("got %+v", got)
+			}
+			if alertText(got.Alert) != c.alert || len(got.Chain) != c.chain {
+				t.Errorf("alert %q, want %q; a chain of %d", alertText(got.Alert), c.alert, len(got.Chain))
+			}
+			if want := c.chain == 0; got.Unexplained() != want {
+				t.Errorf("unexplained: %v, want %v", !want, want)
+			}
+		})
+	}
+}
+
+func TestTrackerPassesOverWhatKtraceAsked(t *testing.T) {
+	client, server := netip.MustParseAddrPort("10.0.0.1:40000"), netip.MustParseAddrPort("10.0.0.2:443")
+	up, down := handshakeOf(t, &tls.Config{ServerName: "web.example.org"}, &tls.Config{Certificates: []tls.Certificate{certify(t, "web.example.org")}})
+	for port, want := range map[uint16]bool{40000: false, 40001: true} {
+		tracker := NewTracker()
+		tracker.Observe(decoder.Event{Body: decoder.Fact{Certificates: &decoder.Certificates{Netns: 7, Server: server, Port: port}}})
+		told := false
+		for _, e := range segments(client, server, up, down) {
+			told = tracker.Observe(e) != nil || told
+		}
+		if told != want {
+			t.Errorf("asked from port %d: told %v, want %v", port, told, want)
+		}
+	}
+}
