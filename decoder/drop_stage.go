@@ -83,9 +83,14 @@ func (x *Drops) Observe(e Event) []Event {
 // Flush implements Stage.
 func (x *Drops) Flush(now time.Time, final bool) []Event {
 	var late []Event
-	for len(x.waiting) > 0 && (final || x.heard.Sub(x.waiting[0].Time) > verdictWithin) {
-		late = append(late, x.finish(0, Netfilter{}))
+	n := slices.IndexFunc(x.waiting, func(e Event) bool { return !final && x.heard.Sub(e.Time) <= verdictWithin })
+	if n < 0 {
+		n = len(x.waiting)
 	}
+	for _, e := range x.waiting[:n] {
+		late = append(late, x.finish(e, Netfilter{}))
+	}
+	x.waiting = slices.Delete(x.waiting, 0, n)
 	if now.Sub(x.swept) < answerAge {
 		return late
 	}
@@ -113,17 +118,16 @@ func (x *Drops) netfilter(e Event, n Netfilter) []Event {
 	case NetfilterVerdict:
 		for i := len(x.waiting) - 1; i >= 0; i-- {
 			if w := x.waiting[i]; w.Packet.Proto == about.proto && w.Packet.Flow() == about.flow {
-				return []Event{x.finish(i, n), e}
+				x.waiting = slices.Delete(x.waiting, i, i+1)
+				return []Event{x.finish(w, n), e}
 			}
 		}
 	}
 	return x.only.Event(e)
 }
 
-// finish completes the i-th of the drops that wait, and takes it out.
-func (x *Drops) finish(i int, n Netfilter) Event {
-	e := x.waiting[i]
-	x.waiting = slices.Delete(x.waiting, i, i+1)
+// finish completes a drop that waited.
+func (x *Drops) finish(e Event, n Netfilter) Event {
 	d := e.Body.(Drop)
 	d.Hook = n.Hook
 	e.Body = x.complete(e, d)

@@ -112,7 +112,7 @@ type Resets struct {
 	echoes  map[connection]time.Time
 	names   aliases
 	ttls    map[sighting]ttlSeen
-	rejects []Event // drops by netfilter, not older than rejectHold
+	rejects map[connection][]Event // drops by netfilter, the latest of each flow
 	refused refusals
 	putOff  PutOffs // about the rule that rejected
 	pruned  time.Time
@@ -155,6 +155,7 @@ func NewResets() *Resets {
 		names:  aliases{},
 		ttls:   map[sighting]ttlSeen{},
 
+		rejects: map[connection][]Event{},
 		refused: newRefusals(),
 		putOff:  PutOffs{},
 	}
@@ -231,6 +232,10 @@ func (r *Resets) rename(c *Conntrack, now time.Time) {
 		return
 	}
 	r.names[from] = alias{to, now}
+	if known := r.rejects[from]; known != nil {
+		delete(r.rejects, from)
+		r.rejects[to] = append(r.rejects[to], known...)
+	}
 	if g, ok := r.open[from]; ok {
 		delete(r.open, from)
 		if other, ok := r.open[to]; ok {
@@ -267,8 +272,10 @@ func (r *Resets) drop(e Event, d Drop) {
 	if d.Conntrack != nil {
 		r.rename(d.Conntrack, e.Time)
 	}
-	r.rejects = append(slices.DeleteFunc(r.rejects, func(old Event) bool { return e.Time.Sub(old.Time) > rejectHold }), e)
-	if g := r.open[r.names.of(e.Packet.Flow())]; g != nil {
+	c := r.names.of(e.Packet.Flow())
+	same := func(old Event) bool { return old.Packet.Flow() == e.Packet.Flow() }
+	r.rejects[c] = append(slices.DeleteFunc(r.rejects[c], same), e)
+	if g := r.open[c]; g != nil {
 		g.reject(e)
 	}
 }
@@ -313,11 +320,9 @@ func (r *Resets) group(f FlowTuple, now time.Time, fresh bool) *reset {
 	}
 	g := &reset{connection: c, due: now.Add(resetHold)}
 	r.open[c] = g
-	for i := range r.rejects {
-		if old := r.rejects[i]; now.Sub(old.Time) <= rejectHold && r.names.of(old.Packet.Flow()) == c {
-			if f.opposes(old.Packet.Flow()) {
-				g.drop, g.due = &old, now.Add(ruleHold)
-			}
+	for _, old := range r.rejects[c] {
+		if now.Sub(old.Time) <= rejectHold && f.opposes(old.Packet.Flow()) {
+			g.drop, g.due = &old, now.Add(ruleHold)
 		}
 	}
 	return g
@@ -363,6 +368,11 @@ func (r *Resets) prune(now time.Time) {
 	for k, v := range r.names {
 		if full || now.Sub(v.when) > memoryHold {
 			delete(r.names, k)
+		}
+	}
+	for k, all := range r.rejects {
+		if now.Sub(all[len(all)-1].Time) > rejectHold {
+			delete(r.rejects, k)
 		}
 	}
 	for k, v := range r.echoes {
