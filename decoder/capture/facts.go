@@ -2,6 +2,7 @@ package capture
 
 import (
 	"bytes"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -16,6 +17,7 @@ type factKey struct {
 	kind string
 	place
 	address uint64
+	service string // who told of it, its name and range
 }
 
 // takeFact learns from a fact and keeps it for the file. Ticks only say that time goes by, which packets do too.
@@ -77,7 +79,12 @@ func (w *Writer) keep(raw []byte, f decoder.Fact) {
 	case f.Node != nil:
 		w.replace(factKey{kind: "node"}, raw)
 	case f.Device != nil:
-		w.replace(factKey{kind: "device", place: place{f.Device.Netns, f.Device.Ifindex}}, raw)
+		key := factKey{kind: "device", place: place{f.Device.Netns, f.Device.Ifindex}}
+		if f.Device.Gone {
+			w.drop(key)
+			return
+		}
+		w.replace(key, raw)
 	case f.Symbol != nil:
 		w.replace(factKey{kind: "symbol", address: f.Symbol.Address}, raw)
 	case f.Pod != nil:
@@ -88,9 +95,23 @@ func (w *Writer) keep(raw []byte, f decoder.Fact) {
 		}
 		w.facts = append(w.facts, &fact{uid: p.UID, raw: raw})
 	case f.Service != nil:
-		w.facts = append(w.facts, &fact{raw: raw})
+		s := f.Service
+		key := factKey{kind: "service", place: place{netns: s.Netns}, service: fmt.Sprint(s.Source, " ", s.Namespace, "/", s.Name, " ", s.CIDR)}
+		if s.Gone {
+			w.drop(key)
+			return
+		}
+		w.replace(key, raw)
 	case f.Resolv != nil:
 		w.replace(factKey{kind: "resolv", place: place{netns: f.Resolv.Netns}}, raw)
+	}
+}
+
+// drop forgets a fact that is no more.
+func (w *Writer) drop(key factKey) {
+	if gone := w.current[key]; gone != nil {
+		delete(w.current, key)
+		w.facts = slices.DeleteFunc(w.facts, func(f *fact) bool { return f == gone })
 	}
 }
 

@@ -1,0 +1,64 @@
+package capture
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/netip"
+	"testing"
+
+	"ktrace/decoder"
+)
+
+func TestTheNextFileBeginsWithWhatStillIs(t *testing.T) {
+	records := stream(t)[:1]
+	service := func(name string, gone bool, ports ...decoder.ServicePort) {
+		records = append(records, factRecord(t, 2, decoder.Fact{Service: &decoder.ServiceFact{
+			Source: "api", Namespace: "shop", Name: name, Addrs: []netip.Addr{netip.MustParseAddr("10.96.0.9")}, Ports: ports, Gone: gone,
+		}}))
+	}
+	device := func(gone bool) {
+		records = append(records, factRecord(t, 3, decoder.Fact{Device: &decoder.Device{Netns: podNetns, Ifindex: 2, Name: "eth0", Gone: gone}}))
+	}
+	for port := range uint16(100) {
+		service("web", false, decoder.ServicePort{Proto: "tcp", Port: port})
+	}
+	service("gone", false)
+	service("gone", true)
+	device(false)
+	device(true)
+
+	var file bytes.Buffer
+	w := NewWriter(Options{Snap: 262144})
+	for _, raw := range records {
+		if err := w.Record(raw); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(w.Begin(&file), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	var ports []uint16
+	s := decoder.Stream{Frames: NewReader(&file, ReaderOptions{})}
+	for {
+		e, err := s.Next(context.Background())
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch f, _ := e.Body.(decoder.Fact); {
+		case f.Device != nil && f.Device.Netns == podNetns:
+			t.Errorf("the file tells of %+v, which is no more", f.Device)
+		case f.Service != nil && f.Service.Name == "web" && len(f.Service.Ports) == 1:
+			ports = append(ports, f.Service.Ports[0].Port)
+		case f.Service != nil:
+			t.Errorf("the file tells of %+v", f.Service)
+		}
+	}
+	if len(ports) != 1 || ports[0] != 99 {
+		t.Errorf("the service is told with ports %v, want the latest, 99, alone", ports)
+	}
+}
