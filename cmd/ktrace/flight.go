@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"math"
 	"os"
 	"os/signal"
@@ -149,6 +150,7 @@ func (r *firing) Observe(e decoder.Event) []decoder.Finding { return r.look(r.Ru
 
 // Flush implements decoder.Rule.
 func (r *firing) Flush(now time.Time, final bool) []decoder.Finding {
+	maps.DeleteFunc(r.last, func(_ firingKey, at time.Time) bool { return now.Sub(at) > firingAgain })
 	return r.look(r.Rule.Flush(now, final))
 }
 
