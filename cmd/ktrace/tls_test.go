@@ -154,6 +154,14 @@ func handshakes() []shaken {
 	}
 }
 
+// offered is a certificate of the client's that has expired: from TLS 1.3 on nothing shows that.
+func offered() shaken {
+	return shaken{"of the client, expired", "tls-certificate-expired", "the client's certificate", func(m *meeting) {
+		m.server.ClientAuth, m.server.ClientCAs = tls.RequireAndVerifyClientCert, m.trusted.trusts()
+		m.client.Certificates = []tls.Certificate{m.trusted.issue("client", []string{"client"}, -time.Hour, -time.Minute)}
+	}}
+}
+
 // meeting is what both ends of a handshake bring.
 type meeting struct {
 	trusted        authority // by the client
@@ -207,7 +215,7 @@ func (h shaken) scenario(name, addr string, version uint16, meet func(testing.TB
 func TestHandshakesThatFailAreExplained(t *testing.T) {
 	var all []lab.Scenario
 	for _, f := range stacks() {
-		for _, h := range handshakes() {
+		for _, h := range append(handshakes(), offered()) {
 			all = append(all, h.scenario(f.name, net.JoinHostPort(f.server, "8443"), tls.VersionTLS12, nil))
 		}
 	}
