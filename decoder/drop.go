@@ -30,6 +30,9 @@ type Drop struct {
 // ReasonNotTold stands for the reason on kernels that give none (before 5.17).
 const ReasonNotTold = "not-told"
 
+// Unexplained is whether the kernel gave no reason: those before 5.17 never do, and others not everywhere.
+func (d Drop) Unexplained() bool { return d.Reason == ReasonNotTold || d.Reason == "NOT_SPECIFIED" }
+
 // Verdicts of netfilter on a packet that is gone.
 const (
 	VerdictDrop   = "drop"

@@ -7,6 +7,7 @@ import "slices"
 type noise struct {
 	why       string
 	reasons   []string
+	functions []string // that free packets so where the kernel gives no reason
 	protocols []string // nil: every one
 	flag      byte     // of TCP that the packet has; 0: whatever it has
 }
@@ -15,9 +16,11 @@ type noise struct {
 func noises() []noise {
 	icmp := []string{"icmp", "icmpv6"}
 	return []noise{
-		{why: "it had served its purpose", reasons: []string{"CONSUMED", "SKB_CONSUMED"}},
+		// Older kernels (6.1 does, 6.12 does not) free as a drop whatever message of ICMPv6 they have dealt with.
+		{why: "it had served its purpose", reasons: []string{"CONSUMED", "SKB_CONSUMED"}, functions: []string{"icmpv6_rcv"}},
 		{why: "it was for another host", reasons: []string{"OTHERHOST", "IPV6_NDISC_NS_OTHERHOST"}},
-		{why: "the socket was closed with packets in its queue", reasons: []string{"QUEUE_PURGE", "SOCKET_CLOSE"}},
+		{why: "the socket was closed with packets in its queue", reasons: []string{"QUEUE_PURGE", "SOCKET_CLOSE"},
+			functions: []string{"sk_stream_kill_queues", "inet_sock_destruct", "skb_queue_purge"}},
 		{why: "the socket did not want it: its own filter", reasons: []string{"SOCKET_FILTER"}},
 		{why: "its data had come before", reasons: []string{"TCP_OLD_DATA", "TCP_OLD_SEQUENCE", "TCP_OFOMERGE", "DUP_FRAG"}},
 		{why: "a newer acknowledgement had come", reasons: []string{"TCP_OLD_ACK", "TCP_TOO_OLD_ACK", "TCP_RFC7323_PAWS_ACK"}},
@@ -43,10 +46,15 @@ func (x *Drops) noiseOf(p *Packet, d Drop) string {
 		return "nobody here joined the group"
 	}
 	for _, n := range x.noises {
-		if (slices.Contains(n.reasons, d.Reason) || d.NoSocket() && slices.Contains(n.reasons, reasonNoSocket)) && (n.protocols == nil || slices.Contains(n.protocols, p.Proto)) &&
-			(n.flag == 0 || p.HasFlag(n.flag)) {
+		if n.fits(d) && (n.protocols == nil || slices.Contains(n.protocols, p.Proto)) && (n.flag == 0 || p.HasFlag(n.flag)) {
 			return n.why
 		}
 	}
 	return ""
+}
+
+// fits is whether the kernel freed a packet for one of the reasons, by its word or by where it did.
+func (n noise) fits(d Drop) bool {
+	return slices.Contains(n.reasons, d.Reason) || d.NoSocket() && slices.Contains(n.reasons, reasonNoSocket) ||
+		d.Unexplained() && slices.Contains(n.functions, d.Location)
 }

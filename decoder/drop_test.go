@@ -50,6 +50,8 @@ func TestDropsWithoutAReasonAreToldByTheFunction(t *testing.T) {
 		"inet_rtm_getroute":              {"inet_rtm_getroute", true, false},
 		"tcp_v4_rcv":                     {"tcp_v4_rcv", true, true}, // a reset for nobody
 		"ip_rcv_finish_core.constprop.0": {"ip_rcv_finish_core", false, false},
+		"sk_stream_kill_queues":          {"sk_stream_kill_queues", true, false},
+		"icmpv6_rcv":                     {"icmpv6_rcv", true, false},
 	} {
 		names.Observe(Event{Body: Fact{Symbol: &Symbol{Address: address, Name: symbol}}})
 		e := names.Observe(Event{Packet: &packet, Body: Drop{Address: address}})[0]
@@ -98,7 +100,7 @@ func TestAnAnswerAboutTheSizeIsToWhatIsLarger(t *testing.T) {
 		x.Observe(Event{Header: Header{Time: at}, Packet: ParseIP(quoting), Body: Hop{}})
 		p := ParseIP(sent)
 		p.Len = length
-		d := x.Observe(Event{Header: Header{Time: at}, Packet: p, Body: Drop{Reason: ReasonNotTold, Location: "sk_stream_kill_queues"}})[0].Body.(Drop)
+		d := x.Observe(Event{Header: Header{Time: at}, Packet: p, Body: Drop{Reason: ReasonNotTold, Location: "ip6_forward"}})[0].Body.(Drop)
 		if (d.Answer != nil) != told {
 			t.Errorf("%d bytes where %d are the limit: told %v, want %v", length, limit, d.Answer, told)
 		}

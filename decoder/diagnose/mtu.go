@@ -109,8 +109,7 @@ func orSome(device string) string {
 func (k *Facts) MTU(e decoder.Event, d decoder.Drop) (decoder.MTU, bool) {
 	m := decoder.MTU{Length: e.Packet.Len, Device: e.Iface, Answer: d.Answer}
 	site, known := mtuSites()[d.Location]
-	unexplained := d.Reason == "NOT_SPECIFIED" || d.Reason == decoder.ReasonNotTold
-	told := d.Answer != nil && d.Answer.MTU != 0 && (known || unexplained || d.Reason == "PKT_TOO_BIG")
+	told := d.Answer != nil && d.Answer.MTU != 0 && (known || d.Unexplained() || d.Reason == "PKT_TOO_BIG")
 	if !known && !told && d.Reason != "PKT_TOO_BIG" {
 		return m, false
 	}

@@ -43,8 +43,7 @@ func forwardingOff(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, 
 // refusedAsInput reports a drop, for a reason that the kernel does not tell, in the functions that look for the way of a
 // packet that came in.
 func refusedAsInput(d decoder.Drop) bool {
-	untold := d.Reason == decoder.ReasonNotTold || d.Reason == "NOT_SPECIFIED"
-	return untold && slices.Contains([]string{"ip_route_input_slow", "ip_rcv_finish_core", "ip_rcv_finish"}, d.Location)
+	return d.Unexplained() && slices.Contains([]string{"ip_route_input_slow", "ip_rcv_finish_core", "ip_rcv_finish"}, d.Location)
 }
 
 // reversePath reports what the filter for spoofed sources took. Before 5.17 the kernel gives no reason, but EXDEV to
