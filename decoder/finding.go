@@ -1,6 +1,8 @@
 package decoder
 
 import (
+	"cmp"
+	"maps"
 	"slices"
 	"time"
 )
@@ -62,7 +64,11 @@ func (f Finding) key() string {
 	return f.ID + "\x00" + f.Subject + "\x00" + f.Pod.String()
 }
 
-// Folder keeps one finding a cause and counts its repetitions.
+// maxCauses is how many a Folder keeps: somebody who scans a node gives each address that he tries one of its own.
+const maxCauses = 1 << 14
+
+// Folder keeps one finding a cause and counts its repetitions. Of more causes than it has room for it forgets those that
+// are the least severe, and of these the ones that did not come for the longest time; if they do, they are new again.
 type Folder struct {
 	order []string
 	found map[string]*Finding
@@ -85,9 +91,24 @@ func (f *Folder) Add(x Finding) bool {
 		old.Count, old.Last = x.Count, x.Last
 		return worse
 	}
+	if len(f.order) >= maxCauses {
+		f.forget()
+	}
 	f.order = append(f.order, k)
 	f.found[k] = &x
 	return true
+}
+
+// forget makes room by half.
+func (f *Folder) forget() {
+	least := slices.SortedFunc(maps.Keys(f.found), func(a, b string) int {
+		x, y := f.found[a], f.found[b]
+		return cmp.Or(x.Severity.rank()-y.Severity.rank(), x.Last.Compare(y.Last))
+	})
+	for _, k := range least[:len(least)/2] {
+		delete(f.found, k)
+	}
+	f.order = slices.DeleteFunc(f.order, func(k string) bool { return f.found[k] == nil })
 }
 
 // All returns the findings in the order in which their causes appeared, with their counts so far.

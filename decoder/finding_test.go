@@ -1,6 +1,7 @@
 package decoder
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +22,31 @@ func TestACauseIsToldOnceAndAgainWhenItGetsWorse(t *testing.T) {
 	all := f.All()
 	if len(all) != 1 || all[0].Severity != Warning || all[0].Count != 5 || !all[0].First.Equal(start) || !all[0].Last.Equal(start.Add(4*time.Second)) {
 		t.Errorf("got %+v", all)
+	}
+}
+
+func TestCausesThatAreForgotten(t *testing.T) {
+	var f Folder
+	add := func(subject string, severity Severity, at int) bool {
+		return f.Add(Finding{ID: "x", Subject: subject, Severity: severity, Last: time.Unix(int64(at), 0)})
+	}
+	add("worst", Critical, 0)
+	add("quiet", Info, 0)
+	add("steady", Info, 0)
+	for i := range 4 * maxCauses {
+		add("scanned "+strconv.Itoa(i), Info, i)
+		if add("steady", Info, i) {
+			t.Fatalf("what goes on was forgotten after %d others", i)
+		}
+	}
+	if n := len(f.All()); n > maxCauses {
+		t.Errorf("%d causes are kept, want at most %d", n, maxCauses)
+	}
+	if first := f.All()[0]; first.Subject != "worst" {
+		t.Errorf("the first is %q, want the worst", first.Subject)
+	}
+	if !add("quiet", Info, 4*maxCauses) {
+		t.Error("one of the least that was away for the longest time is still known")
 	}
 }
 
