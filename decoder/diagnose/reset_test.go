@@ -32,21 +32,47 @@ func sent(s decoder.Sock) *decoder.Sock { s.Op = decoder.SockResetSent; return &
 
 func received(s decoder.Sock) *decoder.Sock { s.Op = decoder.SockResetReceived; return &s }
 
-func TestResetFindings(t *testing.T) {
-	syn := &decoder.Packet{Proto: "tcp", Flags: "S", Src: connection().Dst.Addr(), Sport: 40000, Dst: connection().Src.Addr(), Dport: 80}
-	used := func(s decoder.Sock) *decoder.Sock { s.Sent, s.Received, s.Closing = 10, 20, true; return sent(s) }
-	for _, c := range []struct {
-		name       string
-		reset      decoder.Reset
-		id         string // "" if there is nothing to say
-		severity   decoder.Severity
-		confidence decoder.Confidence
-		says       string // part of title or evidence
-	}{
-		{"one refusal", decoder.Reset{Sender: decoder.SenderKernel, Cause: decoder.ResetRefused, Sent: sent(decoder.Sock{Trigger: syn})},
+// resetCase is a reset and what is to be said of it.
+type resetCase struct {
+	name       string
+	reset      decoder.Reset
+	id         string // "" if there is nothing to say
+	severity   decoder.Severity
+	confidence decoder.Confidence
+	says       string // part of title or evidence
+}
+
+// triggerSYN is one from the client to the server.
+func triggerSYN() *decoder.Packet {
+	f := connection().Reverse()
+	return &decoder.Packet{Proto: "tcp", Flags: "S", Src: f.Src.Addr(), Sport: f.Src.Port(), Dst: f.Dst.Addr(), Dport: f.Dst.Port()}
+}
+
+// used makes a socket one that is closed after it sent and received.
+func used(s decoder.Sock) *decoder.Sock {
+	s.Sent, s.Received, s.Closing = 10, 20, true
+	return sent(s)
+}
+
+func TestFindingsAboutUnknownConnections(t *testing.T) {
+	testResets(t, []resetCase{
+		{"one refusal", decoder.Reset{Sender: decoder.SenderKernel, Cause: decoder.ResetRefused, Sent: sent(decoder.Sock{Trigger: triggerSYN()})},
 			"connection-refused", decoder.Info, decoder.Certain, "shop/web (10.9.0.2:80)"},
 		{"a refusal from elsewhere", decoder.Reset{Sender: decoder.SenderPeer, Cause: decoder.ResetRefused, Received: received(decoder.Sock{State: "SYN_SENT"})},
 			"connection-refused", decoder.Info, decoder.Likely, "10.9.0.2:80"},
+		{"stale, a client waits", decoder.Reset{Sender: decoder.SenderKernel, Cause: decoder.ResetStale, Sent: sent(decoder.Sock{Trigger: triggerSYN()}),
+			Received: received(decoder.Sock{State: "ESTABLISHED", Idle: 90 * time.Second})},
+			"reset-stale-connection", decoder.Warning, decoder.Certain, "last heard 1m30s before"},
+		{"stale, nobody here waits", decoder.Reset{Sender: decoder.SenderKernel, Cause: decoder.ResetStale, Sent: sent(decoder.Sock{Trigger: triggerSYN()})},
+			"reset-stale-connection", decoder.Info, decoder.Certain, ""},
+		{"stale, after the other end said that it closes", decoder.Reset{Sender: decoder.SenderKernel, Cause: decoder.ResetStale, Sent: sent(decoder.Sock{State: "TIME_WAIT", Trigger: triggerSYN()}),
+			Received: received(decoder.Sock{State: "CLOSE_WAIT"})},
+			"reset-stale-connection", decoder.Info, decoder.Certain, "was in TIME_WAIT"},
+	})
+}
+
+func TestFindingsAboutResetsByApplications(t *testing.T) {
+	testResets(t, []resetCase{
 		{"data unread", decoder.Reset{Sender: decoder.SenderApp, Cause: decoder.ResetUnread, State: "ESTABLISHED", Sent: used(decoder.Sock{Unread: 23})},
 			"reset-by-application", decoder.Warning, decoder.Certain, "web/42 of shop/web (10.9.0.2:80) closed the socket with 23 bytes unread"},
 		{"data unread of a peer that had closed", decoder.Reset{Sender: decoder.SenderApp, Cause: decoder.ResetUnread, State: "FIN_WAIT2", Sent: used(decoder.Sock{Unread: 23})},
@@ -61,15 +87,12 @@ func TestResetFindings(t *testing.T) {
 			"reset-by-application", decoder.Warning, decoder.Certain, "signal 9"},
 		{"asked to end by SIGTERM", decoder.Reset{Sender: decoder.SenderApp, Cause: decoder.ResetKilled, State: "ESTABLISHED", Sent: used(decoder.Sock{Exiting: true, Signal: 15})},
 			"reset-by-application", decoder.Info, decoder.Certain, ""},
-		{"stale, a client waits", decoder.Reset{Sender: decoder.SenderKernel, Cause: decoder.ResetStale, Sent: sent(decoder.Sock{Trigger: syn}),
-			Received: received(decoder.Sock{State: "ESTABLISHED", Idle: 90 * time.Second})},
-			"reset-stale-connection", decoder.Warning, decoder.Certain, "last heard 1m30s before"},
-		{"stale, nobody here waits", decoder.Reset{Sender: decoder.SenderKernel, Cause: decoder.ResetStale, Sent: sent(decoder.Sock{Trigger: syn})},
-			"reset-stale-connection", decoder.Info, decoder.Certain, ""},
-		{"stale, after the other end said that it closes", decoder.Reset{Sender: decoder.SenderKernel, Cause: decoder.ResetStale, Sent: sent(decoder.Sock{State: "TIME_WAIT", Trigger: syn}),
-			Received: received(decoder.Sock{State: "CLOSE_WAIT"})},
-			"reset-stale-connection", decoder.Info, decoder.Certain, "was in TIME_WAIT"},
-		{"rejected", decoder.Reset{Sender: decoder.SenderFirewall, Cause: decoder.ResetRejected, Drop: &decoder.Drop{Location: "nft_do_chain"}, Dropped: syn},
+	})
+}
+
+func TestFindingsAboutResetsOnTheWay(t *testing.T) {
+	testResets(t, []resetCase{
+		{"rejected", decoder.Reset{Sender: decoder.SenderFirewall, Cause: decoder.ResetRejected, Drop: &decoder.Drop{Location: "nft_do_chain"}, Dropped: triggerSYN()},
 			"reset-by-firewall", decoder.Warning, decoder.Likely, "dropped by netfilter (nft_do_chain)"},
 		{"forged from four hops nearer", decoder.Reset{Sender: decoder.SenderMiddlebox, Cause: decoder.ResetForged, TTL: &decoder.TTLs{Reset: 61, Peer: 57},
 			Received: received(decoder.Sock{State: "ESTABLISHED", Sent: 20})},
@@ -84,7 +107,11 @@ func TestResetFindings(t *testing.T) {
 			"reset-stale-connection", decoder.Warning, decoder.Likely, "6m0s"},
 		{"from elsewhere in the middle of things", decoder.Reset{Sender: decoder.SenderPeer, Cause: decoder.ResetUnknown, Received: received(decoder.Sock{State: "ESTABLISHED", Idle: time.Second})}, "", "", "", ""},
 		{"keepalive", decoder.Reset{Sender: decoder.SenderKernel, Cause: decoder.ResetTimeout, Sent: sent(decoder.Sock{})}, "", "", "", ""},
-	} {
+	})
+}
+
+func testResets(t *testing.T, cases []resetCase) {
+	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			found := NewResets(nil).Observe(resetEvent(c.reset))
 			if c.id == "" {
@@ -96,17 +123,21 @@ func TestResetFindings(t *testing.T) {
 			if len(found) != 1 {
 				t.Fatalf("%d findings, want one", len(found))
 			}
-			f := found[0]
-			if f.ID != c.id || f.Severity != c.severity || f.Confidence != c.confidence {
-				t.Errorf("%s %s %s, want %s %s %s", f.ID, f.Severity, f.Confidence, c.id, c.severity, c.confidence)
-			}
-			if text := f.Title + strings.Join(f.Evidence, "\n"); !strings.Contains(text, c.says) {
-				t.Errorf("does not say %q:\n%s", c.says, text)
-			}
-			if f.Title == "" || f.Cause == "" || f.Subject == "" || len(f.Evidence) == 0 || len(f.Remedy) == 0 {
-				t.Errorf("something is missing: %+v", f)
-			}
+			c.check(t, found[0])
 		})
+	}
+}
+
+func (c resetCase) check(t *testing.T, f decoder.Finding) {
+	t.Helper()
+	if f.ID != c.id || f.Severity != c.severity || f.Confidence != c.confidence {
+		t.Errorf("%s %s %s, want %s %s %s", f.ID, f.Severity, f.Confidence, c.id, c.severity, c.confidence)
+	}
+	if text := f.Title + strings.Join(f.Evidence, "\n"); !strings.Contains(text, c.says) {
+		t.Errorf("does not say %q:\n%s", c.says, text)
+	}
+	if f.Title == "" || f.Cause == "" || f.Subject == "" || len(f.Evidence) == 0 || len(f.Remedy) == 0 {
+		t.Errorf("something is missing: %+v", f)
 	}
 }
 
@@ -129,7 +160,7 @@ func TestRefusalsBecomeAWarningWhenTheyGoOn(t *testing.T) {
 
 func TestTheRuleThatRejectsIsNamed(t *testing.T) {
 	r := NewResets(nil)
-	dropped := &decoder.Packet{Proto: "tcp", Flags: "S", Src: connection().Dst.Addr(), Sport: 40000, Dst: connection().Src.Addr(), Dport: 80}
+	dropped := triggerSYN()
 	place := decoder.Header{Netns: 9, Ifindex: 3}
 	r.Observe(decoder.Event{Body: decoder.Fact{Blame: &decoder.Blame{
 		About:      decoder.Ask(decoder.Event{Header: place, Packet: dropped}),
