@@ -84,8 +84,8 @@ func TestCaptureComesBackWhereADeviceIsSetUpAnew(t *testing.T) {
 	c := lab.NewCluster(t)
 	p := c.AddPod("a")
 	run := lab.Ktrace(t, "capture", "--netns", p.NS.Path(), "--variant", "clsact", "icmp")
-	p.NS.Run("tc", "qdisc", "del", "dev", "eth0", "clsact")
-	p.NS.Run("tc", "qdisc", "add", "dev", "eth0", "clsact")
+	// In one process, or ktrace is there before.
+	p.NS.Run("sh", "-c", "printf 'qdisc del dev eth0 clsact\nqdisc add dev eth0 clsact\n' | tc -batch -")
 	p.Start("ping", "-q", "-i", "0.01", lab.ServerAddr)
 	run.Await("a packet", func(l lab.Line) bool { return l.Kind == "frame" })
 	run.Stop()

@@ -82,7 +82,7 @@ func TestDropNamesRulesBeneathIP(t *testing.T) {
 			fetch(p.NS, net.JoinHostPort(f.sub(p, "3"), "80"), patience)
 		}
 		for hook, chain := range map[string]string{
-			"forward of a bridge": "add table bridge lab; add chain bridge lab c { type filter hook forward priority 0; }; add rule bridge lab c tcp dport 80 counter drop",
+			"forward of a bridge": "add table bridge lab; add chain bridge lab c { type filter hook forward priority filter; }; add rule bridge lab c tcp dport 80 counter drop",
 			"ingress of a device": "add table netdev lab; add chain netdev lab c { type filter hook ingress device port1 priority 0; }; add rule netdev lab c tcp dport 80 counter drop",
 		} {
 			all = append(all, lab.Scenario{Name: f.name + " " + hook, Args: []string{"drop"}, Want: "netfilter-drop", Sure: "certain",

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // RunAll runs scenarios. Under go test -short these are the core, which is what is worth its time on every kernel: one
@@ -45,13 +46,14 @@ func core(all []Scenario) []Scenario {
 func runCore(t *testing.T, all []Scenario) {
 	twins := map[string][]Scenario{}
 	for _, s := range all {
+		args := strings.Join(s.Args, " ")
+		s.Args = unhurried(s.Args)
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
 			run, _ := s.attach(t, true)
 			run.AwaitFinding(s.Want)
 			s.onlyWanted(t, run.Stop())
 		})
-		args := strings.Join(s.Args, " ")
 		twins[args] = append(twins[args], s)
 	}
 	for args, same := range twins {
@@ -60,6 +62,17 @@ func runCore(t *testing.T, all []Scenario) {
 			healthyTogether(t, same)
 		})
 	}
+}
+
+// unhurried gives traffic three times as long to pass.
+func unhurried(args []string) []string {
+	args = slices.Clone(args)
+	if i := slices.Index(args, "--duration"); i >= 0 {
+		if d, err := time.ParseDuration(args[i+1]); err == nil {
+			args[i+1] = (3 * d).String()
+		}
+	}
+	return args
 }
 
 // named is a test by another name: networks have the names and the addresses of theirs.
