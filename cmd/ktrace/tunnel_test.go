@@ -81,6 +81,25 @@ func TestDiagnoseFindsTunnelsThatNothingComesBackBy(t *testing.T) {
 	lab.RunAll(t, all)
 }
 
+// TestDiagnoseFindsTheTunnelAndNoNeighbourBehindIt: who asks for a neighbour by the tunnel gets no answer either.
+func TestDiagnoseFindsTheTunnelAndNoNeighbourBehindIt(t *testing.T) {
+	var all []lab.Scenario
+	for _, f := range stacks() {
+		all = append(all, lab.Scenario{
+			Name: f.name, Args: []string{"diagnose", "--duration", "7s"}, Want: "overlay-blocked", Sure: "certain", Proof: "port-unreachable",
+			Setup: f.tunnel,
+			Fault: func(_ testing.TB, c *lab.Cluster, p *lab.Pod) {
+				f.do(p.NS, "neigh flush dev vx0")
+				c.Server.IP("link set vx0 down")
+			},
+			Traffic: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) {
+				_, _ = p.Try("ping", "-n", "-c1", "-W4", f.sub(p, "3")) // until the kernel gives the neighbour up
+			},
+		})
+	}
+	lab.RunAll(t, all)
+}
+
 // TestDiagnoseFindsWhoHasTheTunnelsPort: the pod's namespace is a node whose tunnel cannot be set up.
 func TestDiagnoseFindsWhoHasTheTunnelsPort(t *testing.T) {
 	var all []lab.Scenario

@@ -8,10 +8,10 @@ import (
 
 // consequences is what was seen that explains what becomes of other packets, or shows that nothing is wrong with them.
 type consequences struct {
-	silenced map[natFlow]bool     // flows whose sender was to be told that its packets are too big, but a filter took the message
-	strays   map[strayFlow]uint32 // packets that left for a service's address as they were, and the namespace that they left first
-	sought   map[soughtAt]bool    // where those go to; true once somebody answers there who is no backend
-	lives    map[natFlow]uint8    // the most routers that a packet of the flow was seen with before it
+	silenced decoder.Recent[natFlow, bool]     // flows whose sender was to be told that its packets are too big, but a filter took the message
+	strays   decoder.Recent[strayFlow, uint32] // packets that left for a service's address as they were, and the namespace that they left first
+	sought   decoder.Recent[soughtAt, bool]    // where those go to; true once somebody answers there who is no backend
+	lives    decoder.Recent[natFlow, uint8]    // the most routers that a packet of the flow was seen with before it
 }
 
 // strayFlow is whose packets, and where to.
@@ -28,19 +28,12 @@ type soughtAt struct {
 	to    netip.AddrPort
 }
 
-// maxConsequences is how many of each are remembered; when there are more, all are forgotten.
-const maxConsequences = 1 << 14
-
-func newConsequences() consequences {
-	return consequences{silenced: map[natFlow]bool{}, strays: map[strayFlow]uint32{}, sought: map[soughtAt]bool{}, lives: map[natFlow]uint8{}}
-}
-
 // learn takes in what may have consequences.
 func (c *consequences) learn(e decoder.Event) {
 	switch b := e.Body.(type) {
 	case decoder.DNS:
 		if b.Outcome == decoder.DNSAnswered && (!b.Backend.IsValid() || b.Backend == b.Server) {
-			c.answered(soughtAt{0, b.Transport, b.Server})
+			c.sought.Put(soughtAt{0, b.Transport, b.Server}, true)
 		}
 	case decoder.Hop:
 		if e.Packet != nil {
@@ -60,18 +53,13 @@ func (c *consequences) learn(e decoder.Event) {
 // hop takes in a packet on its way. One that comes from an address which others leave for, and is no backend's answer,
 // shows that somebody is there.
 func (c *consequences) hop(e decoder.Event, h decoder.Hop) {
-	bounded(c.lives)
 	flow := natFlow{e.Packet.Proto, e.Packet.Flow()}
-	c.lives[flow] = max(c.lives[flow], e.Packet.TTL)
+	most, _ := c.lives.Get(flow)
+	c.lives.Put(flow, max(most, e.Packet.TTL))
 	at := soughtAt{e.Netns, e.Packet.Proto, e.Packet.Source()}
-	if _, is := c.sought[at]; is && e.Direction == decoder.In && !h.Conntrack.DNAT() && !e.Packet.IsICMPError() && !e.Packet.HasFlag('R') {
-		c.sought[at] = true
+	if _, is := c.sought.Get(at); is && e.Direction == decoder.In && !h.Conntrack.DNAT() && !e.Packet.IsICMPError() && !e.Packet.HasFlag('R') {
+		c.sought.Put(at, true)
 	}
-}
-
-func (c *consequences) answered(at soughtAt) {
-	bounded(c.sought)
-	c.sought[at] = true
 }
 
 // silence takes in a message to a sender that did not arrive.
@@ -80,28 +68,18 @@ func (c *consequences) silence(p *decoder.Packet) {
 		return
 	}
 	if about := p.About(); about != nil {
-		bounded(c.silenced)
-		c.silenced[natFlow{about.Proto, about.Flow()}] = true
+		c.silenced.Put(natFlow{about.Proto, about.Flow()}, true)
 	}
 }
 
 // stray takes in a packet that leaves a namespace for a service's address as it is.
 func (c *consequences) stray(e decoder.Event) {
-	bounded(c.strays)
-	if _, known := c.strays[strayOf(e)]; !known {
-		c.strays[strayOf(e)] = e.Netns
+	if _, known := c.strays.Get(strayOf(e)); !known {
+		c.strays.Put(strayOf(e), e.Netns)
 	}
-	bounded(c.sought)
-	if at := (soughtAt{e.Netns, e.Packet.Proto, e.Packet.Destination()}); !c.sought[at] {
-		c.sought[at] = false
-	}
-}
-
-// bounded makes room for one more.
-func bounded[K comparable, V any](all map[K]V) {
-	if len(all) >= maxConsequences {
-		clear(all)
-	}
+	at := soughtAt{e.Netns, e.Packet.Proto, e.Packet.Destination()}
+	answers, _ := c.sought.Get(at)
+	c.sought.Put(at, answers)
 }
 
 func strayOf(e decoder.Event) strayFlow {
@@ -112,15 +90,16 @@ func strayOf(e decoder.Event) strayFlow {
 // on its way to a service's address though nobody is there, and whoever gets it can but drop it; or it was too big, and
 // the message that would have told its sender so was filtered.
 func (c *consequences) explained(e decoder.Event, f decoder.Finding) bool {
-	if f.ID != "service-dnat-miss" && f.ID != "kube-proxy-rules-missing" && c.left(e) != e.Netns {
+	if f.ID != "service-dnat-miss" && f.ID != "kube-proxy-rules-missing" && c.left(e) != e.Netns && !c.serves(e) {
 		return true
 	}
-	return f.ID == "mtu-exceeded" && c.silenced[natFlow{e.Packet.Proto, e.Packet.Flow()}]
+	silenced, _ := c.silenced.Get(natFlow{e.Packet.Proto, e.Packet.Flow()})
+	return f.ID == "mtu-exceeded" && silenced
 }
 
 // left is the namespace that was to translate a packet and let it go as it was; the event's own if that is not known.
 func (c *consequences) left(e decoder.Event) uint32 {
-	if netns, is := c.strays[strayOf(e)]; is {
+	if netns, is := c.strays.Get(strayOf(e)); is {
 		return netns
 	}
 	return e.Netns
@@ -130,7 +109,9 @@ func (c *consequences) left(e decoder.Event) uint32 {
 // or one that another router translates.
 func (c *consequences) serves(e decoder.Event) bool {
 	at := soughtAt{c.left(e), e.Packet.Proto, e.Packet.Destination()}
-	return c.sought[at] || c.sought[soughtAt{0, at.proto, at.to}]
+	here, _ := c.sought.Get(at)
+	anywhere, _ := c.sought.Get(soughtAt{0, at.proto, at.to})
+	return here || anywhere
 }
 
 // longestTrace is the most routers that traceroute looks behind: it counts from 1 up to 30.
@@ -138,6 +119,6 @@ const longestTrace = 32
 
 // meantToEnd reports whether a packet's flow never had more life than what looks for the routers on a way gives it.
 func (c *consequences) meantToEnd(e decoder.Event) bool {
-	most, seen := c.lives[natFlow{e.Packet.Proto, e.Packet.Flow()}]
+	most, seen := c.lives.Get(natFlow{e.Packet.Proto, e.Packet.Flow()})
 	return seen && most <= longestTrace
 }

@@ -59,7 +59,6 @@ func NewFacts() *Facts {
 		services:  newServices(),
 		decisions: map[decision]decoder.Netfilter{},
 		putOff:    decoder.PutOffs{},
-		before:    newConsequences(),
 	}
 }
 

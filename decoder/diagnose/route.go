@@ -176,6 +176,9 @@ func hopLimit(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 	}, true
 }
 
+// beyondTunnel is the evidence that who does not answer is at another node.
+const beyondTunnel = " is the device of a tunnel: who is asked is at its other end"
+
 // noNeighbour reports that the next host on the way does not tell its link address.
 func noNeighbour(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 	functions := []string{"neigh_invalidate", "arp_error_report", "ndisc_error_report"} // which IPv6 gives without a reason
@@ -193,6 +196,9 @@ func noNeighbour(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bo
 	}
 	if n, ok := k.neighbours.Get(neighbourKey{e.Netns, device, hop}); ok {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("neighbour %v on %s is %s", n.Addr, n.Iface, n.State))
+	}
+	if dev, ok := k.devices.Get(deviceKey{e.Netns, device}); ok && dev.Tunnels() {
+		f.Evidence = append(f.Evidence, device+beyondTunnel)
 	}
 	protocol := "ARP"
 	if e.Packet.Family == "ipv6" {

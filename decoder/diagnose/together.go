@@ -40,7 +40,16 @@ func (x *Together) Flush(now time.Time, final bool) []decoder.Finding {
 			found = append(found, s)
 		}
 	}
+	if slices.ContainsFunc(found, func(f decoder.Finding) bool { return f.ID == "overlay-blocked" }) {
+		found = slices.DeleteFunc(found, unansweredByTunnel)
+	}
 	return found
+}
+
+// unansweredByTunnel reports whether a finding is about a neighbour at the other end of a tunnel. If the tunnel itself is
+// found not to pass, that is all there is to say.
+func unansweredByTunnel(f decoder.Finding) bool {
+	return f.ID == "neighbour-failed" && slices.ContainsFunc(f.Evidence, func(line string) bool { return strings.HasSuffix(line, beyondTunnel) })
 }
 
 // each folds in what the rules find.
