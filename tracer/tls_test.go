@@ -35,7 +35,7 @@ func bigChain(t testing.TB) tls.Certificate {
 	return tls.Certificate{Certificate: slices.Repeat([][]byte{der}, 10), PrivateKey: key}
 }
 
-// conversation are the ends of a connection from a pod to the server's host, which take and send b.N times a kilobyte.
+// conversation connects a pod with the server's host: say sends a kilobyte so many times, and takes it back.
 func conversation(t testing.TB, c *lab.Cluster, pod *lab.Pod, encrypt bool, version uint16) (say func(n int), end func()) {
 	t.Helper()
 	var l net.Listener
