@@ -47,7 +47,8 @@ func TestDiagnoseReportsNoConsequences(t *testing.T) {
 }
 
 // TestDiagnoseTakesNoServerForAService: a pod may ask a server itself though it searches the cluster's domains, and the
-// answers show that nothing had to be translated. Nor is a packet lost that was sent to find the way.
+// answers show that nothing had to be translated, so that what is lost later has another cause. Nor is a packet lost that was
+// sent to find the way.
 func TestDiagnoseTakesNoServerForAService(t *testing.T) {
 	for _, f := range dnsFamilies() {
 		t.Run(f.name, func(t *testing.T) {
@@ -56,12 +57,21 @@ func TestDiagnoseTakesNoServerForAService(t *testing.T) {
 			p := c.AddPod("pod")
 			p.ResolvConf("search default.svc.cluster.local svc.cluster.local cluster.local\nnameserver " + f.server + "\noptions ndots:1\n")
 			serveDNS(t, c.Server, net.JoinHostPort(f.server, "53"), wellServed)
+			p.Run("ping", "-c1", "-W20", f.server) // the first packet on a new IPv6 link waits for seconds
 			run := lab.Ktrace(t, "diagnose", "--duration", "3s", "--netns", p.Path())
 			resolves("web.default.svc.cluster.local")(t, c, p)
 			pingFrom(p.NS, f.server, "-t1")
 			lines, status := run.Wait()
 			if found := lab.Findings(lines); status != 0 || len(found) > 0 {
 				t.Errorf("status %d, claims %s", status, found)
+			}
+			run = lab.Ktrace(t, "diagnose", "--duration", "5s", "--netns", p.Path())
+			resolves("web.default.svc.cluster.local")(t, c, p)
+			c.Server.Run(f.iptables, "-A", "INPUT", "-p", "udp", "--dport", "53", "-j", "DROP")
+			lookup(p, f.server, "web.default.svc.cluster.local")
+			again, _ := run.Wait()
+			if found := lab.Findings(again); len(found) != 1 || !strings.Contains(string(found[0].Raw), `"netfilter-drop"`) {
+				t.Errorf("claims %s of a server that is filtered", found)
 			}
 			if s := lab.Summary(t, lines); !strings.Contains(string(s.Raw), `"answered"`) {
 				t.Errorf("nothing was answered: %s", s.Raw)
