@@ -1,7 +1,8 @@
 //go:build ignore
 
 /* Syncs of files below a path: how long each took, counted here without loss, and the slow ones one by one.
- * tp_btf or raw_tp ext4_sync_file_enter and _exit; for other file systems the tracepoints of the syscalls.
+ * tp_btf or raw_tp ext4_sync_file_enter and _exit; for other file systems the tracepoints of the syscalls; and
+ * sched_switch, for what a task within a sync waits for.
  */
 #include "event.h"
 #include "fs.h"
@@ -43,6 +44,16 @@ enum fsync_flags {
 	FSYNC_DELETED = 1,   /* the file has no name any more */
 	FSYNC_TRUNCATED = 2, /* path lacks its beginning */
 	FSYNC_DATASYNC = 4,  /* the file's data were enough */
+	FSYNC_STAGES = 8,    /* it is known what the task waited for */
+	FSYNC_QUEUED = 16,   /* or only how long for a CPU */
+};
+
+/* What a task that syncs waits for. */
+enum fsync_wait {
+	FSYNC_WAIT_OTHER = 0,  /* asleep, not for I/O of its own: for the journal's commit, or a lock */
+	FSYNC_WAIT_DEVICE = 1, /* asleep until I/O is done */
+	FSYNC_WAIT_CPU = 2,    /* ready to run */
+	FSYNC_WAITS,
 };
 
 struct event {
@@ -55,6 +66,7 @@ struct event {
 	enum fsync_op op;
 	enum fsync_class class;
 	enum fsync_flags flags;
+	__u64 waited[FSYNC_WAITS]; /* nanoseconds; valid as far as flags say */
 	__u16 root; /* index of the root that the path was matched by, or NO_ROOT: from the file system's */
 	__u16 path_len;
 	__u8 path[PATH_LEN]; /* names from the file up to the root, each with its NUL */
@@ -69,6 +81,8 @@ const volatile bool everything = false; /* nothing was asked for: every file cou
 const volatile bool all_sync =
 	false; /* sync_file_range and syncfs count on ext4 too: its own hook is not called for them */
 const volatile __u64 limit = 10000000; /* nanoseconds; slower ones are counted */
+
+const volatile bool switches = false; /* sched_switch is watched: it is known what a task sleeps for */
 
 /* By which hook a file system's syncs are seen. Exactly one, or they would count twice. */
 enum hook {
@@ -138,6 +152,29 @@ struct {
 	__type(value, struct inflight);
 } inflight SEC(".maps");
 
+/* What a task that is within a sync has waited for. Of a sync within a sync only the inner one is known. */
+struct waits {
+	__u64 left;		   /* when it left the CPU, nanoseconds as above; 0 while it has one */
+	__u64 queued;		   /* what the scheduler had counted when it was last asked, nanoseconds */
+	__u64 waited[FSYNC_WAITS]; /* nanoseconds */
+	__u64 last;		   /* what for when it last left the CPU: FSYNC_WAIT_OTHER or _DEVICE */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u32); /* tid */
+	__type(value, struct waits);
+} waits SEC(".maps");
+
+/* How many waits there are: while none, a switch of tasks costs no more than to look here. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} waiting SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, FSYNC_CLASSES *BUCKETS);
@@ -154,6 +191,12 @@ struct totals {
 	__u64 min; /* valid iff n > 0 */
 	__u64 max;
 	__u64 over; /* how many took longer than limit */
+
+	/* Of those that took longer, as far as it is known what they waited for. */
+	__u64 told;
+	__u64 told_sum;		   /* nanoseconds */
+	__u64 waited[FSYNC_WAITS]; /* nanoseconds */
+	__u64 starved;		   /* how many waited longer for a CPU than all else took */
 };
 
 struct {
@@ -222,6 +265,21 @@ static __always_inline void tally(__u32 class, __u64 v)
 	if (v > limit)
 		__sync_fetch_and_add(&t->over, 1);
 	__sync_fetch_and_add(&t->n, 1);
+}
+
+/* The same of what a sync over the limit waited for. */
+static __always_inline void tally_waits(__u32 class, __u64 latency, struct waits *w)
+{
+	struct totals *t = bpf_map_lookup_elem(&totals, &class);
+
+	if (!t || latency <= limit)
+		return;
+	__sync_fetch_and_add(&t->told, 1);
+	__sync_fetch_and_add(&t->told_sum, latency);
+	for (int i = 0; i < FSYNC_WAITS; i++)
+		__sync_fetch_and_add(&t->waited[i], w->waited[i]);
+	if (w->waited[FSYNC_WAIT_CPU] > latency / 2)
+		__sync_fetch_and_add(&t->starved, 1);
 }
 
 /* Finds the root that a file lies below. */
@@ -380,6 +438,91 @@ static __always_inline bool selected(__u64 cgroup)
 	return by_netns && netns_selected(netns_of((void *)bpf_get_current_task()));
 }
 
+/* The scheduler counts how long a task was ready and had no CPU; it is told what it was last asked. Of that time the
+ * task is not asleep, though it is since it left the CPU that it has none.
+ */
+static __always_inline void settle(struct waits *w, struct task_struct *task, bool typed)
+{
+	__u64 queued = FIELD(typed, task, sched_info.run_delay);
+	__u64 more = queued - w->queued, *asleep = &w->waited[w->last & FSYNC_WAIT_DEVICE];
+
+	w->queued = queued;
+	w->waited[FSYNC_WAIT_CPU] += more;
+	*asleep -= more < *asleep ? more : *asleep;
+}
+
+static __always_inline void begin_waits(__u32 tid)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct waits w = {};
+	__u32 zero = 0;
+	__u64 *n = bpf_map_lookup_elem(&waiting, &zero);
+
+	/* The scheduler does not count, or not on this boot: a task that runs has arrived at a CPU. */
+	if (!n || !bpf_core_field_exists(task->sched_info.run_delay) ||
+	    !BPF_CORE_READ(task, sched_info.pcount))
+		return;
+	w.queued = BPF_CORE_READ(task, sched_info.run_delay);
+	if (!bpf_map_update_elem(&waits, &tid, &w, BPF_NOEXIST))
+		__sync_fetch_and_add(n, 1);
+	else
+		bpf_map_update_elem(&waits, &tid, &w, BPF_EXIST);
+}
+
+/* What the current task has waited for since; false if that is not known. */
+static __always_inline bool end_waits(__u32 tid, struct waits *into)
+{
+	struct waits *w = bpf_map_lookup_elem(&waits, &tid);
+	__u32 zero = 0;
+	__u64 *n = bpf_map_lookup_elem(&waiting, &zero);
+
+	if (!w || !n)
+		return false;
+	settle(w, (void *)bpf_get_current_task(), false);
+	*into = *w;
+	if (!bpf_map_delete_elem(&waits, &tid))
+		__sync_fetch_and_add(n, -1);
+	return true;
+}
+
+/* A task leaves the CPU to another. */
+static __always_inline int handle_switch(struct task_struct *prev, struct task_struct *next, bool typed)
+{
+	__u32 zero = 0, tid;
+	__u64 *n = bpf_map_lookup_elem(&waiting, &zero), now;
+	struct waits *w;
+
+	if (!n || !*n)
+		return 0;
+	now = bpf_ktime_get_boot_ns();
+	tid = FIELD(typed, prev, pid);
+	w = bpf_map_lookup_elem(&waits, &tid);
+	if (w) {
+		settle(w, prev, typed);
+		w->last = BPF_CORE_READ_BITFIELD_PROBED(prev, in_iowait);
+		w->left = now;
+	}
+	tid = FIELD(typed, next, pid);
+	w = bpf_map_lookup_elem(&waits, &tid);
+	if (w && w->left) {
+		w->waited[w->last & FSYNC_WAIT_DEVICE] += now - w->left;
+		w->left = 0;
+	}
+	return 0;
+}
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(switch_tp_btf, bool preempt, struct task_struct *prev, struct task_struct *next)
+{
+	return handle_switch(prev, next, true);
+}
+
+SEC("raw_tp/sched_switch")
+int BPF_PROG(switch_raw_tp, bool preempt, struct task_struct *prev, struct task_struct *next)
+{
+	return handle_switch(prev, next, false);
+}
+
 /* A sync begins. op is 0 where the registers tell it. inode is 0 for a syscall. */
 static __always_inline int handle_enter(struct file *file, __u64 inode, enum fsync_op op, bool datasync,
 					enum hook hook, bool typed)
@@ -409,6 +552,7 @@ static __always_inline int handle_enter(struct file *file, __u64 inode, enum fsy
 	s.class = class_of(dentry, typed);
 	if (!op)
 		fill_op(&s, FIELD(typed, file, f_flags));
+	begin_waits(key.tid);
 	s.start = bpf_ktime_get_boot_ns();
 	if (!bpf_map_update_elem(&inflight, &key, &s, BPF_NOEXIST))
 		return 0;
@@ -464,12 +608,17 @@ static __always_inline int handle_exit(__u64 inode, long ret)
 	__u32 zero = 0;
 	struct control *c = bpf_map_lookup_elem(&control, &zero);
 	struct event *e;
+	struct waits w = {};
 	__u64 latency;
+	bool told;
 
 	if (!s || !c)
 		return 0;
 	latency = now - s->start;
 	tally(s->class, latency);
+	told = end_waits(key.tid, &w);
+	if (told)
+		tally_waits(s->class, latency, &w);
 	if ((latency >= c->floor || ret < 0) &&
 	    (e = RESERVE_SEEN(struct event, KIND_FSYNC, sizeof(*e), FIXED))) {
 		fill_task(&e->hdr);
@@ -482,6 +631,10 @@ static __always_inline int handle_exit(__u64 inode, long ret)
 		e->op = s->op;
 		e->class = s->class;
 		e->flags = s->datasync ? FSYNC_DATASYNC : 0;
+		if (told) {
+			e->flags |= switches ? FSYNC_STAGES : FSYNC_QUEUED;
+			__builtin_memcpy(e->waited, w.waited, sizeof(e->waited));
+		}
 		e->root = s->root;
 		fill_path(e, s);
 		bpf_ringbuf_submit(e, wakeup());

@@ -51,6 +51,7 @@ type FsyncEvent struct {
 	Op      uint32
 	Class   uint32
 	Flags   uint32
+	Waited  [3]uint64
 	Root    uint16
 	PathLen uint16
 	Path    [1020]uint8
@@ -110,6 +111,18 @@ type FsyncTotals struct {
 	Min      uint64
 	Max      uint64
 	Over     uint64
+	Told     uint64
+	ToldSum  uint64
+	Waited   [3]uint64
+	Starved  uint64
+}
+
+type FsyncWaits struct {
+	_      structs.HostLayout
+	Left   uint64
+	Queued uint64
+	Waited [3]uint64
+	Last   uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -127,6 +140,8 @@ const (
 	FsyncMapSelCgroups          = "sel_cgroups"
 	FsyncMapSelNetns            = "sel_netns"
 	FsyncMapTotals              = "totals"
+	FsyncMapWaiting             = "waiting"
+	FsyncMapWaits               = "waits"
 	FsyncProgEnterFdatasync     = "enter_fdatasync"
 	FsyncProgEnterFsync         = "enter_fsync"
 	FsyncProgEnterMsync         = "enter_msync"
@@ -141,6 +156,8 @@ const (
 	FsyncProgExt4EnterTpBtf     = "ext4_enter_tp_btf"
 	FsyncProgExt4ExitRawTp      = "ext4_exit_raw_tp"
 	FsyncProgExt4ExitTpBtf      = "ext4_exit_tp_btf"
+	FsyncProgSwitchRawTp        = "switch_raw_tp"
+	FsyncProgSwitchTpBtf        = "switch_tp_btf"
 	FsyncVarAllSync             = "all_sync"
 	FsyncVarByNetns             = "by_netns"
 	FsyncVarCgroupHierarchy     = "cgroup_hierarchy"
@@ -149,6 +166,7 @@ const (
 	FsyncVarHostNetns           = "host_netns"
 	FsyncVarLimit               = "limit"
 	FsyncVarSelecting           = "selecting"
+	FsyncVarSwitches            = "switches"
 )
 
 // LoadFsync returns the embedded CollectionSpec for Fsync.
@@ -207,6 +225,8 @@ type FsyncProgramSpecs struct {
 	Ext4EnterTpBtf     *ebpf.ProgramSpec `ebpf:"ext4_enter_tp_btf"`
 	Ext4ExitRawTp      *ebpf.ProgramSpec `ebpf:"ext4_exit_raw_tp"`
 	Ext4ExitTpBtf      *ebpf.ProgramSpec `ebpf:"ext4_exit_tp_btf"`
+	SwitchRawTp        *ebpf.ProgramSpec `ebpf:"switch_raw_tp"`
+	SwitchTpBtf        *ebpf.ProgramSpec `ebpf:"switch_tp_btf"`
 }
 
 // FsyncMapSpecs contains maps before they are loaded into the kernel.
@@ -224,6 +244,8 @@ type FsyncMapSpecs struct {
 	SelCgroups *ebpf.MapSpec `ebpf:"sel_cgroups"`
 	SelNetns   *ebpf.MapSpec `ebpf:"sel_netns"`
 	Totals     *ebpf.MapSpec `ebpf:"totals"`
+	Waiting    *ebpf.MapSpec `ebpf:"waiting"`
+	Waits      *ebpf.MapSpec `ebpf:"waits"`
 }
 
 // FsyncVariableSpecs contains global variables before they are loaded into the kernel.
@@ -238,6 +260,7 @@ type FsyncVariableSpecs struct {
 	HostNetns       *ebpf.VariableSpec `ebpf:"host_netns"`
 	Limit           *ebpf.VariableSpec `ebpf:"limit"`
 	Selecting       *ebpf.VariableSpec `ebpf:"selecting"`
+	Switches        *ebpf.VariableSpec `ebpf:"switches"`
 }
 
 // FsyncObjects contains all objects after they have been loaded into the kernel.
@@ -271,6 +294,8 @@ type FsyncMaps struct {
 	SelCgroups *ebpf.Map `ebpf:"sel_cgroups"`
 	SelNetns   *ebpf.Map `ebpf:"sel_netns"`
 	Totals     *ebpf.Map `ebpf:"totals"`
+	Waiting    *ebpf.Map `ebpf:"waiting"`
+	Waits      *ebpf.Map `ebpf:"waits"`
 }
 
 func (m *FsyncMaps) Close() error {
@@ -286,6 +311,8 @@ func (m *FsyncMaps) Close() error {
 		m.SelCgroups,
 		m.SelNetns,
 		m.Totals,
+		m.Waiting,
+		m.Waits,
 	)
 }
 
@@ -301,6 +328,7 @@ type FsyncVariables struct {
 	HostNetns       *ebpf.Variable `ebpf:"host_netns"`
 	Limit           *ebpf.Variable `ebpf:"limit"`
 	Selecting       *ebpf.Variable `ebpf:"selecting"`
+	Switches        *ebpf.Variable `ebpf:"switches"`
 }
 
 // FsyncPrograms contains all programs after they have been loaded into the kernel.
@@ -321,6 +349,8 @@ type FsyncPrograms struct {
 	Ext4EnterTpBtf     *ebpf.Program `ebpf:"ext4_enter_tp_btf"`
 	Ext4ExitRawTp      *ebpf.Program `ebpf:"ext4_exit_raw_tp"`
 	Ext4ExitTpBtf      *ebpf.Program `ebpf:"ext4_exit_tp_btf"`
+	SwitchRawTp        *ebpf.Program `ebpf:"switch_raw_tp"`
+	SwitchTpBtf        *ebpf.Program `ebpf:"switch_tp_btf"`
 }
 
 func (p *FsyncPrograms) Close() error {
@@ -339,6 +369,8 @@ func (p *FsyncPrograms) Close() error {
 		p.Ext4EnterTpBtf,
 		p.Ext4ExitRawTp,
 		p.Ext4ExitTpBtf,
+		p.SwitchRawTp,
+		p.SwitchTpBtf,
 	)
 }
 

@@ -35,6 +35,7 @@ type Fact struct {
 	Resolv       *ResolvConf     `json:"resolv,omitempty"`
 	IOLimit      *IOLimit        `json:"io_limit,omitempty"`
 	Certificates *Certificates   `json:"certificates,omitempty"`
+	CPULimit     *CPULimit       `json:"cpu_limit,omitempty"`
 }
 
 // Kind implements Body.

@@ -10,16 +10,16 @@ import (
 
 // Fsync is one sync of a file: the time of its event is when it was done.
 type Fsync struct {
-	Op       FsyncOp                  `json:"op"`
-	Path     string                   `json:"path"`  // within the mount namespace of the path that was asked for
-	Class    FsyncClass               `json:"class"` // what the file is for, by its name
-	Latency  time.Duration            `json:"latency_ns"`
-	Error    string                   `json:"error,omitempty"`    // name of the errno, "" if it succeeded
-	Deleted  bool                     `json:"deleted,omitempty"`  // the file has no name any more; Path was its last
-	Datasync bool                     `json:"datasync,omitempty"` // metadata that reading does not need were left out
-	Device   string                   `json:"device"`             // of the file system, major:minor
-	Inode    uint64                   `json:"inode"`
-	Stages   map[string]time.Duration `json:"stages,omitempty"` // where the time went; they sum to Latency
+	Op       FsyncOp       `json:"op"`
+	Path     string        `json:"path"`  // within the mount namespace of the path that was asked for
+	Class    FsyncClass    `json:"class"` // what the file is for, by its name
+	Latency  time.Duration `json:"latency_ns"`
+	Error    string        `json:"error,omitempty"`    // name of the errno, "" if it succeeded
+	Deleted  bool          `json:"deleted,omitempty"`  // the file has no name any more; Path was its last
+	Datasync bool          `json:"datasync,omitempty"` // metadata that reading does not need were left out
+	Device   string        `json:"device"`             // of the file system, major:minor
+	Inode    uint64        `json:"inode"`
+	Stages   FsyncTimes    `json:"stages,omitempty"` // where the time went; they sum to Latency
 
 	dev  uint32
 	root uint16 // index of the root that Path, until it is completed, is relative to
@@ -114,7 +114,7 @@ func decodeFsync(raw []byte, e *Event) error {
 		return err
 	}
 	flags := fsyncFlags(r.Flags)
-	e.Body = Fsync{
+	f := Fsync{
 		Op:       NewFsyncOp(r.Op, r.Syscall),
 		Path:     fsyncPath(r.Path[:min(int(r.PathLen), len(r.Path))], flags&fsyncTruncated != 0),
 		Class:    NewFsyncClass(r.Class),
@@ -127,6 +127,10 @@ func decodeFsync(raw []byte, e *Event) error {
 		dev:      r.Dev,
 		root:     r.Root,
 	}
+	if flags&(fsyncStages|fsyncQueued) != 0 {
+		f.Stages = NewFsyncTimes(f.Latency, r.Waited, flags&fsyncStages != 0)
+	}
+	e.Body = f
 	return nil
 }
 

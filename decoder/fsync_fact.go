@@ -37,6 +37,7 @@ type FsyncMount struct {
 // FsyncCounts is the state of the kernel half at one moment.
 type FsyncCounts struct {
 	Histograms map[FsyncClass]fio.Histogram `json:"histograms,omitempty"`
+	Over       map[FsyncClass]FsyncOver     `json:"over,omitempty"`
 	InFlight   []FsyncInFlight              `json:"in_flight,omitempty"`
 	Books      Counts                       `json:"books"` // Seen = all in the histograms + in flight + Filtered + Lost.Map
 }
@@ -94,6 +95,26 @@ func (l IOLimit) Used() float64 {
 		used = max(used, float64(l.Bytes)/seconds/float64(l.BPS))
 	}
 	return used
+}
+
+// CPULimit is what a control group, or one above it, lets a process have of the CPUs, and how often it was stopped. A
+// later one of the same process takes the place of an earlier one.
+type CPULimit struct {
+	PID       uint32        `json:"pid"`
+	Cgroup    string        `json:"cgroup"`           // as a path that can be read on the node
+	CPUs      float64       `json:"cpus,omitempty"`   // the limit; 0: none
+	Weight    uint64        `json:"weight,omitempty"` // of the innermost group, of 100; 0: unknown
+	Periods   uint64        `json:"periods"`          // of scheduling, in which it wanted to run, since the first fact
+	Throttled uint64        `json:"throttled"`        // of these, in which the limit was reached
+	Stopped   time.Duration `json:"stopped_ns"`       // for how long together
+}
+
+// String is what there is to say.
+func (l CPULimit) String() string {
+	if l.CPUs > 0 {
+		return fmt.Sprintf("limit in %s: %.2f CPUs, reached in %d of %d periods, stopped for %s", l.Cgroup, l.CPUs, l.Throttled, l.Periods, Brief(l.Stopped))
+	}
+	return fmt.Sprintf("no limit, but weight %d of 100 in %s", l.Weight, l.Cgroup)
 }
 
 // locate completes the path of a sync.

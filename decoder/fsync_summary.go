@@ -29,7 +29,8 @@ type FsyncClassStats struct {
 	Mean        float64           `json:"mean_ns"`
 	Stddev      float64           `json:"stddev_ns"`
 	OverLimit   uint64            `json:"over_limit"`
-	Verdict     *fio.Verdict      `json:"verdict,omitempty"` // nil where no rule applies to the class
+	OverStages  FsyncTimes        `json:"over_limit_stages,omitempty"` // where their time went, of all together
+	Verdict     *fio.Verdict      `json:"verdict,omitempty"`           // nil where no rule applies to the class
 }
 
 // FsyncSlow is one of the slowest.
@@ -87,7 +88,7 @@ func newFsyncSummary(scope FsyncScope, counts FsyncCounts) *FsyncSummary {
 		}
 		stats := FsyncClassStats{
 			N: h.N, Min: h.Min, Max: h.Max, Mean: h.Mean(), Stddev: h.Stddev(), OverLimit: h.Over,
-			Percentiles: map[string]uint64{}, Verdict: scope.Judge(class, h),
+			Percentiles: map[string]uint64{}, Verdict: scope.Judge(class, h), OverStages: counts.Over[class].Stages,
 		}
 		ps := fio.Shown()
 		for i, v := range h.Percentiles(ps) {
@@ -140,6 +141,9 @@ func (s *FsyncSummary) classLines(class FsyncClass) []string {
 	if v := stats.Verdict; v != nil {
 		lines = append(lines, fmt.Sprintf("    verdict: %s", v))
 	}
+	if len(stats.OverStages) > 0 {
+		lines = append(lines, fmt.Sprintf("    over %v: %s", s.Limit, stats.OverStages))
+	}
 	return lines
 }
 
@@ -149,12 +153,16 @@ func (s *FsyncSummary) slowestLines() []string {
 	}
 	lines := []string{
 		fmt.Sprintf("slowest %d:", len(s.Slowest)),
-		fmt.Sprintf("  %-15s %-10s %-15s %-5s %-20s %-20s %s", "TIME", "LATENCY", "OP", "CLASS", "PROCESS", "POD", "PATH"),
+		fmt.Sprintf("  %-15s %-10s %-14s %-15s %-5s %-20s %-20s %s", "TIME", "LATENCY", "MOSTLY", "OP", "CLASS", "PROCESS", "POD", "PATH"),
 	}
 	for _, f := range s.Slowest {
 		row := f.Row()
-		lines = append(lines, fmt.Sprintf("  %-15s %-10s %-15s %-5s %-20s %-20s %s",
-			f.Time.UTC().Format("15:04:05.000000"), row[0], row[1], row[2], f.Process, podOrDash(f.Pod), row[3]))
+		mostly := "-"
+		if longest := f.Stages.Longest(); longest != "" {
+			mostly = fmt.Sprintf("%s %.0f%%", longest, 100*f.Stages.Share(longest))
+		}
+		lines = append(lines, fmt.Sprintf("  %-15s %-10s %-14s %-15s %-5s %-20s %-20s %s",
+			f.Time.UTC().Format("15:04:05.000000"), row[0], mostly, row[1], row[2], f.Process, podOrDash(f.Pod), row[3]))
 	}
 	return lines
 }

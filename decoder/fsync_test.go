@@ -57,6 +57,31 @@ func TestFsyncRecordSaysWhatWasSynced(t *testing.T) {
 	}
 }
 
+func TestFsyncRecordSaysWhereTheTimeWent(t *testing.T) {
+	var f Fsync
+	for _, c := range []struct {
+		flags  fsyncFlags
+		waited [3]uint64
+		want   FsyncTimes
+	}{
+		{0, [3]uint64{1, 2, 3}, nil},
+		{fsyncQueued, [3]uint64{0, 0, 25}, FsyncTimes{InRunQueue: 25, Elsewhere: 75}},
+		{fsyncStages, [3]uint64{60, 90, 25}, FsyncTimes{InJournal: 0, OnDevice: 75, InRunQueue: 25, OnCPU: 0}},
+		{fsyncStages, [3]uint64{10, 60, 25}, FsyncTimes{InJournal: 10, OnDevice: 60, InRunQueue: 25, OnCPU: 5}},
+	} {
+		_, f = decodedFsync(t, fsyncRaw(t, "f\x00", func(r *fsyncRecord) { r.Flags, r.Latency, r.Waited = uint32(c.flags), 100, c.waited }))
+		if !reflect.DeepEqual(f.Stages, c.want) {
+			t.Errorf("flags %d: got %v, want %v", c.flags, f.Stages, c.want)
+		}
+	}
+	if want := "60 % waiting for the device, 25 % waiting for a CPU, 10 % waiting for the journal, 5 % running"; f.Stages.String() != want {
+		t.Errorf("got %q, want %q", f.Stages, want)
+	}
+	if f.Stages.Longest() != OnDevice || FsyncTimes(nil).Longest() != "" {
+		t.Errorf("longest %q, of none %q", f.Stages.Longest(), FsyncTimes(nil).Longest())
+	}
+}
+
 func TestFsyncRecordsOddities(t *testing.T) {
 	for _, c := range []struct {
 		name   string

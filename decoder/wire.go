@@ -112,6 +112,8 @@ const (
 	fsyncDeleted   fsyncFlags = 1
 	fsyncTruncated fsyncFlags = 2
 	fsyncDatasync  fsyncFlags = 4
+	fsyncStages    fsyncFlags = 8
+	fsyncQueued    fsyncFlags = 16
 )
 
 type fsyncRecord struct {
@@ -124,13 +126,14 @@ type fsyncRecord struct {
 	Op      uint32
 	Class   uint32
 	Flags   uint32
+	Waited  [3]uint64
 	Root    uint16
 	PathLen uint16
 	Path    [1020]uint8
 }
 
 // recordSize is the size of fsyncRecord in bytes.
-func (*fsyncRecord) recordSize() int { return 1128 }
+func (*fsyncRecord) recordSize() int { return 1152 }
 
 // decode reads the record from b, which must hold recordSize bytes.
 func (r *fsyncRecord) decode(b []byte) {
@@ -143,9 +146,12 @@ func (r *fsyncRecord) decode(b []byte) {
 	r.Op = binary.LittleEndian.Uint32(b[92:])
 	r.Class = binary.LittleEndian.Uint32(b[96:])
 	r.Flags = binary.LittleEndian.Uint32(b[100:])
-	r.Root = binary.LittleEndian.Uint16(b[104:])
-	r.PathLen = binary.LittleEndian.Uint16(b[106:])
-	copy(r.Path[:], b[108:])
+	for i := range r.Waited {
+		r.Waited[i] = binary.LittleEndian.Uint64(b[104+i*8:])
+	}
+	r.Root = binary.LittleEndian.Uint16(b[128:])
+	r.PathLen = binary.LittleEndian.Uint16(b[130:])
+	copy(r.Path[:], b[132:])
 }
 
 type netfilterOp uint32

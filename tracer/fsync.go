@@ -21,6 +21,7 @@ import (
 const (
 	fsyncProbe = "fsync"
 
+	hookNameWaits = "what syncs wait for"
 	hookNameExt4  = "syncs of ext4"
 	hookNameFsync = "fsync and fdatasync of other file systems"
 	hookNameMsync = "msync of other file systems"
@@ -31,6 +32,14 @@ const (
 func fsyncHooks() []Hook {
 	const everySyscall = "every syscall of the node takes some 40 ns longer while it is attached"
 	return []Hook{
+		{
+			Name: hookNameWaits, // the first, so that no sync is seen whose waits are not
+			Variants: []Variant{
+				{Name: "tp_btf", Programs: []string{"switch_tp_btf"}},
+				{Name: "raw_tp", Programs: []string{"switch_raw_tp"}, Costs: "some 50 ns more a switch of tasks, but only while a sync is on its way"},
+			},
+			Without: "of a slow sync only the time without a CPU is told",
+		},
 		{
 			Name: hookNameExt4,
 			Variants: []Variant{
@@ -71,6 +80,7 @@ type FsyncOptions struct {
 	HostRoot string        // where the node's file system is
 	AllSync  bool          // sync_file_range and syncfs on ext4 too
 	Limit    time.Duration // syncs that take longer are counted
+	Stages   bool          // tell what syncs wait for, which costs every switch of tasks some 140 ns; else only how long for a CPU
 	ByNetns  bool          // the selection names a network namespace, not just pods
 	Strict   bool          // the limit was named by the user, so it goes for all classes of files
 }
@@ -101,7 +111,7 @@ func NewFsync(o FsyncOptions) (*Fsync, error) {
 	if len(roots.devices) == 0 {
 		return nil, fmt.Errorf("%w below %v: name another --path", ErrNoDisk, o.Paths)
 	}
-	return &Fsync{o: o, roots: roots, unwanted: unwantedHooks(roots, o.AllSync)}, nil
+	return &Fsync{o: o, roots: roots, unwanted: unwantedHooks(roots, o)}, nil
 }
 
 // Globals are the values of the object's variables.
@@ -111,6 +121,7 @@ func (f *Fsync) Globals() map[string]any {
 		"all_sync":   f.o.AllSync,
 		"by_netns":   f.o.ByNetns,
 		"limit":      uint64(f.o.Limit),
+		"switches":   f.o.Stages,
 	}
 }
 
@@ -118,15 +129,18 @@ func (f *Fsync) Globals() map[string]any {
 // some 40 ns, whatever it is, so none is attached without need.
 func (f *Fsync) Unwanted() []string { return f.unwanted }
 
-func unwantedHooks(roots syncRoots, allSync bool) []string {
+func unwantedHooks(roots syncRoots, o FsyncOptions) []string {
 	hooks := slices.Collect(maps.Values(roots.devices))
 	var unwanted []string
+	if !o.Stages {
+		unwanted = append(unwanted, hookNameWaits)
+	}
 	if !slices.Contains(hooks, hookExt4) {
 		unwanted = append(unwanted, hookNameExt4)
 	}
 	if !slices.Contains(hooks, hookSyscall) {
 		unwanted = append(unwanted, hookNameFsync, hookNameMsync)
-		if !allSync {
+		if !o.AllSync {
 			unwanted = append(unwanted, hookNameRange)
 		}
 	}
@@ -234,31 +248,23 @@ func (f *Fsync) follow() error {
 // counts reads the kernel half's state: what is in flight first, so that a sync which ends meanwhile is rather counted
 // twice than not at all.
 func (f *Fsync) counts(m Maps) (decoder.FsyncCounts, error) {
-	c := decoder.FsyncCounts{Histograms: map[decoder.FsyncClass]fio.Histogram{}}
+	c := decoder.FsyncCounts{Histograms: map[decoder.FsyncClass]fio.Histogram{}, Over: map[decoder.FsyncClass]decoder.FsyncOver{}}
 	var err error
 	if c.InFlight, err = f.inFlight(m(fsyncProbe, "inflight")); err != nil {
 		return c, err
 	}
-	if err := readHistograms(m, c.Histograms); err != nil {
+	if err := f.readHistograms(m, &c); err != nil {
 		return c, err
 	}
 	c.Books, err = booksOf(m(fsyncProbe, countsName), uint32(bpf.FsyncKindKIND_FSYNC))
 	return c, err
 }
 
-func readHistograms(m Maps, into map[decoder.FsyncClass]fio.Histogram) error {
+func (f *Fsync) readHistograms(m Maps, into *decoder.FsyncCounts) error {
 	for number, class := range decoder.FsyncClasses() {
-		var h fio.Histogram
-		var perCPU []bpf.FsyncTotals
-		if err := m(fsyncProbe, "totals").Lookup(uint32(number), &perCPU); err != nil {
-			return fmt.Errorf("fsync: totals: %w", err)
+		if err := f.readTotals(m, uint32(number), class, into); err != nil {
+			return err
 		}
-		for _, t := range perCPU {
-			h.Merge(fio.Histogram{
-				N: t.N, Sum: t.Sum, SquareLo: t.SquareLo, SquareHi: t.SquareHi, Min: t.Min, Max: t.Max, Over: t.Over,
-			})
-		}
-		into[class] = h
 	}
 	var i uint32
 	var n uint64
@@ -268,15 +274,41 @@ func readHistograms(m Maps, into map[decoder.FsyncClass]fio.Histogram) error {
 			continue
 		}
 		class := decoder.NewFsyncClass(i / fio.Buckets)
-		h := into[class]
+		h := into.Histograms[class]
 		if h.Counts == nil {
 			h.Counts = map[uint16]uint64{}
 		}
 		h.Counts[uint16(i%fio.Buckets)] = n
-		into[class] = h
+		into.Histograms[class] = h
 	}
 	if err := buckets.Err(); err != nil {
 		return fmt.Errorf("fsync: histogram: %w", err)
+	}
+	return nil
+}
+
+// readTotals adds up what the CPUs have counted of a class.
+func (f *Fsync) readTotals(m Maps, number uint32, class decoder.FsyncClass, into *decoder.FsyncCounts) error {
+	var perCPU []bpf.FsyncTotals
+	if err := m(fsyncProbe, "totals").Lookup(number, &perCPU); err != nil {
+		return fmt.Errorf("fsync: totals: %w", err)
+	}
+	var h fio.Histogram
+	var all bpf.FsyncTotals
+	for _, t := range perCPU {
+		h.Merge(fio.Histogram{
+			N: t.N, Sum: t.Sum, SquareLo: t.SquareLo, SquareHi: t.SquareHi, Min: t.Min, Max: t.Max, Over: t.Over,
+		})
+		all.Told += t.Told
+		all.ToldSum += t.ToldSum
+		all.Starved += t.Starved
+		for i, waited := range t.Waited {
+			all.Waited[i] += waited
+		}
+	}
+	into.Histograms[class] = h
+	if all.Told > 0 {
+		into.Over[class] = decoder.FsyncOver{N: all.Told, Starved: all.Starved, Stages: decoder.NewFsyncTimes(time.Duration(all.ToldSum), all.Waited, f.o.Stages)}
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package tracer
 
 import (
 	"bufio"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,7 +55,7 @@ func (w *IOLimits) About(e decoder.Event) []decoder.Fact {
 		clear(w.limits)
 	}
 	w.asked[q] = time.Now()
-	for _, group := range w.groups(e.PID) {
+	for _, group := range controlGroups(w.root, e.PID, "blkio") {
 		for _, disk := range w.disks(f.Device) {
 			if l, ok := readIOLimit(group, disk); ok {
 				l.fact.PID, l.fact.Device = q.pid, q.device
@@ -82,37 +81,6 @@ func (w *IOLimits) Poll() []decoder.Fact {
 		facts = append(facts, decoder.Fact{IOLimit: &fact})
 	}
 	return facts
-}
-
-// groups are the directories of a process's control groups that may limit disks, the innermost first.
-func (w *IOLimits) groups(pid uint32) []string {
-	text, err := os.ReadFile(filepath.Join(w.root, "proc", fmt.Sprint(pid), "cgroup"))
-	if err != nil {
-		return nil // it has ended
-	}
-	var dirs []string
-	for _, line := range strings.Split(strings.TrimSpace(string(text)), "\n") {
-		parts := strings.SplitN(line, ":", 3)
-		if len(parts) < 3 {
-			continue
-		}
-		mount := ""
-		switch {
-		case slices.Contains(strings.Split(parts[1], ","), "blkio"):
-			mount = filepath.Join(w.root, "sys/fs/cgroup", parts[1])
-		case parts[0] == "0":
-			mount = filepath.Join(w.root, "sys/fs/cgroup")
-		default:
-			continue
-		}
-		for path := filepath.Clean(parts[2]); ; path = filepath.Dir(path) {
-			dirs = append(dirs, filepath.Join(mount, path))
-			if path == "/" || path == "." {
-				break
-			}
-		}
-	}
-	return dirs
 }
 
 // disks are a device and those below it: the disk of a partition, the parts of a mapped or assembled device.

@@ -73,7 +73,7 @@ func TestOnlyTheHooksThatTheMountsNeedAreWanted(t *testing.T) {
 		{"both", map[uint32]syncHook{1: hookSyscall, 2: hookExt4}, false, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := strings.Join(unwantedHooks(syncRoots{devices: c.devices}, c.allSync), ","); got != c.unwanted {
+			if got := strings.Join(unwantedHooks(syncRoots{devices: c.devices}, FsyncOptions{AllSync: c.allSync, Stages: true}), ","); got != c.unwanted {
 				t.Errorf("got %q, want %q", got, c.unwanted)
 			}
 		})

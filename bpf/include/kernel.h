@@ -102,7 +102,14 @@ struct signal_struct {
 	int group_exit_code;
 };
 
+struct sched_info {
+	unsigned long pcount;	      /* how often it came to a CPU */
+	unsigned long long run_delay; /* how long it was ready and had none, nanoseconds */
+};
+
 struct task_struct {
+	unsigned int in_iowait : 1;
+	struct sched_info sched_info;
 	int pid;
 	int tgid;
 	unsigned int flags;

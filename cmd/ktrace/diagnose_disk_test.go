@@ -56,16 +56,70 @@ func TestDiagnoseNamesADiskTooSlowForEtcd(t *testing.T) {
 			t.Errorf("found %s", live[0])
 		}
 	})
-	t.Run("good", func(t *testing.T) {
-		const rounds = 10 // on a busy machine a good disk is slow now and then, for all to see: not every time
-		var live, read []string
-		for range rounds {
-			if live, read = diagnosed(t, name, log); len(live)+len(read) == 0 {
-				return
-			}
+	t.Run("good", func(t *testing.T) { silentAtLeastOnce(t, name, log) })
+}
+
+// crowded makes a control group whose members are preferred by nobody, has others busy on the CPU that it is bound to,
+// and returns a command's words that have it join first.
+func crowded(t *testing.T) []string {
+	t.Helper()
+	const cpu, busy = "0", 8
+	group, weight, least := fmt.Sprintf("/sys/fs/cgroup/cpu/ktrace-%d", os.Getpid()), "cpu.shares", "10"
+	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
+		group, weight, least = fmt.Sprintf("/sys/fs/cgroup/ktrace-%d", os.Getpid()), "cpu.weight", "1"
+		_ = os.WriteFile("/sys/fs/cgroup/cgroup.subtree_control", []byte("+cpu"), 0) // shows below if it did not help
+	}
+	if err := os.Mkdir(group, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.Remove(group); err != nil {
+			t.Error(err)
 		}
-		t.Errorf("in every one of %d rounds: live %q, in the capture %q", rounds, live, read)
 	})
+	if err := os.WriteFile(filepath.Join(group, weight), []byte(least), 0); err != nil {
+		t.Fatal(err)
+	}
+	for range busy {
+		c := exec.Command("taskset", "-c", cpu, "sh", "-c", "while :; do :; done")
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = c.Process.Kill()
+			_ = c.Wait() // it was killed
+		})
+	}
+	return []string{"sh", "-c", fmt.Sprintf(`echo $$ >%s/cgroup.procs && exec taskset -c %s "$@"`, group, cpu), "crowded"}
+}
+
+// TestDiagnoseNamesSyncsThatWaitForACPU writes a log to a good disk, with others on its CPU or without.
+func TestDiagnoseNamesSyncsThatWaitForACPU(t *testing.T) {
+	name := filepath.Join(directory(t, newDisk(t, "ext4"), "member/wal"), "0.wal")
+	log := []string{"dd", "if=/dev/zero", "of=" + name, "bs=2300", "count=40", "oflag=dsync", "status=none"}
+	t.Run("crowded", func(t *testing.T) {
+		live, read := diagnosed(t, name, append(crowded(t), log...))
+		if len(live) != 1 || len(read) != 1 || live[0] != read[0] {
+			t.Fatalf("live %q, in the capture %q: want one, and the same", live, read)
+		}
+		if !strings.HasPrefix(live[0], "fsync-cpu-starved ") || !strings.Contains(live[0], "waiting for a CPU") {
+			t.Errorf("found %s", live[0])
+		}
+	})
+	t.Run("alone", func(t *testing.T) { silentAtLeastOnce(t, name, log) })
+}
+
+// silentAtLeastOnce looks for a quiet round: on a busy machine a good disk is slow now and then, for all to see.
+func silentAtLeastOnce(t *testing.T, name string, log []string) {
+	t.Helper()
+	const rounds = 10
+	var live, read []string
+	for range rounds {
+		if live, read = diagnosed(t, name, log); len(live)+len(read) == 0 {
+			return
+		}
+	}
+	t.Errorf("in every one of %d rounds: live %q, in the capture %q", rounds, live, read)
 }
 
 // diagnosed returns what ktrace concludes of the syncs of a file while a command runs, live and from its own capture.
@@ -91,7 +145,7 @@ func slowSyncs(t *testing.T, name string, lines []lab.Line) []string {
 			Evidence []string
 		}
 		l.Into(t, &f)
-		if text := strings.Join(f.Evidence, "\n"); strings.HasPrefix(l.ID, "fsync-") && strings.Contains(text, "of "+name+" by fio") {
+		if text := strings.Join(f.Evidence, "\n"); strings.HasPrefix(l.ID, "fsync-") && strings.Contains(text, "of "+name+" by ") {
 			about = append(about, l.ID+" "+f.Subject+"\n"+text)
 		}
 	}

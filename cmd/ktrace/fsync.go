@@ -108,7 +108,7 @@ func fsyncView(o fsyncOptions) (cli.View, *decoder.FsyncStage) {
 
 func (o *fsyncOptions) run(ctx context.Context, s cli.Streams) error {
 	live, err := tracer.NewFsync(tracer.FsyncOptions{
-		Paths: o.paths, PID: o.PID, HostRoot: o.HostRoot, AllSync: o.allSync, Limit: o.limit, Strict: o.strict,
+		Paths: o.paths, PID: o.PID, HostRoot: o.HostRoot, AllSync: o.allSync, Limit: o.limit, Strict: o.strict, Stages: true,
 		ByNetns: o.Netns != "" || o.PID != 0,
 	})
 	if err != nil {
@@ -121,8 +121,11 @@ func (o *fsyncOptions) run(ctx context.Context, s cli.Streams) error {
 // watchSyncs is the part of a view that asks the kernel for syncs.
 func watchSyncs(live *tracer.Fsync, stage *decoder.FsyncStage, root string, limit time.Duration) cli.View {
 	stage.Floor = live.Raise
-	limits := tracer.NewIOLimits(root, limit)
-	v := cli.View{Witnesses: []decoder.Witness{limits}, Poll: func(tracer.Maps) ([]decoder.Fact, error) { return limits.Poll(), nil }}
+	disks, cpus := tracer.NewIOLimits(root, limit), tracer.NewCPULimits(root, limit)
+	v := cli.View{
+		Witnesses: []decoder.Witness{disks, cpus},
+		Poll:      func(tracer.Maps) ([]decoder.Fact, error) { return append(disks.Poll(), cpus.Poll()...), nil },
+	}
 	return v.With(cli.View{
 		Probes:   []string{"fsync"},
 		Globals:  live.Globals(),

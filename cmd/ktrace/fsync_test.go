@@ -476,3 +476,27 @@ func TestFsyncOverTheLimitIsAFindingAndUnderItIsNot(t *testing.T) {
 		})
 	}
 }
+
+// TestFsyncTellsWhereTheTimeWent writes to a disk that takes few writes a second: whoever syncs sleeps for the device.
+func TestFsyncTellsWhereTheTimeWent(t *testing.T) {
+	for _, variant := range []string{"tp_btf", "raw_tp"} {
+		t.Run(variant, func(t *testing.T) {
+			disk := newDisk(t, "ext4")
+			name := filepath.Join(directory(t, disk, "wal"), "0.wal")
+			log := append(slowly(t, disk, 40), "dd", "if=/dev/zero", "of="+name, "bs=2300", "count=40", "oflag=dsync", "status=none")
+			r := during(t, func() { command(t, log[0], log[1:]...) }, "--path", disk, "--slow", every, "--variant", variant)
+			if len(r.events) != 40 {
+				t.Errorf("%d syncs, want 40", len(r.events))
+			}
+			for _, e := range r.events {
+				if len(e.Fsync.Stages) != 4 || e.Fsync.Stages.Sum() != e.Fsync.Latency {
+					t.Errorf("took %v: %v", e.Fsync.Latency, e.Fsync.Stages)
+				}
+			}
+			wal := r.summary.Fsync.Classes[decoder.FsyncWAL]
+			if wal.OverLimit == 0 || wal.OverStages.Longest() != decoder.OnDevice {
+				t.Errorf("%d over the limit: %v", wal.OverLimit, wal.OverStages)
+			}
+		})
+	}
+}

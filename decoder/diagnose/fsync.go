@@ -12,7 +12,8 @@ import (
 )
 
 // Fsync reports syncs that failed, as they do (fsync-error), and at the end those that are too slow as a whole, or hang
-// (fsync-slow).
+// (fsync-slow, or
+// what made them so: fsync-throttled, fsync-cpu-starved).
 type Fsync struct {
 	// Slowest returns the slowest sync of a class, as evidence; nil if nobody keeps it.
 	Slowest func(decoder.FsyncClass) (decoder.FsyncSlow, bool)
@@ -21,6 +22,7 @@ type Fsync struct {
 
 	scope  decoder.FsyncScope
 	limits map[ioKey]decoder.IOLimit
+	cpus   map[uint32]decoder.CPULimit // by process
 	counts decoder.FsyncCounts
 	begun  time.Time
 }
@@ -50,6 +52,12 @@ func (r *Fsync) learn(at time.Time, f decoder.Fact) {
 		if k := (ioKey{l.PID, l.Device}); l.Used() >= r.limits[k].Used() { // when there was nothing to write, it says nothing
 			r.limits[k] = *l
 		}
+	}
+	if l := f.CPULimit; l != nil {
+		if r.cpus == nil {
+			r.cpus = map[uint32]decoder.CPULimit{}
+		}
+		r.cpus[l.PID] = *l
 	}
 	if f.Fsync == nil {
 		return
@@ -155,6 +163,7 @@ func (r *Fsync) hanging(now time.Time, f decoder.FsyncInFlight) decoder.Finding 
 
 func (r *Fsync) slow(now time.Time, class decoder.FsyncClass, h fio.Histogram, v fio.Verdict) decoder.Finding {
 	slowest, known := r.slowest(class)
+	over := r.counts.Over[class]
 	where := strings.Join(r.scope.Paths, ", ")
 	switch {
 	case where == "" && known:
@@ -182,13 +191,49 @@ func (r *Fsync) slow(now time.Time, class decoder.FsyncClass, h fio.Histogram, v
 		Last:       now,
 		Confidence: decoder.Certain,
 	}
-	if !known {
-		return f
+	if over.N > 0 {
+		f.Evidence = append(f.Evidence, fmt.Sprintf("where the time of those over %v went: %v", v.Limit, over.Stages))
 	}
-	f.Evidence = append(f.Evidence, fmt.Sprintf("slowest at %s: %s of %s by %s (pid %d) took %s",
-		slowest.Time.UTC().Format("15:04:05.000000"), slowest.Op, slowest.Path, slowest.Process.Comm, slowest.Process.PID, decoder.Brief(slowest.Latency)))
-	if l, ok := r.limits[ioKey{slowest.Process.PID, slowest.Device}]; ok && l.Used() >= nearLimit {
+	if known {
+		f.Evidence = append(f.Evidence, slowestLine(slowest))
+	}
+	if l, ok := r.limits[ioKey{slowest.Process.PID, slowest.Device}]; known && ok && l.Used() >= nearLimit {
 		return throttled(f, class, where, l)
+	}
+	if 2*over.Starved >= v.Over {
+		return r.starved(f, class, where, slowest, over)
+	}
+	return f
+}
+
+func slowestLine(slowest decoder.FsyncSlow) string {
+	line := fmt.Sprintf("slowest at %s: %s of %s by %s (pid %d) took %s",
+		slowest.Time.UTC().Format("15:04:05.000000"), slowest.Op, slowest.Path, slowest.Process.Comm, slowest.Process.PID, decoder.Brief(slowest.Latency))
+	if len(slowest.Stages) > 0 {
+		line += fmt.Sprintf(", %v", slowest.Stages)
+	}
+	return line
+}
+
+// starved makes of slow syncs the finding that the disk was fast enough: in half of them,
+// or more, the caller could run but had no CPU for longer than all else took.
+func (r *Fsync) starved(f decoder.Finding, class decoder.FsyncClass, where string, slowest decoder.FsyncSlow, over decoder.FsyncOver) decoder.Finding {
+	f.ID = "fsync-cpu-starved"
+	f.Title = fmt.Sprintf("Syncs of %s files below %s wait for a CPU, not for the disk.", class, where)
+	f.Cause = "Whoever syncs was ready to run and had no CPU: too many others want one, or are preferred (nice, cpu.weight, cpu.shares)."
+	f.Evidence = append(f.Evidence, fmt.Sprintf("in %d of %d over the limit the time in the run queue is the larger part; of all of them together it is %s of %s",
+		over.Starved, f.Count, decoder.Brief(over.Stages[decoder.InRunQueue]), decoder.Brief(over.Stages.Sum())))
+	f.Remedy = []string{"cat /proc/pressure/cpu", "top -b -n 1 -o %CPU | head -20   # who has the CPUs?"}
+	l, known := r.cpus[slowest.Process.PID]
+	if known {
+		f.Evidence = append(f.Evidence, l.String())
+		f.Remedy = append([]string{fmt.Sprintf("grep . %s/cpu.max %s/cpu.weight %s/cpu.cfs_quota_us %s/cpu.shares 2>/dev/null", quote(l.Cgroup), quote(l.Cgroup), quote(l.Cgroup), quote(l.Cgroup))}, f.Remedy...)
+	}
+	if known && l.Throttled > 0 {
+		f.Cause = "Whoever syncs was ready to run, but its control group had used up the CPU time that its limit allows."
+	}
+	if fio.Judge(over.N, f.Count-over.Starved, r.scope.Limit).Result == fio.Fail {
+		f.Confidence = decoder.Likely // there is more that is slow
 	}
 	return f
 }

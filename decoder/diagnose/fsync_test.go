@@ -121,3 +121,67 @@ func TestFsyncThatHangsIsToldOnlyIfItIsLongAndJudged(t *testing.T) {
 		})
 	}
 }
+
+// overLimit is what the rule finds of 300 syncs, of which so many were over the limit, so many of them for want of a CPU.
+func overLimit(t *testing.T, over, starved uint64, more ...decoder.Fact) decoder.Finding {
+	t.Helper()
+	const limit = 10 * time.Millisecond
+	var h fio.Histogram
+	for i := range uint64(300) {
+		latency := time.Millisecond
+		if i < over {
+			latency = 30 * time.Millisecond
+		}
+		h.Add(latency, limit)
+	}
+	slowest := decoder.FsyncSlow{Process: decoder.FsyncProcess{PID: 3, Comm: "etcd"}, Fsync: decoder.Fsync{Device: "8:1", Latency: 30 * time.Millisecond}}
+	r := &Fsync{Slowest: func(decoder.FsyncClass) (decoder.FsyncSlow, bool) { return slowest, true }}
+	sum := time.Duration(over) * 30 * time.Millisecond
+	queued := time.Duration(starved) * 25 * time.Millisecond
+	counts := decoder.FsyncCounts{
+		Histograms: map[decoder.FsyncClass]fio.Histogram{decoder.FsyncWAL: h},
+		Over: map[decoder.FsyncClass]decoder.FsyncOver{decoder.FsyncWAL: {
+			N: over, Starved: starved, Stages: decoder.FsyncTimes{decoder.InRunQueue: queued, decoder.OnDevice: sum - queued}}},
+	}
+	facts := append(more, decoder.Fact{Fsync: &decoder.FsyncFact{Scope: &decoder.FsyncScope{Limit: limit, Paths: []string{"/d"}}}},
+		decoder.Fact{Fsync: &decoder.FsyncFact{Counts: &counts}})
+	for _, f := range facts {
+		r.Observe(decoder.Event{Header: decoder.Header{Time: time.Unix(100, 0)}, Body: f})
+	}
+	found := r.Flush(time.Unix(100, 0), true)
+	if len(found) != 1 {
+		t.Fatalf("found %+v", found)
+	}
+	return found[0]
+}
+
+func TestSlowSyncsThatWaitForACPUAreNotTheDisks(t *testing.T) {
+	quota := decoder.Fact{CPULimit: &decoder.CPULimit{PID: 3, Cgroup: "/cg", CPUs: 0.5, Periods: 100, Throttled: 90, Stopped: time.Second}}
+	others := decoder.Fact{CPULimit: &decoder.CPULimit{PID: 4, Cgroup: "/another", CPUs: 0.5, Periods: 100, Throttled: 90}}
+	for _, c := range []struct {
+		name          string
+		over, starved uint64
+		facts         []decoder.Fact
+		id            string
+		sure          decoder.Confidence
+		says, not     string
+	}{
+		{"none of them", 30, 0, nil, "fsync-slow", decoder.Certain, "100 % waiting for the device", "limit in"},
+		{"fewer than half", 30, 14, nil, "fsync-slow", decoder.Certain, "39 % waiting for a CPU", "limit in"},
+		{"most, but others are slow too", 30, 20, nil, "fsync-cpu-starved", decoder.Likely, "in 20 of 30 over the limit", "limit in"},
+		{"all", 30, 30, []decoder.Fact{others}, "fsync-cpu-starved", decoder.Certain, "in 30 of 30 over the limit", "limit in"},
+		{"all, by a limit", 30, 30, []decoder.Fact{quota}, "fsync-cpu-starved", decoder.Certain,
+			"limit in /cg: 0.50 CPUs, reached in 90 of 100 periods, stopped for 1s", "/another"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := overLimit(t, c.over, c.starved, c.facts...)
+			text := strings.Join(f.Evidence, "\n")
+			if f.ID != c.id || f.Confidence != c.sure || f.Count != c.over {
+				t.Errorf("found %s, %s, %d times, want %s, %s", f.ID, f.Confidence, f.Count, c.id, c.sure)
+			}
+			if !strings.Contains(text, c.says) || strings.Contains(text, c.not) {
+				t.Errorf("evidence %s\nwant %q and not %q", text, c.says, c.not)
+			}
+		})
+	}
+}
