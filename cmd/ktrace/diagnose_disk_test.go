@@ -64,7 +64,7 @@ func TestDiagnoseNamesADiskTooSlowForEtcd(t *testing.T) {
 func crowded(t *testing.T) []string {
 	t.Helper()
 	const cpu, busy = "0", 8
-	group, weight, least := fmt.Sprintf("/sys/fs/cgroup/cpu/ktrace-%d", os.Getpid()), "cpu.shares", "10"
+	group, weight, least := fmt.Sprintf("/sys/fs/cgroup/cpu/ktrace-%d", os.Getpid()), "cpu.shares", "2"
 	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
 		group, weight, least = fmt.Sprintf("/sys/fs/cgroup/ktrace-%d", os.Getpid()), "cpu.weight", "1"
 		_ = os.WriteFile("/sys/fs/cgroup/cgroup.subtree_control", []byte("+cpu"), 0) // shows below if it did not help
@@ -96,7 +96,7 @@ func crowded(t *testing.T) []string {
 // TestDiagnoseNamesSyncsThatWaitForACPU writes a log to a good disk, with others on its CPU or without.
 func TestDiagnoseNamesSyncsThatWaitForACPU(t *testing.T) {
 	name := filepath.Join(directory(t, newDisk(t, "ext4"), "member/wal"), "0.wal")
-	log := []string{"dd", "if=/dev/zero", "of=" + name, "bs=2300", "count=40", "oflag=dsync", "status=none"}
+	log := []string{"dd", "if=/dev/zero", "of=" + name, "bs=2300", "count=20", "oflag=dsync", "status=none"}
 	t.Run("crowded", func(t *testing.T) {
 		live, read := diagnosed(t, name, append(crowded(t), log...))
 		if len(live) != 1 || len(read) != 1 || live[0] != read[0] {
