@@ -109,3 +109,36 @@ func TestAServiceThatNoRuleIsForIsCertain(t *testing.T) {
 		}
 	}
 }
+
+// TestASlowServerIsNoService: which server a resolv.conf names is a guess at a service until it answers.
+func TestASlowServerIsNoService(t *testing.T) {
+	syn := lostSYN()
+	service := decoder.Fact{Service: &decoder.ServiceFact{Source: "resolv", Netns: 8, Addrs: []netip.Addr{syn.Packet.Dst}}}
+	answer := of(syn, decoder.Hop{})
+	answer.Direction, answer.Packet = decoder.In, &decoder.Packet{Family: "ipv4", Proto: "tcp", Flags: "S.",
+		Src: syn.Packet.Dst, Sport: syn.Packet.Dport, Dst: syn.Packet.Src, Dport: syn.Packet.Sport}
+	for _, c := range []struct {
+		name     string
+		answered time.Duration // 0: never
+		found    int
+	}{
+		{"a server that takes two seconds", 2 * time.Second, 0},
+		{"nobody", 0, 1},
+	} {
+		k := learnt([]decoder.Fact{service})
+		x := NewTranslations(k)
+		miss := of(syn, decoder.NAT{Original: syn.Packet.Flow(), State: decoder.NATMiss})
+		k.Observe(miss)
+		x.Observe(miss)
+		var found []decoder.Finding
+		for age := time.Duration(0); age <= factsAtLast; age += time.Second {
+			if c.answered != 0 && age == c.answered {
+				k.Observe(answer)
+			}
+			found = append(found, x.Flush(syn.Time.Add(age), false)...)
+		}
+		if len(found) != c.found {
+			t.Errorf("%s: %d findings, want %d: %+v", c.name, len(found), c.found, found)
+		}
+	}
+}

@@ -196,7 +196,7 @@ func (x *Translations) Observe(e decoder.Event) []decoder.Finding {
 // Flush implements decoder.Rule.
 func (x *Translations) Flush(now time.Time, final bool) []decoder.Finding {
 	var found []decoder.Finding
-	for _, h := range x.misses.ripe(now, final, x.know.mayLearn) {
+	for _, h := range x.misses.ripe(now, final, x.know.mayBeAnswered) {
 		n := h.event.Body.(decoder.NAT)
 		f, ok := x.know.notUntranslated(h.event, n), true
 		if n.State == decoder.NATMiss {

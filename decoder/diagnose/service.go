@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"ktrace/decoder"
 )
@@ -132,6 +133,13 @@ func missedService(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, 
 		return decoder.Finding{}, false
 	}
 	return k.missed(e, d.Conntrack)
+}
+
+// mayBeAnswered is mayLearn for a packet that left untranslated. A server that only a resolv.conf tells for a service's may
+// be one that is asked by its own address, and be slow.
+func (k *Facts) mayBeAnswered(e decoder.Event, age time.Duration) bool {
+	s, known := k.ServiceAt(e.Netns, e.Packet.Proto, e.Packet.Destination())
+	return k.mayLearn(e, age) || known && s.Source == "resolv" && age < factsAtLast && !k.before.serves(e)
 }
 
 // missed concludes from a packet that is on its way to a service's address, or died on it, and was not translated.
