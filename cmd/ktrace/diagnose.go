@@ -24,6 +24,7 @@ func newDiagnose(s cli.Streams) *cobra.Command {
 		f    cli.Flags
 		cidr string
 		slow time.Duration
+		ask  bool
 	)
 	c := &cobra.Command{
 		Use:   "diagnose [flags] [FILTER]",
@@ -51,7 +52,9 @@ warnings.`,
 			}
 			v, syncs := diagnoseView(slow)
 			certificates := node.NewCertificates(node.New(f.HostRoot))
-			v.Witnesses = append(v.Witnesses, certificates)
+			if ask {
+				v.Witnesses = append(v.Witnesses, certificates)
+			}
 			v, done := watchNode(known(watchFlows(v, f.HostRoot)), f.HostRoot)
 			v.Probes = []string{"path", "sock", "netfilter", tracer.TLSProbe}
 			v.Optional = append(v.Optional, tracer.TLSProbe)
@@ -70,6 +73,8 @@ warnings.`,
 	f.AddLive(c.Flags())
 	addServiceRange(c.Flags(), &cidr)
 	addSlow(c.Flags(), &slow)
+	c.Flags().BoolVar(&ask, "ask-certificates", true,
+		"shake hands with a server that a client refused, once a minute, where TLS 1.3 hid its certificate")
 	return c
 }
 

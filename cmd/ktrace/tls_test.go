@@ -331,6 +331,15 @@ func TestHandshakesThatEndWellAreNoFault(t *testing.T) {
 // TestServersAreAskedOnce counts the connections to one that clients refuse again and again, and that refuses whoever has
 // no certificate, as ktrace has none.
 func TestServersAreAskedOnce(t *testing.T) {
+	for asked, wants := range map[int]string{1: "tls-certificate-expired", 0: "tls-alert"} {
+		t.Run(fmt.Sprint(asked), func(t *testing.T) {
+			t.Parallel()
+			askedSoOften(t, asked, wants)
+		})
+	}
+}
+
+func askedSoOften(t *testing.T, asked int, wants string) {
 	c := lab.NewCluster(t)
 	p := c.AddPod("pod")
 	a := newAuthority(t)
@@ -340,7 +349,7 @@ func TestServersAreAskedOnce(t *testing.T) {
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { shaken.Add(1); return nil, nil },
 	})
 	own := a.issue("client", []string{"client"}, -time.Hour, time.Hour)
-	run := lab.Ktrace(t, "diagnose", "--duration", "5s", "--netns", p.Path())
+	run := lab.Ktrace(t, "diagnose", "--duration", "5s", "--netns", p.Path(), fmt.Sprintf("--ask-certificates=%v", asked > 0))
 	const visits = 3
 	for range visits {
 		if visit(p.NS, lab.ServerAddr+":8443", &tls.Config{ServerName: tlsName, RootCAs: a.trusts(), Certificates: []tls.Certificate{own}}) {
@@ -348,8 +357,8 @@ func TestServersAreAskedOnce(t *testing.T) {
 		}
 	}
 	lines, _ := run.Wait()
-	if n := shaken.Load(); n != visits+1 {
-		t.Errorf("%d handshakes, want %d of the client and one of ktrace", n, visits)
+	if n := shaken.Load(); int(n) != visits+asked {
+		t.Errorf("%d handshakes, want %d of the client and %d of ktrace", n, visits, asked)
 	}
 	for _, l := range lab.Findings(lines) {
 		var found struct {
@@ -357,7 +366,7 @@ func TestServersAreAskedOnce(t *testing.T) {
 			Count        int
 		}
 		l.Into(t, &found)
-		if found.Count != visits || found.Severity != "info" && found.ID != "tls-certificate-expired" { // each visit ends in a reset
+		if found.Count != visits || found.Severity != "info" && found.ID != wants { // each visit ends in a reset
 			t.Errorf("claims %s", l.Raw)
 		}
 	}
