@@ -61,8 +61,11 @@ func attachTracepoint(target string, p *ebpf.Program) (l link.Link, err error) {
 		l, err = link.Tracepoint(group, name, p, nil)
 		return err
 	})
-	if errors.As(err, &noTracefsError{}) {
+	switch {
+	case errors.As(err, &noTracefsError{}):
 		err = fmt.Errorf("%w; %s", err, tracefsRemedy)
+	case errors.Is(err, os.ErrPermission): // Debian's level 3 heeds no CAP_PERFMON
+		err = fmt.Errorf("%w; where kernel.perf_event_paranoid is above 2, give CAP_SYS_ADMIN, or sysctl -w kernel.perf_event_paranoid=2", err)
 	}
 	return l, err
 }

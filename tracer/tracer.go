@@ -23,6 +23,7 @@ const (
 	defaultRing = 8 << 20                // bytes; a hop takes some 200
 	idleTick    = 100 * time.Millisecond // how late a timeout may be noticed on a quiet node
 	countsEvery = time.Second
+	pollAtLast  = 10 * time.Second
 )
 
 // Options say what to load.
@@ -219,7 +220,7 @@ func (t *Tracer) Next(ctx context.Context) ([]byte, error) {
 			t.queue = t.queue[1:]
 			return raw, nil
 		}
-		if !t.stopped && time.Since(t.polled) >= countsEvery {
+		if !t.stopped && t.pollDue() {
 			if err := t.poll(); err != nil {
 				return nil, err
 			}
@@ -230,6 +231,14 @@ func (t *Tracer) Next(ctx context.Context) ([]byte, error) {
 			return raw, err
 		}
 	}
+}
+
+// pollDue is whether the facts of every second are to be told. They are of this moment, so what the ring holds of moments
+// before goes first: told after, it would look as if it had come late. A ring that is never empty does not put them off
+// for ever.
+func (t *Tracer) pollDue() bool {
+	age := time.Since(t.polled)
+	return age >= pollAtLast || age >= countsEvery && !t.Waiting()
 }
 
 // read returns the next record of the ring, a tick if none comes soon, or nil if the state changed.

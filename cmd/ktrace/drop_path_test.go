@@ -253,14 +253,18 @@ func (f stack) stubborn(t testing.TB, p *lab.Pod) {
 		}
 		return errors.Join(c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), level, option, unix.IP_PMTUDISC_PROBE) }), err)
 	}}
+	_, _ = p.Try("ping", "-c1", "-W5", f.server) // so that the first answer waits for no neighbour
 	p.Do(func() {
 		c, err := d.Dial("udp", net.JoinHostPort(f.server, "8"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		for range 8 { // the others in spite of what was told, which a slow node does after a while
+		for i := range 8 {
 			_, _ = c.Write(make([]byte, 1400)) // reports what came for the one before
+			if i > 0 {
+				continue // the others are sent at once, in spite of what was told
+			}
 			until := time.Now().Add(answerable)
 			_ = c.SetReadDeadline(until)
 			for time.Now().Before(until) {
