@@ -75,13 +75,21 @@ func matcher(t *testing.T, link pcap.LinkType, expr string) *pcap.Program {
 	return p
 }
 
-// expressions are libpcap's and those that go beyond it.
+// expressions are libpcap's and those that go beyond it; under -short, where a kernel is emulated, every fourth: what they
+// mean is of no kernel, and what its verifier takes shows by few.
 func expressions() []string {
 	list := filtertest.Expressions()
 	for _, e := range filtertest.Extensions() {
 		list = append(list, e.Ours)
 	}
-	return list
+	if !testing.Short() {
+		return list
+	}
+	var few []string
+	for i := 0; i < len(list); i += 4 {
+		few = append(few, list[i])
+	}
+	return few
 }
 
 // frameProgram shortens the frame to the length that the context's mark says, does what else is told, and calls the
