@@ -107,7 +107,7 @@ struct {
 	__type(value, struct journey);
 } latest SEC(".maps");
 
-#define COPIED_WITHIN (1000 * 1000) /* ns from hop to hop, an interrupt between them included */
+#define COPIED_WITHIN (10 * 1000 * 1000) /* ns from hop to hop, though the CPU be lent out between them */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
