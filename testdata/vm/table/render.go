@@ -103,7 +103,7 @@ func degraded(kernels []kernel) string {
 			}
 		}
 		for _, o := range k.tests {
-			if o.status == "SKIP" && !k.elsewhere(o.test) {
+			if o.status == "SKIP" && o.because != "" && k.name != "host" && !k.elsewhere(o.test) { // what another kernel lacks is its owner's
 				g.add(o.because, "not tested", k.title())
 			}
 		}
