@@ -54,8 +54,9 @@ func (c *consequences) learn(e decoder.Event) {
 // shows that somebody is there.
 func (c *consequences) hop(e decoder.Event, h decoder.Hop) {
 	flow := natFlow{e.Packet.Proto, e.Packet.Flow()}
-	most, _ := c.lives.Get(flow)
-	c.lives.Put(flow, max(most, e.Packet.TTL))
+	if most, seen := c.lives.Get(flow); !seen || e.Packet.TTL > most {
+		c.lives.Put(flow, e.Packet.TTL)
+	}
 	at := soughtAt{e.Netns, e.Packet.Proto, e.Packet.Source()}
 	if _, is := c.sought.Get(at); is && e.Direction == decoder.In && !h.Conntrack.DNAT() && !e.Packet.IsICMPError() && !e.Packet.HasFlag('R') {
 		c.sought.Put(at, true)

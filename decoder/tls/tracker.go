@@ -11,7 +11,7 @@ import (
 // a capture. What ktrace itself asked servers for is none of them.
 type Tracker struct {
 	all   map[key]*handshake
-	own   map[ownKey]bool
+	own   decoder.Recent[ownKey, bool]
 	swept time.Time
 }
 
@@ -51,7 +51,6 @@ type handshake struct {
 
 const (
 	maxHandshakes = 1 << 11
-	maxOwn        = 1 << 10
 	rest          = 30 * time.Second // without a segment
 	// hiddenAlert is an alert of 2 bytes, its type and the sum that TLS 1.3 adds (RFC 8446, 5.2), 16 bytes with all
 	// ciphers that are in use. A client that goes on sends 53 bytes at least.
@@ -59,14 +58,14 @@ const (
 )
 
 // NewTracker returns a Tracker that knows of no handshake.
-func NewTracker() *Tracker { return &Tracker{all: map[key]*handshake{}, own: map[ownKey]bool{}} }
+func NewTracker() *Tracker { return &Tracker{all: map[key]*handshake{}} }
 
 // Observe takes an event, and returns the handshake that it ends; nil if it ends none.
 func (t *Tracker) Observe(e decoder.Event) *Refusal {
 	switch b := e.Body.(type) {
 	case decoder.Fact:
-		if s := b.Certificates; s != nil && len(t.own) < maxOwn {
-			t.own[ownKey{s.Server, s.Netns, s.Port}] = true
+		if s := b.Certificates; s != nil {
+			t.own.Put(ownKey{s.Server, s.Netns, s.Port}, true)
 		}
 	case decoder.Handshake:
 		return t.segment(e, e.Netns)
@@ -117,7 +116,10 @@ func (t *Tracker) segment(e decoder.Event, netns uint32) *Refusal {
 	payload := data[:min(len(data), int(e.Packet.Payload()))]
 	m := h.streams[way].Add(s.Seq, payload, len(payload) == int(e.Packet.Payload()))
 	h.take(e.Packet, m, way)
-	if !h.ended(e.Packet, m, way) || t.own[ownKey{h.Server, netns, h.Client.Port()}] {
+	if !h.ended(e.Packet, m, way) {
+		return nil
+	}
+	if own, _ := t.own.Get(ownKey{h.Server, netns, h.Client.Port()}); own {
 		return nil
 	}
 	r := h.Refusal
