@@ -23,7 +23,7 @@ func (g *reset) event(silent bool) Event {
 		e = g.hops[n-1] // closest to the end that it is for
 		e.Time = first.Time
 	}
-	if sent, ok := along(g.sent, first); ok {
+	if sent, ok := g.report(first); ok {
 		s := sent.Body.(Sock)
 		body.Sent, body.State = &s, s.State
 	}
@@ -70,6 +70,14 @@ const sendTime = 10 * time.Millisecond
 
 // misfits reports whether the reset came another way than the rest of what the same end sent.
 func (g *reset) misfits() bool { return g.answered || g.ttl != nil && g.ttl.Reset != g.ttl.Peer }
+
+// report returns what the sender of the reset told of it, given what ended the connection.
+func (g *reset) report(first Event) (Event, bool) {
+	if s, ok := first.Body.(Sock); ok && s.Op == SockResetSent {
+		return first, true
+	}
+	return along(g.sent, first)
+}
 
 // along returns the first of the reports about a reset that goes the same way as e.
 func along(reports []Event, e Event) (Event, bool) {

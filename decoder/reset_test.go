@@ -103,6 +103,14 @@ func TestResetsAreBlamedOnTheirSenders(t *testing.T) {
 				s.sent(Sock{Reason: "TCP_ABORT_ON_CLOSE", State: "ESTABLISHED", Closing: true, Unread: 9}, ""),
 			}
 		}, SenderApp, ResetUnread, "ESTABLISHED"},
+		{"closed with data unread, and a listener answered what came before that was told", func(s *seq) []Event {
+			return []Event{
+				s.hop(serverNetns, Out, 64, resetServer, resetClient, "R."),
+				s.sent(Sock{Reason: "TCP_FLAGS", State: "LISTEN", Limit: 128}, "F."),
+				s.received(Sock{State: "FIN_WAIT1"}, resetServer),
+				s.sent(Sock{Reason: "TCP_ABORT_ON_CLOSE", State: "ESTABLISHED", Closing: true, Unread: 9}, ""),
+			}
+		}, SenderApp, ResetUnread, "FIN_WAIT1"},
 		{"closed with data unread, before kernels told the reason", func(s *seq) []Event {
 			return []Event{s.sent(Sock{State: "ESTABLISHED", Closing: true, Unread: 9}, "")}
 		}, SenderApp, ResetUnread, "ESTABLISHED"},
