@@ -42,15 +42,11 @@ func mayAttach(spec *ebpf.ProgramSpec) error {
 // kprobeEvents is there if the kernel was built with kprobes that perf_event_open takes (4.17).
 const kprobeEvents = "/sys/bus/event_source/devices/kprobe/type"
 
-// attachKprobe takes perf's kprobes and not kprobe.multi (kernel 5.18 with CONFIG_FPROBE), which saves time where one
-// program is for many functions. Ours are for one each, and a link each takes nine of them, under kernel 6.12, 450 ms to
-// attach and 1140 ms to detach, where perf takes 110 and 660; under 7.3 150 and 90 where perf takes 120 and 150. One link
-// for all takes 65 each, but wants one program for all, and is refused as a whole for one function that is not there, as
-// those of modules are not that no rule has needed yet.
+// attachKprobe takes perf's kprobes, for kernels that attach no more than one function at a time: see takeTogether.
 func attachKprobe(target string, p *ebpf.Program) (link.Link, error) {
 	l, err := link.Kprobe(target, p, nil)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%s is not in this kernel, or in a module that no rule has needed yet: %w", target, err)
+		return nil, notThere(target, err)
 	}
 	return l, err
 }

@@ -33,8 +33,9 @@ func examine(p Probe, kernel types, limit error) []Taken {
 	if err != nil {
 		return refused(p, explainMemlock(err, limit))
 	}
+	together := o.takeTogether(p.Hooks, "")
 	for _, h := range p.Hooks {
-		o.taken = append(o.taken, o.take(h, ""))
+		o.taken = append(o.taken, o.take(h, "", together))
 	}
 	if err := o.close(); err != nil {
 		return refused(p, err)

@@ -132,16 +132,15 @@ func takesFentry(*kernel, string) bool {
 // needs is what programs of a section need, by the section's first part. A program is taken exactly where all of it
 // is there.
 var needs = map[string][]feature{
-	"raw_tp":       {tracepoint},
-	"tp_btf":       {tracepoint, typedPoint},
-	"tracepoint":   {event},
-	"fentry":       {trampolines, typedFunc},
-	"fexit":        {trampolines, typedFunc},
-	"kprobe":       {kprobes, function},
-	"kretprobe":    {kprobes, function},
-	"kprobe.multi": {kprobes, fprobes},
-	"tc":           {},
-	"cgroup_skb":   {},
+	"raw_tp":     {tracepoint},
+	"tp_btf":     {tracepoint, typedPoint},
+	"tracepoint": {event},
+	"fentry":     {trampolines, typedFunc},
+	"fexit":      {trampolines, typedFunc},
+	"kprobe":     {kprobes, function},
+	"kretprobe":  {kprobes, function},
+	"tc":         {},
+	"cgroup_skb": {},
 }
 
 // hasEvent looks where tracefs is mounted, if only for the length of the look.
@@ -207,6 +206,9 @@ func (k *kernel) wanting(t *testing.T, spec *ebpf.CollectionSpec, v Variant) []s
 	for _, name := range v.Programs {
 		lacks = append(lacks, k.lacking(t, spec.Programs[name])...)
 	}
+	if v.Together && !fprobes.has(k, "") {
+		lacks = append(lacks, fprobes.name)
+	}
 	for _, r := range refusals() {
 		if slices.Contains(v.Programs, r.program) && r.where(k) {
 			lacks = append(lacks, r.why)
@@ -231,7 +233,12 @@ func TestEveryVariantIsTakenWhereItsFeaturesAre(t *testing.T) {
 
 func takeAlone(t *testing.T, k *kernel, o *object, v Variant) {
 	lacks := k.wanting(t, o.spec, v)
-	err := o.tryVariant(v)
+	var err error
+	if v.Together {
+		err = o.takeTogether([]Hook{{Name: "alone", Variants: []Variant{v}}}, "")["alone"]
+	} else {
+		err = o.tryVariant(v)
+	}
 	if closing := o.detach(); closing != nil {
 		t.Error(closing)
 	}

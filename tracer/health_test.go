@@ -125,6 +125,9 @@ func efforts(t *testing.T, run common, p Probe) map[string]effort {
 		t.Fatal(err)
 	}
 	defer o.close()
+	if names := atOneLink(p); names != nil {
+		o.spec.Programs[manyProgram] = dispatch(o.spec.Programs, names)
+	}
 	all := map[string]effort{}
 	for name := range o.spec.Programs {
 		e, err := verify(o, name)
@@ -135,6 +138,18 @@ func efforts(t *testing.T, run common, p Probe) map[string]effort {
 		all[p.Name+" "+name] = e
 	}
 	return all
+}
+
+// atOneLink names the programs of a probe that are attached together, if all are.
+func atOneLink(p Probe) (names []string) {
+	for _, h := range p.Hooks {
+		for _, v := range h.Variants {
+			if v.Together {
+				names = append(names, v.Programs...)
+			}
+		}
+	}
+	return names
 }
 
 // verify loads one program and reads the statistics that end the verifier's log. Kernels report the instructions by

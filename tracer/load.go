@@ -111,11 +111,10 @@ func (c common) setGlobals(p Probe, spec *ebpf.CollectionSpec) error {
 // attach loads and attaches the best variant of every hook. force, if not empty, names the only variant to try
 // wherever a hook has it; unwanted hooks, by name, are left out.
 func (o *object) attach(force string, unwanted []string) error {
-	for _, h := range o.probe.Hooks {
-		if slices.Contains(unwanted, h.Name) {
-			continue
-		}
-		t := o.take(h, force)
+	hooks := slices.DeleteFunc(slices.Clone(o.probe.Hooks), func(h Hook) bool { return slices.Contains(unwanted, h.Name) })
+	together := o.takeTogether(hooks, force)
+	for _, h := range hooks {
+		t := o.take(h, force, together)
 		o.taken = append(o.taken, t)
 		if t.Variant == nil && !h.Optional {
 			return fmt.Errorf("%s: %s: %w", o.probe.Name, h.Name, t.reason())
@@ -132,16 +131,18 @@ func (t Taken) reason() error {
 	return errors.Join(errs...)
 }
 
-func (o *object) take(h Hook, force string) Taken {
+// take loads and attaches the best variant of a hook. together is what became of those that were attached already, by the
+// hook's name.
+func (o *object) take(h Hook, force string, together map[string]error) Taken {
 	t := Taken{Probe: o.probe.Name, Hook: h}
-	forced := slices.ContainsFunc(h.Variants, func(v Variant) bool { return v.Name == force })
-	for _, v := range h.Variants {
-		if forced && v.Name != force {
-			continue
-		}
+	for _, v := range h.candidates(force) {
 		// Kernels with a program type compiled out answer ENOTSUPP, locked-down ones EPERM, others EINVAL: all
 		// mean the same here, use the next.
-		if err := o.tryVariant(v); err != nil {
+		err := together[h.Name]
+		if !v.Together {
+			err = o.tryVariant(v)
+		}
+		if err != nil {
 			t.Refusals = append(t.Refusals, Refusal{Variant: v.Name, Err: err})
 			continue
 		}
@@ -149,6 +150,16 @@ func (o *object) take(h Hook, force string) Taken {
 		return t
 	}
 	return t
+}
+
+// candidates are the variants to try: all, or the one that is forced where the hook has it.
+func (h Hook) candidates(force string) []Variant {
+	for i, v := range h.Variants {
+		if v.Name == force {
+			return h.Variants[i : i+1]
+		}
+	}
+	return h.Variants
 }
 
 // tryVariant loads and attaches all programs of a variant, or none.
@@ -163,13 +174,9 @@ func (o *object) tryVariant(v Variant) error {
 			return err
 		}
 	}
-	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
-		MapReplacements: o.maps,
-		Programs:        ebpf.ProgramOptions{KernelTypes: o.types.forLoader()},
-		Cache:           o.types.cache,
-	})
+	c, err := o.loadPrograms(spec)
 	if err != nil {
-		return plain{err}
+		return err
 	}
 	defer c.Close() // programs are taken out of it on success
 	links := make([]io.Closer, 0, len(v.Programs))
@@ -188,6 +195,19 @@ func (o *object) tryVariant(v Variant) error {
 		o.programs[name] = c.DetachProgram(name)
 	}
 	return nil
+}
+
+// loadPrograms loads programs that use the object's maps.
+func (o *object) loadPrograms(spec *ebpf.CollectionSpec) (*ebpf.Collection, error) {
+	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
+		MapReplacements: o.maps,
+		Programs:        ebpf.ProgramOptions{KernelTypes: o.types.forLoader()},
+		Cache:           o.types.cache,
+	})
+	if err != nil {
+		return nil, plain{err}
+	}
+	return c, nil
 }
 
 // closeAll closes them at once: each waits until no program of the kernel's can be on its way through it any more.

@@ -63,27 +63,41 @@ func firewalled(t testing.TB) (*lab.Cluster, *lab.Pod) {
 	return c, pod
 }
 
+// hookOf is the row of a hook, and of its probe.
+func hookOf(t *testing.T, probe, hook string) (Probe, Hook) {
+	t.Helper()
+	for _, p := range Probes() {
+		for _, h := range p.Hooks {
+			if p.Name == probe && h.Name == hook {
+				return p, h
+			}
+		}
+	}
+	t.Fatalf("%s has no hook %q", probe, hook)
+	return Probe{}, Hook{}
+}
+
+// variantsOf names the variants of a hook.
+func variantsOf(t *testing.T, probe, hook string) (names []string) {
+	t.Helper()
+	_, h := hookOf(t, probe, hook)
+	for _, v := range h.Variants {
+		names = append(names, v.Name)
+	}
+	return names
+}
+
 // watch opens the hooks of a probe by one variant, and skips the test where the kernel has not got what that needs.
 func watch(t *testing.T, probe, hook, variant string) *Tracer {
 	t.Helper()
-	kernel := runningKernel(t)
-	for _, p := range Probes() {
-		if p.Name != probe {
-			continue
-		}
-		spec, err := p.Load()
-		if err != nil {
-			t.Fatal(err)
-		}
-		h := p.Hooks[slices.IndexFunc(p.Hooks, func(h Hook) bool { return h.Name == hook })]
-		for _, v := range h.Variants {
-			if v.Name != variant {
-				continue
-			}
-			if lacks := kernel.wanting(t, spec, v); len(lacks) > 0 {
-				t.Skipf("this kernel lacks %v", lacks)
-			}
-		}
+	p, h := hookOf(t, probe, hook)
+	spec, err := p.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := h.Variants[slices.IndexFunc(h.Variants, func(v Variant) bool { return v.Name == variant })]
+	if lacks := runningKernel(t).wanting(t, spec, v); len(lacks) > 0 {
+		t.Skipf("this kernel lacks %v", lacks)
 	}
 	tr, err := Open(Options{Probes: []string{probe}, Variant: variant})
 	if err != nil {
@@ -150,11 +164,9 @@ func knock(from *lab.NS, to string, port int) {
 	})
 }
 
-func variantsOf() []string { return []string{"fentry", "kprobe"} }
-
 func TestVerdictNamesTheHook(t *testing.T) {
 	c, pod := firewalled(t)
-	for _, variant := range variantsOf() {
+	for _, variant := range variantsOf(t, "netfilter", hookVerdicts) {
 		t.Run(variant, func(t *testing.T) {
 			tr := watch(t, "netfilter", hookVerdicts, variant)
 			for _, s := range ipStacks() {
@@ -197,7 +209,7 @@ func TestVerdictNamesTheHook(t *testing.T) {
 
 func TestEveryFlowWithoutANATRuleIsTold(t *testing.T) {
 	c, pod := firewalled(t)
-	for _, variant := range variantsOf() {
+	for _, variant := range variantsOf(t, "netfilter", HookUntranslated) {
 		t.Run(variant, func(t *testing.T) {
 			tr := watch(t, "netfilter", HookUntranslated, variant)
 			for _, s := range ipStacks() {
@@ -224,10 +236,10 @@ func TestEveryFlowWithoutANATRuleIsTold(t *testing.T) {
 func TestEveryRejectIsTold(t *testing.T) {
 	c, pod := firewalled(t)
 	for _, s := range ipStacks() {
-		for _, variant := range variantsOf() {
+		hook := map[string]string{"ipv4": "IPv4", "ipv6": "IPv6"}[s.name] + " rejected by a rule"
+		for _, variant := range variantsOf(t, "netfilter", hook) {
 			t.Run(s.name+" "+variant, func(t *testing.T) {
-				family := map[string]string{"ipv4": "IPv4", "ipv6": "IPv6"}[s.name]
-				tr := watch(t, "netfilter", family+" rejected by a rule", variant)
+				tr := watch(t, "netfilter", hook, variant)
 				knock(pod.NS, s.server, rejectedPort)
 				knock(pod.NS, s.server, resetPort)
 				events, _ := drain(t, tr)
@@ -298,10 +310,16 @@ func connected(t *testing.T, c *lab.Cluster, pod *lab.Pod) (conn net.Conn) {
 }
 
 func TestEveryInvalidPacketHasItsText(t *testing.T) {
-	const syn, fin, ack = 2, 1, 16
 	c, pod := firewalled(t)
 	c.Node.Sysctl("net/netfilter/nf_conntrack_checksum", "0")
-	tr := watch(t, "netfilter", HookInvalid, "kprobe")
+	for _, variant := range variantsOf(t, "netfilter", HookInvalid) {
+		t.Run(variant, func(t *testing.T) { invalidPackets(t, c, pod, watch(t, "netfilter", HookInvalid, variant)) })
+	}
+}
+
+func invalidPackets(t *testing.T, c *lab.Cluster, pod *lab.Pod, tr *Tracer) {
+	t.Helper()
+	const syn, fin, ack = 2, 1, 16
 	conn := connected(t, c, pod)
 	defer conn.Close()
 	// Far outside of the connection's window, whatever its numbers are: one of the two is.
@@ -324,7 +342,7 @@ func TestEveryInvalidPacketHasItsText(t *testing.T) {
 
 func TestVerdictOfConntrackNamesTheFlowThatWasFirst(t *testing.T) {
 	const queue = 7
-	for _, variant := range variantsOf() {
+	for _, variant := range variantsOf(t, "netfilter", HookRefused) {
 		t.Run(variant, func(t *testing.T) {
 			c, pod := firewalled(t)
 			c.Node.Sysctl("net/netfilter/nf_conntrack_checksum", "0") // the server throws them away for theirs
@@ -385,7 +403,7 @@ func TestEveryFlowWithoutRoomIsTold(t *testing.T) {
 func TestEverySYNForAFullAcceptQueueIsTold(t *testing.T) {
 	c := lab.NewCluster(t)
 	pod := c.AddPod("pod")
-	for _, variant := range variantsOf() {
+	for _, variant := range variantsOf(t, "sock", "SYN lost to a full accept queue") {
 		t.Run(variant, func(t *testing.T) {
 			var fd, port int
 			c.Server.Do(func() { fd, port = deaf(t) })
@@ -439,7 +457,7 @@ func deaf(t *testing.T) (fd, port int) {
 // BenchmarkNetfilter is what it takes to attach all hooks of the object, and to let go of them.
 func BenchmarkNetfilter(b *testing.B) {
 	firewalled(b)
-	for _, variant := range variantsOf() {
+	for _, variant := range []string{"fentry", "kprobe", "kprobe.multi"} {
 		b.Run(variant, func(b *testing.B) {
 			var detaching time.Duration
 			for b.Loop() {

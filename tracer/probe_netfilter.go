@@ -18,12 +18,27 @@ const (
 // second. Kernels 6.1 to 6.18 take 120 ms to detach one fentry, whatever the machine, and one after the other: ftrace waits
 // under a lock for a grace period of RCU-tasks, and rests after it. A kprobe waits for plain RCU: 40 to 70 ms.
 func traceable(programs ...string) []Variant {
-	kprobe, fentry := Variant{Name: "kprobe"}, Variant{Name: "fentry"}
+	fentry := Variant{Name: "fentry"}
 	for _, p := range programs {
-		kprobe.Programs = append(kprobe.Programs, p+"_kprobe")
 		fentry.Programs = append(fentry.Programs, p+"_fentry")
 	}
-	return []Variant{kprobe, fentry}
+	return []Variant{probed(programs...), fentry}
+}
+
+// probed is the way to run one program where a function begins that serves those too which take a variable number of
+// arguments.
+func probed(programs ...string) Variant {
+	v := Variant{Name: "kprobe"}
+	for _, p := range programs {
+		v.Programs = append(v.Programs, p+"_kprobe")
+	}
+	return v
+}
+
+// joined are these ways, the first a kprobe, and before them the same at one link with those of other hooks.
+func joined(variants ...Variant) []Variant {
+	all := Variant{Name: "kprobe.multi", Programs: variants[0].Programs, Together: true}
+	return append([]Variant{all}, variants...)
 }
 
 // netfilterProbe is the row of the netfilter object. Every hook is optional: what it tells for certain, the other
@@ -46,7 +61,7 @@ func netfilterProbe() Probe {
 			},
 			{
 				Name:     HookUntranslated,
-				Variants: traceable("setup"),
+				Variants: joined(traceable("setup")...),
 				Optional: true,
 				Without:  "that no NAT rule matched is inferred from packets that go on untranslated",
 			},
@@ -67,19 +82,19 @@ func netfilterProbe() Probe {
 			},
 			{
 				Name:     "IPv4 rejected by a rule",
-				Variants: traceable("reset", "unreach"),
+				Variants: joined(traceable("reset", "unreach")...),
 				Optional: true,
 				Without:  "rejects are inferred from an answer and a drop that come together",
 			},
 			{
 				Name:     "IPv6 rejected by a rule",
-				Variants: traceable("reset6", "unreach6"),
+				Variants: joined(traceable("reset6", "unreach6")...),
 				Optional: true,
 				Without:  "rejects are inferred from an answer and a drop that come together",
 			},
 			{
 				Name:     HookInvalid,
-				Variants: []Variant{{Name: "kprobe", Programs: []string{"invalid_kprobe", "malformed_kprobe"}}},
+				Variants: joined(probed("invalid", "malformed")),
 				Optional: true,
 				Without:  "why conntrack calls a packet invalid is not known",
 			},

@@ -31,6 +31,7 @@ type Variant struct {
 	Name     string
 	Programs []string
 	Costs    string // what is worse than with a better variant, "" if nothing
+	Together bool   // its programs are for functions, which all hooks of the object that have such a variant are at by one link
 }
 
 // traced are the two ways to run one program at a tracepoint. tp_btf exists since 5.5.

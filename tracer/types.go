@@ -2,6 +2,7 @@ package tracer
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf/btf"
 )
@@ -47,4 +48,17 @@ func (t types) forLoader() *btf.Spec {
 		return t.Spec
 	}
 	return nil
+}
+
+// function reports whether the kernel has a function that programs can run at, or a module that is loaded does.
+func (t types) function(name string) bool {
+	var f *btf.Func
+	if t.TypeByName(name, &f) == nil {
+		return true
+	}
+	modules, err := t.cache.Modules()
+	return err == nil && slices.ContainsFunc(modules, func(m string) bool {
+		spec, err := t.cache.Module(m)
+		return err == nil && spec.TypeByName(name, &f) == nil
+	})
 }
