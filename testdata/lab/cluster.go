@@ -37,8 +37,8 @@ func NewCluster(t testing.TB) *Cluster {
 	c.Node.Sysctl("net/ipv6/conf/all/forwarding", "1")
 	n.Veth(End{c.Node, "uplink", []string{UplinkAddr + "/24", UplinkAddr6 + "/64"}},
 		End{c.Server, "eth0", []string{ServerAddr + "/24", ServerAddr6 + "/64"}})
-	c.Node.IP("route add default via "+ServerAddr, "-6 route add default via "+ServerAddr6)
-	c.Server.IP("route add 10.128.0.0/9 via "+UplinkAddr, "-6 route add fd00:244::/32 via "+UplinkAddr6)
+	c.Node.IP("route add default via "+ServerAddr, "route add default via "+ServerAddr6)
+	c.Server.IP("route add 10.128.0.0/9 via "+UplinkAddr, "route add fd00:244::/32 via "+UplinkAddr6)
 	return c
 }
 
@@ -65,6 +65,6 @@ func (c *Cluster) addPodAt(node *NS, name string) *Pod {
 	gateway, gateway6 := net+"1", net6+"1"
 	c.Net.Veth(End{p.NS, "eth0", []string{p.Addr + "/24", p.Addr6 + "/64"}},
 		End{node, p.Veth, []string{gateway + "/24", gateway6 + "/64"}})
-	p.IP("route add default via "+gateway, "-6 route add default via "+gateway6)
+	p.IP("route add default via "+gateway, "route add default via "+gateway6)
 	return p
 }

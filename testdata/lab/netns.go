@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -59,28 +58,21 @@ func (n *Net) Namespace(name string) *NS {
 		return ns
 	}
 	ns := &NS{t: n.t, Name: n.prefix + "-" + name}
-	run(n.t, "ip", "netns", "add", ns.Name)
 	n.spaces[name] = ns
 	n.t.Cleanup(ns.remove)
-	// Until duplicate address detection is done with a device's link-local address, a second or two, neighbours go
-	// unanswered and first packets wait.
-	ns.Sysctl("net/ipv6/conf/all/accept_dad", "0")
-	ns.Sysctl("net/ipv6/conf/default/accept_dad", "0")
-	ns.IP("link set lo up")
+	if err := addNetns(ns.Path()); err != nil {
+		n.t.Fatalf("network namespace %s: %v", ns.Name, err)
+	}
 	return ns
 }
 
 // remove kills what still runs in the namespace and removes it: a namespace with a process in it would live on.
 func (ns *NS) remove() {
-	if pids, err := exec.Command("ip", "netns", "pids", ns.Name).Output(); err == nil {
-		for _, pid := range strings.Fields(string(pids)) {
-			if pid != fmt.Sprint(os.Getpid()) { // a thread of ours, whose test failed in there, ends with us
-				_ = exec.Command("kill", "-KILL", pid).Run() // may have ended meanwhile
-			}
-		}
+	if err := killAllIn(ns.Path()); err != nil {
+		ns.t.Error(err)
 	}
-	if out, err := exec.Command("ip", "netns", "del", ns.Name).CombinedOutput(); err != nil {
-		ns.t.Errorf("ip netns del %s: %v: %s", ns.Name, err, out)
+	if err := removeNetns(ns.Path()); err != nil {
+		ns.t.Error(err)
 	}
 	if err := os.RemoveAll(ns.etc()); err != nil {
 		ns.t.Error(err)
@@ -98,7 +90,7 @@ func (ns *NS) Inode() uint32 {
 }
 
 // Path is a file that stands for the namespace.
-func (ns *NS) Path() string { return filepath.Join("/run/netns", ns.Name) }
+func (ns *NS) Path() string { return filepath.Join(netnsDir, ns.Name) }
 
 // etc is where ip netns exec finds files that replace those in /etc.
 func (ns *NS) etc() string { return filepath.Join("/etc/netns", ns.Name) }
@@ -130,29 +122,20 @@ func (ns *NS) Do(f func()) {
 	}
 }
 
-// enter runs f on a thread that is in the namespace, and takes the thread back. One that cannot come back stays
-// locked, so that no other goroutine ever runs on it.
+// enter runs f on a thread that is in the namespace.
 func (ns *NS) enter(f func()) error {
-	runtime.LockOSThread()
-	home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(home)
-	there, err := unix.Open(ns.Path(), unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(there)
-	if err := unix.Setns(there, unix.CLONE_NEWNET); err != nil {
-		return err
-	}
-	f()
-	if err := unix.Setns(home, unix.CLONE_NEWNET); err != nil {
-		return err
-	}
-	runtime.UnlockOSThread()
-	return nil
+	return away(func() error {
+		there, err := unix.Open(ns.Path(), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(there)
+		if err := unix.Setns(there, unix.CLONE_NEWNET); err != nil {
+			return err
+		}
+		f()
+		return nil
+	})
 }
 
 // Run executes a command in the namespace and returns its output; the test fails if the command does.
@@ -234,9 +217,9 @@ type End struct {
 // Veth joins two namespaces by a pair of devices that are up and have their addresses at once.
 func (n *Net) Veth(a, b End) {
 	n.t.Helper()
-	run(n.t, "ip", "link", "add", a.Name, "netns", a.NS.Name, "type", "veth", "peer", "name", b.Name, "netns", b.NS.Name)
-	for _, end := range []End{a, b} {
-		var commands []string
+	pair := fmt.Sprintf("link add %s type veth peer name %s netns %s", a.Name, b.Name, b.NS.Name)
+	for i, end := range []End{a, b} {
+		commands := []string{pair}[i:]
 		for _, addr := range end.Addrs {
 			commands = append(commands, "addr add "+addr+" dev "+end.Name+" nodad") // no wait for duplicates
 		}
