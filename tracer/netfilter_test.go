@@ -2,6 +2,7 @@ package tracer
 
 import (
 	"encoding/binary"
+	"fmt"
 	"maps"
 	"net"
 	"os"
@@ -46,21 +47,23 @@ func firewalled(t testing.TB) (*lab.Cluster, *lab.Pod) {
 	c := lab.NewCluster(t)
 	pod := c.AddPod("pod")
 	for _, s := range ipStacks() {
-		legacy, nft := s.iptables+"-legacy", s.iptables+"-nft"
+		var mangle [2]string // the first and every other hook of the legacy tool's; by the other the packet is freed elsewhere
 		for i, hook := range hooksOf() {
-			tool := legacy
-			if i%2 == 1 {
-				tool = nft // the packet is freed elsewhere
-			}
-			c.Node.Run(tool, "-t", "mangle", "-A", strings.ToUpper(hook), "-p", "udp", "--dport", strconv.Itoa(firstDropped+i), "-j", "DROP")
+			mangle[i%2] += fmt.Sprintf("-A %s -p udp --dport %d -j DROP\n", strings.ToUpper(hook), firstDropped+i)
 		}
-		c.Node.Run(legacy, "-A", "FORWARD", "-p", "tcp", "--dport", strconv.Itoa(rejectedPort), "-j", "REJECT")
-		c.Node.Run(legacy, "-A", "FORWARD", "-p", "tcp", "--dport", strconv.Itoa(resetPort), "-j", "REJECT", "--reject-with", "tcp-reset")
-		c.Node.Run(legacy, "-A", "FORWARD", "-m", "conntrack", "--ctstate", "INVALID", "-j", "DROP")
-		c.Node.Run(legacy, "-t", "nat", "-A", "PREROUTING", "-p", "udp", "--dport", strconv.Itoa(servicePort),
-			"-j", "DNAT", "--to-destination", net.JoinHostPort(s.server, "5353"))
+		restore(c.Node, s.iptables+"-nft", "*mangle\n"+mangle[1]+"COMMIT\n")
+		restore(c.Node, s.iptables+"-legacy", "*mangle\n"+mangle[0]+"COMMIT\n*filter\n"+
+			fmt.Sprintf("-A FORWARD -p tcp --dport %d -j REJECT\n", rejectedPort)+
+			fmt.Sprintf("-A FORWARD -p tcp --dport %d -j REJECT --reject-with tcp-reset\n", resetPort)+
+			"-A FORWARD -m conntrack --ctstate INVALID -j DROP\nCOMMIT\n*nat\n"+
+			fmt.Sprintf("-A PREROUTING -p udp --dport %d -j DNAT --to-destination %s\nCOMMIT\n", servicePort, net.JoinHostPort(s.server, "5353")))
 	}
 	return c, pod
+}
+
+// restore gives a namespace rules in one go.
+func restore(ns *lab.NS, tool, rules string) {
+	ns.Run("sh", "-c", tool+"-restore <<'END'\n"+rules+"END\n")
 }
 
 // hookOf is the row of a hook, and of its probe.
