@@ -91,7 +91,7 @@ func variantsOf(t *testing.T, probe, hook string) (names []string) {
 }
 
 // watch opens the hooks of a probe by one variant, and skips the test where the kernel has not got what that needs.
-func watch(t *testing.T, probe, hook, variant string) *Tracer {
+func watch(t *testing.T, k *kernel, probe, hook, variant string) *Tracer {
 	t.Helper()
 	p, h := hookOf(t, probe, hook)
 	spec, err := p.Load()
@@ -99,7 +99,7 @@ func watch(t *testing.T, probe, hook, variant string) *Tracer {
 		t.Fatal(err)
 	}
 	v := h.Variants[slices.IndexFunc(h.Variants, func(v Variant) bool { return v.Name == variant })]
-	if lacks := runningKernel(t).wanting(t, spec, v); len(lacks) > 0 {
+	if lacks := k.wanting(t, spec, v); len(lacks) > 0 {
 		t.Skipf("this kernel lacks %v", lacks)
 	}
 	tr, err := Open(Options{Probes: []string{probe}, Variant: variant})
@@ -168,10 +168,11 @@ func knock(from *lab.NS, to string, port int) {
 }
 
 func TestVerdictNamesTheHook(t *testing.T) {
+	k := runningKernel(t)
 	c, pod := firewalled(t)
 	for _, variant := range variantsOf(t, "netfilter", hookVerdicts) {
 		t.Run(variant, func(t *testing.T) {
-			tr := watch(t, "netfilter", hookVerdicts, variant)
+			tr := watch(t, k, "netfilter", hookVerdicts, variant)
 			for _, s := range ipStacks() {
 				for i, hook := range hooksOf() {
 					from, to := pod.NS, s.server
@@ -211,10 +212,11 @@ func TestVerdictNamesTheHook(t *testing.T) {
 }
 
 func TestEveryFlowWithoutANATRuleIsTold(t *testing.T) {
+	k := runningKernel(t)
 	c, pod := firewalled(t)
 	for _, variant := range variantsOf(t, "netfilter", HookUntranslated) {
 		t.Run(variant, func(t *testing.T) {
-			tr := watch(t, "netfilter", HookUntranslated, variant)
+			tr := watch(t, k, "netfilter", HookUntranslated, variant)
 			for _, s := range ipStacks() {
 				say(t, pod.NS, s.server, servicePort)
 				say(t, pod.NS, s.server, untouchedPort)
@@ -237,12 +239,13 @@ func TestEveryFlowWithoutANATRuleIsTold(t *testing.T) {
 }
 
 func TestEveryRejectIsTold(t *testing.T) {
+	k := runningKernel(t)
 	c, pod := firewalled(t)
 	for _, s := range ipStacks() {
 		hook := map[string]string{"ipv4": "IPv4", "ipv6": "IPv6"}[s.name] + " rejected by a rule"
 		for _, variant := range variantsOf(t, "netfilter", hook) {
 			t.Run(s.name+" "+variant, func(t *testing.T) {
-				tr := watch(t, "netfilter", hook, variant)
+				tr := watch(t, k, "netfilter", hook, variant)
 				knock(pod.NS, s.server, rejectedPort)
 				knock(pod.NS, s.server, resetPort)
 				events, _ := drain(t, tr)
@@ -313,10 +316,11 @@ func connected(t *testing.T, c *lab.Cluster, pod *lab.Pod) (conn net.Conn) {
 }
 
 func TestEveryInvalidPacketHasItsText(t *testing.T) {
+	k := runningKernel(t)
 	c, pod := firewalled(t)
 	c.Node.Sysctl("net/netfilter/nf_conntrack_checksum", "0")
 	for _, variant := range variantsOf(t, "netfilter", HookInvalid) {
-		t.Run(variant, func(t *testing.T) { invalidPackets(t, c, pod, watch(t, "netfilter", HookInvalid, variant)) })
+		t.Run(variant, func(t *testing.T) { invalidPackets(t, c, pod, watch(t, k, "netfilter", HookInvalid, variant)) })
 	}
 }
 
@@ -344,6 +348,7 @@ func invalidPackets(t *testing.T, c *lab.Cluster, pod *lab.Pod, tr *Tracer) {
 }
 
 func TestVerdictOfConntrackNamesTheFlowThatWasFirst(t *testing.T) {
+	k := runningKernel(t)
 	const queue = 7
 	for _, variant := range variantsOf(t, "netfilter", HookRefused) {
 		t.Run(variant, func(t *testing.T) {
@@ -352,7 +357,7 @@ func TestVerdictOfConntrackNamesTheFlowThatWasFirst(t *testing.T) {
 			c.Node.Run("iptables-legacy", "-t", "mangle", "-A", "FORWARD", "-p", "tcp", "--dport", strconv.Itoa(untouchedPort),
 				"-j", "NFQUEUE", "--queue-num", strconv.Itoa(queue))
 			held := c.Node.Queue(queue)
-			tr := watch(t, "netfilter", HookRefused, variant)
+			tr := watch(t, k, "netfilter", HookRefused, variant)
 			const sport = 4000
 			for range 2 {
 				segment(t, pod.NS, lab.ServerAddr, sport, untouchedPort, 1, 2)
@@ -376,11 +381,12 @@ func TestVerdictOfConntrackNamesTheFlowThatWasFirst(t *testing.T) {
 }
 
 func TestEveryFlowWithoutRoomIsTold(t *testing.T) {
+	k := runningKernel(t)
 	c, pod := firewalled(t)
-	if !runningKernel(t).stock() {
+	if !k.stock() {
 		t.Skip("the limit is of the whole machine, which is not the test's")
 	}
-	tr := watch(t, "netfilter", HookFull, "fentry")
+	tr := watch(t, k, "netfilter", HookFull, "fentry")
 	const limit = "/proc/sys/net/netfilter/nf_conntrack_max"
 	before, err := os.ReadFile(limit)
 	if err != nil {
@@ -404,6 +410,7 @@ func TestEveryFlowWithoutRoomIsTold(t *testing.T) {
 }
 
 func TestEverySYNForAFullAcceptQueueIsTold(t *testing.T) {
+	k := runningKernel(t)
 	c := lab.NewCluster(t)
 	pod := c.AddPod("pod")
 	for _, variant := range variantsOf(t, "sock", "SYN lost to a full accept queue") {
@@ -411,7 +418,7 @@ func TestEverySYNForAFullAcceptQueueIsTold(t *testing.T) {
 			var fd, port int
 			c.Server.Do(func() { fd, port = deaf(t) })
 			defer unix.Close(fd)
-			tr := watch(t, "sock", "SYN lost to a full accept queue", variant)
+			tr := watch(t, k, "sock", "SYN lost to a full accept queue", variant)
 			for range 4 { // a queue of one holds two
 				knock(pod.NS, lab.ServerAddr, port)
 			}
