@@ -241,9 +241,12 @@ func TestEveryFlowWithoutANATRuleIsTold(t *testing.T) {
 func TestEveryRejectIsTold(t *testing.T) {
 	k := runningKernel(t)
 	c, pod := firewalled(t)
-	for _, s := range ipStacks() {
+	for i, s := range ipStacks() {
 		hook := map[string]string{"ipv4": "IPv4", "ipv6": "IPv6"}[s.name] + " rejected by a rule"
-		for _, variant := range variantsOf(t, "netfilter", hook) {
+		for j, variant := range variantsOf(t, "netfilter", hook) {
+			if testing.Short() && (i+j)%2 == 1 { // where a kernel is emulated
+				continue
+			}
 			t.Run(s.name+" "+variant, func(t *testing.T) {
 				tr := watch(t, k, "netfilter", hook, variant)
 				knock(pod.NS, s.server, rejectedPort)

@@ -60,30 +60,16 @@ func (s Scenario) own() bool {
 	return verb == "drop"
 }
 
-// twinsAtMost is how many of the core's twins are run: what a kernel of its own says of healthy networks, it says of any.
-const twinsAtMost = 2
-
-// runCore runs each fault, and some of the twins past one ktrace: where a kernel is emulated, programs' starts are what
-// takes the time. That a file says the same is of no kernel, nor is silence a matter of variants: these are left out.
+// runCore runs each fault. Left out where a kernel is emulated are that a file says the same, which is of no kernel, and
+// the twins: diagnose has the rules of all verbs, and its own test that it says nothing of healthy traffic.
 func runCore(t *testing.T, all []Scenario) {
-	twins := map[string][]Scenario{}
 	for _, s := range all {
-		args := strings.Join(s.Args, " ")
 		s.Args = unhurried(s.Args)
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
 			run, _ := s.attach(t, true)
 			run.AwaitFinding(s.Want)
 			s.onlyWanted(t, run.Stop())
-		})
-		if len(twins[args]) < twinsAtMost && os.Getenv(testVariant) == "" {
-			twins[args] = append(twins[args], s)
-		}
-	}
-	for args, same := range twins {
-		t.Run("healthy "+args, func(t *testing.T) {
-			t.Parallel()
-			healthyTogether(t, same)
 		})
 	}
 }
@@ -97,31 +83,4 @@ func unhurried(args []string) []string {
 		}
 	}
 	return args
-}
-
-// named is a test by another name: networks have the names and the addresses of theirs.
-type named struct {
-	testing.TB
-	name string
-}
-
-func (n named) Name() string { return n.name }
-
-// healthyTogether runs the twins of scenarios that have the same arguments past one ktrace.
-func healthyTogether(t *testing.T, all []Scenario) {
-	var clusters []*Cluster
-	var pods []*Pod
-	args := slices.Clone(all[0].Args)
-	if slices.Contains(args, "--duration") {
-		args = append(args, "--duration", "1h") // until all have had their turn
-	}
-	for _, s := range all {
-		c, p := s.build(named{t, t.Name() + s.Name}, false)
-		clusters, pods, args = append(clusters, c), append(pods, p), append(args, "--netns", p.Path())
-	}
-	run := Ktrace(t, args...)
-	for i, s := range all {
-		s.Traffic(t, clusters[i], pods[i])
-	}
-	silent(t, run.Stop())
 }
