@@ -30,7 +30,7 @@ func TestWiresharkFindsPodsAsInterfaces(t *testing.T) {
 	c := lab.NewCluster(t)
 	k := lab.NewKubelet(t)
 	p := c.AddPod("a")
-	k.Pod("default", "web-0").Start("app", p.NS, "sleep", "600")
+	k.Pod("default", "web-0").Start("app", p.NS, "sleep", "600").Await()
 	list := extcap(t, "--extcap-interfaces", "--extcap-version=4.0", "--host-root", k.Root)
 	for _, line := range []string{"interface {value=ktrace-node}", "interface {value=ktrace-pod:default/web-0}{display=ktrace: pod default/web-0}"} {
 		if !strings.Contains(list, line) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // Kubelet leaves on this machine what a kubelet and a container runtime leave on a node: control groups, in every
@@ -102,6 +103,7 @@ func (k *Kubelet) mkdir(path string) {
 type Container struct {
 	pod      *KubePod
 	Name, ID string
+	program  string
 	cgroup   string
 	cmd      *exec.Cmd
 	gone     bool
@@ -114,6 +116,7 @@ func (p *KubePod) Start(name string, ns *NS, args ...string) *Container {
 	p.k.made++
 	c := &Container{pod: p, Name: name, ID: fmt.Sprintf("%056x%08x", os.Getpid(), p.k.made)}
 	c.cgroup = p.cgroup + "/" + c.ID
+	c.program = args[0]
 	p.k.mkdir(c.cgroup)
 	p.k.link(c)
 	if ns != nil {
@@ -132,6 +135,22 @@ func (p *KubePod) Start(name string, ns *NS, args ...string) *Container {
 	}
 	p.k.t.Cleanup(c.Stop)
 	return c
+}
+
+// Await waits until the container's program runs, where it is to run: its process begins as a shell outside.
+func (c *Container) Await() *Container {
+	t := c.pod.k.t
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; {
+		exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", c.cmd.Process.Pid))
+		if err == nil && filepath.Base(exe) == filepath.Base(c.program) {
+			return c
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("container %s runs %s after %v, not %s", c.Name, exe, patience, c.program)
+		}
+		time.Sleep(time.Millisecond) // an exec has no wait of its own
+	}
 }
 
 // Nest makes a control group inside the container's, as systemd or docker in a container does; the function that it
