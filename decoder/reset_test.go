@@ -2,6 +2,7 @@ package decoder
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 )
@@ -66,15 +67,18 @@ func (s *seq) reject(flags string) Event {
 	return s.at(nodeNetns, bare("tcp", flowOf(resetClient, resetServer), flags), Drop{Reason: "NETFILTER_DROP", Location: "nft_do_chain"})
 }
 
-func TestResetsAreBlamedOnTheirSenders(t *testing.T) {
-	type events func(*seq) []Event
-	for _, c := range []struct {
-		name   string
-		events events
-		sender ResetSender
-		cause  ResetCause
-		state  string
-	}{
+// resetCase is a reset as a stream tells it, and who is to be blamed for what.
+type resetCase struct {
+	name   string
+	events func(*seq) []Event
+	sender ResetSender
+	cause  ResetCause
+	state  string
+}
+
+// resetsThatSocketsExplain are those that an end of the connection says all of.
+func resetsThatSocketsExplain() []resetCase {
+	return []resetCase{
 		{"nothing listens, both ends on this node", func(s *seq) []Event {
 			return []Event{
 				s.hop(clientNetns, Out, 64, resetClient, resetServer, "S"),
@@ -131,6 +135,12 @@ func TestResetsAreBlamedOnTheirSenders(t *testing.T) {
 		{"keepalive", func(s *seq) []Event {
 			return []Event{s.sent(Sock{Reason: "TCP_KEEPALIVE_TIMEOUT", State: "ESTABLISHED"}, "")}
 		}, SenderKernel, ResetTimeout, "ESTABLISHED"},
+	}
+}
+
+// resetsThatPacketsExplain are those of firewalls, middle boxes and silent kernels, and those behind a translation.
+func resetsThatPacketsExplain() []resetCase {
+	return []resetCase{
 		{"rejected, the drop told last", func(s *seq) []Event {
 			return []Event{
 				s.hop(nodeNetns, Out, 64, resetServer, resetClient, "R."), s.received(Sock{State: "SYN_SENT"}, resetServer), s.reject("S"),
@@ -192,7 +202,11 @@ func TestResetsAreBlamedOnTheirSenders(t *testing.T) {
 			reset.Body = Hop{Conntrack: ct}
 			return []Event{sent, reset, s.received(Sock{State: "ESTABLISHED"}, resetVIP)}
 		}, SenderKernel, ResetStale, "ESTABLISHED"},
-	} {
+	}
+}
+
+func TestResetsAreBlamedOnTheirSenders(t *testing.T) {
+	for _, c := range slices.Concat(resetsThatSocketsExplain(), resetsThatPacketsExplain()) {
 		t.Run(c.name, func(t *testing.T) {
 			got := replayResets(c.events(&seq{now: time.Unix(1000, 0)}))
 			if len(got) != 1 {

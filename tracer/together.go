@@ -119,8 +119,8 @@ func dispatch(programs map[string]*ebpf.ProgramSpec, names []string) *ebpf.Progr
 	return &many
 }
 
-// bodies are the functions of several programs, as static ones, which the verifier checks with what they are called with: the
-// context. What several programs call is there once.
+// bodies are the functions of several programs, as static ones: these the verifier checks with the context that they are
+// called with. What several programs call is there once.
 func bodies(programs map[string]*ebpf.ProgramSpec, names []string) (all asm.Instructions) {
 	known := map[string]bool{}
 	for _, name := range names {

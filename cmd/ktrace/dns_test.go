@@ -174,7 +174,7 @@ type dnsLine struct {
 func TestDNSCountsOnePodsQueriesExactly(t *testing.T) {
 	for i, family := range dnsFamilies() {
 		for j, variant := range []string{"tp_btf", "raw_tp"} {
-			if testing.Short() && i != j {
+			if testing.Short() && i != j { // where a kernel is emulated
 				continue
 			}
 			t.Run(family.name+" "+variant, func(t *testing.T) {
