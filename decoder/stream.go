@@ -6,7 +6,7 @@ import (
 )
 
 // Frames yields raw records in the order in which they happened, until io.EOF: the kernel's rings or a file.
-// A frame is valid until the next call.
+// A frame is one record, with nothing behind it, and valid until the next call.
 type Frames interface {
 	Next(context.Context) ([]byte, error)
 }

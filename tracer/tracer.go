@@ -247,12 +247,14 @@ func (t *Tracer) read() ([]byte, error) {
 		return nil, io.EOF
 	}
 	t.ring.SetDeadline(time.Now().Add(idleTick))
-	switch err := t.ring.ReadInto(&t.record); {
-	case err == nil && decoder.RecordTime(t.record.RawSample) < t.whole && decoder.OfPacket(t.record.RawSample):
+	err := t.ring.ReadInto(&t.record)
+	raw, _ := decoder.CutRecord(t.record.RawSample) // the ring hands over all that was reserved, used or not
+	switch {
+	case err == nil && decoder.RecordTime(raw) < t.whole && decoder.OfPacket(raw):
 		t.early++ // seen by some hooks while others were still to come: its end may look like a loss
 		return nil, nil
 	case err == nil:
-		return t.record.RawSample, nil
+		return raw, nil
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, t.Tell(decoder.Fact{})
 	case errors.Is(err, ringbuf.ErrFlushed):

@@ -7,12 +7,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"ktrace/cmd/internal/cli"
 	"ktrace/decoder"
 	"ktrace/decoder/record"
+	"ktrace/testdata/lab"
 )
 
 // lastCounts are the last of a recording.
@@ -43,11 +45,16 @@ func lastCounts(t *testing.T, recording string) decoder.FsyncCounts {
 	}
 }
 
-func TestFsyncRecordingSaysWhatTheRunSaid(t *testing.T) {
+// TestFsyncFilesSayWhatTheRunSaid has more syncs than go beside one block of a capture.
+func TestFsyncFilesSayWhatTheRunSaid(t *testing.T) {
 	disk := newDisk(t, "ext4")
 	fd := open(t, filepath.Join(directory(t, disk, "wal"), "0.wal"), 0)
-	recording := filepath.Join(t.TempDir(), "rec")
-	live := during(t, func() { own(t, fd, 300) }, "--path", disk, "--limit", "1us", "--slow", every, "--record", recording)
+	recording, capture := filepath.Join(t.TempDir(), "rec"), filepath.Join(t.TempDir(), "run.pcapng")
+	live := during(t, func() { own(t, fd, 1000) },
+		"--path", disk, "--limit", "1us", "--slow", every, "--record", recording, "-w", capture)
+	if len(live.events) != 1000 {
+		t.Fatalf("%d syncs shown, want 1000", len(live.events))
+	}
 	f, err := os.Open(recording)
 	if err != nil {
 		t.Fatal(err)
@@ -58,12 +65,21 @@ func TestFsyncRecordingSaysWhatTheRunSaid(t *testing.T) {
 	if err := cli.Replay(t.Context(), cli.Flags{Output: "json"}, view, cli.Streams{Out: &out, Err: &said}, f); err != nil {
 		t.Fatal(err)
 	}
-	var want bytes.Buffer
-	for _, l := range live.lines {
-		want.Write(l.Raw)
-		want.WriteByte('\n')
+	want := text(live.lines)
+	if out.String() != want {
+		t.Errorf("the recording says\n%s\nthe run said\n%s", out.Bytes(), want)
 	}
-	if !bytes.Equal(out.Bytes(), want.Bytes()) {
-		t.Errorf("the recording says\n%s\nthe run said\n%s", out.Bytes(), want.Bytes())
+	read, _ := lab.StartKtrace(t, "read", capture, "fsync", "--slow", every, "-o", "json").Wait()
+	if got := text(read); got != want {
+		t.Errorf("the capture says\n%s\nthe run said\n%s", got, want)
 	}
+}
+
+func text(lines []lab.Line) string {
+	var b strings.Builder
+	for _, l := range lines {
+		b.Write(l.Raw)
+		b.WriteByte('\n')
+	}
+	return b.String()
 }

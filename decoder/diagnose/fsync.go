@@ -12,8 +12,7 @@ import (
 )
 
 // Fsync reports syncs that failed, as they do (fsync-error), and at the end those that are too slow as a whole, or hang
-// (fsync-slow, or
-// what made them so: fsync-throttled, fsync-cpu-starved).
+// (fsync-slow, or what made them so: fsync-throttled, fsync-cpu-starved).
 type Fsync struct {
 	// Slowest returns the slowest sync of a class, as evidence; nil if nobody keeps it.
 	Slowest func(decoder.FsyncClass) (decoder.FsyncSlow, bool)

@@ -79,12 +79,8 @@ func NewWriter(w io.Writer) (*Writer, error) {
 	return &Writer{w: w}, nil
 }
 
-// Record implements decoder.Recorder. What follows the record in raw is left out: the ring hands over all that was
-// reserved, which may be more than what was used.
+// Record implements decoder.Recorder.
 func (w *Writer) Record(raw []byte) error {
-	if len(raw) >= 4 {
-		raw = raw[:min(uint64(len(raw)), uint64(binary.LittleEndian.Uint32(raw)))]
-	}
 	if _, err := w.w.Write(raw); err != nil {
 		return fmt.Errorf("recording: %w", err)
 	}

@@ -95,22 +95,3 @@ func FuzzReader(f *testing.F) {
 		}
 	})
 }
-
-func TestWriterLeavesOutWhatFollowsTheRecord(t *testing.T) {
-	var file bytes.Buffer
-	w, err := NewWriter(&file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []byte{6, 0, 0, 0, 'a', 'b'}
-	if err := w.Record(append(bytes.Clone(want), "reserved and not used"...)); err != nil {
-		t.Fatal(err)
-	}
-	r, err := NewReader(&file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, err := r.Next(t.Context()); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("got %q, %v, want %q", got, err, want)
-	}
-}
