@@ -146,11 +146,16 @@ static __always_inline void fill_tcp(struct event *e, struct sock *sk)
 {
 	struct tcp_sock *tp = (void *)sk;
 	__u32 heard = BPF_CORE_READ(tp, rcv_tstamp);
+	__u32 fin = HAS_FLAG(sk, SOCK_DONE); /* has come, and has a sequence number as a byte has */
 
 	e->bytes_sent = BPF_CORE_READ(tp, bytes_sent);
 	e->bytes_received = BPF_CORE_READ(tp, bytes_received);
-	if (e->bytes_received)
+	if (e->bytes_received) {
+		e->bytes_received -= fin;
 		e->unread = BPF_CORE_READ(tp, rcv_nxt) - BPF_CORE_READ(tp, copied_seq);
+	}
+	if (e->unread)
+		e->unread -= fin;
 	if (heard)
 		e->idle = ((__u32)bpf_jiffies64() - heard) * tick_ns;
 }

@@ -5,6 +5,7 @@
 #include "compat.h"
 
 enum sock_flags {
+	SOCK_DONE,
 	SOCK_LINGER,
 };
 
@@ -26,12 +27,13 @@ static __always_inline __u64 sock_inode(struct sock *sk)
 	return BPF_CORE_READ(a, vfs_inode.i_ino);
 }
 
+#define HAS_FLAG(sk, flag) \
+	(BPF_CORE_READ(sk, __sk_common.skc_flags) >> bpf_core_enum_value(enum sock_flags, flag) & 1)
+
 /* Whether close resets the connection: SO_LINGER with time 0. */
 static __always_inline bool lingers_not(struct sock *sk)
 {
-	return BPF_CORE_READ(sk, __sk_common.skc_flags) >> bpf_core_enum_value(enum sock_flags, SOCK_LINGER) &
-		       1 &&
-	       !BPF_CORE_READ(sk, sk_lingertime);
+	return HAS_FLAG(sk, SOCK_LINGER) && !BPF_CORE_READ(sk, sk_lingertime);
 }
 
 #endif

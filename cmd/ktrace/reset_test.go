@@ -121,12 +121,14 @@ func badServer(name, want string, f family, bad func(net.Conn)) lab.Scenario {
 }
 
 func resetScenarios(f family) []lab.Scenario {
+	hasty := badServer("a server closes with data unread", "reset-by-application", f, func(c net.Conn) {
+		_, _ = io.ReadFull(c, make([]byte, 10))
+		c.Close()
+	})
+	hasty.Proof = "990 bytes received and not read"
 	return []lab.Scenario{
 		refused(f),
-		badServer("a server closes with data unread", "reset-by-application", f, func(c net.Conn) {
-			_, _ = io.ReadFull(c, make([]byte, 10))
-			c.Close()
-		}),
+		hasty,
 		badServer("a server closes with linger 0", "reset-by-application", f, func(c net.Conn) {
 			_, _ = io.ReadFull(c, make([]byte, 1000))
 			_ = c.(*net.TCPConn).SetLinger(0)
