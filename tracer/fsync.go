@@ -266,23 +266,27 @@ func (f *Fsync) readHistograms(m Maps, into *decoder.FsyncCounts) error {
 			return err
 		}
 	}
-	var i uint32
-	var n uint64
-	buckets := m(fsyncProbe, "histogram").Iterate()
-	for buckets.Next(&i, &n) {
-		if n == 0 {
+	return readBuckets(m(fsyncProbe, "histogram"), into.Histograms)
+}
+
+// readBuckets adds what the map has counted, all of it by one system call: one for each bucket would be 20,000 a second.
+func readBuckets(m *ebpf.Map, into map[decoder.FsyncClass]fio.Histogram) error {
+	keys, counts := make([]uint32, m.MaxEntries()), make([]uint64, m.MaxEntries())
+	read, err := m.BatchLookup(new(ebpf.MapBatchCursor), keys, counts, nil)
+	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) { // which says that these were the last
+		return fmt.Errorf("fsync: histogram: %w", err)
+	}
+	for at, i := range keys[:read] {
+		if counts[at] == 0 {
 			continue
 		}
 		class := decoder.NewFsyncClass(i / fio.Buckets)
-		h := into.Histograms[class]
+		h := into[class]
 		if h.Counts == nil {
 			h.Counts = map[uint16]uint64{}
 		}
-		h.Counts[uint16(i%fio.Buckets)] = n
-		into.Histograms[class] = h
-	}
-	if err := buckets.Err(); err != nil {
-		return fmt.Errorf("fsync: histogram: %w", err)
+		h.Counts[uint16(i%fio.Buckets)] = counts[at]
+		into[class] = h
 	}
 	return nil
 }

@@ -100,7 +100,11 @@ func TestVerbsWorkWithFewCapabilities(t *testing.T) {
 	n := lab.New(t)
 	own, other := n.Namespace("own"), n.Namespace("other")
 	inOwn := "exec nsenter --net=" + own.Path() + " sh -c '" + few + `' sh "$@"`
-	for _, verb := range []string{"dns", "drop", "reset", "nat", "mtu", "fsync", "capture", "diagnose"} {
+	verbs := []string{"fsync", "capture", "diagnose", "dns", "drop", "reset", "nat", "mtu"}
+	if testing.Short() { // where a kernel is emulated
+		verbs = verbs[:3] // which have all programs among them
+	}
+	for _, verb := range verbs {
 		t.Run(verb, func(t *testing.T) {
 			run := lab.KtraceUnder(t, inOwn, verb, "-d", "10ms", "-o", "json")
 			lines, status := run.Wait()

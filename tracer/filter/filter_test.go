@@ -75,21 +75,26 @@ func matcher(t *testing.T, link pcap.LinkType, expr string) *pcap.Program {
 	return p
 }
 
-// expressions are libpcap's and those that go beyond it; under -short, where a kernel is emulated, every fourth: what they
-// mean is of no kernel, and what its verifier takes shows by few.
+// expressions are libpcap's and those that go beyond it. Where a kernel is emulated they are few, as the frames are: what
+// they mean is of no kernel, and what its verifier takes shows by few.
 func expressions() []string {
 	list := filtertest.Expressions()
 	for _, e := range filtertest.Extensions() {
 		list = append(list, e.Ours)
 	}
+	return few(list)
+}
+
+// few are all, or every fourth under -short.
+func few[T any](all []T) []T {
 	if !testing.Short() {
-		return list
+		return all
 	}
-	var few []string
-	for i := 0; i < len(list); i += 4 {
-		few = append(few, list[i])
+	var some []T
+	for i := 0; i < len(all); i += 4 {
+		some = append(some, all[i])
 	}
-	return few
+	return some
 }
 
 // frameProgram shortens the frame to the length that the context's mark says, does what else is told, and calls the
@@ -133,7 +138,7 @@ func runFrame(t *testing.T, p *ebpf.Program, frame []byte) bool {
 
 func TestFramesInTheKernelAgreeWithTheMatcher(t *testing.T) {
 	needRoot(t)
-	packets := filtertest.Packets()
+	packets := few(filtertest.Packets())
 	for _, expr := range expressions() {
 		p := load(t, ebpf.SchedCLS, frameProgram(pcap.Inbound), filter.FrameStub, expr)
 		m := matcher(t, pcap.LinkEthernet, expr)
@@ -166,7 +171,7 @@ func TestATagThatTheKernelTookOffIsPutBackForVLANFilters(t *testing.T) {
 			asm.FnSkbVlanPush.Call(),
 		), filter.FrameStub, expr)
 		m := matcher(t, pcap.LinkEthernet, expr)
-		for _, pkt := range filtertest.Packets() {
+		for _, pkt := range few(filtertest.Packets()) {
 			got := runFrame(t, p, pkt.Data)
 			tagged := append(append(append([]byte(nil), pkt.Data[:12]...), 0x81, 0, tci>>8, tci&0xff), pkt.Data[12:]...)
 			want := m.Match(pcap.Packet{Data: tagged, Length: len(tagged), Direction: pcap.Outbound})
@@ -246,7 +251,7 @@ func TestPacketsInTracingProgramsAgreeWithTheMatcher(t *testing.T) {
 		compared++
 		p := load(t, ebpf.RawTracepoint, packetProgram(elements), filter.PacketStub, expr)
 		m := matcher(t, pcap.LinkNetwork, expr)
-		for i, pkt := range filtertest.Packets() {
+		for i, pkt := range few(filtertest.Packets()) {
 			packet := pcap.Packet{
 				Data: pkt.Data[14:], Length: len(pkt.Data) - 14 + i%3*500, Interface: uint32(3 + i%2), Direction: pcap.Direction(i % 3),
 				Protocol: binary.BigEndian.Uint16(pkt.Data[12:]), Tagged: i%4 == 0, Tag: uint16(i % 8 << 13),
@@ -268,7 +273,7 @@ func TestPacketsInTracingProgramsAgreeWithTheMatcher(t *testing.T) {
 		}
 		p.Close()
 	}
-	t.Logf("%d expressions, %d packets", compared, len(filtertest.Packets()))
+	t.Logf("%d expressions, %d packets", compared, len(few(filtertest.Packets())))
 }
 
 func TestAFilterThatNeedsALinkHeaderIsRefusedWhereThereIsNone(t *testing.T) {

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"cmp"
+	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -47,7 +49,8 @@ type asked struct {
 // late is a question that was put off.
 type late struct {
 	event decoder.Event // the newest that raised it
-	owed  bool          // it was never answered, and whoever judges was told to wait
+	since time.Time
+	owed  bool // it was never answered, and whoever judges was told to wait
 }
 
 const (
@@ -238,23 +241,43 @@ func (w *Witness) later(k asked, e decoder.Event) []decoder.Fact {
 	}
 	_, answered := w.asked[k]
 	first := !known && !answered && !w.owes(k.about)
-	w.pending[k] = late{e, old.owed || !answered}
+	if !known {
+		old.since = time.Now()
+	}
+	w.pending[k] = late{e, old.since, old.owed || !answered}
 	if !first {
 		return nil
 	}
 	return []decoder.Fact{{PutOff: &decoder.PutOff{About: k.about}}}
 }
 
+// open are the questions that were put off: first those that somebody waits for, and of these which rule it was.
+func (w *Witness) open() []asked {
+	return slices.SortedFunc(maps.Keys(w.pending), func(a, b asked) int {
+		x, y := w.pending[a], w.pending[b]
+		if x.owed != y.owed {
+			if x.owed {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Or(cmp.Compare(a.fact, b.fact), x.since.Compare(y.since))
+	})
+}
+
 // putOff asks what was put off, as far as there is time.
 func (w *Witness) putOff() []decoder.Fact {
+	if time.Now().Before(w.free) {
+		return nil
+	}
 	var facts []decoder.Fact
-	for k, l := range w.pending {
+	for _, k := range w.open() {
 		begin := time.Now()
 		if begin.Before(w.free) {
 			break
 		}
 		if begin.Sub(w.asked[k]) >= againAfter {
-			facts = append(facts, w.ask(k, l.event)...)
+			facts = append(facts, w.ask(k, w.pending[k].event)...)
 			w.rest(begin)
 		}
 	}
@@ -266,11 +289,11 @@ func (w *Witness) putOff() []decoder.Fact {
 func (w *Witness) Poll() []decoder.Fact {
 	var facts []decoder.Fact
 	begin := time.Now()
-	for k, l := range w.pending {
+	for _, k := range w.open() {
 		if time.Since(begin) > pollFor {
 			break
 		}
-		facts = append(facts, w.ask(k, l.event)...)
+		facts = append(facts, w.ask(k, w.pending[k].event)...)
 	}
 	clear(w.own)
 	for inode, s := range w.o.spaces {

@@ -259,6 +259,11 @@ func TestWhatIsPutOffIsToldAndSoIsItsEnd(t *testing.T) {
 	if begun, over := told(w.About(dropped)); begun+over != 0 {
 		t.Errorf("told again: %d, %d", begun, over)
 	}
+	w.pending[asked{fact: blame}] = late{since: time.Now().Add(-time.Hour)} // answered before, and nobody waits
+	if first := w.open()[0]; first != (asked{blame, decoder.Ask(dropped)}) {
+		t.Errorf("%+v is asked first, want which rule dropped it, for that is waited for", first)
+	}
+	delete(w.pending, asked{fact: blame})
 	for len(w.pending) > 0 { // each has its share of time, too
 		if begun, over := told(w.Poll()); begun != 0 || over > 1 || (over == 1) != (len(w.pending) == 0) {
 			t.Errorf("with %d questions left, told %d times that asking is put off and %d that it is over", len(w.pending), begun, over)
