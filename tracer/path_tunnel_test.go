@@ -43,7 +43,7 @@ func tunnelCases() []tunnelCase {
 func TestPathFollowsPacketsThroughTunnels(t *testing.T) {
 	for i, tc := range tunnelCases() {
 		for j, variant := range []string{"tp_btf", "raw_tp"} {
-			if testing.Short() && i%4 != j { // where a kernel is emulated
+			if testing.Short() && (i%2 != j || !slices.Contains([]int{0, 5, 8, 9}, i)) { // where a kernel is emulated
 				continue
 			}
 			t.Run(tc.name+" "+variant, func(t *testing.T) { tc.run(t, variant) })

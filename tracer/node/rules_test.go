@@ -143,11 +143,11 @@ func everyday(v6 bool) []string {
 	}
 	return []string{
 		"-N KUBE-A", "-N KUBE-B",
-		"-A INPUT -s " + net + " -i eth+ -p tcp -m tcp --dport 80:90 -m comment --comment |a b| -j REJECT --reject-with tcp-reset",
+		"-A INPUT -s " + net + " -i eth+ -p tcp -m tcp --dport 80:90 -m comment --comment \"a b\" -j REJECT --reject-with tcp-reset",
 		"-A INPUT ! -d " + host + " -p udp -m multiport --dports 1,2:3 -m conntrack --ctstate INVALID,NEW -j DROP",
 		"-A INPUT -s " + host2 + " ! -i eth0 -p tcp -m tcp --sport 1024: --tcp-flags SYN,ACK SYN -m mark --mark 0x4000/0x4000 -j ACCEPT",
 		"-A INPUT -p tcp -m mark ! --mark 0x1 -m tcp ! --dport 22 -j KUBE-A",
-		"-A INPUT -p " + icmp + " " + kind + " -m limit --limit 5/min --limit-burst 9 -j LOG --log-prefix |x: |",
+		"-A INPUT -p " + icmp + " " + kind + " -m limit --limit 5/min --limit-burst 9 -j LOG --log-prefix \"x: \"",
 		"-A INPUT -m statistic --mode random --probability 0.5 -m addrtype --dst-type LOCAL -j MARK --set-xmark 0x4000/0x4000",
 		"-A INPUT -m statistic --mode nth --every 3 --packet 1 -j RETURN",
 		"-A FORWARD -m physdev --physdev-in veth0 -m state --state RELATED,ESTABLISHED -j ACCEPT",
@@ -161,6 +161,17 @@ func everyday(v6 bool) []string {
 		"-t nat -N KUBE-SVC", "-t nat -A PREROUTING -d " + host + " -p tcp -m tcp --dport 53 -j KUBE-SVC",
 		"-t nat -A POSTROUTING -m mark --mark 0x2 -j MASQUERADE --random-fully",
 	}
+}
+
+// ofTable are the lines of the nat table, or of the other.
+func ofTable(rules []string, nat bool) string {
+	var b strings.Builder
+	for _, r := range rules {
+		if line, is := strings.CutPrefix(r, "-t nat "); is == nat {
+			b.WriteString(line + "\n")
+		}
+	}
+	return b.String()
 }
 
 func TestRulesReadAsTheirToolPrintsThem(t *testing.T) {
@@ -184,17 +195,7 @@ func TestRulesReadAsTheirToolPrintsThem(t *testing.T) {
 				rules = append(rules, "-t nat -A KUBE-SVC -p tcp -j DNAT --to-destination 10.9.0.2:5353",
 					"-A INPUT -s 10.1.0.3/255.255.0.255 -f -j DROP")
 			}
-			for _, r := range rules {
-				args := strings.Fields(r)
-				for i, a := range args { // quoted words have one blank at most
-					if strings.HasPrefix(a, "|") {
-						args[i] = strings.Trim(strings.Join(args[i:i+2], " "), "|")
-						args = slices.Delete(args, i+1, i+2)
-						break
-					}
-				}
-				ns.Run(append([]string{c.tool, "-w"}, args...)...)
-			}
+			restore(t, ns, c.tool, "*filter\n"+ofTable(rules, false)+"COMMIT\n*nat\n"+ofTable(rules, true)+"COMMIT\n")
 			want := saved(ns.Run(c.tool+"-save", "-c"))
 			for i, w := range want { // what is not decoded
 				want[i] = regexp.MustCompile(`-m pkttype .* -j`).ReplaceAllString(w, "-m pkttype ... -j")
@@ -273,11 +274,17 @@ func many(t testing.TB, ns *lab.NS, n int, tool string) {
 		fmt.Fprintf(&b, "-A KUBE-SEP-%d -p tcp -m comment --comment \"ns/svc-%d:web\" -m tcp -j DNAT --to-destination 10.244.1.2:8080\n", i, i)
 	}
 	b.WriteString("COMMIT\n")
+	restore(t, ns, tool, b.String())
+}
+
+// restore adds rules as the tool's -save prints them, or as its command line has them.
+func restore(t testing.TB, ns *lab.NS, tool, rules string) {
+	t.Helper()
 	file := t.TempDir() + "/rules"
-	if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(rules), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ns.Run(tool+"-restore", file)
+	ns.Run(tool+"-restore", "--noflush", file)
 }
 
 func TestCountingAgainIsCheap(t *testing.T) {
