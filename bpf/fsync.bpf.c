@@ -175,8 +175,10 @@ struct {
 	__type(value, __u64);
 } waiting SEC(".maps");
 
+/* Read through memory: while a system call reads a map, whatever takes its CPU away has its tracepoints passed over. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, FSYNC_CLASSES *BUCKETS);
 	__type(key, __u32); /* class * BUCKETS + bucket */
 	__type(value, __u64);

@@ -1,6 +1,7 @@
 package tracer
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -269,15 +270,21 @@ func (f *Fsync) readHistograms(m Maps, into *decoder.FsyncCounts) error {
 	return readBuckets(m(fsyncProbe, "histogram"), into.Histograms)
 }
 
-// readBuckets adds what the map has counted, all of it by one system call: one for each bucket would be 20,000 a second.
+// readBuckets adds what the map has counted. It is mapped memory: a system call for each bucket would be 20,000 a second,
+// and while one reads a map the kernel passes over the tracepoints of whatever takes its CPU away (bpf_prog_active).
 func readBuckets(m *ebpf.Map, into map[decoder.FsyncClass]fio.Histogram) error {
-	keys, counts := make([]uint32, m.MaxEntries()), make([]uint64, m.MaxEntries())
-	read, err := m.BatchLookup(new(ebpf.MapBatchCursor), keys, counts, nil)
-	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) { // which says that these were the last
+	memory, err := m.Memory()
+	if err != nil {
 		return fmt.Errorf("fsync: histogram: %w", err)
 	}
-	for at, i := range keys[:read] {
-		if counts[at] == 0 {
+	const size = 8 // of a count
+	counts := make([]byte, size*int(m.MaxEntries()))
+	if _, err := memory.ReadAt(counts, 0); err != nil {
+		return fmt.Errorf("fsync: histogram: %w", err)
+	}
+	for i := range m.MaxEntries() {
+		n := binary.NativeEndian.Uint64(counts[size*i:])
+		if n == 0 {
 			continue
 		}
 		class := decoder.NewFsyncClass(i / fio.Buckets)
@@ -285,7 +292,7 @@ func readBuckets(m *ebpf.Map, into map[decoder.FsyncClass]fio.Histogram) error {
 		if h.Counts == nil {
 			h.Counts = map[uint16]uint64{}
 		}
-		h.Counts[uint16(i%fio.Buckets)] = counts[at]
+		h.Counts[uint16(i%fio.Buckets)] = n
 		into[class] = h
 	}
 	return nil

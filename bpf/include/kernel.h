@@ -42,6 +42,7 @@ enum {
 
 enum {
 	BPF_F_NO_PREALLOC = 1, /* of a map */
+	BPF_F_MMAPABLE = 1024, /* likewise */
 	BPF_SK_STORAGE_GET_F_CREATE = 1,
 };
 
