@@ -55,19 +55,10 @@ func TestFsyncFilesSayWhatTheRunSaid(t *testing.T) {
 	if len(live.events) != 1000 {
 		t.Fatalf("%d syncs shown, want 1000", len(live.events))
 	}
-	f, err := os.Open(recording)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
 	view, _ := fsyncView(fsyncOptions{slow: time.Nanosecond})
-	var out, said bytes.Buffer
-	if err := cli.Replay(t.Context(), cli.Flags{Output: "json"}, view, cli.Streams{Out: &out, Err: &said}, f); err != nil {
-		t.Fatal(err)
-	}
 	want := text(live.lines)
-	if out.String() != want {
-		t.Errorf("the recording says\n%s\nthe run said\n%s", out.Bytes(), want)
+	if got := replayed(t, recording, view); got != want {
+		t.Errorf("the recording says\n%s\nthe run said\n%s", got, want)
 	}
 	read, _ := lab.StartKtrace(t, "read", capture, "fsync", "--slow", every, "-o", "json").Wait()
 	if got := text(read); got != want {
@@ -75,6 +66,22 @@ func TestFsyncFilesSayWhatTheRunSaid(t *testing.T) {
 	}
 }
 
+// replayed is what a view says of a recording, as JSON.
+func replayed(t *testing.T, recording string, v cli.View) string {
+	t.Helper()
+	f, err := os.Open(recording)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var out, said bytes.Buffer
+	if err := cli.Replay(t.Context(), cli.Flags{Output: "json"}, v, cli.Streams{Out: &out, Err: &said}, f); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+// text is what a run said, line by line.
 func text(lines []lab.Line) string {
 	var b strings.Builder
 	for _, l := range lines {

@@ -1,14 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"io"
 	"net"
-	"os"
 	"path/filepath"
 	"testing"
 
-	"ktrace/cmd/internal/cli"
 	"ktrace/testdata/lab"
 )
 
@@ -30,22 +27,8 @@ func TestResetRecordingSaysWhatTheRunSaid(t *testing.T) {
 	_, _ = io.Copy(io.Discard, conn)
 	run.AwaitFinding("connection-refused")
 	run.AwaitFinding("reset-by-application")
-	var live bytes.Buffer
-	for _, l := range run.Stop() {
-		live.Write(l.Raw)
-		live.WriteByte('\n')
-	}
-
-	f, err := os.Open(recording)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	var out, said bytes.Buffer
-	if err := cli.Replay(t.Context(), cli.Flags{Output: "json"}, resetView(), cli.Streams{Out: &out, Err: &said}, f); err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(out.Bytes(), live.Bytes()) {
-		t.Errorf("the recording says\n%s\nthe run said\n%s", out.Bytes(), live.Bytes())
+	want := text(run.Stop())
+	if got := replayed(t, recording, resetView()); got != want {
+		t.Errorf("the recording says\n%s\nthe run said\n%s", got, want)
 	}
 }
