@@ -1,28 +1,18 @@
 package tracer
 
 import (
-	"bufio"
-	"bytes"
-	"cmp"
-	"encoding/binary"
-	"encoding/hex"
-	"os"
-	"slices"
-	"strings"
+	"errors"
 
 	"ktrace/decoder"
 )
 
-// Symbols is the decoder.Witness that names the kernel's functions which drops refer to.
+// Symbols is the decoder.Witness that names the kernel's functions which drops refer to. It asks the kernel for each or,
+// where that cannot be asked (before Linux 5.13, or without its types), reads /proc/kallsyms.
 type Symbols struct {
-	table   []symbol // by address; read when first asked
-	modules string   // those whose functions are in the table
-	told    map[uint64]bool
-}
-
-type symbol struct {
-	address uint64
-	name    string
+	namer  *namer // nil: not tried
+	failed bool
+	table  kallsyms
+	told   map[uint64]bool
 }
 
 // NewSymbols returns the witness.
@@ -35,65 +25,33 @@ func (s *Symbols) About(e decoder.Event) []decoder.Fact {
 		return nil
 	}
 	s.told[drop.Address] = true
-	if now := modules(); s.table == nil || now != s.modules {
-		s.table, s.modules = kallsyms(), now
-	}
-	name, ok := s.find(drop.Address)
+	name, ok := s.name(drop.Address)
 	if !ok {
 		return nil
 	}
 	return []decoder.Fact{{Symbol: &decoder.Symbol{Address: drop.Address, Name: name}}}
 }
 
-// find returns the function that an address lies in.
-func (s *Symbols) find(address uint64) (string, bool) {
-	i, found := slices.BinarySearchFunc(s.table, address, func(x symbol, a uint64) int { return cmp.Compare(x.address, a) })
-	if !found {
-		i--
-	}
-	if i < 0 || s.table[i].address == 0 {
-		return "", false // before the first, or kptr_restrict hides them all
-	}
-	return s.table[i].name, true
-}
-
-// modules names those that are loaded, and where. A rule may load one at any time, whose functions would be taken for the
-// last of the module below it.
-func modules() string {
-	text, err := os.ReadFile("/proc/modules")
-	if err != nil {
-		return "" // a kernel that loads none
-	}
-	var b strings.Builder
-	for line := range strings.Lines(string(text)) {
-		if f := strings.Fields(line); len(f) >= 6 { // name, size, users, by whom, state, address
-			b.WriteString(f[0] + f[5] + "\n")
-		}
-	}
-	return b.String()
-}
-
-// kallsyms reads the functions of the kernel and of its modules; none if it is not allowed to. There are some 100,000, in
-// twice as many lines, which the first drop waits for.
-func kallsyms() []symbol {
-	file, err := os.Open("/proc/kallsyms")
-	if err != nil {
+// Close lets go of what asks the kernel.
+func (s *Symbols) Close() error {
+	if s.namer == nil {
 		return nil
 	}
-	defer file.Close()
-	var table []symbol
-	for lines := bufio.NewScanner(file); lines.Scan(); {
-		address, rest, _ := bytes.Cut(lines.Bytes(), []byte(" ")) // address, type, name, [module]
-		kind, name, _ := bytes.Cut(rest, []byte(" "))
-		if len(kind) != 1 || bytes.IndexByte([]byte("tTwW"), kind[0]) < 0 {
-			continue
-		}
-		name, _, _ = bytes.Cut(name, []byte("\t"))
-		var a [8]byte
-		if n, err := hex.Decode(a[:], address[:min(len(address), 16)]); err == nil && n == len(a) {
-			table = append(table, symbol{binary.BigEndian.Uint64(a[:]), string(name)})
+	return s.namer.Close()
+}
+
+// name returns the function that an address lies in.
+func (s *Symbols) name(address uint64) (string, bool) {
+	if s.namer == nil && !s.failed {
+		var err error
+		s.namer, err = newNamer()
+		s.failed = err != nil
+	}
+	if s.namer != nil {
+		name, err := s.namer.name(address)
+		if err == nil || errors.Is(err, errNoFunction) {
+			return name, err == nil
 		}
 	}
-	slices.SortStableFunc(table, func(a, b symbol) int { return cmp.Compare(a.address, b.address) })
-	return table
+	return s.table.find(address)
 }

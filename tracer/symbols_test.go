@@ -1,37 +1,110 @@
 package tracer
 
 import (
+	"errors"
 	"testing"
 
 	"ktrace/decoder"
 )
 
-// TestAFunctionIsNamedThoughItsModuleCameLater: a rule loads modules while ktrace watches.
-func TestAFunctionIsNamedThoughItsModuleCameLater(t *testing.T) {
-	const wanted = "kfree_skb_list_reason"
-	var at uint64
-	for _, s := range kallsyms() {
-		if s.name == wanted || s.name == "kfree_skb_list" { // before 5.17
-			at = s.address + 8
+// inFunction is an address in a function of the kernel's, and its name.
+func inFunction(t *testing.T) (address uint64, name string) {
+	t.Helper()
+	for _, s := range readKallsyms() {
+		if s.name == "kfree_skb_list_reason" || s.name == "kfree_skb_list" { // before 5.17
+			address, name = s.address+8, s.name
 		}
 	}
-	if at < 1<<32 {
-		t.Fatalf("%s is not among the kernel's symbols, or its address is hidden", wanted)
+	if address < 1<<32 {
+		t.Fatal("the kernel's symbols lack a function, or its address is hidden")
 	}
+	return address, name
+}
+
+func TestAFunctionIsToldOnce(t *testing.T) {
+	address, name := inFunction(t)
 	s := NewSymbols()
-	s.table, s.modules = []symbol{{1, "the_last_of_another_module"}}, "another 0x1\n"
-	facts := s.About(decoder.Event{Body: decoder.Drop{Address: at}})
-	if len(facts) != 1 || facts[0].Symbol.Name != wanted && facts[0].Symbol.Name != "kfree_skb_list" {
-		t.Errorf("told %v, want %s", facts, wanted)
+	facts := s.About(decoder.Event{Body: decoder.Drop{Address: address}})
+	if len(facts) != 1 || facts[0].Symbol.Name != name || facts[0].Symbol.Address != address {
+		t.Errorf("told %v, want %s", facts, name)
 	}
-	if again := s.About(decoder.Event{Body: decoder.Drop{Address: at}}); again != nil {
+	if again := s.About(decoder.Event{Body: decoder.Drop{Address: address}}); again != nil {
 		t.Errorf("told again: %v", again)
+	}
+	if nobody := s.About(decoder.Event{Body: decoder.Drop{Address: 8}}); nobody != nil {
+		t.Errorf("told %v of an address that is no function's", nobody)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTheKernelNamesItsFunctions compares what it says with its list.
+func TestTheKernelNamesItsFunctions(t *testing.T) {
+	n, err := newNamer()
+	if !runningKernel(t).helper("BPF_FUNC_snprintf") {
+		if err == nil {
+			t.Error("this kernel has no bpf_snprintf, which names them")
+		}
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	address, want := inFunction(t)
+	if name, err := n.name(address); err != nil || name != want {
+		t.Errorf("named %q, %v, want %s", name, err, want)
+	}
+	if name, err := n.name(8); !errors.Is(err, errNoFunction) {
+		t.Errorf("8 is named %q, %v", name, err)
+	}
+	const asked = 1000
+	table := readKallsyms()
+	for i := 0; i < len(table); i += len(table)/asked + 1 {
+		if name, err := n.name(table[i].address); err != nil || !alias(table, table[i].address, name) {
+			t.Errorf("%#x is %s, named %q, %v", table[i].address, table[i].name, name, err)
+		}
+	}
+}
+
+// alias reports whether an address has a name, perhaps among others.
+func alias(table []symbol, address uint64, name string) bool {
+	for _, s := range table {
+		if s.address == address && s.name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// TestAFunctionIsNamedThoughItsModuleCameLater: a rule loads modules while ktrace watches.
+func TestAFunctionIsNamedThoughItsModuleCameLater(t *testing.T) {
+	address, want := inFunction(t)
+	list := kallsyms{table: []symbol{{1, "the_last_of_another_module"}}, modules: "another 0x1\n"}
+	if name, ok := list.find(address); !ok || name != want {
+		t.Errorf("found %q, want %s", name, want)
 	}
 }
 
 func BenchmarkKallsyms(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
-		kallsyms()
+		readKallsyms()
+	}
+}
+
+func BenchmarkNamer(b *testing.B) {
+	b.ReportAllocs()
+	address := readKallsyms()[1000].address
+	for b.Loop() {
+		n, err := newNamer()
+		if err != nil {
+			b.Fatal(err)
+		}
+		for range 10 { // functions that drop
+			_, _ = n.name(address)
+		}
+		_ = n.Close()
 	}
 }

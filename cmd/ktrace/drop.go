@@ -93,13 +93,13 @@ func watchVerdicts(v cli.View, unwanted ...string) cli.View {
 
 // watchNode adds to a view who says what its events refer to; done lets go of it.
 func watchNode(v cli.View, root string) (_ cli.View, done func() error) {
-	w := node.NewWitness(node.New(root))
+	w, symbols := node.NewWitness(node.New(root)), tracer.NewSymbols()
 	return v.With(cli.View{
-		Witnesses: []decoder.Witness{tracer.NewDevices(root), tracer.NewSymbols(), w},
+		Witnesses: []decoder.Witness{tracer.NewDevices(root), symbols, w},
 		Begin: func() ([]decoder.Fact, error) {
 			home, err := netns.Inode("/proc/self/ns/net")
 			return w.Begin(home), err
 		},
 		Poll: func(tracer.Maps) ([]decoder.Fact, error) { return w.Poll(), nil },
-	}), w.Close
+	}), func() error { return errors.Join(w.Close(), symbols.Close()) }
 }
