@@ -67,16 +67,14 @@ func (d *Devices) open(inode uint32) *netns.Space {
 		}
 		_ = s.Close()
 	}
-	for _, pattern := range []string{"proc/[0-9]*/ns/net", "run/netns/*", "run/docker/netns/*"} {
-		paths, _ := filepath.Glob(filepath.Join(d.root, pattern)) // the pattern is well formed
-		for _, path := range paths {
-			if found, err := netns.Inode(path); err != nil || found != inode {
-				continue
-			}
-			if s, err := netns.Open(path); err == nil && s.Inode == inode {
-				d.paths[inode] = path
-				return s
-			}
+	in := func(dir string) string { return filepath.Join(d.root, dir) }
+	for path := range netns.Paths(in("proc"), in("run/netns"), in("run/docker/netns")) {
+		if found, err := netns.Inode(path); err != nil || found != inode {
+			continue
+		}
+		if s, err := netns.Open(path); err == nil && s.Inode == inode {
+			d.paths[inode] = path
+			return s
 		}
 	}
 	return nil

@@ -71,8 +71,7 @@ func (r *Resolv) open(e decoder.Event) *os.File {
 			return file
 		}
 	}
-	all, _ := filepath.Glob(filepath.Join(proc, "[0-9]*")) // the pattern is well formed
-	for _, dir := range all {
+	for dir := range netns.Processes(proc) {
 		if inode, err := netns.Inode(filepath.Join(dir, "ns/net")); err != nil || inode != e.Netns {
 			continue
 		}

@@ -122,7 +122,7 @@ func (o *Observer) at(path string, inode uint32) *netns.Space {
 // look finds all namespaces that there are.
 func (o *Observer) look() {
 	clear(o.paths)
-	for path := range o.files() {
+	for path := range netns.Paths(o.proc, o.mounts...) {
 		if n, err := netns.Inode(path); err == nil && o.paths[n] == "" {
 			o.paths[n] = path
 		}
@@ -143,24 +143,6 @@ func (s *space) Do(f func() error) error {
 		return err
 	}
 	return errors.Join(n.Do(f), n.Close())
-}
-
-// files yields all that stand for network namespaces.
-func (o *Observer) files() func(func(string) bool) {
-	return func(yield func(string) bool) {
-		patterns := []string{filepath.Join(o.proc, "[0-9]*", "ns/net")}
-		for _, dir := range o.mounts {
-			patterns = append([]string{filepath.Join(dir, "*")}, patterns...)
-		}
-		for _, p := range patterns {
-			files, _ := filepath.Glob(p) // the pattern is well-formed
-			for _, f := range files {
-				if !yield(f) {
-					return
-				}
-			}
-		}
-	}
 }
 
 // in asks within a namespace; what cannot be had becomes a fact that says so.
