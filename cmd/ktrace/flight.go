@@ -16,6 +16,7 @@ import (
 	"ktrace/cmd/internal/cli"
 	"ktrace/cmd/internal/savefile"
 	"ktrace/decoder"
+	"ktrace/decoder/diagnose"
 )
 
 // flightOptions are the flags of the flight recorder.
@@ -63,6 +64,8 @@ func (o *flightOptions) validate(c *captureOptions) error {
 		switch {
 		case text == onFinding:
 			o.findings[""] = true
+		case one && !slices.Contains(diagnose.PacketIDs(), id):
+			return cli.Usagef("--trigger %s: packets have no such finding; want one of %s", text, strings.Join(diagnose.PacketIDs(), ", "))
 		case one:
 			o.findings[id] = true
 		case text == onSignal:

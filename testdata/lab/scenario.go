@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"ktrace/decoder/diagnose"
 )
 
 // Scenario is one fault: the traffic that meets it and the cause that ktrace must name. The same traffic without the
@@ -52,6 +54,9 @@ func (s Scenario) broken(t *testing.T) {
 // onlyWanted checks that ktrace claims the one finding, as it is wanted, and no other.
 func (s Scenario) onlyWanted(t *testing.T, lines []Line) {
 	t.Helper()
+	if !strings.HasPrefix(s.Want, "tls-") && !slices.Contains(diagnose.PacketIDs(), s.Want) {
+		t.Errorf("the catalogue lacks %s", s.Want)
+	}
 	for _, f := range aboveInfo(t, lines) {
 		if f.ID != s.Want {
 			t.Errorf("also claims %s: %s\n%q", f.ID, f.Title, f.Evidence)
