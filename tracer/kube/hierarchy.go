@@ -19,7 +19,7 @@ import (
 )
 
 // ErrNoCgroups is returned where no control groups are mounted.
-var ErrNoCgroups = errors.New("no cgroups below /sys/fs/cgroup: mount them, or give the node's root with --host-root")
+var ErrNoCgroups = errors.New("no cgroups below /sys/fs/cgroup: mount them, or give the node's root with --host-root, which within ip netns exec is /proc/1/root")
 
 // Hierarchy is the tree of control groups that tells pods apart. A node may have many; ids of cgroups mean something
 // only in one, so one is chosen.
@@ -183,17 +183,24 @@ func PlaceOf(hostRoot string, pid int) (pod.Place, error) {
 	if inode != home {
 		p.Netns = inode
 	}
-	path, ok := h.pathOf("/proc", pid)
-	if !ok {
-		return p, fmt.Errorf("cgroup of process %d: %w", pid, os.ErrNotExist)
-	}
-	if path != "/" { // where all are that nobody put anywhere
-		p.Cgroup, err = h.idOf(path)
-	}
+	p.Cgroup, err = h.CgroupOf("/proc", pid)
 	if err == nil && p.Cgroup == 0 && p.Netns == 0 {
 		err = fmt.Errorf("process %d has neither a cgroup nor a network namespace of its own to select by", pid)
 	}
 	return p, err
+}
+
+// CgroupOf returns the id of a process's cgroup, 0 if that is where all are that nobody put anywhere. proc is where the
+// processes are found.
+func (h Hierarchy) CgroupOf(proc string, pid int) (uint64, error) {
+	path, ok := h.pathOf(proc, pid)
+	switch {
+	case !ok:
+		return 0, fmt.Errorf("cgroup of process %d: %w", pid, os.ErrNotExist)
+	case path == "/":
+		return 0, nil
+	}
+	return h.idOf(path)
 }
 
 // idOf returns the id of a cgroup.
