@@ -36,6 +36,7 @@ type Fact struct {
 	IOLimit      *IOLimit        `json:"io_limit,omitempty"`
 	Certificates *Certificates   `json:"certificates,omitempty"`
 	CPULimit     *CPULimit       `json:"cpu_limit,omitempty"`
+	DiskUse      *DiskUse        `json:"disk_use,omitempty"`
 }
 
 // Kind implements Body.

@@ -97,6 +97,43 @@ func (l IOLimit) Used() float64 {
 	return used
 }
 
+// DiskUse is what went to the disk of a file system in the seconds around syncs that were slow, and who wrote it. A later
+// one of the same file system takes the place of an earlier one.
+type DiskUse struct {
+	Device  string        `json:"device"` // of the file system, as Fsync.Device
+	Disk    string        `json:"disk"`   // major:minor of the whole disk below it
+	Span    time.Duration `json:"span_ns"`
+	Busy    time.Duration `json:"busy_ns"`           // of the span, in which the disk had something to do
+	Written uint64        `json:"written"`           // bytes, by whomever
+	Writers []DiskWriter  `json:"writers,omitempty"` // that have a file on the disk open to write, the greatest first
+}
+
+// DiskWriter is a process that writes to a disk.
+type DiskWriter struct {
+	PID    uint32 `json:"pid"`
+	Comm   string `json:"comm"`
+	Cgroup uint64 `json:"cgroup"`
+	Bytes  uint64 `json:"bytes"` // that it wrote in the span, or left in memory to be written
+}
+
+// Neighbour returns the process beside pid that keeps the disk busy: the disk has something to do for half of the time
+// or more, and a third of what it takes, or more, comes from that one, which is many times what pid writes.
+func (u DiskUse) Neighbour(pid uint32) (DiskWriter, bool) {
+	const many = 4
+	var own uint64
+	for _, w := range u.Writers {
+		if w.PID == pid {
+			own = w.Bytes
+		}
+	}
+	for _, w := range u.Writers {
+		if w.PID != pid {
+			return w, 2*u.Busy >= u.Span && 3*w.Bytes >= u.Written && w.Bytes >= many*own
+		}
+	}
+	return DiskWriter{}, false
+}
+
 // CPULimit is what a control group, or one above it, lets a process have of the CPUs, and how often it was stopped. A
 // later one of the same process takes the place of an earlier one.
 type CPULimit struct {

@@ -56,7 +56,7 @@ func (w *IOLimits) About(e decoder.Event) []decoder.Fact {
 	}
 	w.asked[q] = time.Now()
 	for _, group := range controlGroups(w.root, e.PID, "blkio") {
-		for _, disk := range w.disks(f.Device) {
+		for _, disk := range disksBelow(w.root, f.Device) {
 			if l, ok := readIOLimit(group, disk); ok {
 				l.fact.PID, l.fact.Device = q.pid, q.device
 				w.limits[q] = &l
@@ -82,30 +82,6 @@ func (w *IOLimits) Poll() []decoder.Fact {
 	}
 	return facts
 }
-
-// disks are a device and those below it: the disk of a partition, the parts of a mapped or assembled device.
-func (w *IOLimits) disks(device string) []string {
-	found := []string{device}
-	for i := 0; i < len(found) && len(found) < maxStacked; i++ {
-		dir, err := filepath.EvalSymlinks(filepath.Join(w.root, "sys/dev/block", found[i]))
-		if err != nil {
-			continue // no block device: btrfs numbers its subvolumes
-		}
-		below, _ := filepath.Glob(filepath.Join(dir, "slaves/*/dev")) // the pattern is well formed
-		if _, err := os.Stat(filepath.Join(dir, "partition")); err == nil {
-			below = append(below, filepath.Join(filepath.Dir(dir), "dev"))
-		}
-		for _, file := range below {
-			if text, err := os.ReadFile(file); err == nil {
-				found = append(found, strings.TrimSpace(string(text)))
-			}
-		}
-	}
-	return found
-}
-
-// maxStacked is how many devices may lie below one.
-const maxStacked = 32
 
 // readIOLimit reads what a control group may write to a disk, and what it has; ok is false if there is no limit.
 func readIOLimit(group, disk string) (l ioLimit, ok bool) {

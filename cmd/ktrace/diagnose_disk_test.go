@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,18 +14,19 @@ import (
 	"ktrace/testdata/lab"
 )
 
-// slowly makes a control group whose members may write so many times a second to the disk below a directory, and
-// returns a command's words that have it join first.
-func slowly(t *testing.T, dir string, writes int) []string {
+// slowly makes a control group whose members may write so much a second to the disk below a directory, by its unit iops
+// or bps, and returns a command's words that have it join first.
+func slowly(t *testing.T, dir string, most int, unit string) []string {
 	t.Helper()
 	var st unix.Stat_t
 	if err := unix.Stat(dir, &st); err != nil {
 		t.Fatal(err)
 	}
-	group, limit := fmt.Sprintf("/sys/fs/cgroup/blkio/ktrace-%d", os.Getpid()), "blkio.throttle.write_iops_device"
-	text := "%d:%d %d"
+	group, limit := fmt.Sprintf("/sys/fs/cgroup/blkio/ktrace-%d", os.Getpid()), "blkio.throttle.write_"+unit+"_device"
+	text := fmt.Sprintf("%d:%d %d", unix.Major(st.Dev), unix.Minor(st.Dev), most)
 	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
-		group, limit, text = fmt.Sprintf("/sys/fs/cgroup/ktrace-%d", os.Getpid()), "io.max", "%d:%d wiops=%d"
+		group, limit = fmt.Sprintf("/sys/fs/cgroup/ktrace-%d", os.Getpid()), "io.max"
+		text = fmt.Sprintf("%d:%d w%s=%d", unix.Major(st.Dev), unix.Minor(st.Dev), unit, most)
 		_ = os.WriteFile("/sys/fs/cgroup/cgroup.subtree_control", []byte("+io"), 0) // shows below if it did not help
 	}
 	if err := os.Mkdir(group, 0o755); err != nil {
@@ -35,7 +37,6 @@ func slowly(t *testing.T, dir string, writes int) []string {
 			t.Error(err)
 		}
 	})
-	text = fmt.Sprintf(text, unix.Major(st.Dev), unix.Minor(st.Dev), writes)
 	if err := os.WriteFile(filepath.Join(group, limit), []byte(text), 0); err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +49,7 @@ func TestDiagnoseNamesADiskTooSlowForEtcd(t *testing.T) {
 	name := filepath.Join(directory(t, disk, "member/wal"), "0.wal")
 	log := []string{"fio", "--name=wal", "--filename=" + name, "--rw=write", "--bs=2300", "--size=230000", "--fdatasync=1"}
 	t.Run("throttled", func(t *testing.T) {
-		live, read := diagnosed(t, name, append(slowly(t, disk, 40), log...))
+		live, read := diagnosed(t, name, append(slowly(t, disk, 40, "iops"), log...))
 		if len(live) != 1 || len(read) != 1 || live[0] != read[0] {
 			t.Fatalf("live %q, in the capture %q: want one, and the same", live, read)
 		}
@@ -103,6 +104,57 @@ func TestDiagnoseNamesSyncsThatWaitForACPU(t *testing.T) {
 			t.Fatalf("live %q, in the capture %q: want one, and the same", live, read)
 		}
 		if !strings.HasPrefix(live[0], "fsync-cpu-starved ") || !strings.Contains(live[0], "waiting for a CPU") {
+			t.Errorf("found %s", live[0])
+		}
+	})
+	t.Run("alone", func(t *testing.T) { silentAtLeastOnce(t, name, log) })
+}
+
+// newSlowDisk makes a file system on a disk that takes so many bytes a second of all commands whose words begin as
+// those that it returns. It lies in a file of another disk, past the page cache: there they have a limit.
+func newSlowDisk(t *testing.T, rate int) (dir string, join []string) {
+	t.Helper()
+	const size = 200 << 20
+	below := newDisk(t, "ext4")
+	image := filepath.Join(below, "image")
+	if err := unix.Fallocate(open(t, image, 0), 0, 0, size); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("losetup", "--direct-io=on", "--find", "--show", image).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	device := strings.TrimSpace(string(out))
+	t.Cleanup(func() {
+		command(t, "losetup", "-d", device)
+		awaitDetached(t, image)
+	})
+	command(t, "mkfs.ext4", "-q", "-F", device)
+	return mounted(t, device), slowly(t, below, rate, "bps")
+}
+
+// TestDiagnoseNamesTheNeighbourOfSlowSyncs writes a log to a disk that is fast enough for it, with another process that
+// writes all it can to the same disk or without.
+func TestDiagnoseNamesTheNeighbourOfSlowSyncs(t *testing.T) {
+	disk, join := newSlowDisk(t, 20<<20)
+	name := filepath.Join(directory(t, disk, "member/wal"), "0.wal")
+	log := slices.Concat(join, []string{"dd", "if=/dev/zero", "of=" + name, "bs=2300", "count=40", "oflag=dsync", "status=none"})
+	t.Run("beside another", func(t *testing.T) {
+		words := slices.Concat(join, []string{"fio", "--name=other", "--directory=" + disk, "--rw=write", "--bs=1M", "--direct=1",
+			"--size=64M", "--time_based", "--runtime=1h", "--thread"})
+		other := exec.Command(words[0], words[1:]...)
+		if err := other.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = other.Process.Kill()
+			_ = other.Wait() // it was killed
+		})
+		live, read := diagnosed(t, name, log)
+		if len(live) != 1 || len(read) != 1 || live[0] != read[0] {
+			t.Fatalf("live %q, in the capture %q: want one, and the same", live, read)
+		}
+		if !strings.HasPrefix(live[0], "fsync-neighbour ") || !strings.Contains(live[0], "; fio/") {
 			t.Errorf("found %s", live[0])
 		}
 	})

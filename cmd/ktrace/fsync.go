@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,6 +13,7 @@ import (
 	"ktrace/decoder"
 	"ktrace/decoder/diagnose"
 	"ktrace/tracer"
+	"ktrace/tracer/kube"
 )
 
 // fsyncOptions are the flags of the fsync verb.
@@ -122,9 +125,13 @@ func (o *fsyncOptions) run(ctx context.Context, s cli.Streams) error {
 func watchSyncs(live *tracer.Fsync, stage *decoder.FsyncStage, root string, limit time.Duration) cli.View {
 	stage.Floor = live.Raise
 	disks, cpus := tracer.NewIOLimits(root, limit), tracer.NewCPULimits(root, limit)
+	neighbours := tracer.NewNeighbours(root, limit, cgroupOf(root))
 	v := cli.View{
-		Witnesses: []decoder.Witness{disks, cpus},
-		Poll:      func(tracer.Maps) ([]decoder.Fact, error) { return append(disks.Poll(), cpus.Poll()...), nil },
+		Witnesses: []decoder.Witness{disks, cpus, neighbours},
+		Begin:     func() ([]decoder.Fact, error) { return neighbours.Poll(), nil },
+		Poll: func(tracer.Maps) ([]decoder.Fact, error) {
+			return slices.Concat(disks.Poll(), cpus.Poll(), neighbours.Poll()), nil
+		},
 	}
 	return v.With(cli.View{
 		Probes:   []string{"fsync"},
@@ -134,4 +141,19 @@ func watchSyncs(live *tracer.Fsync, stage *decoder.FsyncStage, root string, limi
 		Begin:    live.Begin,
 		Poll:     live.Poll,
 	})
+}
+
+// cgroupOf returns what tells the cgroup of a process, 0 if it is not known: a run that knows of no pods says so itself.
+func cgroupOf(root string) func(pid uint32) uint64 {
+	h, err := kube.FindHierarchy(root)
+	return func(pid uint32) uint64 {
+		if err != nil {
+			return 0
+		}
+		id, err := h.CgroupOf(filepath.Join(root, "proc"), int(pid))
+		if err != nil {
+			return 0 // it has ended
+		}
+		return id
+	}
 }

@@ -464,7 +464,7 @@ func TestFsyncTellsWhereTheTimeWent(t *testing.T) {
 		t.Run(variant, func(t *testing.T) {
 			disk := newDisk(t, "ext4")
 			name := filepath.Join(directory(t, disk, "wal"), "0.wal")
-			log := append(slowly(t, disk, 40), "dd", "if=/dev/zero", "of="+name, "bs=2300", "count=40", "oflag=dsync", "status=none")
+			log := append(slowly(t, disk, 40, "iops"), "dd", "if=/dev/zero", "of="+name, "bs=2300", "count=40", "oflag=dsync", "status=none")
 			r := during(t, func() { command(t, log[0], log[1:]...) }, "--path", disk, "--slow", every, "--variant", variant)
 			if len(r.events) != 40 {
 				t.Errorf("%d syncs, want 40", len(r.events))

@@ -12,16 +12,17 @@ import (
 )
 
 // Fsync reports syncs that failed, as they do (fsync-error), and at the end those that are too slow as a whole, or hang
-// (fsync-slow, or what made them so: fsync-throttled, fsync-cpu-starved).
+// (fsync-slow, or what made them so: fsync-throttled, fsync-cpu-starved, fsync-neighbour).
 type Fsync struct {
 	// Slowest returns the slowest sync of a class, as evidence; nil if nobody keeps it.
 	Slowest func(decoder.FsyncClass) (decoder.FsyncSlow, bool)
-	// Pod names the pod of a cgroup, for syncs in flight, which are no events; nil if none are known.
+	// Pod names the pod of a cgroup, for who is in no event: of syncs in flight, of neighbours; nil if none are known.
 	Pod func(cgroup uint64) decoder.Pod
 
 	scope  decoder.FsyncScope
 	limits map[ioKey]decoder.IOLimit
 	cpus   map[uint32]decoder.CPULimit // by process
+	disks  map[string]decoder.DiskUse  // by file system
 	counts decoder.FsyncCounts
 	begun  time.Time
 }
@@ -57,6 +58,12 @@ func (r *Fsync) learn(at time.Time, f decoder.Fact) {
 			r.cpus = map[uint32]decoder.CPULimit{}
 		}
 		r.cpus[l.PID] = *l
+	}
+	if u := f.DiskUse; u != nil {
+		if r.disks == nil {
+			r.disks = map[string]decoder.DiskUse{}
+		}
+		r.disks[u.Device] = *u
 	}
 	if f.Fsync == nil {
 		return
@@ -129,6 +136,13 @@ func (r *Fsync) Flush(now time.Time, final bool) []decoder.Finding {
 	return found
 }
 
+func (r *Fsync) pod(cgroup uint64) decoder.Pod {
+	if r.Pod == nil {
+		return decoder.Pod{}
+	}
+	return r.Pod(cgroup)
+}
+
 // hangs is how long a sync may take before it is called hanging: from then on etcd warns of it.
 const hangs = time.Second
 
@@ -138,15 +152,11 @@ func (r *Fsync) hanging(now time.Time, f decoder.FsyncInFlight) decoder.Finding 
 	if what == "" {
 		what = fmt.Sprintf("a %s file", f.Class)
 	}
-	var pod decoder.Pod
-	if r.Pod != nil {
-		pod = r.Pod(f.Cgroup)
-	}
 	return decoder.Finding{
 		Time:     now,
 		ID:       "fsync-slow",
 		Severity: decoder.Critical,
-		Pod:      pod,
+		Pod:      r.pod(f.Cgroup),
 		Title:    fmt.Sprintf("%s of %s has not ended for %s.", f.Op, what, decoder.Brief(f.Age)),
 		Cause:    "The disk, or what is below it, does not answer. The process cannot go on before it does.",
 		Subject:  what,
@@ -202,6 +212,10 @@ func (r *Fsync) slow(now time.Time, class decoder.FsyncClass, h fio.Histogram, v
 	if 2*over.Starved >= v.Over {
 		return r.starved(f, class, where, slowest, over)
 	}
+	use := r.disks[slowest.Device]
+	if w, ok := use.Neighbour(slowest.Process.PID); known && ok {
+		return r.neighbour(f, class, where, use, w)
+	}
 	return f
 }
 
@@ -251,6 +265,26 @@ func throttled(f decoder.Finding, class decoder.FsyncClass, where string, l deco
 	if l.Used() < 0.95 {
 		f.Confidence = decoder.Likely
 	}
+	return f
+}
+
+// neighbour makes of slow syncs the finding that another process keeps their disk busy.
+func (r *Fsync) neighbour(f decoder.Finding, class decoder.FsyncClass, where string, use decoder.DiskUse, w decoder.DiskWriter) decoder.Finding {
+	f.Peer = r.pod(w.Cgroup)
+	who := fmt.Sprintf("%s/%d", w.Comm, w.PID)
+	if name := f.Peer.String(); name != "" {
+		who += " of " + name
+	}
+	f.ID, f.Confidence = "fsync-neighbour", decoder.Likely
+	f.Title = fmt.Sprintf("Syncs of %s files below %s wait for a disk that %s keeps busy.", class, where, who)
+	f.Cause = "Its writes stand in the queue of the same disk before those of the sync; and one journal has the changes of all files of a file system, which a sync writes with its own."
+	line := fmt.Sprintf("in %s disk %s took %d bytes and was busy for %.0f %% of the time", decoder.Brief(use.Span), use.Disk, use.Written, 100*use.Busy.Seconds()/use.Span.Seconds())
+	for _, w := range use.Writers {
+		line += fmt.Sprintf("; %s/%d wrote %d", w.Comm, w.PID, w.Bytes)
+	}
+	f.Evidence = append(f.Evidence, line)
+	f.Remedy = []string{fmt.Sprintf("cat /proc/%d/io /proc/%d/cgroup   # who is it, and does it go on?", w.PID, w.PID), "iostat -x 1 5",
+		"give the files that are synced a disk of their own, or limit the other's writes (io.max of its control group)"}
 	return f
 }
 

@@ -135,7 +135,12 @@ func overLimit(t *testing.T, over, starved uint64, more ...decoder.Fact) decoder
 		h.Add(latency, limit)
 	}
 	slowest := decoder.FsyncSlow{Process: decoder.FsyncProcess{PID: 3, Comm: "etcd"}, Fsync: decoder.Fsync{Device: "8:1", Latency: 30 * time.Millisecond}}
-	r := &Fsync{Slowest: func(decoder.FsyncClass) (decoder.FsyncSlow, bool) { return slowest, true }}
+	r := &Fsync{
+		Slowest: func(decoder.FsyncClass) (decoder.FsyncSlow, bool) { return slowest, true },
+		Pod: func(cgroup uint64) decoder.Pod {
+			return decoder.Pod{Namespace: "shop", Name: fmt.Sprint("pod-", cgroup)}
+		},
+	}
 	sum := time.Duration(over) * 30 * time.Millisecond
 	queued := time.Duration(starved) * 25 * time.Millisecond
 	counts := decoder.FsyncCounts{
@@ -181,6 +186,41 @@ func TestSlowSyncsThatWaitForACPUAreNotTheDisks(t *testing.T) {
 			}
 			if !strings.Contains(text, c.says) || strings.Contains(text, c.not) {
 				t.Errorf("evidence %s\nwant %q and not %q", text, c.says, c.not)
+			}
+		})
+	}
+}
+
+func TestSlowSyncsWaitForANeighbourIfItKeepsTheDiskBusy(t *testing.T) {
+	const second, mega = time.Second, 1_000_000
+	etcd, dd := decoder.DiskWriter{PID: 3, Comm: "etcd", Bytes: mega}, decoder.DiskWriter{PID: 4, Comm: "dd", Cgroup: 9, Bytes: 40 * mega}
+	use := func(device string, busy time.Duration, written uint64, writers ...decoder.DiskWriter) decoder.Fact {
+		return decoder.Fact{DiskUse: &decoder.DiskUse{Device: device, Disk: "8:0", Span: 2 * second, Busy: busy, Written: written * mega, Writers: writers}}
+	}
+	for _, c := range []struct {
+		name    string
+		starved uint64
+		facts   []decoder.Fact
+		id      string
+	}{
+		{"a neighbour", 0, []decoder.Fact{use("8:1", 2*second, 45, dd, etcd)}, "fsync-neighbour"},
+		{"a neighbour whose writes wait in memory", 0, []decoder.Fact{use("8:1", 2*second, 10, dd)}, "fsync-neighbour"},
+		{"one of many", 0, []decoder.Fact{use("8:1", 2*second, 200, dd, etcd)}, "fsync-slow"},
+		{"a disk with little to do", 0, []decoder.Fact{use("8:1", second/2, 45, dd, etcd)}, "fsync-slow"},
+		{"on another disk", 0, []decoder.Fact{use("8:17", 2*second, 45, dd)}, "fsync-slow"},
+		{"its own writes", 0, []decoder.Fact{use("8:1", 2*second, 45, decoder.DiskWriter{PID: 3, Comm: "etcd", Bytes: 40 * mega})}, "fsync-slow"},
+		{"a neighbour that writes as much", 0, []decoder.Fact{use("8:1", 2*second, 70, dd, decoder.DiskWriter{PID: 3, Comm: "etcd", Bytes: 30 * mega})}, "fsync-slow"},
+		{"a neighbour, when there is no CPU", 30, []decoder.Fact{use("8:1", 2*second, 45, dd, etcd)}, "fsync-cpu-starved"},
+		{"what was told before", 0, []decoder.Fact{use("8:1", 2*second, 45, dd), use("8:1", second/2, 45, dd)}, "fsync-slow"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := overLimit(t, 30, c.starved, c.facts...)
+			if f.ID != c.id {
+				t.Fatalf("found %s, want %s", f.ID, c.id)
+			}
+			evidence := strings.Join(f.Evidence, "\n")
+			if c.id == "fsync-neighbour" && (!strings.Contains(f.Title, "dd/4 of shop/pod-9") || f.Peer.Name != "pod-9" || !strings.Contains(evidence, "dd/4 wrote 40000000")) {
+				t.Errorf("found %+v", f)
 			}
 		})
 	}
