@@ -1,12 +1,12 @@
 package tracer
 
 import (
-	"bufio"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -25,7 +25,36 @@ type kernel struct {
 	modules []*btf.Spec // of those that are loaded and described: none before 5.11
 }
 
+// known is what tests have read of the running kernel. It is good until a module comes or goes, and takes seconds to read
+// where a kernel is emulated.
+var known struct {
+	sync.Mutex
+	modules string
+	kernel  *kernel
+	types   types
+}
+
+// knowing reads what is not known yet.
+func knowing(t *testing.T) (*kernel, types) {
+	t.Helper()
+	known.Lock()
+	defer known.Unlock()
+	if now := modules(); known.kernel == nil || now != known.modules {
+		read, err := kernelTypes("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		known.modules, known.kernel, known.types = now, readKernel(t), read
+	}
+	return known.kernel, known.types
+}
+
 func runningKernel(t *testing.T) *kernel {
+	k, _ := knowing(t)
+	return k
+}
+
+func readKernel(t *testing.T) *kernel {
 	t.Helper()
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
@@ -35,21 +64,17 @@ func runningKernel(t *testing.T) *kernel {
 	if _, err := fmt.Sscanf(k.release, "%d.%d", &k.major, &k.minor); err != nil {
 		t.Fatalf("release %q: %v", k.release, err)
 	}
-	f, err := os.Open("/proc/kallsyms")
+	list, err := os.ReadFile("/proc/kallsyms")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		if fields := strings.Fields(lines.Text()); len(fields) > 2 {
-			k.symbols[fields[2]] = true
-		}
+	for line := range strings.Lines(string(list)) {
+		_, name, _ := strings.Cut(line, " ") // address, type, name, [module]
+		name, _, _ = strings.Cut(name[2:], "\t")
+		k.symbols[strings.TrimSuffix(name, "\n")] = true
 	}
-	if err := lines.Err(); err != nil {
-		t.Fatal(err)
-	}
-	if k.types, err = btf.LoadKernelSpec(); err != nil {
+	types := btf.NewCache()
+	if k.types, err = types.Kernel(); err != nil {
 		t.Fatal(err)
 	}
 	described, err := filepath.Glob("/sys/kernel/btf/nf_*")
@@ -57,7 +82,7 @@ func runningKernel(t *testing.T) *kernel {
 		t.Fatal(err)
 	}
 	for _, file := range described {
-		spec, err := btf.LoadKernelModuleSpec(filepath.Base(file))
+		spec, err := types.Module(filepath.Base(file))
 		if err != nil {
 			t.Fatal(err)
 		}

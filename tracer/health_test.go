@@ -61,10 +61,7 @@ func busiest(t *testing.T, kernel types) common {
 
 // TestBusiestSetsEveryVariable finds what was added to an object and not to busiest.
 func TestBusiestSetsEveryVariable(t *testing.T) {
-	kernel, err := kernelTypes("")
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, kernel := knowing(t)
 	run := busiest(t, kernel)
 	for _, p := range Probes() {
 		spec, err := p.Load()
@@ -88,13 +85,9 @@ func TestBusiestSetsEveryVariable(t *testing.T) {
 // in it yet is recorded with -update, under a kernel that everybody can have.
 func TestVerifierEffortStaysWhatItWas(t *testing.T) {
 	firewalled(t) // loads the modules that have some of the functions
-	k := runningKernel(t)
+	k, kernel := knowing(t)
 	file := filepath.Join("../testdata/vm/health", k.series())
 	before, err := readEfforts(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	kernel, err := kernelTypes("")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -77,15 +77,13 @@ func hardest(t *testing.T, o *object, variant string, n int) map[string]*ebpf.Co
 
 func TestFiltersLoadIntoThePathObject(t *testing.T) {
 	o := loaded(t, pathProbe(t))
-	shared := maps.Clone(o.maps)
-	delete(shared, ".rodata") // is what tells them apart
 	variants := []string{"raw_tp", "tp_btf"}
 	if testing.Short() { // where a kernel is emulated
 		variants = variants[:1]
 	}
 	for _, variant := range variants {
 		for expr, spec := range hardest(t, o, variant, 8) {
-			c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared})
+			c, err := ebpf.NewCollectionWithOptions(spec, beside(o))
 			if err != nil {
 				var ve *ebpf.VerifierError
 				errors.As(err, &ve)
@@ -97,10 +95,17 @@ func TestFiltersLoadIntoThePathObject(t *testing.T) {
 	}
 }
 
+// beside has what is loaded share an object's maps, but for the constants, which tell them apart.
+func beside(o *object) ebpf.CollectionOptions {
+	shared := maps.Clone(o.maps)
+	delete(shared, ".rodata")
+	return ebpf.CollectionOptions{MapReplacements: shared, Cache: o.types.cache}
+}
+
 // functions are those that the verifier left of a program: what cannot be reached is removed.
-func functions(t *testing.T, spec *ebpf.CollectionSpec, shared map[string]*ebpf.Map, program string) []string {
+func functions(t *testing.T, spec *ebpf.CollectionSpec, from ebpf.CollectionOptions, program string) []string {
 	t.Helper()
-	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared})
+	c, err := ebpf.NewCollectionWithOptions(spec, from)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,17 +127,15 @@ func functions(t *testing.T, spec *ebpf.CollectionSpec, shared map[string]*ebpf.
 
 func TestWithoutAnExpressionNothingIsLeftOfTheFilter(t *testing.T) {
 	o := loaded(t, pathProbe(t))
-	shared := maps.Clone(o.maps)
-	delete(shared, ".rodata")
 	with := filtered(t, o, "tcp", "tp_btf")
-	if got := functions(t, with, shared, "leave_tp_btf"); !slices.Contains(got, filter.PacketStub) {
+	if got := functions(t, with, beside(o), "leave_tp_btf"); !slices.Contains(got, filter.PacketStub) {
 		t.Fatalf("with an expression there are %v", got)
 	}
 	without := filtered(t, o, "tcp", "tp_btf")
 	if err := without.Variables["filtering"].Set(false); err != nil {
 		t.Fatal(err)
 	}
-	got := functions(t, without, shared, "leave_tp_btf")
+	got := functions(t, without, beside(o), "leave_tp_btf")
 	kept := slices.Contains(got, filter.PacketStub) && !testing.Short() // 5.10 keeps a global function that nobody calls
 	if len(got) == 0 || kept || slices.Contains(got, "passes") {
 		t.Errorf("without one there are %v", got)

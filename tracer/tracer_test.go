@@ -143,10 +143,7 @@ func broken(optional bool) Probe {
 
 func loaded(t *testing.T, p Probe) *object {
 	t.Helper()
-	kernel, err := kernelTypes("")
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, kernel := knowing(t)
 	o, err := common{types: kernel, ring: 4096}.load(p)
 	if err != nil {
 		t.Fatal(err)
