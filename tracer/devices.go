@@ -1,7 +1,6 @@
 package tracer
 
 import (
-	"path/filepath"
 	"time"
 
 	"ktrace/decoder"
@@ -67,8 +66,7 @@ func (d *Devices) open(inode uint32) *netns.Space {
 		}
 		_ = s.Close()
 	}
-	in := func(dir string) string { return filepath.Join(d.root, dir) }
-	for path := range netns.Paths(in("proc"), in("run/netns"), in("run/docker/netns")) {
+	for path := range netns.Paths(d.root) {
 		if found, err := netns.Inode(path); err != nil || found != inode {
 			continue
 		}

@@ -109,7 +109,7 @@ func (w *Neighbours) Poll() []decoder.Fact {
 // look reads what everybody has written.
 func (w *Neighbours) look(now time.Time) diskLook {
 	l := diskLook{at: now, disks: readDisks(w.root), written: map[uint32]uint64{}}
-	for process := range netns.Processes(filepath.Join(w.root, "proc")) {
+	for process := range netns.Processes(netns.Proc(w.root)) {
 		if n := writtenBy(filepath.Join(process, "io")); n > 0 {
 			l.written[uint32(number(filepath.Base(process)))] = n
 		}
@@ -161,7 +161,7 @@ func (w *Neighbours) add(d *sharedDisk, before diskLook) {
 }
 
 func (w *Neighbours) proc(pid uint32, name string) string {
-	return filepath.Join(w.root, "proc", fmt.Sprint(pid), name)
+	return filepath.Join(netns.Proc(w.root), fmt.Sprint(pid), name)
 }
 
 // writesTo reports whether a process has a file open to write that lies on a disk.

@@ -14,6 +14,7 @@ import (
 func TestNeighboursAreWhoWritesToTheDisk(t *testing.T) {
 	root := t.TempDir()
 	put := partitioned(t, root, "0::/\n")
+	put("proc/1/comm", "init\n")
 	for _, p := range []struct {
 		pid               int
 		comm, mount, open string

@@ -77,12 +77,12 @@ func hardest(t *testing.T, o *object, variant string, n int) map[string]*ebpf.Co
 
 func TestFiltersLoadIntoThePathObject(t *testing.T) {
 	o := loaded(t, pathProbe(t))
-	variants := []string{"raw_tp", "tp_btf"}
+	variants, most := []string{"raw_tp", "tp_btf"}, 8
 	if testing.Short() { // where a kernel is emulated
-		variants = variants[:1]
+		variants, most = variants[:1], 4
 	}
 	for _, variant := range variants {
-		for expr, spec := range hardest(t, o, variant, 8) {
+		for expr, spec := range hardest(t, o, variant, most) {
 			c, err := ebpf.NewCollectionWithOptions(spec, beside(o))
 			if err != nil {
 				var ve *ebpf.VerifierError

@@ -65,7 +65,7 @@ func (r *Resolv) About(e decoder.Event) []decoder.Fact {
 // open opens the file of the sender or, if that has ended, of any process in its namespace; nil if there is none.
 func (r *Resolv) open(e decoder.Event) *os.File {
 	const conf = "root/etc/resolv.conf"
-	proc := filepath.Join(r.root, "proc")
+	proc := netns.Proc(r.root)
 	if e.PID != 0 {
 		if file, err := os.Open(filepath.Join(proc, fmt.Sprint(e.PID), conf)); err == nil {
 			return file

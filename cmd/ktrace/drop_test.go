@@ -178,3 +178,13 @@ func TestDropSaysTheHookThatDropped(t *testing.T) {
 		}
 	}
 }
+
+// TestADeviceThatIsNotThereIsSaid: a name that is misspelt would show nothing for ever.
+func TestADeviceThatIsNotThereIsSaid(t *testing.T) {
+	c := lab.NewCluster(t)
+	p := c.AddPod("pod")
+	run := lab.StartKtrace(t, "drop", "-i", "nosuch0", "-i", p.Veth[:4]+"*", "-i", "upl*", "--duration", "1ms", "-o", "json")
+	if _, status := run.Wait(); status != 0 || !strings.Contains(run.Stderr(), "named nosuch0 now") || strings.Count(run.Stderr(), "now;") != 1 {
+		t.Errorf("status %d, said %q", status, run.Stderr())
+	}
+}

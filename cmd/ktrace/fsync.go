@@ -4,6 +4,7 @@ import (
 	"context"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -145,8 +146,9 @@ func watchSyncs(live *tracer.Fsync, stage *decoder.FsyncStage, root string, limi
 
 // cgroupOf returns what tells the cgroup of a process, 0 if it is not known: a run that knows of no pods says so itself.
 func cgroupOf(root string) func(pid uint32) uint64 {
-	h, err := kube.FindHierarchy(root)
+	find := sync.OnceValues(func() (kube.Hierarchy, error) { return kube.FindHierarchy(root) }) // looks far and wide
 	return func(pid uint32) uint64 {
+		h, err := find()
 		if err != nil {
 			return 0
 		}

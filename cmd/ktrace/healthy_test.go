@@ -76,10 +76,10 @@ func (zeros) Read(b []byte) (int, error) { return len(b), nil }
 func TestDiagnoseIsSilentOnHealthyMixedLoad(t *testing.T) {
 	c := lab.NewCluster(t)
 	p := c.AddPod("pod")
-	until := time.Now().Add(*healthyFor)
 	var load sync.WaitGroup
 	echoTCP(t, c.Server, "8080")
 	run := lab.Ktrace(t, "diagnose", "--slow", unhurried.String(), "--duration", (*healthyFor + time.Hour).String(), "--netns", p.Path())
+	until := time.Now().Add(*healthyFor) // ktrace may take as long to start where a kernel is emulated
 	for i, f := range stacks() {
 		f.kube(c.Node, "web", "tcp", f.service(), net.JoinHostPort(f.server, "8080"))
 		family := dnsFamilies()[i]

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -97,9 +98,13 @@ func silent(t *testing.T, lines []Line) {
 	}
 }
 
-// sameOf checks that ktrace says of the capture that it wrote what it said live.
+// sameOf checks that ktrace says of the capture that it wrote what it said live. How a capture is read depends on no
+// kernel: under one of many, KTRACE_TEST_LIVE has it left out.
 func (s Scenario) sameOf(t *testing.T, file, place string, live []Line) {
 	t.Helper()
+	if os.Getenv("KTRACE_TEST_LIVE") != "" {
+		return
+	}
 	read := StartKtrace(t, slices.Concat([]string{"read", file}, offline(s.Args), []string{"--netns", place, "-o", "json"})...)
 	again, status := read.Wait()
 	if status != 0 && status != 3 {

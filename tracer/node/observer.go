@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -18,8 +16,8 @@ import (
 // Observer answers questions about network namespaces. It holds none of them open between two questions: a pod's devices
 // must go when the pod does. It is of one goroutine.
 type Observer struct {
+	root   string // of the node's file system
 	proc   string
-	mounts []string // directories of namespaces that are held by a mount
 	paths  map[uint32]string
 	spaces map[uint32]*space
 	missed map[uint32]time.Time // namespaces that were not found, and when
@@ -51,13 +49,9 @@ const (
 
 // New returns an Observer of the node whose file system is at hostRoot.
 func New(hostRoot string) *Observer {
-	proc := filepath.Join(hostRoot, "proc")
-	if _, err := os.Stat(filepath.Join(proc, "1")); err != nil {
-		proc = "/proc" // the node's root was mounted without what is mounted below it
-	}
 	return &Observer{
-		proc:   proc,
-		mounts: []string{filepath.Join(hostRoot, "run/netns"), filepath.Join(hostRoot, "run/docker/netns")},
+		root:   hostRoot,
+		proc:   netns.Proc(hostRoot),
 		paths:  map[uint32]string{},
 		spaces: map[uint32]*space{},
 		missed: map[uint32]time.Time{},
@@ -122,7 +116,7 @@ func (o *Observer) at(path string, inode uint32) *netns.Space {
 // look finds all namespaces that there are.
 func (o *Observer) look() {
 	clear(o.paths)
-	for path := range netns.Paths(o.proc, o.mounts...) {
+	for path := range netns.Paths(o.root) {
 		if n, err := netns.Inode(path); err == nil && o.paths[n] == "" {
 			o.paths[n] = path
 		}

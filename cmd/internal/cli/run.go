@@ -74,6 +74,9 @@ func Live(ctx context.Context, f Flags, v View, s Streams) (err error) {
 	if err != nil {
 		return err
 	}
+	for _, pattern := range f.absent() { // it may come yet
+		s.say(fmt.Sprintf("no device of the node is named %s now; \"ip -brief link\" lists those of a namespace", pattern))
+	}
 	where, err := f.kube()
 	if err != nil {
 		return err
