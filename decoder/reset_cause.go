@@ -65,8 +65,9 @@ func (g *reset) first() Event {
 	return first
 }
 
-// sendTime is how long sending a packet may take, with its whole way through this node.
-const sendTime = 10 * time.Millisecond
+// sendTime is how long sending a packet may take, with its whole way through this node, which the task that sends goes
+// itself, and may lose its CPU on.
+const sendTime = 100 * time.Millisecond
 
 // misfits reports whether the reset came another way than the rest of what the same end sent.
 func (g *reset) misfits() bool { return g.answered || g.ttl != nil && g.ttl.Reset != g.ttl.Peer }

@@ -107,6 +107,12 @@ func resetsThatSocketsExplain() []resetCase {
 				s.sent(Sock{Reason: "TCP_ABORT_ON_CLOSE", State: "ESTABLISHED", Closing: true, Unread: 9}, ""),
 			}
 		}, SenderApp, ResetUnread, "ESTABLISHED"},
+		{"killed, told when the packet is out, by a task that had no CPU for a while", func(s *seq) []Event {
+			out := s.hop(serverNetns, Out, 64, resetServer, resetClient, "R.")
+			in := s.received(Sock{State: "ESTABLISHED"}, resetServer)
+			s.now = s.now.Add(40 * time.Millisecond)
+			return []Event{out, in, s.sent(Sock{Reason: "TCP_ABORT_ON_CLOSE", State: "ESTABLISHED", Closing: true, Exiting: true, Signal: 9}, "")}
+		}, SenderApp, ResetKilled, "ESTABLISHED"},
 		{"closed with data unread, and a listener answered what came before that was told", func(s *seq) []Event {
 			return []Event{
 				s.hop(serverNetns, Out, 64, resetServer, resetClient, "R."),
