@@ -6,12 +6,13 @@ import (
 	"net/netip"
 )
 
-// Types of ICMP errors (RFC 792, RFC 4443).
+// Types of ICMP (RFC 792, RFC 4443).
 const (
-	icmpUnreachable, icmpTimeExceeded                 = 3, 11
-	icmpRedirect, icmp6Redirect, icmpParameter        = 5, 137, 12
-	icmp6Unreachable, icmp6TooBig, icmp6TimeExceeded  = 1, 2, 3
-	icmpFragmentationNeeded, icmpHeader, nextHopMTUAt = 4, 8, 6
+	icmpUnreachable, icmpTimeExceeded                  = 3, 11
+	icmpRedirect, icmp6Redirect, icmpParameter         = 5, 137, 12
+	icmp6Unreachable, icmp6TooBig, icmp6TimeExceeded   = 1, 2, 3
+	icmpFragmentationNeeded, icmpHeader, nextHopMTUAt  = 4, 8, 6
+	icmpEchoReply, icmpEcho, icmp6Echo, icmp6EchoReply = 0, 8, 128, 129
 )
 
 // IsICMPError reports whether the packet carries the head of another, which did not arrive.
@@ -49,6 +50,16 @@ func (p *Packet) TooBig() (mtu uint32, ok bool) {
 		return binary.BigEndian.Uint32(b[4:]), true
 	}
 	return 0, false
+}
+
+// EchoID returns the identifier of an ICMP echo request or reply, by which a ping knows its own; 0 if it is none.
+func (p *Packet) EchoID() uint16 {
+	const at = 4
+	head := p.data - icmpHeader
+	if head < 0 || p.data > len(p.Bytes) || !p.IsICMP(icmpEcho, icmp6Echo) && !p.IsICMP(icmpEchoReply, icmp6EchoReply) {
+		return 0
+	}
+	return binary.BigEndian.Uint16(p.Bytes[head+at:])
 }
 
 // icmpNames are the codes of destination unreachable (RFC 792, RFC 1812, RFC 4443 section 3.1), by the family's type.

@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"net/netip"
+	"time"
 
 	"ktrace/decoder"
 )
@@ -11,8 +12,24 @@ type consequences struct {
 	silenced decoder.Recent[natFlow, bool]     // flows whose sender was to be told that its packets are too big, but a filter took the message
 	strays   decoder.Recent[strayFlow, uint32] // packets that left for a service's address as they were, and the namespace that they left first
 	sought   decoder.Recent[soughtAt, bool]    // where those go to; true once somebody answers there who is no backend
-	lives    decoder.Recent[natFlow, uint8]    // the most routers that a packet of the flow was seen with before it
+	lives    decoder.Recent[lifeKey, life]
 }
+
+// lifeKey is a flow. Pings have no ports: who pings a host and who looks for the routers on the way to it are told apart
+// by what echo requests have.
+type lifeKey struct {
+	natFlow
+	echo uint16
+}
+
+// life is what was seen of a flow's one direction, wherever that was.
+type life struct {
+	most        uint8 // the most routers that a packet of it had before it
+	first, last time.Time
+}
+
+// lastWithin is how exact life.last is.
+const lastWithin = 10 * time.Millisecond
 
 // strayFlow is whose packets, and where to.
 type strayFlow struct {
@@ -53,14 +70,42 @@ func (c *consequences) learn(e decoder.Event) {
 // hop takes in a packet on its way. One that comes from an address which others leave for, and is no backend's answer,
 // shows that somebody is there.
 func (c *consequences) hop(e decoder.Event, h decoder.Hop) {
-	flow := natFlow{e.Packet.Proto, e.Packet.Flow()}
-	if most, seen := c.lives.Get(flow); !seen || e.Packet.TTL > most {
-		c.lives.Put(flow, e.Packet.TTL)
-	}
+	c.live(e)
 	at := soughtAt{e.Netns, e.Packet.Proto, e.Packet.Source()}
 	if _, is := c.sought.Get(at); is && e.Direction == decoder.In && !h.Conntrack.DNAT() && !e.Packet.IsICMPError() && !e.Packet.HasFlag('R') {
 		c.sought.Put(at, true)
 	}
+}
+
+// live takes in a packet of a flow.
+func (c *consequences) live(e decoder.Event) {
+	if e.Packet.IsICMPError() {
+		return
+	}
+	key := lifeKey{flowOf(e.Packet), e.Packet.EchoID()}
+	l, seen := c.lives.Get(key)
+	if !seen {
+		l.first = e.Time
+	}
+	if !seen || e.Packet.TTL > l.most || e.Time.Sub(l.last) > lastWithin {
+		l.most, l.last = max(l.most, e.Packet.TTL), e.Time
+		c.lives.Put(key, l)
+	}
+}
+
+// lifeOf is what was seen of a flow, pings by the number in their header.
+func (c *consequences) lifeOf(f natFlow, echo uint16) life {
+	l, _ := c.lives.Get(lifeKey{f, echo})
+	return l
+}
+
+// life is what was seen of the flow of a packet, or of its answers.
+func (c *consequences) life(p *decoder.Packet, answers bool) life {
+	f := flowOf(p)
+	if answers {
+		f.flow = f.flow.Reverse()
+	}
+	return c.lifeOf(f, p.EchoID())
 }
 
 // silence takes in a message to a sender that did not arrive.
@@ -120,6 +165,6 @@ const longestTrace = 32
 
 // meantToEnd reports whether a packet's flow never had more life than what looks for the routers on a way gives it.
 func (c *consequences) meantToEnd(e decoder.Event) bool {
-	most, seen := c.lives.Get(natFlow{e.Packet.Proto, e.Packet.Flow()})
-	return seen && most <= longestTrace
+	l := c.life(e.Packet, false)
+	return !l.first.IsZero() && l.most <= longestTrace
 }

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"ktrace/testdata/lab"
+)
+
+// says is a router beyond the node that answers with an ICMP error instead of passing packets on, once it is told to.
+type says struct {
+	f      stack
+	v4, v6 [8]byte
+	does   each[*atomic.Bool]
+}
+
+func (s *says) setup(t testing.TB, c *lab.Cluster, _ *lab.Pod) {
+	does := &atomic.Bool{}
+	s.does.put(c, does)
+	far := s.f.farSide(t, c, box{back: everything, forth: func(b []byte) (bool, []byte) {
+		if !does.Load() {
+			return true, nil
+		}
+		return false, errorAnswer(b, s.v4, s.v6)
+	}})
+	echoTCP(t, far, "80")
+	echoUDP(t, far, "9")
+}
+
+func (s *says) start(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { s.does.get(c).Store(true) }
+
+// TestDiagnoseNamesWhatARouterSays: what a machine beyond the node does not pass on makes no drop here.
+func TestDiagnoseNamesWhatARouterSays(t *testing.T) {
+	var all []lab.Scenario
+	for _, f := range stacks() {
+		tcp := func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) {
+			fetch(p.NS, net.JoinHostPort(f.far(), "80"), 2*time.Second)
+		}
+		udp := func(t testing.TB, _ *lab.Cluster, p *lab.Pod) { f.twice(t, p, "9") }
+		echo := func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { pingFrom(p.NS, f.far()) }
+		for _, c := range []struct {
+			name, want, proof string
+			v4, v6            [8]byte
+			traffic           step
+		}{
+			{"a router that rejects", "netfilter-reject", "ICMP admin-prohibited from", [8]byte{3, 13}, [8]byte{1, 1}, tcp},
+			{"a router without a route", "no-route", "ICMP n", [8]byte{3, 0}, [8]byte{1, 0}, udp},
+			{"a router without a neighbour", "neighbour-failed", "-unreachable from", [8]byte{3, 1}, [8]byte{1, 3}, echo},
+			{"a loop of routers", "ttl-exceeded", "seen here with TTL 6", [8]byte{11, 0}, [8]byte{3, 0}, tcp},
+			{"a router that tells another reason", "icmp-unreachable", "about udp", [8]byte{3, 5}, [8]byte{1, 2}, udp},
+		} {
+			s := &says{f: f, v4: c.v4, v6: c.v6}
+			all = append(all, lab.Scenario{
+				Name: f.name + " " + c.name, Args: []string{"diagnose", "--duration", "4s"}, Want: c.want, Proof: c.proof,
+				Setup: s.setup, Fault: s.start, Traffic: c.traffic,
+			})
+		}
+		all = append(all, lab.Scenario{
+			Name: f.name + " a router on this machine", Args: []string{"diagnose", "--duration", "4s"}, Want: "no-route", Sure: "certain", Proof: "EACCES",
+			Setup: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
+				f.behind(t, c, p)
+				c.Server.Sysctl(map[string]string{"ip": "net/ipv4/ip_forward", "ip -6": "net/ipv6/conf/all/forwarding"}[f.ip], "1")
+			},
+			Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) {
+				f.do(c.Server, "addr del "+f.far()+f.bits()+" dev lo", "route add prohibit "+f.far()+f.bits())
+			},
+			Traffic: tcp,
+		})
+	}
+	lab.RunAll(t, all)
+}
+
+// twice sends a datagram, and once more as there is no answer.
+func (f stack) twice(t testing.TB, p *lab.Pod, port string) {
+	p.Do(func() {
+		c, err := net.Dial("udp", net.JoinHostPort(f.far(), port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		for range 2 {
+			_ = c.SetDeadline(time.Now().Add(time.Second))
+			if _, err := c.Write([]byte("hello")); err != nil {
+				continue // the error about the one before
+			}
+			if _, err := c.Read(make([]byte, 5)); err == nil {
+				return
+			}
+		}
+	})
+}
+
+// TestDiagnoseCriesForNoTraceroute: who looks for the routers on the path, or for hosts, is told what they say.
+func TestDiagnoseCriesForNoTraceroute(t *testing.T) {
+	for _, f := range stacks() {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			c := lab.NewCluster(t)
+			p := c.AddPod("pod")
+			f.farSide(t, c, box{back: everything, forth: func(b []byte) (bool, []byte) {
+				const enough = 20
+				if ttl := map[byte]byte{4: b[8], 6: b[7]}[b[0]>>4]; ttl < enough {
+					return false, errorAnswer(b, [8]byte{11, 0}, [8]byte{3, 0})
+				}
+				return true, nil
+			}})
+			run := lab.Ktrace(t, "diagnose", "--duration", "4s", "--netns", p.Path())
+			pingFrom(p.NS, f.far())
+			for _, ttl := range []string{"2", "3", "4"} {
+				pingFrom(p.NS, f.far(), "-t", ttl)
+			}
+			lines, _ := run.Wait()
+			for _, l := range lab.Findings(lines) {
+				var x struct{ Severity string }
+				if l.Into(t, &x); x.Severity != "info" {
+					t.Errorf("claims %s", l.Raw)
+				}
+			}
+		})
+	}
+}

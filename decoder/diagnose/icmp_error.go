@@ -1,0 +1,196 @@
+package diagnose
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// ICMPErrors is the rule for what other machines say of packets that they do not pass on. An error that this machine
+// made itself, in whatever namespace, follows from a drop, and the drop's rule knows more: this one is silent then. It
+// wants hops of ICMP errors with the packets that they quote, and drops; know must be asked before it.
+type ICMPErrors struct {
+	know     *Facts
+	dropped  decoder.Recent[natFlow, time.Time] // flows that this machine dropped a packet of, and when the latest
+	journeys decoder.Recent[uint64, *complaint]
+	pending  []*complaint // in the order of time
+	said     decoder.Recent[saidBy, uint64]
+	probes   map[netip.Addr]map[netip.Addr]bool // clients, and whom each of them pings though a router says that it cannot
+}
+
+// complaint is one ICMP error on its way to the sender that it is for.
+type complaint struct {
+	event decoder.Event   // where it was first seen
+	about *decoder.Packet // what it quotes there
+	flows []natFlow       // those of about wherever it was seen: translation changes them
+}
+
+// saidBy is what a machine says about packets to a destination.
+type saidBy struct {
+	from netip.Addr
+	name string
+	to   netip.AddrPort
+}
+
+const (
+	maxComplaints = 4096
+	maxProbers    = 1024
+	maxProbed     = 256
+	// madeWithin is how long after an error the drop may be told that it is about: what netfilter drops waits for the hook.
+	madeWithin = time.Second
+	// probedWithin is how long a ping waits for others, which tell somebody who looks for hosts.
+	probedWithin = 5 * time.Second
+	// enoughProbed is how many hosts somebody pings who looks for them.
+	enoughProbed = 4
+)
+
+// NewICMPErrors returns the rule.
+func NewICMPErrors(know *Facts) *ICMPErrors {
+	return &ICMPErrors{know: know, probes: map[netip.Addr]map[netip.Addr]bool{}}
+}
+
+// Observe implements decoder.Rule.
+func (r *ICMPErrors) Observe(e decoder.Event) []decoder.Finding {
+	if e.Packet == nil {
+		return nil
+	}
+	switch b := e.Body.(type) {
+	case decoder.Drop:
+		r.drop(e, b)
+	case decoder.Hop:
+		if about := e.Packet.About(); about != nil && len(r.pending) < maxComplaints {
+			r.hop(e, about)
+		}
+	}
+	return nil
+}
+
+func (r *ICMPErrors) drop(e decoder.Event, d decoder.Drop) {
+	r.dropped.Put(flowOf(e.Packet), e.Time)
+	if c := d.Conntrack; c != nil {
+		r.dropped.Put(natFlow{e.Packet.Proto, c.Original}, e.Time)
+		r.dropped.Put(natFlow{e.Packet.Proto, c.Reply.Reverse()}, e.Time)
+	}
+}
+
+func flowOf(p *decoder.Packet) natFlow { return natFlow{p.Proto, p.Flow()} }
+
+// hop takes in an error at a device. Where it is seen again translation may have changed it, and the pod is known.
+func (r *ICMPErrors) hop(e decoder.Event, about *decoder.Packet) {
+	if c, seen := r.journeys.Get(e.Journey); seen && e.Journey != 0 {
+		if flow := flowOf(about); !slices.Contains(c.flows, flow) {
+			c.flows = append(c.flows, flow)
+		}
+		if c.event.Pod.String() == "" {
+			c.event.Pod, c.event.Peer = e.Pod, e.Peer
+		}
+		return
+	}
+	c := &complaint{event: e, about: about, flows: []natFlow{flowOf(about)}}
+	r.journeys.Put(e.Journey, c)
+	r.pending = append(r.pending, c)
+	if !isProbe(about) {
+		return
+	}
+	probed := r.probes[about.Src]
+	if probed == nil {
+		if len(r.probes) >= maxProbers {
+			clear(r.probes)
+		}
+		probed = map[netip.Addr]bool{}
+		r.probes[about.Src] = probed
+	}
+	if len(probed) < maxProbed {
+		probed[about.Dst] = true
+	}
+}
+
+// isProbe reports whether no program needs an answer to a packet: a ping.
+func isProbe(p *decoder.Packet) bool { return p.IsICMP(8, 128) }
+
+// Flush implements decoder.Rule.
+func (r *ICMPErrors) Flush(now time.Time, final bool) []decoder.Finding {
+	var found []decoder.Finding
+	r.pending = slices.DeleteFunc(r.pending, func(c *complaint) bool {
+		wait := madeWithin
+		if isProbe(c.about) {
+			wait = probedWithin
+		}
+		if !final && now.Sub(c.event.Time) < wait {
+			return false
+		}
+		if f, ok := r.judge(c); ok {
+			f.Time = now
+			found = append(found, f)
+		}
+		return true
+	})
+	return found
+}
+
+// judge concludes from an error.
+func (r *ICMPErrors) judge(c *complaint) (decoder.Finding, bool) {
+	if r.madeHere(c) {
+		return decoder.Finding{}, false
+	}
+	f, ok := r.says(c)
+	if !ok {
+		return f, false
+	}
+	e, p, about := c.event, c.event.Packet, c.about
+	f.First, f.Last, f.Count, f.Pod, f.Peer = e.Time, e.Time, 1, e.Pod, e.Peer
+	place := ""
+	if at := decoder.Place(e); at != "" {
+		place = ", first seen at " + at
+	}
+	f.Evidence = append([]string{fmt.Sprintf("%s ICMP %s from %v about %s %v%s", e.Time.UTC().Format("15:04:05.000000"), p.ICMPName(), p.Src, about.Proto, about.Flow(), place)}, f.Evidence...)
+	if why := r.harmless(c); why != "" && f.Severity != decoder.Info {
+		f.Severity = decoder.Info
+		f.Evidence = append(f.Evidence, why)
+	}
+	return f, true
+}
+
+// madeHere reports whether this machine dropped what an error is about.
+func (r *ICMPErrors) madeHere(c *complaint) bool {
+	return slices.ContainsFunc(c.flows, func(f natFlow) bool {
+		at, dropped := r.dropped.Get(f)
+		return dropped && at.Sub(c.event.Time).Abs() <= madeWithin
+	})
+}
+
+// harmless says why nobody misses the packet that an error is about, "" if it is missed.
+func (r *ICMPErrors) harmless(c *complaint) string {
+	forth, back := r.know.before.life(c.about, false), r.know.before.life(c.about, true)
+	switch {
+	case isAnswer(c.about, forth, back):
+		return "the packet is itself an answer: whoever asked is gone, or never was"
+	case back.last.After(c.event.Time):
+		return "answers came after it"
+	case isProbe(c.about) && len(r.probes[c.about.Src]) >= enoughProbed:
+		return fmt.Sprintf("%v pings %d hosts or more that are not reached: it looks for those that are", c.about.Src, len(r.probes[c.about.Src]))
+	case mayFallBack(c.about.Dst):
+		return "programs try IPv6 of the Internet first and IPv4 next"
+	}
+	return ""
+}
+
+// isAnswer reports whether a packet belongs to a flow that its destination began; forth and back are what was seen of
+// its own direction and of the other. If that does not tell, the ports do.
+func isAnswer(p *decoder.Packet, forth, back life) bool {
+	switch {
+	case p.Proto == "tcp" && p.HasFlag('S'):
+		return p.HasFlag('.')
+	case !forth.first.IsZero() && !back.first.IsZero():
+		return back.first.Before(forth.first)
+	case !back.first.IsZero():
+		return true
+	}
+	return p.IsICMP(0, 129) || p.Sport != 0 && p.Sport < firstEphemeral && p.Dport >= firstEphemeral
+}
+
+// firstEphemeral is the lowest port that Linux picks by itself.
+const firstEphemeral = 32768

@@ -1,0 +1,111 @@
+package diagnose
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"testing"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// The ends of what routers complain about, and a router.
+var (
+	complainer  = netip.MustParseAddr("10.66.6.6")
+	unreachedBy = netip.MustParseAddr("10.244.1.2")
+	unreached   = netip.MustParseAddr("10.77.0.1")
+)
+
+// datagram is an IPv4 packet of the protocol, from port to port; for ICMP the ports are type and identifier.
+func datagram(src, dst netip.Addr, proto, ttl byte, sport, dport uint16) []byte {
+	b := append([]byte{0x45, 0, 0, 40, 0, 0, 0, 0, ttl, proto, 0, 0}, src.AsSlice()...)
+	b = append(b, dst.AsSlice()...)
+	l4 := make([]byte, 20)
+	binary.BigEndian.PutUint16(l4, sport)
+	binary.BigEndian.PutUint16(l4[2:], dport)
+	switch proto {
+	case 1:
+		l4 = []byte{byte(sport), 0, 0, 0, byte(dport >> 8), byte(dport), 0, 1}
+	case 6:
+		l4[12], l4[13] = 5<<4, 2 // SYN
+	}
+	return append(b, l4...)
+}
+
+// complains is the ICMP error of an address about a packet.
+func complains(from netip.Addr, kind, code byte, about []byte) []byte {
+	b := datagram(from, netip.AddrFrom4([4]byte(about[12:])), 1, 60, uint16(kind), 0)
+	b[21] = code
+	return append(b, about...)
+}
+
+// passing are hops of packets, one every 10 ms, each another journey.
+func passing(packets ...[]byte) []decoder.Event {
+	var all []decoder.Event
+	for i, b := range packets {
+		at := time.Unix(1000, 0).Add(time.Duration(i) * 10 * time.Millisecond)
+		all = append(all, decoder.Event{Header: decoder.Header{Time: at, Netns: 7, Journey: uint64(i + 1)}, Packet: decoder.ParseIP(b), Body: decoder.Hop{}})
+	}
+	return all
+}
+
+func TestWhatOtherMachinesSayIsNamedOnce(t *testing.T) {
+	syn := datagram(unreachedBy, unreached, 6, 63, 40000, 80)
+	ask := datagram(unreachedBy, unreached, 17, 63, 40000, 4000)
+	answer := datagram(unreached, unreachedBy, 17, 57, 4000, 40000)
+	ping := datagram(unreachedBy, unreached, 1, 63, 8, 77)
+	trace := datagram(unreachedBy, unreached, 1, 3, 8, 78)
+	var sweep [][]byte
+	for i := range enoughProbed {
+		host := netip.AddrFrom4([4]byte{10, 77, 1, byte(i)})
+		p := datagram(unreachedBy, host, 1, 63, 8, 79)
+		sweep = append(sweep, p, complains(complainer, 3, 1, p))
+	}
+	gone := decoder.Event{Header: decoder.Header{Time: time.Unix(1000, 0).Add(20 * time.Millisecond)}, Packet: decoder.ParseIP(syn), Body: decoder.Drop{Reason: "IP_OUTNOROUTES"}}
+	for _, tt := range []struct {
+		name   string
+		events []decoder.Event
+		id     string
+		of     decoder.Severity
+		count  int
+	}{
+		{"a filter", passing(syn, complains(complainer, 3, 13, syn)), "netfilter-reject", decoder.Warning, 1},
+		{"a filter that answers as hosts do", passing(syn, complains(complainer, 3, 3, syn)), "netfilter-reject", decoder.Warning, 1},
+		{"no route", passing(ask, complains(complainer, 3, 0, ask)), "no-route", decoder.Warning, 1},
+		{"no host", passing(ping, complains(complainer, 3, 1, ping)), "neighbour-failed", decoder.Warning, 1},
+		{"another reason", passing(syn, complains(complainer, 3, 5, syn)), "icmp-unreachable", decoder.Warning, 1},
+		{"a loop", passing(ping, complains(complainer, 11, 0, ping)), "ttl-exceeded", decoder.Warning, 1},
+		{"a loop whose last packet began low", passing(syn, datagram(unreachedBy, unreached, 6, 3, 40000, 80), complains(complainer, 11, 0, syn)), "ttl-exceeded", decoder.Warning, 1},
+		{"traceroute beside a ping", passing(ping, trace, complains(complainer, 11, 0, trace)), "", "", 0},
+		{"a fragment that never came", passing(syn, complains(complainer, 11, 1, syn)), "", "", 0},
+		{"this machine dropped it", append(passing(syn, complains(complainer, 3, 0, syn)), gone), "", "", 0},
+		{"a host where nothing listens, asked twice", passing(ask, complains(unreached, 3, 3, ask), ask, complains(unreached, 3, 3, ask)), "icmp-unreachable", decoder.Warning, 2},
+		{"asked once", passing(ask, complains(unreached, 3, 3, ask)), "icmp-unreachable", decoder.Info, 1},
+		{"a late answer", passing(ask, answer, complains(unreachedBy, 3, 3, answer)), "", "", 0},
+		{"the client of an answer is gone", passing(ask, answer, complains(complainer, 3, 1, answer)), "neighbour-failed", decoder.Info, 1},
+		{"answers come after it", passing(ask, complains(complainer, 3, 1, ask), answer), "neighbour-failed", decoder.Info, 1},
+		{"a sweep of pings", passing(sweep...), "neighbour-failed", decoder.Info, enoughProbed},
+		{"a redirect", passing(syn, complains(complainer, 5, 1, syn)), "", "", 0},
+		{"a tunnel's packet", passing(datagram(unreachedBy, unreached, 17, 63, 40000, 8472), complains(complainer, 3, 13, datagram(unreachedBy, unreached, 17, 63, 40000, 8472))), "", "", 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			know := learnt([]decoder.Fact{{Node: &decoder.Node{Kernel: "6.1"}}})
+			rule := NewICMPErrors(know)
+			var worst decoder.Finding
+			n := 0
+			for _, e := range tt.events {
+				know.Observe(e)
+				rule.Observe(e)
+			}
+			for _, f := range rule.Flush(time.Unix(1001, 0).Add(probedWithin), false) {
+				n++
+				if worst.ID == "" || f.Severity.AtLeast(worst.Severity) {
+					worst = f
+				}
+			}
+			if worst.ID != tt.id || worst.Severity != tt.of || n != tt.count {
+				t.Errorf("%d findings, the worst %s %q %q, want %d, %s %q", n, worst.Severity, worst.ID, worst.Evidence, tt.count, tt.of, tt.id)
+			}
+		})
+	}
+}

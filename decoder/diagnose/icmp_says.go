@@ -1,0 +1,96 @@
+package diagnose
+
+import (
+	"fmt"
+	"slices"
+
+	"ktrace/decoder"
+)
+
+// says concludes from what an error says; ok is false if that is other rules' business, or nobody's.
+func (r *ICMPErrors) says(c *complaint) (f decoder.Finding, ok bool) {
+	p, about := c.event.Packet, c.about
+	f = decoder.Finding{Severity: decoder.Warning, Confidence: decoder.Likely, Subject: "router " + p.Src.String()}
+	if about.Tunnel != nil || overlays()[about.Dport] != "" && about.Proto == "udp" {
+		return f, false // see Tunnels
+	}
+	mtu, tooBig := p.TooBig()
+	name := p.ICMPName()
+	switch {
+	case tooBig:
+		return r.tooBig(f, c, mtu)
+	case name == "time-exceeded":
+		return r.loop(f, c)
+	case name == "redirect":
+		return f, false // advice
+	case name == "port-unreachable" && p.Src == about.Dst:
+		return r.nobodyListens(f, c)
+	}
+	f.Title, f.Cause = fmt.Sprintf("%v has no route to %v.", p.Src, about.Dst), "The router was reached, has no route to the destination, and said so."
+	f.ID, f.Remedy = "no-route", []string{fmt.Sprintf("on %v: ip route get %v", p.Src, about.Dst)}
+	switch {
+	case name == "net-unreachable" || name == "no-route":
+	case name == "host-unreachable" || name == "address-unreachable":
+		f.ID, f.Title = "neighbour-failed", fmt.Sprintf("%v is to deliver packets to %v, and gets no answer from it.", p.Src, about.Dst)
+		f.Cause = "The last router before the destination got no answer to ARP or neighbour discovery: the host is down, or no host has the address."
+		f.Remedy = []string{fmt.Sprintf("on %v: ip neigh show %v", p.Src, about.Dst), fmt.Sprintf("on %v: ip route get %v   # an unreachable route says the same", p.Src, about.Dst)}
+	case slices.Contains([]string{"admin-prohibited", "net-prohibited", "host-prohibited", "policy-failed", "port-unreachable"}, name):
+		f.ID, f.Title = "netfilter-reject", fmt.Sprintf("A firewall at %v rejects packets to %s with %s.", p.Src, decoder.End(about.Destination()), name)
+		f.Cause = "The router answers by an ICMP error that filters send: a REJECT rule, or a prohibit route."
+		f.Remedy = []string{fmt.Sprintf("on %v: nft list ruleset | grep -n reject; iptables-save -c | grep -n REJECT; ip route show table all type prohibit", p.Src)}
+	default:
+		f.ID, f.Title = "icmp-unreachable", fmt.Sprintf("%v does not pass on packets to %s: it says %s.", p.Src, decoder.End(about.Destination()), name)
+		f.Cause, f.Confidence = "The machine answered with an ICMP error about the packet, which did not arrive.", decoder.Certain
+		f.Remedy = []string{fmt.Sprintf("traceroute -n %v", about.Dst), fmt.Sprintf("on %v: tcpdump -ni any host %v", p.Src, about.Dst)}
+	}
+	return f, true
+}
+
+// tooBig is for captures alone: on a live node other rules see how the sender goes on. The error is how senders learn of
+// the path MTU (RFC 1191): what goes on after it is what may be wrong.
+func (r *ICMPErrors) tooBig(f decoder.Finding, c *complaint, mtu uint32) (decoder.Finding, bool) {
+	p, about := c.event.Packet, c.about
+	f.ID, f.Severity, f.Confidence = "mtu-exceeded", decoder.Info, decoder.Certain
+	f.Title = fmt.Sprintf("Packets of %d bytes to %v are too big for the path behind %v, which takes %d.", about.Len, about.Dst, p.Src, mtu)
+	f.Cause = "The router says so by ICMP, and the sender should send smaller packets from now on."
+	f.Remedy = []string{largestPing(mtu, about.Dst)}
+	return f, r.know.node.Kernel == ""
+}
+
+// loop concludes from a packet that passed too many routers: not if all packets of its flow, as far as they were seen,
+// had as little life as traceroute gives, nor if none was seen.
+func (r *ICMPErrors) loop(f decoder.Finding, c *complaint) (decoder.Finding, bool) {
+	most := uint8(0)
+	for _, flow := range c.flows {
+		most = max(most, r.know.before.lifeOf(flow, c.about.EchoID()).most)
+	}
+	p, about := c.event.Packet, c.about
+	f.ID, f.Confidence = "ttl-exceeded", decoder.Certain
+	f.Title = fmt.Sprintf("Packets to %v run in a routing loop: they pass %d routers more and do not arrive.", about.Dst, most)
+	f.Cause = "Two or more routers each take another for the next hop to the destination."
+	f.Evidence = []string{fmt.Sprintf("seen here with TTL %d", most)}
+	f.Remedy = []string{fmt.Sprintf("traceroute -n %v   # which addresses come again and again", about.Dst)}
+	f.Subject = fmt.Sprintf("%v", about.Dst)
+	return f, p.ICMPCode == 0 && most > longestTrace
+}
+
+// nobodyListens concludes from the destination's own word that nothing takes datagrams there. DNS has rules of its own.
+func (r *ICMPErrors) nobodyListens(f decoder.Finding, c *complaint) (decoder.Finding, bool) {
+	const dnsPort, enough = 53, 2
+	p, to := c.event.Packet, c.about.Destination()
+	by := saidBy{p.Src, p.ICMPName(), to}
+	times, _ := r.said.Get(by)
+	r.said.Put(by, times+1)
+	forth, back := r.know.before.life(c.about, false), r.know.before.life(c.about, true)
+	if to.Port() == dnsPort || isAnswer(c.about, forth, back) || forth.most > 0 && forth.most <= longestTrace {
+		return f, false // a late answer, or the end of a traceroute
+	}
+	f.ID, f.Confidence, f.Subject = "icmp-unreachable", decoder.Certain, to.String()
+	f.Title = fmt.Sprintf("%v says that nothing listens on %s port %d.", p.Src, c.about.Proto, to.Port())
+	f.Cause = "The host was reached and answered ICMP port unreachable: the process is not running there, or listens elsewhere; or a REJECT rule of that host answers so."
+	f.Remedy = []string{fmt.Sprintf("on %v: ss -%snlp 'sport = :%d'", to.Addr(), flagOf(c.about.Proto), to.Port()), fmt.Sprintf("on %v: nft list ruleset | grep -n reject; iptables-save -c | grep -n REJECT", to.Addr())}
+	if times+1 < enough {
+		f.Severity = decoder.Info // one try is no more than a question
+	}
+	return f, true
+}
