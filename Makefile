@@ -78,7 +78,7 @@ records: deps build ## record anew what the golden outputs are made of (as root,
 	testdata/records.sh
 
 golden: ## rewrite the golden outputs from what the code prints now
-	$(GO) test ./cmd/... -run 'Golden|Readme' -update
+	$(GO) test ./cmd/ktrace -run 'Golden|Readme' -update
 
 clean: ## remove what was built
 	rm -f ktrace

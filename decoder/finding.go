@@ -50,18 +50,53 @@ type Finding struct {
 	Cause      string     `json:"cause"` // the mechanism, one or two sentences
 	Pod        Pod        `json:"pod,omitzero"`
 	Peer       Pod        `json:"peer,omitzero"`
-	Subject    string     `json:"subject"` // what it is about: an address, a device, a file
+	Subject    string     `json:"subject"` // the cause: a server, a rule, a route, a device, a file; never who is hit by it
+	About      About      `json:"about"`
+	Hits       []Hit      `json:"hits"`                   // whom it hits
+	Unnamed    uint64     `json:"hits_unnamed,omitempty"` // times that it hit others, who are too many to be named
 	Evidence   []string   `json:"evidence"`
 	Remedy     []string   `json:"remedy"` // commands that work as printed, or what to do
 	Count      uint64     `json:"count"`
 	First      time.Time  `json:"first"`
 	Last       time.Time  `json:"last"`
+	Over       time.Time  `json:"over,omitzero"` // since when the same works again, zero if it does not
 	Confidence Confidence `json:"confidence"`
 }
 
-// key is what makes two findings the same cause.
-func (f Finding) key() string {
-	return f.ID + "\x00" + f.Subject + "\x00" + f.Pod.String()
+// Of fills in what is known of the event that a finding is concluded from: the two ends, and what it is about.
+func (f Finding) Of(e Event) Finding {
+	f.Pod, f.Peer = e.Pod, e.Peer
+	f.About.Merge(AboutEvent(e))
+	return f
+}
+
+// whole is the finding with what its rule leaves to others: that it was found once, whom it hits, and lists where there
+// is nothing to list.
+func (f Finding) whole() Finding {
+	f.Count = max(f.Count, 1)
+	if len(f.Hits) == 0 {
+		f.Hits = f.hit()
+	}
+	f.Hits, f.Evidence, f.Remedy = orEmpty(f.Hits), orEmpty(f.Evidence), orEmpty(f.Remedy)
+	return f
+}
+
+// key is what makes two findings the same cause: whom it hits does not. But a file belongs to a pod, and an address such
+// as 127.0.0.1 to a namespace.
+func (f Finding) key() causeKey {
+	k := causeKey{id: f.ID, subject: f.Subject}
+	switch {
+	case len(f.About.Servers) == 0:
+		k.pod = f.Pod.String()
+	case f.About.local():
+		k.netns = f.About.Netns
+	}
+	return k
+}
+
+type causeKey struct {
+	id, subject, pod string
+	netns            uint32
 }
 
 // maxCauses is how many a Folder keeps: somebody who scans a node gives each address that he tries one of its own.
@@ -70,52 +105,68 @@ const maxCauses = 1 << 14
 // Folder keeps one finding a cause and counts its repetitions. Of more causes than it has room for it forgets those that
 // are the least severe, and of these the ones that did not come for the longest time; if they do, they are new again.
 type Folder struct {
-	order []string
-	found map[string]*Finding
+	order []causeKey
+	found map[causeKey]*Finding
 }
 
 // Add takes a finding in and reports whether it is worth telling: its cause is new, or worse than it was.
 func (f *Folder) Add(x Finding) bool {
 	if f.found == nil {
-		f.found = map[string]*Finding{}
+		f.found = map[causeKey]*Finding{}
 	}
-	x.Count = max(x.Count, 1)
+	x = x.whole()
 	k := x.key()
 	if old, ok := f.found[k]; ok {
-		x.Count += old.Count
-		x.First = old.First
-		worse := x.Severity.rank() > old.Severity.rank()
-		if worse {
-			*old = x
-		}
-		old.Count, old.Last = x.Count, x.Last
-		return worse
+		return old.fold(x)
 	}
 	if len(f.order) >= maxCauses {
 		f.forget()
 	}
 	f.order = append(f.order, k)
+	x = x.own()
 	f.found[k] = &x
 	return true
 }
 
+// fold takes in another finding of the same cause and reports whether it is worse. What is said of the cause is what was
+// said when it was worst.
+func (f *Finding) fold(x Finding) (worse bool) {
+	all := *f
+	all.Count += x.Count
+	all.Last = x.Last
+	all.About.Merge(x.About)
+	all.alsoHits(x)
+	if worse = x.Severity.rank() > f.Severity.rank(); worse {
+		*f = x
+	}
+	f.Count, f.First, f.Last, f.About, f.Hits, f.Unnamed = all.Count, all.First, all.Last, all.About, all.Hits, all.Unnamed
+	return worse
+}
+
 // forget makes room by half.
 func (f *Folder) forget() {
-	least := slices.SortedFunc(maps.Keys(f.found), func(a, b string) int {
+	least := slices.SortedFunc(maps.Keys(f.found), func(a, b causeKey) int {
 		x, y := f.found[a], f.found[b]
 		return cmp.Or(x.Severity.rank()-y.Severity.rank(), x.Last.Compare(y.Last))
 	})
 	for _, k := range least[:len(least)/2] {
 		delete(f.found, k)
 	}
-	f.order = slices.DeleteFunc(f.order, func(k string) bool { return f.found[k] == nil })
+	f.order = slices.DeleteFunc(f.order, func(k causeKey) bool { return f.found[k] == nil })
 }
 
 // All returns the findings in the order in which their causes appeared, with their counts so far.
 func (f *Folder) All() []Finding {
 	all := make([]Finding, 0, len(f.order))
 	for _, k := range f.order {
-		all = append(all, *f.found[k])
+		all = append(all, f.found[k].own())
 	}
 	return all
+}
+
+// own is the finding with memory of its own for what grows.
+func (f Finding) own() Finding {
+	f.Hits = slices.Clone(f.Hits)
+	f.About.Clients, f.About.Servers = slices.Clone(f.About.Clients), slices.Clone(f.About.Servers)
+	return f
 }

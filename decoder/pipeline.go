@@ -184,6 +184,7 @@ func (p *Pipeline) show(e Event, keep bool) error {
 
 func (p *Pipeline) report(findings []Finding) error {
 	for _, f := range findings {
+		f = f.whole()
 		if p.Whose != nil {
 			f = located(f, p.Whose)
 		}
@@ -220,7 +221,7 @@ func (p *Pipeline) summary() Summary {
 		Judged:   len(p.Rules) > 0,
 	}
 	for _, f := range p.folder.All() {
-		s.Findings = append(s.Findings, Tally{ID: f.ID, Subject: f.Subject, Count: f.Count})
+		s.Findings = append(s.Findings, Tally{ID: f.ID, Subject: f.Subject, Count: f.Count, Hits: f.Hits, Unnamed: f.Unnamed})
 	}
 	for _, stage := range p.Stages {
 		if x, ok := stage.(Summarizer); ok {

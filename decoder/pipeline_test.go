@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
-	"slices"
+	"reflect"
 	"testing"
 	"time"
 )
@@ -92,8 +92,8 @@ func TestOneCauseIsFoundOnceAndCounted(t *testing.T) {
 	if len(out.findings) != 2 {
 		t.Fatalf("%d findings, want one a cause", len(out.findings))
 	}
-	want := []Tally{{"x", "/a", 2}, {"x", "/bad", 1}}
-	if !slices.Equal(out.summary.Findings, want) {
+	want := []Tally{{ID: "x", Subject: "/a", Count: 2, Hits: []Hit{}}, {ID: "x", Subject: "/bad", Count: 1, Hits: []Hit{}}}
+	if !reflect.DeepEqual(out.summary.Findings, want) {
 		t.Errorf("tallies %v, want %v", out.summary.Findings, want)
 	}
 }

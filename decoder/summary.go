@@ -23,6 +23,8 @@ type Tally struct {
 	ID      string `json:"id"`
 	Subject string `json:"subject"`
 	Count   uint64 `json:"count"`
+	Hits    []Hit  `json:"hits,omitempty"`         // whom it hits
+	Unnamed uint64 `json:"hits_unnamed,omitempty"` // as of Finding
 }
 
 // Summarizer is a Stage or Rule that has something to say at the end.

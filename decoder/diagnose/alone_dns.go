@@ -69,11 +69,11 @@ func (l *aloneLookup) nowhere(now time.Time) decoder.Finding {
 	asked := slices.MinFunc(l.names, func(a, b string) int { return len(a) - len(b) })
 	return decoder.Finding{
 		ID: "dns-nxdomain", Severity: decoder.Warning, Confidence: decoder.Likely, Subject: asked,
-		Time: now, First: l.first.Time, Last: l.last, Count: 1, Pod: l.first.Pod, Peer: l.first.Peer,
+		Time: now, First: l.first.Time, Last: l.last, Count: 1,
 		Title: fmt.Sprintf("The name %q does not exist, says the DNS server that %v asks.", asked, client),
 		Cause: "There is no such name, nor any other that begins like it and was asked for: a typing error, a service of another " +
 			"namespace (NAME.NAMESPACE), or one that was not created.",
 		Evidence: []string{fmt.Sprintf("%s answered NXDOMAIN by %v: %s", l.first.Time.UTC().Format("15:04:05.000000"), d.Server, strings.Join(l.names, ", "))},
 		Remedy:   []string{fmt.Sprintf("dig @%v -p %d %s %s", d.Server.Addr(), d.Server.Port(), quote(asked), d.Type)},
-	}
+	}.Of(l.first)
 }

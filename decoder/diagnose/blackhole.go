@@ -297,8 +297,8 @@ func (p *passage) efforts() (all, after uint64) {
 
 // found completes a finding, which stands for n packets the first time and for one from then on.
 func (p *passage) found(e decoder.Event, n uint64, f decoder.Finding) []decoder.Finding {
-	f.Time, f.Last, f.Pod, f.Peer = e.Time, e.Time, e.Pod, e.Peer
-	f.Severity = decoder.Critical
+	f = f.Of(e)
+	f.Time, f.Last, f.Severity = e.Time, e.Time, decoder.Critical
 	f.Count = 1
 	if !p.reported {
 		f.Count, p.reported = n, true

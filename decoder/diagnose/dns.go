@@ -54,8 +54,8 @@ func (r *DNS) conclude(e decoder.Event, d decoder.DNS) []decoder.Finding {
 	if !ok {
 		return nil
 	}
+	f = f.Of(e)
 	f.Time, f.First, f.Last, f.Count = e.Time, e.Time, e.Time, 1
-	f.Pod, f.Peer = e.Pod, e.Peer
 	f.Evidence = append([]string{question(e, d)}, f.Evidence...)
 	return []decoder.Finding{f}
 }

@@ -72,8 +72,8 @@ func (k *Facts) Proves(e decoder.Event, d decoder.Drop) (decoder.Finding, bool) 
 		if k.before.explained(e, f) {
 			return decoder.Finding{}, false
 		}
+		f = f.Of(e)
 		f.Time, f.First, f.Last, f.Count = e.Time, e.Time, e.Time, 1
-		f.Pod, f.Peer = e.Pod, e.Peer
 		f.Evidence = append([]string{dropped(e, d)}, f.Evidence...)
 		if f.Severity == "" {
 			f.Severity = decoder.Critical

@@ -141,7 +141,8 @@ func (r *ICMPErrors) judge(c *complaint) (decoder.Finding, bool) {
 		return f, false
 	}
 	e, p, about := c.event, c.event.Packet, c.about
-	f.First, f.Last, f.Count, f.Pod, f.Peer = e.Time, e.Time, 1, e.Pod, e.Peer
+	f = f.Of(e)
+	f.First, f.Last, f.Count = e.Time, e.Time, 1
 	place := ""
 	if at := decoder.Place(e); at != "" {
 		place = ", first seen at " + at

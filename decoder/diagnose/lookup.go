@@ -131,8 +131,9 @@ func (l *lookup) judge(now time.Time) []decoder.Finding {
 		return nil
 	}
 	d := l.first.Body.(decoder.DNS)
+	f = f.Of(l.first)
 	f.Time, f.First, f.Last, f.Count = now, l.first.Time, l.last, 1
-	f.Pod, f.Peer, f.Confidence, f.Subject = l.first.Pod, l.first.Peer, decoder.Certain, l.key.base
+	f.Confidence, f.Subject = decoder.Certain, l.key.base
 	f.Evidence = append([]string{
 		fmt.Sprintf("%s %d queries answered NXDOMAIN by %v: %s", l.first.Time.UTC().Format("15:04:05.000000"), len(l.asked), d.Server, strings.Join(l.names, ", ")),
 		fmt.Sprintf("resolv.conf in netns %d: search %s, ndots:%d", l.key.netns, strings.Join(l.conf.Search, " "), l.conf.Ndots),

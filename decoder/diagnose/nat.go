@@ -203,8 +203,8 @@ func (x *Translations) Flush(now time.Time, final bool) []decoder.Finding {
 			f, ok = x.know.missed(h.event, nil)
 		}
 		if ok {
-			f.Time, f.First, f.Last, f.Count = now, h.first, h.last, h.count
-			f.Pod, f.Peer, f.Severity = h.event.Pod, h.event.Peer, decoder.Critical
+			f = f.Of(h.event)
+			f.Time, f.First, f.Last, f.Count, f.Severity = now, h.first, h.last, h.count, decoder.Critical
 			f.Evidence = append([]string{fmt.Sprintf("%s %v at %s", h.first.UTC().Format("15:04:05.000000"), h.event.Packet, decoder.Place(h.event))}, f.Evidence...)
 			found = append(found, f)
 		}

@@ -82,6 +82,7 @@ func name(f *decoder.Finding, b decoder.Blame) {
 			rule += fmt.Sprintf("; its counter rose by %d while %d packets were dropped", first.Rose, b.Drops)
 		}
 		f.Evidence = append(f.Evidence, rule)
+		f.About.Rule = first.RuleFact.String()
 		f.Title = strings.Replace(f.Title, "A firewall rule", fmt.Sprintf("A firewall rule (%s, %s chain %s)", first.System, first.Table, first.Chain), 1)
 	}
 	f.Remedy = append(see(first.RuleFact), f.Remedy...)

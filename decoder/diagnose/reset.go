@@ -84,10 +84,9 @@ func (r *Resets) reset(e decoder.Event, b decoder.Reset) []decoder.Finding {
 	}
 	f := decoder.Finding{
 		Time: e.Time, First: e.Time, Last: e.Time, Count: 1,
-		Pod: e.Pod, Peer: e.Peer,
 		Severity: decoder.Warning, Confidence: decoder.Certain,
 		Evidence: []string{packets(b)},
-	}
+	}.Of(e)
 	conclude(e, b, &f)
 	if f.ID == "" {
 		return nil
@@ -313,6 +312,7 @@ func (r *Resets) byFirewall(e decoder.Event, b decoder.Reset, f *decoder.Finding
 	if !b.Drop.Rejected {
 		f.Confidence = blame.Confidence
 	}
+	f.About.Rule = rule.RuleFact.String()
 	f.Evidence = append(f.Evidence, fmt.Sprintf("rule in %s %s %s: %s", rule.System, rule.Table, rule.Chain, rule.Text))
 }
 

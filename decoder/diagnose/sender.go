@@ -35,8 +35,8 @@ func (r *Senders) Flush(now time.Time, final bool) []decoder.Finding {
 	}
 	for _, h := range r.held.ripe(now, final, unasked) {
 		if f, ok := r.know.unreachable(h.event); ok {
-			f.Time, f.First, f.Last, f.Count = now, h.first, h.last, h.count
-			f.Pod, f.Peer, f.Severity = h.event.Pod, h.event.Peer, decoder.Critical
+			f = f.Of(h.event)
+			f.Time, f.First, f.Last, f.Count, f.Severity = now, h.first, h.last, h.count, decoder.Critical
 			if f.ID == "no-route" && mayFallBack(h.event.Packet.Dst) {
 				f.Severity = decoder.Info
 			}

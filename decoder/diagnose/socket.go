@@ -37,7 +37,7 @@ func (r *Sockets) sock(e decoder.Event, s decoder.Sock) []decoder.Finding {
 	if owner, ok := r.owners.Get(decoder.Ask(e)); ok && e.PID == 0 {
 		e.PID, e.Comm = owner.PID, owner.Comm
 	}
-	f := decoder.Finding{Time: e.Time, First: e.Time, Last: e.Time, Count: uint64(s.Count), Pod: e.Pod, Severity: decoder.Warning, Confidence: decoder.Certain}
+	f := decoder.Finding{Time: e.Time, First: e.Time, Last: e.Time, Count: uint64(s.Count), Severity: decoder.Warning, Confidence: decoder.Certain}.Of(e)
 	switch {
 	case s.Op == decoder.SockBufferFull:
 		bufferFull(&f, e, s)

@@ -92,6 +92,7 @@ func (k *Facts) unasked(at bridgeKey, e decoder.Event) (decoder.Finding, bool) {
 	}
 	return decoder.Finding{
 		ID: "sysctl-wrong", Severity: decoder.Warning, Confidence: decoder.Likely, Subject: fmt.Sprintf("%s in netns %d", key, at.netns), Count: 1,
+		About: decoder.About{Netns: at.netns, Iface: at.iface},
 		Title: fmt.Sprintf("%s is 0 on a node with services and a bridge: pods on %s cannot reach services through backends on it.", key, at.iface),
 		Cause: "The node translates a pod's request to a service, but the answer of a backend on the same bridge is passed on without asking netfilter, " +
 			"so it is not translated back and the client throws it away.",

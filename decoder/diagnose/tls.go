@@ -124,9 +124,10 @@ func (r *TLS) refused(x refusal) decoder.Finding {
 	e, p := x.event, x.event.Packet
 	f := decoder.Finding{
 		ID: "tls-alert", Severity: decoder.Warning, Confidence: decoder.Certain, Time: e.Time, First: e.Time, Last: e.Time, Count: 1,
-		Pod: e.Pod, Peer: e.Peer, Subject: x.Server.String(),
-		Remedy: []string{fmt.Sprintf("openssl s_client -connect %v%s </dev/null", x.Server, serverNameFlag(x.Name))},
-	}
+		Subject: x.Server.String(),
+		Remedy:  []string{fmt.Sprintf("openssl s_client -connect %v%s </dev/null", x.Server, serverNameFlag(x.Name))},
+	}.Of(e)
+	f.About.Clients, f.About.Servers = []netip.Addr{x.Client.Addr()}, []netip.AddrPort{x.Server}
 	if x.Guessed || x.Alert == nil {
 		f.Confidence = decoder.Likely
 	}

@@ -110,16 +110,15 @@ func (t *truncated) finding(k ends) decoder.Finding {
 	}
 	f := decoder.Finding{
 		Time: t.due, ID: "dns-truncated", Severity: decoder.Warning, Confidence: decoder.Likely, Subject: d.Server.String(),
-		Title: fmt.Sprintf("The answer to %s %s is too long for a datagram, and %v does not ask again over TCP.", d.Name, d.Type, k.client),
-		Cause: "The client takes the beginning of the answer for the whole, or gives up: its resolver does not know TCP.",
-		Pod:   e.Pod, Peer: e.Peer,
+		Title:    fmt.Sprintf("The answer to %s %s is too long for a datagram, and %v does not ask again over TCP.", d.Name, d.Type, k.client),
+		Cause:    "The client takes the beginning of the answer for the whole, or gives up: its resolver does not know TCP.",
 		Evidence: []string{question(e, d), fmt.Sprintf("answered with the mark TC in %d bytes; over UDP it takes %s", d.Size, takes)},
 		Remedy: []string{
 			fmt.Sprintf("dig +tcp @%v -p %d %s %s   # does the server answer over TCP?", d.Server.Addr(), d.Server.Port(), quote(d.Name), quote(d.Type)),
 			"options use-vc in resolv.conf, or a resolver that knows EDNS and TCP",
 		},
 		Count: 1, First: e.Time, Last: e.Time,
-	}
+	}.Of(e)
 	if t.asked {
 		f.Confidence = decoder.Certain
 		f.Title = fmt.Sprintf("The answer to %s %s is too long for a datagram, and over TCP %v does not answer.", d.Name, d.Type, server(d))

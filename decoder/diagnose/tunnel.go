@@ -178,7 +178,6 @@ func (r *Tunnels) taken(h *holding) (decoder.Finding, bool) {
 		ID: "overlay-blocked", Severity: decoder.Critical, Confidence: decoder.Certain, Subject: fmt.Sprintf("%v in netns %d", here, e.Netns),
 		Title: fmt.Sprintf("%s (pid %d) has taken UDP port %d, by which other nodes' packets arrive: the tunnel's device %s is down.", s.Comm, s.PID, here.Port(), device),
 		Cause: "A tunnel's device needs its port for itself and cannot be set up while a process has it; what other nodes send goes to that process.",
-		Pod:   e.Pod, Peer: e.Peer,
 		Evidence: []string{
 			fmt.Sprintf("%s %v at %s", h.first.UTC().Format("15:04:05.000000"), e.Packet, decoder.Place(e)),
 			fmt.Sprintf("the socket at %v is of %s (pid %d); device %s is down in netns %d", s.Local, s.Comm, s.PID, device, e.Netns),
@@ -188,7 +187,7 @@ func (r *Tunnels) taken(h *holding) (decoder.Finding, bool) {
 			fmt.Sprintf("end that process or give it another port, then: ip link set %s up", device),
 		},
 		Count: h.count, First: h.first, Last: h.last,
-	}, true
+	}.Of(e), true
 }
 
 func (x *crossing) finding(k tunnelWay, now time.Time) decoder.Finding {
@@ -202,7 +201,6 @@ func (x *crossing) finding(k tunnelWay, now time.Time) decoder.Finding {
 		Title:   fmt.Sprintf("What %v sends through the tunnel to %s is never answered: pods of the two nodes do not reach each other.", k.local, peer),
 		Cause: fmt.Sprintf("Encapsulated packets leave this node and nothing comes back, not even an error: a firewall between the nodes drops %s, "+
 			"or the other node is away.", carrier),
-		Pod: x.event.Pod, Peer: x.event.Peer,
 		Evidence: []string{
 			fmt.Sprintf("%s %v at %s", x.first.UTC().Format("15:04:05.000000"), x.event.Packet, decoder.Place(x.event)),
 			fmt.Sprintf("%d packets left for %s, %d came back; unanswered since then: %d questions (SYN, echo request, DNS) to %v within %s",
@@ -213,7 +211,7 @@ func (x *crossing) finding(k tunnelWay, now time.Time) decoder.Finding {
 			fmt.Sprintf("let %s pass between all nodes, in the cloud's security groups, too", carrier),
 		},
 		Count: x.questions, First: x.first, Last: x.last,
-	}
+	}.Of(x.event)
 	switch {
 	case x.told != "":
 		f.Confidence = decoder.Certain

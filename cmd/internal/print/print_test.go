@@ -49,7 +49,7 @@ func TestJSONIsOneObjectALineWithTheContractsNames(t *testing.T) {
 	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
 	want := []struct{ kind, fields string }{
 		{"event", "v type time kind node pod peer process netns iface direction packet journey cgroup"},
-		{"finding", "v type time id severity title cause pod subject evidence remedy count first last confidence"},
+		{"finding", "v type time id severity title cause pod subject about hits evidence remedy count first last confidence"},
 		{"summary", "v type duration_ns seen shown filtered lost records"},
 	}
 	if len(lines) != len(want) {

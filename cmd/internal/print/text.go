@@ -129,6 +129,7 @@ func (t *Text) Finding(f decoder.Finding) error {
 	field("pod", podName(f.Pod))
 	field("peer", podName(f.Peer))
 	field("subject", f.Subject)
+	field("hits", decoder.Victims(f.Hits, f.Unnamed))
 	for _, e := range f.Evidence {
 		field("evidence", e)
 	}
@@ -140,6 +141,9 @@ func (t *Text) Finding(f decoder.Finding) error {
 		seen = fmt.Sprintf("%s, seen at %s", f.Confidence, f.First.UTC().Format("15:04:05.000"))
 	}
 	field("how sure", seen)
+	if !f.Over.IsZero() {
+		field("over", "since "+f.Over.UTC().Format("15:04:05")+": the same works again")
+	}
 	t.headed = "" // the next event's header helps after a block of text
 	_, err := io.WriteString(t.w, b.String())
 	return err
@@ -166,6 +170,9 @@ func (t *Text) Summary(s decoder.Summary) error {
 	}
 	for _, f := range s.Findings {
 		fmt.Fprintf(&b, "found %s %d× (%s)\n", f.ID, f.Count, Printable(f.Subject))
+		if victims := decoder.Victims(f.Hits, f.Unnamed); victims != "" {
+			fmt.Fprintf(&b, "  hits %s\n", Printable(victims))
+		}
 	}
 	fmt.Fprintf(&b, "%d seen = %d shown + %d filtered + %d lost, in %.1f s\n", s.Seen, s.Shown, s.Filtered, s.Lost.Total(), s.Duration.Seconds())
 	if l := s.Lost; l.Total() > 0 {

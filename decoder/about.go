@@ -1,0 +1,230 @@
+package decoder
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// About is what a finding is about, for programs and for the rules that compare findings: text is for people.
+type About struct {
+	Proto   string           // of the traffic, "" if it is not about any or about several
+	Clients []netip.Addr     // who asked, before and after translation
+	Servers []netip.AddrPort // who was asked, before and after translation; port 0 is the whole address
+	Netns   uint32           // where the cause is, 0 if unknown
+	Iface   string
+	Rule    string // that did it, "" if none or unknown
+	Process string // that did it, comm/pid
+}
+
+// maxEnds is how many clients, and how many servers, an About keeps.
+const maxEnds = 64
+
+// AboutEvent is what an event is about: the flow of its packet, before and after translation, with what a tunnel carries
+// or an ICMP error quotes in place of the packet itself; and where it was.
+func AboutEvent(e Event) About {
+	a := About{Netns: e.Netns, Iface: e.Iface}
+	if e.PID != 0 {
+		a.Process = fmt.Sprintf("%s/%d", e.Comm, e.PID)
+	}
+	a.packet(e.Packet, e.conntrack())
+	switch b := e.Body.(type) {
+	case DNS:
+		a.query(e, b)
+	case NAT:
+		a.ask(b.Original.Src, b.Original.Dst)
+		a.ask(b.Reply.Dst, b.Backend)
+	case Reset:
+		a.reset(b)
+	case Sock:
+		a.packet(b.Trigger, nil)
+		if e.Packet == nil && b.Local.IsValid() {
+			a.ask(b.Remote, b.Local)
+			a.Proto = b.Proto
+		}
+	}
+	return a
+}
+
+// Asks adds traffic: a client's to a server. Either may be unknown.
+func (a *About) Asks(client netip.Addr, server netip.AddrPort) {
+	if client.IsValid() && !client.IsUnspecified() && len(a.Clients) < maxEnds && !slices.Contains(a.Clients, client) {
+		a.Clients = append(a.Clients, client)
+	}
+	if server.IsValid() && len(a.Servers) < maxEnds && !slices.Contains(a.Servers, server) {
+		a.Servers = append(a.Servers, server)
+	}
+}
+
+func (a *About) ask(client, server netip.AddrPort) { a.Asks(client.Addr(), server) }
+
+// packet adds the flow of a packet.
+func (a *About) packet(p *Packet, c *Conntrack) {
+	if p == nil {
+		return
+	}
+	if a.Proto == "" {
+		a.Proto = p.Proto
+	}
+	inner := p.Innermost()
+	if quoted := inner.About(); quoted != nil {
+		inner = quoted.Innermost()
+	}
+	if inner != p {
+		a.Proto = inner.Proto
+		a.flow(inner)
+		if p.Tunnel == nil {
+			return // nobody asks a router for its error
+		}
+	}
+	if c != nil {
+		a.ask(c.Original.Src, c.Original.Dst)
+		a.ask(c.Reply.Dst, c.Reply.Src)
+		return
+	}
+	a.flow(p)
+}
+
+// flow adds the two ends of a packet; both as either where nothing tells who asks.
+func (a *About) flow(p *Packet) {
+	asks, answers := p.asks()
+	if asks || !answers {
+		a.ask(p.Source(), p.Destination())
+	}
+	if answers || !asks {
+		a.ask(p.Destination(), p.Source())
+	}
+}
+
+// asks reports whether a packet goes from a client to a server, or comes back; neither if that cannot be told.
+func (p *Packet) asks() (asks, answers bool) {
+	switch {
+	case p.HasFlag('S'):
+		return !p.HasFlag('.'), p.HasFlag('.')
+	case p.IsICMP(8, 128):
+		return true, false
+	case p.IsICMP(0, 129):
+		return false, true
+	case p.Sport >= firstEphemeral && p.Dport >= firstEphemeral:
+		return false, false
+	}
+	return p.Sport >= p.Dport, p.Sport < p.Dport
+}
+
+// query adds whom a query went to, and what was lost of it.
+func (a *About) query(e Event, d DNS) {
+	a.Proto = d.Transport
+	a.Asks(netip.Addr{}, d.Server)
+	a.Asks(netip.Addr{}, d.Backend)
+	for _, s := range slices.Concat(d.Hops, sights(d)) {
+		switch {
+		case s.Answer: // its source may be anybody's
+			a.Asks(s.Flow.Dst.Addr(), netip.AddrPort{})
+		default:
+			a.ask(s.Flow.Src, s.Flow.Dst)
+		}
+	}
+}
+
+func sights(d DNS) []Sight {
+	var all []Sight
+	if d.Last != nil {
+		all = append(all, *d.Last)
+	}
+	if d.Drop != nil {
+		all = append(all, d.Drop.Sight)
+	}
+	return all
+}
+
+// reset adds the connection of a reset as both ends know it.
+func (a *About) reset(r Reset) {
+	first := &Packet{Src: r.Connection.Src.Addr(), Sport: r.Connection.Src.Port(), Dst: r.Connection.Dst.Addr(), Dport: r.Connection.Dst.Port()}
+	switch {
+	case r.Cause == ResetRefused && r.Refused == nil: // the server's answer to a SYN
+		a.Clients, a.Servers = nil, nil
+		a.ask(r.Connection.Dst, r.Connection.Src)
+	default:
+		a.flow(first)
+	}
+	for _, p := range []*Packet{r.Dropped, r.Refused} {
+		a.packet(p, nil)
+	}
+	if r.Sent != nil {
+		a.packet(r.Sent.Trigger, nil)
+	}
+	if r.Drop != nil && r.Drop.Conntrack != nil {
+		a.packet(r.Dropped, r.Drop.Conntrack)
+	}
+}
+
+// Merge adds what another is about. Where they differ in what can be only one the first stays, but for the protocol:
+// several are none.
+func (a *About) Merge(b About) {
+	if len(a.Servers)+len(a.Clients) == 0 {
+		a.Proto = b.Proto
+	} else if len(b.Servers)+len(b.Clients) > 0 && a.Proto != b.Proto {
+		a.Proto = ""
+	}
+	for _, c := range b.Clients {
+		a.Asks(c, netip.AddrPort{})
+	}
+	for _, s := range b.Servers {
+		a.Asks(netip.Addr{}, s)
+	}
+	if a.Netns == 0 {
+		a.Netns, a.Iface = b.Netns, b.Iface
+	}
+	if a.Rule == "" {
+		a.Rule = b.Rule
+	}
+	if a.Process == "" {
+		a.Process = b.Process
+	}
+}
+
+// Addrs are all addresses, once each.
+func (a About) Addrs() []netip.Addr {
+	all := slices.Clone(a.Clients)
+	for _, s := range a.Servers {
+		if !slices.Contains(all, s.Addr()) {
+			all = append(all, s.Addr())
+		}
+	}
+	return all
+}
+
+// local reports whether the servers are known by addresses that are others' in another namespace, so that there is no
+// telling them apart by these.
+func (a About) local() bool {
+	return len(a.Servers) > 0 && !slices.ContainsFunc(a.Servers, func(s netip.AddrPort) bool {
+		return !s.Addr().IsLoopback() && !s.Addr().IsUnspecified()
+	})
+}
+
+// MarshalJSON implements json.Marshaler.
+func (a About) MarshalJSON() ([]byte, error) {
+	servers := make([]string, 0, len(a.Servers))
+	for _, s := range a.Servers {
+		servers = append(servers, End(s))
+	}
+	return json.Marshal(struct {
+		Proto   string       `json:"proto,omitempty"`
+		Addrs   []netip.Addr `json:"addrs"`
+		Clients []netip.Addr `json:"clients"`
+		Servers []string     `json:"servers"`
+		Netns   uint32       `json:"netns,omitempty"`
+		Iface   string       `json:"iface,omitempty"`
+		Rule    string       `json:"rule,omitempty"`
+		Process string       `json:"process,omitempty"`
+	}{a.Proto, orEmpty(a.Addrs()), orEmpty(a.Clients), servers, a.Netns, a.Iface, a.Rule, a.Process})
+}
+
+// orEmpty is a list that JSON has as one even if there is nothing in it.
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}

@@ -1,0 +1,68 @@
+package decoder
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"testing"
+)
+
+// fromTo is a packet of a flow, as "address:port > address:port".
+func fromTo(proto, src, dst, flags string) *Packet {
+	s, d := netip.MustParseAddrPort(src), netip.MustParseAddrPort(dst)
+	return &Packet{Proto: proto, Src: s.Addr(), Sport: s.Port(), Dst: d.Addr(), Dport: d.Port(), Flags: flags}
+}
+
+func TestWhoAsksAndWhoIsAsked(t *testing.T) {
+	const client, server = "10.244.0.2:40000", "10.96.0.10:53"
+	translated := &Conntrack{Original: flowOf(client, server), Reply: flowOf("10.9.0.3:5353", "10.9.0.1:40001")}
+	for _, c := range []struct {
+		name             string
+		e                Event
+		clients, servers string
+	}{
+		{"a query", Event{Packet: fromTo("udp", client, server, ""), Body: Drop{}}, "[10.244.0.2]", "[10.96.0.10:53]"},
+		{"its answer", Event{Packet: fromTo("udp", server, client, ""), Body: Drop{}}, "[10.244.0.2]", "[10.96.0.10:53]"},
+		{"translated", Event{Packet: fromTo("udp", client, "10.9.0.3:5353", ""), Body: Drop{Conntrack: translated}},
+			"[10.244.0.2 10.9.0.1]", "[10.96.0.10:53 10.9.0.3:5353]"},
+		{"a SYN from a low port to a high one", Event{Packet: fromTo("tcp", "10.0.0.1:700", "10.0.0.2:50051", "S"), Body: Drop{}}, "[10.0.0.1]", "[10.0.0.2:50051]"},
+		{"its answer", Event{Packet: fromTo("tcp", "10.0.0.2:50051", "10.0.0.1:700", "S."), Body: Drop{}}, "[10.0.0.1]", "[10.0.0.2:50051]"},
+		{"between high ports", Event{Packet: fromTo("tcp", "10.0.0.2:50051", "10.0.0.1:40000", "."), Body: Drop{}},
+			"[10.0.0.2 10.0.0.1]", "[10.0.0.1:40000 10.0.0.2:50051]"},
+		{"a later fragment", Event{Packet: fromTo("udp", "10.0.0.1:0", "10.0.0.2:0", ""), Body: Drop{}}, "[10.0.0.1]", "[10.0.0.2:0]"},
+		{"in a tunnel", Event{Packet: &Packet{Proto: "udp", Src: netip.MustParseAddr("192.168.0.1"), Sport: 50000, Dst: netip.MustParseAddr("192.168.0.2"), Dport: 8472,
+			Tunnel: &Tunnel{Packet: fromTo("tcp", client, "10.244.1.9:80", "S")}}, Body: Drop{}},
+			"[10.244.0.2 192.168.0.1]", "[10.244.1.9:80 192.168.0.2:8472]"},
+		{"refused", Event{Body: Reset{Cause: ResetRefused, Connection: flowOf("10.0.0.2:40123", "10.0.0.1:33000")}}, "[10.0.0.1]", "[10.0.0.2:40123]"},
+		{"a lookup", Event{Packet: fromTo("udp", client, server, ""), Body: DNS{Transport: "udp", Server: netip.MustParseAddrPort(server), Backend: netip.MustParseAddrPort("10.9.0.3:5353"),
+			Last: &Sight{Flow: flowOf("10.9.0.1:40001", "10.9.0.3:5353")}}}, "[10.244.0.2 10.9.0.1]", "[10.96.0.10:53 10.9.0.3:5353]"},
+		{"no packet", Event{Body: Cgroup{}}, "[]", "[]"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := AboutEvent(c.e)
+			if got := fmt.Sprint(a.Clients); got != c.clients {
+				t.Errorf("clients %s, want %s", got, c.clients)
+			}
+			if got := fmt.Sprint(a.Servers); got != c.servers {
+				t.Errorf("servers %s, want %s", got, c.servers)
+			}
+		})
+	}
+}
+
+func TestAboutInJSONHasNoNull(t *testing.T) {
+	for _, c := range []struct {
+		a    About
+		want string
+	}{
+		{About{}, `{"addrs":[],"clients":[],"servers":[]}`},
+		{About{Proto: "udp", Clients: []netip.Addr{netip.MustParseAddr("fd00::1")},
+			Servers: []netip.AddrPort{netip.MustParseAddrPort("[fd00::2]:53"), netip.MustParseAddrPort("[fd00::1]:0")}, Netns: 7, Rule: "r"},
+			`{"proto":"udp","addrs":["fd00::1","fd00::2"],"clients":["fd00::1"],"servers":["[fd00::2]:53","fd00::1"],"netns":7,"rule":"r"}`},
+	} {
+		got, err := json.Marshal(c.a)
+		if err != nil || string(got) != c.want {
+			t.Errorf("got %s, %v, want %s", got, err, c.want)
+		}
+	}
+}
