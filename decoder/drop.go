@@ -3,6 +3,7 @@ package decoder
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Drop is a packet that the kernel threw away.
@@ -112,6 +113,20 @@ func (d Drop) ByNetfilter() bool {
 func (d Drop) NoSocket() bool {
 	functions := []string{"__udp4_lib_rcv", "__udp6_lib_rcv", "tcp_v4_rcv", "tcp_v6_rcv"}
 	return d.Reason == reasonNoSocket || d.Reason == ReasonNotTold && slices.Contains(functions, d.Location)
+}
+
+// NoNeighbour reports that the next host did not tell its link address. IPv6 drops without a reason then.
+func (d Drop) NoNeighbour() bool {
+	functions := []string{"neigh_invalidate", "arp_error_report", "ndisc_error_report"}
+	return strings.HasPrefix(d.Reason, "NEIGH_") || slices.Contains(functions, d.Location)
+}
+
+// NoWay reports that the packet was no address's of this host, and that the host had no way for it or does not pass
+// packets on; a route may say so, too: the last two functions are where blackhole routes lead.
+func (d Drop) NoWay() bool {
+	reasons := []string{"IP_INNOROUTES", "IP_OUTNOROUTES", "IP_INADDRERRORS"}
+	functions := []string{"ip_error", "ip6_pkt_drop", "ip6_pkt_discard", "ip6_pkt_discard_out", "dst_discard", "dst_discard_out"}
+	return slices.Contains(reasons, d.Reason) || slices.Contains(functions, d.Location)
 }
 
 // MadeUp reports that there was no such packet: to answer RTM_GETROUTE the kernel makes one up, and where there is no

@@ -33,6 +33,12 @@ func Ask(e Event) Question {
 	return q
 }
 
+// At is the same question about the packet at another place.
+func (q Question) At(netns, ifindex uint32) Question {
+	q.Netns, q.Ifindex = netns, ifindex
+	return q
+}
+
 // Unread tells of facts that could not be had, and why. Nothing may be concluded from their absence.
 type Unread struct {
 	Netns uint32 `json:"netns"`

@@ -12,6 +12,7 @@ type consequences struct {
 	silenced decoder.Recent[natFlow, bool]     // flows whose sender was to be told that its packets are too big, but a filter took the message
 	strays   decoder.Recent[strayFlow, uint32] // packets that left for a service's address as they were, and the namespace that they left first
 	sought   decoder.Recent[soughtAt, bool]    // where those go to; true once somebody answers there who is no backend
+	gone     decoder.Recent[goneAddress, bool] // addresses that the hosts which are to have them lack
 	lives    decoder.Recent[lifeKey, life]
 }
 
@@ -36,6 +37,12 @@ type strayFlow struct {
 	proto string
 	from  netip.Addr
 	to    netip.AddrPort
+}
+
+// goneAddress is an address that a namespace lacks.
+type goneAddress struct {
+	netns uint32
+	addr  netip.Addr
 }
 
 // soughtAt is an address that packets leave a namespace for as if it were somebody's.

@@ -3,7 +3,6 @@ package diagnose
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"ktrace/decoder"
 )
@@ -11,21 +10,8 @@ import (
 // forwardingOff reports a packet for elsewhere that came to a namespace which does not pass packets on. ip_error says
 // so by IP_INADDRERRORS, or IP_INNOROUTES where there is no route either; ip6_forward gives no reason.
 func forwardingOff(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	version, _ := family(e)
-	all := "net.ipv4.ip_forward"
-	if version == "ipv6" {
-		all = "net.ipv6.conf.all.forwarding"
-	}
-	dev := fmt.Sprintf("net.%s.conf.%s.forwarding", version, e.Iface)
-	key := ""
-	switch {
-	case d.Location == "ip_error" && (k.sysctl(e.Netns, all) == "0"), d.Location == "ip6_forward" && k.sysctl(e.Netns, all) == "0":
-		key = all
-	case d.Location == "ip_error" && k.sysctl(e.Netns, dev) == "0":
-		key = dev
-	case d.Location == "ip_error" && d.Reason == "IP_INADDRERRORS" && d.Answer == nil: // the kernel answers if it forwards
-		key = all
-	default:
+	all, key := k.notForwarded(e, d)
+	if key == "" {
 		return decoder.Finding{}, false
 	}
 	f := decoder.Finding{
@@ -38,6 +24,27 @@ func forwardingOff(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, 
 		f.Evidence = []string{fmt.Sprintf("%s = %s in netns %d", key, v, e.Netns)}
 	}
 	return f, true
+}
+
+// notForwarded returns the setting for which a packet that is not for this namespace was not passed on, "" if it was for
+// another reason, and the setting that all devices have in common.
+func (k *Facts) notForwarded(e decoder.Event, d decoder.Drop) (all, key string) {
+	version, _ := family(e)
+	all = "net.ipv4.ip_forward"
+	if version == "ipv6" {
+		all = "net.ipv6.conf.all.forwarding"
+	}
+	dev := fmt.Sprintf("net.%s.conf.%s.forwarding", version, e.Iface)
+	switch {
+	case d.Location != "ip_error" && d.Location != "ip6_forward":
+	case k.sysctl(e.Netns, all) == "0":
+		return all, all
+	case d.Location == "ip_error" && k.sysctl(e.Netns, dev) == "0":
+		return all, dev
+	case d.Location == "ip_error" && d.Reason == "IP_INADDRERRORS" && d.Answer == nil: // the kernel answers if it forwards
+		return all, all
+	}
+	return all, ""
 }
 
 // refusedAsInput reports a drop, for a reason that the kernel does not tell, in the functions that look for the way of a
@@ -135,10 +142,7 @@ func martian(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) 
 
 // noRoute reports that there was no way to the destination.
 func noRoute(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	functions := map[string]bool{"ip_error": true, "ip6_pkt_drop": true, "ip6_pkt_discard": true, "ip6_pkt_discard_out": true,
-		"dst_discard": true, "dst_discard_out": true} // the last two are where blackhole routes lead
-	reasons := map[string]bool{"IP_INNOROUTES": true, "IP_OUTNOROUTES": true, "IP_INADDRERRORS": true}
-	if !functions[d.Location] && !reasons[d.Reason] {
+	if !d.NoWay() {
 		return decoder.Finding{}, false
 	}
 	_, ip := family(e)
@@ -181,8 +185,7 @@ const beyondTunnel = " is the device of a tunnel: who is asked is at its other e
 
 // noNeighbour reports that the next host on the way does not tell its link address.
 func noNeighbour(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	functions := []string{"neigh_invalidate", "arp_error_report", "ndisc_error_report"} // which IPv6 gives without a reason
-	if !strings.HasPrefix(d.Reason, "NEIGH_") && !slices.Contains(functions, d.Location) {
+	if !d.NoNeighbour() {
 		return decoder.Finding{}, false
 	}
 	hop, device := e.Packet.Dst, e.Iface
@@ -193,6 +196,10 @@ func noNeighbour(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bo
 			hop = r.Gateway
 		}
 		f.Evidence = append(f.Evidence, "the way: "+way(r))
+	}
+	far, missing := k.isElsewhere(e, device, hop)
+	if gone, _ := k.before.gone.Get(goneAddress{far, hop}); gone {
+		return decoder.Finding{}, false // packets arrived there for as long as its link address was remembered
 	}
 	if n, ok := k.neighbours.Get(neighbourKey{e.Netns, device, hop}); ok {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("neighbour %v on %s is %s", n.Addr, n.Iface, n.State))
@@ -207,6 +214,13 @@ func noNeighbour(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bo
 	f.Subject = fmt.Sprintf("%v on %s", hop, orLo(device))
 	f.Title = fmt.Sprintf("%v does not answer %s on %s, so packets to %v are dropped.", hop, protocol, orLo(device), e.Packet.Dst)
 	f.Cause = "The next host on the way is down, not on this link, or its answers do not come through."
+	if missing {
+		f.Title = fmt.Sprintf("%v does not answer %s on %s: it is on no device of netns %d at the other end, so packets to it are dropped.", hop, protocol, device, far)
+		f.Cause = "The address was removed from its device, or never set, or the route leads to the wrong host."
+		for _, d := range k.devicesOf(far) {
+			f.Evidence = append(f.Evidence, fmt.Sprintf("netns %d: %s, %s", far, d.Name, addresses(d)))
+		}
+	}
 	if d.Reason == "NEIGH_CREATEFAIL" {
 		f.Cause = "There is no room for another line in the neighbour table (gc_thresh3)."
 	}

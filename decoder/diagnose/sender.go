@@ -70,6 +70,9 @@ func (k *Facts) unreachable(e decoder.Event) (decoder.Finding, bool) {
 		},
 		Remedy: []string{fmt.Sprintf("nsenter -t %d -n %s route get %v", e.PID, ip, to.Addr()), fmt.Sprintf("nsenter -t %d -n %s route show table all", e.PID, ip)},
 	}
+	for _, d := range k.devicesOf(e.Netns) {
+		f.Evidence = append(f.Evidence, fmt.Sprintf("%s, %s", d.Name, addresses(d)))
+	}
 	s, known := k.ServiceAt(e.Netns, e.Packet.Proto, to)
 	if !known {
 		return f, true

@@ -351,6 +351,8 @@ const (
 	protocolCounters
 	receiver
 	trackedFlow
+	cameFrom
+	leadsTo
 )
 
 func (f wanted) ask(w *Witness, e decoder.Event) []decoder.Fact {
@@ -375,6 +377,10 @@ func (f wanted) ask(w *Witness, e decoder.Event) []decoder.Fact {
 		return w.o.Socket(about, e.Packet.Destination())
 	case trackedFlow:
 		return w.tracked(e)
+	case cameFrom:
+		return w.atFarEnd(e, false)
+	case leadsTo:
+		return w.atFarEnd(e, true)
 	}
 	return nil
 }
@@ -442,10 +448,11 @@ type row struct {
 func table() []row {
 	return []row{
 		{decoder.KindDrop, byNetfilter, true, []wanted{blame, conntrackCounters, settings, serviceRules}},
-		{decoder.KindDrop, reason("NEIGH_"), false, []wanted{nextHop, serviceRules}},
+		{decoder.KindDrop, noNeighbour, false, []wanted{nextHop, leadsTo, serviceRules}},
 		{decoder.KindDrop, noSocket, false, []wanted{receiver, trackedFlow}},
 		{decoder.KindDrop, reason("SOCKET_RCVBUFF", "SOCKET_BACKLOG", "PROTO_MEM", "TCP_LISTEN_OVERFLOW"), false,
 			[]wanted{receiver, protocolCounters, settings}},
+		{decoder.KindDrop, notPassedOn, false, []wanted{routes, settings, cameFrom, serviceRules}},
 		{decoder.KindDrop, reason("IP_", "PKT_TOO_BIG", "NOT_SPECIFIED", decoder.ReasonNotTold), false, []wanted{routes, settings, serviceRules}},
 		{decoder.KindHop, notUnpacked, false, []wanted{receiver}},
 		{decoder.KindHop, untranslated, false, []wanted{serviceRules, settings, routes}},
@@ -453,7 +460,7 @@ func table() []row {
 			[]wanted{receiver, protocolCounters, settings}},
 		{decoder.KindSock, sock(decoder.SockResent), false, []wanted{settings}},
 		{decoder.KindSock, sock(decoder.SockError), false, []wanted{routes, settings}},
-		{decoder.KindSock, sock(decoder.SockNoRoute), false, []wanted{routes}},
+		{decoder.KindSock, sock(decoder.SockNoRoute), false, []wanted{routes, cameFrom}},
 		{decoder.KindSock, sock(decoder.SockResetSent), false, []wanted{trackedFlow}},
 	}
 }
@@ -461,6 +468,17 @@ func table() []row {
 // byNetfilter is whether rules or conntrack dropped the packet.
 func byNetfilter(_ *Witness, e decoder.Event) bool {
 	return e.Packet != nil && e.Body.(decoder.Drop).ByNetfilter()
+}
+
+// noNeighbour is whether the next host did not tell its link address.
+func noNeighbour(_ *Witness, e decoder.Event) bool {
+	return e.Packet != nil && !e.Packet.Dst.IsMulticast() && e.Body.(decoder.Drop).NoNeighbour()
+}
+
+// notPassedOn is whether the packet was for another host, and not passed on. ip6_forward says so only on newer kernels.
+func notPassedOn(_ *Witness, e decoder.Event) bool {
+	d := e.Body.(decoder.Drop)
+	return e.Packet != nil && !e.Packet.Dst.IsMulticast() && !d.MadeUp() && (d.NoWay() || d.Location == "ip6_forward" && d.Unexplained())
 }
 
 // noSocket is whether nobody was there to take the packet.

@@ -1,0 +1,75 @@
+package diagnose
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// TestWhoIsToForwardIsAskedForForwarding: every pod's namespace has ip_forward=0. Whether a packet was for it, or was to
+// be passed on, says the route of who sent it there.
+func TestWhoIsToForwardIsAskedForForwarding(t *testing.T) {
+	const pod, node, far = 7, 8, 9
+	src, dst := netip.MustParseAddr("10.9.0.2"), netip.MustParseAddr("10.244.1.2")
+	e := decoder.Event{Header: decoder.Header{Time: time.Unix(1000, 0), Netns: pod, Ifindex: 2, Iface: "eth0"},
+		Packet: &decoder.Packet{Family: "ipv4", Proto: "tcp", Src: src, Sport: 40000, Dst: dst, Dport: 80, TTL: 63}}
+	about := decoder.Ask(e)
+	veth := decoder.Device{Netns: pod, Ifindex: 2, Name: "eth0", Type: "veth", PeerNetns: node, PeerIndex: 3}
+	lone, second := veth, decoder.Device{Netns: pod, Ifindex: 4, Name: "net1"}
+	lone.PeerNetns = 0
+	onLink := decoder.Route{About: about.At(node, 3), Dst: dst, Type: "unicast", Out: "veth1"}
+	routed := onLink
+	routed.Gateway = netip.MustParseAddr("10.244.1.1")
+	gone := decoder.Route{About: about, Dst: dst, Errno: "EHOSTUNREACH"}
+	back := decoder.Route{About: about, Reverse: true, Dst: src, Type: "unicast"}
+	own := decoder.Route{About: about, Reverse: true, Dst: src, Type: "local"}
+	for _, tt := range []struct {
+		name, reason, location string
+		devices                []decoder.Device
+		routes                 []decoder.Route
+		home                   uint32
+		id                     string
+		sure                   decoder.Confidence
+		title                  string
+	}{
+		{"the neighbour has it on the link", "IP_INADDRERRORS", "ip_error", []decoder.Device{veth}, []decoder.Route{onLink, gone, back}, node,
+			"no-route", decoder.Certain, "where no device has that address"},
+		{"the same before 5.17", decoder.ReasonNotTold, "ip_error", []decoder.Device{veth}, []decoder.Route{onLink, gone, back}, node,
+			"no-route", decoder.Certain, "where no device has that address"},
+		{"it may be that it was to be passed on, but there is one device", "IP_INADDRERRORS", "ip_error", []decoder.Device{lone}, []decoder.Route{gone, back}, node,
+			"no-route", decoder.Likely, "where no device has that address"},
+		{"the neighbour takes it for a router", "IP_INADDRERRORS", "ip_error", []decoder.Device{veth}, []decoder.Route{routed, gone, back}, node,
+			"ip-forward-disabled", decoder.Certain, "does not forward"},
+		{"it has two devices", "IP_INADDRERRORS", "ip_error", []decoder.Device{lone, second}, []decoder.Route{gone, back}, node,
+			"ip-forward-disabled", decoder.Certain, "does not forward"},
+		{"it is the node", "IP_INADDRERRORS", "ip_error", []decoder.Device{lone}, []decoder.Route{gone, back}, pod,
+			"ip-forward-disabled", decoder.Certain, "does not forward"},
+		{"its source went", "IP_OUTNOROUTES", "__ip_queue_xmit", []decoder.Device{lone}, []decoder.Route{gone, back}, node,
+			"no-route", decoder.Certain, "use the source address 10.9.0.2"},
+		{"it has a source, and no route", "IP_OUTNOROUTES", "__ip_queue_xmit", []decoder.Device{lone}, []decoder.Route{gone, own}, node,
+			"no-route", decoder.Certain, "There is no route"},
+		{"nobody answers for it there", "NEIGH_FAILED", "arp_error_report", []decoder.Device{{Netns: pod, Ifindex: 2, Name: "eth0", PeerNetns: far, PeerIndex: 3}},
+			[]decoder.Route{{About: about, Dst: dst, Type: "unicast", Out: "eth0"}, {About: about.At(far, 3), Dst: dst, Errno: "EHOSTUNREACH"}}, node,
+			"neighbour-failed", decoder.Certain, "on no device of netns 9"},
+		{"somebody has it there, and is silent", "NEIGH_FAILED", "arp_error_report", []decoder.Device{{Netns: pod, Ifindex: 2, Name: "eth0", PeerNetns: far, PeerIndex: 3}},
+			[]decoder.Route{{About: about, Dst: dst, Type: "unicast", Out: "eth0"}, {About: about.At(far, 3), Dst: dst, Type: "local"}}, node,
+			"neighbour-failed", decoder.Certain, "does not answer ARP on eth0, so"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			facts := []decoder.Fact{{Node: &decoder.Node{Netns: tt.home}}, {Sysctl: &decoder.Sysctl{Netns: pod, Key: "net.ipv4.ip_forward", Value: "0"}}}
+			for i := range tt.devices {
+				facts = append(facts, decoder.Fact{Device: &tt.devices[i]})
+			}
+			for i := range tt.routes {
+				facts = append(facts, decoder.Fact{Route: &tt.routes[i]})
+			}
+			f, _ := learnt(facts).Proves(e, decoder.Drop{Reason: tt.reason, Location: tt.location})
+			if f.ID != tt.id || f.Confidence != tt.sure || !strings.Contains(f.Title, tt.title) {
+				t.Errorf("%s %s %q, want %s %s with %q", f.ID, f.Confidence, f.Title, tt.id, tt.sure, tt.title)
+			}
+		})
+	}
+}

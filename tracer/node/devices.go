@@ -1,0 +1,60 @@
+package node
+
+import (
+	"errors"
+
+	"ktrace/decoder"
+	"ktrace/tracer/netns"
+)
+
+// Devices reads the devices of a namespace with their addresses of now, and in which namespace the other ends of its
+// veths are.
+func (o *Observer) Devices(inode uint32) []decoder.Fact {
+	devices, err := o.devices(inode)
+	if err != nil {
+		return unread(inode, "devices", err)
+	}
+	facts := make([]decoder.Fact, 0, len(devices))
+	for i := range devices {
+		facts = append(facts, decoder.Fact{Device: &devices[i]})
+	}
+	return facts
+}
+
+func (o *Observer) devices(inode uint32) (devices []decoder.Device, err error) {
+	n, err := o.open(inode)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, n.Close()) }()
+	var others []*netns.Space
+	for _, other := range o.all() {
+		if s := o.at(o.paths[other], other); s != nil {
+			defer s.Close()
+			others = append(others, s)
+		}
+	}
+	return n.Devices(others...)
+}
+
+// atFarEnd tells the devices of a packet's namespace, and which way the namespace at the other end of its veth has for
+// it: a packet that came was sent from there, one that could not leave would arrive there.
+func (w *Witness) atFarEnd(e decoder.Event, arrives bool) []decoder.Fact {
+	facts := w.o.Devices(e.Netns)
+	if e.Packet == nil {
+		return facts
+	}
+	for _, f := range facts {
+		d := f.Device
+		if d == nil || d.Ifindex != e.Ifindex || d.PeerNetns == 0 {
+			continue
+		}
+		var in uint32
+		if arrives {
+			in = d.PeerIndex
+			facts = append(facts, w.o.Devices(d.PeerNetns)...)
+		}
+		return append(facts, w.o.Routes(decoder.Ask(e).At(d.PeerNetns, d.PeerIndex), in)...)
+	}
+	return facts
+}
