@@ -48,6 +48,8 @@ type DNS struct {
 	AnswerFrom  string `json:"answer_from,omitempty"`  // the answer's source where it reached the client, if another than Server
 	Drop        *Loss  `json:"drop,omitempty"`
 	ICMP        *ICMP  `json:"icmp,omitempty"`
+	Captured    bool   `json:"captured,omitempty"`  // known from the packets of a capture
+	OneSided    bool   `json:"one_sided,omitempty"` // which may lack what was sent to the client: no answer there says nothing
 	// Hops is the way of the query and of the answer, in order; only of what went wrong or was slow.
 	Hops []Sight `json:"hops,omitempty"`
 }

@@ -13,7 +13,11 @@ type Hop struct {
 	packet   *Packet // as Event.Packet, for the row
 	place    string
 	captured bool
+	toAll    bool
 }
+
+// ToAll reports whether the frame that a captured packet came in was for all machines of its link, or a group of them.
+func (h Hop) ToAll() bool { return h.toAll }
 
 // Captured reports whether the packet is of a capture, so that its bytes are all that whoever captured it took.
 func (h Hop) Captured() bool { return h.captured }

@@ -45,7 +45,8 @@ func NewJourneys() *Journeys {
 
 // Observe implements Stage.
 func (j *Journeys) Observe(e Event) []Event {
-	if _, ok := e.Body.(Frame); !ok {
+	f, ok := e.Body.(Frame)
+	if !ok {
 		return j.only.Event(e)
 	}
 	if e.Packet == nil {
@@ -54,7 +55,7 @@ func (j *Journeys) Observe(e Event) []Event {
 	if e.Journey == 0 { // else who captured it told them apart
 		e.Journey = j.journey(e)
 	}
-	e.Body = Hop{captured: true}
+	e.Body = Hop{captured: true, toAll: f.toAll()}
 	return j.only.Event(e)
 }
 

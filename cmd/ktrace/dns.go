@@ -47,9 +47,18 @@ func (f *dnsFlags) view() cli.View {
 	facts := diagnose.NewFacts()
 	return cli.View{
 		Kinds:  []decoder.Kind{decoder.KindDNS},
-		Stages: []decoder.Stage{decoder.NewNames(), decoder.NewDrops(), dns.New(dns.Options{Wait: f.wait, Slow: f.slow})},
+		Stages: []decoder.Stage{decoder.NewNames(), decoder.NewDrops(), dns.New(dns.Options{Wait: f.wait, Slow: f.slow, Ports: f.serverPorts()})},
 		Rules:  []decoder.Rule{facts, diagnose.NewDNS(facts, f.slow), diagnose.NewLookups(facts), diagnose.NewTruncated(facts)},
 	}
+}
+
+// serverPorts are the ports that servers are asked at.
+func (f *dnsFlags) serverPorts() []uint16 {
+	var ports []uint16
+	for _, p := range f.ports {
+		ports = append(ports, uint16(p))
+	}
+	return ports
 }
 
 // newDNS is the verb that shows queries, answers, and why an answer did not come.

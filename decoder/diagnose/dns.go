@@ -11,9 +11,10 @@ import (
 // DNS reports why queries were not answered, or answered badly or late. It wants decoder.DNS, and drops as the stage
 // of decoder.NewDrops completes them.
 type DNS struct {
-	know *Facts
-	slow time.Duration
-	held []decoder.Event // queries that the kernel dropped, until the node has said why
+	know   *Facts
+	slow   time.Duration
+	losses losses
+	held   []decoder.Event // queries that the kernel dropped, until the node has said why
 }
 
 // NewDNS returns the rule; answers that take longer than slow are reported. know must be asked before it.
@@ -21,6 +22,7 @@ func NewDNS(know *Facts, slow time.Duration) *DNS { return &DNS{know: know, slow
 
 // Observe implements decoder.Rule.
 func (r *DNS) Observe(e decoder.Event) []decoder.Finding {
+	r.losses.learn(e)
 	d, ok := e.Body.(decoder.DNS)
 	if !ok {
 		return nil
@@ -90,7 +92,7 @@ func (r *DNS) judge(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
 	case d.Drop != nil && !d.Drop.Answer && d.Drop.Event.Body.(decoder.Drop).NoSocket():
 		return nobodyListens(d), true
 	}
-	return noResponse(d), true
+	return r.noResponse(e, d)
 }
 
 // proved is what the drop of the query or of its answer proves.
@@ -265,9 +267,10 @@ func deaf(d decoder.DNS) decoder.Finding {
 }
 
 // noResponse reports what is left: a query that went out of sight.
-func noResponse(d decoder.DNS) decoder.Finding {
+func (r *DNS) noResponse(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
+	sure, ok := r.absent(e, d)
 	f := decoder.Finding{
-		ID: "dns-no-response", Severity: decoder.Critical, Confidence: decoder.Certain, Subject: d.Server.String(),
+		ID: "dns-no-response", Severity: decoder.Critical, Confidence: sure, Subject: d.Server.String(),
 		Title: fmt.Sprintf("The DNS server %v does not answer.", server(d)),
 		Cause: "The query was passed on by this node and no answer came back: it was lost behind the last place where it was seen, " +
 			"or the server does not answer.",
@@ -283,7 +286,7 @@ func noResponse(d decoder.DNS) decoder.Finding {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("dropped %v: %s in %s", d.Drop, d.Drop.Reason, d.Drop.Function))
 		f.Cause = fmt.Sprintf("The kernel dropped it: %s in %s.", d.Drop.Reason, d.Drop.Function)
 	}
-	return f
+	return f, ok
 }
 
 // server is who should answer: the backend where it is known.

@@ -1,8 +1,10 @@
 package dns
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -12,6 +14,7 @@ import (
 type message struct {
 	id        uint16
 	response  bool
+	plain     bool // a query as resolvers send it, with nothing in it that has no meaning there
 	truncated bool
 	rcode     string
 	name      string
@@ -40,6 +43,7 @@ func parse(b []byte) (m message, ok bool) {
 		return m, false
 	}
 	m = message{id: h.ID, response: h.Response, truncated: h.Truncated, rcode: rcode(h.RCode), name: name(q.Name), qtype: typeName(q.Type)}
+	m.plain = plain(b, q)
 	if p.SkipAllQuestions() != nil {
 		return m, true
 	}
@@ -49,6 +53,21 @@ func parse(b []byte) (m message, ok bool) {
 		m.edns = udpSize(&p)
 	}
 	return m, true
+}
+
+// plain reports whether a query has one question, of a class that there is, and no records but those that extend it:
+// OPT, TSIG, and the SOA of IXFR. Z, and the bits that answers have, are zero (RFC 1035, section 4.1.1).
+func plain(b []byte, q dnsmessage.Question) bool {
+	const (
+		notOfQueries = 0x86cf // QR, AA, TC, RA, Z, RCODE; AD and CD may be set
+		internet     = 1
+		chaos        = 3
+		hesiod       = 4
+		any          = 255
+	)
+	count := func(at int) uint16 { return binary.BigEndian.Uint16(b[at:]) }
+	return count(2)&notOfQueries == 0 && count(4) == 1 && count(6) == 0 && count(8) <= 1 && count(10) <= 2 &&
+		slices.Contains([]dnsmessage.Class{internet, chaos, hesiod, any}, q.Class)
 }
 
 // udpSize is what a query says with EDNS of the answers that it takes (RFC 6891, 6.1.2).

@@ -14,8 +14,8 @@ type key struct {
 	id   uint16
 }
 
-// asked is a question of a client, whatever socket and server it asks by.
-type asked struct {
+// question is what a client asks, whatever socket and server it asks by.
+type question struct {
 	netns       uint32
 	client      netip.Addr
 	name, qtype string
@@ -25,9 +25,12 @@ type asked struct {
 type query struct {
 	first    decoder.Event // where it was first seen
 	msg      message
+	standing standing
 	attempts int
 	due      time.Time // when to judge it
 	closed   bool
+	captured bool // its packets are a capture's
+	repeated bool // before it was answered
 
 	keys     []key
 	journeys []uint64
@@ -48,8 +51,8 @@ type query struct {
 // maxHops bounds the sights that are kept: a routing loop takes up to 255.
 const maxHops = 64
 
-func (q *query) asked() asked {
-	return asked{q.first.Netns, q.first.Packet.Src, q.msg.name, q.msg.qtype}
+func (q *query) question() question {
+	return question{q.first.Netns, q.first.Packet.Src, q.msg.name, q.msg.qtype}
 }
 
 // sight returns where the event's packet is.
@@ -143,12 +146,19 @@ func (q *query) outcome() decoder.DNSOutcome {
 	return decoder.DNSNoResponse
 }
 
-// event returns the finished transaction. Hops are told if it failed, or took longer than slow.
-func (q *query) event(slow time.Duration) decoder.Event {
+// captured reports whether the event is a packet of a capture.
+func captured(e decoder.Event) bool {
+	h, ok := e.Body.(decoder.Hop)
+	return ok && h.Captured()
+}
+
+// event returns the finished transaction. Hops are kept if it failed, or took longer than slow.
+func (q *query) event(slow time.Duration) decoder.DNS {
 	d := decoder.DNS{
 		ID: q.msg.id, Name: q.msg.name, Type: q.msg.qtype,
 		Server: q.server(), Backend: q.backend, Transport: q.first.Packet.Proto, Attempts: q.attempts, Outcome: q.outcome(),
 		Answers: []string{}, ClientNetns: q.first.Netns, Last: q.last, AnswerLast: q.answerLast, Drop: q.loss, ICMP: q.icmp,
+		Captured: q.captured,
 	}
 	if q.answerFrom.IsValid() {
 		d.AnswerFrom = q.answerFrom.String()
@@ -159,9 +169,7 @@ func (q *query) event(slow time.Duration) decoder.Event {
 	if d.Outcome != decoder.DNSAnswered || d.Latency > slow {
 		d.Hops = q.hops
 	}
-	e := q.first
-	e.Body = d
-	return e
+	return d
 }
 
 func (q *query) tellAnswer(d *decoder.DNS) {

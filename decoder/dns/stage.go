@@ -5,6 +5,7 @@ package dns
 
 import (
 	"encoding/binary"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 type Options struct {
 	Wait time.Duration // how long an answer may take
 	Slow time.Duration // answers that took longer tell their whole way
-	// Ports are those that servers are asked at; where there are none, whoever sends the packets knows which are queries.
+	// Ports are those that servers are asked at. At others a query is known by its answer.
 	Ports []uint16
 }
 
@@ -23,6 +24,7 @@ type Options struct {
 const (
 	deliveryGrace = time.Second            // for an answer that is on the node, to reach its client; its CPU may be lent out
 	lossGrace     = 300 * time.Millisecond // for a dropped packet, to turn out to be a copy; for the ICMP error behind it, or before it
+	retryGrace    = time.Second            // for a client of a capture, to ask again
 	sameMoment    = time.Second            // equal questions closer than this are no retries: several threads ask
 )
 
@@ -32,9 +34,12 @@ type Stage struct {
 	byJourney map[uint64]step
 	byKey     map[key]*query
 	byFlow    map[decoder.FlowTuple]*query // the latest; for ICMP errors that quote no payload
-	lastAsked map[asked]*query
-	open      []*query // in order of time
-	done      []*query // unanswered ones, which a retry or a late packet may refer to
+	lastAsked map[question]*query
+	servers   decoder.Recent[netip.AddrPort, bool] // that have answered
+	clients   decoder.Recent[netip.Addr, bool]     // of captured queries
+	heard     decoder.Recent[between, bool]        // captured packets to these
+	open      []*query                             // in order of time
+	done      []*query                             // unanswered ones, which a retry or a late packet may refer to
 	total     totals
 	only      decoder.Only
 }
@@ -60,7 +65,7 @@ func New(o Options) *Stage {
 		byJourney: map[uint64]step{},
 		byKey:     map[key]*query{},
 		byFlow:    map[decoder.FlowTuple]*query{},
-		lastAsked: map[asked]*query{},
+		lastAsked: map[question]*query{},
 		total:     newTotals(),
 	}
 }
@@ -83,6 +88,9 @@ func (s *Stage) Observe(e decoder.Event) []decoder.Event {
 // hop takes in a packet at a device.
 func (s *Stage) hop(e decoder.Event, ct *decoder.Conntrack) []decoder.Event {
 	e, ct, in := unwrap(e, ct)
+	if captured(e) {
+		s.listen(e.Packet)
+	}
 	at, finished := s.place(e, ct)
 	if at.q == nil || at.q.closed {
 		return finished
@@ -91,6 +99,9 @@ func (s *Stage) hop(e decoder.Event, ct *decoder.Conntrack) []decoder.Event {
 	switch at.role {
 	case asQuery:
 		s.sawQuery(at.q, here)
+		if s.asksServer(e, ct) {
+			at.q.standing = asked
+		}
 		return finished
 	case asAnswer:
 		at.q.answered(here, at.q.atClient(e))
@@ -109,7 +120,7 @@ func (s *Stage) hop(e decoder.Event, ct *decoder.Conntrack) []decoder.Event {
 			return finished
 		}
 	}
-	return append(finished, s.finish(at.q))
+	return append(finished, s.finish(at.q)...)
 }
 
 // sawQuery takes in where a query is, and by which flows its answer will be known.
@@ -141,38 +152,38 @@ func (s *Stage) place(e decoder.Event, ct *decoder.Conntrack) (step, []decoder.E
 	if msg.response {
 		return s.reply(e, ct, msg), nil
 	}
-	if !s.asksServer(e, ct) {
+	is := s.recognize(e, ct, msg)
+	if is == noQuery {
 		return step{}, nil
 	}
-	return s.ask(e, ct, msg)
+	return s.ask(e, s.sent(e, ct, msg), msg, is)
 }
 
-// asksServer reports whether the packet goes to a port where servers are, or did so before it was translated.
-func (s *Stage) asksServer(e decoder.Event, ct *decoder.Conntrack) bool {
-	return len(s.o.Ports) == 0 || slices.Contains(s.o.Ports, e.Packet.Dport) || ct != nil && slices.Contains(s.o.Ports, ct.Original.Dst.Port())
-}
-
-// ask takes in a query that comes by a new journey: it is new, a retry, or one whose journey was lost.
-func (s *Stage) ask(e decoder.Event, ct *decoder.Conntrack, msg message) (step, []decoder.Event) {
-	before := s.sent(e, ct, msg)
+// ask takes in a query that comes by a new journey: it is new, a retry, or one sent before whose journey was lost.
+func (s *Stage) ask(e decoder.Event, before *query, msg message, is standing) (step, []decoder.Event) {
 	if before != nil && !before.closed && !before.begins(e) {
 		return s.join(before, e.Journey, asQuery), nil
 	}
-	q := &query{first: e, msg: msg, attempts: 1, due: e.Time.Add(s.o.Wait)}
+	q := &query{first: e, msg: msg, standing: is, attempts: 1, due: e.Time.Add(s.o.Wait)}
 	if before == nil {
-		before = s.lastAsked[q.asked()]
+		before = s.lastAsked[q.question()]
 		if before != nil && e.Time.Sub(before.first.Time) < sameMoment {
 			before = nil
 		}
+	}
+	if q.captured = captured(e); q.captured {
+		s.clients.Put(e.Packet.Src, true)
+		q.due = q.due.Add(retryGrace)
 	}
 	var finished []decoder.Event
 	if before != nil {
 		q.attempts = before.attempts + 1
 		if !before.closed && before.first.Packet.Flow() == e.Packet.Flow() {
-			finished = append(finished, s.finish(before))
+			before.repeated = true
+			finished = s.finish(before)
 		}
 	}
-	s.lastAsked[q.asked()] = q
+	s.lastAsked[q.question()] = q
 	s.open = append(s.open, q)
 	return s.join(q, e.Journey, asQuery), finished
 }
@@ -200,6 +211,8 @@ func (s *Stage) reply(e decoder.Event, ct *decoder.Conntrack, msg message) step 
 	}
 	if q.answer == nil {
 		q.answer, q.answerAt, q.answerSize = &msg, e.Time, e.Packet.Payload()
+		q.standing = asked
+		s.servers.Put(e.Packet.Source(), true)
 	}
 	return s.join(q, e.Journey, asAnswer)
 }
@@ -273,7 +286,7 @@ func (s *Stage) Flush(now time.Time, final bool) []decoder.Event {
 		switch {
 		case q.closed:
 		case !now.Before(q.due), final && q.outcome() != decoder.DNSNoResponse:
-			finished = append(finished, s.finish(q))
+			finished = append(finished, s.finish(q)...)
 		default:
 			open = append(open, q)
 		}
@@ -281,25 +294,38 @@ func (s *Stage) Flush(now time.Time, final bool) []decoder.Event {
 	clear(s.open[len(open):])
 	s.open = open
 	if final {
-		s.total.pending = uint64(len(open))
+		s.total.pending = pending(open)
 	}
 	s.forget(now)
 	return finished
 }
 
-// finish judges a query.
-func (s *Stage) finish(q *query) decoder.Event {
-	q.closed = true
-	e := q.event(s.o.Slow)
-	if d, ok := e.Body.(decoder.DNS); ok {
-		s.total.add(d, s.o.Slow)
+// pending counts the queries that are not judged.
+func pending(open []*query) (n uint64) {
+	for _, q := range open {
+		if q.standing == asked {
+			n++
+		}
 	}
+	return n
+}
+
+// finish judges a query. Of what only looked like one there is nothing to say.
+func (s *Stage) finish(q *query) []decoder.Event {
+	q.closed = true
 	if q.delivered {
 		s.remove(q)
 	} else {
 		s.done = append(s.done, q)
 	}
-	return e
+	if q.standing != asked {
+		return nil
+	}
+	e, d := q.first, q.event(s.o.Slow)
+	d.OneSided = d.Outcome == decoder.DNSNoResponse && s.oneSided(q)
+	s.total.add(d, s.o.Slow)
+	e.Body = d
+	return []decoder.Event{e}
 }
 
 // forget removes what no retry can refer to any more: resolvers wait 5 s for one server, seldom longer.
@@ -327,8 +353,8 @@ func (s *Stage) remove(q *query) {
 			delete(s.byFlow, k.flow)
 		}
 	}
-	if s.lastAsked[q.asked()] == q {
-		delete(s.lastAsked, q.asked())
+	if s.lastAsked[q.question()] == q {
+		delete(s.lastAsked, q.question())
 	}
 }
 

@@ -106,7 +106,7 @@ func TestStageTellsWhatBecameOfAQuery(t *testing.T) {
 			[]want{{decoder.DNSNoResponse, "", 1}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := New(Options{Wait: time.Second, Slow: time.Second})
+			s := New(Options{Wait: time.Second, Slow: time.Second, Ports: []uint16{53}})
 			var got []want
 			for _, e := range transactions(s, c.events) {
 				d, _ := e.Body.(decoder.DNS)
@@ -137,7 +137,7 @@ func TestStageFollowsTranslation(t *testing.T) {
 	query := pack(t, dnsmessage.Header{ID: 7})
 	answer := pack(t, dnsmessage.Header{ID: 7, Response: true})
 	const backend = "10.9.0.2:5353"
-	s := New(Options{Wait: time.Second, Slow: time.Second})
+	s := New(Options{Wait: time.Second, Slow: time.Second, Ports: []uint16{53}})
 	translated := seen(1, 1, nodeNetns, decoder.Out, udp(client, backend, nil))
 	translated.Body = decoder.Hop{Conntrack: decoder.NewConntrack(
 		decoder.FlowTuple{Src: netip.MustParseAddrPort(client), Dst: netip.MustParseAddrPort(service)},
@@ -161,7 +161,7 @@ func TestStageFollowsTranslation(t *testing.T) {
 }
 
 func TestStageForgetsWhatIsOver(t *testing.T) {
-	s := New(Options{Wait: time.Second, Slow: time.Second})
+	s := New(Options{Wait: time.Second, Slow: time.Second, Ports: []uint16{53}})
 	query := pack(t, dnsmessage.Header{ID: 7})
 	answer := pack(t, dnsmessage.Header{ID: 7, Response: true})
 	for i := range 100 {
@@ -186,7 +186,7 @@ func TestStageWaitsForTheDropBehindARejection(t *testing.T) {
 	query := udp(client, service, pack(t, dnsmessage.Header{ID: 7}))
 	dropped := seen(2, 1, nodeNetns, "", query)
 	dropped.Body = decoder.Drop{Reason: "NETFILTER_DROP", Location: "nf_hook_slow"}
-	s := New(Options{Wait: time.Second, Slow: time.Second})
+	s := New(Options{Wait: time.Second, Slow: time.Second, Ports: []uint16{53}})
 	got := transactions(s, []decoder.Event{
 		seen(0, 1, podNetns, decoder.Out, query),
 		seen(1, 5, podNetns, decoder.In, unreachable(t, query.Bytes, 13)),

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// dnsFrame is a UDP packet of either family.
+func dnsFrame(src, dst netip.AddrPort, payload []byte) []byte {
+	if src.Addr().Is4() {
+		return udpFrame(src, dst, payload)
+	}
+	b := append(make([]byte, 12), 0x86, 0xdd, 0x60, 0, 0, 0)
+	b = append(binary.BigEndian.AppendUint16(b, uint16(8+len(payload))), 17, 64)
+	b = append(append(b, src.Addr().AsSlice()...), dst.Addr().AsSlice()...)
+	for _, v := range []uint16{src.Port(), dst.Port(), uint16(8 + len(payload)), 0} {
+		b = binary.BigEndian.AppendUint16(b, v)
+	}
+	return append(b, payload...)
+}
+
+// toMAC changes the link's destination of a frame.
+func toMAC(frame []byte, mac byte) []byte {
+	copy(frame, slices.Repeat([]byte{mac}, 6))
+	return frame
+}
+
+// dnsSaid is what the dns view says of a capture: every query with its outcome, and the findings with how sure they are.
+func dnsSaid(t *testing.T, packets []sent, args ...string) string {
+	t.Helper()
+	var said []string
+	file := foreignCapture(t, packets)
+	for line := range strings.Lines(ktraceRead(t, append([]string{file, "dns", "-o", "json"}, args...)...)) {
+		var l struct {
+			Type, ID, Confidence string
+			DNS                  struct{ Outcome, Rcode string }
+		}
+		if err := json.Unmarshal([]byte(line), &l); err != nil {
+			t.Fatal(err)
+		}
+		switch l.Type {
+		case "event":
+			said = append(said, l.DNS.Outcome)
+		case "finding":
+			t.Log(line)
+			said = append(said, l.ID+" "+l.Confidence)
+		}
+	}
+	return strings.Join(said, ", ")
+}
+
+// dnsForeignEnds are a client and a server of each family.
+func dnsForeignEnds() map[string][3]string {
+	return map[string][3]string{
+		"IPv4": {"10.244.1.2", "10.96.0.10", "224.0.0.251"},
+		"IPv6": {"fd00:244::2", "fd00:96::10", "ff02::fb"},
+	}
+}
+
+func TestCapturesOfOtherProtocolsHaveNoDNS(t *testing.T) {
+	query := message(7, 0x0100, 0)
+	stun := append([]byte{0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42}, make([]byte, 12)...)
+	gtp := append([]byte{0x32, 1, 0, 4, 0, 0, 0, 0, 0, 1, 0, 0}, make([]byte, 20)...)
+	bootp := append([]byte{1, 1, 6, 0, 0x12, 0x34, 0x56, 0x78, 0, 0, 0, 0}, make([]byte, 240)...)
+	netbios := append(append([]byte{0x12, 0x34, 0x01, 0x10, 0, 1, 0, 0, 0, 0, 0, 0, 32}, strings.Repeat("CA", 16)...), 0, 0, 32, 0, 1)
+	for family, ends := range dnsForeignEnds() {
+		from := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr(ends[0]), port) }
+		to := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr(ends[1]), port) }
+		group := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr(ends[2]), port) }
+		for name, frame := range map[string][]byte{
+			"DHCP":                             dnsFrame(from(68), to(67), bootp),
+			"mDNS":                             dnsFrame(from(5353), group(5353), message(0, 0, 0)),
+			"mDNS of a simple resolver":        dnsFrame(from(40000), group(5353), query),
+			"mDNS to one machine":              dnsFrame(from(5353), to(5353), query),
+			"LLMNR":                            dnsFrame(from(40000), group(5355), query),
+			"NetBIOS":                          dnsFrame(from(137), to(137), netbios),
+			"GTP":                              dnsFrame(from(2123), to(2123), gtp),
+			"STUN":                             dnsFrame(from(50000), to(3478), stun),
+			"a query by its form alone":        dnsFrame(from(40000), to(9000), query),
+			"a query to a group":               dnsFrame(from(40000), group(53), query),
+			"a query to the link's broadcast":  toMAC(dnsFrame(from(40000), to(53), query), 0xff),
+			"what is no query, to port 53":     dnsFrame(from(40000), to(53), stun),
+			"an answer that nobody asked for":  dnsFrame(to(53), from(40000), message(7, 0x8180, 1)),
+			"a query with the mark of answers": dnsFrame(from(40000), to(9000), message(7, 0x0180, 0)),
+		} {
+			t.Run(family+" "+name, func(t *testing.T) {
+				packets := []sent{{0, frame}, {5 * time.Second, frame}, {10 * time.Second, frame}, timeGoesBy(30 * time.Second)}
+				if got := dnsSaid(t, packets); got != "" {
+					t.Errorf("said %q", got)
+				}
+			})
+		}
+	}
+}
+
+// TestCapturesTellDNSByWhatIsSeen: at other ports a query is known by its answer, and that none came is claimed only
+// where it would be in the capture.
+func TestCapturesTellDNSByWhatIsSeen(t *testing.T) {
+	const s = time.Second
+	for family, ends := range dnsForeignEnds() {
+		client, server := netip.MustParseAddr(ends[0]), netip.MustParseAddr(ends[1])
+		ask := func(at time.Duration, id, port uint16) sent {
+			return sent{at, dnsFrame(netip.AddrPortFrom(client, 40000+id), netip.AddrPortFrom(server, port), message(int(id), 0x0100, 0))}
+		}
+		answer := func(at time.Duration, id, port uint16) sent {
+			return sent{at, dnsFrame(netip.AddrPortFrom(server, port), netip.AddrPortFrom(client, 40000+id), message(int(id), 0x8180, 1))}
+		}
+		end := timeGoesBy(30 * s)
+		for _, c := range []struct {
+			name, want string
+			packets    []sent
+			args       []string
+		}{
+			{"answered at another port", "answered", []sent{ask(0, 1, 5353), answer(s/10, 1, 5353), end}, nil},
+			{"no answer at another port, which answered before", "answered, no-response, dns-no-response likely",
+				[]sent{ask(0, 1, 5353), answer(s/10, 1, 5353), ask(2*s, 2, 5353), end}, nil},
+			{"no answer at another port that the user names", "no-response, dns-no-response likely, no-response",
+				[]sent{ask(0, 1, 9953), ask(5*s, 1, 9953), end}, []string{"--port", "9953"}},
+			{"no answer, and other answers of the server", "answered, no-response, dns-no-response likely",
+				[]sent{ask(0, 1, 53), answer(s/10, 1, 53), ask(2*s, 2, 53), end}, nil},
+			{"no answer, and the client asks again", "no-response, dns-no-response likely, no-response",
+				[]sent{ask(0, 1, 53), ask(5*s, 1, 53), end}, nil},
+			{"only what is sent to the server", "no-response, no-response", []sent{ask(0, 1, 53), ask(2*s, 2, 53), end}, nil},
+			{"only what is sent to the server, of a client that talks to others", "no-response", []sent{ask(0, 1, 53),
+				{s, dnsFrame(netip.MustParseAddrPort(map[string]string{"IPv4": "192.0.2.9:99", "IPv6": "[2001:db8::9]:99"}[family]), netip.AddrPortFrom(client, 99), nil)}, end}, nil},
+			{"the capture ends first", "", []sent{ask(0, 1, 53), timeGoesBy(3 * s)}, nil},
+		} {
+			t.Run(fmt.Sprintf("%s %s", family, c.name), func(t *testing.T) {
+				if got := dnsSaid(t, c.packets, c.args...); got != c.want {
+					t.Errorf("said %q, want %q", got, c.want)
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,66 @@
+package diagnose
+
+import (
+	"net/netip"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// losses is when records were last lost on their way to ktrace. What was lost is no evidence that nothing came.
+type losses struct {
+	total uint64
+	rose  time.Time
+}
+
+// learn takes in what the kernel half counted.
+func (l *losses) learn(e decoder.Event) {
+	f, ok := e.Body.(decoder.Fact)
+	if !ok || f.Counts == nil {
+		return
+	}
+	if n := f.Counts.Lost.Total(); n != l.total {
+		l.total, l.rose = n, e.Time
+	}
+}
+
+// since reports whether records were lost after a time.
+func (l *losses) since(t time.Time) bool { return l.rose.After(t) }
+
+// absent judges what it means that no answer to a query was seen: ok is false if it means nothing.
+func (r *DNS) absent(e decoder.Event, d decoder.DNS) (sure decoder.Confidence, ok bool) {
+	switch {
+	case d.OneSided || r.know.broadcast(d.ClientNetns, d.Server.Addr()):
+		return "", false
+	case d.Captured || r.losses.since(e.Time):
+		return decoder.Likely, true
+	}
+	return decoder.Certain, true
+}
+
+// broadcast reports whether an address stands for all machines of a network that a namespace has a device in.
+func (k *Facts) broadcast(netns uint32, addr netip.Addr) bool {
+	for at, d := range k.devices.All() {
+		if at.netns != netns {
+			continue
+		}
+		for _, p := range d.Addrs {
+			if p.Bits() < addr.BitLen()-1 && lastOf(p) == addr {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// lastOf is the last address of an IPv4 network, which is its broadcast address; IPv6 has none.
+func lastOf(p netip.Prefix) netip.Addr {
+	if !p.Addr().Is4() {
+		return netip.Addr{}
+	}
+	b := p.Addr().As4()
+	for bit := p.Bits(); bit < 32; bit++ {
+		b[bit/8] |= 0x80 >> (bit % 8)
+	}
+	return netip.AddrFrom4(b)
+}

@@ -1,0 +1,29 @@
+package dns
+
+import (
+	"net/netip"
+
+	"ktrace/decoder"
+)
+
+// A capture may have one direction of the traffic only: then answers are missing that came. That they did not come is
+// known where other packets of the server to the client were captured, or where the client itself asks again.
+
+// between is who sends packets to whom.
+type between struct{ from, to netip.Addr }
+
+// listen takes in a captured packet: something of what is sent to a client is in the capture.
+func (s *Stage) listen(p *decoder.Packet) {
+	if _, asks := s.clients.Get(p.Dst); asks {
+		s.heard.Put(between{p.Src, p.Dst}, true)
+	}
+}
+
+// oneSided reports whether the answer of a query may have come without being captured.
+func (s *Stage) oneSided(q *query) bool {
+	if !q.captured || q.repeated {
+		return false
+	}
+	_, heard := s.heard.Get(between{q.first.Packet.Dst, q.first.Packet.Src})
+	return !heard
+}
