@@ -55,7 +55,8 @@ const (
 	CgroupKindKIND_PACKET    CgroupKind = 7
 	CgroupKindKIND_NETFILTER CgroupKind = 8
 	CgroupKindKIND_HANDSHAKE CgroupKind = 9
-	CgroupKindKIND_END       CgroupKind = 10
+	CgroupKindKIND_SEGMENT   CgroupKind = 10
+	CgroupKindKIND_END       CgroupKind = 11
 )
 
 // Names of all BPF objects in the ELF.

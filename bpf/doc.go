@@ -10,4 +10,5 @@ package bpf
 //go:generate go tool bpf2go -tags linux -target bpfel -cc clang -strip llvm-strip -cflags "-O2 -g -Wall -Werror -Iinclude" Fsync fsync.bpf.c
 //go:generate go tool bpf2go -tags linux -target bpfel -cc clang -strip llvm-strip -cflags "-O2 -g -Wall -Werror -Iinclude" Tap tap.bpf.c
 //go:generate go tool bpf2go -tags linux -target bpfel -cc clang -strip llvm-strip -cflags "-O2 -g -Wall -Werror -Iinclude" Tls tls.bpf.c
+//go:generate go tool bpf2go -tags linux -target bpfel -cc clang -strip llvm-strip -cflags "-O2 -g -Wall -Werror -Iinclude" Dns dns.bpf.c
 //go:generate go run ./gowire -out ../decoder/wire.go

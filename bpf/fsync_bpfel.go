@@ -92,7 +92,8 @@ const (
 	FsyncKindKIND_PACKET    FsyncKind = 7
 	FsyncKindKIND_NETFILTER FsyncKind = 8
 	FsyncKindKIND_HANDSHAKE FsyncKind = 9
-	FsyncKindKIND_END       FsyncKind = 10
+	FsyncKindKIND_SEGMENT   FsyncKind = 10
+	FsyncKindKIND_END       FsyncKind = 11
 )
 
 type FsyncPlace struct {

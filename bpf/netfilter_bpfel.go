@@ -146,7 +146,8 @@ const (
 	NetfilterKindKIND_PACKET    NetfilterKind = 7
 	NetfilterKindKIND_NETFILTER NetfilterKind = 8
 	NetfilterKindKIND_HANDSHAKE NetfilterKind = 9
-	NetfilterKindKIND_END       NetfilterKind = 10
+	NetfilterKindKIND_SEGMENT   NetfilterKind = 10
+	NetfilterKindKIND_END       NetfilterKind = 11
 )
 
 // Names of all BPF objects in the ELF.

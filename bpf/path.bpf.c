@@ -10,6 +10,7 @@
  * In a tunnel between nodes (VXLAN, Geneve, IP in IP) the packet stays the one that is carried: what it is asked for
  * by, and known again by, is its own header. The record has the outer one, and tells where the inner begins.
  */
+#include "dnsport.h"
 #include "event.h"
 #include "select.h"
 #include "skb.h"
@@ -555,6 +556,8 @@ static __always_inline void fill_conntrack(struct event *e, struct nf_conn *ct)
 	if (e->status & IPS_NAT) {
 		follow_flow(&e->original);
 		follow_flow(&e->reply);
+		if (e->original.proto == IPPROTO_TCP)
+			learn_dns_backend(e->original.dport, e->reply.sport);
 	}
 }
 

@@ -21,6 +21,12 @@ type PathCounts struct {
 	LostMap  uint64
 }
 
+type PathDnsBackends struct {
+	_     structs.HostLayout
+	N     uint16
+	Ports [8]uint16
+}
+
 type PathEvent struct {
 	_   structs.HostLayout
 	Hdr struct {
@@ -87,7 +93,8 @@ const (
 	PathKindKIND_PACKET    PathKind = 7
 	PathKindKIND_NETFILTER PathKind = 8
 	PathKindKIND_HANDSHAKE PathKind = 9
-	PathKindKIND_END       PathKind = 10
+	PathKindKIND_SEGMENT   PathKind = 10
+	PathKindKIND_END       PathKind = 11
 )
 
 type PathTuple struct {
@@ -106,6 +113,7 @@ type PathTuple struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	PathMapCounts              = "counts"
+	PathMapDnsBackends         = "dns_backends"
 	PathMapEvents              = "events"
 	PathMapFlows               = "flows"
 	PathMapJourneys            = "journeys"
@@ -123,6 +131,7 @@ const (
 	PathProgLeaveTpBtf         = "leave_tp_btf"
 	PathVarCgroupHierarchy     = "cgroup_hierarchy"
 	PathVarCgroupSubsys        = "cgroup_subsys"
+	PathVarDnsPorts            = "dns_ports"
 	PathVarDropProtocols       = "drop_protocols"
 	PathVarFiltering           = "filtering"
 	PathVarFollowing           = "following"
@@ -192,16 +201,17 @@ type PathProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type PathMapSpecs struct {
-	Counts     *ebpf.MapSpec `ebpf:"counts"`
-	Events     *ebpf.MapSpec `ebpf:"events"`
-	Flows      *ebpf.MapSpec `ebpf:"flows"`
-	Journeys   *ebpf.MapSpec `ebpf:"journeys"`
-	Latest     *ebpf.MapSpec `ebpf:"latest"`
-	Level      *ebpf.MapSpec `ebpf:"level"`
-	SelAddrs   *ebpf.MapSpec `ebpf:"sel_addrs"`
-	SelCgroups *ebpf.MapSpec `ebpf:"sel_cgroups"`
-	SelNetns   *ebpf.MapSpec `ebpf:"sel_netns"`
-	Sights     *ebpf.MapSpec `ebpf:"sights"`
+	Counts      *ebpf.MapSpec `ebpf:"counts"`
+	DnsBackends *ebpf.MapSpec `ebpf:"dns_backends"`
+	Events      *ebpf.MapSpec `ebpf:"events"`
+	Flows       *ebpf.MapSpec `ebpf:"flows"`
+	Journeys    *ebpf.MapSpec `ebpf:"journeys"`
+	Latest      *ebpf.MapSpec `ebpf:"latest"`
+	Level       *ebpf.MapSpec `ebpf:"level"`
+	SelAddrs    *ebpf.MapSpec `ebpf:"sel_addrs"`
+	SelCgroups  *ebpf.MapSpec `ebpf:"sel_cgroups"`
+	SelNetns    *ebpf.MapSpec `ebpf:"sel_netns"`
+	Sights      *ebpf.MapSpec `ebpf:"sights"`
 }
 
 // PathVariableSpecs contains global variables before they are loaded into the kernel.
@@ -210,6 +220,7 @@ type PathMapSpecs struct {
 type PathVariableSpecs struct {
 	CgroupHierarchy     *ebpf.VariableSpec `ebpf:"cgroup_hierarchy"`
 	CgroupSubsys        *ebpf.VariableSpec `ebpf:"cgroup_subsys"`
+	DnsPorts            *ebpf.VariableSpec `ebpf:"dns_ports"`
 	DropProtocols       *ebpf.VariableSpec `ebpf:"drop_protocols"`
 	Filtering           *ebpf.VariableSpec `ebpf:"filtering"`
 	Following           *ebpf.VariableSpec `ebpf:"following"`
@@ -245,21 +256,23 @@ func (o *PathObjects) Close() error {
 //
 // It can be passed to LoadPathObjects or ebpf.CollectionSpec.LoadAndAssign.
 type PathMaps struct {
-	Counts     *ebpf.Map `ebpf:"counts"`
-	Events     *ebpf.Map `ebpf:"events"`
-	Flows      *ebpf.Map `ebpf:"flows"`
-	Journeys   *ebpf.Map `ebpf:"journeys"`
-	Latest     *ebpf.Map `ebpf:"latest"`
-	Level      *ebpf.Map `ebpf:"level"`
-	SelAddrs   *ebpf.Map `ebpf:"sel_addrs"`
-	SelCgroups *ebpf.Map `ebpf:"sel_cgroups"`
-	SelNetns   *ebpf.Map `ebpf:"sel_netns"`
-	Sights     *ebpf.Map `ebpf:"sights"`
+	Counts      *ebpf.Map `ebpf:"counts"`
+	DnsBackends *ebpf.Map `ebpf:"dns_backends"`
+	Events      *ebpf.Map `ebpf:"events"`
+	Flows       *ebpf.Map `ebpf:"flows"`
+	Journeys    *ebpf.Map `ebpf:"journeys"`
+	Latest      *ebpf.Map `ebpf:"latest"`
+	Level       *ebpf.Map `ebpf:"level"`
+	SelAddrs    *ebpf.Map `ebpf:"sel_addrs"`
+	SelCgroups  *ebpf.Map `ebpf:"sel_cgroups"`
+	SelNetns    *ebpf.Map `ebpf:"sel_netns"`
+	Sights      *ebpf.Map `ebpf:"sights"`
 }
 
 func (m *PathMaps) Close() error {
 	return _PathClose(
 		m.Counts,
+		m.DnsBackends,
 		m.Events,
 		m.Flows,
 		m.Journeys,
@@ -278,6 +291,7 @@ func (m *PathMaps) Close() error {
 type PathVariables struct {
 	CgroupHierarchy     *ebpf.Variable `ebpf:"cgroup_hierarchy"`
 	CgroupSubsys        *ebpf.Variable `ebpf:"cgroup_subsys"`
+	DnsPorts            *ebpf.Variable `ebpf:"dns_ports"`
 	DropProtocols       *ebpf.Variable `ebpf:"drop_protocols"`
 	Filtering           *ebpf.Variable `ebpf:"filtering"`
 	Following           *ebpf.Variable `ebpf:"following"`

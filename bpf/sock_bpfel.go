@@ -110,7 +110,8 @@ const (
 	SockKindKIND_PACKET    SockKind = 7
 	SockKindKIND_NETFILTER SockKind = 8
 	SockKindKIND_HANDSHAKE SockKind = 9
-	SockKindKIND_END       SockKind = 10
+	SockKindKIND_SEGMENT   SockKind = 10
+	SockKindKIND_END       SockKind = 11
 )
 
 type SockOwner struct {

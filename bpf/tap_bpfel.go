@@ -61,7 +61,8 @@ const (
 	TapKindKIND_PACKET    TapKind = 7
 	TapKindKIND_NETFILTER TapKind = 8
 	TapKindKIND_HANDSHAKE TapKind = 9
-	TapKindKIND_END       TapKind = 10
+	TapKindKIND_SEGMENT   TapKind = 10
+	TapKindKIND_END       TapKind = 11
 )
 
 // Names of all BPF objects in the ELF.

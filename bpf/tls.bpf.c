@@ -8,35 +8,6 @@
  * client's tells: it knows the server by the name, and the address before translation, that it asked for.
  */
 #include "event.h"
-#include "select.h"
-#include "skb.h"
-
-/* linux/bpf.h, as far as it is needed here: ABI. */
-struct __sk_buff {
-	__u32 len;
-	__u32 pkt_type;
-	__u32 mark;
-	__u32 queue_mapping;
-	__u32 protocol; /* big-endian */
-	__u32 vlan[3];
-	__u32 priority;
-	__u32 ingress_ifindex;
-	__u32 ifindex;
-	__u32 tc_index;
-	__u32 cb[5];
-	__u32 hash;
-	__u32 tc_classid;
-	__u32 data;
-	__u32 data_end;
-	__u32 napi_id;
-	__u32 ends[12];
-	__u32 data_meta;
-	__u64 flow_keys;
-	__u64 tstamp;
-	__u32 wire_len;
-	__u32 gso_segs;
-	struct bpf_sock *sk;
-};
 
 struct bpf_tcp_sock {
 	__u32 snd_cwnd;
@@ -50,8 +21,6 @@ struct bpf_tcp_sock {
 	__u64 bytes_received;
 	__u64 bytes_acked;
 };
-
-#define GOES_ON 1 /* the packet does; programs here may throw it away */
 
 enum tls_direction {
 	TLS_IN = 1,
@@ -67,6 +36,8 @@ struct event {
 };
 
 DEFINE_RING(struct event);
+
+#include "segment.h"
 
 #define CLEAR \
 	(16 * 1024) /* bytes of a direction that may be in the clear; a chain of certificates has some 5000 */
@@ -111,71 +82,6 @@ struct {
 	__type(value, __u8);
 } greeted SEC(".maps");
 
-/* A segment where one of the programs looks at it. */
-struct sight {
-	struct __sk_buff *skb;
-	struct bpf_sock *sk;
-	enum tls_direction direction;
-	__u32 seq;
-	__u32 data;    /* where it begins, from the network header on */
-	__u32 payload; /* bytes */
-	__u32 offset;  /* in the direction's stream */
-	__u8 src[16];
-	__u8 dst[16];
-};
-
-/* Reads the headers. False if that is no segment with data, or one behind headers that nobody uses here. */
-static __always_inline bool parse(struct sight *s)
-{
-	union {
-		struct ipv4_header v4;
-		struct ipv6_header v6;
-	} ip;
-	__u8 tcp[16];
-
-	if (s->skb->protocol == bpf_htons(ETH_P_IP)) {
-		if (bpf_skb_load_bytes(s->skb, 0, &ip.v4, sizeof(ip.v4)) || ip.v4.proto != IPPROTO_TCP)
-			return false;
-		s->data = (ip.v4.version_ihl & 15) * 4;
-		map_ipv4(s->src, ip.v4.src);
-		map_ipv4(s->dst, ip.v4.dst);
-	} else if (s->skb->protocol == bpf_htons(ETH_P_IPV6)) {
-		if (bpf_skb_load_bytes(s->skb, 0, &ip.v6, sizeof(ip.v6)) || ip.v6.next != IPPROTO_TCP)
-			return false;
-		s->data = sizeof(ip.v6);
-		__builtin_memcpy(s->src, ip.v6.src, 16);
-		__builtin_memcpy(s->dst, ip.v6.dst, 16);
-	} else {
-		return false;
-	}
-	if (bpf_skb_load_bytes(s->skb, s->data, tcp, sizeof(tcp)))
-		return false;
-	s->seq = bpf_ntohl(*(__u32 *)(tcp + 4));
-	s->data += (tcp[12] >> 4) * 4;
-	if (s->skb->len <= s->data)
-		return false;
-	s->payload = s->skb->len - s->data;
-	return true;
-}
-
-/* The socket as helpers that read the kernel take it: the context is a struct sk_buff underneath. */
-static __always_inline struct sock *sock_of(const struct sight *s)
-{
-	struct sk_buff *kernel = (void *)s->skb;
-
-	return BPF_CORE_READ(kernel, sk);
-}
-
-static __always_inline bool selected(const struct sight *s)
-{
-	struct sock *sk = sock_of(s);
-
-	if (!selecting || addr_selected(s->src) || addr_selected(s->dst) ||
-	    netns_selected(BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum)))
-		return true;
-	return cgroup_selected(BPF_CORE_READ(sock_cgroup(sk), kn, id));
-}
-
 /* Whether the client's socket tells of the connection already; if this is it, it will. */
 static __always_inline bool told_by_client(const struct sight *s)
 {
@@ -184,7 +90,7 @@ static __always_inline bool told_by_client(const struct sight *s)
 
 	if (bpf_skb_load_bytes(s->skb, s->data + 11, &n, sizeof(n)))
 		return false;
-	if (s->direction == TLS_IN)
+	if (!s->out)
 		return bpf_map_lookup_elem(&greeted, &n);
 	bpf_map_update_elem(&greeted, &n, &one, BPF_ANY);
 	return false;
@@ -241,38 +147,12 @@ static __always_inline __u32 clear_bytes(const struct sight *s, struct flight *f
 	return s->payload;
 }
 
-/* Room for packet bytes, in sizes that a reserve may have. */
-#define ROOMS(of) of(512) of(2048) of(6144) of(CLEAR + 128)
-
-#define ROOM_FOR(room)                                                                           \
-	if (n <= room) {                                                                         \
-		e = RESERVE_PART(struct event, KIND_HANDSHAKE, sizeof(struct event) + room,      \
-				 sizeof(struct event));                                          \
-		if (!e)                                                                          \
-			return;                                                                  \
-		fill(e, s);                                                                      \
-		/* As in tap.bpf.c: both bounds must be plain to the verifier. */                \
-		len = n;                                                                         \
-		barrier_var(len);                                                                \
-		if (len > 0) {                                                                   \
-			barrier_var(len);                                                        \
-			if (len <= room && !bpf_skb_load_bytes(s->skb, 0, (void *)(e + 1), len)) \
-				e->taken = len;                                                  \
-		}                                                                                \
-		e->hdr.size = sizeof(struct event) + e->taken;                                   \
-		bpf_ringbuf_submit(e, 0);                                                        \
-		return;                                                                          \
-	}
+#define ROOM(room) ROOM_FOR(room, KIND_HANDSHAKE)
+#define ROOMS(of)  of(512) of(2048) of(6144) of(CLEAR + 128)
 
 static __always_inline void fill(struct event *e, const struct sight *s)
 {
-	struct sock *sk = sock_of(s);
-
-	e->hdr.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
-	if (cgroup_subsys < 0)
-		e->hdr.cgroup = BPF_CORE_READ(sock_cgroup(sk), kn, id);
-	e->len = s->skb->len;
-	e->direction = s->direction;
+	e->direction = s->out ? TLS_OUT : TLS_IN;
 }
 
 static __always_inline void send(const struct sight *s, __u32 n)
@@ -282,7 +162,7 @@ static __always_inline void send(const struct sight *s, __u32 n)
 
 	if (n > CLEAR + 128)
 		n = CLEAR + 128;
-	ROOMS(ROOM_FOR)
+	ROOMS(ROOM)
 }
 
 static __always_inline void look(struct sight *s)
@@ -294,7 +174,7 @@ static __always_inline void look(struct sight *s)
 	all = flights_of(s);
 	if (!all)
 		return;
-	f = &all->way[s->direction == TLS_OUT];
+	f = &all->way[s->out == 1];
 	if (!f->begun) {
 		f->begun = true;
 		f->next = f->told = s->seq;
@@ -306,9 +186,9 @@ static __always_inline void look(struct sight *s)
 	send(s, s->data + n);
 }
 
-static __always_inline int handle(struct __sk_buff *skb, enum tls_direction direction)
+static __always_inline int handle(struct __sk_buff *skb, bool out)
 {
-	struct sight s = {.skb = skb, .sk = skb->sk, .direction = direction};
+	struct sight s = {.skb = skb, .sk = skb->sk, .out = out};
 	struct bpf_tcp_sock *tp;
 	__u64 before;
 
@@ -320,10 +200,10 @@ static __always_inline int handle(struct __sk_buff *skb, enum tls_direction dire
 	tp = bpf_tcp_sock(s.sk);
 	if (!tp)
 		return GOES_ON;
-	before = direction == TLS_OUT ? tp->bytes_acked : tp->bytes_received;
-	if (before > CLEAR || !parse(&s))
+	before = out ? tp->bytes_acked : tp->bytes_received;
+	if (before > CLEAR || !parse(&s) || !s.payload)
 		return GOES_ON;
-	s.offset = before + (s.seq - (direction == TLS_OUT ? tp->snd_una : tp->rcv_nxt));
+	s.offset = before + (s.seq - (out ? tp->snd_una : tp->rcv_nxt));
 	if (s.offset <= CLEAR)
 		look(&s);
 	return GOES_ON;
@@ -332,13 +212,13 @@ static __always_inline int handle(struct __sk_buff *skb, enum tls_direction dire
 SEC("cgroup_skb/egress")
 int tls_out(struct __sk_buff *skb)
 {
-	return handle(skb, TLS_OUT);
+	return handle(skb, true);
 }
 
 SEC("cgroup_skb/ingress")
 int tls_in(struct __sk_buff *skb)
 {
-	return handle(skb, TLS_IN);
+	return handle(skb, false);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -68,7 +68,8 @@ const (
 	TlsKindKIND_PACKET    TlsKind = 7
 	TlsKindKIND_NETFILTER TlsKind = 8
 	TlsKindKIND_HANDSHAKE TlsKind = 9
-	TlsKindKIND_END       TlsKind = 10
+	TlsKindKIND_SEGMENT   TlsKind = 10
+	TlsKindKIND_END       TlsKind = 11
 )
 
 type TlsNonce struct {

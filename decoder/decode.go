@@ -38,6 +38,8 @@ func decoderOf(k recordKind) func([]byte, *Event) error {
 		return decodeNetfilter
 	case kindHandshake:
 		return decodeHandshake
+	case kindSegment:
+		return decodeSocketSegment
 	}
 	return nil
 }

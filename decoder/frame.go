@@ -224,7 +224,7 @@ func OfPacket(raw []byte) bool {
 		return false
 	}
 	switch recordKind(binary.LittleEndian.Uint16(raw[4:])) {
-	case kindHop, kindDrop, kindSock, kindNetfilter, kindHandshake:
+	case kindHop, kindDrop, kindSock, kindNetfilter, kindHandshake, kindSegment:
 		return true
 	}
 	return false

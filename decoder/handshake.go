@@ -19,17 +19,8 @@ func (h Handshake) Summary() string { return fmt.Sprintf("%d bytes of a TLS hand
 
 func decodeHandshake(raw []byte, e *Event) error {
 	var r tlsRecord
-	head := r.recordSize()
-	if len(raw) < head {
-		return fmt.Errorf("%w: %d bytes", ErrShort, len(raw))
-	}
-	r.decode(raw)
-	if uint64(head)+uint64(r.Taken) > uint64(len(raw)) {
-		return fmt.Errorf("%w: packet of %d bytes in a record of %d", ErrShort, r.Taken, len(raw))
-	}
-	e.Packet = parsePacket(append([]byte(nil), raw[head:head+int(r.Taken)]...), r.Len)
-	if e.Packet == nil {
-		return fmt.Errorf("%w: no packet in it", ErrShort)
+	if err := unpackSegment(raw, &r, e, func() (taken, length uint32) { return r.Taken, r.Len }); err != nil {
+		return err
 	}
 	switch tlsDirection(r.Direction) {
 	case tlsIn:
@@ -38,5 +29,23 @@ func decodeHandshake(raw []byte, e *Event) error {
 		e.Direction = Out
 	}
 	e.Body = Handshake{Data: e.Packet.Payload()}
+	return nil
+}
+
+// unpackSegment reads a record that the bytes of a packet follow; sizes says how many they are, and of how many.
+func unpackSegment(raw []byte, r wire, e *Event, sizes func() (taken, length uint32)) error {
+	head := r.recordSize()
+	if len(raw) < head {
+		return fmt.Errorf("%w: %d bytes", ErrShort, len(raw))
+	}
+	r.decode(raw)
+	taken, length := sizes()
+	if uint64(head)+uint64(taken) > uint64(len(raw)) {
+		return fmt.Errorf("%w: packet of %d bytes in a record of %d", ErrShort, taken, len(raw))
+	}
+	e.Packet = parsePacket(append([]byte(nil), raw[head:head+int(taken)]...), length)
+	if e.Packet == nil {
+		return fmt.Errorf("%w: no packet in it", ErrShort)
+	}
 	return nil
 }

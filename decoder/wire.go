@@ -48,7 +48,8 @@ const (
 	kindPacket    recordKind = 7
 	kindNetfilter recordKind = 8
 	kindHandshake recordKind = 9
-	kindEnd       recordKind = 10
+	kindSegment   recordKind = 10
+	kindEnd       recordKind = 11
 )
 
 type cgroupOp uint32
@@ -78,6 +79,59 @@ func (r *cgroupRecord) decode(b []byte) {
 	r.Hierarchy = binary.LittleEndian.Uint16(b[68:])
 	r.PathLen = binary.LittleEndian.Uint16(b[70:])
 	copy(r.Path[:], b[72:])
+}
+
+type segmentDirection uint32
+
+const (
+	segmentIn  segmentDirection = 1
+	segmentOut segmentDirection = 2
+)
+
+type tupleRecord struct {
+	Src    [16]uint8
+	Dst    [16]uint8
+	Sport  uint16
+	Dport  uint16
+	Proto  uint8
+	Family uint8
+	Zero   uint16
+}
+
+// recordSize is the size of tupleRecord in bytes.
+func (*tupleRecord) recordSize() int { return 40 }
+
+// decode reads the record from b, which must hold recordSize bytes.
+func (r *tupleRecord) decode(b []byte) {
+	copy(r.Src[:], b[0:])
+	copy(r.Dst[:], b[16:])
+	r.Sport = binary.LittleEndian.Uint16(b[32:])
+	r.Dport = binary.LittleEndian.Uint16(b[34:])
+	r.Proto = b[36]
+	r.Family = b[37]
+	r.Zero = binary.LittleEndian.Uint16(b[38:])
+}
+
+type dnsRecord struct {
+	Hdr       hdrRecord
+	Len       uint32
+	Taken     uint32
+	Direction uint32
+	Socket    tupleRecord
+	Zero      uint32
+}
+
+// recordSize is the size of dnsRecord in bytes.
+func (*dnsRecord) recordSize() int { return 120 }
+
+// decode reads the record from b, which must hold recordSize bytes.
+func (r *dnsRecord) decode(b []byte) {
+	r.Hdr.decode(b[0:])
+	r.Len = binary.LittleEndian.Uint32(b[64:])
+	r.Taken = binary.LittleEndian.Uint32(b[68:])
+	r.Direction = binary.LittleEndian.Uint32(b[72:])
+	r.Socket.decode(b[76:])
+	r.Zero = binary.LittleEndian.Uint32(b[116:])
 }
 
 type fsyncOp uint32
@@ -164,30 +218,6 @@ const (
 	netfilterRejected     netfilterOp = 5
 	netfilterInvalid      netfilterOp = 6
 )
-
-type tupleRecord struct {
-	Src    [16]uint8
-	Dst    [16]uint8
-	Sport  uint16
-	Dport  uint16
-	Proto  uint8
-	Family uint8
-	Zero   uint16
-}
-
-// recordSize is the size of tupleRecord in bytes.
-func (*tupleRecord) recordSize() int { return 40 }
-
-// decode reads the record from b, which must hold recordSize bytes.
-func (r *tupleRecord) decode(b []byte) {
-	copy(r.Src[:], b[0:])
-	copy(r.Dst[:], b[16:])
-	r.Sport = binary.LittleEndian.Uint16(b[32:])
-	r.Dport = binary.LittleEndian.Uint16(b[34:])
-	r.Proto = b[36]
-	r.Family = b[37]
-	r.Zero = binary.LittleEndian.Uint16(b[38:])
-}
 
 type netfilterRecord struct {
 	Hdr      hdrRecord

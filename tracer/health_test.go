@@ -42,6 +42,7 @@ func busiest(t *testing.T, kernel types) common {
 	maps.Copy(all, (&Fsync{o: FsyncOptions{Paths: []string{"/"}, AllSync: true, ByNetns: true, Limit: time.Millisecond}}).Globals())
 	maps.Copy(all, NewTap(TapOptions{Snap: 1 << 18}).Globals())
 	maps.Copy(all, map[string]any{
+		"dns_ports":        [MaxPorts]uint16{53, 5353},
 		"hop_tcp_flags":    uint32(FlagSYN | FlagRST),
 		"selecting":        true,
 		"host_netns":       uint32(1),

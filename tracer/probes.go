@@ -69,6 +69,7 @@ func Probes() []Probe {
 		netfilterProbe(),
 		tapProbe(),
 		tlsProbe(),
+		dnsProbe(),
 		{Name: fsyncProbe, Load: bpf.LoadFsync, Hooks: fsyncHooks()},
 	}
 }

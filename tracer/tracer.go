@@ -90,7 +90,7 @@ func Open(o Options) (*Tracer, error) {
 }
 
 func (t *Tracer) load() error {
-	shared := map[string]*ebpf.Map{ringName: nil}
+	shared := map[string]*ebpf.Map{ringName: nil, dnsBackends: nil}
 	for _, name := range t.opts.Shared {
 		shared[name] = nil
 	}

@@ -17,6 +17,7 @@ enum kind {
 	KIND_PACKET = 7,
 	KIND_NETFILTER = 8,
 	KIND_HANDSHAKE = 9,
+	KIND_SEGMENT = 10,
 	KIND_END, /* one more than the last */
 };
 

@@ -91,6 +91,12 @@ static __always_inline void map_ipv4(__u8 to[16], const void *from)
 	*(__u32 *)(to + 12) = *(__u32 *)from;
 }
 
+/* Whether an address of 16 bytes is an IPv4 one. */
+static __always_inline bool is_mapped(const __u8 a[16])
+{
+	return !*(__u64 *)a && *(__u32 *)(a + 8) == bpf_htonl(0xffff);
+}
+
 static __always_inline bool is_extension(__u8 next)
 {
 	return next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING || next == IPPROTO_FRAGMENT ||

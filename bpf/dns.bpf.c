@@ -1,0 +1,131 @@
+//go:build ignore
+
+/* DNS over TCP: what sockets of this node that ask or serve DNS send and receive. cgroup_skb/egress and ingress, at the
+ * root of cgroup2.
+ *
+ * Data and the ends of directions are sent to user space, which puts messages together; how connections begin and are
+ * refused, and what is lost, the path object tells. All other sockets cost a look at two ports.
+ */
+#include "event.h"
+#include "skb.h"
+
+enum segment_direction {
+	SEGMENT_IN = 1,
+	SEGMENT_OUT = 2,
+};
+
+struct event {
+	struct hdr hdr;
+	__u32 len;   /* of the packet, from the network header on */
+	__u32 taken; /* bytes of it that follow the record */
+	enum segment_direction direction;
+	struct tuple socket; /* from its own end to the other, as it knows them: before translation */
+	__u32 zero;
+};
+
+DEFINE_RING(struct event);
+
+#include "segment.h"
+#include "dnsport.h"
+#include "sock.h"
+#include "task.h"
+
+#define FLAG_FIN 0x01
+#define MOST	 (65536 + 64) /* bytes of a packet; larger ones (BIG TCP) are cut */
+
+/* The current task sends, and not a bystander: it is in a system call that does, and the socket is of its cgroup. */
+static __always_inline void fill_sender(struct event *e, struct sock *sk)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	if (BPF_CORE_READ(task, flags) & PF_KTHREAD || netns_of(task) != e->hdr.netns ||
+	    sock_cgroup(sk) != BPF_CORE_READ(task, cgroups, dfl_cgrp) || !sends(current_syscall()))
+		return;
+	e->hdr.pid = BPF_CORE_READ(task, tgid);
+	e->hdr.tid = BPF_CORE_READ(task, pid);
+	e->hdr.cgroup = cgroup_id_of(task);
+	read_comm(e->hdr.comm, task);
+}
+
+static __always_inline void fill_ends(struct tuple *t, struct sock *sk)
+{
+	t->proto = IPPROTO_TCP;
+	t->sport = BPF_CORE_READ(sk, __sk_common.skc_num);
+	t->dport = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET) {
+		__be32 src = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
+		__be32 dst = BPF_CORE_READ(sk, __sk_common.skc_daddr);
+
+		t->family = 4;
+		map_ipv4(t->src, &src);
+		map_ipv4(t->dst, &dst);
+		return;
+	}
+	bpf_core_read(t->src, sizeof(t->src), &sk->__sk_common.skc_v6_rcv_saddr);
+	bpf_core_read(t->dst, sizeof(t->dst), &sk->__sk_common.skc_v6_daddr);
+	t->family = is_mapped(t->src) ? 4 : 6;
+}
+
+static __always_inline void fill(struct event *e, const struct sight *s)
+{
+	struct sock *sk = sock_of(s);
+
+	fill_ends(&e->socket, sk);
+	e->direction = s->out ? SEGMENT_OUT : SEGMENT_IN;
+	if (s->out)
+		fill_sender(e, sk);
+}
+
+#define ROOM(room) ROOM_FOR(room, KIND_SEGMENT)
+#define ROOMS(of)  of(256) of(1024) of(4096) of(16384) of(MOST)
+
+static __noinline void send(const struct sight *s)
+{
+	__u32 n = s->skb->len;
+	struct event *e;
+	long len;
+
+	if (n > MOST)
+		n = MOST;
+	ROOMS(ROOM)
+}
+
+/* Whether the socket asks or serves DNS. */
+static __always_inline bool dns(struct bpf_sock *sk)
+{
+	__u16 local = sk->src_port, remote = bpf_ntohs(sk->dst_port);
+	struct dns_backends *b;
+	__u32 zero = 0;
+
+	if (is_dns_port(local) || is_dns_port(remote))
+		return true;
+	b = bpf_map_lookup_elem(&dns_backends, &zero);
+	return b && b->n && is_dns_backend(b, local);
+}
+
+static __always_inline int handle(struct __sk_buff *skb, bool out)
+{
+	struct sight s = {.skb = skb, .sk = skb->sk, .out = out};
+
+	if (!s.sk || !dns(s.sk))
+		return GOES_ON;
+	s.sk = bpf_sk_fullsock(s.sk);
+	if (!s.sk || !parse(&s) || !(s.payload || s.flags & FLAG_FIN) || !selected(&s))
+		return GOES_ON;
+	send(&s);
+	return GOES_ON;
+}
+
+SEC("cgroup_skb/egress")
+int dns_out(struct __sk_buff *skb)
+{
+	return handle(skb, true);
+}
+
+SEC("cgroup_skb/ingress")
+int dns_in(struct __sk_buff *skb)
+{
+	return handle(skb, false);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,64 @@
+/* Where DNS servers are asked: the ports that the view gives, and those of backends that it is translated to. */
+#ifndef KTRACE_DNSPORT_H
+#define KTRACE_DNSPORT_H
+
+#include "event.h"
+
+#define DNS_PORTS 8
+
+const volatile __u16 dns_ports[DNS_PORTS] = {}; /* 0: none */
+
+/* Ports of backends, by the order in which they were found. What is translated for remote clients has a socket here that
+ * knows no other. The map is shared by all objects of a run.
+ */
+struct dns_backends {
+	__u16 n; /* below DNS_PORTS; further ones are not followed */
+	__u16 ports[DNS_PORTS];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct dns_backends);
+} dns_backends SEC(".maps");
+
+static __always_inline bool is_dns_port(__u16 port)
+{
+	int i;
+
+	for (i = 0; i < DNS_PORTS; i++)
+		if (dns_ports[i] && port == dns_ports[i])
+			return true;
+	return false;
+}
+
+static __always_inline bool is_dns_backend(const struct dns_backends *b, __u16 port)
+{
+	int i;
+
+	for (i = 0; i < DNS_PORTS; i++)
+		if (i < b->n && port == b->ports[i])
+			return true;
+	return false;
+}
+
+/* Takes in that a flow to one port is translated to another. */
+static __always_inline void learn_dns_backend(__u16 asked, __u16 serves)
+{
+	struct dns_backends *b;
+	__u32 zero = 0, n;
+
+	if (!is_dns_port(asked) || is_dns_port(serves))
+		return;
+	b = bpf_map_lookup_elem(&dns_backends, &zero);
+	if (!b || is_dns_backend(b, serves))
+		return;
+	n = b->n;
+	if (n >= DNS_PORTS)
+		return;
+	b->ports[n] = serves; /* of two at a time one may be lost, until its next flow */
+	b->n = n + 1;
+}
+
+#endif

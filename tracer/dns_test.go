@@ -1,0 +1,149 @@
+package tracer
+
+import (
+	"io"
+	"maps"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"ktrace/decoder"
+	"ktrace/testdata/lab"
+)
+
+// dnsOptions take what sockets of one namespace say at port 53.
+func dnsOptions(ns *lab.NS) Options {
+	o := Options{
+		Probes: []string{"path", DNSProbe}, Shared: []string{"sel_netns"},
+		Globals: PathFilter{Protocols: TCP, Ports: []uint{53}}.Globals(),
+		Prepare: func(m Maps) error { return m("path", "sel_netns").Put(ns.Inode(), uint8(1)) },
+	}
+	o.Globals["selecting"] = true
+	o.Globals["hop_tcp_flags"] = uint32(FlagSYN | FlagRST)
+	maps.Copy(o.Globals, DNSPorts([]uint{53}))
+	return o
+}
+
+// echoesTCP takes connections at an address and sends back what comes.
+func echoesTCP(t testing.TB, ns *lab.NS, addr string) {
+	t.Helper()
+	ns.Do(func() {
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		go func() {
+			for {
+				conn, err := l.Accept()
+				if err != nil {
+					return
+				}
+				go func() {
+					defer conn.Close()
+					_, _ = io.Copy(conn, conn)
+				}()
+			}
+		}()
+	})
+}
+
+// converse sends n messages over a connection of its own, and takes each back.
+func converse(t testing.TB, pod *lab.Pod, addr string, n int) {
+	t.Helper()
+	pod.Do(func() {
+		conn, err := net.DialTimeout("tcp", addr, 10*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		part := make([]byte, 3000)
+		for range n {
+			if _, err := conn.Write(part); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(conn, part); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// said sums up the segments of a namespace's sockets.
+type said struct {
+	bytes   [2]int // out, in
+	ends    [2]int
+	senders int // segments with their process
+	to      netip.AddrPort
+}
+
+func saidIn(t *testing.T, ns *lab.NS, events []decoder.Event) said {
+	t.Helper()
+	var s said
+	for _, e := range events {
+		if _, ok := e.Body.(decoder.SocketSegment); !ok || e.Netns != ns.Inode() {
+			continue
+		}
+		way := 0
+		if s.to = e.Packet.Destination(); e.Direction == decoder.In {
+			way, s.to = 1, e.Packet.Source()
+		}
+		if n := len(e.Packet.Transport()); n != int(e.Packet.Payload()) {
+			t.Errorf("%d bytes of %d", n, e.Packet.Payload())
+		}
+		s.bytes[way] += len(e.Packet.Transport())
+		if e.Packet.HasFlag('F') {
+			s.ends[way]++
+		}
+		if e.PID != 0 {
+			s.senders++
+		}
+	}
+	return s
+}
+
+func TestSocketsTellWhatIsSaidAtPortsOfDNS(t *testing.T) {
+	for _, f := range []struct{ tool, service, backend string }{
+		{"iptables", lab.ServiceDNS, lab.ServerAddr}, {"ip6tables", lab.ServiceDNS6, lab.ServerAddr6},
+	} {
+		t.Run(f.tool, func(t *testing.T) {
+			c := lab.NewCluster(t)
+			pod, other := c.AddPod("a"), c.AddPod("b")
+			service, backend := net.JoinHostPort(f.service, "53"), net.JoinHostPort(f.backend, "5353")
+			c.Node.Run(f.tool, "-t", "nat", "-A", "PREROUTING", "-p", "tcp", "-d", f.service, "--dport", "53", "-j", "DNAT", "--to-destination", backend)
+			echoesTCP(t, c.Server, backend)
+			echoesTCP(t, c.Server, net.JoinHostPort(f.backend, "54"))
+			converse(t, pod, service, 1) // neighbours are resolved now
+			o := dnsOptions(pod.NS)
+			o.Prepare = func(m Maps) error { // both ends
+				for _, ns := range []*lab.NS{pod.NS, c.Server} {
+					if err := m("path", "sel_netns").Put(ns.Inode(), uint8(1)); err != nil {
+						return err
+					}
+				}
+				return nil
+			}
+			tr, err := Open(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer tr.Close()
+			const n = 23
+			converse(t, pod, service, n)
+			converse(t, pod, net.JoinHostPort(f.backend, "54"), n) // is no server of DNS
+			events, counts := drain(t, tr)
+			client, server := saidIn(t, pod.NS, events), saidIn(t, c.Server, events)
+			whole := [2]int{n * 3000, n * 3000}
+			if client.bytes != whole || client.ends[0] != 1 || client.senders == 0 || client.to.String() != service {
+				t.Errorf("the client's socket tells %+v, want %v bytes to %s", client, whole, service)
+			}
+			if server.bytes != whole || server.to.Addr().Unmap() != netip.MustParseAddr(map[bool]string{true: pod.Addr, false: pod.Addr6}[f.tool == "iptables"]) {
+				t.Errorf("the server's socket tells %+v, want %v bytes", server, whole)
+			}
+			if inOther := saidIn(t, other.NS, events); inOther != (said{}) || counts.Lost.Total() != 0 {
+				t.Errorf("others' sockets tell %+v; %+v", inOther, counts)
+			}
+		})
+	}
+}
