@@ -103,10 +103,35 @@ type DiskUse struct {
 	Device  string        `json:"device"` // of the file system, as Fsync.Device
 	Disk    string        `json:"disk"`   // major:minor of the whole disk below it
 	Span    time.Duration `json:"span_ns"`
-	Busy    time.Duration `json:"busy_ns"`           // of the span, in which the disk had something to do
-	Written uint64        `json:"written"`           // bytes, by whomever
-	Writers []DiskWriter  `json:"writers,omitempty"` // that have a file on the disk open to write, the greatest first
+	Busy    time.Duration `json:"busy_ns"`             // of the span, in which the disk had something to do
+	Written uint64        `json:"written"`             // bytes, by whomever
+	Writers []DiskWriter  `json:"writers,omitempty"`   // that have a file on the disk open to write, the greatest first
+	IOs     uint64        `json:"ios,omitempty"`       // writes and flushes that the disk completed
+	Waited  time.Duration `json:"waited_ns,omitempty"` // of all of these together, from the queue on
+	// CPUWait is how much of the span some task of the node could run and had no CPU, by pressure stall information
+	// (kernel 4.20); 0 where the kernel keeps none.
+	CPUWait time.Duration `json:"cpu_wait_ns,omitempty"`
 }
+
+// Answer is the mean time of a write or flush from the disk's queue to its end, 0 if there was none.
+func (u DiskUse) Answer() time.Duration {
+	if u.IOs == 0 {
+		return 0
+	}
+	return u.Waited / time.Duration(u.IOs)
+}
+
+// iosPerSync is how many writes and flushes a sync waits for, one after the other: its data, the journal, its commit.
+const iosPerSync = 3
+
+// CPUBound reports whether syncs of limit or longer are the CPUs' doing and not the disk's: tasks waited for a CPU for a
+// quarter of the time or more, while the disk answered fast enough.
+func (u DiskUse) CPUBound(limit time.Duration) bool {
+	return u.CPUShort() && u.IOs > 0 && iosPerSync*u.Answer() < limit
+}
+
+// CPUShort reports whether tasks waited for a CPU for a quarter of the span or more.
+func (u DiskUse) CPUShort() bool { return u.Span > 0 && 4*u.CPUWait >= u.Span }
 
 // DiskWriter is a process that writes to a disk.
 type DiskWriter struct {

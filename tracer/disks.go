@@ -37,6 +37,8 @@ func disksBelow(root, device string) []string {
 type diskStat struct {
 	written uint64        // bytes
 	busy    time.Duration // in which it had something to do
+	ios     uint64        // writes and flushes
+	waited  time.Duration // of these together, from the queue to the end
 }
 
 // readDisks reads /proc/diskstats, by major:minor (Documentation/admin-guide/iostats.rst). What cannot be read is empty.
@@ -47,18 +49,40 @@ func readDisks(root string) map[string]diskStat {
 	}
 	defer f.Close()
 	const (
+		writes         = 7
 		sectorsWritten = 9
+		msWriting      = 10
 		msBusy         = 12
+		flushes        = 18 // kernel 5.5
+		msFlushing     = 19
 		sector         = 512 // whatever the disk's own
 	)
 	all := map[string]diskStat{}
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		if fields := strings.Fields(lines.Text()); len(fields) > msBusy {
-			all[fields[0]+":"+fields[1]] = diskStat{
+			d := diskStat{
 				written: number(fields[sectorsWritten]) * sector,
 				busy:    time.Duration(number(fields[msBusy])) * time.Millisecond,
+				ios:     number(fields[writes]),
+				waited:  time.Duration(number(fields[msWriting])) * time.Millisecond,
 			}
+			if len(fields) > msFlushing {
+				d.ios += number(fields[flushes])
+				d.waited += time.Duration(number(fields[msFlushing])) * time.Millisecond
+			}
+			all[fields[0]+":"+fields[1]] = d
 		}
 	}
 	return all
+}
+
+// readCPUWait is how long, since the node started, some task could run and had no CPU, by /proc/pressure/cpu (kernel 4.20,
+// Documentation/accounting/psi.rst); 0 where the kernel keeps no such account.
+func readCPUWait(root string) time.Duration {
+	for _, field := range fieldsOf(filepath.Join(root, "proc/pressure/cpu")) { // "some avg10=0.00 ... total=7\nfull ..."
+		if total, ok := strings.CutPrefix(field, "total="); ok {
+			return time.Duration(number(total)) * time.Microsecond
+		}
+	}
+	return 0
 }

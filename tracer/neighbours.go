@@ -20,7 +20,8 @@ import (
 
 // Neighbours is the decoder.Witness that looks, while syncs are slow, who writes to their disk, and how much: what each
 // process has written, or left in memory to be written, by /proc/PID/io (CONFIG_TASK_IO_ACCOUNTING), and what the disk
-// took by /proc/diskstats. A process that begins and ends between two looks is not seen.
+// took, and how long for, by /proc/diskstats; and for how long tasks had no CPU meanwhile. A process that begins and ends
+// between two looks is not seen.
 type Neighbours struct {
 	root   string // of the node's file system
 	slow   time.Duration
@@ -42,6 +43,7 @@ type diskLook struct {
 	at      time.Time
 	disks   map[string]diskStat
 	written map[uint32]uint64 // bytes, by process
+	cpuWait time.Duration
 }
 
 const (
@@ -108,7 +110,7 @@ func (w *Neighbours) Poll() []decoder.Fact {
 
 // look reads what everybody has written.
 func (w *Neighbours) look(now time.Time) diskLook {
-	l := diskLook{at: now, disks: readDisks(w.root), written: map[uint32]uint64{}}
+	l := diskLook{at: now, disks: readDisks(w.root), cpuWait: readCPUWait(w.root), written: map[uint32]uint64{}}
 	for process := range netns.Processes(netns.Proc(w.root)) {
 		if n := writtenBy(filepath.Join(process, "io")); n > 0 {
 			l.written[uint32(number(filepath.Base(process)))] = n
@@ -137,6 +139,9 @@ func (w *Neighbours) add(d *sharedDisk, before diskLook) {
 	d.use.Span += w.last.at.Sub(before.at)
 	d.use.Busy += max(disk.busy-was.busy, 0)
 	d.use.Written += disk.written - min(was.written, disk.written)
+	d.use.IOs += disk.ios - min(was.ios, disk.ios)
+	d.use.Waited += max(disk.waited-was.waited, 0)
+	d.use.CPUWait += max(w.last.cpuWait-before.cpuWait, 0)
 	for pid, bytes := range w.last.written {
 		wrote := bytes - min(before.written[pid], bytes)
 		if wrote < leastWritten || !w.writesTo(pid, d.use.Disk) {

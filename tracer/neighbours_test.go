@@ -39,7 +39,8 @@ func TestNeighboursAreWhoWritesToTheDisk(t *testing.T) {
 		for pid, n := range bytes {
 			put(fmt.Sprintf("proc/%d/io", pid), fmt.Sprintf("rchar: 1\nwchar: 2\nwrite_bytes: %d\ncancelled_write_bytes: 3\n", n))
 		}
-		put("proc/diskstats", fmt.Sprintf("   8       1 sda1 1 2 3 4 5 6 7 8 9 10 11\n   8       0 sda 1 2 3 4 5 6 %d 8 9 %d 11 0 0 0 0 6 7\n", 100000*at, 900*at))
+		put("proc/diskstats", fmt.Sprintf("   8       1 sda1 1 2 3 4 5 6 7 8 9 10 11\n   8       0 sda 1 2 3 4 %d 6 %d %d 9 %d 11 0 0 0 0 %d %d\n", 300*at, 100000*at, 500*at, 900*at, 100*at, 70*at))
+		put("proc/pressure/cpu", fmt.Sprintf("some avg10=1.00 avg60=2.00 avg300=3.00 total=%d\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=5\n", 1000*at))
 	}
 	w := NewNeighbours(root, time.Millisecond, func(pid uint32) uint64 { return uint64(100 * pid) })
 	wrote(1, map[int]int{7: 1 << 20, 8: 1 << 30, 9: 1 << 20, 10: 1 << 20})
@@ -56,6 +57,9 @@ func TestNeighboursAreWhoWritesToTheDisk(t *testing.T) {
 	want := []decoder.DiskWriter{{PID: 8, Comm: "the backup", Cgroup: 800, Bytes: 40 << 20}, {PID: 7, Comm: "etcd", Cgroup: 700, Bytes: 1 << 20}}
 	if got.Device != "8:1" || got.Disk != "8:0" || got.Written != 100000*512 || got.Busy != 900*time.Millisecond || got.Span <= 0 {
 		t.Errorf("told %+v", got)
+	}
+	if got.IOs != 400 || got.Waited != 570*time.Millisecond || got.CPUWait != time.Millisecond {
+		t.Errorf("%d writes and flushes took %v, CPUs were short for %v", got.IOs, got.Waited, got.CPUWait)
 	}
 	if fmt.Sprint(got.Writers) != fmt.Sprint(want) {
 		t.Errorf("writers %+v, want %+v", got.Writers, want)

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -82,16 +83,23 @@ func crowded(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	for range busy {
-		c := exec.Command("taskset", "-c", cpu, "sh", "-c", "while :; do :; done")
-		if err := c.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			_ = c.Process.Kill()
-			_ = c.Wait() // it was killed
-		})
+		busyLoop(t, "taskset", "-c", cpu)
 	}
 	return []string{"sh", "-c", fmt.Sprintf(`echo $$ >%s/cgroup.procs && exec taskset -c %s "$@"`, group, cpu), "crowded"}
+}
+
+// busyLoop keeps a CPU busy until the test ends; words before it say on which.
+func busyLoop(t *testing.T, words ...string) {
+	t.Helper()
+	words = append(words, "sh", "-c", "while :; do :; done")
+	c := exec.Command(words[0], words[1:]...)
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = c.Process.Kill()
+		_ = c.Wait() // it was killed
+	})
 }
 
 // TestDiagnoseNamesSyncsThatWaitForACPU writes a log to a good disk, with others on its CPU or without.
@@ -108,6 +116,24 @@ func TestDiagnoseNamesSyncsThatWaitForACPU(t *testing.T) {
 		}
 	})
 	t.Run("alone", func(t *testing.T) { silentAtLeastOnce(t, name, log) })
+}
+
+// TestDiagnoseWeighsTheCPUsBeforeTheDisk writes a log to a good disk on a machine that is only busy: no task is preferred,
+// and the one that syncs wants a CPU as the others do.
+func TestDiagnoseWeighsTheCPUsBeforeTheDisk(t *testing.T) {
+	name := filepath.Join(directory(t, newDisk(t, "ext4"), "member/wal"), "0.wal")
+	one := "dd if=/dev/zero of='" + name + "' bs=2300 count=1 oflag=dsync conv=notrunc status=none"
+	log := []string{"sh", "-c", "for i in $(seq 40); do " + one + "; done"}
+	for range 4 * runtime.NumCPU() {
+		busyLoop(t)
+	}
+	live, read := diagnosed(t, name, log)
+	if len(live) != 1 || !slices.Equal(live, read) {
+		t.Fatalf("live %q, in the capture %q: want one, and the same", live, read)
+	}
+	if !strings.HasPrefix(live[0], "fsync-cpu-starved ") {
+		t.Errorf("found %s", live[0])
+	}
 }
 
 // newSlowDisk makes a file system on a disk that takes so many bytes a second of all commands whose words begin as

@@ -214,9 +214,23 @@ func (r *Fsync) slow(now time.Time, class decoder.FsyncClass, h fio.Histogram, v
 	if 2*over.Starved >= v.Over {
 		return r.starved(f, class, where, slowest, over)
 	}
-	use := r.disks[slowest.Device]
-	if w, ok := use.Neighbour(slowest.Process.PID); known && ok {
+	if use, known := r.disks[slowest.Device]; known {
+		return r.onDisk(f, class, where, slowest, use)
+	}
+	return f
+}
+
+// onDisk weighs what else went on while syncs were slow: who writes to their disk, and how short CPUs were.
+func (r *Fsync) onDisk(f decoder.Finding, class decoder.FsyncClass, where string, slowest decoder.FsyncSlow, use decoder.DiskUse) decoder.Finding {
+	if w, ok := use.Neighbour(slowest.Process.PID); ok {
 		return r.neighbour(f, class, where, use, w)
+	}
+	if use.CPUBound(r.scope.Limit) {
+		return cpuBound(f, class, where, use)
+	}
+	if use.CPUShort() {
+		f.Confidence = decoder.Likely
+		f.Evidence = append(f.Evidence, cpuAndDisk(use))
 	}
 	return f
 }
@@ -251,6 +265,23 @@ func (r *Fsync) starved(f decoder.Finding, class decoder.FsyncClass, where strin
 		f.Confidence = decoder.Likely // there is more that is slow
 	}
 	return f
+}
+
+// cpuBound makes of slow syncs the finding that the node's CPUs hold them up, though the caller itself was not seen to
+// wait for one: who writes the journal (jbd2), and who ends the disk's I/O, need a CPU too.
+func cpuBound(f decoder.Finding, class decoder.FsyncClass, where string, use decoder.DiskUse) decoder.Finding {
+	f.ID, f.Severity, f.Confidence = "fsync-cpu-starved", decoder.Warning, decoder.Likely
+	f.Title = fmt.Sprintf("Syncs of %s files below %s are slow while the node's CPUs are overloaded; the disk answers in %s.", class, where, decoder.Brief(use.Answer()))
+	f.Cause = "More tasks want to run than there are CPUs. A sync needs them several times: the caller, the kernel's threads that write the journal, and the end of each I/O."
+	f.Evidence = append(f.Evidence, cpuAndDisk(use))
+	f.Remedy = []string{"cat /proc/pressure/cpu", "top -b -n 1 -o %CPU | head -20   # who has the CPUs?", f.Remedy[0]}
+	return f
+}
+
+// cpuAndDisk compares how short CPUs were with how long the disk took.
+func cpuAndDisk(use decoder.DiskUse) string {
+	return fmt.Sprintf("in %s tasks waited for a CPU for %.0f %% of the time (PSI); disk %s completed %d writes and flushes in %s each on average",
+		decoder.Brief(use.Span), 100*use.CPUWait.Seconds()/use.Span.Seconds(), use.Disk, use.IOs, decoder.Brief(use.Answer()))
 }
 
 // nearLimit is the share of a limit from which on it is what holds writes up.

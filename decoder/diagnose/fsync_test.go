@@ -191,11 +191,14 @@ func TestSlowSyncsThatWaitForACPUAreNotTheDisks(t *testing.T) {
 	}
 }
 
-func TestSlowSyncsWaitForANeighbourIfItKeepsTheDiskBusy(t *testing.T) {
+func TestSlowSyncsWaitForWhatKeepsTheDiskOrTheCPUsBusy(t *testing.T) {
 	const second, mega = time.Second, 1_000_000
 	etcd, dd := decoder.DiskWriter{PID: 3, Comm: "etcd", Bytes: mega}, decoder.DiskWriter{PID: 4, Comm: "dd", Cgroup: 9, Bytes: 40 * mega}
 	use := func(device string, busy time.Duration, written uint64, writers ...decoder.DiskWriter) decoder.Fact {
 		return decoder.Fact{DiskUse: &decoder.DiskUse{Device: device, Disk: "8:0", Span: 2 * second, Busy: busy, Written: written * mega, Writers: writers}}
+	}
+	pressed := func(device string, cpuWait time.Duration, ios uint64, waited time.Duration) decoder.Fact {
+		return decoder.Fact{DiskUse: &decoder.DiskUse{Device: device, Disk: "8:0", Span: 2 * second, IOs: ios, Waited: waited, CPUWait: cpuWait}}
 	}
 	for _, c := range []struct {
 		name    string
@@ -211,6 +214,10 @@ func TestSlowSyncsWaitForANeighbourIfItKeepsTheDiskBusy(t *testing.T) {
 		{"its own writes", 0, []decoder.Fact{use("8:1", 2*second, 45, decoder.DiskWriter{PID: 3, Comm: "etcd", Bytes: 40 * mega})}, "fsync-slow"},
 		{"a neighbour that writes as much", 0, []decoder.Fact{use("8:1", 2*second, 70, dd, decoder.DiskWriter{PID: 3, Comm: "etcd", Bytes: 30 * mega})}, "fsync-slow"},
 		{"a neighbour, when there is no CPU", 30, []decoder.Fact{use("8:1", 2*second, 45, dd, etcd)}, "fsync-cpu-starved"},
+		{"CPUs that are short, and a fast disk", 0, []decoder.Fact{pressed("8:1", second, 1000, second)}, "fsync-cpu-starved"},
+		{"CPUs that are short, and a slow disk", 0, []decoder.Fact{pressed("8:1", second, 100, second)}, "fsync-slow"},
+		{"CPUs that are short, and nothing known of the disk", 0, []decoder.Fact{pressed("8:1", second, 0, 0)}, "fsync-slow"},
+		{"CPUs that are free, and a fast disk", 0, []decoder.Fact{pressed("8:1", second/10, 1000, second)}, "fsync-slow"},
 		{"what was told before", 0, []decoder.Fact{use("8:1", 2*second, 45, dd), use("8:1", second/2, 45, dd)}, "fsync-slow"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -219,6 +226,9 @@ func TestSlowSyncsWaitForANeighbourIfItKeepsTheDiskBusy(t *testing.T) {
 				t.Fatalf("found %s, want %s", f.ID, c.id)
 			}
 			evidence := strings.Join(f.Evidence, "\n")
+			if strings.HasPrefix(c.name, "CPUs that are short") && (f.Confidence != decoder.Likely || !strings.Contains(evidence, "tasks waited for a CPU for 50 %")) {
+				t.Errorf("found %+v", f)
+			}
 			if c.id == "fsync-neighbour" && (!strings.Contains(f.Title, "dd/4 of shop/pod-9") || f.Peer.Name != "pod-9" || !strings.Contains(evidence, "dd/4 wrote 40000000")) {
 				t.Errorf("found %+v", f)
 			}
