@@ -94,6 +94,11 @@ func (o *captureOptions) validate() error {
 	if err := o.flight.validate(o); err != nil {
 		return err
 	}
+	if o.size > 0 || o.every > 0 || o.flight.megabytes > 0 {
+		if err := o.LaterFile(); err != nil {
+			return err
+		}
+	}
 	o.files.Size, o.files.Every = int64(o.size*million), time.Duration(o.every)*time.Second
 	return nil
 }

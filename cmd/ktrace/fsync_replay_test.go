@@ -13,6 +13,7 @@ import (
 
 	"ktrace/cmd/internal/cli"
 	"ktrace/decoder"
+	"ktrace/decoder/capture"
 	"ktrace/decoder/record"
 	"ktrace/testdata/lab"
 )
@@ -75,7 +76,7 @@ func replayed(t *testing.T, recording string, v cli.View) string {
 	}
 	defer f.Close()
 	var out, said bytes.Buffer
-	if err := cli.Replay(t.Context(), cli.Flags{Output: "json"}, v, cli.Streams{Out: &out, Err: &said}, f); err != nil {
+	if err := cli.Replay(t.Context(), cli.Flags{Output: "json"}, v, cli.Streams{Out: &out, Err: &said}, capture.File{Name: recording, Reader: f}); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -17,7 +16,9 @@ import (
 	"github.com/spf13/pflag"
 
 	"ktrace/cmd/internal/cli"
+	"ktrace/cmd/internal/outfile"
 	"ktrace/decoder"
+	"ktrace/decoder/capture"
 )
 
 // recordedView is a verb's view over a file instead of a live node.
@@ -150,7 +151,7 @@ func readAs(ctx context.Context, files, args []string, s cli.Streams) error {
 			return err
 		}
 		made.Filter = expr
-		return withFiles(files, s, func(in []io.Reader, s cli.Streams) error { return cli.Replay(c.Context(), flags, made, s, in...) })
+		return withFiles(files, "", s, func(in inputs, s cli.Streams) error { return cli.Replay(c.Context(), flags, made, s, in.files...) })
 	}
 	return c.ExecuteContext(ctx)
 }
@@ -162,36 +163,45 @@ func readFlagError(view string) func(*cobra.Command, error) error {
 	}
 }
 
-// withFiles opens files, which errors name if there is only one.
+// inputs are files that are open to be read.
+type inputs struct {
+	files []capture.File
+	guard *outfile.Guard // knows them, so that none is written
+	live  bool           // more may come at any time
+}
+
+// withFiles opens files. Standard output must be none of them.
 //
 // A file is read as fast as it goes, and what is made of it is thrown away at once: collecting that garbage less often
 // than is good for a tracer that shares its node saves a third of the time, for some tens of megabytes.
 //
 // For the same reason output is collected, unless an input is a pipe: from there something may come at any time.
-func withFiles(names []string, s cli.Streams, do func([]io.Reader, cli.Streams) error) (err error) {
+func withFiles(names []string, write string, s cli.Streams, do func(inputs, cli.Streams) error) error {
 	const garbage = 300 // percent of what is in use
 	defer debug.SetGCPercent(debug.SetGCPercent(garbage))
-	in, live := make([]io.Reader, 0, len(names)), false
+	in := inputs{guard: &outfile.Guard{}}
 	for _, name := range names {
 		file := os.Stdin
 		if name != "-" {
+			var err error
 			if file, err = os.Open(name); err != nil {
 				return err
 			}
 			defer file.Close() // was only read
 		}
-		in, live = append(in, file), live || !isRegular(file)
+		if err := in.guard.Reads("the input "+name, file); err != nil {
+			return err
+		}
+		in.files, in.live = append(in.files, capture.File{Name: name, Reader: file}), in.live || !isRegular(file)
 	}
-	out := bufio.NewWriterSize(s.Out, 64<<10)
-	if !live {
-		s.Out = out
-	}
-	if err := errors.Join(do(in, s), out.Flush()); err != nil && len(names) == 1 {
-		return fmt.Errorf("%s: %w", names[0], err)
-	} else if err != nil {
+	if err := cli.GuardStdout(in.guard, write, s); err != nil {
 		return err
 	}
-	return nil
+	out := bufio.NewWriterSize(s.Out, 64<<10)
+	if !in.live {
+		s.Out = out
+	}
+	return errors.Join(do(in, s), out.Flush())
 }
 
 func isRegular(file *os.File) bool {

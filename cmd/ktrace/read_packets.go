@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -43,7 +41,7 @@ func readPackets(ctx context.Context, files, args []string, s cli.Streams) error
 			if err != nil {
 				return err
 			}
-			return withFiles(files, s, func(in []io.Reader, s cli.Streams) error { return o.run(c.Context(), expr, in, s) })
+			return withFiles(files, o.Write, s, func(in inputs, s cli.Streams) error { return o.run(c.Context(), expr, in, s) })
 		},
 	}
 	c.SetOut(s.Out)
@@ -58,8 +56,8 @@ func readPackets(ctx context.Context, files, args []string, s cli.Streams) error
 	return c.ExecuteContext(ctx)
 }
 
-func (o *packetsOptions) run(ctx context.Context, expr *filter.Expr, in []io.Reader, s cli.Streams) error {
-	in, raw := anyRecording(in)
+func (o *packetsOptions) run(ctx context.Context, expr *filter.Expr, in inputs, s cli.Streams) error {
+	raw := in.anyRecording()
 	const hint = "a recording (--record) is for views, as in \"ktrace read FILE dns\""
 	if raw && (o.stats || o.Write != "") {
 		return cli.Usagef(hint + ": it has no packets to count or copy")
@@ -73,9 +71,9 @@ func (o *packetsOptions) run(ctx context.Context, expr *filter.Expr, in []io.Rea
 		}
 		return cli.Replay(ctx, o.Flags, cli.View{
 			Kinds: []decoder.Kind{decoder.KindFrame}, Stages: []decoder.Stage{decoder.NewNames()}, Filter: expr,
-		}, s, in...)
+		}, s, in.files...)
 	}
-	sub := capture.Subset{Filter: expr, Dedup: o.dedup, Limit: o.Count}
+	sub := capture.Subset{Filter: expr, Dedup: o.dedup, Limit: o.Count, Live: in.live, Cut: s.WarnCut}
 	err := o.copy(&sub, in, s)
 	if err != nil || !o.stats {
 		return err
@@ -83,32 +81,40 @@ func (o *packetsOptions) run(ctx context.Context, expr *filter.Expr, in []io.Rea
 	return o.tell(sub.Stats, s)
 }
 
-// anyRecording reports whether any of the files is a recording of raw records. What it returns reads the same.
-func anyRecording(in []io.Reader) (same []io.Reader, any bool) {
-	for _, r := range in {
-		b := bufio.NewReader(r)
+// anyRecording reports whether any of the files is a recording of raw records. They read the same afterwards.
+func (in *inputs) anyRecording() (any bool) {
+	for i := range in.files {
+		b := bufio.NewReader(in.files[i].Reader)
 		head, _ := b.Peek(len(record.Magic)) // a file that is too short, or cannot be read, is told by who reads it
 		any = any || string(head) == record.Magic
-		same = append(same, b)
+		in.files[i].Reader = b
 	}
-	return same, any
+	return any
 }
 
-// copy goes over the files, and writes the packets if that is wanted.
-func (o *packetsOptions) copy(sub *capture.Subset, in []io.Reader, s cli.Streams) (err error) {
+// copy goes over the files, and writes the packets if that is wanted. A copy that fails leaves what was in the file
+// before, and where there was nothing, what was copied.
+func (o *packetsOptions) copy(sub *capture.Subset, in inputs, s cli.Streams) (err error) {
 	switch o.Write {
 	case "":
 	case "-":
 		sub.To = pcapng.NewWriter(s.Out, pcapng.WriterOptions{Subset: true})
 	default:
-		file, err := os.Create(o.Write)
-		if err != nil {
-			return fmt.Errorf("-w: %w", err)
+		create := in.guard.Create
+		if in.live {
+			create = in.guard.CreateLive
 		}
-		defer func() { err = errors.Join(err, file.Close()) }()
+		file, err := create("-w", o.Write)
+		if err != nil {
+			return err
+		}
 		sub.To = pcapng.NewWriter(file, pcapng.WriterOptions{Subset: true})
+		if err := errors.Join(sub.Run(in.files...), sub.To.Flush()); err != nil {
+			return errors.Join(err, file.Discard())
+		}
+		return file.Close()
 	}
-	return sub.Run(in...)
+	return sub.Run(in.files...)
 }
 
 // tell prints the statistics, beside the packets if those go to standard output.

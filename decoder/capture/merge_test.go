@@ -98,7 +98,7 @@ func TestSubsetMergesFilesOfDifferentClocks(t *testing.T) {
 	var out bytes.Buffer
 	s := Subset{To: pcapng.NewWriter(&out, pcapng.WriterOptions{Subset: true})}
 	const ms = int64(1e6)
-	if err := s.Run(clock(0x80|20, 1_600_000_000, pcapng.BigEndian, ms, 3*ms), clock(9, 0, pcapng.LittleEndian, 0, 2*ms)); err != nil {
+	if err := s.Run(File{"a", clock(0x80|20, 1_600_000_000, pcapng.BigEndian, ms, 3*ms)}, File{"b", clock(9, 0, pcapng.LittleEndian, 0, 2*ms)}); err != nil {
 		t.Fatal(err)
 	}
 	var got []int64
@@ -154,7 +154,7 @@ func TestSubsetKeepsEveryBlockThatItDoesNotLeaveOut(t *testing.T) {
 		want.Write(b.Raw)
 	}
 	s := Subset{Filter: parsed(t, "udp"), To: pcapng.NewWriter(&got, pcapng.WriterOptions{Subset: true})}
-	if err := s.Run(&file); err != nil {
+	if err := s.Run(File{"a", &file}); err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got.Bytes(), want.Bytes()) {

@@ -2,7 +2,6 @@ package capture
 
 import (
 	"bytes"
-	"io"
 	"net/netip"
 	"slices"
 	"strings"
@@ -41,9 +40,9 @@ func statsOf(t testing.TB, expr string, files ...[]byte) Stats {
 	if expr != "" {
 		s.Filter = parsed(t, expr)
 	}
-	var in []io.Reader
+	var in []File
 	for _, f := range files {
-		in = append(in, bytes.NewReader(f))
+		in = append(in, File{Name: "f", Reader: bytes.NewReader(f)})
 	}
 	if err := s.Run(in...); err != nil {
 		t.Fatal(err)

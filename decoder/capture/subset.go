@@ -3,6 +3,7 @@ package capture
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 
 	"ktrace/decoder"
@@ -17,14 +18,23 @@ type Subset struct {
 	Dedup  bool           // only the first of packets that are the same but for link header, TTL and checksum
 	To     *pcapng.Writer // nil only counts
 	Limit  uint64         // packets; 0 is none
+	Live   bool           // more may come at any time: each packet is handed on at once
+	Cut    func(error)    // is told of a file that ends within a block; nil: that is an error
 	Stats  Stats
 
 	files []*subsetFile
 	seen  *sameness
 }
 
+// File is a file that is read, and what it is called.
+type File struct {
+	Name string
+	io.Reader
+}
+
 // subsetFile is a file and its next packet.
 type subsetFile struct {
+	name    string
 	number  int
 	r       *pcapng.Reader
 	packet  pcapng.Packet
@@ -35,8 +45,8 @@ type subsetFile struct {
 	facts   []pcapng.Custom // of packets that were left out, for the next
 }
 
-// Run goes over the files. The error names none of them.
-func (s *Subset) Run(files ...io.Reader) error {
+// Run goes over the files.
+func (s *Subset) Run(files ...File) error {
 	s.Stats = newStats()
 	defer func() { s.Stats.close(len(files)) }()
 	for i, f := range files {
@@ -71,9 +81,9 @@ func (s *Subset) Run(files ...io.Reader) error {
 	}
 }
 
-func (s *Subset) open(r io.Reader, number int) *subsetFile {
-	f := &subsetFile{number: number, sources: map[*pcapng.Interface]*source{}}
-	f.r = pcapng.NewReader(r, pcapng.ReaderOptions{Passed: func(b pcapng.Block) { s.Stats.block(b, f.r.Interfaces()) }})
+func (s *Subset) open(file File, number int) *subsetFile {
+	f := &subsetFile{name: file.Name, number: number, sources: map[*pcapng.Interface]*source{}}
+	f.r = pcapng.NewReader(file, pcapng.ReaderOptions{Passed: func(b pcapng.Block) { s.Stats.block(b, f.r.Interfaces()) }})
 	return f
 }
 
@@ -94,22 +104,17 @@ func (s *Subset) advance(f *subsetFile) error {
 		if s.To == nil { // nothing but packets matters
 			err := f.r.ReadPacket(&f.packet)
 			switch {
-			case errors.Is(err, io.EOF):
-				f.ended = true
+			case err == nil:
 				return nil
 			case errors.Is(err, pcapng.ErrMalformed):
 				s.Stats.Malformed++
 				continue
 			}
-			return err
+			return s.end(f, err)
 		}
 		b, err := f.r.Next()
-		if errors.Is(err, io.EOF) {
-			f.ended = true
-			return nil
-		}
 		if err != nil {
-			return err
+			return s.end(f, err)
 		}
 		if b.IsPacket() {
 			if b.Packet(&f.packet) == nil {
@@ -126,6 +131,19 @@ func (s *Subset) advance(f *subsetFile) error {
 			return err
 		}
 	}
+}
+
+// end ends a file, or the run if that is not where it could have ended.
+func (s *Subset) end(f *subsetFile, err error) error {
+	f.ended = true
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil
+	case errors.Is(err, pcapng.ErrCut) && s.Cut != nil:
+		s.Cut(fmt.Errorf("%s: %w", f.name, err))
+		return nil
+	}
+	return fmt.Errorf("%s: %w", f.name, err)
 }
 
 // take counts the packet of a file, and copies it if it is wanted.
@@ -147,6 +165,15 @@ func (s *Subset) take(f *subsetFile) error {
 	if s.To == nil {
 		return nil
 	}
+	if err := s.copy(f); err != nil || !s.Live {
+		return err
+	}
+	return s.To.Flush()
+}
+
+// copy writes the packet of a file, with what those that were left out said of the node.
+func (s *Subset) copy(f *subsetFile) error {
+	p := &f.packet
 	if len(f.facts) == 0 {
 		return s.To.WriteBlock(p.Block)
 	}

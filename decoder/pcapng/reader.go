@@ -13,6 +13,8 @@ var (
 	ErrTooBig = errors.New("block is over the size limit")
 	// ErrTooManyInterfaces is returned for a section over ReaderOptions.MaxInterfaces.
 	ErrTooManyInterfaces = errors.New("section has too many interfaces")
+	// ErrCut is returned, with io.ErrUnexpectedEOF, where a file that was read so far ends within a block.
+	ErrCut = errors.New("cut short")
 	// ErrFormat is returned for what is no capture file, and where one cannot be followed further.
 	ErrFormat = errors.New("not a sound capture file")
 )
@@ -234,7 +236,11 @@ func (r *Reader) cut(err error, have, want int) error {
 	if err == io.EOF {
 		return err
 	}
-	return r.fail(fmt.Errorf("%d of %d bytes are there: %w", have, want, err))
+	cut := fmt.Errorf("%d of %d bytes are there: %w", have, want, err)
+	if err == io.ErrUnexpectedEOF && r.window.offset > 0 {
+		cut = fmt.Errorf("%w: %w", ErrCut, cut)
+	}
+	return r.fail(cut)
 }
 
 func (r *Reader) tooBig(size uint32) error {

@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"syscall"
+
+	"ktrace/cmd/internal/outfile"
 )
 
 // Exit statuses.
@@ -29,18 +32,53 @@ func (e UsageError) Error() string { return e.text }
 // Usagef returns a UsageError.
 func Usagef(format string, args ...any) error { return UsageError{fmt.Sprintf(format, args...)} }
 
-// Exit reports err on w, unless nobody needs to be told, and returns the exit status.
+// Exit reports err on w, unless it need not be known, and returns the exit status. An error is not hidden by another that
+// came with it: neither by findings, nor by a reader that has gone.
 func Exit(w io.Writer, err error) int {
-	var usage UsageError
-	switch {
-	case err == nil, errors.Is(err, syscall.EPIPE), errors.Is(err, context.Canceled):
-		return ExitOK // a reader that had enough is no failure
-	case errors.Is(err, ErrFindings):
-		return ExitFindings
-	case errors.As(err, &usage):
-		fmt.Fprintf(w, "ktrace: %v\n", err)
-		return ExitUsage
+	if err == nil {
+		return ExitOK
 	}
-	fmt.Fprintf(w, "ktrace: %v\n", err)
-	return ExitFailed
+	status, said := ExitOK, map[string]bool{}
+	for _, e := range leaves(err) {
+		var usage UsageError
+		this := ExitFailed
+		switch {
+		case errors.Is(e, syscall.EPIPE), errors.Is(e, context.Canceled):
+			continue // a reader that had enough is no failure
+		case errors.Is(e, ErrFindings):
+			this = ExitFindings
+		case errors.As(e, &usage), errors.Is(e, outfile.ErrUsed):
+			this = ExitUsage
+		}
+		if text := e.Error(); this != ExitFindings && !said[text] {
+			said[text] = true
+			fmt.Fprintf(w, "ktrace: %s%s\n", text, stdoutRemedy(e))
+		}
+		if status == ExitOK || status == ExitFindings {
+			status = this
+		}
+	}
+	return status
+}
+
+// leaves are the errors that errors.Join joined, or err itself.
+func leaves(err error) []error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok || err.Error() != errors.Join(joined.Unwrap()...).Error() {
+		return []error{err}
+	}
+	var all []error
+	for _, e := range joined.Unwrap() {
+		all = append(all, leaves(e)...)
+	}
+	return all
+}
+
+// stdoutRemedy is what to do about an error of writing to standard output, whose file is not known.
+func stdoutRemedy(err error) string {
+	var path *os.PathError
+	if errors.As(err, &path) && path.Path == os.Stdout.Name() && errors.Is(err, syscall.ENOSPC) {
+		return "; make room where standard output goes, or send it elsewhere"
+	}
+	return ""
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"ktrace/cmd/internal/outfile"
 	"ktrace/decoder"
 )
 
@@ -124,7 +125,7 @@ func (f *Flags) AddLive(fs *pflag.FlagSet) {
 	fs.StringVarP(&f.Write, "write", "w", "", "also write the packets, annotated, to this pcapng file; - is standard output")
 	fs.BoolVar(&f.Mixed, "mixed", false, "with -w, also rows for events that are no packets; tcpdump refuses such files")
 	fs.StringVar(&f.Compat, "compat", "", "with -w, leave out what this program corrupts: wireshark-4.0")
-	fs.StringVar(&f.Record, "record", "", "also keep all raw records in this file, for \"ktrace read\"")
+	fs.StringVar(&f.Record, "record", "", "also keep all raw records in this file, for \"ktrace read\"; complete to the last second even if ktrace is killed")
 	f.AddBTF(fs)
 	fs.StringVar(&f.Variant, "variant", "", "force this variant of every hook that has it")
 	fs.Uint32Var(&f.Ring, "ring-bytes", 0, "size of the ring: a power of two and whole pages")
@@ -169,6 +170,9 @@ func (f *Flags) Validate() error {
 	}
 	if f.Ring != 0 && f.Ring&(f.Ring-1) != 0 {
 		return Usagef("--ring-bytes %d: want a power of two", f.Ring)
+	}
+	if outfile.IsStdout(f.Write) {
+		f.Write = "-"
 	}
 	return nil
 }

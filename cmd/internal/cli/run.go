@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -12,12 +11,11 @@ import (
 
 	"golang.org/x/term"
 
+	"ktrace/cmd/internal/outfile"
 	"ktrace/cmd/internal/print"
 	"ktrace/decoder"
-	"ktrace/decoder/capture"
 	"ktrace/decoder/filter"
 	"ktrace/decoder/pod"
-	"ktrace/decoder/record"
 	"ktrace/tracer"
 	"ktrace/tracer/kube"
 )
@@ -121,21 +119,13 @@ func (v View) trace(ctx context.Context, f Flags, selector pod.Selector, watcher
 	defer func() { err = errors.Join(err, t.Close()) }()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	saved, err := v.saver(f, t, stop, s)
+	out, err := v.outputs(f, t, stop, s)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, saved.Close()) }()
-	stream := &decoder.Stream{Frames: saved.frames(t), Witnesses: v.Witnesses, Recorder: saved.recorder(), Sift: sift}
-	if f.Record != "" {
-		keep, err := create(f.Record)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, keep.Close()) }()
-		stream.Recorder = recorders{keep.Writer, stream.Recorder}
-	}
-	if err := announce(f, t, s); err != nil {
+	defer func() { err = errors.Join(err, out.Close()) }()
+	stream := &decoder.Stream{Frames: out.saved.frames(t), Witnesses: v.Witnesses, Recorder: out.recorder(), Sift: sift}
+	if err := announce(f, t, out.guard, s); err != nil {
 		return err
 	}
 	if f.Duration > 0 { // of tracing: what it took to attach is not the user's time
@@ -143,71 +133,22 @@ func (v View) trace(ctx context.Context, f Flags, selector pod.Selector, watcher
 		ctx, cancel = context.WithTimeout(ctx, f.Duration)
 		defer cancel()
 	}
-	return through(ctx, f, v, selector, stream, saved.streams(s))
+	return through(ctx, f, v, selector, stream, out.saved.streams(s))
 }
 
 // announce tells that everything is attached, and to whom it matters how.
-func announce(f Flags, t *tracer.Tracer, s Streams) error {
+func announce(f Flags, t *tracer.Tracer, guard *outfile.Guard, s Streams) error {
 	if f.Verbose {
 		explain(s.Err, t.Taken())
 	}
 	if f.ReadyFile == "" {
 		return nil
 	}
-	if err := os.WriteFile(f.ReadyFile, nil, 0o644); err != nil {
-		return fmt.Errorf("--ready-file: %w", err)
-	}
-	return nil
-}
-
-// Replay runs a view over recordings and captures, in order of time.
-func Replay(ctx context.Context, f Flags, v View, s Streams, files ...io.Reader) error {
-	all := make([]decoder.Source, 0, len(files))
-	for _, r := range files {
-		stream, err := v.recorded(r)
-		if err != nil {
-			return pointed(err)
-		}
-		all = append(all, stream)
-	}
-	selector, err := f.selector()
+	file, err := guard.Create("--ready-file", f.ReadyFile)
 	if err != nil {
 		return err
 	}
-	if !slices.Contains(v.Kinds, decoder.KindFrame) {
-		v.Early = append(v.Early, decoder.NewJourneys())
-	}
-	source := all[0]
-	if len(all) > 1 {
-		source = capture.NewMerge(all...)
-	}
-	return pointed(through(ctx, f, v, selector, source, s))
-}
-
-// recorded is the stream of a file, a recording of ktrace or a capture of anybody's. What has a link header is filtered
-// by it if the expression wants that, all else by the sieve.
-func (v View) recorded(r io.Reader) (stream *decoder.Stream, err error) {
-	b := bufio.NewReader(r)
-	o := capture.ReaderOptions{Packets: slices.Contains(v.Kinds, decoder.KindFrame)}
-	var link error
-	if v.Filter != nil {
-		link = v.Filter.NeedsLink()
-	}
-	stream = &decoder.Stream{}
-	if o.Packets || link != nil {
-		o.Filter = v.Filter
-	} else if stream.Sift, err = v.sift(); err != nil {
-		return nil, err
-	}
-	if head, _ := b.Peek(len(record.Magic)); string(head) != record.Magic {
-		stream.Frames = capture.NewReader(b, o)
-		return stream, nil
-	}
-	if link != nil {
-		return nil, link
-	}
-	stream.Frames, err = record.NewReader(b)
-	return stream, err
+	return file.Close()
 }
 
 // through is the one way from the stream to the user.
@@ -275,31 +216,4 @@ func explain(w io.Writer, taken []tracer.Taken) {
 		}
 		fmt.Fprintf(w, "ktrace: %s: %s: %s\n", t.Probe, t.Hook.Name, t.Variant.Name)
 	}
-}
-
-// recording is a file that raw records go to.
-type recording struct {
-	*record.Writer
-	buf  *bufio.Writer
-	file *os.File
-}
-
-func create(name string) (*recording, error) {
-	file, err := os.Create(name)
-	if err != nil {
-		return nil, fmt.Errorf("--record: %w", err)
-	}
-	r := &recording{buf: bufio.NewWriterSize(file, 1<<20), file: file}
-	if r.Writer, err = record.NewWriter(r.buf); err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	return r, nil
-}
-
-// Close writes out what is buffered: a full disk is told, not swallowed.
-func (r *recording) Close() error {
-	if err := errors.Join(r.buf.Flush(), r.file.Close()); err != nil {
-		return fmt.Errorf("--record: %w", err)
-	}
-	return nil
 }

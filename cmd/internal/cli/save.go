@@ -40,7 +40,7 @@ type saver struct {
 }
 
 // saver opens the file that -w asks for.
-func (v View) saver(f Flags, t *tracer.Tracer, stop func(), s Streams) (*saver, error) {
+func (v View) saver(f Flags, t *tracer.Tracer, stop func(), also *outputs, s Streams) (*saver, error) {
 	if f.Write == "" {
 		return nil, nil
 	}
@@ -55,14 +55,14 @@ func (v View) saver(f Flags, t *tracer.Tracer, stop func(), s Streams) (*saver, 
 	if v.Save != nil {
 		to = v.Save.Files
 	}
-	to.Path, to.Stdout, to.Stderr = f.Write, s.Out, s.Err
+	to.Path, to.Stdout, to.Stderr, to.Guard = f.Write, s.Out, s.Err, also.guard
 	files, err := v.keeper(to, capture.NewWriter(o).With(decoder.NewNames()))
 	if err != nil {
 		return nil, err
 	}
 	made := &saver{files: files, s: s, flight: v.Save != nil && v.Save.Flight != nil}
 	if v.Save != nil {
-		made.drain = &savefile.Drain{Ring: t, Files: files, Limit: v.Save.Limit, Stop: stop}
+		made.drain = &savefile.Drain{Ring: t, Files: files, Also: also.kept, Limit: v.Save.Limit, Stop: stop}
 	}
 	return made, nil
 }
@@ -81,14 +81,6 @@ func (v *saver) frames(t *tracer.Tracer) decoder.Frames {
 		return t
 	}
 	return v.drain
-}
-
-// recorder is who writes what the stream sees.
-func (v *saver) recorder() decoder.Recorder {
-	if v == nil {
-		return nil
-	}
-	return v.files
 }
 
 // streams is where the rest goes: nowhere if all that there is to say is in the file, and beside the file if that is
@@ -119,20 +111,4 @@ func (v *saver) Close() error {
 		fmt.Fprintf(v.s.Err, "%d packets not written: nothing fired in time\n", f.Forgotten())
 	}
 	return err
-}
-
-// recorders are several; nil ones do nothing.
-type recorders []decoder.Recorder
-
-// Record implements decoder.Recorder.
-func (all recorders) Record(raw []byte) error {
-	for _, r := range all {
-		if r == nil {
-			continue
-		}
-		if err := r.Record(raw); err != nil {
-			return err
-		}
-	}
-	return nil
 }

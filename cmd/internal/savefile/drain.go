@@ -28,8 +28,9 @@ type Sink interface {
 type Drain struct {
 	Ring  Ring
 	Files Sink
-	Limit uint64 // packets; 0 is none
-	Stop  func() // ends the run, once as many packets or files as were asked for are written
+	Also  decoder.Recorder // gets the packets too, as they come
+	Limit uint64           // packets; 0 is none
+	Stop  func()           // ends the run, once as many packets or files as were asked for are written
 
 	window window
 	taken  uint64
@@ -52,6 +53,9 @@ func (d *Drain) Next(ctx context.Context) ([]byte, error) {
 		packet := decoder.IsPacket(raw)
 		if packet {
 			d.taken++
+			if err := d.Also.Record(raw); err != nil {
+				return raw, err
+			}
 			d.window.insert(raw)
 		}
 		if err := d.settle(); err != nil || !packet {

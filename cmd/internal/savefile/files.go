@@ -1,18 +1,22 @@
 // Package savefile writes captures to files as tcpdump does: one, or one after the other by size and time, with a
 // command run on each that another follows.
+//
+// A file has its own name as soon as its beginning is written, and until then what was there before is left alone. What
+// comes is in the file a second later at the latest, so a capture that is killed has lost no more.
 package savefile
 
 import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"ktrace/cmd/internal/outfile"
+	"ktrace/decoder"
 	"ktrace/decoder/capture"
 )
 
@@ -26,6 +30,7 @@ type Options struct {
 	Unbuffered bool          // -U: each packet is in the file at once
 	Stdout     io.Writer
 	Stderr     io.Writer
+	Guard      *outfile.Guard // knows what other files the run has
 
 	numbered bool // files follow each other though they have no size
 }
@@ -37,13 +42,14 @@ var ErrEnough = errors.New("as many files as were asked for")
 type Files struct {
 	*capture.Writer
 	o       Options
-	file    *os.File
+	file    *outfile.File
 	name    string
-	begun   time.Time // by the clock of the packets
-	ready   bool      // the file has its beginning
-	number  int       // of the file, with Size
-	opened  int       // with Every
-	enough  bool      // so many were written as were asked for
+	flushed time.Duration // since boot: what came until then is in the file
+	begun   time.Time     // by the clock of the packets
+	ready   bool          // the file has its beginning
+	number  int           // of the file, with Size
+	opened  int           // with Every
+	enough  bool          // so many were written as were asked for
 	running sync.WaitGroup
 }
 
@@ -59,13 +65,11 @@ func (f *Files) open(now time.Time) error {
 		return nil
 	}
 	f.name = f.next(now)
-	// Not for reading too: a pipe must be broken when its reader has gone.
-	file, err := os.OpenFile(f.name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
-	if err != nil {
-		return fmt.Errorf("-w: %w", err)
+	file, err := f.o.Guard.CreateLive("-w", f.name)
+	if err == nil {
+		f.file = file
 	}
-	f.file = file
-	return nil
+	return err
 }
 
 // begin writes the beginning of the file, once it is known which node it is of.
@@ -77,7 +81,10 @@ func (f *Files) begin() error {
 	if f.file == nil {
 		return f.Writer.Begin(f.o.Stdout)
 	}
-	return f.Writer.Begin(f.file)
+	if err := f.Writer.Begin(f.file); err != nil {
+		return err
+	}
+	return f.Writer.Flush()
 }
 
 // Piped reports whether the capture goes to standard output.
@@ -89,12 +96,25 @@ func (f *Files) Record(raw []byte) error {
 		return err
 	}
 	if f.ready {
-		return nil
+		return f.flush(raw)
 	}
 	if err := f.begin(); err != nil {
 		return err
 	}
 	return f.Idle()
+}
+
+// flushEvery is how much a capture that is killed may lose, by the time of its records.
+const flushEvery = time.Second
+
+// flush writes what has waited for long when a record comes.
+func (f *Files) flush(raw []byte) error {
+	now := time.Duration(decoder.RecordTime(raw))
+	if (now - f.flushed).Abs() < flushEvery {
+		return nil
+	}
+	f.flushed = now
+	return f.Writer.Flush()
 }
 
 // Written is how many packets are in files.
@@ -145,7 +165,7 @@ func (f *Files) Packet(raw []byte, at time.Time) error {
 	if f.o.Unbuffered {
 		return f.Writer.Flush()
 	}
-	return nil
+	return f.flush(raw)
 }
 
 func (f *Files) rotate(at time.Time) error {
@@ -174,16 +194,20 @@ func (f *Files) rotate(at time.Time) error {
 
 // finish completes a file.
 func (f *Files) finish() error {
-	err := errors.Join(f.begin(), f.Writer.Close())
+	err := f.begin()
+	if err == nil {
+		err = f.Writer.Close()
+	}
 	f.ready = false
 	if f.file == nil {
 		return err
 	}
-	if err := errors.Join(err, f.file.Close()); err != nil {
-		return fmt.Errorf("%s: %w", f.name, err)
-	}
+	file := f.file
 	f.file = nil
-	return nil
+	if err != nil {
+		return errors.Join(err, file.Discard())
+	}
+	return file.Close()
 }
 
 // command has the command run on the file that is complete, beside the capture.

@@ -165,6 +165,7 @@ func (s *script) Waiting() bool {
 type sink struct{ packets, idle int }
 
 func (s *sink) Packet([]byte, time.Time) error { s.packets++; return nil }
+func (s *sink) Record([]byte) error            { return nil }
 func (s *sink) Idle() error                    { s.idle++; return nil }
 func (s *sink) Wall() time.Duration            { return 0 }
 func (s *sink) Written() uint64                { return uint64(s.packets) }
@@ -176,7 +177,7 @@ func TestDrainHoldsNoPacketBackWhenNothingFollows(t *testing.T) {
 	}
 	packet := decoder.RawFrame{Ethernet: true, Data: make([]byte, 60), Length: 60}.Append(nil)
 	var to sink
-	d := Drain{Ring: &script{records: [][]byte{packet, packet, tick, tick}, more: []bool{true, true, false, false}}, Files: &to}
+	d := Drain{Ring: &script{records: [][]byte{packet, packet, tick, tick}, more: []bool{true, true, false, false}}, Files: &to, Also: &to}
 	if raw, err := d.Next(t.Context()); err != nil || decoder.IsPacket(raw) {
 		t.Fatal(err)
 	}

@@ -163,7 +163,10 @@ func (f *Flight) write(raw []byte) error {
 	if decoder.IsPacket(raw) {
 		f.written++
 	}
-	return f.Writer.Record(raw)
+	if err := f.Writer.Record(raw); err != nil {
+		return err
+	}
+	return f.flush(raw)
 }
 
 // land completes the file.

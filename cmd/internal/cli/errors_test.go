@@ -1,0 +1,36 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+func TestNoErrorIsHiddenByAnother(t *testing.T) {
+	full := fmt.Errorf("--record x: %w", syscall.ENOSPC)
+	for _, tt := range []struct {
+		name   string
+		err    error
+		status int
+		said   string
+	}{
+		{"nothing", nil, 0, ""},
+		{"a reader that has gone", fmt.Errorf("write: %w", syscall.EPIPE), 0, ""},
+		{"a full disk", full, 1, "ktrace: --record x: no space left on device\n"},
+		{"findings", ErrFindings, 3, ""},
+		{"findings and a full disk", errors.Join(ErrFindings, full), 1, "ktrace: --record x: no space left on device\n"},
+		{"a full disk and a reader that has gone", errors.Join(errors.Join(syscall.EPIPE, full), context.Canceled), 1, "ktrace: --record x: no space left on device\n"},
+		{"findings and a reader that has gone", errors.Join(syscall.EPIPE, ErrFindings), 3, ""},
+		{"the same twice", errors.Join(full, errors.Join(full)), 1, "ktrace: --record x: no space left on device\n"},
+		{"usage", Usagef("want a file"), 2, "ktrace: want a file\n"},
+		{"an error of two", fmt.Errorf("%w (%w)", full, syscall.EIO), 1, "ktrace: --record x: no space left on device (input/output error)\n"},
+	} {
+		var said strings.Builder
+		if status := Exit(&said, tt.err); status != tt.status || said.String() != tt.said {
+			t.Errorf("%s: status %d, said %q", tt.name, status, said.String())
+		}
+	}
+}

@@ -1,0 +1,91 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"ktrace/decoder"
+	"ktrace/decoder/capture"
+	"ktrace/decoder/pcapng"
+	"ktrace/decoder/record"
+)
+
+// Replay runs a view over recordings and captures, in order of time.
+func Replay(ctx context.Context, f Flags, v View, s Streams, files ...capture.File) error {
+	all := make([]decoder.Source, 0, len(files))
+	for _, file := range files {
+		stream, err := v.recorded(file, s)
+		if err != nil {
+			return pointed(err)
+		}
+		all = append(all, stream)
+	}
+	selector, err := f.selector()
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(v.Kinds, decoder.KindFrame) {
+		v.Early = append(v.Early, decoder.NewJourneys())
+	}
+	source := all[0]
+	if len(all) > 1 {
+		source = capture.NewMerge(all...)
+	}
+	return pointed(through(ctx, f, v, selector, source, s))
+}
+
+// recorded is the stream of a file, a recording of ktrace or a capture of anybody's. What has a link header is filtered
+// by it if the expression wants that, all else by the sieve.
+func (v View) recorded(file capture.File, s Streams) (stream *decoder.Stream, err error) {
+	b := bufio.NewReader(file)
+	o := capture.ReaderOptions{Packets: slices.Contains(v.Kinds, decoder.KindFrame)}
+	var link error
+	if v.Filter != nil {
+		link = v.Filter.NeedsLink()
+	}
+	stream = &decoder.Stream{}
+	if o.Packets || link != nil {
+		o.Filter = v.Filter
+	} else if stream.Sift, err = v.sift(); err != nil {
+		return nil, err
+	}
+	if head, _ := b.Peek(len(record.Magic)); string(head) != record.Magic {
+		stream.Frames = &readFile{capture.NewReader(b, o), file.Name, s}
+		return stream, nil
+	}
+	if link != nil {
+		return nil, link
+	}
+	frames, err := record.NewReader(b)
+	stream.Frames = &readFile{frames, file.Name, s}
+	return stream, err
+}
+
+// readFile is a file by its name. One that is cut short, as when who wrote it was killed, ends there.
+type readFile struct {
+	decoder.Frames
+	name string
+	s    Streams
+}
+
+// Next implements decoder.Frames.
+func (f *readFile) Next(ctx context.Context) ([]byte, error) {
+	raw, err := f.Frames.Next(ctx)
+	switch {
+	case err == nil, errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, context.Canceled):
+		return raw, err
+	case errors.Is(err, record.ErrCut), errors.Is(err, pcapng.ErrCut):
+		f.s.WarnCut(fmt.Errorf("%s: %w", f.name, err))
+		return nil, io.EOF
+	}
+	return nil, fmt.Errorf("%s: %w", f.name, err)
+}
+
+// WarnCut says that a file ends too soon, and by how much.
+func (s Streams) WarnCut(err error) {
+	s.say(fmt.Sprintf("warning: %v; all that is before was read", err))
+}

@@ -1,0 +1,253 @@
+package outfile
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// File is an output in the making. Its errors name it, and what to do.
+//
+// Where there was a file with something in it, the new one is written beside it, and takes its place by Close; a live one
+// does with the first that is written, so that it is there even if this process is killed. What is no such file (a pipe, a device, another descriptor of this process) is written as it is.
+type File struct {
+	file   *os.File
+	what   string // the flag
+	name   string // as it was given
+	place  string // where the file belongs once it is there; "" if it is there
+	beside string // where it is until then
+	live   bool
+	guard  *Guard
+	use    *use
+}
+
+// CreateLive is Create for what comes as it happens, and cannot be had again.
+func (g *Guard) CreateLive(what, name string) (*File, error) {
+	f, err := g.Create(what, name)
+	if err == nil {
+		f.live = true
+	}
+	return f, err
+}
+
+// Create opens an output. It fails with ErrUsed, and leaves everything as it is, if the file has another use.
+func (g *Guard) Create(what, name string) (*File, error) {
+	f := &File{what: what, name: name, guard: g}
+	old, err := open(name)
+	if err != nil {
+		return nil, f.explain(err)
+	}
+	f.file = old
+	if f.use, err = g.claim(f.title(), old); err == nil {
+		err = f.spare()
+	}
+	if err != nil {
+		old.Close() // nothing was written
+		g.release(f.use)
+		return nil, f.explain(err)
+	}
+	return f, nil
+}
+
+// open opens what is there, or makes a file, and changes nothing. Not for reading too: a pipe must be broken when its
+// reader has gone.
+func open(name string) (*os.File, error) {
+	if n, ok := descriptor(name); ok {
+		again, err := unix.FcntlInt(uintptr(n), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return nil, err
+		}
+		return os.NewFile(uintptr(again), name), nil
+	}
+	if err := trusted(name); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644)
+}
+
+// descriptor is the number of the open file of this process that a name stands for. Opened by name it would be written
+// from its beginning.
+func descriptor(name string) (int, bool) {
+	if name == "/dev/stdout" {
+		return 1, true
+	}
+	dir, base := filepath.Split(filepath.Clean(name))
+	n, err := strconv.Atoi(base)
+	return n, err == nil && n >= 0 && (dir == "/dev/fd/" || dir == "/proc/self/fd/")
+}
+
+// IsStdout reports whether a name stands for standard output.
+func IsStdout(name string) bool {
+	n, ok := descriptor(name)
+	return name == "-" || ok && n == 1
+}
+
+// trusted refuses a symbolic link that somebody else left where everybody may write: it could lead a privileged process
+// to any file. Linux does so itself where fs.protected_symlinks is 1.
+func trusted(name string) error {
+	link, err := os.Lstat(name)
+	if err != nil || link.Mode().Type() != os.ModeSymlink {
+		return nil // who opens it says what is wrong
+	}
+	dir, err := os.Stat(filepath.Dir(name))
+	if err != nil {
+		return err
+	}
+	const shared = os.ModeSticky | 0o002
+	owner := ownerOf(link)
+	if dir.Mode()&shared == shared && owner != uint32(os.Geteuid()) && owner != ownerOf(dir) {
+		return fmt.Errorf("is a symbolic link of user %d in a directory that everybody may write to: name the file that is meant", owner)
+	}
+	return nil
+}
+
+// ownerOf is the user that a file belongs to.
+func ownerOf(info os.FileInfo) uint32 {
+	if s, ok := info.Sys().(*syscall.Stat_t); ok {
+		return s.Uid
+	}
+	return 0
+}
+
+// spare makes the file beside the one that is there, if that has something to lose and can be replaced.
+func (f *File) spare() error {
+	info, err := f.file.Stat()
+	if _, ok := descriptor(f.name); ok || err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+		return err
+	}
+	place, ok := replaceable(f.name, info)
+	if !ok {
+		return f.file.Truncate(0)
+	}
+	beside, err := createBeside(place, info.Mode().Perm())
+	switch {
+	case errors.Is(err, os.ErrPermission): // of the directory
+		return f.file.Truncate(0)
+	case err != nil:
+		return err
+	}
+	f.file.Close() // nothing was written
+	f.file, f.place, f.beside = beside, place, beside.Name()
+	now, err := beside.Stat()
+	if err != nil {
+		return errors.Join(err, f.Discard())
+	}
+	f.guard.extend(f.use, now)
+	return nil
+}
+
+// replaceable returns where a file is, links followed. One that is mounted by itself, as in a container, or has no name
+// any more, cannot be replaced.
+func replaceable(name string, info os.FileInfo) (string, bool) {
+	place, err := filepath.EvalSymlinks(name)
+	if err != nil {
+		return "", false
+	}
+	there, err := os.Lstat(place)
+	if err != nil || !os.SameFile(there, info) {
+		return "", false
+	}
+	var file, dir unix.Statx_t
+	for of, to := range map[string]*unix.Statx_t{place: &file, filepath.Dir(place): &dir} {
+		if err := unix.Statx(unix.AT_FDCWD, of, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_MNT_ID, to); err != nil {
+			return "", false
+		}
+	}
+	return place, file.Mnt_id == dir.Mnt_id
+}
+
+// createBeside makes a file in the directory of another.
+func createBeside(place string, mode os.FileMode) (*os.File, error) {
+	const longest = 200 // of a name, so that the rest fits into what file systems take
+	dir, base := filepath.Split(place)
+	base = base[:min(len(base), longest)]
+	for {
+		name := fmt.Sprintf("%s.%s.%08x", dir, base, rand.Uint32())
+		file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+		if !errors.Is(err, os.ErrExist) {
+			return file, err
+		}
+	}
+}
+
+// Write implements io.Writer.
+func (f *File) Write(b []byte) (int, error) {
+	n, err := f.file.Write(b)
+	if err == nil && f.live {
+		err = f.replace()
+	}
+	return n, f.explain(err)
+}
+
+// replace has the file take its place.
+func (f *File) replace() error {
+	if f.place == "" {
+		return nil
+	}
+	if err := os.Rename(f.beside, f.place); err != nil {
+		return fmt.Errorf("what was written is in %s: %w", f.beside, err)
+	}
+	f.place = ""
+	return nil
+}
+
+// Close completes the file.
+func (f *File) Close() error {
+	f.guard.release(f.use)
+	err := f.file.Close()
+	if err == nil {
+		err = f.replace()
+	}
+	return f.explain(err)
+}
+
+// Discard closes the file, and leaves what it would have replaced, if anything, as it was.
+func (f *File) Discard() error {
+	f.guard.release(f.use)
+	err := f.file.Close()
+	if f.place != "" {
+		err = errors.Join(err, os.Remove(f.beside))
+	}
+	return f.explain(err)
+}
+
+func (f *File) title() string { return strings.TrimSpace(f.what + " " + f.name) }
+
+// explain names the file that an error is of, and what to do about it.
+func (f *File) explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	if path, ok := err.(*os.PathError); ok {
+		err = path.Err // its name may be that of the file beside
+	}
+	return fmt.Errorf("%s: %w%s", f.title(), err, Remedy(err, filepath.Dir(f.name)))
+}
+
+// Remedy is what to do about an error of writing into a directory, "" if nothing is known.
+func Remedy(err error, dir string) string {
+	for _, r := range []struct {
+		err  error
+		text string
+	}{
+		{syscall.ENOSPC, `; make room there ("df -h %s" shows how much is left), or write elsewhere`},
+		{syscall.EDQUOT, `; make room there ("quota -s" shows how much is left), or write elsewhere, not to %s`},
+		{syscall.EROFS, `; write elsewhere: the file system of %s is read-only`},
+		{os.ErrPermission, `; write elsewhere, or as a user who may write to %s`},
+		{os.ErrNotExist, `; "mkdir -p %s" makes the directory`},
+		{syscall.EISDIR, `; name a file in it, or one in %s`},
+		{syscall.EIO, `; "dmesg --level=err,warn" says what became of the disk below %s`},
+	} {
+		if errors.Is(err, r.err) {
+			return fmt.Sprintf(r.text, dir)
+		}
+	}
+	return ""
+}
