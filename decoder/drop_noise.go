@@ -18,7 +18,7 @@ func noises() []noise {
 	return []noise{
 		// Older kernels (6.1 does, 6.12 does not) free as a drop whatever message of ICMPv6 they have dealt with.
 		{why: "it had served its purpose", reasons: []string{"CONSUMED", "SKB_CONSUMED"}, functions: []string{"icmpv6_rcv"}},
-		{why: "it was for another host", reasons: []string{"OTHERHOST", "IPV6_NDISC_NS_OTHERHOST"}},
+		{why: "it was for another host", reasons: []string{reasonOtherHost, "IPV6_NDISC_NS_OTHERHOST"}},
 		{why: "the socket was closed with packets in its queue", reasons: []string{"QUEUE_PURGE", "SOCKET_CLOSE"},
 			functions: []string{"sk_stream_kill_queues", "inet_sock_destruct", "skb_queue_purge"}},
 		{why: "the socket did not want it: its own filter", reasons: []string{"SOCKET_FILTER"}},
@@ -32,7 +32,8 @@ func noises() []noise {
 }
 
 // noiseOf says why a dropped packet is no loss, "" if it is one. Not every copy of what goes to many is wanted.
-func (x *Drops) noiseOf(p *Packet, d Drop) string {
+func (x *Drops) noiseOf(e Event, d Drop) string {
+	p := e.Packet
 	if p == nil {
 		return ""
 	}
@@ -44,6 +45,9 @@ func (x *Drops) noiseOf(p *Packet, d Drop) string {
 	}
 	if d.Reason != reasonNetfilter && (p.Dst.IsMulticast() || p.Dst == broadcast) {
 		return "nobody here joined the group"
+	}
+	if d.Reason == reasonOtherHost && x.tunnels[deviceKey{e.Netns, e.Ifindex}] {
+		return "" // a tunnel brings a node what is for it alone: the sender has a wrong MAC
 	}
 	for _, n := range x.noises {
 		if n.fits(d) && (n.protocols == nil || slices.Contains(n.protocols, p.Proto)) && (n.flag == 0 || p.HasFlag(n.flag)) {

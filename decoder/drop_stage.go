@@ -12,6 +12,9 @@ var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 // reasonNetfilter is the reason of whatever a hook of netfilter threw away.
 const reasonNetfilter = "NETFILTER_DROP"
 
+// reasonOtherHost is the reason of what came with the MAC of another.
+const reasonOtherHost = "OTHERHOST"
+
 // reasonNoSocket is the reason of what nobody was there to take.
 const reasonNoSocket = "NO_SOCKET"
 
@@ -22,9 +25,10 @@ type Drops struct {
 	answers  map[told]answered
 	rejects  map[told]time.Time // that rules made
 	blames   Recent[Question, Blame]
-	verdicts bool      // every drop by netfilter is followed by the hook's verdict
-	waiting  []Event   // drops, for their verdict
-	heard    time.Time // of the newest that the kernel told, or of the moment when it had no more to tell
+	tunnels  map[deviceKey]bool // devices of tunnels between nodes
+	verdicts bool               // every drop by netfilter is followed by the hook's verdict
+	waiting  []Event            // drops, for their verdict
+	heard    time.Time          // of the newest that the kernel told, or of the moment when it had no more to tell
 	swept    time.Time
 	only     Only
 }
@@ -50,7 +54,7 @@ const verdictWithin = 500 * time.Millisecond
 
 // NewDrops returns the stage.
 func NewDrops() *Drops {
-	return &Drops{noises: noises(), answers: map[told]answered{}, rejects: map[told]time.Time{}}
+	return &Drops{noises: noises(), answers: map[told]answered{}, rejects: map[told]time.Time{}, tunnels: map[deviceKey]bool{}}
 }
 
 // Observe implements Stage.
@@ -60,12 +64,7 @@ func (x *Drops) Observe(e Event) []Event {
 	}
 	switch b := e.Body.(type) {
 	case Fact:
-		if b.Blame != nil {
-			x.blames.Put(b.Blame.About, *b.Blame)
-		}
-		if b.Node != nil {
-			x.verdicts = b.Node.Verdicts
-		}
+		x.learn(b)
 	case Hop:
 		x.hop(e)
 	case Netfilter:
@@ -78,6 +77,21 @@ func (x *Drops) Observe(e Event) []Event {
 		e.Body = x.complete(e, b)
 	}
 	return x.only.Event(e)
+}
+
+// learn takes in what is known of the node.
+func (x *Drops) learn(f Fact) {
+	switch {
+	case f.Blame != nil:
+		x.blames.Put(f.Blame.About, *f.Blame)
+	case f.Node != nil:
+		x.verdicts = f.Node.Verdicts
+	case f.Device != nil && f.Device.Tunnels():
+		if len(x.tunnels) >= RecentMost {
+			clear(x.tunnels)
+		}
+		x.tunnels[deviceKey{f.Device.Netns, f.Device.Ifindex}] = true
+	}
 }
 
 // Flush implements Stage.
@@ -154,7 +168,7 @@ func (x *Drops) hop(e Event) {
 // complete fills in what the packets around tell of a drop.
 func (x *Drops) complete(e Event, d Drop) Drop {
 	d.packet, d.place = e.Packet, Place(e)
-	d.Noise = x.noiseOf(e.Packet, d)
+	d.Noise = x.noiseOf(e, d)
 	if d.Noise != "" || e.Packet == nil {
 		return d
 	}

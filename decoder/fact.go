@@ -75,6 +75,7 @@ type Device struct {
 	PeerNetns uint32         `json:"peer_netns,omitempty"`
 	PeerMTU   int            `json:"peer_mtu,omitempty"` // what is longer is dropped there, without a word
 	Addrs     []netip.Prefix `json:"addrs,omitempty"`
+	MAC       string         `json:"mac,omitempty"`
 	Gone      bool           `json:"gone,omitempty"`
 	Lost      uint64         `json:"lost,omitempty"` // packets that a capture lost here, since it began
 }

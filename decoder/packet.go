@@ -79,6 +79,12 @@ func (p *Packet) Payload() uint32 {
 	return p.Len - uint32(p.data)
 }
 
+// ChecksumMissing reports whether a UDP packet says that it has no checksum. IPv6 forbids that but to tunnels (RFC 6936).
+func (p *Packet) ChecksumMissing() bool {
+	h := p.header()
+	return p.Proto == "udp" && len(h) >= udpSize && h[6] == 0 && h[7] == 0
+}
+
 // IsICMP reports whether the packet is ICMP of the type, numbered as ICMP for IPv4 or as ICMPv6 says (RFC 792, 4443).
 func (p *Packet) IsICMP(v4, v6 uint8) bool {
 	return p.Proto == "icmp" && p.ICMPType == v4 || p.Proto == "icmpv6" && p.ICMPType == v6

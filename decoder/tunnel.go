@@ -3,6 +3,7 @@ package decoder
 import (
 	"encoding/binary"
 	"fmt"
+	"net"
 )
 
 // Tunnel is what a packet between nodes carries: a packet of pods.
@@ -10,6 +11,8 @@ type Tunnel struct {
 	Kind   string  `json:"kind"`          // vxlan, geneve, ipip, gre; udp: another one over UDP
 	VNI    uint32  `json:"vni,omitempty"` // network of VXLAN or Geneve
 	Packet *Packet `json:"packet"`
+
+	MAC string `json:"-"` // that the frame which is carried is for, "" if none is
 }
 
 // String is the kind, and the network if there is one.
@@ -46,6 +49,7 @@ const (
 	protoIPv4        = "4"
 	protoIPv6        = "41"
 	protoGRE         = "47"
+	macSize          = 6
 	maxTunnels       = 4 // in one another
 	geneveOptionUnit = 4
 )
@@ -104,10 +108,18 @@ func (p *Packet) carry(at, depth int) {
 		t.Kind = "gre"
 	case len(h) < tunnelHeader:
 	case binary.BigEndian.Uint16(h[2:]) == etherBridged && h[0]&geneveVersion == 0:
-		t.Kind, t.VNI = "geneve", binary.BigEndian.Uint32(h[4:])>>8
+		t.Kind, t.VNI, t.MAC = "geneve", binary.BigEndian.Uint32(h[4:])>>8, p.carriedTo(at)
 	case h[0]&vxlanHasVNI != 0:
-		t.Kind, t.VNI = "vxlan", binary.BigEndian.Uint32(h[4:])>>8
+		t.Kind, t.VNI, t.MAC = "vxlan", binary.BigEndian.Uint32(h[4:])>>8, p.carriedTo(at)
 	}
 	p.Tunnel = t
 	inner.enter(depth + 1)
+}
+
+// carriedTo is the MAC address that the frame is for whose packet begins at an offset of the bytes.
+func (p *Packet) carriedTo(at int) string {
+	if at < p.data+etherSize {
+		return ""
+	}
+	return net.HardwareAddr(p.Bytes[at-etherSize:][:macSize]).String()
 }

@@ -14,7 +14,8 @@ import (
 // as Flannel's do, through a box that may swallow it.
 type overlay struct {
 	f       stack
-	answer  func([]byte) []byte // of the box to what it swallows; nil: none
+	answer  func([]byte) []byte        // of the box to what it swallows; nil: none
+	spoil   func(*lab.Cluster, []byte) // what the box does to the tunnel's packets that it passes on; nil: nothing
 	blocked each[*atomic.Bool]
 }
 
@@ -25,6 +26,9 @@ func (o *overlay) setup(t testing.TB, c *lab.Cluster, p *lab.Pod) {
 	beyond := f.farSide(t, c, box{back: everything, forth: func(b []byte) (bool, []byte) {
 		switch {
 		case !blocked.Load() || !tunnelled(b):
+			if o.spoil != nil && tunnelled(b) {
+				o.spoil(c, b)
+			}
 			return true, nil
 		case o.answer == nil:
 			return false, nil

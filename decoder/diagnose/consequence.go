@@ -14,6 +14,7 @@ type consequences struct {
 	sought   decoder.Recent[soughtAt, bool]    // where those go to; true once somebody answers there who is no backend
 	gone     decoder.Recent[goneAddress, bool] // addresses that the hosts which are to have them lack
 	lives    decoder.Recent[lifeKey, life]
+	carried  decoder.Recent[natFlow, carrier] // what arrived in tunnels, by the flow of who is carried
 }
 
 // lifeKey is a flow. Pings have no ports: who pings a host and who looks for the routers on the way to it are told apart
@@ -74,10 +75,20 @@ func (c *consequences) learn(e decoder.Event) {
 	}
 }
 
+// carrier is what brought a packet through a tunnel.
+type carrier struct {
+	from netip.Addr
+	to   netip.AddrPort
+	mac  string // that the frame which it carried is for
+}
+
 // hop takes in a packet on its way. One that comes from an address which others leave for, and is no backend's answer,
 // shows that somebody is there.
 func (c *consequences) hop(e decoder.Event, h decoder.Hop) {
 	c.live(e)
+	if t := e.Packet.Tunnel; t != nil && t.MAC != "" && e.Direction == decoder.In {
+		c.carried.Put(flowOf(t.Packet), carrier{e.Packet.Src, e.Packet.Destination(), t.MAC})
+	}
 	at := soughtAt{e.Netns, e.Packet.Proto, e.Packet.Source()}
 	if _, is := c.sought.Get(at); is && e.Direction == decoder.In && !h.Conntrack.DNAT() && !e.Packet.IsICMPError() && !e.Packet.HasFlag('R') {
 		c.sought.Put(at, true)

@@ -14,7 +14,8 @@ import (
 type Tunnels struct {
 	know    *Facts
 	ways    map[tunnelWay]*crossing
-	arrived holds // where a device for them is down
+	sights  decoder.Recent[outerFlow, decoder.Header] // where packets were last seen
+	arrived holds                                     // where a device for them is down
 }
 
 // tunnelWay is a tunnel from one node to another, as a namespace that has it sees it.
@@ -22,6 +23,12 @@ type tunnelWay struct {
 	netns       uint32
 	local, peer netip.Addr
 	port        uint16
+}
+
+// outerFlow is a tunnel's packets from one node to another.
+type outerFlow struct {
+	from netip.Addr
+	to   netip.AddrPort
 }
 
 // crossing is what went by a way since an answer last came back.
@@ -55,6 +62,9 @@ func (r *Tunnels) Observe(e decoder.Event) []decoder.Finding {
 		return nil
 	}
 	p := e.Packet
+	if p.Tunnel != nil {
+		r.sights.Put(outerFlow{p.Src, p.Destination()}, e.Header)
+	}
 	switch {
 	case p.Tunnel != nil && e.Direction == decoder.Out:
 		r.left(e)
@@ -142,6 +152,9 @@ func (r *Tunnels) Flush(now time.Time, final bool) []decoder.Finding {
 			continue
 		}
 		x.reported = true
+		if x.told == "" && r.cameThrough(k) {
+			continue // what became of it there is other rules' business
+		}
 		found = append(found, x.finding(k, now))
 	}
 	slices.SortFunc(found, func(a, b decoder.Finding) int { return a.First.Compare(b.First) })
@@ -152,6 +165,20 @@ func (r *Tunnels) Flush(now time.Time, final bool) []decoder.Finding {
 		}
 	}
 	return found
+}
+
+// cameThrough reports whether what was sent by a way was seen to arrive at its other end, which is on this machine, too.
+func (r *Tunnels) cameThrough(k tunnelWay) bool {
+	last, seen := r.sights.Get(outerFlow{k.local, netip.AddrPortFrom(k.peer, k.port)})
+	if !seen || last.Direction != decoder.In || last.Netns == k.netns {
+		return false
+	}
+	for key, device := range r.know.devices.All() {
+		if key.netns == last.Netns && slices.ContainsFunc(device.Addrs, func(p netip.Prefix) bool { return p.Addr() == k.peer }) {
+			return true
+		}
+	}
+	return false
 }
 
 // down is the name of a tunnel's device of a namespace that is down, the first of several; "" if there is none.
@@ -200,7 +227,7 @@ func (x *crossing) finding(k tunnelWay, now time.Time) decoder.Finding {
 		Subject: fmt.Sprintf("%v > %s", k.local, peer),
 		Title:   fmt.Sprintf("What %v sends through the tunnel to %s is never answered: pods of the two nodes do not reach each other.", k.local, peer),
 		Cause: fmt.Sprintf("Encapsulated packets leave this node and nothing comes back, not even an error: a firewall between the nodes drops %s, "+
-			"or the other node is away.", carrier),
+			"the other node is away, or drops them itself (bad checksum, a stale MAC).", carrier),
 		Evidence: []string{
 			fmt.Sprintf("%s %v at %s", x.first.UTC().Format("15:04:05.000000"), x.event.Packet, decoder.Place(x.event)),
 			fmt.Sprintf("%d packets left for %s, %d came back; unanswered since then: %d questions (SYN, echo request, DNS) to %v within %s",
@@ -208,6 +235,7 @@ func (x *crossing) finding(k tunnelWay, now time.Time) decoder.Finding {
 		},
 		Remedy: []string{
 			fmt.Sprintf("on %v: tcpdump -ni any host %v   # does %s arrive?", k.peer, k.local, carrier),
+			fmt.Sprintf("on %v: nstat -az UdpInCsumErrors; ip -s -s link show type vxlan   # does it arrive with a bad checksum?", k.peer),
 			fmt.Sprintf("let %s pass between all nodes, in the cloud's security groups, too", carrier),
 		},
 		Count: x.questions, First: x.first, Last: x.last,

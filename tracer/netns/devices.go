@@ -3,6 +3,7 @@ package netns
 import (
 	"encoding/binary"
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 	"syscall"
@@ -98,6 +99,10 @@ func device(inode uint32, peers map[int32]uint32, m syscall.NetlinkMessage) (dec
 			d.Name = text(value)
 		case unix.IFLA_MTU:
 			d.MTU = int(number(value))
+		case unix.IFLA_ADDRESS:
+			if len(value) == 6 { // of Ethernet
+				d.MAC = net.HardwareAddr(value).String()
+			}
 		case unix.IFLA_LINK:
 			d.PeerIndex = number(value)
 		case unix.IFLA_LINK_NETNSID:

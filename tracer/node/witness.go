@@ -26,6 +26,7 @@ type Witness struct {
 	services map[netip.Addr]bool
 	ranges   []netip.Prefix
 	told     map[serviceKey]decoder.ServiceFact
+	tunnels  map[ownDevice]bool
 	silent   map[uint32]bool // namespaces with a tunnel's device that is down
 	own      map[ownKey]bool // whether an address is the namespace's, for a second
 	free     time.Time       // not before is the next question asked
@@ -35,6 +36,9 @@ type serviceKey struct {
 	netns                   uint32
 	source, namespace, name string
 }
+
+// ownDevice is a device of a namespace.
+type ownDevice struct{ netns, ifindex uint32 }
 
 type ownKey struct {
 	netns uint32
@@ -68,7 +72,7 @@ const (
 func NewWitness(o *Observer) *Witness {
 	return &Witness{o: o, rows: table(), names: decoder.NewNames(), asked: map[asked]time.Time{}, pending: map[asked]late{},
 		seen: map[uint32]bool{}, services: map[netip.Addr]bool{}, told: map[serviceKey]decoder.ServiceFact{}, own: map[ownKey]bool{},
-		silent: map[uint32]bool{}}
+		silent: map[uint32]bool{}, tunnels: map[ownDevice]bool{}}
 }
 
 // Close ends the asking: what was put off is dropped. No namespace is held open between two questions.
@@ -163,6 +167,9 @@ func (w *Witness) About(e decoder.Event) []decoder.Fact {
 }
 
 func (w *Witness) learn(f decoder.Fact) {
+	if f.Device != nil && f.Device.Tunnels() && len(w.tunnels) < maxAsked {
+		w.tunnels[ownDevice{f.Device.Netns, f.Device.Ifindex}] = true
+	}
 	switch {
 	case f.Node != nil:
 		w.home = f.Node.Netns
@@ -454,6 +461,7 @@ func table() []row {
 			[]wanted{receiver, protocolCounters, settings}},
 		{decoder.KindDrop, notPassedOn, false, []wanted{routes, settings, cameFrom, serviceRules}},
 		{decoder.KindDrop, reason("IP_", "PKT_TOO_BIG", "NOT_SPECIFIED", decoder.ReasonNotTold), false, []wanted{routes, settings, serviceRules}},
+		{decoder.KindDrop, outOfTunnel, false, []wanted{routes}},
 		{decoder.KindHop, notUnpacked, false, []wanted{receiver}},
 		{decoder.KindHop, untranslated, false, []wanted{serviceRules, settings, routes}},
 		{decoder.KindSock, sock(decoder.SockSynLost, decoder.SockBufferFull, decoder.SockSynackResent), false,
@@ -513,6 +521,11 @@ func untranslated(w *Witness, e decoder.Event) bool {
 // notUnpacked holds for a tunnel's packet that arrives where a device for it is down: somebody else may have its port.
 func notUnpacked(w *Witness, e decoder.Event) bool {
 	return e.Packet != nil && e.Packet.Tunnel != nil && e.Direction == decoder.In && w.silent[e.Netns] && w.isOwn(e.Netns, e.Packet.Dst)
+}
+
+// outOfTunnel is whether a tunnel's device had the packet that was dropped.
+func outOfTunnel(w *Witness, e decoder.Event) bool {
+	return e.Packet != nil && !e.Packet.Dst.IsMulticast() && w.tunnels[ownDevice{e.Netns, e.Ifindex}]
 }
 
 // lossy is whether any of what rose stands for a packet that was lost.

@@ -1,0 +1,104 @@
+package diagnose
+
+import (
+	"fmt"
+	"slices"
+
+	"ktrace/decoder"
+)
+
+// overlayChecksum reports a tunnel's packet that arrived, and that the kernel does not believe: the sender's device was to
+// fill in a checksum and did so wrongly.
+func overlayChecksum(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	kind, ok := overlays()[e.Packet.Dport]
+	functions := []string{"udp_queue_rcv_one_skb", "udpv6_queue_rcv_one_skb"} // where kernels before 5.17 give a tunnel nothing else up
+	untold := d.Unexplained() && slices.Contains(functions, d.Location)
+	if !ok || e.Packet.Proto != "udp" || d.Reason != "UDP_CSUM" && !untold {
+		return decoder.Finding{}, false
+	}
+	from, to, device := e.Packet.Src, e.Packet.Destination(), k.tunnelOf(e.Netns)
+	f := decoder.Finding{
+		ID: "checksum-error", Confidence: decoder.Certain, Subject: fmt.Sprintf("%v > %v", from, to),
+		Title: fmt.Sprintf("%s packets from %v arrive at %v with a bad checksum and are dropped: pods of the two nodes do not reach each other.", kind, from, to),
+		Cause: "The tunnel's packet came through, but its UDP checksum is wrong: as a rule the sender leaves the checksum to its network card " +
+			"(offload), and that or its driver does not know tunnels. No firewall is to blame.",
+		Evidence: []string{fmt.Sprintf("received by %s, for the tunnel's device %s", decoder.Place(e), device)},
+		Remedy: []string{
+			fmt.Sprintf("on %v: ethtool -K %s tx-checksum-ip-generic off", from, device),
+			fmt.Sprintf("on %v: ethtool -k $(ip -o route get %v | sed 's/.*dev \\([^ ]*\\).*/\\1/') | grep -e tx-udp_tnl-csum -e tx-checksum   # the uplink's, if that does not help", from, to.Addr()),
+			"nstat -az UdpInCsumErrors Udp6InCsumErrors   # on both nodes: does it rise?",
+		},
+	}
+	switch {
+	case d.Reason != "UDP_CSUM":
+		f.Confidence = decoder.Likely
+	case e.Packet.Family == "ipv6" && e.Packet.ChecksumMissing():
+		f.Title = fmt.Sprintf("%s packets from %v arrive at %v without a checksum and are dropped: pods of the two nodes do not reach each other.", kind, from, to)
+		f.Cause = "Over IPv6 a tunnel without checksums must be allowed at both ends, and is not at this one."
+		f.Remedy = []string{
+			fmt.Sprintf("ip -d link show %s | grep -o -e 'noudp6zerocsumrx' -e 'udp6zerocsumrx'   # %s is made anew to change it", device, device),
+			fmt.Sprintf("on %v: ip -d link show %s | grep -o -e 'noudp6zerocsumtx' -e 'udp6zerocsumtx'", from, device),
+		}
+	}
+	return f, true
+}
+
+// tunnelOf is the name of a namespace's device for tunnels, the first of several; of what flannel calls it if none is known.
+func (k *Facts) tunnelOf(netns uint32) string {
+	name := ""
+	for key, device := range k.devices.All() {
+		if key.netns == netns && device.Tunnels() && (name == "" || key.iface < name) {
+			name = key.iface
+		}
+	}
+	if name == "" {
+		return "flannel.1"
+	}
+	return name
+}
+
+// overlayMisaddressed reports a packet that came out of a tunnel in a frame for another MAC than the tunnel's device has,
+// though this node is who passes it on.
+func overlayMisaddressed(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	device, known := k.devices.Get(deviceKey{e.Netns, e.Iface})
+	functions := []string{"ip_rcv_core", "ip_rcv", "ip6_rcv_core", "ipv6_rcv"} // where kernels before 5.17 give it up
+	by, carried := k.before.carried.Get(flowOf(e.Packet))
+	wrong := carried && device.MAC != "" && by.mac != device.MAC
+	untold := d.Unexplained() && slices.Contains(functions, d.Location) && wrong
+	if !known || !device.Tunnels() || d.Reason != "OTHERHOST" && !untold || !k.passesOn(e) {
+		return decoder.Finding{}, false
+	}
+	f := decoder.Finding{
+		ID: "overlay-blocked", Confidence: decoder.Certain, Subject: at(e),
+		Title: fmt.Sprintf("The tunnel's frames for %v come with a MAC that is not that of %s, and are dropped: the sender's neighbour or fdb entry for this node is stale.", e.Packet.Dst, e.Iface),
+		Cause: "The packet came through the tunnel to the right node, in a frame for another MAC address, so the kernel takes it for another host's. " +
+			"The device was made anew, and the other node still has its old MAC (ip neigh, bridge fdb). No firewall is to blame.",
+		Remedy: []string{fmt.Sprintf("ip -br link show %s   # its MAC, against what the other nodes have for it", e.Iface)},
+	}
+	sender := "the sending node"
+	if device.MAC != "" {
+		f.Evidence = append(f.Evidence, fmt.Sprintf("the MAC of %s is %s", e.Iface, device.MAC))
+	}
+	if wrong {
+		sender = by.from.String()
+		f.Subject = fmt.Sprintf("%v > %v", by.from, by.to)
+		f.Evidence = append(f.Evidence, fmt.Sprintf("the frame is for %s, in a packet from %v to %v", by.mac, by.from, by.to))
+		f.Remedy = append(f.Remedy, fmt.Sprintf("on %s: ip neigh show | grep -i %s; bridge fdb show | grep -i %s   # the stale entries", sender, by.mac, by.mac))
+	}
+	for _, p := range device.Addrs {
+		if p.Addr().Is4() == e.Packet.Dst.Is4() && !p.Addr().IsLinkLocalUnicast() && device.MAC != "" {
+			f.Remedy = append(f.Remedy, fmt.Sprintf("on %s: ip neigh replace %v lladdr %s dev %s", sender, p.Addr(), device.MAC, e.Iface))
+			break
+		}
+	}
+	f.Remedy = append(f.Remedy, fmt.Sprintf("restart the network plugin on %s, which writes these entries", sender))
+	return f, true
+}
+
+// passesOn reports whether the node that a packet came to by a tunnel is the last before its destination. What is for a
+// third node was flooded, and is that node's.
+func (k *Facts) passesOn(e decoder.Event) bool {
+	r, ok := k.route(e, false)
+	out, _ := k.devices.Get(deviceKey{e.Netns, r.Out})
+	return ok && r.Errno == "" && !r.Gateway.IsValid() && (r.Type == "local" || r.Type == "unicast" && !out.Tunnels())
+}
