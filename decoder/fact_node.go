@@ -186,9 +186,11 @@ type ServiceRules struct {
 	Source    string           `json:"source,omitempty"`  // iptables, nftables
 	Service   string           `json:"service,omitempty"` // ns/name:port, as far as the rules say it
 	Endpoints []netip.AddrPort `json:"endpoints,omitempty"`
-	Rule      string           `json:"rule,omitempty"`     // the rule that decides, in words of its tool
-	Services  int              `json:"services"`           // addresses and ports that these rules know
-	Searched  []string         `json:"searched,omitempty"` // tables looked at
+	Rule      string           `json:"rule,omitempty"`      // the rule that decides, in words of its tool
+	Hooks     []string         `json:"hooks,omitempty"`     // at which a rule translates it: prerouting, output
+	Untracked string           `json:"untracked,omitempty"` // a rule that keeps packets to it from conntrack
+	Services  int              `json:"services"`            // addresses and ports that these rules know
+	Searched  []string         `json:"searched,omitempty"`  // tables looked at
 }
 
 // Sysctl is a setting of the kernel in one namespace.

@@ -17,15 +17,17 @@ import (
 // dnsAnswer is what every name has, for A.
 var dnsAnswer = [4]byte{192, 0, 2, 1}
 
-// serveDNS answers queries at an address of the namespace by what answer makes of them; nil is no answer.
-func serveDNS(t testing.TB, ns *lab.NS, addr string, answer func(*dnsmessage.Message) bool) {
+// serveDNS answers queries at an address of the namespace by what answer makes of them, until stop is called or the test
+// ends; nil is no answer.
+func serveDNS(t testing.TB, ns *lab.NS, addr string, answer func(*dnsmessage.Message) bool) (stop func()) {
 	t.Helper()
 	ns.Do(func() {
 		conn, err := net.ListenPacket("udp", addr)
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { conn.Close() })
+		stop = func() { conn.Close() }
+		t.Cleanup(stop)
 		go func() {
 			buf := make([]byte, 4096)
 			for {
@@ -47,6 +49,7 @@ func serveDNS(t testing.TB, ns *lab.NS, addr string, answer func(*dnsmessage.Mes
 			}
 		}()
 	})
+	return stop
 }
 
 func replyDNS(t testing.TB, query []byte, answer func(*dnsmessage.Message) bool) []byte {

@@ -172,9 +172,13 @@ func (c *consequences) left(e decoder.Event) uint32 {
 // serves reports whether somebody answers at the address that a packet went to as it was, so that it is no service's,
 // or one that another router translates.
 func (c *consequences) serves(e decoder.Event) bool {
-	at := soughtAt{c.left(e), e.Packet.Proto, e.Packet.Destination()}
-	here, _ := c.sought.Get(at)
-	anywhere, _ := c.sought.Get(soughtAt{0, at.proto, at.to})
+	return c.servesAt(c.left(e), e.Packet.Proto, e.Packet.Destination())
+}
+
+// servesAt is serves for an address that packets of a namespace go to.
+func (c *consequences) servesAt(netns uint32, proto string, to netip.AddrPort) bool {
+	here, _ := c.sought.Get(soughtAt{netns, proto, to})
+	anywhere, _ := c.sought.Get(soughtAt{0, proto, to})
 	return here || anywhere
 }
 

@@ -70,12 +70,12 @@ func (r *DNS) judge(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
 	case d.Outcome == decoder.DNSTruncated:
 		return decoder.Finding{}, false // the client asks again over TCP
 	}
+	proved, ok := r.proved(d)
+	if _, missed := r.missedTranslation(d); ok && (!missed || proved.ID == "service-no-endpoints") { // which has rules, to refuse and not to translate
+		return proved, true
+	}
 	if f, ok := r.know.badResolvConf(d); ok {
 		return f, true
-	}
-	proved, ok := r.proved(d)
-	if ok && proved.ID == "service-no-endpoints" { // which has rules, to refuse and not to translate
-		return proved, true
 	}
 	if f, ok := r.notTranslated(d); ok {
 		return f, true
@@ -88,11 +88,32 @@ func (r *DNS) judge(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
 	}
 	switch {
 	case d.ICMP != nil:
-		return queryRefused(d), true
-	case d.Drop != nil && !d.Drop.Answer && d.Drop.Event.Body.(decoder.Drop).NoSocket():
-		return nobodyListens(d), true
+		return r.know.atOwnAddress(queryRefused(d), d), true
+	case notListened(d):
+		return r.know.atOwnAddress(nobodyListens(d), d), true
 	}
 	return r.noResponse(e, d)
+}
+
+// notListened reports whether the query found no socket where it arrived.
+func notListened(d decoder.DNS) bool {
+	return d.Drop != nil && !d.Drop.Answer && d.Drop.Event.Body.(decoder.Drop).NoSocket()
+}
+
+// atOwnAddress adds to a finding about a server that nothing listens at that the query was to end there: a cache of the
+// node has the service's own address, or one that only this node has.
+func (k *Facts) atOwnAddress(f decoder.Finding, d decoder.DNS) decoder.Finding {
+	if !notListened(d) || d.Drop.Flow.Dst != d.Server {
+		return f
+	}
+	if _, known := k.ServiceAt(d.Drop.Netns, d.Transport, d.Server); !known && !k.translates(d.Drop.Netns) {
+		return f
+	}
+	f.Cause = fmt.Sprintf("The address %v is this node's own, as of a DNS cache on the node, and nothing listens there: the cache is down.", d.Server.Addr())
+	f.Evidence = append(f.Evidence, fmt.Sprintf("delivered in netns %d, not translated: the address is one of its own", d.Drop.Netns))
+	f.Remedy = append(f.Remedy, fmt.Sprintf("ss -lunp | grep %v   # on the node", d.Server.Addr()),
+		"kubectl -n kube-system get pods -o wide -l k8s-app=node-local-dns")
+	return f
 }
 
 // proved is what the drop of the query or of its answer proves.
@@ -143,7 +164,7 @@ func (r *DNS) answered(d decoder.DNS) (decoder.Finding, bool) {
 // notTranslated reports a query to a service that went on, or died, as it came: the node's rules did not make a
 // backend of the service.
 func (r *DNS) notTranslated(d decoder.DNS) (decoder.Finding, bool) {
-	where, missed := missedTranslation(d)
+	where, missed := r.missedTranslation(d)
 	service, known := r.know.ServiceAt(where.Netns, d.Transport, d.Server)
 	if !known || !missed {
 		return decoder.Finding{}, false
@@ -191,16 +212,20 @@ func knownFrom(s decoder.ServiceFact) string {
 }
 
 // missedTranslation finds where the query was on its way untranslated although the rules had had their turn: leaving
-// by a device of another namespace than its sender's, or with the mark that the rules were asked and had nothing.
-func missedTranslation(d decoder.DNS) (decoder.Sight, bool) {
+// by a device of another namespace than its sender's, or with the mark that the rules were asked and had nothing. Those
+// of a pod's own namespace are not meant for services.
+func (r *DNS) missedTranslation(d decoder.DNS) (decoder.Sight, bool) {
+	asked := func(s decoder.Sight) bool {
+		return s.Conntrack.NATDone() && !s.Conntrack.DNAT() && (s.Netns != d.ClientNetns || r.know.translates(s.Netns))
+	}
 	for _, s := range d.Hops {
 		switch {
-		case s.Answer || s.Flow.Dst != d.Server:
-		case s.Conntrack.NATDone() && !s.Conntrack.DNAT(), s.Direction == decoder.Out && s.Netns != d.ClientNetns:
+		case s.Answer || s.Flow.Dst != d.Server || r.know.isLocal(s.Netns, d.Server.Addr()):
+		case asked(s), s.Direction == decoder.Out && s.Netns != d.ClientNetns:
 			return s, true
 		}
 	}
-	if d.Drop != nil && !d.Drop.Answer && d.Drop.Flow.Dst == d.Server && d.Drop.Conntrack.NATDone() && !d.Drop.Conntrack.DNAT() {
+	if d.Drop != nil && !d.Drop.Answer && d.Drop.Flow.Dst == d.Server && !notListened(d) && asked(d.Drop.Sight) {
 		return d.Drop.Sight, true
 	}
 	return decoder.Sight{}, false

@@ -57,7 +57,7 @@ type proof func(*Facts, decoder.Event, decoder.Drop) (f decoder.Finding, ok bool
 func proofs() []proof {
 	return []proof{
 		noEndpoints, missedService, staleEndpoint, overlayBlocked, overlayChecksum, overlayMisaddressed, tableFull, invalid, insertRace, loopbackRoute, filtered,
-		martian, reversePath, addressGone, forwardingOff, tooBig, hopLimit, noNeighbour, noRoute,
+		martian, reversePath, missedServer, addressGone, forwardingOff, tooBig, hopLimit, noNeighbour, noRoute,
 	}
 }
 

@@ -22,10 +22,12 @@ type Facts struct {
 	risen      decoder.Recent[uint32, time.Time] // when a reading of them last told of losses
 	rules      decoder.Recent[rulesKey, decoder.ServiceRules]
 	services   services
-	resolvs    decoder.Recent[uint32, decoder.ResolvConf]
-	decisions  map[decision]decoder.Netfilter
-	putOff     decoder.PutOffs
-	before     consequences
+	// translators are the namespaces that have, or had, rules for services.
+	translators map[uint32]bool
+	resolvs     decoder.Recent[uint32, decoder.ResolvConf]
+	decisions   map[decision]decoder.Netfilter
+	putOff      decoder.PutOffs
+	before      consequences
 }
 
 type (
@@ -56,9 +58,10 @@ type (
 // NewFacts returns one that knows nothing yet.
 func NewFacts() *Facts {
 	return &Facts{
-		services:  newServices(),
-		decisions: map[decision]decoder.Netfilter{},
-		putOff:    decoder.PutOffs{},
+		services:    newServices(),
+		translators: map[uint32]bool{},
+		decisions:   map[decision]decoder.Netfilter{},
+		putOff:      decoder.PutOffs{},
 	}
 }
 
@@ -93,8 +96,10 @@ func (k *Facts) Observe(e decoder.Event) []decoder.Finding {
 		k.learnConntrack(e.Time, *f.Conntrack)
 	case f.ServiceRules != nil:
 		k.rules.Put(rulesKey{f.ServiceRules.Netns, f.ServiceRules.Proto, f.ServiceRules.Addr}, *f.ServiceRules)
+		k.learnTranslator(f.ServiceRules.Netns, f.ServiceRules.State != decoder.ServiceNone)
 	case f.Service != nil:
 		k.services.learn(*f.Service)
+		k.learnTranslator(f.Service.Netns, fromRules(*f.Service))
 	case f.Resolv != nil:
 		k.resolvs.Put(f.Resolv.Netns, *f.Resolv)
 	}
@@ -103,6 +108,15 @@ func (k *Facts) Observe(e decoder.Event) []decoder.Finding {
 
 // Flush implements decoder.Rule.
 func (k *Facts) Flush(time.Time, bool) []decoder.Finding { return nil }
+
+// maxTranslators is how many are remembered; a node has one, a machine of nodes that are namespaces some.
+const maxTranslators = 1 << 12
+
+func (k *Facts) learnTranslator(netns uint32, is bool) {
+	if is && netns != 0 && len(k.translators) < maxTranslators {
+		k.translators[netns] = true
+	}
+}
 
 func (k *Facts) learnDevice(d decoder.Device) {
 	key := deviceKey{d.Netns, d.Name}

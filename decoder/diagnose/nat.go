@@ -12,14 +12,15 @@ import (
 // Translations is the stage that tells of every flow to a service what it was translated to, and the rule for those
 // that were not. It wants hops of at least the first packets of flows, and drops as decoder.NewDrops completes them.
 type Translations struct {
-	know   *Facts
-	held   holds
-	misses holds
-	hits   map[natFlow]bool
-	begun  map[uint64]uint32 // journeys, and the namespace that they began in
-	wants  map[natFlow]want
-	counts map[decoder.NATCount]uint64
-	only   decoder.Only
+	know       *Facts
+	held       holds
+	misses     holds
+	hits       map[natFlow]bool
+	begun      map[uint64]uint32 // journeys, and the namespace that they began in
+	wants      map[natFlow]want
+	translated map[uint64]bool // journeys
+	counts     map[decoder.NATCount]uint64
+	only       decoder.Only
 }
 
 // natFlow is a flow as one end knows it.
@@ -44,7 +45,7 @@ const (
 // NewTranslations returns it; know must be asked before it.
 func NewTranslations(know *Facts) *Translations {
 	return &Translations{know: know, held: holds{}, misses: holds{}, hits: map[natFlow]bool{}, begun: map[uint64]uint32{},
-		wants: map[natFlow]want{}, counts: map[decoder.NATCount]uint64{}}
+		wants: map[natFlow]want{}, translated: map[uint64]bool{}, counts: map[decoder.NATCount]uint64{}}
 }
 
 // Stage returns the half that makes the events; the other half is the rule.
@@ -104,10 +105,14 @@ func (x *Translations) hop(e decoder.Event, c *decoder.Conntrack) (decoder.NAT, 
 		if len(x.wants) >= maxFlows {
 			clear(x.wants)
 		}
+		if len(x.translated) >= maxJourneys {
+			clear(x.translated)
+		}
+		x.translated[e.Journey] = e.Journey != 0
 		x.wants[natFlow{flow.proto, c.Reply}] = want{c.Original, e.Netns}
 		return x.first(natFlow{flow.proto, c.Original}, e, c, decoder.NATHit)
-	case e.Direction == decoder.Out && (began != e.Netns || e.Netns == x.know.node.Netns):
-		if _, known := x.know.ServiceAt(e.Netns, flow.proto, flow.flow.Dst); known && flow.flow.Dst.Port() != 0 {
+	case e.Direction == decoder.Out && (began != e.Netns || x.know.translates(e.Netns)):
+		if _, known := x.know.serviceTo(e); known && flow.flow.Dst.Port() != 0 && !x.hits[flow] && !x.know.isLocal(e.Netns, e.Packet.Dst) {
 			return x.first(flow, e, c, decoder.NATMiss)
 		}
 	}
@@ -200,7 +205,7 @@ func (x *Translations) Flush(now time.Time, final bool) []decoder.Finding {
 		n := h.event.Body.(decoder.NAT)
 		f, ok := x.know.notUntranslated(h.event, n), true
 		if n.State == decoder.NATMiss {
-			f, ok = x.know.missed(h.event, nil)
+			f, ok = x.missed(h.event, n)
 		}
 		if ok {
 			f = f.Of(h.event)
@@ -210,6 +215,18 @@ func (x *Translations) Flush(now time.Time, final bool) []decoder.Finding {
 		}
 	}
 	return found
+}
+
+// missed concludes from a packet that left a namespace for a service's address, unless another on its way translated it.
+func (x *Translations) missed(e decoder.Event, n decoder.NAT) (decoder.Finding, bool) {
+	if x.translated[e.Journey] {
+		return decoder.Finding{}, false
+	}
+	var c *decoder.Conntrack
+	if n.Reply.Src.IsValid() {
+		c = decoder.NewConntrack(n.Original, n.Reply)
+	}
+	return x.know.missed(e, c)
 }
 
 // Summarize implements decoder.Summarizer.

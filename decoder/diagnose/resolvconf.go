@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -23,34 +24,54 @@ func (k *Facts) badResolvConf(d decoder.DNS) (decoder.Finding, bool) {
 		f.Cause = "A resolver without a nameserver asks 127.0.0.1 (resolv.conf(5))."
 		return f, true
 	}
-	return k.noService(conf, d.Server)
+	var passed []uint32
+	for _, h := range d.Hops {
+		passed = append(passed, h.Netns)
+	}
+	if k.before.servesAt(d.ClientNetns, d.Transport, d.Server) {
+		return decoder.Finding{}, false
+	}
+	return k.noService(conf, d.Server, passed)
 }
 
-// askedNobody reports a packet to an address that a resolv.conf names, and the cluster does not serve.
-func (k *Facts) askedNobody(to netip.AddrPort) (decoder.Finding, bool) {
+// askedNobody reports a packet to an address that a resolv.conf names, the sender's if that is known, and that the cluster
+// does not serve.
+func (k *Facts) askedNobody(e decoder.Event) (decoder.Finding, bool) {
 	const dns = 53
-	if to.Port() != dns {
+	if e.Packet.Dport != dns {
 		return decoder.Finding{}, false
 	}
 	all := maps.Collect(k.resolvs.All())
-	for _, netns := range slices.Sorted(maps.Keys(all)) {
-		if f, ok := k.noService(all[netns], to); ok {
+	order := slices.SortedFunc(maps.Keys(all), func(a, b uint32) int {
+		if x, y := k.owns(a, e.Packet.Src), k.owns(b, e.Packet.Src); x != y {
+			if x {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(a, b)
+	})
+	for _, netns := range order {
+		if f, ok := k.noService(all[netns], e.Packet.Destination(), []uint32{e.Netns, k.before.left(e)}); ok {
 			return f, true
 		}
 	}
 	return decoder.Finding{}, false
 }
 
-// noService reports a resolv.conf that names an address which is no service's.
-func (k *Facts) noService(conf decoder.ResolvConf, asked netip.AddrPort) (decoder.Finding, bool) {
+// noService reports a resolv.conf that names an address of the range of services which no service has. One that is
+// not known to be of that range may be any server's. The packet passed the namespaces given.
+func (k *Facts) noService(conf decoder.ResolvConf, asked netip.AddrPort, passed []uint32) (decoder.Finding, bool) {
 	right, ok := k.clusterDNS(conf, asked)
-	if !ok {
+	sure, why := k.inRange(asked.Addr(), passed...)
+	if !ok || sure == "" {
 		return decoder.Finding{}, false
 	}
 	f := badFile(conf)
+	f.Confidence = sure
 	f.Title = fmt.Sprintf("The client's resolv.conf names %v, which is no service; the cluster's DNS service is %v.", asked.Addr(), right)
-	f.Cause = "Whoever wrote the file names an address that the cluster does not serve: a wrong clusterDNS of the kubelet, or the pod's own dnsConfig."
-	f.Evidence = append(f.Evidence, fmt.Sprintf("no service has the address %v", asked.Addr()))
+	f.Cause = "The file names an address that no service of the cluster has: a wrong clusterDNS of the kubelet, or the pod's own dnsConfig."
+	f.Evidence = append(f.Evidence, fmt.Sprintf("no service has the address %v", asked.Addr()), why)
 	return f, true
 }
 
@@ -75,7 +96,7 @@ func (k *Facts) clusterDNS(conf decoder.ResolvConf, asked netip.AddrPort) (right
 		return right, false
 	}
 	for _, s := range k.services.facts {
-		if s.Source == "resolv" || s.Source == "cidr" {
+		if guessed(s) || s.CIDR.IsValid() {
 			continue
 		}
 		if slices.Contains(s.Addrs, asked.Addr()) {

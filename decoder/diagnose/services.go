@@ -12,6 +12,7 @@ type services struct {
 	facts  map[serviceKey]decoder.ServiceFact
 	at     map[netip.Addr][]serviceKey
 	ranges []serviceKey // of addresses
+	spans  map[spanKey]*serviceSpan
 }
 
 // serviceKey is one service, or a range of their addresses, as one source knows it.
@@ -21,7 +22,7 @@ type serviceKey struct {
 }
 
 func newServices() services {
-	return services{facts: map[serviceKey]decoder.ServiceFact{}, at: map[netip.Addr][]serviceKey{}}
+	return services{facts: map[serviceKey]decoder.ServiceFact{}, at: map[netip.Addr][]serviceKey{}, spans: map[spanKey]*serviceSpan{}}
 }
 
 // learn takes in what replaces the same source's earlier fact.
@@ -41,6 +42,9 @@ func (s *services) learn(f decoder.ServiceFact) {
 	s.facts[key] = f
 	for _, a := range f.Addrs {
 		s.at[a] = append(s.at[a], key)
+		if !guessed(f) {
+			s.learnSpan(f.Netns, a)
+		}
 	}
 	if f.CIDR.IsValid() {
 		s.ranges = append(s.ranges, key)

@@ -1,0 +1,140 @@
+package diagnose
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// missedService reports a packet to a service's address that died as it came.
+func missedService(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	if s, known := k.serviceTo(e); !known || guessed(s) {
+		return decoder.Finding{}, false
+	}
+	return k.diedUntranslated(e, d)
+}
+
+// missedServer is missedService for an address that only a file of a pod names for a service's. It comes behind what
+// takes packets wherever they go.
+func missedServer(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	if d.ByNetfilter() {
+		return decoder.Finding{}, false
+	}
+	return k.diedUntranslated(e, d)
+}
+
+func (k *Facts) diedUntranslated(e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	if d.Conntrack.DNAT() || k.turnOf(e, d) != turnBehind || delivered(d) && k.deviceOf(e.Netns, e.Packet.Dst) != ipvsDevice {
+		return decoder.Finding{}, false
+	}
+	return k.missed(e, d.Conntrack)
+}
+
+// mayBeAnswered is mayLearn for a packet that left untranslated. A server that only a resolv.conf tells for a service's may
+// be one that is asked by its own address, and be slow.
+func (k *Facts) mayBeAnswered(e decoder.Event, age time.Duration) bool {
+	s, known := k.serviceTo(e)
+	return k.mayLearn(e, age) || known && guessed(s) && age < factsAtLast && !k.before.serves(e)
+}
+
+// missed concludes from a packet that is on its way to a service's address, or died on it, and was not translated though
+// the rules had their turn; c is its entry, nil if conntrack has none.
+func (k *Facts) missed(e decoder.Event, c *decoder.Conntrack) (decoder.Finding, bool) {
+	to := e.Packet.Destination()
+	if to.Port() == 0 || k.before.serves(e) {
+		return decoder.Finding{}, false
+	}
+	if f, ok := k.askedNobody(e); ok {
+		return f, true
+	}
+	s, known := k.serviceTo(e)
+	if !known {
+		return decoder.Finding{}, false
+	}
+	rules, _ := k.rulesFor(e.Netns, e.Packet.Proto, to)
+	f := decoder.Finding{
+		ID: "service-dnat-miss", Confidence: decoder.Certain, Subject: fmt.Sprintf("%s %v", e.Packet.Proto, to),
+		Title:    fmt.Sprintf("Packets to %s are not translated to a backend, and go where nobody is.", called(s, rules, to)),
+		Cause:    "No rule of the node matched: kube-proxy has not written the rules, lost them, or the service has no such port.",
+		Evidence: []string{fmt.Sprintf("untranslated at %s", decoder.Place(e)), source(s)},
+		Remedy: []string{
+			fmt.Sprintf("iptables-save -t nat | grep %v", to.Addr()),
+			fmt.Sprintf("nft list ruleset | grep %v", to.Addr()),
+			"kubectl -n kube-system get pods -o wide -l k8s-app=kube-proxy",
+		},
+	}
+	unmatched := k.unmatched(about(decoder.NetfilterUntranslated, e), c)
+	if guessed(s) && unmatched == "" {
+		f.Confidence = decoder.Likely // a resolv.conf can name another server than the cluster's
+	}
+	if c != nil {
+		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack entry: %v, %v", c.Original, c))
+	} else {
+		f.Evidence = append(f.Evidence, "conntrack has no entry for it")
+	}
+	if unmatched != "" {
+		f.Evidence = append(f.Evidence, unmatched)
+	}
+	ok := k.why(&f, e, c, s, rules)
+	return f, ok
+}
+
+// why says why the rules did not translate a packet, by their state for its address. It returns false if by that they
+// should have.
+func (k *Facts) why(f *decoder.Finding, e decoder.Event, c *decoder.Conntrack, s decoder.ServiceFact, rules decoder.ServiceRules) bool {
+	to := e.Packet.Destination()
+	switch rules.State {
+	case decoder.ServiceNone:
+		f.ID = "kube-proxy-rules-missing"
+		f.Title = fmt.Sprintf("The node has no rules for services at all, so packets to %s go where nobody is.", called(s, rules, to))
+		f.Cause = "kube-proxy never wrote here, or somebody removed its rules."
+		f.Subject = fmt.Sprintf("netns %d", k.before.left(e))
+	case decoder.ServiceMissing:
+		f.Evidence = append(f.Evidence, fmt.Sprintf("%d addresses and ports of services have rules, %v has none; searched: %s",
+			rules.Services, to, strings.Join(rules.Searched, ", ")))
+	case decoder.ServicePresent:
+		return k.passedBy(f, e, c, rules)
+	}
+	return true
+}
+
+// passedBy says why a packet was not translated though a rule does so for its address: its hook has no way to the rule, a
+// rule keeps it from conntrack, or its flow is older than the rule.
+func (k *Facts) passedBy(f *decoder.Finding, e decoder.Event, c *decoder.Conntrack, rules decoder.ServiceRules) bool {
+	hook := k.hookOf(k.before.left(e), e.Packet.Src)
+	switch {
+	case len(rules.Hooks) > 0 && !slices.Contains(rules.Hooks, hook):
+		f.Cause = fmt.Sprintf("The rules for it are reached from hook %s only: from hook %s no rule leads to them.", strings.Join(rules.Hooks, ", "), hook)
+		f.Evidence = append(f.Evidence, "the rule: "+rules.Rule, "searched from hook "+hook+": "+strings.Join(rules.Searched, ", "))
+		f.Remedy = append([]string{fmt.Sprintf("iptables-save -t nat | grep -e '-A %s'", strings.ToUpper(hook)),
+			"nft list ruleset | grep -A3 'hook " + hook + "'"}, f.Remedy[2:]...)
+	case c == nil && rules.Untracked != "":
+		f.Cause = "A rule keeps the packet from conntrack, and only what conntrack has an entry for is translated."
+		f.Evidence = append(f.Evidence, "the rule that does: "+rules.Untracked, "the rule for the service: "+rules.Rule)
+		f.Remedy = []string{"iptables-save -t raw", "nft list ruleset | grep -n notrack",
+			"kubectl -n kube-system get pods -o wide -l k8s-app=node-local-dns   # whose rules these often are"}
+	case c == nil:
+		return false // it is older than the rules, or they are not asked about it
+	default:
+		f.Cause = "The flow is older than the rule: conntrack asks the rules about the first packet of a flow only."
+		f.Evidence = append(f.Evidence, "the rule: "+rules.Rule)
+		f.Remedy = []string{fmt.Sprintf("conntrack -D -p %s --orig-dst %v", e.Packet.Proto, e.Packet.Dst), "let the client use another source port"}
+	}
+	return true
+}
+
+// source says how it is known that an address is a service's.
+func source(s decoder.ServiceFact) string {
+	switch {
+	case s.Source == "resolv":
+		return fmt.Sprintf("%v is the nameserver of a pod's resolv.conf", s.Addrs)
+	case s.Source == "env":
+		return fmt.Sprintf("%v is a service's address according to the environment of a pod's process", s.Addrs)
+	case s.CIDR.IsValid():
+		return fmt.Sprintf("services have addresses in %v", s.CIDR)
+	}
+	return fmt.Sprintf("%v is a service's address according to %s", s.Addrs, s.Source)
+}
