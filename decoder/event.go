@@ -27,9 +27,18 @@ const (
 // Event is what happened: the header every record shares, plus one typed body.
 type Event struct {
 	Header
-	Pod, Peer Pod     // the two ends, zero until correlated
+	Pod, Peer Pod     // the two ends, zero until correlated; Pod is the one where it happened, else one that is known
+	ToPod     bool    // Packet goes to Pod and comes from Peer; else the other way round
 	Packet    *Packet // nil if the event is not about one
 	Body      Body
+}
+
+// Ends returns the pods at the ends of the event's packet, by their role and not by which of them is known.
+func (e Event) Ends() (source, destination Pod) {
+	if e.ToPod {
+		return e.Peer, e.Pod
+	}
+	return e.Pod, e.Peer
 }
 
 // Header is what is known of any event.

@@ -62,6 +62,15 @@ type Sock struct {
 	hasCode bool
 }
 
+// Takes reports whether Event.Packet goes to where the report is from; else it comes from there.
+func (s Sock) Takes() bool {
+	switch s.Op {
+	case SockResetReceived, SockICMPSent, SockBufferFull, SockSynLost, SockSynackResent:
+		return true
+	}
+	return false
+}
+
 // ICMPError is the type and code of an ICMP error, those of IPv4.
 type ICMPError struct {
 	Type uint8 `json:"type"`

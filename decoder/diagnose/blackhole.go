@@ -310,10 +310,11 @@ func (p *passage) found(e decoder.Event, n uint64, f decoder.Finding) []decoder.
 func (k *Facts) hole(e decoder.Event, p *passage) decoder.Finding {
 	all, _ := p.efforts()
 	src, dst := e.Packet.Src, e.Packet.Dst
+	from, to := e.Ends()
 	f := decoder.Finding{
 		ID: "pmtu-blackhole", Confidence: decoder.Likely, Subject: fmt.Sprintf("%v to %v", src, dst), First: p.first,
 		Title: fmt.Sprintf("Packets of %d bytes from %s to %s vanish while small ones pass, and nobody says why.",
-			p.large, whose(e.Pod, src), whose(e.Peer, dst)),
+			p.large, whose(from, src), whose(to, dst)),
 		Cause: "Something on the way takes no packets of that size, and the ICMP message that would tell the sender is not sent or is filtered: " +
 			"path MTU discovery fails, so transfers hang where short exchanges work.",
 		Evidence: []string{
@@ -335,9 +336,10 @@ func (k *Facts) hole(e decoder.Event, p *passage) decoder.Finding {
 // deaf is the finding about a sender that was told and goes on.
 func (p *passage) deaf(e decoder.Event, told tooBigFor) decoder.Finding {
 	src, dst := e.Packet.Src, e.Packet.Dst
+	from, to := e.Ends()
 	return decoder.Finding{
 		ID: "pmtu-icmp-ignored", Confidence: decoder.Likely, Subject: fmt.Sprintf("%v to %v", src, dst), First: told.when,
-		Title: fmt.Sprintf("%s was told that its packets to %s may have %d bytes, and goes on sending larger ones.", whose(e.Pod, src), whose(e.Peer, dst), told.mtu),
+		Title: fmt.Sprintf("%s was told that its packets to %s may have %d bytes, and goes on sending larger ones.", whose(from, src), whose(to, dst), told.mtu),
 		Cause: "The ICMP message came by here, but the sender did not hear of it or does not heed it: it is filtered between here and there, " +
 			"it does not fit the connection, or path MTU discovery is off.",
 		Evidence: []string{

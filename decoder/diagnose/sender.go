@@ -36,6 +36,7 @@ func (r *Senders) Flush(now time.Time, final bool) []decoder.Finding {
 	for _, h := range r.held.ripe(now, final, unasked) {
 		if f, ok := r.know.unreachable(h.event); ok {
 			f = f.Of(h.event)
+			f.Pod, f.Peer = h.event.Ends()
 			f.Time, f.First, f.Last, f.Count, f.Severity = now, h.first, h.last, h.count, decoder.Critical
 			if f.ID == "no-route" && mayFallBack(h.event.Packet.Dst) {
 				f.Severity = decoder.Info

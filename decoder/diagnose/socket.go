@@ -38,11 +38,12 @@ func (r *Sockets) sock(e decoder.Event, s decoder.Sock) []decoder.Finding {
 		e.PID, e.Comm = owner.PID, owner.Comm
 	}
 	f := decoder.Finding{Time: e.Time, First: e.Time, Last: e.Time, Count: uint64(s.Count), Severity: decoder.Warning, Confidence: decoder.Certain}.Of(e)
+	f.Peer, f.Pod = e.Ends() // the packet goes to the socket
 	switch {
 	case s.Op == decoder.SockBufferFull:
-		bufferFull(&f, e, s)
+		bufferFull(&f, s)
 	case s.Op == decoder.SockSynLost, s.Op == decoder.SockSynackResent && s.Backlog > s.Limit:
-		queueFull(&f, s, end(e.Pod, s.Local))
+		queueFull(&f, s, end(f.Pod, s.Local))
 	default:
 		return nil
 	}
@@ -55,9 +56,9 @@ func (r *Sockets) sock(e decoder.Event, s decoder.Sock) []decoder.Finding {
 // Flush implements decoder.Rule.
 func (r *Sockets) Flush(time.Time, bool) []decoder.Finding { return nil }
 
-func bufferFull(f *decoder.Finding, e decoder.Event, s decoder.Sock) {
+func bufferFull(f *decoder.Finding, s decoder.Sock) {
 	f.ID, f.Subject = "socket-buffer-full", fmt.Sprintf("%s %v", s.Proto, s.Local)
-	f.Title = fmt.Sprintf("the receive buffer of %s %s is full: its process does not read fast enough", s.Proto, end(e.Pod, s.Local))
+	f.Title = fmt.Sprintf("the receive buffer of %s %s is full: its process does not read fast enough", s.Proto, end(f.Pod, s.Local))
 	f.Cause = "Packets arrived for the socket and were dropped because what it had not read filled its buffer."
 	f.Evidence = []string{fmt.Sprintf("%d of %d bytes of the buffer in use (net.core.rmem_default, SO_RCVBUF)", s.Queued, s.Buffer)}
 	if s.Inode != 0 {

@@ -172,15 +172,13 @@ func (r *TLS) named(x refusal) string {
 	return text
 }
 
-// pod is whose an end is, as a socket tells it: the event's pod is where the socket is.
+// pod is whose an end is.
 func (x refusal) pod(end netip.AddrPort) decoder.Pod {
-	if _, ok := x.event.Body.(decoder.Handshake); !ok {
-		return decoder.Pod{}
+	source, destination := x.event.Ends()
+	if x.event.Packet.Source() == end {
+		return source
 	}
-	if (x.event.Direction == decoder.Out) == (x.event.Packet.Source() == end) {
-		return x.event.Pod
-	}
-	return x.event.Peer
+	return destination
 }
 
 func serverNameFlag(name string) string {

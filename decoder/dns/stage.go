@@ -324,7 +324,8 @@ func (s *Stage) finish(q *query) []decoder.Event {
 	e, d := q.first, q.event(s.o.Slow)
 	d.OneSided = d.Outcome == decoder.DNSNoResponse && s.oneSided(q)
 	s.total.add(d, s.o.Slow)
-	e.Body = d
+	e.Pod, e.Peer = e.Ends() // the client's and the server's
+	e.ToPod, e.Body = false, d
 	return []decoder.Event{e}
 }
 

@@ -234,3 +234,39 @@ func TestBackendsAreNamed(t *testing.T) {
 		}
 	}
 }
+
+// TestEndsAreKnownByTheirRole: what a socket reports tells which end it is, whatever addresses are known; the node's processes
+// have no pod.
+func TestEndsAreKnownByTheirRole(t *testing.T) {
+	s := twoPods(t)
+	s.pod(1, decoder.PodFact{UID: "e", Name: "etcd", Source: "log", HostNetwork: true, Netns: hostNetns,
+		Containers: []decoder.ContainerFact{{ID: "ee", Name: "etcd", Cgroups: []uint64{30}}}})
+	const node = "192.0.2.1"
+	for _, c := range []struct {
+		name     string
+		h        decoder.Header
+		p        *decoder.Packet
+		body     decoder.Body
+		from, to string
+	}{
+		{"seen where it is received", decoder.Header{Netns: 200, Ifindex: 2, Direction: decoder.In}, from("10.0.0.1", "10.0.0.2"), decoder.Hop{}, "web", "db"},
+		{"seen where it is sent", decoder.Header{Netns: 100, Ifindex: 2, Direction: decoder.Out}, from("10.0.0.1", "10.0.0.2"), decoder.Hop{}, "web", "db"},
+		{"the node to a pod", decoder.Header{Netns: hostNetns, Ifindex: 9, Direction: decoder.Out}, from(node, "10.0.0.1"), decoder.Hop{}, "", "web"},
+		{"a pod to the node", decoder.Header{Netns: hostNetns, Ifindex: 9, Direction: decoder.In}, from("10.0.0.1", node), decoder.Hop{}, "web", ""},
+		{"the node resets a pod", decoder.Header{Netns: hostNetns, Ifindex: 7}, from(node, "10.0.0.1"), decoder.Sock{Op: decoder.SockResetSent}, "", "web"},
+		{"the node is reset by a pod", decoder.Header{Netns: hostNetns}, from("10.0.0.1", node), decoder.Sock{Op: decoder.SockResetReceived}, "web", ""},
+		{"a pod on the node's network is reset by another machine", decoder.Header{Cgroup: 30, Netns: hostNetns}, from("8.8.8.8", node), decoder.Sock{Op: decoder.SockResetReceived}, "", "etcd"},
+		{"a pod on the node's network resets another machine", decoder.Header{Cgroup: 30, Netns: hostNetns}, from(node, "8.8.8.8"), decoder.Sock{Op: decoder.SockResetSent}, "etcd", ""},
+		{"a pod on the node's network does not read", decoder.Header{Cgroup: 30, Netns: hostNetns}, from("10.0.0.1", node), decoder.Sock{Op: decoder.SockBufferFull}, "web", "etcd"},
+		{"a pod is reset, under names that are translated", decoder.Header{Netns: 100}, from("10.96.0.1", "10.9.9.9"), decoder.Sock{Op: decoder.SockResetReceived}, "", "web"},
+		{"the node answers a pod, whose packet is translated", decoder.Header{Netns: hostNetns, Ifindex: 7}, from("10.9.9.9", node), decoder.Sock{Op: decoder.SockICMPSent}, "web", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.h.Time = at(2)
+			e := s.Observe(decoder.Event{Header: c.h, Packet: c.p, Body: c.body})[0]
+			if from, to := e.Ends(); from.Name != c.from || to.Name != c.to {
+				t.Errorf("from %q to %q, want from %q to %q", from.Name, to.Name, c.from, c.to)
+			}
+		})
+	}
+}

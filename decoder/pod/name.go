@@ -26,16 +26,13 @@ func (x *Index) name(e *decoder.Event) {
 	if p != nil && bystander(at, src, dst) {
 		p, e.Pod = nil, decoder.Pod{}
 	}
-	sender := &e.Pod
-	switch {
-	case p == nil && src.UID == "" && dst.UID != "":
-		e.Pod, e.Peer, sender = dst, src, &e.Peer
-	case p == nil:
-		e.Pod, e.Peer = src, dst
-	case x.sent(e, p, src, dst):
-		e.Peer = dst
-	default:
-		e.Peer, sender = src, &e.Peer
+	e.ToPod = p == nil && src.UID == "" && dst.UID != "" || p != nil && !x.sent(e, p, src, dst)
+	here, there, sender := src, dst, &e.Pod
+	if e.ToPod {
+		here, there, sender = dst, src, &e.Peer
+	}
+	if e.Peer = there; p == nil {
+		e.Pod = here
 	}
 	x.follow(e, sender, p)
 }
@@ -47,12 +44,16 @@ func bystander(at, src, dst decoder.Pod) bool {
 }
 
 // sent reports whether the packet of an event seen at pod p is on its way from it. Addresses say so unless they are
-// translated; then the device says it, for the node's end of a veth the other way round. A socket's packet that is out of
-// the pod's namespace has left it.
+// translated, or the node's; then what a socket reports does, or the device, for the node's end of a veth the other way
+// round. A socket's packet that is out of the pod's namespace has left it.
 func (x *Index) sent(e *decoder.Event, p *Info, src, dst decoder.Pod) bool {
-	switch fromIt, toIt := src.UID == p.UID, dst.UID == p.UID; {
+	s, bySocket := e.Body.(decoder.Sock)
+	fromIt, toIt := src.UID == p.UID, dst.UID == p.UID
+	switch {
 	case fromIt != toIt:
 		return fromIt
+	case bySocket: // the node's own has what comes by the veth from the pod
+		return s.Takes() == (e.Pod.Source == sourceVeth)
 	case e.Pod.Source == sourceCgroup && p.Netns != 0 && p.Netns != e.Netns:
 		return true
 	case e.Pod.Source == sourceVeth:
