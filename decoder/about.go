@@ -145,9 +145,16 @@ func (a *About) reset(r Reset) {
 	case r.Cause == ResetRefused && r.Refused == nil: // the server's answer to a SYN
 		a.Clients, a.Servers = nil, nil
 		a.ask(r.Connection.Dst, r.Connection.Src)
+	case r.Server == r.Connection.Src && r.Server.IsValid():
+		a.Clients, a.Servers = nil, nil
+		a.ask(r.Connection.Dst, r.Server)
+	case r.Server.IsValid():
+		a.Clients, a.Servers = nil, nil
+		a.ask(r.Connection.Src, r.Server)
 	default:
 		a.flow(first)
 	}
+	a.Asks(netip.Addr{}, r.Backend)
 	for _, p := range []*Packet{r.Dropped, r.Refused} {
 		a.packet(p, nil)
 	}

@@ -19,13 +19,14 @@ func connectionOf(f FlowTuple) connection {
 // called by another address in one of them.
 func (f FlowTuple) opposes(g FlowTuple) bool { return f.Src == g.Dst || f.Dst == g.Src }
 
-// alias is what a translated connection was called by whoever began it.
+// alias is a translated connection, as conntrack has it.
 type alias struct {
-	connection connection
-	when       time.Time
+	connection      connection // by its name before translation
+	original, reply FlowTuple
+	when            time.Time
 }
 
-// aliases are the translated connections, by their names behind the translation.
+// aliases are the translated connections, by their names before translation and behind it.
 type aliases map[connection]alias
 
 // of returns the connection that a flow belongs to, by its name before translation.

@@ -76,12 +76,15 @@ func (c *Conntrack) DNAT() bool { return c != nil && c.bits&ipsDstNAT != 0 }
 // SNAT reports whether the source is translated.
 func (c *Conntrack) SNAT() bool { return c != nil && c.bits&ipsSrcNAT != 0 }
 
+// translated reports whether either end is.
+func (c *Conntrack) translated() bool { return c.DNAT() || c.SNAT() }
+
 // NATDone reports whether the rules for destinations have been asked, whatever they said.
 func (c *Conntrack) NATDone() bool { return c != nil && c.bits&ipsDstNATDone != 0 }
 
 // String is the original flow and, if it is translated, to what.
 func (c *Conntrack) String() string {
-	if !c.DNAT() && !c.SNAT() {
+	if !c.translated() {
 		return "not translated"
 	}
 	return fmt.Sprintf("%v translated to %v", c.Original, c.Reply.Reverse())

@@ -2,6 +2,8 @@ package decoder
 
 import (
 	"fmt"
+	"maps"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -41,6 +43,8 @@ const (
 	ResetUnknown   ResetCause = "unknown"         // decided on another machine
 
 	ResetUnreachable ResetCause = "unreachable" // no way, or nobody at the address
+
+	ResetUntranslated ResetCause = "untranslated-reply" // an answer came from the backend's own address, which the client never asked
 )
 
 // Reset is one connection's end by reset, however many reset packets and reports it took; or a flow's, of whatever
@@ -62,18 +66,26 @@ type Reset struct {
 	Place      string      `json:"place,omitempty"`    // where the drop, the TTL or the ICMP error was seen
 	Answer     *Answer     `json:"answer,omitempty"`   // the ICMP error, nil of a reset
 	Refused    *Packet     `json:"refused,omitempty"`  // what that is about
-}
 
-// TTLs are those of a reset and of another packet of the same end, at the same device.
-type TTLs struct {
-	Reset   uint8  `json:"reset"`
-	Peer    uint8  `json:"peer"`
-	ResetID uint32 `json:"reset_id"` // identification of the IPv4 packets
-	PeerID  uint32 `json:"peer_id"`
+	Server     netip.AddrPort `json:"server,omitzero"`       // the end of Connection that was connected to, where its beginning was seen
+	Backend    netip.AddrPort `json:"backend,omitzero"`      // who is the server behind translation
+	BackendPod string         `json:"backend_pod,omitempty"` // ns/name of the pod that is the backend
+	Original   FlowTuple      `json:"original,omitzero"`     // as the client began it; valid iff Cause is untranslated-reply
+	From       uint32         `json:"from_netns,omitempty"`  // network namespace that it began its way in, 0 if that was not seen
+	Guessed    bool           `json:"guessed,omitempty"`     // the kernel of Sender reports its resets, and not this one
 }
 
 // Kind implements Body.
 func (Reset) Kind() Kind { return KindReset }
+
+// ServedAt implements Served.
+func (r Reset) ServedAt() netip.AddrPort { return r.Backend }
+
+// ServedBy implements Served.
+func (r Reset) ServedBy(pod string) Body {
+	r.BackendPod = pod
+	return r
+}
 
 // Summary implements Body.
 func (r Reset) Summary() string {
@@ -112,25 +124,13 @@ type Resets struct {
 	echoes  map[connection]time.Time
 	names   aliases
 	ttls    map[sighting]ttlSeen
+	clients map[connection]initiator
 	rejects map[connection][]Event // drops by netfilter, the latest of each flow
 	refused refusals
 	putOff  PutOffs // about the rule that rejected
 	pruned  time.Time
 	silent  bool // the kernel says nothing of a reset that no full socket sends (before 6.10)
 	only    Only
-}
-
-// sighting is one direction of a connection at one device.
-type sighting struct {
-	flow    FlowTuple
-	netns   uint32
-	ifindex uint32
-}
-
-type ttlSeen struct {
-	ttl  uint8
-	id   uint32
-	when time.Time
 }
 
 // reset is what is known so far of one connection's end.
@@ -142,6 +142,8 @@ type reset struct {
 	destroyed  bool
 	ttl        *TTLs
 	ttlPlace   string
+	ttlOfSYN   bool // that of the other packet, with which whoever only looks for servers begins, made by hand
+	begunAnew  bool // the client tried again after the reset
 	answered   bool
 	drop       *Event
 	due        time.Time
@@ -155,6 +157,7 @@ func NewResets() *Resets {
 		names:  aliases{},
 		ttls:   map[sighting]ttlSeen{},
 
+		clients: map[connection]initiator{},
 		rejects: map[connection][]Event{},
 		refused: newRefusals(),
 		putOff:  PutOffs{},
@@ -190,38 +193,14 @@ func (r *Resets) hop(e Event, h Hop) {
 	if h.Conntrack != nil {
 		r.rename(h.Conntrack, e.Time)
 	}
-	at := sighting{p.Flow(), e.Netns, e.Ifindex}
-	switch {
-	case p.HasFlag('R'):
-		g := r.group(p.Flow(), e.Time, false)
-		if g == nil {
-			return
-		}
+	if isSYN(p) {
+		r.begins(e)
+	}
+	if !p.HasFlag('R') {
+		r.compare(e)
+	} else if g := r.group(p.Flow(), e.Time, false); g != nil {
 		g.hops = append(g.hops, e)
-		if seen, ok := r.ttls[at]; ok && e.Direction != Out && g.ttl == nil {
-			g.ttl = &TTLs{Reset: p.TTL, Peer: seen.ttl, ResetID: p.ID, PeerID: seen.id}
-			g.ttlPlace = Place(e)
-		}
-	case p.HasFlag('S') && e.Direction != Out: // captures of others do not say which way
-		r.ttls[at] = ttlSeen{p.TTL, p.ID, e.Time}
-		if g := r.open[r.names.of(p.Flow())]; g != nil && p.HasFlag('.') {
-			g.late(e)
-		}
-	}
-}
-
-// late takes in a SYN-ACK that comes after the reset of the same end: that end did not refuse.
-func (g *reset) late(e Event) {
-	first := g.first()
-	if first.Packet.Flow().opposes(e.Packet.Flow()) || !e.Time.After(first.Time) {
-		return
-	}
-	g.answered = true
-	for _, hop := range g.hops {
-		if hop.Direction != Out && hop.Netns == e.Netns && hop.Ifindex == e.Ifindex && g.ttl == nil {
-			g.ttl = &TTLs{Reset: hop.Packet.TTL, Peer: e.Packet.TTL, ResetID: hop.Packet.ID, PeerID: e.Packet.ID}
-			g.ttlPlace = Place(e)
-		}
+		r.measure(g, e)
 	}
 }
 
@@ -231,7 +210,8 @@ func (r *Resets) rename(c *Conntrack, now time.Time) {
 	if from == to {
 		return
 	}
-	r.names[from] = alias{to, now}
+	a := alias{to, c.Original, c.Reply, now}
+	r.names[from], r.names[to] = a, a
 	if known := r.rejects[from]; known != nil {
 		delete(r.rejects, from)
 		r.rejects[to] = append(r.rejects[to], known...)
@@ -253,8 +233,9 @@ func (g *reset) join(other *reset) {
 	g.hops = append(g.hops, other.hops...)
 	g.destroyed = g.destroyed || other.destroyed
 	g.answered = g.answered || other.answered
+	g.begunAnew = g.begunAnew || other.begunAnew
 	if g.ttl == nil {
-		g.ttl, g.ttlPlace = other.ttl, other.ttlPlace
+		g.ttl, g.ttlPlace, g.ttlOfSYN = other.ttl, other.ttlPlace, other.ttlOfSYN
 	}
 	if g.drop == nil {
 		g.drop = other.drop
@@ -341,7 +322,7 @@ func (r *Resets) Flush(now time.Time, final bool) []Event {
 	slices.SortFunc(done, func(a, b *reset) int { return a.first().Time.Compare(b.first().Time) })
 	events := make([]Event, 0, len(done))
 	for _, g := range done {
-		events = append(events, g.event(r.silent))
+		events = append(events, r.conclude(g))
 	}
 	events = append(events, r.refused.flush(now, final, r.awaits)...)
 	if now.Sub(r.pruned) > time.Second {
@@ -359,17 +340,11 @@ func (r *Resets) awaits(drop *Event, now time.Time) bool {
 func (r *Resets) prune(now time.Time) {
 	r.pruned = now
 	r.refused.prune(now)
-	full := len(r.ttls) > memoryLimit || len(r.names) > memoryLimit
-	for k, v := range r.ttls {
-		if full || now.Sub(v.when) > memoryHold {
-			delete(r.ttls, k)
-		}
-	}
-	for k, v := range r.names {
-		if full || now.Sub(v.when) > memoryHold {
-			delete(r.names, k)
-		}
-	}
+	full := len(r.ttls) > memoryLimit || len(r.names) > memoryLimit || len(r.clients) > memoryLimit
+	old := func(when time.Time) bool { return full || now.Sub(when) > memoryHold }
+	maps.DeleteFunc(r.ttls, func(_ sighting, v ttlSeen) bool { return old(v.when) })
+	maps.DeleteFunc(r.names, func(_ connection, v alias) bool { return old(v.when) })
+	maps.DeleteFunc(r.clients, func(_ connection, v initiator) bool { return old(v.when) })
 	for k, all := range r.rejects {
 		if now.Sub(all[len(all)-1].Time) > rejectHold {
 			delete(r.rejects, k)

@@ -18,24 +18,26 @@ func (g *reset) event(silent bool) Event {
 		TTL:        g.ttl,
 		Answered:   g.answered,
 	}
-	e := Event{Header: first.Header, Pod: first.Peer, Peer: first.Pod, Packet: first.Packet, Body: first.Body}
+	e := first
 	if n := len(g.hops); n > 0 && first.Kind() == KindHop {
 		e = g.hops[n-1] // closest to the end that it is for
 		e.Time = first.Time
 	}
 	if sent, ok := g.report(first); ok {
 		s := sent.Body.(Sock)
-		body.Sent, body.State = &s, s.State
+		body.Sent, body.State, body.From = &s, s.State, sent.Netns
 	}
 	if received, ok := along(g.received, first); ok {
 		s := received.Body.(Sock)
 		body.Received, body.State = &s, s.State
 		body.Connection = received.Packet.Flow() // as the end knows it that was reset
-		e.Netns, e.Cgroup, e.Packet, e.Pod = received.Netns, received.Cgroup, received.Packet, received.Pod
+		e.Netns, e.Cgroup, e.Packet = received.Netns, received.Cgroup, received.Packet
 		if body.Sent == nil {
-			e.PID, e.TID, e.Comm, e.Peer = received.PID, received.TID, received.Comm, received.Peer
+			e.PID, e.TID, e.Comm = received.PID, received.TID, received.Comm
 		}
 	}
+	e.Peer, e.Pod = g.ends(first)
+	e.ToPod = true
 	g.blame(&body, silent)
 	e.Body = body
 	return e
@@ -69,9 +71,6 @@ func (g *reset) first() Event {
 // itself, and may lose its CPU on.
 const sendTime = 100 * time.Millisecond
 
-// misfits reports whether the reset came another way than the rest of what the same end sent.
-func (g *reset) misfits() bool { return g.answered || g.ttl != nil && g.ttl.Reset != g.ttl.Peer }
-
 // report returns what the sender of the reset told of it, given what ended the connection.
 func (g *reset) report(first Event) (Event, bool) {
 	if s, ok := first.Body.(Sock); ok && s.Op == SockResetSent {
@@ -104,11 +103,11 @@ func (g *reset) blame(r *Reset, silent bool) {
 		r.Sender, r.Cause = SenderFirewall, ResetRejected
 		r.Drop, r.Dropped, r.DropAt = &d, g.drop.Packet, g.drop.Header
 		r.Place, r.Reason = Place(*g.drop), d.Reason
-		r.Sent = nil // the end in whose name it was sent knew nothing of it
+		r.Sent, r.From = nil, 0 // the end in whose name it was sent knew nothing of it
 	case g.misfits():
-		r.Sender, r.Cause, r.Place, r.Sent = SenderMiddlebox, ResetForged, g.ttlPlace, nil
+		r.Sender, r.Cause, r.Place, r.Sent, r.From = SenderMiddlebox, ResetForged, g.ttlPlace, nil, 0
 	case g.madeHere():
-		r.Sender, r.Cause = SenderKernel, unsaid(r.State)
+		r.Sender, r.Cause, r.From, r.Guessed = SenderKernel, unsaid(r.State), g.hops[0].Netns, !silent
 		if silent && r.Cause == ResetUnknown {
 			r.Cause = ResetStale // no full socket sent it
 		}
@@ -135,8 +134,17 @@ func answersSYN(p *Packet) bool {
 	return ok && s.Seq == 0 && p.HasFlag('R') && p.HasFlag('.')
 }
 
-// madeHere reports whether the reset began its way in a namespace of this node: it left before it arrived anywhere.
-func (g *reset) madeHere() bool { return len(g.hops) > 0 && g.hops[0].Direction == Out }
+// madeHere reports whether the reset began its way in a namespace of this node: it left before it arrived anywhere, and
+// has a socket of that namespace, or the addresses that it was made with. One that is translated may have come from
+// another machine, by a device or under a name that was not watched; so may one of a capture.
+func (g *reset) madeHere() bool {
+	if len(g.hops) == 0 {
+		return false
+	}
+	first := g.hops[0]
+	h := first.Body.(Hop)
+	return first.Direction == Out && !h.captured && (h.SocketNetns != 0 && h.SocketNetns == first.Netns || !h.Conntrack.translated())
+}
 
 // Kind is the kind of the event's body.
 func (e Event) Kind() Kind { return e.Body.Kind() }

@@ -93,14 +93,15 @@ func (x *refusal) conclude() Event {
 		d := x.drop.Body.(Drop)
 		b.Sender, b.Cause = SenderFirewall, ResetRejected
 		b.Drop, b.Dropped, b.DropAt, b.Place = &d, x.drop.Packet, x.drop.Header, Place(*x.drop)
-		e.Pod, e.Peer = x.drop.Pod, x.drop.Peer
+		e.Pod, e.Peer = x.drop.Ends()
 	default:
 		b.Sender, b.Cause = x.sender(), x.cause()
-		e.Pod, e.Peer = e.Peer, e.Pod
+		e.Peer, e.Pod = e.Ends()
 		if x.answer.From != x.flow.Dst.Addr() {
 			e.Peer = Pod{} // it is a router's message
 		}
 	}
+	e.ToPod = true // the error
 	e.Body = b
 	return e
 }

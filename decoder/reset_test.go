@@ -144,6 +144,57 @@ func resetsThatSocketsExplain() []resetCase {
 	}
 }
 
+// resetsThatProveNothing look forged, or made here, and need not be.
+func resetsThatProveNothing() []resetCase {
+	scan := func(ttl uint8) func(*seq) []Event {
+		return func(s *seq) []Event {
+			return []Event{
+				s.hop(serverNetns, In, ttl, resetClient, resetServer, "S"),
+				s.hop(serverNetns, Out, 64, resetServer, resetClient, "S."),
+				s.hop(serverNetns, In, 61, resetClient, resetServer, "R"),
+			}
+		}
+	}
+	return []resetCase{
+		{"a half-open probe, whose SYN is made by hand", scan(254), SenderPeer, ResetUnknown, ""},
+		{"a SYN of a scan, of any TTL", scan(37), SenderPeer, ResetUnknown, ""},
+		{"half-open probes from one port, the first of which was refused", func(s *seq) []Event {
+			return []Event{
+				s.hop(clientNetns, Out, 64, resetClient, resetServer, "S"),
+				s.hop(clientNetns, In, 57, resetServer, resetClient, "R."),
+				s.received(Sock{State: "SYN_SENT"}, resetServer),
+				s.hop(clientNetns, Out, 64, resetClient, resetServer, "S"),
+				s.hop(clientNetns, In, 57, resetServer, resetClient, "S."),
+			}
+		}, SenderPeer, ResetRefused, "SYN_SENT"},
+		{"a server behind each of two ways, asked from one port", func(s *seq) []Event {
+			return []Event{
+				s.hop(clientNetns, In, 57, resetServer, resetClient, "S."),
+				s.hop(clientNetns, Out, 64, resetClient, resetServer, "S"),
+				s.hop(clientNetns, In, 60, resetServer, resetClient, "R."),
+				s.received(Sock{State: "SYN_SENT"}, resetServer),
+			}
+		}, SenderPeer, ResetRefused, "SYN_SENT"},
+		{"one router behind 255, and one behind 64", func(s *seq) []Event {
+			return []Event{
+				s.hop(clientNetns, In, 63, resetServer, resetClient, "S."),
+				s.hop(clientNetns, In, 254, resetServer, resetClient, "R."),
+				s.received(Sock{State: "ESTABLISHED", Sent: 20}, resetServer),
+			}
+		}, SenderPeer, ResetUnknown, "ESTABLISHED"},
+		{"one that leaves translated, and may have come under another name", func(s *seq) []Event {
+			out := s.hop(nodeNetns, Out, 63, resetVIP, resetClient, "R.")
+			out.Body = Hop{Conntrack: NewConntrack(flowOf(resetClient, resetVIP), flowOf(resetServer, resetClient))}
+			return []Event{out, s.received(Sock{State: "SYN_SENT"}, resetVIP)}
+		}, SenderPeer, ResetRefused, "SYN_SENT"},
+		{"one that leaves a device of a capture", func(s *seq) []Event {
+			out := s.hop(nodeNetns, Out, 63, resetServer, resetClient, "R.")
+			out.Body = Hop{captured: true}
+			return []Event{out, s.received(Sock{State: "SYN_SENT"}, resetServer)}
+		}, SenderPeer, ResetRefused, "SYN_SENT"},
+	}
+}
+
 // resetsThatPacketsExplain are those of firewalls, middle boxes and silent kernels, and those behind a translation.
 func resetsThatPacketsExplain() []resetCase {
 	return []resetCase{
@@ -212,7 +263,7 @@ func resetsThatPacketsExplain() []resetCase {
 }
 
 func TestResetsAreBlamedOnTheirSenders(t *testing.T) {
-	for _, c := range slices.Concat(resetsThatSocketsExplain(), resetsThatPacketsExplain()) {
+	for _, c := range slices.Concat(resetsThatSocketsExplain(), resetsThatPacketsExplain(), resetsThatProveNothing()) {
 		t.Run(c.name, func(t *testing.T) {
 			got := replayResets(c.events(&seq{now: time.Unix(1000, 0)}))
 			if len(got) != 1 {

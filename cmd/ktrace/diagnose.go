@@ -126,7 +126,7 @@ func packetRules(slow time.Duration) (v cli.View, causes, symptoms []decoder.Rul
 		Rules: []decoder.Rule{facts},
 	}
 	causes = []decoder.Rule{diagnose.NewDrops(facts), translations, diagnose.NewSenders(facts), diagnose.NewBlackholes(facts), diagnose.NewICMPErrors(facts)}
-	symptoms = []decoder.Rule{diagnose.NewDNS(facts, slow), diagnose.NewLookups(facts), diagnose.NewTruncated(facts), diagnose.NewResets(nil), diagnose.NewSockets(), diagnose.NewBridges(facts),
+	symptoms = []decoder.Rule{diagnose.NewDNS(facts, slow), diagnose.NewLookups(facts), diagnose.NewTruncated(facts), diagnose.NewResets(facts, false), diagnose.NewSockets(), diagnose.NewBridges(facts),
 		diagnose.NewAlone(facts), diagnose.NewTunnels(facts), diagnose.NewTLS(facts)}
 	return v, causes, symptoms
 }

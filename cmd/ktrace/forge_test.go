@@ -177,3 +177,30 @@ func checksum(proto byte, src, dst, body []byte) uint16 {
 	}
 	return ^uint16(sum)
 }
+
+// resetAnswer is the reset that answers a SYN in the name of its destination; nil for anything else.
+func resetAnswer(packet []byte) []byte {
+	v6 := packet[0]>>4 == 6
+	addr, size, head := 4, 12, int(packet[0]&15)*4
+	if v6 {
+		addr, size, head = 16, 8, 40
+	}
+	if len(packet) < head+20 || v6 && packet[6] != unix.IPPROTO_TCP || !v6 && packet[9] != unix.IPPROTO_TCP || packet[head+13] != synFlag {
+		return nil
+	}
+	tcp := packet[head:]
+	src, dst := packet[size:size+addr], packet[size+addr:size+2*addr]
+	reset := make([]byte, 20)
+	copy(reset, tcp[2:4])
+	copy(reset[2:], tcp[:2])
+	binary.BigEndian.PutUint32(reset[8:], binary.BigEndian.Uint32(tcp[4:])+1)
+	reset[12], reset[13] = 5<<4, resetFlag|ackFlag
+	binary.BigEndian.PutUint16(reset[16:], checksum(unix.IPPROTO_TCP, dst, src, reset))
+	if v6 {
+		h := append([]byte{0x60, 0, 0, 0, 0, 20, unix.IPPROTO_TCP, 60}, dst...)
+		return append(append(h, src...), reset...)
+	}
+	h := append([]byte{0x45, 0, 0, 40, 0, 0, 0, 0, 60, unix.IPPROTO_TCP, 0, 0}, append(append([]byte{}, dst...), src...)...)
+	binary.BigEndian.PutUint16(h[10:], checksum(0, nil, nil, h))
+	return append(h, reset...)
+}

@@ -46,7 +46,7 @@ func resetView() cli.View {
 		Kinds:  []decoder.Kind{decoder.KindReset},
 		Early:  []decoder.Stage{decoder.NewOverflows()},
 		Stages: []decoder.Stage{decoder.NewNames(), decoder.NewDrops(), decoder.NewResets()},
-		Rules:  []decoder.Rule{facts, diagnose.NewResets(facts), diagnose.NewSockets()},
+		Rules:  []decoder.Rule{facts, diagnose.NewResets(facts, true), diagnose.NewSockets()},
 	})
 	v.Probes = append(v.Probes, "sock")
 	v.Globals["hop_tcp_flags"] = uint32(tracer.FlagSYN | tracer.FlagRST)

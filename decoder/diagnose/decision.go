@@ -1,9 +1,6 @@
 package diagnose
 
 import (
-	"net/netip"
-	"slices"
-
 	"ktrace/decoder"
 )
 
@@ -58,10 +55,8 @@ func (k *Facts) unmatched(d decision, c *decoder.Conntrack) string {
 		d.flow.flow = c.Original
 	}
 	hook := "prerouting"
-	for key, device := range k.devices.All() {
-		if key.netns == d.netns && slices.ContainsFunc(device.Addrs, func(p netip.Prefix) bool { return p.Addr() == d.flow.flow.Src.Addr() }) {
-			hook = "output"
-		}
+	if k.owns(d.netns, d.flow.flow.Src.Addr()) {
+		hook = "output"
 	}
 	return "netfilter asked the NAT rules at hook " + hook + ", and none was for it"
 }

@@ -98,7 +98,7 @@ func (x *Translations) hop(e decoder.Event, c *decoder.Conntrack) (decoder.NAT, 
 	began := x.began(e)
 	flow := natFlow{e.Packet.Proto, e.Packet.Flow()}
 	switch w, answers := x.wants[flow]; {
-	case answers && e.Direction == decoder.In && w.netns != e.Netns && x.begunBy(natFlow{flow.proto, w.original}) == e.Netns:
+	case answers && e.Direction == decoder.In && w.netns != e.Netns && x.begunBy(natFlow{flow.proto, w.original}) == e.Netns && !afterwards(e.Packet):
 		c = &decoder.Conntrack{Original: w.original, Reply: flow.flow}
 		return x.first(natFlow{"reply " + flow.proto, w.original}, e, c, decoder.NATReply)
 	case c.DNAT():
@@ -117,6 +117,12 @@ func (x *Translations) hop(e decoder.Event, c *decoder.Conntrack) (decoder.NAT, 
 		}
 	}
 	return decoder.NAT{}, false
+}
+
+// afterwards reports whether a packet resets a connection that there was: conntrack may have ended its entry by then.
+func afterwards(p *decoder.Packet) bool {
+	s, ok := p.Segment()
+	return p.HasFlag('R') && (!p.HasFlag('.') || ok && s.Seq != 0)
 }
 
 // began notes where a packet's way began, and returns it.

@@ -17,6 +17,7 @@ import (
 // by a process that was asked to end.
 type Resets struct {
 	know    *Facts
+	alone   bool // no other rule concludes from drops
 	refused map[netip.AddrPort]*refusals
 	blames  decoder.Recent[decoder.Question, decoder.Blame]
 }
@@ -33,9 +34,9 @@ const (
 	idleLong     = time.Minute // after which middle boxes and servers may have forgotten a connection
 )
 
-// NewResets returns the rule. know must be asked before it; it is nil where another rule concludes from drops.
-func NewResets(know *Facts) *Resets {
-	return &Resets{know: know, refused: map[netip.AddrPort]*refusals{}}
+// NewResets returns the rule; know must be asked before it. alone says that no other rule concludes from drops.
+func NewResets(know *Facts, alone bool) *Resets {
+	return &Resets{know: know, alone: alone, refused: map[netip.AddrPort]*refusals{}}
 }
 
 // Observe implements decoder.Rule.
@@ -44,6 +45,10 @@ func (r *Resets) Observe(e decoder.Event) []decoder.Finding {
 	case decoder.Fact:
 		if b.Blame != nil {
 			r.blames.Put(b.Blame.About, *b.Blame)
+		}
+	case decoder.Hop:
+		if len(r.refused) > 0 && e.Packet != nil && e.Packet.HasFlag('S') && e.Packet.HasFlag('.') {
+			delete(r.refused, e.Packet.Source()) // somebody listens there by now
 		}
 	case decoder.Reset:
 		return r.reset(e, b)
@@ -78,6 +83,8 @@ func (r *Resets) reset(e decoder.Event, b decoder.Reset) []decoder.Finding {
 		decoder.ResetForged:   byMiddlebox,
 		decoder.ResetOverflow: overflow,
 		decoder.ResetUnknown:  fromElsewhere,
+
+		decoder.ResetUntranslated: r.untranslated,
 	}[b.Cause]
 	if conclude == nil {
 		return nil
@@ -97,7 +104,7 @@ func (r *Resets) reset(e decoder.Event, b decoder.Reset) []decoder.Finding {
 // rejected concludes from a packet that was answered by an ICMP error. That a kernel or another machine refuses is told
 // by the event alone: an answer that comes too late for its socket is refused, too.
 func (r *Resets) rejected(e decoder.Event, b decoder.Reset) []decoder.Finding {
-	if b.Drop == nil || r.know == nil {
+	if b.Drop == nil || !r.alone {
 		return nil
 	}
 	drop := decoder.Event{Header: b.DropAt, Pod: e.Pod, Peer: e.Peer, Packet: b.Dropped, Body: *b.Drop}
@@ -135,25 +142,47 @@ func end(p decoder.Pod, a netip.AddrPort) string {
 func from(e decoder.Event, b decoder.Reset) string { return end(e.Peer, b.Connection.Src) }
 func to(e decoder.Event, b decoder.Reset) string   { return end(e.Pod, b.Connection.Dst) }
 
-func (r *Resets) connectionRefused(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
+// refuser is who refused: behind translation, as far as that is known, and not the service.
+func refuser(e decoder.Event, b decoder.Reset) (decoder.Pod, netip.AddrPort) {
 	server := b.Connection.Src
-	if b.Sent != nil && b.Sent.Trigger != nil {
-		server = b.Sent.Trigger.Destination() // behind translation
+	if b.Backend.IsValid() {
+		server = b.Backend
 	}
+	if t := trigger(b); t != nil {
+		server = t.Destination()
+	}
+	if e.Peer.UID != "" || server == b.Connection.Src {
+		return e.Peer, server
+	}
+	namespace, name, _ := strings.Cut(b.BackendPod, "/")
+	return decoder.Pod{Namespace: namespace, Name: name}, server
+}
+
+func (r *Resets) connectionRefused(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
+	pod, server := refuser(e, b)
 	f.ID, f.Subject = "connection-refused", server.String()
-	f.Title = fmt.Sprintf("%s was refused: nothing listens on %s", to(e, b), end(e.Peer, server))
+	f.Title = fmt.Sprintf("%s was refused: nothing listens on %s", to(e, b), end(pod, server))
 	f.Cause = "The SYN reached its host, which has no listening socket for that address and port."
+	f.Remedy = []string{listeners(pod, server), "a server that listens on 127.0.0.1 only must listen on 0.0.0.0 or [::]"}
 	if server != b.Connection.Src {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("%v was translated to %v", b.Connection.Src, server))
 	}
-	if b.Sender == decoder.SenderPeer {
+	if !r.listenerSeen(b, server.Addr()) {
 		f.Confidence = decoder.Likely
-		f.Cause = "The address answered the SYN with a reset: nothing listens there, or a firewall refuses on its behalf."
+		f.Title = fmt.Sprintf("%s was refused by %s, or by a firewall in its name", to(e, b), end(pod, server))
+		f.Cause = "The SYN was answered with a reset: nothing listens at that address and port, or a firewall on the way refuses on its behalf. " +
+			"The server's host was not seen to answer."
+		f.Remedy = append(f.Remedy, fmt.Sprintf("tcpdump -ni any 'tcp[tcpflags] & tcp-syn != 0 and port %d'   # on the server's host: a firewall answers if no SYN arrives", server.Port()))
 	}
-	f.Remedy = []string{listeners(e.Peer, server), "a server that listens on 127.0.0.1 only must listen on 0.0.0.0 or [::]"}
 	if !r.persists(server, e.Time) || server.Addr().IsLoopback() {
 		f.Severity = decoder.Info
 	}
+}
+
+// listenerSeen reports whether the reset is known to be the word of the host that has the address: its kernel reported it,
+// or, where kernels report no such reset, it began its way in the namespace that has the address.
+func (r *Resets) listenerSeen(b decoder.Reset, server netip.Addr) bool {
+	return b.Sent != nil || b.From != 0 && !b.Guessed && r.know.isLocal(b.From, server)
 }
 
 // persists counts a refusal and reports whether it is more than a restart.
@@ -174,94 +203,7 @@ func listeners(p decoder.Pod, a netip.AddrPort) string {
 	if p.Name != "" {
 		return fmt.Sprintf("kubectl -n %s exec %s -- %s", p.Namespace, p.Name, list)
 	}
-	return fmt.Sprintf("on the host of %v: %s", a.Addr(), list)
-}
-
-func byApplication(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
-	s := b.Sent
-	who := from(e, b)
-	if e.PID != 0 && s.Closing {
-		who = fmt.Sprintf("%s of %s", process(e), who)
-		f.Evidence = append(f.Evidence, fmt.Sprintf("process %s", process(e)))
-	}
-	f.ID, f.Subject = "reset-by-application", fmt.Sprintf("%s %v", b.Cause, service(b))
-	f.Title = fmt.Sprintf("%s %s, which reset its connection to %s", who, deed(*s, b.Cause), to(e, b))
-	f.Cause, f.Remedy = applicationCause(b.Cause)
-	if s.Unread > 0 {
-		f.Evidence = append(f.Evidence, fmt.Sprintf("%d bytes received and not read", s.Unread))
-	}
-	f.Evidence = append(f.Evidence, fmt.Sprintf("%d bytes sent, %d received before", s.Sent, s.Received))
-	if !hurts(b) {
-		f.Severity = decoder.Info
-	}
-}
-
-func process(e decoder.Event) string { return fmt.Sprintf("%s/%d", e.Comm, e.PID) }
-
-// service is the end that stays the same from connection to connection: the one with the lower port.
-func service(b decoder.Reset) netip.AddrPort {
-	if b.Connection.Src.Port() <= b.Connection.Dst.Port() {
-		return b.Connection.Src
-	}
-	return b.Connection.Dst
-}
-
-// deed says what the process did, to follow its name.
-func deed(s decoder.Sock, c decoder.ResetCause) string {
-	switch c {
-	case decoder.ResetUnread:
-		return fmt.Sprintf("closed the socket with %d bytes unread", s.Unread)
-	case decoder.ResetEarly:
-		return "got data after it had closed the socket"
-	case decoder.ResetLinger:
-		return "closed the socket with SO_LINGER of time 0"
-	case decoder.ResetKilled:
-		return fmt.Sprintf("was ended by signal %d with the connection open", s.Signal)
-	case decoder.ResetExited:
-		return "ended with the connection open"
-	}
-	return "gave the connection up"
-}
-
-// applicationCause is the mechanism and what to do.
-func applicationCause(c decoder.ResetCause) (string, []string) {
-	switch c {
-	case decoder.ResetUnread:
-		return "A socket that is closed with received data unread answers with a reset instead of a FIN (RFC 2525, 2.17); what was on its way to the other end may be lost.",
-			[]string{"let the process read to the end, or call shutdown and read until end of file, before it closes"}
-	case decoder.ResetEarly:
-		return "The process had closed its end while the other still sent.",
-			[]string{"agree on who closes first: a server's keep-alive timeout should be longer than its clients'"}
-	case decoder.ResetLinger:
-		return "SO_LINGER with time 0 makes close send a reset and throw away what was not sent.",
-			[]string{"remove SO_LINGER from the program, or accept that its connections end in a reset"}
-	case decoder.ResetKilled, decoder.ResetExited:
-		return "The kernel closed what the process had left open; data was unread, so it sent a reset.",
-			[]string{"journalctl -k -g 'killed process|segfault'", "kubectl get events -A --field-selector type=Warning"}
-	}
-	return "The process disconnected the socket, or closed a listener before it accepted the connection.",
-		[]string{"look at the log of the process for the time of the reset"}
-}
-
-// closing are the states of an end that has sent its FIN: it lost nothing that it waited for.
-var closing = []string{"FIN_WAIT1", "FIN_WAIT2", "CLOSING", "LAST_ACK", "TIME_WAIT", "CLOSE"}
-
-// hurts reports whether the reset took something away from anybody. A client that closes with data unread wants no more of
-// it, as after a TLS server's good-bye; a server's client waits for an answer, which its reset may overtake.
-func hurts(b decoder.Reset) bool {
-	s := b.Sent
-	asked := map[int]bool{1: true, 2: true, 15: true} // SIGHUP, SIGINT, SIGTERM
-	switch {
-	case contains(closing, b.State), s.State == "CLOSE_WAIT":
-		return false
-	case s.Sent+s.Received == 0:
-		return false
-	case b.Cause == decoder.ResetUnread && service(b) == b.Connection.Dst:
-		return false
-	case b.Cause == decoder.ResetExited, b.Cause == decoder.ResetEarly, b.Cause == decoder.ResetDropped:
-		return false
-	}
-	return b.Cause != decoder.ResetKilled || !asked[s.Signal]
+	return fmt.Sprintf("%s   # on the host of %v", list, a.Addr())
 }
 
 func contains(list []string, s string) bool {
@@ -325,7 +267,7 @@ func byMiddlebox(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
 		"ask who runs the network between the two for rules on this address, port or content"}
 	if t := b.TTL; t != nil {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("the reset has TTL %d (id %d), the other packets of that end %d (id %d), at %s", t.Reset, t.ResetID, t.Peer, t.PeerID, b.Place))
-		if diff := int(t.Reset) - int(t.Peer); !b.Answered && (diff == 1 || diff == -1) {
+		if !b.Answered && t.Apart() == 1 {
 			f.Confidence = decoder.Possible // ways of one hop more are common where there are several
 		}
 	}
@@ -353,6 +295,9 @@ func fromElsewhere(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
 	}
 	stale(e, b, f)
 	f.Confidence = decoder.Likely
+	f.Title = fmt.Sprintf("%s, or something on the way to it, does not know the connection that %s still used", from(e, b), to(e, b))
+	f.Cause = "One end had ended the connection, lost it in a restart, or never had it; or a NAT, firewall or load balancer forgot it in the pause. " +
+		"The other end went on and was reset."
 }
 
 func overflow(e decoder.Event, b decoder.Reset, f *decoder.Finding) {

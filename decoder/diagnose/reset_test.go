@@ -24,7 +24,7 @@ func resetEvent(b decoder.Reset) decoder.Event {
 	return decoder.Event{
 		Header: decoder.Header{Time: time.Unix(1000, 0), Netns: 7, PID: 42, Comm: "web"},
 		Pod:    decoder.Pod{Namespace: "shop", Name: "cart"}, Peer: decoder.Pod{Namespace: "shop", Name: "web"},
-		Body: b,
+		Packet: &decoder.Packet{Proto: "tcp"}, Body: b,
 	}
 }
 
@@ -48,6 +48,24 @@ func triggerSYN() *decoder.Packet {
 	return &decoder.Packet{Proto: "tcp", Flags: "S", Src: f.Src.Addr(), Sport: f.Src.Port(), Dst: f.Dst.Addr(), Dport: f.Dst.Port()}
 }
 
+// answering is a packet from the server to the client.
+func answering(flags string) *decoder.Packet {
+	f := connection()
+	return &decoder.Packet{Proto: "tcp", Flags: flags, Src: f.Src.Addr(), Sport: f.Src.Port(), Dst: f.Dst.Addr(), Dport: f.Dst.Port()}
+}
+
+// parting makes a socket one that is closed with so much unread, after it had read as much and sent an answer.
+func parting(unread uint32, answer uint64) *decoder.Sock {
+	return sent(decoder.Sock{Closing: true, Unread: unread, Received: uint64(unread) + 200, Sent: answer})
+}
+
+// late is what resets a packet of that length, which came after the socket was closed.
+func late(length uint32) *decoder.Sock {
+	p := triggerSYN()
+	p.Flags, p.Len = "P.", length
+	return sent(decoder.Sock{Trigger: p, Sent: 300, Received: 300})
+}
+
 // used makes a socket one that is closed after it sent and received.
 func used(s decoder.Sock) *decoder.Sock {
 	s.Sent, s.Received, s.Closing = 10, 20, true
@@ -58,6 +76,15 @@ func TestFindingsAboutUnknownConnections(t *testing.T) {
 	testResets(t, []resetCase{
 		{"one refusal", decoder.Reset{Sender: decoder.SenderKernel, Cause: decoder.ResetRefused, Sent: sent(decoder.Sock{Trigger: triggerSYN()})},
 			"connection-refused", decoder.Info, decoder.Certain, "shop/web (10.9.0.2:80)"},
+		{"a refusal of a backend that was not seen", decoder.Reset{Sender: decoder.SenderPeer, Cause: decoder.ResetRefused, Received: received(decoder.Sock{State: "SYN_SENT"}),
+			Connection: decoder.FlowTuple{Src: netip.MustParseAddrPort("10.96.0.1:80"), Dst: connection().Dst}, Backend: connection().Src, BackendPod: "shop/web-1"},
+			"connection-refused", decoder.Info, decoder.Likely, "10.9.0.2:80"},
+		{"a reset that begins here though the kernel reports none", decoder.Reset{Sender: decoder.SenderKernel, Cause: decoder.ResetRefused, From: 7, Guessed: true},
+			"connection-refused", decoder.Info, decoder.Likely, "or by a firewall"},
+		{"a reset that begins where the address is not", decoder.Reset{Sender: decoder.SenderKernel, Cause: decoder.ResetRefused, From: 8},
+			"connection-refused", decoder.Info, decoder.Likely, "or by a firewall"},
+		{"a reset that begins where the address is", decoder.Reset{Sender: decoder.SenderKernel, Cause: decoder.ResetRefused, From: 7},
+			"connection-refused", decoder.Info, decoder.Certain, "nothing listens on"},
 		{"a refusal from elsewhere", decoder.Reset{Sender: decoder.SenderPeer, Cause: decoder.ResetRefused, Received: received(decoder.Sock{State: "SYN_SENT"})},
 			"connection-refused", decoder.Info, decoder.Likely, "10.9.0.2:80"},
 		{"stale, a client waits", decoder.Reset{Sender: decoder.SenderKernel, Cause: decoder.ResetStale, Sent: sent(decoder.Sock{Trigger: triggerSYN()}),
@@ -79,6 +106,20 @@ func TestFindingsAboutResetsByApplications(t *testing.T) {
 			"reset-by-application", decoder.Info, decoder.Certain, ""},
 		{"data unread by a client", decoder.Reset{Sender: decoder.SenderApp, Cause: decoder.ResetUnread, State: "ESTABLISHED", Sent: used(decoder.Sock{Unread: 24}),
 			Connection: decoder.FlowTuple{Src: connection().Dst, Dst: connection().Src}}, "reset-by-application", decoder.Info, decoder.Certain, ""},
+		{"a good-bye unread at the end of a stream", decoder.Reset{Sender: decoder.SenderApp, Cause: decoder.ResetUnread, State: "ESTABLISHED", Sent: parting(31, 500),
+			Received: received(decoder.Sock{State: "ESTABLISHED", Received: 500})}, "reset-by-application", decoder.Info, decoder.Certain, "31 bytes unread"},
+		{"a good-bye unread, and the answer on its way", decoder.Reset{Sender: decoder.SenderApp, Cause: decoder.ResetUnread, State: "ESTABLISHED", Sent: parting(31, 500),
+			Received: received(decoder.Sock{State: "ESTABLISHED", Received: 100})}, "reset-by-application", decoder.Warning, decoder.Certain, ""},
+		{"a short question, the first of all, unread", decoder.Reset{Sender: decoder.SenderApp, Cause: decoder.ResetUnread, State: "ESTABLISHED", Sent: parting(31, 0)},
+			"reset-by-application", decoder.Warning, decoder.Certain, ""},
+		{"a server is known by who began, not by its port", decoder.Reset{Sender: decoder.SenderApp, Cause: decoder.ResetUnread, State: "ESTABLISHED", Sent: used(decoder.Sock{Unread: 100}),
+			Server: connection().Dst}, "reset-by-application", decoder.Info, decoder.Certain, ""},
+		{"a request that meets the close of a connection that was kept", decoder.Reset{Sender: decoder.SenderApp, Cause: decoder.ResetEarly, State: "CLOSE_WAIT",
+			Sent: late(300), Received: received(decoder.Sock{State: "CLOSE_WAIT"})}, "reset-by-application", decoder.Warning, decoder.Certain, "after it had closed"},
+		{"a short one, and the client waits", decoder.Reset{Sender: decoder.SenderApp, Cause: decoder.ResetEarly, State: "CLOSE_WAIT",
+			Sent: late(72), Received: received(decoder.Sock{State: "CLOSE_WAIT", Idle: 200 * time.Millisecond})}, "reset-by-application", decoder.Warning, decoder.Certain, ""},
+		{"a good-bye after the close", decoder.Reset{Sender: decoder.SenderApp, Cause: decoder.ResetEarly, State: "CLOSE_WAIT",
+			Sent: late(52 + 31), Received: received(decoder.Sock{State: "CLOSE_WAIT"})}, "reset-by-application", decoder.Info, decoder.Certain, ""},
 		{"linger 0", decoder.Reset{Sender: decoder.SenderApp, Cause: decoder.ResetLinger, State: "ESTABLISHED", Sent: used(decoder.Sock{})},
 			"reset-by-application", decoder.Warning, decoder.Certain, "SO_LINGER"},
 		{"linger 0 of a health check", decoder.Reset{Sender: decoder.SenderApp, Cause: decoder.ResetLinger, State: "ESTABLISHED", Sent: sent(decoder.Sock{Closing: true})},
@@ -97,6 +138,12 @@ func TestFindingsAboutResetsOnTheWay(t *testing.T) {
 		{"forged from four hops nearer", decoder.Reset{Sender: decoder.SenderMiddlebox, Cause: decoder.ResetForged, TTL: &decoder.TTLs{Reset: 61, Peer: 57},
 			Received: received(decoder.Sock{State: "ESTABLISHED", Sent: 20})},
 			"reset-by-middlebox", decoder.Warning, decoder.Likely, "typical of a layer-7 firewall"},
+		{"an answer that was not translated", decoder.Reset{Sender: decoder.SenderKernel, Cause: decoder.ResetUntranslated, Connection: connection().Reverse(),
+			Original: decoder.FlowTuple{Src: connection().Dst, Dst: netip.MustParseAddrPort("10.96.0.1:80")}, Sent: sent(decoder.Sock{Trigger: answering("P.")})},
+			"conntrack-invalid", decoder.Warning, decoder.Likely, "from 10.9.0.2:80, expected from 10.96.0.1:80"},
+		{"the first answer was not translated", decoder.Reset{Sender: decoder.SenderKernel, Cause: decoder.ResetUntranslated, Connection: connection().Reverse(),
+			Original: decoder.FlowTuple{Src: connection().Dst, Dst: netip.MustParseAddrPort("10.96.0.1:80")}, Sent: sent(decoder.Sock{Trigger: answering("S.")})},
+			"service-reply-not-untranslated", decoder.Critical, decoder.Certain, "expected from 10.96.0.1:80"},
 		{"a TTL that differs by one", decoder.Reset{Sender: decoder.SenderMiddlebox, Cause: decoder.ResetForged, TTL: &decoder.TTLs{Reset: 58, Peer: 57}},
 			"reset-by-middlebox", decoder.Warning, decoder.Possible, "TTL 58"},
 		{"accepted after the reset", decoder.Reset{Sender: decoder.SenderMiddlebox, Cause: decoder.ResetForged, Answered: true},
@@ -113,7 +160,9 @@ func TestFindingsAboutResetsOnTheWay(t *testing.T) {
 func testResets(t *testing.T, cases []resetCase) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			found := NewResets(nil).Observe(resetEvent(c.reset))
+			know := NewFacts()
+			know.Observe(decoder.Event{Body: decoder.Fact{Device: &decoder.Device{Netns: 7, Name: "eth0", Addrs: []netip.Prefix{netip.PrefixFrom(connection().Src.Addr(), 24)}}}})
+			found := NewResets(know, false).Observe(resetEvent(c.reset))
 			if c.id == "" {
 				if len(found) != 0 {
 					t.Errorf("claims %+v", found)
@@ -142,7 +191,7 @@ func (c resetCase) check(t *testing.T, f decoder.Finding) {
 }
 
 func TestRefusalsBecomeAWarningWhenTheyGoOn(t *testing.T) {
-	r := NewResets(nil)
+	r := NewResets(NewFacts(), false)
 	var severities []decoder.Severity
 	for _, after := range []time.Duration{0, 100 * time.Millisecond, 200 * time.Millisecond, 2 * time.Second} {
 		e := resetEvent(decoder.Reset{Sender: decoder.SenderKernel, Cause: decoder.ResetRefused})
@@ -159,7 +208,7 @@ func TestRefusalsBecomeAWarningWhenTheyGoOn(t *testing.T) {
 }
 
 func TestTheRuleThatRejectsIsNamed(t *testing.T) {
-	r := NewResets(nil)
+	r := NewResets(NewFacts(), false)
 	dropped := triggerSYN()
 	place := decoder.Header{Netns: 9, Ifindex: 3}
 	r.Observe(decoder.Event{Body: decoder.Fact{Blame: &decoder.Blame{

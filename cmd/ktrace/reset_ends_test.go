@@ -1,0 +1,195 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"ktrace/testdata/lab"
+)
+
+// encounter is a client that is refused, or reset by its server.
+type encounter struct {
+	name           string
+	client         *lab.NS
+	server         *lab.NS
+	addr           string // that the client connects to
+	at             string // where the server is
+	clientIs, peer string // names of pods, "" of the node's own processes
+}
+
+// resetRow is what a reset's event says of its ends.
+type resetRow struct {
+	Pod, Peer struct{ Name string }
+	Reset     struct {
+		Sender, Cause string
+		Connection    struct{ Src, Dst string }
+		Backend       string
+		BackendPod    string `json:"backend_pod"`
+	}
+}
+
+// castOfEnds are two pods with names and the node, and all ways in which one of them refuses another.
+func castOfEnds(t *testing.T, f stack, k *lab.Kubelet) (*lab.Cluster, []encounter) {
+	c := lab.NewCluster(t)
+	web, db := c.AddPod("web"), c.AddPod("db")
+	for name, p := range map[string]*lab.Pod{"web": web, "db": db} {
+		k.Pod("shop", name).Start("main", p.NS, "sleep", "1000").Await()
+	}
+	addr := func(p *lab.Pod) string {
+		if f.ip == "ip" {
+			return p.Addr
+		}
+		return p.Addr6
+	}
+	for _, p := range []*lab.Pod{web, db} { // the first packet on a new IPv6 link waits
+		p.Run("ping", "-c1", "-W20", f.uplink)
+	}
+	f.kube(c.Node, "api", "tcp", f.service(), net.JoinHostPort(f.uplink, "6443"))
+	c.Node.Run(f.iptables, "-t", "nat", "-I", "PREROUTING", "-p", "tcp", "--dport", "30080", "-j", "DNAT", "--to-destination", net.JoinHostPort(addr(db), "8080"))
+	return c, []encounter{
+		{"both are pods", web.NS, db.NS, net.JoinHostPort(addr(db), "7"), net.JoinHostPort(addr(db), "7"), "web", "db"},
+		{"the server is of the node", web.NS, c.Node, net.JoinHostPort(f.uplink, "9100"), net.JoinHostPort(f.uplink, "9100"), "web", ""},
+		{"the client is of the node", c.Node, web.NS, net.JoinHostPort(addr(web), "8"), net.JoinHostPort(addr(web), "8"), "", "web"},
+		{"the server is of the node, behind a service", web.NS, c.Node, net.JoinHostPort(f.service(), "80"), net.JoinHostPort(f.uplink, "6443"), "web", ""},
+		{"the server is a pod, behind a port of the node", web.NS, db.NS, net.JoinHostPort(f.uplink, "30080"), net.JoinHostPort(addr(db), "8080"), "web", "db"},
+	}
+}
+
+// TestResetNamesEndsByTheirRole: who refuses and who is refused, whichever of them is a pod that is known.
+func TestResetNamesEndsByTheirRole(t *testing.T) {
+	k := lab.NewKubelet(t)
+	for _, f := range stacks() {
+		t.Run(f.name, func(t *testing.T) {
+			c, all := castOfEnds(t, f, k)
+			run := lab.KtraceOn(t, c.Node, "reset", "--host-root", k.Root)
+			for _, x := range all {
+				fetch(x.client, x.addr, patience)
+				run.Await(x.name, func(l lab.Line) bool { return x.refuses(t, l) })
+			}
+			for _, x := range all {
+				hasty(t, x)
+				run.Await(x.name, func(l lab.Line) bool { return x.resets(t, l) })
+			}
+			for _, l := range lab.Findings(run.Stop()) {
+				for _, x := range all {
+					x.check(t, l)
+				}
+			}
+		})
+	}
+}
+
+// refuses reports whether a line is about the encounter's refusal, and checks whom it names.
+func (x encounter) refuses(t testing.TB, l lab.Line) bool { return x.row(t, l, "refused") }
+
+// resets reports whether a line is about the reset of the encounter's connection, and checks whom it names.
+func (x encounter) resets(t testing.TB, l lab.Line) bool { return x.row(t, l, "unread-data") }
+
+func (x encounter) row(t testing.TB, l lab.Line, cause string) bool {
+	if l.Type != "event" || l.Kind != "reset" {
+		return false
+	}
+	var row resetRow
+	l.Into(t, &row)
+	if r := row.Reset; r.Cause != cause || r.Connection.Src != x.addr && r.Connection.Src != x.at {
+		return false
+	}
+	if row.Pod.Name != x.clientIs || row.Peer.Name != x.peer {
+		t.Errorf("%s: %q was reset by %q, want %q by %q\n%s", x.name, row.Pod.Name, row.Peer.Name, x.clientIs, x.peer, l.Raw)
+	}
+	return true
+}
+
+// hasty has the server close with data unread.
+func hasty(t testing.TB, x encounter) {
+	t.Helper()
+	var l net.Listener
+	x.server.Do(func() {
+		var err error
+		if l, err = net.Listen("tcp", x.at); err != nil {
+			t.Fatal(err)
+		}
+	})
+	defer l.Close()
+	x.client.Do(func() {
+		c, err := net.DialTimeout("tcp", x.addr, 10*time.Second)
+		if err != nil {
+			t.Fatalf("%s: %v", x.name, err)
+		}
+		defer c.Close()
+		s, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = c.Write(make([]byte, 1000))
+		awaitAcknowledged(t, c)
+		_, _ = io.ReadFull(s, make([]byte, 10))
+		s.Close()
+		_, _ = io.Copy(io.Discard, c) // ends with the reset
+	})
+}
+
+// check looks for what a finding says of an encounter, if it is about that.
+func (x encounter) check(t testing.TB, l lab.Line) {
+	var f struct {
+		ID, Subject, Title, Confidence string
+		Remedy                         []string
+	}
+	l.Into(t, &f)
+	name := func(pod, addr string) string {
+		if pod == "" {
+			return addr
+		}
+		return fmt.Sprintf("shop/%s (%s)", pod, addr)
+	}
+	if f.ID != "connection-refused" || f.Subject != x.at {
+		return
+	}
+	if want := "nothing listens on " + name(x.peer, x.at); !strings.HasSuffix(f.Title, want) || f.Confidence != "certain" {
+		t.Errorf("%s: %q, %s, want %q", x.name, f.Title, f.Confidence, want)
+	}
+	if x.clientIs != "" && !strings.HasPrefix(f.Title, "shop/"+x.clientIs+" (") {
+		t.Errorf("%s: %q, want shop/%s to be refused", x.name, f.Title, x.clientIs)
+	}
+	if inPod := strings.HasPrefix(f.Remedy[0], "kubectl"); inPod != (x.peer != "") || inPod && !strings.Contains(f.Remedy[0], "exec "+x.peer+" ") {
+		t.Errorf("%s: look there: %s", x.name, f.Remedy[0])
+	}
+}
+
+// forbidding is a firewall beyond the node that answers SYNs in the name of their destination, with the TTL of its other packets.
+func forbidding(packet []byte) (bool, []byte) {
+	return false, resetAnswer(packet)
+}
+
+// refusedBeyond are services whose backend is beyond the node: a firewall refuses in the name of one, and the other does so
+// itself. From here the two look alike.
+func refusedBeyond(f stack) []lab.Scenario {
+	again := func(t testing.TB, _ *lab.Cluster, p *lab.Pod) {
+		for range 4 {
+			fetch(p.NS, net.JoinHostPort(f.service(), "80"), patience)
+			time.Sleep(patience) // that it goes on makes it more than a restart
+		}
+	}
+	setup, broken := boxed(f, func() box { return box{forbidding, everything} })
+	return []lab.Scenario{{
+		Name: f.name + " a firewall refuses in the name of a backend", Args: []string{"reset"}, Traffic: again,
+		Setup: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
+			setup(t, c, p)
+			f.kube(c.Node, "shop", "tcp", f.service(), net.JoinHostPort(f.far(), "80"))
+		},
+		Fault: broken, Want: "connection-refused", Sure: "likely",
+		Proof: net.JoinHostPort(f.service(), "80") + " was translated to " + net.JoinHostPort(f.far(), "80"),
+	}}
+}
+
+func TestResetDoesNotTakeAFirewallForTheServer(t *testing.T) {
+	var all []lab.Scenario
+	for _, f := range stacks() {
+		all = append(all, refusedBeyond(f)...)
+	}
+	lab.RunAll(t, all)
+}

@@ -1,0 +1,125 @@
+package diagnose
+
+import (
+	"fmt"
+	"net/netip"
+
+	"ktrace/decoder"
+)
+
+func byApplication(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
+	s := b.Sent
+	who := from(e, b)
+	if e.PID != 0 && s.Closing {
+		who = fmt.Sprintf("%s of %s", process(e), who)
+		f.Evidence = append(f.Evidence, fmt.Sprintf("process %s", process(e)))
+	}
+	f.ID, f.Subject = "reset-by-application", fmt.Sprintf("%s %v", b.Cause, service(b))
+	f.Title = fmt.Sprintf("%s %s, which reset its connection to %s", who, deed(*s, b.Cause), to(e, b))
+	f.Cause, f.Remedy = applicationCause(b.Cause)
+	if s.Unread > 0 {
+		f.Evidence = append(f.Evidence, fmt.Sprintf("%d bytes received and not read", s.Unread))
+	}
+	f.Evidence = append(f.Evidence, fmt.Sprintf("%d bytes sent, %d received before", s.Sent, s.Received))
+	if !hurts(b) {
+		f.Severity = decoder.Info
+	}
+}
+
+func process(e decoder.Event) string { return fmt.Sprintf("%s/%d", e.Comm, e.PID) }
+
+// service is the end that stays the same from connection to connection: the one that was connected to, or, where that
+// was not seen, the one with the lower port.
+func service(b decoder.Reset) netip.AddrPort {
+	if b.Server.IsValid() {
+		return b.Server
+	}
+	if b.Connection.Src.Port() <= b.Connection.Dst.Port() {
+		return b.Connection.Src
+	}
+	return b.Connection.Dst
+}
+
+// deed says what the process did, to follow its name.
+func deed(s decoder.Sock, c decoder.ResetCause) string {
+	switch c {
+	case decoder.ResetUnread:
+		return fmt.Sprintf("closed the socket with %d bytes unread", s.Unread)
+	case decoder.ResetEarly:
+		return "got data after it had closed the socket"
+	case decoder.ResetLinger:
+		return "closed the socket with SO_LINGER of time 0"
+	case decoder.ResetKilled:
+		return fmt.Sprintf("was ended by signal %d with the connection open", s.Signal)
+	case decoder.ResetExited:
+		return "ended with the connection open"
+	}
+	return "gave the connection up"
+}
+
+// applicationCause is the mechanism and what to do.
+func applicationCause(c decoder.ResetCause) (string, []string) {
+	switch c {
+	case decoder.ResetUnread:
+		return "A socket that is closed with received data unread answers with a reset instead of a FIN (RFC 2525, 2.17); what was on its way to the other end may be lost.",
+			[]string{"let the process read to the end, or call shutdown and read until end of file, before it closes"}
+	case decoder.ResetEarly:
+		return "The process had closed its end while the other still sent.",
+			[]string{"agree on who closes first: a server's keep-alive timeout should be longer than its clients'"}
+	case decoder.ResetLinger:
+		return "SO_LINGER with time 0 makes close send a reset and throw away what was not sent.",
+			[]string{"remove SO_LINGER from the program, or accept that its connections end in a reset"}
+	case decoder.ResetKilled, decoder.ResetExited:
+		return "The kernel closed what the process had left open; data was unread, so it sent a reset.",
+			[]string{"journalctl -k -g 'killed process|segfault'", "kubectl get events -A --field-selector type=Warning"}
+	}
+	return "The process disconnected the socket, or closed a listener before it accepted the connection.",
+		[]string{"look at the log of the process for the time of the reset"}
+}
+
+// closing are the states of an end that has sent its FIN: it lost nothing that it waited for.
+var closing = []string{"FIN_WAIT1", "FIN_WAIT2", "CLOSING", "LAST_ACK", "TIME_WAIT", "CLOSE"}
+
+// goodbye is the most that protocols say when all is said, in bytes: an alert of TLS, the close frame of a websocket.
+const goodbye = 64
+
+// hurts reports whether the reset took something away. A client that closes with data unread wants no more of it, as after a
+// TLS server's good-bye; a server's client waits for an answer, which its reset may overtake.
+func hurts(b decoder.Reset) bool {
+	s := b.Sent
+	asked := map[int]bool{1: true, 2: true, 15: true} // SIGHUP, SIGINT, SIGTERM
+	switch {
+	case b.Cause == decoder.ResetEarly && b.State == "CLOSE_WAIT":
+		return unanswered(b)
+	case contains(closing, b.State), s.State == "CLOSE_WAIT":
+		return false
+	case s.Sent+s.Received == 0:
+		return false
+	case b.Cause == decoder.ResetUnread:
+		return service(b) == b.Connection.Src && !saidAll(b)
+	case b.Cause == decoder.ResetExited, b.Cause == decoder.ResetEarly, b.Cause == decoder.ResetDropped:
+		return false
+	}
+	return b.Cause != decoder.ResetKilled || !asked[s.Signal]
+}
+
+// saidAll reports whether a stream was at its end when it was closed: what was not read is no more than a good-bye after
+// what was, and the other end had all that it was sent.
+func saidAll(b decoder.Reset) bool {
+	s := b.Sent
+	return s.Unread <= goodbye && uint64(s.Unread) < s.Received && s.Sent > 0 && (b.Received == nil || b.Received.Received >= s.Sent)
+}
+
+// unanswered reports whether a client waited for an answer when its server's kernel reset the connection that the server had
+// closed: it had sent more than a good-bye, or sent something and did not close its end in time.
+func unanswered(b decoder.Reset) bool {
+	t := b.Sent.Trigger
+	if t == nil || b.Received == nil || service(b) != b.Connection.Src {
+		return false
+	}
+	headers := uint32(20 + 32) // of IPv4, and of TCP with timestamps
+	if t.Family == "ipv6" {
+		headers += 20
+	}
+	return t.Len > headers && (t.Len > headers+goodbye || b.Received.Idle > answerWithin/2)
+}

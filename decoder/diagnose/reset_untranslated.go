@@ -1,0 +1,53 @@
+package diagnose
+
+import (
+	"fmt"
+
+	"ktrace/decoder"
+)
+
+// untranslated concludes from a client that reset what came from the backend's own address, which it never asked. Where
+// already the SYN-ACK did, the way back passes conntrack by; else conntrack did not take a segment for the connection's, and
+// let it pass as it was.
+func (r *Resets) untranslated(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
+	client, backend, service := b.Connection.Src, b.Connection.Dst, b.Original.Dst
+	e.Netns = b.From // the client's
+	name, _ := r.know.ServiceAt(e.Netns, "tcp", service)
+	if t := trigger(b); t != nil && t.HasFlag('S') {
+		*f = r.know.notUntranslated(e, decoder.NAT{Backend: backend, Original: b.Original}).Of(e)
+		f.Time, f.First, f.Last, f.Count = e.Time, e.Time, e.Time, 1
+		f.Pod, f.Peer, f.Severity = e.Peer, e.Pod, decoder.Critical
+		return
+	}
+	f.ID, f.Subject, f.Confidence = "conntrack-invalid", service.String(), decoder.Likely
+	f.Pod, f.Peer = e.Peer, e.Pod
+	f.Title = fmt.Sprintf("%s reset its connection to %s: a packet of the backend %s came to it without being translated back",
+		end(e.Peer, client), called(name, decoder.ServiceRules{}, service), end(e.Pod, backend))
+	f.Cause = "conntrack called a packet of the connection INVALID, as when it is outside the window, and no rule dropped it. " +
+		"It kept the backend's own address, which the client has no connection to, so the client reset it, and with it the backend's end."
+	f.Evidence = append(f.Evidence,
+		fmt.Sprintf("conntrack translated %v to %v", b.Original, b.Connection),
+		fmt.Sprintf("from %v, expected from %v", backend, service))
+	if t := trigger(b); t != nil {
+		about := about(decoder.NetfilterInvalid, decoder.Event{Packet: t})
+		for said, n := range r.know.decisions {
+			if said.op == about.op && said.flow == about.flow {
+				f.Confidence = decoder.Certain
+				f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack in netns %d says of it: %s", said.netns, n.Text))
+			}
+		}
+	}
+	f.Remedy = []string{
+		"sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1   # on the node that translates: out-of-window packets are translated, too",
+		"iptables -I FORWARD -m conntrack --ctstate INVALID -j DROP   # or have kube-proxy drop them, as it does by default",
+		"conntrack -S | grep -o 'invalid=[0-9]*'",
+	}
+}
+
+// trigger is the packet that a reset answers, nil if it is not known.
+func trigger(b decoder.Reset) *decoder.Packet {
+	if b.Sent == nil {
+		return nil
+	}
+	return b.Sent.Trigger
+}

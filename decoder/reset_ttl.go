@@ -1,0 +1,105 @@
+package decoder
+
+import "time"
+
+// TTLs are those of a reset and of another packet of the same end, at the same device.
+type TTLs struct {
+	Reset   uint8  `json:"reset"`
+	Peer    uint8  `json:"peer"`
+	ResetID uint32 `json:"reset_id"` // identification of the IPv4 packets
+	PeerID  uint32 `json:"peer_id"`
+}
+
+// Apart is by how many routers the ways of the two differ at least. They may have begun with different TTLs, as where a
+// kernel sends the one and a program the other.
+func (t TTLs) Apart() int {
+	return min(distance(int(t.Reset), int(t.Peer)), distance(routersBehind(t.Reset), routersBehind(t.Peer)))
+}
+
+func distance(a, b int) int { return max(a-b, b-a) }
+
+// routersBehind is how many routers a packet has passed, if it began with the next of the TTLs that are in use.
+func routersBehind(ttl uint8) int {
+	for _, begin := range []uint8{32, 64, 128} {
+		if ttl <= begin {
+			return int(begin - ttl)
+		}
+	}
+	return 255 - int(ttl)
+}
+
+// sighting is one direction of a connection at one device.
+type sighting struct {
+	flow    FlowTuple
+	netns   uint32
+	ifindex uint32
+}
+
+// ttlSeen is the TTL of a packet that is no reset.
+type ttlSeen struct {
+	ttl  uint8
+	id   uint32
+	syn  bool // it began the connection
+	when time.Time
+}
+
+// compare keeps the TTL of a packet on its way in, for a reset of the same end to be compared with. Captures of others do
+// not say which way it went.
+func (r *Resets) compare(e Event) {
+	p := e.Packet
+	if e.Direction == Out {
+		return
+	}
+	at := sighting{p.Flow(), e.Netns, e.Ifindex}
+	if seen, ok := r.ttls[at]; ok && !seen.syn && !p.HasFlag('S') {
+		return
+	}
+	r.ttls[at] = ttlSeen{p.TTL, p.ID, isSYN(p), e.Time}
+	if g := r.open[r.names.of(p.Flow())]; g != nil && p.HasFlag('S') && p.HasFlag('.') {
+		g.late(e)
+	}
+}
+
+// measure takes in the TTL of a reset at a device.
+func (r *Resets) measure(g *reset, e Event) {
+	seen, ok := r.ttls[sighting{e.Packet.Flow(), e.Netns, e.Ifindex}]
+	if !ok || e.Direction == Out || g.ttl != nil {
+		return
+	}
+	g.ttl = &TTLs{Reset: e.Packet.TTL, Peer: seen.ttl, ResetID: e.Packet.ID, PeerID: seen.id}
+	g.ttlPlace, g.ttlOfSYN = Place(e), seen.syn
+}
+
+// late takes in a SYN-ACK that comes after the reset of the same end: that end did not refuse, unless it was asked again.
+func (g *reset) late(e Event) {
+	first := g.first()
+	if g.begunAnew || first.Packet.Flow().opposes(e.Packet.Flow()) || !e.Time.After(first.Time) {
+		return
+	}
+	g.answered = true
+	for _, hop := range g.hops {
+		if hop.Direction != Out && hop.Netns == e.Netns && hop.Ifindex == e.Ifindex && g.ttl == nil {
+			g.ttl = &TTLs{Reset: hop.Packet.TTL, Peer: e.Packet.TTL, ResetID: hop.Packet.ID, PeerID: e.Packet.ID}
+			g.ttlPlace = Place(e)
+		}
+	}
+}
+
+// misfits reports whether the reset came another way than the rest of what the same end sent. What scans sends SYNs with
+// whatever TTL, and its kernel resets what comes of them: a SYN is proof only where a connection was made.
+func (g *reset) misfits() bool {
+	return g.answered || g.ttl != nil && g.ttl.Apart() > 0 && (!g.ttlOfSYN || g.established())
+}
+
+// established reports whether an end of the connection took it for made.
+func (g *reset) established() bool {
+	for _, reports := range [][]Event{g.sent, g.received} {
+		for _, e := range reports {
+			switch e.Body.(Sock).State {
+			case "ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "CLOSE_WAIT", "LAST_ACK", "CLOSING":
+				return true
+			}
+		}
+	}
+	return false
+}
