@@ -44,6 +44,7 @@ const (
 
 	ResetUnreachable ResetCause = "unreachable" // no way, or nobody at the address
 
+	ResetOlder        ResetCause = "older-connection"   // a SYN was answered by a word about an earlier connection of the same ends
 	ResetUntranslated ResetCause = "untranslated-reply" // an answer came from the backend's own address, which the client never asked
 )
 

@@ -190,6 +190,8 @@ func (s Sock) answerCause() (ResetSender, ResetCause) {
 		return SenderKernel, ResetRefused
 	case s.Reason == "TCP_ABORT_ON_DATA":
 		return SenderApp, ResetEarly
+	case s.State == "SYN_SENT" && s.Trigger.HasFlag('.') && !s.Trigger.HasFlag('S'):
+		return SenderKernel, ResetOlder
 	case slices.Contains([]string{"", "LISTEN", "TIME_WAIT", "SYN_SENT", "SYN_RECV", "NEW_SYN_RECV"}, s.State):
 		return SenderKernel, ResetStale
 	case slices.Contains([]string{"FIN_WAIT1", "FIN_WAIT2", "CLOSING", "LAST_ACK", "CLOSE"}, s.State):

@@ -138,6 +138,9 @@ func resetsThatSocketsExplain() []resetCase {
 			sent := s.sent(Sock{Reason: "TCP_STATE", State: "ESTABLISHED"}, "")
 			return []Event{sent, s.at(serverNetns, sent.Packet, Sock{Op: SockError, Error: "ECONNABORTED", Count: 1})}
 		}, SenderKernel, ResetDestroyed, "ESTABLISHED"},
+		{"the server answers a SYN for an older connection", func(s *seq) []Event {
+			return []Event{s.sent(Sock{Reason: "TCP_FLAGS", State: "SYN_SENT"}, ".")}
+		}, SenderKernel, ResetOlder, "SYN_SENT"},
 		{"keepalive", func(s *seq) []Event {
 			return []Event{s.sent(Sock{Reason: "TCP_KEEPALIVE_TIMEOUT", State: "ESTABLISHED"}, "")}
 		}, SenderKernel, ResetTimeout, "ESTABLISHED"},

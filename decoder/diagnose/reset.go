@@ -84,6 +84,7 @@ func (r *Resets) reset(e decoder.Event, b decoder.Reset) []decoder.Finding {
 		decoder.ResetOverflow: overflow,
 		decoder.ResetUnknown:  fromElsewhere,
 
+		decoder.ResetOlder:        older,
 		decoder.ResetUntranslated: r.untranslated,
 	}[b.Cause]
 	if conclude == nil {

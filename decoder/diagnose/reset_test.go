@@ -144,6 +144,8 @@ func TestFindingsAboutResetsOnTheWay(t *testing.T) {
 		{"the first answer was not translated", decoder.Reset{Sender: decoder.SenderKernel, Cause: decoder.ResetUntranslated, Connection: connection().Reverse(),
 			Original: decoder.FlowTuple{Src: connection().Dst, Dst: netip.MustParseAddrPort("10.96.0.1:80")}, Sent: sent(decoder.Sock{Trigger: answering("S.")})},
 			"service-reply-not-untranslated", decoder.Critical, decoder.Certain, "expected from 10.96.0.1:80"},
+		{"a SYN that meets an older connection", decoder.Reset{Sender: decoder.SenderKernel, Cause: decoder.ResetOlder, Connection: connection().Reverse(),
+			Sent: sent(decoder.Sock{State: "SYN_SENT", Trigger: answering(".")})}, "connect-no-response", decoder.Warning, decoder.Likely, "shop/web (10.244.1.2:40000) cannot connect to shop/cart (10.9.0.2:80)"},
 		{"a TTL that differs by one", decoder.Reset{Sender: decoder.SenderMiddlebox, Cause: decoder.ResetForged, TTL: &decoder.TTLs{Reset: 58, Peer: 57}},
 			"reset-by-middlebox", decoder.Warning, decoder.Possible, "TTL 58"},
 		{"accepted after the reset", decoder.Reset{Sender: decoder.SenderMiddlebox, Cause: decoder.ResetForged, Answered: true},

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"io"
+	"net"
+	"net/netip"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ktrace/testdata/lab"
+)
+
+// from connects from a port of a namespace that was used before.
+func from(ns *lab.NS, port uint16, to string) (net.Conn, error) {
+	local := netip.AddrPortFrom(netip.IPv4Unspecified(), port)
+	if a := netip.MustParseAddrPort(to); a.Addr().Is6() {
+		local = netip.AddrPortFrom(netip.IPv6Unspecified(), port)
+	}
+	d := net.Dialer{
+		Timeout: 10 * time.Second, LocalAddr: net.TCPAddrFromAddrPort(local),
+		Control: func(_, _ string, raw syscall.RawConn) error {
+			var set error
+			err := raw.Control(func(fd uintptr) { set = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) })
+			if err != nil {
+				return err
+			}
+			return set
+		},
+	}
+	var c net.Conn
+	var err error
+	ns.Do(func() { c, err = d.Dial("tcp", to) })
+	return c, err
+}
+
+// parted is a server that closes first, so that its end is in TIME-WAIT.
+func (f stack) parted(t testing.TB, c *lab.Cluster, _ *lab.Pod) {
+	l := listen(t, c.Server, f.server)
+	go serve(l, func() func(net.Conn) {
+		return func(c net.Conn) { c.Close() }
+	})
+}
+
+// reconnects comes twice by each of two ports. Clocks of timestamps are the client's: with 1 each pair of addresses has its
+// own, with 2 all have the same. So by going from the one to the other, and back by the other port, one of them goes back.
+func (f stack) reconnects(clocks func(c *lab.Cluster) [2]string) step {
+	return func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
+		all := clocks(c)
+		for i, port := range []uint16{40123, 40124} {
+			for j := range 2 {
+				p.Sysctl("net/ipv4/tcp_timestamps", all[(i+j)%2])
+				conn, err := from(p.NS, port, net.JoinHostPort(f.server, webPort))
+				if err != nil {
+					t.Error(err)
+					continue
+				}
+				_, _ = io.Copy(io.Discard, conn) // until the server has closed
+				conn.Close()
+			}
+		}
+	}
+}
+
+// TestResetTellsASynThatMeetsAnOlderConnection: it is neither refused nor does a firewall have to do with it.
+func TestResetTellsASynThatMeetsAnOlderConnection(t *testing.T) {
+	var all []lab.Scenario
+	for _, f := range stacks() {
+		var clocks each[[2]string]
+		all = append(all, lab.Scenario{
+			Name: f.name + " in TIME-WAIT, with a timestamp that goes back", Args: []string{"reset"},
+			Setup: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
+				f.parted(t, c, p)
+				clocks.put(c, [2]string{"1", "1"})
+			},
+			Fault:   func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { clocks.put(c, [2]string{"1", "2"}) },
+			Traffic: f.reconnects(clocks.get),
+			Want:    "connect-no-response", Sure: "likely", Proof: "in answer to [.] " + net.JoinHostPort(f.server, webPort),
+		})
+	}
+	lab.RunAll(t, all)
+}
