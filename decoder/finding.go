@@ -43,8 +43,10 @@ const (
 
 // Finding names a root cause in words that the person on call understands, with what it rests on and what to do.
 type Finding struct {
-	Time       time.Time  `json:"time"` // when it was concluded
-	ID         string     `json:"id"`   // from the catalogue; never changes its meaning
+	Time       time.Time  `json:"time"`           // when it was concluded
+	Node       string     `json:"node,omitempty"` // that it is of
+	File       string     `json:"file,omitempty"` // that it is of, where several are read and the node's name does not tell which
+	ID         string     `json:"id"`             // from the catalogue; never changes its meaning
 	Severity   Severity   `json:"severity"`
 	Title      string     `json:"title"` // one sentence
 	Cause      string     `json:"cause"` // the mechanism, one or two sentences
@@ -84,7 +86,7 @@ func (f Finding) whole() Finding {
 // key is what makes two findings the same cause: whom it hits does not. But a file belongs to a pod, and an address such
 // as 127.0.0.1 to a namespace.
 func (f Finding) key() causeKey {
-	k := causeKey{id: f.ID, subject: f.Subject}
+	k := causeKey{node: f.Node, file: f.File, id: f.ID, subject: f.Subject}
 	switch {
 	case len(f.About.Servers) == 0:
 		k.pod = f.Pod.String()
@@ -95,8 +97,8 @@ func (f Finding) key() causeKey {
 }
 
 type causeKey struct {
-	id, subject, pod string
-	netns            uint32
+	node, file, id, subject, pod string
+	netns                        uint32
 }
 
 // maxCauses is how many a Folder keeps: somebody who scans a node gives each address that he tries one of its own.

@@ -50,7 +50,8 @@ type Pipeline struct {
 	only                 Only
 	shown, filtered      uint64
 	records              uint64
-	ending               bool // the source is at its end, or enough is shown
+	ending               bool    // the source is at its end, or enough is shown
+	all                  *uint64 // shown by this pipeline and those beside it; nil if it is alone
 }
 
 // flushEvery is how much time lies, by the events' own clock, between two looks for timeouts.
@@ -171,7 +172,13 @@ func (p *Pipeline) deliver(e Event) error {
 }
 
 // enough reports whether as much is shown as was asked for. What stages still hold then is for the rules alone.
-func (p *Pipeline) enough() bool { return p.Count > 0 && p.shown >= p.Count }
+func (p *Pipeline) enough() bool {
+	shown := p.shown
+	if p.all != nil {
+		shown = *p.all
+	}
+	return p.Count > 0 && shown >= p.Count
+}
 
 func (p *Pipeline) show(e Event, keep bool) error {
 	if !keep {
@@ -179,12 +186,16 @@ func (p *Pipeline) show(e Event, keep bool) error {
 		return nil
 	}
 	p.shown++
+	if p.all != nil {
+		*p.all++
+	}
 	return p.Printer.Event(e)
 }
 
 func (p *Pipeline) report(findings []Finding) error {
 	for _, f := range findings {
 		f = f.whole()
+		f.Node = p.Source.Node().Name
 		if p.Whose != nil {
 			f = located(f, p.Whose)
 		}
@@ -221,7 +232,7 @@ func (p *Pipeline) summary() Summary {
 		Judged:   len(p.Rules) > 0,
 	}
 	for _, f := range p.folder.All() {
-		s.Findings = append(s.Findings, Tally{ID: f.ID, Subject: f.Subject, Count: f.Count, Hits: f.Hits, Unnamed: f.Unnamed})
+		s.Findings = append(s.Findings, f.tally())
 	}
 	for _, stage := range p.Stages {
 		if x, ok := stage.(Summarizer); ok {

@@ -16,15 +16,30 @@ type Summary struct {
 	Drops    *DropSummary  `json:"drops,omitempty"`
 	NAT      *NATSummary   `json:"nat,omitempty"`
 	DNS      *DNSSummary   `json:"dns,omitempty"`
+	Nodes    []NodeSummary `json:"nodes,omitempty"` // what is above, and what views added, of each run, where several are read
+}
+
+// NodeSummary is the summary of one run on a node.
+type NodeSummary struct {
+	Node  string   `json:"node,omitempty"` // "" if the files name none
+	Files []string `json:"files"`
+	Summary
 }
 
 // Tally is how often a cause was found in the end.
 type Tally struct {
+	Node    string `json:"node,omitempty"` // as of Finding
+	File    string `json:"file,omitempty"`
 	ID      string `json:"id"`
 	Subject string `json:"subject"`
 	Count   uint64 `json:"count"`
 	Hits    []Hit  `json:"hits,omitempty"`         // whom it hits
 	Unnamed uint64 `json:"hits_unnamed,omitempty"` // as of Finding
+}
+
+// tally is what the summary says of a finding.
+func (f Finding) tally() Tally {
+	return Tally{Node: f.Node, File: f.File, ID: f.ID, Subject: f.Subject, Count: f.Count, Hits: f.Hits, Unnamed: f.Unnamed}
 }
 
 // Summarizer is a Stage or Rule that has something to say at the end.

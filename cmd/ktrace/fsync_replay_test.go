@@ -76,7 +76,7 @@ func replayed(t *testing.T, recording string, v cli.View) string {
 	}
 	defer f.Close()
 	var out, said bytes.Buffer
-	if err := cli.Replay(t.Context(), cli.Flags{Output: "json"}, v, cli.Streams{Out: &out, Err: &said}, capture.File{Name: recording, Reader: f}); err != nil {
+	if err := cli.Replay(t.Context(), cli.Flags{Output: "json"}, func() (cli.View, error) { return v, nil }, cli.Streams{Out: &out, Err: &said}, capture.File{Name: recording, Reader: f}); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()

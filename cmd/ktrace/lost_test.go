@@ -200,3 +200,22 @@ func TestACopyThatFailsLeavesWhatWasThere(t *testing.T) {
 		t.Errorf("there are %v", names)
 	}
 }
+
+// TestAFileHidesNothingOfAnotherNode reads syncs that are too slow with those of a node whose disk is good.
+func TestAFileHidesNothingOfAnotherNode(t *testing.T) {
+	slow, good := filepath.Join(records, "fsync-cluster.rec"), filepath.Join(records, "fsync-wal.rec")
+	for _, files := range [][]string{{slow, good}, {good, slow}} {
+		for _, view := range []string{"fsync", "diagnose"} {
+			said := ktraceRead(t, files[0], files[1], view, "-o", "json")
+			if n := strings.Count(said, `"id":"fsync-slow","severity":"critical"`); n != 1 || !strings.Contains(said, `"node":"lab-node","id":"fsync-slow"`) {
+				t.Errorf("%v %s: fsync-slow %d times\n%s", files, view, n, said)
+			}
+		}
+	}
+	said := ktraceRead(t, slow, good, "fsync")
+	for _, want := range []string{"  node      lab-node\n", "node lab-node, " + slow + ":\n", "node vm, " + good + ":\n", "wal: 55 syncs", "wal: 455 syncs", "found fsync-slow 3× (/var/lib/etcd (wal)) on lab-node"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("no %q in\n%s", want, said)
+		}
+	}
+}

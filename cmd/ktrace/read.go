@@ -146,12 +146,12 @@ func readAs(ctx context.Context, files, args []string, s cli.Streams) error {
 		if err != nil {
 			return err
 		}
-		made, err := view()
-		if err != nil {
-			return err
+		filtered := func() (cli.View, error) {
+			v, err := view()
+			v.Filter = expr
+			return v, err
 		}
-		made.Filter = expr
-		return withFiles(files, "", s, func(in inputs, s cli.Streams) error { return cli.Replay(c.Context(), flags, made, s, in.files...) })
+		return withFiles(files, "", s, func(in inputs, s cli.Streams) error { return cli.Replay(c.Context(), flags, filtered, s, in.files...) })
 	}
 	return c.ExecuteContext(ctx)
 }

@@ -69,8 +69,8 @@ func (o *packetsOptions) run(ctx context.Context, expr *filter.Expr, in inputs, 
 		if o.dedup {
 			return cli.Usagef("--dedup goes with --stats or -w")
 		}
-		return cli.Replay(ctx, o.Flags, cli.View{
-			Kinds: []decoder.Kind{decoder.KindFrame}, Stages: []decoder.Stage{decoder.NewNames()}, Filter: expr,
+		return cli.Replay(ctx, o.Flags, func() (cli.View, error) {
+			return cli.View{Kinds: []decoder.Kind{decoder.KindFrame}, Stages: []decoder.Stage{decoder.NewNames()}, Filter: expr}, nil
 		}, s, in.files...)
 	}
 	sub := capture.Subset{Filter: expr, Dedup: o.dedup, Limit: o.Count, Live: in.live, Cut: s.WarnCut}

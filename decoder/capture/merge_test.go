@@ -36,30 +36,28 @@ func nodeFile(t testing.TB, name, device, reason string, boot, packet time.Durat
 func TestFilesOfNodesAreMergedByTimeAndKeepTheirNames(t *testing.T) {
 	a := nodeFile(t, "node-a", "eth0", "NO_SOCKET", 1_700_000_000*time.Second, 1005)
 	b := nodeFile(t, "node-b", "ens3", "TCP_CSUM", 1_600_000_000*time.Second, 100_000_000*time.Second+1000)
-	m := NewMerge(&decoder.Stream{Frames: NewReader(bytes.NewReader(a), ReaderOptions{})}, &decoder.Stream{Frames: NewReader(bytes.NewReader(b), ReaderOptions{})})
-	names := decoder.NewNames() // of the view: it must not name again
 	type seen struct {
 		at                      int64
 		node, iface, reason, in string
 	}
 	var got []seen
-	for {
-		e, err := m.Next(context.Background())
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		e = names.Observe(e)[0]
-		s := seen{at: e.Time.UnixNano() - 1_700_000_000e9, node: e.Node, iface: e.Iface}
-		switch b := e.Body.(type) {
-		case decoder.Fact:
-			continue
-		case decoder.Drop:
-			s.reason, s.in = b.Reason, b.Location
-		}
-		got = append(got, s)
+	nodes := decoder.Nodes{
+		Printer: eventPrinter(func(e decoder.Event) {
+			s := seen{at: e.Time.UnixNano() - 1_700_000_000e9, node: e.Node, iface: e.Iface}
+			if b, ok := e.Body.(decoder.Drop); ok {
+				s.reason, s.in = b.Reason, b.Location
+			}
+			got = append(got, s)
+		}),
+		Pipeline: func() (*decoder.Pipeline, error) {
+			return &decoder.Pipeline{Stages: []decoder.Stage{decoder.NewNames()}, Wanted: func(k decoder.Kind) bool { return k != decoder.KindFact }}, nil
+		},
+	}
+	for _, file := range [][]byte{a, b} {
+		nodes.Add("x", &decoder.Stream{Frames: NewReader(bytes.NewReader(file), ReaderOptions{})})
+	}
+	if err := nodes.Run(context.Background()); err != nil {
+		t.Fatal(err)
 	}
 	want := []seen{
 		{1000, "node-b", "ens3", "", ""}, {1005, "node-a", "eth0", "", ""},
@@ -69,6 +67,14 @@ func TestFilesOfNodesAreMergedByTimeAndKeepTheirNames(t *testing.T) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 }
+
+// eventPrinter hands on events.
+type eventPrinter func(decoder.Event)
+
+func (p eventPrinter) Event(e decoder.Event) error   { p(e); return nil }
+func (p eventPrinter) Finding(decoder.Finding) error { return nil }
+func (p eventPrinter) Summary(decoder.Summary) error { return nil }
+func (p eventPrinter) Close() error                  { return nil }
 
 // TestSubsetMergesFilesOfDifferentClocks: one in 2^-20 s after an offset and of the other byte order, one in
 // nanoseconds.

@@ -14,28 +14,36 @@ import (
 	"ktrace/decoder/record"
 )
 
-// Replay runs a view over recordings and captures, in order of time.
-func Replay(ctx context.Context, f Flags, v View, s Streams, files ...capture.File) error {
-	all := make([]decoder.Source, 0, len(files))
-	for _, file := range files {
-		stream, err := v.recorded(file, s)
-		if err != nil {
-			return pointed(err)
-		}
-		all = append(all, stream)
+// Replay runs a view over recordings and captures, in order of time. The view is made anew for each run and node that
+// they are of: what it knows is of that one.
+func Replay(ctx context.Context, f Flags, view func() (View, error), s Streams, files ...capture.File) error {
+	v, err := view()
+	if err != nil {
+		return err
 	}
 	selector, err := f.selector()
 	if err != nil {
 		return err
 	}
-	if !slices.Contains(v.Kinds, decoder.KindFrame) {
-		v.Early = append(v.Early, decoder.NewJourneys())
+	nodes := decoder.Nodes{Printer: printer(f, v.Quiet, len(files) > 1, s.Out), Count: f.Count, Hold: v.Hold}
+	for _, file := range files {
+		stream, err := v.recorded(file, s)
+		if err != nil {
+			return pointed(err)
+		}
+		nodes.Add(file.Name, stream)
 	}
-	source := all[0]
-	if len(all) > 1 {
-		source = capture.NewMerge(all...)
+	nodes.Pipeline = func() (*decoder.Pipeline, error) {
+		v, err := view()
+		if !slices.Contains(v.Kinds, decoder.KindFrame) {
+			v.Early = append(v.Early, decoder.NewJourneys())
+		}
+		return v.pipeline(f, selector), err
 	}
-	return pointed(through(ctx, f, v, selector, source, s))
+	if err := nodes.Run(ctx); err != nil {
+		return pointed(err)
+	}
+	return f.judge(nodes.Findings())
 }
 
 // recorded is the stream of a file, a recording of ktrace or a capture of anybody's. What has a link header is filtered

@@ -133,7 +133,12 @@ func (v View) trace(ctx context.Context, f Flags, selector pod.Selector, watcher
 		ctx, cancel = context.WithTimeout(ctx, f.Duration)
 		defer cancel()
 	}
-	return through(ctx, f, v, selector, stream, out.saved.streams(s))
+	p := v.pipeline(f, selector)
+	p.Source, p.Printer = stream, printer(f, v.Quiet, false, out.saved.streams(s).Out)
+	if err := p.Run(ctx); err != nil {
+		return err
+	}
+	return f.judge(p.Findings())
 }
 
 // announce tells that everything is attached, and to whom it matters how.
@@ -151,41 +156,38 @@ func announce(f Flags, t *tracer.Tracer, guard *outfile.Guard, s Streams) error 
 	return file.Close()
 }
 
-// through is the one way from the stream to the user.
-func through(ctx context.Context, f Flags, v View, selector pod.Selector, source decoder.Source, s Streams) error {
+// pipeline is the one way from the stream to the user, but for its source and printer.
+func (v View) pipeline(f Flags, selector pod.Selector) *decoder.Pipeline {
 	pods := pod.NewIndex()
 	if v.Pods != nil {
 		v.Pods(pods.Of)
 	}
-	p := decoder.Pipeline{
-		Source: source,
+	return &decoder.Pipeline{
 		Stages: slices.Concat(v.Early, []decoder.Stage{pods}, v.Stages, []decoder.Stage{pods.Backends()}),
 		Rules:  v.Rules,
 		Wanted: func(k decoder.Kind) bool { return slices.Contains(v.Kinds, k) },
 		Keep: func(e decoder.Event) bool {
 			return pods.Selected(selector, e) && f.at(e) && (v.Keep == nil || v.Keep(e))
 		},
-		Printer: printer(f, v.Quiet, s.Out),
-		Count:   f.Count,
-		Hold:    v.Hold,
-		Every:   v.Every,
-		Whose:   pods.Whose,
+		Count: f.Count,
+		Hold:  v.Hold,
+		Every: v.Every,
+		Whose: pods.Whose,
 	}
-	if err := p.Run(ctx); err != nil {
-		return err
-	}
-	if worst := decoder.Severity(f.FailOn); worst != "" {
-		for _, found := range p.Findings() {
-			if found.Severity.AtLeast(worst) {
-				return ErrFindings
-			}
-		}
+}
+
+// judge is ErrFindings if any is as bad as --fail-on says.
+func (f *Flags) judge(all []decoder.Finding) error {
+	worst := decoder.Severity(f.FailOn)
+	if worst != "" && slices.ContainsFunc(all, func(x decoder.Finding) bool { return x.Severity.AtLeast(worst) }) {
+		return ErrFindings
 	}
 	return nil
 }
 
-func printer(f Flags, quiet bool, w io.Writer) decoder.Printer {
-	var p decoder.Printer = print.NewText(w, print.TextOptions{Wide: f.Output == "wide", NoHeader: f.NoHeader, Colour: coloured(w)})
+// printer prints as the flags say. Where several files are read, it says which node each line is of.
+func printer(f Flags, quiet, nodes bool, w io.Writer) decoder.Printer {
+	var p decoder.Printer = print.NewText(w, print.TextOptions{Wide: f.Output == "wide", Nodes: nodes, NoHeader: f.NoHeader, Colour: coloured(w)})
 	if f.Output == "json" {
 		p = print.NewJSON(w)
 	}

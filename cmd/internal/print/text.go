@@ -1,6 +1,7 @@
 package print
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -19,6 +20,7 @@ type Text struct {
 // TextOptions say how lines look.
 type TextOptions struct {
 	Wide     bool // date, node, namespace and packet too
+	Nodes    bool // the node of each line and finding
 	NoHeader bool
 	Colour   bool
 }
@@ -52,9 +54,12 @@ func (t *Text) lead(e decoder.Event) []cell {
 		clock = "2006-01-02T15:04:05.000000000Z"
 	}
 	cells := []cell{{"TIME", len(clock), e.Time.UTC().Format(clock)}}
+	if t.o.Wide || t.o.Nodes {
+		cells = append(cells, cell{"NODE", 16, orDash(e.Node)})
+	}
 	if t.o.Wide {
 		where := fmt.Sprintf("%s@%d", e.Iface, e.Netns)
-		cells = append(cells, cell{"NODE", 16, orDash(e.Node)}, cell{"IFACE", 20, strings.TrimPrefix(where, "@")})
+		cells = append(cells, cell{"IFACE", 20, strings.TrimPrefix(where, "@")})
 	}
 	pod := cell{"POD", 20, orDash(podName(e.Pod))}
 	if _, ok := e.Body.(decoder.Frame); ok { // of nobody's making as far as a device knows
@@ -125,6 +130,10 @@ func (t *Text) Finding(f decoder.Finding) error {
 			fmt.Fprintf(&b, "  %-9s %s\n", name, Printable(text))
 		}
 	}
+	if t.o.Nodes {
+		field("node", f.Node)
+		field("file", f.File)
+	}
 	field("cause", f.Cause)
 	field("pod", podName(f.Pod))
 	field("peer", podName(f.Peer))
@@ -160,26 +169,45 @@ func (t *Text) paint(s decoder.Severity, text string) string {
 // Summary implements decoder.Printer.
 func (t *Text) Summary(s decoder.Summary) error {
 	var b strings.Builder
-	for _, part := range s.Parts() {
-		for _, line := range part.Lines() {
-			b.WriteString(Printable(strings.TrimRight(line, " ")) + "\n")
-		}
+	writeParts(&b, s)
+	for _, n := range s.Nodes {
+		fmt.Fprintf(&b, "node %s, %s:\n", orDash(Printable(n.Node)), Printable(strings.Join(n.Files, ", ")))
+		writeParts(&b, n.Summary)
+		writeBooks(&b, n.Summary)
 	}
 	if len(s.Findings) == 0 && s.Judged {
 		fmt.Fprintf(&b, "no findings in %d records\n", s.Records)
 	}
 	for _, f := range s.Findings {
-		fmt.Fprintf(&b, "found %s %d× (%s)\n", f.ID, f.Count, Printable(f.Subject))
+		where := ""
+		if t.o.Nodes {
+			where = " on " + cmp.Or(f.Node, f.File)
+		}
+		fmt.Fprintf(&b, "found %s %d× (%s)%s\n", f.ID, f.Count, Printable(f.Subject), Printable(where))
 		if victims := decoder.Victims(f.Hits, f.Unnamed); victims != "" {
 			fmt.Fprintf(&b, "  hits %s\n", Printable(victims))
 		}
 	}
-	fmt.Fprintf(&b, "%d seen = %d shown + %d filtered + %d lost, in %.1f s\n", s.Seen, s.Shown, s.Filtered, s.Lost.Total(), s.Duration.Seconds())
-	if l := s.Lost; l.Total() > 0 {
-		fmt.Fprintf(&b, "lost: %d ring full, %d map full or pair missed, %d not understood\n", l.Ring, l.Map, l.Userspace)
-	}
+	writeBooks(&b, s)
 	_, err := io.WriteString(t.w, b.String())
 	return err
+}
+
+// writeParts writes what views added to a summary.
+func writeParts(b *strings.Builder, s decoder.Summary) {
+	for _, part := range s.Parts() {
+		for _, line := range part.Lines() {
+			b.WriteString(Printable(strings.TrimRight(line, " ")) + "\n")
+		}
+	}
+}
+
+// writeBooks writes what became of what was seen.
+func writeBooks(b *strings.Builder, s decoder.Summary) {
+	fmt.Fprintf(b, "%d seen = %d shown + %d filtered + %d lost, in %.1f s\n", s.Seen, s.Shown, s.Filtered, s.Lost.Total(), s.Duration.Seconds())
+	if l := s.Lost; l.Total() > 0 {
+		fmt.Fprintf(b, "lost: %d ring full, %d map full or pair missed, %d not understood\n", l.Ring, l.Map, l.Userspace)
+	}
 }
 
 // Close implements decoder.Printer.

@@ -1,0 +1,160 @@
+package decoder
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"time"
+)
+
+// Next implements Source; nobody asks a lane for events.
+func (l *lane) Next(context.Context) (Event, error) { return Event{}, io.EOF }
+
+// Counts implements Source: those of the run, which go on from file to file.
+func (l *lane) Counts() Counts {
+	c := l.counts
+	for _, f := range l.from {
+		if f.lanes[0] == l {
+			c.Lost.Userspace += f.source.Counts().Lost.Userspace
+		}
+	}
+	return c
+}
+
+// Node implements Source.
+func (l *lane) Node() Node { return Node{Name: l.run.node, Wall: l.run.wall} }
+
+// Event implements Printer.
+func (l *lane) Event(e Event) error { return l.nodes.Printer.Event(e) }
+
+// Finding implements Printer. What another run on the same node found is printed once.
+func (l *lane) Finding(f Finding) error {
+	f = l.labelled(f)
+	if l.nodes.Hold || !l.nodes.printed.Add(f) {
+		return nil
+	}
+	return l.nodes.Printer.Finding(f)
+}
+
+// labelled is the finding with where it is from.
+func (l *lane) labelled(f Finding) Finding {
+	f.Node = l.run.node
+	other := func(f *nodeFile) bool { return f.first.namesake(l.run) }
+	if f.Node == "" && len(l.nodes.files) > 1 || slices.ContainsFunc(l.nodes.files, other) {
+		f.File = l.from[0].name
+	}
+	return f
+}
+
+// Summary implements Printer. The last one is for the summary of all.
+func (l *lane) Summary(s Summary) error {
+	if l.ending {
+		l.sum = s
+		return nil
+	}
+	if len(l.nodes.lanes) > 1 {
+		s = Summary{Nodes: []NodeSummary{l.part(s)}}
+	}
+	return l.nodes.Printer.Summary(s)
+}
+
+// Close implements Printer: the others may still print.
+func (l *lane) Close() error { return nil }
+
+// part is the summary as one of several.
+func (l *lane) part(s Summary) NodeSummary {
+	of := NodeSummary{Node: l.run.node, Summary: s}
+	for _, f := range l.from {
+		of.Files = append(of.Files, f.name)
+	}
+	return of
+}
+
+// finish closes all pipelines and prints what they found together.
+func (n *Nodes) finish() error {
+	var errs []error
+	for _, l := range n.lanes {
+		errs = append(errs, l.finish())
+	}
+	if n.Hold {
+		for _, f := range Worst(n.Findings()) {
+			errs = append(errs, n.Printer.Finding(f))
+		}
+	}
+	return errors.Join(append(errs, n.Printer.Summary(n.summary()), n.Printer.Close())...)
+}
+
+// Findings returns every cause found, with its count. What several runs on one node saw at the same time counts once.
+func (n *Nodes) Findings() []Finding {
+	var all []Finding
+	for _, l := range n.lanes {
+		for _, f := range l.Findings() {
+			f = l.labelled(f)
+			same := slices.IndexFunc(all, func(o Finding) bool { return o.key() == f.key() })
+			if same < 0 {
+				all = append(all, f)
+				continue
+			}
+			all[same] = all[same].alongside(f)
+		}
+	}
+	return all
+}
+
+// alongside is a finding with what another run on the node found of the same cause.
+func (f Finding) alongside(x Finding) Finding {
+	first, last := f.First, f.Last
+	if x.First.Before(first) {
+		first = x.First
+	}
+	if x.Last.After(last) {
+		last = x.Last
+	}
+	switch apart := x.First.After(f.Last) || f.First.After(x.Last); {
+	case apart:
+		f.fold(x)
+	case x.Count > f.Count:
+		f = x
+	}
+	f.First, f.Last = first, last
+	return f
+}
+
+// summary is that of all runs; where they are several, each has its own within.
+func (n *Nodes) summary() Summary {
+	if len(n.lanes) == 1 {
+		return n.lanes[0].sum
+	}
+	var sum Summary
+	first, last := n.span()
+	sum.Duration = last.Sub(first)
+	for _, l := range n.lanes {
+		sum.Shown += l.sum.Shown
+		sum.Filtered += l.sum.Filtered
+		sum.Lost.Ring += l.sum.Lost.Ring
+		sum.Lost.Map += l.sum.Lost.Map
+		sum.Lost.Userspace += l.sum.Lost.Userspace
+		sum.Records += l.sum.Records
+		sum.Seen += l.sum.Seen
+		sum.Judged = sum.Judged || l.sum.Judged
+		sum.Nodes = append(sum.Nodes, l.part(l.sum))
+	}
+	for _, f := range n.Findings() {
+		sum.Findings = append(sum.Findings, f.tally())
+	}
+	return sum
+}
+
+// span is from the first to the last event of all.
+func (n *Nodes) span() (first, last time.Time) {
+	for _, l := range n.lanes {
+		if first.IsZero() || l.first.Before(first) {
+			first = l.first
+		}
+		if l.last.After(last) {
+			last = l.last
+		}
+	}
+	return first, last
+}

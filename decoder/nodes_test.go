@@ -1,0 +1,167 @@
+package decoder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+)
+
+// begins is what the file of a run begins with.
+func begins(node string, wall time.Duration) Event {
+	return Event{Header: Header{Time: time.Unix(0, 0), Node: node}, Body: Fact{Node: &Node{Name: node, Wall: wall}}}
+}
+
+// stateful is a Rule that knows what its own run has said: it finds what it is told to, with all paths before.
+type stateful struct{ paths []string }
+
+func (r *stateful) Observe(e Event) []Finding {
+	c, ok := e.Body.(Cgroup)
+	if !ok {
+		return nil
+	}
+	r.paths = append(r.paths, c.Path)
+	return []Finding{{ID: "x", Subject: c.Path, Severity: Warning, First: e.Time, Last: e.Time, Evidence: slices.Clone(r.paths)}}
+}
+func (r *stateful) Flush(time.Time, bool) []Finding { return nil }
+
+// read runs files, each a list of events, through pipelines with rules of their own.
+func read(t *testing.T, n *Nodes, files ...[]Event) *sheet {
+	t.Helper()
+	out := &sheet{}
+	n.Printer = out
+	n.Pipeline = func() (*Pipeline, error) {
+		return &Pipeline{Rules: []Rule{&stateful{}}, Wanted: cgroups, Hold: n.Hold}, nil
+	}
+	for i, events := range files {
+		n.Add(fmt.Sprintf("file%d", i), &script{events: events, counts: Counts{Lost: Losses{Userspace: 1}}})
+	}
+	if err := n.Run(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// knew is what each finding's rule knew, by where the finding is from.
+func knew(findings []Finding) map[string][]string {
+	all := map[string][]string{}
+	for _, f := range findings {
+		from := f.Node + f.File
+		if n := len(f.Evidence); n > len(all[from]) {
+			all[from] = f.Evidence
+		}
+	}
+	return all
+}
+
+func TestNodesKnowNothingOfEachOther(t *testing.T) {
+	for _, hold := range []bool{false, true} {
+		out := read(t, &Nodes{Hold: hold},
+			[]Event{begins("a", 1), at(10, "/a1"), at(30, "/same"), at(50, "/a3")},
+			[]Event{begins("b", 2), at(20, "/b1"), at(40, "/same")})
+		var order []string
+		for _, e := range out.events {
+			order = append(order, e.Body.(Cgroup).Path)
+		}
+		if want := []string{"/a1", "/b1", "/same", "/same", "/a3"}; !slices.Equal(order, want) {
+			t.Errorf("events in order %v, want %v", order, want)
+		}
+		want := map[string][]string{"a": {"/a1", "/same", "/a3"}, "b": {"/b1", "/same"}}
+		if got := knew(out.findings); !reflect.DeepEqual(got, want) || len(out.findings) != 5 {
+			t.Errorf("hold %v: %d findings that rest on %v, want %v", hold, len(out.findings), got, want)
+		}
+		s := out.summary
+		if s.Shown != 5 || s.Seen != 7 || s.Lost.Userspace != 2 || len(s.Findings) != 5 || s.Duration != 50*time.Second {
+			t.Errorf("summary %+v", s)
+		}
+		if n := s.Nodes; len(n) != 2 || n[0].Node != "a" || n[0].Shown != 3 || n[1].Node != "b" || n[1].Shown != 2 || n[1].Files[0] != "file1" {
+			t.Errorf("summaries of nodes %+v", n)
+		}
+	}
+}
+
+func TestAFileGoesOnWhereAnotherOfTheRunEnded(t *testing.T) {
+	for _, tt := range []struct {
+		name          string
+		first, second []Event
+		want          map[string][]string
+	}{
+		{"rotated files", []Event{begins("a", 1), at(10, "/1"), at(20, "/2")}, []Event{begins("a", 1), at(20, "/3")},
+			map[string][]string{"a": {"/1", "/2", "/3"}}},
+		{"another run", []Event{begins("a", 1), at(10, "/1"), at(20, "/2")}, []Event{begins("a", 2), at(20, "/3")},
+			map[string][]string{"a": {"/1", "/2"}}},
+		{"at the same time", []Event{begins("a", 1), at(10, "/1"), at(20, "/2")}, []Event{begins("a", 1), at(15, "/3")},
+			map[string][]string{"a": {"/1", "/2"}}},
+		{"another boot", []Event{begins("a", 1), at(10, "/1")}, []Event{begins("a", 1+time.Minute), at(20, "/3")},
+			map[string][]string{"afile0": {"/1"}, "afile1": {"/3"}}},
+		{"of no node", []Event{begins("", 0), at(10, "/1")}, []Event{begins("", 0), at(20, "/3")},
+			map[string][]string{"file0": {"/1", "/3"}}},
+		{"of no node, an hour later", []Event{begins("", 0), at(10, "/1")}, []Event{begins("", 0), at(3600, "/3")},
+			map[string][]string{"file0": {"/1"}, "file1": {"/3"}}},
+	} {
+		for _, files := range [][][]Event{{tt.first, tt.second}} {
+			if got := knew(read(t, &Nodes{}, files...).findings); !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("%s: findings rest on %v, want %v", tt.name, got, tt.want)
+			}
+		}
+	}
+}
+
+// TestAFileOfSeveralRuns is one that mergecap made, or cat.
+func TestAFileOfSeveralRuns(t *testing.T) {
+	out := read(t, &Nodes{}, []Event{begins("a", 1), at(10, "/a1"), begins("b", 2), at(20, "/b1"), begins("a", 1), at(30, "/a2")})
+	want := map[string][]string{"a": {"/a1", "/a2"}, "b": {"/b1"}}
+	if got := knew(out.findings); !reflect.DeepEqual(got, want) {
+		t.Errorf("findings rest on %v, want %v", got, want)
+	}
+	if n := out.summary.Nodes; len(n) != 2 || out.summary.Lost.Userspace != 1 {
+		t.Errorf("summary %+v", out.summary)
+	}
+}
+
+func TestWhatTwoRunsSawTogetherCountsOnce(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		start int64 // of the second file
+		count uint64
+	}{{"at the same time", 10, 3}, {"one after the other", 100, 5}} {
+		out := read(t, &Nodes{Hold: true},
+			[]Event{begins("a", 1), at(10, "/x"), at(20, "/x"), at(30, "/x")},
+			[]Event{begins("a", 2), at(tt.start, "/x"), at(tt.start+5, "/x")})
+		if len(out.findings) != 1 || out.findings[0].Count != tt.count || out.summary.Findings[0].Count != tt.count || out.findings[0].Node != "a" {
+			t.Errorf("%s: findings %+v, want %d times", tt.name, out.findings, tt.count)
+		}
+	}
+}
+
+func TestCountIsOfAllFiles(t *testing.T) {
+	out := read(t, &Nodes{Count: 3}, []Event{begins("a", 1), at(10, "/1"), at(30, "/3")}, []Event{begins("b", 2), at(20, "/2"), at(40, "/4")})
+	if len(out.events) != 3 || out.summary.Shown != 3 {
+		t.Errorf("%d events, summary %+v", len(out.events), out.summary)
+	}
+}
+
+// damaged is a Source that ends with an error.
+type damaged struct{ script }
+
+func (s *damaged) Next(ctx context.Context) (Event, error) {
+	if len(s.events) == 0 {
+		return Event{}, errDamaged
+	}
+	return s.script.Next(ctx)
+}
+
+var errDamaged = errors.New("damaged")
+
+func TestADamagedFileEndsNoOther(t *testing.T) {
+	out := &sheet{}
+	n := Nodes{Printer: out, Pipeline: func() (*Pipeline, error) { return &Pipeline{Wanted: cgroups}, nil }}
+	n.Add("a", &damaged{script{events: []Event{begins("a", 1), at(10, "/1")}}})
+	n.Add("b", &script{events: []Event{begins("b", 2), at(20, "/2"), at(30, "/3")}})
+	if err := n.Run(context.Background()); !errors.Is(err, errDamaged) || len(out.events) != 3 || !out.closed {
+		t.Errorf("error %v, %d events", err, len(out.events))
+	}
+}
