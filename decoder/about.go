@@ -14,8 +14,10 @@ type About struct {
 	Servers []netip.AddrPort // who was asked, before and after translation; port 0 is the whole address
 	Netns   uint32           // where the cause is, 0 if unknown
 	Iface   string
-	Rule    string // that did it, "" if none or unknown
-	Process string // that did it, comm/pid
+	Tunnel  bool     // Iface is a tunnel's device: who is asked is at its other end
+	Others  []uint32 // namespaces that the evidence names beside Netns
+	Rule    string   // that did it, "" if none or unknown
+	Process string   // that did it, comm/pid
 }
 
 // maxEnds is how many clients, and how many servers, an About keeps.
@@ -31,7 +33,7 @@ func AboutEvent(e Event) About {
 	a.packet(e.Packet, e.conntrack())
 	switch b := e.Body.(type) {
 	case DNS:
-		a.query(e, b)
+		a.query(b)
 	case NAT:
 		a.ask(b.Original.Src, b.Original.Dst)
 		a.ask(b.Reply.Dst, b.Backend)
@@ -112,30 +114,45 @@ func (p *Packet) asks() (asks, answers bool) {
 	return p.Sport >= p.Dport, p.Sport < p.Dport
 }
 
-// query adds whom a query went to, and what was lost of it.
-func (a *About) query(e Event, d DNS) {
+// query adds whom a query went to, by every address on its way, and where it and its answer were seen.
+func (a *About) query(d DNS) {
 	a.Proto = d.Transport
 	a.Asks(netip.Addr{}, d.Server)
 	a.Asks(netip.Addr{}, d.Backend)
-	for _, s := range slices.Concat(d.Hops, sights(d)) {
-		switch {
-		case s.Answer: // its source may be anybody's
-			a.Asks(s.Flow.Dst.Addr(), netip.AddrPort{})
-		default:
-			a.ask(s.Flow.Src, s.Flow.Dst)
+	ends := []*Sight{d.Last, d.AnswerLast}
+	if d.Drop != nil {
+		ends = append(ends, &d.Drop.Sight)
+	}
+	if d.ICMP != nil {
+		a.At(d.ICMP.Netns)
+	}
+	for _, s := range ends {
+		if s != nil {
+			a.At(s.Netns)
+			a.seen(*s)
 		}
+	}
+	for _, s := range d.Hops {
+		a.seen(s)
 	}
 }
 
-func sights(d DNS) []Sight {
-	var all []Sight
-	if d.Last != nil {
-		all = append(all, *d.Last)
+// seen adds the ends of a query; the source of an answer may be anybody's.
+func (a *About) seen(s Sight) {
+	if !s.Answer {
+		a.ask(s.Flow.Src, s.Flow.Dst)
 	}
-	if d.Drop != nil {
-		all = append(all, d.Drop.Sight)
+}
+
+// At adds a namespace that the evidence names.
+func (a *About) At(netns uint32) {
+	switch {
+	case netns == 0 || slices.Contains(a.Others, netns):
+	case a.Netns == 0:
+		a.Netns = netns
+	case a.Netns != netns:
+		a.Others = append(a.Others, netns)
 	}
-	return all
 }
 
 // reset adds the connection of a reset as both ends know it.
@@ -155,6 +172,7 @@ func (a *About) reset(r Reset) {
 		a.flow(first)
 	}
 	a.Asks(netip.Addr{}, r.Backend)
+	a.At(r.DropAt.Netns)
 	for _, p := range []*Packet{r.Dropped, r.Refused} {
 		a.packet(p, nil)
 	}
@@ -181,7 +199,10 @@ func (a *About) Merge(b About) {
 		a.Asks(netip.Addr{}, s)
 	}
 	if a.Netns == 0 {
-		a.Netns, a.Iface = b.Netns, b.Iface
+		a.Netns, a.Iface, a.Tunnel = b.Netns, b.Iface, b.Tunnel
+	}
+	for _, n := range append([]uint32{b.Netns}, b.Others...) {
+		a.At(n)
 	}
 	if a.Rule == "" {
 		a.Rule = b.Rule
@@ -223,9 +244,10 @@ func (a About) MarshalJSON() ([]byte, error) {
 		Servers []string     `json:"servers"`
 		Netns   uint32       `json:"netns,omitempty"`
 		Iface   string       `json:"iface,omitempty"`
+		Tunnel  bool         `json:"tunnel,omitempty"`
 		Rule    string       `json:"rule,omitempty"`
 		Process string       `json:"process,omitempty"`
-	}{a.Proto, orEmpty(a.Addrs()), orEmpty(a.Clients), servers, a.Netns, a.Iface, a.Rule, a.Process})
+	}{a.Proto, orEmpty(a.Addrs()), orEmpty(a.Clients), servers, a.Netns, a.Iface, a.Tunnel, a.Rule, a.Process})
 }
 
 // orEmpty is a list that JSON has as one even if there is nothing in it.

@@ -56,6 +56,7 @@ type Finding struct {
 	About      About      `json:"about"`
 	Hits       []Hit      `json:"hits"`                   // whom it hits
 	Unnamed    uint64     `json:"hits_unnamed,omitempty"` // times that it hit others, who are too many to be named
+	Traffic    []Traffic  `json:"-"`                      // what it was met by, as far as it is told apart: for rules
 	Evidence   []string   `json:"evidence"`
 	Remedy     []string   `json:"remedy"` // commands that work as printed, or what to do
 	Count      uint64     `json:"count"`
@@ -79,6 +80,9 @@ func (f Finding) whole() Finding {
 	if len(f.Hits) == 0 {
 		f.Hits = f.hit()
 	}
+	if len(f.Traffic) == 0 {
+		f.Traffic = f.traffic()
+	}
 	f.Hits, f.Evidence, f.Remedy = orEmpty(f.Hits), orEmpty(f.Evidence), orEmpty(f.Remedy)
 	return f
 }
@@ -101,6 +105,9 @@ type causeKey struct {
 	netns                        uint32
 }
 
+// maxNamed is how many hits and how much traffic the findings of a Folder have together, but for those of the first time.
+const maxNamed = 1 << 17
+
 // maxCauses is how many a Folder keeps: somebody who scans a node gives each address that he tries one of its own.
 const maxCauses = 1 << 14
 
@@ -109,6 +116,7 @@ const maxCauses = 1 << 14
 type Folder struct {
 	order []causeKey
 	found map[causeKey]*Finding
+	named int // hits and traffic of all
 }
 
 // Add takes a finding in and reports whether it is worth telling: its cause is new, or worse than it was.
@@ -119,7 +127,10 @@ func (f *Folder) Add(x Finding) bool {
 	x = x.whole()
 	k := x.key()
 	if old, ok := f.found[k]; ok {
-		return old.fold(x)
+		f.named -= old.names()
+		worse := old.fold(x, f.named < maxNamed)
+		f.named += old.names()
+		return worse
 	}
 	if len(f.order) >= maxCauses {
 		f.forget()
@@ -127,21 +138,26 @@ func (f *Folder) Add(x Finding) bool {
 	f.order = append(f.order, k)
 	x = x.own()
 	f.found[k] = &x
+	f.named += x.names()
 	return true
 }
 
-// fold takes in another finding of the same cause and reports whether it is worse. What is said of the cause is what was
-// said when it was worst.
-func (f *Finding) fold(x Finding) (worse bool) {
+// names is how many hits and how much traffic a finding has.
+func (f Finding) names() int { return len(f.Hits) + len(f.Traffic) }
+
+// fold takes in another finding of the same cause, with hits that are new if there is room for them, and reports whether
+// it is worse. What is said of the cause is what was said when it was worst.
+func (f *Finding) fold(x Finding, room bool) (worse bool) {
 	all := *f
 	all.Count += x.Count
 	all.Last = x.Last
 	all.About.Merge(x.About)
-	all.alsoHits(x)
+	all.alsoHits(x, room)
+	all.alsoMet(x, room)
 	if worse = x.Severity.rank() > f.Severity.rank(); worse {
 		*f = x
 	}
-	f.Count, f.First, f.Last, f.About, f.Hits, f.Unnamed = all.Count, all.First, all.Last, all.About, all.Hits, all.Unnamed
+	f.Count, f.First, f.Last, f.About, f.Hits, f.Unnamed, f.Traffic = all.Count, all.First, all.Last, all.About, all.Hits, all.Unnamed, all.Traffic
 	return worse
 }
 
@@ -152,6 +168,7 @@ func (f *Folder) forget() {
 		return cmp.Or(x.Severity.rank()-y.Severity.rank(), x.Last.Compare(y.Last))
 	})
 	for _, k := range least[:len(least)/2] {
+		f.named -= f.found[k].names()
 		delete(f.found, k)
 	}
 	f.order = slices.DeleteFunc(f.order, func(k causeKey) bool { return f.found[k] == nil })
@@ -168,7 +185,7 @@ func (f *Folder) All() []Finding {
 
 // own is the finding with memory of its own for what grows.
 func (f Finding) own() Finding {
-	f.Hits = slices.Clone(f.Hits)
+	f.Hits, f.Traffic = slices.Clone(f.Hits), slices.Clone(f.Traffic)
 	f.About.Clients, f.About.Servers = slices.Clone(f.About.Clients), slices.Clone(f.About.Servers)
 	return f
 }

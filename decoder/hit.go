@@ -49,14 +49,14 @@ func (f Finding) hit() []Hit {
 }
 
 // alsoHits adds whom another finding of the same cause hits.
-func (f *Finding) alsoHits(x Finding) {
+func (f *Finding) alsoHits(x Finding, room bool) {
 	f.Unnamed += x.Unnamed
 	for _, h := range x.Hits {
 		i := slices.IndexFunc(f.Hits, h.same)
 		switch {
 		case i >= 0:
 			f.Hits[i].Count += h.Count
-		case len(f.Hits) < maxHits:
+		case room && len(f.Hits) < maxHits:
 			f.Hits = append(f.Hits, h)
 		default:
 			f.Unnamed += h.Count

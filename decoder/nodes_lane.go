@@ -113,7 +113,7 @@ func (f Finding) alongside(x Finding) Finding {
 	}
 	switch apart := x.First.After(f.Last) || f.First.After(x.Last); {
 	case apart:
-		f.fold(x)
+		f.fold(x, true)
 	case x.Count > f.Count:
 		f = x
 	}

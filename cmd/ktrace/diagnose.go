@@ -102,19 +102,19 @@ func alsoSyncs(v cli.View, f cli.Flags, stage *decoder.FsyncStage) (cli.View, er
 
 // diagnoseView is every stage and every rule.
 func diagnoseView(slow time.Duration) (cli.View, *decoder.FsyncStage) {
-	v, causes, symptoms := packetRules(slow)
+	v, levels := packetRules(slow)
 	syncs := &decoder.FsyncStage{Silent: true}
 	disks := &diagnose.Fsync{Slowest: syncs.Slowest}
 	v.Hold = true
 	v.Pods = func(of func(uint64) decoder.Pod) { disks.Pod = of }
 	v.Stages = append(v.Stages, syncs)
-	v.Rules = append(v.Rules, disks, diagnose.NewTogether(causes, symptoms))
+	v.Rules = append(v.Rules, disks, diagnose.NewTogether(levels...))
 	return v, syncs
 }
 
-// packetRules is every stage about packets, and the rules: those that see the packets themselves, and those that see
-// what becomes of transactions and connections.
-func packetRules(slow time.Duration) (v cli.View, causes, symptoms []decoder.Rule) {
+// packetRules is every stage about packets, and the rules by level, for diagnose.NewTogether: those that see the packets
+// themselves, those about what takes or carries them, and those that see what becomes of transactions and connections.
+func packetRules(slow time.Duration) (v cli.View, levels [][]decoder.Rule) {
 	const dnsWait = 5 * time.Second
 	facts := diagnose.NewFacts()
 	translations := diagnose.NewTranslations(facts)
@@ -125,8 +125,10 @@ func packetRules(slow time.Duration) (v cli.View, causes, symptoms []decoder.Rul
 			dns.New(dns.Options{Wait: dnsWait, Slow: slow, Ports: []uint16{53}}), decoder.NewResets()},
 		Rules: []decoder.Rule{facts},
 	}
-	causes = []decoder.Rule{diagnose.NewDrops(facts), translations, diagnose.NewSenders(facts), diagnose.NewBlackholes(facts), diagnose.NewICMPErrors(facts)}
-	symptoms = []decoder.Rule{diagnose.NewDNS(facts, slow), diagnose.NewLookups(facts), diagnose.NewTruncated(facts), diagnose.NewResets(facts, false), diagnose.NewSockets(), diagnose.NewBridges(facts),
-		diagnose.NewAlone(facts), diagnose.NewTunnels(facts), diagnose.NewTLS(facts)}
-	return v, causes, symptoms
+	return v, [][]decoder.Rule{
+		{diagnose.NewDrops(facts), translations, diagnose.NewSenders(facts), diagnose.NewBlackholes(facts), diagnose.NewICMPErrors(facts)},
+		{diagnose.NewTunnels(facts), diagnose.NewSockets()},
+		{diagnose.NewDNS(facts, slow), diagnose.NewLookups(facts), diagnose.NewTruncated(facts), diagnose.NewResets(facts, false),
+			diagnose.NewBridges(facts), diagnose.NewAlone(facts), diagnose.NewTLS(facts)},
+	}
 }

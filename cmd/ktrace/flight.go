@@ -121,8 +121,8 @@ func (o *flightOptions) watch(v cli.View, root string, t *savefile.Trigger) (_ c
 	if len(o.findings) == 0 {
 		return v, func() error { return nil }
 	}
-	v, causes, symptoms := packetRules(slowLookup)
-	for _, rule := range slices.Concat(causes, symptoms) {
+	v, levels := packetRules(slowLookup)
+	for _, rule := range slices.Concat(levels...) {
 		v.Rules = append(v.Rules, &firing{Rule: rule, wanted: o.wanted, fire: t.Fire, last: map[firingKey]time.Time{}})
 	}
 	v, done = watchNode(watchFlows(v, root), root)

@@ -182,6 +182,7 @@ func (r *DNS) notTranslated(d decoder.DNS) (decoder.Finding, bool) {
 			"kubectl -n kube-system get pods -o wide -l k8s-app=kube-proxy",
 		},
 	}
+	f.About.At(where.Netns)
 	unmatched := r.know.unmatched(decision{decoder.NetfilterUntranslated, where.Netns, natFlow{d.Transport, where.Flow}}, where.Conntrack)
 	if unmatched != "" {
 		f.Evidence = append(f.Evidence, unmatched)

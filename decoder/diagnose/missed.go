@@ -91,6 +91,7 @@ func (k *Facts) why(f *decoder.Finding, e decoder.Event, c *decoder.Conntrack, s
 		f.ID = "kube-proxy-rules-missing"
 		f.Title = fmt.Sprintf("The node has no rules for services at all, so packets to %s go where nobody is.", called(s, rules, to))
 		f.Cause = "kube-proxy never wrote here, or somebody removed its rules."
+		f.About.At(k.before.left(e))
 		f.Subject = fmt.Sprintf("netns %d", k.before.left(e))
 	case decoder.ServiceMissing:
 		f.Evidence = append(f.Evidence, fmt.Sprintf("%d addresses and ports of services have rules, %v has none; searched: %s",

@@ -266,6 +266,7 @@ func (k *Facts) notUntranslated(e decoder.Event, n decoder.NAT) decoder.Finding 
 	for key, v := range k.sysctls.All() {
 		if v == "0" && (key.key == "net.bridge.bridge-nf-call-iptables" || key.key == "net.bridge.bridge-nf-call-ip6tables") {
 			f.Evidence = append(f.Evidence, fmt.Sprintf("%s = 0 in netns %d", key.key, key.netns))
+			f.About.At(key.netns)
 		}
 	}
 	slices.Sort(f.Evidence[1:])
@@ -303,6 +304,7 @@ func staleEndpoint(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, 
 	if rules, still := k.rulesName(e.Netns, c, e.Packet.Proto); still {
 		f.Title = fmt.Sprintf("Flows to %s are translated to %v, which serves it no more: kube-proxy lags behind.", called(service, decoder.ServiceRules{}, c.Original.Dst), c.Reply.Src)
 		f.Cause = "The node's rules still name the endpoint, so new flows go to it as well: kube-proxy does not hear of changes, or is busy writing rules."
+		f.About.At(rules.Netns)
 		f.Evidence = append(f.Evidence, fmt.Sprintf("the %s rules of netns %d name %v", rules.Source, rules.Netns, c.Reply.Src))
 		f.Remedy = []string{"kubectl -n kube-system logs -l k8s-app=kube-proxy --tail=50", "kubectl -n kube-system get pods -o wide -l k8s-app=kube-proxy"}
 	}

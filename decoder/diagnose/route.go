@@ -180,9 +180,6 @@ func hopLimit(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 	}, true
 }
 
-// beyondTunnel is the evidence that who does not answer is at another node.
-const beyondTunnel = " is the device of a tunnel: who is asked is at its other end"
-
 // noNeighbour reports that the next host on the way does not tell its link address.
 func noNeighbour(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 	if !d.NoNeighbour() {
@@ -205,7 +202,8 @@ func noNeighbour(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bo
 		f.Evidence = append(f.Evidence, fmt.Sprintf("neighbour %v on %s is %s", n.Addr, n.Iface, n.State))
 	}
 	if dev, ok := k.devices.Get(deviceKey{e.Netns, device}); ok && dev.Tunnels() {
-		f.Evidence = append(f.Evidence, device+beyondTunnel)
+		f.About = decoder.About{Netns: e.Netns, Iface: device, Tunnel: true}
+		f.Evidence = append(f.Evidence, device+" is the device of a tunnel: who is asked is at its other end")
 	}
 	protocol := "ARP"
 	if e.Packet.Family == "ipv6" {

@@ -1,8 +1,8 @@
 package diagnose
 
 import (
+	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"ktrace/decoder"
@@ -11,14 +11,14 @@ import (
 // Together runs rules about the same packets, and reports what one of them concludes from the consequences of another's
 // cause only if there is no such cause. It reports at the end.
 type Together struct {
-	causes   []decoder.Rule // see the packets themselves
-	symptoms []decoder.Rule // see what became of transactions and connections
-	found    [2]decoder.Folder
+	levels [][]decoder.Rule
+	found  []decoder.Folder // by level
 }
 
-// NewTogether returns it.
-func NewTogether(causes, symptoms []decoder.Rule) *Together {
-	return &Together{causes: causes, symptoms: symptoms}
+// NewTogether returns it. What the rules of a level conclude may be a consequence of what those of an earlier one do: the
+// first see the packets themselves, the last what became of transactions and connections.
+func NewTogether(levels ...[]decoder.Rule) *Together {
+	return &Together{levels: levels, found: make([]decoder.Folder, len(levels))}
 }
 
 // Observe implements decoder.Rule.
@@ -33,28 +33,21 @@ func (x *Together) Flush(now time.Time, final bool) []decoder.Finding {
 	if !final {
 		return nil
 	}
-	causes := x.found[0].All()
-	found := slices.Clone(causes)
-	for _, s := range x.found[1].All() {
-		if !slices.ContainsFunc(causes, func(c decoder.Finding) bool { return explains(c, s) }) {
-			found = append(found, s)
+	var found []decoder.Finding
+	causes := causes{}
+	for i := range x.found {
+		level := slices.DeleteFunc(x.found[i].All(), causes.explain)
+		for _, f := range level {
+			causes.add(f)
 		}
+		found = append(found, level...)
 	}
-	if slices.ContainsFunc(found, func(f decoder.Finding) bool { return f.ID == "overlay-blocked" }) {
-		found = slices.DeleteFunc(found, unansweredByTunnel)
-	}
-	return found
-}
-
-// unansweredByTunnel reports whether a finding is about a neighbour at the other end of a tunnel. If the tunnel itself is
-// found not to pass, that is all there is to say.
-func unansweredByTunnel(f decoder.Finding) bool {
-	return f.ID == "neighbour-failed" && slices.ContainsFunc(f.Evidence, func(line string) bool { return strings.HasSuffix(line, beyondTunnel) })
+	return slices.DeleteFunc(found, func(f decoder.Finding) bool { return beyondBlocked(f, found) })
 }
 
 // each folds in what the rules find.
 func (x *Together) each(ask func(decoder.Rule) []decoder.Finding) {
-	for i, rules := range [][]decoder.Rule{x.causes, x.symptoms} {
+	for i, rules := range x.levels {
 		for _, r := range rules {
 			for _, f := range ask(r) {
 				x.found[i].Add(f)
@@ -63,20 +56,38 @@ func (x *Together) each(ask func(decoder.Rule) []decoder.Finding) {
 	}
 }
 
-// explains reports whether a cause accounts for a symptom: it names the same, or hit the same pod, or a packet to or
-// from the same address, while the symptom went on.
-func explains(c, s decoder.Finding) bool {
-	if c.Severity == decoder.Info || c.First.After(s.Last.Add(time.Second)) {
-		return false
+// beyondBlocked reports whether a finding is about a neighbour at the other end of a tunnel, and a tunnel is found not to
+// pass: that is all there is to say. Which of several it is shows nowhere, for the far end may be all that tells of it.
+func beyondBlocked(f decoder.Finding, found []decoder.Finding) bool {
+	return f.ID == "neighbour-failed" && f.About.Tunnel && slices.ContainsFunc(found, func(x decoder.Finding) bool {
+		return x.ID == "overlay-blocked"
+	})
+}
+
+// causes are what was met by the causes that are found, by the address of the server.
+type causes map[netip.Addr][]decoder.Traffic
+
+// add takes in a cause. One that is only information accounts for nothing.
+func (c causes) add(f decoder.Finding) {
+	if f.Severity == decoder.Info {
+		return
 	}
-	if c.Pod.UID != "" && c.Pod.UID == s.Pod.UID {
-		return true
-	}
-	text := strings.Join(append(c.Evidence, c.Subject, c.Title), " ")
-	for _, word := range strings.FieldsFunc(s.Subject, func(r rune) bool { return r == ' ' || r == ',' }) {
-		if strings.ContainsAny(word, ".:") && strings.Contains(text, word) {
-			return true
+	for _, t := range f.Traffic {
+		for i, s := range t.Servers {
+			same := func(earlier netip.AddrPort) bool { return earlier.Addr() == s.Addr() }
+			if !slices.ContainsFunc(t.Servers[:i], same) {
+				c[s.Addr()] = append(c[s.Addr()], t)
+			}
 		}
 	}
-	return false
+}
+
+// explain reports whether the causes account for all that a finding is about: they met the same client on its way to the
+// same server while it went on.
+func (c causes) explain(f decoder.Finding) bool {
+	return len(f.Traffic) > 0 && !slices.ContainsFunc(f.Traffic, func(t decoder.Traffic) bool {
+		return !slices.ContainsFunc(t.Servers, func(s netip.AddrPort) bool {
+			return slices.ContainsFunc(c[s.Addr()], t.Meets)
+		})
+	})
 }

@@ -240,6 +240,10 @@ func (x *crossing) finding(k tunnelWay, now time.Time) decoder.Finding {
 		},
 		Count: x.questions, First: x.first, Last: x.last,
 	}.Of(x.event)
+	f.About.Proto = "" // whatever it carries
+	for _, a := range x.asked {
+		f.About.Asks(netip.Addr{}, netip.AddrPortFrom(a, 0))
+	}
 	switch {
 	case x.told != "":
 		f.Confidence = decoder.Certain

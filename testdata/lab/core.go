@@ -68,7 +68,7 @@ func runCore(t *testing.T, all []Scenario) {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
 			run, _ := s.attach(t, true)
-			run.AwaitFinding(s.Want)
+			s.await(run)
 			s.onlyWanted(t, run.Stop())
 		})
 	}

@@ -31,7 +31,8 @@ type KubePod struct {
 // NewKubelet returns a kubelet without pods.
 func NewKubelet(t testing.TB) *Kubelet {
 	t.Helper()
-	k := &Kubelet{t: t, Root: t.TempDir()}
+	const room = 1 << 8 // for what one makes
+	k := &Kubelet{t: t, Root: t.TempDir(), made: int(hash(t.Name())%(1<<24)) * room}
 	for link, target := range map[string]string{"sys": "/sys", "proc": "/proc"} {
 		if err := os.Symlink(target, filepath.Join(k.Root, link)); err != nil {
 			t.Fatal(err)

@@ -19,9 +19,11 @@ type Scenario struct {
 	Setup   func(t testing.TB, c *Cluster, p *Pod) // beyond NewCluster and one pod; nil for nothing
 	Fault   func(t testing.TB, c *Cluster, p *Pod)
 	Traffic func(t testing.TB, c *Cluster, p *Pod) // bounded; must not mind if nothing answers
-	Want    string                                 // id of the one finding above info
+	Want    string                                 // id of the finding above info
+	Also    []string                               // those of the others, where there are several faults
 	Sure    string                                 // its confidence; "" for any
 	Proof   string                                 // what a line of its evidence must contain
+	Named   bool                                   // the pod has a name, default/pod, as a kubelet leaves it
 }
 
 // found is what the scenarios check of a finding.
@@ -46,19 +48,30 @@ func (s Scenario) Run(t *testing.T) {
 
 func (s Scenario) broken(t *testing.T) {
 	run, file, place := s.start(t, true)
-	run.AwaitFinding(s.Want)
+	s.await(run)
 	lines := run.Stop()
 	s.sameOf(t, file, place, lines)
 	s.onlyWanted(t, lines)
 }
 
-// onlyWanted checks that ktrace claims the one finding, as it is wanted, and no other.
+// await waits until every fault is found.
+func (s Scenario) await(run *Run) {
+	run.t.Helper()
+	for _, id := range append([]string{s.Want}, s.Also...) {
+		run.AwaitFinding(id)
+	}
+}
+
+// onlyWanted checks that ktrace claims what is wanted, as it is wanted, and nothing else.
 func (s Scenario) onlyWanted(t *testing.T, lines []Line) {
 	t.Helper()
 	if !strings.HasPrefix(s.Want, "tls-") && !slices.Contains(diagnose.PacketIDs(), s.Want) {
 		t.Errorf("the catalogue lacks %s", s.Want)
 	}
 	for _, f := range aboveInfo(t, lines) {
+		if slices.Contains(s.Also, f.ID) {
+			continue
+		}
 		if f.ID != s.Want {
 			t.Errorf("also claims %s: %s\n%q", f.ID, f.Title, f.Evidence)
 			continue
@@ -75,11 +88,28 @@ func (s Scenario) onlyWanted(t *testing.T, lines []Line) {
 	}
 }
 
+// Both is two faults at a time. Neither may hide the other.
+func Both(a, b Scenario) Scenario {
+	both := a
+	both.Name, both.Also, both.Named = a.Name+", and "+b.Name, append(slices.Clone(a.Also), b.Want), true
+	steps := func(all ...func(testing.TB, *Cluster, *Pod)) func(testing.TB, *Cluster, *Pod) {
+		return func(t testing.TB, c *Cluster, p *Pod) {
+			for _, step := range all {
+				if step != nil {
+					step(t, c, p)
+				}
+			}
+		}
+	}
+	both.Setup, both.Fault, both.Traffic = steps(a.Setup, b.Setup), steps(a.Fault, b.Fault), steps(a.Traffic, b.Traffic)
+	return both
+}
+
 // Record runs the fault and keeps all raw records of it in a file.
 func (s Scenario) Record(t *testing.T, file string) {
 	t.Helper()
 	run, _ := s.attach(t, true, "--record", file)
-	run.AwaitFinding(s.Want)
+	s.await(run)
 	run.Stop()
 }
 
@@ -173,6 +203,11 @@ func (s Scenario) build(t testing.TB, fault bool) (*Cluster, *Pod) {
 // attach builds the network and sends the traffic past a ktrace with some more arguments.
 func (s Scenario) attach(t *testing.T, fault bool, args ...string) (run *Run, place string) {
 	c, p := s.build(t, fault)
+	if s.Named {
+		k := NewKubelet(t)
+		k.Pod("default", "pod").Start("app", p.NS, "sleep", "600").Await()
+		args = append(args, "--host-root", k.Root)
+	}
 	run = Ktrace(t, slices.Concat(s.Args, []string{"--netns", p.Path()}, args)...)
 	s.Traffic(t, c, p)
 	return run, p.Path()

@@ -1,0 +1,139 @@
+package diagnose
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// says is a rule that has its findings ready from the start.
+type says []decoder.Finding
+
+func (s says) Observe(decoder.Event) []decoder.Finding { return s }
+
+func (says) Flush(time.Time, bool) []decoder.Finding { return nil }
+
+// met is a finding about what a client asked of servers, some seconds after the start; client "" is nobody known.
+func met(id, proto, client string, second int, servers ...string) decoder.Finding {
+	at := time.Unix(int64(1000+second), 0)
+	f := decoder.Finding{ID: id, Severity: decoder.Critical, First: at, Last: at, Pod: decoder.Pod{UID: "the same for all"}}
+	f.About.Proto = proto
+	for _, s := range servers {
+		f.Subject += s
+		f.About.Asks(netip.Addr{}, netip.MustParseAddrPort(s))
+	}
+	if client != "" {
+		f.About.Asks(netip.MustParseAddr(client), netip.AddrPort{})
+	}
+	return f
+}
+
+func ids(found []decoder.Finding) []string {
+	all := []string{}
+	for _, f := range found {
+		all = append(all, f.ID)
+	}
+	return all
+}
+
+func TestWhatACauseAccountsFor(t *testing.T) {
+	const pod, other, server = "10.244.0.9", "10.244.0.8", "10.244.0.2:443"
+	cause := met("cause", "tcp", pod, 5, server)
+	info := cause
+	info.Severity = decoder.Info
+	for _, c := range []struct {
+		name           string
+		cause, symptom decoder.Finding
+		explained      bool
+	}{
+		{"the same", cause, met("symptom", "tcp", pod, 5, server), true},
+		{"a symptom that is noticed later", cause, met("symptom", "tcp", pod, 9, server), true},
+		{"one that began when its client asked", cause, met("symptom", "tcp", pod, 1, server), true},
+		{"one that was over long before", met("cause", "tcp", pod, 60, server), met("symptom", "tcp", pod, 5, server), false},
+		{"one that came long after", cause, met("symptom", "tcp", pod, 60, server), false},
+		{"another server, from the same pod", cause, met("symptom", "tcp", pod, 5, "10.9.0.2:443"), false},
+		{"a port that begins like it", met("cause", "tcp", pod, 5, "10.244.0.2:4430"), met("symptom", "tcp", pod, 5, server), false},
+		{"an address that begins like it", met("cause", "tcp", pod, 5, "10.244.0.23:443"), met("symptom", "tcp", pod, 5, server), false},
+		{"the whole address", met("cause", "tcp", pod, 5, "10.244.0.2:0"), met("symptom", "tcp", pod, 5, server), true},
+		{"another client", cause, met("symptom", "tcp", other, 5, server), false},
+		{"clients of which one is not known", cause, met("symptom", "tcp", "", 5, server), true},
+		{"another protocol", met("cause", "icmp", pod, 5, "10.244.0.2:0"), met("symptom", "tcp", pod, 5, server), false},
+		{"the service's address of the same backend", met("cause", "tcp", pod, 5, "10.96.0.1:443", server), met("symptom", "tcp", pod, 5, "10.96.0.1:443"), true},
+		{"no traffic at all", decoder.Finding{ID: "cause", Severity: decoder.Critical}, met("symptom", "tcp", pod, 5, server), false},
+		{"a symptom without traffic", cause, decoder.Finding{ID: "symptom", Severity: decoder.Warning}, false},
+		{"information", info, met("symptom", "tcp", pod, 5, server), false},
+		{"IPv6", met("cause", "tcp", "fd00::9", 5, "[fd00::2]:443"), met("symptom", "tcp", "fd00::9", 5, "[fd00::2]:443"), true},
+		{"IPv6, another port", met("cause", "tcp", "fd00::9", 5, "[fd00::2]:4430"), met("symptom", "tcp", "fd00::9", 5, "[fd00::2]:443"), false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			x := NewTogether([]decoder.Rule{says{c.cause}}, []decoder.Rule{says{c.symptom}})
+			x.Observe(decoder.Event{})
+			if explained := !slices.Contains(ids(x.Flush(time.Unix(2000, 0), true)), "symptom"); explained != c.explained {
+				t.Errorf("explained: %v, want %v", explained, c.explained)
+			}
+		})
+	}
+}
+
+// TestACauseOfTheWholeNode accounts for what it hit and for nothing else.
+func TestACauseOfTheWholeNode(t *testing.T) {
+	var hit says
+	for _, server := range []string{"10.9.0.1:80", "10.9.0.2:53"} {
+		f := met("ip-forward-disabled", "tcp", "10.244.0.9", 1, server)
+		f.Subject = "net.ipv4.ip_forward in netns 7"
+		hit = append(hit, f)
+	}
+	symptoms := says{
+		met("a", "tcp", "10.244.0.9", 1, "10.9.0.1:80"), met("b", "tcp", "10.244.0.9", 1, "10.9.0.2:53"),
+		met("c", "tcp", "10.244.0.9", 1, "10.9.0.3:53"), met("d", "tcp", "10.244.0.8", 1, "10.9.0.1:80"),
+	}
+	x := NewTogether([]decoder.Rule{hit}, []decoder.Rule{symptoms})
+	x.Observe(decoder.Event{})
+	if got, want := ids(x.Flush(time.Unix(2000, 0), true)), []string{"ip-forward-disabled", "c", "d"}; !slices.Equal(got, want) {
+		t.Errorf("found %v, want %v", got, want)
+	}
+}
+
+// TestASymptomThatIsOnlyPartlyExplained is reported: it has another cause, too.
+func TestASymptomThatIsOnlyPartlyExplained(t *testing.T) {
+	x := NewTogether([]decoder.Rule{says{met("rule", "udp", "10.244.0.9", 1, "10.96.0.10:53")}},
+		[]decoder.Rule{says{met("dead", "udp", "10.244.0.9", 1, "10.96.0.10:53"), met("dead", "udp", "10.244.0.8", 1, "10.96.0.10:53")}})
+	x.Observe(decoder.Event{})
+	if got, want := ids(x.Flush(time.Unix(2000, 0), true)), []string{"rule", "dead"}; !slices.Equal(got, want) {
+		t.Errorf("found %v, want %v", got, want)
+	}
+}
+
+// TestLevels: what is explained accounts for nothing itself, and nothing is explained by what comes behind it.
+func TestLevels(t *testing.T) {
+	at := func(id string) decoder.Rule { return says{met(id, "tcp", "10.244.0.9", 1, "10.9.0.1:80")} }
+	elsewhere := says{met("third", "tcp", "10.244.0.9", 1, "10.9.0.2:80")}
+	x := NewTogether([]decoder.Rule{at("first")}, []decoder.Rule{at("second"), elsewhere}, []decoder.Rule{at("last"), says{met("fourth", "tcp", "", 1, "10.9.0.2:80")}})
+	x.Observe(decoder.Event{})
+	if got, want := ids(x.Flush(time.Unix(2000, 0), true)), []string{"first", "third"}; !slices.Equal(got, want) {
+		t.Errorf("found %v, want %v", got, want)
+	}
+}
+
+func TestNeighboursBeyondATunnel(t *testing.T) {
+	beyond := decoder.Finding{ID: "neighbour-failed", Severity: decoder.Critical, About: decoder.About{Netns: 7, Iface: "vx0", Tunnel: true}}
+	beside := beyond
+	beside.Subject, beside.About.Tunnel = "beside", false
+	for _, c := range []struct{ level, want []string }{
+		{nil, []string{"neighbour-failed", "neighbour-failed"}},
+		{[]string{"overlay-blocked"}, []string{"neighbour-failed", "overlay-blocked"}},
+	} {
+		var tunnels says
+		for _, id := range c.level {
+			tunnels = append(tunnels, decoder.Finding{ID: id, Severity: decoder.Critical})
+		}
+		x := NewTogether([]decoder.Rule{says{beyond, beside}}, []decoder.Rule{tunnels})
+		x.Observe(decoder.Event{})
+		if got := ids(x.Flush(time.Unix(2000, 0), true)); !slices.Equal(got, c.want) {
+			t.Errorf("found %v, want %v", got, c.want)
+		}
+	}
+}
