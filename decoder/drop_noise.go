@@ -31,6 +31,15 @@ func noises() []noise {
 	}
 }
 
+// NoiseReasons are the kernel's reasons for which packets are freed without a loss, or may be.
+func NoiseReasons() []string {
+	var all []string
+	for _, n := range noises() {
+		all = append(all, n.reasons...)
+	}
+	return all
+}
+
 // noiseOf says why a dropped packet is no loss, "" if it is one. Not every copy of what goes to many is wanted.
 func (x *Drops) noiseOf(e Event, d Drop) string {
 	p := e.Packet

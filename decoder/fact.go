@@ -32,6 +32,8 @@ type Fact struct {
 	Tracked      *Tracked        `json:"tracked,omitempty"`
 	Netstat      *Netstat        `json:"netstat,omitempty"`
 	Socket       *Socket         `json:"socket,omitempty"`
+	Qdisc        *Qdisc          `json:"qdisc,omitempty"`
+	Program      *Program        `json:"program,omitempty"`
 	Resolv       *ResolvConf     `json:"resolv,omitempty"`
 	IOLimit      *IOLimit        `json:"io_limit,omitempty"`
 	Certificates *Certificates   `json:"certificates,omitempty"`

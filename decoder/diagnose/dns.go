@@ -121,7 +121,7 @@ func (r *DNS) proved(d decoder.DNS) (decoder.Finding, bool) {
 	if d.Drop == nil {
 		return decoder.Finding{}, false
 	}
-	return r.know.Proves(d.Drop.Event, d.Drop.Event.Body.(decoder.Drop))
+	return r.know.ProvesFailure(d.Drop.Event, d.Drop.Event.Body.(decoder.Drop))
 }
 
 // question says what was asked of whom, as evidence.

@@ -31,7 +31,8 @@ func (r *Drops) Observe(e decoder.Event) []decoder.Finding {
 func (r *Drops) Flush(now time.Time, final bool) []decoder.Finding {
 	var found []decoder.Finding
 	for _, h := range r.held.ripe(now, final, r.know.mayLearn) {
-		if f, ok := r.know.Proves(h.event, h.event.Body.(decoder.Drop)); ok {
+		d := h.event.Body.(decoder.Drop)
+		if f, ok := r.know.Proves(h.event, d); ok && !r.know.trivial(h.event, d, f) {
 			f.Count, f.First, f.Last = h.count, h.first, h.last
 			found = append(found, h.ignored(f))
 		}
@@ -58,6 +59,7 @@ func proofs() []proof {
 	return []proof{
 		noEndpoints, missedService, staleEndpoint, overlayBlocked, overlayChecksum, overlayMisaddressed, tableFull, invalid, insertRace, loopbackRoute, filtered,
 		martian, reversePath, missedServer, addressGone, forwardingOff, tooBig, hopLimit, noNeighbour, noRoute,
+		hairpin, byReason,
 	}
 }
 
@@ -81,6 +83,15 @@ func (k *Facts) Proves(e decoder.Event, d decoder.Drop) (decoder.Finding, bool) 
 		return f, true
 	}
 	return decoder.Finding{}, false
+}
+
+// ProvesFailure is Proves for a packet that was never answered, so that its drop was no stray one.
+func (k *Facts) ProvesFailure(e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	f, ok := k.Proves(e, d)
+	if ok && f.Severity == decoder.Info {
+		f.Severity = decoder.Critical
+	}
+	return f, ok
 }
 
 // dropped is the evidence that all have: the packet, where it died and of what.

@@ -28,6 +28,10 @@ type Facts struct {
 	decisions   map[decision]decoder.Netfilter
 	putOff      decoder.PutOffs
 	before      consequences
+	meanings    []meaning // of the kernel's reasons to drop
+	losses      lossCounts
+	queues      queues
+	programs    decoder.Recent[programKey, decoder.Program]
 }
 
 type (
@@ -48,6 +52,11 @@ type (
 		netns uint32
 		iface string
 	}
+	programKey struct {
+		netns, ifindex uint32
+		at             string
+		id             uint32
+	}
 	rulesKey struct {
 		netns uint32
 		proto string
@@ -62,6 +71,7 @@ func NewFacts() *Facts {
 		translators: map[uint32]bool{},
 		decisions:   map[decision]decoder.Netfilter{},
 		putOff:      decoder.PutOffs{},
+		meanings:    meanings(),
 	}
 }
 
@@ -71,6 +81,7 @@ func (k *Facts) Observe(e decoder.Event) []decoder.Finding {
 		k.decided(e, n)
 	}
 	k.before.learn(e)
+	k.losses.learn(e)
 	f, ok := e.Body.(decoder.Fact)
 	if !ok {
 		return nil
@@ -90,6 +101,10 @@ func (k *Facts) Observe(e decoder.Event) []decoder.Finding {
 		k.sysctls.Put(sysctlKey{f.Sysctl.Netns, f.Sysctl.Key}, f.Sysctl.Value)
 	case f.Neighbour != nil:
 		k.neighbours.Put(neighbourKey{f.Neighbour.Netns, f.Neighbour.Iface, f.Neighbour.Addr}, *f.Neighbour)
+	case f.Qdisc != nil:
+		k.queues.learn(*f.Qdisc)
+	case f.Program != nil:
+		k.programs.Put(programKey{f.Program.Netns, f.Program.Ifindex, f.Program.At, f.Program.ID}, *f.Program)
 	case f.Device != nil:
 		k.learnDevice(*f.Device)
 	case f.Conntrack != nil:

@@ -28,7 +28,7 @@ func TestWhatATunnelBringsIsLostForReasons(t *testing.T) {
 		{"a bad checksum, on an old kernel", outer, decoder.Drop{Reason: decoder.ReasonNotTold, Location: "udp_queue_rcv_one_skb"}, "eth0", own, decoder.Route{}, "checksum-error", decoder.Likely},
 		{"a stale MAC", inner, decoder.Drop{Reason: "OTHERHOST", Location: "ip_rcv_core"}, "vx0", other, decoder.Route{Type: "unicast", Out: "cni0"}, "overlay-blocked", decoder.Certain},
 		{"a stale MAC, on an old kernel", inner, decoder.Drop{Reason: decoder.ReasonNotTold, Location: "ip_rcv_core"}, "vx0", other, decoder.Route{Type: "local"}, "overlay-blocked", decoder.Certain},
-		{"the right MAC, on an old kernel", inner, decoder.Drop{Reason: decoder.ReasonNotTold, Location: "ip_rcv_core"}, "vx0", own, decoder.Route{Type: "local"}, "", ""},
+		{"the right MAC, on an old kernel", inner, decoder.Drop{Reason: decoder.ReasonNotTold, Location: "ip_rcv_core"}, "vx0", own, decoder.Route{Type: "local"}, "kernel-drop", decoder.Certain},
 		{"flooded, for a third node", inner, decoder.Drop{Reason: "OTHERHOST", Location: "ip_rcv_core"}, "vx0", other, decoder.Route{Type: "unicast", Out: "vx0"}, "", ""},
 		{"for somebody behind a router", inner, decoder.Drop{Reason: "OTHERHOST", Location: "ip_rcv_core"}, "vx0", other, decoder.Route{Type: "unicast", Out: "eth0", Gateway: peer}, "", ""},
 		{"another host's, at no tunnel", inner, decoder.Drop{Reason: "OTHERHOST", Location: "ip_rcv_core"}, "eth0", other, decoder.Route{Type: "local"}, "", ""},

@@ -360,6 +360,8 @@ const (
 	trackedFlow
 	cameFrom
 	leadsTo
+	waiting
+	programs
 )
 
 func (f wanted) ask(w *Witness, e decoder.Event) []decoder.Fact {
@@ -388,6 +390,10 @@ func (f wanted) ask(w *Witness, e decoder.Event) []decoder.Fact {
 		return w.atFarEnd(e, false)
 	case leadsTo:
 		return w.atFarEnd(e, true)
+	case waiting:
+		return w.o.Qdiscs(e.Netns, e.Ifindex)
+	case programs:
+		return w.o.Programs(e.Netns, e.Ifindex)
 	}
 	return nil
 }
@@ -460,6 +466,8 @@ func table() []row {
 		{decoder.KindDrop, reason("SOCKET_RCVBUFF", "SOCKET_BACKLOG", "PROTO_MEM", "TCP_LISTEN_OVERFLOW"), false,
 			[]wanted{receiver, protocolCounters, settings}},
 		{decoder.KindDrop, notPassedOn, false, []wanted{routes, settings, cameFrom, serviceRules}},
+		{decoder.KindDrop, atProgram, false, []wanted{programs}},
+		{decoder.KindDrop, atQueue, false, []wanted{waiting}},
 		{decoder.KindDrop, reason("IP_", "PKT_TOO_BIG", "NOT_SPECIFIED", decoder.ReasonNotTold), false, []wanted{routes, settings, serviceRules}},
 		{decoder.KindDrop, outOfTunnel, false, []wanted{routes}},
 		{decoder.KindHop, notUnpacked, false, []wanted{receiver}},
@@ -487,6 +495,17 @@ func noNeighbour(_ *Witness, e decoder.Event) bool {
 func notPassedOn(_ *Witness, e decoder.Event) bool {
 	d := e.Body.(decoder.Drop)
 	return e.Packet != nil && !e.Packet.Dst.IsMulticast() && !d.MadeUp() && (d.NoWay() || d.Location == "ip6_forward" && d.Unexplained())
+}
+
+// atProgram is whether a program or a filter at a device took the packet.
+func atProgram(w *Witness, e decoder.Event) bool {
+	return e.Ifindex != 0 && (reason("TC_", "XDP")(w, e) || e.Body.(decoder.Drop).Location == "do_xdp_generic")
+}
+
+// atQueue is whether a device's queue took the packet.
+func atQueue(w *Witness, e decoder.Event) bool {
+	d := e.Body.(decoder.Drop)
+	return e.Ifindex != 0 && (reason("QDISC_", "CAKE_", "FQ_", "DUALPI2_")(w, e) || d.Unexplained() && strings.HasPrefix(d.Location, "kfree_skb_list"))
 }
 
 // noSocket is whether nobody was there to take the packet.

@@ -1,0 +1,214 @@
+package diagnose
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// lossCounts counts what the kernel drops, by reason and place, beside what passes: whether it hurts is a matter of how much.
+type lossCounts struct {
+	tallies decoder.Recent[lossKey, *tally]
+	passed  map[lossPlace]uint64 // data and datagrams that were seen at a device
+}
+
+type lossPlace struct{ netns, ifindex uint32 }
+
+type lossKey struct {
+	lossPlace
+	reason, location string
+}
+
+// tally is how often one reason struck at one place.
+type tally struct {
+	count       uint64
+	first, last time.Time
+	seconds     uint64                // of the run, in which there were drops
+	second      int64                 // the latest of them
+	recent      [lossWindow]lossCount // by the second, the latest of each remainder
+	opening     map[natFlow]time.Time // when a packet that opens a connection was first dropped
+	refused     bool                  // a connection's opening packet was dropped, and dropped again
+}
+
+type lossCount struct {
+	second int64
+	count  uint64
+}
+
+const (
+	lossWindow  = 10 // seconds
+	maxOpenings = 256
+	maxPlaces   = 4096
+	// secondTry is from when on the same packet is a second try: TCP waits a second for the first.
+	secondTry = 500 * time.Millisecond
+)
+
+// learn counts an event.
+func (l *lossCounts) learn(e decoder.Event) {
+	switch b := e.Body.(type) {
+	case decoder.Hop:
+		if p := e.Packet; p != nil && (p.Proto == "udp" || p.Proto == "tcp" && !p.HasFlag('R')) {
+			l.pass(lossPlace{e.Netns, e.Ifindex})
+		}
+	case decoder.Drop:
+		if e.Packet == nil || b.Noise != "" {
+			return
+		}
+		key := lossKey{lossPlace{e.Netns, e.Ifindex}, b.Reason, b.Location}
+		t, ok := l.tallies.Get(key)
+		if !ok {
+			t = &tally{first: e.Time, opening: map[natFlow]time.Time{}}
+		}
+		t.add(e)
+		l.tallies.Put(key, t)
+	}
+}
+
+func (l *lossCounts) pass(at lossPlace) {
+	if l.passed == nil || len(l.passed) >= maxPlaces {
+		l.passed = map[lossPlace]uint64{}
+	}
+	l.passed[at]++
+}
+
+// of returns what was counted of a drop's kind.
+func (l *lossCounts) of(e decoder.Event, d decoder.Drop) *tally {
+	if t, ok := l.tallies.Get(lossKey{lossPlace{e.Netns, e.Ifindex}, d.Reason, d.Location}); ok {
+		return t
+	}
+	return &tally{count: 1, first: e.Time, last: e.Time, seconds: 1}
+}
+
+func (t *tally) add(e decoder.Event) {
+	t.count++
+	t.last = e.Time
+	now := e.Time.Unix()
+	if now != t.second {
+		t.second = now
+		t.seconds++
+	}
+	slot := &t.recent[now%lossWindow]
+	if slot.second != now {
+		*slot = lossCount{second: now}
+	}
+	slot.count++
+	p := e.Packet.Innermost()
+	if p.Proto != "tcp" || !p.HasFlag('S') {
+		return
+	}
+	flow := natFlow{p.Proto, p.Flow()}
+	first, again := t.opening[flow]
+	switch {
+	case again && e.Time.Sub(first) >= secondTry:
+		t.refused = true
+	case !again && len(t.opening) < maxOpenings:
+		t.opening[flow] = e.Time
+	}
+}
+
+// lately is how many there were in the last seconds before the latest.
+func (t *tally) lately() (n uint64) {
+	for _, s := range t.recent {
+		if t.second-s.second < lossWindow {
+			n += s.count
+		}
+	}
+	return max(n, min(t.count, 1))
+}
+
+// How many drops make a fault, and a failure; and which share of what passes they must be.
+const (
+	lossFault     = 5
+	lossFailure   = 20
+	shareHurts    = 0.01
+	shareCongests = 0.05
+	shareFails    = 0.5
+	congestedFor  = 3 // seconds with drops, of at least as many but one: a queue that was full for a moment is no fault
+)
+
+// severity judges. share is of what was sent by that device, below 0 if it is not known.
+func (t *tally) severity(h harm, share float64) decoder.Severity {
+	lately := t.lately()
+	switch h {
+	case loss:
+		return decoder.Warning
+	case congestion:
+		if t.count >= lossFailure && t.seconds >= congestedFor && t.last.Sub(t.first) >= (congestedFor-1)*time.Second && share >= shareCongests {
+			return decoder.Warning
+		}
+	case faulty:
+		hurts := share < 0 || share >= shareHurts
+		switch {
+		case t.refused, hurts && (lately >= lossFailure || lately >= lossFault && share >= shareFails):
+			return decoder.Critical
+		case hurts && lately >= lossFault:
+			return decoder.Warning
+		}
+	}
+	return decoder.Info
+}
+
+// shareLost is which share of what was sent is dropped, as the queue itself counted or the hops at the device say.
+func (k *Facts) shareLost(e decoder.Event, t *tally) float64 {
+	if sent, dropped, ok := k.queues.rose(e.Netns, e.Ifindex); ok && dropped > 0 {
+		return float64(dropped) / float64(sent+dropped)
+	}
+	if passed := k.losses.passed[lossPlace{e.Netns, e.Ifindex}]; passed > 0 {
+		return min(1, float64(t.count)/float64(passed))
+	}
+	return -1
+}
+
+// lostEvidence is how much was lost, of what, and what the queue or the socket says of it.
+func (k *Facts) lostEvidence(e decoder.Event, d decoder.Drop, t *tally) []string {
+	var all []string
+	if t.count > 1 {
+		text := fmt.Sprintf("%d drops for that reason there in %v", t.count, t.last.Sub(t.first).Round(100*time.Millisecond))
+		if passed := k.losses.passed[lossPlace{e.Netns, e.Ifindex}]; passed > t.count {
+			text += fmt.Sprintf(", of %d packets seen at the device", passed)
+		}
+		all = append(all, text)
+	}
+	switch k.meaningOf(d).id {
+	case "queue-drop":
+		all = append(all, k.queues.evidence(e.Netns, e.Ifindex)...)
+	case "bpf-drop":
+		all = append(all, k.programsAt(e, d)...)
+	}
+	if s, ok := k.sockets.Get(decoder.Ask(e)); ok && s.Found {
+		text := fmt.Sprintf("the socket at %v is %s, queue %d, limit %d", s.Local, s.State, s.Queue, s.Limit)
+		if s.PID != 0 {
+			text += fmt.Sprintf(", of process %s/%d", s.Comm, s.PID)
+		}
+		all = append(all, text)
+	}
+	return all
+}
+
+// programsAt lists what may have dropped a packet at a device, in its direction if the reason tells that.
+func (k *Facts) programsAt(e decoder.Event, d decoder.Drop) []string {
+	var all []string
+	for key, p := range k.programs.All() {
+		if key.netns == e.Netns && key.ifindex == e.Ifindex && passes(d.Reason, p.At) {
+			all = append(all, p.String())
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// passes reports whether packets that are dropped for a reason have passed the place of a program.
+func passes(reason, at string) bool {
+	switch reason {
+	case "XDP":
+		return at == "xdp"
+	case "TC_INGRESS":
+		return strings.HasSuffix(at, "ingress")
+	case "TC_EGRESS":
+		return !strings.HasSuffix(at, "ingress") && at != "xdp"
+	}
+	return true
+}

@@ -1,0 +1,118 @@
+package diagnose
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"ktrace/decoder"
+)
+
+// meaning is what a drop for some of the kernel's reasons means, where no deeper proof says more.
+type meaning struct {
+	reasons   []string // by the kernel's names
+	prefix    string   // of reasons that newer kernels, or subsystems, have besides
+	functions []string // that drop for nothing else where the kernel gives no reason
+	id        string
+	title     string // one sentence; {proto}, {at}, {dst}, {dev}, {netns}, {reason} and {function} are filled in
+	cause     string
+	remedy    []string
+	harm      harm
+	subject   func(decoder.Event) string // nil: the place, and for kernel-drop the reason
+}
+
+// harm is what such drops are to who sends.
+type harm uint8
+
+const (
+	elsewhere  harm = iota // other rules conclude from them, or they are no loss
+	normal                 // sound networks have them: information, and from a good number on
+	congestion             // how senders learn of a full queue: the share that is dropped decides
+	faulty                 // never right; but one, or a handful of very many, hurts nobody
+	loss                   // each is one
+)
+
+// ReasonsKnown returns the kernel's reasons that have a meaning here, or are no loss.
+func ReasonsKnown() []string {
+	var known []string
+	for _, m := range meanings() {
+		known = append(known, m.reasons...)
+	}
+	return known
+}
+
+// meaningOf returns what a drop means. A reason that is not in the table stands for itself; of a function that gives
+// no reason no more is known than its name.
+func (k *Facts) meaningOf(d decoder.Drop) meaning {
+	i := slices.IndexFunc(k.meanings, func(m meaning) bool {
+		if d.Unexplained() {
+			return slices.Contains(m.functions, d.Location)
+		}
+		return slices.Contains(m.reasons, d.Reason)
+	})
+	if i < 0 && !d.Unexplained() {
+		i = slices.IndexFunc(k.meanings, func(m meaning) bool { return m.prefix != "" && strings.HasPrefix(d.Reason, m.prefix) })
+	}
+	if i >= 0 {
+		return k.meanings[i]
+	}
+	m := meaning{
+		id: kernelDrop, harm: faulty,
+		title: "The kernel drops packets to {dst} at {at} for a reason that ktrace has no rule for: {reason}, in {function}.",
+		cause: "What the reason means is in the kernel's include/net/dropreason-core.h, and in the function that dropped them.",
+		remedy: []string{
+			"ip -s -s link show dev {dev}   # in netns {netns}: which counters rise",
+			"nstat -az | grep -i -e drop -e err   # in netns {netns}",
+		},
+	}
+	if d.Unexplained() {
+		m.harm = normal
+		m.title = "The kernel drops packets to {dst} at {at}, in {function}, and says no reason."
+		m.cause = "Nothing more is known than the function that dropped them."
+	}
+	return m
+}
+
+// kernelDrop is the finding about drops whose reason has no finding of its own.
+const kernelDrop = "kernel-drop"
+
+// byReason reports a drop by the reason that the kernel gives, how bad by what is lost.
+func byReason(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	m := k.meaningOf(d)
+	if m.harm == elsewhere || d.NoSocket() {
+		return decoder.Finding{}, false
+	}
+	fill := strings.NewReplacer("{proto}", strings.ToUpper(e.Packet.Proto), "{at}", at(e), "{dst}", fmt.Sprint(e.Packet.Dst), "{dev}", orLo(e.Iface),
+		"{netns}", fmt.Sprint(e.Netns), "{reason}", d.Reason, "{function}", d.Location)
+	f := decoder.Finding{ID: m.id, Confidence: decoder.Certain, Subject: at(e), Title: fill.Replace(m.title), Cause: fill.Replace(m.cause)}
+	switch {
+	case m.subject != nil:
+		f.Subject = m.subject(e)
+	case m.id == kernelDrop && d.Unexplained():
+		f.Subject = d.Location + " at " + at(e)
+	case m.id == kernelDrop:
+		f.Subject = d.Reason + " at " + at(e)
+	}
+	for _, r := range m.remedy {
+		f.Remedy = append(f.Remedy, fill.Replace(r))
+	}
+	t := k.losses.of(e, d)
+	f.Severity = t.severity(m.harm, k.shareLost(e, t))
+	f.Evidence = k.lostEvidence(e, d, t)
+	return f, true
+}
+
+// trivial reports whether a drop is of those that sound networks have, and of which there are few: not worth a word
+// unless somebody asks what became of the packet.
+func (k *Facts) trivial(e decoder.Event, d decoder.Drop, f decoder.Finding) bool {
+	const handful = 10
+	return f.Severity == decoder.Info && k.meaningOf(d).harm == normal && f.ID == k.meaningOf(d).id && k.losses.of(e, d).count < handful
+}
+
+// socketOf is the address of the socket that a packet was for, as the rules about sockets name it.
+func socketOf(e decoder.Event) string {
+	return fmt.Sprintf("%s %v", e.Packet.Proto, e.Packet.Destination())
+}
+
+// serverOf is the address that a packet was for, as the rules about connections name it.
+func serverOf(e decoder.Event) string { return e.Packet.Destination().String() }

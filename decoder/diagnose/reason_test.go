@@ -1,0 +1,188 @@
+package diagnose
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// lost is a datagram of a port that the kernel dropped, so long after the first.
+func lost(reason, location string, port uint16, after time.Duration) decoder.Event {
+	return decoder.Event{
+		Header: decoder.Header{Time: time.Unix(1000, 0).Add(after), Netns: 7, Ifindex: 2, Iface: "eth0"},
+		Packet: &decoder.Packet{Family: "ipv4", Proto: "udp", Src: netip.MustParseAddr("10.9.0.2"), Sport: port, Dst: netip.MustParseAddr("10.244.1.2"), Dport: 53},
+		Body:   decoder.Drop{Reason: reason, Location: location},
+	}
+}
+
+// judged is the worst that the rule says of events, and how many findings it makes of them.
+func judged(events []decoder.Event, facts ...decoder.Fact) (worst decoder.Finding, n int) {
+	k := learnt(facts)
+	r := NewDrops(k)
+	var all decoder.Folder
+	note := func(found []decoder.Finding) {
+		for _, f := range found {
+			all.Add(f)
+		}
+	}
+	var now time.Time
+	for _, e := range events {
+		k.Observe(e)
+		note(r.Observe(e))
+		if e.Time.After(now) {
+			now = e.Time
+		}
+		note(r.Flush(now, false))
+	}
+	note(r.Flush(now, true))
+	for _, f := range decoder.Worst(all.All()) {
+		return f, len(all.All())
+	}
+	return worst, 0
+}
+
+// drops are so many, so far from each other, each of another flow.
+func drops(n int, reason string, every time.Duration) []decoder.Event {
+	all := make([]decoder.Event, 0, n)
+	for i := range n {
+		all = append(all, lost(reason, "f", uint16(40000+i), time.Duration(i)*every))
+	}
+	return all
+}
+
+// passing puts so many packets before each event that pass the same device.
+func amid(n int, events []decoder.Event) []decoder.Event {
+	var all []decoder.Event
+	for _, e := range events {
+		for range n {
+			all = append(all, of(e, decoder.Hop{}))
+		}
+		all = append(all, e)
+	}
+	return all
+}
+
+func TestHowBadDropsAreIsAMatterOfHowMany(t *testing.T) {
+	syn := func(after time.Duration) decoder.Event {
+		e := lost("UDP_CSUM", "f", 40000, after)
+		e.Packet.Proto, e.Packet.Flags, e.Body = "tcp", "S", decoder.Drop{Reason: "TCP_CSUM", Location: "f"}
+		return e
+	}
+	queue := func(sent, dropped uint64) decoder.Fact {
+		return decoder.Fact{Qdisc: &decoder.Qdisc{Netns: 7, Ifindex: 2, Kind: "tbf", Handle: 0x80010000, Parent: 0xffffffff, Packets: sent, Dropped: dropped}}
+	}
+	const ms = time.Millisecond
+	for _, tt := range []struct {
+		name   string
+		events []decoder.Event
+		facts  []decoder.Fact
+		id     string
+		want   decoder.Severity
+	}{
+		{"a stray one", drops(1, "UDP_CSUM", 0), nil, "checksum-error", decoder.Info},
+		{"a handful", drops(4, "UDP_CSUM", ms), nil, "checksum-error", decoder.Info},
+		{"a few a minute", drops(20, "UDP_CSUM", 5*time.Second), nil, "checksum-error", decoder.Info},
+		{"many", drops(8, "UDP_CSUM", 100*ms), nil, "checksum-error", decoder.Warning},
+		{"so many that nothing works", drops(30, "UDP_CSUM", 100*ms), nil, "checksum-error", decoder.Critical},
+		{"a few of all that pass", amid(1000, drops(30, "UDP_CSUM", 100*ms)), nil, "checksum-error", decoder.Info},
+		{"all that pass", amid(1, drops(8, "UDP_CSUM", 100*ms)), nil, "checksum-error", decoder.Critical},
+		{"a connection that is tried twice", []decoder.Event{syn(0), syn(time.Second)}, nil, "checksum-error", decoder.Critical},
+		{"a full queue for a moment", drops(40, "QDISC_DROP", 5*ms), []decoder.Fact{queue(0, 0), queue(60, 40)}, "queue-drop", decoder.Info},
+		{"a queue that is full again and again", drops(40, "QDISC_DROP", 200*ms), []decoder.Fact{queue(0, 0), queue(60, 40)}, "queue-drop", decoder.Warning},
+		{"what tells TCP of the rate", drops(40, "QDISC_DROP", 200*ms), []decoder.Fact{queue(0, 0), queue(6000, 40)}, "queue-drop", decoder.Info},
+		{"what the queue dropped before", drops(40, "QDISC_DROP", 200*ms), []decoder.Fact{queue(0, 6000), queue(6000, 6040)}, "queue-drop", decoder.Info},
+		{"a queue that nobody knows", drops(40, "FQ_FLOW_LIMIT", 200*ms), nil, "queue-drop", decoder.Info},
+		{"one that a socket has no room for", drops(1, "SOCKET_RCVBUFF", 0), nil, "socket-buffer-full", decoder.Warning},
+		{"what TCP sorts out by itself", drops(9, "TCP_INVALID_SEQUENCE", 100*ms), nil, "", ""},
+		{"the same without end", drops(90, "TCP_INVALID_SEQUENCE", 100*ms), nil, "kernel-drop", decoder.Info},
+		{"a reason of a newer kernel", drops(1, "FLUX_CAPACITOR", 0), nil, "kernel-drop", decoder.Info},
+		{"a reason of a newer kernel, often", drops(30, "FLUX_CAPACITOR", 100*ms), nil, "kernel-drop", decoder.Critical},
+		{"a queue's reason of a newer kernel", drops(1, "QDISC_PATIENCE", 0), nil, "queue-drop", decoder.Info},
+		{"no reason", drops(9, decoder.ReasonNotTold, 100*ms), nil, "", ""},
+		{"no reason, often", drops(90, decoder.ReasonNotTold, 100*ms), nil, "kernel-drop", decoder.Info},
+	} {
+		f, n := judged(tt.events, tt.facts...)
+		if f.ID != tt.id || f.Severity != tt.want || tt.id != "" && n != 1 {
+			t.Errorf("%s: %s %s in %d findings, want %s %s in one: %s %q", tt.name, f.Severity, f.ID, n, tt.want, tt.id, f.Title, f.Evidence)
+		}
+	}
+}
+
+// TestADropThatFailedSomethingIsNoStrayOne: whoever knows that the packet was never answered asks for its cause.
+func TestADropThatFailedSomethingIsNoStrayOne(t *testing.T) {
+	for _, reason := range []string{"UDP_CSUM", "FLUX_CAPACITOR", decoder.ReasonNotTold} {
+		e := lost(reason, "some_function", 40000, 0)
+		k := learnt(nil, e)
+		f, ok := k.ProvesFailure(e, e.Body.(decoder.Drop))
+		if !ok || f.Severity != decoder.Critical || !strings.Contains(f.Title, reason) && !strings.Contains(f.Title, "some_function") {
+			t.Errorf("%s: %s %q", reason, f.Severity, f.Title)
+		}
+	}
+}
+
+// TestOldKernelsTellByTheFunction: before 5.17 there is no reason.
+func TestOldKernelsTellByTheFunction(t *testing.T) {
+	for function, id := range map[string]string{
+		"kfree_skb_list": "queue-drop", "do_xdp_generic": "bpf-drop", "ip_finish_output": "bpf-drop", "enqueue_to_backlog": "queue-drop",
+		"__udp_queue_rcv_skb": "socket-buffer-full", "br_handle_frame_finish": "kernel-drop", "tcp_v4_rcv": "",
+	} {
+		e := lost(decoder.ReasonNotTold, function, 40000, 0)
+		f, _ := learnt(nil, e).Proves(e, e.Body.(decoder.Drop))
+		if f.ID != id || strings.Contains(f.Title+f.Cause+strings.Join(f.Remedy, ""), "{") {
+			t.Errorf("%s: %q, want %q: %s", function, f.ID, id, f.Title)
+		}
+	}
+}
+
+// TestEveryReasonHasAWholeMeaning: what is said of it can be read.
+func TestEveryReasonHasAWholeMeaning(t *testing.T) {
+	seen := map[string]bool{}
+	for i, m := range meanings() {
+		for _, reason := range append(m.reasons, m.functions...) {
+			if seen[reason] && m.harm != elsewhere {
+				t.Errorf("%s stands twice in the table", reason)
+			}
+			seen[reason] = true
+			if m.harm == elsewhere {
+				continue
+			}
+			e := lost(reason, "f", 40000, 0)
+			if slices.Contains(m.functions, reason) {
+				e = lost(decoder.ReasonNotTold, reason, 40000, 0)
+			}
+			f, ok := byReason(NewFacts(), e, e.Body.(decoder.Drop))
+			if text := fmt.Sprint(f.Title, f.Cause, f.Remedy, f.Subject); !ok || f.ID != m.id || strings.ContainsAny(text, "{}") {
+				t.Errorf("%s: %v %+v", reason, ok, f)
+			}
+		}
+		if m.harm != elsewhere && (m.id == "" || m.title == "" || m.cause == "" || len(m.remedy) == 0) {
+			t.Errorf("row %d lacks something: %+v", i, m)
+		}
+	}
+}
+
+// TestAPodThatAsksItselfNeedsTheHairpin: the conntrack entry has one address at both its ends.
+func TestAPodThatAsksItselfNeedsTheHairpin(t *testing.T) {
+	pod, service := netip.MustParseAddrPort("10.244.1.2:40000"), netip.MustParseAddrPort("10.96.0.5:80")
+	backend := netip.AddrPortFrom(pod.Addr(), 8080)
+	other := netip.MustParseAddrPort("10.244.1.3:8080")
+	for _, tt := range []struct {
+		reply decoder.FlowTuple
+		want  string
+	}{
+		{decoder.FlowTuple{Src: backend, Dst: pod}, "hairpin-disabled"},
+		{decoder.FlowTuple{Src: other, Dst: pod}, "kernel-drop"},
+	} {
+		e := lost("NOT_SPECIFIED", "br_handle_frame_finish", 40000, 0)
+		d := e.Body.(decoder.Drop)
+		d.Conntrack = decoder.NewConntrack(decoder.FlowTuple{Src: pod, Dst: service}, tt.reply)
+		if f, _ := NewFacts().Proves(of(e, d), d); f.ID != tt.want {
+			t.Errorf("%v: %q, want %q", tt.reply, f.ID, tt.want)
+		}
+	}
+}

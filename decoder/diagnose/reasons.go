@@ -1,0 +1,142 @@
+package diagnose
+
+import (
+	"slices"
+
+	"ktrace/decoder"
+)
+
+// meanings is the table of the kernel's reasons to drop (include/net/dropreason-core.h of 6.18 and 7.x), mac80211's and
+// Open vSwitch's by their prefix). Reasons that kernels have by other names are beside theirs.
+func meanings() []meaning {
+	noise := meaning{harm: elsewhere, reasons: decoder.NoiseReasons()} // as far as a reason is nothing else besides
+	return append(slices.Concat(explained(), damaged(), queued(), programmed(), linkLayer(), ofSockets(), ofTCP(), ofIP(), others()), noise)
+}
+
+// explained are reasons that proofs, or rules about the sockets' and the connections' own events, conclude from.
+func explained() []meaning {
+	return []meaning{{harm: elsewhere, reasons: []string{
+		"NOT_DROPPED_YET", "SKB_NOT_DROPPED_YET", "NOT_SPECIFIED", "MAX", "SUBSYS_MASK", // no reasons
+		reasonNetfilter, "NO_SOCKET", "IP_RPFILTER", "IP_INADDRERRORS", "IP_INNOROUTES", "IP_OUTNOROUTES",
+		"IP_LOCAL_SOURCE", "IP_INVALID_SOURCE", "IP_LOCALNET", "IP_INVALID_DEST", "PKT_TOO_BIG",
+		"NEIGH_CREATEFAIL", "NEIGH_FAILED", "NEIGH_QUEUEFULL", "NEIGH_DEAD",
+		"UNIX_DISCONNECT", "UNIX_SKIP_OOB", "CAN_RX_INVALID_FRAME", "CANFD_RX_INVALID_FRAME", "CANXL_RX_INVALID_FRAME", // no IP
+	}}}
+}
+
+// reasonNetfilter is netfilter's, as decoder.Drop.ByNetfilter knows it.
+const reasonNetfilter = "NETFILTER_DROP"
+
+// damaged are packets that were changed on their way.
+func damaged() []meaning {
+	return []meaning{{
+		reasons: []string{"TCP_CSUM", "UDP_CSUM", "IP_CSUM", "ICMP_CSUM", "SKB_CSUM"},
+		id:      "checksum-error", harm: faulty,
+		title: "{proto} packets arrive at {at} with a bad checksum and are dropped ({reason}).",
+		cause: "Who sent them, or a device on the way, put no checksum in or a wrong one: most often checksum offload of a network card or a tunnel, " +
+			"or something rewrites packets and not their checksum.",
+		remedy: []string{
+			"nstat -az UdpInCsumErrors TcpInCsumErrors IpInHdrErrors Udp6InCsumErrors   # in netns {netns}: how fast it rises",
+			"ethtool -K {dev} rx off tx off   # at both ends, one at a time: which offload it is",
+			"of VXLAN, at the sender: ethtool -K TUNNEL tx-checksum-ip-generic off",
+		},
+	}, {
+		reasons: []string{"PKT_TOO_SMALL", "HDR_TRUNC", "IP_INHDR", "IPV6_BAD_EXTHDR", "UNICAST_IN_L2_MULTICAST", "SKB_BAD_GSO"},
+		id:      kernelDrop, harm: faulty,
+		title: "Packets for {dst} are malformed, and dropped at {at} ({reason}).",
+		cause: "Their headers are cut off, contradict their length, or are not allowed there: a device on the way, or who made them, damages them.",
+		remedy: []string{
+			"ktrace capture -i {dev} -w broken.pcapng host {dst}   # then look at the headers",
+			"nstat -az IpInHdrErrors IpInTruncatedPkts Ip6InHdrErrors   # in netns {netns}",
+		},
+	}}
+}
+
+// queued are packets for which a queue had no room.
+func queued() []meaning {
+	remedy := []string{
+		"tc -s qdisc show dev {dev}   # in netns {netns}: dropped, overlimits, backlog",
+		"raise the limit that shapes the device: the pod's kubernetes.io/egress-bandwidth and ingress-bandwidth annotations, tbf's rate and latency, the queue's limit",
+	}
+	return []meaning{{
+		reasons: []string{"QDISC_DROP", "QDISC_BURST_DROP", "QDISC_OVERLIMIT", "QDISC_CONGESTED", "QDISC_SFQ_MAXFLOWS", "QDISC_SFQ_MAXDEPTH",
+			"CAKE_FLOOD", "FQ_BAND_LIMIT", "FQ_HORIZON_LIMIT", "FQ_FLOW_LIMIT", "DUALPI2_STEP_DROP"},
+		prefix: "QDISC_", functions: []string{"__dev_xmit_skb", "kfree_skb_list", "kfree_skb_list_reason"},
+		id: "queue-drop", harm: congestion,
+		title:  "The queue of {at} drops packets to {dst}: it is full, or shaped to a rate that is too low for what is sent ({reason}).",
+		cause:  "The device's queueing discipline had no room. A few such drops are how TCP finds out the rate; with many, transfers crawl.",
+		remedy: remedy,
+	}, {
+		reasons:   []string{"CPU_BACKLOG"},
+		functions: []string{"enqueue_to_backlog"},
+		id:        "queue-drop", harm: congestion,
+		title: "A CPU's backlog of received packets is full, so packets for {dst} are dropped at {at}.",
+		cause: "Packets arrive faster than one CPU takes them from its queue: its limit is net.core.netdev_max_backlog, or all flows come to one CPU.",
+		remedy: []string{
+			"cat /proc/net/softnet_stat   # a line per CPU, hexadecimal: packets, drops, ran out of time",
+			"sysctl -w net.core.netdev_max_backlog=10000",
+		},
+	}, {
+		reasons: []string{"FULL_RING", "MACVLAN_BROADCAST_BACKLOG", "IPVLAN_MULTICAST_BACKLOG"},
+		id:      "queue-drop", harm: congestion,
+		title: "The ring of {at} is full, so packets for {dst} are dropped ({reason}).",
+		cause: "Who reads the device, a virtual machine or a program at a tap device, does not read fast enough, or stands still.",
+		remedy: []string{
+			"ip -s -s link show dev {dev}   # in netns {netns}: dropped",
+			"give who reads the device more CPU, or the device a longer queue: ip link set {dev} txqueuelen 10000",
+		},
+	}}
+}
+
+// programmed are packets that programs, policies and filters took.
+func programmed() []meaning {
+	return []meaning{{
+		reasons: []string{"TC_INGRESS", "TC_EGRESS", "TC_COOKIE_ERROR", "TC_CHAIN_NOTFOUND", "TC_RECLASSIFY_LOOP"}, prefix: "TC_",
+		id: "bpf-drop", harm: faulty,
+		title: "A filter or program of tc at {at} drops packets to {dst} ({reason}).",
+		cause: "A BPF program or a filter at the device says that the packet is to be dropped: a network plugin's policy or bandwidth limit, or a program left behind.",
+		remedy: []string{
+			"bpftool net show dev {dev}   # in netns {netns}: programs at tc, tcx and XDP",
+			"tc -s filter show dev {dev} ingress; tc -s filter show dev {dev} egress   # in netns {netns}",
+		},
+	}, {
+		reasons: []string{"XDP"}, functions: []string{"do_xdp_generic", "netif_receive_generic_xdp"},
+		id: "bpf-drop", harm: faulty,
+		title:  "An XDP program at {at} drops packets to {dst}.",
+		cause:  "The program says XDP_DROP, or fails: a network plugin's, a load balancer's, or one left behind.",
+		remedy: []string{"bpftool net show dev {dev}   # in netns {netns}: the program", "ip -d link show dev {dev}   # in netns {netns}: xdp, xdpgeneric"},
+	}, {
+		reasons: []string{"BPF_CGROUP_EGRESS"}, functions: []string{"ip_finish_output", "ip6_finish_output"},
+		id: "bpf-drop", harm: faulty,
+		title: "A BPF program of the sender's control group drops its packets to {dst} at {at}.",
+		cause: "A program at cgroup_skb/egress says that the packet may not be sent: systemd's IPAddressDeny, a runtime's or a policy engine's.",
+		remedy: []string{
+			"bpftool cgroup tree | grep -B1 -A3 egress   # which group, which program",
+			"systemctl show --property=IPAddressDeny --property=IPAddressAllow UNIT",
+		},
+	}, {
+		reasons: []string{"SECURITY_HOOK"},
+		id:      kernelDrop, harm: faulty,
+		title:  "A security module of the kernel drops packets to {dst} at {at}.",
+		cause:  "SELinux, Smack, AppArmor or a BPF LSM program does not allow the packet; labels of the sender and the receiver decide.",
+		remedy: []string{"ausearch -m avc -ts recent", "cat /sys/kernel/security/lsm"},
+	}, {
+		reasons: []string{"XFRM_POLICY"},
+		id:      kernelDrop, harm: faulty,
+		title:  "An IPsec policy drops packets to {dst} at {at}: they came in the clear, or by no policy that allows them.",
+		cause:  "The xfrm policies of the namespace ask for encryption that the packet did not have, or their states do not match.",
+		remedy: []string{"ip -s xfrm policy; ip -s xfrm state   # in netns {netns}", "cat /proc/net/xfrm_stat"},
+	}, {
+		reasons: []string{"PSP_INPUT", "PSP_OUTPUT"},
+		id:      kernelDrop, harm: faulty,
+		title:  "Packets to {dst} do not pass the PSP encryption's checks at {at} ({reason}).",
+		cause:  "The connection is encrypted by PSP, and the packet has not the key that it should have.",
+		remedy: []string{"ip -d link show dev {dev}   # in netns {netns}"},
+	}, {
+		reasons: []string{"TAP_FILTER", "TAP_TXFILTER"},
+		id:      kernelDrop, harm: normal,
+		title:  "The filter of the tap device at {at} drops packets to {dst}.",
+		cause:  "Who made the device, mostly a virtual machine's monitor, put a filter there for addresses that it does not want.",
+		remedy: []string{"ip -d tuntap show   # in netns {netns}: who has it"},
+	}}
+}

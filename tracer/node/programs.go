@@ -1,0 +1,107 @@
+package node
+
+import (
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	bpflink "github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+
+	"ktrace/decoder"
+)
+
+// Programs reads which BPF programs and filters packets pass at a device.
+func (o *Observer) Programs(inode, ifindex uint32) []decoder.Fact {
+	return o.in(inode, "programs", func(*space) ([]decoder.Fact, error) {
+		var facts []decoder.Fact
+		found := func(at string, id uint32, name string) {
+			facts = append(facts, decoder.Fact{Program: &decoder.Program{Netns: inode, Ifindex: ifindex, At: at, ID: id, Name: name}})
+		}
+		attached(ifindex, found)
+		return facts, listed(ifindex, found)
+	})
+}
+
+// attached finds programs that the kernel itself lists for a device. One without tcx (6.6) or netkit (6.7) lists none.
+func attached(ifindex uint32, found func(at string, id uint32, name string)) {
+	for at, kind := range map[string]ebpf.AttachType{
+		"tcx/ingress": ebpf.AttachTCXIngress, "tcx/egress": ebpf.AttachTCXEgress,
+		"netkit/primary": ebpf.AttachNetkitPrimary, "netkit/peer": ebpf.AttachNetkitPeer,
+	} {
+		result, err := bpflink.QueryPrograms(bpflink.QueryOptions{Target: int(ifindex), Attach: kind})
+		if err != nil {
+			continue
+		}
+		for _, p := range result.Programs {
+			found(at, uint32(p.ID), programName(p.ID))
+		}
+	}
+}
+
+// programName is what its maker called a program; "" if it is gone.
+func programName(id ebpf.ProgramID) string {
+	p, err := ebpf.NewProgramFromID(id)
+	if err != nil {
+		return ""
+	}
+	defer p.Close()
+	info, err := p.Info()
+	if err != nil {
+		return ""
+	}
+	return info.Name
+}
+
+// listed finds XDP programs and the filters of clsact and ingress, which netlink tells.
+func listed(ifindex uint32, found func(at string, id uint32, name string)) error {
+	const xdp, xdpID = 43, 4 // IFLA_XDP, IFLA_XDP_PROG_ID
+	c, err := dial(unix.NETLINK_ROUTE)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	ask := make([]byte, unix.SizeofIfInfomsg)
+	native.PutUint32(ask[4:], ifindex)
+	err = c.ask(unix.RTM_GETLINK, 0, ask, func(m message) error {
+		if len(m.payload) >= unix.SizeofIfInfomsg {
+			if id := ne32(attrMap(attrMap(m.payload[unix.SizeofIfInfomsg:])[xdp])[xdpID]); id != 0 {
+				found("xdp", id, programName(ebpf.ProgramID(id)))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("programs at device %d: %w", ifindex, err)
+	}
+	for at, parent := range map[string]uint32{"clsact/ingress": 0xfffffff2, "clsact/egress": 0xfffffff3} {
+		if err := filters(c, ifindex, parent, func(id uint32, name string) { found(at, id, name) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// filters lists those of one direction. Where there is no such qdisc there are none.
+func filters(c *conn, ifindex, parent uint32, found func(id uint32, name string)) error {
+	const kind, options, bpfName, bpfID = 1, 2, 7, 11 // TCA_KIND, TCA_OPTIONS, TCA_BPF_NAME, TCA_BPF_ID
+	ask := make([]byte, sizeofTcMsg)
+	native.PutUint32(ask[4:], ifindex)
+	native.PutUint32(ask[12:], parent)
+	err := c.ask(unix.RTM_GETTFILTER, unix.NLM_F_DUMP, ask, func(m message) error {
+		if len(m.payload) < sizeofTcMsg || native.Uint32(m.payload[8:]) == 0 { // the chain, and not a filter of it
+			return nil
+		}
+		all := attrMap(m.payload[sizeofTcMsg:])
+		more := attrMap(all[options])
+		name := unix.ByteSliceToString(all[kind])
+		if n := unix.ByteSliceToString(more[bpfName]); n != "" {
+			name = n
+		}
+		found(ne32(more[bpfID]), name)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("filters at device %d: %w", ifindex, err)
+	}
+	return nil
+}

@@ -1,0 +1,61 @@
+package node
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"ktrace/decoder"
+)
+
+// sizeofTcMsg is that of struct tcmsg.
+const sizeofTcMsg = 20
+
+// Qdiscs reads the queueing disciplines of a device and what they have counted.
+func (o *Observer) Qdiscs(inode, ifindex uint32) []decoder.Fact {
+	return o.in(inode, "qdisc", func(*space) ([]decoder.Fact, error) { return qdiscs(inode, ifindex) })
+}
+
+// qdiscs is called in the namespace. The kernel gives those of all devices, or of one.
+func qdiscs(inode, ifindex uint32) ([]decoder.Fact, error) {
+	c, err := dial(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	request := make([]byte, sizeofTcMsg)
+	native.PutUint32(request[4:], ifindex)
+	var facts []decoder.Fact
+	err = c.ask(unix.RTM_GETQDISC, unix.NLM_F_DUMP, request, func(m message) error {
+		if q, ok := qdisc(inode, m.payload); ok && q.Ifindex == ifindex {
+			facts = append(facts, decoder.Fact{Qdisc: &q})
+		}
+		return nil
+	})
+	if err != nil {
+		return facts, fmt.Errorf("queues of device %d: %w", ifindex, err)
+	}
+	return facts, nil
+}
+
+// qdisc reads struct tcmsg and attributes.
+func qdisc(inode uint32, b []byte) (decoder.Qdisc, bool) {
+	const kind, stats2, basic, waiting, packets64 = 1, 7, 1, 3, 8 // TCA_KIND, TCA_STATS2, and within it TCA_STATS_...
+	if len(b) < sizeofTcMsg {
+		return decoder.Qdisc{}, false
+	}
+	q := decoder.Qdisc{Netns: inode, Ifindex: native.Uint32(b[4:]), Handle: native.Uint32(b[8:]), Parent: native.Uint32(b[12:])}
+	all := attrMap(b[sizeofTcMsg:])
+	q.Kind = unix.ByteSliceToString(all[kind])
+	stats := attrMap(all[stats2])
+	if s := stats[basic]; len(s) >= 12 { // struct gnet_stats_basic
+		q.Bytes, q.Packets = native.Uint64(s), uint64(native.Uint32(s[8:]))
+	}
+	if s := stats[packets64]; len(s) >= 8 {
+		q.Packets = native.Uint64(s)
+	}
+	if s := stats[waiting]; len(s) >= 20 { // struct gnet_stats_queue
+		q.Backlog, q.Dropped, q.Overlimits = native.Uint32(s), uint64(native.Uint32(s[8:])), uint64(native.Uint32(s[16:]))
+	}
+	return q, true
+}
