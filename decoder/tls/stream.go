@@ -1,11 +1,14 @@
 package tls
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"ktrace/decoder/reassembly"
+)
 
 // Stream puts one direction of a connection together from its segments, for as long as that is in the clear.
 type Stream struct {
-	next      uint32 // sequence number that the following segment begins with
-	begun     bool
+	segments  reassembly.Stream
 	over      bool // encrypted from here on, or not to be followed
 	ciphered  bool // what follows is encrypted
 	taken     int  // bytes
@@ -57,32 +60,28 @@ func Begins(data []byte) bool {
 func (s *Stream) Over() bool { return s.over }
 
 // Add takes in the data of a segment. whole is false if not all of it was captured. Segments that come again are passed
-// over; after a gap nothing more is told.
+// over; after what never comes nothing more is told.
 func (s *Stream) Add(seq uint32, data []byte, whole bool) Messages {
 	var m Messages
-	if !s.begun {
-		s.begun, s.next = true, seq
-	}
-	ahead := int32(seq - s.next)
-	if s.over || ahead < 0 && int(-ahead) >= len(data) {
+	if s.over {
 		return m
 	}
-	if ahead > 0 {
-		s.end()
-		return m
+	for _, p := range s.segments.Add(reassembly.Piece{Seq: seq, Data: data}) {
+		if p.Lost || s.over {
+			s.end()
+			break
+		}
+		s.taken += len(p.Data)
+		s.records = append(s.records, p.Data...)
+		s.parse(&m)
 	}
-	data = data[-ahead:]
-	s.next += uint32(len(data))
-	s.taken += len(data)
-	s.records = append(s.records, data...)
-	s.parse(&m)
 	if !whole || s.taken > longestClear {
 		s.end()
 	}
 	return m
 }
 
-func (s *Stream) end() { *s = Stream{begun: true, over: true} }
+func (s *Stream) end() { *s = Stream{over: true} }
 
 // parse takes whole records off what has come.
 func (s *Stream) parse(m *Messages) {

@@ -133,8 +133,11 @@ func TestAfterAGapNothingIsTold(t *testing.T) {
 	var s Stream
 	alert := []byte{typeAlert, 3, 3, 0, 2, 2, 40}
 	s.Add(1, alert[:3], true)
-	if m := s.Add(5, alert[4:], true); m.Alert != nil || !s.Over() {
+	if m := s.Add(5, alert[4:], true); m.Alert != nil {
 		t.Error("a gap was not noticed")
+	}
+	if m := s.Add(4, alert[3:4], true); m.Alert == nil || !s.Over() {
+		t.Error("what came late did not close the gap")
 	}
 	var cut Stream
 	cut.Add(1, alert[:3], false)
