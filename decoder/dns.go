@@ -48,8 +48,12 @@ type DNS struct {
 	AnswerFrom  string `json:"answer_from,omitempty"`  // the answer's source where it reached the client, if another than Server
 	Drop        *Loss  `json:"drop,omitempty"`
 	ICMP        *ICMP  `json:"icmp,omitempty"`
-	Captured    bool   `json:"captured,omitempty"`  // known from the packets of a capture
-	OneSided    bool   `json:"one_sided,omitempty"` // which may lack what was sent to the client: no answer there says nothing
+
+	Connection *DNSConnection `json:"connection,omitempty"`      // over TCP: how it ended before an answer came
+	Unsent     bool           `json:"unsent,omitempty"`          // over TCP: nothing was asked, for the connection came to nothing
+	Retry      bool           `json:"after_truncated,omitempty"` // over TCP, because the answer over UDP did not fit
+	Captured   bool           `json:"captured,omitempty"`        // known from the packets of a capture
+	OneSided   bool           `json:"one_sided,omitempty"`       // which may lack what was sent to the client: no answer there says nothing
 	// Hops is the way of the query and of the answer, in order; only of what went wrong or was slow.
 	Hops []Sight `json:"hops,omitempty"`
 }
@@ -127,6 +131,8 @@ func (d DNS) Result() string {
 		return "dropped " + d.Drop.Reason
 	case d.Outcome == DNSRejected && d.ICMP != nil:
 		return "rejected " + d.ICMP.Name
+	case d.Outcome == DNSRejected && d.Connection != nil:
+		return "rejected " + d.Connection.How
 	}
 	return string(d.Outcome)
 }
@@ -142,6 +148,9 @@ func (d DNS) ServedBy(pod string) Body {
 
 // Summary implements Body.
 func (d DNS) Summary() string {
+	if d.Unsent {
+		return fmt.Sprintf("a connection to %v: %s", d.Server, d.Result())
+	}
 	return fmt.Sprintf("%s %s at %v: %s", d.Name, d.Type, d.Server, d.Result())
 }
 
@@ -157,23 +166,32 @@ func (d DNS) Row() []string {
 		server = d.Server.String()
 	}
 	latency, more := "", ""
+	if d.Transport == "tcp" {
+		more = "over TCP "
+	}
 	if d.Latency > 0 {
 		latency = fmt.Sprintf("%.3fms", float64(d.Latency)/1e6)
 	}
 	if d.Attempts > 1 {
-		more = fmt.Sprintf("attempt %d ", d.Attempts)
+		more += fmt.Sprintf("attempt %d ", d.Attempts)
 	}
 	if d.Backend.IsValid() && d.Backend != d.Server {
 		more += "backend " + backedBy(d.Pod, d.Backend)
 	}
-	return []string{d.Name, d.Type, server, d.Result(), latency, more}
+	name := d.Name
+	if name == "" && d.Unsent {
+		name = "(a connection)"
+	}
+	return []string{name, d.Type, server, d.Result(), latency, more}
 }
 
 // DNSSummary is what a run saw of DNS.
 type DNSSummary struct {
 	Queries  uint64                `json:"queries"`
 	Outcomes map[DNSOutcome]uint64 `json:"outcomes,omitempty"`
-	Pending  uint64                `json:"pending,omitempty"` // neither answered nor waited for long enough when the run ended
+	Retried  uint64                `json:"answered_after_truncated,omitempty"` // over TCP; of the answered ones
+	Unseen   uint64                `json:"unseen,omitempty"`                   // over TCP: what became of them was not captured
+	Pending  uint64                `json:"pending,omitempty"`                  // neither answered nor waited for long enough when the run ended
 	Rcodes   map[string]uint64     `json:"rcodes,omitempty"`
 	P50      time.Duration         `json:"p50_ns,omitempty"`
 	P99      time.Duration         `json:"p99_ns,omitempty"`
@@ -185,6 +203,12 @@ func (d DNSSummary) Lines() []string {
 	lines := []string{fmt.Sprintf("queries: %d", d.Queries)}
 	if d.Queries > 0 {
 		lines[0] += " (" + counters(d.Outcomes) + ")"
+	}
+	if d.Retried > 0 {
+		lines = append(lines, fmt.Sprintf("%d answers did not fit into a datagram and were had over TCP", d.Retried))
+	}
+	if d.Unseen > 0 {
+		lines = append(lines, fmt.Sprintf("%d more over TCP: not all of their connections was captured", d.Unseen))
 	}
 	if d.Pending > 0 {
 		lines = append(lines, fmt.Sprintf("%d more were not waited for long enough", d.Pending))

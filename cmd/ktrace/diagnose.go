@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -56,10 +57,11 @@ warnings.`,
 				v.Witnesses = append(v.Witnesses, certificates)
 			}
 			v, done := watchNode(known(watchFlows(v, f.HostRoot)), f.HostRoot)
-			v.Probes = []string{"path", "sock", "netfilter", tracer.TLSProbe}
-			v.Optional = append(v.Optional, tracer.TLSProbe)
+			v.Probes = []string{"path", "sock", "netfilter", tracer.TLSProbe, tracer.DNSProbe}
+			v.Optional = append(v.Optional, tracer.TLSProbe, tracer.DNSProbe)
 			v.Globals["snap"] = uint32(512) // a DNS message
-			if expr == nil {                // else it is about packets
+			maps.Copy(v.Globals, tracer.DNSPorts([]uint{dnsPort}))
+			if expr == nil { // else it is about packets
 				v, err = alsoSyncs(v, f, syncs)
 			}
 			if err != nil {
@@ -77,6 +79,9 @@ warnings.`,
 		"shake hands with a server that a client refused, once a minute, where TLS 1.3 hid its certificate")
 	return c
 }
+
+// dnsPort is where servers are asked unless told otherwise.
+const dnsPort = 53
 
 // slowLookup is what is too slow for DNS unless told otherwise.
 const slowLookup = 100 * time.Millisecond
@@ -122,7 +127,7 @@ func packetRules(slow time.Duration) (v cli.View, levels [][]decoder.Rule) {
 		Keep:  isLoss,
 		Early: []decoder.Stage{decoder.NewOverflows()},
 		Stages: []decoder.Stage{decoder.NewNames(), decoder.NewDrops(), translations.Stage(),
-			dns.New(dns.Options{Wait: dnsWait, Slow: slow, Ports: []uint16{53}}), decoder.NewResets()},
+			dns.New(dns.Options{Wait: dnsWait, Slow: slow, Ports: []uint16{dnsPort}}), decoder.NewResets()},
 		Rules: []decoder.Rule{facts},
 	}
 	return v, [][]decoder.Rule{

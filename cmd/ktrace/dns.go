@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,7 +23,7 @@ type dnsFlags struct {
 }
 
 func (f *dnsFlags) add(fs *pflag.FlagSet) {
-	fs.UintSliceVar(&f.ports, "port", []uint{53}, "ports that servers are asked at; where they are translated to is followed")
+	fs.UintSliceVar(&f.ports, "port", []uint{dnsPort}, "ports that servers are asked at; where they are translated to is followed")
 	fs.DurationVar(&f.wait, "wait", 5*time.Second, "how long an answer may take")
 	fs.DurationVar(&f.slow, "slow", 100*time.Millisecond, "answers that take longer are a finding")
 }
@@ -97,8 +98,10 @@ func newDNS(s cli.Streams) *cobra.Command {
 func (f *dnsFlags) live() cli.View {
 	const snap = 512 // bytes of a message: what a query takes, and of an answer the most
 	v := f.view()
-	v.Probes = []string{"path"}
+	v.Probes = []string{"path", tracer.DNSProbe}
+	v.Optional = append(v.Optional, tracer.DNSProbe)
 	v.Globals = tracer.PathFilter{Protocols: tracer.UDP | tracer.ICMP | tracer.TCP, Ports: f.ports, Snap: snap}.Globals()
-	v.Globals["hop_tcp_flags"] = uint32(tracer.FlagSYN | tracer.FlagRST) // whether long answers can be had over TCP
+	v.Globals["hop_tcp_flags"] = uint32(tracer.FlagSYN | tracer.FlagRST) // data of TCP comes from sockets
+	maps.Copy(v.Globals, tracer.DNSPorts(f.ports))
 	return v
 }

@@ -69,6 +69,8 @@ func (r *DNS) judge(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
 		return r.answered(d)
 	case d.Outcome == decoder.DNSTruncated:
 		return decoder.Finding{}, false // the client asks again over TCP
+	case d.Retry && d.Unsent:
+		return decoder.Finding{}, false // that is what the rule Truncated is about
 	}
 	proved, ok := r.proved(d)
 	if _, missed := r.missedTranslation(d); ok && (!missed || proved.ID == "service-no-endpoints") { // which has rules, to refuse and not to translate
@@ -91,6 +93,8 @@ func (r *DNS) judge(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
 		return r.know.atOwnAddress(queryRefused(d), d), true
 	case notListened(d):
 		return r.know.atOwnAddress(nobodyListens(d), d), true
+	case d.Connection != nil:
+		return r.connectionEnded(e, d)
 	}
 	return r.noResponse(e, d)
 }
@@ -126,7 +130,14 @@ func (r *DNS) proved(d decoder.DNS) (decoder.Finding, bool) {
 
 // question says what was asked of whom, as evidence.
 func question(e decoder.Event, d decoder.DNS) string {
-	s := fmt.Sprintf("%s %s %s from %v to %v", e.Time.UTC().Format("15:04:05.000000"), d.Name, d.Type, e.Packet.Source(), d.Server)
+	what := d.Name + " " + d.Type
+	switch {
+	case d.Unsent:
+		what = "a connection over TCP"
+	case d.Transport == "tcp":
+		what += " over TCP"
+	}
+	s := fmt.Sprintf("%s %s from %v to %v", e.Time.UTC().Format("15:04:05.000000"), what, e.Packet.Source(), d.Server)
 	if d.Attempts > 1 {
 		s += fmt.Sprintf(", attempt %d", d.Attempts)
 	}
@@ -332,5 +343,12 @@ func place(s *decoder.Sight) string {
 
 // digCommand asks the same again.
 func digCommand(d decoder.DNS) string {
-	return fmt.Sprintf("dig @%v -p %d %s %s", d.Server.Addr(), d.Server.Port(), quote(d.Name), quote(d.Type))
+	command := fmt.Sprintf("dig @%v -p %d", d.Server.Addr(), d.Server.Port())
+	if d.Transport == "tcp" {
+		command += " +tcp"
+	}
+	if d.Name != "" {
+		command += " " + quote(d.Name) + " " + quote(d.Type)
+	}
+	return command
 }

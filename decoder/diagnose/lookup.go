@@ -34,6 +34,7 @@ type lookup struct {
 	asked     []string // name and type of the queries for them
 	found     string   // the name that exists
 	uncertain bool     // some query had no answer, or not one about the name
+	cut       []string // name and type of the queries whose answer did not fit, until they are answered over TCP
 }
 
 const (
@@ -84,18 +85,24 @@ func (r *Lookups) key(e decoder.Event, d decoder.DNS, conf decoder.ResolvConf) l
 
 // repeats reports whether the query begins the same lookup anew.
 func (l *lookup) repeats(d decoder.DNS) bool {
-	return slices.Contains(l.asked, d.Name+" "+d.Type) || len(l.asked) >= maxQueries
+	return slices.Contains(l.asked, d.Name+" "+d.Type) || len(l.asked)+len(l.cut) >= maxQueries
 }
 
 func (l *lookup) take(e decoder.Event, d decoder.DNS) {
 	l.last = e.Time
+	asked := d.Name + " " + d.Type
+	if d.Outcome == decoder.DNSAnswered {
+		l.cut = slices.DeleteFunc(l.cut, func(s string) bool { return s == asked })
+	}
 	switch {
+	case d.Outcome == decoder.DNSTruncated:
+		l.cut = append(l.cut, asked)
 	case d.Outcome != decoder.DNSAnswered || d.Rcode != "NXDOMAIN" && d.Rcode != "NOERROR":
 		l.uncertain = true
 	case d.Rcode == "NOERROR":
 		l.found = d.Name
 	default:
-		l.asked = append(l.asked, d.Name+" "+d.Type)
+		l.asked = append(l.asked, asked)
 		if !slices.Contains(l.names, d.Name) {
 			l.names = append(l.names, d.Name)
 		}
@@ -123,7 +130,7 @@ func (r *Lookups) Flush(now time.Time, final bool) []decoder.Finding {
 func (l *lookup) judge(now time.Time) []decoder.Finding {
 	var f decoder.Finding
 	switch {
-	case l.found == "" && !l.uncertain && l.whole():
+	case l.found == "" && !l.uncertain && len(l.cut) == 0 && l.whole():
 		f = l.nowhere()
 	case l.found != "" && len(l.names) >= amplified:
 		f = l.amplified()

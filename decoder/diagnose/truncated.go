@@ -47,6 +47,9 @@ func (r *Truncated) Observe(e decoder.Event) []decoder.Finding {
 	switch b := e.Body.(type) {
 	case decoder.DNS:
 		k := ends{e.Packet.Src, b.Server}
+		if b.Transport == "tcp" && !b.Unsent { // it was asked again, and what became of that is told as of other queries
+			delete(r.open, k)
+		}
 		if b.Outcome == decoder.DNSTruncated && r.open[k] == nil && len(r.open) < maxTruncated {
 			r.open[k] = &truncated{event: e, due: e.Time.Add(b.Latency + retryWithin)}
 		}

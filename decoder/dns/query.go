@@ -46,6 +46,10 @@ type query struct {
 	delivered  bool
 	loss       *decoder.Loss
 	icmp       *decoder.ICMP
+
+	ending *decoder.DNSConnection // over TCP: how the connection ended before the answer came
+	unsent bool                   // over TCP: nothing was asked
+	retry  bool                   // over TCP, because the answer over UDP did not fit
 }
 
 // maxHops bounds the sights that are kept: a routing loop takes up to 255.
@@ -138,7 +142,7 @@ func (q *query) outcome() decoder.DNSOutcome {
 			return decoder.DNSTruncated
 		}
 		return decoder.DNSAnswered
-	case q.icmp != nil:
+	case q.icmp != nil, q.ending != nil && q.ending.How == decoder.ConnectionRefused:
 		return decoder.DNSRejected
 	case q.loss != nil:
 		return decoder.DNSDropped
@@ -158,7 +162,7 @@ func (q *query) event(slow time.Duration) decoder.DNS {
 		ID: q.msg.id, Name: q.msg.name, Type: q.msg.qtype,
 		Server: q.server(), Backend: q.backend, Transport: q.first.Packet.Proto, Attempts: q.attempts, Outcome: q.outcome(),
 		Answers: []string{}, ClientNetns: q.first.Netns, Last: q.last, AnswerLast: q.answerLast, Drop: q.loss, ICMP: q.icmp,
-		Captured: q.captured,
+		Captured: q.captured, Connection: q.ending, Unsent: q.unsent, Retry: q.retry,
 	}
 	if q.answerFrom.IsValid() {
 		d.AnswerFrom = q.answerFrom.String()

@@ -40,6 +40,7 @@ type Stage struct {
 	heard     decoder.Recent[between, bool]        // captured packets to these
 	open      []*query                             // in order of time
 	done      []*query                             // unanswered ones, which a retry or a late packet may refer to
+	tcp       connections
 	total     totals
 	only      decoder.Only
 }
@@ -60,7 +61,7 @@ const (
 
 // New returns the stage.
 func New(o Options) *Stage {
-	return &Stage{
+	s := &Stage{
 		o:         o,
 		byJourney: map[uint64]step{},
 		byKey:     map[key]*query{},
@@ -68,6 +69,8 @@ func New(o Options) *Stage {
 		lastAsked: map[question]*query{},
 		total:     newTotals(),
 	}
+	s.tcp = newConnections(s)
+	return s
 }
 
 // Observe implements decoder.Stage.
@@ -79,6 +82,8 @@ func (s *Stage) Observe(e decoder.Event) []decoder.Event {
 	switch body := e.Body.(type) {
 	case decoder.Hop:
 		return append(out, s.hop(e, body.Conntrack)...)
+	case decoder.SocketSegment:
+		return append(out, s.tcp.packet(e, nil, nil)...)
 	case decoder.Drop:
 		return append(out, s.drop(e, body)...)
 	}
@@ -90,6 +95,9 @@ func (s *Stage) hop(e decoder.Event, ct *decoder.Conntrack) []decoder.Event {
 	e, ct, in := unwrap(e, ct)
 	if captured(e) {
 		s.listen(e.Packet)
+	}
+	if e.Packet.Proto == "tcp" {
+		return s.tcp.packet(e, ct, in)
 	}
 	at, finished := s.place(e, ct)
 	if at.q == nil || at.q.closed {
@@ -223,6 +231,10 @@ func (s *Stage) quoted(e decoder.Event) step {
 	if _, tooBig := e.Packet.TooBig(); inner == nil || tooBig { // the sender sends smaller ones then
 		return step{}
 	}
+	if inner.Proto == "tcp" {
+		s.tcp.quoted(e, inner)
+		return step{}
+	}
 	q := s.byFlow[inner.Flow()]
 	if id := inner.Transport(); len(id) >= 2 {
 		q = s.byKey[key{inner.Flow(), binary.BigEndian.Uint16(id)}]
@@ -240,6 +252,10 @@ func (s *Stage) drop(e decoder.Event, d decoder.Drop) []decoder.Event {
 		return nil
 	}
 	inner, ct, in := unwrap(e, d.Conntrack)
+	if inner.Packet.Proto == "tcp" {
+		s.tcp.drop(inner, ct, in, d, e)
+		return nil
+	}
 	at, finished := s.place(inner, ct)
 	if at.q == nil || at.q.closed || at.role == asICMP {
 		return finished
@@ -296,6 +312,7 @@ func (s *Stage) Flush(now time.Time, final bool) []decoder.Event {
 	if final {
 		s.total.pending = pending(open)
 	}
+	finished = append(finished, s.tcp.flush(now, final)...)
 	s.forget(now)
 	return finished
 }
@@ -323,6 +340,9 @@ func (s *Stage) finish(q *query) []decoder.Event {
 	}
 	e, d := q.first, q.event(s.o.Slow)
 	d.OneSided = d.Outcome == decoder.DNSNoResponse && s.oneSided(q)
+	if d.Outcome == decoder.DNSTruncated {
+		s.tcp.truncated(q, d.Server)
+	}
 	s.total.add(d, s.o.Slow)
 	e.Pod, e.Peer = e.Ends() // the client's and the server's
 	e.ToPod, e.Body = false, d

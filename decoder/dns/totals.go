@@ -11,6 +11,8 @@ import (
 type totals struct {
 	queries  uint64
 	pending  uint64
+	unseen   uint64 // whose answer may have come in bytes that are missing
+	retried  uint64 // answered over TCP, because the answer over UDP did not fit
 	outcomes map[decoder.DNSOutcome]uint64
 	rcodes   map[string]uint64
 	latency  fio.Histogram
@@ -23,6 +25,9 @@ func newTotals() totals {
 func (t *totals) add(d decoder.DNS, slow time.Duration) {
 	t.queries++
 	t.outcomes[d.Outcome]++
+	if d.Retry && d.Outcome == decoder.DNSAnswered {
+		t.retried++
+	}
 	if d.Outcome == decoder.DNSAnswered || d.Outcome == decoder.DNSTruncated {
 		t.rcodes[d.Rcode]++
 		t.latency.Add(d.Latency, slow)
@@ -30,7 +35,7 @@ func (t *totals) add(d decoder.DNS, slow time.Duration) {
 }
 
 func (t *totals) summary() *decoder.DNSSummary {
-	s := &decoder.DNSSummary{Queries: t.queries, Pending: t.pending, Outcomes: t.outcomes, Rcodes: t.rcodes}
+	s := &decoder.DNSSummary{Queries: t.queries, Pending: t.pending, Unseen: t.unseen, Retried: t.retried, Outcomes: t.outcomes, Rcodes: t.rcodes}
 	if t.latency.N > 0 {
 		p := t.latency.Percentiles([]float64{50, 99})
 		s.P50, s.P99, s.Max = time.Duration(p[0]), time.Duration(p[1]), time.Duration(t.latency.Max)

@@ -1,0 +1,50 @@
+package diagnose
+
+import (
+	"fmt"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// shortestWait is how long a client waits for an answer before it gives up, if that is to say anything of the server:
+// resolvers wait for a second at least.
+const shortestWait = 900 * time.Millisecond
+
+// connectionEnded reports a query over TCP whose connection was refused, reset or closed before the answer came. ok is
+// false if that says nothing of the server.
+func (r *DNS) connectionEnded(e decoder.Event, d decoder.DNS) (f decoder.Finding, ok bool) {
+	c := d.Connection
+	switch {
+	case c.By == decoder.ByClient:
+		if c.Time.Sub(e.Time) < shortestWait {
+			return f, false
+		}
+		f, ok = r.noResponse(e, d)
+		f.Evidence = append(f.Evidence, fmt.Sprintf("the client closed the connection after %v without an answer", c.Time.Sub(e.Time).Round(time.Millisecond)))
+		return f, ok
+	case c.How == decoder.ConnectionRefused:
+		f = deaf(d)
+		f.Confidence = decoder.Likely // a firewall on the way can do the same
+		f.Cause = "A reset came for the connection before it was established: the DNS process is not running there, or does not listen for TCP."
+		f.Evidence = []string{c.String(), "last seen on its way " + place(d.Last)}
+		return f, true
+	}
+	f, _ = r.noResponse(e, d)
+	f.Confidence = decoder.Certain
+	f.Title = fmt.Sprintf("The DNS server %v %s a connection instead of answering.", server(d), ended(c))
+	f.Cause = "The server, or something between that speaks for it, ended the connection while a query was waiting: it was restarted, or it gave up on those that it asks itself."
+	f.Evidence = append(f.Evidence, c.String())
+	if c.Reused { // RFC 7766, section 6.2.4: the client asks again
+		f.Severity, f.Confidence = decoder.Info, decoder.Likely
+		f.Cause = "The connection had served before and rested: the server closed it while the query was on its way. The client is to ask again."
+	}
+	return f, true
+}
+
+func ended(c *decoder.DNSConnection) string {
+	if c.How == decoder.ConnectionReset {
+		return "resets"
+	}
+	return "closes"
+}

@@ -1,0 +1,163 @@
+package dns
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"ktrace/decoder"
+	"ktrace/decoder/reassembly"
+)
+
+// connection is one of TCP to a server.
+type connection struct {
+	names    []flowKey // its flow from the client to the server, as it is before and after translation
+	opening  *query    // the connection itself as a query: what becomes of its SYN; nil once it is established
+	isn      uint32
+	begun    bool           // its SYN was seen
+	opener   decoder.Header // of that, for the process
+	backend  netip.AddrPort
+	entry    *decoder.Conntrack // that translates it, where it was seen
+	captured bool
+	up, down frames    // from the client, from the server
+	pending  []*asking // in the order in which they were asked
+	closed   time.Time // by the client; it may still read
+	served   time.Time // when the last answer came
+	over     bool      // reset, or closed by the server
+	last     time.Time
+	waits    time.Time // since when bytes are missing
+}
+
+// asking is a query over TCP, and where in the streams it and its answer are.
+type asking struct {
+	*query
+	begin, end uint32 // of the client's stream
+	answerEnd  uint32 // of the server's
+	transfer   bool   // of a zone: the answer is many messages
+	unsure     bool   // the answer may have been in bytes that are missing
+}
+
+const (
+	maxPending   = 512             // queries of one connection
+	transferRest = time.Second     // without another message: then a transfer is over
+	gapGrace     = time.Second     // for bytes that are missing to be sent again
+	abandonRest  = 2 * time.Second // a connection that is over is known for late packets
+	idleRest     = 5 * time.Minute // servers close idle connections sooner
+	restsFor     = time.Second     // a connection without a query: then the server may close it at any time
+	onTheWay     = time.Second     // a query may be, when the server closes
+)
+
+// held is how many bytes the connection keeps.
+func (c *connection) held() int { return c.up.held() + c.down.held() }
+
+// client is who connects.
+func (c *connection) client() netip.Addr { return c.names[0].Src.Addr() }
+
+// upward reports whether a flow is from the client.
+func (c *connection) upward(f flowKey) bool { return slices.Contains(c.names, f) }
+
+// began takes in the SYN.
+func (c *connection) began(e decoder.Event, isn uint32) {
+	c.isn, c.begun, c.opener = isn, true, e.Header
+	c.up.segments.Begin(isn + 1)
+	c.up.synced = true
+}
+
+// accepted takes in the answer to the SYN.
+func (c *connection) accepted(isn uint32) {
+	if !c.down.segments.Begun() {
+		c.down.segments.Begin(isn + 1)
+		c.down.synced = true
+	}
+}
+
+// ask takes in a query.
+func (c *connection) ask(f frame, due time.Time) *asking {
+	msg, ok := parse(f.data)
+	if !ok || msg.response {
+		return nil
+	}
+	e := f.first
+	if e.PID == 0 && e.Netns == c.opener.Netns {
+		e.PID, e.TID, e.Comm = c.opener.PID, c.opener.TID, c.opener.Comm
+	}
+	q := &query{first: e, msg: msg, standing: asked, attempts: 1, due: due, captured: c.captured, backend: c.backend}
+	a := &asking{query: q, begin: f.begin, end: f.end, transfer: msg.qtype == "AXFR" || msg.qtype == "IXFR"}
+	var entry *decoder.Conntrack
+	if e.Packet.Destination() != c.names[0].Dst { // seen behind the translation
+		entry = c.entry
+	}
+	q.seen(sight(e, entry, nil))
+	c.pending = append(c.pending, a)
+	return a
+}
+
+// answer takes in a message of the server, and returns the query that it is for.
+func (c *connection) answer(f frame) *asking {
+	msg, ok := parse(f.data)
+	if ok && !msg.response {
+		return nil
+	}
+	for _, a := range c.pending {
+		switch {
+		case !ok && a.transfer && a.answer != nil && continues(f.data) && a.msg.id == idOf(f.data):
+		case ok && a.msg.id == msg.id && a.msg.qtype == msg.qtype && strings.EqualFold(a.msg.name, msg.name) && (a.answer == nil || a.transfer):
+		default:
+			continue
+		}
+		if a.answer == nil {
+			a.answer, a.answerAt, a.answerSize = &msg, f.first.Time, 0
+			a.transfer = a.transfer && msg.rcode == "NOERROR" && len(msg.answers) > 0
+		}
+		c.served = f.first.Time
+		a.answerSize += uint32(f.size)
+		a.answerEnd = f.end
+		return a
+	}
+	return nil
+}
+
+// sighted takes in a segment where it was seen: the end of a query on its way, or that of an answer.
+func (c *connection) sighted(here decoder.Sight, e decoder.Event, up bool, p reassembly.Piece) {
+	covers := func(end uint32) bool {
+		return int32(end-p.Seq) > 0 && int32(end-p.Seq) <= int32(len(p.Data)+p.Missing)
+	}
+	for _, a := range c.pending {
+		switch {
+		case up && covers(a.end) && e.Time != a.last.Time:
+			a.seen(here)
+			a.backend = c.backend
+		case !up && a.answer != nil && covers(a.answerEnd):
+			a.answered(here, a.atClient(e))
+		}
+	}
+}
+
+// ended says of all that waits how the connection ended; it may be seen to at several places.
+func (c *connection) ended(end decoder.DNSConnection, due time.Time) {
+	for _, q := range c.waiting() {
+		switch {
+		case q.ending == nil:
+			mine := end
+			mine.Reused = !c.served.IsZero() && q.first.Time.Sub(c.served) > restsFor && end.Time.Sub(q.first.Time) < onTheWay
+			q.ending, q.due = &mine, due
+		case q.ending.How == end.How:
+			q.ending.Sight = end.Sight
+		}
+	}
+}
+
+// waiting are the queries without an answer, and the connection itself if it is not established.
+func (c *connection) waiting() []*query {
+	var all []*query
+	if c.opening != nil {
+		all = append(all, c.opening)
+	}
+	for _, a := range c.pending {
+		if a.answer == nil {
+			all = append(all, a.query)
+		}
+	}
+	return all
+}
