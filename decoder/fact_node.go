@@ -151,10 +151,12 @@ func (b Blame) At(hook string) Blame {
 type ServiceFact struct {
 	Namespace string        `json:"namespace,omitempty"`
 	Name      string        `json:"name,omitempty"`
-	Source    string        `json:"source"`          // api, iptables, nftables, ipvs, resolv, env, cidr
-	Netns     uint32        `json:"netns,omitempty"` // where the rules are; 0 if the source is none of the node's
-	Addrs     []netip.Addr  `json:"addrs,omitempty"` // cluster addresses
-	CIDR      netip.Prefix  `json:"cidr,omitzero"`   // of source cidr: any address in it is a service's
+	Source    string        `json:"source"`             // api, iptables, nftables, ipvs, resolv, env, cidr
+	System    string        `json:"system,omitempty"`   // of rules: as in ChainFact; several may be at work
+	Netns     uint32        `json:"netns,omitempty"`    // where the rules are; 0 if the source is none of the node's
+	Addrs     []netip.Addr  `json:"addrs,omitempty"`    // cluster addresses
+	External  []netip.Addr  `json:"external,omitempty"` // external addresses, and those of load balancers
+	CIDR      netip.Prefix  `json:"cidr,omitzero"`      // any address in it is a service's
 	Ports     []ServicePort `json:"ports,omitempty"`
 	Gone      bool          `json:"gone,omitempty"`
 }
@@ -171,10 +173,11 @@ type ServicePort struct {
 
 // States of a node's rules for a service address.
 const (
-	ServicePresent     = "present"      // a rule translates it
-	ServiceNoEndpoints = "no-endpoints" // a rule refuses it: the service has none
-	ServiceMissing     = "missing"      // there are rules for services, but none for this address and port
-	ServiceNone        = "none"         // no rules for services at all: kube-proxy never wrote here
+	ServicePresent     = "present"            // a rule translates it
+	ServiceNoEndpoints = "no-endpoints"       // a rule refuses it: the service has none
+	ServiceNoLocal     = "no-local-endpoints" // a rule drops it: the service has none on this node, and a policy wants one
+	ServiceMissing     = "missing"            // there are rules for services, but none for this address and port
+	ServiceNone        = "none"               // no rules for services at all: kube-proxy never wrote here
 )
 
 // ServiceRules is the state of the rules of one namespace for one address.
@@ -188,6 +191,7 @@ type ServiceRules struct {
 	Endpoints []netip.AddrPort `json:"endpoints,omitempty"`
 	Rule      string           `json:"rule,omitempty"`      // the rule that decides, in words of its tool
 	Hooks     []string         `json:"hooks,omitempty"`     // at which a rule translates it: prerouting, output
+	NodePort  string           `json:"node_port,omitempty"` // the service, ns/name:port, that has the port on every node's address
 	Untracked string           `json:"untracked,omitempty"` // a rule that keeps packets to it from conntrack
 	Services  int              `json:"services"`            // addresses and ports that these rules know
 	Searched  []string         `json:"searched,omitempty"`  // tables looked at

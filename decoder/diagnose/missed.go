@@ -27,10 +27,29 @@ func missedServer(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, b
 }
 
 func (k *Facts) diedUntranslated(e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	if d.Conntrack.DNAT() || k.turnOf(e, d) != turnBehind || delivered(d) && k.deviceOf(e.Netns, e.Packet.Dst) != ipvsDevice {
+	if d.Conntrack.DNAT() || delivered(d) && k.deviceOf(e.Netns, e.Packet.Dst) != ipvsDevice {
 		return decoder.Finding{}, false
 	}
-	return k.missed(e, d.Conntrack)
+	leftover, refused := k.refusedAsLeft(e, d)
+	if k.turnOf(e, d) != turnBehind && !refused {
+		return decoder.Finding{}, false
+	}
+	f, ok := k.missed(e, d.Conntrack)
+	if ok && refused {
+		f.Evidence = append(f.Evidence, "refused by kube-proxy's own rule for what it has not translated: "+leftover.String())
+	}
+	return f, ok
+}
+
+// refusedAsLeft is the rule by which kube-proxy, in its nftables mode, refuses a packet to a service's address that none of
+// its maps had an entry for.
+func (k *Facts) refusedAsLeft(e decoder.Event, d decoder.Drop) (decoder.RuleFact, bool) {
+	b, _ := k.blame(e, d)
+	if !d.ByNetfilter() || len(b.Suspects) == 0 {
+		return decoder.RuleFact{}, false
+	}
+	rule := b.Suspects[0].RuleFact
+	return rule, rule.Table == "kube-proxy" && rule.Chain == "cluster-ips-check"
 }
 
 // mayBeAnswered is mayLearn for a packet that left untranslated. A server that only a resolv.conf tells for a service's may
@@ -55,6 +74,9 @@ func (k *Facts) missed(e decoder.Event, c *decoder.Conntrack) (decoder.Finding, 
 		return decoder.Finding{}, false
 	}
 	rules, _ := k.rulesFor(e.Netns, e.Packet.Proto, to)
+	if r, ok := k.refusedAt(e, rules); ok {
+		return k.unserved(e, rules, r), true
+	}
 	f := decoder.Finding{
 		ID: "service-dnat-miss", Confidence: decoder.Certain, Subject: fmt.Sprintf("%s %v", e.Packet.Proto, to),
 		Title:    fmt.Sprintf("Packets to %s are not translated to a backend, and go where nobody is.", called(s, rules, to)),

@@ -2,44 +2,104 @@ package diagnose
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"ktrace/decoder"
 )
 
-// noEndpoints reports a packet to a service that kube-proxy refuses or drops since nobody serves it. The rule that does
-// so comes behind routing: where there is no way to the service's address the packet dies before it.
-func noEndpoints(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	to := e.Packet.Destination()
-	rules, _ := k.rules.Get(rulesKey{e.Netns, e.Packet.Proto, to})
-	if d.Conntrack.DNAT() || !d.ByNetfilter() && rules.State != decoder.ServiceNoEndpoints {
-		return decoder.Finding{}, false
-	}
-	rule := rules.Rule
-	if b, ok := k.blame(e, d); ok && rules.State != decoder.ServiceNoEndpoints {
-		if len(b.Suspects) == 0 || !strings.Contains(b.Suspects[0].Text, "has no endpoints") {
-			return decoder.Finding{}, false
-		}
-		rule = b.Suspects[0].RuleFact.String()
-		rules.Service = commented(b.Suspects[0].Text)
-	} else if rules.State != decoder.ServiceNoEndpoints {
-		return decoder.Finding{}, false
-	}
-	s, _ := k.ServiceAt(e.Netns, e.Packet.Proto, to)
-	return decoder.Finding{
-		ID: "service-no-endpoints", Confidence: decoder.Certain, Subject: to.String(),
-		Title:    fmt.Sprintf("Nobody serves %s: it has no ready endpoints, and the node refuses its connections.", called(s, rules, to)),
-		Cause:    "The service selects no pod that is ready, so kube-proxy wrote a rule that refuses it.",
-		Evidence: []string{"the rule: " + rule},
-		Remedy:   endpoints(s, rules),
-	}, true
+// unserving is why kube-proxy refuses a service's packets, and by which rule.
+type unserving struct {
+	state   string // decoder.ServiceNoEndpoints or ServiceNoLocal
+	service string // ns/name:port, "" if the rule does not say it
+	rule    string
+	policy  string // of the service, that wants an endpoint on this node
 }
 
-// commented is the service that kube-proxy's comment names: "ns/name:port has no endpoints".
-func commented(text string) string {
-	before, _, _ := strings.Cut(text, " has no endpoints")
-	return before[strings.LastIndexAny(before, `" `)+1:]
+// noEndpoints reports a packet to a service that kube-proxy refuses or drops since nothing serves it. The rule that does
+// so comes behind routing: where there is no way to the service's address the packet dies before it.
+func noEndpoints(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	if d.Conntrack.DNAT() || !d.ByNetfilter() && k.turnOf(e, d) != turnBehind {
+		return decoder.Finding{}, false
+	}
+	rules, _ := k.rules.Get(rulesKey{e.Netns, e.Packet.Proto, e.Packet.Destination()})
+	b, _ := k.blame(e, d)
+	if d.ByNetfilter() && len(b.Suspects) > 0 {
+		if r, ok := k.refusedBy(b.Suspects[0].RuleFact, e, rules); ok {
+			return k.unserved(e, rules, r), true
+		}
+	}
+	if r, ok := k.refusedAt(e, rules); ok {
+		return k.unserved(e, rules, r), true
+	}
+	return decoder.Finding{}, false
 }
+
+// refusedBy says what a rule of kube-proxy's that dropped a packet says of the service: in its iptables mode by its
+// comment, in its nftables mode by the chain that the element of a map led to.
+func (k *Facts) refusedBy(s decoder.RuleFact, e decoder.Event, rules decoder.ServiceRules) (unserving, bool) {
+	const none, noLocal = " has no endpoints", " has no local endpoints"
+	r := unserving{service: orElse(rules.Service, rules.NodePort), rule: s.String(), policy: k.policyFor(s, e)}
+	comment := func(end string) string {
+		before, _, _ := strings.Cut(s.Text, end)
+		return before[strings.LastIndexAny(before, `" `)+1:]
+	}
+	checks := []string{"service-endpoints-check", "nodeport-endpoints-check"}
+	nft := s.Table == "kube-proxy"
+	switch {
+	case strings.Contains(s.Text, none):
+		r.state, r.service = decoder.ServiceNoEndpoints, comment(none)
+	case strings.Contains(s.Text, noLocal):
+		r.state, r.service = decoder.ServiceNoLocal, comment(noLocal)
+	case nft && s.Chain == "reject-chain":
+		r.state = decoder.ServiceNoEndpoints
+	case nft && slices.Contains(checks, s.Chain) && s.Verdict == decoder.VerdictDrop:
+		r.state = decoder.ServiceNoLocal
+	}
+	if nft && rules.Service != "" && rules.Rule != "" {
+		r.rule = rules.Rule // the element, which names the address
+	}
+	return r, r.state != ""
+}
+
+// refusedAt is what the rules have for the packet's destination.
+func (k *Facts) refusedAt(e decoder.Event, rules decoder.ServiceRules) (unserving, bool) {
+	is := rules.State == decoder.ServiceNoEndpoints || rules.State == decoder.ServiceNoLocal
+	return unserving{state: rules.State, service: rules.Service, rule: rules.Rule, policy: k.policyFor(decoder.RuleFact{}, e)}, is
+}
+
+// policyFor is the policy of the service that a packet's way to it comes under.
+func (k *Facts) policyFor(s decoder.RuleFact, e decoder.Event) string {
+	service, known := k.serviceTo(e)
+	own := known && slices.Contains(service.Addrs, e.Packet.Dst)
+	if s.Chain == "KUBE-SERVICES" || own && s.Chain != "KUBE-EXTERNAL-SERVICES" {
+		return "internalTrafficPolicy"
+	}
+	return "externalTrafficPolicy"
+}
+
+// unserved is the finding about a service that has no endpoints, or none on this node.
+func (k *Facts) unserved(e decoder.Event, rules decoder.ServiceRules, r unserving) decoder.Finding {
+	to := e.Packet.Destination()
+	s, _ := k.serviceTo(e)
+	rules.Service = r.service
+	f := decoder.Finding{
+		ID: "service-no-endpoints", Confidence: decoder.Certain, Subject: to.String(),
+		Title:    fmt.Sprintf("%s has no ready endpoints, and the node refuses its connections.", upper(called(s, rules, to))),
+		Cause:    "The service selects no pod that is ready, so kube-proxy wrote a rule that refuses it.",
+		Evidence: []string{"the rule: " + r.rule},
+		Remedy:   endpoints(s, rules),
+	}
+	if r.state == decoder.ServiceNoLocal {
+		f.Title = fmt.Sprintf("%s has no endpoint on this node and its %s is Local, so the node drops packets to it.", upper(called(s, rules, to)), r.policy)
+		f.Cause = fmt.Sprintf("With %s: Local a node sends packets to its own endpoints only; this one has none that is ready.", r.policy)
+		f.Remedy = append(f.Remedy, fmt.Sprintf("send to a node that has one, or give the service %s: Cluster", r.policy))
+	}
+	return f
+}
+
+// upper begins a sentence.
+func upper(text string) string { return strings.ToUpper(text[:1]) + text[1:] }
 
 // endpoints is how to see who serves.
 func endpoints(s decoder.ServiceFact, r decoder.ServiceRules) []string {

@@ -17,8 +17,8 @@ type services struct {
 
 // serviceKey is one service, or a range of their addresses, as one source knows it.
 type serviceKey struct {
-	source, namespace, name, cidr string
-	netns                         uint32
+	source, system, namespace, name, cidr string
+	netns                                 uint32
 }
 
 func newServices() services {
@@ -27,9 +27,9 @@ func newServices() services {
 
 // learn takes in what replaces the same source's earlier fact.
 func (s *services) learn(f decoder.ServiceFact) {
-	key := serviceKey{f.Source, f.Namespace, f.Name, f.CIDR.String(), f.Netns}
+	key := serviceKey{f.Source, f.System, f.Namespace, f.Name, f.CIDR.String(), f.Netns}
 	same := func(k serviceKey) bool { return k == key }
-	for _, a := range s.facts[key].Addrs {
+	for _, a := range addressesOf(s.facts[key]) {
 		if s.at[a] = slices.DeleteFunc(s.at[a], same); len(s.at[a]) == 0 {
 			delete(s.at, a)
 		}
@@ -40,9 +40,11 @@ func (s *services) learn(f decoder.ServiceFact) {
 		return
 	}
 	s.facts[key] = f
-	for _, a := range f.Addrs {
+	for _, a := range addressesOf(f) {
 		s.at[a] = append(s.at[a], key)
-		if !guessed(f) {
+	}
+	if !guessed(f) {
+		for _, a := range f.Addrs {
 			s.learnSpan(f.Netns, a)
 		}
 	}
@@ -50,6 +52,9 @@ func (s *services) learn(f decoder.ServiceFact) {
 		s.ranges = append(s.ranges, key)
 	}
 }
+
+// addressesOf are all addresses that packets to a service may have.
+func addressesOf(f decoder.ServiceFact) []netip.Addr { return slices.Concat(f.Addrs, f.External) }
 
 // of returns what is told of an address: those that have it, and the ranges that it lies in.
 func (s *services) of(a netip.Addr) []decoder.ServiceFact {

@@ -148,6 +148,17 @@ func (r *Rule) Comment() string {
 	return ""
 }
 
+// untracks reports whether the rule keeps packets from conntrack.
+func (r *Rule) untracks() bool {
+	return r.Verdict.Target == untrackTarget || r.Verdict.Target == "NOTRACK" || slices.ContainsFunc(r.Matches, func(m Match) bool { return m.Field == Always && m.Text == untrackStatement })
+}
+
+// How iptables and nft say so.
+const (
+	untrackTarget    = "CT --notrack"
+	untrackStatement = "notrack"
+)
+
 // Action is what becomes of a packet.
 type Action uint8
 
@@ -207,6 +218,7 @@ type Element struct {
 	Lo, Hi  []byte
 	Verdict *Verdict // of a verdict map
 	Data    []byte   // of another map
+	Comment string
 }
 
 // order puts the chains of a hook into the order in which packets meet them.

@@ -226,12 +226,13 @@ type rawElement struct {
 	end         bool // the first value behind a range
 	verdict     *Verdict
 	data        []byte
+	comment     string
 }
 
 func rawElementOf(b []byte) rawElement {
-	const key, data, flags, keyEnd = 1, 2, 3, 10
+	const key, data, flags, userdata, keyEnd = 1, 2, 3, 6, 10
 	a := attrMap(b)
-	e := rawElement{key: attrMap(a[key])[1], end: be32(a[flags])&1 != 0}
+	e := rawElement{key: attrMap(a[key])[1], end: be32(a[flags])&1 != 0, comment: nftComment(a[userdata])}
 	if a[keyEnd] != nil {
 		e.keyEnd = attrMap(a[keyEnd])[1]
 	}
@@ -256,7 +257,7 @@ func (s *Set) Load(msgs [][]byte) {
 		if r.end {
 			continue
 		}
-		e := Element{Lo: r.key, Hi: r.key, Verdict: r.verdict, Data: r.data}
+		e := Element{Lo: r.key, Hi: r.key, Verdict: r.verdict, Data: r.data, Comment: r.comment}
 		switch {
 		case r.keyEnd != nil:
 			e.Hi = r.keyEnd

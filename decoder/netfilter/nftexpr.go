@@ -62,7 +62,7 @@ func expressions() map[string]func(*machine, []byte) {
 		"dynset": (*machine).dynset,
 		"masq":   elsewhere("masquerade"), "redir": redirect, "queue": elsewhere("queue"),
 		"tproxy": elsewhere("tproxy"), "fwd": elsewhere("fwd"),
-		"notrack": plain("notrack"), "objref": plain("objref"), "last": plain("last"), "dup": plain("dup"),
+		"notrack": plain(untrackStatement), "objref": plain("objref"), "last": plain("last"), "dup": plain("dup"),
 		"rt": opaque("rt"), "socket": opaque("socket"), "exthdr": opaque("exthdr"), "hash": opaque("hash"), "osf": opaque("osf"),
 	}
 }

@@ -21,8 +21,10 @@ type Walk struct {
 	Suspects []Suspect
 	// Translations are the rules that may have changed the destination, as suspects are those that may have dropped it.
 	Translations []Suspect
-	Wanted       []*Set // sets whose elements would have to be read to know more
-	Cut          bool   // there were too many rules to look at all of them
+	// Untracked are the rules that may have kept the packet from conntrack.
+	Untracked []Suspect
+	Wanted    []*Set // sets whose elements would have to be read to know more
+	Cut       bool   // there were too many rules to look at all of them
 
 	packet *Packet
 	base   *Chain
@@ -93,6 +95,9 @@ func (w *Walk) chain(c *Chain, path Fit, depth int) outcome {
 		fit := w.fit(r)
 		if fit == No {
 			continue
+		}
+		if r.untracks() {
+			w.Untracked = append(w.Untracked, Suspect{Chain: c, Base: w.base, Rule: r, Fit: min(path, fit), Verdict: r.Verdict})
 		}
 		o := w.verdict(c, r, &r.Verdict, min(path, fit), depth)
 		all |= o &^ goesOn

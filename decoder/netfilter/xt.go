@@ -377,7 +377,13 @@ func xtTarget(f Family, name string, revision uint8, b []byte) Verdict {
 		return v
 	case "LOG":
 		return Verdict{Action: Next, Target: xtLog(b)}
-	case "NFLOG", "CT", "NOTRACK", "TCPMSS", "TRACE", "CLASSIFY", "DSCP", "TOS", "TTL", "HL", "CHECKSUM", "AUDIT", "SET", "TEE",
+	case "CT", "NOTRACK": // struct xt_ct_target_info begins with flags
+		const notrack = 1
+		if name == "NOTRACK" || len(b) >= 2 && native.Uint16(b)&notrack != 0 {
+			name = untrackTarget
+		}
+		return Verdict{Action: Next, Target: name}
+	case "NFLOG", "TCPMSS", "TRACE", "CLASSIFY", "DSCP", "TOS", "TTL", "HL", "CHECKSUM", "AUDIT", "SET", "TEE",
 		"CONNSECMARK", "SECMARK", "TCPOPTSTRIP", "RATEEST", "IDLETIMER", "LED", "HMARK":
 		return Verdict{Action: Next, Target: name}
 	case "NFQUEUE", "TPROXY", "NETMAP", "SYNPROXY":

@@ -12,8 +12,8 @@ var serviceTrust = [...]string{"api", "nftables", "iptables", "ipvs", "resolv", 
 
 // serviceKey is one service as one source knows it.
 type serviceKey struct {
-	source, namespace, name string
-	netns                   uint32
+	source, system, namespace, name string
+	netns                           uint32
 }
 
 // services are the names of service addresses.
@@ -31,8 +31,8 @@ func (s services) learn(f decoder.ServiceFact) {
 	if f.Name == "" {
 		return // a range of addresses, or an address without a name
 	}
-	key := serviceKey{f.Source, f.Namespace, f.Name, f.Netns}
-	for _, a := range s.facts[key].Addrs {
+	key := serviceKey{f.Source, f.System, f.Namespace, f.Name, f.Netns}
+	for _, a := range addressesOf(s.facts[key]) {
 		a = a.Unmap()
 		s.byAddr[a] = slices.DeleteFunc(s.byAddr[a], func(k serviceKey) bool { return k == key })
 		if len(s.byAddr[a]) == 0 {
@@ -44,10 +44,13 @@ func (s services) learn(f decoder.ServiceFact) {
 		return
 	}
 	s.facts[key] = f
-	for _, a := range f.Addrs {
+	for _, a := range addressesOf(f) {
 		s.byAddr[a.Unmap()] = append(s.byAddr[a.Unmap()], key)
 	}
 }
+
+// addressesOf are all addresses that packets to a service may have.
+func addressesOf(f decoder.ServiceFact) []netip.Addr { return slices.Concat(f.Addrs, f.External) }
 
 // at returns the service that has an address, as the best source knows it. Of several, one with that port.
 func (s services) at(addr netip.Addr, proto string, port uint16) decoder.Pod {

@@ -25,6 +25,7 @@ type Witness struct {
 	seen     map[uint32]bool // namespaces whose counters were read before
 	services map[netip.Addr]bool
 	ranges   []netip.Prefix
+	ruled    map[uint32]bool // namespaces with rules for services
 	told     map[serviceKey]decoder.ServiceFact
 	tunnels  map[ownDevice]bool
 	silent   map[uint32]bool // namespaces with a tunnel's device that is down
@@ -33,8 +34,8 @@ type Witness struct {
 }
 
 type serviceKey struct {
-	netns                   uint32
-	source, namespace, name string
+	netns                                 uint32
+	source, system, namespace, name, cidr string
 }
 
 // ownDevice is a device of a namespace.
@@ -71,7 +72,7 @@ const (
 // NewWitness returns a Witness that asks the Observer.
 func NewWitness(o *Observer) *Witness {
 	return &Witness{o: o, rows: table(), names: decoder.NewNames(), asked: map[asked]time.Time{}, pending: map[asked]late{},
-		seen: map[uint32]bool{}, services: map[netip.Addr]bool{}, told: map[serviceKey]decoder.ServiceFact{}, own: map[ownKey]bool{},
+		seen: map[uint32]bool{}, services: map[netip.Addr]bool{}, ruled: map[uint32]bool{}, told: map[serviceKey]decoder.ServiceFact{}, own: map[ownKey]bool{},
 		silent: map[uint32]bool{}, tunnels: map[ownDevice]bool{}}
 }
 
@@ -121,7 +122,7 @@ func (w *Witness) newServices(inode uint32) []decoder.Fact {
 		if f.Service == nil {
 			return []decoder.Fact{f} // nothing can be said, then
 		}
-		k := serviceKey{inode, f.Service.Source, f.Service.Namespace, f.Service.Name}
+		k := serviceKey{inode, f.Service.Source, f.Service.System, f.Service.Namespace, f.Service.Name, f.Service.CIDR.String()}
 		delete(gone, k)
 		if old, ok := w.told[k]; ok && reflect.DeepEqual(old, *f.Service) {
 			continue
@@ -176,8 +177,11 @@ func (w *Witness) learn(f decoder.Fact) {
 	case f.Device != nil && f.Device.Down && f.Device.Tunnels():
 		w.silent[f.Device.Netns] = true
 	case f.Service != nil:
-		for _, a := range f.Service.Addrs {
+		for _, a := range slices.Concat(f.Service.Addrs, f.Service.External) {
 			w.services[a] = !f.Service.Gone
+		}
+		if f.Service.Netns != 0 && f.Service.System != "" && len(w.ruled) < maxSpaces {
+			w.ruled[f.Service.Netns] = true
 		}
 		if f.Service.CIDR.IsValid() && !slices.Contains(w.ranges, f.Service.CIDR) {
 			w.ranges = append(w.ranges, f.Service.CIDR)
@@ -530,11 +534,11 @@ func sock(ops ...decoder.SockOp) func(*Witness, decoder.Event) bool {
 }
 
 // untranslated holds for a packet that leaves by a device of the node for the address of a service. In the sender's own
-// namespace it always is: there translation is yet to come.
+// namespace it always is, unless that is one which translates: there translation is yet to come.
 func untranslated(w *Witness, e decoder.Event) bool {
 	h := e.Body.(decoder.Hop)
 	return e.Packet != nil && e.Direction == decoder.Out && !h.Conntrack.DNAT() && w.isService(e.Packet.Dst) &&
-		(e.Netns == w.home || !w.isOwn(e.Netns, e.Packet.Src))
+		(e.Netns == w.home || w.ruled[e.Netns] || !w.isOwn(e.Netns, e.Packet.Src))
 }
 
 // notUnpacked holds for a tunnel's packet that arrives where a device for it is down: somebody else may have its port.
