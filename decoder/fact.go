@@ -29,6 +29,7 @@ type Fact struct {
 	Route        *Route          `json:"route,omitempty"`
 	Neighbour    *Neighbour      `json:"neighbour,omitempty"`
 	Conntrack    *ConntrackStats `json:"conntrack,omitempty"`
+	PortUse      *PortUse        `json:"port_use,omitempty"`
 	Tracked      *Tracked        `json:"tracked,omitempty"`
 	Netstat      *Netstat        `json:"netstat,omitempty"`
 	Socket       *Socket         `json:"socket,omitempty"`

@@ -269,6 +269,21 @@ func (c ConntrackCounters) Minus(before ConntrackCounters) ConntrackCounters {
 	}
 }
 
+// PortUse is how many of the ports are taken that a packet may get as its source by translation. Towards one server each
+// connection needs one of its own.
+type PortUse struct {
+	About  Question       `json:"about"`
+	Server netip.AddrPort `json:"server"` // after translation
+	Source netip.Addr     `json:"source"` // after translation
+	Low    uint16         `json:"low"`
+	High   uint16         `json:"high"` // the last of them
+	Used   int            `json:"used"`
+	Rule   *RuleFact      `json:"rule,omitempty"` // that translates it, nil if it is not known
+}
+
+// Size is how many there are.
+func (u PortUse) Size() int { return int(u.High) - int(u.Low) + 1 }
+
 // Netstat is what rose of the protocols' counters of one namespace since the reading before, or since the first.
 type Netstat struct {
 	Netns uint32            `json:"netns"`

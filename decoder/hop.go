@@ -60,6 +60,7 @@ type Conntrack struct {
 
 // Bits of nf_conn.status (linux/netfilter/nf_conntrack_common.h, which is ABI).
 const (
+	ipsConfirmed  = 1 << 3
 	ipsSrcNAT     = 1 << 4
 	ipsDstNAT     = 1 << 5
 	ipsDstNATDone = 1 << 8
@@ -78,6 +79,9 @@ func (c *Conntrack) SNAT() bool { return c != nil && c.bits&ipsSrcNAT != 0 }
 
 // translated reports whether either end is.
 func (c *Conntrack) translated() bool { return c.DNAT() || c.SNAT() }
+
+// Confirmed reports whether conntrack has taken the flow in. Until then a packet of it may still be lost.
+func (c *Conntrack) Confirmed() bool { return c != nil && c.bits&ipsConfirmed != 0 }
 
 // NATDone reports whether the rules for destinations have been asked, whatever they said.
 func (c *Conntrack) NATDone() bool { return c != nil && c.bits&ipsDstNATDone != 0 }

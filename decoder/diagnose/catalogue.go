@@ -13,6 +13,6 @@ func PacketIDs() []string {
 		"mtu-exceeded", "pmtu-blackhole", "pmtu-icmp-ignored",
 		"connection-refused", "reset-by-application", "reset-by-firewall", "reset-by-middlebox", "reset-stale-connection",
 		"accept-queue-full",
-		"icmp-unreachable", "connect-no-response", "bpf-drop", "queue-drop", "hairpin-disabled", "duplicate-address", "checksum-error", "kernel-drop",
+		"icmp-unreachable", "ports-exhausted", "connect-no-response", "bpf-drop", "queue-drop", "hairpin-disabled", "duplicate-address", "checksum-error", "kernel-drop",
 	}
 }

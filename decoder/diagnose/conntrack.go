@@ -88,40 +88,6 @@ func tableFull(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool
 	return f, true
 }
 
-// insertRace reports a packet that lost against another of its flow when conntrack took the flow in.
-func insertRace(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	s, _ := k.conntrack.Get(e.Netns)
-	n, said := k.said(about(decoder.NetfilterRefused, e), d.Conntrack)
-	said = said && n.Lost != nil
-	if !d.ByNetfilter() || !said && (s.Rose.InsertFailed == 0 || !unblamed(k, e, d)) {
-		return decoder.Finding{}, false
-	}
-	f := decoder.Finding{
-		ID: "conntrack-insert-race", Confidence: decoder.Likely, Severity: decoder.Warning, Subject: target(e),
-		Title: fmt.Sprintf("Packets of new flows to %s raced through connection tracking, and one was dropped.", target(e)),
-		Cause: "They were translated before any was taken in, and clash: one flow twice, or two that are one behind translation; the last to come is thrown away. " +
-			"Resolvers that send A and AAAA at once from one socket meet it, and wait 5 s.",
-		Remedy: []string{
-			"use a DNS cache on the node (node-local-dns), or 'options single-request-reopen' in resolv.conf",
-			"conntrack -S | grep -o 'insert_failed=[0-9]*'",
-		},
-	}
-	if s.Rose.InsertFailed > 0 {
-		f.Evidence = []string{fmt.Sprintf("conntrack counted %s, no rule is for the packet", insertions(s.Rose.InsertFailed))}
-	}
-	switch {
-	case said:
-		f.Confidence = decoder.Certain
-		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack did not take it in: %v was there first, %v", n.Lost.Original, n.Lost))
-	case d.Conntrack != nil:
-		f.Evidence = append(f.Evidence, "the entry for which there was no room beside another packet's: "+d.Conntrack.String())
-	}
-	if s.Rose.ClashResolve > 0 {
-		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack settled %d more clashes without loss", s.Rose.ClashResolve))
-	}
-	return f, true
-}
-
 // insertions is how many entries conntrack could not take in.
 func insertions(n uint64) string {
 	if n == 1 {

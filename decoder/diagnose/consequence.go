@@ -14,7 +14,8 @@ type consequences struct {
 	sought   decoder.Recent[soughtAt, bool]    // where those go to; true once somebody answers there who is no backend
 	gone     decoder.Recent[goneAddress, bool] // addresses that the hosts which are to have them lack
 	lives    decoder.Recent[lifeKey, life]
-	carried  decoder.Recent[natFlow, carrier] // what arrived in tunnels, by the flow of who is carried
+	answers  decoder.Recent[natFlow, translated] // flows whose source is translated, by the answers that are expected
+	carried  decoder.Recent[natFlow, carrier]    // what arrived in tunnels, by the flow of who is carried
 }
 
 // lifeKey is a flow. Pings have no ports: who pings a host and who looks for the routers on the way to it are told apart
@@ -28,10 +29,30 @@ type lifeKey struct {
 type life struct {
 	most        uint8 // the most routers that a packet of it had before it
 	first, last time.Time
+	packets     [2]packetLife // the latest, and the one before it
+	left        time.Time     // when one was last seen to leave a namespace, and which
+	leftFrom    uint32
 }
 
-// lastWithin is how exact life.last is.
-const lastWithin = 10 * time.Millisecond
+// packetLife is when one packet of a flow was seen.
+type packetLife struct {
+	journey     uint64
+	first, last time.Time
+}
+
+// nearly is how far apart two things may be seen that were at one time.
+const nearly = 20 * time.Millisecond
+
+// sameTime reports whether two packets were on their way at once, or nearly so: what was seen of them may be a part.
+func (p packetLife) sameTime(q packetLife) bool {
+	return p.first.Sub(q.last) <= nearly && q.first.Sub(p.last) <= nearly
+}
+
+// translated is what a flow was translated to, and when a packet of it last was.
+type translated struct {
+	original decoder.FlowTuple
+	at       time.Time
+}
 
 // strayFlow is whose packets, and where to.
 type strayFlow struct {
@@ -86,6 +107,9 @@ type carrier struct {
 // shows that somebody is there.
 func (c *consequences) hop(e decoder.Event, h decoder.Hop) {
 	c.live(e)
+	if h.Conntrack.SNAT() {
+		c.answers.Put(natFlow{e.Packet.Proto, h.Conntrack.Reply}, translated{h.Conntrack.Original, e.Time})
+	}
 	if t := e.Packet.Tunnel; t != nil && t.MAC != "" && e.Direction == decoder.In {
 		c.carried.Put(flowOf(t.Packet), carrier{e.Packet.Src, e.Packet.Destination(), t.MAC})
 	}
@@ -105,10 +129,33 @@ func (c *consequences) live(e decoder.Event) {
 	if !seen {
 		l.first = e.Time
 	}
-	if !seen || e.Packet.TTL > l.most || e.Time.Sub(l.last) > lastWithin {
-		l.most, l.last = max(l.most, e.Packet.TTL), e.Time
-		c.lives.Put(key, l)
+	l.most, l.last = max(l.most, e.Packet.TTL), e.Time
+	if e.Journey == 0 || e.Journey != l.packets[0].journey && e.Journey != l.packets[1].journey {
+		l.packets[0], l.packets[1] = packetLife{e.Journey, e.Time, e.Time}, l.packets[0]
 	}
+	if e.Direction == decoder.Out {
+		l.left, l.leftFrom = e.Time, e.Netns
+	}
+	for i := range l.packets {
+		if l.packets[i].journey == e.Journey {
+			l.packets[i].last = e.Time
+		}
+	}
+	c.lives.Put(key, l)
+}
+
+// rival finds a packet of the same flow that was on its way while another was, which was lost, and returns when it was
+// seen. began is the flow as its sender made it. Two packets may be alike so much that they are taken for one; then one left
+// the namespace in which the other was lost.
+func (c *consequences) rival(lost decoder.Event, began natFlow) (time.Time, bool) {
+	l := c.lifeOf(began, 0)
+	for i, p := range l.packets {
+		if q := l.packets[1-i]; p.journey == lost.Journey && p.journey != 0 && q.journey != 0 && p.sameTime(q) {
+			return q.first, true
+		}
+	}
+	l = c.life(lost.Packet, false)
+	return l.left, l.leftFrom == lost.Netns && l.left.Sub(lost.Time).Abs() <= nearly
 }
 
 // lifeOf is what was seen of a flow, pings by the number in their header.

@@ -57,8 +57,6 @@ func TestWhatNetfilterSaysItselfIsCertain(t *testing.T) {
 		sure  decoder.Confidence
 		proof string
 	}{
-		{"a race by the counters", []decoder.Fact{stats(decoder.ConntrackCounters{InsertFailed: 1})}, decoder.Netfilter{},
-			"conntrack-insert-race", decoder.Likely, "1 failed insertion"},
 		{"a race by its own word", nil, decoder.Netfilter{Op: decoder.NetfilterRefused, Lost: first},
 			"conntrack-insert-race", decoder.Certain, "10.244.1.2:40000 > 10.9.0.2:80 was there first"},
 		{"a full table, though a rule would fit", []decoder.Fact{stats(decoder.ConntrackCounters{}), rule("drop")}, decoder.Netfilter{Op: decoder.NetfilterFull},

@@ -19,6 +19,7 @@ type Facts struct {
 	devices    decoder.Recent[deviceKey, decoder.Device]
 	down       decoder.Recent[deviceKey, bool] // tunnels' devices that are
 	conntrack  decoder.Recent[uint32, decoder.ConntrackStats]
+	ports      decoder.Recent[decoder.Question, decoder.PortUse]
 	risen      decoder.Recent[uint32, time.Time] // when a reading of them last told of losses
 	rules      decoder.Recent[rulesKey, decoder.ServiceRules]
 	services   services
@@ -107,6 +108,8 @@ func (k *Facts) Observe(e decoder.Event) []decoder.Finding {
 		k.programs.Put(programKey{f.Program.Netns, f.Program.Ifindex, f.Program.At, f.Program.ID}, *f.Program)
 	case f.Device != nil:
 		k.learnDevice(*f.Device)
+	case f.PortUse != nil:
+		k.ports.Put(f.PortUse.About, *f.PortUse)
 	case f.Conntrack != nil:
 		k.learnConntrack(e.Time, *f.Conntrack)
 	case f.ServiceRules != nil:

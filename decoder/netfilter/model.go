@@ -197,9 +197,14 @@ type Verdict struct {
 	Answer string // of Reject: as iptables names it
 	Target string // as the tool prints it: DNAT --to-destination 10.0.0.1:53
 	NewDst bool   // it changes the destination
+	NewSrc bool   // it changes the source
+	Ports  Ports  // that it changes the destination's or source's to, zero if the rule has none
 	DNAT   string // address and port that the destination becomes, "" if they are no constants of the rule
 	Map    *Match // of Lookup
 }
+
+// Ports are from Lo to Hi, both inside.
+type Ports struct{ Lo, Hi uint16 }
 
 // Set is a set or map of nftables.
 type Set struct {

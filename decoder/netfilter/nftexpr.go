@@ -60,7 +60,7 @@ func expressions() map[string]func(*machine, []byte) {
 		"reject": (*machine).reject, "nat": (*machine).nat, "log": (*machine).log, "limit": (*machine).limit,
 		"match": (*machine).xtMatch, "target": (*machine).xtTarget, "fib": (*machine).fib, "numgen": (*machine).numgen,
 		"dynset": (*machine).dynset,
-		"masq":   elsewhere("masquerade"), "redir": redirect, "queue": elsewhere("queue"),
+		"masq":   (*machine).masquerade, "redir": redirect, "queue": elsewhere("queue"),
 		"tproxy": elsewhere("tproxy"), "fwd": elsewhere("fwd"),
 		"notrack": plain(untrackStatement), "objref": plain("objref"), "last": plain("last"), "dup": plain("dup"),
 		"rt": opaque("rt"), "socket": opaque("socket"), "exthdr": opaque("exthdr"), "hash": opaque("hash"), "osf": opaque("osf"),
@@ -458,12 +458,48 @@ func (m *machine) nat(b []byte) {
 	if addr, ok := netip.AddrFromSlice(m.constant(a[addrMin])); ok {
 		where = bracketed(addr, a[portMin] != nil)
 	}
-	if port := m.constant(a[portMin]); len(port) >= 2 {
-		where += fmt.Sprintf(":%d", binary.BigEndian.Uint16(port))
-	}
-	v := Verdict{Action: Elsewhere, Target: strings.TrimSpace(what + " to " + where), NewDst: what == "dnat"}
-	if v.NewDst {
+	ports, has := m.ports(a[portMin], a[portMax])
+	v := Verdict{Action: Elsewhere, NewDst: what == "dnat", NewSrc: what == "snat", Ports: ports}
+	if v.NewDst && has {
+		v.DNAT = where + fmt.Sprintf(":%d", ports.Lo)
+	} else if v.NewDst {
 		v.DNAT = where
+	}
+	v.Target = strings.TrimSpace(what + " to " + where + ports.text())
+	m.rule.Verdict = v
+}
+
+// ports are the constants in two registers; ok is false if there are none.
+func (m *machine) ports(lo, hi []byte) (p Ports, ok bool) {
+	from, to := m.constant(lo), m.constant(hi)
+	if len(from) < 2 {
+		return p, false
+	}
+	p = Ports{binary.BigEndian.Uint16(from), binary.BigEndian.Uint16(from)}
+	if len(to) >= 2 {
+		p.Hi = binary.BigEndian.Uint16(to)
+	}
+	return p, true
+}
+
+// text is how nft writes ports behind an address.
+func (p Ports) text() string {
+	switch p {
+	case Ports{}:
+		return ""
+	case Ports{p.Lo, p.Lo}:
+		return fmt.Sprintf(":%d", p.Lo)
+	}
+	return fmt.Sprintf(":%d-%d", p.Lo, p.Hi)
+}
+
+func (m *machine) masquerade(b []byte) {
+	const portMin, portMax = 2, 3
+	a := attrMap(b)
+	ports, _ := m.ports(a[portMin], a[portMax])
+	v := Verdict{Action: Elsewhere, Target: "masquerade", NewSrc: true, Ports: ports}
+	if ports != (Ports{}) {
+		v.Target += " to " + ports.text()
 	}
 	m.rule.Verdict = v
 }

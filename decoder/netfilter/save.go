@@ -329,13 +329,15 @@ func saveMark(m Match, s string) (Match, bool) {
 func (p *saveParser) target(t *Table, isGoto bool) Verdict {
 	name := p.next()
 	words := []string{name}
-	answer, to := "", ""
+	answer, to, ports := "", "", Ports{}
 	for len(p.words) > 0 {
 		w := p.next()
 		if prev := words[len(words)-1]; prev == "--reject-with" {
 			answer = w
 		} else if prev == "--to-destination" {
 			to = w
+		} else if prev == "--to-ports" || prev == "--to-source" {
+			ports = savedPorts(w)
 		}
 		if strings.ContainsAny(w, " \"'\\") {
 			w = quoteSave(w)
@@ -354,6 +356,23 @@ func (p *saveParser) target(t *Table, isGoto bool) Verdict {
 			v.Action = Goto
 		}
 	}
-	v.Target, v.DNAT = strings.Join(words, " "), to
+	v.Target, v.DNAT, v.Ports = strings.Join(words, " "), to, ports
 	return v
+}
+
+// savedPorts are those at the end of what NAT changes to: [ADDR[-ADDR]:]PORT[-PORT].
+func savedPorts(s string) (p Ports) {
+	if i := strings.LastIndexByte(s, ':'); i >= 0 {
+		s = s[i+1:]
+	}
+	lo, hi, isRange := strings.Cut(s, "-")
+	if !isRange {
+		hi = lo
+	}
+	from, err := strconv.ParseUint(lo, 10, 16)
+	to, err2 := strconv.ParseUint(hi, 10, 16)
+	if err != nil || err2 != nil {
+		return p // addresses alone
+	}
+	return Ports{uint16(from), uint16(to)}
 }

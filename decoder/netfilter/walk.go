@@ -21,6 +21,7 @@ type Walk struct {
 	Suspects []Suspect
 	// Translations are the rules that may have changed the destination, as suspects are those that may have dropped it.
 	Translations []Suspect
+	Sources      []Suspect // the same for the source
 	// Untracked are the rules that may have kept the packet from conntrack.
 	Untracked []Suspect
 	Wanted    []*Set // sets whose elements would have to be read to know more
@@ -143,6 +144,9 @@ func (w *Walk) verdict(c *Chain, r *Rule, v *Verdict, fit Fit, depth int) outcom
 	case Elsewhere:
 		if v.NewDst {
 			w.Translations = append(w.Translations, Suspect{Chain: c, Base: w.base, Rule: r, Fit: fit, Verdict: *v})
+		}
+		if v.NewSrc {
+			w.Sources = append(w.Sources, Suspect{Chain: c, Base: w.base, Rule: r, Fit: fit, Verdict: *v})
 		}
 		return isGone
 	case Accept:

@@ -427,6 +427,7 @@ func xtLog(b []byte) string {
 // xtNAT reads struct nf_nat_range, or the older struct nf_nat_ipv4_multi_range_compat.
 func xtNAT(f Family, name string, revision uint8, b []byte) Verdict {
 	v := Verdict{Action: Elsewhere, Target: name, NewDst: name == "DNAT" || name == "REDIRECT"}
+	v.NewSrc = !v.NewDst
 	const mapAddrs, mapPorts = 1, 2
 	var flags uint32
 	var from, to netip.Addr
@@ -457,6 +458,7 @@ func xtNAT(f Family, name string, revision uint8, b []byte) Verdict {
 		}
 	}
 	if flags&mapPorts != 0 {
+		v.Ports = Ports{lo, hi}
 		ports := fmt.Sprint(lo)
 		if hi != lo {
 			ports += fmt.Sprintf("-%d", hi)

@@ -366,6 +366,7 @@ const (
 	leadsTo
 	waiting
 	programs
+	sourcePorts
 )
 
 func (f wanted) ask(w *Witness, e decoder.Event) []decoder.Fact {
@@ -390,6 +391,8 @@ func (f wanted) ask(w *Witness, e decoder.Event) []decoder.Fact {
 		return w.o.Socket(about, e.Packet.Destination())
 	case trackedFlow:
 		return w.tracked(e)
+	case sourcePorts:
+		return w.o.SourcePorts(e)
 	case cameFrom:
 		return w.atFarEnd(e, false)
 	case leadsTo:
@@ -464,7 +467,7 @@ type row struct {
 // table has a row for every kind of event that the node can explain; the first that holds counts.
 func table() []row {
 	return []row{
-		{decoder.KindDrop, byNetfilter, true, []wanted{blame, conntrackCounters, settings, serviceRules}},
+		{decoder.KindDrop, byNetfilter, true, []wanted{blame, conntrackCounters, settings, serviceRules, sourcePorts}},
 		{decoder.KindDrop, noNeighbour, false, []wanted{nextHop, leadsTo, serviceRules}},
 		{decoder.KindDrop, noSocket, false, []wanted{receiver, trackedFlow}},
 		{decoder.KindDrop, reason("SOCKET_RCVBUFF", "SOCKET_BACKLOG", "PROTO_MEM", "TCP_LISTEN_OVERFLOW"), false,

@@ -1,0 +1,120 @@
+package diagnose
+
+import (
+	"fmt"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// refused reports whether conntrack itself dropped the packet because it did not take its flow in: the drop is
+// netfilter's, no rule is for it, and conntrack counted it; or it says so.
+func refused(k *Facts, e decoder.Event, d decoder.Drop) (lost *decoder.Conntrack, ok bool) {
+	s, _ := k.conntrack.Get(e.Netns)
+	n, said := k.said(about(decoder.NetfilterRefused, e), d.Conntrack)
+	if !d.ByNetfilter() || d.Conntrack.Confirmed() {
+		return nil, false
+	}
+	if said && n.Lost != nil {
+		return n.Lost, true
+	}
+	return nil, s.Rose.InsertFailed > 0 && unblamed(k, e, d)
+}
+
+// portsExhausted reports a new flow for which source translation has no port left: it takes one that another flow has, and
+// conntrack does not take it in.
+func portsExhausted(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	use, ok := k.ports.Get(decoder.Ask(e))
+	_, clash := refused(k, e, d)
+	const enough = 90 // per cent; the kernel tries no more than some hundred ports of a large range
+	if !ok || !clash || use.Used*100 < use.Size()*enough {
+		return decoder.Finding{}, false
+	}
+	proto := e.Packet.Proto
+	f := decoder.Finding{
+		ID: "ports-exhausted", Confidence: decoder.Certain, Subject: fmt.Sprintf("%s ports %d-%d of %v to %v", proto, use.Low, use.High, use.Source, use.Server),
+		Title: fmt.Sprintf("No port is left for source translation to %s %v: %d of %d are in use, so new connections are dropped.", proto, use.Server, use.Used, use.Size()),
+		Cause: fmt.Sprintf("Connections to one server leave as %v, each from a port of its own. With all of them in use a new one gets a port that another has, "+
+			"and conntrack drops it; the client tries again and fails until connections end.", use.Source),
+		Evidence: []string{fmt.Sprintf("ports %d to %d of %v; conntrack has entries to %v for %d of the %d", use.Low, use.High, use.Source, use.Server, use.Used, use.Size())},
+		Remedy: []string{
+			fmt.Sprintf("conntrack -L -p %s --reply-src %v --reply-dst %v | awk '{print $4,$5,$6}' | sort | uniq -c | sort -rn | head   # who has them, in what state", proto, use.Server.Addr(), use.Source),
+			"let clients keep connections open and use them again, or end them; sysctl net.netfilter.nf_conntrack_tcp_timeout_time_wait   # how long an ended one holds its port",
+			"a wider range of ports (--to-ports), or more source addresses (SNAT --to-source A-B)",
+		},
+	}
+	if use.Rule != nil {
+		f.Evidence = append(f.Evidence, "the rule: "+use.Rule.String())
+		f.Remedy = append(see(*use.Rule), f.Remedy...)
+	} else {
+		f.Confidence = decoder.Likely // what gave it its port is not known, so neither is from where
+	}
+	f.Evidence = append(f.Evidence, "conntrack entry that was not taken in: "+d.Conntrack.String())
+	if s, _ := k.conntrack.Get(e.Netns); s.Rose.InsertFailed > 0 {
+		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack counted %s, no rule is for the packet", insertions(s.Rose.InsertFailed)))
+	}
+	return f, true
+}
+
+// insertRace reports a packet that lost against another when conntrack took its flow in. The other must be known: one of
+// the same flow that was on its way at the same time, or of a flow that had got the same source port a moment before.
+func insertRace(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	lost, clash := refused(k, e, d)
+	if !clash {
+		return decoder.Finding{}, false
+	}
+	own := e.Packet.Flow()
+	if d.Conntrack != nil {
+		own = d.Conntrack.Original
+	}
+	f := decoder.Finding{ID: "conntrack-insert-race", Confidence: decoder.Likely, Severity: decoder.Warning, Subject: target(e)}
+	other, twice := k.before.rival(e, natFlow{e.Packet.Proto, own})
+	first, ported := k.portTaken(e, d)
+	switch {
+	case lost != nil:
+		f.Confidence = decoder.Certain
+		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack did not take it in: %v was there first, %v", lost.Original, lost))
+		twice, ported = lost.Original == own, lost.Original != own
+	case twice:
+		f.Evidence = append(f.Evidence, fmt.Sprintf("another packet of %v was on its way at the same time, seen %s", own, other.UTC().Format("15:04:05.000000")))
+	case ported:
+		f.Evidence = append(f.Evidence, fmt.Sprintf("%v had got the same port: %v", first.original, d.Conntrack))
+	default:
+		return decoder.Finding{}, false
+	}
+	raced(&f, e, twice)
+	s, _ := k.conntrack.Get(e.Netns)
+	if s.Rose.InsertFailed > 0 {
+		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack counted %s, no rule is for the packet", insertions(s.Rose.InsertFailed)))
+	}
+	if s.Rose.ClashResolve > 0 {
+		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack settled %d more clashes without loss", s.Rose.ClashResolve))
+	}
+	return f, true
+}
+
+// portTaken finds the flow that, a moment before, got the same port by source translation as the one that was lost.
+func (k *Facts) portTaken(e decoder.Event, d decoder.Drop) (translated, bool) {
+	const moment = 100 * time.Millisecond
+	if !d.Conntrack.SNAT() {
+		return translated{}, false
+	}
+	t, ok := k.before.answers.Get(natFlow{e.Packet.Proto, d.Conntrack.Reply})
+	return t, ok && t.original != d.Conntrack.Original && e.Time.Sub(t.at).Abs() <= moment
+}
+
+// raced says what raced: two packets of one flow, or two flows for one port.
+func raced(f *decoder.Finding, e decoder.Event, twice bool) {
+	f.Title = fmt.Sprintf("Two packets of one new flow to %s raced through connection tracking, and one was dropped.", target(e))
+	f.Cause = "Both were on their way before conntrack had taken the flow in, and it takes it in once; the last to come is dropped."
+	f.Remedy = []string{"conntrack -S | grep -o 'insert_failed=[0-9]*'"}
+	switch {
+	case !twice:
+		f.Title = fmt.Sprintf("Two new flows to %s got the same source port by translation, and one was dropped.", target(e))
+		f.Cause = "Both were given a port before conntrack had taken any of them in; the last to come is dropped and has to be sent again."
+		f.Remedy = append([]string{"let the MASQUERADE or SNAT rule pick ports at random (--random-fully), or widen its range"}, f.Remedy...)
+	case e.Packet.Proto == "udp":
+		f.Cause += " Resolvers that send A and AAAA at once from one socket meet it, and wait 5 s."
+		f.Remedy = append([]string{"use a DNS cache on the node (node-local-dns), or 'options single-request-reopen' in resolv.conf"}, f.Remedy...)
+	}
+}

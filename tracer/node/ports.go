@@ -1,0 +1,94 @@
+package node
+
+import (
+	"errors"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"ktrace/decoder"
+	"ktrace/decoder/netfilter"
+)
+
+// SourcePorts tells how many of the ports are taken that a dropped packet could have got by source translation; nothing
+// if it got none, or conntrack had taken its flow in before.
+func (o *Observer) SourcePorts(e decoder.Event) []decoder.Fact {
+	d, ok := e.Body.(decoder.Drop)
+	c := d.Conntrack
+	if !ok || !c.SNAT() || c.Confirmed() || c.Original.Src.Port() == 0 {
+		return nil
+	}
+	s, err := o.ruled(e.Netns, at(e))
+	if err != nil {
+		return unread(e.Netns, "rules", err)
+	}
+	use := decoder.PortUse{About: decoder.Ask(e), Server: c.Reply.Src, Source: c.Reply.Dst.Addr()}
+	rule, err := s.sourceRule(e, c)
+	if err != nil {
+		return unread(e.Netns, "rules", err)
+	}
+	ports := netfilter.SourcePorts(netfilter.Verdict{}, c.Original.Src.Port())
+	if rule != nil {
+		fact := rule.Fact()
+		use.Rule, ports = &fact, netfilter.SourcePorts(rule.Verdict, c.Original.Src.Port())
+	}
+	use.Low, use.High = ports.Lo, ports.Hi
+	err = s.Do(func() error {
+		use.Used, err = portsInUse(e.Packet.Proto, c.Reply.Src, use.Source, ports)
+		return err
+	})
+	if err != nil {
+		return unread(e.Netns, "conntrack", err)
+	}
+	return []decoder.Fact{{PortUse: &use}}
+}
+
+// sourceRule finds the rule that translated the source of a packet.
+func (s *space) sourceRule(e decoder.Event, c *decoder.Conntrack) (rule *netfilter.Suspect, err error) {
+	p, ok := netfilter.FromEvent(e)
+	if !ok {
+		return nil, nil
+	}
+	p.Src, p.Sport, p.Dst, p.Dport = c.Original.Src.Addr(), c.Original.Src.Port(), c.Reply.Src.Addr(), c.Reply.Src.Port()
+	if err := s.Do(func() error { r, err := route(way{dst: p.Dst}); p.Out = r.Out; return err }); err != nil {
+		return nil, err
+	}
+	err = s.complete(func() (wanted []*netfilter.Set) {
+		rule, wanted = s.rules.SourceRule(p)
+		return wanted
+	})
+	return rule, err
+}
+
+// portsInUse counts the entries of the namespace that the thread is in whose answers come from a server to one of the
+// ports of an address.
+func portsInUse(proto string, server netip.AddrPort, source netip.Addr, ports netfilter.Ports) (int, error) {
+	c, err := dial(unix.NETLINK_NETFILTER)
+	if err != nil {
+		return 0, err
+	}
+	defer c.close()
+	family, number := byte(unix.AF_INET6), protoNumber(proto)
+	if source.Is4() {
+		family = unix.AF_INET
+	}
+	taken := map[uint16]bool{}
+	err = c.ask(ctGet, unix.NLM_F_DUMP, nfgenmsg(family), func(m message) error {
+		if len(m.payload) < 4 {
+			return nil
+		}
+		reply := attrMap(m.payload[4:])[ctaTupleReply]
+		kind := attrMap(attrMap(reply)[ctaTupleProto])[ctaProtoNum]
+		if len(kind) == 1 && kind[0] == number {
+			f := flow(reply)
+			if port := f.Dst.Port(); f.Src == server && f.Dst.Addr() == source && port >= ports.Lo && port <= ports.Hi {
+				taken[port] = true
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, unix.EINTR) { // it changed meanwhile: a few may be missing
+		err = nil
+	}
+	return len(taken), err
+}
