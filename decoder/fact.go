@@ -64,6 +64,7 @@ type Node struct {
 	Resets  map[uint32]string `json:"resets,omitempty"`  // enum sk_rst_reason, from the kernel's BTF
 
 	Verdicts bool `json:"verdicts,omitempty"` // what netfilter drops is followed by the hook's own word
+	Watched  bool `json:"watched,omitempty"`  // packets were watched on their way; whole ones beside are for people
 }
 
 // Device is a network device in one namespace.

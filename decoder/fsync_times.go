@@ -90,3 +90,13 @@ type FsyncOver struct {
 	Stages  FsyncTimes `json:"stages"`
 	Starved uint64     `json:"starved"` // that waited longer for a CPU than all else took
 }
+
+// Since is what was counted after a moment at which it was as before.
+func (o FsyncOver) Since(before FsyncOver) FsyncOver {
+	o.N, o.Starved = o.N-before.N, o.Starved-before.Starved
+	o.Stages = maps.Clone(o.Stages)
+	for stage, spent := range before.Stages {
+		o.Stages[stage] -= spent
+	}
+	return o
+}

@@ -15,6 +15,7 @@ type Journeys struct {
 	latest, before map[uint64]*trip // those of the span at hand, and of the one before it
 	turned         time.Time        // when that began
 	next           uint64
+	watched        bool // packets were watched on their way: to make hops of whole ones would count them twice
 	only           Only
 }
 
@@ -45,11 +46,14 @@ func NewJourneys() *Journeys {
 
 // Observe implements Stage.
 func (j *Journeys) Observe(e Event) []Event {
+	if fact, ok := e.Body.(Fact); ok && fact.Node != nil {
+		j.watched = fact.Node.Watched
+	}
 	f, ok := e.Body.(Frame)
 	if !ok {
 		return j.only.Event(e)
 	}
-	if e.Packet == nil {
+	if e.Packet == nil || j.watched {
 		return nil
 	}
 	if e.Journey == 0 { // else who captured it told them apart

@@ -42,6 +42,9 @@ func traced(program string) []Variant {
 	}
 }
 
+// pathProbeName is the name of the probe that watches packets on their way.
+const pathProbeName = "path"
+
 // Probes is the table of all there are.
 func Probes() []Probe {
 	return []Probe{
@@ -56,7 +59,7 @@ func Probes() []Probe {
 			}},
 		},
 		{
-			Name:   "path",
+			Name:   pathProbeName,
 			Load:   bpf.LoadPath,
 			Kernel: kfreeSkbArguments,
 			Hooks: []Hook{

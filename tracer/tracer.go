@@ -158,6 +158,7 @@ func (t *Tracer) begin() error {
 		return err
 	}
 	node.Verdicts = t.serves(hookVerdicts)
+	node.Watched = slices.Contains(t.opts.Probes, pathProbeName) && slices.Contains(t.opts.Probes, TapProbe)
 	facts := []decoder.Fact{{Node: node}}
 	if t.opts.Begin != nil {
 		more, err := t.opts.Begin()

@@ -47,15 +47,18 @@ share one network.
 
 With --ring it is a flight recorder: the newest packets stay in memory until something fires, and are then written with
 what follows for a while: the first time to FILE, then to FILE1, FILE2 and so on, or with -W to so many in turn. The file's
-comment says why. Beside the packets it has what the kernel dropped. --trigger says what fires, several may be given:
+comment says why. Beside the packets it has what the kernel dropped, and what the cause was concluded from: "ktrace read
+FILE diagnose" names it. Disks are judged every 15 s. --trigger says what fires, several may be given:
 
     finding        any finding above information that "ktrace diagnose" would report (the default)
     finding:ID     this one, whatever its severity
     signal         SIGUSR2
     EXPRESSION     a packet that passes it, as in 'tcp[tcpflags] & tcp-rst != 0'`,
 		RunE: func(c *cobra.Command, args []string) error {
-			if o.flight.megabytes == 0 && (c.Flags().Changed("trigger") || c.Flags().Changed("after")) {
-				return cli.Usagef("--trigger and --after are for the flight recorder: they need --ring MEGABYTES")
+			for _, name := range []string{"trigger", "after", "service-cidr", "slow", "ask-certificates"} {
+				if o.flight.megabytes == 0 && c.Flags().Changed(name) {
+					return cli.Usagef("--%s is for the flight recorder: it needs --ring MEGABYTES", name)
+				}
 			}
 			if err := o.validate(); err != nil {
 				return err
@@ -121,7 +124,9 @@ func (o *captureOptions) run(ctx context.Context, args []string, s cli.Streams) 
 		var stop func()
 		save.Flight, stop = o.flight.recorder()
 		defer stop()
-		v, done = o.flight.watch(v, o.HostRoot, save.Flight.Trigger)
+		if v, done, err = o.flight.watch(o.Flags, save.Flight.Trigger); err != nil {
+			return err
+		}
 	}
 	v.Tap = &cli.Tap{Devices: o.devices, Snap: o.snap}
 	v.Filter, v.Save = expr, &save

@@ -22,10 +22,8 @@ const diagnoseFor = 15 * time.Second
 // newDiagnose is the verb that watches everything for a while and says what is wrong.
 func newDiagnose(s cli.Streams) *cobra.Command {
 	var (
-		f    cli.Flags
-		cidr string
-		slow time.Duration
-		ask  bool
+		f       cli.Flags
+		watched diagnosis
 	)
 	c := &cobra.Command{
 		Use:   "diagnose [flags] [FILTER]",
@@ -47,41 +45,62 @@ warnings.`,
 			if err != nil {
 				return err
 			}
-			known, err := serviceRange(cidr)
+			v, done, err := watched.live(f, expr == nil) // else it is about packets
 			if err != nil {
 				return err
 			}
-			v, syncs := diagnoseView(slow)
-			certificates := node.NewCertificates(node.New(f.HostRoot))
-			if ask {
-				v.Witnesses = append(v.Witnesses, certificates)
-			}
-			v, done := watchNode(known(watchFlows(v, f.HostRoot)), f.HostRoot)
-			v.Probes = []string{"path", "sock", "netfilter", tracer.TLSProbe, tracer.DNSProbe}
-			v.Optional = append(v.Optional, tracer.TLSProbe, tracer.DNSProbe)
-			v.Globals["snap"] = uint32(512) // a DNS message
-			maps.Copy(v.Globals, tracer.DNSPorts([]uint{dnsPort}))
-			if expr == nil { // else it is about packets
-				v, err = alsoSyncs(v, f, syncs)
-			}
-			if err != nil {
-				return errors.Join(err, done())
-			}
 			v.Filter = expr
-			return errors.Join(cli.Live(c.Context(), f, v, s), done(), certificates.Close())
+			return errors.Join(cli.Live(c.Context(), f, v, s), done())
 		},
 	}
 	f.Add(c.Flags())
 	f.AddLive(c.Flags())
-	addServiceRange(c.Flags(), &cidr)
-	addSlow(c.Flags(), &slow)
-	c.Flags().BoolVar(&ask, "ask-certificates", true,
-		"shake hands with a server that a client refused, once a minute, where TLS 1.3 hid its certificate")
+	watched.add(c.Flags())
 	return c
 }
 
 // dnsPort is where servers are asked unless told otherwise.
 const dnsPort = 53
+
+// diagnosis is what a live node is watched for to find any cause, for all verbs that wait for one.
+type diagnosis struct {
+	cidr string
+	slow time.Duration
+	ask  bool
+}
+
+func (d *diagnosis) add(fs *pflag.FlagSet) {
+	addServiceRange(fs, &d.cidr)
+	addSlow(fs, &d.slow)
+	fs.BoolVar(&d.ask, "ask-certificates", true,
+		"shake hands with a server that a client refused, once a minute, where TLS 1.3 hid its certificate")
+}
+
+// live is every stage and rule, and all that they want to know; done lets go of it.
+func (d *diagnosis) live(f cli.Flags, disks bool) (v cli.View, done func() error, err error) {
+	known, err := serviceRange(d.cidr)
+	if err != nil {
+		return v, nil, err
+	}
+	v, syncs := diagnoseView(d.slow)
+	certificates := node.NewCertificates(node.New(f.HostRoot))
+	if d.ask {
+		v.Witnesses = append(v.Witnesses, certificates)
+	}
+	v, node := watchNode(known(watchFlows(v, f.HostRoot)), f.HostRoot)
+	done = func() error { return errors.Join(node(), certificates.Close()) }
+	v.Probes = []string{"path", "sock", "netfilter", tracer.TLSProbe, tracer.DNSProbe}
+	v.Optional = append(v.Optional, tracer.TLSProbe, tracer.DNSProbe)
+	v.Globals["snap"] = uint32(512) // a DNS message
+	maps.Copy(v.Globals, tracer.DNSPorts([]uint{dnsPort}))
+	if disks {
+		v, err = alsoSyncs(v, f, syncs)
+	}
+	if err != nil {
+		err = errors.Join(err, done())
+	}
+	return v, done, err
+}
 
 // slowLookup is what is too slow for DNS unless told otherwise.
 const slowLookup = 100 * time.Millisecond

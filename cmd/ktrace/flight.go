@@ -24,6 +24,7 @@ type flightOptions struct {
 	megabytes uint32
 	after     time.Duration
 	triggers  []string
+	watched   diagnosis
 
 	findings map[string]bool // ids that fire; "" is any above information
 	signal   bool
@@ -39,6 +40,7 @@ const (
 func (o *flightOptions) add(f *pflag.FlagSet) {
 	f.Uint32Var(&o.megabytes, "ring", 0, "flight recorder: keep the last so many millions of bytes in memory until --trigger")
 	f.StringArrayVar(&o.triggers, "trigger", []string{onFinding}, "with --ring, what has the packets written: finding, finding:ID, signal, or a FILTER (repeatable)")
+	o.watched.add(f)
 	f.DurationVar(&o.after, "after", time.Second, "with --ring, for how long what follows is written too")
 }
 
@@ -64,8 +66,8 @@ func (o *flightOptions) validate(c *captureOptions) error {
 		switch {
 		case text == onFinding:
 			o.findings[""] = true
-		case one && !slices.Contains(diagnose.PacketIDs(), id):
-			return cli.Usagef("--trigger %s: packets have no such finding; want one of %s", text, strings.Join(diagnose.PacketIDs(), ", "))
+		case one && !slices.Contains(diagnose.IDs(), id):
+			return cli.Usagef("--trigger %s: there is no such finding; want one of %s", text, strings.Join(diagnose.IDs(), ", "))
 		case one:
 			o.findings[id] = true
 		case text == onSignal:
@@ -115,20 +117,30 @@ func (o *flightOptions) recorder() (f *savefile.FlightOptions, stop func()) {
 	}
 }
 
-// watch adds to a view what finds causes, if any is waited for, and has them fire.
-func (o *flightOptions) watch(v cli.View, root string, t *savefile.Trigger) (_ cli.View, done func() error) {
-	v.Kinds = nil // packets are for the files
+// watch is the view that finds what diagnose finds, if any of it is waited for, and has it fire. It shows findings as
+// they come: there is no end to wait for.
+func (o *flightOptions) watch(f cli.Flags, t *savefile.Trigger) (v cli.View, done func() error, err error) {
 	if len(o.findings) == 0 {
-		return v, func() error { return nil }
+		return cli.View{}, func() error { return nil }, nil
 	}
-	v, levels := packetRules(slowLookup)
-	for _, rule := range slices.Concat(levels...) {
+	v, done, err = o.watched.live(f, true)
+	var rules []decoder.Rule
+	for _, rule := range v.Rules {
+		switch r := rule.(type) {
+		case *diagnose.Together:
+			rules = append(rules, r.Rules()...)
+		case *diagnose.Fsync:
+			r.Window = diagnoseFor
+			rules = append(rules, r)
+		default:
+			rules = append(rules, r)
+		}
+	}
+	v.Rules, v.Hold = nil, false
+	for _, rule := range rules {
 		v.Rules = append(v.Rules, &firing{Rule: rule, wanted: o.wanted, fire: t.Fire, last: map[firingKey]time.Time{}})
 	}
-	v, done = watchNode(watchFlows(v, root), root)
-	v.Probes = []string{"path", "sock"}
-	v.Globals["snap"] = uint32(512) // a DNS message
-	return v, done
+	return v, done, err
 }
 
 func (o *flightOptions) wanted(f decoder.Finding) bool {

@@ -15,6 +15,9 @@ func (w *Writer) writeEvent(raw []byte, e decoder.Event) error {
 			e = all[0]
 		}
 	}
+	if _, hop := e.Body.(decoder.Hop); hop && w.options.Whole {
+		return w.hold(bytes.Clone(raw))
+	}
 	if e.Packet == nil || len(e.Packet.Bytes) == 0 {
 		if err := w.hold(bytes.Clone(raw)); err != nil || !w.options.Mixed || e.Packet != nil {
 			return err

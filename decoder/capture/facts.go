@@ -17,7 +17,7 @@ type factKey struct {
 	kind string
 	place
 	address uint64
-	service string // who told of it, its name and range
+	service string // who told of it, its name and range; of a setting its key
 }
 
 // takeFact learns from a fact and keeps it for the file. Ticks only say that time goes by, which packets do too.
@@ -104,6 +104,8 @@ func (w *Writer) keep(raw []byte, f decoder.Fact) {
 		w.replace(key, raw)
 	case f.Resolv != nil:
 		w.replace(factKey{kind: "resolv", place: place{netns: f.Resolv.Netns}}, raw)
+	case f.Sysctl != nil:
+		w.replace(factKey{kind: "sysctl", place: place{netns: f.Sysctl.Netns}, service: f.Sysctl.Key}, raw)
 	}
 }
 

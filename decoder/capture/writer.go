@@ -24,6 +24,7 @@ type Options struct {
 	Snap    uint32 // bytes taken of a packet at most
 	Filter  string // what packets had to match
 	Mixed   bool   // also rows for events that are no packets, by a second link type: tcpdump refuses such files
+	Whole   bool   // whole packets are captured: those on their way are no packets of their own, unless they die there
 	Old     bool   // leave out what Wireshark 4.0's editcap corrupts: verdicts
 }
 

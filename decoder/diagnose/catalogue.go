@@ -1,5 +1,15 @@
 package diagnose
 
+import "slices"
+
+// IDs returns the ids of all findings.
+func IDs() []string {
+	return slices.Concat(PacketIDs(), []string{
+		"tls-alert", "tls-certificate-expired", "tls-certificate-not-yet-valid", "tls-unknown-authority", "tls-name-mismatch",
+		"fsync-slow", "fsync-neighbour", "fsync-throttled", "fsync-cpu-starved", "fsync-error",
+	})
+}
+
 // PacketIDs returns the ids of the findings that are concluded from packets, connections and the node's settings. Those
 // about TLS begin with "tls-", those about disks with "fsync-", and are not among them.
 func PacketIDs() []string {

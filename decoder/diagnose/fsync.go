@@ -11,19 +11,22 @@ import (
 	"ktrace/decoder/fio"
 )
 
-// Fsync reports syncs that failed, as they do (fsync-error), and at the end those that are too slow as a whole, or hang
+// Fsync reports syncs that failed, as they do (fsync-error), and at the end, or that of each window, those that are too slow as a whole, or hang
 // (fsync-slow, or what made them so: fsync-throttled, fsync-cpu-starved, fsync-neighbour).
 type Fsync struct {
 	// Slowest returns the slowest sync of a class, as evidence; nil if nobody keeps it.
 	Slowest func(decoder.FsyncClass) (decoder.FsyncSlow, bool)
 	// Pod names the pod of a cgroup, for who is in no event: of syncs in flight, of neighbours; nil if none are known.
 	Pod func(cgroup uint64) decoder.Pod
+	// Window is the time whose syncs are judged by themselves, for who cannot wait for the end; 0: those of the whole run.
+	Window time.Duration
 
 	scope  decoder.FsyncScope
 	limits map[ioKey]decoder.IOLimit
 	cpus   map[uint32]decoder.CPULimit // by process
 	disks  map[string]decoder.DiskUse  // by file system
 	counts decoder.FsyncCounts
+	base   decoder.FsyncCounts // when the window began
 	begun  time.Time
 }
 
@@ -119,12 +122,20 @@ func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + 
 
 // Flush implements decoder.Rule.
 func (r *Fsync) Flush(now time.Time, final bool) []decoder.Finding {
-	if !final {
+	ripe := r.Window > 0 && !r.begun.IsZero() && now.Sub(r.begun) >= r.Window
+	if !final && !ripe {
 		return nil
 	}
+	found := r.judge(now)
+	r.base, r.begun = r.counts, now
+	return found
+}
+
+// judge reports what is wrong with the syncs since the window began.
+func (r *Fsync) judge(now time.Time) []decoder.Finding {
 	var found []decoder.Finding
 	for _, class := range decoder.FsyncClasses() {
-		h := r.counts.Histograms[class]
+		h := r.counts.Histograms[class].Since(r.base.Histograms[class])
 		if v := r.scope.Judge(class, h); v != nil && v.Result == fio.Fail {
 			found = append(found, r.slow(now, class, h, *v))
 		}
@@ -174,7 +185,7 @@ func (r *Fsync) hanging(now time.Time, f decoder.FsyncInFlight) decoder.Finding 
 
 func (r *Fsync) slow(now time.Time, class decoder.FsyncClass, h fio.Histogram, v fio.Verdict) decoder.Finding {
 	slowest, known := r.slowest(class)
-	over := r.counts.Over[class]
+	over := r.counts.Over[class].Since(r.base.Over[class])
 	where := strings.Join(r.scope.Paths, ", ")
 	switch {
 	case where == "" && known:
@@ -325,5 +336,9 @@ func (r *Fsync) slowest(class decoder.FsyncClass) (decoder.FsyncSlow, bool) {
 	if r.Slowest == nil {
 		return decoder.FsyncSlow{}, false
 	}
-	return r.Slowest(class)
+	slowest, ok := r.Slowest(class)
+	if r.Window > 0 && slowest.Time.Before(r.begun) { // of a window before
+		return decoder.FsyncSlow{}, false
+	}
+	return slowest, ok
 }

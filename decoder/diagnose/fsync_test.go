@@ -235,3 +235,32 @@ func TestSlowSyncsWaitForWhatKeepsTheDiskOrTheCPUsBusy(t *testing.T) {
 		})
 	}
 }
+
+// TestFsyncWindowsAreJudgedByThemselves has the disk be good for long, then slow, then good again.
+func TestFsyncWindowsAreJudgedByThemselves(t *testing.T) {
+	const limit, window = 10 * time.Millisecond, 15 * time.Second
+	r := &Fsync{Window: window}
+	var h fio.Histogram
+	at := time.Unix(100, 0)
+	counted := func(n int, latency time.Duration) []decoder.Finding {
+		for range n {
+			h.Add(latency, limit)
+		}
+		at = at.Add(window)
+		var now fio.Histogram
+		now.Merge(h)
+		r.Observe(decoder.Event{Header: decoder.Header{Time: at}, Body: decoder.Fact{Fsync: &decoder.FsyncFact{
+			Counts: &decoder.FsyncCounts{Histograms: map[decoder.FsyncClass]fio.Histogram{decoder.FsyncWAL: now}}}}})
+		return r.Flush(at, false)
+	}
+	r.Observe(decoder.Event{Header: decoder.Header{Time: at}, Body: decoder.Fact{Fsync: &decoder.FsyncFact{Scope: &decoder.FsyncScope{Limit: limit}}}})
+	for i, step := range []struct {
+		n       int
+		latency time.Duration
+		want    int
+	}{{10000, time.Millisecond, 0}, {50, 30 * time.Millisecond, 1}, {1000, time.Millisecond, 0}} {
+		if found := counted(step.n, step.latency); len(found) != step.want || step.want > 0 && (found[0].ID != "fsync-slow" || found[0].Count != uint64(step.n)) {
+			t.Errorf("window %d: %+v", i, found)
+		}
+	}
+}

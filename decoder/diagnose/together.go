@@ -21,6 +21,9 @@ func NewTogether(levels ...[]decoder.Rule) *Together {
 	return &Together{levels: levels, found: make([]decoder.Folder, len(levels))}
 }
 
+// Rules returns the rules themselves, for who cannot wait for the end.
+func (x *Together) Rules() []decoder.Rule { return slices.Concat(x.levels...) }
+
 // Observe implements decoder.Rule.
 func (x *Together) Observe(e decoder.Event) []decoder.Finding {
 	x.each(func(r decoder.Rule) []decoder.Finding { return r.Observe(e) })

@@ -135,3 +135,30 @@ func TestTailsAgreeWithTheirSums(t *testing.T) {
 		}
 	}
 }
+
+func TestSinceIsWhatCameBetween(t *testing.T) {
+	var h Histogram
+	add := func(n int, latency time.Duration) {
+		for range n {
+			h.Add(latency, 10*time.Millisecond)
+		}
+	}
+	add(1000, time.Millisecond)
+	before := Histogram{}
+	before.Merge(h)
+	add(10, 30*time.Millisecond)
+	add(10, 2*time.Millisecond)
+	since := h.Since(before)
+	if since.N != 20 || since.Over != 10 || since.Max != uint64(30*time.Millisecond) || since.Mean() != 16e6 {
+		t.Errorf("since: %+v", since)
+	}
+	if least := since.Min; least < 1_980_000 || least > 2_020_000 {
+		t.Errorf("the least is %d", least)
+	}
+	if p := since.Percentiles([]float64{50, 99}); p[0] > 2_020_000 || p[1] < 29_000_000 {
+		t.Errorf("percentiles %v", p)
+	}
+	if again := h.Since(h); again.N != 0 || len(again.Counts) != 0 {
+		t.Errorf("since now: %+v", again)
+	}
+}

@@ -92,6 +92,34 @@ func (h *Histogram) Merge(o Histogram) {
 	}
 }
 
+// Since is what was counted after a moment at which the histogram was as before. The least and the greatest are those of
+// the buckets, at most 1/128 off, or if they are known exactly, exact.
+func (h Histogram) Since(before Histogram) Histogram {
+	if before.N == 0 {
+		return h
+	}
+	since := Histogram{
+		N: h.N - before.N, Sum: h.Sum - before.Sum, SquareHi: h.SquareHi - before.SquareHi, SquareLo: h.SquareLo - before.SquareLo,
+		Over: h.Over - before.Over, Counts: map[uint16]uint64{},
+	}
+	for bucket, n := range h.Counts {
+		if n -= before.Counts[bucket]; n > 0 {
+			since.Counts[bucket] = n
+			since.Max = max(since.Max, Value(int(bucket)))
+			if since.Min == 0 || Value(int(bucket)) < since.Min {
+				since.Min = Value(int(bucket))
+			}
+		}
+	}
+	if h.Max > before.Max {
+		since.Max = h.Max
+	}
+	if h.Min < before.Min {
+		since.Min = h.Min
+	}
+	return since
+}
+
 // Mean is the arithmetic mean, nanoseconds.
 func (h *Histogram) Mean() float64 {
 	if h.N == 0 {

@@ -46,7 +46,7 @@ func (v View) saver(f Flags, t *tracer.Tracer, stop func(), also *outputs, s Str
 	}
 	o := capture.Options{Version: version(), Comment: strings.Join(os.Args, " "), Mixed: f.Mixed, Old: f.Compat != ""}
 	if v.Tap != nil {
-		o.Snap = v.Tap.Snap
+		o.Snap, o.Whole = v.Tap.Snap, true
 	}
 	if v.Filter != nil {
 		o.Filter = v.Filter.String()

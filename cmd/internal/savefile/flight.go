@@ -55,17 +55,13 @@ func (f *Flight) Forgotten() uint64 { return f.dropped + f.kept }
 // Written implements Sink. What died is not among them: it was a packet of its own before.
 func (f *Flight) Written() uint64 { return f.written }
 
-// Record implements decoder.Recorder. Of packets on their way only those that die are kept beside whole packets, which
-// show the others.
+// Record implements decoder.Recorder: all is kept, for what is concluded rests on it.
 func (f *Flight) Record(raw []byte) error {
 	e, err := decoder.Decode(raw)
 	if err != nil {
 		return nil // the stream counts it
 	}
-	switch body := e.Body.(type) {
-	case decoder.Hop:
-		return f.look()
-	case decoder.Fact:
+	if body, ok := e.Body.(decoder.Fact); ok {
 		if body == (decoder.Fact{}) {
 			return f.look()
 		}

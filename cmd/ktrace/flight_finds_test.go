@@ -1,0 +1,140 @@
+package main
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"ktrace/cmd/internal/cli"
+	"ktrace/cmd/internal/savefile"
+	"ktrace/decoder"
+	"ktrace/decoder/diagnose"
+	"ktrace/testdata/lab"
+)
+
+// TestFlightRecorderWatchesWhatDiagnoseDoes compares what the two ask for and conclude with.
+func TestFlightRecorderWatchesWhatDiagnoseDoes(t *testing.T) {
+	watched := diagnosis{slow: slowLookup, ask: true}
+	want, done, err := watched.live(cli.Flags{HostRoot: "/"}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	flight := flightOptions{watched: watched, findings: map[string]bool{"": true}}
+	got, done, err := flight.watch(cli.Flags{HostRoot: "/"}, &savefile.Trigger{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	for _, c := range []struct {
+		what      string
+		got, want any
+	}{
+		{"probes", got.Probes, want.Probes},
+		{"optional probes", got.Optional, want.Optional},
+		{"unwanted hooks", got.Unwanted, want.Unwanted},
+		{"variables", fmt.Sprint(got.Globals), fmt.Sprint(want.Globals)},
+		{"early stages", kinds(got.Early), kinds(want.Early)},
+		{"stages", kinds(got.Stages), kinds(want.Stages)},
+		{"witnesses", kinds(got.Witnesses), kinds(want.Witnesses)},
+		{"rules", kinds(got.Rules), kinds(want.Rules)},
+	} {
+		if !reflect.DeepEqual(c.got, c.want) {
+			t.Errorf("%s: flight recorder %v, diagnose %v", c.what, c.got, c.want)
+		}
+	}
+	if got.Prepare == nil || got.Begin == nil || got.Poll == nil || got.Keep == nil || got.Pods == nil || got.Hold {
+		t.Error("the flight recorder lacks what prepares, polls or names")
+	}
+}
+
+// kinds are the types of stages, witnesses or rules: of those that are together, or fire, the rules within.
+func kinds[T any](all []T) (types []string) {
+	for _, x := range all {
+		switch x := any(x).(type) {
+		case *diagnose.Together:
+			types = append(types, kinds(x.Rules())...)
+		case *firing:
+			types = append(types, kinds([]decoder.Rule{x.Rule})...)
+		default:
+			types = append(types, fmt.Sprintf("%T", x))
+		}
+	}
+	return types
+}
+
+// TestFlightRecorderFiresOnWhatDiagnoseFinds has a fault of every kind fire, and reads the cause from the file.
+func TestFlightRecorderFiresOnWhatDiagnoseFinds(t *testing.T) {
+	f := stacks()[0]
+	pick := func(all []lab.Scenario, name string, setup step) lab.Scenario {
+		s := all[slices.IndexFunc(all, func(s lab.Scenario) bool { return s.Name == name })]
+		if setup != nil {
+			s.Setup = setup
+		}
+		return s
+	}
+	for _, s := range []lab.Scenario{
+		pick(firewalls(f), "nft forward reject", web),
+		pick(firewalls(f), "iptables-legacy FORWARD DROP", web),
+		pick(serviceFaults(f), "rule missing", nil),
+		pick(serviceFaults(f), "stale endpoint", nil),
+		pick(pathFaults(f), "no forwarding", nil),
+		pick(mtuFaults(f), "small end of a veth", nil),
+		refused(families()[0]),
+		expired(),
+	} {
+		t.Run(s.Want, func(t *testing.T) {
+			t.Parallel()
+			fires(t, s)
+		})
+	}
+}
+
+// expired is a handshake with a server whose certificate has expired.
+func expired() lab.Scenario {
+	all := handshakes()
+	h := all[slices.IndexFunc(all, func(h shaken) bool { return h.want == "tls-certificate-expired" })]
+	return h.scenario("TLS", net.JoinHostPort(lab.ServerAddr, "8443"), tls.VersionTLS13, nil)
+}
+
+// fires runs a scenario past a flight recorder that waits for its cause.
+func fires(t *testing.T, s lab.Scenario) {
+	c := lab.NewCluster(t)
+	p := c.AddPod("pod")
+	if s.Setup != nil {
+		s.Setup(t, c, p)
+	}
+	s.Fault(t, c, p)
+	file := filepath.Join(t.TempDir(), "flight.pcapng")
+	run := lab.Ktrace(t, "capture", "--netns", p.Path(), "--ring", "4", "--after", "300ms", "--service-cidr", "10.96.0.0/12",
+		"--trigger", "finding:"+s.Want, "-w", file)
+	s.Traffic(t, c, p)
+	live := run.AwaitFinding(s.Want)
+	run.Stop()
+	if flown(t, run) == 0 {
+		t.Error("no packet was written")
+	}
+	read, _ := lab.StartKtrace(t, "read", file, "diagnose", "-o", "json").Wait()
+	for _, found := range lab.Findings(read) {
+		if found.ID == s.Want && subject(t, found) == subject(t, live) {
+			return
+		}
+	}
+	var said strings.Builder
+	for _, line := range read {
+		said.Write(line.Raw)
+	}
+	t.Errorf("live it was\n%s\nthe file says\n%s", live.Raw, said.String())
+}
+
+func subject(t *testing.T, l lab.Line) string {
+	t.Helper()
+	var f struct{ Subject string }
+	l.Into(t, &f)
+	return f.Subject
+}
