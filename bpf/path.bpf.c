@@ -55,7 +55,7 @@ struct event {
 	__u32 len;	/* from the network header on */
 	__u32 id;
 	__u32 socket_netns; /* of the socket that sent it or was to receive it, 0 if unknown */
-	__u16 fragment;
+	__u16 fragment; /* offset, bytes; the lowest bit: more follow */
 	__u16 l4; /* offsets from the network header */
 	__u16 data;
 	__u16 taken; /* bytes */
@@ -215,6 +215,39 @@ static __always_inline void follow_flow(const struct tuple *t)
 		return;
 	bpf_map_update_elem(&flows, &key, &one, BPF_ANY);
 	following = true;
+}
+
+/* Who sends UDP to whom, by whatever ports. Of what is asked for by ports, that finds later fragments, which have none,
+ * and answers from a port that nobody asked.
+ */
+#define PAIR 1
+
+static __always_inline void pair_of(struct tuple *pair, const struct tuple *t)
+{
+	*pair = *t;
+	pair->sport = pair->dport = 0;
+	pair->zero = PAIR;
+}
+
+static __noinline bool pair_known(const struct tuple *t)
+{
+	struct tuple pair;
+
+	if (!ports_wanted || t->proto != IPPROTO_UDP)
+		return false;
+	pair_of(&pair, t);
+	return flow_known(&pair);
+}
+
+static __noinline int follow_pair(const struct tuple *t)
+{
+	struct tuple pair;
+
+	if (!ports_wanted || t->proto != IPPROTO_UDP)
+		return 0;
+	pair_of(&pair, t);
+	follow_flow(&pair);
+	return 0;
 }
 
 static __always_inline __u32 socket_netns(struct sock *sk)
@@ -503,6 +536,8 @@ static __noinline bool interesting(struct sight *s, enum kind kind)
 	match = icmp ? icmp_matches(s, &known) : matches(s);
 	wanted = match && (!filtering || s->passes);
 	j = find_journey(s, now);
+	if (!j && !icmp && !match)
+		known = pair_known(&s->p.t);
 	if (!j && !known && (!wanted || selecting) && (icmp || !flow_known(&s->p.t))) {
 		if (!match)
 			return false;
@@ -556,6 +591,7 @@ static __always_inline void fill_conntrack(struct event *e, struct nf_conn *ct)
 	if (e->status & IPS_NAT) {
 		follow_flow(&e->original);
 		follow_flow(&e->reply);
+		follow_pair(&e->reply);
 		if (e->original.proto == IPPROTO_TCP)
 			learn_dns_backend(e->original.dport, e->reply.sport);
 	}
@@ -576,7 +612,7 @@ static __noinline void fill(struct event *e, const struct sight *s)
 	e->packet = p->t;
 	e->len = p->len;
 	e->id = p->id;
-	e->fragment = p->fragment;
+	e->fragment = p->fragment | p->more;
 	e->l4 = p->l4;
 	e->data = p->data;
 	e->ttl = p->ttl;
@@ -628,6 +664,8 @@ static __noinline void record(const struct sight *s, const struct drop *d)
 		want = outermost(s)->linear;
 	if (selecting || filtering)
 		follow_flow(&s->p.t);
+	if (s->first && port_wanted(&s->p.t))
+		follow_pair(&s->p.t);
 	if (s->inner) {
 		follow_flow(&s->outer.t); /* an ICMP error is about that */
 		if (want < ROOM_SMALL)

@@ -115,6 +115,7 @@ type Packet struct {
 
 	ID       uint32 `json:"id,omitempty"`       // identification: of IPv4, and of fragments
 	Fragment uint16 `json:"fragment,omitempty"` // offset, bytes; of a later fragment no ports are known
+	More     bool   `json:"more_fragments,omitempty"`
 	ICMPType uint8  `json:"icmp_type,omitempty"`
 	ICMPCode uint8  `json:"icmp_code,omitempty"`
 

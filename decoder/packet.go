@@ -144,7 +144,8 @@ func (r *pathRecord) packet() *Packet {
 		Len:      r.Len,
 		TTL:      r.Ttl,
 		ID:       r.Id,
-		Fragment: r.Fragment,
+		Fragment: r.Fragment &^ moreFragments,
+		More:     r.Fragment&moreFragments != 0,
 		ICMPType: r.IcmpType,
 		ICMPCode: r.IcmpCode,
 		l4:       int(r.L4),
@@ -170,7 +171,7 @@ func ParseIP(b []byte) *Packet {
 			Family: familyName(4), Proto: protoName(b[9]), TTL: b[8], Bytes: b,
 			Src: netip.AddrFrom4([4]byte(b[12:])), Dst: netip.AddrFrom4([4]byte(b[16:])),
 			Len: uint32(binary.BigEndian.Uint16(b[2:])), ID: uint32(binary.BigEndian.Uint16(b[4:])),
-			Fragment: binary.BigEndian.Uint16(b[6:]) & 0x1fff * 8, data: int(b[0]&15) * 4,
+			Fragment: binary.BigEndian.Uint16(b[6:]) & 0x1fff * 8, More: b[6]&ipv4More != 0, data: int(b[0]&15) * 4,
 		}
 		p.parseTransport(b[9])
 		return p
@@ -198,7 +199,8 @@ func (p *Packet) skipExtensions(next uint8) uint8 {
 		}
 		switch next {
 		case fragment:
-			p.Fragment, p.ID = binary.BigEndian.Uint16(ext[2:])&^7, binary.BigEndian.Uint32(ext[4:])
+			p.Fragment, p.More = binary.BigEndian.Uint16(ext[2:])&^7, ext[3]&moreFragments != 0
+			p.ID = binary.BigEndian.Uint32(ext[4:])
 			p.data += 8
 		case hopByHop, routing, destination:
 			p.data += (int(ext[1]) + 1) * 8
@@ -213,6 +215,7 @@ func (p *Packet) skipExtensions(next uint8) uint8 {
 // parseTransport reads ports, flags or the type of ICMP; later fragments have none.
 func (p *Packet) parseTransport(proto uint8) {
 	h := p.Transport()
+	p.l4 = p.data
 	if p.Fragment != 0 || len(h) < 8 {
 		return
 	}

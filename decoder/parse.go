@@ -50,7 +50,7 @@ func (p *Packet) ipv4(b []byte) (uint8, bool) {
 	p.Src, p.Dst = netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20]))
 	p.TTL = b[8]
 	p.ID = uint32(binary.BigEndian.Uint16(b[4:]))
-	p.Fragment = binary.BigEndian.Uint16(b[6:]) & 0x1fff * 8
+	p.Fragment, p.More = binary.BigEndian.Uint16(b[6:])&0x1fff*8, b[6]&ipv4More != 0
 	if total := uint32(binary.BigEndian.Uint16(b[2:])); total != 0 && total <= p.Len {
 		p.Len = total // what is behind it is padding of the link
 		p.Bytes = b[:min(int(total), len(b))]
@@ -81,7 +81,7 @@ func (p *Packet) ipv6(b []byte) (uint8, bool) {
 		size := (int(ext[1]) + 1) * 8
 		if next == 44 { // a fragment's header has a fixed size
 			size = 8
-			p.Fragment = binary.BigEndian.Uint16(ext[2:]) &^ 7
+			p.Fragment, p.More = binary.BigEndian.Uint16(ext[2:])&^7, ext[3]&moreFragments != 0
 			p.ID = binary.BigEndian.Uint32(ext[4:])
 		}
 		next = ext[0]
