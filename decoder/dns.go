@@ -37,15 +37,19 @@ type DNS struct {
 	Beyond    time.Duration  `json:"beyond_ns,omitempty"`  // of that, from the query's last sight to the answer's first
 	Attempts  int            `json:"attempts"`             // the how many-th time the client asks this
 	Outcome   DNSOutcome     `json:"outcome"`
-	Answers   []string       `json:"answers"`             // data of the answer section, as far as it was taken
-	Size      uint32         `json:"size,omitempty"`      // of the answer, bytes behind the UDP header
-	EDNSSize  uint16         `json:"edns_size,omitempty"` // largest answer that the client takes over UDP; 0: it did not say, 512
+	NoData    bool           `json:"nodata,omitempty"` // NOERROR, and no record of that type: NODATA
+	Errors    []DNSError     `json:"extended_errors,omitempty"`
+	Answers   []string       `json:"answers"`                    // data of the answer section, as far as it was taken
+	LeftOut   int            `json:"answers_left_out,omitempty"` // records of it that were not taken
+	Size      uint32         `json:"size,omitempty"`             // of the answer, bytes behind the UDP header
+	EDNSSize  uint16         `json:"edns_size,omitempty"`        // largest answer that the client takes over UDP; 0: it did not say, 512
 
 	ClientNetns uint32 `json:"client_netns,omitempty"` // where the query was first seen
 	ServerNetns uint32 `json:"server_netns,omitempty"` // where a server received it, 0 if not on this node
 	Last        *Sight `json:"last,omitempty"`         // where the query was last seen
 	AnswerLast  *Sight `json:"answer_last,omitempty"`  // where the answer was last seen
 	AnswerFrom  string `json:"answer_from,omitempty"`  // the answer's source where it reached the client, if another than Server
+	AnswerTo    string `json:"answer_to,omitempty"`    // the answer's destination there, if another than the query's source
 	Drop        *Loss  `json:"drop,omitempty"`
 	ICMP        *ICMP  `json:"icmp,omitempty"`
 
@@ -54,8 +58,18 @@ type DNS struct {
 	Retry      bool           `json:"after_truncated,omitempty"` // over TCP, because the answer over UDP did not fit
 	Captured   bool           `json:"captured,omitempty"`        // known from the packets of a capture
 	OneSided   bool           `json:"one_sided,omitempty"`       // which may lack what was sent to the client: no answer there says nothing
+	// Fragments is what came of an answer that is larger than a packet; nil if it came in one piece, or nothing came.
+	Fragments *Fragments `json:"fragments,omitempty"`
 	// Hops is the way of the query and of the answer, in order; only of what went wrong or was slow.
 	Hops []Sight `json:"hops,omitempty"`
+}
+
+// Fragments is how much of an answer came, at the client or where it went farthest.
+type Fragments struct {
+	Arrived  uint32 `json:"arrived"`        // bytes
+	Size     uint32 `json:"size,omitempty"` // of the whole, 0 if its last fragment did not come
+	First    bool   `json:"first"`          // the first fragment came, which says what it is
+	AtClient bool   `json:"at_client"`
 }
 
 // Sight is a packet at a place.
@@ -122,9 +136,11 @@ type ICMP struct {
 // Kind implements Body.
 func (DNS) Kind() Kind { return KindDNS }
 
-// Result is the rcode of an answer, or what happened instead.
+// Result is the rcode of an answer, NODATA if it has no such record, or what happened instead.
 func (d DNS) Result() string {
 	switch {
+	case d.Outcome == DNSAnswered && d.NoData:
+		return "NODATA"
 	case d.Outcome == DNSAnswered:
 		return d.Rcode
 	case d.Outcome == DNSDropped && d.Drop != nil:
@@ -178,11 +194,14 @@ func (d DNS) Row() []string {
 	if d.Backend.IsValid() && d.Backend != d.Server {
 		more += "backend " + backedBy(d.Pod, d.Backend)
 	}
+	for _, e := range d.Errors {
+		more += " " + e.String()
+	}
 	name := d.Name
 	if name == "" && d.Unsent {
 		name = "(a connection)"
 	}
-	return []string{name, d.Type, server, d.Result(), latency, more}
+	return []string{name, d.Type, server, d.Result(), latency, strings.TrimSpace(more)}
 }
 
 // DNSSummary is what a run saw of DNS.

@@ -111,6 +111,14 @@ func TestCapturesTellDNSByWhatIsSeen(t *testing.T) {
 		answer := func(at time.Duration, id, port uint16) sent {
 			return sent{at, dnsFrame(netip.AddrPortFrom(server, port), netip.AddrPortFrom(client, 40000+id), message(int(id), 0x8180, 1))}
 		}
+		fragment := func(at time.Duration, id uint16) sent {
+			long := append(message(int(id), 0x8180, 1), make([]byte, 2*fits)...)
+			frame := dnsFrame(netip.AddrPortFrom(server, 53), netip.AddrPortFrom(client, 40000+id), nil)
+			return sent{at, append(frame[:14:14], firstFragment(netip.AddrPortFrom(server, 53), netip.AddrPortFrom(client, 40000+id), long)...)}
+		}
+		elsewhere := func(at time.Duration, id uint16) sent {
+			return sent{at, dnsFrame(netip.AddrPortFrom(server.Next(), 53), netip.AddrPortFrom(client, 40000+id), message(int(id), 0x8180, 1))}
+		}
 		end := timeGoesBy(30 * s)
 		for _, c := range []struct {
 			name, want string
@@ -129,6 +137,11 @@ func TestCapturesTellDNSByWhatIsSeen(t *testing.T) {
 			{"only what is sent to the server", "no-response, no-response", []sent{ask(0, 1, 53), ask(2*s, 2, 53), end}, nil},
 			{"only what is sent to the server, of a client that talks to others", "no-response", []sent{ask(0, 1, 53),
 				{s, dnsFrame(netip.MustParseAddrPort(map[string]string{"IPv4": "192.0.2.9:99", "IPv6": "[2001:db8::9]:99"}[family]), netip.AddrPortFrom(client, 99), nil)}, end}, nil},
+			{"the first fragment, of a capture of ports", "answered", []sent{ask(0, 1, 53), fragment(s/10, 1), end}, nil},
+			{"the first fragment, and the client asks again", "no-response, dns-no-response likely, no-response",
+				[]sent{ask(0, 1, 53), fragment(s/10, 1), ask(5*s, 1, 53), end}, nil},
+			{"an answer from another address", "no-response, service-reply-not-untranslated likely", []sent{ask(0, 1, 53), elsewhere(s/10, 1), end}, nil},
+			{"an answer from another address, and one from the server", "answered", []sent{ask(0, 1, 53), elsewhere(s/100, 1), answer(s/50, 1, 53), end}, nil},
 			{"the capture ends first", "", []sent{ask(0, 1, 53), timeGoesBy(3 * s)}, nil},
 		} {
 			t.Run(fmt.Sprintf("%s %s", family, c.name), func(t *testing.T) {

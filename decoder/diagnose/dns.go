@@ -14,7 +14,8 @@ type DNS struct {
 	know   *Facts
 	slow   time.Duration
 	losses losses
-	held   []decoder.Event // queries that the kernel dropped, until the node has said why
+	served decoder.Recent[netip.AddrPort, dnsService] // what servers answered
+	held   []decoder.Event                            // queries that the kernel dropped, until the node has said why
 }
 
 // NewDNS returns the rule; answers that take longer than slow are reported. know must be asked before it.
@@ -27,6 +28,7 @@ func (r *DNS) Observe(e decoder.Event) []decoder.Finding {
 	if !ok {
 		return nil
 	}
+	r.serves(d)
 	if d.Drop != nil && d.Outcome != decoder.DNSAnswered {
 		r.held = append(r.held, e)
 		return nil
@@ -82,8 +84,8 @@ func (r *DNS) judge(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
 	if f, ok := r.notTranslated(d); ok {
 		return f, true
 	}
-	if d.AnswerFrom != "" {
-		return notUntranslated(e, d), true
+	if d.AnswerFrom != "" || d.AnswerTo != "" {
+		return r.wrongAnswer(e, d), true
 	}
 	if ok {
 		return proved, true
@@ -146,18 +148,8 @@ func question(e decoder.Event, d decoder.DNS) string {
 
 // answered reports bad and late answers.
 func (r *DNS) answered(d decoder.DNS) (decoder.Finding, bool) {
-	ids := map[string]string{"SERVFAIL": "dns-servfail", "REFUSED": "dns-refused"}
-	if id, ok := ids[d.Rcode]; ok {
-		return decoder.Finding{
-			ID: id, Severity: decoder.Warning, Confidence: decoder.Certain, Subject: d.Server.String(),
-			Title: fmt.Sprintf("The DNS server %v answers %s, first to %s %s.", server(d), d.Rcode, d.Name, d.Type),
-			Cause: map[string]string{
-				"SERVFAIL": "The server was reached, but could not find out: most often the servers that it asks in turn do not answer it.",
-				"REFUSED":  "The server was reached, but is not to answer this client or this name: no zone or forwarder of its configuration is for it.",
-			}[d.Rcode],
-			Evidence: []string{fmt.Sprintf("answered %s after %v", d.Rcode, d.Latency)},
-			Remedy:   []string{digCommand(d), "kubectl -n kube-system logs -l k8s-app=kube-dns --tail=50"},
-		}, true
+	if f, ok := r.failed(d); ok {
+		return f, true
 	}
 	if d.Latency <= r.slow {
 		return decoder.Finding{}, false
@@ -243,18 +235,6 @@ func (r *DNS) missedTranslation(d decoder.DNS) (decoder.Sight, bool) {
 	return decoder.Sight{}, false
 }
 
-// notUntranslated reports an answer that came to the client from the backend's own address.
-func notUntranslated(e decoder.Event, d decoder.DNS) decoder.Finding {
-	return decoder.Finding{
-		ID: "service-reply-not-untranslated", Severity: decoder.Critical, Confidence: decoder.Certain, Subject: d.Server.String(),
-		Title: fmt.Sprintf("Answers to queries for %v arrive from %s, so the client throws them away.", d.Server, d.AnswerFrom),
-		Cause: "The answer did not pass the conntrack entry that translated the query: it took another way, or a bridge passed it on " +
-			"without asking netfilter (net.bridge.bridge-nf-call-iptables=0).",
-		Evidence: []string{"answer last seen " + place(d.AnswerLast), fmt.Sprintf("expected from %v", e.Packet.Destination())},
-		Remedy:   []string{"sysctl net.bridge.bridge-nf-call-iptables net.bridge.bridge-nf-call-ip6tables"},
-	}
-}
-
 // queryRefused reports a server's host that has nobody listening, or a router that says it goes no further.
 func queryRefused(d decoder.DNS) decoder.Finding {
 	f := decoder.Finding{
@@ -301,29 +281,6 @@ func deaf(d decoder.DNS) decoder.Finding {
 		Title:  fmt.Sprintf("Nothing listens at the DNS server %v.", server(d)),
 		Remedy: []string{digCommand(d), "kubectl -n kube-system get pods -o wide -l k8s-app=kube-dns"},
 	}
-}
-
-// noResponse reports what is left: a query that went out of sight.
-func (r *DNS) noResponse(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
-	sure, ok := r.absent(e, d)
-	f := decoder.Finding{
-		ID: "dns-no-response", Severity: decoder.Critical, Confidence: sure, Subject: d.Server.String(),
-		Title: fmt.Sprintf("The DNS server %v does not answer.", server(d)),
-		Cause: "The query was passed on by this node and no answer came back: it was lost behind the last place where it was seen, " +
-			"or the server does not answer.",
-		Evidence: []string{"last seen " + place(d.Last)},
-		Remedy:   []string{digCommand(d), "kubectl -n kube-system get pods -o wide -l k8s-app=kube-dns"},
-	}
-	if d.AnswerLast != nil {
-		f.Title = fmt.Sprintf("Answers of the DNS server %v do not reach the client.", server(d))
-		f.Cause = "The answer came to this node and was not seen where the query began."
-		f.Evidence = append(f.Evidence, "answer last seen "+place(d.AnswerLast))
-	}
-	if d.Drop != nil {
-		f.Evidence = append(f.Evidence, fmt.Sprintf("dropped %v: %s in %s", d.Drop, d.Drop.Reason, d.Drop.Function))
-		f.Cause = fmt.Sprintf("The kernel dropped it: %s in %s.", d.Drop.Reason, d.Drop.Function)
-	}
-	return f, ok
 }
 
 // server is who should answer: the backend where it is known.

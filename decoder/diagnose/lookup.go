@@ -31,8 +31,11 @@ type lookup struct {
 	first     decoder.Event
 	last      time.Time
 	names     []string // that do not exist, in the order in which they were tried
+	empty     []string // that exist, but have no address of the type that was asked for, as far as is known
 	asked     []string // name and type of the queries for them
-	found     string   // the name that exists
+	vain      int      // of these, those for names that do not exist
+	found     string   // the name that has an address
+	forA      bool     // IPv4 addresses were asked for, which nearly all names have
 	uncertain bool     // some query had no answer, or not one about the name
 	cut       []string // name and type of the queries whose answer did not fit, until they are answered over TCP
 }
@@ -94,19 +97,29 @@ func (l *lookup) take(e decoder.Event, d decoder.DNS) {
 	if d.Outcome == decoder.DNSAnswered {
 		l.cut = slices.DeleteFunc(l.cut, func(s string) bool { return s == asked })
 	}
+	l.forA = l.forA || d.Type == "A"
 	switch {
 	case d.Outcome == decoder.DNSTruncated:
 		l.cut = append(l.cut, asked)
 	case d.Outcome != decoder.DNSAnswered || d.Rcode != "NXDOMAIN" && d.Rcode != "NOERROR":
 		l.uncertain = true
-	case d.Rcode == "NOERROR":
-		l.found = d.Name
+	case d.Rcode == "NXDOMAIN":
+		l.vain++
+		l.names = l.miss(l.names, d)
+	case d.NoData:
+		l.empty = l.miss(l.empty, d)
 	default:
-		l.asked = append(l.asked, asked)
-		if !slices.Contains(l.names, d.Name) {
-			l.names = append(l.names, d.Name)
-		}
+		l.found = d.Name
 	}
+}
+
+// miss takes in a query that found nothing, and its name among those of its kind.
+func (l *lookup) miss(names []string, d decoder.DNS) []string {
+	l.asked = append(l.asked, d.Name+" "+d.Type)
+	if slices.Contains(names, d.Name) {
+		return names
+	}
+	return append(names, d.Name)
 }
 
 // Flush implements decoder.Rule: it judges the lookups that are over, oldest first.
@@ -130,8 +143,10 @@ func (r *Lookups) Flush(now time.Time, final bool) []decoder.Finding {
 func (l *lookup) judge(now time.Time) []decoder.Finding {
 	var f decoder.Finding
 	switch {
-	case l.found == "" && !l.uncertain && len(l.cut) == 0 && l.whole():
+	case l.found == "" && !l.uncertain && len(l.cut) == 0 && l.whole() && (len(l.empty) == 0 || l.forA):
 		f = l.nowhere()
+	case l.found == "" && !l.uncertain && l.forA && l.stopped():
+		f = l.noAddress()
 	case l.found != "" && len(l.names) >= amplified:
 		f = l.amplified()
 	default:
@@ -139,24 +154,50 @@ func (l *lookup) judge(now time.Time) []decoder.Finding {
 	}
 	d := l.first.Body.(decoder.DNS)
 	f = f.Of(l.first)
-	f.Time, f.First, f.Last, f.Count = now, l.first.Time, l.last, 1
-	f.Confidence, f.Subject = decoder.Certain, l.key.base
-	f.Evidence = append([]string{
-		fmt.Sprintf("%s %d queries answered NXDOMAIN by %v: %s", l.first.Time.UTC().Format("15:04:05.000000"), len(l.asked), d.Server, strings.Join(l.names, ", ")),
-		fmt.Sprintf("resolv.conf in netns %d: search %s, ndots:%d", l.key.netns, strings.Join(l.conf.Search, " "), l.conf.Ndots),
-	}, f.Evidence...)
+	f.Time, f.First, f.Last, f.Count, f.Subject = now, l.first.Time, l.last, 1, l.key.base
+	var said []string
+	if l.vain > 0 {
+		said = append(said, fmt.Sprintf("%s %d queries answered NXDOMAIN by %v: %s", l.first.Time.UTC().Format("15:04:05.000000"), l.vain, d.Server, strings.Join(l.names, ", ")))
+	}
+	if l.found == "" && len(l.empty) > 0 {
+		said = append(said, fmt.Sprintf("answered NOERROR without an address (NODATA) by %v: %s", d.Server, strings.Join(l.empty, ", ")))
+	}
+	said = append(said, fmt.Sprintf("resolv.conf in netns %d: search %s, ndots:%d", l.key.netns, strings.Join(l.conf.Search, " "), l.conf.Ndots))
+	f.Evidence = append(said, f.Evidence...)
 	return []decoder.Finding{f}
 }
 
 // whole reports whether the resolver went the whole way: every search domain, and the name as it is.
 func (l *lookup) whole() bool {
-	return slices.Contains(l.names, l.key.base) && len(l.names) > len(l.conf.Search)
+	tried := slices.Concat(l.names, l.empty)
+	return slices.Contains(tried, l.key.base) && len(tried) > len(l.conf.Search)
+}
+
+// stopped reports whether the resolver gave up at a name under a search domain because that has no address, as musl's
+// does; glibc's goes on.
+func (l *lookup) stopped() bool {
+	return len(l.empty) == 1 && l.empty[0] != l.key.base && strings.HasPrefix(l.asked[len(l.asked)-1], l.empty[0]+" ")
+}
+
+func (l *lookup) noAddress() decoder.Finding {
+	d := l.first.Body.(decoder.DNS)
+	return decoder.Finding{
+		ID: "dns-nxdomain", Severity: decoder.Warning, Confidence: decoder.Likely,
+		Title: fmt.Sprintf("Looking up %q ends at %s, which has no address: the resolver of %v goes no further.", l.key.base, l.empty[0], l.first.Packet.Src),
+		Cause: "The DNS server says that the name exists under this search domain, but without an address (NODATA). Resolvers as musl's (Alpine) " +
+			"take that for the answer and try neither the other domains nor the name as it is.",
+		Remedy: []string{
+			fmt.Sprintf("dig @%v -p %d %s %s   # the zone should answer NXDOMAIN", d.Server.Addr(), d.Server.Port(), quote(l.empty[0]), d.Type),
+			fmt.Sprintf("write the name with a dot at its end: %s.", l.key.base),
+			`or set ndots for the pod: spec.dnsConfig.options: [{name: ndots, value: "1"}]`,
+		},
+	}
 }
 
 func (l *lookup) nowhere() decoder.Finding {
 	d := l.first.Body.(decoder.DNS)
 	return decoder.Finding{
-		ID: "dns-nxdomain", Severity: decoder.Warning,
+		ID: "dns-nxdomain", Severity: decoder.Warning, Confidence: decoder.Certain,
 		Title: fmt.Sprintf("The name %q exists nowhere: not as it is, and under no search domain of %v.", l.key.base, l.first.Packet.Src),
 		Cause: "The DNS server says of every name that the resolver made of it that there is none: a typing error, a service of another " +
 			"namespace (NAME.NAMESPACE), or one that was not created.",
@@ -169,8 +210,8 @@ func (l *lookup) nowhere() decoder.Finding {
 
 func (l *lookup) amplified() decoder.Finding {
 	return decoder.Finding{
-		ID: "dns-search-amplification", Severity: decoder.Info,
-		Title:    fmt.Sprintf("Looking up %q takes %d queries in vain before the one that finds it.", l.key.base, len(l.asked)),
+		ID: "dns-search-amplification", Severity: decoder.Info, Confidence: decoder.Certain,
+		Title:    fmt.Sprintf("Looking up %q takes %d queries for names that do not exist before the one that finds it.", l.key.base, l.vain),
 		Cause:    fmt.Sprintf("The name has fewer than %d dots (ndots), so the resolver tries it under every search domain first.", l.conf.Ndots),
 		Evidence: []string{"found as " + l.found},
 		Remedy: []string{

@@ -10,7 +10,7 @@ import (
 	"ktrace/decoder"
 )
 
-// TestLookups plays queries, each "name rcode", of one client, some milliseconds apart.
+// TestLookups plays queries, each "name rcode" and the type if that is not A, of one client, some milliseconds apart.
 func TestLookups(t *testing.T) {
 	const gap = 10 * time.Millisecond
 	everywhere := "db.default.svc.cluster.local NXDOMAIN, db.svc.cluster.local NXDOMAIN, db.cluster.local NXDOMAIN, db NXDOMAIN"
@@ -24,6 +24,13 @@ func TestLookups(t *testing.T) {
 		{"one name as it is, as dig asks", "no-such.example.org NXDOMAIN", ""},
 		{"a whole name of the cluster", "db.default.svc.cluster.local.default.svc.cluster.local NXDOMAIN, db.default.svc.cluster.local.svc.cluster.local NXDOMAIN, " +
 			"db.default.svc.cluster.local.cluster.local NXDOMAIN, db.default.svc.cluster.local NXDOMAIN", "dns-nxdomain db.default.svc.cluster.local 1"},
+		{"no address under the second domain, where the resolver stops", "db.default.svc.cluster.local NXDOMAIN, db.svc.cluster.local NODATA, db.svc.cluster.local NODATA AAAA", "dns-nxdomain db 1"},
+		{"no address under the first domain, and the resolver goes on", "a.org.default.svc.cluster.local NODATA, a.org.svc.cluster.local NXDOMAIN, a.org.cluster.local NXDOMAIN, a.org NOERROR", ""},
+		{"only an IPv4 address", "db.default.svc.cluster.local NOERROR, db.default.svc.cluster.local NODATA AAAA", ""},
+		{"only an IPv4 address, of which the answer comes last", "db.default.svc.cluster.local NODATA AAAA, db.default.svc.cluster.local NOERROR", ""},
+		{"no IPv6 address, and no other is wanted", "db.default.svc.cluster.local NODATA AAAA", ""},
+		{"no address anywhere", strings.Replace(everywhere, "db.svc.cluster.local NXDOMAIN", "db.svc.cluster.local NODATA", 1), "dns-nxdomain db 1"},
+		{"no address of the name as it is", "example.org NODATA, example.org NODATA AAAA", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			know := NewFacts()
@@ -33,11 +40,15 @@ func TestLookups(t *testing.T) {
 			at := time.Unix(1000, 0)
 			var found []decoder.Finding
 			for q := range strings.SplitSeq(c.queries, ", ") {
-				name, rcode, _ := strings.Cut(q, " ")
+				words := append(strings.Fields(q), "A")
+				name, rcode, noData := words[0], words[1], words[1] == "NODATA"
+				if noData {
+					rcode = "NOERROR"
+				}
 				at = at.Add(gap)
 				found = append(found, r.Observe(decoder.Event{
 					Header: decoder.Header{Time: at, Netns: 7}, Packet: &decoder.Packet{Src: netip.MustParseAddr("10.0.0.1")},
-					Body: decoder.DNS{Name: name, Type: "A", Rcode: rcode, Outcome: decoder.DNSAnswered, ClientNetns: 7, Server: netip.MustParseAddrPort("10.96.0.10:53")},
+					Body: decoder.DNS{Name: name, Type: words[2], Rcode: rcode, NoData: noData, Outcome: decoder.DNSAnswered, ClientNetns: 7, Server: netip.MustParseAddrPort("10.96.0.10:53")},
 				})...)
 				found = append(found, r.Flush(at, false)...)
 			}

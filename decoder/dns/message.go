@@ -2,12 +2,15 @@ package dns
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 
 	"golang.org/x/net/dns/dnsmessage"
+
+	"ktrace/decoder"
 )
 
 // message is what a transaction needs of a DNS message (RFC 1035, section 4).
@@ -17,38 +20,40 @@ type message struct {
 	plain     bool // a query as resolvers send it, with nothing in it that has no meaning there
 	truncated bool
 	rcode     string
-	name      string
+	name      string // empty of a response that does not repeat the question, as qtype
 	qtype     string
-	answers   []string
+	answers   []string // as far as they were taken
+	total     int      // records in the answer section
+	noData    bool     // there is no such record: NODATA (RFC 2308, section 2.2)
+	errors    []decoder.DNSError
 	edns      uint16 // of a query: bytes that the sender takes over UDP, 0 if it does not say: then 512
 }
 
-// maxAnswers bounds the records that are read of a message.
-const maxAnswers = 32
-
-// rcodes are the names of response codes (IANA, DNS parameters) that fit the header.
-var rcodes = []string{"NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET", "NXRRSET",
-	"NOTAUTH", "NOTZONE"}
-
-// parse reads a query or a response with one question. A response may be cut short behind the question: then only
-// the answers before the cut are known. ok is false for all else.
+// parse reads a query or a response. A response may be cut short behind the question: then only the answers before the
+// cut are known. Servers that cannot read a query answer without its question; then name and type are empty. ok is
+// false for all else.
 func parse(b []byte) (m message, ok bool) {
 	var p dnsmessage.Parser
 	h, err := p.Start(b)
 	if err != nil || h.OpCode != 0 {
 		return m, false
 	}
+	m = message{id: h.ID, response: h.Response, truncated: h.Truncated, rcode: rcode(h.RCode)}
 	q, err := p.Question()
-	if err != nil {
+	switch {
+	case errors.Is(err, dnsmessage.ErrSectionDone) && h.Response && h.RCode != dnsmessage.RCodeSuccess:
+	case err != nil:
 		return m, false
+	default:
+		m.name, m.qtype, m.plain = name(q.Name), typeName(q.Type), plain(b, q)
 	}
-	m = message{id: h.ID, response: h.Response, truncated: h.Truncated, rcode: rcode(h.RCode), name: name(q.Name), qtype: typeName(q.Type)}
-	m.plain = plain(b, q)
 	if p.SkipAllQuestions() != nil {
 		return m, true
 	}
 	if h.Response {
-		m.answers = answers(&p)
+		m.total = int(binary.BigEndian.Uint16(b[6:]))
+		m.readAnswers(&p, q.Type)
+		m.readResponseOPT(&p, h.RCode)
 	} else {
 		m.edns = udpSize(&p)
 	}
@@ -72,29 +77,10 @@ func plain(b []byte, q dnsmessage.Question) bool {
 
 // udpSize is what a query says with EDNS of the answers that it takes (RFC 6891, 6.1.2).
 func udpSize(p *dnsmessage.Parser) uint16 {
-	if p.SkipAllAnswers() != nil || p.SkipAllAuthorities() != nil {
-		return 0
-	}
-	for range maxAnswers {
-		h, err := p.AdditionalHeader()
-		if err != nil {
-			return 0
-		}
-		if h.Type == dnsmessage.TypeOPT {
-			return uint16(h.Class)
-		}
-		if p.SkipAdditional() != nil {
-			return 0
-		}
+	if h, ok := findOPT(p); ok {
+		return uint16(h.Class)
 	}
 	return 0
-}
-
-func rcode(c dnsmessage.RCode) string {
-	if int(c) < len(rcodes) {
-		return rcodes[c]
-	}
-	return fmt.Sprintf("unknown(%#x)", uint16(c))
 }
 
 // typeName is the name of a type, or TYPE and its number (RFC 3597, section 5).
@@ -114,17 +100,22 @@ func name(n dnsmessage.Name) string {
 	return strings.TrimSuffix(s, ".")
 }
 
-// answers are the data of the answer section, as dig +short prints them; of types not known here only the type.
-func answers(p *dnsmessage.Parser) []string {
-	var all []string
-	for len(all) < maxAnswers {
+// maxAnswers bounds the records that are read: more than a datagram that crosses the Internet has.
+const maxAnswers = 1024
+
+// readAnswers reads the data of the answer section, as dig +short prints them; of types not known here only the type.
+func (m *message) readAnswers(p *dnsmessage.Parser, asked dnsmessage.Type) {
+	found := asked == dnsmessage.TypeALL && m.total > 0
+	for len(m.answers) < maxAnswers {
 		r, err := p.Answer()
 		if err != nil {
-			break
+			whole := errors.Is(err, dnsmessage.ErrSectionDone)
+			m.noData = whole && !found && !m.truncated && m.rcode == rcodes[dnsmessage.RCodeSuccess] && m.name != ""
+			return
 		}
-		all = append(all, data(r))
+		m.answers = append(m.answers, data(r))
+		found = found || r.Header.Type == asked
 	}
-	return all
 }
 
 func data(r dnsmessage.Resource) string {

@@ -42,8 +42,12 @@ type query struct {
 	answerAt   time.Time // first seen
 	answerSize uint32    // bytes
 	answerLast *decoder.Sight
-	answerFrom netip.AddrPort // set if another than asked reached the client
+	answerFrom netip.AddrPort // set if an answer of another than who was asked reached the client
+	answerTo   netip.AddrPort // the same if it was sent to another port than the query's
 	delivered  bool
+	parts      *parts // of the answer, at the client or where they went farthest; nil if it came in one piece
+	later      *bool  // whether fragments behind a first are seen at all
+	partLost   bool   // loss is of one of them
 	loss       *decoder.Loss
 	icmp       *decoder.ICMP
 
@@ -107,24 +111,37 @@ func (q *query) atClient(e decoder.Event) bool {
 	return q.first.Direction == decoder.Out || e.Ifindex == q.first.Ifindex
 }
 
-// answered takes in where the answer is.
-func (q *query) answered(s decoder.Sight, atClient bool) {
+// returned is the same, and of a capture that says of no packet which way it went, whether it is at the query's place.
+func (q *query) returned(e decoder.Event) bool {
+	return q.atClient(e) || e.Direction == "" && q.first.Direction == "" && e.Netns == q.first.Netns && e.Ifindex == q.first.Ifindex
+}
+
+// answered takes in where the answer is, and whether it has returned to where the query began.
+func (q *query) answered(s decoder.Sight, returned bool) {
 	s.Answer = true
 	q.keep(s)
 	q.answerLast = &s
-	if q.loss != nil && q.loss.Answer {
-		q.loss = nil
+	if q.loss != nil && q.loss.Answer && !q.partLost {
+		q.loss = nil // what was dropped was a copy
 	}
-	if !atClient {
+	if !returned {
 		return
 	}
-	if q.first.Packet.Flow().Reverse() == s.Flow {
-		q.delivered = true
-		q.answerFrom = netip.AddrPort{}
-	} else {
-		q.answerFrom = s.Flow.Src
-	}
+	want := q.first.Packet.Flow().Reverse()
+	q.delivered = s.Flow == want
+	q.answerFrom, q.answerTo = other(s.Flow.Src, want.Src), other(s.Flow.Dst, want.Dst)
 }
+
+// other is a if it is not b.
+func other(a, b netip.AddrPort) netip.AddrPort {
+	if a == b {
+		return netip.AddrPort{}
+	}
+	return a
+}
+
+// misses reports whether the answer came to the client in a way that its socket does not take.
+func (q *query) misses() bool { return q.answerFrom.IsValid() || q.answerTo.IsValid() }
 
 // server is whom the client asked: behind its own translation, what it asked for.
 func (q *query) server() netip.AddrPort {
@@ -137,7 +154,7 @@ func (q *query) server() netip.AddrPort {
 // outcome judges what is known.
 func (q *query) outcome() decoder.DNSOutcome {
 	switch {
-	case q.answer != nil && (q.delivered || q.loss == nil && !q.answerFrom.IsValid()):
+	case q.answer != nil && (q.delivered || q.loss == nil && !q.misses() && !q.cut()):
 		if q.answer.truncated {
 			return decoder.DNSTruncated
 		}
@@ -163,12 +180,16 @@ func (q *query) event(slow time.Duration) decoder.DNS {
 		Server: q.server(), Backend: q.backend, Transport: q.first.Packet.Proto, Attempts: q.attempts, Outcome: q.outcome(),
 		Answers: []string{}, ClientNetns: q.first.Netns, Last: q.last, AnswerLast: q.answerLast, Drop: q.loss, ICMP: q.icmp,
 		Captured: q.captured, Connection: q.ending, Unsent: q.unsent, Retry: q.retry,
+		EDNSSize: q.msg.edns,
 	}
 	if q.answerFrom.IsValid() {
 		d.AnswerFrom = q.answerFrom.String()
 	}
 	if q.answer != nil {
 		q.tellAnswer(&d)
+	}
+	if q.parts != nil {
+		d.Fragments = q.parts.tell()
 	}
 	if d.Outcome != decoder.DNSAnswered || d.Latency > slow {
 		d.Hops = q.hops
@@ -178,10 +199,14 @@ func (q *query) event(slow time.Duration) decoder.DNS {
 
 func (q *query) tellAnswer(d *decoder.DNS) {
 	d.Rcode = q.answer.rcode
-	d.Size, d.EDNSSize = q.answerSize, q.msg.edns
+	d.NoData, d.Errors, d.Size = q.answer.noData, q.answer.errors, q.answerSize
 	d.Answers = append(d.Answers, q.answer.answers...)
+	d.LeftOut = max(q.answer.total-len(d.Answers), 0)
 	d.Latency = q.answerLast.Time.Sub(q.first.Time)
 	d.Beyond = q.answerAt.Sub(q.last.Time)
+	if q.answerTo.IsValid() {
+		d.AnswerTo = q.answerTo.String()
+	}
 	i := slices.IndexFunc(q.hops, func(s decoder.Sight) bool { return s.Answer })
 	if i >= 0 && q.hops[i].Direction == decoder.Out {
 		d.ServerNetns = q.hops[i].Netns // it was sent there, not only passed on

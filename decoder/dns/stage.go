@@ -38,8 +38,9 @@ type Stage struct {
 	servers   decoder.Recent[netip.AddrPort, bool] // that have answered
 	clients   decoder.Recent[netip.Addr, bool]     // of captured queries
 	heard     decoder.Recent[between, bool]        // captured packets to these
-	open      []*query                             // in order of time
-	done      []*query                             // unanswered ones, which a retry or a late packet may refer to
+	fragments fragments
+	open      []*query // in order of time
+	done      []*query // unanswered ones, which a retry or a late packet may refer to
 	tcp       connections
 	total     totals
 	only      decoder.Only
@@ -99,7 +100,14 @@ func (s *Stage) hop(e decoder.Event, ct *decoder.Conntrack) []decoder.Event {
 	if e.Packet.Proto == "tcp" {
 		return s.tcp.packet(e, ct, in)
 	}
+	part := s.fragment(e)
 	at, finished := s.place(e, ct)
+	if at.q == nil && part != nil {
+		if q := s.laterFragment(e, part); q != nil {
+			return append(finished, s.finish(q)...)
+		}
+		return finished
+	}
 	if at.q == nil || at.q.closed {
 		return finished
 	}
@@ -112,9 +120,7 @@ func (s *Stage) hop(e decoder.Event, ct *decoder.Conntrack) []decoder.Event {
 		}
 		return finished
 	case asAnswer:
-		at.q.answered(here, at.q.atClient(e))
-		if !at.q.delivered {
-			at.q.due = e.Time.Add(deliveryGrace)
+		if s.cameBack(at.q, e, here, part); !at.q.delivered {
 			return finished
 		}
 	case asICMP:
@@ -131,9 +137,28 @@ func (s *Stage) hop(e decoder.Event, ct *decoder.Conntrack) []decoder.Event {
 	return append(finished, s.finish(at.q)...)
 }
 
+// cameBack takes in where the answer is, or what came of it there.
+func (s *Stage) cameBack(q *query, e decoder.Event, here decoder.Sight, part *parts) {
+	returned := q.returned(e)
+	q.answered(here, returned)
+	switch {
+	case part != nil:
+		s.firstFragment(q, e.Packet, part, returned)
+	case q.parts != nil && !q.parts.atClient:
+		q.parts = nil // put together on the way
+	}
+	q.due = e.Time.Add(deliveryGrace)
+	if q.captured && q.parts != nil && !s.fragments.later { // the client may ask again
+		q.due = q.first.Time.Add(s.o.Wait + retryGrace)
+	}
+}
+
 // sawQuery takes in where a query is, and by which flows its answer will be known.
 func (s *Stage) sawQuery(q *query, here decoder.Sight) {
 	q.seen(here)
+	if len(q.keys) == 0 {
+		s.know(q, decoder.FlowTuple{Src: netip.AddrPortFrom(here.Flow.Src.Addr(), 0)})
+	}
 	s.alias(q, here.Flow)
 	if ct := here.Conntrack; ct != nil {
 		s.alias(q, ct.Original)
@@ -150,7 +175,7 @@ func (s *Stage) place(e decoder.Event, ct *decoder.Conntrack) (step, []decoder.E
 	if e.Packet.Proto == "icmp" || e.Packet.Proto == "icmpv6" {
 		return s.quoted(e), nil
 	}
-	if e.Packet.Proto != "udp" {
+	if e.Packet.Proto != "udp" || e.Packet.Fragment != 0 {
 		return step{}, nil
 	}
 	msg, ok := parse(e.Packet.Transport())
@@ -165,64 +190,6 @@ func (s *Stage) place(e decoder.Event, ct *decoder.Conntrack) (step, []decoder.E
 		return step{}, nil
 	}
 	return s.ask(e, s.sent(e, ct, msg), msg, is)
-}
-
-// ask takes in a query that comes by a new journey: it is new, a retry, or one sent before whose journey was lost.
-func (s *Stage) ask(e decoder.Event, before *query, msg message, is standing) (step, []decoder.Event) {
-	if before != nil && !before.closed && !before.begins(e) {
-		return s.join(before, e.Journey, asQuery), nil
-	}
-	q := &query{first: e, msg: msg, standing: is, attempts: 1, due: e.Time.Add(s.o.Wait)}
-	if before == nil {
-		before = s.lastAsked[q.question()]
-		if before != nil && e.Time.Sub(before.first.Time) < sameMoment {
-			before = nil
-		}
-	}
-	if q.captured = captured(e); q.captured {
-		s.clients.Put(e.Packet.Src, true)
-		q.due = q.due.Add(retryGrace)
-	}
-	var finished []decoder.Event
-	if before != nil {
-		q.attempts = before.attempts + 1
-		if !before.closed && before.first.Packet.Flow() == e.Packet.Flow() {
-			before.repeated = true
-			finished = s.finish(before)
-		}
-	}
-	s.lastAsked[q.question()] = q
-	s.open = append(s.open, q)
-	return s.join(q, e.Journey, asQuery), finished
-}
-
-// sent finds a query by its flow, as it is or as it was before translation, and its id.
-func (s *Stage) sent(e decoder.Event, ct *decoder.Conntrack, msg message) *query {
-	q := s.byKey[key{e.Packet.Flow(), msg.id}]
-	if q == nil && ct != nil {
-		q = s.byKey[key{ct.Original, msg.id}]
-	}
-	if q != nil && (q.msg.name != msg.name || q.msg.qtype != msg.qtype) {
-		return nil // the id came round
-	}
-	return q
-}
-
-// reply finds the query of an answer that comes by a new journey.
-func (s *Stage) reply(e decoder.Event, ct *decoder.Conntrack, msg message) step {
-	q := s.byKey[key{e.Packet.Flow().Reverse(), msg.id}]
-	if q == nil && ct != nil {
-		q = s.byKey[key{ct.Original, msg.id}]
-	}
-	if q == nil || q.closed || q.msg.name != msg.name || q.last == nil {
-		return step{}
-	}
-	if q.answer == nil {
-		q.answer, q.answerAt, q.answerSize = &msg, e.Time, e.Packet.Payload()
-		q.standing = asked
-		s.servers.Put(e.Packet.Source(), true)
-	}
-	return s.join(q, e.Journey, asAnswer)
 }
 
 // quoted finds the query that an ICMP error is about.
@@ -257,6 +224,10 @@ func (s *Stage) drop(e decoder.Event, d decoder.Drop) []decoder.Event {
 		return nil
 	}
 	at, finished := s.place(inner, ct)
+	if q := s.answerOf(inner.Packet); at.q == nil && q != nil {
+		at = step{q, asAnswer}
+		q.partLost = true
+	}
 	if at.q == nil || at.q.closed || at.role == asICMP {
 		return finished
 	}
@@ -285,6 +256,11 @@ func (s *Stage) join(q *query, journey uint64, r role) step {
 
 // alias makes a query known by another flow.
 func (s *Stage) alias(q *query, flow decoder.FlowTuple) {
+	s.know(q, flow)
+	s.know(q, decoder.FlowTuple{Src: flow.Src})
+}
+
+func (s *Stage) know(q *query, flow decoder.FlowTuple) {
 	k := key{flow, q.msg.id}
 	if slices.Contains(q.keys, k) {
 		return
@@ -330,6 +306,9 @@ func pending(open []*query) (n uint64) {
 // finish judges a query. Of what only looked like one there is nothing to say.
 func (s *Stage) finish(q *query) []decoder.Event {
 	q.closed = true
+	if q.answer == nil {
+		q.parts = s.orphan(q)
+	}
 	if q.delivered {
 		s.remove(q)
 	} else {

@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"bytes"
 	"net/netip"
 	"testing"
 	"time"
@@ -87,9 +88,19 @@ func TestStageTellsWhatBecameOfAQuery(t *testing.T) {
 		{"a failure is an answer", []decoder.Event{asks(0, 1), answers(9, service, failed)}, []want{{decoder.DNSAnswered, "SERVFAIL", 1}}},
 		{"an answer cut short", []decoder.Event{asks(0, 1), answers(9, service, cut)}, []want{{decoder.DNSTruncated, "NOERROR", 1}}},
 		{"no answer", []decoder.Event{asks(0, 1)}, []want{{decoder.DNSNoResponse, "", 1}}},
-		{"an answer from somebody else", []decoder.Event{asks(0, 1), answers(9, "10.0.0.9:53", answer)}, []want{{decoder.DNSNoResponse, "", 1}}},
+		{"an answer from somebody else", []decoder.Event{asks(0, 1), answers(9, "10.0.0.9:53", answer)}, []want{{decoder.DNSNoResponse, "NOERROR", 1}}},
 		{"asked again by the same socket", []decoder.Event{asks(0, 1), asks(900, 3), answers(909, service, answer)},
 			[]want{{decoder.DNSNoResponse, "", 1}, {decoder.DNSAnswered, "NOERROR", 2}}},
+		{"asked again by another socket", []decoder.Event{asks(0, 1), seen(1900, 3, podNetns, decoder.Out, udp("10.0.0.1:4001", service, query))},
+			[]want{{decoder.DNSNoResponse, "", 1}, {decoder.DNSNoResponse, "", 2}}},
+		{"asked anew, after an answer", []decoder.Event{asks(0, 1), answers(9, service, answer), asks(1500, 3), answers(1509, service, failed)},
+			[]want{{decoder.DNSAnswered, "NOERROR", 1}, {decoder.DNSAnswered, "SERVFAIL", 1}}},
+		{"asked anew, when no resolver waits any more", []decoder.Event{asks(0, 1), seen(9000, 3, podNetns, decoder.Out, udp("10.0.0.1:4001", service, query))},
+			[]want{{decoder.DNSNoResponse, "", 1}, {decoder.DNSNoResponse, "", 1}}},
+		{"an answer to another port", []decoder.Event{asks(0, 1), seen(9, 2, podNetns, decoder.In, udp(service, "10.0.0.1:4001", answer))},
+			[]want{{decoder.DNSNoResponse, "NOERROR", 1}}},
+		{"an answer in other letters", []decoder.Event{asks(0, 1), answers(9, service, bytes.ReplaceAll(answer, []byte("web"), []byte("wEb")))},
+			[]want{{decoder.DNSAnswered, "NOERROR", 1}}},
 		{"the same packet, its journey lost", []decoder.Event{asks(0, 1), seen(1, 9, nodeNetns, decoder.Out, udp(client, service, query)), answers(9, service, answer)},
 			[]want{{decoder.DNSAnswered, "NOERROR", 1}}},
 		{"dropped", []decoder.Event{asks(0, 1), dropped(1, "")}, []want{{decoder.DNSDropped, "", 1}}},

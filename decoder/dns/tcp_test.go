@@ -317,7 +317,7 @@ func TestAfterACutAnswerTheQuestionOverTCPIsKnown(t *testing.T) {
 	query := pack(t, dnsmessage.Header{ID: 7})
 	cut := pack(t, dnsmessage.Header{ID: 7, Response: true, Truncated: true})
 	whole := pack(t, dnsmessage.Header{ID: 8, Response: true})
-	for name, want := range map[string]string{"answered": "tcp web.example.org A NOERROR again", "refused": "tcp web.example.org A rejected refused (refused by server) again"} {
+	for name, want := range map[string]string{"answered": "tcp web.example.org A NODATA again", "refused": "tcp web.example.org A rejected refused (refused by server) again"} {
 		t.Run(name, func(t *testing.T) {
 			k := newTalk(t, client, service)
 			k.add(seen(0, 1, podNetns, decoder.Out, udp(client, service, query)))

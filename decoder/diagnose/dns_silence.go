@@ -1,0 +1,139 @@
+package diagnose
+
+import (
+	"fmt"
+
+	"ktrace/decoder"
+)
+
+// dnsService is what a server answered, by what is known of it.
+type dnsService struct {
+	answered, unanswered int
+	largest              uint32 // bytes of an answer
+}
+
+// serves takes in what became of a query.
+func (r *DNS) serves(d decoder.DNS) {
+	s, _ := r.served.Get(d.Server)
+	switch d.Outcome {
+	case decoder.DNSAnswered, decoder.DNSTruncated:
+		s.answered++
+		s.largest = max(s.largest, d.Size)
+	case decoder.DNSNoResponse:
+		s.unanswered++
+	}
+	r.served.Put(d.Server, s)
+}
+
+// largestSafe is the largest answer that is never cut into fragments, by what servers and resolvers agreed on
+// (DNS flag day 2020).
+const largestSafe = 1232
+
+// noResponse reports what is left: a query that went out of sight.
+func (r *DNS) noResponse(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
+	sure, ok := r.absent(e, d)
+	f := decoder.Finding{
+		ID: "dns-no-response", Severity: decoder.Critical, Confidence: sure, Subject: d.Server.String(),
+		Title: fmt.Sprintf("The DNS server %v does not answer.", server(d)),
+		Cause: "The query was passed on by this node and no answer came back: it was lost behind the last place where it was seen, " +
+			"or the server does not answer.",
+		Evidence: []string{"last seen " + place(d.Last)},
+		Remedy:   []string{digCommand(d), "kubectl -n kube-system get pods -o wide -l k8s-app=kube-dns"},
+	}
+	if d.AnswerLast != nil {
+		f.Evidence = append(f.Evidence, "answer last seen "+place(d.AnswerLast))
+	}
+	switch {
+	case d.Fragments != nil:
+		fragmentLost(&f, d)
+	case d.AnswerLast != nil:
+		f.Title = fmt.Sprintf("Answers of the DNS server %v do not reach the client.", server(d))
+		f.Cause = "The answer came to this node and was not seen where the query began."
+	default:
+		r.someAnswered(&f, d)
+	}
+	if d.Drop != nil {
+		dropNamed(&f, d)
+	}
+	return f, ok
+}
+
+// dropNamed says of a finding that nothing more is known of than that the kernel dropped the query or its answer.
+func dropNamed(f *decoder.Finding, d decoder.DNS) {
+	what := "queries to"
+	if d.Drop.Answer {
+		what = "answers of"
+	}
+	if d.Fragments == nil {
+		f.Title = fmt.Sprintf("The kernel drops %s the DNS server %v: %s at %s.", what, server(d), d.Drop.Reason, decoder.Place(d.Drop.Event))
+		f.Cause = fmt.Sprintf("The kernel dropped it: %s in %s.", d.Drop.Reason, d.Drop.Function)
+	}
+	f.Confidence = decoder.Certain
+	f.Evidence = append(f.Evidence, fmt.Sprintf("dropped %v: %s in %s", d.Drop, d.Drop.Reason, d.Drop.Function))
+}
+
+// fragmentLost says that the answer is larger than a packet and came in part only.
+func fragmentLost(f *decoder.Finding, d decoder.DNS) {
+	end := "this node"
+	if d.Fragments.AtClient {
+		end = "the client"
+	}
+	f.Title = fmt.Sprintf("Large answers of the DNS server %v do not arrive whole at %s: fragments of them are lost.", server(d), end)
+	f.Cause = "The answer is larger than a packet and comes in fragments, some of which are dropped on the way: by a firewall or a network that " +
+		"passes no fragments, or where the MTU is too small for them. A client gets nothing of an answer that is not whole."
+	f.Evidence = append(f.Evidence, arrived(*d.Fragments), takes(d))
+	f.Remedy = fragmentRemedy(d)
+}
+
+// arrived says how much of an answer came.
+func arrived(x decoder.Fragments) string {
+	s := fmt.Sprintf("%d bytes of the answer came", x.Arrived)
+	if x.Size > 0 {
+		s = fmt.Sprintf("%d of %d bytes of the answer came", x.Arrived, x.Size)
+	}
+	if !x.First {
+		return s + ", not its first fragment"
+	}
+	if x.Size == 0 {
+		return s + ", not its last fragment"
+	}
+	return s
+}
+
+// takes says how large an answer the client takes over UDP.
+func takes(d decoder.DNS) string {
+	if d.EDNSSize == 0 {
+		return "the client takes answers of 512 bytes over UDP, for it does not say otherwise (EDNS)"
+	}
+	return fmt.Sprintf("the client takes answers of %d bytes over UDP (EDNS)", d.EDNSSize)
+}
+
+func fragmentRemedy(d decoder.DNS) []string {
+	return []string{
+		digCommand(d) + fmt.Sprintf(" +bufsize=%d   # answers that never are fragments; longer ones are asked for over TCP", largestSafe),
+		digCommand(d) + " +tcp",
+		fmt.Sprintf("have clients and servers take no more than %d bytes over UDP: CoreDNS bufsize %d; unbound edns-buffer-size, max-udp-size", largestSafe, largestSafe),
+		"let fragments pass the firewalls on the way, and look for a device with a small MTU: ip link; tracepath -n " + server(d).Addr().String(),
+	}
+}
+
+// someAnswered says what it means that the server answers other queries.
+func (r *DNS) someAnswered(f *decoder.Finding, d decoder.DNS) {
+	const rare = 20 // answers for one that is missing: as packets are lost on any network
+	s, _ := r.served.Get(d.Server)
+	if s.answered == 0 {
+		return
+	}
+	f.Title = fmt.Sprintf("The DNS server %v does not answer %s %s, though it answers other queries.", server(d), d.Name, d.Type)
+	f.Cause = "The query or its answer was lost behind the last place where it was seen, or the server waits for another that does not answer it."
+	f.Evidence = append(f.Evidence, fmt.Sprintf("of the server's other queries %d were answered and %d not, the largest answer had %d bytes", s.answered, s.unanswered-1, s.largest))
+	if s.answered > rare*s.unanswered {
+		f.Severity = decoder.Warning
+	}
+	if d.EDNSSize > largestSafe && s.largest <= largestSafe {
+		f.Cause += fmt.Sprintf(" If the answer is larger than a packet its fragments are lost: the client takes answers of %d bytes, and none larger than %d came.",
+			d.EDNSSize, s.largest)
+		f.Evidence = append(f.Evidence, takes(d))
+		f.Remedy = fragmentRemedy(d)
+	}
+}
