@@ -68,7 +68,7 @@ type Finding struct {
 
 // Of fills in what is known of the event that a finding is concluded from: the two ends, and what it is about.
 func (f Finding) Of(e Event) Finding {
-	f.Pod, f.Peer = e.Pod, e.Peer
+	f.Pod, f.Peer = e.roles()
 	f.About.Merge(AboutEvent(e))
 	return f
 }

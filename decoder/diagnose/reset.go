@@ -72,7 +72,7 @@ func (r *Resets) reset(e decoder.Event, b decoder.Reset) []decoder.Finding {
 	}
 	conclude := map[decoder.ResetCause]func(decoder.Event, decoder.Reset, *decoder.Finding){
 		decoder.ResetRefused:  r.connectionRefused,
-		decoder.ResetStale:    stale,
+		decoder.ResetStale:    r.stale,
 		decoder.ResetUnread:   byApplication,
 		decoder.ResetEarly:    byApplication,
 		decoder.ResetLinger:   byApplication,
@@ -82,7 +82,7 @@ func (r *Resets) reset(e decoder.Event, b decoder.Reset) []decoder.Finding {
 		decoder.ResetRejected: r.byFirewall,
 		decoder.ResetForged:   byMiddlebox,
 		decoder.ResetOverflow: overflow,
-		decoder.ResetUnknown:  fromElsewhere,
+		decoder.ResetUnknown:  r.fromElsewhere,
 
 		decoder.ResetOlder:        older,
 		decoder.ResetUntranslated: r.untranslated,
@@ -94,6 +94,7 @@ func (r *Resets) reset(e decoder.Event, b decoder.Reset) []decoder.Finding {
 		Time: e.Time, First: e.Time, Last: e.Time, Count: 1,
 		Severity: decoder.Warning, Confidence: decoder.Certain,
 		Evidence: []string{packets(b)},
+		Hits:     []decoder.Hit{{Pod: e.Pod, From: b.Connection.Dst.Addr(), To: decoder.End(b.Connection.Src), Count: 1}},
 	}.Of(e)
 	conclude(e, b, &f)
 	if f.ID == "" {
@@ -168,7 +169,7 @@ func (r *Resets) connectionRefused(e decoder.Event, b decoder.Reset, f *decoder.
 	if server != b.Connection.Src {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("%v was translated to %v", b.Connection.Src, server))
 	}
-	if !r.listenerSeen(b, server.Addr()) {
+	if !r.ownWord(b, server.Addr()) {
 		f.Confidence = decoder.Likely
 		f.Title = fmt.Sprintf("%s was refused by %s, or by a firewall in its name", to(e, b), end(pod, server))
 		f.Cause = "The SYN was answered with a reset: nothing listens at that address and port, or a firewall on the way refuses on its behalf. " +
@@ -180,9 +181,9 @@ func (r *Resets) connectionRefused(e decoder.Event, b decoder.Reset, f *decoder.
 	}
 }
 
-// listenerSeen reports whether the reset is known to be the word of the host that has the address: its kernel reported it,
+// ownWord reports whether the reset is known to be the word of the host that has the address: its kernel reported it,
 // or, where kernels report no such reset, it began its way in the namespace that has the address.
-func (r *Resets) listenerSeen(b decoder.Reset, server netip.Addr) bool {
+func (r *Resets) ownWord(b decoder.Reset, server netip.Addr) bool {
 	return b.Sent != nil || b.From != 0 && !b.Guessed && r.know.isLocal(b.From, server)
 }
 
@@ -211,11 +212,14 @@ func contains(list []string, s string) bool {
 	return strings.Contains(" "+strings.Join(list, " ")+" ", " "+s+" ")
 }
 
-func stale(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
+func (r *Resets) stale(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
 	f.ID, f.Subject = "reset-stale-connection", service(b).String()
 	f.Title = fmt.Sprintf("%s does not know the connection that %s still used", from(e, b), to(e, b))
 	f.Cause = "One end had ended the connection, lost it in a restart, or never had it; the other went on and was reset."
 	f.Remedy = []string{"let the client retry on a new connection, and keep idle ones alive: net.ipv4.tcp_keepalive_time below the idle timeout"}
+	if !r.ownWord(b, b.Connection.Src.Addr()) {
+		f.Confidence = decoder.Likely
+	}
 	if b.Received == nil || contains(closing, b.Received.State) {
 		f.Severity = decoder.Info
 	} else if b.Received.State == "CLOSE_WAIT" {
@@ -290,11 +294,11 @@ func payload(s *decoder.Sock) []string {
 }
 
 // fromElsewhere is a reset by another machine. Only a long silence before it says why.
-func fromElsewhere(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
+func (r *Resets) fromElsewhere(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
 	if b.Received == nil || b.Received.Idle < idleLong {
 		return
 	}
-	stale(e, b, f)
+	r.stale(e, b, f)
 	f.Confidence = decoder.Likely
 	f.Title = fmt.Sprintf("%s, or something on the way to it, does not know the connection that %s still used", from(e, b), to(e, b))
 	f.Cause = "One end had ended the connection, lost it in a restart, or never had it; or a NAT, firewall or load balancer forgot it in the pause. " +

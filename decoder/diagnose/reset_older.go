@@ -14,7 +14,7 @@ func older(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
 		server = b.Backend
 	}
 	f.ID, f.Subject, f.Confidence = "connect-no-response", server.String(), decoder.Likely
-	f.Pod, f.Peer = e.Peer, e.Pod
+	hits(f, e, b, b.Connection.Dst)
 	f.Title = fmt.Sprintf("%s cannot connect to %s at once: the server still has an older connection of the same ports, and takes the SYN for one of its packets",
 		end(e.Peer, b.Connection.Src), end(e.Pod, b.Connection.Dst))
 	f.Cause = "The older connection is in TIME-WAIT or half open, and the SYN is not newer than it by its timestamp (PAWS, RFC 7323) or sequence number: " +

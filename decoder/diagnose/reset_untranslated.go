@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"fmt"
+	"net/netip"
 
 	"ktrace/decoder"
 )
@@ -20,7 +21,7 @@ func (r *Resets) untranslated(e decoder.Event, b decoder.Reset, f *decoder.Findi
 		return
 	}
 	f.ID, f.Subject, f.Confidence = "conntrack-invalid", service.String(), decoder.Likely
-	f.Pod, f.Peer = e.Peer, e.Pod
+	hits(f, e, b, service)
 	f.Title = fmt.Sprintf("%s reset its connection to %s: a packet of the backend %s came to it without being translated back",
 		end(e.Peer, client), called(name, decoder.ServiceRules{}, service), end(e.Pod, backend))
 	f.Cause = "conntrack called a packet of the connection INVALID, as when it is outside the window, and no rule dropped it. " +
@@ -42,6 +43,12 @@ func (r *Resets) untranslated(e decoder.Event, b decoder.Reset, f *decoder.Findi
 		"iptables -I FORWARD -m conntrack --ctstate INVALID -j DROP   # or have kube-proxy drop them, as it does by default",
 		"conntrack -S | grep -o 'invalid=[0-9]*'",
 	}
+}
+
+// hits says that the client is hit, which sent the reset, where it wanted to reach a server.
+func hits(f *decoder.Finding, e decoder.Event, b decoder.Reset, server netip.AddrPort) {
+	f.Pod, f.Peer = e.Peer, e.Pod
+	f.Hits = []decoder.Hit{{Pod: e.Peer, From: b.Connection.Src.Addr(), To: decoder.End(server), Count: 1}}
 }
 
 // trigger is the packet that a reset answers, nil if it is not known.

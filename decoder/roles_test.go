@@ -1,0 +1,23 @@
+package decoder
+
+import "testing"
+
+// TestFindingsNameWhoAsksByRole: the one that is known may as well be the server.
+func TestFindingsNameWhoAsksByRole(t *testing.T) {
+	db := Pod{Name: "db", UID: "d"}
+	for _, c := range []struct {
+		name   string
+		packet *Packet
+		toPod  bool // it goes to the server
+		body   Body
+	}{
+		{"a process of the node asks a pod", bare("tcp", flowOf("192.0.2.1:40000", "10.9.0.2:80"), "S"), true, Drop{}},
+		{"a pod answers a process of the node", bare("tcp", flowOf("10.9.0.2:80", "192.0.2.1:40000"), "S."), false, Drop{}},
+		{"an answer to an ephemeral port", bare("udp", flowOf("10.9.0.2:53", "192.0.2.1:40000"), ""), false, Hop{}},
+	} {
+		e := Event{Pod: db, ToPod: c.toPod, Packet: c.packet, Body: c.body}
+		if f := (Finding{}).Of(e); f.Pod != (Pod{}) || f.Peer != db {
+			t.Errorf("%s: %q is the client and %q the server, want the pod to be the server", c.name, f.Pod.Name, f.Peer.Name)
+		}
+	}
+}
