@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -286,7 +287,7 @@ func TestHandshakesWithAServiceNameIt(t *testing.T) {
 			lines, _ := run.Wait()
 			want := fmt.Sprintf("The certificate of %s at service default/web (%s) has expired.", tlsName, net.JoinHostPort(f.service(), "80"))
 			if got := titles(t, lines); len(got) != 1 || got[0] != want {
-				t.Errorf("found %q, want %q", got, want)
+				t.Errorf("found %q, want %q\n%s", got, want, lab.Findings(lines))
 			}
 		})
 	}
@@ -300,7 +301,7 @@ func TestHandshakesThatEndWellAreNoFault(t *testing.T) {
 			c := lab.NewCluster(t)
 			p := c.AddPod("pod")
 			a := newAuthority(t)
-			server := &tls.Config{MaxVersion: version, Certificates: []tls.Certificate{a.issue("web", []string{tlsName}, -time.Hour, -time.Minute)}}
+			server := &tls.Config{MaxVersion: version, NextProtos: []string{"h2"}, Certificates: []tls.Certificate{a.issue("web", []string{tlsName}, -time.Hour, -time.Minute)}}
 			serveTLS(t, c.Server, "8443", server)
 			echoTCP(t, c.Server, "80")
 			client := &tls.Config{MaxVersion: version, ServerName: tlsName, InsecureSkipVerify: true, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
@@ -310,6 +311,15 @@ func TestHandshakesThatEndWellAreNoFault(t *testing.T) {
 					t.Error("the server was not reached")
 				}
 			}
+			picky := client.Clone()
+			picky.NextProtos, picky.ClientSessionCache = []string{"smtp"}, nil
+			leaving := client.Clone()
+			leaving.ClientSessionCache = nil
+			if version == tls.VersionTLS13 { // else it says in the clear that the certificate is bad
+				leaving.VerifyConnection = func(tls.ConnectionState) error { return errors.New("seen enough") }
+			}
+			visit(p.NS, lab.ServerAddr+":8443", picky)
+			visit(p.NS, lab.ServerAddr+":8443", leaving)
 			for _, addr := range []string{lab.ServerAddr + ":8443", lab.ServerAddr + ":80"} {
 				fetch(p.NS, addr, patience) // not TLS, whatever the server speaks
 			}

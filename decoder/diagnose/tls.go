@@ -4,7 +4,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"ktrace/decoder"
@@ -17,7 +16,15 @@ type TLS struct {
 	facts   *Facts
 	tracker *tls.Tracker
 	served  map[servedKey]decoder.Certificates // what was answered last
+	agreed  decoder.Recent[meeting, bool]
 	pending []refusal
+}
+
+// meeting is a client, and a server as the client asks for it.
+type meeting struct {
+	client netip.Addr
+	server netip.AddrPort
+	name   string
 }
 
 // servedKey is what a server's certificates depend on, but for time.
@@ -56,7 +63,10 @@ func servedKeyOf(server netip.AddrPort, name string, netns uint32) servedKey {
 
 // Observe implements decoder.Rule.
 func (r *TLS) Observe(e decoder.Event) []decoder.Finding {
-	ended := r.tracker.Observe(e)
+	ended, agreed := r.tracker.Observe(e)
+	if agreed != nil {
+		r.agreed.Put(meeting{agreed.Client.Addr(), agreed.Server, agreed.Name}, true)
+	}
 	if f, ok := e.Body.(decoder.Fact); ok && f.Certificates != nil {
 		return r.answered(*f.Certificates)
 	}
@@ -64,15 +74,25 @@ func (r *TLS) Observe(e decoder.Event) []decoder.Finding {
 		return nil
 	}
 	x := refusal{Refusal: *ended, event: e, chain: parseChain(ended.Chain)}
-	if x.Unexplained() && len(r.pending) < maxRefusals {
-		c, ok := r.served[servedKeyOf(x.Server, x.Name, e.Netns)]
-		if !ok {
-			r.pending = append(r.pending, x)
-			return nil
-		}
+	c, served := r.served[servedKeyOf(x.Server, x.Name, e.Netns)]
+	if x.Unexplained() && served {
 		x.take(c)
 	}
+	if (x.Unexplained() && !served || x.mayBeChoice()) && len(r.pending) < maxRefusals {
+		r.pending = append(r.pending, x)
+		return nil
+	}
 	return []decoder.Finding{r.refused(x)}
+}
+
+// mayBeChoice reports whether the two sides may yet agree, on something else: the alert says so, or is encrypted, so that
+// it may as well be the good-bye of a client that has seen enough.
+func (x refusal) mayBeChoice() bool { return x.Alert == nil || x.Alert.OfChoice() }
+
+// agrees reports whether the client shakes hands with the server all the same.
+func (r *TLS) agrees(x refusal) bool {
+	_, ok := r.agreed.Get(meeting{x.Client.Addr(), x.Server, x.Name})
+	return ok
 }
 
 // take takes a chain that the server answered with.
@@ -96,20 +116,22 @@ func (r *TLS) answered(c decoder.Certificates) []decoder.Finding {
 			return false
 		}
 		x.take(c)
-		return true
+		return !x.mayBeChoice()
 	})
 }
 
 // conclude reports those of the pending that are ready.
 func (r *TLS) conclude(ready func(*refusal) bool) []decoder.Finding {
 	var found []decoder.Finding
-	r.pending = slices.DeleteFunc(r.pending, func(x refusal) bool {
-		is := ready(&x)
-		if is {
+	waiting := r.pending[:0]
+	for _, x := range r.pending {
+		if ready(&x) {
 			found = append(found, r.refused(x))
+		} else {
+			waiting = append(waiting, x)
 		}
-		return is
-	})
+	}
+	r.pending = waiting
 	return found
 }
 
@@ -151,6 +173,11 @@ func (r *TLS) refused(x refusal) decoder.Finding {
 	}
 	if f.Title = fmt.Sprintf("The TLS client refused the handshake with %s: %s.", r.named(x), how); x.ByServer {
 		f.Title = fmt.Sprintf("The TLS server %s refused the handshake: %s.", r.named(x), how)
+	}
+	if x.mayBeChoice() && r.agrees(x) {
+		f.Severity = decoder.Info
+		f.Evidence = append(f.Evidence, "the same client shook hands with the server at another time: it has what the two need to agree")
+		return f
 	}
 	if x.Alert == nil || x.Alert.OfCertificate() {
 		r.certificate(x, &f)

@@ -53,6 +53,16 @@ func (a Alert) OfCertificate() bool {
 	return a.Code == BadCertificate || a.Code == CertificateExpired || a.Code == CertificateUnknown || a.Code == UnknownCA
 }
 
+// OfChoice reports whether it says that the two sides have nothing in common of what they may use: a version, a cipher, a
+// protocol, a name. Clients offer something else then, and what scans servers asks for all that there is.
+func (a Alert) OfChoice() bool {
+	switch a.Code {
+	case 40, 70, 71, 86, 112, 120:
+		return true
+	}
+	return false
+}
+
 // Harmless reports whether it ends or warns of nothing that failed, or is none that TLS knows.
 func (a Alert) Harmless() bool {
 	return a.Code == CloseNotify || a.Code == UserCanceled || a.Code == NoRenegotiation || !a.Known()

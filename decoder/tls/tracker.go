@@ -27,6 +27,12 @@ type Refusal struct {
 	Alert          *Alert // nil if it was encrypted
 }
 
+// Agreement is a handshake from which both sides go on.
+type Agreement struct {
+	Client, Server netip.AddrPort
+	Name           string // that the client asked for
+}
+
 // key is a connection, whichever way a packet goes.
 type key struct {
 	low, high netip.AddrPort
@@ -44,6 +50,7 @@ type ownKey struct {
 type handshake struct {
 	Refusal
 	hello   bool
+	agreed  bool       // that was told
 	streams [2]Stream  // from the low end, and from the high
 	hidden  [2]*Record // the first that is encrypted
 	last    time.Time
@@ -60,8 +67,8 @@ const (
 // NewTracker returns a Tracker that knows of no handshake.
 func NewTracker() *Tracker { return &Tracker{all: map[key]*handshake{}} }
 
-// Observe takes an event, and returns the handshake that it ends; nil if it ends none.
-func (t *Tracker) Observe(e decoder.Event) *Refusal {
+// Observe takes an event, and returns the handshake that it ends, or that is done with it; nil for none.
+func (t *Tracker) Observe(e decoder.Event) (*Refusal, *Agreement) {
 	switch b := e.Body.(type) {
 	case decoder.Fact:
 		if s := b.Certificates; s != nil {
@@ -71,7 +78,7 @@ func (t *Tracker) Observe(e decoder.Event) *Refusal {
 		return t.segment(e, e.Netns)
 	case decoder.Hop:
 		if e.Packet == nil || e.Packet.Proto != "tcp" {
-			return nil
+			return nil, nil
 		}
 		netns := e.Netns
 		if b.Captured() {
@@ -84,7 +91,7 @@ func (t *Tracker) Observe(e decoder.Event) *Refusal {
 			return t.segment(e, netns)
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // keyOf is the connection of a packet, and which of its ends sent it.
@@ -97,33 +104,37 @@ func keyOf(p *decoder.Packet, netns uint32) (k key, way int) {
 }
 
 // segment takes in a segment with data.
-func (t *Tracker) segment(e decoder.Event, netns uint32) *Refusal {
+func (t *Tracker) segment(e decoder.Event, netns uint32) (*Refusal, *Agreement) {
 	data := e.Packet.Transport()
 	k, way := keyOf(e.Packet, netns)
 	h := t.all[k]
 	if h == nil {
 		if !Begins(data) || len(t.all) >= maxHandshakes {
-			return nil
+			return nil, nil
 		}
 		h = &handshake{}
 		t.all[k] = h
 	}
 	s, ok := e.Packet.Segment()
 	if !ok {
-		return nil
+		return nil, nil
 	}
 	h.last = e.Time
 	payload := data[:min(len(data), int(e.Packet.Payload()))]
 	m := h.streams[way].Add(s.Seq, payload, len(payload) == int(e.Packet.Payload()))
 	h.take(e.Packet, m, way)
-	if !h.ended(e.Packet, m, way) {
-		return nil
-	}
+	ended := h.ended(e.Packet, m, way)
 	if own, _ := t.own.Get(ownKey{h.Server, netns, h.Client.Port()}); own {
-		return nil
+		return nil, nil
 	}
-	r := h.Refusal
-	return &r
+	switch {
+	case ended:
+		r := h.Refusal
+		return &r, nil
+	case h.agrees():
+		return nil, &Agreement{h.Client, h.Server, h.Name}
+	}
+	return nil, nil
 }
 
 // take keeps what a segment told.
@@ -161,6 +172,20 @@ func (h *handshake) ended(p *decoder.Packet, m Messages, way int) bool {
 		}
 	}
 	h.ByServer = p.Source() == h.Server
+	return true
+}
+
+// agrees reports, once, whether both sides went on to what is encrypted.
+func (h *handshake) agrees() bool {
+	if h.agreed || !h.hello || h.Alert != nil {
+		return false
+	}
+	for _, r := range h.hidden {
+		if r == nil || r.Type == typeAlert || r.Type == typeData && r.Size == hiddenAlert {
+			return false
+		}
+	}
+	h.agreed = true
 	return true
 }
 

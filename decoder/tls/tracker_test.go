@@ -64,13 +64,18 @@ func TestTrackerTellsWhatASideEnded(t *testing.T) {
 			up, down := handshakeOf(t, c.client, c.server)
 			tracker := NewTracker()
 			var got *Refusal
+			var agreed []Agreement
 			for _, e := range segments(client, server, up, down) {
-				if r := tracker.Observe(e); r != nil {
+				r, a := tracker.Observe(e)
+				if r != nil {
 					got = r
 				}
+				if a != nil {
+					agreed = append(agreed, *a)
+				}
 			}
-			if (got != nil) != c.ended {
-				t.Fatalf("ended: %+v, want %v", got, c.ended)
+			if (got != nil) != c.ended || (len(agreed) == 1) == c.ended || len(agreed) == 1 && agreed[0] != (Agreement{client, server, "web.example.org"}) {
+				t.Fatalf("ended: %+v, want %v; agreed: %+v", got, c.ended, agreed)
 			}
 			if !c.ended {
 				return
@@ -96,7 +101,8 @@ func TestTrackerPassesOverWhatKtraceAsked(t *testing.T) {
 		tracker.Observe(decoder.Event{Body: decoder.Fact{Certificates: &decoder.Certificates{Netns: 7, Server: server, Port: port}}})
 		told := false
 		for _, e := range segments(client, server, up, down) {
-			told = tracker.Observe(e) != nil || told
+			r, a := tracker.Observe(e)
+			told = r != nil || a != nil || told
 		}
 		if told != want {
 			t.Errorf("asked from port %d: told %v, want %v", port, told, want)

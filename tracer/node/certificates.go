@@ -51,7 +51,7 @@ func NewCertificates(o *Observer) *Certificates {
 // About implements decoder.Witness.
 func (w *Certificates) About(e decoder.Event) []decoder.Fact {
 	facts := w.answered()
-	ended := w.tracker.Observe(e)
+	ended, _ := w.tracker.Observe(e)
 	w.tracker.Flush(e.Time)
 	if ended == nil || !ended.Unexplained() || ended.Guessed || w.running == maxAsking || ended.Server.Addr().IsLinkLocalUnicast() {
 		return facts
