@@ -18,6 +18,8 @@ type About struct {
 	Others  []uint32 // namespaces that the evidence names beside Netns
 	Rule    string   // that did it, "" if none or unknown
 	Process string   // that did it, comm/pid
+
+	attempt attempt
 }
 
 // maxEnds is how many clients, and how many servers, an About keeps.
@@ -26,7 +28,7 @@ const maxEnds = 64
 // AboutEvent is what an event is about: the flow of its packet, before and after translation, with what a tunnel carries
 // or an ICMP error quotes in place of the packet itself; and where it was.
 func AboutEvent(e Event) About {
-	a := About{Netns: e.Netns, Iface: e.Iface}
+	a := About{Netns: e.Netns, Iface: e.Iface, attempt: e.attempt()}
 	if e.PID != 0 {
 		a.Process = fmt.Sprintf("%s/%d", e.Comm, e.PID)
 	}
@@ -206,6 +208,9 @@ func (a *About) Merge(b About) {
 	}
 	if a.Rule == "" {
 		a.Rule = b.Rule
+	}
+	if b.attempt.level > a.attempt.level {
+		a.attempt = b.attempt
 	}
 	if a.Process == "" {
 		a.Process = b.Process

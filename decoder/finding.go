@@ -63,6 +63,7 @@ type Finding struct {
 	First      time.Time  `json:"first"`
 	Last       time.Time  `json:"last"`
 	Over       time.Time  `json:"over,omitzero"` // since when the same works again, zero if it does not
+	Told       bool       `json:"-"`             // before: that it is over is the news
 	Confidence Confidence `json:"confidence"`
 }
 
@@ -157,8 +158,25 @@ func (f *Finding) fold(x Finding, room bool) (worse bool) {
 	if worse = x.Severity.rank() > f.Severity.rank(); worse {
 		*f = x
 	}
+	f.Over = x.Over // a cause that hits again is not over
 	f.Count, f.First, f.Last, f.About, f.Hits, f.Unnamed, f.Traffic = all.Count, all.First, all.Last, all.About, all.Hits, all.Unnamed, all.Traffic
 	return worse
+}
+
+// settle demotes to information what works again, and returns it. What is not known for long yet may have failed again
+// meanwhile, until all is known.
+func (f *Folder) settle(works *successes, now time.Time, all bool) (over []Finding) {
+	for _, k := range f.order {
+		x := f.found[k]
+		if !x.Severity.AtLeast(Warning) || !all && now.Sub(x.lastFailed()) < overKnown {
+			continue
+		}
+		if since := works.over(*x, now); !since.IsZero() {
+			x.Over, x.Severity = since, Info
+			over = append(over, x.own())
+		}
+	}
+	return over
 }
 
 // forget makes room by half.
@@ -186,6 +204,9 @@ func (f *Folder) All() []Finding {
 // own is the finding with memory of its own for what grows.
 func (f Finding) own() Finding {
 	f.Hits, f.Traffic = slices.Clone(f.Hits), slices.Clone(f.Traffic)
+	for i := range f.Traffic {
+		f.Traffic[i].failed = slices.Clone(f.Traffic[i].failed)
+	}
 	f.About.Clients, f.About.Servers = slices.Clone(f.About.Clients), slices.Clone(f.About.Servers)
 	return f
 }

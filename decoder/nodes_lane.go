@@ -31,7 +31,7 @@ func (l *lane) Event(e Event) error { return l.nodes.Printer.Event(e) }
 // Finding implements Printer. What another run on the same node found is printed once.
 func (l *lane) Finding(f Finding) error {
 	f = l.labelled(f)
-	if l.nodes.Hold || !l.nodes.printed.Add(f) {
+	if l.nodes.Hold || !l.nodes.printed.Add(f) && !f.Told {
 		return nil
 	}
 	return l.nodes.Printer.Finding(f)

@@ -45,7 +45,8 @@ type Pipeline struct {
 	Whose func(netns uint32, at time.Time) string
 
 	first, last, flushed time.Time
-	summed               time.Time // when a summary was last shown
+	summed, settled      time.Time // when a summary was last shown, and when it was last asked what is over
+	works                successes
 	folder               Folder
 	only                 Only
 	shown, filtered      uint64
@@ -56,6 +57,9 @@ type Pipeline struct {
 
 // flushEvery is how much time lies, by the events' own clock, between two looks for timeouts.
 const flushEvery = 20 * time.Millisecond
+
+// settleEvery is how much lies between two looks for what works again.
+const settleEvery = time.Second
 
 // errEnough ends a run that has shown as much as was asked for.
 var errEnough = errors.New("enough shown")
@@ -92,7 +96,7 @@ func (p *Pipeline) observe(e Event) {
 		p.records++
 	}
 	if p.first.IsZero() {
-		p.first, p.flushed, p.summed = e.Time, e.Time, e.Time
+		p.first, p.flushed, p.summed, p.settled = e.Time, e.Time, e.Time, e.Time
 	}
 	if e.Time.After(p.last) {
 		p.last = e.Time
@@ -131,6 +135,9 @@ func (p *Pipeline) flush(now time.Time, final bool) error {
 			return err
 		}
 	}
+	if !final && now.Sub(p.settled) >= settleEvery {
+		return p.settle(now)
+	}
 	return nil
 }
 
@@ -151,6 +158,9 @@ func (p *Pipeline) from(i int, events []Event) (err error) {
 
 // deliver shows one finished event, if it is wanted, and what the rules make of it.
 func (p *Pipeline) deliver(e Event) error {
+	if len(p.Rules) > 0 {
+		p.works.observe(e)
+	}
 	keep := p.Keep == nil || p.Keep(e)
 	if p.Wanted(e.Body.Kind()) {
 		if err := p.show(e, keep && !p.enough()); err != nil {
@@ -209,10 +219,25 @@ func (p *Pipeline) report(findings []Finding) error {
 	return nil
 }
 
+// settle finds out what works again, and says so of what was told.
+func (p *Pipeline) settle(now time.Time) error {
+	p.settled = now
+	for _, f := range p.folder.settle(&p.works, now, p.ending) {
+		if p.Hold {
+			continue
+		}
+		f.Told = true
+		if err := p.Printer.Finding(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // finish flushes what is pending and prints the summary, even if the printer already failed on an event.
 func (p *Pipeline) finish() error {
 	p.ending = true
-	errs := []error{p.flush(p.last, true)}
+	errs := []error{p.flush(p.last, true), p.settle(p.last)}
 	if p.Hold {
 		for _, f := range Worst(p.folder.All()) {
 			errs = append(errs, p.Printer.Finding(f))

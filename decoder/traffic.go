@@ -12,6 +12,9 @@ type Traffic struct {
 	Clients     []netip.Addr     // none: whoever it is
 	Servers     []netip.AddrPort // port 0: all of the address
 	First, Last time.Time
+
+	attempt
+	failed timeline
 }
 
 // consequenceTime is how much later than its cause a consequence may be noticed, for clients wait, and how much earlier:
@@ -38,11 +41,16 @@ func (f Finding) traffic() []Traffic {
 	if len(f.About.Servers) == 0 {
 		return nil
 	}
-	return []Traffic{{f.About.Proto, f.About.Clients, f.About.Servers, f.First, f.Last}}
+	t := Traffic{Proto: f.About.Proto, Clients: f.About.Clients, Servers: f.About.Servers, First: f.First, Last: f.Last, attempt: f.About.attempt}
+	t.failed.add(f.First, f.Last, f.Count, maxFailed)
+	return []Traffic{t}
 }
 
 // maxTraffic is how much of a finding's traffic is told apart.
 const maxTraffic = 1 << 10
+
+// maxFailed is how finely failures are told apart in time.
+const maxFailed = 16
 
 // alsoMet adds what another finding of the same cause is about.
 func (f *Finding) alsoMet(x Finding, room bool) {
@@ -57,6 +65,9 @@ func (f *Finding) alsoMet(x Finding, room bool) {
 			if t.Last.After(old.Last) {
 				old.Last = t.Last
 			}
+			for _, s := range t.failed {
+				old.failed.add(s.from, s.to, s.n, maxFailed)
+			}
 		case room && len(f.Traffic) < maxTraffic:
 			f.Traffic = append(f.Traffic, t)
 		}
@@ -64,5 +75,5 @@ func (f *Finding) alsoMet(x Finding, room bool) {
 }
 
 func (t Traffic) same(x Traffic) bool {
-	return t.Proto == x.Proto && slices.Equal(t.Servers, x.Servers) && slices.Equal(t.Clients, x.Clients)
+	return t.Proto == x.Proto && t.attempt == x.attempt && slices.Equal(t.Servers, x.Servers) && slices.Equal(t.Clients, x.Clients)
 }

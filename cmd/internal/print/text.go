@@ -125,37 +125,45 @@ func Printable(s string) string {
 func (t *Text) Finding(f decoder.Finding) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s\n", t.paint(f.Severity, strings.ToUpper(string(f.Severity))+" "+f.ID+":"), Printable(f.Title))
-	field := func(name, text string) {
-		if text != "" {
-			fmt.Fprintf(&b, "  %-9s %s\n", name, Printable(text))
-		}
-	}
 	if t.o.Nodes {
-		field("node", f.Node)
-		field("file", f.File)
+		writeField(&b, "node", f.Node)
+		writeField(&b, "file", f.File)
 	}
-	field("cause", f.Cause)
-	field("pod", podName(f.Pod))
-	field("peer", podName(f.Peer))
-	field("subject", f.Subject)
-	field("hits", decoder.Victims(f.Hits, f.Unnamed))
+	if !f.Over.IsZero() {
+		writeField(&b, "over", "since "+f.Over.UTC().Format("15:04:05")+": the same works again")
+	}
+	if !f.Told {
+		writeGrounds(&b, f)
+	}
+	t.headed = "" // the next event's header helps after a block of text
+	_, err := io.WriteString(t.w, b.String())
+	return err
+}
+
+// writeGrounds writes what a finding rests on, whom it hits and what to do.
+func writeGrounds(b *strings.Builder, f decoder.Finding) {
+	writeField(b, "cause", f.Cause)
+	writeField(b, "pod", podName(f.Pod))
+	writeField(b, "peer", podName(f.Peer))
+	writeField(b, "subject", f.Subject)
+	writeField(b, "hits", decoder.Victims(f.Hits, f.Unnamed))
 	for _, e := range f.Evidence {
-		field("evidence", e)
+		writeField(b, "evidence", e)
 	}
 	for _, r := range f.Remedy {
-		field("try", r)
+		writeField(b, "try", r)
 	}
 	seen := fmt.Sprintf("%s, %d times since %s", f.Confidence, f.Count, f.First.UTC().Format("15:04:05.000"))
 	if f.Count <= 1 {
 		seen = fmt.Sprintf("%s, seen at %s", f.Confidence, f.First.UTC().Format("15:04:05.000"))
 	}
-	field("how sure", seen)
-	if !f.Over.IsZero() {
-		field("over", "since "+f.Over.UTC().Format("15:04:05")+": the same works again")
+	writeField(b, "how sure", seen)
+}
+
+func writeField(b *strings.Builder, name, text string) {
+	if text != "" {
+		fmt.Fprintf(b, "  %-9s %s\n", name, Printable(text))
 	}
-	t.headed = "" // the next event's header helps after a block of text
-	_, err := io.WriteString(t.w, b.String())
-	return err
 }
 
 func (t *Text) paint(s decoder.Severity, text string) string {

@@ -1,0 +1,106 @@
+package decoder
+
+import "time"
+
+const (
+	// overAfter is how long, after something failed, it must work again.
+	overAfter = time.Second
+	// overKnown is how long it takes at most until it is known that something failed: a query is waited for.
+	overKnown = 7 * time.Second
+	// overEnough is how often it must work again if it failed without a break; overOften if it is not sure that it was
+	// the same that failed; and overRuns how many times as often as it worked between failures, if it did.
+	overEnough, overOften, overRuns = 3, 10, 10
+)
+
+// again is how often the same works since it failed last, and how it was before.
+type again struct {
+	since, between, runs uint64
+	first                time.Time // of since
+	pairs, working       int       // clients and servers that met the cause, and those of them for which it works
+}
+
+// over is since when what a finding is about works again; zero if it does not, or nobody can tell.
+func (s *successes) over(f Finding, now time.Time) time.Time {
+	if len(f.Traffic) == 0 || now.Sub(f.lastFailed()) < overAfter || !f.attempts() {
+		return time.Time{}
+	}
+	same, any := s.again(f, true), s.again(f, false)
+	enough := uint64(overEnough)
+	if f.About.Rule != "" { // which may still be there, and be for some packets only
+		enough = overOften
+	}
+	switch {
+	case same.enough(enough):
+		return same.first
+	case any.enough(overOften):
+		return any.first
+	}
+	return time.Time{}
+}
+
+func (f Finding) lastFailed() (last time.Time) {
+	for _, t := range f.Traffic {
+		if t.Last.After(last) {
+			last = t.Last
+		}
+	}
+	return last
+}
+
+// attempts reports whether all that failed is such that it can be told whether it works again: what failed in the midst
+// of an exchange counts if exchanges of the same could not be begun either.
+func (f Finding) attempts() bool {
+	for _, t := range f.Traffic {
+		if t.level != attemptNone {
+			continue
+		}
+		begun := false
+		for _, x := range f.Traffic {
+			begun = begun || x.level != attemptNone && x.Meets(t)
+		}
+		if !begun {
+			return false
+		}
+	}
+	return true
+}
+
+// again looks for what works of a finding's traffic since it failed last: with the same backend, or any.
+func (s *successes) again(f Finding, sameBackend bool) (a again) {
+	last := f.lastFailed()
+	for _, t := range f.Traffic {
+		if t.level == attemptNone {
+			continue
+		}
+		works := s.of(t, sameBackend && t.backend.IsValid(), ofServer(f.ID))
+		since, first := works.after(last)
+		between, runs := works.between(t.failed)
+		a.pairs++
+		if since > 0 {
+			a.working++
+		}
+		if a.first.IsZero() || since > 0 && first.Before(a.first) {
+			a.first = first
+		}
+		a.since, a.between, a.runs = max(a.since, since), a.between+between, a.runs+runs
+	}
+	return a
+}
+
+// enough reports whether it works often enough to say that the cause is over, and for three of four whom it hit: others
+// may have no reason to try again.
+func (a again) enough(least uint64) bool {
+	if a.runs > 0 {
+		least = max(least, overRuns*((a.between+a.runs-1)/a.runs))
+	}
+	return a.since >= least && 4*a.working >= 3*a.pairs
+}
+
+// ofServer reports whether a cause lies with the server alone, so that it is over whoever reaches it again.
+func ofServer(id string) bool {
+	switch id {
+	case "connection-refused", "accept-queue-full", "socket-buffer-full", "dns-server-refused", "dns-servfail", "dns-refused":
+		return true
+	}
+	return false
+}
