@@ -30,6 +30,7 @@ type Fact struct {
 	Neighbour    *Neighbour      `json:"neighbour,omitempty"`
 	Conntrack    *ConntrackStats `json:"conntrack,omitempty"`
 	PortUse      *PortUse        `json:"port_use,omitempty"`
+	Tracking     *Tracking       `json:"tracking,omitempty"`
 	Tracked      *Tracked        `json:"tracked,omitempty"`
 	Netstat      *Netstat        `json:"netstat,omitempty"`
 	Socket       *Socket         `json:"socket,omitempty"`

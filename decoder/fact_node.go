@@ -1,6 +1,7 @@
 package decoder
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -283,6 +284,32 @@ type PortUse struct {
 
 // Size is how many there are.
 func (u PortUse) Size() int { return int(u.High) - int(u.Low) + 1 }
+
+// Tracking is why conntrack does not know the flow of a packet that netfilter dropped: rules keep one direction of it from
+// conntrack, or put the two into different zones.
+type Tracking struct {
+	About  Question  `json:"about"`
+	Rule   *RuleFact `json:"rule"`             // that does so
+	Of     string    `json:"of"`               // packet, other-direction, quoted: what the rule is for
+	Zone   *uint16   `json:"zone,omitempty"`   // that it puts it into; nil: it keeps it from conntrack
+	Passes string    `json:"passes,omitempty"` // as what conntrack would have let it pass: NEW, ESTABLISHED, RELATED; "" if not
+}
+
+// Does is what the rule does, in words.
+func (t Tracking) Does() string {
+	what := map[string]string{TrackedPacket: "them", TrackedOther: "their flow's other direction", TrackedQuoted: "the flow that they are about"}[t.Of]
+	if t.Zone == nil {
+		return fmt.Sprintf("keeps %s from connection tracking", what)
+	}
+	return fmt.Sprintf("puts %s into connection tracking's zone %d and not the other direction", what, *t.Zone)
+}
+
+// What a rule may be for that Tracking tells of.
+const (
+	TrackedPacket = "packet"
+	TrackedOther  = "other-direction"
+	TrackedQuoted = "quoted"
+)
 
 // Netstat is what rose of the protocols' counters of one namespace since the reading before, or since the first.
 type Netstat struct {

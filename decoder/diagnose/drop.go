@@ -57,7 +57,7 @@ type proof func(*Facts, decoder.Event, decoder.Drop) (f decoder.Finding, ok bool
 // proofs are in the order of depth: what is a consequence of another comes behind it.
 func proofs() []proof {
 	return []proof{
-		noEndpoints, missedService, staleEndpoint, overlayBlocked, overlayChecksum, overlayMisaddressed, tableFull, portsExhausted, invalid, insertRace, loopbackRoute, filtered,
+		noEndpoints, missedService, staleEndpoint, overlayBlocked, overlayChecksum, overlayMisaddressed, tableFull, portsExhausted, untracked, invalid, insertRace, loopbackRoute, filtered,
 		martian, reversePath, missedServer, addressGone, forwardingOff, tooBig, hopLimit, noNeighbour, noRoute,
 		hairpin, byReason,
 	}

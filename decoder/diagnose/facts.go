@@ -19,6 +19,7 @@ type Facts struct {
 	devices    decoder.Recent[deviceKey, decoder.Device]
 	down       decoder.Recent[deviceKey, bool] // tunnels' devices that are
 	conntrack  decoder.Recent[uint32, decoder.ConntrackStats]
+	tracking   decoder.Recent[decoder.Question, decoder.Tracking]
 	ports      decoder.Recent[decoder.Question, decoder.PortUse]
 	risen      decoder.Recent[uint32, time.Time] // when a reading of them last told of losses
 	rules      decoder.Recent[rulesKey, decoder.ServiceRules]
@@ -108,6 +109,8 @@ func (k *Facts) Observe(e decoder.Event) []decoder.Finding {
 		k.programs.Put(programKey{f.Program.Netns, f.Program.Ifindex, f.Program.At, f.Program.ID}, *f.Program)
 	case f.Device != nil:
 		k.learnDevice(*f.Device)
+	case f.Tracking != nil:
+		k.tracking.Put(f.Tracking.About, *f.Tracking)
 	case f.PortUse != nil:
 		k.ports.Put(f.PortUse.About, *f.PortUse)
 	case f.Conntrack != nil:

@@ -135,7 +135,22 @@ type Rule struct {
 	Handle  uint64 // nftables only
 	Matches []Match
 	Verdict Verdict
+	Zone    Zone // that a statement of nftables puts packets into
 	Counter Counter
+}
+
+// Zone is one of conntrack's, within which flows are known. The one without a number is 0.
+type Zone struct {
+	Set bool // a rule names it
+	ID  uint16
+}
+
+// zone is the zone that the rule puts packets of both directions into.
+func (r *Rule) zone() Zone {
+	if r.Zone.Set {
+		return r.Zone
+	}
+	return r.Verdict.Zone
 }
 
 // Comment is what its writer said of the rule.
@@ -200,6 +215,7 @@ type Verdict struct {
 	NewSrc bool   // it changes the source
 	Ports  Ports  // that it changes the destination's or source's to, zero if the rule has none
 	DNAT   string // address and port that the destination becomes, "" if they are no constants of the rule
+	Zone   Zone   // of iptables' CT
 	Map    *Match // of Lookup
 }
 

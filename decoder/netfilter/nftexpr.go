@@ -213,7 +213,8 @@ func (m *machine) meta(b []byte) {
 }
 
 func (m *machine) ct(b []byte) {
-	const dreg, key, sreg = 1, 2, 4
+	const dreg, key, direction, sreg = 1, 2, 3, 4
+	const zoneKey = 17 // NFT_CT_ZONE
 	a := attrMap(b)
 	keys := [...]register{
 		0: {field: CTState, text: "ct state", size: 4, host: true},
@@ -226,11 +227,16 @@ func (m *machine) ct(b []byte) {
 	if int(k) < len(keys) {
 		r = keys[k]
 	}
-	if a[dreg] == nil {
+	switch v := m.constant(a[sreg]); {
+	case a[dreg] != nil:
+		m.load(be32(a[dreg]), r)
+	case k == zoneKey && len(v) >= 2:
+		id := native.Uint16(v)
+		m.say(fmt.Sprintf("ct zone set %d", id))
+		m.rule.Zone = Zone{a[direction] == nil, id}
+	default:
 		m.say(r.text + " set ...")
-		return
 	}
-	m.load(be32(a[dreg]), r)
 }
 
 func (m *machine) fib(b []byte) {

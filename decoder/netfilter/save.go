@@ -329,7 +329,7 @@ func saveMark(m Match, s string) (Match, bool) {
 func (p *saveParser) target(t *Table, isGoto bool) Verdict {
 	name := p.next()
 	words := []string{name}
-	answer, to, ports := "", "", Ports{}
+	answer, to, ports, zone := "", "", Ports{}, Zone{}
 	for len(p.words) > 0 {
 		w := p.next()
 		if prev := words[len(words)-1]; prev == "--reject-with" {
@@ -338,6 +338,8 @@ func (p *saveParser) target(t *Table, isGoto bool) Verdict {
 			to = w
 		} else if prev == "--to-ports" || prev == "--to-source" {
 			ports = savedPorts(w)
+		} else if n, err := strconv.ParseUint(w, 10, 16); prev == "--zone" && err == nil {
+			zone = Zone{true, uint16(n)}
 		}
 		if strings.ContainsAny(w, " \"'\\") {
 			w = quoteSave(w)
@@ -356,7 +358,7 @@ func (p *saveParser) target(t *Table, isGoto bool) Verdict {
 			v.Action = Goto
 		}
 	}
-	v.Target, v.DNAT, v.Ports = strings.Join(words, " "), to, ports
+	v.Target, v.DNAT, v.Ports, v.Zone = strings.Join(words, " "), to, ports, zone
 	return v
 }
 

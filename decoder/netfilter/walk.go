@@ -22,6 +22,7 @@ type Walk struct {
 	// Translations are the rules that may have changed the destination, as suspects are those that may have dropped it.
 	Translations []Suspect
 	Sources      []Suspect // the same for the source
+	Zones        []Suspect // the rules that may have put the packet into a zone of conntrack
 	// Untracked are the rules that may have kept the packet from conntrack.
 	Untracked []Suspect
 	Wanted    []*Set // sets whose elements would have to be read to know more
@@ -96,6 +97,9 @@ func (w *Walk) chain(c *Chain, path Fit, depth int) outcome {
 		fit := w.fit(r)
 		if fit == No {
 			continue
+		}
+		if r.zone().Set {
+			w.Zones = append(w.Zones, Suspect{Chain: c, Base: w.base, Rule: r, Fit: min(path, fit), Verdict: r.Verdict})
 		}
 		if r.untracks() {
 			w.Untracked = append(w.Untracked, Suspect{Chain: c, Base: w.base, Rule: r, Fit: min(path, fit), Verdict: r.Verdict})

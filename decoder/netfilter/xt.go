@@ -377,12 +377,8 @@ func xtTarget(f Family, name string, revision uint8, b []byte) Verdict {
 		return v
 	case "LOG":
 		return Verdict{Action: Next, Target: xtLog(b)}
-	case "CT", "NOTRACK": // struct xt_ct_target_info begins with flags
-		const notrack = 1
-		if name == "NOTRACK" || len(b) >= 2 && native.Uint16(b)&notrack != 0 {
-			name = untrackTarget
-		}
-		return Verdict{Action: Next, Target: name}
+	case "CT", "NOTRACK":
+		return xtCT(name, b)
 	case "NFLOG", "TCPMSS", "TRACE", "CLASSIFY", "DSCP", "TOS", "TTL", "HL", "CHECKSUM", "AUDIT", "SET", "TEE",
 		"CONNSECMARK", "SECMARK", "TCPOPTSTRIP", "RATEEST", "IDLETIMER", "LED", "HMARK":
 		return Verdict{Action: Next, Target: name}
@@ -390,6 +386,20 @@ func xtTarget(f Family, name string, revision uint8, b []byte) Verdict {
 		return Verdict{Action: Elsewhere, Target: name}
 	}
 	return Verdict{Action: Obscure, Target: name}
+}
+
+// xtCT reads struct xt_ct_target_info, which begins with flags and the zone. One that is for one direction alone, or of
+// the packet's mark, is not told.
+func xtCT(name string, b []byte) Verdict {
+	const notrack, directions, ofMark = 1, 4 | 8, 16
+	v := Verdict{Action: Next, Target: name}
+	if name == "NOTRACK" || len(b) >= 2 && native.Uint16(b)&notrack != 0 {
+		v.Target = untrackTarget
+	} else if len(b) >= 4 && native.Uint16(b)&(directions|ofMark) == 0 && native.Uint16(b[2:]) != 0 {
+		v.Zone = Zone{true, native.Uint16(b[2:])}
+		v.Target += fmt.Sprintf(" --zone %d", v.Zone.ID)
+	}
+	return v
 }
 
 func rejectName(f Family, n uint32) string {

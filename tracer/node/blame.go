@@ -161,6 +161,9 @@ func (o *Observer) Blame(e decoder.Event) []decoder.Fact {
 	}
 	var b decoder.Blame
 	err = s.complete(func() (wanted []*netfilter.Set) {
+		if d, ok := e.Body.(decoder.Drop); ok && d.Conntrack == nil && s.rules.Untracks(c) {
+			c.Packet.State = netfilter.StateUntracked
+		}
 		b, wanted = s.rules.Blame(c)
 		return wanted
 	})

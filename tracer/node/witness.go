@@ -367,6 +367,7 @@ const (
 	waiting
 	programs
 	sourcePorts
+	tracking
 )
 
 func (f wanted) ask(w *Witness, e decoder.Event) []decoder.Fact {
@@ -391,6 +392,8 @@ func (f wanted) ask(w *Witness, e decoder.Event) []decoder.Fact {
 		return w.o.Socket(about, e.Packet.Destination())
 	case trackedFlow:
 		return w.tracked(e)
+	case tracking:
+		return w.o.Tracking(e)
 	case sourcePorts:
 		return w.o.SourcePorts(e)
 	case cameFrom:
@@ -467,7 +470,7 @@ type row struct {
 // table has a row for every kind of event that the node can explain; the first that holds counts.
 func table() []row {
 	return []row{
-		{decoder.KindDrop, byNetfilter, true, []wanted{blame, conntrackCounters, settings, serviceRules, sourcePorts}},
+		{decoder.KindDrop, byNetfilter, true, []wanted{blame, conntrackCounters, settings, serviceRules, sourcePorts, tracking}},
 		{decoder.KindDrop, noNeighbour, false, []wanted{nextHop, leadsTo, serviceRules}},
 		{decoder.KindDrop, noSocket, false, []wanted{receiver, trackedFlow}},
 		{decoder.KindDrop, reason("SOCKET_RCVBUFF", "SOCKET_BACKLOG", "PROTO_MEM", "TCP_LISTEN_OVERFLOW"), false,

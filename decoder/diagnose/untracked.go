@@ -1,0 +1,71 @@
+package diagnose
+
+import (
+	"fmt"
+
+	"ktrace/decoder"
+)
+
+// untracked reports a drop of what conntrack cannot know, for a rule keeps one direction of the flow from it, or in a zone
+// of its own. It must be what the drop rests on: as part of its flow the packet would have passed, or the rule that
+// dropped it is for what conntrack calls invalid.
+func untracked(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	t, ok := k.tracking.Get(decoder.Ask(e))
+	b, blamed := k.blame(e, d)
+	if !ok || !d.ByNetfilter() || !blamed || len(b.Suspects) == 0 {
+		return decoder.Finding{}, false
+	}
+	drops := b.Suspects[0].RuleFact
+	isInvalid := ofInvalid.MatchString(drops.Text) && !(t.Of == decoder.TrackedPacket && t.Zone == nil)
+	if t.Passes == "" && !isInvalid {
+		return decoder.Finding{}, false
+	}
+	f := decoder.Finding{
+		ID: "netfilter-drop", Confidence: decoder.Certain, Subject: t.Rule.String(),
+		Title: fmt.Sprintf("The firewall drops packets to %s as part of no connection: a rule (%s) %s.", target(e), where(t.Rule), t.Does()),
+		Evidence: []string{
+			"the rule that does: " + t.Rule.String(),
+			fmt.Sprintf("the rule that drops (%s): %v", b.Confidence, &drops),
+		},
+		Remedy: append(see(*t.Rule), see(drops)...),
+	}
+	f.About.Rule = t.Rule.String()
+	if isInvalid {
+		f.ID = "conntrack-invalid"
+	}
+	if b.Confidence == decoder.Possible {
+		f.Confidence = decoder.Likely
+	}
+	switch {
+	case t.Of == decoder.TrackedQuoted:
+		f.Cause = "The packet is an ICMP error about a flow that conntrack does not track, so it calls the error invalid; its sender never hears of it."
+		if f.Severity = decoder.Warning; isTooBig(e.Packet) {
+			f.Severity = decoder.Critical
+		}
+	case t.Zone != nil:
+		f.Cause = "conntrack knows a flow within one zone only: looked for in another, what comes back fits nothing."
+	case t.Of == decoder.TrackedPacket:
+		f.Cause = "The rule is for this very packet: conntrack does not look for its flow, so no rule that accepts what is established is for it."
+	default:
+		f.Cause = "The rule is for the packets of the other direction: conntrack did not see them, so what comes back fits nothing."
+	}
+	if t.Passes != "" {
+		f.Evidence = append(f.Evidence, fmt.Sprintf("as %s no rule would drop it", t.Passes))
+	}
+	if t.Zone != nil {
+		f.Remedy = append(f.Remedy, "put both directions into one zone: the same rule for the device, or the addresses, of the other direction")
+	} else {
+		f.Remedy = append(f.Remedy, "accept what is exempted before the rule that drops (-m conntrack --ctstate UNTRACKED -j ACCEPT; ct state untracked accept), for both directions; or remove the exemption")
+	}
+	return f, true
+}
+
+func isTooBig(p *decoder.Packet) bool {
+	_, is := p.TooBig()
+	return is
+}
+
+// where is the system, table and chain of a rule.
+func where(r *decoder.RuleFact) string {
+	return fmt.Sprintf("%s, %s chain %s", r.System, r.Table, r.Chain)
+}
