@@ -4,9 +4,13 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"ktrace/testdata/lab"
 )
@@ -81,6 +85,57 @@ func TestResetNamesEndsByTheirRole(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestResetNamesPodsOnTheNodesNetwork: they are told apart by the cgroup of their sockets alone, whichever end that is.
+func TestResetNamesPodsOnTheNodesNetwork(t *testing.T) {
+	k := lab.NewKubelet(t)
+	for _, f := range stacks() {
+		t.Run(f.name, func(t *testing.T) {
+			c := lab.NewCluster(t)
+			web := c.AddPod("web")
+			k.Pod("shop", "web").Start("main", web.NS, "sleep", "1000").Await()
+			to := map[string]string{"ip": web.Addr, "ip -6": web.Addr6}[f.ip]
+			web.Run("ping", "-c1", "-W20", f.uplink)
+			go hastily(t, c.Node, net.JoinHostPort(f.uplink, "7"))
+			begin := filepath.Join(t.TempDir(), "begin")
+			if err := unix.Mkfifo(begin, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			k.Pod("kube-system", "probe").Start("main", c.Node, "bash", "-c",
+				fmt.Sprintf("read <%s; exec 3<>/dev/tcp/%s/9; exec 3<>/dev/tcp/%s/7; echo hello >&3; read <&3", begin, to, f.uplink)).Await()
+			run := lab.KtraceOn(t, c.Node, "reset", "--host-root", k.Root)
+			if err := os.WriteFile(begin, []byte("\n"), 0); err != nil {
+				t.Fatal(err)
+			}
+			for _, x := range []encounter{
+				{name: "refused by a pod", addr: net.JoinHostPort(to, "9"), clientIs: "probe", peer: "web"},
+				{name: "reset by the node", addr: net.JoinHostPort(f.uplink, "7"), clientIs: "probe"},
+			} {
+				run.Await(x.name, func(l lab.Line) bool { return x.refuses(t, l) || x.resets(t, l) })
+			}
+			run.Stop()
+		})
+	}
+}
+
+// hastily accepts one connection, reads a byte of what comes, and closes.
+func hastily(t testing.TB, ns *lab.NS, at string) {
+	ns.Do(func() {
+		l, err := net.Listen("tcp", at)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer l.Close()
+		c, err := l.Accept()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_, _ = io.ReadFull(c, make([]byte, 1))
+		c.Close()
+	})
 }
 
 // refuses reports whether a line is about the encounter's refusal, and checks whom it names.

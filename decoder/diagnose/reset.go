@@ -174,7 +174,7 @@ func (r *Resets) connectionRefused(e decoder.Event, b decoder.Reset, f *decoder.
 		f.Title = fmt.Sprintf("%s was refused by %s, or by a firewall in its name", to(e, b), end(pod, server))
 		f.Cause = "The SYN was answered with a reset: nothing listens at that address and port, or a firewall on the way refuses on its behalf. " +
 			"The server's host was not seen to answer."
-		f.Remedy = append(f.Remedy, fmt.Sprintf("tcpdump -ni any 'tcp[tcpflags] & tcp-syn != 0 and port %d'   # on the server's host: a firewall answers if no SYN arrives", server.Port()))
+		f.Remedy = append(f.Remedy, fmt.Sprintf("tcpdump -ni any 'tcp port %d and host %v'   # on the server's host: a firewall answers if no SYN arrives", server.Port(), server.Addr()))
 	}
 	if !r.persists(server, e.Time) || server.Addr().IsLoopback() {
 		f.Severity = decoder.Info
@@ -268,7 +268,7 @@ func byMiddlebox(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
 	f.Title = fmt.Sprintf("something on the way reset %s's connection in the name of %s", to(e, b), from(e, b))
 	f.Cause = "A firewall, proxy or load balancer between the two ends sent the reset; the other end did not."
 	f.Confidence = decoder.Likely
-	f.Remedy = []string{fmt.Sprintf("tcpdump -ni any 'host %v and tcp[tcpflags] & tcp-rst != 0' -v   # compare the TTLs", b.Connection.Src.Addr()),
+	f.Remedy = []string{fmt.Sprintf("tcpdump -ni any -v '%s'   # compare the TTLs", resetsFrom(b.Connection.Src.Addr())),
 		"ask who runs the network between the two for rules on this address, port or content"}
 	if t := b.TTL; t != nil {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("the reset has TTL %d (id %d), the other packets of that end %d (id %d), at %s", t.Reset, t.ResetID, t.Peer, t.PeerID, b.Place))
@@ -280,6 +280,14 @@ func byMiddlebox(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
 		f.Evidence = append(f.Evidence, "after the reset the other end accepted the connection")
 	}
 	f.Evidence = append(f.Evidence, payload(b.Received)...)
+}
+
+// resetsFrom is the filter of tcpdump for resets in the name of an address; of IPv6 it has none by the names of flags.
+func resetsFrom(a netip.Addr) string {
+	if a.Is4() {
+		return fmt.Sprintf("src host %v and tcp[tcpflags] & tcp-rst != 0", a)
+	}
+	return fmt.Sprintf("src host %v and ip6[6] = 6 and ip6[53] & 4 != 0", a)
 }
 
 // payload says what the connection carried until then.

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"encoding/binary"
+	"io"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ktrace/testdata/lab"
+)
+
+// parting is a server that answers, and closes as soon as all has come that the client will ever send, or before.
+func parting(l net.Listener, exchange func(net.Conn)) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go exchange(c)
+	}
+}
+
+// exchanged reads a question and answers it.
+func exchanged(c net.Conn) {
+	_, _ = io.ReadFull(c, make([]byte, 10))
+	_, _ = c.Write(make([]byte, 500))
+}
+
+// TestResetsThatNobodyLosesBy are how streams end that have said all, and what looks for servers. None is more than
+// information.
+func TestResetsThatNobodyLosesBy(t *testing.T) {
+	for _, f := range families() {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			c := lab.NewCluster(t)
+			p := c.AddPod("pod")
+			p.Run("ping", "-c1", "-W20", f.server) // the first packet on a new IPv6 link waits for seconds
+			said := make(chan struct{})
+			go parting(listen(t, c.Server, f.server), func(c net.Conn) {
+				exchanged(c)
+				<-said // the good-bye is there, unread
+				c.Close()
+			})
+			run := lab.Ktrace(t, "reset", "--netns", p.Path())
+			client := dial(t, p.NS, f.server)
+			_, _ = client.Write(make([]byte, 10))
+			_, _ = io.ReadFull(client, make([]byte, 500))
+			_, _ = client.Write(make([]byte, 30))
+			awaitAcknowledged(t, client)
+			close(said)
+			_, _ = io.Copy(io.Discard, client)
+			scan(t, c, f.server, f.pod(p), listen(t, p.NS, f.pod(p)))
+			lines := run.Stop()
+			if rows := lab.Events(lines, "reset"); len(rows) < 2 {
+				t.Errorf("%d resets, want those of the server and of the scans", len(rows))
+			}
+			for _, l := range lab.Findings(lines) {
+				var found struct{ Severity string }
+				if l.Into(t, &found); found.Severity != "info" {
+					t.Errorf("claims %s", l.Raw)
+				}
+			}
+		})
+	}
+}
+
+// scan sends SYNs that are made by hand, with whatever TTL, and from one port again and again. The kernel of who sends them
+// resets what they are answered by.
+func scan(t testing.TB, c *lab.Cluster, from, to string, l net.Listener) {
+	t.Helper()
+	src, dst := netip.MustParseAddr(from), netip.MustParseAddr(to)
+	domain := unix.AF_INET
+	if src.Is6() {
+		domain = unix.AF_INET6
+	}
+	var raw int
+	c.Server.Do(func() { raw = socket(t, domain, unix.SOCK_RAW, unix.IPPROTO_RAW) })
+	defer unix.Close(raw)
+	open := uint16(l.Addr().(*net.TCPAddr).Port)
+	for i, ttl := range []byte{254, 37, 59, 63, 200} {
+		for _, port := range []uint16{open, 81} { // where nothing listens
+			var err error
+			if packet := syn(src, dst, port, uint32(i), ttl); src.Is6() {
+				err = unix.Sendto(raw, packet, 0, &unix.SockaddrInet6{Addr: dst.As16()})
+			} else {
+				err = unix.Sendto(raw, packet, 0, &unix.SockaddrInet4{Addr: dst.As4()})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// syn is one from port 40125, with all headers.
+func syn(src, dst netip.Addr, port uint16, isn uint32, ttl byte) []byte {
+	tcp := make([]byte, 20)
+	binary.BigEndian.PutUint16(tcp, 40125)
+	binary.BigEndian.PutUint16(tcp[2:], port)
+	binary.BigEndian.PutUint32(tcp[4:], isn<<20)
+	tcp[12], tcp[13], tcp[14] = 5<<4, synFlag, 0xff
+	binary.BigEndian.PutUint16(tcp[16:], checksum(unix.IPPROTO_TCP, src.AsSlice(), dst.AsSlice(), tcp))
+	ends := append(src.AsSlice(), dst.AsSlice()...)
+	if src.Is6() {
+		return append(append([]byte{0x60, 0, 0, 0, 0, 20, unix.IPPROTO_TCP, ttl}, ends...), tcp...)
+	}
+	return append(append([]byte{0x45, 0, 0, 40, 0x12, 0x34, 0, 0, ttl, unix.IPPROTO_TCP, 0, 0}, ends...), tcp...)
+}
+
+// keptTooLong is a client whose second request meets the end of a connection that it thought was kept.
+func keptTooLong(f family) lab.Scenario {
+	var closing each[bool]
+	return lab.Scenario{
+		Name: "a request meets the close of a kept connection " + f.name, Args: []string{"reset"},
+		Setup: func(t testing.TB, c *lab.Cluster, _ *lab.Pod) {
+			closing.put(c, false)
+			go parting(listen(t, c.Server, f.server), func(conn net.Conn) {
+				exchanged(conn)
+				if closing.get(c) {
+					conn.Close()
+				} else {
+					readAll(conn)
+				}
+			})
+		},
+		Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { closing.put(c, true) },
+		Traffic: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
+			client := dial(t, p.NS, f.server)
+			_, _ = client.Write(make([]byte, 10))
+			_, _ = io.ReadFull(client, make([]byte, 500))
+			if closing.get(c) {
+				awaitState(t, client, unix.BPF_TCP_CLOSE_WAIT)
+			}
+			_, _ = client.Write(make([]byte, 200))
+			_ = client.SetReadDeadline(time.Now().Add(patience))
+			_, _ = io.Copy(io.Discard, client)
+		},
+		Want: "reset-by-application", Sure: "certain", Proof: "connection was CLOSE_WAIT",
+	}
+}
+
+// awaitState waits until a connection is in a state.
+func awaitState(t testing.TB, c net.Conn, state uint8) {
+	t.Helper()
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		var info *unix.TCPInfo
+		if inner := raw.Control(func(fd uintptr) { info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) }); inner != nil || err != nil {
+			t.Fatal(inner, err)
+		}
+		if info.State == state {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the connection is in state %d, not %d", info.State, state)
+		}
+		time.Sleep(time.Millisecond) // a state has no wait of its own
+	}
+}
+
+func TestResetTellsRequestsThatAreLost(t *testing.T) {
+	var all []lab.Scenario
+	for _, f := range families() {
+		all = append(all, keptTooLong(f))
+	}
+	lab.RunAll(t, all)
+}
