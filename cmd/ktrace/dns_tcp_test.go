@@ -92,8 +92,10 @@ func (f dnsFamily) overTCP(t testing.TB, c *lab.Cluster, p *lab.Pod) {
 // retranslateTCP sends the service's connections to a port of the server, or no longer.
 func (f dnsFamily) retranslateTCP(op, port string) func(testing.TB, *lab.Cluster, *lab.Pod) {
 	return func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) {
-		c.Node.Run(f.iptables, "-t", "nat", op, "PREROUTING", "-p", "tcp", "-d", f.service, "--dport", "53", "-j", "DNAT",
-			"--to-destination", f.backend(port))
+		for _, chain := range []string{"PREROUTING", "OUTPUT"} {
+			c.Node.Run(f.iptables, "-t", "nat", op, chain, "-p", "tcp", "-d", f.service, "--dport", "53", "-j", "DNAT",
+				"--to-destination", f.backend(port))
+		}
 	}
 }
 
@@ -105,10 +107,10 @@ func (f dnsFamily) movedTCP(port string) func(testing.TB, *lab.Cluster, *lab.Pod
 	}
 }
 
-// askWhole asks n names at a time over one connection, whose first bytes are cut anywhere, and takes the answers.
-func askPipelined(t testing.TB, p *lab.Pod, addr string, n int) {
+// askPipelined asks n names at a time over one connection, whose first bytes are cut anywhere, and takes the answers.
+func askPipelined(t testing.TB, ns *lab.NS, addr string, n int) {
 	t.Helper()
-	p.Do(func() {
+	ns.Do(func() {
 		conn, err := net.DialTimeout("tcp", addr, 10*time.Second)
 		if err != nil {
 			t.Fatal(err)
@@ -156,37 +158,53 @@ func TestDNSCountsQueriesOverTCPExactly(t *testing.T) {
 		for _, way := range []struct {
 			name, comm string
 			cut        int // answers over UDP
-			ask        func(t testing.TB, p *lab.Pod)
+			ask        func(t testing.TB, ns *lab.NS)
+			watch      func(c *lab.Cluster, p *lab.Pod) (from *lab.NS, args []string) // nil: the pod
 		}{
-			{"dig +tcp", "dig", 0, func(t testing.TB, p *lab.Pod) { digEach(p, f.service, n, "+tcp") }},
-			{"dig, cut over UDP", "dig", n, func(t testing.TB, p *lab.Pod) { digEach(p, f.service, n, "+bufsize=512") }},
-			{"pipelined", "", 0, func(t testing.TB, p *lab.Pod) { askPipelined(t, p, net.JoinHostPort(f.service, "53"), n) }},
+			{"dig +tcp", "dig", 0, f.digs(n, "+tcp"), nil},
+			{"dig, cut over UDP", "dig", n, f.digs(n, "+bufsize=512"), nil},
+			{"pipelined", "", 0, func(t testing.TB, ns *lab.NS) { askPipelined(t, ns, net.JoinHostPort(f.service, "53"), n) }, nil},
+			{"both sockets tell", "dig", 0, f.digs(n, "+tcp"), func(_ *lab.Cluster, p *lab.Pod) (*lab.NS, []string) {
+				return p.NS, []string{"host", map[string]string{"IPv4": p.Addr, "IPv6": p.Addr6}[f.name]}
+			}},
+			{"from the host network", "dig", 0, f.digs(n, "+tcp"), func(c *lab.Cluster, _ *lab.Pod) (*lab.NS, []string) {
+				return c.Node, []string{"--netns", c.Node.Path()}
+			}},
 		} {
+			if way.name == "from the host network" && f.name == "IPv4" {
+				continue // all labs' nodes have the same addresses, so only one of these may run at a time
+			}
 			t.Run(f.name+" "+way.name, func(t *testing.T) {
 				t.Parallel()
 				c := lab.NewCluster(t)
 				one, other := c.AddPod("one"), c.AddPod("other")
 				f.overTCP(t, c, one)
+				from, which := one.NS, []string{"--netns", one.Path()}
+				if way.watch != nil {
+					from, which = way.watch(c, one)
+				}
 				file := filepath.Join(t.TempDir(), "run.pcapng")
-				run := lab.Ktrace(t, "dns", "--netns", one.Path(), "--slow", "30s", "-w", file)
-				way.ask(t, one)
-				digEach(other, f.service, 3, "+tcp")
+				run := lab.Ktrace(t, slices.Concat([]string{"dns", "--slow", "30s", "-w", file}, which)...)
+				way.ask(t, from)
+				f.digs(3, "+tcp")(t, other.NS)
 				lines := run.Stop()
 				f.checkTCP(t, lines, n, way.cut, way.comm)
-				again, _ := lab.StartKtrace(t, "read", file, "dns", "--netns", one.Path(), "--slow", "30s", "-o", "json").Wait()
+				again, _ := lab.StartKtrace(t, slices.Concat([]string{"read", file, "dns", "--slow", "30s", "-o", "json"}, which)...).Wait()
 				f.checkTCP(t, again, n, way.cut, way.comm)
 			})
 		}
 	}
 }
 
-// digEach asks for so many names, one after the other.
-func digEach(p *lab.Pod, server string, n int, args ...string) {
-	all := []string{"dig", "+tries=1", "+time=5"}
-	for i := range n {
-		all = append(append(all, "@"+server, fmt.Sprintf("name-%d.example.org", i), "A"), args...)
+// digs asks for so many names, one after the other.
+func (f dnsFamily) digs(n int, args ...string) func(testing.TB, *lab.NS) {
+	return func(_ testing.TB, ns *lab.NS) {
+		all := []string{"dig", "+tries=1", "+time=5"}
+		for i := range n {
+			all = append(append(all, "@"+f.service, fmt.Sprintf("name-%d.example.org", i), "A"), args...)
+		}
+		_, _ = ns.Try(all...)
 	}
-	_, _ = p.Try(all...)
 }
 
 // checkTCP wants n queries over TCP, each answered by the backend, and as many cut answers before.
