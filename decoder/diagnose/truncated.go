@@ -15,6 +15,7 @@ import (
 type Truncated struct {
 	know *Facts
 	open map[ends]*truncated
+	over decoder.Recent[ends, retried]
 	tcp  bool // some TCP packet was seen: who captured did not leave them out
 }
 
@@ -32,6 +33,13 @@ type truncated struct {
 	fate  string // of the connection, "" if nothing came back
 }
 
+// retried is the same question over TCP, and what became of it.
+type retried struct {
+	at    time.Time
+	asked bool   // more than a connection came of it: what then became of it is reported as of other queries
+	fate  string // of the connection
+}
+
 const (
 	retryWithin  = 2 * time.Second // for the connection that is to follow, and its answer
 	maxTruncated = 1024            // remembered at a time
@@ -46,13 +54,7 @@ func NewTruncated(know *Facts) *Truncated {
 func (r *Truncated) Observe(e decoder.Event) []decoder.Finding {
 	switch b := e.Body.(type) {
 	case decoder.DNS:
-		k := ends{e.Packet.Src, b.Server}
-		if b.Transport == "tcp" && !b.Unsent { // it was asked again, and what became of that is told as of other queries
-			delete(r.open, k)
-		}
-		if b.Outcome == decoder.DNSTruncated && r.open[k] == nil && len(r.open) < maxTruncated {
-			r.open[k] = &truncated{event: e, due: e.Time.Add(b.Latency + retryWithin)}
-		}
+		r.lookup(e, b)
 	case decoder.Hop:
 		r.connection(e, b.Conntrack, "")
 	case decoder.Drop:
@@ -61,6 +63,42 @@ func (r *Truncated) Observe(e decoder.Event) []decoder.Finding {
 		}
 	}
 	return nil
+}
+
+// lookup takes in a query: one whose answer did not fit, or the same over TCP. Which of them is judged first depends on
+// where the answers were seen.
+func (r *Truncated) lookup(e decoder.Event, d decoder.DNS) {
+	k := ends{e.Packet.Src, d.Server}
+	t := r.open[k]
+	switch {
+	case d.Retry:
+		again := retried{e.Time, !d.Unsent, fateOf(d)}
+		r.over.Put(k, again)
+		if t != nil && again.asked {
+			delete(r.open, k)
+		} else if t != nil {
+			t.asked, t.fate = true, again.fate
+		}
+	case d.Outcome == decoder.DNSTruncated && t == nil && len(r.open) < maxTruncated:
+		again, ok := r.over.Get(k)
+		if ok = ok && again.at.After(e.Time); ok && again.asked {
+			return
+		}
+		r.open[k] = &truncated{event: e, due: e.Time.Add(d.Latency + retryWithin), asked: ok, fate: again.fate}
+	}
+}
+
+// fateOf says what became of a connection, "" if nothing came back.
+func fateOf(d decoder.DNS) string {
+	switch {
+	case d.Drop != nil:
+		return fmt.Sprintf("dropped %v: %s in %s", d.Drop, d.Drop.Reason, d.Drop.Function)
+	case d.ICMP != nil:
+		return fmt.Sprintf("ICMP %s from %v", d.ICMP.Name, d.ICMP.From)
+	case d.Connection != nil:
+		return d.Connection.String()
+	}
+	return ""
 }
 
 // connection takes in a TCP packet at a device, or its loss.

@@ -29,6 +29,9 @@ func (s *Stage) reply(e decoder.Event, ct *decoder.Conntrack, msg message) step 
 		q.answer, q.answerAt, q.answerSize = &msg, e.Time, e.Packet.Datagram()
 		q.standing = asked
 		s.servers.Put(e.Packet.Source(), true)
+		if msg.truncated {
+			s.tcp.truncated(q)
+		}
 	}
 	return s.join(q, e.Journey, asAnswer)
 }

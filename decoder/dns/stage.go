@@ -319,9 +319,6 @@ func (s *Stage) finish(q *query) []decoder.Event {
 	}
 	e, d := q.first, q.event(s.o.Slow)
 	d.OneSided = d.Outcome == decoder.DNSNoResponse && s.oneSided(q)
-	if d.Outcome == decoder.DNSTruncated {
-		s.tcp.truncated(q, d.Server)
-	}
 	s.total.add(d, s.o.Slow)
 	e.Pod, e.Peer = e.Ends() // the client's and the server's
 	e.ToPod, e.Body = false, d

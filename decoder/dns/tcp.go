@@ -291,8 +291,8 @@ func (x *connections) due(c *connection, asked time.Time) time.Time {
 }
 
 // truncated takes in an answer over UDP that did not fit.
-func (x *connections) truncated(q *query, server netip.AddrPort) {
-	x.cut.Put(ends{q.first.Packet.Src, server}, cutAnswer{q.msg.name, q.msg.qtype, q.answerAt})
+func (x *connections) truncated(q *query) {
+	x.cut.Put(ends{q.first.Packet.Src, q.server()}, cutAnswer{q.msg.name, q.msg.qtype, q.answerAt})
 }
 
 func (x *connections) cutFor(c *connection, now time.Time) (cutAnswer, bool) {

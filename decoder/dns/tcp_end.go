@@ -31,11 +31,22 @@ func (c *connection) reset(here decoder.Sight, up bool) {
 		return
 	}
 	how := decoder.ConnectionReset
+	c.over = true
+	if !c.closed.IsZero() {
+		c.abandoned(here.Time)
+		return
+	}
 	if c.opening != nil {
 		how = decoder.ConnectionRefused
 	}
 	c.ended(decoder.DNSConnection{Sight: here, How: how, By: decoder.ByServer}, here.Time.Add(lossGrace))
-	c.over = true
+}
+
+// abandoned takes in that the server ends what the client has closed: nothing more comes.
+func (c *connection) abandoned(now time.Time) {
+	for _, q := range c.waiting() {
+		q.due = now.Add(lossGrace)
+	}
 }
 
 // leave takes in that the client closes the connection.
@@ -48,15 +59,17 @@ func (c *connection) leave(now time.Time) {
 // closes takes in the end of a direction. The client's may be all that it has to ask; the server's is an answer to
 // nothing that is still asked, but data may come late.
 func (x *connections) closes(c *connection, e decoder.Event, here decoder.Sight, up bool) (finished []decoder.Event) {
-	if up {
+	switch due := e.Time.Add(lossGrace); {
+	case up:
 		c.leave(e.Time)
-	} else {
-		due := e.Time.Add(lossGrace)
-		if c.down.segments.Waits() {
+	case !c.closed.IsZero():
+		c.over = true
+		c.abandoned(e.Time)
+	default:
+		if c.over = true; c.down.segments.Waits() {
 			due = due.Add(gapGrace)
 		}
 		c.ended(decoder.DNSConnection{Sight: here, How: decoder.ConnectionClosed, By: decoder.ByServer}, due)
-		c.over = true
 	}
 	for _, a := range slices.Clone(c.pending) {
 		if a.transfer && a.answer != nil {

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// tcpTalk makes the frames of a TCP connection, of either family.
+type tcpTalk struct {
+	client, server netip.AddrPort
+	up, down       uint32
+	at             time.Duration
+	seen           []sent
+}
+
+const (
+	tcpFIN, tcpSYN, tcpRST, tcpACK = 1, 2, 4, 16
+)
+
+func (k *tcpTalk) frame(up bool, flags byte, seq uint32, data []byte) []byte {
+	src, dst := k.client, k.server
+	if !up {
+		src, dst = dst, src
+	}
+	b := binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, src.Port()), dst.Port())
+	b = binary.BigEndian.AppendUint32(b, seq)
+	b = append(append(b, 0, 0, 0, 1, 0x50, flags, 1, 0, 0, 0, 0, 0), data...)
+	if src.Addr().Is4() {
+		return ipFrame(src.Addr(), dst.Addr(), int(seq&0xffff), 6, 64, b)
+	}
+	head := append(make([]byte, 12), 0x86, 0xdd, 0x60, 0, 0, 0)
+	head = append(binary.BigEndian.AppendUint16(head, uint16(len(b))), 6, 64)
+	return append(append(append(head, src.Addr().AsSlice()...), dst.Addr().AsSlice()...), b...)
+}
+
+func (k *tcpTalk) add(up bool, flags byte, data []byte) *tcpTalk {
+	seq := &k.down
+	if up {
+		seq = &k.up
+	}
+	k.seen = append(k.seen, sent{k.at, k.frame(up, flags, *seq, data)})
+	k.at += time.Millisecond
+	if *seq += uint32(len(data)); flags&(tcpSYN|tcpFIN) != 0 {
+		*seq++
+	}
+	return k
+}
+
+func (k *tcpTalk) opens() *tcpTalk {
+	return k.add(true, tcpSYN, nil).add(false, tcpSYN|tcpACK, nil).add(true, tcpACK, nil)
+}
+
+// later is something unrelated.
+func (k *tcpTalk) later(d time.Duration) *tcpTalk {
+	k.at += d
+	k.seen = append(k.seen, timeGoesBy(k.at))
+	return k
+}
+
+func TestCapturesHaveDNSOverTCP(t *testing.T) {
+	ask := func(ids ...int) []byte {
+		var all [][]byte
+		for _, id := range ids {
+			all = append(all, message(id, 0x0100, 0))
+		}
+		return framed(all...)
+	}
+	tell := func(ids ...int) []byte {
+		var all [][]byte
+		for _, id := range ids {
+			all = append(all, message(id, 0x8180, 1))
+		}
+		return framed(all...)
+	}
+	for family, ends := range dnsForeignEnds() {
+		client, server := netip.AddrPortFrom(netip.MustParseAddr(ends[0]), 40001), netip.AddrPortFrom(netip.MustParseAddr(ends[1]), 53)
+		for _, c := range []struct {
+			name string
+			talk func(k *tcpTalk)
+			want string
+		}{
+			{"one query", func(k *tcpTalk) { k.opens().add(true, tcpACK, ask(1)).add(false, tcpACK, tell(1)) }, "answered"},
+			{"pipelined, in the wrong order, twice, split", func(k *tcpTalk) {
+				k.opens()
+				from := len(k.seen)
+				for part := range slices.Chunk(ask(1, 2, 3), 11) {
+					k.add(true, tcpACK, part)
+				}
+				slices.Reverse(k.seen[from:])
+				k.seen = append(k.seen, k.seen[from:]...)
+				for i := range k.seen[from:] {
+					k.at += 100 * time.Microsecond
+					k.seen[from+i].at = k.at
+				}
+				k.add(false, tcpACK, tell(3)).add(false, tcpACK, tell(1, 2))
+			}, "answered, answered, answered"},
+			{"the beginning is not in it", func(k *tcpTalk) { k.add(true, tcpACK, ask(1)).add(false, tcpACK, tell(1)) }, "answered"},
+			{"closed idle", func(k *tcpTalk) {
+				k.opens().add(true, tcpACK, ask(1)).add(false, tcpACK, tell(1)).later(12*time.Second).add(false, tcpFIN|tcpACK, nil).add(true, tcpFIN|tcpACK, nil)
+			}, "answered"},
+			{"never answered", func(k *tcpTalk) { k.opens().add(true, tcpACK, ask(1)).later(8 * time.Second) }, "no-response, dns-no-response likely"},
+			{"closed without an answer", func(k *tcpTalk) {
+				k.opens().add(true, tcpACK, ask(1)).add(false, tcpFIN|tcpACK, nil).later(8 * time.Second)
+			},
+				"no-response, dns-no-response certain"},
+			{"refused", func(k *tcpTalk) { k.add(true, tcpSYN, nil).add(false, tcpRST|tcpACK, nil).later(8 * time.Second) },
+				"rejected, dns-server-refused likely"},
+			{"the SYN is not answered", func(k *tcpTalk) {
+				k.add(true, tcpSYN, nil).later(time.Second)
+				k.up--
+				k.add(true, tcpSYN, nil).later(8 * time.Second)
+			}, "no-response, dns-no-response likely"},
+			{"one direction only", func(k *tcpTalk) { k.add(true, tcpSYN, nil).add(true, tcpACK, ask(1)).later(8 * time.Second) }, "no-response"},
+			{"the client goes at once", func(k *tcpTalk) {
+				k.opens().add(true, tcpACK, ask(1)).add(true, tcpFIN|tcpACK, nil).add(false, tcpFIN|tcpACK, nil).later(8 * time.Second)
+			}, "no-response"},
+			{"no DNS at the port", func(k *tcpTalk) {
+				k.opens().add(true, tcpACK, []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n")).add(false, tcpACK, []byte("HTTP/1.1 200 OK\r\n\r\n")).later(8 * time.Second)
+			}, ""},
+			{"a check that the port is open", func(k *tcpTalk) { k.opens().add(true, tcpFIN|tcpACK, nil).later(8 * time.Second) }, ""},
+			{"another port", func(k *tcpTalk) {
+				k.server = netip.AddrPortFrom(k.server.Addr(), 8080)
+				k.opens().add(true, tcpACK, ask(1)).later(8 * time.Second)
+			}, ""},
+		} {
+			t.Run(family+" "+c.name, func(t *testing.T) {
+				k := &tcpTalk{client: client, server: server, up: 1<<32 - 3, down: 7}
+				c.talk(k)
+				if got := dnsSaid(t, k.seen); got != c.want {
+					t.Errorf("got %q, want %q", got, c.want)
+				}
+			})
+		}
+	}
+}
+
+// TestCapturesTellThatACutAnswerWasHadOverTCP: the one lookup of two queries went well.
+func TestCapturesTellThatACutAnswerWasHadOverTCP(t *testing.T) {
+	client, server := netip.MustParseAddrPort("10.244.1.2:40001"), netip.MustParseAddrPort("10.96.0.10:53")
+	for name, c := range map[string]struct {
+		talk func(k *tcpTalk)
+		want string
+	}{
+		"answered": {func(k *tcpTalk) {
+			k.opens().add(true, tcpACK, framed(message(8, 0x0100, 0))).add(false, tcpACK, framed(message(8, 0x8180, 1)))
+		}, "truncated, answered"},
+		"refused":   {func(k *tcpTalk) { k.add(true, tcpSYN, nil).add(false, tcpRST|tcpACK, nil) }, "truncated, dns-truncated certain, rejected"},
+		"not asked": {func(k *tcpTalk) {}, "truncated, dns-truncated likely"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := &tcpTalk{client: client, server: server, up: 5, down: 7, at: 2 * time.Millisecond}
+			c.talk(k)
+			other := &tcpTalk{client: netip.MustParseAddrPort("10.244.1.3:40001"), server: foreignServer, at: k.at} // the capture has TCP
+			other.opens()
+			other.later(8 * time.Second)
+			udp := []sent{{0, dnsFrame(client, server, message(7, 0x0100, 0))}, {time.Millisecond, dnsFrame(server, client, message(7, 0x8380, 0))}}
+			got := strings.Split(dnsSaid(t, slices.Concat(udp, k.seen, other.seen)), ", ")
+			want := strings.Split(c.want, ", ")
+			slices.Sort(got)
+			slices.Sort(want)
+			if !slices.Equal(got, want) {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		})
+	}
+}
