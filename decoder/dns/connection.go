@@ -3,7 +3,6 @@ package dns
 import (
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"ktrace/decoder"
@@ -100,15 +99,15 @@ func (c *connection) answer(f frame) *asking {
 		return nil
 	}
 	for _, a := range c.pending {
-		switch {
-		case !ok && a.transfer && a.answer != nil && continues(f.data) && a.msg.id == idOf(f.data):
-		case ok && a.msg.id == msg.id && a.msg.qtype == msg.qtype && strings.EqualFold(a.msg.name, msg.name) && (a.answer == nil || a.transfer):
-		default:
+		if !a.takes(f, msg, ok) {
 			continue
 		}
 		if a.answer == nil {
-			a.answer, a.answerAt, a.answerSize = &msg, f.first.Time, 0
-			a.transfer = a.transfer && msg.rcode == "NOERROR" && len(msg.answers) > 0
+			msg.truncated = false // whatever the server says: over TCP there is no more to be had
+			a.answer, a.answerAt = &msg, f.first.Time
+			a.transfer = a.transfer && msg.rcode == "NOERROR" && msg.total > 0
+		} else {
+			a.answer.total += recordsOf(f.data)
 		}
 		c.served = f.first.Time
 		a.answerSize += uint32(f.size)
@@ -116,6 +115,18 @@ func (c *connection) answer(f frame) *asking {
 		return a
 	}
 	return nil
+}
+
+// takes reports whether a message of the server, which could be read or not, is an answer to the query, or one more of
+// those that a transfer has.
+func (a *asking) takes(f frame, msg message, read bool) bool {
+	switch {
+	case a.answer == nil:
+		return read && a.msg.id == msg.id && a.asks(msg)
+	case a.transfer && read:
+		return a.msg.id == msg.id && a.asks(msg)
+	}
+	return a.transfer && continues(f.data) && a.msg.id == idOf(f.data)
 }
 
 // sighted takes in a segment where it was seen: the end of a query on its way, or that of an answer.

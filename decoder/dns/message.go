@@ -105,7 +105,8 @@ const maxAnswers = 1024
 
 // readAnswers reads the data of the answer section, as dig +short prints them; of types not known here only the type.
 func (m *message) readAnswers(p *dnsmessage.Parser, asked dnsmessage.Type) {
-	found := asked == dnsmessage.TypeALL && m.total > 0
+	const ixfr, axfr = 251, 252 // of a zone: all its records
+	found := m.total > 0 && slices.Contains([]dnsmessage.Type{dnsmessage.TypeALL, ixfr, axfr}, asked)
 	for len(m.answers) < maxAnswers {
 		r, err := p.Answer()
 		if err != nil {

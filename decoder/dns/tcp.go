@@ -397,4 +397,6 @@ func (x *connections) finish(c *connection, a *asking) []decoder.Event {
 	return x.s.finish(a.query)
 }
 
-func idOf(message []byte) uint16 { return binary.BigEndian.Uint16(message) }
+// idOf and recordsOf read the header of a message: its id, and how many answers it has.
+func idOf(message []byte) uint16   { return binary.BigEndian.Uint16(message) }
+func recordsOf(message []byte) int { return int(binary.BigEndian.Uint16(message[6:])) }

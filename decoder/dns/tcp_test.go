@@ -424,7 +424,7 @@ func TestATransferIsOneAnswer(t *testing.T) {
 		t.Fatalf("%d events", len(got))
 	}
 	d, _ := got[0].Body.(decoder.DNS)
-	if d.Outcome != decoder.DNSAnswered || int(d.Size) != size-51*lengthSize || d.Latency != ended.Sub(got[0].Time)-time.Millisecond {
+	if d.Result() != "NOERROR" || d.LeftOut+len(d.Answers) != 2+50*80 || int(d.Size) != size-51*lengthSize || d.Latency != ended.Sub(got[0].Time)-time.Millisecond {
 		t.Errorf("%s, %d bytes of %d, after %v", d.Result(), d.Size, size, d.Latency)
 	}
 }
