@@ -12,14 +12,16 @@ import (
 // of decoder.NewDrops completes them.
 type DNS struct {
 	know   *Facts
-	slow   time.Duration
+	slow   slowness
 	losses losses
 	served decoder.Recent[netip.AddrPort, dnsService] // what servers answered
 	held   []decoder.Event                            // queries that the kernel dropped, until the node has said why
 }
 
 // NewDNS returns the rule; answers that take longer than slow are reported. know must be asked before it.
-func NewDNS(know *Facts, slow time.Duration) *DNS { return &DNS{know: know, slow: slow} }
+func NewDNS(know *Facts, slow time.Duration) *DNS {
+	return &DNS{know: know, slow: slowness{limit: slow}}
+}
 
 // Observe implements decoder.Rule.
 func (r *DNS) Observe(e decoder.Event) []decoder.Finding {
@@ -29,6 +31,7 @@ func (r *DNS) Observe(e decoder.Event) []decoder.Finding {
 		return nil
 	}
 	r.serves(d)
+	r.slow.take(e, d)
 	if d.Drop != nil && d.Outcome != decoder.DNSAnswered {
 		r.held = append(r.held, e)
 		return nil
@@ -50,7 +53,7 @@ func (r *DNS) Flush(now time.Time, final bool) []decoder.Finding {
 	}
 	clear(r.held[len(held):])
 	r.held = held
-	return found
+	return append(found, r.slow.judge(now, final)...)
 }
 
 func (r *DNS) conclude(e decoder.Event, d decoder.DNS) []decoder.Finding {
@@ -68,7 +71,7 @@ func (r *DNS) conclude(e decoder.Event, d decoder.DNS) []decoder.Finding {
 func (r *DNS) judge(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
 	switch {
 	case d.Outcome == decoder.DNSAnswered:
-		return r.answered(d)
+		return r.failed(d)
 	case d.Outcome == decoder.DNSTruncated:
 		return decoder.Finding{}, false // the client asks again over TCP
 	case d.Retry && d.Unsent:
@@ -144,24 +147,6 @@ func question(e decoder.Event, d decoder.DNS) string {
 		s += fmt.Sprintf(", attempt %d", d.Attempts)
 	}
 	return s
-}
-
-// answered reports bad and late answers.
-func (r *DNS) answered(d decoder.DNS) (decoder.Finding, bool) {
-	if f, ok := r.failed(d); ok {
-		return f, true
-	}
-	if d.Latency <= r.slow {
-		return decoder.Finding{}, false
-	}
-	return decoder.Finding{
-		ID: "dns-slow", Severity: decoder.Warning, Confidence: decoder.Certain, Subject: d.Server.String(),
-		Title: fmt.Sprintf("Answers of the DNS server %v take longer than %v: %v for %s %s.", server(d), r.slow, d.Latency, d.Name, d.Type),
-		Cause: fmt.Sprintf("Of the time %v went by behind the last place where the query was seen, at the server or beyond; %v on this node's way.",
-			d.Beyond, d.Latency-d.Beyond),
-		Evidence: []string{"query last seen " + place(d.Last), "answer last seen " + place(d.AnswerLast)},
-		Remedy:   []string{digCommand(d)},
-	}, true
 }
 
 // notTranslated reports a query to a service that went on, or died, as it came: the node's rules did not make a

@@ -1,0 +1,256 @@
+package diagnose
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"ktrace/decoder"
+	"ktrace/decoder/fio"
+)
+
+// slowness judges servers by how many of their answers were slow. A single one is no fault: a packet was lost, or the
+// machine was busy for a moment. An answer that waited for another server's counts as that one's.
+type slowness struct {
+	limit   time.Duration
+	servers decoder.Recent[netip.AddrPort, *pace]
+	lately  []*timed  // queries that took long or had no answer, in the order in which that was known
+	ripe    time.Time // when to judge, zero if there is nothing to
+}
+
+// pace is how fast a server answers.
+type pace struct {
+	began  time.Time
+	all    fio.Histogram
+	slow   []*timed // its answers
+	behind []*timed // those of servers that waited for them
+	told   int      // of both, how many were reported
+}
+
+// timed is a query that took long.
+type timed struct {
+	event  decoder.Event
+	dns    decoder.DNS
+	end    time.Time // when it was answered, zero if it was not
+	judged bool
+	waited *timed // what it waited for, nil if that is not known
+}
+
+const (
+	paceEvery  = 5 * time.Second // as long as resolvers wait: by then it is known what an answer waited for
+	paceWithin = time.Minute     // what was before says nothing of now
+	maxLately  = 2048
+	maxSlow    = 1024 // of one server
+
+	// More than chance are so many slow answers, one in so many of all, at more than one moment unless they are most.
+	manySlow  = 3
+	partSlow  = 20
+	oneMoment = 500 * time.Millisecond
+)
+
+// take takes in what became of a query.
+func (s *slowness) take(e decoder.Event, d decoder.DNS) {
+	t := &timed{event: e, dns: d, end: e.Time.Add(d.Latency)}
+	switch d.Outcome {
+	case decoder.DNSAnswered, decoder.DNSTruncated:
+		s.of(d.Server, e.Time).all.Add(d.Latency, s.limit)
+		if d.Latency <= s.limit/2 {
+			return
+		}
+		if d.Latency > s.limit && s.ripe.IsZero() {
+			s.ripe = t.end.Add(paceEvery)
+		}
+	default:
+		t.end = time.Time{}
+	}
+	if len(s.lately) >= maxLately {
+		s.lately = slices.Delete(s.lately, 0, maxLately/2)
+	}
+	s.lately = append(s.lately, t)
+}
+
+func (s *slowness) of(server netip.AddrPort, now time.Time) *pace {
+	p, _ := s.servers.Get(server)
+	if p == nil || now.Sub(p.began) > paceWithin {
+		p = &pace{began: now}
+		s.servers.Put(server, p)
+	}
+	return p
+}
+
+// judge reports the servers that were slow since it last did.
+func (s *slowness) judge(now time.Time, final bool) []decoder.Finding {
+	if s.ripe.IsZero() || !final && now.Before(s.ripe) {
+		return nil
+	}
+	s.ripe = time.Time{}
+	var servers []netip.AddrPort
+	for _, t := range s.lately {
+		if t.judged || t.end.IsZero() || t.dns.Latency <= s.limit {
+			continue
+		}
+		t.judged = true
+		slowest := s.deepest(t)
+		p := s.of(slowest.dns.Server, slowest.event.Time)
+		switch {
+		case len(p.slow)+len(p.behind) >= maxSlow:
+		case slowest == t:
+			p.slow = append(p.slow, t)
+		default:
+			p.behind = append(p.behind, t)
+		}
+		if !slices.Contains(servers, slowest.dns.Server) {
+			servers = append(servers, slowest.dns.Server)
+		}
+	}
+	s.lately = slices.DeleteFunc(s.lately, func(t *timed) bool { return now.Sub(t.event.Time) > paceWithin })
+	var found []decoder.Finding
+	for _, server := range servers {
+		if p, ok := s.servers.Get(server); ok && len(p.slow) > 0 {
+			found = append(found, p.report(server, s.limit)...)
+		}
+	}
+	return found
+}
+
+// deepest follows a slow answer to that of the server that all others waited for.
+func (s *slowness) deepest(t *timed) *timed {
+	const servers = 4 // in a row: a node's cache, the cluster's server, the company's, the world's
+	for range servers {
+		t.waited = s.waitedFor(t)
+		if t.waited == nil || t.waited.end.IsZero() || t.waited.dns.Latency <= s.limit {
+			return t
+		}
+		t = t.waited
+	}
+	return t
+}
+
+// waitedFor finds the query that the server sent itself meanwhile, and that took most of the time.
+func (s *slowness) waitedFor(t *timed) *timed {
+	var longest *timed
+	for _, c := range s.lately {
+		took := c.dns.Latency
+		if c.end.IsZero() {
+			took = t.end.Sub(c.event.Time)
+		}
+		if c.asksFor(t) && 2*took >= t.dns.Latency && (longest == nil || c.dns.Latency > longest.dns.Latency) {
+			longest = c
+		}
+	}
+	return longest
+}
+
+// asksFor reports whether the server of another query sent this one, of the same question, while that waited.
+func (c *timed) asksFor(t *timed) bool {
+	const late = 10 * time.Millisecond // clocks of CPUs, and what is seen of an answer last
+	server := t.dns.ServerNetns != 0 && c.dns.ClientNetns == t.dns.ServerNetns || c.event.Packet.Src == server(t.dns).Addr()
+	return server && c.dns.Server != t.dns.Server && strings.EqualFold(c.dns.Name, t.dns.Name) && c.dns.Type == t.dns.Type &&
+		!c.event.Time.Before(t.event.Time) && c.event.Time.Before(t.end) && !c.end.After(t.end.Add(late))
+}
+
+// moments counts when the answers were slow: those that waited at the same time count once.
+func moments(slow []*timed) (n int) {
+	var end time.Time
+	inOrder := slices.SortedFunc(slices.Values(slow), func(a, b *timed) int { return a.event.Time.Compare(b.event.Time) })
+	for _, t := range inOrder {
+		if n == 0 || t.event.Time.Sub(end) > oneMoment {
+			n++
+		}
+		if t.end.After(end) {
+			end = t.end
+		}
+	}
+	return n
+}
+
+// often reports whether so many of the answers were slow that it is no chance.
+func (p *pace) often() bool {
+	n := uint64(len(p.slow))
+	return n >= manySlow && n*partSlow >= p.all.N && (moments(p.slow) > 1 || 2*n >= p.all.N)
+}
+
+// report is the finding about a slow server, once for each client since the last time.
+func (p *pace) report(at netip.AddrPort, limit time.Duration) []decoder.Finding {
+	f := p.finding(at, limit)
+	var found []decoder.Finding
+	for _, t := range slices.Concat(p.slow, p.behind)[min(p.told, len(p.slow)+len(p.behind)):] {
+		x := f.Of(t.event)
+		x.Time, x.First, x.Last, x.Count = t.end, t.event.Time, t.end, 1
+		found = append(found, x)
+	}
+	p.told += len(found)
+	return found
+}
+
+func (p *pace) finding(at netip.AddrPort, limit time.Duration) decoder.Finding {
+	worst := slices.MaxFunc(p.slow, func(a, b *timed) int { return cmp.Compare(a.dns.Latency, b.dns.Latency) })
+	d := worst.dns
+	f := decoder.Finding{
+		ID: "dns-slow", Severity: decoder.Info, Confidence: decoder.Certain, Subject: at.String(),
+		Title: fmt.Sprintf("%d of %d answers of the DNS server %v took longer than %v: %v for %s %s.",
+			len(p.slow), p.all.N, server(d), limit, short(d.Latency), d.Name, d.Type),
+		Evidence: []string{question(worst.event, d) + ", answered after " + d.Latency.String(), "query last seen " + place(d.Last), "answer last seen " + place(d.AnswerLast)},
+		Remedy:   []string{digCommand(d)},
+	}
+	q := p.all.Percentiles([]float64{50, 90, 99})
+	percentiles := fmt.Sprintf("p50 %v, p90 %v, p99 %v", short(time.Duration(q[0])), short(time.Duration(q[1])), short(time.Duration(q[2])))
+	if p.often() {
+		f.Severity = decoder.Warning
+		f.Title = fmt.Sprintf("The DNS server %v is slow: %d of %d answers took longer than %v (%s).", server(d), len(p.slow), p.all.N, limit, percentiles)
+	}
+	f.Evidence = append(f.Evidence, fmt.Sprintf("%d answers: %s, max %v", p.all.N, percentiles, short(time.Duration(p.all.Max))))
+	p.where(&f)
+	if len(p.behind) > 0 {
+		b := p.behind[len(p.behind)-1].dns
+		f.Cause += fmt.Sprintf(" %d answers of %v waited for it, for that server asks this one.", len(p.behind), b.Server)
+		f.Evidence = append(f.Evidence, fmt.Sprintf("%v answered %s %s after %v", b.Server, b.Name, b.Type, b.Latency))
+	}
+	return f
+}
+
+// where says where the time of the slow answers went.
+func (p *pace) where(f *decoder.Finding) {
+	var all, before, beyond time.Duration
+	for _, t := range p.slow {
+		all += t.dns.Latency
+		beyond += t.dns.Beyond
+		if t.dns.Last != nil {
+			before += t.dns.Last.Time.Sub(t.event.Time)
+		}
+	}
+	after := all - before - beyond
+	f.Cause = fmt.Sprintf("Of their time %d%% went by at the server or on the way to it, behind the last place where the queries were seen; %d%% before that and %d%% after it on this node.",
+		percent(beyond, all), percent(before, all), percent(after, all))
+	last := p.slow[len(p.slow)-1]
+	switch {
+	case 2*beyond < all:
+		f.Cause += " The node held the packets itself: its CPUs were busy, or a queue was."
+		f.Remedy = append(f.Remedy, "cat /proc/pressure/cpu; mpstat -P ALL 1 5   # on the node")
+	case last.waited != nil && last.waited.end.IsZero():
+		f.Cause += fmt.Sprintf(" The server's own query to %v had no answer meanwhile.", last.waited.dns.Server)
+	case last.waited != nil:
+		f.Cause += fmt.Sprintf(" The server waited for its own query to %v, for %v.", last.waited.dns.Server, short(last.waited.dns.Latency))
+	case last.dns.ServerNetns != 0:
+		f.Cause += " The server is on this node and sent no query of its own that took so long: the process itself was slow, by its CPU limit or its load."
+		f.Remedy = append(f.Remedy, "kubectl -n kube-system top pods -l k8s-app=kube-dns")
+	}
+}
+
+func percent(part, whole time.Duration) int64 {
+	if whole <= 0 {
+		return 0
+	}
+	return int64((200*max(part, 0) + whole) / (2 * whole))
+}
+
+// short is a duration with as much of it as people read.
+func short(d time.Duration) time.Duration {
+	if d < 10*time.Millisecond {
+		return d.Round(10 * time.Microsecond)
+	}
+	return d.Round(time.Millisecond)
+}
