@@ -63,7 +63,8 @@ type Finding struct {
 	First      time.Time  `json:"first"`
 	Last       time.Time  `json:"last"`
 	Over       time.Time  `json:"over,omitzero"` // since when the same works again, zero if it does not
-	Told       bool       `json:"-"`             // before: that it is over is the news
+	Early      bool       `json:"-"`             // nothing that comes can take it back: it need not wait for the end
+	Told       bool       `json:"-"`             // it was shown before: what became of it is the news
 	Confidence Confidence `json:"confidence"`
 }
 
@@ -88,10 +89,10 @@ func (f Finding) whole() Finding {
 	return f
 }
 
-// key is what makes two findings the same cause: whom it hits does not. But a file belongs to a pod, and an address such
+// Key is what makes two findings the same cause: whom it hits does not. But a file belongs to a pod, and an address such
 // as 127.0.0.1 to a namespace.
-func (f Finding) key() causeKey {
-	k := causeKey{node: f.Node, file: f.File, id: f.ID, subject: f.Subject}
+func (f Finding) Key() CauseKey {
+	k := CauseKey{node: f.Node, file: f.File, id: f.ID, subject: f.Subject}
 	switch {
 	case len(f.About.Servers) == 0:
 		k.pod = f.Pod.String()
@@ -101,7 +102,8 @@ func (f Finding) key() causeKey {
 	return k
 }
 
-type causeKey struct {
+// CauseKey is a cause.
+type CauseKey struct {
 	node, file, id, subject, pod string
 	netns                        uint32
 }
@@ -115,18 +117,18 @@ const maxCauses = 1 << 14
 // Folder keeps one finding a cause and counts its repetitions. Of more causes than it has room for it forgets those that
 // are the least severe, and of these the ones that did not come for the longest time; if they do, they are new again.
 type Folder struct {
-	order []causeKey
-	found map[causeKey]*Finding
+	order []CauseKey
+	found map[CauseKey]*Finding
 	named int // hits and traffic of all
 }
 
 // Add takes a finding in and reports whether it is worth telling: its cause is new, or worse than it was.
 func (f *Folder) Add(x Finding) bool {
 	if f.found == nil {
-		f.found = map[causeKey]*Finding{}
+		f.found = map[CauseKey]*Finding{}
 	}
 	x = x.whole()
-	k := x.key()
+	k := x.Key()
 	if old, ok := f.found[k]; ok {
 		f.named -= old.names()
 		worse := old.fold(x, f.named < maxNamed)
@@ -145,6 +147,15 @@ func (f *Folder) Add(x Finding) bool {
 
 // names is how many hits and how much traffic a finding has.
 func (f Finding) names() int { return len(f.Hits) + len(f.Traffic) }
+
+// Find returns the finding of a cause as it is now.
+func (f *Folder) Find(k CauseKey) (Finding, bool) {
+	x, ok := f.found[k]
+	if !ok {
+		return Finding{}, false
+	}
+	return x.own(), true
+}
 
 // fold takes in another finding of the same cause, with hits that are new if there is room for them, and reports whether
 // it is worse. What is said of the cause is what was said when it was worst.
@@ -181,7 +192,7 @@ func (f *Folder) settle(works *successes, now time.Time, all bool) (over []Findi
 
 // forget makes room by half.
 func (f *Folder) forget() {
-	least := slices.SortedFunc(maps.Keys(f.found), func(a, b causeKey) int {
+	least := slices.SortedFunc(maps.Keys(f.found), func(a, b CauseKey) int {
 		x, y := f.found[a], f.found[b]
 		return cmp.Or(x.Severity.rank()-y.Severity.rank(), x.Last.Compare(y.Last))
 	})
@@ -189,7 +200,7 @@ func (f *Folder) forget() {
 		f.named -= f.found[k].names()
 		delete(f.found, k)
 	}
-	f.order = slices.DeleteFunc(f.order, func(k causeKey) bool { return f.found[k] == nil })
+	f.order = slices.DeleteFunc(f.order, func(k CauseKey) bool { return f.found[k] == nil })
 }
 
 // All returns the findings in the order in which their causes appeared, with their counts so far.

@@ -91,7 +91,7 @@ func (n *Nodes) Findings() []Finding {
 	for _, l := range n.lanes {
 		for _, f := range l.Findings() {
 			f = l.labelled(f)
-			same := slices.IndexFunc(all, func(o Finding) bool { return o.key() == f.key() })
+			same := slices.IndexFunc(all, func(o Finding) bool { return o.Key() == f.Key() })
 			if same < 0 {
 				all = append(all, f)
 				continue

@@ -41,12 +41,15 @@ type Pipeline struct {
 	Count   uint64        // end after so many shown events, 0 for no limit
 	Every   time.Duration // show the summary so far after so much time, again and again; 0 for the end alone
 	Hold    bool          // show findings at the end, worst first, instead of as they come
+	Early   bool          // though they are held, show at once what is certain; at the end what became of it
+	Certain bool          // end when something above information is certain
 	// Whose names the owner of a network namespace at a time, "" if it is not known; nil if nobody knows.
 	Whose func(netns uint32, at time.Time) string
 
 	first, last, flushed time.Time
 	summed, settled      time.Time // when a summary was last shown, and when it was last asked what is over
 	works                successes
+	told                 map[CauseKey]bool // early
 	folder               Folder
 	only                 Only
 	shown, filtered      uint64
@@ -209,12 +212,38 @@ func (p *Pipeline) report(findings []Finding) error {
 		if p.Whose != nil {
 			f = located(f, p.Whose)
 		}
+		if f.Early {
+			if err := p.early(f); err != nil {
+				return err
+			}
+			continue // it comes again at the end
+		}
 		if !p.folder.Add(f) || p.Hold {
 			continue
 		}
 		if err := p.Printer.Finding(f); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// early shows what cannot wait, unless the same works again meanwhile.
+func (p *Pipeline) early(f Finding) error {
+	if p.told[f.Key()] || p.ending || p.works.again(f, false).since > 0 {
+		return nil
+	}
+	if p.told == nil {
+		p.told = map[CauseKey]bool{}
+	}
+	p.told[f.Key()] = true
+	if p.Early {
+		if err := p.Printer.Finding(f); err != nil {
+			return err
+		}
+	}
+	if p.Certain {
+		return errEnough
 	}
 	return nil
 }
@@ -240,6 +269,7 @@ func (p *Pipeline) finish() error {
 	errs := []error{p.flush(p.last, true), p.settle(p.last)}
 	if p.Hold {
 		for _, f := range Worst(p.folder.All()) {
+			f.Told = p.Early && p.told[f.Key()]
 			errs = append(errs, p.Printer.Finding(f))
 		}
 	}

@@ -24,13 +24,14 @@ func newDiagnose(s cli.Streams) *cobra.Command {
 	var (
 		f       cli.Flags
 		watched diagnosis
+		certain bool
 	)
 	c := &cobra.Command{
 		Use:   "diagnose [flags] [FILTER]",
 		Short: "all of it for a while, ranked root causes",
 		Long: `Watches packets, drops, translations, DNS, resets, and the syncs of etcd's log and its like, for --duration, and says
-what is wrong, worst first. The exit status is 3 if anything above information was found; --fail-on critical leaves out
-warnings.`,
+what is wrong, worst first, at the end; on a terminal also at once what is certain, and with --until-certain that is the
+end. The exit status is 3 if anything above information was found and is not over; --fail-on critical leaves out warnings.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if f.FailOn == "" {
 				f.FailOn = string(decoder.Warning)
@@ -49,13 +50,14 @@ warnings.`,
 			if err != nil {
 				return err
 			}
-			v.Filter = expr
+			v.Filter, v.Certain = expr, certain
 			return errors.Join(cli.Live(c.Context(), f, v, s), done())
 		},
 	}
 	f.Add(c.Flags())
 	f.AddLive(c.Flags())
 	watched.add(c.Flags())
+	c.Flags().BoolVar(&certain, "until-certain", false, "end as soon as something above information is certain")
 	return c
 }
 

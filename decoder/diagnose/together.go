@@ -9,16 +9,18 @@ import (
 )
 
 // Together runs rules about the same packets, and reports what one of them concludes from the consequences of another's
-// cause only if there is no such cause. It reports at the end.
+// cause only if there is no such cause. It reports at the end; what nothing can take back it reports early, too.
 type Together struct {
-	levels [][]decoder.Rule
-	found  []decoder.Folder // by level
+	levels  [][]decoder.Rule
+	found   []decoder.Folder // by level
+	waiting []candidate
+	told    map[decoder.CauseKey]bool // early
 }
 
 // NewTogether returns it. What the rules of a level conclude may be a consequence of what those of an earlier one do: the
 // first see the packets themselves, the last what became of transactions and connections.
 func NewTogether(levels ...[]decoder.Rule) *Together {
-	return &Together{levels: levels, found: make([]decoder.Folder, len(levels))}
+	return &Together{levels: levels, found: make([]decoder.Folder, len(levels)), told: map[decoder.CauseKey]bool{}}
 }
 
 // Rules returns the rules themselves, for who cannot wait for the end.
@@ -34,12 +36,12 @@ func (x *Together) Observe(e decoder.Event) []decoder.Finding {
 func (x *Together) Flush(now time.Time, final bool) []decoder.Finding {
 	x.each(func(r decoder.Rule) []decoder.Finding { return r.Flush(now, final) })
 	if !final {
-		return nil
+		return x.early(now)
 	}
 	var found []decoder.Finding
 	causes := causes{}
 	for i := range x.found {
-		level := slices.DeleteFunc(x.found[i].All(), causes.explain)
+		level := slices.DeleteFunc(x.found[i].All(), func(f decoder.Finding) bool { return !x.told[f.Key()] && causes.explain(f) })
 		for _, f := range level {
 			causes.add(f)
 		}
@@ -53,7 +55,9 @@ func (x *Together) each(ask func(decoder.Rule) []decoder.Finding) {
 	for i, rules := range x.levels {
 		for _, r := range rules {
 			for _, f := range ask(r) {
-				x.found[i].Add(f)
+				if x.found[i].Add(f) {
+					x.wait(i, f)
+				}
 			}
 		}
 	}

@@ -28,7 +28,8 @@ type View struct {
 	Early   []decoder.Stage // before pods are named
 	Stages  []decoder.Stage
 	Rules   []decoder.Rule
-	Hold    bool                     // findings at the end, worst first
+	Hold    bool                     // findings at the end, worst first; on a terminal also at once what is certain
+	Certain bool                     // end when something above information is certain
 	Every   time.Duration            // show the summary so far after so much time, again and again; 0 for the end alone
 	Keep    func(decoder.Event) bool // what is worth showing and concluding from; nil: everything that is selected
 	Quiet   bool                     // show no events: they are in the summary
@@ -133,8 +134,9 @@ func (v View) trace(ctx context.Context, f Flags, selector pod.Selector, watcher
 		ctx, cancel = context.WithTimeout(ctx, f.Duration)
 		defer cancel()
 	}
-	p := v.pipeline(f, selector)
-	p.Source, p.Printer = stream, printer(f, v.Quiet, false, out.saved.streams(s).Out)
+	p, to := v.pipeline(f, selector), out.saved.streams(s).Out
+	p.Source, p.Printer = stream, printer(f, v.Quiet, false, to)
+	p.Early = f.Output != "json" && isTerminal(to)
 	if err := p.Run(ctx); err != nil {
 		return err
 	}
@@ -170,7 +172,7 @@ func (v View) pipeline(f Flags, selector pod.Selector) *decoder.Pipeline {
 			return pods.Selected(selector, e) && f.at(e) && (v.Keep == nil || v.Keep(e))
 		},
 		Count: f.Count,
-		Hold:  v.Hold,
+		Hold:  v.Hold, Certain: v.Certain,
 		Every: v.Every,
 		Whose: pods.Whose,
 	}
@@ -204,9 +206,11 @@ type withoutEvents struct{ decoder.Printer }
 func (withoutEvents) Event(decoder.Event) error { return nil }
 
 // coloured follows https://no-color.org.
-func coloured(w io.Writer) bool {
+func coloured(w io.Writer) bool { return os.Getenv("NO_COLOR") == "" && isTerminal(w) }
+
+func isTerminal(w io.Writer) bool {
 	file, ok := w.(*os.File)
-	return ok && os.Getenv("NO_COLOR") == "" && term.IsTerminal(int(file.Fd()))
+	return ok && term.IsTerminal(int(file.Fd()))
 }
 
 // explain says which variant serves each hook, and what is lost where none does.

@@ -132,7 +132,10 @@ func (t *Text) Finding(f decoder.Finding) error {
 	if !f.Over.IsZero() {
 		writeField(&b, "over", "since "+f.Over.UTC().Format("15:04:05")+": the same works again")
 	}
-	if !f.Told {
+	if f.Told {
+		writeField(&b, "hits", decoder.Victims(f.Hits, f.Unnamed))
+		writeField(&b, "how sure", howSure(f))
+	} else {
 		writeGrounds(&b, f)
 	}
 	t.headed = "" // the next event's header helps after a block of text
@@ -153,11 +156,20 @@ func writeGrounds(b *strings.Builder, f decoder.Finding) {
 	for _, r := range f.Remedy {
 		writeField(b, "try", r)
 	}
-	seen := fmt.Sprintf("%s, %d times since %s", f.Confidence, f.Count, f.First.UTC().Format("15:04:05.000"))
+	writeField(b, "how sure", howSure(f))
+}
+
+// howSure is what a finding rests on and how often it was found.
+func howSure(f decoder.Finding) string {
+	const clock = "15:04:05.000"
+	seen := fmt.Sprintf("%s, %d times since %s", f.Confidence, f.Count, f.First.UTC().Format(clock))
 	if f.Count <= 1 {
-		seen = fmt.Sprintf("%s, seen at %s", f.Confidence, f.First.UTC().Format("15:04:05.000"))
+		seen = fmt.Sprintf("%s, seen at %s", f.Confidence, f.First.UTC().Format(clock))
 	}
-	writeField(b, "how sure", seen)
+	if f.Early {
+		seen += ", so far"
+	}
+	return seen
 }
 
 func writeField(b *strings.Builder, name, text string) {

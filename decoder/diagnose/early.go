@@ -1,0 +1,72 @@
+package diagnose
+
+import (
+	"slices"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// candidate is what may be reported before the end.
+type candidate struct {
+	level int
+	key   decoder.CauseKey
+	due   time.Time
+}
+
+const (
+	// causesKnown is how long it takes until the causes are known that may account for what was seen.
+	causesKnown = factsAtLast + time.Second
+	// maxEarly is how many findings are reported early: more are no help before they are put in order.
+	maxEarly = 20
+	// maxWaiting is how many are looked at for that.
+	maxWaiting = 1 << 10
+)
+
+// wait has a finding be looked at again, if it may be reported early: a cause at once, for nothing accounts for it, and
+// what may be a consequence once its cause would be known.
+func (x *Together) wait(level int, f decoder.Finding) {
+	if f.Confidence != decoder.Certain || !f.Severity.AtLeast(decoder.Warning) || f.About.Tunnel || len(x.waiting) >= maxWaiting {
+		return
+	}
+	c := candidate{level: level, key: f.Key()}
+	if level > 0 {
+		c.due = f.First.Add(causesKnown)
+	}
+	x.waiting = append(x.waiting, c)
+}
+
+// early returns what is certain by now.
+func (x *Together) early(now time.Time) []decoder.Finding {
+	var found []decoder.Finding
+	before := map[int]causes{} // by level
+	x.waiting = slices.DeleteFunc(x.waiting, func(c candidate) bool {
+		if now.Before(c.due) {
+			return false
+		}
+		f, ok := x.found[c.level].Find(c.key)
+		if !ok || x.told[c.key] || len(x.told) >= maxEarly {
+			return true
+		}
+		if before[c.level] == nil {
+			before[c.level] = x.causesBefore(c.level)
+		}
+		if !before[c.level].explain(f) {
+			x.told[c.key], f.Early = true, true
+			found = append(found, f)
+		}
+		return true
+	})
+	return found
+}
+
+// causesBefore are those that are found by now and may account for what a level has.
+func (x *Together) causesBefore(level int) causes {
+	before := causes{}
+	for i := range level {
+		for _, f := range x.found[i].All() {
+			before.add(f)
+		}
+	}
+	return before
+}

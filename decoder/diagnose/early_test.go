@@ -1,0 +1,97 @@
+package diagnose
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"ktrace/decoder"
+)
+
+func TestWhatNeedNotWaitForTheEnd(t *testing.T) {
+	const pod, server = "10.244.0.9", "10.9.0.2:80"
+	sure := func(f decoder.Finding) decoder.Finding {
+		f.Confidence = decoder.Certain
+		return f
+	}
+	tunnelled, info := sure(met("cause", "tcp", pod, 1, server)), sure(met("cause", "tcp", pod, 1, server))
+	tunnelled.About.Tunnel, info.Severity = true, decoder.Info
+	for _, c := range []struct {
+		name   string
+		levels []decoder.Rule
+		after  time.Duration
+		want   []string
+	}{
+		{"a cause", []decoder.Rule{says{sure(met("cause", "tcp", pod, 1, server))}}, 0, []string{"cause"}},
+		{"a likely one", []decoder.Rule{says{met("cause", "tcp", pod, 1, server)}}, time.Minute, []string{}},
+		{"information", []decoder.Rule{says{info}}, time.Minute, []string{}},
+		{"a neighbour beyond a tunnel, which may not pass", []decoder.Rule{says{tunnelled}}, time.Minute, []string{}},
+		{"what may have a cause", []decoder.Rule{says{}, says{sure(met("symptom", "tcp", pod, 1, server))}}, time.Second, []string{}},
+		{"what would have it by now", []decoder.Rule{says{}, says{sure(met("symptom", "tcp", pod, 1, server))}}, causesKnown, []string{"symptom"}},
+		{"what has one", []decoder.Rule{says{met("cause", "tcp", pod, 1, server)}, says{sure(met("symptom", "tcp", pod, 1, server))}}, time.Minute, []string{}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			x := &Together{told: map[decoder.CauseKey]bool{}, found: make([]decoder.Folder, len(c.levels))}
+			for _, r := range c.levels {
+				x.levels = append(x.levels, []decoder.Rule{r})
+			}
+			x.Observe(decoder.Event{})
+			x.Observe(decoder.Event{})
+			now := time.Unix(1001, 0).Add(c.after)
+			if got := ids(x.Flush(now, false)); !slices.Equal(got, c.want) {
+				t.Errorf("early are %v, want %v", got, c.want)
+			}
+			if again := x.Flush(now, false); len(again) > 0 {
+				t.Errorf("again %v", ids(again))
+			}
+		})
+	}
+}
+
+// TestWhatWasReportedEarlyStays: a cause that comes later takes nothing back.
+func TestWhatWasReportedEarlyStays(t *testing.T) {
+	symptom := met("symptom", "tcp", "10.244.0.9", 1, "10.9.0.2:80")
+	symptom.Confidence = decoder.Certain
+	late := &later{met("cause", "tcp", "10.244.0.9", 2, "10.9.0.2:80"), time.Unix(1020, 0)}
+	x := NewTogether([]decoder.Rule{late}, []decoder.Rule{says{symptom}})
+	x.Observe(decoder.Event{})
+	if got := ids(x.Flush(time.Unix(1010, 0), false)); !slices.Equal(got, []string{"symptom"}) {
+		t.Fatalf("early are %v", got)
+	}
+	if got := ids(x.Flush(time.Unix(1030, 0), true)); !slices.Equal(got, []string{"cause", "symptom"}) {
+		t.Errorf("in the end %v", got)
+	}
+}
+
+// later is a rule that finds something at a time.
+type later struct {
+	decoder.Finding
+	at time.Time
+}
+
+func (*later) Observe(decoder.Event) []decoder.Finding { return nil }
+
+func (l *later) Flush(now time.Time, _ bool) []decoder.Finding {
+	if now.Before(l.at) {
+		return nil
+	}
+	return []decoder.Finding{l.Finding}
+}
+
+func TestEarlyFindingsAreBounded(t *testing.T) {
+	var many says
+	for i := range 10 * maxEarly {
+		f := met("cause", "tcp", "10.244.0.9", i, "10.9.0.2:80")
+		f.Subject, f.Confidence = time.Duration(i).String(), decoder.Certain
+		many = append(many, f)
+	}
+	x := NewTogether([]decoder.Rule{many})
+	n := 0
+	for range 10 {
+		x.Observe(decoder.Event{})
+		n += len(x.Flush(time.Unix(1000, 0), false))
+	}
+	if n > maxEarly {
+		t.Errorf("%d are early, want at most %d", n, maxEarly)
+	}
+}
