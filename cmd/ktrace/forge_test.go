@@ -179,13 +179,16 @@ func checksum(proto byte, src, dst, body []byte) uint16 {
 }
 
 // resetAnswer is the reset that answers a SYN in the name of its destination; nil for anything else.
-func resetAnswer(packet []byte) []byte {
+func resetAnswer(packet []byte) []byte { return resetOf(packet, synFlag) }
+
+// resetOf is the reset that answers a packet with these flags in the name of its destination; nil for others.
+func resetOf(packet []byte, flags byte) []byte {
 	v6 := packet[0]>>4 == 6
 	addr, size, head := 4, 12, int(packet[0]&15)*4
 	if v6 {
 		addr, size, head = 16, 8, 40
 	}
-	if len(packet) < head+20 || v6 && packet[6] != unix.IPPROTO_TCP || !v6 && packet[9] != unix.IPPROTO_TCP || packet[head+13] != synFlag {
+	if len(packet) < head+20 || v6 && packet[6] != unix.IPPROTO_TCP || !v6 && packet[9] != unix.IPPROTO_TCP || packet[head+13] != flags {
 		return nil
 	}
 	tcp := packet[head:]
@@ -193,6 +196,7 @@ func resetAnswer(packet []byte) []byte {
 	reset := make([]byte, 20)
 	copy(reset, tcp[2:4])
 	copy(reset[2:], tcp[:2])
+	copy(reset[4:], tcp[8:12]) // of a SYN 0
 	binary.BigEndian.PutUint32(reset[8:], binary.BigEndian.Uint32(tcp[4:])+1)
 	reset[12], reset[13] = 5<<4, resetFlag|ackFlag
 	binary.BigEndian.PutUint16(reset[16:], checksum(unix.IPPROTO_TCP, dst, src, reset))

@@ -33,12 +33,14 @@ func exchanged(c net.Conn) {
 // TestResetsThatNobodyLosesBy are how streams end that have said all, and what looks for servers. None is more than
 // information.
 func TestResetsThatNobodyLosesBy(t *testing.T) {
-	for _, f := range families() {
+	for i, f := range families() {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
 			c := lab.NewCluster(t)
 			p := c.AddPod("pod")
 			p.Run("ping", "-c1", "-W20", f.server) // the first packet on a new IPv6 link waits for seconds
+			answered := make(chan struct{}, 64)
+			far := stacks()[i].farSide(t, c, box{forth: resetsWhatAnswers(answered), back: everything})
 			said := make(chan struct{})
 			go parting(listen(t, c.Server, f.server), func(c net.Conn) {
 				exchanged(c)
@@ -53,7 +55,7 @@ func TestResetsThatNobodyLosesBy(t *testing.T) {
 			awaitAcknowledged(t, client)
 			close(said)
 			_, _ = io.Copy(io.Discard, client)
-			scan(t, c, f.server, f.pod(p), listen(t, p.NS, f.pod(p)))
+			scan(t, far, stacks()[i].far(), f.pod(p), listen(t, p.NS, f.pod(p)), answered)
 			lines := run.Stop()
 			if rows := lab.Events(lines, "reset"); len(rows) < 2 {
 				t.Errorf("%d resets, want those of the server and of the scans", len(rows))
@@ -68,9 +70,19 @@ func TestResetsThatNobodyLosesBy(t *testing.T) {
 	}
 }
 
-// scan sends SYNs that are made by hand, with whatever TTL, and from one port again and again. The kernel of who sends them
-// resets what they are answered by.
-func scan(t testing.TB, c *lab.Cluster, from, to string, l net.Listener) {
+// resetsWhatAnswers is a machine that scans, as far as it can be seen from here: its kernel resets what answers its SYNs.
+func resetsWhatAnswers(answered chan<- struct{}) func([]byte) (bool, []byte) {
+	return func(packet []byte) (bool, []byte) {
+		select {
+		case answered <- struct{}{}:
+		default:
+		}
+		return false, resetOf(packet, synFlag|ackFlag)
+	}
+}
+
+// scan sends SYNs that are made by hand, with whatever TTL, and from one port again and again.
+func scan(t testing.TB, beyond *lab.NS, from, to string, l net.Listener, answered <-chan struct{}) {
 	t.Helper()
 	src, dst := netip.MustParseAddr(from), netip.MustParseAddr(to)
 	domain := unix.AF_INET
@@ -78,7 +90,7 @@ func scan(t testing.TB, c *lab.Cluster, from, to string, l net.Listener) {
 		domain = unix.AF_INET6
 	}
 	var raw int
-	c.Server.Do(func() { raw = socket(t, domain, unix.SOCK_RAW, unix.IPPROTO_RAW) })
+	beyond.Do(func() { raw = socket(t, domain, unix.SOCK_RAW, unix.IPPROTO_RAW) })
 	defer unix.Close(raw)
 	open := uint16(l.Addr().(*net.TCPAddr).Port)
 	for i, ttl := range []byte{254, 37, 59, 63, 200} {
@@ -91,6 +103,11 @@ func scan(t testing.TB, c *lab.Cluster, from, to string, l net.Listener) {
 			}
 			if err != nil {
 				t.Fatal(err)
+			}
+			select {
+			case <-answered:
+			case <-time.After(10 * time.Second):
+				t.Fatal("nobody answers a SYN")
 			}
 		}
 	}

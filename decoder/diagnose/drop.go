@@ -23,7 +23,11 @@ func (r *Drops) Observe(e decoder.Event) []decoder.Finding {
 	if !ok || d.Noise != "" || e.Packet == nil || e.Packet.Dst.IsMulticast() || e.Packet.IsICMPError() && !d.ByNetfilter() {
 		return nil // that an error does not arrive is no cause, unless somebody wanted it
 	}
-	r.held.add(e, d.Reason+" "+d.Location, d.Answer != nil)
+	what := d.Reason + " " + d.Location
+	if afterwards(e.Packet) {
+		what += " RST"
+	}
+	r.held.add(e, what, d.Answer != nil)
 	return nil
 }
 
@@ -79,6 +83,9 @@ func (k *Facts) Proves(e decoder.Event, d decoder.Drop) (decoder.Finding, bool) 
 		f.Evidence = append([]string{dropped(e, d)}, f.Evidence...)
 		if f.Severity == "" {
 			f.Severity = decoder.Critical
+			if afterwards(e.Packet) { // the connection is over for its sender; who goes on is reset again
+				f.Severity = decoder.Info
+			}
 		}
 		return f, true
 	}

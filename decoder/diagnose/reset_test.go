@@ -276,3 +276,20 @@ func TestSocketFindings(t *testing.T) {
 		})
 	}
 }
+
+// TestADroppedResetIsInformation, unless it is the answer to a SYN, whose sender waits for it.
+func TestADroppedResetIsInformation(t *testing.T) {
+	for flags, want := range map[string]decoder.Severity{"S": decoder.Critical, "R": decoder.Info} {
+		p := answering(flags)
+		at := decoder.Header{Netns: 7, Ifindex: 2, Time: time.Unix(1000, 0)}
+		know := NewFacts()
+		know.Observe(decoder.Event{Body: decoder.Fact{Blame: &decoder.Blame{
+			About: decoder.Ask(decoder.Event{Header: at, Packet: p}), Confidence: decoder.Certain,
+			Suspects: []decoder.Suspect{{RuleFact: decoder.RuleFact{System: "nftables", Table: "t", Chain: "c", Verdict: "drop", Text: "drop"}}},
+		}}})
+		f, ok := know.Proves(decoder.Event{Header: at, Packet: p}, decoder.Drop{Reason: "NETFILTER_DROP", Location: "nft_do_chain"})
+		if !ok || f.ID != "netfilter-drop" || f.Severity != want {
+			t.Errorf("[%s] dropped: %s %s, want netfilter-drop %s", flags, f.ID, f.Severity, want)
+		}
+	}
+}
