@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"ktrace/decoder"
@@ -34,7 +35,9 @@ func (r *Drops) Observe(e decoder.Event) []decoder.Finding {
 // Flush implements decoder.Rule.
 func (r *Drops) Flush(now time.Time, final bool) []decoder.Finding {
 	var found []decoder.Finding
-	for _, h := range r.held.ripe(now, final, r.know.mayLearn) {
+	ripe := r.held.ripe(now, final, r.know.mayLearn)
+	r.know.namedFirst(ripe)
+	for _, h := range ripe {
 		d := h.event.Body.(decoder.Drop)
 		if f, ok := r.know.Proves(h.event, d); ok && !r.know.trivial(h.event, d, f) {
 			f.Count, f.First, f.Last = h.count, h.first, h.last
@@ -44,6 +47,17 @@ func (r *Drops) Flush(now time.Time, final bool) []decoder.Finding {
 	return found
 }
 
+// namedFirst puts packets whose rule is known before those that must be of one of these rules.
+func (k *Facts) namedFirst(all []*holding) {
+	unnamed := func(h *holding) int {
+		if b, ok := k.blames.Get(decoder.Ask(h.event)); ok && len(b.Suspects) > 0 {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(all, func(a, b *holding) int { return unnamed(a) - unnamed(b) })
+}
+
 // mayLearn reports whether the node may have more to say of a packet of that age: above all which rule dropped it, and
 // where none did, what conntrack counted, which is read once a second.
 func (k *Facts) mayLearn(e decoder.Event, age time.Duration) bool {
@@ -51,6 +65,9 @@ func (k *Facts) mayLearn(e decoder.Event, age time.Duration) bool {
 		return true
 	}
 	d, ok := e.Body.(decoder.Drop)
+	if ok && isProbe(e.Packet) && (d.NoNeighbour() || d.NoWay()) && age < probedWithin {
+		return true // whoever looks for hosts by pings will try others
+	}
 	b, told := k.blames.Get(decoder.Ask(e))
 	return ok && d.ByNetfilter() && (!told || len(b.Suspects) == 0) && age < factsAtLast
 }
@@ -86,6 +103,10 @@ func (k *Facts) Proves(e decoder.Event, d decoder.Drop) (decoder.Finding, bool) 
 			if afterwards(e.Packet) { // the connection is over for its sender; who goes on is reset again
 				f.Severity = decoder.Info
 			}
+		}
+		if why := k.pinged.sweep(e.Packet); why != "" {
+			f.Severity = decoder.Info
+			f.Evidence = append(f.Evidence, why)
 		}
 		return f, true
 	}

@@ -33,6 +33,8 @@ type Facts struct {
 	meanings    []meaning // of the kernel's reasons to drop
 	losses      lossCounts
 	queues      queues
+	pinged      pings
+	culprits    culprits // rules that dropped
 	programs    decoder.Recent[programKey, decoder.Program]
 }
 
@@ -74,6 +76,7 @@ func NewFacts() *Facts {
 		decisions:   map[decision]decoder.Netfilter{},
 		putOff:      decoder.PutOffs{},
 		meanings:    meanings(),
+		pinged:      pings{},
 	}
 }
 
@@ -84,6 +87,7 @@ func (k *Facts) Observe(e decoder.Event) []decoder.Finding {
 	}
 	k.before.learn(e)
 	k.losses.learn(e)
+	k.pinged.learn(e)
 	f, ok := e.Body.(decoder.Fact)
 	if !ok {
 		return nil

@@ -30,7 +30,7 @@ func tooBig(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 	}
 	switch {
 	case m.Told:
-		f.Severity = decoder.Warning
+		f.Severity = decoder.Info // so path MTU discovery works
 	case m.Silent:
 		f.Cause = "Here the kernel drops without telling anybody, so the sender goes on with large packets: small ones pass, transfers hang."
 	default:

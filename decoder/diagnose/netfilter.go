@@ -8,21 +8,26 @@ import (
 )
 
 // filtered reports a packet filter's verdict. That netfilter took the packet is what the kernel says; which rule it was
-// is as sure as the counters make it, and evidence says so.
+// is as sure as the counters make it, and evidence says so. A rule that answers rejects, though the kernel keeps some of
+// the answers back: it sends no more than so many ICMP errors a second.
 func filtered(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 	if !d.ByNetfilter() {
 		return decoder.Finding{}, false
 	}
+	b, known := k.blame(e, d)
+	rule, sure := k.culprits.of(e, d, b)
 	f := decoder.Finding{
-		ID: "netfilter-drop", Confidence: decoder.Certain,
-		Subject: target(e),
-		Title:   fmt.Sprintf("A firewall rule drops packets to %s.", target(e)),
-		Cause:   "netfilter gave the packet the verdict DROP: a rule, or the policy of a chain. The sender is not told, so it waits.",
-		Remedy:  []string{"iptables-save -c | grep -e DROP -e REJECT", "nft list ruleset | grep -n -e drop -e reject"},
+		ID: "netfilter-drop", Confidence: decoder.Certain, Subject: rule.id,
+		Title:  fmt.Sprintf("A firewall rule drops packets to %s.", target(e)),
+		Cause:  "netfilter gave the packet the verdict DROP: a rule, or the policy of a chain. The sender is not told, so it waits.",
+		Remedy: []string{"iptables-save -c | grep -e DROP -e REJECT", "nft list ruleset | grep -n -e drop -e reject"},
 	}
-	if d.Verdict == decoder.VerdictReject && d.Answer != nil {
+	if sure {
+		f.About.Rule = rule.id
+	}
+	if answer := rejection(d, rule, sure); answer != "" {
 		f.ID = "netfilter-reject"
-		f.Title = fmt.Sprintf("A firewall rule rejects packets to %s with %s.", target(e), d.Answer.Name)
+		f.Title = fmt.Sprintf("A firewall rule rejects packets to %s with %s.", target(e), answer)
 		f.Cause = "netfilter dropped the packet and answered its sender: a REJECT rule."
 	}
 	if mtu, ok := e.Packet.TooBig(); ok {
@@ -32,29 +37,54 @@ func filtered(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 	if d.Rejected && d.Answer != nil {
 		f.Evidence = append(f.Evidence, "netfilter itself answered its sender: "+d.Answer.Name)
 	}
-	b, ok := k.blame(e, d)
 	switch {
 	case d.Hook != "":
 		f.Evidence = append(f.Evidence, fmt.Sprintf("dropped in hook %s, as the hook says itself", d.Hook))
-	case ok:
+	case known:
 		f.Evidence = append(f.Evidence, fmt.Sprintf("dropped in hook %s", strings.Join(b.Hooks, " or ")))
 	}
-	if !ok {
-		return f, true
+	k.nameRule(&f, e, b, known, rule)
+	if why := k.unwanted(e, d); why != "" {
+		f.Severity = decoder.Info
+		f.Evidence = append(f.Evidence, why)
 	}
-	if b.Incomplete != "" {
+	return f, true
+}
+
+// rejection is what the sender of a packet was answered, or would have been; "" if nothing.
+func rejection(d decoder.Drop, rule culprit, sure bool) string {
+	switch {
+	case d.Verdict == decoder.VerdictReject && d.Answer != nil:
+		return d.Answer.Name
+	case sure && rule.Verdict == decoder.VerdictReject && rule.Reject != "":
+		return rule.Reject
+	case sure && rule.Verdict == decoder.VerdictReject:
+		return "an answer"
+	}
+	return ""
+}
+
+// nameRule says which rule it was, or may have been, and by which of the network policies it is there.
+func (k *Facts) nameRule(f *decoder.Finding, e decoder.Event, b decoder.Blame, known bool, rule culprit) {
+	if known && b.Incomplete != "" {
 		f.Evidence = append(f.Evidence, "not every rule could be looked at: "+b.Incomplete)
 	}
-	if len(b.Suspects) == 0 {
-		if b.Incomplete == "" {
-			f.Cause = "netfilter dropped it, but no rule of nftables or iptables is for it: conntrack, NAT, or another user of the hooks."
-			f.Title = fmt.Sprintf("Netfilter drops packets to %s, though no rule is for them.", target(e))
-			f.Confidence = decoder.Possible
-		}
-		return f, true
+	switch {
+	case len(b.Suspects) > 0:
+		name(f, b)
+	case known && b.Incomplete == "":
+		f.Cause = "netfilter dropped it, but no rule of nftables or iptables is for it: conntrack, NAT, or another user of the hooks."
+		f.Title = fmt.Sprintf("Netfilter drops packets to %s, though no rule is for them.", target(e))
+		f.Confidence = decoder.Possible
+		return
+	case rule.System != "": // of others like it
+		name(f, decoder.Blame{Suspects: []decoder.Suspect{{RuleFact: rule.RuleFact}}, Confidence: decoder.Likely})
+	default:
+		return
 	}
-	name(&f, b)
-	return f, true
+	if b.Confidence != decoder.Possible || len(b.Suspects) == 1 {
+		ofPolicy(f, e, rule.RuleFact)
+	}
 }
 
 // tooBigMessage is what an ICMP error says about the size of a packet.

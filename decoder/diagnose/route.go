@@ -3,6 +3,7 @@ package diagnose
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"ktrace/decoder"
 )
@@ -64,7 +65,7 @@ func reversePath(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bo
 		device = "all"
 	}
 	f := decoder.Finding{
-		ID: "rp-filter", Confidence: decoder.Certain, Subject: fmt.Sprintf("%v at %s", e.Packet.Src, at(e)),
+		ID: "rp-filter", Confidence: decoder.Certain, Subject: "rp_filter of " + at(e),
 		Title: fmt.Sprintf("Reverse-path filtering drops packets from %v that come by %s.", e.Packet.Src, at(e)),
 		Cause: "The way back to the source leads through another device, or there is none, so the packet is taken for forged.",
 		Remedy: []string{
@@ -129,7 +130,7 @@ func martian(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) 
 		return decoder.Finding{}, false
 	}
 	return decoder.Finding{
-		ID: "martian-source", Severity: decoder.Warning, Confidence: decoder.Certain, Subject: fmt.Sprintf("%v at %s", e.Packet.Src, at(e)),
+		ID: "martian-source", Severity: decoder.Warning, Confidence: decoder.Certain, Subject: fmt.Sprintf("%s, at %s", why, at(e)),
 		Title:    fmt.Sprintf("Packets from %v to %v that come by %s are impossible there and are dropped.", e.Packet.Src, e.Packet.Dst, at(e)),
 		Cause:    "The kernel calls it a martian: " + why + ". An address is used twice, or something translates or spoofs it.",
 		Evidence: []string{why},
@@ -147,7 +148,7 @@ func noRoute(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) 
 	}
 	_, ip := family(e)
 	f := decoder.Finding{
-		ID: "no-route", Confidence: decoder.Certain, Subject: fmt.Sprintf("%v from netns %d", e.Packet.Dst, e.Netns),
+		ID: "no-route", Confidence: decoder.Certain, Subject: k.routesThatLack(e, d.Reason),
 		Title:  fmt.Sprintf("There is no route to %v, to which %v sends packets.", e.Packet.Dst, e.Packet.Src),
 		Cause:  "The routing table has no way to the destination, or one that says it is unreachable.",
 		Remedy: []string{fmt.Sprintf("%s route get %v from %v iif %s", ip, e.Packet.Dst, e.Packet.Src, orLo(e.Iface)), ip + " route show table all", ip + " rule"},
@@ -156,6 +157,17 @@ func noRoute(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) 
 		f.Evidence = append(f.Evidence, "asked for a way, the kernel says: "+way(r))
 	}
 	return f, true
+}
+
+// routesThatLack names the routes that have none for a packet, and how they say so: a default route that is missing is
+// one cause, whoever cannot be reached for want of it.
+func (k *Facts) routesThatLack(e decoder.Event, reason string) string {
+	errno := map[string]string{"IP_INNOROUTES": "ENETUNREACH", "IP_OUTNOROUTES": "ENETUNREACH", "IP_INADDRERRORS": "EHOSTUNREACH"}[reason]
+	if r, ok := k.route(e, false); ok && r.Errno != "" {
+		errno = r.Errno
+	}
+	version, _ := family(e)
+	return strings.TrimSpace(fmt.Sprintf("%s routes of netns %d %s", version, e.Netns, errno))
 }
 
 func orLo(device string) string {
@@ -172,7 +184,7 @@ func hopLimit(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 		return decoder.Finding{}, false
 	}
 	return decoder.Finding{
-		ID: "ttl-exceeded", Severity: decoder.Warning, Confidence: decoder.Certain, Subject: fmt.Sprintf("%v at %s", e.Packet.Dst, at(e)),
+		ID: "ttl-exceeded", Severity: decoder.Warning, Confidence: decoder.Certain, Subject: at(e),
 		Title:    fmt.Sprintf("Packets to %v pass too many routers: they go round in circles.", e.Packet.Dst),
 		Cause:    "The packet's time to live came to its end. If it did not begin with a small one on purpose (traceroute), two routers send it to each other.",
 		Evidence: []string{fmt.Sprintf("TTL %d at %s", e.Packet.TTL, decoder.Place(e))},

@@ -62,7 +62,7 @@ func (k *Facts) unreachable(e decoder.Event) (decoder.Finding, bool) {
 	to := e.Packet.Destination()
 	_, ip := family(e)
 	f := decoder.Finding{
-		ID: "no-route", Confidence: decoder.Certain, Subject: fmt.Sprintf("%v from netns %d", to.Addr(), e.Netns),
+		ID: "no-route", Confidence: decoder.Certain, Subject: k.routesThatLack(e, ""),
 		Title: fmt.Sprintf("%s/%d cannot reach %v: its network namespace has no route there.", e.Comm, e.PID, to),
 		Cause: "The kernel found no way before it made a packet, so the system call failed at once; nothing left the sender.",
 		Evidence: []string{

@@ -2,6 +2,8 @@ package diagnose
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 	"time"
 
 	"ktrace/decoder"
@@ -55,7 +57,7 @@ func (r *Bridges) Observe(e decoder.Event) []decoder.Finding {
 	if e.Kind() != decoder.KindHop || e.Packet == nil || e.Packet.Dst.IsMulticast() {
 		return nil
 	}
-	if d, _ := r.know.devices.Get(deviceKey{e.Netns, e.Iface}); d.Type != "bridge" {
+	if d, _ := r.know.devices.Get(deviceKey{e.Netns, e.Iface}); d.Type != "bridge" || !r.know.ofPods(e, d) {
 		return nil
 	}
 	key := bridgeKey{e.Netns, e.Iface, e.Packet.Family}
@@ -63,6 +65,15 @@ func (r *Bridges) Observe(e decoder.Event) []decoder.Finding {
 		r.seen[key] = e
 	}
 	return nil
+}
+
+// ofPods reports whether a packet at a bridge shows that pods are on it: somebody with an address of the bridge's net asks
+// a service. On a bridge that is the node's uplink are hosts that do not, and no backends.
+func (k *Facts) ofPods(e decoder.Event, bridge decoder.Device) bool {
+	p, c := e.Packet, e.Body.(decoder.Hop).Conntrack
+	on := slices.ContainsFunc(bridge.Addrs, func(net netip.Prefix) bool { return net.Addr() != p.Src && net.Masked().Contains(p.Src) })
+	_, asks := k.ServiceAt(e.Netns, p.Proto, p.Destination())
+	return on && (asks || c.DNAT() && c.Original.Src.Addr() == p.Src)
 }
 
 // Flush implements decoder.Rule.

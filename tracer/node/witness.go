@@ -65,7 +65,7 @@ const (
 	maxPolled  = 256                    // namespaces whose counters are read every second
 	pollAfter  = 10 * time.Second       // without trouble, a namespace is not looked at every second
 	maxAsked   = 8192                   // questions remembered
-	maxPending = 256                    // questions put off
+	maxPending = 1024                   // questions put off
 	quietFor   = 2 * time.Second        // without drops, before counters are compared with newer ones
 )
 
@@ -368,6 +368,7 @@ const (
 	programs
 	sourcePorts
 	tracking
+	listener
 )
 
 func (f wanted) ask(w *Witness, e decoder.Event) []decoder.Fact {
@@ -400,6 +401,10 @@ func (f wanted) ask(w *Witness, e decoder.Event) []decoder.Fact {
 		return w.atFarEnd(e, false)
 	case leadsTo:
 		return w.atFarEnd(e, true)
+	case listener:
+		if w.isOwn(e.Netns, e.Packet.Dst) {
+			return w.o.Socket(about, e.Packet.Destination())
+		}
 	case waiting:
 		return w.o.Qdiscs(e.Netns, e.Ifindex)
 	case programs:
@@ -470,7 +475,7 @@ type row struct {
 // table has a row for every kind of event that the node can explain; the first that holds counts.
 func table() []row {
 	return []row{
-		{decoder.KindDrop, byNetfilter, true, []wanted{blame, conntrackCounters, settings, serviceRules, sourcePorts, tracking}},
+		{decoder.KindDrop, byNetfilter, true, []wanted{blame, conntrackCounters, settings, serviceRules, sourcePorts, tracking, listener}},
 		{decoder.KindDrop, noNeighbour, false, []wanted{nextHop, leadsTo, serviceRules}},
 		{decoder.KindDrop, noSocket, false, []wanted{receiver, trackedFlow}},
 		{decoder.KindDrop, reason("SOCKET_RCVBUFF", "SOCKET_BACKLOG", "PROTO_MEM", "TCP_LISTEN_OVERFLOW"), false,

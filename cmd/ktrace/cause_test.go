@@ -1,0 +1,127 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"testing"
+
+	"ktrace/testdata/lab"
+)
+
+// wrong are the ids of the findings that claim something is wrong, one each.
+func wrong(t *testing.T, lines []lab.Line) (ids []string) {
+	t.Helper()
+	for _, l := range lab.Findings(lines) {
+		var f struct{ ID, Severity string }
+		if l.Into(t, &f); f.Severity != "info" {
+			ids = append(ids, f.ID)
+		}
+	}
+	return ids
+}
+
+// sends sends a datagram each to many; it does not mind if nobody takes it.
+func sends(ns *lab.NS, addrs []string) {
+	ns.Do(func() {
+		for _, a := range addrs {
+			if c, err := net.Dial("udp", a); err == nil {
+				_, _ = c.Write([]byte("x"))
+				c.Close()
+			}
+		}
+	})
+}
+
+// many are so many addresses, or ports of one.
+func (f stack) many(n int) (hosts, ports []string) {
+	prefix := map[string]string{"ip": "10.77.1.", "ip -6": "fd00:77:1::"}[f.ip]
+	for i := range n {
+		hosts = append(hosts, net.JoinHostPort(fmt.Sprint(prefix, i+1), "9"))
+		ports = append(ports, net.JoinHostPort(f.server, fmt.Sprint(7000+i)))
+	}
+	return hosts, ports
+}
+
+// TestDiagnoseReportsACauseOnce: however many it hits.
+func TestDiagnoseReportsACauseOnce(t *testing.T) {
+	for _, f := range stacks() {
+		hosts, ports := f.many(40)
+		for _, c := range []struct {
+			name  string
+			cause step
+			to    []string
+			want  string
+		}{
+			{"a policy that drops", onNode(f.iptables, "-P", "FORWARD", "DROP"), hosts, "netfilter-drop"},
+			{"a rule that rejects, and answers no more than a few", onNode(f.iptables, "-A", "FORWARD", "-p", "udp", "-j", "REJECT"), ports, "netfilter-reject"},
+			{"no default route", func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { f.do(c.Node, "route del default") }, hosts, "no-route"},
+		} {
+			t.Run(f.name+" "+c.name, func(t *testing.T) {
+				t.Parallel()
+				cluster := lab.NewCluster(t)
+				p := cluster.AddPod("pod")
+				p.Run("ping", "-c1", "-W20", f.server) // the first packet on a new IPv6 link waits for seconds
+				c.cause(t, cluster, p)
+				run := lab.Ktrace(t, "diagnose", "--duration", "6s", "--netns", p.Path())
+				sends(p.NS, c.to)
+				lines, _ := run.Wait()
+				if got := wrong(t, lines); !slices.Equal(got, []string{c.want}) {
+					t.Errorf("found %q, want %s once", got, c.want)
+				}
+			})
+		}
+	}
+}
+
+// TestDiagnoseClaimsNothingOfWhatNobodyMisses: the Internet tries closed ports, somebody looks for hosts by pings, and
+// who is told that a packet is too big sends smaller ones.
+func TestDiagnoseClaimsNothingOfWhatNobodyMisses(t *testing.T) {
+	closed := nftRule("input", "meta l4proto { tcp, udp } th dport { 23, 445 } drop")
+	for _, f := range stacks() {
+		prefix := map[string]string{"ip": "10.9.0.", "ip -6": "fd00:9::"}[f.ip]
+		for _, c := range []struct {
+			name string
+			do   step
+			from func(*lab.Cluster, *lab.Pod) *lab.NS
+			want []string
+		}{
+			{"closed ports", func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) {
+				c.Node.Run(closed...)
+				for _, port := range []string{"23", "445", "23"} {
+					fetch(c.Server, net.JoinHostPort(f.uplink, port), patience)
+				}
+			}, func(c *lab.Cluster, _ *lab.Pod) *lab.NS { return c.Node }, nil},
+			{"an open port", func(t testing.TB, c *lab.Cluster, _ *lab.Pod) {
+				echoTCP(t, c.Node, "445")
+				c.Node.Run(closed...)
+				fetch(c.Server, net.JoinHostPort(f.uplink, "445"), patience)
+			}, func(c *lab.Cluster, _ *lab.Pod) *lab.NS { return c.Node }, []string{"netfilter-drop"}},
+			{"a ping sweep", func(_ testing.TB, c *lab.Cluster, p *lab.Pod) {
+				f.quickNeighbours(c)
+				for i := range 6 {
+					_, _ = p.Try("ping", "-n", "-c1", "-W1", fmt.Sprint(prefix, 80+i))
+				}
+			}, func(_ *lab.Cluster, p *lab.Pod) *lab.NS { return p.NS }, nil},
+			{"path MTU discovery", func(_ testing.TB, c *lab.Cluster, p *lab.Pod) {
+				c.Node.IP("link set uplink mtu 1300")
+				for range 2 {
+					_, _ = p.Try("ping", "-n", "-c1", "-W1", "-s", "1400", "-M", "do", f.server)
+				}
+			}, func(_ *lab.Cluster, p *lab.Pod) *lab.NS { return p.NS }, nil},
+		} {
+			t.Run(f.name+" "+c.name, func(t *testing.T) {
+				t.Parallel()
+				cluster := lab.NewCluster(t)
+				p := cluster.AddPod("pod")
+				p.Run("ping", "-c1", "-W20", f.server)
+				run := lab.Ktrace(t, "diagnose", "--duration", "7s", "--netns", c.from(cluster, p).Path())
+				c.do(t, cluster, p)
+				lines, _ := run.Wait()
+				if got := wrong(t, lines); !slices.Equal(got, c.want) {
+					t.Errorf("found %q, want %q\n%s", got, c.want, lab.Findings(lines))
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,150 @@
+package diagnose
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// ruled is a packet to an address and port that netfilter dropped, and what the node says of the rule.
+func ruled(to string, rule *decoder.RuleFact, sure decoder.Confidence) (decoder.Event, []decoder.Fact) {
+	dst := netip.MustParseAddrPort(to)
+	e := decoder.Event{
+		Header: decoder.Header{Time: time.Unix(1000, 0), Netns: 7, Ifindex: 2, Iface: "cni0"},
+		Packet: &decoder.Packet{Family: "ipv4", Proto: "tcp", Flags: "S", Src: netip.MustParseAddr("10.244.1.2"), Sport: 40000, Dst: dst.Addr(), Dport: dst.Port()},
+		Body:   decoder.Drop{Reason: "NETFILTER_DROP", Location: "nft_do_chain", Verdict: decoder.VerdictDrop},
+	}
+	if rule == nil {
+		return e, nil
+	}
+	return e, []decoder.Fact{{Blame: &decoder.Blame{About: decoder.Ask(e), Hooks: []string{"forward"}, Confidence: sure,
+		Suspects: []decoder.Suspect{{RuleFact: *rule, Fit: "yes"}}}}}
+}
+
+// TestOneRuleIsOneCause: whoever meets it, and though the node does not say of each packet which rule it was.
+func TestOneRuleIsOneCause(t *testing.T) {
+	rule := func(chain string, number int, text string) *decoder.RuleFact {
+		return &decoder.RuleFact{System: "iptables-nft", Family: "ipv4", Table: "filter", Chain: chain, Hook: "forward", Number: number, Text: text, Verdict: "drop"}
+	}
+	policy, web, dns := rule("FORWARD", 0, "-P FORWARD DROP"), rule("FORWARD", 1, "-A FORWARD -p tcp --dport 80 -j DROP"), rule("FORWARD", 2, "-A FORWARD -p tcp --dport 53 -j DROP")
+	type packet struct {
+		to   string
+		rule *decoder.RuleFact
+	}
+	many := func(n int, known *decoder.RuleFact) (all []packet) {
+		for i := range n {
+			all = append(all, packet{fmt.Sprintf("198.51.100.%d:443", i+1), known})
+		}
+		return all
+	}
+	for _, tt := range []struct {
+		name    string
+		packets []packet
+		want    int
+	}{
+		{"a policy, and everybody", many(80, policy), 1},
+		{"a policy, of which the node says late", append(many(40, nil), many(80, policy)[40:]...), 1},
+		{"two rules", []packet{{"10.9.0.2:80", web}, {"10.9.0.3:80", web}, {"10.9.0.2:53", dns}}, 2},
+		{"one rule, and a packet that it can have taken", []packet{{"10.9.0.2:80", web}, {"10.9.0.3:80", nil}}, 1},
+		{"one rule, and a packet that another must have taken", []packet{{"10.9.0.2:80", web}, {"10.9.0.3:443", nil}}, 2},
+		{"no rule is known", many(80, nil), 1},
+	} {
+		k := NewFacts()
+		r := NewDrops(k)
+		var folder decoder.Folder
+		for _, p := range tt.packets {
+			e, facts := ruled(p.to, p.rule, decoder.Certain)
+			for _, f := range facts {
+				k.Observe(decoder.Event{Body: f})
+			}
+			k.Observe(e)
+			r.Observe(e)
+		}
+		for _, f := range r.Flush(time.Unix(1010, 0), true) {
+			folder.Add(f)
+		}
+		all := folder.All()
+		var count uint64
+		for _, f := range all {
+			count += f.Count
+		}
+		if len(all) != tt.want || count != uint64(len(tt.packets)) {
+			t.Errorf("%s: %d findings of %d packets, want %d of %d", tt.name, len(all), count, tt.want, len(tt.packets))
+		}
+	}
+}
+
+// TestARuleThatRejectsDoesSoThoughAnswersAreKeptBack: the kernel limits how many ICMP errors it sends.
+func TestARuleThatRejectsDoesSoThoughAnswersAreKeptBack(t *testing.T) {
+	e, facts := ruled("10.9.0.2:80", &decoder.RuleFact{System: "iptables-nft", Family: "ipv4", Table: "filter", Chain: "FORWARD", Hook: "forward", Number: 1,
+		Text: "-A FORWARD -p tcp --dport 80 -j REJECT --reject-with icmp-port-unreachable", Verdict: "reject", Reject: "icmp-port-unreachable"}, decoder.Certain)
+	k := learnt(facts)
+	silent, _ := k.Proves(e, e.Body.(decoder.Drop))
+	d := e.Body.(decoder.Drop)
+	d.Verdict, d.Answer = decoder.VerdictReject, &decoder.Answer{Name: "port-unreachable"}
+	answered, _ := k.Proves(of(e, d), d)
+	if silent.ID != "netfilter-reject" || answered.ID != silent.ID || answered.Subject != silent.Subject {
+		t.Errorf("answered it is %s of %s, not answered %s of %s", answered.ID, answered.Subject, silent.ID, silent.Subject)
+	}
+}
+
+// TestTheRulesOfNetworkPoliciesAreNamedByThem: as each plugin writes them.
+func TestTheRulesOfNetworkPoliciesAreNamedByThem(t *testing.T) {
+	for _, tt := range []struct {
+		table, chain, text string
+		title, remedy      string
+	}{
+		{"filter", "cali-pi-_4jmBLyQs8gwFZ0KJZR7", `-A cali-pi-_4jmBLyQs8gwFZ0KJZR7 -m comment --comment "cali:Hj8" -m comment --comment "Policy shop/knp.default.deny-web ingress" -j DROP`,
+			"The network policy shop/deny-web (Calico) drops packets to", "kubectl -n shop describe networkpolicy deny-web"},
+		{"filter", "cali-tw-cali1234", `-A cali-tw-cali1234 -m comment --comment "cali:Xk" -m comment --comment "End of tier default. Drop if no policies passed packet" -m mark --mark 0x0/0x20000 -j DROP`,
+			"No network policy that selects the pod allows it: Calico drops", "kubectl get networkpolicies -A"},
+		{"calico", "filter-cali-po-abc", `counter packets 1 bytes 60 drop comment "cali:a; Policy default.lockdown egress"`,
+			"The network policy default.lockdown (Calico) drops", "kubectl get networkpolicies -A"},
+		{"filter", "KUBE-POD-FW-ABCDEF", `-A KUBE-POD-FW-ABCDEF -m comment --comment "rule to REJECT traffic destined for POD name:web-0 namespace: shop" -m mark ! --mark 0x10000/0x10000 -j REJECT`,
+			"No network policy that selects the pod shop/web-0 allows it: kube-router drops", "kubectl -n shop get networkpolicies"},
+		{"filter", "KUBE-NWPLCY-XYZ", `-A KUBE-NWPLCY-XYZ -m comment --comment "rule to DROP traffic from source pods to dest pods selected by policy name deny-all namespace shop" -j DROP`,
+			"The network policy shop/deny-all (kube-router) drops", "kubectl -n shop describe networkpolicy deny-all"},
+		{"filter", "ANTREA-POL-INGRESS-RULES", `-A ANTREA-POL-INGRESS-RULES -p tcp -m comment --comment "Antrea: for rule 1b, policy AntreaClusterNetworkPolicy:no-ssh" -m tcp --dport 22 -j DROP`,
+			"The network policy no-ssh (Antrea) drops", "kubectl get networkpolicies -A"},
+		{"kube-network-policies", "postrouting", "ct state new queue to 101", "The network policies of kube-network-policies:", "kubectl get networkpolicies -A"},
+		{"filter", "CILIUM_FORWARD", `-A CILIUM_FORWARD -m comment --comment "cilium: any->pod" -j DROP`, "The network policies of Cilium:", "kubectl get networkpolicies -A"},
+		{"filter", "FORWARD", `-A FORWARD -m comment --comment "mine" -j DROP`, "A firewall rule (iptables-nft, filter chain FORWARD) drops", "iptables-nft -t filter"},
+	} {
+		e, facts := ruled("10.9.0.2:80", &decoder.RuleFact{System: "iptables-nft", Family: "ipv4", Table: tt.table, Chain: tt.chain, Hook: "forward", Number: 1, Text: tt.text, Verdict: "drop"}, decoder.Certain)
+		f, _ := learnt(facts).Proves(e, e.Body.(decoder.Drop))
+		if f.ID != "netfilter-drop" || !strings.HasPrefix(f.Title, tt.title) || !strings.HasPrefix(f.Remedy[0], tt.remedy) {
+			t.Errorf("%s: %s %q %q", tt.chain, f.ID, f.Title, f.Remedy)
+		}
+	}
+}
+
+// TestWhatTheInternetTriesIsNotMissed: a closed port is none the worse for a rule, unless a pod wanted it.
+func TestWhatTheInternetTriesIsNotMissed(t *testing.T) {
+	rule := &decoder.RuleFact{System: "nftables", Family: "inet", Table: "host", Chain: "input", Hook: "input", Text: "policy drop", Verdict: "drop"}
+	for _, tt := range []struct {
+		name  string
+		pod   string
+		port  uint16
+		found *bool
+		want  decoder.Severity
+	}{
+		{"a closed port", "", 23, new(bool), decoder.Info},
+		{"an open port", "", 23, &[]bool{true}[0], decoder.Critical},
+		{"nobody looked", "", 23, nil, decoder.Critical},
+		{"a pod tried it", "uid", 23, new(bool), decoder.Critical},
+		{"a node port", "", 30080, new(bool), decoder.Critical},
+	} {
+		e, facts := ruled(netip.AddrPortFrom(netip.MustParseAddr("10.9.0.1"), tt.port).String(), rule, decoder.Certain)
+		e.Pod.UID = tt.pod
+		if tt.found != nil {
+			facts = append(facts, decoder.Fact{Socket: &decoder.Socket{About: decoder.Ask(e), Found: *tt.found}})
+		}
+		if f, _ := learnt(facts).Proves(e, e.Body.(decoder.Drop)); f.Severity != tt.want {
+			t.Errorf("%s: %s, want %s: %q", tt.name, f.Severity, tt.want, f.Evidence)
+		}
+	}
+}

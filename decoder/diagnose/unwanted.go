@@ -1,0 +1,53 @@
+package diagnose
+
+import (
+	"fmt"
+	"net/netip"
+
+	"ktrace/decoder"
+)
+
+// unwanted says why nobody here misses a packet that a rule took, "" if it may be missed: the Internet tries every port
+// of a node, and what is closed anyway is none the worse for a rule before it.
+func (k *Facts) unwanted(e decoder.Event, d decoder.Drop) string {
+	const nodePorts, lastNodePort = 30000, 32767 // which translation serves, and no socket
+	p := e.Packet
+	opens := p.Proto == "tcp" && p.HasFlag('S') && !p.HasFlag('.') || p.Proto == "udp" && p.Dport < firstEphemeral
+	s, asked := k.sockets.Get(decoder.Ask(e))
+	switch {
+	case e.Pod.UID != "" || e.Peer.UID != "" || d.Conntrack.DNAT():
+		return ""
+	case opens && asked && !s.Found && (p.Dport < nodePorts || p.Dport > lastNodePort):
+		if _, known := k.ServiceAt(e.Netns, p.Proto, p.Destination()); !known {
+			return fmt.Sprintf("nothing listens at %v, and no pod sent it: without the rule it would have been refused", p.Destination())
+		}
+	}
+	return ""
+}
+
+// pings are the hosts that somebody pings and does not reach.
+type pings map[netip.Addr]map[netip.Addr]bool
+
+// learn takes in a drop.
+func (all pings) learn(e decoder.Event) {
+	if d, ok := e.Body.(decoder.Drop); !ok || e.Packet == nil || d.Noise != "" || !isProbe(e.Packet) {
+		return
+	}
+	if all[e.Packet.Src] == nil {
+		if len(all) >= maxProbers {
+			clear(all)
+		}
+		all[e.Packet.Src] = map[netip.Addr]bool{}
+	}
+	if to := all[e.Packet.Src]; len(to) < maxProbed {
+		to[e.Packet.Dst] = true
+	}
+}
+
+// sweep says that a packet is a ping of somebody who looks for hosts; "" if it is not.
+func (all pings) sweep(p *decoder.Packet) string {
+	if n := len(all[p.Src]); isProbe(p) && n >= enoughProbed {
+		return fmt.Sprintf("%v pings %d hosts or more that are not reached: it looks for those that are", p.Src, n)
+	}
+	return ""
+}
