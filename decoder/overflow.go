@@ -1,29 +1,56 @@
 package decoder
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Overflows is the stage that tells of SYNs lost to full accept queues where no hook does: it joins a counter of a
-// namespace that rose with a listener there whose queue is over its limit, and makes the report of that socket. It
-// belongs before the stage that names pods.
+// namespace that rose with the listener there that counts drops, or whose queue is over its limit, and makes the report of
+// that socket, with the SYNs that nobody answered there. It belongs before the stage that names pods.
 type Overflows struct {
-	lost map[uint32]uint64 // SYNs by namespace, as its counters were last read
-	only Only
+	lost  map[uint32]uint64 // SYNs by namespace, as its counters were last read
+	drops Recent[listenerKey, uint32]
+	syns  map[listenPort]map[FlowTuple]*lostSYN
+	known int // SYNs that are remembered
+	only  Only
 }
 
+type listenerKey struct{ netns, inode uint32 }
+
+type listenPort struct {
+	netns uint32
+	port  uint16
+}
+
+// lostSYN is a SYN that arrived and was not answered yet.
+type lostSYN struct {
+	event Event // the latest of its flow
+	count uint32
+}
+
+const (
+	maxLostSYNs = 4096
+	// lostWithin is how old a SYN may be that a counter, read once a second, tells of.
+	lostWithin = 3 * time.Second
+)
+
 // NewOverflows returns the stage.
-func NewOverflows() *Overflows { return &Overflows{lost: map[uint32]uint64{}} }
+func NewOverflows() *Overflows {
+	return &Overflows{lost: map[uint32]uint64{}, syns: map[listenPort]map[FlowTuple]*lostSYN{}}
+}
 
 // Observe implements Stage.
 func (o *Overflows) Observe(e Event) []Event {
 	f, ok := e.Body.(Fact)
 	switch {
 	case !ok:
+		o.hop(e)
 	case f.Netstat != nil:
 		o.lost[f.Netstat.Netns] = f.Netstat.Rose["TcpExtListenOverflows"]
-	case f.Socket != nil && f.Socket.State == "LISTEN" && f.Socket.Queue > f.Socket.Limit:
-		if n := o.lost[f.Socket.About.Netns]; n > 0 {
-			delete(o.lost, f.Socket.About.Netns)
-			return []Event{e, f.Socket.lostSYN(e, uint32(n))}
+	case f.Socket != nil && f.Socket.State == "LISTEN":
+		if n := o.lostBy(f.Socket); n > 0 {
+			return append([]Event{e}, o.reports(e, f.Socket, n)...)
 		}
 	}
 	return o.only.Event(e)
@@ -31,6 +58,85 @@ func (o *Overflows) Observe(e Event) []Event {
 
 // Flush implements Stage.
 func (o *Overflows) Flush(time.Time, bool) []Event { return nil }
+
+// hop takes in SYNs that arrive, and the answers.
+func (o *Overflows) hop(e Event) {
+	p := e.Packet
+	if _, ok := e.Body.(Hop); !ok || p == nil || p.Proto != "tcp" || !p.HasFlag('S') {
+		return
+	}
+	answer := p.HasFlag('.')
+	switch at := (listenPort{e.Netns, p.Dport}); {
+	case e.Direction == In && !answer:
+		if o.known >= maxLostSYNs {
+			clear(o.syns)
+			o.known = 0
+		}
+		flows := o.syns[at]
+		if flows == nil {
+			flows = map[FlowTuple]*lostSYN{}
+			o.syns[at] = flows
+		}
+		if flows[p.Flow()] == nil {
+			flows[p.Flow()] = &lostSYN{}
+			o.known++
+		}
+		flows[p.Flow()].event = e
+		flows[p.Flow()].count++
+	case e.Direction == Out && answer:
+		at.port = p.Sport
+		if flow := p.Flow().Reverse(); o.syns[at][flow] != nil {
+			delete(o.syns[at], flow)
+			o.known--
+		}
+	}
+}
+
+// lostBy is how many SYNs a listener lost since its namespace's counter was read before, 0 if they were not its own: by
+// what it counts itself, or else by its queue.
+func (o *Overflows) lostBy(s *Socket) uint32 {
+	n := uint32(o.lost[s.About.Netns])
+	key := listenerKey{s.About.Netns, s.Inode}
+	before, counts := o.drops.Get(key)
+	counts = counts && s.Drops > 0
+	o.drops.Put(key, s.Drops)
+	switch {
+	case n == 0 || counts && s.Drops <= before:
+		return 0
+	case counts:
+		return min(n, s.Drops-before)
+	case s.Queue > s.Limit:
+		delete(o.lost, s.About.Netns) // it cannot be told what others lost
+		return n
+	case s.Queue == s.Limit:
+		return min(n, s.Drops)
+	}
+	return 0
+}
+
+// reports are those that a listener would have made of n lost SYNs: one for each client whose SYNs were seen, or one for all.
+func (o *Overflows) reports(e Event, s *Socket, n uint32) []Event {
+	var all []Event
+	at := listenPort{s.About.Netns, s.Local.Port()}
+	for flow, syn := range o.syns[at] {
+		local := s.Local.Addr().Unmap()
+		if e.Time.Sub(syn.event.Time) <= lostWithin && (local.IsUnspecified() || local == flow.Dst.Addr()) {
+			report := s.lostSYN(e, min(n, syn.count))
+			report.Packet, report.Journey = syn.event.Packet, syn.event.Journey
+			b := report.Body.(Sock)
+			b.Local, b.Remote = flow.Dst, flow.Src
+			report.Body = b
+			all = append(all, report)
+		}
+		o.known--
+	}
+	delete(o.syns, at)
+	if len(all) == 0 {
+		return []Event{s.lostSYN(e, n)}
+	}
+	slices.SortFunc(all, func(a, b Event) int { return a.Packet.Source().Compare(b.Packet.Source()) })
+	return all
+}
 
 // lostSYN is the report that the listener would have made of n lost SYNs.
 func (s Socket) lostSYN(e Event, n uint32) Event {

@@ -14,6 +14,12 @@ func TestLostSYNsAreToldOfTheListenerThatLostThem(t *testing.T) {
 			About: Question{Netns: netns}, Found: true, Local: netip.MustParseAddrPort("10.0.0.1:80"), State: "LISTEN", Queue: queue, Limit: limit, PID: 5, Comm: "web",
 		}}}
 	}
+	counts := func(drops uint32) Event {
+		e := listener(7, 0, 1)
+		f := e.Body.(Fact)
+		f.Socket.Drops = drops
+		return e
+	}
 	for _, c := range []struct {
 		name   string
 		events []Event
@@ -24,6 +30,8 @@ func TestLostSYNsAreToldOfTheListenerThatLostThem(t *testing.T) {
 		{"a listener of another namespace", []Event{rose(8, 2), listener(7, 2, 1)}, 0},
 		{"a listener at its limit", []Event{rose(7, 2), listener(7, 1, 1)}, 0},
 		{"a counter that rises no more", []Event{rose(7, 2), rose(7, 0), listener(7, 2, 1)}, 0},
+		{"a listener that has caught up, and counts", []Event{rose(7, 2), counts(4), rose(7, 3), counts(7)}, 3},
+		{"one that counted long ago", []Event{rose(7, 2), counts(4), rose(7, 3), counts(4)}, 0},
 		{"a full queue that lost nothing", []Event{rose(7, 0), listener(7, 2, 1)}, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -42,5 +50,31 @@ func TestLostSYNsAreToldOfTheListenerThatLostThem(t *testing.T) {
 				t.Errorf("tells %+v, want %d lost", told, c.want)
 			}
 		})
+	}
+}
+
+// TestLostSYNsAreToldOfTheirClients: whoever selected a client's pod is told, too.
+func TestLostSYNsAreToldOfTheirClients(t *testing.T) {
+	server := netip.MustParseAddrPort("10.0.0.1:80")
+	syn := func(client string, flags string, way Direction) Event {
+		from := netip.MustParseAddrPort(client)
+		p := &Packet{Family: "ipv4", Proto: "tcp", Flags: flags, Src: from.Addr(), Sport: from.Port(), Dst: server.Addr(), Dport: server.Port()}
+		if way == Out {
+			p.Src, p.Sport, p.Dst, p.Dport = p.Dst, p.Dport, p.Src, p.Sport
+		}
+		return Event{Header: Header{Netns: 7, Direction: way, Journey: uint64(from.Port())}, Packet: p, Body: Hop{}}
+	}
+	o := NewOverflows()
+	for _, e := range []Event{
+		syn("10.0.0.2:1000", "S", In), syn("10.0.0.2:1000", "S.", Out), // taken
+		syn("10.0.0.2:1001", "S", In), syn("10.0.0.3:1002", "S", In), syn("10.0.0.3:1002", "S", In),
+		{Body: Fact{Netstat: &Netstat{Netns: 7, Rose: map[string]uint64{"TcpExtListenOverflows": 3}}}},
+	} {
+		o.Observe(e)
+	}
+	told := o.Observe(Event{Body: Fact{Socket: &Socket{About: Question{Netns: 7}, Found: true, Local: server, State: "LISTEN", Queue: 2, Limit: 1}}})[1:]
+	if len(told) != 2 || told[0].Packet.Src.String() != "10.0.0.2" || told[0].Body.(Sock).Count != 1 ||
+		told[1].Packet.Src.String() != "10.0.0.3" || told[1].Body.(Sock).Count != 2 || told[1].Journey != 1002 {
+		t.Errorf("%+v", told)
 	}
 }

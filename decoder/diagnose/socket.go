@@ -85,6 +85,9 @@ func flagOf(proto string) string {
 func queueFull(f *decoder.Finding, s decoder.Sock, who string) {
 	f.ID, f.Subject = "accept-queue-full", s.Local.String()
 	f.Title = fmt.Sprintf("%s does not accept fast enough: %d connections wait where %d may", who, s.Backlog, s.Limit)
+	if s.Backlog <= s.Limit { // by now
+		f.Title = fmt.Sprintf("%s does not accept fast enough: its queue for %d connections was full", who, s.Limit)
+	}
 	f.Cause = "The accept queue of the listening socket is full, so the kernel drops new connections without a word and clients retry after 1, 3, 7 s."
 	f.Evidence = append(f.Evidence, fmt.Sprintf("accept queue %d, limit %d (the smaller of listen's backlog and net.core.somaxconn)", s.Backlog, s.Limit))
 	f.Remedy = []string{

@@ -215,7 +215,7 @@ func (o *Observer) Conntrack(inode uint32) []decoder.Fact {
 }
 
 // Netstat reads the protocols' counters and tells what rose since they were last read here; if accept queues
-// overflowed, the listeners, too, whose queue holds more than it may.
+// overflowed, the listeners, too, that may have lost by it.
 func (o *Observer) Netstat(inode uint32) []decoder.Fact {
 	return o.in(inode, "netstat", func(s *space) ([]decoder.Fact, error) {
 		facts, err := s.readNetstat()

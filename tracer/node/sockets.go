@@ -53,7 +53,7 @@ func socketAt(about decoder.Question, dst netip.AddrPort) (decoder.Socket, error
 	return s, nil
 }
 
-// overfull finds the listeners of the namespace that the thread is in whose queue holds more than it may.
+// overfull finds the listeners of the namespace that the thread is in whose queue holds more than it may, or that lost a SYN.
 func overfull(inode uint32) ([]decoder.Socket, error) {
 	c, err := dial(unix.NETLINK_SOCK_DIAG)
 	if err != nil {
@@ -64,7 +64,7 @@ func overfull(inode uint32) ([]decoder.Socket, error) {
 	about := decoder.Question{Netns: inode, Proto: "tcp"}
 	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
 		err := c.ask(sockDiagByFamily, unix.NLM_F_DUMP, diagRequest(family, unix.IPPROTO_TCP, 0), func(m message) error {
-			if x, ok := socketOf(about, m.payload, unix.IPPROTO_TCP); ok && x.Queue > x.Limit {
+			if x, ok := socketOf(about, m.payload, unix.IPPROTO_TCP); ok && (x.Queue > x.Limit || x.Drops > 0) {
 				full = append(full, x)
 			}
 			return nil
