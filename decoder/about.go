@@ -174,6 +174,7 @@ func (a *About) reset(r Reset) {
 		a.flow(first)
 	}
 	a.Asks(netip.Addr{}, r.Backend)
+	a.ask(r.Original.Src, r.Original.Dst)
 	a.At(r.DropAt.Netns)
 	for _, p := range []*Packet{r.Dropped, r.Refused} {
 		a.packet(p, nil)

@@ -85,7 +85,7 @@ func (r *ICMPErrors) hop(e decoder.Event, about *decoder.Packet) {
 			c.flows = append(c.flows, flow)
 		}
 		if c.event.Pod.String() == "" {
-			c.event.Pod, c.event.Peer = e.Pod, e.Peer
+			c.event.Pod, c.event.Peer, c.event.ToPod = e.Pod, e.Peer, e.ToPod
 		}
 		return
 	}
