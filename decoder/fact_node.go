@@ -169,6 +169,7 @@ type ServicePort struct {
 	Port       uint16           `json:"port"`
 	TargetPort string           `json:"target_port,omitempty"` // number or name
 	Endpoints  []netip.AddrPort `json:"endpoints,omitempty"`   // valid iff Known
+	Ending     []netip.AddrPort `json:"ending,omitempty"`      // that still serve what they began, and new flows if none else does
 	Known      bool             `json:"known,omitempty"`       // the source knows the endpoints, be there none
 }
 

@@ -123,7 +123,7 @@ func (k *Facts) Observe(e decoder.Event) []decoder.Finding {
 		k.rules.Put(rulesKey{f.ServiceRules.Netns, f.ServiceRules.Proto, f.ServiceRules.Addr}, *f.ServiceRules)
 		k.learnTranslator(f.ServiceRules.Netns, f.ServiceRules.State != decoder.ServiceNone)
 	case f.Service != nil:
-		k.services.learn(*f.Service)
+		k.services.learn(e.Time, *f.Service)
 		k.learnTranslator(f.Service.Netns, fromRules(*f.Service))
 	case f.Resolv != nil:
 		k.resolvs.Put(f.Resolv.Netns, *f.Resolv)

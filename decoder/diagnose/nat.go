@@ -19,6 +19,7 @@ type Translations struct {
 	begun      map[uint64]uint32 // journeys, and the namespace that they began in
 	wants      map[natFlow]want
 	translated map[uint64]bool // journeys
+	backends   backends
 	counts     map[decoder.NATCount]uint64
 	only       decoder.Only
 }
@@ -45,7 +46,7 @@ const (
 // NewTranslations returns it; know must be asked before it.
 func NewTranslations(know *Facts) *Translations {
 	return &Translations{know: know, held: holds{}, misses: holds{}, hits: map[natFlow]bool{}, begun: map[uint64]uint32{},
-		wants: map[natFlow]want{}, translated: map[uint64]bool{}, counts: map[decoder.NATCount]uint64{}}
+		wants: map[natFlow]want{}, translated: map[uint64]bool{}, backends: newBackends(), counts: map[decoder.NATCount]uint64{}}
 }
 
 // Stage returns the half that makes the events; the other half is the rule.
@@ -78,7 +79,7 @@ func (s translationStage) Flush(now time.Time, final bool) []decoder.Event {
 	states := map[string]decoder.NATState{
 		"service-stale-endpoint": decoder.NATStale, "conntrack-full": decoder.NATFull, "conntrack-insert-race": decoder.NATRace,
 	}
-	var told []decoder.Event
+	told := s.x.staleFlows(now, final)
 	for _, h := range s.x.held.ripe(now, final, s.x.know.mayLearn) {
 		d := h.event.Body.(decoder.Drop)
 		f, ok := s.x.know.Proves(h.event, d)
@@ -110,6 +111,7 @@ func (x *Translations) hop(e decoder.Event, c *decoder.Conntrack) (decoder.NAT, 
 		}
 		x.translated[e.Journey] = e.Journey != 0
 		x.wants[natFlow{flow.proto, c.Reply}] = want{c.Original, e.Netns}
+		x.backends.see(x.know, e, c)
 		return x.first(natFlow{flow.proto, c.Original}, e, c, decoder.NATHit)
 	case e.Direction == decoder.Out && (began != e.Netns || x.know.translates(e.Netns)):
 		if _, known := x.know.serviceTo(e); known && flow.flow.Dst.Port() != 0 && !x.hits[flow] && !x.know.isLocal(e.Netns, e.Packet.Dst) {
@@ -206,7 +208,8 @@ func (x *Translations) Observe(e decoder.Event) []decoder.Finding {
 
 // Flush implements decoder.Rule.
 func (x *Translations) Flush(now time.Time, final bool) []decoder.Finding {
-	var found []decoder.Finding
+	found := x.backends.found
+	x.backends.found = nil
 	for _, h := range x.misses.ripe(now, final, x.know.mayBeAnswered) {
 		n := h.event.Body.(decoder.NAT)
 		f, ok := x.know.notUntranslated(h.event, n), true
@@ -271,71 +274,4 @@ func (k *Facts) notUntranslated(e decoder.Event, n decoder.NAT) decoder.Finding 
 	}
 	slices.Sort(f.Evidence[1:])
 	return f
-}
-
-// staleEndpoint reports a packet that conntrack sent to a backend which the service has no more.
-func staleEndpoint(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	c := d.Conntrack
-	if !c.DNAT() || d.ByNetfilter() {
-		return decoder.Finding{}, false
-	}
-	service, endpoints, known := k.endpointsOf(e.Netns, e.Packet.Proto, c.Original.Dst)
-	if !known {
-		return decoder.Finding{}, false
-	}
-	for _, a := range endpoints {
-		if a == c.Reply.Src {
-			return decoder.Finding{}, false
-		}
-	}
-	f := decoder.Finding{
-		ID: "service-stale-endpoint", Confidence: decoder.Certain, Subject: fmt.Sprintf("%v > %v", c.Original.Dst, c.Reply.Src),
-		Title: fmt.Sprintf("A flow to %s is still translated to %v, which is gone.", called(service, decoder.ServiceRules{}, c.Original.Dst), c.Reply.Src),
-		Cause: "The conntrack entry of the flow outlives the endpoint that it was made for; as long as the client sends, it never expires.",
-		Evidence: []string{
-			fmt.Sprintf("conntrack entry: %v", c),
-			fmt.Sprintf("the service's endpoints are now %v, according to %s", endpoints, service.Source),
-		},
-		Remedy: []string{
-			fmt.Sprintf("conntrack -D -p %s --orig-dst %v --reply-src %v", e.Packet.Proto, c.Original.Dst.Addr(), c.Reply.Src.Addr()),
-			"let the client use another source port, or a new connection",
-		},
-	}
-	if rules, still := k.rulesName(e.Netns, c, e.Packet.Proto); still {
-		f.Title = fmt.Sprintf("Flows to %s are translated to %v, which serves it no more: kube-proxy lags behind.", called(service, decoder.ServiceRules{}, c.Original.Dst), c.Reply.Src)
-		f.Cause = "The node's rules still name the endpoint, so new flows go to it as well: kube-proxy does not hear of changes, or is busy writing rules."
-		f.About.At(rules.Netns)
-		f.Evidence = append(f.Evidence, fmt.Sprintf("the %s rules of netns %d name %v", rules.Source, rules.Netns, c.Reply.Src))
-		f.Remedy = []string{"kubectl -n kube-system logs -l k8s-app=kube-proxy --tail=50", "kubectl -n kube-system get pods -o wide -l k8s-app=kube-proxy"}
-	}
-	return f, true
-}
-
-// rulesName finds the rules, which may be older than what the API says, that translate to the backend of a flow.
-func (k *Facts) rulesName(netns uint32, c *decoder.Conntrack, proto string) (decoder.ServiceFact, bool) {
-	for _, s := range k.services.of(c.Original.Dst.Addr()) {
-		if s.Source == "api" || !k.concerns(s, netns) {
-			continue
-		}
-		for _, p := range s.Ports {
-			if p.Known && p.Proto == proto && p.Port == c.Original.Dst.Port() && slices.Contains(p.Endpoints, c.Reply.Src) {
-				return s, true
-			}
-		}
-	}
-	return decoder.ServiceFact{}, false
-}
-
-// endpointsOf returns who serves at a service's address and port, as the best source knows it.
-func (k *Facts) endpointsOf(netns uint32, proto string, at netip.AddrPort) (decoder.ServiceFact, []netip.AddrPort, bool) {
-	service, ok := k.ServiceAt(netns, proto, at)
-	if !ok {
-		return service, nil, false
-	}
-	for _, p := range service.Ports {
-		if p.Known && p.Proto == proto && p.Port == at.Port() {
-			return service, p.Endpoints, true
-		}
-	}
-	return service, nil, false
 }

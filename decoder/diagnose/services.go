@@ -3,6 +3,7 @@ package diagnose
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"ktrace/decoder"
 )
@@ -13,6 +14,8 @@ type services struct {
 	at     map[netip.Addr][]serviceKey
 	ranges []serviceKey // of addresses
 	spans  map[spanKey]*serviceSpan
+	left   decoder.Recent[servedAt, time.Time] // endpoints that a source listed, until then
+	news   int                                 // how often it was told what it did not know
 }
 
 // serviceKey is one service, or a range of their addresses, as one source knows it.
@@ -25,10 +28,18 @@ func newServices() services {
 	return services{facts: map[serviceKey]decoder.ServiceFact{}, at: map[netip.Addr][]serviceKey{}, spans: map[spanKey]*serviceSpan{}}
 }
 
+// servedAt is a service's address and port, and who serves there.
+type servedAt struct {
+	proto       string
+	to, backend netip.AddrPort
+}
+
 // learn takes in what replaces the same source's earlier fact.
-func (s *services) learn(f decoder.ServiceFact) {
+func (s *services) learn(now time.Time, f decoder.ServiceFact) {
 	key := serviceKey{f.Source, f.System, f.Namespace, f.Name, f.CIDR.String(), f.Netns}
 	same := func(k serviceKey) bool { return k == key }
+	s.news++
+	s.leave(now, s.facts[key], f)
 	for _, a := range addressesOf(s.facts[key]) {
 		if s.at[a] = slices.DeleteFunc(s.at[a], same); len(s.at[a]) == 0 {
 			delete(s.at, a)
@@ -51,6 +62,33 @@ func (s *services) learn(f decoder.ServiceFact) {
 	if f.CIDR.IsValid() {
 		s.ranges = append(s.ranges, key)
 	}
+}
+
+// leave notes the endpoints that a service had and has no more.
+func (s *services) leave(now time.Time, before, after decoder.ServiceFact) {
+	for _, p := range before.Ports {
+		var still []netip.AddrPort
+		if q, ok := portOf(after, p.Proto, p.Port); ok && !after.Gone {
+			still = q.Endpoints
+		}
+		for _, backend := range p.Endpoints {
+			if slices.Contains(still, backend) {
+				continue
+			}
+			for _, a := range addressesOf(before) {
+				s.left.Put(servedAt{p.Proto, netip.AddrPortFrom(a, p.Port), backend}, now)
+			}
+		}
+	}
+}
+
+// portOf is a port of a service.
+func portOf(f decoder.ServiceFact, proto string, port uint16) (decoder.ServicePort, bool) {
+	i := slices.IndexFunc(f.Ports, func(p decoder.ServicePort) bool { return p.Proto == proto && p.Port == port })
+	if i < 0 {
+		return decoder.ServicePort{}, false
+	}
+	return f.Ports[i], true
 }
 
 // addressesOf are all addresses that packets to a service may have.

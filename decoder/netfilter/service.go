@@ -79,7 +79,12 @@ func (p *portal) into(f *decoder.ServiceFact) {
 		*addrs = append(*addrs, p.addr.Addr())
 	}
 	for i := range f.Ports {
-		if f.Ports[i].Proto == p.proto && f.Ports[i].Port == p.addr.Port() {
+		if o := &f.Ports[i]; o.Proto == p.proto && o.Port == p.addr.Port() { // at another address, under another policy
+			for _, e := range p.endpoints {
+				if !slices.Contains(o.Endpoints, e) {
+					o.Endpoints = append(slices.Clip(o.Endpoints), e)
+				}
+			}
 			return
 		}
 	}

@@ -131,15 +131,14 @@ func (c cluster) service(name string) []decoder.Fact {
 	for _, p := range s.Spec.Ports {
 		port := decoder.ServicePort{Name: p.Name, Proto: strings.ToLower(string(p.Protocol)), Port: uint16(p.Port),
 			TargetPort: p.TargetPort.String(), Known: c.slices[name] != nil}
-		port.Endpoints = c.endpoints(name, p)
+		port.Endpoints, port.Ending = c.endpoints(name, p)
 		f.Ports = append(f.Ports, port)
 	}
 	return []decoder.Fact{{Service: &f}}
 }
 
-// endpoints are those of one port that are ready.
-func (c cluster) endpoints(service string, p core.ServicePort) []netip.AddrPort {
-	var all []netip.AddrPort
+// endpoints are those of one port that are ready, and those that are ending but still serve.
+func (c cluster) endpoints(service string, p core.ServicePort) (ready, ending []netip.AddrPort) {
 	for _, key := range slices.Sorted(maps.Keys(c.slices[service])) {
 		s := c.slices[service][key]
 		i := slices.IndexFunc(s.Ports, func(sp discovery.EndpointPort) bool { return deref(sp.Name) == p.Name && sp.Port != nil })
@@ -147,17 +146,21 @@ func (c cluster) endpoints(service string, p core.ServicePort) []netip.AddrPort 
 			continue
 		}
 		for _, e := range s.Endpoints {
+			to := &ready
 			if e.Conditions.Ready != nil && !*e.Conditions.Ready {
-				continue
+				if e.Conditions.Serving == nil || !*e.Conditions.Serving {
+					continue
+				}
+				to = &ending
 			}
 			for _, text := range e.Addresses {
 				if a, err := netip.ParseAddr(text); err == nil {
-					all = append(all, netip.AddrPortFrom(a, uint16(*s.Ports[i].Port)))
+					*to = append(*to, netip.AddrPortFrom(a, uint16(*s.Ports[i].Port)))
 				}
 			}
 		}
 	}
-	return all
+	return ready, ending
 }
 
 // targets tells what changed of the pods that serve a service on other nodes. Of those on the host network only the

@@ -26,6 +26,7 @@ type Witness struct {
 	services map[netip.Addr]bool
 	ranges   []netip.Prefix
 	ruled    map[uint32]bool // namespaces with rules for services
+	backends backends
 	told     map[serviceKey]decoder.ServiceFact
 	tunnels  map[ownDevice]bool
 	silent   map[uint32]bool // namespaces with a tunnel's device that is down
@@ -137,6 +138,9 @@ func (w *Witness) newServices(inode uint32) []decoder.Fact {
 	}
 	for _, f := range facts {
 		w.learn(f)
+	}
+	if len(facts) > 0 {
+		w.backends.learn(w.told)
 	}
 	return facts
 }
@@ -307,6 +311,7 @@ func (w *Witness) Poll() []decoder.Fact {
 		facts = append(facts, w.ask(k, w.pending[k].event)...)
 	}
 	clear(w.own)
+	facts = append(facts, w.changes()...)
 	for inode, s := range w.o.spaces {
 		if inode == w.home || time.Since(s.troubled) < pollAfter {
 			facts = append(facts, w.poll(inode, s)...)
@@ -369,6 +374,7 @@ const (
 	sourcePorts
 	tracking
 	listener
+	translation
 )
 
 func (f wanted) ask(w *Witness, e decoder.Event) []decoder.Fact {
@@ -397,6 +403,8 @@ func (f wanted) ask(w *Witness, e decoder.Event) []decoder.Fact {
 		return w.o.Tracking(e)
 	case sourcePorts:
 		return w.o.SourcePorts(e)
+	case translation:
+		return w.translation(e)
 	case cameFrom:
 		return w.atFarEnd(e, false)
 	case leadsTo:
@@ -487,6 +495,7 @@ func table() []row {
 		{decoder.KindDrop, outOfTunnel, false, []wanted{routes}},
 		{decoder.KindHop, notUnpacked, false, []wanted{receiver}},
 		{decoder.KindHop, untranslated, false, []wanted{serviceRules, settings, routes}},
+		{decoder.KindHop, misdirected, false, []wanted{translation}},
 		{decoder.KindSock, sock(decoder.SockSynLost, decoder.SockBufferFull, decoder.SockSynackResent), false,
 			[]wanted{receiver, protocolCounters, settings}},
 		{decoder.KindSock, sock(decoder.SockResent), false, []wanted{settings}},

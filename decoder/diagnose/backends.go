@@ -1,0 +1,177 @@
+package diagnose
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// backends compares whom flows to services are translated to with who serves them, whatever becomes of the packets. It is
+// sure only once the node was asked for its rules after the packet, and if the backend had been none for a while: a flow
+// that was made while its endpoint was there may end in peace.
+type backends struct {
+	checked  map[backendOf]int // flows, and how much was known of services when their backend was looked at
+	answered map[backendOf]bool
+	held     holds
+	found    []decoder.Finding
+}
+
+// backendOf is a flow and its backend: a client that takes the same port again may get another.
+type backendOf struct {
+	natFlow
+	backend netip.AddrPort
+}
+
+// leftFor is how long an endpoint must have been none, so that what still goes there is no flow on its way to its end, nor
+// kube-proxy about to forget it.
+const leftFor = 5 * time.Second
+
+func newBackends() backends {
+	return backends{checked: map[backendOf]int{}, answered: map[backendOf]bool{}, held: holds{}}
+}
+
+// see takes in a packet of a translated flow.
+func (b *backends) see(k *Facts, e decoder.Event, c *decoder.Conntrack) {
+	flow, packet := backendOf{natFlow{e.Packet.Proto, c.Original}, c.Reply.Src}, e.Packet.Flow()
+	if packet == c.Reply || packet == c.Original.Reverse() {
+		if len(b.answered) >= maxFlows {
+			clear(b.answered)
+		}
+		b.answered[flow] = b.answered[flow] || !e.Packet.HasFlag('R')
+		return
+	}
+	if packet != c.Reply.Reverse() || b.checked[flow] == k.services.news+1 || e.Packet.Proto == "tcp" && !begins(e.Packet) {
+		return
+	}
+	if len(b.checked) >= maxFlows {
+		clear(b.checked)
+	}
+	b.checked[flow] = k.services.news + 1
+	if k.isStale(e, c) || len(k.systemsOf(e, c)) > 1 {
+		e.Body = decoder.NAT{Original: c.Original, Reply: c.Reply, Backend: c.Reply.Src, State: decoder.NATStale}
+		b.held.add(e, c.Reply.Src.String(), false)
+	}
+}
+
+// begins reports whether a packet is the first of a TCP connection, or that again. One that goes on may go on to a pod that is
+// ending.
+func begins(p *decoder.Packet) bool { return p.HasFlag('S') && !p.HasFlag('.') }
+
+// isStale reports whether a flow's backend serves at the service's address according to nobody who knows that.
+func (k *Facts) isStale(e decoder.Event, c *decoder.Conntrack) bool {
+	to, backend, known := c.Original.Dst, c.Reply.Src, false
+	for _, s := range k.services.of(to.Addr()) {
+		p, ok := portOf(s, e.Packet.Proto, to.Port())
+		switch {
+		case !ok || !p.Known || !k.concerns(s, e.Netns):
+		case slices.Contains(p.Endpoints, backend), slices.Contains(p.Ending, backend):
+			return false
+		case len(p.Endpoints) > 0 || !fromRules(s): // rules that name none may not be understood
+			known = true
+		}
+	}
+	rules, _ := k.rules.Get(rulesKey{e.Netns, e.Packet.Proto, to})
+	left, was := k.services.left.Get(servedAt{e.Packet.Proto, to, backend})
+	return known && !slices.Contains(rules.Endpoints, backend) && (!was || e.Time.Sub(left) > leftFor)
+}
+
+// systemsOf are the facts by which different systems of rules, iptables-legacy and nftables for two, translate packets to a
+// service to different endpoints: more than one, or none.
+func (k *Facts) systemsOf(e decoder.Event, c *decoder.Conntrack) []decoder.ServiceFact {
+	rules, _ := k.rules.Get(rulesKey{e.Netns, e.Packet.Proto, c.Original.Dst})
+	var all []decoder.ServiceFact
+	differ := false
+	for _, s := range k.services.of(c.Original.Dst.Addr()) {
+		p, ok := portOf(s, e.Packet.Proto, c.Original.Dst.Port())
+		if !ok || s.Netns != e.Netns || !fromRules(s) || len(p.Endpoints) == 0 || !reached(p, rules) {
+			continue
+		}
+		for _, other := range all {
+			q, _ := portOf(other, e.Packet.Proto, c.Original.Dst.Port())
+			differ = differ || !sameEndpoints(p.Endpoints, q.Endpoints)
+		}
+		all = append(all, s)
+	}
+	if !differ {
+		return nil
+	}
+	return all
+}
+
+// reached reports whether packets come to the rules that a port's endpoints are of; without having asked, they may.
+func reached(p decoder.ServicePort, rules decoder.ServiceRules) bool {
+	return len(rules.Endpoints) == 0 || slices.ContainsFunc(p.Endpoints, func(a netip.AddrPort) bool { return slices.Contains(rules.Endpoints, a) })
+}
+
+func sameEndpoints(a, b []netip.AddrPort) bool {
+	has := func(all []netip.AddrPort) func(netip.AddrPort) bool {
+		return func(e netip.AddrPort) bool { return !slices.Contains(all, e) }
+	}
+	return !slices.ContainsFunc(a, has(b)) && !slices.ContainsFunc(b, has(a))
+}
+
+// staleFlows are the events of flows that go to a backend which serves no more, and keeps the findings.
+func (x *Translations) staleFlows(now time.Time, final bool) []decoder.Event {
+	var told []decoder.Event
+	for _, h := range x.backends.held.ripe(now, final, x.know.mayLearn) {
+		e, n := h.event, h.event.Body.(decoder.NAT)
+		c := decoder.NewConntrack(n.Original, n.Reply)
+		works := x.backends.answered[backendOf{natFlow{e.Packet.Proto, n.Original}, n.Backend}]
+		if systems := x.know.systemsOf(e, c); len(systems) > 1 {
+			x.backends.report(h, now, x.know.twoSystems(e, c, systems), works, decoder.Warning)
+		} else if x.know.isStale(e, c) {
+			// Datagrams that are answered go on as before; a new connection may be answered by another server than was meant.
+			working := map[bool]decoder.Severity{true: decoder.Warning, false: decoder.Info}[e.Packet.Proto == "tcp"]
+			x.backends.report(h, now, x.know.stale(e, c), works, working)
+			e.Body = x.translation(e, c, decoder.NATStale)
+			x.count(e.Body.(decoder.NAT), 1)
+			told = append(told, e)
+		}
+	}
+	return told
+}
+
+// report completes a finding about a translation; working is how bad it is if the backend answers all the same.
+func (b *backends) report(h *holding, now time.Time, f decoder.Finding, works bool, working decoder.Severity) {
+	e := h.event
+	f = f.Of(e)
+	f.Time, f.First, f.Last, f.Count, f.Severity = now, h.first, h.last, h.count, decoder.Critical
+	if works {
+		f.Severity = working
+		f.Evidence = append(f.Evidence, fmt.Sprintf("%v answers", e.Packet.Destination()))
+	}
+	f.Evidence = append([]string{fmt.Sprintf("%s %v at %s", h.first.UTC().Format("15:04:05.000000"), e.Packet, decoder.Place(e))}, f.Evidence...)
+	b.found = append(b.found, f)
+}
+
+// twoSystems is the finding about rules of two systems that translate one service differently.
+func (k *Facts) twoSystems(e decoder.Event, c *decoder.Conntrack, systems []decoder.ServiceFact) decoder.Finding {
+	to := c.Original.Dst
+	var names, evidence []string
+	for _, s := range systems {
+		p, _ := portOf(s, e.Packet.Proto, to.Port())
+		names = append(names, s.System)
+		evidence = append(evidence, fmt.Sprintf("%s translates %v to %v", s.System, to, p.Endpoints))
+	}
+	slices.Sort(names)
+	slices.Sort(evidence)
+	f := decoder.Finding{
+		ID: "service-stale-endpoint", Confidence: decoder.Certain, Subject: fmt.Sprintf("%v by %s", to, strings.Join(names, " and ")),
+		Title: fmt.Sprintf("Packets to %s are translated by %s, each to other endpoints.", called(systems[0], decoder.ServiceRules{}, to), strings.Join(names, " and by ")),
+		Cause: "kube-proxy changed its mode, or the tool that it writes rules with, and the old rules stayed: they are not kept up to date, and the first that match win.",
+		Remedy: []string{
+			"kube-proxy --cleanup   # with the version and mode that wrote the old rules",
+			"iptables-legacy-save | grep KUBE-; iptables-nft-save | grep KUBE-; nft list table ip kube-proxy",
+		},
+	}
+	f.Evidence = append([]string{fmt.Sprintf("conntrack entry: %v", c)}, evidence...)
+	if api, known := k.ServiceAt(e.Netns, e.Packet.Proto, to); known && api.Source == "api" {
+		p, _ := portOf(api, e.Packet.Proto, to.Port())
+		f.Evidence = append(f.Evidence, fmt.Sprintf("the API says %v", p.Endpoints))
+	}
+	return f
+}

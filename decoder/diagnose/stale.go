@@ -1,0 +1,77 @@
+package diagnose
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"ktrace/decoder"
+)
+
+// staleEndpoint reports a packet that conntrack sent to a backend which the service has no more.
+func staleEndpoint(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	c := d.Conntrack
+	if !c.DNAT() || d.ByNetfilter() {
+		return decoder.Finding{}, false
+	}
+	service, endpoints, known := k.endpointsOf(e.Netns, e.Packet.Proto, c.Original.Dst)
+	if port, _ := portOf(service, e.Packet.Proto, c.Original.Dst.Port()); !known || slices.Contains(endpoints, c.Reply.Src) || slices.Contains(port.Ending, c.Reply.Src) {
+		return decoder.Finding{}, false
+	}
+	f := k.stale(e, c)
+	if rules, still := k.rulesName(e.Netns, c, e.Packet.Proto); still {
+		f.Title = fmt.Sprintf("Flows to %s are translated to %v, which serves it no more: kube-proxy lags behind.", called(service, decoder.ServiceRules{}, c.Original.Dst), c.Reply.Src)
+		f.Cause = "The node's rules still name the endpoint, so new flows go to it as well: kube-proxy does not hear of changes, or is busy writing rules."
+		f.About.At(rules.Netns)
+		f.Evidence = append(f.Evidence, fmt.Sprintf("the %s rules of netns %d name %v", rules.Source, rules.Netns, c.Reply.Src))
+		f.Remedy = []string{"kubectl -n kube-system logs -l k8s-app=kube-proxy --tail=50", "kubectl -n kube-system get pods -o wide -l k8s-app=kube-proxy"}
+	}
+	return f, true
+}
+
+// stale is the finding about a flow that conntrack goes on sending to a backend which is no endpoint any more.
+func (k *Facts) stale(e decoder.Event, c *decoder.Conntrack) decoder.Finding {
+	service, endpoints, _ := k.endpointsOf(e.Netns, e.Packet.Proto, c.Original.Dst)
+	return decoder.Finding{
+		ID: "service-stale-endpoint", Confidence: decoder.Certain, Subject: fmt.Sprintf("%v > %v", c.Original.Dst, c.Reply.Src),
+		Title: fmt.Sprintf("A flow to %s is still translated to %v, which is none of its endpoints any more.", called(service, decoder.ServiceRules{}, c.Original.Dst), c.Reply.Src),
+		Cause: "The conntrack entry of the flow outlives the endpoint that it was made for; as long as the client sends, it never expires. The host that has the address now gets the packets.",
+		Evidence: []string{
+			fmt.Sprintf("conntrack entry: %v", c),
+			fmt.Sprintf("the service's endpoints are now %v, according to %s", endpoints, service.Source),
+		},
+		Remedy: []string{
+			fmt.Sprintf("conntrack -D -p %s --orig-dst %v --reply-src %v", e.Packet.Proto, c.Original.Dst.Addr(), c.Reply.Src.Addr()),
+			"let the client use another source port, or a new connection",
+		},
+	}
+}
+
+// rulesName finds the rules, which may be older than what the API says, that translate to the backend of a flow.
+func (k *Facts) rulesName(netns uint32, c *decoder.Conntrack, proto string) (decoder.ServiceFact, bool) {
+	for _, s := range k.services.of(c.Original.Dst.Addr()) {
+		if s.Source == "api" || !k.concerns(s, netns) {
+			continue
+		}
+		for _, p := range s.Ports {
+			if p.Known && p.Proto == proto && p.Port == c.Original.Dst.Port() && slices.Contains(p.Endpoints, c.Reply.Src) {
+				return s, true
+			}
+		}
+	}
+	return decoder.ServiceFact{}, false
+}
+
+// endpointsOf returns who serves at a service's address and port, as the best source knows it.
+func (k *Facts) endpointsOf(netns uint32, proto string, at netip.AddrPort) (decoder.ServiceFact, []netip.AddrPort, bool) {
+	service, ok := k.ServiceAt(netns, proto, at)
+	if !ok {
+		return service, nil, false
+	}
+	for _, p := range service.Ports {
+		if p.Known && p.Proto == proto && p.Port == at.Port() {
+			return service, p.Endpoints, true
+		}
+	}
+	return service, nil, false
+}
