@@ -79,7 +79,7 @@ const kernelDrop = "kernel-drop"
 // byReason reports a drop by the reason that the kernel gives, how bad by what is lost.
 func byReason(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 	m := k.meaningOf(d)
-	if m.harm == elsewhere || d.NoSocket() {
+	if m.harm == elsewhere || d.NoSocket() || d.Answer != nil && d.Answer.Name == "tcp-reset" {
 		return decoder.Finding{}, false
 	}
 	fill := strings.NewReplacer("{proto}", strings.ToUpper(e.Packet.Proto), "{at}", at(e), "{dst}", fmt.Sprint(e.Packet.Dst), "{dev}", orLo(e.Iface),
@@ -105,7 +105,7 @@ func byReason(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 // trivial reports whether a drop is of those that sound networks have, and of which there are few: not worth a word
 // unless somebody asks what became of the packet.
 func (k *Facts) trivial(e decoder.Event, d decoder.Drop, f decoder.Finding) bool {
-	const handful = 10
+	const handful = 100
 	return f.Severity == decoder.Info && k.meaningOf(d).harm == normal && f.ID == k.meaningOf(d).id && k.losses.of(e, d).count < handful
 }
 

@@ -99,12 +99,12 @@ func TestHowBadDropsAreIsAMatterOfHowMany(t *testing.T) {
 		{"a queue that nobody knows", drops(40, "FQ_FLOW_LIMIT", 200*ms), nil, "queue-drop", decoder.Info},
 		{"one that a socket has no room for", drops(1, "SOCKET_RCVBUFF", 0), nil, "socket-buffer-full", decoder.Warning},
 		{"what TCP sorts out by itself", drops(9, "TCP_INVALID_SEQUENCE", 100*ms), nil, "", ""},
-		{"the same without end", drops(90, "TCP_INVALID_SEQUENCE", 100*ms), nil, "kernel-drop", decoder.Info},
+		{"the same without end", drops(200, "TCP_INVALID_SEQUENCE", 100*ms), nil, "kernel-drop", decoder.Info},
 		{"a reason of a newer kernel", drops(1, "FLUX_CAPACITOR", 0), nil, "kernel-drop", decoder.Info},
 		{"a reason of a newer kernel, often", drops(30, "FLUX_CAPACITOR", 100*ms), nil, "kernel-drop", decoder.Critical},
 		{"a queue's reason of a newer kernel", drops(1, "QDISC_PATIENCE", 0), nil, "queue-drop", decoder.Info},
 		{"no reason", drops(9, decoder.ReasonNotTold, 100*ms), nil, "", ""},
-		{"no reason, often", drops(90, decoder.ReasonNotTold, 100*ms), nil, "kernel-drop", decoder.Info},
+		{"no reason, often", drops(200, decoder.ReasonNotTold, 100*ms), nil, "kernel-drop", decoder.Info},
 	} {
 		f, n := judged(tt.events, tt.facts...)
 		if f.ID != tt.id || f.Severity != tt.want || tt.id != "" && n != 1 {

@@ -129,7 +129,7 @@ func ofTCP() []meaning {
 		cause:  "The socket asks for a least TTL (IP_MINTTL: BGP's TTL security), and the peer is further away or does not send with 255.",
 		remedy: []string{"compare the TTL security (ebgp-multihop) of both peers"},
 	}, {
-		reasons: []string{"TCP_FLAGS", "TCP_ABORT_ON_DATA", "TCP_ZEROWINDOW", "TCP_OVERWINDOW", "TCP_RFC7323_PAWS", "TCP_RFC7323_TSECR", "TCP_INVALID_SEQUENCE",
+		reasons: []string{"TCP_FLAGS", "TCP_ZEROWINDOW", "TCP_OVERWINDOW", "TCP_RFC7323_PAWS", "TCP_RFC7323_TSECR", "TCP_INVALID_SEQUENCE",
 			"TCP_INVALID_END_SEQUENCE", "TCP_INVALID_ACK_SEQUENCE", "TCP_INVALID_SYN", "TCP_CLOSE", "TCP_FASTOPEN", "TCP_ACK_UNSENT_DATA"},
 		prefix: "TCP_",
 		id:     kernelDrop, harm: normal,
