@@ -73,3 +73,28 @@ func TestWhoIsToForwardIsAskedForForwarding(t *testing.T) {
 		})
 	}
 }
+
+// TestAnOverlapIsSaidWithTheRouteThatWins: docker0 may have a range that pods or services have, too.
+func TestAnOverlapIsSaidWithTheRouteThatWins(t *testing.T) {
+	dst := netip.MustParseAddr("10.244.1.9")
+	e := decoder.Event{Header: decoder.Header{Time: time.Unix(1000, 0), Netns: 7, Ifindex: 2, Iface: "docker0"},
+		Packet: &decoder.Packet{Family: "ipv4", Proto: "tcp", Src: netip.MustParseAddr("10.9.0.2"), Sport: 40000, Dst: dst, Dport: 80}}
+	way := decoder.Route{About: decoder.Ask(e), Dst: dst, Type: "unicast", Out: "docker0"}
+	device := func(name, prefix string) decoder.Fact {
+		return decoder.Fact{Device: &decoder.Device{Netns: 7, Name: name, Type: "bridge", Addrs: []netip.Prefix{netip.MustParsePrefix(prefix)}}}
+	}
+	for _, tt := range []struct {
+		name  string
+		facts []decoder.Fact
+		said  string
+	}{
+		{"the pods' bridge", []decoder.Fact{device("docker0", "10.244.1.1/24"), device("cni0", "10.244.0.1/16")}, "its range 10.244.1.0/24 overlaps that of cni0, 10.244.0.0/16"},
+		{"the services", []decoder.Fact{device("docker0", "10.244.0.1/16"), {Service: &decoder.ServiceFact{Source: "cidr", CIDR: netip.MustParsePrefix("10.244.0.0/20")}}}, "overlaps that of the services"},
+		{"neither", []decoder.Fact{device("docker0", "10.244.0.1/16"), device("cni0", "10.245.0.1/16")}, "does not answer ARP on docker0"},
+	} {
+		f, _ := learnt(append(tt.facts, decoder.Fact{Route: &way})).Proves(e, decoder.Drop{Reason: "NEIGH_FAILED", Location: "neigh_invalidate"})
+		if text := f.Title + strings.Join(f.Evidence, " "); !strings.Contains(text, tt.said) || strings.Contains(text, "overlap") != strings.Contains(tt.said, "overlap") {
+			t.Errorf("%s: %s %q %q", tt.name, f.ID, f.Title, f.Evidence)
+		}
+	}
+}

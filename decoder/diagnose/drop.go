@@ -98,6 +98,11 @@ func (k *Facts) Proves(e decoder.Event, d decoder.Drop) (decoder.Finding, bool) 
 		f = f.Of(e)
 		f.Time, f.First, f.Last, f.Count = e.Time, e.Time, e.Time, 1
 		f.Evidence = append([]string{dropped(e, d)}, f.Evidence...)
+		if r, ok := k.route(e, false); ok && r.Errno == "" {
+			if why := k.overlap(e, r.Out, e.Packet.Dst); why != "" {
+				f.Evidence = append(f.Evidence, fmt.Sprintf("the route for it leads to %s: %s", r.Out, why))
+			}
+		}
 		if f.Severity == "" {
 			f.Severity = decoder.Critical
 			if afterwards(e.Packet) { // the connection is over for its sender; who goes on is reset again

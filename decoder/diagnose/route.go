@@ -197,6 +197,7 @@ func noNeighbour(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bo
 	if !d.NoNeighbour() {
 		return decoder.Finding{}, false
 	}
+	_, ip := family(e)
 	hop, device := e.Packet.Dst, e.Iface
 	f := decoder.Finding{ID: "neighbour-failed", Confidence: decoder.Certain}
 	if r, ok := k.route(e, false); ok && r.Errno == "" {
@@ -224,6 +225,7 @@ func noNeighbour(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bo
 	f.Subject = fmt.Sprintf("%v on %s", hop, orLo(device))
 	f.Title = fmt.Sprintf("%v does not answer %s on %s, so packets to %v are dropped.", hop, protocol, orLo(device), e.Packet.Dst)
 	f.Cause = "The next host on the way is down, not on this link, or its answers do not come through."
+	f.Remedy = []string{fmt.Sprintf("ip neigh show %v", hop), fmt.Sprintf("arping -c3 -I %s %v", orLo(device), hop)}
 	if missing {
 		f.Title = fmt.Sprintf("%v does not answer %s on %s: it is on no device of netns %d at the other end, so packets to it are dropped.", hop, protocol, device, far)
 		f.Cause = "The address was removed from its device, or never set, or the route leads to the wrong host."
@@ -231,9 +233,14 @@ func noNeighbour(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bo
 			f.Evidence = append(f.Evidence, fmt.Sprintf("netns %d: %s, %s", far, d.Name, addresses(d)))
 		}
 	}
+	if why := k.overlap(e, device, hop); why != "" {
+		f.Title = fmt.Sprintf("Packets to %v go to %s, where nobody has that address: %s.", e.Packet.Dst, device, why)
+		f.Cause = "Two networks of this node share a range of addresses. Of the routes the one with the longer prefix wins, and takes what was for the other."
+		f.Remedy = append(f.Remedy, fmt.Sprintf("%s route show match %v   # the routes that could take it; the longest prefix wins", ip, e.Packet.Dst),
+			"give one of the two another range: of Docker, \"bip\" and \"default-address-pools\" in /etc/docker/daemon.json")
+	}
 	if d.Reason == "NEIGH_CREATEFAIL" {
 		f.Cause = "There is no room for another line in the neighbour table (gc_thresh3)."
 	}
-	f.Remedy = []string{fmt.Sprintf("ip neigh show %v", hop), fmt.Sprintf("arping -c3 -I %s %v", orLo(device), hop)}
 	return f, true
 }
