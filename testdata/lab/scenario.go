@@ -68,7 +68,13 @@ func (s Scenario) onlyWanted(t *testing.T, lines []Line) {
 	if !strings.HasPrefix(s.Want, "tls-") && !slices.Contains(diagnose.PacketIDs(), s.Want) {
 		t.Errorf("the catalogue lacks %s", s.Want)
 	}
-	for _, f := range aboveInfo(t, lines) {
+	claimed := aboveInfo(t, lines)
+	for _, id := range append([]string{s.Want}, s.Also...) {
+		if !slices.ContainsFunc(claimed, func(f found) bool { return f.ID == id }) {
+			t.Errorf("%s is but information", id)
+		}
+	}
+	for _, f := range claimed {
 		if slices.Contains(s.Also, f.ID) {
 			continue
 		}
