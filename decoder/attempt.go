@@ -5,9 +5,10 @@ import "net/netip"
 // attempt is what failed, as far as it can be told whether the same works again: how an exchange begins. Of what fails in
 // the middle of one, connections that are made do not show that it works.
 type attempt struct {
-	level   attemptLevel
-	big     bool           // what small ones do not show
-	backend netip.AddrPort // that it was translated to, if it was
+	level    attemptLevel
+	big      bool           // what small ones do not show
+	backend  netip.AddrPort // that it was translated to, if it was
+	question string         // of a query
 }
 
 // attemptLevel is what shows that an attempt works.
@@ -60,12 +61,15 @@ func (d DNS) attempt() attempt {
 	if d.Outcome == DNSTruncated || d.served() {
 		return attempt{}
 	}
-	a := attempt{level: attemptQuery}
+	a := attempt{level: attemptQuery, question: d.question()}
 	if d.Backend != d.Server {
 		a.backend = d.Backend
 	}
 	return a
 }
+
+// question is what was asked.
+func (d DNS) question() string { return d.Name + " " + d.Type }
 
 // served reports whether a query has an answer, and no excuse.
 func (d DNS) served() bool {

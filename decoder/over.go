@@ -17,6 +17,7 @@ type again struct {
 	since, between, runs uint64
 	first                time.Time // of since
 	pairs, working       int       // clients and servers that met the cause, and those of them for which it works
+	queries, repeated    bool      // it is queries that failed, and one of them was asked again and answered
 }
 
 // over is since when what a finding is about works again; zero if it does not, or nobody can tell.
@@ -27,6 +28,12 @@ func (s *successes) over(f Finding, now time.Time) time.Time {
 	same, any := s.again(f, true), s.again(f, false)
 	enough := uint64(overEnough)
 	if f.About.Rule != "" { // which may still be there, and be for some packets only
+		enough = overOften
+	}
+	if same.queries && !same.repeated {
+		if f.ID != "dns-server-refused" { // which has nothing to do with what is asked
+			return time.Time{}
+		}
 		enough = overOften
 	}
 	switch {
@@ -76,6 +83,8 @@ func (s *successes) again(f Finding, sameBackend bool) (a again) {
 		since, first := works.after(last)
 		between, runs := works.between(t.failed)
 		a.pairs++
+		a.queries = a.queries || t.level == attemptQuery
+		a.repeated = a.repeated || t.level == attemptQuery && s.repeated(t)
 		if since > 0 {
 			a.working++
 		}

@@ -158,12 +158,16 @@ func TestQueriesAreOverByAnswers(t *testing.T) {
 		id           string
 		wasAnswered  bool
 		wantOverSome bool
+		of           string // what is asked then, "" the same
 	}{
-		{"answers", "NOERROR", 3, "dns-no-response", false, true},
-		{"names that do not exist", "NXDOMAIN", 3, "dns-no-response", false, true},
-		{"excuses", "SERVFAIL", 30, "dns-servfail", false, false},
-		{"too few", "NOERROR", 2, "dns-no-response", false, false},
-		{"slow answers", "NOERROR", 30, "dns-slow", true, false},
+		{"answers", "NOERROR", 3, "dns-no-response", false, true, ""},
+		{"names that do not exist", "NXDOMAIN", 3, "dns-no-response", false, true, ""},
+		{"excuses", "SERVFAIL", 30, "dns-servfail", false, false, ""},
+		{"too few", "NOERROR", 2, "dns-no-response", false, false, ""},
+		{"slow answers", "NOERROR", 30, "dns-slow", true, false, ""},
+		{"others, of which the answers may be shorter", "NOERROR", 30, "dns-no-response", false, false, "other"},
+		{"others, of a server that was away", "NOERROR", 10, "dns-server-refused", false, true, "other"},
+		{"others, of a server that was away, too few", "NOERROR", 5, "dns-server-refused", false, false, "other"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var works successes
@@ -180,6 +184,7 @@ func TestQueriesAreOverByAnswers(t *testing.T) {
 			if c.wasAnswered {
 				failed = ask(answer)
 			}
+			answer.Name = c.of
 			folder.Add(Finding{ID: c.id, Severity: Critical, First: failed.Time, Last: failed.Time}.Of(failed))
 			for range c.good {
 				works.observe(ask(answer))

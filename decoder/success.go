@@ -3,12 +3,20 @@ package decoder
 import (
 	"net/netip"
 	"slices"
+	"time"
 )
 
 // successes are what works, and when: exchanges that were begun and answered.
 type successes struct {
-	asked Recent[askedFlow, asked]
-	works Recent[successKey, *timeline]
+	asked    Recent[askedFlow, asked]
+	works    Recent[successKey, *timeline]
+	answered Recent[questionKey, time.Time] // last
+}
+
+// questionKey is what a server was asked.
+type questionKey struct {
+	server   netip.AddrPort
+	question string
 }
 
 type askedFlow struct {
@@ -46,6 +54,7 @@ func (s *successes) observe(e Event) {
 		}
 	case DNS:
 		if b.served() && e.Packet != nil {
+			s.answered.Put(questionKey{b.Server, b.question()}, e.Time)
 			s.worked(e, attemptQuery, b.Transport, []netip.Addr{e.Packet.Src}, []netip.AddrPort{b.Server, b.Backend}, true)
 		}
 	}
@@ -105,6 +114,14 @@ func (s *successes) count(e Event, k successKey) {
 	}
 	l.add(e.Time, e.Time, 1, maxSpans)
 	s.works.Put(k, l)
+}
+
+// repeated reports whether a query that failed has been asked again, and answered: another may be one that is easier.
+func (s *successes) repeated(t Traffic) bool {
+	return slices.ContainsFunc(t.Servers, func(server netip.AddrPort) bool {
+		at, ok := s.answered.Get(questionKey{server, t.question})
+		return ok && at.After(t.Last)
+	})
 }
 
 // of is when what failed works: with a backend that it failed with, or with whatever the server's address stands for.
