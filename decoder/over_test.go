@@ -228,7 +228,7 @@ func TestATimelineForgetsWhenButNotHowOften(t *testing.T) {
 	start := time.Unix(1000, 0)
 	for i := range 1000 {
 		at := start.Add(time.Duration(i) * time.Second)
-		l.add(at, at, 1, maxSpans)
+		l.add(spanOf(at, at, 1), maxSpans)
 	}
 	if len(l) > maxSpans {
 		t.Errorf("%d spans, want at most %d", len(l), maxSpans)

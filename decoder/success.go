@@ -43,7 +43,7 @@ type successKey struct {
 }
 
 // maxSpans is how finely what works is told apart in time.
-const maxSpans = 64
+const maxSpans = 32
 
 // observe takes in an event.
 func (s *successes) observe(e Event) {
@@ -112,7 +112,7 @@ func (s *successes) count(e Event, k successKey) {
 	if !ok {
 		l = &timeline{}
 	}
-	l.add(e.Time, e.Time, 1, maxSpans)
+	l.add(spanOf(e.Time, e.Time, 1), maxSpans)
 	s.works.Put(k, l)
 }
 

@@ -5,68 +5,58 @@ import "time"
 // timeline counts what happened when. The longer ago, the coarser it is.
 type timeline []span
 
-// span is a time in which something happened so often.
+// span is a time in which something happened so often. Times are nanoseconds since 1970: there are many spans.
 type span struct {
-	from, to time.Time
+	from, to int64
 	n        uint64
 }
 
 // spanTime is what is not told apart.
-const spanTime = 100 * time.Millisecond
+const spanTime = int64(100 * time.Millisecond)
 
 // add counts what happened in a time; most is how many spans are kept.
-func (l *timeline) add(from, to time.Time, n uint64, most int) {
+func (l *timeline) add(x span, most int) {
 	i := len(*l)
-	for i > 0 && (*l)[i-1].from.After(from) { // what took its time to be known
+	for i > 0 && (*l)[i-1].from > x.from { // what took its time to be known
 		i--
 	}
-	if i > 0 && from.Sub((*l)[i-1].from) < spanTime {
-		(*l)[i-1].join(span{from, to, n})
+	if i > 0 && x.from-(*l)[i-1].from < spanTime {
+		(*l)[i-1].join(x)
 		return
 	}
 	*l = append(*l, span{})
 	copy((*l)[i+1:], (*l)[i:])
-	(*l)[i] = span{from, to, n}
+	(*l)[i] = x
 	if len(*l) > most {
 		l.coarsen()
 	}
 }
 
+// spanOf is a time in which something happened so often.
+func spanOf(from, to time.Time, n uint64) span { return span{from.UnixNano(), to.UnixNano(), n} }
+
 func (s *span) join(x span) {
 	s.n += x.n
-	if x.to.After(s.to) {
-		s.to = x.to
-	}
+	s.to = max(s.to, x.to)
 }
 
 // coarsen joins the older half by twos.
 func (l *timeline) coarsen() {
-	old := (*l)[:len(*l)/2&^1]
-	for i := range len(old) / 2 {
-		joined := old[2*i]
-		joined.join(old[2*i+1])
-		old[i] = joined
+	half := len(*l) / 2 &^ 1
+	for i := range half / 2 {
+		joined := (*l)[2*i]
+		joined.join((*l)[2*i+1])
+		(*l)[i] = joined
 	}
-	*l = append(old[:len(old)/2], (*l)[len(old):]...)
-}
-
-// last is when something happened last.
-func (l timeline) last() time.Time {
-	var last time.Time
-	for _, s := range l {
-		if s.to.After(last) {
-			last = s.to
-		}
-	}
-	return last
+	*l = append((*l)[:half/2], (*l)[half:]...)
 }
 
 // after is how often it happened since, and when first.
 func (l timeline) after(t time.Time) (n uint64, first time.Time) {
 	for _, s := range l {
-		if s.from.After(t) {
+		if s.from > t.UnixNano() {
 			if n == 0 {
-				first = s.from
+				first = time.Unix(0, s.from).UTC()
 			}
 			n += s.n
 		}
@@ -94,9 +84,9 @@ func (l timeline) between(other timeline) (n, runs uint64) {
 }
 
 // within is how often it happened in a time, as far as that can be told.
-func (l timeline) within(from, to time.Time) (n uint64) {
+func (l timeline) within(from, to int64) (n uint64) {
 	for _, s := range l {
-		if !s.to.Before(from) && s.from.Before(to) {
+		if s.to >= from && s.from < to {
 			n += s.n
 		}
 	}

@@ -42,7 +42,7 @@ func (f Finding) traffic() []Traffic {
 		return nil
 	}
 	t := Traffic{Proto: f.About.Proto, Clients: f.About.Clients, Servers: f.About.Servers, First: f.First, Last: f.Last, attempt: f.About.attempt}
-	t.failed.add(f.First, f.Last, f.Count, maxFailed)
+	t.failed.add(spanOf(f.First, f.Last, f.Count), maxFailed)
 	return []Traffic{t}
 }
 
@@ -66,7 +66,7 @@ func (f *Finding) alsoMet(x Finding, room bool) {
 				old.Last = t.Last
 			}
 			for _, s := range t.failed {
-				old.failed.add(s.from, s.to, s.n, maxFailed)
+				old.failed.add(s, maxFailed)
 			}
 		case room && len(f.Traffic) < maxTraffic:
 			f.Traffic = append(f.Traffic, t)
