@@ -55,8 +55,8 @@ struct event {
 	__u32 len;	/* from the network header on */
 	__u32 id;
 	__u32 socket_netns; /* of the socket that sent it or was to receive it, 0 if unknown */
-	__u16 fragment; /* offset, bytes; the lowest bit: more follow */
-	__u16 l4; /* offsets from the network header */
+	__u16 fragment;	    /* offset, bytes; the lowest bit: more follow */
+	__u16 l4;	    /* offsets from the network header */
 	__u16 data;
 	__u16 taken; /* bytes */
 	__u8 ttl;

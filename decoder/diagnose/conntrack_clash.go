@@ -74,7 +74,7 @@ func insertRace(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, boo
 	case lost != nil:
 		f.Confidence = decoder.Certain
 		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack did not take it in: %v was there first, %v", lost.Original, lost))
-		twice, ported = lost.Original == own, lost.Original != own
+		twice = lost.Original == own
 	case twice:
 		f.Evidence = append(f.Evidence, fmt.Sprintf("another packet of %v was on its way at the same time, seen %s", own, other.UTC().Format("15:04:05.000000")))
 	case ported:
