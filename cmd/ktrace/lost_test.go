@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"net"
 	"os"
 	"path/filepath"
@@ -9,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"ktrace/decoder"
+	"ktrace/decoder/capture"
 	"ktrace/testdata/lab"
 )
 
@@ -100,7 +103,8 @@ func TestWhatIsKilledKeepsWhatItSaw(t *testing.T) {
 		eventually(t, file+" has the drop while it is written", func() bool {
 			read := lab.StartKtrace(t, "read", file, "drop", "-o", "json")
 			lines, _ := read.Wait()
-			return len(lab.Findings(lines)) == 1
+			found := lab.Findings(lines)
+			return len(found) == 1 && strings.Contains(string(found[0].Raw), "the rule (certain)")
 		})
 	}
 	if err := syscall.Kill(run.PID(), syscall.SIGKILL); err != nil {
@@ -108,12 +112,31 @@ func TestWhatIsKilledKeepsWhatItSaw(t *testing.T) {
 	}
 	run.Wait()
 	for _, file := range files {
-		if said := ktraceRead(t, file, "drop", "-o", "json"); !strings.Contains(said, `"id":"netfilter-drop"`) {
+		if said := ktraceRead(t, file, "drop", "-o", "json"); !strings.Contains(said, `"id":"netfilter-drop"`) || !strings.Contains(said, "the rule (certain)") {
 			t.Errorf("%s says\n%s", file, said)
 		}
 	}
 	if names, err := os.ReadDir(dir); err != nil || len(names) != len(files) {
 		t.Errorf("there are %v", names)
+	}
+}
+
+// TestARecordingBesideACaptureHasItsPackets: what goes to the one file is not missing in the other.
+func TestARecordingBesideACaptureHasItsPackets(t *testing.T) {
+	c := lab.NewCluster(t)
+	p := c.AddPod("a")
+	dir := t.TempDir()
+	recording, file := filepath.Join(dir, "x.rec"), filepath.Join(dir, "x.pcapng")
+	run := lab.Ktrace(t, "capture", "--netns", p.Path(), "-w", file, "--record", recording, "icmp")
+	ping(p.NS, lab.ServerAddr)
+	run.Stop()
+	for _, name := range []string{recording, file} {
+		if said := ktraceRead(t, name, "--no-header"); strings.Count(said, "ICMP echo re") != 2*pings {
+			t.Errorf("%s says\n%s", name, said)
+		}
+	}
+	if rows := tool(t, "tshark", "-r", file); strings.Count(rows, "\n") != 2*pings {
+		t.Errorf("tshark shows\n%s", rows)
 	}
 }
 
@@ -216,6 +239,51 @@ func TestAFileHidesNothingOfAnotherNode(t *testing.T) {
 	for _, want := range []string{"  node      lab-node\n", "node lab-node, " + slow + ":\n", "node vm, " + good + ":\n", "wal: 55 syncs", "wal: 455 syncs", "found fsync-slow 3× (/var/lib/etcd (wal)) on lab-node"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("no %q in\n%s", want, said)
+		}
+	}
+}
+
+// TestWhatIsSavedForPacketsToComeIsNoRow has other programs read a file that was saved while nothing came.
+func TestWhatIsSavedForPacketsToComeIsNoRow(t *testing.T) {
+	var file bytes.Buffer
+	w := capture.NewWriter(capture.Options{})
+	record := func(f decoder.Fact) {
+		t.Helper()
+		raw, err := decoder.EncodeFact(1, f)
+		if err == nil {
+			err = w.Record(raw)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	record(decoder.Fact{Node: &decoder.Node{Name: "a"}})
+	if err := w.Begin(&file); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		record(decoder.Fact{Symbol: &decoder.Symbol{Address: uint64(i), Name: "f"}})
+		if err := w.Save(); err != nil {
+			t.Fatal(err)
+		}
+		frame := ipFrame(foreignClient.Addr(), foreignRouter, i, 47, 64, make([]byte, 8))
+		if err := w.Record(decoder.RawFrame{Time: 5, Ifindex: 1, Length: uint32(len(frame)), Ethernet: true, Data: frame}.Append(nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "x.pcapng")
+	if err := os.WriteFile(name, file.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	copied := name + ".copy"
+	tool(t, "editcap", name, copied)
+	tool(t, "capinfos", name)
+	for _, args := range [][]string{{"tshark", "-r", name}, {"tshark", "-r", copied}, {"tcpdump", "-nr", name}, {"tcpdump", "-nr", copied}} {
+		if rows := tool(t, args...); strings.Count(rows, "\n") != 3 {
+			t.Errorf("%v shows\n%s", args, rows)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package capture
 
 import (
 	"bytes"
+	"encoding/json"
 
 	"ktrace/decoder"
 	"ktrace/decoder/pcapng"
@@ -95,7 +96,10 @@ func details(e decoder.Event) []pcapng.Field {
 func (w *Writer) writeRow(e decoder.Event) error {
 	if w.events == nil {
 		w.events = pcapng.NewInterface("events@"+w.node.Name, "what is no packet", pcapng.LinkUpperPDU, w.options.Snap)
-		about := []byte(`{"path":true}`)
+		about, err := json.Marshal(interfaceJSON{Path: true, runJSON: runJSON{w.node.Name, w.node.Wall}})
+		if err != nil {
+			return err
+		}
 		w.events.Options.AddJSON(about)
 		if err := w.w.AddInterface(w.events); err != nil {
 			return err

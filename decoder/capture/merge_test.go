@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,14 +34,15 @@ func nodeFile(t testing.TB, name, device, reason string, boot, packet time.Durat
 	})
 }
 
-func TestFilesOfNodesAreMergedByTimeAndKeepTheirNames(t *testing.T) {
-	a := nodeFile(t, "node-a", "eth0", "NO_SOCKET", 1_700_000_000*time.Second, 1005)
-	b := nodeFile(t, "node-b", "ens3", "TCP_CSUM", 1_600_000_000*time.Second, 100_000_000*time.Second+1000)
-	type seen struct {
-		at                      int64
-		node, iface, reason, in string
-	}
-	var got []seen
+// seen is an event of a node.
+type seen struct {
+	at                      int64
+	node, iface, reason, in string
+}
+
+// seenIn reads files, each run with state of its own.
+func seenIn(t *testing.T, files ...[]byte) (got []seen) {
+	t.Helper()
 	nodes := decoder.Nodes{
 		Printer: eventPrinter(func(e decoder.Event) {
 			s := seen{at: e.Time.UnixNano() - 1_700_000_000e9, node: e.Node, iface: e.Iface}
@@ -53,18 +55,132 @@ func TestFilesOfNodesAreMergedByTimeAndKeepTheirNames(t *testing.T) {
 			return &decoder.Pipeline{Stages: []decoder.Stage{decoder.NewNames()}, Wanted: func(k decoder.Kind) bool { return k != decoder.KindFact }}, nil
 		},
 	}
-	for _, file := range [][]byte{a, b} {
+	for _, file := range files {
 		nodes.Add("x", &decoder.Stream{Frames: NewReader(bytes.NewReader(file), ReaderOptions{})})
 	}
 	if err := nodes.Run(context.Background()); err != nil {
 		t.Fatal(err)
 	}
+	return got
+}
+
+func TestFilesOfNodesAreMergedByTimeAndKeepTheirNames(t *testing.T) {
+	a := nodeFile(t, "node-a", "eth0", "NO_SOCKET", 1_700_000_000*time.Second, 1005)
+	b := nodeFile(t, "node-b", "ens3", "TCP_CSUM", 1_600_000_000*time.Second, 100_000_000*time.Second+1000)
 	want := []seen{
 		{1000, "node-b", "ens3", "", ""}, {1005, "node-a", "eth0", "", ""},
 		{1010, "node-b", "ens3", "TCP_CSUM", "at_node-b"}, {1015, "node-a", "eth0", "NO_SOCKET", "at_node-a"},
 	}
-	if !slices.Equal(got, want) {
+	if got := seenIn(t, a, b); !slices.Equal(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	for _, files := range [][][]byte{{a, b}, {b, a}} {
+		if got := seenIn(t, merged(t, files...)); !slices.Equal(got, want) {
+			t.Errorf("of one file that was merged\ngot  %+v\nwant %+v", got, want)
+		}
+	}
+}
+
+// merged is a file with the packets of several.
+func merged(t *testing.T, files ...[]byte) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	s := Subset{To: pcapng.NewWriter(&out, pcapng.WriterOptions{Subset: true})}
+	var in []File
+	for _, file := range files {
+		in = append(in, File{"x", bytes.NewReader(file)})
+	}
+	if err := s.Run(in...); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// TestRecordsInBlocksOfTheirOwnKeepTheirNode has so many facts that they do not go beside a packet.
+func TestRecordsInBlocksOfTheirOwnKeepTheirNode(t *testing.T) {
+	file := func(name string, wall time.Duration) []byte {
+		records := [][]byte{factRecord(t, 1, decoder.Fact{Node: &decoder.Node{Name: name, Kernel: "6.18", Netns: nodeNetns, Wall: wall}})}
+		for range 2 {
+			for i := range 1000 {
+				records = append(records, factRecord(t, 2, decoder.Fact{Symbol: &decoder.Symbol{Address: uint64(i), Name: name + strings.Repeat("x", 100)}}))
+			}
+			data := query("10.244.1.2", "10.96.0.10")
+			records = append(records, decoder.RawFrame{Time: 1000, Netns: nodeNetns, Ifindex: 2, Length: uint32(len(data)), Ethernet: true, Data: data}.Append(nil))
+		}
+		return written(t, records)
+	}
+	stream := &decoder.Stream{Frames: NewReader(bytes.NewReader(merged(t, file("a", 1), file("b", 2))), ReaderOptions{})}
+	n := map[string]int{}
+	for {
+		e, err := stream.Next(context.Background())
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f, ok := e.Body.(decoder.Fact); ok && f.Symbol != nil {
+			if !strings.HasPrefix(f.Symbol.Name, e.Node) {
+				t.Fatalf("%s is said of node %s", f.Symbol.Name, e.Node)
+			}
+			n[e.Node]++
+		}
+	}
+	if n["a"] < 1000 || n["b"] < 1000 {
+		t.Errorf("facts of nodes: %v", n)
+	}
+}
+
+// TestWhatWaitsForAPacketIsInAFileThatIsCut cuts a file after what Save wrote, and after the packet that came then.
+func TestWhatWaitsForAPacketIsInAFileThatIsCut(t *testing.T) {
+	var file bytes.Buffer
+	w := NewWriter(Options{})
+	symbol := func(n uint64) []byte {
+		return factRecord(t, time.Duration(n), decoder.Fact{Symbol: &decoder.Symbol{Address: n, Name: "f"}})
+	}
+	node := factRecord(t, 1, decoder.Fact{Node: &decoder.Node{Name: "a", Wall: 5}})
+	data := query("10.244.1.2", "10.96.0.10")
+	frame := decoder.RawFrame{Time: 1000, Netns: nodeNetns, Ifindex: 2, Length: uint32(len(data)), Ethernet: true, Data: data}.Append(nil)
+	step := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	step(w.Record(node))
+	step(w.Begin(&file))
+	step(w.Save())
+	step(w.Record(symbol(2)))
+	step(w.Save())
+	step(w.Save())
+	step(w.Record(symbol(3)))
+	step(w.Save())
+	before := bytes.Clone(file.Bytes())
+	step(w.Record(frame))
+	step(w.Save())
+	after := bytes.Clone(file.Bytes())
+	step(w.Close())
+	for _, c := range []struct {
+		name string
+		file []byte
+		want [][]byte
+	}{
+		{"cut before the packet", before, [][]byte{node, symbol(2), symbol(3)}},
+		{"cut behind it", after, [][]byte{node, symbol(2), symbol(3), frame}},
+		{"whole", file.Bytes(), [][]byte{node, symbol(2), symbol(3), frame}},
+	} {
+		r := NewReader(bytes.NewReader(c.file), ReaderOptions{})
+		var got [][]byte
+		for {
+			raw, err := r.Next(context.Background())
+			if err != nil {
+				break
+			}
+			got = append(got, bytes.Clone(raw))
+		}
+		if !slices.EqualFunc(got, c.want, bytes.Equal) {
+			t.Errorf("%s: %d records, want %d", c.name, len(got), len(c.want))
+		}
 	}
 }
 

@@ -24,6 +24,9 @@ type Reader struct {
 	wall    time.Duration // of the node, as its records say
 	begun   bool          // the node was told
 	strange uint64
+	spare   [][]byte           // records that count if nothing more comes
+	run     runJSON            // whose records come now
+	runs    map[runJSON][]byte // the record of each run's Node
 	packet  pcapng.Packet
 	now     time.Duration // of the packet at hand, as records have it
 
@@ -37,9 +40,10 @@ type Reader struct {
 // source is an interface of the file.
 type source struct {
 	place
-	path    bool // its packets are records, which go beside them
-	foreign bool // ktrace did not write it
-	named   bool // the stream was told its name
+	run     runJSON // that captured there
+	path    bool    // its packets are records, which go beside them
+	foreign bool    // ktrace did not write it
+	named   bool    // the stream was told its name
 	link    pcapng.LinkType
 	header  link
 	known   bool            // the header is
@@ -58,7 +62,7 @@ type ReaderOptions struct {
 func NewReader(r io.Reader, o ReaderOptions) *Reader {
 	return &Reader{
 		blocks: pcapng.NewReader(r, pcapng.ReaderOptions{}), options: o, places: map[*pcapng.Interface]*source{},
-		told: map[uint64]bool{}, devices: map[place]string{}, reasons: map[string]uint32{},
+		runs: map[runJSON][]byte{}, told: map[uint64]bool{}, devices: map[place]string{}, reasons: map[string]uint32{},
 	}
 }
 
@@ -73,6 +77,14 @@ func (r *Reader) Next(ctx context.Context) ([]byte, error) {
 			return nil, err
 		}
 		b, err := r.blocks.Next()
+		if err != nil && len(r.spare) > 0 {
+			spare := r.spare
+			r.spare = nil
+			for _, raw := range spare {
+				r.one(raw)
+			}
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -93,7 +105,12 @@ func (r *Reader) take(b pcapng.Block) error {
 		}
 	case b.Type == pcapng.BlockStatistics:
 		if s, err := b.Statistics(); err == nil {
+			r.of(s.Interface)
 			r.records(s.Options)
+		}
+	case b.Type == pcapng.BlockNames:
+		if o, err := b.NamesOptions(); err == nil {
+			r.spares(o)
 		}
 	case b.IsPacket():
 		if err := b.Packet(&r.packet); err != nil {
@@ -117,7 +134,7 @@ func (r *Reader) record(data []byte, several bool) {
 	if !ok {
 		return
 	}
-	raw = bytes.Clone(raw)
+	raw, r.spare = bytes.Clone(raw), nil
 	for {
 		one, rest := decoder.CutRecord(raw)
 		r.one(one)
@@ -136,6 +153,10 @@ func (r *Reader) one(raw []byte) {
 	f, fact := e.Body.(decoder.Fact)
 	if fact && f.Node != nil {
 		r.wall, r.begun = f.Node.Wall, true
+		r.run = runJSON{f.Node.Name, f.Node.Wall}
+		if len(r.runs) < maxRuns {
+			r.runs[r.run] = raw
+		}
 	}
 	if r.options.Packets && !fact {
 		return
@@ -143,7 +164,48 @@ func (r *Reader) one(raw []byte) {
 	r.queue = append(r.queue, raw)
 }
 
+// of goes on with what the run recorded that captured at an interface, where a file has several.
+func (r *Reader) of(i *pcapng.Interface) {
+	if len(r.runs) < 2 {
+		return
+	}
+	run := runJSON{}
+	if s := r.places[i]; s != nil {
+		run = s.run
+	} else {
+		run = about(i).runJSON
+	}
+	if raw := r.runs[run]; raw != nil && run != r.run {
+		r.one(raw)
+	}
+}
+
+// Bounds of what a hostile file can make a reader remember.
+const (
+	maxRuns  = 1 << 10
+	maxSpare = 1 << 14
+)
+
+// about is what ktrace wrote of an interface.
+func about(i *pcapng.Interface) (a interfaceJSON) {
+	text, ok := i.Options.JSON()
+	if !ok || json.Unmarshal(text, &a) != nil {
+		return interfaceJSON{}
+	}
+	return a
+}
+
+// spares keeps records that are repeated if anything follows.
+func (r *Reader) spares(o pcapng.Options) {
+	for c := range o.Custom(pcapng.Enterprise) {
+		if raw, ok := bytes.CutPrefix(c.Data, []byte(sparePrefix)); ok && len(r.spare) < maxSpare {
+			r.spare = append(r.spare, bytes.Clone(raw))
+		}
+	}
+}
+
 func (r *Reader) takePacket(p *pcapng.Packet) error {
+	r.of(p.Interface)
 	r.records(p.Options)
 	r.now = time.Duration(p.Time) - r.wall
 	s, err := r.source(p.Interface)
@@ -210,12 +272,8 @@ func (r *Reader) source(i *pcapng.Interface) (*source, error) {
 	s := &source{link: i.LinkType}
 	s.header, s.known = links(i.LinkType)
 	r.places[i] = s
-	if text, ok := i.Options.JSON(); ok {
-		var about interfaceJSON
-		if json.Unmarshal(text, &about) == nil {
-			s.place, s.path = place{about.Netns, about.Ifindex}, about.Path
-		}
-	}
+	of := about(i)
+	s.place, s.path, s.run = place{of.Netns, of.Ifindex}, of.Path, of.runJSON
 	if s.place == (place{}) && !s.path {
 		s.ifindex, s.foreign = uint32(i.ID)+1, true
 	}

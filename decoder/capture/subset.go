@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"ktrace/decoder"
 	"ktrace/decoder/filter"
@@ -43,6 +44,7 @@ type subsetFile struct {
 	last    *source
 	of      *pcapng.Interface
 	facts   []pcapng.Custom // of packets that were left out, for the next
+	node    []byte          // the record of whose they are
 }
 
 // Run goes over the files.
@@ -124,12 +126,44 @@ func (s *Subset) advance(f *subsetFile) error {
 			continue
 		}
 		s.Stats.block(b, f.r.Interfaces())
-		if b.Type == pcapng.BlockSection && len(s.files) > 1 {
-			continue // all go into one
-		}
-		if err := s.To.WriteBlock(b); err != nil {
+		if err := s.pass(f, b); err != nil {
 			return err
 		}
+	}
+}
+
+// pass copies a block that is no packet. Of several files all go into one section; a block of records, which names no
+// interface, says whose they are.
+func (s *Subset) pass(f *subsetFile, b pcapng.Block) error {
+	if len(s.files) == 1 {
+		return s.To.WriteBlock(b)
+	}
+	switch b.Type {
+	case pcapng.BlockSection:
+		return nil
+	case pcapng.BlockCustom:
+		c, err := b.CustomBlock()
+		raw, ok := bytes.CutPrefix(c.Data, []byte(recordPrefix))
+		if err != nil || c.Enterprise != pcapng.Enterprise || !ok {
+			break
+		}
+		f.learnNode(raw)
+		c.Data = slices.Concat([]byte(recordPrefix), f.node, raw)
+		return s.To.WriteCustom(c)
+	}
+	return s.To.WriteBlock(b)
+}
+
+// learnNode keeps the record of the node, if it is among those in a block or option.
+func (f *subsetFile) learnNode(raw []byte) {
+	for len(raw) > 4 { // padding
+		one, rest := decoder.CutRecord(raw)
+		if e, err := decoder.Decode(one); err == nil {
+			if fact, ok := e.Body.(decoder.Fact); ok && fact.Node != nil {
+				f.node = bytes.Clone(one)
+			}
+		}
+		raw = rest
 	}
 }
 
@@ -154,6 +188,9 @@ func (s *Subset) take(f *subsetFile) error {
 	wanted, err := s.wanted(f)
 	if err != nil {
 		return err
+	}
+	if s.To != nil && len(s.files) > 1 {
+		f.learnNodes()
 	}
 	if !wanted {
 		if s.To != nil {
@@ -212,6 +249,15 @@ func (s *Subset) wanted(f *subsetFile) (bool, error) {
 		return false, nil
 	}
 	return true, nil
+}
+
+// learnNodes is learnNode for what a packet has beside it.
+func (f *subsetFile) learnNodes() {
+	for c := range f.packet.Options.Custom(pcapng.Enterprise) {
+		if raw, ok := bytes.CutPrefix(c.Data, []byte(recordPrefix)); ok && decoder.IsFact(raw) {
+			f.learnNode(raw)
+		}
+	}
 }
 
 // keepFacts takes what a packet that is left out says of the node: the conclusions rest on it.

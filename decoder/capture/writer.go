@@ -17,6 +17,10 @@ import (
 // recordPrefix begins the data of a custom option, or block, that holds a record as the kernel sent it.
 const recordPrefix = "ktrace1r"
 
+// sparePrefix begins one that is written again, by recordPrefix, with the next packet: it counts if none comes, because
+// who wrote the file was killed.
+const sparePrefix = "ktrace1s"
+
 // Options change what a Writer writes. The zero value is right for most.
 type Options struct {
 	Version string // of ktrace
@@ -45,6 +49,7 @@ type Writer struct {
 	current map[factKey]*fact
 	pending [][]byte // records that go with the next packet
 	size    int      // of pending, bytes
+	spared  int      // of pending, that are in the file in case no packet comes
 	named   map[netip.Addr]string
 	service map[netip.Addr]string // whose address it is, for the next file
 	names   []pcapng.Name         // that were not written yet
@@ -112,7 +117,7 @@ func (w *Writer) Begin(dst io.Writer) error {
 	w.w = pcapng.NewWriter(dst, pcapng.WriterOptions{})
 	w.points, w.order, w.events = map[point]*target{}, nil, nil
 	w.names, w.named = nil, map[netip.Addr]string{}
-	w.pending, w.size = nil, 0
+	w.pending, w.size, w.spared = nil, 0, 0
 	w.began = map[place]uint64{}
 	for p, d := range w.devices {
 		w.began[p] = d.Lost
@@ -221,7 +226,7 @@ func (w *Writer) attach(o *pcapng.Options) error {
 	for _, raw := range w.pending {
 		o.AddCustom(pcapng.Custom{Enterprise: pcapng.Enterprise, Data: append([]byte(recordPrefix), raw...), Copy: true})
 	}
-	w.pending, w.size = w.pending[:0], 0
+	w.pending, w.size, w.spared = w.pending[:0], 0, 0
 	return nil
 }
 
@@ -237,8 +242,39 @@ func (w *Writer) writePending() error {
 		}
 	}
 	clear(w.pending)
-	w.pending, w.size = w.pending[:0], 0
+	w.pending, w.size, w.spared = w.pending[:0], 0, 0
 	return nil
+}
+
+// Save hands over all that was written, and what waits for the next packet: a file that ends here has all that came. Only
+// before the first of whole packets nothing is to be lost: then what there is says only where they will come from.
+func (w *Writer) Save() error {
+	if w.w == nil || len(w.pending) == 0 || len(w.order) == 0 && w.options.Whole {
+		return w.Flush()
+	}
+	if len(w.order) == 0 { // editcap takes no block before the first interface
+		if _, err := w.at(point{path: true}, time.Unix(0, w.last)); err != nil {
+			return err
+		}
+	}
+	for w.spared < len(w.pending) {
+		var o pcapng.Options
+		size := 0
+		for ; w.spared < len(w.pending); w.spared++ {
+			raw := w.pending[w.spared]
+			if len(raw) > maxOption {
+				return w.writePending()
+			}
+			if size += len(raw); size > maxHeld {
+				break
+			}
+			o.AddCustom(pcapng.Custom{Enterprise: pcapng.Enterprise, Data: append([]byte(sparePrefix), raw...), Copy: true})
+		}
+		if err := w.w.WriteNames(nil, o); err != nil { // as good a place as any that is no row among the packets
+			return err
+		}
+	}
+	return w.Flush()
 }
 
 // write writes w.packet with w.opts at a target.
@@ -329,7 +365,7 @@ func (w *Writer) at(p point, when time.Time) (*target, error) {
 	for _, a := range d.Addrs {
 		i.AddAddress(a)
 	}
-	about, err := json.Marshal(interfaceJSON{Netns: p.netns, Ifindex: p.ifindex, Device: d.Name, Path: p.path})
+	about, err := json.Marshal(interfaceJSON{Netns: p.netns, Ifindex: p.ifindex, Device: d.Name, Path: p.path, runJSON: runJSON{w.node.Name, w.node.Wall}})
 	if err != nil {
 		return nil, err
 	}
@@ -347,6 +383,13 @@ type interfaceJSON struct {
 	Ifindex uint32 `json:"ifindex"`
 	Device  string `json:"device,omitempty"`
 	Path    bool   `json:"path,omitempty"` // packets of its are records; their link headers are made up
+	runJSON
+}
+
+// runJSON is the run of ktrace that captured at an interface, as its Node says: files of several may be merged.
+type runJSON struct {
+	Node string        `json:"node,omitempty"`
+	Wall time.Duration `json:"wall_ns,omitempty"`
 }
 
 // describe names a point as people know it: device@pod, or device@node.

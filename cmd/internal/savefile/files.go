@@ -114,7 +114,7 @@ func (f *Files) flush(raw []byte) error {
 		return nil
 	}
 	f.flushed = now
-	return f.Writer.Flush()
+	return f.Writer.Save()
 }
 
 // Written is how many packets are in files.
