@@ -67,6 +67,7 @@ func newDNS(s cli.Streams) *cobra.Command {
 	var (
 		flags cli.Flags
 		own   dnsFlags
+		cidr  string
 	)
 	c := &cobra.Command{
 		Use:   "dns [flags] [FILTER]",
@@ -82,7 +83,11 @@ func newDNS(s cli.Streams) *cobra.Command {
 			if err := own.validate(); err != nil {
 				return err
 			}
-			v, done := watchNode(watchVerdicts(own.live()), flags.HostRoot)
+			known, err := serviceRange(cidr)
+			if err != nil {
+				return err
+			}
+			v, done := watchNode(known(watchVerdicts(own.live())), flags.HostRoot)
 			v.Witnesses = append(v.Witnesses, tracer.NewResolv(flags.HostRoot))
 			v.Filter = expr
 			return errors.Join(cli.Live(c.Context(), flags, v, s), done())
@@ -91,6 +96,7 @@ func newDNS(s cli.Streams) *cobra.Command {
 	flags.Add(c.Flags())
 	flags.AddLive(c.Flags())
 	own.add(c.Flags())
+	addServiceRange(c.Flags(), &cidr)
 	return c
 }
 

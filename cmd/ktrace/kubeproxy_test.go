@@ -138,6 +138,13 @@ func TestDiagnoseNamesWhatPassesTheRulesBy(t *testing.T) {
 					c.Node.Run("sh", "-c", f.iptables+" -t nat -F; "+f.iptables+" -t nat -X")
 				},
 				Traffic: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { lookup(p, d.service, "web.example.org") }},
+			{Name: "all rules are gone, and no name is asked for", Want: "kube-proxy-rules-missing", Sure: "possible", Proof: "environment", Setup: f.web,
+				Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) {
+					c.Node.Run("sh", "-c", f.iptables+" -t nat -F; "+f.iptables+" -t nat -X")
+				},
+				Traffic: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) {
+					_, _ = p.Try("env", "WEB_SERVICE_HOST="+f.service(), "WEB_SERVICE_PORT=80", "timeout", "2", "bash", "-c", "exec 3<>/dev/tcp/"+f.service()+"/80")
+				}},
 			{Name: "externalTrafficPolicy Local, no endpoint here", Want: "service-no-endpoints", Sure: "certain", Proof: "default/web:http has no local endpoints",
 				Setup: f.webNodePort, Traffic: toNodePort,
 				Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"net/netip"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -86,7 +87,7 @@ func watchFlows(v cli.View, root string) cli.View {
 }
 
 func addServiceRange(fs *pflag.FlagSet, cidr *string) {
-	fs.StringVar(cidr, "service-cidr", "", "addresses of services, as in 10.96.0.0/12, if nothing else tells them")
+	fs.StringVar(cidr, "service-cidr", "", "addresses of services, as in 10.96.0.0/12 (of both families: with a comma between), if nothing else tells them")
 }
 
 // serviceRange makes the fact of the flag, for a view to begin with.
@@ -94,14 +95,16 @@ func serviceRange(cidr string) (func(cli.View) cli.View, error) {
 	if cidr == "" {
 		return func(v cli.View) cli.View { return v }, nil
 	}
-	prefix, err := netip.ParsePrefix(cidr)
-	if err != nil {
-		return nil, cli.Usagef("--service-cidr %s: want addresses as in 10.96.0.0/12", cidr)
+	var facts []decoder.Fact
+	for text := range strings.SplitSeq(cidr, ",") {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, cli.Usagef("--service-cidr %s: want addresses as in 10.96.0.0/12, or 10.96.0.0/12,fd00:96::/112", cidr)
+		}
+		facts = append(facts, decoder.Fact{Service: &decoder.ServiceFact{Source: "cidr", CIDR: prefix}})
 	}
 	return func(v cli.View) cli.View {
-		v.Begin = func() ([]decoder.Fact, error) {
-			return []decoder.Fact{{Service: &decoder.ServiceFact{Source: "cidr", CIDR: prefix}}}, nil
-		}
+		v.Begin = func() ([]decoder.Fact, error) { return facts, nil }
 		return v
 	}, nil
 }

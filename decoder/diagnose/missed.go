@@ -92,6 +92,9 @@ func (k *Facts) missed(e decoder.Event, c *decoder.Conntrack) (decoder.Finding, 
 	if guessed(s) && unmatched == "" {
 		f.Confidence = decoder.Likely // a resolv.conf can name another server than the cluster's
 	}
+	if s.Source == "env" { // which names what its writer likes
+		f.Confidence, f.Severity = decoder.Possible, decoder.Warning
+	}
 	if c != nil {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack entry: %v, %v", c.Original, c))
 	} else {

@@ -12,7 +12,8 @@ import (
 // packet is, or the API, before rules elsewhere; one that has the port, or else a name.
 func (k *Facts) ServiceAt(netns uint32, proto string, at netip.AddrPort) (decoder.ServiceFact, bool) {
 	var best decoder.ServiceFact
-	most := -1
+	const none, guess = -1 << 8, -1 << 4
+	most := none
 	for _, s := range k.services.of(at.Addr()) {
 		if !k.concerns(s, netns) || guessed(s) && !k.mayBeService(netns, at.Addr()) {
 			continue
@@ -27,20 +28,24 @@ func (k *Facts) ServiceAt(netns uint32, proto string, at netip.AddrPort) (decode
 		if s.Name != "" {
 			points++
 		}
+		if guessed(s) {
+			points += guess
+		}
 		if points > most || points == most && s.Source+s.Namespace+s.Name < best.Source+best.Namespace+best.Name {
 			best, most = s, points
 		}
 	}
-	if most >= 0 && !has(best, proto, at.Port()) {
+	if most > none && !has(best, proto, at.Port()) {
 		best.Namespace, best.Name = "", "" // another's at the same address
 	}
-	return best, most >= 0
+	return best, most > none
 }
 
 // concerns reports whether what a source knows of services is true for a namespace: rules are for the namespace that
-// they are in, and the node's own for its pods. Another namespace may be another node.
+// they are in, and the node's own for its pods. Another namespace may be another node. What an environment says is
+// for who has it: anyone can write there what he likes.
 func (k *Facts) concerns(s decoder.ServiceFact, netns uint32) bool {
-	return !fromRules(s) || s.Netns == netns || s.Netns == k.node.Netns
+	return s.Source != "env" && !fromRules(s) || s.Netns == netns || fromRules(s) && s.Netns == k.node.Netns
 }
 
 // fromRules reports whether kube-proxy's own rules say it.
@@ -51,9 +56,18 @@ func fromRules(s decoder.ServiceFact) bool {
 // guessed reports whether only a file of a pod says it, which may name servers that are none of the cluster's.
 func guessed(s decoder.ServiceFact) bool { return s.Source == "resolv" || s.Source == "env" }
 
-// serviceTo is the service that a packet is on its way to.
+// serviceTo is the service that a packet is on its way to, as far as nothing else says it by the environment of its sender.
 func (k *Facts) serviceTo(e decoder.Event) (decoder.ServiceFact, bool) {
-	return k.ServiceAt(e.Netns, e.Packet.Proto, e.Packet.Destination())
+	to := e.Packet.Destination()
+	if s, known := k.ServiceAt(e.Netns, e.Packet.Proto, to); known {
+		return s, true
+	}
+	for _, s := range k.services.of(to.Addr()) {
+		if s.Source == "env" && has(s, e.Packet.Proto, to.Port()) && k.owns(s.Netns, e.Packet.Src) && k.mayBeService(e.Netns, to.Addr()) {
+			return s, true
+		}
+	}
+	return decoder.ServiceFact{}, false
 }
 
 // has reports whether a service has a port.

@@ -37,6 +37,9 @@ type servedAt struct {
 // learn takes in what replaces the same source's earlier fact.
 func (s *services) learn(now time.Time, f decoder.ServiceFact) {
 	key := serviceKey{f.Source, f.System, f.Namespace, f.Name, f.CIDR.String(), f.Netns}
+	if f.Source == "env" && len(f.Addrs) > 0 {
+		key.name = f.Addrs[0].String() // it tells no name
+	}
 	same := func(k serviceKey) bool { return k == key }
 	s.news++
 	s.leave(now, s.facts[key], f)

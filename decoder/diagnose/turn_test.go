@@ -111,3 +111,32 @@ func TestAServerOfAResolvConfIsBadOnlyInTheRangeOfServices(t *testing.T) {
 		})
 	}
 }
+
+// TestAnEnvironmentIsTheWeakestSource: it is for who has it, and says nothing where others know.
+func TestAnEnvironmentIsTheWeakestSource(t *testing.T) {
+	env := func(netns uint32, addr string) decoder.Fact {
+		return decoder.Fact{Service: &decoder.ServiceFact{Source: "env", Netns: netns, Addrs: []netip.Addr{netip.MustParseAddr(addr)},
+			Ports: []decoder.ServicePort{{Proto: "udp", Port: 53}}}}
+	}
+	pod := decoder.Fact{Device: &decoder.Device{Netns: podSpace, Ifindex: 2, Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("10.244.1.2/24")}}}
+	for _, c := range []struct {
+		name, asked string
+		know        *Facts
+		netns       uint32
+		source      string // "": it is no service
+	}{
+		{"where nothing else is known", "10.96.0.1:53", learnt([]decoder.Fact{env(podSpace, "10.96.0.1"), pod}), nodeSpace, "env"},
+		{"in the pod itself", "10.96.0.1:53", learnt([]decoder.Fact{env(podSpace, "10.96.0.1"), pod}), podSpace, "env"},
+		{"another pod's", "10.96.0.1:53", learnt([]decoder.Fact{env(99, "10.96.0.1"), pod}), nodeSpace, ""},
+		{"an address of the Internet's", "8.8.8.8:53", learnt([]decoder.Fact{env(podSpace, "8.8.8.8"), pod}), nodeSpace, ""},
+		{"rules know better", serviceDNS, cluster("10.96.0.10", env(podSpace, "10.96.0.10")), nodeSpace, "iptables"},
+		{"rules know others", "10.50.0.1:53", cluster("10.96.0.10", env(podSpace, "10.50.0.1")), nodeSpace, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e, _ := askedAt(c.netns, c.asked, decoder.Drop{})
+			if s, _ := c.know.serviceTo(e); s.Source != c.source {
+				t.Errorf("known from %q, want %q", s.Source, c.source)
+			}
+		})
+	}
+}
