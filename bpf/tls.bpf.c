@@ -1,7 +1,7 @@
 //go:build ignore
 
 /* How TLS connections begin, as long as that is in the clear: what sockets of this node send and receive of it, and
- * nothing that follows. cgroup_skb/egress and ingress, at the root of cgroup2.
+ * of what follows only that it may be an alert. cgroup_skb/egress and ingress, at the root of cgroup2.
  *
  * There each packet passes once, however many devices it passes; all of it can be read, whether it lies in one piece or
  * in pages; and the socket keeps how far its connection is. Of a connection between two sockets of this node only the
@@ -44,6 +44,7 @@ DEFINE_RING(struct event);
 #define RECORD_HEADER 5 /* type, version, length: RFC 8446, 5.1 */
 #define ALERT	      (RECORD_HEADER + 2)
 #define RECORDS	      16 /* looked at in a segment */
+#define HIDDEN_ALERT  (ALERT + 1 + 16) /* of TLS 1.3, with its type and its sum: RFC 8446, 5.2 */
 
 #define TYPE_CIPHER    20 /* it changes */
 #define TYPE_HANDSHAKE 22
@@ -56,6 +57,7 @@ struct flight {
 	bool begun;
 	bool ciphered; /* the next record is encrypted */
 	bool over;
+	bool after; /* a segment came since both directions are over */
 };
 
 struct flights {
@@ -165,6 +167,14 @@ static __always_inline void send(const struct sight *s, __u32 n)
 	ROOMS(ROOM)
 }
 
+/* The first that is said when all is encrypted, if it has the length of an alert and this end has not closed. */
+static __always_inline void look_after(const struct sight *s, struct flight *f)
+{
+	if (!f->after && s->payload == HIDDEN_ALERT && s->sk->state == TCP_ESTABLISHED)
+		send(s, s->data + RECORD_HEADER);
+	f->after = true;
+}
+
 static __always_inline void look(struct sight *s)
 {
 	struct flights *all;
@@ -179,9 +189,14 @@ static __always_inline void look(struct sight *s)
 		f->begun = true;
 		f->next = f->told = s->seq;
 	}
-	if (f->over || (__s32)(s->seq + s->payload - f->told) <= 0) /* encrypted, or sent again */
+	if ((__s32)(s->seq + s->payload - f->told) <= 0) /* sent again */
 		return;
 	f->told = s->seq + s->payload;
+	if (f->over) {
+		if (all->way[s->out != 1].over)
+			look_after(s, f);
+		return;
+	}
 	n = clear_bytes(s, f);
 	send(s, s->data + n);
 }

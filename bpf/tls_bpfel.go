@@ -52,7 +52,7 @@ type TlsFlights struct {
 		Begun    bool
 		Ciphered bool
 		Over     bool
-		_        [1]byte
+		After    bool
 	}
 }
 

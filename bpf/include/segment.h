@@ -47,6 +47,9 @@ struct bpf_sock {
 	__u32 src_ip6[4];
 	__u32 src_port; /* host order */
 	__u32 dst_port; /* big-endian, 16 bits */
+	__u32 dst_ip4;
+	__u32 dst_ip6[4];
+	__u32 state;
 };
 
 #define GOES_ON 1 /* the packet does; programs here may throw it away */

@@ -216,18 +216,23 @@ func (h shaken) scenario(name, addr string, version uint16, meet func(testing.TB
 func TestHandshakesThatFailAreExplained(t *testing.T) {
 	var all []lab.Scenario
 	for _, f := range stacks() {
-		for _, h := range append(handshakes(), offered()) {
+		for _, h := range append(handshakes(), offered(), withoutCertificate()) {
 			all = append(all, h.scenario(f.name, net.JoinHostPort(f.server, "8443"), tls.VersionTLS12, nil))
 		}
 	}
 	lab.RunAll(t, all)
 }
 
+// withoutCertificate is a client that shows none to a server which wants one: under TLS 1.3 the client is done by then.
+func withoutCertificate() shaken {
+	return shaken{"no certificate of the client", "tls-alert", "alert", func(m *meeting) { m.server.ClientAuth = tls.RequireAnyClientCert }}
+}
+
 // TestHandshakesInTheDarkAreExplained is TLS 1.3: what the server shows, and why the client ends it, is encrypted.
 func TestHandshakesInTheDarkAreExplained(t *testing.T) {
 	var all []lab.Scenario
 	for _, f := range stacks() {
-		for _, h := range handshakes() {
+		for _, h := range append(handshakes(), withoutCertificate()) {
 			all = append(all, h.scenario(f.name, net.JoinHostPort(f.server, "8443"), tls.VersionTLS13, nil))
 		}
 	}

@@ -16,7 +16,7 @@ type TLS struct {
 	facts   *Facts
 	tracker *tls.Tracker
 	served  map[servedKey]decoder.Certificates // what was answered last
-	agreed  decoder.Recent[meeting, bool]
+	agreed  decoder.Recent[meeting, agreement]
 	pending []refusal
 }
 
@@ -26,6 +26,9 @@ type meeting struct {
 	server netip.AddrPort
 	name   string
 }
+
+// agreement is when a client and a server shook hands, first and last.
+type agreement struct{ first, last time.Time }
 
 // servedKey is what a server's certificates depend on, but for time.
 type servedKey struct {
@@ -65,7 +68,7 @@ func servedKeyOf(server netip.AddrPort, name string, netns uint32) servedKey {
 func (r *TLS) Observe(e decoder.Event) []decoder.Finding {
 	ended, agreed := r.tracker.Observe(e)
 	if agreed != nil {
-		r.agreed.Put(meeting{agreed.Client.Addr(), agreed.Server, agreed.Name}, true)
+		r.agrees(meeting{agreed.Client.Addr(), agreed.Server, agreed.Name}, e.Time)
 	}
 	if f, ok := e.Body.(decoder.Fact); ok && f.Certificates != nil {
 		return r.answered(*f.Certificates)
@@ -87,12 +90,28 @@ func (r *TLS) Observe(e decoder.Event) []decoder.Finding {
 
 // mayBeChoice reports whether the two sides may yet agree, on something else: the alert says so, or is encrypted, so that
 // it may as well be the good-bye of a client that has seen enough.
-func (x refusal) mayBeChoice() bool { return x.Alert == nil || x.Alert.OfChoice() }
+func (x refusal) mayBeChoice() bool {
+	if x.Alert == nil {
+		return !x.ByServer
+	}
+	return x.Alert.OfChoice()
+}
 
-// agrees reports whether the client shakes hands with the server all the same.
-func (r *TLS) agrees(x refusal) bool {
-	_, ok := r.agreed.Get(meeting{x.Client.Addr(), x.Server, x.Name})
-	return ok
+// agrees takes in that a client and a server shook hands.
+func (r *TLS) agrees(m meeting, now time.Time) {
+	a, known := r.agreed.Get(m)
+	if !known {
+		a.first = now
+	}
+	a.last = now
+	r.agreed.Put(m, a)
+}
+
+// agreesElse reports whether the client shakes hands with the server all the same. Just after a refusal that hides why,
+// another ktrace may do so in the client's place, to see what the server shows.
+func (r *TLS) agreesElse(x refusal) bool {
+	a, ok := r.agreed.Get(meeting{x.Client.Addr(), x.Server, x.Name})
+	return ok && (x.Alert != nil || a.first.Before(x.event.Time) || a.last.Sub(x.event.Time) > answerAfter/2)
 }
 
 // take takes a chain that the server answered with.
@@ -171,10 +190,13 @@ func (r *TLS) refused(x refusal) decoder.Finding {
 		f.Subject += " " + x.Name
 		f.Evidence = append(f.Evidence, fmt.Sprintf("the client asked for the name %q", x.Name))
 	}
+	if x.ByServer && x.Alert == nil {
+		how = "an alert that is encrypted, as a rule because it wants a certificate of the client, or another one"
+	}
 	if f.Title = fmt.Sprintf("The TLS client refused the handshake with %s: %s.", r.named(x), how); x.ByServer {
 		f.Title = fmt.Sprintf("The TLS server %s refused the handshake: %s.", r.named(x), how)
 	}
-	if x.mayBeChoice() && r.agrees(x) {
+	if x.mayBeChoice() && r.agreesElse(x) {
 		f.Severity = decoder.Info
 		f.Evidence = append(f.Evidence, "the same client shook hands with the server at another time: it has what the two need to agree")
 		return f

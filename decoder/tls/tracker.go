@@ -53,6 +53,8 @@ type handshake struct {
 	agreed  bool       // that was told
 	streams [2]Stream  // from the low end, and from the high
 	hidden  [2]*Record // the first that is encrypted
+	after   [2]bool    // more was said since both are encrypted
+	goodbye [2]bool    // and that was as long as an alert
 	last    time.Time
 }
 
@@ -121,6 +123,10 @@ func (t *Tracker) segment(e decoder.Event, netns uint32) (*Refusal, *Agreement) 
 	}
 	h.last = e.Time
 	payload := data[:min(len(data), int(e.Packet.Payload()))]
+	if own, _ := t.own.Get(ownKey{h.Server, netns, h.Client.Port()}); !own && h.refusedAfter(e.Packet, payload, way) {
+		r := h.Refusal
+		return &r, nil
+	}
 	m := h.streams[way].Add(s.Seq, payload, len(payload) == int(e.Packet.Payload()))
 	h.take(e.Packet, m, way)
 	ended := h.ended(e.Packet, m, way)
@@ -175,6 +181,21 @@ func (h *handshake) ended(p *decoder.Packet, m Messages, way int) bool {
 	return true
 }
 
+// refusedAfter reports whether a server ends a handshake by the first that it says after the client's part of it, as it does
+// if it does not take what the client showed, under TLS 1.3. Else tickets or data follow, or the client goes first.
+func (h *handshake) refusedAfter(p *decoder.Packet, payload []byte, way int) bool {
+	if h.hidden[0] == nil || h.hidden[1] == nil || h.after[way] || !h.hello {
+		return false
+	}
+	h.after[way] = true
+	if p.Payload() != recordHeader+hiddenAlert || len(payload) < recordHeader || payload[0] != typeData {
+		return false
+	}
+	h.goodbye[way] = true
+	h.ByServer, h.Alert = p.Source() == h.Server, nil
+	return h.ByServer && !h.goodbye[1-way] && !p.HasFlag('R')
+}
+
 // agrees reports, once, whether both sides went on to what is encrypted.
 func (h *handshake) agrees() bool {
 	if h.agreed || !h.hello || h.Alert != nil {
@@ -196,7 +217,7 @@ func (t *Tracker) Flush(now time.Time) {
 	}
 	t.swept = now
 	for k, h := range t.all {
-		if h.streams[0].Over() && h.streams[1].Over() || now.Sub(h.last) > rest {
+		if quiet := now.Sub(h.last); h.streams[0].Over() && h.streams[1].Over() && quiet > time.Second || quiet > rest {
 			delete(t.all, k)
 		}
 	}

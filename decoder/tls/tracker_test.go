@@ -109,3 +109,37 @@ func TestTrackerPassesOverWhatKtraceAsked(t *testing.T) {
 		}
 	}
 }
+
+// TestTrackerTellsWhatAServerEndsInTheDark: under TLS 1.3 the client is done before the server has seen its certificate.
+func TestTrackerTellsWhatAServerEndsInTheDark(t *testing.T) {
+	client, server := netip.MustParseAddrPort("10.0.0.1:40000"), netip.MustParseAddrPort("10.0.0.2:443")
+	up, down := handshakeOf(t, &tls.Config{ServerName: "web.example.org", InsecureSkipVerify: true},
+		&tls.Config{Certificates: []tls.Certificate{certify(t, "web.example.org")}, SessionTicketsDisabled: true})
+	record := func(size int) []byte { return append([]byte{typeData, 3, 3, 0, byte(size)}, make([]byte, size)...) }
+	alert, data := record(hiddenAlert), record(100)
+	for _, c := range []struct {
+		name     string
+		up, down [][]byte // what follows the handshake; the client's first
+		ended    bool
+	}{
+		{"an alert", nil, [][]byte{alert}, true},
+		{"an alert after the client's request", [][]byte{data}, [][]byte{alert}, true},
+		{"an answer", nil, [][]byte{data}, false},
+		{"an answer, and a good-bye", nil, [][]byte{data, alert}, false},
+		{"a good-bye after the client's", [][]byte{alert}, [][]byte{alert}, false},
+	} {
+		tracker := NewTracker()
+		events := segments(client, server, up, down)
+		events = append(events, segments(client, server, append(up[:len(up):len(up)], c.up...), down)[1+len(down)+len(up):]...)
+		events = append(events, segments(client, server, up[:1], append(down[:len(down):len(down)], c.down...))[1+len(down):][:len(c.down)]...)
+		var got *Refusal
+		for _, e := range events {
+			if r, _ := tracker.Observe(e); r != nil {
+				got = r
+			}
+		}
+		if (got != nil) != c.ended || got != nil && (!got.ByServer || got.Alert != nil || got.Client != client) {
+			t.Errorf("%s: %+v, want it to end: %v", c.name, got, c.ended)
+		}
+	}
+}
