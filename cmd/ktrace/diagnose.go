@@ -152,7 +152,7 @@ func packetRules(slow time.Duration) (v cli.View, levels [][]decoder.Rule) {
 		Rules: []decoder.Rule{facts},
 	}
 	return v, [][]decoder.Rule{
-		{diagnose.NewDrops(facts), translations, diagnose.NewSenders(facts), diagnose.NewBlackholes(facts), diagnose.NewICMPErrors(facts)},
+		{diagnose.NewDrops(facts), translations, diagnose.NewSenders(facts), diagnose.NewBlackholes(facts), diagnose.NewICMPErrors(facts), diagnose.NewDNSLoops(facts)},
 		{diagnose.NewTunnels(facts), diagnose.NewSockets()},
 		{diagnose.NewDNS(facts, slow), diagnose.NewLookups(facts), diagnose.NewTruncated(facts), diagnose.NewResets(facts, false),
 			diagnose.NewBridges(facts), diagnose.NewAlone(facts), diagnose.NewTLS(facts)},

@@ -49,7 +49,7 @@ func (f *dnsFlags) view() cli.View {
 	return cli.View{
 		Kinds:  []decoder.Kind{decoder.KindDNS},
 		Stages: []decoder.Stage{decoder.NewNames(), decoder.NewDrops(), dns.New(dns.Options{Wait: f.wait, Slow: f.slow, Ports: f.serverPorts()})},
-		Rules:  []decoder.Rule{facts, diagnose.NewDNS(facts, f.slow), diagnose.NewLookups(facts), diagnose.NewTruncated(facts)},
+		Rules:  []decoder.Rule{facts, diagnose.NewDNSLoops(facts), diagnose.NewDNS(facts, f.slow), diagnose.NewLookups(facts), diagnose.NewTruncated(facts)},
 	}
 }
 

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+
+	"ktrace/testdata/lab"
+)
+
+// forwardDNS serves a pod's DNS by asking whom its resolv.conf names; it gives up soon, and asks for few at a time.
+func forwardDNS(t testing.TB, p *lab.Pod) {
+	t.Helper()
+	const wait, most = 300 * time.Millisecond, 60
+	busy := make(chan struct{}, most)
+	one := func(conn net.PacketConn, from net.Addr, query []byte) {
+		defer func() { <-busy }()
+		conf, err := os.ReadFile(filepath.Join("/etc/netns", p.Name, "resolv.conf"))
+		if err != nil {
+			return // the test ends
+		}
+		p.Do(func() {
+			up, err := net.Dial("udp", net.JoinHostPort(strings.TrimSpace(strings.TrimPrefix(string(conf), "nameserver ")), "53"))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer up.Close()
+			_ = up.SetDeadline(time.Now().Add(wait))
+			answer := make([]byte, 4096)
+			if _, err := up.Write(query); err != nil {
+				return
+			}
+			if n, err := up.Read(answer); err == nil {
+				_, _ = conn.WriteTo(answer[:n], from)
+			}
+		})
+	}
+	p.Do(func() {
+		conn, err := net.ListenPacket("udp", "[::]:53")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		go func() {
+			for {
+				query := make([]byte, 4096)
+				n, from, err := conn.ReadFrom(query)
+				if err != nil {
+					return
+				}
+				select {
+				case busy <- struct{}{}:
+					go one(conn, from, query[:n])
+				default:
+				}
+			}
+		}()
+	})
+}
+
+// asksOnce asks a server once for a name.
+func asksOnce(t testing.TB, ns *lab.NS, server, name string) {
+	query := dnsmessage.Message{Header: dnsmessage.Header{ID: 7, RecursionDesired: true},
+		Questions: []dnsmessage.Question{{Name: dnsmessage.MustNewName(name), Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}}}
+	packed, err := query.Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns.Do(func() {
+		c, err := net.Dial("udp", net.JoinHostPort(server, "53"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(2 * time.Second))
+		if _, err := c.Write(packed); err == nil {
+			_, _ = c.Read(make([]byte, 512))
+		}
+	})
+}
+
+// TestDiagnoseFindsAServerThatAsksItself: and a resolver that asks another is none.
+func TestDiagnoseFindsAServerThatAsksItself(t *testing.T) {
+	var all []lab.Scenario
+	for _, f := range stacks() {
+		itself := map[string]string{"ip": "127.0.0.1", "ip -6": "::1"}[f.ip]
+		all = append(all, lab.Scenario{
+			Name: f.name, Args: []string{"diagnose", "--duration", "9s"}, Want: "dns-bad-resolv-conf", Sure: "certain", Proof: "it asked itself",
+			Setup: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
+				p.ResolvConf("nameserver " + f.server + "\n")
+				serveDNS(t, c.Server, net.JoinHostPort(f.server, "53"), wellServed)
+				forwardDNS(t, p)
+				p.Run("ping", "-c1", "-W20", f.server)
+			},
+			Fault:   func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { p.ResolvConf("nameserver " + itself + "\n") },
+			Traffic: func(t testing.TB, c *lab.Cluster, p *lab.Pod) { asksOnce(t, c.Server, f.addr(p), "web.example.") },
+		})
+	}
+	lab.RunAll(t, all)
+}

@@ -1,0 +1,132 @@
+package diagnose
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// DNSLoops is the rule for a DNS server that asks itself: its resolv.conf, or its forwarder, names a loopback address,
+// or one of its own, where it listens. Every question that it cannot answer makes others without end. A resolver beside it
+// that asks on, as systemd-resolved does on a node, makes one.
+type DNSLoops struct {
+	know  *Facts
+	asked map[dnsLoopKey]*dnsLoop
+}
+
+// dnsLoopKey is a question at a host.
+type dnsLoopKey struct {
+	netns      uint32
+	name, kind string
+}
+
+// dnsLoop is who asked it there.
+type dnsLoop struct {
+	own, others uint64
+	waiting     []decoder.Event // of others, until it is known to be a loop
+	asked       decoder.Event   // by another, the first
+}
+
+// A question is in a loop if the server asked itself so many times, and so many times as often as others asked it.
+const (
+	enoughOwn     = 10
+	ownByOthers   = 5
+	maxDNSLoops   = 4096
+	maxDNSWaiting = 16
+)
+
+// NewDNSLoops returns the rule; know must be asked before it.
+func NewDNSLoops(know *Facts) *DNSLoops {
+	return &DNSLoops{know: know, asked: map[dnsLoopKey]*dnsLoop{}}
+}
+
+// Observe implements decoder.Rule.
+func (r *DNSLoops) Observe(e decoder.Event) []decoder.Finding {
+	d, ok := e.Body.(decoder.DNS)
+	if !ok || e.Packet == nil {
+		return nil
+	}
+	to := server(d).Addr()
+	key := dnsLoopKey{d.ClientNetns, strings.ToLower(d.Name), d.Type}
+	if to.IsLoopback() || r.know.owns(d.ClientNetns, to) {
+		l := r.of(key)
+		l.own++
+		if !l.closed() {
+			return nil
+		}
+		all := append(l.waiting, e)
+		l.waiting = nil
+		return r.found(key, l, all)
+	}
+	if d.Last == nil || d.Last.Netns == d.ClientNetns {
+		return nil
+	}
+	key.netns = d.Last.Netns
+	l := r.of(key)
+	if l.others++; l.others == 1 {
+		l.asked = e
+	}
+	if l.closed() {
+		return r.found(key, l, []decoder.Event{e})
+	}
+	if len(l.waiting) < maxDNSWaiting {
+		l.waiting = append(l.waiting, e)
+	}
+	return nil
+}
+
+// Flush implements decoder.Rule.
+func (r *DNSLoops) Flush(time.Time, bool) []decoder.Finding { return nil }
+
+func (r *DNSLoops) of(key dnsLoopKey) *dnsLoop {
+	l := r.asked[key]
+	if l == nil {
+		if len(r.asked) >= maxDNSLoops {
+			clear(r.asked)
+		}
+		l = &dnsLoop{}
+		r.asked[key] = l
+	}
+	return l
+}
+
+// closed reports whether the question goes round.
+func (l *dnsLoop) closed() bool {
+	return l.others > 0 && l.own >= enoughOwn && l.own >= ownByOthers*l.others
+}
+
+// found is the finding, of each of the queries.
+func (r *DNSLoops) found(key dnsLoopKey, l *dnsLoop, queries []decoder.Event) []decoder.Finding {
+	f := decoder.Finding{
+		ID: "dns-bad-resolv-conf", Severity: decoder.Critical, Confidence: decoder.Certain, Subject: fmt.Sprintf("resolv.conf in netns %d", key.netns),
+		Title: fmt.Sprintf("The DNS server in netns %d asks itself: what it does not know goes round in a loop.", key.netns),
+		Cause: "It forwards to a loopback address, or one of its own, and listens there itself: a node's resolv.conf that names systemd-resolved's 127.0.0.53 " +
+			"was given to the pod, or a forwarder names the server. Clients wait, or are answered SERVFAIL.",
+		Evidence: []string{fmt.Sprintf("others asked it for %s %s %d times, and it asked itself %d times", key.name, key.kind, l.others, l.own)},
+		Remedy: []string{
+			"kubectl -n kube-system get configmap coredns -o yaml   # what forward names: let it be a resolver outside",
+			"of a node with systemd-resolved: let the kubelet give pods /run/systemd/resolve/resolv.conf (resolvConf, --resolv-conf)",
+		},
+	}
+	if conf, ok := r.know.resolvs.Get(key.netns); ok {
+		f.Evidence = append(f.Evidence, "the nameservers of its resolv.conf: "+list(conf.Nameservers))
+	}
+	all := make([]decoder.Finding, 0, len(queries))
+	for _, e := range queries {
+		x := f.Of(l.asked) // a loopback address is nobody's name
+		x.Traffic = []decoder.Traffic{trafficOf(l.asked), trafficOf(e)}
+		x.Evidence = append(slices.Clone(f.Evidence), question(e, e.Body.(decoder.DNS)))
+		x.Time, x.First, x.Last, x.Count = e.Time, e.Time, e.Time, 1
+		all = append(all, x)
+	}
+	return all
+}
+
+// trafficOf is what an event is about, for the rules that compare findings.
+func trafficOf(e decoder.Event) decoder.Traffic {
+	a := decoder.AboutEvent(e)
+	return decoder.Traffic{Proto: a.Proto, Clients: a.Clients, Servers: a.Servers, First: e.Time, Last: e.Time}
+}
