@@ -22,7 +22,7 @@ type again struct {
 
 // over is since when what a finding is about works again; zero if it does not, or nobody can tell.
 func (s *successes) over(f Finding, now time.Time) time.Time {
-	if len(f.Traffic) == 0 || now.Sub(f.lastFailed()) < overAfter || !f.attempts() {
+	if len(f.Traffic) == 0 || now.Sub(f.lastFailed()) < overAfter {
 		return time.Time{}
 	}
 	same, any := s.again(f, true), s.again(f, false)
@@ -37,9 +37,9 @@ func (s *successes) over(f Finding, now time.Time) time.Time {
 		enough = overOften
 	}
 	switch {
-	case same.enough(enough):
+	case same.enough(enough) && f.attempts():
 		return same.first
-	case any.enough(overOften):
+	case any.enough(overOften) && f.attempts():
 		return any.first
 	}
 	return time.Time{}
@@ -79,12 +79,12 @@ func (s *successes) again(f Finding, sameBackend bool) (a again) {
 		if t.level == attemptNone {
 			continue
 		}
-		works := s.of(t, sameBackend && t.backend.IsValid(), ofServer(f.ID))
+		works := s.of(t, f.About.Netns, sameBackend && t.backend.IsValid(), ofServer(f.ID))
 		since, first := works.after(last)
 		between, runs := works.between(t.failed)
 		a.pairs++
 		a.queries = a.queries || t.level == attemptQuery
-		a.repeated = a.repeated || t.level == attemptQuery && s.repeated(t)
+		a.repeated = a.repeated || t.level == attemptQuery && s.repeated(t, f.About.Netns)
 		if since > 0 {
 			a.working++
 		}

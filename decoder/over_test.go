@@ -240,3 +240,25 @@ func TestATimelineForgetsWhenButNotHowOften(t *testing.T) {
 		t.Errorf("%d of the last ten seconds, the first at %v", n, first)
 	}
 }
+
+// TestLoopbackIsOfItsNamespace: that a server listens on 127.0.0.1 of one pod says nothing of another's.
+func TestLoopbackIsOfItsNamespace(t *testing.T) {
+	for netns, want := range map[uint32]bool{7: true, 8: false} {
+		var works successes
+		var folder Folder
+		now := time.Unix(1000, 0)
+		f := Finding{ID: "connection-refused", Severity: Warning, First: now, Last: now}
+		refused := Reset{Cause: ResetRefused, Connection: flowOf("127.0.0.1:8080", "127.0.0.1:40000")}
+		folder.Add(f.Of(Event{Header: Header{Time: now, Netns: 7}, Packet: fromTo("tcp", "127.0.0.1:8080", "127.0.0.1:40000", "R."), Body: refused}))
+		for range 20 {
+			now = now.Add(time.Second)
+			at := Header{Time: now, Netns: netns, Ifindex: 1, Direction: Out}
+			works.observe(Event{Header: at, Packet: fromTo("tcp", "127.0.0.1:40000", "127.0.0.1:8080", "S"), Body: Hop{}})
+			at.Direction = In
+			works.observe(Event{Header: at, Packet: fromTo("tcp", "127.0.0.1:8080", "127.0.0.1:40000", "S."), Body: Hop{}})
+		}
+		if over := len(folder.settle(&works, now, true)) > 0; over != want {
+			t.Errorf("netns %d: over is %v, want %v", netns, over, want)
+		}
+	}
+}

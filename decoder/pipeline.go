@@ -161,10 +161,10 @@ func (p *Pipeline) from(i int, events []Event) (err error) {
 
 // deliver shows one finished event, if it is wanted, and what the rules make of it.
 func (p *Pipeline) deliver(e Event) error {
-	if len(p.Rules) > 0 {
+	keep := p.Keep == nil || p.Keep(e)
+	if keep && len(p.Rules) > 0 {
 		p.works.observe(e)
 	}
-	keep := p.Keep == nil || p.Keep(e)
 	if p.Wanted(e.Body.Kind()) {
 		if err := p.show(e, keep && !p.enough()); err != nil {
 			return err

@@ -17,6 +17,7 @@ type successes struct {
 type questionKey struct {
 	server   netip.AddrPort
 	question string
+	netns    uint32 // as of successKey
 }
 
 type askedFlow struct {
@@ -33,13 +34,14 @@ type asked struct {
 	masked         netip.Addr     // the client behind translation
 }
 
-// successKey is who reached whom; no client is any.
+// successKey is who reached whom; no client is any. Of an address that each namespace has for itself it says where.
 type successKey struct {
 	level  attemptLevel
 	proto  string
 	client netip.Addr
 	server netip.AddrPort
 	big    bool
+	netns  uint32
 }
 
 // maxSpans is how finely what works is told apart in time.
@@ -54,7 +56,7 @@ func (s *successes) observe(e Event) {
 		}
 	case DNS:
 		if b.served() && e.Packet != nil {
-			s.answered.Put(questionKey{b.Server, b.question()}, e.Time)
+			s.answered.Put(questionKey{b.Server, b.question(), ownNetns(b.Server, e.Netns)}, e.Time)
 			s.worked(e, attemptQuery, b.Transport, []netip.Addr{e.Packet.Src}, []netip.AddrPort{b.Server, b.Backend}, true)
 		}
 	}
@@ -99,33 +101,42 @@ func (s *successes) worked(e Event, level attemptLevel, proto string, clients []
 			if slices.Contains(clients[:j], client) {
 				continue
 			}
-			s.count(e, successKey{level, proto, client, server, false})
-			if big {
-				s.count(e, successKey{level, proto, client, server, true})
+			k := successKey{level: level, proto: proto, client: client, server: server, netns: ownNetns(server, e.Netns)}
+			s.count(e.Time, k)
+			if k.big = big; big {
+				s.count(e.Time, k)
 			}
 		}
 	}
 }
 
-func (s *successes) count(e Event, k successKey) {
+// ownNetns is the namespace if the address is one that each has for itself, else 0.
+func ownNetns(a netip.AddrPort, netns uint32) uint32 {
+	if a.Addr().IsLoopback() {
+		return netns
+	}
+	return 0
+}
+
+func (s *successes) count(at time.Time, k successKey) {
 	l, ok := s.works.Get(k)
 	if !ok {
 		l = &timeline{}
 	}
-	l.add(spanOf(e.Time, e.Time, 1), maxSpans)
+	l.add(spanOf(at, at, 1), maxSpans)
 	s.works.Put(k, l)
 }
 
 // repeated reports whether a query that failed has been asked again, and answered: another may be one that is easier.
-func (s *successes) repeated(t Traffic) bool {
+func (s *successes) repeated(t Traffic, netns uint32) bool {
 	return slices.ContainsFunc(t.Servers, func(server netip.AddrPort) bool {
-		at, ok := s.answered.Get(questionKey{server, t.question})
+		at, ok := s.answered.Get(questionKey{server, t.question, ownNetns(server, netns)})
 		return ok && at.After(t.Last)
 	})
 }
 
 // of is when what failed works: with a backend that it failed with, or with whatever the server's address stands for.
-func (s *successes) of(t Traffic, sameBackend, anybody bool) timeline {
+func (s *successes) of(t Traffic, netns uint32, sameBackend, anybody bool) timeline {
 	clients, servers := t.Clients, t.Servers
 	if anybody || len(clients) == 0 {
 		clients = []netip.Addr{{}}
@@ -135,7 +146,7 @@ func (s *successes) of(t Traffic, sameBackend, anybody bool) timeline {
 	}
 	for _, client := range clients {
 		for _, server := range servers {
-			if l, ok := s.works.Get(successKey{t.level, t.Proto, client, server, t.big}); ok {
+			if l, ok := s.works.Get(successKey{t.level, t.Proto, client, server, t.big, ownNetns(server, netns)}); ok {
 				return *l
 			}
 		}
