@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"net"
 	"os"
 	"path/filepath"
@@ -144,6 +145,7 @@ func TestARecordingBesideACaptureHasItsPackets(t *testing.T) {
 func TestAFileThatIsCutSaysByHowMuch(t *testing.T) {
 	for _, tt := range []struct{ name, view string }{
 		{filepath.Join(records, "drop-netfilter-reject.rec"), "drop"},
+		{zipped(t, filepath.Join(records, "drop-netfilter-reject.rec")), "drop"},
 		{filepath.Join(captures, "dumpcap.pcapng"), "--stats"},
 		{filepath.Join(captures, "tcpdump-nano.pcap"), "diagnose"},
 		{filepath.Join(captures, "tcpdump-nano.pcap.gz"), "--stats"},
@@ -165,6 +167,28 @@ func TestAFileThatIsCutSaysByHowMuch(t *testing.T) {
 			t.Errorf("%s: said %q", tt.name, said)
 		}
 	}
+}
+
+// zipped is a file in gzip.
+func zipped(t *testing.T, name string) string {
+	t.Helper()
+	whole, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	if _, err := w.Write(whole); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	name = filepath.Join(t.TempDir(), filepath.Base(name)+".gz")
+	if err := os.WriteFile(name, packed.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return name
 }
 
 // TestACopyLeavesItsInputAlone has the copy of a file be the file, by several names.

@@ -180,8 +180,11 @@ func withFiles(names []string, write string, s cli.Streams, do func(inputs, cli.
 	const garbage = 300 // percent of what is in use
 	defer debug.SetGCPercent(debug.SetGCPercent(garbage))
 	in := inputs{guard: &outfile.Guard{}}
-	for _, name := range names {
+	for i, name := range names {
 		file := os.Stdin
+		if name == "-" && slices.Contains(names[:i], name) {
+			return cli.Usagef("standard input can be read once: want - once")
+		}
 		if name != "-" {
 			var err error
 			if file, err = os.Open(name); err != nil {

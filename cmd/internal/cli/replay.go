@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -49,7 +50,10 @@ func Replay(ctx context.Context, f Flags, view func() (View, error), s Streams, 
 // recorded is the stream of a file, a recording of ktrace or a capture of anybody's. What has a link header is filtered
 // by it if the expression wants that, all else by the sieve.
 func (v View) recorded(file capture.File, s Streams) (stream *decoder.Stream, err error) {
-	b := bufio.NewReader(file)
+	b, err := unzipped(file)
+	if err != nil {
+		return nil, err
+	}
 	o := capture.ReaderOptions{Packets: slices.Contains(v.Kinds, decoder.KindFrame)}
 	var link error
 	if v.Filter != nil {
@@ -71,6 +75,19 @@ func (v View) recorded(file capture.File, s Streams) (stream *decoder.Stream, er
 	frames, err := record.NewReader(b)
 	stream.Frames = &readFile{frames, file.Name, s}
 	return stream, err
+}
+
+// unzipped is what a file holds, in gzip or not.
+func unzipped(file capture.File) (*bufio.Reader, error) {
+	b := bufio.NewReader(file)
+	if head, _ := b.Peek(2); string(head) != "\x1f\x8b" {
+		return b, nil
+	}
+	packed, err := gzip.NewReader(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: gzip: %w", file.Name, err)
+	}
+	return bufio.NewReader(packed), nil
 }
 
 // readFile is a file by its name. One that is cut short, as when who wrote it was killed, ends there.

@@ -46,6 +46,9 @@ func (g *Guard) Create(what, name string) (*File, error) {
 	}
 	f.file = old
 	if f.use, err = g.claim(f.title(), old); err == nil {
+		err = lock(old)
+	}
+	if err == nil {
 		err = f.spare()
 	}
 	if err != nil {
@@ -70,6 +73,19 @@ func open(name string) (*os.File, error) {
 		return nil, err
 	}
 	return os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644)
+}
+
+// lock refuses a file that another ktrace writes: one would overwrite, or take the place of, what the other writes. Where
+// there are no locks, it does not.
+func lock(file *os.File) error {
+	info, err := file.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return err
+	}
+	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+		return fmt.Errorf("%w: another process writes it; name another one", ErrUsed)
+	}
+	return nil
 }
 
 // descriptor is the number of the open file of this process that a name stands for. Opened by name it would be written
@@ -136,6 +152,9 @@ func (f *File) spare() error {
 	f.file.Close() // nothing was written
 	f.file, f.place, f.beside = beside, place, beside.Name()
 	now, err := beside.Stat()
+	if err == nil {
+		err = lock(beside)
+	}
 	if err != nil {
 		return errors.Join(err, f.Discard())
 	}

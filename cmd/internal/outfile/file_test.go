@@ -101,6 +101,31 @@ func TestTwoNewFilesOfOneNameAreRefused(t *testing.T) {
 	}
 }
 
+// TestAFileThatAnotherRunWritesIsRefused: each run has a guard of its own.
+func TestAFileThatAnotherRunWritesIsRefused(t *testing.T) {
+	for _, path := range []string{filepath.Join(t.TempDir(), "new"), old(t, t.TempDir(), "x")} {
+		first, err := (&Guard{}).CreateLive("-w", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{"", "first"} {
+			if _, err := first.Write([]byte(text)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := (&Guard{}).Create("-w", path); !errors.Is(err, ErrUsed) {
+				t.Errorf("%s, after %q: error %v, want ErrUsed", path, text, err)
+			}
+		}
+		if err := first.Close(); err != nil {
+			t.Fatal(err)
+		}
+		again := create(t, &Guard{}, path)
+		if err := again.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestATerminalOrNullMayBeSeveralThings(t *testing.T) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {

@@ -23,7 +23,7 @@ type use struct {
 	files []os.FileInfo
 }
 
-// ErrUsed is returned for a file that the run reads, or writes as something else.
+// ErrUsed is returned for a file that the run reads, or writes as something else, or that another run writes.
 var ErrUsed = errors.New("the file has another use")
 
 // Reads has the guard keep an input.

@@ -3,7 +3,6 @@ package savefile
 import (
 	"context"
 	"errors"
-	"io"
 	"time"
 
 	"ktrace/decoder"
@@ -45,10 +44,7 @@ func (d *Drain) Next(ctx context.Context) ([]byte, error) {
 	for {
 		raw, err := d.Ring.Next(ctx)
 		if err != nil {
-			if errors.Is(err, io.EOF) {
-				err = errors.Join(d.window.release(0, d.write), err)
-			}
-			return raw, err
+			return raw, errors.Join(d.window.release(0, d.write), err)
 		}
 		packet := decoder.IsPacket(raw)
 		if packet {
