@@ -44,7 +44,7 @@ func capabilities() []capability {
 		{"CAP_BPF", unix.CAP_BPF, true, true, "", "no program loads: no verb works but read"},
 		{"CAP_PERFMON", unix.CAP_PERFMON, true, true, "", "no program that traces loads: no verb works but read"},
 		{"CAP_NET_ADMIN", unix.CAP_NET_ADMIN, false, false, TapProbe,
-			"capture cannot attach, nor what explains TLS handshakes; rules and connections of netfilter are not read, so dns, nat and drop know fewer causes"},
+			"capture cannot attach, nor what explains TLS handshakes and DNS over TCP; rules and connections of netfilter are not read, so dns, nat and drop know fewer causes"},
 		{"CAP_SYS_ADMIN", unix.CAP_SYS_ADMIN, false, false, "",
 			"other network namespaces cannot be entered: capture takes packets of its own only; devices, routes and rules in pods are not known"},
 		{"CAP_SYS_PTRACE", unix.CAP_SYS_PTRACE, false, false, "",

@@ -168,3 +168,20 @@ func TestCapturesTellThatACutAnswerWasHadOverTCP(t *testing.T) {
 		})
 	}
 }
+
+// TestAScanOfTheServersPortIsNoFailure: of who connects to address after address no server is wanted.
+func TestAScanOfTheServersPortIsNoFailure(t *testing.T) {
+	var all []sent
+	for i := range 40 {
+		k := &tcpTalk{client: netip.AddrPortFrom(foreignClient.Addr(), uint16(40000+i)), server: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), 53), at: time.Duration(10*i) * time.Millisecond}
+		k.add(true, tcpSYN, nil)
+		if i%2 == 0 {
+			k.add(false, tcpRST|tcpACK, nil)
+		}
+		all = append(all, k.seen...)
+	}
+	all = append(all, timeGoesBy(9*time.Second))
+	if n := strings.Count(dnsSaid(t, all), "dns-"); n > 3 {
+		t.Errorf("%d findings", n)
+	}
+}

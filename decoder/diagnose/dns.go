@@ -11,11 +11,12 @@ import (
 // DNS reports why queries were not answered, or answered badly or late. It wants decoder.DNS, and drops as the stage
 // of decoder.NewDrops completes them.
 type DNS struct {
-	know   *Facts
-	slow   slowness
-	losses losses
-	served decoder.Recent[netip.AddrPort, dnsService] // what servers answered
-	held   []decoder.Event                            // queries that the kernel dropped, until the node has said why
+	know      *Facts
+	slow      slowness
+	losses    losses
+	served    decoder.Recent[netip.AddrPort, dnsService] // what servers answered
+	strangers strangers
+	held      []decoder.Event // queries that the kernel dropped, until the node has said why
 }
 
 // NewDNS returns the rule; answers that take longer than slow are reported. know must be asked before it.
@@ -74,8 +75,8 @@ func (r *DNS) judge(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
 		return r.failed(d)
 	case d.Outcome == decoder.DNSTruncated:
 		return decoder.Finding{}, false // the client asks again over TCP
-	case d.Retry && d.Unsent:
-		return decoder.Finding{}, false // that is what the rule Truncated is about
+	case d.Retry && d.Unsent: // that is what the rule Truncated is about
+		return decoder.Finding{}, false
 	}
 	proved, ok := r.proved(d)
 	if _, missed := r.missedTranslation(d); ok && (!missed || proved.ID == "service-no-endpoints") { // which has rules, to refuse and not to translate
@@ -94,6 +95,8 @@ func (r *DNS) judge(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
 		return proved, true
 	}
 	switch {
+	case r.scans(e, d):
+		return decoder.Finding{}, false
 	case d.ICMP != nil:
 		return r.know.atOwnAddress(queryRefused(d), d), true
 	case notListened(d):

@@ -2,6 +2,8 @@ package diagnose
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 	"time"
 
 	"ktrace/decoder"
@@ -47,4 +49,32 @@ func ended(c *decoder.DNSConnection) string {
 		return "resets"
 	}
 	return "closes"
+}
+
+// strangers are the addresses that clients connect to at a server's port without asking anything, and that nothing else
+// shows to be DNS servers.
+type strangers struct {
+	met   decoder.Recent[ends, bool]
+	count decoder.Recent[netip.Addr, int] // of a client
+}
+
+// manyStrangers is how many addresses a client may try so: one that tries more looks for open ports.
+const manyStrangers = 3
+
+// scans reports whether the client of a connection that came to nothing goes through addresses, whatever serves there.
+func (r *DNS) scans(e decoder.Event, d decoder.DNS) bool {
+	conf, _ := r.know.resolvs.Get(d.ClientNetns)
+	_, service := r.know.ServiceAt(d.ClientNetns, d.Transport, d.Server)
+	served, _ := r.served.Get(d.Server)
+	if !d.Unsent || service || served.answered > 0 || slices.Contains(conf.Nameservers, d.Server.Addr()) {
+		return false
+	}
+	x, k := &r.strangers, ends{e.Packet.Src, d.Server}
+	n, _ := x.count.Get(k.client)
+	if _, met := x.met.Get(k); !met {
+		n++
+		x.met.Put(k, true)
+		x.count.Put(k.client, n)
+	}
+	return n > manyStrangers
 }
