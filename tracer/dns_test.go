@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ktrace/decoder"
+	"ktrace/decoder/reassembly"
 	"ktrace/testdata/lab"
 )
 
@@ -81,6 +82,7 @@ type said struct {
 func saidIn(t *testing.T, ns *lab.NS, events []decoder.Event) said {
 	t.Helper()
 	var s said
+	var streams [2]reassembly.Stream
 	for _, e := range events {
 		if _, ok := e.Body.(decoder.SocketSegment); !ok || e.Netns != ns.Inode() {
 			continue
@@ -92,7 +94,10 @@ func saidIn(t *testing.T, ns *lab.NS, events []decoder.Event) said {
 		if n := len(e.Packet.Transport()); n != int(e.Packet.Payload()) {
 			t.Errorf("%d bytes of %d", n, e.Packet.Payload())
 		}
-		s.bytes[way] += len(e.Packet.Transport())
+		segment, _ := e.Packet.Segment()
+		for _, p := range streams[way].Add(reassembly.Piece{Seq: segment.Seq, Data: e.Packet.Transport()}) { // some are sent again
+			s.bytes[way] += len(p.Data)
+		}
 		if e.Packet.HasFlag('F') {
 			s.ends[way]++
 		}
@@ -135,7 +140,7 @@ func TestSocketsTellWhatIsSaidAtPortsOfDNS(t *testing.T) {
 			events, counts := drain(t, tr)
 			client, server := saidIn(t, pod.NS, events), saidIn(t, c.Server, events)
 			whole := [2]int{n * 3000, n * 3000}
-			if client.bytes != whole || client.ends[0] != 1 || client.senders == 0 || client.to.String() != service {
+			if client.bytes != whole || client.ends[0] == 0 || client.senders == 0 || client.to.String() != service {
 				t.Errorf("the client's socket tells %+v, want %v bytes to %s", client, whole, service)
 			}
 			if server.bytes != whole || server.to.Addr().Unmap() != netip.MustParseAddr(map[bool]string{true: pod.Addr, false: pod.Addr6}[f.tool == "iptables"]) {
@@ -144,6 +149,26 @@ func TestSocketsTellWhatIsSaidAtPortsOfDNS(t *testing.T) {
 			if inOther := saidIn(t, other.NS, events); inOther != (said{}) || counts.Lost.Total() != 0 {
 				t.Errorf("others' sockets tell %+v; %+v", inOther, counts)
 			}
+		})
+	}
+}
+
+// BenchmarkDNS has a pod and a server talk past the path, the tls and the dns objects, as diagnose loads them, at a port
+// that is no DNS server's and at one that is, and reports the kernel's own time for a run of each program.
+func BenchmarkDNS(b *testing.B) {
+	for name, port := range map[string]uint{"passed by": 54, "recorded": 8443} {
+		b.Run(name, func(b *testing.B) {
+			c := lab.NewCluster(b)
+			pod := c.AddPod("a")
+			o := dnsOptions(pod.NS)
+			o.Probes, o.Variant = []string{"path", TLSProbe, DNSProbe}, "tp_btf"
+			maps.Copy(o.Globals, PathFilter{Protocols: TCP}.Globals())
+			maps.Copy(o.Globals, DNSPorts([]uint{port}))
+			o.RingBytes = 128 << 20 // nobody reads it
+			say, end := conversation(b, c, pod, false, 0)
+			defer end()
+			say(64)
+			measure(b, o, func() { say(b.N) }, append(hopPrograms, "tls tls_out", "tls tls_in", "dns dns_out", "dns dns_in")...)
 		})
 	}
 }
