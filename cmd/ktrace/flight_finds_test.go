@@ -99,7 +99,7 @@ func TestFlightRecorderFiresOnWhatDiagnoseFinds(t *testing.T) {
 func expired() lab.Scenario {
 	all := handshakes()
 	h := all[slices.IndexFunc(all, func(h shaken) bool { return h.want == "tls-certificate-expired" })]
-	return h.scenario("TLS", net.JoinHostPort(lab.ServerAddr, "8443"), tls.VersionTLS13, nil)
+	return h.scenario("TLS", net.JoinHostPort(lab.ServerAddr, "8443"), tls.VersionTLS12, nil)
 }
 
 // fires runs a scenario past a flight recorder that waits for its cause.
