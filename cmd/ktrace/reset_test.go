@@ -112,8 +112,9 @@ func badServer(name, want string, f family, bad func(net.Conn)) lab.Scenario {
 		Traffic: func(t testing.TB, _ *lab.Cluster, p *lab.Pod) {
 			c := dial(t, p.NS, f.server)
 			_, _ = c.Write(make([]byte, 1000)) // may meet the reset
+			_ = c.SetReadDeadline(time.Now().Add(patience))
+			_, _ = io.Copy(io.Discard, c) // it waits for an answer, and closes only then
 			_ = c.(*net.TCPConn).CloseWrite()
-			_, _ = io.Copy(io.Discard, c)
 		},
 		Want: want,
 		Sure: "certain",
@@ -160,10 +161,15 @@ func refused(f family) lab.Scenario {
 			listeners.put(c, l)
 			go serve(l, func() func(net.Conn) { return readAll })
 		},
-		Fault:   func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { listeners.get(c).Close() },
-		Traffic: func(t testing.TB, _ *lab.Cluster, p *lab.Pod) { dial(t, p.NS, f.server) },
-		Want:    "connection-refused",
-		Sure:    "certain",
+		Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { listeners.get(c).Close() },
+		Traffic: func(t testing.TB, _ *lab.Cluster, p *lab.Pod) {
+			for range 4 {
+				dial(t, p.NS, f.server)
+				time.Sleep(patience) // that it goes on makes it more than a restart
+			}
+		},
+		Want: "connection-refused",
+		Sure: "certain",
 	}
 }
 
