@@ -244,6 +244,10 @@ func queryRefused(d decoder.DNS) decoder.Finding {
 		f.ID, f.Confidence = "netfilter-reject", decoder.Likely
 		f.Title = fmt.Sprintf("A firewall at %v rejects queries to the DNS server %v.", d.ICMP.From, server(d))
 		f.Cause = "A host on the way answered that passing is prohibited: a REJECT rule there."
+	case "host-unreachable", "address-unreachable":
+		f.ID, f.Confidence = "neighbour-failed", decoder.Likely
+		f.Title = fmt.Sprintf("%v is to deliver queries to the DNS server %v, and gets no answer from it.", d.ICMP.From, server(d))
+		f.Cause = "The last router before the server got no answer to ARP or neighbour discovery: the host is down, or no host has the address."
 	default:
 		f.ID = "no-route"
 		f.Title = fmt.Sprintf("%v has no way to the DNS server %v.", d.ICMP.From, server(d))

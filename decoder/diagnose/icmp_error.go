@@ -148,6 +148,9 @@ func (r *ICMPErrors) judge(c *complaint) (decoder.Finding, bool) {
 		place = ", first seen at " + at
 	}
 	f.Evidence = append([]string{fmt.Sprintf("%s ICMP %s from %v about %s %v%s", e.Time.UTC().Format("15:04:05.000000"), p.ICMPName(), p.Src, about.Proto, about.Flow(), place)}, f.Evidence...)
+	if back := r.know.before.life(c.about, true); back.last.After(e.Time) {
+		f.Over = back.last
+	}
 	if why := r.harmless(c); why != "" && f.Severity != decoder.Info {
 		f.Severity = decoder.Info
 		f.Evidence = append(f.Evidence, why)

@@ -15,7 +15,9 @@ func overlays() map[uint16]string {
 func overlayBlocked(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 	tunnel, ok := overlays()[e.Packet.Dport]
 	refused := d.NoSocket() && d.Answer != nil
-	if !ok || e.Packet.Proto != "udp" || !d.ByNetfilter() && !refused {
+	b, blamed := k.blame(e, d)
+	noRule := blamed && len(b.Suspects) == 0 && b.Incomplete == "" // conntrack or NAT dropped it
+	if !ok || e.Packet.Proto != "udp" || (!d.ByNetfilter() || noRule) && !refused {
 		return decoder.Finding{}, false
 	}
 	peer := e.Packet.Destination()
@@ -35,7 +37,7 @@ func overlayBlocked(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding,
 			"kubectl -n kube-system get pods -o wide   # is the network plugin running there?"}
 		return f, true
 	}
-	if b, ok := k.blames.Get(decoder.Ask(e)); ok && len(b.Suspects) > 0 {
+	if len(b.Suspects) > 0 {
 		name(&f, b)
 	}
 	return f, true

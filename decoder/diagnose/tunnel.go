@@ -40,6 +40,7 @@ type crossing struct {
 	questions   uint64        // packets that are always answered, if only by an error
 	asked       []netip.Addr  // pods, or others, that they were for
 	told        string        // the ICMP error that came instead
+	toldBy      netip.Addr    // its sender
 	reported    bool
 }
 
@@ -139,6 +140,7 @@ func (r *Tunnels) refused(e decoder.Event) {
 		return
 	}
 	if x := r.ways[tunnelWay{e.Netns, about.Src, about.Dst, about.Dport}]; x != nil && x.questions > 0 {
+		x.toldBy = e.Packet.Src
 		x.told = fmt.Sprintf("ICMP %s from %v", e.Packet.ICMPName(), e.Packet.Src)
 	}
 }
@@ -248,7 +250,11 @@ func (x *crossing) finding(k tunnelWay, now time.Time) decoder.Finding {
 	case x.told != "":
 		f.Confidence = decoder.Certain
 		f.Title = fmt.Sprintf("%s does not take what %v sends through the tunnel: pods of the two nodes do not reach each other.", peer, k.local)
-		f.Cause = "The other node, or a router on the way, answered with an error: no tunnel device listens there, or a firewall rejects it."
+		f.Cause = "The other node answered with an error: no tunnel device listens there, or a firewall of its own rejects it."
+		if x.toldBy != k.peer {
+			f.Title = fmt.Sprintf("A router, %v, does not pass on what %v sends through the tunnel to %s: pods of the two nodes do not reach each other.", x.toldBy, k.local, peer)
+			f.Cause = "The other node was not reached: a router before it answered with an error, which says why."
+		}
 		f.Evidence = append(f.Evidence, "answered by "+x.told)
 	case len(x.asked) == 1: // a policy of that pod looks the same
 		f.Severity, f.Confidence = decoder.Warning, decoder.Possible

@@ -14,6 +14,9 @@ func (rs *Ruleset) Tracking(c Case, quoted *Packet) (*decoder.Tracking, []*Set) 
 	if c.Packet.State&^(StateInvalid|StateUntracked|StateNew) != 0 {
 		return nil, nil // it is part of a flow
 	}
+	if !rs.splits() {
+		return nil, nil
+	}
 	x := tracking{rs: rs}
 	own := c.Packet
 	own.Hook = c.Hooks[0]
@@ -46,7 +49,17 @@ func (rs *Ruleset) Untracks(c Case) bool {
 	own := c.Packet
 	own.Hook = c.Hooks[0]
 	x := tracking{rs: rs}
-	return x.untracked(&own) != nil
+	return rs.splits() && x.untracked(&own) != nil
+}
+
+// splits reports whether any rule keeps packets from conntrack, or gives them a zone. Most rulesets have none, and walking
+// through them is dear.
+func (rs *Ruleset) splits() bool {
+	return slices.ContainsFunc(rs.Tables, func(t *Table) bool {
+		return slices.ContainsFunc(t.Chains, func(c *Chain) bool {
+			return slices.ContainsFunc(c.Rules, func(r Rule) bool { return r.untracks() || r.zone().Set })
+		})
+	})
 }
 
 // tracking asks rules, and keeps which sets they need.
