@@ -47,8 +47,13 @@ const (
 	onTheWay     = time.Second     // a query may be, when the server closes
 )
 
-// held is how many bytes the connection keeps.
-func (c *connection) held() int { return c.up.held() + c.down.held() }
+// askingSize is about what a query takes that waits for its answer, bytes.
+const askingSize = 1 << 10
+
+// load is how many bytes the connection keeps.
+func (c *connection) load() int {
+	return c.up.held() + c.down.held() + len(c.pending)*askingSize
+}
 
 // client is who connects.
 func (c *connection) client() netip.Addr { return c.names[0].Src.Addr() }
@@ -139,10 +144,16 @@ func (c *connection) sighted(here decoder.Sight, e decoder.Event, up bool, p rea
 		case up && covers(a.end) && e.Time != a.last.Time:
 			a.seen(here)
 			a.backend = c.backend
-		case !up && a.answer != nil && covers(a.answerEnd):
-			a.answered(here, a.atClient(e))
+		case !up && a.answer != nil && (a.answerLast == nil || covers(a.answerEnd)): // its end may have come early
+			a.arrives(here, a.atClient(e))
 		}
 	}
+}
+
+// arrives takes in where the answer is. By whatever name the connection goes there, its client takes it.
+func (a *asking) arrives(here decoder.Sight, atClient bool) {
+	a.answered(here, atClient)
+	a.delivered, a.answerFrom = a.delivered || atClient, netip.AddrPort{}
 }
 
 // ended says of all that waits how the connection ended; it may be seen to at several places.

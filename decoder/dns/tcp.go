@@ -315,14 +315,14 @@ func (x *connections) data(c *connection, e decoder.Event, here decoder.Sight, u
 	if up {
 		x.remember(c, e)
 	}
-	before := c.held()
+	before := c.load()
 	way := &c.down
 	if up {
 		way = &c.up
 	}
 	done, lost := way.add(e, p)
 	x.messages(c, up, done, lost)
-	x.spanned += c.held() - before
+	x.spanned += c.load() - before
 	c.sighted(here, e, up, p)
 	if c.up.segments.Waits() || c.down.segments.Waits() {
 		if c.waits.IsZero() {
@@ -385,6 +385,7 @@ func (x *connections) delivered(c *connection, now time.Time) (finished []decode
 // finish judges a query of a connection, unless its answer may have been missed.
 func (x *connections) finish(c *connection, a *asking) []decoder.Event {
 	c.pending = slices.DeleteFunc(c.pending, func(b *asking) bool { return a == b })
+	x.spanned -= askingSize
 	if a.unsure && a.answer == nil {
 		a.closed = true
 		x.s.total.unseen++

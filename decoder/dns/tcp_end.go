@@ -180,18 +180,18 @@ func (x *connections) judge(c *connection, now time.Time, final bool) (finished 
 
 // giveUp goes on without the bytes that are missing.
 func (x *connections) giveUp(c *connection, now time.Time) []decoder.Event {
-	before := c.held()
+	before := c.load()
 	e := decoder.Event{Header: decoder.Header{Time: now, Node: c.opener.Node}, Packet: &decoder.Packet{}}
 	done, lost := c.down.skip(e)
 	x.messages(c, false, done, lost)
 	c.up.skip(e) // a query of which neither place nor process is known is none
-	x.spanned += c.held() - before
+	x.spanned += c.load() - before
 	if c.waits = (time.Time{}); c.up.segments.Waits() || c.down.segments.Waits() {
 		c.waits = now
 	}
 	for _, a := range c.pending {
 		if a.answer != nil && a.answerLast == nil {
-			a.answered(decoder.Sight{Time: now, Flow: c.names[0].Reverse()}, true)
+			a.arrives(decoder.Sight{Time: now, Netns: a.first.Netns, Flow: a.first.Packet.Flow().Reverse()}, true)
 		}
 	}
 	return x.delivered(c, now)
@@ -219,7 +219,7 @@ func (x *connections) unname(c *connection) {
 // forget lets go of all that a connection keeps.
 func (x *connections) forget(c *connection) {
 	x.unname(c)
-	x.spanned -= c.held()
+	x.spanned -= c.load()
 	*c = connection{}
 }
 
@@ -246,7 +246,7 @@ func (x *connections) bound(latest *connection) {
 		}
 		client := c.client()
 		count[client]++
-		span[client] += c.held()
+		span[client] += c.load()
 		all = append(all, ranked{c, count[client], span[client]})
 	}
 	slices.SortStableFunc(all, func(a, b ranked) int {

@@ -216,6 +216,19 @@ func TestQueriesOverTCPAreToldLikeOthers(t *testing.T) {
 			}
 			k.says(false, framed(has(t, 1), has(t, 2)))
 		}, answered(1, 2)},
+		{"answers in the wrong order, and twice", func(k *talk) {
+			k.says(true, framed(asks(t, 1), asks(t, 2)))
+			var segments []decoder.Event
+			for part := range slices.Chunk(framed(has(t, 1), has(t, 2)), 9) {
+				segments = append(segments, k.segment(false, flagACK, k.down, part))
+				k.down += uint32(len(part))
+			}
+			for _, i := range rand.New(rand.NewPCG(3, 4)).Perm(2 * len(segments)) {
+				e := segments[i%len(segments)]
+				e.Time = k.now
+				k.add(e)
+			}
+		}, answered(1, 2)},
 		{"the server closes an idle connection", func(k *talk) {
 			k.says(true, framed(asks(t, 1)))
 			k.says(false, framed(has(t, 1)))
@@ -518,10 +531,14 @@ func FuzzConnections(f *testing.F) {
 		for part := range slices.Chunk(down, 1+max(0, cutDown)%1460) {
 			k.says(false, part)
 		}
+		if !begun { // in any order
+			rand.New(rand.NewPCG(uint64(cutUp), uint64(cutDown))).Shuffle(len(k.events), func(i, j int) { k.events[i], k.events[j] = k.events[j], k.events[i] })
+		}
 		s := newTestStage()
 		told(s, k)
-		if s.tcp.spanned < 0 || s.tcp.spanned > len(up)+len(down) {
-			t.Errorf("%d bytes are kept of %d", s.tcp.spanned, len(up)+len(down))
+		s.Flush(start.Add(time.Hour), false)
+		if s.tcp.spanned != 0 || len(s.tcp.list)+len(s.tcp.byName) != 0 {
+			t.Errorf("%d bytes and %d connections are kept of what is over", s.tcp.spanned, len(s.tcp.list))
 		}
 	})
 }
