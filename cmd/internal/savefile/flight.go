@@ -1,6 +1,7 @@
 package savefile
 
 import (
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -184,6 +185,9 @@ func (f *Flight) Close() error {
 	err := f.look()
 	if err == nil && !f.until.IsZero() {
 		err = f.land()
+	}
+	if f.file != nil { // it could not be written to its end
+		err = errors.Join(err, f.finish())
 	}
 	for f.memory.count > 0 {
 		if raw := f.memory.take(); !decoder.IsPacket(raw) {

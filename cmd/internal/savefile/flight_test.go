@@ -1,9 +1,12 @@
 package savefile
 
 import (
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -198,6 +201,20 @@ func TestFlightThatNothingFiredWritesNothing(t *testing.T) {
 	}
 	if names, _ := os.ReadDir(r.dir); len(names) != 0 || r.Written() != 0 || r.Forgotten() != 100 {
 		t.Errorf("files %v, %d written, %d not", names, r.Written(), r.Forgotten())
+	}
+}
+
+func TestFlightSaysThatAFileCannotBeWritten(t *testing.T) {
+	r := newRecorder(t, Options{}, FlightOptions{Bytes: 20_000})
+	r.o.Path = "/dev/full"
+	r.send(10)
+	r.Trigger().Fire("because")
+	raw := decoder.RawFrame{Netns: 1, Ifindex: 1, Length: 60, Ethernet: true, Data: make([]byte, 60)}.Append(nil)
+	if err := r.Packet(raw, time.Time{}); !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "-w /dev/full: ") {
+		t.Errorf("error %v", err)
+	}
+	if err := r.Close(); !errors.Is(err, syscall.ENOSPC) || r.file != nil {
+		t.Errorf("closed with %v, the file is %v", err, r.file)
 	}
 }
 
