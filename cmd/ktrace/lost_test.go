@@ -224,6 +224,29 @@ func TestACopyLeavesItsInputAlone(t *testing.T) {
 	}
 }
 
+// TestARunThatFailsAtOnceLeavesWhatWasThere: nothing was recorded that could take its place.
+func TestARunThatFailsAtOnceLeavesWhatWasThere(t *testing.T) {
+	c := lab.NewCluster(t)
+	p := c.AddPod("a")
+	dir := t.TempDir()
+	for _, flag := range []string{"--record", "-w"} {
+		file := filepath.Join(dir, "x")
+		if err := os.WriteFile(file, []byte("before"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		run := lab.StartKtrace(t, "drop", "--netns", p.Path(), flag, file, "--ready-file", filepath.Join(dir, "no", "ready"))
+		if _, status := run.Wait(); status != 1 || !strings.Contains(run.Stderr(), "mkdir -p "+filepath.Join(dir, "no")) {
+			t.Errorf("%s: status %d, said %q", flag, status, run.Stderr())
+		}
+		if now, err := os.ReadFile(file); err != nil || string(now) != "before" {
+			t.Errorf("%s: the file has %q, error %v", flag, now, err)
+		}
+	}
+	if names, err := os.ReadDir(dir); err != nil || len(names) != 1 {
+		t.Errorf("there are %v", names)
+	}
+}
+
 // TestACopyThatFailsLeavesWhatWasThere has the disk be full half-way.
 func TestACopyThatFailsLeavesWhatWasThere(t *testing.T) {
 	disk := smallDisk(t, "64k")

@@ -13,12 +13,13 @@ import (
 // recording is a file that raw records go to; nil if there is none. What came is in the file a second later at the
 // latest, even if nothing more comes or the run waits for a reader of its output.
 type recording struct {
-	mu   sync.Mutex
-	file *outfile.File
-	buf  *bufio.Writer
-	to   *record.Writer
-	stop chan struct{}
-	idle sync.WaitGroup
+	mu    sync.Mutex
+	file  *outfile.File
+	buf   *bufio.Writer
+	to    *record.Writer
+	begun bool // there is a record: until then what the file held before stays
+	stop  chan struct{}
+	idle  sync.WaitGroup
 }
 
 // writeEvery is how much a recording that is killed may lose.
@@ -34,8 +35,7 @@ func newRecording(f Flags, guard *outfile.Guard) (*recording, error) {
 		return nil, err
 	}
 	r := &recording{file: file, buf: bufio.NewWriterSize(file, 1<<20), stop: make(chan struct{})}
-	r.to, err = record.NewWriter(r.buf)
-	if err = errors.Join(err, r.buf.Flush()); err != nil {
+	if r.to, err = record.NewWriter(r.buf); err != nil {
 		return nil, errors.Join(err, file.Discard())
 	}
 	r.idle.Go(r.write)
@@ -50,7 +50,9 @@ func (r *recording) write() {
 		select {
 		case <-every.C:
 			r.mu.Lock()
-			r.buf.Flush() // keeps its error
+			if r.begun {
+				r.buf.Flush() // keeps its error
+			}
 			r.mu.Unlock()
 		case <-r.stop:
 			return
@@ -65,7 +67,12 @@ func (r *recording) Record(raw []byte) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.to.Record(raw)
+	err := r.to.Record(raw)
+	if !r.begun {
+		r.begun = true
+		err = errors.Join(err, r.buf.Flush())
+	}
+	return err
 }
 
 // Close completes the file.
@@ -75,5 +82,8 @@ func (r *recording) Close() error {
 	}
 	close(r.stop)
 	r.idle.Wait()
+	if !r.begun {
+		return r.file.Discard()
+	}
 	return errors.Join(r.buf.Flush(), r.file.Close())
 }

@@ -194,16 +194,19 @@ func (f *Files) rotate(at time.Time) error {
 
 // finish completes a file.
 func (f *Files) finish() error {
+	begun, file := f.ready, f.file
+	f.file = nil
+	if !begun && file != nil { // the run failed before anything was known
+		return file.Discard()
+	}
 	err := f.begin()
 	if err == nil {
 		err = f.Writer.Close()
 	}
 	f.ready = false
-	if f.file == nil {
+	if file == nil {
 		return err
 	}
-	file := f.file
-	f.file = nil
 	if err != nil {
 		return errors.Join(err, file.Discard())
 	}
