@@ -28,8 +28,8 @@ type Scenario struct {
 
 // found is what the scenarios check of a finding.
 type found struct {
-	ID, Severity, Confidence, Title string
-	Evidence, Remedy                []string
+	ID, Severity, Confidence, Title, Over string
+	Evidence, Remedy                      []string
 }
 
 // Run runs the fault and its twin, each in a network of its own. The test's package must use Main.
@@ -68,13 +68,13 @@ func (s Scenario) onlyWanted(t *testing.T, lines []Line) {
 	if !strings.HasPrefix(s.Want, "tls-") && !slices.Contains(diagnose.PacketIDs(), s.Want) {
 		t.Errorf("the catalogue lacks %s", s.Want)
 	}
-	claimed := aboveInfo(t, lines)
-	for _, id := range append([]string{s.Want}, s.Also...) {
-		if !slices.ContainsFunc(claimed, func(f found) bool { return f.ID == id }) {
-			t.Errorf("%s is but information", id)
+	for _, l := range Findings(lines) {
+		var f found
+		if l.Into(t, &f); f.Over != "" && slices.Contains(append(s.Also, s.Want), f.ID) {
+			t.Errorf("%s is said to be over: %s", f.ID, l.Raw)
 		}
 	}
-	for _, f := range claimed {
+	for _, f := range aboveInfo(t, lines) {
 		if slices.Contains(s.Also, f.ID) {
 			continue
 		}
