@@ -12,7 +12,7 @@ import (
 // addressGone reports a packet to or from an address that the host which should have it lacks. Whoever sends it takes
 // the host for its end, so that whether the host passes packets on does not matter.
 func addressGone(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	if back, ok := k.route(e, true); ok && back.Type != "local" && d.Reason == "IP_OUTNOROUTES" {
+	if back, ok := k.route(e, true); ok && back.Type != "local" && d.Reason == "IP_OUTNOROUTES" && !e.Packet.Src.IsUnspecified() {
 		return k.sourceGone(e), true
 	}
 	_, setting := k.notForwarded(e, d)

@@ -74,7 +74,7 @@ func linkLayer() []meaning {
 func ofSockets() []meaning {
 	return []meaning{{
 		reasons: []string{"SOCKET_RCVBUFF"}, functions: []string{"__udp_queue_rcv_skb", "__udpv6_queue_rcv_skb"},
-		id: "socket-buffer-full", harm: loss, subject: socketOf,
+		id: "socket-buffer-full", harm: faulty, subject: socketOf,
 		title: "The receive buffer of the socket at {dst} is full: its process does not read fast enough.",
 		cause: "Packets arrived for the socket and were dropped because what it had not read filled its buffer.",
 		remedy: []string{
