@@ -83,6 +83,9 @@ func newConnections(s *Stage) connections {
 
 // packet takes in a packet of TCP: at a device, or at a socket.
 func (x *connections) packet(e decoder.Event, ct *decoder.Conntrack, in *decoder.Carrier) []decoder.Event {
+	if ct == nil && len(x.byName) == 0 && !x.serves(e.Packet.Source()) && !x.serves(e.Packet.Destination()) {
+		return nil // as most of what a capture has
+	}
 	seg, whole := e.Packet.Segment() // live, bytes are taken at the first device only
 	var c *connection
 	if whole {
@@ -185,10 +188,9 @@ func sentOf(p *decoder.Packet, seq uint32) sentKey {
 
 // begin makes a connection of a packet that goes to or comes from a server's port.
 func (x *connections) begin(e decoder.Event, ct *decoder.Conntrack, k flowKey) *connection {
-	serves := func(a netip.AddrPort) bool { return slices.Contains(x.s.o.Ports, a.Port()) }
-	switch asks := serves(k.Dst) || ct != nil && serves(ct.Original.Dst) && upward(ct, k.FlowTuple); {
-	case asks && !(serves(k.Src) && isAnswer(e.Packet)):
-	case serves(k.Src):
+	switch asks := x.serves(k.Dst) || ct != nil && x.serves(ct.Original.Dst) && upward(ct, k.FlowTuple); {
+	case asks && !(x.serves(k.Src) && isAnswer(e.Packet)):
+	case x.serves(k.Src):
 		k = k.reverse()
 	default:
 		return nil
@@ -205,6 +207,9 @@ func (x *connections) begin(e decoder.Event, ct *decoder.Conntrack, k flowKey) *
 	x.bound(c)
 	return c
 }
+
+// serves reports whether a port is one that servers are asked at.
+func (x *connections) serves(a netip.AddrPort) bool { return slices.Contains(x.s.o.Ports, a.Port()) }
 
 // isAnswer reports whether a segment begins with a message of a server.
 func isAnswer(p *decoder.Packet) bool {
