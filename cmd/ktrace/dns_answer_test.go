@@ -75,6 +75,9 @@ func TestDNSTellsAnswersFromWhatIsNone(t *testing.T) {
 			{Name: "without an address, where the resolver stops", Want: "dns-nxdomain", Sure: "likely", Proof: "NODATA) by " + net.JoinHostPort(f.service, "53") + ": web.cluster.local",
 				Fault:   f.retranslate(portNoData),
 				Traffic: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { musl(p, f.service, "web") }},
+			{Name: "that the pod itself drops", Want: "netfilter-drop", Sure: "certain", Traffic: asks(f.service), Fault: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) {
+				p.Run(f.iptables, "-A", "INPUT", "-p", "udp", "--sport", "53", "-j", "DROP")
+			}},
 			{Name: "that says why it is none", Want: "dns-servfail", Sure: "certain", Proof: `extended error 22 (No Reachable Authority) "nobody there"`,
 				Fault: f.retranslate(portReason), Traffic: asks(f.service)},
 		} {

@@ -48,7 +48,8 @@ func (r *DNS) noResponse(e decoder.Event, d decoder.DNS) (decoder.Finding, bool)
 		fragmentLost(&f, d)
 	case d.AnswerLast != nil:
 		f.Title = fmt.Sprintf("Answers of the DNS server %v do not reach the client.", server(d))
-		f.Cause = "The answer came to this node and was not seen where the query began."
+		f.Cause = "The answer came to this node and was not seen where the query began, as other answers were."
+		f.Confidence = decoder.Likely
 	default:
 		r.someAnswered(&f, d)
 	}

@@ -110,19 +110,18 @@ func (s *Stage) answerOf(p *decoder.Packet) *query {
 	return q
 }
 
-// laterFragment takes in one that is no query's by its bytes, and reports whose answer it completes.
-func (s *Stage) laterFragment(e decoder.Event, p *parts) *query {
+// laterFragment takes in one that is no query's by its bytes. It may complete an answer.
+func (s *Stage) laterFragment(e decoder.Event, p *parts) {
 	q := s.answerOf(e.Packet)
 	if q == nil || q.closed {
 		s.fragments.orphans.Put(between{e.Packet.Src, e.Packet.Dst}, p)
-		return nil
+		return
 	}
 	q.came(p, q.returned(e))
 	if p.atClient && p.complete() && !q.misses() {
 		q.delivered = true
-		return q
+		s.await(q, e.Time)
 	}
-	return nil
 }
 
 // firstFragment takes in the one by which it is known what they are of.

@@ -45,6 +45,7 @@ type query struct {
 	answerFrom netip.AddrPort // set if an answer of another than who was asked reached the client
 	answerTo   netip.AddrPort // the same if it was sent to another port than the query's
 	delivered  bool
+	expected   bool   // the answer is seen where the query began if it comes there
 	parts      *parts // of the answer, at the client or where they went farthest; nil if it came in one piece
 	later      *bool  // whether fragments behind a first are seen at all
 	partLost   bool   // loss is of one of them
@@ -111,7 +112,10 @@ func (q *query) atClient(e decoder.Event) bool {
 	return q.first.Direction == decoder.Out || e.Ifindex == q.first.Ifindex
 }
 
-// returned is the same, and of a capture that says of no packet which way it went, whether it is at the query's place.
+// sentHere reports whether the query was first seen as it left its client's namespace, live.
+func (q *query) sentHere() bool { return !q.captured && q.first.Direction == decoder.Out }
+
+// returned is atClient, and of a capture that says of no packet which way it went, whether it is at the query's place.
 func (q *query) returned(e decoder.Event) bool {
 	return q.atClient(e) || e.Direction == "" && q.first.Direction == "" && e.Netns == q.first.Netns && e.Ifindex == q.first.Ifindex
 }
@@ -154,7 +158,7 @@ func (q *query) server() netip.AddrPort {
 // outcome judges what is known.
 func (q *query) outcome() decoder.DNSOutcome {
 	switch {
-	case q.answer != nil && (q.delivered || q.loss == nil && !q.misses() && !q.cut()):
+	case q.answer != nil && (q.delivered || q.loss == nil && !q.expected && !q.misses() && !q.cut()):
 		if q.answer.truncated {
 			return decoder.DNSTruncated
 		}

@@ -23,6 +23,7 @@ type Options struct {
 // How long to look on before judging, by the events' clock.
 const (
 	deliveryGrace = time.Second            // for an answer that is on the node, to reach its client; its CPU may be lent out
+	arrivalGrace  = 200 * time.Millisecond // for an answer at its client's device, to be dropped behind it
 	lossGrace     = 300 * time.Millisecond // for a dropped packet, to turn out to be a copy; for the ICMP error behind it, or before it
 	retryGrace    = time.Second            // for a client of a capture, to ask again
 	sameMoment    = time.Second            // equal questions closer than this are no retries: several threads ask
@@ -38,6 +39,7 @@ type Stage struct {
 	servers   decoder.Recent[netip.AddrPort, bool] // that have answered
 	clients   decoder.Recent[netip.Addr, bool]     // of captured queries
 	heard     decoder.Recent[between, bool]        // captured packets to these
+	reached   decoder.Recent[uint32, bool]         // namespaces that answers were seen to come back to
 	fragments fragments
 	open      []*query // in order of time
 	done      []*query // unanswered ones, which a retry or a late packet may refer to
@@ -103,9 +105,7 @@ func (s *Stage) hop(e decoder.Event, ct *decoder.Conntrack) []decoder.Event {
 	part := s.fragment(e)
 	at, finished := s.place(e, ct)
 	if at.q == nil && part != nil {
-		if q := s.laterFragment(e, part); q != nil {
-			return append(finished, s.finish(q)...)
-		}
+		s.laterFragment(e, part)
 		return finished
 	}
 	if at.q == nil || at.q.closed {
@@ -120,7 +120,8 @@ func (s *Stage) hop(e decoder.Event, ct *decoder.Conntrack) []decoder.Event {
 		}
 		return finished
 	case asAnswer:
-		if s.cameBack(at.q, e, here, part); !at.q.delivered {
+		s.cameBack(at.q, e, here, part)
+		if !at.q.delivered || !at.q.captured && !at.q.answer.truncated { // then the client asks again at once
 			return finished
 		}
 	case asICMP:
@@ -147,10 +148,25 @@ func (s *Stage) cameBack(q *query, e decoder.Event, here decoder.Sight, part *pa
 	case q.parts != nil && !q.parts.atClient:
 		q.parts = nil // put together on the way
 	}
-	q.due = e.Time.Add(deliveryGrace)
-	if q.captured && q.parts != nil && !s.fragments.later { // the client may ask again
+	s.await(q, e.Time)
+}
+
+// await says how long to look on once an answer is seen.
+func (s *Stage) await(q *query, now time.Time) {
+	switch {
+	case q.delivered:
+		q.due = now.Add(arrivalGrace)
+		if q.sentHere() {
+			s.reached.Put(q.first.Netns, true)
+		}
+		return
+	case q.captured && q.parts != nil && !s.fragments.later: // the client may ask again
 		q.due = q.first.Time.Add(s.o.Wait + retryGrace)
+	default:
+		q.due = now.Add(deliveryGrace)
 	}
+	_, reaches := s.reached.Get(q.first.Netns)
+	q.expected = reaches && q.sentHere()
 }
 
 // sawQuery takes in where a query is, and by which flows its answer will be known.
@@ -230,6 +246,12 @@ func (s *Stage) drop(e decoder.Event, d decoder.Drop) []decoder.Event {
 	}
 	if at.q == nil || at.q.closed || at.role == asICMP {
 		return finished
+	}
+	if at.role == asAnswer && at.q.delivered {
+		if d.NoSocket() {
+			return finished // the client does not wait any more, or had an answer of another server
+		}
+		at.q.delivered = false
 	}
 	here := sight(inner, ct, in)
 	here.Answer = at.role == asAnswer

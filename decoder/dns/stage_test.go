@@ -74,6 +74,11 @@ func TestStageTellsWhatBecameOfAQuery(t *testing.T) {
 		e.Body = decoder.Drop{Reason: "NETFILTER_DROP", Location: "nf_hook_slow", Noise: noise}
 		return e
 	}
+	lost := func(ms int, reason string) decoder.Event {
+		e := seen(ms, 2, podNetns, "", udp(service, client, nil))
+		e.Body = decoder.Drop{Reason: reason, Location: "__udp4_lib_rcv"}
+		return e
+	}
 	type want struct {
 		outcome  decoder.DNSOutcome
 		rcode    string
@@ -106,6 +111,13 @@ func TestStageTellsWhatBecameOfAQuery(t *testing.T) {
 		{"dropped", []decoder.Event{asks(0, 1), dropped(1, "")}, []want{{decoder.DNSDropped, "", 1}}},
 		{"a copy dropped", []decoder.Event{asks(0, 1), dropped(1, ""), answers(9, service, answer)}, []want{{decoder.DNSAnswered, "NOERROR", 1}}},
 		{"a drop that is no loss", []decoder.Event{asks(0, 1), dropped(1, "for another host")}, []want{{decoder.DNSNoResponse, "", 1}}},
+		{"the answer dropped behind the client's device", []decoder.Event{asks(0, 1), answers(9, service, answer), lost(10, "UDP_CSUM")}, []want{{decoder.DNSDropped, "NOERROR", 1}}},
+		{"an answer that the client does not wait for any more", []decoder.Event{asks(0, 1), answers(9, service, answer), lost(10, "NO_SOCKET")}, []want{{decoder.DNSAnswered, "NOERROR", 1}}},
+		{"an answer that comes to the node, and not to the client as others do", []decoder.Event{asks(0, 1), answers(9, service, answer),
+			seen(500, 5, podNetns, decoder.Out, udp("10.0.0.1:4001", service, query)), seen(509, 6, nodeNetns, decoder.In, udp(service, "10.0.0.1:4001", answer))},
+			[]want{{decoder.DNSAnswered, "NOERROR", 1}, {decoder.DNSNoResponse, "NOERROR", 1}}},
+		{"an answer that comes to the node, of a client that is out of sight", []decoder.Event{asks(0, 1), seen(9, 2, nodeNetns, decoder.In, udp(service, client, answer))},
+			[]want{{decoder.DNSAnswered, "NOERROR", 1}}},
 		{"dropped before any device", []decoder.Event{func() decoder.Event {
 			e := dropped(0, "")
 			e.Packet = udp(client, service, query)
@@ -139,6 +151,7 @@ func TestStageTellsWhatBecameOfAQuery(t *testing.T) {
 func transactions(s *Stage, events []decoder.Event) []decoder.Event {
 	var all []decoder.Event
 	for _, e := range events {
+		all = append(all, s.Flush(e.Time, false)...)
 		all = append(all, s.Observe(e)[1:]...)
 	}
 	return append(all, s.Flush(start.Add(time.Minute), false)...)
