@@ -27,7 +27,7 @@ func timedQuery(at, took int, from, to string) decoder.Event {
 		Last: &decoder.Sight{Time: start}, AnswerLast: &decoder.Sight{Time: start},
 	}
 	if took == 0 {
-		d.Outcome, d.Rcode = decoder.DNSNoResponse, ""
+		d.Outcome, d.Rcode, d.AnswerLast = decoder.DNSNoResponse, "", nil
 	}
 	return decoder.Event{Header: decoder.Header{Time: start}, Packet: &decoder.Packet{Proto: "udp", Src: netip.MustParseAddr(from), Dst: server.Addr(), Sport: 4000, Dport: 53}, Body: d}
 }
