@@ -79,7 +79,7 @@ const kernelDrop = "kernel-drop"
 // byReason reports a drop by the reason that the kernel gives, how bad by what is lost.
 func byReason(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 	m := k.meaningOf(d)
-	if m.harm == elsewhere || d.NoSocket() || d.Answer != nil && d.Answer.Name == "tcp-reset" {
+	if m.harm == elsewhere || d.NoSocket() || outOfHops(e, d) || d.Answer != nil && d.Answer.Name == "tcp-reset" {
 		return decoder.Finding{}, false
 	}
 	fill := strings.NewReplacer("{proto}", strings.ToUpper(e.Packet.Proto), "{at}", at(e), "{dst}", fmt.Sprint(e.Packet.Dst), "{dev}", orLo(e.Iface),

@@ -177,10 +177,14 @@ func orLo(device string) string {
 	return device
 }
 
+// outOfHops reports whether a packet was dropped since it has passed as many routers as it may.
+func outOfHops(e decoder.Event, d decoder.Drop) bool {
+	return d.Answer != nil && d.Answer.Name == "time-exceeded" || e.Packet.TTL <= 1 && (d.Location == "ip_forward" || d.Location == "ip6_forward")
+}
+
 // hopLimit reports a packet that has passed too many routers, unless it was sent to find out who they are.
 func hopLimit(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	ended := d.Answer != nil && d.Answer.Name == "time-exceeded"
-	if !ended && (e.Packet.TTL > 1 || d.Location != "ip_forward" && d.Location != "ip6_forward") || k.before.meantToEnd(e) {
+	if !outOfHops(e, d) || k.before.meantToEnd(e) {
 		return decoder.Finding{}, false
 	}
 	return decoder.Finding{
