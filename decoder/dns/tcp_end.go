@@ -168,7 +168,9 @@ func (x *connections) judge(c *connection, now time.Time, final bool) (finished 
 	ripe := func(q *query) bool { return !now.Before(q.due) || final && q.outcome() != decoder.DNSNoResponse }
 	if q := c.opening; q != nil && q.last != nil && ripe(q) {
 		c.opening, c.over = nil, true
-		finished = append(finished, x.s.finish(q)...)
+		if !passedBy(q) {
+			finished = append(finished, x.s.finish(q)...)
+		}
 	}
 	for _, a := range slices.Clone(c.pending) {
 		if ripe(a.query) {
@@ -176,6 +178,12 @@ func (x *connections) judge(c *connection, now time.Time, final bool) (finished 
 		}
 	}
 	return finished
+}
+
+// passedBy reports whether the answer to a SYN may have taken another way than by this node, which the client is not on:
+// a client that has no answer sends its SYN again.
+func passedBy(q *query) bool {
+	return q.first.Direction == decoder.In && !q.repeated && q.outcome() == decoder.DNSNoResponse
 }
 
 // giveUp goes on without the bytes that are missing.

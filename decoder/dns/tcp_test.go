@@ -284,6 +284,16 @@ func TestConnectionsThatComeToNothingAreTold(t *testing.T) {
 	}{
 		{"refused", func(k *talk) { k.syn(); k.resets(false) }, []string{"tcp   rejected refused (refused by server)"}},
 		{"not answered", func(k *talk) { k.syn(); k.now = k.now.Add(time.Second); k.syn() }, []string{"tcp   no-response"}},
+		{"answered by another way than past this node", func(k *talk) {
+			k.syn()
+			k.events[0].Direction = decoder.In
+		}, nil},
+		{"not answered, of a client elsewhere", func(k *talk) {
+			k.syn()
+			k.now = k.now.Add(time.Second)
+			k.syn()
+			k.events[0].Direction, k.events[1].Direction = decoder.In, decoder.In
+		}, []string{"tcp   no-response"}},
 		{"dropped", func(k *talk) { k.syn(); k.add(dropped(k.segment(true, flagSYN, k.up-1, nil))) }, []string{"tcp   dropped NETFILTER_DROP"}},
 		{"dropped before any device", func(k *talk) { k.add(dropped(k.segment(true, flagSYN, k.up-1, nil))) }, []string{"tcp   dropped NETFILTER_DROP"}},
 		{"dropped once", func(k *talk) { k.add(dropped(k.segment(true, flagSYN, k.up-1, nil))); k.opens() }, nil},
