@@ -232,8 +232,7 @@ func TestDNSNamesTheCause(t *testing.T) {
 	for _, f := range dnsFamilies() {
 		for _, s := range []lab.Scenario{
 			{
-				// How sure depends on whether another node of the lab has rules for the same service.
-				Name: "rule removed", Want: "service-dnat-miss",
+				Name: "rule removed, the only one", Want: "kube-proxy-rules-missing", Sure: "likely",
 				Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { f.translate(c.Node, "-D", portWell) },
 			},
 			{

@@ -3,6 +3,7 @@ package diagnose
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"ktrace/decoder"
@@ -85,7 +86,7 @@ func (r *DNS) judge(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
 	if f, ok := r.know.badResolvConf(d); ok {
 		return f, true
 	}
-	if f, ok := r.notTranslated(d); ok {
+	if f, ok := r.notTranslated(e, d); ok {
 		return f, true
 	}
 	if d.AnswerFrom != "" || d.AnswerTo != "" {
@@ -154,53 +155,23 @@ func question(e decoder.Event, d decoder.DNS) string {
 
 // notTranslated reports a query to a service that went on, or died, as it came: the node's rules did not make a
 // backend of the service.
-func (r *DNS) notTranslated(d decoder.DNS) (decoder.Finding, bool) {
+func (r *DNS) notTranslated(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
 	where, missed := r.missedTranslation(d)
-	service, known := r.know.ServiceAt(where.Netns, d.Transport, d.Server)
-	if !known || !missed {
+	if !missed {
 		return decoder.Finding{}, false
 	}
-	rules, _ := r.know.rules.Get(rulesKey{where.Netns, d.Transport, d.Server})
-	f := decoder.Finding{
-		ID: "service-dnat-miss", Severity: decoder.Critical, Confidence: decoder.Certain, Subject: d.Server.String(),
-		Title: fmt.Sprintf("Queries to the DNS %s are not translated to a backend.", called(service, rules, d.Server)),
-		Cause: "No rule of the node matched the packet, so it went on to the service's address, where nobody is: kube-proxy has not " +
-			"written the rules, lost them, or the service has no such port.",
-		Evidence: []string{"seen untranslated " + where.String(), tracked(where), knownFrom(service)},
-		Remedy: []string{
-			fmt.Sprintf("iptables-save -t nat | grep %v", d.Server.Addr()),
-			fmt.Sprintf("nft list ruleset | grep %v", d.Server.Addr()),
-			"kubectl -n kube-system get pods -o wide -l k8s-app=kube-proxy",
-		},
+	p := *e.Packet
+	p.Src, p.Sport, p.Dst, p.Dport = where.Flow.Src.Addr(), where.Flow.Src.Port(), where.Flow.Dst.Addr(), where.Flow.Dst.Port()
+	e.Header = decoder.Header{Time: where.Time, Netns: where.Netns, Iface: where.Iface, Direction: where.Direction}
+	e.Packet = &p
+	f, ok := r.know.missed(e, where.Conntrack)
+	if f.Severity == "" {
+		f.Severity = decoder.Critical
 	}
-	f.About.At(where.Netns)
-	unmatched := r.know.unmatched(decision{decoder.NetfilterUntranslated, where.Netns, natFlow{d.Transport, where.Flow}}, where.Conntrack)
-	if unmatched != "" {
-		f.Evidence = append(f.Evidence, unmatched)
+	if i := slices.Index(f.Evidence, untranslatedAt(e)); i >= 0 {
+		f.Evidence[i] = "seen untranslated " + where.String()
 	}
-	missing := rules.State == decoder.ServiceMissing || unmatched != "" && !d.Server.Addr().IsLinkLocalUnicast()
-	if service.Source == "resolv" && !missing {
-		f.Confidence = decoder.Likely // a resolv.conf can name another server than the cluster's
-	}
-	if rules.State != "" {
-		f.Evidence = append(f.Evidence, fmt.Sprintf("rules of netns %d for %v: %s", where.Netns, d.Server, rules.State))
-	}
-	return f, true
-}
-
-// tracked says what conntrack made of an untranslated packet.
-func tracked(s decoder.Sight) string {
-	if s.Conntrack == nil {
-		return "conntrack has no entry for it: this namespace translates nothing"
-	}
-	return fmt.Sprintf("conntrack entry: %v, %v, no translation", s.Conntrack.Original, s.Conntrack.Status)
-}
-
-func knownFrom(s decoder.ServiceFact) string {
-	if s.Source == "resolv" {
-		return fmt.Sprintf("%v is the nameserver of a resolv.conf that searches svc domains, in netns %d", s.Addrs, s.Netns)
-	}
-	return fmt.Sprintf("%v is a service's address according to %s", s.Addrs, s.Source)
+	return f, ok
 }
 
 // missedTranslation finds where the query was on its way untranslated although the rules had had their turn: leaving

@@ -81,7 +81,7 @@ func (k *Facts) missed(e decoder.Event, c *decoder.Conntrack) (decoder.Finding, 
 		ID: "service-dnat-miss", Confidence: decoder.Certain, Subject: fmt.Sprintf("%s %v", e.Packet.Proto, to),
 		Title:    fmt.Sprintf("Packets to %s are not translated to a backend, and go where nobody is.", called(s, rules, to)),
 		Cause:    "No rule of the node matched: kube-proxy has not written the rules, lost them, or the service has no such port.",
-		Evidence: []string{fmt.Sprintf("untranslated at %s", decoder.Place(e)), source(s)},
+		Evidence: []string{untranslatedAt(e), source(s)},
 		Remedy: []string{
 			fmt.Sprintf("iptables-save -t nat | grep %v", to.Addr()),
 			fmt.Sprintf("nft list ruleset | grep %v", to.Addr()),
@@ -106,6 +106,9 @@ func (k *Facts) missed(e decoder.Event, c *decoder.Conntrack) (decoder.Finding, 
 	ok := k.why(&f, e, c, s, rules)
 	return f, ok
 }
+
+// untranslatedAt is the evidence of where a packet was as it had been sent.
+func untranslatedAt(e decoder.Event) string { return "untranslated at " + decoder.Place(e) }
 
 // why says why the rules did not translate a packet, by their state for its address. It returns false if by that they
 // should have.
