@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -63,31 +64,41 @@ func castOfEnds(t *testing.T, f stack, k *lab.Kubelet) (*lab.Cluster, []encounte
 	}
 }
 
-// TestResetNamesEndsByTheirRole: who refuses and who is refused, whichever of them is a pod that is known.
+// TestResetNamesEndsByTheirRole: who refuses and who is refused, whichever of them is a pod that is known; and nothing of
+// servers that listen and read to the end.
 func TestResetNamesEndsByTheirRole(t *testing.T) {
 	k := lab.NewKubelet(t)
 	for _, f := range stacks() {
 		t.Run(f.name, func(t *testing.T) {
 			c, all := castOfEnds(t, f, k)
-			run := lab.KtraceOn(t, c.Node, "reset", "--host-root", k.Root)
-			for _, x := range all {
-				fetch(x.client, x.addr, patience)
-				run.Await(x.name, func(l lab.Line) bool { return x.refuses(t, l) })
-			}
-			for _, x := range all {
-				hasty(t, x)
-				run.Await(x.name, func(l lab.Line) bool { return x.resets(t, l) })
-			}
-			for _, l := range lab.Findings(run.Stop()) {
+			web := all[0].client
+			lines := watchEnds(t, k, c.Node, web, func(run *lab.Run) {
 				for _, x := range all {
-					x.check(t, l)
+					fetch(x.client, x.addr, patience)
+					run.Await(x.name, func(l lab.Line) bool { return x.refuses(t, l) })
 				}
+				for _, x := range all {
+					x.reads(t, hasty)
+					run.Await(x.name, func(l lab.Line) bool { return x.resets(t, l) })
+				}
+			})
+			for _, x := range all {
+				x.check(t, lines)
+			}
+			lines = watchEnds(t, k, c.Node, web, func(*lab.Run) {
+				for _, x := range all {
+					x.reads(t, whole)
+				}
+			})
+			if ids := wrong(t, lines); len(ids) > 0 {
+				t.Errorf("claims %q of servers that read to the end", ids)
 			}
 		})
 	}
 }
 
-// TestResetNamesPodsOnTheNodesNetwork: they are told apart by the cgroup of their sockets alone, whichever end that is.
+// TestResetNamesPodsOnTheNodesNetwork: they are told apart by the cgroup of their sockets alone, whichever end that is; and
+// nothing of it where they are served.
 func TestResetNamesPodsOnTheNodesNetwork(t *testing.T) {
 	k := lab.NewKubelet(t)
 	for _, f := range stacks() {
@@ -95,47 +106,90 @@ func TestResetNamesPodsOnTheNodesNetwork(t *testing.T) {
 			c := lab.NewCluster(t)
 			web := c.AddPod("web")
 			k.Pod("shop", "web").Start("main", web.NS, "sleep", "1000").Await()
-			to := map[string]string{"ip": web.Addr, "ip -6": web.Addr6}[f.ip]
+			to := net.JoinHostPort(map[string]string{"ip": web.Addr, "ip -6": web.Addr6}[f.ip], "9")
 			web.Run("ping", "-c1", "-W20", f.uplink)
-			go hastily(t, c.Node, net.JoinHostPort(f.uplink, "7"))
-			begin := filepath.Join(t.TempDir(), "begin")
-			if err := unix.Mkfifo(begin, 0o600); err != nil {
-				t.Fatal(err)
+			own := net.JoinHostPort(f.uplink, "7")
+			ends := []encounter{
+				{name: "refused by a pod", addr: to, at: to, clientIs: "probe", peer: "web"},
+				{name: "reset by the node", addr: own, at: own, clientIs: "probe"},
 			}
-			k.Pod("kube-system", "probe").Start("main", c.Node, "bash", "-c",
-				fmt.Sprintf("read <%s; exec 3<>/dev/tcp/%s/9; exec 3<>/dev/tcp/%s/7; echo hello >&3; read <&3", begin, to, f.uplink)).Await()
-			run := lab.KtraceOn(t, c.Node, "reset", "--host-root", k.Root)
-			if err := os.WriteFile(begin, []byte("\n"), 0); err != nil {
-				t.Fatal(err)
+			served := serveOnce(t, c.Node, own, hasty)
+			lines := watchEnds(t, k, c.Node, c.Node, func(run *lab.Run) {
+				probes(t, k, c.Node, "hasty", to, own)
+				for _, x := range ends {
+					run.Await(x.name, func(l lab.Line) bool { return x.refuses(t, l) || x.resets(t, l) })
+				}
+			})
+			<-served
+			for _, x := range ends {
+				x.check(t, lines)
 			}
-			for _, x := range []encounter{
-				{name: "refused by a pod", addr: net.JoinHostPort(to, "9"), clientIs: "probe", peer: "web"},
-				{name: "reset by the node", addr: net.JoinHostPort(f.uplink, "7"), clientIs: "probe"},
-			} {
-				run.Await(x.name, func(l lab.Line) bool { return x.refuses(t, l) || x.resets(t, l) })
+			all := []<-chan struct{}{serveOnce(t, web.NS, to, 0), serveOnce(t, c.Node, own, whole)}
+			lines = watchEnds(t, k, c.Node, c.Node, func(*lab.Run) {
+				probes(t, k, c.Node, "patient", to, own)
+				for _, served := range all {
+					<-served
+				}
+			})
+			if ids := wrong(t, lines); len(ids) > 0 {
+				t.Errorf("claims %q of servers that read to the end", ids)
 			}
-			run.Stop()
 		})
 	}
 }
 
-// hastily accepts one connection, reads a byte of what comes, and closes.
-func hastily(t testing.TB, ns *lab.NS, at string) {
+// watchEnds runs ktrace on the node past what the traffic does to those who are in a namespace, and returns the lines of it
+// and of its capture, which must agree.
+func watchEnds(t *testing.T, k *lab.Kubelet, node, whose *lab.NS, traffic func(*lab.Run)) []lab.Line {
+	file := filepath.Join(t.TempDir(), "run.pcapng")
+	run := lab.KtraceOn(t, node, "reset", "--host-root", k.Root, "--netns", whose.Path(), "-w", file)
+	traffic(run)
+	live := run.Stop()
+	return slices.Concat(live, lab.SameRead(t, file, live, "reset", "--netns", whose.Path()))
+}
+
+// whole is how many bytes a client sends, and hasty how many of them a server reads that does not wait for the end.
+const whole, hasty = 1000, 10
+
+// serveOnce accepts one connection, reads so many bytes of what comes, and closes. The channel is closed when it has.
+func serveOnce(t testing.TB, ns *lab.NS, at string, read int) <-chan struct{} {
+	t.Helper()
+	served := make(chan struct{})
 	ns.Do(func() {
 		l, err := net.Listen("tcp", at)
 		if err != nil {
-			t.Error(err)
-			return
+			t.Fatal(err)
 		}
-		defer l.Close()
-		c, err := l.Accept()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		_, _ = io.ReadFull(c, make([]byte, 1))
-		c.Close()
+		go func() {
+			defer close(served)
+			defer l.Close()
+			c, err := l.Accept()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, _ = io.ReadFull(c, make([]byte, read))
+			c.Close()
+		}()
 	})
+	return served
+}
+
+// probes has the pod probe, on the node's network, connect to one address and send to another.
+func probes(t testing.TB, k *lab.Kubelet, node *lab.NS, container, connect, send string) {
+	begin := filepath.Join(t.TempDir(), "begin")
+	if err := unix.Mkfifo(begin, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	device := func(addr string) string {
+		host, port, _ := net.SplitHostPort(addr)
+		return fmt.Sprintf("/dev/tcp/%s/%s", host, port)
+	}
+	k.Pod("shop", "probe").Start(container, node, "bash", "-c", fmt.Sprintf("read <%s; exec 3<>%s; exec 3<>%s; printf %%0%dd 0 >&3; read <&3",
+		begin, device(connect), device(send), whole)).Await()
+	if err := os.WriteFile(begin, []byte("\n"), 0); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // refuses reports whether a line is about the encounter's refusal, and checks whom it names.
@@ -159,8 +213,8 @@ func (x encounter) row(t testing.TB, l lab.Line, cause string) bool {
 	return true
 }
 
-// hasty has the server close with data unread.
-func hasty(t testing.TB, x encounter) {
+// reads has the server read so many bytes of what the client sends, once all is there, and close.
+func (x encounter) reads(t testing.TB, read int) {
 	t.Helper()
 	var l net.Listener
 	x.server.Do(func() {
@@ -180,16 +234,28 @@ func hasty(t testing.TB, x encounter) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, _ = c.Write(make([]byte, 1000))
+		_, _ = c.Write(make([]byte, whole))
 		awaitAcknowledged(t, c)
-		_, _ = io.ReadFull(s, make([]byte, 10))
+		_, _ = io.ReadFull(s, make([]byte, read))
 		s.Close()
-		_, _ = io.Copy(io.Discard, c) // ends with the reset
+		_, _ = io.Copy(io.Discard, c) // ends with the reset, or as it should
 	})
 }
 
-// check looks for what a finding says of an encounter, if it is about that.
-func (x encounter) check(t testing.TB, l lab.Line) {
+// check looks at what the lines, of ktrace and of its capture, say of an encounter.
+func (x encounter) check(t testing.TB, lines []lab.Line) {
+	t.Helper()
+	for _, l := range lines {
+		x.refuses(t, l)
+		x.resets(t, l)
+	}
+	for _, l := range lab.Findings(lines) {
+		x.finding(t, l)
+	}
+}
+
+// finding looks at what a finding says of an encounter, if it is about that.
+func (x encounter) finding(t testing.TB, l lab.Line) {
 	var f struct {
 		ID, Subject, Title, Confidence string
 		Remedy                         []string

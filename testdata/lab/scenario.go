@@ -134,14 +134,20 @@ func silent(t *testing.T, lines []Line) {
 	}
 }
 
-// sameOf checks that ktrace says of the capture that it wrote what it said live. How a capture is read depends on no
-// kernel: under one of many, KTRACE_TEST_LIVE has it left out.
+// sameOf checks that ktrace says of the capture that it wrote what it said live.
 func (s Scenario) sameOf(t *testing.T, file, place string, live []Line) {
 	t.Helper()
+	SameRead(t, file, live, append(offline(s.Args), "--netns", place)...)
+}
+
+// SameRead reads a capture as the arguments say, and checks that it has the findings of the live run that wrote it; it
+// returns the lines. How a capture is read depends on no kernel: under one of many, KTRACE_TEST_LIVE has it left out.
+func SameRead(t testing.TB, file string, live []Line, args ...string) []Line {
+	t.Helper()
 	if os.Getenv("KTRACE_TEST_LIVE") != "" {
-		return
+		return nil
 	}
-	read := StartKtrace(t, slices.Concat([]string{"read", file}, offline(s.Args), []string{"--netns", place, "-o", "json"})...)
+	read := StartKtrace(t, slices.Concat([]string{"read", file}, args, []string{"-o", "json"})...)
 	again, status := read.Wait()
 	if status != 0 && status != 3 {
 		t.Fatalf("reading the capture: status %d\n%s", status, read.Stderr())
@@ -149,13 +155,14 @@ func (s Scenario) sameOf(t *testing.T, file, place string, live []Line) {
 	got, want := Findings(again), Findings(live)
 	if len(got) != len(want) {
 		t.Errorf("%d findings in the capture, %d live\n%s", len(got), len(want), read.transcript())
-		return
+		return again
 	}
 	for i := range want {
 		if undated(t, got[i]) != undated(t, want[i]) {
 			t.Errorf("the capture says\n%s\nlive it was\n%s", got[i].Raw, want[i].Raw)
 		}
 	}
+	return again
 }
 
 // offline are the arguments without those, of one value each, that say how to watch a node and not how to look.
