@@ -104,6 +104,10 @@ type RuleFact struct {
 	Packets uint64 `json:"packets"`          // valid iff Counted
 	Bytes   uint64 `json:"bytes"`
 	Counted bool   `json:"counted"`
+
+	// Asked are, of a rule of a chain that is jumped to, the comments of what the packet was given to in that chain before:
+	// of the rules that jump, and of the first of the chains that they jump to. At most 8.
+	Asked []string `json:"asked,omitempty"`
 }
 
 // Suspect is a rule that may have dropped a packet.

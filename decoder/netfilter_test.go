@@ -79,7 +79,7 @@ func TestADropWaitsForItsVerdict(t *testing.T) {
 		t.Fatalf("%d events, want the drop and the verdict", len(got))
 	}
 	d := got[0].Body.(Drop)
-	if want := (RuleFact{Family: "ipv4", Hook: "forward", Verdict: VerdictDrop}); d.Hook != "forward" || d.Netfilter == nil || *d.Netfilter != want {
+	if want := (RuleFact{Family: "ipv4", Hook: "forward", Verdict: VerdictDrop}); d.Hook != "forward" || d.Netfilter == nil || !reflect.DeepEqual(*d.Netfilter, want) {
 		t.Errorf("hook %q, netfilter %+v", d.Hook, d.Netfilter)
 	}
 	later := Event{Header: Header{Time: drop.Time.Add(2 * verdictWithin)}, Body: Fact{Counts: &Counts{}}}

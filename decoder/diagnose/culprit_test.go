@@ -96,25 +96,42 @@ func TestARuleThatRejectsDoesSoThoughAnswersAreKeptBack(t *testing.T) {
 func TestTheRulesOfNetworkPoliciesAreNamedByThem(t *testing.T) {
 	for _, tt := range []struct {
 		table, chain, text string
+		asked              []string
 		title, remedy      string
 	}{
-		{"filter", "cali-pi-_4jmBLyQs8gwFZ0KJZR7", `-A cali-pi-_4jmBLyQs8gwFZ0KJZR7 -m comment --comment "cali:Hj8" -m comment --comment "Policy shop/knp.default.deny-web ingress" -j DROP`,
+		{"filter", "cali-pi-_4jmBLyQs8gwFZ0KJZR7", `-A cali-pi-_4jmBLyQs8gwFZ0KJZR7 -m comment --comment "cali:Hj8" -m comment --comment "Policy shop/knp.default.deny-web ingress" -j DROP`, nil,
 			"The network policy shop/deny-web (Calico) drops packets to", "kubectl -n shop describe networkpolicy deny-web"},
-		{"filter", "cali-tw-cali1234", `-A cali-tw-cali1234 -m comment --comment "cali:Xk" -m comment --comment "End of tier default. Drop if no policies passed packet" -m mark --mark 0x0/0x20000 -j DROP`,
+		{"filter", "cali-tw-cali1234", `-A cali-tw-cali1234 -m comment --comment "cali:Xk" -m comment --comment "End of tier default. Drop if no policies passed packet" -m mark --mark 0x0/0x20000 -j DROP`, nil,
 			"No network policy that selects the pod allows it: Calico drops", "kubectl get networkpolicies -A"},
-		{"calico", "filter-cali-po-abc", `counter packets 1 bytes 60 drop comment "cali:a; Policy default.lockdown egress"`,
-			"The network policy default.lockdown (Calico) drops", "kubectl get networkpolicies -A"},
-		{"filter", "KUBE-POD-FW-ABCDEF", `-A KUBE-POD-FW-ABCDEF -m comment --comment "rule to REJECT traffic destined for POD name:web-0 namespace: shop" -m mark ! --mark 0x10000/0x10000 -j REJECT`,
+		{"calico", "filter-cali-po-abc", `counter packets 1 bytes 60 drop comment "cali:a; Policy default.lockdown egress"`, nil,
+			"The network policy default.lockdown (Calico) drops", "kubectl describe globalnetworkpolicies.crd.projectcalico.org default.lockdown"},
+		{"filter", "KUBE-POD-FW-ABCDEF", `-A KUBE-POD-FW-ABCDEF -m comment --comment "rule to REJECT traffic destined for POD name:web-0 namespace: shop" -m mark ! --mark 0x10000/0x10000 -j REJECT`, nil,
 			"No network policy that selects the pod shop/web-0 allows it: kube-router drops", "kubectl -n shop get networkpolicies"},
-		{"filter", "KUBE-NWPLCY-XYZ", `-A KUBE-NWPLCY-XYZ -m comment --comment "rule to DROP traffic from source pods to dest pods selected by policy name deny-all namespace shop" -j DROP`,
+		{"filter", "KUBE-NWPLCY-XYZ", `-A KUBE-NWPLCY-XYZ -m comment --comment "rule to DROP traffic from source pods to dest pods selected by policy name deny-all namespace shop" -j DROP`, nil,
 			"The network policy shop/deny-all (kube-router) drops", "kubectl -n shop describe networkpolicy deny-all"},
-		{"filter", "ANTREA-POL-INGRESS-RULES", `-A ANTREA-POL-INGRESS-RULES -p tcp -m comment --comment "Antrea: for rule 1b, policy AntreaClusterNetworkPolicy:no-ssh" -m tcp --dport 22 -j DROP`,
-			"The network policy no-ssh (Antrea) drops", "kubectl get networkpolicies -A"},
-		{"kube-network-policies", "postrouting", "ct state new queue to 101", "The network policies of kube-network-policies:", "kubectl get networkpolicies -A"},
-		{"filter", "CILIUM_FORWARD", `-A CILIUM_FORWARD -m comment --comment "cilium: any->pod" -j DROP`, "The network policies of Cilium:", "kubectl get networkpolicies -A"},
-		{"filter", "FORWARD", `-A FORWARD -m comment --comment "mine" -j DROP`, "A firewall rule (iptables-nft, filter chain FORWARD) drops", "iptables-nft -t filter"},
+		{"filter", "ANTREA-POL-INGRESS-RULES", `-A ANTREA-POL-INGRESS-RULES -p tcp -m comment --comment "Antrea: for rule 1b, policy AntreaClusterNetworkPolicy:no-ssh" -m tcp --dport 22 -j DROP`, nil,
+			"The network policy no-ssh (Antrea) drops", "kubectl describe clusternetworkpolicies.crd.antrea.io no-ssh"},
+		{"filter", "cali-tw-cali1234", `-A cali-tw-cali1234 -m comment --comment "cali:Xk" -m comment --comment "End of tier default. Drop if no policies passed packet" -m mark --mark 0x0/0x20000 -j DROP`,
+			[]string{"cali:a; cali:b; Policy shop/knp.default.deny-all ingress"},
+			"The network policy shop/deny-all (Calico) selects the pod and does not allow packets to tcp 10.9.0.2:80: they are dropped.", "kubectl -n shop describe networkpolicy deny-all"},
+		{"filter", "cali-tw-cali1234", `-A cali-tw-cali1234 -m comment --comment "cali:Xk" -m comment --comment "End of tier default. Drop if no policies passed packet" -m mark --mark 0x0/0x20000 -j DROP`,
+			[]string{"cali:a; cali:b; KubernetesNetworkPolicy shop/deny-all ingress", "cali:c; cali:d; NetworkPolicy shop/default.team ingress", "cali:e; cali:f; GlobalNetworkPolicy default.all ingress"},
+			"None of the network policies shop/deny-all, shop/default.team, default.all (Calico) that select the pod allows packets to", "kubectl -n shop describe networkpolicy deny-all"},
+		{"filter", "cali-po-x", `-A cali-po-x -m comment --comment "cali:Xk" -m comment --comment "Policy kanp.adminnetworkpolicy.lockdown egress" -j DROP`, nil,
+			"The network policy lockdown (Calico) drops", "kubectl describe adminnetworkpolicy lockdown"},
+		{"filter", "cali-pi-x", `-A cali-pi-x -m comment --comment "cali:Xk" -m comment --comment "Policy shop/default.team ingress" -j DROP`, nil,
+			"The network policy shop/default.team (Calico) drops", "kubectl -n shop describe networkpolicies.crd.projectcalico.org default.team"},
+		{"filter", "KUBE-POD-FW-ABCDEF", `-A KUBE-POD-FW-ABCDEF -m comment --comment "rule to REJECT traffic destined for POD name:web-0 namespace: shop" -m mark ! --mark 0x10000/0x10000 -j REJECT`,
+			[]string{"run through default egress network policy  chain; allow icmp echo requests", "run through nw policy deny-all", "run through nw policy web; rule to ACCEPT traffic from all sources to dest pods selected by policy name: web namespace shop"},
+			"None of the network policies shop/deny-all, shop/web (kube-router) that select the pod shop/web-0 allows packets to", "kubectl -n shop describe networkpolicy deny-all"},
+		{"kube-router-filter", "KUBE-POD-FW-ABCDEF", `meta mark & 0x00010000 == 0x00000000 counter packets 1 bytes 60 reject comment "REJECT traffic destined for POD name:web-0"`,
+			[]string{"common bi-directional traffic policy rules", "run through nw policy deny-all"},
+			"The network policy deny-all (kube-router) selects the pod web-0 and does not allow", "kubectl get networkpolicies -A -o yaml --field-selector metadata.name=deny-all"},
+		{"kube-network-policies", "postrouting", "ct state new queue to 101", nil, "The network policies of kube-network-policies:", "kubectl get networkpolicies -A"},
+		{"filter", "CILIUM_FORWARD", `-A CILIUM_FORWARD -m comment --comment "cilium: any->pod" -j DROP`, nil, "The network policies of Cilium:", "kubectl get networkpolicies -A"},
+		{"filter", "FORWARD", `-A FORWARD -m comment --comment "mine" -j DROP`, nil, "A firewall rule (iptables-nft, filter chain FORWARD) drops", "iptables-nft -t filter"},
 	} {
-		e, facts := ruled("10.9.0.2:80", &decoder.RuleFact{System: "iptables-nft", Family: "ipv4", Table: tt.table, Chain: tt.chain, Hook: "forward", Number: 1, Text: tt.text, Verdict: "drop"}, decoder.Certain)
+		e, facts := ruled("10.9.0.2:80", &decoder.RuleFact{System: "iptables-nft", Family: "ipv4", Table: tt.table, Chain: tt.chain, Hook: "forward", Number: 1, Text: tt.text, Verdict: "drop", Asked: tt.asked}, decoder.Certain)
 		f, _ := learnt(facts).Proves(e, e.Body.(decoder.Drop))
 		if f.ID != "netfilter-drop" || !strings.HasPrefix(f.Title, tt.title) || !strings.HasPrefix(f.Remedy[0], tt.remedy) {
 			t.Errorf("%s: %s %q %q", tt.chain, f.ID, f.Title, f.Remedy)

@@ -2,7 +2,6 @@ package diagnose
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 
 	"ktrace/decoder"
@@ -10,80 +9,38 @@ import (
 
 // netPolicy is what a rule says of the network policy that it was made for.
 type netPolicy struct {
-	by   string // whose rule it is
-	name string // of the policy: ns/name, or what the plugin calls it; "" if the rule does not say
-	pod  string // ns/name of the pod that it isolates, "" if the rule does not say
-	none bool   // it is the end of the pod's policies: none of them allows the packet
+	by    string      // whose rule it is
+	named []policyRef // the policy; at the end of a pod's policies those that were asked and do not allow the packet
+	pod   string      // ns/name of the pod that it isolates, or its name alone; "" if the rule does not say
+	none  bool        // it is the end of the pod's policies: none of them allows the packet
 }
 
-// comments are what iptables and nft print of a rule's comment.
-var comments = regexp.MustCompile(`comment (?:"((?:[^"\\]|\\.)*)"|([^\s"-][^\s"]*))`)
+// policyRef is a policy as kubectl finds it.
+type policyRef struct {
+	resource  string // "" for a NetworkPolicy of Kubernetes
+	namespace string // "" if it has none, or if that is not known
+	name      string
+}
 
-// commentOf joins a rule's comments.
-func commentOf(text string) string {
-	var all []string
-	for _, m := range comments.FindAllStringSubmatch(text, -1) {
-		all = append(all, strings.ReplaceAll(m[1]+m[2], `\"`, `"`))
+// String is the policy's name as people say it.
+func (p policyRef) String() string {
+	if p.namespace == "" {
+		return p.name
 	}
-	return strings.Join(all, " ")
+	return p.namespace + "/" + p.name
 }
 
-// policyOf reads whose policy a rule is of. ok is false if it is of none that is known here.
-func policyOf(r decoder.RuleFact) (p netPolicy, ok bool) {
-	chain, comment := strings.TrimPrefix(r.Chain, "filter-"), commentOf(r.Text)
+// see is the command that shows the policy.
+func (p policyRef) see() string {
 	switch {
-	case strings.HasPrefix(chain, "cali-"):
-		return calico(comment), true
-	case strings.HasPrefix(chain, "KUBE-POD-FW-"), strings.HasPrefix(chain, "KUBE-NWPLCY-"), strings.HasPrefix(chain, "KUBE-ROUTER-"):
-		return kubeRouter(comment), true
-	case strings.HasPrefix(chain, "CILIUM_"), strings.HasPrefix(comment, "cilium"):
-		return netPolicy{by: "Cilium"}, true
-	case strings.HasPrefix(chain, "ANTREA-"), strings.HasPrefix(comment, "Antrea: "):
-		return antrea(comment), true
-	case strings.Contains(r.Table, "kube-network-policies"):
-		return netPolicy{by: "kube-network-policies"}, true
+	case p.resource == "" && p.namespace == "":
+		return fmt.Sprintf("kubectl get networkpolicies -A -o yaml --field-selector metadata.name=%s", p.name)
+	case p.resource == "":
+		return fmt.Sprintf("kubectl -n %s describe networkpolicy %s", p.namespace, p.name)
+	case p.namespace == "":
+		return fmt.Sprintf("kubectl describe %s %s", p.resource, p.name)
 	}
-	return netPolicy{}, false
-}
-
-// calicoPolicy is the comment of a policy's own rules: "Policy shop/knp.default.deny-all ingress".
-var calicoPolicy = regexp.MustCompile(`\b(?:Staged)?Policy (\S+) (?:ingress|egress)`)
-
-func calico(comment string) netPolicy {
-	p := netPolicy{by: "Calico", none: strings.Contains(comment, "no policies passed") || strings.Contains(comment, "no profiles matched")}
-	if m := calicoPolicy.FindStringSubmatch(comment); m != nil {
-		p.name = strings.Replace(m[1], "/knp.default.", "/", 1) // a NetworkPolicy of Kubernetes, as Calico calls it
-	}
-	return p
-}
-
-// What kube-router says in its rules: "rule to REJECT traffic destined for POD name:web-0 namespace: shop",
-// "... selected by policy name deny-all namespace shop".
-var (
-	kubeRouterPod    = regexp.MustCompile(`POD name:\s*(\S+) namespace:\s*(\S+)`)
-	kubeRouterPolicy = regexp.MustCompile(`policy name:?\s*(\S+) namespace:?\s*(\S+)`)
-)
-
-func kubeRouter(comment string) netPolicy {
-	p := netPolicy{by: "kube-router"}
-	if m := kubeRouterPolicy.FindStringSubmatch(comment); m != nil {
-		p.name = m[2] + "/" + m[1]
-	}
-	if m := kubeRouterPod.FindStringSubmatch(comment); m != nil {
-		p.pod, p.none = m[2]+"/"+m[1], true
-	}
-	return p
-}
-
-// antreaPolicy is the comment of a node's policy: "Antrea: for rule 1234, policy AntreaClusterNetworkPolicy:deny".
-var antreaPolicy = regexp.MustCompile(`policy (?:[A-Za-z0-9]+:)?(\S+)`)
-
-func antrea(comment string) netPolicy {
-	p := netPolicy{by: "Antrea"}
-	if m := antreaPolicy.FindStringSubmatch(comment); m != nil {
-		p.name = strings.TrimRight(m[1], ",")
-	}
-	return p
+	return fmt.Sprintf("kubectl -n %s describe %s %s", p.namespace, p.resource, p.name)
 }
 
 // ofPolicy has a finding about a rule name the network policy that the rule is of.
@@ -92,29 +49,46 @@ func ofPolicy(f *decoder.Finding, e decoder.Event, r decoder.RuleFact) {
 	if !ok {
 		return
 	}
-	verb := "drops packets to " + target(e)
-	if f.ID == "netfilter-reject" {
-		verb = "rejects packets to " + target(e)
-	}
-	namespace, name, named := strings.Cut(p.name, "/")
-	switch {
-	case p.name != "":
-		f.Title = fmt.Sprintf("The network policy %s (%s) %s.", p.name, p.by, verb)
-	case p.pod != "":
-		f.Title = fmt.Sprintf("No network policy that selects the pod %s allows it: %s %s.", p.pod, p.by, verb)
-	case p.none:
-		f.Title = fmt.Sprintf("No network policy that selects the pod allows it: %s %s.", p.by, verb)
-	default:
-		f.Title = fmt.Sprintf("The network policies of %s: a rule of theirs %s.", p.by, verb)
-	}
+	f.Title = p.title(e, f.ID == "netfilter-reject")
 	f.Cause = "A network policy that selects a pod denies all that no policy for it allows. " + f.Cause
-	see := []string{"kubectl get networkpolicies -A   # which select the pod, and what they allow"}
-	if named {
-		see = append([]string{fmt.Sprintf("kubectl -n %s describe networkpolicy %s", namespace, name)}, see...)
+	var see []string
+	for _, one := range p.named {
+		see = append(see, one.see())
 	}
-	if p.pod != "" {
-		namespace, name, _ = strings.Cut(p.pod, "/")
-		see = append([]string{fmt.Sprintf("kubectl -n %s get networkpolicies; kubectl -n %s get pod %s --show-labels", namespace, namespace, name)}, see...)
+	switch namespace, name, ok := strings.Cut(p.pod, "/"); {
+	case ok:
+		see = append(see, fmt.Sprintf("kubectl -n %s get networkpolicies; kubectl -n %s get pod %s --show-labels", namespace, namespace, name))
+	case p.pod != "":
+		see = append(see, fmt.Sprintf("kubectl get pods -A --show-labels --field-selector metadata.name=%s", p.pod))
 	}
+	see = append(see, "kubectl get networkpolicies -A   # which select the pod, and what they allow")
 	f.Remedy = append(see, f.Remedy...)
+}
+
+// title says what the policy does to packets.
+func (p netPolicy) title(e decoder.Event, rejects bool) string {
+	does, done := "drops", "dropped"
+	if rejects {
+		does, done = "rejects", "rejected"
+	}
+	packets := "packets to " + target(e)
+	pod := "the pod"
+	if p.pod != "" {
+		pod += " " + p.pod
+	}
+	var names []string
+	for _, one := range p.named {
+		names = append(names, one.String())
+	}
+	switch {
+	case len(names) == 0 && p.none:
+		return fmt.Sprintf("No network policy that selects %s allows it: %s %s %s.", pod, p.by, does, packets)
+	case len(names) == 0:
+		return fmt.Sprintf("The network policies of %s: a rule of theirs %s %s.", p.by, does, packets)
+	case !p.none:
+		return fmt.Sprintf("The network policy %s (%s) %s %s.", names[0], p.by, does, packets)
+	case len(names) == 1:
+		return fmt.Sprintf("The network policy %s (%s) selects %s and does not allow %s: they are %s.", names[0], p.by, pod, packets, done)
+	}
+	return fmt.Sprintf("None of the network policies %s (%s) that select %s allows %s: they are %s.", strings.Join(names, ", "), p.by, pod, packets, done)
 }

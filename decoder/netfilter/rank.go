@@ -116,7 +116,9 @@ func (rs *Ruleset) Blame(c Case) (decoder.Blame, []*Set) {
 	b.Confidence = confidence(ranked, c, b.Incomplete == "")
 	b.More = max(0, len(ranked)-maxSuspects)
 	for _, r := range ranked[:min(len(ranked), maxSuspects)] {
-		b.Suspects = append(b.Suspects, r.fact())
+		s := r.fact()
+		s.Asked = r.Chain.asked(r.Rule, &c.Packet)
+		b.Suspects = append(b.Suspects, s)
 	}
 	return b, wanted
 }

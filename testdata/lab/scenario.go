@@ -23,6 +23,8 @@ type Scenario struct {
 	Also    []string                               // those of the others, where there are several faults
 	Sure    string                                 // its confidence; "" for any
 	Proof   string                                 // what a line of its evidence must contain
+	Title   string                                 // what its title must contain
+	Remedy  string                                 // a command of its remedy, as it must be printed
 	Named   bool                                   // the pod has a name, default/pod, as a kubelet leaves it
 }
 
@@ -87,6 +89,9 @@ func (s Scenario) onlyWanted(t *testing.T, lines []Line) {
 		}
 		if !strings.Contains(strings.Join(f.Evidence, "\n"), s.Proof) {
 			t.Errorf("%s has no %q among its evidence: %q", f.ID, s.Proof, f.Evidence)
+		}
+		if !strings.Contains(f.Title, s.Title) || s.Remedy != "" && !slices.Contains(f.Remedy, s.Remedy) {
+			t.Errorf("%s has the title %q, want %q in it, and the remedy %q, want %q", f.ID, f.Title, s.Title, f.Remedy, s.Remedy)
 		}
 		if f.Title == "" || len(f.Evidence) == 0 || len(f.Remedy) == 0 {
 			t.Errorf("%s lacks title, evidence or remedy: %+v", f.ID, f)

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"net"
+	"strings"
+	"testing"
+
+	"ktrace/testdata/lab"
+)
+
+// policied are the rules that a plugin makes of one network policy, which selects the pod, less those that only count, log
+// or concern other pods. allow is what the policy allows: a rule of it lets pass what comes to port 80.
+func (f stack) policied(plugin string, p *lab.Pod, allow bool) string {
+	var rules string
+	switch plugin {
+	case "Calico":
+		policy := `-A cali-pi-_4jmBLyQ -m comment --comment "cali:Hj8pQ" -m comment --comment "Policy shop/knp.default.deny-all ingress"`
+		if allow {
+			policy += " -p tcp -m multiport --destination-ports 80 -j MARK --set-xmark 0x10000/0x10000"
+		}
+		rules = `*filter
+:cali-FORWARD - [0:0]
+:cali-to-wl-dispatch - [0:0]
+:cali-tw-POD - [0:0]
+:cali-pi-_4jmBLyQ - [0:0]
+-I FORWARD -m comment --comment "cali:wUHhoiAY" -j cali-FORWARD
+-A cali-FORWARD -m comment --comment "cali:vjrMJCRp" -j MARK --set-xmark 0x0/0xe0000
+-A cali-FORWARD -o veth+ -m comment --comment "cali:S93hcgKJ" -j cali-to-wl-dispatch
+-A cali-to-wl-dispatch -o POD -m comment --comment "cali:Fx__omIt" -g cali-tw-POD
+-A cali-to-wl-dispatch -m comment --comment "cali:DrDwbw1w" -m comment --comment "Unknown interface" -j DROP
+-A cali-tw-POD -m comment --comment "cali:63AiEhcK" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A cali-tw-POD -m comment --comment "cali:U_uF6VQo" -m conntrack --ctstate INVALID -j DROP
+-A cali-tw-POD -m comment --comment "cali:11psZo1M" -j MARK --set-xmark 0x0/0x30000
+-A cali-tw-POD -m comment --comment "cali:6lKycZxe" -m comment --comment "Start of tier default" -j MARK --set-xmark 0x0/0x20000
+-A cali-tw-POD -m comment --comment "cali:cV0qHtGk" -m mark --mark 0x0/0x20000 -j cali-pi-_4jmBLyQ
+-A cali-tw-POD -m comment --comment "cali:q_zG8dAu" -m comment --comment "Return if policy accepted" -m mark --mark 0x10000/0x10000 -j RETURN
+-A cali-tw-POD -m comment --comment "cali:FUDVBYh1" -m comment --comment "End of tier default. Drop if no policies passed packet" -m mark --mark 0x0/0x20000 -j DROP
+` + policy
+	case "kube-router":
+		if allow {
+			rules = `-A KUBE-NWPLCY-2AQPO27D -d ADDR -p tcp -m tcp --dport 80 -m comment --comment "rule to ACCEPT traffic from all sources to dest pods selected by policy name: deny-all namespace shop" -j MARK --set-xmark 0x10000/0x10000
+-A KUBE-NWPLCY-2AQPO27D -m mark --mark 0x10000/0x10000 -j RETURN`
+		}
+		rules = `*filter
+:KUBE-ROUTER-FORWARD - [0:0]
+:KUBE-POD-FW-TT2IUJ4C - [0:0]
+:KUBE-NWPLCY-2AQPO27D - [0:0]
+-I FORWARD -m comment --comment "kube-router netpol - TEMCG2JMHZYE7H7T" -j KUBE-ROUTER-FORWARD
+-A KUBE-ROUTER-FORWARD -d ADDR -m comment --comment "rule to jump traffic destined to POD name:web-0 namespace: shop to chain KUBE-POD-FW-TT2IUJ4C" -j KUBE-POD-FW-TT2IUJ4C
+-A KUBE-POD-FW-TT2IUJ4C -m comment --comment "rule for stateful firewall for pod" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A KUBE-POD-FW-TT2IUJ4C -m comment --comment "rule to drop invalid state for pod" -m conntrack --ctstate INVALID -j DROP
+-A KUBE-POD-FW-TT2IUJ4C -d ADDR -m comment --comment "run through nw policy deny-all" -j KUBE-NWPLCY-2AQPO27D
+-A KUBE-POD-FW-TT2IUJ4C -m comment --comment "rule to REJECT traffic destined for POD name:web-0 namespace: shop" -m mark ! --mark 0x10000/0x10000 -j REJECT
+-A KUBE-POD-FW-TT2IUJ4C -j MARK --set-xmark 0x0/0x10000
+-A KUBE-POD-FW-TT2IUJ4C -m comment --comment "set mark to ACCEPT traffic that comply to network policies" -j MARK --set-xmark 0x20000/0x20000
+` + rules
+	}
+	return strings.NewReplacer("cali-tw-POD", "cali-tw-"+p.Veth, "-o POD", "-o "+p.Veth, "ADDR", f.addr(p)+f.bits()).Replace(rules) + "\nCOMMIT\n"
+}
+
+// TestDropNamesTheNetworkPolicy by the rules that a plugin makes of it. Healthy, the same policy allows the traffic.
+func TestDropNamesTheNetworkPolicy(t *testing.T) {
+	var all []lab.Scenario
+	for _, f := range stacks() {
+		for _, s := range []struct{ plugin, id, proof string }{
+			{"Calico", "netfilter-drop", "Drop if no policies passed packet"},
+			{"kube-router", "netfilter-reject", "rule to REJECT traffic destined for POD name:web-0 namespace: shop"},
+		} {
+			write := func(c *lab.Cluster, p *lab.Pod, allow bool) {
+				c.Node.Run("sh", "-c", f.iptables+"-nft-restore --noflush <<'END'\n"+f.policied(s.plugin, p, allow)+"END")
+			}
+			all = append(all, lab.Scenario{
+				Name: f.name + " " + s.plugin, Args: []string{"diagnose", "--duration", "6s"}, Want: s.id, Sure: "certain", Proof: s.proof,
+				Title: "The network policy shop/deny-all (" + s.plugin + ") selects the pod", Remedy: "kubectl -n shop describe networkpolicy deny-all",
+				Setup: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
+					echoTCP(t, p.NS, "80")
+					write(c, p, true)
+				},
+				Fault: func(_ testing.TB, c *lab.Cluster, p *lab.Pod) {
+					c.Node.Run(f.iptables+"-nft", "-F")
+					c.Node.Run(f.iptables+"-nft", "-X")
+					write(c, p, false)
+				},
+				Traffic: func(_ testing.TB, c *lab.Cluster, p *lab.Pod) {
+					fetch(c.Server, net.JoinHostPort(f.addr(p), "80"), patience)
+				},
+			})
+		}
+	}
+	lab.RunAll(t, all)
+}
