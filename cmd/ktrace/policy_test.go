@@ -2,7 +2,9 @@ package main
 
 import (
 	"net"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"ktrace/testdata/lab"
@@ -85,6 +87,44 @@ func TestDropNamesTheNetworkPolicy(t *testing.T) {
 					fetch(c.Server, net.JoinHostPort(f.addr(p), "80"), patience)
 				},
 			})
+		}
+	}
+	lab.RunAll(t, all)
+}
+
+// TestDropNamesTheProgramThatIsAsked of network policies, as kube-network-policies is, which may say no, or be down.
+func TestDropNamesTheProgramThatIsAsked(t *testing.T) {
+	const number = 101
+	var all []lab.Scenario
+	for _, f := range stacks() {
+		var queues sync.Map // of the clusters that have one
+		traffic := func(_ testing.TB, c *lab.Cluster, p *lab.Pod) {
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				fetch(c.Server, net.JoinHostPort(f.addr(p), "80"), patience)
+			}()
+			if q, ok := queues.Load(c); ok {
+				q.(*lab.Queue).Await(1)
+				q.(*lab.Queue).Drop()
+			}
+			<-done
+		}
+		ask := func(c *lab.Cluster) {
+			c.Node.Run(f.iptables+"-legacy", "-t", "mangle", "-A", "POSTROUTING", "-p", "tcp", "--syn", "-j", "NFQUEUE", "--queue-num", strconv.Itoa(number))
+		}
+		for _, s := range []lab.Scenario{
+			{Name: "says no", Title: "A program that a firewall rule hands packets to (NFQUEUE) drops packets", Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) {
+				queues.Store(c, c.Node.Queue(number))
+				ask(c)
+			}},
+			{Name: "is down", Title: "does not take them", Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { ask(c) }},
+		} {
+			s.Name, s.Args = f.name+" "+s.Name, []string{"diagnose", "--duration", "6s"}
+			s.Want, s.Sure, s.Remedy = "netfilter-drop", "certain", "kubectl get networkpolicies -A   # which select the pod, and what they allow"
+			s.Setup = func(t testing.TB, _ *lab.Cluster, p *lab.Pod) { echoTCP(t, p.NS, "80") }
+			s.Traffic = traffic
+			all = append(all, s)
 		}
 	}
 	lab.RunAll(t, all)

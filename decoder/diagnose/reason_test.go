@@ -131,7 +131,7 @@ func TestADropThatFailedSomethingIsNoStrayOne(t *testing.T) {
 func TestOldKernelsTellByTheFunction(t *testing.T) {
 	for function, id := range map[string]string{
 		"kfree_skb_list": "queue-drop", "do_xdp_generic": "bpf-drop", "ip_finish_output": "bpf-drop", "enqueue_to_backlog": "queue-drop",
-		"__udp_queue_rcv_skb": "socket-buffer-full", "br_handle_frame_finish": "kernel-drop", "tcp_v4_rcv": "",
+		"__udp_queue_rcv_skb": "socket-buffer-full", "br_handle_frame_finish": "kernel-drop", "tcp_v4_rcv": "", "nf_queue": "netfilter-drop", "nf_reinject": "netfilter-drop",
 	} {
 		e := lost(decoder.ReasonNotTold, function, 40000, 0)
 		f, _ := learnt(nil, e).Proves(e, e.Body.(decoder.Drop))

@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"fmt"
 	"slices"
 
 	"ktrace/decoder"
@@ -10,7 +11,7 @@ import (
 // Open vSwitch's by their prefix). Reasons that kernels have by other names are beside theirs.
 func meanings() []meaning {
 	noise := meaning{harm: elsewhere, reasons: decoder.NoiseReasons()} // as far as a reason is nothing else besides
-	return append(slices.Concat(explained(), damaged(), queued(), programmed(), linkLayer(), ofSockets(), ofTCP(), ofIP(), others()), noise)
+	return append(slices.Concat(explained(), damaged(), queued(), handedOver(), programmed(), linkLayer(), ofSockets(), ofTCP(), ofIP(), others()), noise)
 }
 
 // explained are reasons that proofs, or rules about the sockets' and the connections' own events, conclude from.
@@ -50,6 +51,27 @@ func damaged() []meaning {
 			"ktrace capture -i {dev} -w broken.pcapng host {dst}   # then look at the headers",
 			"nstat -az IpInHdrErrors IpInTruncatedPkts Ip6InHdrErrors   # in netns {netns}",
 		},
+	}}
+}
+
+// handedOver are packets that a rule of netfilter gave to a program, as some plugins have them judged by network policies.
+func handedOver() []meaning {
+	const cause = "kube-network-policies, kindnet and intrusion prevention judge new connections by programs that rules hand their first packets to (NFQUEUE). "
+	of := func(e decoder.Event) string { return fmt.Sprintf("%s queues in netns %d", e.Packet.Family, e.Netns) }
+	remedy := []string{
+		"cat /proc/net/netfilter/nfnetlink_queue   # in netns {netns}: queue, PID of its program, waiting, .., dropped for want of room, not taken",
+		"nft list ruleset | grep -n queue; iptables-save | grep NFQUEUE   # in netns {netns}: the rules",
+		"kubectl get networkpolicies -A   # which select the pod, and what they allow",
+		"kubectl get pods -A -o wide | grep -e kube-network-policies -e kindnet   # is the node's own running?",
+	}
+	return []meaning{{
+		functions: []string{"nf_queue"}, id: "netfilter-drop", harm: loss, subject: of, remedy: remedy,
+		title: "A firewall rule hands packets to {dst} to a program (NFQUEUE) that does not take them: they are dropped.",
+		cause: cause + "None listens at the queue, or it is full, and the rule does not let pass what nobody judges.",
+	}, {
+		functions: []string{"nf_reinject", "nfqnl_reinject", "nfqnl_recv_verdict", "nfqnl_recv_verdict_batch"}, id: "netfilter-drop", harm: loss, subject: of, remedy: remedy,
+		title: "A program that a firewall rule hands packets to (NFQUEUE) drops packets to {dst}.",
+		cause: cause + "A network policy that selects a pod denies all that no policy for it allows.",
 	}}
 }
 

@@ -26,7 +26,7 @@ const (
 	queueHeader, queueVerdictHeader  = 1, 2 // of packets, of verdicts
 	queueCommand, queueParams        = 1, 2
 	queueBind, queueCopyHeaders      = 1, 1
-	queueAccept                      = 1
+	queueDrop, queueAccept           = 0, 1
 	netlinkHeader, netfilterHeader   = unix.SizeofNlMsghdr, 4
 	queueVerdictSize, queueParamSize = 8, 5
 )
@@ -66,8 +66,19 @@ func (q *Queue) Await(n int) {
 // Release lets the packets that are held go on, first come first served, and returns when they have.
 func (q *Queue) Release() {
 	q.ns.t.Helper()
+	q.decide(queueAccept)
+}
+
+// Drop drops the packets that are held.
+func (q *Queue) Drop() {
+	q.ns.t.Helper()
+	q.decide(queueDrop)
+}
+
+func (q *Queue) decide(what uint32) {
+	q.ns.t.Helper()
 	for _, id := range q.held {
-		verdict := binary.BigEndian.AppendUint32(nil, queueAccept)
+		verdict := binary.BigEndian.AppendUint32(nil, what)
 		q.ask(queueVerdict, queueVerdictHeader, binary.BigEndian.AppendUint32(verdict, id))
 	}
 	q.held = nil
