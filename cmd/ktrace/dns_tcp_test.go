@@ -258,7 +258,7 @@ func TestDNSOverTCPNamesTheCause(t *testing.T) {
 	var all []lab.Scenario
 	for _, f := range dnsFamilies() {
 		for _, s := range []lab.Scenario{
-			{Name: "rule removed", Want: "service-dnat-miss", Fault: f.retranslateTCP("-D", portWell)},
+			{Name: "rule removed, the only one", Want: "kube-proxy-rules-missing", Fault: f.retranslateTCP("-D", portWell)},
 			{Name: "server stopped", Want: "dns-server-refused", Sure: "certain", Fault: f.movedTCP(portNobody)},
 			{Name: "server hangs", Want: "dns-no-response", Sure: "certain", Fault: f.movedTCP(portQuiet)},
 			{Name: "server fails", Want: "dns-servfail", Sure: "certain", Fault: f.movedTCP(portFails)},

@@ -17,6 +17,9 @@ type candidate struct {
 const (
 	// causesKnown is how long it takes until the causes are known that may account for what was seen.
 	causesKnown = factsAtLast + time.Second
+	// concludedTogether is how far apart a cause and its consequence may be concluded where both are late, as what is
+	// known by that no answer came.
+	concludedTogether = time.Second
 	// maxEarly is how many findings are reported early: more are no help before they are put in order.
 	maxEarly = 20
 	// maxWaiting is how many are looked at for that.
@@ -31,7 +34,7 @@ func (x *Together) wait(level int, f decoder.Finding) {
 	}
 	c := candidate{level: level, key: f.Key()}
 	if level > 0 {
-		c.due = f.First.Add(causesKnown)
+		c.due = slices.MaxFunc([]time.Time{f.First.Add(causesKnown), x.now.Add(concludedTogether)}, time.Time.Compare)
 	}
 	x.waiting = append(x.waiting, c)
 }

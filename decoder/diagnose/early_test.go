@@ -48,6 +48,21 @@ func TestWhatNeedNotWaitForTheEnd(t *testing.T) {
 	}
 }
 
+// TestWhatIsConcludedLateWaitsForACauseThatIsToo: that no answer came is known when time is up, of all queries at once.
+func TestWhatIsConcludedLateWaitsForACauseThatIsToo(t *testing.T) {
+	cause, symptom := met("cause", "udp", "10.244.0.9", 1, "10.9.0.2:53"), met("symptom", "udp", "10.244.0.9", 1, "10.9.0.2:53")
+	symptom.Confidence = decoder.Certain
+	x := NewTogether([]decoder.Rule{&later{cause, time.Unix(1011, 0)}}, []decoder.Rule{&later{symptom, time.Unix(1010, 0)}})
+	for at := int64(1009); at < 1015; at++ {
+		if got := ids(x.Flush(time.Unix(at, 0), false)); len(got) > 0 {
+			t.Errorf("at %d early are %v", at, got)
+		}
+	}
+	if got := ids(x.Flush(time.Unix(1016, 0), true)); !slices.Equal(got, []string{"cause"}) {
+		t.Errorf("in the end %v", got)
+	}
+}
+
 // TestWhatWasReportedEarlyStays: a cause that comes later takes nothing back.
 func TestWhatWasReportedEarlyStays(t *testing.T) {
 	symptom := met("symptom", "tcp", "10.244.0.9", 1, "10.9.0.2:80")
