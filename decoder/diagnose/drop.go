@@ -99,8 +99,8 @@ func (k *Facts) Proves(e decoder.Event, d decoder.Drop) (decoder.Finding, bool) 
 		f.Time, f.First, f.Last, f.Count = e.Time, e.Time, e.Time, 1
 		f.Evidence = append([]string{dropped(e, d)}, f.Evidence...)
 		if r, ok := k.route(e, false); ok && r.Errno == "" {
-			if why := k.overlap(e, r.Out, e.Packet.Dst); why != "" {
-				f.Evidence = append(f.Evidence, fmt.Sprintf("the route for it leads to %s: %s", r.Out, why))
+			if mine, why := k.overlap(e, r.Out, e.Packet.Dst); why != "" {
+				f.Evidence = append(f.Evidence, fmt.Sprintf("of the routes for it, that to %v on %s wins: %s", mine, r.Out, why))
 			}
 		}
 		if f.Severity == "" {

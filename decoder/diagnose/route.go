@@ -237,10 +237,11 @@ func noNeighbour(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bo
 			f.Evidence = append(f.Evidence, fmt.Sprintf("netns %d: %s, %s", far, d.Name, addresses(d)))
 		}
 	}
-	if why := k.overlap(e, device, hop); why != "" {
+	if mine, why := k.overlap(e, device, hop); why != "" {
 		f.Title = fmt.Sprintf("Packets to %v go to %s, where nobody has that address: %s.", e.Packet.Dst, device, why)
-		f.Cause = "Two networks of this node share a range of addresses. Of the routes the one with the longer prefix wins, and takes what was for the other."
-		f.Remedy = append(f.Remedy, fmt.Sprintf("%s route show match %v   # the routes that could take it; the longest prefix wins", ip, e.Packet.Dst),
+		f.Cause = fmt.Sprintf("Two networks of this node share a range of addresses. The route to %v on %s takes what is for the other: the longest prefix wins, "+
+			"and of equal ones the lowest metric.", mine, device)
+		f.Remedy = append(f.Remedy, fmt.Sprintf("%s route show match %v   # the routes that could take it", ip, e.Packet.Dst),
 			"give one of the two another range: of Docker, \"bip\" and \"default-address-pools\" in /etc/docker/daemon.json")
 	}
 	if d.Reason == "NEIGH_CREATEFAIL" {
