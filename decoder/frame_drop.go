@@ -48,10 +48,17 @@ func (f RawFrame) AppendDrop(raw []byte, code uint32, address uint64) ([]byte, b
 
 // protoNumber is the number that protoName names.
 func protoNumber(name string) uint8 {
-	for _, p := range []uint8{1, 6, 17, 58, 132} {
-		if protoName(p) == name {
-			return p
-		}
+	switch name {
+	case "icmp":
+		return 1
+	case "tcp":
+		return 6
+	case "udp":
+		return 17
+	case "icmpv6":
+		return 58
+	case "sctp":
+		return 132
 	}
 	n, _ := strconv.ParseUint(name, 10, 8) // protoName wrote it
 	return uint8(n)

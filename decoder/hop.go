@@ -2,7 +2,7 @@ package decoder
 
 import (
 	"fmt"
-	"strings"
+	"strconv"
 )
 
 // Hop is a packet seen at a device.
@@ -131,18 +131,23 @@ func decodeHop(raw []byte, e *Event) error {
 
 // Place says where an event was seen, as evidence: device, namespace, direction.
 func Place(e Event) string {
-	var parts []string
+	where := ""
 	if e.Ifindex != 0 {
-		name := e.Iface
-		if name == "" {
-			name = fmt.Sprintf("device %d", e.Ifindex)
+		where = e.Iface
+		if where == "" {
+			where = "device " + strconv.FormatUint(uint64(e.Ifindex), 10)
 		}
-		parts = append(parts, strings.TrimSpace(name+" "+string(e.Direction)))
+		if e.Direction != "" {
+			where += " " + string(e.Direction)
+		}
 	}
-	if e.Netns != 0 {
-		parts = append(parts, fmt.Sprintf("netns %d", e.Netns))
+	if e.Netns == 0 {
+		return where
 	}
-	return strings.Join(parts, ", ")
+	if where != "" {
+		where += ", "
+	}
+	return where + "netns " + strconv.FormatUint(uint64(e.Netns), 10)
 }
 
 // NewConntrack returns the entry of a flow whose answers are expected as reply says.

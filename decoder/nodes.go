@@ -135,7 +135,7 @@ func (f *nodeFile) fill(ctx context.Context) error {
 			return err
 		}
 		f.head = append(f.head, e)
-		if run, ok := runOf(e); ok && f.lane == nil {
+		if run, ok := runOf(&e); ok && f.lane == nil {
 			f.first = run
 		}
 		if f.lane != nil || e.Body.Kind() != KindFact || len(f.head) >= maxHead {
@@ -150,7 +150,8 @@ func (f *nodeFile) next() time.Time { return f.head[len(f.head)-1].Time }
 
 // take sends what is read of a file through the pipeline of its run.
 func (n *Nodes) take(f *nodeFile) error {
-	for _, e := range f.head {
+	for i := range f.head {
+		e := &f.head[i]
 		if run, ok := runOf(e); f.lane == nil || ok && run != f.lane.run {
 			if err := n.assign(f, run); err != nil {
 				return err
@@ -160,7 +161,7 @@ func (n *Nodes) take(f *nodeFile) error {
 			f.lane.counts = *fact.Counts
 		}
 		f.lane.observe(e)
-		if err := f.lane.step(e); err != nil {
+		if err := f.lane.step(*e); err != nil {
 			return err
 		}
 	}
@@ -168,7 +169,7 @@ func (n *Nodes) take(f *nodeFile) error {
 }
 
 // runOf is the run that a fact begins.
-func runOf(e Event) (runID, bool) {
+func runOf(e *Event) (runID, bool) {
 	f, ok := e.Body.(Fact)
 	if !ok || f.Node == nil {
 		return runID{}, false

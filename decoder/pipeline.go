@@ -86,7 +86,7 @@ func (p *Pipeline) loop(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		p.observe(e)
+		p.observe(&e)
 		if err := p.step(e); err != nil {
 			return err
 		}
@@ -94,7 +94,7 @@ func (p *Pipeline) loop(ctx context.Context) error {
 }
 
 // observe keeps the run's clock and the count of records.
-func (p *Pipeline) observe(e Event) {
+func (p *Pipeline) observe(e *Event) {
 	if e.Body.Kind() != KindFact {
 		p.records++
 	}
@@ -146,11 +146,11 @@ func (p *Pipeline) flush(now time.Time, final bool) error {
 
 // from sends events through the stages from the i-th on, each to the end before the next.
 func (p *Pipeline) from(i int, events []Event) (err error) {
-	for _, e := range events {
+	for j := range events {
 		if i == len(p.Stages) {
-			err = p.deliver(e)
+			err = p.deliver(events[j])
 		} else {
-			err = p.from(i+1, p.Stages[i].Observe(e))
+			err = p.from(i+1, p.Stages[i].Observe(events[j]))
 		}
 		if err != nil {
 			return err

@@ -19,10 +19,36 @@ func (r *Recent[K, V]) Get(key K) (value V, ok bool) {
 
 // Put remembers a thing.
 func (r *Recent[K, V]) Put(key K, value V) {
-	if _, known := r.now[key]; !known && len(r.now) >= RecentMost/2 || r.now == nil {
-		r.before, r.now = r.now, map[K]V{}
+	if r.now == nil {
+		r.now = map[K]V{}
+	} else if len(r.now) >= RecentMost/2 { // looked at first: a look-up costs more
+		if _, known := r.now[key]; !known {
+			r.turn()
+		}
 	}
 	r.now[key] = value
+}
+
+// turn begins a new half, in the memory of the older one: to let a map grow again costs more than to clear it.
+func (r *Recent[K, V]) turn() {
+	r.before, r.now = r.now, r.before
+	if r.now == nil {
+		r.now = make(map[K]V, RecentMost/2)
+	}
+	clear(r.now)
+}
+
+// Keep returns what is remembered under a key, or else what first makes, and remembers it.
+func (r *Recent[K, V]) Keep(key K, first func() V) V {
+	value, ok := r.now[key]
+	if ok {
+		return value
+	}
+	if value, ok = r.before[key]; !ok {
+		value = first()
+	}
+	r.Put(key, value)
+	return value
 }
 
 // Delete forgets a thing.

@@ -42,3 +42,18 @@ func TestRecentForgetsWhatIsDeleted(t *testing.T) {
 		t.Errorf("what was deleted is %q", v)
 	}
 }
+
+// TestRecentKeep wants what is kept made once, and no more remembered than of what is put.
+func TestRecentKeep(t *testing.T) {
+	var r Recent[int, *int]
+	for i := range 5 * RecentMost {
+		*r.Keep(-1, func() *int { return new(int) })++
+		r.Keep(i, func() *int { return new(int) })
+	}
+	if n := *r.Keep(-1, func() *int { return new(int) }); n != 5*RecentMost {
+		t.Errorf("what is asked for all the time counted to %d, want %d", n, 5*RecentMost)
+	}
+	if n := len(maps.Collect(r.All())); n > RecentMost {
+		t.Errorf("%d are remembered, want at most %d", n, RecentMost)
+	}
+}

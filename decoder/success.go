@@ -8,7 +8,7 @@ import (
 
 // successes are what works, and when: exchanges that were begun and answered.
 type successes struct {
-	asked    Recent[askedFlow, asked]
+	asked    Recent[FlowKey, exchange] // of flows, either way
 	works    Recent[successKey, *timeline]
 	answered Recent[questionKey, time.Time] // last
 }
@@ -20,18 +20,21 @@ type questionKey struct {
 	netns    uint32 // as of successKey
 }
 
-type askedFlow struct {
-	proto string
-	flow  FlowTuple
-}
+// exchange is what the two ends of a flow asked each other, the one with the lower address first.
+type exchange [2]asked
 
 // asked is how an exchange was begun, and where that was first seen. What comes back there was not lost on the way.
 type asked struct {
+	begun, big     bool
 	netns, ifindex uint32
 	way            Direction
-	big            bool
-	backend        netip.AddrPort // as conntrack has it
-	masked         netip.Addr     // the client behind translation
+	behind         *behind
+}
+
+// behind is where what a flow is translated to goes, as conntrack has it.
+type behind struct {
+	backend netip.AddrPort
+	masked  netip.Addr // the client
 }
 
 // successKey is who reached whom; no client is any. Of an address that each namespace has for itself it says where.
@@ -57,42 +60,71 @@ func (s *successes) observe(e Event) {
 	case DNS:
 		if b.served() && e.Packet != nil {
 			s.answered.Put(questionKey{b.Server, b.question(), ownNetns(b.Server, e.Netns)}, e.Time)
-			s.worked(e, attemptQuery, b.Transport, []netip.Addr{e.Packet.Src}, []netip.AddrPort{b.Server, b.Backend}, true)
+			s.worked(e, attemptQuery, b.Transport, [2]netip.Addr{e.Packet.Src}, [2]netip.AddrPort{b.Server, b.Backend}, true)
 		}
 	}
 }
 
 // hop takes in a packet that begins an exchange, or answers.
 func (s *successes) hop(e Event, p *Packet, c *Conntrack) {
-	flow, back := askedFlow{p.Proto, p.Flow()}, askedFlow{p.Proto, p.Flow().Reverse()}
+	flow := p.Flow()
+	key, from, to := flow.Key(p.Proto, 0).ends()
+	x, _ := s.asked.Get(key)
 	accepts := p.HasFlag('.') || p.IsICMP(0, 129)
-	if a, ok := s.asked.Get(back); ok && (accepts || p.Proto == "udp") {
+	if a := x[to]; a.begun && (accepts || p.Proto == "udp") {
 		if a.netns == e.Netns && a.ifindex == e.Ifindex && (a.way != e.Direction || a.way == "") {
-			s.asked.Delete(back)
-			s.worked(e, attemptOpen, p.Proto, []netip.Addr{back.flow.Src.Addr(), a.masked}, []netip.AddrPort{back.flow.Dst, a.backend}, a.big || p.Len > bigPacket)
+			x[to] = asked{}
+			s.keep(key, x)
+			s.answer(e, a)
 		}
 		return
 	}
-	a, known := s.asked.Get(flow)
+	a := &x[from]
 	switch {
 	case accepts:
-	case c != nil && c.Original != flow.flow: // on its way behind translation, or back
-		first := askedFlow{p.Proto, c.Original}
-		if a, ok := s.asked.Get(first); ok && a.backend != c.Reply.Src {
-			a.backend, a.masked = c.Reply.Src, c.Reply.Dst.Addr()
-			s.asked.Put(first, a)
-		}
-	case !known:
-		s.asked.Put(flow, asked{netns: e.Netns, ifindex: e.Ifindex, way: e.Direction, big: p.Len > bigPacket})
+	case c != nil && c.Original != flow: // on its way behind translation, or back
+		s.translate(p.Proto, c)
+	case !a.begun:
+		*a = asked{begun: true, netns: e.Netns, ifindex: e.Ifindex, way: e.Direction, big: p.Len > bigPacket}
+		s.keep(key, x)
 	case p.Len > bigPacket && !a.big:
 		a.big = true
-		s.asked.Put(flow, a)
+		s.keep(key, x)
 	}
 }
 
+// keep remembers an exchange as long as something of it is not answered.
+func (s *successes) keep(key FlowKey, x exchange) {
+	if x[0].begun || x[1].begun {
+		s.asked.Put(key, x)
+		return
+	}
+	s.asked.Delete(key)
+}
+
+// translate takes note of what an exchange that was begun is translated to.
+func (s *successes) translate(proto string, c *Conntrack) {
+	key, from, _ := c.Original.Key(proto, 0).ends()
+	x, _ := s.asked.Get(key)
+	if a := &x[from]; a.begun && (a.behind == nil || a.behind.backend != c.Reply.Src) {
+		a.behind = &behind{c.Reply.Src, c.Reply.Dst.Addr()}
+		s.asked.Put(key, x)
+	}
+}
+
+// answer takes in the answer to what was asked.
+func (s *successes) answer(e Event, a asked) {
+	p := e.Packet
+	clients, servers := [...]netip.Addr{p.Dst, {}}, [...]netip.AddrPort{p.Source(), {}}
+	if a.behind != nil {
+		clients[1], servers[1] = a.behind.masked, a.behind.backend
+	}
+	s.worked(e, attemptOpen, p.Proto, clients, servers, a.big || p.Len > bigPacket)
+}
+
 // worked counts a success for all by whom it may be asked for: by every address of both, and by any client's.
-func (s *successes) worked(e Event, level attemptLevel, proto string, clients []netip.Addr, servers []netip.AddrPort, big bool) {
-	clients = append(clients, netip.Addr{}) // which stands for any
+func (s *successes) worked(e Event, level attemptLevel, proto string, known [2]netip.Addr, servers [2]netip.AddrPort, big bool) {
+	clients := [...]netip.Addr{known[0], known[1], {}} // the last stands for any
 	for i, server := range servers {
 		if !server.IsValid() || slices.Contains(servers[:i], server) {
 			continue
@@ -119,12 +151,7 @@ func ownNetns(a netip.AddrPort, netns uint32) uint32 {
 }
 
 func (s *successes) count(at time.Time, k successKey) {
-	l, ok := s.works.Get(k)
-	if !ok {
-		l = &timeline{}
-	}
-	l.add(spanOf(at, at, 1), maxSpans)
-	s.works.Put(k, l)
+	s.works.Keep(k, func() *timeline { return &timeline{} }).add(spanOf(at, at, 1), maxSpans)
 }
 
 // repeated reports whether a query that failed has been asked again, and answered: another may be one that is easier.

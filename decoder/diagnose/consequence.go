@@ -9,43 +9,44 @@ import (
 
 // consequences is what was seen that explains what becomes of other packets, or shows that nothing is wrong with them.
 type consequences struct {
-	silenced decoder.Recent[natFlow, bool]     // flows whose sender was to be told that its packets are too big, but a filter took the message
-	strays   decoder.Recent[strayFlow, uint32] // packets that left for a service's address as they were, and the namespace that they left first
-	sought   decoder.Recent[soughtAt, bool]    // where those go to; true once somebody answers there who is no backend
-	gone     decoder.Recent[goneAddress, bool] // addresses that the hosts which are to have them lack
-	lives    decoder.Recent[lifeKey, life]
-	answers  decoder.Recent[natFlow, translated] // flows whose source is translated, by the answers that are expected
-	carried  decoder.Recent[natFlow, carrier]    // what arrived in tunnels, by the flow of who is carried
+	silenced decoder.Recent[natFlow, bool]          // flows whose sender was to be told that its packets are too big, but a filter took the message
+	strays   decoder.Recent[strayFlow, uint32]      // packets that left for a service's address as they were, and the namespace that they left first
+	sought   decoder.Recent[soughtAt, bool]         // where those go to; true once somebody answers there who is no backend
+	gone     decoder.Recent[goneAddress, bool]      // addresses that the hosts which are to have them lack
+	lives    decoder.Recent[decoder.FlowKey, *life] // of flows; pings of one host are told apart, as they have no ports
+	answers  decoder.Recent[natFlow, translated]    // flows whose source is translated, by the answers that are expected
+	carried  decoder.Recent[natFlow, carrier]       // what arrived in tunnels, by the flow of who is carried
 }
 
-// lifeKey is a flow. Pings have no ports: who pings a host and who looks for the routers on the way to it are told apart
-// by what echo requests have.
-type lifeKey struct {
-	natFlow
-	echo uint16
-}
-
-// life is what was seen of a flow's one direction, wherever that was.
+// life is what was seen of a flow's one direction, wherever that was. Times are nanoseconds since 1970: there are many.
 type life struct {
 	most        uint8 // the most routers that a packet of it had before it
-	first, last time.Time
-	packets     [2]packetLife // the latest, and the one before it
-	left        time.Time     // when one was last seen to leave a namespace, and which
 	leftFrom    uint32
+	left        int64 // when one was last seen to leave a namespace, and which; 0 if none was
+	first, last int64
+	packets     [2]packetLife // the latest, and the one before it
 }
 
 // packetLife is when one packet of a flow was seen.
 type packetLife struct {
 	journey     uint64
-	first, last time.Time
+	first, last int64
 }
 
+// after reports whether something of it was seen later, and when that was.
+func (l life) after(t time.Time) (time.Time, bool) {
+	last := moment(l.last)
+	return last, l.last != 0 && last.After(t)
+}
+
+func moment(ns int64) time.Time { return time.Unix(0, ns).UTC() }
+
 // nearly is how far apart two things may be seen that were at one time.
-const nearly = 20 * time.Millisecond
+const nearly = int64(20 * time.Millisecond)
 
 // sameTime reports whether two packets were on their way at once, or nearly so: what was seen of them may be a part.
 func (p packetLife) sameTime(q packetLife) bool {
-	return p.first.Sub(q.last) <= nearly && q.first.Sub(p.last) <= nearly
+	return p.first-q.last <= nearly && q.first-p.last <= nearly
 }
 
 // translated is what a flow was translated to, and when a packet of it last was.
@@ -113,8 +114,11 @@ func (c *consequences) hop(e decoder.Event, h decoder.Hop) {
 	if t := e.Packet.Tunnel; t != nil && t.MAC != "" && e.Direction == decoder.In {
 		c.carried.Put(flowOf(t.Packet), carrier{e.Packet.Src, e.Packet.Destination(), t.MAC})
 	}
+	if e.Direction != decoder.In || h.Conntrack.DNAT() || e.Packet.IsICMPError() || e.Packet.HasFlag('R') {
+		return
+	}
 	at := soughtAt{e.Netns, e.Packet.Proto, e.Packet.Source()}
-	if _, is := c.sought.Get(at); is && e.Direction == decoder.In && !h.Conntrack.DNAT() && !e.Packet.IsICMPError() && !e.Packet.HasFlag('R') {
+	if _, is := c.sought.Get(at); is {
 		c.sought.Put(at, true)
 	}
 }
@@ -124,24 +128,20 @@ func (c *consequences) live(e decoder.Event) {
 	if e.Packet.IsICMPError() {
 		return
 	}
-	key := lifeKey{flowOf(e.Packet), e.Packet.EchoID()}
-	l, seen := c.lives.Get(key)
-	if !seen {
-		l.first = e.Time
-	}
-	l.most, l.last = max(l.most, e.Packet.TTL), e.Time
+	now := e.Time.UnixNano()
+	l := c.lives.Keep(e.Packet.FlowKey(), func() *life { return &life{first: now} })
+	l.most, l.last = max(l.most, e.Packet.TTL), now
 	if e.Journey == 0 || e.Journey != l.packets[0].journey && e.Journey != l.packets[1].journey {
-		l.packets[0], l.packets[1] = packetLife{e.Journey, e.Time, e.Time}, l.packets[0]
+		l.packets[0], l.packets[1] = packetLife{e.Journey, now, now}, l.packets[0]
 	}
 	if e.Direction == decoder.Out {
-		l.left, l.leftFrom = e.Time, e.Netns
+		l.left, l.leftFrom = now, e.Netns
 	}
 	for i := range l.packets {
 		if l.packets[i].journey == e.Journey {
-			l.packets[i].last = e.Time
+			l.packets[i].last = now
 		}
 	}
-	c.lives.Put(key, l)
 }
 
 // rival finds a packet of the same flow that was on its way while another was, which was lost, and returns when it was
@@ -151,26 +151,33 @@ func (c *consequences) rival(lost decoder.Event, began natFlow) (time.Time, bool
 	l := c.lifeOf(began, 0)
 	for i, p := range l.packets {
 		if q := l.packets[1-i]; p.journey == lost.Journey && p.journey != 0 && q.journey != 0 && p.sameTime(q) {
-			return q.first, true
+			return moment(q.first), true
 		}
 	}
 	l = c.life(lost.Packet, false)
-	return l.left, l.leftFrom == lost.Netns && l.left.Sub(lost.Time).Abs() <= nearly
+	apart := l.left - lost.Time.UnixNano()
+	return moment(l.left), l.left != 0 && l.leftFrom == lost.Netns && max(apart, -apart) <= nearly
 }
 
 // lifeOf is what was seen of a flow, pings by the number in their header.
 func (c *consequences) lifeOf(f natFlow, echo uint16) life {
-	l, _ := c.lives.Get(lifeKey{f, echo})
-	return l
+	return c.lifeAt(f.flow.Key(f.proto, echo))
 }
 
 // life is what was seen of the flow of a packet, or of its answers.
 func (c *consequences) life(p *decoder.Packet, answers bool) life {
-	f := flowOf(p)
+	key := p.FlowKey()
 	if answers {
-		f.flow = f.flow.Reverse()
+		key = key.Reverse()
 	}
-	return c.lifeOf(f, p.EchoID())
+	return c.lifeAt(key)
+}
+
+func (c *consequences) lifeAt(key decoder.FlowKey) life {
+	if l, ok := c.lives.Get(key); ok {
+		return *l
+	}
+	return life{}
 }
 
 // silence takes in a message to a sender that did not arrive.
@@ -235,5 +242,5 @@ const longestTrace = 32
 // meantToEnd reports whether a packet's flow never had more life than what looks for the routers on a way gives it.
 func (c *consequences) meantToEnd(e decoder.Event) bool {
 	l := c.life(e.Packet, false)
-	return !l.first.IsZero() && l.most <= longestTrace
+	return l.first != 0 && l.most <= longestTrace
 }

@@ -148,8 +148,8 @@ func (r *ICMPErrors) judge(c *complaint) (decoder.Finding, bool) {
 		place = ", first seen at " + at
 	}
 	f.Evidence = append([]string{fmt.Sprintf("%s ICMP %s from %v about %s %v%s", e.Time.UTC().Format("15:04:05.000000"), p.ICMPName(), p.Src, about.Proto, about.Flow(), place)}, f.Evidence...)
-	if back := r.know.before.life(c.about, true); back.last.After(e.Time) {
-		f.Over = back.last
+	if last, works := r.know.before.life(c.about, true).after(e.Time); works {
+		f.Over = last
 	}
 	if why := r.harmless(c); why != "" && f.Severity != decoder.Info {
 		f.Severity = decoder.Info
@@ -169,10 +169,11 @@ func (r *ICMPErrors) madeHere(c *complaint) bool {
 // harmless says why nobody misses the packet that an error is about, "" if it is missed.
 func (r *ICMPErrors) harmless(c *complaint) string {
 	forth, back := r.know.before.life(c.about, false), r.know.before.life(c.about, true)
+	_, answered := back.after(c.event.Time)
 	switch {
 	case isAnswer(c.about, forth, back):
 		return "the packet is itself an answer: whoever asked is gone, or never was"
-	case back.last.After(c.event.Time):
+	case answered:
 		return "answers came after it"
 	case isProbe(c.about) && len(r.probes[c.about.Src]) >= enoughProbed:
 		return fmt.Sprintf("%v pings %d hosts or more that are not reached: it looks for those that are", c.about.Src, len(r.probes[c.about.Src]))
@@ -188,9 +189,9 @@ func isAnswer(p *decoder.Packet, forth, back life) bool {
 	switch {
 	case p.Proto == "tcp" && p.HasFlag('S'):
 		return p.HasFlag('.')
-	case !forth.first.IsZero() && !back.first.IsZero():
-		return back.first.Before(forth.first)
-	case !back.first.IsZero():
+	case forth.first != 0 && back.first != 0:
+		return back.first < forth.first
+	case back.first != 0:
 		return true
 	}
 	return p.IsICMP(0, 129) || p.Sport != 0 && p.Sport < firstEphemeral && p.Dport >= firstEphemeral
