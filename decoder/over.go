@@ -8,8 +8,9 @@ const (
 	// overKnown is how long it takes at most until it is known that something failed: a query is waited for.
 	overKnown = 7 * time.Second
 	// overEnough is how often it must work again if it failed without a break; overOften if it is not sure that it was
-	// the same that failed; and overRuns how many times as often as it worked between failures, if it did.
-	overEnough, overOften, overRuns = 3, 10, 10
+	// the same that failed; overProof if that it works is all that was amiss; and overRuns how many times as often as it
+	// worked between failures, if it did.
+	overEnough, overOften, overProof, overRuns = 3, 10, 1, 10
 )
 
 // again is how often the same works since it failed last, and how it was before.
@@ -18,6 +19,7 @@ type again struct {
 	first                time.Time // of since
 	pairs, working       int       // clients and servers that met the cause, and those of them for which it works
 	queries, repeated    bool      // it is queries that failed, and one of them was asked again and answered
+	others               bool      // what works may be another backend
 }
 
 // over is since when what a finding is about works again; zero if it does not, or nobody can tell.
@@ -27,8 +29,11 @@ func (s *successes) over(f Finding, now time.Time) time.Time {
 	}
 	same, any := s.again(f, true), s.again(f, false)
 	enough := uint64(overEnough)
-	if f.About.Rule != "" { // which may still be there, and be for some packets only
+	switch {
+	case f.About.Rule != "": // which may still be there, and be for some packets only
 		enough = overOften
+	case f.ID == "connection-refused" && f.Confidence == Certain && !same.others: // by who has the address, and listens now
+		enough = overProof
 	}
 	if same.queries && !same.repeated {
 		if f.ID != "dns-server-refused" { // which has nothing to do with what is asked
@@ -83,6 +88,7 @@ func (s *successes) again(f Finding, sameBackend bool) (a again) {
 		since, first := works.after(last)
 		between, runs := works.between(t.failed)
 		a.pairs++
+		a.others = a.others || len(t.Servers) > 1 && !(sameBackend && t.backend.IsValid())
 		a.queries = a.queries || t.level == attemptQuery
 		a.repeated = a.repeated || t.level == attemptQuery && s.repeated(t, f.About.Netns)
 		if since > 0 {

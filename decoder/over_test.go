@@ -17,6 +17,7 @@ type course struct {
 	length uint32 // of what fails
 	id     string
 	rule   string
+	sure   Confidence
 	middle bool // what fails is in the midst of a connection
 }
 
@@ -64,7 +65,7 @@ func (c *course) fail() {
 	}
 	e := Event{Header: Header{Time: c.now, Netns: 1}, Packet: c.packet(courseClient, courseServer, flags, c.length),
 		Body: Drop{Conntrack: &Conntrack{Original: flowOf(courseClient, courseServer), Reply: flowOf(courseBackend, courseClient), bits: ipsDstNAT}}}
-	f := Finding{ID: c.id, Severity: Critical, First: c.now, Last: c.now, About: About{Rule: c.rule}}
+	f := Finding{ID: c.id, Severity: Critical, Confidence: c.sure, First: c.now, Last: c.now, About: About{Rule: c.rule}}
 	c.folder.Add(f.Of(e))
 }
 
@@ -104,6 +105,10 @@ func TestWhatIsOver(t *testing.T) {
 		{"with another backend for long", course{}, "FFF" + strings.Repeat("s", 10), true},
 		{"for another client", course{}, "FFF" + strings.Repeat("O", 20), false},
 		{"for another client of a server that refused", course{id: "connection-refused"}, "FFFOOO", true},
+		{"a server that refused, and listens", course{id: "connection-refused", sure: Certain}, "FFF.S..", true},
+		{"a firewall that may have refused", course{id: "connection-refused", sure: Likely}, "FFF.S..", false},
+		{"a server that refused, and another that listens", course{id: "connection-refused", sure: Certain}, "FFF.s..", false},
+		{"a server that comes and goes", course{id: "connection-refused", sure: Certain}, "FFF.S.FFF.S..", false},
 		{"a rule that may be for some packets", course{rule: "r"}, "FFFSSSS", false},
 		{"a rule, for long", course{rule: "r"}, "FFF" + strings.Repeat("S", 10), true},
 		{"in the midst of connections", course{middle: true}, "FFF" + strings.Repeat("S", 20), false},

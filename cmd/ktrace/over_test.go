@@ -2,6 +2,7 @@ package main
 
 import (
 	"net"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -91,26 +92,99 @@ func TestDiagnoseTakesAFaultNowAndThenForNoneThatIsOver(t *testing.T) {
 
 // TestAVerbSaysThatWhatItToldIsOver: the finding is told at once, and its end when the run ends.
 func TestAVerbSaysThatWhatItToldIsOver(t *testing.T) {
-	for i := range stacks() {
-		s := restarts(i)[0]
-		t.Run(s.Name, func(t *testing.T) {
-			t.Parallel()
-			c := lab.NewCluster(t)
-			p := c.AddPod("pod")
-			s.Setup(t, c, p)
-			run := lab.Ktrace(t, "dns", "--fail-on", "warning", "--duration", "11s", "--netns", p.Path())
-			s.Traffic(t, c, p)
-			lines, status := run.Wait()
-			type told struct{ Severity, Over string }
-			var all []told
-			for _, l := range lab.Findings(lines) {
-				var f told
-				if l.Into(t, &f); l.ID == s.Want {
-					all = append(all, f)
+	for i, f := range stacks() {
+		for _, c := range []struct {
+			verb, severity string
+			scenario       lab.Scenario
+			before         int // times that it is told until it is that bad
+		}{
+			{"dns", "critical", restarts(i)[0], 0},
+			{"reset", "warning", new(comesBack).slowStart(f), 1},
+		} {
+			t.Run(c.scenario.Name, func(t *testing.T) {
+				t.Parallel()
+				cluster := lab.NewCluster(t)
+				p := cluster.AddPod("pod")
+				c.scenario.Setup(t, cluster, p)
+				run := lab.Ktrace(t, c.verb, "--fail-on", "warning", "--duration", "11s", "--netns", p.Path())
+				c.scenario.Traffic(t, cluster, p)
+				lines, status := run.Wait()
+				type told struct{ Severity, Over string }
+				var all []told
+				for _, l := range lab.Findings(lines) {
+					var f told
+					if l.Into(t, &f); l.ID == c.scenario.Want {
+						all = append(all, f)
+					}
+				}
+				if len(all) != c.before+2 {
+					t.Fatalf("told %+v", all)
+				}
+				was, is := all[c.before], all[c.before+1]
+				if was.Severity != c.severity || was.Over != "" || is.Severity != "info" || is.Over == "" || status != 0 {
+					t.Errorf("told %+v, status %d\n%s", all, status, lab.Findings(lines))
+				}
+			})
+		}
+	}
+}
+
+// slowStart is a server whose probes, one a second as a kubelet's, are refused until it listens: they come from a process of
+// the node that is of no pod.
+func (b *comesBack) slowStart(f stack) lab.Scenario {
+	return lab.Scenario{
+		Name: f.name + " a server that is probed from its start", Args: []string{"diagnose", "--duration", "9s"}, Setup: b.setup, Fault: b.stay, Named: true,
+		Want: "connection-refused", Sure: "certain", Title: " was refused: nothing listens on default/pod (",
+		Traffic: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
+			at := net.JoinHostPort(map[string]string{"ip": p.Addr, "ip -6": p.Addr6}[f.ip], "8080")
+			probe := func(times int) {
+				for range times {
+					fetch(c.Node, at, 10*time.Second) // which refuses, or serves, at once
+					time.Sleep(time.Second)           // as probes are apart
 				}
 			}
-			if len(all) != 2 || all[0].Severity != "critical" || all[0].Over != "" || all[1].Severity != "info" || all[1].Over == "" || status != 0 {
-				t.Errorf("told %+v, status %d", all, status)
+			probe(4)
+			if !b.stays.get(c) {
+				echoTCP(t, p.NS, "8080")
+			}
+			probe(1)
+		},
+	}
+}
+
+// TestAProbeThatASlowStartRefusesIsInformation: unless it is refused to the end.
+func TestAProbeThatASlowStartRefusesIsInformation(t *testing.T) {
+	var all []lab.Scenario
+	for _, f := range stacks() {
+		all = append(all, new(comesBack).slowStart(f))
+	}
+	lab.RunAll(t, all)
+}
+
+// TestAPodThatBeganAMomentBeforeMayRefuse: its first probes may be all that the run sees. One that was there before warns.
+func TestAPodThatBeganAMomentBeforeMayRefuse(t *testing.T) {
+	k := lab.NewKubelet(t)
+	for _, f := range stacks() {
+		t.Run(f.name, func(t *testing.T) {
+			c := lab.NewCluster(t)
+			p := c.AddPod("slow")
+			at := net.JoinHostPort(map[string]string{"ip": p.Addr, "ip -6": p.Addr6}[f.ip], "8080")
+			p.Run("ping", "-c1", "-W20", f.uplink) // the first packet on a new IPv6 link waits
+			for _, want := range [][]string{nil, {"connection-refused"}} {
+				file := filepath.Join(t.TempDir(), "run.pcapng")
+				run := lab.KtraceOn(t, c.Node, "reset", "--host-root", k.Root, "--netns", p.Path(), "-w", file)
+				if want == nil {
+					k.Pod("shop", "slow").Start("main", p.NS, "sleep", "1000").Await()
+				}
+				for range 4 {
+					fetch(c.Node, at, patience)
+					time.Sleep(patience)
+				}
+				live := run.Stop()
+				lab.SameRead(t, file, live, "reset", "--netns", p.Path())
+				if got := wrong(t, live); !slices.Equal(got, want) {
+					t.Errorf("claims %q, want %q\n%s", got, want, lab.Findings(live))
+				}
 			}
 		})
 	}

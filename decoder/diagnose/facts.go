@@ -36,6 +36,7 @@ type Facts struct {
 	pinged      pings
 	culprits    culprits // rules that dropped
 	programs    decoder.Recent[programKey, decoder.Program]
+	began       decoder.Recent[string, time.Time] // pods, by UID, that did so meanwhile
 }
 
 type (
@@ -95,6 +96,8 @@ func (k *Facts) Observe(e decoder.Event) []decoder.Finding {
 	switch {
 	case f.Node != nil:
 		k.node = *f.Node
+	case f.Pod != nil:
+		k.learnPod(*f.Pod)
 	case f.PutOff != nil:
 		k.putOff.Learn(f)
 	case f.Blame != nil:

@@ -12,9 +12,9 @@ import (
 // Resets is the rule for connections that end, or never begin, by a reset. It wants decoder.Reset.
 //
 // How bad it is: a reset loses data or a connection that somebody wanted, or it is how many programs close. A refused
-// connection is information until it goes on for a while, since servers restart; so is a reset of a connection that
-// its other end had closed already, one of a connection that carried nothing (health checks close like that), and one
-// by a process that was asked to end.
+// connection is information until it goes on for a while, since servers restart, and while the server's pod is new; so is
+// a reset of a connection that its other end had closed already, one of a connection that carried nothing (health checks
+// close like that), and one by a process that was asked to end.
 type Resets struct {
 	know    *Facts
 	alone   bool // no other rule concludes from drops
@@ -176,8 +176,12 @@ func (r *Resets) connectionRefused(e decoder.Event, b decoder.Reset, f *decoder.
 			"The server's host was not seen to answer."
 		f.Remedy = append(f.Remedy, fmt.Sprintf("tcpdump -ni any 'tcp port %d and host %v'   # on the server's host: a firewall answers if no SYN arrives", server.Port(), server.Addr()))
 	}
-	if !r.persists(server, e.Time) || server.Addr().IsLoopback() {
+	young := r.know.starting(pod, e.Time)
+	if !r.persists(server, e.Time) || server.Addr().IsLoopback() || young != "" {
 		f.Severity = decoder.Info
+	}
+	if young != "" {
+		f.Evidence = append(f.Evidence, young)
 	}
 }
 

@@ -192,6 +192,42 @@ func (c resetCase) check(t *testing.T, f decoder.Finding) {
 	}
 }
 
+// TestANewPodMayRefuse: until it has had its time to start. Of one that was there before nobody knows when it began.
+func TestANewPodMayRefuse(t *testing.T) {
+	start := resetEvent(decoder.Reset{}).Time
+	for _, c := range []struct {
+		name  string
+		began time.Duration // after the first refusal; 0 is not known
+		last  time.Duration
+		want  decoder.Severity
+		says  bool
+	}{
+		{"new", -4 * time.Second, 20 * time.Second, decoder.Info, true},
+		{"no longer new", -4 * time.Second, 40 * time.Second, decoder.Warning, false},
+		{"nobody knows when it began", 0, 20 * time.Second, decoder.Warning, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			know := NewFacts()
+			fact := &decoder.PodFact{UID: "u", Namespace: "shop", Name: "web", Source: "netns", Netns: 7}
+			if c.began != 0 {
+				fact.At = time.Duration(start.Add(c.began).UnixNano())
+			}
+			know.Observe(decoder.Event{Body: decoder.Fact{Pod: fact}})
+			r := NewResets(know, false)
+			var f decoder.Finding
+			for _, after := range []time.Duration{0, 10 * time.Second, c.last} {
+				e := resetEvent(decoder.Reset{Sender: decoder.SenderKernel, Cause: decoder.ResetRefused})
+				e.Time, e.Peer.UID = e.Time.Add(after), "u"
+				f = r.Observe(e)[0]
+			}
+			says := strings.Contains(strings.Join(f.Evidence, "\n"), "shop/web had begun 24s before")
+			if f.Severity != c.want || says != c.says {
+				t.Errorf("%s, %q, want %s", f.Severity, f.Evidence, c.want)
+			}
+		})
+	}
+}
+
 func TestRefusalsBecomeAWarningWhenTheyGoOn(t *testing.T) {
 	r := NewResets(NewFacts(), false)
 	var severities []decoder.Severity
