@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net"
 	"slices"
@@ -33,6 +34,25 @@ func sends(ns *lab.NS, addrs []string) {
 	})
 }
 
+// sendsStray sends a segment each, of no connection, to many.
+func sendsStray(ns *lab.NS, addrs []string) {
+	ns.Do(func() {
+		for _, a := range addrs {
+			host, _, _ := net.SplitHostPort(a)
+			c, err := net.Dial("ip:tcp", host)
+			if err != nil {
+				continue
+			}
+			segment := make([]byte, 20) // without a checksum: the first router calls it invalid
+			binary.BigEndian.PutUint16(segment[0:], 40000)
+			binary.BigEndian.PutUint16(segment[2:], 9)
+			segment[12], segment[13] = 5<<4, 1<<4 // the header's length, and ACK
+			_, _ = c.Write(segment)
+			c.Close()
+		}
+	})
+}
+
 // many are so many addresses, or ports of one.
 func (f stack) many(n int) (hosts, ports []string) {
 	prefix := map[string]string{"ip": "10.77.1.", "ip -6": "fd00:77:1::"}[f.ip]
@@ -52,10 +72,12 @@ func TestDiagnoseReportsACauseOnce(t *testing.T) {
 			cause step
 			to    []string
 			want  string
+			send  func(*lab.NS, []string)
 		}{
-			{"a policy that drops", onNode(f.iptables, "-P", "FORWARD", "DROP"), hosts, "netfilter-drop"},
-			{"a rule that rejects, and answers no more than a few", onNode(f.iptables, "-A", "FORWARD", "-p", "udp", "-j", "REJECT"), ports, "netfilter-reject"},
-			{"no default route", func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { f.do(c.Node, "route del default") }, hosts, "no-route"},
+			{"a policy that drops", onNode(f.iptables, "-P", "FORWARD", "DROP"), hosts, "netfilter-drop", sends},
+			{"a rule that rejects, and answers no more than a few", onNode(f.iptables, "-A", "FORWARD", "-p", "udp", "-j", "REJECT"), ports, "netfilter-reject", sends},
+			{"a rule for what is invalid", onNode(f.iptables, "-A", "FORWARD", "-m", "conntrack", "--ctstate", "INVALID", "-j", "DROP"), hosts, "conntrack-invalid", sendsStray},
+			{"no default route", func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { f.do(c.Node, "route del default") }, hosts, "no-route", sends},
 		} {
 			t.Run(f.name+" "+c.name, func(t *testing.T) {
 				t.Parallel()
@@ -64,7 +86,7 @@ func TestDiagnoseReportsACauseOnce(t *testing.T) {
 				p.Run("ping", "-c1", "-W20", f.server) // the first packet on a new IPv6 link waits for seconds
 				c.cause(t, cluster, p)
 				run := lab.Ktrace(t, "diagnose", "--duration", "6s", "--netns", p.Path())
-				sends(p.NS, c.to)
+				c.send(p.NS, c.to)
 				lines, _ := run.Wait()
 				if got := wrong(t, lines); !slices.Equal(got, []string{c.want}) {
 					t.Errorf("found %q, want %s once", got, c.want)

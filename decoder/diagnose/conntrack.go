@@ -19,16 +19,18 @@ func invalid(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) 
 	if !ok || len(b.Suspects) == 0 || !ofInvalid.MatchString(b.Suspects[0].Text) {
 		return decoder.Finding{}, false
 	}
+	rule := b.Suspects[0].RuleFact
 	f := decoder.Finding{
-		ID: "conntrack-invalid", Confidence: decoder.Likely, Subject: target(e),
+		ID: "conntrack-invalid", Confidence: decoder.Likely, Subject: ruleID(e.Netns, rule),
 		Title: fmt.Sprintf("Packets to %s fit no connection that the node knows of, and a firewall rule drops them as invalid.", target(e)),
 		Cause: "conntrack saw no beginning of the connection, or the packet is outside its window: the way there and back differ, or an entry ended before the connection did.",
 		Evidence: []string{
-			fmt.Sprintf("the rule (%s): %v", b.Confidence, &b.Suspects[0].RuleFact),
+			fmt.Sprintf("the rule (%s): %v", b.Confidence, &rule),
 			"conntrack has no entry for the packet",
 		},
-		Remedy: append(see(b.Suspects[0].RuleFact), "sysctl net.netfilter.nf_conntrack_tcp_be_liberal   # 1 lets out-of-window packets pass", "conntrack -S | grep -o 'invalid=[0-9]*'"),
+		Remedy: append(see(rule), "sysctl net.netfilter.nf_conntrack_tcp_be_liberal   # 1 lets out-of-window packets pass", "conntrack -S | grep -o 'invalid=[0-9]*'"),
 	}
+	f.About.Rule = rule.String()
 	sure := b.Confidence
 	if len(b.Suspects) == 1 && b.More == 0 && sure == decoder.Possible { // it does not count, but what it is for fits
 		sure = decoder.Likely
@@ -43,6 +45,9 @@ func invalid(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) 
 	}
 	return f, true
 }
+
+// tracker is the subject of what a namespace's connection tracking does itself.
+func tracker(netns uint32) string { return fmt.Sprintf("conntrack in netns %d", netns) }
 
 // unblamed reports whether netfilter dropped the packet without any rule that can have done it.
 func unblamed(k *Facts, e decoder.Event, d decoder.Drop) bool {

@@ -67,7 +67,7 @@ func insertRace(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, boo
 	if d.Conntrack != nil {
 		own = d.Conntrack.Original
 	}
-	f := decoder.Finding{ID: "conntrack-insert-race", Confidence: decoder.Likely, Severity: decoder.Warning, Subject: target(e)}
+	f := decoder.Finding{ID: "conntrack-insert-race", Confidence: decoder.Likely, Severity: decoder.Warning}
 	other, twice := k.before.rival(e, natFlow{e.Packet.Proto, own})
 	first, ported := k.portTaken(e, d)
 	switch {
@@ -82,6 +82,7 @@ func insertRace(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, boo
 	default:
 		return decoder.Finding{}, false
 	}
+	f.Subject = racer(e, d, own, twice)
 	raced(&f, e, twice)
 	s, _ := k.conntrack.Get(e.Netns)
 	if s.Rose.InsertFailed > 0 {
@@ -91,6 +92,18 @@ func insertRace(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, boo
 		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack settled %d more clashes without loss", s.Rose.ClashResolve))
 	}
 	return f, true
+}
+
+// racer is what makes the packets race: clients of a UDP server that send two at once from one socket, as resolvers do; the
+// source translation that gives two flows one port; or what else lets packets of one flow overtake each other.
+func racer(e decoder.Event, d decoder.Drop, own decoder.FlowTuple, twice bool) string {
+	switch {
+	case twice && e.Packet.Proto == "udp":
+		return "udp " + own.Dst.String()
+	case !twice && d.Conntrack.SNAT():
+		return fmt.Sprintf("source translation to %v in netns %d", d.Conntrack.Reply.Dst.Addr(), e.Netns)
+	}
+	return tracker(e.Netns)
 }
 
 // portTaken finds the flow that, a moment before, got the same port by source translation as the one that was lost.

@@ -74,6 +74,65 @@ func TestWhatNetfilterSaysItselfIsCertain(t *testing.T) {
 	}
 }
 
+// TestConntrackHitsManyByOneCause: the rule for what is invalid, a resolver whose clients race, or a translation that gives a
+// port twice is one finding each, whomever it hits.
+func TestConntrackHitsManyByOneCause(t *testing.T) {
+	masked := netip.MustParseAddrPort("10.9.0.1:20000")
+	for _, c := range []struct {
+		name, proto string
+		entry       func(e decoder.Event) (own, first *decoder.Conntrack) // nil if it has none
+		want        string
+	}{
+		{"a rule for what is invalid", "tcp", func(decoder.Event) (*decoder.Conntrack, *decoder.Conntrack) { return nil, nil },
+			"conntrack-invalid nftables ipv4 t c handle 4 in netns 7"},
+		{"two queries at once, to one of many backends", "udp", func(e decoder.Event) (*decoder.Conntrack, *decoder.Conntrack) {
+			asked := decoder.FlowTuple{Src: e.Packet.Source(), Dst: netip.MustParseAddrPort("10.96.0.10:53")}
+			own := decoder.NewConntrack(asked, e.Packet.Flow().Reverse())
+			return own, own
+		}, "conntrack-insert-race udp 10.96.0.10:53"},
+		{"two flows that get one port", "tcp", func(e decoder.Event) (*decoder.Conntrack, *decoder.Conntrack) {
+			to := e.Packet.Destination()
+			other := decoder.FlowTuple{Src: netip.MustParseAddrPort("10.244.1.9:41000"), Dst: to}
+			reply := decoder.FlowTuple{Src: to, Dst: masked}
+			return decoder.NewConntrack(e.Packet.Flow(), reply), decoder.NewConntrack(other, reply)
+		}, "conntrack-insert-race source translation to 10.9.0.1 in netns 7"},
+		{"a segment that overtakes another", "tcp", func(e decoder.Event) (*decoder.Conntrack, *decoder.Conntrack) {
+			own := decoder.NewConntrack(e.Packet.Flow(), e.Packet.Flow().Reverse())
+			return own, own
+		}, "conntrack-insert-race conntrack in netns 7"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var all decoder.Folder
+			for i := range 40 {
+				e := lostSYN()
+				p := *e.Packet
+				p.Proto, p.Dst, p.Dport = c.proto, host(i).Addr(), host(i).Port()
+				e.Packet = &p
+				d := e.Body.(decoder.Drop)
+				own, first := c.entry(e)
+				d.Conntrack = own
+				said := decoder.Netfilter{Op: decoder.NetfilterRefused, Lost: first}
+				if first == nil {
+					said.Op = decoder.NetfilterInvalid
+				}
+				rule := decoder.RuleFact{System: "nftables", Family: "ipv4", Table: "t", Chain: "c", Handle: 4, Text: "ct state invalid drop"}
+				blame := decoder.Blame{About: decoder.Ask(e), Confidence: decoder.Certain, Suspects: []decoder.Suspect{{RuleFact: rule}}}
+				f, _ := learnt([]decoder.Fact{{Blame: &blame}}, of(e, said)).Proves(e, d)
+				all.Add(f)
+			}
+			found := all.All()
+			if len(found) != 1 || found[0].ID+" "+found[0].Subject != c.want || found[0].Count != 40 || len(found[0].Hits) != 40 {
+				t.Errorf("found %+v, want %s once, with 40 hits", found, c.want)
+			}
+		})
+	}
+}
+
+// host is one of many.
+func host(i int) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 9, 1, byte(i)}), 53)
+}
+
 func TestTheHookThatDroppedIsNamed(t *testing.T) {
 	syn := lostSYN()
 	d := syn.Body.(decoder.Drop)

@@ -3,6 +3,7 @@ package diagnose
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"ktrace/decoder"
 )
@@ -20,7 +21,7 @@ func (r *Resets) untranslated(e decoder.Event, b decoder.Reset, f *decoder.Findi
 		f.Pod, f.Peer, f.Severity = e.Peer, e.Pod, decoder.Critical
 		return
 	}
-	f.ID, f.Subject, f.Confidence = "conntrack-invalid", service.String(), decoder.Likely
+	f.ID, f.Subject, f.Confidence = "conntrack-invalid", "conntrack", decoder.Likely
 	hits(f, e, b, service)
 	f.Title = fmt.Sprintf("%s reset its connection to %s: a packet of the backend %s came to it without being translated back",
 		end(e.Peer, client), called(name, decoder.ServiceRules{}, service), end(e.Pod, backend))
@@ -29,20 +30,28 @@ func (r *Resets) untranslated(e decoder.Event, b decoder.Reset, f *decoder.Findi
 	f.Evidence = append(f.Evidence,
 		fmt.Sprintf("conntrack translated %v to %v", b.Original, b.Connection),
 		fmt.Sprintf("from %v, expected from %v", backend, service))
-	if t := trigger(b); t != nil {
-		about := about(decoder.NetfilterInvalid, decoder.Event{Packet: t})
-		for said, n := range r.know.decisions {
-			if said.op == about.op && said.flow == about.flow {
-				f.Confidence = decoder.Certain
-				f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack in netns %d says of it: %s", said.netns, n.Text))
-			}
-		}
+	for _, netns := range r.know.calledInvalid(trigger(b)) {
+		said, _ := r.know.said(decision{decoder.NetfilterInvalid, netns, natFlow{trigger(b).Proto, trigger(b).Flow()}}, nil)
+		f.Confidence = decoder.Certain
+		f.Subject = tracker(netns)
+		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack in netns %d says of it: %s", netns, said.Text))
 	}
 	f.Remedy = []string{
 		"sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1   # on the node that translates: out-of-window packets are translated, too",
 		"iptables -I FORWARD -m conntrack --ctstate INVALID -j DROP   # or have kube-proxy drop them, as it does by default",
 		"conntrack -S | grep -o 'invalid=[0-9]*'",
 	}
+}
+
+// calledInvalid are the namespaces whose conntrack called a packet so, in order.
+func (k *Facts) calledInvalid(p *decoder.Packet) (spaces []uint32) {
+	for said := range k.decisions {
+		if p != nil && said.op == decoder.NetfilterInvalid && said.flow == (natFlow{p.Proto, p.Flow()}) {
+			spaces = append(spaces, said.netns)
+		}
+	}
+	slices.Sort(spaces)
+	return spaces
 }
 
 // hits says that the client is hit, which sent the reset, where it wanted to reach a server.
