@@ -126,7 +126,11 @@ func (x *Translations) staleFlows(now time.Time, final bool) []decoder.Event {
 		} else if x.know.isStale(e, c) {
 			// Datagrams that are answered go on as before; a new connection may be answered by another server than was meant.
 			working := map[bool]decoder.Severity{true: decoder.Warning, false: decoder.Info}[e.Packet.Proto == "tcp"]
-			x.backends.report(h, now, x.know.stale(e, c), works, working)
+			f := x.know.stale(e, c)
+			if works {
+				f.Cause += " The host that has the address now gets the packets."
+			}
+			x.backends.report(h, now, f, works, working)
 			e.Body = x.translation(e, c, decoder.NATStale)
 			x.count(e.Body.(decoder.NAT), 1)
 			told = append(told, e)

@@ -19,6 +19,7 @@ func staleEndpoint(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, 
 		return decoder.Finding{}, false
 	}
 	f := k.stale(e, c)
+	f.Cause += k.takenBy(e, d)
 	if rules, still := k.rulesName(e.Netns, c, e.Packet.Proto); still {
 		f.Title = fmt.Sprintf("Flows to %s are translated to %v, which serves it no more: kube-proxy lags behind.", called(service, decoder.ServiceRules{}, c.Original.Dst), c.Reply.Src)
 		f.Cause = "The node's rules still name the endpoint, so new flows go to it as well: kube-proxy does not hear of changes, or is busy writing rules."
@@ -29,13 +30,30 @@ func staleEndpoint(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, 
 	return f, true
 }
 
+// takenBy says who gets the packets of an endpoint that is gone, as far as the drop of one tells; "" if it does not.
+func (k *Facts) takenBy(e decoder.Event, d decoder.Drop) string {
+	_, to := e.Ends()
+	way, asked := k.route(e, false)
+	switch {
+	case d.NoNeighbour() && (!asked || way.Gateway.IsValid()): // it may be the router that does not answer
+		return ""
+	case d.NoNeighbour():
+		return " No host on the link answers for the address."
+	case to.UID != "":
+		return fmt.Sprintf(" The pod %s/%s has the address now and gets the packets.", to.Namespace, to.Name)
+	case delivered(d):
+		return " The host that has the address now gets the packets."
+	}
+	return ""
+}
+
 // stale is the finding about a flow that conntrack goes on sending to a backend which is no endpoint any more.
 func (k *Facts) stale(e decoder.Event, c *decoder.Conntrack) decoder.Finding {
 	service, endpoints, _ := k.endpointsOf(e.Netns, e.Packet.Proto, c.Original.Dst)
 	return decoder.Finding{
 		ID: "service-stale-endpoint", Confidence: decoder.Certain, Subject: fmt.Sprintf("%v > %v", c.Original.Dst, c.Reply.Src),
 		Title: fmt.Sprintf("A flow to %s is still translated to %v, which is none of its endpoints any more.", called(service, decoder.ServiceRules{}, c.Original.Dst), c.Reply.Src),
-		Cause: "The conntrack entry of the flow outlives the endpoint that it was made for; as long as the client sends, it never expires. The host that has the address now gets the packets.",
+		Cause: "The conntrack entry of the flow outlives the endpoint that it was made for; as long as the client sends, it never expires.",
 		Evidence: []string{
 			fmt.Sprintf("conntrack entry: %v", c),
 			fmt.Sprintf("the service's endpoints are now %v, according to %s", endpoints, service.Source),

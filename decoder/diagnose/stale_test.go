@@ -36,3 +36,35 @@ func TestEndpointThatTheSliceHasNoMore(t *testing.T) {
 		})
 	}
 }
+
+// TestWhoGetsThePacketsOfAnEndpointThatIsGone is said where the drop tells it.
+func TestWhoGetsThePacketsOfAnEndpointThatIsGone(t *testing.T) {
+	e := lostSYN()
+	link := &decoder.Route{About: decoder.Ask(e), Dst: e.Packet.Dst, Type: "unicast", Out: "eth0"}
+	router := &decoder.Route{About: decoder.Ask(e), Dst: e.Packet.Dst, Type: "unicast", Out: "eth0", Gateway: netip.MustParseAddr("10.9.0.3")}
+	for _, c := range []struct {
+		reason, location, pod string
+		way                   *decoder.Route
+		want                  string
+	}{
+		{"NEIGH_FAILED", "neigh_invalidate", "", link, "No host on the link answers for the address."},
+		{decoder.ReasonNotTold, "ndisc_error_report", "", link, "No host on the link answers for the address."},
+		{"NEIGH_FAILED", "neigh_invalidate", "", router, ""},
+		{"NEIGH_FAILED", "neigh_invalidate", "", nil, ""},
+		{"NO_SOCKET", "tcp_v4_rcv", "", nil, "The host that has the address now gets the packets."},
+		{"NO_SOCKET", "tcp_v4_rcv", "mail-0", nil, "The pod shop/mail-0 has the address now and gets the packets."},
+		{"IP_INADDRERRORS", "ip_error", "", nil, ""},
+	} {
+		e.Pod, e.ToPod = decoder.Pod{}, false
+		if c.pod != "" {
+			e.Pod, e.ToPod = decoder.Pod{UID: "uid", Namespace: "shop", Name: c.pod}, true
+		}
+		k := NewFacts()
+		if c.way != nil {
+			k.Observe(decoder.Event{Body: decoder.Fact{Route: c.way}})
+		}
+		if got := strings.TrimSpace(k.takenBy(e, decoder.Drop{Reason: c.reason, Location: c.location})); got != c.want {
+			t.Errorf("%s in %s: %q, want %q", c.reason, c.location, got, c.want)
+		}
+	}
+}
