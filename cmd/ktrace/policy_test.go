@@ -60,6 +60,11 @@ func (f stack) policied(plugin string, p *lab.Pod, allow bool) string {
 	return strings.NewReplacer("cali-tw-POD", "cali-tw-"+p.Veth, "-o POD", "-o "+p.Veth, "ADDR", f.addr(p)+f.bits()).Replace(rules) + "\nCOMMIT\n"
 }
 
+// restore adds rules to those of the node.
+func (f stack) restore(c *lab.Cluster, rules string) {
+	c.Node.Run("sh", "-c", f.iptables+"-nft-restore --noflush <<'END'\n"+rules+"END")
+}
+
 // TestDropNamesTheNetworkPolicy by the rules that a plugin makes of it. Healthy, the same policy allows the traffic.
 func TestDropNamesTheNetworkPolicy(t *testing.T) {
 	var all []lab.Scenario
@@ -68,20 +73,17 @@ func TestDropNamesTheNetworkPolicy(t *testing.T) {
 			{"Calico", "netfilter-drop", "Drop if no policies passed packet"},
 			{"kube-router", "netfilter-reject", "rule to REJECT traffic destined for POD name:web-0 namespace: shop"},
 		} {
-			write := func(c *lab.Cluster, p *lab.Pod, allow bool) {
-				c.Node.Run("sh", "-c", f.iptables+"-nft-restore --noflush <<'END'\n"+f.policied(s.plugin, p, allow)+"END")
-			}
 			all = append(all, lab.Scenario{
 				Name: f.name + " " + s.plugin, Args: []string{"diagnose", "--duration", "6s"}, Want: s.id, Sure: "certain", Proof: s.proof,
 				Title: "The network policy shop/deny-all (" + s.plugin + ") selects the pod", Remedy: "kubectl -n shop describe networkpolicy deny-all",
 				Setup: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
 					echoTCP(t, p.NS, "80")
-					write(c, p, true)
+					f.restore(c, f.policied(s.plugin, p, true))
 				},
 				Fault: func(_ testing.TB, c *lab.Cluster, p *lab.Pod) {
 					c.Node.Run(f.iptables+"-nft", "-F")
 					c.Node.Run(f.iptables+"-nft", "-X")
-					write(c, p, false)
+					f.restore(c, f.policied(s.plugin, p, false))
 				},
 				Traffic: func(_ testing.TB, c *lab.Cluster, p *lab.Pod) {
 					fetch(c.Server, net.JoinHostPort(f.addr(p), "80"), patience)
@@ -128,4 +130,40 @@ func TestDropNamesTheProgramThatIsAsked(t *testing.T) {
 		}
 	}
 	lab.RunAll(t, all)
+}
+
+// TestAScanThatAPolicyDropsIsNoFault: an address far from the cluster tries the pod's ports, which its policy denies. What
+// the pod itself asks for is missed if a rule takes it.
+func TestAScanThatAPolicyDropsIsNoFault(t *testing.T) {
+	var all []lab.Scenario
+	for _, f := range stacks() {
+		outside := map[string]string{"ip": "203.0.113.9", "ip -6": "2001:db8:113::9"}[f.ip]
+		all = append(all, lab.Scenario{
+			Name: f.name, Args: []string{"diagnose", "--duration", "8s"}, Want: "netfilter-drop", Sure: "certain", Proof: "--dport 80 -j DROP",
+			Setup: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
+				echoTCP(t, c.Server, "80")
+				c.Server.Run(f.iptables, "-t", "nat", "-A", "POSTROUTING", "-d", f.addr(p), "-j", "SNAT", "--to-source", outside) // which no namespace here has
+				f.restore(c, f.policied("Calico", p, false))
+			},
+			Fault: func(_ testing.TB, c *lab.Cluster, p *lab.Pod) {
+				c.Node.Run(f.iptables+"-nft", "-I", "FORWARD", "-s", f.addr(p), "-p", "tcp", "--dport", "80", "-j", "DROP")
+			},
+			Traffic: func(_ testing.TB, c *lab.Cluster, p *lab.Pod) {
+				scanPorts(c.Server, f.addr(p), 20, 12)
+				fetch(p.NS, net.JoinHostPort(f.server, "80"), patience)
+			},
+		})
+	}
+	lab.RunAll(t, all)
+}
+
+// scanPorts tries so many ports of a host, and gives each up soon.
+func scanPorts(ns *lab.NS, host string, first, n int) {
+	ns.Do(func() {
+		for port := first; port < first+n; port++ {
+			if c, err := net.DialTimeout("tcp", net.JoinHostPort(host, strconv.Itoa(port)), patience/8); err == nil {
+				c.Close()
+			}
+		}
+	})
 }

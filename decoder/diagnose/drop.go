@@ -68,6 +68,9 @@ func (k *Facts) mayLearn(e decoder.Event, age time.Duration) bool {
 	if ok && isProbe(e.Packet) && (d.NoNeighbour() || d.NoWay()) && age < probedWithin {
 		return true // whoever looks for hosts by pings will try others
 	}
+	if ok && d.ByNetfilter() && age < probedWithin && opens(e.Packet) && !d.Conntrack.DNAT() && k.scans.says(e.Packet.Src) == "" && k.isOutside(e) {
+		return true // as will who looks for ports
+	}
 	b, told := k.blames.Get(decoder.Ask(e))
 	return ok && d.ByNetfilter() && (!told || len(b.Suspects) == 0) && age < factsAtLast
 }

@@ -34,6 +34,7 @@ type Facts struct {
 	losses      lossCounts
 	queues      queues
 	pinged      pings
+	scans       scans
 	culprits    culprits // rules that dropped
 	programs    decoder.Recent[programKey, decoder.Program]
 	began       decoder.Recent[string, time.Time] // pods, by UID, that did so meanwhile
@@ -78,6 +79,7 @@ func NewFacts() *Facts {
 		putOff:      decoder.PutOffs{},
 		meanings:    meanings(),
 		pinged:      pings{},
+		scans:       scans{},
 	}
 }
 
@@ -89,6 +91,7 @@ func (k *Facts) Observe(e decoder.Event) []decoder.Finding {
 	k.before.learn(e)
 	k.losses.learn(e)
 	k.pinged.learn(e)
+	k.scans.learn(e)
 	f, ok := e.Body.(decoder.Fact)
 	if !ok {
 		return nil

@@ -8,16 +8,18 @@ import (
 )
 
 // unwanted says why nobody here misses a packet that a rule took, "" if it may be missed: the Internet tries every port
-// of a node, and what is closed anyway is none the worse for a rule before it.
+// of a node, and what is closed anyway is none the worse for a rule before it; of pods, whoever looks for open ones.
 func (k *Facts) unwanted(e decoder.Event, d decoder.Drop) string {
 	const nodePorts, lastNodePort = 30000, 32767 // which translation serves, and no socket
 	p := e.Packet
-	opens := p.Proto == "tcp" && p.HasFlag('S') && !p.HasFlag('.') || p.Proto == "udp" && p.Dport < firstEphemeral
 	s, asked := k.sockets.Get(decoder.Ask(e))
+	if why := k.scanned(e, d); why != "" {
+		return why
+	}
 	switch {
 	case e.Pod.UID != "" || e.Peer.UID != "" || d.Conntrack.DNAT():
 		return ""
-	case opens && asked && !s.Found && (p.Dport < nodePorts || p.Dport > lastNodePort):
+	case opens(p) && asked && !s.Found && (p.Dport < nodePorts || p.Dport > lastNodePort):
 		if _, known := k.ServiceAt(e.Netns, p.Proto, p.Destination()); !known {
 			return fmt.Sprintf("nothing listens at %v, and no pod sent it: without the rule it would have been refused", p.Destination())
 		}

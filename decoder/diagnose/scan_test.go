@@ -1,0 +1,96 @@
+package diagnose
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// TestAScanOfPodsFromOutsideIsNotMissed: a policy that takes it does what it is there for. What anybody of the cluster
+// asks for is missed, and so is what somebody outside asks for who does not look for ports.
+func TestAScanOfPodsFromOutsideIsNotMissed(t *testing.T) {
+	rule := &decoder.RuleFact{System: "iptables-nft", Family: "ipv4", Table: "filter", Chain: "cali-tw-1", Hook: "forward", Number: 7, Text: "-A cali-tw-1 -j DROP", Verdict: "drop"}
+	ports := func(n int) (all []string) {
+		for i := range n {
+			all = append(all, fmt.Sprintf("10.244.1.2:%d", 20+i))
+		}
+		return all
+	}
+	hosts := func(n, port int) (all []string) {
+		for i := range n {
+			all = append(all, fmt.Sprintf("10.244.1.%d:%d", 2+i, port))
+		}
+		return all
+	}
+	device := func(prefix string) decoder.Fact {
+		return decoder.Fact{Device: &decoder.Device{Netns: 7, Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix(prefix)}}}
+	}
+	endpoint := decoder.Fact{Service: &decoder.ServiceFact{Source: "api", Name: "web", Ports: []decoder.ServicePort{{Proto: "tcp", Port: 80,
+		Endpoints: []netip.AddrPort{netip.MustParseAddrPort("203.0.99.1:80")}}}}}
+	translated := decoder.NewConntrack(
+		decoder.FlowTuple{Src: netip.MustParseAddrPort("203.0.113.9:40000"), Dst: netip.MustParseAddrPort("10.9.0.1:30080")},
+		decoder.FlowTuple{Src: netip.MustParseAddrPort("10.244.1.2:20"), Dst: netip.MustParseAddrPort("203.0.113.9:40000")})
+	for _, tt := range []struct {
+		name string
+		from string
+		to   []string
+		pod  string
+		nat  *decoder.Conntrack
+		know []decoder.Fact
+		want decoder.Severity
+	}{
+		{"many ports of a pod", "203.0.113.9", ports(20), "", nil, nil, decoder.Info},
+		{"one port of many pods", "203.0.113.9", hosts(20, 22), "", nil, nil, decoder.Info},
+		{"one port of a pod", "203.0.113.9", ports(1), "", nil, nil, decoder.Critical},
+		{"one port of a few pods", "203.0.113.9", hosts(8, 443), "", nil, nil, decoder.Critical},
+		{"a few ports of a pod", "203.0.113.9", ports(4), "", nil, nil, decoder.Critical},
+		{"a pod with a public address", "203.0.113.9", ports(20), "uid", nil, nil, decoder.Critical},
+		{"a network nearby", "192.168.7.9", ports(20), "", nil, nil, decoder.Critical},
+		{"another node's pod", "10.244.2.9", ports(20), "", nil, nil, decoder.Critical},
+		{"a provider's NAT", "100.64.0.9", ports(20), "", nil, nil, decoder.Critical},
+		{"the node itself, by a public address", "203.0.113.9", ports(20), "", nil, []decoder.Fact{device("203.0.113.9/24")}, decoder.Critical},
+		{"a host of the nodes' network", "203.0.113.9", ports(20), "", nil, []decoder.Fact{device("203.0.7.1/24")}, decoder.Critical},
+		{"a host near a service's endpoint", "203.0.113.9", ports(20), "", nil, []decoder.Fact{endpoint}, decoder.Critical},
+		{"who was sent here by a node port", "203.0.113.9", ports(20), "", translated, nil, decoder.Critical},
+	} {
+		k := learnt(tt.know)
+		r := NewDrops(k)
+		var folder decoder.Folder
+		for _, to := range tt.to {
+			e, facts := ruled(to, rule, decoder.Certain)
+			e.Packet.Src, e.Pod.UID = netip.MustParseAddr(tt.from), tt.pod
+			d := e.Body.(decoder.Drop)
+			d.Conntrack = tt.nat
+			e.Body = d
+			facts[0].Blame.About = decoder.Ask(e)
+			k.Observe(decoder.Event{Body: facts[0]})
+			k.Observe(e)
+			r.Observe(e)
+		}
+		for _, f := range r.Flush(time.Unix(1010, 0), true) {
+			folder.Add(f)
+		}
+		all := decoder.Worst(folder.All())
+		if len(all) != 1 || all[0].Severity != tt.want {
+			t.Errorf("%s: %d findings, %+v, want %s", tt.name, len(all), all, tt.want)
+		}
+	}
+}
+
+// TestASlowScanIsWaitedFor: the first of its packets are no fault either, and a client that tries one port is told of soon.
+func TestASlowScanIsWaitedFor(t *testing.T) {
+	e, _ := ruled("10.244.1.2:22", nil, "")
+	e.Packet.Src = netip.MustParseAddr("203.0.113.9")
+	inside := e
+	packet := *e.Packet
+	packet.Src = netip.MustParseAddr("10.244.2.9")
+	inside.Packet = &packet
+	k := learnt([]decoder.Fact{{Blame: &decoder.Blame{About: decoder.Ask(e), Suspects: make([]decoder.Suspect, 1)}},
+		{Blame: &decoder.Blame{About: decoder.Ask(inside), Suspects: make([]decoder.Suspect, 1)}}})
+	if !k.mayLearn(e, factsWithin) || k.mayLearn(e, probedWithin) || k.mayLearn(inside, factsWithin) {
+		t.Errorf("waits for a scan %v, without end %v, for who is inside %v", k.mayLearn(e, factsWithin), k.mayLearn(e, probedWithin), k.mayLearn(inside, factsWithin))
+	}
+}
