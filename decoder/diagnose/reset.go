@@ -31,6 +31,7 @@ const (
 	refusedOften = 3           // refusals in a row that are more than a restart
 	refusedLong  = time.Second // and over this time at least
 	forgetAfter  = time.Minute // without another
+	maxRefused   = 1 << 14     // servers, of which a scan makes up many
 	idleLong     = time.Minute // after which middle boxes and servers may have forgotten a connection
 )
 
@@ -195,6 +196,9 @@ func (r *Resets) ownWord(b decoder.Reset, server netip.Addr) bool {
 func (r *Resets) persists(server netip.AddrPort, now time.Time) bool {
 	seen := r.refused[server]
 	if seen == nil {
+		if len(r.refused) >= maxRefused {
+			clear(r.refused)
+		}
 		seen = &refusals{first: now}
 		r.refused[server] = seen
 	}

@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -10,13 +11,17 @@ import (
 
 // services are what sources tell of them. Packets ask by their address, and a cluster has thousands.
 type services struct {
-	facts  map[serviceKey]decoder.ServiceFact
-	at     map[netip.Addr][]serviceKey
-	ranges []serviceKey // of addresses
-	spans  map[spanKey]*serviceSpan
-	left   decoder.Recent[servedAt, time.Time] // endpoints that a source listed, until then
-	news   int                                 // how often it was told what it did not know
+	facts   map[serviceKey]decoder.ServiceFact
+	guesses int // facts of them that are a pod's own
+	at      map[netip.Addr][]serviceKey
+	ranges  []serviceKey // of addresses
+	spans   map[spanKey]*serviceSpan
+	left    decoder.Recent[servedAt, time.Time] // endpoints that a source listed, until then
+	news    int                                 // how often it was told what it did not know
 }
+
+// maxGuesses is how many services are known from what pods say.
+const maxGuesses = 1 << 14
 
 // serviceKey is one service, or a range of their addresses, as one source knows it.
 type serviceKey struct {
@@ -40,18 +45,14 @@ func (s *services) learn(now time.Time, f decoder.ServiceFact) {
 	if f.Source == "env" && len(f.Addrs) > 0 {
 		key.name = f.Addrs[0].String() // it tells no name
 	}
-	same := func(k serviceKey) bool { return k == key }
 	s.news++
 	s.leave(now, s.facts[key], f)
-	for _, a := range addressesOf(s.facts[key]) {
-		if s.at[a] = slices.DeleteFunc(s.at[a], same); len(s.at[a]) == 0 {
-			delete(s.at, a)
-		}
-	}
-	s.ranges = slices.DeleteFunc(s.ranges, same)
-	delete(s.facts, key)
+	s.forget(key)
 	if f.Gone {
 		return
+	}
+	if guessed(f) {
+		s.guess()
 	}
 	s.facts[key] = f
 	for _, a := range addressesOf(f) {
@@ -65,6 +66,36 @@ func (s *services) learn(now time.Time, f decoder.ServiceFact) {
 	if f.CIDR.IsValid() {
 		s.ranges = append(s.ranges, key)
 	}
+}
+
+// forget takes out what was known of a source's service.
+func (s *services) forget(key serviceKey) {
+	same := func(k serviceKey) bool { return k == key }
+	for _, a := range addressesOf(s.facts[key]) {
+		if s.at[a] = slices.DeleteFunc(s.at[a], same); len(s.at[a]) == 0 {
+			delete(s.at, a)
+		}
+	}
+	s.ranges = slices.DeleteFunc(s.ranges, same)
+	if guessed(s.facts[key]) {
+		s.guesses--
+	}
+	delete(s.facts, key)
+}
+
+// guess makes room for what a pod's own files say: pods come and go, and do not say that they have gone.
+func (s *services) guess() {
+	if s.guesses >= maxGuesses {
+		ofPod := func(k serviceKey) bool { return guessed(s.facts[k]) }
+		for a, keys := range s.at {
+			if s.at[a] = slices.DeleteFunc(keys, ofPod); len(s.at[a]) == 0 {
+				delete(s.at, a)
+			}
+		}
+		maps.DeleteFunc(s.facts, func(k serviceKey, _ decoder.ServiceFact) bool { return ofPod(k) })
+		s.guesses = 0
+	}
+	s.guesses++
 }
 
 // leave notes the endpoints that a service had and has no more.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+	"time"
 
 	"ktrace/decoder"
 )
@@ -64,5 +65,27 @@ func BenchmarkTranslations(b *testing.B) {
 	}
 	for b.Loop() {
 		stage.Observe(e)
+	}
+}
+
+// TestWhatPodsSayOfServicesIsBounded wants the latest pods' services known, those that came from elsewhere kept, and
+// no more remembered than there is room for.
+func TestWhatPodsSayOfServicesIsBounded(t *testing.T) {
+	s := newServices()
+	addr, last := netip.MustParseAddr("10.96.0.1"), netip.MustParseAddr("10.96.9.9")
+	ports := []decoder.ServicePort{{Proto: "tcp", Port: 80}}
+	s.learn(time.Time{}, decoder.ServiceFact{Source: "api", Namespace: "a", Name: "b", Addrs: []netip.Addr{addr}, Ports: ports})
+	for i := range uint32(2*maxGuesses + 5) {
+		s.learn(time.Time{}, decoder.ServiceFact{Source: "env", Netns: i, Addrs: []netip.Addr{last}, Ports: ports})
+	}
+	if len(s.facts) > maxGuesses+1 || len(s.at[last]) > maxGuesses || s.guesses != len(s.facts)-1 {
+		t.Errorf("%d facts, %d of one address, %d guesses", len(s.facts), len(s.at[last]), s.guesses)
+	}
+	if len(s.at[addr]) != 1 || s.at[last][len(s.at[last])-1].netns != 2*maxGuesses+4 {
+		t.Error("what the API says, or the latest of what pods do, is forgotten")
+	}
+	s.learn(time.Time{}, decoder.ServiceFact{Source: "env", Netns: 2*maxGuesses + 4, Addrs: []netip.Addr{last}, Gone: true})
+	if s.guesses != len(s.facts)-1 {
+		t.Errorf("%d guesses of %d facts after one is gone", s.guesses, len(s.facts))
 	}
 }
