@@ -2,6 +2,7 @@ package decoder
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -23,7 +24,8 @@ func ParseServiceEnv(environ string) []ServiceFact {
 		}
 	}
 	var all []ServiceFact
-	for name, value := range vars {
+	for _, name := range slices.Sorted(maps.Keys(vars)) { // two variables may say different things: the first holds
+		value := vars[name]
 		prefix, ok := strings.CutSuffix(name, "_SERVICE_HOST")
 		addr, err := netip.ParseAddr(value)
 		if !ok || err != nil || addr.Zone() != "" {
@@ -34,7 +36,7 @@ func ParseServiceEnv(environ string) []ServiceFact {
 			all = append(all, f)
 		}
 	}
-	slices.SortFunc(all, func(a, b ServiceFact) int { return a.Addrs[0].Compare(b.Addrs[0]) })
+	slices.SortStableFunc(all, func(a, b ServiceFact) int { return a.Addrs[0].Compare(b.Addrs[0]) })
 	all = slices.CompactFunc(all, func(a, b ServiceFact) bool { return a.Addrs[0] == b.Addrs[0] })
 	return all[:min(len(all), maxEnvServices)]
 }
@@ -43,7 +45,8 @@ func ParseServiceEnv(environ string) []ServiceFact {
 func envPorts(vars map[string]string, prefix string) []ServicePort {
 	var ports []ServicePort
 	base := prefix + "_SERVICE_PORT"
-	for name, value := range vars {
+	for _, name := range slices.Sorted(maps.Keys(vars)) { // base is the first, and the one whose protocol is known
+		value := vars[name]
 		n, err := strconv.ParseUint(value, 10, 16)
 		if name != base && !strings.HasPrefix(name, base+"_") || err != nil || n == 0 {
 			continue
