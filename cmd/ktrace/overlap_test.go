@@ -24,7 +24,7 @@ func TestAnOverlapOfRangesIsNamed(t *testing.T) {
 			c.Node.Sysctl("net/"+map[string]string{"ip": "ipv4", "ip -6": "ipv6"}[f.ip]+"/neigh/docker0/retrans_time_ms", "100")
 		}
 		for _, s := range []lab.Scenario{{
-			Name: "pods", Want: "neighbour-failed", Title: "go to docker0, where nobody has that address: its range ", Proof: longer + " on docker0 wins: its range ",
+			Name: "pods", Want: "neighbour-failed", Title: "go to docker0, where no machine has that address: its range ", Proof: longer + " on docker0 wins: its range ",
 			Setup: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
 				echoTCP(t, p.NS, "80")
 				docker(t, c, p)

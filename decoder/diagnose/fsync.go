@@ -117,9 +117,6 @@ func failed(e decoder.Event, f decoder.Fsync) []decoder.Finding {
 	}}
 }
 
-// quote makes a path safe for a shell.
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
-
 // Flush implements decoder.Rule.
 func (r *Fsync) Flush(now time.Time, final bool) []decoder.Finding {
 	ripe := r.Window > 0 && !r.begun.IsZero() && now.Sub(r.begun) >= r.Window

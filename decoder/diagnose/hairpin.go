@@ -20,7 +20,7 @@ func hairpin(_ *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) 
 		Title: fmt.Sprintf("%v cannot reach itself by its service: %s is a bridge port without hairpin mode.", e.Packet.Dst, at(e)),
 		Cause: "A bridge gives no packet back to the port where it came in, unless the port's hairpin mode is on. The service's backend is the client itself, so there it must.",
 		Remedy: []string{
-			fmt.Sprintf("bridge link set dev %s hairpin on   # in netns %d", orLo(e.Iface), e.Netns),
+			fmt.Sprintf("bridge link set dev %s hairpin on   # in netns %d", word(orLo(e.Iface)), e.Netns),
 			"let the network plugin do so for every pod: \"hairpinMode\": true of the bridge plugin, kubelet --hairpin-mode of old ones",
 		},
 	}

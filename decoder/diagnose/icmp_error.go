@@ -172,7 +172,7 @@ func (r *ICMPErrors) harmless(c *complaint) string {
 	_, answered := back.after(c.event.Time)
 	switch {
 	case isAnswer(c.about, forth, back):
-		return "the packet is itself an answer: whoever asked is gone, or never was"
+		return "the packet is itself an answer: who asked is gone, or never was"
 	case answered:
 		return "answers came after it"
 	case isProbe(c.about) && len(r.probes[c.about.Src]) >= enoughProbed:

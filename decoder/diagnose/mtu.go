@@ -20,7 +20,7 @@ func tooBig(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 		Title:    fmt.Sprintf("Packets of %d bytes to %v are too big for %s, which takes %d, and are dropped.", m.Length, e.Packet.Dst, orSome(m.Device), m.Limit),
 		Evidence: []string{fmt.Sprintf("length %d, limit %d at %s (%s)", m.Length, m.Limit, orSome(m.Device), m.Site)},
 		Remedy: []string{
-			fmt.Sprintf("ip -d link show %s   # its MTU and its other end's, against that of the pods' devices", strings.TrimPrefix(m.Device, otherEnd)),
+			fmt.Sprintf("ip -d link show %s   # its MTU and its other end's, against that of the pods' devices", word(strings.TrimPrefix(m.Device, otherEnd))),
 			largestPing(m.Limit, e.Packet.Dst),
 		},
 		Cause: "The sender was told (ICMP), and should send smaller packets from now on; if it goes on, the message does not reach it.",

@@ -24,7 +24,7 @@ func overlayChecksum(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding
 			"(offload), and that or its driver does not know tunnels. No firewall is to blame.",
 		Evidence: []string{fmt.Sprintf("received by %s, for the tunnel's device %s", decoder.Place(e), device)},
 		Remedy: []string{
-			fmt.Sprintf("on %v: ethtool -K %s tx-checksum-ip-generic off", from, device),
+			fmt.Sprintf("on %v: ethtool -K %s tx-checksum-ip-generic off", from, word(device)),
 			fmt.Sprintf("on %v: ethtool -k $(ip -o route get %v | sed 's/.*dev \\([^ ]*\\).*/\\1/') | grep -e tx-udp_tnl-csum -e tx-checksum   # the uplink's, if that does not help", from, to.Addr()),
 			"nstat -az UdpInCsumErrors Udp6InCsumErrors   # on both nodes: does it rise?",
 		},
@@ -36,8 +36,8 @@ func overlayChecksum(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding
 		f.Title = fmt.Sprintf("%s packets from %v arrive at %v without a checksum and are dropped: pods of the two nodes do not reach each other.", kind, from, to)
 		f.Cause = "Over IPv6 a tunnel without checksums must be allowed at both ends, and is not at this one."
 		f.Remedy = []string{
-			fmt.Sprintf("ip -d link show %s | grep -o -e 'noudp6zerocsumrx' -e 'udp6zerocsumrx'   # %s is made anew to change it", device, device),
-			fmt.Sprintf("on %v: ip -d link show %s | grep -o -e 'noudp6zerocsumtx' -e 'udp6zerocsumtx'", from, device),
+			fmt.Sprintf("ip -d link show %s | grep -o -e 'noudp6zerocsumrx' -e 'udp6zerocsumrx'   # the device is made anew to change it", word(device)),
+			fmt.Sprintf("on %v: ip -d link show %s | grep -o -e 'noudp6zerocsumtx' -e 'udp6zerocsumtx'", from, word(device)),
 		}
 	}
 	return f, true
@@ -73,7 +73,7 @@ func overlayMisaddressed(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Fin
 		Title: fmt.Sprintf("The tunnel's frames for %v come with a MAC that is not that of %s, and are dropped: the sender's neighbour or fdb entry for this node is stale.", e.Packet.Dst, e.Iface),
 		Cause: "The packet came through the tunnel to the right node, in a frame for another MAC address, so the kernel takes it for another host's. " +
 			"The device was made anew, and the other node still has its old MAC (ip neigh, bridge fdb). No firewall is to blame.",
-		Remedy: []string{fmt.Sprintf("ip -br link show %s   # its MAC, against what the other nodes have for it", e.Iface)},
+		Remedy: []string{fmt.Sprintf("ip -br link show %s   # its MAC, against what the other nodes have for it", word(e.Iface))},
 	}
 	sender := "the sending node"
 	if device.MAC != "" {
@@ -87,7 +87,7 @@ func overlayMisaddressed(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Fin
 	}
 	for _, p := range device.Addrs {
 		if p.Addr().Is4() == e.Packet.Dst.Is4() && !p.Addr().IsLinkLocalUnicast() && device.MAC != "" {
-			f.Remedy = append(f.Remedy, fmt.Sprintf("on %s: ip neigh replace %v lladdr %s dev %s", sender, p.Addr(), device.MAC, e.Iface))
+			f.Remedy = append(f.Remedy, fmt.Sprintf("on %s: ip neigh replace %v lladdr %s dev %s", sender, p.Addr(), device.MAC, word(e.Iface)))
 			break
 		}
 	}

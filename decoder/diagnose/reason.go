@@ -82,7 +82,7 @@ func byReason(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 	if m.harm == elsewhere || d.NoSocket() || outOfHops(e, d) || d.Answer != nil && d.Answer.Name == "tcp-reset" {
 		return decoder.Finding{}, false
 	}
-	fill := strings.NewReplacer("{proto}", strings.ToUpper(e.Packet.Proto), "{at}", at(e), "{dst}", fmt.Sprint(e.Packet.Dst), "{dev}", orLo(e.Iface),
+	fill := strings.NewReplacer("{proto}", strings.ToUpper(e.Packet.Proto), "{at}", at(e), "{dst}", fmt.Sprint(e.Packet.Dst), "{dev}", word(orLo(e.Iface)),
 		"{netns}", fmt.Sprint(e.Netns), "{reason}", d.Reason, "{function}", d.Location)
 	f := decoder.Finding{ID: m.id, Confidence: decoder.Certain, Subject: at(e), Title: fill.Replace(m.title), Cause: fill.Replace(m.cause)}
 	switch {

@@ -67,7 +67,7 @@ func handedOver() []meaning {
 	return []meaning{{
 		functions: []string{"nf_queue"}, id: "netfilter-drop", harm: loss, subject: of, remedy: remedy,
 		title: "A firewall rule hands packets to {dst} to a program (NFQUEUE) that does not take them: they are dropped.",
-		cause: cause + "None listens at the queue, or it is full, and the rule does not let pass what nobody judges.",
+		cause: cause + "None listens at the queue, or it is full, and the rule does not let pass what no program judges.",
 	}, {
 		functions: []string{"nf_reinject", "nfqnl_reinject", "nfqnl_recv_verdict", "nfqnl_recv_verdict_batch"}, id: "netfilter-drop", harm: loss, subject: of, remedy: remedy,
 		title: "A program that a firewall rule hands packets to (NFQUEUE) drops packets to {dst}.",
@@ -106,7 +106,7 @@ func queued() []meaning {
 		cause: "Who reads the device, a virtual machine or a program at a tap device, does not read fast enough, or stands still.",
 		remedy: []string{
 			"ip -s -s link show dev {dev}   # in netns {netns}: dropped",
-			"give who reads the device more CPU, or the device a longer queue: ip link set {dev} txqueuelen 10000",
+			"ip link set {dev} txqueuelen 10000   # in netns {netns}: a longer queue; more CPU for who reads the device helps, too",
 		},
 	}}
 }

@@ -65,7 +65,7 @@ func linkLayer() []meaning {
 		reasons: []string{"ARP_PVLAN_DISABLE", "MAC_IEEE_MAC_CONTROL", "PACKET_SOCK_ERROR", "UNHANDLED_PROTO"},
 		id:      kernelDrop, harm: normal,
 		title:  "Frames at {at} are for no protocol or feature that is in use there ({reason}).",
-		cause:  "The kernel has nobody who takes them. They are no pod's.",
+		cause:  "No part of the kernel takes them. They are no pod's.",
 		remedy: []string{"ktrace capture -i {dev} -w seen.pcapng   # what they are"},
 	}}
 }

@@ -151,7 +151,7 @@ func noRoute(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) 
 		ID: "no-route", Confidence: decoder.Certain, Subject: k.routesThatLack(e, d.Reason),
 		Title:  fmt.Sprintf("There is no route to %v, to which %v sends packets.", e.Packet.Dst, e.Packet.Src),
 		Cause:  "The routing table has no way to the destination, or one that says it is unreachable.",
-		Remedy: []string{fmt.Sprintf("%s route get %v from %v iif %s", ip, e.Packet.Dst, e.Packet.Src, orLo(e.Iface)), ip + " route show table all", ip + " rule"},
+		Remedy: []string{fmt.Sprintf("%s route get %v from %v iif %s", ip, e.Packet.Dst, e.Packet.Src, word(orLo(e.Iface))), ip + " route show table all", ip + " rule"},
 	}
 	if r, ok := k.route(e, false); ok {
 		f.Evidence = append(f.Evidence, "asked for a way, the kernel says: "+way(r))
@@ -229,7 +229,7 @@ func noNeighbour(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bo
 	f.Subject = fmt.Sprintf("%v on %s", hop, orLo(device))
 	f.Title = fmt.Sprintf("%v does not answer %s on %s, so packets to %v are dropped.", hop, protocol, orLo(device), e.Packet.Dst)
 	f.Cause = "The next host on the way is down, not on this link, or its answers do not come through."
-	f.Remedy = []string{fmt.Sprintf("ip neigh show %v", hop), fmt.Sprintf("arping -c3 -I %s %v", orLo(device), hop)}
+	f.Remedy = []string{fmt.Sprintf("ip neigh show %v", hop), fmt.Sprintf("arping -c3 -I %s %v", word(orLo(device)), hop)}
 	if missing {
 		f.Title = fmt.Sprintf("%v does not answer %s on %s: it is on no device of netns %d at the other end, so packets to it are dropped.", hop, protocol, device, far)
 		f.Cause = "The address was removed from its device, or never set, or the route leads to the wrong host."
@@ -238,7 +238,7 @@ func noNeighbour(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bo
 		}
 	}
 	if mine, why := k.overlap(e, device, hop); why != "" {
-		f.Title = fmt.Sprintf("Packets to %v go to %s, where nobody has that address: %s.", e.Packet.Dst, device, why)
+		f.Title = fmt.Sprintf("Packets to %v go to %s, where no machine has that address: %s.", e.Packet.Dst, device, why)
 		f.Cause = fmt.Sprintf("Two networks of this node share a range of addresses. The route to %v on %s takes what is for the other: the longest prefix wins, "+
 			"and of equal ones the lowest metric.", mine, device)
 		f.Remedy = append(f.Remedy, fmt.Sprintf("%s route show match %v   # the routes that could take it", ip, e.Packet.Dst),

@@ -213,7 +213,7 @@ func (r *Tunnels) taken(h *holding) (decoder.Finding, bool) {
 		},
 		Remedy: []string{
 			fmt.Sprintf("ss -ulnp 'sport = :%d'", here.Port()),
-			fmt.Sprintf("end that process or give it another port, then: ip link set %s up", device),
+			fmt.Sprintf("end that process or give it another port, then: ip link set %s up", word(device)),
 		},
 		Count: h.count, First: h.first, Last: h.last,
 	}.Of(e), true

@@ -1,0 +1,35 @@
+package diagnose
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+
+	"ktrace/decoder"
+)
+
+// TestNamesAreSafeInCommands wants a shell to take each name as one word, and the usual ones written as they are.
+func TestNamesAreSafeInCommands(t *testing.T) {
+	for _, name := range []string{"eth0", "cali0123@if5", "br-lan.7", "vxlan_1"} {
+		if got := word(name); got != name {
+			t.Errorf("%s is written %s", name, got)
+		}
+	}
+	for _, name := range []string{"$(id)", "a;b", "`id`", "it's", "a|b", "~", "*", "a\\b", "&", ""} {
+		got, err := exec.Command("sh", "-c", "printf '<%s>' "+word(name)).Output()
+		if want := "<" + name + ">"; err != nil || string(got) != want {
+			t.Errorf("%s is taken for %s, want %s: %v", word(name), got, want, err)
+		}
+	}
+}
+
+// TestRemediesQuoteDevices wants the name that a pod gave its device to be a word of the command.
+func TestRemediesQuoteDevices(t *testing.T) {
+	facts := NewFacts()
+	e, d := askedAt(7, "10.244.1.5:53", decoder.Drop{Reason: "QDISC_DROP", Location: "__dev_queue_xmit"})
+	e.Iface = "$(id)"
+	f, ok := byReason(facts, e, d)
+	if !ok || !strings.Contains(strings.Join(f.Remedy, "\n"), "dev '$(id)'") {
+		t.Errorf("remedy %q", f.Remedy)
+	}
+}
