@@ -116,15 +116,19 @@ func TestDropNamesTheProgramThatIsAsked(t *testing.T) {
 			c.Node.Run(f.iptables+"-legacy", "-t", "mangle", "-A", "POSTROUTING", "-p", "tcp", "--syn", "-j", "NFQUEUE", "--queue-num", strconv.Itoa(number))
 		}
 		for _, s := range []lab.Scenario{
-			{Name: "says no", Title: "A program that a firewall rule hands packets to (NFQUEUE) drops packets", Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) {
+			{Name: "says no", Title: "most likely that of kube-network-policies, drops packets", Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) {
 				queues.Store(c, c.Node.Queue(number))
 				ask(c)
 			}},
-			{Name: "is down", Title: "does not take them", Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { ask(c) }},
+			{Name: "is down", Title: "most likely that of kube-network-policies, that does not take them", Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { ask(c) }},
 		} {
 			s.Name, s.Args = f.name+" "+s.Name, []string{"diagnose", "--duration", "6s"}
 			s.Want, s.Sure, s.Remedy = "netfilter-drop", "certain", "kubectl get networkpolicies -A   # which select the pod, and what they allow"
-			s.Setup = func(t testing.TB, _ *lab.Cluster, p *lab.Pod) { echoTCP(t, p.NS, "80") }
+			s.Setup = func(t testing.TB, c *lab.Cluster, p *lab.Pod) { // not every kernel has the queues of nftables: iptables' do the same
+				echoTCP(t, p.NS, "80")
+				c.Node.Run("nft", "add table inet kube-network-policies; add chain inet kube-network-policies postrouting { type filter hook postrouting priority 95; }; "+
+					"add rule inet kube-network-policies postrouting ct state established,related accept")
+			}
 			s.Traffic = traffic
 			all = append(all, s)
 		}

@@ -124,7 +124,7 @@ func TestTheRulesOfNetworkPoliciesAreNamedByThem(t *testing.T) {
 		{"filter", "KUBE-POD-FW-ABCDEF", `-A KUBE-POD-FW-ABCDEF -m comment --comment "rule to REJECT traffic destined for POD name:web-0 namespace: shop" -m mark ! --mark 0x10000/0x10000 -j REJECT`,
 			[]string{"run through default egress network policy  chain; allow icmp echo requests", "run through nw policy deny-all", "run through nw policy web; rule to ACCEPT traffic from all sources to dest pods selected by policy name: web namespace shop"},
 			"None of the network policies shop/deny-all, shop/web (kube-router) that select the pod shop/web-0 allows packets to", "kubectl -n shop describe networkpolicy deny-all"},
-		{"kube-router-filter", "KUBE-POD-FW-ABCDEF", `meta mark & 0x00010000 == 0x00000000 counter packets 1 bytes 60 reject comment "REJECT traffic destined for POD name:web-0"`,
+		{"kube-router-filter-ipv4", "KUBE-POD-FW-ABCDEF", `meta mark & 0x00010000 == 0x00000000 counter packets 1 bytes 60 reject comment "REJECT traffic destined for POD name:web-0"`,
 			[]string{"common bi-directional traffic policy rules", "run through nw policy deny-all"},
 			"The network policy deny-all (kube-router) selects the pod web-0 and does not allow", "kubectl get networkpolicies -A -o yaml --field-selector metadata.name=deny-all"},
 		{"kube-network-policies", "postrouting", "ct state new queue to 101", nil, "The network policies of kube-network-policies:", "kubectl get networkpolicies -A"},

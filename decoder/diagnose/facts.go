@@ -37,6 +37,7 @@ type Facts struct {
 	scans       scans
 	culprits    culprits // rules that dropped
 	programs    decoder.Recent[programKey, decoder.Program]
+	judges      decoder.Recent[uint32, string]    // by namespace: whose program judges packets there
 	began       decoder.Recent[string, time.Time] // pods, by UID, that did so meanwhile
 }
 
@@ -103,6 +104,8 @@ func (k *Facts) Observe(e decoder.Event) []decoder.Finding {
 		k.learnPod(*f.Pod)
 	case f.PutOff != nil:
 		k.putOff.Learn(f)
+	case f.Chain != nil:
+		k.learnJudge(*f.Chain)
 	case f.Blame != nil:
 		k.blames.Put(f.Blame.About, *f.Blame)
 	case f.Route != nil:

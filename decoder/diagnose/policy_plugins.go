@@ -31,8 +31,8 @@ func policyOf(r decoder.RuleFact) (p netPolicy, ok bool) {
 		return netPolicy{by: "Cilium"}, true
 	case strings.HasPrefix(chain, "ANTREA-"), strings.HasPrefix(comment, "Antrea: "):
 		return antrea(comment), true
-	case strings.Contains(r.Table, "kube-network-policies"):
-		return netPolicy{by: "kube-network-policies"}, true
+	case judgeOf(r.Table) != "":
+		return netPolicy{by: judgeOf(r.Table)}, true
 	}
 	return netPolicy{}, false
 }
@@ -125,4 +125,15 @@ func antrea(comment string) netPolicy {
 		p.named = []policyRef{{resources[m[1]], m[2], m[3]}}
 	}
 	return p
+}
+
+// judgeOf is whose program judges the packets that the rules of a table hand over, "" if it is of none that is known here.
+func judgeOf(table string) string {
+	return map[string]string{"kube-network-policies": "kube-network-policies", "kindnet-network-policies": "kindnet"}[table]
+}
+
+func (k *Facts) learnJudge(c decoder.ChainFact) {
+	if by := judgeOf(c.Table); by != "" {
+		k.judges.Put(c.Netns, by)
+	}
 }

@@ -14,7 +14,7 @@ type meaning struct {
 	prefix    string   // of reasons that newer kernels, or subsystems, have besides
 	functions []string // that drop for nothing else where the kernel gives no reason
 	id        string
-	title     string // one sentence; {proto}, {at}, {dst}, {dev}, {netns}, {reason} and {function} are filled in
+	title     string // one sentence; {proto}, {at}, {dst}, {dev}, {netns}, {reason}, {function} and {judge} are filled in
 	cause     string
 	remedy    []string
 	harm      harm
@@ -82,7 +82,12 @@ func byReason(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 	if m.harm == elsewhere || d.NoSocket() || outOfHops(e, d) || d.Answer != nil && d.Answer.Name == "tcp-reset" {
 		return decoder.Finding{}, false
 	}
-	fill := strings.NewReplacer("{proto}", strings.ToUpper(e.Packet.Proto), "{at}", at(e), "{dst}", fmt.Sprint(e.Packet.Dst), "{dev}", word(orLo(e.Iface)),
+	by, judged := k.judges.Get(e.Netns)
+	judge := ""
+	if judged {
+		judge = ", most likely that of " + by + ","
+	}
+	fill := strings.NewReplacer("{judge}", judge, "{proto}", strings.ToUpper(e.Packet.Proto), "{at}", at(e), "{dst}", fmt.Sprint(e.Packet.Dst), "{dev}", word(orLo(e.Iface)),
 		"{netns}", fmt.Sprint(e.Netns), "{reason}", d.Reason, "{function}", d.Location)
 	f := decoder.Finding{ID: m.id, Confidence: decoder.Certain, Subject: at(e), Title: fill.Replace(m.title), Cause: fill.Replace(m.cause)}
 	switch {
@@ -99,6 +104,9 @@ func byReason(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 	t := k.losses.of(e, d)
 	f.Severity = t.severity(m.harm, k.shareLost(e, t))
 	f.Evidence = k.lostEvidence(e, d, t)
+	if judged && strings.Contains(m.title, "{judge}") {
+		f.Evidence = append(f.Evidence, fmt.Sprintf("the rules of %s are in netns %d; its program judges packets by network policies", by, e.Netns))
+	}
 	return f, true
 }
 

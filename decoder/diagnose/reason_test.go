@@ -188,3 +188,17 @@ func TestAPodThatAsksItselfNeedsTheHairpin(t *testing.T) {
 		}
 	}
 }
+
+// TestAProgramThatJudgesPacketsIsNamedByItsTable: the drop says no more than that there is one.
+func TestAProgramThatJudgesPacketsIsNamedByItsTable(t *testing.T) {
+	for table, said := range map[string]string{
+		"kube-network-policies": "(NFQUEUE), most likely that of kube-network-policies, drops packets", "kindnet-network-policies": "(NFQUEUE), most likely that of kindnet, drops packets",
+		"filter": "(NFQUEUE) drops packets",
+	} {
+		e := lost(decoder.ReasonNotTold, "nf_reinject", 40000, 0)
+		k := learnt([]decoder.Fact{{Chain: &decoder.ChainFact{Netns: e.Netns, Family: "inet", Table: table, Chain: "postrouting", Hook: "postrouting"}}}, e)
+		if f, _ := k.Proves(e, e.Body.(decoder.Drop)); f.ID != "netfilter-drop" || !strings.Contains(f.Title, said) {
+			t.Errorf("%s: %s %q, want %q in it", table, f.ID, f.Title, said)
+		}
+	}
+}

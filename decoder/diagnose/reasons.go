@@ -66,11 +66,11 @@ func handedOver() []meaning {
 	}
 	return []meaning{{
 		functions: []string{"nf_queue"}, id: "netfilter-drop", harm: loss, subject: of, remedy: remedy,
-		title: "A firewall rule hands packets to {dst} to a program (NFQUEUE) that does not take them: they are dropped.",
+		title: "A firewall rule hands packets to {dst} to a program (NFQUEUE){judge} that does not take them: they are dropped.",
 		cause: cause + "None listens at the queue, or it is full, and the rule does not let pass what no program judges.",
 	}, {
 		functions: []string{"nf_reinject", "nfqnl_reinject", "nfqnl_recv_verdict", "nfqnl_recv_verdict_batch"}, id: "netfilter-drop", harm: loss, subject: of, remedy: remedy,
-		title: "A program that a firewall rule hands packets to (NFQUEUE) drops packets to {dst}.",
+		title: "A program that a firewall rule hands packets to (NFQUEUE){judge} drops packets to {dst}.",
 		cause: cause + "A network policy that selects a pod denies all that no policy for it allows.",
 	}}
 }
