@@ -127,6 +127,8 @@ func TestTheRulesOfNetworkPoliciesAreNamedByThem(t *testing.T) {
 		{"kube-router-filter-ipv4", "KUBE-POD-FW-ABCDEF", `meta mark & 0x00010000 == 0x00000000 counter packets 1 bytes 60 reject comment "REJECT traffic destined for POD name:web-0"`,
 			[]string{"common bi-directional traffic policy rules", "run through nw policy deny-all"},
 			"The network policy deny-all (kube-router) selects the pod web-0 and does not allow", "kubectl get networkpolicies -A -o yaml --field-selector metadata.name=deny-all"},
+		{"filter", "KUBE-NWPLCY-XYZ", `-A KUBE-NWPLCY-XYZ -m comment --comment "selected by policy name $(reboot) namespace a;b" -j DROP`, nil,
+			"The network policy a;b/$(reboot) (kube-router) drops", "kubectl -n 'a;b' describe networkpolicy '$(reboot)'"},
 		{"kube-network-policies", "postrouting", "ct state new queue to 101", nil, "The network policies of kube-network-policies:", "kubectl get networkpolicies -A"},
 		{"filter", "CILIUM_FORWARD", `-A CILIUM_FORWARD -m comment --comment "cilium: any->pod" -j DROP`, nil, "The network policies of Cilium:", "kubectl get networkpolicies -A"},
 		{"filter", "FORWARD", `-A FORWARD -m comment --comment "mine" -j DROP`, nil, "A firewall rule (iptables-nft, filter chain FORWARD) drops", "iptables-nft -t filter"},

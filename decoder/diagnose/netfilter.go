@@ -128,12 +128,12 @@ func see(r decoder.RuleFact) []string {
 		if f, ok := families[family]; ok {
 			family = f
 		}
-		return []string{fmt.Sprintf("nft -a list chain %s %s %s", family, r.Table, r.Chain)}
+		return []string{fmt.Sprintf("nft -a list chain %s %s %s", family, word(r.Table), word(r.Chain))}
 	}
 	if r.Family == "ipv6" {
 		tool = "ip6" + tool
 	} else {
 		tool = "ip" + tool
 	}
-	return []string{fmt.Sprintf("%s -t %s -nvL %s --line-numbers", tool, r.Table, r.Chain)}
+	return []string{fmt.Sprintf("%s -t %s -nvL %s --line-numbers", tool, word(r.Table), word(r.Chain))}
 }

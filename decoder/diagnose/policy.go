@@ -30,17 +30,17 @@ func (p policyRef) String() string {
 	return p.namespace + "/" + p.name
 }
 
-// see is the command that shows the policy.
+// see is the command that shows the policy. A rule of a pod's own may say any name.
 func (p policyRef) see() string {
 	switch {
 	case p.resource == "" && p.namespace == "":
-		return fmt.Sprintf("kubectl get networkpolicies -A -o yaml --field-selector metadata.name=%s", p.name)
+		return fmt.Sprintf("kubectl get networkpolicies -A -o yaml --field-selector metadata.name=%s", word(p.name))
 	case p.resource == "":
-		return fmt.Sprintf("kubectl -n %s describe networkpolicy %s", p.namespace, p.name)
+		return fmt.Sprintf("kubectl -n %s describe networkpolicy %s", word(p.namespace), word(p.name))
 	case p.namespace == "":
-		return fmt.Sprintf("kubectl describe %s %s", p.resource, p.name)
+		return fmt.Sprintf("kubectl describe %s %s", p.resource, word(p.name))
 	}
-	return fmt.Sprintf("kubectl -n %s describe %s %s", p.namespace, p.resource, p.name)
+	return fmt.Sprintf("kubectl -n %s describe %s %s", word(p.namespace), p.resource, word(p.name))
 }
 
 // ofPolicy has a finding about a rule name the network policy that the rule is of.
@@ -57,9 +57,9 @@ func ofPolicy(f *decoder.Finding, e decoder.Event, r decoder.RuleFact) {
 	}
 	switch namespace, name, ok := strings.Cut(p.pod, "/"); {
 	case ok:
-		see = append(see, fmt.Sprintf("kubectl -n %s get networkpolicies; kubectl -n %s get pod %s --show-labels", namespace, namespace, name))
+		see = append(see, fmt.Sprintf("kubectl -n %s get networkpolicies; kubectl -n %s get pod %s --show-labels", word(namespace), word(namespace), word(name)))
 	case p.pod != "":
-		see = append(see, fmt.Sprintf("kubectl get pods -A --show-labels --field-selector metadata.name=%s", p.pod))
+		see = append(see, fmt.Sprintf("kubectl get pods -A --show-labels --field-selector metadata.name=%s", word(p.pod)))
 	}
 	see = append(see, "kubectl get networkpolicies -A   # which select the pod, and what they allow")
 	f.Remedy = append(see, f.Remedy...)
