@@ -9,6 +9,7 @@ type attempt struct {
 	big      bool           // what small ones do not show
 	backend  netip.AddrPort // that it was translated to, if it was
 	question string         // of a query
+	reset    bool           // the server reset the connection over which the query came
 }
 
 // attemptLevel is what shows that an attempt works.
@@ -61,7 +62,8 @@ func (d DNS) attempt() attempt {
 	if d.Outcome == DNSTruncated || d.served() {
 		return attempt{}
 	}
-	a := attempt{level: attemptQuery, question: d.question()}
+	c := d.Connection
+	a := attempt{level: attemptQuery, question: d.question(), reset: c != nil && c.By == ByServer && c.How == ConnectionReset}
 	if d.Backend != d.Server {
 		a.backend = d.Backend
 	}

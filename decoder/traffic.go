@@ -32,6 +32,9 @@ func (t Traffic) Meets(x Traffic) bool {
 		(len(t.Clients) == 0 || len(x.Clients) == 0 || slices.ContainsFunc(t.Clients, func(c netip.Addr) bool { return slices.Contains(x.Clients, c) }))
 }
 
+// Reset reports whether it is queries over a connection that the server reset before it answered.
+func (t Traffic) Reset() bool { return t.reset }
+
 func sameServer(a, b netip.AddrPort) bool {
 	return a.Addr() == b.Addr() && (a.Port() == b.Port() || a.Port() == 0 || b.Port() == 0)
 }

@@ -284,10 +284,11 @@ func TestDNSOverTCPNamesTheCause(t *testing.T) {
 func TestDiagnoseNamesWhatIsWrongWithDNSOverTCP(t *testing.T) {
 	for _, f := range dnsFamilies() {
 		for want, fault := range map[string]func(testing.TB, *lab.Cluster, *lab.Pod){
-			"dns-server-refused": f.movedTCP(portNobody),
-			"dns-no-response":    f.movedTCP(portQuiet),
-			"netfilter-drop":     nftForward("tcp dport 5353 tcp flags & psh == psh drop"),
-			"":                   func(testing.TB, *lab.Cluster, *lab.Pod) {},
+			"dns-server-refused":   f.movedTCP(portNobody),
+			"dns-no-response":      f.movedTCP(portQuiet),
+			"reset-by-application": f.movedTCP(portEmpty),
+			"netfilter-drop":       nftForward("tcp dport 5353 tcp flags & psh == psh drop"),
+			"":                     func(testing.TB, *lab.Cluster, *lab.Pod) {},
 		} {
 			t.Run(f.name+" "+want, func(t *testing.T) {
 				t.Parallel()
@@ -300,9 +301,16 @@ func TestDiagnoseNamesWhatIsWrongWithDNSOverTCP(t *testing.T) {
 				lines, _ := run.Wait()
 				var got []string
 				for _, l := range lab.Findings(lines) {
-					var found struct{ ID, Severity string }
+					var found struct {
+						ID, Severity string
+						Evidence     []string
+					}
 					if l.Into(t, &found); found.Severity != "info" {
 						got = append(got, found.ID)
+					}
+					if all := strings.Join(found.Evidence, "\n"); found.ID == "reset-by-application" &&
+						(found.Severity != "critical" || !strings.Contains(all, "the server reset the connection") || !strings.Contains(all, "process ")) {
+						t.Errorf("not both are said: %s", l.Raw)
 					}
 				}
 				if !slices.Equal(got, slices.DeleteFunc([]string{want}, func(s string) bool { return s == "" })) {

@@ -43,6 +43,7 @@ func (x *Together) wait(level int, f decoder.Finding) {
 func (x *Together) early(now time.Time) []decoder.Finding {
 	var found []decoder.Finding
 	before := map[int]causes{} // by level
+	var ends *endings
 	x.waiting = slices.DeleteFunc(x.waiting, func(c candidate) bool {
 		if now.Before(c.due) {
 			return false
@@ -54,12 +55,24 @@ func (x *Together) early(now time.Time) []decoder.Finding {
 		if before[c.level] == nil {
 			before[c.level] = x.causesBefore(c.level)
 		}
-		if !before[c.level].explain(f) {
+		if ends == nil {
+			now := endingsOf(x.all())
+			ends = &now
+		}
+		if !before[c.level].explain(f) && !ends.account(f) {
 			x.told[c.key], f.Early = true, true
 			found = append(found, f)
 		}
 		return true
 	})
+	return found
+}
+
+// all are the findings so far.
+func (x *Together) all() (found []decoder.Finding) {
+	for i := range x.found {
+		found = append(found, x.found[i].All()...)
+	}
 	return found
 }
 

@@ -49,7 +49,8 @@ func (x *Together) Flush(now time.Time, final bool) []decoder.Finding {
 		}
 		found = append(found, level...)
 	}
-	return slices.DeleteFunc(found, func(f decoder.Finding) bool { return beyondBlocked(f, found) })
+	found = slices.DeleteFunc(found, func(f decoder.Finding) bool { return beyondBlocked(f, found) })
+	return x.joined(found)
 }
 
 // each folds in what the rules find.
@@ -94,9 +95,12 @@ func (c causes) add(f decoder.Finding) {
 // explain reports whether the causes account for all that a finding is about: they met the same client on its way to the
 // same server while it went on.
 func (c causes) explain(f decoder.Finding) bool {
-	return len(f.Traffic) > 0 && !slices.ContainsFunc(f.Traffic, func(t decoder.Traffic) bool {
-		return !slices.ContainsFunc(t.Servers, func(s netip.AddrPort) bool {
-			return slices.ContainsFunc(c[s.Addr()], t.Meets)
-		})
+	return len(f.Traffic) > 0 && !slices.ContainsFunc(f.Traffic, func(t decoder.Traffic) bool { return !c.met(t) })
+}
+
+// met reports whether traffic met one of the causes.
+func (c causes) met(t decoder.Traffic) bool {
+	return slices.ContainsFunc(t.Servers, func(s netip.AddrPort) bool {
+		return slices.ContainsFunc(c[s.Addr()], t.Meets)
 	})
 }

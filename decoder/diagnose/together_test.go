@@ -3,6 +3,7 @@ package diagnose
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -135,5 +136,55 @@ func TestNeighboursBeyondATunnel(t *testing.T) {
 		if got := ids(x.Flush(time.Unix(2000, 0), true)); !slices.Equal(got, c.want) {
 			t.Errorf("found %v, want %v", got, c.want)
 		}
+	}
+}
+
+// lostQuery is a finding about a query that was not answered, for the server reset its connection or not.
+func lostQuery(client, question string, reset bool, server string) decoder.Finding {
+	p := &decoder.Packet{Family: "ipv4", Proto: "tcp", Src: netip.MustParseAddr(client), Sport: 40000}
+	to := netip.MustParseAddrPort(server)
+	p.Dst, p.Dport = to.Addr(), to.Port()
+	d := decoder.DNS{Transport: "tcp", Server: to, Name: question, Outcome: decoder.DNSNoResponse}
+	if reset {
+		d.Connection = &decoder.DNSConnection{How: decoder.ConnectionReset, By: decoder.ByServer}
+	}
+	at := time.Unix(1001, 0)
+	f := decoder.Finding{ID: "dns-no-response", Subject: server, Title: "no answer", Severity: decoder.Critical, First: at, Last: at, Evidence: []string{"last seen"}}
+	return f.Of(decoder.Event{Header: decoder.Header{Time: at}, Packet: p, Body: d})
+}
+
+// TestOneFindingOfAResetThatAQueryMet: the one that says who reset it, with what the other says, unless there is more to it.
+func TestOneFindingOfAResetThatAQueryMet(t *testing.T) {
+	const client, other, server = "10.244.0.9", "10.244.0.8", "10.9.0.2:53"
+	reset := met("reset-by-application", "tcp", client, 1, server)
+	reset.Severity = decoder.Warning
+	info := reset
+	info.Severity = decoder.Info
+	for _, c := range []struct {
+		name  string
+		found says
+		want  []string
+		all   string // what the first says of both
+	}{
+		{"a query whose connection is reset", says{lostQuery(client, "a", true, server), reset}, []string{"reset-by-application"}, "no answer last seen"},
+		{"another that hangs", says{lostQuery(client, "a", true, server), lostQuery(client, "b", false, server), reset}, []string{"dns-no-response", "reset-by-application"}, ""},
+		{"another client's, by nobody known", says{lostQuery(client, "a", true, server), lostQuery(other, "a", true, server), reset}, []string{"dns-no-response", "reset-by-application"}, ""},
+		{"another server's", says{lostQuery(client, "a", true, "10.9.0.3:53"), reset}, []string{"dns-no-response", "reset-by-application"}, ""},
+		{"a reset by which nobody lost anything", says{lostQuery(client, "a", true, server), info}, []string{"dns-no-response", "reset-by-application"}, ""},
+		{"a server that is not there", says{met("connection-refused", "tcp", client, 1, server), met("dns-server-refused", "tcp", client, 1, server)}, []string{"dns-server-refused"}, ""},
+		{"another port that is closed", says{met("connection-refused", "tcp", client, 1, "10.9.0.2:80"), met("dns-server-refused", "tcp", client, 1, server)},
+			[]string{"connection-refused", "dns-server-refused"}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			x := NewTogether([]decoder.Rule{c.found})
+			x.Observe(decoder.Event{})
+			found := x.Flush(time.Unix(2000, 0), true)
+			if got := ids(found); !slices.Equal(got, c.want) {
+				t.Fatalf("found %v, want %v", got, c.want)
+			}
+			if c.all != "" && (strings.Join(found[0].Evidence, " ") != c.all || found[0].Severity != decoder.Critical) {
+				t.Errorf("%s, says %q, want %q", found[0].Severity, found[0].Evidence, c.all)
+			}
+		})
 	}
 }
