@@ -94,6 +94,52 @@ func TestDropNamesTheNetworkPolicy(t *testing.T) {
 	lab.RunAll(t, all)
 }
 
+// inNFTables is a pod's chain as kube-router has it for nftables, and the policy's, which allows port 80 until it is flushed.
+func (f stack) inNFTables(p *lab.Pod) string {
+	family := map[string]string{"ip": "ip", "ip -6": "ip6"}[f.ip]
+	return strings.NewReplacer("TABLE", family+" "+f.routerTable(), "DADDR", family+" daddr "+f.addr(p)).Replace(`
+add table TABLE
+add chain TABLE KUBE-ROUTER-FORWARD { type filter hook forward priority 0; }
+add chain TABLE KUBE-POD-FW-TT2IUJ4C { comment "pod firewall chain for shop/web-0"; }
+add chain TABLE KUBE-NWPLCY-2AQPO27D
+add chain TABLE KUBE-NWPLCY-COMMON
+add rule TABLE KUBE-ROUTER-FORWARD DADDR counter jump KUBE-POD-FW-TT2IUJ4C comment "jump traffic to POD name:web-0 ns: shop to chain KUBE-POD-FW-TT2IUJ4C"
+add rule TABLE KUBE-NWPLCY-COMMON ct state established,related counter accept
+add rule TABLE KUBE-POD-FW-TT2IUJ4C counter jump KUBE-NWPLCY-COMMON comment "common bi-directional traffic policy rules"
+add rule TABLE KUBE-POD-FW-TT2IUJ4C DADDR counter jump KUBE-NWPLCY-2AQPO27D comment "run through nw policy deny-all"
+add rule TABLE KUBE-POD-FW-TT2IUJ4C meta mark and 0x10000 == 0x0 counter reject comment "REJECT traffic destined for POD name:web-0"
+add rule TABLE KUBE-POD-FW-TT2IUJ4C meta mark set meta mark and 0xfffeffff
+add rule TABLE KUBE-NWPLCY-2AQPO27D DADDR tcp dport 80 counter meta mark set meta mark or 0x10000
+`)
+}
+
+func (f stack) routerTable() string {
+	return map[string]string{"ip": "kube-router-filter-ipv4", "ip -6": "kube-router-filter-ipv6"}[f.ip]
+}
+
+// TestDropNamesTheNetworkPolicyOfNFTables: these rules leave its namespace away.
+func TestDropNamesTheNetworkPolicyOfNFTables(t *testing.T) {
+	var all []lab.Scenario
+	for _, f := range stacks() {
+		all = append(all, lab.Scenario{
+			Name: f.name, Args: []string{"diagnose", "--duration", "6s"}, Want: "netfilter-reject", Sure: "certain", Proof: "REJECT traffic destined for POD name:web-0",
+			Title:  "The network policy deny-all (kube-router) selects the pod web-0 and does not allow",
+			Remedy: "kubectl get networkpolicies -A -o yaml --field-selector metadata.name=deny-all",
+			Setup: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
+				echoTCP(t, p.NS, "80")
+				c.Node.Run("nft", f.inNFTables(p))
+			},
+			Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) {
+				c.Node.Run("nft", "flush chain "+map[string]string{"ip": "ip", "ip -6": "ip6"}[f.ip]+" "+f.routerTable()+" KUBE-NWPLCY-2AQPO27D")
+			},
+			Traffic: func(_ testing.TB, c *lab.Cluster, p *lab.Pod) {
+				fetch(c.Server, net.JoinHostPort(f.addr(p), "80"), patience)
+			},
+		})
+	}
+	lab.RunAll(t, all)
+}
+
 // TestDropNamesTheProgramThatIsAsked of network policies, as kube-network-policies is, which may say no, or be down.
 func TestDropNamesTheProgramThatIsAsked(t *testing.T) {
 	const number = 101
