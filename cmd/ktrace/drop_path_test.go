@@ -49,7 +49,7 @@ func (f stack) do(ns *lab.NS, commands ...string) {
 
 // behind gives the server's host another address, with a server, that the node knows by its default route.
 func (f stack) behind(t testing.TB, c *lab.Cluster, _ *lab.Pod) {
-	f.do(c.Server, "addr add "+f.far()+f.bits()+" dev lo")
+	f.do(c.Server, "addr add "+f.far()+f.bits()+" dev lo nodad")
 	echoTCP(t, c.Server, "80")
 }
 

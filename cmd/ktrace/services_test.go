@@ -27,7 +27,7 @@ func cacheDown(f dnsFamily, addr string) lab.Scenario {
 			f.kubeDNS(c.Node)
 			p.ResolvConf(clusterNames + "nameserver " + addr + "\n")
 			bits := map[bool]string{true: "/32", false: "/128"}[f.iptables == "iptables"]
-			c.Node.IP("addr add " + addr + bits + " dev lo")
+			c.Node.IP("addr add " + addr + bits + " dev lo nodad")
 			for _, rule := range []string{"PREROUTING -p udp --dport 53 -d ", "OUTPUT -p udp --dport 53 -d ", "OUTPUT -p udp --sport 53 -s "} {
 				c.Node.Run("sh", "-c", f.iptables+" -t raw -A "+rule+addr+" -j NOTRACK")
 			}
