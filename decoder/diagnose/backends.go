@@ -167,10 +167,9 @@ func (k *Facts) twoSystems(e decoder.Event, c *decoder.Conntrack, systems []deco
 		ID: "service-stale-endpoint", Confidence: decoder.Certain, Subject: fmt.Sprintf("%v by %s", to, strings.Join(names, " and ")),
 		Title: fmt.Sprintf("Packets to %s are translated by %s, each to other endpoints.", called(systems[0], decoder.ServiceRules{}, to), strings.Join(names, " and by ")),
 		Cause: "kube-proxy changed its mode, or the tool that it writes rules with, and the old rules stayed: they are not kept up to date, and the first that match win.",
-		Remedy: []string{
+		Remedy: byFamily(to.Addr(),
 			"kube-proxy --cleanup   # with the version and mode that wrote the old rules",
-			"iptables-legacy-save | grep KUBE-; iptables-nft-save | grep KUBE-; nft list table ip kube-proxy",
-		},
+			"iptables-legacy-save | grep KUBE-; iptables-nft-save | grep KUBE-; nft list table ip kube-proxy"),
 	}
 	f.Evidence = append([]string{fmt.Sprintf("conntrack entry: %v", c)}, evidence...)
 	if api, known := k.ServiceAt(e.Netns, e.Packet.Proto, to); known && api.Source == "api" {

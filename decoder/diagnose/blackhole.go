@@ -346,7 +346,7 @@ func (p *passage) deaf(e decoder.Event, told tooBigFor) decoder.Finding {
 			fmt.Sprintf("%s packet-too-big (MTU %d) from %v", told.when.UTC().Format("15:04:05.000000"), told.mtu, told.from),
 			fmt.Sprintf("%d packets of %d bytes and more were sent %v and more after it, last %s %v", p.ignored, p.large, answerWithin, e.Packet.Proto, e.Packet.Flow()),
 		},
-		Remedy: append([]string{"iptables-save | grep -i icmp; nft list ruleset | grep -i icmp   # is ICMP filtered at the sender?", "sysctl net.ipv4.ip_no_pmtu_disc"},
+		Remedy: append(byFamily(src, "iptables-save | grep -i icmp; nft list ruleset | grep -i icmp   # is ICMP filtered at the sender?", "sysctl net.ipv4.ip_no_pmtu_disc"),
 			probe(p.large, dst)...),
 	}
 }

@@ -37,7 +37,7 @@ func (r *ICMPErrors) says(c *complaint) (f decoder.Finding, ok bool) {
 	case slices.Contains([]string{"admin-prohibited", "net-prohibited", "host-prohibited", "policy-failed", "port-unreachable"}, name):
 		f.ID, f.Title = "netfilter-reject", fmt.Sprintf("A firewall at %v rejects packets to %s with %s.", p.Src, decoder.End(about.Destination()), name)
 		f.Cause = "The router answers by an ICMP error that filters send: a REJECT rule, or a prohibit route."
-		f.Remedy = []string{fmt.Sprintf("on %v: nft list ruleset | grep -n reject; iptables-save -c | grep -n REJECT; ip route show table all type prohibit", p.Src)}
+		f.Remedy = byFamily(p.Src, fmt.Sprintf("on %v: nft list ruleset | grep -n reject; iptables-save -c | grep -n REJECT; ip route show table all type prohibit", p.Src))
 	default:
 		f.ID, f.Title = "icmp-unreachable", fmt.Sprintf("%v does not pass on packets to %s: it says %s.", p.Src, decoder.End(about.Destination()), name)
 		f.Cause, f.Confidence = "The machine answered with an ICMP error about the packet, which did not arrive.", decoder.Certain
@@ -88,7 +88,7 @@ func (r *ICMPErrors) nobodyListens(f decoder.Finding, c *complaint) (decoder.Fin
 	f.ID, f.Confidence, f.Subject = "icmp-unreachable", decoder.Certain, to.String()
 	f.Title = fmt.Sprintf("%v says that nothing listens on %s port %d.", p.Src, c.about.Proto, to.Port())
 	f.Cause = "The host was reached and answered ICMP port unreachable: the process is not running there, or listens elsewhere; or a REJECT rule of that host answers so."
-	f.Remedy = []string{fmt.Sprintf("on %v: ss -%snlp 'sport = :%d'", to.Addr(), flagOf(c.about.Proto), to.Port()), fmt.Sprintf("on %v: nft list ruleset | grep -n reject; iptables-save -c | grep -n REJECT", to.Addr())}
+	f.Remedy = byFamily(to.Addr(), fmt.Sprintf("on %v: ss -%snlp 'sport = :%d'", to.Addr(), flagOf(c.about.Proto), to.Port()), fmt.Sprintf("on %v: nft list ruleset | grep -n reject; iptables-save -c | grep -n REJECT", to.Addr()))
 	if times+1 < enough {
 		f.Severity = decoder.Info // one try is no more than a question
 	}

@@ -82,11 +82,10 @@ func (k *Facts) missed(e decoder.Event, c *decoder.Conntrack) (decoder.Finding, 
 		Title:    fmt.Sprintf("Packets to %s are not translated to a backend, and go where nobody is.", called(s, rules, to)),
 		Cause:    "No rule of the node matched: kube-proxy has not written the rules, lost them, or the service has no such port.",
 		Evidence: []string{untranslatedAt(e), source(s)},
-		Remedy: []string{
+		Remedy: byFamily(to.Addr(),
 			fmt.Sprintf("iptables-save -t nat | grep %v", to.Addr()),
 			fmt.Sprintf("nft list ruleset | grep %v", to.Addr()),
-			"kubectl -n kube-system get pods -o wide -l k8s-app=kube-proxy",
-		},
+			"kubectl -n kube-system get pods -o wide -l k8s-app=kube-proxy"),
 	}
 	unmatched := k.unmatched(about(decoder.NetfilterUntranslated, e), c)
 	if guessed(s) && unmatched == "" {
@@ -138,13 +137,13 @@ func (k *Facts) passedBy(f *decoder.Finding, e decoder.Event, c *decoder.Conntra
 	case len(rules.Hooks) > 0 && !slices.Contains(rules.Hooks, hook):
 		f.Cause = fmt.Sprintf("The rules for it are reached from hook %s only: from hook %s no rule leads to them.", strings.Join(rules.Hooks, ", "), hook)
 		f.Evidence = append(f.Evidence, "the rule: "+rules.Rule, "searched from hook "+hook+": "+strings.Join(rules.Searched, ", "))
-		f.Remedy = append([]string{fmt.Sprintf("iptables-save -t nat | grep -e '-A %s'", strings.ToUpper(hook)),
-			"nft list ruleset | grep -A3 'hook " + hook + "'"}, f.Remedy[2:]...)
+		f.Remedy = append(byFamily(e.Packet.Dst, fmt.Sprintf("iptables-save -t nat | grep -e '-A %s'", strings.ToUpper(hook)),
+			"nft list ruleset | grep -A3 'hook "+hook+"'"), f.Remedy[2:]...)
 	case c == nil && rules.Untracked != "":
 		f.Cause = "A rule keeps the packet from conntrack, and only what conntrack has an entry for is translated."
 		f.Evidence = append(f.Evidence, "the rule that does: "+rules.Untracked, "the rule for the service: "+rules.Rule)
-		f.Remedy = []string{"iptables-save -t raw", "nft list ruleset | grep -n notrack",
-			"kubectl -n kube-system get pods -o wide -l k8s-app=node-local-dns   # whose rules these often are"}
+		f.Remedy = byFamily(e.Packet.Dst, "iptables-save -t raw", "nft list ruleset | grep -n notrack",
+			"kubectl -n kube-system get pods -o wide -l k8s-app=node-local-dns   # whose rules these often are")
 	case c == nil:
 		return false // it is older than the rules, or they are not asked about it
 	default:

@@ -83,8 +83,8 @@ func (h *holding) ignored(f decoder.Finding) decoder.Finding {
 	f.Cause = "The ICMP error left for the sender, but the sender's packets stay as large: something on the way drops ICMP, " +
 		"the program sets the DF flag and looks at no error, or path MTU discovery is off."
 	f.Evidence = append(f.Evidence, fmt.Sprintf("%d packets as large were sent %v and more after the first answer", h.after, answerWithin))
-	f.Remedy = append([]string{"iptables-save | grep -i icmp; nft list ruleset | grep -i icmp   # is ICMP filtered at the sender?",
-		"sysctl net.ipv4.ip_no_pmtu_disc"}, f.Remedy...)
+	f.Remedy = append(byFamily(h.event.Packet.Src, "iptables-save | grep -i icmp; nft list ruleset | grep -i icmp   # is ICMP filtered at the sender?",
+		"sysctl net.ipv4.ip_no_pmtu_disc"), f.Remedy...)
 	return f
 }
 

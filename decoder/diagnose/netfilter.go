@@ -20,7 +20,7 @@ func filtered(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 		ID: "netfilter-drop", Confidence: decoder.Certain, Subject: rule.id,
 		Title:  fmt.Sprintf("A firewall rule drops packets to %s.", target(e)),
 		Cause:  "netfilter gave the packet the verdict DROP: a rule, or the policy of a chain. The sender is not told, so it waits.",
-		Remedy: []string{"iptables-save -c | grep -e DROP -e REJECT", "nft list ruleset | grep -n -e drop -e reject"},
+		Remedy: byFamily(e.Packet.Dst, "iptables-save -c | grep -e DROP -e REJECT", "nft list ruleset | grep -n -e drop -e reject"),
 	}
 	if sure {
 		f.About.Rule = rule.id

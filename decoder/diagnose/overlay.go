@@ -25,10 +25,9 @@ func overlayBlocked(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding,
 		ID: "overlay-blocked", Confidence: decoder.Certain, Subject: fmt.Sprintf("%v > %v", e.Packet.Src, peer),
 		Title: fmt.Sprintf("%s packets from %v to %v are dropped: pods of the two nodes do not reach each other.", tunnel, e.Packet.Src, peer),
 		Cause: "A firewall drops what the overlay network sends between the nodes, whatever the pods put into it.",
-		Remedy: []string{
+		Remedy: byFamily(peer.Addr(),
 			fmt.Sprintf("iptables-save -c | grep -e %d -e DROP -e REJECT; nft list ruleset | grep -n -e %d -e drop", peer.Port(), peer.Port()),
-			fmt.Sprintf("let UDP port %d pass between all nodes, in the cloud's security groups, too", peer.Port()),
-		},
+			fmt.Sprintf("let UDP port %d pass between all nodes, in the cloud's security groups, too", peer.Port())),
 	}
 	if refused {
 		f.Title = fmt.Sprintf("%v refuses %s packets: nothing there takes them, so pods of the two nodes do not reach each other.", peer, tunnel)

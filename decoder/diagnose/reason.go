@@ -98,7 +98,7 @@ func byReason(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 	case m.id == kernelDrop:
 		f.Subject = d.Reason + " at " + at(e)
 	}
-	for _, r := range m.remedy {
+	for _, r := range byFamily(e.Packet.Dst, m.remedy...) {
 		f.Remedy = append(f.Remedy, fill.Replace(r))
 	}
 	t := k.losses.of(e, d)

@@ -36,11 +36,10 @@ func (r *Resets) untranslated(e decoder.Event, b decoder.Reset, f *decoder.Findi
 		f.Subject = tracker(netns)
 		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack in netns %d says of it: %s", netns, said.Text))
 	}
-	f.Remedy = []string{
+	f.Remedy = byFamily(service.Addr(),
 		"sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1   # on the node that translates: out-of-window packets are translated, too",
 		"iptables -I FORWARD -m conntrack --ctstate INVALID -j DROP   # or have kube-proxy drop them, as it does by default",
-		"conntrack -S | grep -o 'invalid=[0-9]*'",
-	}
+		"conntrack -S | grep -o 'invalid=[0-9]*'")
 }
 
 // calledInvalid are the namespaces whose conntrack called a packet so, in order.

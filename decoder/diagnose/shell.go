@@ -1,6 +1,9 @@
 package diagnose
 
-import "strings"
+import (
+	"net/netip"
+	"strings"
+)
 
 // word is a name for a shell, as it is if it has nothing that a shell minds: a pod may give its devices any.
 func word(s string) string {
@@ -15,3 +18,16 @@ func word(s string) string {
 
 // quote makes a path safe for a shell.
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// byFamily makes of commands for IPv4 those for the family of an address: each has its own iptables, routes and tables.
+func byFamily(a netip.Addr, commands ...string) []string {
+	if a.Is4() {
+		return commands
+	}
+	six := strings.NewReplacer("iptables-", "ip6tables-", "iptables -", "ip6tables -", "table ip ", "table ip6 ", "ip route", "ip -6 route")
+	all := make([]string, len(commands))
+	for i, c := range commands {
+		all[i] = six.Replace(c)
+	}
+	return all
+}

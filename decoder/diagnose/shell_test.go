@@ -1,7 +1,9 @@
 package diagnose
 
 import (
+	"net/netip"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -31,5 +33,17 @@ func TestRemediesQuoteDevices(t *testing.T) {
 	f, ok := byReason(facts, e, d)
 	if !ok || !strings.Contains(strings.Join(f.Remedy, "\n"), "dev '$(id)'") {
 		t.Errorf("remedy %q", f.Remedy)
+	}
+}
+
+// TestCommandsAreOfTheFamily wants IPv6 looked for where it is, and settings that both families share left as they are.
+func TestCommandsAreOfTheFamily(t *testing.T) {
+	four := []string{"iptables-save -c | grep -e DROP", "iptables -I FORWARD -j DROP; nft list table ip kube-proxy", "iptables-legacy-save; ip route get x", "sysctl net.bridge.bridge-nf-call-iptables"}
+	six := []string{"ip6tables-save -c | grep -e DROP", "ip6tables -I FORWARD -j DROP; nft list table ip6 kube-proxy", "ip6tables-legacy-save; ip -6 route get x", "sysctl net.bridge.bridge-nf-call-iptables"}
+	if got := byFamily(netip.MustParseAddr("10.0.0.1"), four...); !slices.Equal(got, four) {
+		t.Errorf("%q, want %q", got, four)
+	}
+	if got := byFamily(netip.MustParseAddr("fd00::1"), four...); !slices.Equal(got, six) {
+		t.Errorf("%q, want %q", got, six)
 	}
 }
