@@ -30,8 +30,8 @@ func TestMistakesNameTheRemedy(t *testing.T) {
 		{"drop --compat wireshark-4.0", "they need -w FILE"},
 		{"drop --kubeconfig /nowhere", "there is no such file"},
 		{"drop --cri-socket unix:///nowhere", "there is no such file"},
-		{"capture --trigger signal", "they need --ring"},
-		{"capture --after 1s", "they need --ring"},
+		{"capture --trigger signal", "it needs --ring"},
+		{"capture --after 1s", "it needs --ring"},
 		{"capture --ring 4294967295 -w " + capture, "want fewer"},
 	} {
 		t.Run(tt.args, func(t *testing.T) {

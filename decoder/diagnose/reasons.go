@@ -43,7 +43,7 @@ func damaged() []meaning {
 			"of VXLAN, at the sender: ethtool -K TUNNEL tx-checksum-ip-generic off",
 		},
 	}, {
-		reasons: []string{"PKT_TOO_SMALL", "HDR_TRUNC", "IP_INHDR", "IPV6_BAD_EXTHDR", "UNICAST_IN_L2_MULTICAST", "SKB_BAD_GSO"},
+		reasons: []string{"PKT_TOO_SMALL", "HDR_TRUNC", "IP_INHDR", "IPV6_BAD_EXTHDR", "IPV6_TOO_MANY_EXTHDRS", "UNICAST_IN_L2_MULTICAST", "SKB_BAD_GSO"},
 		id:      kernelDrop, harm: faulty,
 		title: "Packets for {dst} are malformed, and dropped at {at} ({reason}).",
 		cause: "Their headers are cut off, contradict their length, or are not allowed there: a device on the way, or who made them, damages them.",
