@@ -43,7 +43,7 @@ DEFINE_RING(struct event);
 	(16 * 1024) /* bytes of a direction that may be in the clear; a chain of certificates has some 5000 */
 #define RECORD_HEADER 5 /* type, version, length: RFC 8446, 5.1 */
 #define ALERT	      (RECORD_HEADER + 2)
-#define RECORDS	      16 /* looked at in a segment */
+#define RECORDS	      16	       /* looked at in a segment */
 #define HIDDEN_ALERT  (ALERT + 1 + 16) /* of TLS 1.3, with its type and its sum: RFC 8446, 5.2 */
 
 #define TYPE_CIPHER    20 /* it changes */
