@@ -176,6 +176,11 @@ func TestDiagnoseNamesTheNeighbourOfSlowSyncs(t *testing.T) {
 			_ = other.Process.Kill()
 			_ = other.Wait() // it was killed
 		})
+		eventually(t, "fio writes", func() bool {
+			io, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", other.Process.Pid))
+			_, written, ok := strings.Cut(string(io), "\nwrite_bytes: ")
+			return err == nil && ok && !strings.HasPrefix(written, "0\n")
+		})
 		live, read := diagnosed(t, name, log)
 		if len(live) != 1 || len(read) != 1 || live[0] != read[0] {
 			t.Fatalf("live %q, in the capture %q: want one, and the same", live, read)
