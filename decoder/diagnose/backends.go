@@ -70,6 +70,7 @@ func (k *Facts) isStale(e decoder.Event, c *decoder.Conntrack) bool {
 		case !ok || !p.Known || !k.concerns(s, e.Netns):
 		case slices.Contains(p.Endpoints, backend), slices.Contains(p.Ending, backend):
 			return false
+		case fromRules(s) && s.Netns != e.Netns: // of another cluster that has nodes on this machine, and uses the same addresses
 		case len(p.Endpoints) > 0 || !fromRules(s): // rules that name none may not be understood
 			known = true
 		}

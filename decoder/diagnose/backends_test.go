@@ -60,6 +60,7 @@ func TestBackendsAreComparedWithEndpoints(t *testing.T) {
 	}{
 		{"an endpoint", told(before), []decoder.Event{syn}, ""},
 		{"none", told(rules), []decoder.Event{syn}, decoder.Critical},
+		{"none, by the rules of another cluster's node on the machine", told(web("iptables", "iptables-nft", nodeSpace+7, here)), []decoder.Event{syn, refused}, ""},
 		{"none, and refuses", told(rules), []decoder.Event{syn, refused}, decoder.Critical},
 		{"none, and refuses, and another answers then", told(rules), []decoder.Event{syn, refused, hopTo("tcp", "S", here, false), hopTo("tcp", "S.", here, true)}, decoder.Critical},
 		{"none, and answers", told(rules), []decoder.Event{syn, answered}, decoder.Warning},
