@@ -26,7 +26,7 @@ func noises() []noise {
 		{why: "a newer acknowledgement had come", reasons: []string{"TCP_OLD_ACK", "TCP_TOO_OLD_ACK", "TCP_RFC7323_PAWS_ACK"}},
 		{why: "it ended its connection", reasons: []string{"TCP_RESET"}},
 		{why: "a reset for a connection that is gone", reasons: []string{reasonNoSocket, "TCP_FLAGS", "TCP_CLOSE", "TCP_INVALID_SEQUENCE"}, flag: 'R'},
-		{why: "nobody waits for the answer", reasons: []string{reasonNoSocket}, protocols: icmp},
+		{why: "no socket waits for the answer", reasons: []string{reasonNoSocket}, protocols: icmp},
 		{why: "IPv6 is switched off there", reasons: []string{"IPV6DISABLED"}},
 	}
 }
@@ -47,13 +47,13 @@ func (x *Drops) noiseOf(e Event, d Drop) string {
 		return ""
 	}
 	if d.MadeUp() {
-		return "it was none: somebody asked for a route"
+		return "it was none: a program asked for a route"
 	}
 	if p.IsICMP(icmpRedirect, icmp6Redirect) {
 		return "a redirect is advice, which NAT does not pass on"
 	}
 	if d.Reason != reasonNetfilter && (p.Dst.IsMulticast() || p.Dst == broadcast) {
-		return "nobody here joined the group"
+		return "no socket here joined the group"
 	}
 	if d.Reason == reasonOtherHost && x.tunnels[deviceKey{e.Netns, e.Ifindex}] {
 		return "" // a tunnel brings a node what is for it alone: the sender has a wrong MAC

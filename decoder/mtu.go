@@ -26,14 +26,14 @@ func (m MTU) Summary() string {
 
 // Columns implements Tabular.
 func (MTU) Columns() []Column {
-	return []Column{{"LENGTH", 6}, {"LIMIT", 6}, {"SITE", 8}, {"DEVICE", 22}, {"TOLD", 24}, {"FLOW", 0}}
+	return []Column{{"LENGTH", 6}, {"LIMIT", 6}, {"SITE", 8}, {"DEVICE", 22}, {"ICMP", 24}, {"FLOW", 0}}
 }
 
 // Row implements Tabular.
 func (m MTU) Row() []string {
-	told := "nobody"
+	answered := "none"
 	if m.Answer != nil {
-		told = m.Answer.String()
+		answered = m.Answer.String()
 	}
-	return []string{fmt.Sprint(m.Length), fmt.Sprint(m.Limit), m.Site, m.Device, told, fmt.Sprintf("%v, %d times", m.Flow, m.Count)}
+	return []string{fmt.Sprint(m.Length), fmt.Sprint(m.Limit), m.Site, m.Device, answered, fmt.Sprintf("%v, %d times", m.Flow, m.Count)}
 }

@@ -66,7 +66,7 @@ func checkReasons(kernel types) Check {
 	case len(drops) == 0:
 		return Check{
 			Name: name, Found: "none: this kernel does not say why it drops packets",
-			Costs:  "drops are told by the function that drops, and by what the node says when it is asked",
+			Costs:  "drops are named by the function that drops, and by what the node says when it is asked",
 			Remedy: "kernels from 5.17 on have them",
 		}
 	}
@@ -93,7 +93,7 @@ func checkCapabilities() []Check {
 func checkMemlock() Check {
 	c := Check{Name: "memlock limit", Found: "not in the way", OK: true}
 	if Privileged() != nil {
-		c.Found = "nobody asks for it where no map may be made anyway"
+		c.Found = "not checked: no map may be made here anyway"
 		return c
 	}
 	var limit unix.Rlimit
@@ -112,7 +112,7 @@ func checkMemlock() Check {
 func checkUnprivileged() Check {
 	const name = "kernel.unprivileged_bpf_disabled"
 	return checkFile(name, "/proc/sys/kernel/unprivileged_bpf_disabled", func(value string) Check {
-		meaning := map[string]string{"0": "0: anybody loads some programs", "1": "1: CAP_BPF only, until the next boot", "2": "2: CAP_BPF only"}
+		meaning := map[string]string{"0": "0: unprivileged users may load some programs", "1": "1: CAP_BPF only, until the next boot", "2": "2: CAP_BPF only"}
 		if text, ok := meaning[value]; ok {
 			value = text
 		}
@@ -188,7 +188,7 @@ func checkSymbols() Check {
 	const name = "kernel symbols"
 	if n, err := newNamer(); err == nil {
 		_ = n.Close() // was only tried
-		return Check{Name: name, Found: "told by the kernel", OK: true}
+		return Check{Name: name, Found: "named by the kernel", OK: true}
 	}
 	f, err := os.Open("/proc/kallsyms")
 	if err != nil {

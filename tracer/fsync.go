@@ -39,7 +39,7 @@ func fsyncHooks() []Hook {
 				{Name: "tp_btf", Programs: []string{"switch_tp_btf"}},
 				{Name: "raw_tp", Programs: []string{"switch_raw_tp"}, Costs: "some 50 ns more a switch of tasks, but only while a sync is on its way"},
 			},
-			Without: "of a slow sync only the time without a CPU is told",
+			Without: "of a slow sync only the time without a CPU is reported",
 		},
 		{
 			Name: hookNameExt4,
@@ -62,7 +62,7 @@ func fsyncHooks() []Hook {
 				Name: "tracepoint", Programs: []string{"enter_msync", "exit_msync"}, Costs: everySyscall,
 			}},
 			Optional: true,
-			Without:  "msync on xfs, btrfs and others is not seen: kernels before 5.17 do not tell what is mapped where",
+			Without:  "msync on xfs, btrfs and others is not seen: kernels before 5.17 do not report what is mapped where",
 		},
 		{
 			Name: hookNameRange,

@@ -22,7 +22,7 @@ func sockProbe() Probe {
 			{Name: "resets sent", Variants: append(rawTP("send_reset_raw_tp"), Variant{
 				Name:     "raw_tp_bare",
 				Programs: []string{"send_reset_bare_raw_tp"},
-				Costs:    "resets have no reason of the kernel's, and none is told where there was no socket",
+				Costs:    "resets have no reason of the kernel's, and none is reported where there was no socket",
 			})},
 			{Name: "resets received", Variants: rawTP("receive_reset_raw_tp")},
 			{
@@ -35,7 +35,7 @@ func sockProbe() Probe {
 				Name:     "sockets report errors",
 				Variants: rawTP("error_raw_tp"),
 				Optional: true,
-				Without:  "connections that an administrator or a timeout ended are not told apart",
+				Without:  "connections that an administrator ended are not distinguished from those that timed out",
 			},
 			{
 				Name:     "packets sent again",

@@ -232,7 +232,7 @@ func (t *Tap) ensure(d *tappedDevice) error {
 	}
 	again, err := d.at.Ensure()
 	if again {
-		t.opts.Say(fmt.Sprintf("%s: somebody removed the capture, or came before it, so packets of the last second may be missing; attached again", d.Name))
+		t.opts.Say(fmt.Sprintf("%s: the TC program was removed, or another was attached in front of it: packets of the last second may be missing; attached again", d.Name))
 	}
 	return err
 }

@@ -87,7 +87,7 @@ func watchFlows(v cli.View, root string) cli.View {
 }
 
 func addServiceRange(fs *pflag.FlagSet, cidr *string) {
-	fs.StringVar(cidr, "service-cidr", "", "addresses of services, as in 10.96.0.0/12 (of both families: with a comma between), if nothing else tells them")
+	fs.StringVar(cidr, "service-cidr", "", "addresses of services, as in 10.96.0.0/12 (of both families: with a comma between), if nothing else names them")
 }
 
 // serviceRange makes the fact of the flag, for a view to begin with.

@@ -49,7 +49,7 @@ func (s *InterfaceStats) line() string {
 		line += fmt.Sprintf(" %10d received", *c.Received)
 	}
 	if !s.told {
-		return line + ", losses not told"
+		return line + ", drop count not reported"
 	}
 	return line + fmt.Sprintf(" %10d lost", max(s.Counted.lost(), s.Between))
 }

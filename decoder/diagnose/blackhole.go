@@ -8,7 +8,7 @@ import (
 	"ktrace/decoder"
 )
 
-// Blackholes is the rule for ways on which large packets vanish while small ones pass, and nobody says why. It wants
+// Blackholes is the rule for ways on which large packets are lost while small ones pass, and no ICMP error says why. It wants
 // what sockets report, or whole packets as captures have them, and the drops and ICMP errors of this node.
 //
 // Loss takes small and large alike, and one that is dead answers neither. So it concludes only if something small was
@@ -313,9 +313,9 @@ func (k *Facts) hole(e decoder.Event, p *passage) decoder.Finding {
 	from, to := e.Ends()
 	f := decoder.Finding{
 		ID: "pmtu-blackhole", Confidence: decoder.Likely, Subject: fmt.Sprintf("%v to %v", src, dst), First: p.first,
-		Title: fmt.Sprintf("Packets of %d bytes from %s to %s vanish while small ones pass, and nobody says why.",
+		Title: fmt.Sprintf("Packets of %d bytes from %s to %s are lost while small ones pass, and no ICMP error says why.",
 			p.large, whose(from, src), whose(to, dst)),
-		Cause: "Something on the way takes no packets of that size, and the ICMP message that would tell the sender is not sent or is filtered: " +
+		Cause: "A router or link on the path takes no packets of that size, and the ICMP error for the sender is not sent or is filtered: " +
 			"path MTU discovery fails, so transfers hang where short exchanges work.",
 		Evidence: []string{
 			fmt.Sprintf("does not pass: %d bytes, sent again %d times over %d connections, last %s %v", p.large, all, len(p.flows), e.Packet.Proto, e.Packet.Flow()),
@@ -325,7 +325,7 @@ func (k *Facts) hole(e decoder.Event, p *passage) decoder.Finding {
 		Remedy: probe(p.large, dst),
 	}
 	if s, ok := e.Body.(decoder.Sock); ok && s.PathMTU != 0 {
-		f.Evidence = append(f.Evidence, fmt.Sprintf("the sender takes the way for %d bytes wide", s.PathMTU))
+		f.Evidence = append(f.Evidence, fmt.Sprintf("the sender takes the path MTU for %d bytes", s.PathMTU))
 	}
 	if v := k.sysctl(e.Netns, "net.ipv4.tcp_mtu_probing"); v != "" {
 		f.Evidence = append(f.Evidence, "net.ipv4.tcp_mtu_probing = "+v)
@@ -339,8 +339,8 @@ func (p *passage) deaf(e decoder.Event, told tooBigFor) decoder.Finding {
 	from, to := e.Ends()
 	return decoder.Finding{
 		ID: "pmtu-icmp-ignored", Confidence: decoder.Likely, Subject: fmt.Sprintf("%v to %v", src, dst), First: told.when,
-		Title: fmt.Sprintf("%s was told that its packets to %s may have %d bytes, and goes on sending larger ones.", whose(from, src), whose(to, dst), told.mtu),
-		Cause: "The ICMP message came by here, but the sender did not hear of it or does not heed it: it is filtered between here and there, " +
+		Title: fmt.Sprintf("%s goes on sending packets to %s that are larger than the path MTU of %d in an ICMP error to it.", whose(from, src), whose(to, dst), told.mtu),
+		Cause: "The ICMP error passed here, but the sender does not get it or ignores it: a filter drops it further on, " +
 			"it does not fit the connection, or path MTU discovery is off.",
 		Evidence: []string{
 			fmt.Sprintf("%s packet-too-big (MTU %d) from %v", told.when.UTC().Format("15:04:05.000000"), told.mtu, told.from),
@@ -358,7 +358,7 @@ func probe(size uint32, dst netip.Addr) []string {
 		ping, headers, iptables = "ping -6", 48, "ip6tables"
 	}
 	return []string{
-		fmt.Sprintf("%s -c3 -M do -s %d %v   # from the sender: lower the size until it passes; %d more is the MTU of the way", ping, size-headers, dst, headers),
+		fmt.Sprintf("%s -c3 -M do -s %d %v   # from the sender: lower the size until it passes; %d more is the path MTU", ping, size-headers, dst, headers),
 		"let ICMP type 3 code 4 and ICMPv6 type 2 pass every firewall between the two",
 		fmt.Sprintf("%s -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu   # at the router before the narrow link", iptables),
 		"sysctl -w net.ipv4.tcp_mtu_probing=1   # the sender finds the size by itself, after some seconds",

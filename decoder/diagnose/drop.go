@@ -134,7 +134,7 @@ func (k *Facts) ProvesFailure(e decoder.Event, d decoder.Drop) (decoder.Finding,
 func dropped(e decoder.Event, d decoder.Drop) string {
 	s := fmt.Sprintf("%s %v dropped at %s: %s in %s", e.Time.UTC().Format("15:04:05.000000"), e.Packet, decoder.Place(e), d.Reason, d.Location)
 	if d.Answer != nil {
-		s += "; its sender was told " + d.Answer.String()
+		s += "; the answer to its sender: " + d.Answer.String()
 	}
 	return s
 }

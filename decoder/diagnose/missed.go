@@ -79,7 +79,7 @@ func (k *Facts) missed(e decoder.Event, c *decoder.Conntrack) (decoder.Finding, 
 	}
 	f := decoder.Finding{
 		ID: "service-dnat-miss", Confidence: decoder.Certain, Subject: fmt.Sprintf("%s %v", e.Packet.Proto, to),
-		Title:    fmt.Sprintf("Packets to %s are not translated to a backend, and go where nobody is.", called(s, rules, to)),
+		Title:    fmt.Sprintf("Packets to %s are not translated (DNAT) to a backend, and no host has that address.", called(s, rules, to)),
 		Cause:    "No rule of the node matched: kube-proxy has not written the rules, lost them, or the service has no such port.",
 		Evidence: []string{untranslatedAt(e), source(s)},
 		Remedy: byFamily(to.Addr(),
@@ -116,8 +116,8 @@ func (k *Facts) why(f *decoder.Finding, e decoder.Event, c *decoder.Conntrack, s
 	switch rules.State {
 	case decoder.ServiceNone:
 		f.ID = "kube-proxy-rules-missing"
-		f.Title = fmt.Sprintf("The node has no rules for services at all, so packets to %s go where nobody is.", called(s, rules, to))
-		f.Cause = "kube-proxy never wrote here, or somebody removed its rules."
+		f.Title = fmt.Sprintf("The node has no rules for services at all, so packets to %s are not translated (DNAT), and no host has that address.", called(s, rules, to))
+		f.Cause = "kube-proxy never wrote its rules here, or they were removed."
 		f.About.At(k.before.left(e))
 		f.Subject = fmt.Sprintf("netns %d", k.before.left(e))
 	case decoder.ServiceMissing:

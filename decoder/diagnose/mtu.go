@@ -23,18 +23,18 @@ func tooBig(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 			fmt.Sprintf("ip -d link show %s   # its MTU and its other end's, against that of the pods' devices", word(strings.TrimPrefix(m.Device, otherEnd))),
 			largestPing(m.Limit, e.Packet.Dst),
 		},
-		Cause: "The sender was told (ICMP), and should send smaller packets from now on; if it goes on, the message does not reach it.",
+		Cause: "The sender was sent an ICMP error, and should send smaller packets from now on. If it goes on, the error does not reach it.",
 	}
 	if m.Limit == 0 {
-		f.Title = fmt.Sprintf("Packets of %d bytes to %v are too big for the way, and are dropped.", m.Length, e.Packet.Dst)
+		f.Title = fmt.Sprintf("Packets of %d bytes to %v are too big for the path, and are dropped.", m.Length, e.Packet.Dst)
 	}
 	switch {
 	case m.Told:
 		f.Severity = decoder.Info // so path MTU discovery works
 	case m.Silent:
-		f.Cause = "Here the kernel drops without telling anybody, so the sender goes on with large packets: small ones pass, transfers hang."
+		f.Cause = "Here the kernel sends no ICMP error, so the sender goes on with large packets: small ones pass, transfers hang."
 	default:
-		f.Cause = "Nobody told the sender, so it goes on with large packets: small ones pass, transfers hang."
+		f.Cause = "No ICMP error was sent, so the sender goes on with large packets: small ones pass, transfers hang."
 	}
 	return f, true
 }
@@ -79,7 +79,7 @@ func (h *holding) ignored(f decoder.Finding) decoder.Finding {
 		return f
 	}
 	f.ID, f.Severity = "pmtu-icmp-ignored", decoder.Critical
-	f.Title = fmt.Sprintf("%v was told that its packets to %v are too big, and goes on sending them.", h.event.Packet.Src, h.event.Packet.Dst)
+	f.Title = fmt.Sprintf("%v goes on sending packets to %v that are too big, after an ICMP error about them.", h.event.Packet.Src, h.event.Packet.Dst)
 	f.Cause = "The ICMP error left for the sender, but the sender's packets stay as large: something on the way drops ICMP, " +
 		"the program sets the DF flag and looks at no error, or path MTU discovery is off."
 	f.Evidence = append(f.Evidence, fmt.Sprintf("%d packets as large were sent %v and more after the first answer", h.after, answerWithin))

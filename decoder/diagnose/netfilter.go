@@ -19,7 +19,7 @@ func filtered(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 	f := decoder.Finding{
 		ID: "netfilter-drop", Confidence: decoder.Certain, Subject: rule.id,
 		Title:  fmt.Sprintf("A firewall rule drops packets to %s.", target(e)),
-		Cause:  "netfilter gave the packet the verdict DROP: a rule, or the policy of a chain. The sender is not told, so it waits.",
+		Cause:  "netfilter gave the packet the verdict DROP: a rule, or the policy of a chain. No ICMP error or reset is sent, so the sender waits for its timeout.",
 		Remedy: byFamily(e.Packet.Dst, "iptables-save -c | grep -e DROP -e REJECT", "nft list ruleset | grep -n -e drop -e reject"),
 	}
 	if sure {
@@ -31,7 +31,7 @@ func filtered(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 		f.Cause = "netfilter dropped the packet and answered its sender: a REJECT rule."
 	}
 	if mtu, ok := e.Packet.TooBig(); ok {
-		f.Cause = "netfilter dropped the ICMP message that tells a sender that its packets are too big, so it goes on with large ones: small ones pass, transfers hang."
+		f.Cause = "netfilter dropped the ICMP error packet-too-big, so the sender goes on with large packets: small ones pass, transfers hang."
 		f.Evidence = append(f.Evidence, tooBigMessage(e.Packet, mtu))
 	}
 	if d.Rejected && d.Answer != nil {

@@ -41,7 +41,7 @@ func linkLayer() []meaning {
 		reasons: []string{"DEV_READY"}, functions: []string{"__dev_forward_skb2"},
 		id: kernelDrop, harm: faulty,
 		title:  "The device at {at}, or the other end of it, is not up, so packets to {dst} are dropped.",
-		cause:  "A device that is down takes nothing: it is being set up or removed, or somebody switched it off.",
+		cause:  "A device that is down takes nothing: it is being set up or removed, or it was switched off.",
 		remedy: []string{"ip -d link show dev {dev}   # in netns {netns}: state, NO-CARRIER, its peer", "ip link set dev {dev} up"},
 	}, {
 		reasons: []string{"DEV_HDR", "NEIGH_HH_FILLFAIL", "SKB_GSO_SEG"}, prefix: "NEIGH_",

@@ -232,7 +232,7 @@ func (r *Resets) stale(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
 		f.Severity = decoder.Info
 	} else if b.Received.State == "CLOSE_WAIT" {
 		f.Severity = decoder.Info // it had been told that nobody would read; TLS says good-bye so
-		f.Evidence = append(f.Evidence, "the end that was reset had been told that the other closes, and still sent")
+		f.Evidence = append(f.Evidence, "the end that was reset had received a FIN, and still sent")
 	}
 	if b.Sent != nil && b.Sent.State != "" {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("the end that sent the reset was in %s", b.Sent.State))

@@ -20,7 +20,7 @@ func (k *Facts) badResolvConf(d decoder.DNS) (decoder.Finding, bool) {
 	}
 	if len(conf.Nameservers) == 0 && d.Server.Addr().IsLoopback() {
 		f := badFile(conf)
-		f.Title = "The client's resolv.conf names no nameserver, so its queries go to its own loopback address, where nobody serves."
+		f.Title = "The client's resolv.conf names no nameserver, so its queries go to its own loopback address, where no server listens."
 		f.Cause = "A resolver without a nameserver asks 127.0.0.1 (resolv.conf(5))."
 		return f, true
 	}
