@@ -17,14 +17,22 @@ import (
 // names the cluster's DNS service and others, so that they are known without the API.
 type Resolv struct {
 	root  string
-	asked map[uint32]time.Time // by namespace: when it was last looked at
-	told  map[uint32]decoder.ResolvConf
+	looks map[uint32]look // by namespace
+	conf  map[uint32]decoder.ResolvConf
 	env   map[uint32][]decoder.ServiceFact
+}
+
+// look is when a namespace was looked at.
+type look struct {
+	last   time.Time // at the sender, or at any process
+	walked time.Time // at all processes of the node, which costs milliseconds
+	sender bool      // a process that sends was looked for
+	read   bool      // a file was read
 }
 
 // NewResolv returns the witness; root is where the node's file system is.
 func NewResolv(root string) *Resolv {
-	return &Resolv{root: root, asked: map[uint32]time.Time{}, told: map[uint32]decoder.ResolvConf{}, env: map[uint32][]decoder.ServiceFact{}}
+	return &Resolv{root: root, looks: map[uint32]look{}, conf: map[uint32]decoder.ResolvConf{}, env: map[uint32][]decoder.ServiceFact{}}
 }
 
 const (
@@ -32,29 +40,26 @@ const (
 	maxEnviron  = 256 << 10        // bytes that are read of an environment, which does, too
 	maxReaders  = 8                // processes of a namespace that are looked at: the first may be one that holds it open
 	resolvEvery = 30 * time.Second // looking for it again: it may have been mended, and namespaces' numbers are used again
+	retryEvery  = time.Second      // the same after it was not found, or was not the one that the sender goes by
 	maxResolvs  = 4096             // namespaces remembered
+	portDNS     = 53
 )
 
-// About implements decoder.Witness: it looks for every namespace that sends a packet, and tells what is new.
+// About implements decoder.Witness: it looks for every namespace that sends a packet, and reports what is new.
 func (r *Resolv) About(e decoder.Event) []decoder.Fact {
-	if _, ok := e.Body.(decoder.Hop); !ok || e.Direction != decoder.Out || time.Since(r.asked[e.Netns]) < resolvEvery {
+	if _, ok := e.Body.(decoder.Hop); !ok || e.Direction != decoder.Out || !r.due(e) {
 		return nil
 	}
-	if len(r.asked) >= maxResolvs {
-		clear(r.asked)
-		clear(r.told)
+	if len(r.looks) >= maxResolvs {
+		clear(r.looks)
+		clear(r.conf)
 		clear(r.env)
 	}
-	r.asked[e.Netns] = time.Now()
-	var facts []decoder.Fact
 	processes := r.processes(e)
-	for _, dir := range processes {
-		if file, err := os.Open(filepath.Join(dir, "root/etc/resolv.conf")); err == nil {
-			facts = r.resolv(file, e.Netns)
-			file.Close()
-			break
-		}
-	}
+	facts, read := r.readConf(processes, e.Netns)
+	l := r.looks[e.Netns]
+	l.last, l.sender, l.read = time.Now(), l.sender || e.PID != 0, l.read || read
+	r.looks[e.Netns] = l
 	for _, dir := range processes {
 		if services := environ(dir, e.Netns); len(services) > 0 {
 			return append(facts, r.services(services, e.Netns)...)
@@ -63,14 +68,44 @@ func (r *Resolv) About(e decoder.Event) []decoder.Fact {
 	return facts
 }
 
-// resolv tells what a resolv.conf says, if that is new.
+// due reports whether it is time to look: at once for the first packet, and for the first that a process sends if the
+// kernel's own came before it, when there was no process yet.
+func (r *Resolv) due(e decoder.Event) bool {
+	l, age := r.looks[e.Netns], time.Since(r.looks[e.Netns].last)
+	switch {
+	case age >= resolvEvery:
+		return true
+	case !l.read:
+		return e.PID != 0 && !l.sender || age >= retryEvery
+	}
+	return age >= retryEvery && r.asksAnother(e)
+}
+
+// asksAnother reports a query to a server that the file does not name: it has changed, or was another process's. Those
+// of one pod may differ, and a container's is mounted after its first process is in the namespace.
+func (r *Resolv) asksAnother(e decoder.Event) bool {
+	return e.PID != 0 && e.Packet != nil && e.Packet.Dport == portDNS && !slices.Contains(r.conf[e.Netns].Nameservers, e.Packet.Dst)
+}
+
+// readConf reads the first resolv.conf that there is.
+func (r *Resolv) readConf(processes []string, netns uint32) (facts []decoder.Fact, read bool) {
+	for _, dir := range processes {
+		if file, err := os.Open(filepath.Join(dir, "root/etc/resolv.conf")); err == nil {
+			defer file.Close()
+			return r.resolv(file, netns), true
+		}
+	}
+	return nil, false
+}
+
+// resolv reports what a resolv.conf says, if that is new.
 func (r *Resolv) resolv(file io.Reader, netns uint32) []decoder.Fact {
 	conf := decoder.ParseResolv(io.LimitReader(file, maxResolv))
 	conf.Netns = netns
-	if reflect.DeepEqual(conf, r.told[netns]) {
+	if reflect.DeepEqual(conf, r.conf[netns]) {
 		return nil
 	}
-	r.told[netns] = conf
+	r.conf[netns] = conf
 	facts := []decoder.Fact{{Resolv: &conf}}
 	if !conf.Cluster() {
 		return facts
@@ -99,7 +134,7 @@ func environ(dir string, netns uint32) []decoder.ServiceFact {
 	return all
 }
 
-// services tells those that an environment names, and which it does no more, if that is new.
+// services reports those that an environment names, and those that it names no more, if that is new.
 func (r *Resolv) services(now []decoder.ServiceFact, netns uint32) []decoder.Fact {
 	before := r.env[netns]
 	if reflect.DeepEqual(now, before) {
@@ -119,7 +154,8 @@ func (r *Resolv) services(now []decoder.ServiceFact, netns uint32) []decoder.Fac
 	return facts
 }
 
-// processes are the directories of the sender or, if that is not known or has ended, of some in its namespace.
+// processes are the directories of the sender or, if that is not known or has ended, of some in its namespace: first
+// those that have a file system of their own, as a container's do once they are set up.
 func (r *Resolv) processes(e decoder.Event) []string {
 	proc := netns.Proc(r.root)
 	if e.PID != 0 {
@@ -128,14 +164,26 @@ func (r *Resolv) processes(e decoder.Event) []string {
 			return []string{dir}
 		}
 	}
-	var all []string
+	l := r.looks[e.Netns]
+	if time.Since(l.walked) < retryEvery {
+		return nil
+	}
+	l.walked = time.Now()
+	r.looks[e.Netns] = l
+	hosts, _ := os.Stat(filepath.Join(proc, "1/root/")) // nil where it may not be looked at, which is like no file
+	var own, all []string
 	for dir := range netns.Processes(proc) {
 		if inode, err := netns.Inode(filepath.Join(dir, "ns/net")); err != nil || inode != e.Netns {
 			continue
 		}
-		if all = append(all, dir); len(all) >= maxReaders {
+		if root, err := os.Stat(filepath.Join(dir, "root/")); err == nil && !os.SameFile(root, hosts) {
+			own = append(own, dir)
+		} else {
+			all = append(all, dir)
+		}
+		if len(own)+len(all) >= maxReaders {
 			break
 		}
 	}
-	return all
+	return append(own, all...)
 }

@@ -14,12 +14,13 @@ import (
 )
 
 // eventually repeats what has no other way to be waited for: that something is in a file.
-func eventually(t *testing.T, what string, is func() bool) {
+func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !is(); {
 		if time.Now().After(deadline) {
 			t.Fatalf("it does not come about that %s", what)
 		}
+		time.Sleep(5 * time.Millisecond) // leaves the CPU to who brings it about
 	}
 }
 

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -108,6 +110,16 @@ func (f dnsFamily) nobodys() string {
 	return map[string]string{lab.ServiceDNS: "10.96.0.99", lab.ServiceDNS6: "fd00:96::99"}[f.service]
 }
 
+// holdsPod starts a process in a pod whose resolv.conf can be read when the client is gone, as every pod has one.
+func holdsPod(t testing.TB, p *lab.Pod) {
+	t.Helper()
+	comm := fmt.Sprintf("/proc/%d/comm", p.Start("sleep", "infinity").Process.Pid)
+	eventually(t, "a process with the pod's files", func() bool {
+		name, err := os.ReadFile(comm)
+		return err == nil && string(name) == "sleep\n"
+	})
+}
+
 func TestDNSNamesABadResolvConf(t *testing.T) {
 	var all []lab.Scenario
 	for _, f := range dnsFamilies() {
@@ -128,11 +140,9 @@ func TestDNSNamesABadResolvConf(t *testing.T) {
 				serveDNS(t, c.Server, f.backend(portWell), wellServed)
 				p.Run("ping", "-c1", "-W20", f.server)
 				conf("nameserver "+f.service)(t, c, p)
+				holdsPod(t, p)
 			}
-			s.Traffic = func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
-				p.Start("sleep", "infinity") // a pod has a process whose resolv.conf can be read when the client is gone
-				resolves("web")(t, c, p)
-			}
+			s.Traffic = resolves("web")
 			all = append(all, s)
 		}
 	}

@@ -24,6 +24,10 @@ func forwardingOff(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, 
 	if v := k.sysctl(e.Netns, key); v != "" {
 		f.Evidence = []string{fmt.Sprintf("%s = %s in netns %d", key, v, e.Netns)}
 	}
+	if e.Netns != k.node.Netns && k.oneDevice(e.Netns) {
+		f.Confidence = decoder.Likely
+		f.Evidence = append(f.Evidence, fmt.Sprintf("netns %d has one device beside lo: it may be no router, and the route of the sender that leads there be wrong", e.Netns))
+	}
 	return f, true
 }
 

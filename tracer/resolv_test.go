@@ -1,0 +1,114 @@
+package tracer
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"ktrace/decoder"
+	"ktrace/tracer/netns"
+)
+
+// fakeNode is a file system that has processes in this test's network namespace, by their numbers, each with a resolv.conf.
+type fakeNode struct {
+	t    *testing.T
+	root string
+	ns   uint32
+}
+
+func newFakeNode(t *testing.T) *fakeNode {
+	inode, err := netns.Inode("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &fakeNode{t: t, root: t.TempDir(), ns: inode}
+	n.process(1, "")
+	return n
+}
+
+// process adds one, or writes its file anew.
+func (n *fakeNode) process(pid int, conf string) {
+	n.t.Helper()
+	dir := filepath.Join(n.root, "proc", fmt.Sprint(pid))
+	for _, sub := range []string{"root/etc", "ns"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			n.t.Fatal(err)
+		}
+	}
+	if pid == 1 { // is in a namespace of its own
+		return
+	}
+	if err := os.WriteFile(filepath.Join(dir, "root/etc/resolv.conf"), []byte(conf), 0o644); err != nil {
+		n.t.Fatal(err)
+	}
+	if err := os.Symlink("/proc/self/ns/net", filepath.Join(dir, "ns/net")); err != nil && !os.IsExist(err) {
+		n.t.Fatal(err)
+	}
+}
+
+// sends is a packet of a process, 0 for one that the kernel sends by itself, to a DNS server.
+func (n *fakeNode) sends(pid uint32, server string) decoder.Event {
+	return decoder.Event{Header: decoder.Header{PID: pid, Netns: n.ns, Direction: decoder.Out}, Body: decoder.Hop{},
+		Packet: &decoder.Packet{Proto: "udp", Dst: netip.MustParseAddr(server), Dport: portDNS}}
+}
+
+// nameservers are those of what a witness reports last, "" for nothing.
+func nameservers(facts []decoder.Fact) string {
+	for _, f := range facts {
+		if f.Resolv != nil {
+			return fmt.Sprint(f.Resolv.Nameservers)
+		}
+	}
+	return ""
+}
+
+func TestResolvConfIsThatOfWhoAsks(t *testing.T) {
+	const a, b = "10.96.0.10", "10.96.0.99"
+	n := newFakeNode(t)
+	r := NewResolv(n.root)
+	for _, step := range []struct {
+		what   string
+		change func()
+		event  decoder.Event
+		want   string
+	}{
+		{"the kernel sends before there is a process", func() {}, n.sends(0, a), ""},
+		{"the first process sends", func() { n.process(20, "nameserver "+a+"\n") }, n.sends(20, a), "[" + a + "]"},
+		{"another asks the same server", func() { n.process(21, "nameserver "+b+"\n") }, n.sends(21, a), ""},
+	} {
+		step.change()
+		if got := nameservers(r.About(step.event)); got != step.want {
+			t.Errorf("%s: %q, want %q", step.what, got, step.want)
+		}
+	}
+	l := r.looks[n.ns]
+	l.last = l.last.Add(-retryEvery)
+	r.looks[n.ns] = l
+	if got := nameservers(r.About(n.sends(21, b))); got != "["+b+"]" {
+		t.Errorf("another asks another server: %q, want %s", got, b)
+	}
+	if got := nameservers(r.About(n.sends(20, a))); got != "" {
+		t.Errorf("and again at once: %q: a pod could have ktrace read files without end", got)
+	}
+}
+
+// TestResolvConfIsAContainersRatherThanTheNodes: what sets a container up is in its network before its files are mounted.
+func TestResolvConfIsAContainersRatherThanTheNodes(t *testing.T) {
+	const hosts, own = "192.0.2.53", "10.96.0.10"
+	n := newFakeNode(t)
+	n.process(30, "nameserver "+hosts+"\n")
+	if err := os.RemoveAll(filepath.Join(n.root, "proc/1/root")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("../30/root", filepath.Join(n.root, "proc/1/root")); err != nil {
+		t.Fatal(err)
+	}
+	for pid := 31; pid < 36; pid++ {
+		n.process(pid, "nameserver "+own+"\n")
+	}
+	if got := nameservers(NewResolv(n.root).About(n.sends(0, own))); got != "["+own+"]" {
+		t.Errorf("%q, want that of the containers", got)
+	}
+}
