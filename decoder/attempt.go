@@ -31,6 +31,10 @@ func (e Event) attempt() attempt {
 		return b.attempt()
 	case Reset:
 		return b.attempt()
+	case NAT:
+		if b.State == NATStale {
+			return attempt{} // the flow is: others are translated anew, and work all the while
+		}
 	case Sock:
 		switch b.Op {
 		case SockSynLost, SockSynackResent, SockNoRoute, SockBufferFull:

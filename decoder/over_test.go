@@ -19,6 +19,7 @@ type course struct {
 	rule   string
 	sure   Confidence
 	middle bool // what fails is in the midst of a connection
+	stale  bool // conntrack sends it to a backend that is gone
 }
 
 const (
@@ -65,6 +66,9 @@ func (c *course) fail() {
 	}
 	e := Event{Header: Header{Time: c.now, Netns: 1}, Packet: c.packet(courseClient, courseServer, flags, c.length),
 		Body: Drop{Conntrack: &Conntrack{Original: flowOf(courseClient, courseServer), Reply: flowOf(courseBackend, courseClient), bits: ipsDstNAT}}}
+	if c.stale {
+		e.Body = NAT{State: NATStale, Original: flowOf(courseClient, courseServer), Reply: flowOf(courseBackend, courseClient)}
+	}
 	f := Finding{ID: c.id, Severity: Critical, Confidence: c.sure, First: c.now, Last: c.now, About: About{Rule: c.rule}}
 	c.folder.Add(f.Of(e))
 }
@@ -112,6 +116,7 @@ func TestWhatIsOver(t *testing.T) {
 		{"a rule that may be for some packets", course{rule: "r"}, "FFFSSSS", false},
 		{"a rule, for long", course{rule: "r"}, "FFF" + strings.Repeat("S", 10), true},
 		{"in the midst of connections", course{middle: true}, "FFF" + strings.Repeat("S", 20), false},
+		{"a flow to a backend that is gone, while others are served", course{stale: true}, "F" + strings.Repeat("s", 20), false},
 		{"big ones fail, small ones pass", course{proto: "udp", length: 1000}, "FFF" + strings.Repeat("S", 20), false},
 		{"big ones pass again", course{proto: "udp", length: 1000}, "FFFBBB", true},
 		{"datagrams", course{proto: "udp"}, "FFFSSS", true},

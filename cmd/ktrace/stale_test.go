@@ -26,6 +26,14 @@ func (f stack) connect(t testing.TB, _ *lab.Cluster, p *lab.Pod) {
 	})
 }
 
+// connectAmongOthers connects so, and then from ports that are free: these are translated as they should be.
+func (f stack) connectAmongOthers(t testing.TB, c *lab.Cluster, p *lab.Pod) {
+	f.connect(t, c, p)
+	for range 12 {
+		fetch(p.NS, net.JoinHostPort(f.service(), "80"), patience)
+	}
+}
+
 // endpoint replaces the one endpoint of the service's rules.
 func (f stack) endpoint(iptables string, node *lab.NS, to string) {
 	node.Run(iptables, "-t", "nat", "-R", "KUBE-SEP-web", "1", "-p", "tcp", "-m", "comment", "--comment", "default/web:http", "-m", "tcp", "-j", "DNAT", "--to-destination", to)
@@ -52,7 +60,7 @@ func TestDiagnoseComparesBackendsWithEndpoints(t *testing.T) {
 		}
 		both := func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { f.writeNFT(c.Node, f.nftService(old)) }
 		for _, s := range []lab.Scenario{
-			{Name: "another host has its address and refuses", Proof: "endpoints are now", Fault: made(true), Traffic: f.connect},
+			{Name: "another host has its address and refuses, while others are served", Proof: "endpoints are now", Fault: made(true), Traffic: f.connectAmongOthers},
 			{Name: "another host has its address and answers", Proof: "answers", Fault: made(false), Traffic: f.connect},
 			{Name: "rules of two systems", Proof: "nftables translates", Fault: both, Traffic: f.toService},
 		} {
