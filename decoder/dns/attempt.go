@@ -6,8 +6,9 @@ import (
 	"ktrace/decoder"
 )
 
-// A resolver that gets no answer asks again, as a rule by the same socket and with the same id (glibc, musl, dig), or anew
-// (Go), and waits the longer the oftener it asked.
+// A resolver that gets no answer sends the same query again, id and all (glibc, musl, dig): by the same socket, or by
+// another one of the same process. A query with another id is another one: the program asks anew, or, as Go's resolver
+// does, the resolver; nothing tells which.
 const retriesWithin = 2 // times as long as an answer may take
 
 // ask takes in a query that comes by a new journey: it is new, a retry, or one sent before whose journey was lost.
@@ -22,24 +23,46 @@ func (s *Stage) ask(e decoder.Event, before *query, msg message, is standing) (s
 	}
 	if before == nil {
 		before = s.lastAsked[q.question()]
-		if before != nil && e.Time.Sub(before.first.Time) < sameMoment {
-			before = nil
-		}
 	}
 	var finished []decoder.Event
-	again := before != nil && !before.closed && before.first.Packet.Flow() == e.Packet.Flow()
-	if again {
-		before.repeated = true
-	}
-	if before != nil && before.unanswered() && e.Time.Sub(before.first.Time) <= s.retryWithin() {
-		q.attempts = before.attempts + 1
-		if again {
-			finished = s.finish(before)
-		}
+	if before != nil && q.repeats(before) {
+		finished = s.retry(before, q)
 	}
 	s.lastAsked[q.question()] = q
 	s.open = append(s.open, q)
 	return s.join(q, e.Journey, asQuery), finished
+}
+
+// repeats reports whether the query is an earlier one sent again, and not asked anew.
+func (q *query) repeats(before *query) bool {
+	if q.msg.id != before.msg.id {
+		return false
+	}
+	if q.sameSocket(before) {
+		return true
+	}
+	sender, earlier := q.first.PID, before.first.PID
+	return q.first.Time.Sub(before.first.Time) >= sameMoment && (sender == 0 || earlier == 0 || sender == earlier)
+}
+
+func (q *query) sameSocket(before *query) bool {
+	return q.first.Packet.Flow() == before.first.Packet.Flow()
+}
+
+// retry counts the attempts. By the same socket there is no telling any more which of them an answer is for.
+func (s *Stage) retry(before, q *query) (finished []decoder.Event) {
+	waits := !before.closed && q.sameSocket(before)
+	if waits {
+		before.repeated = true
+	}
+	if !before.unanswered() || q.first.Time.Sub(before.first.Time) > s.retryWithin() {
+		return nil
+	}
+	q.attempts = before.attempts + 1
+	if waits {
+		return s.finish(before)
+	}
+	return nil
 }
 
 // retryWithin is how long after an attempt the next one may come.

@@ -2,7 +2,9 @@ package dns
 
 import (
 	"bytes"
+	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -58,92 +60,153 @@ const (
 	service = "10.96.0.10:53"
 )
 
-func TestStageTellsWhatBecameOfAQuery(t *testing.T) {
-	query := pack(t, dnsmessage.Header{ID: 7})
-	answer := pack(t, dnsmessage.Header{ID: 7, Response: true}, &dnsmessage.AResource{A: [4]byte{192, 0, 2, 1}})
-	failed := pack(t, dnsmessage.Header{ID: 7, Response: true, RCode: dnsmessage.RCodeServerFailure})
+// asked7 is a query of the client, to which the other messages with a 7 are answers.
+func asked7(t *testing.T, ms int, journey uint64) decoder.Event {
+	return askedBy(t, ms, journey, client, 7)
+}
+
+func askedBy(t *testing.T, ms int, journey uint64, client string, id uint16) decoder.Event {
+	return seen(ms, journey, podNetns, decoder.Out, udp(client, service, pack(t, dnsmessage.Header{ID: id})))
+}
+
+// ofProcess is the event with the process that sent the packet.
+func ofProcess(pid uint32, e decoder.Event) decoder.Event {
+	e.PID = pid
+	return e
+}
+
+// answers is an answer at the client's device.
+func answers(ms int, from string, answer []byte) decoder.Event {
+	return seen(ms, 2, podNetns, decoder.In, udp(from, client, answer))
+}
+
+// found7 is an answer with an address.
+func found7(t *testing.T) []byte {
+	return pack(t, dnsmessage.Header{ID: 7, Response: true}, &dnsmessage.AResource{A: [4]byte{192, 0, 2, 1}})
+}
+
+// failed7 is an answer that is none.
+func failed7(t *testing.T) []byte {
+	return pack(t, dnsmessage.Header{ID: 7, Response: true, RCode: dnsmessage.RCodeServerFailure})
+}
+
+// fate is what is said of a query.
+type fate struct {
+	outcome  decoder.DNSOutcome
+	rcode    string
+	attempts int
+}
+
+// once is the fate of a single query that is no retry.
+func once(o decoder.DNSOutcome, rcode string) []fate { return []fate{{o, rcode, 1}} }
+
+// fates checks what is said of the queries among some events.
+func fates(t *testing.T, name string, events []decoder.Event, want []fate) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) {
+		s := New(Options{Wait: time.Second, Slow: time.Second, Ports: []uint16{53}})
+		var got []fate
+		for _, e := range transactions(s, events) {
+			d, _ := e.Body.(decoder.DNS)
+			got = append(got, fate{d.Outcome, d.Rcode, d.Attempts})
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	})
+}
+
+func TestStageTellsWhatAnswerAQueryHad(t *testing.T) {
+	query, answer := asked7(t, 0, 1), found7(t)
 	cut := pack(t, dnsmessage.Header{ID: 7, Response: true, Truncated: true})
-	asks := func(ms int, journey uint64) decoder.Event {
-		return seen(ms, journey, podNetns, decoder.Out, udp(client, service, query))
+	again := seen(500, 5, podNetns, decoder.Out, udp("10.0.0.1:4001", service, pack(t, dnsmessage.Header{ID: 7})))
+	for _, c := range []struct {
+		name   string
+		events []decoder.Event // behind the query
+		want   []fate
+	}{
+		{"an answer", []decoder.Event{answers(9, service, answer)}, once(decoder.DNSAnswered, "NOERROR")},
+		{"a failure is an answer", []decoder.Event{answers(9, service, failed7(t))}, once(decoder.DNSAnswered, "SERVFAIL")},
+		{"an answer cut short", []decoder.Event{answers(9, service, cut)}, once(decoder.DNSTruncated, "NOERROR")},
+		{"no answer", nil, once(decoder.DNSNoResponse, "")},
+		{"an answer from somebody else", []decoder.Event{answers(9, "10.0.0.9:53", answer)}, once(decoder.DNSNoResponse, "NOERROR")},
+		{"an answer to another port", []decoder.Event{seen(9, 2, podNetns, decoder.In, udp(service, "10.0.0.1:4001", answer))}, once(decoder.DNSNoResponse, "NOERROR")},
+		{"an answer in other letters", []decoder.Event{answers(9, service, bytes.ReplaceAll(answer, []byte("web"), []byte("wEb")))}, once(decoder.DNSAnswered, "NOERROR")},
+		{"the same packet, its journey lost", []decoder.Event{seen(1, 9, nodeNetns, decoder.Out, query.Packet), answers(9, service, answer)}, once(decoder.DNSAnswered, "NOERROR")},
+		{"an answer that comes to the node, and not to the client as others do", []decoder.Event{answers(9, service, answer), again,
+			seen(509, 6, nodeNetns, decoder.In, udp(service, "10.0.0.1:4001", answer))}, []fate{{decoder.DNSAnswered, "NOERROR", 1}, {decoder.DNSNoResponse, "NOERROR", 1}}},
+		{"an answer that comes to the node, of a client that is out of sight", []decoder.Event{seen(9, 2, nodeNetns, decoder.In, udp(service, client, answer))},
+			once(decoder.DNSAnswered, "NOERROR")},
+	} {
+		fates(t, c.name, append([]decoder.Event{query}, c.events...), c.want)
 	}
-	answers := func(ms int, from string, b []byte) decoder.Event {
-		return seen(ms, 2, podNetns, decoder.In, udp(from, client, b))
-	}
-	dropped := func(ms int, noise string) decoder.Event {
-		e := seen(ms, 1, nodeNetns, "", udp(client, service, nil))
-		e.Body = decoder.Drop{Reason: "NETFILTER_DROP", Location: "nf_hook_slow", Noise: noise}
-		return e
-	}
-	lost := func(ms int, reason string) decoder.Event {
-		e := seen(ms, 2, podNetns, "", udp(service, client, nil))
-		e.Body = decoder.Drop{Reason: reason, Location: "__udp4_lib_rcv"}
-		return e
-	}
-	type want struct {
-		outcome  decoder.DNSOutcome
-		rcode    string
-		attempts int
+}
+
+func TestStageTellsRetriesFromNewQueries(t *testing.T) {
+	const unanswered = decoder.DNSNoResponse
+	query := asked7(t, 0, 1)
+	anew := []fate{{unanswered, "", 1}, {unanswered, "", 1}}
+	again := []fate{{unanswered, "", 1}, {unanswered, "", 2}}
+	var often []decoder.Event
+	var each []fate
+	for i := range 21 { // dig in a loop
+		often = append(often, askedBy(t, 1100*i, uint64(i+10), fmt.Sprintf("10.0.0.1:%d", 4000+i), uint16(100+i)))
+		each = append(each, fate{unanswered, "", 1})
 	}
 	for _, c := range []struct {
 		name   string
 		events []decoder.Event
-		want   []want
+		want   []fate
 	}{
-		{"an answer", []decoder.Event{asks(0, 1), answers(9, service, answer)}, []want{{decoder.DNSAnswered, "NOERROR", 1}}},
-		{"a failure is an answer", []decoder.Event{asks(0, 1), answers(9, service, failed)}, []want{{decoder.DNSAnswered, "SERVFAIL", 1}}},
-		{"an answer cut short", []decoder.Event{asks(0, 1), answers(9, service, cut)}, []want{{decoder.DNSTruncated, "NOERROR", 1}}},
-		{"no answer", []decoder.Event{asks(0, 1)}, []want{{decoder.DNSNoResponse, "", 1}}},
-		{"an answer from somebody else", []decoder.Event{asks(0, 1), answers(9, "10.0.0.9:53", answer)}, []want{{decoder.DNSNoResponse, "NOERROR", 1}}},
-		{"asked again by the same socket", []decoder.Event{asks(0, 1), asks(900, 3), answers(909, service, answer)},
-			[]want{{decoder.DNSNoResponse, "", 1}, {decoder.DNSAnswered, "NOERROR", 2}}},
-		{"asked again by another socket", []decoder.Event{asks(0, 1), seen(1900, 3, podNetns, decoder.Out, udp("10.0.0.1:4001", service, query))},
-			[]want{{decoder.DNSNoResponse, "", 1}, {decoder.DNSNoResponse, "", 2}}},
-		{"asked anew, after an answer", []decoder.Event{asks(0, 1), answers(9, service, answer), asks(1500, 3), answers(1509, service, failed)},
-			[]want{{decoder.DNSAnswered, "NOERROR", 1}, {decoder.DNSAnswered, "SERVFAIL", 1}}},
-		{"asked anew, when no resolver waits any more", []decoder.Event{asks(0, 1), seen(9000, 3, podNetns, decoder.Out, udp("10.0.0.1:4001", service, query))},
-			[]want{{decoder.DNSNoResponse, "", 1}, {decoder.DNSNoResponse, "", 1}}},
-		{"an answer to another port", []decoder.Event{asks(0, 1), seen(9, 2, podNetns, decoder.In, udp(service, "10.0.0.1:4001", answer))},
-			[]want{{decoder.DNSNoResponse, "NOERROR", 1}}},
-		{"an answer in other letters", []decoder.Event{asks(0, 1), answers(9, service, bytes.ReplaceAll(answer, []byte("web"), []byte("wEb")))},
-			[]want{{decoder.DNSAnswered, "NOERROR", 1}}},
-		{"the same packet, its journey lost", []decoder.Event{asks(0, 1), seen(1, 9, nodeNetns, decoder.Out, udp(client, service, query)), answers(9, service, answer)},
-			[]want{{decoder.DNSAnswered, "NOERROR", 1}}},
-		{"dropped", []decoder.Event{asks(0, 1), dropped(1, "")}, []want{{decoder.DNSDropped, "", 1}}},
-		{"a copy dropped", []decoder.Event{asks(0, 1), dropped(1, ""), answers(9, service, answer)}, []want{{decoder.DNSAnswered, "NOERROR", 1}}},
-		{"a drop that is no loss", []decoder.Event{asks(0, 1), dropped(1, "for another host")}, []want{{decoder.DNSNoResponse, "", 1}}},
-		{"the answer dropped behind the client's device", []decoder.Event{asks(0, 1), answers(9, service, answer), lost(10, "UDP_CSUM")}, []want{{decoder.DNSDropped, "NOERROR", 1}}},
-		{"an answer that the client does not wait for any more", []decoder.Event{asks(0, 1), answers(9, service, answer), lost(10, "NO_SOCKET")}, []want{{decoder.DNSAnswered, "NOERROR", 1}}},
-		{"an answer that comes to the node, and not to the client as others do", []decoder.Event{asks(0, 1), answers(9, service, answer),
-			seen(500, 5, podNetns, decoder.Out, udp("10.0.0.1:4001", service, query)), seen(509, 6, nodeNetns, decoder.In, udp(service, "10.0.0.1:4001", answer))},
-			[]want{{decoder.DNSAnswered, "NOERROR", 1}, {decoder.DNSNoResponse, "NOERROR", 1}}},
-		{"an answer that comes to the node, of a client that is out of sight", []decoder.Event{asks(0, 1), seen(9, 2, nodeNetns, decoder.In, udp(service, client, answer))},
-			[]want{{decoder.DNSAnswered, "NOERROR", 1}}},
-		{"dropped before any device", []decoder.Event{func() decoder.Event {
-			e := dropped(0, "")
-			e.Packet = udp(client, service, query)
-			return e
-		}()}, []want{{decoder.DNSDropped, "", 1}}},
-		{"rejected", []decoder.Event{asks(0, 1), seen(1, 5, podNetns, decoder.In, unreachable(t, udp(client, service, query).Bytes, 3))},
-			[]want{{decoder.DNSRejected, "", 1}}},
-		{"an error about another query", []decoder.Event{asks(0, 1), seen(1, 5, podNetns, decoder.In, unreachable(t, udp("10.0.0.1:9", service, query).Bytes, 3))},
-			[]want{{decoder.DNSNoResponse, "", 1}}},
+		{"by the same socket", []decoder.Event{query, asked7(t, 900, 3), answers(909, service, found7(t))}, []fate{{unanswered, "", 1}, {decoder.DNSAnswered, "NOERROR", 2}}},
+		{"by another socket", []decoder.Event{query, askedBy(t, 1900, 3, "10.0.0.1:4001", 7)}, again},
+		{"by another socket of the process", []decoder.Event{ofProcess(5, query), ofProcess(5, askedBy(t, 1900, 3, "10.0.0.1:4001", 7))}, again},
+		{"by another process", []decoder.Event{ofProcess(5, query), ofProcess(6, askedBy(t, 1900, 3, "10.0.0.1:4001", 7))}, anew},
+		{"by another socket at once, as several threads do", []decoder.Event{query, askedBy(t, 200, 3, "10.0.0.1:4001", 7)}, anew},
+		{"after an answer", []decoder.Event{query, answers(9, service, found7(t)), asked7(t, 1500, 3), answers(1509, service, failed7(t))},
+			[]fate{{decoder.DNSAnswered, "NOERROR", 1}, {decoder.DNSAnswered, "SERVFAIL", 1}}},
+		{"when no resolver waits any more", []decoder.Event{query, askedBy(t, 9000, 3, "10.0.0.1:4001", 7)}, anew},
+		{"with another id", []decoder.Event{query, askedBy(t, 1900, 3, "10.0.0.1:4001", 8)}, anew},
+		{"with another id by the same socket, before the answer", []decoder.Event{query, askedBy(t, 900, 3, client, 8), answers(950, service, found7(t))},
+			[]fate{{decoder.DNSAnswered, "NOERROR", 1}, {unanswered, "", 1}}},
+		{"with another id each time", often, each},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			s := New(Options{Wait: time.Second, Slow: time.Second, Ports: []uint16{53}})
-			var got []want
-			for _, e := range transactions(s, c.events) {
-				d, _ := e.Body.(decoder.DNS)
-				got = append(got, want{d.Outcome, d.Rcode, d.Attempts})
-			}
-			if len(got) != len(c.want) {
-				t.Fatalf("got %v, want %v", got, c.want)
-			}
-			for i := range got {
-				if got[i] != c.want[i] {
-					t.Errorf("got %v, want %v", got[i], c.want[i])
-				}
-			}
-		})
+		fates(t, c.name, c.events, c.want)
+	}
+}
+
+func TestStageTellsWhatTheKernelDropped(t *testing.T) {
+	query, answer := asked7(t, 0, 1), found7(t)
+	drop := func(ms int, journey uint64, netns uint32, p *decoder.Packet, d decoder.Drop) decoder.Event {
+		e := seen(ms, journey, netns, "", p)
+		e.Body = d
+		return e
+	}
+	lost := func(p *decoder.Packet, noise string) decoder.Event {
+		return drop(1, 1, nodeNetns, p, decoder.Drop{Reason: "NETFILTER_DROP", Location: "nf_hook_slow", Noise: noise})
+	}
+	answerLost := func(reason string) decoder.Event {
+		return drop(10, 2, podNetns, udp(service, client, nil), decoder.Drop{Reason: reason, Location: "__udp4_lib_rcv"})
+	}
+	bare := udp(client, service, nil)
+	about := func(p *decoder.Packet) decoder.Event {
+		return seen(1, 5, podNetns, decoder.In, unreachable(t, p.Bytes, 3))
+	}
+	for _, c := range []struct {
+		name   string
+		events []decoder.Event
+		want   []fate
+	}{
+		{"dropped", []decoder.Event{query, lost(bare, "")}, once(decoder.DNSDropped, "")},
+		{"a copy dropped", []decoder.Event{query, lost(bare, ""), answers(9, service, answer)}, once(decoder.DNSAnswered, "NOERROR")},
+		{"a drop that is no loss", []decoder.Event{query, lost(bare, "for another host")}, once(decoder.DNSNoResponse, "")},
+		{"dropped before any device", []decoder.Event{lost(query.Packet, "")}, once(decoder.DNSDropped, "")},
+		{"the answer dropped behind the client's device", []decoder.Event{query, answers(9, service, answer), answerLost("UDP_CSUM")}, once(decoder.DNSDropped, "NOERROR")},
+		{"an answer that the client does not wait for any more", []decoder.Event{query, answers(9, service, answer), answerLost("NO_SOCKET")}, once(decoder.DNSAnswered, "NOERROR")},
+		{"rejected", []decoder.Event{query, about(query.Packet)}, once(decoder.DNSRejected, "")},
+		{"an error about another query", []decoder.Event{query, about(udp("10.0.0.1:9", service, query.Packet.Transport()))}, once(decoder.DNSNoResponse, "")},
+	} {
+		fates(t, c.name, c.events, c.want)
 	}
 }
 
