@@ -61,72 +61,32 @@ func (k *tcpTalk) later(d time.Duration) *tcpTalk {
 	return k
 }
 
-func TestCapturesHaveDNSOverTCP(t *testing.T) {
-	ask := func(ids ...int) []byte {
-		var all [][]byte
-		for _, id := range ids {
-			all = append(all, message(id, 0x0100, 0))
-		}
-		return framed(all...)
+// tcpQueries and tcpAnswers are messages of these ids, as they go over TCP.
+func tcpQueries(ids ...int) []byte { return tcpMessages(0x0100, 0, ids) }
+
+func tcpAnswers(ids ...int) []byte { return tcpMessages(0x8180, 1, ids) }
+
+func tcpMessages(flags uint16, answers byte, ids []int) []byte {
+	var all [][]byte
+	for _, id := range ids {
+		all = append(all, message(id, flags, answers))
 	}
-	tell := func(ids ...int) []byte {
-		var all [][]byte
-		for _, id := range ids {
-			all = append(all, message(id, 0x8180, 1))
-		}
-		return framed(all...)
-	}
+	return framed(all...)
+}
+
+// tcpCase is a connection, and what is to be said of it.
+type tcpCase struct {
+	name string
+	talk func(k *tcpTalk)
+	want string
+}
+
+// saidOfTCP checks what is said of captures with a connection, over both families.
+func saidOfTCP(t *testing.T, cases []tcpCase) {
+	t.Helper()
 	for family, ends := range dnsForeignEnds() {
 		client, server := netip.AddrPortFrom(netip.MustParseAddr(ends[0]), 40001), netip.AddrPortFrom(netip.MustParseAddr(ends[1]), 53)
-		for _, c := range []struct {
-			name string
-			talk func(k *tcpTalk)
-			want string
-		}{
-			{"one query", func(k *tcpTalk) { k.opens().add(true, tcpACK, ask(1)).add(false, tcpACK, tell(1)) }, "answered"},
-			{"pipelined, in the wrong order, twice, split", func(k *tcpTalk) {
-				k.opens()
-				from := len(k.seen)
-				for part := range slices.Chunk(ask(1, 2, 3), 11) {
-					k.add(true, tcpACK, part)
-				}
-				slices.Reverse(k.seen[from:])
-				k.seen = append(k.seen, k.seen[from:]...)
-				for i := range k.seen[from:] {
-					k.at += 100 * time.Microsecond
-					k.seen[from+i].at = k.at
-				}
-				k.add(false, tcpACK, tell(3)).add(false, tcpACK, tell(1, 2))
-			}, "answered, answered, answered"},
-			{"the beginning is not in it", func(k *tcpTalk) { k.add(true, tcpACK, ask(1)).add(false, tcpACK, tell(1)) }, "answered"},
-			{"closed idle", func(k *tcpTalk) {
-				k.opens().add(true, tcpACK, ask(1)).add(false, tcpACK, tell(1)).later(12*time.Second).add(false, tcpFIN|tcpACK, nil).add(true, tcpFIN|tcpACK, nil)
-			}, "answered"},
-			{"never answered", func(k *tcpTalk) { k.opens().add(true, tcpACK, ask(1)).later(8 * time.Second) }, "no-response, dns-no-response likely"},
-			{"closed without an answer", func(k *tcpTalk) {
-				k.opens().add(true, tcpACK, ask(1)).add(false, tcpFIN|tcpACK, nil).later(8 * time.Second)
-			},
-				"no-response, dns-no-response certain"},
-			{"refused", func(k *tcpTalk) { k.add(true, tcpSYN, nil).add(false, tcpRST|tcpACK, nil).later(8 * time.Second) },
-				"rejected, dns-server-refused likely"},
-			{"the SYN is not answered", func(k *tcpTalk) {
-				k.add(true, tcpSYN, nil).later(time.Second)
-				k.up--
-				k.add(true, tcpSYN, nil).later(8 * time.Second)
-			}, "no-response, dns-no-response likely"},
-			{"one direction only", func(k *tcpTalk) { k.add(true, tcpSYN, nil).add(true, tcpACK, ask(1)).later(8 * time.Second) }, "no-response"},
-			{"the client goes at once", func(k *tcpTalk) {
-				k.opens().add(true, tcpACK, ask(1)).add(true, tcpFIN|tcpACK, nil).add(false, tcpFIN|tcpACK, nil).later(8 * time.Second)
-			}, "no-response"},
-			{"no DNS at the port", func(k *tcpTalk) {
-				k.opens().add(true, tcpACK, []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n")).add(false, tcpACK, []byte("HTTP/1.1 200 OK\r\n\r\n")).later(8 * time.Second)
-			}, ""},
-			{"a check that the port is open", func(k *tcpTalk) { k.opens().add(true, tcpFIN|tcpACK, nil).later(8 * time.Second) }, ""},
-			{"another port", func(k *tcpTalk) {
-				k.server = netip.AddrPortFrom(k.server.Addr(), 8080)
-				k.opens().add(true, tcpACK, ask(1)).later(8 * time.Second)
-			}, ""},
-		} {
+		for _, c := range cases {
 			t.Run(family+" "+c.name, func(t *testing.T) {
 				k := &tcpTalk{client: client, server: server, up: 1<<32 - 3, down: 7}
 				c.talk(k)
@@ -136,6 +96,64 @@ func TestCapturesHaveDNSOverTCP(t *testing.T) {
 			})
 		}
 	}
+}
+
+func TestCapturesHaveDNSOverTCP(t *testing.T) {
+	saidOfTCP(t, []tcpCase{
+		{"one query", func(k *tcpTalk) { k.opens().add(true, tcpACK, tcpQueries(1)).add(false, tcpACK, tcpAnswers(1)) }, "answered"},
+		{"pipelined, in the wrong order, twice, split", func(k *tcpTalk) {
+			k.opens()
+			from := len(k.seen)
+			for part := range slices.Chunk(tcpQueries(1, 2, 3), 11) {
+				k.add(true, tcpACK, part)
+			}
+			slices.Reverse(k.seen[from:])
+			k.seen = append(k.seen, k.seen[from:]...)
+			for i := range k.seen[from:] {
+				k.at += 100 * time.Microsecond
+				k.seen[from+i].at = k.at
+			}
+			k.add(false, tcpACK, tcpAnswers(3)).add(false, tcpACK, tcpAnswers(1, 2))
+		}, "answered, answered, answered"},
+		{"the beginning is not in it", func(k *tcpTalk) { k.add(true, tcpACK, tcpQueries(1)).add(false, tcpACK, tcpAnswers(1)) }, "answered"},
+		{"closed idle", func(k *tcpTalk) {
+			k.opens().add(true, tcpACK, tcpQueries(1)).add(false, tcpACK, tcpAnswers(1)).later(12*time.Second).add(false, tcpFIN|tcpACK, nil).add(true, tcpFIN|tcpACK, nil)
+		}, "answered"},
+	})
+}
+
+func TestCapturesTellWhyThereWasNoAnswerOverTCP(t *testing.T) {
+	saidOfTCP(t, []tcpCase{
+		{"never answered", func(k *tcpTalk) { k.opens().add(true, tcpACK, tcpQueries(1)).later(8 * time.Second) }, "no-response, dns-no-response likely"},
+		{"closed without an answer", func(k *tcpTalk) {
+			k.opens().add(true, tcpACK, tcpQueries(1)).add(false, tcpFIN|tcpACK, nil).later(8 * time.Second)
+		},
+			"no-response, dns-no-response certain"},
+		{"refused", func(k *tcpTalk) { k.add(true, tcpSYN, nil).add(false, tcpRST|tcpACK, nil).later(8 * time.Second) },
+			"rejected, dns-server-refused likely"},
+		{"the SYN is not answered", func(k *tcpTalk) {
+			k.add(true, tcpSYN, nil).later(time.Second)
+			k.up--
+			k.add(true, tcpSYN, nil).later(8 * time.Second)
+		}, "no-response, dns-no-response likely"},
+	})
+}
+
+func TestCapturesBlameNobodyForWhatTheyDoNotShowOfTCP(t *testing.T) {
+	saidOfTCP(t, []tcpCase{
+		{"one direction only", func(k *tcpTalk) { k.add(true, tcpSYN, nil).add(true, tcpACK, tcpQueries(1)).later(8 * time.Second) }, "no-response"},
+		{"the client goes at once", func(k *tcpTalk) {
+			k.opens().add(true, tcpACK, tcpQueries(1)).add(true, tcpFIN|tcpACK, nil).add(false, tcpFIN|tcpACK, nil).later(8 * time.Second)
+		}, "no-response"},
+		{"no DNS at the port", func(k *tcpTalk) {
+			k.opens().add(true, tcpACK, []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n")).add(false, tcpACK, []byte("HTTP/1.1 200 OK\r\n\r\n")).later(8 * time.Second)
+		}, ""},
+		{"a check that the port is open", func(k *tcpTalk) { k.opens().add(true, tcpFIN|tcpACK, nil).later(8 * time.Second) }, ""},
+		{"another port", func(k *tcpTalk) {
+			k.server = netip.AddrPortFrom(k.server.Addr(), 8080)
+			k.opens().add(true, tcpACK, tcpQueries(1)).later(8 * time.Second)
+		}, ""},
+	})
 }
 
 // TestCapturesTellThatACutAnswerWasHadOverTCP: the one lookup of two queries went well.

@@ -170,18 +170,40 @@ func newTestStage() *Stage {
 	return New(Options{Wait: 5 * time.Second, Slow: time.Second, Ports: []uint16{53}})
 }
 
-func TestQueriesOverTCPAreToldLikeOthers(t *testing.T) {
-	answered := func(ids ...int) (all []string) {
-		for _, id := range ids {
-			all = append(all, fmt.Sprintf("tcp host-%d.example.org A NOERROR", id))
+// talkCase is what both sides of a connection say, and what is to be said of its queries.
+type talkCase struct {
+	name string
+	talk func(k *talk)
+	want []string
+}
+
+// toldOf checks what is said of connections, over both families.
+func toldOf(t *testing.T, cases []talkCase) {
+	t.Helper()
+	for _, c := range cases {
+		for _, ends := range [][2]string{{client, service}, {"[fd00::1]:4000", "[fd00:96::a]:53"}} {
+			t.Run(c.name+" "+ends[1], func(t *testing.T) {
+				k := newTalk(t, ends[0], ends[1])
+				k.opens()
+				c.talk(k)
+				if got := told(newTestStage(), k); !slices.Equal(got, c.want) {
+					t.Errorf("got %q, want %q", got, c.want)
+				}
+			})
 		}
-		return all
 	}
-	for _, c := range []struct {
-		name string
-		talk func(k *talk)
-		want []string
-	}{
+}
+
+// answered is what is said of the queries of these ids that have an answer.
+func answered(ids ...int) (all []string) {
+	for _, id := range ids {
+		all = append(all, fmt.Sprintf("tcp host-%d.example.org A NOERROR", id))
+	}
+	return all
+}
+
+func TestQueriesOverTCPAreToldLikeOthers(t *testing.T) {
+	toldOf(t, []talkCase{
 		{"one", func(k *talk) { k.says(true, framed(asks(t, 1))); k.says(false, framed(has(t, 1))) }, answered(1)},
 		{"pipelined, in one segment", func(k *talk) {
 			k.says(true, framed(asks(t, 1), asks(t, 2), asks(t, 3)))
@@ -198,6 +220,11 @@ func TestQueriesOverTCPAreToldLikeOthers(t *testing.T) {
 				k.says(false, framed(has(t, id)))
 			}
 		}, answered(0, 1, 2)},
+	})
+}
+
+func TestMessagesOverTCPAreFoundInSegmentsAsTheyCome(t *testing.T) {
+	toldOf(t, []talkCase{
 		{"a byte at a time", func(k *talk) {
 			for i, data := range [][]byte{framed(asks(t, 1), asks(t, 2)), framed(has(t, 1), has(t, 2))} {
 				for _, b := range data {
@@ -229,6 +256,11 @@ func TestQueriesOverTCPAreToldLikeOthers(t *testing.T) {
 				k.add(e)
 			}
 		}, answered(1, 2)},
+	})
+}
+
+func TestEndsOfConnectionsAreToldAsWhatBecameOfTheirQueries(t *testing.T) {
+	toldOf(t, []talkCase{
 		{"the server closes an idle connection", func(k *talk) {
 			k.says(true, framed(asks(t, 1)))
 			k.says(false, framed(has(t, 1)))
@@ -258,18 +290,7 @@ func TestQueriesOverTCPAreToldLikeOthers(t *testing.T) {
 			k.says(false, []byte("HTTP/1.1 200 OK\r\n\r\n"))
 		}, nil},
 		{"TLS", func(k *talk) { k.says(true, []byte{22, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3, 9, 9, 9, 9, 9, 9, 9, 9}) }, nil},
-	} {
-		for _, ends := range [][2]string{{client, service}, {"[fd00::1]:4000", "[fd00:96::a]:53"}} {
-			t.Run(c.name+" "+ends[1], func(t *testing.T) {
-				k := newTalk(t, ends[0], ends[1])
-				k.opens()
-				c.talk(k)
-				if got := told(newTestStage(), k); !slices.Equal(got, c.want) {
-					t.Errorf("got %q, want %q", got, c.want)
-				}
-			})
-		}
-	}
+	})
 }
 
 func TestConnectionsThatComeToNothingAreTold(t *testing.T) {
