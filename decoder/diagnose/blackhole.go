@@ -359,9 +359,9 @@ func probe(size uint32, dst netip.Addr) []string {
 	}
 	return []string{
 		fmt.Sprintf("%s -c3 -M do -s %d %v   # from the sender: lower the size until it passes; %d more is the path MTU", ping, size-headers, dst, headers),
-		"let ICMP type 3 code 4 and ICMPv6 type 2 pass every firewall between the two",
 		fmt.Sprintf("%s -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu   # at the router before the narrow link", iptables),
 		"sysctl -w net.ipv4.tcp_mtu_probing=1   # the sender finds the size by itself, after some seconds",
+		"# let ICMP type 3 code 4 and ICMPv6 type 2 pass every firewall between the two",
 	}
 }
 

@@ -38,9 +38,11 @@ func portsExhausted(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding,
 			"and conntrack drops it; the client tries again and fails until connections end.", use.Source),
 		Evidence: []string{fmt.Sprintf("ports %d to %d of %v; conntrack has entries to %v for %d of the %d", use.Low, use.High, use.Source, use.Server, use.Used, use.Size())},
 		Remedy: []string{
-			fmt.Sprintf("conntrack -L -p %s --reply-src %v --reply-dst %v | awk '{print $4,$5,$6}' | sort | uniq -c | sort -rn | head   # who has them, in what state", proto, use.Server.Addr(), use.Source),
-			"let clients keep connections open and use them again, or end them; sysctl net.netfilter.nf_conntrack_tcp_timeout_time_wait   # how long an ended one holds its port",
-			"a wider range of ports (--to-ports), or more source addresses (SNAT --to-source A-B)",
+			fmt.Sprintf("%sconntrack -L -p %s --reply-src %v --reply-dst %v | awk '{print $4,$5,$6}' | sort | uniq -c | sort -rn | head   # who has them, in what state",
+				k.in(e.Netns), proto, use.Server.Addr(), use.Source),
+			fmt.Sprintf("%ssysctl %s   # how long a port stays taken", k.in(e.Netns), portTimeout(proto)),
+			"# let clients keep connections open and use them again, or close them",
+			"# give the rule more ports (--to-ports), or more source addresses (SNAT)",
 		},
 	}
 	if use.Rule != nil {
@@ -54,6 +56,14 @@ func portsExhausted(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding,
 		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack counted %s, no rule is for the packet", insertions(s.Rose.InsertFailed)))
 	}
 	return f, true
+}
+
+// portTimeout is the setting for how long an entry without traffic keeps its port.
+func portTimeout(proto string) string {
+	if proto == "tcp" {
+		return "net.netfilter.nf_conntrack_tcp_timeout_time_wait"
+	}
+	return "net.netfilter.nf_conntrack_udp_timeout"
 }
 
 // insertRace reports a packet that lost against another when conntrack took its flow in. The other must be known: one of
@@ -83,7 +93,7 @@ func insertRace(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, boo
 		return decoder.Finding{}, false
 	}
 	f.Subject = racer(e, d, own, twice)
-	raced(&f, e, twice)
+	k.raced(&f, e, twice)
 	s, _ := k.conntrack.Get(e.Netns)
 	if s.Rose.InsertFailed > 0 {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack counted %s, no rule is for the packet", insertions(s.Rose.InsertFailed)))
@@ -117,17 +127,19 @@ func (k *Facts) portTaken(e decoder.Event, d decoder.Drop) (translated, bool) {
 }
 
 // raced says what raced: two packets of one flow, or two flows for one port.
-func raced(f *decoder.Finding, e decoder.Event, twice bool) {
+func (k *Facts) raced(f *decoder.Finding, e decoder.Event, twice bool) {
 	f.Title = fmt.Sprintf("Two packets of one new flow to %s raced through connection tracking, and one was dropped.", target(e))
 	f.Cause = "Both were on their way before conntrack had taken the flow in, and it takes it in once; the last to come is dropped."
-	f.Remedy = []string{"conntrack -S | grep -o 'insert_failed=[0-9]*'"}
+	f.Remedy = []string{k.in(e.Netns) + "conntrack -S | grep -o 'insert_failed=[0-9]*'"}
 	switch {
 	case !twice:
 		f.Title = fmt.Sprintf("Two new flows to %s got the same source port by translation, and one was dropped.", target(e))
 		f.Cause = "Both were given a port before conntrack had taken any of them in; the last to come is dropped and has to be sent again."
-		f.Remedy = append([]string{"let the MASQUERADE or SNAT rule pick ports at random (--random-fully), or widen its range"}, f.Remedy...)
+		f.Remedy = append(f.Remedy, byFamily(e.Packet.Dst, k.in(e.Netns)+"iptables-save -t nat | grep -e MASQUERADE -e SNAT   # has the rule --random-fully?",
+			k.in(e.Netns)+"nft list ruleset | grep -e masquerade -e snat   # has the rule fully-random?", "# let the rule pick ports at random, or give it more of them")...)
 	case e.Packet.Proto == "udp":
 		f.Cause += " Resolvers that send A and AAAA at once from one socket meet it, and wait 5 s."
-		f.Remedy = append([]string{"use a DNS cache on the node (node-local-dns), or 'options single-request-reopen' in resolv.conf"}, f.Remedy...)
+		f.Remedy = append(f.Remedy, "kubectl -n kube-system get pods -o wide -l k8s-app=node-local-dns   # does a DNS cache run on the node?",
+			"# use such a cache, or options single-request-reopen in resolv.conf")
 	}
 }

@@ -268,7 +268,7 @@ func digCommand(d decoder.DNS) string {
 		command += " +tcp"
 	}
 	if d.Name != "" {
-		command += " " + quote(d.Name) + " " + quote(d.Type)
+		command += " " + dnsName(d.Name) + " " + quote(d.Type)
 	}
 	return command
 }

@@ -107,8 +107,10 @@ func (r *DNSLoops) found(key dnsLoopKey, l *dnsLoop, queries []decoder.Event) []
 			"was given to the pod, or a forwarder names the server. Clients wait, or are answered SERVFAIL.",
 		Evidence: []string{fmt.Sprintf("others asked it for %s %s %d times, and it asked itself %d times", key.name, key.kind, l.others, l.own)},
 		Remedy: []string{
-			"kubectl -n kube-system get configmap coredns -o yaml   # what forward names: let it be a resolver outside",
-			"of a node with systemd-resolved: let the kubelet give pods /run/systemd/resolve/resolv.conf (resolvConf, --resolv-conf)",
+			catResolvConf(key.netns) + "   # the server's nameservers",
+			"kubectl -n kube-system get configmap coredns -o yaml   # where it forwards to",
+			"grep -i resolvConf /var/lib/kubelet/config.yaml   # of a node with systemd-resolved: /run/systemd/resolve/resolv.conf",
+			"# let the server forward to a resolver outside",
 		},
 	}
 	if conf, ok := r.know.resolvs.Get(key.netns); ok {

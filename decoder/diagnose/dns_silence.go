@@ -113,8 +113,9 @@ func fragmentRemedy(d decoder.DNS) []string {
 	return []string{
 		digCommand(d) + fmt.Sprintf(" +bufsize=%d   # answers that never are fragments; longer ones are asked for over TCP", largestSafe),
 		digCommand(d) + " +tcp",
-		fmt.Sprintf("have clients and servers take no more than %d bytes over UDP: CoreDNS bufsize %d; unbound edns-buffer-size, max-udp-size", largestSafe, largestSafe),
-		"let fragments pass the firewalls on the way, and look for a device with a small MTU: ip link; tracepath -n " + server(d).Addr().String(),
+		fmt.Sprintf("tracepath -n %v   # where the path MTU is smaller", server(d).Addr()),
+		fmt.Sprintf("# have clients and servers take no more than %d bytes over UDP: CoreDNS bufsize, unbound edns-buffer-size and max-udp-size", largestSafe),
+		"# let fragments pass the firewalls on the path",
 	}
 }
 

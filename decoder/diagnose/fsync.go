@@ -110,7 +110,7 @@ func failed(e decoder.Event, f decoder.Fsync) []decoder.Finding {
 		About:    decoder.About{Process: process(e)},
 		Evidence: []string{fmt.Sprintf("%s by %s (pid %d) on device %s, inode %d returned %s after %s",
 			f.Op, e.Comm, e.PID, f.Device, f.Inode, f.Error, decoder.Brief(f.Latency))},
-		Remedy:     []string{c.remedy, "restart the process and let it recover from its log or from a replica"},
+		Remedy:     []string{c.remedy, "# restart the process and let it recover from its log or from a replica"},
 		First:      e.Time,
 		Last:       e.Time,
 		Confidence: decoder.Certain,
@@ -325,7 +325,7 @@ func (r *Fsync) neighbour(f decoder.Finding, class decoder.FsyncClass, where str
 	}
 	f.Evidence = append(f.Evidence, line)
 	f.Remedy = []string{fmt.Sprintf("cat /proc/%d/io /proc/%d/cgroup   # who is it, and does it go on?", w.PID, w.PID), "iostat -x 1 5",
-		"give the files that are synced a disk of their own, or limit the other's writes (io.max of its control group)"}
+		"# give the files that are synced a disk of their own, or limit the other's writes (io.max of its control group)"}
 	return f
 }
 

@@ -9,7 +9,7 @@ import (
 
 // hairpin reports a packet that a bridge did not give back to the port where it came in, though translation made the
 // sender its receiver: a pod that asks a service and is its backend itself.
-func hairpin(_ *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+func hairpin(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 	c := d.Conntrack
 	back := c.DNAT() && c.Original.Src.Addr() == c.Reply.Src.Addr()
 	if !strings.HasPrefix(d.Location, "br_") && d.Reason != "NO_TX_TARGET" || !back && e.Packet.Src != e.Packet.Dst {
@@ -20,8 +20,8 @@ func hairpin(_ *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) 
 		Title: fmt.Sprintf("%v cannot reach itself by its service: %s is a bridge port without hairpin mode.", e.Packet.Dst, at(e)),
 		Cause: "A bridge gives no packet back to the port where it came in, unless the port's hairpin mode is on. The service's backend is the client itself, so there it must.",
 		Remedy: []string{
-			fmt.Sprintf("bridge link set dev %s hairpin on   # in netns %d", word(orLo(e.Iface)), e.Netns),
-			"let the network plugin do so for every pod: \"hairpinMode\": true of the bridge plugin, kubelet --hairpin-mode of old ones",
+			fmt.Sprintf("%sbridge link set dev %s hairpin on", k.in(e.Netns), word(orLo(e.Iface))),
+			"grep -rn hairpinMode /etc/cni/net.d   # true: the bridge plugin does so for every pod",
 		},
 	}
 	if c != nil {

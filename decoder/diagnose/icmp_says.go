@@ -27,21 +27,21 @@ func (r *ICMPErrors) says(c *complaint) (f decoder.Finding, ok bool) {
 		return r.nobodyListens(f, c)
 	}
 	f.Title, f.Cause = fmt.Sprintf("%v has no route to %v.", p.Src, about.Dst), "The router was reached, has no route to the destination, and said so."
-	f.ID, f.Remedy = "no-route", []string{fmt.Sprintf("on %v: ip route get %v", p.Src, about.Dst)}
+	f.ID, f.Remedy = "no-route", []string{fmt.Sprintf("ip route get %v   # on %v", about.Dst, p.Src)}
 	switch {
 	case name == "net-unreachable" || name == "no-route":
 	case name == "host-unreachable" || name == "address-unreachable":
 		f.ID, f.Title = "neighbour-failed", fmt.Sprintf("%v is to deliver packets to %v, and gets no answer from it.", p.Src, about.Dst)
 		f.Cause = "The last router before the destination got no answer to ARP or neighbour discovery: the host is down, or no host has the address."
-		f.Remedy = []string{fmt.Sprintf("on %v: ip neigh show %v", p.Src, about.Dst), fmt.Sprintf("on %v: ip route get %v   # an unreachable route says the same", p.Src, about.Dst)}
+		f.Remedy = []string{fmt.Sprintf("ip neigh show %v   # on %v", about.Dst, p.Src), fmt.Sprintf("ip route get %v   # on %v: an unreachable route causes the same error", about.Dst, p.Src)}
 	case slices.Contains([]string{"admin-prohibited", "net-prohibited", "host-prohibited", "policy-failed", "port-unreachable"}, name):
 		f.ID, f.Title = "netfilter-reject", fmt.Sprintf("A firewall at %v rejects packets to %s with %s.", p.Src, decoder.End(about.Destination()), name)
 		f.Cause = "The router answers by an ICMP error that filters send: a REJECT rule, or a prohibit route."
-		f.Remedy = byFamily(p.Src, fmt.Sprintf("on %v: nft list ruleset | grep -n reject; iptables-save -c | grep -n REJECT; ip route show table all type prohibit", p.Src))
+		f.Remedy = byFamily(p.Src, fmt.Sprintf("nft list ruleset | grep -n reject; iptables-save -c | grep -n REJECT; ip route show table all type prohibit   # on %v", p.Src))
 	default:
 		f.ID, f.Title = "icmp-unreachable", fmt.Sprintf("%v does not pass on packets to %s: it says %s.", p.Src, decoder.End(about.Destination()), name)
 		f.Cause, f.Confidence = "The machine answered with an ICMP error about the packet, which did not arrive.", decoder.Certain
-		f.Remedy = []string{fmt.Sprintf("traceroute -n %v", about.Dst), fmt.Sprintf("on %v: tcpdump -ni any host %v", p.Src, about.Dst)}
+		f.Remedy = []string{fmt.Sprintf("traceroute -n %v", about.Dst), fmt.Sprintf("tcpdump -ni any host %v   # on %v", about.Dst, p.Src)}
 	}
 	return f, true
 }
@@ -69,7 +69,7 @@ func (r *ICMPErrors) loop(f decoder.Finding, c *complaint) (decoder.Finding, boo
 	f.Title = fmt.Sprintf("Packets to %v run in a routing loop: they pass %d routers more and do not arrive.", about.Dst, most)
 	f.Cause = "Two or more routers each take another for the next hop to the destination."
 	f.Evidence = []string{fmt.Sprintf("seen here with TTL %d", most)}
-	f.Remedy = []string{fmt.Sprintf("traceroute -n %v   # which addresses come again and again", about.Dst)}
+	f.Remedy = []string{fmt.Sprintf("traceroute -n %v   # which routers come again and again", about.Dst)}
 	f.Subject = fmt.Sprintf("%v", about.Dst)
 	return f, p.ICMPCode == 0 && most > longestTrace
 }
@@ -88,7 +88,8 @@ func (r *ICMPErrors) nobodyListens(f decoder.Finding, c *complaint) (decoder.Fin
 	f.ID, f.Confidence, f.Subject = "icmp-unreachable", decoder.Certain, to.String()
 	f.Title = fmt.Sprintf("%v says that nothing listens on %s port %d.", p.Src, c.about.Proto, to.Port())
 	f.Cause = "The host was reached and answered ICMP port unreachable: the process is not running there, or listens elsewhere; or a REJECT rule of that host answers so."
-	f.Remedy = byFamily(to.Addr(), fmt.Sprintf("on %v: ss -%snlp 'sport = :%d'", to.Addr(), flagOf(c.about.Proto), to.Port()), fmt.Sprintf("on %v: nft list ruleset | grep -n reject; iptables-save -c | grep -n REJECT", to.Addr()))
+	f.Remedy = byFamily(to.Addr(), fmt.Sprintf("ss -%snlp 'sport = :%d'   # on %v", flagOf(c.about.Proto), to.Port(), to.Addr()),
+		fmt.Sprintf("nft list ruleset | grep -n reject; iptables-save -c | grep -n REJECT   # on %v", to.Addr()))
 	if times+1 < enough {
 		f.Severity = decoder.Info // one try is no more than a question
 	}

@@ -179,6 +179,12 @@ func (l *lookup) stopped() bool {
 	return len(l.empty) == 1 && l.empty[0] != l.key.base && strings.HasPrefix(l.asked[len(l.asked)-1], l.empty[0]+" ")
 }
 
+// How a program or its pod asks for a name itself first.
+const (
+	wholeName = "# write the name with a dot at its end"
+	fewerDots = `# or set ndots for the pod: spec.dnsConfig.options: [{name: ndots, value: "1"}]`
+)
+
 func (l *lookup) noAddress() decoder.Finding {
 	d := l.first.Body.(decoder.DNS)
 	return decoder.Finding{
@@ -187,9 +193,8 @@ func (l *lookup) noAddress() decoder.Finding {
 		Cause: "The DNS server says that the name exists under this search domain, but without an address (NODATA). Resolvers as musl's (Alpine) " +
 			"take that for the answer and try neither the other domains nor the name as it is.",
 		Remedy: []string{
-			fmt.Sprintf("dig @%v -p %d %s %s   # the zone should answer NXDOMAIN", d.Server.Addr(), d.Server.Port(), quote(l.empty[0]), d.Type),
-			fmt.Sprintf("write the name with a dot at its end: %s.", l.key.base),
-			`or set ndots for the pod: spec.dnsConfig.options: [{name: ndots, value: "1"}]`,
+			fmt.Sprintf("dig @%v -p %d %s %s   # the zone should answer NXDOMAIN", d.Server.Addr(), d.Server.Port(), dnsName(l.empty[0]), d.Type),
+			wholeName, fewerDots,
 		},
 	}
 }
@@ -202,21 +207,22 @@ func (l *lookup) nowhere() decoder.Finding {
 		Cause: "The DNS server says of every name that the resolver made of it that there is none: a typing error, a service of another " +
 			"namespace (NAME.NAMESPACE), or one that was not created.",
 		Remedy: []string{
-			"kubectl get services -A | grep -w " + quote(strings.SplitN(l.key.base, ".", 2)[0]),
-			fmt.Sprintf("dig @%v -p %d %s %s", d.Server.Addr(), d.Server.Port(), quote(l.key.base), d.Type),
+			"kubectl get services -A | grep -w -e " + quote(strings.SplitN(l.key.base, ".", 2)[0]),
+			fmt.Sprintf("dig @%v -p %d %s %s", d.Server.Addr(), d.Server.Port(), dnsName(l.key.base), d.Type),
 		},
 	}
 }
 
 func (l *lookup) amplified() decoder.Finding {
+	d := l.first.Body.(decoder.DNS)
 	return decoder.Finding{
 		ID: "dns-search-amplification", Severity: decoder.Info, Confidence: decoder.Certain,
 		Title:    fmt.Sprintf("Looking up %q takes %d queries for names that do not exist before the one that finds it.", l.key.base, l.vain),
 		Cause:    fmt.Sprintf("The name has fewer than %d dots (ndots), so the resolver tries it under every search domain first.", l.conf.Ndots),
 		Evidence: []string{"found as " + l.found},
 		Remedy: []string{
-			fmt.Sprintf("write the name with a dot at its end: %s.", l.key.base),
-			`or set ndots for the pod: spec.dnsConfig.options: [{name: ndots, value: "1"}]`,
+			fmt.Sprintf("dig @%v -p %d %s %s   # one query: a name with a dot at its end is not searched for", d.Server.Addr(), d.Server.Port(), dnsName(strings.TrimSuffix(l.key.base, ".")+"."), d.Type),
+			wholeName, fewerDots,
 		},
 	}
 }

@@ -149,7 +149,7 @@ func (k *Facts) passedBy(f *decoder.Finding, e decoder.Event, c *decoder.Conntra
 	default:
 		f.Cause = "The flow is older than the rule: conntrack asks the rules about the first packet of a flow only."
 		f.Evidence = append(f.Evidence, "the rule: "+rules.Rule)
-		f.Remedy = []string{fmt.Sprintf("conntrack -D -p %s --orig-dst %v", e.Packet.Proto, e.Packet.Dst), "let the client use another source port"}
+		f.Remedy = []string{fmt.Sprintf("conntrack -D -p %s --orig-dst %v", e.Packet.Proto, e.Packet.Dst), "# or let the client use another source port"}
 	}
 	return true
 }

@@ -93,7 +93,7 @@ func (k *Facts) unserved(e decoder.Event, rules decoder.ServiceRules, r unservin
 	if r.state == decoder.ServiceNoLocal {
 		f.Title = fmt.Sprintf("%s has no endpoint on this node and its %s is Local, so the node drops packets to it.", upper(called(s, rules, to)), r.policy)
 		f.Cause = fmt.Sprintf("With %s: Local a node sends packets to its own endpoints only; this one has none that is ready.", r.policy)
-		f.Remedy = append(f.Remedy, fmt.Sprintf("send to a node that has one, or give the service %s: Cluster", r.policy))
+		f.Remedy = append(f.Remedy, fmt.Sprintf("# send to a node that has one, or set the service's %s to Cluster", r.policy))
 	}
 	return f
 }
@@ -112,7 +112,7 @@ func endpoints(s decoder.ServiceFact, r decoder.ServiceRules) []string {
 		return []string{"kubectl get endpointslices -A", "kubectl get services -A -o wide"}
 	}
 	return []string{
-		fmt.Sprintf("kubectl -n %s get endpointslices -l kubernetes.io/service-name=%s", namespace, name),
-		fmt.Sprintf("kubectl -n %s get service %s -o wide   # its selector, against the pods' labels and readiness", namespace, name),
+		fmt.Sprintf("kubectl -n %s get endpointslices -l kubernetes.io/service-name=%s", word(namespace), word(name)),
+		fmt.Sprintf("kubectl -n %s get service %s -o wide   # its selector, against the pods' labels and readiness", word(namespace), word(name)),
 	}
 }

@@ -27,12 +27,12 @@ func overlayBlocked(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding,
 		Cause: "A firewall drops what the overlay network sends between the nodes, whatever the pods put into it.",
 		Remedy: byFamily(peer.Addr(),
 			fmt.Sprintf("iptables-save -c | grep -e %d -e DROP -e REJECT; nft list ruleset | grep -n -e %d -e drop", peer.Port(), peer.Port()),
-			fmt.Sprintf("let UDP port %d pass between all nodes, in the cloud's security groups, too", peer.Port())),
+			fmt.Sprintf("# let UDP port %d pass between all nodes, in the cloud's security groups, too", peer.Port())),
 	}
 	if refused {
 		f.Title = fmt.Sprintf("%v refuses %s packets: nothing there takes them, so pods of the two nodes do not reach each other.", peer, tunnel)
 		f.Cause = "The other node has no tunnel device on that port: its network plugin is not running, or uses another port."
-		f.Remedy = []string{fmt.Sprintf("on %v: ip -d link show type vxlan; ss -ulnp 'sport = :%d'", peer.Addr(), peer.Port()),
+		f.Remedy = []string{fmt.Sprintf("ip -d link show type vxlan; ss -ulnp 'sport = :%d'   # on %v", peer.Port(), peer.Addr()),
 			"kubectl -n kube-system get pods -o wide   # is the network plugin running there?"}
 		return f, true
 	}

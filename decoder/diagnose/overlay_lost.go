@@ -24,8 +24,8 @@ func overlayChecksum(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding
 			"(offload), and that or its driver does not know tunnels. No firewall is to blame.",
 		Evidence: []string{fmt.Sprintf("received by %s, for the tunnel's device %s", decoder.Place(e), device)},
 		Remedy: []string{
-			fmt.Sprintf("on %v: ethtool -K %s tx-checksum-ip-generic off", from, word(device)),
-			fmt.Sprintf("on %v: ethtool -k $(ip -o route get %v | sed 's/.*dev \\([^ ]*\\).*/\\1/') | grep -e tx-udp_tnl-csum -e tx-checksum   # the uplink's, if that does not help", from, to.Addr()),
+			fmt.Sprintf("ethtool -K %s tx-checksum-ip-generic off   # on %v", word(device), from),
+			fmt.Sprintf("ethtool -k $(ip -o route get %v | sed 's/.*dev \\([^ ]*\\).*/\\1/') | grep -e tx-udp_tnl-csum -e tx-checksum   # on %v: the uplink's, if that does not help", to.Addr(), from),
 			"nstat -az UdpInCsumErrors Udp6InCsumErrors   # on both nodes: does it rise?",
 		},
 	}
@@ -37,7 +37,7 @@ func overlayChecksum(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding
 		f.Cause = "Over IPv6 a tunnel without checksums must be allowed at both ends, and is not at this one."
 		f.Remedy = []string{
 			fmt.Sprintf("ip -d link show %s | grep -o -e 'noudp6zerocsumrx' -e 'udp6zerocsumrx'   # the device is made anew to change it", word(device)),
-			fmt.Sprintf("on %v: ip -d link show %s | grep -o -e 'noudp6zerocsumtx' -e 'udp6zerocsumtx'", from, word(device)),
+			fmt.Sprintf("ip -d link show %s | grep -o -e 'noudp6zerocsumtx' -e 'udp6zerocsumtx'   # on %v", word(device), from),
 		}
 	}
 	return f, true
@@ -83,15 +83,15 @@ func overlayMisaddressed(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Fin
 		sender = by.from.String()
 		f.Subject = fmt.Sprintf("%v > %v", by.from, by.to)
 		f.Evidence = append(f.Evidence, fmt.Sprintf("the frame is for %s, in a packet from %v to %v", by.mac, by.from, by.to))
-		f.Remedy = append(f.Remedy, fmt.Sprintf("on %s: ip neigh show | grep -i %s; bridge fdb show | grep -i %s   # the stale entries", sender, by.mac, by.mac))
+		f.Remedy = append(f.Remedy, fmt.Sprintf("ip neigh show | grep -i %s; bridge fdb show | grep -i %s   # on %s: the stale entries", by.mac, by.mac, sender))
 	}
 	for _, p := range device.Addrs {
 		if p.Addr().Is4() == e.Packet.Dst.Is4() && !p.Addr().IsLinkLocalUnicast() && device.MAC != "" {
-			f.Remedy = append(f.Remedy, fmt.Sprintf("on %s: ip neigh replace %v lladdr %s dev %s", sender, p.Addr(), device.MAC, word(e.Iface)))
+			f.Remedy = append(f.Remedy, fmt.Sprintf("ip neigh replace %v lladdr %s dev %s   # on %s", p.Addr(), device.MAC, word(e.Iface), sender))
 			break
 		}
 	}
-	f.Remedy = append(f.Remedy, fmt.Sprintf("restart the network plugin on %s, which writes these entries", sender))
+	f.Remedy = append(f.Remedy, fmt.Sprintf("# restart the network plugin on %s, which writes these entries", sender))
 	return f, true
 }
 

@@ -61,8 +61,8 @@ func (k *Facts) meaningOf(d decoder.Drop) meaning {
 		title: "The kernel drops packets to {dst} at {at} for a reason that ktrace has no rule for: {reason}, in {function}.",
 		cause: "What the reason means is in the kernel's include/net/dropreason-core.h, and in the function that dropped them.",
 		remedy: []string{
-			"ip -s -s link show dev {dev}   # in netns {netns}: which counters rise",
-			"nstat -az | grep -i -e drop -e err   # in netns {netns}",
+			"{in}ip -s -s link show dev {dev}   # which counters rise",
+			"{in}nstat -az | grep -i -e drop -e err",
 		},
 	}
 	if d.Unexplained() {
@@ -88,7 +88,7 @@ func byReason(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 		judge = ", most likely that of " + by + ","
 	}
 	fill := strings.NewReplacer("{judge}", judge, "{proto}", strings.ToUpper(e.Packet.Proto), "{at}", at(e), "{dst}", fmt.Sprint(e.Packet.Dst), "{dev}", word(orLo(e.Iface)),
-		"{netns}", fmt.Sprint(e.Netns), "{reason}", d.Reason, "{function}", d.Location)
+		"{in}", k.in(e.Netns), "{reason}", d.Reason, "{function}", d.Location)
 	f := decoder.Finding{ID: m.id, Confidence: decoder.Certain, Subject: at(e), Title: fill.Replace(m.title), Cause: fill.Replace(m.cause)}
 	switch {
 	case m.subject != nil:

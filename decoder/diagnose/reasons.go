@@ -38,9 +38,9 @@ func damaged() []meaning {
 		cause: "Who sent them, or a device on the way, put no checksum in or a wrong one: most often checksum offload of a network card or a tunnel, " +
 			"or something rewrites packets and not their checksum.",
 		remedy: []string{
-			"nstat -az UdpInCsumErrors TcpInCsumErrors IpInHdrErrors Udp6InCsumErrors   # in netns {netns}: how fast it rises",
-			"ethtool -K {dev} rx off tx off   # at both ends, one at a time: which offload it is",
-			"of VXLAN, at the sender: ethtool -K TUNNEL tx-checksum-ip-generic off",
+			"{in}nstat -az UdpInCsumErrors TcpInCsumErrors IpInHdrErrors Udp6InCsumErrors   # how fast it rises",
+			"{in}ethtool -K {dev} rx off tx off   # at both ends, one at a time: which offload it is",
+			"for d in $(ip -br link show type vxlan | cut -d' ' -f1); do ethtool -K $d tx-checksum-ip-generic off; done   # of VXLAN: at the sender",
 		},
 	}, {
 		reasons: []string{"PKT_TOO_SMALL", "HDR_TRUNC", "IP_INHDR", "IPV6_BAD_EXTHDR", "IPV6_TOO_MANY_EXTHDRS", "UNICAST_IN_L2_MULTICAST", "SKB_BAD_GSO"},
@@ -49,7 +49,7 @@ func damaged() []meaning {
 		cause: "Their headers are cut off, contradict their length, or are not allowed there: a device on the way, or who made them, damages them.",
 		remedy: []string{
 			"ktrace capture -i {dev} -w broken.pcapng host {dst}   # then look at the headers",
-			"nstat -az IpInHdrErrors IpInTruncatedPkts Ip6InHdrErrors   # in netns {netns}",
+			"{in}nstat -az IpInHdrErrors IpInTruncatedPkts Ip6InHdrErrors",
 		},
 	}}
 }
@@ -59,8 +59,9 @@ func handedOver() []meaning {
 	const cause = "kube-network-policies, kindnet and intrusion prevention judge new connections by programs that rules hand their first packets to (NFQUEUE). "
 	of := func(e decoder.Event) string { return fmt.Sprintf("%s queues in netns %d", e.Packet.Family, e.Netns) }
 	remedy := []string{
-		"cat /proc/net/netfilter/nfnetlink_queue   # in netns {netns}: queue, PID of its program, waiting, .., dropped for want of room, not taken",
-		"nft list ruleset | grep -n queue; iptables-save | grep NFQUEUE   # in netns {netns}: the rules",
+		"{in}cat /proc/net/netfilter/nfnetlink_queue   # queue, PID of its program, waiting, .., dropped for want of room, not taken",
+		"{in}nft list ruleset | grep -n queue   # the rules",
+		"{in}iptables-save | grep NFQUEUE",
 		"kubectl get networkpolicies -A   # which select the pod, and what they allow",
 		"kubectl get pods -A -o wide | grep -e kube-network-policies -e kindnet   # is the node's own running?",
 	}
@@ -78,8 +79,9 @@ func handedOver() []meaning {
 // queued are packets for which a queue had no room.
 func queued() []meaning {
 	remedy := []string{
-		"tc -s qdisc show dev {dev}   # in netns {netns}: dropped, overlimits, backlog",
-		"raise the limit that shapes the device: the pod's kubernetes.io/egress-bandwidth and ingress-bandwidth annotations, tbf's rate and latency, the queue's limit",
+		"{in}tc -s qdisc show dev {dev}   # dropped, overlimits, backlog",
+		"kubectl get pods -A -o yaml | grep -e egress-bandwidth: -e ingress-bandwidth:   # annotations of pods that limit them",
+		"# raise the limit that shapes the device: that annotation, tbf's rate and latency, or the queue's limit",
 	}
 	return []meaning{{
 		reasons: []string{"QDISC_DROP", "QDISC_BURST_DROP", "QDISC_OVERLIMIT", "QDISC_CONGESTED", "QDISC_SFQ_MAXFLOWS", "QDISC_SFQ_MAXDEPTH",
@@ -105,8 +107,8 @@ func queued() []meaning {
 		title: "The ring of {at} is full, so packets for {dst} are dropped ({reason}).",
 		cause: "Who reads the device, a virtual machine or a program at a tap device, does not read fast enough, or stands still.",
 		remedy: []string{
-			"ip -s -s link show dev {dev}   # in netns {netns}: dropped",
-			"ip link set {dev} txqueuelen 10000   # in netns {netns}: a longer queue; more CPU for who reads the device helps, too",
+			"{in}ip -s -s link show dev {dev}   # dropped",
+			"{in}ip link set {dev} txqueuelen 10000   # a longer queue; more CPU for its reader helps, too",
 		},
 	}}
 }
@@ -119,15 +121,15 @@ func programmed() []meaning {
 		title: "A filter or program of tc at {at} drops packets to {dst} ({reason}).",
 		cause: "A BPF program or a filter at the device says that the packet is to be dropped: a network plugin's policy or bandwidth limit, or a program left behind.",
 		remedy: []string{
-			"bpftool net show dev {dev}   # in netns {netns}: programs at tc, tcx and XDP",
-			"tc -s filter show dev {dev} ingress; tc -s filter show dev {dev} egress   # in netns {netns}",
+			"{in}bpftool net show dev {dev}   # programs at tc, tcx and XDP",
+			"{in}tc -s filter show dev {dev} ingress", "{in}tc -s filter show dev {dev} egress",
 		},
 	}, {
 		reasons: []string{"XDP"}, functions: []string{"do_xdp_generic", "netif_receive_generic_xdp"},
 		id: "bpf-drop", harm: faulty,
 		title:  "An XDP program at {at} drops packets to {dst}.",
 		cause:  "The program says XDP_DROP, or fails: a network plugin's, a load balancer's, or one left behind.",
-		remedy: []string{"bpftool net show dev {dev}   # in netns {netns}: the program", "ip -d link show dev {dev}   # in netns {netns}: xdp, xdpgeneric"},
+		remedy: []string{"{in}bpftool net show dev {dev}   # the program", "{in}ip -d link show dev {dev}   # xdp, xdpgeneric"},
 	}, {
 		reasons: []string{"BPF_CGROUP_EGRESS"}, functions: []string{"ip_finish_output", "ip6_finish_output"},
 		id: "bpf-drop", harm: faulty,
@@ -135,7 +137,7 @@ func programmed() []meaning {
 		cause: "A program at cgroup_skb/egress says that the packet may not be sent: systemd's IPAddressDeny, a runtime's or a policy engine's.",
 		remedy: []string{
 			"bpftool cgroup tree | grep -B1 -A3 egress   # which group, which program",
-			"systemctl show --property=IPAddressDeny --property=IPAddressAllow UNIT",
+			"grep -rn -e IPAddressDeny -e IPAddressAllow /etc/systemd /run/systemd /usr/lib/systemd   # units whose traffic systemd filters",
 		},
 	}, {
 		reasons: []string{"SECURITY_HOOK"},
@@ -148,18 +150,18 @@ func programmed() []meaning {
 		id:      kernelDrop, harm: faulty,
 		title:  "An IPsec policy drops packets to {dst} at {at}: they came in the clear, or by no policy that allows them.",
 		cause:  "The xfrm policies of the namespace ask for encryption that the packet did not have, or their states do not match.",
-		remedy: []string{"ip -s xfrm policy; ip -s xfrm state   # in netns {netns}", "cat /proc/net/xfrm_stat"},
+		remedy: []string{"{in}ip -s xfrm policy", "{in}ip -s xfrm state", "{in}cat /proc/net/xfrm_stat"},
 	}, {
 		reasons: []string{"PSP_INPUT", "PSP_OUTPUT"},
 		id:      kernelDrop, harm: faulty,
 		title:  "Packets to {dst} do not pass the PSP encryption's checks at {at} ({reason}).",
 		cause:  "The connection is encrypted by PSP, and the packet has not the key that it should have.",
-		remedy: []string{"ip -d link show dev {dev}   # in netns {netns}"},
+		remedy: []string{"{in}ip -d link show dev {dev}"},
 	}, {
 		reasons: []string{"TAP_FILTER", "TAP_TXFILTER"},
 		id:      kernelDrop, harm: normal,
 		title:  "The filter of the tap device at {at} drops packets to {dst}.",
 		cause:  "Who made the device, mostly a virtual machine's monitor, put a filter there for addresses that it does not want.",
-		remedy: []string{"ip -d tuntap show   # in netns {netns}: who has it"},
+		remedy: []string{"{in}ip -d tuntap show   # who has it"},
 	}}
 }

@@ -10,7 +10,7 @@ func linkLayer() []meaning {
 		title: "Frames come in at {at} with a source MAC that cannot come from there, and are dropped ({reason}).",
 		cause: "Another station has the device's own MAC, a loop brings its frames back, or a MAC that is fixed to another place of the forwarding table comes from here.",
 		remedy: []string{
-			"bridge fdb show | sort | uniq -cd   # in netns {netns}: a MAC at two ports",
+			"{in}bridge fdb show | sort | uniq -cd   # a MAC at two ports",
 			"ip -br link   # compare the MACs of both nodes' tunnel devices; machines that were cloned may share /etc/machine-id and with it MACs",
 		},
 	}, {
@@ -29,32 +29,32 @@ func linkLayer() []meaning {
 		title: "The bridge has no port to send packets to {dst} on, so they are dropped at {at}.",
 		cause: "The port that leads there is down, in another VLAN, isolated, or the one by which the packet came.",
 		remedy: []string{
-			"bridge fdb show; bridge -d link show; bridge vlan show   # in netns {netns}",
+			"{in}bridge fdb show", "{in}bridge -d link show", "{in}bridge vlan show",
 		},
 	}, {
 		reasons: []string{"BRIDGE_INGRESS_STP_STATE"},
 		id:      kernelDrop, harm: faulty,
 		title:  "The bridge port of {at} does not forward yet, or is blocked, so packets to {dst} are dropped.",
 		cause:  "The spanning tree protocol has the port listen, learn or block: a loop between bridges, or a port that has just come up.",
-		remedy: []string{"bridge -d link show dev {dev}   # in netns {netns}: state", "ip link set dev BRIDGE type bridge stp_state 0   # if there is no loop"},
+		remedy: []string{"{in}bridge -d link show dev {dev}   # state", "{in}ip link set dev $({in}ip -o link show dev {dev} | sed 's/.* master \\([^ ]*\\).*/\\1/') type bridge stp_state 0   # if there is no loop"},
 	}, {
 		reasons: []string{"DEV_READY"}, functions: []string{"__dev_forward_skb2"},
 		id: kernelDrop, harm: faulty,
 		title:  "The device at {at}, or the other end of it, is not up, so packets to {dst} are dropped.",
 		cause:  "A device that is down takes nothing: it is being set up or removed, or it was switched off.",
-		remedy: []string{"ip -d link show dev {dev}   # in netns {netns}: state, NO-CARRIER, its peer", "ip link set dev {dev} up"},
+		remedy: []string{"{in}ip -d link show dev {dev}   # state, NO-CARRIER, its peer", "{in}ip link set dev {dev} up"},
 	}, {
 		reasons: []string{"DEV_HDR", "NEIGH_HH_FILLFAIL", "SKB_GSO_SEG"}, prefix: "NEIGH_",
 		id: kernelDrop, harm: faulty,
 		title:  "Packets to {dst} cannot be made ready for {at} and are dropped ({reason}).",
 		cause:  "The device could not write its header, or not cut a large packet into segments: a fault of a driver or of its offload.",
-		remedy: []string{"ethtool -K {dev} gso off tso off   # in netns {netns}: does it pass without offload?", "dmesg | tail"},
+		remedy: []string{"{in}ethtool -K {dev} gso off tso off   # does it pass without offload?", "dmesg | tail"},
 	}, {
 		reasons: []string{"RECURSION_LIMIT"},
 		id:      kernelDrop, harm: faulty,
 		title:  "Packets to {dst} go round in a circle of devices and are dropped at {at}.",
 		cause:  "Devices that are stacked send to each other without end: a tunnel whose own packets are routed into it, or a redirect to itself.",
-		remedy: []string{"ip route get {dst}   # in netns {netns}: does the way to the tunnel's peer lead into the tunnel?", "ip -d link show   # in netns {netns}"},
+		remedy: []string{"{in}ip route get {dst}   # does the route to the tunnel's peer lead into the tunnel?", "{in}ip -d link show"},
 	}, {
 		reasons: []string{"NOMEM", "PFMEMALLOC", "SKB_UCOPY_FAULT"},
 		id:      kernelDrop, harm: faulty,
@@ -78,8 +78,8 @@ func ofSockets() []meaning {
 		title: "The receive buffer of the socket at {dst} is full: its process does not read fast enough.",
 		cause: "Packets arrived for the socket and were dropped because what it had not read filled its buffer.",
 		remedy: []string{
-			"ss -anpm 'dst = {dst}' or 'src = {dst}'   # in netns {netns}: Recv-Q, skmem's d counts drops",
-			"give the process more CPU, or a larger buffer: SO_RCVBUF, net.core.rmem_max, net.core.rmem_default",
+			"{in}ss -anpm 'dst = {dst}' or 'src = {dst}'   # Recv-Q, skmem's d counts drops",
+			"# give the process more CPU, or a larger buffer: SO_RCVBUF, net.core.rmem_max, net.core.rmem_default",
 		},
 	}, {
 		reasons: []string{"SOCKET_BACKLOG", "PROTO_MEM", "TCP_OFO_QUEUE_PRUNE", "TCP_OFO_DROP"}, functions: []string{"tcp_add_backlog", "tcp_prune_ofo_queue"},
@@ -87,7 +87,7 @@ func ofSockets() []meaning {
 		title: "The socket at {dst} has no memory left for what arrives ({reason}).",
 		cause: "Its process does not read fast enough, or all sockets of the node together have used up what they may (tcp_mem, udp_mem).",
 		remedy: []string{
-			"cat /proc/net/sockstat; sysctl net.ipv4.tcp_mem net.ipv4.udp_mem   # in netns {netns}: mem is in pages",
+			"{in}cat /proc/net/sockstat   # mem is in pages", "sysctl net.ipv4.tcp_mem net.ipv4.udp_mem   # the limits, in pages",
 			"nstat -az TcpExtTCPBacklogDrop TcpExtPruneCalled TcpExtTCPRcvQDrop TcpExtOfoPruned",
 		},
 	}, {
@@ -96,30 +96,30 @@ func ofSockets() []meaning {
 		title: "The server at {dst} does not accept connections fast enough, and new ones are dropped.",
 		cause: "The accept queue of the listening socket is full, so the kernel drops new connections without a word and clients try again.",
 		remedy: []string{
-			"ss -ltn   # in netns {netns}: Recv-Q is the queue, Send-Q its limit",
-			"find what holds the process up; a larger backlog (listen, net.core.somaxconn) only helps against bursts",
+			"{in}ss -ltn   # Recv-Q is the queue, Send-Q its limit",
+			"# find what holds the process up; a larger backlog (listen, net.core.somaxconn) only helps against bursts",
 		},
 	}}
 }
 
 // ofTCP are segments that do not fit their connection. TCP has many ways to meet them and mostly deals with them.
 func ofTCP() []meaning {
-	state := []string{"ss -tino 'dst = {dst}' or 'src = {dst}'   # in netns {netns}: the connection's state", "nstat -az | grep -i tcpext   # in netns {netns}"}
+	state := []string{"{in}ss -tino 'dst = {dst}' or 'src = {dst}'   # the connection's state", "{in}nstat -az | grep -i tcpext"}
 	return []meaning{{
 		reasons: []string{"TCP_AUTH_HDR", "TCP_MD5NOTFOUND", "TCP_MD5UNEXPECTED", "TCP_MD5FAILURE", "TCP_AONOTFOUND", "TCP_AOUNEXPECTED",
 			"TCP_AOKEYNOTFOUND", "TCP_AOFAILURE"}, prefix: "TCP_AO",
 		id: kernelDrop, harm: faulty,
 		title:  "TCP segments for {dst} fail authentication and are dropped at {at} ({reason}).",
 		cause:  "One side signs its segments (TCP MD5, TCP-AO: mostly a BGP session), the other does not, or with another key.",
-		remedy: []string{"compare the passwords of both peers' sessions: of Calico the BGPPeer's, of MetalLB the BGPPeer's passwordSecret", "nstat -az | grep -e MD5 -e TCPAO   # in netns {netns}"},
+		remedy: []string{"{in}nstat -az | grep -e MD5 -e TCPAO", "# compare the passwords of both peers' sessions: of Calico the BGPPeer's, of MetalLB the BGPPeer's passwordSecret"},
 	}, {
 		reasons: []string{"TCP_RFC7323_TW_PAWS"},
 		id:      "connect-no-response", harm: faulty,
 		title: "A connection of the same addresses and ports that has just ended takes the first packet of a new one to {dst}, which is dropped at {at}.",
 		cause: "The old connection is in TIME-WAIT, and the new one's timestamp is older than its last: clients behind one address translation, or a host that was cloned or restarted.",
 		remedy: []string{
-			"nstat -az TcpExtPAWSTimewait TcpExtPAWSPassive   # in netns {netns}",
-			"do not let several hosts share one source address and port: iptables' MASQUERADE --random-fully",
+			"{in}nstat -az TcpExtPAWSTimewait TcpExtPAWSPassive",
+			"# do not let several hosts share one source address and port: iptables' MASQUERADE --random-fully",
 		},
 		subject: serverOf,
 	}, {
@@ -127,7 +127,7 @@ func ofTCP() []meaning {
 		id:      kernelDrop, harm: faulty,
 		title:  "TCP segments for {dst} have passed more routers than their socket allows, and are dropped at {at}.",
 		cause:  "The socket asks for a least TTL (IP_MINTTL: BGP's TTL security), and the peer is further away or does not send with 255.",
-		remedy: []string{"compare the TTL security (ebgp-multihop) of both peers"},
+		remedy: []string{"ktrace capture -i {dev} -w ttl.pcapng host {dst}   # the TTL of what arrives", "# compare the TTL security (ebgp-multihop) of both peers"},
 	}, {
 		reasons: []string{"TCP_FLAGS", "TCP_ZEROWINDOW", "TCP_OVERWINDOW", "TCP_RFC7323_PAWS", "TCP_RFC7323_TSECR", "TCP_INVALID_SEQUENCE",
 			"TCP_INVALID_END_SEQUENCE", "TCP_INVALID_ACK_SEQUENCE", "TCP_INVALID_SYN", "TCP_CLOSE", "TCP_FASTOPEN", "TCP_ACK_UNSENT_DATA"},
@@ -147,15 +147,15 @@ func ofIP() []meaning {
 		title: "Datagrams for {dst} were sent in fragments that did not all arrive, and are dropped at {at} ({reason}).",
 		cause: "A fragment was lost on the way, or a firewall lets only the first pass, for the others have no ports.",
 		remedy: []string{
-			"nstat -az IpReasmFails IpReasmTimeout Ip6ReasmFails   # in netns {netns}",
-			"send less at once: of DNS, an EDNS size of 1232; or let fragments pass",
+			"{in}nstat -az IpReasmFails IpReasmTimeout Ip6ReasmFails",
+			"# send less at once: of DNS, an EDNS size of 1232; or let fragments pass",
 		},
 	}, {
 		reasons: []string{"IP_NOPROTO", "INVALID_PROTO"},
 		id:      kernelDrop, harm: faulty,
 		title:  "{proto} packets for {dst} are of a protocol that nothing takes at {at} ({reason}).",
 		cause:  "No module or socket for that IP protocol is loaded or open there: a tunnel (IPIP, GRE, ESP) whose device is missing, as a rule.",
-		remedy: []string{"ip -d link show type ipip; ip -d link show type gre   # in netns {netns}", "modprobe ipip   # for Calico's IPIP, if it is missing"},
+		remedy: []string{"{in}ip -d link show type ipip", "{in}ip -d link show type gre", "modprobe ipip   # for Calico's IPIP, if it is missing"},
 	}, {
 		reasons: []string{"IPV6_NDISC_FRAG", "IPV6_NDISC_HOP_LIMIT", "IPV6_NDISC_BAD_CODE", "IPV6_NDISC_BAD_OPTIONS"}, prefix: "IPV6_NDISC_",
 		id: kernelDrop, harm: faulty,
@@ -172,7 +172,7 @@ func others() []meaning {
 		id:     kernelDrop, harm: faulty,
 		title:  "Open vSwitch drops packets to {dst} at {at} ({reason}).",
 		cause:  "A flow of the switch ends in a drop, a meter, or an action that failed: the network plugin's policy, or a flow that is missing.",
-		remedy: []string{"ovs-dpctl dump-flows -m | grep -e drop -e 'actions:$'", "ovs-appctl ofproto/trace BRIDGE FLOW   # why"},
+		remedy: []string{"ovs-dpctl dump-flows -m | grep -e drop -e 'actions:$'", "for b in $(ovs-vsctl list-br); do ovs-ofctl dump-flows $b; done   # which rule counts them"},
 	}, {
 		prefix: "RX_DROP_",
 		id:     kernelDrop, harm: normal,

@@ -166,7 +166,7 @@ func (r *Resets) connectionRefused(e decoder.Event, b decoder.Reset, f *decoder.
 	f.ID, f.Subject = "connection-refused", server.String()
 	f.Title = fmt.Sprintf("%s was refused: nothing listens on %s", to(e, b), end(pod, server))
 	f.Cause = "The SYN reached its host, which has no listening socket for that address and port."
-	f.Remedy = []string{listeners(pod, server), "a server that listens on 127.0.0.1 only must listen on 0.0.0.0 or [::]"}
+	f.Remedy = []string{listeners(pod, server)}
 	if server != b.Connection.Src {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("%v was translated to %v", b.Connection.Src, server))
 	}
@@ -177,6 +177,7 @@ func (r *Resets) connectionRefused(e decoder.Event, b decoder.Reset, f *decoder.
 			"The server's host was not seen to answer."
 		f.Remedy = append(f.Remedy, fmt.Sprintf("tcpdump -ni any 'tcp port %d and host %v'   # on the server's host: a firewall answers if no SYN arrives", server.Port(), server.Addr()))
 	}
+	f.Remedy = append(f.Remedy, "# a server that listens on 127.0.0.1 only must listen on 0.0.0.0 or [::]")
 	young := r.know.starting(pod, e.Time)
 	if !r.persists(server, e.Time) || server.Addr().IsLoopback() || young != "" {
 		f.Severity = decoder.Info
@@ -211,7 +212,7 @@ func (r *Resets) persists(server netip.AddrPort, now time.Time) bool {
 func listeners(p decoder.Pod, a netip.AddrPort) string {
 	list := fmt.Sprintf("ss -ltn 'sport = :%d'", a.Port())
 	if p.Name != "" {
-		return fmt.Sprintf("kubectl -n %s exec %s -- %s", p.Namespace, p.Name, list)
+		return fmt.Sprintf("kubectl -n %s exec %s -- %s", word(p.Namespace), word(p.Name), list)
 	}
 	return fmt.Sprintf("%s   # on the host of %v", list, a.Addr())
 }
@@ -224,7 +225,8 @@ func (r *Resets) stale(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
 	f.ID, f.Subject = "reset-stale-connection", service(b).String()
 	f.Title = fmt.Sprintf("%s does not know the connection that %s still used", from(e, b), to(e, b))
 	f.Cause = "One end had ended the connection, lost it in a restart, or never had it; the other went on and was reset."
-	f.Remedy = []string{"let the client retry on a new connection, and keep idle ones alive: net.ipv4.tcp_keepalive_time below the idle timeout"}
+	f.Remedy = []string{"sysctl net.ipv4.tcp_keepalive_time   # in the client's network namespace: below the idle timeout of what is between the two",
+		"# let the client retry on a new connection, and keep idle ones alive (SO_KEEPALIVE)"}
 	if !r.ownWord(b, b.Connection.Src.Addr()) {
 		f.Confidence = decoder.Likely
 	}
@@ -277,7 +279,7 @@ func byMiddlebox(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
 	f.Cause = "A firewall, proxy or load balancer between the two ends sent the reset; the other end did not."
 	f.Confidence = decoder.Likely
 	f.Remedy = []string{fmt.Sprintf("tcpdump -ni any -v '%s'   # compare the TTLs", resetsFrom(b.Connection.Src.Addr())),
-		"ask who runs the network between the two for rules on this address, port or content"}
+		"# ask who runs the network between the two for rules on this address, port or content"}
 	if t := b.TTL; t != nil {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("the reset has TTL %d (id %d), the other packets of that end %d (id %d), at %s", t.Reset, t.ResetID, t.Peer, t.PeerID, b.Place))
 		if !b.Answered && t.Apart() == 1 {

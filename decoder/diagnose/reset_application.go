@@ -3,6 +3,7 @@ package diagnose
 import (
 	"fmt"
 	"net/netip"
+	"time"
 
 	"ktrace/decoder"
 )
@@ -16,7 +17,8 @@ func byApplication(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
 	}
 	f.ID, f.Subject = "reset-by-application", fmt.Sprintf("%s %v", b.Cause, service(b))
 	f.Title = fmt.Sprintf("%s %s, which reset its connection to %s", who, deed(*s, b.Cause), to(e, b))
-	f.Cause, f.Remedy = applicationCause(b.Cause)
+	cause, remedy := applicationCause(b.Cause)
+	f.Cause, f.Remedy = cause, append(logsOf(e), remedy...)
 	if s.Unread > 0 {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("%d bytes received and not read", s.Unread))
 	}
@@ -62,19 +64,32 @@ func applicationCause(c decoder.ResetCause) (string, []string) {
 	switch c {
 	case decoder.ResetUnread:
 		return "A socket that is closed with received data unread answers with a reset instead of a FIN (RFC 2525, 2.17); what was on its way to the other end may be lost.",
-			[]string{"let the process read to the end, or call shutdown and read until end of file, before it closes"}
+			[]string{"# let the process read to the end, or call shutdown and read until end of file, before it closes"}
 	case decoder.ResetEarly:
 		return "The process had closed its end while the other still sent.",
-			[]string{"agree on who closes first: a server's keep-alive timeout should be longer than its clients'"}
+			[]string{"# agree on who closes first: a server's keep-alive timeout should be longer than its clients'"}
 	case decoder.ResetLinger:
 		return "SO_LINGER with time 0 makes close send a reset and throw away what was not sent.",
-			[]string{"remove SO_LINGER from the program, or accept that its connections end in a reset"}
+			[]string{"# remove SO_LINGER from the program, or accept that its connections end in a reset"}
 	case decoder.ResetKilled, decoder.ResetExited:
 		return "The kernel closed what the process had left open; data was unread, so it sent a reset.",
 			[]string{"journalctl -k -g 'killed process|segfault'", "kubectl get events -A --field-selector type=Warning"}
 	}
 	return "The process disconnected the socket, or closed a listener before it accepted the connection.",
-		[]string{"look at the log of the process for the time of the reset"}
+		nil
+}
+
+// logsOf shows what the process that sent a reset logs at that time.
+func logsOf(e decoder.Event) []string {
+	const before = 10 * time.Second
+	since := e.Time.UTC().Add(-before)
+	switch {
+	case e.Peer.Name != "":
+		return []string{fmt.Sprintf("kubectl -n %s logs %s --all-containers --timestamps --since-time=%s", word(e.Peer.Namespace), word(e.Peer.Name), since.Format(time.RFC3339))}
+	case e.PID != 0:
+		return []string{fmt.Sprintf("journalctl _PID=%d --since '%s UTC'", e.PID, since.Format(time.DateTime))}
+	}
+	return []string{fmt.Sprintf("journalctl --since '%s UTC'   # on the host of the process", since.Format(time.DateTime))}
 }
 
 // closing are the states of an end that has sent its FIN: it lost nothing that it waited for.

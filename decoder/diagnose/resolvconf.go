@@ -81,7 +81,11 @@ func badFile(conf decoder.ResolvConf) decoder.Finding {
 		ID: "dns-bad-resolv-conf", Severity: decoder.Critical, Confidence: decoder.Certain,
 		Subject:  fmt.Sprintf("resolv.conf in netns %d", conf.Netns),
 		Evidence: []string{fmt.Sprintf("its nameservers: %s; search: %s", list(conf.Nameservers), orElse(strings.Join(conf.Search, " "), "none"))},
-		Remedy:   []string{"look at the pod's spec.dnsPolicy and spec.dnsConfig, and at kubelet's clusterDNS (--cluster-dns)"},
+		Remedy: []string{
+			catResolvConf(conf.Netns),
+			"grep -A3 clusterDNS /var/lib/kubelet/config.yaml",
+			"# compare with the pod's spec.dnsPolicy and spec.dnsConfig",
+		},
 	}
 	for _, line := range conf.Bad {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("a line that says nothing to a resolver: %q", line))

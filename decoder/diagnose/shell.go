@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 )
@@ -18,6 +19,41 @@ func word(s string) string {
 
 // quote makes a path safe for a shell.
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// dnsName is a name for dig, which takes one that begins so for an option or a server.
+func dnsName(name string) string {
+	if name != "" && strings.ContainsRune("-+@", rune(name[0])) {
+		return "-q " + quote(name)
+	}
+	return quote(name)
+}
+
+// in runs the command that follows it in a network namespace; not if that is the node's own.
+func (k *Facts) in(netns uint32) string {
+	if netns == k.node.Netns {
+		return ""
+	}
+	return within(netns)
+}
+
+// within is the same where the node's own namespace is not known. A pod's first process is the sandbox's.
+func within(netns uint32) string {
+	if netns == 0 {
+		return ""
+	}
+	return fmt.Sprintf("nsenter -t %s -n ", firstOf(netns))
+}
+
+// firstOf is the first process of a network namespace.
+func firstOf(netns uint32) string { return fmt.Sprintf("$(lsns -no PID %d | head -1)", netns) }
+
+// catResolvConf shows the resolv.conf that the processes of a network namespace have.
+func catResolvConf(netns uint32) string {
+	if netns == 0 {
+		return "cat /etc/resolv.conf"
+	}
+	return fmt.Sprintf("cat /proc/%s/root/etc/resolv.conf", firstOf(netns))
+}
 
 // byFamily makes of commands for IPv4 those for the family of an address: each has its own iptables, routes and tables.
 func byFamily(a netip.Addr, commands ...string) []string {

@@ -65,8 +65,8 @@ func bufferFull(f *decoder.Finding, s decoder.Sock) {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("socket:[%d]", s.Inode))
 	}
 	f.Remedy = []string{
-		fmt.Sprintf("ss -%sanpm 'sport = :%d'   # in the pod's network namespace: who, how much is queued, drops", flagOf(s.Proto), s.Local.Port()),
-		"give the process more CPU, or a larger buffer: SO_RCVBUF, net.core.rmem_max, net.core.rmem_default",
+		fmt.Sprintf("%sss -%sanpm 'sport = :%d'   # who, how much is queued, drops", within(f.About.Netns), flagOf(s.Proto), s.Local.Port()),
+		"# give the process more CPU, or a larger buffer: SO_RCVBUF, net.core.rmem_max, net.core.rmem_default",
 	}
 }
 
@@ -91,7 +91,7 @@ func queueFull(f *decoder.Finding, s decoder.Sock, who string) {
 	f.Cause = "The accept queue of the listening socket is full, so the kernel drops new connections without a word and clients retry after 1, 3, 7 s."
 	f.Evidence = append(f.Evidence, fmt.Sprintf("accept queue %d, limit %d (the smaller of listen's backlog and net.core.somaxconn)", s.Backlog, s.Limit))
 	f.Remedy = []string{
-		fmt.Sprintf("ss -ltnp 'sport = :%d'   # in the network namespace of the server: Recv-Q is the queue, Send-Q its limit", s.Local.Port()),
-		"find what holds the process up; a larger backlog (listen, net.core.somaxconn) only helps against bursts",
+		fmt.Sprintf("%sss -ltnp 'sport = :%d'   # Recv-Q is the queue, Send-Q its limit", within(f.About.Netns), s.Local.Port()),
+		"# find what holds the process up; a larger backlog (listen, net.core.somaxconn) only helps against bursts",
 	}
 }

@@ -60,7 +60,7 @@ func (k *Facts) stale(e decoder.Event, c *decoder.Conntrack) decoder.Finding {
 		},
 		Remedy: []string{
 			fmt.Sprintf("conntrack -D -p %s --orig-dst %v --reply-src %v", e.Packet.Proto, c.Original.Dst.Addr(), c.Reply.Src.Addr()),
-			"let the client use another source port, or a new connection",
+			"# or let the client use another source port",
 		},
 	}
 }

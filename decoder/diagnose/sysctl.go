@@ -28,7 +28,7 @@ func loopbackRoute(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, 
 		},
 		Remedy: []string{
 			"sysctl -w " + key + "=1   # kube-proxy does so itself, unless --iptables-localhost-nodeports=false",
-			fmt.Sprintf("or ask at another address of the host than %v", d.Conntrack.Original.Dst.Addr()),
+			fmt.Sprintf("# or ask at another address of the host than %v", d.Conntrack.Original.Dst.Addr()),
 		},
 	}, true
 }

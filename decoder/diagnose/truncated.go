@@ -155,8 +155,8 @@ func (t *truncated) finding(k ends) decoder.Finding {
 		Cause:    "The client takes the beginning of the answer for the whole, or gives up: its resolver does not know TCP.",
 		Evidence: []string{question(e, d), fmt.Sprintf("answered with the mark TC in %d bytes; over UDP it takes %s", d.Size, takes)},
 		Remedy: []string{
-			fmt.Sprintf("dig +tcp @%v -p %d %s %s   # does the server answer over TCP?", d.Server.Addr(), d.Server.Port(), quote(d.Name), quote(d.Type)),
-			"options use-vc in resolv.conf, or a resolver that knows EDNS and TCP",
+			fmt.Sprintf("dig +tcp @%v -p %d %s %s   # does the server answer over TCP?", d.Server.Addr(), d.Server.Port(), dnsName(d.Name), quote(d.Type)),
+			"# set options use-vc in resolv.conf, or use a resolver that knows EDNS and TCP",
 		},
 		Count: 1, First: e.Time, Last: e.Time,
 	}.Of(e)

@@ -213,7 +213,7 @@ func (r *Tunnels) taken(h *holding) (decoder.Finding, bool) {
 		},
 		Remedy: []string{
 			fmt.Sprintf("ss -ulnp 'sport = :%d'", here.Port()),
-			fmt.Sprintf("end that process or give it another port, then: ip link set %s up", word(device)),
+			fmt.Sprintf("ip link set %s up   # once that process has ended, or has another port", word(device)),
 		},
 		Count: h.count, First: h.first, Last: h.last,
 	}.Of(e), true
@@ -236,9 +236,9 @@ func (x *crossing) finding(k tunnelWay, now time.Time) decoder.Finding {
 				x.out, peer, x.in, x.questions, x.asked, decoder.Brief(x.last.Sub(x.first))),
 		},
 		Remedy: []string{
-			fmt.Sprintf("on %v: tcpdump -ni any host %v   # does %s arrive?", k.peer, k.local, carrier),
-			fmt.Sprintf("on %v: nstat -az UdpInCsumErrors; ip -s -s link show type vxlan   # does it arrive with a bad checksum?", k.peer),
-			fmt.Sprintf("let %s pass between all nodes, in the cloud's security groups, too", carrier),
+			fmt.Sprintf("tcpdump -ni any host %v   # on %v: does %s arrive?", k.local, k.peer, carrier),
+			fmt.Sprintf("nstat -az UdpInCsumErrors; ip -s -s link show type vxlan   # on %v: does it arrive with a bad checksum?", k.peer),
+			fmt.Sprintf("# let %s pass between all nodes, in the cloud's security groups, too", carrier),
 		},
 		Count: x.questions, First: x.first, Last: x.last,
 	}.Of(x.event)

@@ -53,9 +53,9 @@ func untracked(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool
 		f.Evidence = append(f.Evidence, fmt.Sprintf("as %s no rule would drop it", t.Passes))
 	}
 	if t.Zone != nil {
-		f.Remedy = append(f.Remedy, "put both directions into one zone: the same rule for the device, or the addresses, of the other direction")
+		f.Remedy = append(f.Remedy, "# put both directions into one zone: the same rule for the device, or the addresses, of the other direction")
 	} else {
-		f.Remedy = append(f.Remedy, "accept what is exempted before the rule that drops (-m conntrack --ctstate UNTRACKED -j ACCEPT; ct state untracked accept), for both directions; or remove the exemption")
+		f.Remedy = append(f.Remedy, "# accept what is exempted before the rule that drops (-m conntrack --ctstate UNTRACKED -j ACCEPT; ct state untracked accept), for both directions; or remove the exemption")
 	}
 	return f, true
 }
