@@ -91,18 +91,16 @@ func (r *Reader) body(size []byte, n int) ([]byte, error) {
 // Writer writes a recording.
 type Writer struct{ w io.Writer }
 
-// NewWriter begins the file on w. The caller buffers, flushes and closes w.
+// NewWriter begins the file on w. The caller buffers, flushes and closes w, whose errors say what file it is.
 func NewWriter(w io.Writer) (*Writer, error) {
 	if _, err := io.WriteString(w, Magic); err != nil {
-		return nil, fmt.Errorf("recording: %w", err)
+		return nil, err
 	}
 	return &Writer{w: w}, nil
 }
 
 // Record implements decoder.Recorder.
 func (w *Writer) Record(raw []byte) error {
-	if _, err := w.w.Write(raw); err != nil {
-		return fmt.Errorf("recording: %w", err)
-	}
-	return nil
+	_, err := w.w.Write(raw)
+	return err
 }

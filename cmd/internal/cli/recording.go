@@ -75,7 +75,7 @@ func (r *recording) Record(raw []byte) error {
 	return err
 }
 
-// Close completes the file.
+// Close completes the file. If nothing could be written, what it held before stays.
 func (r *recording) Close() error {
 	if r == nil {
 		return nil
@@ -85,5 +85,8 @@ func (r *recording) Close() error {
 	if !r.begun {
 		return r.file.Discard()
 	}
-	return errors.Join(r.buf.Flush(), r.file.Close())
+	if err := r.buf.Flush(); err != nil {
+		return errors.Join(err, r.file.Discard())
+	}
+	return r.file.Close()
 }

@@ -70,7 +70,7 @@ func (v View) saver(f Flags, t *tracer.Tracer, stop func(), also *outputs, s Str
 // keeper is a file, or a row of them, or what is kept until something fires.
 func (v View) keeper(o savefile.Options, w *capture.Writer) (keeper, error) {
 	if v.Save != nil && v.Save.Flight != nil {
-		return savefile.NewFlight(o, *v.Save.Flight, w), nil
+		return savefile.NewFlight(o, *v.Save.Flight, w)
 	}
 	return savefile.Create(o, w, time.Now())
 }

@@ -16,7 +16,8 @@ import (
 // File is an output in the making. Its errors name it, and what to do.
 //
 // Where there was a file with something in it, the new one is written beside it, and takes its place by Close; a live one
-// does with the first that is written, so that it is there even if this process is killed. What is no such file (a pipe, a device, another descriptor of this process) is written as it is.
+// does with the first that is written, so that it is there even if this process is killed. What is no such file (a pipe,
+// a device, another descriptor of this process) is written as it is.
 type File struct {
 	file   *os.File
 	what   string // the flag
@@ -26,6 +27,9 @@ type File struct {
 	live   bool
 	guard  *Guard
 	use    *use
+
+	nameless bool // from the start, as another process's open file may be
+	written  bool
 }
 
 // CreateLive is Create for what comes as it happens, and cannot be had again.
@@ -44,7 +48,7 @@ func (g *Guard) Create(what, name string) (*File, error) {
 	if err != nil {
 		return nil, f.explain(err)
 	}
-	f.file = old
+	f.file, f.nameless = old, nameless(old)
 	if f.use, err = g.claim(f.title(), old); err == nil {
 		err = lock(old)
 	}
@@ -199,32 +203,55 @@ func createBeside(place string, mode os.FileMode) (*os.File, error) {
 // Write implements io.Writer.
 func (f *File) Write(b []byte) (int, error) {
 	n, err := f.file.Write(b)
+	f.written = f.written || n > 0
 	if err == nil && f.live {
 		err = f.replace()
 	}
 	return n, f.explain(err)
 }
 
-// replace has the file take its place.
+// replace has the file take its place. If it cannot, what was written stays beside.
 func (f *File) replace() error {
 	if f.place == "" {
 		return nil
 	}
-	if err := os.Rename(f.beside, f.place); err != nil {
+	place := f.place
+	f.place = ""
+	if err := os.Rename(f.beside, place); err != nil {
 		return fmt.Errorf("what was written is in %s: %w", f.beside, err)
 	}
-	f.place = ""
 	return nil
 }
 
 // Close completes the file.
 func (f *File) Close() error {
 	f.guard.release(f.use)
-	err := f.file.Close()
-	if err == nil {
+	err := f.removed()
+	if err = errors.Join(err, f.file.Close()); err == nil {
 		err = f.replace()
 	}
 	return f.explain(err)
+}
+
+// errRemoved is what became of a file that is no longer there at its end.
+var errRemoved = errors.New("was removed while it was written, and what was written is lost; write where nobody cleans up")
+
+// removed is an error if nobody can have what was written: the file, or its directory, was removed meanwhile.
+func (f *File) removed() error {
+	if f.written && !f.nameless && nameless(f.file) {
+		return errRemoved
+	}
+	return nil
+}
+
+// nameless reports whether an open file has no name, so that it is gone when it is closed.
+func nameless(file *os.File) bool {
+	info, err := file.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return false
+	}
+	s, ok := info.Sys().(*syscall.Stat_t)
+	return ok && s.Nlink == 0
 }
 
 // Discard closes the file, and leaves what it would have replaced, if anything, as it was.
@@ -247,7 +274,28 @@ func (f *File) explain(err error) error {
 	if path, ok := err.(*os.PathError); ok {
 		err = path.Err // its name may be that of the file beside
 	}
-	return fmt.Errorf("%s: %w%s", f.title(), err, Remedy(err, filepath.Dir(f.name)))
+	return fmt.Errorf("%s: %w%s", f.title(), err, Remedy(err, directory(f.name)))
+}
+
+// directory is where a file lies, or is to lie, links followed.
+func directory(name string) string {
+	for range 8 { // links to links
+		to, err := os.Readlink(name)
+		if err != nil {
+			break
+		}
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(filepath.Dir(name), to)
+		}
+		name = to
+	}
+	return filepath.Dir(name)
+}
+
+// Writable is an error if no file can be made in the directory of a file that is to be written later.
+func Writable(what, name string) error {
+	f := File{what: what, name: name}
+	return f.explain(unix.Faccessat(unix.AT_FDCWD, directory(name), unix.W_OK|unix.X_OK, unix.AT_EACCESS))
 }
 
 // Remedy is what to do about an error of writing into a directory, "" if nothing is known.

@@ -306,3 +306,94 @@ func TestErrorsNameTheFileAndTheRemedy(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// TestWhatCannotTakeItsPlaceStaysBeside has a directory come there meanwhile.
+func TestWhatCannotTakeItsPlaceStaysBeside(t *testing.T) {
+	for _, live := range []bool{false, true} {
+		dir := t.TempDir()
+		path := old(t, dir, "x")
+		f := create(t, nil, path)
+		f.live = live
+		if err := errors.Join(os.Remove(path), os.Mkdir(path, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+		_, err := f.Write([]byte("new"))
+		if live {
+			err = errors.Join(err, f.Discard())
+		} else {
+			err = errors.Join(err, f.Close())
+		}
+		if err == nil || !strings.Contains(err.Error(), "-w "+path+": what was written is in "+f.beside+": ") || content(t, f.beside) != "new" {
+			t.Errorf("live %v: error %v", live, err)
+		}
+	}
+}
+
+func TestAFileThatIsRemovedIsAnError(t *testing.T) {
+	for _, before := range []string{"", "old"} {
+		path := filepath.Join(t.TempDir(), "x")
+		if err := os.WriteFile(path, []byte(before), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		f, err := (*Guard)(nil).CreateLive("-w", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Write([]byte("new")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); !errors.Is(err, errRemoved) || !strings.Contains(err.Error(), "-w "+path+": ") {
+			t.Errorf("error %v", err)
+		}
+	}
+}
+
+// TestWhatNeverHadANameIsNotMissed writes to a file that another has open, and removed on purpose.
+func TestWhatNeverHadANameIsNotMissed(t *testing.T) {
+	for _, format := range []string{"/dev/fd/%[2]d", "/proc/%[1]d/fd/%[2]d"} {
+		path := filepath.Join(t.TempDir(), "x")
+		file, err := os.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		f := create(t, nil, fmt.Sprintf(format, os.Getpid(), file.Fd()))
+		if _, err := f.Write([]byte("new")); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestTheRemedyIsForWhereTheFileIs, not for where a link to it is.
+func TestTheRemedyIsForWhereTheFileIs(t *testing.T) {
+	dir := t.TempDir()
+	for name, to := range map[string]string{"first": "second", "second": "/dev/full"} {
+		if err := os.Symlink(to, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := create(t, nil, filepath.Join(dir, "first"))
+	defer f.Close()
+	if _, err := f.Write([]byte("x")); err == nil || !strings.Contains(err.Error(), `"df -h /dev"`) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestWhetherAFileCanBeMadeLater(t *testing.T) {
+	dir := t.TempDir()
+	if err := Writable("-w", filepath.Join(dir, "x")); err != nil {
+		t.Error(err)
+	}
+	if err := Writable("-w", filepath.Join(dir, "no", "x")); err == nil || !strings.Contains(err.Error(), "mkdir -p "+dir+"/no") {
+		t.Errorf("error %v", err)
+	}
+}

@@ -49,10 +49,10 @@ func (d *Drain) Next(ctx context.Context) ([]byte, error) {
 		packet := decoder.IsPacket(raw)
 		if packet {
 			d.taken++
-			if err := d.Also.Record(raw); err != nil {
-				return raw, err
-			}
 			d.window.insert(raw)
+			if err := d.Also.Record(raw); err != nil { // which is no reason to lose what is held
+				return raw, errors.Join(err, d.window.release(0, d.write))
+			}
 		}
 		if err := d.settle(); err != nil || !packet {
 			return raw, err

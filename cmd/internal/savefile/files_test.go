@@ -188,3 +188,20 @@ func TestDrainHoldsNoPacketBackWhenNothingFollows(t *testing.T) {
 		t.Errorf("%v, told %d times", err, to.idle)
 	}
 }
+
+// full is a recorder on a full disk.
+type full struct{}
+
+func (full) Record([]byte) error { return errFull }
+
+var errFull = errors.New("full")
+
+// TestDrainPassesOnWhatItHoldsIfAnotherFileIsFull: what came is in this one.
+func TestDrainPassesOnWhatItHoldsIfAnotherFileIsFull(t *testing.T) {
+	packet := decoder.RawFrame{Ethernet: true, Data: make([]byte, 60), Length: 60}.Append(nil)
+	var to sink
+	d := Drain{Ring: &script{records: [][]byte{packet, packet}, more: []bool{true, true}}, Files: &to, Also: full{}}
+	if _, err := d.Next(t.Context()); !errors.Is(err, errFull) || to.packets != 1 {
+		t.Errorf("error %v, %d packets passed on, want 1", err, to.packets)
+	}
+}

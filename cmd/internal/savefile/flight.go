@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"ktrace/cmd/internal/outfile"
 	"ktrace/decoder"
 	"ktrace/decoder/capture"
 )
@@ -43,10 +44,10 @@ type Flight struct {
 const inFlight = 4 * inWindow
 
 // NewFlight returns a recorder that has written nothing yet. Files are named as with -C; with -W the oldest is
-// overwritten.
-func NewFlight(o Options, flight FlightOptions, w *capture.Writer) *Flight {
+// overwritten. It fails if none could be written: it may be days until something fires.
+func NewFlight(o Options, flight FlightOptions, w *capture.Writer) (*Flight, error) {
 	o.numbered = true
-	return &Flight{Files: &Files{Writer: w, o: o}, flight: flight, memory: newRing(flight.Bytes)}
+	return &Flight{Files: &Files{Writer: w, o: o}, flight: flight, memory: newRing(flight.Bytes)}, outfile.Writable("-w", o.Path)
 }
 
 // Forgotten is how many packets were neither written nor lost: their place was taken by newer ones, or nothing fired

@@ -29,7 +29,11 @@ func newRecorder(t *testing.T, o Options, flight FlightOptions) *recorder {
 	dir := t.TempDir()
 	o.Path, o.Stderr = filepath.Join(dir, "x"), io.Discard
 	flight.Trigger = &Trigger{}
-	r := &recorder{Flight: NewFlight(o, flight, capture.NewWriter(capture.Options{})), t: t, dir: dir}
+	f, err := NewFlight(o, flight, capture.NewWriter(capture.Options{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &recorder{Flight: f, t: t, dir: dir}
 	r.say(decoder.Fact{Node: &decoder.Node{Name: "n"}})
 	return r
 }
