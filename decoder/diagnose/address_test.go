@@ -53,10 +53,10 @@ func TestWhoIsToForwardIsAskedForForwarding(t *testing.T) {
 			"no-route", decoder.Certain, "use the source address 10.9.0.2"},
 		{"it has a source, and no route", "IP_OUTNOROUTES", "__ip_queue_xmit", []decoder.Device{lone}, []decoder.Route{gone, own}, node,
 			"no-route", decoder.Certain, "There is no route"},
-		{"nobody answers for it there", "NEIGH_FAILED", "arp_error_report", []decoder.Device{{Netns: pod, Ifindex: 2, Name: "eth0", PeerNetns: far, PeerIndex: 3}},
+		{"no host answers for it there", "NEIGH_FAILED", "arp_error_report", []decoder.Device{{Netns: pod, Ifindex: 2, Name: "eth0", PeerNetns: far, PeerIndex: 3}},
 			[]decoder.Route{{About: about, Dst: dst, Type: "unicast", Out: "eth0"}, {About: about.At(far, 3), Dst: dst, Errno: "EHOSTUNREACH"}}, node,
 			"neighbour-failed", decoder.Certain, "on no device of netns 9"},
-		{"somebody has it there, and is silent", "NEIGH_FAILED", "arp_error_report", []decoder.Device{{Netns: pod, Ifindex: 2, Name: "eth0", PeerNetns: far, PeerIndex: 3}},
+		{"a host has it there, and is silent", "NEIGH_FAILED", "arp_error_report", []decoder.Device{{Netns: pod, Ifindex: 2, Name: "eth0", PeerNetns: far, PeerIndex: 3}},
 			[]decoder.Route{{About: about, Dst: dst, Type: "unicast", Out: "eth0"}, {About: about.At(far, 3), Dst: dst, Type: "local"}}, node,
 			"neighbour-failed", decoder.Certain, "does not answer ARP on eth0, so"},
 	} {

@@ -61,7 +61,7 @@ func (b *backends) see(k *Facts, e decoder.Event, c *decoder.Conntrack) {
 // ending.
 func begins(p *decoder.Packet) bool { return p.HasFlag('S') && !p.HasFlag('.') }
 
-// isStale reports whether a flow's backend serves at the service's address according to nobody who knows that.
+// isStale reports whether a flow's backend serves at the service's address by none of the sources that know it.
 func (k *Facts) isStale(e decoder.Event, c *decoder.Conntrack) bool {
 	to, backend, known := c.Original.Dst, c.Reply.Src, false
 	for _, s := range k.services.of(to.Addr()) {
@@ -117,7 +117,7 @@ func sameEndpoints(a, b []netip.AddrPort) bool {
 
 // staleFlows are the events of flows that go to a backend which serves no more, and keeps the findings.
 func (x *Translations) staleFlows(now time.Time, final bool) []decoder.Event {
-	var told []decoder.Event
+	var stale []decoder.Event
 	for _, h := range x.backends.held.ripe(now, final, x.know.mayLearn) {
 		e, n := h.event, h.event.Body.(decoder.NAT)
 		c := decoder.NewConntrack(n.Original, n.Reply)
@@ -134,10 +134,10 @@ func (x *Translations) staleFlows(now time.Time, final bool) []decoder.Event {
 			x.backends.report(h, now, f, works, working)
 			e.Body = x.translation(e, c, decoder.NATStale)
 			x.count(e.Body.(decoder.NAT), 1)
-			told = append(told, e)
+			stale = append(stale, e)
 		}
 	}
-	return told
+	return stale
 }
 
 // report completes a finding about a translation; working is how bad it is if the backend answers all the same.

@@ -19,7 +19,7 @@ type Blackholes struct {
 	ways    map[direction]*passage
 	streams map[lane]*stream // of captures
 	opened  map[sender]opening
-	told    map[direction]tooBigFor
+	tooBig  map[direction]tooBigFor
 	dropped map[direction]time.Time // something large, or an ICMP error about it, on this node
 	pruned  time.Time
 }
@@ -36,7 +36,7 @@ type passage struct {
 	large       uint32    // bytes, the smallest that does not get through
 	small       string    // what does, "" as long as nothing is known to
 	since       time.Time // when that did
-	ignored     uint64    // packets larger than the sender was told it may send
+	ignored     uint64    // packets larger than an ICMP error to the sender allows
 	reported    bool
 }
 
@@ -81,7 +81,7 @@ const (
 // NewBlackholes returns the rule; know must be asked before it.
 func NewBlackholes(know *Facts) *Blackholes {
 	return &Blackholes{know: know, ways: map[direction]*passage{}, streams: map[lane]*stream{},
-		opened: map[sender]opening{}, told: map[direction]tooBigFor{}, dropped: map[direction]time.Time{}}
+		opened: map[sender]opening{}, tooBig: map[direction]tooBigFor{}, dropped: map[direction]time.Time{}}
 }
 
 // Observe implements decoder.Rule.
@@ -108,7 +108,7 @@ func (r *Blackholes) Flush(now time.Time, _ bool) []decoder.Finding {
 	prune(r.ways, func(p *passage) bool { return now.Sub(p.last) > wayMemory })
 	prune(r.streams, func(s *stream) bool { return now.Sub(s.last) > wayMemory })
 	prune(r.opened, func(o opening) bool { return now.Sub(o.when) > wayMemory })
-	prune(r.told, func(t tooBigFor) bool { return now.Sub(t.when) > wayMemory })
+	prune(r.tooBig, func(t tooBigFor) bool { return now.Sub(t.when) > wayMemory })
 	prune(r.dropped, func(t time.Time) bool { return now.Sub(t) > wayMemory })
 	return nil
 }
@@ -253,17 +253,17 @@ func (r *Blackholes) answered(e decoder.Event) {
 // conclude says what is to be said of a way on which another packet was sent in vain.
 func (r *Blackholes) conclude(e decoder.Event, p *passage) []decoder.Finding {
 	d := directionOf(e.Packet.Flow())
-	told, ok := r.told[d]
+	tooBig, ok := r.tooBig[d]
 	switch {
 	case r.explained(d, p):
 		return nil
-	case ok && e.Packet.Len > told.mtu && e.Time.Sub(told.when) > answerWithin:
+	case ok && e.Packet.Len > tooBig.mtu && e.Time.Sub(tooBig.when) > answerWithin:
 		p.ignored++
 		if p.ignored < inVainTold {
 			return nil
 		}
-		return p.found(e, p.ignored, p.deaf(e, told))
-	case ok && told.when.After(p.first):
+		return p.found(e, p.ignored, p.deaf(e, tooBig))
+	case ok && tooBig.when.After(p.first):
 		return nil
 	}
 	all, after := p.efforts()
@@ -333,17 +333,17 @@ func (k *Facts) hole(e decoder.Event, p *passage) decoder.Finding {
 	return f
 }
 
-// deaf is the finding about a sender that was told and goes on.
-func (p *passage) deaf(e decoder.Event, told tooBigFor) decoder.Finding {
+// deaf is the finding about a sender that goes on after an ICMP error.
+func (p *passage) deaf(e decoder.Event, tooBig tooBigFor) decoder.Finding {
 	src, dst := e.Packet.Src, e.Packet.Dst
 	from, to := e.Ends()
 	return decoder.Finding{
-		ID: "pmtu-icmp-ignored", Confidence: decoder.Likely, Subject: fmt.Sprintf("%v to %v", src, dst), First: told.when,
-		Title: fmt.Sprintf("%s goes on sending packets to %s that are larger than the path MTU of %d in an ICMP error to it.", whose(from, src), whose(to, dst), told.mtu),
+		ID: "pmtu-icmp-ignored", Confidence: decoder.Likely, Subject: fmt.Sprintf("%v to %v", src, dst), First: tooBig.when,
+		Title: fmt.Sprintf("%s goes on sending packets to %s that are larger than the path MTU of %d in an ICMP error to it.", whose(from, src), whose(to, dst), tooBig.mtu),
 		Cause: "The ICMP error passed here, but the sender does not get it or ignores it: a filter drops it further on, " +
 			"it does not fit the connection, or path MTU discovery is off.",
 		Evidence: []string{
-			fmt.Sprintf("%s packet-too-big (MTU %d) from %v", told.when.UTC().Format("15:04:05.000000"), told.mtu, told.from),
+			fmt.Sprintf("%s packet-too-big (MTU %d) from %v", tooBig.when.UTC().Format("15:04:05.000000"), tooBig.mtu, tooBig.from),
 			fmt.Sprintf("%d packets of %d bytes and more were sent %v and more after it, last %s %v", p.ignored, p.large, answerWithin, e.Packet.Proto, e.Packet.Flow()),
 		},
 		Remedy: append(byFamily(src, "iptables-save | grep -i icmp; nft list ruleset | grep -i icmp   # is ICMP filtered at the sender?", "sysctl net.ipv4.ip_no_pmtu_disc"),

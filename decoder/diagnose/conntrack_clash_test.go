@@ -27,7 +27,7 @@ func TestWhyConntrackDoesNotTakeAFlowIn(t *testing.T) {
 	drop := decoder.Drop{Reason: "NETFILTER_DROP", Location: "nf_hook_slow", Conntrack: entry(40000, 20000)}
 	about := decoder.Ask(lost)
 	counted := decoder.Fact{Conntrack: &decoder.ConntrackStats{Netns: 7, Rose: decoder.ConntrackCounters{InsertFailed: 1, Drop: 1}}}
-	nobody := decoder.Fact{Blame: &decoder.Blame{About: about, Hooks: []string{"postrouting"}}}
+	noRule := decoder.Fact{Blame: &decoder.Blame{About: about, Hooks: []string{"postrouting"}}}
 	ports := func(used int, rule *decoder.RuleFact) decoder.Fact {
 		return decoder.Fact{PortUse: &decoder.PortUse{About: about, Server: server, Source: source, Low: 20000, High: 20009, Used: used, Rule: rule}}
 	}
@@ -39,14 +39,14 @@ func TestWhyConntrackDoesNotTakeAFlowIn(t *testing.T) {
 		id    string
 		sure  decoder.Confidence
 	}{
-		{"two packets of one socket", []decoder.Fact{counted, nobody}, []decoder.Event{hop(1000, 8, entry(40000, 20000)), hop(1001, 9, entry(40000, 20000))}, "conntrack-insert-race", decoder.Likely},
-		{"the same packet, sent again after a second", []decoder.Fact{counted, nobody}, []decoder.Event{hop(0, 8, entry(40000, 20000)), hop(1001, 9, entry(40000, 20000))}, "netfilter-drop", decoder.Possible},
-		{"two flows that got one port at once", []decoder.Fact{counted, nobody}, []decoder.Event{hop(1000, 8, entry(40001, 20000))}, "conntrack-insert-race", decoder.Likely},
-		{"a flow that got a port long ago", []decoder.Fact{counted, nobody}, []decoder.Event{hop(0, 8, entry(40001, 20000))}, "netfilter-drop", decoder.Possible},
-		{"no port is left", []decoder.Fact{counted, nobody, ports(10, rule)}, []decoder.Event{hop(1000, 8, entry(40001, 20000))}, "ports-exhausted", decoder.Certain},
-		{"no port is left, by a rule that is not known", []decoder.Fact{counted, nobody, ports(9, nil)}, nil, "ports-exhausted", decoder.Likely},
-		{"ports are left", []decoder.Fact{counted, nobody, ports(5, rule)}, nil, "netfilter-drop", decoder.Possible},
-		{"no port is left, but conntrack lost nothing", []decoder.Fact{nobody, ports(10, rule)}, nil, "netfilter-drop", decoder.Possible},
+		{"two packets of one socket", []decoder.Fact{counted, noRule}, []decoder.Event{hop(1000, 8, entry(40000, 20000)), hop(1001, 9, entry(40000, 20000))}, "conntrack-insert-race", decoder.Likely},
+		{"the same packet, sent again after a second", []decoder.Fact{counted, noRule}, []decoder.Event{hop(0, 8, entry(40000, 20000)), hop(1001, 9, entry(40000, 20000))}, "netfilter-drop", decoder.Possible},
+		{"two flows that got one port at once", []decoder.Fact{counted, noRule}, []decoder.Event{hop(1000, 8, entry(40001, 20000))}, "conntrack-insert-race", decoder.Likely},
+		{"a flow that got a port long ago", []decoder.Fact{counted, noRule}, []decoder.Event{hop(0, 8, entry(40001, 20000))}, "netfilter-drop", decoder.Possible},
+		{"no port is left", []decoder.Fact{counted, noRule, ports(10, rule)}, []decoder.Event{hop(1000, 8, entry(40001, 20000))}, "ports-exhausted", decoder.Certain},
+		{"no port is left, by a rule that is not known", []decoder.Fact{counted, noRule, ports(9, nil)}, nil, "ports-exhausted", decoder.Likely},
+		{"ports are left", []decoder.Fact{counted, noRule, ports(5, rule)}, nil, "netfilter-drop", decoder.Possible},
+		{"no port is left, but conntrack lost nothing", []decoder.Fact{noRule, ports(10, rule)}, nil, "netfilter-drop", decoder.Possible},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f, _ := learnt(tt.facts, tt.hops...).Proves(lost, drop)

@@ -9,11 +9,11 @@ import (
 
 // consequences is what was seen that explains what becomes of other packets, or shows that nothing is wrong with them.
 type consequences struct {
-	silenced decoder.Recent[natFlow, bool]          // flows whose sender was to be told that its packets are too big, but a filter took the message
+	silenced decoder.Recent[natFlow, bool]          // flows whose sender was sent "packet too big", but a filter dropped that
 	strays   decoder.Recent[strayFlow, uint32]      // packets that left for a service's address as they were, and the namespace that they left first
-	sought   decoder.Recent[soughtAt, bool]         // where those go to; true once somebody answers there who is no backend
+	sought   decoder.Recent[soughtAt, bool]         // where those go to; true once a host answers there that is no backend
 	gone     decoder.Recent[goneAddress, bool]      // addresses that the hosts which are to have them lack
-	lives    decoder.Recent[decoder.FlowKey, *life] // of flows; pings of one host are told apart, as they have no ports
+	lives    decoder.Recent[decoder.FlowKey, *life] // of flows; each ping has one of its own, as pings have no ports
 	answers  decoder.Recent[natFlow, translated]    // flows whose source is translated, by the answers that are expected
 	carried  decoder.Recent[natFlow, carrier]       // what arrived in tunnels, by the flow of who is carried
 }

@@ -96,7 +96,7 @@ func (c *culprits) likely(at rulePlace, hook string, what aim) (one culprit, ok 
 	return one, ok
 }
 
-// ruleID is what tells a rule from all others.
+// ruleID distinguishes a rule from all others.
 func ruleID(netns uint32, r decoder.RuleFact) string {
 	which := "policy"
 	switch {

@@ -25,7 +25,7 @@ func ruled(to string, rule *decoder.RuleFact, sure decoder.Confidence) (decoder.
 		Suspects: []decoder.Suspect{{RuleFact: *rule, Fit: "yes"}}}}}
 }
 
-// TestOneRuleIsOneCause: whoever meets it, and though the node does not say of each packet which rule it was.
+// TestOneRuleIsOneCause for all that it hits, and though the node does not say of each packet which rule it was.
 func TestOneRuleIsOneCause(t *testing.T) {
 	rule := func(chain string, number int, text string) *decoder.RuleFact {
 		return &decoder.RuleFact{System: "iptables-nft", Family: "ipv4", Table: "filter", Chain: chain, Hook: "forward", Number: number, Text: text, Verdict: "drop"}
@@ -153,7 +153,7 @@ func TestWhatTheInternetTriesIsNotMissed(t *testing.T) {
 	}{
 		{"a closed port", "", 23, new(bool), decoder.Info},
 		{"an open port", "", 23, &[]bool{true}[0], decoder.Critical},
-		{"nobody looked", "", 23, nil, decoder.Critical},
+		{"not counted", "", 23, nil, decoder.Critical},
 		{"a pod tried it", "uid", 23, new(bool), decoder.Critical},
 		{"a node port", "", 30080, new(bool), decoder.Critical},
 	} {

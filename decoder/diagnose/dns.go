@@ -101,7 +101,7 @@ func (r *DNS) judge(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
 	case d.ICMP != nil:
 		return r.know.atOwnAddress(queryRefused(d), d), true
 	case notListened(d):
-		return r.know.atOwnAddress(nobodyListens(d), d), true
+		return r.know.atOwnAddress(portClosed(d), d), true
 	case d.Connection != nil:
 		return r.connectionEnded(e, d)
 	}
@@ -228,9 +228,9 @@ func queryRefused(d decoder.DNS) decoder.Finding {
 	return f
 }
 
-// nobodyListens reports a query that found no socket where it arrived. Of many such only some are answered: the kernel
+// portClosed reports a query that found no socket where it arrived. Of many such only some are answered: the kernel
 // limits how many ICMP errors it sends to anyone.
-func nobodyListens(d decoder.DNS) decoder.Finding {
+func portClosed(d decoder.DNS) decoder.Finding {
 	f := deaf(d)
 	f.Cause = "The query arrived at the server's host, where no socket is open for the port: the DNS process is not running there, or listens elsewhere."
 	f.Evidence = []string{fmt.Sprintf("dropped %v: %s in %s", d.Drop, d.Drop.Reason, d.Drop.Function)}

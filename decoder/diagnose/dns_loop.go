@@ -118,7 +118,7 @@ func (r *DNSLoops) found(key dnsLoopKey, l *dnsLoop, queries []decoder.Event) []
 	}
 	all := make([]decoder.Finding, 0, len(queries))
 	for _, e := range queries {
-		x := f.Of(l.asked) // a loopback address is nobody's name
+		x := f.Of(l.asked) // a loopback address names no host
 		x.Traffic = []decoder.Traffic{trafficOf(l.asked), trafficOf(e)}
 		x.Evidence = append(slices.Clone(f.Evidence), question(e, e.Body.(decoder.DNS)))
 		x.Time, x.First, x.Last, x.Count = e.Time, e.Time, e.Time, 1

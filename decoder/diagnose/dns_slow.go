@@ -23,11 +23,11 @@ type slowness struct {
 
 // pace is how fast a server answers.
 type pace struct {
-	began  time.Time
-	all    fio.Histogram
-	slow   []*timed // its answers
-	behind []*timed // those of servers that waited for them
-	told   int      // of both, how many were reported
+	began    time.Time
+	all      fio.Histogram
+	slow     []*timed // its answers
+	behind   []*timed // those of servers that waited for them
+	reported int      // of both, how many were reported
 }
 
 // timed is a query that took long.
@@ -177,12 +177,12 @@ func (p *pace) often() bool {
 func (p *pace) report(at netip.AddrPort, limit time.Duration) []decoder.Finding {
 	f := p.finding(at, limit)
 	var found []decoder.Finding
-	for _, t := range slices.Concat(p.slow, p.behind)[min(p.told, len(p.slow)+len(p.behind)):] {
+	for _, t := range slices.Concat(p.slow, p.behind)[min(p.reported, len(p.slow)+len(p.behind)):] {
 		x := f.Of(t.event)
 		x.Time, x.First, x.Last, x.Count = t.end, t.event.Time, t.end, 1
 		found = append(found, x)
 	}
-	p.told += len(found)
+	p.reported += len(found)
 	return found
 }
 

@@ -17,7 +17,7 @@ const (
 	slowUpstream = "192.0.2.53"
 )
 
-// timedQuery is a query of somebody, ms after the start, and how many ms it took; 0 is no answer.
+// timedQuery is a query, ms after the start, and how many ms it took; 0 is no answer.
 func timedQuery(at, took int, from, to string) decoder.Event {
 	start := time.Unix(1000, 0).Add(time.Duration(at) * time.Millisecond)
 	server := netip.AddrPortFrom(netip.MustParseAddr(to), 53)

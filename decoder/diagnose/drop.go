@@ -66,7 +66,7 @@ func (k *Facts) mayLearn(e decoder.Event, age time.Duration) bool {
 	}
 	d, ok := e.Body.(decoder.Drop)
 	if ok && isProbe(e.Packet) && (d.NoNeighbour() || d.NoWay()) && age < probedWithin {
-		return true // whoever looks for hosts by pings will try others
+		return true // a scan by pings goes on with other hosts
 	}
 	if ok && d.ByNetfilter() && age < probedWithin && opens(e.Packet) && !d.Conntrack.DNAT() && k.scans.says(e.Packet.Src) == "" && k.isOutside(e) {
 		return true // as will who looks for ports

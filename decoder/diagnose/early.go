@@ -49,7 +49,7 @@ func (x *Together) early(now time.Time) []decoder.Finding {
 			return false
 		}
 		f, ok := x.found[c.level].Find(c.key)
-		if !ok || x.told[c.key] || len(x.told) >= maxEarly {
+		if !ok || x.reported[c.key] || len(x.reported) >= maxEarly {
 			return true
 		}
 		if before[c.level] == nil {
@@ -60,7 +60,7 @@ func (x *Together) early(now time.Time) []decoder.Finding {
 			ends = &now
 		}
 		if !before[c.level].explain(f) && !ends.account(f) {
-			x.told[c.key], f.Early = true, true
+			x.reported[c.key], f.Early = true, true
 			found = append(found, f)
 		}
 		return true

@@ -31,7 +31,7 @@ func TestWhatNeedNotWaitForTheEnd(t *testing.T) {
 		{"what has one", []decoder.Rule{says{met("cause", "tcp", pod, 1, server)}, says{sure(met("symptom", "tcp", pod, 1, server))}}, time.Minute, []string{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			x := &Together{told: map[decoder.CauseKey]bool{}, found: make([]decoder.Folder, len(c.levels))}
+			x := &Together{reported: map[decoder.CauseKey]bool{}, found: make([]decoder.Folder, len(c.levels))}
 			for _, r := range c.levels {
 				x.levels = append(x.levels, []decoder.Rule{r})
 			}

@@ -7,8 +7,8 @@ import (
 	"ktrace/decoder"
 )
 
-// Facts is what is known of the node, for the rules that share it. It must come before them. What it was told of one
-// question or namespace is forgotten when so much was told of others that nobody can still be asking.
+// Facts is what is known of the node, for the rules that share it. It must come before them. What it learns of one
+// question or namespace is forgotten once it has learnt so much of others that no rule can still ask for it.
 type Facts struct {
 	node       decoder.Node
 	blames     decoder.Recent[decoder.Question, decoder.Blame]

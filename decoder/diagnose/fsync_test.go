@@ -218,7 +218,7 @@ func TestSlowSyncsWaitForWhatKeepsTheDiskOrTheCPUsBusy(t *testing.T) {
 		{"CPUs that are short, and a slow disk", 0, []decoder.Fact{pressed("8:1", second, 100, second)}, "fsync-slow"},
 		{"CPUs that are short, and nothing known of the disk", 0, []decoder.Fact{pressed("8:1", second, 0, 0)}, "fsync-slow"},
 		{"CPUs that are free, and a fast disk", 0, []decoder.Fact{pressed("8:1", second/10, 1000, second)}, "fsync-slow"},
-		{"what was told before", 0, []decoder.Fact{use("8:1", 2*second, 45, dd), use("8:1", second/2, 45, dd)}, "fsync-slow"},
+		{"what was reported before", 0, []decoder.Fact{use("8:1", 2*second, 45, dd), use("8:1", second/2, 45, dd)}, "fsync-slow"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := overLimit(t, 30, c.starved, c.facts...)

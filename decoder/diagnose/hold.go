@@ -17,7 +17,7 @@ type holdKey struct {
 }
 
 type holding struct {
-	event    decoder.Event // the first, or the first whose sender was told
+	event    decoder.Event // the first, or the first that was answered by an ICMP error
 	first    time.Time
 	last     time.Time
 	answered time.Time // when a sender was first told, zero if none was

@@ -39,11 +39,11 @@ const (
 	maxComplaints = 4096
 	maxProbers    = 1024
 	maxProbed     = 256
-	// madeWithin is how long after an error the drop may be told that it is about: what netfilter drops waits for the hook.
+	// madeWithin is how long after an error the drop may be reported that it is about: what netfilter drops waits for the hook.
 	madeWithin = time.Second
-	// probedWithin is how long a ping waits for others, which tell somebody who looks for hosts.
+	// probedWithin is how long a ping waits for others: many make a scan for hosts.
 	probedWithin = 5 * time.Second
-	// enoughProbed is how many hosts somebody pings who looks for them.
+	// enoughProbed is how many hosts a scan pings at least.
 	enoughProbed = 4
 )
 
@@ -166,7 +166,7 @@ func (r *ICMPErrors) madeHere(c *complaint) bool {
 	})
 }
 
-// harmless says why nobody misses the packet that an error is about, "" if it is missed.
+// harmless says why the packet that an error is about is no loss, "" if it is one.
 func (r *ICMPErrors) harmless(c *complaint) string {
 	forth, back := r.know.before.life(c.about, false), r.know.before.life(c.about, true)
 	_, answered := back.after(c.event.Time)
@@ -184,7 +184,7 @@ func (r *ICMPErrors) harmless(c *complaint) string {
 }
 
 // isAnswer reports whether a packet belongs to a flow that its destination began; forth and back are what was seen of
-// its own direction and of the other. If that does not tell, the ports do.
+// its own direction and of the other. If that does not decide it, the ports do.
 func isAnswer(p *decoder.Packet, forth, back life) bool {
 	switch {
 	case p.Proto == "tcp" && p.HasFlag('S'):

@@ -7,7 +7,7 @@ import (
 	"ktrace/decoder"
 )
 
-// says concludes from what an error says; ok is false if that is other rules' business, or nobody's.
+// says concludes from what an error says; ok is false if that is other rules' business, or no rule's.
 func (r *ICMPErrors) says(c *complaint) (f decoder.Finding, ok bool) {
 	p, about := c.event.Packet, c.about
 	f = decoder.Finding{Severity: decoder.Warning, Confidence: decoder.Likely, Subject: "router " + p.Src.String()}
@@ -24,7 +24,7 @@ func (r *ICMPErrors) says(c *complaint) (f decoder.Finding, ok bool) {
 	case name == "redirect":
 		return f, false // advice
 	case name == "port-unreachable" && p.Src == about.Dst:
-		return r.nobodyListens(f, c)
+		return r.portClosed(f, c)
 	}
 	f.Title, f.Cause = fmt.Sprintf("%v has no route to %v.", p.Src, about.Dst), "The router was reached, has no route to the destination, and said so."
 	f.ID, f.Remedy = "no-route", []string{fmt.Sprintf("ip route get %v   # on %v", about.Dst, p.Src)}
@@ -74,8 +74,8 @@ func (r *ICMPErrors) loop(f decoder.Finding, c *complaint) (decoder.Finding, boo
 	return f, p.ICMPCode == 0 && most > longestTrace
 }
 
-// nobodyListens concludes from the destination's own word that nothing takes datagrams there. DNS has rules of its own.
-func (r *ICMPErrors) nobodyListens(f decoder.Finding, c *complaint) (decoder.Finding, bool) {
+// portClosed concludes from the destination's own word that nothing takes datagrams there. DNS has rules of its own.
+func (r *ICMPErrors) portClosed(f decoder.Finding, c *complaint) (decoder.Finding, bool) {
 	const dnsPort, enough = 53, 2
 	p, to := c.event.Packet, c.about.Destination()
 	by := saidBy{p.Src, p.ICMPName(), to}

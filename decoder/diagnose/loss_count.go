@@ -188,7 +188,7 @@ func (k *Facts) lostEvidence(e decoder.Event, d decoder.Drop, t *tally) []string
 	return all
 }
 
-// programsAt lists what may have dropped a packet at a device, in its direction if the reason tells that.
+// programsAt lists what may have dropped a packet at a device, in its direction if the reason names it.
 func (k *Facts) programsAt(e decoder.Event, d decoder.Drop) []string {
 	var all []string
 	for key, p := range k.programs.All() {

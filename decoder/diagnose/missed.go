@@ -52,7 +52,7 @@ func (k *Facts) refusedAsLeft(e decoder.Event, d decoder.Drop) (decoder.RuleFact
 	return rule, rule.Table == "kube-proxy" && rule.Chain == "cluster-ips-check"
 }
 
-// mayBeAnswered is mayLearn for a packet that left untranslated. A server that only a resolv.conf tells for a service's may
+// mayBeAnswered is mayLearn for a packet that left untranslated. A server that only a resolv.conf names may
 // be one that is asked by its own address, and be slow.
 func (k *Facts) mayBeAnswered(e decoder.Event, age time.Duration) bool {
 	s, known := k.serviceTo(e)
@@ -66,7 +66,7 @@ func (k *Facts) missed(e decoder.Event, c *decoder.Conntrack) (decoder.Finding, 
 	if to.Port() == 0 || k.before.serves(e) {
 		return decoder.Finding{}, false
 	}
-	if f, ok := k.askedNobody(e); ok {
+	if f, ok := k.askedNoServer(e); ok {
 		return f, true
 	}
 	s, known := k.serviceTo(e)

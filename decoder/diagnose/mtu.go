@@ -39,7 +39,7 @@ func tooBig(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 	return f, true
 }
 
-// MTUs is the stage that tells of packets which were too big: what, where, and who was told. It wants drops as
+// MTUs is the stage for packets that were too big: which, where, and whether an ICMP error was sent. It wants drops as
 // decoder.NewDrops completes them.
 type MTUs struct {
 	know *Facts
@@ -60,19 +60,19 @@ func (x *MTUs) Observe(e decoder.Event) []decoder.Event {
 
 // Flush implements decoder.Stage.
 func (x *MTUs) Flush(now time.Time, final bool) []decoder.Event {
-	var told []decoder.Event
+	var found []decoder.Event
 	for _, h := range x.held.ripe(now, final, x.know.mayLearn) {
 		e := h.event
 		if m, ok := x.know.MTU(e, e.Body.(decoder.Drop)); ok {
 			m.Count, m.Flow = h.count, e.Packet.Flow()
 			e.Body = m
-			told = append(told, e)
+			found = append(found, e)
 		}
 	}
-	return told
+	return found
 }
 
-// ignored turns the finding into one about the sender if it was told, and for a good while afterwards went on.
+// ignored turns the finding into one about the sender if that was sent an ICMP error, and went on for a good while.
 func (h *holding) ignored(f decoder.Finding) decoder.Finding {
 	const bursts = 3 // packets behind the answer that are no burst which was on its way
 	if f.ID != "mtu-exceeded" || h.after < bursts {

@@ -9,7 +9,7 @@ import (
 	"ktrace/decoder"
 )
 
-// Translations is the stage that tells of every flow to a service what it was translated to, and the rule for those
+// Translations is the stage that adds to every flow to a service what it was translated to, and the rule for those
 // that were not. It wants hops of at least the first packets of flows, and drops as decoder.NewDrops completes them.
 type Translations struct {
 	know       *Facts
@@ -74,12 +74,12 @@ func (s translationStage) Observe(e decoder.Event) []decoder.Event {
 	return out
 }
 
-// Flush implements decoder.Stage: what was dropped for want of a translation is told once the node was asked.
+// Flush implements decoder.Stage: what was dropped for want of a translation is reported once the node was asked.
 func (s translationStage) Flush(now time.Time, final bool) []decoder.Event {
 	states := map[string]decoder.NATState{
 		"service-stale-endpoint": decoder.NATStale, "conntrack-full": decoder.NATFull, "conntrack-insert-race": decoder.NATRace,
 	}
-	told := s.x.staleFlows(now, final)
+	found := s.x.staleFlows(now, final)
 	for _, h := range s.x.held.ripe(now, final, s.x.know.mayLearn) {
 		d := h.event.Body.(decoder.Drop)
 		f, ok := s.x.know.Proves(h.event, d)
@@ -88,13 +88,13 @@ func (s translationStage) Flush(now time.Time, final bool) []decoder.Event {
 			n := s.x.translation(e, d.Conntrack, state)
 			s.x.count(n, h.count)
 			e.Body = n
-			told = append(told, e)
+			found = append(found, e)
 		}
 	}
-	return told
+	return found
 }
 
-// hop tells what a packet at a device is to a service, if that is not known of its flow yet.
+// hop finds out what a packet at a device is to a service, if that is not known of its flow yet.
 func (x *Translations) hop(e decoder.Event, c *decoder.Conntrack) (decoder.NAT, bool) {
 	began := x.began(e)
 	flow := natFlow{e.Packet.Proto, e.Packet.Flow()}

@@ -12,8 +12,8 @@ import (
 func overlayChecksum(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 	kind, ok := overlays()[e.Packet.Dport]
 	functions := []string{"udp_queue_rcv_one_skb", "udpv6_queue_rcv_one_skb"} // where kernels before 5.17 give a tunnel nothing else up
-	untold := d.Unexplained() && slices.Contains(functions, d.Location)
-	if !ok || e.Packet.Proto != "udp" || d.Reason != "UDP_CSUM" && !untold {
+	unnamed := d.Unexplained() && slices.Contains(functions, d.Location)
+	if !ok || e.Packet.Proto != "udp" || d.Reason != "UDP_CSUM" && !unnamed {
 		return decoder.Finding{}, false
 	}
 	from, to, device := e.Packet.Src, e.Packet.Destination(), k.tunnelOf(e.Netns)
@@ -64,8 +64,8 @@ func overlayMisaddressed(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Fin
 	functions := []string{"ip_rcv_core", "ip_rcv", "ip6_rcv_core", "ipv6_rcv"} // where kernels before 5.17 give it up
 	by, carried := k.before.carried.Get(flowOf(e.Packet))
 	wrong := carried && device.MAC != "" && by.mac != device.MAC
-	untold := d.Unexplained() && slices.Contains(functions, d.Location) && wrong
-	if !known || !device.Tunnels() || d.Reason != "OTHERHOST" && !untold || !k.passesOn(e) {
+	unnamed := d.Unexplained() && slices.Contains(functions, d.Location) && wrong
+	if !known || !device.Tunnels() || d.Reason != "OTHERHOST" && !unnamed || !k.passesOn(e) {
 		return decoder.Finding{}, false
 	}
 	f := decoder.Finding{

@@ -30,7 +30,7 @@ func TestWhatATunnelBringsIsLostForReasons(t *testing.T) {
 		{"a stale MAC, on an old kernel", inner, decoder.Drop{Reason: decoder.ReasonNotTold, Location: "ip_rcv_core"}, "vx0", other, decoder.Route{Type: "local"}, "overlay-blocked", decoder.Certain},
 		{"the right MAC, on an old kernel", inner, decoder.Drop{Reason: decoder.ReasonNotTold, Location: "ip_rcv_core"}, "vx0", own, decoder.Route{Type: "local"}, "kernel-drop", decoder.Certain},
 		{"flooded, for a third node", inner, decoder.Drop{Reason: "OTHERHOST", Location: "ip_rcv_core"}, "vx0", other, decoder.Route{Type: "unicast", Out: "vx0"}, "", ""},
-		{"for somebody behind a router", inner, decoder.Drop{Reason: "OTHERHOST", Location: "ip_rcv_core"}, "vx0", other, decoder.Route{Type: "unicast", Out: "eth0", Gateway: peer}, "", ""},
+		{"for a host behind a router", inner, decoder.Drop{Reason: "OTHERHOST", Location: "ip_rcv_core"}, "vx0", other, decoder.Route{Type: "unicast", Out: "eth0", Gateway: peer}, "", ""},
 		{"another host's, at no tunnel", inner, decoder.Drop{Reason: "OTHERHOST", Location: "ip_rcv_core"}, "eth0", other, decoder.Route{Type: "local"}, "", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -19,7 +19,7 @@ func (k *Facts) learnPod(p decoder.PodFact) {
 }
 
 // starting says that a pod had begun a moment before, so that its programs may not be ready yet; "" if it had not, or
-// nobody saw it begin.
+// its start was not seen.
 func (k *Facts) starting(p decoder.Pod, now time.Time) string {
 	began, ok := k.began.Get(p.UID)
 	age := now.Sub(began)

@@ -28,7 +28,7 @@ const (
 	elsewhere  harm = iota // other rules conclude from them, or they are no loss
 	normal                 // sound networks have them: information, and from a good number on
 	congestion             // how senders learn of a full queue: the share that is dropped decides
-	faulty                 // never right; but one, or a handful of very many, hurts nobody
+	faulty                 // never right; but one, or a handful of very many, does no harm
 	loss                   // each is one
 )
 
@@ -111,7 +111,7 @@ func byReason(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 }
 
 // trivial reports whether a drop is of those that sound networks have, and of which there are few: not worth a word
-// unless somebody asks what became of the packet.
+// unless the packet itself is asked about.
 func (k *Facts) trivial(e decoder.Event, d decoder.Drop, f decoder.Finding) bool {
 	const handful = 100
 	return f.Severity == decoder.Info && k.meaningOf(d).harm == normal && f.ID == k.meaningOf(d).id && k.losses.of(e, d).count < handful

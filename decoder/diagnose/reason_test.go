@@ -94,9 +94,9 @@ func TestHowBadDropsAreIsAMatterOfHowMany(t *testing.T) {
 		{"a connection that is tried twice", []decoder.Event{syn(0), syn(time.Second)}, nil, "checksum-error", decoder.Critical},
 		{"a full queue for a moment", drops(40, "QDISC_DROP", 5*ms), []decoder.Fact{queue(0, 0), queue(60, 40)}, "queue-drop", decoder.Info},
 		{"a queue that is full again and again", drops(40, "QDISC_DROP", 200*ms), []decoder.Fact{queue(0, 0), queue(60, 40)}, "queue-drop", decoder.Warning},
-		{"what tells TCP of the rate", drops(40, "QDISC_DROP", 200*ms), []decoder.Fact{queue(0, 0), queue(6000, 40)}, "queue-drop", decoder.Info},
+		{"what TCP learns the rate from", drops(40, "QDISC_DROP", 200*ms), []decoder.Fact{queue(0, 0), queue(6000, 40)}, "queue-drop", decoder.Info},
 		{"what the queue dropped before", drops(40, "QDISC_DROP", 200*ms), []decoder.Fact{queue(0, 6000), queue(6000, 6040)}, "queue-drop", decoder.Info},
-		{"a queue that nobody knows", drops(40, "FQ_FLOW_LIMIT", 200*ms), nil, "queue-drop", decoder.Info},
+		{"a queue that is not known", drops(40, "FQ_FLOW_LIMIT", 200*ms), nil, "queue-drop", decoder.Info},
 		{"one that a socket has no room for", drops(1, "SOCKET_RCVBUFF", 0), nil, "socket-buffer-full", decoder.Info},
 		{"many that a socket has no room for", drops(8, "SOCKET_RCVBUFF", 100*ms), nil, "socket-buffer-full", decoder.Warning},
 		{"a connection that is not accepted", drops(1, "TCP_LISTEN_OVERFLOW", 0), nil, "accept-queue-full", decoder.Warning},
@@ -115,7 +115,7 @@ func TestHowBadDropsAreIsAMatterOfHowMany(t *testing.T) {
 	}
 }
 
-// TestADropThatFailedSomethingIsNoStrayOne: whoever knows that the packet was never answered asks for its cause.
+// TestADropThatFailedSomethingIsNoStrayOne: its packet is known to have had no answer.
 func TestADropThatFailedSomethingIsNoStrayOne(t *testing.T) {
 	for _, reason := range []string{"UDP_CSUM", "FLUX_CAPACITOR", decoder.ReasonNotTold} {
 		e := lost(reason, "some_function", 40000, 0)
@@ -127,8 +127,8 @@ func TestADropThatFailedSomethingIsNoStrayOne(t *testing.T) {
 	}
 }
 
-// TestOldKernelsTellByTheFunction: before 5.17 there is no reason.
-func TestOldKernelsTellByTheFunction(t *testing.T) {
+// TestOldKernelsAreJudgedByTheFunction: before 5.17 there is no reason.
+func TestOldKernelsAreJudgedByTheFunction(t *testing.T) {
 	for function, id := range map[string]string{
 		"kfree_skb_list": "queue-drop", "do_xdp_generic": "bpf-drop", "ip_finish_output": "bpf-drop", "enqueue_to_backlog": "queue-drop",
 		"__udp_queue_rcv_skb": "socket-buffer-full", "br_handle_frame_finish": "kernel-drop", "tcp_v4_rcv": "", "nf_queue": "netfilter-drop", "nf_reinject": "netfilter-drop",

@@ -54,7 +54,7 @@ func (r *Blackholes) hop(e decoder.Event) []decoder.Finding {
 	}
 	if mtu, ok := p.TooBig(); ok {
 		if about := p.About(); about != nil {
-			r.told[directionOf(about.Flow())] = tooBigFor{mtu, p.Src, e.Time}
+			r.tooBig[directionOf(about.Flow())] = tooBigFor{mtu, p.Src, e.Time}
 		}
 		return nil
 	}

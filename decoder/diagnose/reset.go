@@ -49,7 +49,7 @@ func (r *Resets) Observe(e decoder.Event) []decoder.Finding {
 		}
 	case decoder.Hop:
 		if len(r.refused) > 0 && e.Packet != nil && e.Packet.HasFlag('S') && e.Packet.HasFlag('.') {
-			delete(r.refused, e.Packet.Source()) // somebody listens there by now
+			delete(r.refused, e.Packet.Source()) // a server listens there by now
 		}
 	case decoder.Reset:
 		return r.reset(e, b)

@@ -198,7 +198,7 @@ func (c resetCase) check(t *testing.T, f decoder.Finding) {
 	}
 }
 
-// TestANewPodMayRefuse: until it has had its time to start. Of one that was there before nobody knows when it began.
+// TestANewPodMayRefuse: until it has had its time to start. Of one that was there before it is not known when it began.
 func TestANewPodMayRefuse(t *testing.T) {
 	start := resetEvent(decoder.Reset{}).Time
 	for _, c := range []struct {
@@ -210,7 +210,7 @@ func TestANewPodMayRefuse(t *testing.T) {
 	}{
 		{"new", -4 * time.Second, 20 * time.Second, decoder.Info, true},
 		{"no longer new", -4 * time.Second, 40 * time.Second, decoder.Warning, false},
-		{"nobody knows when it began", 0, 20 * time.Second, decoder.Warning, false},
+		{"it is not known when it began", 0, 20 * time.Second, decoder.Warning, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			know := NewFacts()

@@ -34,9 +34,9 @@ func (k *Facts) badResolvConf(d decoder.DNS) (decoder.Finding, bool) {
 	return k.noService(conf, d.Server, passed)
 }
 
-// askedNobody reports a packet to an address that a resolv.conf names, the sender's if that is known, and that the cluster
+// askedNoServer reports a packet to an address that a resolv.conf names, the sender's if that is known, and that the cluster
 // does not serve.
-func (k *Facts) askedNobody(e decoder.Event) (decoder.Finding, bool) {
+func (k *Facts) askedNoServer(e decoder.Event) (decoder.Finding, bool) {
 	const dns = 53
 	if e.Packet.Dport != dns {
 		return decoder.Finding{}, false

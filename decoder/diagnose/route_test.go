@@ -22,7 +22,7 @@ func TestWhatOldKernelsDoNotTellIsAsked(t *testing.T) {
 		{"the source is the host's own", "ip_rcv_finish_core", decoder.ReasonNotTold, "", "local", "martian-source"},
 		{"the kernel has no objection now", "ip_rcv_finish_core", decoder.ReasonNotTold, "", "unicast", "kernel-drop"},
 		{"another function", "tcp_v4_rcv", decoder.ReasonNotTold, "EXDEV", "unicast", ""},
-		{"a kernel that told another reason", "ip_rcv_finish_core", "IP_CSUM", "EXDEV", "unicast", "checksum-error"},
+		{"a kernel that gave another reason", "ip_rcv_finish_core", "IP_CSUM", "EXDEV", "unicast", "checksum-error"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			k := NewFacts()

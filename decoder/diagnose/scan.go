@@ -11,7 +11,7 @@ import (
 // scans are where senders were dropped who open connections, by sender.
 type scans map[netip.Addr]map[netip.AddrPort]bool
 
-// How many ports, or hosts at one port, somebody tries who looks for what is open. Who scrapes many hosts tries one or two.
+// How many ports, or hosts at one port, a scan tries. A scraper of many hosts tries one or two ports.
 const (
 	enoughPorts = 8
 	enoughHosts = 16
@@ -51,7 +51,7 @@ func opens(p *decoder.Packet) bool {
 	return p.Proto == "tcp" && p.HasFlag('S') && !p.HasFlag('.') || p.Proto == "udp" && p.Dport < firstEphemeral
 }
 
-// scanned says why nobody here misses a packet on its way through the node that a rule took: it was a scan from outside.
+// scanned says why a packet to be forwarded that a rule dropped is no loss here: it was a scan from outside.
 // What a pod or a process of the node asks for is missed, and so is what a service's address was asked for.
 func (k *Facts) scanned(e decoder.Event, d decoder.Drop) string {
 	if !d.ByNetfilter() || d.Conntrack.DNAT() || !opens(e.Packet) || !k.isOutside(e) {

@@ -9,8 +9,8 @@ import (
 	"ktrace/decoder"
 )
 
-// TestAScanOfPodsFromOutsideIsNotMissed: a policy that takes it does what it is there for. What anybody of the cluster
-// asks for is missed, and so is what somebody outside asks for who does not look for ports.
+// TestAScanOfPodsFromOutsideIsNotMissed: a policy that takes it does what it is there for. What the
+// cluster's own hosts ask for is a loss, and so is what a host outside asks for that scans no ports.
 func TestAScanOfPodsFromOutsideIsNotMissed(t *testing.T) {
 	rule := &decoder.RuleFact{System: "iptables-nft", Family: "ipv4", Table: "filter", Chain: "cali-tw-1", Hook: "forward", Number: 7, Text: "-A cali-tw-1 -j DROP", Verdict: "drop"}
 	ports := func(n int) (all []string) {
@@ -80,7 +80,7 @@ func TestAScanOfPodsFromOutsideIsNotMissed(t *testing.T) {
 	}
 }
 
-// TestASlowScanIsWaitedFor: the first of its packets are no fault either, and a client that tries one port is told of soon.
+// TestASlowScanIsWaitedFor: the first of its packets are no fault either, and a client that tries one port is reported soon.
 func TestASlowScanIsWaitedFor(t *testing.T) {
 	e, _ := ruled("10.244.1.2:22", nil, "")
 	e.Packet.Src = netip.MustParseAddr("203.0.113.9")

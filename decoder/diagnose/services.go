@@ -17,7 +17,7 @@ type services struct {
 	ranges  []serviceKey // of addresses
 	spans   map[spanKey]*serviceSpan
 	left    decoder.Recent[servedAt, time.Time] // endpoints that a source listed, until then
-	news    int                                 // how often it was told what it did not know
+	news    int                                 // how often it learnt what it did not know
 }
 
 // maxGuesses is how many services are known from what pods say.
@@ -43,7 +43,7 @@ type servedAt struct {
 func (s *services) learn(now time.Time, f decoder.ServiceFact) {
 	key := serviceKey{f.Source, f.System, f.Namespace, f.Name, f.CIDR.String(), f.Netns}
 	if f.Source == "env" && len(f.Addrs) > 0 {
-		key.name = f.Addrs[0].String() // it tells no name
+		key.name = f.Addrs[0].String() // it has no name
 	}
 	s.news++
 	s.leave(now, s.facts[key], f)

@@ -9,8 +9,8 @@ import (
 	"ktrace/decoder"
 )
 
-// told are facts about services.
-func told(all ...decoder.ServiceFact) []decoder.Fact {
+// serviceFacts are facts about services.
+func serviceFacts(all ...decoder.ServiceFact) []decoder.Fact {
 	var facts []decoder.Fact
 	for _, s := range all {
 		facts = append(facts, decoder.Fact{Service: &s})
@@ -31,7 +31,7 @@ func TestServiceThatHasTheAddressNow(t *testing.T) {
 		known bool
 		want  string
 	}{
-		{"one that was told", []decoder.ServiceFact{web}, first, true, "web"},
+		{"one that is known", []decoder.ServiceFact{web}, first, true, "web"},
 		{"another address", []decoder.ServiceFact{web}, second, false, ""},
 		{"the address that it had", []decoder.ServiceFact{web, moved}, first, false, ""},
 		{"the address that it got", []decoder.ServiceFact{web, moved}, second, true, "web"},
@@ -40,7 +40,7 @@ func TestServiceThatHasTheAddressNow(t *testing.T) {
 		{"a name rather than the range", []decoder.ServiceFact{all, web}, first, true, "web"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s, known := learnt(told(c.facts...)).ServiceAt(7, "tcp", netip.AddrPortFrom(c.at, 80))
+			s, known := learnt(serviceFacts(c.facts...)).ServiceAt(7, "tcp", netip.AddrPortFrom(c.at, 80))
 			if known != c.known || s.Name != c.want {
 				t.Errorf("got %q, %t, want %q, %t", s.Name, known, c.want, c.known)
 			}
@@ -48,14 +48,14 @@ func TestServiceThatHasTheAddressNow(t *testing.T) {
 	}
 }
 
-// Packets of a flow that was told already, on a node of a large cluster.
+// Packets of a flow that was reported already, on a node of a large cluster.
 func BenchmarkTranslations(b *testing.B) {
 	var all []decoder.ServiceFact
 	for i := range 5000 {
 		a := netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)})
 		all = append(all, decoder.ServiceFact{Source: "api", Namespace: "ns", Name: fmt.Sprint(i), Addrs: []netip.Addr{a}})
 	}
-	stage := NewTranslations(learnt(told(all...))).Stage()
+	stage := NewTranslations(learnt(serviceFacts(all...))).Stage()
 	client, service, backend := netip.MustParseAddrPort("10.244.1.2:4000"), netip.MustParseAddrPort("10.96.1.1:53"), netip.MustParseAddrPort("10.244.2.3:53")
 	c := decoder.NewConntrack(decoder.FlowTuple{Src: client, Dst: service}, decoder.FlowTuple{Src: backend, Dst: client})
 	e := decoder.Event{

@@ -30,7 +30,7 @@ func staleEndpoint(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, 
 	return f, true
 }
 
-// takenBy says who gets the packets of an endpoint that is gone, as far as the drop of one tells; "" if it does not.
+// takenBy says who gets the packets of an endpoint that is gone, as far as the drop of one shows it; "" if it does not.
 func (k *Facts) takenBy(e decoder.Event, d decoder.Drop) string {
 	_, to := e.Ends()
 	way, asked := k.route(e, false)

@@ -37,7 +37,7 @@ func TestEndpointThatTheSliceHasNoMore(t *testing.T) {
 	}
 }
 
-// TestWhoGetsThePacketsOfAnEndpointThatIsGone is said where the drop tells it.
+// TestWhoGetsThePacketsOfAnEndpointThatIsGone is said where the drop shows it.
 func TestWhoGetsThePacketsOfAnEndpointThatIsGone(t *testing.T) {
 	e := lostSYN()
 	link := &decoder.Route{About: decoder.Ask(e), Dst: e.Packet.Dst, Type: "unicast", Out: "eth0"}

@@ -67,7 +67,7 @@ func (r *Bridges) Observe(e decoder.Event) []decoder.Finding {
 	return nil
 }
 
-// ofPods reports whether a packet at a bridge shows that pods are on it: somebody with an address of the bridge's net asks
+// ofPods reports whether a packet at a bridge shows that pods are on it: a host with an address of the bridge's net asks
 // a service. On a bridge that is the node's uplink are hosts that do not, and no backends.
 func (k *Facts) ofPods(e decoder.Event, bridge decoder.Device) bool {
 	p, c := e.Packet, e.Body.(decoder.Hop).Conntrack

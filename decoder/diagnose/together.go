@@ -11,17 +11,17 @@ import (
 // Together runs rules about the same packets, and reports what one of them concludes from the consequences of another's
 // cause only if there is no such cause. It reports at the end; what nothing can take back it reports early, too.
 type Together struct {
-	levels  [][]decoder.Rule
-	found   []decoder.Folder // by level
-	waiting []candidate
-	told    map[decoder.CauseKey]bool // early
-	now     time.Time
+	levels   [][]decoder.Rule
+	found    []decoder.Folder // by level
+	waiting  []candidate
+	reported map[decoder.CauseKey]bool // early
+	now      time.Time
 }
 
 // NewTogether returns it. What the rules of a level conclude may be a consequence of what those of an earlier one do: the
 // first see the packets themselves, the last what became of transactions and connections.
 func NewTogether(levels ...[]decoder.Rule) *Together {
-	return &Together{levels: levels, found: make([]decoder.Folder, len(levels)), told: map[decoder.CauseKey]bool{}}
+	return &Together{levels: levels, found: make([]decoder.Folder, len(levels)), reported: map[decoder.CauseKey]bool{}}
 }
 
 // Rules returns the rules themselves, for who cannot wait for the end.
@@ -43,7 +43,7 @@ func (x *Together) Flush(now time.Time, final bool) []decoder.Finding {
 	var found []decoder.Finding
 	causes := causes{}
 	for i := range x.found {
-		level := slices.DeleteFunc(x.found[i].All(), func(f decoder.Finding) bool { return !x.told[f.Key()] && causes.explain(f) })
+		level := slices.DeleteFunc(x.found[i].All(), func(f decoder.Finding) bool { return !x.reported[f.Key()] && causes.explain(f) })
 		for _, f := range level {
 			causes.add(f)
 		}
@@ -67,7 +67,7 @@ func (x *Together) each(ask func(decoder.Rule) []decoder.Finding) {
 }
 
 // beyondBlocked reports whether a finding is about a neighbour at the other end of a tunnel, and a tunnel is found not to
-// pass: that is all there is to say. Which of several it is shows nowhere, for the far end may be all that tells of it.
+// pass: that is all there is to say. Which of several it is shows nowhere, for the far end may be all that shows it.
 func beyondBlocked(f decoder.Finding, found []decoder.Finding) bool {
 	return f.ID == "neighbour-failed" && f.About.Tunnel && slices.ContainsFunc(found, func(x decoder.Finding) bool {
 		return x.ID == "overlay-blocked"

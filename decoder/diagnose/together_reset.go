@@ -50,7 +50,7 @@ func (x *Together) joined(found []decoder.Finding) []decoder.Finding {
 	var left []decoder.Finding
 	endings := endingsOf(found)
 	found = slices.DeleteFunc(found, func(f decoder.Finding) bool {
-		out := !x.told[f.Key()] && endings.account(f)
+		out := !x.reported[f.Key()] && endings.account(f)
 		if out {
 			left = append(left, f)
 		}

@@ -17,7 +17,7 @@ func (s says) Observe(decoder.Event) []decoder.Finding { return s }
 
 func (says) Flush(time.Time, bool) []decoder.Finding { return nil }
 
-// met is a finding about what a client asked of servers, some seconds after the start; client "" is nobody known.
+// met is a finding about what a client asked of servers, some seconds after the start; client "" is not known.
 func met(id, proto, client string, second int, servers ...string) decoder.Finding {
 	at := time.Unix(int64(1000+second), 0)
 	f := decoder.Finding{ID: id, Severity: decoder.Critical, First: at, Last: at, Pod: decoder.Pod{UID: "the same for all"}}
@@ -168,9 +168,9 @@ func TestOneFindingOfAResetThatAQueryMet(t *testing.T) {
 	}{
 		{"a query whose connection is reset", says{lostQuery(client, "a", true, server), reset}, []string{"reset-by-application"}, "no answer last seen"},
 		{"another that hangs", says{lostQuery(client, "a", true, server), lostQuery(client, "b", false, server), reset}, []string{"dns-no-response", "reset-by-application"}, ""},
-		{"another client's, by nobody known", says{lostQuery(client, "a", true, server), lostQuery(other, "a", true, server), reset}, []string{"dns-no-response", "reset-by-application"}, ""},
+		{"another client's, which is not known", says{lostQuery(client, "a", true, server), lostQuery(other, "a", true, server), reset}, []string{"dns-no-response", "reset-by-application"}, ""},
 		{"another server's", says{lostQuery(client, "a", true, "10.9.0.3:53"), reset}, []string{"dns-no-response", "reset-by-application"}, ""},
-		{"a reset by which nobody lost anything", says{lostQuery(client, "a", true, server), info}, []string{"dns-no-response", "reset-by-application"}, ""},
+		{"a reset by which nothing was lost", says{lostQuery(client, "a", true, server), info}, []string{"dns-no-response", "reset-by-application"}, ""},
 		{"a server that is not there", says{met("connection-refused", "tcp", client, 1, server), met("dns-server-refused", "tcp", client, 1, server)}, []string{"dns-server-refused"}, ""},
 		{"another port that is closed", says{met("connection-refused", "tcp", client, 1, "10.9.0.2:80"), met("dns-server-refused", "tcp", client, 1, server)},
 			[]string{"connection-refused", "dns-server-refused"}, ""},

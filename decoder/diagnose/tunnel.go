@@ -39,8 +39,8 @@ type crossing struct {
 	out, in     uint64        // of all time
 	questions   uint64        // packets that are always answered, if only by an error
 	asked       []netip.Addr  // pods, or others, that they were for
-	told        string        // the ICMP error that came instead
-	toldBy      netip.Addr    // its sender
+	icmp        string        // the ICMP error that came instead
+	icmpFrom    netip.Addr    // its sender
 	reported    bool
 }
 
@@ -140,8 +140,8 @@ func (r *Tunnels) refused(e decoder.Event) {
 		return
 	}
 	if x := r.ways[tunnelWay{e.Netns, about.Src, about.Dst, about.Dport}]; x != nil && x.questions > 0 {
-		x.toldBy = e.Packet.Src
-		x.told = fmt.Sprintf("ICMP %s from %v", e.Packet.ICMPName(), e.Packet.Src)
+		x.icmpFrom = e.Packet.Src
+		x.icmp = fmt.Sprintf("ICMP %s from %v", e.Packet.ICMPName(), e.Packet.Src)
 	}
 }
 
@@ -150,11 +150,11 @@ func (r *Tunnels) Flush(now time.Time, final bool) []decoder.Finding {
 	var found []decoder.Finding
 	for k, x := range r.ways {
 		silent := x.questions >= enoughAsked && x.last.Sub(x.first) >= unansweredBy && now.Sub(x.last) >= answerTime
-		if x.reported || !silent && x.told == "" {
+		if x.reported || !silent && x.icmp == "" {
 			continue
 		}
 		x.reported = true
-		if x.told == "" && r.cameThrough(k) {
+		if x.icmp == "" && r.cameThrough(k) {
 			continue // what became of it there is other rules' business
 		}
 		found = append(found, x.finding(k, now))
@@ -247,15 +247,15 @@ func (x *crossing) finding(k tunnelWay, now time.Time) decoder.Finding {
 		f.About.Asks(netip.Addr{}, netip.AddrPortFrom(a, 0))
 	}
 	switch {
-	case x.told != "":
+	case x.icmp != "":
 		f.Confidence = decoder.Certain
 		f.Title = fmt.Sprintf("%s does not take what %v sends through the tunnel: pods of the two nodes do not reach each other.", peer, k.local)
 		f.Cause = "The other node answered with an error: no tunnel device listens there, or a firewall of its own rejects it."
-		if x.toldBy != k.peer {
-			f.Title = fmt.Sprintf("A router, %v, does not pass on what %v sends through the tunnel to %s: pods of the two nodes do not reach each other.", x.toldBy, k.local, peer)
+		if x.icmpFrom != k.peer {
+			f.Title = fmt.Sprintf("A router, %v, does not pass on what %v sends through the tunnel to %s: pods of the two nodes do not reach each other.", x.icmpFrom, k.local, peer)
 			f.Cause = "The other node was not reached: a router before it answered with an error, which says why."
 		}
-		f.Evidence = append(f.Evidence, "answered by "+x.told)
+		f.Evidence = append(f.Evidence, "answered by "+x.icmp)
 	case len(x.asked) == 1: // a policy of that pod looks the same
 		f.Severity, f.Confidence = decoder.Warning, decoder.Possible
 	}

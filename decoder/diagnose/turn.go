@@ -19,7 +19,7 @@ const (
 	turnBehind       // they left it as it was, or conntrack never had it
 )
 
-// turnOf tells it by conntrack's mark that the rules were asked, by netfilter's own word, or by the place: what routing
+// turnOf concludes from conntrack's mark that the rules were asked, from netfilter's own word, or from the place: what routing
 // gave up came through prerouting. What a pod's own namespace has of rules, a mesh's for one, is not meant for services.
 func (k *Facts) turnOf(e decoder.Event, d decoder.Drop) turn {
 	own := k.owns(e.Netns, e.Packet.Src)
@@ -43,7 +43,7 @@ func (k *Facts) translates(netns uint32) bool {
 }
 
 // routed reports whether it was routing, or what comes behind it, that gave the packet up. Where the kernel gives no
-// reason, the function tells it.
+// reason, the function shows it.
 func routed(d decoder.Drop) bool {
 	reasons := []string{"IP_INNOROUTES", "IP_OUTNOROUTES", "IP_INADDRERRORS", "IP_RPFILTER", "PKT_TOO_BIG"}
 	functions := []string{"ip_error", "ip_forward", "ip6_forward", "ip6_pkt_drop", "ip6_pkt_discard", "dst_discard",

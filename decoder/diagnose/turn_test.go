@@ -101,7 +101,7 @@ func TestAServerOfAResolvConfIsBadOnlyInTheRangeOfServices(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			k := cluster(c.server, c.more...)
 			e, _ := askedAt(nodeSpace, c.server+":53", decoder.Drop{})
-			f, _ := k.askedNobody(e)
+			f, _ := k.askedNoServer(e)
 			if f.Confidence != c.sure || (c.sure != "") != (f.ID == "dns-bad-resolv-conf") {
 				t.Errorf("got %q %q, want %q", f.ID, f.Confidence, c.sure)
 			}

@@ -7,8 +7,8 @@ import (
 	"ktrace/decoder"
 )
 
-// unwanted says why nobody here misses a packet that a rule took, "" if it may be missed: the Internet tries every port
-// of a node, and what is closed anyway is none the worse for a rule before it; of pods, whoever looks for open ones.
+// unwanted says why a packet that a rule dropped is no loss here, "" if it may be one: the Internet tries every port
+// of a node, and what is closed anyway is none the worse for a rule before it; a scan does so with pods.
 func (k *Facts) unwanted(e decoder.Event, d decoder.Drop) string {
 	const nodePorts, lastNodePort = 30000, 32767 // which translation serves, and no socket
 	p := e.Packet
@@ -27,7 +27,7 @@ func (k *Facts) unwanted(e decoder.Event, d decoder.Drop) string {
 	return ""
 }
 
-// pings are the hosts that somebody pings and does not reach.
+// pings are the hosts that are pinged and do not answer.
 type pings map[netip.Addr]map[netip.Addr]bool
 
 // learn takes in a drop.
@@ -46,7 +46,7 @@ func (all pings) learn(e decoder.Event) {
 	}
 }
 
-// sweep says that a packet is a ping of somebody who looks for hosts; "" if it is not.
+// sweep says that a packet is a ping of a scan for hosts; "" if it is not.
 func (all pings) sweep(p *decoder.Packet) string {
 	if n := len(all[p.Src]); isProbe(p) && n >= enoughProbed {
 		return fmt.Sprintf("%v pings %d hosts or more that are not reached: it looks for those that are", p.Src, n)
