@@ -103,6 +103,8 @@ func TestWhatIsOver(t *testing.T) {
 		{"one in three", course{}, strings.Repeat("FSS", 10) + "SSS", false},
 		{"one in three until long ago", course{}, strings.Repeat("FSS", 10) + strings.Repeat("S", 20), true},
 		{"one in two", course{}, "FSFSFSFSSSS", false},
+		{"once, while it works all the time", course{}, strings.Repeat("S", 15) + "F" + strings.Repeat("S", 18), true},
+		{"twice in a pause of what works all the time", course{}, strings.Repeat("S", 15) + "F.F" + strings.Repeat("S", 18), true},
 		{"again and again for a while", course{}, "FFF" + strings.Repeat("S", 10) + "FFF" + strings.Repeat("S", 20), false},
 		{"it fails again", course{}, "FFFSSSSSF", false},
 		{"with another backend", course{}, "FFFssss", false},

@@ -40,15 +40,19 @@ func (s *span) join(x span) {
 	s.to = max(s.to, x.to)
 }
 
-// coarsen joins the older half by twos.
+// coarsen joins half of the older half, those with the least time between them: when it paused is kept.
 func (l *timeline) coarsen() {
-	half := len(*l) / 2 &^ 1
-	for i := range half / 2 {
-		joined := (*l)[2*i]
-		joined.join((*l)[2*i+1])
-		(*l)[i] = joined
+	half := len(*l) / 2
+	for n := half; n > half/2 && n > 1; n-- {
+		closest := 0
+		for i := range n - 1 {
+			if (*l)[i+1].from-(*l)[i].to < (*l)[closest+1].from-(*l)[closest].to {
+				closest = i
+			}
+		}
+		(*l)[closest].join((*l)[closest+1])
+		*l = append((*l)[:closest+1], (*l)[closest+2:]...)
 	}
-	*l = append((*l)[:half/2], (*l)[half:]...)
 }
 
 // after is how often it happened since, and when first.
@@ -69,25 +73,33 @@ func (l timeline) between(other timeline) (n, runs uint64) {
 	if len(other) == 0 {
 		return 0, 0
 	}
-	end := other[0].from
-	for _, o := range other {
-		run := l.within(end, o.from)
+	for i, o := range other {
+		run := uint64(0)
+		if i > 0 {
+			run = l.within(other[i-1].to, o.from)
+		}
 		if o.n > 1 { // and among these
 			run += l.within(o.from, o.to)
 		}
 		if run > 0 {
 			n, runs = n+run, runs+1
 		}
-		end = o.to
 	}
 	return n, runs
 }
 
-// within is how often it happened in a time, as far as that can be told.
+// within is how often it may have happened in a time: a span begins and ends with what is known to have happened then.
 func (l timeline) within(from, to int64) (n uint64) {
 	for _, s := range l {
-		if s.to >= from && s.from < to {
-			n += s.n
+		if s.to < from || s.from >= to {
+			continue
+		}
+		n += s.n
+		if s.from < from {
+			n--
+		}
+		if s.to >= to && s.to > s.from {
+			n--
 		}
 	}
 	return n
