@@ -62,9 +62,10 @@ type Finding struct {
 	Count      uint64     `json:"count"`
 	First      time.Time  `json:"first"`
 	Last       time.Time  `json:"last"`
-	Over       time.Time  `json:"over,omitzero"` // since when the same works again, zero if it does not
-	Early      bool       `json:"-"`             // nothing that comes can take it back: it need not wait for the end
-	Told       bool       `json:"-"`             // it was shown before: what became of it is the news
+	Over       time.Time  `json:"over,omitzero"`   // since when the same works again, or Ended; zero if it does not
+	Ended      bool       `json:"ended,omitempty"` // it is over for the pod whose fault it was has ended
+	Early      bool       `json:"-"`               // nothing that comes can take it back: it need not wait for the end
+	Told       bool       `json:"-"`               // it was shown before: what became of it is the news
 	Confidence Confidence `json:"confidence"`
 }
 
@@ -169,12 +170,12 @@ func (f *Finding) fold(x Finding, room bool) (worse bool) {
 	if worse = x.Severity.rank() > f.Severity.rank(); worse {
 		*f = x
 	}
-	f.Over = x.Over // a cause that hits again is not over
+	f.Over, f.Ended = x.Over, x.Ended // a cause that hits again is not over
 	f.Count, f.First, f.Last, f.About, f.Hits, f.Unnamed, f.Traffic = all.Count, all.First, all.Last, all.About, all.Hits, all.Unnamed, all.Traffic
 	return worse
 }
 
-// settle demotes to information what works again, and returns it. What is not known for long yet may have failed again
+// settle demotes to information what works again, or whose pod has ended, and returns it. What is not known for long yet may have failed again
 // meanwhile, until all is known.
 func (f *Folder) settle(works *successes, now time.Time, all bool) (over []Finding) {
 	for _, k := range f.order {
@@ -182,8 +183,8 @@ func (f *Folder) settle(works *successes, now time.Time, all bool) (over []Findi
 		if !x.Severity.AtLeast(Warning) || !all && now.Sub(x.lastFailed()) < overKnown {
 			continue
 		}
-		if since := works.over(*x, now); !since.IsZero() {
-			x.Over, x.Severity = since, Info
+		if since, ended := works.over(*x, now); !since.IsZero() {
+			x.Over, x.Ended, x.Severity = since, ended, Info
 			over = append(over, x.own())
 		}
 	}

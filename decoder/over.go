@@ -22,11 +22,20 @@ type again struct {
 	others               bool      // what works may be another backend
 }
 
-// over is since when what a finding is about works again; zero if it does not, or nobody can tell.
-func (s *successes) over(f Finding, now time.Time) time.Time {
+// over is since when what a finding is about works again, or the pod that it is about has ended; zero if neither is
+// so, or nobody can tell.
+func (s *successes) over(f Finding, now time.Time) (since time.Time, ended bool) {
 	if len(f.Traffic) == 0 || now.Sub(f.lastFailed()) < overAfter {
-		return time.Time{}
+		return time.Time{}, false
 	}
+	if since := s.ended.since(f); !since.IsZero() {
+		return since, true
+	}
+	return s.worksSince(f), false
+}
+
+// worksSince is since when what a finding is about works again.
+func (s *successes) worksSince(f Finding) time.Time {
 	same, any := s.again(f, true), s.again(f, false)
 	enough := uint64(overEnough)
 	switch {

@@ -162,7 +162,8 @@ func (p *Pipeline) from(i int, events []Event) (err error) {
 // deliver shows one finished event, if it is wanted, and what the rules make of it.
 func (p *Pipeline) deliver(e Event) error {
 	keep := p.Keep == nil || p.Keep(e)
-	if keep && len(p.Rules) > 0 {
+	fact := e.Body.Kind() == KindFact
+	if (keep || fact) && len(p.Rules) > 0 {
 		p.works.observe(e)
 	}
 	if p.Wanted(e.Body.Kind()) {
@@ -170,7 +171,7 @@ func (p *Pipeline) deliver(e Event) error {
 			return err
 		}
 	}
-	if !keep && e.Body.Kind() != KindFact {
+	if !keep && !fact {
 		return nil
 	}
 	for _, r := range p.Rules {
@@ -228,9 +229,9 @@ func (p *Pipeline) report(findings []Finding) error {
 	return nil
 }
 
-// early shows what cannot wait, unless the same works again meanwhile.
+// early shows what cannot wait, unless the same works again meanwhile, or its pod has ended.
 func (p *Pipeline) early(f Finding) error {
-	if p.told[f.Key()] || p.ending || p.works.again(f, false).since > 0 {
+	if p.told[f.Key()] || p.ending || p.works.again(f, false).since > 0 || !p.works.ended.since(f).IsZero() {
 		return nil
 	}
 	if p.told == nil {

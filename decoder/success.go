@@ -11,6 +11,7 @@ type successes struct {
 	asked    Recent[FlowKey, exchange] // of flows, either way
 	works    Recent[successKey, *timeline]
 	answered Recent[questionKey, time.Time] // last
+	ended    endedPods
 }
 
 // questionKey is what a server was asked.
@@ -56,6 +57,10 @@ func (s *successes) observe(e Event) {
 	case Hop:
 		if p := e.Packet; p != nil && p.Tunnel == nil && p.Fragment == 0 && !p.Dst.IsMulticast() && p.begins() {
 			s.hop(e, p, b.Conntrack)
+		}
+	case Fact:
+		if b.Pod != nil {
+			s.ended.learn(e.Time, *b.Pod)
 		}
 	case DNS:
 		if b.served() && e.Packet != nil {

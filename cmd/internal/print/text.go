@@ -130,7 +130,11 @@ func (t *Text) Finding(f decoder.Finding) error {
 		writeField(&b, "file", f.File)
 	}
 	if !f.Over.IsZero() {
-		writeField(&b, "over", "since "+f.Over.UTC().Format("15:04:05")+": the same works again")
+		why := "the same works again"
+		if f.Ended {
+			why = "the pod has ended"
+		}
+		writeField(&b, "over", "since "+f.Over.UTC().Format("15:04:05")+": "+why)
 	}
 	if f.Told {
 		writeField(&b, "hits", decoder.Victims(f.Hits, f.Unnamed))
