@@ -4,7 +4,7 @@
  * root of cgroup2.
  *
  * Data and the ends of directions are sent to user space, which puts messages together; how connections begin and are
- * refused, and what is lost, the path object tells. All other sockets cost a look at two ports.
+ * refused, and what is lost, the path object shows. All other sockets cost a look at two ports.
  */
 #include "event.h"
 #include "skb.h"

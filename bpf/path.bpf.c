@@ -218,7 +218,7 @@ static __always_inline void follow_flow(const struct tuple *t)
 }
 
 /* Who sends UDP to whom, by whatever ports. Of what is asked for by ports, that finds later fragments, which have none,
- * and answers from a port that nobody asked.
+ * and answers from a port that was not asked.
  */
 #define PAIR 1
 

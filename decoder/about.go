@@ -79,7 +79,7 @@ func (a *About) packet(p *Packet, c *Conntrack) {
 		a.Proto = inner.Proto
 		a.flow(inner)
 		if p.Tunnel == nil {
-			return // nobody asks a router for its error
+			return // no client asks a router for its error
 		}
 	}
 	if c != nil {
@@ -90,7 +90,7 @@ func (a *About) packet(p *Packet, c *Conntrack) {
 	a.flow(p)
 }
 
-// flow adds the two ends of a packet; both as either where nothing tells who asks.
+// flow adds the two ends of a packet; both as either where it is not known who asks.
 func (a *About) flow(p *Packet) {
 	asks, answers := p.asks()
 	if asks || !answers {
@@ -101,7 +101,7 @@ func (a *About) flow(p *Packet) {
 	}
 }
 
-// asks reports whether a packet goes from a client to a server, or comes back; neither if that cannot be told.
+// asks reports whether a packet goes from a client to a server, or comes back; neither if that cannot be known.
 func (p *Packet) asks() (asks, answers bool) {
 	switch {
 	case p.HasFlag('S'):
@@ -139,7 +139,7 @@ func (a *About) query(d DNS) {
 	}
 }
 
-// seen adds the ends of a query; the source of an answer may be anybody's.
+// seen adds the ends of a query; the source of an answer may be any host's.
 func (a *About) seen(s Sight) {
 	if !s.Answer {
 		a.ask(s.Flow.Src, s.Flow.Dst)
@@ -229,8 +229,8 @@ func (a About) Addrs() []netip.Addr {
 	return all
 }
 
-// local reports whether the servers are known by addresses that are others' in another namespace, so that there is no
-// telling them apart by these.
+// local reports whether the servers are known by addresses that are others' in another namespace, so that these do
+// not distinguish them.
 func (a About) local() bool {
 	return len(a.Servers) > 0 && !slices.ContainsFunc(a.Servers, func(s netip.AddrPort) bool {
 		return !s.Addr().IsLoopback() && !s.Addr().IsUnspecified()

@@ -2,7 +2,7 @@ package decoder
 
 import "net/netip"
 
-// attempt is what failed, as far as it can be told whether the same works again: how an exchange begins. Of what fails in
+// attempt is what failed, as far as it can be known whether the same works again: how an exchange begins. Of what fails in
 // the middle of one, connections that are made do not show that it works.
 type attempt struct {
 	level    attemptLevel

@@ -13,7 +13,7 @@ type Drop struct {
 	Netfilter   *RuleFact  `json:"netfilter,omitempty"`
 	Verdict     string     `json:"verdict,omitempty"`  // of netfilter: drop, reject
 	Rejected    bool       `json:"rejected,omitempty"` // the rule that answers the sender said so itself
-	Answer      *Answer    `json:"answer,omitempty"`   // what its sender was told; nil: nothing
+	Answer      *Answer    `json:"answer,omitempty"`   // what its sender was answered; nil: nothing
 	Noise       string     `json:"noise,omitempty"`    // why it is no loss; "" if it is one
 	Conntrack   *Conntrack `json:"conntrack,omitempty"`
 	SocketNetns uint32     `json:"socket_netns,omitempty"` // of the socket that was to have it, where that is known
@@ -115,7 +115,7 @@ func (d Drop) NoSocket() bool {
 	return d.Reason == reasonNoSocket || d.Reason == ReasonNotTold && slices.Contains(functions, d.Location)
 }
 
-// NoNeighbour reports that the next host did not tell its link address. IPv6 drops without a reason then.
+// NoNeighbour reports that the next host did not answer with its link address. IPv6 drops without a reason then.
 func (d Drop) NoNeighbour() bool {
 	functions := []string{"neigh_invalidate", "arp_error_report", "ndisc_error_report"}
 	return strings.HasPrefix(d.Reason, "NEIGH_") || slices.Contains(functions, d.Location)

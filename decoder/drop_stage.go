@@ -28,7 +28,7 @@ type Drops struct {
 	tunnels  map[deviceKey]bool // devices of tunnels between nodes
 	verdicts bool               // every drop by netfilter is followed by the hook's verdict
 	waiting  []Event            // drops, for their verdict
-	heard    time.Time          // of the newest that the kernel told, or of the moment when it had no more to tell
+	heard    time.Time          // of the newest record of the kernel, or of the moment when it had no more
 	swept    time.Time
 	only     Only
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // maxEnvServices is how many services are taken from one environment: kubelet writes those of the pod's namespace, but
-// whoever runs in the pod can write what he likes.
+// a program in the pod can write what it likes.
 const maxEnvServices = 64
 
 // ParseServiceEnv reads the services that kubelet names in a container's environment, as /proc has it: NAME_SERVICE_HOST is

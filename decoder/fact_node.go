@@ -309,7 +309,7 @@ func (t Tracking) Does() string {
 	return fmt.Sprintf("puts %s into connection tracking's zone %d and not the other direction", what, *t.Zone)
 }
 
-// What a rule may be for that Tracking tells of.
+// What the rule of a Tracking may be for.
 const (
 	TrackedPacket = "packet"
 	TrackedOther  = "other-direction"

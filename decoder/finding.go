@@ -45,7 +45,7 @@ const (
 type Finding struct {
 	Time       time.Time  `json:"time"`           // when it was concluded
 	Node       string     `json:"node,omitempty"` // that it is of
-	File       string     `json:"file,omitempty"` // that it is of, where several are read and the node's name does not tell which
+	File       string     `json:"file,omitempty"` // that it is of, where several are read and the node's name does not say which
 	ID         string     `json:"id"`             // from the catalogue; never changes its meaning
 	Severity   Severity   `json:"severity"`
 	Title      string     `json:"title"` // one sentence
@@ -56,7 +56,7 @@ type Finding struct {
 	About      About      `json:"about"`
 	Hits       []Hit      `json:"hits"`                   // whom it hits
 	Unnamed    uint64     `json:"hits_unnamed,omitempty"` // times that it hit others, who are too many to be named
-	Traffic    []Traffic  `json:"-"`                      // what it was met by, as far as it is told apart: for rules
+	Traffic    []Traffic  `json:"-"`                      // what it was met by, as far as that is kept apart: for rules
 	Evidence   []string   `json:"evidence"`
 	Remedy     []string   `json:"remedy"` // commands that work as printed; then, as comments of the shell, what no command does
 	Count      uint64     `json:"count"`
@@ -65,7 +65,7 @@ type Finding struct {
 	Over       time.Time  `json:"over,omitzero"`   // since when the same works again, or Ended; zero if it does not
 	Ended      bool       `json:"ended,omitempty"` // it is over for the pod whose fault it was has ended
 	Early      bool       `json:"-"`               // nothing that comes can take it back: it need not wait for the end
-	Told       bool       `json:"-"`               // it was shown before: what became of it is the news
+	Reported   bool       `json:"-"`               // it was shown before: what became of it is the news
 	Confidence Confidence `json:"confidence"`
 }
 

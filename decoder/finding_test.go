@@ -16,7 +16,7 @@ func TestACauseIsToldOnceAndAgainWhenItGetsWorse(t *testing.T) {
 	}{{Info, true}, {Info, false}, {Warning, true}, {Info, false}, {Warning, false}} {
 		now := start.Add(time.Duration(i) * time.Second)
 		if told := f.Add(Finding{ID: "x", Severity: c.severity, First: now, Last: now}); told != c.told {
-			t.Errorf("finding %d: told is %v, want %v", i, told, c.told)
+			t.Errorf("finding %d: reported is %v, want %v", i, told, c.told)
 		}
 	}
 	all := f.All()
@@ -60,7 +60,7 @@ func TestFindingsSayWhoseNamespacesAre(t *testing.T) {
 		want  string
 	}{
 		{"two", About{Netns: 8, Others: []uint32{7}}, "netns 8 is pod default/web's, netns 7 is node a's own"},
-		{"one that nobody knows", About{Netns: 9}, ""},
+		{"one that is not known", About{Netns: 9}, ""},
 		{"none", About{}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

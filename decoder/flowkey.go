@@ -16,7 +16,7 @@ type FlowKey struct {
 	echo         uint16
 }
 
-// Key is the flow's; echo tells apart pings, which have no ports.
+// Key is the flow's; echo distinguishes pings, which have no ports.
 func (f FlowTuple) Key(proto string, echo uint16) FlowKey {
 	return newFlowKey(proto, f.Src.Addr(), f.Dst.Addr(), f.Src.Port(), f.Dst.Port(), echo)
 }

@@ -31,7 +31,7 @@ func (Frame) Kind() Kind { return KindFrame }
 // Summary implements Body: as tcpdump would say it, in brief.
 func (f Frame) Summary() string { return frameText(f, f.packet) }
 
-// toAll reports whether it was for all machines of the link, or a group of them: whoever captured it says so, or the
+// toAll reports whether it was for all machines of the link, or a group of them: the capture says so, or the
 // lowest bit of the first byte, which is the destination's.
 func (f Frame) toAll() bool {
 	const broadcast, multicast = 1, 2

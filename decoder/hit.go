@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Hit is somebody whom the cause of a finding hits.
+// Hit is a client that the cause of a finding hits.
 type Hit struct {
 	Pod   Pod        `json:"pod,omitzero"`
 	From  netip.Addr `json:"from,omitzero"` // the client, where it is known
@@ -15,7 +15,7 @@ type Hit struct {
 	Count uint64     `json:"count"`
 }
 
-// whom names who is hit, "" if nobody knows.
+// whom names who is hit, "" if that is not known.
 func (h Hit) whom() string {
 	switch name := h.Pod.String(); {
 	case name != "":
@@ -64,7 +64,7 @@ func (f *Finding) alsoHits(x Finding, room bool) {
 	}
 }
 
-// Victims are the hits in a line; "" if there is but one, of whom the finding itself tells.
+// Victims are the hits in a line; "" if there is but one, which the finding itself names.
 func Victims(hits []Hit, unnamed uint64) string {
 	if len(hits) < 2 {
 		return ""

@@ -47,7 +47,7 @@ type lane struct {
 	sum    Summary // of all, once nothing follows
 }
 
-// runID tells runs of ktrace apart: no two have the same offset between the clocks, which is in nanoseconds.
+// runID distinguishes runs of ktrace: no two have the same offset between the clocks, which is in nanoseconds.
 type runID struct {
 	node string
 	wall time.Duration

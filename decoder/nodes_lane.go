@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Next implements Source; nobody asks a lane for events.
+// Next implements Source; a lane is never asked for events.
 func (l *lane) Next(context.Context) (Event, error) { return Event{}, io.EOF }
 
 // Counts implements Source: those of the run, which go on from file to file.
@@ -31,7 +31,7 @@ func (l *lane) Event(e Event) error { return l.nodes.Printer.Event(e) }
 // Finding implements Printer. What another run on the same node found is printed once.
 func (l *lane) Finding(f Finding) error {
 	f = l.labelled(f)
-	if l.nodes.Hold || !l.nodes.printed.Add(f) && !f.Told {
+	if l.nodes.Hold || !l.nodes.printed.Add(f) && !f.Reported {
 		return nil
 	}
 	return l.nodes.Printer.Finding(f)

@@ -15,7 +15,7 @@ func begins(node string, wall time.Duration) Event {
 	return Event{Header: Header{Time: time.Unix(0, 0), Node: node}, Body: Fact{Node: &Node{Name: node, Wall: wall}}}
 }
 
-// stateful is a Rule that knows what its own run has said: it finds what it is told to, with all paths before.
+// stateful is a Rule that knows what its own run has said: it finds each path, with all before it.
 type stateful struct{ paths []string }
 
 func (r *stateful) Observe(e Event) []Finding {

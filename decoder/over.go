@@ -23,7 +23,7 @@ type again struct {
 }
 
 // over is since when what a finding is about works again, or the pod that it is about has ended; zero if neither is
-// so, or nobody can tell.
+// so, or that is not known.
 func (s *successes) over(f Finding, now time.Time) (since time.Time, ended bool) {
 	if len(f.Traffic) == 0 || now.Sub(f.lastFailed()) < overAfter {
 		return time.Time{}, false
@@ -68,7 +68,7 @@ func (f Finding) lastFailed() (last time.Time) {
 	return last
 }
 
-// attempts reports whether all that failed is such that it can be told whether it works again: what failed in the midst
+// attempts reports whether all that failed is such that it can be known whether it works again: what failed in the midst
 // of an exchange counts if exchanges of the same could not be begun either.
 func (f Finding) attempts() bool {
 	for _, t := range f.Traffic {
@@ -120,7 +120,7 @@ func (a again) enough(least uint64) bool {
 	return a.since >= least && 4*a.working >= 3*a.pairs
 }
 
-// ofServer reports whether a cause lies with the server alone, so that it is over whoever reaches it again.
+// ofServer reports whether a cause lies with the server alone, so that it is over once any client reaches it again.
 func ofServer(id string) bool {
 	switch id {
 	case "connection-refused", "accept-queue-full", "socket-buffer-full", "dns-server-refused", "dns-servfail", "dns-refused":

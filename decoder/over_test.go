@@ -208,7 +208,7 @@ func TestQueriesAreOverByAnswers(t *testing.T) {
 	}
 }
 
-// TestOverIsNotForGood: the same cause that hits again is told again.
+// TestOverIsNotForGood: the same cause that hits again is reported again.
 func TestOverIsNotForGood(t *testing.T) {
 	c := course{proto: "tcp", id: "netfilter-drop"}
 	c.play(t, "FFFSSS")

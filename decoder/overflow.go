@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// Overflows is the stage that tells of SYNs lost to full accept queues where no hook does: it joins a counter of a
+// Overflows is the stage for SYNs lost to full accept queues where no hook does: it joins a counter of a
 // namespace that rose with the listener there that counts drops, or whose queue is over its limit, and makes the report of
-// that socket, with the SYNs that nobody answered there. It belongs before the stage that names pods.
+// that socket, with the SYNs that had no answer there. It belongs before the stage that names pods.
 type Overflows struct {
 	lost  map[uint32]uint64 // SYNs by namespace, as its counters were last read
 	drops Recent[listenerKey, uint32]
@@ -31,7 +31,7 @@ type lostSYN struct {
 
 const (
 	maxLostSYNs = 4096
-	// lostWithin is how old a SYN may be that a counter, read once a second, tells of.
+	// lostWithin is how old a SYN may be that a counter, read once a second, counts.
 	lostWithin = 3 * time.Second
 )
 
@@ -106,7 +106,7 @@ func (o *Overflows) lostBy(s *Socket) uint32 {
 	case counts:
 		return min(n, s.Drops-before)
 	case s.Queue > s.Limit:
-		delete(o.lost, s.About.Netns) // it cannot be told what others lost
+		delete(o.lost, s.About.Netns) // it cannot be known what others lost
 		return n
 	case s.Queue == s.Limit:
 		return min(n, s.Drops)

@@ -23,10 +23,10 @@ func TestLostSYNsAreToldOfTheListenerThatLostThem(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		events []Event
-		want   uint32 // SYNs lost, 0 if nothing is to be told
+		want   uint32 // SYNs lost, 0 if nothing is to be found
 	}{
 		{"a counter that rose and a listener over its limit", []Event{rose(7, 3), listener(7, 2, 1)}, 3},
-		{"told once", []Event{rose(7, 2), listener(7, 2, 1), listener(7, 2, 1)}, 2},
+		{"found once", []Event{rose(7, 2), listener(7, 2, 1), listener(7, 2, 1)}, 2},
 		{"a listener of another namespace", []Event{rose(8, 2), listener(7, 2, 1)}, 0},
 		{"a listener at its limit", []Event{rose(7, 2), listener(7, 1, 1)}, 0},
 		{"a counter that rises no more", []Event{rose(7, 2), rose(7, 0), listener(7, 2, 1)}, 0},
@@ -36,25 +36,25 @@ func TestLostSYNsAreToldOfTheListenerThatLostThem(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o := NewOverflows()
-			var told []Event
+			var found []Event
 			for _, e := range c.events {
-				told = append(told, o.Observe(e)[1:]...)
+				found = append(found, o.Observe(e)[1:]...)
 			}
 			if c.want == 0 {
-				if len(told) > 0 {
-					t.Errorf("tells %+v", told)
+				if len(found) > 0 {
+					t.Errorf("tells %+v", found)
 				}
 				return
 			}
-			if len(told) != 1 || told[0].Body.(Sock).Count != c.want || told[0].Netns != 7 || told[0].PID != 5 {
-				t.Errorf("tells %+v, want %d lost", told, c.want)
+			if len(found) != 1 || found[0].Body.(Sock).Count != c.want || found[0].Netns != 7 || found[0].PID != 5 {
+				t.Errorf("tells %+v, want %d lost", found, c.want)
 			}
 		})
 	}
 }
 
-// TestLostSYNsAreToldOfTheirClients: whoever selected a client's pod is told, too.
-func TestLostSYNsAreToldOfTheirClients(t *testing.T) {
+// TestLostSYNsNameTheirClients, so that a selected client's pod has them, too.
+func TestLostSYNsNameTheirClients(t *testing.T) {
 	server := netip.MustParseAddrPort("10.0.0.1:80")
 	syn := func(client string, flags string, way Direction) Event {
 		from := netip.MustParseAddrPort(client)
@@ -72,9 +72,9 @@ func TestLostSYNsAreToldOfTheirClients(t *testing.T) {
 	} {
 		o.Observe(e)
 	}
-	told := o.Observe(Event{Body: Fact{Socket: &Socket{About: Question{Netns: 7}, Found: true, Local: server, State: "LISTEN", Queue: 2, Limit: 1}}})[1:]
-	if len(told) != 2 || told[0].Packet.Src.String() != "10.0.0.2" || told[0].Body.(Sock).Count != 1 ||
-		told[1].Packet.Src.String() != "10.0.0.3" || told[1].Body.(Sock).Count != 2 || told[1].Journey != 1002 {
-		t.Errorf("%+v", told)
+	found := o.Observe(Event{Body: Fact{Socket: &Socket{About: Question{Netns: 7}, Found: true, Local: server, State: "LISTEN", Queue: 2, Limit: 1}}})[1:]
+	if len(found) != 2 || found[0].Packet.Src.String() != "10.0.0.2" || found[0].Body.(Sock).Count != 1 ||
+		found[1].Packet.Src.String() != "10.0.0.3" || found[1].Body.(Sock).Count != 2 || found[1].Journey != 1002 {
+		t.Errorf("%+v", found)
 	}
 }

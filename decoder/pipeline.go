@@ -43,13 +43,13 @@ type Pipeline struct {
 	Hold    bool          // show findings at the end, worst first, instead of as they come
 	Early   bool          // though they are held, show at once what is certain; at the end what became of it
 	Certain bool          // end when something above information is certain
-	// Whose names the owner of a network namespace at a time, "" if it is not known; nil if nobody knows.
+	// Whose names the owner of a network namespace at a time, "" if it is not known; nil if none is.
 	Whose func(netns uint32, at time.Time) string
 
 	first, last, flushed time.Time
 	summed, settled      time.Time // when a summary was last shown, and when it was last asked what is over
 	works                successes
-	told                 map[CauseKey]bool // early
+	reported             map[CauseKey]bool // early
 	folder               Folder
 	only                 Only
 	shown, filtered      uint64
@@ -231,13 +231,13 @@ func (p *Pipeline) report(findings []Finding) error {
 
 // early shows what cannot wait, unless the same works again meanwhile, or its pod has ended.
 func (p *Pipeline) early(f Finding) error {
-	if p.told[f.Key()] || p.ending || p.works.again(f, false).since > 0 || !p.works.ended.since(f).IsZero() {
+	if p.reported[f.Key()] || p.ending || p.works.again(f, false).since > 0 || !p.works.ended.since(f).IsZero() {
 		return nil
 	}
-	if p.told == nil {
-		p.told = map[CauseKey]bool{}
+	if p.reported == nil {
+		p.reported = map[CauseKey]bool{}
 	}
-	p.told[f.Key()] = true
+	p.reported[f.Key()] = true
 	if p.Early {
 		if err := p.Printer.Finding(f); err != nil {
 			return err
@@ -249,14 +249,14 @@ func (p *Pipeline) early(f Finding) error {
 	return nil
 }
 
-// settle finds out what works again, and says so of what was told.
+// settle finds out what works again, and says so of what was reported.
 func (p *Pipeline) settle(now time.Time) error {
 	p.settled = now
 	for _, f := range p.folder.settle(&p.works, now, p.ending) {
 		if p.Hold {
 			continue
 		}
-		f.Told = true
+		f.Reported = true
 		if err := p.Printer.Finding(f); err != nil {
 			return err
 		}
@@ -270,7 +270,7 @@ func (p *Pipeline) finish() error {
 	errs := []error{p.flush(p.last, true), p.settle(p.last)}
 	if p.Hold {
 		for _, f := range Worst(p.folder.All()) {
-			f.Told = p.Early && p.told[f.Key()]
+			f.Reported = p.Early && p.reported[f.Key()]
 			errs = append(errs, p.Printer.Finding(f))
 		}
 	}

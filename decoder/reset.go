@@ -143,7 +143,7 @@ type reset struct {
 	destroyed  bool
 	ttl        *TTLs
 	ttlPlace   string
-	ttlOfSYN   bool // that of the other packet, with which whoever only looks for servers begins, made by hand
+	ttlOfSYN   bool // that of the other packet, that a scan begins with, made by hand
 	begunAnew  bool // the client tried again after the reset
 	answered   bool
 	drop       *Event

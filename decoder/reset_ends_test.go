@@ -22,12 +22,12 @@ func TestResetsNameTheirEndsByRole(t *testing.T) {
 			"sender first":   func(e *Event) { e.Pod, e.Peer, e.ToPod = c.server, c.client, false },
 			"receiver first": func(e *Event) { e.Pod, e.Peer, e.ToPod = c.client, c.server, true },
 		} {
-			for what, tell := range map[string]func(*seq) Event{
+			for what, report := range map[string]func(*seq) Event{
 				"sent":     func(s *seq) Event { return s.sent(Sock{Reason: "NO_SOCKET"}, "S") },
 				"received": func(s *seq) Event { return s.received(Sock{State: "SYN_SENT"}, resetServer) },
 				"seen":     func(s *seq) Event { return s.hop(nodeNetns, In, 63, resetServer, resetClient, "R.") },
 			} {
-				e := tell(&seq{now: time.Unix(1000, 0)})
+				e := report(&seq{now: time.Unix(1000, 0)})
 				named(&e)
 				got := replayResets([]Event{e})
 				if len(got) != 1 || got[0].Pod != c.client || got[0].Peer != c.server || !got[0].ToPod {
@@ -61,7 +61,7 @@ func TestResetsNameTheBackend(t *testing.T) {
 	}
 }
 
-func TestResetsTellAnAnswerThatWasNotTranslated(t *testing.T) {
+func TestResetsNameAnAnswerThatWasNotTranslated(t *testing.T) {
 	answered := func(s *seq, flags string) Event { // the client resets what the backend sent it
 		e := s.sent(Sock{Reason: "NO_SOCKET"}, flags)
 		f := flowOf(resetClient, resetServer)
@@ -77,7 +77,7 @@ func TestResetsTellAnAnswerThatWasNotTranslated(t *testing.T) {
 		cause  ResetCause
 	}{
 		{"of a service", func(s *seq) []Event { return []Event{translatedSYN(s), answered(s, "P.")} }, ResetUntranslated},
-		{"of a service, told late", func(s *seq) []Event {
+		{"of a service, reported late", func(s *seq) []Event {
 			e := answered(s, "P.")
 			syn := translatedSYN(s)
 			return []Event{e, syn}

@@ -1,6 +1,6 @@
 package decoder
 
-// roles returns the pods of who asks and of who is asked, as far as the event's packet tells which is which; else as the
+// roles returns the pods of who asks and of who is asked, as far as the event's packet shows which is which; else as the
 // event has them. A reset's are whom it hit and who sent it.
 func (e Event) roles() (client, server Pod) {
 	if _, reset := e.Body.(Reset); reset || e.Packet == nil {

@@ -48,7 +48,7 @@ type successKey struct {
 	netns  uint32
 }
 
-// maxSpans is how finely what works is told apart in time.
+// maxSpans is how many times of success are kept apart.
 const maxSpans = 32
 
 // observe takes in an event.
@@ -168,9 +168,9 @@ func (s *successes) repeated(t Traffic, netns uint32) bool {
 }
 
 // of is when what failed works: with a backend that it failed with, or with whatever the server's address stands for.
-func (s *successes) of(t Traffic, netns uint32, sameBackend, anybody bool) timeline {
+func (s *successes) of(t Traffic, netns uint32, sameBackend, anyClient bool) timeline {
 	clients, servers := t.Clients, t.Servers
-	if anybody || len(clients) == 0 {
+	if anyClient || len(clients) == 0 {
 		clients = []netip.Addr{{}}
 	}
 	if sameBackend {

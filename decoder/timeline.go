@@ -11,7 +11,7 @@ type span struct {
 	n        uint64
 }
 
-// spanTime is what is not told apart.
+// spanTime is the resolution.
 const spanTime = int64(100 * time.Millisecond)
 
 // add counts what happened in a time; most is how many spans are kept.

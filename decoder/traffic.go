@@ -9,7 +9,7 @@ import (
 // Traffic is what a client, by all addresses that it has on the way, asked of a server, by all of its; and when.
 type Traffic struct {
 	Proto       string
-	Clients     []netip.Addr     // none: whoever it is
+	Clients     []netip.Addr     // none: any
 	Servers     []netip.AddrPort // port 0: all of the address
 	First, Last time.Time
 
@@ -49,10 +49,10 @@ func (f Finding) traffic() []Traffic {
 	return []Traffic{t}
 }
 
-// maxTraffic is how much of a finding's traffic is told apart.
+// maxTraffic is how much of a finding's traffic is kept apart.
 const maxTraffic = 1 << 10
 
-// maxFailed is how finely failures are told apart in time.
+// maxFailed is how many times of failure are kept apart.
 const maxFailed = 16
 
 // alsoMet adds what another finding of the same cause is about.

@@ -108,7 +108,7 @@ func saidIn(t *testing.T, ns *lab.NS, events []decoder.Event) said {
 	return s
 }
 
-func TestSocketsTellWhatIsSaidAtPortsOfDNS(t *testing.T) {
+func TestSocketsReportWhatIsSaidAtPortsOfDNS(t *testing.T) {
 	for _, f := range []struct{ tool, service, backend string }{
 		{"iptables", lab.ServiceDNS, lab.ServerAddr}, {"ip6tables", lab.ServiceDNS6, lab.ServerAddr6},
 	} {
@@ -141,13 +141,13 @@ func TestSocketsTellWhatIsSaidAtPortsOfDNS(t *testing.T) {
 			client, server := saidIn(t, pod.NS, events), saidIn(t, c.Server, events)
 			whole := [2]int{n * 3000, n * 3000}
 			if client.bytes != whole || client.ends[0] == 0 || client.senders == 0 || client.to.String() != service {
-				t.Errorf("the client's socket tells %+v, want %v bytes to %s", client, whole, service)
+				t.Errorf("the client's socket reports %+v, want %v bytes to %s", client, whole, service)
 			}
 			if server.bytes != whole || server.to.Addr().Unmap() != netip.MustParseAddr(map[bool]string{true: pod.Addr, false: pod.Addr6}[f.tool == "iptables"]) {
-				t.Errorf("the server's socket tells %+v, want %v bytes", server, whole)
+				t.Errorf("the server's socket reports %+v, want %v bytes", server, whole)
 			}
 			if inOther := saidIn(t, other.NS, events); inOther != (said{}) || counts.Lost.Total() != 0 {
-				t.Errorf("others' sockets tell %+v; %+v", inOther, counts)
+				t.Errorf("others' sockets report %+v; %+v", inOther, counts)
 			}
 		})
 	}
@@ -164,7 +164,7 @@ func BenchmarkDNS(b *testing.B) {
 			o.Probes, o.Variant = []string{"path", TLSProbe, DNSProbe}, "tp_btf"
 			maps.Copy(o.Globals, PathFilter{Protocols: TCP}.Globals())
 			maps.Copy(o.Globals, DNSPorts([]uint{port}))
-			o.RingBytes = 128 << 20 // nobody reads it
+			o.RingBytes = 128 << 20 // it is not read
 			say, end := conversation(b, c, pod, false, 0)
 			defer end()
 			say(64)

@@ -5,7 +5,7 @@ import "ktrace/bpf"
 // DNSProbe is the name of the probe that takes what sockets say of DNS over TCP.
 const DNSProbe = "dns"
 
-// dnsBackends is the map by which the path object tells it the ports that those of servers are translated to.
+// dnsBackends is the map by which the path object hands it the ports that those of servers are translated to.
 const dnsBackends = "dns_backends"
 
 func dnsProbe() Probe {

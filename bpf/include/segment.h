@@ -68,7 +68,7 @@ struct sight {
 	__u8 flags;
 };
 
-/* Reads the headers. False if that is no segment, or one behind headers that nobody uses here. */
+/* Reads the headers. False if that is no segment, or one behind headers that are not used here. */
 static __always_inline bool parse(struct sight *s)
 {
 	union {

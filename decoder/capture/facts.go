@@ -17,7 +17,7 @@ type factKey struct {
 	kind string
 	place
 	address uint64
-	service string // who told of it, its name and range; of a setting its key
+	service string // its source, its name and range; of a setting its key
 }
 
 // takeFact learns from a fact and keeps it for the file. Ticks only say that time goes by, which packets do too.

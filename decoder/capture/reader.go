@@ -22,7 +22,7 @@ type Reader struct {
 	given   int           // of queue
 	frame   []byte        // the record of the packet at hand
 	wall    time.Duration // of the node, as its records say
-	begun   bool          // the node was told
+	begun   bool          // the node was sent
 	strange uint64
 	spare   [][]byte           // records that count if nothing more comes
 	run     runJSON            // whose records come now
@@ -30,7 +30,7 @@ type Reader struct {
 	packet  pcapng.Packet
 	now     time.Duration // of the packet at hand, as records have it
 
-	// Of what others wrote beside packets, what was told already.
+	// Of what others wrote beside packets, what was sent already.
 	node    decoder.Node
 	told    map[uint64]bool // pods and functions, by the number that records have for them
 	devices map[place]string
@@ -43,7 +43,7 @@ type source struct {
 	run     runJSON // that captured there
 	path    bool    // its packets are records, which go beside them
 	foreign bool    // ktrace did not write it
-	named   bool    // the stream was told its name
+	named   bool    // its name was sent down the stream
 	link    pcapng.LinkType
 	header  link
 	known   bool            // the header is

@@ -20,7 +20,7 @@ type Subset struct {
 	To     *pcapng.Writer // nil only counts
 	Limit  uint64         // packets; 0 is none
 	Live   bool           // more may come at any time: each packet is handed on at once
-	Cut    func(error)    // is told of a file that ends within a block; nil: that is an error
+	Cut    func(error)    // takes the error about a file that ends within a block; nil: that is an error
 	Stats  Stats
 
 	files []*subsetFile

@@ -8,7 +8,7 @@ import (
 
 // A resolver that gets no answer sends the same query again, id and all (glibc, musl, dig): by the same socket, or by
 // another one of the same process. A query with another id is another one: the program asks anew, or, as Go's resolver
-// does, the resolver; nothing tells which.
+// does, the resolver; which is not known.
 const retriesWithin = 2 // times as long as an answer may take
 
 // ask takes in a query that comes by a new journey: it is new, a retry, or one sent before whose journey was lost.
@@ -49,7 +49,7 @@ func (q *query) sameSocket(before *query) bool {
 	return q.first.Packet.Flow() == before.first.Packet.Flow()
 }
 
-// retry counts the attempts. By the same socket there is no telling any more which of them an answer is for.
+// retry counts the attempts. By the same socket it is not known any more which of them an answer is for.
 func (s *Stage) retry(before, q *query) (finished []decoder.Event) {
 	waits := !before.closed && q.sameSocket(before)
 	if waits {

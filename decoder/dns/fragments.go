@@ -63,8 +63,8 @@ func (p *parts) complete() bool {
 	return p.size > 0 && len(p.ranges) == 1 && p.ranges[0] == [2]uint32{0, p.size}
 }
 
-// tell returns what is known of the fragments.
-func (p *parts) tell() *decoder.Fragments {
+// report returns what is known of the fragments.
+func (p *parts) report() *decoder.Fragments {
 	const header = 8 // of UDP
 	f := &decoder.Fragments{First: len(p.ranges) > 0 && p.ranges[0][0] == 0, AtClient: p.atClient}
 	for _, r := range p.ranges {

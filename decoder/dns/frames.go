@@ -130,7 +130,7 @@ func (f *frames) pass(n int, done *[]frame) bool {
 	return true
 }
 
-// begins reports whether a segment's data is likely to begin with the length of a message, in a connection whose own
+// begins reports whether a segment's data is likely to begin with the length of a message, in a connection whose
 // beginning was not seen. Most senders begin a segment with each message; some send the length alone before it.
 func begins(data []byte) bool {
 	if len(data) < lengthSize {

@@ -36,7 +36,7 @@ func (s *Stage) reply(e decoder.Event, ct *decoder.Conntrack, msg message) step 
 	return s.join(q, e.Journey, asAnswer)
 }
 
-// answeredBy is the query that an answer is for: from who was asked; from somebody else to who asked; or to the client's
+// answeredBy is the query that an answer is for: from who was asked; from another host to who asked; or to the client's
 // address, but not the port that it asked by.
 func (s *Stage) answeredBy(p *decoder.Packet, ct *decoder.Conntrack, msg message) *query {
 	flows := [...]decoder.FlowTuple{p.Flow().Reverse(), {}, {Src: p.Destination()}, {Src: netip.AddrPortFrom(p.Dst, 0)}}

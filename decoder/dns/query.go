@@ -193,7 +193,7 @@ func (q *query) event(slow time.Duration) decoder.DNS {
 		q.tellAnswer(&d)
 	}
 	if q.parts != nil {
-		d.Fragments = q.parts.tell()
+		d.Fragments = q.parts.report()
 	}
 	if d.Outcome != decoder.DNSAnswered || d.Latency > slow {
 		d.Hops = q.hops

@@ -25,12 +25,12 @@ const (
 	portLLMNR   = 5355
 )
 
-// recognize tells what the packet of a query's form is.
+// recognize says what a packet that looks like a query is.
 func (s *Stage) recognize(e decoder.Event, ct *decoder.Conntrack, msg message) standing {
 	p := e.Packet
 	switch {
 	case p.Dst.IsMulticast() || p.Dst == limitedBroadcast() || toAll(e):
-		return noQuery // asked of whoever knows, so that silence is no failure
+		return noQuery // asked of all at once, so that silence is no failure
 	case !msg.plain:
 		return noQuery
 	case s.asksServer(e, ct):

@@ -38,7 +38,7 @@ func keyOf(e decoder.Event, f decoder.FlowTuple) flowKey {
 func (k flowKey) reverse() flowKey { return flowKey{k.Reverse(), k.netns} }
 
 // sentKey is what no translation changes of a client's segment. By it a connection is known that has other addresses
-// elsewhere, where nothing else tells of the translation.
+// elsewhere, where nothing else shows the translation.
 type sentKey struct {
 	seq  uint32
 	syn  bool

@@ -79,7 +79,7 @@ func (x *connections) closes(c *connection, e decoder.Event, here decoder.Sight,
 	return finished
 }
 
-// quoted takes in an ICMP error about a packet of a connection. Those that wait for an answer may be told so; one that is
+// quoted takes in an ICMP error about a packet of a connection. Those that wait for an answer may get that error; one that is
 // established goes on sending.
 func (x *connections) quoted(e decoder.Event, about *decoder.Packet) {
 	c := x.byName[keyOf(e, about.Flow())]

@@ -9,7 +9,7 @@ import (
 	"ktrace/decoder"
 )
 
-// iptablesPortals reads the chains of services: their rules are told by their comment, "ns/name:port cluster IP".
+// iptablesPortals reads the chains of services: their rules are known by their comment, "ns/name:port cluster IP".
 func (t *Table) iptablesPortals() []portal {
 	var all []portal
 	for _, name := range []string{"KUBE-SERVICES", "KUBE-EXTERNAL-SERVICES", "KUBE-NODEPORTS"} {

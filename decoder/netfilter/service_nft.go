@@ -174,7 +174,7 @@ func (t *Table) unallocated() []*Match {
 	return all
 }
 
-// nftRanges tells the ranges that services have their addresses in, and which addresses are services' though no map names
+// nftRanges finds the ranges that services have their addresses in, and which addresses are services' though no map names
 // them any more.
 func (t *Table) nftRanges(netns uint32, named []decoder.ServiceFact) []decoder.ServiceFact {
 	fact := decoder.ServiceFact{Source: "nftables", System: string(t.System), Netns: netns}

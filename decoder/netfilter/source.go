@@ -2,7 +2,7 @@ package netfilter
 
 import "ktrace/decoder"
 
-// SourceRule finds the rule that gives a packet on its way out its source, as far as it can be told, nil if there is
+// SourceRule finds the rule that gives a packet on its way out its source, as far as that can be known, nil if there is
 // none; and the sets that have to be loaded first for a better answer. The packet has its source of before and its
 // destination of after translation.
 func (rs *Ruleset) SourceRule(p Packet) (*Suspect, []*Set) {

@@ -389,7 +389,7 @@ func xtTarget(f Family, name string, revision uint8, b []byte) Verdict {
 }
 
 // xtCT reads struct xt_ct_target_info, which begins with flags and the zone. One that is for one direction alone, or of
-// the packet's mark, is not told.
+// the packet's mark, is not reported.
 func xtCT(name string, b []byte) Verdict {
 	const notrack, directions, ofMark = 1, 4 | 8, 16
 	v := Verdict{Action: Next, Target: name}

@@ -235,7 +235,7 @@ func TestBackendsAreNamed(t *testing.T) {
 	}
 }
 
-// TestEndsAreKnownByTheirRole: what a socket reports tells which end it is, whatever addresses are known; the node's processes
+// TestEndsAreKnownByTheirRole: what a socket reports shows which end it is, whatever addresses are known; the node's processes
 // have no pod.
 func TestEndsAreKnownByTheirRole(t *testing.T) {
 	s := twoPods(t)

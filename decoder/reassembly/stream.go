@@ -16,7 +16,7 @@ type Piece struct {
 	Seq     uint32
 	Data    []byte
 	Missing int  // bytes behind Data that were not captured
-	Lost    bool // bytes before it are missing, and nobody knows how many messages began in them
+	Lost    bool // bytes before it are missing, and it is not known how many messages began in them
 }
 
 // Limits of what is held while a segment is missing.

@@ -56,11 +56,11 @@ func Begins(data []byte) bool {
 	return len(data) >= 2 && (data[0] == typeHandshake || data[0] == typeAlert) && data[1] == 3
 }
 
-// Over reports whether there is nothing more to be told.
+// Over reports whether there is nothing more to report.
 func (s *Stream) Over() bool { return s.over }
 
 // Add takes in the data of a segment. whole is false if not all of it was captured. Segments that come again are passed
-// over; after what never comes nothing more is told.
+// over; after what never comes nothing more is reported.
 func (s *Stream) Add(seq uint32, data []byte, whole bool) Messages {
 	var m Messages
 	if s.over {

@@ -50,7 +50,7 @@ type ownKey struct {
 type handshake struct {
 	Refusal
 	hello   bool
-	agreed  bool       // that was told
+	agreed  bool       // that was reported
 	streams [2]Stream  // from the low end, and from the high
 	hidden  [2]*Record // the first that is encrypted
 	after   [2]bool    // more was said since both are encrypted

@@ -99,19 +99,19 @@ func TestTrackerPassesOverWhatKtraceAsked(t *testing.T) {
 	for port, want := range map[uint16]bool{40000: false, 40001: true} {
 		tracker := NewTracker()
 		tracker.Observe(decoder.Event{Body: decoder.Fact{Certificates: &decoder.Certificates{Netns: 7, Server: server, Port: port}}})
-		told := false
+		reported := false
 		for _, e := range segments(client, server, up, down) {
 			r, a := tracker.Observe(e)
-			told = r != nil || a != nil || told
+			reported = r != nil || a != nil || reported
 		}
-		if told != want {
-			t.Errorf("asked from port %d: told %v, want %v", port, told, want)
+		if reported != want {
+			t.Errorf("asked from port %d: reported %v, want %v", port, reported, want)
 		}
 	}
 }
 
-// TestTrackerTellsWhatAServerEndsInTheDark: under TLS 1.3 the client is done before the server has seen its certificate.
-func TestTrackerTellsWhatAServerEndsInTheDark(t *testing.T) {
+// TestTrackerReportsWhatAServerEndsEncrypted: under TLS 1.3 the client is done before the server has seen its certificate.
+func TestTrackerReportsWhatAServerEndsEncrypted(t *testing.T) {
 	client, server := netip.MustParseAddrPort("10.0.0.1:40000"), netip.MustParseAddrPort("10.0.0.2:443")
 	up, down := handshakeOf(t, &tls.Config{ServerName: "web.example.org", InsecureSkipVerify: true},
 		&tls.Config{Certificates: []tls.Certificate{certify(t, "web.example.org")}, SessionTicketsDisabled: true})

@@ -36,10 +36,10 @@ const (
 )
 
 // learn takes in all that the rules of all namespaces say.
-func (b *backends) learn(told map[serviceKey]decoder.ServiceFact) {
+func (b *backends) learn(known map[serviceKey]decoder.ServiceFact) {
 	*b = backends{served: map[served]bool{}, twice: map[portal]bool{}, next: b.next}
 	first := map[portal]decoder.ServicePort{}
-	for key, f := range told {
+	for key, f := range known {
 		for _, p := range f.Ports {
 			for _, a := range slices.Concat(f.Addrs, f.External) {
 				at := portal{key.netns, p.Proto, netip.AddrPortFrom(a, p.Port)}
@@ -78,7 +78,7 @@ func (w *Witness) translation(e decoder.Event) []decoder.Fact {
 	return append(w.o.ServiceRules(e), w.newServices(e.Netns)...)
 }
 
-// changes tells what changed of the rules for services while nothing asked for them.
+// changes reports what changed of the rules for services while nothing asked for them.
 func (w *Witness) changes() []decoder.Fact {
 	if time.Now().Before(w.backends.next) {
 		return nil

@@ -37,7 +37,7 @@ func (o *Observer) devices(inode uint32) (devices []decoder.Device, err error) {
 	return n.Devices(others...)
 }
 
-// atFarEnd tells the devices of a packet's namespace, and which way the namespace at the other end of its veth has for
+// atFarEnd reports the devices of a packet's namespace, and which way the namespace at the other end of its veth has for
 // it: a packet that came was sent from there, one that could not leave would arrive there.
 func (w *Witness) atFarEnd(e decoder.Event, arrives bool) []decoder.Fact {
 	facts := w.o.Devices(e.Netns)

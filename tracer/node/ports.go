@@ -10,7 +10,7 @@ import (
 	"ktrace/decoder/netfilter"
 )
 
-// SourcePorts tells how many of the ports are taken that a dropped packet could have got by source translation; nothing
+// SourcePorts reports how many of the ports are taken that a dropped packet could have got by source translation; nothing
 // if it got none, or conntrack had taken its flow in before.
 func (o *Observer) SourcePorts(e decoder.Event) []decoder.Fact {
 	d, ok := e.Body.(decoder.Drop)

@@ -52,7 +52,7 @@ func programName(id ebpf.ProgramID) string {
 	return info.Name
 }
 
-// listed finds XDP programs and the filters of clsact and ingress, which netlink tells.
+// listed finds XDP programs and the filters of clsact and ingress, which netlink lists.
 func listed(ifindex uint32, found func(at string, id uint32, name string)) error {
 	const xdp, xdpID = 43, 4 // IFLA_XDP, IFLA_XDP_PROG_ID
 	c, err := dial(unix.NETLINK_ROUTE)

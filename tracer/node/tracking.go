@@ -5,7 +5,7 @@ import (
 	"ktrace/decoder/netfilter"
 )
 
-// Tracking tells which rule is why conntrack does not know the flow of a packet that netfilter dropped; nothing if there is
+// Tracking reports which rule is why conntrack does not know the flow of a packet that netfilter dropped; nothing if there is
 // none, or if conntrack knows it.
 func (o *Observer) Tracking(e decoder.Event) []decoder.Fact {
 	d, ok := e.Body.(decoder.Drop)

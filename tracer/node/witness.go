@@ -510,7 +510,7 @@ func byNetfilter(_ *Witness, e decoder.Event) bool {
 	return e.Packet != nil && e.Body.(decoder.Drop).ByNetfilter()
 }
 
-// noNeighbour is whether the next host did not tell its link address.
+// noNeighbour is whether the next host did not answer with its link address.
 func noNeighbour(_ *Witness, e decoder.Event) bool {
 	return e.Packet != nil && !e.Packet.Dst.IsMulticast() && e.Body.(decoder.Drop).NoNeighbour()
 }

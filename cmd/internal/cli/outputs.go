@@ -45,7 +45,7 @@ func (o *outputs) Record(raw []byte) error {
 	return err
 }
 
-// recorder is who writes what the stream sees, if anybody does.
+// recorder writes what the stream sees; nil if that is not asked for.
 func (o *outputs) recorder() decoder.Recorder {
 	if o.kept == nil && o.saved == nil {
 		return nil

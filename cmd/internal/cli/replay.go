@@ -47,7 +47,7 @@ func Replay(ctx context.Context, f Flags, view func() (View, error), s Streams, 
 	return f.judge(nodes.Findings())
 }
 
-// recorded is the stream of a file, a recording of ktrace or a capture of anybody's. What has a link header is filtered
+// recorded is the stream of a file, a recording of ktrace or a capture of another program's. What has a link header is filtered
 // by it if the expression wants that, all else by the sieve.
 func (v View) recorded(file capture.File, s Streams) (stream *decoder.Stream, err error) {
 	b, err := unzipped(file)

@@ -109,7 +109,7 @@ func IsStdout(name string) bool {
 	return name == "-" || ok && n == 1
 }
 
-// trusted refuses a symbolic link that somebody else left where everybody may write: it could lead a privileged process
+// trusted refuses a symbolic link that another user left where all may write: it could lead a privileged process
 // to any file. Linux does so itself where fs.protected_symlinks is 1.
 func trusted(name string) error {
 	link, err := os.Lstat(name)

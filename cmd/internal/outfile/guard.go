@@ -36,7 +36,7 @@ func (g *Guard) Reads(what string, file *os.File) error {
 	return nil
 }
 
-// ReadsNamed has the guard keep an input that somebody else opens. One that is not there is no concern of the guard's.
+// ReadsNamed has the guard keep an input that another package opens. One that is not there is no concern of the guard's.
 func (g *Guard) ReadsNamed(what, name string) {
 	if info, err := os.Stat(name); name != "" && err == nil {
 		g.add(&use{what, []os.FileInfo{info}})

@@ -136,7 +136,7 @@ func (t *Text) Finding(f decoder.Finding) error {
 		}
 		writeField(&b, "over", "since "+f.Over.UTC().Format("15:04:05")+": "+why)
 	}
-	if f.Told {
+	if f.Reported {
 		writeField(&b, "hits", decoder.Victims(f.Hits, f.Unnamed))
 		writeField(&b, "how sure", howSure(f))
 	} else {
