@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestDropsThatLoseNothingAreTold(t *testing.T) {
+func TestDropsThatLoseNothingAreReported(t *testing.T) {
 	to := func(addr string, p Packet) *Packet {
 		p.Src, p.Dst = netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr(addr)
 		return &p
@@ -39,7 +39,7 @@ func TestDropsThatLoseNothingAreTold(t *testing.T) {
 	}
 }
 
-func TestDropsWithoutAReasonAreToldByTheFunction(t *testing.T) {
+func TestDropsWithoutAReasonAreReportedByTheFunction(t *testing.T) {
 	names := NewNames()
 	const address = 0xffff1234
 	packet := Packet{Src: netip.MustParseAddr("10.0.0.1"), Dst: netip.MustParseAddr("10.0.0.2"), Proto: "tcp", Flags: "R"}

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestACauseIsToldOnceAndAgainWhenItGetsWorse(t *testing.T) {
+func TestACauseIsReportedOnceAndAgainWhenItGetsWorse(t *testing.T) {
 	var f Folder
 	start := time.Unix(1000, 0)
 	for i, c := range []struct {

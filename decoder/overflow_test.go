@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestLostSYNsAreToldOfTheListenerThatLostThem(t *testing.T) {
+func TestLostSYNsAreReportedOfTheListenerThatLostThem(t *testing.T) {
 	rose := func(netns uint32, n uint64) Event {
 		return Event{Body: Fact{Netstat: &Netstat{Netns: netns, Rose: map[string]uint64{"TcpExtListenOverflows": n}}}}
 	}

@@ -211,7 +211,7 @@ func TestVerdictNamesTheHook(t *testing.T) {
 	}
 }
 
-func TestEveryFlowWithoutANATRuleIsTold(t *testing.T) {
+func TestEveryFlowWithoutANATRuleIsReported(t *testing.T) {
 	k := runningKernel(t)
 	c, pod := firewalled(t)
 	for _, variant := range variantsOf(t, "netfilter", HookUntranslated) {
@@ -238,7 +238,7 @@ func TestEveryFlowWithoutANATRuleIsTold(t *testing.T) {
 	}
 }
 
-func TestEveryRejectIsTold(t *testing.T) {
+func TestEveryRejectIsReported(t *testing.T) {
 	k := runningKernel(t)
 	c, pod := firewalled(t)
 	for i, s := range ipStacks() {
@@ -383,7 +383,7 @@ func TestVerdictOfConntrackNamesTheFlowThatWasFirst(t *testing.T) {
 	}
 }
 
-func TestEveryFlowWithoutRoomIsTold(t *testing.T) {
+func TestEveryFlowWithoutRoomIsReported(t *testing.T) {
 	k := runningKernel(t)
 	c, pod := firewalled(t)
 	if !k.stock() {
@@ -412,7 +412,7 @@ func TestEveryFlowWithoutRoomIsTold(t *testing.T) {
 	}
 }
 
-func TestEverySYNForAFullAcceptQueueIsTold(t *testing.T) {
+func TestEverySYNForAFullAcceptQueueIsReported(t *testing.T) {
 	k := runningKernel(t)
 	c := lab.NewCluster(t)
 	pod := c.AddPod("pod")

@@ -135,7 +135,7 @@ func TestPathFollowsPacketsThroughTranslation(t *testing.T) {
 	}
 }
 
-func TestPacketsFromBeforeAllWasAttachedAreNotTold(t *testing.T) {
+func TestPacketsFromBeforeAllWasAttachedAreNotReported(t *testing.T) {
 	c := lab.NewCluster(t)
 	pod := c.AddPod("a")
 	server := net.JoinHostPort(lab.ServerAddr, "53")

@@ -22,7 +22,7 @@ func inFunction(t *testing.T) (address uint64, name string) {
 	return address, name
 }
 
-func TestAFunctionIsToldOnce(t *testing.T) {
+func TestAFunctionIsReportedOnce(t *testing.T) {
 	address, name := inFunction(t)
 	s := NewSymbols()
 	facts := s.About(decoder.Event{Body: decoder.Drop{Address: address}})

@@ -91,9 +91,9 @@ func tlsOptions(ns *lab.NS) Options {
 	}
 }
 
-// TestEveryHandshakeIsToldOnce counts what comes of one that passes two sockets and four devices, of which much is said
+// TestEveryHandshakeIsReportedOnce counts what comes of one that passes two sockets and four devices, of which much is said
 // after it.
-func TestEveryHandshakeIsToldOnce(t *testing.T) {
+func TestEveryHandshakeIsReportedOnce(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		t.Run(tls.VersionName(version), func(t *testing.T) {
 			c := lab.NewCluster(t)
@@ -150,8 +150,8 @@ func TestEveryHandshakeIsToldOnce(t *testing.T) {
 	}
 }
 
-// TestOtherConnectionsAreNotTold: nobody's who is not selected, and none that is not TLS.
-func TestOtherConnectionsAreNotTold(t *testing.T) {
+// TestOtherConnectionsAreNotReported: nobody's who is not selected, and none that is not TLS.
+func TestOtherConnectionsAreNotReported(t *testing.T) {
 	for name, encrypt := range map[string]bool{"plain": false, "not selected": true} {
 		t.Run(name, func(t *testing.T) {
 			c := lab.NewCluster(t)

@@ -93,7 +93,7 @@ func TestRingOverflowIsCountedToTheEvent(t *testing.T) {
 	}
 }
 
-func TestEveryCgroupIsToldInOrder(t *testing.T) {
+func TestEveryCgroupIsReportedInOrder(t *testing.T) {
 	dir := cgroupDir(t)
 	const groups = 23
 	tr, err := Open(Options{Probes: []string{"cgroup"}})

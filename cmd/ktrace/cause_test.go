@@ -22,7 +22,7 @@ func wrong(t *testing.T, lines []lab.Line) (ids []string) {
 	return ids
 }
 
-// sends sends a datagram each to many; it does not mind if nobody takes it.
+// sends sends a datagram each to many; it does not matter whether they are received.
 func sends(ns *lab.NS, addrs []string) {
 	ns.Do(func() {
 		for _, a := range addrs {
@@ -96,9 +96,9 @@ func TestDiagnoseReportsACauseOnce(t *testing.T) {
 	}
 }
 
-// TestDiagnoseClaimsNothingOfWhatNobodyMisses: the Internet tries closed ports, somebody looks for hosts by pings, and
-// who is told that a packet is too big sends smaller ones.
-func TestDiagnoseClaimsNothingOfWhatNobodyMisses(t *testing.T) {
+// TestDiagnoseClaimsNothingOfWhatIsNoLoss: the Internet tries closed ports, a scan looks for hosts by pings, and a sender
+// that gets "packet too big" sends smaller ones.
+func TestDiagnoseClaimsNothingOfWhatIsNoLoss(t *testing.T) {
 	closed := nftRule("input", "meta l4proto { tcp, udp } th dport { 23, 445 } drop")
 	for _, f := range stacks() {
 		prefix := map[string]string{"ip": "10.9.0.", "ip -6": "fd00:9::"}[f.ip]

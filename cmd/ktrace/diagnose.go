@@ -61,7 +61,7 @@ end. The exit status is 3 if anything above information was found and is not ove
 	return c
 }
 
-// dnsPort is where servers are asked unless told otherwise.
+// dnsPort is where servers are asked by default.
 const dnsPort = 53
 
 // diagnosis is what a live node is watched for to find any cause, for all verbs that wait for one.

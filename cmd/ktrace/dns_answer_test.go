@@ -56,12 +56,12 @@ func (f dnsFamily) rewrite(port, statement string) step {
 	}
 }
 
-// beside is an address of the server's network that is nobody's.
+// beside is an address of the server's network that no host has.
 func (f dnsFamily) beside() string {
 	return netip.MustParseAddr(f.server).Next().Next().String()
 }
 
-func TestDNSTellsAnswersFromWhatIsNone(t *testing.T) {
+func TestDNSDistinguishesAnswersFromWhatIsNone(t *testing.T) {
 	var all []lab.Scenario
 	for _, f := range dnsFamilies() {
 		asks := func(server string) step {

@@ -108,7 +108,7 @@ func serveInPart(t testing.TB, ns *lab.NS, addr string) {
 	})
 }
 
-func TestDNSTellsLargeAnswersThatAreLost(t *testing.T) {
+func TestDNSReportsLargeAnswersThatAreLost(t *testing.T) {
 	var all []lab.Scenario
 	for _, f := range dnsFamilies() {
 		for _, s := range []lab.Scenario{

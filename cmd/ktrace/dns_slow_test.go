@@ -43,8 +43,8 @@ func (f dnsFamily) forwardDNS(t testing.TB, p *lab.Pod, addr string) {
 	})
 }
 
-// TestDNSTellsWhoIsSlow: the pod is the cluster's DNS server, which asks another for a client. That is slow or not.
-func TestDNSTellsWhoIsSlow(t *testing.T) {
+// TestDNSNamesTheSlowServer: the pod is the cluster's DNS server, which asks another for a client. That is slow or not.
+func TestDNSNamesTheSlowServer(t *testing.T) {
 	const queries, lag = 4, 400 * time.Millisecond
 	var all []lab.Scenario
 	for _, f := range dnsFamilies() {

@@ -164,7 +164,7 @@ func TestDNSCountsQueriesOverTCPExactly(t *testing.T) {
 			{"dig +tcp", "dig", 0, f.digs(n, "+tcp"), nil},
 			{"dig, cut over UDP", "dig", n, f.digs(n, "+bufsize=512"), nil},
 			{"pipelined", "", 0, func(t testing.TB, ns *lab.NS) { askPipelined(t, ns, net.JoinHostPort(f.service, "53"), n) }, nil},
-			{"both sockets tell", "dig", 0, f.digs(n, "+tcp"), func(_ *lab.Cluster, p *lab.Pod) (*lab.NS, []string) {
+			{"both sockets report", "dig", 0, f.digs(n, "+tcp"), func(_ *lab.Cluster, p *lab.Pod) (*lab.NS, []string) {
 				return p.NS, []string{"host", map[string]string{"IPv4": p.Addr, "IPv6": p.Addr6}[f.name]}
 			}},
 			{"from the host network", "dig", 0, f.digs(n, "+tcp"), func(c *lab.Cluster, _ *lab.Pod) (*lab.NS, []string) {
@@ -259,7 +259,7 @@ func TestDNSOverTCPNamesTheCause(t *testing.T) {
 	for _, f := range dnsFamilies() {
 		for _, s := range []lab.Scenario{
 			{Name: "rule removed, the only one", Want: "kube-proxy-rules-missing", Fault: f.retranslateTCP("-D", portWell)},
-			{Name: "server stopped", Want: "dns-server-refused", Sure: "certain", Fault: f.movedTCP(portNobody)},
+			{Name: "server stopped", Want: "dns-server-refused", Sure: "certain", Fault: f.movedTCP(portClosed)},
 			{Name: "server hangs", Want: "dns-no-response", Sure: "certain", Fault: f.movedTCP(portQuiet)},
 			{Name: "server fails", Want: "dns-servfail", Sure: "certain", Fault: f.movedTCP(portFails)},
 			{Name: "server closes", Want: "dns-no-response", Sure: "certain", Proof: "the server closed the connection", Fault: f.movedTCP(portRefuses)},
@@ -284,7 +284,7 @@ func TestDNSOverTCPNamesTheCause(t *testing.T) {
 func TestDiagnoseNamesWhatIsWrongWithDNSOverTCP(t *testing.T) {
 	for _, f := range dnsFamilies() {
 		for want, fault := range map[string]func(testing.TB, *lab.Cluster, *lab.Pod){
-			"dns-server-refused":   f.movedTCP(portNobody),
+			"dns-server-refused":   f.movedTCP(portClosed),
 			"dns-no-response":      f.movedTCP(portQuiet),
 			"reset-by-application": f.movedTCP(portEmpty),
 			"netfilter-drop":       nftForward("tcp dport 5353 tcp flags & psh == psh drop"),

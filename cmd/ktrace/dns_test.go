@@ -123,7 +123,7 @@ func dnsFamilies() []dnsFamily {
 // The server's ports, by how it serves there.
 const (
 	portWell   = "5353"
-	portNobody = "5354"
+	portClosed = "5354"
 	portQuiet  = "5355"
 	portFails  = "5356"
 )
@@ -243,7 +243,7 @@ func TestDNSNamesTheCause(t *testing.T) {
 						"--comment", "kube-system/kube-dns:dns has no endpoints", "-j", "REJECT")
 				},
 			},
-			{Name: "server stopped", Want: "dns-server-refused", Sure: "certain", Fault: f.retranslate(portNobody)},
+			{Name: "server stopped", Want: "dns-server-refused", Sure: "certain", Fault: f.retranslate(portClosed)},
 			{Name: "server hangs", Want: "dns-no-response", Sure: "certain", Fault: f.retranslate(portQuiet)},
 			{Name: "server fails", Want: "dns-servfail", Sure: "certain", Fault: f.retranslate(portFails)},
 			{

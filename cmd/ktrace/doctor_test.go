@@ -48,7 +48,7 @@ func withoutSys(dirs ...string) string {
 
 const cgroups = "cgroup: cgroups come and go"
 
-func TestDoctorTellsWhatIsMissing(t *testing.T) {
+func TestDoctorReportsWhatIsMissing(t *testing.T) {
 	for _, tt := range []struct {
 		name, conditions string
 		missing          []string // checks that are not all right, each with its cost and remedy
@@ -148,7 +148,7 @@ func kernelHas(t *testing.T, function string) bool {
 	return strings.Contains(string(symbols), " "+function+"\n")
 }
 
-func TestDoctorTellsMemlockWhereItCounts(t *testing.T) {
+func TestDoctorReportsMemlockWhereItCounts(t *testing.T) {
 	const low = `ulimit -l 64; exec setpriv --bounding-set=-sys_resource "$@"`
 	checks, hooks := doctor(t, low)
 	c, h := checks["memlock limit"], hooks[cgroups]
@@ -167,7 +167,7 @@ func TestDoctorTellsMemlockWhereItCounts(t *testing.T) {
 	}
 }
 
-func TestDoctorTellsDropReasonsWhereTheyAre(t *testing.T) {
+func TestDoctorReportsDropReasonsWhereTheyAre(t *testing.T) {
 	kernel, err := btf.LoadKernelSpec()
 	if err != nil {
 		t.Fatal(err)
@@ -180,7 +180,7 @@ func TestDoctorTellsDropReasonsWhereTheyAre(t *testing.T) {
 	}
 }
 
-func TestDoctorTellsSELinuxInForce(t *testing.T) {
+func TestDoctorReportsSELinuxInForce(t *testing.T) {
 	const hidden = "exec unshare -m sh -c 'mount -t tmpfs none /sys/fs && mkdir /sys/fs/selinux && echo %s >/sys/fs/selinux/enforce && exec \"$@\"' sh \"$@\""
 	for enforce, want := range map[string]string{"1": "permission denied", "0": "permissive"} {
 		checks, _ := doctor(t, fmt.Sprintf(hidden, enforce))
@@ -190,8 +190,8 @@ func TestDoctorTellsSELinuxInForce(t *testing.T) {
 	}
 }
 
-// TestDoctorTellsWhatIsSetUntilTheNextBoot changes the kernel for good, so it wants one that is thrown away afterwards.
-func TestDoctorTellsWhatIsSetUntilTheNextBoot(t *testing.T) {
+// TestDoctorReportsWhatIsSetUntilTheNextBoot changes the kernel for good, so it wants one that is thrown away afterwards.
+func TestDoctorReportsWhatIsSetUntilTheNextBoot(t *testing.T) {
 	if os.Getenv("KTRACE_TEST_LAST") == "" {
 		t.Skip("locks the kernel down for good: testdata/vm/guest runs it last, in a VM")
 	}
@@ -225,7 +225,7 @@ func TestDoctorTellsWhatIsSetUntilTheNextBoot(t *testing.T) {
 	}
 }
 
-func TestTypesFromAFileServeWhereTheKernelTellsNone(t *testing.T) {
+func TestTypesFromAFileServeWhereTheKernelReportsNone(t *testing.T) {
 	raw, err := os.ReadFile("/sys/kernel/btf/vmlinux")
 	if err != nil {
 		t.Fatal(err)

@@ -63,7 +63,7 @@ func onTerminal(t *testing.T, args ...string) (lines <-chan string, status func(
 	to := make(chan string, 1<<10)
 	go func() {
 		defer close(to)
-		scan := bufio.NewScanner(screen) // which ends with an error when nobody has the other end
+		scan := bufio.NewScanner(screen) // which ends with an error when no process has the other end
 		for scan.Scan() {
 			to <- strings.TrimRight(scan.Text(), "\r")
 		}
@@ -83,8 +83,8 @@ func portFiltered(t *testing.T, f stack) (p *lab.Pod, traffic func()) {
 	return p, func() { fetch(p.NS, net.JoinHostPort(f.server, "80"), patience) }
 }
 
-// TestDiagnoseTellsATerminalAtOnce what is certain, and at the end once more in short; a pipe has all at the end, once.
-func TestDiagnoseTellsATerminalAtOnce(t *testing.T) {
+// TestDiagnoseReportsToATerminalAtOnce what is certain, and at the end once more in short; a pipe has all at the end, once.
+func TestDiagnoseReportsToATerminalAtOnce(t *testing.T) {
 	const whole = 10 * time.Second
 	for _, f := range stacks() {
 		t.Run(f.name+" terminal", func(t *testing.T) {
@@ -102,15 +102,15 @@ func TestDiagnoseTellsATerminalAtOnce(t *testing.T) {
 			}
 			text := strings.Join(all, "\n")
 			if first == 0 || first > whole*2/3 {
-				t.Errorf("told after %v of %v", first, whole)
+				t.Errorf("reported after %v of %v", first, whole)
 			}
 			if n := strings.Count(text, "CRITICAL netfilter-drop"); n != 2 || strings.Count(text, "cause ") != 1 || !strings.Contains(text, "so far") {
-				t.Errorf("told %d times:\n%s", n, text)
+				t.Errorf("reported %d times:\n%s", n, text)
 			}
 			if s := status(); s != 3 {
 				t.Errorf("status %d, want 3", s)
 			}
-			t.Logf("told after %v of %v", first, whole)
+			t.Logf("reported after %v of %v", first, whole)
 		})
 		t.Run(f.name+" pipe", func(t *testing.T) {
 			t.Parallel()

@@ -337,7 +337,7 @@ func TestFsyncWithoutAPathNamesFilesByTheirMount(t *testing.T) {
 	}
 }
 
-func TestFsyncTellsTheSlowestTenWithoutSendingAll(t *testing.T) {
+func TestFsyncReportsTheSlowestTenWithoutSendingAll(t *testing.T) {
 	disk := newDisk(t, "ext4")
 	fd := open(t, filepath.Join(disk, "f"), 0)
 	recording := filepath.Join(t.TempDir(), "rec")
@@ -458,8 +458,8 @@ func TestFsyncOverTheLimitIsAFindingAndUnderItIsNot(t *testing.T) {
 	}
 }
 
-// TestFsyncTellsWhereTheTimeWent writes to a disk that takes few writes a second: whoever syncs sleeps for the device.
-func TestFsyncTellsWhereTheTimeWent(t *testing.T) {
+// TestFsyncReportsWhereTheTimeWent writes to a disk that takes few writes a second: whoever syncs sleeps for the device.
+func TestFsyncReportsWhereTheTimeWent(t *testing.T) {
 	for _, variant := range []string{"tp_btf", "raw_tp"} {
 		t.Run(variant, func(t *testing.T) {
 			disk := newDisk(t, "ext4")

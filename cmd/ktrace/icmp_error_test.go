@@ -9,7 +9,7 @@ import (
 	"ktrace/testdata/lab"
 )
 
-// says is a router beyond the node that answers with an ICMP error instead of passing packets on, once it is told to.
+// says is a router beyond the node that answers with an ICMP error instead of passing packets on, once it is set to.
 type says struct {
 	f      stack
 	v4, v6 [8]byte
@@ -49,7 +49,7 @@ func TestDiagnoseNamesWhatARouterSays(t *testing.T) {
 			{"a router without a route", "no-route", "ICMP n", [8]byte{3, 0}, [8]byte{1, 0}, udp},
 			{"a router without a neighbour", "neighbour-failed", "-unreachable from", [8]byte{3, 1}, [8]byte{1, 3}, echo},
 			{"a loop of routers", "ttl-exceeded", "seen here with TTL 6", [8]byte{11, 0}, [8]byte{3, 0}, tcp},
-			{"a router that tells another reason", "icmp-unreachable", "about udp", [8]byte{3, 5}, [8]byte{1, 2}, udp},
+			{"a router that gives another reason", "icmp-unreachable", "about udp", [8]byte{3, 5}, [8]byte{1, 2}, udp},
 		} {
 			s := &says{f: f, v4: c.v4, v6: c.v6}
 			all = append(all, lab.Scenario{
@@ -92,7 +92,7 @@ func (f stack) twice(t testing.TB, p *lab.Pod, port string) {
 	})
 }
 
-// TestDiagnoseCriesForNoTraceroute: who looks for the routers on the path, or for hosts, is told what they say.
+// TestDiagnoseCriesForNoTraceroute: the errors are the answers that a look for the routers on the path, or for hosts, waits for.
 func TestDiagnoseCriesForNoTraceroute(t *testing.T) {
 	for _, f := range stacks() {
 		t.Run(f.name, func(t *testing.T) {

@@ -64,9 +64,9 @@ func fill(t *testing.T, disk string) {
 	}
 }
 
-// TestOutputThatNobodyReadsIsQuiet has a reader go while ktrace records: that is no failure, and costs the recording
+// TestOutputWithoutAReaderIsQuiet has a reader go while ktrace records: that is no failure, and costs the recording
 // nothing.
-func TestOutputThatNobodyReadsIsQuiet(t *testing.T) {
+func TestOutputWithoutAReaderIsQuiet(t *testing.T) {
 	c := lab.NewCluster(t)
 	p := c.AddPod("a")
 	file := filepath.Join(t.TempDir(), "x.rec")

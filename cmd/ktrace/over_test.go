@@ -54,8 +54,8 @@ func restarts(i int) []lab.Scenario {
 	slowly := func(t testing.TB, c *lab.Cluster, _ *lab.Pod) { echoTCP(t, c.Server, "80") }
 	toServer := func(p *lab.Pod) { fetch(p.NS, net.JoinHostPort(f.server, "80"), patience) }
 	return []lab.Scenario{
-		new(comesBack).scenario(f, "a DNS server", "dns-server-refused", dns.cluster, dns.retranslate(portNobody), func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) {
-			dns.translate(c.Node, "-D", portNobody)
+		new(comesBack).scenario(f, "a DNS server", "dns-server-refused", dns.cluster, dns.retranslate(portClosed), func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) {
+			dns.translate(c.Node, "-D", portClosed)
 			dns.translate(c.Node, "-A", portWell)
 		}, func(p *lab.Pod) { lookup(p, dns.service, "web.example.org") }),
 		new(comesBack).scenario(f, "a server that starts slowly", "connection-refused", nothing, nothing, slowly, toServer),
@@ -90,13 +90,13 @@ func TestDiagnoseTakesAFaultNowAndThenForNoneThatIsOver(t *testing.T) {
 	lab.RunAll(t, all)
 }
 
-// TestAVerbSaysThatWhatItToldIsOver: the finding is told at once, and its end when the run ends.
-func TestAVerbSaysThatWhatItToldIsOver(t *testing.T) {
+// TestAVerbSaysThatWhatItReportedIsOver: the finding is reported at once, and its end when the run ends.
+func TestAVerbSaysThatWhatItReportedIsOver(t *testing.T) {
 	for i, f := range stacks() {
 		for _, c := range []struct {
 			verb, severity string
 			scenario       lab.Scenario
-			before         int // times that it is told until it is that bad
+			before         int // times that it is reported until it is that bad
 		}{
 			{"dns", "critical", restarts(i)[0], 0},
 			{"reset", "warning", new(comesBack).slowStart(f), 1},
@@ -109,20 +109,20 @@ func TestAVerbSaysThatWhatItToldIsOver(t *testing.T) {
 				run := lab.Ktrace(t, c.verb, "--fail-on", "warning", "--duration", "11s", "--netns", p.Path())
 				c.scenario.Traffic(t, cluster, p)
 				lines, status := run.Wait()
-				type told struct{ Severity, Over string }
-				var all []told
+				type reported struct{ Severity, Over string }
+				var all []reported
 				for _, l := range lab.Findings(lines) {
-					var f told
+					var f reported
 					if l.Into(t, &f); l.ID == c.scenario.Want {
 						all = append(all, f)
 					}
 				}
 				if len(all) != c.before+2 {
-					t.Fatalf("told %+v", all)
+					t.Fatalf("reported %+v", all)
 				}
 				was, is := all[c.before], all[c.before+1]
 				if was.Severity != c.severity || was.Over != "" || is.Severity != "info" || is.Over == "" || status != 0 {
-					t.Errorf("told %+v, status %d\n%s", all, status, lab.Findings(lines))
+					t.Errorf("reported %+v, status %d\n%s", all, status, lab.Findings(lines))
 				}
 			})
 		}

@@ -47,7 +47,7 @@ func fault(s lab.Scenario, setup step) lab.Scenario {
 // deadDNS is a DNS service whose backend does not listen.
 func deadDNS(f dnsFamily) lab.Scenario {
 	return lab.Scenario{
-		Name: "a dead DNS server", Want: "dns-server-refused", Setup: f.cluster, Fault: f.retranslate(portNobody),
+		Name: "a dead DNS server", Want: "dns-server-refused", Setup: f.cluster, Fault: f.retranslate(portClosed),
 		Traffic: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { lookup(p, f.service, "web.example.org") },
 	}
 }
@@ -59,11 +59,11 @@ func slowDNS() lab.Scenario {
 	return lab.Scenario{
 		Name: "a slow DNS server", Want: "dns-slow", Setup: f.cluster,
 		Fault: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
-			serveDNS(t, c.Server, f.backend(portNobody), func(m *dnsmessage.Message) bool {
+			serveDNS(t, c.Server, f.backend(portClosed), func(m *dnsmessage.Message) bool {
 				time.Sleep(delay)
 				return wellServed(m)
 			})
-			f.retranslate(portNobody)(t, c, p)
+			f.retranslate(portClosed)(t, c, p)
 		},
 		Traffic: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) {
 			lookup(p, f.service, slices.Repeat([]string{"web.example.org"}, queries)...)

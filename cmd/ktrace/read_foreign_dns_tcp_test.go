@@ -122,7 +122,7 @@ func TestCapturesHaveDNSOverTCP(t *testing.T) {
 	})
 }
 
-func TestCapturesTellWhyThereWasNoAnswerOverTCP(t *testing.T) {
+func TestCapturesShowWhyThereWasNoAnswerOverTCP(t *testing.T) {
 	saidOfTCP(t, []tcpCase{
 		{"never answered", func(k *tcpTalk) { k.opens().add(true, tcpACK, tcpQueries(1)).later(8 * time.Second) }, "no-response, dns-no-response likely"},
 		{"closed without an answer", func(k *tcpTalk) {
@@ -139,7 +139,7 @@ func TestCapturesTellWhyThereWasNoAnswerOverTCP(t *testing.T) {
 	})
 }
 
-func TestCapturesBlameNobodyForWhatTheyDoNotShowOfTCP(t *testing.T) {
+func TestCapturesClaimNothingThatTheyDoNotShowOfTCP(t *testing.T) {
 	saidOfTCP(t, []tcpCase{
 		{"one direction only", func(k *tcpTalk) { k.add(true, tcpSYN, nil).add(true, tcpACK, tcpQueries(1)).later(8 * time.Second) }, "no-response"},
 		{"the client goes at once", func(k *tcpTalk) {
@@ -156,8 +156,8 @@ func TestCapturesBlameNobodyForWhatTheyDoNotShowOfTCP(t *testing.T) {
 	})
 }
 
-// TestCapturesTellThatACutAnswerWasHadOverTCP: the one lookup of two queries went well.
-func TestCapturesTellThatACutAnswerWasHadOverTCP(t *testing.T) {
+// TestCapturesShowThatACutAnswerWasHadOverTCP: the one lookup of two queries went well.
+func TestCapturesShowThatACutAnswerWasHadOverTCP(t *testing.T) {
 	client, server := netip.MustParseAddrPort("10.244.1.2:40001"), netip.MustParseAddrPort("10.96.0.10:53")
 	for name, c := range map[string]struct {
 		talk func(k *tcpTalk)

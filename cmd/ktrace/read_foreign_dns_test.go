@@ -86,7 +86,7 @@ func TestCapturesOfOtherProtocolsHaveNoDNS(t *testing.T) {
 			"a query to a group":               dnsFrame(from(40000), group(53), query),
 			"a query to the link's broadcast":  toMAC(dnsFrame(from(40000), to(53), query), 0xff),
 			"what is no query, to port 53":     dnsFrame(from(40000), to(53), stun),
-			"an answer that nobody asked for":  dnsFrame(to(53), from(40000), message(7, 0x8180, 1)),
+			"an answer without a query":        dnsFrame(to(53), from(40000), message(7, 0x8180, 1)),
 			"a query with the mark of answers": dnsFrame(from(40000), to(9000), message(7, 0x0180, 0)),
 		} {
 			t.Run(family+" "+name, func(t *testing.T) {
@@ -99,9 +99,9 @@ func TestCapturesOfOtherProtocolsHaveNoDNS(t *testing.T) {
 	}
 }
 
-// TestCapturesTellDNSByWhatIsSeen: at other ports a query is known by its answer, and that none came is claimed only
+// TestCapturesShowDNSByWhatIsSeen: at other ports a query is known by its answer, and that none came is claimed only
 // where it would be in the capture.
-func TestCapturesTellDNSByWhatIsSeen(t *testing.T) {
+func TestCapturesShowDNSByWhatIsSeen(t *testing.T) {
 	const s = time.Second
 	for family, ends := range dnsForeignEnds() {
 		client, server := netip.MustParseAddr(ends[0]), netip.MustParseAddr(ends[1])

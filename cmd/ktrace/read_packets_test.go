@@ -128,7 +128,7 @@ func swapped(t *testing.T, file string) string {
 	return to
 }
 
-func TestReadMergesByTimeAndTellsCopies(t *testing.T) {
+func TestReadMergesByTimeAndReportsCopies(t *testing.T) {
 	a, b := filepath.Join(captures, "tcpdump-nano.pcap"), filepath.Join(captures, "dumpcap.pcapng")
 	stats := ktraceRead(t, b, a, b, "--stats", "--dedup")
 	for _, want := range []string{"18 packets read", "6 packets left out as seen before"} {

@@ -155,7 +155,7 @@ func udpSum(src, dst netip.Addr, b []byte) uint16 {
 	return ^uint16(sum)
 }
 
-// pourTCP sends to whoever connects as much as the connection takes.
+// pourTCP sends to each client that connects as much as the connection takes.
 func pourTCP(t testing.TB, ns *lab.NS, port string) {
 	t.Helper()
 	ns.Do(func() {

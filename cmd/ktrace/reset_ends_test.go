@@ -97,7 +97,7 @@ func TestResetNamesEndsByTheirRole(t *testing.T) {
 	}
 }
 
-// TestResetNamesPodsOnTheNodesNetwork: they are told apart by the cgroup of their sockets alone, whichever end that is; and
+// TestResetNamesPodsOnTheNodesNetwork: only the cgroup of their sockets distinguishes them, whichever end that is; and
 // nothing of it where they are served.
 func TestResetNamesPodsOnTheNodesNetwork(t *testing.T) {
 	k := lab.NewKubelet(t)

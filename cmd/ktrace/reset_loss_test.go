@@ -30,9 +30,9 @@ func exchanged(c net.Conn) {
 	_, _ = c.Write(make([]byte, 500))
 }
 
-// TestResetsThatNobodyLosesBy are how streams end that have said all, and what looks for servers. None is more than
+// TestResetsWithoutLoss are how streams end that have said all, and what looks for servers. None is more than
 // information.
-func TestResetsThatNobodyLosesBy(t *testing.T) {
+func TestResetsWithoutLoss(t *testing.T) {
 	for i, f := range families() {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
@@ -107,7 +107,7 @@ func scan(t testing.TB, beyond *lab.NS, from, to string, l net.Listener, answere
 			select {
 			case <-answered:
 			case <-time.After(10 * time.Second):
-				t.Fatal("nobody answers a SYN")
+				t.Fatal("no SYN is answered")
 			}
 		}
 	}
@@ -182,7 +182,7 @@ func awaitState(t testing.TB, c net.Conn, state uint8) {
 	}
 }
 
-func TestResetTellsRequestsThatAreLost(t *testing.T) {
+func TestResetReportsRequestsThatAreLost(t *testing.T) {
 	var all []lab.Scenario
 	for _, f := range families() {
 		all = append(all, keptTooLong(f))

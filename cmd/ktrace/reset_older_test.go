@@ -64,8 +64,8 @@ func (f stack) reconnects(clocks func(c *lab.Cluster) [2]string) step {
 	}
 }
 
-// TestResetTellsASynThatMeetsAnOlderConnection: it is neither refused nor does a firewall have to do with it.
-func TestResetTellsASynThatMeetsAnOlderConnection(t *testing.T) {
+// TestResetNamesASynThatMeetsAnOlderConnection: it is neither refused nor does a firewall have to do with it.
+func TestResetNamesASynThatMeetsAnOlderConnection(t *testing.T) {
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		var clocks each[[2]string]

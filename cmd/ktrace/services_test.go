@@ -9,7 +9,7 @@ import (
 	"ktrace/testdata/lab"
 )
 
-// gateway is an address of the pod's network that nobody has.
+// gateway is an address of the pod's network that no host has.
 func (f stack) gateway(p *lab.Pod) string {
 	if f.ip == "ip" {
 		return strings.TrimSuffix(p.Addr, "2") + "99"

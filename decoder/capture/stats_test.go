@@ -50,7 +50,7 @@ func statsOf(t testing.TB, expr string, files ...[]byte) Stats {
 	return s.Stats
 }
 
-func TestStatisticsTellWhatACaptureHolds(t *testing.T) {
+func TestStatisticsReportWhatACaptureHolds(t *testing.T) {
 	file := written(t, withDrop(t))
 	s := statsOf(t, "", file)
 	if s.Read != 4 || s.Matched != 4 || s.Lost != 5 || s.Untold || s.Disorder != 0 {
@@ -105,9 +105,9 @@ func TestStatisticsReadWhatOthersWrote(t *testing.T) {
 	}
 }
 
-// TestLossesAreToldHonestly: what no packet matched is lost all the same, a file that does not tell is no file without
+// TestLossesAreReportedHonestly: what no packet matched is lost all the same, a file that does not tell is no file without
 // losses, and files add up.
-func TestLossesAreToldHonestly(t *testing.T) {
+func TestLossesAreReportedHonestly(t *testing.T) {
 	file := written(t, stream(t))
 	if s := statsOf(t, "tcp", file); s.Matched != 0 || s.Lost != 5 {
 		t.Errorf("%d matched, %d lost", s.Matched, s.Lost)

@@ -92,7 +92,7 @@ func TestFsyncFindingsSayWhatTheyRestOn(t *testing.T) {
 	}
 }
 
-func TestFsyncThatHangsIsToldOnlyIfItIsLongAndJudged(t *testing.T) {
+func TestFsyncThatHangsIsReportedOnlyIfItIsLongAndJudged(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		class decoder.FsyncClass

@@ -8,9 +8,9 @@ import (
 	"ktrace/decoder"
 )
 
-// TestWhatOldKernelsDoNotTellIsAsked: before 5.17 a drop has no reason, but the kernel says what is wrong with a packet
+// TestWhatOldKernelsDoNotReportIsAsked: before 5.17 a drop has no reason, but the kernel says what is wrong with a packet
 // to who asks for its way.
-func TestWhatOldKernelsDoNotTellIsAsked(t *testing.T) {
+func TestWhatOldKernelsDoNotReportIsAsked(t *testing.T) {
 	src, dst := netip.MustParseAddr("10.244.1.2"), netip.MustParseAddr("10.9.0.2")
 	e := decoder.Event{Header: decoder.Header{Time: time.Unix(1000, 0), Netns: 7, Iface: "veth1"},
 		Packet: &decoder.Packet{Family: "ipv4", Proto: "icmp", Src: src, Dst: dst, TTL: 64}}

@@ -153,7 +153,7 @@ func TestBlameIsAsSureAsTheCountersAre(t *testing.T) {
 	}
 }
 
-func TestNobodyIsBlamedWhereNoRuleFits(t *testing.T) {
+func TestNoRuleIsBlamedWhereNoneFits(t *testing.T) {
 	got, _ := parse(t, "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -p udp -j DROP\nCOMMIT\n").
 		Blame(Case{Packet: packet(protoTCP, "10.1.0.2:40000", "10.2.0.3:80", Forward), Hooks: []Hook{Forward}, Drops: 1})
 	if len(got.Suspects) != 0 || got.Confidence != "" || got.Incomplete != "" {

@@ -63,7 +63,7 @@ func TestServicesAreReadFromTheRulesOfKubeProxy(t *testing.T) {
 	}
 }
 
-func TestTheStateOfTheRulesForAnAddressIsTold(t *testing.T) {
+func TestTheStateOfTheRulesForAnAddressIsReported(t *testing.T) {
 	for name, c := range map[string]struct {
 		rules *Ruleset
 		addr  string

@@ -140,7 +140,7 @@ func TestNestedCgroupsDoNotPileUp(t *testing.T) {
 	}
 }
 
-func TestHostNetworkPodsAreToldApartByCgroupOnly(t *testing.T) {
+func TestHostNetworkPodsAreDistinguishedByCgroupOnly(t *testing.T) {
 	s := begin(t)
 	for uid, cgroup := range map[string]uint64{"etcd": 30, "apiserver": 40} {
 		s.pod(1, decoder.PodFact{UID: uid, Name: uid, Source: "log", HostNetwork: true, Netns: hostNetns,
@@ -163,7 +163,7 @@ func TestBetterSourcesOfNamesWin(t *testing.T) {
 }
 
 // Who tells may be behind or ahead of the events, and tells when it was.
-func TestWhatIsToldWithItsTimeHoldsThen(t *testing.T) {
+func TestWhatIsReportedWithItsTimeHoldsThen(t *testing.T) {
 	s := twoPods(t)
 	s.event(5, decoder.Header{}, nil)
 	s.pod(10, decoder.PodFact{UID: "w", Addrs: []netip.Addr{addr("10.0.0.1")}, Gone: true, At: 14 * time.Second})

@@ -85,7 +85,7 @@ func follow(segments [][]byte, piece int) (all Messages) {
 	return all
 }
 
-func TestHandshakesTellNamesCertificatesAndAlerts(t *testing.T) {
+func TestHandshakesReportNamesCertificatesAndAlerts(t *testing.T) {
 	served := certify(t, "web.example.org")
 	for _, c := range []struct {
 		name         string
@@ -129,7 +129,7 @@ func alertText(a *Alert) string {
 	return a.String()
 }
 
-func TestAfterAGapNothingIsTold(t *testing.T) {
+func TestAfterAGapNothingIsReported(t *testing.T) {
 	var s Stream
 	alert := []byte{typeAlert, 3, 3, 0, 2, 2, 40}
 	s.Add(1, alert[:3], true)

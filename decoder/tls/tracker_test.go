@@ -41,7 +41,7 @@ func segments(client, server netip.AddrPort, up, down [][]byte) []decoder.Event 
 	return all
 }
 
-func TestTrackerTellsWhatASideEnded(t *testing.T) {
+func TestTrackerReportsWhatASideEnded(t *testing.T) {
 	client, server := netip.MustParseAddrPort("10.0.0.1:40000"), netip.MustParseAddrPort("10.0.0.2:443")
 	served := certify(t, "web.example.org")
 	for _, c := range []struct {

@@ -97,7 +97,7 @@ func shop() *api {
 	}
 }
 
-func TestAPITellsServicesRemotePodsAndStaticOnes(t *testing.T) {
+func TestAPIReportsServicesRemotePodsAndStaticOnes(t *testing.T) {
 	server, kubeconfig := shop().serve(t)
 	n := watchWith(t, kube.Options{HostRoot: lab.NewKubelet(t).Root, Kubeconfig: kubeconfig, Node: "here"})
 	var service decoder.ServiceFact

@@ -116,7 +116,7 @@ func named(w *kube.Watcher, name string) (pod.Info, bool) {
 	return pod.Info{}, false
 }
 
-func TestRuntimeTellsLabelsAddressesAndHostNetwork(t *testing.T) {
+func TestRuntimeReportsLabelsAddressesAndHostNetwork(t *testing.T) {
 	k, r := lab.NewKubelet(t), &runtime{}
 	r.add("11111111-0000-4000-8000-000000000001", "vm", "10.9.8.7", map[string]string{"app": "vm"}, cri.NamespaceMode_POD)
 	r.add("11111111-0000-4000-8000-000000000002", "proxy", "192.0.2.1", nil, cri.NamespaceMode_NODE)

@@ -175,7 +175,7 @@ func TestNestedCgroupIsTheOuterContainers(t *testing.T) {
 	inner()
 }
 
-func TestWhatEndedIsNobodysAnyMore(t *testing.T) {
+func TestWhatEndedHasNoPodAnyMore(t *testing.T) {
 	c, k := lab.NewCluster(t), lab.NewKubelet(t)
 	inside := c.AddPod("a")
 	first := k.Pod("default", "first")

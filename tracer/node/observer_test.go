@@ -97,7 +97,7 @@ func TestRoutesAreThoseOfTheNamespaceOfThePacket(t *testing.T) {
 	}
 }
 
-func TestAReverseRouteThatLeadsElsewhereIsTold(t *testing.T) {
+func TestAReverseRouteThatLeadsElsewhereIsReported(t *testing.T) {
 	c := lab.NewCluster(t)
 	pod := c.AddPod("a")
 	c.Node.Sysctl("net/ipv4/conf/all/rp_filter", "1")
@@ -137,7 +137,7 @@ func TestSysctlsAreThoseOfTheNamespace(t *testing.T) {
 	}
 }
 
-func TestANeighbourThatDoesNotAnswerIsTold(t *testing.T) {
+func TestANeighbourThatDoesNotAnswerIsReported(t *testing.T) {
 	c := lab.NewCluster(t)
 	for addr, want := range map[string]string{"10.9.0.99": "failed", lab.ServerAddr: "permanent", "10.9.0.98": "none"} {
 		out := index(t, c.Node, "uplink")
@@ -283,7 +283,7 @@ func TestASocketIsFoundWithItsProcess(t *testing.T) {
 	}
 }
 
-func TestAnAcceptQueueThatOverflowsIsToldWithItsListener(t *testing.T) {
+func TestAnAcceptQueueThatOverflowsIsReportedWithItsListener(t *testing.T) {
 	c := lab.NewCluster(t)
 	exe, err := os.Executable()
 	if err != nil {
@@ -359,7 +359,7 @@ func TestANamespaceIsNotKeptFromGoing(t *testing.T) {
 	}
 }
 
-func TestANamespaceThatIsGoneIsTold(t *testing.T) {
+func TestANamespaceThatIsGoneIsReported(t *testing.T) {
 	facts := observe(t).Sysctls(1, 0)
 	if len(facts) != 1 || facts[0].Unread == nil || facts[0].Unread.What != "sysctl" {
 		t.Errorf("got %+v, want one fact that says so", facts)

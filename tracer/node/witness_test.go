@@ -160,7 +160,7 @@ func TestTheRuleThatDroppedIsNamed(t *testing.T) {
 	}
 }
 
-func TestTheStateOfAServiceIsToldWhenItsPacketLeavesUntranslated(t *testing.T) {
+func TestTheStateOfAServiceIsReportedWhenItsPacketLeavesUntranslated(t *testing.T) {
 	const service = "-A KUBE-SERVICES -d 10.96.0.10/32 -p %s -m comment --comment kube-system/kube-dns:%s|cluster|IP -m %s --dport 53 -j KUBE-SVC-%s"
 	c := lab.NewCluster(t)
 	pod := c.AddPod("a")
@@ -228,8 +228,8 @@ func BenchmarkBegin(b *testing.B) {
 	}
 }
 
-// TestWhatIsPutOffIsToldAndSoIsItsEnd: a rule must not judge before the answers that are on their way.
-func TestWhatIsPutOffIsToldAndSoIsItsEnd(t *testing.T) {
+// TestWhatIsPutOffIsReportedAndSoIsItsEnd: a rule must not judge before the answers that are on their way.
+func TestWhatIsPutOffIsReportedAndSoIsItsEnd(t *testing.T) {
 	c := lab.NewCluster(t)
 	w := NewWitness(observe(t))
 	w.Begin(c.Node.Inode())

@@ -241,7 +241,7 @@ func TestContainerThatEndedBeforeItWasReadIsNamed(t *testing.T) {
 	}
 }
 
-func TestPodsWhoseWholeLivesWereReadLaterAreToldApart(t *testing.T) {
+func TestPodsWhoseWholeLivesWereReadLaterAreDistinguished(t *testing.T) {
 	c := lab.NewCluster(t)
 	r := lab.NewRuntime(t, c.Node, "10.244.200.0/30") // one address: each pod has that of the last one
 	run := lab.KtraceOn(t, c.Node, "--host-root", r.Root)
