@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -41,13 +42,16 @@ func TestResetsWithoutLoss(t *testing.T) {
 			p.Run("ping", "-c1", "-W20", f.server) // the first packet on a new IPv6 link waits for seconds
 			answered := make(chan struct{}, 64)
 			far := stacks()[i].farSide(t, c, box{forth: resetsWhatAnswers(answered), back: everything})
+			file := filepath.Join(t.TempDir(), "run.pcapng")
+			run := lab.Ktrace(t, "reset", "--netns", p.Path(), "-w", file)
+			closesWhenAllIsSaid(t, c.Server, p.NS, f.server)
+			closesWhenAllIsSaid(t, c.Node, p.NS, stacks()[i].uplink)
 			said := make(chan struct{})
 			go parting(listen(t, c.Server, f.server), func(c net.Conn) {
 				exchanged(c)
 				<-said // the good-bye is there, unread
 				c.Close()
 			})
-			run := lab.Ktrace(t, "reset", "--netns", p.Path())
 			client := dial(t, p.NS, f.server)
 			_, _ = client.Write(make([]byte, 10))
 			_, _ = io.ReadFull(client, make([]byte, 500))
@@ -57,17 +61,45 @@ func TestResetsWithoutLoss(t *testing.T) {
 			_, _ = io.Copy(io.Discard, client)
 			scan(t, far, stacks()[i].far(), f.pod(p), listen(t, p.NS, f.pod(p)), answered)
 			lines := run.Stop()
-			if rows := lab.Events(lines, "reset"); len(rows) < 2 {
-				t.Errorf("%d resets, want those of the server and of the scans", len(rows))
+			lab.SameRead(t, file, lines, "reset", "--netns", p.Path())
+			if rows := lab.Events(lines, "reset"); len(rows) < 4 {
+				t.Errorf("%d resets, want those of the clients, of the server and of the scans", len(rows))
 			}
+			closes := 0
 			for _, l := range lab.Findings(lines) {
-				var found struct{ Severity string }
+				var found struct{ Severity, Subject string }
 				if l.Into(t, &found); found.Severity != "info" {
 					t.Errorf("claims %s", l.Raw)
 				}
+				if found.Subject == "clients that close" {
+					closes++
+				}
+			}
+			if closes != 1 {
+				t.Errorf("%d findings about clients that close, want one for all\n%s", closes, lab.Findings(lines))
 			}
 		})
 	}
+}
+
+// closesWhenAllIsSaid has a client close that has its answer, as a probe does, and its server say good-bye, as of TLS.
+func closesWhenAllIsSaid(t *testing.T, server, client *lab.NS, addr string) {
+	t.Helper()
+	l, gone := listen(t, server, addr), make(chan struct{})
+	defer l.Close()
+	go parting(l, func(c net.Conn) {
+		defer close(gone)
+		exchanged(c)
+		_, _ = io.Copy(io.Discard, c)
+		_, _ = c.Write(make([]byte, 31))
+		awaitState(t, c, unix.BPF_TCP_CLOSE) // by the reset
+		c.Close()
+	})
+	c := dial(t, client, addr)
+	_, _ = c.Write(make([]byte, 10))
+	_, _ = io.ReadFull(c, make([]byte, 500))
+	c.Close()
+	<-gone
 }
 
 // resetsWhatAnswers is a machine that scans, as far as it can be seen from here: its kernel resets what answers its SYNs.

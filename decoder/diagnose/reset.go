@@ -14,7 +14,8 @@ import (
 // How bad it is: a reset loses data or a connection that somebody wanted, or it is how many programs close. A refused
 // connection is information until it goes on for a while, since servers restart, and while the server's pod is new; so is
 // a reset of a connection that its other end had closed already, one of a connection that carried nothing (health checks
-// close like that), and one by a process that was asked to end.
+// close like that), and one by a process that was asked to end. What clients reset as they close, when all is said, is one
+// finding for all of them.
 type Resets struct {
 	know    *Facts
 	alone   bool // no other rule concludes from drops
@@ -95,13 +96,24 @@ func (r *Resets) reset(e decoder.Event, b decoder.Reset) []decoder.Finding {
 		Time: e.Time, First: e.Time, Last: e.Time, Count: 1,
 		Severity: decoder.Warning, Confidence: decoder.Certain,
 		Evidence: []string{packets(b)},
-		Hits:     []decoder.Hit{{Pod: e.Pod, From: b.Connection.Dst.Addr(), To: decoder.End(b.Connection.Src), Count: 1}},
+		Hits:     []decoder.Hit{hitBy(e, b)},
 	}.Of(e)
 	conclude(e, b, &f)
-	if f.ID == "" {
+	switch {
+	case f.ID == "":
 		return nil
+	case f.Severity == decoder.Info && usual(b):
+		asUsual(&f, e, b)
 	}
 	return []decoder.Finding{f}
+}
+
+// hitBy is the client that a reset hits on its way to a server, or that ended its connection by it.
+func hitBy(e decoder.Event, b decoder.Reset) decoder.Hit {
+	if service(b) == b.Connection.Dst {
+		return decoder.Hit{Pod: e.Peer, From: b.Connection.Src.Addr(), To: decoder.End(b.Connection.Dst), Count: 1}
+	}
+	return decoder.Hit{Pod: e.Pod, From: b.Connection.Dst.Addr(), To: decoder.End(b.Connection.Src), Count: 1}
 }
 
 // rejected concludes from a packet that was answered by an ICMP error. That a kernel or another machine refuses is told

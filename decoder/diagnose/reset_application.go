@@ -36,7 +36,7 @@ func service(b decoder.Reset) netip.AddrPort {
 	if b.Server.IsValid() {
 		return b.Server
 	}
-	if b.Connection.Src.Port() <= b.Connection.Dst.Port() {
+	if b.Cause == decoder.ResetRefused || b.Connection.Src.Port() <= b.Connection.Dst.Port() {
 		return b.Connection.Src
 	}
 	return b.Connection.Dst
@@ -139,9 +139,5 @@ func unanswered(b decoder.Reset) bool {
 	if t == nil || b.Received == nil || service(b) != b.Connection.Src {
 		return false
 	}
-	headers := uint32(20 + 32) // of IPv4, and of TCP with timestamps
-	if t.Family == "ipv6" {
-		headers += 20
-	}
-	return t.Len > headers && (t.Len > headers+goodbye || b.Received.Idle > answerWithin/2)
+	return t.Len > headers(t) && (!isGoodbye(t) || b.Received.Idle > answerWithin/2)
 }

@@ -1,0 +1,62 @@
+package diagnose
+
+import (
+	"fmt"
+
+	"ktrace/decoder"
+)
+
+// usual reports whether a client reset its connection as it closed it, when nothing was left to be said: nobody lost
+// anything by that, and healthy nodes are full of it.
+func usual(b decoder.Reset) bool {
+	s := b.Sent
+	if s == nil || service(b) != b.Connection.Dst || b.Cause == decoder.ResetKilled || b.Cause == decoder.ResetExited {
+		return false
+	}
+	asked, answered, known := saidByThen(b)
+	switch {
+	case !known:
+		return false
+	case asked+answered == 0: // a health check
+		return true
+	case s.Trigger != nil:
+		return answered > 0 && isGoodbye(s.Trigger)
+	}
+	return b.Cause == decoder.ResetUnread && saidAll(b)
+}
+
+// saidByThen is how many bytes a client had sent and received when it closed. What is in TIME-WAIT keeps no count; there the
+// server knows, what was too late included.
+func saidByThen(b decoder.Reset) (asked, answered uint64, known bool) {
+	switch s := b.Sent; {
+	case b.Cause != decoder.ResetStale:
+		return s.Sent, s.Received, true
+	case s.State != "TIME_WAIT" || b.Received == nil:
+		return 0, 0, false
+	}
+	late := uint64(b.Sent.Trigger.Len) // with its headers: no less than its payload
+	return b.Received.Received, b.Received.Sent - min(b.Received.Sent, late), true
+}
+
+// isGoodbye reports whether a packet carries no more than protocols say when all is said.
+func isGoodbye(p *decoder.Packet) bool {
+	return p.Len <= headers(p)+goodbye
+}
+
+// headers is how long those of a packet are, of IP, and of TCP with timestamps.
+func headers(p *decoder.Packet) uint32 {
+	if p.Family == "ipv6" {
+		return 40 + 32
+	}
+	return 20 + 32
+}
+
+// asUsual makes a finding that of all clients which close so: one is enough to read.
+func asUsual(f *decoder.Finding, e decoder.Event, b decoder.Reset) {
+	f.Subject = "clients that close"
+	f.Pod, f.Peer, f.About = decoder.Pod{}, decoder.Pod{}, decoder.About{}
+	f.Title = fmt.Sprintf("clients reset connections that are at their end, such as %s that to %s: no data is lost", from(e, b), to(e, b))
+	f.Cause = "A socket that is closed with data unread, or that gets data after it was closed, answers with a reset instead of a FIN. " +
+		"Here that is no more than a good-bye (TLS's close_notify, a websocket's close frame), or nothing was said at all, as by health checks."
+	f.Remedy = []string{"ktrace reset   # lists each of them; nothing needs to be done"}
+}
