@@ -170,7 +170,7 @@ func (k *Facts) twoSystems(e decoder.Event, c *decoder.Conntrack, systems []deco
 		Cause: "kube-proxy changed its mode, or the tool that it writes rules with, and the old rules stayed: they are not kept up to date, and the first that match win.",
 		Remedy: byFamily(to.Addr(),
 			"kube-proxy --cleanup   # with the version and mode that wrote the old rules",
-			"iptables-legacy-save | grep KUBE-; iptables-nft-save | grep KUBE-; nft list table ip kube-proxy"),
+			k.in(e.Netns)+"iptables-legacy-save | grep KUBE-", k.in(e.Netns)+"iptables-nft-save | grep KUBE-", k.in(e.Netns)+"nft list table ip kube-proxy"),
 	}
 	f.Evidence = append([]string{fmt.Sprintf("conntrack entry: %v", c)}, evidence...)
 	if api, known := k.ServiceAt(e.Netns, e.Packet.Proto, to); known && api.Source == "api" {

@@ -28,7 +28,7 @@ func invalid(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) 
 			fmt.Sprintf("the rule (%s): %v", b.Confidence, &rule),
 			"conntrack has no entry for the packet",
 		},
-		Remedy: append(see(rule), "sysctl net.netfilter.nf_conntrack_tcp_be_liberal   # 1 lets out-of-window packets pass", "conntrack -S | grep -o 'invalid=[0-9]*'"),
+		Remedy: k.inEach(e.Netns, see(rule), "sysctl net.netfilter.nf_conntrack_tcp_be_liberal   # 1 lets out-of-window packets pass", "conntrack -S | grep -o 'invalid=[0-9]*'"),
 	}
 	f.About.Rule = rule.String()
 	sure := b.Confidence
@@ -84,7 +84,7 @@ func tableFull(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool
 		},
 		Remedy: []string{
 			fmt.Sprintf("sysctl -w net.netfilter.nf_conntrack_max=%d", 2*max(s.Max, s.Count)),
-			"conntrack -L 2>/dev/null | awk '{print $1,$5,$7}' | sort | uniq -c | sort -rn | head   # who fills it",
+			k.in(e.Netns) + "conntrack -L 2>/dev/null | awk '{print $1,$5,$7}' | sort | uniq -c | sort -rn | head   # who fills it",
 		},
 	}
 	if said {

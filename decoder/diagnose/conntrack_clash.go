@@ -47,7 +47,7 @@ func portsExhausted(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding,
 	}
 	if use.Rule != nil {
 		f.Evidence = append(f.Evidence, "the rule: "+use.Rule.String())
-		f.Remedy = append(see(*use.Rule), f.Remedy...)
+		f.Remedy = append(k.inEach(e.Netns, see(*use.Rule)), f.Remedy...)
 	} else {
 		f.Confidence = decoder.Likely // what gave it its port is not known, so neither is from where
 	}

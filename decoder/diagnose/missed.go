@@ -83,8 +83,8 @@ func (k *Facts) missed(e decoder.Event, c *decoder.Conntrack) (decoder.Finding, 
 		Cause:    "No rule of the node matched: kube-proxy has not written the rules, lost them, or the service has no such port.",
 		Evidence: []string{untranslatedAt(e), source(s)},
 		Remedy: byFamily(to.Addr(),
-			fmt.Sprintf("iptables-save -t nat | grep %v", to.Addr()),
-			fmt.Sprintf("nft list ruleset | grep %v", to.Addr()),
+			fmt.Sprintf("%siptables-save -t nat | grep %v", k.in(k.before.left(e)), to.Addr()),
+			fmt.Sprintf("%snft list ruleset | grep %v", k.in(k.before.left(e)), to.Addr()),
 			"kubectl -n kube-system get pods -o wide -l k8s-app=kube-proxy"),
 	}
 	unmatched := k.unmatched(about(decoder.NetfilterUntranslated, e), c)
@@ -132,24 +132,25 @@ func (k *Facts) why(f *decoder.Finding, e decoder.Event, c *decoder.Conntrack, s
 // passedBy says why a packet was not translated though a rule does so for its address: its hook has no way to the rule, a
 // rule keeps it from conntrack, or its flow is older than the rule.
 func (k *Facts) passedBy(f *decoder.Finding, e decoder.Event, c *decoder.Conntrack, rules decoder.ServiceRules) bool {
-	hook := k.hookOf(k.before.left(e), e.Packet.Src)
+	netns := k.before.left(e)
+	hook := k.hookOf(netns, e.Packet.Src)
 	switch {
 	case len(rules.Hooks) > 0 && !slices.Contains(rules.Hooks, hook):
 		f.Cause = fmt.Sprintf("The rules for it are reached from hook %s only: from hook %s no rule leads to them.", strings.Join(rules.Hooks, ", "), hook)
 		f.Evidence = append(f.Evidence, "the rule: "+rules.Rule, "searched from hook "+hook+": "+strings.Join(rules.Searched, ", "))
-		f.Remedy = append(byFamily(e.Packet.Dst, fmt.Sprintf("iptables-save -t nat | grep -e '-A %s'", strings.ToUpper(hook)),
-			"nft list ruleset | grep -A3 'hook "+hook+"'"), f.Remedy[2:]...)
+		f.Remedy = append(k.inEach(netns, byFamily(e.Packet.Dst, fmt.Sprintf("iptables-save -t nat | grep -e '-A %s'", strings.ToUpper(hook)),
+			"nft list ruleset | grep -A3 'hook "+hook+"'")...), f.Remedy[2:]...)
 	case c == nil && rules.Untracked != "":
 		f.Cause = "A rule keeps the packet from conntrack, and only what conntrack has an entry for is translated."
 		f.Evidence = append(f.Evidence, "the rule that does: "+rules.Untracked, "the rule for the service: "+rules.Rule)
-		f.Remedy = byFamily(e.Packet.Dst, "iptables-save -t raw", "nft list ruleset | grep -n notrack",
+		f.Remedy = append(k.inEach(netns, byFamily(e.Packet.Dst, "iptables-save -t raw", "nft list ruleset | grep -n notrack")...),
 			"kubectl -n kube-system get pods -o wide -l k8s-app=node-local-dns   # whose rules these often are")
 	case c == nil:
 		return false // it is older than the rules, or they are not asked about it
 	default:
 		f.Cause = "The flow is older than the rule: conntrack asks the rules about the first packet of a flow only."
 		f.Evidence = append(f.Evidence, "the rule: "+rules.Rule)
-		f.Remedy = []string{fmt.Sprintf("conntrack -D -p %s --orig-dst %v", e.Packet.Proto, e.Packet.Dst), "# or let the client use another source port"}
+		f.Remedy = []string{fmt.Sprintf("%sconntrack -D -p %s --orig-dst %v", k.in(netns), e.Packet.Proto, e.Packet.Dst), "# or let the client use another source port"}
 	}
 	return true
 }

@@ -20,7 +20,7 @@ func filtered(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 		ID: "netfilter-drop", Confidence: decoder.Certain, Subject: rule.id,
 		Title:  fmt.Sprintf("A firewall rule drops packets to %s.", target(e)),
 		Cause:  "netfilter gave the packet the verdict DROP: a rule, or the policy of a chain. No ICMP error or reset is sent, so the sender waits for its timeout.",
-		Remedy: byFamily(e.Packet.Dst, "iptables-save -c | grep -e DROP -e REJECT", "nft list ruleset | grep -n -e drop -e reject"),
+		Remedy: k.inEach(e.Netns, byFamily(e.Packet.Dst, "iptables-save -c | grep -e DROP -e REJECT", "nft list ruleset | grep -n -e drop -e reject")...),
 	}
 	if sure {
 		f.About.Rule = rule.id
@@ -71,14 +71,14 @@ func (k *Facts) nameRule(f *decoder.Finding, e decoder.Event, b decoder.Blame, k
 	}
 	switch {
 	case len(b.Suspects) > 0:
-		name(f, b)
+		k.name(f, e.Netns, b)
 	case known && b.Incomplete == "":
 		f.Cause = "netfilter dropped it, but no rule of nftables or iptables is for it: conntrack, NAT, or another user of the hooks."
 		f.Title = fmt.Sprintf("Netfilter drops packets to %s, though no rule is for them.", target(e))
 		f.Confidence = decoder.Possible
 		return
 	case rule.System != "": // of others like it
-		name(f, decoder.Blame{Suspects: []decoder.Suspect{{RuleFact: rule.RuleFact}}, Confidence: decoder.Likely})
+		k.name(f, e.Netns, decoder.Blame{Suspects: []decoder.Suspect{{RuleFact: rule.RuleFact}}, Confidence: decoder.Likely})
 	default:
 		return
 	}
@@ -97,7 +97,7 @@ func tooBigMessage(p *decoder.Packet, mtu uint32) string {
 }
 
 // name says which rule it was, or may have been.
-func name(f *decoder.Finding, b decoder.Blame) {
+func (k *Facts) name(f *decoder.Finding, netns uint32, b decoder.Blame) {
 	first := b.Suspects[0]
 	if b.Confidence == decoder.Possible {
 		for _, s := range b.Suspects {
@@ -115,11 +115,11 @@ func name(f *decoder.Finding, b decoder.Blame) {
 		f.About.Rule = first.RuleFact.String()
 		f.Title = strings.Replace(f.Title, "A firewall rule", fmt.Sprintf("A firewall rule (%s, %s chain %s)", first.System, first.Table, first.Chain), 1)
 	}
-	f.Remedy = append(see(first.RuleFact), f.Remedy...)
+	f.Remedy = append(k.inEach(netns, see(first.RuleFact)), f.Remedy...)
 }
 
 // see is how to look at a rule.
-func see(r decoder.RuleFact) []string {
+func see(r decoder.RuleFact) string {
 	tools := map[string]string{"iptables-legacy": "tables-legacy", "iptables-nft": "tables-nft"}
 	tool, ok := tools[r.System]
 	if !ok {
@@ -128,12 +128,12 @@ func see(r decoder.RuleFact) []string {
 		if f, ok := families[family]; ok {
 			family = f
 		}
-		return []string{fmt.Sprintf("nft -a list chain %s %s %s", family, word(r.Table), word(r.Chain))}
+		return fmt.Sprintf("nft -a list chain %s %s %s", family, word(r.Table), word(r.Chain))
 	}
 	if r.Family == "ipv6" {
 		tool = "ip6" + tool
 	} else {
 		tool = "ip" + tool
 	}
-	return []string{fmt.Sprintf("%s -t %s -nvL %s --line-numbers", tool, word(r.Table), word(r.Chain))}
+	return fmt.Sprintf("%s -t %s -nvL %s --line-numbers", tool, word(r.Table), word(r.Chain))
 }

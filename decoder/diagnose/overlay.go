@@ -26,7 +26,8 @@ func overlayBlocked(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding,
 		Title: fmt.Sprintf("%s packets from %v to %v are dropped: pods of the two nodes do not reach each other.", tunnel, e.Packet.Src, peer),
 		Cause: "A firewall drops what the overlay network sends between the nodes, whatever the pods put into it.",
 		Remedy: byFamily(peer.Addr(),
-			fmt.Sprintf("iptables-save -c | grep -e %d -e DROP -e REJECT; nft list ruleset | grep -n -e %d -e drop", peer.Port(), peer.Port()),
+			fmt.Sprintf("%siptables-save -c | grep -e %d -e DROP -e REJECT", k.in(e.Netns), peer.Port()),
+			fmt.Sprintf("%snft list ruleset | grep -n -e %d -e drop", k.in(e.Netns), peer.Port()),
 			fmt.Sprintf("# let UDP port %d pass between all nodes, in the cloud's security groups, too", peer.Port())),
 	}
 	if refused {
@@ -37,7 +38,7 @@ func overlayBlocked(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding,
 		return f, true
 	}
 	if len(b.Suspects) > 0 {
-		name(&f, b)
+		k.name(&f, e.Netns, b)
 	}
 	return f, true
 }

@@ -68,13 +68,7 @@ func TestRemediesAreCommands(t *testing.T) {
 // remediesIn are the expressions that a node of the syntax gives a remedy: of a finding, of a variable of that name, or as
 // the result of a function that makes them.
 func remediesIn(n ast.Node) []ast.Expr {
-	named := func(x ast.Expr) bool {
-		if s, ok := x.(*ast.SelectorExpr); ok {
-			x = s.Sel
-		}
-		id, ok := x.(*ast.Ident)
-		return ok && strings.EqualFold(id.Name, "remedy")
-	}
+	named := func(x ast.Expr) bool { return strings.EqualFold(nameOf(x), "remedy") }
 	switch n := n.(type) {
 	case *ast.KeyValueExpr:
 		if named(n.Key) {
@@ -90,6 +84,17 @@ func remediesIn(n ast.Node) []ast.Expr {
 		}
 	}
 	return nil
+}
+
+// nameOf is the name of a variable, field, function or method.
+func nameOf(x ast.Expr) string {
+	if s, ok := x.(*ast.SelectorExpr); ok {
+		x = s.Sel
+	}
+	if id, ok := x.(*ast.Ident); ok {
+		return id.Name
+	}
+	return ""
 }
 
 // returned are the last results of a function.
@@ -111,13 +116,10 @@ func linesOf(x ast.Expr) (all []string) {
 			all = append(all, linesOf(one)...)
 		}
 	case *ast.CallExpr:
-		id, _ := x.Fun.(*ast.Ident)
-		args := x.Args
-		switch {
-		case id == nil: // fmt.Sprintf, or a method
-		case id.Name == "append" && len(args) > 1:
-			return slices.Concat(linesOf(args[0]), allLines(args[1:]))
-		case id.Name == "byFamily":
+		switch args := x.Args; nameOf(x.Fun) {
+		case "append":
+			return allLines(args)
+		case "byFamily", "inEach":
 			return allLines(args[1:])
 		}
 		return oneLine(x)
@@ -127,6 +129,7 @@ func linesOf(x ast.Expr) (all []string) {
 	return all
 }
 
+// allLines are those of several.
 func allLines(args []ast.Expr) (all []string) {
 	for _, a := range args {
 		all = append(all, linesOf(a)...)
@@ -152,11 +155,11 @@ func textOf(x ast.Expr) string {
 	case *ast.BinaryExpr:
 		return textOf(x.X) + textOf(x.Y)
 	case *ast.CallExpr:
-		if s, ok := x.Fun.(*ast.SelectorExpr); ok && s.Sel.Name == "Sprintf" {
+		switch nameOf(x.Fun) {
+		case "Sprintf":
 			format := regexp.MustCompile(`^%s(\w)`).ReplaceAllString(textOf(x.Args[0]), "$1") // in a namespace
 			return regexp.MustCompile(`%[a-z]`).ReplaceAllString(strings.ReplaceAll(format, "%%", "%"), "ip")
-		}
-		if id, ok := x.Fun.(*ast.Ident); ok && id.Name == "digCommand" {
+		case "digCommand":
 			return "dig "
 		}
 	}

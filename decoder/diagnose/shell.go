@@ -36,7 +36,16 @@ func (k *Facts) in(netns uint32) string {
 	return within(netns)
 }
 
-// within is the same where the node's own namespace is not known. A pod's first process is the sandbox's.
+// inEach runs each of the commands in a network namespace.
+func (k *Facts) inEach(netns uint32, commands ...string) []string {
+	all := make([]string, len(commands))
+	for i, c := range commands {
+		all[i] = k.in(netns) + c
+	}
+	return all
+}
+
+// within is in where the node's own namespace is not known. A pod's first process is the sandbox's.
 func within(netns uint32) string {
 	if netns == 0 {
 		return ""

@@ -59,7 +59,7 @@ func (k *Facts) stale(e decoder.Event, c *decoder.Conntrack) decoder.Finding {
 			fmt.Sprintf("the service's endpoints are now %v, according to %s", endpoints, service.Source),
 		},
 		Remedy: []string{
-			fmt.Sprintf("conntrack -D -p %s --orig-dst %v --reply-src %v", e.Packet.Proto, c.Original.Dst.Addr(), c.Reply.Src.Addr()),
+			fmt.Sprintf("%sconntrack -D -p %s --orig-dst %v --reply-src %v", k.in(e.Netns), e.Packet.Proto, c.Original.Dst.Addr(), c.Reply.Src.Addr()),
 			"# or let the client use another source port",
 		},
 	}

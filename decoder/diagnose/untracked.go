@@ -27,7 +27,7 @@ func untracked(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool
 			"the rule that does: " + t.Rule.String(),
 			fmt.Sprintf("the rule that drops (%s): %v", b.Confidence, &drops),
 		},
-		Remedy: append(see(*t.Rule), see(drops)...),
+		Remedy: k.inEach(e.Netns, see(*t.Rule), see(drops)),
 	}
 	f.About.Rule = t.Rule.String()
 	if isInvalid {
