@@ -129,6 +129,32 @@ func (d Drop) NoWay() bool {
 	return slices.Contains(reasons, d.Reason) || slices.Contains(functions, d.Location)
 }
 
+// ByXDP reports that an XDP program took the packet. The function tells it: reason XDP is that of a redirect that failed.
+func (d Drop) ByXDP() bool {
+	return d.Reason == "XDP" || d.Unexplained() && slices.Contains(XDPFunctions(), d.Location)
+}
+
+// XDPFunctions are those that free a packet for the verdict XDP_DROP: the kernel's own, for any device, and that of veth.
+func XDPFunctions() []string {
+	return []string{"do_xdp_generic", "netif_receive_generic_xdp", "veth_xdp_rcv_skb"}
+}
+
+// ByCgroup reports where a program of a control group may have taken the packet, "" if none did: one that is received is
+// dropped as by the socket's own filter, which TCP's and UDP's have hardly ever. Before 5.18 the function tells of one
+// that is sent.
+func (d Drop) ByCgroup() string {
+	switch {
+	case d.Reason == reasonSocketFilter:
+		return AtCgroupIngress
+	case d.Reason == "BPF_CGROUP_EGRESS", d.Unexplained() && slices.Contains(CgroupFunctions(), d.Location):
+		return AtCgroupEgress
+	}
+	return ""
+}
+
+// CgroupFunctions are those that free a packet which a program of the sender's control group refused.
+func CgroupFunctions() []string { return []string{"ip_finish_output", "ip6_finish_output"} }
+
 // MadeUp reports that there was no such packet: to answer RTM_GETROUTE the kernel makes one up, and where there is no
 // way it frees it as a drop. Whoever asks for a route because of a drop must not ask because of these.
 func (d Drop) MadeUp() bool { return d.Location == "inet_rtm_getroute" }

@@ -21,7 +21,7 @@ func noises() []noise {
 		{why: "it was for another host", reasons: []string{reasonOtherHost, "IPV6_NDISC_NS_OTHERHOST"}},
 		{why: "the socket was closed with packets in its queue", reasons: []string{"QUEUE_PURGE", "SOCKET_CLOSE"},
 			functions: []string{"sk_stream_kill_queues", "inet_sock_destruct", "skb_queue_purge"}},
-		{why: "the socket did not want it: its own filter", reasons: []string{"SOCKET_FILTER"}},
+		{why: "the socket did not want it: its own filter", reasons: []string{reasonSocketFilter}},
 		{why: "its data had come before", reasons: []string{"TCP_OLD_DATA", "TCP_OLD_SEQUENCE", "TCP_OFOMERGE", "DUP_FRAG"}},
 		{why: "a newer acknowledgement had come", reasons: []string{"TCP_OLD_ACK", "TCP_TOO_OLD_ACK", "TCP_RFC7323_PAWS_ACK"}},
 		{why: "it ended its connection", reasons: []string{"TCP_RESET"}},
@@ -57,6 +57,9 @@ func (x *Drops) noiseOf(e Event, d Drop) string {
 	}
 	if d.Reason == reasonOtherHost && x.tunnels[deviceKey{e.Netns, e.Ifindex}] {
 		return "" // a tunnel brings a node what is for it alone: the sender has a wrong MAC
+	}
+	if _, judged := x.judged.Get(e.Cgroup); judged && d.Reason == reasonSocketFilter && (p.Proto == "tcp" || p.Proto == "udp") {
+		return "" // sockets of other protocols, as ping's, have filters of their own
 	}
 	for _, n := range x.noises {
 		if n.fits(d) && (n.protocols == nil || slices.Contains(n.protocols, p.Proto)) && (n.flag == 0 || p.HasFlag(n.flag)) {

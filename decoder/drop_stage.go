@@ -15,6 +15,9 @@ const reasonNetfilter = "NETFILTER_DROP"
 // reasonOtherHost is the reason of what came with the MAC of another.
 const reasonOtherHost = "OTHERHOST"
 
+// reasonSocketFilter is the reason of what the filter of a socket, or of its control group, did not let pass.
+const reasonSocketFilter = "SOCKET_FILTER"
+
 // reasonNoSocket is the reason of what nobody was there to take.
 const reasonNoSocket = "NO_SOCKET"
 
@@ -22,14 +25,14 @@ const reasonNoSocket = "NO_SOCKET"
 // met. It wants names, drops, ICMP errors and TCP resets at devices, Blame, and what netfilter says itself.
 type Drops struct {
 	noises   []noise
-	answers  map[told]answered
-	rejects  map[told]time.Time // that rules made
+	answers  Recent[told, answered]
+	rejects  Recent[told, time.Time] // that rules made
+	judged   Recent[uint64, bool]    // control groups, by id, that have programs for what their sockets receive
 	blames   Recent[Question, Blame]
 	tunnels  map[deviceKey]bool // devices of tunnels between nodes
 	verdicts bool               // every drop by netfilter is followed by the hook's verdict
 	waiting  []Event            // drops, for their verdict
 	heard    time.Time          // of the newest record of the kernel, or of the moment when it had no more
-	swept    time.Time
 	only     Only
 }
 
@@ -52,9 +55,12 @@ const answerAge = 2 * time.Second
 // its CPU may be an emulated one, or lent out, and be put aside meanwhile.
 const verdictWithin = 500 * time.Millisecond
 
+// maxWaiting is how many drops wait for it: of a flood the oldest do without.
+const maxWaiting = 4096
+
 // NewDrops returns the stage.
 func NewDrops() *Drops {
-	return &Drops{noises: noises(), answers: map[told]answered{}, rejects: map[told]time.Time{}, tunnels: map[deviceKey]bool{}}
+	return &Drops{noises: noises(), tunnels: map[deviceKey]bool{}}
 }
 
 // Observe implements Stage.
@@ -72,6 +78,9 @@ func (x *Drops) Observe(e Event) []Event {
 	case Drop:
 		if x.verdicts && b.ByNetfilter() && e.Packet != nil {
 			x.waiting = append(x.waiting, e)
+			if len(x.waiting) >= maxWaiting {
+				return x.finishFirst(maxWaiting / 2)
+			}
 			return nil
 		}
 		e.Body = x.complete(e, b)
@@ -84,6 +93,8 @@ func (x *Drops) learn(f Fact) {
 	switch {
 	case f.Blame != nil:
 		x.blames.Put(f.Blame.About, *f.Blame)
+	case f.Program != nil && f.Program.At == AtCgroupIngress:
+		x.judged.Put(f.Program.Cgroup, true)
 	case f.Node != nil:
 		x.verdicts = f.Node.Verdicts
 	case f.Device != nil && f.Device.Tunnels():
@@ -95,30 +106,21 @@ func (x *Drops) learn(f Fact) {
 }
 
 // Flush implements Stage.
-func (x *Drops) Flush(now time.Time, final bool) []Event {
-	var late []Event
+func (x *Drops) Flush(_ time.Time, final bool) []Event {
 	n := slices.IndexFunc(x.waiting, func(e Event) bool { return !final && x.heard.Sub(e.Time) <= verdictWithin })
 	if n < 0 {
 		n = len(x.waiting)
 	}
+	return x.finishFirst(n)
+}
+
+// finishFirst completes so many of those that wait, the oldest, without a verdict.
+func (x *Drops) finishFirst(n int) []Event {
+	var late []Event
 	for _, e := range x.waiting[:n] {
 		late = append(late, x.finish(e, Netfilter{}))
 	}
 	x.waiting = slices.Delete(x.waiting, 0, n)
-	if now.Sub(x.swept) < answerAge {
-		return late
-	}
-	x.swept = now
-	for k, a := range x.answers {
-		if now.Sub(a.at) > answerAge {
-			delete(x.answers, k)
-		}
-	}
-	for k, at := range x.rejects {
-		if now.Sub(at) > answerAge {
-			delete(x.rejects, k)
-		}
-	}
 	return late
 }
 
@@ -127,8 +129,8 @@ func (x *Drops) netfilter(e Event, n Netfilter) []Event {
 	about := told{e.Packet.Proto, e.Packet.Flow()}
 	switch n.Op {
 	case NetfilterRejected:
-		x.rejects[about] = e.Time
-		x.answers[about] = answered{Answer{Name: n.Answer}, e.Time} // who answers shows when the answer leaves
+		x.rejects.Put(about, e.Time)
+		x.answers.Put(about, answered{Answer{Name: n.Answer}, e.Time}) // who answers shows when the answer leaves
 	case NetfilterVerdict:
 		for i := len(x.waiting) - 1; i >= 0; i-- {
 			if w := x.waiting[i]; w.Packet.Proto == about.proto && w.Packet.Flow() == about.flow {
@@ -157,11 +159,11 @@ func (x *Drops) hop(e Event) {
 	if about := p.About(); about != nil && !p.IsICMP(icmpRedirect, 0) { // a redirected packet was passed on
 		a := Answer{Name: p.ICMPName(), From: p.Src}
 		a.MTU, _ = p.TooBig()
-		x.answers[told{about.Proto, about.Flow()}] = answered{a, e.Time}
+		x.answers.Put(told{about.Proto, about.Flow()}, answered{a, e.Time})
 		return
 	}
 	if p.Proto == "tcp" && p.HasFlag('R') && e.Direction == Out {
-		x.answers[told{p.Proto, p.Flow().Reverse()}] = answered{Answer{Name: answerReset, From: p.Src}, e.Time}
+		x.answers.Put(told{p.Proto, p.Flow().Reverse()}, answered{Answer{Name: answerReset, From: p.Src}, e.Time})
 	}
 }
 
@@ -180,7 +182,8 @@ func (x *Drops) complete(e Event, d Drop) Drop {
 	if d.Answer != nil {
 		d.Verdict = VerdictReject
 	}
-	_, d.Rejected = x.rejects[told{e.Packet.Proto, e.Packet.Flow()}]
+	rejected, ok := x.rejects.Get(told{e.Packet.Proto, e.Packet.Flow()})
+	d.Rejected = ok && e.Time.Sub(rejected) <= answerAge
 	blame, _ := x.blames.Get(Ask(e))
 	if b := blame.At(d.Hook); len(b.Suspects) > 0 && b.Confidence != Possible {
 		d.Netfilter = &b.Suspects[0].RuleFact
@@ -197,7 +200,7 @@ func (x *Drops) answerTo(e Event, d Drop) *Answer {
 		flows = append(flows, c.Original, c.Reply)
 	}
 	for _, f := range flows {
-		a, ok := x.answers[told{e.Packet.Proto, f}]
+		a, ok := x.answers.Get(told{e.Packet.Proto, f})
 		fits := a.MTU != 0 && e.Packet.Len <= a.MTU // it was another packet of the flow that was too big
 		if ok && !fits && e.Time.Sub(a.at) <= answerAge {
 			return &a.Answer

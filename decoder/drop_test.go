@@ -106,3 +106,74 @@ func TestAnAnswerAboutTheSizeIsToWhatIsLarger(t *testing.T) {
 		}
 	}
 }
+
+// TestASocketsFilterMayBeItsControlGroups: then what it refuses is a loss.
+func TestASocketsFilterMayBeItsControlGroups(t *testing.T) {
+	const group = 4711
+	for _, tt := range []struct {
+		name, proto string
+		group       uint64
+		noise       bool
+	}{
+		{"a program judges what the group receives", "udp", group, false},
+		{"another group's", "udp", group + 1, true},
+		{"ping has a filter of its own", "icmp", group, true},
+	} {
+		x := NewDrops()
+		x.Observe(Event{Body: Fact{Program: &Program{At: AtCgroupIngress, ID: 7, Cgroup: group}}})
+		p := &Packet{Src: netip.MustParseAddr("10.0.0.1"), Dst: netip.MustParseAddr("10.0.0.2"), Proto: tt.proto}
+		d := x.Observe(Event{Header: Header{Cgroup: tt.group}, Packet: p, Body: Drop{Reason: reasonSocketFilter}})[0].Body.(Drop)
+		if (d.Noise != "") != tt.noise {
+			t.Errorf("%s: noise %q, want some: %v", tt.name, d.Noise, tt.noise)
+		}
+	}
+}
+
+// TestWhatSendersWereAnsweredIsBounded by number: rules may answer a flood.
+func TestWhatSendersWereAnsweredIsBounded(t *testing.T) {
+	x := NewDrops()
+	at := time.Unix(1, 0)
+	var last Event
+	for i := range 3 * RecentMost {
+		client := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 40000)
+		syn := bare("tcp", FlowTuple{Src: client, Dst: netip.MustParseAddrPort("10.0.0.2:80")}, "S")
+		last = Event{Header: Header{Time: at}, Packet: syn, Body: Netfilter{Op: NetfilterRejected, Answer: "port-unreachable"}}
+		x.Observe(last)
+	}
+	answers, rejects := 0, 0
+	for range x.answers.All() {
+		answers++
+	}
+	for range x.rejects.All() {
+		rejects++
+	}
+	if answers > RecentMost || rejects > RecentMost {
+		t.Errorf("%d answers and %d rejects are kept, want at most %d", answers, rejects, RecentMost)
+	}
+	last.Body = Drop{Reason: reasonNetfilter}
+	if d := x.Observe(last)[0].Body.(Drop); !d.Rejected || d.Answer == nil {
+		t.Errorf("the newest is forgotten: %+v", d)
+	}
+	last.Time = at.Add(time.Minute)
+	if d := x.Observe(last)[0].Body.(Drop); d.Rejected || d.Answer != nil {
+		t.Errorf("what was answered a minute ago counts: %+v", d)
+	}
+}
+
+// TestDropsThatWaitForAVerdictAreBounded: in a flood the oldest come without.
+func TestDropsThatWaitForAVerdictAreBounded(t *testing.T) {
+	x := NewDrops()
+	x.Observe(Event{Body: Fact{Node: &Node{Verdicts: true}}})
+	const all = 3 * maxWaiting
+	came := 0
+	for i := range all {
+		p := &Packet{Proto: "udp", Src: netip.MustParseAddr("10.0.0.1"), Dst: netip.MustParseAddr("10.0.0.2"), Sport: uint16(i)}
+		came += len(x.Observe(Event{Header: Header{Time: time.Unix(1, int64(i))}, Packet: p, Body: Drop{Reason: reasonNetfilter}}))
+		if len(x.waiting) > maxWaiting {
+			t.Fatalf("%d wait, want at most %d", len(x.waiting), maxWaiting)
+		}
+	}
+	if came += len(x.Flush(time.Unix(2, 0), true)); came != all {
+		t.Errorf("%d of %d drops came", came, all)
+	}
+}

@@ -61,6 +61,7 @@ type (
 	}
 	programKey struct {
 		netns, ifindex uint32
+		cgroup         uint64
 		at             string
 		id             uint32
 	}
@@ -119,7 +120,7 @@ func (k *Facts) Observe(e decoder.Event) []decoder.Finding {
 	case f.Qdisc != nil:
 		k.queues.learn(*f.Qdisc)
 	case f.Program != nil:
-		k.programs.Put(programKey{f.Program.Netns, f.Program.Ifindex, f.Program.At, f.Program.ID}, *f.Program)
+		k.programs.Put(programKey{f.Program.Netns, f.Program.Ifindex, f.Program.Cgroup, f.Program.At, f.Program.ID}, *f.Program)
 	case f.Device != nil:
 		k.learnDevice(*f.Device)
 	case f.Tracking != nil:

@@ -2,8 +2,6 @@ package diagnose
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"ktrace/decoder"
@@ -176,7 +174,9 @@ func (k *Facts) lostEvidence(e decoder.Event, d decoder.Drop, t *tally) []string
 	case "queue-drop":
 		all = append(all, k.queues.evidence(e.Netns, e.Ifindex)...)
 	case "bpf-drop":
-		all = append(all, k.programsAt(e, d)...)
+		for _, p := range k.programsFor(e, d) {
+			all = append(all, p.String())
+		}
 	}
 	if s, ok := k.sockets.Get(decoder.Ask(e)); ok && s.Found {
 		text := fmt.Sprintf("the socket at %v is %s, queue %d, limit %d", s.Local, s.State, s.Queue, s.Limit)
@@ -186,29 +186,4 @@ func (k *Facts) lostEvidence(e decoder.Event, d decoder.Drop, t *tally) []string
 		all = append(all, text)
 	}
 	return all
-}
-
-// programsAt lists what may have dropped a packet at a device, in its direction if the reason names it.
-func (k *Facts) programsAt(e decoder.Event, d decoder.Drop) []string {
-	var all []string
-	for key, p := range k.programs.All() {
-		if key.netns == e.Netns && key.ifindex == e.Ifindex && passes(d.Reason, p.At) {
-			all = append(all, p.String())
-		}
-	}
-	slices.Sort(all)
-	return all
-}
-
-// passes reports whether packets that are dropped for a reason have passed the place of a program.
-func passes(reason, at string) bool {
-	switch reason {
-	case "XDP":
-		return at == "xdp"
-	case "TC_INGRESS":
-		return strings.HasSuffix(at, "ingress")
-	case "TC_EGRESS":
-		return !strings.HasSuffix(at, "ingress") && at != "xdp"
-	}
-	return true
 }

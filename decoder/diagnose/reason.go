@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,10 +15,11 @@ type meaning struct {
 	prefix    string   // of reasons that newer kernels, or subsystems, have besides
 	functions []string // that drop for nothing else where the kernel gives no reason
 	id        string
-	title     string // one sentence; {proto}, {at}, {dst}, {dev}, {netns}, {reason}, {function} and {judge} are filled in
+	title     string // one sentence; see Facts.filler
 	cause     string
 	remedy    []string
 	harm      harm
+	sure      decoder.Confidence         // certain if there is none
 	subject   func(decoder.Event) string // nil: the place, and for kernel-drop the reason
 }
 
@@ -79,35 +81,56 @@ const kernelDrop = "kernel-drop"
 // byReason reports a drop by the reason that the kernel gives, how bad by what is lost.
 func byReason(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 	m := k.meaningOf(d)
-	if m.harm == elsewhere || d.NoSocket() || outOfHops(e, d) || d.Answer != nil && d.Answer.Name == "tcp-reset" {
+	if m.harm == elsewhere || d.Noise != "" || d.NoSocket() || outOfHops(e, d) || d.Answer != nil && d.Answer.Name == "tcp-reset" {
 		return decoder.Finding{}, false
 	}
-	by, judged := k.judges.Get(e.Netns)
-	judge := ""
-	if judged {
-		judge = ", most likely that of " + by + ","
-	}
-	fill := strings.NewReplacer("{judge}", judge, "{proto}", strings.ToUpper(e.Packet.Proto), "{at}", at(e), "{dst}", fmt.Sprint(e.Packet.Dst), "{dev}", word(orLo(e.Iface)),
-		"{in}", k.in(e.Netns), "{reason}", d.Reason, "{function}", d.Location)
-	f := decoder.Finding{ID: m.id, Confidence: decoder.Certain, Subject: at(e), Title: fill.Replace(m.title), Cause: fill.Replace(m.cause)}
-	switch {
-	case m.subject != nil:
-		f.Subject = m.subject(e)
-	case m.id == kernelDrop && d.Unexplained():
-		f.Subject = d.Location + " at " + at(e)
-	case m.id == kernelDrop:
-		f.Subject = d.Reason + " at " + at(e)
-	}
+	fill := k.filler(e, d)
+	f := decoder.Finding{ID: m.id, Confidence: cmp.Or(m.sure, decoder.Certain), Subject: k.subjectOf(e, d, m), Title: fill.Replace(m.title), Cause: fill.Replace(m.cause)}
 	for _, r := range byFamily(e.Packet.Dst, m.remedy...) {
 		f.Remedy = append(f.Remedy, fill.Replace(r))
 	}
 	t := k.losses.of(e, d)
 	f.Severity = t.severity(m.harm, k.shareLost(e, t))
 	f.Evidence = k.lostEvidence(e, d, t)
-	if judged && strings.Contains(m.title, "{judge}") {
+	if by, judged := k.judges.Get(e.Netns); judged && strings.Contains(m.title, "{judge}") {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("the rules of %s are in netns %d; its program judges packets by network policies", by, e.Netns))
 	}
 	return f, true
+}
+
+// filler fills in what a sentence or a command leaves open: of the packet {proto} and {dst}, of the place {at}, {dev} and {in},
+// of the drop {reason} and {function}; and who did it, as far as that is known, {judge}, {program} and its control group's {dir}.
+func (k *Facts) filler(e decoder.Event, d decoder.Drop) *strings.Replacer {
+	var judge, program, dir string
+	if by, ok := k.judges.Get(e.Netns); ok {
+		judge = ", most likely that of " + by + ","
+	}
+	if p, ok := k.theProgram(e, d); ok {
+		program = inTitle(p)
+		if p.Dir != "" {
+			dir = " " + word(p.Dir)
+		}
+	}
+	return strings.NewReplacer("{judge}", judge, "{program}", program, "{dir}", dir,
+		"{proto}", strings.ToUpper(e.Packet.Proto), "{at}", at(e), "{dst}", fmt.Sprint(e.Packet.Dst), "{dev}", word(orLo(e.Iface)),
+		"{in}", k.in(e.Netns), "{reason}", d.Reason, "{function}", d.Location)
+}
+
+// subjectOf is the cause that drops have in common: the control group whose program it is, else what the meaning says,
+// else the place.
+func (k *Facts) subjectOf(e decoder.Event, d decoder.Drop, m meaning) string {
+	if p, ok := k.theProgram(e, d); ok && p.Dir != "" {
+		return p.At + " of " + p.Dir
+	}
+	switch {
+	case m.subject != nil:
+		return m.subject(e)
+	case m.id == kernelDrop && d.Unexplained():
+		return d.Location + " at " + at(e)
+	case m.id == kernelDrop:
+		return d.Reason + " at " + at(e)
+	}
+	return at(e)
 }
 
 // trivial reports whether a drop is of those that sound networks have, and of which there are few: not worth a word

@@ -130,7 +130,7 @@ func TestADropThatFailedSomethingIsNoStrayOne(t *testing.T) {
 // TestOldKernelsAreJudgedByTheFunction: before 5.17 there is no reason.
 func TestOldKernelsAreJudgedByTheFunction(t *testing.T) {
 	for function, id := range map[string]string{
-		"kfree_skb_list": "queue-drop", "do_xdp_generic": "bpf-drop", "ip_finish_output": "bpf-drop", "enqueue_to_backlog": "queue-drop",
+		"kfree_skb_list": "queue-drop", "do_xdp_generic": "bpf-drop", "veth_xdp_rcv_skb": "bpf-drop", "ip_finish_output": "bpf-drop", "enqueue_to_backlog": "queue-drop",
 		"__udp_queue_rcv_skb": "socket-buffer-full", "br_handle_frame_finish": "kernel-drop", "tcp_v4_rcv": "", "nf_queue": "netfilter-drop", "nf_reinject": "netfilter-drop",
 	} {
 		e := lost(decoder.ReasonNotTold, function, 40000, 0)
@@ -199,6 +199,42 @@ func TestAProgramThatJudgesPacketsIsNamedByItsTable(t *testing.T) {
 		k := learnt([]decoder.Fact{{Chain: &decoder.ChainFact{Netns: e.Netns, Family: "inet", Table: table, Chain: "postrouting", Hook: "postrouting"}}}, e)
 		if f, _ := k.Proves(e, e.Body.(decoder.Drop)); f.ID != "netfilter-drop" || !strings.Contains(f.Title, said) {
 			t.Errorf("%s: %s %q, want %q in it", table, f.ID, f.Title, said)
+		}
+	}
+}
+
+// TestTheProgramThatDropsIsNamed: the one that is where the packet was dropped, of all that are known.
+func TestTheProgramThatDropsIsNamed(t *testing.T) {
+	const group, other = 4711, 815
+	program := func(at string, id uint32, cgroup uint64, dir string) decoder.Fact {
+		p := decoder.Program{Netns: 7, Ifindex: 2, At: at, ID: id, Name: "lab", Cgroup: cgroup, Dir: dir}
+		if cgroup != 0 {
+			p.Netns, p.Ifindex = 0, 0
+		}
+		return decoder.Fact{Program: &p}
+	}
+	facts := []decoder.Fact{
+		program("xdp", 1, 0, ""), program("tcx/ingress", 2, 0, ""), program("clsact/egress", 3, 0, ""),
+		program(decoder.AtCgroupEgress, 4, group, "/sys/fs/cgroup/a.slice"), program(decoder.AtCgroupIngress, 5, group, "/sys/fs/cgroup/a.slice"),
+		program(decoder.AtCgroupEgress, 6, other, "/sys/fs/cgroup/b.slice"),
+	}
+	for _, tt := range []struct{ reason, function, title, subject, remedy string }{
+		{"NOT_SPECIFIED", "do_xdp_generic", "An XDP program at eth0 in netns 7 (program 1, lab) drops", "eth0 in netns 7", "nsenter -t $(lsns -no PID 7 | head -1) -n bpftool net show dev eth0   # the program"},
+		{"NOT_SPECIFIED", "veth_xdp_rcv_skb", "An XDP program at eth0 in netns 7 (program 1, lab) drops", "eth0 in netns 7", "nsenter -t $(lsns -no PID 7 | head -1) -n bpftool net show dev eth0   # the program"},
+		{"TC_INGRESS", "f", "A filter or program of tc at eth0 in netns 7 (program 2, lab) drops", "eth0 in netns 7", "nsenter -t $(lsns -no PID 7 | head -1) -n bpftool net show dev eth0   # programs at tc, tcx and XDP"},
+		{"TC_EGRESS", "f", "A filter or program of tc at eth0 in netns 7 (program 3, lab) drops", "eth0 in netns 7", "nsenter -t $(lsns -no PID 7 | head -1) -n bpftool net show dev eth0   # programs at tc, tcx and XDP"},
+		{"BPF_CGROUP_EGRESS", "ip_finish_output", "A BPF program of the sender's control group (program 4, lab) drops", "cgroup/egress of /sys/fs/cgroup/a.slice",
+			"bpftool cgroup tree '/sys/fs/cgroup/a.slice'   # which group has which program"},
+		{decoder.ReasonNotTold, "ip6_finish_output", "A BPF program of the sender's control group (program 4, lab) drops", "cgroup/egress of /sys/fs/cgroup/a.slice",
+			"bpftool cgroup tree '/sys/fs/cgroup/a.slice'   # which group has which program"},
+		{"SOCKET_FILTER", "f", "A BPF program of the receiver's control group (program 5, lab) drops", "cgroup/ingress of /sys/fs/cgroup/a.slice",
+			"bpftool cgroup tree '/sys/fs/cgroup/a.slice'   # which group has which program"},
+	} {
+		e := lost(tt.reason, tt.function, 40000, 0)
+		e.Cgroup = group
+		f, _ := learnt(facts, e).Proves(e, e.Body.(decoder.Drop))
+		if f.ID != "bpf-drop" || !strings.HasPrefix(f.Title, tt.title) || f.Subject != tt.subject || f.Remedy[0] != tt.remedy {
+			t.Errorf("%s in %s: %s %q of %q, %q", tt.reason, tt.function, f.ID, f.Title, f.Subject, f.Remedy)
 		}
 	}
 }

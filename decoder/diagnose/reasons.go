@@ -115,30 +115,37 @@ func queued() []meaning {
 
 // programmed are packets that programs, policies and filters took.
 func programmed() []meaning {
+	ofCgroup := []string{
+		"bpftool cgroup tree{dir}   # which group has which program",
+		"grep -rn -e IPAddressDeny -e IPAddressAllow /etc/systemd /run/systemd /usr/lib/systemd   # units whose traffic systemd filters",
+	}
 	return []meaning{{
 		reasons: []string{"TC_INGRESS", "TC_EGRESS", "TC_COOKIE_ERROR", "TC_CHAIN_NOTFOUND", "TC_RECLASSIFY_LOOP"}, prefix: "TC_",
 		id: "bpf-drop", harm: faulty,
-		title: "A filter or program of tc at {at} drops packets to {dst} ({reason}).",
+		title: "A filter or program of tc at {at}{program} drops packets to {dst} ({reason}).",
 		cause: "A BPF program or a filter at the device says that the packet is to be dropped: a network plugin's policy or bandwidth limit, or a program left behind.",
 		remedy: []string{
 			"{in}bpftool net show dev {dev}   # programs at tc, tcx and XDP",
 			"{in}tc -s filter show dev {dev} ingress", "{in}tc -s filter show dev {dev} egress",
 		},
 	}, {
-		reasons: []string{"XDP"}, functions: []string{"do_xdp_generic", "netif_receive_generic_xdp"},
+		reasons: []string{"XDP"}, functions: decoder.XDPFunctions(),
 		id: "bpf-drop", harm: faulty,
-		title:  "An XDP program at {at} drops packets to {dst}.",
+		title:  "An XDP program at {at}{program} drops packets to {dst}.",
 		cause:  "The program says XDP_DROP, or fails: a network plugin's, a load balancer's, or one left behind.",
 		remedy: []string{"{in}bpftool net show dev {dev}   # the program", "{in}ip -d link show dev {dev}   # xdp, xdpgeneric"},
 	}, {
-		reasons: []string{"BPF_CGROUP_EGRESS"}, functions: []string{"ip_finish_output", "ip6_finish_output"},
+		reasons: []string{"BPF_CGROUP_EGRESS"}, functions: decoder.CgroupFunctions(),
 		id: "bpf-drop", harm: faulty,
-		title: "A BPF program of the sender's control group drops its packets to {dst} at {at}.",
-		cause: "A program at cgroup_skb/egress says that the packet may not be sent: systemd's IPAddressDeny, a runtime's or a policy engine's.",
-		remedy: []string{
-			"bpftool cgroup tree | grep -B1 -A3 egress   # which group, which program",
-			"grep -rn -e IPAddressDeny -e IPAddressAllow /etc/systemd /run/systemd /usr/lib/systemd   # units whose traffic systemd filters",
-		},
+		title:  "A BPF program of the sender's control group{program} drops its packets to {dst} at {at}.",
+		cause:  "A program at cgroup_skb/egress says that the packet may not be sent: systemd's IPAddressDeny, a runtime's or a policy engine's.",
+		remedy: ofCgroup,
+	}, {
+		reasons: []string{"SOCKET_FILTER"},
+		id:      "bpf-drop", harm: faulty, sure: decoder.Likely,
+		title:  "A BPF program of the receiver's control group{program} drops packets to {dst} at {at}.",
+		cause:  "A program at cgroup_skb/ingress says that the packet may not be received: systemd's IPAddressDeny, a runtime's or a policy engine's. A filter of the socket's own would look the same; few have one.",
+		remedy: ofCgroup,
 	}, {
 		reasons: []string{"SECURITY_HOOK"},
 		id:      kernelDrop, harm: faulty,

@@ -63,6 +63,18 @@ func (k *Kubelet) add(namespace, name, uid string) *KubePod {
 	return p
 }
 
+// Cgroup2 is the directory of its control group in the hierarchy that programs are attached to.
+func (p *KubePod) Cgroup2() string {
+	p.k.t.Helper()
+	for _, root := range hierarchies() {
+		if _, err := os.Stat(filepath.Join(root, "cgroup.controllers")); err == nil {
+			return filepath.Join(root, p.cgroup)
+		}
+	}
+	p.k.t.Fatal("cgroup2 is not mounted")
+	return ""
+}
+
 func (p *KubePod) logs() string {
 	return filepath.Join(p.k.Root, "var/log/pods", p.Namespace+"_"+p.Name+"_"+p.UID)
 }
@@ -130,7 +142,6 @@ func (p *KubePod) Start(name string, ns *NS, args ...string) *Container {
 		dirs = append(dirs, filepath.Join(root, c.cgroup))
 	}
 	c.cmd.Env = append(os.Environ(), "CGROUPS="+strings.Join(dirs, " "))
-	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := c.cmd.Start(); err != nil {
 		p.k.t.Fatalf("%v: %v", args, err)
 	}

@@ -15,6 +15,9 @@ func (o *Observer) Programs(inode, ifindex uint32) []decoder.Fact {
 	return o.in(inode, "programs", func(*space) ([]decoder.Fact, error) {
 		var facts []decoder.Fact
 		found := func(at string, id uint32, name string) {
+			if ours(name) {
+				return
+			}
 			facts = append(facts, decoder.Fact{Program: &decoder.Program{Netns: inode, Ifindex: ifindex, At: at, ID: id, Name: name}})
 		}
 		attached(ifindex, found)

@@ -371,6 +371,7 @@ const (
 	leadsTo
 	waiting
 	programs
+	cgroupPrograms
 	sourcePorts
 	tracking
 	listener
@@ -417,6 +418,8 @@ func (f wanted) ask(w *Witness, e decoder.Event) []decoder.Fact {
 		return w.o.Qdiscs(e.Netns, e.Ifindex)
 	case programs:
 		return w.o.Programs(e.Netns, e.Ifindex)
+	case cgroupPrograms:
+		return w.o.CgroupPrograms(e.Netns, e.Cgroup)
 	}
 	return nil
 }
@@ -490,6 +493,7 @@ func table() []row {
 			[]wanted{receiver, protocolCounters, settings}},
 		{decoder.KindDrop, notPassedOn, false, []wanted{routes, settings, cameFrom, serviceRules}},
 		{decoder.KindDrop, atProgram, false, []wanted{programs}},
+		{decoder.KindDrop, atCgroup, false, []wanted{cgroupPrograms}},
 		{decoder.KindDrop, atQueue, false, []wanted{waiting}},
 		{decoder.KindDrop, reason("IP_", "PKT_TOO_BIG", "NOT_SPECIFIED", decoder.ReasonNotTold), false, []wanted{routes, settings, serviceRules}},
 		{decoder.KindDrop, outOfTunnel, false, []wanted{routes}},
@@ -523,7 +527,12 @@ func notPassedOn(_ *Witness, e decoder.Event) bool {
 
 // atProgram is whether a program or a filter at a device took the packet.
 func atProgram(w *Witness, e decoder.Event) bool {
-	return e.Ifindex != 0 && (reason("TC_", "XDP")(w, e) || e.Body.(decoder.Drop).Location == "do_xdp_generic")
+	return e.Ifindex != 0 && e.Packet != nil && (reason("TC_")(w, e) || e.Body.(decoder.Drop).ByXDP())
+}
+
+// atCgroup is whether a program of the control group of the packet's socket may have taken it.
+func atCgroup(_ *Witness, e decoder.Event) bool {
+	return e.Cgroup != 0 && e.Packet != nil && e.Body.(decoder.Drop).ByCgroup() != ""
 }
 
 // atQueue is whether a device's queue took the packet.
