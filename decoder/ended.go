@@ -13,7 +13,7 @@ type endedPods struct {
 	ended Recent[netip.Addr, time.Time]
 }
 
-// learn takes in what is told of a pod. One that lost its address only has not ended.
+// learn takes in what is reported of a pod. One that lost its address only has not ended.
 func (p *endedPods) learn(now time.Time, f PodFact) {
 	had, _ := p.had.Get(f.UID)
 	if f.At != 0 {

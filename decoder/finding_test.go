@@ -15,8 +15,8 @@ func TestACauseIsReportedOnceAndAgainWhenItGetsWorse(t *testing.T) {
 		told     bool
 	}{{Info, true}, {Info, false}, {Warning, true}, {Info, false}, {Warning, false}} {
 		now := start.Add(time.Duration(i) * time.Second)
-		if told := f.Add(Finding{ID: "x", Severity: c.severity, First: now, Last: now}); told != c.told {
-			t.Errorf("finding %d: reported is %v, want %v", i, told, c.told)
+		if reported := f.Add(Finding{ID: "x", Severity: c.severity, First: now, Last: now}); reported != c.told {
+			t.Errorf("finding %d: reported is %v, want %v", i, reported, c.told)
 		}
 	}
 	all := f.All()

@@ -42,12 +42,12 @@ func TestLostSYNsAreReportedOfTheListenerThatLostThem(t *testing.T) {
 			}
 			if c.want == 0 {
 				if len(found) > 0 {
-					t.Errorf("tells %+v", found)
+					t.Errorf("reports %+v", found)
 				}
 				return
 			}
 			if len(found) != 1 || found[0].Body.(Sock).Count != c.want || found[0].Netns != 7 || found[0].PID != 5 {
-				t.Errorf("tells %+v, want %d lost", found, c.want)
+				t.Errorf("reports %+v, want %d lost", found, c.want)
 			}
 		})
 	}

@@ -150,7 +150,7 @@ func TestEveryHandshakeIsReportedOnce(t *testing.T) {
 	}
 }
 
-// TestOtherConnectionsAreNotReported: nobody's who is not selected, and none that is not TLS.
+// TestOtherConnectionsAreNotReported: none of a pod that is not selected, and none that is not TLS.
 func TestOtherConnectionsAreNotReported(t *testing.T) {
 	for name, encrypt := range map[string]bool{"plain": false, "not selected": true} {
 		t.Run(name, func(t *testing.T) {

@@ -458,7 +458,7 @@ func TestFsyncOverTheLimitIsAFindingAndUnderItIsNot(t *testing.T) {
 	}
 }
 
-// TestFsyncReportsWhereTheTimeWent writes to a disk that takes few writes a second: whoever syncs sleeps for the device.
+// TestFsyncReportsWhereTheTimeWent writes to a disk that takes few writes a second: its syncs wait for the device.
 func TestFsyncReportsWhereTheTimeWent(t *testing.T) {
 	for _, variant := range []string{"tp_btf", "raw_tp"} {
 		t.Run(variant, func(t *testing.T) {

@@ -205,7 +205,7 @@ func TestAFullDiskLeavesWhatWasThere(t *testing.T) {
 	}
 }
 
-// TestAFileThatIsRemovedMeanwhileIsAnError: nobody will find what it had, and they have to know.
+// TestAFileThatIsRemovedMeanwhileIsAnError: what it had is lost, and users have to know.
 func TestAFileThatIsRemovedMeanwhileIsAnError(t *testing.T) {
 	c := lab.NewCluster(t)
 	p := c.AddPod("a")

@@ -105,7 +105,7 @@ func TestStatisticsReadWhatOthersWrote(t *testing.T) {
 	}
 }
 
-// TestLossesAreReportedHonestly: what no packet matched is lost all the same, a file that does not tell is no file without
+// TestLossesAreReportedHonestly: what no packet matched is lost all the same, a file that does not say so is no file without
 // losses, and files add up.
 func TestLossesAreReportedHonestly(t *testing.T) {
 	file := written(t, stream(t))

@@ -129,12 +129,12 @@ func (k *Facts) portTaken(e decoder.Event, d decoder.Drop) (translated, bool) {
 // raced says what raced: two packets of one flow, or two flows for one port.
 func (k *Facts) raced(f *decoder.Finding, e decoder.Event, twice bool) {
 	f.Title = fmt.Sprintf("Two packets of one new flow to %s raced through connection tracking, and one was dropped.", target(e))
-	f.Cause = "Both were on their way before conntrack had taken the flow in, and it takes it in once; the last to come is dropped."
+	f.Cause = "Both passed before conntrack had confirmed the flow. It confirms a flow once: the last packet is dropped."
 	f.Remedy = []string{k.in(e.Netns) + "conntrack -S | grep -o 'insert_failed=[0-9]*'"}
 	switch {
 	case !twice:
 		f.Title = fmt.Sprintf("Two new flows to %s got the same source port by translation, and one was dropped.", target(e))
-		f.Cause = "Both were given a port before conntrack had taken any of them in; the last to come is dropped and has to be sent again."
+		f.Cause = "Both got a port before conntrack had confirmed either. The packet that comes last is dropped and must be sent again."
 		f.Remedy = append(f.Remedy, byFamily(e.Packet.Dst, k.in(e.Netns)+"iptables-save -t nat | grep -e MASQUERADE -e SNAT   # has the rule --random-fully?",
 			k.in(e.Netns)+"nft list ruleset | grep -e masquerade -e snat   # has the rule fully-random?", "# let the rule pick ports at random, or give it more of them")...)
 	case e.Packet.Proto == "udp":

@@ -214,7 +214,7 @@ func queryRefused(d decoder.DNS) decoder.Finding {
 	case "admin-prohibited", "net-prohibited", "host-prohibited", "policy-failed":
 		f.ID, f.Confidence = "netfilter-reject", decoder.Likely
 		f.Title = fmt.Sprintf("A firewall at %v rejects queries to the DNS server %v.", d.ICMP.From, server(d))
-		f.Cause = "A host on the way answered that passing is prohibited: a REJECT rule there."
+		f.Cause = "A host on the path answered that passing is prohibited: a REJECT rule there."
 	case "host-unreachable", "address-unreachable":
 		f.ID, f.Confidence = "neighbour-failed", decoder.Likely
 		f.Title = fmt.Sprintf("%v is to deliver queries to the DNS server %v, and gets no answer from it.", d.ICMP.From, server(d))
@@ -222,7 +222,7 @@ func queryRefused(d decoder.DNS) decoder.Finding {
 	default:
 		f.ID = "no-route"
 		f.Title = fmt.Sprintf("%v has no way to the DNS server %v.", d.ICMP.From, server(d))
-		f.Cause = fmt.Sprintf("A host on the way answered ICMP %s.", d.ICMP.Name)
+		f.Cause = fmt.Sprintf("A host on the path answered ICMP %s.", d.ICMP.Name)
 		f.Remedy = append(f.Remedy, fmt.Sprintf("ip route get %v", server(d).Addr()))
 	}
 	return f

@@ -41,7 +41,7 @@ func (r *DNS) wrongAnswer(e decoder.Event, d decoder.DNS) decoder.Finding {
 	f := decoder.Finding{
 		ID: "service-reply-not-untranslated", Severity: decoder.Critical, Confidence: decoder.Certain, Subject: d.Server.String(),
 		Title: fmt.Sprintf("Answers to queries for %v arrive from %s, so the client throws them away.", d.Server, d.AnswerFrom),
-		Cause: "The answer did not pass the conntrack entry that translated the query: it took another way, or a bridge passed it on " +
+		Cause: "The answer did not pass the conntrack entry that translated the query: it took another path, or a bridge passed it on " +
 			"without asking netfilter (net.bridge.bridge-nf-call-iptables=0).",
 		Evidence: []string{"answer last seen " + place(d.AnswerLast), fmt.Sprintf("expected from %v", asked)},
 		Remedy:   []string{"sysctl net.bridge.bridge-nf-call-iptables net.bridge.bridge-nf-call-ip6tables"},

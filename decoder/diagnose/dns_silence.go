@@ -80,7 +80,7 @@ func fragmentLost(f *decoder.Finding, d decoder.DNS) {
 		end = "the client"
 	}
 	f.Title = fmt.Sprintf("Large answers of the DNS server %v do not arrive whole at %s: fragments of them are lost.", server(d), end)
-	f.Cause = "The answer is larger than a packet and comes in fragments, some of which are dropped on the way: by a firewall or a network that " +
+	f.Cause = "The answer is larger than a packet and comes in fragments, some of which are dropped on the path: by a firewall or a network that " +
 		"passes no fragments, or where the MTU is too small for them. A client gets nothing of an answer that is not whole."
 	f.Evidence = append(f.Evidence, arrived(*d.Fragments), takes(d))
 	f.Remedy = fragmentRemedy(d)

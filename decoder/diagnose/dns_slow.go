@@ -223,7 +223,7 @@ func (p *pace) where(f *decoder.Finding) {
 		}
 	}
 	after := all - before - beyond
-	f.Cause = fmt.Sprintf("Of their time %d%% went by at the server or on the way to it, behind the last place where the queries were seen; %d%% before that and %d%% after it on this node.",
+	f.Cause = fmt.Sprintf("%d%% of their time was spent at the server or on the path to it, behind the last place where the queries were seen; %d%% before that and %d%% after it on this node.",
 		percent(beyond, all), percent(before, all), percent(after, all))
 	last := p.slow[len(p.slow)-1]
 	switch {

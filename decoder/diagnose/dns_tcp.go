@@ -35,11 +35,11 @@ func (r *DNS) connectionEnded(e decoder.Event, d decoder.DNS) (f decoder.Finding
 	f, _ = r.noResponse(e, d)
 	f.Confidence = decoder.Certain
 	f.Title = fmt.Sprintf("The DNS server %v %s a connection instead of answering.", server(d), ended(c))
-	f.Cause = "The server, or something between that speaks for it, ended the connection while a query was waiting: it was restarted, or it gave up on those that it asks itself."
+	f.Cause = "The server, or a middlebox in its name, ended the connection before the answer: the server was restarted, or its own upstream servers did not answer."
 	f.Evidence = append(f.Evidence, c.String())
 	if c.Reused { // RFC 7766, section 6.2.4: the client asks again
 		f.Severity, f.Confidence = decoder.Info, decoder.Likely
-		f.Cause = "The connection had served before and rested: the server closed it while the query was on its way. The client is to ask again."
+		f.Cause = "The connection had been idle after earlier queries: the server closed it while the query was in flight. The client is to ask again."
 	}
 	return f, true
 }

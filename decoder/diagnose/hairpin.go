@@ -18,7 +18,7 @@ func hairpin(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) 
 	f := decoder.Finding{
 		ID: "hairpin-disabled", Confidence: decoder.Certain, Subject: at(e),
 		Title: fmt.Sprintf("%v cannot reach itself by its service: %s is a bridge port without hairpin mode.", e.Packet.Dst, at(e)),
-		Cause: "A bridge gives no packet back to the port where it came in, unless the port's hairpin mode is on. The service's backend is the client itself, so there it must.",
+		Cause: "A bridge does not forward a packet to the port where it came in, unless that port's hairpin mode is on. Here the service's backend is the client itself, so it must be.",
 		Remedy: []string{
 			fmt.Sprintf("%sbridge link set dev %s hairpin on", k.in(e.Netns), word(orLo(e.Iface))),
 			"grep -rn hairpinMode /etc/cni/net.d   # true: the bridge plugin does so for every pod",

@@ -80,7 +80,7 @@ func (h *holding) ignored(f decoder.Finding) decoder.Finding {
 	}
 	f.ID, f.Severity = "pmtu-icmp-ignored", decoder.Critical
 	f.Title = fmt.Sprintf("%v goes on sending packets to %v that are too big, after an ICMP error about them.", h.event.Packet.Src, h.event.Packet.Dst)
-	f.Cause = "The ICMP error left for the sender, but the sender's packets stay as large: something on the way drops ICMP, " +
+	f.Cause = "The ICMP error left for the sender, but the sender's packets stay as large: something on the path drops ICMP, " +
 		"the program sets the DF flag and looks at no error, or path MTU discovery is off."
 	f.Evidence = append(f.Evidence, fmt.Sprintf("%d packets as large were sent %v and more after the first answer", h.after, answerWithin))
 	f.Remedy = append(byFamily(h.event.Packet.Src, "iptables-save | grep -i icmp; nft list ruleset | grep -i icmp   # is ICMP filtered at the sender?",

@@ -263,7 +263,7 @@ func (k *Facts) notUntranslated(e decoder.Event, n decoder.NAT) decoder.Finding 
 		ID: "service-reply-not-untranslated", Confidence: decoder.Certain, Subject: n.Original.Dst.String(),
 		Title: fmt.Sprintf("Answers of %s come from its backend %v itself, so %v throws them away.",
 			called(service, decoder.ServiceRules{}, n.Original.Dst), n.Backend, n.Original.Src.Addr()),
-		Cause: "The answer passed the conntrack entry by that translated the request: it took another way, or a bridge passed it on " +
+		Cause: "The answer did not pass the conntrack entry that translated the request: it took another path, or a bridge passed it on " +
 			"without asking netfilter (net.bridge.bridge-nf-call-iptables=0).",
 		Evidence: []string{fmt.Sprintf("from %v, expected from %v", n.Backend, n.Original.Dst)},
 		Remedy: []string{"modprobe br_netfilter; sysctl -w net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1",

@@ -35,7 +35,7 @@ func damaged() []meaning {
 		reasons: []string{"TCP_CSUM", "UDP_CSUM", "IP_CSUM", "ICMP_CSUM", "SKB_CSUM"},
 		id:      "checksum-error", harm: faulty,
 		title: "{proto} packets arrive at {at} with a bad checksum and are dropped ({reason}).",
-		cause: "Who sent them, or a device on the way, put no checksum in or a wrong one: most often checksum offload of a network card or a tunnel, " +
+		cause: "Their sender, or a device on the path, wrote no checksum or a wrong one: most often checksum offload of a network card or a tunnel, " +
 			"or something rewrites packets and not their checksum.",
 		remedy: []string{
 			"{in}nstat -az UdpInCsumErrors TcpInCsumErrors IpInHdrErrors Udp6InCsumErrors   # how fast it rises",
@@ -46,7 +46,7 @@ func damaged() []meaning {
 		reasons: []string{"PKT_TOO_SMALL", "HDR_TRUNC", "IP_INHDR", "IPV6_BAD_EXTHDR", "IPV6_TOO_MANY_EXTHDRS", "UNICAST_IN_L2_MULTICAST", "SKB_BAD_GSO"},
 		id:      kernelDrop, harm: faulty,
 		title: "Packets for {dst} are malformed, and dropped at {at} ({reason}).",
-		cause: "Their headers are cut off, contradict their length, or are not allowed there: a device on the way, or who made them, damages them.",
+		cause: "Their headers are cut off, contradict their length, or are not allowed there: their sender, or a device on the path, damages them.",
 		remedy: []string{
 			"ktrace capture -i {dev} -w broken.pcapng host {dst}   # then look at the headers",
 			"{in}nstat -az IpInHdrErrors IpInTruncatedPkts Ip6InHdrErrors",

@@ -52,7 +52,7 @@ func linkLayer() []meaning {
 	}, {
 		reasons: []string{"RECURSION_LIMIT"},
 		id:      kernelDrop, harm: faulty,
-		title:  "Packets to {dst} go round in a circle of devices and are dropped at {at}.",
+		title:  "Packets to {dst} loop between devices and are dropped at {at}.",
 		cause:  "Devices that are stacked send to each other without end: a tunnel whose own packets are routed into it, or a redirect to itself.",
 		remedy: []string{"{in}ip route get {dst}   # does the route to the tunnel's peer lead into the tunnel?", "{in}ip -d link show"},
 	}, {
@@ -94,7 +94,7 @@ func ofSockets() []meaning {
 		reasons: []string{"TCP_LISTEN_OVERFLOW"},
 		id:      "accept-queue-full", harm: loss, subject: serverOf,
 		title: "The server at {dst} does not accept connections fast enough, and new ones are dropped.",
-		cause: "The accept queue of the listening socket is full, so the kernel drops new connections without a word and clients try again.",
+		cause: "The accept queue of the listening socket is full, so the kernel drops new connections without an answer and clients try again.",
 		remedy: []string{
 			"{in}ss -ltn   # Recv-Q is the queue, Send-Q its limit",
 			"# find what holds the process up; a larger backlog (listen, net.core.somaxconn) only helps against bursts",
@@ -145,7 +145,7 @@ func ofIP() []meaning {
 		reasons: []string{"FRAG_REASM_TIMEOUT", "FRAG_TOO_FAR"}, functions: []string{"ip_expire", "ip6frag_expire_frag_queue"},
 		id: kernelDrop, harm: faulty,
 		title: "Datagrams for {dst} were sent in fragments that did not all arrive, and are dropped at {at} ({reason}).",
-		cause: "A fragment was lost on the way, or a firewall lets only the first pass, for the others have no ports.",
+		cause: "A fragment was lost on the path, or a firewall lets only the first pass, for the others have no ports.",
 		remedy: []string{
 			"{in}nstat -az IpReasmFails IpReasmTimeout Ip6ReasmFails",
 			"# send less at once: of DNS, an EDNS size of 1232; or let fragments pass",

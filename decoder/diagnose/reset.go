@@ -185,7 +185,7 @@ func (r *Resets) connectionRefused(e decoder.Event, b decoder.Reset, f *decoder.
 	if !r.ownWord(b, server.Addr()) {
 		f.Confidence = decoder.Likely
 		f.Title = fmt.Sprintf("%s was refused by %s, or by a firewall in its name", to(e, b), end(pod, server))
-		f.Cause = "The SYN was answered with a reset: nothing listens at that address and port, or a firewall on the way refuses on its behalf. " +
+		f.Cause = "The SYN was answered with a reset: nothing listens at that address and port, or a firewall on the path refuses on its behalf. " +
 			"The server's host was not seen to answer."
 		f.Remedy = append(f.Remedy, fmt.Sprintf("tcpdump -ni any 'tcp port %d and host %v'   # on the server's host: a firewall answers if no SYN arrives", server.Port(), server.Addr()))
 	}
@@ -287,7 +287,7 @@ func (r *Resets) byFirewall(e decoder.Event, b decoder.Reset, f *decoder.Finding
 
 func byMiddlebox(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
 	f.ID, f.Subject = "reset-by-middlebox", service(b).String()
-	f.Title = fmt.Sprintf("something on the way reset %s's connection in the name of %s", to(e, b), from(e, b))
+	f.Title = fmt.Sprintf("something on the path reset %s's connection in the name of %s", to(e, b), from(e, b))
 	f.Cause = "A firewall, proxy or load balancer between the two ends sent the reset; the other end did not."
 	f.Confidence = decoder.Likely
 	f.Remedy = []string{fmt.Sprintf("tcpdump -ni any -v '%s'   # compare the TTLs", resetsFrom(b.Connection.Src.Addr())),
@@ -330,7 +330,7 @@ func (r *Resets) fromElsewhere(e decoder.Event, b decoder.Reset, f *decoder.Find
 	}
 	r.stale(e, b, f)
 	f.Confidence = decoder.Likely
-	f.Title = fmt.Sprintf("%s, or something on the way to it, does not know the connection that %s still used", from(e, b), to(e, b))
+	f.Title = fmt.Sprintf("%s, or something on the path to it, does not know the connection that %s still used", from(e, b), to(e, b))
 	f.Cause = "One end had ended the connection, lost it in a restart, or never had it; or a NAT, firewall or load balancer forgot it in the pause. " +
 		"The other end went on and was reset."
 }

@@ -6,8 +6,8 @@ import (
 	"ktrace/decoder"
 )
 
-// usual reports whether a client reset its connection as it closed it, when nothing was left to be said: nobody lost
-// anything by that, and healthy nodes are full of it.
+// usual reports whether a client reset its connection as it closed it, when nothing was left to be said: nothing is
+// lost by that, and healthy nodes are full of it.
 func usual(b decoder.Reset) bool {
 	s := b.Sent
 	if s == nil || service(b) != b.Connection.Dst || b.Cause == decoder.ResetKilled || b.Cause == decoder.ResetExited {

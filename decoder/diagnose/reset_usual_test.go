@@ -8,7 +8,7 @@ import (
 	"ktrace/decoder"
 )
 
-// TestClientsThatCloseWhenAllIsSaidAreOneFinding: and what is lost, or may be, is told of each server.
+// TestClientsThatCloseWhenAllIsSaidAreOneFinding: and what is lost, or may be, is reported of each server.
 func TestClientsThatCloseWhenAllIsSaidAreOneFinding(t *testing.T) {
 	closed := func(s decoder.Sock) *decoder.Sock { s.Closing = true; return sent(s) }
 	after := func(s decoder.Sock, length uint32) *decoder.Sock { s.Trigger = late(length).Trigger; return sent(s) }

@@ -88,7 +88,7 @@ func queueFull(f *decoder.Finding, s decoder.Sock, who string) {
 	if s.Backlog <= s.Limit { // by now
 		f.Title = fmt.Sprintf("%s does not accept fast enough: its queue for %d connections was full", who, s.Limit)
 	}
-	f.Cause = "The accept queue of the listening socket is full, so the kernel drops new connections without a word and clients retry after 1, 3, 7 s."
+	f.Cause = "The accept queue of the listening socket is full, so the kernel drops new connections without an answer and clients retry after 1, 3, 7 s."
 	f.Evidence = append(f.Evidence, fmt.Sprintf("accept queue %d, limit %d (the smaller of listen's backlog and net.core.somaxconn)", s.Backlog, s.Limit))
 	f.Remedy = []string{
 		fmt.Sprintf("%sss -ltnp 'sport = :%d'   # Recv-Q is the queue, Send-Q its limit", within(f.About.Netns), s.Local.Port()),

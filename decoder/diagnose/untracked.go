@@ -38,7 +38,7 @@ func untracked(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool
 	}
 	switch {
 	case t.Of == decoder.TrackedQuoted:
-		f.Cause = "The packet is an ICMP error about a flow that conntrack does not track, so it calls the error invalid; its sender never hears of it."
+		f.Cause = "The packet is an ICMP error about a flow that conntrack does not track, so it calls the error invalid, and the sender of that flow does not get it."
 		if f.Severity = decoder.Warning; isTooBig(e.Packet) {
 			f.Severity = decoder.Critical
 		}

@@ -234,9 +234,9 @@ func (f *File) Close() error {
 }
 
 // errRemoved is what became of a file that is no longer there at its end.
-var errRemoved = errors.New("was removed while it was written, and what was written is lost; write where nobody cleans up")
+var errRemoved = errors.New("was removed while it was written, and what was written is lost; write where no cleaner runs")
 
-// removed is an error if nobody can have what was written: the file, or its directory, was removed meanwhile.
+// removed is an error if what was written is lost: the file, or its directory, was removed meanwhile.
 func (f *File) removed() error {
 	if f.written && !f.nameless && nameless(f.file) {
 		return errRemoved
