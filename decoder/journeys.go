@@ -27,10 +27,21 @@ type trip struct {
 	few    [2]visit // most are seen at no more
 }
 
+// visit is where a packet was seen; and how it was, and when, at last.
 type visit struct {
+	place
+	ttl  uint8
+	last time.Time
+}
+
+type place struct {
 	netns, ifindex uint32
 	way            Direction
 }
+
+// copiesWithin is how far apart copies of a packet are that one place has: of a mirror of several ports, or of all
+// devices together where the capture does not tell them apart. Who sends the same again waits longer.
+const copiesWithin = 50 * time.Millisecond
 
 // longestTrip is how long a packet may be on its way through a node: an unresolved neighbour holds it for 3 s. Where
 // packets come faster than maxTrips in that time, those that are held so long may not be known again.
@@ -63,9 +74,10 @@ func (j *Journeys) Observe(e Event) []Event {
 	return j.only.Event(e)
 }
 
-// journey is the number of the packet's way. One that comes by the same place again is another packet.
+// journey is the number of the packet's way. One that comes by the same place again is another packet, but for a copy:
+// one that went round has another TTL.
 func (j *Journeys) journey(e Event) uint64 {
-	at := visit{e.Netns, e.Ifindex, e.Direction}
+	at := visit{place{e.Netns, e.Ifindex, e.Direction}, e.Packet.TTL, e.Time}
 	key := j.print(e.Packet.Innermost())
 	t, ok := j.latest[key]
 	if !ok {
@@ -76,14 +88,29 @@ func (j *Journeys) journey(e Event) uint64 {
 			j.latest[key] = t
 		}
 	}
-	if t == nil || slices.Contains(t.places, at) || e.Time.Sub(t.last) > longestTrip {
+	if t == nil || e.Time.Sub(t.last) > longestTrip || !t.comesBy(at) {
 		j.next++
 		t = &trip{id: j.next}
-		t.places = t.few[:0]
+		t.places = append(t.few[:0], at)
 		j.latest[key] = t
 	}
-	t.places, t.last = append(t.places, at), e.Time
+	t.last = e.Time
 	return t.id
+}
+
+// comesBy takes in where the packet is. It returns false if it is another that is the same.
+func (t *trip) comesBy(at visit) bool {
+	i := slices.IndexFunc(t.places, func(v visit) bool { return v.place == at.place })
+	if i < 0 {
+		t.places = append(t.places, at)
+		return true
+	}
+	before := &t.places[i]
+	if before.ttl != at.ttl || at.last.Sub(before.last) > copiesWithin {
+		return false
+	}
+	before.last = at.last
+	return true
 }
 
 // print is what routers leave as it is: all but TTL and checksum.

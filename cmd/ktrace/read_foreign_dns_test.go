@@ -99,6 +99,16 @@ func TestCapturesOfOtherProtocolsHaveNoDNS(t *testing.T) {
 	}
 }
 
+// thrice is packets as they are where several ports, or devices that are not told apart, are captured.
+func thrice(packets ...sent) (all []sent) {
+	for _, p := range packets {
+		for i := range 3 {
+			all = append(all, sent{p.at + time.Duration(i)*20*time.Microsecond, p.frame})
+		}
+	}
+	return all
+}
+
 // TestCapturesShowDNSByWhatIsSeen: at other ports a query is known by its answer, and that none came is claimed only
 // where it would be in the capture.
 func TestCapturesShowDNSByWhatIsSeen(t *testing.T) {
@@ -142,6 +152,10 @@ func TestCapturesShowDNSByWhatIsSeen(t *testing.T) {
 				[]sent{ask(0, 1, 53), fragment(s/10, 1), ask(5*s, 1, 53), end}, nil},
 			{"an answer from another address", "no-response, service-reply-not-untranslated likely", []sent{ask(0, 1, 53), elsewhere(s/10, 1), end}, nil},
 			{"an answer from another address, and one from the server", "answered", []sent{ask(0, 1, 53), elsewhere(s/100, 1), answer(s/50, 1, 53), end}, nil},
+			{"answered, each packet three times, as a mirror has it", "answered", thrice(ask(0, 1, 53), answer(s/10, 1, 53), end), nil},
+			{"only what is sent to the server, three times each", "no-response, no-response", thrice(ask(0, 1, 53), ask(2*s, 2, 53), end), nil},
+			{"no answer, and the client asks again, three times each", "no-response, dns-no-response likely, no-response",
+				thrice(ask(0, 1, 53), ask(5*s, 1, 53), end), nil},
 			{"the capture ends first", "", []sent{ask(0, 1, 53), timeGoesBy(3 * s)}, nil},
 		} {
 			t.Run(fmt.Sprintf("%s %s", family, c.name), func(t *testing.T) {

@@ -51,7 +51,7 @@ func ptcpdumpFile(t testing.TB) []byte {
 			{"PID: 7\nCmd: sshd\nArgs: sshd -D", "UserId: 3"},
 			{"PID: -1\nCmd: nonsense", "PodName: half", "PodUID: no\nPodName: order", "a comment"},
 		} {
-			p := pcapng.Packet{Interface: eth, Time: 1_700_000_000e9 + int64(i), Data: query("10.244.1.2", "10.96.0.10")}
+			p := pcapng.Packet{Interface: eth, Time: 1_700_000_000e9 + int64(i)*1e9, Data: query("10.244.1.2", "10.96.0.10")}
 			for _, c := range comments {
 				p.Options.AddText(pcapng.OptComment, c)
 			}
