@@ -388,6 +388,22 @@ static __always_inline void travel(struct sight *s, struct journey *known, __u64
 	arrive_at(known, s, now);
 }
 
+/* Whether the packet is of a selected end by what its addresses were before translation, or will be after it: behind
+ * source translation it has the node's.
+ */
+static __noinline bool selected_translated(struct nf_conn *ct)
+{
+	struct tuple t;
+
+	if (!ct || !(BPF_CORE_READ(ct, status) & IPS_NAT))
+		return false;
+	read_tuple(&t, ORIGINAL(ct));
+	if (addr_selected(t.src) || addr_selected(t.dst))
+		return true;
+	read_tuple(&t, REPLY(ct));
+	return addr_selected(t.src) || addr_selected(t.dst);
+}
+
 static __always_inline bool selected(const struct sight *s)
 {
 	struct cgroup *cgrp;
@@ -395,6 +411,8 @@ static __always_inline bool selected(const struct sight *s)
 	if (!selecting || netns_selected(s->netns) || addr_selected(s->p.t.src) || addr_selected(s->p.t.dst))
 		return true;
 	if (s->inner && (addr_selected(s->outer.t.src) || addr_selected(s->outer.t.dst)))
+		return true;
+	if (selected_translated(s->ct))
 		return true;
 	if (!s->sk)
 		return false;

@@ -151,6 +151,17 @@ func (e Event) Addrs() []netip.Addr {
 	return all
 }
 
+// Masked is who the client is whose address source translation replaced in the event's packet, and whether it is the
+// sender; not ok if there is none.
+func (e Event) Masked() (client netip.AddrPort, sends, ok bool) {
+	c := e.conntrack()
+	if e.Packet == nil || !c.SNAT() {
+		return client, false, false
+	}
+	sends = c.Reply.Dst == e.Packet.Source()
+	return c.Original.Src, sends, sends || c.Reply.Dst == e.Packet.Destination()
+}
+
 // conntrack returns the entry that the event's packet belongs to, nil if none is known.
 func (e Event) conntrack() *Conntrack {
 	switch b := e.Body.(type) {

@@ -270,3 +270,34 @@ func TestEndsAreKnownByTheirRole(t *testing.T) {
 		})
 	}
 }
+
+// TestPodsAreKnownBehindSourceTranslation: by what conntrack says that they are, on both ways; who has the node's address of
+// its own is no pod.
+func TestPodsAreKnownBehindSourceTranslation(t *testing.T) {
+	s := twoPods(t)
+	const node, server = "192.0.2.1:40000", "8.8.8.8:80"
+	flow := func(src, dst string) decoder.FlowTuple {
+		return decoder.FlowTuple{Src: netip.MustParseAddrPort(src), Dst: netip.MustParseAddrPort(dst)}
+	}
+	for _, c := range []struct {
+		name, client, src, dst string
+		from, to               string
+	}{
+		{"a pod's packet", "10.0.0.1:40000", node, server, "web", ""},
+		{"its answer", "10.0.0.1:40000", server, node, "", "web"},
+		{"the node's own", "192.0.2.1:50000", node, server, "", ""},
+		{"before it is translated", "10.0.0.1:40000", "10.0.0.1:40000", server, "web", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			packet := flow(c.src, c.dst)
+			e := s.Observe(decoder.Event{
+				Header: decoder.Header{Time: at(2), Netns: hostNetns, Ifindex: 3},
+				Packet: &decoder.Packet{Proto: "tcp", Src: packet.Src.Addr(), Sport: packet.Src.Port(), Dst: packet.Dst.Addr(), Dport: packet.Dst.Port()},
+				Body:   decoder.Drop{Conntrack: decoder.NewConntrack(flow(c.client, server), flow(server, node))},
+			})[0]
+			if from, to := e.Ends(); from.Name != c.from || to.Name != c.to {
+				t.Errorf("from %q to %q, want from %q to %q", from.Name, to.Name, c.from, c.to)
+			}
+		})
+	}
+}

@@ -9,7 +9,7 @@ import (
 
 // name ties an event to its pods. The pod is whose the place is where it was seen: by the cgroup of the socket or
 // task, by the namespace, by the other end of a veth; of a packet seen elsewhere it is the sender, or the receiver if the
-// sender is no pod, by their addresses. The peer is the packet's other end. A sender that its address does not tell is who
+// sender is no pod, by their addresses, those before source translation too. The peer is the packet's other end. A sender that its address does not tell is who
 // sent the packet where it was seen before. The node's own namespace names nobody: pods on the host network are told apart
 // by their cgroups alone.
 func (x *Index) name(e *decoder.Event) {
@@ -23,6 +23,7 @@ func (x *Index) name(e *decoder.Event) {
 	}
 	k := e.Packet.Innermost() // a tunnel's own ends are nodes
 	src, dst := x.byAddr(k.Src, k.Proto, k.Sport, e.Time), x.byAddr(k.Dst, k.Proto, k.Dport, e.Time)
+	x.unmask(*e, &src, &dst)
 	if p != nil && bystander(at, src, dst) {
 		p, e.Pod = nil, decoder.Pod{}
 	}
@@ -35,6 +36,21 @@ func (x *Index) name(e *decoder.Event) {
 		e.Pod = here
 	}
 	x.follow(e, sender, p)
+}
+
+// unmask names the client that source translation gave the node's address.
+func (x *Index) unmask(e decoder.Event, src, dst *decoder.Pod) {
+	client, sends, ok := e.Masked()
+	end := dst
+	if sends {
+		end = src
+	}
+	if !ok || end.UID != "" {
+		return
+	}
+	if pod := x.byAddr(client.Addr(), e.Packet.Proto, client.Port(), e.Time); pod.UID != "" {
+		*end = pod
+	}
 }
 
 // bystander reports whether a packet seen at a pod is between others: a bridge that does not know where an address is
