@@ -52,7 +52,7 @@ func (r *Alone) lookup(e decoder.Event, d decoder.DNS) {
 func (r *Alone) judge(now time.Time, final bool) []decoder.Finding {
 	var found []decoder.Finding
 	for k, l := range r.lookups {
-		if !final && now.Sub(l.last) < lookupRest {
+		if !final && now.Sub(l.last) < retryRest {
 			continue
 		}
 		delete(r.lookups, k)

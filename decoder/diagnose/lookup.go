@@ -36,12 +36,12 @@ type lookup struct {
 	vain      int      // of these, those for names that do not exist
 	found     string   // the name that has an address
 	forA      bool     // IPv4 addresses were asked for, which nearly all names have
-	uncertain bool     // some query had no answer, or not one about the name
-	cut       []string // name and type of the queries whose answer did not fit, until they are answered over TCP
+	unsettled []string // name and type of the queries without an answer about the name, or a whole one, until they have one
 }
 
 const (
-	lookupRest = 2 * time.Second // without a query: then it is over
+	lookupRest = 2 * time.Second // without a query: then it is over, if the resolver has nothing left to ask
+	retryRest  = 7 * time.Second // else: resolvers wait 5 s for an answer before they ask again
 	maxLookups = 4096
 	maxQueries = 64 // of one
 	amplified  = 3  // names tried in vain before one exists: the search list of a pod
@@ -63,6 +63,9 @@ func (r *Lookups) Observe(e decoder.Event) []decoder.Finding {
 	k := r.key(e, d, conf)
 	l := r.open[k]
 	var found []decoder.Finding
+	if l != nil && !answers(d) && l.has(d) {
+		return nil // asked again before, with an answer
+	}
 	if l != nil && l.repeats(d) {
 		found, l = l.judge(e.Time), nil
 	}
@@ -88,21 +91,25 @@ func (r *Lookups) key(e decoder.Event, d decoder.DNS, conf decoder.ResolvConf) l
 
 // repeats reports whether the query begins the same lookup anew.
 func (l *lookup) repeats(d decoder.DNS) bool {
-	return slices.Contains(l.asked, d.Name+" "+d.Type) || len(l.asked)+len(l.cut) >= maxQueries
+	return l.has(d) || len(l.asked)+len(l.unsettled) >= maxQueries
+}
+
+// has reports whether the query was answered in this lookup, with nothing found.
+func (l *lookup) has(d decoder.DNS) bool { return slices.Contains(l.asked, d.Name+" "+d.Type) }
+
+// answers reports whether the answer, a whole one, says that there is the name, or that there is not.
+func answers(d decoder.DNS) bool {
+	return d.Outcome == decoder.DNSAnswered && (d.Rcode == "NXDOMAIN" || d.Rcode == "NOERROR")
 }
 
 func (l *lookup) take(e decoder.Event, d decoder.DNS) {
 	l.last = e.Time
 	asked := d.Name + " " + d.Type
-	if d.Outcome == decoder.DNSAnswered {
-		l.cut = slices.DeleteFunc(l.cut, func(s string) bool { return s == asked })
-	}
+	l.unsettled = slices.DeleteFunc(l.unsettled, func(s string) bool { return s == asked })
 	l.forA = l.forA || d.Type == "A"
 	switch {
-	case d.Outcome == decoder.DNSTruncated:
-		l.cut = append(l.cut, asked)
-	case d.Outcome != decoder.DNSAnswered || d.Rcode != "NXDOMAIN" && d.Rcode != "NOERROR":
-		l.uncertain = true
+	case !answers(d):
+		l.unsettled = append(l.unsettled, asked)
 	case d.Rcode == "NXDOMAIN":
 		l.vain++
 		l.names = l.miss(l.names, d)
@@ -122,11 +129,13 @@ func (l *lookup) miss(names []string, d decoder.DNS) []string {
 	return append(names, d.Name)
 }
 
-// Flush implements decoder.Rule: it judges the lookups that are over, oldest first.
+// Flush implements decoder.Rule: it judges the lookups that are over, oldest first. Of those that the run's end cuts off
+// nobody knows what would have come.
 func (r *Lookups) Flush(now time.Time, final bool) []decoder.Finding {
 	var over []*lookup
 	for k, l := range r.open {
-		if final || now.Sub(l.last) >= lookupRest {
+		rests := now.Sub(l.last)
+		if rests >= retryRest || (final || rests >= lookupRest) && l.complete() {
 			over = append(over, l)
 			delete(r.open, k)
 		}
@@ -139,13 +148,16 @@ func (r *Lookups) Flush(now time.Time, final bool) []decoder.Finding {
 	return found
 }
 
+// complete reports whether the resolver has nothing left to ask.
+func (l *lookup) complete() bool { return l.found != "" || l.whole() && len(l.unsettled) == 0 }
+
 // judge concludes from a lookup that is over.
 func (l *lookup) judge(now time.Time) []decoder.Finding {
 	var f decoder.Finding
 	switch {
-	case l.found == "" && !l.uncertain && len(l.cut) == 0 && l.whole() && (len(l.empty) == 0 || l.forA):
+	case l.found == "" && len(l.unsettled) == 0 && l.whole() && (len(l.empty) == 0 || l.forA):
 		f = l.nowhere()
-	case l.found == "" && !l.uncertain && l.forA && l.stopped():
+	case l.found == "" && len(l.unsettled) == 0 && l.forA && l.stopped():
 		f = l.noAddress()
 	case l.found != "" && len(l.names) >= amplified:
 		f = l.amplified()
@@ -169,8 +181,7 @@ func (l *lookup) judge(now time.Time) []decoder.Finding {
 
 // whole reports whether the resolver went the whole way: every search domain, and the name as it is.
 func (l *lookup) whole() bool {
-	tried := slices.Concat(l.names, l.empty)
-	return slices.Contains(tried, l.key.base) && len(tried) > len(l.conf.Search)
+	return len(l.names)+len(l.empty) > len(l.conf.Search) && (slices.Contains(l.names, l.key.base) || slices.Contains(l.empty, l.key.base))
 }
 
 // stopped reports whether the resolver gave up at a name under a search domain because that has no address, as musl's

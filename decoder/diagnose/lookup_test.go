@@ -10,9 +10,7 @@ import (
 	"ktrace/decoder"
 )
 
-// TestLookups plays queries, each "name rcode" and the type if that is not A, of one client, some milliseconds apart.
 func TestLookups(t *testing.T) {
-	const gap = 10 * time.Millisecond
 	everywhere := "db.default.svc.cluster.local NXDOMAIN, db.svc.cluster.local NXDOMAIN, db.cluster.local NXDOMAIN, db NXDOMAIN"
 	for _, c := range []struct{ name, queries, want string }{
 		{"nowhere", everywhere, "dns-nxdomain db 1"},
@@ -21,6 +19,11 @@ func TestLookups(t *testing.T) {
 		{"found outside, after all domains", "a.org.default.svc.cluster.local NXDOMAIN, a.org.svc.cluster.local NXDOMAIN, a.org.cluster.local NXDOMAIN, a.org NOERROR", "dns-search-amplification a.org 1"},
 		{"given up half way", "db.default.svc.cluster.local NXDOMAIN, db.svc.cluster.local NXDOMAIN", ""},
 		{"a server that failed in between", strings.Replace(everywhere, "db.svc.cluster.local NXDOMAIN", "db.svc.cluster.local SERVFAIL", 1), ""},
+		{"an answer that comes late", strings.Replace(everywhere, "db.svc", "late db.svc", 1), "dns-nxdomain db 1"},
+		{"asked again, with an answer", strings.Replace(everywhere, "db.svc.cluster.local NXDOMAIN", "db.svc.cluster.local nothing, late db.svc.cluster.local NXDOMAIN", 1), "dns-nxdomain db 1"},
+		{"asked again, the answer known first", strings.Replace(everywhere, "db.svc.cluster.local NXDOMAIN", "db.svc.cluster.local NXDOMAIN, db.svc.cluster.local nothing", 1), "dns-nxdomain db 1"},
+		{"never answered under one domain", strings.Replace(everywhere, "db.svc.cluster.local NXDOMAIN", "db.svc.cluster.local nothing", 1), ""},
+		{"no address under the second domain, and the resolver goes on late", "db.default.svc.cluster.local NXDOMAIN, db.svc.cluster.local NODATA, late db.cluster.local NOERROR", ""},
 		{"one name as it is, as dig asks", "no-such.example.org NXDOMAIN", ""},
 		{"a whole name of the cluster", "db.default.svc.cluster.local.default.svc.cluster.local NXDOMAIN, db.default.svc.cluster.local.svc.cluster.local NXDOMAIN, " +
 			"db.default.svc.cluster.local.cluster.local NXDOMAIN, db.default.svc.cluster.local NXDOMAIN", "dns-nxdomain db.default.svc.cluster.local 1"},
@@ -33,31 +36,54 @@ func TestLookups(t *testing.T) {
 		{"no address of the name as it is", "example.org NODATA, example.org NODATA AAAA", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			know := NewFacts()
-			know.Observe(decoder.Event{Body: decoder.Fact{Resolv: &decoder.ResolvConf{
-				Netns: 7, Ndots: 5, Search: []string{"default.svc.cluster.local", "svc.cluster.local", "cluster.local"}}}})
-			r := NewLookups(know)
-			at := time.Unix(1000, 0)
-			var found []decoder.Finding
-			for q := range strings.SplitSeq(c.queries, ", ") {
-				words := append(strings.Fields(q), "A")
-				name, rcode, noData := words[0], words[1], words[1] == "NODATA"
-				if noData {
-					rcode = "NOERROR"
-				}
-				at = at.Add(gap)
-				found = append(found, r.Observe(decoder.Event{
-					Header: decoder.Header{Time: at, Netns: 7}, Packet: &decoder.Packet{Src: netip.MustParseAddr("10.0.0.1")},
-					Body: decoder.DNS{Name: name, Type: words[2], Rcode: rcode, NoData: noData, Outcome: decoder.DNSAnswered, ClientNetns: 7, Server: netip.MustParseAddrPort("10.96.0.10:53")},
-				})...)
-				found = append(found, r.Flush(at, false)...)
-			}
-			found = append(found, r.Flush(at.Add(lookupRest), false)...)
-			if got := said(found); got != c.want {
+			r, now, found := lookedUp(c.queries)
+			if got := said(append(found, r.Flush(now.Add(retryRest), false)...)); got != c.want {
 				t.Errorf("found %q, want %q", got, c.want)
 			}
 		})
 	}
+}
+
+// TestLookupsThatTheEndCutsOffAreNotJudged: what the resolver would have asked next is not known.
+func TestLookupsThatTheEndCutsOffAreNotJudged(t *testing.T) {
+	for queries, want := range map[string]string{
+		"db.default.svc.cluster.local NXDOMAIN, db.svc.cluster.local NODATA":                                           "",
+		"db.default.svc.cluster.local NXDOMAIN, db.svc.cluster.local NXDOMAIN, db.cluster.local NXDOMAIN, db NXDOMAIN": "dns-nxdomain db 1",
+	} {
+		r, now, found := lookedUp(queries)
+		if got := said(append(found, r.Flush(now, true)...)); got != want {
+			t.Errorf("%s: found %q, want %q", queries, got, want)
+		}
+	}
+}
+
+// lookedUp plays queries, each "name rcode" and the type if that is not A, of one client, some milliseconds apart, or
+// seconds if it is late.
+func lookedUp(queries string) (r *Lookups, at time.Time, found []decoder.Finding) {
+	const gap, slowly = 10 * time.Millisecond, 5 * time.Second
+	know := NewFacts()
+	know.Observe(decoder.Event{Body: decoder.Fact{Resolv: &decoder.ResolvConf{
+		Netns: 7, Ndots: 5, Search: []string{"default.svc.cluster.local", "svc.cluster.local", "cluster.local"}}}})
+	r, at = NewLookups(know), time.Unix(1000, 0)
+	for q := range strings.SplitSeq(queries, ", ") {
+		q, late := strings.CutPrefix(q, "late ")
+		if at = at.Add(gap); late {
+			at = at.Add(slowly)
+		}
+		words := append(strings.Fields(q), "A")
+		d := decoder.DNS{Name: words[0], Type: words[2], Rcode: words[1], Outcome: decoder.DNSAnswered, ClientNetns: 7, Server: netip.MustParseAddrPort("10.96.0.10:53")}
+		switch d.Rcode {
+		case "NODATA":
+			d.Rcode, d.NoData = "NOERROR", true
+		case "nothing":
+			d.Rcode, d.Outcome = "", decoder.DNSNoResponse
+		}
+		found = append(found, r.Flush(at, false)...)
+		found = append(found, r.Observe(decoder.Event{
+			Header: decoder.Header{Time: at, Netns: 7}, Packet: &decoder.Packet{Src: netip.MustParseAddr("10.0.0.1")}, Body: d,
+		})...)
+	}
+	return r, at, found
 }
 
 // said is id, subject and count of findings.
