@@ -57,7 +57,7 @@ type DNS struct {
 	Unsent     bool           `json:"unsent,omitempty"`          // over TCP: nothing was asked, for the connection came to nothing
 	Retry      bool           `json:"after_truncated,omitempty"` // over TCP, because the answer over UDP did not fit
 	Captured   bool           `json:"captured,omitempty"`        // known from the packets of a capture
-	OneSided   bool           `json:"one_sided,omitempty"`       // which may lack what was sent to the client: no answer there says nothing
+	OneSided   bool           `json:"one_sided,omitempty"`       // the answer may have come without being seen: that none was says nothing
 	// Fragments is what came of an answer that is larger than a packet; nil if it came in one piece, or nothing came.
 	Fragments *Fragments `json:"fragments,omitempty"`
 	// Hops is the way of the query and of the answer, in order; only of what went wrong or was slow.

@@ -96,7 +96,7 @@ func (r *DNS) judge(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
 		return proved, true
 	}
 	switch {
-	case r.scans(e, d):
+	case r.scans(e, d), traces(e, d):
 		return decoder.Finding{}, false
 	case d.ICMP != nil:
 		return r.know.atOwnAddress(queryRefused(d), d), true
@@ -106,27 +106,6 @@ func (r *DNS) judge(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
 		return r.connectionEnded(e, d)
 	}
 	return r.noResponse(e, d)
-}
-
-// notListened reports whether the query found no socket where it arrived.
-func notListened(d decoder.DNS) bool {
-	return d.Drop != nil && !d.Drop.Answer && d.Drop.Event.Body.(decoder.Drop).NoSocket()
-}
-
-// atOwnAddress adds to a finding about a server that nothing listens at that the query was to end there: a cache of the
-// node has the service's own address, or one that only this node has.
-func (k *Facts) atOwnAddress(f decoder.Finding, d decoder.DNS) decoder.Finding {
-	if !notListened(d) || d.Drop.Flow.Dst != d.Server {
-		return f
-	}
-	if _, known := k.ServiceAt(d.Drop.Netns, d.Transport, d.Server); !known && !k.translates(d.Drop.Netns) {
-		return f
-	}
-	f.Cause = fmt.Sprintf("The address %v is this node's own, as of a DNS cache on the node, and nothing listens there: the cache is down.", d.Server.Addr())
-	f.Evidence = append(f.Evidence, fmt.Sprintf("delivered in netns %d, not translated: the address is one of its own", d.Drop.Netns))
-	f.Remedy = append(f.Remedy, fmt.Sprintf("ss -lunp | grep %v   # on the node", d.Server.Addr()),
-		"kubectl -n kube-system get pods -o wide -l k8s-app=node-local-dns")
-	return f
 }
 
 // proved is what the drop of the query or of its answer proves.
@@ -139,18 +118,22 @@ func (r *DNS) proved(d decoder.DNS) (decoder.Finding, bool) {
 
 // question says what was asked of whom, as evidence.
 func question(e decoder.Event, d decoder.DNS) string {
-	what := d.Name + " " + d.Type
-	switch {
-	case d.Unsent:
-		what = "a connection over TCP"
-	case d.Transport == "tcp":
-		what += " over TCP"
-	}
-	s := fmt.Sprintf("%s %s from %v to %v", e.Time.UTC().Format("15:04:05.000000"), what, e.Packet.Source(), d.Server)
+	s := fmt.Sprintf("%s %s from %v to %v", e.Time.UTC().Format("15:04:05.000000"), wanted(d), e.Packet.Source(), d.Server)
 	if d.Attempts > 1 {
 		s += fmt.Sprintf(", attempt %d", d.Attempts)
 	}
 	return s
+}
+
+// wanted is what the client wants of the server.
+func wanted(d decoder.DNS) string {
+	switch {
+	case d.Unsent:
+		return "a connection over TCP"
+	case d.Transport == "tcp":
+		return d.Name + " " + d.Type + " over TCP"
+	}
+	return d.Name + " " + d.Type
 }
 
 // notTranslated reports a query to a service that went on, or died, as it came: the node's rules did not make a
@@ -192,58 +175,6 @@ func (r *DNS) missedTranslation(d decoder.DNS) (decoder.Sight, bool) {
 		return d.Drop.Sight, true
 	}
 	return decoder.Sight{}, false
-}
-
-// queryRefused reports a server's host that has nobody listening, or a router that says it goes no further.
-func queryRefused(d decoder.DNS) decoder.Finding {
-	f := decoder.Finding{
-		Severity: decoder.Critical, Confidence: decoder.Certain, Subject: d.Server.String(),
-		Evidence: []string{fmt.Sprintf("ICMP %s from %v, last seen %v", d.ICMP.Name, d.ICMP.From, d.ICMP.Sight), "query last seen " + place(d.Last)},
-		Remedy:   []string{digCommand(d)},
-	}
-	switch d.ICMP.Name {
-	case "port-unreachable":
-		evidence := f.Evidence
-		f = deaf(d)
-		f.Evidence = evidence
-		f.Cause = "The server's host was reached and answered ICMP port unreachable: the DNS process is not running there, or listens elsewhere."
-	case "time-exceeded":
-		f.ID = "ttl-exceeded"
-		f.Title = fmt.Sprintf("Queries to the DNS server %v go round in circles.", server(d))
-		f.Cause = fmt.Sprintf("%v gave up the packet because it had passed too many routers: a routing loop.", d.ICMP.From)
-	case "admin-prohibited", "net-prohibited", "host-prohibited", "policy-failed":
-		f.ID, f.Confidence = "netfilter-reject", decoder.Likely
-		f.Title = fmt.Sprintf("A firewall at %v rejects queries to the DNS server %v.", d.ICMP.From, server(d))
-		f.Cause = "A host on the path answered that passing is prohibited: a REJECT rule there."
-	case "host-unreachable", "address-unreachable":
-		f.ID, f.Confidence = "neighbour-failed", decoder.Likely
-		f.Title = fmt.Sprintf("%v is to deliver queries to the DNS server %v, and gets no answer from it.", d.ICMP.From, server(d))
-		f.Cause = "The last router before the server got no answer to ARP or neighbour discovery: the host is down, or no host has the address."
-	default:
-		f.ID = "no-route"
-		f.Title = fmt.Sprintf("%v has no way to the DNS server %v.", d.ICMP.From, server(d))
-		f.Cause = fmt.Sprintf("A host on the path answered ICMP %s.", d.ICMP.Name)
-		f.Remedy = append(f.Remedy, fmt.Sprintf("ip route get %v", server(d).Addr()))
-	}
-	return f
-}
-
-// portClosed reports a query that found no socket where it arrived. Of many such only some are answered: the kernel
-// limits how many ICMP errors it sends to anyone.
-func portClosed(d decoder.DNS) decoder.Finding {
-	f := deaf(d)
-	f.Cause = "The query arrived at the server's host, where no socket is open for the port: the DNS process is not running there, or listens elsewhere."
-	f.Evidence = []string{fmt.Sprintf("dropped %v: %s in %s", d.Drop, d.Drop.Reason, d.Drop.Function)}
-	return f
-}
-
-// deaf is the finding about a server that nobody listens at.
-func deaf(d decoder.DNS) decoder.Finding {
-	return decoder.Finding{
-		ID: "dns-server-refused", Severity: decoder.Critical, Confidence: decoder.Certain, Subject: d.Server.String(),
-		Title:  fmt.Sprintf("Nothing listens at the DNS server %v.", server(d)),
-		Remedy: []string{digCommand(d), "kubectl -n kube-system get pods -o wide -l k8s-app=kube-dns"},
-	}
 }
 
 // server is who should answer: the backend where it is known.

@@ -23,17 +23,20 @@ type dnsLoopKey struct {
 	name, kind string
 }
 
-// dnsLoop is who asked it there.
+// dnsLoop is who asked it there at a time.
 type dnsLoop struct {
+	began       time.Time
 	own, others uint64
 	waiting     []decoder.Event // of others, until it is known to be a loop
 	asked       decoder.Event   // by another, the first
 }
 
-// A question is in a loop if the server asked itself so many times, and so many times as often as others asked it.
+// A question is in a loop if the server asked itself so many times, and so many times as often as others asked it, in so
+// short a time: what only polls a resolver beside it is slower.
 const (
 	enoughOwn     = 10
 	ownByOthers   = 5
+	loopWithin    = 2 * time.Second
 	maxDNSLoops   = 4096
 	maxDNSWaiting = 16
 )
@@ -52,7 +55,10 @@ func (r *DNSLoops) Observe(e decoder.Event) []decoder.Finding {
 	to := server(d).Addr()
 	key := dnsLoopKey{d.ClientNetns, strings.ToLower(d.Name), d.Type}
 	if to.IsLoopback() || r.know.owns(d.ClientNetns, to) {
-		l := r.of(key)
+		if !goesRound(d) {
+			return nil
+		}
+		l := r.of(key, e.Time)
 		l.own++
 		if !l.closed() {
 			return nil
@@ -61,11 +67,11 @@ func (r *DNSLoops) Observe(e decoder.Event) []decoder.Finding {
 		l.waiting = nil
 		return r.found(key, l, all)
 	}
-	if d.Last == nil || d.Last.Netns == d.ClientNetns {
+	if d.Last == nil || d.Last.Netns == d.ClientNetns || d.Last.Direction != decoder.In { // it was not delivered to a server there
 		return nil
 	}
 	key.netns = d.Last.Netns
-	l := r.of(key)
+	l := r.of(key, e.Time)
 	if l.others++; l.others == 1 {
 		l.asked = e
 	}
@@ -81,13 +87,18 @@ func (r *DNSLoops) Observe(e decoder.Event) []decoder.Finding {
 // Flush implements decoder.Rule.
 func (r *DNSLoops) Flush(time.Time, bool) []decoder.Finding { return nil }
 
-func (r *DNSLoops) of(key dnsLoopKey) *dnsLoop {
+// goesRound reports whether the query may be one of a loop: it was taken, and nobody knew the answer.
+func goesRound(d decoder.DNS) bool {
+	return d.Outcome == decoder.DNSNoResponse || d.Outcome == decoder.DNSAnswered && (d.Rcode == "SERVFAIL" || d.Rcode == "REFUSED")
+}
+
+func (r *DNSLoops) of(key dnsLoopKey, now time.Time) *dnsLoop {
 	l := r.asked[key]
-	if l == nil {
+	if l == nil || now.Sub(l.began).Abs() > loopWithin {
 		if len(r.asked) >= maxDNSLoops {
 			clear(r.asked)
 		}
-		l = &dnsLoop{}
+		l = &dnsLoop{began: now}
 		r.asked[key] = l
 	}
 	return l

@@ -8,38 +8,62 @@ import (
 	"ktrace/decoder"
 )
 
+// loopQuery is a query that was last seen in a namespace, and had no answer.
+func loopQuery(netns uint32, from, to string, last uint32) decoder.Event {
+	src, dst := netip.MustParseAddrPort(from), netip.MustParseAddrPort(to)
+	return decoder.Event{
+		Header: decoder.Header{Time: time.Unix(1000, 0), Netns: netns},
+		Packet: &decoder.Packet{Family: "ipv4", Proto: "udp", Src: src.Addr(), Sport: src.Port(), Dst: dst.Addr(), Dport: dst.Port()},
+		Body: decoder.DNS{Name: "Example.com", Type: "A", Server: dst, Transport: "udp", ClientNetns: netns, Outcome: decoder.DNSNoResponse,
+			Last: &decoder.Sight{Netns: last, Direction: decoder.In}},
+	}
+}
+
+// but is the event with another end of the query.
+func but(e decoder.Event, change func(*decoder.DNS)) decoder.Event {
+	d, _ := e.Body.(decoder.DNS)
+	change(&d)
+	e.Body = d
+	return e
+}
+
+// times is an event again and again, gap apart, and some more.
+func times(n int, gap time.Duration, e decoder.Event, more ...decoder.Event) (all []decoder.Event) {
+	for range n {
+		e.Time = e.Time.Add(gap)
+		all = append(all, e)
+	}
+	return append(all, more...)
+}
+
 // TestAServerThatAsksItselfIsALoop: one that has a resolver beside it asks that once.
 func TestAServerThatAsksItselfIsALoop(t *testing.T) {
 	const client, serving = 7, 8
-	query := func(netns uint32, from, to string, last uint32) decoder.Event {
-		src, dst := netip.MustParseAddrPort(from), netip.MustParseAddrPort(to)
-		return decoder.Event{
-			Header: decoder.Header{Time: time.Unix(1000, 0), Netns: netns},
-			Packet: &decoder.Packet{Family: "ipv4", Proto: "udp", Src: src.Addr(), Sport: src.Port(), Dst: dst.Addr(), Dport: dst.Port()},
-			Body:   decoder.DNS{Name: "Example.com", Type: "A", Server: dst, Transport: "udp", ClientNetns: netns, Last: &decoder.Sight{Netns: last}},
-		}
+	asked := loopQuery(client, "10.244.1.2:40000", "10.244.1.3:53", serving)
+	lo := loopQuery(serving, "127.0.0.1:40001", "127.0.0.53:53", serving)
+	own := loopQuery(serving, "10.244.1.3:40001", "10.244.1.3:53", serving)
+	outside := loopQuery(serving, "10.244.1.3:40001", "10.9.0.2:53", 9)
+	answered := func(rcode string) decoder.Event {
+		return but(lo, func(d *decoder.DNS) { d.Outcome, d.Rcode = decoder.DNSAnswered, rcode })
 	}
-	asked := query(client, "10.244.1.2:40000", "10.244.1.3:53", serving)
-	lo := query(serving, "127.0.0.1:40001", "127.0.0.53:53", serving)
-	own := query(serving, "10.244.1.3:40001", "10.244.1.3:53", serving)
-	outside := query(serving, "10.244.1.3:40001", "10.9.0.2:53", 9)
-	times := func(n int, e decoder.Event, more ...decoder.Event) (all []decoder.Event) {
-		for range n {
-			all = append(all, e)
-		}
-		return append(all, more...)
-	}
+	refused := but(lo, func(d *decoder.DNS) { d.Outcome = decoder.DNSRejected })
+	passing := but(asked, func(d *decoder.DNS) { d.Last = &decoder.Sight{Netns: serving, Direction: decoder.Out} })
 	for _, tt := range []struct {
 		name   string
 		events []decoder.Event
 		want   bool
 	}{
-		{"it asks its loopback address", times(20, lo, times(2, asked)...), true},
-		{"and its clients gave up before", append(times(2, asked), times(20, lo)...), true},
-		{"it asks its own address", times(20, own, asked), true},
-		{"a resolver beside it is asked once for each", append(times(20, asked), times(20, lo)...), false},
-		{"it asks a server outside", times(20, outside, asked), false},
-		{"a program asks a resolver of its own pod", times(20, lo), false},
+		{"it asks its loopback address", times(20, 0, lo, times(2, 0, asked)...), true},
+		{"and its clients gave up before", append(times(2, 0, asked), times(20, 0, lo)...), true},
+		{"it asks its own address", times(20, 0, own, asked), true},
+		{"a resolver beside it is asked once for each", append(times(20, 0, asked), times(20, 0, lo)...), false},
+		{"it asks a server outside", times(20, 0, outside, asked), false},
+		{"a program asks a resolver of its own pod", times(20, 0, lo), false},
+		{"programs of the node have their answers of a resolver beside them", times(20, 0, answered("NOERROR"), asked), false},
+		{"nothing listens at the loopback address", times(20, 0, refused, asked), false},
+		{"it answers itself that it does not know", times(20, 0, answered("SERVFAIL"), asked), true},
+		{"programs of the node ask a resolver that hangs, and a pod's query passes the node", times(20, 0, lo, passing), false},
+		{"a program asks again and again", times(20, time.Second, lo, asked), false},
 	} {
 		k := learnt([]decoder.Fact{{Device: &decoder.Device{Netns: serving, Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("10.244.1.3/24")}}}})
 		r := NewDNSLoops(k)

@@ -126,7 +126,7 @@ func (r *DNS) someAnswered(f *decoder.Finding, d decoder.DNS) {
 	if s.answered == 0 {
 		return
 	}
-	f.Title = fmt.Sprintf("The DNS server %v does not answer %s %s, though it answers other queries.", server(d), d.Name, d.Type)
+	f.Title = fmt.Sprintf("The DNS server %v does not answer %s, though it answers other queries.", server(d), wanted(d))
 	f.Cause = "The query or its answer was lost behind the last place where it was seen, or the server waits for another that does not answer it."
 	f.Evidence = append(f.Evidence, fmt.Sprintf("of the server's other queries %d were answered and %d not, the largest answer had %d bytes", s.answered, s.unanswered-1, s.largest))
 	if s.answered > rare*s.unanswered {

@@ -19,6 +19,8 @@ func (s *Stage) ask(e decoder.Event, before *query, msg message, is standing) (s
 	q := &query{first: e, msg: msg, standing: is, attempts: 1, captured: captured(e), later: &s.fragments.later, due: e.Time.Add(s.o.Wait)}
 	if q.captured {
 		s.clients.Put(e.Packet.Src, true)
+	}
+	if q.captured || e.Direction == decoder.In {
 		q.due = q.due.Add(retryGrace)
 	}
 	if before == nil {

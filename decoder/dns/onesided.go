@@ -6,8 +6,9 @@ import (
 	"ktrace/decoder"
 )
 
-// A capture may have one direction of the traffic only: then answers are missing that came. That they did not come is
-// known where other packets of the server to the client were captured, or where the client itself asks again.
+// A capture may have one direction of the traffic only, and so may a node that passes on what others ask: then answers are
+// missing that came. That they did not come is known where other packets of the server to the client were captured, or
+// where the client itself asks again.
 
 // between is who sends packets to whom.
 type between struct{ from, to netip.Addr }
@@ -19,11 +20,20 @@ func (s *Stage) listen(p *decoder.Packet) {
 	}
 }
 
-// oneSided reports whether the answer of a query may have come without being captured.
+// oneSided reports whether the answer of a query may have come without being seen.
 func (s *Stage) oneSided(q *query) bool {
-	if !q.captured || q.repeated {
+	if q.repeated {
 		return false
+	}
+	if !q.captured {
+		return q.passing()
 	}
 	_, heard := s.heard.Get(between{q.first.Packet.Dst, q.first.Packet.Src})
 	return !heard
+}
+
+// passing reports whether neither the client nor the server of a query is on this node. The answer may go another way, as
+// with direct server return.
+func (q *query) passing() bool {
+	return q.first.Direction == decoder.In && q.last != nil && q.last.Direction == decoder.Out && q.last.Netns == q.first.Netns
 }

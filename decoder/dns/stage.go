@@ -25,7 +25,7 @@ const (
 	deliveryGrace = time.Second            // for an answer that is on the node, to reach its client; its CPU may be lent out
 	arrivalGrace  = 200 * time.Millisecond // for an answer at its client's device, to be dropped behind it
 	lossGrace     = 300 * time.Millisecond // for a dropped packet, to turn out to be a copy; for the ICMP error behind it, or before it
-	retryGrace    = time.Second            // for a client of a capture, to ask again
+	retryGrace    = time.Second            // for a client to ask again, where nothing else says that it had no answer
 	sameMoment    = time.Second            // equal questions closer than this are no retries: several threads ask
 )
 

@@ -1,0 +1,100 @@
+package diagnose
+
+import (
+	"fmt"
+	"strings"
+
+	"ktrace/decoder"
+)
+
+// notListened reports whether the query found no socket where it arrived.
+func notListened(d decoder.DNS) bool {
+	return d.Drop != nil && !d.Drop.Answer && d.Drop.Event.Body.(decoder.Drop).NoSocket()
+}
+
+// atOwnAddress adds to a finding about a server that nothing listens at that the query was to end there: a cache of the
+// node has the service's own address, or one that only this node has.
+func (k *Facts) atOwnAddress(f decoder.Finding, d decoder.DNS) decoder.Finding {
+	if !notListened(d) || d.Drop.Flow.Dst != d.Server {
+		return f
+	}
+	if _, known := k.ServiceAt(d.Drop.Netns, d.Transport, d.Server); !known && !k.translates(d.Drop.Netns) {
+		return f
+	}
+	f.Cause = fmt.Sprintf("The address %v is this node's own, as of a DNS cache on the node, and nothing listens there: the cache is down.", d.Server.Addr())
+	f.Evidence = append(f.Evidence, fmt.Sprintf("delivered in netns %d, not translated: the address is one of its own", d.Drop.Netns))
+	f.Remedy = append(f.Remedy, fmt.Sprintf("ss -lunp | grep %v   # on the node", d.Server.Addr()),
+		"kubectl -n kube-system get pods -o wide -l k8s-app=node-local-dns")
+	return f
+}
+
+// traces reports whether the query was sent to see how far it goes, as traceroutes by DNS do.
+func traces(e decoder.Event, d decoder.DNS) bool {
+	return d.ICMP != nil && d.ICMP.Name == "time-exceeded" && e.Packet.TTL <= longestTrace
+}
+
+// queryRefused reports a server's host that has nobody listening, or a router that says it goes no further.
+func queryRefused(d decoder.DNS) decoder.Finding {
+	itself := d.ICMP.From == d.Server.Addr() || d.ICMP.From == server(d).Addr()
+	if d.ICMP.Name == "port-unreachable" && itself {
+		return saysPortClosed(d)
+	}
+	f := decoder.Finding{
+		Severity: decoder.Critical, Confidence: decoder.Likely, Subject: d.Server.String(), Evidence: icmpEvidence(d), Remedy: []string{digCommand(d)},
+	}
+	switch d.ICMP.Name {
+	case "time-exceeded":
+		f.ID, f.Confidence = "ttl-exceeded", decoder.Certain
+		f.Title = fmt.Sprintf("Queries to the DNS server %v go round in circles.", server(d))
+		f.Cause = fmt.Sprintf("%v gave up the packet because it had passed too many routers: a routing loop.", d.ICMP.From)
+	case "admin-prohibited", "net-prohibited", "host-prohibited", "policy-failed", "port-unreachable":
+		f.ID = "netfilter-reject"
+		f.Title = fmt.Sprintf("A firewall at %v rejects queries to the DNS server %v.", d.ICMP.From, server(d))
+		f.Cause = fmt.Sprintf("A host on the path answered ICMP %s: a REJECT rule there.", d.ICMP.Name)
+	case "host-unreachable", "address-unreachable":
+		f.ID = "neighbour-failed"
+		f.Title = fmt.Sprintf("%v is to deliver queries to the DNS server %v, and gets no answer from it.", d.ICMP.From, server(d))
+		f.Cause = "The last router before the server got no answer to ARP or neighbour discovery: the host is down, or no host has the address."
+	default:
+		f.ID, f.Confidence = "no-route", decoder.Certain
+		f.Title = fmt.Sprintf("%v has no way to the DNS server %v.", d.ICMP.From, server(d))
+		f.Cause = fmt.Sprintf("A host on the path answered ICMP %s.", d.ICMP.Name)
+		f.Remedy = append(f.Remedy, fmt.Sprintf("ip route get %v", server(d).Addr()))
+	}
+	return f
+}
+
+func icmpEvidence(d decoder.DNS) []string {
+	return []string{fmt.Sprintf("ICMP %s from %v, last seen %v", d.ICMP.Name, d.ICMP.From, d.ICMP.Sight), "query last seen " + place(d.Last)}
+}
+
+// saysPortClosed reports a server's host that answers so. That there is no socket is certain only if it was seen: a
+// REJECT rule of the host gives the same answer.
+func saysPortClosed(d decoder.DNS) decoder.Finding {
+	f := deaf(d)
+	f.Evidence = icmpEvidence(d)
+	f.Cause = "The server's host was reached and answered ICMP port unreachable: the DNS process is not running there, or listens elsewhere."
+	if !notListened(d) {
+		f.Confidence = decoder.Likely
+		f.Cause = strings.TrimSuffix(f.Cause, ".") + "; or a REJECT rule of that host answers so."
+	}
+	return f
+}
+
+// portClosed reports a query that found no socket where it arrived. Of many such only some are answered: the kernel
+// limits how many ICMP errors it sends to anyone.
+func portClosed(d decoder.DNS) decoder.Finding {
+	f := deaf(d)
+	f.Cause = "The query arrived at the server's host, where no socket is open for the port: the DNS process is not running there, or listens elsewhere."
+	f.Evidence = []string{fmt.Sprintf("dropped %v: %s in %s", d.Drop, d.Drop.Reason, d.Drop.Function)}
+	return f
+}
+
+// deaf is the finding about a server that nobody listens at.
+func deaf(d decoder.DNS) decoder.Finding {
+	return decoder.Finding{
+		ID: "dns-server-refused", Severity: decoder.Critical, Confidence: decoder.Certain, Subject: d.Server.String(),
+		Title:  fmt.Sprintf("Nothing listens at the DNS server %v.", server(d)),
+		Remedy: []string{digCommand(d), "kubectl -n kube-system get pods -o wide -l k8s-app=kube-dns"},
+	}
+}
