@@ -23,6 +23,7 @@ func (r *DNS) connectionEnded(e decoder.Event, d decoder.DNS) (f decoder.Finding
 			return f, false
 		}
 		f, ok = r.noResponse(e, d)
+		f.Confidence = decoder.Likely // it may be slow
 		f.Evidence = append(f.Evidence, fmt.Sprintf("the client closed the connection after %v without an answer", c.Time.Sub(e.Time).Round(time.Millisecond)))
 		return f, ok
 	case c.How == decoder.ConnectionRefused:

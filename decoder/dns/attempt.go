@@ -31,6 +31,7 @@ func (s *Stage) ask(e decoder.Event, before *query, msg message, is standing) (s
 		finished = s.retry(before, q)
 	}
 	s.lastAsked[q.question()] = q
+	s.bound()
 	s.open = append(s.open, q)
 	return s.join(q, e.Journey, asQuery), finished
 }

@@ -308,7 +308,7 @@ func (s *Stage) Flush(now time.Time, final bool) []decoder.Event {
 	clear(s.open[len(open):])
 	s.open = open
 	if final {
-		s.total.pending = pending(open)
+		s.total.pending += pending(open)
 	}
 	finished = append(finished, s.tcp.flush(now, final)...)
 	s.forget(now)
@@ -334,6 +334,7 @@ func (s *Stage) finish(q *query) []decoder.Event {
 	if q.delivered {
 		s.remove(q)
 	} else {
+		s.boundDone()
 		s.done = append(s.done, q)
 	}
 	if q.standing != asked {
@@ -375,6 +376,39 @@ func (s *Stage) remove(q *query) {
 	if s.lastAsked[q.question()] == q {
 		delete(s.lastAsked, q.question())
 	}
+}
+
+// maxQueries bounds the queries that wait for an answer, and as many that a retry or a late packet may refer to. In a flood
+// the oldest are given up, and counted as not waited for.
+const maxQueries = 1 << 15
+
+// bound makes room for another query.
+func (s *Stage) bound() {
+	if len(s.open) < maxQueries {
+		return
+	}
+	for _, q := range s.open[:maxQueries/8] {
+		if q.closed {
+			continue
+		}
+		q.closed = true
+		s.remove(q)
+		if q.standing == asked {
+			s.total.pending++
+		}
+	}
+	s.open = slices.Delete(s.open, 0, maxQueries/8)
+}
+
+// boundDone forgets the oldest of those that are over.
+func (s *Stage) boundDone() {
+	if len(s.done) < maxQueries {
+		return
+	}
+	for _, q := range s.done[:maxQueries/8] {
+		s.remove(q)
+	}
+	s.done = slices.Delete(s.done, 0, maxQueries/8)
 }
 
 // Summarize implements decoder.Summarizer.

@@ -268,6 +268,25 @@ func TestStageForgetsWhatIsOver(t *testing.T) {
 	}
 }
 
+func TestStageIsBoundedInAFlood(t *testing.T) {
+	s := New(Options{Wait: time.Second, Slow: time.Second, Ports: []uint16{53}})
+	const flood, first = 2 * maxQueries, maxQueries * 5 / 4
+	query, judged := pack(t, dnsmessage.Header{}), 0
+	for i := range flood {
+		from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 4000)
+		s.Observe(seen(0, uint64(i+1), podNetns, decoder.Out, decoder.ParseIP(ip(from, netip.MustParseAddrPort(service), query))))
+		if n := len(s.open); n > maxQueries || len(s.byJourney) > n+len(s.done) || len(s.lastAsked) > n+len(s.done) {
+			t.Fatalf("%d queries wait, %d journeys, %d questions", n, len(s.byJourney), len(s.lastAsked))
+		}
+		if i == first || i == flood-1 {
+			judged += len(s.Flush(start.Add(1500*time.Millisecond), i == flood-1))
+		}
+	}
+	if sum := s.total.summary(); sum.Queries != uint64(judged) || sum.Queries+sum.Pending != flood || len(s.done) > maxQueries {
+		t.Errorf("%d judged, %d not waited for, of %d; %d remembered", sum.Queries, sum.Pending, flood, len(s.done))
+	}
+}
+
 // TestStageWaitsForTheDropBehindARejection: whoever rejects answers first and drops then, and the answer may be quicker.
 func TestStageWaitsForTheDropBehindARejection(t *testing.T) {
 	query := udp(client, service, pack(t, dnsmessage.Header{ID: 7}))
