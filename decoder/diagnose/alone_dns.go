@@ -27,7 +27,7 @@ type aloneLookup struct {
 
 // lookup takes in one query.
 func (r *Alone) lookup(e decoder.Event, d decoder.DNS) {
-	if d.Type != "A" && d.Type != "AAAA" {
+	if !forAddress(d) {
 		return
 	}
 	label, _, _ := strings.Cut(d.Name, ".")

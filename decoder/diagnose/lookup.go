@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -53,7 +54,7 @@ func NewLookups(know *Facts) *Lookups { return &Lookups{know: know, open: map[lo
 // Observe implements decoder.Rule.
 func (r *Lookups) Observe(e decoder.Event) []decoder.Finding {
 	d, ok := e.Body.(decoder.DNS)
-	if !ok || d.Type != "A" && d.Type != "AAAA" {
+	if !ok || !forAddress(d) {
 		return nil
 	}
 	conf, _ := r.know.resolvs.Get(d.ClientNetns)
@@ -78,6 +79,24 @@ func (r *Lookups) Observe(e decoder.Event) []decoder.Finding {
 	}
 	l.take(e, d)
 	return found
+}
+
+// forAddress reports whether the query is for the address of a host, and not to know whether a list has one.
+func forAddress(d decoder.DNS) bool { return (d.Type == "A" || d.Type == "AAAA") && !asksList(d.Name) }
+
+// asksList reports whether a name begins with an address, as those do by which mail servers ask who is on a block list
+// (RFC 5782): that there is none is the good answer.
+func asksList(name string) bool {
+	const v4, v6 = 4, 32
+	labels := strings.Split(name, ".")
+	number := func(base, most int) func(string) bool {
+		return func(s string) bool {
+			n, err := strconv.ParseUint(s, base, 16)
+			return err != nil || n > uint64(most)
+		}
+	}
+	return len(labels) > v4+1 && !slices.ContainsFunc(labels[:v4], number(10, 255)) ||
+		len(labels) > v6+1 && !slices.ContainsFunc(labels[:v6], number(16, 15))
 }
 
 // key is the lookup that a query belongs to: an open one of that very name, or that of the name without its domain.

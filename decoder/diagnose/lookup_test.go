@@ -25,6 +25,8 @@ func TestLookups(t *testing.T) {
 		{"never answered under one domain", strings.Replace(everywhere, "db.svc.cluster.local NXDOMAIN", "db.svc.cluster.local nothing", 1), ""},
 		{"no address under the second domain, and the resolver goes on late", "db.default.svc.cluster.local NXDOMAIN, db.svc.cluster.local NODATA, late db.cluster.local NOERROR", ""},
 		{"one name as it is, as dig asks", "no-such.example.org NXDOMAIN", ""},
+		{"whether a block list has an address", strings.ReplaceAll(everywhere, "db", "2.0.0.127.list.example.org"), ""},
+		{"a name with a number in it", strings.ReplaceAll(everywhere, "db", "1.db"), "dns-nxdomain 1.db 1"},
 		{"a whole name of the cluster", "db.default.svc.cluster.local.default.svc.cluster.local NXDOMAIN, db.default.svc.cluster.local.svc.cluster.local NXDOMAIN, " +
 			"db.default.svc.cluster.local.cluster.local NXDOMAIN, db.default.svc.cluster.local NXDOMAIN", "dns-nxdomain db.default.svc.cluster.local 1"},
 		{"no address under the second domain, where the resolver stops", "db.default.svc.cluster.local NXDOMAIN, db.svc.cluster.local NODATA, db.svc.cluster.local NODATA AAAA", "dns-nxdomain db 1"},
