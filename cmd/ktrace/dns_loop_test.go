@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/net/dns/dnsmessage"
-
 	"ktrace/testdata/lab"
 )
 
@@ -64,27 +62,6 @@ func forwardDNS(t testing.TB, p *lab.Pod) {
 	})
 }
 
-// asksOnce asks a server once for a name.
-func asksOnce(t testing.TB, ns *lab.NS, server, name string) {
-	query := dnsmessage.Message{Header: dnsmessage.Header{ID: 7, RecursionDesired: true},
-		Questions: []dnsmessage.Question{{Name: dnsmessage.MustNewName(name), Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}}}
-	packed, err := query.Pack()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ns.Do(func() {
-		c, err := net.Dial("udp", net.JoinHostPort(server, "53"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(2 * time.Second))
-		if _, err := c.Write(packed); err == nil {
-			_, _ = c.Read(make([]byte, 512))
-		}
-	})
-}
-
 // TestDiagnoseFindsAServerThatAsksItself: and a resolver that asks another is none.
 func TestDiagnoseFindsAServerThatAsksItself(t *testing.T) {
 	var all []lab.Scenario
@@ -98,8 +75,10 @@ func TestDiagnoseFindsAServerThatAsksItself(t *testing.T) {
 				forwardDNS(t, p)
 				p.Run("ping", "-c1", "-W20", f.server)
 			},
-			Fault:   func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { p.ResolvConf("nameserver " + itself + "\n") },
-			Traffic: func(t testing.TB, c *lab.Cluster, p *lab.Pod) { asksOnce(t, c.Server, f.addr(p), "web.example.") },
+			Fault: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { p.ResolvConf("nameserver " + itself + "\n") },
+			Traffic: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
+				asksOnce(t, c.Server, "udp", f.addr(p), 7, "web.example")
+			},
 		})
 	}
 	lab.RunAll(t, all)

@@ -9,7 +9,6 @@ import (
 	"net"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -282,49 +281,22 @@ func TestDNSOverTCPNamesTheCause(t *testing.T) {
 }
 
 func TestDiagnoseNamesWhatIsWrongWithDNSOverTCP(t *testing.T) {
+	var all []lab.Scenario
 	for _, f := range dnsFamilies() {
-		for want, fault := range map[string]func(testing.TB, *lab.Cluster, *lab.Pod){
-			"dns-server-refused":   f.movedTCP(portClosed),
-			"dns-no-response":      f.movedTCP(portQuiet),
-			"reset-by-application": f.movedTCP(portEmpty),
-			"netfilter-drop":       nftForward("tcp dport 5353 tcp flags & psh == psh drop"),
-			"":                     func(testing.TB, *lab.Cluster, *lab.Pod) {},
+		for _, s := range []lab.Scenario{
+			{Name: "server stopped", Want: "dns-server-refused", Fault: f.movedTCP(portClosed)},
+			{Name: "server hangs", Want: "dns-no-response", Fault: f.movedTCP(portQuiet)},
+			{Name: "server resets", Want: "reset-by-application", Proof: "the server reset the connection", Fault: f.movedTCP(portEmpty)},
+			{Name: "queries dropped by nft in forward", Want: "netfilter-drop", Fault: nftForward("tcp dport 5353 tcp flags & psh == psh drop")},
 		} {
-			t.Run(f.name+" "+want, func(t *testing.T) {
-				t.Parallel()
-				c := lab.NewCluster(t)
-				p := c.AddPod("pod")
-				f.overTCP(t, c, p)
-				fault(t, c, p)
-				run := lab.Ktrace(t, "diagnose", "--duration", "9s", "--netns", p.Path())
+			s.Name = f.name + " " + s.Name
+			s.Args = []string{"diagnose", "--duration", "9s"}
+			s.Setup = f.overTCP
+			s.Traffic = func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) {
 				_, _ = p.Try("dig", "+tcp", "+tries=1", "+time=6", "@"+f.service, "web.example.org", "A")
-				lines, _ := run.Wait()
-				var got []string
-				for _, l := range lab.Findings(lines) {
-					var found struct {
-						ID, Severity string
-						Evidence     []string
-					}
-					if l.Into(t, &found); found.Severity != "info" {
-						got = append(got, found.ID)
-					}
-					if all := strings.Join(found.Evidence, "\n"); found.ID == "reset-by-application" &&
-						(found.Severity != "critical" || !strings.Contains(all, "the server reset the connection") || !strings.Contains(all, "process ")) {
-						t.Errorf("not both are said: %s", l.Raw)
-					}
-				}
-				if !slices.Equal(got, slices.DeleteFunc([]string{want}, func(s string) bool { return s == "" })) {
-					t.Errorf("found %q, want %q:\n%s", got, want, joinLines(lab.Findings(lines)))
-				}
-			})
+			}
+			all = append(all, s)
 		}
 	}
-}
-
-func joinLines(lines []lab.Line) string {
-	var b strings.Builder
-	for _, l := range lines {
-		b.Write(append(l.Raw, '\n'))
-	}
-	return b.String()
+	lab.RunAll(t, all)
 }
