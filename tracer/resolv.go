@@ -55,8 +55,12 @@ func (r *Resolv) About(e decoder.Event) []decoder.Fact {
 		clear(r.conf)
 		clear(r.env)
 	}
-	processes := r.processes(e)
+	processes := r.sender(e)
 	facts, read := r.readConf(processes, e.Netns)
+	if !read { // it is not known, or has ended meanwhile
+		processes = r.processes(e)
+		facts, read = r.readConf(processes, e.Netns)
+	}
 	l := r.looks[e.Netns]
 	l.last, l.sender, l.read = time.Now(), l.sender || e.PID != 0, l.read || read
 	r.looks[e.Netns] = l
@@ -154,34 +158,47 @@ func (r *Resolv) services(now []decoder.ServiceFact, netns uint32) []decoder.Fac
 	return facts
 }
 
-// processes are the directories of the sender or, if that is not known or has ended, of some in its namespace: first
-// those that have a file system of their own, as a container's do once they are set up.
+// sender is the directory of the process that sends, none if it is not known, or if its files are not those of the
+// namespace: who joins a pod's from the node, as nsenter or ip netns exec, has the node's.
+func (r *Resolv) sender(e decoder.Event) []string {
+	proc := netns.Proc(r.root)
+	dir := filepath.Join(proc, fmt.Sprint(e.PID))
+	if e.PID == 0 || fromNode(proc, dir, e.Netns) {
+		return nil
+	}
+	return []string{dir}
+}
+
+// fromNode reports whether a process sees the node's files in a network namespace that is not the node's.
+func fromNode(proc, dir string, inode uint32) bool {
+	same := func(what string, of uint32) bool {
+		nodes, err := netns.Inode(filepath.Join(proc, "1/ns", what))
+		return err == nil && nodes == of
+	}
+	files, err := netns.Inode(filepath.Join(dir, "ns/mnt"))
+	return err == nil && same("mnt", files) && !same("net", inode)
+}
+
+// processes are the directories of some in the namespace of who sends: last those that joined it from the node.
 func (r *Resolv) processes(e decoder.Event) []string {
 	proc := netns.Proc(r.root)
-	if e.PID != 0 {
-		dir := filepath.Join(proc, fmt.Sprint(e.PID))
-		if _, err := os.Stat(filepath.Join(dir, "root/etc/resolv.conf")); err == nil {
-			return []string{dir}
-		}
-	}
 	l := r.looks[e.Netns]
 	if time.Since(l.walked) < retryEvery {
 		return nil
 	}
 	l.walked = time.Now()
 	r.looks[e.Netns] = l
-	hosts, _ := os.Stat(filepath.Join(proc, "1/root/")) // nil where it may not be looked at, which is like no file
 	var own, all []string
 	for dir := range netns.Processes(proc) {
 		if inode, err := netns.Inode(filepath.Join(dir, "ns/net")); err != nil || inode != e.Netns {
 			continue
 		}
-		if root, err := os.Stat(filepath.Join(dir, "root/")); err == nil && !os.SameFile(root, hosts) {
+		if !fromNode(proc, dir, e.Netns) {
 			own = append(own, dir)
 		} else {
 			all = append(all, dir)
 		}
-		if len(own)+len(all) >= maxReaders {
+		if len(own) >= maxReaders {
 			break
 		}
 	}

@@ -94,21 +94,54 @@ func TestResolvConfIsThatOfWhoAsks(t *testing.T) {
 	}
 }
 
-// TestResolvConfIsAContainersRatherThanTheNodes: what sets a container up is in its network before its files are mounted.
+// joins gives a process the node's files, as who enters a pod's network from the node has.
+func (n *fakeNode) joins(pid int) {
+	n.t.Helper()
+	files := filepath.Join(n.root, "files")
+	if err := os.WriteFile(files, nil, 0o644); err != nil {
+		n.t.Fatal(err)
+	}
+	for _, pid := range []int{1, pid} {
+		if err := os.Link(files, filepath.Join(n.root, "proc", fmt.Sprint(pid), "ns/mnt")); err != nil && !os.IsExist(err) {
+			n.t.Fatal(err)
+		}
+	}
+}
+
+// ends leaves of a process what is left between two looks at it.
+func (n *fakeNode) ends(pid int) {
+	n.t.Helper()
+	if err := os.RemoveAll(filepath.Join(n.root, "proc", fmt.Sprint(pid), "root")); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// TestResolvConfIsAContainersRatherThanTheNodes: what sets a container up is in its network before its files are mounted,
+// and so is who enters it from the node to look.
 func TestResolvConfIsAContainersRatherThanTheNodes(t *testing.T) {
 	const hosts, own = "192.0.2.53", "10.96.0.10"
-	n := newFakeNode(t)
-	n.process(30, "nameserver "+hosts+"\n")
-	if err := os.RemoveAll(filepath.Join(n.root, "proc/1/root")); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink("../30/root", filepath.Join(n.root, "proc/1/root")); err != nil {
-		t.Fatal(err)
-	}
-	for pid := 31; pid < 36; pid++ {
-		n.process(pid, "nameserver "+own+"\n")
-	}
-	if got := nameservers(NewResolv(n.root).About(n.sends(0, own))); got != "["+own+"]" {
-		t.Errorf("%q, want that of the containers", got)
+	for name, c := range map[string]struct {
+		sender uint32
+		pods   []int
+		want   string
+	}{
+		"the kernel sends":               {0, []int{31, 32}, own},
+		"who joined sends":               {30, []int{31, 32}, own},
+		"nobody else is there":           {30, nil, hosts},
+		"the sender has ended":           {35, []int{31, 32}, own},
+		"the sender ends while it reads": {33, []int{31, 33}, own},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newFakeNode(t)
+			n.process(30, "nameserver "+hosts+"\n")
+			n.joins(30)
+			for _, pid := range c.pods {
+				n.process(pid, "nameserver "+own+"\n")
+			}
+			n.ends(33)
+			if got := nameservers(NewResolv(n.root).About(n.sends(c.sender, own))); got != "["+c.want+"]" {
+				t.Errorf("%q, want [%s]", got, c.want)
+			}
+		})
 	}
 }
