@@ -27,27 +27,8 @@ func dnsOptions(ns *lab.NS) Options {
 }
 
 // echoesTCP takes connections at an address and sends back what comes.
-func echoesTCP(t testing.TB, ns *lab.NS, addr string) {
-	t.Helper()
-	ns.Do(func() {
-		l, err := net.Listen("tcp", addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { l.Close() })
-		go func() {
-			for {
-				conn, err := l.Accept()
-				if err != nil {
-					return
-				}
-				go func() {
-					defer conn.Close()
-					_, _ = io.Copy(conn, conn)
-				}()
-			}
-		}()
-	})
+func echoesTCP(ns *lab.NS, addr string) {
+	ns.ServeTCP(addr, func(conn *net.TCPConn) { _, _ = io.Copy(conn, conn) })
 }
 
 // converse sends n messages over a connection of its own, and takes each back.
@@ -117,8 +98,8 @@ func TestSocketsReportWhatIsSaidAtPortsOfDNS(t *testing.T) {
 			pod, other := c.AddPod("a"), c.AddPod("b")
 			service, backend := net.JoinHostPort(f.service, "53"), net.JoinHostPort(f.backend, "5353")
 			c.Node.Run(f.tool, "-t", "nat", "-A", "PREROUTING", "-p", "tcp", "-d", f.service, "--dport", "53", "-j", "DNAT", "--to-destination", backend)
-			echoesTCP(t, c.Server, backend)
-			echoesTCP(t, c.Server, net.JoinHostPort(f.backend, "54"))
+			echoesTCP(c.Server, backend)
+			echoesTCP(c.Server, net.JoinHostPort(f.backend, "54"))
 			converse(t, pod, service, 1) // neighbours are resolved now
 			o := dnsOptions(pod.NS)
 			o.Prepare = func(m Maps) error { // both ends

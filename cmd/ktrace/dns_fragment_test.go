@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/binary"
-	"errors"
 	"net"
 	"net/netip"
 	"testing"
@@ -64,47 +63,36 @@ func firstFragment(from, to netip.AddrPort, payload []byte) []byte {
 // serveInPart answers queries at an address with no more than the first fragment, as if the others were lost on the way.
 func serveInPart(t testing.TB, ns *lab.NS, addr string) {
 	t.Helper()
+	server := netip.MustParseAddrPort(addr)
+	family := map[bool]int{true: unix.AF_INET, false: unix.AF_INET6}[server.Addr().Is4()]
+	var raw int
 	ns.Do(func() {
-		conn, err := net.ListenPacket("udp", addr)
-		if err != nil {
+		var err error
+		if raw, err = unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { conn.Close() })
-		server := netip.MustParseAddrPort(addr)
-		family := map[bool]int{true: unix.AF_INET, false: unix.AF_INET6}[server.Addr().Is4()]
-		raw, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
-		if err != nil {
-			t.Fatal(err)
+	})
+	stop := ns.ServeUDP(addr, func(at net.PacketConn, from net.Addr, query []byte) {
+		client := from.(*net.UDPAddr).AddrPort()
+		var to unix.Sockaddr = &unix.SockaddrInet6{Addr: client.Addr().As16()}
+		if server.Addr().Is4() {
+			client = netip.AddrPortFrom(client.Addr().Unmap(), client.Port())
+			to = &unix.SockaddrInet4{Addr: client.Addr().As4()}
 		}
-		t.Cleanup(func() { _ = unix.Close(raw) })
-		go func() {
-			buf := make([]byte, 4096)
-			for {
-				n, from, err := conn.ReadFrom(buf)
-				if errors.Is(err, net.ErrClosed) {
-					return
-				}
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				client := from.(*net.UDPAddr).AddrPort()
-				var to unix.Sockaddr = &unix.SockaddrInet6{Addr: client.Addr().As16()}
-				if server.Addr().Is4() {
-					client = netip.AddrPortFrom(client.Addr().Unmap(), client.Port())
-					to = &unix.SockaddrInet4{Addr: client.Addr().As4()}
-				}
-				reply := replyDNS(t, buf[:n], servedLarge)
-				if len(reply) < fits {
-					_, err = conn.WriteTo(reply, from)
-				} else {
-					err = unix.Sendto(raw, firstFragment(server, client, reply), 0, to)
-				}
-				if err != nil {
-					t.Error(err)
-				}
-			}
-		}()
+		reply := replyDNS(t, query, servedLarge)
+		var err error
+		if len(reply) < fits {
+			_, err = at.WriteTo(reply, from)
+		} else {
+			err = unix.Sendto(raw, firstFragment(server, client, reply), 0, to)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() {
+		stop()
+		_ = unix.Close(raw)
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,26 +40,13 @@ func forwardDNS(t testing.TB, p *lab.Pod) {
 			}
 		})
 	}
-	p.Do(func() {
-		conn, err := net.ListenPacket("udp", "[::]:53")
-		if err != nil {
-			t.Fatal(err)
+	p.ServeUDP("[::]:53", func(at net.PacketConn, from net.Addr, query []byte) {
+		query = slices.Clone(query) // the next comes meanwhile
+		select {
+		case busy <- struct{}{}:
+			go one(at, from, query)
+		default:
 		}
-		t.Cleanup(func() { conn.Close() })
-		go func() {
-			for {
-				query := make([]byte, 4096)
-				n, from, err := conn.ReadFrom(query)
-				if err != nil {
-					return
-				}
-				select {
-				case busy <- struct{}{}:
-					go one(conn, from, query[:n])
-				default:
-				}
-			}
-		}()
 	})
 }
 

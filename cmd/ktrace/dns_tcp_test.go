@@ -21,34 +21,18 @@ import (
 // is no answer. hear, if it is not nil, is asked after each query whether the connection is to go on.
 func serveDNSOverTCP(t testing.TB, ns *lab.NS, addr string, answer func(*dnsmessage.Message) bool, hear func(*net.TCPConn) bool) {
 	t.Helper()
-	ns.Do(func() {
-		l, err := net.Listen("tcp", addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { l.Close() })
-		go func() {
-			for {
-				conn, err := l.Accept()
-				if err != nil {
+	ns.ServeTCP(addr, func(conn *net.TCPConn) {
+		for from := bufio.NewReader(conn); ; {
+			query, err := readFramed(from)
+			if err != nil || hear != nil && !hear(conn) {
+				return
+			}
+			if reply := replyDNS(t, query, answer); reply != nil {
+				if _, err := conn.Write(framed(reply)); err != nil {
 					return
 				}
-				go func() {
-					defer conn.Close()
-					for from := bufio.NewReader(conn); ; {
-						query, err := readFramed(from)
-						if err != nil || hear != nil && !hear(conn.(*net.TCPConn)) {
-							return
-						}
-						if reply := replyDNS(t, query, answer); reply != nil {
-							if _, err := conn.Write(framed(reply)); err != nil {
-								return
-							}
-						}
-					}
-				}()
 			}
-		}()
+		}
 	})
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -21,35 +20,15 @@ var dnsAnswer = [4]byte{192, 0, 2, 1}
 // ends; nil is no answer.
 func serveDNS(t testing.TB, ns *lab.NS, addr string, answer func(*dnsmessage.Message) bool) (stop func()) {
 	t.Helper()
-	ns.Do(func() {
-		conn, err := net.ListenPacket("udp", addr)
-		if err != nil {
-			t.Fatal(err)
+	return ns.ServeUDP(addr, func(at net.PacketConn, from net.Addr, query []byte) {
+		reply := replyDNS(t, query, answer)
+		if reply == nil {
+			return
 		}
-		stop = func() { conn.Close() }
-		t.Cleanup(stop)
-		go func() {
-			buf := make([]byte, 4096)
-			for {
-				n, from, err := conn.ReadFrom(buf)
-				if errors.Is(err, net.ErrClosed) {
-					return
-				}
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				reply := replyDNS(t, buf[:n], answer)
-				if reply == nil {
-					continue
-				}
-				if _, err := conn.WriteTo(reply, from); err != nil {
-					t.Error(err)
-				}
-			}
-		}()
+		if _, err := at.WriteTo(reply, from); err != nil {
+			t.Error(err)
+		}
 	})
-	return stop
 }
 
 func replyDNS(t testing.TB, query []byte, answer func(*dnsmessage.Message) bool) []byte {
