@@ -49,6 +49,9 @@ func (s *Stage) answeredBy(p *decoder.Packet, ct *decoder.Conntrack, msg message
 		if q != nil && !q.closed && q.last != nil && q.asks(msg) && (i <= translated || q.standing == asked && msg.name != "") {
 			return q
 		}
+		if _, judged := s.judged.Get(key{flow, msg.id}); judged && i <= translated {
+			return nil
+		}
 	}
 	return nil
 }

@@ -39,6 +39,7 @@ type Stage struct {
 	servers   decoder.Recent[netip.AddrPort, bool] // that have answered
 	clients   decoder.Recent[netip.Addr, bool]     // of captured queries
 	heard     decoder.Recent[between, bool]        // captured packets to these
+	judged    decoder.Recent[key, bool]            // queries
 	reached   decoder.Recent[uint32, bool]         // namespaces that answers were seen to come back to
 	fragments fragments
 	open      []*query // in order of time
@@ -328,6 +329,11 @@ func pending(open []*query) (n uint64) {
 // finish judges a query. Of what only looked like one there is nothing to say.
 func (s *Stage) finish(q *query) []decoder.Event {
 	q.closed = true
+	for _, k := range q.keys {
+		if k.flow.Dst.IsValid() {
+			s.judged.Put(k, true)
+		}
+	}
 	if q.answer == nil {
 		q.parts = s.orphan(q)
 	}

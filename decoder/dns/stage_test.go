@@ -268,6 +268,24 @@ func TestStageForgetsWhatIsOver(t *testing.T) {
 	}
 }
 
+// TestALateAnswerIsForNoOtherQuery: of the same id, as retries by other sockets and queries to several servers have.
+func TestALateAnswerIsForNoOtherQuery(t *testing.T) {
+	retry := askedBy(t, 1200, 3, "10.0.0.1:4001", 7)
+	other := udp(client, "10.96.0.11:53", pack(t, dnsmessage.Header{ID: 7}))
+	for name, events := range map[string][]decoder.Event{
+		"the first attempt's, after the second": {asked7(t, 0, 1), retry, answers(1500, service, found7(t))},
+		"one server's twice, and not the other's": {asked7(t, 0, 1), seen(1, 3, podNetns, decoder.Out, other), answers(9, service, found7(t)),
+			seen(700, 6, podNetns, decoder.In, udp(service, client, found7(t)))},
+	} {
+		s := New(Options{Wait: time.Second, Slow: time.Second, Ports: []uint16{53}})
+		got := transactions(s, events)
+		d, _ := got[len(got)-1].Body.(decoder.DNS)
+		if len(got) != 2 || d.Outcome != decoder.DNSNoResponse || d.AnswerTo+d.AnswerFrom != "" {
+			t.Errorf("%s: %d queries, the last has %+v", name, len(got), d)
+		}
+	}
+}
+
 func TestStageIsBoundedInAFlood(t *testing.T) {
 	s := New(Options{Wait: time.Second, Slow: time.Second, Ports: []uint16{53}})
 	const flood, first = 2 * maxQueries, maxQueries * 5 / 4
