@@ -9,7 +9,7 @@ import (
 	"ktrace/decoder"
 )
 
-// addressGone reports a packet to or from an address that the host which should have it lacks. Whoever sends it takes
+// addressGone reports a packet to or from an address that the host which should have it lacks. The sender takes
 // the host for its end, so that whether the host passes packets on does not matter.
 func addressGone(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 	if back, ok := k.route(e, true); ok && back.Type != "local" && d.Reason == "IP_OUTNOROUTES" && !e.Packet.Src.IsUnspecified() {
@@ -29,7 +29,7 @@ func addressGone(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bo
 	f.Title = fmt.Sprintf("Packets for %v are delivered to netns %d, where no device has that address, and are dropped.", e.Packet.Dst, e.Netns)
 	f.Evidence = append(f.Evidence, why...)
 	if r, ok := k.route(e, false); ok {
-		f.Evidence = append(f.Evidence, "asked for a way, the kernel says there: "+way(r))
+		f.Evidence = append(f.Evidence, "route lookup there: "+way(r))
 	}
 	return f, true
 }
@@ -41,9 +41,9 @@ func (k *Facts) missing(netns uint32, addr netip.Addr) decoder.Finding {
 		Cause: "The address was removed from its device, or never set: a network plugin that did not finish, a second one, a DHCP lease that ended. " +
 			"Or the sender's route leads to the wrong host.",
 		Remedy: []string{
-			fmt.Sprintf("ip -br addr   # in netns %d: which addresses its devices have", netns),
+			k.in(netns) + "ip -br addr   # which addresses its devices have",
 			fmt.Sprintf("ip route get %v   # at the sender: is this the host that should have the address?", addr),
-			"if it is a pod's, delete the pod: the network of the next is set up anew",
+			"# of a pod: delete it, so that the network of the next is set up anew",
 		},
 	}
 	for _, d := range k.devicesOf(netns) {
@@ -60,7 +60,7 @@ func (k *Facts) sourceGone(e decoder.Event) decoder.Finding {
 		e.Netns, e.Packet.Src, e.Packet.Dst)
 	f.Remedy = slices.Delete(f.Remedy, 1, 2) // the sender is this namespace
 	if r, ok := k.route(e, false); ok {
-		f.Evidence = append(f.Evidence, "asked for a way, the kernel says: "+way(r))
+		f.Evidence = append(f.Evidence, "route lookup: "+way(r))
 	}
 	return f
 }

@@ -19,7 +19,7 @@ func forwardingOff(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, 
 		ID: "ip-forward-disabled", Confidence: decoder.Certain, Subject: fmt.Sprintf("%s in netns %d", key, e.Netns),
 		Title:  fmt.Sprintf("The node does not forward: packets from %s to %s die at %s.", e.Packet.Src, e.Packet.Dst, at(e)),
 		Cause:  fmt.Sprintf("%s is 0, so packets that are not for the node itself are dropped; pods reach nothing but the node.", key),
-		Remedy: []string{fmt.Sprintf("sysctl -w %s=1", key), fmt.Sprintf("grep -rn %s /etc/sysctl.conf /etc/sysctl.d   # what set it to 0", all)},
+		Remedy: []string{fmt.Sprintf("%ssysctl -w %s=1", k.in(e.Netns), setting(key, e.Iface)), fmt.Sprintf("grep -rn %s /etc/sysctl.conf /etc/sysctl.d   # what set it to 0", all)},
 	}
 	if v := k.sysctl(e.Netns, key); v != "" {
 		f.Evidence = []string{fmt.Sprintf("%s = %s in netns %d", key, v, e.Netns)}
@@ -52,7 +52,7 @@ func (k *Facts) notForwarded(e decoder.Event, d decoder.Drop) (all, key string) 
 	return all, ""
 }
 
-// refusedAsInput reports a drop, for a reason that the kernel does not tell, in the functions that look for the way of a
+// refusedAsInput reports a drop, for a reason that the kernel does not give, in the functions that look for the way of a
 // packet that came in.
 func refusedAsInput(d decoder.Drop) bool {
 	return d.Unexplained() && slices.Contains([]string{"ip_route_input_slow", "ip_rcv_finish_core", "ip_rcv_finish"}, d.Location)
@@ -73,8 +73,9 @@ func reversePath(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bo
 		Title: fmt.Sprintf("Reverse-path filtering drops packets from %v that come by %s.", e.Packet.Src, at(e)),
 		Cause: "The way back to the source leads through another device, or there is none, so the packet is taken for forged.",
 		Remedy: []string{
-			fmt.Sprintf("sysctl -w net.ipv4.conf.%s.rp_filter=2   # loose: any way back will do; the higher of this and conf.all counts", device),
-			fmt.Sprintf("ip route get %v", e.Packet.Src),
+			fmt.Sprintf("%ssysctl -w %s=2   # loose: any route back will do; the higher of this and conf.all counts",
+				k.in(e.Netns), setting("net.ipv4.conf."+device+".rp_filter", device)),
+			fmt.Sprintf("%sip route get %v", k.in(e.Netns), e.Packet.Src),
 		},
 	}
 	for _, name := range []string{device, "all"} {
@@ -100,7 +101,7 @@ func way(r decoder.Route) string {
 	return fmt.Sprintf("%v on device %s (%s, table %d)", r.Dst, r.Out, r.Type, r.Table)
 }
 
-// impossible says why a packet's addresses are, "" if they are not. Kernels before 6.14 give no reason; then it is told
+// impossible says why a packet's addresses are, "" if they are not. Kernels before 6.14 give no reason; then it is known
 // by the addresses, and by what they are to the kernel that is asked for the way back.
 func impossible(k *Facts, e decoder.Event, d decoder.Drop) string {
 	const own, forged = "its source is an address of this host itself", "its source is no address that a packet may come from"
@@ -111,7 +112,7 @@ func impossible(k *Facts, e decoder.Event, d decoder.Drop) string {
 		"IP_LOCALNET":       loopback,
 		"IP_INVALID_DEST":   "its destination is no address that a packet may go to",
 	}[d.Reason]
-	header := d.Location == "ip6_rcv_core" || d.Location == "ipv6_rcv" // which also look at IPv6 addresses, and tell of the header only
+	header := d.Location == "ip6_rcv_core" || d.Location == "ipv6_rcv" // which also look at IPv6 addresses, and blame the header only
 	if why != "" || !header && !refusedAsInput(d) {
 		return why
 	}
@@ -139,8 +140,8 @@ func martian(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) 
 		Cause:    "The kernel calls it a martian: " + why + ". An address is used twice, or something translates or spoofs it.",
 		Evidence: []string{why},
 		Remedy: []string{
-			fmt.Sprintf("ip -br addr | grep -w %v   # is the source this host's own?", e.Packet.Src),
-			"sysctl -w net.ipv4.conf.all.log_martians=1; dmesg | grep martian   # with the sender's MAC",
+			fmt.Sprintf("%sip -br addr | grep -w %v   # is the source this host's own?", k.in(e.Netns), e.Packet.Src),
+			k.in(e.Netns) + "sysctl -w net.ipv4.conf.all.log_martians=1", "dmesg | grep martian   # with the sender's MAC",
 		},
 	}, true
 }
@@ -155,16 +156,16 @@ func noRoute(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) 
 		ID: "no-route", Confidence: decoder.Certain, Subject: k.routesThatLack(e, d.Reason),
 		Title:  fmt.Sprintf("There is no route to %v, to which %v sends packets.", e.Packet.Dst, e.Packet.Src),
 		Cause:  "The routing table has no way to the destination, or one that says it is unreachable.",
-		Remedy: []string{fmt.Sprintf("%s route get %v from %v iif %s", ip, e.Packet.Dst, e.Packet.Src, word(orLo(e.Iface))), ip + " route show table all", ip + " rule"},
+		Remedy: k.inEach(e.Netns, fmt.Sprintf("%s route get %v from %v iif %s", ip, e.Packet.Dst, e.Packet.Src, word(orLo(e.Iface))), fmt.Sprintf("%s route show table all", ip), fmt.Sprintf("%s rule", ip)),
 	}
 	if r, ok := k.route(e, false); ok {
-		f.Evidence = append(f.Evidence, "asked for a way, the kernel says: "+way(r))
+		f.Evidence = append(f.Evidence, "route lookup: "+way(r))
 	}
 	return f, true
 }
 
 // routesThatLack names the routes that have none for a packet, and how they say so: a default route that is missing is
-// one cause, whoever cannot be reached for want of it.
+// one cause, whatever cannot be reached without it.
 func (k *Facts) routesThatLack(e decoder.Event, reason string) string {
 	errno := map[string]string{"IP_INNOROUTES": "ENETUNREACH", "IP_OUTNOROUTES": "ENETUNREACH", "IP_INADDRERRORS": "EHOSTUNREACH"}[reason]
 	if r, ok := k.route(e, false); ok && r.Errno != "" {
@@ -196,11 +197,11 @@ func hopLimit(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 		Title:    fmt.Sprintf("Packets to %v pass too many routers: they go round in circles.", e.Packet.Dst),
 		Cause:    "The packet's time to live came to its end. If it did not begin with a small one on purpose (traceroute), two routers send it to each other.",
 		Evidence: []string{fmt.Sprintf("TTL %d at %s", e.Packet.TTL, decoder.Place(e))},
-		Remedy:   []string{fmt.Sprintf("traceroute -n %v", e.Packet.Dst), fmt.Sprintf("ip route get %v", e.Packet.Dst)},
+		Remedy:   k.inEach(e.Netns, fmt.Sprintf("traceroute -n %v", e.Packet.Dst), fmt.Sprintf("ip route get %v", e.Packet.Dst)),
 	}, true
 }
 
-// noNeighbour reports that the next host on the way does not tell its link address.
+// noNeighbour reports that the next host on the path does not answer with its link address.
 func noNeighbour(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 	if !d.NoNeighbour() {
 		return decoder.Finding{}, false
@@ -232,8 +233,8 @@ func noNeighbour(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bo
 	}
 	f.Subject = fmt.Sprintf("%v on %s", hop, orLo(device))
 	f.Title = fmt.Sprintf("%v does not answer %s on %s, so packets to %v are dropped.", hop, protocol, orLo(device), e.Packet.Dst)
-	f.Cause = "The next host on the way is down, not on this link, or its answers do not come through."
-	f.Remedy = []string{fmt.Sprintf("ip neigh show %v", hop), fmt.Sprintf("arping -c3 -I %s %v", word(orLo(device)), hop)}
+	f.Cause = "The next host on the path is down, not on this link, or its answers do not come through."
+	f.Remedy = k.inEach(e.Netns, fmt.Sprintf("ip neigh show %v", hop), fmt.Sprintf("arping -c3 -I %s %v", word(orLo(device)), hop))
 	if missing {
 		f.Title = fmt.Sprintf("%v does not answer %s on %s: it is on no device of netns %d at the other end, so packets to it are dropped.", hop, protocol, device, far)
 		f.Cause = "The address was removed from its device, or never set, or the route leads to the wrong host."
@@ -245,8 +246,8 @@ func noNeighbour(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bo
 		f.Title = fmt.Sprintf("Packets to %v go to %s, where no machine has that address: %s.", e.Packet.Dst, device, why)
 		f.Cause = fmt.Sprintf("Two networks of this node share a range of addresses. The route to %v on %s takes what is for the other: the longest prefix wins, "+
 			"and of equal ones the lowest metric.", mine, device)
-		f.Remedy = append(f.Remedy, fmt.Sprintf("%s route show match %v   # the routes that could take it", ip, e.Packet.Dst),
-			"give one of the two another range: of Docker, \"bip\" and \"default-address-pools\" in /etc/docker/daemon.json")
+		f.Remedy = append(f.Remedy, fmt.Sprintf("%s%s route show match %v   # the routes that could take it", k.in(e.Netns), ip, e.Packet.Dst),
+			"# give one of the two another range: of Docker, \"bip\" and \"default-address-pools\" in /etc/docker/daemon.json")
 	}
 	if d.Reason == "NEIGH_CREATEFAIL" {
 		f.Cause = "There is no room for another line in the neighbour table (gc_thresh3)."

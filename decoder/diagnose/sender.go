@@ -67,7 +67,7 @@ func (k *Facts) unreachable(e decoder.Event) (decoder.Finding, bool) {
 		Cause: "The kernel found no way before it made a packet, so the system call failed at once; nothing left the sender.",
 		Evidence: []string{
 			fmt.Sprintf("%s connect by %s/%d in netns %d to %v", e.Time.UTC().Format("15:04:05.000000"), e.Comm, e.PID, e.Netns, to),
-			"asked for a way, the kernel says: " + way(r),
+			"route lookup: " + way(r),
 		},
 		Remedy: []string{fmt.Sprintf("nsenter -t %d -n %s route get %v", e.PID, ip, to.Addr()), fmt.Sprintf("nsenter -t %d -n %s route show table all", e.PID, ip)},
 	}

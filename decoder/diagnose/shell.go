@@ -20,6 +20,15 @@ func word(s string) string {
 // quote makes a path safe for a shell.
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
+// setting is a key of sysctl(8) for a shell; with slashes if the name of its device has a dot, which separates otherwise.
+func setting(key, device string) string {
+	before, after, found := strings.Cut(key, "."+device+".")
+	if found && strings.Contains(device, ".") {
+		key = strings.ReplaceAll(before, ".", "/") + "/" + device + "/" + after
+	}
+	return word(key)
+}
+
 // dnsName is a name for dig, which takes one that begins so for an option or a server.
 func dnsName(name string) string {
 	if name != "" && strings.ContainsRune("-+@", rune(name[0])) {

@@ -36,6 +36,15 @@ func TestRemediesQuoteDevices(t *testing.T) {
 	}
 }
 
+// TestSettingsOfDevices wants a key that sysctl(8) and the shell take for the device's.
+func TestSettingsOfDevices(t *testing.T) {
+	for device, want := range map[string]string{"eth0": "net.ipv4.conf.eth0.rp_filter", "eth0.7": "'net/ipv4/conf/eth0.7/rp_filter'", "$(id)": "'net.ipv4.conf.$(id).rp_filter'"} {
+		if got := setting("net.ipv4.conf."+device+".rp_filter", device); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
 // TestCommandsAreOfTheFamily wants IPv6 looked for where it is, and settings that both families share left as they are.
 func TestCommandsAreOfTheFamily(t *testing.T) {
 	four := []string{"iptables-save -c | grep -e DROP", "iptables -I FORWARD -j DROP; nft list table ip kube-proxy", "iptables-legacy-save; ip route get x", "sysctl net.bridge.bridge-nf-call-iptables"}

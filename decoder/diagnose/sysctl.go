@@ -10,7 +10,7 @@ import (
 )
 
 // loopbackRoute reports a packet from a loopback address that was translated to go elsewhere, as a node port asked for at
-// 127.0.0.1 is. The kernel finds no way for it unless it is told to (ip_route_me_harder, __mkroute_output), and the
+// 127.0.0.1 is. The kernel finds no route for it unless that is set (ip_route_me_harder, __mkroute_output), and the
 // hook that translates throws it away.
 func loopbackRoute(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 	const key = "net.ipv4.conf.all.route_localnet"
@@ -27,7 +27,7 @@ func loopbackRoute(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, 
 			d.Conntrack.String(),
 		},
 		Remedy: []string{
-			"sysctl -w " + key + "=1   # kube-proxy does so itself, unless --iptables-localhost-nodeports=false",
+			k.in(e.Netns) + "sysctl -w " + key + "=1   # kube-proxy does so itself, unless --iptables-localhost-nodeports=false",
 			fmt.Sprintf("# or ask at another address of the host than %v", d.Conntrack.Original.Dst.Addr()),
 		},
 	}, true
@@ -112,7 +112,7 @@ func (k *Facts) unasked(at bridgeKey, e decoder.Event) (decoder.Finding, bool) {
 			fmt.Sprintf("%s is a bridge, and carried %v", at.iface, e.Packet),
 			fmt.Sprintf("rules there translate %d services", services),
 		},
-		Remedy: []string{"modprobe br_netfilter; sysctl -w " + key + "=1", "echo " + key + "=1 >/etc/sysctl.d/99-kubernetes.conf   # for after the next boot"},
+		Remedy: []string{"modprobe br_netfilter", k.in(at.netns) + "sysctl -w " + key + "=1", "echo " + key + "=1 >/etc/sysctl.d/99-kubernetes.conf   # for after the next boot"},
 	}, true
 }
 

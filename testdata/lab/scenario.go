@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"ktrace/decoder/diagnose"
+	"ktrace/testdata/remedy"
 )
 
 // Scenario is one fault: the traffic that meets it and the cause that ktrace must name. The same traffic without the
@@ -95,6 +96,9 @@ func (s Scenario) onlyWanted(t *testing.T, lines []Line) {
 		}
 		if f.Title == "" || len(f.Evidence) == 0 || len(f.Remedy) == 0 {
 			t.Errorf("%s lacks title, evidence or remedy: %+v", f.ID, f)
+		}
+		if err := remedy.Check(f.Remedy); err != nil {
+			t.Errorf("%s: %v", f.ID, err)
 		}
 	}
 }
