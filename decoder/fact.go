@@ -61,6 +61,7 @@ type Node struct {
 	Kernel  string            `json:"kernel"`
 	Netns   uint32            `json:"netns"`             // the node's own network namespace
 	Wall    time.Duration     `json:"wall_ns"`           // CLOCK_REALTIME minus CLOCK_BOOTTIME
+	Boot    string            `json:"boot,omitempty"`    // the boot's own name (random(4), boot_id)
 	Reasons map[uint32]string `json:"reasons,omitempty"` // enum skb_drop_reason and its like, from the kernel's BTF
 	Resets  map[uint32]string `json:"resets,omitempty"`  // enum sk_rst_reason, from the kernel's BTF
 

@@ -49,15 +49,26 @@ type lane struct {
 
 // runID distinguishes runs of ktrace: no two have the same offset between the clocks, which is in nanoseconds.
 type runID struct {
-	node string
-	wall time.Duration
+	node  string
+	wall  time.Duration
+	boot  string // "" if it is not known
+	netns uint32
 }
 
 // sameBoot is by how much the offset between the clocks may change while a node runs.
 const sameBoot = 10 * time.Second
 
-// namesake reports whether the run is of another node with the same name, or of another boot.
-func (r runID) namesake(o runID) bool { return r.node == o.node && (r.wall-o.wall).Abs() > sameBoot }
+// namesake reports whether the run is of another node with the same name, or of another boot. Nodes that are containers of
+// one machine have its boot, and network namespaces of their own.
+func (r runID) namesake(o runID) bool {
+	if r.node != o.node {
+		return false
+	}
+	if r.boot != "" && o.boot != "" {
+		return r.boot != o.boot || r.netns != o.netns
+	}
+	return (r.wall - o.wall).Abs() > sameBoot
+}
 
 // nextFile is how long after the end of a capture that names no node another one may go on with it.
 const nextFile = time.Minute
@@ -174,7 +185,7 @@ func runOf(e *Event) (runID, bool) {
 	if !ok || f.Node == nil {
 		return runID{}, false
 	}
-	return runID{f.Node.Name, f.Node.Wall}, true
+	return runID{f.Node.Name, f.Node.Wall, f.Node.Boot, f.Node.Netns}, true
 }
 
 // assign finds the pipeline for what comes next in a file: that of the same file's same run, or of another file of it

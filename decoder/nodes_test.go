@@ -137,6 +137,58 @@ func TestWhatTwoRunsSawTogetherCountsOnce(t *testing.T) {
 	}
 }
 
+// TestOfWhatTwoRunsSayTheWorseIsSaid, and whether it is over says the one that met it last.
+func TestOfWhatTwoRunsSayTheWorseIsSaid(t *testing.T) {
+	at := func(s int64) time.Time { return time.Unix(s, 0) }
+	found := func(first, last int64, severity Severity, count uint64, over int64) Finding {
+		f := Finding{ID: "x", Severity: severity, Count: count, First: at(first), Last: at(last)}
+		if over > 0 {
+			f.Over = at(over)
+		}
+		return f
+	}
+	for _, tt := range []struct {
+		name       string
+		one, other Finding
+		want       Finding
+	}{
+		{"more often, and less bad", found(10, 20, Critical, 3, 0), found(11, 19, Info, 9, 0), found(10, 20, Critical, 9, 0)},
+		{"more often", found(10, 20, Warning, 3, 0), found(11, 21, Warning, 9, 0), found(10, 21, Warning, 9, 0)},
+		{"one after the other", found(10, 20, Warning, 3, 0), found(30, 40, Critical, 9, 0), found(10, 40, Critical, 12, 0)},
+		{"over, which one did not live to see", found(10, 20, Critical, 3, 0), found(10, 21, Info, 4, 30), found(10, 21, Info, 4, 30)},
+		{"over, and then again", found(10, 20, Info, 3, 25), found(30, 40, Critical, 1, 0), found(10, 40, Critical, 4, 0)},
+		{"over at last", found(10, 20, Critical, 3, 0), found(30, 40, Info, 1, 45), found(10, 40, Info, 4, 45)},
+	} {
+		for _, pair := range [][2]Finding{{tt.one, tt.other}, {tt.other, tt.one}} {
+			if got := pair[0].alongside(pair[1]); got.Severity != tt.want.Severity || got.Count != tt.want.Count ||
+				!got.First.Equal(tt.want.First) || !got.Last.Equal(tt.want.Last) || !got.Over.Equal(tt.want.Over) {
+				t.Errorf("%s: %+v, want %+v", tt.name, got, tt.want)
+			}
+		}
+	}
+}
+
+// TestNodesOfOneNameAreToldApart: by their boots, and containers of one machine by their network namespaces.
+func TestNodesOfOneNameAreToldApart(t *testing.T) {
+	of := func(wall time.Duration, boot string, netns uint32) runID { return runID{"a", wall, boot, netns} }
+	for _, tt := range []struct {
+		one, other runID
+		want       bool
+	}{
+		{of(1, "b1", 1), of(2, "b1", 1), false},
+		{of(1, "b1", 1), of(time.Hour, "b1", 1), false}, // somebody set the clock
+		{of(1, "b1", 1), of(2, "b2", 1), true},
+		{of(1, "b1", 1), of(2, "b1", 2), true},
+		{of(1, "", 1), of(2, "b1", 1), false}, // an older ktrace did not say
+		{of(1, "", 1), of(time.Hour, "", 1), true},
+		{of(1, "b1", 1), runID{"b", 2, "b2", 1}, false},
+	} {
+		if got := tt.one.namesake(tt.other); got != tt.want || tt.other.namesake(tt.one) != tt.want {
+			t.Errorf("%+v and %+v: %v, want %v", tt.one, tt.other, got, tt.want)
+		}
+	}
+}
+
 func TestCountIsOfAllFiles(t *testing.T) {
 	out := read(t, &Nodes{Count: 3}, []Event{begins("a", 1), at(10, "/1"), at(30, "/3")}, []Event{begins("b", 2), at(20, "/2"), at(40, "/4")})
 	if len(out.events) != 3 || out.summary.Shown != 3 {
