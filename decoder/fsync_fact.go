@@ -1,8 +1,10 @@
 package decoder
 
 import (
+	"cmp"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 type FsyncFact struct {
 	Scope  *FsyncScope  `json:"scope,omitempty"`
 	Counts *FsyncCounts `json:"counts,omitempty"`
+	Before *FsyncCounts `json:"before,omitempty"` // what was counted before the file began
 }
 
 // FsyncScope is what is watched. A later one takes the place of an earlier one.
@@ -97,6 +100,17 @@ func (l IOLimit) Used() float64 {
 	return used
 }
 
+// Since is the fact of what was written after an earlier one of the same limit.
+func (l IOLimit) Since(before IOLimit) IOLimit {
+	if before.Span > l.Span || before.Cgroup != l.Cgroup || before.Disk != l.Disk { // counted anew
+		return l
+	}
+	l.Writes -= min(before.Writes, l.Writes)
+	l.Bytes -= min(before.Bytes, l.Bytes)
+	l.Span -= before.Span
+	return l
+}
+
 // DiskUse is what went to the disk of a file system in the seconds around syncs that were slow, and who wrote it. A later
 // one of the same file system takes the place of an earlier one.
 type DiskUse struct {
@@ -111,6 +125,33 @@ type DiskUse struct {
 	// CPUWait is how much of the span some task of the node could run and had no CPU, by pressure stall information
 	// (kernel 4.20); 0 where the kernel keeps none.
 	CPUWait time.Duration `json:"cpu_wait_ns,omitempty"`
+}
+
+// Since is what went to the disk after an earlier fact of it.
+func (u DiskUse) Since(before DiskUse) DiskUse {
+	if before.Span > u.Span || before.Disk != u.Disk { // counted anew
+		return u
+	}
+	u.Span -= before.Span
+	u.Busy -= before.Busy
+	u.Written -= min(before.Written, u.Written)
+	u.IOs -= min(before.IOs, u.IOs)
+	u.Waited -= before.Waited
+	u.CPUWait -= before.CPUWait
+	all := u.Writers
+	u.Writers = nil
+	for _, w := range all {
+		for _, b := range before.Writers {
+			if b.PID == w.PID && b.Comm == w.Comm {
+				w.Bytes -= min(b.Bytes, w.Bytes)
+			}
+		}
+		if w.Bytes > 0 {
+			u.Writers = append(u.Writers, w)
+		}
+	}
+	slices.SortStableFunc(u.Writers, func(a, b DiskWriter) int { return cmp.Compare(b.Bytes, a.Bytes) })
+	return u
 }
 
 // Answer is the mean time of a write or flush from the disk's queue to its end, 0 if there was none.
@@ -169,6 +210,17 @@ type CPULimit struct {
 	Periods   uint64        `json:"periods"`          // of scheduling, in which it wanted to run, since the first fact
 	Throttled uint64        `json:"throttled"`        // of these, in which the limit was reached
 	Stopped   time.Duration `json:"stopped_ns"`       // for how long together
+}
+
+// Since is the fact of what happened after an earlier one of the same group.
+func (l CPULimit) Since(before CPULimit) CPULimit {
+	if before.Periods > l.Periods || before.Cgroup != l.Cgroup { // counted anew
+		return l
+	}
+	l.Periods -= before.Periods
+	l.Throttled -= min(before.Throttled, l.Throttled)
+	l.Stopped -= min(before.Stopped, l.Stopped)
+	return l
 }
 
 // String is what there is to say.

@@ -95,6 +95,14 @@ func (s *FsyncStage) raise() {
 	}
 }
 
+// Forget begins anew with the slowest, as for a window of time that is judged by itself.
+func (s *FsyncStage) Forget() {
+	s.slowest, s.floor = nil, 0
+	if s.Floor != nil {
+		s.Floor(0)
+	}
+}
+
 // Slowest returns the slowest sync of a class, if it is among the slowest of all.
 func (s *FsyncStage) Slowest(class FsyncClass) (FsyncSlow, bool) {
 	for _, k := range s.slowest {

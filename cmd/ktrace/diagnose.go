@@ -130,7 +130,7 @@ func alsoSyncs(v cli.View, f cli.Flags, stage *decoder.FsyncStage) (cli.View, er
 func diagnoseView(slow time.Duration) (cli.View, *decoder.FsyncStage) {
 	v, levels := packetRules(slow)
 	syncs := &decoder.FsyncStage{Silent: true}
-	disks := &diagnose.Fsync{Slowest: syncs.Slowest}
+	disks := &diagnose.Fsync{Slowest: syncs.Slowest, Forget: syncs.Forget}
 	v.Hold = true
 	v.Pods = func(of func(uint64) decoder.Pod) { disks.Pod = of }
 	v.Stages = append(v.Stages, syncs)

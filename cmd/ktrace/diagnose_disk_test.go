@@ -91,7 +91,12 @@ func crowded(t *testing.T) []string {
 // busyLoop keeps a CPU busy until the test ends; words before it say on which.
 func busyLoop(t *testing.T, words ...string) {
 	t.Helper()
-	words = append(words, "sh", "-c", "while :; do :; done")
+	background(t, append(words, "sh", "-c", "while :; do :; done"))
+}
+
+// background runs a command until the test ends, and returns its process.
+func background(t *testing.T, words []string) (pid int) {
+	t.Helper()
 	c := exec.Command(words[0], words[1:]...)
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
@@ -100,6 +105,7 @@ func busyLoop(t *testing.T, words ...string) {
 		_ = c.Process.Kill()
 		_ = c.Wait() // it was killed
 	})
+	return c.Process.Pid
 }
 
 // TestDiagnoseNamesSyncsThatWaitForACPU writes a log to a good disk, with others on its CPU or without.
@@ -159,6 +165,19 @@ func newSlowDisk(t *testing.T, rate int) (dir string, join []string) {
 	return mounted(t, device), slowly(t, below, rate, "bps")
 }
 
+// crowd has another process write all it can to a disk, until the test ends; it returns once it writes.
+func crowd(t *testing.T, disk string, join []string) {
+	t.Helper()
+	words := slices.Concat(join, []string{"fio", "--name=other", "--directory=" + disk, "--rw=write", "--bs=1M", "--direct=1",
+		"--size=64M", "--time_based", "--runtime=1h", "--thread"})
+	other := background(t, words)
+	eventually(t, "fio writes", func() bool {
+		io, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", other))
+		_, written, ok := strings.Cut(string(io), "\nwrite_bytes: ")
+		return err == nil && ok && !strings.HasPrefix(written, "0\n")
+	})
+}
+
 // TestDiagnoseNamesTheNeighbourOfSlowSyncs writes a log to a disk that is fast enough for it, with another process that
 // writes all it can to the same disk or without.
 func TestDiagnoseNamesTheNeighbourOfSlowSyncs(t *testing.T) {
@@ -166,21 +185,7 @@ func TestDiagnoseNamesTheNeighbourOfSlowSyncs(t *testing.T) {
 	name := filepath.Join(directory(t, disk, "member/wal"), "0.wal")
 	log := slices.Concat(join, []string{"dd", "if=/dev/zero", "of=" + name, "bs=2300", "count=40", "oflag=dsync", "status=none"})
 	t.Run("beside another", func(t *testing.T) {
-		words := slices.Concat(join, []string{"fio", "--name=other", "--directory=" + disk, "--rw=write", "--bs=1M", "--direct=1",
-			"--size=64M", "--time_based", "--runtime=1h", "--thread"})
-		other := exec.Command(words[0], words[1:]...)
-		if err := other.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			_ = other.Process.Kill()
-			_ = other.Wait() // it was killed
-		})
-		eventually(t, "fio writes", func() bool {
-			io, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", other.Process.Pid))
-			_, written, ok := strings.Cut(string(io), "\nwrite_bytes: ")
-			return err == nil && ok && !strings.HasPrefix(written, "0\n")
-		})
+		crowd(t, disk, join)
 		live, read := diagnosed(t, name, log)
 		if len(live) != 1 || len(read) != 1 || live[0] != read[0] {
 			t.Fatalf("live %q, in the capture %q: want one, and the same", live, read)

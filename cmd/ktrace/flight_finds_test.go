@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"ktrace/cmd/internal/cli"
 	"ktrace/cmd/internal/savefile"
@@ -137,4 +138,40 @@ func subject(t *testing.T, l lab.Line) string {
 	var f struct{ Subject string }
 	l.Into(t, &f)
 	return f.Subject
+}
+
+// TestFlightRecorderTakesEveryFindingAsATrigger goes through the catalogue: each fires by its own name whatever its
+// severity, and as any if it is above information; again only when it was away for a while.
+func TestFlightRecorderTakesEveryFindingAsATrigger(t *testing.T) {
+	c := captureOptions{}
+	c.Write = "x"
+	fires := func(trigger string, found ...decoder.Finding) (n int) {
+		o := flightOptions{megabytes: 1, triggers: []string{trigger}}
+		if err := o.validate(&c); err != nil {
+			t.Fatal(err)
+		}
+		r := firing{wanted: o.wanted, fire: func(string) { n++ }, last: map[firingKey]time.Time{}}
+		r.look(found)
+		return n
+	}
+	ids := diagnose.IDs()
+	for i, id := range ids {
+		f := decoder.Finding{ID: id, Severity: decoder.Info, Time: time.Unix(100, 0)}
+		worse, again, late := f, f, f
+		worse.Severity = decoder.Warning
+		again.Time, late.Time = f.Time.Add(firingAgain), f.Time.Add(firingAgain+1)
+		own, other := onFinding+":"+id, onFinding+":"+ids[(i+1)%len(ids)]
+		for _, tt := range []struct {
+			trigger string
+			found   []decoder.Finding
+			want    int
+		}{
+			{own, []decoder.Finding{f}, 1}, {onFinding, []decoder.Finding{f}, 0}, {onFinding, []decoder.Finding{worse}, 1},
+			{other, []decoder.Finding{worse}, 0}, {own, []decoder.Finding{f, again}, 1}, {own, []decoder.Finding{f, late}, 2},
+		} {
+			if n := fires(tt.trigger, tt.found...); n != tt.want {
+				t.Errorf("%s: %d findings %s fire %d times, want %d", tt.trigger, len(tt.found), id, n, tt.want)
+			}
+		}
+	}
 }

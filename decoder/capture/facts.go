@@ -2,7 +2,6 @@ package capture
 
 import (
 	"bytes"
-	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -11,14 +10,6 @@ import (
 	"ktrace/decoder"
 	"ktrace/decoder/pcapng"
 )
-
-// factKey is what a fact of how things are replaces.
-type factKey struct {
-	kind string
-	place
-	address uint64
-	service string // its source, its name and range; of a setting its key
-}
 
 // takeFact learns from a fact and keeps it for the file. Ticks only say that time goes by, which packets do too.
 func (w *Writer) takeFact(raw []byte, e decoder.Event, f decoder.Fact) error {
@@ -32,7 +23,9 @@ func (w *Writer) takeFact(raw []byte, e decoder.Event, f decoder.Fact) error {
 	raw = bytes.Clone(raw)
 	clear(w.notes)
 	w.learn(f)
-	w.keep(raw, f)
+	if err := w.keep(raw, f); err != nil {
+		return err
+	}
 	if w.w != nil {
 		return w.hold(raw)
 	}
@@ -71,60 +64,6 @@ func (w *Writer) nameService(f decoder.ServiceFact) {
 		w.service[a] = f.Namespace + "/" + f.Name
 		w.name(a, w.service[a])
 	}
-}
-
-// keep notes what the next file has to begin with.
-func (w *Writer) keep(raw []byte, f decoder.Fact) {
-	switch {
-	case f.Node != nil:
-		w.replace(factKey{kind: "node"}, raw)
-	case f.Device != nil:
-		key := factKey{kind: "device", place: place{f.Device.Netns, f.Device.Ifindex}}
-		if f.Device.Gone {
-			w.drop(key)
-			return
-		}
-		w.replace(key, raw)
-	case f.Symbol != nil:
-		w.replace(factKey{kind: "symbol", address: f.Symbol.Address}, raw)
-	case f.Pod != nil:
-		p := f.Pod
-		if p.Gone && p.Netns == 0 && len(p.Addrs) == 0 && len(p.Containers) == 0 {
-			w.facts = slices.DeleteFunc(w.facts, func(f *fact) bool { return f.uid == p.UID })
-			return
-		}
-		w.facts = append(w.facts, &fact{uid: p.UID, raw: raw})
-	case f.Service != nil:
-		s := f.Service
-		key := factKey{kind: "service", place: place{netns: s.Netns}, service: fmt.Sprint(s.Source, " ", s.Namespace, "/", s.Name, " ", s.CIDR)}
-		if s.Gone {
-			w.drop(key)
-			return
-		}
-		w.replace(key, raw)
-	case f.Resolv != nil:
-		w.replace(factKey{kind: "resolv", place: place{netns: f.Resolv.Netns}}, raw)
-	case f.Sysctl != nil:
-		w.replace(factKey{kind: "sysctl", place: place{netns: f.Sysctl.Netns}, service: f.Sysctl.Key}, raw)
-	}
-}
-
-// drop forgets a fact that is no more.
-func (w *Writer) drop(key factKey) {
-	if gone := w.current[key]; gone != nil {
-		delete(w.current, key)
-		w.facts = slices.DeleteFunc(w.facts, func(f *fact) bool { return f == gone })
-	}
-}
-
-func (w *Writer) replace(key factKey, raw []byte) {
-	if f := w.current[key]; f != nil {
-		f.raw = raw
-		return
-	}
-	f := &fact{raw: raw}
-	w.current[key] = f
-	w.facts = append(w.facts, f)
 }
 
 // namePod notes the names of a pod's addresses: all of them, for the pod may have got its name after its address.

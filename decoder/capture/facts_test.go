@@ -24,6 +24,9 @@ func TestTheNextFileBeginsWithWhatStillIs(t *testing.T) {
 	for port := range uint16(100) {
 		service("web", false, decoder.ServicePort{Proto: "tcp", Port: port})
 	}
+	for _, system := range []string{"iptables-legacy", "iptables-nft"} { // what one leaves behind is beside the other's
+		records = append(records, factRecord(t, 2, decoder.Fact{Service: &decoder.ServiceFact{Source: "iptables", System: system, Netns: nodeNetns, Name: "web"}}))
+	}
 	service("gone", false)
 	service("gone", true)
 	device(false)
@@ -40,6 +43,7 @@ func TestTheNextFileBeginsWithWhatStillIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	var ports []uint16
+	var systems []string
 	s := decoder.Stream{Frames: NewReader(&file, ReaderOptions{})}
 	for {
 		e, err := s.Next(context.Background())
@@ -52,11 +56,16 @@ func TestTheNextFileBeginsWithWhatStillIs(t *testing.T) {
 		switch f, _ := e.Body.(decoder.Fact); {
 		case f.Device != nil && f.Device.Netns == podNetns:
 			t.Errorf("the file tells of %+v, which is no more", f.Device)
+		case f.Service != nil && f.Service.System != "":
+			systems = append(systems, f.Service.System)
 		case f.Service != nil && f.Service.Name == "web" && len(f.Service.Ports) == 1:
 			ports = append(ports, f.Service.Ports[0].Port)
 		case f.Service != nil:
 			t.Errorf("the file tells of %+v", f.Service)
 		}
+	}
+	if len(systems) != 2 {
+		t.Errorf("rules are told of %v, want those of both systems", systems)
 	}
 	if len(ports) != 1 || ports[0] != 99 {
 		t.Errorf("the service is told with ports %v, want the latest, 99, alone", ports)

@@ -47,6 +47,9 @@ type Writer struct {
 	order   []*target
 	facts   []*fact // that say how things are, for the next file
 	current map[factKey]*fact
+
+	ofSpaces int // of current
+
 	pending [][]byte // records that go with the next packet
 	size    int      // of pending, bytes
 	spared  int      // of pending, that are in the file in case no packet comes

@@ -20,13 +20,13 @@ type Fsync struct {
 	Pod func(cgroup uint64) decoder.Pod
 	// Window is the time whose syncs are judged by themselves, for who cannot wait for the end; 0: those of the whole run.
 	Window time.Duration
+	// Forget is called at the end of each window: the slowest are to be those of the next.
+	Forget func()
 
 	scope  decoder.FsyncScope
-	limits map[ioKey]decoder.IOLimit
-	cpus   map[uint32]decoder.CPULimit // by process
-	disks  map[string]decoder.DiskUse  // by file system
-	counts decoder.FsyncCounts
-	base   decoder.FsyncCounts // when the window began
+	limits map[ioKey]decoder.IOLimit // in the window, when most of it was used
+	now    fsyncState
+	base   fsyncState // when the window began
 	begun  time.Time
 }
 
@@ -39,47 +39,6 @@ func (r *Fsync) Observe(e decoder.Event) []decoder.Finding {
 		return failed(e, body)
 	}
 	return nil
-}
-
-// ioKey is whose limit for what file system's disk.
-type ioKey struct {
-	pid    uint32
-	device string
-}
-
-func (r *Fsync) learn(at time.Time, f decoder.Fact) {
-	if l := f.IOLimit; l != nil {
-		if r.limits == nil {
-			r.limits = map[ioKey]decoder.IOLimit{}
-		}
-		if k := (ioKey{l.PID, l.Device}); l.Used() >= r.limits[k].Used() { // when there was nothing to write, it says nothing
-			r.limits[k] = *l
-		}
-	}
-	if l := f.CPULimit; l != nil {
-		if r.cpus == nil {
-			r.cpus = map[uint32]decoder.CPULimit{}
-		}
-		r.cpus[l.PID] = *l
-	}
-	if u := f.DiskUse; u != nil {
-		if r.disks == nil {
-			r.disks = map[string]decoder.DiskUse{}
-		}
-		r.disks[u.Device] = *u
-	}
-	if f.Fsync == nil {
-		return
-	}
-	if r.begun.IsZero() {
-		r.begun = at
-	}
-	if f.Fsync.Scope != nil {
-		r.scope = *f.Fsync.Scope
-	}
-	if f.Fsync.Counts != nil {
-		r.counts = *f.Fsync.Counts
-	}
 }
 
 // failed reports an error that may have cost data. The others tell of a call that asked for the impossible or was
@@ -124,7 +83,9 @@ func (r *Fsync) Flush(now time.Time, final bool) []decoder.Finding {
 		return nil
 	}
 	found := r.judge(now)
-	r.base, r.begun = r.counts, now
+	if !final {
+		r.next(now)
+	}
 	return found
 }
 
@@ -132,12 +93,12 @@ func (r *Fsync) Flush(now time.Time, final bool) []decoder.Finding {
 func (r *Fsync) judge(now time.Time) []decoder.Finding {
 	var found []decoder.Finding
 	for _, class := range decoder.FsyncClasses() {
-		h := r.counts.Histograms[class].Since(r.base.Histograms[class])
+		h := r.now.counts.Histograms[class].Since(r.base.counts.Histograms[class])
 		if v := r.scope.Judge(class, h); v != nil && v.Result == fio.Fail {
 			found = append(found, r.slow(now, class, h, *v))
 		}
 	}
-	for _, f := range r.counts.InFlight {
+	for _, f := range r.now.counts.InFlight {
 		if r.scope.Judges(f.Class) && f.Age >= max(hangs, r.scope.Limit) {
 			found = append(found, r.hanging(now, f))
 		}
@@ -182,7 +143,7 @@ func (r *Fsync) hanging(now time.Time, f decoder.FsyncInFlight) decoder.Finding 
 
 func (r *Fsync) slow(now time.Time, class decoder.FsyncClass, h fio.Histogram, v fio.Verdict) decoder.Finding {
 	slowest, known := r.slowest(class)
-	over := r.counts.Over[class].Since(r.base.Over[class])
+	over := r.now.counts.Over[class].Since(r.base.counts.Over[class])
 	where := strings.Join(r.scope.Paths, ", ")
 	switch {
 	case where == "" && known:
@@ -222,8 +183,8 @@ func (r *Fsync) slow(now time.Time, class decoder.FsyncClass, h fio.Histogram, v
 	if 2*over.Starved >= v.Over {
 		return r.starved(f, class, where, slowest, over)
 	}
-	if use, known := r.disks[slowest.Device]; known {
-		return r.onDisk(f, class, where, slowest, use)
+	if use, known := r.now.disks[slowest.Device]; known {
+		return r.onDisk(f, class, where, slowest, use.Since(r.base.disks[slowest.Device]))
 	}
 	return f
 }
@@ -261,7 +222,8 @@ func (r *Fsync) starved(f decoder.Finding, class decoder.FsyncClass, where strin
 	f.Evidence = append(f.Evidence, fmt.Sprintf("in %d of %d over the limit the time in the run queue is the larger part; of all of them together it is %s of %s",
 		over.Starved, f.Count, decoder.Brief(over.Stages[decoder.InRunQueue]), decoder.Brief(over.Stages.Sum())))
 	f.Remedy = []string{"cat /proc/pressure/cpu", "top -b -n 1 -o %CPU | head -20   # who has the CPUs?"}
-	l, known := r.cpus[slowest.Process.PID]
+	l, known := r.now.cpus[slowest.Process.PID]
+	l = l.Since(r.base.cpus[slowest.Process.PID])
 	if known {
 		f.Evidence = append(f.Evidence, l.String())
 		f.Remedy = append([]string{fmt.Sprintf("grep . %s/cpu.max %s/cpu.weight %s/cpu.cfs_quota_us %s/cpu.shares 2>/dev/null", quote(l.Cgroup), quote(l.Cgroup), quote(l.Cgroup), quote(l.Cgroup))}, f.Remedy...)
@@ -333,9 +295,5 @@ func (r *Fsync) slowest(class decoder.FsyncClass) (decoder.FsyncSlow, bool) {
 	if r.Slowest == nil {
 		return decoder.FsyncSlow{}, false
 	}
-	slowest, ok := r.Slowest(class)
-	if r.Window > 0 && slowest.Time.Before(r.begun) { // of a window before
-		return decoder.FsyncSlow{}, false
-	}
-	return slowest, ok
+	return r.Slowest(class)
 }

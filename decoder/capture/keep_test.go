@@ -1,0 +1,98 @@
+package capture
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"testing"
+	"time"
+
+	"ktrace/decoder"
+	"ktrace/decoder/fio"
+)
+
+// begins are the facts that a file begins with which follows others, but for the node.
+func begins(t *testing.T, w *Writer) (all []decoder.Fact) {
+	t.Helper()
+	var file bytes.Buffer
+	if err := errors.Join(w.Begin(&file), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s := decoder.Stream{Frames: NewReader(&file, ReaderOptions{})}
+	for {
+		e, err := s.Next(context.Background())
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f, ok := e.Body.(decoder.Fact); ok && f.Node == nil {
+			all = append(all, f)
+		}
+	}
+}
+
+// TestTheNextFileBeginsWithWhatIsToldOnce, and goes on to count where the one before ended.
+func TestTheNextFileBeginsWithWhatIsToldOnce(t *testing.T) {
+	w := NewWriter(Options{})
+	tell := func(f decoder.Fact) {
+		t.Helper()
+		if err := w.Record(factRecord(t, 2, f)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var h fio.Histogram
+	counted := func(n int) *decoder.FsyncCounts {
+		for range n {
+			h.Add(time.Millisecond, 10*time.Millisecond)
+		}
+		var now fio.Histogram
+		now.Merge(h)
+		return &decoder.FsyncCounts{Histograms: map[decoder.FsyncClass]fio.Histogram{decoder.FsyncWAL: now}}
+	}
+	chain := decoder.ChainFact{Netns: 7, System: "iptables-nft", Family: "ipv4", Table: "filter", Chain: "FORWARD", Policy: "accept"}
+	dropping := chain
+	dropping.Policy = "drop"
+	tell(decoder.Fact{Fsync: &decoder.FsyncFact{Scope: &decoder.FsyncScope{Limit: time.Second}}})
+	tell(decoder.Fact{Chain: &chain})
+	tell(decoder.Fact{Chain: &dropping})
+	tell(decoder.Fact{Fsync: &decoder.FsyncFact{Counts: counted(5)}})
+	tell(decoder.Fact{Fsync: &decoder.FsyncFact{Counts: counted(6)}})
+	tell(decoder.Fact{Route: &decoder.Route{Errno: "ENETUNREACH"}}) // is told with the next packet that it explains
+	all := begins(t, w)
+	if len(all) != 3 {
+		t.Fatalf("the file begins with %+v", all)
+	}
+	for _, f := range all {
+		switch {
+		case f.Chain != nil && f.Chain.Policy == "drop":
+		case f.Fsync != nil && f.Fsync.Scope != nil && f.Fsync.Scope.Limit == time.Second:
+		case f.Fsync != nil && f.Fsync.Counts == nil && f.Fsync.Before != nil && f.Fsync.Before.Histograms[decoder.FsyncWAL].N == 11:
+		default:
+			t.Errorf("the file begins with %s", f.Summary())
+		}
+	}
+}
+
+// TestNamespacesThatComeAndGoTakeNoMemory has more of them than a node has at a time.
+func TestNamespacesThatComeAndGoTakeNoMemory(t *testing.T) {
+	w := NewWriter(Options{})
+	const spaces = maxOfSpaces + 10
+	for i := range spaces {
+		f := decoder.Fact{Sysctl: &decoder.Sysctl{Netns: uint32(i), Key: "net.ipv4.ip_forward", Value: "1"}}
+		if err := w.Record(factRecord(t, time.Duration(i), f)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(w.current); n > maxOfSpaces || n != len(w.facts) || n != w.ofSpaces {
+		t.Errorf("%d are kept, %d for the next file, and %d counted", n, len(w.facts), w.ofSpaces)
+	}
+	all := begins(t, w)
+	if last := fmt.Sprint(all[len(all)-1].Sysctl.Netns); last != fmt.Sprint(spaces-1) || !slices.ContainsFunc(all, func(f decoder.Fact) bool { return f.Sysctl.Netns == spaces-100 }) {
+		t.Errorf("the last is of namespace %s", last)
+	}
+}
