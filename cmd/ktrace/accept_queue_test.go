@@ -58,7 +58,7 @@ func (q *queueTest) traffic(t testing.TB, c *lab.Cluster, p *lab.Pod) {
 			connect()
 		}
 	})
-	time.Sleep(resent) // until TCP does
+	time.Sleep(resent) // until TCP does: its clock, of a second, is what is waited for
 }
 
 // TestDiagnoseFindsFullAcceptQueues: whatever the family, whether the kernel drops what it has no room for or resets it,

@@ -55,7 +55,7 @@ func TestDNSNamesTheSlowServer(t *testing.T) {
 			Setup: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
 				f.cluster(t, c, p)
 				serveDNS(t, c.Server, f.backend(portLags), func(m *dnsmessage.Message) bool {
-					time.Sleep(lag)
+					time.Sleep(lag) // which is the fault
 					return wellServed(m)
 				})
 				f.forwardDNS(t, p, net.JoinHostPort(at(p), "53"))

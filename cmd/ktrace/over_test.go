@@ -82,7 +82,7 @@ func TestDiagnoseTakesAFaultNowAndThenForNoneThatIsOver(t *testing.T) {
 			Traffic: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) {
 				for range 20 {
 					fetch(p.NS, net.JoinHostPort(f.server, "80"), patience)
-					time.Sleep(patience / 4)
+					time.Sleep(patience / 4) // of the client, between two requests
 				}
 			},
 		})
@@ -178,7 +178,7 @@ func TestAPodThatBeganAMomentBeforeMayRefuse(t *testing.T) {
 				}
 				for range 4 {
 					fetch(c.Node, at, patience)
-					time.Sleep(patience)
+					time.Sleep(patience) // that it goes on makes it more than a restart
 				}
 				live := run.Stop()
 				lab.SameRead(t, file, live, "reset", "--netns", p.Path())
