@@ -131,9 +131,28 @@ func (q *query) answered(s decoder.Sight, returned bool) {
 	if !returned {
 		return
 	}
-	want := q.first.Packet.Flow().Reverse()
+	want := q.expects(s.Flow)
 	q.delivered = s.Flow == want
 	q.answerFrom, q.answerTo = other(s.Flow.Src, want.Src), other(s.Flow.Dst, want.Dst)
+}
+
+// expects is the flow by which an answer reaches the client: that of the query the other way round. Of a query that its own
+// host had translated before it was seen, the answer may be translated back in part where a bridge asks the rules before
+// the bridge's device has the packet; the rest is done behind it.
+func (q *query) expects(got decoder.FlowTuple) decoder.FlowTuple {
+	asked := q.first.Packet.Flow()
+	want := asked.Reverse()
+	ct := q.hops[0].Conntrack
+	if ct == nil || ct.Original == asked {
+		return want
+	}
+	if got.Src == ct.Original.Dst {
+		want.Src = got.Src
+	}
+	if got.Dst == ct.Original.Src {
+		want.Dst = got.Dst
+	}
+	return want
 }
 
 // other is a if it is not b.

@@ -247,6 +247,29 @@ func TestStageFollowsTranslation(t *testing.T) {
 	}
 }
 
+// TestStageKnowsAnswersThatABridgeTranslatesBackInPart: a query of the node's own is first seen translated. An answer to a
+// port that neither the query nor its flow before translation had is none.
+func TestStageKnowsAnswersThatABridgeTranslatesBackInPart(t *testing.T) {
+	const masked, backend = "10.244.0.1:43577", "10.244.0.11:53"
+	query := seen(0, 1, nodeNetns, decoder.Out, udp(masked, backend, pack(t, dnsmessage.Header{ID: 7})))
+	query.Body = decoder.Hop{Conntrack: decoder.NewConntrack(
+		decoder.FlowTuple{Src: netip.MustParseAddrPort(client), Dst: netip.MustParseAddrPort(service)},
+		decoder.FlowTuple{Src: netip.MustParseAddrPort(backend), Dst: netip.MustParseAddrPort(masked)})}
+	for _, c := range []struct {
+		from, to string
+		want     decoder.DNSOutcome
+	}{
+		{backend, masked, decoder.DNSAnswered},
+		{backend, client, decoder.DNSAnswered},
+		{service, client, decoder.DNSAnswered},
+		{backend, "10.244.0.1:4001", decoder.DNSNoResponse},
+		{"10.244.0.12:53", client, decoder.DNSNoResponse},
+	} {
+		answer := seen(9, 2, nodeNetns, decoder.In, udp(c.from, c.to, found7(t)))
+		fates(t, c.from+" to "+c.to, []decoder.Event{query, answer}, once(c.want, "NOERROR"))
+	}
+}
+
 func TestStageForgetsWhatIsOver(t *testing.T) {
 	s := New(Options{Wait: time.Second, Slow: time.Second, Ports: []uint16{53}})
 	query := pack(t, dnsmessage.Header{ID: 7})
