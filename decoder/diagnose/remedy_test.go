@@ -4,7 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -39,16 +39,19 @@ func TestRemediesOfReasonsAreCommands(t *testing.T) {
 
 // TestRemediesAreCommands goes over all that the rules have for remedies in their source: no test needs to meet each finding.
 func TestRemediesAreCommands(t *testing.T) {
-	only := func(f fs.FileInfo) bool {
-		return !strings.HasSuffix(f.Name(), "_test.go") && !strings.HasPrefix(f.Name(), "reason")
-	}
-	files := token.NewFileSet()
-	parsed, err := parser.ParseDir(files, ".", only, 0)
+	names, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	seen := 0
-	for _, file := range parsed["diagnose"].Files {
+	files, seen := token.NewFileSet(), 0
+	for _, name := range names {
+		if strings.HasSuffix(name, "_test.go") || strings.HasPrefix(name, "reason") { // which have values to be filled in
+			continue
+		}
+		file, err := parser.ParseFile(files, name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
 		ast.Inspect(file, func(n ast.Node) bool {
 			for _, list := range remediesIn(n) {
 				lines := linesOf(list)
