@@ -129,7 +129,7 @@ func (d Drop) NoWay() bool {
 	return slices.Contains(reasons, d.Reason) || slices.Contains(functions, d.Location)
 }
 
-// ByXDP reports that an XDP program took the packet. The function tells it: reason XDP is that of a redirect that failed.
+// ByXDP reports that an XDP program took the packet. The function shows it: reason XDP is that of a redirect that failed.
 func (d Drop) ByXDP() bool {
 	return d.Reason == "XDP" || d.Unexplained() && slices.Contains(XDPFunctions(), d.Location)
 }
@@ -140,7 +140,7 @@ func XDPFunctions() []string {
 }
 
 // ByCgroup reports where a program of a control group may have taken the packet, "" if none did: one that is received is
-// dropped as by the socket's own filter, which TCP's and UDP's have hardly ever. Before 5.18 the function tells of one
+// dropped as by the socket's own filter, which TCP's and UDP's have hardly ever. Before 5.18 the function shows one
 // that is sent.
 func (d Drop) ByCgroup() string {
 	switch {

@@ -21,13 +21,13 @@ const reasonSocketFilter = "SOCKET_FILTER"
 // reasonNoSocket is the reason of what nobody was there to take.
 const reasonNoSocket = "NO_SOCKET"
 
-// Drops is the stage that completes drops: whether the packet is a loss, what its sender was told, and which rule it
+// Drops is the stage that completes drops: whether the packet is a loss, how its sender was answered, and which rule it
 // met. It wants names, drops, ICMP errors and TCP resets at devices, Blame, and what netfilter says itself.
 type Drops struct {
 	noises   []noise
-	answers  Recent[told, answered]
-	rejects  Recent[told, time.Time] // that rules made
-	judged   Recent[uint64, bool]    // control groups, by id, that have programs for what their sockets receive
+	answers  Recent[sentFlow, answered]
+	rejects  Recent[sentFlow, time.Time] // that rules made
+	judged   Recent[uint64, bool]        // control groups, by id, that have programs for what their sockets receive
 	blames   Recent[Question, Blame]
 	tunnels  map[deviceKey]bool // devices of tunnels between nodes
 	verdicts bool               // every drop by netfilter is followed by the hook's verdict
@@ -36,8 +36,8 @@ type Drops struct {
 	only     Only
 }
 
-// told is whom an answer is for: the sender of this flow.
-type told struct {
+// sentFlow is a flow that is answered: the answer is for its sender.
+type sentFlow struct {
 	proto string
 	flow  FlowTuple
 }
@@ -126,7 +126,7 @@ func (x *Drops) finishFirst(n int) []Event {
 
 // netfilter keeps what a rule answers, and completes the drop that a verdict is about.
 func (x *Drops) netfilter(e Event, n Netfilter) []Event {
-	about := told{e.Packet.Proto, e.Packet.Flow()}
+	about := sentFlow{e.Packet.Proto, e.Packet.Flow()}
 	switch n.Op {
 	case NetfilterRejected:
 		x.rejects.Put(about, e.Time)
@@ -159,11 +159,11 @@ func (x *Drops) hop(e Event) {
 	if about := p.About(); about != nil && !p.IsICMP(icmpRedirect, 0) { // a redirected packet was passed on
 		a := Answer{Name: p.ICMPName(), From: p.Src}
 		a.MTU, _ = p.TooBig()
-		x.answers.Put(told{about.Proto, about.Flow()}, answered{a, e.Time})
+		x.answers.Put(sentFlow{about.Proto, about.Flow()}, answered{a, e.Time})
 		return
 	}
 	if p.Proto == "tcp" && p.HasFlag('R') && e.Direction == Out {
-		x.answers.Put(told{p.Proto, p.Flow().Reverse()}, answered{Answer{Name: answerReset, From: p.Src}, e.Time})
+		x.answers.Put(sentFlow{p.Proto, p.Flow().Reverse()}, answered{Answer{Name: answerReset, From: p.Src}, e.Time})
 	}
 }
 
@@ -182,7 +182,7 @@ func (x *Drops) complete(e Event, d Drop) Drop {
 	if d.Answer != nil {
 		d.Verdict = VerdictReject
 	}
-	rejected, ok := x.rejects.Get(told{e.Packet.Proto, e.Packet.Flow()})
+	rejected, ok := x.rejects.Get(sentFlow{e.Packet.Proto, e.Packet.Flow()})
 	d.Rejected = ok && e.Time.Sub(rejected) <= answerAge
 	blame, _ := x.blames.Get(Ask(e))
 	if b := blame.At(d.Hook); len(b.Suspects) > 0 && b.Confidence != Possible {
@@ -193,14 +193,14 @@ func (x *Drops) complete(e Event, d Drop) Drop {
 	return d
 }
 
-// answerTo finds what the sender was told, by the packet's addresses as they are and as they were.
+// answerTo finds how the sender was answered, by the packet's addresses as they are and as they were.
 func (x *Drops) answerTo(e Event, d Drop) *Answer {
 	flows := []FlowTuple{e.Packet.Flow()}
 	if c := d.Conntrack; c != nil {
 		flows = append(flows, c.Original, c.Reply)
 	}
 	for _, f := range flows {
-		a, ok := x.answers.Get(told{e.Packet.Proto, f})
+		a, ok := x.answers.Get(sentFlow{e.Packet.Proto, f})
 		fits := a.MTU != 0 && e.Packet.Len <= a.MTU // it was another packet of the flow that was too big
 		if ok && !fits && e.Time.Sub(a.at) <= answerAge {
 			return &a.Answer

@@ -12,11 +12,11 @@ func TestACauseIsReportedOnceAndAgainWhenItGetsWorse(t *testing.T) {
 	start := time.Unix(1000, 0)
 	for i, c := range []struct {
 		severity Severity
-		told     bool
+		reported bool
 	}{{Info, true}, {Info, false}, {Warning, true}, {Info, false}, {Warning, false}} {
 		now := start.Add(time.Duration(i) * time.Second)
-		if reported := f.Add(Finding{ID: "x", Severity: c.severity, First: now, Last: now}); reported != c.told {
-			t.Errorf("finding %d: reported is %v, want %v", i, reported, c.told)
+		if reported := f.Add(Finding{ID: "x", Severity: c.severity, First: now, Last: now}); reported != c.reported {
+			t.Errorf("finding %d: reported is %v, want %v", i, reported, c.reported)
 		}
 	}
 	all := f.All()

@@ -40,7 +40,7 @@ type place struct {
 }
 
 // copiesWithin is how far apart copies of a packet are that one place has: of a mirror of several ports, or of all
-// devices together where the capture does not tell them apart. Who sends the same again waits longer.
+// devices together where the capture does not distinguish them. Who sends the same again waits longer.
 const copiesWithin = 50 * time.Millisecond
 
 // longestTrip is how long a packet may be on its way through a node: an unresolved neighbour holds it for 3 s. Where

@@ -18,11 +18,11 @@ type refusal struct {
 // refusals are those whose rule may still be found, and those that are finished, so that the next packet of the same
 // flow makes no new one.
 type refusals struct {
-	open map[told]*refusal
-	over map[told]time.Time
+	open map[sentFlow]*refusal
+	over map[sentFlow]time.Time
 }
 
-func newRefusals() refusals { return refusals{map[told]*refusal{}, map[told]time.Time{}} }
+func newRefusals() refusals { return refusals{map[sentFlow]*refusal{}, map[sentFlow]time.Time{}} }
 
 // hop takes in an ICMP error at a device. Those about the size or the age of a packet are no refusals.
 func (r refusals) hop(e Event) {
@@ -34,7 +34,7 @@ func (r refusals) hop(e Event) {
 	if a.Name == "fragmentation-needed" {
 		return
 	}
-	key := told{about.Proto, about.Flow()}
+	key := sentFlow{about.Proto, about.Flow()}
 	if over, ok := r.over[key]; r.open[key] != nil || ok && e.Time.Sub(over) < echoHold {
 		return
 	}
@@ -51,7 +51,7 @@ func (r refusals) rejected(e Event, d Drop) {
 		flows = append(flows, d.Conntrack.Original, d.Conntrack.Reply)
 	}
 	for _, f := range flows {
-		if x := r.open[told{e.Packet.Proto, f}]; x != nil && x.drop == nil {
+		if x := r.open[sentFlow{e.Packet.Proto, f}]; x != nil && x.drop == nil {
 			x.drop, x.due = &e, e.Time.Add(ruleHold)
 			return
 		}

@@ -127,7 +127,7 @@ func TestResolvConfIsAContainersRatherThanTheNodes(t *testing.T) {
 	}{
 		"the kernel sends":               {0, []int{31, 32}, own},
 		"who joined sends":               {30, []int{31, 32}, own},
-		"nobody else is there":           {30, nil, hosts},
+		"no other is there":              {30, nil, hosts},
 		"the sender has ended":           {35, []int{31, 32}, own},
 		"the sender ends while it reads": {33, []int{31, 33}, own},
 	} {

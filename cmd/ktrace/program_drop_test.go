@@ -12,7 +12,7 @@ import (
 	"ktrace/testdata/lab"
 )
 
-// TestDropNamesTheProgramThatDrops: where the kernel has a reason for it, and where only the function tells. Kernels before 6.11
+// TestDropNamesTheProgramThatDrops: where the kernel has a reason for it, and where only the function shows it. Kernels before 6.11
 // do not say for which socket a packet was that is refused as it arrives: what all can is the last.
 func TestDropNamesTheProgramThatDrops(t *testing.T) {
 	var all []lab.Scenario

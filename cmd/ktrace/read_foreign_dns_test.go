@@ -99,7 +99,7 @@ func TestCapturesOfOtherProtocolsHaveNoDNS(t *testing.T) {
 	}
 }
 
-// thrice is packets as they are where several ports, or devices that are not told apart, are captured.
+// thrice is packets as they are where several ports, or devices that are not distinguished, are captured.
 func thrice(packets ...sent) (all []sent) {
 	for _, p := range packets {
 		for i := range 3 {

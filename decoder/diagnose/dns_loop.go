@@ -87,7 +87,7 @@ func (r *DNSLoops) Observe(e decoder.Event) []decoder.Finding {
 // Flush implements decoder.Rule.
 func (r *DNSLoops) Flush(time.Time, bool) []decoder.Finding { return nil }
 
-// goesRound reports whether the query may be one of a loop: it was taken, and nobody knew the answer.
+// goesRound reports whether the query may be one of a loop: it was taken, and no server knew the answer.
 func goesRound(d decoder.DNS) bool {
 	return d.Outcome == decoder.DNSNoResponse || d.Outcome == decoder.DNSAnswered && (d.Rcode == "SERVFAIL" || d.Rcode == "REFUSED")
 }

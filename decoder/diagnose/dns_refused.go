@@ -33,7 +33,7 @@ func traces(e decoder.Event, d decoder.DNS) bool {
 	return d.ICMP != nil && d.ICMP.Name == "time-exceeded" && e.Packet.TTL <= longestTrace
 }
 
-// queryRefused reports a server's host that has nobody listening, or a router that says it goes no further.
+// queryRefused reports a server's host where no socket listens, or a router that says it goes no further.
 func queryRefused(d decoder.DNS) decoder.Finding {
 	itself := d.ICMP.From == d.Server.Addr() || d.ICMP.From == server(d).Addr()
 	if d.ICMP.Name == "port-unreachable" && itself {
@@ -90,7 +90,7 @@ func portClosed(d decoder.DNS) decoder.Finding {
 	return f
 }
 
-// deaf is the finding about a server that nobody listens at.
+// deaf is the finding about a server whose port is closed.
 func deaf(d decoder.DNS) decoder.Finding {
 	return decoder.Finding{
 		ID: "dns-server-refused", Severity: decoder.Critical, Confidence: decoder.Certain, Subject: d.Server.String(),

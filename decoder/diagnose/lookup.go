@@ -149,7 +149,7 @@ func (l *lookup) miss(names []string, d decoder.DNS) []string {
 }
 
 // Flush implements decoder.Rule: it judges the lookups that are over, oldest first. Of those that the run's end cuts off
-// nobody knows what would have come.
+// it is not known what would have come.
 func (r *Lookups) Flush(now time.Time, final bool) []decoder.Finding {
 	var over []*lookup
 	for k, l := range r.open {

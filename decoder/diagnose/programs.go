@@ -10,7 +10,7 @@ import (
 )
 
 // programsFor are the programs and filters that may have dropped a packet: those at its device, in its direction if the drop
-// tells that, or those of its socket's control group.
+// shows that, or those of its socket's control group.
 func (k *Facts) programsFor(e decoder.Event, d decoder.Drop) []decoder.Program {
 	var all []decoder.Program
 	for key, p := range k.programs.All() {

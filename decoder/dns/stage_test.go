@@ -116,7 +116,7 @@ func fates(t *testing.T, name string, events []decoder.Event, want []fate) {
 	})
 }
 
-func TestStageTellsWhatAnswerAQueryHad(t *testing.T) {
+func TestStageReportsTheAnswerOfAQuery(t *testing.T) {
 	query, answer := asked7(t, 0, 1), found7(t)
 	cut := pack(t, dnsmessage.Header{ID: 7, Response: true, Truncated: true})
 	again := seen(500, 5, podNetns, decoder.Out, udp("10.0.0.1:4001", service, pack(t, dnsmessage.Header{ID: 7})))
@@ -129,7 +129,7 @@ func TestStageTellsWhatAnswerAQueryHad(t *testing.T) {
 		{"a failure is an answer", []decoder.Event{answers(9, service, failed7(t))}, once(decoder.DNSAnswered, "SERVFAIL")},
 		{"an answer cut short", []decoder.Event{answers(9, service, cut)}, once(decoder.DNSTruncated, "NOERROR")},
 		{"no answer", nil, once(decoder.DNSNoResponse, "")},
-		{"an answer from somebody else", []decoder.Event{answers(9, "10.0.0.9:53", answer)}, once(decoder.DNSNoResponse, "NOERROR")},
+		{"an answer from another host", []decoder.Event{answers(9, "10.0.0.9:53", answer)}, once(decoder.DNSNoResponse, "NOERROR")},
 		{"an answer to another port", []decoder.Event{seen(9, 2, podNetns, decoder.In, udp(service, "10.0.0.1:4001", answer))}, once(decoder.DNSNoResponse, "NOERROR")},
 		{"an answer in other letters", []decoder.Event{answers(9, service, bytes.ReplaceAll(answer, []byte("web"), []byte("wEb")))}, once(decoder.DNSAnswered, "NOERROR")},
 		{"the same packet, its journey lost", []decoder.Event{seen(1, 9, nodeNetns, decoder.Out, query.Packet), answers(9, service, answer)}, once(decoder.DNSAnswered, "NOERROR")},
@@ -142,7 +142,7 @@ func TestStageTellsWhatAnswerAQueryHad(t *testing.T) {
 	}
 }
 
-func TestStageTellsRetriesFromNewQueries(t *testing.T) {
+func TestStageDistinguishesRetriesFromNewQueries(t *testing.T) {
 	const unanswered = decoder.DNSNoResponse
 	query := asked7(t, 0, 1)
 	anew := []fate{{unanswered, "", 1}, {unanswered, "", 1}}
@@ -175,7 +175,7 @@ func TestStageTellsRetriesFromNewQueries(t *testing.T) {
 	}
 }
 
-func TestStageTellsWhatTheKernelDropped(t *testing.T) {
+func TestStageReportsWhatTheKernelDropped(t *testing.T) {
 	query, answer := asked7(t, 0, 1), found7(t)
 	drop := func(ms int, journey uint64, netns uint32, p *decoder.Packet, d decoder.Drop) decoder.Event {
 		e := seen(ms, journey, netns, "", p)

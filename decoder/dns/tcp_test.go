@@ -15,7 +15,7 @@ import (
 	"ktrace/decoder"
 )
 
-// talk makes the events of one connection, as the client's socket and the devices of its namespace tell of them.
+// talk makes the events of one connection, as the client's socket and the devices of its namespace report them.
 type talk struct {
 	t              testing.TB
 	client, server netip.AddrPort
@@ -148,8 +148,8 @@ func became(e decoder.Event) string {
 	return s
 }
 
-// told runs the events of talks through a stage, and lets all time go by.
-func told(s *Stage, talks ...*talk) (all []string) {
+// outcomesOf runs the events of talks through a stage, and lets all time go by.
+func outcomesOf(s *Stage, talks ...*talk) (all []string) {
 	for _, k := range talks {
 		for _, e := range k.events {
 			for _, out := range s.Observe(e)[1:] {
@@ -177,8 +177,8 @@ type talkCase struct {
 	want []string
 }
 
-// toldOf checks what is said of connections, over both families.
-func toldOf(t *testing.T, cases []talkCase) {
+// checkTalks checks what is reported of connections, over both families.
+func checkTalks(t *testing.T, cases []talkCase) {
 	t.Helper()
 	for _, c := range cases {
 		for _, ends := range [][2]string{{client, service}, {"[fd00::1]:4000", "[fd00:96::a]:53"}} {
@@ -186,7 +186,7 @@ func toldOf(t *testing.T, cases []talkCase) {
 				k := newTalk(t, ends[0], ends[1])
 				k.opens()
 				c.talk(k)
-				if got := told(newTestStage(), k); !slices.Equal(got, c.want) {
+				if got := outcomesOf(newTestStage(), k); !slices.Equal(got, c.want) {
 					t.Errorf("got %q, want %q", got, c.want)
 				}
 			})
@@ -202,8 +202,8 @@ func answered(ids ...int) (all []string) {
 	return all
 }
 
-func TestQueriesOverTCPAreToldLikeOthers(t *testing.T) {
-	toldOf(t, []talkCase{
+func TestQueriesOverTCPAreReportedLikeOthers(t *testing.T) {
+	checkTalks(t, []talkCase{
 		{"one", func(k *talk) { k.says(true, framed(asks(t, 1))); k.says(false, framed(has(t, 1))) }, answered(1)},
 		{"pipelined, in one segment", func(k *talk) {
 			k.says(true, framed(asks(t, 1), asks(t, 2), asks(t, 3)))
@@ -224,7 +224,7 @@ func TestQueriesOverTCPAreToldLikeOthers(t *testing.T) {
 }
 
 func TestMessagesOverTCPAreFoundInSegmentsAsTheyCome(t *testing.T) {
-	toldOf(t, []talkCase{
+	checkTalks(t, []talkCase{
 		{"a byte at a time", func(k *talk) {
 			for i, data := range [][]byte{framed(asks(t, 1), asks(t, 2)), framed(has(t, 1), has(t, 2))} {
 				for _, b := range data {
@@ -259,8 +259,8 @@ func TestMessagesOverTCPAreFoundInSegmentsAsTheyCome(t *testing.T) {
 	})
 }
 
-func TestEndsOfConnectionsAreToldAsWhatBecameOfTheirQueries(t *testing.T) {
-	toldOf(t, []talkCase{
+func TestEndsOfConnectionsAreReportedAsWhatBecameOfTheirQueries(t *testing.T) {
+	checkTalks(t, []talkCase{
 		{"the server closes an idle connection", func(k *talk) {
 			k.says(true, framed(asks(t, 1)))
 			k.says(false, framed(has(t, 1)))
@@ -293,7 +293,7 @@ func TestEndsOfConnectionsAreToldAsWhatBecameOfTheirQueries(t *testing.T) {
 	})
 }
 
-func TestConnectionsThatComeToNothingAreTold(t *testing.T) {
+func TestConnectionsThatFailAreReported(t *testing.T) {
 	dropped := func(e decoder.Event) decoder.Event {
 		e.Body = decoder.Drop{Reason: "NETFILTER_DROP", Location: "nf_hook_slow"}
 		return e
@@ -350,7 +350,7 @@ func TestConnectionsThatComeToNothingAreTold(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			k := newTalk(t, client, service)
 			c.talk(k)
-			if got := told(newTestStage(), k); !slices.Equal(got, c.want) {
+			if got := outcomesOf(newTestStage(), k); !slices.Equal(got, c.want) {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
 		})
@@ -375,7 +375,7 @@ func TestAfterACutAnswerTheQuestionOverTCPIsKnown(t *testing.T) {
 				k.says(false, framed(whole))
 			}
 			s := newTestStage()
-			if got := told(s, k); !slices.Equal(got, []string{"udp web.example.org A truncated", want}) {
+			if got := outcomesOf(s, k); !slices.Equal(got, []string{"udp web.example.org A truncated", want}) {
 				t.Errorf("got %q, want %q", got, want)
 			}
 			if sum := s.total.summary(); sum.Retried != map[bool]uint64{true: 1}[name == "answered"] || sum.Queries != 2 {
@@ -483,7 +483,7 @@ func TestConnectionsAreTakenUpInTheMiddle(t *testing.T) {
 			k.says(true, framed(asks(t, id)))
 			k.says(false, framed(has(t, id)))
 		}
-		if got := told(newTestStage(), k); len(got) != 3 {
+		if got := outcomesOf(newTestStage(), k); len(got) != 3 {
 			t.Errorf("got %q", got)
 		}
 	})
@@ -494,7 +494,7 @@ func TestConnectionsAreTakenUpInTheMiddle(t *testing.T) {
 			k.says(true, asks(t, id))
 			k.says(false, framed(has(t, id)))
 		}
-		if got := told(newTestStage(), k); len(got) != 3 {
+		if got := outcomesOf(newTestStage(), k); len(got) != 3 {
 			t.Errorf("got %q", got)
 		}
 	})
@@ -502,12 +502,12 @@ func TestConnectionsAreTakenUpInTheMiddle(t *testing.T) {
 		k := newTalk(t, client, service)
 		k.opens()
 		k.says(true, framed(asks(t, 1)))
-		k.down += uint32(len(framed(has(t, 1)))) // nobody told
+		k.down += uint32(len(framed(has(t, 1)))) // which is not reported
 		k.says(true, framed(asks(t, 2)))
 		k.says(false, framed(has(t, 2)))
 		k.now = k.now.Add(2 * time.Second)
 		s := newTestStage()
-		if got := told(s, k); !slices.Equal(got, []string{"tcp host-2.example.org A NOERROR"}) || s.total.unseen != 1 {
+		if got := outcomesOf(s, k); !slices.Equal(got, []string{"tcp host-2.example.org A NOERROR"}) || s.total.unseen != 1 {
 			t.Errorf("got %q, %d unseen", got, s.total.unseen)
 		}
 	})
@@ -566,7 +566,7 @@ func FuzzConnections(f *testing.F) {
 			rand.New(rand.NewPCG(uint64(cutUp), uint64(cutDown))).Shuffle(len(k.events), func(i, j int) { k.events[i], k.events[j] = k.events[j], k.events[i] })
 		}
 		s := newTestStage()
-		told(s, k)
+		outcomesOf(s, k)
 		s.Flush(start.Add(time.Hour), false)
 		if s.tcp.spanned != 0 || len(s.tcp.list)+len(s.tcp.byName) != 0 {
 			t.Errorf("%d bytes and %d connections are kept of what is over", s.tcp.spanned, len(s.tcp.list))

@@ -9,9 +9,9 @@ import (
 
 // name ties an event to its pods. The pod is whose the place is where it was seen: by the cgroup of the socket or
 // task, by the namespace, by the other end of a veth; of a packet seen elsewhere it is the sender, or the receiver if the
-// sender is no pod, by their addresses, those before source translation too. The peer is the packet's other end. A sender that its address does not tell is who
-// sent the packet where it was seen before. The node's own namespace names nobody: pods on the host network are told apart
-// by their cgroups alone.
+// sender is no pod, by their addresses, those before source translation too. The peer is the packet's other end. A sender that is not known by its address is who
+// sent the packet where it was seen before. The node's own namespace names no pod: only their cgroups distinguish pods on the
+// host network.
 func (x *Index) name(e *decoder.Event) {
 	if e.Pod != (decoder.Pod{}) {
 		return
