@@ -180,7 +180,7 @@ func (r *Fsync) slow(now time.Time, class decoder.FsyncClass, h fio.Histogram, v
 	if l, ok := r.limits[ioKey{slowest.Process.PID, slowest.Device}]; known && ok && l.Used() >= nearLimit {
 		return throttled(f, class, where, l)
 	}
-	if 2*over.Starved >= v.Over {
+	if 2*over.Starved >= v.Over && 2*over.Stages[decoder.InRunQueue] >= over.Stages.Sum() {
 		return r.starved(f, class, where, slowest, over)
 	}
 	if use, known := r.now.disks[slowest.Device]; known {
@@ -213,8 +213,8 @@ func slowestLine(slowest decoder.FsyncSlow) string {
 	return line
 }
 
-// starved makes of slow syncs the finding that the disk was fast enough: in half of them,
-// or more, the caller could run but had no CPU for longer than all else took.
+// starved makes of slow syncs the finding that the disk was fast enough: in half of them, or more, the caller could run but
+// had no CPU for longer than all else took; and so it was for half of their time.
 func (r *Fsync) starved(f decoder.Finding, class decoder.FsyncClass, where string, slowest decoder.FsyncSlow, over decoder.FsyncOver) decoder.Finding {
 	f.ID = "fsync-cpu-starved"
 	f.Title = fmt.Sprintf("Syncs of %s files below %s wait for a CPU, not for the disk.", class, where)

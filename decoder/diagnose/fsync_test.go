@@ -173,6 +173,7 @@ func TestSlowSyncsThatWaitForACPUAreNotTheDisks(t *testing.T) {
 	}{
 		{"none of them", 30, 0, nil, "fsync-slow", decoder.Certain, "100 % waiting for the device", "limit in"},
 		{"fewer than half", 30, 14, nil, "fsync-slow", decoder.Certain, "39 % waiting for a CPU", "limit in"},
+		{"half, and less than half of the time", 30, 15, nil, "fsync-slow", decoder.Certain, "42 % waiting for a CPU", "limit in"},
 		{"most, but others are slow too", 30, 20, nil, "fsync-cpu-starved", decoder.Likely, "in 20 of 30 over the limit", "limit in"},
 		{"all", 30, 30, []decoder.Fact{others}, "fsync-cpu-starved", decoder.Certain, "in 30 of 30 over the limit", "limit in"},
 		{"all, by a limit", 30, 30, []decoder.Fact{quota}, "fsync-cpu-starved", decoder.Certain,

@@ -108,6 +108,10 @@ const (
 func hurts(b decoder.Reset) bool {
 	s := b.Sent
 	asked := map[int]bool{1: true, 2: true, 15: true} // SIGHUP, SIGINT, SIGTERM
+	const pipe = 13                                   // SIGPIPE: who was to read what a program writes has enough of it
+	if service(b) != b.Connection.Src {
+		asked[pipe] = true
+	}
 	switch {
 	case b.Cause == decoder.ResetEarly && b.State == "CLOSE_WAIT":
 		return unanswered(b)

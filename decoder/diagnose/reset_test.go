@@ -132,6 +132,10 @@ func TestFindingsAboutResetsByApplications(t *testing.T) {
 			"reset-by-application", decoder.Info, decoder.Certain, ""},
 		{"killed by SIGKILL", decoder.Reset{Sender: decoder.SenderApp, Cause: decoder.ResetKilled, State: "ESTABLISHED", Sent: used(decoder.Sock{Exiting: true, Signal: 9})},
 			"reset-by-application", decoder.Warning, decoder.Certain, "signal 9"},
+		{"a client whose output nobody reads any more", decoder.Reset{Sender: decoder.SenderApp, Cause: decoder.ResetKilled, State: "ESTABLISHED",
+			Sent: used(decoder.Sock{Exiting: true, Signal: 13}), Server: connection().Dst}, "reset-by-application", decoder.Info, decoder.Certain, "signal 13"},
+		{"a server that SIGPIPE ends", decoder.Reset{Sender: decoder.SenderApp, Cause: decoder.ResetKilled, State: "ESTABLISHED",
+			Sent: used(decoder.Sock{Exiting: true, Signal: 13}), Server: connection().Src}, "reset-by-application", decoder.Warning, decoder.Certain, "signal 13"},
 		{"asked to end by SIGTERM", decoder.Reset{Sender: decoder.SenderApp, Cause: decoder.ResetKilled, State: "ESTABLISHED", Sent: used(decoder.Sock{Exiting: true, Signal: 15})},
 			"reset-by-application", decoder.Info, decoder.Certain, ""},
 	})
