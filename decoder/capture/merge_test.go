@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ktrace/decoder"
+	"ktrace/decoder/filter"
 	"ktrace/decoder/pcapng"
 )
 
@@ -75,17 +76,24 @@ func TestFilesOfNodesAreMergedByTimeAndKeepTheirNames(t *testing.T) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 	for _, files := range [][][]byte{{a, b}, {b, a}} {
-		if got := seenIn(t, merged(t, files...)); !slices.Equal(got, want) {
+		if got := seenIn(t, merged(t, "", files...)); !slices.Equal(got, want) {
 			t.Errorf("of one file that was merged\ngot  %+v\nwant %+v", got, want)
 		}
 	}
 }
 
-// merged is a file with the packets of several.
-func merged(t *testing.T, files ...[]byte) []byte {
+// merged is a file with the packets of several, or with those that pass an expression.
+func merged(t *testing.T, expression string, files ...[]byte) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	s := Subset{To: pcapng.NewWriter(&out, pcapng.WriterOptions{Subset: true})}
+	var pass *filter.Expr
+	if expression != "" {
+		var err error
+		if pass, err = filter.Parse(expression); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := Subset{Filter: pass, To: pcapng.NewWriter(&out, pcapng.WriterOptions{Subset: true})}
 	var in []File
 	for _, file := range files {
 		in = append(in, File{"x", bytes.NewReader(file)})
@@ -109,7 +117,7 @@ func TestRecordsInBlocksOfTheirOwnKeepTheirNode(t *testing.T) {
 		}
 		return written(t, records)
 	}
-	stream := &decoder.Stream{Frames: NewReader(bytes.NewReader(merged(t, file("a", 1), file("b", 2))), ReaderOptions{})}
+	stream := &decoder.Stream{Frames: NewReader(bytes.NewReader(merged(t, "", file("a", 1), file("b", 2))), ReaderOptions{})}
 	n := map[string]int{}
 	for {
 		e, err := stream.Next(context.Background())
@@ -128,6 +136,59 @@ func TestRecordsInBlocksOfTheirOwnKeepTheirNode(t *testing.T) {
 	}
 	if n["a"] < 1000 || n["b"] < 1000 {
 		t.Errorf("facts of nodes: %v", n)
+	}
+}
+
+// TestWhatNoPacketFollowsKeepsItsNode merges a file that ends with facts that wait for a packet, and one whose last packet
+// is left out with what it says, with one that goes on longer.
+func TestWhatNoPacketFollowsKeepsItsNode(t *testing.T) {
+	symbol := func(name string) []byte {
+		return factRecord(t, 2, decoder.Fact{Symbol: &decoder.Symbol{Address: 1, Name: name}})
+	}
+	frame := func(at time.Duration, server string) []byte {
+		data := query("10.244.1.2", server)
+		return decoder.RawFrame{Time: at, Netns: nodeNetns, Ifindex: 2, Length: uint32(len(data)), Ethernet: true, Data: data}.Append(nil)
+	}
+	file := func(node string, killed bool, records ...[]byte) []byte {
+		var file bytes.Buffer
+		w := NewWriter(Options{})
+		begin := factRecord(t, 1, decoder.Fact{Node: &decoder.Node{Name: node, Kernel: "6.18", Netns: nodeNetns, Wall: time.Duration(node[0])}})
+		err := errors.Join(w.Record(begin), w.Begin(&file))
+		for _, raw := range records {
+			err = errors.Join(err, w.Record(raw))
+		}
+		if killed {
+			err = errors.Join(err, w.Save())
+		} else {
+			err = errors.Join(err, w.Close())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return file.Bytes()
+	}
+	const kept, left = "10.96.0.10", "10.96.0.11"
+	a := file("a", true, frame(1000, kept), symbol("a killed"))
+	b := file("b", false, frame(1000, kept), symbol("b left"), frame(1100, left))
+	c := file("c", false, frame(1000, kept), symbol("c"), frame(2000, kept))
+	for _, files := range [][][]byte{{a, b, c}, {c, b, a}, {b, c, a}} {
+		var said []string
+		stream := &decoder.Stream{Frames: NewReader(bytes.NewReader(merged(t, "host "+kept, files...)), ReaderOptions{})}
+		for {
+			e, err := stream.Next(context.Background())
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f, ok := e.Body.(decoder.Fact); ok && f.Symbol != nil {
+				said = append(said, e.Node+": "+f.Symbol.Name)
+			}
+		}
+		if slices.Sort(said); !slices.Equal(said, []string{"a: a killed", "b: b left", "c: c"}) {
+			t.Errorf("it says %q", said)
+		}
 	}
 }
 

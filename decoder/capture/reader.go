@@ -197,6 +197,9 @@ func about(i *pcapng.Interface) (a interfaceJSON) {
 
 // spares keeps records that are repeated if anything follows.
 func (r *Reader) spares(o pcapng.Options) {
+	if len(r.runs) > 1 { // a file that another program merged: whose they are shows nowhere
+		return
+	}
 	for c := range o.Custom(pcapng.Enterprise) {
 		if raw, ok := bytes.CutPrefix(c.Data, []byte(sparePrefix)); ok && len(r.spare) < maxSpare {
 			r.spare = append(r.spare, bytes.Clone(raw))

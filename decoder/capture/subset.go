@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
-	"ktrace/decoder"
 	"ktrace/decoder/filter"
 	"ktrace/decoder/pcapng"
 )
@@ -45,6 +43,7 @@ type subsetFile struct {
 	of      *pcapng.Interface
 	facts   []pcapng.Custom // of packets that were left out, for the next
 	node    []byte          // the record of whose they are
+	spare   [][]byte        // records that count if none comes any more
 }
 
 // Run goes over the files.
@@ -132,52 +131,17 @@ func (s *Subset) advance(f *subsetFile) error {
 	}
 }
 
-// pass copies a block that is no packet. Of several files all go into one section; a block of records, which names no
-// interface, says whose they are.
-func (s *Subset) pass(f *subsetFile, b pcapng.Block) error {
-	if len(s.files) == 1 {
-		return s.To.WriteBlock(b)
-	}
-	switch b.Type {
-	case pcapng.BlockSection:
-		return nil
-	case pcapng.BlockCustom:
-		c, err := b.CustomBlock()
-		raw, ok := bytes.CutPrefix(c.Data, []byte(recordPrefix))
-		if err != nil || c.Enterprise != pcapng.Enterprise || !ok {
-			break
-		}
-		f.learnNode(raw)
-		c.Data = slices.Concat([]byte(recordPrefix), f.node, raw)
-		return s.To.WriteCustom(c)
-	}
-	return s.To.WriteBlock(b)
-}
-
-// learnNode keeps the record of the node, if it is among those in a block or option.
-func (f *subsetFile) learnNode(raw []byte) {
-	for len(raw) > 4 { // padding
-		one, rest := decoder.CutRecord(raw)
-		if e, err := decoder.Decode(one); err == nil {
-			if fact, ok := e.Body.(decoder.Fact); ok && fact.Node != nil {
-				f.node = bytes.Clone(one)
-			}
-		}
-		raw = rest
-	}
-}
-
 // end ends a file, or the run if that is not where it could have ended.
 func (s *Subset) end(f *subsetFile, err error) error {
 	f.ended = true
 	switch {
-	case errors.Is(err, io.EOF):
-		return nil
 	case errors.Is(err, pcapng.ErrCut) && s.Cut != nil:
 		s.Cut(fmt.Errorf("%s: %w", f.name, err))
-		return nil
+	case errors.Is(err, io.EOF):
+	default:
+		return fmt.Errorf("%s: %w", f.name, err)
 	}
-	return fmt.Errorf("%s: %w", f.name, err)
+	return s.writeSpares(f)
 }
 
 // take counts the packet of a file, and copies it if it is wanted.
@@ -251,32 +215,13 @@ func (s *Subset) wanted(f *subsetFile) (bool, error) {
 	return true, nil
 }
 
-// learnNodes is learnNode for what a packet has beside it.
-func (f *subsetFile) learnNodes() {
-	for c := range f.packet.Options.Custom(pcapng.Enterprise) {
-		if raw, ok := bytes.CutPrefix(c.Data, []byte(recordPrefix)); ok && decoder.IsFact(raw) {
-			f.learnNode(raw)
-		}
-	}
-}
-
-// keepFacts takes what a packet that is left out says of the node: the conclusions rest on it.
-func (f *subsetFile) keepFacts() {
-	for c := range f.packet.Options.Custom(pcapng.Enterprise) {
-		if raw, ok := bytes.CutPrefix(c.Data, []byte(recordPrefix)); ok && decoder.IsFact(raw) {
-			c.Data = bytes.Clone(c.Data)
-			f.facts = append(f.facts, c)
-		}
-	}
-}
-
 func (s *Subset) finish() error {
 	if s.To == nil {
 		return nil
 	}
 	for _, f := range s.files {
 		for _, c := range f.facts {
-			if err := s.To.WriteCustom(c); err != nil {
+			if err := s.writeOf(f, bytes.TrimPrefix(c.Data, []byte(recordPrefix))); err != nil {
 				return err
 			}
 		}
