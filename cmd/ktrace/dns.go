@@ -25,7 +25,7 @@ type dnsFlags struct {
 func (f *dnsFlags) add(fs *pflag.FlagSet) {
 	fs.UintSliceVar(&f.ports, "port", []uint{dnsPort}, "ports that servers are asked at; where they are translated to is followed")
 	fs.DurationVar(&f.wait, "wait", 5*time.Second, "how long an answer may take")
-	fs.DurationVar(&f.slow, "slow", 100*time.Millisecond, "answers that take longer are a finding")
+	fs.DurationVar(&f.slow, "slow", slowLookup, "answers that take longer are a finding")
 }
 
 func (f *dnsFlags) validate() error {

@@ -104,7 +104,6 @@ func serviceRange(cidr string) (func(cli.View) cli.View, error) {
 		facts = append(facts, decoder.Fact{Service: &decoder.ServiceFact{Source: "cidr", CIDR: prefix}})
 	}
 	return func(v cli.View) cli.View {
-		v.Begin = func() ([]decoder.Fact, error) { return facts, nil }
-		return v
+		return v.With(cli.View{Begin: func() ([]decoder.Fact, error) { return facts, nil }})
 	}, nil
 }

@@ -77,8 +77,11 @@ func leaves(err error) []error {
 // stdoutRemedy is what to do about an error of writing to standard output, whose file is not known.
 func stdoutRemedy(err error) string {
 	var path *os.PathError
-	if errors.As(err, &path) && path.Path == os.Stdout.Name() && errors.Is(err, syscall.ENOSPC) {
+	switch {
+	case !errors.As(err, &path) || path.Path != os.Stdout.Name():
+		return ""
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return "; make room where standard output goes, or send it elsewhere"
 	}
-	return ""
+	return "; send standard output elsewhere"
 }

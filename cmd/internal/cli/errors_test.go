@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 func TestNoErrorIsHiddenByAnother(t *testing.T) {
 	full := fmt.Errorf("--record x: %w", syscall.ENOSPC)
+	stdout := func(err error) error { return &os.PathError{Op: "write", Path: os.Stdout.Name(), Err: err} }
 	for _, tt := range []struct {
 		name   string
 		err    error
@@ -25,6 +27,8 @@ func TestNoErrorIsHiddenByAnother(t *testing.T) {
 		{"a full disk and a reader that has gone", errors.Join(errors.Join(syscall.EPIPE, full), context.Canceled), 1, "ktrace: --record x: no space left on device\n"},
 		{"findings and a reader that has gone", errors.Join(syscall.EPIPE, ErrFindings), 3, ""},
 		{"the same twice", errors.Join(full, errors.Join(full)), 1, "ktrace: --record x: no space left on device\n"},
+		{"standard output, on a full disk", stdout(syscall.ENOSPC), 1, "ktrace: write /dev/stdout: no space left on device; make room where standard output goes, or send it elsewhere\n"},
+		{"standard output, on a disk that is read-only now", stdout(syscall.EROFS), 1, "ktrace: write /dev/stdout: read-only file system; send standard output elsewhere\n"},
 		{"usage", Usagef("want a file"), 2, "ktrace: want a file\n"},
 		{"an error of two", fmt.Errorf("%w (%w)", full, syscall.EIO), 1, "ktrace: --record x: no space left on device (input/output error)\n"},
 	} {
