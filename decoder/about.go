@@ -110,6 +110,8 @@ func (p *Packet) asks() (asks, answers bool) {
 		return true, false
 	case p.IsICMP(0, 129):
 		return false, true
+	case p.Sport == 0: // of a connect that failed before it had a port, or of a datagram that wants no answer
+		return true, false
 	case p.Sport >= firstEphemeral && p.Dport >= firstEphemeral:
 		return false, false
 	}

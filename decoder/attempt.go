@@ -46,6 +46,9 @@ func (e Event) attempt() attempt {
 	if p != nil {
 		p = p.Innermost()
 	}
+	if _, told := e.Body.(Hop); told && p != nil && p.IsICMPError() { // what its sender was told of
+		p = p.About()
+	}
 	if p == nil || p.IsICMPError() || p.Fragment != 0 || !p.begins() {
 		return attempt{}
 	}

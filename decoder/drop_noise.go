@@ -20,7 +20,7 @@ func noises() []noise {
 		{why: "it had served its purpose", reasons: []string{"CONSUMED", "SKB_CONSUMED"}, functions: []string{"icmpv6_rcv"}},
 		{why: "it was for another host", reasons: []string{reasonOtherHost, "IPV6_NDISC_NS_OTHERHOST"}},
 		{why: "the socket was closed with packets in its queue", reasons: []string{"QUEUE_PURGE", "SOCKET_CLOSE"},
-			functions: []string{"sk_stream_kill_queues", "inet_sock_destruct", "skb_queue_purge"}},
+			functions: []string{"sk_stream_kill_queues", "inet_sock_destruct", "skb_queue_purge", "udp_destruct_sock", "udp_destruct_common"}},
 		{why: "the socket did not want it: its own filter", reasons: []string{reasonSocketFilter}},
 		{why: "its data had come before", reasons: []string{"TCP_OLD_DATA", "TCP_OLD_SEQUENCE", "TCP_OFOMERGE", "DUP_FRAG"}},
 		{why: "a newer acknowledgement had come", reasons: []string{"TCP_OLD_ACK", "TCP_TOO_OLD_ACK", "TCP_RFC7323_PAWS_ACK"}},

@@ -2,8 +2,10 @@ package decoder
 
 import (
 	"bufio"
+	"bytes"
 	"io"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -14,7 +16,7 @@ type ResolvConf struct {
 	Nameservers []netip.Addr `json:"nameservers,omitempty"`
 	Search      []string     `json:"search,omitempty"`
 	Ndots       int          `json:"ndots"`         // names with fewer dots are tried under the search domains first
-	Bad         []string     `json:"bad,omitempty"` // lines that say nothing to a resolver, though they are no comments
+	Bad         []string     `json:"bad,omitempty"` // lines that say nothing to a resolver, or nothing to that of glibc, though they are no comments
 }
 
 const (
@@ -25,20 +27,34 @@ const (
 // ParseResolv reads a resolv.conf. What it does not understand it passes over, as resolvers do, and keeps as bad.
 func ParseResolv(r io.Reader) ResolvConf {
 	c := ResolvConf{Ndots: 1}
-	for lines := bufio.NewScanner(r); lines.Scan(); {
-		line := strings.TrimSpace(lines.Text())
-		if line == "" || line[0] == '#' || line[0] == ';' {
+	lines := bufio.NewScanner(r)
+	lines.Split(keepReturn)
+	for lines.Scan() {
+		line := strings.TrimLeft(lines.Text(), " \t")
+		if strings.TrimSpace(line) == "" || line[0] == '#' || line[0] == ';' {
 			continue
 		}
-		if !c.line(strings.Fields(line)) && len(c.Bad) < maxBadLines {
+		if !c.line(line) && len(c.Bad) < maxBadLines {
 			c.Bad = append(c.Bad, line[:min(len(line), maxLine)])
 		}
 	}
 	return c
 }
 
-// line takes in one, and reports whether it says anything.
-func (c *ResolvConf) line(f []string) bool {
+// keepReturn splits at the ends of lines and leaves a carriage return before them: to glibc it is a part of the line.
+func keepReturn(data []byte, atEOF bool) (advance int, token []byte, err error) {
+	if i := bytes.IndexByte(data, '\n'); i >= 0 {
+		return i + 1, data[:i], nil
+	}
+	if !atEOF || len(data) == 0 {
+		return 0, nil, nil
+	}
+	return len(data), data, nil
+}
+
+// line takes in one, and reports whether it says to every resolver what it says to some.
+func (c *ResolvConf) line(text string) bool {
+	f := strings.Fields(text)
 	switch f[0] {
 	case "nameserver":
 		if len(f) < 2 {
@@ -48,7 +64,7 @@ func (c *ResolvConf) line(f []string) bool {
 		if err == nil {
 			c.Nameservers = append(c.Nameservers, addr)
 		}
-		return err == nil
+		return err == nil && !strings.Contains(text, "\r") // with which glibc takes it for no address
 	case "search", "domain": // the last one counts
 		c.Search = f[1:]
 	case "options":
@@ -73,6 +89,11 @@ func (c ResolvConf) Cluster() bool {
 		}
 	}
 	return false
+}
+
+// Garbled reports whether a line that is to name a nameserver names none, to some resolvers at least.
+func (c ResolvConf) Garbled() bool {
+	return slices.ContainsFunc(c.Bad, func(line string) bool { return strings.HasPrefix(line, "nameserver") })
 }
 
 // Base is the name that a resolver was asked for when it sends a query: it tries a name under each of its search

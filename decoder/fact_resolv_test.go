@@ -21,6 +21,9 @@ func TestParseResolvReadsWhatResolversDo(t *testing.T) {
 		{"a word that is none", "nameservers 10.96.0.10\n", 0, "", 1, 1},
 		{"a nameserver without an address", "nameserver\n", 0, "", 1, 1},
 		{"nothing", "", 0, "", 1, 0},
+		{"no end of the last line", "nameserver 10.96.0.10", 1, "", 1, 0},
+		{"blanks before and behind", "  nameserver\t10.96.0.10  \n", 1, "", 1, 0},
+		{"lines of Windows, of which glibc understands no address", "nameserver 10.96.0.10\r\nsearch a.b\r\n\r\n", 1, "a.b", 1, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := ParseResolv(strings.NewReader(c.text))

@@ -123,7 +123,7 @@ func (a again) enough(least uint64) bool {
 // ofServer reports whether a cause lies with the server alone, so that it is over once any client reaches it again.
 func ofServer(id string) bool {
 	switch id {
-	case "connection-refused", "accept-queue-full", "socket-buffer-full", "dns-server-refused", "dns-servfail", "dns-refused":
+	case "connection-refused", "icmp-unreachable", "accept-queue-full", "socket-buffer-full", "dns-server-refused", "dns-servfail", "dns-refused":
 		return true
 	}
 	return false

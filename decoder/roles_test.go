@@ -13,6 +13,7 @@ func TestFindingsNameWhoAsksByRole(t *testing.T) {
 	}{
 		{"a process of the node asks a pod", bare("tcp", flowOf("192.0.2.1:40000", "10.9.0.2:80"), "S"), true, Drop{}},
 		{"a pod answers a process of the node", bare("tcp", flowOf("10.9.0.2:80", "192.0.2.1:40000"), "S."), false, Drop{}},
+		{"a connect that has no port yet, nor an address", bare("tcp", flowOf("0.0.0.0:0", "10.9.0.2:80"), ""), true, Sock{Op: SockNoRoute}},
 		{"an answer to an ephemeral port", bare("udp", flowOf("10.9.0.2:53", "192.0.2.1:40000"), ""), false, Hop{}},
 	} {
 		e := Event{Pod: db, ToPod: c.toPod, Packet: c.packet, Body: c.body}

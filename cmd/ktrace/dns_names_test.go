@@ -130,6 +130,8 @@ func TestDNSNamesABadResolvConf(t *testing.T) {
 		}
 		for _, s := range []lab.Scenario{
 			{Name: "that names no service", Proof: "no service has the address " + f.nobodys(), Fault: conf("nameserver " + f.nobodys())},
+			{Name: "with lines of Windows", Proof: `"nameserver ` + f.service + `\r"`, Fault: conf("nameserver " + f.service + "\r")},
+			{Name: "that names the node's resolver", Proof: "its nameservers: 127.0.0.53", Fault: conf("nameserver 127.0.0.53")},
 			{Name: "that names nobody", Proof: `"nameserver: ` + f.service + `"`, Fault: conf("nameserver: " + f.service)},
 		} {
 			s.Name = f.name + " " + s.Name

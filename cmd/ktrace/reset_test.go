@@ -450,9 +450,15 @@ func TestResetShowsWhoRefuses(t *testing.T) {
 // echoUDP answers datagrams with what they hold.
 func echoUDP(t testing.TB, ns *lab.NS, port string) {
 	t.Helper()
+	bindUDP(t, ns, port)
+}
+
+// bindUDP is echoUDP, and returns what to close for its end.
+func bindUDP(t testing.TB, ns *lab.NS, port string) (conn net.PacketConn) {
+	t.Helper()
 	ns.Do(func() {
-		conn, err := net.ListenPacket("udp", "[::]:"+port)
-		if err != nil {
+		var err error
+		if conn, err = net.ListenPacket("udp", "[::]:"+port); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { conn.Close() })
@@ -467,6 +473,7 @@ func echoUDP(t testing.TB, ns *lab.NS, port string) {
 			}
 		}()
 	})
+	return conn
 }
 
 // ask sends a datagram and waits for the answer, or for the error.

@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"math"
 	"net/netip"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 // consequences is what was seen that explains what becomes of other packets, or shows that nothing is wrong with them.
 type consequences struct {
 	silenced decoder.Recent[natFlow, bool]          // flows whose sender was sent "packet too big", but a filter dropped that
+	unasked  decoder.Recent[netip.Addr, bool]       // who was asked for its link address, or answered, where a filter took that: itself, or its multicast group
 	strays   decoder.Recent[strayFlow, uint32]      // packets that left for a service's address as they were, and the namespace that they left first
 	sought   decoder.Recent[soughtAt, bool]         // where those go to; true once a host answers there that is no backend
 	gone     decoder.Recent[goneAddress, bool]      // addresses that the hosts which are to have them lack
@@ -20,7 +22,8 @@ type consequences struct {
 
 // life is what was seen of a flow's one direction, wherever that was. Times are nanoseconds since 1970: there are many.
 type life struct {
-	most        uint8 // the most routers that a packet of it had before it
+	most, least uint8 // the most routers that a packet of it had before it, and the fewest
+	falls       uint8 // how often one had fewer before it than any earlier
 	leftFrom    uint32
 	left        int64 // when one was last seen to leave a namespace, and which; 0 if none was
 	first, last int64
@@ -90,6 +93,10 @@ func (c *consequences) learn(e decoder.Event) {
 		if e.Packet != nil && b.ByNetfilter() {
 			c.silence(e.Packet)
 		}
+		if e.Packet != nil && unasked(e.Packet, b) {
+			c.unasked.Put(e.Packet.Src, true)
+			c.unasked.Put(e.Packet.Dst, true)
+		}
 	case decoder.NAT:
 		if e.Packet != nil && b.State == decoder.NATMiss {
 			c.stray(e)
@@ -129,8 +136,11 @@ func (c *consequences) live(e decoder.Event) {
 		return
 	}
 	now := e.Time.UnixNano()
-	l := c.lives.Keep(e.Packet.FlowKey(), func() *life { return &life{first: now} })
-	l.most, l.last = max(l.most, e.Packet.TTL), now
+	l := c.lives.Keep(e.Packet.FlowKey(), func() *life { return &life{first: now, least: e.Packet.TTL} })
+	if ttl := e.Packet.TTL; ttl < l.least && l.falls < math.MaxUint8 {
+		l.falls++
+	}
+	l.most, l.least, l.last = max(l.most, e.Packet.TTL), min(l.least, e.Packet.TTL), now
 	if e.Journey == 0 || e.Journey != l.packets[0].journey && e.Journey != l.packets[1].journey {
 		l.packets[0], l.packets[1] = packetLife{e.Journey, now, now}, l.packets[0]
 	}
@@ -190,6 +200,18 @@ func (c *consequences) silence(p *decoder.Packet) {
 	}
 }
 
+// neverAsked reports whether a filter took what was to find out a host's link address.
+func (c *consequences) neverAsked(hop netip.Addr) bool {
+	if !hop.Is6() || hop.Is4In6() {
+		return false
+	}
+	group, low := [16]byte{0xff, 2, 11: 1, 12: 0xff}, hop.As16() // RFC 4291, 2.7.1
+	copy(group[13:], low[13:])
+	alone, _ := c.unasked.Get(hop)
+	all, _ := c.unasked.Get(netip.AddrFrom16(group))
+	return alone || all
+}
+
 // stray takes in a packet that leaves a namespace for a service's address as it is.
 func (c *consequences) stray(e decoder.Event) {
 	if _, known := c.strays.Get(strayOf(e)); !known {
@@ -206,9 +228,12 @@ func strayOf(e decoder.Event) strayFlow {
 
 // explained reports whether the drop of a packet follows from what went wrong before, which is reported itself: it was
 // on its way to a service's address though nobody is there, and whoever gets it can but drop it; or it was too big, and
-// the message that would have told its sender so was filtered.
+// the message that would have told its sender so was filtered; or what was to find out the next host's link address was.
 func (c *consequences) explained(e decoder.Event, f decoder.Finding) bool {
 	if f.ID != "service-dnat-miss" && f.ID != "kube-proxy-rules-missing" && c.left(e) != e.Netns && !c.serves(e) {
+		return true
+	}
+	if f.ID == "neighbour-failed" && f.Subject == unaskedNeighbour {
 		return true
 	}
 	silenced, _ := c.silenced.Get(natFlow{e.Packet.Proto, e.Packet.Flow()})
@@ -239,8 +264,17 @@ func (c *consequences) servesAt(netns uint32, proto string, to netip.AddrPort) b
 // longestTrace is the most routers that traceroute looks behind: it counts from 1 up to 30.
 const longestTrace = 32
 
-// meantToEnd reports whether a packet's flow never had more life than what looks for the routers on a way gives it.
+// meantToEnd reports whether a packet's flow never had more life than what looks for the routers on a way gives it. An
+// answer looks for none.
 func (c *consequences) meantToEnd(e decoder.Event) bool {
 	l := c.life(e.Packet, false)
-	return l.first != 0 && l.most <= longestTrace
+	return l.first != 0 && l.most <= longestTrace && !isAnswer(e.Packet, l, c.life(e.Packet, true))
+}
+
+// comesRound reports whether packets of a flow were seen again and again, each time with less life, and whether enough was
+// seen to say so.
+func (c *consequences) comesRound(p *decoder.Packet) (round, known bool) {
+	const straightOn = 8 // as many routers as one machine has on a way, with nodes that are its namespaces
+	l := c.life(p, false)
+	return l.falls > straightOn, l.first != 0
 }

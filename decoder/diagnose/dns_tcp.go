@@ -62,13 +62,17 @@ type strangers struct {
 // manyStrangers is how many addresses a client may try so: one that tries more looks for open ports.
 const manyStrangers = 3
 
-// scans reports whether the client of a connection that came to nothing goes through addresses, whatever serves there.
+// scans reports whether the client of a connection that came to nothing goes through addresses, or ports, whatever serves
+// there.
 func (r *DNS) scans(e decoder.Event, d decoder.DNS) bool {
 	conf, _ := r.know.resolvs.Get(d.ClientNetns)
 	_, service := r.know.ServiceAt(d.ClientNetns, d.Transport, d.Server)
 	served, _ := r.served.Get(d.Server)
 	if !d.Unsent || service || served.answered > 0 || slices.Contains(conf.Nameservers, d.Server.Addr()) {
 		return false
+	}
+	if notListened(d) || d.Connection != nil && d.Connection.How == decoder.ConnectionRefused {
+		return true // a refused connection, as to any port: nothing says that it was to be a query
 	}
 	x, k := &r.strangers, ends{e.Packet.Src, d.Server}
 	n, _ := x.count.Get(k.client)

@@ -21,7 +21,7 @@ func NewDrops(know *Facts) *Drops { return &Drops{know: know, held: holds{}} }
 // Observe implements decoder.Rule.
 func (r *Drops) Observe(e decoder.Event) []decoder.Finding {
 	d, ok := e.Body.(decoder.Drop)
-	if !ok || d.Noise != "" || e.Packet == nil || e.Packet.Dst.IsMulticast() || e.Packet.IsICMPError() && !d.ByNetfilter() {
+	if !ok || d.Noise != "" || e.Packet == nil || e.Packet.Dst.IsMulticast() && !unasked(e.Packet, d) || e.Packet.IsICMPError() && !d.ByNetfilter() {
 		return nil // that an error does not arrive is no cause, unless somebody wanted it
 	}
 	what := d.Reason + " " + d.Location
@@ -46,6 +46,17 @@ func (r *Drops) Flush(now time.Time, final bool) []decoder.Finding {
 	}
 	return found
 }
+
+// unasked reports whether a filter took a question or an answer of neighbour discovery, without which IPv6 reaches nobody.
+func unasked(p *decoder.Packet, d decoder.Drop) bool {
+	return d.ByNetfilter() && (p.IsICMP(noICMP, neighborSolicitation) || p.IsICMP(noICMP, neighborAdvertisement))
+}
+
+// Types of ICMPv6 (RFC 4861). noICMP is no type of ICMP's that anybody sends.
+const (
+	neighborSolicitation, neighborAdvertisement = 135, 136
+	noICMP                                      = 255
+)
 
 // namedFirst puts packets whose rule is known before those that must be of one of these rules.
 func (k *Facts) namedFirst(all []*holding) {

@@ -69,6 +69,9 @@ func (r *ICMPErrors) Observe(e decoder.Event) []decoder.Finding {
 }
 
 func (r *ICMPErrors) drop(e decoder.Event, d decoder.Drop) {
+	if d.NoSocket() {
+		return // no rule concludes from that alone: the error says it
+	}
 	r.dropped.Put(flowOf(e.Packet), e.Time)
 	if c := d.Conntrack; c != nil {
 		r.dropped.Put(natFlow{e.Packet.Proto, c.Original}, e.Time)
@@ -162,7 +165,7 @@ func (r *ICMPErrors) judge(c *complaint) (decoder.Finding, bool) {
 func (r *ICMPErrors) madeHere(c *complaint) bool {
 	return slices.ContainsFunc(c.flows, func(f natFlow) bool {
 		at, dropped := r.dropped.Get(f)
-		return dropped && at.Sub(c.event.Time).Abs() <= madeWithin
+		return dropped && c.event.Time.Sub(at) <= madeWithin // or later: it is sent again, and told again
 	})
 }
 

@@ -62,6 +62,9 @@ func TestWhatOtherMachinesSayIsNamedOnce(t *testing.T) {
 		sweep = append(sweep, p, complains(complainer, 3, 1, p))
 	}
 	gone := decoder.Event{Header: decoder.Header{Time: time.Unix(1000, 0).Add(20 * time.Millisecond)}, Packet: decoder.ParseIP(syn), Body: decoder.Drop{Reason: "IP_OUTNOROUTES"}}
+	again, deaf := gone, gone
+	again.Time = again.Time.Add(2 * madeWithin)
+	deaf.Packet, deaf.Body = decoder.ParseIP(ask), decoder.Drop{Reason: "NO_SOCKET"}
 	for _, tt := range []struct {
 		name   string
 		events []decoder.Event
@@ -79,6 +82,8 @@ func TestWhatOtherMachinesSayIsNamedOnce(t *testing.T) {
 		{"traceroute beside a ping", passing(ping, trace, complains(complainer, 11, 0, trace)), "", "", 0},
 		{"a fragment that never came", passing(syn, complains(complainer, 11, 1, syn)), "", "", 0},
 		{"this machine dropped it", append(passing(syn, complains(complainer, 3, 0, syn)), gone), "", "", 0},
+		{"this machine dropped it, and dropped it again", append(passing(syn, complains(complainer, 3, 13, syn)), gone, again), "", "", 0},
+		{"nothing listens on this machine", append(passing(ask, complains(unreached, 3, 3, ask), ask, complains(unreached, 3, 3, ask)), deaf), "icmp-unreachable", decoder.Warning, 2},
 		{"a host where nothing listens, asked twice", passing(ask, complains(unreached, 3, 3, ask), ask, complains(unreached, 3, 3, ask)), "icmp-unreachable", decoder.Warning, 2},
 		{"asked once", passing(ask, complains(unreached, 3, 3, ask)), "icmp-unreachable", decoder.Info, 1},
 		{"a late answer", passing(ask, answer, complains(unreachedBy, 3, 3, answer)), "", "", 0},

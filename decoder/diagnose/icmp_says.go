@@ -87,6 +87,9 @@ func (r *ICMPErrors) portClosed(f decoder.Finding, c *complaint) (decoder.Findin
 	}
 	f.ID, f.Confidence, f.Subject = "icmp-unreachable", decoder.Certain, to.String()
 	f.Title = fmt.Sprintf("%v says that nothing listens on %s port %d.", p.Src, c.about.Proto, to.Port())
+	if to.Port() == 0 {
+		f.Title = fmt.Sprintf("%v says that nothing there takes packets of the IP protocol %s.", p.Src, c.about.Proto)
+	}
 	f.Cause = "The host was reached and answered ICMP port unreachable: the process is not running there, or listens elsewhere; or a REJECT rule of that host answers so."
 	f.Remedy = byFamily(to.Addr(), fmt.Sprintf("ss -%snlp 'sport = :%d'   # on %v", flagOf(c.about.Proto), to.Port(), to.Addr()),
 		fmt.Sprintf("nft list ruleset | grep -n reject; iptables-save -c | grep -n REJECT   # on %v", to.Addr()))

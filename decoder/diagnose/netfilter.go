@@ -30,10 +30,7 @@ func filtered(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 		f.Title = fmt.Sprintf("A firewall rule rejects packets to %s with %s.", target(e), answer)
 		f.Cause = "netfilter dropped the packet and answered its sender: a REJECT rule."
 	}
-	if mtu, ok := e.Packet.TooBig(); ok {
-		f.Cause = "netfilter dropped the ICMP error packet-too-big, so the sender goes on with large packets: small ones pass, transfers hang."
-		f.Evidence = append(f.Evidence, tooBigMessage(e.Packet, mtu))
-	}
+	k.whatFor(&f, e, d, rule)
 	if d.Rejected && d.Answer != nil {
 		f.Evidence = append(f.Evidence, "netfilter itself answered its sender: "+d.Answer.Name)
 	}
@@ -49,6 +46,22 @@ func filtered(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 		f.Evidence = append(f.Evidence, why)
 	}
 	return f, true
+}
+
+// whatFor says what it means that a packet was dropped, where the packet or the rule is of a kind that tells.
+func (k *Facts) whatFor(f *decoder.Finding, e decoder.Event, d decoder.Drop, rule culprit) {
+	mtu, tooBig := e.Packet.TooBig()
+	switch {
+	case tooBig:
+		f.Cause = "netfilter dropped the ICMP error packet-too-big, so the sender goes on with large packets: small ones pass, transfers hang."
+		f.Evidence = append(f.Evidence, tooBigMessage(e.Packet, mtu))
+	case unasked(e.Packet, d):
+		f.Cause = "netfilter dropped messages of neighbour discovery, by which hosts find each other's link address (IPv6's ARP), so nothing that goes by IPv6 over that link arrives."
+		f.Remedy = append(f.Remedy, k.in(e.Netns)+"ip6tables -I INPUT -p ipv6-icmp -j ACCEPT   # or as narrow as RFC 4890 allows; where the rule is in another chain, there")
+	case strings.Contains(rule.Text, "-j TPROXY"):
+		f.Cause = "A TPROXY rule gives packets to a proxy on this node, of a service mesh or a network plugin, and drops what no socket takes: the proxy does not listen at the rule's port."
+		f.Remedy = append(f.Remedy, k.in(e.Netns)+"ss -ltnup   # does a process listen at the rule's --on-port?")
+	}
 }
 
 // rejection is what the sender of a packet was answered, or would have been; "" if nothing.

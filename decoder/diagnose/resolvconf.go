@@ -18,10 +18,7 @@ func (k *Facts) badResolvConf(d decoder.DNS) (decoder.Finding, bool) {
 	if !known {
 		return decoder.Finding{}, false
 	}
-	if len(conf.Nameservers) == 0 && d.Server.Addr().IsLoopback() {
-		f := badFile(conf)
-		f.Title = "The client's resolv.conf names no nameserver, so its queries go to its own loopback address, where no server listens."
-		f.Cause = "A resolver without a nameserver asks 127.0.0.1 (resolv.conf(5))."
+	if f, ok := k.asksItself(conf, d); ok {
 		return f, true
 	}
 	var passed []uint32
@@ -32,6 +29,32 @@ func (k *Facts) badResolvConf(d decoder.DNS) (decoder.Finding, bool) {
 		return decoder.Finding{}, false
 	}
 	return k.noService(conf, d.Server, passed)
+}
+
+// asksItself reports a query to a loopback address of the client, where nothing listens: its resolv.conf names that, or
+// no address that its resolver understands.
+func (k *Facts) asksItself(conf decoder.ResolvConf, d decoder.DNS) (decoder.Finding, bool) {
+	if !d.Server.Addr().IsLoopback() {
+		return decoder.Finding{}, false
+	}
+	unheard := d.ICMP != nil && d.ICMP.Name == "port-unreachable" || notListened(d)
+	f := badFile(conf)
+	switch named := slices.Contains(conf.Nameservers, d.Server.Addr()); {
+	case len(conf.Nameservers) == 0:
+		f.Title = "The client's resolv.conf names no nameserver, so its queries go to its own loopback address, where no server listens."
+		f.Cause = "A resolver without a nameserver asks 127.0.0.1 (resolv.conf(5))."
+	case !named && unheard && conf.Garbled():
+		f.Title = fmt.Sprintf("The client's resolver does not understand the nameservers of its resolv.conf, so its queries go to %v, where no server listens.", d.Server.Addr())
+		f.Cause = "A resolver without a nameserver asks 127.0.0.1 (resolv.conf(5)). With a carriage return behind it, as editors of Windows end lines, an address is none to glibc."
+	case named && unheard && d.ClientNetns != k.node.Netns:
+		f.Title = fmt.Sprintf("The client's resolv.conf names %v, which is the client itself, and nothing listens there.", d.Server.Addr())
+		f.Cause = "A loopback address is another host in every network namespace: that of systemd-resolved, or of a cache, on the node is none in a pod. " +
+			"If a container of the pod is to serve there, it does not run."
+		f.Remedy = append([]string{"grep -i resolvConf /var/lib/kubelet/config.yaml   # of a node with systemd-resolved: /run/systemd/resolve/resolv.conf"}, f.Remedy...)
+	default:
+		return f, false
+	}
+	return f, true
 }
 
 // askedNoServer reports a packet to an address that a resolv.conf names, the sender's if that is known, and that the cluster

@@ -134,7 +134,7 @@ func martian(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) 
 	if why == "" {
 		return decoder.Finding{}, false
 	}
-	return decoder.Finding{
+	f := decoder.Finding{
 		ID: "martian-source", Severity: decoder.Warning, Confidence: decoder.Certain, Subject: fmt.Sprintf("%s, at %s", why, at(e)),
 		Title:    fmt.Sprintf("Packets from %v to %v that come by %s are impossible there and are dropped.", e.Packet.Src, e.Packet.Dst, at(e)),
 		Cause:    "The kernel calls it a martian: " + why + ". An address is used twice, or something translates or spoofs it.",
@@ -143,7 +143,35 @@ func martian(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) 
 			fmt.Sprintf("%sip -br addr | grep -w %v   # is the source this host's own?", k.in(e.Netns), e.Packet.Src),
 			k.in(e.Netns) + "sysctl -w net.ipv4.conf.all.log_martians=1", "dmesg | grep martian   # with the sender's MAC",
 		},
-	}, true
+	}
+	switch {
+	case e.Packet.Src == e.Packet.Dst:
+		toItself(&f, e)
+	case e.Packet.Dst.IsLoopback() && d.Conntrack.DNAT():
+		k.toLoopback(&f, e, d)
+	}
+	return f, true
+}
+
+// toItself says of a packet that has its receiver's own address as its source how it comes to that: a service made it so.
+func toItself(f *decoder.Finding, e decoder.Event) {
+	f.Title = fmt.Sprintf("%v cannot reach itself by a service: its packets come back with its own address as their source, and are dropped.", e.Packet.Dst)
+	f.Cause = "A service, or a port of the node, sent the packet back to who sent it, as its backend. There the source must be translated, too (masquerade), and was not."
+	f.Remedy = byFamily(e.Packet.Dst,
+		"iptables-save -t nat | grep -e KUBE-MARK-MASQ -e MASQUERADE   # on the node: kube-proxy marks what a backend sends to itself, and masquerades what is marked",
+		"nft list ruleset | grep -n masquerade   # on the node")
+}
+
+// toLoopback says of a packet that translation sends to a loopback address what keeps it from arriving there.
+func (k *Facts) toLoopback(f *decoder.Finding, e decoder.Event, d decoder.Drop) {
+	key := fmt.Sprintf("net.ipv4.conf.%s.route_localnet", word(orLo(e.Iface)))
+	f.Title = fmt.Sprintf("Packets that a rule translates to %v are dropped at %s: route_localnet is off there.", e.Packet.Dst, at(e))
+	f.Cause = "A rule of DNAT sends them to a loopback address, which the kernel takes from no device but lo unless route_localnet is on: the port of a node or of a container's host that is only bound to 127.0.0.1."
+	f.Evidence = append(f.Evidence, "conntrack entry: "+d.Conntrack.String())
+	f.Remedy = []string{
+		fmt.Sprintf("%ssysctl -w %s=1   # then other hosts of the link reach 127.0.0.0/8 as well, unless a rule forbids it", k.in(e.Netns), key),
+		"# or let the server listen on an address of the node, and the rule name that",
+	}
 }
 
 // noRoute reports that there was no way to the destination.
@@ -192,14 +220,41 @@ func hopLimit(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 	if !outOfHops(e, d) || k.before.meantToEnd(e) {
 		return decoder.Finding{}, false
 	}
-	return decoder.Finding{
+	round, known := k.before.comesRound(e.Packet)
+	if known && !round {
+		return smallHopLimit(e), true
+	}
+	f := decoder.Finding{
 		ID: "ttl-exceeded", Severity: decoder.Warning, Confidence: decoder.Certain, Subject: at(e),
 		Title:    fmt.Sprintf("Packets to %v pass too many routers: they go round in circles.", e.Packet.Dst),
 		Cause:    "The packet's time to live came to its end. If it did not begin with a small one on purpose (traceroute), two routers send it to each other.",
 		Evidence: []string{fmt.Sprintf("TTL %d at %s", e.Packet.TTL, decoder.Place(e))},
 		Remedy:   k.inEach(e.Netns, fmt.Sprintf("traceroute -n %v", e.Packet.Dst), fmt.Sprintf("ip route get %v", e.Packet.Dst)),
-	}, true
+	}
+	if !round {
+		f.Confidence = decoder.Likely
+	}
+	return f, true
 }
+
+// smallHopLimit reports a packet that came to its end though it was not seen to come round: its sender let it pass few
+// routers, or none.
+func smallHopLimit(e decoder.Event) decoder.Finding {
+	return decoder.Finding{
+		ID: "ttl-exceeded", Severity: decoder.Warning, Confidence: decoder.Likely, Subject: fmt.Sprintf("packets of %v at %s", e.Packet.Src, at(e)),
+		Title: fmt.Sprintf("Packets from %v to %v come with a TTL of %d and may pass no router more, so the node does not forward them.", e.Packet.Src, e.Packet.Dst, e.Packet.TTL),
+		Cause: "They were not seen to come round, so their sender began with a small time to live: the metadata services of clouds do, to be asked by the node and not by its pods, " +
+			"and so do BGP and some programs for multicast.",
+		Evidence: []string{fmt.Sprintf("TTL %d at %s", e.Packet.TTL, decoder.Place(e))},
+		Remedy: []string{
+			fmt.Sprintf("sysctl net.ipv4.ip_default_ttl net.ipv6.conf.all.hop_limit; iptables-save -t mangle | grep -e TTL -e HL   # on %v", e.Packet.Src),
+			"# of the metadata service of AWS: set http-put-response-hop-limit of the instance to 2 (aws ec2 modify-instance-metadata-options)",
+		},
+	}
+}
+
+// unaskedNeighbour is the subject of what follows from a filter that takes neighbour discovery.
+const unaskedNeighbour = "neighbour discovery"
 
 // noNeighbour reports that the next host on the path does not answer with its link address.
 func noNeighbour(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
@@ -215,6 +270,10 @@ func noNeighbour(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bo
 			hop = r.Gateway
 		}
 		f.Evidence = append(f.Evidence, "the way: "+way(r))
+	}
+	if k.before.neverAsked(hop) {
+		f.Subject = unaskedNeighbour
+		return f, true
 	}
 	far, missing := k.isElsewhere(e, device, hop)
 	if gone, _ := k.before.gone.Get(goneAddress{far, hop}); gone {

@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -37,5 +38,122 @@ func TestWhatOldKernelsDoNotReportIsAsked(t *testing.T) {
 				t.Errorf("%q (%s), want %q", f.ID, f.Confidence, tt.want)
 			}
 		})
+	}
+}
+
+// TestALoopIsToldFromASmallTTL: what comes round is seen with ever less life, and what began with little is not.
+func TestALoopIsToldFromASmallTTL(t *testing.T) {
+	falling := func(from, to, by byte, sport, dport uint16) (all [][]byte) {
+		for ttl := from; ttl > to; ttl -= by {
+			all = append(all, datagram(unreachedBy, unreached, 6, ttl, sport, dport))
+		}
+		return all
+	}
+	request, answer := datagram(unreachedBy, unreached, 6, 1, 40000, 80), datagram(unreachedBy, unreached, 6, 1, 80, 40000)
+	answer[33] = 0x10
+	for _, tt := range []struct {
+		name   string
+		before [][]byte
+		last   []byte
+		want   string
+	}{
+		{"two routers send it to each other", falling(64, 1, 2, 40000, 80), request, "go round in circles certain"},
+		{"the answer of a metadata service", falling(64, 60, 2, 80, 40000), answer, "come with a TTL of 1 likely"},
+		{"all answers of one", falling(1, 0, 1, 80, 40000), answer, "come with a TTL of 1 likely"},
+		{"nothing else was seen", nil, request, "go round in circles likely"},
+		{"traceroute", falling(3, 0, 1, 40000, 80), request, ""},
+	} {
+		k := NewFacts()
+		for _, e := range passing(tt.before...) {
+			k.Observe(e)
+		}
+		e := decoder.Event{Header: decoder.Header{Time: time.Unix(1001, 0), Netns: 7, Iface: "eth0"}, Packet: decoder.ParseIP(tt.last)}
+		f, _ := k.Proves(e, decoder.Drop{Reason: "IP_INHDR", Location: "ip_forward", Answer: &decoder.Answer{Name: "time-exceeded"}})
+		words, sure, _ := strings.Cut(tt.want, " "+string(f.Confidence))
+		if sure != "" || !strings.Contains(f.Title, words) || (f.ID == "") != (tt.want == "") {
+			t.Errorf("%s: %q (%s), want %q", tt.name, f.Title, f.Confidence, tt.want)
+		}
+	}
+}
+
+// TestAMartianIsToldByWhatMadeItOne: translation does, and not only addresses that are used twice.
+func TestAMartianIsToldByWhatMadeItOne(t *testing.T) {
+	pod, node := netip.MustParseAddrPort("10.244.1.2:40000"), netip.MustParseAddrPort("10.244.1.1:80")
+	loopback := netip.MustParseAddrPort("127.0.0.1:80")
+	for _, tt := range []struct {
+		name, reason   string
+		src, dst, into netip.AddrPort
+		remedy         string
+	}{
+		{"a pod is the backend of the service that it asks", "IP_LOCAL_SOURCE", pod, pod, netip.AddrPort{}, "masquerade"},
+		{"a rule translates to a loopback address", "IP_LOCALNET", pod, loopback, loopback, "sysctl -w net.ipv4.conf.veth1.route_localnet=1"},
+		{"a loopback address that nothing translated", "IP_LOCALNET", pod, loopback, netip.AddrPort{}, "log_martians"},
+		{"an address that is used twice", "IP_LOCAL_SOURCE", pod, node, netip.AddrPort{}, "log_martians"},
+	} {
+		e := decoder.Event{Header: decoder.Header{Time: time.Unix(1000, 0), Netns: 7, Iface: "veth1"},
+			Packet: &decoder.Packet{Family: "ipv4", Proto: "tcp", Flags: "S", Src: tt.src.Addr(), Sport: tt.src.Port(), Dst: tt.dst.Addr(), Dport: tt.dst.Port(), TTL: 64}}
+		d := decoder.Drop{Reason: tt.reason, Location: "ip_rcv_finish_core"}
+		if tt.into.IsValid() {
+			d.Conntrack = decoder.NewConntrack(decoder.FlowTuple{Src: pod, Dst: node}, decoder.FlowTuple{Src: tt.into, Dst: pod})
+		}
+		if f, _ := NewFacts().Proves(e, d); f.ID != "martian-source" || !strings.Contains(strings.Join(f.Remedy, "\n"), tt.remedy) {
+			t.Errorf("%s: %s with the remedy %q, want %q", tt.name, f.ID, f.Remedy, tt.remedy)
+		}
+	}
+}
+
+// TestAFilteredNeighbourIsNotDown: where a rule takes neighbour discovery, that is the cause, and not the neighbour.
+func TestAFilteredNeighbourIsNotDown(t *testing.T) {
+	pod, gateway := netip.MustParseAddr("fd00:244:1::2"), netip.MustParseAddr("fd00:244:1::1")
+	group := netip.MustParseAddr("ff02::1:ff00:1")
+	icmp := func(kind uint8, src, dst netip.Addr) decoder.Event {
+		return decoder.Event{Header: decoder.Header{Time: time.Unix(1000, 0), Netns: 7, Iface: "veth1"},
+			Packet: &decoder.Packet{Family: "ipv6", Proto: "icmpv6", ICMPType: kind, Src: src, Dst: dst, TTL: 255}, Body: decoder.Drop{Reason: "NETFILTER_DROP"}}
+	}
+	lost := decoder.Event{Header: decoder.Header{Time: time.Unix(1003, 0), Netns: 8, Iface: "eth0"},
+		Packet: &decoder.Packet{Family: "ipv6", Proto: "tcp", Flags: "S", Src: pod, Sport: 40000, Dst: gateway, Dport: 80, TTL: 64}, Body: decoder.Drop{Location: "neigh_invalidate", Reason: "NOT_SPECIFIED"}}
+	other := icmp(135, pod, netip.MustParseAddr("ff02::1:ff00:9"))
+	for _, tt := range []struct {
+		name   string
+		events []decoder.Event
+		want   string
+	}{
+		{"a question to the group", []decoder.Event{icmp(135, pod, group), lost}, "netfilter-drop"},
+		{"an answer", []decoder.Event{icmp(136, gateway, pod), lost}, "netfilter-drop"},
+		{"a question about another", []decoder.Event{other, lost}, "netfilter-drop neighbour-failed"},
+		{"another message", []decoder.Event{icmp(133, pod, netip.MustParseAddr("ff02::2")), lost}, "neighbour-failed"},
+		{"none", []decoder.Event{lost}, "neighbour-failed"},
+	} {
+		know := NewFacts()
+		rule := NewDrops(know)
+		for _, e := range tt.events {
+			know.Observe(e)
+			rule.Observe(e)
+		}
+		var ids []string
+		for _, f := range rule.Flush(time.Unix(1010, 0), true) {
+			ids = append(ids, f.ID)
+		}
+		if got := strings.Join(ids, " "); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestOneConnectFailsOnce: the kernel looks for a route twice, to choose a source address first.
+func TestOneConnectFailsOnce(t *testing.T) {
+	know := NewFacts()
+	rule := NewSenders(know)
+	dst := netip.MustParseAddr("fd00:9::2")
+	for i, src := range []string{"::", "fd00:244:1::2", "::", "fd00:244:1::2"} {
+		at := time.Unix(1000, 0).Add(time.Duration(i/2)*time.Second + time.Duration(i%2)*20*time.Microsecond)
+		e := decoder.Event{Header: decoder.Header{Time: at, Netns: 7, PID: 5, TID: 5},
+			Packet: &decoder.Packet{Family: "ipv6", Proto: "tcp", Src: netip.MustParseAddr(src), Dst: dst, Dport: 80}, Body: decoder.Sock{Op: decoder.SockNoRoute}}
+		know.Observe(decoder.Event{Body: decoder.Fact{Route: &decoder.Route{About: decoder.Ask(e), Dst: dst, Errno: "ENETUNREACH"}}})
+		rule.Observe(e)
+	}
+	found := rule.Flush(time.Unix(1010, 0), true)
+	if len(found) != 1 || found[0].Count != 2 {
+		t.Errorf("%+v, want one finding about two connects", found)
 	}
 }

@@ -11,19 +11,37 @@ import (
 // Senders is the rule for connects that fail before there is a packet: it wants what sockets report, and the routes
 // that the node was asked for.
 type Senders struct {
-	know *Facts
-	held holds
+	know   *Facts
+	held   holds
+	latest decoder.Recent[failing, time.Time]
 }
+
+// failing is a connect that fails. The kernel may look for its route more than once: for a source address, and then from it.
+type failing struct {
+	tid uint32
+	to  netip.AddrPort
+}
+
+// sameCall is how far apart the lookups of one connect are at most.
+const sameCall = time.Millisecond
 
 // NewSenders returns the rule; know must be asked before it.
 func NewSenders(know *Facts) *Senders { return &Senders{know: know, held: holds{}} }
 
 // Observe implements decoder.Rule.
 func (r *Senders) Observe(e decoder.Event) []decoder.Finding {
-	if s, ok := e.Body.(decoder.Sock); ok && s.Op == decoder.SockNoRoute && e.Packet != nil {
+	if s, ok := e.Body.(decoder.Sock); ok && s.Op == decoder.SockNoRoute && e.Packet != nil && !r.again(e) {
 		r.held.add(e, string(s.Op), false)
 	}
 	return nil
+}
+
+// again reports whether the connect was seen to look for a route already.
+func (r *Senders) again(e decoder.Event) bool {
+	call := failing{e.TID, e.Packet.Destination()}
+	before, seen := r.latest.Get(call)
+	r.latest.Put(call, e.Time)
+	return seen && e.TID != 0 && e.Time.Sub(before) < sameCall
 }
 
 // Flush implements decoder.Rule.

@@ -60,12 +60,13 @@ const (
 	Output
 	Postrouting
 	Ingress
+	Egress      // of devices only, where it is number 1
 	NoHook Hook = 0xff
 )
 
 // String is the hook's name.
 func (h Hook) String() string {
-	names := []string{"prerouting", "input", "forward", "output", "postrouting", "ingress"}
+	names := []string{"prerouting", "input", "forward", "output", "postrouting", "ingress", "egress"}
 	if int(h) < len(names) {
 		return names[h]
 	}
@@ -178,7 +179,7 @@ const (
 type Action uint8
 
 // Actions. Next goes on with the next rule; Elsewhere leaves the chain for good without being dropped here (NAT,
-// queues); Obscure may do either.
+// queues); Obscure may do either; Proxy gives the packet to a program, and drops it where none listens.
 const (
 	Next Action = iota
 	Accept
@@ -189,6 +190,7 @@ const (
 	Goto
 	Elsewhere
 	Obscure
+	Proxy
 	Lookup // as the element of Verdict.Map says
 )
 

@@ -103,7 +103,7 @@ func (n *NFT) Chain(msg []byte) {
 		c.Hook = Hook(num)
 	}
 	if f := c.Table.Family; f == Netdev { // its numbers are its own: ingress, egress
-		c.Hook = Ingress
+		c.Hook = map[Hook]Hook{0: Ingress, 1: Egress}[c.Hook]
 	}
 	c.Policy = nfVerdict(be32(a[policy]))
 	if a[policy] == nil {

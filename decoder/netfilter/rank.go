@@ -126,7 +126,7 @@ func (rs *Ruleset) Blame(c Case) (decoder.Blame, []*Set) {
 // beneath looks for suspects where no rule for IP packets is one: at the bridge that they passed, and at the devices.
 func (rs *Ruleset) beneath(p Packet, wanted []*Set) (suspects []Suspect, _ []*Set) {
 	for _, family := range []Family{Bridge, Netdev} {
-		for h := Prerouting; h <= Ingress; h++ {
+		for h := Prerouting; h <= Egress; h++ {
 			p.Hook = h
 			w := rs.suspects(&p, family)
 			suspects = append(suspects, w.Suspects...)

@@ -49,6 +49,7 @@ func TestSuspectsAreTheRulesThatMayHaveDroppedThePacket(t *testing.T) {
 		"a goto does not lead on":                            {":A - [0:0]\n-A INPUT -g A\n-A INPUT -j DROP\n-A A -p udp -j DROP", syn, nil},
 		"the policy is one if nothing else decided":          {":INPUT DROP [3:180]\n-A INPUT -p udp -j ACCEPT", syn, []string{"yes -P INPUT DROP"}},
 		"the policy is a maybe behind a doubt":               {":INPUT DROP [3:180]\n-A INPUT -m limit --limit 1/sec -j ACCEPT", syn, []string{"maybe -P INPUT DROP"}},
+		"a proxy's rule is a maybe":                          {"-A INPUT -p tcp -j TPROXY --on-port 15001\n-A INPUT -j DROP", syn, []string{"maybe -A INPUT -p tcp -j TPROXY --on-port 15001"}},
 		"a reject is one":                                    {"-A INPUT -p tcp -j REJECT --reject-with tcp-reset", syn, []string{"yes -A INPUT -p tcp -j REJECT --reject-with tcp-reset"}},
 		"flags decide":                                       {"-A INPUT -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -j DROP", syn, []string{"yes -A INPUT -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -j DROP"}},
 		"other flags are none":                               {"-A INPUT -p tcp -m tcp --tcp-flags SYN,ACK ACK -j DROP", syn, nil},

@@ -159,6 +159,9 @@ func (w *Walk) verdict(c *Chain, r *Rule, v *Verdict, fit Fit, depth int) outcom
 		return comesOut
 	case Obscure:
 		return goesOn | isGone
+	case Proxy:
+		w.add(c, r, min(fit, Maybe), Verdict{Action: Drop, Target: v.Target})
+		return isGone
 	case Jump, Goto:
 		target := c.Table.Chain(v.Chain)
 		if target == nil {

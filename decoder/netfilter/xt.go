@@ -382,7 +382,9 @@ func xtTarget(f Family, name string, revision uint8, b []byte) Verdict {
 	case "NFLOG", "TCPMSS", "TRACE", "CLASSIFY", "DSCP", "TOS", "TTL", "HL", "CHECKSUM", "AUDIT", "SET", "TEE",
 		"CONNSECMARK", "SECMARK", "TCPOPTSTRIP", "RATEEST", "IDLETIMER", "LED", "HMARK":
 		return Verdict{Action: Next, Target: name}
-	case "NFQUEUE", "TPROXY", "NETMAP", "SYNPROXY":
+	case "TPROXY":
+		return Verdict{Action: Proxy, Target: name}
+	case "NFQUEUE", "NETMAP", "SYNPROXY":
 		return Verdict{Action: Elsewhere, Target: name}
 	}
 	return Verdict{Action: Obscure, Target: name}

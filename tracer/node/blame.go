@@ -198,7 +198,7 @@ func place(c *netfilter.Case, ifindex uint32) error {
 			p.In = "lo"
 		}
 		return nil
-	case mine:
+	case mine, p.Dst.IsMulticast(): // as that of neighbour discovery
 		c.Hooks = []netfilter.Hook{netfilter.Prerouting, netfilter.Input}
 	default:
 		c.Hooks = []netfilter.Hook{netfilter.Prerouting, netfilter.Forward, netfilter.Postrouting}
