@@ -168,15 +168,15 @@ func TestOfWhatTwoRunsSayTheWorseIsSaid(t *testing.T) {
 	}
 }
 
-// TestNodesOfOneNameAreToldApart: by their boots, and containers of one machine by their network namespaces.
-func TestNodesOfOneNameAreToldApart(t *testing.T) {
+// TestNodesOfOneNameAreDistinguished: by their boots, and containers of one machine by their network namespaces.
+func TestNodesOfOneNameAreDistinguished(t *testing.T) {
 	of := func(wall time.Duration, boot string, netns uint32) runID { return runID{"a", wall, boot, netns} }
 	for _, tt := range []struct {
 		one, other runID
 		want       bool
 	}{
 		{of(1, "b1", 1), of(2, "b1", 1), false},
-		{of(1, "b1", 1), of(time.Hour, "b1", 1), false}, // somebody set the clock
+		{of(1, "b1", 1), of(time.Hour, "b1", 1), false}, // the clock was set
 		{of(1, "b1", 1), of(2, "b2", 1), true},
 		{of(1, "b1", 1), of(2, "b1", 2), true},
 		{of(1, "", 1), of(2, "b1", 1), false}, // an older ktrace did not say

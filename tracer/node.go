@@ -43,7 +43,7 @@ func nodeFact(kernel *btf.Spec) (*decoder.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id") // without it, boots are told apart by their time
+	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id") // without it, their time distinguishes boots
 	return &decoder.Node{
 		Boot:    strings.TrimSpace(string(id)),
 		Name:    nodeName(uts),

@@ -109,7 +109,7 @@ func sameFindings(a, b []string) bool {
 	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
 
-// otherwise are the records of another node that is told the opposite.
+// otherwise are the records of another node, with the opposite facts.
 func otherwise(t *testing.T, original [][]byte) [][]byte {
 	t.Helper()
 	return altered(t, original, func(f *decoder.Fact) {
@@ -120,7 +120,7 @@ func otherwise(t *testing.T, original [][]byte) [][]byte {
 	})
 }
 
-// instead are the records of the same run that is told the opposite of a kind of facts.
+// instead are the records of the same run, with the opposite of a kind of facts.
 func instead(t *testing.T, original [][]byte, kind string) [][]byte {
 	t.Helper()
 	return altered(t, original, func(f *decoder.Fact) { opposite(f, kind) })

@@ -65,7 +65,7 @@ func TestTheNextFileBeginsWithWhatStillIs(t *testing.T) {
 		}
 	}
 	if len(systems) != 2 {
-		t.Errorf("rules are told of %v, want those of both systems", systems)
+		t.Errorf("rules are reported of %v, want those of both systems", systems)
 	}
 	if len(ports) != 1 || ports[0] != 99 {
 		t.Errorf("the service is told with ports %v, want the latest, 99, alone", ports)

@@ -16,17 +16,17 @@ type factKey struct {
 	name    string // of a service its source and system of rules, its name and range; of a setting its key; of a chain where it is
 }
 
-// Kinds of facts that are of a namespace, whose end nobody tells.
+// Kinds of facts that are of a namespace, whose end is not reported.
 const (
 	kindResolv = "resolv"
 	kindSysctl = "sysctl"
 	kindChain  = "chain"
 )
 
-// maxOfSpaces is how many facts are kept for the next file that are of namespaces: those that were not told for long go.
+// maxOfSpaces is how many facts are kept for the next file that are of namespaces: those that were not reported for long go.
 const maxOfSpaces = 1 << 15
 
-// keep notes what the next file has to begin with: what is told once. What events are explained by is told with them.
+// keep notes what the next file has to begin with: what is reported once. What events are explained by is reported with them.
 func (w *Writer) keep(raw []byte, f decoder.Fact) error {
 	switch {
 	case f.Node != nil:
@@ -112,7 +112,7 @@ func (w *Writer) replaceOfSpace(key factKey, raw []byte) {
 	w.replace(key, raw)
 }
 
-// forgetSpaces forgets the half of the facts about namespaces that was told longest ago.
+// forgetSpaces forgets the half of the facts about namespaces that was reported longest ago.
 func (w *Writer) forgetSpaces() {
 	var times []time.Duration
 	for key, f := range w.current {

@@ -36,10 +36,10 @@ func begins(t *testing.T, w *Writer) (all []decoder.Fact) {
 	}
 }
 
-// TestTheNextFileBeginsWithWhatIsToldOnce, and goes on to count where the one before ended.
-func TestTheNextFileBeginsWithWhatIsToldOnce(t *testing.T) {
+// TestTheNextFileBeginsWithWhatIsReportedOnce, and goes on to count where the one before ended.
+func TestTheNextFileBeginsWithWhatIsReportedOnce(t *testing.T) {
 	w := NewWriter(Options{})
-	tell := func(f decoder.Fact) {
+	learn := func(f decoder.Fact) {
 		t.Helper()
 		if err := w.Record(factRecord(t, 2, f)); err != nil {
 			t.Fatal(err)
@@ -57,12 +57,12 @@ func TestTheNextFileBeginsWithWhatIsToldOnce(t *testing.T) {
 	chain := decoder.ChainFact{Netns: 7, System: "iptables-nft", Family: "ipv4", Table: "filter", Chain: "FORWARD", Policy: "accept"}
 	dropping := chain
 	dropping.Policy = "drop"
-	tell(decoder.Fact{Fsync: &decoder.FsyncFact{Scope: &decoder.FsyncScope{Limit: time.Second}}})
-	tell(decoder.Fact{Chain: &chain})
-	tell(decoder.Fact{Chain: &dropping})
-	tell(decoder.Fact{Fsync: &decoder.FsyncFact{Counts: counted(5)}})
-	tell(decoder.Fact{Fsync: &decoder.FsyncFact{Counts: counted(6)}})
-	tell(decoder.Fact{Route: &decoder.Route{Errno: "ENETUNREACH"}}) // is told with the next packet that it explains
+	learn(decoder.Fact{Fsync: &decoder.FsyncFact{Scope: &decoder.FsyncScope{Limit: time.Second}}})
+	learn(decoder.Fact{Chain: &chain})
+	learn(decoder.Fact{Chain: &dropping})
+	learn(decoder.Fact{Fsync: &decoder.FsyncFact{Counts: counted(5)}})
+	learn(decoder.Fact{Fsync: &decoder.FsyncFact{Counts: counted(6)}})
+	learn(decoder.Fact{Route: &decoder.Route{Errno: "ENETUNREACH"}}) // is reported with the next packet that it explains
 	all := begins(t, w)
 	if len(all) != 3 {
 		t.Fatalf("the file begins with %+v", all)

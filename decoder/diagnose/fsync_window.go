@@ -59,7 +59,7 @@ func put[K comparable, V any](m *map[K]V, k K, v V) {
 	(*m)[k] = v
 }
 
-// next begins the next window. Limits are told every second as long as they are there, so who is told of no more is gone;
+// next begins the next window. Limits are reported every second as long as they are there, so one that is reported no more is gone;
 // disks only while they are slow.
 func (r *Fsync) next(now time.Time) {
 	r.base, r.begun = r.now, now

@@ -9,7 +9,7 @@ import (
 	"ktrace/decoder/fio"
 )
 
-// TestFsyncWindowsHaveCausesOfTheirOwn has syncs be slow in each window, for another reason each time. What the node tells
+// TestFsyncWindowsHaveCausesOfTheirOwn has syncs be slow in each window, for another reason each time. What the node reports
 // of limits and disks counts on from window to window.
 func TestFsyncWindowsHaveCausesOfTheirOwn(t *testing.T) {
 	const limit, window, mega = 10 * time.Millisecond, 15 * time.Second, 1_000_000
@@ -26,8 +26,8 @@ func TestFsyncWindowsHaveCausesOfTheirOwn(t *testing.T) {
 	var h fio.Histogram
 	var over decoder.FsyncOver
 	at := time.Unix(100, 0)
-	tell := func(f decoder.Fact) { r.Observe(decoder.Event{Header: decoder.Header{Time: at}, Body: f}) }
-	tell(decoder.Fact{Fsync: &decoder.FsyncFact{Scope: &decoder.FsyncScope{Limit: limit, Paths: []string{"/d"}}}})
+	learn := func(f decoder.Fact) { r.Observe(decoder.Event{Header: decoder.Header{Time: at}, Body: f}) }
+	learn(decoder.Fact{Fsync: &decoder.FsyncFact{Scope: &decoder.FsyncScope{Limit: limit, Paths: []string{"/d"}}}})
 	for i, step := range []struct {
 		writes  uint64        // of the group with the limit
 		busy    time.Duration // of the disk
@@ -59,10 +59,10 @@ func TestFsyncWindowsHaveCausesOfTheirOwn(t *testing.T) {
 		if step.starved {
 			over.Starved += 100
 		}
-		tell(decoder.Fact{IOLimit: &l})
-		tell(decoder.Fact{DiskUse: &u})
-		tell(decoder.Fact{CPULimit: &c})
-		tell(decoder.Fact{Fsync: &decoder.FsyncFact{Counts: &decoder.FsyncCounts{
+		learn(decoder.Fact{IOLimit: &l})
+		learn(decoder.Fact{DiskUse: &u})
+		learn(decoder.Fact{CPULimit: &c})
+		learn(decoder.Fact{Fsync: &decoder.FsyncFact{Counts: &decoder.FsyncCounts{
 			Histograms: map[decoder.FsyncClass]fio.Histogram{decoder.FsyncWAL: now},
 			Over:       map[decoder.FsyncClass]decoder.FsyncOver{decoder.FsyncWAL: over},
 		}}})
