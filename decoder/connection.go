@@ -38,5 +38,11 @@ func (a aliases) of(f FlowTuple) connection {
 	return c
 }
 
+// forget takes out a translated connection, under both names.
+func (a aliases) forget(known alias) {
+	delete(a, connectionOf(known.original))
+	delete(a, connectionOf(known.reply))
+}
+
 // isSYN reports whether the packet begins a connection.
 func isSYN(p *Packet) bool { return p != nil && p.HasFlag('S') && !p.HasFlag('.') }

@@ -15,6 +15,9 @@ type initiator struct {
 // begins takes in a SYN. What was seen of an earlier connection of the same ends says nothing of the new one.
 func (r *Resets) begins(e Event) {
 	flow := e.Packet.Flow()
+	if a, ok := r.names[connectionOf(flow)]; ok && a.reply.Reverse() == flow && leavesItsSocket(e) {
+		r.names.forget(a)
+	}
 	c := r.names.of(flow)
 	if c == connectionOf(flow) { // else it is translated already
 		r.clients[c] = initiator{flow.Src, e.Time}
@@ -23,6 +26,13 @@ func (r *Resets) begins(e Event) {
 	if g := r.open[c]; g != nil && e.Time.After(g.first().Time) {
 		g.begunAnew = true
 	}
+}
+
+// leavesItsSocket reports whether a packet is where its sender made it: it has the addresses that were asked for. Those of a
+// backend say that the backend itself was, by ports that a connection to its service had before.
+func leavesItsSocket(e Event) bool {
+	h, ok := e.Body.(Hop)
+	return ok && e.Direction == Out && h.SocketNetns != 0 && h.SocketNetns == e.Netns && !h.Conntrack.translated()
 }
 
 // conclude makes the event of a reset that is complete.

@@ -82,6 +82,12 @@ func TestResetsNameAnAnswerThatWasNotTranslated(t *testing.T) {
 			syn := translatedSYN(s)
 			return []Event{e, syn}
 		}, ResetUntranslated},
+		{"of the backend itself, by the port of an earlier connection to the service", func(s *seq) []Event {
+			before := translatedSYN(s)
+			direct := s.hop(clientNetns, Out, 64, resetClient, resetServer, "S")
+			direct.Body = Hop{SocketNetns: clientNetns}
+			return []Event{before, direct, answered(s, "P.")}
+		}, ResetStale},
 		{"of nothing that is known", func(s *seq) []Event { return []Event{answered(s, "P.")} }, ResetStale},
 		{"the backend refuses", func(s *seq) []Event { return []Event{translatedSYN(s), s.sent(Sock{Reason: "NO_SOCKET"}, "S")} }, ResetRefused},
 		{"the backend knows the client no more", func(s *seq) []Event { return []Event{translatedSYN(s), s.sent(Sock{Reason: "NO_SOCKET"}, "P.")} }, ResetStale},

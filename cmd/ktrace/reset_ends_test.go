@@ -259,6 +259,10 @@ func (x encounter) finding(t testing.TB, l lab.Line) {
 	var f struct {
 		ID, Subject, Title, Confidence string
 		Remedy                         []string
+		Hits                           []struct {
+			Pod struct{ Name string }
+			To  string
+		}
 	}
 	l.Into(t, &f)
 	name := func(pod, addr string) string {
@@ -273,8 +277,13 @@ func (x encounter) finding(t testing.TB, l lab.Line) {
 	if want := "nothing listens on " + name(x.peer, x.at); !strings.HasSuffix(f.Title, want) || f.Confidence != "certain" {
 		t.Errorf("%s: %q, %s, want %q", x.name, f.Title, f.Confidence, want)
 	}
-	if x.clientIs != "" && !strings.HasPrefix(f.Title, "shop/"+x.clientIs+" (") {
-		t.Errorf("%s: %q, want shop/%s to be refused", x.name, f.Title, x.clientIs)
+	if x.clientIs != "" && !strings.HasPrefix(f.Title, "shop/"+x.clientIs+" (") || x.clientIs == "" && strings.HasPrefix(f.Title, "shop/") {
+		t.Errorf("%s: %q, want shop/%s, or a process of the node, to be refused", x.name, f.Title, x.clientIs)
+	}
+	for _, h := range f.Hits {
+		if h.Pod.Name != x.clientIs || h.To != x.at && h.To != x.addr {
+			t.Errorf("%s: hits %+v", x.name, h)
+		}
 	}
 	if inPod := strings.HasPrefix(f.Remedy[0], "kubectl"); inPod != (x.peer != "") || inPod && !strings.Contains(f.Remedy[0], "exec "+x.peer+" ") {
 		t.Errorf("%s: look there: %s", x.name, f.Remedy[0])
