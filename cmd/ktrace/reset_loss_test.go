@@ -192,6 +192,34 @@ func keptTooLong(f family) lab.Scenario {
 	}
 }
 
+// unansweredUpload is a client that says that it has sent all, and waits for the answer of a server that does not read it.
+func unansweredUpload(f family) lab.Scenario {
+	var hasty each[bool]
+	return lab.Scenario{
+		Name: "a client that has said all waits for its answer " + f.name, Args: []string{"reset"},
+		Setup: func(t testing.TB, c *lab.Cluster, _ *lab.Pod) {
+			hasty.put(c, false)
+			go parting(listen(t, c.Server, f.server), func(conn net.Conn) {
+				awaitState(t, conn, unix.BPF_TCP_CLOSE_WAIT)
+				if hasty.get(c) {
+					_, _ = io.ReadFull(conn, make([]byte, 10))
+					conn.Close()
+				} else {
+					readAll(conn)
+				}
+			})
+		},
+		Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { hasty.put(c, true) },
+		Traffic: func(t testing.TB, _ *lab.Cluster, p *lab.Pod) {
+			client := dial(t, p.NS, f.server)
+			_, _ = client.Write(make([]byte, 1000))
+			_ = client.(*net.TCPConn).CloseWrite()
+			_, _ = io.Copy(io.Discard, client)
+		},
+		Want: "reset-by-application", Sure: "certain", Proof: "990 bytes received and not read",
+	}
+}
+
 // awaitState waits until a connection is in a state.
 func awaitState(t testing.TB, c net.Conn, state uint8) {
 	t.Helper()
@@ -217,7 +245,7 @@ func awaitState(t testing.TB, c net.Conn, state uint8) {
 func TestResetReportsRequestsThatAreLost(t *testing.T) {
 	var all []lab.Scenario
 	for _, f := range families() {
-		all = append(all, keptTooLong(f))
+		all = append(all, keptTooLong(f), unansweredUpload(f))
 	}
 	lab.RunAll(t, all)
 }

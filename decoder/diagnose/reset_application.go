@@ -92,7 +92,7 @@ func logsOf(e decoder.Event) []string {
 	return []string{fmt.Sprintf("journalctl --since '%s UTC'   # on the host of the process", since.Format(time.DateTime))}
 }
 
-// closing are the states of an end that has sent its FIN: it lost nothing that it waited for.
+// closing are the states of an end that has sent its FIN: unless it waits for an answer, it lost nothing.
 var closing = []string{"FIN_WAIT1", "FIN_WAIT2", "CLOSING", "LAST_ACK", "TIME_WAIT", "CLOSE"}
 
 const (
@@ -115,6 +115,8 @@ func hurts(b decoder.Reset) bool {
 	switch {
 	case b.Cause == decoder.ResetEarly && b.State == "CLOSE_WAIT":
 		return unanswered(b)
+	case b.Cause == decoder.ResetUnread && waits(b):
+		return service(b) == b.Connection.Src && !saidAll(b)
 	case contains(closing, b.State), s.State == "CLOSE_WAIT":
 		return false
 	case s.Sent+s.Received == 0:
@@ -126,6 +128,10 @@ func hurts(b decoder.Reset) bool {
 	}
 	return b.Cause != decoder.ResetKilled || !asked[s.Signal]
 }
+
+// waits reports whether a process still holds the end that was reset: if that has sent its FIN, it was by shutdown, to say
+// that all is said, and it waits for the answer.
+func waits(b decoder.Reset) bool { return b.Received != nil && b.Received.Inode != 0 }
 
 // saidAll reports whether a stream was at its end when it was closed: what was not read is no more than a good-bye after
 // what was, and the other end had all that it was sent.
