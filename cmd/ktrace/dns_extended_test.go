@@ -183,20 +183,27 @@ func checkExtended(t *testing.T, lines []lab.Line, network string) {
 // hostileReason is a server's text that would move the cursor, forge a line, and turn the direction of what follows.
 const hostileReason = "\x00\x17gone\x1b[2J\nCRITICAL forged: \u202e\xff"
 
-func TestDNSQuotesTheReasonThatAServerGives(t *testing.T) {
-	const portHostile = "5367"
+func TestDNSNamesTheReasonThatAServerGives(t *testing.T) {
+	const portHostile, portBlocks = "5367", "5368"
+	hostile := extendedAnswer{code: dnsmessage.RCodeServerFailure, reasons: extendedErrors(hostileReason)}
+	blocks := extendedAnswer{code: dnsmessage.RCodeNameError, reasons: extendedErrors("\x00\x0f")}
 	var all []lab.Scenario
 	for _, f := range dnsFamilies() {
-		all = append(all, lab.Scenario{
-			Name: f.name, Want: "dns-servfail", Sure: "certain", Args: []string{"dns", "--slow", "30s"},
-			Proof: `extended error 23 (Network Error) "gone\x1b[2J\nCRITICAL forged: \u202e�"`,
-			Setup: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
+		for _, s := range []lab.Scenario{
+			{Name: "a hostile one", Want: "dns-servfail", Proof: `extended error 23 (Network Error) "gone\x1b[2J\nCRITICAL forged: \u202e�"`, Fault: f.retranslate(portHostile),
+				Traffic: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { lookup(p, f.service, "web.example.org") }},
+			{Name: "a name is blocked", Want: "dns-nxdomain", Title: `blocks the name "web"`, Proof: "extended error 15 (Blocked)", Fault: f.retranslate(portBlocks), Traffic: resolves("web")},
+		} {
+			s.Name = f.name + " " + s.Name
+			s.Sure, s.Args = "certain", []string{"dns", "--slow", "30s"}
+			s.Setup = func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
 				f.cluster(t, c, p)
-				serveDNS(t, c.Server, f.backend(portHostile), extendedAnswer{code: dnsmessage.RCodeServerFailure, reasons: extendedErrors(hostileReason)}.served)
-			},
-			Fault:   f.retranslate(portHostile),
-			Traffic: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { lookup(p, f.service, "web.example.org") },
-		})
+				serveDNS(t, c.Server, f.backend(portHostile), hostile.served)
+				serveDNS(t, c.Server, f.backend(portBlocks), blocks.served)
+				p.Start("sleep", "infinity") // has the resolv.conf when the client has ended
+			}
+			all = append(all, s)
+		}
 	}
 	lab.RunAll(t, all)
 }

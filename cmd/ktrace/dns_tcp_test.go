@@ -270,7 +270,7 @@ func TestDiagnoseNamesWhatIsWrongWithDNSOverTCP(t *testing.T) {
 		for _, s := range []lab.Scenario{
 			{Name: "server stopped", Want: "dns-server-refused", Fault: f.movedTCP(portClosed)},
 			{Name: "server hangs", Want: "dns-no-response", Fault: f.movedTCP(portQuiet)},
-			{Name: "server resets", Want: "reset-by-application", Proof: "the server reset the connection", Fault: f.movedTCP(portEmpty)},
+			{Name: "server resets", Want: "reset-by-application", Grave: true, Title: "ktrace.test", Proof: "the server reset the connection", Fault: f.movedTCP(portEmpty)},
 			{Name: "queries dropped by nft in forward", Want: "netfilter-drop", Fault: nftForward("tcp dport 5353 tcp flags & psh == psh drop")},
 		} {
 			s.Name = f.name + " " + s.Name

@@ -41,7 +41,7 @@ func (r *Alone) lookup(e decoder.Event, d decoder.DNS) {
 		r.lookups[k] = l
 	}
 	l.last = e.Time
-	if d.Outcome != decoder.DNSAnswered || d.Rcode != "NXDOMAIN" {
+	if d.Outcome != decoder.DNSAnswered || d.Rcode != "NXDOMAIN" || byPolicy(d.Errors) {
 		l.exists = true
 	} else if !slices.Contains(l.names, d.Name) && len(l.names) < maxQueries {
 		l.names = append(l.names, d.Name)

@@ -23,8 +23,9 @@ func (r *DNS) failed(d decoder.DNS) (decoder.Finding, bool) {
 		Evidence: []string{fmt.Sprintf("answered %s after %v", d.Rcode, d.Latency)},
 		Remedy:   []string{digCommand(d), "kubectl -n kube-system logs -l k8s-app=kube-dns --tail=50"},
 	}
-	for _, e := range d.Errors {
-		f.Evidence = append(f.Evidence, "the server gives the reason: "+e.String())
+	f.Evidence = append(f.Evidence, reasonsGiven(d.Errors)...)
+	if cause, ok := causeGiven(d.Errors); ok {
+		f.Cause = cause
 	}
 	conf, _ := r.know.resolvs.Get(d.ClientNetns)
 	if base, searched := conf.Base(d.Name); searched {

@@ -31,13 +31,14 @@ type lookup struct {
 	conf      decoder.ResolvConf
 	first     decoder.Event
 	last      time.Time
-	names     []string // that do not exist, in the order in which they were tried
-	empty     []string // that exist, but have no address of the type that was asked for, as far as is known
-	asked     []string // name and type of the queries for them
-	vain      int      // of these, those for names that do not exist
-	found     string   // the name that has an address
-	forA      bool     // IPv4 addresses were asked for, which nearly all names have
-	unsettled []string // name and type of the queries without an answer about the name, or a whole one, until they have one
+	names     []string           // that do not exist, in the order in which they were tried
+	empty     []string           // that exist, but have no address of the type that was asked for, as far as is known
+	asked     []string           // name and type of the queries for them
+	vain      int                // of these, those for names that do not exist
+	found     string             // the name that has an address
+	reasons   []decoder.DNSError // that the server gives for the answers that found nothing
+	forA      bool               // IPv4 addresses were asked for, which nearly all names have
+	unsettled []string           // name and type of the queries without an answer about the name, or a whole one, until they have one
 }
 
 const (
@@ -45,6 +46,7 @@ const (
 	retryRest  = 7 * time.Second // else: resolvers wait 5 s for an answer before they ask again
 	maxLookups = 4096
 	maxQueries = 64 // of one
+	maxReasons = 4  // for nothing, of one
 	amplified  = 3  // names tried in vain before one exists: the search list of a pod
 )
 
@@ -142,6 +144,11 @@ func (l *lookup) take(e decoder.Event, d decoder.DNS) {
 // miss takes in a query that found nothing, and its name among those of its kind.
 func (l *lookup) miss(names []string, d decoder.DNS) []string {
 	l.asked = append(l.asked, d.Name+" "+d.Type)
+	for _, e := range d.Errors {
+		if len(l.reasons) < maxReasons && !slices.Contains(l.reasons, e) {
+			l.reasons = append(l.reasons, e)
+		}
+	}
 	if slices.Contains(names, d.Name) {
 		return names
 	}
@@ -194,8 +201,23 @@ func (l *lookup) judge(now time.Time) []decoder.Finding {
 		said = append(said, fmt.Sprintf("answered NOERROR without an address (NODATA) by %v: %s", d.Server, strings.Join(l.empty, ", ")))
 	}
 	said = append(said, fmt.Sprintf("resolv.conf in netns %d: search %s, ndots:%d", l.key.netns, strings.Join(l.conf.Search, " "), l.conf.Ndots))
-	f.Evidence = append(said, f.Evidence...)
+	f.Evidence = slices.Concat(said, f.Evidence, reasonsGiven(l.reasons))
+	if l.found == "" {
+		l.explain(&f)
+	}
 	return []decoder.Finding{f}
+}
+
+// explain gives what the server says of why it has nothing for the cause.
+func (l *lookup) explain(f *decoder.Finding) {
+	cause, ok := causeGiven(l.reasons)
+	if !ok {
+		return
+	}
+	f.Cause = cause
+	if byPolicy(l.reasons) {
+		f.Title = fmt.Sprintf("The DNS server %v blocks the name %q.", l.first.Body.(decoder.DNS).Server, l.key.base)
+	}
 }
 
 // whole reports whether the resolver went the whole way: every search domain, and the name as it is.

@@ -96,3 +96,17 @@ func said(found []decoder.Finding) string {
 	}
 	return strings.Join(all, ", ")
 }
+
+// TestWhatAServerGivesAsReasonIsTheCause: a name that it blocks may exist.
+func TestWhatAServerGivesAsReasonIsTheCause(t *testing.T) {
+	for code, want := range map[uint16]string{15: "blocks by a policy", 7: "nowhere fails DNSSEC", 22: "nowhere do not answer it", 0: "nowhere a typing error"} {
+		title, cause, _ := strings.Cut(want, " ")
+		r, now, _ := lookedUp("db.default.svc.cluster.local NXDOMAIN, db.svc.cluster.local NXDOMAIN, db.cluster.local NXDOMAIN")
+		r.Observe(decoder.Event{Header: decoder.Header{Time: now, Netns: 7}, Packet: &decoder.Packet{Src: netip.MustParseAddr("10.0.0.1")},
+			Body: decoder.DNS{Name: "db", Type: "A", Rcode: "NXDOMAIN", Outcome: decoder.DNSAnswered, ClientNetns: 7, Errors: []decoder.DNSError{decoder.NewDNSError(code, "as it is")}}})
+		found := r.Flush(now, true)
+		if len(found) != 1 || !strings.Contains(found[0].Title, title) || !strings.Contains(found[0].Cause, cause) || !strings.Contains(strings.Join(found[0].Evidence, "\n"), `"as it is"`) {
+			t.Errorf("code %d: %+v", code, found)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"ktrace/decoder"
 	"ktrace/decoder/diagnose"
 	"ktrace/testdata/remedy"
 )
@@ -25,6 +26,7 @@ type Scenario struct {
 	Sure    string                                 // its confidence; "" for any
 	Proof   string                                 // what a line of its evidence must contain
 	Title   string                                 // what its title must contain
+	Grave   bool                                   // it must be critical
 	Remedy  string                                 // a command of its remedy, as it must be printed
 	Named   bool                                   // the pod has a name, default/pod, as a kubelet leaves it
 }
@@ -90,6 +92,9 @@ func (s Scenario) onlyWanted(t *testing.T, lines []Line) {
 		}
 		if !strings.Contains(strings.Join(f.Evidence, "\n"), s.Proof) {
 			t.Errorf("%s has no %q among its evidence: %q", f.ID, s.Proof, f.Evidence)
+		}
+		if s.Grave && f.Severity != string(decoder.Critical) {
+			t.Errorf("%s is %s, want it to be critical", f.ID, f.Severity)
 		}
 		if !strings.Contains(f.Title, s.Title) || s.Remedy != "" && !slices.Contains(f.Remedy, s.Remedy) {
 			t.Errorf("%s has the title %q, want %q in it, and the remedy %q, want %q", f.ID, f.Title, s.Title, f.Remedy, s.Remedy)
