@@ -32,8 +32,10 @@ func (s *Stage) oneSided(q *query) bool {
 	return !heard
 }
 
-// passing reports whether neither the client nor the server of a query is on this node. The answer may go another way, as
-// with direct server return.
+// passing reports whether neither the client nor the server of a query is on this node, nor does the node translate it, so
+// that what comes back must pass here. The answer may go another way then, as with direct server return.
 func (q *query) passing() bool {
-	return q.first.Direction == decoder.In && q.last != nil && q.last.Direction == decoder.Out && q.last.Netns == q.first.Netns
+	last := q.last
+	return q.first.Direction == decoder.In && last != nil && last.Direction == decoder.Out && last.Netns == q.first.Netns &&
+		!last.Conntrack.DNAT() && !last.Conntrack.SNAT()
 }

@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -18,6 +19,11 @@ func TestQueriesThatOnlyPassThisNodeAreNotSaidToBeUnanswered(t *testing.T) {
 		e.Ifindex = 3
 		return e
 	}
+	translated := goes(1, 1)
+	translated.Packet = udp(client, "10.9.0.2:5353", pack(t, dnsmessage.Header{ID: 7}))
+	translated.Body = decoder.Hop{Conntrack: decoder.NewConntrack(
+		decoder.FlowTuple{Src: netip.MustParseAddrPort(client), Dst: netip.MustParseAddrPort(service)},
+		decoder.FlowTuple{Src: netip.MustParseAddrPort("10.9.0.2:5353"), Dst: netip.MustParseAddrPort(client)})}
 	for _, c := range []struct {
 		name   string
 		events []decoder.Event
@@ -26,6 +32,7 @@ func TestQueriesThatOnlyPassThisNodeAreNotSaidToBeUnanswered(t *testing.T) {
 		{"it passes", []decoder.Event{comes(0, 1), goes(1, 1)}, []bool{true}},
 		{"its client asks again", []decoder.Event{comes(0, 1), goes(1, 1), comes(1500, 2), goes(1501, 2)}, []bool{false, true}},
 		{"its server is on this node", []decoder.Event{comes(0, 1), seen(1, 1, podNetns, decoder.In, query)}, []bool{false}},
+		{"it is translated here", []decoder.Event{comes(0, 1), translated}, []bool{false}},
 		{"its client is on this node", []decoder.Event{seen(0, 1, podNetns, decoder.Out, query), goes(1, 1)}, []bool{false}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
