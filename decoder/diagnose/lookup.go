@@ -208,18 +208,6 @@ func (l *lookup) judge(now time.Time) []decoder.Finding {
 	return []decoder.Finding{f}
 }
 
-// explain gives what the server says of why it has nothing for the cause.
-func (l *lookup) explain(f *decoder.Finding) {
-	cause, ok := causeGiven(l.reasons)
-	if !ok {
-		return
-	}
-	f.Cause = cause
-	if byPolicy(l.reasons) {
-		f.Title = fmt.Sprintf("The DNS server %v blocks the name %q.", l.first.Body.(decoder.DNS).Server, l.key.base)
-	}
-}
-
 // whole reports whether the resolver went the whole way: every search domain, and the name as it is.
 func (l *lookup) whole() bool {
 	return len(l.names)+len(l.empty) > len(l.conf.Search) && (slices.Contains(l.names, l.key.base) || slices.Contains(l.empty, l.key.base))
@@ -236,45 +224,3 @@ const (
 	wholeName = "# write the name with a dot at its end"
 	fewerDots = `# or set ndots for the pod: spec.dnsConfig.options: [{name: ndots, value: "1"}]`
 )
-
-func (l *lookup) noAddress() decoder.Finding {
-	d := l.first.Body.(decoder.DNS)
-	return decoder.Finding{
-		ID: "dns-nxdomain", Severity: decoder.Warning, Confidence: decoder.Likely,
-		Title: fmt.Sprintf("Looking up %q ends at %s, which has no address: the resolver of %v goes no further.", l.key.base, l.empty[0], l.first.Packet.Src),
-		Cause: "The DNS server says that the name exists under this search domain, but without an address (NODATA). Resolvers as musl's (Alpine) " +
-			"take that for the answer and try neither the other domains nor the name as it is.",
-		Remedy: []string{
-			fmt.Sprintf("dig @%v -p %d %s %s   # the zone should answer NXDOMAIN", d.Server.Addr(), d.Server.Port(), dnsName(l.empty[0]), d.Type),
-			wholeName, fewerDots,
-		},
-	}
-}
-
-func (l *lookup) nowhere() decoder.Finding {
-	d := l.first.Body.(decoder.DNS)
-	return decoder.Finding{
-		ID: "dns-nxdomain", Severity: decoder.Warning, Confidence: decoder.Certain,
-		Title: fmt.Sprintf("The name %q exists nowhere: not as it is, and under no search domain of %v.", l.key.base, l.first.Packet.Src),
-		Cause: "The DNS server says of every name that the resolver made of it that there is none: a typing error, a service of another " +
-			"namespace (NAME.NAMESPACE), or one that was not created.",
-		Remedy: []string{
-			"kubectl get services -A | grep -w -e " + quote(strings.SplitN(l.key.base, ".", 2)[0]),
-			fmt.Sprintf("dig @%v -p %d %s %s", d.Server.Addr(), d.Server.Port(), dnsName(l.key.base), d.Type),
-		},
-	}
-}
-
-func (l *lookup) amplified() decoder.Finding {
-	d := l.first.Body.(decoder.DNS)
-	return decoder.Finding{
-		ID: "dns-search-amplification", Severity: decoder.Info, Confidence: decoder.Certain,
-		Title:    fmt.Sprintf("Looking up %q takes %d queries for names that do not exist before the one that finds it.", l.key.base, l.vain),
-		Cause:    fmt.Sprintf("The name has fewer than %d dots (ndots), so the resolver tries it under every search domain first.", l.conf.Ndots),
-		Evidence: []string{"found as " + l.found},
-		Remedy: []string{
-			fmt.Sprintf("dig @%v -p %d %s %s   # one query: a name with a dot at its end is not searched for", d.Server.Addr(), d.Server.Port(), dnsName(strings.TrimSuffix(l.key.base, ".")+"."), d.Type),
-			wholeName, fewerDots,
-		},
-	}
-}

@@ -293,11 +293,13 @@ func TestEndsOfConnectionsAreReportedAsWhatBecameOfTheirQueries(t *testing.T) {
 	})
 }
 
+// dropped is the loss of a packet.
+func dropped(e decoder.Event) decoder.Event {
+	e.Body = decoder.Drop{Reason: "NETFILTER_DROP", Location: "nf_hook_slow"}
+	return e
+}
+
 func TestConnectionsThatFailAreReported(t *testing.T) {
-	dropped := func(e decoder.Event) decoder.Event {
-		e.Body = decoder.Drop{Reason: "NETFILTER_DROP", Location: "nf_hook_slow"}
-		return e
-	}
 	for _, c := range []struct {
 		name string
 		talk func(k *talk)
