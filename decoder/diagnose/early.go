@@ -11,7 +11,8 @@ import (
 type candidate struct {
 	level int
 	key   decoder.CauseKey
-	due   time.Time
+	first time.Time
+	due   time.Time // zero until the look that follows what it was found by: only then it is known how late it is
 }
 
 const (
@@ -32,11 +33,17 @@ func (x *Together) wait(level int, f decoder.Finding) {
 	if f.Confidence != decoder.Certain || !f.Severity.AtLeast(decoder.Warning) || f.About.Tunnel || len(x.waiting) >= maxWaiting {
 		return
 	}
-	c := candidate{level: level, key: f.Key()}
-	if level > 0 {
-		c.due = slices.MaxFunc([]time.Time{f.First.Add(causesKnown), x.now.Add(concludedTogether)}, time.Time.Compare)
+	x.waiting = append(x.waiting, candidate{level: level, key: f.Key(), first: f.First})
+}
+
+// untilWhen says of those that are new since the last look until when they wait.
+func (x *Together) untilWhen(now time.Time) {
+	for i := range x.waiting {
+		c := &x.waiting[i]
+		if c.level > 0 && c.due.IsZero() {
+			c.due = slices.MaxFunc([]time.Time{c.first.Add(causesKnown), now.Add(concludedTogether)}, time.Time.Compare)
+		}
 	}
-	x.waiting = append(x.waiting, c)
 }
 
 // early returns what is certain by now.
@@ -44,6 +51,7 @@ func (x *Together) early(now time.Time) []decoder.Finding {
 	var found []decoder.Finding
 	before := map[int]causes{} // by level
 	var ends *endings
+	x.untilWhen(now)
 	x.waiting = slices.DeleteFunc(x.waiting, func(c candidate) bool {
 		if now.Before(c.due) {
 			return false

@@ -37,8 +37,9 @@ func TestWhatNeedNotWaitForTheEnd(t *testing.T) {
 			}
 			x.Observe(decoder.Event{})
 			x.Observe(decoder.Event{})
-			now := time.Unix(1001, 0).Add(c.after)
-			if got := ids(x.Flush(now, false)); !slices.Equal(got, c.want) {
+			seen := time.Unix(1001, 0)
+			now := seen.Add(c.after)
+			if got := append(ids(x.Flush(seen, false)), ids(x.Flush(now, false))...); !slices.Equal(got, c.want) {
 				t.Errorf("early are %v, want %v", got, c.want)
 			}
 			if again := x.Flush(now, false); len(again) > 0 {
@@ -63,6 +64,20 @@ func TestWhatIsConcludedLateWaitsForACauseThatIsToo(t *testing.T) {
 	}
 }
 
+// TestWhatIsKnownAfterAPauseWaitsForItsCause: a capture, or a quiet node, has nothing between a query and the end of its time.
+func TestWhatIsKnownAfterAPauseWaitsForItsCause(t *testing.T) {
+	cause, symptom := met("cause", "udp", "10.244.0.9", 1, "10.9.0.2:53"), met("symptom", "udp", "10.244.0.9", 1, "10.9.0.2:53")
+	symptom.Confidence = decoder.Certain
+	x := NewTogether([]decoder.Rule{&later{cause, time.Unix(1010, 5e8)}}, []decoder.Rule{says{symptom}})
+	x.Flush(time.Unix(1001, 0), false)
+	x.Observe(decoder.Event{}) // made by the look that follows
+	for _, at := range []time.Time{time.Unix(1010, 0), time.Unix(1010, 5e8), time.Unix(1012, 0)} {
+		if got := ids(x.Flush(at, false)); len(got) > 0 {
+			t.Errorf("at %v early are %v", at, got)
+		}
+	}
+}
+
 // TestWhatWasReportedEarlyStays: a cause that comes later takes nothing back.
 func TestWhatWasReportedEarlyStays(t *testing.T) {
 	symptom := met("symptom", "tcp", "10.244.0.9", 1, "10.9.0.2:80")
@@ -70,6 +85,7 @@ func TestWhatWasReportedEarlyStays(t *testing.T) {
 	late := &later{met("cause", "tcp", "10.244.0.9", 2, "10.9.0.2:80"), time.Unix(1020, 0)}
 	x := NewTogether([]decoder.Rule{late}, []decoder.Rule{says{symptom}})
 	x.Observe(decoder.Event{})
+	x.Flush(time.Unix(1001, 0), false)
 	if got := ids(x.Flush(time.Unix(1010, 0), false)); !slices.Equal(got, []string{"symptom"}) {
 		t.Fatalf("early are %v", got)
 	}

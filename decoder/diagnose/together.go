@@ -15,7 +15,6 @@ type Together struct {
 	found    []decoder.Folder // by level
 	waiting  []candidate
 	reported map[decoder.CauseKey]bool // early
-	now      time.Time
 }
 
 // NewTogether returns it. What the rules of a level conclude may be a consequence of what those of an earlier one do: the
@@ -35,7 +34,6 @@ func (x *Together) Observe(e decoder.Event) []decoder.Finding {
 
 // Flush implements decoder.Rule.
 func (x *Together) Flush(now time.Time, final bool) []decoder.Finding {
-	x.now = now
 	x.each(func(r decoder.Rule) []decoder.Finding { return r.Flush(now, final) })
 	if !final {
 		return x.early(now)
