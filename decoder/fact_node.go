@@ -108,6 +108,9 @@ type RuleFact struct {
 	// Asked are, of a rule of a chain that is jumped to, the comments of what the packet was given to in that chain before:
 	// of the rules that jump, and of the first of the chains that they jump to. At most 8.
 	Asked []string `json:"asked,omitempty"`
+	// Heads are the comments that are about the whole of such a chain: of the rules that lead there, at most 8, and of the
+	// chain's first rule.
+	Heads []string `json:"heads,omitempty"`
 }
 
 // Suspect is a rule that may have dropped a packet.

@@ -117,14 +117,13 @@ func (f stack) routerTable() string {
 	return map[string]string{"ip": "kube-router-filter-ipv4", "ip -6": "kube-router-filter-ipv6"}[f.ip]
 }
 
-// TestDropNamesTheNetworkPolicyOfNFTables: these rules leave its namespace away.
+// TestDropNamesTheNetworkPolicyOfNFTables: the rule leaves its namespace away, that which leads to the pod's chain does not.
 func TestDropNamesTheNetworkPolicyOfNFTables(t *testing.T) {
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		all = append(all, lab.Scenario{
 			Name: f.name, Args: []string{"diagnose", "--duration", "6s"}, Want: "netfilter-reject", Sure: "certain", Proof: "REJECT traffic destined for POD name:web-0",
-			Title:  "The network policy deny-all (kube-router) selects the pod web-0 and does not allow",
-			Remedy: "kubectl get networkpolicies -A -o yaml --field-selector metadata.name=deny-all",
+			Title: "The network policy shop/deny-all (kube-router) selects the pod shop/web-0 and does not allow", Remedy: "kubectl -n shop describe networkpolicy deny-all",
 			Setup: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
 				echoTCP(t, p.NS, "80")
 				c.Node.Run("nft", f.inNFTables(p))

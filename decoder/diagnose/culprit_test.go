@@ -130,7 +130,7 @@ func TestTheRulesOfNetworkPoliciesAreNamedByThem(t *testing.T) {
 		{"filter", "KUBE-NWPLCY-XYZ", `-A KUBE-NWPLCY-XYZ -m comment --comment "selected by policy name $(reboot) namespace a;b" -j DROP`, nil,
 			"The network policy a;b/$(reboot) (kube-router) drops", "kubectl -n 'a;b' describe networkpolicy '$(reboot)'"},
 		{"kube-network-policies", "postrouting", "ct state new queue to 101", nil, "The network policies of kube-network-policies:", "kubectl get networkpolicies -A"},
-		{"filter", "CILIUM_FORWARD", `-A CILIUM_FORWARD -m comment --comment "cilium: any->pod" -j DROP`, nil, "The network policies of Cilium:", "kubectl get networkpolicies -A"},
+		{"filter", "CILIUM_FORWARD", `-A CILIUM_FORWARD -m comment --comment "cilium: any->pod" -j DROP`, nil, `A rule of Cilium ("cilium: any->pod"), which is no network policy's, drops`, "nsenter"},
 		{"filter", "FORWARD", `-A FORWARD -m comment --comment "mine" -j DROP`, nil, "A firewall rule (iptables-nft, filter chain FORWARD) drops", "iptables-nft -t filter"},
 	} {
 		e, facts := ruled("10.9.0.2:80", &decoder.RuleFact{System: "iptables-nft", Family: "ipv4", Table: tt.table, Chain: tt.chain, Hook: "forward", Number: 1, Text: tt.text, Verdict: "drop", Asked: tt.asked}, decoder.Certain)
@@ -164,6 +164,55 @@ func TestWhatTheInternetTriesIsNotMissed(t *testing.T) {
 		}
 		if f, _ := learnt(facts).Proves(e, e.Body.(decoder.Drop)); f.Severity != tt.want {
 			t.Errorf("%s: %s, want %s: %q", tt.name, f.Severity, tt.want, f.Evidence)
+		}
+	}
+}
+
+// TestARuleIsOfNoPolicyThatDoesNotSaySo: plugins have rules besides, and policies others in the same chain.
+func TestARuleIsOfNoPolicyThatDoesNotSaySo(t *testing.T) {
+	const endOfTier = `-A cali-tw-x -m comment --comment "cali:a" -m comment --comment "End of tier default. Drop if no policies passed packet" -m mark --mark 0x0/0x20000 -j DROP`
+	for _, tt := range []struct {
+		name         string
+		table, chain string
+		text         string
+		asked, heads []string
+		title        string
+	}{
+		{"Calico's other rules", "filter", "cali-fw-x", `-A cali-fw-x -p udp -m comment --comment "cali:X5" -m comment --comment "Drop VXLAN encapped packets originating in workloads" -m multiport --dports 4789 -j DROP`, nil, nil,
+			`A rule of Calico ("Drop VXLAN encapped packets originating in workloads"), which is no network policy's, drops`},
+		{"Calico's, of a device that it does not know", "calico", "filter-cali-to-wl-dispatch", `counter packets 1 bytes 60 drop comment "cali:Dr; Unknown interface"`, nil, nil,
+			`A rule of Calico ("Unknown interface"), which is no network policy's, drops`},
+		{"Calico's, that says nothing", "filter", "cali-tw-x", `-A cali-tw-x -m comment --comment "cali:U_" -j DROP`, nil, nil,
+			`A rule of Calico, which is no network policy's, drops`},
+		{"no profile", "filter", "cali-tw-x", `-A cali-tw-x -m comment --comment "cali:U_" -m comment --comment "Drop if no profiles matched" -j DROP`, []string{"cali:b; Profile kns.shop ingress"}, nil,
+			`A rule of Calico ("Drop if no profiles matched"), which is no network policy's, drops`},
+		{"a later rule of a policy", "filter", "cali-pi-x", `-A cali-pi-x -m comment --comment "cali:zz" -j DROP`, nil, []string{"cali:q", "cali:r", "GlobalNetworkPolicy lockdown ingress"},
+			"The network policy lockdown (Calico) drops"},
+		{"one of which nothing is known", "filter", "cali-pi-x", `-A cali-pi-x -m comment --comment "cali:zz" -j DROP`, nil, []string{"cali:q"}, "The network policies of Calico: a rule of theirs drops"},
+		{"a policy of an earlier tier passed it on", "filter", "cali-tw-x", endOfTier,
+			[]string{"Policy security.audit ingress", "Policy kanp.adminnetworkpolicy.all ingress", "Policy shop/knp.default.deny-all ingress", "Policy default.team ingress"}, nil,
+			"None of the network policies shop/deny-all, default.team (Calico) that select the pod allows"},
+		{"so did all of them", "filter", "cali-tw-x", endOfTier, []string{"Policy security.audit ingress", "KubernetesAdminNetworkPolicy all ingress"}, nil, "No network policy that selects the pod allows it: Calico drops"},
+		{"kube-router's other rules", "filter", "KUBE-ROUTER-SERVICES", `-A KUBE-ROUTER-SERVICES -m comment --comment "reject all unexpected traffic to service IPs" -j DROP`, nil, nil,
+			`A rule of kube-router ("reject all unexpected traffic to service IPs"), which is no network policy's, drops`},
+		{"kube-router's, where those that lead there have the namespace", "kube-router-filter-ipv4", "KUBE-POD-FW-X", `counter reject comment "REJECT traffic destined for POD name:web-0"`, []string{"run through nw policy deny-all"},
+			[]string{"jump traffic to POD name:web-0 ns: shop to chain KUBE-POD-FW-X", "jump traffic from POD name:web-0 ns: shop to chain KUBE-POD-FW-X"}, "The network policy shop/deny-all (kube-router) selects the pod shop/web-0"},
+		{"kube-router's, where they do not agree", "kube-router-filter-ipv4", "KUBE-POD-FW-X", `counter reject comment "REJECT traffic destined for POD name:web-0"`, []string{"run through nw policy deny-all"},
+			[]string{"jump traffic to POD name:web-0 ns: shop to chain KUBE-POD-FW-X", "jump traffic to POD name:web-0 ns: other to chain KUBE-POD-FW-X"}, "The network policy deny-all (kube-router) selects the pod web-0"},
+		{"a service of an Antrea policy's rule", "filter", "ANTREA-POL-1B", `-A ANTREA-POL-1B -p tcp -m tcp --dport 22 -j DROP`, nil, []string{"Antrea: for rule 1b, policy AntreaClusterNetworkPolicy:no-ssh"},
+			"The network policy no-ssh (Antrea) drops"},
+		{"a chain that two rules lead to", "filter", "ANTREA-POL-1B", `-A ANTREA-POL-1B -j DROP`, nil, []string{"Antrea: for rule 1b, policy AntreaClusterNetworkPolicy:no-ssh", "Antrea: for rule 2c, policy AntreaClusterNetworkPolicy:other"},
+			"The network policies of Antrea: a rule of theirs drops"},
+		{"Antrea's other rules", "raw", "ANTREA-PREROUTING", `-A ANTREA-PREROUTING -m comment --comment "Antrea: drop Pod multicast traffic forwarded via underlay network" -j DROP`, nil, nil,
+			`A rule of Antrea ("drop Pod multicast traffic forwarded via underlay network"), which is no network policy's, drops`},
+	} {
+		e, facts := ruled("10.9.0.2:80", &decoder.RuleFact{System: "iptables-nft", Family: "ipv4", Table: tt.table, Chain: tt.chain, Hook: "forward", Number: 1, Text: tt.text, Verdict: "drop", Asked: tt.asked, Heads: tt.heads}, decoder.Certain)
+		f, _ := learnt(facts).Proves(e, e.Body.(decoder.Drop))
+		if !strings.HasPrefix(f.Title, tt.title) {
+			t.Errorf("%s: %q, want %q", tt.name, f.Title, tt.title)
+		}
+		if isOther := strings.Contains(f.Title, "no network policy's"); isOther && strings.Contains(f.Cause+strings.Join(f.Remedy, ""), "etwork polic") {
+			t.Errorf("%s: speaks of policies: %q %q", tt.name, f.Cause, f.Remedy)
 		}
 	}
 }

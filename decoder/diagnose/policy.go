@@ -13,6 +13,8 @@ type netPolicy struct {
 	named []policyRef // the policy; at the end of a pod's policies those that were asked and do not allow the packet
 	pod   string      // ns/name of the pod that it isolates, or its name alone; "" if the rule does not say
 	none  bool        // it is the end of the pod's policies: none of them allows the packet
+	other bool        // it is no policy's, but one that the plugin needs besides
+	says  string      // what the plugin itself says of such a rule
 }
 
 // policyRef is a policy as kubectl finds it.
@@ -50,6 +52,9 @@ func ofPolicy(f *decoder.Finding, e decoder.Event, r decoder.RuleFact) {
 		return
 	}
 	f.Title = p.title(e, f.ID == "netfilter-reject")
+	if p.other {
+		return
+	}
 	f.Cause = "A network policy that selects a pod denies all that no policy for it allows. " + f.Cause
 	var see []string
 	for _, one := range p.named {
@@ -81,6 +86,10 @@ func (p netPolicy) title(e decoder.Event, rejects bool) string {
 		names = append(names, one.String())
 	}
 	switch {
+	case p.other && p.says != "":
+		return fmt.Sprintf("A rule of %s (%q), which is no network policy's, %s %s.", p.by, p.says, does, packets)
+	case p.other:
+		return fmt.Sprintf("A rule of %s, which is no network policy's, %s %s.", p.by, does, packets)
 	case len(names) == 0 && p.none:
 		return fmt.Sprintf("No network policy that selects %s allows it: %s %s %s.", pod, p.by, does, packets)
 	case len(names) == 0:

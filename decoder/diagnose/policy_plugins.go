@@ -19,18 +19,21 @@ func commentOf(text string) string {
 	return strings.Join(all, " ")
 }
 
+// tablePrefix is what Calico puts before the names of chains in nftables, where it has one table.
+var tablePrefix = regexp.MustCompile(`^(?:filter|raw|mangle|nat)-`)
+
 // policyOf reads whose policy a rule is of. ok is false if it is of none that is known here.
 func policyOf(r decoder.RuleFact) (p netPolicy, ok bool) {
-	chain, comment := strings.TrimPrefix(r.Chain, "filter-"), commentOf(r.Text)
+	chain, comment := tablePrefix.ReplaceAllString(r.Chain, ""), commentOf(r.Text)
 	switch {
 	case strings.HasPrefix(chain, "cali-"):
-		return calico(comment, r.Asked), true
+		return calico(chain, comment, r), true
 	case strings.HasPrefix(chain, "KUBE-POD-FW-"), strings.HasPrefix(chain, "KUBE-NWPLCY-"), strings.HasPrefix(chain, "KUBE-ROUTER-"):
-		return kubeRouter(comment, r.Asked), true
-	case strings.HasPrefix(chain, "CILIUM_"), strings.HasPrefix(comment, "cilium"):
-		return netPolicy{by: "Cilium"}, true
+		return kubeRouter(comment, r), true
+	case strings.HasPrefix(chain, "CILIUM_"), strings.HasPrefix(comment, "cilium"): // its policies are BPF programs
+		return netPolicy{by: "Cilium", other: true, says: comment}, true
 	case strings.HasPrefix(chain, "ANTREA-"), strings.HasPrefix(comment, "Antrea: "):
-		return antrea(comment), true
+		return antrea(chain, comment, r.Heads), true
 	case judgeOf(r.Table) != "":
 		return netPolicy{by: judgeOf(r.Table)}, true
 	}
@@ -72,57 +75,124 @@ func calicoRef(kind, namespace, name string) policyRef {
 	return policyRef{resource, namespace, name}
 }
 
-func calico(comment string, asked []string) netPolicy {
-	p := netPolicy{by: "Calico", none: strings.Contains(comment, "no policies passed") || strings.Contains(comment, "no profiles matched")}
-	if !p.none {
-		asked = []string{comment}
+// calicoHash is Calico's own mark in its comments, calicoTier what it says at the end of a tier.
+var (
+	calicoHash = regexp.MustCompile(`cali:\S*\s*`)
+	calicoTier = regexp.MustCompile(`End of tier (\S+)\. `)
+)
+
+// calico: a policy's chain says in the first rule alone whose it is; the drop behind all policies of a tier is of none.
+func calico(chain, comment string, r decoder.RuleFact) netPolicy {
+	p := netPolicy{by: "Calico", none: strings.Contains(comment, "no policies passed")}
+	texts := []string{comment}
+	ofPolicy := strings.HasPrefix(chain, "cali-pi-") || strings.HasPrefix(chain, "cali-po-")
+	switch {
+	case p.none:
+		texts = r.Asked
+	case ofPolicy && !calicoPolicy.MatchString(comment):
+		texts = r.Heads
 	}
-	for _, text := range asked {
-		if m := calicoPolicy.FindStringSubmatch(text); m != nil {
-			p.named = append(p.named, calicoRef(m[1], m[2], m[3]))
+	tier := calicoTier.FindStringSubmatch(comment)
+	for _, text := range texts {
+		m := calicoPolicy.FindStringSubmatch(text)
+		if m == nil || tier != nil && inOtherTier(m[1], m[3], tier[1]) {
+			continue
 		}
+		p.named = append(p.named, calicoRef(m[1], m[2], m[3]))
+	}
+	if len(p.named) == 0 && !p.none && !ofPolicy {
+		p.other, p.says = true, strings.Trim(calicoHash.ReplaceAllString(comment, ""), "; ")
 	}
 	return p
+}
+
+// inOtherTier reports whether a policy is known to be in another tier than the one given: those of Kubernetes have theirs, and
+// the names of Calico's own begin with it unless they are of a newer release.
+func inOtherTier(kind, name, tier string) bool {
+	tiers := map[string]string{
+		"knp.default": "default", "kanp.adminnetworkpolicy": "adminnetworkpolicy", "kbanp.baselineadminnetworkpolicy": "baselineadminnetworkpolicy",
+		"KubernetesNetwork": "default", "KubernetesAdminNetwork": "adminnetworkpolicy", "KubernetesBaselineAdminNetwork": "baselineadminnetworkpolicy",
+	}
+	if of, ok := tiers[kind]; ok {
+		return of != tier
+	}
+	parts := strings.SplitN(name, ".", 3)
+	if len(parts) == 3 {
+		if of, ok := tiers[parts[0]+"."+parts[1]]; ok {
+			return of != tier
+		}
+	}
+	return kind == "" && len(parts) > 1 && parts[0] != tier
 }
 
 // What kube-router says in its rules: "rule to REJECT traffic destined for POD name:web-0 namespace: shop",
 // "... selected by policy name deny-all namespace shop", and where a pod's chain asks one: "run through nw policy deny-all".
-// Those for nftables leave the namespace away.
+// Those for nftables leave the namespace away, which the rule that leads to a pod's chain has: "... POD name:web-0 ns: shop".
 var (
-	kubeRouterPod    = regexp.MustCompile(`POD name:\s*(\S+)(?: namespace:\s*(\S+))?`)
+	kubeRouterPod    = regexp.MustCompile(`POD name:\s*(\S+)(?: (?:namespace|ns):\s*(\S+))?`)
 	kubeRouterPolicy = regexp.MustCompile(`policy name:?\s*(\S+) namespace:?\s*(\S+)`)
 	kubeRouterAsked  = regexp.MustCompile(`run through nw policy (\S+)`)
 )
 
-func kubeRouter(comment string, asked []string) netPolicy {
+func kubeRouter(comment string, r decoder.RuleFact) netPolicy {
 	p := netPolicy{by: "kube-router"}
 	if m := kubeRouterPolicy.FindStringSubmatch(comment); m != nil {
 		p.named = []policyRef{{namespace: m[2], name: m[1]}}
+		return p
 	}
 	m := kubeRouterPod.FindStringSubmatch(comment)
 	if m == nil {
+		p.other, p.says = !strings.HasPrefix(r.Chain, "KUBE-NWPLCY-"), comment
 		return p
 	}
-	p.pod, p.none = strings.TrimPrefix(m[2]+"/"+m[1], "/"), true
-	for _, text := range asked {
+	namespace := m[2]
+	if namespace == "" {
+		namespace = kubeRouterNamespace(m[1], r.Heads)
+	}
+	p.pod, p.none = strings.TrimPrefix(namespace+"/"+m[1], "/"), true
+	for _, text := range r.Asked {
 		if a := kubeRouterAsked.FindStringSubmatch(text); a != nil {
-			p.named = append(p.named, policyRef{namespace: m[2], name: strings.TrimSuffix(a[1], ";")})
+			p.named = append(p.named, policyRef{namespace: namespace, name: strings.TrimSuffix(a[1], ";")})
 		}
 	}
 	return p
 }
 
-// antreaPolicy is the comment of a node's policy: "Antrea: for rule 1234, policy AntreaClusterNetworkPolicy:deny".
-var antreaPolicy = regexp.MustCompile(`policy (?:([A-Za-z0-9]+):)?(?:([^\s/]+)/)?([^\s,]+)`)
+// kubeRouterNamespace is the namespace of a pod, as the rules that lead to its chain have it; "" if they do not agree.
+func kubeRouterNamespace(pod string, heads []string) (namespace string) {
+	for _, text := range heads {
+		m := kubeRouterPod.FindStringSubmatch(text)
+		switch {
+		case m == nil || m[1] != pod || m[2] == "":
+		case namespace != "" && namespace != m[2]:
+			return ""
+		default:
+			namespace = m[2]
+		}
+	}
+	return namespace
+}
 
-func antrea(comment string) netPolicy {
+// antreaPolicy is the comment of a node's policy: "Antrea: for rule 1234, policy AntreaClusterNetworkPolicy:deny".
+var antreaPolicy = regexp.MustCompile(`for rule \S+, policy (?:([A-Za-z0-9]+):)?(?:([^\s/]+)/)?([^\s,]+)`)
+
+// antrea: a policy's rule with several services has a chain of its own, whose rules say nothing; that which leads there does.
+func antrea(chain, comment string, heads []string) netPolicy {
 	resources := map[string]string{
 		"AntreaClusterNetworkPolicy": "clusternetworkpolicies.crd.antrea.io", "AntreaNetworkPolicy": "networkpolicies.crd.antrea.io",
 		"AdminNetworkPolicy": "adminnetworkpolicy", "BaselineAdminNetworkPolicy": "baselineadminnetworkpolicy",
 	}
 	p := netPolicy{by: "Antrea"}
-	if m := antreaPolicy.FindStringSubmatch(comment); m != nil {
+	ofPolicy := strings.HasPrefix(chain, "ANTREA-POL-")
+	if comment == "" && ofPolicy && len(heads) == 1 {
+		comment = heads[0]
+	}
+	m := antreaPolicy.FindStringSubmatch(comment)
+	switch {
+	case m != nil:
 		p.named = []policyRef{{resources[m[1]], m[2], m[3]}}
+	case !ofPolicy:
+		p.other, p.says = true, strings.TrimPrefix(comment, "Antrea: ")
 	}
 	return p
 }

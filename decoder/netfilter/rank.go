@@ -117,7 +117,7 @@ func (rs *Ruleset) Blame(c Case) (decoder.Blame, []*Set) {
 	b.More = max(0, len(ranked)-maxSuspects)
 	for _, r := range ranked[:min(len(ranked), maxSuspects)] {
 		s := r.fact()
-		s.Asked = r.Chain.asked(r.Rule, &c.Packet)
+		s.Asked, s.Heads = r.Chain.asked(r.Rule, &c.Packet), r.Chain.heads()
 		b.Suspects = append(b.Suspects, s)
 	}
 	return b, wanted
