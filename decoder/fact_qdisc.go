@@ -14,6 +14,9 @@ type Qdisc struct {
 	Dropped    uint64 `json:"dropped"`
 	Overlimits uint64 `json:"overlimits,omitempty"`
 	Backlog    uint32 `json:"backlog,omitempty"` // packets that wait
+
+	// NoCarrier is whether the device has none, or is down: then it takes no packet, whatever its queue.
+	NoCarrier bool `json:"no_carrier,omitempty"`
 }
 
 // Root is whether everything that leaves the device passes it.

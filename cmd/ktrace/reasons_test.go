@@ -19,7 +19,7 @@ import (
 func TestDropNamesWhatTheReasonMeans(t *testing.T) {
 	var all []lab.Scenario
 	for _, f := range stacks() {
-		for _, s := range []lab.Scenario{f.shaped(), f.damaged(), f.programmed(), f.itself()} {
+		for _, s := range []lab.Scenario{f.shaped(), f.damaged(), f.programmed(), f.unplugged(), f.itself()} {
 			s.Name = f.name + " " + s.Name
 			all = append(all, s)
 		}
@@ -64,6 +64,31 @@ func (f stack) programmed() lab.Scenario {
 		},
 		Fault:   func(t testing.TB, c *lab.Cluster, p *lab.Pod) { dropLong(t, c.Node, p.Veth, ebpf.AttachTCXIngress) },
 		Traffic: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { lookup(p, f.server, "web.example.") },
+	}
+}
+
+// unplugged is a device whose other end is down. A network plugin has set the neighbour, so that nothing looks for it.
+func (f stack) unplugged() lab.Scenario {
+	return lab.Scenario{
+		Name: "no carrier", Args: []string{"drop"}, Want: "kernel-drop", Sure: "certain", Title: "The device at uplink in netns", Proof: "drops for that reason",
+		Setup: func(t testing.TB, c *lab.Cluster, _ *lab.Pod) {
+			echoUDP(t, c.Server, "9999")
+			var mac string
+			c.Server.Do(func() {
+				dev, err := net.InterfaceByName("eth0")
+				if err != nil {
+					t.Fatal(err)
+				}
+				mac = dev.HardwareAddr.String()
+			})
+			f.do(c.Node, "neigh replace "+f.server+" lladdr "+mac+" dev uplink nud permanent")
+		},
+		Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { c.Server.IP("link set eth0 down") },
+		Traffic: func(t testing.TB, _ *lab.Cluster, p *lab.Pod) {
+			for range 8 {
+				ask(t, p.NS, net.JoinHostPort(f.server, "9999"))
+			}
+		},
 	}
 }
 

@@ -170,7 +170,7 @@ func (k *Facts) lostEvidence(e decoder.Event, d decoder.Drop, t *tally) []string
 		}
 		all = append(all, text)
 	}
-	switch k.meaningOf(d).id {
+	switch k.meaningOf(e, d).id {
 	case "queue-drop":
 		all = append(all, k.queues.evidence(e.Netns, e.Ifindex)...)
 	case "bpf-drop":

@@ -56,6 +56,11 @@ func (q *queues) rose(netns, ifindex uint32) (sent, dropped uint64, ok bool) {
 	return 0, 0, false
 }
 
+// noCarrier reports whether a device has none, when its queues were last read.
+func (q *queues) noCarrier(netns, ifindex uint32) bool {
+	return slices.ContainsFunc(q.of(netns, ifindex), func(d queue) bool { return d.NoCarrier })
+}
+
 // evidence says what a device's queues are, and what they counted.
 func (q *queues) evidence(netns, ifindex uint32) []string {
 	var all []string

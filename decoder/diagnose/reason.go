@@ -43,9 +43,18 @@ func ReasonsKnown() []string {
 	return known
 }
 
-// meaningOf returns what a drop means. A reason that is not in the table stands for itself; of a function that gives
+// meaningOf returns what a drop at a place means. The queue of a device without a carrier drops all, whatever is listed as its.
+func (k *Facts) meaningOf(e decoder.Event, d decoder.Drop) meaning {
+	m := k.meaning(d)
+	if m.prefix == queuePrefix && k.queues.noCarrier(e.Netns, e.Ifindex) {
+		return k.meaning(decoder.Drop{Reason: reasonNotReady})
+	}
+	return m
+}
+
+// meaning returns what a reason means. One that is not in the table stands for itself; of a function that gives
 // no reason no more is known than its name.
-func (k *Facts) meaningOf(d decoder.Drop) meaning {
+func (k *Facts) meaning(d decoder.Drop) meaning {
 	i := slices.IndexFunc(k.meanings, func(m meaning) bool {
 		if d.Unexplained() {
 			return slices.Contains(m.functions, d.Location)
@@ -80,7 +89,7 @@ const kernelDrop = "kernel-drop"
 
 // byReason reports a drop by the reason that the kernel gives, how bad by what is lost.
 func byReason(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	m := k.meaningOf(d)
+	m := k.meaningOf(e, d)
 	if m.harm == elsewhere || d.Noise != "" || d.NoSocket() || outOfHops(e, d) || d.Answer != nil && d.Answer.Name == "tcp-reset" {
 		return decoder.Finding{}, false
 	}
@@ -137,7 +146,7 @@ func (k *Facts) subjectOf(e decoder.Event, d decoder.Drop, m meaning) string {
 // unless the packet itself is asked about.
 func (k *Facts) trivial(e decoder.Event, d decoder.Drop, f decoder.Finding) bool {
 	const handful = 100
-	return f.Severity == decoder.Info && k.meaningOf(d).harm == normal && f.ID == k.meaningOf(d).id && k.losses.of(e, d).count < handful
+	return f.Severity == decoder.Info && k.meaningOf(e, d).harm == normal && f.ID == k.meaningOf(e, d).id && k.losses.of(e, d).count < handful
 }
 
 // socketOf is the address of the socket that a packet was for, as the rules about sockets name it.

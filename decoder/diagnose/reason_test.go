@@ -76,6 +76,7 @@ func TestHowBadDropsAreIsAMatterOfHowMany(t *testing.T) {
 	queue := func(sent, dropped uint64) decoder.Fact {
 		return decoder.Fact{Qdisc: &decoder.Qdisc{Netns: 7, Ifindex: 2, Kind: "tbf", Handle: 0x80010000, Parent: 0xffffffff, Packets: sent, Dropped: dropped}}
 	}
+	unplugged := decoder.Fact{Qdisc: &decoder.Qdisc{Netns: 7, Ifindex: 2, Kind: "noqueue", Parent: 0xffffffff, NoCarrier: true}}
 	const ms = time.Millisecond
 	for _, tt := range []struct {
 		name   string
@@ -97,6 +98,7 @@ func TestHowBadDropsAreIsAMatterOfHowMany(t *testing.T) {
 		{"what TCP learns the rate from", drops(40, "QDISC_DROP", 200*ms), []decoder.Fact{queue(0, 0), queue(6000, 40)}, "queue-drop", decoder.Info},
 		{"what the queue dropped before", drops(40, "QDISC_DROP", 200*ms), []decoder.Fact{queue(0, 6000), queue(6000, 6040)}, "queue-drop", decoder.Info},
 		{"a queue that is not known", drops(40, "FQ_FLOW_LIMIT", 200*ms), nil, "queue-drop", decoder.Info},
+		{"a device without a carrier", drops(30, "QDISC_DROP", 100*ms), []decoder.Fact{unplugged}, "kernel-drop", decoder.Critical},
 		{"one that a socket has no room for", drops(1, "SOCKET_RCVBUFF", 0), nil, "socket-buffer-full", decoder.Info},
 		{"many that a socket has no room for", drops(8, "SOCKET_RCVBUFF", 100*ms), nil, "socket-buffer-full", decoder.Warning},
 		{"a connection that is not accepted", drops(1, "TCP_LISTEN_OVERFLOW", 0), nil, "accept-queue-full", decoder.Warning},

@@ -76,6 +76,12 @@ func handedOver() []meaning {
 	}}
 }
 
+// queuePrefix is that of a device's queue, reasonNotReady that of a device that is not up.
+const (
+	queuePrefix    = "QDISC_"
+	reasonNotReady = "DEV_READY"
+)
+
 // queued are packets for which a queue had no room.
 func queued() []meaning {
 	remedy := []string{
@@ -86,7 +92,7 @@ func queued() []meaning {
 	return []meaning{{
 		reasons: []string{"QDISC_DROP", "QDISC_BURST_DROP", "QDISC_OVERLIMIT", "QDISC_CONGESTED", "QDISC_SFQ_MAXFLOWS", "QDISC_SFQ_MAXDEPTH",
 			"CAKE_FLOOD", "FQ_BAND_LIMIT", "FQ_HORIZON_LIMIT", "FQ_FLOW_LIMIT", "DUALPI2_STEP_DROP"},
-		prefix: "QDISC_", functions: []string{"__dev_xmit_skb", "kfree_skb_list", "kfree_skb_list_reason"},
+		prefix: queuePrefix, functions: []string{"__dev_xmit_skb", "kfree_skb_list", "kfree_skb_list_reason"},
 		id: "queue-drop", harm: congestion,
 		title:  "The queue of {at} drops packets to {dst}: it is full, or shaped to a rate that is too low for what is sent ({reason}).",
 		cause:  "The device's queueing discipline had no room. A few such drops are how TCP finds out the rate; with many, transfers crawl.",

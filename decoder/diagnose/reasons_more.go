@@ -38,8 +38,8 @@ func linkLayer() []meaning {
 		cause:  "The spanning tree protocol has the port listen, learn or block: a loop between bridges, or a port that has just come up.",
 		remedy: []string{"{in}bridge -d link show dev {dev}   # state", "{in}ip link set dev $({in}ip -o link show dev {dev} | sed 's/.* master \\([^ ]*\\).*/\\1/') type bridge stp_state 0   # if there is no loop"},
 	}, {
-		reasons: []string{"DEV_READY"}, functions: []string{"__dev_forward_skb2"},
-		id: kernelDrop, harm: faulty,
+		reasons: []string{reasonNotReady}, functions: []string{"__dev_forward_skb2"},
+		id: kernelDrop, harm: faulty, subject: func(e decoder.Event) string { return "device " + at(e) },
 		title:  "The device at {at}, or the other end of it, is not up, so packets to {dst} are dropped.",
 		cause:  "A device that is down takes nothing: it is being set up or removed, or it was switched off.",
 		remedy: []string{"{in}ip -d link show dev {dev}   # state, NO-CARRIER, its peer", "{in}ip link set dev {dev} up"},
