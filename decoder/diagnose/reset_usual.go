@@ -31,7 +31,7 @@ func saidByThen(b decoder.Reset) (asked, answered uint64, known bool) {
 	switch s := b.Sent; {
 	case b.Cause != decoder.ResetStale:
 		return s.Sent, s.Received, true
-	case s.State != "TIME_WAIT" || b.Received == nil:
+	case s.State != "TIME_WAIT" || s.Trigger == nil || b.Received == nil:
 		return 0, 0, false
 	}
 	late := uint64(b.Sent.Trigger.Len) // with its headers: no less than its payload

@@ -28,6 +28,8 @@ func TestClientsThatCloseWhenAllIsSaidAreOneFinding(t *testing.T) {
 		{"the first answer, to what is in TIME-WAIT", decoder.Reset{Cause: decoder.ResetStale, State: "CLOSE_WAIT", Sent: after(decoder.Sock{State: "TIME_WAIT"}, alert),
 			Received: received(decoder.Sock{State: "CLOSE_WAIT", Sent: 31, Received: 1814})}, false},
 		{"a server that is not here, and TIME-WAIT", decoder.Reset{Cause: decoder.ResetStale, Sent: after(decoder.Sock{State: "TIME_WAIT"}, alert)}, false},
+		{"TIME-WAIT, and nothing that was answered", decoder.Reset{Cause: decoder.ResetStale, Sent: sent(decoder.Sock{State: "TIME_WAIT"}),
+			Received: received(decoder.Sock{State: "CLOSE_WAIT", Sent: 3690})}, false},
 		{"a connection that the client does not know", decoder.Reset{Cause: decoder.ResetStale, State: "CLOSE_WAIT", Sent: after(decoder.Sock{}, alert),
 			Received: received(decoder.Sock{State: "CLOSE_WAIT", Sent: 3690, Received: 1814})}, false},
 		{"a good-bye unread", decoder.Reset{Cause: decoder.ResetUnread, State: "FIN_WAIT1", Sent: closed(decoder.Sock{Unread: 85, Sent: 2721, Received: 2776}),
