@@ -47,9 +47,10 @@ func (r *Drops) Flush(now time.Time, final bool) []decoder.Finding {
 	return found
 }
 
-// unasked reports whether a filter took a question or an answer of neighbour discovery, without which IPv6 reaches nobody.
+// unasked reports whether a filter took a question or an answer of neighbour discovery, without which IPv6 reaches nobody. Whether
+// an address is free is asked by none, and no answer says that it is.
 func unasked(p *decoder.Packet, d decoder.Drop) bool {
-	return d.ByNetfilter() && (p.IsICMP(noICMP, neighborSolicitation) || p.IsICMP(noICMP, neighborAdvertisement))
+	return d.ByNetfilter() && !p.Src.IsUnspecified() && (p.IsICMP(noICMP, neighborSolicitation) || p.IsICMP(noICMP, neighborAdvertisement))
 }
 
 // Types of ICMPv6 (RFC 4861). noICMP is no type of ICMP's that anybody sends.

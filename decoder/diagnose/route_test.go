@@ -121,6 +121,7 @@ func TestAFilteredNeighbourIsNotDown(t *testing.T) {
 		{"a question to the group", []decoder.Event{icmp(135, pod, group), lost}, "netfilter-drop"},
 		{"an answer", []decoder.Event{icmp(136, gateway, pod), lost}, "netfilter-drop"},
 		{"a question about another", []decoder.Event{other, lost}, "netfilter-drop neighbour-failed"},
+		{"whether an address is free", []decoder.Event{icmp(135, netip.IPv6Unspecified(), group), lost}, "neighbour-failed"},
 		{"another message", []decoder.Event{icmp(133, pod, netip.MustParseAddr("ff02::2")), lost}, "neighbour-failed"},
 		{"none", []decoder.Event{lost}, "neighbour-failed"},
 	} {
