@@ -70,8 +70,10 @@ func (k *Facts) missed(e decoder.Event, c *decoder.Conntrack) (decoder.Finding, 
 		return f, true
 	}
 	s, known := k.serviceTo(e)
-	if !known {
-		return decoder.Finding{}, false
+	if !known || s.Source == "env" && k.services.byAPI() {
+		if f, ok := k.ofNoService(e); ok || !known {
+			return f, ok
+		}
 	}
 	rules, _ := k.rulesFor(e.Netns, e.Packet.Proto, to)
 	if r, ok := k.refusedAt(e, rules); ok {

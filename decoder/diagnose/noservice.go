@@ -1,0 +1,67 @@
+package diagnose
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"ktrace/decoder"
+)
+
+// ofNoService reports a packet to an address in the range of services that no service has, though it may have been one's:
+// a client goes on with the address of a service that was deleted, or created anew with another. At best a pod's own
+// environment names a service for it.
+func (k *Facts) ofNoService(e decoder.Event) (decoder.Finding, bool) {
+	to := e.Packet.Destination()
+	byAPI := k.services.byAPI()
+	sure, why := k.inRange(to.Addr(), e.Netns, k.before.left(e))
+	if k.hasService(to.Addr(), e.Netns, k.before.left(e)) || sure != decoder.Certain || k.onDevice(to.Addr()) {
+		return decoder.Finding{}, false
+	}
+	f := decoder.Finding{
+		ID: "service-dnat-miss", Severity: decoder.Warning, Confidence: decoder.Likely, Subject: fmt.Sprintf("%s %v", e.Packet.Proto, to),
+		Title: fmt.Sprintf("Packets to %v, an address in the range of services, are not translated (DNAT): no service has it.", to),
+		Cause: "The service was deleted, or created anew with another address, and the client goes on with the old one: from a DNS answer, " +
+			"from its environment, or as it was configured.",
+		Evidence: []string{untranslatedAt(e), why, fmt.Sprintf("no service has the address %v", to.Addr())},
+		Remedy: []string{
+			fmt.Sprintf("kubectl get services -A -o wide | grep -w %v", to.Addr()),
+			"# let the client look the name up again, or restart it",
+		},
+	}
+	if !byAPI {
+		f.Confidence = decoder.Possible
+		f.Title = fmt.Sprintf("Packets to %v, an address in the range of services, are not translated (DNAT): the node has no rule for it.", to)
+		f.Cause += " Or kube-proxy has lost its rules, or has not written them."
+		f.Evidence[2] = fmt.Sprintf("no rule of the node's is for the address %v, and the API was not asked", to.Addr())
+		f.Remedy = slices.Insert(f.Remedy, 1, "kubectl -n kube-system get pods -o wide -l k8s-app=kube-proxy")
+	}
+	return f, true
+}
+
+// byAPI reports whether the API tells of services.
+func (s *services) byAPI() bool {
+	for key := range s.facts {
+		if key.source == "api" {
+			return true
+		}
+	}
+	return false
+}
+
+// hasService reports whether a service has the address, by more than a pod's word, in one of the namespaces given.
+func (k *Facts) hasService(a netip.Addr, spaces ...uint32) bool {
+	return slices.ContainsFunc(k.services.of(a), func(s decoder.ServiceFact) bool {
+		return !guessed(s) && slices.ContainsFunc(spaces, func(netns uint32) bool { return k.concerns(s, netns) })
+	})
+}
+
+// onDevice reports whether an address is known to be a device's.
+func (k *Facts) onDevice(a netip.Addr) bool {
+	for _, d := range k.devices.All() {
+		if slices.ContainsFunc(d.Addrs, func(p netip.Prefix) bool { return p.Addr() == a }) {
+			return true
+		}
+	}
+	return false
+}
