@@ -88,13 +88,23 @@ func TestFlightRecorderFiresOnWhatDiagnoseFinds(t *testing.T) {
 		pick(mtuFaults(f), "small end of a veth", nil),
 		refused(families()[0]),
 		expired(),
+		deadDNS(dnsFamilies()[0]),
+		slowDNS(),
 	} {
 		t.Run(s.Want, func(t *testing.T) {
 			t.Parallel()
-			fires(t, s)
+			fires(t, s, nothingBefore)
 		})
 	}
+	t.Run("after its memory was full", func(t *testing.T) {
+		t.Parallel()
+		fires(t, pick(serviceFaults(f), "rule missing", nil), func(p *lab.Pod) { // what was known of services is in no packet that is left
+			p.Run("ping", "-q", "-f", "-c", "1500", "-s", "1400", lab.ServerAddr)
+		})
+	})
 }
+
+func nothingBefore(*lab.Pod) {}
 
 // expired is a handshake with a server whose certificate has expired.
 func expired() lab.Scenario {
@@ -103,8 +113,8 @@ func expired() lab.Scenario {
 	return h.scenario("TLS", net.JoinHostPort(lab.ServerAddr, "8443"), tls.VersionTLS12, nil)
 }
 
-// fires runs a scenario past a flight recorder that waits for its cause.
-func fires(t *testing.T, s lab.Scenario) {
+// fires runs a scenario past a flight recorder that waits for its cause, after something else.
+func fires(t *testing.T, s lab.Scenario, before func(*lab.Pod)) {
 	c := lab.NewCluster(t)
 	p := c.AddPod("pod")
 	if s.Setup != nil {
@@ -112,8 +122,9 @@ func fires(t *testing.T, s lab.Scenario) {
 	}
 	s.Fault(t, c, p)
 	file := filepath.Join(t.TempDir(), "flight.pcapng")
-	run := lab.Ktrace(t, "capture", "--netns", p.Path(), "--ring", "4", "--after", "300ms", "--service-cidr", "10.96.0.0/12",
+	run := lab.Ktrace(t, "capture", "--netns", p.Path(), "--ring", "1", "--after", "300ms", "--service-cidr", "10.96.0.0/12",
 		"--trigger", "finding:"+s.Want, "-w", file)
+	before(p)
 	s.Traffic(t, c, p)
 	live := run.AwaitFinding(s.Want)
 	run.Stop()
