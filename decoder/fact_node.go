@@ -237,6 +237,8 @@ type Neighbour struct {
 	Addr  netip.Addr `json:"addr"`
 	State string     `json:"state"`           // as ip neigh prints it: reachable, stale, failed, incomplete, ...; none: no line
 	MAC   string     `json:"lladdr,omitzero"` // "" if none is known
+
+	NoCarrier bool `json:"no_carrier,omitempty"` // the device has none, or is down: there is no neighbour on it
 }
 
 // ConntrackStats are conntrack's counters of one namespace, summed over CPUs.

@@ -19,7 +19,7 @@ import (
 func TestDropNamesWhatTheReasonMeans(t *testing.T) {
 	var all []lab.Scenario
 	for _, f := range stacks() {
-		for _, s := range []lab.Scenario{f.shaped(), f.damaged(), f.programmed(), f.unplugged(), f.itself()} {
+		for _, s := range []lab.Scenario{f.shaped(), f.damaged(), f.programmed(), f.unplugged(), f.silent(), f.itself()} {
 			s.Name = f.name + " " + s.Name
 			all = append(all, s)
 		}
@@ -88,6 +88,18 @@ func (f stack) unplugged() lab.Scenario {
 			for range 8 {
 				ask(t, p.NS, net.JoinHostPort(f.server, "9999"))
 			}
+		},
+	}
+}
+
+// silent is the same without what a plugin sets: the kernel looks for the neighbour, and gets no answer.
+func (f stack) silent() lab.Scenario {
+	return lab.Scenario{
+		Name: "no carrier, and no neighbour", Args: []string{"drop"}, Want: "neighbour-failed", Sure: "certain", Title: "uplink has no carrier", Proof: "neighbour ",
+		Setup: func(t testing.TB, c *lab.Cluster, _ *lab.Pod) { echoTCP(t, c.Server, "80") },
+		Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { c.Server.IP("link set eth0 down") },
+		Traffic: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) {
+			fetch(p.NS, net.JoinHostPort(f.server, "80"), 4*time.Second)
 		},
 	}
 }

@@ -100,3 +100,19 @@ func TestAnOverlapIsSaidWithTheRouteThatWins(t *testing.T) {
 		}
 	}
 }
+
+// TestADeviceWithoutACarrierHasNoNeighbours: that no host answers is no wonder. An overlap is deeper: docker0 has none, as a rule.
+func TestADeviceWithoutACarrierHasNoNeighbours(t *testing.T) {
+	dst := netip.MustParseAddr("10.9.0.2")
+	e := decoder.Event{Header: decoder.Header{Time: time.Unix(1000, 0), Netns: 7, Ifindex: 2, Iface: "eth1"},
+		Packet: &decoder.Packet{Family: "ipv4", Proto: "tcp", Src: netip.MustParseAddr("10.244.1.2"), Sport: 40000, Dst: dst, Dport: 80}}
+	for carries, title := range map[bool]string{true: "10.9.0.2 does not answer ARP on eth1, so", false: "eth1 has no carrier, so no host on it answers ARP,"} {
+		f, _ := learnt([]decoder.Fact{
+			{Route: &decoder.Route{About: decoder.Ask(e), Dst: dst, Type: "unicast", Out: "eth1"}},
+			{Neighbour: &decoder.Neighbour{Netns: 7, Iface: "eth1", Addr: dst, State: "failed", NoCarrier: !carries}},
+		}).Proves(e, decoder.Drop{Reason: "NEIGH_FAILED", Location: "neigh_invalidate"})
+		if f.ID != "neighbour-failed" || !strings.HasPrefix(f.Title, title) {
+			t.Errorf("a carrier: %v: %s %q, want %q", carries, f.ID, f.Title, title)
+		}
+	}
+}

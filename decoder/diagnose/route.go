@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -261,7 +262,6 @@ func noNeighbour(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bo
 	if !d.NoNeighbour() {
 		return decoder.Finding{}, false
 	}
-	_, ip := family(e)
 	hop, device := e.Packet.Dst, e.Iface
 	f := decoder.Finding{ID: "neighbour-failed", Confidence: decoder.Certain}
 	if r, ok := k.route(e, false); ok && r.Errno == "" {
@@ -279,7 +279,8 @@ func noNeighbour(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bo
 	if gone, _ := k.before.gone.Get(goneAddress{far, hop}); gone {
 		return decoder.Finding{}, false // packets arrived there for as long as its link address was remembered
 	}
-	if n, ok := k.neighbours.Get(neighbourKey{e.Netns, device, hop}); ok {
+	n, ok := k.neighbours.Get(neighbourKey{e.Netns, device, hop})
+	if ok {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("neighbour %v on %s is %s", n.Addr, n.Iface, n.State))
 	}
 	if dev, ok := k.devices.Get(deviceKey{e.Netns, device}); ok && dev.Tunnels() {
@@ -301,6 +302,22 @@ func noNeighbour(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bo
 			f.Evidence = append(f.Evidence, fmt.Sprintf("netns %d: %s, %s", far, d.Name, addresses(d)))
 		}
 	}
+	if n.NoCarrier {
+		f.Subject = fmt.Sprintf("device %s in netns %d", device, e.Netns)
+		f.Title = fmt.Sprintf("%s has no carrier, so no host on it answers %s, and packets to %v are dropped.", device, protocol, e.Packet.Dst)
+		f.Cause = "The other end of the device is down, or its cable is not plugged in, or the device itself is down."
+		f.Remedy = k.inEach(e.Netns, fmt.Sprintf("ip -d link show dev %s   # state, NO-CARRIER, its peer", word(device)))
+	}
+	k.overlapped(&f, e, device, hop)
+	if d.Reason == "NEIGH_CREATEFAIL" {
+		f.Cause = "There is no room for another line in the neighbour table (gc_thresh3)."
+	}
+	return f, true
+}
+
+// overlapped has the finding about a host that does not answer say that it was asked on the wrong network.
+func (k *Facts) overlapped(f *decoder.Finding, e decoder.Event, device string, hop netip.Addr) {
+	_, ip := family(e)
 	if mine, why := k.overlap(e, device, hop); why != "" {
 		f.Title = fmt.Sprintf("Packets to %v go to %s, where no machine has that address: %s.", e.Packet.Dst, device, why)
 		f.Cause = fmt.Sprintf("Two networks of this node share a range of addresses. The route to %v on %s takes what is for the other: the longest prefix wins, "+
@@ -308,8 +325,4 @@ func noNeighbour(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bo
 		f.Remedy = append(f.Remedy, fmt.Sprintf("%s%s route show match %v   # the routes that could take it", k.in(e.Netns), ip, e.Packet.Dst),
 			"# give one of the two another range: of Docker, \"bip\" and \"default-address-pools\" in /etc/docker/daemon.json")
 	}
-	if d.Reason == "NEIGH_CREATEFAIL" {
-		f.Cause = "There is no room for another line in the neighbour table (gc_thresh3)."
-	}
-	return f, true
 }

@@ -202,6 +202,9 @@ func (o *Observer) Neighbour(about decoder.Question, out uint32) []decoder.Fact 
 			next = r.Dst
 		}
 		n, err := neighbour(about.Netns, out, next)
+		if err == nil {
+			n.NoCarrier, err = noCarrier(out)
+		}
 		if err != nil {
 			return []decoder.Fact{{Route: &r}}, err
 		}

@@ -18,6 +18,10 @@ func (o *Observer) Qdiscs(inode, ifindex uint32) []decoder.Fact {
 
 // qdiscs is called in the namespace. The kernel gives those of all devices, or of one.
 func qdiscs(inode, ifindex uint32) ([]decoder.Fact, error) {
+	unplugged, err := noCarrier(ifindex)
+	if err != nil {
+		return nil, err
+	}
 	c, err := dial(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, err
@@ -25,14 +29,10 @@ func qdiscs(inode, ifindex uint32) ([]decoder.Fact, error) {
 	defer c.close()
 	request := make([]byte, sizeofTcMsg)
 	native.PutUint32(request[4:], ifindex)
-	carries, err := hasCarrier(c, ifindex)
-	if err != nil {
-		return nil, err
-	}
 	var facts []decoder.Fact
 	err = c.ask(unix.RTM_GETQDISC, unix.NLM_F_DUMP, request, func(m message) error {
 		if q, ok := qdisc(inode, m.payload); ok && q.Ifindex == ifindex {
-			q.NoCarrier = !carries
+			q.NoCarrier = unplugged
 			facts = append(facts, decoder.Fact{Qdisc: &q})
 		}
 		return nil
@@ -41,20 +41,6 @@ func qdiscs(inode, ifindex uint32) ([]decoder.Fact, error) {
 		return facts, fmt.Errorf("queues of device %d: %w", ifindex, err)
 	}
 	return facts, nil
-}
-
-// hasCarrier asks whether a device could pass packets on. One that cannot has another queue than the kernel lists, which drops all.
-func hasCarrier(c *conn, ifindex uint32) (carries bool, err error) {
-	request := make([]byte, unix.SizeofIfInfomsg)
-	native.PutUint32(request[4:], ifindex)
-	err = c.ask(unix.RTM_GETLINK, 0, request, func(m message) error {
-		carries = len(m.payload) >= unix.SizeofIfInfomsg && native.Uint32(m.payload[8:])&unix.IFF_LOWER_UP != 0
-		return nil
-	})
-	if err != nil {
-		return false, fmt.Errorf("device %d: %w", ifindex, err)
-	}
-	return carries, nil
 }
 
 // qdisc reads struct tcmsg and attributes.
