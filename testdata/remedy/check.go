@@ -32,7 +32,8 @@ func Check(lines []string) error {
 }
 
 // placeholder is what a user would have to replace.
-var placeholder = regexp.MustCompile(`<[A-Za-z][^>]*>|\{\w+\}|%!?[a-z(]|\.\.\.|\b(X|Y|N|NAME|NAMESPACE|POD|NODE|UNIT|BRIDGE|TUNNEL|FLOW|DEV|DEVICE|IFACE|ADDR|ADDRESS|HOST|PORT|FILE|SRC|DST)\b`)
+var placeholder = regexp.MustCompile(`<[A-Za-z][^>]*>|\{\w+\}|%!?[a-z(]|\.\.\.|` +
+	`(?:^|[\s=:/@])(?:X|Y|N|NAME|NAMESPACE|POD|NODE|UNIT|BRIDGE|TUNNEL|FLOW|DEV|DEVICE|IFACE|ADDR|ADDRESS|HOST|PORT|FILE|SRC|DST)(?:$|[\s=:/])`)
 
 // command says what is wrong with a line for a shell.
 func command(line string) error {

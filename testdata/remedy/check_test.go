@@ -9,6 +9,7 @@ func TestCheck(t *testing.T) {
 		{"conntrack -L 2>/dev/null | awk '{print $1,$5}' | sort | uniq -c; dmesg | tail"},
 		{"for d in $(ip -br link show type vxlan | cut -d' ' -f1); do ethtool -K $d tx off; done"},
 		{"dig @10.0.0.1 -p 53 'NAME' 'A'"},
+		{"iptables-nft -t filter -nvL KUBE-POD-FW-TT2IUJ4C --line-numbers"},
 		nil,
 	} {
 		if err := Check(good); err != nil {
