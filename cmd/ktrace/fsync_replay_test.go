@@ -2,9 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
-	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,29 +11,14 @@ import (
 	"ktrace/cmd/internal/cli"
 	"ktrace/decoder"
 	"ktrace/decoder/capture"
-	"ktrace/decoder/record"
 	"ktrace/testdata/lab"
 )
 
 // lastCounts are the last of a recording.
-func lastCounts(t *testing.T, recording string) decoder.FsyncCounts {
+func lastCounts(t *testing.T, recording string) (last decoder.FsyncCounts) {
 	t.Helper()
-	f, err := os.Open(recording)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	frames, err := record.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var last decoder.FsyncCounts
-	stream := &decoder.Stream{Frames: frames}
-	for {
-		e, err := stream.Next(context.Background())
-		if errors.Is(err, io.EOF) {
-			return last
-		}
+	for _, raw := range rawRecords(t, recording) {
+		e, err := decoder.Decode(raw)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -44,6 +26,7 @@ func lastCounts(t *testing.T, recording string) decoder.FsyncCounts {
 			last = *fact.Fsync.Counts
 		}
 	}
+	return last
 }
 
 // TestFsyncFilesSayWhatTheRunSaid has more syncs than go beside one block of a capture.

@@ -104,6 +104,26 @@ func merged(t *testing.T, expression string, files ...[]byte) []byte {
 	return out.Bytes()
 }
 
+// symbolOf is a symbol, and the node that it is said of.
+type symbolOf struct{ node, symbol string }
+
+func symbolsIn(t *testing.T, file []byte) (all []symbolOf) {
+	t.Helper()
+	stream := &decoder.Stream{Frames: NewReader(bytes.NewReader(file), ReaderOptions{})}
+	for {
+		e, err := stream.Next(context.Background())
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f, ok := e.Body.(decoder.Fact); ok && f.Symbol != nil {
+			all = append(all, symbolOf{e.Node, f.Symbol.Name})
+		}
+	}
+}
+
 // TestRecordsInBlocksOfTheirOwnKeepTheirNode has so many facts that they do not go beside a packet.
 func TestRecordsInBlocksOfTheirOwnKeepTheirNode(t *testing.T) {
 	file := func(name string, wall time.Duration) []byte {
@@ -117,22 +137,12 @@ func TestRecordsInBlocksOfTheirOwnKeepTheirNode(t *testing.T) {
 		}
 		return written(t, records)
 	}
-	stream := &decoder.Stream{Frames: NewReader(bytes.NewReader(merged(t, "", file("a", 1), file("b", 2))), ReaderOptions{})}
 	n := map[string]int{}
-	for {
-		e, err := stream.Next(context.Background())
-		if errors.Is(err, io.EOF) {
-			break
+	for _, said := range symbolsIn(t, merged(t, "", file("a", 1), file("b", 2))) {
+		if !strings.HasPrefix(said.symbol, said.node) {
+			t.Fatalf("%s is said of node %s", said.symbol, said.node)
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if f, ok := e.Body.(decoder.Fact); ok && f.Symbol != nil {
-			if !strings.HasPrefix(f.Symbol.Name, e.Node) {
-				t.Fatalf("%s is said of node %s", f.Symbol.Name, e.Node)
-			}
-			n[e.Node]++
-		}
+		n[said.node]++
 	}
 	if n["a"] < 1000 || n["b"] < 1000 {
 		t.Errorf("facts of nodes: %v", n)
@@ -173,18 +183,8 @@ func TestWhatNoPacketFollowsKeepsItsNode(t *testing.T) {
 	c := file("c", false, frame(1000, kept), symbol("c"), frame(2000, kept))
 	for _, files := range [][][]byte{{a, b, c}, {c, b, a}, {b, c, a}} {
 		var said []string
-		stream := &decoder.Stream{Frames: NewReader(bytes.NewReader(merged(t, "host "+kept, files...)), ReaderOptions{})}
-		for {
-			e, err := stream.Next(context.Background())
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			if f, ok := e.Body.(decoder.Fact); ok && f.Symbol != nil {
-				said = append(said, e.Node+": "+f.Symbol.Name)
-			}
+		for _, x := range symbolsIn(t, merged(t, "host "+kept, files...)) {
+			said = append(said, x.node+": "+x.symbol)
 		}
 		if slices.Sort(said); !slices.Equal(said, []string{"a: a killed", "b: b left", "c: c"}) {
 			t.Errorf("it says %q", said)
