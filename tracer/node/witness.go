@@ -178,11 +178,15 @@ func (w *Witness) learn(f decoder.Fact) {
 	switch {
 	case f.Node != nil:
 		w.home = f.Node.Netns
-	case f.Device != nil && f.Device.Down && f.Device.Tunnels():
+	case f.Device != nil && f.Device.Down && f.Device.Tunnels() && len(w.silent) < maxSpaces:
 		w.silent[f.Device.Netns] = true
 	case f.Service != nil:
 		for _, a := range slices.Concat(f.Service.Addrs, f.Service.External) {
-			w.services[a] = !f.Service.Gone
+			if f.Service.Gone {
+				delete(w.services, a)
+			} else {
+				w.services[a] = true
+			}
 		}
 		if f.Service.Netns != 0 && f.Service.System != "" && len(w.ruled) < maxSpaces {
 			w.ruled[f.Service.Netns] = true

@@ -274,3 +274,22 @@ func TestWhatIsPutOffIsReportedAndSoIsItsEnd(t *testing.T) {
 		t.Errorf("told %d and %d of what was asked before", begun, over)
 	}
 }
+
+// TestAWitnessForgetsServicesThatAreGone: a run of months sees many come and go, and namespaces with tunnels.
+func TestAWitnessForgetsServicesThatAreGone(t *testing.T) {
+	w := NewWitness(New("/"))
+	for i := range 2 * maxSpaces {
+		addr := netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)})
+		s := decoder.ServiceFact{Addrs: []netip.Addr{addr}}
+		w.learn(decoder.Fact{Service: &s})
+		if !w.isService(addr) {
+			t.Fatalf("%v is no service", addr)
+		}
+		s.Gone = true
+		w.learn(decoder.Fact{Service: &s})
+		w.learn(decoder.Fact{Device: &decoder.Device{Netns: uint32(i + 1), Name: "vxlan0", Type: "vxlan", Down: true}})
+	}
+	if len(w.services) > 0 || len(w.silent) > maxSpaces {
+		t.Errorf("%d services and %d namespaces are kept", len(w.services), len(w.silent))
+	}
+}
