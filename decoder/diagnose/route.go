@@ -232,8 +232,8 @@ func hopLimit(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 		Evidence: []string{fmt.Sprintf("TTL %d at %s", e.Packet.TTL, decoder.Place(e))},
 		Remedy:   k.inEach(e.Netns, fmt.Sprintf("traceroute -n %v", e.Packet.Dst), fmt.Sprintf("ip route get %v", e.Packet.Dst)),
 	}
-	if !round {
-		f.Confidence = decoder.Likely
+	if !round { // nothing was seen of its path
+		f.Title = fmt.Sprintf("Packets to %v come to the end of their TTL at %s: they go round in circles, or began with a small one.", e.Packet.Dst, at(e))
 	}
 	return f, true
 }
