@@ -70,6 +70,7 @@ func (f dnsFamily) overTCP(t testing.TB, c *lab.Cluster, p *lab.Pod) {
 		return false
 	})
 	p.Run("ping", "-c1", "-W20", f.server)
+	p.Start("sleep", "infinity") // a pod has a process whose resolv.conf can be read when the client has ended
 }
 
 // retranslateTCP sends the service's connections to a port of the server, or no longer.
