@@ -65,6 +65,8 @@ func TestWhatOtherMachinesSayIsNamedOnce(t *testing.T) {
 	again, deaf := gone, gone
 	again.Time = again.Time.Add(2 * madeWithin)
 	deaf.Packet, deaf.Body = decoder.ParseIP(ask), decoder.Drop{Reason: "NO_SOCKET"}
+	query := append(datagram(unreachedBy, unreached, 17, 63, 40000, 5300)[:28], 0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 3, 'w', 'e', 'b', 0, 0, 1, 0, 1)
+	query[3], query[25] = byte(len(query)), byte(len(query)-20)
 	for _, tt := range []struct {
 		name   string
 		events []decoder.Event
@@ -85,6 +87,7 @@ func TestWhatOtherMachinesSayIsNamedOnce(t *testing.T) {
 		{"this machine dropped it, and dropped it again", append(passing(syn, complains(complainer, 3, 13, syn)), gone, again), "", "", 0},
 		{"nothing listens on this machine", append(passing(ask, complains(unreached, 3, 3, ask), ask, complains(unreached, 3, 3, ask)), deaf), "icmp-unreachable", decoder.Warning, 2},
 		{"a host where nothing listens, asked twice", passing(ask, complains(unreached, 3, 3, ask), ask, complains(unreached, 3, 3, ask)), "icmp-unreachable", decoder.Warning, 2},
+		{"a DNS server behind a service, at another port", passing(query, complains(unreached, 3, 3, query), query, complains(unreached, 3, 3, query)), "", "", 0},
 		{"asked once", passing(ask, complains(unreached, 3, 3, ask)), "icmp-unreachable", decoder.Info, 1},
 		{"a late answer", passing(ask, answer, complains(unreachedBy, 3, 3, answer)), "", "", 0},
 		{"the client of an answer is gone", passing(ask, answer, complains(complainer, 3, 1, answer)), "neighbour-failed", decoder.Info, 1},

@@ -74,6 +74,12 @@ func (r *ICMPErrors) loop(f decoder.Finding, c *complaint) (decoder.Finding, boo
 	return f, p.ICMPCode == 0 && most > longestTrace
 }
 
+// asksDNS reports whether a datagram is a DNS query with one question, whatever port of a service's backend it is sent to.
+func asksDNS(b []byte) bool {
+	const header, standard = 12, 0xf8 // of the flags: no answer, and no other operation than a query
+	return len(b) > header && b[2]&standard == 0 && slices.Equal(b[4:10], []byte{0, 1, 0, 0, 0, 0})
+}
+
 // portClosed concludes from the destination's own word that nothing takes datagrams there. DNS has rules of its own.
 func (r *ICMPErrors) portClosed(f decoder.Finding, c *complaint) (decoder.Finding, bool) {
 	const dnsPort, enough = 53, 2
@@ -82,7 +88,7 @@ func (r *ICMPErrors) portClosed(f decoder.Finding, c *complaint) (decoder.Findin
 	times, _ := r.said.Get(by)
 	r.said.Put(by, times+1)
 	forth, back := r.know.before.life(c.about, false), r.know.before.life(c.about, true)
-	if to.Port() == dnsPort || isAnswer(c.about, forth, back) || forth.most > 0 && forth.most <= longestTrace {
+	if to.Port() == dnsPort || asksDNS(c.about.Transport()) || isAnswer(c.about, forth, back) || forth.most > 0 && forth.most <= longestTrace {
 		return f, false // a late answer, or the end of a traceroute
 	}
 	f.ID, f.Confidence, f.Subject = "icmp-unreachable", decoder.Certain, to.String()
