@@ -129,8 +129,14 @@ func TestCapturesShowWhyThereWasNoAnswerOverTCP(t *testing.T) {
 			k.opens().add(true, tcpACK, tcpQueries(1)).add(false, tcpFIN|tcpACK, nil).later(8 * time.Second)
 		},
 			"no-response, dns-no-response certain"},
-		{"refused", func(k *tcpTalk) { k.add(true, tcpSYN, nil).add(false, tcpRST|tcpACK, nil).later(8 * time.Second) },
-			"rejected, dns-server-refused likely"},
+		{"refused, as to a scan", func(k *tcpTalk) { k.add(true, tcpSYN, nil).add(false, tcpRST|tcpACK, nil).later(8 * time.Second) }, "rejected"},
+		{"refused, again and again", func(k *tcpTalk) {
+			for range 2 {
+				k.add(true, tcpSYN, nil).add(false, tcpRST|tcpACK, nil).later(time.Second)
+				k.client = netip.AddrPortFrom(k.client.Addr(), k.client.Port()+1)
+			}
+			k.later(8 * time.Second)
+		}, "rejected, rejected, dns-server-refused likely"},
 		{"the SYN is not answered", func(k *tcpTalk) {
 			k.add(true, tcpSYN, nil).later(time.Second)
 			k.up--

@@ -55,8 +55,9 @@ func ended(c *decoder.DNSConnection) string {
 // strangers are the addresses that clients connect to at a server's port without asking anything, and that nothing else
 // shows to be DNS servers.
 type strangers struct {
-	met   decoder.Recent[ends, bool]
-	count decoder.Recent[netip.Addr, int] // of a client
+	met     decoder.Recent[ends, bool]
+	refused decoder.Recent[ends, bool]
+	count   decoder.Recent[netip.Addr, int] // of a client
 }
 
 // manyStrangers is how many addresses a client may try so: one that tries more looks for open ports.
@@ -71,10 +72,13 @@ func (r *DNS) scans(e decoder.Event, d decoder.DNS) bool {
 	if !d.Unsent || service || served.answered > 0 || slices.Contains(conf.Nameservers, d.Server.Addr()) {
 		return false
 	}
-	if notListened(d) || d.Connection != nil && d.Connection.How == decoder.ConnectionRefused {
-		return true // a refused connection, as to any port: nothing says that it was to be a query
-	}
 	x, k := &r.strangers, ends{e.Packet.Src, d.Server}
+	if notListened(d) || d.Connection != nil && d.Connection.How == decoder.ConnectionRefused {
+		_, again := x.refused.Get(k)
+		x.refused.Put(k, true)
+		// Nothing says that it was to be a query. The servers of a node's pods are known; of a capture, who tries again asks.
+		return !again || r.know.node.Kernel != ""
+	}
 	n, _ := x.count.Get(k.client)
 	if _, met := x.met.Get(k); !met {
 		n++
