@@ -6,11 +6,14 @@ import (
 	"runtime/debug"
 )
 
-// version is what go build was told, or found out, of this ktrace; "" of a test.
+// stamped is set by the linker (Makefile), "" where ktrace is built without make.
+var stamped string
+
+// version is that of this ktrace: what the build was given, or what go build found of the repository; "" of a test.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "(devel)" {
-		return ""
+	if stamped != "" || !ok || info.Main.Version == "(devel)" {
+		return stamped
 	}
 	return info.Main.Version
 }
