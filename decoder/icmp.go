@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+
+	"ktrace/decoder/packet"
 )
 
 // Types of ICMP (RFC 792, RFC 4443).
@@ -19,9 +21,9 @@ const (
 func (p *Packet) IsICMPError() bool {
 	switch p.Proto {
 	case "icmp":
-		return p.ICMPType == icmpUnreachable || p.ICMPType == icmpRedirect || p.ICMPType == icmpTimeExceeded || p.ICMPType == icmpParameter
+		return packet.IsICMPError(packet.ICMP, p.ICMPType)
 	case "icmpv6":
-		return p.ICMPType >= 1 && p.ICMPType <= 4
+		return packet.IsICMPError(packet.ICMPv6, p.ICMPType)
 	}
 	return false
 }

@@ -1,7 +1,6 @@
 package decoder
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -159,78 +158,4 @@ func (r *pathRecord) packet() *Packet {
 	}
 	p.carry(int(r.Inner), 0)
 	return p
-}
-
-// ParseIP reads the headers of an IP packet, as far as b has them: also of one that an ICMP error quotes, which is cut
-// short. It returns nil if b does not begin with an IP header. Len is what the header claims.
-func ParseIP(b []byte) *Packet {
-	const v4Header, v6Header = 20, 40
-	switch {
-	case len(b) >= v4Header && b[0]>>4 == 4 && b[0]&15 >= v4Header/4:
-		p := &Packet{
-			Family: familyName(4), Proto: protoName(b[9]), TTL: b[8], Bytes: b,
-			Src: netip.AddrFrom4([4]byte(b[12:])), Dst: netip.AddrFrom4([4]byte(b[16:])),
-			Len: uint32(binary.BigEndian.Uint16(b[2:])), ID: uint32(binary.BigEndian.Uint16(b[4:])),
-			Fragment: binary.BigEndian.Uint16(b[6:]) & 0x1fff * 8, More: b[6]&ipv4More != 0, data: int(b[0]&15) * 4,
-		}
-		p.parseTransport(b[9])
-		return p
-	case len(b) >= v6Header && b[0]>>4 == 6:
-		p := &Packet{
-			Family: familyName(6), TTL: b[7], Bytes: b, data: v6Header,
-			Src: netip.AddrFrom16([16]byte(b[8:])), Dst: netip.AddrFrom16([16]byte(b[24:])),
-			Len: v6Header + uint32(binary.BigEndian.Uint16(b[4:])),
-		}
-		proto := p.skipExtensions(b[6])
-		p.Proto = protoName(proto)
-		p.parseTransport(proto)
-		return p
-	}
-	return nil
-}
-
-// skipExtensions moves behind IPv6 extension headers (RFC 8200, section 4) and returns what follows them.
-func (p *Packet) skipExtensions(next uint8) uint8 {
-	const hopByHop, routing, fragment, destination = 0, 43, 44, 60
-	for p.Fragment == 0 {
-		ext := p.Transport()
-		if len(ext) < 8 {
-			break
-		}
-		switch next {
-		case fragment:
-			p.Fragment, p.More = binary.BigEndian.Uint16(ext[2:])&^7, ext[3]&moreFragments != 0
-			p.ID = binary.BigEndian.Uint32(ext[4:])
-			p.data += 8
-		case hopByHop, routing, destination:
-			p.data += (int(ext[1]) + 1) * 8
-		default:
-			return next
-		}
-		next = ext[0]
-	}
-	return next
-}
-
-// parseTransport reads ports, flags or the type of ICMP; later fragments have none.
-func (p *Packet) parseTransport(proto uint8) {
-	h := p.Transport()
-	p.l4 = p.data
-	if p.Fragment != 0 || len(h) < 8 {
-		return
-	}
-	switch protoName(proto) {
-	case "icmp", "icmpv6":
-		p.ICMPType, p.ICMPCode = h[0], h[1]
-		p.data += 8
-	case "udp", "tcp", "sctp":
-		p.Sport, p.Dport = binary.BigEndian.Uint16(h), binary.BigEndian.Uint16(h[2:])
-		switch {
-		case proto == 17:
-			p.data += 8
-		case proto == 6 && len(h) >= 20:
-			p.Flags = tcpFlags(h[13])
-			p.data += int(h[12]>>4) * 4
-		}
-	}
 }

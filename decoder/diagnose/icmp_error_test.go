@@ -29,14 +29,20 @@ func datagram(src, dst netip.Addr, proto, ttl byte, sport, dport uint16) []byte 
 	case 6:
 		l4[12], l4[13] = 5<<4, 2 // SYN
 	}
-	return append(b, l4...)
+	return sized(append(b, l4...))
+}
+
+// sized is an IPv4 packet whose header says how long it is.
+func sized(b []byte) []byte {
+	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
+	return b
 }
 
 // complains is the ICMP error of an address about a packet.
 func complains(from netip.Addr, kind, code byte, about []byte) []byte {
 	b := datagram(from, netip.AddrFrom4([4]byte(about[12:])), 1, 60, uint16(kind), 0)
 	b[21] = code
-	return append(b, about...)
+	return sized(append(b, about...))
 }
 
 // passing are hops of packets, one every 10 ms, each another journey.
