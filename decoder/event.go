@@ -72,6 +72,12 @@ type Body interface {
 	Summary() string // one line, without header and pod
 }
 
+// Layered is a Body that has a line, for people, for each layer of its packet.
+type Layered interface {
+	Body
+	Lines() []string
+}
+
 // Served is a Body that names a service's backend by its address.
 type Served interface {
 	Body

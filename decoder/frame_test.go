@@ -30,7 +30,7 @@ func TestFramesReadAsTcpdumpSaysThem(t *testing.T) {
 		"fragment": "IP 10.244.1.2 > 10.9.0.2: udp, fragment at 128, length 32",
 		"arp":      "ARP, Request who-has 10.244.1.1 tell 10.244.1.2",
 		"runt":     "802.3, length 10",
-		"nonsense": "IP, length 15",
+		"nonsense": "IPv4, length 15",
 	}
 	for name, text := range frames() {
 		t.Run(name, func(t *testing.T) {

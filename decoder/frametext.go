@@ -1,10 +1,14 @@
 package decoder
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
+
+	"ktrace/decoder/layers"
 )
 
 // frameText says what a frame carries as tcpdump would, in brief.
@@ -28,34 +32,27 @@ func endText(a netip.Addr, port uint16) string {
 	return fmt.Sprintf("%s.%d", a, port)
 }
 
+// linkText says what a frame carries that is no IP.
 func linkText(f Frame) string {
-	names := map[uint16]string{etherARP: "ARP", etherIPv4: "IP", etherIPv6: "IP6", 0x88cc: "LLDP", 0x8863: "PPPoE D", 0x8864: "PPPoE S"}
-	name, ok := names[f.Protocol]
-	switch {
-	case !ok && f.Protocol < 1536: // a length, says IEEE 802.3
-		name = "802.3"
-	case !ok:
-		name = fmt.Sprintf("ethertype 0x%04x", f.Protocol)
+	at, protocol := f.network()
+	if text := layers.Text(protocol, f.Bytes[at:]); text != "" {
+		return text
 	}
-	if at, protocol := network(f.Bytes); protocol == etherARP && f.Ethernet {
-		if text := arpText(f.Bytes[at:]); text != "" {
-			return text
-		}
-	}
-	return fmt.Sprintf("%s, length %d", name, f.Length)
+	return fmt.Sprintf("%s, length %d", layers.EtherType(protocol), f.Length)
 }
 
-// arpText reads ARP for IPv4 (RFC 826).
-func arpText(b []byte) string {
-	const size = 28
-	if len(b) < size || b[4] != 6 || b[5] != 4 {
-		return ""
+// network is where the network header begins, and its EtherType.
+func (f Frame) network() (at int, protocol uint16) {
+	if !f.Ethernet {
+		return 0, f.Protocol
 	}
-	asks, has := netip.AddrFrom4([4]byte(b[14:18])), netip.AddrFrom4([4]byte(b[24:28]))
-	if binary.BigEndian.Uint16(b[6:]) == 2 {
-		return fmt.Sprintf("ARP, Reply %s is-at %02x:%02x:%02x:%02x:%02x:%02x", asks, b[8], b[9], b[10], b[11], b[12], b[13])
-	}
-	return fmt.Sprintf("ARP, Request who-has %s tell %s", has, asks)
+	return network(f.Bytes)
+}
+
+// Lines has a line for each layer of the frame with its fields, from the network header on.
+func (f Frame) Lines() []string {
+	at, protocol := f.network()
+	return layers.Lines(protocol, f.Bytes[at:])
 }
 
 // text is what follows the addresses.
@@ -67,11 +64,38 @@ func (p *Packet) text() string {
 	case p.Proto == "tcp":
 		return p.tcpText(length)
 	case p.Proto == "udp":
-		return fmt.Sprintf("UDP, length %d", length)
-	case p.Proto == "icmp" || p.Proto == "icmpv6":
-		return fmt.Sprintf("%s %s, length %d", strings.ToUpper(p.Proto), icmpName(p), length+icmpSize)
+		return p.carries(fmt.Sprintf("UDP, length %d", length))
+	case p.Proto == "icmp":
+		return fmt.Sprintf("ICMP %s, length %d", icmpName(p), length+icmpSize)
+	case p.Proto == "icmpv6":
+		return fmt.Sprintf("ICMPV6 %s, length %d", cmp.Or(p.beyond(), icmpName(p)), length+icmpSize)
 	}
-	return fmt.Sprintf("%s, length %d", p.Proto, length)
+	return p.carries(fmt.Sprintf("%s, length %d", protocolText(p.Proto), length))
+}
+
+// carries adds to a text what is in a packet beyond its headers, if that is known and not said of a tunnel anyway.
+func (p *Packet) carries(text string) string {
+	if more := p.beyond(); more != "" && p.Tunnel == nil {
+		return text + ", " + more
+	}
+	return text
+}
+
+// beyond says what is in a packet that its headers do not.
+func (p *Packet) beyond() string {
+	if p.Family == "ipv6" {
+		return layers.Text(etherIPv6, p.Bytes)
+	}
+	return layers.Text(etherIPv4, p.Bytes)
+}
+
+// protocolText names a protocol that Packet.Proto has the number of.
+func protocolText(proto string) string {
+	n, err := strconv.ParseUint(proto, 10, 8)
+	if err != nil {
+		return strings.ToUpper(proto)
+	}
+	return layers.Protocol(uint8(n))
 }
 
 func (p *Packet) tcpText(length int) string {

@@ -59,7 +59,7 @@ func (f *Flags) AddPackets(fs *pflag.FlagSet) {
 
 func (f *Flags) addRun(fs *pflag.FlagSet) {
 	f.addOutput(fs)
-	fs.BoolVarP(&f.Verbose, "verbose", "v", false, "say what is loaded, and show single hops")
+	fs.BoolVarP(&f.Verbose, "verbose", "v", false, "say what is loaded, show single hops, and all layers of packets")
 	fs.StringVar(&f.FailOn, "fail-on", "", "exit with 3 on findings of this severity: warning or critical")
 }
 

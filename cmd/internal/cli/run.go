@@ -189,7 +189,7 @@ func (f *Flags) judge(all []decoder.Finding) error {
 
 // printer prints as the flags say. Where several files are read, it says which node each line is of.
 func printer(f Flags, quiet, nodes bool, w io.Writer) decoder.Printer {
-	var p decoder.Printer = print.NewText(w, print.TextOptions{Wide: f.Output == "wide", Nodes: nodes, NoHeader: f.NoHeader, Colour: coloured(w)})
+	var p decoder.Printer = print.NewText(w, print.TextOptions{Wide: f.Output == "wide", Nodes: nodes, NoHeader: f.NoHeader, Colour: coloured(w), Layers: f.Verbose})
 	if f.Output == "json" {
 		p = print.NewJSON(w)
 	}

@@ -103,6 +103,21 @@ func TestTextKeepsForeignTextOnItsLine(t *testing.T) {
 	}
 }
 
+func TestTextShowsTheLayersOfAPacket(t *testing.T) {
+	arp := append([]byte{0, 1, 8, 0, 6, 4, 0, 1}, make([]byte, 20)...)
+	e := event()
+	e.Body = decoder.Frame{Protocol: 0x0806, Bytes: arp}
+	for _, want := range []int{2, 3} {
+		var out bytes.Buffer
+		if err := NewText(&out, TextOptions{Layers: want == 3}).Event(e); err != nil {
+			t.Fatal(err)
+		}
+		if lines := strings.Count(out.String(), "\n"); lines != want || strings.Contains(out.String(), "\n    ARP: AddrType=Ethernet ") != (want == 3) {
+			t.Errorf("%d lines, want %d:\n%s", lines, want, out.String())
+		}
+	}
+}
+
 func TestTextShowsWhatAFindingRestsOn(t *testing.T) {
 	var out bytes.Buffer
 	if err := NewText(&out, TextOptions{}).Finding(finding()); err != nil {

@@ -23,6 +23,7 @@ type TextOptions struct {
 	Nodes    bool // the node of each line and finding
 	NoHeader bool
 	Colour   bool
+	Layers   bool // below a whole packet, each of its layers
 }
 
 // NewText returns a printer of text on w.
@@ -43,6 +44,11 @@ func (t *Text) Event(e decoder.Event) error {
 		writeCells(&b, cells, func(c cell) string { return c.heading })
 	}
 	writeCells(&b, cells, func(c cell) string { return c.text })
+	if l, ok := e.Body.(decoder.Layered); ok && t.o.Layers {
+		for _, line := range l.Lines() {
+			b.WriteString("    " + Printable(line) + "\n")
+		}
+	}
 	_, err := io.WriteString(t.w, b.String())
 	return err
 }
