@@ -27,9 +27,10 @@ type Witness interface {
 	About(Event) []Fact
 }
 
-// Recorder keeps raw records.
+// Recorder keeps raw records. The event is what a record was decoded to, its time as the kernel's; of a packet that a capture
+// writes at once it is the zero Event. Neither may be changed, and raw is valid until Record returns.
 type Recorder interface {
-	Record(raw []byte) error
+	Record(raw []byte, e Event) error
 }
 
 // Stream is the Source over Frames.
@@ -79,14 +80,17 @@ func (s *Stream) take(raw []byte) error {
 		return err
 	}
 	if s.Recorder != nil {
-		if err := s.Recorder.Record(raw); err != nil {
+		if err := s.Recorder.Record(raw, e); err != nil {
 			return err
 		}
 	}
 	if f, ok := e.Body.(Fact); ok {
 		s.learn(f)
 		if f.Pod != nil && f.Pod.At != 0 {
-			f.Pod.At += s.node.Wall // as the event's own time
+			pod := *f.Pod         // the recorder may have kept the other
+			pod.At += s.node.Wall // as the event's own time
+			f.Pod = &pod
+			e.Body = f
 		}
 	}
 	e.Time = e.Time.Add(s.node.Wall)

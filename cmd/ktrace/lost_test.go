@@ -298,7 +298,7 @@ func TestWhatIsSavedForPacketsToComeIsNoRow(t *testing.T) {
 		t.Helper()
 		raw, err := decoder.EncodeFact(1, f)
 		if err == nil {
-			err = w.Record(raw)
+			err = w.RecordRaw(raw)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -314,7 +314,7 @@ func TestWhatIsSavedForPacketsToComeIsNoRow(t *testing.T) {
 			t.Fatal(err)
 		}
 		frame := ipFrame(foreignClient.Addr(), foreignRouter, i, 47, 64, make([]byte, 8))
-		if err := w.Record(decoder.RawFrame{Time: 5, Ifindex: 1, Length: uint32(len(frame)), Ethernet: true, Data: frame}.Append(nil)); err != nil {
+		if err := w.RecordRaw(decoder.RawFrame{Time: 5, Ifindex: 1, Length: uint32(len(frame)), Ethernet: true, Data: frame}.Append(nil)); err != nil {
 			t.Fatal(err)
 		}
 	}

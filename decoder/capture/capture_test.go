@@ -67,7 +67,7 @@ func written(t testing.TB, records [][]byte) []byte {
 	var file bytes.Buffer
 	w := NewWriter(Options{Snap: 262144}).With(decoder.NewNames())
 	for i, raw := range records {
-		if err := w.Record(raw); err != nil {
+		if err := w.RecordRaw(raw); err != nil {
 			t.Fatal(err)
 		}
 		if i == 0 {
@@ -184,7 +184,7 @@ func TestEachFileOfARotationStandsAlone(t *testing.T) {
 	w := NewWriter(Options{Snap: 262144})
 	feed := func(some [][]byte) {
 		for _, raw := range some {
-			if err := w.Record(raw); err != nil {
+			if err := w.RecordRaw(raw); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -35,7 +35,7 @@ func TestTheNextFileBeginsWithWhatStillIs(t *testing.T) {
 	var file bytes.Buffer
 	w := NewWriter(Options{Snap: 262144})
 	for _, raw := range records {
-		if err := w.Record(raw); err != nil {
+		if err := w.RecordRaw(raw); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -41,7 +41,7 @@ func TestTheNextFileBeginsWithWhatIsReportedOnce(t *testing.T) {
 	w := NewWriter(Options{})
 	learn := func(f decoder.Fact) {
 		t.Helper()
-		if err := w.Record(factRecord(t, 2, f)); err != nil {
+		if err := w.RecordRaw(factRecord(t, 2, f)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -84,7 +84,7 @@ func TestNamespacesThatComeAndGoTakeNoMemory(t *testing.T) {
 	const spaces = maxOfSpaces + 10
 	for i := range spaces {
 		f := decoder.Fact{Sysctl: &decoder.Sysctl{Netns: uint32(i), Key: "net.ipv4.ip_forward", Value: "1"}}
-		if err := w.Record(factRecord(t, time.Duration(i), f)); err != nil {
+		if err := w.RecordRaw(factRecord(t, time.Duration(i), f)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -163,9 +163,9 @@ func TestWhatNoPacketFollowsKeepsItsNode(t *testing.T) {
 		var file bytes.Buffer
 		w := NewWriter(Options{})
 		begin := factRecord(t, 1, decoder.Fact{Node: &decoder.Node{Name: node, Kernel: "6.18", Netns: nodeNetns, Wall: time.Duration(node[0])}})
-		err := errors.Join(w.Record(begin), w.Begin(&file))
+		err := errors.Join(w.RecordRaw(begin), w.Begin(&file))
 		for _, raw := range records {
-			err = errors.Join(err, w.Record(raw))
+			err = errors.Join(err, w.RecordRaw(raw))
 		}
 		if killed {
 			err = errors.Join(err, w.Save())
@@ -208,16 +208,16 @@ func TestWhatWaitsForAPacketIsInAFileThatIsCut(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	step(w.Record(node))
+	step(w.RecordRaw(node))
 	step(w.Begin(&file))
 	step(w.Save())
-	step(w.Record(symbol(2)))
+	step(w.RecordRaw(symbol(2)))
 	step(w.Save())
 	step(w.Save())
-	step(w.Record(symbol(3)))
+	step(w.RecordRaw(symbol(3)))
 	step(w.Save())
 	before := bytes.Clone(file.Bytes())
-	step(w.Record(frame))
+	step(w.RecordRaw(frame))
 	step(w.Save())
 	after := bytes.Clone(file.Bytes())
 	step(w.Close())

@@ -74,7 +74,7 @@ func TestNamesAreWrittenAgainInEveryFileAndWhenAnAddressChangesHands(t *testing.
 					t.Fatal(err)
 				}
 			}
-			if err := w.Record(raw); err != nil {
+			if err := w.RecordRaw(raw); err != nil {
 				t.Fatal(err)
 			}
 			if j == 0 && i == 0 {
@@ -103,7 +103,7 @@ func TestSectionSaysWhoCapturedAndWhere(t *testing.T) {
 	for version, want := range map[string]string{"": "ktrace", "v1.2": "ktrace v1.2"} {
 		var file bytes.Buffer
 		w := NewWriter(Options{Version: version, Comment: "ktrace dns -w x"})
-		if err := errors.Join(w.Record(stream(t)[0]), w.Begin(&file), w.Close()); err != nil {
+		if err := errors.Join(w.RecordRaw(stream(t)[0]), w.Begin(&file), w.Close()); err != nil {
 			t.Fatal(err)
 		}
 		b, err := pcapng.NewReader(&file, pcapng.ReaderOptions{}).Next()
@@ -162,7 +162,7 @@ func TestDropsAreMarked(t *testing.T) {
 		var file bytes.Buffer
 		w := NewWriter(Options{Old: old}).With(decoder.NewNames())
 		for i, raw := range withDrop(t) {
-			if err := w.Record(raw); err != nil {
+			if err := w.RecordRaw(raw); err != nil {
 				t.Fatal(err)
 			}
 			if i == 0 {

@@ -180,18 +180,26 @@ func (w *Writer) Flush() error {
 	return w.w.Flush()
 }
 
+// RecordRaw is Record for what is not decoded yet: a packet at full speed, or a record that was kept in memory.
+func (w *Writer) RecordRaw(raw []byte) error {
+	if decoder.IsPacket(raw) {
+		return w.Record(raw, decoder.Event{})
+	}
+	e, err := decoder.Decode(raw)
+	if err != nil {
+		return nil // the stream counts it
+	}
+	return w.Record(raw, e)
+}
+
 // Record implements decoder.Recorder.
-func (w *Writer) Record(raw []byte) error {
+func (w *Writer) Record(raw []byte, e decoder.Event) error {
 	if decoder.IsPacket(raw) {
 		f, err := decoder.DecodeFrame(raw)
 		if err != nil {
 			return nil // the stream counts it
 		}
 		return w.writeFrame(f)
-	}
-	e, err := decoder.Decode(raw)
-	if err != nil {
-		return nil // likewise
 	}
 	e.Time = e.Time.Add(w.node.Wall)
 	e.Node = w.node.Name

@@ -99,7 +99,7 @@ func NewWriter(w io.Writer) (*Writer, error) {
 	return &Writer{w: w}, nil
 }
 
-// Record implements decoder.Recorder.
+// Record writes a record.
 func (w *Writer) Record(raw []byte) error {
 	_, err := w.w.Write(raw)
 	return err

@@ -37,10 +37,10 @@ func (v View) outputs(f Flags, t *tracer.Tracer, stop func(), s Streams) (*outpu
 }
 
 // Record implements decoder.Recorder. Each gets all records, be the other full or not.
-func (o *outputs) Record(raw []byte) error {
-	err := o.kept.Record(raw)
+func (o *outputs) Record(raw []byte, e decoder.Event) error {
+	err := o.kept.Record(raw, e)
 	if o.saved != nil {
-		err = errors.Join(err, o.saved.files.Record(raw))
+		err = errors.Join(err, o.saved.files.Record(raw, e))
 	}
 	return err
 }

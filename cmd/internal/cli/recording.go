@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ktrace/cmd/internal/outfile"
+	"ktrace/decoder"
 	"ktrace/decoder/record"
 )
 
@@ -61,7 +62,7 @@ func (r *recording) write() {
 }
 
 // Record implements decoder.Recorder.
-func (r *recording) Record(raw []byte) error {
+func (r *recording) Record(raw []byte, _ decoder.Event) error {
 	if r == nil {
 		return nil
 	}

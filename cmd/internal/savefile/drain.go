@@ -50,7 +50,7 @@ func (d *Drain) Next(ctx context.Context) ([]byte, error) {
 		if packet {
 			d.taken++
 			d.window.insert(raw)
-			if err := d.Also.Record(raw); err != nil { // which is no reason to lose what is held
+			if err := d.Also.Record(raw, decoder.Event{}); err != nil { // which is no reason to lose what is held
 				return raw, errors.Join(err, d.window.release(0, d.write))
 			}
 		}

@@ -91,8 +91,8 @@ func (f *Files) begin() error {
 func (f *Files) Piped() bool { return f.o.Path == "-" }
 
 // Record implements decoder.Recorder. The first record tells of the node.
-func (f *Files) Record(raw []byte) error {
-	if err := f.Writer.Record(raw); err != nil {
+func (f *Files) Record(raw []byte, e decoder.Event) error {
+	if err := f.Writer.Record(raw, e); err != nil {
 		return err
 	}
 	if f.ready {
@@ -159,7 +159,7 @@ func (f *Files) Packet(raw []byte, at time.Time) error {
 	if err := errors.Join(f.rotate(at), f.begin()); err != nil {
 		return err
 	}
-	if err := f.Writer.Record(raw); err != nil {
+	if err := f.Writer.RecordRaw(raw); err != nil {
 		return err
 	}
 	if f.o.Unbuffered {

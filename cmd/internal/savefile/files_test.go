@@ -30,7 +30,7 @@ func packets(t *testing.T, o Options, n int) (counts map[string]int, ended bool)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Record(node); err != nil {
+	if err := f.Record(node, decoded(t, node)); err != nil {
 		t.Fatal(err)
 	}
 	for i := range n {
@@ -164,11 +164,11 @@ func (s *script) Waiting() bool {
 // sink counts packets.
 type sink struct{ packets, idle int }
 
-func (s *sink) Packet([]byte, time.Time) error { s.packets++; return nil }
-func (s *sink) Record([]byte) error            { return nil }
-func (s *sink) Idle() error                    { s.idle++; return nil }
-func (s *sink) Wall() time.Duration            { return 0 }
-func (s *sink) Written() uint64                { return uint64(s.packets) }
+func (s *sink) Packet([]byte, time.Time) error     { s.packets++; return nil }
+func (s *sink) Record([]byte, decoder.Event) error { return nil }
+func (s *sink) Idle() error                        { s.idle++; return nil }
+func (s *sink) Wall() time.Duration                { return 0 }
+func (s *sink) Written() uint64                    { return uint64(s.packets) }
 
 func TestDrainHoldsNoPacketBackWhenNothingFollows(t *testing.T) {
 	tick, err := decoder.EncodeFact(0, decoder.Fact{})
@@ -192,7 +192,7 @@ func TestDrainHoldsNoPacketBackWhenNothingFollows(t *testing.T) {
 // full is a recorder on a full disk.
 type full struct{}
 
-func (full) Record([]byte) error { return errFull }
+func (full) Record([]byte, decoder.Event) error { return errFull }
 
 var errFull = errors.New("full")
 
@@ -204,4 +204,14 @@ func TestDrainPassesOnWhatItHoldsIfAnotherFileIsFull(t *testing.T) {
 	if _, err := d.Next(t.Context()); !errors.Is(err, errFull) || to.packets != 1 {
 		t.Errorf("error %v, %d packets passed on, want 1", err, to.packets)
 	}
+}
+
+// decoded is the event of a raw record.
+func decoded(t testing.TB, raw []byte) decoder.Event {
+	t.Helper()
+	e, err := decoder.Decode(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
 }

@@ -58,17 +58,13 @@ func (f *Flight) Forgotten() uint64 { return f.dropped + f.kept }
 func (f *Flight) Written() uint64 { return f.written }
 
 // Record implements decoder.Recorder: all is kept, for what is concluded rests on it.
-func (f *Flight) Record(raw []byte) error {
-	e, err := decoder.Decode(raw)
-	if err != nil {
-		return nil // the stream counts it
-	}
+func (f *Flight) Record(raw []byte, e decoder.Event) error {
 	if body, ok := e.Body.(decoder.Fact); ok {
 		if body == (decoder.Fact{}) {
 			return f.look()
 		}
 		if body.Node != nil { // the times of all others need it
-			if err := f.Writer.Record(raw); err != nil {
+			if err := f.Writer.Record(raw, e); err != nil {
 				return err
 			}
 		}
@@ -117,8 +113,8 @@ func (f *Flight) forget(raw []byte) {
 		f.dropped++
 		return
 	}
-	if e, err := decoder.Decode(raw); err == nil && e.Body.Kind() == decoder.KindFact {
-		f.err = f.Writer.Record(raw)
+	if decoder.IsFact(raw) {
+		f.err = f.Writer.RecordRaw(raw)
 	}
 }
 
@@ -161,7 +157,7 @@ func (f *Flight) write(raw []byte) error {
 	if decoder.IsPacket(raw) {
 		f.written++
 	}
-	if err := f.Writer.Record(raw); err != nil {
+	if err := f.Writer.RecordRaw(raw); err != nil {
 		return err
 	}
 	return f.flush(raw)

@@ -44,7 +44,7 @@ func (r *recorder) say(f decoder.Fact) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if err := r.Record(raw); err != nil {
+	if err := r.Record(raw, decoded(r.t, raw)); err != nil {
 		r.t.Fatal(err)
 	}
 }
