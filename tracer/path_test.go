@@ -1,13 +1,17 @@
 package tracer
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"ktrace/decoder"
 	"ktrace/testdata/lab"
@@ -219,5 +223,68 @@ func checkWay(t *testing.T, c *lab.Cluster, pod *lab.Pod, hops []decoder.Event, 
 	hop, ok := atUplink.Body.(decoder.Hop)
 	if !ok || !hop.Conntrack.DNAT() || hop.Conntrack.Original.Dst != service || hop.Conntrack.Reply.Src != backend {
 		t.Errorf("conntrack at the uplink: %+v", atUplink.Body)
+	}
+}
+
+// TestPathTakesNoOtherPodsNeighbourDiscovery: of all pods these messages are the same but for addresses, and buffers are used
+// again at once, so that another pod's was taken for one of the selected pod on its further way.
+func TestPathTakesNoOtherPodsNeighbourDiscovery(t *testing.T) {
+	c := lab.NewCluster(t)
+	pod, other := c.AddPod("a"), c.AddPod("b")
+	other.Run("nft", "add table inet lab; add chain inet lab o { type filter hook output priority 0; policy drop; }")
+	o := pathOptions(pod.NS, "")
+	o.Globals["ports_wanted"] = uint32(0)
+	tr, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	const rounds = 50
+	mine, others := advertiser(t, pod), advertiser(t, other)
+	runtime.LockOSThread() // buffers that were freed are handed out again on the CPU where they were
+	defer runtime.UnlockOSThread()
+	var before, one unix.CPUSet
+	one.Set(0)
+	if err := errors.Join(unix.SchedGetaffinity(0, &before), unix.SchedSetaffinity(0, &one)); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.SchedSetaffinity(0, &before)
+	for range rounds {
+		mine()
+		others()
+	}
+	events, _ := drain(t, tr)
+	seen := 0
+	for _, e := range events {
+		if e.Packet == nil || e.Packet.ICMPType != 136 || e.Packet.Proto != "icmpv6" {
+			continue
+		}
+		seen++
+		if e.Packet.Src == netip.MustParseAddr(other.Addr6) {
+			t.Fatalf("an advertisement of the other pod is among those of the selected one: %v, journey %d", e.Packet, e.Journey)
+		}
+	}
+	if seen < rounds {
+		t.Errorf("%d of the pod's advertisements were seen, want %d at the least", seen, rounds)
+	}
+}
+
+// advertiser returns what has a pod send a neighbour advertisement to the node.
+func advertiser(t *testing.T, pod *lab.Pod) func() {
+	t.Helper()
+	message := append([]byte{136, 0, 0, 0, 0x60, 0, 0, 0}, netip.MustParseAddr(pod.Addr6).AsSlice()...)
+	var conn net.PacketConn
+	pod.Do(func() {
+		var err error
+		if conn, err = net.ListenPacket("ip6:ipv6-icmp", pod.Addr6); err != nil {
+			t.Fatal(err)
+		}
+	})
+	t.Cleanup(func() { conn.Close() })
+	node := &net.IPAddr{IP: net.ParseIP(lab.UplinkAddr6)}
+	return func() {
+		if _, err := conn.WriteTo(message, node); err != nil && !errors.Is(err, unix.EPERM) { // of a filter of its own
+			t.Fatal(err)
+		}
 	}
 }

@@ -189,6 +189,26 @@ static __always_inline void print_inner(struct packet *p)
 	p->print = mix(mix(p->print, head[0]), head[1]);
 }
 
+/* Multicast listener and neighbour discovery (RFC 2710, 4861): of all hosts the same but for their addresses, which no NAT
+ * translates. Without them another pod's, in a buffer that is used again, would go on with the journey of the first.
+ */
+static __always_inline void print_of_link(struct packet *p)
+{
+	const __u32 *from = (const void *)p->t.src;
+	__u32 target[4];
+	int i;
+
+	if (p->t.proto != IPPROTO_ICMPV6 || p->icmp_type < 130 || p->icmp_type > 143)
+		return;
+	for (i = 0; i < 4; i++)
+		p->print = mix(p->print, from[i]);
+	if (p->linear < p->data + sizeof(target) ||
+	    bpf_probe_read_kernel(target, sizeof(target), p->l3 + p->data))
+		return;
+	for (i = 0; i < 4; i++)
+		p->print = mix(p->print, target[i]);
+}
+
 /* Reads the transport header. A later fragment has none, and its ports stay 0. */
 static __always_inline bool parse_l4(struct packet *p)
 {
@@ -212,6 +232,7 @@ static __always_inline bool parse_l4(struct packet *p)
 		p->print = mix(mix(mix(p->print, h.icmp.type << 8 | h.icmp.code), p->len), h.icmp.rest);
 		if (is_icmp_error(p))
 			print_inner(p);
+		print_of_link(p);
 		return true;
 	}
 	if (proto != IPPROTO_TCP && proto != IPPROTO_UDP && proto != IPPROTO_SCTP)
