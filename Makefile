@@ -22,7 +22,7 @@ help: ## show this
 # What "ktrace version" says is asked of git where there is one: go build stamps nothing in a container that distrusts
 # the owner of the files, nor in a source archive, for which VERSION=v1.2.3 is given.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
-BUILD   := -trimpath -tags grpcnotrace -ldflags '-s -w -X ktrace/cmd/internal/cli.stamped=$(VERSION)'
+BUILD   := -trimpath -tags grpcnotrace -ldflags '-s -w -X ktrace/cmd/internal/flags.stamped=$(VERSION)'
 
 build: ## build ./ktrace, a static binary
 	$(GO) build $(BUILD) -o ktrace ./cmd/ktrace

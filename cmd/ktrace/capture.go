@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -8,14 +10,16 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ktrace/cmd/internal/cli"
+	"ktrace/cmd/internal/flags"
+	"ktrace/cmd/internal/live"
+	"ktrace/cmd/internal/replay"
 	"ktrace/cmd/internal/savefile"
 	"ktrace/decoder"
 )
 
 // captureOptions are the flags of the capture verb.
 type captureOptions struct {
-	cli.Flags
+	flags.Flags
 	devices []string
 	snap    uint32
 	size    uint64
@@ -28,7 +32,7 @@ type captureOptions struct {
 const maxSnap = 262144
 
 // newCapture is the verb that takes whole packets.
-func newCapture(s cli.Streams) *cobra.Command {
+func newCapture(s replay.Streams) *cobra.Command {
 	var o captureOptions
 	c := &cobra.Command{
 		Use:   "capture [flags] [FILTER]",
@@ -57,7 +61,7 @@ FILE diagnose" names it. Disks are judged every 15 s. --trigger says what fires,
 		RunE: func(c *cobra.Command, args []string) error {
 			for _, name := range []string{"trigger", "after", "service-cidr", "slow", "ask-certificates"} {
 				if o.flight.megabytes == 0 && c.Flags().Changed(name) {
-					return cli.Usagef("--%s is for the flight recorder: it needs --ring MEGABYTES", name)
+					return flags.Usagef("--%s is for the flight recorder: it needs --ring MEGABYTES", name)
 				}
 			}
 			if err := o.validate(); err != nil {
@@ -85,14 +89,14 @@ func (o *captureOptions) validate() error {
 		return err
 	}
 	if o.Write == "" && (o.size > 0 || o.every > 0 || o.files.Files > 0 || o.files.Command != "") {
-		return cli.Usagef("-C, -G, -W and -z say how files are written: they need -w FILE")
+		return flags.Usagef("-C, -G, -W and -z say how files are written: they need -w FILE")
 	}
 	if o.files.Files < 0 || o.files.Files > 0 && o.size == 0 && o.every == 0 && o.flight.megabytes == 0 {
-		return cli.Usagef("-W %d: counts the files that -C, -G or --ring begins", o.files.Files)
+		return flags.Usagef("-W %d: counts the files that -C, -G or --ring begins", o.files.Files)
 	}
 	const million = 1_000_000
 	if o.size > math.MaxInt64/million || o.every > math.MaxInt64/uint64(time.Second) {
-		return cli.Usagef("-C and -G: too large")
+		return flags.Usagef("-C and -G: too large")
 	}
 	if err := o.flight.validate(o); err != nil {
 		return err
@@ -106,8 +110,8 @@ func (o *captureOptions) validate() error {
 	return nil
 }
 
-func (o *captureOptions) run(ctx context.Context, args []string, s cli.Streams) error {
-	expr, err := cli.ParseFilter(args)
+func (o *captureOptions) run(ctx context.Context, args []string, s replay.Streams) error {
+	expr, err := flags.ParseFilter(args)
 	if err != nil {
 		return err
 	}
@@ -117,9 +121,9 @@ func (o *captureOptions) run(ctx context.Context, args []string, s cli.Streams) 
 	if o.Ring == 0 {
 		o.Ring = captureRing
 	}
-	v := cli.View{Kinds: []decoder.Kind{decoder.KindFrame}, Stages: []decoder.Stage{decoder.NewNames()}}
+	v := live.View{View: replay.View{Kinds: []decoder.Kind{decoder.KindFrame}, Stages: []decoder.Stage{decoder.NewNames()}}}
 	done := func() error { return nil }
-	save := cli.Save{Files: o.files, Limit: o.Count}
+	save := live.Save{Files: o.files, Limit: o.Count}
 	if o.flight.megabytes > 0 {
 		var stop func()
 		save.Flight, stop = o.flight.recorder()
@@ -128,9 +132,9 @@ func (o *captureOptions) run(ctx context.Context, args []string, s cli.Streams) 
 			return err
 		}
 	}
-	v.Tap = &cli.Tap{Devices: o.devices, Snap: o.snap}
+	v.Tap = &live.Tap{Devices: o.devices, Snap: o.snap}
 	v.Filter, v.Save = expr, &save
-	return errors.Join(cli.Live(ctx, o.Flags, v, s), done())
+	return errors.Join(live.Run(ctx, o.Flags, v, s), done())
 }
 
 // captureRing is the size of the ring, bytes: room for what comes while a file is written.

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -10,25 +12,27 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ktrace/cmd/internal/cli"
+	"ktrace/cmd/internal/flags"
+	"ktrace/cmd/internal/live"
+	"ktrace/cmd/internal/replay"
 	"ktrace/tracer"
 )
 
 // newDoctor is the verb that says what this kernel and node allow.
-func newDoctor(s cli.Streams) *cobra.Command {
+func newDoctor(s replay.Streams) *cobra.Command {
 	var output string
-	var f cli.Flags
+	var f flags.Flags
 	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "what this kernel and node allow, what is missing, and what that costs",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if output != "text" && output != "json" {
-				return cli.Usagef("--output %q: want text or json", output)
+				return flags.Usagef("--output %q: want text or json", output)
 			}
 			// What is missing is what doctor is asked for: nothing that it finds is a failure.
 			checks := tracer.Environment(f.BTF)
-			sources, err := cli.Sources(f)
+			sources, err := live.Sources(f)
 			if err != nil {
 				checks = append(checks, tracer.Check{Name: "pods", Found: err.Error(), Costs: "no names of pods"})
 			}

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -11,13 +13,15 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ktrace/cmd/internal/cli"
+	"ktrace/cmd/internal/flags"
+	"ktrace/cmd/internal/live"
+	"ktrace/cmd/internal/replay"
 	"ktrace/decoder/filter"
 )
 
 // extcapOptions are what Wireshark calls an external capture program with (extcap(4)).
 type extcapOptions struct {
-	flags      cli.Flags
+	own        flags.Flags
 	interfaces bool
 	dlts       bool
 	config     bool
@@ -36,7 +40,7 @@ const (
 )
 
 // newExtcap is the verb that Wireshark runs, so that pods are among the interfaces that it lists.
-func newExtcap(s cli.Streams) *cobra.Command {
+func newExtcap(s replay.Streams) *cobra.Command {
 	var o extcapOptions
 	c := &cobra.Command{
 		Use:   "extcap",
@@ -62,11 +66,11 @@ the directory profiles/ktrace of Wireshark's personal configuration.`,
 	f.StringVar(&o.fifo, "fifo", "", "into this pipe")
 	f.StringVar(&o.version, "extcap-version", "", "of Wireshark")
 	f.StringVar(&o.profile, "wireshark-profile", "", "write a profile into this directory")
-	o.flags.AddNode(f)
+	o.own.AddNode(f)
 	return c
 }
 
-func (o *extcapOptions) run(ctx context.Context, s cli.Streams) error {
+func (o *extcapOptions) run(ctx context.Context, s replay.Streams) error {
 	switch {
 	case o.profile != "":
 		return writeProfile(o.profile)
@@ -84,7 +88,7 @@ func (o *extcapOptions) run(ctx context.Context, s cli.Streams) error {
 		}
 		return nil
 	}
-	return cli.Usagef("Wireshark runs this; see \"ktrace extcap --help\"")
+	return flags.Usagef("Wireshark runs this; see \"ktrace extcap --help\"")
 }
 
 func (o *extcapOptions) list(w io.Writer) error {
@@ -92,7 +96,7 @@ func (o *extcapOptions) list(w io.Writer) error {
 		"extcap {version=1}{display=ktrace}",
 		"interface {value=" + extcapNode + "}{display=ktrace: this node}",
 	}
-	pods, err := cli.Pods(o.flags)
+	pods, err := live.Pods(o.own)
 	if err != nil {
 		return err
 	}
@@ -111,16 +115,16 @@ func printLine(w io.Writer, text string) error {
 }
 
 // start captures into Wireshark's pipe until that closes it or ends this process.
-func (o *extcapOptions) start(ctx context.Context, s cli.Streams) error {
+func (o *extcapOptions) start(ctx context.Context, s replay.Streams) error {
 	var c captureOptions
-	c.Flags = o.flags
+	c.Flags = o.own
 	c.Output, c.Write = "text", o.fifo
 	c.files.Unbuffered = true
 	switch name, isPod := strings.CutPrefix(o.device, extcapPod); {
 	case isPod:
 		c.Pods = []string{name}
 	case o.device != extcapNode:
-		return cli.Usagef("--extcap-interface %q: want %s or %sNAMESPACE/NAME", o.device, extcapNode, extcapPod)
+		return flags.Usagef("--extcap-interface %q: want %s or %sNAMESPACE/NAME", o.device, extcapNode, extcapPod)
 	}
 	if err := c.validate(); err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"testing"
 
-	"ktrace/cmd/internal/cli"
+	"ktrace/cmd/internal/replay"
 	"ktrace/testdata/lab"
 )
 
@@ -18,7 +18,7 @@ import (
 func extcap(t *testing.T, args ...string) string {
 	t.Helper()
 	var out, said bytes.Buffer
-	root := newRoot(cli.Streams{Out: &out, Err: &said})
+	root := newRoot(replay.Streams{Out: &out, Err: &said})
 	root.SetArgs(append([]string{"extcap"}, args...))
 	if err := root.ExecuteContext(t.Context()); err != nil {
 		t.Fatalf("%v\n%s", err, said.String())

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -13,7 +15,8 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
-	"ktrace/cmd/internal/cli"
+	"ktrace/cmd/internal/flags"
+	"ktrace/cmd/internal/live"
 	"ktrace/cmd/internal/savefile"
 	"ktrace/decoder"
 	"ktrace/decoder/diagnose"
@@ -50,15 +53,15 @@ func (o *flightOptions) validate(c *captureOptions) error {
 	case o.megabytes == 0:
 		return nil
 	case c.Write == "" || c.Write == "-":
-		return cli.Usagef("--ring writes files when something fires: it needs -w FILE")
+		return flags.Usagef("--ring writes files when something fires: it needs -w FILE")
 	case c.size > 0 || c.every > 0:
-		return cli.Usagef("--ring begins a file when something fires, -C and -G by size and time: want one of them")
+		return flags.Usagef("--ring begins a file when something fires, -C and -G by size and time: want one of them")
 	case c.Count > 0:
-		return cli.Usagef("--ring keeps the newest packets, -c the first: want one of them")
+		return flags.Usagef("--ring keeps the newest packets, -c the first: want one of them")
 	case uint64(o.megabytes) > memory():
-		return cli.Usagef("--ring %d: this machine has %d millions of bytes of memory: want fewer", o.megabytes, memory())
+		return flags.Usagef("--ring %d: this machine has %d millions of bytes of memory: want fewer", o.megabytes, memory())
 	case o.after < 0:
-		return cli.Usagef("--after %v: want a time, as in 2s", o.after)
+		return flags.Usagef("--after %v: want a time, as in 2s", o.after)
 	}
 	o.findings = map[string]bool{}
 	for _, text := range o.triggers {
@@ -67,15 +70,15 @@ func (o *flightOptions) validate(c *captureOptions) error {
 		case text == onFinding:
 			o.findings[""] = true
 		case one && !slices.Contains(diagnose.IDs(), id):
-			return cli.Usagef("--trigger %s: there is no such finding; want one of %s", text, strings.Join(diagnose.IDs(), ", "))
+			return flags.Usagef("--trigger %s: there is no such finding; want one of %s", text, strings.Join(diagnose.IDs(), ", "))
 		case one:
 			o.findings[id] = true
 		case text == onSignal:
 			o.signal = true
 		case o.packets != nil:
-			return cli.Usagef("--trigger %q: there is an expression already; join them by \"or\"", text)
+			return flags.Usagef("--trigger %q: there is an expression already; join them by \"or\"", text)
 		default:
-			expr, err := cli.ParseFilter([]string{text})
+			expr, err := flags.ParseFilter([]string{text})
 			if err != nil {
 				return err
 			}
@@ -119,9 +122,9 @@ func (o *flightOptions) recorder() (f *savefile.FlightOptions, stop func()) {
 
 // watch is the view that finds what diagnose finds, if any of it is waited for, and has it fire. It shows findings as
 // they come: there is no end to wait for.
-func (o *flightOptions) watch(f cli.Flags, t *savefile.Trigger) (v cli.View, done func() error, err error) {
+func (o *flightOptions) watch(f flags.Flags, t *savefile.Trigger) (v live.View, done func() error, err error) {
 	if len(o.findings) == 0 {
-		return cli.View{}, func() error { return nil }, nil
+		return live.View{}, func() error { return nil }, nil
 	}
 	v, done, err = o.watched.live(f, true)
 	var rules []decoder.Rule

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"ktrace/cmd/internal/cli"
+	"ktrace/cmd/internal/flags"
 	"ktrace/cmd/internal/savefile"
 	"ktrace/decoder"
 	"ktrace/decoder/diagnose"
@@ -21,13 +21,13 @@ import (
 // TestFlightRecorderWatchesWhatDiagnoseDoes compares what the two ask for and conclude with.
 func TestFlightRecorderWatchesWhatDiagnoseDoes(t *testing.T) {
 	watched := diagnosis{slow: slowLookup, ask: true}
-	want, done, err := watched.live(cli.Flags{HostRoot: "/"}, true)
+	want, done, err := watched.live(flags.Flags{HostRoot: "/"}, true)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer done()
 	flight := flightOptions{watched: watched, findings: map[string]bool{"": true}}
-	got, done, err := flight.watch(cli.Flags{HostRoot: "/"}, &savefile.Trigger{})
+	got, done, err := flight.watch(flags.Flags{HostRoot: "/"}, &savefile.Trigger{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"ktrace/cmd/internal/cli"
+	"ktrace/cmd/internal/flags"
+	"ktrace/cmd/internal/replay"
 	"ktrace/decoder"
 	"ktrace/decoder/capture"
 	"ktrace/testdata/lab"
@@ -51,7 +52,7 @@ func TestFsyncFilesSayWhatTheRunSaid(t *testing.T) {
 }
 
 // replayed is what a view says of a recording, as JSON.
-func replayed(t *testing.T, recording string, v cli.View) string {
+func replayed(t *testing.T, recording string, v replay.View) string {
 	t.Helper()
 	f, err := os.Open(recording)
 	if err != nil {
@@ -59,7 +60,7 @@ func replayed(t *testing.T, recording string, v cli.View) string {
 	}
 	defer f.Close()
 	var out, said bytes.Buffer
-	if err := cli.Replay(t.Context(), cli.Flags{Output: "json"}, func() (cli.View, error) { return v, nil }, cli.Streams{Out: &out, Err: &said}, capture.File{Name: recording, Reader: f}); err != nil {
+	if err := replay.Replay(t.Context(), flags.Flags{Output: "json"}, func() (replay.View, error) { return v, nil }, replay.Streams{Out: &out, Err: &said}, capture.File{Name: recording, Reader: f}); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()

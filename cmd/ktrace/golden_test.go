@@ -9,7 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"ktrace/cmd/internal/cli"
+	"ktrace/cmd/internal/flags"
+	"ktrace/cmd/internal/replay"
 )
 
 var rewrite = flag.Bool("update", false, "rewrite the golden outputs")
@@ -38,13 +39,13 @@ func recordings(t *testing.T) []string {
 }
 
 // readAgain is what ktrace read prints of a recording.
-func readAgain(t *testing.T, file, output string, flags ...string) string {
+func readAgain(t *testing.T, file, output string, more ...string) string {
 	t.Helper()
 	view, _, _ := strings.Cut(filepath.Base(file), "-")
 	var out, said bytes.Buffer
-	root := newRoot(cli.Streams{Out: &out, Err: &said})
-	root.SetArgs(append([]string{"read", file, view, "--output", output}, flags...))
-	if err := root.ExecuteContext(t.Context()); err != nil && !errors.Is(err, cli.ErrFindings) {
+	root := newRoot(replay.Streams{Out: &out, Err: &said})
+	root.SetArgs(append([]string{"read", file, view, "--output", output}, more...))
+	if err := root.ExecuteContext(t.Context()); err != nil && !errors.Is(err, flags.ErrFindings) {
 		t.Fatalf("%v\n%s", err, said.String())
 	}
 	return out.String()

@@ -7,7 +7,8 @@ import (
 	"os/signal"
 	"syscall"
 
-	"ktrace/cmd/internal/cli"
+	"ktrace/cmd/internal/flags"
+	"ktrace/cmd/internal/replay"
 )
 
 func main() {
@@ -19,7 +20,7 @@ func main() {
 		ending = append(ending, syscall.SIGHUP) // the terminal is gone, which is no reason to leave anything behind
 	}
 	ctx, _ := signal.NotifyContext(context.Background(), ending...)
-	root := newRoot(cli.Streams{Out: os.Stdout, Err: os.Stderr})
+	root := newRoot(replay.Streams{Out: os.Stdout, Err: os.Stderr})
 	err := root.ExecuteContext(ctx)
-	os.Exit(cli.Exit(os.Stderr, err))
+	os.Exit(flags.Exit(os.Stderr, err))
 }

@@ -1,68 +1,18 @@
 package main
 
 import (
-	"errors"
-	"slices"
-
-	"github.com/spf13/cobra"
-
-	"ktrace/cmd/internal/cli"
+	"ktrace/cmd/internal/replay"
 	"ktrace/decoder"
 	"ktrace/decoder/diagnose"
-	"ktrace/tracer"
 )
 
-// newMTU is the verb about packets that are too big for their way.
-func newMTU(s cli.Streams) *cobra.Command {
-	var f cli.Flags
-	c := &cobra.Command{
-		Use:   "mtu [flags] [FILTER]",
-		Short: "packets too big for their way, and silent black holes",
-		Long: `Shows packets that are dropped for their size: how long they are, what the device takes, where that is, and who was
-told. At the end of a veth and at a bridge's port the kernel tells nobody. Of ways beyond this node on which large packets
-vanish it tells by what senders here send again and again, while their small packets pass.`,
-		RunE: func(c *cobra.Command, args []string) error {
-			if err := f.Validate(); err != nil {
-				return err
-			}
-			expr, err := cli.ParsePathFilter(args)
-			if err != nil {
-				return err
-			}
-			v, done := watchNode(watchDrops(mtuView()), f.HostRoot)
-			v.Filter = expr
-			v.Probes = append(v.Probes, "sock")
-			v.Globals["hop_tcp_flags"] = uint32(tracer.FlagSYN | tracer.FlagRST)
-			v.Unwanted = hooksBut("sock", "connections change state", "packets sent again")
-			return errors.Join(cli.Live(c.Context(), f, v, s), done())
-		},
-	}
-	f.Add(c.Flags())
-	f.AddLive(c.Flags())
-	f.AddDevices(c.Flags())
-	return c
-}
-
 // mtuView is what live and recorded packets are seen by.
-func mtuView() cli.View {
+func mtuView() replay.View {
 	facts := diagnose.NewFacts()
-	return cli.View{
+	return replay.View{
 		Kinds:  []decoder.Kind{decoder.KindMTU},
 		Keep:   isLoss,
 		Stages: []decoder.Stage{decoder.NewNames(), decoder.NewDrops(), diagnose.NewMTUs(facts)},
 		Rules:  []decoder.Rule{facts, diagnose.NewDrops(facts), diagnose.NewBlackholes(facts)},
 	}
-}
-
-// hooksBut are the names of a probe's hooks but for those that are wanted.
-func hooksBut(probe string, wanted ...string) []string {
-	var others []string
-	for _, p := range tracer.Probes() {
-		for _, h := range p.Hooks {
-			if p.Name == probe && !slices.Contains(wanted, h.Name) {
-				others = append(others, h.Name)
-			}
-		}
-	}
-	return others
 }

@@ -15,7 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"ktrace/cmd/internal/cli"
+	"ktrace/cmd/internal/flags"
+	"ktrace/cmd/internal/replay"
 	"ktrace/decoder"
 	"ktrace/decoder/capture"
 	"ktrace/decoder/fio"
@@ -82,11 +83,11 @@ func findingsOf(t *testing.T, recordings ...[][]byte) (all []string) {
 		files = append(files, capture.File{Reader: io.MultiReader(strings.NewReader(record.Magic), bytes.NewReader(bytes.Join(records, nil)))})
 	}
 	var out bytes.Buffer
-	view := func() (cli.View, error) {
+	view := func() (replay.View, error) {
 		v, _ := diagnoseView(slowLookup)
 		return v, nil
 	}
-	if err := cli.Replay(context.Background(), cli.Flags{Output: "json"}, view, cli.Streams{Out: &out, Err: io.Discard}, files...); err != nil {
+	if err := replay.Replay(context.Background(), flags.Flags{Output: "json"}, view, replay.Streams{Out: &out, Err: io.Discard}, files...); err != nil {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(out.String()) {

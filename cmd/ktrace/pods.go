@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -12,14 +14,16 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ktrace/cmd/internal/cli"
+	"ktrace/cmd/internal/flags"
+	"ktrace/cmd/internal/live"
 	"ktrace/cmd/internal/print"
+	"ktrace/cmd/internal/replay"
 	"ktrace/decoder/pod"
 )
 
 // newPods is the verb that lists what ktrace knows of this node's pods, and by whom.
-func newPods(s cli.Streams) *cobra.Command {
-	var f cli.Flags
+func newPods(s replay.Streams) *cobra.Command {
+	var f flags.Flags
 	c := &cobra.Command{
 		Use:   "pods",
 		Short: "the pods of this node as ktrace knows them, with the source of each fact",
@@ -28,7 +32,7 @@ func newPods(s cli.Streams) *cobra.Command {
 			if err := f.Validate(); err != nil {
 				return err
 			}
-			pods, err := cli.Pods(f)
+			pods, err := live.Pods(f)
 			if err != nil {
 				return err
 			}

@@ -15,8 +15,9 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"ktrace/cmd/internal/cli"
+	"ktrace/cmd/internal/flags"
 	"ktrace/cmd/internal/outfile"
+	"ktrace/cmd/internal/replay"
 	"ktrace/decoder"
 	"ktrace/decoder/capture"
 )
@@ -26,7 +27,7 @@ type recordedView struct {
 	name string
 	// declare adds the verb's own flags, as far as they say how to look and not what to watch. What it returns makes
 	// the view once they are parsed.
-	declare func(*pflag.FlagSet) func() (cli.View, error)
+	declare func(*pflag.FlagSet) func() (replay.View, error)
 	devices bool             // its events happen at devices
 	failOn  decoder.Severity // of findings that the exit status tells, unless --fail-on says another; "" is none
 }
@@ -34,39 +35,39 @@ type recordedView struct {
 // recordedViews has a row for every verb that can look at a file.
 func recordedViews() []recordedView {
 	return []recordedView{
-		{name: "dns", declare: func(fs *pflag.FlagSet) func() (cli.View, error) {
+		{name: "dns", declare: func(fs *pflag.FlagSet) func() (replay.View, error) {
 			var f dnsFlags
 			f.add(fs)
-			return func() (cli.View, error) { return f.view(), f.validate() }
+			return func() (replay.View, error) { return f.view(), f.validate() }
 		}},
-		{name: "drop", declare: func(fs *pflag.FlagSet) func() (cli.View, error) {
+		{name: "drop", declare: func(fs *pflag.FlagSet) func() (replay.View, error) {
 			var f dropFlags
 			f.add(fs)
-			return func() (cli.View, error) { return f.view(), nil }
+			return func() (replay.View, error) { return f.view(), nil }
 		}, devices: true},
-		{name: "nat", declare: func(fs *pflag.FlagSet) func() (cli.View, error) {
+		{name: "nat", declare: func(fs *pflag.FlagSet) func() (replay.View, error) {
 			var f natFlags
 			f.add(fs)
-			return func() (cli.View, error) { return f.view(), nil }
+			return func() (replay.View, error) { return f.view(), nil }
 		}, devices: true},
-		{name: "mtu", declare: func(*pflag.FlagSet) func() (cli.View, error) {
-			return func() (cli.View, error) { return mtuView(), nil }
+		{name: "mtu", declare: func(*pflag.FlagSet) func() (replay.View, error) {
+			return func() (replay.View, error) { return mtuView(), nil }
 		}, devices: true},
-		{name: "diagnose", declare: func(fs *pflag.FlagSet) func() (cli.View, error) {
+		{name: "diagnose", declare: func(fs *pflag.FlagSet) func() (replay.View, error) {
 			var slow time.Duration
 			addSlow(fs, &slow)
-			return func() (cli.View, error) {
+			return func() (replay.View, error) {
 				v, _ := diagnoseView(slow)
 				return v, nil
 			}
 		}, failOn: decoder.Warning},
-		{name: "reset", declare: func(*pflag.FlagSet) func() (cli.View, error) {
-			return func() (cli.View, error) { return resetView(), nil }
+		{name: "reset", declare: func(*pflag.FlagSet) func() (replay.View, error) {
+			return func() (replay.View, error) { return resetView(), nil }
 		}},
-		{name: "fsync", declare: func(fs *pflag.FlagSet) func() (cli.View, error) {
+		{name: "fsync", declare: func(fs *pflag.FlagSet) func() (replay.View, error) {
 			var o fsyncOptions
 			o.addView(fs)
-			return func() (cli.View, error) {
+			return func() (replay.View, error) {
 				v, _ := fsyncView(o)
 				return v, o.validateView()
 			}
@@ -75,7 +76,7 @@ func recordedViews() []recordedView {
 }
 
 // newRead is the verb that looks at a recording as the others look at a live node.
-func newRead(s cli.Streams) *cobra.Command {
+func newRead(s replay.Streams) *cobra.Command {
 	names := make([]string, 0, len(recordedViews()))
 	for _, v := range recordedViews() {
 		names = append(names, v.name)
@@ -96,7 +97,7 @@ expression as tcpdump takes it. Several files are put in order of time. FILE may
 			case len(files) == 0 && (slices.Contains(args, "--help") || slices.Contains(args, "-h")):
 				return c.Help()
 			case len(files) == 0:
-				return cli.Usagef("want a file; see \"%s --help\"", c.CommandPath())
+				return flags.Usagef("want a file; see \"%s --help\"", c.CommandPath())
 			case len(rest) > 0 && slices.Contains(names, rest[0]):
 				return readAs(c.Context(), files, rest, s)
 			}
@@ -118,10 +119,10 @@ func splitFiles(args, views []string) (files, rest []string) {
 }
 
 // readAs runs a view over a file: args are its name and flags.
-func readAs(ctx context.Context, files, args []string, s cli.Streams) error {
+func readAs(ctx context.Context, files, args []string, s replay.Streams) error {
 	views := recordedViews()
 	v := views[slices.IndexFunc(views, func(v recordedView) bool { return v.name == args[0] })]
-	var flags cli.Flags
+	var f flags.Flags
 	c := &cobra.Command{
 		Use:           "ktrace read FILE... " + v.name + " [FILTER]",
 		SilenceErrors: true,
@@ -131,27 +132,29 @@ func readAs(ctx context.Context, files, args []string, s cli.Streams) error {
 	c.SetErr(s.Err)
 	c.SetArgs(args[1:])
 	c.SetFlagErrorFunc(readFlagError(v.name + " "))
-	flags.Add(c.Flags())
-	flags.AddNetns(c.Flags())
+	f.Add(c.Flags())
+	f.AddNetns(c.Flags())
 	if v.devices {
-		flags.AddDevices(c.Flags())
+		f.AddDevices(c.Flags())
 	}
 	view := v.declare(c.Flags())
 	c.RunE = func(c *cobra.Command, args []string) error {
-		flags.FailOn = cmp.Or(flags.FailOn, string(v.failOn))
-		if err := flags.Validate(); err != nil {
+		f.FailOn = cmp.Or(f.FailOn, string(v.failOn))
+		if err := f.Validate(); err != nil {
 			return err
 		}
-		expr, err := cli.ParseFilter(args)
+		expr, err := flags.ParseFilter(args)
 		if err != nil {
 			return err
 		}
-		filtered := func() (cli.View, error) {
+		filtered := func() (replay.View, error) {
 			v, err := view()
 			v.Filter = expr
 			return v, err
 		}
-		return withFiles(files, "", s, func(in inputs, s cli.Streams) error { return cli.Replay(c.Context(), flags, filtered, s, in.files...) })
+		return withFiles(files, "", s, func(in inputs, s replay.Streams) error {
+			return replay.Replay(c.Context(), f, filtered, s, in.files...)
+		})
 	}
 	return c.ExecuteContext(ctx)
 }
@@ -159,7 +162,7 @@ func readAs(ctx context.Context, files, args []string, s cli.Streams) error {
 // readFlagError says where the flags of a view, or of none, are explained.
 func readFlagError(view string) func(*cobra.Command, error) error {
 	return func(_ *cobra.Command, err error) error {
-		return cli.Usagef("%v; see \"ktrace read FILE %s--help\"", err, view)
+		return flags.Usagef("%v; see \"ktrace read FILE %s--help\"", err, view)
 	}
 }
 
@@ -176,14 +179,14 @@ type inputs struct {
 // than is good for a tracer that shares its node saves a third of the time, for some tens of megabytes.
 //
 // For the same reason output is collected, unless an input is a pipe: from there something may come at any time.
-func withFiles(names []string, write string, s cli.Streams, do func(inputs, cli.Streams) error) error {
+func withFiles(names []string, write string, s replay.Streams, do func(inputs, replay.Streams) error) error {
 	const garbage = 300 // percent of what is in use
 	defer debug.SetGCPercent(debug.SetGCPercent(garbage))
 	in := inputs{guard: &outfile.Guard{}}
 	for i, name := range names {
 		file := os.Stdin
 		if name == "-" && slices.Contains(names[:i], name) {
-			return cli.Usagef("standard input can be read once: want - once")
+			return flags.Usagef("standard input can be read once: want - once")
 		}
 		if name != "-" {
 			var err error
@@ -197,7 +200,7 @@ func withFiles(names []string, write string, s cli.Streams, do func(inputs, cli.
 		}
 		in.files, in.live = append(in.files, capture.File{Name: name, Reader: file}), in.live || !isRegular(file)
 	}
-	if err := cli.GuardStdout(in.guard, write, s); err != nil {
+	if err := replay.GuardStdout(in.guard, write, s); err != nil {
 		return err
 	}
 	out := bufio.NewWriterSize(s.Out, 64<<10)

@@ -9,8 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ktrace/cmd/internal/cli"
+	"ktrace/cmd/internal/flags"
 	"ktrace/cmd/internal/print"
+	"ktrace/cmd/internal/replay"
 	"ktrace/decoder"
 	"ktrace/decoder/capture"
 	"ktrace/decoder/filter"
@@ -20,13 +21,13 @@ import (
 
 // packetsOptions are the flags of read without a view.
 type packetsOptions struct {
-	cli.Flags
+	flags.Flags
 	stats bool
 	dedup bool
 }
 
 // readPackets shows, counts or copies packets: args are flags and an expression.
-func readPackets(ctx context.Context, files, args []string, s cli.Streams) error {
+func readPackets(ctx context.Context, files, args []string, s replay.Streams) error {
 	var o packetsOptions
 	c := &cobra.Command{
 		Use:           "ktrace read FILE... [flags] [FILTER]",
@@ -37,11 +38,11 @@ func readPackets(ctx context.Context, files, args []string, s cli.Streams) error
 			if err := o.Validate(); err != nil {
 				return err
 			}
-			expr, err := cli.ParseFilter(args)
+			expr, err := flags.ParseFilter(args)
 			if err != nil {
 				return err
 			}
-			return withFiles(files, o.Write, s, func(in inputs, s cli.Streams) error { return o.run(c.Context(), expr, in, s) })
+			return withFiles(files, o.Write, s, func(in inputs, s replay.Streams) error { return o.run(c.Context(), expr, in, s) })
 		},
 	}
 	c.SetOut(s.Out)
@@ -56,21 +57,21 @@ func readPackets(ctx context.Context, files, args []string, s cli.Streams) error
 	return c.ExecuteContext(ctx)
 }
 
-func (o *packetsOptions) run(ctx context.Context, expr *filter.Expr, in inputs, s cli.Streams) error {
+func (o *packetsOptions) run(ctx context.Context, expr *filter.Expr, in inputs, s replay.Streams) error {
 	raw := in.anyRecording()
 	const hint = "a recording (--record) is for views, as in \"ktrace read FILE dns\""
 	if raw && (o.stats || o.Write != "") {
-		return cli.Usagef(hint + ": it has no packets to count or copy")
+		return flags.Usagef(hint + ": it has no packets to count or copy")
 	}
 	if raw {
 		fmt.Fprintln(s.Err, "ktrace: "+hint+"; without one, only the whole packets of \"ktrace capture\" are shown")
 	}
 	if !o.stats && o.Write == "" {
 		if o.dedup {
-			return cli.Usagef("--dedup goes with --stats or -w")
+			return flags.Usagef("--dedup goes with --stats or -w")
 		}
-		return cli.Replay(ctx, o.Flags, func() (cli.View, error) {
-			return cli.View{Kinds: []decoder.Kind{decoder.KindFrame}, Stages: []decoder.Stage{decoder.NewNames()}, Filter: expr}, nil
+		return replay.Replay(ctx, o.Flags, func() (replay.View, error) {
+			return replay.View{Kinds: []decoder.Kind{decoder.KindFrame}, Stages: []decoder.Stage{decoder.NewNames()}, Filter: expr}, nil
 		}, s, in.files...)
 	}
 	sub := capture.Subset{Filter: expr, Dedup: o.dedup, Limit: o.Count, Live: in.live, Cut: s.WarnCut}
@@ -94,7 +95,7 @@ func (in *inputs) anyRecording() (any bool) {
 
 // copy goes over the files, and writes the packets if that is wanted. A copy that fails leaves what was in the file
 // before, and where there was nothing, what was copied.
-func (o *packetsOptions) copy(sub *capture.Subset, in inputs, s cli.Streams) (err error) {
+func (o *packetsOptions) copy(sub *capture.Subset, in inputs, s replay.Streams) (err error) {
 	switch o.Write {
 	case "":
 	case "-":
@@ -118,7 +119,7 @@ func (o *packetsOptions) copy(sub *capture.Subset, in inputs, s cli.Streams) (er
 }
 
 // tell prints the statistics, beside the packets if those go to standard output.
-func (o *packetsOptions) tell(stats capture.Stats, s cli.Streams) error {
+func (o *packetsOptions) tell(stats capture.Stats, s replay.Streams) error {
 	out := s.Out
 	if o.Write == "-" {
 		out = s.Err

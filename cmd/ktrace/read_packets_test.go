@@ -16,7 +16,8 @@ import (
 	"testing"
 	"time"
 
-	"ktrace/cmd/internal/cli"
+	"ktrace/cmd/internal/flags"
+	"ktrace/cmd/internal/replay"
 	"ktrace/testdata/lab"
 )
 
@@ -26,9 +27,9 @@ const captures = "../../testdata/captures"
 func ktraceRead(t testing.TB, args ...string) string {
 	t.Helper()
 	var out, said bytes.Buffer
-	root := newRoot(cli.Streams{Out: &out, Err: &said})
+	root := newRoot(replay.Streams{Out: &out, Err: &said})
 	root.SetArgs(append([]string{"read"}, args...))
-	if err := root.ExecuteContext(t.Context()); err != nil && !errors.Is(err, cli.ErrFindings) {
+	if err := root.ExecuteContext(t.Context()); err != nil && !errors.Is(err, flags.ErrFindings) {
 		t.Fatalf("read %v: %v\n%s", args, err, said.String())
 	}
 	return out.String()

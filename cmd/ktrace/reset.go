@@ -1,54 +1,18 @@
 package main
 
 import (
-	"errors"
-
-	"github.com/spf13/cobra"
-
-	"ktrace/cmd/internal/cli"
+	"ktrace/cmd/internal/replay"
 	"ktrace/decoder"
 	"ktrace/decoder/diagnose"
-	"ktrace/tracer"
 )
 
-// newReset is the verb for connections that end by a reset.
-func newReset(s cli.Streams) *cobra.Command {
-	var f cli.Flags
-	c := &cobra.Command{
-		Use:   "reset [flags] [FILTER]",
-		Short: "TCP resets and rejects: who sent it and why",
-		Long: `Shows connections that end, or never begin, by a reset, and packets of whatever protocol that are answered by an
-ICMP error: unreachable, or prohibited. Each with who sent it (a process, the kernel, a firewall rule of this node, the
-peer, something between the two), why, and both ends.`,
-		RunE: func(c *cobra.Command, args []string) error {
-			if err := f.Validate(); err != nil {
-				return err
-			}
-			expr, err := cli.ParsePathFilter(args)
-			if err != nil {
-				return err
-			}
-			v := watchVerdicts(resetView(), tracer.HookUntranslated, tracer.HookRefused, tracer.HookFull, tracer.HookInvalid)
-			v, done := watchNode(v, f.HostRoot)
-			v.Filter = expr
-			return errors.Join(cli.Live(c.Context(), f, v, s), done())
-		},
-	}
-	f.Add(c.Flags())
-	f.AddLive(c.Flags())
-	return c
-}
-
-// resetView watches sockets, drops, ICMP errors, and of TCP packets only those that begin or reset a connection.
-func resetView() cli.View {
+// resetView is what live and recorded resets are seen by.
+func resetView() replay.View {
 	facts := diagnose.NewFacts()
-	v := watchDrops(cli.View{
+	return replay.View{
 		Kinds:  []decoder.Kind{decoder.KindReset},
 		Early:  []decoder.Stage{decoder.NewOverflows()},
 		Stages: []decoder.Stage{decoder.NewNames(), decoder.NewDrops(), decoder.NewResets()},
 		Rules:  []decoder.Rule{facts, diagnose.NewResets(facts, true), diagnose.NewSockets()},
-	})
-	v.Probes = append(v.Probes, "sock")
-	v.Globals["hop_tcp_flags"] = uint32(tracer.FlagSYN | tracer.FlagRST)
-	return v
+	}
 }

@@ -3,15 +3,16 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"ktrace/cmd/internal/cli"
+	"ktrace/cmd/internal/flags"
+	"ktrace/cmd/internal/replay"
 )
 
 // newRoot is the whole command line: one verb a file.
-func newRoot(s cli.Streams) *cobra.Command {
+func newRoot(s replay.Streams) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "ktrace",
 		Short:         "tells why a Kubernetes node's network or disk fails a pod",
-		Version:       cli.Version(),
+		Version:       flags.Version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
@@ -20,7 +21,8 @@ func newRoot(s cli.Streams) *cobra.Command {
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newDoctor(s), newPods(s), newFsync(s), newDrop(s), newNAT(s), newMTU(s), newDiagnose(s), newReset(s), newDNS(s), newRead(s), newCapture(s), newExtcap(s), newVersion(s))
+	root.AddCommand(newRead(s), newVersion(s))
+	root.AddCommand(liveVerbs(s)...)
 	for _, sub := range root.Commands() {
 		sub.Args = usage(sub.Args)
 	}
@@ -30,7 +32,7 @@ func newRoot(s cli.Streams) *cobra.Command {
 
 // flagError says where the flags are explained.
 func flagError(c *cobra.Command, err error) error {
-	return cli.Usagef("%v; see \"%s --help\"", err, c.CommandPath())
+	return flags.Usagef("%v; see \"%s --help\"", err, c.CommandPath())
 }
 
 // usage makes a wrong number of arguments, or an unknown verb, an error of usage.

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"ktrace/cmd/internal/cli"
+	"ktrace/cmd/internal/replay"
 	"ktrace/testdata/lab"
 )
 
@@ -71,7 +71,7 @@ func TestReadSelectsANamespaceByName(t *testing.T) {
 func TestVersion(t *testing.T) {
 	for _, arg := range []string{"version", "--version"} {
 		var out strings.Builder
-		root := newRoot(cli.Streams{Out: &out, Err: io.Discard})
+		root := newRoot(replay.Streams{Out: &out, Err: io.Discard})
 		root.SetArgs([]string{arg})
 		if err := root.Execute(); err != nil || !strings.HasPrefix(out.String(), "ktrace version ") {
 			t.Errorf("%s: %v, said %q", arg, err, &out)

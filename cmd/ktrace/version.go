@@ -5,17 +5,18 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ktrace/cmd/internal/cli"
+	"ktrace/cmd/internal/flags"
+	"ktrace/cmd/internal/replay"
 )
 
 // newVersion says which ktrace this is, as --version does.
-func newVersion(s cli.Streams) *cobra.Command {
+func newVersion(s replay.Streams) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "which ktrace this is",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintln(s.Out, "ktrace version "+cli.Version())
+			_, err := fmt.Fprintln(s.Out, "ktrace version "+flags.Version())
 			return err
 		},
 	}

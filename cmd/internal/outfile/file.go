@@ -9,8 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // File is an output in the making. Its errors name it, and what to do.
@@ -67,11 +65,7 @@ func (g *Guard) Create(what, name string) (*File, error) {
 // reader has gone.
 func open(name string) (*os.File, error) {
 	if n, ok := descriptor(name); ok {
-		again, err := unix.FcntlInt(uintptr(n), unix.F_DUPFD_CLOEXEC, 0)
-		if err != nil {
-			return nil, err
-		}
-		return os.NewFile(uintptr(again), name), nil
+		return duplicate(n, name)
 	}
 	if err := trusted(name); err != nil {
 		return nil, err
@@ -86,7 +80,7 @@ func lock(file *os.File) error {
 	if err != nil || !info.Mode().IsRegular() {
 		return err
 	}
-	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+	if taken(file) {
 		return fmt.Errorf("%w: another process writes it; name another one", ErrUsed)
 	}
 	return nil
@@ -126,14 +120,6 @@ func trusted(name string) error {
 		return fmt.Errorf("is a symbolic link of user %d in a directory that everybody may write to: name the file that is meant", owner)
 	}
 	return nil
-}
-
-// ownerOf is the user that a file belongs to.
-func ownerOf(info os.FileInfo) uint32 {
-	if s, ok := info.Sys().(*syscall.Stat_t); ok {
-		return s.Uid
-	}
-	return 0
 }
 
 // spare makes the file beside the one that is there, if that has something to lose and can be replaced.
@@ -177,13 +163,7 @@ func replaceable(name string, info os.FileInfo) (string, bool) {
 	if err != nil || !os.SameFile(there, info) {
 		return "", false
 	}
-	var file, dir unix.Statx_t
-	for of, to := range map[string]*unix.Statx_t{place: &file, filepath.Dir(place): &dir} {
-		if err := unix.Statx(unix.AT_FDCWD, of, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_MNT_ID, to); err != nil {
-			return "", false
-		}
-	}
-	return place, file.Mnt_id == dir.Mnt_id
+	return place, !mounted(place)
 }
 
 // createBeside makes a file in the directory of another.
@@ -244,16 +224,6 @@ func (f *File) removed() error {
 	return nil
 }
 
-// nameless reports whether an open file has no name, so that it is gone when it is closed.
-func nameless(file *os.File) bool {
-	info, err := file.Stat()
-	if err != nil || !info.Mode().IsRegular() {
-		return false
-	}
-	s, ok := info.Sys().(*syscall.Stat_t)
-	return ok && s.Nlink == 0
-}
-
 // Discard closes the file, and leaves what it would have replaced, if anything, as it was.
 func (f *File) Discard() error {
 	f.guard.release(f.use)
@@ -295,7 +265,7 @@ func directory(name string) string {
 // Writable is an error if no file can be made in the directory of a file that is to be written later.
 func Writable(what, name string) error {
 	f := File{what: what, name: name}
-	return f.explain(unix.Faccessat(unix.AT_FDCWD, directory(name), unix.W_OK|unix.X_OK, unix.AT_EACCESS))
+	return f.explain(writable(directory(name)))
 }
 
 // Remedy is what to do about an error of writing into a directory, "" if nothing is known.

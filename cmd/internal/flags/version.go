@@ -1,4 +1,4 @@
-package cli
+package flags
 
 import (
 	"cmp"
@@ -9,8 +9,8 @@ import (
 // stamped is set by the linker (Makefile), "" where ktrace is built without make.
 var stamped string
 
-// version is that of this ktrace: what the build was given, or what go build found of the repository; "" of a test.
-func version() string {
+// Build is the version of this ktrace: what the build was given, or what go build found of the repository; "" of a test.
+func Build() string {
 	info, ok := debug.ReadBuildInfo()
 	if stamped != "" || !ok || info.Main.Version == "(devel)" {
 		return stamped
@@ -20,5 +20,5 @@ func version() string {
 
 // Version is what users are told of this ktrace: its version, and what it was built with and for.
 func Version() string {
-	return cmp.Or(version(), "unknown") + " (" + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH + ")"
+	return cmp.Or(Build(), "unknown") + " (" + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH + ")"
 }

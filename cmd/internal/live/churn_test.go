@@ -1,4 +1,4 @@
-package cli_test
+package live_test
 
 import (
 	"context"
@@ -15,7 +15,9 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"ktrace/cmd/internal/cli"
+	"ktrace/cmd/internal/flags"
+	"ktrace/cmd/internal/live"
+	"ktrace/cmd/internal/replay"
 	"ktrace/decoder"
 	"ktrace/testdata/lab"
 	"ktrace/tracer/netns"
@@ -33,17 +35,17 @@ const (
 func hops() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	var f cli.Flags
+	var f flags.Flags
 	fs := pflag.NewFlagSet("hops", pflag.ContinueOnError)
 	f.Add(fs)
 	f.AddLive(fs)
-	streams := cli.Streams{Out: os.Stdout, Err: os.Stderr}
+	streams := replay.Streams{Out: os.Stdout, Err: os.Stderr}
 	err := fs.Parse(os.Args[1:])
 	if err == nil {
-		err = cli.Live(ctx, f, cli.View{Probes: []string{"path"}, Kinds: []decoder.Kind{decoder.KindHop},
+		err = live.Run(ctx, f, live.View{Probes: []string{"path"}, View: replay.View{Kinds: []decoder.Kind{decoder.KindHop}},
 			Globals: map[string]any{"hop_protocols": uint32(wantUDP | wantICMP)}}, streams)
 	}
-	os.Exit(cli.Exit(os.Stderr, err))
+	os.Exit(flags.Exit(os.Stderr, err))
 }
 
 // life is what the runtime says of a pod.
@@ -128,7 +130,7 @@ func TestPodsThatComeAndGoUnderTrafficAreNamedRight(t *testing.T) {
 	for range 4 {
 		crew.Go(func() {
 			for i := range jobs {
-				l, err := live(r, fmt.Sprintf("web-%d", i), &there)
+				l, err := liveOnce(r, fmt.Sprintf("web-%d", i), &there)
 				if err != nil {
 					t.Error(err)
 					continue
@@ -248,7 +250,7 @@ func TestPodsWhoseWholeLivesWereReadLaterAreDistinguished(t *testing.T) {
 	run.Pause()
 	var lives []life
 	for _, name := range []string{"first", "second", "third"} {
-		l, err := live(r, name, &neighbours{})
+		l, err := liveOnce(r, name, &neighbours{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -407,9 +409,9 @@ func (n *neighbours) leave(addr string) {
 	n.addrs = slices.DeleteFunc(n.addrs, func(a string) bool { return a == addr })
 }
 
-// live is a pod's life: it talks to the server, to the node and to the pods that are there, and is removed while they
+// liveOnce is a pod's life: it talks to the server, to the node and to the pods that are there, and is removed while they
 // talk to it.
-func live(r *lab.Runtime, name string, there *neighbours) (life, error) {
+func liveOnce(r *lab.Runtime, name string, there *neighbours) (life, error) {
 	l := life{name: name, asked: time.Now()}
 	p, err := r.Pod("default", name)
 	if err != nil {

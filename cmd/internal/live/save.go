@@ -1,4 +1,4 @@
-package cli
+package live
 
 import (
 	"fmt"
@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"ktrace/cmd/internal/flags"
+	"ktrace/cmd/internal/replay"
 	"ktrace/cmd/internal/savefile"
 	"ktrace/decoder"
 	"ktrace/decoder/capture"
@@ -34,17 +36,17 @@ type keeper interface {
 type saver struct {
 	files keeper
 	drain *savefile.Drain // nil if the packets are shown too
-	s     Streams
+	s     replay.Streams
 
 	flight bool // packets are not written as they come
 }
 
 // saver opens the file that -w asks for.
-func (v View) saver(f Flags, t *tracer.Tracer, stop func(), also *outputs, s Streams) (*saver, error) {
+func (v View) saver(f flags.Flags, t *tracer.Tracer, stop func(), also *outputs, s replay.Streams) (*saver, error) {
 	if f.Write == "" {
 		return nil, nil
 	}
-	o := capture.Options{Version: version(), Comment: strings.Join(os.Args, " "), Mixed: f.Mixed, Old: f.Compat != ""}
+	o := capture.Options{Version: flags.Build(), Comment: strings.Join(os.Args, " "), Mixed: f.Mixed, Old: f.Compat != ""}
 	if v.Tap != nil {
 		o.Snap, o.Whole = v.Tap.Snap, true
 	}
@@ -85,7 +87,7 @@ func (v *saver) frames(t *tracer.Tracer) decoder.Frames {
 
 // streams is where the rest goes: nowhere if all that there is to say is in the file, and beside the file if that is
 // standard output.
-func (v *saver) streams(s Streams) Streams {
+func (v *saver) streams(s replay.Streams) replay.Streams {
 	switch {
 	case v == nil, v.flight: // the user waits for findings
 	case v.drain != nil:

@@ -1,4 +1,4 @@
-package cli
+package live
 
 import (
 	"errors"
@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"ktrace/cmd/internal/flags"
+	"ktrace/cmd/internal/replay"
 	"ktrace/decoder/pod"
 	"ktrace/tracer"
 	"ktrace/tracer/kube"
@@ -27,7 +29,7 @@ type attachment struct {
 }
 
 // tapped adds to a view what takes whole packets, if it wants any.
-func (v *View) tapped(f Flags, selector pod.Selector, w *kube.Watcher, s Streams) (*attachment, error) {
+func (v *View) tapped(f flags.Flags, selector pod.Selector, w *kube.Watcher, s replay.Streams) (*attachment, error) {
 	if v.Tap == nil {
 		return nil, nil
 	}
@@ -42,7 +44,7 @@ func (v *View) tapped(f Flags, selector pod.Selector, w *kube.Watcher, s Streams
 		Variant: f.Variant,
 		Spaces:  spaces,
 		Others:  []*netns.Space{w.Home()},
-		Say:     s.say,
+		Say:     s.Say,
 	})
 	v.Probes = append(v.Probes, tracer.TapProbe)
 	v.Globals = merged(v.Globals, a.tap.Globals())
@@ -55,13 +57,13 @@ func (v *View) tapped(f Flags, selector pod.Selector, w *kube.Watcher, s Streams
 
 // spaces returns who knows the namespaces whose devices are wanted: of the pods that are selected, of the process or
 // path that is named, else the node's.
-func (a *attachment) spaces(f Flags, selector pod.Selector, w *kube.Watcher) (func() []*netns.Space, error) {
+func (a *attachment) spaces(f flags.Flags, selector pod.Selector, w *kube.Watcher) (func() []*netns.Space, error) {
 	name := ""
 	switch {
 	case selector.Pods():
 		return w.Spaces, nil
 	case f.Netns != "":
-		name = f.netnsPath()
+		name = replay.NetnsPath(f)
 	case f.PID != 0:
 		name = filepath.Join(f.HostRoot, "proc", strconv.Itoa(f.PID), "ns/net")
 	default:
@@ -69,7 +71,7 @@ func (a *attachment) spaces(f Flags, selector pod.Selector, w *kube.Watcher) (fu
 	}
 	space, err := netns.Open(name)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, Usagef("%s: there is no such network namespace", name)
+		return nil, flags.Usagef("%s: there is no such network namespace", name)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("network namespace: %w", err)

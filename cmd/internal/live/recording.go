@@ -1,4 +1,4 @@
-package cli
+package live
 
 import (
 	"bufio"
@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"ktrace/cmd/internal/flags"
 	"ktrace/cmd/internal/outfile"
 	"ktrace/decoder"
 	"ktrace/decoder/record"
@@ -27,7 +28,7 @@ type recording struct {
 const writeEvery = time.Second
 
 // newRecording begins the file that --record asks for.
-func newRecording(f Flags, guard *outfile.Guard) (*recording, error) {
+func newRecording(f flags.Flags, guard *outfile.Guard) (*recording, error) {
 	if f.Record == "" {
 		return nil, nil
 	}

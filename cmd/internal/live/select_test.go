@@ -1,4 +1,4 @@
-package cli_test
+package live_test
 
 import (
 	"fmt"

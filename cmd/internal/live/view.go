@@ -1,11 +1,30 @@
-package cli
+package live
 
 import (
 	"slices"
 
+	"ktrace/cmd/internal/replay"
 	"ktrace/decoder"
 	"ktrace/tracer"
 )
+
+// View is what a verb adds to a run on a node: what to load and whom to ask, beside what it makes of the events.
+type View struct {
+	replay.View
+
+	Probes   []string       // by name in the tracer's table
+	Globals  map[string]any // const volatile variables of the objects
+	Unwanted []string       // hooks of the probes, by name, that are not needed
+	Optional []string       // probes that the view is of use without, should the kernel refuse them
+
+	Tap  *Tap  // take whole packets at devices; nil for none
+	Save *Save // how packets are saved, if -w does not say all
+
+	Prepare   func(tracer.Maps) error                   // before any program runs
+	Witnesses []decoder.Witness                         // say what the events refer to, and are asked in turn
+	Begin     func() ([]decoder.Fact, error)            // facts that the stream starts with
+	Poll      func(tracer.Maps) ([]decoder.Fact, error) // every second and at the end
+}
 
 // With returns a view that also asks the kernel and the node for what another one does: its probes, with what they
 // need, and its witnesses. What is shown and concluded stays the view's own.

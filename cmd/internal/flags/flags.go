@@ -1,8 +1,10 @@
-package cli
+package flags
 
 import (
 	"path"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -93,8 +95,8 @@ func (f *Flags) AddDevices(fs *pflag.FlagSet) {
 	fs.StringArrayVarP(&f.Devices, "interface", "i", nil, "only at this device, or at all that match a pattern (repeatable)")
 }
 
-// at reports whether an event is at one of the devices that were named, if any were.
-func (f *Flags) at(e decoder.Event) bool {
+// At reports whether an event is at one of the devices that were named, if any were.
+func (f *Flags) At(e decoder.Event) bool {
 	if len(f.Devices) == 0 || e.Body.Kind() == decoder.KindFact {
 		return true
 	}
@@ -173,6 +175,27 @@ func (f *Flags) Validate() error {
 	}
 	if outfile.IsStdout(f.Write) {
 		f.Write = "-"
+	}
+	return nil
+}
+
+// LaterFile refuses an output that has the name of a file that -C, -G or --ring begins later: that is refused then too,
+// but by then the run would be over.
+func (f *Flags) LaterFile() error {
+	for _, o := range []struct{ flag, name string }{{"--record", f.Record}, {"--ready-file", f.ReadyFile}} {
+		number, ok := strings.CutPrefix(filepath.Clean(o.name), filepath.Clean(f.Write))
+		if ok && strings.Trim(number, "0123456789") == "" {
+			return Usagef("%s %s: -w %s begins files of such names; name another", o.flag, o.name, f.Write)
+		}
+	}
+	return nil
+}
+
+// Judge is ErrFindings if any is as bad as --fail-on says.
+func (f *Flags) Judge(all []decoder.Finding) error {
+	worst := decoder.Severity(f.FailOn)
+	if worst != "" && slices.ContainsFunc(all, func(x decoder.Finding) bool { return x.Severity.AtLeast(worst) }) {
+		return ErrFindings
 	}
 	return nil
 }

@@ -1,15 +1,16 @@
-package cli
+package live
 
 import (
 	"path"
 	"slices"
 
+	"ktrace/cmd/internal/flags"
 	"ktrace/decoder"
 	"ktrace/tracer/netns"
 )
 
 // absent are those of the devices and patterns in the flags that no device of the node has, in whatever namespace.
-func (f *Flags) absent() []string {
+func absent(f flags.Flags) []string {
 	left, seen := slices.Clone(f.Devices), map[uint32]bool{}
 	for file := range netns.Paths(f.HostRoot) {
 		if len(left) == 0 {

@@ -1,4 +1,4 @@
-package cli
+package replay
 
 import (
 	"bufio"
@@ -9,6 +9,7 @@ import (
 	"io"
 	"slices"
 
+	"ktrace/cmd/internal/flags"
 	"ktrace/decoder"
 	"ktrace/decoder/capture"
 	"ktrace/decoder/pcapng"
@@ -17,20 +18,20 @@ import (
 
 // Replay runs a view over recordings and captures, in order of time. The view is made anew for each run and node that
 // they are of: what it knows is of that one.
-func Replay(ctx context.Context, f Flags, view func() (View, error), s Streams, files ...capture.File) error {
+func Replay(ctx context.Context, f flags.Flags, view func() (View, error), s Streams, files ...capture.File) error {
 	v, err := view()
 	if err != nil {
 		return err
 	}
-	selector, err := f.selector()
+	selector, err := Selector(f)
 	if err != nil {
 		return err
 	}
-	nodes := decoder.Nodes{Printer: printer(f, v.Quiet, len(files) > 1, s.Out), Count: f.Count, Hold: v.Hold}
+	nodes := decoder.Nodes{Printer: Printer(f, v.Quiet, len(files) > 1, s.Out), Count: f.Count, Hold: v.Hold}
 	for _, file := range files {
 		stream, err := v.recorded(file, s)
 		if err != nil {
-			return pointed(err)
+			return flags.Pointed(err)
 		}
 		nodes.Add(file.Name, stream)
 	}
@@ -39,12 +40,12 @@ func Replay(ctx context.Context, f Flags, view func() (View, error), s Streams, 
 		if !slices.Contains(v.Kinds, decoder.KindFrame) {
 			v.Early = append(v.Early, decoder.NewJourneys())
 		}
-		return v.pipeline(f, selector), err
+		return v.Pipeline(f, selector), err
 	}
 	if err := nodes.Run(ctx); err != nil {
-		return pointed(err)
+		return flags.Pointed(err)
 	}
-	return f.judge(nodes.Findings())
+	return f.Judge(nodes.Findings())
 }
 
 // recorded is the stream of a file, a recording of ktrace or a capture of another program's. What has a link header is filtered
@@ -62,7 +63,7 @@ func (v View) recorded(file capture.File, s Streams) (stream *decoder.Stream, er
 	stream = &decoder.Stream{}
 	if o.Packets || link != nil {
 		o.Filter = v.Filter
-	} else if stream.Sift, err = v.sift(); err != nil {
+	} else if stream.Sift, err = v.Sift(); err != nil {
 		return nil, err
 	}
 	if head, _ := b.Peek(len(record.Magic)); string(head) != record.Magic {
@@ -112,5 +113,5 @@ func (f *readFile) Next(ctx context.Context) ([]byte, error) {
 
 // WarnCut says that a file ends too soon, and by how much.
 func (s Streams) WarnCut(err error) {
-	s.say(fmt.Sprintf("warning: %v; all that is before was read", err))
+	s.Say(fmt.Sprintf("warning: %v; all that is before was read", err))
 }

@@ -1,12 +1,11 @@
-package cli
+package live
 
 import (
 	"errors"
-	"os"
-	"path/filepath"
-	"strings"
 
+	"ktrace/cmd/internal/flags"
 	"ktrace/cmd/internal/outfile"
+	"ktrace/cmd/internal/replay"
 	"ktrace/decoder"
 	"ktrace/tracer"
 )
@@ -19,11 +18,11 @@ type outputs struct {
 }
 
 // outputs opens the files that the flags ask for. None may be one that the run reads, or another of them.
-func (v View) outputs(f Flags, t *tracer.Tracer, stop func(), s Streams) (*outputs, error) {
+func (v View) outputs(f flags.Flags, t *tracer.Tracer, stop func(), s replay.Streams) (*outputs, error) {
 	o := &outputs{guard: &outfile.Guard{}}
 	o.guard.ReadsNamed("--btf", f.BTF)
 	o.guard.ReadsNamed("--kubeconfig", f.Kubeconfig)
-	err := GuardStdout(o.guard, f.Write, s)
+	err := replay.GuardStdout(o.guard, f.Write, s)
 	if err == nil {
 		o.kept, err = newRecording(f, o.guard)
 	}
@@ -55,28 +54,3 @@ func (o *outputs) recorder() decoder.Recorder {
 
 // Close completes the files.
 func (o *outputs) Close() error { return errors.Join(o.saved.Close(), o.kept.Close()) }
-
-// GuardStdout has a guard know standard output, by what is written there.
-func GuardStdout(guard *outfile.Guard, write string, s Streams) error {
-	out, ok := s.Out.(*os.File)
-	if !ok {
-		return nil
-	}
-	what := "standard output"
-	if write == "-" {
-		what = "-w -"
-	}
-	return guard.Writes(what, out)
-}
-
-// LaterFile refuses an output that has the name of a file that -C, -G or --ring begins later: that is refused then too,
-// but by then the run would be over.
-func (f *Flags) LaterFile() error {
-	for _, o := range []struct{ flag, name string }{{"--record", f.Record}, {"--ready-file", f.ReadyFile}} {
-		number, ok := strings.CutPrefix(filepath.Clean(o.name), filepath.Clean(f.Write))
-		if ok && strings.Trim(number, "0123456789") == "" {
-			return Usagef("%s %s: -w %s begins files of such names; name another", o.flag, o.name, f.Write)
-		}
-	}
-	return nil
-}

@@ -1,5 +1,6 @@
-// Package cli is what the verbs share: flags, errors with their exit status, and the run from flags to summary.
-package cli
+// Package flags is what the command lines of all verbs share: flags, expressions, and errors with their exit status. It knows
+// of no kernel, and builds on every system.
+package flags
 
 import (
 	"context"

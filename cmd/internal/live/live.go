@@ -1,0 +1,128 @@
+// Package live runs views on this node: it loads what a view asks the kernel for, has the node's facts said, writes the files
+// that the flags ask for, and hands the events to the pipeline that replay has for files, too.
+package live
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"ktrace/cmd/internal/flags"
+	"ktrace/cmd/internal/outfile"
+	"ktrace/cmd/internal/replay"
+	"ktrace/decoder"
+	"ktrace/decoder/pod"
+	"ktrace/tracer"
+	"ktrace/tracer/kube"
+)
+
+// Run runs a view on this node until the context ends.
+func Run(ctx context.Context, f flags.Flags, v View, s replay.Streams) (err error) {
+	needs := v.Probes
+	if v.Tap != nil {
+		needs = append(slices.Clone(needs), tracer.TapProbe)
+	}
+	if err := tracer.Privileged(needs...); err != nil {
+		return err
+	}
+	selector, err := replay.Selector(f)
+	if err != nil {
+		return err
+	}
+	for _, pattern := range absent(f) { // it may come yet
+		s.Say(fmt.Sprintf("no device of the node is named %s now; \"ip -brief link\" lists those of a namespace", pattern))
+	}
+	where, err := kubeOptions(f)
+	if err != nil {
+		return err
+	}
+	where.Selector, where.Say = selector, s.Say
+	watcher, err := kube.NewWatcher(where)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, watcher.Close()) }()
+	return v.withPods(watcher).trace(ctx, f, selector, watcher, s)
+}
+
+// trace attaches what the view needs and shows what comes, until the context or --duration ends.
+func (v View) trace(ctx context.Context, f flags.Flags, selector pod.Selector, watcher *kube.Watcher, s replay.Streams) (err error) {
+	attach, err := v.tapped(f, selector, watcher, s)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, attach.Close()) }()
+	sift, err := v.sift()
+	if err != nil {
+		return err
+	}
+	t, err := v.open(tracer.Options{
+		Probes:    v.Probes,
+		Unwanted:  v.Unwanted,
+		Optional:  v.Optional,
+		Variant:   f.Variant,
+		BTF:       f.BTF,
+		RingBytes: f.Ring,
+		Globals:   v.Globals,
+		Shared:    kube.SelectionMaps(),
+		Attach:    attach.tracer(),
+		Prepare:   v.Prepare,
+		Begin:     v.Begin,
+		Poll:      v.Poll,
+	}, s)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, t.Close()) }()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	out, err := v.outputs(f, t, stop, s)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	stream := &decoder.Stream{Frames: out.saved.frames(t), Witnesses: v.Witnesses, Recorder: out.recorder(), Sift: sift}
+	if err := announce(f, t, out.guard, s); err != nil {
+		return err
+	}
+	if f.Duration > 0 { // of tracing: what it took to attach is not the user's time
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, f.Duration)
+		defer cancel()
+	}
+	p, to := v.Pipeline(f, selector), out.saved.streams(s).Out
+	p.Source, p.Printer = stream, replay.Printer(f, v.Quiet, false, to)
+	p.Early = f.Output != "json" && replay.IsTerminal(to)
+	if err := p.Run(ctx); err != nil {
+		return err
+	}
+	return f.Judge(p.Findings())
+}
+
+// announce tells that everything is attached, and to whom it matters how.
+func announce(f flags.Flags, t *tracer.Tracer, guard *outfile.Guard, s replay.Streams) error {
+	if f.Verbose {
+		explain(s.Err, t.Taken())
+	}
+	if f.ReadyFile == "" {
+		return nil
+	}
+	file, err := guard.Create("--ready-file", f.ReadyFile)
+	if err != nil {
+		return err
+	}
+	return file.Close()
+}
+
+// explain says which variant serves each hook, and what is lost where none does.
+func explain(w io.Writer, taken []tracer.Taken) {
+	for _, t := range taken {
+		if t.Variant == nil {
+			fmt.Fprintf(w, "ktrace: %s: %s: not on this kernel; without it, %s\n", t.Probe, t.Hook.Name, t.Hook.Without)
+			continue
+		}
+		fmt.Fprintf(w, "ktrace: %s: %s: %s\n", t.Probe, t.Hook.Name, t.Variant.Name)
+	}
+}

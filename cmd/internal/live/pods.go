@@ -1,0 +1,88 @@
+package live
+
+import (
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf"
+
+	"ktrace/cmd/internal/flags"
+	"ktrace/cmd/internal/replay"
+	"ktrace/decoder"
+	"ktrace/decoder/pod"
+	"ktrace/tracer"
+	"ktrace/tracer/kube"
+)
+
+// podProbe is the object that keeps pods current and has the selection maps first.
+const podProbe = "cgroup"
+
+// withPods adds to a view what names and selects pods.
+func (v View) withPods(w *kube.Watcher) View {
+	v.Probes = append([]string{podProbe}, v.Probes...)
+	v.Globals = merged(w.Globals(), v.Globals)
+	v.Witnesses = append([]decoder.Witness{w}, v.Witnesses...)
+	v.Prepare = bothPrepare(func(m tracer.Maps) error {
+		w.Filter(func(name string) *ebpf.Map { return m(podProbe, name) })
+		return nil
+	}, v.Prepare)
+	v.Begin = bothBegin(w.Begin, v.Begin)
+	v.Poll = bothPoll(func(tracer.Maps) ([]decoder.Fact, error) { return w.Poll() }, v.Poll)
+	return v
+}
+
+func merged(a, b map[string]any) map[string]any {
+	both := map[string]any{}
+	maps.Copy(both, a)
+	maps.Copy(both, b)
+	return both
+}
+
+// Pods returns what is known of this node's pods that the flags select.
+func Pods(f flags.Flags) (pods []pod.Info, err error) {
+	selector, err := replay.Selector(f)
+	if err != nil {
+		return nil, err
+	}
+	err = look(f, func(w *kube.Watcher) { pods = w.Pods() })
+	return slices.DeleteFunc(pods, func(p pod.Info) bool { return p.Node != "" || !selector.Concerns(p) }), err
+}
+
+// Sources returns who tells of this node's pods, and how they fare.
+func Sources(f flags.Flags) (states []kube.SourceState, err error) {
+	err = look(f, func(w *kube.Watcher) { states = w.Sources() })
+	return states, err
+}
+
+// look finds the pods once.
+func look(f flags.Flags, at func(*kube.Watcher)) (err error) {
+	where, err := kubeOptions(f)
+	if err != nil {
+		return err
+	}
+	w, err := kube.NewWatcher(where)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	if _, err := w.Begin(); err != nil {
+		return err
+	}
+	at(w)
+	return nil
+}
+
+// kubeOptions are the flags that say where to look for pods.
+func kubeOptions(f flags.Flags) (kube.Options, error) {
+	for name, file := range map[string]string{"kubeconfig": f.Kubeconfig, "cri-socket": f.CRISocket} {
+		if _, err := os.Stat(filepath.Clean(strings.TrimPrefix(file, "unix://"))); file != "" && errors.Is(err, os.ErrNotExist) {
+			return kube.Options{}, flags.Usagef("--%s %s: there is no such file", name, file)
+		}
+	}
+	node, err := tracer.NodeName()
+	return kube.Options{Node: node, HostRoot: f.HostRoot, CRISocket: f.CRISocket, Kubeconfig: f.Kubeconfig}, err
+}

@@ -1,0 +1,90 @@
+package live
+
+import (
+	"errors"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"ktrace/decoder"
+	"ktrace/tracer"
+	"ktrace/tracer/kube"
+	"ktrace/tracer/netns"
+	"ktrace/tracer/node"
+)
+
+// WatchDrops adds to a view what it asks the kernel for: all drops, and the packets that tell senders of them.
+func WatchDrops(v View) View {
+	const snap = 128 // of an ICMP error the headers of what it is about
+	v.Probes = []string{"path"}
+	v.Globals = tracer.PathFilter{Protocols: tracer.TCP | tracer.UDP | tracer.ICMP | tracer.Other, Snap: snap}.Globals()
+	v.Globals["hop_protocols"] = uint32(tracer.TCP | tracer.ICMP)
+	v.Globals["hop_tcp_flags"] = uint32(tracer.FlagRST)
+	return v
+}
+
+// WatchVerdicts adds to a view what netfilter says itself, but for what is unwanted.
+func WatchVerdicts(v View, unwanted ...string) View {
+	return v.With(View{Probes: []string{"netfilter"}, Optional: []string{"netfilter"}, Unwanted: unwanted})
+}
+
+// WatchNode adds to a view who says what its events refer to; done lets go of it.
+func WatchNode(v View, root string) (_ View, done func() error) {
+	w, symbols := node.NewWitness(node.New(root)), tracer.NewSymbols()
+	return v.With(View{
+		Witnesses: []decoder.Witness{tracer.NewDevices(root), symbols, w},
+		Begin: func() ([]decoder.Fact, error) {
+			home, err := netns.Inode("/proc/self/ns/net")
+			return w.Begin(home), err
+		},
+		Poll: func(tracer.Maps) ([]decoder.Fact, error) { return w.Poll(), nil },
+	}), func() error { return errors.Join(w.Close(), symbols.Close()) }
+}
+
+// WatchSyncs is the part of a view that asks the kernel for syncs.
+func WatchSyncs(live *tracer.Fsync, stage *decoder.FsyncStage, root string, limit time.Duration) View {
+	stage.Floor = live.Raise
+	disks, cpus := tracer.NewIOLimits(root, limit), tracer.NewCPULimits(root, limit)
+	neighbours := tracer.NewNeighbours(root, limit, cgroupOf(root))
+	v := View{
+		Witnesses: []decoder.Witness{disks, cpus, neighbours},
+		Begin:     func() ([]decoder.Fact, error) { return neighbours.Poll(), nil },
+		Poll: func(tracer.Maps) ([]decoder.Fact, error) {
+			return slices.Concat(disks.Poll(), cpus.Poll(), neighbours.Poll()), nil
+		},
+	}
+	return v.With(View{
+		Probes:   []string{"fsync"},
+		Globals:  live.Globals(),
+		Unwanted: live.Unwanted(),
+		Prepare:  live.Prepare,
+		Begin:    live.Begin,
+		Poll:     live.Poll,
+	})
+}
+
+// cgroupOf returns what tells the cgroup of a process, 0 if it is not known: a run that knows of no pods says so itself.
+func cgroupOf(root string) func(pid uint32) uint64 {
+	find := sync.OnceValues(func() (kube.Hierarchy, error) { return kube.FindHierarchy(root) }) // looks far and wide
+	return func(pid uint32) uint64 {
+		h, err := find()
+		if err != nil {
+			return 0
+		}
+		id, err := h.CgroupOf(filepath.Join(root, "proc"), int(pid))
+		if err != nil {
+			return 0 // it has ended
+		}
+		return id
+	}
+}
+
+// WatchFlows adds to a view what it asks the kernel for: the first packets of TCP, all others, all drops.
+func WatchFlows(v View, root string) View {
+	v = WatchVerdicts(WatchDrops(v))
+	v.Globals["hop_protocols"] = uint32(tracer.TCP | tracer.UDP | tracer.ICMP)
+	v.Globals["hop_tcp_flags"] = uint32(tracer.FlagSYN | tracer.FlagRST)
+	v.Witnesses = append(v.Witnesses, tracer.NewResolv(root))
+	return v
+}

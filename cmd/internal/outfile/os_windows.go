@@ -1,0 +1,26 @@
+package outfile
+
+import (
+	"errors"
+	"os"
+)
+
+// duplicate opens once more what this process has open: no name stands for that on Windows.
+func duplicate(_ int, name string) (*os.File, error) {
+	return nil, &os.PathError{Op: "open", Path: name, Err: errors.ErrUnsupported}
+}
+
+// taken reports whether another process has the file: Windows refuses to open one that it writes.
+func taken(*os.File) bool { return false }
+
+// ownerOf is the user that a file belongs to: Windows numbers none.
+func ownerOf(os.FileInfo) uint32 { return 0 }
+
+// nameless reports whether an open file has no name: Windows lets nobody remove one.
+func nameless(*os.File) bool { return false }
+
+// writable is an error if no file can be made in a directory; on Windows only the attempt says it.
+func writable(dir string) error {
+	_, err := os.Stat(dir)
+	return err
+}

@@ -1,0 +1,53 @@
+package replay
+
+import (
+	"io"
+	"os"
+
+	"golang.org/x/term"
+
+	"ktrace/cmd/internal/flags"
+	"ktrace/cmd/internal/outfile"
+	"ktrace/cmd/internal/print"
+	"ktrace/decoder"
+)
+
+// Printer prints as the flags say. Where several files are read, it says which node each line is of.
+func Printer(f flags.Flags, quiet, nodes bool, w io.Writer) decoder.Printer {
+	var p decoder.Printer = print.NewText(w, print.TextOptions{Wide: f.Output == "wide", Nodes: nodes, NoHeader: f.NoHeader, Colour: coloured(w), Layers: f.Verbose})
+	if f.Output == "json" {
+		p = print.NewJSON(w)
+	}
+	if quiet {
+		return withoutEvents{p}
+	}
+	return p
+}
+
+// withoutEvents leaves events to the summary.
+type withoutEvents struct{ decoder.Printer }
+
+// Event implements decoder.Printer.
+func (withoutEvents) Event(decoder.Event) error { return nil }
+
+// coloured follows https://no-color.org.
+func coloured(w io.Writer) bool { return os.Getenv("NO_COLOR") == "" && IsTerminal(w) }
+
+// IsTerminal reports whether what is written there is read by a person at once.
+func IsTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
+}
+
+// GuardStdout has a guard know standard output, by what is written there.
+func GuardStdout(guard *outfile.Guard, write string, s Streams) error {
+	out, ok := s.Out.(*os.File)
+	if !ok {
+		return nil
+	}
+	what := "standard output"
+	if write == "-" {
+		what = "-w -"
+	}
+	return guard.Writes(what, out)
+}

@@ -1,0 +1,74 @@
+// Package replay runs views over files, on every system: what was recorded or captured, through the same stages and rules as
+// on a live node, to the same printers.
+package replay
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"ktrace/cmd/internal/flags"
+	"ktrace/decoder"
+	"ktrace/decoder/filter"
+	"ktrace/decoder/pod"
+)
+
+// View is what a verb makes of events: how to join them, what to show, what to conclude.
+type View struct {
+	Kinds   []decoder.Kind  // of events to show
+	Early   []decoder.Stage // before pods are named
+	Stages  []decoder.Stage
+	Rules   []decoder.Rule
+	Hold    bool                     // findings at the end, worst first; on a terminal also at once what is certain
+	Certain bool                     // end when something above information is certain
+	Every   time.Duration            // show the summary so far after so much time, again and again; 0 for the end alone
+	Keep    func(decoder.Event) bool // what is worth showing and concluding from; nil: everything that is selected
+	Quiet   bool                     // show no events: they are in the summary
+	Filter  *filter.Expr             // what packets must match; nil for all
+
+	// Pods is told who knows the pod of a cgroup, before the first event: for what is no event and yet has one.
+	Pods func(of func(cgroup uint64) decoder.Pod)
+}
+
+// Streams are where the output goes.
+type Streams struct {
+	Out io.Writer // events, findings, summary
+	Err io.Writer // what is said beside
+}
+
+// Say tells the user something beside the output.
+func (s Streams) Say(text string) { fmt.Fprintf(s.Err, "ktrace: %s\n", text) }
+
+// Pipeline is the one way from the stream to the user, but for its source and printer.
+func (v View) Pipeline(f flags.Flags, selector pod.Selector) *decoder.Pipeline {
+	pods := pod.NewIndex()
+	if v.Pods != nil {
+		v.Pods(pods.Of)
+	}
+	return &decoder.Pipeline{
+		Stages: slices.Concat(v.Early, []decoder.Stage{pods}, v.Stages, []decoder.Stage{pods.Backends()}),
+		Rules:  v.Rules,
+		Wanted: func(k decoder.Kind) bool { return slices.Contains(v.Kinds, k) },
+		Keep: func(e decoder.Event) bool {
+			return pods.Selected(selector, e) && f.At(e) && (v.Keep == nil || v.Keep(e))
+		},
+		Count: f.Count,
+		Hold:  v.Hold, Certain: v.Certain,
+		Every: v.Every,
+		Whose: pods.Whose,
+	}
+}
+
+// Sift is what the view's expression makes of events; nil if it has none, or if it is about whole packets, which are
+// filtered where they come from.
+func (v View) Sift() (func(decoder.Event) bool, error) {
+	if v.Filter == nil || slices.Contains(v.Kinds, decoder.KindFrame) {
+		return nil, nil
+	}
+	s, err := decoder.NewSieve(v.Filter)
+	if err != nil {
+		return nil, err
+	}
+	return s.Keep, nil
+}

@@ -1,0 +1,120 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"maps"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"ktrace/cmd/internal/flags"
+	"ktrace/cmd/internal/live"
+	"ktrace/cmd/internal/replay"
+	"ktrace/decoder"
+	"ktrace/tracer"
+	"ktrace/tracer/node"
+)
+
+// diagnoseFor is how long a node is watched unless told otherwise.
+const diagnoseFor = 15 * time.Second
+
+// newDiagnose is the verb that watches everything for a while and says what is wrong.
+func newDiagnose(s replay.Streams) *cobra.Command {
+	var (
+		f       flags.Flags
+		watched diagnosis
+		certain bool
+	)
+	c := &cobra.Command{
+		Use:   "diagnose [flags] [FILTER]",
+		Short: "all of it for a while, ranked root causes",
+		Long: `Watches packets, drops, translations, DNS, resets, and the syncs of etcd's log and its like, for --duration, and says
+what is wrong, worst first, at the end; on a terminal also at once what is certain, and with --until-certain that is the
+end. The exit status is 3 if anything above information was found and is not over; --fail-on critical leaves out warnings.`,
+		RunE: func(c *cobra.Command, args []string) error {
+			if f.FailOn == "" {
+				f.FailOn = string(decoder.Warning)
+			}
+			if f.Duration == 0 {
+				f.Duration = diagnoseFor
+			}
+			if err := f.Validate(); err != nil {
+				return err
+			}
+			expr, err := flags.ParsePathFilter(args)
+			if err != nil {
+				return err
+			}
+			v, done, err := watched.live(f, expr == nil) // else it is about packets
+			if err != nil {
+				return err
+			}
+			v.Filter, v.Certain = expr, certain
+			return errors.Join(live.Run(c.Context(), f, v, s), done())
+		},
+	}
+	f.Add(c.Flags())
+	f.AddLive(c.Flags())
+	watched.add(c.Flags())
+	c.Flags().BoolVar(&certain, "until-certain", false, "end as soon as something above information is certain")
+	return c
+}
+
+// diagnosis is what a live node is watched for to find any cause, for all verbs that wait for one.
+type diagnosis struct {
+	cidr string
+	slow time.Duration
+	ask  bool
+}
+
+func (d *diagnosis) add(fs *pflag.FlagSet) {
+	addServiceRange(fs, &d.cidr)
+	addSlow(fs, &d.slow)
+	fs.BoolVar(&d.ask, "ask-certificates", true,
+		"shake hands with a server that a client refused, once a minute, where TLS 1.3 hid its certificate")
+}
+
+// live is every stage and rule, and all that they want to know; done lets go of it.
+func (d *diagnosis) live(f flags.Flags, disks bool) (v live.View, done func() error, err error) {
+	known, err := serviceRange(d.cidr)
+	if err != nil {
+		return v, nil, err
+	}
+	seen, syncs := diagnoseView(d.slow)
+	v.View = seen
+	certificates := node.NewCertificates(node.New(f.HostRoot))
+	if d.ask {
+		v.Witnesses = append(v.Witnesses, certificates)
+	}
+	v, node := live.WatchNode(known(live.WatchFlows(v, f.HostRoot)), f.HostRoot)
+	done = func() error { return errors.Join(node(), certificates.Close()) }
+	v.Probes = []string{"path", "sock", "netfilter", tracer.TLSProbe, tracer.DNSProbe}
+	v.Optional = append(v.Optional, tracer.TLSProbe, tracer.DNSProbe)
+	v.Globals["snap"] = uint32(512) // a DNS message
+	maps.Copy(v.Globals, tracer.DNSPorts([]uint{dnsPort}))
+	if disks {
+		v, err = alsoSyncs(v, f, syncs)
+	}
+	if err != nil {
+		err = errors.Join(err, done())
+	}
+	return v, done, err
+}
+
+// alsoSyncs has a view watch the syncs on all disks, as far as the kernel allows; without them the rest is of use.
+func alsoSyncs(v live.View, f flags.Flags, stage *decoder.FsyncStage) (live.View, error) {
+	watched, err := tracer.NewFsync(tracer.FsyncOptions{
+		PID: f.PID, HostRoot: f.HostRoot, Limit: syncLimit, ByNetns: f.Netns != "" || f.PID != 0,
+	})
+	if errors.Is(err, tracer.ErrNoDisk) {
+		return v, nil
+	}
+	if err != nil {
+		return v, err
+	}
+	v.Optional = append(v.Optional, "fsync")
+	return v.With(live.WatchSyncs(watched, stage, f.HostRoot, syncLimit)), nil
+}

@@ -1,0 +1,67 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"maps"
+
+	"github.com/spf13/cobra"
+
+	"ktrace/cmd/internal/flags"
+	"ktrace/cmd/internal/live"
+	"ktrace/cmd/internal/replay"
+	"ktrace/tracer"
+)
+
+// newDNS is the verb that shows queries, answers, and why an answer did not come.
+func newDNS(s replay.Streams) *cobra.Command {
+	var (
+		f    flags.Flags
+		own  dnsFlags
+		cidr string
+	)
+	c := &cobra.Command{
+		Use:   "dns [flags] [FILTER]",
+		Short: "queries, answers, latency, and why an answer did not come",
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := f.Validate(); err != nil {
+				return err
+			}
+			expr, err := flags.ParsePathFilter(args)
+			if err != nil {
+				return err
+			}
+			if err := own.validate(); err != nil {
+				return err
+			}
+			known, err := serviceRange(cidr)
+			if err != nil {
+				return err
+			}
+			v, done := live.WatchNode(known(live.WatchVerdicts(own.live())), f.HostRoot)
+			v.Witnesses = append(v.Witnesses, tracer.NewResolv(f.HostRoot))
+			v.Filter = expr
+			return errors.Join(live.Run(c.Context(), f, v, s), done())
+		},
+	}
+	f.Add(c.Flags())
+	f.AddLive(c.Flags())
+	own.add(c.Flags())
+	addServiceRange(c.Flags(), &cidr)
+	return c
+}
+
+const _ = uint(tracer.MaxPorts - maxPorts) // there is room for them
+
+// live adds to the view what it asks the kernel for.
+func (f *dnsFlags) live() live.View {
+	const snap = 512 // bytes of a message: what a query takes, and of an answer the most
+	v := live.View{View: f.view()}
+	v.Probes = []string{"path", tracer.DNSProbe}
+	v.Optional = append(v.Optional, tracer.DNSProbe)
+	v.Globals = tracer.PathFilter{Protocols: tracer.UDP | tracer.ICMP | tracer.TCP, Ports: f.ports, Snap: snap}.Globals()
+	v.Globals["hop_tcp_flags"] = uint32(tracer.FlagSYN | tracer.FlagRST) // data of TCP comes from sockets
+	maps.Copy(v.Globals, tracer.DNSPorts(f.ports))
+	return v
+}

@@ -1,0 +1,59 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"ktrace/cmd/internal/flags"
+	"ktrace/cmd/internal/live"
+	"ktrace/cmd/internal/replay"
+	"ktrace/tracer"
+)
+
+// newMTU is the verb about packets that are too big for their way.
+func newMTU(s replay.Streams) *cobra.Command {
+	var f flags.Flags
+	c := &cobra.Command{
+		Use:   "mtu [flags] [FILTER]",
+		Short: "packets too big for their way, and silent black holes",
+		Long: `Shows packets that are dropped for their size: how long they are, what the device takes, where that is, and who was
+told. At the end of a veth and at a bridge's port the kernel tells nobody. Of ways beyond this node on which large packets
+vanish it tells by what senders here send again and again, while their small packets pass.`,
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := f.Validate(); err != nil {
+				return err
+			}
+			expr, err := flags.ParsePathFilter(args)
+			if err != nil {
+				return err
+			}
+			v, done := live.WatchNode(live.WatchDrops(live.View{View: mtuView()}), f.HostRoot)
+			v.Filter = expr
+			v.Probes = append(v.Probes, "sock")
+			v.Globals["hop_tcp_flags"] = uint32(tracer.FlagSYN | tracer.FlagRST)
+			v.Unwanted = hooksBut("sock", "connections change state", "packets sent again")
+			return errors.Join(live.Run(c.Context(), f, v, s), done())
+		},
+	}
+	f.Add(c.Flags())
+	f.AddLive(c.Flags())
+	f.AddDevices(c.Flags())
+	return c
+}
+
+// hooksBut are the names of a probe's hooks but for those that are wanted.
+func hooksBut(probe string, wanted ...string) []string {
+	var others []string
+	for _, p := range tracer.Probes() {
+		for _, h := range p.Hooks {
+			if p.Name == probe && !slices.Contains(wanted, h.Name) {
+				others = append(others, h.Name)
+			}
+		}
+	}
+	return others
+}
