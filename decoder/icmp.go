@@ -12,6 +12,7 @@ import (
 const (
 	icmpUnreachable, icmpTimeExceeded                  = 3, 11
 	icmpRedirect, icmp6Redirect, icmpParameter         = 5, 137, 12
+	icmpSourceQuench                                   = 4
 	icmp6Unreachable, icmp6TooBig, icmp6TimeExceeded   = 1, 2, 3
 	icmpFragmentationNeeded, icmpHeader, nextHopMTUAt  = 4, 8, 6
 	icmpEchoReply, icmpEcho, icmp6Echo, icmp6EchoReply = 0, 8, 128, 129
@@ -84,6 +85,8 @@ func (p *Packet) ICMPName() string {
 		return "time-exceeded"
 	case p.Proto == "icmp" && p.ICMPType == icmpRedirect:
 		return "redirect"
+	case p.Proto == "icmp" && p.ICMPType == icmpSourceQuench:
+		return "source-quench"
 	case p.Proto == "icmpv6" && p.ICMPType == icmp6TooBig:
 		return "packet-too-big"
 	case p.IsICMP(icmpUnreachable, icmp6Unreachable):

@@ -82,7 +82,10 @@ struct icmp_header {
 
 #define IPV4_MORE   0x2000
 #define IPV4_OFFSET 0x1fff
-#define EXT_HEADERS 5 /* IPv6 extension headers that are looked behind */
+#define EXT_HEADERS 8 /* IPv6 extension headers that are looked behind; maxExtensions of decoder/packet */
+#define IPV4_MIN    20
+#define TCP_MIN	    20
+#define SCTP_SIZE   12
 
 static __always_inline void map_ipv4(__u8 to[16], const void *from)
 {
@@ -128,6 +131,18 @@ static __always_inline bool skip_extensions(struct packet *p, __u8 next)
 	return !is_extension(next);
 }
 
+/* Takes the length that the network header says, where it can be true: a link pads short frames, and segmentation offload
+ * leaves 0 there.
+ */
+static __always_inline void claim(struct packet *p, __u32 length, __u32 least)
+{
+	if (length < least || length >= p->len)
+		return;
+	p->len = length;
+	if (p->linear > length)
+		p->linear = length;
+}
+
 /* Reads the network header at p->l3. */
 static __always_inline bool parse_l3(struct packet *p)
 {
@@ -139,6 +154,8 @@ static __always_inline bool parse_l3(struct packet *p)
 	if (bpf_probe_read_kernel(&h, sizeof(h), p->l3))
 		return false;
 	if (h.v4.version_ihl >> 4 == 4 && p->linear >= sizeof(h.v4)) {
+		if ((h.v4.version_ihl & 15) * 4 < IPV4_MIN)
+			return false;
 		p->t.family = 4;
 		p->t.proto = h.v4.proto;
 		p->l4 = (h.v4.version_ihl & 15) * 4;
@@ -148,6 +165,7 @@ static __always_inline bool parse_l3(struct packet *p)
 		p->more = bpf_ntohs(h.v4.fragment) & IPV4_MORE;
 		map_ipv4(p->t.src, h.v4.src);
 		map_ipv4(p->t.dst, h.v4.dst);
+		claim(p, bpf_ntohs(h.v4.total), p->l4);
 		return true;
 	}
 	if (h.v6.version_class >> 4 == 6 && p->linear >= sizeof(h.v6)) {
@@ -157,6 +175,7 @@ static __always_inline bool parse_l3(struct packet *p)
 		p->ttl = h.v6.hops;
 		__builtin_memcpy(p->t.src, h.v6.src, 16);
 		__builtin_memcpy(p->t.dst, h.v6.dst, 16);
+		claim(p, bpf_ntohs(h.v6.payload) + sizeof(h.v6), sizeof(h.v6) + 1);
 		return !is_extension(h.v6.next) || skip_extensions(p, h.v6.next);
 	}
 	return false;
@@ -217,6 +236,7 @@ static __always_inline bool parse_l4(struct packet *p)
 		struct icmp_header icmp;
 	} h = {};
 	__u8 proto = p->t.proto;
+	__u32 size;
 
 	p->data = p->l4;
 	p->print = mix(mix(proto, p->id), p->fragment);
@@ -245,12 +265,18 @@ static __always_inline bool parse_l4(struct packet *p)
 		if (p->linear >= p->data + 8) /* else what is behind the packet would count */
 			p->print = mix(mix(p->print, h.ports.data[0]), h.ports.data[1]);
 	} else if (proto == IPPROTO_TCP) {
-		p->tcp_flags = bpf_ntohl(h.ports.data[1]) >> 16;
-		p->data += (bpf_ntohl(h.ports.data[1]) >> 28) * 4;
-		p->print = mix(mix(p->print, h.ports.seq), p->tcp_flags);
-	} else {
-		p->data += 12;
 		p->print = mix(p->print, h.ports.seq);
+		if (p->linear < p->l4 + TCP_MIN)
+			return true; /* cut off, as in what an ICMP error quotes */
+		size = (bpf_ntohl(h.ports.data[1]) >> 28) * 4;
+		p->data += size < TCP_MIN ? TCP_MIN : size;
+		p->tcp_flags = bpf_ntohl(h.ports.data[1]) >> 16;
+		p->print = mix(p->print, p->tcp_flags);
+	} else {
+		p->print = mix(p->print, h.ports.seq);
+		if (p->linear < p->l4 + SCTP_SIZE)
+			return true;
+		p->data += SCTP_SIZE;
 		if (p->linear >= p->data + 4) /* the first chunk's type, flags and length */
 			p->print = mix(p->print, h.ports.data[1]);
 	}
