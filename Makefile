@@ -7,6 +7,8 @@ FUZZTIME ?= 30s
 # What the build of the BPF objects, the tests and the demo need, by Debian's names.
 DEPS   := clang llvm libbpf-dev clang-format iproute2 iptables nftables conntrack tcpdump tshark bpftool fio e2fsprogs xfsprogs \
           procps dnsutils dnsmasq-base iputils-ping jq containerd runc containernetworking-plugins busybox-static
+# What the demo needs, and no more: whoever tries ktrace keeps their machine as it is.
+DEMODEPS := iproute2 iptables nftables conntrack dnsmasq-base
 # What the VMs need beside. From Debian 13 on virtiofsd is a package of its own.
 VMDEPS := qemu-system-x86 qemu-system-common kmod xz-utils util-linux \
           $(shell apt-cache pkgnames virtiofsd 2>/dev/null | grep -x virtiofsd)
@@ -43,9 +45,9 @@ lint: ## gofmt, vet, staticcheck, clang-format
 	$(GO) tool staticcheck $(PKGS)
 	@if command -v clang-format >/dev/null; then clang-format --dry-run -Werror bpf/*.c bpf/include/*.h; fi
 
-deps: ## install what build, tests and demo need (Debian or Ubuntu, as root)
+deps: ## install what build and tests need, and remove nothing for it (Debian or Ubuntu, as root)
 	@for p in $(DEPS); do dpkg -s $$p >/dev/null 2>&1 || need="$$need $$p"; done; \
-	if [ -n "$$need" ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$need; fi
+	if [ -n "$$need" ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-remove $$need; fi
 
 vm-deps: DEPS += $(VMDEPS)
 vm-deps: deps
@@ -54,7 +56,7 @@ test-vm: vm-deps ## the live tests under stock kernels in VMs; UPDATE=1 records 
 	testdata/vm/matrix $(if $(UPDATE),-u) $(KERNELS)
 
 # What knows no kernel runs in user emulation.
-test-arm64: DEPS += qemu-user-static
+test-arm64: DEPS = qemu-user-static
 test-arm64: deps ## the decoders' tests as an arm64 machine runs them
 	GOARCH=arm64 $(GO) test -exec qemu-aarch64-static ./decoder/... ./cmd/internal/print
 
@@ -77,6 +79,7 @@ fuzz: ## run every fuzz target for FUZZTIME
 	@for f in $$(git grep -lE '^func Fuzz' -- '*_test.go'); do for t in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\).*/\1/p' $$f); do \
 		$(GO) test -run '^$$' -fuzz "^$$t$$" -fuzztime $(FUZZTIME) ./$$(dirname $$f) || exit 1; done; done
 
+demo: DEPS = $(DEMODEPS)
 demo: deps build ## break a small network of namespaces and see ktrace name the fault (as root)
 	testdata/demo.sh
 
