@@ -3,23 +3,23 @@ package decoder
 import (
 	"encoding/binary"
 
-	"ktrace/decoder/filter"
+	"ktrace/decoder/pcapfilter"
 )
 
 // FrameFilter tells which captured packets pass an expression, as the filter in the kernel does.
 type FrameFilter struct {
-	frames  *filter.Program
-	packets *filter.Program // of devices without a link header; nil if the expression asks for one: none passes
+	frames  *pcapfilter.Program
+	packets *pcapfilter.Program // of devices without a link header; nil if the expression asks for one: none passes
 }
 
-// NewFrameFilter compiles an expression. The error is a *filter.Error.
-func NewFrameFilter(e *filter.Expr) (*FrameFilter, error) {
-	frames, err := e.Compile(filter.LinkEthernet)
+// NewFrameFilter compiles an expression. The error is a *pcapfilter.Error.
+func NewFrameFilter(e *pcapfilter.Expr) (*FrameFilter, error) {
+	frames, err := e.Compile(pcapfilter.LinkEthernet)
 	if err != nil {
 		return nil, err
 	}
 	m := &FrameFilter{frames: frames}
-	if m.packets, err = e.Compile(filter.LinkNetwork); err != nil {
+	if m.packets, err = e.Compile(pcapfilter.LinkNetwork); err != nil {
 		m.packets = nil
 	}
 	return m, nil
@@ -27,14 +27,14 @@ func NewFrameFilter(e *filter.Expr) (*FrameFilter, error) {
 
 // Match reports whether the packet passes.
 func (m *FrameFilter) Match(f RawFrame) bool {
-	q := filter.Packet{
+	q := pcapfilter.Packet{
 		Data: f.Data, Length: int(f.Length), Interface: f.Ifindex, Protocol: f.Protocol, Tag: f.VLAN, Tagged: f.Tagged,
 	}
 	switch f.Direction {
 	case In:
-		q.Direction = filter.Inbound
+		q.Direction = pcapfilter.Inbound
 	case Out:
-		q.Direction = filter.Outbound
+		q.Direction = pcapfilter.Outbound
 	}
 	if !f.Ethernet {
 		return m.packets != nil && m.packets.Match(q)

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"strings"
 
-	"ktrace/decoder/filter"
+	"ktrace/decoder/pcapfilter"
 )
 
 // Sieve keeps the events that a filter expression is about: of packets that pass it, as they are or with the addresses
@@ -13,7 +13,7 @@ import (
 // recording without an expression, read with one, is the recording with it. An event of which the expression asks what
 // was not recorded stays, unless its journey was put aside before.
 type Sieve struct {
-	program  *filter.Program
+	program  *pcapfilter.Program
 	journeys Recent[uint64, bool] // whether they passed
 	flows    Recent[flowKey, bool]
 }
@@ -24,9 +24,9 @@ type flowKey struct {
 	proto string
 }
 
-// NewSieve returns the sieve for an expression. The error is a *filter.Error if it asks for a link header.
-func NewSieve(e *filter.Expr) (*Sieve, error) {
-	p, err := e.Compile(filter.LinkNetwork)
+// NewSieve returns the sieve for an expression. The error is a *pcapfilter.Error if it asks for a link header.
+func NewSieve(e *pcapfilter.Expr) (*Sieve, error) {
+	p, err := e.Compile(pcapfilter.LinkNetwork)
 	return &Sieve{program: p}, err
 }
 
@@ -46,37 +46,37 @@ func (s *Sieve) Keep(e Event) bool {
 func (s *Sieve) keepPacket(e Event) bool {
 	about := e.Packet.About()
 	verdict := s.judge(e, e.Packet)
-	if about != nil && verdict != filter.Yes {
+	if about != nil && verdict != pcapfilter.Yes {
 		verdict = max(verdict, s.judge(e, about)) // Yes and Unknown are more than No
 		if s.flowKnown(about) {
-			verdict = filter.Yes
+			verdict = pcapfilter.Yes
 		}
 	}
 	passed, known := s.journeys.Get(e.Journey)
 	switch {
 	case passed, s.flowKnown(e.Packet):
-		verdict = filter.Yes
-	case known && verdict == filter.Unknown:
-		verdict = filter.No
+		verdict = pcapfilter.Yes
+	case known && verdict == pcapfilter.Unknown:
+		verdict = pcapfilter.No
 	}
-	if e.Journey != 0 && verdict != filter.Unknown {
-		s.journeys.Put(e.Journey, verdict == filter.Yes)
+	if e.Journey != 0 && verdict != pcapfilter.Unknown {
+		s.journeys.Put(e.Journey, verdict == pcapfilter.Yes)
 	}
-	if verdict == filter.Yes {
+	if verdict == pcapfilter.Yes {
 		s.follow(e)
 	}
-	return verdict != filter.No
+	return verdict != pcapfilter.No
 }
 
 // judge is the verdict on a packet of the event under every name that it goes by.
-func (s *Sieve) judge(e Event, p *Packet) filter.Verdict {
+func (s *Sieve) judge(e Event, p *Packet) pcapfilter.Verdict {
 	part := partial(e, p)
 	verdict := s.program.Decide(part)
 	for _, flow := range e.conntrack().names(p) {
-		if verdict == filter.Yes {
+		if verdict == pcapfilter.Yes {
 			break
 		}
-		if other := s.program.Decide(renamed(part, p, flow)); other != filter.No {
+		if other := s.program.Decide(renamed(part, p, flow)); other != pcapfilter.No {
 			verdict = other
 		}
 	}
@@ -101,7 +101,7 @@ func (s *Sieve) keepSock(e Event, body Sock) bool {
 		if at := p.transportAt() + tcpFlagsAt; p.Flags != "" { // of a reset only that it is one
 			part.Known[at] = part.Data[at]
 		}
-		keep = keep || s.flowKnown(p) || s.program.Decide(part) != filter.No
+		keep = keep || s.flowKnown(p) || s.program.Decide(part) != pcapfilter.No
 	}
 	return keep || !judged
 }
@@ -143,13 +143,13 @@ const (
 )
 
 // partial is what a filter can be asked about a packet: its bytes, or what its fields tell of them.
-func partial(e Event, p *Packet) filter.Partial {
-	part := filter.Partial{Packet: filter.Packet{Data: p.Bytes, Length: int(p.Len), Interface: e.Ifindex, Protocol: etherIPv4}}
+func partial(e Event, p *Packet) pcapfilter.Partial {
+	part := pcapfilter.Partial{Packet: pcapfilter.Packet{Data: p.Bytes, Length: int(p.Len), Interface: e.Ifindex, Protocol: etherIPv4}}
 	switch e.Direction {
 	case In:
-		part.Direction = filter.Inbound
+		part.Direction = pcapfilter.Inbound
 	case Out:
-		part.Direction = filter.Outbound
+		part.Direction = pcapfilter.Outbound
 	}
 	if p.Family == "ipv6" {
 		part.Protocol = etherIPv6
@@ -161,7 +161,7 @@ func partial(e Event, p *Packet) filter.Partial {
 }
 
 // outline lays out the headers as far as they are known without bytes.
-func (p *Packet) outline(part *filter.Partial) {
+func (p *Packet) outline(part *pcapfilter.Partial) {
 	size := p.transportAt()
 	part.Data, part.Known = make([]byte, size+tcpSize), make([]byte, size+tcpSize)
 	set := func(at int, bits byte, b ...byte) {
@@ -202,7 +202,7 @@ func (p *Packet) transportAt() int {
 }
 
 // nameEnds puts addresses and ports into a packet's headers. Those that are not chosen yet are not known.
-func nameEnds(part *filter.Partial, p *Packet, f FlowTuple, transport int) {
+func nameEnds(part *pcapfilter.Partial, p *Packet, f FlowTuple, transport int) {
 	set := func(at int, known bool, b []byte) {
 		for i := range b {
 			if at+i >= len(part.Data) {
@@ -227,7 +227,7 @@ func nameEnds(part *filter.Partial, p *Packet, f FlowTuple, transport int) {
 }
 
 // renamed is the packet with other ends.
-func renamed(part filter.Partial, p *Packet, f FlowTuple) filter.Partial {
+func renamed(part pcapfilter.Partial, p *Packet, f FlowTuple) pcapfilter.Partial {
 	part.Data = slices.Clone(part.Data)
 	if part.Known = slices.Clone(part.Known); part.Known == nil {
 		part.Known = slices.Repeat([]byte{0xff}, len(part.Data))

@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"testing"
 
-	"ktrace/decoder/filter"
+	"ktrace/decoder/pcapfilter"
 )
 
 // A connection to a service, and its ends behind translation.
@@ -80,7 +80,7 @@ func TestSieveKeepsWhatTheExpressionIsAbout(t *testing.T) {
 		{"what is no packet", "tcp", []Event{{Body: Fact{}}}, true},
 		{"a sync", "tcp", []Event{{Body: Fsync{}}}, false},
 	} {
-		e, err := filter.Parse(tt.expr)
+		e, err := pcapfilter.Parse(tt.expr)
 		if err != nil {
 			t.Fatalf("%s: %v", tt.name, err)
 		}
@@ -100,7 +100,7 @@ func TestSieveKeepsWhatTheExpressionIsAbout(t *testing.T) {
 
 // BenchmarkSieve is what an expression costs of an event that does not pass, and has no bytes.
 func BenchmarkSieve(b *testing.B) {
-	e, err := filter.Parse("tcp port 80 and (host 10.0.0.1 or net 10.245.0.0/16)")
+	e, err := pcapfilter.Parse("tcp port 80 and (host 10.0.0.1 or net 10.245.0.0/16)")
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 
 	"github.com/cilium/ebpf"
 
-	pcap "ktrace/decoder/filter"
+	"ktrace/decoder/pcapfilter"
 	"ktrace/tracer/filter"
 )
 
@@ -49,7 +49,7 @@ func busiest(t *testing.T, kernel types) common {
 		"cgroup_subsys":    int32(-1), // of version 1 less is known
 		"cgroup_hierarchy": int32(0),
 	})
-	expr, err := pcap.Parse(usualFilter)
+	expr, err := pcapfilter.Parse(usualFilter)
 	if err != nil {
 		t.Fatal(err)
 	}

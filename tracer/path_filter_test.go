@@ -8,8 +8,8 @@ import (
 
 	"github.com/cilium/ebpf"
 
-	pcap "ktrace/decoder/filter"
-	"ktrace/decoder/filter/filtertest"
+	"ktrace/decoder/pcapfilter"
+	"ktrace/decoder/pcapfilter/filtertest"
 	"ktrace/tracer/filter"
 )
 
@@ -26,11 +26,11 @@ func pathProbe(t *testing.T) Probe {
 // an expression that is refused where packets have no link header.
 func filtered(t *testing.T, o *object, expr, variant string) *ebpf.CollectionSpec {
 	t.Helper()
-	parsed, err := pcap.Parse(expr)
+	parsed, err := pcapfilter.Parse(expr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := parsed.Compile(pcap.LinkNetwork); err != nil {
+	if _, err := parsed.Compile(pcapfilter.LinkNetwork); err != nil {
 		return nil
 	}
 	spec := o.spec.Copy()

@@ -16,7 +16,7 @@ import (
 	"ktrace/cmd/internal/flags"
 	"ktrace/cmd/internal/live"
 	"ktrace/cmd/internal/replay"
-	"ktrace/decoder/filter"
+	"ktrace/decoder/pcapfilter"
 )
 
 // extcapOptions are what Wireshark calls an external capture program with (extcap(4)).
@@ -83,7 +83,7 @@ func (o *extcapOptions) run(ctx context.Context, s replay.Streams) error {
 	case o.capture && o.fifo != "":
 		return o.start(ctx, s)
 	case o.expr != "": // Wireshark asks whether it is one while it is typed
-		if _, err := filter.Parse(o.expr); err != nil {
+		if _, err := pcapfilter.Parse(o.expr); err != nil {
 			return printLine(s.Out, err.Error())
 		}
 		return nil

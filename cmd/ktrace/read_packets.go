@@ -14,7 +14,7 @@ import (
 	"ktrace/cmd/internal/replay"
 	"ktrace/decoder"
 	"ktrace/decoder/capture"
-	"ktrace/decoder/filter"
+	"ktrace/decoder/pcapfilter"
 	"ktrace/decoder/pcapng"
 	"ktrace/decoder/record"
 )
@@ -57,7 +57,7 @@ func readPackets(ctx context.Context, files, args []string, s replay.Streams) er
 	return c.ExecuteContext(ctx)
 }
 
-func (o *packetsOptions) run(ctx context.Context, expr *filter.Expr, in inputs, s replay.Streams) error {
+func (o *packetsOptions) run(ctx context.Context, expr *pcapfilter.Expr, in inputs, s replay.Streams) error {
 	raw := in.anyRecording()
 	const hint = "a recording (--record) is for views, as in \"ktrace read FILE dns\""
 	if raw && (o.stats || o.Write != "") {

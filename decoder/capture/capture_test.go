@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"ktrace/decoder"
-	"ktrace/decoder/filter"
+	"ktrace/decoder/pcapfilter"
 	"ktrace/decoder/pcapng"
 )
 
@@ -241,7 +241,7 @@ func TestForeignCapturesGivePackets(t *testing.T) {
 			}
 			all, some := 0, 0
 			for _, expr := range []string{"", "udp or icmp"} {
-				e, err := filter.Parse(expr)
+				e, err := pcapfilter.Parse(expr)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -279,7 +279,7 @@ func FuzzReader(f *testing.F) {
 		}
 		f.Add(data)
 	}
-	e, err := filter.Parse("tcp or udp port 53")
+	e, err := pcapfilter.Parse("tcp or udp port 53")
 	if err != nil {
 		f.Fatal(err)
 	}

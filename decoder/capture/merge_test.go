@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"ktrace/decoder"
-	"ktrace/decoder/filter"
+	"ktrace/decoder/pcapfilter"
 	"ktrace/decoder/pcapng"
 )
 
@@ -86,10 +86,10 @@ func TestFilesOfNodesAreMergedByTimeAndKeepTheirNames(t *testing.T) {
 func merged(t *testing.T, expression string, files ...[]byte) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	var pass *filter.Expr
+	var pass *pcapfilter.Expr
 	if expression != "" {
 		var err error
-		if pass, err = filter.Parse(expression); err != nil {
+		if pass, err = pcapfilter.Parse(expression); err != nil {
 			t.Fatal(err)
 		}
 	}

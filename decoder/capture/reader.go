@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"ktrace/decoder"
-	"ktrace/decoder/filter"
+	"ktrace/decoder/pcapfilter"
 	"ktrace/decoder/pcapng"
 )
 
@@ -46,13 +46,13 @@ type source struct {
 	named   bool    // its name was sent down the stream
 	link    pcapng.LinkType
 	header  link
-	known   bool            // the header is
-	program *filter.Program // nil passes all
+	known   bool                // the header is
+	program *pcapfilter.Program // nil passes all
 }
 
 // ReaderOptions say what becomes of the packets.
 type ReaderOptions struct {
-	Filter *filter.Expr // only packets that pass become records; nil passes all
+	Filter *pcapfilter.Expr // only packets that pass become records; nil passes all
 	// Packets takes the packets alone, all of them. Otherwise what ktrace recorded of a packet's way is given back as
 	// it was recorded, whether it passes the filter or not, and not as a packet too.
 	Packets bool
@@ -287,9 +287,9 @@ func (r *Reader) source(i *pcapng.Interface) (*source, error) {
 }
 
 // compile fits the expression to the link type.
-func (s *source) compile(e *filter.Expr) (err error) {
+func (s *source) compile(e *pcapfilter.Expr) (err error) {
 	if e != nil && s.known {
-		s.program, err = e.Compile(filter.LinkType(s.link))
+		s.program, err = e.Compile(pcapfilter.LinkType(s.link))
 	}
 	return err
 }
@@ -301,13 +301,13 @@ func (r *Reader) tell(f decoder.Fact) error {
 }
 
 // question is what a filter looks at of a packet.
-func (s *source) question(p *pcapng.Packet) filter.Packet {
-	q := filter.Packet{Data: p.Data, Length: int(min(p.Length, math.MaxInt32)), Interface: s.ifindex}
+func (s *source) question(p *pcapng.Packet) pcapfilter.Packet {
+	q := pcapfilter.Packet{Data: p.Data, Length: int(min(p.Length, math.MaxInt32)), Interface: s.ifindex}
 	switch p.Flags().Direction() {
 	case pcapng.FlagInbound:
-		q.Direction = filter.Inbound
+		q.Direction = pcapfilter.Inbound
 	case pcapng.FlagOutbound:
-		q.Direction = filter.Outbound
+		q.Direction = pcapfilter.Outbound
 	}
 	return q
 }

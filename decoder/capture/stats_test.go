@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"ktrace/decoder"
-	"ktrace/decoder/filter"
+	"ktrace/decoder/pcapfilter"
 	"ktrace/decoder/pcapng"
 )
 
@@ -25,9 +25,9 @@ func withDrop(t testing.TB) [][]byte {
 	return slices.Insert(records, len(records)-1, factRecord(t, 1440, decoder.Fact{Node: &node}), drop)
 }
 
-func parsed(t testing.TB, expr string) *filter.Expr {
+func parsed(t testing.TB, expr string) *pcapfilter.Expr {
 	t.Helper()
-	e, err := filter.Parse(expr)
+	e, err := pcapfilter.Parse(expr)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,19 +6,19 @@ import (
 	"fmt"
 	"io"
 
-	"ktrace/decoder/filter"
+	"ktrace/decoder/pcapfilter"
 	"ktrace/decoder/pcapng"
 )
 
 // Subset goes over the packets of capture files, in order of time, at the speed of reading. What it copies, it copies
 // byte for byte.
 type Subset struct {
-	Filter *filter.Expr   // which packets; nil takes all
-	Dedup  bool           // only the first of packets that are the same but for link header, TTL and checksum
-	To     *pcapng.Writer // nil only counts
-	Limit  uint64         // packets; 0 is none
-	Live   bool           // more may come at any time: each packet is handed on at once
-	Cut    func(error)    // takes the error about a file that ends within a block; nil: that is an error
+	Filter *pcapfilter.Expr // which packets; nil takes all
+	Dedup  bool             // only the first of packets that are the same but for link header, TTL and checksum
+	To     *pcapng.Writer   // nil only counts
+	Limit  uint64           // packets; 0 is none
+	Live   bool             // more may come at any time: each packet is handed on at once
+	Cut    func(error)      // takes the error about a file that ends within a block; nil: that is an error
 	Stats  Stats
 
 	files []*subsetFile

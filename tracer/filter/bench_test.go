@@ -7,8 +7,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 
-	pcap "ktrace/decoder/filter"
-	"ktrace/decoder/filter/filtertest"
+	"ktrace/decoder/pcapfilter"
+	"ktrace/decoder/pcapfilter/filtertest"
 	"ktrace/tracer/filter"
 )
 
@@ -20,7 +20,7 @@ func BenchmarkFrames(b *testing.B) {
 	}
 	frame := filtertest.Packets()[0].Data
 	for _, expr := range []string{"", "tcp port 443", "port 53", "host 10.244.1.3", "host 10.244.1.2 and (port 80 or 443)", "tcp[tcpflags] & tcp-rst != 0"} {
-		e, err := pcap.Parse(expr)
+		e, err := pcapfilter.Parse(expr)
 		if err != nil {
 			b.Fatal(err)
 		}

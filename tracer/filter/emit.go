@@ -6,7 +6,7 @@ import (
 
 	"github.com/cilium/ebpf/asm"
 
-	pcap "ktrace/decoder/filter"
+	"ktrace/decoder/pcapfilter"
 )
 
 // Registers that keep their value from the prologue to the end.
@@ -34,7 +34,7 @@ var ErrTooComplex = errors.New("filter is too complex for the kernel: use a shor
 
 // form is what differs between packets in TC and packets in tracing programs.
 type form interface {
-	link() pcap.LinkType
+	link() pcapfilter.LinkType
 	bounds() bounds
 	// misalignment is how far off a multiple of 4 the network header is.
 	misalignment() int16
@@ -45,13 +45,13 @@ type form interface {
 	// copy copies to the stack at dst the bytes at offset R2, which are there, their number in R4.
 	copy(e *emitter, dst int16)
 	// beside loads a value that travels beside the packet into R0.
-	beside(e *emitter, s pcap.Source)
+	beside(e *emitter, s pcapfilter.Source)
 }
 
 // emitter makes the body of one stub.
 type emitter struct {
 	form
-	program *pcap.Program
+	program *pcapfilter.Program
 	stub    string
 	out     asm.Instructions
 	label   string // of the next instruction
@@ -90,7 +90,7 @@ func meet(a, b state) state {
 }
 
 // body makes the instructions of a stub.
-func body(p *pcap.Program, f form, stub string) (asm.Instructions, error) {
+func body(p *pcapfilter.Program, f form, stub string) (asm.Instructions, error) {
 	e := &emitter{form: f, program: p, stub: stub, used: map[string]bool{}}
 	e.target(p.Start)
 	e.layout()
@@ -98,8 +98,8 @@ func body(p *pcap.Program, f form, stub string) (asm.Instructions, error) {
 		e.start()
 		e.blocks()
 	}
-	e.verdict(pcap.Accept, 1)
-	e.verdict(pcap.Reject, 0)
+	e.verdict(pcapfilter.Accept, 1)
+	e.verdict(pcapfilter.Reject, 0)
 	if e.err == nil && len(e.out) > maxProgram {
 		e.err = ErrTooComplex
 	}
@@ -137,7 +137,7 @@ func (e *emitter) target(to int) string {
 	return label
 }
 
-func (e *emitter) reject() string { return e.target(pcap.Reject) }
+func (e *emitter) reject() string { return e.target(pcapfilter.Reject) }
 
 // slot takes bytes of the stack, in units of 8.
 func (e *emitter) slot(bytes uint32) int16 {
@@ -151,16 +151,16 @@ func (e *emitter) layout() {
 	for _, v := range e.program.Fields() {
 		end := v.Off + uint32(v.Size)
 		switch {
-		case v.Source == pcap.Fixed && v.Off < most && end <= most:
+		case v.Source == pcapfilter.Fixed && v.Off < most && end <= most:
 			e.head.size = max(e.head.size, end)
-		case v.Source == pcap.Transport:
+		case v.Source == pcapfilter.Transport:
 			e.head.size = max(e.head.size, min(v.Net+1, most))
 			if v.Off < maxLayer4 && end <= maxLayer4 {
 				first, last = min(first, v.Off&^3), max(last, end)
 			}
 		}
 	}
-	if e.program.VLAN && e.link() == pcap.LinkEthernet {
+	if e.program.VLAN && e.link() == pcapfilter.LinkEthernet {
 		e.head.size = max(e.head.size, tagEnd+4)
 	}
 	if e.head.size > 0 {
@@ -203,9 +203,9 @@ func (e *emitter) limit(reg asm.Register, n uint32) {
 
 // jumps are the instructions for a comparison and for its opposite.
 var jumps = [...]struct{ holds, fails asm.JumpOp }{
-	pcap.Equal:        {asm.JEq, asm.JNE},
-	pcap.Greater:      {asm.JGT, asm.JLE},
-	pcap.GreaterEqual: {asm.JGE, asm.JLT},
+	pcapfilter.Equal:        {asm.JEq, asm.JNE},
+	pcapfilter.Greater:      {asm.JGT, asm.JLE},
+	pcapfilter.GreaterEqual: {asm.JGE, asm.JLT},
 }
 
 // blocks emits the comparisons. What is known at a block is what is known on every edge to it.

@@ -11,8 +11,8 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/rlimit"
 
-	pcap "ktrace/decoder/filter"
-	"ktrace/decoder/filter/filtertest"
+	"ktrace/decoder/pcapfilter"
+	"ktrace/decoder/pcapfilter/filtertest"
 	"ktrace/tracer/filter"
 )
 
@@ -27,9 +27,9 @@ func needRoot(t *testing.T) {
 	}
 }
 
-func parse(t *testing.T, expr string) *pcap.Expr {
+func parse(t *testing.T, expr string) *pcapfilter.Expr {
 	t.Helper()
-	e, err := pcap.Parse(expr)
+	e, err := pcapfilter.Parse(expr)
 	if err != nil {
 		t.Fatalf("%q: %v", expr, err)
 	}
@@ -66,7 +66,7 @@ func load(t *testing.T, typ ebpf.ProgramType, main asm.Instructions, stubName, e
 	return p
 }
 
-func matcher(t *testing.T, link pcap.LinkType, expr string) *pcap.Program {
+func matcher(t *testing.T, link pcapfilter.LinkType, expr string) *pcapfilter.Program {
 	t.Helper()
 	p, err := parse(t, expr).Compile(link)
 	if err != nil {
@@ -99,7 +99,7 @@ func few[T any](all []T) []T {
 
 // frameProgram shortens the frame to the length that the context's mark says, does what else is told, and calls the
 // stub.
-func frameProgram(way pcap.Direction, more ...asm.Instruction) asm.Instructions {
+func frameProgram(way pcapfilter.Direction, more ...asm.Instruction) asm.Instructions {
 	const skbMark = 8
 	ins := asm.Instructions{
 		asm.Mov.Reg(asm.R6, asm.R1),
@@ -140,11 +140,11 @@ func TestFramesInTheKernelAgreeWithTheMatcher(t *testing.T) {
 	needRoot(t)
 	packets := few(filtertest.Packets())
 	for _, expr := range expressions() {
-		p := load(t, ebpf.SchedCLS, frameProgram(pcap.Inbound), filter.FrameStub, expr)
-		m := matcher(t, pcap.LinkEthernet, expr)
+		p := load(t, ebpf.SchedCLS, frameProgram(pcapfilter.Inbound), filter.FrameStub, expr)
+		m := matcher(t, pcapfilter.LinkEthernet, expr)
 		for _, pkt := range packets {
 			got := runFrame(t, p, pkt.Data)
-			want := m.Match(pcap.Packet{Data: pkt.Data, Length: len(pkt.Data), Direction: pcap.Inbound, Interface: 1})
+			want := m.Match(pcapfilter.Packet{Data: pkt.Data, Length: len(pkt.Data), Direction: pcapfilter.Inbound, Interface: 1})
 			if got != want {
 				t.Errorf("%q on %s: the kernel says %v, the matcher %v", expr, pkt.Name, got, want)
 				break
@@ -164,17 +164,17 @@ func TestATagThatTheKernelTookOffIsPutBackForVLANFilters(t *testing.T) {
 		"vlan and ip[ip[0] & 0xf] = 0", "vlan and ether[14:2] = 0x6005", "vlan and ether[len - 1] = 0", "vlan and ether src 02:00:00:00:00:01",
 		"vlan and udp[8:2] = 0x1234", "vlan and arp", "vlan and ether[100] = 0", "vlan and tcp[40] = 0",
 	} {
-		p := load(t, ebpf.SchedCLS, frameProgram(pcap.Outbound,
+		p := load(t, ebpf.SchedCLS, frameProgram(pcapfilter.Outbound,
 			asm.Mov.Reg(asm.R1, asm.R6),
 			asm.Mov.Imm(asm.R2, 0x0081), // 0x8100 in network order
 			asm.Mov.Imm(asm.R3, tci),
 			asm.FnSkbVlanPush.Call(),
 		), filter.FrameStub, expr)
-		m := matcher(t, pcap.LinkEthernet, expr)
+		m := matcher(t, pcapfilter.LinkEthernet, expr)
 		for _, pkt := range few(filtertest.Packets()) {
 			got := runFrame(t, p, pkt.Data)
 			tagged := append(append(append([]byte(nil), pkt.Data[:12]...), 0x81, 0, tci>>8, tci&0xff), pkt.Data[12:]...)
-			want := m.Match(pcap.Packet{Data: tagged, Length: len(tagged), Direction: pcap.Outbound})
+			want := m.Match(pcapfilter.Packet{Data: tagged, Length: len(tagged), Direction: pcapfilter.Outbound})
 			if got != want {
 				t.Errorf("%q on tagged %s: the kernel says %v, the matcher %v", expr, pkt.Name, got, want)
 				break
@@ -219,7 +219,7 @@ func packetProgram(packets *ebpf.Map) asm.Instructions {
 }
 
 // element lays a packet out for packetProgram.
-func element(p pcap.Packet) []byte {
+func element(p pcapfilter.Packet) []byte {
 	v := make([]byte, valueSize)
 	binary.NativeEndian.PutUint32(v[roomAt:], uint32(len(p.Data)))
 	binary.NativeEndian.PutUint32(v[lengthAt:], uint32(p.Length))
@@ -245,15 +245,15 @@ func TestPacketsInTracingProgramsAgreeWithTheMatcher(t *testing.T) {
 	defer elements.Close()
 	compared := 0
 	for _, expr := range expressions() {
-		if _, err := parse(t, expr).Compile(pcap.LinkNetwork); err != nil {
+		if _, err := parse(t, expr).Compile(pcapfilter.LinkNetwork); err != nil {
 			continue // asks for a link header; that this is an error is tested with the compiler
 		}
 		compared++
 		p := load(t, ebpf.RawTracepoint, packetProgram(elements), filter.PacketStub, expr)
-		m := matcher(t, pcap.LinkNetwork, expr)
+		m := matcher(t, pcapfilter.LinkNetwork, expr)
 		for i, pkt := range few(filtertest.Packets()) {
-			packet := pcap.Packet{
-				Data: pkt.Data[14:], Length: len(pkt.Data) - 14 + i%3*500, Interface: uint32(3 + i%2), Direction: pcap.Direction(i % 3),
+			packet := pcapfilter.Packet{
+				Data: pkt.Data[14:], Length: len(pkt.Data) - 14 + i%3*500, Interface: uint32(3 + i%2), Direction: pcapfilter.Direction(i % 3),
 				Protocol: binary.BigEndian.Uint16(pkt.Data[12:]), Tagged: i%4 == 0, Tag: uint16(i % 8 << 13),
 			}
 			if i%16 == 0 {
@@ -279,7 +279,7 @@ func TestPacketsInTracingProgramsAgreeWithTheMatcher(t *testing.T) {
 func TestAFilterThatNeedsALinkHeaderIsRefusedWhereThereIsNone(t *testing.T) {
 	spec := &ebpf.CollectionSpec{Programs: map[string]*ebpf.ProgramSpec{"test": {Instructions: stub(filter.PacketStub)}}}
 	_, err := filter.Splice(spec, parse(t, "tcp and ether host 02:00:00:00:00:01"))
-	var fe *pcap.Error
+	var fe *pcapfilter.Error
 	if !errors.As(err, &fe) || fe.Column != 20 {
 		t.Errorf("got %v, want an error at column 20", err)
 	}
@@ -295,6 +295,6 @@ func TestAFilterThatIsTooLongForTheKernelIsRefused(t *testing.T) {
 
 func TestALongListOfHostsLoads(t *testing.T) {
 	needRoot(t)
-	load(t, ebpf.SchedCLS, frameProgram(pcap.DirectionUnknown), filter.FrameStub,
+	load(t, ebpf.SchedCLS, frameProgram(pcapfilter.DirectionUnknown), filter.FrameStub,
 		"host 10.0.0.1"+strings.Repeat(" or 10.0.0.2 or 192.168.3.4", 100)+" or port 53"+strings.Repeat(" or 8080 or 443", 50))
 }

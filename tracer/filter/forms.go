@@ -3,7 +3,7 @@ package filter
 import (
 	"github.com/cilium/ebpf/asm"
 
-	pcap "ktrace/decoder/filter"
+	"ktrace/decoder/pcapfilter"
 )
 
 // Offsets in struct __sk_buff (linux/bpf.h), which are ABI.
@@ -24,15 +24,15 @@ const (
 // frames are packets in TC: a context in R1, their direction in R2.
 type frames struct{ way, shift int16 } // stack slots: the direction; 4 if a tag is put back, else 0
 
-func (*frames) link() pcap.LinkType { return pcap.LinkEthernet }
-func (*frames) misalignment() int16 { return 2 }
+func (*frames) link() pcapfilter.LinkType { return pcapfilter.LinkEthernet }
+func (*frames) misalignment() int16       { return 2 }
 
 // bounds have room for Ethernet, a tag, IPv6 and a TCP header: 240 bytes of stack.
 func (*frames) bounds() bounds { return bounds{head: 96, temps: 8} }
 
 func (f *frames) prologue(e *emitter) {
 	e.add(asm.Mov.Reg(regPacket, asm.R1), asm.LoadMem(regLength, asm.R1, skbLen, asm.Word))
-	if e.reads(pcap.Way) {
+	if e.reads(pcapfilter.Way) {
 		f.way = e.keep(asm.R2)
 	}
 	if !e.program.VLAN {
@@ -106,11 +106,11 @@ func (f *frames) load(e *emitter, dst int16) {
 	)
 }
 
-func (f *frames) beside(e *emitter, s pcap.Source) {
+func (f *frames) beside(e *emitter, s pcapfilter.Source) {
 	switch s {
-	case pcap.Length:
+	case pcapfilter.Length:
 		e.add(asm.Mov.Reg(asm.R0, regLength))
-	case pcap.Way:
+	case pcapfilter.Way:
 		e.add(asm.LoadMem(asm.R0, asm.RFP, f.way, asm.DWord))
 	default:
 		e.add(asm.LoadMem(asm.R0, regPacket, skbIfindex, asm.Word))
@@ -127,22 +127,22 @@ const (
 	aboutWay = 33
 )
 
-func (*packets) link() pcap.LinkType { return pcap.LinkNetwork }
-func (*packets) misalignment() int16 { return 0 }
+func (*packets) link() pcapfilter.LinkType { return pcapfilter.LinkNetwork }
+func (*packets) misalignment() int16       { return 0 }
 
 // bounds have room for IPv6 and a TCP header: 160 bytes of stack.
 func (*packets) bounds() bounds { return bounds{head: 64, temps: 3} }
 
 func (p *packets) prologue(e *emitter) {
 	e.add(asm.Mov.Reg(regPacket, asm.R1), asm.Mov.Reg32(regLength, asm.R2))
-	if e.reads(pcap.Length) {
+	if e.reads(pcapfilter.Length) {
 		e.add(asm.Mov.Reg32(asm.R3, asm.R3))
 		p.length = e.keep(asm.R3)
 	}
-	if e.reads(pcap.Protocol) || e.reads(pcap.Tag) || e.reads(pcap.Way) {
+	if e.reads(pcapfilter.Protocol) || e.reads(pcapfilter.Tag) || e.reads(pcapfilter.Way) {
 		p.about = e.keep(asm.R4)
 	}
-	if e.reads(pcap.Interface) {
+	if e.reads(pcapfilter.Interface) {
 		p.ifindex = e.keep(asm.R5)
 	}
 }
@@ -164,15 +164,15 @@ func (*packets) copy(e *emitter, dst int16) {
 	)
 }
 
-func (p *packets) beside(e *emitter, s pcap.Source) {
+func (p *packets) beside(e *emitter, s pcapfilter.Source) {
 	switch s {
-	case pcap.Length:
+	case pcapfilter.Length:
 		e.add(asm.LoadMem(asm.R0, asm.RFP, p.length, asm.DWord))
-	case pcap.Interface:
+	case pcapfilter.Interface:
 		e.add(asm.LoadMem(asm.R0, asm.RFP, p.ifindex, asm.Word))
 	default:
-		bits := map[pcap.Source]struct{ from, mask int32 }{
-			pcap.Protocol: {0, 0xffff}, pcap.Tag: {aboutTag, 0x1ffff}, pcap.Way: {aboutWay, 3},
+		bits := map[pcapfilter.Source]struct{ from, mask int32 }{
+			pcapfilter.Protocol: {0, 0xffff}, pcapfilter.Tag: {aboutTag, 0x1ffff}, pcapfilter.Way: {aboutWay, 3},
 		}[s]
 		e.add(asm.LoadMem(asm.R0, asm.RFP, p.about, asm.DWord), asm.RSh.Imm(asm.R0, bits.from), asm.And.Imm(asm.R0, bits.mask))
 	}
@@ -186,7 +186,7 @@ func (e *emitter) keep(reg asm.Register) int16 {
 }
 
 // reads tells whether the program asks for a value that travels beside the packet.
-func (e *emitter) reads(s pcap.Source) bool {
+func (e *emitter) reads(s pcapfilter.Source) bool {
 	for _, v := range e.program.Fields() {
 		if v.Source == s {
 			return true

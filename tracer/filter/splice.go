@@ -6,7 +6,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 
-	pcap "ktrace/decoder/filter"
+	"ktrace/decoder/pcapfilter"
 )
 
 // Names of the stubs that Splice replaces.
@@ -25,9 +25,9 @@ func forms() map[string]form {
 
 // Splice replaces the filter stubs in all programs of a collection by an expression. It returns how many it
 // replaced: none means that nothing will be filtered. Where an expression asks for what the packets of a
-// stub do not have, such as MAC addresses without a link header, the error is a *filter.Error of the
+// stub do not have, such as MAC addresses without a link header, the error is a *pcapfilter.Error of the
 // decoder; where it makes too much code, ErrTooComplex.
-func Splice(spec *ebpf.CollectionSpec, e *pcap.Expr) (int, error) {
+func Splice(spec *ebpf.CollectionSpec, e *pcapfilter.Expr) (int, error) {
 	replaced := 0
 	for name, program := range spec.Programs {
 		for stub, f := range forms() {

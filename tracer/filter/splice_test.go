@@ -8,7 +8,7 @@ import (
 
 	"github.com/cilium/ebpf"
 
-	"ktrace/decoder/filter/filtertest"
+	"ktrace/decoder/pcapfilter/filtertest"
 	"ktrace/tracer/filter"
 )
 

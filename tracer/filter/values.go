@@ -3,20 +3,20 @@ package filter
 import (
 	"github.com/cilium/ebpf/asm"
 
-	pcap "ktrace/decoder/filter"
+	"ktrace/decoder/pcapfilter"
 )
 
 // value leaves a value in R0. A packet that is too short for it is rejected.
-func (e *emitter) value(v pcap.Value) {
+func (e *emitter) value(v pcapfilter.Value) {
 	full := uint32(0xffffffff)
 	switch v.Source {
-	case pcap.Fixed:
+	case pcapfilter.Fixed:
 		full >>= 32 - 8*v.Size
 		e.fixed(v.Off, v.Size)
-	case pcap.Transport:
+	case pcapfilter.Transport:
 		full >>= 32 - 8*v.Size
 		e.transport(v)
-	case pcap.Computed:
+	case pcapfilter.Computed:
 		e.arith(v.Expr, 0)
 	default:
 		e.beside(e, v.Source)
@@ -42,7 +42,7 @@ func (e *emitter) fixed(off uint32, size uint8) {
 }
 
 // transport reads a field behind an IPv4 header.
-func (e *emitter) transport(v pcap.Value) {
+func (e *emitter) transport(v pcapfilter.Value) {
 	w, end := e.layer4, v.Off+uint32(v.Size)
 	if v.Off < w.from || end < v.Off || end > w.from+w.size {
 		e.headerLength(v.Net)
@@ -131,21 +131,21 @@ func (e *emitter) temp(depth int) int16 {
 }
 
 // arith leaves the result of an expression in R0, zero-extended; depth operands wait.
-func (e *emitter) arith(x *pcap.Arith, depth int) {
+func (e *emitter) arith(x *pcapfilter.Arith, depth int) {
 	switch x.Op {
-	case pcap.ArithConst:
+	case pcapfilter.ArithConst:
 		e.add(asm.Mov.Imm32(asm.R0, int32(x.Const)))
 		return
-	case pcap.ArithField:
+	case pcapfilter.ArithField:
 		e.value(x.Value)
 		return
 	}
 	e.arith(x.Left, depth)
 	switch x.Op {
-	case pcap.ArithIndex:
+	case pcapfilter.ArithIndex:
 		e.index(x.Value, depth)
 		return
-	case pcap.ArithNeg:
+	case pcapfilter.ArithNeg:
 		e.add(asm.Mov.Imm32(asm.R1, 0), asm.Sub.Reg32(asm.R1, asm.R0), asm.Mov.Reg32(asm.R0, asm.R1))
 		return
 	}
@@ -157,8 +157,8 @@ func (e *emitter) arith(x *pcap.Arith, depth int) {
 }
 
 // index reads the field whose offset has R0 added to it.
-func (e *emitter) index(v pcap.Value, depth int) {
-	if v.Source == pcap.Fixed {
+func (e *emitter) index(v pcapfilter.Value, depth int) {
+	if v.Source == pcapfilter.Fixed {
 		e.add(asm.Mov.Imm32(asm.R2, int32(v.Off)), asm.Add.Reg(asm.R2, asm.R0))
 		e.far(v.Size)
 		return
@@ -177,17 +177,17 @@ func (e *emitter) index(v pcap.Value, depth int) {
 }
 
 // aluOps are the operations that one instruction does.
-var aluOps = map[pcap.ArithOp]asm.ALUOp{
-	pcap.ArithAdd: asm.Add, pcap.ArithSub: asm.Sub, pcap.ArithMul: asm.Mul, pcap.ArithDiv: asm.Div, pcap.ArithMod: asm.Mod,
-	pcap.ArithAnd: asm.And, pcap.ArithOr: asm.Or, pcap.ArithXor: asm.Xor, pcap.ArithLsh: asm.LSh, pcap.ArithRsh: asm.RSh,
+var aluOps = map[pcapfilter.ArithOp]asm.ALUOp{
+	pcapfilter.ArithAdd: asm.Add, pcapfilter.ArithSub: asm.Sub, pcapfilter.ArithMul: asm.Mul, pcapfilter.ArithDiv: asm.Div, pcapfilter.ArithMod: asm.Mod,
+	pcapfilter.ArithAnd: asm.And, pcapfilter.ArithOr: asm.Or, pcapfilter.ArithXor: asm.Xor, pcapfilter.ArithLsh: asm.LSh, pcapfilter.ArithRsh: asm.RSh,
 }
 
 // operate computes R0 = R0 op R1.
-func (e *emitter) operate(op pcap.ArithOp) {
+func (e *emitter) operate(op pcapfilter.ArithOp) {
 	switch op {
-	case pcap.ArithDiv, pcap.ArithMod:
+	case pcapfilter.ArithDiv, pcapfilter.ArithMod:
 		e.add(asm.JEq.Imm(asm.R1, 0, e.reject()))
-	case pcap.ArithLsh, pcap.ArithRsh:
+	case pcapfilter.ArithLsh, pcapfilter.ArithRsh:
 		small := e.newLabel()
 		e.add(asm.JLE.Imm(asm.R1, 31, small), asm.Mov.Imm32(asm.R0, 0), asm.Mov.Imm32(asm.R1, 0))
 		e.place(small)
@@ -198,7 +198,7 @@ func (e *emitter) operate(op pcap.ArithOp) {
 	}
 	holds, end := e.newLabel(), e.newLabel()
 	e.add(
-		jumps[op-pcap.ArithEqual].holds.Reg(asm.R0, asm.R1, holds),
+		jumps[op-pcapfilter.ArithEqual].holds.Reg(asm.R0, asm.R1, holds),
 		asm.Mov.Imm32(asm.R0, 0),
 		asm.Ja.Label(end),
 	)

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"ktrace/decoder"
-	"ktrace/decoder/netfilter"
+	"ktrace/decoder/ruleset"
 	"ktrace/tracer/boot"
 )
 
@@ -46,7 +46,7 @@ func (s *space) readBase() {
 }
 
 // complete asks until no set is wanting whose elements could be read.
-func (s *space) complete(ask func() []*netfilter.Set) error {
+func (s *space) complete(ask func() []*ruleset.Set) error {
 	for range setsRounds {
 		wanted := ask()
 		if len(wanted) == 0 {
@@ -104,14 +104,14 @@ func (o *Observer) ruled(inode uint32, after time.Duration) (*space, error) {
 
 // ServiceRules tells what the rules of the packet's namespace do for its destination.
 func (o *Observer) ServiceRules(e decoder.Event) []decoder.Fact {
-	p, ok := netfilter.FromEvent(e)
+	p, ok := ruleset.FromEvent(e)
 	if !ok {
 		return nil
 	}
 	s, err := o.ruled(e.Netns, at(e))
 	var f decoder.ServiceRules
 	if err == nil {
-		err = s.complete(func() (wanted []*netfilter.Set) {
+		err = s.complete(func() (wanted []*ruleset.Set) {
 			f, wanted = s.rules.ServiceRules(e.Netns, p)
 			return wanted
 		})
@@ -144,7 +144,7 @@ func (s *space) covers(e decoder.Event) bool {
 
 // Blame names the rules that may have dropped the packet of an event.
 func (o *Observer) Blame(e decoder.Event) []decoder.Fact {
-	p, ok := netfilter.FromEvent(e)
+	p, ok := ruleset.FromEvent(e)
 	if !ok {
 		return nil
 	}
@@ -152,7 +152,7 @@ func (o *Observer) Blame(e decoder.Event) []decoder.Fact {
 	if err != nil {
 		return unread(e.Netns, "rules", err)
 	}
-	c := netfilter.Case{About: decoder.Ask(e), Packet: p}
+	c := ruleset.Case{About: decoder.Ask(e), Packet: p}
 	if s.covers(e) {
 		c.Before, c.Drops = s.base, s.drops[c.About]
 	}
@@ -160,9 +160,9 @@ func (o *Observer) Blame(e decoder.Event) []decoder.Fact {
 		return unread(e.Netns, "route", err)
 	}
 	var b decoder.Blame
-	err = s.complete(func() (wanted []*netfilter.Set) {
+	err = s.complete(func() (wanted []*ruleset.Set) {
 		if d, ok := e.Body.(decoder.Drop); ok && d.Conntrack == nil && s.rules.Untracks(c) {
-			c.Packet.State = netfilter.StateUntracked
+			c.Packet.State = ruleset.StateUntracked
 		}
 		b, wanted = s.rules.Blame(c)
 		return wanted
@@ -175,7 +175,7 @@ func (o *Observer) Blame(e decoder.Event) []decoder.Fact {
 
 // place finds out at which hooks the packet may have been, and its devices, by asking which of its addresses are of
 // this namespace.
-func place(c *netfilter.Case, ifindex uint32) error {
+func place(c *ruleset.Case, ifindex uint32) error {
 	p := &c.Packet
 	here, err := local(p.Src)
 	if err != nil {
@@ -192,16 +192,16 @@ func place(c *netfilter.Case, ifindex uint32) error {
 	p.In, p.Out = "", way.Out
 	switch {
 	case here:
-		c.Hooks = []netfilter.Hook{netfilter.Output, netfilter.Postrouting}
+		c.Hooks = []ruleset.Hook{ruleset.Output, ruleset.Postrouting}
 		if mine {
-			c.Hooks = append(c.Hooks, netfilter.Prerouting, netfilter.Input)
+			c.Hooks = append(c.Hooks, ruleset.Prerouting, ruleset.Input)
 			p.In = "lo"
 		}
 		return nil
 	case mine, p.Dst.IsMulticast(): // as that of neighbour discovery
-		c.Hooks = []netfilter.Hook{netfilter.Prerouting, netfilter.Input}
+		c.Hooks = []ruleset.Hook{ruleset.Prerouting, ruleset.Input}
 	default:
-		c.Hooks = []netfilter.Hook{netfilter.Prerouting, netfilter.Forward, netfilter.Postrouting}
+		c.Hooks = []ruleset.Hook{ruleset.Prerouting, ruleset.Forward, ruleset.Postrouting}
 	}
 	if ifindex != 0 {
 		p.In = deviceName(ifindex)

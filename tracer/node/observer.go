@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"ktrace/decoder"
-	"ktrace/decoder/netfilter"
+	"ktrace/decoder/ruleset"
 	"ktrace/tracer/netns"
 )
 
@@ -27,13 +27,13 @@ type Observer struct {
 type space struct {
 	observer  *Observer
 	inode     uint32
-	rules     *netfilter.Ruleset
+	rules     *ruleset.Ruleset
 	read      time.Duration // when the rules were, since boot
 	conntrack *decoder.ConntrackStats
 	netstat   counters
 
-	base  netfilter.Counts // what the rules had counted
-	based time.Duration    // at this time since boot
+	base  ruleset.Counts // what the rules had counted
+	based time.Duration  // at this time since boot
 	drops map[decoder.Question]uint64
 	last  time.Time // that netfilter dropped
 

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ktrace/decoder"
-	"ktrace/decoder/netfilter"
+	"ktrace/decoder/ruleset"
 )
 
 // SourcePorts reports how many of the ports are taken that a dropped packet could have got by source translation; nothing
@@ -27,10 +27,10 @@ func (o *Observer) SourcePorts(e decoder.Event) []decoder.Fact {
 	if err != nil {
 		return unread(e.Netns, "rules", err)
 	}
-	ports := netfilter.SourcePorts(netfilter.Verdict{}, c.Original.Src.Port())
+	ports := ruleset.SourcePorts(ruleset.Verdict{}, c.Original.Src.Port())
 	if rule != nil {
 		fact := rule.Fact()
-		use.Rule, ports = &fact, netfilter.SourcePorts(rule.Verdict, c.Original.Src.Port())
+		use.Rule, ports = &fact, ruleset.SourcePorts(rule.Verdict, c.Original.Src.Port())
 	}
 	use.Low, use.High = ports.Lo, ports.Hi
 	err = s.Do(func() error {
@@ -44,8 +44,8 @@ func (o *Observer) SourcePorts(e decoder.Event) []decoder.Fact {
 }
 
 // sourceRule finds the rule that translated the source of a packet.
-func (s *space) sourceRule(e decoder.Event, c *decoder.Conntrack) (rule *netfilter.Suspect, err error) {
-	p, ok := netfilter.FromEvent(e)
+func (s *space) sourceRule(e decoder.Event, c *decoder.Conntrack) (rule *ruleset.Suspect, err error) {
+	p, ok := ruleset.FromEvent(e)
 	if !ok {
 		return nil, nil
 	}
@@ -53,7 +53,7 @@ func (s *space) sourceRule(e decoder.Event, c *decoder.Conntrack) (rule *netfilt
 	if err := s.Do(func() error { r, err := route(way{dst: p.Dst}); p.Out = r.Out; return err }); err != nil {
 		return nil, err
 	}
-	err = s.complete(func() (wanted []*netfilter.Set) {
+	err = s.complete(func() (wanted []*ruleset.Set) {
 		rule, wanted = s.rules.SourceRule(p)
 		return wanted
 	})
@@ -62,7 +62,7 @@ func (s *space) sourceRule(e decoder.Event, c *decoder.Conntrack) (rule *netfilt
 
 // portsInUse counts the entries of the namespace that the thread is in whose answers come from a server to one of the
 // ports of an address.
-func portsInUse(proto string, server netip.AddrPort, source netip.Addr, ports netfilter.Ports) (int, error) {
+func portsInUse(proto string, server netip.AddrPort, source netip.Addr, ports ruleset.Ports) (int, error) {
 	c, err := dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return 0, err

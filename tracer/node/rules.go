@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ktrace/decoder/netfilter"
+	"ktrace/decoder/ruleset"
 )
 
 // Messages of nftables (enum nf_tables_msg_types), with their subsystem.
@@ -33,8 +33,8 @@ const (
 var errTooMuch = errors.New("more rules than ktrace reads")
 
 // readRules reads every table of the namespace that the thread is in. What cannot be read is named in Unread.
-func readRules() *netfilter.Ruleset {
-	rs := &netfilter.Ruleset{}
+func readRules() *ruleset.Ruleset {
+	rs := &ruleset.Ruleset{}
 	readAllLegacy(rs)
 	readAllNFT(rs)
 	nameIPSets(rs)
@@ -43,8 +43,8 @@ func readRules() *netfilter.Ruleset {
 
 // recount reads the counters of rules that were read before, and where rules changed, all anew. nftables hands out
 // the rules of a chain for little, but all of them for much: it begins again at the first with every part that it fills.
-func recount(old *netfilter.Ruleset) *netfilter.Ruleset {
-	rs := &netfilter.Ruleset{Generation: old.Generation}
+func recount(old *ruleset.Ruleset) *ruleset.Ruleset {
+	rs := &ruleset.Ruleset{Generation: old.Generation}
 	readAllLegacy(rs)
 	if old.Generation == 0 || len(old.Unread) > 0 || !recountNFT(old) {
 		rs.Generation = 0
@@ -54,15 +54,15 @@ func recount(old *netfilter.Ruleset) *netfilter.Ruleset {
 	}
 	nameIPSets(rs)
 	for _, t := range old.Tables {
-		if t.System != netfilter.Legacy {
+		if t.System != ruleset.Legacy {
 			rs.Tables = append(rs.Tables, t)
 		}
 	}
 	return rs
 }
 
-func readAllLegacy(rs *netfilter.Ruleset) {
-	for _, f := range []netfilter.Family{netfilter.IPv4, netfilter.IPv6} {
+func readAllLegacy(rs *ruleset.Ruleset) {
+	for _, f := range []ruleset.Family{ruleset.IPv4, ruleset.IPv6} {
 		tables, err := readLegacy(f)
 		rs.Tables = append(rs.Tables, tables...)
 		if err != nil {
@@ -71,7 +71,7 @@ func readAllLegacy(rs *netfilter.Ruleset) {
 	}
 }
 
-func readAllNFT(rs *netfilter.Ruleset) {
+func readAllNFT(rs *ruleset.Ruleset) {
 	tables, generation, err := readNFT()
 	rs.Tables, rs.Generation = append(rs.Tables, tables...), generation
 	if err != nil {
@@ -80,7 +80,7 @@ func readAllNFT(rs *netfilter.Ruleset) {
 }
 
 // recountNFT renews the counters of the rules that may drop. It returns false if rules changed meanwhile.
-func recountNFT(rs *netfilter.Ruleset) bool {
+func recountNFT(rs *ruleset.Ruleset) bool {
 	c, err := dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return false
@@ -100,7 +100,7 @@ func recountNFT(rs *netfilter.Ruleset) bool {
 			i++
 			return nil
 		})
-		if err == nil && chain.Hook != netfilter.NoHook {
+		if err == nil && chain.Hook != ruleset.NoHook {
 			policy := attr(body, unix.NFTA_CHAIN_NAME, append([]byte(chain.Name), 0))
 			err = c.ask(nftGetChain, 0, policy, func(m message) error {
 				chain.RecountPolicy(m.payload)
@@ -130,7 +130,7 @@ func generation(c *conn) (id uint32) {
 }
 
 // readNFT reads the tables of nftables, iptables-nft's among them. A kernel without nftables has none.
-func readNFT() ([]*netfilter.Table, uint32, error) {
+func readNFT() ([]*ruleset.Table, uint32, error) {
 	c, err := dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return nil, 0, fmt.Errorf("nftables: %w", err)
@@ -153,8 +153,8 @@ func readNFT() ([]*netfilter.Table, uint32, error) {
 	}
 }
 
-func dumpNFT(c *conn) (*netfilter.NFT, error) {
-	n := &netfilter.NFT{}
+func dumpNFT(c *conn) (*ruleset.NFT, error) {
+	n := &ruleset.NFT{}
 	left := maxRuleBytes
 	for _, step := range []struct {
 		kind uint16
@@ -177,7 +177,7 @@ func dumpNFT(c *conn) (*netfilter.NFT, error) {
 func nfgenmsg(family byte) []byte { return []byte{family, unix.NFNETLINK_V0, 0, 0} }
 
 // loadSets reads the elements of sets that a question turned out to need.
-func loadSets(sets []*netfilter.Set) error {
+func loadSets(sets []*ruleset.Set) error {
 	c, err := dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return err
@@ -215,9 +215,9 @@ const (
 
 // readLegacy reads the tables of iptables-legacy. Only tables that exist are asked for: asking for one that does not
 // would make it, and with it hooks that every packet passes.
-func readLegacy(f netfilter.Family) ([]*netfilter.Table, error) {
+func readLegacy(f ruleset.Family) ([]*ruleset.Table, error) {
 	domain, level, list := unix.AF_INET, unix.SOL_IP, "ip_tables_names"
-	if f == netfilter.IPv6 {
+	if f == ruleset.IPv6 {
 		domain, level, list = unix.AF_INET6, unix.SOL_IPV6, "ip6_tables_names"
 	}
 	text, err := os.ReadFile("/proc/thread-self/net/" + list)
@@ -232,7 +232,7 @@ func readLegacy(f netfilter.Family) ([]*netfilter.Table, error) {
 		return nil, fmt.Errorf("iptables-legacy: %w", err)
 	}
 	defer unix.Close(fd)
-	var tables []*netfilter.Table
+	var tables []*ruleset.Table
 	for _, name := range strings.Fields(string(text)) {
 		t, err := readLegacyTable(fd, level, f, name)
 		if err != nil {
@@ -243,7 +243,7 @@ func readLegacy(f netfilter.Family) ([]*netfilter.Table, error) {
 	return tables, nil
 }
 
-func readLegacyTable(fd, level int, f netfilter.Family, name string) (*netfilter.Table, error) {
+func readLegacyTable(fd, level int, f ruleset.Family, name string) (*ruleset.Table, error) {
 	// The table may grow between the two calls: then the second answers EAGAIN.
 	const tries = 3
 	for try := 1; ; try++ {
@@ -266,12 +266,12 @@ func readLegacyTable(fd, level int, f netfilter.Family, name string) (*netfilter
 		if err != nil {
 			return nil, err
 		}
-		return netfilter.ParseLegacy(f, name, i, entries[entriesHead:])
+		return ruleset.ParseLegacy(f, name, i, entries[entriesHead:])
 	}
 }
 
-func legacyInfo(b []byte) netfilter.LegacyInfo {
-	i := netfilter.LegacyInfo{ValidHooks: native.Uint32(b), Entries: native.Uint32(b[44:]), Size: native.Uint32(b[48:])}
+func legacyInfo(b []byte) ruleset.LegacyInfo {
+	i := ruleset.LegacyInfo{ValidHooks: native.Uint32(b), Entries: native.Uint32(b[44:]), Size: native.Uint32(b[48:])}
 	for h := range i.Entry {
 		i.Entry[h], i.Underflow[h] = native.Uint32(b[4+4*h:]), native.Uint32(b[24+4*h:])
 	}
@@ -280,7 +280,7 @@ func legacyInfo(b []byte) netfilter.LegacyInfo {
 
 // nameIPSets asks for the names of the ipsets that rules look into (struct ip_set_req_get_set). One that is gone, or may
 // not be asked for, keeps its number.
-func nameIPSets(rs *netfilter.Ruleset) {
+func nameIPSets(rs *ruleset.Ruleset) {
 	const soIPSet, getByIndex, protocol, nameAt, size = 83, 7, 6, 8, 40
 	fd := -1
 	names := map[uint16]string{}

@@ -12,23 +12,23 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ktrace/decoder/netfilter"
+	"ktrace/decoder/ruleset"
 	"ktrace/testdata/lab"
 	"ktrace/tracer/netns"
 )
 
 // rulesIn reads the rules of a namespace of the lab, with all sets.
-func rulesIn(t testing.TB, ns *lab.NS) *netfilter.Ruleset {
+func rulesIn(t testing.TB, ns *lab.NS) *ruleset.Ruleset {
 	t.Helper()
 	s, err := netns.Open(ns.Path())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	var rs *netfilter.Ruleset
+	var rs *ruleset.Ruleset
 	err = s.Do(func() error {
 		rs = readRules()
-		var sets []*netfilter.Set
+		var sets []*ruleset.Set
 		for _, table := range rs.Tables {
 			for _, set := range table.Sets {
 				sets = append(sets, set)
@@ -46,7 +46,7 @@ func rulesIn(t testing.TB, ns *lab.NS) *netfilter.Ruleset {
 }
 
 // texts lists every rule of the tables of one system as "table: text".
-func texts(rs *netfilter.Ruleset, system netfilter.System, family netfilter.Family) []string {
+func texts(rs *ruleset.Ruleset, system ruleset.System, family ruleset.Family) []string {
 	var all []string
 	for _, table := range rs.Tables {
 		if table.System != system || table.Family != family {
@@ -56,7 +56,7 @@ func texts(rs *netfilter.Ruleset, system netfilter.System, family netfilter.Fami
 			for i := range c.Rules {
 				r := &c.Rules[i]
 				text := r.Text(c)
-				if system != netfilter.NFTables {
+				if system != ruleset.NFTables {
 					text = fmt.Sprintf("[%d:%d] %s", r.Counter.Packets, r.Counter.Bytes, text)
 				}
 				all = append(all, table.Name+": "+text)
@@ -177,19 +177,19 @@ func ofTable(rules []string, nat bool) string {
 func TestRulesReadAsTheirToolPrintsThem(t *testing.T) {
 	for _, c := range []struct {
 		tool   string
-		system netfilter.System
+		system ruleset.System
 		v6     bool
 	}{
-		{"iptables-legacy", netfilter.Legacy, false}, {"ip6tables-legacy", netfilter.Legacy, true},
-		{"iptables-nft", netfilter.IptablesNFT, false}, {"ip6tables-nft", netfilter.IptablesNFT, true},
+		{"iptables-legacy", ruleset.Legacy, false}, {"ip6tables-legacy", ruleset.Legacy, true},
+		{"iptables-nft", ruleset.IptablesNFT, false}, {"ip6tables-nft", ruleset.IptablesNFT, true},
 	} {
 		t.Run(c.tool, func(t *testing.T) {
 			ns := lab.New(t).Namespace("node")
 			makeIPSet(t, ns, c.v6)
 			rules := everyday(c.v6)
-			family := netfilter.IPv4
+			family := ruleset.IPv4
 			if c.v6 {
-				family = netfilter.IPv6
+				family = ruleset.IPv6
 				rules = append(rules, "-t nat -A KUBE-SVC -p tcp -j DNAT --to-destination [fd00::9]:5353")
 			} else {
 				rules = append(rules, "-t nat -A KUBE-SVC -p tcp -j DNAT --to-destination 10.9.0.2:5353",
@@ -240,7 +240,7 @@ table ip natural {
 		ip daddr 10.96.0.11 dnat to 10.9.0.3
 	}
 }`)
-	got := append(texts(rulesIn(t, ns), netfilter.NFTables, netfilter.Inet), texts(rulesIn(t, ns), netfilter.NFTables, netfilter.IPv4)...)
+	got := append(texts(rulesIn(t, ns), ruleset.NFTables, ruleset.Inet), texts(rulesIn(t, ns), ruleset.NFTables, ruleset.IPv4)...)
 	var want []string
 	table, rule := "", regexp.MustCompile(`^\t\t.*# handle \d+$`)
 	for line := range strings.Lines(ns.Run("nft", "-a", "list", "ruleset")) {
@@ -302,7 +302,7 @@ func TestCountingAgainIsCheap(t *testing.T) {
 	}
 	defer s.Close()
 	err = s.Do(func() error {
-		var before, after *netfilter.Ruleset
+		var before, after *ruleset.Ruleset
 		all := cpu(t, func() { before = readRules() })
 		some := cpu(t, func() { after = recount(before) })
 		if before.Generation == 0 || after.Generation != before.Generation || len(after.Unread) > 0 {

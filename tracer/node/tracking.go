@@ -2,14 +2,14 @@ package node
 
 import (
 	"ktrace/decoder"
-	"ktrace/decoder/netfilter"
+	"ktrace/decoder/ruleset"
 )
 
 // Tracking reports which rule is why conntrack does not know the flow of a packet that netfilter dropped; nothing if there is
 // none, or if conntrack knows it.
 func (o *Observer) Tracking(e decoder.Event) []decoder.Fact {
 	d, ok := e.Body.(decoder.Drop)
-	p, isIP := netfilter.FromEvent(e)
+	p, isIP := ruleset.FromEvent(e)
 	if !ok || !isIP || d.Conntrack.Confirmed() {
 		return nil
 	}
@@ -17,12 +17,12 @@ func (o *Observer) Tracking(e decoder.Event) []decoder.Fact {
 	if err != nil {
 		return unread(e.Netns, "rules", err)
 	}
-	c := netfilter.Case{About: decoder.Ask(e), Packet: p}
+	c := ruleset.Case{About: decoder.Ask(e), Packet: p}
 	if err := s.Do(func() error { return place(&c, e.Ifindex) }); err != nil {
 		return unread(e.Netns, "route", err)
 	}
 	var t *decoder.Tracking
-	err = s.complete(func() (wanted []*netfilter.Set) {
+	err = s.complete(func() (wanted []*ruleset.Set) {
 		t, wanted = s.rules.Tracking(c, quoted(e))
 		return wanted
 	})
@@ -36,13 +36,13 @@ func (o *Observer) Tracking(e decoder.Event) []decoder.Fact {
 }
 
 // quoted is what an ICMP error is about, nil if the event's packet is none.
-func quoted(e decoder.Event) *netfilter.Packet {
+func quoted(e decoder.Event) *ruleset.Packet {
 	about := e.Packet.About()
 	if about == nil {
 		return nil
 	}
 	e.Packet, e.Body = about, decoder.Hop{}
-	if p, ok := netfilter.FromEvent(e); ok {
+	if p, ok := ruleset.FromEvent(e); ok {
 		return &p
 	}
 	return nil

@@ -4,18 +4,18 @@ import (
 	"errors"
 	"strings"
 
-	"ktrace/decoder/filter"
+	"ktrace/decoder/pcapfilter"
 )
 
 // ParseFilter reads the expression that follows the flags; nil if there is none. A mistake is shown where it is.
-func ParseFilter(args []string) (*filter.Expr, error) {
-	return parseFilter(args, filter.LinkEthernet)
+func ParseFilter(args []string) (*pcapfilter.Expr, error) {
+	return parseFilter(args, pcapfilter.LinkEthernet)
 }
 
 // ParsePathFilter is ParseFilter for packets on their way through the node, which are seen from their network header
 // on.
-func ParsePathFilter(args []string) (*filter.Expr, error) {
-	e, err := parseFilter(args, filter.LinkRaw)
+func ParsePathFilter(args []string) (*pcapfilter.Expr, error) {
+	e, err := parseFilter(args, pcapfilter.LinkRaw)
 	if e != nil {
 		err = Pointed(e.NeedsLink())
 	}
@@ -23,18 +23,18 @@ func ParsePathFilter(args []string) (*filter.Expr, error) {
 }
 
 // parseFilter makes sure that the expression suits the link type, and that there are packets that pass.
-func parseFilter(args []string, link filter.LinkType) (*filter.Expr, error) {
+func parseFilter(args []string, link pcapfilter.LinkType) (*pcapfilter.Expr, error) {
 	text := strings.Join(args, " ")
 	if strings.TrimSpace(text) == "" {
 		return nil, nil
 	}
-	e, err := filter.Parse(text)
-	var p *filter.Program
+	e, err := pcapfilter.Parse(text)
+	var p *pcapfilter.Program
 	if err == nil {
 		p, err = e.Compile(link)
 	}
-	if err == nil && p.Start == filter.Reject {
-		err = &filter.Error{Expr: text, Column: 1, Msg: "rejects every packet that is seen here"}
+	if err == nil && p.Start == pcapfilter.Reject {
+		err = &pcapfilter.Error{Expr: text, Column: 1, Msg: "rejects every packet that is seen here"}
 	}
 	if err != nil {
 		return nil, Pointed(err)
@@ -44,7 +44,7 @@ func parseFilter(args []string, link filter.LinkType) (*filter.Expr, error) {
 
 // Pointed shows a mistake in an expression where it is.
 func Pointed(err error) error {
-	var at *filter.Error
+	var at *pcapfilter.Error
 	if errors.As(err, &at) {
 		return Usagef("%v\n%s", err, at.Point())
 	}

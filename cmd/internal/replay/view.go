@@ -10,7 +10,7 @@ import (
 
 	"ktrace/cmd/internal/flags"
 	"ktrace/decoder"
-	"ktrace/decoder/filter"
+	"ktrace/decoder/pcapfilter"
 	"ktrace/decoder/pod"
 )
 
@@ -25,7 +25,7 @@ type View struct {
 	Every   time.Duration            // show the summary so far after so much time, again and again; 0 for the end alone
 	Keep    func(decoder.Event) bool // what is worth showing and concluding from; nil: everything that is selected
 	Quiet   bool                     // show no events: they are in the summary
-	Filter  *filter.Expr             // what packets must match; nil for all
+	Filter  *pcapfilter.Expr         // what packets must match; nil for all
 
 	// Pods is told who knows the pod of a cgroup, before the first event: for what is no event and yet has one.
 	Pods func(of func(cgroup uint64) decoder.Pod)

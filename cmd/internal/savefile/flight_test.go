@@ -12,7 +12,7 @@ import (
 
 	"ktrace/decoder"
 	"ktrace/decoder/capture"
-	"ktrace/decoder/filter"
+	"ktrace/decoder/pcapfilter"
 	"ktrace/decoder/pcapng"
 )
 
@@ -177,7 +177,7 @@ func TestFlightCountsWhatWasLostMeanwhile(t *testing.T) {
 }
 
 func TestFlightFiresOnAPacket(t *testing.T) {
-	e, err := filter.Parse("ether[0:2] = 77")
+	e, err := pcapfilter.Parse("ether[0:2] = 77")
 	if err != nil {
 		t.Fatal(err)
 	}

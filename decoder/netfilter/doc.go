@@ -1,8 +1,0 @@
-// Package netfilter turns what the kernel says of its packet filters into rules, and tells which of them a packet
-// may have met. It knows the tables of iptables, old and on nftables, and nftables itself, from the bytes that the
-// kernel hands out; it asks nobody.
-//
-//	getsockopt blob ─┐
-//	netlink messages ┼─► Ruleset ──► Suspects(packet) ──► Blame(before, after)
-//	iptables-save    ┘          └──► Services
-package netfilter
