@@ -33,7 +33,7 @@ func WatchVerdicts(v View, unwanted ...string) View {
 func WatchNode(v View, root string) (_ View, done func() error) {
 	w, symbols := node.NewWitness(node.New(root)), tracer.NewSymbols()
 	return v.With(View{
-		Witnesses: []decoder.Witness{tracer.NewDevices(root), symbols, w},
+		Witnesses: []decoder.Witness{node.NewDevices(root), symbols, w},
 		Begin: func() ([]decoder.Fact, error) {
 			home, err := netns.Inode("/proc/self/ns/net")
 			return w.Begin(home), err
@@ -85,6 +85,6 @@ func WatchFlows(v View, root string) View {
 	v = WatchVerdicts(WatchDrops(v))
 	v.Globals["hop_protocols"] = uint32(tracer.TCP | tracer.UDP | tracer.ICMP)
 	v.Globals["hop_tcp_flags"] = uint32(tracer.FlagSYN | tracer.FlagRST)
-	v.Witnesses = append(v.Witnesses, tracer.NewResolv(root))
+	v.Witnesses = append(v.Witnesses, node.NewResolv(root))
 	return v
 }
