@@ -31,9 +31,9 @@ struct {
 	__uint(max_entries, 16384);
 	__type(key, __u64);   /* cgroup id */
 	__type(value, __u32); /* inode of the network namespace */
-} entered SEC(".maps");
+} cgroup_netns SEC(".maps");
 
-static __always_inline int tell(__u64 cgroup, __u32 netns, const char *path, struct task_struct *task,
+static __always_inline int send(__u64 cgroup, __u32 netns, const char *path, struct task_struct *task,
 				enum cgroup_op op)
 {
 	struct event *e = RESERVE(struct event, KIND_CGROUP, sizeof(*e));
@@ -57,7 +57,7 @@ static __always_inline int tell(__u64 cgroup, __u32 netns, const char *path, str
 }
 
 /* cgroups of other hierarchies have ids of their own, which mean something else */
-static __always_inline bool foreign(struct cgroup *cgrp)
+static __always_inline bool other_hierarchy(struct cgroup *cgrp)
 {
 	return BPF_CORE_READ(cgrp, root, hierarchy_id) != cgroup_hierarchy;
 }
@@ -68,14 +68,14 @@ static __always_inline bool foreign(struct cgroup *cgrp)
 static __always_inline int handle_enter(__u64 cgroup, const char *path, struct task_struct *task,
 					enum cgroup_op op)
 {
-	__u32 netns = netns_of(task), *known = bpf_map_lookup_elem(&entered, &cgroup);
+	__u32 netns = netns_of(task), *known = bpf_map_lookup_elem(&cgroup_netns, &cgroup);
 
 	if (known && *known == netns)
 		return 0;
-	bpf_map_update_elem(&entered, &cgroup, &netns, BPF_ANY);
+	bpf_map_update_elem(&cgroup_netns, &cgroup, &netns, BPF_ANY);
 	if (selecting && netns != host_netns && cgroup_selected(cgroup))
 		select_netns(netns);
-	return tell(cgroup, netns, path, task, op);
+	return send(cgroup, netns, path, task, op);
 }
 
 SEC("raw_tp/cgroup_mkdir")
@@ -84,11 +84,11 @@ int BPF_PROG(mkdir_raw_tp, struct cgroup *cgrp, const char *path)
 	struct task_struct *task = (void *)bpf_get_current_task();
 	__u64 id = BPF_CORE_READ(cgrp, kn, id);
 
-	if (foreign(cgrp))
+	if (other_hierarchy(cgrp))
 		return 0;
 	if (selecting && cgroup_selected(BPF_CORE_READ(cgrp, self.parent, cgroup, kn, id)))
 		select_cgroup(id);
-	return tell(id, netns_of(task), path, task, CGROUP_MKDIR);
+	return send(id, netns_of(task), path, task, CGROUP_MKDIR);
 }
 
 /* rmdir, not release: sockets and page cache may hold a cgroup for minutes after its last task. */
@@ -97,15 +97,15 @@ int BPF_PROG(rmdir_raw_tp, struct cgroup *cgrp, const char *path)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 
-	if (foreign(cgrp))
+	if (other_hierarchy(cgrp))
 		return 0;
-	return tell(BPF_CORE_READ(cgrp, kn, id), netns_of(task), path, task, CGROUP_RMDIR);
+	return send(BPF_CORE_READ(cgrp, kn, id), netns_of(task), path, task, CGROUP_RMDIR);
 }
 
 SEC("raw_tp/cgroup_attach_task")
 int BPF_PROG(attach_raw_tp, struct cgroup *cgrp, const char *path, struct task_struct *task)
 {
-	if (foreign(cgrp))
+	if (other_hierarchy(cgrp))
 		return 0;
 	return handle_enter(BPF_CORE_READ(cgrp, kn, id), path, task, CGROUP_ATTACH);
 }

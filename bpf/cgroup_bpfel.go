@@ -63,8 +63,8 @@ const (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	CgroupMapCgroupNetns     = "cgroup_netns"
 	CgroupMapCounts          = "counts"
-	CgroupMapEntered         = "entered"
 	CgroupMapEvents          = "events"
 	CgroupMapSelAddrs        = "sel_addrs"
 	CgroupMapSelCgroups      = "sel_cgroups"
@@ -131,12 +131,12 @@ type CgroupProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type CgroupMapSpecs struct {
-	Counts     *ebpf.MapSpec `ebpf:"counts"`
-	Entered    *ebpf.MapSpec `ebpf:"entered"`
-	Events     *ebpf.MapSpec `ebpf:"events"`
-	SelAddrs   *ebpf.MapSpec `ebpf:"sel_addrs"`
-	SelCgroups *ebpf.MapSpec `ebpf:"sel_cgroups"`
-	SelNetns   *ebpf.MapSpec `ebpf:"sel_netns"`
+	CgroupNetns *ebpf.MapSpec `ebpf:"cgroup_netns"`
+	Counts      *ebpf.MapSpec `ebpf:"counts"`
+	Events      *ebpf.MapSpec `ebpf:"events"`
+	SelAddrs    *ebpf.MapSpec `ebpf:"sel_addrs"`
+	SelCgroups  *ebpf.MapSpec `ebpf:"sel_cgroups"`
+	SelNetns    *ebpf.MapSpec `ebpf:"sel_netns"`
 }
 
 // CgroupVariableSpecs contains global variables before they are loaded into the kernel.
@@ -169,18 +169,18 @@ func (o *CgroupObjects) Close() error {
 //
 // It can be passed to LoadCgroupObjects or ebpf.CollectionSpec.LoadAndAssign.
 type CgroupMaps struct {
-	Counts     *ebpf.Map `ebpf:"counts"`
-	Entered    *ebpf.Map `ebpf:"entered"`
-	Events     *ebpf.Map `ebpf:"events"`
-	SelAddrs   *ebpf.Map `ebpf:"sel_addrs"`
-	SelCgroups *ebpf.Map `ebpf:"sel_cgroups"`
-	SelNetns   *ebpf.Map `ebpf:"sel_netns"`
+	CgroupNetns *ebpf.Map `ebpf:"cgroup_netns"`
+	Counts      *ebpf.Map `ebpf:"counts"`
+	Events      *ebpf.Map `ebpf:"events"`
+	SelAddrs    *ebpf.Map `ebpf:"sel_addrs"`
+	SelCgroups  *ebpf.Map `ebpf:"sel_cgroups"`
+	SelNetns    *ebpf.Map `ebpf:"sel_netns"`
 }
 
 func (m *CgroupMaps) Close() error {
 	return _CgroupClose(
+		m.CgroupNetns,
 		m.Counts,
-		m.Entered,
 		m.Events,
 		m.SelAddrs,
 		m.SelCgroups,

@@ -30,8 +30,8 @@ DEFINE_RING(struct event);
 #include "sock.h"
 #include "task.h"
 
-#define FLAG_FIN 0x01
-#define MOST	 (65536 + 64) /* bytes of a packet; larger ones (BIG TCP) are cut */
+#define FLAG_FIN   0x01
+#define MAX_PACKET (65536 + 64) /* bytes of a packet; larger ones (BIG TCP) are cut */
 
 /* The current task sends, and not a bystander: it is in a system call that does, and the socket is of its cgroup. */
 static __always_inline void fill_sender(struct event *e, struct sock *sk)
@@ -66,7 +66,7 @@ static __always_inline void fill_ends(struct tuple *t, struct sock *sk)
 	t->family = is_mapped(t->src) ? 4 : 6;
 }
 
-static __always_inline void fill(struct event *e, const struct sight *s)
+static __always_inline void fill(struct event *e, const struct segment *s)
 {
 	struct sock *sk = sock_of(s);
 
@@ -77,21 +77,21 @@ static __always_inline void fill(struct event *e, const struct sight *s)
 }
 
 #define ROOM(room) ROOM_FOR(room, KIND_SEGMENT)
-#define ROOMS(of)  of(256) of(1024) of(4096) of(16384) of(MOST)
+#define ROOMS(of)  of(256) of(1024) of(4096) of(16384) of(MAX_PACKET)
 
-static __noinline void send(const struct sight *s)
+static __noinline void send(const struct segment *s)
 {
 	__u32 n = s->skb->len;
 	struct event *e;
 	long len;
 
-	if (n > MOST)
-		n = MOST;
+	if (n > MAX_PACKET)
+		n = MAX_PACKET;
 	ROOMS(ROOM)
 }
 
 /* Whether the socket asks or serves DNS. */
-static __always_inline bool dns(struct bpf_sock *sk)
+static __always_inline bool is_dns_socket(struct bpf_sock *sk)
 {
 	__u16 local = sk->src_port, remote = bpf_ntohs(sk->dst_port);
 	struct dns_backends *b;
@@ -105,15 +105,15 @@ static __always_inline bool dns(struct bpf_sock *sk)
 
 static __always_inline int handle(struct __sk_buff *skb, bool out)
 {
-	struct sight s = {.skb = skb, .sk = skb->sk, .out = out};
+	struct segment s = {.skb = skb, .sk = skb->sk, .out = out};
 
-	if (!s.sk || !dns(s.sk))
-		return GOES_ON;
+	if (!s.sk || !is_dns_socket(s.sk))
+		return SK_PASS;
 	s.sk = bpf_sk_fullsock(s.sk);
-	if (!s.sk || !parse(&s) || !(s.payload || s.flags & FLAG_FIN) || !selected(&s))
-		return GOES_ON;
+	if (!s.sk || !parse_segment(&s) || !(s.payload || s.flags & FLAG_FIN) || !selected(&s))
+		return SK_PASS;
 	send(&s);
-	return GOES_ON;
+	return SK_PASS;
 }
 
 SEC("cgroup_skb/egress")

@@ -9,12 +9,11 @@
 #include "select.h"
 #include "task.h"
 
-#define MAX_DEPTH 48	      /* directories that are looked at on the way up */
-#define NAME_LEN  256	      /* NAME_MAX and its end */
-#define PATH_LEN  1020	      /* of names in a record, bytes */
-#define BUCKETS	  1856	      /* 29 groups of 64, as fio has them */
-#define MUCH	  (256 << 10) /* bytes in the ring */
-#define NO_ROOT	  0xffff      /* nothing was asked for, so nothing was matched */
+#define MAX_DEPTH 48	 /* directories that are looked at on the way up */
+#define NAME_LEN  256	 /* NAME_MAX and its end */
+#define PATH_LEN  1020	 /* of names in a record, bytes */
+#define BUCKETS	  1856	 /* 29 groups of 64, as fio has them */
+#define NO_ROOT	  0xffff /* nothing was asked for, so nothing was matched */
 
 enum fsync_op {
 	FSYNC_FSYNC = 1,
@@ -72,7 +71,7 @@ struct event {
 	__u8 path[PATH_LEN]; /* names from the file up to the root, each with its NUL */
 };
 
-#define FIXED __builtin_offsetof(struct event, path)
+#define HEAD_SIZE __builtin_offsetof(struct event, path)
 
 DEFINE_RING(struct event);
 
@@ -97,7 +96,7 @@ struct {
 	__type(value, __u32); /* enum hook */
 } devices SEC(".maps");
 
-struct place {
+struct file_id {
 	__u64 ino;
 	__u32 dev;
 	__u32 zero;
@@ -106,8 +105,8 @@ struct place {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
-	__type(key, struct place); /* a directory, or a file, that was asked for, or is mounted below one */
-	__type(value, __u32);	   /* its index */
+	__type(key, struct file_id); /* a directory, or a file, that was asked for, or is mounted below one */
+	__type(value, __u32);	     /* its index */
 } roots SEC(".maps");
 
 /* What user space changes while we run. */
@@ -195,8 +194,8 @@ struct totals {
 	__u64 over; /* how many took longer than limit */
 
 	/* Of those that took longer, as far as it is known what they waited for. */
-	__u64 told;
-	__u64 told_sum;		   /* nanoseconds */
+	__u64 known;
+	__u64 known_sum;	   /* nanoseconds */
 	__u64 waited[FSYNC_WAITS]; /* nanoseconds */
 	__u64 starved;		   /* how many waited longer for a CPU than all else took */
 };
@@ -247,7 +246,7 @@ static __always_inline __u32 bucket_of(__u64 v)
 	return i < BUCKETS ? i : BUCKETS - 1;
 }
 
-static __always_inline void tally(__u32 class, __u64 v)
+static __always_inline void count_latency(__u32 class, __u64 v)
 {
 	struct totals *t = bpf_map_lookup_elem(&totals, &class);
 	__u32 i = class * BUCKETS + bucket_of(v);
@@ -270,14 +269,14 @@ static __always_inline void tally(__u32 class, __u64 v)
 }
 
 /* The same of what a sync over the limit waited for. */
-static __always_inline void tally_waits(__u32 class, __u64 latency, struct waits *w)
+static __always_inline void count_waits(__u32 class, __u64 latency, struct waits *w)
 {
 	struct totals *t = bpf_map_lookup_elem(&totals, &class);
 
 	if (!t || latency <= limit)
 		return;
-	__sync_fetch_and_add(&t->told, 1);
-	__sync_fetch_and_add(&t->told_sum, latency);
+	__sync_fetch_and_add(&t->known, 1);
+	__sync_fetch_and_add(&t->known_sum, latency);
 	for (int i = 0; i < FSYNC_WAITS; i++)
 		__sync_fetch_and_add(&t->waited[i], w->waited[i]);
 	if (w->waited[FSYNC_WAIT_CPU] > latency / 2)
@@ -287,7 +286,7 @@ static __always_inline void tally_waits(__u32 class, __u64 latency, struct waits
 /* Finds the root that a file lies below. */
 static __always_inline bool below_root(struct dentry *d, struct inflight *s, struct control *c, bool typed)
 {
-	struct place at = {.dev = s->dev};
+	struct file_id at = {.dev = s->dev};
 	struct dentry *parent;
 
 	s->root = NO_ROOT;
@@ -443,7 +442,7 @@ static __always_inline bool selected(__u64 cgroup)
 /* The scheduler counts how long a task was ready and had no CPU; it is told what it was last asked. Of that time the
  * task is not asleep, though it is since it left the CPU that it has none.
  */
-static __always_inline void settle(struct waits *w, struct task_struct *task, bool typed)
+static __always_inline void account_run_delay(struct waits *w, struct task_struct *task, bool typed)
 {
 	__u64 queued = FIELD(typed, task, sched_info.run_delay);
 	__u64 more = queued - w->queued, *asleep = &w->waited[w->last & FSYNC_WAIT_DEVICE];
@@ -480,7 +479,7 @@ static __always_inline bool end_waits(__u32 tid, struct waits *into)
 
 	if (!w || !n)
 		return false;
-	settle(w, (void *)bpf_get_current_task(), false);
+	account_run_delay(w, (void *)bpf_get_current_task(), false);
 	*into = *w;
 	if (!bpf_map_delete_elem(&waits, &tid))
 		__sync_fetch_and_add(n, -1);
@@ -500,7 +499,7 @@ static __always_inline int handle_switch(struct task_struct *prev, struct task_s
 	tid = FIELD(typed, prev, pid);
 	w = bpf_map_lookup_elem(&waits, &tid);
 	if (w) {
-		settle(w, prev, typed);
+		account_run_delay(w, prev, typed);
 		w->last = BPF_CORE_READ_BITFIELD_PROBED(prev, in_iowait);
 		w->left = now;
 	}
@@ -588,7 +587,7 @@ static __always_inline void fill_path(struct event *e, struct inflight *s)
 		d = parent;
 	}
 	e->path_len = used;
-	e->hdr.size = FIXED + used;
+	e->hdr.size = HEAD_SIZE + used;
 }
 
 /* Waking the reader takes the task that synced up to 50 us in a virtual machine, so it is left to look by itself, ten
@@ -612,17 +611,17 @@ static __always_inline int handle_exit(__u64 inode, long ret)
 	struct event *e;
 	struct waits w = {};
 	__u64 latency;
-	bool told;
+	bool known;
 
 	if (!s || !c)
 		return 0;
 	latency = now - s->start;
-	tally(s->class, latency);
-	told = end_waits(key.tid, &w);
-	if (told)
-		tally_waits(s->class, latency, &w);
+	count_latency(s->class, latency);
+	known = end_waits(key.tid, &w);
+	if (known)
+		count_waits(s->class, latency, &w);
 	if ((latency >= c->floor || ret < 0) &&
-	    (e = RESERVE_SEEN(struct event, KIND_FSYNC, sizeof(*e), FIXED))) {
+	    (e = RESERVE_SEEN(struct event, KIND_FSYNC, sizeof(*e), HEAD_SIZE))) {
 		fill_task(&e->hdr);
 		e->hdr.time = now;
 		e->latency = latency;
@@ -633,7 +632,7 @@ static __always_inline int handle_exit(__u64 inode, long ret)
 		e->op = s->op;
 		e->class = s->class;
 		e->flags = s->datasync ? FSYNC_DATASYNC : 0;
-		if (told) {
+		if (known) {
 			e->flags |= switches ? FSYNC_STAGES : FSYNC_QUEUED;
 			__builtin_memcpy(e->waited, w.waited, sizeof(e->waited));
 		}

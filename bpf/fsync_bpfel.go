@@ -57,6 +57,13 @@ type FsyncEvent struct {
 	Path    [1020]uint8
 }
 
+type FsyncFileId struct {
+	_    structs.HostLayout
+	Ino  uint64
+	Dev  uint32
+	Zero uint32
+}
+
 type FsyncInflight struct {
 	_          structs.HostLayout
 	Start      uint64
@@ -96,13 +103,6 @@ const (
 	FsyncKindKIND_END       FsyncKind = 11
 )
 
-type FsyncPlace struct {
-	_    structs.HostLayout
-	Ino  uint64
-	Dev  uint32
-	Zero uint32
-}
-
 type FsyncTotals struct {
 	_        structs.HostLayout
 	N        uint64
@@ -112,8 +112,8 @@ type FsyncTotals struct {
 	Min      uint64
 	Max      uint64
 	Over     uint64
-	Told     uint64
-	ToldSum  uint64
+	Known    uint64
+	KnownSum uint64
 	Waited   [3]uint64
 	Starved  uint64
 }

@@ -15,7 +15,7 @@
 #include "want.h"
 
 /* As in path.bpf.c. */
-const volatile bool kfree_skb_tells_reason = false;
+const volatile bool kfree_skb_has_reason = false;
 
 enum netfilter_op {
 	NETFILTER_VERDICT = 1,	    /* a hook dropped the packet */
@@ -53,7 +53,7 @@ DEFINE_RING(struct event);
 /* Packets that were freed as netfilter's drops, for the hook that says so when it returns: it must not look at them
  * any more.
  */
-struct corpse {
+struct freed_pkt {
 	struct tuple t;
 	__u32 len;
 	__u8 tcp_flags;
@@ -65,11 +65,11 @@ struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1024);
 	__type(key, __u64); /* address of the packet */
-	__type(value, struct corpse);
-} freed SEC(".maps");
+	__type(value, struct freed_pkt);
+} freed_pkts SEC(".maps");
 
 /* The hook that a packet entered last, where no program runs when it leaves. */
-struct entry {
+struct hook_entry {
 	__u64 function; /* where nf_hook_slow begins, 0 if a program runs when it returns */
 	__u32 netns;
 	__u32 ifindex;
@@ -82,8 +82,8 @@ struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
 	__type(key, __u64); /* address of the packet */
-	__type(value, struct entry);
-} entries SEC(".maps");
+	__type(value, struct hook_entry);
+} hook_entries SEC(".maps");
 
 /* Whose flow was there first, while conntrack thinks of what to do. */
 struct clash {
@@ -108,7 +108,7 @@ static __always_inline bool selected(const struct tuple *t, __u32 netns)
 }
 
 /* A record about a packet that the user selected, NULL for others. */
-static __always_inline struct event *about(enum netfilter_op op, const struct corpse *c, __u32 netns)
+static __always_inline struct event *new_event(enum netfilter_op op, const struct freed_pkt *c, __u32 netns)
 {
 	struct event *e;
 
@@ -138,7 +138,7 @@ static __always_inline void send(struct event *e)
 	bpf_ringbuf_submit(e, 0);
 }
 
-static __always_inline bool look(struct corpse *c, struct sk_buff *skb)
+static __always_inline bool read_packet(struct freed_pkt *c, struct sk_buff *skb)
 {
 	struct packet p = {};
 
@@ -159,11 +159,11 @@ static __always_inline __u32 packet_netns(struct sk_buff *skb)
 	return netns ? netns : BPF_CORE_READ(skb, sk, __sk_common.skc_net.net, ns.inum);
 }
 
-static __always_inline struct entry entry_of(struct nf_hook_state *state)
+static __always_inline struct hook_entry entry_of(struct nf_hook_state *state)
 {
 	struct net_device *in = BPF_CORE_READ(state, in);
 
-	return (struct entry){
+	return (struct hook_entry){
 		.netns = BPF_CORE_READ(state, net, ns.inum),
 		.ifindex = in ? BPF_CORE_READ(in, ifindex) : BPF_CORE_READ(state, out, ifindex),
 		.hook = BPF_CORE_READ(state, hook),
@@ -171,9 +171,9 @@ static __always_inline struct entry entry_of(struct nf_hook_state *state)
 	};
 }
 
-static __always_inline int tell_verdict(const struct corpse *c, const struct entry *at)
+static __always_inline int send_verdict(const struct freed_pkt *c, const struct hook_entry *at)
 {
-	struct event *e = about(NETFILTER_VERDICT, c, at->netns);
+	struct event *e = new_event(NETFILTER_VERDICT, c, at->netns);
 
 	if (!e)
 		return 0;
@@ -189,21 +189,20 @@ enum skb_drop_reason___some {
 };
 
 /* Whether a packet that is freed is netfilter's doing, as far as the kernel says: of one without reasons, any is. */
-static __always_inline bool by_netfilter(__u64 *ctx)
+static __always_inline bool dropped_by_netfilter(__u64 *ctx)
 {
-	return !kfree_skb_tells_reason ||
-	       ctx[2] == bpf_core_enum_value(enum skb_drop_reason___some,
-					     SKB_DROP_REASON_NETFILTER_DROP___some);
+	return !kfree_skb_has_reason || ctx[2] == bpf_core_enum_value(enum skb_drop_reason___some,
+								      SKB_DROP_REASON_NETFILTER_DROP___some);
 }
 
 SEC("raw_tp/kfree_skb")
 int freed_raw_tp(__u64 *ctx)
 {
-	struct corpse c = {};
+	struct freed_pkt c = {};
 	__u64 key = ctx[0];
 
-	if (by_netfilter(ctx) && look(&c, (void *)key))
-		bpf_map_update_elem(&freed, &key, &c, BPF_ANY);
+	if (dropped_by_netfilter(ctx) && read_packet(&c, (void *)key))
+		bpf_map_update_elem(&freed_pkts, &key, &c, BPF_ANY);
 	return 0;
 }
 
@@ -212,18 +211,18 @@ int BPF_PROG(verdict_fexit, struct sk_buff *skb, struct nf_hook_state *state, vo
 	     int verdict)
 {
 	__u64 key = (__u64)skb;
-	struct corpse *c, copy;
-	struct entry at;
+	struct freed_pkt *c, copy;
+	struct hook_entry at;
 
 	if (verdict >= 0)
 		return 0;
-	c = bpf_map_lookup_elem(&freed, &key);
+	c = bpf_map_lookup_elem(&freed_pkts, &key);
 	if (!c)
 		return 0; /* not IP, or somebody keeps it */
 	copy = *c;
-	bpf_map_delete_elem(&freed, &key);
+	bpf_map_delete_elem(&freed_pkts, &key);
 	at = entry_of(state);
-	return tell_verdict(&copy, &at);
+	return send_verdict(&copy, &at);
 }
 
 #define HOOK_SLOW_SIZE 512 /* bytes, at most; it is some 200 */
@@ -231,11 +230,11 @@ int BPF_PROG(verdict_fexit, struct sk_buff *skb, struct nf_hook_state *state, vo
 SEC("kprobe/nf_hook_slow")
 int entry_kprobe(void *ctx)
 {
-	struct entry at = entry_of((void *)argument(ctx, 2));
+	struct hook_entry at = entry_of((void *)argument(ctx, 2));
 	__u64 key = argument(ctx, 1);
 
 	at.function = place_of(ctx);
-	bpf_map_update_elem(&entries, &key, &at, BPF_ANY);
+	bpf_map_update_elem(&hook_entries, &key, &at, BPF_ANY);
 	return 0;
 }
 
@@ -243,18 +242,18 @@ SEC("raw_tp/kfree_skb")
 int verdict_raw_tp(__u64 *ctx)
 {
 	__u64 key = ctx[0];
-	struct entry *at = bpf_map_lookup_elem(&entries, &key), copy;
-	struct corpse c = {};
+	struct hook_entry *at = bpf_map_lookup_elem(&hook_entries, &key), copy;
+	struct freed_pkt c = {};
 
 	if (!at)
 		return 0;
 	copy = *at;
-	bpf_map_delete_elem(&entries, &key); /* the address is another packet's soon */
-	if (!by_netfilter(ctx) || !look(&c, (void *)key))
+	bpf_map_delete_elem(&hook_entries, &key); /* the address is another packet's soon */
+	if (!dropped_by_netfilter(ctx) || !read_packet(&c, (void *)key))
 		return 0;
-	if (!kfree_skb_tells_reason && ctx[1] - copy.function > HOOK_SLOW_SIZE)
+	if (!kfree_skb_has_reason && ctx[1] - copy.function > HOOK_SLOW_SIZE)
 		return 0; /* it passed the hook, and was freed elsewhere */
-	return tell_verdict(&c, &copy);
+	return send_verdict(&c, &copy);
 }
 
 /* linux/netfilter/nf_nat.h, which is ABI. */
@@ -268,19 +267,19 @@ struct nf_nat_range2 {
 #define NF_NAT_MANIP_DST     1
 
 /* A new flow, as its first packet has it; NULL for those that the view does not ask for. */
-static __always_inline struct event *about_flow(enum netfilter_op op, struct nf_conntrack_tuple *t,
-						__u32 netns)
+static __always_inline struct event *new_flow_event(enum netfilter_op op, struct nf_conntrack_tuple *t,
+						    __u32 netns)
 {
-	struct corpse c = {};
+	struct freed_pkt c = {};
 
 	read_tuple(&c.t, t);
-	return port_wanted(&c.t) ? about(op, &c, netns) : NULL;
+	return port_wanted(&c.t) ? new_event(op, &c, netns) : NULL;
 }
 
 /* nf_nat_inet_fn settles the destination of a flow that no rule was for: it is mapped to itself. That is all of
  * nf_nat_alloc_null_binding, which compilers make a part of its caller.
  */
-static __always_inline int handle_setup(struct nf_conn *ct, struct nf_nat_range2 *range, int manip)
+static __always_inline int handle_nat_setup(struct nf_conn *ct, struct nf_nat_range2 *range, int manip)
 {
 	struct nf_conntrack_tuple *reply = REPLY(ct);
 	union nf_inet_addr to;
@@ -295,7 +294,7 @@ static __always_inline int handle_setup(struct nf_conn *ct, struct nf_nat_range2
 	for (i = 0; i < 4; i++)
 		if (r.min_addr.all[i] != to.all[i] || r.max_addr.all[i] != to.all[i])
 			return 0;
-	e = about_flow(NETFILTER_UNTRANSLATED, ORIGINAL(ct), BPF_CORE_READ(ct, ct_net.net, ns.inum));
+	e = new_flow_event(NETFILTER_UNTRANSLATED, ORIGINAL(ct), BPF_CORE_READ(ct, ct_net.net, ns.inum));
 	if (e)
 		send(e);
 	return 0;
@@ -304,13 +303,13 @@ static __always_inline int handle_setup(struct nf_conn *ct, struct nf_nat_range2
 SEC("fentry/nf_nat_setup_info")
 int BPF_PROG(setup_fentry, struct nf_conn *ct, struct nf_nat_range2 *range, int manip)
 {
-	return handle_setup(ct, range, manip);
+	return handle_nat_setup(ct, range, manip);
 }
 
 SEC("kprobe/nf_nat_setup_info")
 int setup_kprobe(void *ctx)
 {
-	return handle_setup((void *)argument(ctx, 1), (void *)argument(ctx, 2), argument(ctx, 3));
+	return handle_nat_setup((void *)argument(ctx, 1), (void *)argument(ctx, 2), argument(ctx, 3));
 }
 
 #define ENOMEM 12
@@ -323,7 +322,7 @@ int BPF_PROG(alloc_fexit, struct net *net, void *zone, struct nf_conntrack_tuple
 
 	if (ct != -ENOMEM)
 		return 0;
-	e = about_flow(NETFILTER_FULL, original, BPF_CORE_READ(net, ns.inum));
+	e = new_flow_event(NETFILTER_FULL, original, BPF_CORE_READ(net, ns.inum));
 	if (e)
 		send(e);
 	return 0;
@@ -335,7 +334,7 @@ static __always_inline int handle_clash(struct sk_buff *skb, struct nf_conntrack
 	__u32 step =
 		BPF_CORE_READ(first, tuple.dst.dir) ? bpf_core_type_size(struct nf_conntrack_tuple_hash) : 0;
 	struct nf_conn *other = (void *)first - bpf_core_field_offset(struct nf_conn, tuplehash) - step;
-	struct clash c = {.ct = (__u64)conntrack_of(BPF_CORE_READ(skb, _nfct)),
+	struct clash c = {.ct = (__u64)skb_conntrack(BPF_CORE_READ(skb, _nfct)),
 			  .time = bpf_ktime_get_boot_ns()};
 	__u64 key = (__u64)skb;
 
@@ -366,14 +365,14 @@ static __always_inline struct clash *clash_of(struct sk_buff *skb, struct nf_con
 	return c && c->ct == (__u64)ct && bpf_ktime_get_boot_ns() - c->time < CLASH_AGE ? c : 0;
 }
 
-static __always_inline int tell_refused(struct sk_buff *skb, struct nf_conn *ct, struct clash *lost)
+static __always_inline int send_refused(struct sk_buff *skb, struct nf_conn *ct, struct clash *lost)
 {
-	struct corpse c = {};
+	struct freed_pkt c = {};
 	struct event *e;
 
-	if (!look(&c, skb))
+	if (!read_packet(&c, skb))
 		return 0;
-	e = about(NETFILTER_REFUSED, &c, BPF_CORE_READ(ct, ct_net.net, ns.inum));
+	e = new_event(NETFILTER_REFUSED, &c, BPF_CORE_READ(ct, ct_net.net, ns.inum));
 	if (!e)
 		return 0;
 	e->status = BPF_CORE_READ(ct, status);
@@ -396,8 +395,8 @@ int BPF_PROG(confirm_fexit, struct sk_buff *skb, int verdict)
 
 	if ((verdict & NF_VERDICT) != NF_DROP)
 		return 0;
-	ct = conntrack_of(BPF_CORE_READ(skb, _nfct));
-	return tell_refused(skb, ct, clash_of(skb, ct));
+	ct = skb_conntrack(BPF_CORE_READ(skb, _nfct));
+	return send_refused(skb, ct, clash_of(skb, ct));
 }
 
 /* Where no program can run at the end of __nf_conntrack_confirm: a packet that clashed and is dropped with its entry
@@ -410,23 +409,23 @@ int refused_raw_tp(__u64 *ctx)
 	struct clash *lost;
 	struct nf_conn *ct;
 
-	if (!by_netfilter(ctx))
+	if (!dropped_by_netfilter(ctx))
 		return 0;
-	ct = conntrack_of(BPF_CORE_READ(skb, _nfct));
+	ct = skb_conntrack(BPF_CORE_READ(skb, _nfct));
 	lost = clash_of(skb, ct);
 	if (!lost || BPF_CORE_READ(ct, status) & IPS_CONFIRMED)
 		return 0;
-	return tell_refused(skb, ct, lost);
+	return send_refused(skb, ct, lost);
 }
 
 static __always_inline int handle_reject(struct sk_buff *skb, __u32 icmp, __u8 hook)
 {
-	struct corpse c = {};
+	struct freed_pkt c = {};
 	struct event *e;
 
-	if (!look(&c, skb))
+	if (!read_packet(&c, skb))
 		return 0;
-	e = about(NETFILTER_REJECTED, &c, packet_netns(skb));
+	e = new_event(NETFILTER_REJECTED, &c, packet_netns(skb));
 	if (!e)
 		return 0;
 	e->hdr.ifindex = BPF_CORE_READ(skb, dev, ifindex);
@@ -500,12 +499,12 @@ int unreach6_kprobe(void *ctx)
 /* next is what follows the format. These functions are variadic, which no fentry can be. */
 static __always_inline int handle_invalid(struct sk_buff *skb, const void *format, const void *next)
 {
-	struct corpse c = {};
+	struct freed_pkt c = {};
 	struct event *e;
 
-	if (!look(&c, skb))
+	if (!read_packet(&c, skb))
 		return 0;
-	e = about(NETFILTER_INVALID, &c, packet_netns(skb));
+	e = new_event(NETFILTER_INVALID, &c, packet_netns(skb));
 	if (!e)
 		return 0;
 	e->hdr.ifindex = BPF_CORE_READ(skb, dev, ifindex);

@@ -39,41 +39,12 @@ type NetfilterClash struct {
 	}
 }
 
-type NetfilterCorpse struct {
-	_ structs.HostLayout
-	T struct {
-		_      structs.HostLayout
-		Src    [16]uint8
-		Dst    [16]uint8
-		Sport  uint16
-		Dport  uint16
-		Proto  uint8
-		Family uint8
-		Zero   uint16
-	}
-	Len      uint32
-	TcpFlags uint8
-	Ttl      uint8
-	Zero     uint16
-}
-
 type NetfilterCounts struct {
 	_        structs.HostLayout
 	Seen     uint64
 	Filtered uint64
 	LostRing uint64
 	LostMap  uint64
-}
-
-type NetfilterEntry struct {
-	_        structs.HostLayout
-	Function uint64
-	Netns    uint32
-	Ifindex  uint32
-	Hook     uint8
-	Pf       uint8
-	Zero     uint16
-	_        [4]byte
 }
 
 type NetfilterEvent struct {
@@ -134,6 +105,35 @@ type NetfilterEvent struct {
 	Text     [128]uint8
 }
 
+type NetfilterFreedPkt struct {
+	_ structs.HostLayout
+	T struct {
+		_      structs.HostLayout
+		Src    [16]uint8
+		Dst    [16]uint8
+		Sport  uint16
+		Dport  uint16
+		Proto  uint8
+		Family uint8
+		Zero   uint16
+	}
+	Len      uint32
+	TcpFlags uint8
+	Ttl      uint8
+	Zero     uint16
+}
+
+type NetfilterHookEntry struct {
+	_        structs.HostLayout
+	Function uint64
+	Netns    uint32
+	Ifindex  uint32
+	Hook     uint8
+	Pf       uint8
+	Zero     uint16
+	_        [4]byte
+}
+
 type NetfilterKind uint32
 
 const (
@@ -154,42 +154,42 @@ const (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	NetfilterMapClashes             = "clashes"
-	NetfilterMapCounts              = "counts"
-	NetfilterMapEntries             = "entries"
-	NetfilterMapEvents              = "events"
-	NetfilterMapFreed               = "freed"
-	NetfilterMapSelAddrs            = "sel_addrs"
-	NetfilterMapSelCgroups          = "sel_cgroups"
-	NetfilterMapSelNetns            = "sel_netns"
-	NetfilterProgAllocFexit         = "alloc_fexit"
-	NetfilterProgClashFentry        = "clash_fentry"
-	NetfilterProgClashKprobe        = "clash_kprobe"
-	NetfilterProgConfirmFexit       = "confirm_fexit"
-	NetfilterProgEntryKprobe        = "entry_kprobe"
-	NetfilterProgFreedRawTp         = "freed_raw_tp"
-	NetfilterProgInvalidKprobe      = "invalid_kprobe"
-	NetfilterProgMalformedKprobe    = "malformed_kprobe"
-	NetfilterProgRefusedRawTp       = "refused_raw_tp"
-	NetfilterProgReset6Fentry       = "reset6_fentry"
-	NetfilterProgReset6Kprobe       = "reset6_kprobe"
-	NetfilterProgResetFentry        = "reset_fentry"
-	NetfilterProgResetKprobe        = "reset_kprobe"
-	NetfilterProgSetupFentry        = "setup_fentry"
-	NetfilterProgSetupKprobe        = "setup_kprobe"
-	NetfilterProgUnreach6Fentry     = "unreach6_fentry"
-	NetfilterProgUnreach6Kprobe     = "unreach6_kprobe"
-	NetfilterProgUnreachFentry      = "unreach_fentry"
-	NetfilterProgUnreachKprobe      = "unreach_kprobe"
-	NetfilterProgVerdictFexit       = "verdict_fexit"
-	NetfilterProgVerdictRawTp       = "verdict_raw_tp"
-	NetfilterVarCgroupHierarchy     = "cgroup_hierarchy"
-	NetfilterVarCgroupSubsys        = "cgroup_subsys"
-	NetfilterVarHostNetns           = "host_netns"
-	NetfilterVarKfreeSkbTellsReason = "kfree_skb_tells_reason"
-	NetfilterVarPorts               = "ports"
-	NetfilterVarPortsWanted         = "ports_wanted"
-	NetfilterVarSelecting           = "selecting"
+	NetfilterMapClashes           = "clashes"
+	NetfilterMapCounts            = "counts"
+	NetfilterMapEvents            = "events"
+	NetfilterMapFreedPkts         = "freed_pkts"
+	NetfilterMapHookEntries       = "hook_entries"
+	NetfilterMapSelAddrs          = "sel_addrs"
+	NetfilterMapSelCgroups        = "sel_cgroups"
+	NetfilterMapSelNetns          = "sel_netns"
+	NetfilterProgAllocFexit       = "alloc_fexit"
+	NetfilterProgClashFentry      = "clash_fentry"
+	NetfilterProgClashKprobe      = "clash_kprobe"
+	NetfilterProgConfirmFexit     = "confirm_fexit"
+	NetfilterProgEntryKprobe      = "entry_kprobe"
+	NetfilterProgFreedRawTp       = "freed_raw_tp"
+	NetfilterProgInvalidKprobe    = "invalid_kprobe"
+	NetfilterProgMalformedKprobe  = "malformed_kprobe"
+	NetfilterProgRefusedRawTp     = "refused_raw_tp"
+	NetfilterProgReset6Fentry     = "reset6_fentry"
+	NetfilterProgReset6Kprobe     = "reset6_kprobe"
+	NetfilterProgResetFentry      = "reset_fentry"
+	NetfilterProgResetKprobe      = "reset_kprobe"
+	NetfilterProgSetupFentry      = "setup_fentry"
+	NetfilterProgSetupKprobe      = "setup_kprobe"
+	NetfilterProgUnreach6Fentry   = "unreach6_fentry"
+	NetfilterProgUnreach6Kprobe   = "unreach6_kprobe"
+	NetfilterProgUnreachFentry    = "unreach_fentry"
+	NetfilterProgUnreachKprobe    = "unreach_kprobe"
+	NetfilterProgVerdictFexit     = "verdict_fexit"
+	NetfilterProgVerdictRawTp     = "verdict_raw_tp"
+	NetfilterVarCgroupHierarchy   = "cgroup_hierarchy"
+	NetfilterVarCgroupSubsys      = "cgroup_subsys"
+	NetfilterVarHostNetns         = "host_netns"
+	NetfilterVarKfreeSkbHasReason = "kfree_skb_has_reason"
+	NetfilterVarPorts             = "ports"
+	NetfilterVarPortsWanted       = "ports_wanted"
+	NetfilterVarSelecting         = "selecting"
 )
 
 // LoadNetfilter returns the embedded CollectionSpec for Netfilter.
@@ -261,27 +261,27 @@ type NetfilterProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type NetfilterMapSpecs struct {
-	Clashes    *ebpf.MapSpec `ebpf:"clashes"`
-	Counts     *ebpf.MapSpec `ebpf:"counts"`
-	Entries    *ebpf.MapSpec `ebpf:"entries"`
-	Events     *ebpf.MapSpec `ebpf:"events"`
-	Freed      *ebpf.MapSpec `ebpf:"freed"`
-	SelAddrs   *ebpf.MapSpec `ebpf:"sel_addrs"`
-	SelCgroups *ebpf.MapSpec `ebpf:"sel_cgroups"`
-	SelNetns   *ebpf.MapSpec `ebpf:"sel_netns"`
+	Clashes     *ebpf.MapSpec `ebpf:"clashes"`
+	Counts      *ebpf.MapSpec `ebpf:"counts"`
+	Events      *ebpf.MapSpec `ebpf:"events"`
+	FreedPkts   *ebpf.MapSpec `ebpf:"freed_pkts"`
+	HookEntries *ebpf.MapSpec `ebpf:"hook_entries"`
+	SelAddrs    *ebpf.MapSpec `ebpf:"sel_addrs"`
+	SelCgroups  *ebpf.MapSpec `ebpf:"sel_cgroups"`
+	SelNetns    *ebpf.MapSpec `ebpf:"sel_netns"`
 }
 
 // NetfilterVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type NetfilterVariableSpecs struct {
-	CgroupHierarchy     *ebpf.VariableSpec `ebpf:"cgroup_hierarchy"`
-	CgroupSubsys        *ebpf.VariableSpec `ebpf:"cgroup_subsys"`
-	HostNetns           *ebpf.VariableSpec `ebpf:"host_netns"`
-	KfreeSkbTellsReason *ebpf.VariableSpec `ebpf:"kfree_skb_tells_reason"`
-	Ports               *ebpf.VariableSpec `ebpf:"ports"`
-	PortsWanted         *ebpf.VariableSpec `ebpf:"ports_wanted"`
-	Selecting           *ebpf.VariableSpec `ebpf:"selecting"`
+	CgroupHierarchy   *ebpf.VariableSpec `ebpf:"cgroup_hierarchy"`
+	CgroupSubsys      *ebpf.VariableSpec `ebpf:"cgroup_subsys"`
+	HostNetns         *ebpf.VariableSpec `ebpf:"host_netns"`
+	KfreeSkbHasReason *ebpf.VariableSpec `ebpf:"kfree_skb_has_reason"`
+	Ports             *ebpf.VariableSpec `ebpf:"ports"`
+	PortsWanted       *ebpf.VariableSpec `ebpf:"ports_wanted"`
+	Selecting         *ebpf.VariableSpec `ebpf:"selecting"`
 }
 
 // NetfilterObjects contains all objects after they have been loaded into the kernel.
@@ -304,23 +304,23 @@ func (o *NetfilterObjects) Close() error {
 //
 // It can be passed to LoadNetfilterObjects or ebpf.CollectionSpec.LoadAndAssign.
 type NetfilterMaps struct {
-	Clashes    *ebpf.Map `ebpf:"clashes"`
-	Counts     *ebpf.Map `ebpf:"counts"`
-	Entries    *ebpf.Map `ebpf:"entries"`
-	Events     *ebpf.Map `ebpf:"events"`
-	Freed      *ebpf.Map `ebpf:"freed"`
-	SelAddrs   *ebpf.Map `ebpf:"sel_addrs"`
-	SelCgroups *ebpf.Map `ebpf:"sel_cgroups"`
-	SelNetns   *ebpf.Map `ebpf:"sel_netns"`
+	Clashes     *ebpf.Map `ebpf:"clashes"`
+	Counts      *ebpf.Map `ebpf:"counts"`
+	Events      *ebpf.Map `ebpf:"events"`
+	FreedPkts   *ebpf.Map `ebpf:"freed_pkts"`
+	HookEntries *ebpf.Map `ebpf:"hook_entries"`
+	SelAddrs    *ebpf.Map `ebpf:"sel_addrs"`
+	SelCgroups  *ebpf.Map `ebpf:"sel_cgroups"`
+	SelNetns    *ebpf.Map `ebpf:"sel_netns"`
 }
 
 func (m *NetfilterMaps) Close() error {
 	return _NetfilterClose(
 		m.Clashes,
 		m.Counts,
-		m.Entries,
 		m.Events,
-		m.Freed,
+		m.FreedPkts,
+		m.HookEntries,
 		m.SelAddrs,
 		m.SelCgroups,
 		m.SelNetns,
@@ -331,13 +331,13 @@ func (m *NetfilterMaps) Close() error {
 //
 // It can be passed to LoadNetfilterObjects or ebpf.CollectionSpec.LoadAndAssign.
 type NetfilterVariables struct {
-	CgroupHierarchy     *ebpf.Variable `ebpf:"cgroup_hierarchy"`
-	CgroupSubsys        *ebpf.Variable `ebpf:"cgroup_subsys"`
-	HostNetns           *ebpf.Variable `ebpf:"host_netns"`
-	KfreeSkbTellsReason *ebpf.Variable `ebpf:"kfree_skb_tells_reason"`
-	Ports               *ebpf.Variable `ebpf:"ports"`
-	PortsWanted         *ebpf.Variable `ebpf:"ports_wanted"`
-	Selecting           *ebpf.Variable `ebpf:"selecting"`
+	CgroupHierarchy   *ebpf.Variable `ebpf:"cgroup_hierarchy"`
+	CgroupSubsys      *ebpf.Variable `ebpf:"cgroup_subsys"`
+	HostNetns         *ebpf.Variable `ebpf:"host_netns"`
+	KfreeSkbHasReason *ebpf.Variable `ebpf:"kfree_skb_has_reason"`
+	Ports             *ebpf.Variable `ebpf:"ports"`
+	PortsWanted       *ebpf.Variable `ebpf:"ports_wanted"`
+	Selecting         *ebpf.Variable `ebpf:"selecting"`
 }
 
 // NetfilterPrograms contains all programs after they have been loaded into the kernel.

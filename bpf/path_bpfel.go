@@ -72,7 +72,7 @@ type PathJourney struct {
 	Id             uint64
 	Last           uint64
 	Dev            uint64
-	Print          uint32
+	Fingerprint    uint32
 	Netns          uint32
 	Direction      uint8
 	Ttl            uint8
@@ -112,39 +112,39 @@ type PathTuple struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	PathMapCounts              = "counts"
-	PathMapDnsBackends         = "dns_backends"
-	PathMapEvents              = "events"
-	PathMapFlows               = "flows"
-	PathMapJourneys            = "journeys"
-	PathMapLatest              = "latest"
-	PathMapLevel               = "level"
-	PathMapSelAddrs            = "sel_addrs"
-	PathMapSelCgroups          = "sel_cgroups"
-	PathMapSelNetns            = "sel_netns"
-	PathMapSights              = "sights"
-	PathProgArriveRawTp        = "arrive_raw_tp"
-	PathProgArriveTpBtf        = "arrive_tp_btf"
-	PathProgDropRawTp          = "drop_raw_tp"
-	PathProgDropTpBtf          = "drop_tp_btf"
-	PathProgLeaveRawTp         = "leave_raw_tp"
-	PathProgLeaveTpBtf         = "leave_tp_btf"
-	PathVarCgroupHierarchy     = "cgroup_hierarchy"
-	PathVarCgroupSubsys        = "cgroup_subsys"
-	PathVarDnsPorts            = "dns_ports"
-	PathVarDropProtocols       = "drop_protocols"
-	PathVarFiltering           = "filtering"
-	PathVarFollowing           = "following"
-	PathVarHopProtocols        = "hop_protocols"
-	PathVarHopTcpFlags         = "hop_tcp_flags"
-	PathVarHostNetns           = "host_netns"
-	PathVarKfreeSkbTellsReason = "kfree_skb_tells_reason"
-	PathVarKfreeSkbTellsSocket = "kfree_skb_tells_socket"
-	PathVarPorts               = "ports"
-	PathVarPortsWanted         = "ports_wanted"
-	PathVarSelecting           = "selecting"
-	PathVarSnap                = "snap"
-	PathVarTunnelPort          = "tunnel_port"
+	PathMapCounts            = "counts"
+	PathMapDnsBackends       = "dns_backends"
+	PathMapEvents            = "events"
+	PathMapFlows             = "flows"
+	PathMapJourneys          = "journeys"
+	PathMapLastJourney       = "last_journey"
+	PathMapPktCtxLevel       = "pkt_ctx_level"
+	PathMapPktCtxs           = "pkt_ctxs"
+	PathMapSelAddrs          = "sel_addrs"
+	PathMapSelCgroups        = "sel_cgroups"
+	PathMapSelNetns          = "sel_netns"
+	PathProgDropRawTp        = "drop_raw_tp"
+	PathProgDropTpBtf        = "drop_tp_btf"
+	PathProgReceiveRawTp     = "receive_raw_tp"
+	PathProgReceiveTpBtf     = "receive_tp_btf"
+	PathProgTransmitRawTp    = "transmit_raw_tp"
+	PathProgTransmitTpBtf    = "transmit_tp_btf"
+	PathVarCgroupHierarchy   = "cgroup_hierarchy"
+	PathVarCgroupSubsys      = "cgroup_subsys"
+	PathVarDnsPorts          = "dns_ports"
+	PathVarDropProtocols     = "drop_protocols"
+	PathVarFiltering         = "filtering"
+	PathVarFlowsTracked      = "flows_tracked"
+	PathVarHopProtocols      = "hop_protocols"
+	PathVarHopTcpFlags       = "hop_tcp_flags"
+	PathVarHostNetns         = "host_netns"
+	PathVarKfreeSkbHasReason = "kfree_skb_has_reason"
+	PathVarKfreeSkbHasRxSk   = "kfree_skb_has_rx_sk"
+	PathVarPorts             = "ports"
+	PathVarPortsWanted       = "ports_wanted"
+	PathVarSelecting         = "selecting"
+	PathVarSnap              = "snap"
+	PathVarTunnelPort        = "tunnel_port"
 )
 
 // LoadPath returns the embedded CollectionSpec for Path.
@@ -189,12 +189,12 @@ type PathSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type PathProgramSpecs struct {
-	ArriveRawTp *ebpf.ProgramSpec `ebpf:"arrive_raw_tp"`
-	ArriveTpBtf *ebpf.ProgramSpec `ebpf:"arrive_tp_btf"`
-	DropRawTp   *ebpf.ProgramSpec `ebpf:"drop_raw_tp"`
-	DropTpBtf   *ebpf.ProgramSpec `ebpf:"drop_tp_btf"`
-	LeaveRawTp  *ebpf.ProgramSpec `ebpf:"leave_raw_tp"`
-	LeaveTpBtf  *ebpf.ProgramSpec `ebpf:"leave_tp_btf"`
+	DropRawTp     *ebpf.ProgramSpec `ebpf:"drop_raw_tp"`
+	DropTpBtf     *ebpf.ProgramSpec `ebpf:"drop_tp_btf"`
+	ReceiveRawTp  *ebpf.ProgramSpec `ebpf:"receive_raw_tp"`
+	ReceiveTpBtf  *ebpf.ProgramSpec `ebpf:"receive_tp_btf"`
+	TransmitRawTp *ebpf.ProgramSpec `ebpf:"transmit_raw_tp"`
+	TransmitTpBtf *ebpf.ProgramSpec `ebpf:"transmit_tp_btf"`
 }
 
 // PathMapSpecs contains maps before they are loaded into the kernel.
@@ -206,34 +206,34 @@ type PathMapSpecs struct {
 	Events      *ebpf.MapSpec `ebpf:"events"`
 	Flows       *ebpf.MapSpec `ebpf:"flows"`
 	Journeys    *ebpf.MapSpec `ebpf:"journeys"`
-	Latest      *ebpf.MapSpec `ebpf:"latest"`
-	Level       *ebpf.MapSpec `ebpf:"level"`
+	LastJourney *ebpf.MapSpec `ebpf:"last_journey"`
+	PktCtxLevel *ebpf.MapSpec `ebpf:"pkt_ctx_level"`
+	PktCtxs     *ebpf.MapSpec `ebpf:"pkt_ctxs"`
 	SelAddrs    *ebpf.MapSpec `ebpf:"sel_addrs"`
 	SelCgroups  *ebpf.MapSpec `ebpf:"sel_cgroups"`
 	SelNetns    *ebpf.MapSpec `ebpf:"sel_netns"`
-	Sights      *ebpf.MapSpec `ebpf:"sights"`
 }
 
 // PathVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type PathVariableSpecs struct {
-	CgroupHierarchy     *ebpf.VariableSpec `ebpf:"cgroup_hierarchy"`
-	CgroupSubsys        *ebpf.VariableSpec `ebpf:"cgroup_subsys"`
-	DnsPorts            *ebpf.VariableSpec `ebpf:"dns_ports"`
-	DropProtocols       *ebpf.VariableSpec `ebpf:"drop_protocols"`
-	Filtering           *ebpf.VariableSpec `ebpf:"filtering"`
-	Following           *ebpf.VariableSpec `ebpf:"following"`
-	HopProtocols        *ebpf.VariableSpec `ebpf:"hop_protocols"`
-	HopTcpFlags         *ebpf.VariableSpec `ebpf:"hop_tcp_flags"`
-	HostNetns           *ebpf.VariableSpec `ebpf:"host_netns"`
-	KfreeSkbTellsReason *ebpf.VariableSpec `ebpf:"kfree_skb_tells_reason"`
-	KfreeSkbTellsSocket *ebpf.VariableSpec `ebpf:"kfree_skb_tells_socket"`
-	Ports               *ebpf.VariableSpec `ebpf:"ports"`
-	PortsWanted         *ebpf.VariableSpec `ebpf:"ports_wanted"`
-	Selecting           *ebpf.VariableSpec `ebpf:"selecting"`
-	Snap                *ebpf.VariableSpec `ebpf:"snap"`
-	TunnelPort          *ebpf.VariableSpec `ebpf:"tunnel_port"`
+	CgroupHierarchy   *ebpf.VariableSpec `ebpf:"cgroup_hierarchy"`
+	CgroupSubsys      *ebpf.VariableSpec `ebpf:"cgroup_subsys"`
+	DnsPorts          *ebpf.VariableSpec `ebpf:"dns_ports"`
+	DropProtocols     *ebpf.VariableSpec `ebpf:"drop_protocols"`
+	Filtering         *ebpf.VariableSpec `ebpf:"filtering"`
+	FlowsTracked      *ebpf.VariableSpec `ebpf:"flows_tracked"`
+	HopProtocols      *ebpf.VariableSpec `ebpf:"hop_protocols"`
+	HopTcpFlags       *ebpf.VariableSpec `ebpf:"hop_tcp_flags"`
+	HostNetns         *ebpf.VariableSpec `ebpf:"host_netns"`
+	KfreeSkbHasReason *ebpf.VariableSpec `ebpf:"kfree_skb_has_reason"`
+	KfreeSkbHasRxSk   *ebpf.VariableSpec `ebpf:"kfree_skb_has_rx_sk"`
+	Ports             *ebpf.VariableSpec `ebpf:"ports"`
+	PortsWanted       *ebpf.VariableSpec `ebpf:"ports_wanted"`
+	Selecting         *ebpf.VariableSpec `ebpf:"selecting"`
+	Snap              *ebpf.VariableSpec `ebpf:"snap"`
+	TunnelPort        *ebpf.VariableSpec `ebpf:"tunnel_port"`
 }
 
 // PathObjects contains all objects after they have been loaded into the kernel.
@@ -261,12 +261,12 @@ type PathMaps struct {
 	Events      *ebpf.Map `ebpf:"events"`
 	Flows       *ebpf.Map `ebpf:"flows"`
 	Journeys    *ebpf.Map `ebpf:"journeys"`
-	Latest      *ebpf.Map `ebpf:"latest"`
-	Level       *ebpf.Map `ebpf:"level"`
+	LastJourney *ebpf.Map `ebpf:"last_journey"`
+	PktCtxLevel *ebpf.Map `ebpf:"pkt_ctx_level"`
+	PktCtxs     *ebpf.Map `ebpf:"pkt_ctxs"`
 	SelAddrs    *ebpf.Map `ebpf:"sel_addrs"`
 	SelCgroups  *ebpf.Map `ebpf:"sel_cgroups"`
 	SelNetns    *ebpf.Map `ebpf:"sel_netns"`
-	Sights      *ebpf.Map `ebpf:"sights"`
 }
 
 func (m *PathMaps) Close() error {
@@ -276,12 +276,12 @@ func (m *PathMaps) Close() error {
 		m.Events,
 		m.Flows,
 		m.Journeys,
-		m.Latest,
-		m.Level,
+		m.LastJourney,
+		m.PktCtxLevel,
+		m.PktCtxs,
 		m.SelAddrs,
 		m.SelCgroups,
 		m.SelNetns,
-		m.Sights,
 	)
 }
 
@@ -289,44 +289,44 @@ func (m *PathMaps) Close() error {
 //
 // It can be passed to LoadPathObjects or ebpf.CollectionSpec.LoadAndAssign.
 type PathVariables struct {
-	CgroupHierarchy     *ebpf.Variable `ebpf:"cgroup_hierarchy"`
-	CgroupSubsys        *ebpf.Variable `ebpf:"cgroup_subsys"`
-	DnsPorts            *ebpf.Variable `ebpf:"dns_ports"`
-	DropProtocols       *ebpf.Variable `ebpf:"drop_protocols"`
-	Filtering           *ebpf.Variable `ebpf:"filtering"`
-	Following           *ebpf.Variable `ebpf:"following"`
-	HopProtocols        *ebpf.Variable `ebpf:"hop_protocols"`
-	HopTcpFlags         *ebpf.Variable `ebpf:"hop_tcp_flags"`
-	HostNetns           *ebpf.Variable `ebpf:"host_netns"`
-	KfreeSkbTellsReason *ebpf.Variable `ebpf:"kfree_skb_tells_reason"`
-	KfreeSkbTellsSocket *ebpf.Variable `ebpf:"kfree_skb_tells_socket"`
-	Ports               *ebpf.Variable `ebpf:"ports"`
-	PortsWanted         *ebpf.Variable `ebpf:"ports_wanted"`
-	Selecting           *ebpf.Variable `ebpf:"selecting"`
-	Snap                *ebpf.Variable `ebpf:"snap"`
-	TunnelPort          *ebpf.Variable `ebpf:"tunnel_port"`
+	CgroupHierarchy   *ebpf.Variable `ebpf:"cgroup_hierarchy"`
+	CgroupSubsys      *ebpf.Variable `ebpf:"cgroup_subsys"`
+	DnsPorts          *ebpf.Variable `ebpf:"dns_ports"`
+	DropProtocols     *ebpf.Variable `ebpf:"drop_protocols"`
+	Filtering         *ebpf.Variable `ebpf:"filtering"`
+	FlowsTracked      *ebpf.Variable `ebpf:"flows_tracked"`
+	HopProtocols      *ebpf.Variable `ebpf:"hop_protocols"`
+	HopTcpFlags       *ebpf.Variable `ebpf:"hop_tcp_flags"`
+	HostNetns         *ebpf.Variable `ebpf:"host_netns"`
+	KfreeSkbHasReason *ebpf.Variable `ebpf:"kfree_skb_has_reason"`
+	KfreeSkbHasRxSk   *ebpf.Variable `ebpf:"kfree_skb_has_rx_sk"`
+	Ports             *ebpf.Variable `ebpf:"ports"`
+	PortsWanted       *ebpf.Variable `ebpf:"ports_wanted"`
+	Selecting         *ebpf.Variable `ebpf:"selecting"`
+	Snap              *ebpf.Variable `ebpf:"snap"`
+	TunnelPort        *ebpf.Variable `ebpf:"tunnel_port"`
 }
 
 // PathPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to LoadPathObjects or ebpf.CollectionSpec.LoadAndAssign.
 type PathPrograms struct {
-	ArriveRawTp *ebpf.Program `ebpf:"arrive_raw_tp"`
-	ArriveTpBtf *ebpf.Program `ebpf:"arrive_tp_btf"`
-	DropRawTp   *ebpf.Program `ebpf:"drop_raw_tp"`
-	DropTpBtf   *ebpf.Program `ebpf:"drop_tp_btf"`
-	LeaveRawTp  *ebpf.Program `ebpf:"leave_raw_tp"`
-	LeaveTpBtf  *ebpf.Program `ebpf:"leave_tp_btf"`
+	DropRawTp     *ebpf.Program `ebpf:"drop_raw_tp"`
+	DropTpBtf     *ebpf.Program `ebpf:"drop_tp_btf"`
+	ReceiveRawTp  *ebpf.Program `ebpf:"receive_raw_tp"`
+	ReceiveTpBtf  *ebpf.Program `ebpf:"receive_tp_btf"`
+	TransmitRawTp *ebpf.Program `ebpf:"transmit_raw_tp"`
+	TransmitTpBtf *ebpf.Program `ebpf:"transmit_tp_btf"`
 }
 
 func (p *PathPrograms) Close() error {
 	return _PathClose(
-		p.ArriveRawTp,
-		p.ArriveTpBtf,
 		p.DropRawTp,
 		p.DropTpBtf,
-		p.LeaveRawTp,
-		p.LeaveTpBtf,
+		p.ReceiveRawTp,
+		p.ReceiveTpBtf,
+		p.TransmitRawTp,
+		p.TransmitTpBtf,
 	)
 }
 

@@ -88,7 +88,7 @@ struct {
 	__uint(max_entries, 1024);
 	__type(key, __u64); /* address of the socket */
 	__type(value, __u8);
-} closed SEC(".maps");
+} closed_states SEC(".maps");
 
 /* When connections were made, by CLOCK_BOOTTIME. */
 struct {
@@ -96,11 +96,11 @@ struct {
 	__uint(max_entries, 16384);
 	__type(key, __u64); /* address of the socket */
 	__type(value, __u64);
-} made SEC(".maps");
+} established SEC(".maps");
 
 /* Sockets whose buffer is full, so that a flood makes few events. */
-struct flood {
-	__u64 told;    /* time of the last event */
+struct rate_limit {
+	__u64 last;    /* time of the last event */
 	__u32 pending; /* drops since */
 };
 
@@ -108,10 +108,10 @@ struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1024);
 	__type(key, __u64); /* address of the socket */
-	__type(value, struct flood);
-} floods SEC(".maps");
+	__type(value, struct rate_limit);
+} rate_limits SEC(".maps");
 
-#define FLOOD_NS 100000000 /* one event a socket in this time */
+#define RATE_LIMIT_NS 100000000 /* one event a socket in this time */
 
 static __always_inline void fill_owner(struct event *e, struct sock *sk)
 {
@@ -186,7 +186,7 @@ static __always_inline void fill_sock(struct event *e, struct sock *sk)
 	fill_ends(&e->sock, sk);
 	e->state = BPF_CORE_READ(sk, __sk_common.skc_state);
 	e->hdr.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
-	if (!is_full(e->state))
+	if (!is_fullsock(e->state))
 		return;
 	e->sock.sport =
 		bpf_ntohs(BPF_CORE_READ(inet, inet_sport)); /* skc_num is gone once the port is released */
@@ -197,7 +197,7 @@ static __always_inline void fill_sock(struct event *e, struct sock *sk)
 	e->rcvbuf = BPF_CORE_READ(sk, sk_rcvbuf);
 	e->backlog = BPF_CORE_READ(sk, sk_ack_backlog);
 	e->backlog_max = BPF_CORE_READ(sk, sk_max_ack_backlog);
-	e->linger_0 = lingers_not(sk);
+	e->linger_0 = linger_zero(sk);
 	if (e->sock.proto == IPPROTO_TCP && e->state != TCP_LISTEN)
 		fill_tcp(e, sk);
 	fill_owner(e, sk);
@@ -249,7 +249,7 @@ static __always_inline int handle_reset_sent(struct sock *sk, struct sk_buff *sk
 		fill_packet(e, skb);
 	} else if (e->state == TCP_CLOSE) {
 		fill_closer(e); /* timers send it while the socket is still open */
-		before = bpf_map_lookup_elem(&closed, &key);
+		before = bpf_map_lookup_elem(&closed_states, &key);
 		if (before)
 			e->state = *before;
 	}
@@ -305,10 +305,10 @@ int BPF_PROG(state_raw_tp, struct sock *sk, int before, int after)
 		read_comm(o.comm, (void *)bpf_get_current_task());
 		bpf_map_update_elem(&owners, &key, &o, BPF_ANY);
 	} else if (after == TCP_CLOSE) {
-		bpf_map_update_elem(&closed, &key, &state, BPF_ANY);
+		bpf_map_update_elem(&closed_states, &key, &state, BPF_ANY);
 	} else if (after == TCP_ESTABLISHED) {
 		now = bpf_ktime_get_boot_ns();
-		bpf_map_update_elem(&made, &key, &now, BPF_ANY);
+		bpf_map_update_elem(&established, &key, &now, BPF_ANY);
 	} else if (before == TCP_LISTEN || before == TCP_CLOSE) { /* memory of another socket, used again */
 		bpf_map_delete_elem(&owners, &key);
 	}
@@ -318,22 +318,22 @@ int BPF_PROG(state_raw_tp, struct sock *sk, int before, int after)
 /* What the peer has of what comes behind the segment that it lacks. */
 static __always_inline void fill_sacked(struct event *e, struct tcp_sock *tp)
 {
-	struct tcp_sack_block told[4];
+	struct tcp_sack_block blocks[4];
 	int i;
 
 	e->sacked = BPF_CORE_READ(tp, sacked_out);
-	if (!e->sacked || bpf_core_read(told, sizeof(told), &tp->recv_sack_cache))
+	if (!e->sacked || bpf_core_read(blocks, sizeof(blocks), &tp->recv_sack_cache))
 		return;
 	for (i = 0; i < 4; i++)
-		e->sacked_bytes += told[i].end_seq - told[i].start_seq;
+		e->sacked_bytes += blocks[i].end_seq - blocks[i].start_seq;
 }
 
 /* Data that is sent again for want of an acknowledgement. That a single packet is lost is everyday, and a fast
  * retransmission finds it; so only timeouts are told, and only of packets that are larger than every way takes (RFC 791).
  */
-#define EVERY_WAY 576
+#define MIN_PMTU 576
 
-static __always_inline int handle_timeout(struct sock *sk, struct sk_buff *skb)
+static __always_inline int handle_retransmit(struct sock *sk, struct sk_buff *skb)
 {
 	struct tcp_sock *tp = (void *)sk;
 	struct inet_connection_sock *icsk = (void *)sk;
@@ -348,7 +348,7 @@ static __always_inline int handle_timeout(struct sock *sk, struct sk_buff *skb)
 		len = mss;
 	payload = len;
 	len += BPF_CORE_READ(tp, tcp_header_len) + BPF_CORE_READ(icsk, icsk_af_ops, net_header_len);
-	if (len <= EVERY_WAY)
+	if (len <= MIN_PMTU)
 		return 0;
 	e = sock_event(SOCK_RESENT, sk);
 	if (!e)
@@ -359,7 +359,7 @@ static __always_inline int handle_timeout(struct sock *sk, struct sk_buff *skb)
 	e->timeouts = BPF_CORE_READ(icsk, icsk_retransmits);
 	e->pmtu = BPF_CORE_READ(icsk, icsk_pmtu_cookie);
 	fill_sacked(e, tp);
-	since = bpf_map_lookup_elem(&made, &key);
+	since = bpf_map_lookup_elem(&established, &key);
 	if (since)
 		e->age = e->hdr.time - *since;
 	bpf_ringbuf_submit(e, 0);
@@ -372,10 +372,10 @@ int BPF_PROG(retransmit_raw_tp, struct sock *sk, struct sk_buff *skb)
 	__u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
 	struct event *e;
 
-	if (!is_full(state) || state == TCP_SYN_RECV)
+	if (!is_fullsock(state) || state == TCP_SYN_RECV)
 		return 0;
 	if (state != TCP_SYN_SENT)
-		return handle_timeout(sk, skb);
+		return handle_retransmit(sk, skb);
 	e = sock_event(SOCK_SYN_RESENT, sk);
 	if (e)
 		bpf_ringbuf_submit(e, 0);
@@ -393,7 +393,7 @@ int BPF_PROG(retransmit_synack_raw_tp, struct sock *sk)
 }
 
 /* A SYN to a listener whose accept queue is full: it is consumed, not freed, so that no reason tells of it. */
-static __always_inline int handle_syn(struct sock *sk, struct sk_buff *skb)
+static __always_inline int handle_conn_request(struct sock *sk, struct sk_buff *skb)
 {
 	struct event *e;
 
@@ -410,13 +410,13 @@ static __always_inline int handle_syn(struct sock *sk, struct sk_buff *skb)
 SEC("fentry/tcp_conn_request")
 int BPF_PROG(syn_fentry, void *rsk_ops, void *af_ops, struct sock *sk, struct sk_buff *skb)
 {
-	return handle_syn(sk, skb);
+	return handle_conn_request(sk, skb);
 }
 
 SEC("kprobe/tcp_conn_request")
 int syn_kprobe(void *ctx)
 {
-	return handle_syn((void *)argument(ctx, 3), (void *)argument(ctx, 4));
+	return handle_conn_request((void *)argument(ctx, 3), (void *)argument(ctx, 4));
 }
 
 SEC("raw_tp/icmp_send")
@@ -435,11 +435,11 @@ int BPF_PROG(icmp_raw_tp, struct sk_buff *skb, int type, int code)
 static __always_inline int handle_full(struct sock *sk, struct sk_buff *skb)
 {
 	__u64 key = (__u64)sk, now = bpf_ktime_get_boot_ns();
-	struct flood *f = bpf_map_lookup_elem(&floods, &key), first = {.told = now};
+	struct rate_limit *f = bpf_map_lookup_elem(&rate_limits, &key), first = {.last = now};
 	__u32 count = 1;
 	struct event *e;
 
-	if (f && now - f->told < FLOOD_NS) {
+	if (f && now - f->last < RATE_LIMIT_NS) {
 		__sync_fetch_and_add(&f->pending, 1);
 		COUNT(KIND_SOCK, seen);
 		COUNT(KIND_SOCK, filtered);
@@ -447,7 +447,7 @@ static __always_inline int handle_full(struct sock *sk, struct sk_buff *skb)
 	}
 	if (f)
 		count += f->pending;
-	bpf_map_update_elem(&floods, &key, &first, BPF_ANY);
+	bpf_map_update_elem(&rate_limits, &key, &first, BPF_ANY);
 	e = sock_event(SOCK_BUFFER_FULL, sk);
 	if (!e)
 		return 0;
@@ -472,7 +472,7 @@ int BPF_PROG(udp_full_raw_tp, int error, struct sock *sk)
 }
 
 /* What a routing table was asked: of either family, each has this at its beginning. */
-static __always_inline bool sent_from_here(struct flowi_common *flow, __be16 dport)
+static __always_inline bool is_local_lookup(struct flowi_common *flow, __be16 dport)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	__u8 proto = BPF_CORE_READ(flow, flowic_proto);
@@ -483,7 +483,7 @@ static __always_inline bool sent_from_here(struct flowi_common *flow, __be16 dpo
 	       sends(current_syscall());
 }
 
-static __always_inline struct event *no_route(struct flowi_common *flow, int err)
+static __always_inline struct event *no_route_event(struct flowi_common *flow, int err)
 {
 	struct event *e = sock_event(SOCK_NO_ROUTE, NULL);
 
@@ -506,9 +506,9 @@ int BPF_PROG(fib_raw_tp, __u32 table, struct flowi4 *flow, void *hop, int err)
 	struct event *e;
 	__be32 addr;
 
-	if (!err || !sent_from_here(&flow->__fl_common, dport))
+	if (!err || !is_local_lookup(&flow->__fl_common, dport))
 		return 0;
-	e = no_route(&flow->__fl_common, -err);
+	e = no_route_event(&flow->__fl_common, -err);
 	if (!e)
 		return 0;
 	e->sock.family = 4;
@@ -532,9 +532,9 @@ int BPF_PROG(fib6_raw_tp, void *net, struct fib6_result *found, struct fib6_tabl
 	struct event *e;
 
 	if (!(BPF_CORE_READ(found, f6i, fib6_flags) & RTF_REJECT) ||
-	    BPF_CORE_READ(table, tb6_id) == TABLE_LOCAL || !sent_from_here(&flow->__fl_common, dport))
+	    BPF_CORE_READ(table, tb6_id) == TABLE_LOCAL || !is_local_lookup(&flow->__fl_common, dport))
 		return 0;
-	e = no_route(&flow->__fl_common, 0);
+	e = no_route_event(&flow->__fl_common, 0);
 	if (!e)
 		return 0;
 	e->sock.family = 6;

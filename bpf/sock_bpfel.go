@@ -91,13 +91,6 @@ type SockEvent struct {
 	Pad2          uint32
 }
 
-type SockFlood struct {
-	_       structs.HostLayout
-	Told    uint64
-	Pending uint32
-	_       [4]byte
-}
-
 type SockKind uint32
 
 const (
@@ -121,16 +114,23 @@ type SockOwner struct {
 	Comm [16]uint8
 }
 
+type SockRateLimit struct {
+	_       structs.HostLayout
+	Last    uint64
+	Pending uint32
+	_       [4]byte
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	SockMapClosed                 = "closed"
+	SockMapClosedStates           = "closed_states"
 	SockMapCounts                 = "counts"
+	SockMapEstablished            = "established"
 	SockMapEvents                 = "events"
-	SockMapFloods                 = "floods"
-	SockMapMade                   = "made"
 	SockMapOwners                 = "owners"
+	SockMapRateLimits             = "rate_limits"
 	SockProgErrorRawTp            = "error_raw_tp"
 	SockProgFib6RawTp             = "fib6_raw_tp"
 	SockProgFibRawTp              = "fib_raw_tp"
@@ -212,12 +212,12 @@ type SockProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SockMapSpecs struct {
-	Closed *ebpf.MapSpec `ebpf:"closed"`
-	Counts *ebpf.MapSpec `ebpf:"counts"`
-	Events *ebpf.MapSpec `ebpf:"events"`
-	Floods *ebpf.MapSpec `ebpf:"floods"`
-	Made   *ebpf.MapSpec `ebpf:"made"`
-	Owners *ebpf.MapSpec `ebpf:"owners"`
+	ClosedStates *ebpf.MapSpec `ebpf:"closed_states"`
+	Counts       *ebpf.MapSpec `ebpf:"counts"`
+	Established  *ebpf.MapSpec `ebpf:"established"`
+	Events       *ebpf.MapSpec `ebpf:"events"`
+	Owners       *ebpf.MapSpec `ebpf:"owners"`
+	RateLimits   *ebpf.MapSpec `ebpf:"rate_limits"`
 }
 
 // SockVariableSpecs contains global variables before they are loaded into the kernel.
@@ -249,22 +249,22 @@ func (o *SockObjects) Close() error {
 //
 // It can be passed to LoadSockObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SockMaps struct {
-	Closed *ebpf.Map `ebpf:"closed"`
-	Counts *ebpf.Map `ebpf:"counts"`
-	Events *ebpf.Map `ebpf:"events"`
-	Floods *ebpf.Map `ebpf:"floods"`
-	Made   *ebpf.Map `ebpf:"made"`
-	Owners *ebpf.Map `ebpf:"owners"`
+	ClosedStates *ebpf.Map `ebpf:"closed_states"`
+	Counts       *ebpf.Map `ebpf:"counts"`
+	Established  *ebpf.Map `ebpf:"established"`
+	Events       *ebpf.Map `ebpf:"events"`
+	Owners       *ebpf.Map `ebpf:"owners"`
+	RateLimits   *ebpf.Map `ebpf:"rate_limits"`
 }
 
 func (m *SockMaps) Close() error {
 	return _SockClose(
-		m.Closed,
+		m.ClosedStates,
 		m.Counts,
+		m.Established,
 		m.Events,
-		m.Floods,
-		m.Made,
 		m.Owners,
+		m.RateLimits,
 	)
 }
 

@@ -72,11 +72,11 @@ struct skb_shared_info {
 #pragma clang attribute pop
 
 /* The user's filter, spliced in before the program is loaded: tracer/filter says what it replaces. */
-__attribute__((noinline)) int packet_filter_l2(struct __sk_buff *skb, __u32 way)
+__attribute__((noinline)) int packet_filter_l2(struct __sk_buff *skb, __u32 direction)
 {
 	int pass = 1;
 
-	asm volatile("" : "+r"(pass) : "r"(skb), "r"(way));
+	asm volatile("" : "+r"(pass) : "r"(skb), "r"(direction));
 	return pass;
 }
 
@@ -88,7 +88,7 @@ static __always_inline __u32 segment_of(struct sk_buff___tap *skb)
 	return BPF_CORE_READ(shared, gso_size);
 }
 
-static __noinline void lost(struct __sk_buff *skb)
+static __noinline void count_lost(struct __sk_buff *skb)
 {
 	struct sk_buff *kernel = (void *)skb;
 	__u64 key = (__u64)BPF_CORE_READ(kernel, dev, nd_net.net, ns.inum) << 32 | skb->ifindex, none = 0, *n;
@@ -99,7 +99,7 @@ static __noinline void lost(struct __sk_buff *skb)
 		__sync_fetch_and_add(n, 1);
 }
 
-static __always_inline void fill(struct event *e, struct __sk_buff *skb, enum tap_direction way)
+static __always_inline void fill(struct event *e, struct __sk_buff *skb, enum tap_direction direction)
 {
 	struct sk_buff *kernel =
 		(void *)skb; /* what the context is underneath, for helpers that read the kernel */
@@ -116,7 +116,7 @@ static __always_inline void fill(struct event *e, struct __sk_buff *skb, enum ta
 		e->vlan_proto = skb->vlan_proto;
 		e->vlan_tci = skb->vlan_tci;
 	}
-	e->direction = way;
+	e->direction = direction;
 	e->segment = segment_of((void *)skb);
 }
 
@@ -131,8 +131,8 @@ static __always_inline void fill(struct event *e, struct __sk_buff *skb, enum ta
 		e = RESERVE_SEEN(struct event, KIND_PACKET, sizeof(struct event) + room,                                \
 				 sizeof(struct event));                                                                 \
 		if (!e)                                                                                                 \
-			return lost(skb);                                                                               \
-		fill(e, skb, way);                                                                                      \
+			return count_lost(skb);                                                                         \
+		fill(e, skb, direction);                                                                                \
 		/* The helper takes no length of 0, and both bounds must be plain to the verifier: before 6.8 it      \
 		 * draws nothing from n != 0, which the compiler makes of n > 0, nor from a joint check of both. */ \
 		len = n;                                                                                                \
@@ -147,7 +147,7 @@ static __always_inline void fill(struct event *e, struct __sk_buff *skb, enum ta
 		return;                                                                                                 \
 	}
 
-static __always_inline void send(struct __sk_buff *skb, enum tap_direction way)
+static __always_inline void send(struct __sk_buff *skb, enum tap_direction direction)
 {
 	__u32 n = skb->len;
 	struct event *e;
@@ -158,11 +158,11 @@ static __always_inline void send(struct __sk_buff *skb, enum tap_direction way)
 	ROOMS(ROOM_FOR)
 }
 
-static __always_inline int handle_packet(struct __sk_buff *skb, enum tap_direction way)
+static __always_inline int handle_packet(struct __sk_buff *skb, enum tap_direction direction)
 {
 	COUNT(KIND_PACKET, seen);
-	if (packet_filter_l2(skb, way))
-		send(skb, way);
+	if (packet_filter_l2(skb, direction))
+		send(skb, direction);
 	else
 		COUNT(KIND_PACKET, filtered);
 	return TC_ACT_UNSPEC;

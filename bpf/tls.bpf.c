@@ -39,29 +39,29 @@ DEFINE_RING(struct event);
 
 #include "segment.h"
 
-#define CLEAR \
+#define MAX_PLAINTEXT \
 	(16 * 1024) /* bytes of a direction that may be in the clear; a chain of certificates has some 5000 */
 #define RECORD_HEADER 5 /* type, version, length: RFC 8446, 5.1 */
 #define ALERT	      (RECORD_HEADER + 2)
-#define RECORDS	      16	       /* looked at in a segment */
-#define HIDDEN_ALERT  (ALERT + 1 + 16) /* of TLS 1.3, with its type and its sum: RFC 8446, 5.2 */
+#define MAX_RECORDS   16	       /* looked at in a segment */
+#define TLS13_ALERT   (ALERT + 1 + 16) /* of TLS 1.3, with its type and its sum: RFC 8446, 5.2 */
 
 #define TYPE_CIPHER    20 /* it changes */
 #define TYPE_HANDSHAKE 22
 #define CLIENT_HELLO   1
 
 /* One direction of a connection. */
-struct flight {
-	__u32 next; /* sequence number that the next record begins with */
-	__u32 told; /* up to here */
-	bool begun;
-	bool ciphered; /* the next record is encrypted */
-	bool over;
-	bool after; /* a segment came since both directions are over */
+struct tls_stream {
+	__u32 next;	/* sequence number that the next record begins with */
+	__u32 reported; /* up to here */
+	bool started;
+	bool encrypted; /* the next record is encrypted */
+	bool done;
+	bool seen_after; /* a segment came since both directions are over */
 };
 
-struct flights {
-	struct flight way[2];
+struct tls_conn {
+	struct tls_stream dir[2];
 };
 
 /* Of sockets whose connection began as TLS does; others have none. */
@@ -69,10 +69,10 @@ struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
-	__type(value, struct flights);
-} flights SEC(".maps");
+	__type(value, struct tls_conn);
+} tls_conn SEC(".maps");
 
-struct nonce {
+struct client_random {
 	__u8 bytes[16];
 };
 
@@ -80,28 +80,28 @@ struct nonce {
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
-	__type(key, struct nonce);
+	__type(key, struct client_random);
 	__type(value, __u8);
-} greeted SEC(".maps");
+} client_randoms SEC(".maps");
 
 /* Whether the client's socket tells of the connection already; if this is it, it will. */
-static __always_inline bool told_by_client(const struct sight *s)
+static __always_inline bool seen_on_client(const struct segment *s)
 {
-	struct nonce n;
+	struct client_random n;
 	__u8 one = 1;
 
 	if (bpf_skb_load_bytes(s->skb, s->data + 11, &n, sizeof(n)))
 		return false;
 	if (!s->out)
-		return bpf_map_lookup_elem(&greeted, &n);
-	bpf_map_update_elem(&greeted, &n, &one, BPF_ANY);
+		return bpf_map_lookup_elem(&client_randoms, &n);
+	bpf_map_update_elem(&client_randoms, &n, &one, BPF_ANY);
 	return false;
 }
 
 /* What the socket keeps, made if the connection begins here as TLS does and is selected; else NULL. */
-static __always_inline struct flights *flights_of(const struct sight *s)
+static __always_inline struct tls_conn *tls_conn_of(const struct segment *s)
 {
-	struct flights *f = bpf_sk_storage_get(&flights, s->sk, 0, 0);
+	struct tls_conn *f = bpf_sk_storage_get(&tls_conn, s->sk, 0, 0);
 	__u8 head[RECORD_HEADER + 1];
 
 	if (f || s->offset > 1) /* what is acknowledged includes the SYN of some */
@@ -112,21 +112,21 @@ static __always_inline struct flights *flights_of(const struct sight *s)
 		return 0;
 	if (!selected(s))
 		return 0;
-	f = bpf_sk_storage_get(&flights, s->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	f = bpf_sk_storage_get(&tls_conn, s->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!f)
 		COUNT(KIND_HANDSHAKE, lost_map);
-	else if (told_by_client(s))
-		f->way[0].over = f->way[1].over = true;
+	else if (seen_on_client(s))
+		f->dir[0].done = f->dir[1].done = true;
 	return f;
 }
 
 /* How many bytes of a segment are in the clear, with the header of the record that is not, or all of an alert. */
-static __always_inline __u32 clear_bytes(const struct sight *s, struct flight *f)
+static __always_inline __u32 plaintext_bytes(const struct segment *s, struct tls_stream *f)
 {
 	__u8 head[RECORD_HEADER];
 	__u32 at, i;
 
-	for (i = 0; i < RECORDS; i++) {
+	for (i = 0; i < MAX_RECORDS; i++) {
 		at = f->next - s->seq;
 		if ((__s32)at >= (__s32)s->payload)
 			return s->payload;
@@ -136,92 +136,92 @@ static __always_inline __u32 clear_bytes(const struct sight *s, struct flight *f
 			return s->payload;
 		if (bpf_skb_load_bytes(s->skb, s->data + at, head, sizeof(head)))
 			break;
-		if (head[0] == TYPE_CIPHER && !f->ciphered) {
-			f->ciphered = true;
-		} else if (head[0] != TYPE_HANDSHAKE || head[1] != 3 || f->ciphered) {
-			f->over = true;
+		if (head[0] == TYPE_CIPHER && !f->encrypted) {
+			f->encrypted = true;
+		} else if (head[0] != TYPE_HANDSHAKE || head[1] != 3 || f->encrypted) {
+			f->done = true;
 			at += ALERT;
 			return at < s->payload ? at : s->payload;
 		}
 		f->next += RECORD_HEADER + (head[3] << 8 | head[4]);
 	}
-	f->over = true;
+	f->done = true;
 	return s->payload;
 }
 
 #define ROOM(room) ROOM_FOR(room, KIND_HANDSHAKE)
-#define ROOMS(of)  of(512) of(2048) of(6144) of(CLEAR + 128)
+#define ROOMS(of)  of(512) of(2048) of(6144) of(MAX_PLAINTEXT + 128)
 
-static __always_inline void fill(struct event *e, const struct sight *s)
+static __always_inline void fill(struct event *e, const struct segment *s)
 {
 	e->direction = s->out ? TLS_OUT : TLS_IN;
 }
 
-static __always_inline void send(const struct sight *s, __u32 n)
+static __always_inline void send(const struct segment *s, __u32 n)
 {
 	struct event *e;
 	long len;
 
-	if (n > CLEAR + 128)
-		n = CLEAR + 128;
+	if (n > MAX_PLAINTEXT + 128)
+		n = MAX_PLAINTEXT + 128;
 	ROOMS(ROOM)
 }
 
 /* The first that is said when all is encrypted, if it has the length of an alert and this end has not closed. */
-static __always_inline void look_after(const struct sight *s, struct flight *f)
+static __always_inline void handle_encrypted(const struct segment *s, struct tls_stream *f)
 {
-	if (!f->after && s->payload == HIDDEN_ALERT && s->sk->state == TCP_ESTABLISHED)
+	if (!f->seen_after && s->payload == TLS13_ALERT && s->sk->state == TCP_ESTABLISHED)
 		send(s, s->data + RECORD_HEADER);
-	f->after = true;
+	f->seen_after = true;
 }
 
-static __always_inline void look(struct sight *s)
+static __always_inline void handle_segment(struct segment *s)
 {
-	struct flights *all;
-	struct flight *f;
+	struct tls_conn *all;
+	struct tls_stream *f;
 	__u32 n;
 
-	all = flights_of(s);
+	all = tls_conn_of(s);
 	if (!all)
 		return;
-	f = &all->way[s->out == 1];
-	if (!f->begun) {
-		f->begun = true;
-		f->next = f->told = s->seq;
+	f = &all->dir[s->out == 1];
+	if (!f->started) {
+		f->started = true;
+		f->next = f->reported = s->seq;
 	}
-	if ((__s32)(s->seq + s->payload - f->told) <= 0) /* sent again */
+	if ((__s32)(s->seq + s->payload - f->reported) <= 0) /* sent again */
 		return;
-	f->told = s->seq + s->payload;
-	if (f->over) {
-		if (all->way[s->out != 1].over)
-			look_after(s, f);
+	f->reported = s->seq + s->payload;
+	if (f->done) {
+		if (all->dir[s->out != 1].done)
+			handle_encrypted(s, f);
 		return;
 	}
-	n = clear_bytes(s, f);
+	n = plaintext_bytes(s, f);
 	send(s, s->data + n);
 }
 
 static __always_inline int handle(struct __sk_buff *skb, bool out)
 {
-	struct sight s = {.skb = skb, .sk = skb->sk, .out = out};
+	struct segment s = {.skb = skb, .sk = skb->sk, .out = out};
 	struct bpf_tcp_sock *tp;
 	__u64 before;
 
 	if (!s.sk)
-		return GOES_ON;
+		return SK_PASS;
 	s.sk = bpf_sk_fullsock(s.sk);
 	if (!s.sk)
-		return GOES_ON;
+		return SK_PASS;
 	tp = bpf_tcp_sock(s.sk);
 	if (!tp)
-		return GOES_ON;
+		return SK_PASS;
 	before = out ? tp->bytes_acked : tp->bytes_received;
-	if (before > CLEAR || !parse(&s) || !s.payload)
-		return GOES_ON;
+	if (before > MAX_PLAINTEXT || !parse_segment(&s) || !s.payload)
+		return SK_PASS;
 	s.offset = before + (s.seq - (out ? tp->snd_una : tp->rcv_nxt));
-	if (s.offset <= CLEAR)
-		look(&s);
-	return GOES_ON;
+	if (s.offset <= MAX_PLAINTEXT)
+		handle_segment(&s);
+	return SK_PASS;
 }
 
 SEC("cgroup_skb/egress")

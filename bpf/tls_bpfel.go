@@ -13,6 +13,11 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type TlsClientRandom struct {
+	_     structs.HostLayout
+	Bytes [16]uint8
+}
+
 type TlsCounts struct {
 	_        structs.HostLayout
 	Seen     uint64
@@ -43,19 +48,6 @@ type TlsEvent struct {
 	Zero      uint32
 }
 
-type TlsFlights struct {
-	_   structs.HostLayout
-	Way [2]struct {
-		_        structs.HostLayout
-		Next     uint32
-		Told     uint32
-		Begun    bool
-		Ciphered bool
-		Over     bool
-		After    bool
-	}
-}
-
 type TlsKind uint32
 
 const (
@@ -72,22 +64,30 @@ const (
 	TlsKindKIND_END       TlsKind = 11
 )
 
-type TlsNonce struct {
-	_     structs.HostLayout
-	Bytes [16]uint8
+type TlsTlsConn struct {
+	_   structs.HostLayout
+	Dir [2]struct {
+		_         structs.HostLayout
+		Next      uint32
+		Reported  uint32
+		Started   bool
+		Encrypted bool
+		Done      bool
+		SeenAfter bool
+	}
 }
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	TlsMapClientRandoms   = "client_randoms"
 	TlsMapCounts          = "counts"
 	TlsMapEvents          = "events"
-	TlsMapFlights         = "flights"
-	TlsMapGreeted         = "greeted"
 	TlsMapSelAddrs        = "sel_addrs"
 	TlsMapSelCgroups      = "sel_cgroups"
 	TlsMapSelNetns        = "sel_netns"
+	TlsMapTlsConn         = "tls_conn"
 	TlsProgTlsIn          = "tls_in"
 	TlsProgTlsOut         = "tls_out"
 	TlsVarCgroupHierarchy = "cgroup_hierarchy"
@@ -146,13 +146,13 @@ type TlsProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TlsMapSpecs struct {
-	Counts     *ebpf.MapSpec `ebpf:"counts"`
-	Events     *ebpf.MapSpec `ebpf:"events"`
-	Flights    *ebpf.MapSpec `ebpf:"flights"`
-	Greeted    *ebpf.MapSpec `ebpf:"greeted"`
-	SelAddrs   *ebpf.MapSpec `ebpf:"sel_addrs"`
-	SelCgroups *ebpf.MapSpec `ebpf:"sel_cgroups"`
-	SelNetns   *ebpf.MapSpec `ebpf:"sel_netns"`
+	ClientRandoms *ebpf.MapSpec `ebpf:"client_randoms"`
+	Counts        *ebpf.MapSpec `ebpf:"counts"`
+	Events        *ebpf.MapSpec `ebpf:"events"`
+	SelAddrs      *ebpf.MapSpec `ebpf:"sel_addrs"`
+	SelCgroups    *ebpf.MapSpec `ebpf:"sel_cgroups"`
+	SelNetns      *ebpf.MapSpec `ebpf:"sel_netns"`
+	TlsConn       *ebpf.MapSpec `ebpf:"tls_conn"`
 }
 
 // TlsVariableSpecs contains global variables before they are loaded into the kernel.
@@ -185,24 +185,24 @@ func (o *TlsObjects) Close() error {
 //
 // It can be passed to LoadTlsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TlsMaps struct {
-	Counts     *ebpf.Map `ebpf:"counts"`
-	Events     *ebpf.Map `ebpf:"events"`
-	Flights    *ebpf.Map `ebpf:"flights"`
-	Greeted    *ebpf.Map `ebpf:"greeted"`
-	SelAddrs   *ebpf.Map `ebpf:"sel_addrs"`
-	SelCgroups *ebpf.Map `ebpf:"sel_cgroups"`
-	SelNetns   *ebpf.Map `ebpf:"sel_netns"`
+	ClientRandoms *ebpf.Map `ebpf:"client_randoms"`
+	Counts        *ebpf.Map `ebpf:"counts"`
+	Events        *ebpf.Map `ebpf:"events"`
+	SelAddrs      *ebpf.Map `ebpf:"sel_addrs"`
+	SelCgroups    *ebpf.Map `ebpf:"sel_cgroups"`
+	SelNetns      *ebpf.Map `ebpf:"sel_netns"`
+	TlsConn       *ebpf.Map `ebpf:"tls_conn"`
 }
 
 func (m *TlsMaps) Close() error {
 	return _TlsClose(
+		m.ClientRandoms,
 		m.Counts,
 		m.Events,
-		m.Flights,
-		m.Greeted,
 		m.SelAddrs,
 		m.SelCgroups,
 		m.SelNetns,
+		m.TlsConn,
 	)
 }
 

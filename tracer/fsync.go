@@ -167,7 +167,7 @@ func (f *Fsync) fill() error {
 		}
 	}
 	for p, i := range f.roots.index {
-		if err := f.maps(fsyncProbe, "roots").Put(bpf.FsyncPlace{Dev: p.dev, Ino: p.ino}, i); err != nil {
+		if err := f.maps(fsyncProbe, "roots").Put(bpf.FsyncFileId{Dev: p.dev, Ino: p.ino}, i); err != nil {
 			return fmt.Errorf("fsync: root %s: %w", f.roots.names[i], err)
 		}
 		f.control.InoSet |= 1 << (p.ino % 64)
@@ -310,16 +310,16 @@ func (f *Fsync) readTotals(m Maps, number uint32, class decoder.FsyncClass, into
 		h.Merge(fio.Histogram{
 			N: t.N, Sum: t.Sum, SquareLo: t.SquareLo, SquareHi: t.SquareHi, Min: t.Min, Max: t.Max, Over: t.Over,
 		})
-		all.Told += t.Told
-		all.ToldSum += t.ToldSum
+		all.Known += t.Known
+		all.KnownSum += t.KnownSum
 		all.Starved += t.Starved
 		for i, waited := range t.Waited {
 			all.Waited[i] += waited
 		}
 	}
 	into.Histograms[class] = h
-	if all.Told > 0 {
-		into.Over[class] = decoder.FsyncOver{N: all.Told, Starved: all.Starved, Stages: decoder.NewFsyncTimes(time.Duration(all.ToldSum), all.Waited, f.o.Stages)}
+	if all.Known > 0 {
+		into.Over[class] = decoder.FsyncOver{N: all.Known, Starved: all.Starved, Stages: decoder.NewFsyncTimes(time.Duration(all.KnownSum), all.Waited, f.o.Stages)}
 	}
 	return nil
 }

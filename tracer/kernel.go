@@ -8,8 +8,8 @@ func kfreeSkbArguments(kernel *btf.Spec) map[string]any {
 	const packetAndPlace = 3 // and the first, which every tracepoint's function has
 	n := tracepointArguments(kernel, "kfree_skb")
 	return map[string]any{
-		"kfree_skb_tells_reason": n > packetAndPlace,
-		"kfree_skb_tells_socket": n > packetAndPlace+1,
+		"kfree_skb_has_reason": n > packetAndPlace,
+		"kfree_skb_has_rx_sk":  n > packetAndPlace+1,
 	}
 }
 

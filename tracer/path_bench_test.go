@@ -36,7 +36,7 @@ func BenchmarkPath(b *testing.B) {
 }
 
 // hopPrograms are those that see every packet.
-var hopPrograms = []string{"path leave_tp_btf", "path arrive_tp_btf"}
+var hopPrograms = []string{"path transmit_tp_btf", "path receive_tp_btf"}
 
 // measure runs the traffic past some objects and reports what programs of theirs took.
 func measure(b *testing.B, o Options, traffic func(), programs ...string) {

@@ -35,7 +35,7 @@ func filtered(t *testing.T, o *object, expr, variant string) *ebpf.CollectionSpe
 	}
 	spec := o.spec.Copy()
 	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool {
-		return !slices.Contains([]string{"leave_" + variant, "arrive_" + variant, "drop_" + variant}, name)
+		return !slices.Contains([]string{"transmit_" + variant, "receive_" + variant, "drop_" + variant}, name)
 	})
 	every := PathFilter{Protocols: TCP | UDP | ICMP | Other, Snap: 512}.Globals()
 	every["selecting"] = true
@@ -128,14 +128,14 @@ func functions(t *testing.T, spec *ebpf.CollectionSpec, from ebpf.CollectionOpti
 func TestWithoutAnExpressionNothingIsLeftOfTheFilter(t *testing.T) {
 	o := loaded(t, pathProbe(t))
 	with := filtered(t, o, "tcp", "tp_btf")
-	if got := functions(t, with, beside(o), "leave_tp_btf"); !slices.Contains(got, filter.PacketStub) {
+	if got := functions(t, with, beside(o), "transmit_tp_btf"); !slices.Contains(got, filter.PacketStub) {
 		t.Fatalf("with an expression there are %v", got)
 	}
 	without := filtered(t, o, "tcp", "tp_btf")
 	if err := without.Variables["filtering"].Set(false); err != nil {
 		t.Fatal(err)
 	}
-	got := functions(t, without, beside(o), "leave_tp_btf")
+	got := functions(t, without, beside(o), "transmit_tp_btf")
 	kept := slices.Contains(got, filter.PacketStub) && !testing.Short() // 5.10 keeps a global function that nobody calls
 	if len(got) == 0 || kept || slices.Contains(got, "passes") {
 		t.Errorf("without one there are %v", got)

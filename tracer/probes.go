@@ -63,8 +63,8 @@ func Probes() []Probe {
 			Load:   bpf.LoadPath,
 			Kernel: kfreeSkbArguments,
 			Hooks: []Hook{
-				{Name: "packets leave", Variants: traced("leave")},
-				{Name: "packets arrive", Variants: traced("arrive")},
+				{Name: "packets leave", Variants: traced("transmit")},
+				{Name: "packets arrive", Variants: traced("receive")},
 				{Name: "packets dropped", Variants: traced("drop")},
 			},
 		},

@@ -52,10 +52,10 @@ struct bpf_sock {
 	__u32 state;
 };
 
-#define GOES_ON 1 /* the packet does; programs here may throw it away */
+#define SK_PASS 1 /* the packet does; programs here may throw it away */
 
 /* A segment where one of the programs looks at it. */
-struct sight {
+struct segment {
 	struct __sk_buff *skb;
 	struct bpf_sock *sk;
 	__u32 out; /* 1: the socket sends it */
@@ -69,7 +69,7 @@ struct sight {
 };
 
 /* Reads the headers. False if that is no segment, or one behind headers that are not used here. */
-static __always_inline bool parse(struct sight *s)
+static __always_inline bool parse_segment(struct segment *s)
 {
 	union {
 		struct ipv4_header v4;
@@ -104,14 +104,14 @@ static __always_inline bool parse(struct sight *s)
 }
 
 /* The socket as helpers that read the kernel take it: the context is a struct sk_buff underneath. */
-static __always_inline struct sock *sock_of(const struct sight *s)
+static __always_inline struct sock *sock_of(const struct segment *s)
 {
 	struct sk_buff *kernel = (void *)s->skb;
 
 	return BPF_CORE_READ(kernel, sk);
 }
 
-static __always_inline bool selected(const struct sight *s)
+static __always_inline bool selected(const struct segment *s)
 {
 	struct sock *sk = sock_of(s);
 
@@ -122,9 +122,9 @@ static __always_inline bool selected(const struct sight *s)
 }
 
 /* What only one kind of record has. */
-static __always_inline void fill(struct event *e, const struct sight *s);
+static __always_inline void fill(struct event *e, const struct segment *s);
 
-static __always_inline void fill_segment(struct event *e, const struct sight *s)
+static __always_inline void fill_segment(struct event *e, const struct segment *s)
 {
 	struct sock *sk = sock_of(s);
 

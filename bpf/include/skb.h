@@ -33,7 +33,7 @@ struct packet {
 	__u8 tcp_flags;
 	__u8 icmp_type;
 	__u8 icmp_code;
-	__u32 print; /* tells packets apart that use one buffer after the other; NAT leaves it as it is */
+	__u32 fingerprint; /* tells packets apart that use one buffer after the other; NAT leaves it as it is */
 };
 
 struct ipv4_header {
@@ -134,7 +134,7 @@ static __always_inline bool skip_extensions(struct packet *p, __u8 next)
 /* Takes the length that the network header says, where it can be true: a link pads short frames, and segmentation offload
  * leaves 0 there.
  */
-static __always_inline void claim(struct packet *p, __u32 length, __u32 least)
+static __always_inline void trim_length(struct packet *p, __u32 length, __u32 least)
 {
 	if (length < least || length >= p->len)
 		return;
@@ -165,7 +165,7 @@ static __always_inline bool parse_l3(struct packet *p)
 		p->more = bpf_ntohs(h.v4.fragment) & IPV4_MORE;
 		map_ipv4(p->t.src, h.v4.src);
 		map_ipv4(p->t.dst, h.v4.dst);
-		claim(p, bpf_ntohs(h.v4.total), p->l4);
+		trim_length(p, bpf_ntohs(h.v4.total), p->l4);
 		return true;
 	}
 	if (h.v6.version_class >> 4 == 6 && p->linear >= sizeof(h.v6)) {
@@ -175,7 +175,7 @@ static __always_inline bool parse_l3(struct packet *p)
 		p->ttl = h.v6.hops;
 		__builtin_memcpy(p->t.src, h.v6.src, 16);
 		__builtin_memcpy(p->t.dst, h.v6.dst, 16);
-		claim(p, bpf_ntohs(h.v6.payload) + sizeof(h.v6), sizeof(h.v6) + 1);
+		trim_length(p, bpf_ntohs(h.v6.payload) + sizeof(h.v6), sizeof(h.v6) + 1);
 		return !is_extension(h.v6.next) || skip_extensions(p, h.v6.next);
 	}
 	return false;
@@ -199,19 +199,19 @@ static __always_inline bool is_icmp_error(const struct packet *p)
 /* Errors of one size are the same in all else that NAT leaves as it is, but for the packet that they are about: of that,
  * IPv4 has lengths and identification in its first bytes, IPv6 the flow label.
  */
-static __always_inline void print_inner(struct packet *p)
+static __always_inline void fingerprint_quoted(struct packet *p)
 {
 	__u32 head[2];
 
 	if (p->linear < p->data + sizeof(head) || bpf_probe_read_kernel(head, sizeof(head), p->l3 + p->data))
 		return;
-	p->print = mix(mix(p->print, head[0]), head[1]);
+	p->fingerprint = mix(mix(p->fingerprint, head[0]), head[1]);
 }
 
 /* Multicast listener and neighbour discovery (RFC 2710, 4861): of all hosts the same but for their addresses, which no NAT
  * translates. Without them another pod's, in a buffer that is used again, would go on with the journey of the first.
  */
-static __always_inline void print_of_link(struct packet *p)
+static __always_inline void fingerprint_nd(struct packet *p)
 {
 	const __u32 *from = (const void *)p->t.src;
 	__u32 target[4];
@@ -220,12 +220,12 @@ static __always_inline void print_of_link(struct packet *p)
 	if (p->t.proto != IPPROTO_ICMPV6 || p->icmp_type < 130 || p->icmp_type > 143)
 		return;
 	for (i = 0; i < 4; i++)
-		p->print = mix(p->print, from[i]);
+		p->fingerprint = mix(p->fingerprint, from[i]);
 	if (p->linear < p->data + sizeof(target) ||
 	    bpf_probe_read_kernel(target, sizeof(target), p->l3 + p->data))
 		return;
 	for (i = 0; i < 4; i++)
-		p->print = mix(p->print, target[i]);
+		p->fingerprint = mix(p->fingerprint, target[i]);
 }
 
 /* Reads the transport header. A later fragment has none, and its ports stay 0. */
@@ -239,7 +239,7 @@ static __always_inline bool parse_l4(struct packet *p)
 	__u32 size;
 
 	p->data = p->l4;
-	p->print = mix(mix(proto, p->id), p->fragment);
+	p->fingerprint = mix(mix(proto, p->id), p->fragment);
 	if (p->fragment)
 		return true;
 	if (p->linear < p->l4 + 8 || bpf_probe_read_kernel(&h, sizeof(h), p->l3 + p->l4))
@@ -249,10 +249,11 @@ static __always_inline bool parse_l4(struct packet *p)
 		p->icmp_code = h.icmp.code;
 		p->data += sizeof(h.icmp);
 		/* identifier and sequence: two pods' pings of one size are the same in all else */
-		p->print = mix(mix(mix(p->print, h.icmp.type << 8 | h.icmp.code), p->len), h.icmp.rest);
+		p->fingerprint =
+			mix(mix(mix(p->fingerprint, h.icmp.type << 8 | h.icmp.code), p->len), h.icmp.rest);
 		if (is_icmp_error(p))
-			print_inner(p);
-		print_of_link(p);
+			fingerprint_quoted(p);
+		fingerprint_nd(p);
 		return true;
 	}
 	if (proto != IPPROTO_TCP && proto != IPPROTO_UDP && proto != IPPROTO_SCTP)
@@ -261,30 +262,30 @@ static __always_inline bool parse_l4(struct packet *p)
 	p->t.dport = bpf_ntohs(h.ports.dest);
 	if (proto == IPPROTO_UDP) {
 		p->data += 8;
-		p->print = mix(p->print, h.ports.len);
+		p->fingerprint = mix(p->fingerprint, h.ports.len);
 		if (p->linear >= p->data + 8) /* else what is behind the packet would count */
-			p->print = mix(mix(p->print, h.ports.data[0]), h.ports.data[1]);
+			p->fingerprint = mix(mix(p->fingerprint, h.ports.data[0]), h.ports.data[1]);
 	} else if (proto == IPPROTO_TCP) {
-		p->print = mix(p->print, h.ports.seq);
+		p->fingerprint = mix(p->fingerprint, h.ports.seq);
 		if (p->linear < p->l4 + TCP_MIN)
 			return true; /* cut off, as in what an ICMP error quotes */
 		size = (bpf_ntohl(h.ports.data[1]) >> 28) * 4;
 		p->data += size < TCP_MIN ? TCP_MIN : size;
 		p->tcp_flags = bpf_ntohl(h.ports.data[1]) >> 16;
-		p->print = mix(p->print, p->tcp_flags);
+		p->fingerprint = mix(p->fingerprint, p->tcp_flags);
 	} else {
-		p->print = mix(p->print, h.ports.seq);
+		p->fingerprint = mix(p->fingerprint, h.ports.seq);
 		if (p->linear < p->l4 + SCTP_SIZE)
 			return true;
 		p->data += SCTP_SIZE;
 		if (p->linear >= p->data + 4) /* the first chunk's type, flags and length */
-			p->print = mix(p->print, h.ports.data[1]);
+			p->fingerprint = mix(p->fingerprint, h.ports.data[1]);
 	}
 	return true;
 }
 
 /* Reads the headers of a packet that is in another. */
-static __noinline bool parse_within(struct packet *p)
+static __noinline bool parse_headers(struct packet *p)
 {
 	return parse_l3(p) && parse_l4(p);
 }
@@ -295,18 +296,18 @@ static __always_inline bool parse_skb(struct packet *p, struct sk_buff *skb)
 	p->l3 = BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header);
 	p->linear = BPF_CORE_READ(skb, data) + BPF_CORE_READ(skb, len) - BPF_CORE_READ(skb, data_len) - p->l3;
 	p->len = p->linear + BPF_CORE_READ(skb, data_len);
-	return parse_within(p);
+	return parse_headers(p);
 }
 
 /* Reads the flow that an ICMP error is about. */
-static __always_inline bool parse_inner(const struct packet *outer, struct packet *inner)
+static __always_inline bool parse_quoted(const struct packet *outer, struct packet *inner)
 {
 	__builtin_memset(inner, 0, sizeof(*inner));
 	if (outer->linear < outer->data)
 		return false;
 	inner->l3 = outer->l3 + outer->data;
 	inner->linear = outer->linear - outer->data;
-	return parse_within(inner);
+	return parse_headers(inner);
 }
 
 /* Makes both directions of a flow the same. */
@@ -342,7 +343,7 @@ static __always_inline __u32 flow_hash(const struct tuple *t)
 #define IPS_NAT 0x30 /* IPS_SRC_NAT | IPS_DST_NAT: ABI, linux/netfilter/nf_conntrack_common.h */
 
 /* The conntrack entry of a packet, NULL if it has none or conntrack is not there. */
-static __always_inline struct nf_conn *conntrack_of(unsigned long nfct)
+static __always_inline struct nf_conn *skb_conntrack(unsigned long nfct)
 {
 	if (!bpf_core_type_exists(struct nf_conn))
 		return 0;

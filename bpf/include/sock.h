@@ -10,7 +10,7 @@ enum sock_flags {
 };
 
 /* A request, or a connection in TIME_WAIT, is a smaller thing than a socket: it has a sock_common only. */
-static __always_inline bool is_full(__u8 state)
+static __always_inline bool is_fullsock(__u8 state)
 {
 	return state != TCP_TIME_WAIT && state != TCP_NEW_SYN_RECV;
 }
@@ -31,7 +31,7 @@ static __always_inline __u64 sock_inode(struct sock *sk)
 	(BPF_CORE_READ(sk, __sk_common.skc_flags) >> bpf_core_enum_value(enum sock_flags, flag) & 1)
 
 /* Whether close resets the connection: SO_LINGER with time 0. */
-static __always_inline bool lingers_not(struct sock *sk)
+static __always_inline bool linger_zero(struct sock *sk)
 {
 	return HAS_FLAG(sk, SOCK_LINGER) && !BPF_CORE_READ(sk, sk_lingertime);
 }

@@ -22,7 +22,7 @@ struct tunnel_header {
 #define ETH_HLEN       14
 
 /* Where the IP packet in a frame behind VXLAN or Geneve begins, from the network header on; 0 if there is none. */
-static __always_inline __u32 behind_udp(const struct packet *p)
+static __always_inline __u32 udp_inner_offset(const struct packet *p)
 {
 	struct tunnel_header h;
 	__u32 at = p->data;
@@ -41,7 +41,7 @@ static __always_inline __u32 behind_udp(const struct packet *p)
 }
 
 /* Whether what a packet carries may be another one. */
-static __always_inline bool may_carry(const struct packet *p)
+static __always_inline bool may_encapsulate(const struct packet *p)
 {
 	switch (p->t.proto) {
 	case IPPROTO_UDP:
@@ -56,7 +56,7 @@ static __always_inline bool may_carry(const struct packet *p)
 /* Moves from a packet to the one at an offset that it carries, and keeps the outer. False, and the packet as it was, if
  * none is there.
  */
-static __noinline bool enter(struct packet *p, struct packet *outer, __u32 at)
+static __noinline bool decapsulate(struct packet *p, struct packet *outer, __u32 at)
 {
 	*outer = *p;
 	__builtin_memset(p, 0, sizeof(*p));
@@ -64,7 +64,7 @@ static __noinline bool enter(struct packet *p, struct packet *outer, __u32 at)
 	p->l3 = outer->l3 + at;
 	p->len = outer->len - at;
 	p->linear = outer->linear - at;
-	if (parse_within(p))
+	if (parse_headers(p))
 		return true;
 	*p = *outer;
 	return false;
