@@ -8,6 +8,8 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+
+	"ktrace/tracer/host"
 )
 
 // attachProgram attaches where the section's name says: type/target.
@@ -53,13 +55,13 @@ func attachKprobe(target string, p *ebpf.Program) (link.Link, error) {
 
 func attachTracepoint(target string, p *ebpf.Program) (l link.Link, err error) {
 	group, name, _ := strings.Cut(target, "/")
-	err = withTracefs(func() error {
+	err = host.WithTracefs(func() error {
 		l, err = link.Tracepoint(group, name, p, nil)
 		return err
 	})
 	switch {
-	case errors.As(err, &noTracefsError{}):
-		err = fmt.Errorf("%w; %s", err, tracefsRemedy)
+	case errors.As(err, &host.NoTracefsError{}):
+		err = fmt.Errorf("%w; %s", err, host.TracefsRemedy)
 	case errors.Is(err, os.ErrPermission): // Debian's level 3 heeds no CAP_PERFMON
 		err = fmt.Errorf("%w; where kernel.perf_event_paranoid is above 2, give CAP_SYS_ADMIN, or sysctl -w kernel.perf_event_paranoid=2", err)
 	}

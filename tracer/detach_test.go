@@ -28,7 +28,7 @@ func TestDetachingTakesASecond(t *testing.T) {
 func detaching(t *testing.T, variant string) time.Duration {
 	t.Helper()
 	tr, err := Open(Options{
-		Probes: []string{"cgroup", "path", "sock", "netfilter", TLSProbe, fsyncProbe}, Unwanted: []string{hookNameRange}, Variant: variant,
+		Probes: []string{"cgroup", "path", "sock", "netfilter", TLSProbe, FsyncProbe}, Unwanted: []string{HookRange}, Variant: variant,
 	})
 	if err != nil {
 		t.Fatal(err)

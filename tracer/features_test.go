@@ -13,6 +13,9 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
+
+	"ktrace/tracer/host"
+	"ktrace/tracer/kallsyms"
 )
 
 // kernel is the running one, as witnesses that the loader does not use describe it.
@@ -39,7 +42,7 @@ func knowing(t *testing.T) (*kernel, types) {
 	t.Helper()
 	known.Lock()
 	defer known.Unlock()
-	if now := modules(); known.kernel == nil || now != known.modules {
+	if now := kallsyms.Modules(); known.kernel == nil || now != known.modules {
 		read, err := kernelTypes("")
 		if err != nil {
 			t.Fatal(err)
@@ -170,8 +173,8 @@ var needs = map[string][]feature{
 
 // hasEvent looks where tracefs is mounted, if only for the length of the look.
 func hasEvent(_ *kernel, target string) bool {
-	return withTracefs(func() error {
-		_, err := os.Stat(filepath.Join(tracefsPoint, "events", target, "id"))
+	return host.WithTracefs(func() error {
+		_, err := os.Stat(filepath.Join(host.Tracefs, "events", target, "id"))
 		return err
 	}) == nil
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/cilium/ebpf"
 
 	"ktrace/decoder/pcapfilter"
-	"ktrace/tracer/filter"
+	"ktrace/tracer/filterjit"
 )
 
 var update = flag.Bool("update", false, "record what the verifier says on this kernel")
@@ -39,8 +39,8 @@ func (e effort) grown(before effort) bool {
 func busiest(t *testing.T, kernel types) common {
 	t.Helper()
 	all := PathFilter{Protocols: TCP | UDP | ICMP | Other, Ports: []uint{53, 5353}, Snap: 512}.Globals()
-	maps.Copy(all, (&Fsync{o: FsyncOptions{Paths: []string{"/"}, AllSync: true, ByNetns: true, Limit: time.Millisecond}}).Globals())
-	maps.Copy(all, NewTap(TapOptions{Snap: 1 << 18}).Globals())
+	maps.Copy(all, FsyncGlobals{AllSync: true, ByNetns: true, Limit: time.Millisecond}.Globals())
+	maps.Copy(all, TapGlobals{Snap: 1 << 18}.Globals())
 	maps.Copy(all, map[string]any{
 		"dns_ports":        [MaxPorts]uint16{53, 5353},
 		"hop_tcp_flags":    uint32(FlagSYN | FlagRST),
@@ -54,7 +54,7 @@ func busiest(t *testing.T, kernel types) common {
 		t.Fatal(err)
 	}
 	splice := func(spec *ebpf.CollectionSpec) error {
-		_, err := filter.Splice(spec, expr)
+		_, err := filterjit.Splice(spec, expr)
 		return err
 	}
 	return common{types: kernel, ring: 4096, globals: all, splice: splice}

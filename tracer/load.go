@@ -9,6 +9,8 @@ import (
 	"sync"
 
 	"github.com/cilium/ebpf"
+
+	"ktrace/tracer/host"
 )
 
 // ErrNoVariant is returned when a kernel takes no variant of a hook that cannot be done without.
@@ -78,7 +80,7 @@ func (c common) load(p Probe) (*object, error) {
 	onlyMaps.Programs = nil
 	made, err := ebpf.NewCollectionWithOptions(onlyMaps, ebpf.CollectionOptions{MapReplacements: replace, Cache: c.types.cache})
 	if err != nil {
-		return nil, fmt.Errorf("%s: maps: %w", p.Name, plain{err})
+		return nil, fmt.Errorf("%s: maps: %w", p.Name, host.PlainError{Err: err})
 	}
 	o := &object{probe: p, spec: spec, types: c.types, maps: made.Maps, programs: map[string]*ebpf.Program{}}
 	made.Maps = nil // ours now
@@ -205,7 +207,7 @@ func (o *object) loadPrograms(spec *ebpf.CollectionSpec) (*ebpf.Collection, erro
 		Cache:           o.types.cache,
 	})
 	if err != nil {
-		return nil, plain{err}
+		return nil, host.PlainError{Err: err}
 	}
 	return c, nil
 }

@@ -10,7 +10,7 @@ import (
 
 	"ktrace/decoder/pcapfilter"
 	"ktrace/decoder/pcapfilter/filtertest"
-	"ktrace/tracer/filter"
+	"ktrace/tracer/filterjit"
 )
 
 // usualFilter is like what people write who know what they look for.
@@ -44,7 +44,7 @@ func filtered(t *testing.T, o *object, expr, variant string) *ebpf.CollectionSpe
 			t.Fatal(err)
 		}
 	}
-	n, err := filter.Splice(spec, parsed)
+	n, err := filterjit.Splice(spec, parsed)
 	if err != nil {
 		t.Fatalf("%q: %v", expr, err)
 	}
@@ -128,7 +128,7 @@ func functions(t *testing.T, spec *ebpf.CollectionSpec, from ebpf.CollectionOpti
 func TestWithoutAnExpressionNothingIsLeftOfTheFilter(t *testing.T) {
 	o := loaded(t, pathProbe(t))
 	with := filtered(t, o, "tcp", "tp_btf")
-	if got := functions(t, with, beside(o), "transmit_tp_btf"); !slices.Contains(got, filter.PacketStub) {
+	if got := functions(t, with, beside(o), "transmit_tp_btf"); !slices.Contains(got, filterjit.PacketStub) {
 		t.Fatalf("with an expression there are %v", got)
 	}
 	without := filtered(t, o, "tcp", "tp_btf")
@@ -136,7 +136,7 @@ func TestWithoutAnExpressionNothingIsLeftOfTheFilter(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := functions(t, without, beside(o), "transmit_tp_btf")
-	kept := slices.Contains(got, filter.PacketStub) && !testing.Short() // 5.10 keeps a global function that nobody calls
+	kept := slices.Contains(got, filterjit.PacketStub) && !testing.Short() // 5.10 keeps a global function that nobody calls
 	if len(got) == 0 || kept || slices.Contains(got, "passes") {
 		t.Errorf("without one there are %v", got)
 	}

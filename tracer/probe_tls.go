@@ -1,19 +1,6 @@
 package tracer
 
-import (
-	"cmp"
-	"errors"
-	"fmt"
-	"io"
-	"os"
-	"slices"
-	"strings"
-
-	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
-
-	"ktrace/bpf"
-)
+import "ktrace/bpf"
 
 // TLSProbe is the name of the probe that takes how TLS connections begin.
 const TLSProbe = "tls"
@@ -29,54 +16,4 @@ func tlsProbe() Probe {
 			Without:  "TLS handshakes that fail are not explained",
 		}},
 	}
-}
-
-// ErrNoCgroup2 is returned where no cgroup2 is mounted, as programs at sockets need it.
-var ErrNoCgroup2 = errors.New("no cgroup2 is mounted: mount it, or the node's own in a container")
-
-// attachCgroup attaches to all sockets below the highest control group that can be reached. Programs that others have
-// there go on, unless whoever attached them forbade company (EPERM). Links to cgroups exist since 5.7.
-func attachCgroup(spec *ebpf.ProgramSpec, p *ebpf.Program) (link.Link, error) {
-	f, err := os.Open("/proc/self/mountinfo")
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	root, err := cgroup2(f)
-	if err != nil {
-		return nil, err
-	}
-	l, err := link.AttachCgroup(link.CgroupOptions{Path: root, Attach: spec.AttachType, Program: p})
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", root, err)
-	}
-	return l, nil
-}
-
-// cgroup2 finds where the highest control group is mounted: in a container the node's may be beside its own.
-func cgroup2(mountinfo io.Reader) (string, error) {
-	mounts, err := parseMounts(mountinfo)
-	if err != nil {
-		return "", err
-	}
-	mounts = slices.DeleteFunc(mounts, func(m mount) bool { return m.FS != "cgroup2" })
-	if len(mounts) == 0 {
-		return "", ErrNoCgroup2
-	}
-	return slices.MaxFunc(mounts, func(a, b mount) int { return cmp.Compare(height(a.Root), height(b.Root)) }).Point, nil
-}
-
-// height of a mount's root above that of the cgroup namespace; below it, it is negative.
-func height(root string) int {
-	n := 0
-	for part := range strings.SplitSeq(strings.Trim(root, "/"), "/") {
-		switch part {
-		case "":
-		case "..":
-			n++
-		default:
-			n--
-		}
-	}
-	return n
 }

@@ -15,6 +15,8 @@ type Probe struct {
 	// Kernel returns the values of const volatile variables that tell the object what this kernel has; nil if it
 	// needs none.
 	Kernel func(*btf.Spec) map[string]any
+	// Capabilities are what it needs beside those of every live verb.
+	Capabilities []string
 }
 
 // Hook is one thing to watch. Its variants watch the same by other means, best first; the sections of their
@@ -73,6 +75,6 @@ func Probes() []Probe {
 		tapProbe(),
 		tlsProbe(),
 		dnsProbe(),
-		{Name: fsyncProbe, Load: bpf.LoadFsync, Hooks: fsyncHooks()},
+		fsyncProbe(),
 	}
 }

@@ -14,17 +14,20 @@ import (
 
 	"ktrace/decoder"
 	"ktrace/tracer/boot"
+	"ktrace/tracer/host"
 )
 
 const (
-	ringName   = "events"
-	countsName = "counts"
+	ringName = "events"
 
 	defaultRing = 8 << 20                // bytes; a hop takes some 200
 	idleTick    = 100 * time.Millisecond // how late a timeout may be noticed on a quiet node
 	countsEvery = time.Second
 	pollAtLast  = 10 * time.Second
 )
+
+// CountsMap is every object's map of accounting.
+const CountsMap = "counts"
 
 // Options say what to load.
 type Options struct {
@@ -70,14 +73,14 @@ type Tracer struct {
 
 // Open loads and attaches the probes. Close detaches them. It fails with ErrNoVariant, joined with every variant's
 // own reason, if a hook that cannot be done without finds none that works; with a NoTypesError if nothing describes
-// this kernel; with ErrMemlock if that limit is in the way and cannot be raised.
+// this kernel; with host.ErrMemlock if that limit is in the way and cannot be raised.
 func Open(o Options) (*Tracer, error) {
 	if o.RingBytes == 0 {
 		o.RingBytes = defaultRing
 	}
 	// Before 5.11 maps count against the memlock limit. Without CAP_SYS_RESOURCE it cannot be raised; whether that
 	// hurts shows when the maps are made.
-	limit := liftMemlock()
+	limit := host.LiftMemlock()
 	types, err := kernelTypes(o.BTF)
 	if err != nil {
 		return nil, err
@@ -87,6 +90,27 @@ func Open(o Options) (*Tracer, error) {
 		return nil, errors.Join(explain(err, limit), t.Close())
 	}
 	return t, nil
+}
+
+// explain adds to what the kernel said why that is likely, and what helps. limit is what host.LiftMemlock returned.
+func explain(err, limit error) error {
+	err = host.ExplainMemlock(err, limit)
+	if errors.Is(err, ErrNoVariant) {
+		err = host.ExplainLockdown(err)
+	}
+	return host.ExplainSELinux(err)
+}
+
+// Privileged checks before anything is attached that the process has the capabilities that these probes need. Errors are
+// host.MissingCapabilities and host.ErrUserNamespace.
+func Privileged(probes ...string) error {
+	var needed []string
+	for _, p := range Probes() {
+		if slices.Contains(probes, p.Name) {
+			needed = append(needed, p.Capabilities...)
+		}
+	}
+	return host.Privileged(needed...)
 }
 
 func (t *Tracer) load() error {
@@ -307,8 +331,8 @@ func (t *Tracer) counts() (decoder.Counts, error) {
 	for _, o := range t.objects {
 		c.Seen += o.skipped()
 		c.Lost.Map += o.skipped()
-		for kind := range o.maps[countsName].MaxEntries() {
-			k, err := booksOf(o.maps[countsName], kind)
+		for kind := range o.maps[CountsMap].MaxEntries() {
+			k, err := BooksOf(o.maps[CountsMap], kind)
 			if err != nil {
 				return c, fmt.Errorf("%s: %w", o.probe.Name, err)
 			}
@@ -321,8 +345,8 @@ func (t *Tracer) counts() (decoder.Counts, error) {
 	return c, nil
 }
 
-// booksOf adds up the books of one kind of record of all CPUs.
-func booksOf(m *ebpf.Map, kind uint32) (decoder.Counts, error) {
+// BooksOf adds up the books of one kind of record of all CPUs.
+func BooksOf(m *ebpf.Map, kind uint32) (decoder.Counts, error) {
 	var c decoder.Counts
 	var perCPU []kernelCounts
 	if err := m.Lookup(kind, &perCPU); err != nil {

@@ -189,7 +189,7 @@ func TestProbeTableIsComplete(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if spec.Maps[ringName] == nil || spec.Maps[countsName] == nil {
+		if spec.Maps[ringName] == nil || spec.Maps[CountsMap] == nil {
 			t.Errorf("%s lacks the ring or the books", p.Name)
 		}
 		used := map[string]bool{}

@@ -15,6 +15,7 @@ import (
 	"ktrace/cmd/internal/replay"
 	"ktrace/decoder"
 	"ktrace/tracer"
+	"ktrace/tracer/fsync"
 	"ktrace/tracer/node"
 )
 
@@ -106,10 +107,10 @@ func (d *diagnosis) live(f flags.Flags, disks bool) (v live.View, done func() er
 
 // alsoSyncs has a view watch the syncs on all disks, as far as the kernel allows; without them the rest is of use.
 func alsoSyncs(v live.View, f flags.Flags, stage *decoder.FsyncStage) (live.View, error) {
-	watched, err := tracer.NewFsync(tracer.FsyncOptions{
+	watched, err := fsync.New(fsync.Options{
 		PID: f.PID, HostRoot: f.HostRoot, Limit: syncLimit, ByNetns: f.Netns != "" || f.PID != 0,
 	})
-	if errors.Is(err, tracer.ErrNoDisk) {
+	if errors.Is(err, fsync.ErrNoDisk) {
 		return v, nil
 	}
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"ktrace/cmd/internal/live"
 	"ktrace/cmd/internal/replay"
 	"ktrace/tracer"
+	"ktrace/tracer/host"
 )
 
 // newDoctor is the verb that says what this kernel and node allow.
@@ -34,7 +35,7 @@ func newDoctor(s replay.Streams) *cobra.Command {
 			checks := tracer.Environment(f.BTF)
 			sources, err := live.Sources(f)
 			if err != nil {
-				checks = append(checks, tracer.Check{Name: "pods", Found: err.Error(), Costs: "no names of pods"})
+				checks = append(checks, host.Check{Name: "pods", Found: err.Error(), Costs: "no names of pods"})
 			}
 			report := doctorReport{checks: doctorChecks(checks), hooks: doctorHooks(tracer.Examine(f.BTF))}
 			if output == "json" {
@@ -84,7 +85,7 @@ type doctorRefusal struct {
 	Error   string `json:"error"`
 }
 
-func doctorChecks(found []tracer.Check) []doctorCheck {
+func doctorChecks(found []host.Check) []doctorCheck {
 	checks := make([]doctorCheck, 0, len(found))
 	for _, c := range found {
 		checks = append(checks, doctorCheck{1, "check", c.Name, c.OK, c.Found, c.Costs, c.Remedy})

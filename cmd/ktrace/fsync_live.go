@@ -9,7 +9,7 @@ import (
 
 	"ktrace/cmd/internal/live"
 	"ktrace/cmd/internal/replay"
-	"ktrace/tracer"
+	"ktrace/tracer/fsync"
 )
 
 // newFsync is the verb about syncs of files.
@@ -51,7 +51,7 @@ only if a path names them.`,
 }
 
 func (o *fsyncOptions) run(ctx context.Context, s replay.Streams) error {
-	syncs, err := tracer.NewFsync(tracer.FsyncOptions{
+	syncs, err := fsync.New(fsync.Options{
 		Paths: o.paths, PID: o.PID, HostRoot: o.HostRoot, AllSync: o.allSync, Limit: o.limit, Strict: o.strict, Stages: true,
 		ByNetns: o.Netns != "" || o.PID != 0,
 	})

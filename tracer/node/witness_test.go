@@ -14,6 +14,7 @@ import (
 	"ktrace/decoder"
 	"ktrace/testdata/lab"
 	"ktrace/tracer"
+	"ktrace/tracer/kallsyms"
 )
 
 // watch traces UDP and ICMP in the namespaces while traffic runs, with a witness, and returns all that the stream told.
@@ -41,7 +42,7 @@ func watch(t *testing.T, spaces []*lab.NS, traffic func()) []decoder.Event {
 		t.Fatal(err)
 	}
 	traffic()
-	stream := &decoder.Stream{Frames: tr, Witnesses: []decoder.Witness{tracer.NewSymbols(), w}}
+	stream := &decoder.Stream{Frames: tr, Witnesses: []decoder.Witness{kallsyms.NewSymbols(), w}}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second) // so that what was put off is asked
 	defer cancel()
 	var all []decoder.Event

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -13,7 +12,6 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
-	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 
 	"ktrace/decoder"
@@ -21,22 +19,7 @@ import (
 	"ktrace/tracer/netns"
 )
 
-// TestMain fails the run if a test leaves a program, map or link open.
-func TestMain(m *testing.M) {
-	if err := rlimit.RemoveMemlock(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	status := m.Run()
-	open, _ := filepath.Glob("/proc/self/fd/*") // the pattern is well formed
-	for _, fd := range open {
-		if to, err := os.Readlink(fd); err == nil && strings.Contains(to, "bpf") && status == 0 {
-			fmt.Fprintln(os.Stderr, "left open:", to)
-			status = 1
-		}
-	}
-	os.Exit(status)
-}
+func TestMain(m *testing.M) { os.Exit(lab.RunBPF(m)) }
 
 // counter is a program that counts packets and returns a verdict.
 type counter struct {

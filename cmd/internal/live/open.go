@@ -10,7 +10,7 @@ import (
 	"ktrace/cmd/internal/replay"
 	"ktrace/decoder"
 	"ktrace/tracer"
-	splice "ktrace/tracer/filter"
+	"ktrace/tracer/filterjit"
 )
 
 // sift is replay.View.Sift; of whole packets the expression is asked where they come from.
@@ -38,19 +38,19 @@ func (v View) open(o tracer.Options, s replay.Streams) (*tracer.Tracer, error) {
 		o.Globals[snapName] = max(n, snapLeast)
 	}
 	o.Splice = func(spec *ebpf.CollectionSpec) error {
-		if v.Tap != nil && !splice.Takes(spec, splice.FrameStub) {
+		if v.Tap != nil && !filterjit.Takes(spec, filterjit.FrameStub) {
 			return nil // it says what to capture, not what to conclude from
 		}
-		_, err := splice.Splice(spec, v.Filter)
+		_, err := filterjit.Splice(spec, v.Filter)
 		return err
 	}
 	t, err := tracer.Open(o)
 	var refused *ebpf.VerifierError
-	if err == nil || !errors.Is(err, splice.ErrTooComplex) && !errors.As(err, &refused) {
+	if err == nil || !errors.Is(err, filterjit.ErrTooComplex) && !errors.As(err, &refused) {
 		return t, err
 	}
 	if v.Tap != nil {
-		return nil, fmt.Errorf("%w (%w)", splice.ErrTooComplex, err)
+		return nil, fmt.Errorf("%w (%w)", filterjit.ErrTooComplex, err)
 	}
 	s.Say("the filter is too complex for this kernel: user space filters, at the cost of a record a packet")
 	o.Splice = nil

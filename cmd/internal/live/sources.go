@@ -9,6 +9,9 @@ import (
 
 	"ktrace/decoder"
 	"ktrace/tracer"
+	"ktrace/tracer/disk"
+	"ktrace/tracer/fsync"
+	"ktrace/tracer/kallsyms"
 	"ktrace/tracer/kube"
 	"ktrace/tracer/netns"
 	"ktrace/tracer/node"
@@ -31,7 +34,7 @@ func WatchVerdicts(v View, unwanted ...string) View {
 
 // WatchNode adds to a view who says what its events refer to; done lets go of it.
 func WatchNode(v View, root string) (_ View, done func() error) {
-	w, symbols := node.NewWitness(node.New(root)), tracer.NewSymbols()
+	w, symbols := node.NewWitness(node.New(root)), kallsyms.NewSymbols()
 	return v.With(View{
 		Witnesses: []decoder.Witness{node.NewDevices(root), symbols, w},
 		Begin: func() ([]decoder.Fact, error) {
@@ -43,15 +46,15 @@ func WatchNode(v View, root string) (_ View, done func() error) {
 }
 
 // WatchSyncs is the part of a view that asks the kernel for syncs.
-func WatchSyncs(live *tracer.Fsync, stage *decoder.FsyncStage, root string, limit time.Duration) View {
+func WatchSyncs(live *fsync.Fsync, stage *decoder.FsyncStage, root string, limit time.Duration) View {
 	stage.Floor = live.Raise
-	disks, cpus := tracer.NewIOLimits(root, limit), tracer.NewCPULimits(root, limit)
-	neighbours := tracer.NewNeighbours(root, limit, cgroupOf(root))
+	disks, cpus := disk.NewIOLimits(root, limit), disk.NewCPULimits(root, limit)
+	writers := disk.NewWriters(root, limit, cgroupOf(root))
 	v := View{
-		Witnesses: []decoder.Witness{disks, cpus, neighbours},
-		Begin:     func() ([]decoder.Fact, error) { return neighbours.Poll(), nil },
+		Witnesses: []decoder.Witness{disks, cpus, writers},
+		Begin:     func() ([]decoder.Fact, error) { return writers.Poll(), nil },
 		Poll: func(tracer.Maps) ([]decoder.Fact, error) {
-			return slices.Concat(disks.Poll(), cpus.Poll(), neighbours.Poll()), nil
+			return slices.Concat(disks.Poll(), cpus.Poll(), writers.Poll()), nil
 		},
 	}
 	return v.With(View{

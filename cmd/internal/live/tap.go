@@ -14,6 +14,7 @@ import (
 	"ktrace/tracer"
 	"ktrace/tracer/kube"
 	"ktrace/tracer/netns"
+	"ktrace/tracer/tap"
 )
 
 // Tap says which whole packets a view takes.
@@ -24,7 +25,7 @@ type Tap struct {
 
 // attachment is a tap and the namespace that was opened for it. A nil one is none.
 type attachment struct {
-	tap  *tracer.Tap
+	tap  *tap.Tap
 	open *netns.Space
 }
 
@@ -38,7 +39,7 @@ func (v *View) tapped(f flags.Flags, selector pod.Selector, w *kube.Watcher, s r
 	if err != nil {
 		return nil, err
 	}
-	a.tap = tracer.NewTap(tracer.TapOptions{
+	a.tap = tap.New(tap.Options{
 		Snap:    v.Tap.Snap,
 		Devices: v.Tap.Devices,
 		Variant: f.Variant,

@@ -1,0 +1,118 @@
+package disk
+
+import (
+	"bufio"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"ktrace/decoder"
+)
+
+// CPULimits is the decoder.Witness that looks, when a sync was slow because its task had no CPU, how much of them the
+// control groups of its process let it have: cpu.cfs_quota_us and cpu.shares of version 1, cpu.max and cpu.weight of
+// version 2 (kernel 4.15).
+type CPULimits struct {
+	root   string // of the node's file system
+	slow   time.Duration
+	limits map[uint32]*decoder.CPULimit // by process, as it was when it was first asked for
+}
+
+// NewCPULimits returns the witness; root is where the node's file system is. Syncs slower than slow are looked at.
+func NewCPULimits(root string, slow time.Duration) *CPULimits {
+	return &CPULimits{root: root, slow: slow, limits: map[uint32]*decoder.CPULimit{}}
+}
+
+const maxCPUAsked = 1024
+
+// About implements decoder.Witness.
+func (w *CPULimits) About(e decoder.Event) []decoder.Fact {
+	f, ok := e.Body.(decoder.Fsync)
+	if !ok || f.Latency < w.slow || f.Stages.Longest() != decoder.InRunQueue || w.limits[e.PID] != nil {
+		return nil
+	}
+	if len(w.limits) >= maxCPUAsked {
+		clear(w.limits)
+	}
+	groups := controlGroups(w.root, e.PID, "cpu")
+	if len(groups) == 0 {
+		return nil // it has ended
+	}
+	l := &decoder.CPULimit{PID: e.PID, Cgroup: groups[0], Weight: cpuWeight(groups[0])}
+	for _, group := range groups {
+		if cpus := cpusOf(group); cpus > 0 {
+			l.Cgroup, l.CPUs = group, cpus
+			break
+		}
+	}
+	readThrottled(l)
+	w.limits[e.PID] = l
+	return []decoder.Fact{{CPULimit: since(*l, *l)}}
+}
+
+// Poll tells how often the groups were stopped since they were first looked at.
+func (w *CPULimits) Poll() []decoder.Fact {
+	var facts []decoder.Fact
+	for _, before := range w.limits {
+		now := *before
+		if readThrottled(&now) {
+			facts = append(facts, decoder.Fact{CPULimit: since(now, *before)})
+		}
+	}
+	return facts
+}
+
+func since(now, before decoder.CPULimit) *decoder.CPULimit {
+	now.Periods -= min(before.Periods, now.Periods)
+	now.Throttled -= min(before.Throttled, now.Throttled)
+	now.Stopped -= min(before.Stopped, now.Stopped)
+	return &now
+}
+
+// cpusOf is how many CPUs a group may use at a time, 0 if there is no limit.
+func cpusOf(group string) float64 {
+	if f := fieldsOf(filepath.Join(group, "cpu.max")); len(f) == 2 { // "50000 100000", "max 100000"
+		return float64(number(f[0])) / float64(max(number(f[1]), 1))
+	}
+	quota, period := fieldsOf(filepath.Join(group, "cpu.cfs_quota_us")), fieldsOf(filepath.Join(group, "cpu.cfs_period_us"))
+	if len(quota) != 1 || len(period) != 1 {
+		return 0
+	}
+	return float64(number(quota[0])) / float64(max(number(period[0]), 1)) // the quota is -1 if there is none
+}
+
+// cpuWeight is a group's share, as version 2 counts: 100 unless somebody changed it.
+func cpuWeight(group string) uint64 {
+	if f := fieldsOf(filepath.Join(group, "cpu.weight")); len(f) == 1 {
+		return number(f[0])
+	}
+	const usual = 1024 // of version 1
+	if f := fieldsOf(filepath.Join(group, "cpu.shares")); len(f) == 1 {
+		return max(number(f[0])*100/usual, 1)
+	}
+	return 0
+}
+
+// readThrottled reads how often a group was stopped; it reports whether the group is still there.
+func readThrottled(l *decoder.CPULimit) bool {
+	f, err := os.Open(filepath.Join(l.Cgroup, "cpu.stat"))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		name, value, _ := strings.Cut(lines.Text(), " ")
+		switch name {
+		case "nr_periods":
+			l.Periods = number(value)
+		case "nr_throttled":
+			l.Throttled = number(value)
+		case "throttled_time": // version 1
+			l.Stopped = time.Duration(number(value))
+		case "throttled_usec":
+			l.Stopped = time.Duration(number(value)) * time.Microsecond
+		}
+	}
+	return true
+}

@@ -1,0 +1,327 @@
+// Package fsync is the live half of the fsync verb.
+package fsync
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"ktrace/bpf"
+	"ktrace/decoder"
+	"ktrace/decoder/fio"
+	"ktrace/tracer"
+	"ktrace/tracer/boot"
+)
+
+// Options say where to look for syncs.
+type Options struct {
+	Paths    []string      // directories; none: every file system with a disk below it
+	PID      int           // whose paths they are; 0: the node's
+	HostRoot string        // where the node's file system is
+	AllSync  bool          // sync_file_range and syncfs on ext4 too
+	Limit    time.Duration // syncs that take longer are counted
+	Stages   bool          // tell what syncs wait for, which costs every switch of tasks some 140 ns; else only how long for a CPU
+	ByNetns  bool          // the selection names a network namespace, not just pods
+	Strict   bool          // the limit was named by the user, so it goes for all classes of files
+}
+
+// Fsync is the live half of the fsync verb: it knows where paths are and reads what the kernel half has counted.
+type Fsync struct {
+	o        Options
+	roots    syncRoots
+	control  bpf.FsyncControl
+	maps     tracer.Maps
+	told     decoder.FsyncScope
+	unwanted []string // hooks that nothing needed when the run began
+	missed   []string // mounted too late for a hook that was not attached
+}
+
+// ErrNoDisk is returned where no file system has files that can be synced to a disk.
+var ErrNoDisk = errors.New("no file system has files that can be synced")
+
+// New resolves the paths. It fails if one does not exist, and with ErrNoDisk.
+func New(o Options) (*Fsync, error) {
+	if len(o.Paths) == 0 && o.PID != 0 {
+		o.Paths = []string{"/"}
+	}
+	roots, err := findSyncRoots(o.HostRoot, o.PID, o.Paths)
+	if err != nil {
+		return nil, err
+	}
+	if len(roots.devices) == 0 {
+		return nil, fmt.Errorf("%w below %v: name another --path", ErrNoDisk, o.Paths)
+	}
+	return &Fsync{o: o, roots: roots, unwanted: unwantedHooks(roots, o)}, nil
+}
+
+// Globals are the values of the object's variables.
+func (f *Fsync) Globals() map[string]any {
+	return tracer.FsyncGlobals{
+		Everything: len(f.o.Paths) == 0, AllSync: f.o.AllSync, ByNetns: f.o.ByNetns, Limit: f.o.Limit, Switches: f.o.Stages,
+	}.Globals()
+}
+
+// Unwanted are the hooks that nothing below the paths needs. A tracepoint of a syscall costs every syscall of the node
+// some 40 ns, whatever it is, so none is attached without need.
+func (f *Fsync) Unwanted() []string { return f.unwanted }
+
+func unwantedHooks(roots syncRoots, o Options) []string {
+	hooks := slices.Collect(maps.Values(roots.devices))
+	var unwanted []string
+	if !o.Stages {
+		unwanted = append(unwanted, tracer.HookSyncWaits)
+	}
+	if !slices.Contains(hooks, hookExt4) {
+		unwanted = append(unwanted, tracer.HookExt4)
+	}
+	if !slices.Contains(hooks, hookSyscall) {
+		unwanted = append(unwanted, tracer.HookFsync, tracer.HookMsync)
+		if !o.AllSync {
+			unwanted = append(unwanted, tracer.HookRange)
+		}
+	}
+	return unwanted
+}
+
+// attached reports whether what a file system needs was wanted from the start.
+func (f *Fsync) attached(h syncHook) bool {
+	name := map[syncHook]string{hookExt4: tracer.HookExt4, hookSyscall: tracer.HookFsync}[h]
+	return !slices.Contains(f.unwanted, name)
+}
+
+// Prepare fills the maps that the kernel half looks into.
+func (f *Fsync) Prepare(m tracer.Maps) error {
+	f.maps = m
+	return f.fill()
+}
+
+func (f *Fsync) fill() error {
+	for dev, hook := range f.roots.devices {
+		if err := f.maps(tracer.FsyncProbe, "devices").Put(dev, uint32(hook)); err != nil {
+			return fmt.Errorf("fsync: device %s: %w", decoder.DeviceNumber(dev), err)
+		}
+	}
+	for p, i := range f.roots.index {
+		if err := f.maps(tracer.FsyncProbe, "roots").Put(bpf.FsyncFileId{Dev: p.dev, Ino: p.ino}, i); err != nil {
+			return fmt.Errorf("fsync: root %s: %w", f.roots.names[i], err)
+		}
+		f.control.InoSet |= 1 << (p.ino % 64)
+	}
+	return f.setControl()
+}
+
+func (f *Fsync) setControl() error {
+	if err := f.maps(tracer.FsyncProbe, "control").Put(uint32(0), f.control); err != nil {
+		return fmt.Errorf("fsync: control: %w", err)
+	}
+	return nil
+}
+
+// Raise sets the latency below which the kernel half need not send a sync. That it fails is no loss: more are sent.
+func (f *Fsync) Raise(floor time.Duration) {
+	f.control.Floor = uint64(floor)
+	_ = f.setControl()
+}
+
+// Begin returns the facts that the stream starts with.
+func (f *Fsync) Begin() ([]decoder.Fact, error) { return f.scope(), nil }
+
+// scope tells what is watched, if that is new.
+func (f *Fsync) scope() []decoder.Fact {
+	s := decoder.FsyncScope{
+		Paths: f.o.Paths, Limit: f.o.Limit, Strict: f.o.Strict,
+		Roots: f.roots.names, Mounts: f.roots.mounts, Unwatched: f.missed,
+	}
+	if f.told.Limit != 0 && slices.Equal(s.Roots, f.told.Roots) && slices.Equal(s.Mounts, f.told.Mounts) {
+		return nil
+	}
+	f.told = s
+	return []decoder.Fact{{Fsync: &decoder.FsyncFact{Scope: &s}}}
+}
+
+// Poll looks whether the paths are still where they were, and reads the counts.
+func (f *Fsync) Poll(m tracer.Maps) ([]decoder.Fact, error) {
+	if err := f.follow(); err != nil {
+		return nil, err
+	}
+	counts, err := f.counts(m)
+	if err != nil {
+		return nil, err
+	}
+	return append(f.scope(), decoder.Fact{Fsync: &decoder.FsyncFact{Counts: &counts}}), nil
+}
+
+// follow adds what has been mounted or made anew since: a restore deletes a directory and makes it again. What is gone
+// stays, for its files may be open. Indexes stay too, for records refer to them.
+func (f *Fsync) follow() error {
+	now, err := findSyncRoots(f.o.HostRoot, f.o.PID, f.o.Paths)
+	if err != nil {
+		return nil // the directory, or the process, is gone: it may come back
+	}
+	fresh := false
+	for p, i := range now.index {
+		if _, ok := f.roots.index[p]; !ok {
+			f.roots.put(p, now.names[i], now.devices[p.dev])
+			fresh = true
+			if !f.attached(now.devices[p.dev]) {
+				f.missed = append(f.missed, now.names[i])
+			}
+		}
+	}
+	for dev, hook := range now.devices {
+		if _, ok := f.roots.devices[dev]; !ok {
+			f.roots.devices[dev] = hook
+			fresh = true
+		}
+	}
+	f.roots.mounts = now.mounts
+	if !fresh {
+		return nil
+	}
+	return f.fill()
+}
+
+// counts reads the kernel half's state: what is in flight first, so that a sync which ends meanwhile is rather counted
+// twice than not at all.
+func (f *Fsync) counts(m tracer.Maps) (decoder.FsyncCounts, error) {
+	c := decoder.FsyncCounts{Histograms: map[decoder.FsyncClass]fio.Histogram{}, Over: map[decoder.FsyncClass]decoder.FsyncOver{}}
+	var err error
+	if c.InFlight, err = f.inFlight(m(tracer.FsyncProbe, "inflight")); err != nil {
+		return c, err
+	}
+	if err := f.readHistograms(m, &c); err != nil {
+		return c, err
+	}
+	c.Books, err = tracer.BooksOf(m(tracer.FsyncProbe, tracer.CountsMap), uint32(bpf.FsyncKindKIND_FSYNC))
+	return c, err
+}
+
+func (f *Fsync) readHistograms(m tracer.Maps, into *decoder.FsyncCounts) error {
+	for number, class := range decoder.FsyncClasses() {
+		if err := f.readTotals(m, uint32(number), class, into); err != nil {
+			return err
+		}
+	}
+	return readBuckets(m(tracer.FsyncProbe, "histogram"), into.Histograms)
+}
+
+// readBuckets adds what the map has counted. It is mapped memory: a system call for each bucket would be 20,000 a second,
+// and while one reads a map the kernel passes over the tracepoints of whatever takes its CPU away (bpf_prog_active).
+func readBuckets(m *ebpf.Map, into map[decoder.FsyncClass]fio.Histogram) error {
+	memory, err := m.Memory()
+	if err != nil {
+		return fmt.Errorf("fsync: histogram: %w", err)
+	}
+	const size = 8 // of a count
+	counts := make([]byte, size*int(m.MaxEntries()))
+	if _, err := memory.ReadAt(counts, 0); err != nil {
+		return fmt.Errorf("fsync: histogram: %w", err)
+	}
+	for i := range m.MaxEntries() {
+		n := binary.NativeEndian.Uint64(counts[size*i:])
+		if n == 0 {
+			continue
+		}
+		class := decoder.NewFsyncClass(i / fio.Buckets)
+		h := into[class]
+		if h.Counts == nil {
+			h.Counts = map[uint16]uint64{}
+		}
+		h.Counts[uint16(i%fio.Buckets)] = n
+		into[class] = h
+	}
+	return nil
+}
+
+// readTotals adds up what the CPUs have counted of a class.
+func (f *Fsync) readTotals(m tracer.Maps, number uint32, class decoder.FsyncClass, into *decoder.FsyncCounts) error {
+	var perCPU []bpf.FsyncTotals
+	if err := m(tracer.FsyncProbe, "totals").Lookup(number, &perCPU); err != nil {
+		return fmt.Errorf("fsync: totals: %w", err)
+	}
+	var h fio.Histogram
+	var all bpf.FsyncTotals
+	for _, t := range perCPU {
+		h.Merge(fio.Histogram{
+			N: t.N, Sum: t.Sum, SquareLo: t.SquareLo, SquareHi: t.SquareHi, Min: t.Min, Max: t.Max, Over: t.Over,
+		})
+		all.Known += t.Known
+		all.KnownSum += t.KnownSum
+		all.Starved += t.Starved
+		for i, waited := range t.Waited {
+			all.Waited[i] += waited
+		}
+	}
+	into.Histograms[class] = h
+	if all.Known > 0 {
+		into.Over[class] = decoder.FsyncOver{N: all.Known, Starved: all.Starved, Stages: decoder.NewFsyncTimes(time.Duration(all.KnownSum), all.Waited, f.o.Stages)}
+	}
+	return nil
+}
+
+// inFlight lists the syncs that have begun and not ended, oldest first.
+func (f *Fsync) inFlight(m *ebpf.Map) ([]decoder.FsyncInFlight, error) {
+	var key bpf.FsyncInflightKey
+	var s bpf.FsyncInflight
+	var all []decoder.FsyncInFlight
+	entries := m.Iterate()
+	for entries.Next(&key, &s) {
+		begun := time.Duration(s.Start)
+		all = append(all, decoder.FsyncInFlight{
+			Begun: begun, Age: max(boot.Now()-begun, 0),
+			PID: s.Pid, TID: key.Tid, Comm: f.comm(s.Pid, key.Tid), Cgroup: s.Cgroup,
+			Op: decoder.NewFsyncOp(s.Op, s.Syscall), Class: decoder.NewFsyncClass(s.Class),
+			Path: f.openPath(s.Pid, place{dev: s.Dev, ino: s.Ino}),
+		})
+	}
+	if err := entries.Err(); err != nil {
+		return nil, fmt.Errorf("fsync: syncs in flight: %w", err)
+	}
+	slices.SortFunc(all, func(a, b decoder.FsyncInFlight) int { return int(a.Begun - b.Begun) })
+	return all, nil
+}
+
+func (f *Fsync) comm(pid, tid uint32) string {
+	name, err := os.ReadFile(fmt.Sprintf("%s/%d/task/%d/comm", f.proc(), pid, tid))
+	if err != nil {
+		return "" // it ended just now
+	}
+	return strings.TrimSuffix(string(name), "\n")
+}
+
+func (f *Fsync) proc() string { return strings.TrimSuffix(f.o.HostRoot, "/") + "/proc" }
+
+// openPath names a file by the descriptors of the process that syncs it.
+func (f *Fsync) openPath(pid uint32, p place) string {
+	dir := fmt.Sprintf("%s/%d/fd", f.proc(), pid)
+	fds, err := os.ReadDir(dir)
+	if err != nil {
+		return ""
+	}
+	likely := ""
+	for _, fd := range fds {
+		var st unix.Statx_t
+		name := dir + "/" + fd.Name()
+		// A network file system must not be asked: it may be what hangs.
+		if unix.Statx(unix.AT_FDCWD, name, unix.AT_STATX_DONT_SYNC, unix.STATX_INO, &st) != nil || st.Ino != p.ino {
+			continue
+		}
+		link, err := os.Readlink(name)
+		if err != nil {
+			continue
+		}
+		if st.Dev_major<<20|st.Dev_minor == p.dev {
+			return link
+		}
+		likely = link // overlays and btrfs show devices of their own
+	}
+	return likely
+}

@@ -1,0 +1,58 @@
+// Package kallsyms names the functions of the running kernel and its modules by their addresses.
+package kallsyms
+
+import (
+	"errors"
+
+	"ktrace/decoder"
+)
+
+// Symbols is the decoder.Witness that names the kernel's functions which drops refer to. It asks the kernel for each or,
+// where that cannot be asked (before Linux 5.13, or without its types), reads /proc/kallsyms.
+type Symbols struct {
+	printer *printer // nil: not tried
+	failed  bool
+	table   table
+	told    map[uint64]bool
+}
+
+// NewSymbols returns the witness.
+func NewSymbols() *Symbols { return &Symbols{told: map[uint64]bool{}} }
+
+// About implements decoder.Witness.
+func (s *Symbols) About(e decoder.Event) []decoder.Fact {
+	drop, ok := e.Body.(decoder.Drop)
+	if !ok || s.told[drop.Address] {
+		return nil
+	}
+	s.told[drop.Address] = true
+	name, ok := s.name(drop.Address)
+	if !ok {
+		return nil
+	}
+	return []decoder.Fact{{Symbol: &decoder.Symbol{Address: drop.Address, Name: name}}}
+}
+
+// Close frees what asks the kernel.
+func (s *Symbols) Close() error {
+	if s.printer == nil {
+		return nil
+	}
+	return s.printer.close()
+}
+
+// name returns the function that an address lies in.
+func (s *Symbols) name(address uint64) (string, bool) {
+	if s.printer == nil && !s.failed {
+		var err error
+		s.printer, err = newPrinter()
+		s.failed = err != nil
+	}
+	if s.printer != nil {
+		name, err := s.printer.name(address)
+		if err == nil || errors.Is(err, errNoFunction) {
+			return name, err == nil
+		}
+	}
+	return s.table.find(address)
+}

@@ -1,0 +1,10 @@
+package tracer
+
+import (
+	"os"
+	"testing"
+
+	"ktrace/testdata/lab"
+)
+
+func TestMain(m *testing.M) { os.Exit(lab.RunBPF(m)) }
