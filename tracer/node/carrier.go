@@ -1,23 +1,26 @@
 package node
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"ktrace/tracer/netlink"
 )
 
 // noCarrier asks whether a device of the thread's namespace could not send a packet: it is down, or its other end is. Such a device
 // has another queue than the kernel lists, which drops all, and no neighbours.
 func noCarrier(ifindex uint32) (down bool, err error) {
-	c, err := dial(unix.NETLINK_ROUTE)
+	c, err := netlink.Dial(unix.NETLINK_ROUTE)
 	if err != nil {
 		return false, err
 	}
-	defer c.close()
+	defer c.Close()
 	request := make([]byte, unix.SizeofIfInfomsg)
-	native.PutUint32(request[4:], ifindex)
-	err = c.ask(unix.RTM_GETLINK, 0, request, func(m message) error {
-		down = len(m.payload) >= unix.SizeofIfInfomsg && native.Uint32(m.payload[8:])&unix.IFF_LOWER_UP == 0
+	binary.NativeEndian.PutUint32(request[4:], ifindex)
+	err = c.Ask(unix.RTM_GETLINK, 0, request, func(m netlink.Message) error {
+		down = len(m.Payload) >= unix.SizeofIfInfomsg && binary.NativeEndian.Uint32(m.Payload[8:])&unix.IFF_LOWER_UP == 0
 		return nil
 	})
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ktrace/decoder"
+	"ktrace/tracer/netlink"
 )
 
 // Messages of conntrack (enum cntl_msg_types), with their subsystem.
@@ -25,14 +26,14 @@ const (
 // conntrackStats reads the counters of the namespace that the thread is in.
 func conntrackStats(inode uint32) (decoder.ConntrackStats, error) {
 	s := decoder.ConntrackStats{Netns: inode, Count: procNumber("nf_conntrack_count"), Max: procNumber("nf_conntrack_max")}
-	c, err := dial(unix.NETLINK_NETFILTER)
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return s, err
 	}
-	defer c.close()
-	err = c.ask(ctGetStatsCPU, unix.NLM_F_DUMP, nfgenmsg(unix.AF_UNSPEC), func(m message) error {
-		if len(m.payload) >= 4 {
-			addStats(&s.Total, m.payload[4:])
+	defer c.Close()
+	err = c.Ask(ctGetStatsCPU, unix.NLM_F_DUMP, nfgenmsg(unix.AF_UNSPEC), func(m netlink.Message) error {
+		if len(m.Payload) >= 4 {
+			addStats(&s.Total, m.Payload[4:])
 		}
 		return nil
 	})
@@ -46,11 +47,11 @@ func conntrackStats(inode uint32) (decoder.ConntrackStats, error) {
 func addStats(total *decoder.ConntrackCounters, b []byte) {
 	fields := map[uint16]*uint64{2: &total.Found, 4: &total.Invalid, 8: &total.Insert, 9: &total.InsertFailed, 10: &total.Drop,
 		11: &total.EarlyDrop, 12: &total.Error, 13: &total.SearchRestart, 14: &total.ClashResolve, 15: &total.ChainTooLong}
-	attrs(b, func(kind uint16, data []byte) {
+	for kind, value := range netlink.Attrs(b) {
 		if f := fields[kind]; f != nil {
-			*f += uint64(be32(data))
+			*f += uint64(netlink.NetUint32(value))
 		}
-	})
+	}
 }
 
 // procNumber is a number of net.netfilter, 0 if it is not there: conntrack is not loaded.
@@ -73,20 +74,20 @@ const (
 // tracked looks for the entry of a flow, given in either direction.
 func tracked(inode uint32, proto string, asked decoder.FlowTuple) (decoder.Tracked, error) {
 	t := decoder.Tracked{Netns: inode, Proto: proto, Asked: asked}
-	c, err := dial(unix.NETLINK_NETFILTER)
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return t, err
 	}
-	defer c.close()
+	defer c.Close()
 	family := byte(unix.AF_INET6)
 	if asked.Src.Addr().Is4() {
 		family = unix.AF_INET
 	}
-	body := nested(nfgenmsg(family), ctaTupleOrig, tuple(protoNumber(proto), asked))
-	err = c.ask(ctGet, 0, body, func(m message) error {
-		if len(m.payload) >= 4 {
+	body := netlink.AppendNested(nfgenmsg(family), ctaTupleOrig, tuple(protoNumber(proto), asked))
+	err = c.Ask(ctGet, 0, body, func(m netlink.Message) error {
+		if len(m.Payload) >= 4 {
 			t.Found = true
-			entry(&t, m.payload[4:])
+			entry(&t, m.Payload[4:])
 		}
 		return nil
 	})
@@ -114,28 +115,28 @@ func tuple(proto byte, f decoder.FlowTuple) []byte {
 	if len(src) == 16 {
 		first = 3 // CTA_IP_V6_SRC, _DST
 	}
-	b := nested(nil, ctaTupleIP, attr(attr(nil, first, src), first+1, dst))
-	p := attr(nil, ctaProtoNum, []byte{proto})
-	p = attr(p, ctaProtoSrc, binary.BigEndian.AppendUint16(nil, f.Src.Port()))
-	p = attr(p, ctaProtoDst, binary.BigEndian.AppendUint16(nil, f.Dst.Port()))
-	return nested(b, ctaTupleProto, p)
+	b := netlink.AppendNested(nil, ctaTupleIP, netlink.AppendAttr(netlink.AppendAttr(nil, first, src), first+1, dst))
+	p := netlink.AppendAttr(nil, ctaProtoNum, []byte{proto})
+	p = netlink.AppendAttr(p, ctaProtoSrc, binary.BigEndian.AppendUint16(nil, f.Src.Port()))
+	p = netlink.AppendAttr(p, ctaProtoDst, binary.BigEndian.AppendUint16(nil, f.Dst.Port()))
+	return netlink.AppendNested(b, ctaTupleProto, p)
 }
 
 // entry reads what the kernel says of one.
 func entry(t *decoder.Tracked, b []byte) {
-	a := attrMap(b)
+	a := netlink.AttrMap(b)
 	t.Original, t.Reply = flow(a[ctaTupleOrig]), flow(a[ctaTupleReply])
-	status := be32(a[ctaStatus])
+	status := netlink.NetUint32(a[ctaStatus])
 	for i, name := range []string{"expected", "seen-reply", "assured", "confirmed", "src-nat", "dst-nat", "seq-adjust", "src-nat-done",
 		"dst-nat-done", "dying", "fixed-timeout", "template", "untracked", "helper", "offload", "hw-offload"} {
 		if status&(1<<i) != 0 {
 			t.Status = append(t.Status, name)
 		}
 	}
-	t.Timeout = time.Duration(be32(a[ctaTimeout])) * time.Second
-	t.Mark = be32(a[ctaMark])
+	t.Timeout = time.Duration(netlink.NetUint32(a[ctaTimeout])) * time.Second
+	t.Mark = netlink.NetUint32(a[ctaMark])
 	const protoinfoTCP, tcpState = 1, 1
-	if state := attrMap(attrMap(a[ctaProtoInfo])[protoinfoTCP])[tcpState]; len(state) == 1 {
+	if state := netlink.AttrMap(netlink.AttrMap(a[ctaProtoInfo])[protoinfoTCP])[tcpState]; len(state) == 1 {
 		names := []string{"NONE", "SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT", "CLOSE", "SYN_SENT2"}
 		if int(state[0]) < len(names) {
 			t.State = names[state[0]]
@@ -144,13 +145,13 @@ func entry(t *decoder.Tracked, b []byte) {
 }
 
 func flow(b []byte) decoder.FlowTuple {
-	a := attrMap(b)
-	ip, proto := attrMap(a[ctaTupleIP]), attrMap(a[ctaTupleProto])
+	a := netlink.AttrMap(b)
+	ip, proto := netlink.AttrMap(a[ctaTupleIP]), netlink.AttrMap(a[ctaTupleProto])
 	src, ok := netip.AddrFromSlice(ip[1])
 	dst, _ := netip.AddrFromSlice(ip[2])
 	if !ok {
 		src, _ = netip.AddrFromSlice(ip[3])
 		dst, _ = netip.AddrFromSlice(ip[4])
 	}
-	return decoder.FlowTuple{Src: netip.AddrPortFrom(src, be16(proto[ctaProtoSrc])), Dst: netip.AddrPortFrom(dst, be16(proto[ctaProtoDst]))}
+	return decoder.FlowTuple{Src: netip.AddrPortFrom(src, netlink.NetUint16(proto[ctaProtoSrc])), Dst: netip.AddrPortFrom(dst, netlink.NetUint16(proto[ctaProtoDst]))}
 }

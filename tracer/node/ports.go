@@ -8,6 +8,7 @@ import (
 
 	"ktrace/decoder"
 	"ktrace/decoder/ruleset"
+	"ktrace/tracer/netlink"
 )
 
 // SourcePorts reports how many of the ports are taken that a dropped packet could have got by source translation; nothing
@@ -63,22 +64,22 @@ func (s *space) sourceRule(e decoder.Event, c *decoder.Conntrack) (rule *ruleset
 // portsInUse counts the entries of the namespace that the thread is in whose answers come from a server to one of the
 // ports of an address.
 func portsInUse(proto string, server netip.AddrPort, source netip.Addr, ports ruleset.Ports) (int, error) {
-	c, err := dial(unix.NETLINK_NETFILTER)
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return 0, err
 	}
-	defer c.close()
+	defer c.Close()
 	family, number := byte(unix.AF_INET6), protoNumber(proto)
 	if source.Is4() {
 		family = unix.AF_INET
 	}
 	taken := map[uint16]bool{}
-	err = c.ask(ctGet, unix.NLM_F_DUMP, nfgenmsg(family), func(m message) error {
-		if len(m.payload) < 4 {
+	err = c.Ask(ctGet, unix.NLM_F_DUMP, nfgenmsg(family), func(m netlink.Message) error {
+		if len(m.Payload) < 4 {
 			return nil
 		}
-		reply := attrMap(m.payload[4:])[ctaTupleReply]
-		kind := attrMap(attrMap(reply)[ctaTupleProto])[ctaProtoNum]
+		reply := netlink.AttrMap(m.Payload[4:])[ctaTupleReply]
+		kind := netlink.AttrMap(netlink.AttrMap(reply)[ctaTupleProto])[ctaProtoNum]
 		if len(kind) == 1 && kind[0] == number {
 			f := flow(reply)
 			if port := f.Dst.Port(); f.Src == server && f.Dst.Addr() == source && port >= ports.Lo && port <= ports.Hi {

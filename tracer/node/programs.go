@@ -1,6 +1,7 @@
 package node
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"github.com/cilium/ebpf"
@@ -8,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ktrace/decoder"
+	"ktrace/tracer/netlink"
 )
 
 // Programs reads which BPF programs and filters packets pass at a device.
@@ -58,16 +60,16 @@ func programName(id ebpf.ProgramID) string {
 // listed finds XDP programs and the filters of clsact and ingress, which netlink lists.
 func listed(ifindex uint32, found func(at string, id uint32, name string)) error {
 	const xdp, xdpID = 43, 4 // IFLA_XDP, IFLA_XDP_PROG_ID
-	c, err := dial(unix.NETLINK_ROUTE)
+	c, err := netlink.Dial(unix.NETLINK_ROUTE)
 	if err != nil {
 		return err
 	}
-	defer c.close()
+	defer c.Close()
 	ask := make([]byte, unix.SizeofIfInfomsg)
-	native.PutUint32(ask[4:], ifindex)
-	err = c.ask(unix.RTM_GETLINK, 0, ask, func(m message) error {
-		if len(m.payload) >= unix.SizeofIfInfomsg {
-			if id := ne32(attrMap(attrMap(m.payload[unix.SizeofIfInfomsg:])[xdp])[xdpID]); id != 0 {
+	binary.NativeEndian.PutUint32(ask[4:], ifindex)
+	err = c.Ask(unix.RTM_GETLINK, 0, ask, func(m netlink.Message) error {
+		if len(m.Payload) >= unix.SizeofIfInfomsg {
+			if id := netlink.Uint32(netlink.AttrMap(netlink.AttrMap(m.Payload[unix.SizeofIfInfomsg:])[xdp])[xdpID]); id != 0 {
 				found("xdp", id, programName(ebpf.ProgramID(id)))
 			}
 		}
@@ -85,22 +87,22 @@ func listed(ifindex uint32, found func(at string, id uint32, name string)) error
 }
 
 // filters lists those of one direction. Where there is no such qdisc there are none.
-func filters(c *conn, ifindex, parent uint32, found func(id uint32, name string)) error {
+func filters(c *netlink.Conn, ifindex, parent uint32, found func(id uint32, name string)) error {
 	const kind, options, bpfName, bpfID = 1, 2, 7, 11 // TCA_KIND, TCA_OPTIONS, TCA_BPF_NAME, TCA_BPF_ID
 	ask := make([]byte, sizeofTcMsg)
-	native.PutUint32(ask[4:], ifindex)
-	native.PutUint32(ask[12:], parent)
-	err := c.ask(unix.RTM_GETTFILTER, unix.NLM_F_DUMP, ask, func(m message) error {
-		if len(m.payload) < sizeofTcMsg || native.Uint32(m.payload[8:]) == 0 { // the chain, and not a filter of it
+	binary.NativeEndian.PutUint32(ask[4:], ifindex)
+	binary.NativeEndian.PutUint32(ask[12:], parent)
+	err := c.Ask(unix.RTM_GETTFILTER, unix.NLM_F_DUMP, ask, func(m netlink.Message) error {
+		if len(m.Payload) < sizeofTcMsg || binary.NativeEndian.Uint32(m.Payload[8:]) == 0 { // the chain, and not a filter of it
 			return nil
 		}
-		all := attrMap(m.payload[sizeofTcMsg:])
-		more := attrMap(all[options])
+		all := netlink.AttrMap(m.Payload[sizeofTcMsg:])
+		more := netlink.AttrMap(all[options])
 		name := unix.ByteSliceToString(all[kind])
 		if n := unix.ByteSliceToString(more[bpfName]); n != "" {
 			name = n
 		}
-		found(ne32(more[bpfID]), name)
+		found(netlink.Uint32(more[bpfID]), name)
 		return nil
 	})
 	if err != nil {

@@ -1,11 +1,13 @@
 package node
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"golang.org/x/sys/unix"
 
 	"ktrace/decoder"
+	"ktrace/tracer/netlink"
 )
 
 // sizeofTcMsg is that of struct tcmsg.
@@ -22,16 +24,16 @@ func qdiscs(inode, ifindex uint32) ([]decoder.Fact, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := dial(unix.NETLINK_ROUTE)
+	c, err := netlink.Dial(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, err
 	}
-	defer c.close()
+	defer c.Close()
 	request := make([]byte, sizeofTcMsg)
-	native.PutUint32(request[4:], ifindex)
+	binary.NativeEndian.PutUint32(request[4:], ifindex)
 	var facts []decoder.Fact
-	err = c.ask(unix.RTM_GETQDISC, unix.NLM_F_DUMP, request, func(m message) error {
-		if q, ok := qdisc(inode, m.payload); ok && q.Ifindex == ifindex {
+	err = c.Ask(unix.RTM_GETQDISC, unix.NLM_F_DUMP, request, func(m netlink.Message) error {
+		if q, ok := qdisc(inode, m.Payload); ok && q.Ifindex == ifindex {
 			q.NoCarrier = unplugged
 			facts = append(facts, decoder.Fact{Qdisc: &q})
 		}
@@ -49,18 +51,18 @@ func qdisc(inode uint32, b []byte) (decoder.Qdisc, bool) {
 	if len(b) < sizeofTcMsg {
 		return decoder.Qdisc{}, false
 	}
-	q := decoder.Qdisc{Netns: inode, Ifindex: native.Uint32(b[4:]), Handle: native.Uint32(b[8:]), Parent: native.Uint32(b[12:])}
-	all := attrMap(b[sizeofTcMsg:])
+	q := decoder.Qdisc{Netns: inode, Ifindex: binary.NativeEndian.Uint32(b[4:]), Handle: binary.NativeEndian.Uint32(b[8:]), Parent: binary.NativeEndian.Uint32(b[12:])}
+	all := netlink.AttrMap(b[sizeofTcMsg:])
 	q.Kind = unix.ByteSliceToString(all[kind])
-	stats := attrMap(all[stats2])
+	stats := netlink.AttrMap(all[stats2])
 	if s := stats[basic]; len(s) >= 12 { // struct gnet_stats_basic
-		q.Bytes, q.Packets = native.Uint64(s), uint64(native.Uint32(s[8:]))
+		q.Bytes, q.Packets = binary.NativeEndian.Uint64(s), uint64(binary.NativeEndian.Uint32(s[8:]))
 	}
 	if s := stats[packets64]; len(s) >= 8 {
-		q.Packets = native.Uint64(s)
+		q.Packets = binary.NativeEndian.Uint64(s)
 	}
 	if s := stats[waiting]; len(s) >= 20 { // struct gnet_stats_queue
-		q.Backlog, q.Dropped, q.Overlimits = native.Uint32(s), uint64(native.Uint32(s[8:])), uint64(native.Uint32(s[16:]))
+		q.Backlog, q.Dropped, q.Overlimits = binary.NativeEndian.Uint32(s), uint64(binary.NativeEndian.Uint32(s[8:])), uint64(binary.NativeEndian.Uint32(s[16:]))
 	}
 	return q, true
 }

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -8,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ktrace/decoder"
+	"ktrace/tracer/netlink"
 )
 
 // way is a question to the routing tables.
@@ -19,16 +21,16 @@ type way struct {
 
 // route asks the kernel for a way. That there is none is an answer, in Errno.
 func route(w way) (decoder.Route, error) {
-	c, err := dial(unix.NETLINK_ROUTE)
+	c, err := netlink.Dial(unix.NETLINK_ROUTE)
 	if err != nil {
 		return decoder.Route{}, err
 	}
-	defer c.close()
+	defer c.Close()
 	r := decoder.Route{Dst: w.dst, Src: w.src}
 	var out uint32
-	err = c.ask(unix.RTM_GETROUTE, 0, w.request(), func(m message) error {
-		if len(m.payload) >= unix.SizeofRtMsg {
-			out = answer(&r, m.payload)
+	err = c.Ask(unix.RTM_GETROUTE, 0, w.request(), func(m netlink.Message) error {
+		if len(m.Payload) >= unix.SizeofRtMsg {
+			out = answer(&r, m.Payload)
 		}
 		return nil
 	})
@@ -64,16 +66,16 @@ func (w way) request() []byte {
 	if w.src.IsValid() {
 		b[2] = byte(w.src.BitLen())
 	}
-	b = native.AppendUint32(b, flags)
-	b = attr(b, unix.RTA_DST, w.dst.AsSlice())
+	b = binary.NativeEndian.AppendUint32(b, flags)
+	b = netlink.AppendAttr(b, unix.RTA_DST, w.dst.AsSlice())
 	if w.src.IsValid() {
-		b = attr(b, unix.RTA_SRC, w.src.AsSlice())
+		b = netlink.AppendAttr(b, unix.RTA_SRC, w.src.AsSlice())
 	}
 	if w.in != 0 {
-		b = attr(b, unix.RTA_IIF, native.AppendUint32(nil, w.in))
+		b = netlink.AppendUint32(b, unix.RTA_IIF, w.in)
 	}
 	if w.mark != 0 {
-		b = attr(b, unix.RTA_MARK, native.AppendUint32(nil, w.mark))
+		b = netlink.AppendUint32(b, unix.RTA_MARK, w.mark)
 	}
 	return b
 }
@@ -86,37 +88,37 @@ func answer(r *decoder.Route, b []byte) (out uint32) {
 		r.Type = types[t]
 	}
 	r.Table = uint32(b[tableAt])
-	attrs(b[unix.SizeofRtMsg:], func(kind uint16, data []byte) {
+	for kind, value := range netlink.Attrs(b[unix.SizeofRtMsg:]) {
 		switch kind {
 		case unix.RTA_TABLE:
-			r.Table = ne32(data)
+			r.Table = netlink.Uint32(value)
 		case unix.RTA_GATEWAY:
-			r.Gateway, _ = netip.AddrFromSlice(data)
+			r.Gateway, _ = netip.AddrFromSlice(value)
 		case unix.RTA_VIA: // a gateway of the other family
-			if len(data) > 2 {
-				r.Gateway, _ = netip.AddrFromSlice(data[2:])
+			if len(value) > 2 {
+				r.Gateway, _ = netip.AddrFromSlice(value[2:])
 			}
 		case unix.RTA_PREFSRC:
-			r.Prefsrc, _ = netip.AddrFromSlice(data)
+			r.Prefsrc, _ = netip.AddrFromSlice(value)
 		case unix.RTA_METRICS:
-			r.MTU = ne32(attrMap(data)[unix.RTAX_MTU])
+			r.MTU = netlink.Uint32(netlink.AttrMap(value)[unix.RTAX_MTU])
 		case unix.RTA_OIF:
-			out = ne32(data)
+			out = netlink.Uint32(value)
 		}
-	})
+	}
 	return out
 }
 
 // link returns a device's name and MTU.
-func link(c *conn, index uint32) (name string, mtu uint32, err error) {
+func link(c *netlink.Conn, index uint32) (name string, mtu uint32, err error) {
 	b := make([]byte, unix.SizeofIfInfomsg)
-	native.PutUint32(b[4:], index)
-	err = c.ask(unix.RTM_GETLINK, 0, b, func(m message) error {
-		if len(m.payload) < unix.SizeofIfInfomsg {
+	binary.NativeEndian.PutUint32(b[4:], index)
+	err = c.Ask(unix.RTM_GETLINK, 0, b, func(m netlink.Message) error {
+		if len(m.Payload) < unix.SizeofIfInfomsg {
 			return nil
 		}
-		a := attrMap(m.payload[unix.SizeofIfInfomsg:])
-		name, mtu = unix.ByteSliceToString(a[unix.IFLA_IFNAME]), ne32(a[unix.IFLA_MTU])
+		a := netlink.AttrMap(m.Payload[unix.SizeofIfInfomsg:])
+		name, mtu = unix.ByteSliceToString(a[unix.IFLA_IFNAME]), netlink.Uint32(a[unix.IFLA_MTU])
 		return nil
 	})
 	if err != nil {
@@ -127,11 +129,11 @@ func link(c *conn, index uint32) (name string, mtu uint32, err error) {
 
 // deviceName is link for who has no connection; a device that is gone has no name.
 func deviceName(index uint32) string {
-	c, err := dial(unix.NETLINK_ROUTE)
+	c, err := netlink.Dial(unix.NETLINK_ROUTE)
 	if err != nil {
 		return ""
 	}
-	defer c.close()
+	defer c.Close()
 	name, _, _ := link(c, index)
 	return name
 }
@@ -140,11 +142,11 @@ func deviceName(index uint32) string {
 // handler"); before, it is not told.
 func neighbour(inode uint32, index uint32, addr netip.Addr) (decoder.Neighbour, error) {
 	n := decoder.Neighbour{Netns: inode, Addr: addr, State: "none"}
-	c, err := dial(unix.NETLINK_ROUTE)
+	c, err := netlink.Dial(unix.NETLINK_ROUTE)
 	if err != nil {
 		return n, err
 	}
-	defer c.close()
+	defer c.Close()
 	if n.Iface, _, err = link(c, index); err != nil {
 		return n, err
 	}
@@ -154,12 +156,12 @@ func neighbour(inode uint32, index uint32, addr netip.Addr) (decoder.Neighbour, 
 	}
 	b := make([]byte, unix.SizeofNdMsg)
 	b[0] = family
-	native.PutUint32(b[4:], index)
-	b = attr(b, unix.NDA_DST, addr.AsSlice())
-	err = c.ask(unix.RTM_GETNEIGH, 0, b, func(m message) error {
-		if len(m.payload) >= unix.SizeofNdMsg {
-			n.State = neighbourState(native.Uint16(m.payload[8:]))
-			if mac := attrMap(m.payload[unix.SizeofNdMsg:])[unix.NDA_LLADDR]; len(mac) == 6 {
+	binary.NativeEndian.PutUint32(b[4:], index)
+	b = netlink.AppendAttr(b, unix.NDA_DST, addr.AsSlice())
+	err = c.Ask(unix.RTM_GETNEIGH, 0, b, func(m netlink.Message) error {
+		if len(m.Payload) >= unix.SizeofNdMsg {
+			n.State = neighbourState(binary.NativeEndian.Uint16(m.Payload[8:]))
+			if mac := netlink.AttrMap(m.Payload[unix.SizeofNdMsg:])[unix.NDA_LLADDR]; len(mac) == 6 {
 				n.MAC = fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5])
 			}
 		}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ktrace/decoder/ruleset"
+	"ktrace/tracer/netlink"
 )
 
 // Messages of nftables (enum nf_tables_msg_types), with their subsystem.
@@ -81,29 +83,29 @@ func readAllNFT(rs *ruleset.Ruleset) {
 
 // recountNFT renews the counters of the rules that may drop. It returns false if rules changed meanwhile.
 func recountNFT(rs *ruleset.Ruleset) bool {
-	c, err := dial(unix.NETLINK_NETFILTER)
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return false
 	}
-	defer c.close()
+	defer c.Close()
 	if generation(c) != rs.Generation {
 		return false
 	}
 	same := true
 	for _, chain := range rs.Counting() {
 		body := nfgenmsg(byte(chain.Table.Family))
-		body = attr(body, unix.NFTA_RULE_TABLE, append([]byte(chain.Table.Name), 0))
-		rules := attr(body, unix.NFTA_RULE_CHAIN, append([]byte(chain.Name), 0))
+		body = netlink.AppendString(body, unix.NFTA_RULE_TABLE, chain.Table.Name)
+		rules := netlink.AppendString(body, unix.NFTA_RULE_CHAIN, chain.Name)
 		i := 0
-		err := c.ask(nftGetRule, unix.NLM_F_DUMP, rules, func(m message) error {
-			same = same && chain.Recount(i, m.payload)
+		err := c.Ask(nftGetRule, unix.NLM_F_DUMP, rules, func(m netlink.Message) error {
+			same = same && chain.Recount(i, m.Payload)
 			i++
 			return nil
 		})
 		if err == nil && chain.Hook != ruleset.NoHook {
-			policy := attr(body, unix.NFTA_CHAIN_NAME, append([]byte(chain.Name), 0))
-			err = c.ask(nftGetChain, 0, policy, func(m message) error {
-				chain.RecountPolicy(m.payload)
+			policy := netlink.AppendString(body, unix.NFTA_CHAIN_NAME, chain.Name)
+			err = c.Ask(nftGetChain, 0, policy, func(m netlink.Message) error {
+				chain.RecountPolicy(m.Payload)
 				return nil
 			})
 		}
@@ -115,11 +117,11 @@ func recountNFT(rs *ruleset.Ruleset) bool {
 }
 
 // generation is nftables' number of the present state; 0 if it has none.
-func generation(c *conn) (id uint32) {
+func generation(c *netlink.Conn) (id uint32) {
 	const genID = 1
-	err := c.ask(nftGetGen, 0, nfgenmsg(unix.AF_UNSPEC), func(m message) error {
-		if len(m.payload) >= 4 {
-			id = be32(attrMap(m.payload[4:])[genID])
+	err := c.Ask(nftGetGen, 0, nfgenmsg(unix.AF_UNSPEC), func(m netlink.Message) error {
+		if len(m.Payload) >= 4 {
+			id = netlink.NetUint32(netlink.AttrMap(m.Payload[4:])[genID])
 		}
 		return nil
 	})
@@ -131,11 +133,11 @@ func generation(c *conn) (id uint32) {
 
 // readNFT reads the tables of nftables, iptables-nft's among them. A kernel without nftables has none.
 func readNFT() ([]*ruleset.Table, uint32, error) {
-	c, err := dial(unix.NETLINK_NETFILTER)
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return nil, 0, fmt.Errorf("nftables: %w", err)
 	}
-	defer c.close()
+	defer c.Close()
 	// Between two changes of the rules the dumps agree with each other; if there was one, once more.
 	const tries = 3
 	for try := 1; ; try++ {
@@ -153,18 +155,18 @@ func readNFT() ([]*ruleset.Table, uint32, error) {
 	}
 }
 
-func dumpNFT(c *conn) (*ruleset.NFT, error) {
+func dumpNFT(c *netlink.Conn) (*ruleset.NFT, error) {
 	n := &ruleset.NFT{}
 	left := maxRuleBytes
 	for _, step := range []struct {
 		kind uint16
 		take func([]byte)
 	}{{nftGetTable, n.Table}, {nftGetChain, n.Chain}, {nftGetSet, n.Set}, {nftGetRule, n.Rule}} {
-		err := c.ask(step.kind, unix.NLM_F_DUMP, nfgenmsg(unix.AF_UNSPEC), func(m message) error {
-			if left -= len(m.payload); left < 0 {
+		err := c.Ask(step.kind, unix.NLM_F_DUMP, nfgenmsg(unix.AF_UNSPEC), func(m netlink.Message) error {
+			if left -= len(m.Payload); left < 0 {
 				return errTooMuch
 			}
-			step.take(m.payload)
+			step.take(m.Payload)
 			return nil
 		})
 		if err != nil {
@@ -178,22 +180,22 @@ func nfgenmsg(family byte) []byte { return []byte{family, unix.NFNETLINK_V0, 0, 
 
 // loadSets reads the elements of sets that a question turned out to need.
 func loadSets(sets []*ruleset.Set) error {
-	c, err := dial(unix.NETLINK_NETFILTER)
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return err
 	}
-	defer c.close()
+	defer c.Close()
 	for _, s := range sets[:min(len(sets), maxSetLoads)] {
 		body := nfgenmsg(byte(s.Family))
-		body = attr(body, unix.NFTA_SET_ELEM_LIST_TABLE, append([]byte(s.Table), 0))
-		body = attr(body, unix.NFTA_SET_ELEM_LIST_SET, append([]byte(s.Name), 0))
+		body = netlink.AppendString(body, unix.NFTA_SET_ELEM_LIST_TABLE, s.Table)
+		body = netlink.AppendString(body, unix.NFTA_SET_ELEM_LIST_SET, s.Name)
 		var msgs [][]byte
 		left := maxRuleBytes
-		err := c.ask(nftGetSetElem, unix.NLM_F_DUMP, body, func(m message) error {
-			if left -= len(m.payload); left < 0 {
+		err := c.Ask(nftGetSetElem, unix.NLM_F_DUMP, body, func(m netlink.Message) error {
+			if left -= len(m.Payload); left < 0 {
 				return errTooMuch
 			}
-			msgs = append(msgs, append([]byte(nil), m.payload...))
+			msgs = append(msgs, append([]byte(nil), m.Payload...))
 			return nil
 		})
 		if err != nil {
@@ -258,7 +260,7 @@ func readLegacyTable(fd, level int, f ruleset.Family, name string) (*ruleset.Tab
 		}
 		entries := make([]byte, entriesHead+int(i.Size))
 		copy(entries[:31], name)
-		native.PutUint32(entries[32:], i.Size)
+		binary.NativeEndian.PutUint32(entries[32:], i.Size)
 		err := getsockopt(fd, level, soGetEntries, entries)
 		if errors.Is(err, unix.EAGAIN) && try < tries {
 			continue
@@ -271,9 +273,9 @@ func readLegacyTable(fd, level int, f ruleset.Family, name string) (*ruleset.Tab
 }
 
 func legacyInfo(b []byte) ruleset.LegacyInfo {
-	i := ruleset.LegacyInfo{ValidHooks: native.Uint32(b), Entries: native.Uint32(b[44:]), Size: native.Uint32(b[48:])}
+	i := ruleset.LegacyInfo{ValidHooks: binary.NativeEndian.Uint32(b), Entries: binary.NativeEndian.Uint32(b[44:]), Size: binary.NativeEndian.Uint32(b[48:])}
 	for h := range i.Entry {
-		i.Entry[h], i.Underflow[h] = native.Uint32(b[4+4*h:]), native.Uint32(b[24+4*h:])
+		i.Entry[h], i.Underflow[h] = binary.NativeEndian.Uint32(b[4+4*h:]), binary.NativeEndian.Uint32(b[24+4*h:])
 	}
 	return i
 }
@@ -295,9 +297,9 @@ func nameIPSets(rs *ruleset.Ruleset) {
 			}
 		}
 		b := make([]byte, size)
-		native.PutUint32(b, getByIndex)
-		native.PutUint32(b[4:], protocol)
-		native.PutUint16(b[nameAt:], index)
+		binary.NativeEndian.PutUint32(b, getByIndex)
+		binary.NativeEndian.PutUint32(b[4:], protocol)
+		binary.NativeEndian.PutUint16(b[nameAt:], index)
 		if getsockopt(fd, unix.SOL_IP, soIPSet, b) == nil {
 			names[index] = unix.ByteSliceToString(b[nameAt:])
 		}

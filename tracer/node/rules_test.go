@@ -14,6 +14,7 @@ import (
 
 	"ktrace/decoder/ruleset"
 	"ktrace/testdata/lab"
+	"ktrace/tracer/netlink"
 	"ktrace/tracer/netns"
 )
 
@@ -113,22 +114,22 @@ func makeIPSet(t *testing.T, ns *lab.NS, v6 bool) {
 	if v6 {
 		f = unix.AF_INET6
 	}
-	body := attr(nfgenmsg(f), protocol, []byte{6})
-	body = attr(body, name, append([]byte(ipset(v6)), 0))
-	body = attr(body, kind, []byte("hash:ip,port\x00"))
-	body = attr(attr(body, revision, []byte{0}), family, []byte{f})
+	body := netlink.AppendAttr(nfgenmsg(f), protocol, []byte{6})
+	body = netlink.AppendString(body, name, ipset(v6))
+	body = netlink.AppendAttr(body, kind, []byte("hash:ip,port\x00"))
+	body = netlink.AppendAttr(netlink.AppendAttr(body, revision, []byte{0}), family, []byte{f})
 	s, err := netns.Open(ns.Path())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
 	err = s.Do(func() error {
-		c, err := dial(unix.NETLINK_NETFILTER)
+		c, err := netlink.Dial(unix.NETLINK_NETFILTER)
 		if err != nil {
 			return err
 		}
-		defer c.close()
-		return c.ask(create, unix.NLM_F_ACK|unix.NLM_F_CREATE, nested(body, data, nil), func(message) error { return nil })
+		defer c.Close()
+		return c.Ask(create, unix.NLM_F_ACK|unix.NLM_F_CREATE, netlink.AppendNested(body, data, nil), func(netlink.Message) error { return nil })
 	})
 	if err != nil {
 		t.Fatal(err)

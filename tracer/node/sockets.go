@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ktrace/decoder"
+	"ktrace/tracer/netlink"
 )
 
 // Layout of struct inet_diag_msg and its request, bytes.
@@ -30,18 +31,18 @@ func socketAt(about decoder.Question, dst netip.AddrPort) (decoder.Socket, error
 	if proto != unix.IPPROTO_TCP && proto != unix.IPPROTO_UDP {
 		return s, nil
 	}
-	c, err := dial(unix.NETLINK_SOCK_DIAG)
+	c, err := netlink.Dial(unix.NETLINK_SOCK_DIAG)
 	if err != nil {
 		return s, err
 	}
-	defer c.close()
+	defer c.Close()
 	// An IPv6 socket that is bound to all takes IPv4 as well, if it is not told otherwise; which it is, is not asked.
 	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
 		if family == unix.AF_INET && dst.Addr().Is6() {
 			continue
 		}
-		err := c.ask(sockDiagByFamily, unix.NLM_F_DUMP, diagRequest(family, proto, dst.Port()), func(m message) error {
-			if x, ok := socketOf(about, m.payload, proto); ok && x.Local.Port() == dst.Port() && better(x, s, dst.Addr()) {
+		err := c.Ask(sockDiagByFamily, unix.NLM_F_DUMP, diagRequest(family, proto, dst.Port()), func(m netlink.Message) error {
+			if x, ok := socketOf(about, m.Payload, proto); ok && x.Local.Port() == dst.Port() && better(x, s, dst.Addr()) {
 				s = x
 			}
 			return nil
@@ -55,16 +56,16 @@ func socketAt(about decoder.Question, dst netip.AddrPort) (decoder.Socket, error
 
 // overfull finds the listeners of the namespace that the thread is in whose queue holds more than it may, or that lost a SYN.
 func overfull(inode uint32) ([]decoder.Socket, error) {
-	c, err := dial(unix.NETLINK_SOCK_DIAG)
+	c, err := netlink.Dial(unix.NETLINK_SOCK_DIAG)
 	if err != nil {
 		return nil, err
 	}
-	defer c.close()
+	defer c.Close()
 	var full []decoder.Socket
 	about := decoder.Question{Netns: inode, Proto: "tcp"}
 	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
-		err := c.ask(sockDiagByFamily, unix.NLM_F_DUMP, diagRequest(family, unix.IPPROTO_TCP, 0), func(m message) error {
-			if x, ok := socketOf(about, m.payload, unix.IPPROTO_TCP); ok && (x.Queue > x.Limit || x.Drops > 0) {
+		err := c.Ask(sockDiagByFamily, unix.NLM_F_DUMP, diagRequest(family, unix.IPPROTO_TCP, 0), func(m netlink.Message) error {
+			if x, ok := socketOf(about, m.Payload, unix.IPPROTO_TCP); ok && (x.Queue > x.Limit || x.Drops > 0) {
 				full = append(full, x)
 			}
 			return nil
@@ -91,7 +92,7 @@ func diagRequest(family, proto byte, port uint16) []byte {
 	if proto == unix.IPPROTO_TCP {
 		states = 1 << tcpListen
 	}
-	native.PutUint32(b[4:], states)
+	binary.NativeEndian.PutUint32(b[4:], states)
 	binary.BigEndian.PutUint16(b[8:], port)
 	return b
 }
@@ -105,16 +106,16 @@ func socketOf(about decoder.Question, b []byte, proto byte) (decoder.Socket, boo
 		addr = netip.AddrFrom4([4]byte(b[8:12]))
 	}
 	s := decoder.Socket{
-		About: about, Found: true, Local: netip.AddrPortFrom(addr, be16(b[4:])), State: socketState(b[1]),
-		Queue: ne32(b[56:]), Limit: ne32(b[60:]), UID: ne32(b[64:]), Inode: ne32(b[68:]),
+		About: about, Found: true, Local: netip.AddrPortFrom(addr, netlink.NetUint16(b[4:])), State: socketState(b[1]),
+		Queue: netlink.Uint32(b[56:]), Limit: netlink.Uint32(b[60:]), UID: netlink.Uint32(b[64:]), Inode: netlink.Uint32(b[68:]),
 	}
 	const rcvbuf, drops = 1, 8 // of SK_MEMINFO_VARS
-	memory := attrMap(b[diagMsgSize:])[7]
+	memory := netlink.AttrMap(b[diagMsgSize:])[7]
 	if proto == unix.IPPROTO_UDP && len(memory) >= 4*(rcvbuf+1) {
-		s.Limit = ne32(memory[4*rcvbuf:])
+		s.Limit = netlink.Uint32(memory[4*rcvbuf:])
 	}
 	if len(memory) >= 4*(drops+1) {
-		s.Drops = ne32(memory[4*drops:])
+		s.Drops = netlink.Uint32(memory[4*drops:])
 	}
 	return s, true
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
+
+	"ktrace/tracer/netlink"
 )
 
 // From linux/pkt_sched.h and linux/pkt_cls.h.
@@ -35,7 +37,7 @@ const firstPreference, lastPreference = 1, 8
 // clsact is programs attached as filters of a device's clsact queueing discipline (kernel 4.5). It is the one way
 // whose traces outlive a process that is killed.
 type clsact struct {
-	rt      *rtnetlink // of the device's namespace
+	rt      *netlink.Conn // of the device's namespace
 	ifindex int32
 	added   bool // the queueing discipline is ours
 	filters []*filter
@@ -53,7 +55,7 @@ type filter struct {
 }
 
 func attachClsact(o Options) (way, error) {
-	rt, err := dial()
+	rt, err := netlink.Dial(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +66,7 @@ func attachClsact(o Options) (way, error) {
 		}
 		info, err := f.program.Info()
 		if err != nil {
-			return nil, errors.Join(err, rt.close())
+			return nil, errors.Join(err, rt.Close())
 		}
 		id, _ := info.ID() // there since 4.13
 		f.id, f.handle = uint32(id), ownHandles|uint32(os.Getpid())
@@ -104,8 +106,8 @@ func (c *clsact) ensure() (again bool, err error) {
 
 // addQdisc makes the queueing discipline unless there is one.
 func (c *clsact) addQdisc() error {
-	m := c.message(handleClsact, parentClsact, 0).attribute(unix.TCA_KIND, text(Clsact))
-	err := c.rt.ask(unix.RTM_NEWQDISC, unix.NLM_F_CREATE|unix.NLM_F_EXCL, m)
+	m := netlink.AppendString(c.message(handleClsact, parentClsact, 0), unix.TCA_KIND, Clsact)
+	err := c.change(unix.RTM_NEWQDISC, unix.NLM_F_CREATE|unix.NLM_F_EXCL, m)
 	switch {
 	case errors.Is(err, unix.EEXIST):
 		return nil
@@ -118,14 +120,11 @@ func (c *clsact) addQdisc() error {
 
 // addFilter takes the first preference that is free, or has filters of our kind.
 func (c *clsact) addFilter(f *filter) error {
-	options := attributes(nil).
-		attribute(bpfFD, number(uint32(f.program.FD()))).
-		attribute(bpfName, text("ktrace")).
-		attribute(bpfFlags, number(bpfActs))
+	options := bpfOptions(f.program, "ktrace")
 	var err error
 	for p := uint16(firstPreference); p <= lastPreference; p++ {
-		m := c.message(f.handle, f.parent, p).attribute(unix.TCA_KIND, text("bpf")).attribute(unix.TCA_OPTIONS, options)
-		if err = c.rt.ask(unix.RTM_NEWTFILTER, unix.NLM_F_CREATE|unix.NLM_F_EXCL, m); err == nil {
+		m := netlink.AppendAttr(c.bpfFilter(f.handle, f.parent, p), unix.TCA_OPTIONS, options)
+		if err = c.change(unix.RTM_NEWTFILTER, unix.NLM_F_CREATE|unix.NLM_F_EXCL, m); err == nil {
 			f.preference = p
 			return nil
 		}
@@ -177,7 +176,7 @@ func (c *clsact) lookFor(f *filter) error {
 
 // list returns the BPF filters at a parent, and those of other kinds with program 0.
 func (c *clsact) list(parent uint32) ([]listed, error) {
-	rows, err := c.rt.dump(unix.RTM_GETTFILTER, c.message(0, parent, 0))
+	rows, err := c.rt.List(unix.RTM_GETTFILTER, c.message(0, parent, 0))
 	if err != nil {
 		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOENT) {
 			return nil, nil // no such queueing discipline, or device, any more
@@ -202,13 +201,12 @@ func (c *clsact) close() error {
 			errs = append(errs, c.removeFilter(f))
 		}
 	}
-	errs = append(errs, c.removeQdisc(), c.rt.close())
+	errs = append(errs, c.removeQdisc(), c.rt.Close())
 	return errors.Join(errs...)
 }
 
 func (c *clsact) removeFilter(f *filter) error {
-	m := c.message(f.handle, f.parent, f.preference).attribute(unix.TCA_KIND, text("bpf"))
-	if err := c.rt.ask(unix.RTM_DELTFILTER, 0, m); err != nil {
+	if err := c.change(unix.RTM_DELTFILTER, 0, c.bpfFilter(f.handle, f.parent, f.preference)); err != nil {
 		return fmt.Errorf("remove filter: %w", err)
 	}
 	return nil
@@ -224,15 +222,32 @@ func (c *clsact) removeQdisc() error {
 			return err
 		}
 	}
-	err := c.rt.ask(unix.RTM_DELQDISC, 0, c.message(handleClsact, parentClsact, 0).attribute(unix.TCA_KIND, text(Clsact)))
+	err := c.change(unix.RTM_DELQDISC, 0, netlink.AppendString(c.message(handleClsact, parentClsact, 0), unix.TCA_KIND, Clsact))
 	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) {
 		return nil // somebody was faster, or the device is gone
 	}
 	return err
 }
 
+// change has the kernel change something, and returns its error.
+func (c *clsact) change(kind, flags uint16, m []byte) error {
+	return c.rt.Ask(kind, unix.NLM_F_ACK|flags, m, nil)
+}
+
+// bpfFilter is the beginning of a message about a BPF filter.
+func (c *clsact) bpfFilter(handle, parent uint32, preference uint16) []byte {
+	return netlink.AppendString(c.message(handle, parent, preference), unix.TCA_KIND, "bpf")
+}
+
+// bpfOptions are a BPF filter's own attributes.
+func bpfOptions(p *ebpf.Program, name string) []byte {
+	b := netlink.AppendUint32(nil, bpfFD, uint32(p.FD()))
+	b = netlink.AppendString(b, bpfName, name)
+	return netlink.AppendUint32(b, bpfFlags, bpfActs)
+}
+
 // message begins with struct tcmsg.
-func (c *clsact) message(handle, parent uint32, preference uint16) attributes {
+func (c *clsact) message(handle, parent uint32, preference uint16) []byte {
 	b := make([]byte, 0, 128)
 	b = binary.NativeEndian.AppendUint32(b, 0) // family, padding
 	b = binary.NativeEndian.AppendUint32(b, uint32(c.ifindex))

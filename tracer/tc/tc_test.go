@@ -16,6 +16,7 @@ import (
 
 	"ktrace/decoder"
 	"ktrace/testdata/lab"
+	"ktrace/tracer/netlink"
 	"ktrace/tracer/netns"
 )
 
@@ -184,18 +185,17 @@ func TestPacketsAreSeenAndGoOn(t *testing.T) {
 func agent(t *testing.T, p pair, parent uint32, c counter) {
 	t.Helper()
 	err := p.space.Do(func() error {
-		rt, err := dial()
+		rt, err := netlink.Dial(unix.NETLINK_ROUTE)
 		if err != nil {
 			return err
 		}
-		defer rt.close()
+		defer rt.Close()
 		q := &clsact{rt: rt, ifindex: int32(p.device.Ifindex)}
 		if err := q.addQdisc(); err != nil {
 			return err
 		}
-		options := attributes(nil).attribute(bpfFD, number(uint32(c.FD()))).attribute(bpfName, text("agent")).attribute(bpfFlags, number(bpfActs))
-		m := q.message(1, parent, 1).attribute(unix.TCA_KIND, text("bpf")).attribute(unix.TCA_OPTIONS, options)
-		return rt.ask(unix.RTM_NEWTFILTER, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, m)
+		m := netlink.AppendAttr(q.bpfFilter(1, parent, 1), unix.TCA_OPTIONS, bpfOptions(c.Program, "agent"))
+		return q.change(unix.RTM_NEWTFILTER, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, m)
 	})
 	if err != nil {
 		t.Fatal(err)
