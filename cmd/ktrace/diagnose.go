@@ -29,15 +29,15 @@ func diagnoseView(slow time.Duration) (replay.View, *decoder.FsyncStage) {
 	v.Hold = true
 	v.Pods = func(of func(uint64) decoder.Pod) { disks.Pod = of }
 	v.Stages = append(v.Stages, syncs)
-	v.Rules = append(v.Rules, disks, diagnose.NewTogether(levels...))
+	v.Rules = append(v.Rules, disks, diagnose.NewInhibitor(levels...))
 	return v, syncs
 }
 
-// packetRules is every stage about packets, and the rules by level, for diagnose.NewTogether: those that see the packets
+// packetRules is every stage about packets, and the rules by level, for diagnose.NewInhibitor: those that see the packets
 // themselves, those about what takes or carries them, and those that see what becomes of transactions and connections.
 func packetRules(slow time.Duration) (v replay.View, levels [][]decoder.Rule) {
 	const dnsWait = 5 * time.Second
-	facts := diagnose.NewFacts()
+	facts := diagnose.NewState()
 	translations := diagnose.NewTranslations(facts)
 	v = replay.View{
 		Keep:  isLoss,
@@ -47,9 +47,9 @@ func packetRules(slow time.Duration) (v replay.View, levels [][]decoder.Rule) {
 		Rules: []decoder.Rule{facts},
 	}
 	return v, [][]decoder.Rule{
-		{diagnose.NewDrops(facts), translations, diagnose.NewSenders(facts), diagnose.NewBlackholes(facts), diagnose.NewICMPErrors(facts), diagnose.NewDNSLoops(facts)},
+		{diagnose.NewDrops(facts), translations, diagnose.NewConnectNoRoute(facts), diagnose.NewBlackholes(facts), diagnose.NewICMPErrors(facts), diagnose.NewDNSLoops(facts)},
 		{diagnose.NewTunnels(facts), diagnose.NewSockets()},
-		{diagnose.NewDNS(facts, slow), diagnose.NewLookups(facts), diagnose.NewTruncated(facts), diagnose.NewResets(facts, false),
-			diagnose.NewBridges(facts), diagnose.NewAlone(facts), diagnose.NewTLS(facts)},
+		{diagnose.NewDNS(facts, slow), diagnose.NewDNSLookups(facts), diagnose.NewDNSTruncated(facts), diagnose.NewResets(facts, false),
+			diagnose.NewBridges(facts), diagnose.NewCaptureOnly(facts), diagnose.NewTLS(facts)},
 	}
 }

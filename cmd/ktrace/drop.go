@@ -18,7 +18,7 @@ func (f *dropFlags) add(fs *pflag.FlagSet) {
 
 // view is what live and recorded drops are seen by.
 func (f *dropFlags) view() replay.View {
-	facts := diagnose.NewFacts()
+	facts := diagnose.NewState()
 	v := replay.View{
 		Quiet:  f.summary,
 		Kinds:  []decoder.Kind{decoder.KindDrop},

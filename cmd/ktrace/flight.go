@@ -130,7 +130,7 @@ func (o *flightOptions) watch(f flags.Flags, t *savefile.Trigger) (v live.View, 
 	var rules []decoder.Rule
 	for _, rule := range v.Rules {
 		switch r := rule.(type) {
-		case *diagnose.Together:
+		case *diagnose.Inhibitor:
 			rules = append(rules, r.Rules()...)
 		case *diagnose.Fsync:
 			r.Window = diagnoseFor

@@ -58,7 +58,7 @@ func TestFlightRecorderWatchesWhatDiagnoseDoes(t *testing.T) {
 func kinds[T any](all []T) (types []string) {
 	for _, x := range all {
 		switch x := any(x).(type) {
-		case *diagnose.Together:
+		case *diagnose.Inhibitor:
 			types = append(types, kinds(x.Rules())...)
 		case *firing:
 			types = append(types, kinds([]decoder.Rule{x.Rule})...)

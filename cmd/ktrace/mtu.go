@@ -8,7 +8,7 @@ import (
 
 // mtuView is what live and recorded packets are seen by.
 func mtuView() replay.View {
-	facts := diagnose.NewFacts()
+	facts := diagnose.NewState()
 	return replay.View{
 		Kinds:  []decoder.Kind{decoder.KindMTU},
 		Keep:   isLoss,

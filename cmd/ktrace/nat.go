@@ -17,7 +17,7 @@ func (f *natFlags) add(fs *pflag.FlagSet) {
 
 // view is what live and recorded translations are seen by.
 func (f *natFlags) view() replay.View {
-	facts := diagnose.NewFacts()
+	facts := diagnose.NewState()
 	translations := diagnose.NewTranslations(facts)
 	v := replay.View{
 		Kinds:  []decoder.Kind{decoder.KindNAT},

@@ -8,7 +8,7 @@ import (
 
 // resetView is what live and recorded resets are seen by.
 func resetView() replay.View {
-	facts := diagnose.NewFacts()
+	facts := diagnose.NewState()
 	return replay.View{
 		Kinds:  []decoder.Kind{decoder.KindReset},
 		Early:  []decoder.Stage{decoder.NewOverflows()},

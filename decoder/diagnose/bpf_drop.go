@@ -11,9 +11,9 @@ import (
 
 // programsFor are the programs and filters that may have dropped a packet: those at its device, in its direction if the drop
 // shows that, or those of its socket's control group.
-func (k *Facts) programsFor(e decoder.Event, d decoder.Drop) []decoder.Program {
+func (st *State) programsFor(e decoder.Event, d decoder.Drop) []decoder.Program {
 	var all []decoder.Program
-	for key, p := range k.programs.All() {
+	for key, p := range st.programs.All() {
 		here := key.netns == e.Netns && key.ifindex == e.Ifindex
 		if p.Cgroup != 0 {
 			here = p.Cgroup == e.Cgroup
@@ -41,17 +41,17 @@ func passes(d decoder.Drop, p decoder.Program) bool {
 	return true
 }
 
-// theProgram is the only program that may have dropped a packet; ok is false if none is known, or several are.
-func (k *Facts) theProgram(e decoder.Event, d decoder.Drop) (p decoder.Program, ok bool) {
-	all := k.programsFor(e, d)
+// onlyProgram is the only program that may have dropped a packet; ok is false if none is known, or several are.
+func (st *State) onlyProgram(e decoder.Event, d decoder.Drop) (p decoder.Program, ok bool) {
+	all := st.programsFor(e, d)
 	if len(all) != 1 {
 		return p, false
 	}
 	return all[0], true
 }
 
-// inTitle is how a sentence names a program.
-func inTitle(p decoder.Program) string {
+// programInTitle is how a sentence names a program.
+func programInTitle(p decoder.Program) string {
 	if p.ID == 0 {
 		return fmt.Sprintf(" (%s at %s)", p.Name, p.At)
 	}

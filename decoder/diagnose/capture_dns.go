@@ -10,15 +10,15 @@ import (
 	"ktrace/decoder"
 )
 
-// aloneKey is a client and the first label of a name: however long a resolver's search list is, the names that it makes
+// captureKey is a client and the first label of a name: however long a resolver's search list is, the names that it makes
 // of one begin with the same label.
-type aloneKey struct {
+type captureKey struct {
 	client netip.Addr
 	label  string
 }
 
-// aloneLookup is what is known of the names that a resolver tried one after the other.
-type aloneLookup struct {
+// captureLookup is what is known of the names that a resolver tried one after the other.
+type captureLookup struct {
 	first  decoder.Event
 	last   time.Time
 	names  []string // that do not exist
@@ -26,18 +26,18 @@ type aloneLookup struct {
 }
 
 // lookup takes in one query.
-func (r *Alone) lookup(e decoder.Event, d decoder.DNS) {
+func (r *CaptureOnly) lookup(e decoder.Event, d decoder.DNS) {
 	if !forAddress(d) {
 		return
 	}
 	label, _, _ := strings.Cut(d.Name, ".")
-	k := aloneKey{e.Packet.Src, label}
+	k := captureKey{e.Packet.Src, label}
 	l := r.lookups[k]
 	if l == nil {
 		if len(r.lookups) >= maxLookups {
 			return
 		}
-		l = &aloneLookup{first: e}
+		l = &captureLookup{first: e}
 		r.lookups[k] = l
 	}
 	l.last = e.Time
@@ -49,10 +49,10 @@ func (r *Alone) lookup(e decoder.Event, d decoder.DNS) {
 }
 
 // judge reports the lookups that are over and found nothing.
-func (r *Alone) judge(now time.Time, final bool) []decoder.Finding {
+func (r *CaptureOnly) judge(now time.Time, final bool) []decoder.Finding {
 	var found []decoder.Finding
 	for k, l := range r.lookups {
-		if !final && now.Sub(l.last) < retryRest {
+		if !final && now.Sub(l.last) < retryIdle {
 			continue
 		}
 		delete(r.lookups, k)
@@ -64,7 +64,7 @@ func (r *Alone) judge(now time.Time, final bool) []decoder.Finding {
 	return found
 }
 
-func (l *aloneLookup) nowhere(now time.Time) decoder.Finding {
+func (l *captureLookup) nowhere(now time.Time) decoder.Finding {
 	d, client := l.first.Body.(decoder.DNS), l.first.Packet.Src
 	asked := slices.MinFunc(l.names, func(a, b string) int { return len(a) - len(b) })
 	return decoder.Finding{

@@ -6,22 +6,22 @@ import (
 	"ktrace/decoder"
 )
 
-// Alone is the rule for captures that say nothing but packets: names that exist nowhere. Where the node is known other
-// rules conclude the same from its resolvers' settings, and this one is silent. It wants decoder.DNS; know must be asked
-// before it.
-type Alone struct {
-	know    *Facts
-	lookups map[aloneKey]*aloneLookup
+// CaptureOnly is the rule for captures that say nothing but packets: names that exist nowhere. Where the node is known other
+// rules conclude the same from its resolvers' settings, and this one is silent. It wants decoder.DNS; state must observe
+// events before it.
+type CaptureOnly struct {
+	state   *State
+	lookups map[captureKey]*captureLookup
 }
 
-// NewAlone returns the rule.
-func NewAlone(know *Facts) *Alone {
-	return &Alone{know: know, lookups: map[aloneKey]*aloneLookup{}}
+// NewCaptureOnly returns the rule.
+func NewCaptureOnly(state *State) *CaptureOnly {
+	return &CaptureOnly{state: state, lookups: map[captureKey]*captureLookup{}}
 }
 
 // Observe implements decoder.Rule.
-func (r *Alone) Observe(e decoder.Event) []decoder.Finding {
-	if r.know.node.Kernel != "" {
+func (r *CaptureOnly) Observe(e decoder.Event) []decoder.Finding {
+	if r.state.node.Kernel != "" {
 		return nil
 	}
 	if d, ok := e.Body.(decoder.DNS); ok {
@@ -31,4 +31,4 @@ func (r *Alone) Observe(e decoder.Event) []decoder.Finding {
 }
 
 // Flush implements decoder.Rule.
-func (r *Alone) Flush(now time.Time, final bool) []decoder.Finding { return r.judge(now, final) }
+func (r *CaptureOnly) Flush(now time.Time, final bool) []decoder.Finding { return r.judge(now, final) }

@@ -8,16 +8,16 @@ import (
 	"ktrace/decoder"
 )
 
-// Senders is the rule for connects that fail before there is a packet: it wants what sockets report, and the routes
+// ConnectNoRoute is the rule for connects that fail before there is a packet: it wants what sockets report, and the routes
 // that the node was asked for.
-type Senders struct {
-	know   *Facts
-	held   holds
-	latest decoder.Recent[failing, time.Time]
+type ConnectNoRoute struct {
+	state   *State
+	pending pending
+	latest  decoder.Recent[failedConnect, time.Time]
 }
 
-// failing is a connect that fails. The kernel may look for its route more than once: for a source address, and then from it.
-type failing struct {
+// failedConnect is a connect that fails. The kernel may look for its route more than once: for a source address, and then from it.
+type failedConnect struct {
 	tid uint32
 	to  netip.AddrPort
 }
@@ -25,34 +25,36 @@ type failing struct {
 // sameCall is how far apart the lookups of one connect are at most.
 const sameCall = time.Millisecond
 
-// NewSenders returns the rule; know must be asked before it.
-func NewSenders(know *Facts) *Senders { return &Senders{know: know, held: holds{}} }
+// NewConnectNoRoute returns the rule; state must observe events before it.
+func NewConnectNoRoute(state *State) *ConnectNoRoute {
+	return &ConnectNoRoute{state: state, pending: pending{}}
+}
 
 // Observe implements decoder.Rule.
-func (r *Senders) Observe(e decoder.Event) []decoder.Finding {
-	if s, ok := e.Body.(decoder.Sock); ok && s.Op == decoder.SockNoRoute && e.Packet != nil && !r.again(e) {
-		r.held.add(e, string(s.Op), false)
+func (r *ConnectNoRoute) Observe(e decoder.Event) []decoder.Finding {
+	if s, ok := e.Body.(decoder.Sock); ok && s.Op == decoder.SockNoRoute && e.Packet != nil && !r.lookedUpBefore(e) {
+		r.pending.add(e, string(s.Op), false)
 	}
 	return nil
 }
 
-// again reports whether the connect was seen to look for a route already.
-func (r *Senders) again(e decoder.Event) bool {
-	call := failing{e.TID, e.Packet.Destination()}
+// lookedUpBefore reports whether the connect was seen to look for a route already.
+func (r *ConnectNoRoute) lookedUpBefore(e decoder.Event) bool {
+	call := failedConnect{e.TID, e.Packet.Destination()}
 	before, seen := r.latest.Get(call)
 	r.latest.Put(call, e.Time)
 	return seen && e.TID != 0 && e.Time.Sub(before) < sameCall
 }
 
 // Flush implements decoder.Rule.
-func (r *Senders) Flush(now time.Time, final bool) []decoder.Finding {
+func (r *ConnectNoRoute) Flush(now time.Time, final bool) []decoder.Finding {
 	var found []decoder.Finding
 	unasked := func(e decoder.Event, age time.Duration) bool { // a busy node is asked late
-		_, told := r.know.route(e, false)
-		return age < factsWithin || !told && age < factsAtLast
+		_, told := r.state.route(e, false)
+		return age < factsWithin || !told && age < factsDeadline
 	}
-	for _, h := range r.held.ripe(now, final, unasked) {
-		if f, ok := r.know.unreachable(h.event); ok {
+	for _, h := range r.pending.expired(now, final, unasked) {
+		if f, ok := r.state.unreachable(h.event); ok {
 			f = f.Of(h.event)
 			f.Pod, f.Peer = h.event.Ends()
 			f.Time, f.First, f.Last, f.Count, f.Severity = now, h.first, h.last, h.count, decoder.Critical
@@ -72,27 +74,27 @@ func mayFallBack(a netip.Addr) bool {
 }
 
 // unreachable concludes from a connect and from what the kernel says of its route.
-func (k *Facts) unreachable(e decoder.Event) (decoder.Finding, bool) {
-	r, ok := k.route(e, false)
+func (st *State) unreachable(e decoder.Event) (decoder.Finding, bool) {
+	r, ok := st.route(e, false)
 	if !ok || r.Errno == "" {
 		return decoder.Finding{}, false
 	}
 	to := e.Packet.Destination()
 	_, ip := family(e)
 	f := decoder.Finding{
-		ID: "no-route", Confidence: decoder.Certain, Subject: k.routesThatLack(e, ""),
+		ID: "no-route", Confidence: decoder.Certain, Subject: st.routesThatLack(e, ""),
 		Title: fmt.Sprintf("%s/%d cannot reach %v: its network namespace has no route there.", e.Comm, e.PID, to),
 		Cause: "The kernel found no way before it made a packet, so the system call failed at once; nothing left the sender.",
 		Evidence: []string{
 			fmt.Sprintf("%s connect by %s/%d in netns %d to %v", e.Time.UTC().Format("15:04:05.000000"), e.Comm, e.PID, e.Netns, to),
-			"route lookup: " + way(r),
+			"route lookup: " + describeRoute(r),
 		},
 		Remedy: []string{fmt.Sprintf("nsenter -t %d -n %s route get %v", e.PID, ip, to.Addr()), fmt.Sprintf("nsenter -t %d -n %s route show table all", e.PID, ip)},
 	}
-	for _, d := range k.devicesOf(e.Netns) {
+	for _, d := range st.devicesOf(e.Netns) {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("%s, %s", d.Name, addresses(d)))
 	}
-	s, known := k.ServiceAt(e.Netns, e.Packet.Proto, to)
+	s, known := st.ServiceAt(e.Netns, e.Packet.Proto, to)
 	if !known {
 		return f, true
 	}

@@ -10,12 +10,12 @@ import (
 // ofInvalid are the rules for what conntrack could not make sense of, as the tools print them.
 var ofInvalid = regexp.MustCompile(`ct(state|\s+state)\s+("?)(in\{)?\s*(INVALID|invalid)|ct state vmap \{[^}]*\binvalid : drop\b`)
 
-// invalid reports a drop by a rule that is for packets which conntrack called invalid.
-func invalid(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+// conntrackInvalid reports a drop by a rule that is for packets which conntrack called invalid.
+func conntrackInvalid(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 	if !d.ByNetfilter() || d.Conntrack != nil { // conntrack gives no entry to what is invalid
 		return decoder.Finding{}, false
 	}
-	b, ok := k.blame(e, d)
+	b, ok := st.dropRulesOf(e, d)
 	if !ok || len(b.Suspects) == 0 || !ofInvalid.MatchString(b.Suspects[0].Text) {
 		return decoder.Finding{}, false
 	}
@@ -28,18 +28,18 @@ func invalid(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) 
 			fmt.Sprintf("the rule (%s): %v", b.Confidence, &rule),
 			"conntrack has no entry for the packet",
 		},
-		Remedy: k.inEach(e.Netns, see(rule), "sysctl net.netfilter.nf_conntrack_tcp_be_liberal   # 1 lets out-of-window packets pass", "conntrack -S | grep -o 'invalid=[0-9]*'"),
+		Remedy: st.inEach(e.Netns, see(rule), "sysctl net.netfilter.nf_conntrack_tcp_be_liberal   # 1 lets out-of-window packets pass", "conntrack -S | grep -o 'invalid=[0-9]*'"),
 	}
 	f.About.Rule = rule.String()
 	sure := b.Confidence
 	if len(b.Suspects) == 1 && b.More == 0 && sure == decoder.Possible { // it does not count, but what it is for fits
 		sure = decoder.Likely
 	}
-	if s, ok := k.conntrack.Get(e.Netns); ok && s.Rose.Invalid > 0 {
+	if s, ok := st.conntrack.Get(e.Netns); ok && s.Rose.Invalid > 0 {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack counted %d invalid packets", s.Rose.Invalid))
 		f.Confidence = sure
 	}
-	if n, ok := k.said(about(decoder.NetfilterInvalid, e), nil); ok && n.Text != "" {
+	if n, ok := st.netfilterEvent(netfilterKeyOf(decoder.NetfilterInvalid, e), nil); ok && n.Text != "" {
 		f.Evidence = append(f.Evidence, "conntrack says of it: "+n.Text)
 		f.Confidence = sure
 	}
@@ -49,28 +49,28 @@ func invalid(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) 
 // tracker is the subject of what a namespace's connection tracking does itself.
 func tracker(netns uint32) string { return fmt.Sprintf("conntrack in netns %d", netns) }
 
-// unblamed reports whether netfilter dropped the packet without any rule that can have done it.
-func unblamed(k *Facts, e decoder.Event, d decoder.Drop) bool {
+// noRuleFor reports whether netfilter dropped the packet without any rule that can have done it.
+func noRuleFor(st *State, e decoder.Event, d decoder.Drop) bool {
 	if !d.ByNetfilter() || d.Answer != nil {
 		return false
 	}
-	b, ok := k.blame(e, d)
+	b, ok := st.dropRulesOf(e, d)
 	return !ok || len(b.Suspects) == 0
 }
 
-// unproved reports whether netfilter dropped the packet and no rule's counter says that it was that rule.
-func unproved(k *Facts, e decoder.Event, d decoder.Drop) bool {
-	b, _ := k.blame(e, d)
+// noRuleCounted reports whether netfilter dropped the packet and no rule's counter says that it was that rule.
+func noRuleCounted(st *State, e decoder.Event, d decoder.Drop) bool {
+	b, _ := st.dropRulesOf(e, d)
 	return d.ByNetfilter() && d.Answer == nil && (len(b.Suspects) == 0 || b.Confidence == decoder.Possible)
 }
 
-// tableFull reports a new flow for which conntrack had no room: the table is over its limit, or was and the drops were
+// conntrackFull reports a new flow for which conntrack had no room: the table is over its limit, or was and the drops were
 // counted.
-func tableFull(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	s, ok := k.conntrack.Get(e.Netns)
-	counted := unproved(k, e, d) && d.Conntrack == nil && (s.Count >= s.Max && s.Max > 0 ||
+func conntrackFull(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	s, ok := st.conntrack.Get(e.Netns)
+	counted := noRuleCounted(st, e, d) && d.Conntrack == nil && (s.Count >= s.Max && s.Max > 0 ||
 		s.Rose.Drop > 0 && s.Rose.InsertFailed < s.Rose.Drop && s.Count*10 >= s.Max*9)
-	_, said := k.said(about(decoder.NetfilterFull, e), nil)
+	_, said := st.netfilterEvent(netfilterKeyOf(decoder.NetfilterFull, e), nil)
 	if !ok || !d.ByNetfilter() || !counted && !said {
 		return decoder.Finding{}, false
 	}
@@ -84,7 +84,7 @@ func tableFull(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool
 		},
 		Remedy: []string{
 			fmt.Sprintf("sysctl -w net.netfilter.nf_conntrack_max=%d", 2*max(s.Max, s.Count)),
-			k.in(e.Netns) + "conntrack -L 2>/dev/null | awk '{print $1,$5,$7}' | sort | uniq -c | sort -rn | head   # who fills it",
+			st.in(e.Netns) + "conntrack -L 2>/dev/null | awk '{print $1,$5,$7}' | sort | uniq -c | sort -rn | head   # who fills it",
 		},
 	}
 	if said {

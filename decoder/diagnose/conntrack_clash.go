@@ -7,25 +7,25 @@ import (
 	"ktrace/decoder"
 )
 
-// refused reports whether conntrack itself dropped the packet because it did not take its flow in: the drop is
+// conntrackRefused reports whether conntrack itself dropped the packet because it did not take its flow in: the drop is
 // netfilter's, no rule is for it, and conntrack counted it; or it says so.
-func refused(k *Facts, e decoder.Event, d decoder.Drop) (lost *decoder.Conntrack, ok bool) {
-	s, _ := k.conntrack.Get(e.Netns)
-	n, said := k.said(about(decoder.NetfilterRefused, e), d.Conntrack)
+func conntrackRefused(st *State, e decoder.Event, d decoder.Drop) (lost *decoder.Conntrack, ok bool) {
+	s, _ := st.conntrack.Get(e.Netns)
+	n, said := st.netfilterEvent(netfilterKeyOf(decoder.NetfilterRefused, e), d.Conntrack)
 	if !d.ByNetfilter() || d.Conntrack.Confirmed() {
 		return nil, false
 	}
 	if said && n.Lost != nil {
 		return n.Lost, true
 	}
-	return nil, s.Rose.InsertFailed > 0 && unblamed(k, e, d)
+	return nil, s.Rose.InsertFailed > 0 && noRuleFor(st, e, d)
 }
 
 // portsExhausted reports a new flow for which source translation has no port left: it takes one that another flow has, and
 // conntrack does not take it in.
-func portsExhausted(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	use, ok := k.ports.Get(decoder.Ask(e))
-	_, clash := refused(k, e, d)
+func portsExhausted(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	use, ok := st.ports.Get(decoder.Ask(e))
+	_, clash := conntrackRefused(st, e, d)
 	const enough = 90 // per cent; the kernel tries no more than some hundred ports of a large range
 	if !ok || !clash || use.Used*100 < use.Size()*enough {
 		return decoder.Finding{}, false
@@ -39,20 +39,20 @@ func portsExhausted(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding,
 		Evidence: []string{fmt.Sprintf("ports %d to %d of %v; conntrack has entries to %v for %d of the %d", use.Low, use.High, use.Source, use.Server, use.Used, use.Size())},
 		Remedy: []string{
 			fmt.Sprintf("%sconntrack -L -p %s --reply-src %v --reply-dst %v | awk '{print $4,$5,$6}' | sort | uniq -c | sort -rn | head   # who has them, in what state",
-				k.in(e.Netns), proto, use.Server.Addr(), use.Source),
-			fmt.Sprintf("%ssysctl %s   # how long a port stays taken", k.in(e.Netns), portTimeout(proto)),
+				st.in(e.Netns), proto, use.Server.Addr(), use.Source),
+			fmt.Sprintf("%ssysctl %s   # how long a port stays taken", st.in(e.Netns), portTimeout(proto)),
 			"# let clients keep connections open and use them again, or close them",
 			"# give the rule more ports (--to-ports), or more source addresses (SNAT)",
 		},
 	}
 	if use.Rule != nil {
 		f.Evidence = append(f.Evidence, "the rule: "+use.Rule.String())
-		f.Remedy = append(k.inEach(e.Netns, see(*use.Rule)), f.Remedy...)
+		f.Remedy = append(st.inEach(e.Netns, see(*use.Rule)), f.Remedy...)
 	} else {
 		f.Confidence = decoder.Likely // what gave it its port is not known, so neither is from where
 	}
 	f.Evidence = append(f.Evidence, "conntrack entry that was not taken in: "+d.Conntrack.String())
-	if s, _ := k.conntrack.Get(e.Netns); s.Rose.InsertFailed > 0 {
+	if s, _ := st.conntrack.Get(e.Netns); s.Rose.InsertFailed > 0 {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack counted %s, no rule is for the packet", insertions(s.Rose.InsertFailed)))
 	}
 	return f, true
@@ -68,8 +68,8 @@ func portTimeout(proto string) string {
 
 // insertRace reports a packet that lost against another when conntrack took its flow in. The other must be known: one of
 // the same flow that was on its way at the same time, or of a flow that had got the same source port a moment before.
-func insertRace(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	lost, clash := refused(k, e, d)
+func insertRace(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	lost, clash := conntrackRefused(st, e, d)
 	if !clash {
 		return decoder.Finding{}, false
 	}
@@ -78,8 +78,8 @@ func insertRace(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, boo
 		own = d.Conntrack.Original
 	}
 	f := decoder.Finding{ID: "conntrack-insert-race", Confidence: decoder.Likely, Severity: decoder.Warning}
-	other, twice := k.before.rival(e, natFlow{e.Packet.Proto, own})
-	first, ported := k.portTaken(e, d)
+	other, twice := st.effects.concurrent(e, natFlow{e.Packet.Proto, own})
+	first, ported := st.portTaken(e, d)
 	switch {
 	case lost != nil:
 		f.Confidence = decoder.Certain
@@ -93,8 +93,8 @@ func insertRace(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, boo
 		return decoder.Finding{}, false
 	}
 	f.Subject = racer(e, d, own, twice)
-	k.raced(&f, e, twice)
-	s, _ := k.conntrack.Get(e.Netns)
+	st.raced(&f, e, twice)
+	s, _ := st.conntrack.Get(e.Netns)
 	if s.Rose.InsertFailed > 0 {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack counted %s, no rule is for the packet", insertions(s.Rose.InsertFailed)))
 	}
@@ -117,26 +117,26 @@ func racer(e decoder.Event, d decoder.Drop, own decoder.FlowTuple, twice bool) s
 }
 
 // portTaken finds the flow that, a moment before, got the same port by source translation as the one that was lost.
-func (k *Facts) portTaken(e decoder.Event, d decoder.Drop) (translated, bool) {
+func (st *State) portTaken(e decoder.Event, d decoder.Drop) (snatFlow, bool) {
 	const moment = 100 * time.Millisecond
 	if !d.Conntrack.SNAT() {
-		return translated{}, false
+		return snatFlow{}, false
 	}
-	t, ok := k.before.answers.Get(natFlow{e.Packet.Proto, d.Conntrack.Reply})
+	t, ok := st.effects.snatReplies.Get(natFlow{e.Packet.Proto, d.Conntrack.Reply})
 	return t, ok && t.original != d.Conntrack.Original && e.Time.Sub(t.at).Abs() <= moment
 }
 
 // raced says what raced: two packets of one flow, or two flows for one port.
-func (k *Facts) raced(f *decoder.Finding, e decoder.Event, twice bool) {
+func (st *State) raced(f *decoder.Finding, e decoder.Event, twice bool) {
 	f.Title = fmt.Sprintf("Two packets of one new flow to %s raced through connection tracking, and one was dropped.", target(e))
 	f.Cause = "Both passed before conntrack had confirmed the flow. It confirms a flow once: the last packet is dropped."
-	f.Remedy = []string{k.in(e.Netns) + "conntrack -S | grep -o 'insert_failed=[0-9]*'"}
+	f.Remedy = []string{st.in(e.Netns) + "conntrack -S | grep -o 'insert_failed=[0-9]*'"}
 	switch {
 	case !twice:
 		f.Title = fmt.Sprintf("Two new flows to %s got the same source port by translation, and one was dropped.", target(e))
 		f.Cause = "Both got a port before conntrack had confirmed either. The packet that comes last is dropped and must be sent again."
-		f.Remedy = append(f.Remedy, byFamily(e.Packet.Dst, k.in(e.Netns)+"iptables-save -t nat | grep -e MASQUERADE -e SNAT   # has the rule --random-fully?",
-			k.in(e.Netns)+"nft list ruleset | grep -e masquerade -e snat   # has the rule fully-random?", "# let the rule pick ports at random, or give it more of them")...)
+		f.Remedy = append(f.Remedy, byFamily(e.Packet.Dst, st.in(e.Netns)+"iptables-save -t nat | grep -e MASQUERADE -e SNAT   # has the rule --random-fully?",
+			st.in(e.Netns)+"nft list ruleset | grep -e masquerade -e snat   # has the rule fully-random?", "# let the rule pick ports at random, or give it more of them")...)
 	case e.Packet.Proto == "udp":
 		f.Cause += " Resolvers that send A and AAAA at once from one socket meet it, and wait 5 s."
 		f.Remedy = append(f.Remedy, "kubectl -n kube-system get pods -o wide -l k8s-app=node-local-dns   # does a DNS cache run on the node?",

@@ -6,12 +6,12 @@ import (
 	"ktrace/decoder"
 )
 
-// untracked reports a drop of what conntrack cannot know, for a rule keeps one direction of the flow from it, or in a zone
+// conntrackUntracked reports a drop of what conntrack cannot know, for a rule keeps one direction of the flow from it, or in a zone
 // of its own. It must be what the drop rests on: as part of its flow the packet would have passed, or the rule that
 // dropped it is for what conntrack calls invalid.
-func untracked(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	t, ok := k.tracking.Get(decoder.Ask(e))
-	b, blamed := k.blame(e, d)
+func conntrackUntracked(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	t, ok := st.tracking.Get(decoder.Ask(e))
+	b, blamed := st.dropRulesOf(e, d)
 	if !ok || !d.ByNetfilter() || !blamed || len(b.Suspects) == 0 {
 		return decoder.Finding{}, false
 	}
@@ -27,7 +27,7 @@ func untracked(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool
 			"the rule that does: " + t.Rule.String(),
 			fmt.Sprintf("the rule that drops (%s): %v", b.Confidence, &drops),
 		},
-		Remedy: k.inEach(e.Netns, see(*t.Rule), see(drops)),
+		Remedy: st.inEach(e.Netns, see(*t.Rule), see(drops)),
 	}
 	f.About.Rule = t.Rule.String()
 	if isInvalid {

@@ -12,22 +12,22 @@ import (
 // DNS reports why queries were not answered, or answered badly or late. It wants decoder.DNS, and drops as the stage
 // of decoder.NewDrops completes them.
 type DNS struct {
-	know      *Facts
-	slow      slowness
-	losses    losses
-	served    decoder.Recent[netip.AddrPort, dnsService] // what servers answered
-	strangers strangers
-	held      []decoder.Event // queries that the kernel dropped, until the node has said why
+	state      *State
+	slow       slowServers
+	lost       lostRecords
+	served     decoder.Recent[netip.AddrPort, dnsService] // what servers answered
+	nonServers nonServers
+	pending    []decoder.Event // queries that the kernel dropped, until the node has said why
 }
 
-// NewDNS returns the rule; answers that take longer than slow are reported. know must be asked before it.
-func NewDNS(know *Facts, slow time.Duration) *DNS {
-	return &DNS{know: know, slow: slowness{limit: slow}}
+// NewDNS returns the rule; answers that take longer than slow are reported. state must observe events before it.
+func NewDNS(state *State, slow time.Duration) *DNS {
+	return &DNS{state: state, slow: slowServers{limit: slow}}
 }
 
 // Observe implements decoder.Rule.
 func (r *DNS) Observe(e decoder.Event) []decoder.Finding {
-	r.losses.learn(e)
+	r.lost.learn(e)
 	d, ok := e.Body.(decoder.DNS)
 	if !ok {
 		return nil
@@ -35,7 +35,7 @@ func (r *DNS) Observe(e decoder.Event) []decoder.Finding {
 	r.serves(d)
 	r.slow.take(e, d)
 	if d.Drop != nil && d.Outcome != decoder.DNSAnswered {
-		r.held = append(r.held, e)
+		r.pending = append(r.pending, e)
 		return nil
 	}
 	return r.conclude(e, d)
@@ -44,17 +44,17 @@ func (r *DNS) Observe(e decoder.Event) []decoder.Finding {
 // Flush implements decoder.Rule.
 func (r *DNS) Flush(now time.Time, final bool) []decoder.Finding {
 	var found []decoder.Finding
-	held := r.held[:0]
-	for _, e := range r.held {
+	held := r.pending[:0]
+	for _, e := range r.pending {
 		d := e.Body.(decoder.DNS)
-		if !final && r.know.mayLearn(d.Drop.Event, now.Sub(d.Drop.Time)) {
+		if !final && r.state.awaitsFacts(d.Drop.Event, now.Sub(d.Drop.Time)) {
 			held = append(held, e)
 			continue
 		}
 		found = append(found, r.conclude(e, d)...)
 	}
-	clear(r.held[len(held):])
-	r.held = held
+	clear(r.pending[len(held):])
+	r.pending = held
 	return append(found, r.slow.judge(now, final)...)
 }
 
@@ -76,14 +76,14 @@ func (r *DNS) judge(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
 		return r.failed(d)
 	case d.Outcome == decoder.DNSTruncated:
 		return decoder.Finding{}, false // the client asks again over TCP
-	case d.Retry && d.Unsent: // that is what the rule Truncated is about
+	case d.Retry && d.Unsent: // that is what the rule DNSTruncated is about
 		return decoder.Finding{}, false
 	}
 	proved, ok := r.proved(d)
 	if _, missed := r.missedTranslation(d); ok && (!missed || proved.ID == "service-no-endpoints") { // which has rules, to refuse and not to translate
 		return proved, true
 	}
-	if f, ok := r.know.badResolvConf(d); ok {
+	if f, ok := r.state.badResolvConf(d); ok {
 		return f, true
 	}
 	if f, ok := r.notTranslated(e, d); ok {
@@ -96,12 +96,12 @@ func (r *DNS) judge(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
 		return proved, true
 	}
 	switch {
-	case r.scans(e, d), traces(e, d):
+	case r.isPortScan(e, d), isTraceroute(e, d):
 		return decoder.Finding{}, false
 	case d.ICMP != nil:
-		return r.know.atOwnAddress(queryRefused(d), d), true
+		return r.state.atOwnAddress(queryRefused(d), d), true
 	case notListened(d):
-		return r.know.atOwnAddress(portClosed(d), d), true
+		return r.state.atOwnAddress(portClosed(d), d), true
 	case d.Connection != nil:
 		return r.connectionEnded(e, d)
 	}
@@ -113,7 +113,7 @@ func (r *DNS) proved(d decoder.DNS) (decoder.Finding, bool) {
 	if d.Drop == nil {
 		return decoder.Finding{}, false
 	}
-	return r.know.ProvesFailure(d.Drop.Event, d.Drop.Event.Body.(decoder.Drop))
+	return r.state.ProvesFailure(d.Drop.Event, d.Drop.Event.Body.(decoder.Drop))
 }
 
 // question says what was asked of whom, as evidence.
@@ -147,7 +147,7 @@ func (r *DNS) notTranslated(e decoder.Event, d decoder.DNS) (decoder.Finding, bo
 	p.Src, p.Sport, p.Dst, p.Dport = where.Flow.Src.Addr(), where.Flow.Src.Port(), where.Flow.Dst.Addr(), where.Flow.Dst.Port()
 	e.Header = decoder.Header{Time: where.Time, Netns: where.Netns, Iface: where.Iface, Direction: where.Direction}
 	e.Packet = &p
-	f, ok := r.know.missed(e, where.Conntrack)
+	f, ok := r.state.dnatMiss(e, where.Conntrack)
 	if f.Severity == "" {
 		f.Severity = decoder.Critical
 	}
@@ -162,11 +162,11 @@ func (r *DNS) notTranslated(e decoder.Event, d decoder.DNS) (decoder.Finding, bo
 // of a pod's own namespace are not meant for services.
 func (r *DNS) missedTranslation(d decoder.DNS) (decoder.Sight, bool) {
 	asked := func(s decoder.Sight) bool {
-		return s.Conntrack.NATDone() && !s.Conntrack.DNAT() && (s.Netns != d.ClientNetns || r.know.translates(s.Netns))
+		return s.Conntrack.NATDone() && !s.Conntrack.DNAT() && (s.Netns != d.ClientNetns || r.state.translates(s.Netns))
 	}
 	for _, s := range d.Hops {
 		switch {
-		case s.Answer || s.Flow.Dst != d.Server || r.know.isLocal(s.Netns, d.Server.Addr()):
+		case s.Answer || s.Flow.Dst != d.Server || r.state.isLocal(s.Netns, d.Server.Addr()):
 		case asked(s), s.Direction == decoder.Out && s.Netns != d.ClientNetns:
 			return s, true
 		}

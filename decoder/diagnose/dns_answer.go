@@ -27,7 +27,7 @@ func (r *DNS) failed(d decoder.DNS) (decoder.Finding, bool) {
 	if cause, ok := causeGiven(d.Errors); ok {
 		f.Cause = cause
 	}
-	conf, _ := r.know.resolvs.Get(d.ClientNetns)
+	conf, _ := r.state.resolvs.Get(d.ClientNetns)
 	if base, searched := conf.Base(d.Name); searched {
 		f.Cause += fmt.Sprintf(" Resolvers that stop at such an answer, as musl's does (Alpine), do not find %q then, though it may exist "+
 			"under another search domain or as it is.", base)
@@ -55,8 +55,8 @@ func (r *DNS) wrongAnswer(e decoder.Event, d decoder.DNS) decoder.Finding {
 		return f
 	}
 	f.Confidence = decoder.Likely
-	_, service := r.know.ServiceAt(d.ClientNetns, d.Transport, d.Server)
-	if alone := r.know.node.Kernel == ""; service || alone && d.Server.Addr().IsPrivate() {
+	_, service := r.state.ServiceAt(d.ClientNetns, d.Transport, d.Server)
+	if alone := r.state.node.Kernel == ""; service || alone && d.Server.Addr().IsPrivate() {
 		f.Cause = "Where the query's addresses were translated the answer's were not translated back: it passed conntrack by. " +
 			"A server that has several addresses and answers from another than the one it was asked at looks the same."
 		return f

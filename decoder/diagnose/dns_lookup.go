@@ -11,12 +11,12 @@ import (
 	"ktrace/decoder"
 )
 
-// Lookups is the rule about what one call of a resolver makes of a name: a query for it under each search domain, and
+// DNSLookups is the rule about what one call of a resolver makes of a name: a query for it under each search domain, and
 // as it is. It reports names that exist nowhere (dns-nxdomain) and names that took many queries
-// (dns-search-amplification). It wants decoder.DNS; know must be asked before it.
-type Lookups struct {
-	know *Facts
-	open map[lookupKey]*lookup
+// (dns-search-amplification). It wants decoder.DNS; state must observe events before it.
+type DNSLookups struct {
+	state *State
+	open  map[lookupKey]*lookup
 }
 
 type lookupKey struct {
@@ -27,39 +27,41 @@ type lookupKey struct {
 
 // lookup is what is known of one.
 type lookup struct {
-	key       lookupKey
-	conf      decoder.ResolvConf
-	first     decoder.Event
-	last      time.Time
-	names     []string           // that do not exist, in the order in which they were tried
-	empty     []string           // that exist, but have no address of the type that was asked for, as far as is known
-	asked     []string           // name and type of the queries for them
-	vain      int                // of these, those for names that do not exist
-	found     string             // the name that has an address
-	reasons   []decoder.DNSError // that the server gives for the answers that found nothing
-	forA      bool               // IPv4 addresses were asked for, which nearly all names have
-	unsettled []string           // name and type of the queries without an answer about the name, or a whole one, until they have one
+	key        lookupKey
+	conf       decoder.ResolvConf
+	first      decoder.Event
+	last       time.Time
+	names      []string           // that do not exist, in the order in which they were tried
+	empty      []string           // that exist, but have no address of the type that was asked for, as far as is known
+	asked      []string           // name and type of the queries for them
+	nxdomain   int                // of these, those for names that do not exist
+	found      string             // the name that has an address
+	reasons    []decoder.DNSError // that the server gives for the answers that found nothing
+	forA       bool               // IPv4 addresses were asked for, which nearly all names have
+	unanswered []string           // name and type of the queries without an answer about the name, or a whole one, until they have one
 }
 
 const (
-	lookupRest = 2 * time.Second // without a query: then it is over, if the resolver has nothing left to ask
-	retryRest  = 7 * time.Second // else: resolvers wait 5 s for an answer before they ask again
+	lookupIdle = 2 * time.Second // without a query: then it is over, if the resolver has nothing left to ask
+	retryIdle  = 7 * time.Second // else: resolvers wait 5 s for an answer before they ask again
 	maxLookups = 4096
 	maxQueries = 64 // of one
 	maxReasons = 4  // for nothing, of one
 	amplified  = 3  // names tried in vain before one exists: the search list of a pod
 )
 
-// NewLookups returns the rule.
-func NewLookups(know *Facts) *Lookups { return &Lookups{know: know, open: map[lookupKey]*lookup{}} }
+// NewDNSLookups returns the rule.
+func NewDNSLookups(state *State) *DNSLookups {
+	return &DNSLookups{state: state, open: map[lookupKey]*lookup{}}
+}
 
 // Observe implements decoder.Rule.
-func (r *Lookups) Observe(e decoder.Event) []decoder.Finding {
+func (r *DNSLookups) Observe(e decoder.Event) []decoder.Finding {
 	d, ok := e.Body.(decoder.DNS)
 	if !ok || !forAddress(d) {
 		return nil
 	}
-	conf, _ := r.know.resolvs.Get(d.ClientNetns)
+	conf, _ := r.state.resolvs.Get(d.ClientNetns)
 	if len(conf.Search) == 0 {
 		return nil
 	}
@@ -102,7 +104,7 @@ func asksList(name string) bool {
 }
 
 // key is the lookup that a query belongs to: an open one of that very name, or that of the name without its domain.
-func (r *Lookups) key(e decoder.Event, d decoder.DNS, conf decoder.ResolvConf) lookupKey {
+func (r *DNSLookups) key(e decoder.Event, d decoder.DNS, conf decoder.ResolvConf) lookupKey {
 	k := lookupKey{d.ClientNetns, e.Packet.Src, d.Name}
 	if r.open[k] == nil {
 		k.base, _ = conf.Base(d.Name)
@@ -112,7 +114,7 @@ func (r *Lookups) key(e decoder.Event, d decoder.DNS, conf decoder.ResolvConf) l
 
 // repeats reports whether the query begins the same lookup anew.
 func (l *lookup) repeats(d decoder.DNS) bool {
-	return l.has(d) || len(l.asked)+len(l.unsettled) >= maxQueries
+	return l.has(d) || len(l.asked)+len(l.unanswered) >= maxQueries
 }
 
 // has reports whether the query was answered in this lookup, with nothing found.
@@ -126,13 +128,13 @@ func answers(d decoder.DNS) bool {
 func (l *lookup) take(e decoder.Event, d decoder.DNS) {
 	l.last = e.Time
 	asked := d.Name + " " + d.Type
-	l.unsettled = slices.DeleteFunc(l.unsettled, func(s string) bool { return s == asked })
+	l.unanswered = slices.DeleteFunc(l.unanswered, func(s string) bool { return s == asked })
 	l.forA = l.forA || d.Type == "A"
 	switch {
 	case !answers(d):
-		l.unsettled = append(l.unsettled, asked)
+		l.unanswered = append(l.unanswered, asked)
 	case d.Rcode == "NXDOMAIN":
-		l.vain++
+		l.nxdomain++
 		l.names = l.miss(l.names, d)
 	case d.NoData:
 		l.empty = l.miss(l.empty, d)
@@ -157,11 +159,11 @@ func (l *lookup) miss(names []string, d decoder.DNS) []string {
 
 // Flush implements decoder.Rule: it judges the lookups that are over, oldest first. Of those that the run's end cuts off
 // it is not known what would have come.
-func (r *Lookups) Flush(now time.Time, final bool) []decoder.Finding {
+func (r *DNSLookups) Flush(now time.Time, final bool) []decoder.Finding {
 	var over []*lookup
 	for k, l := range r.open {
 		rests := now.Sub(l.last)
-		if rests >= retryRest || (final || rests >= lookupRest) && l.complete() {
+		if rests >= retryIdle || (final || rests >= lookupIdle) && l.complete() {
 			over = append(over, l)
 			delete(r.open, k)
 		}
@@ -175,15 +177,15 @@ func (r *Lookups) Flush(now time.Time, final bool) []decoder.Finding {
 }
 
 // complete reports whether the resolver has nothing left to ask.
-func (l *lookup) complete() bool { return l.found != "" || l.whole() && len(l.unsettled) == 0 }
+func (l *lookup) complete() bool { return l.found != "" || l.triedAll() && len(l.unanswered) == 0 }
 
 // judge concludes from a lookup that is over.
 func (l *lookup) judge(now time.Time) []decoder.Finding {
 	var f decoder.Finding
 	switch {
-	case l.found == "" && len(l.unsettled) == 0 && l.whole() && (len(l.empty) == 0 || l.forA):
+	case l.found == "" && len(l.unanswered) == 0 && l.triedAll() && (len(l.empty) == 0 || l.forA):
 		f = l.nowhere()
-	case l.found == "" && len(l.unsettled) == 0 && l.forA && l.stopped():
+	case l.found == "" && len(l.unanswered) == 0 && l.forA && l.stoppedEarly():
 		f = l.noAddress()
 	case l.found != "" && len(l.names) >= amplified:
 		f = l.amplified()
@@ -194,8 +196,8 @@ func (l *lookup) judge(now time.Time) []decoder.Finding {
 	f = f.Of(l.first)
 	f.Time, f.First, f.Last, f.Count, f.Subject = now, l.first.Time, l.last, 1, l.key.base
 	var said []string
-	if l.vain > 0 {
-		said = append(said, fmt.Sprintf("%s %d queries answered NXDOMAIN by %v: %s", l.first.Time.UTC().Format("15:04:05.000000"), l.vain, d.Server, strings.Join(l.names, ", ")))
+	if l.nxdomain > 0 {
+		said = append(said, fmt.Sprintf("%s %d queries answered NXDOMAIN by %v: %s", l.first.Time.UTC().Format("15:04:05.000000"), l.nxdomain, d.Server, strings.Join(l.names, ", ")))
 	}
 	if l.found == "" && len(l.empty) > 0 {
 		said = append(said, fmt.Sprintf("answered NOERROR without an address (NODATA) by %v: %s", d.Server, strings.Join(l.empty, ", ")))
@@ -208,14 +210,14 @@ func (l *lookup) judge(now time.Time) []decoder.Finding {
 	return []decoder.Finding{f}
 }
 
-// whole reports whether the resolver went the whole way: every search domain, and the name as it is.
-func (l *lookup) whole() bool {
+// triedAll reports whether the resolver went the whole way: every search domain, and the name as it is.
+func (l *lookup) triedAll() bool {
 	return len(l.names)+len(l.empty) > len(l.conf.Search) && (slices.Contains(l.names, l.key.base) || slices.Contains(l.empty, l.key.base))
 }
 
-// stopped reports whether the resolver gave up at a name under a search domain because that has no address, as musl's
+// stoppedEarly reports whether the resolver gave up at a name under a search domain because that has no address, as musl's
 // does; glibc's goes on.
-func (l *lookup) stopped() bool {
+func (l *lookup) stoppedEarly() bool {
 	return len(l.empty) == 1 && l.empty[0] != l.key.base && strings.HasPrefix(l.asked[len(l.asked)-1], l.empty[0]+" ")
 }
 

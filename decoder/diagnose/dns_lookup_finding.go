@@ -51,7 +51,7 @@ func (l *lookup) amplified() decoder.Finding {
 	d := l.first.Body.(decoder.DNS)
 	return decoder.Finding{
 		ID: "dns-search-amplification", Severity: decoder.Info, Confidence: decoder.Certain,
-		Title:    fmt.Sprintf("Looking up %q takes %d queries for names that do not exist before the one that finds it.", l.key.base, l.vain),
+		Title:    fmt.Sprintf("Looking up %q takes %d queries for names that do not exist before the one that finds it.", l.key.base, l.nxdomain),
 		Cause:    fmt.Sprintf("The name has fewer than %d dots (ndots), so the resolver tries it under every search domain first.", l.conf.Ndots),
 		Evidence: []string{"found as " + l.found},
 		Remedy: []string{

@@ -39,7 +39,7 @@ func TestLookups(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r, now, found := lookedUp(c.queries)
-			if got := said(append(found, r.Flush(now.Add(retryRest), false)...)); got != c.want {
+			if got := said(append(found, r.Flush(now.Add(retryIdle), false)...)); got != c.want {
 				t.Errorf("found %q, want %q", got, c.want)
 			}
 		})
@@ -61,12 +61,12 @@ func TestLookupsThatTheEndCutsOffAreNotJudged(t *testing.T) {
 
 // lookedUp plays queries, each "name rcode" and the type if that is not A, of one client, some milliseconds apart, or
 // seconds if it is late.
-func lookedUp(queries string) (r *Lookups, at time.Time, found []decoder.Finding) {
+func lookedUp(queries string) (r *DNSLookups, at time.Time, found []decoder.Finding) {
 	const gap, slowly = 10 * time.Millisecond, 5 * time.Second
-	know := NewFacts()
-	know.Observe(decoder.Event{Body: decoder.Fact{Resolv: &decoder.ResolvConf{
+	state := NewState()
+	state.Observe(decoder.Event{Body: decoder.Fact{Resolv: &decoder.ResolvConf{
 		Netns: 7, Ndots: 5, Search: []string{"default.svc.cluster.local", "svc.cluster.local", "cluster.local"}}}})
-	r, at = NewLookups(know), time.Unix(1000, 0)
+	r, at = NewDNSLookups(state), time.Unix(1000, 0)
 	for q := range strings.SplitSeq(queries, ", ") {
 		q, late := strings.CutPrefix(q, "late ")
 		if at = at.Add(gap); late {

@@ -13,7 +13,7 @@ import (
 // or one of its own, where it listens. Every question that it cannot answer makes others without end. A resolver beside it
 // that asks on, as systemd-resolved does on a node, makes one.
 type DNSLoops struct {
-	know  *Facts
+	state *State
 	asked map[dnsLoopKey]*dnsLoop
 }
 
@@ -41,9 +41,9 @@ const (
 	maxDNSWaiting = 16
 )
 
-// NewDNSLoops returns the rule; know must be asked before it.
-func NewDNSLoops(know *Facts) *DNSLoops {
-	return &DNSLoops{know: know, asked: map[dnsLoopKey]*dnsLoop{}}
+// NewDNSLoops returns the rule; state must observe events before it.
+func NewDNSLoops(state *State) *DNSLoops {
+	return &DNSLoops{state: state, asked: map[dnsLoopKey]*dnsLoop{}}
 }
 
 // Observe implements decoder.Rule.
@@ -54,11 +54,11 @@ func (r *DNSLoops) Observe(e decoder.Event) []decoder.Finding {
 	}
 	to := server(d).Addr()
 	key := dnsLoopKey{d.ClientNetns, strings.ToLower(d.Name), d.Type}
-	if to.IsLoopback() || r.know.owns(d.ClientNetns, to) {
+	if to.IsLoopback() || r.state.owns(d.ClientNetns, to) {
 		if !goesRound(d) {
 			return nil
 		}
-		l := r.of(key, e.Time)
+		l := r.loopOf(key, e.Time)
 		l.own++
 		if !l.closed() {
 			return nil
@@ -71,7 +71,7 @@ func (r *DNSLoops) Observe(e decoder.Event) []decoder.Finding {
 		return nil
 	}
 	key.netns = d.Last.Netns
-	l := r.of(key, e.Time)
+	l := r.loopOf(key, e.Time)
 	if l.others++; l.others == 1 {
 		l.asked = e
 	}
@@ -92,7 +92,7 @@ func goesRound(d decoder.DNS) bool {
 	return d.Outcome == decoder.DNSNoResponse || d.Outcome == decoder.DNSAnswered && (d.Rcode == "SERVFAIL" || d.Rcode == "REFUSED")
 }
 
-func (r *DNSLoops) of(key dnsLoopKey, now time.Time) *dnsLoop {
+func (r *DNSLoops) loopOf(key dnsLoopKey, now time.Time) *dnsLoop {
 	l := r.asked[key]
 	if l == nil || now.Sub(l.began).Abs() > loopWithin {
 		if len(r.asked) >= maxDNSLoops {
@@ -124,7 +124,7 @@ func (r *DNSLoops) found(key dnsLoopKey, l *dnsLoop, queries []decoder.Event) []
 			"# let the server forward to a resolver outside",
 		},
 	}
-	if conf, ok := r.know.resolvs.Get(key.netns); ok {
+	if conf, ok := r.state.resolvs.Get(key.netns); ok {
 		f.Evidence = append(f.Evidence, "the nameservers of its resolv.conf: "+list(conf.Nameservers))
 	}
 	all := make([]decoder.Finding, 0, len(queries))

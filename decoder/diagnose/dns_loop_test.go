@@ -65,8 +65,8 @@ func TestAServerThatAsksItselfIsALoop(t *testing.T) {
 		{"programs of the node ask a resolver that hangs, and a pod's query passes the node", times(20, 0, lo, passing), false},
 		{"a program asks again and again", times(20, time.Second, lo, asked), false},
 	} {
-		k := learnt([]decoder.Fact{{Device: &decoder.Device{Netns: serving, Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("10.244.1.3/24")}}}})
-		r := NewDNSLoops(k)
+		st := learnt([]decoder.Fact{{Device: &decoder.Device{Netns: serving, Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("10.244.1.3/24")}}}})
+		r := NewDNSLoops(st)
 		var folder decoder.Folder
 		for _, e := range tt.events {
 			for _, f := range r.Observe(e) {

@@ -7,14 +7,14 @@ import (
 	"ktrace/decoder"
 )
 
-// losses is when records were last lost on their way to ktrace. What was lost is no evidence that nothing came.
-type losses struct {
+// lostRecords is when records were last lost on their way to ktrace. What was lost is no evidence that nothing came.
+type lostRecords struct {
 	total uint64
 	rose  time.Time
 }
 
 // learn takes in what the kernel half counted.
-func (l *losses) learn(e decoder.Event) {
+func (l *lostRecords) learn(e decoder.Event) {
 	f, ok := e.Body.(decoder.Fact)
 	if !ok || f.Counts == nil {
 		return
@@ -25,22 +25,22 @@ func (l *losses) learn(e decoder.Event) {
 }
 
 // since reports whether records were lost after a time.
-func (l *losses) since(t time.Time) bool { return l.rose.After(t) }
+func (l *lostRecords) since(t time.Time) bool { return l.rose.After(t) }
 
 // absent judges what it means that no answer to a query was seen: ok is false if it means nothing.
 func (r *DNS) absent(e decoder.Event, d decoder.DNS) (sure decoder.Confidence, ok bool) {
 	switch {
-	case d.OneSided || r.know.broadcast(d.ClientNetns, d.Server.Addr()):
+	case d.OneSided || r.state.broadcast(d.ClientNetns, d.Server.Addr()):
 		return "", false
-	case d.Captured || r.losses.since(e.Time):
+	case d.Captured || r.lost.since(e.Time):
 		return decoder.Likely, true
 	}
 	return decoder.Certain, true
 }
 
 // broadcast reports whether an address stands for all machines of a network that a namespace has a device in.
-func (k *Facts) broadcast(netns uint32, addr netip.Addr) bool {
-	for at, d := range k.devices.All() {
+func (st *State) broadcast(netns uint32, addr netip.Addr) bool {
+	for at, d := range st.devices.All() {
 		if at.netns != netns {
 			continue
 		}

@@ -37,11 +37,11 @@ func TestWhatNoAnswerMeans(t *testing.T) {
 		{"one of some", append(answeredQueries(3), with(func(*decoder.DNS) {})), "critical certain"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			know := NewFacts()
-			r := NewDNS(know, time.Second)
+			state := NewState()
+			r := NewDNS(state, time.Second)
 			var said []string
 			for _, e := range c.events {
-				know.Observe(e)
+				state.Observe(e)
 				for _, f := range r.Observe(e) {
 					said = append(said, string(f.Severity)+" "+string(f.Confidence))
 				}

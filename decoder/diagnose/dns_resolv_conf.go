@@ -13,27 +13,27 @@ import (
 
 // badResolvConf reports a query that failed because of whom the client's resolv.conf names: nobody, so that the
 // resolver asks its own host, or an address that is not the cluster's DNS.
-func (k *Facts) badResolvConf(d decoder.DNS) (decoder.Finding, bool) {
-	conf, known := k.resolvs.Get(d.ClientNetns)
+func (st *State) badResolvConf(d decoder.DNS) (decoder.Finding, bool) {
+	conf, known := st.resolvs.Get(d.ClientNetns)
 	if !known {
 		return decoder.Finding{}, false
 	}
-	if f, ok := k.asksItself(conf, d); ok {
+	if f, ok := st.asksItself(conf, d); ok {
 		return f, true
 	}
 	var passed []uint32
 	for _, h := range d.Hops {
 		passed = append(passed, h.Netns)
 	}
-	if k.before.servesAt(d.ClientNetns, d.Transport, d.Server) {
+	if st.effects.servesAt(d.ClientNetns, d.Transport, d.Server) {
 		return decoder.Finding{}, false
 	}
-	return k.noService(conf, d.Server, passed)
+	return st.noService(conf, d.Server, passed)
 }
 
 // asksItself reports a query to a loopback address of the client, where nothing listens: its resolv.conf names that, or
 // no address that its resolver understands.
-func (k *Facts) asksItself(conf decoder.ResolvConf, d decoder.DNS) (decoder.Finding, bool) {
+func (st *State) asksItself(conf decoder.ResolvConf, d decoder.DNS) (decoder.Finding, bool) {
 	if !d.Server.Addr().IsLoopback() {
 		return decoder.Finding{}, false
 	}
@@ -46,7 +46,7 @@ func (k *Facts) asksItself(conf decoder.ResolvConf, d decoder.DNS) (decoder.Find
 	case !named && unheard && conf.Garbled():
 		f.Title = fmt.Sprintf("The client's resolver does not understand the nameservers of its resolv.conf, so its queries go to %v, where no server listens.", d.Server.Addr())
 		f.Cause = "A resolver without a nameserver asks 127.0.0.1 (resolv.conf(5)). With a carriage return behind it, as editors of Windows end lines, an address is none to glibc."
-	case named && unheard && d.ClientNetns != k.node.Netns:
+	case named && unheard && d.ClientNetns != st.node.Netns:
 		f.Title = fmt.Sprintf("The client's resolv.conf names %v, which is the client itself, and nothing listens there.", d.Server.Addr())
 		f.Cause = "A loopback address is another host in every network namespace: that of systemd-resolved, or of a cache, on the node is none in a pod. " +
 			"If a container of the pod is to serve there, it does not run."
@@ -59,14 +59,14 @@ func (k *Facts) asksItself(conf decoder.ResolvConf, d decoder.DNS) (decoder.Find
 
 // askedNoServer reports a packet to an address that a resolv.conf names, the sender's if that is known, and that the cluster
 // does not serve.
-func (k *Facts) askedNoServer(e decoder.Event) (decoder.Finding, bool) {
+func (st *State) askedNoServer(e decoder.Event) (decoder.Finding, bool) {
 	const dns = 53
 	if e.Packet.Dport != dns {
 		return decoder.Finding{}, false
 	}
-	all := maps.Collect(k.resolvs.All())
+	all := maps.Collect(st.resolvs.All())
 	order := slices.SortedFunc(maps.Keys(all), func(a, b uint32) int {
-		if x, y := k.owns(a, e.Packet.Src), k.owns(b, e.Packet.Src); x != y {
+		if x, y := st.owns(a, e.Packet.Src), st.owns(b, e.Packet.Src); x != y {
 			if x {
 				return -1
 			}
@@ -75,7 +75,7 @@ func (k *Facts) askedNoServer(e decoder.Event) (decoder.Finding, bool) {
 		return cmp.Compare(a, b)
 	})
 	for _, netns := range order {
-		if f, ok := k.noService(all[netns], e.Packet.Destination(), []uint32{e.Netns, k.before.left(e)}); ok {
+		if f, ok := st.noService(all[netns], e.Packet.Destination(), []uint32{e.Netns, st.effects.natNetns(e)}); ok {
 			return f, true
 		}
 	}
@@ -84,9 +84,9 @@ func (k *Facts) askedNoServer(e decoder.Event) (decoder.Finding, bool) {
 
 // noService reports a resolv.conf that names an address of the range of services which no service has. One that is
 // not known to be of that range may be any server's. The packet passed the namespaces given.
-func (k *Facts) noService(conf decoder.ResolvConf, asked netip.AddrPort, passed []uint32) (decoder.Finding, bool) {
-	right, ok := k.clusterDNS(conf, asked)
-	sure, why := k.inRange(asked.Addr(), passed...)
+func (st *State) noService(conf decoder.ResolvConf, asked netip.AddrPort, passed []uint32) (decoder.Finding, bool) {
+	right, ok := st.clusterDNS(conf, asked)
+	sure, why := st.inRange(asked.Addr(), passed...)
 	if !ok || sure == "" {
 		return decoder.Finding{}, false
 	}
@@ -118,12 +118,12 @@ func badFile(conf decoder.ResolvConf) decoder.Finding {
 
 // clusterDNS finds the cluster's DNS service where the server that was asked is certainly none: in the range of services,
 // but none of those that the API or the node's own rules tell of. ok is false if that cannot be said.
-func (k *Facts) clusterDNS(conf decoder.ResolvConf, asked netip.AddrPort) (right netip.Addr, ok bool) {
+func (st *State) clusterDNS(conf decoder.ResolvConf, asked netip.AddrPort) (right netip.Addr, ok bool) {
 	if !conf.Cluster() || !slices.Contains(conf.Nameservers, asked.Addr()) {
 		return right, false
 	}
-	for _, s := range k.services.facts {
-		if guessed(s) || s.CIDR.IsValid() {
+	for _, s := range st.services.facts {
+		if fromPod(s) || s.CIDR.IsValid() {
 			continue
 		}
 		if slices.Contains(s.Addrs, asked.Addr()) {

@@ -27,12 +27,12 @@ func TestWhoAsksItselfHasABadResolvConf(t *testing.T) {
 	} {
 		conf := decoder.ParseResolv(strings.NewReader(tt.file))
 		conf.Netns = tt.netns
-		know := learnt([]decoder.Fact{{Node: &decoder.Node{Netns: node}}, {Resolv: &conf}})
+		state := learnt([]decoder.Fact{{Node: &decoder.Node{Netns: node}}, {Resolv: &conf}})
 		d := decoder.DNS{ClientNetns: tt.netns, Server: netip.MustParseAddrPort(tt.asked), Transport: "udp"}
 		if !tt.heard {
 			d.ICMP = &decoder.ICMP{Name: "port-unreachable"}
 		}
-		if f, ok := know.badResolvConf(d); ok != (tt.want != "") || !strings.Contains(f.Title, tt.want) {
+		if f, ok := state.badResolvConf(d); ok != (tt.want != "") || !strings.Contains(f.Title, tt.want) {
 			t.Errorf("%s: %q, want %q", tt.name, f.Title, tt.want)
 		}
 	}

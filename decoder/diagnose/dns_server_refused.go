@@ -14,11 +14,11 @@ func notListened(d decoder.DNS) bool {
 
 // atOwnAddress adds to a finding about a server that nothing listens at that the query was to end there: a cache of the
 // node has the service's own address, or one that only this node has.
-func (k *Facts) atOwnAddress(f decoder.Finding, d decoder.DNS) decoder.Finding {
+func (st *State) atOwnAddress(f decoder.Finding, d decoder.DNS) decoder.Finding {
 	if !notListened(d) || d.Drop.Flow.Dst != d.Server {
 		return f
 	}
-	if _, known := k.ServiceAt(d.Drop.Netns, d.Transport, d.Server); !known && !k.translates(d.Drop.Netns) {
+	if _, known := st.ServiceAt(d.Drop.Netns, d.Transport, d.Server); !known && !st.translates(d.Drop.Netns) {
 		return f
 	}
 	f.Cause = fmt.Sprintf("The address %v is this node's own, as of a DNS cache on the node, and nothing listens there: the cache is down.", d.Server.Addr())
@@ -28,9 +28,9 @@ func (k *Facts) atOwnAddress(f decoder.Finding, d decoder.DNS) decoder.Finding {
 	return f
 }
 
-// traces reports whether the query was sent to see how far it goes, as traceroutes by DNS do.
-func traces(e decoder.Event, d decoder.DNS) bool {
-	return d.ICMP != nil && d.ICMP.Name == "time-exceeded" && e.Packet.TTL <= longestTrace
+// isTraceroute reports whether the query was sent to see how far it goes, as traceroutes by DNS do.
+func isTraceroute(e decoder.Event, d decoder.DNS) bool {
+	return d.ICMP != nil && d.ICMP.Name == "time-exceeded" && e.Packet.TTL <= maxTraceroute
 }
 
 // queryRefused reports a server's host where no socket listens, or a router that says it goes no further.
@@ -71,7 +71,7 @@ func icmpEvidence(d decoder.DNS) []string {
 // saysPortClosed reports a server's host that answers so. That there is no socket is certain only if it was seen: a
 // REJECT rule of the host gives the same answer.
 func saysPortClosed(d decoder.DNS) decoder.Finding {
-	f := deaf(d)
+	f := notListening(d)
 	f.Evidence = icmpEvidence(d)
 	f.Cause = "The server's host was reached and answered ICMP port unreachable: the DNS process is not running there, or listens elsewhere."
 	if !notListened(d) {
@@ -84,14 +84,14 @@ func saysPortClosed(d decoder.DNS) decoder.Finding {
 // portClosed reports a query that found no socket where it arrived. Of many such only some are answered: the kernel
 // limits how many ICMP errors it sends to anyone.
 func portClosed(d decoder.DNS) decoder.Finding {
-	f := deaf(d)
+	f := notListening(d)
 	f.Cause = "The query arrived at the server's host, where no socket is open for the port: the DNS process is not running there, or listens elsewhere."
 	f.Evidence = []string{fmt.Sprintf("dropped %v: %s in %s", d.Drop, d.Drop.Reason, d.Drop.Function)}
 	return f
 }
 
-// deaf is the finding about a server whose port is closed.
-func deaf(d decoder.DNS) decoder.Finding {
+// notListening is the finding about a server whose port is closed.
+func notListening(d decoder.DNS) decoder.Finding {
 	return decoder.Finding{
 		ID: "dns-server-refused", Severity: decoder.Critical, Confidence: decoder.Certain, Subject: d.Server.String(),
 		Title:  fmt.Sprintf("Nothing listens at the DNS server %v.", server(d)),

@@ -37,7 +37,7 @@ func TestWhatAnICMPErrorSaysOfAServer(t *testing.T) {
 			p := *e.Packet
 			p.TTL = c.ttl
 			e.Packet, e.Body = &p, d
-			r := NewDNS(NewFacts(), time.Second)
+			r := NewDNS(NewState(), time.Second)
 			got := ""
 			for _, f := range append(r.Observe(e), r.Flush(e.Time.Add(time.Minute), true)...) {
 				got += f.ID + " " + string(f.Confidence)

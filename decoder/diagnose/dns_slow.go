@@ -12,31 +12,31 @@ import (
 	"ktrace/decoder/fio"
 )
 
-// slowness judges servers by how many of their answers were slow. A single one is no fault: a packet was lost, or the
+// slowServers judges servers by how many of their answers were slow. A single one is no fault: a packet was lost, or the
 // machine was busy for a moment. An answer that waited for another server's counts as that one's.
-type slowness struct {
+type slowServers struct {
 	limit   time.Duration
-	servers decoder.Recent[netip.AddrPort, *pace]
-	lately  []*timed  // queries that took long or had no answer, in the order in which that was known
-	ripe    time.Time // when to judge, zero if there is nothing to
+	servers decoder.Recent[netip.AddrPort, *serverTimes]
+	lately  []*slowQuery // queries that took long or had no answer, in the order in which that was known
+	due     time.Time    // when to judge, zero if there is nothing to
 }
 
-// pace is how fast a server answers.
-type pace struct {
+// serverTimes is how fast a server answers.
+type serverTimes struct {
 	began    time.Time
 	all      fio.Histogram
-	slow     []*timed // its answers
-	behind   []*timed // those of servers that waited for them
-	reported int      // of both, how many were reported
+	slow     []*slowQuery // its answers
+	behind   []*slowQuery // those of servers that waited for them
+	reported int          // of both, how many were reported
 }
 
-// timed is a query that took long.
-type timed struct {
+// slowQuery is a query that took long.
+type slowQuery struct {
 	event  decoder.Event
 	dns    decoder.DNS
 	end    time.Time // when it was answered, zero if it was not
 	judged bool
-	waited *timed // what it waited for, nil if that is not known
+	waited *slowQuery // what it waited for, nil if that is not known
 }
 
 const (
@@ -52,16 +52,16 @@ const (
 )
 
 // take takes in what became of a query.
-func (s *slowness) take(e decoder.Event, d decoder.DNS) {
-	t := &timed{event: e, dns: d, end: e.Time.Add(d.Latency)}
+func (s *slowServers) take(e decoder.Event, d decoder.DNS) {
+	t := &slowQuery{event: e, dns: d, end: e.Time.Add(d.Latency)}
 	switch d.Outcome {
 	case decoder.DNSAnswered, decoder.DNSTruncated:
 		s.of(d.Server, e.Time).all.Add(d.Latency, s.limit)
 		if d.Latency <= s.limit/2 {
 			return
 		}
-		if d.Latency > s.limit && s.ripe.IsZero() {
-			s.ripe = t.end.Add(paceEvery)
+		if d.Latency > s.limit && s.due.IsZero() {
+			s.due = t.end.Add(paceEvery)
 		}
 	default:
 		t.end = time.Time{}
@@ -72,21 +72,21 @@ func (s *slowness) take(e decoder.Event, d decoder.DNS) {
 	s.lately = append(s.lately, t)
 }
 
-func (s *slowness) of(server netip.AddrPort, now time.Time) *pace {
+func (s *slowServers) of(server netip.AddrPort, now time.Time) *serverTimes {
 	p, _ := s.servers.Get(server)
 	if p == nil || now.Sub(p.began) > paceWithin {
-		p = &pace{began: now}
+		p = &serverTimes{began: now}
 		s.servers.Put(server, p)
 	}
 	return p
 }
 
 // judge reports the servers that were slow since it last did.
-func (s *slowness) judge(now time.Time, final bool) []decoder.Finding {
-	if s.ripe.IsZero() || !final && now.Before(s.ripe) {
+func (s *slowServers) judge(now time.Time, final bool) []decoder.Finding {
+	if s.due.IsZero() || !final && now.Before(s.due) {
 		return nil
 	}
-	s.ripe = time.Time{}
+	s.due = time.Time{}
 	var servers []netip.AddrPort
 	for _, t := range s.lately {
 		if t.judged || t.end.IsZero() || t.dns.Latency <= s.limit {
@@ -106,7 +106,7 @@ func (s *slowness) judge(now time.Time, final bool) []decoder.Finding {
 			servers = append(servers, slowest.dns.Server)
 		}
 	}
-	s.lately = slices.DeleteFunc(s.lately, func(t *timed) bool { return now.Sub(t.event.Time) > paceWithin })
+	s.lately = slices.DeleteFunc(s.lately, func(t *slowQuery) bool { return now.Sub(t.event.Time) > paceWithin })
 	var found []decoder.Finding
 	for _, server := range servers {
 		if p, ok := s.servers.Get(server); ok && len(p.slow) > 0 {
@@ -117,7 +117,7 @@ func (s *slowness) judge(now time.Time, final bool) []decoder.Finding {
 }
 
 // deepest follows a slow answer to that of the server that all others waited for.
-func (s *slowness) deepest(t *timed) *timed {
+func (s *slowServers) deepest(t *slowQuery) *slowQuery {
 	const servers = 4 // in a row: a node's cache, the cluster's server, the company's, the world's
 	for range servers {
 		t.waited = s.waitedFor(t)
@@ -130,8 +130,8 @@ func (s *slowness) deepest(t *timed) *timed {
 }
 
 // waitedFor finds the query that the server sent itself meanwhile, and that took most of the time.
-func (s *slowness) waitedFor(t *timed) *timed {
-	var longest *timed
+func (s *slowServers) waitedFor(t *slowQuery) *slowQuery {
+	var longest *slowQuery
 	for _, c := range s.lately {
 		took := c.dns.Latency
 		if c.end.IsZero() {
@@ -145,7 +145,7 @@ func (s *slowness) waitedFor(t *timed) *timed {
 }
 
 // asksFor reports whether the server of another query sent this one, of the same question, while that waited.
-func (c *timed) asksFor(t *timed) bool {
+func (c *slowQuery) asksFor(t *slowQuery) bool {
 	const late = 10 * time.Millisecond // clocks of CPUs, and what is seen of an answer last
 	server := t.dns.ServerNetns != 0 && c.dns.ClientNetns == t.dns.ServerNetns || c.event.Packet.Src == server(t.dns).Addr()
 	return server && c.dns.Server != t.dns.Server && strings.EqualFold(c.dns.Name, t.dns.Name) && c.dns.Type == t.dns.Type &&
@@ -153,9 +153,9 @@ func (c *timed) asksFor(t *timed) bool {
 }
 
 // moments counts when the answers were slow: those that waited at the same time count once.
-func moments(slow []*timed) (n int) {
+func moments(slow []*slowQuery) (n int) {
 	var end time.Time
-	inOrder := slices.SortedFunc(slices.Values(slow), func(a, b *timed) int { return a.event.Time.Compare(b.event.Time) })
+	inOrder := slices.SortedFunc(slices.Values(slow), func(a, b *slowQuery) int { return a.event.Time.Compare(b.event.Time) })
 	for _, t := range inOrder {
 		if n == 0 || t.event.Time.Sub(end) > oneMoment {
 			n++
@@ -168,13 +168,13 @@ func moments(slow []*timed) (n int) {
 }
 
 // often reports whether so many of the answers were slow that it is no chance.
-func (p *pace) often() bool {
+func (p *serverTimes) often() bool {
 	n := uint64(len(p.slow))
 	return n >= manySlow && n*partSlow >= p.all.N && (moments(p.slow) > 1 || 2*n >= p.all.N)
 }
 
 // report is the finding about a slow server, once for each client since the last time.
-func (p *pace) report(at netip.AddrPort, limit time.Duration) []decoder.Finding {
+func (p *serverTimes) report(at netip.AddrPort, limit time.Duration) []decoder.Finding {
 	f := p.finding(at, limit)
 	var found []decoder.Finding
 	for _, t := range slices.Concat(p.slow, p.behind)[min(p.reported, len(p.slow)+len(p.behind)):] {
@@ -186,8 +186,8 @@ func (p *pace) report(at netip.AddrPort, limit time.Duration) []decoder.Finding 
 	return found
 }
 
-func (p *pace) finding(at netip.AddrPort, limit time.Duration) decoder.Finding {
-	worst := slices.MaxFunc(p.slow, func(a, b *timed) int { return cmp.Compare(a.dns.Latency, b.dns.Latency) })
+func (p *serverTimes) finding(at netip.AddrPort, limit time.Duration) decoder.Finding {
+	worst := slices.MaxFunc(p.slow, func(a, b *slowQuery) int { return cmp.Compare(a.dns.Latency, b.dns.Latency) })
 	d := worst.dns
 	f := decoder.Finding{
 		ID: "dns-slow", Severity: decoder.Info, Confidence: decoder.Certain, Subject: at.String(),
@@ -213,7 +213,7 @@ func (p *pace) finding(at netip.AddrPort, limit time.Duration) decoder.Finding {
 }
 
 // where says where the time of the slow answers went.
-func (p *pace) where(f *decoder.Finding) {
+func (p *serverTimes) where(f *decoder.Finding) {
 	var all, before, beyond time.Duration
 	for _, t := range p.slow {
 		all += t.dns.Latency

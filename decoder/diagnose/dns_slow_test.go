@@ -67,7 +67,7 @@ func TestSlowness(t *testing.T) {
 			"warning 192.0.2.53:53 4, warning 10.0.0.53:53 4", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := slowness{limit: 200 * time.Millisecond}
+			s := slowServers{limit: 200 * time.Millisecond}
 			for _, e := range c.events {
 				s.take(e, e.Body.(decoder.DNS))
 			}

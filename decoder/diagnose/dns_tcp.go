@@ -27,7 +27,7 @@ func (r *DNS) connectionEnded(e decoder.Event, d decoder.DNS) (f decoder.Finding
 		f.Evidence = append(f.Evidence, fmt.Sprintf("the client closed the connection after %v without an answer", c.Time.Sub(e.Time).Round(time.Millisecond)))
 		return f, ok
 	case c.How == decoder.ConnectionRefused:
-		f = deaf(d)
+		f = notListening(d)
 		f.Confidence = decoder.Likely // a firewall on the way can do the same
 		f.Cause = "A reset came for the connection before it was established: the DNS process is not running there, or does not listen for TCP."
 		f.Evidence = []string{c.String(), "last seen on its way " + place(d.Last)}
@@ -52,9 +52,9 @@ func ended(c *decoder.DNSConnection) string {
 	return "closes"
 }
 
-// strangers are the addresses that clients connect to at a server's port without asking anything, and that nothing else
+// nonServers are the addresses that clients connect to at a server's port without asking anything, and that nothing else
 // shows to be DNS servers.
-type strangers struct {
+type nonServers struct {
 	met     decoder.Recent[ends, bool]
 	refused decoder.Recent[ends, bool]
 	count   decoder.Recent[netip.Addr, int] // of a client
@@ -63,21 +63,21 @@ type strangers struct {
 // manyStrangers is how many addresses a client may try so: one that tries more looks for open ports.
 const manyStrangers = 3
 
-// scans reports whether the client of a connection that came to nothing goes through addresses, or ports, whatever serves
+// isPortScan reports whether the client of a connection that came to nothing goes through addresses, or ports, whatever serves
 // there.
-func (r *DNS) scans(e decoder.Event, d decoder.DNS) bool {
-	conf, _ := r.know.resolvs.Get(d.ClientNetns)
-	_, service := r.know.ServiceAt(d.ClientNetns, d.Transport, d.Server)
+func (r *DNS) isPortScan(e decoder.Event, d decoder.DNS) bool {
+	conf, _ := r.state.resolvs.Get(d.ClientNetns)
+	_, service := r.state.ServiceAt(d.ClientNetns, d.Transport, d.Server)
 	served, _ := r.served.Get(d.Server)
 	if !d.Unsent || service || served.answered > 0 || slices.Contains(conf.Nameservers, d.Server.Addr()) {
 		return false
 	}
-	x, k := &r.strangers, ends{e.Packet.Src, d.Server}
+	x, k := &r.nonServers, ends{e.Packet.Src, d.Server}
 	if notListened(d) || d.Connection != nil && d.Connection.How == decoder.ConnectionRefused {
 		_, again := x.refused.Get(k)
 		x.refused.Put(k, true)
 		// Nothing says that it was to be a query. The servers of a node's pods are known; of a capture, who tries again asks.
-		return !again || r.know.node.Kernel != ""
+		return !again || r.state.node.Kernel != ""
 	}
 	n, _ := x.count.Get(k.client)
 	if _, met := x.met.Get(k); !met {

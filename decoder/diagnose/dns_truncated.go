@@ -9,14 +9,14 @@ import (
 	"ktrace/decoder"
 )
 
-// Truncated is the rule for answers that did not fit into a datagram: their clients have to ask again over TCP (RFC 7766,
+// DNSTruncated is the rule for answers that did not fit into a datagram: their clients have to ask again over TCP (RFC 7766,
 // section 5), and must be answered. It wants decoder.DNS, and hops and drops of TCP packets that begin or reset
 // connections to the servers' ports.
-type Truncated struct {
-	know *Facts
-	open map[ends]*truncated
-	over decoder.Recent[ends, retried]
-	tcp  bool // some TCP packet was seen: who captured did not leave them out
+type DNSTruncated struct {
+	state *State
+	open  map[ends]*truncated
+	over  decoder.Recent[ends, retried]
+	tcp   bool // some TCP packet was seen: who captured did not leave them out
 }
 
 // ends are a client and the server that it asks, as the client knows it.
@@ -45,13 +45,13 @@ const (
 	maxTruncated = 1024            // remembered at a time
 )
 
-// NewTruncated returns the rule; know must be asked before it.
-func NewTruncated(know *Facts) *Truncated {
-	return &Truncated{know: know, open: map[ends]*truncated{}}
+// NewDNSTruncated returns the rule; state must observe events before it.
+func NewDNSTruncated(state *State) *DNSTruncated {
+	return &DNSTruncated{state: state, open: map[ends]*truncated{}}
 }
 
 // Observe implements decoder.Rule.
-func (r *Truncated) Observe(e decoder.Event) []decoder.Finding {
+func (r *DNSTruncated) Observe(e decoder.Event) []decoder.Finding {
 	switch b := e.Body.(type) {
 	case decoder.DNS:
 		r.lookup(e, b)
@@ -67,7 +67,7 @@ func (r *Truncated) Observe(e decoder.Event) []decoder.Finding {
 
 // lookup takes in a query: one whose answer did not fit, or the same over TCP. Which of them is judged first depends on
 // where the answers were seen.
-func (r *Truncated) lookup(e decoder.Event, d decoder.DNS) {
+func (r *DNSTruncated) lookup(e decoder.Event, d decoder.DNS) {
 	k := ends{e.Packet.Src, d.Server}
 	t := r.open[k]
 	switch {
@@ -102,7 +102,7 @@ func fateOf(d decoder.DNS) string {
 }
 
 // connection takes in a TCP packet at a device, or its loss.
-func (r *Truncated) connection(e decoder.Event, ct *decoder.Conntrack, lost string) {
+func (r *DNSTruncated) connection(e decoder.Event, ct *decoder.Conntrack, lost string) {
 	p := e.Packet
 	if p == nil || p.Proto != "tcp" {
 		return
@@ -125,7 +125,7 @@ func (r *Truncated) connection(e decoder.Event, ct *decoder.Conntrack, lost stri
 }
 
 // Flush implements decoder.Rule.
-func (r *Truncated) Flush(now time.Time, final bool) []decoder.Finding {
+func (r *DNSTruncated) Flush(now time.Time, final bool) []decoder.Finding {
 	var found []decoder.Finding
 	for k, t := range r.open {
 		if now.Before(t.due) {
@@ -135,7 +135,7 @@ func (r *Truncated) Flush(now time.Time, final bool) []decoder.Finding {
 			continue
 		}
 		delete(r.open, k)
-		if t.asked || r.tcp || r.know.node.Name != "" {
+		if t.asked || r.tcp || r.state.node.Name != "" {
 			found = append(found, t.finding(k))
 		}
 	}

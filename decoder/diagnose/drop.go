@@ -11,35 +11,35 @@ import (
 // Drops is the rule for packets that the kernel threw away: what a drop proves, with what is known of the node. It
 // wants decoder.Drop as the stage of decoder.NewDrops completes it.
 type Drops struct {
-	know *Facts
-	held holds
+	state   *State
+	pending pending
 }
 
-// NewDrops returns the rule; know must be asked before it.
-func NewDrops(know *Facts) *Drops { return &Drops{know: know, held: holds{}} }
+// NewDrops returns the rule; state must observe events before it.
+func NewDrops(state *State) *Drops { return &Drops{state: state, pending: pending{}} }
 
 // Observe implements decoder.Rule.
 func (r *Drops) Observe(e decoder.Event) []decoder.Finding {
 	d, ok := e.Body.(decoder.Drop)
-	if !ok || d.Noise != "" || e.Packet == nil || e.Packet.Dst.IsMulticast() && !unasked(e.Packet, d) || e.Packet.IsICMPError() && !d.ByNetfilter() {
+	if !ok || d.Noise != "" || e.Packet == nil || e.Packet.Dst.IsMulticast() && !isFilteredND(e.Packet, d) || e.Packet.IsICMPError() && !d.ByNetfilter() {
 		return nil // that an error does not arrive is no cause, unless somebody wanted it
 	}
 	what := d.Reason + " " + d.Location
 	if afterwards(e.Packet) {
 		what += " RST"
 	}
-	r.held.add(e, what, d.Answer != nil)
+	r.pending.add(e, what, d.Answer != nil)
 	return nil
 }
 
 // Flush implements decoder.Rule.
 func (r *Drops) Flush(now time.Time, final bool) []decoder.Finding {
 	var found []decoder.Finding
-	ripe := r.held.ripe(now, final, r.know.mayLearn)
-	r.know.namedFirst(ripe)
-	for _, h := range ripe {
+	expired := r.pending.expired(now, final, r.state.awaitsFacts)
+	r.state.namedFirst(expired)
+	for _, h := range expired {
 		d := h.event.Body.(decoder.Drop)
-		if f, ok := r.know.Proves(h.event, d); ok && !r.know.trivial(h.event, d, f) {
+		if f, ok := r.state.Proves(h.event, d); ok && !r.state.trivial(h.event, d, f) {
 			f.Count, f.First, f.Last = h.count, h.first, h.last
 			found = append(found, h.ignored(f))
 		}
@@ -47,9 +47,9 @@ func (r *Drops) Flush(now time.Time, final bool) []decoder.Finding {
 	return found
 }
 
-// unasked reports whether a filter took a question or an answer of neighbour discovery, without which IPv6 reaches nobody. Whether
+// isFilteredND reports whether a filter took a question or an answer of neighbour discovery, without which IPv6 reaches nobody. Whether
 // an address is free is asked by none, and no answer says that it is.
-func unasked(p *decoder.Packet, d decoder.Drop) bool {
+func isFilteredND(p *decoder.Packet, d decoder.Drop) bool {
 	return d.ByNetfilter() && !p.Src.IsUnspecified() && (p.IsICMP(noICMP, neighborSolicitation) || p.IsICMP(noICMP, neighborAdvertisement))
 }
 
@@ -60,61 +60,61 @@ const (
 )
 
 // namedFirst puts packets whose rule is known before those that must be of one of these rules.
-func (k *Facts) namedFirst(all []*holding) {
-	unnamed := func(h *holding) int {
-		if b, ok := k.blames.Get(decoder.Ask(h.event)); ok && len(b.Suspects) > 0 {
+func (st *State) namedFirst(all []*pendingDrop) {
+	unnamed := func(h *pendingDrop) int {
+		if b, ok := st.dropRules.Get(decoder.Ask(h.event)); ok && len(b.Suspects) > 0 {
 			return 0
 		}
 		return 1
 	}
-	slices.SortStableFunc(all, func(a, b *holding) int { return unnamed(a) - unnamed(b) })
+	slices.SortStableFunc(all, func(a, b *pendingDrop) int { return unnamed(a) - unnamed(b) })
 }
 
-// mayLearn reports whether the node may have more to say of a packet of that age: above all which rule dropped it, and
+// awaitsFacts reports whether the node may have more to say of a packet of that age: above all which rule dropped it, and
 // where none did, what conntrack counted, which is read once a second.
-func (k *Facts) mayLearn(e decoder.Event, age time.Duration) bool {
-	if age < factsWithin || k.putOff.Awaits(e, age) {
+func (st *State) awaitsFacts(e decoder.Event, age time.Duration) bool {
+	if age < factsWithin || st.deferred.Awaits(e, age) {
 		return true
 	}
 	d, ok := e.Body.(decoder.Drop)
 	if ok && isProbe(e.Packet) && (d.NoNeighbour() || d.NoWay()) && age < probedWithin {
 		return true // a scan by pings goes on with other hosts
 	}
-	if ok && d.ByNetfilter() && age < probedWithin && opens(e.Packet) && !d.Conntrack.DNAT() && k.scans.says(e.Packet.Src) == "" && k.isOutside(e) {
+	if ok && d.ByNetfilter() && age < probedWithin && opens(e.Packet) && !d.Conntrack.DNAT() && st.scans.describe(e.Packet.Src) == "" && st.isOutside(e) {
 		return true // as will who looks for ports
 	}
-	b, told := k.blames.Get(decoder.Ask(e))
-	return ok && d.ByNetfilter() && (!told || len(b.Suspects) == 0) && age < factsAtLast
+	b, told := st.dropRules.Get(decoder.Ask(e))
+	return ok && d.ByNetfilter() && (!told || len(b.Suspects) == 0) && age < factsDeadline
 }
 
 // proof concludes from a drop; ok is false if the drop proves nothing to it. It fills in what is its own.
-type proof func(*Facts, decoder.Event, decoder.Drop) (f decoder.Finding, ok bool)
+type proof func(*State, decoder.Event, decoder.Drop) (f decoder.Finding, ok bool)
 
 // proofs are in the order of depth: what is a consequence of another comes behind it.
 func proofs() []proof {
 	return []proof{
-		noEndpoints, missedService, staleEndpoint, overlayBlocked, overlayChecksum, overlayMisaddressed, tableFull, portsExhausted, untracked, invalid, insertRace, loopbackRoute, filtered,
-		martian, reversePath, missedServer, addressGone, forwardingOff, tooBig, hopLimit, noNeighbour, noRoute,
+		noEndpoints, dnatMissOfService, staleEndpoint, overlayBlocked, overlayChecksum, overlayMisaddressed, conntrackFull, portsExhausted, conntrackUntracked, conntrackInvalid, insertRace, loopbackRoute, netfilterVerdict,
+		martian, rpFilter, dnatMissOfNameserver, addressMissing, ipForwardDisabled, mtuExceeded, ttlExceeded, neighbourFailed, noRoute,
 		hairpin, byReason,
 	}
 }
 
 // Proves returns the deepest cause that the drop of a packet proves. The event is that of the drop, or has its packet
 // and place.
-func (k *Facts) Proves(e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+func (st *State) Proves(e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 	for _, prove := range proofs() {
-		f, ok := prove(k, e, d)
+		f, ok := prove(st, e, d)
 		if !ok {
 			continue
 		}
-		if k.before.explained(e, f) {
+		if st.effects.explained(e, f) {
 			return decoder.Finding{}, false
 		}
 		f = f.Of(e)
 		f.Time, f.First, f.Last, f.Count = e.Time, e.Time, e.Time, 1
 		f.Evidence = append([]string{dropped(e, d)}, f.Evidence...)
-		if r, ok := k.route(e, false); ok && r.Errno == "" {
-			if mine, why := k.overlap(e, r.Out, e.Packet.Dst); why != "" {
+		if r, ok := st.route(e, false); ok && r.Errno == "" {
+			if mine, why := st.overlap(e, r.Out, e.Packet.Dst); why != "" {
 				f.Evidence = append(f.Evidence, fmt.Sprintf("of the routes for it, that to %v on %s wins: %s", mine, r.Out, why))
 			}
 		}
@@ -124,7 +124,7 @@ func (k *Facts) Proves(e decoder.Event, d decoder.Drop) (decoder.Finding, bool) 
 				f.Severity = decoder.Info
 			}
 		}
-		if why := k.pinged.sweep(e.Packet); why != "" {
+		if why := st.pings.pingSweep(e.Packet); why != "" {
 			f.Severity = decoder.Info
 			f.Evidence = append(f.Evidence, why)
 		}
@@ -134,8 +134,8 @@ func (k *Facts) Proves(e decoder.Event, d decoder.Drop) (decoder.Finding, bool) 
 }
 
 // ProvesFailure is Proves for a packet that was never answered, so that its drop was no stray one.
-func (k *Facts) ProvesFailure(e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	f, ok := k.Proves(e, d)
+func (st *State) ProvesFailure(e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	f, ok := st.Proves(e, d)
 	if ok && f.Severity == decoder.Info {
 		f.Severity = decoder.Critical
 	}

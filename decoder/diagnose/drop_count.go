@@ -7,37 +7,37 @@ import (
 	"ktrace/decoder"
 )
 
-// lossCounts counts what the kernel drops, by reason and place, beside what passes: whether it hurts is a matter of how much.
-type lossCounts struct {
-	tallies decoder.Recent[lossKey, *tally]
-	passed  map[lossPlace]uint64 // data and datagrams that were seen at a device
+// dropCounts counts what the kernel drops, by reason and place, beside what passes: whether it hurts is a matter of how much.
+type dropCounts struct {
+	tallies decoder.Recent[dropKey, *dropTally]
+	passed  map[dropPlace]uint64 // data and datagrams that were seen at a device
 }
 
-type lossPlace struct{ netns, ifindex uint32 }
+type dropPlace struct{ netns, ifindex uint32 }
 
-type lossKey struct {
-	lossPlace
+type dropKey struct {
+	dropPlace
 	reason, location string
 }
 
-// tally is how often one reason struck at one place.
-type tally struct {
+// dropTally is how often one reason struck at one place.
+type dropTally struct {
 	count       uint64
 	first, last time.Time
-	seconds     uint64                // of the run, in which there were drops
-	second      int64                 // the latest of them
-	recent      [lossWindow]lossCount // by the second, the latest of each remainder
-	opening     map[natFlow]time.Time // when a packet that opens a connection was first dropped
-	refused     bool                  // a connection's opening packet was dropped, and dropped again
+	seconds     uint64                    // of the run, in which there were drops
+	second      int64                     // the latest of them
+	recent      [dropWindow]dropsInSecond // by the second, the latest of each remainder
+	opening     map[natFlow]time.Time     // when a packet that opens a connection was first dropped
+	refused     bool                      // a connection's opening packet was dropped, and dropped again
 }
 
-type lossCount struct {
+type dropsInSecond struct {
 	second int64
 	count  uint64
 }
 
 const (
-	lossWindow  = 10 // seconds
+	dropWindow  = 10 // seconds
 	maxOpenings = 256
 	maxPlaces   = 4096
 	// secondTry is from when on the same packet is a second try: TCP waits a second for the first.
@@ -45,42 +45,42 @@ const (
 )
 
 // learn counts an event.
-func (l *lossCounts) learn(e decoder.Event) {
+func (l *dropCounts) learn(e decoder.Event) {
 	switch b := e.Body.(type) {
 	case decoder.Hop:
 		if p := e.Packet; p != nil && (p.Proto == "udp" || p.Proto == "tcp" && !p.HasFlag('R')) {
-			l.pass(lossPlace{e.Netns, e.Ifindex})
+			l.pass(dropPlace{e.Netns, e.Ifindex})
 		}
 	case decoder.Drop:
 		if e.Packet == nil || b.Noise != "" {
 			return
 		}
-		key := lossKey{lossPlace{e.Netns, e.Ifindex}, b.Reason, b.Location}
+		key := dropKey{dropPlace{e.Netns, e.Ifindex}, b.Reason, b.Location}
 		t, ok := l.tallies.Get(key)
 		if !ok {
-			t = &tally{first: e.Time, opening: map[natFlow]time.Time{}}
+			t = &dropTally{first: e.Time, opening: map[natFlow]time.Time{}}
 		}
 		t.add(e)
 		l.tallies.Put(key, t)
 	}
 }
 
-func (l *lossCounts) pass(at lossPlace) {
+func (l *dropCounts) pass(at dropPlace) {
 	if l.passed == nil || len(l.passed) >= maxPlaces {
-		l.passed = map[lossPlace]uint64{}
+		l.passed = map[dropPlace]uint64{}
 	}
 	l.passed[at]++
 }
 
 // of returns what was counted of a drop's kind.
-func (l *lossCounts) of(e decoder.Event, d decoder.Drop) *tally {
-	if t, ok := l.tallies.Get(lossKey{lossPlace{e.Netns, e.Ifindex}, d.Reason, d.Location}); ok {
+func (l *dropCounts) of(e decoder.Event, d decoder.Drop) *dropTally {
+	if t, ok := l.tallies.Get(dropKey{dropPlace{e.Netns, e.Ifindex}, d.Reason, d.Location}); ok {
 		return t
 	}
-	return &tally{count: 1, first: e.Time, last: e.Time, seconds: 1}
+	return &dropTally{count: 1, first: e.Time, last: e.Time, seconds: 1}
 }
 
-func (t *tally) add(e decoder.Event) {
+func (t *dropTally) add(e decoder.Event) {
 	t.count++
 	t.last = e.Time
 	now := e.Time.Unix()
@@ -88,9 +88,9 @@ func (t *tally) add(e decoder.Event) {
 		t.second = now
 		t.seconds++
 	}
-	slot := &t.recent[now%lossWindow]
+	slot := &t.recent[now%dropWindow]
 	if slot.second != now {
-		*slot = lossCount{second: now}
+		*slot = dropsInSecond{second: now}
 	}
 	slot.count++
 	p := e.Packet.Innermost()
@@ -108,9 +108,9 @@ func (t *tally) add(e decoder.Event) {
 }
 
 // lately is how many there were in the last seconds before the latest.
-func (t *tally) lately() (n uint64) {
+func (t *dropTally) lately() (n uint64) {
 	for _, s := range t.recent {
-		if t.second-s.second < lossWindow {
+		if t.second-s.second < dropWindow {
 			n += s.count
 		}
 	}
@@ -128,7 +128,7 @@ const (
 )
 
 // severity judges. share is of what was sent by that device, below 0 if it is not known.
-func (t *tally) severity(h harm, share float64) decoder.Severity {
+func (t *dropTally) severity(h harm, share float64) decoder.Severity {
 	lately := t.lately()
 	switch h {
 	case loss:
@@ -150,35 +150,35 @@ func (t *tally) severity(h harm, share float64) decoder.Severity {
 }
 
 // shareLost is which share of what was sent is dropped, as the queue itself counted or the hops at the device say.
-func (k *Facts) shareLost(e decoder.Event, t *tally) float64 {
-	if sent, dropped, ok := k.queues.rose(e.Netns, e.Ifindex); ok && dropped > 0 {
+func (st *State) shareLost(e decoder.Event, t *dropTally) float64 {
+	if sent, dropped, ok := st.queues.rose(e.Netns, e.Ifindex); ok && dropped > 0 {
 		return float64(dropped) / float64(sent+dropped)
 	}
-	if passed := k.losses.passed[lossPlace{e.Netns, e.Ifindex}]; passed > 0 {
+	if passed := st.drops.passed[dropPlace{e.Netns, e.Ifindex}]; passed > 0 {
 		return min(1, float64(t.count)/float64(passed))
 	}
 	return -1
 }
 
 // lostEvidence is how much was lost, of what, and what the queue or the socket says of it.
-func (k *Facts) lostEvidence(e decoder.Event, d decoder.Drop, t *tally) []string {
+func (st *State) lostEvidence(e decoder.Event, d decoder.Drop, t *dropTally) []string {
 	var all []string
 	if t.count > 1 {
 		text := fmt.Sprintf("%d drops for that reason there in %v", t.count, t.last.Sub(t.first).Round(100*time.Millisecond))
-		if passed := k.losses.passed[lossPlace{e.Netns, e.Ifindex}]; passed > t.count {
+		if passed := st.drops.passed[dropPlace{e.Netns, e.Ifindex}]; passed > t.count {
 			text += fmt.Sprintf(", of %d packets seen at the device", passed)
 		}
 		all = append(all, text)
 	}
-	switch k.meaningOf(e, d).id {
+	switch st.meaningOf(e, d).id {
 	case "queue-drop":
-		all = append(all, k.queues.evidence(e.Netns, e.Ifindex)...)
+		all = append(all, st.queues.evidence(e.Netns, e.Ifindex)...)
 	case "bpf-drop":
-		for _, p := range k.programsFor(e, d) {
+		for _, p := range st.programsFor(e, d) {
 			all = append(all, p.String())
 		}
 	}
-	if s, ok := k.sockets.Get(decoder.Ask(e)); ok && s.Found {
+	if s, ok := st.sockets.Get(decoder.Ask(e)); ok && s.Found {
 		text := fmt.Sprintf("the socket at %v is %s, queue %d, limit %d", s.Local, s.State, s.Queue, s.Limit)
 		if s.PID != 0 {
 			text += fmt.Sprintf(", of process %s/%d", s.Comm, s.PID)

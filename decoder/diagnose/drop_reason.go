@@ -15,7 +15,7 @@ type meaning struct {
 	prefix    string   // of reasons that newer kernels, or subsystems, have besides
 	functions []string // that drop for nothing else where the kernel gives no reason
 	id        string
-	title     string // one sentence; see Facts.filler
+	title     string // one sentence; see State.filler
 	cause     string
 	remedy    []string
 	harm      harm
@@ -44,28 +44,28 @@ func ReasonsKnown() []string {
 }
 
 // meaningOf returns what a drop at a place means. The queue of a device without a carrier drops all, whatever is listed as its.
-func (k *Facts) meaningOf(e decoder.Event, d decoder.Drop) meaning {
-	m := k.meaning(d)
-	if m.prefix == queuePrefix && k.queues.noCarrier(e.Netns, e.Ifindex) {
-		return k.meaning(decoder.Drop{Reason: reasonNotReady})
+func (st *State) meaningOf(e decoder.Event, d decoder.Drop) meaning {
+	m := st.meaning(d)
+	if m.prefix == queuePrefix && st.queues.noCarrier(e.Netns, e.Ifindex) {
+		return st.meaning(decoder.Drop{Reason: reasonNotReady})
 	}
 	return m
 }
 
 // meaning returns what a reason means. One that is not in the table stands for itself; of a function that gives
 // no reason no more is known than its name.
-func (k *Facts) meaning(d decoder.Drop) meaning {
-	i := slices.IndexFunc(k.meanings, func(m meaning) bool {
+func (st *State) meaning(d decoder.Drop) meaning {
+	i := slices.IndexFunc(st.meanings, func(m meaning) bool {
 		if d.Unexplained() {
 			return slices.Contains(m.functions, d.Location)
 		}
 		return slices.Contains(m.reasons, d.Reason)
 	})
 	if i < 0 && !d.Unexplained() {
-		i = slices.IndexFunc(k.meanings, func(m meaning) bool { return m.prefix != "" && strings.HasPrefix(d.Reason, m.prefix) })
+		i = slices.IndexFunc(st.meanings, func(m meaning) bool { return m.prefix != "" && strings.HasPrefix(d.Reason, m.prefix) })
 	}
 	if i >= 0 {
-		return k.meanings[i]
+		return st.meanings[i]
 	}
 	m := meaning{
 		id: kernelDrop, harm: faulty,
@@ -88,20 +88,20 @@ func (k *Facts) meaning(d decoder.Drop) meaning {
 const kernelDrop = "kernel-drop"
 
 // byReason reports a drop by the reason that the kernel gives, how bad by what is lost.
-func byReason(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	m := k.meaningOf(e, d)
-	if m.harm == elsewhere || d.Noise != "" || d.NoSocket() || outOfHops(e, d) || d.Answer != nil && d.Answer.Name == "tcp-reset" {
+func byReason(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	m := st.meaningOf(e, d)
+	if m.harm == elsewhere || d.Noise != "" || d.NoSocket() || isTTLExceeded(e, d) || d.Answer != nil && d.Answer.Name == "tcp-reset" {
 		return decoder.Finding{}, false
 	}
-	fill := k.filler(e, d)
-	f := decoder.Finding{ID: m.id, Confidence: cmp.Or(m.sure, decoder.Certain), Subject: k.subjectOf(e, d, m), Title: fill.Replace(m.title), Cause: fill.Replace(m.cause)}
+	fill := st.filler(e, d)
+	f := decoder.Finding{ID: m.id, Confidence: cmp.Or(m.sure, decoder.Certain), Subject: st.subjectOf(e, d, m), Title: fill.Replace(m.title), Cause: fill.Replace(m.cause)}
 	for _, r := range byFamily(e.Packet.Dst, m.remedy...) {
 		f.Remedy = append(f.Remedy, fill.Replace(r))
 	}
-	t := k.losses.of(e, d)
-	f.Severity = t.severity(m.harm, k.shareLost(e, t))
-	f.Evidence = k.lostEvidence(e, d, t)
-	if by, judged := k.judges.Get(e.Netns); judged && strings.Contains(m.title, "{judge}") {
+	t := st.drops.of(e, d)
+	f.Severity = t.severity(m.harm, st.shareLost(e, t))
+	f.Evidence = st.lostEvidence(e, d, t)
+	if by, judged := st.policyPlugins.Get(e.Netns); judged && strings.Contains(m.title, "{judge}") {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("the rules of %s are in netns %d; its program judges packets by network policies", by, e.Netns))
 	}
 	return f, true
@@ -109,26 +109,26 @@ func byReason(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 
 // filler fills in what a sentence or a command leaves open: of the packet {proto} and {dst}, of the place {at}, {dev} and {in},
 // of the drop {reason} and {function}; and who did it, as far as that is known, {judge}, {program} and its control group's {dir}.
-func (k *Facts) filler(e decoder.Event, d decoder.Drop) *strings.Replacer {
+func (st *State) filler(e decoder.Event, d decoder.Drop) *strings.Replacer {
 	var judge, program, dir string
-	if by, ok := k.judges.Get(e.Netns); ok {
+	if by, ok := st.policyPlugins.Get(e.Netns); ok {
 		judge = ", most likely that of " + by + ","
 	}
-	if p, ok := k.theProgram(e, d); ok {
-		program = inTitle(p)
+	if p, ok := st.onlyProgram(e, d); ok {
+		program = programInTitle(p)
 		if p.Dir != "" {
 			dir = " " + word(p.Dir)
 		}
 	}
 	return strings.NewReplacer("{judge}", judge, "{program}", program, "{dir}", dir,
 		"{proto}", strings.ToUpper(e.Packet.Proto), "{at}", at(e), "{dst}", fmt.Sprint(e.Packet.Dst), "{dev}", word(orLo(e.Iface)),
-		"{in}", k.in(e.Netns), "{reason}", d.Reason, "{function}", d.Location)
+		"{in}", st.in(e.Netns), "{reason}", d.Reason, "{function}", d.Location)
 }
 
 // subjectOf is the cause that drops have in common: the control group whose program it is, else what the meaning says,
 // else the place.
-func (k *Facts) subjectOf(e decoder.Event, d decoder.Drop, m meaning) string {
-	if p, ok := k.theProgram(e, d); ok && p.Dir != "" {
+func (st *State) subjectOf(e decoder.Event, d decoder.Drop, m meaning) string {
+	if p, ok := st.onlyProgram(e, d); ok && p.Dir != "" {
 		return p.At + " of " + p.Dir
 	}
 	switch {
@@ -144,9 +144,9 @@ func (k *Facts) subjectOf(e decoder.Event, d decoder.Drop, m meaning) string {
 
 // trivial reports whether a drop is of those that sound networks have, and of which there are few: not worth a word
 // unless the packet itself is asked about.
-func (k *Facts) trivial(e decoder.Event, d decoder.Drop, f decoder.Finding) bool {
+func (st *State) trivial(e decoder.Event, d decoder.Drop, f decoder.Finding) bool {
 	const handful = 100
-	return f.Severity == decoder.Info && k.meaningOf(e, d).harm == normal && f.ID == k.meaningOf(e, d).id && k.losses.of(e, d).count < handful
+	return f.Severity == decoder.Info && st.meaningOf(e, d).harm == normal && f.ID == st.meaningOf(e, d).id && st.drops.of(e, d).count < handful
 }
 
 // socketOf is the address of the socket that a packet was for, as the rules about sockets name it.

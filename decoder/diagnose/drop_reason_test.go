@@ -22,8 +22,8 @@ func lost(reason, location string, port uint16, after time.Duration) decoder.Eve
 
 // judged is the worst that the rule says of events, and how many findings it makes of them.
 func judged(events []decoder.Event, facts ...decoder.Fact) (worst decoder.Finding, n int) {
-	k := learnt(facts)
-	r := NewDrops(k)
+	st := learnt(facts)
+	r := NewDrops(st)
 	var all decoder.Folder
 	note := func(found []decoder.Finding) {
 		for _, f := range found {
@@ -32,7 +32,7 @@ func judged(events []decoder.Event, facts ...decoder.Fact) (worst decoder.Findin
 	}
 	var now time.Time
 	for _, e := range events {
-		k.Observe(e)
+		st.Observe(e)
 		note(r.Observe(e))
 		if e.Time.After(now) {
 			now = e.Time
@@ -121,8 +121,8 @@ func TestHowBadDropsAreIsAMatterOfHowMany(t *testing.T) {
 func TestADropThatFailedSomethingIsNoStrayOne(t *testing.T) {
 	for _, reason := range []string{"UDP_CSUM", "FLUX_CAPACITOR", decoder.ReasonNotTold} {
 		e := lost(reason, "some_function", 40000, 0)
-		k := learnt(nil, e)
-		f, ok := k.ProvesFailure(e, e.Body.(decoder.Drop))
+		st := learnt(nil, e)
+		f, ok := st.ProvesFailure(e, e.Body.(decoder.Drop))
 		if !ok || f.Severity != decoder.Critical || !strings.Contains(f.Title, reason) && !strings.Contains(f.Title, "some_function") {
 			t.Errorf("%s: %s %q", reason, f.Severity, f.Title)
 		}
@@ -159,7 +159,7 @@ func TestEveryReasonHasAWholeMeaning(t *testing.T) {
 			if slices.Contains(m.functions, reason) {
 				e = lost(decoder.ReasonNotTold, reason, 40000, 0)
 			}
-			f, ok := byReason(NewFacts(), e, e.Body.(decoder.Drop))
+			f, ok := byReason(NewState(), e, e.Body.(decoder.Drop))
 			if text := fmt.Sprint(f.Title, f.Cause, f.Remedy, f.Subject); !ok || f.ID != m.id || strings.ContainsAny(text, "{}") {
 				t.Errorf("%s: %v %+v", reason, ok, f)
 			}
@@ -185,7 +185,7 @@ func TestAPodThatAsksItselfNeedsTheHairpin(t *testing.T) {
 		e := lost("NOT_SPECIFIED", "br_handle_frame_finish", 40000, 0)
 		d := e.Body.(decoder.Drop)
 		d.Conntrack = decoder.NewConntrack(decoder.FlowTuple{Src: pod, Dst: service}, tt.reply)
-		if f, _ := NewFacts().Proves(of(e, d), d); f.ID != tt.want {
+		if f, _ := NewState().Proves(of(e, d), d); f.ID != tt.want {
 			t.Errorf("%v: %q, want %q", tt.reply, f.ID, tt.want)
 		}
 	}
@@ -198,8 +198,8 @@ func TestAProgramThatJudgesPacketsIsNamedByItsTable(t *testing.T) {
 		"filter": "(NFQUEUE) drops packets",
 	} {
 		e := lost(decoder.ReasonNotTold, "nf_reinject", 40000, 0)
-		k := learnt([]decoder.Fact{{Chain: &decoder.ChainFact{Netns: e.Netns, Family: "inet", Table: table, Chain: "postrouting", Hook: "postrouting"}}}, e)
-		if f, _ := k.Proves(e, e.Body.(decoder.Drop)); f.ID != "netfilter-drop" || !strings.Contains(f.Title, said) {
+		st := learnt([]decoder.Fact{{Chain: &decoder.ChainFact{Netns: e.Netns, Family: "inet", Table: table, Chain: "postrouting", Hook: "postrouting"}}}, e)
+		if f, _ := st.Proves(e, e.Body.(decoder.Drop)); f.ID != "netfilter-drop" || !strings.Contains(f.Title, said) {
 			t.Errorf("%s: %s %q, want %q in it", table, f.ID, f.Title, said)
 		}
 	}

@@ -9,7 +9,7 @@ import (
 
 // hairpin reports a packet that a bridge did not give back to the port where it came in, though translation made the
 // sender its receiver: a pod that asks a service and is its backend itself.
-func hairpin(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+func hairpin(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 	c := d.Conntrack
 	back := c.DNAT() && c.Original.Src.Addr() == c.Reply.Src.Addr()
 	if !strings.HasPrefix(d.Location, "br_") && d.Reason != "NO_TX_TARGET" || !back && e.Packet.Src != e.Packet.Dst {
@@ -20,7 +20,7 @@ func hairpin(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) 
 		Title: fmt.Sprintf("%v cannot reach itself by its service: %s is a bridge port without hairpin mode.", e.Packet.Dst, at(e)),
 		Cause: "A bridge does not forward a packet to the port where it came in, unless that port's hairpin mode is on. Here the service's backend is the client itself, so it must be.",
 		Remedy: []string{
-			fmt.Sprintf("%sbridge link set dev %s hairpin on", k.in(e.Netns), word(orLo(e.Iface))),
+			fmt.Sprintf("%sbridge link set dev %s hairpin on", st.in(e.Netns), word(orLo(e.Iface))),
 			"grep -rn hairpinMode /etc/cni/net.d   # true: the bridge plugin does so for every pod",
 		},
 	}

@@ -11,32 +11,32 @@ import (
 
 // ICMPErrors is the rule for what other machines say of packets that they do not pass on. An error that this machine
 // made itself, in whatever namespace, follows from a drop, and the drop's rule knows more: this one is silent then. It
-// wants hops of ICMP errors with the packets that they quote, and drops; know must be asked before it.
+// wants hops of ICMP errors with the packets that they quote, and drops; state must observe events before it.
 type ICMPErrors struct {
-	know     *Facts
+	state    *State
 	dropped  decoder.Recent[natFlow, time.Time] // flows that this machine dropped a packet of, and when the latest
-	journeys decoder.Recent[uint64, *complaint]
-	pending  []*complaint // in the order of time
-	said     decoder.Recent[saidBy, uint64]
+	journeys decoder.Recent[uint64, *icmpError]
+	pending  []*icmpError // in the order of time
+	seen     decoder.Recent[icmpErrorKey, uint64]
 	probes   map[netip.Addr]map[netip.Addr]bool // clients, and whom each of them pings though a router says that it cannot
 }
 
-// complaint is one ICMP error on its way to the sender that it is for.
-type complaint struct {
+// icmpError is one ICMP error on its way to the sender that it is for.
+type icmpError struct {
 	event decoder.Event   // where it was first seen
 	about *decoder.Packet // what it quotes there
 	flows []natFlow       // those of about wherever it was seen: translation changes them
 }
 
-// saidBy is what a machine says about packets to a destination.
-type saidBy struct {
+// icmpErrorKey is what a machine says about packets to a destination.
+type icmpErrorKey struct {
 	from netip.Addr
 	name string
 	to   netip.AddrPort
 }
 
 const (
-	maxComplaints = 4096
+	maxICMPErrors = 4096
 	maxProbers    = 1024
 	maxProbed     = 256
 	// madeWithin is how long after an error the drop may be reported that it is about: what netfilter drops waits for the hook.
@@ -48,8 +48,8 @@ const (
 )
 
 // NewICMPErrors returns the rule.
-func NewICMPErrors(know *Facts) *ICMPErrors {
-	return &ICMPErrors{know: know, probes: map[netip.Addr]map[netip.Addr]bool{}}
+func NewICMPErrors(state *State) *ICMPErrors {
+	return &ICMPErrors{state: state, probes: map[netip.Addr]map[netip.Addr]bool{}}
 }
 
 // Observe implements decoder.Rule.
@@ -61,7 +61,7 @@ func (r *ICMPErrors) Observe(e decoder.Event) []decoder.Finding {
 	case decoder.Drop:
 		r.drop(e, b)
 	case decoder.Hop:
-		if about := e.Packet.About(); about != nil && len(r.pending) < maxComplaints {
+		if about := e.Packet.About(); about != nil && len(r.pending) < maxICMPErrors {
 			r.hop(e, about)
 		}
 	}
@@ -92,7 +92,7 @@ func (r *ICMPErrors) hop(e decoder.Event, about *decoder.Packet) {
 		}
 		return
 	}
-	c := &complaint{event: e, about: about, flows: []natFlow{flowOf(about)}}
+	c := &icmpError{event: e, about: about, flows: []natFlow{flowOf(about)}}
 	r.journeys.Put(e.Journey, c)
 	r.pending = append(r.pending, c)
 	if !isProbe(about) {
@@ -117,7 +117,7 @@ func isProbe(p *decoder.Packet) bool { return p.IsICMP(8, 128) }
 // Flush implements decoder.Rule.
 func (r *ICMPErrors) Flush(now time.Time, final bool) []decoder.Finding {
 	var found []decoder.Finding
-	r.pending = slices.DeleteFunc(r.pending, func(c *complaint) bool {
+	r.pending = slices.DeleteFunc(r.pending, func(c *icmpError) bool {
 		wait := madeWithin
 		if isProbe(c.about) {
 			wait = probedWithin
@@ -135,11 +135,11 @@ func (r *ICMPErrors) Flush(now time.Time, final bool) []decoder.Finding {
 }
 
 // judge concludes from an error.
-func (r *ICMPErrors) judge(c *complaint) (decoder.Finding, bool) {
-	if r.madeHere(c) {
+func (r *ICMPErrors) judge(c *icmpError) (decoder.Finding, bool) {
+	if r.sentByThisNode(c) {
 		return decoder.Finding{}, false
 	}
-	f, ok := r.says(c)
+	f, ok := r.finding(c)
 	if !ok {
 		return f, false
 	}
@@ -151,27 +151,27 @@ func (r *ICMPErrors) judge(c *complaint) (decoder.Finding, bool) {
 		place = ", first seen at " + at
 	}
 	f.Evidence = append([]string{fmt.Sprintf("%s ICMP %s from %v about %s %v%s", e.Time.UTC().Format("15:04:05.000000"), p.ICMPName(), p.Src, about.Proto, about.Flow(), place)}, f.Evidence...)
-	if last, works := r.know.before.life(c.about, true).after(e.Time); works {
+	if last, works := r.state.effects.history(c.about, true).after(e.Time); works {
 		f.Over = last
 	}
-	if why := r.harmless(c); why != "" && f.Severity != decoder.Info {
+	if why := r.benign(c); why != "" && f.Severity != decoder.Info {
 		f.Severity = decoder.Info
 		f.Evidence = append(f.Evidence, why)
 	}
 	return f, true
 }
 
-// madeHere reports whether this machine dropped what an error is about.
-func (r *ICMPErrors) madeHere(c *complaint) bool {
+// sentByThisNode reports whether this machine dropped what an error is about.
+func (r *ICMPErrors) sentByThisNode(c *icmpError) bool {
 	return slices.ContainsFunc(c.flows, func(f natFlow) bool {
 		at, dropped := r.dropped.Get(f)
 		return dropped && c.event.Time.Sub(at) <= madeWithin // or later: it is sent again, and told again
 	})
 }
 
-// harmless says why the packet that an error is about is no loss, "" if it is one.
-func (r *ICMPErrors) harmless(c *complaint) string {
-	forth, back := r.know.before.life(c.about, false), r.know.before.life(c.about, true)
+// benign says why the packet that an error is about is no loss, "" if it is one.
+func (r *ICMPErrors) benign(c *icmpError) string {
+	forth, back := r.state.effects.history(c.about, false), r.state.effects.history(c.about, true)
 	_, answered := back.after(c.event.Time)
 	switch {
 	case isAnswer(c.about, forth, back):
@@ -188,7 +188,7 @@ func (r *ICMPErrors) harmless(c *complaint) string {
 
 // isAnswer reports whether a packet belongs to a flow that its destination began; forth and back are what was seen of
 // its own direction and of the other. If that does not decide it, the ports do.
-func isAnswer(p *decoder.Packet, forth, back life) bool {
+func isAnswer(p *decoder.Packet, forth, back flowHistory) bool {
 	switch {
 	case p.Proto == "tcp" && p.HasFlag('S'):
 		return p.HasFlag('.')

@@ -7,8 +7,8 @@ import (
 	"ktrace/decoder"
 )
 
-// says concludes from what an error says; ok is false if that is other rules' business, or no rule's.
-func (r *ICMPErrors) says(c *complaint) (f decoder.Finding, ok bool) {
+// finding concludes from what an error says; ok is false if that is other rules' business, or no rule's.
+func (r *ICMPErrors) finding(c *icmpError) (f decoder.Finding, ok bool) {
 	p, about := c.event.Packet, c.about
 	f = decoder.Finding{Severity: decoder.Warning, Confidence: decoder.Likely, Subject: "router " + p.Src.String()}
 	if about.Tunnel != nil || overlays()[about.Dport] != "" && about.Proto == "udp" {
@@ -48,21 +48,21 @@ func (r *ICMPErrors) says(c *complaint) (f decoder.Finding, ok bool) {
 
 // tooBig is for captures alone: on a live node other rules see how the sender goes on. The error is how senders learn of
 // the path MTU (RFC 1191): what goes on after it is what may be wrong.
-func (r *ICMPErrors) tooBig(f decoder.Finding, c *complaint, mtu uint32) (decoder.Finding, bool) {
+func (r *ICMPErrors) tooBig(f decoder.Finding, c *icmpError, mtu uint32) (decoder.Finding, bool) {
 	p, about := c.event.Packet, c.about
 	f.ID, f.Severity, f.Confidence = "mtu-exceeded", decoder.Info, decoder.Certain
 	f.Title = fmt.Sprintf("Packets of %d bytes to %v are too big for the path behind %v, which takes %d.", about.Len, about.Dst, p.Src, mtu)
 	f.Cause = "The router says so by ICMP, and the sender should send smaller packets from now on."
 	f.Remedy = []string{largestPing(mtu, about.Dst)}
-	return f, r.know.node.Kernel == ""
+	return f, r.state.node.Kernel == ""
 }
 
 // loop concludes from a packet that passed too many routers: not if all packets of its flow, as far as they were seen,
 // had as little life as traceroute gives, nor if none was seen.
-func (r *ICMPErrors) loop(f decoder.Finding, c *complaint) (decoder.Finding, bool) {
+func (r *ICMPErrors) loop(f decoder.Finding, c *icmpError) (decoder.Finding, bool) {
 	most := uint8(0)
 	for _, flow := range c.flows {
-		most = max(most, r.know.before.lifeOf(flow, c.about.EchoID()).most)
+		most = max(most, r.state.effects.historyOf(flow, c.about.EchoID()).maxTTL)
 	}
 	p, about := c.event.Packet, c.about
 	f.ID, f.Confidence = "ttl-exceeded", decoder.Certain
@@ -71,7 +71,7 @@ func (r *ICMPErrors) loop(f decoder.Finding, c *complaint) (decoder.Finding, boo
 	f.Evidence = []string{fmt.Sprintf("seen here with TTL %d", most)}
 	f.Remedy = []string{fmt.Sprintf("traceroute -n %v   # which routers come again and again", about.Dst)}
 	f.Subject = fmt.Sprintf("%v", about.Dst)
-	return f, p.ICMPCode == 0 && most > longestTrace
+	return f, p.ICMPCode == 0 && most > maxTraceroute
 }
 
 // asksDNS reports whether a datagram is a DNS query with one question, whatever port of a service's backend it is sent to.
@@ -81,14 +81,14 @@ func asksDNS(b []byte) bool {
 }
 
 // portClosed concludes from the destination's own word that nothing takes datagrams there. DNS has rules of its own.
-func (r *ICMPErrors) portClosed(f decoder.Finding, c *complaint) (decoder.Finding, bool) {
+func (r *ICMPErrors) portClosed(f decoder.Finding, c *icmpError) (decoder.Finding, bool) {
 	const dnsPort, enough = 53, 2
 	p, to := c.event.Packet, c.about.Destination()
-	by := saidBy{p.Src, p.ICMPName(), to}
-	times, _ := r.said.Get(by)
-	r.said.Put(by, times+1)
-	forth, back := r.know.before.life(c.about, false), r.know.before.life(c.about, true)
-	if to.Port() == dnsPort || asksDNS(c.about.Transport()) || isAnswer(c.about, forth, back) || forth.most > 0 && forth.most <= longestTrace {
+	by := icmpErrorKey{p.Src, p.ICMPName(), to}
+	times, _ := r.seen.Get(by)
+	r.seen.Put(by, times+1)
+	forth, back := r.state.effects.history(c.about, false), r.state.effects.history(c.about, true)
+	if to.Port() == dnsPort || asksDNS(c.about.Transport()) || isAnswer(c.about, forth, back) || forth.maxTTL > 0 && forth.maxTTL <= maxTraceroute {
 		return f, false // a late answer, or the end of a traceroute
 	}
 	f.ID, f.Confidence, f.Subject = "icmp-unreachable", decoder.Certain, to.String()

@@ -103,12 +103,12 @@ func TestWhatOtherMachinesSayIsNamedOnce(t *testing.T) {
 		{"a tunnel's packet", passing(datagram(unreachedBy, unreached, 17, 63, 40000, 8472), complains(complainer, 3, 13, datagram(unreachedBy, unreached, 17, 63, 40000, 8472))), "", "", 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			know := learnt([]decoder.Fact{{Node: &decoder.Node{Kernel: "6.1"}}})
-			rule := NewICMPErrors(know)
+			state := learnt([]decoder.Fact{{Node: &decoder.Node{Kernel: "6.1"}}})
+			rule := NewICMPErrors(state)
 			var worst decoder.Finding
 			n := 0
 			for _, e := range tt.events {
-				know.Observe(e)
+				state.Observe(e)
 				rule.Observe(e)
 			}
 			for _, f := range rule.Flush(time.Unix(1001, 0).Add(probedWithin), false) {

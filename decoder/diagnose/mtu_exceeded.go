@@ -9,9 +9,9 @@ import (
 	"ktrace/decoder"
 )
 
-// tooBig reports a packet that was larger than what it had to go through.
-func tooBig(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	m, ok := k.MTU(e, d)
+// mtuExceeded reports a packet that was larger than what it had to go through.
+func mtuExceeded(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	m, ok := st.MTU(e, d)
 	if !ok {
 		return decoder.Finding{}, false
 	}
@@ -42,18 +42,18 @@ func tooBig(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 // MTUs is the stage for packets that were too big: which, where, and whether an ICMP error was sent. It wants drops as
 // decoder.NewDrops completes them.
 type MTUs struct {
-	know *Facts
-	held holds
-	only decoder.Only
+	state   *State
+	pending pending
+	only    decoder.Only
 }
 
-// NewMTUs returns the stage; know must be asked in the same run.
-func NewMTUs(know *Facts) *MTUs { return &MTUs{know: know, held: holds{}} }
+// NewMTUs returns the stage; state must observe events in the same run.
+func NewMTUs(state *State) *MTUs { return &MTUs{state: state, pending: pending{}} }
 
 // Observe implements decoder.Stage.
 func (x *MTUs) Observe(e decoder.Event) []decoder.Event {
 	if d, ok := e.Body.(decoder.Drop); ok && d.Noise == "" && e.Packet != nil && !d.ByNetfilter() {
-		x.held.add(e, d.Reason+" "+d.Location, d.Answer != nil)
+		x.pending.add(e, d.Reason+" "+d.Location, d.Answer != nil)
 	}
 	return x.only.Event(e)
 }
@@ -61,9 +61,9 @@ func (x *MTUs) Observe(e decoder.Event) []decoder.Event {
 // Flush implements decoder.Stage.
 func (x *MTUs) Flush(now time.Time, final bool) []decoder.Event {
 	var found []decoder.Event
-	for _, h := range x.held.ripe(now, final, x.know.mayLearn) {
+	for _, h := range x.pending.expired(now, final, x.state.awaitsFacts) {
 		e := h.event
-		if m, ok := x.know.MTU(e, e.Body.(decoder.Drop)); ok {
+		if m, ok := x.state.MTU(e, e.Body.(decoder.Drop)); ok {
 			m.Count, m.Flow = h.count, e.Packet.Flow()
 			e.Body = m
 			found = append(found, e)
@@ -73,7 +73,7 @@ func (x *MTUs) Flush(now time.Time, final bool) []decoder.Event {
 }
 
 // ignored turns the finding into one about the sender if that was sent an ICMP error, and went on for a good while.
-func (h *holding) ignored(f decoder.Finding) decoder.Finding {
+func (h *pendingDrop) ignored(f decoder.Finding) decoder.Finding {
 	const bursts = 3 // packets behind the answer that are no burst which was on its way
 	if f.ID != "mtu-exceeded" || h.after < bursts {
 		return f
@@ -106,7 +106,7 @@ func orSome(device string) string {
 
 // MTU returns what a drop says of a packet that was too big. Only some places give a reason of their own; the others
 // are told by the function, the length and the device.
-func (k *Facts) MTU(e decoder.Event, d decoder.Drop) (decoder.MTU, bool) {
+func (st *State) MTU(e decoder.Event, d decoder.Drop) (decoder.MTU, bool) {
 	m := decoder.MTU{Length: e.Packet.Len, Device: e.Iface, Answer: d.Answer}
 	site, known := mtuSites()[d.Location]
 	told := d.Answer != nil && d.Answer.MTU != 0 && (known || d.Unexplained() || d.Reason == "PKT_TOO_BIG")
@@ -120,13 +120,13 @@ func (k *Facts) MTU(e decoder.Event, d decoder.Drop) (decoder.MTU, bool) {
 	if told {
 		m.Limit = d.Answer.MTU
 	}
-	if r, ok := k.route(e, false); ok && r.Errno == "" {
+	if r, ok := st.route(e, false); ok && r.Errno == "" {
 		m.Device = r.Out
 		if m.Limit == 0 {
 			m.Limit = limitOf(r)
 		}
 	}
-	dev, ok := k.devices.Get(deviceKey{e.Netns, e.Iface})
+	dev, ok := st.devices.Get(deviceKey{e.Netns, e.Iface})
 	if site.name == forward { // the event's device is the one that it came in by, and the packet may be many segments in one
 		ok = false
 	}

@@ -7,20 +7,20 @@ import (
 	"ktrace/decoder"
 )
 
-// filtered reports a packet filter's verdict. That netfilter took the packet is what the kernel says; which rule it was
+// netfilterVerdict reports a packet filter's verdict. That netfilter took the packet is what the kernel says; which rule it was
 // is as sure as the counters make it, and evidence says so. A rule that answers rejects, though the kernel keeps some of
 // the answers back: it sends no more than so many ICMP errors a second.
-func filtered(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+func netfilterVerdict(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 	if !d.ByNetfilter() {
 		return decoder.Finding{}, false
 	}
-	b, known := k.blame(e, d)
-	rule, sure := k.culprits.of(e, d, b)
+	b, known := st.dropRulesOf(e, d)
+	rule, sure := st.droppingRules.find(e, d, b)
 	f := decoder.Finding{
 		ID: "netfilter-drop", Confidence: decoder.Certain, Subject: rule.id,
 		Title:  fmt.Sprintf("A firewall rule drops packets to %s.", target(e)),
 		Cause:  "netfilter gave the packet the verdict DROP: a rule, or the policy of a chain. No ICMP error or reset is sent, so the sender waits for its timeout.",
-		Remedy: k.inEach(e.Netns, byFamily(e.Packet.Dst, "iptables-save -c | grep -e DROP -e REJECT", "nft list ruleset | grep -n -e drop -e reject")...),
+		Remedy: st.inEach(e.Netns, byFamily(e.Packet.Dst, "iptables-save -c | grep -e DROP -e REJECT", "nft list ruleset | grep -n -e drop -e reject")...),
 	}
 	if sure {
 		f.About.Rule = rule.id
@@ -30,7 +30,7 @@ func filtered(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 		f.Title = fmt.Sprintf("A firewall rule rejects packets to %s with %s.", target(e), answer)
 		f.Cause = "netfilter dropped the packet and answered its sender: a REJECT rule."
 	}
-	k.whatFor(&f, e, d, rule)
+	st.whatFor(&f, e, d, rule)
 	if d.Rejected && d.Answer != nil {
 		f.Evidence = append(f.Evidence, "netfilter itself answered its sender: "+d.Answer.Name)
 	}
@@ -40,8 +40,8 @@ func filtered(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 	case known:
 		f.Evidence = append(f.Evidence, fmt.Sprintf("dropped in hook %s", strings.Join(b.Hooks, " or ")))
 	}
-	k.nameRule(&f, e, b, known, rule)
-	if why := k.unwanted(e, d); why != "" {
+	st.nameRule(&f, e, b, known, rule)
+	if why := st.benignDrop(e, d); why != "" {
 		f.Severity = decoder.Info
 		f.Evidence = append(f.Evidence, why)
 	}
@@ -49,23 +49,23 @@ func filtered(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 }
 
 // whatFor says what it means that a packet was dropped, where the packet or the rule is of a kind that tells.
-func (k *Facts) whatFor(f *decoder.Finding, e decoder.Event, d decoder.Drop, rule culprit) {
+func (st *State) whatFor(f *decoder.Finding, e decoder.Event, d decoder.Drop, rule droppingRule) {
 	mtu, tooBig := e.Packet.TooBig()
 	switch {
 	case tooBig:
 		f.Cause = "netfilter dropped the ICMP error packet-too-big, so the sender goes on with large packets: small ones pass, transfers hang."
 		f.Evidence = append(f.Evidence, tooBigMessage(e.Packet, mtu))
-	case unasked(e.Packet, d):
+	case isFilteredND(e.Packet, d):
 		f.Cause = "netfilter dropped messages of neighbour discovery, by which hosts find each other's link address (IPv6's ARP), so nothing that goes by IPv6 over that link arrives."
-		f.Remedy = append(f.Remedy, k.in(e.Netns)+"ip6tables -I INPUT -p ipv6-icmp -j ACCEPT   # or as narrow as RFC 4890 allows; where the rule is in another chain, there")
+		f.Remedy = append(f.Remedy, st.in(e.Netns)+"ip6tables -I INPUT -p ipv6-icmp -j ACCEPT   # or as narrow as RFC 4890 allows; where the rule is in another chain, there")
 	case strings.Contains(rule.Text, "-j TPROXY"):
 		f.Cause = "A TPROXY rule gives packets to a proxy on this node, of a service mesh or a network plugin, and drops what no socket takes: the proxy does not listen at the rule's port."
-		f.Remedy = append(f.Remedy, k.in(e.Netns)+"ss -ltnup   # does a process listen at the rule's --on-port?")
+		f.Remedy = append(f.Remedy, st.in(e.Netns)+"ss -ltnup   # does a process listen at the rule's --on-port?")
 	}
 }
 
 // rejection is what the sender of a packet was answered, or would have been; "" if nothing.
-func rejection(d decoder.Drop, rule culprit, sure bool) string {
+func rejection(d decoder.Drop, rule droppingRule, sure bool) string {
 	switch {
 	case d.Verdict == decoder.VerdictReject && d.Answer != nil:
 		return d.Answer.Name
@@ -78,20 +78,20 @@ func rejection(d decoder.Drop, rule culprit, sure bool) string {
 }
 
 // nameRule says which rule it was, or may have been, and by which of the network policies it is there.
-func (k *Facts) nameRule(f *decoder.Finding, e decoder.Event, b decoder.Blame, known bool, rule culprit) {
+func (st *State) nameRule(f *decoder.Finding, e decoder.Event, b decoder.Blame, known bool, rule droppingRule) {
 	if known && b.Incomplete != "" {
 		f.Evidence = append(f.Evidence, "not every rule could be looked at: "+b.Incomplete)
 	}
 	switch {
 	case len(b.Suspects) > 0:
-		k.name(f, e.Netns, b)
+		st.addRule(f, e.Netns, b)
 	case known && b.Incomplete == "":
 		f.Cause = "netfilter dropped it, but no rule of nftables or iptables is for it: conntrack, NAT, or another user of the hooks."
 		f.Title = fmt.Sprintf("Netfilter drops packets to %s, though no rule is for them.", target(e))
 		f.Confidence = decoder.Possible
 		return
 	case rule.System != "": // of others like it
-		k.name(f, e.Netns, decoder.Blame{Suspects: []decoder.Suspect{{RuleFact: rule.RuleFact}}, Confidence: decoder.Likely})
+		st.addRule(f, e.Netns, decoder.Blame{Suspects: []decoder.Suspect{{RuleFact: rule.RuleFact}}, Confidence: decoder.Likely})
 	default:
 		return
 	}
@@ -109,8 +109,8 @@ func tooBigMessage(p *decoder.Packet, mtu uint32) string {
 	return text
 }
 
-// name says which rule it was, or may have been.
-func (k *Facts) name(f *decoder.Finding, netns uint32, b decoder.Blame) {
+// addRule says which rule it was, or may have been.
+func (st *State) addRule(f *decoder.Finding, netns uint32, b decoder.Blame) {
 	first := b.Suspects[0]
 	if b.Confidence == decoder.Possible {
 		for _, s := range b.Suspects {
@@ -128,7 +128,7 @@ func (k *Facts) name(f *decoder.Finding, netns uint32, b decoder.Blame) {
 		f.About.Rule = first.RuleFact.String()
 		f.Title = strings.Replace(f.Title, "A firewall rule", fmt.Sprintf("A firewall rule (%s, %s chain %s)", first.System, first.Table, first.Chain), 1)
 	}
-	f.Remedy = append(k.inEach(netns, see(first.RuleFact)), f.Remedy...)
+	f.Remedy = append(st.inEach(netns, see(first.RuleFact)), f.Remedy...)
 }
 
 // see is how to look at a rule.

@@ -7,20 +7,20 @@ import (
 	"ktrace/decoder"
 )
 
-// unwanted says why a packet that a rule dropped is no loss here, "" if it may be one: the Internet tries every port
+// benignDrop says why a packet that a rule dropped is no loss here, "" if it may be one: the Internet tries every port
 // of a node, and what is closed anyway is none the worse for a rule before it; a scan does so with pods.
-func (k *Facts) unwanted(e decoder.Event, d decoder.Drop) string {
+func (st *State) benignDrop(e decoder.Event, d decoder.Drop) string {
 	const nodePorts, lastNodePort = 30000, 32767 // which translation serves, and no socket
 	p := e.Packet
-	s, asked := k.sockets.Get(decoder.Ask(e))
-	if why := k.scanned(e, d); why != "" {
+	s, asked := st.sockets.Get(decoder.Ask(e))
+	if why := st.scanned(e, d); why != "" {
 		return why
 	}
 	switch {
 	case e.Pod.UID != "" || e.Peer.UID != "" || d.Conntrack.DNAT():
 		return ""
 	case opens(p) && asked && !s.Found && (p.Dport < nodePorts || p.Dport > lastNodePort):
-		if _, known := k.ServiceAt(e.Netns, p.Proto, p.Destination()); !known {
+		if _, known := st.ServiceAt(e.Netns, p.Proto, p.Destination()); !known {
 			return fmt.Sprintf("nothing listens at %v, and no pod sent it: without the rule it would have been refused", p.Destination())
 		}
 	}
@@ -46,8 +46,8 @@ func (all pings) learn(e decoder.Event) {
 	}
 }
 
-// sweep says that a packet is a ping of a scan for hosts; "" if it is not.
-func (all pings) sweep(p *decoder.Packet) string {
+// pingSweep says that a packet is a ping of a scan for hosts; "" if it is not.
+func (all pings) pingSweep(p *decoder.Packet) string {
 	if n := len(all[p.Src]); isProbe(p) && n >= enoughProbed {
 		return fmt.Sprintf("%v pings %d hosts or more that are not reached: it looks for those that are", p.Src, n)
 	}

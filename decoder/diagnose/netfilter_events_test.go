@@ -11,15 +11,15 @@ import (
 )
 
 // learnt knows the facts given, and what netfilter said.
-func learnt(facts []decoder.Fact, said ...decoder.Event) *Facts {
-	k := NewFacts()
+func learnt(facts []decoder.Fact, said ...decoder.Event) *State {
+	st := NewState()
 	for _, f := range facts {
-		k.Observe(decoder.Event{Body: f})
+		st.Observe(decoder.Event{Body: f})
 	}
 	for _, e := range said {
-		k.Observe(e)
+		st.Observe(e)
 	}
-	return k
+	return st
 }
 
 // lostSYN is one of a pod that a node's netfilter dropped.
@@ -66,8 +66,8 @@ func TestWhatNetfilterSaysItselfIsCertain(t *testing.T) {
 		{"an invalid packet without a text", []decoder.Fact{rule("ct state invalid drop")}, decoder.Netfilter{},
 			"conntrack-invalid", decoder.Likely, "no entry"},
 	} {
-		k := learnt(c.facts, of(syn, c.said))
-		f, ok := k.Proves(syn, syn.Body.(decoder.Drop))
+		st := learnt(c.facts, of(syn, c.said))
+		f, ok := st.Proves(syn, syn.Body.(decoder.Drop))
 		if !ok || f.ID != c.id || f.Confidence != c.sure || !strings.Contains(strings.Join(f.Evidence, "\n"), c.proof) {
 			t.Errorf("%s: %s %s %q, want %s %s with %q", c.name, f.ID, f.Confidence, f.Evidence, c.id, c.sure, c.proof)
 		}
@@ -137,7 +137,7 @@ func TestTheHookThatDroppedIsNamed(t *testing.T) {
 	syn := lostSYN()
 	d := syn.Body.(decoder.Drop)
 	d.Hook, d.Rejected, d.Answer, d.Verdict = "forward", true, &decoder.Answer{Name: "tcp-reset"}, decoder.VerdictReject
-	f, ok := NewFacts().Proves(of(syn, d), d)
+	f, ok := NewState().Proves(of(syn, d), d)
 	if !ok || f.ID != "netfilter-reject" || !slices.Contains(f.Evidence, "dropped in hook forward, as the hook says itself") ||
 		!slices.Contains(f.Evidence, "netfilter itself answered its sender: tcp-reset") {
 		t.Errorf("%s %q", f.ID, f.Evidence)
@@ -152,7 +152,7 @@ func TestAServiceThatNoRuleIsForIsCertain(t *testing.T) {
 	untranslated := of(syn, decoder.Netfilter{Op: decoder.NetfilterUntranslated})
 	for _, c := range []struct {
 		name string
-		know *Facts
+		know *State
 		sure decoder.Confidence
 		hook string
 	}{
@@ -160,7 +160,7 @@ func TestAServiceThatNoRuleIsForIsCertain(t *testing.T) {
 		{"a pod's flow", learnt([]decoder.Fact{service}, untranslated), decoder.Certain, "at hook prerouting"},
 		{"the node's own flow", learnt([]decoder.Fact{service, node}, untranslated), decoder.Certain, "at hook output"},
 	} {
-		f, ok := c.know.missed(syn, nil)
+		f, ok := c.know.dnatMiss(syn, nil)
 		if !ok || f.ID != "service-dnat-miss" || f.Confidence != c.sure || !strings.Contains(strings.Join(f.Evidence, "\n"), c.hook) {
 			t.Errorf("%s: %s %s %q", c.name, f.ID, f.Confidence, f.Evidence)
 		}
@@ -182,15 +182,15 @@ func TestASlowServerIsNoService(t *testing.T) {
 		{"a server that takes two seconds", 2 * time.Second, 0},
 		{"nobody", 0, 1},
 	} {
-		k := learnt([]decoder.Fact{service})
-		x := NewTranslations(k)
+		st := learnt([]decoder.Fact{service})
+		x := NewTranslations(st)
 		miss := of(syn, decoder.NAT{Original: syn.Packet.Flow(), State: decoder.NATMiss})
-		k.Observe(miss)
+		st.Observe(miss)
 		x.Observe(miss)
 		var found []decoder.Finding
-		for age := time.Duration(0); age <= factsAtLast; age += time.Second {
+		for age := time.Duration(0); age <= factsDeadline; age += time.Second {
 			if c.answered != 0 && age == c.answered {
-				k.Observe(answer)
+				st.Observe(answer)
 			}
 			found = append(found, x.Flush(syn.Time.Add(age), false)...)
 		}

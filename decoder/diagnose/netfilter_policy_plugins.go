@@ -34,8 +34,8 @@ func policyOf(r decoder.RuleFact) (p netPolicy, ok bool) {
 		return netPolicy{by: "Cilium", other: true, says: comment}, true
 	case strings.HasPrefix(chain, "ANTREA-"), strings.HasPrefix(comment, "Antrea: "):
 		return antrea(chain, comment, r.Heads), true
-	case judgeOf(r.Table) != "":
-		return netPolicy{by: judgeOf(r.Table)}, true
+	case policyPluginOf(r.Table) != "":
+		return netPolicy{by: policyPluginOf(r.Table)}, true
 	}
 	return netPolicy{}, false
 }
@@ -197,13 +197,13 @@ func antrea(chain, comment string, heads []string) netPolicy {
 	return p
 }
 
-// judgeOf is whose program judges the packets that the rules of a table hand over, "" if it is of none that is known here.
-func judgeOf(table string) string {
+// policyPluginOf is whose program judges the packets that the rules of a table hand over, "" if it is of none that is known here.
+func policyPluginOf(table string) string {
 	return map[string]string{"kube-network-policies": "kube-network-policies", "kindnet-network-policies": "kindnet"}[table]
 }
 
-func (k *Facts) learnJudge(c decoder.ChainFact) {
-	if by := judgeOf(c.Table); by != "" {
-		k.judges.Put(c.Netns, by)
+func (st *State) learnPolicyPlugin(c decoder.ChainFact) {
+	if by := policyPluginOf(c.Table); by != "" {
+		st.policyPlugins.Put(c.Netns, by)
 	}
 }

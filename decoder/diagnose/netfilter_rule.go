@@ -8,23 +8,23 @@ import (
 	"ktrace/decoder"
 )
 
-// culprit is a rule that dropped packets.
-type culprit struct {
+// droppingRule is a rule that dropped packets.
+type droppingRule struct {
 	decoder.RuleFact
-	id  string
-	met []aim // what it dropped
+	id      string
+	dropped []protoPort // what it dropped
 }
 
-// aim is what a packet was for, as far as rules look at it.
-type aim struct {
+// protoPort is what a packet was for, as far as rules look at it.
+type protoPort struct {
 	proto string
 	port  uint16
 }
 
-// culprits are the rules that are known to have dropped packets, by where. There are packets of which the node does not
+// droppingRules are the rules that are known to have dropped packets, by where. There are packets of which the node does not
 // say which rule it was: on a busy node it is asked too late, or not at all. They died of a rule that others died of.
-type culprits struct {
-	known decoder.Recent[rulePlace, []culprit]
+type droppingRules struct {
+	known decoder.Recent[rulePlace, []droppingRule]
 }
 
 // rulePlace is where packets of one family meet rules.
@@ -34,62 +34,62 @@ type rulePlace struct {
 }
 
 const (
-	maxCulprits = 64 // in one namespace
-	maxMet      = 64 // aims, of one rule
+	maxDroppingRules = 64 // in one namespace
+	maxDroppedPorts  = 64 // aims, of one rule
 )
 
-// of returns the rule that a packet died of, or, if it is not known, the place; sure is whether it is the one rule.
-func (c *culprits) of(e decoder.Event, d decoder.Drop, b decoder.Blame) (rule culprit, sure bool) {
+// find returns the rule that a packet died of, or, if it is not known, the place; sure is whether it is the one rule.
+func (c *droppingRules) find(e decoder.Event, d decoder.Drop, b decoder.Blame) (rule droppingRule, sure bool) {
 	place := rulePlace{e.Netns, e.Packet.Family}
-	port := aim{e.Packet.Proto, e.Packet.Dport}
+	port := protoPort{e.Packet.Proto, e.Packet.Dport}
 	switch {
 	case len(b.Suspects) > 0 && (b.Confidence != decoder.Possible || len(b.Suspects) == 1 && b.More == 0):
-		return c.met(place, culprit{RuleFact: b.Suspects[0].RuleFact, id: ruleID(e.Netns, b.Suspects[0].RuleFact)}, port), true
+		return c.record(place, droppingRule{RuleFact: b.Suspects[0].RuleFact, id: ruleID(e.Netns, b.Suspects[0].RuleFact)}, port), true
 	case len(b.Suspects) > 0:
 		var ids []string
 		for _, s := range b.Suspects {
 			ids = append(ids, ruleID(e.Netns, s.RuleFact))
 		}
-		return culprit{RuleFact: b.Suspects[0].RuleFact, id: strings.Join(ids, " or ")}, false
+		return droppingRule{RuleFact: b.Suspects[0].RuleFact, id: strings.Join(ids, " or ")}, false
 	case len(b.Hooks) == 0 || b.Incomplete != "":
-		if one, ok := c.likely(place, d.Hook, port); ok {
+		if one, ok := c.onlyMatch(place, d.Hook, port); ok {
 			return one, true
 		}
 	}
 	if d.Hook != "" {
-		return culprit{id: fmt.Sprintf("%s hook %s in netns %d", e.Packet.Family, d.Hook, e.Netns)}, false
+		return droppingRule{id: fmt.Sprintf("%s hook %s in netns %d", e.Packet.Family, d.Hook, e.Netns)}, false
 	}
-	return culprit{id: fmt.Sprintf("%s rules in netns %d", e.Packet.Family, e.Netns)}, false
+	return droppingRule{id: fmt.Sprintf("%s rules in netns %d", e.Packet.Family, e.Netns)}, false
 }
 
-// met notes what a rule dropped.
-func (c *culprits) met(at rulePlace, rule culprit, what aim) culprit {
+// record notes what a rule dropped.
+func (c *droppingRules) record(at rulePlace, rule droppingRule, what protoPort) droppingRule {
 	all, _ := c.known.Get(at)
-	i := slices.IndexFunc(all, func(x culprit) bool { return x.id == rule.id })
+	i := slices.IndexFunc(all, func(x droppingRule) bool { return x.id == rule.id })
 	if i < 0 {
-		if len(all) >= maxCulprits {
+		if len(all) >= maxDroppingRules {
 			return rule
 		}
 		all, i = append(all, rule), len(all)
 	}
-	if len(all[i].met) < maxMet && !slices.Contains(all[i].met, what) {
-		all[i].met = append(all[i].met, what)
+	if len(all[i].dropped) < maxDroppedPorts && !slices.Contains(all[i].dropped, what) {
+		all[i].dropped = append(all[i].dropped, what)
 	}
 	c.known.Put(at, all)
 	return rule
 }
 
-// likely is the only rule that dropped packets there and that can have dropped this: the policy of a chain takes
+// onlyMatch is the only rule that dropped packets there and that can have dropped this: the policy of a chain takes
 // whatever comes to it, another rule what it is known to take.
-func (c *culprits) likely(at rulePlace, hook string, what aim) (one culprit, ok bool) {
+func (c *droppingRules) onlyMatch(at rulePlace, hook string, what protoPort) (one droppingRule, ok bool) {
 	all, _ := c.known.Get(at)
 	for _, x := range all {
 		policy := x.Number == 0 && x.Handle == 0
-		if hook != "" && hook != x.Hook || !policy && !slices.Contains(x.met, what) {
+		if hook != "" && hook != x.Hook || !policy && !slices.Contains(x.dropped, what) {
 			continue
 		}
 		if ok {
-			return culprit{}, false
+			return droppingRule{}, false
 		}
 		one, ok = x, true
 	}

@@ -53,15 +53,15 @@ func TestOneRuleIsOneCause(t *testing.T) {
 		{"one rule, and a packet that another must have taken", []packet{{"10.9.0.2:80", web}, {"10.9.0.3:443", nil}}, 2},
 		{"no rule is known", many(80, nil), 1},
 	} {
-		k := NewFacts()
-		r := NewDrops(k)
+		st := NewState()
+		r := NewDrops(st)
 		var folder decoder.Folder
 		for _, p := range tt.packets {
 			e, facts := ruled(p.to, p.rule, decoder.Certain)
 			for _, f := range facts {
-				k.Observe(decoder.Event{Body: f})
+				st.Observe(decoder.Event{Body: f})
 			}
-			k.Observe(e)
+			st.Observe(e)
 			r.Observe(e)
 		}
 		for _, f := range r.Flush(time.Unix(1010, 0), true) {
@@ -82,11 +82,11 @@ func TestOneRuleIsOneCause(t *testing.T) {
 func TestARuleThatRejectsDoesSoThoughAnswersAreKeptBack(t *testing.T) {
 	e, facts := ruled("10.9.0.2:80", &decoder.RuleFact{System: "iptables-nft", Family: "ipv4", Table: "filter", Chain: "FORWARD", Hook: "forward", Number: 1,
 		Text: "-A FORWARD -p tcp --dport 80 -j REJECT --reject-with icmp-port-unreachable", Verdict: "reject", Reject: "icmp-port-unreachable"}, decoder.Certain)
-	k := learnt(facts)
-	silent, _ := k.Proves(e, e.Body.(decoder.Drop))
+	st := learnt(facts)
+	silent, _ := st.Proves(e, e.Body.(decoder.Drop))
 	d := e.Body.(decoder.Drop)
 	d.Verdict, d.Answer = decoder.VerdictReject, &decoder.Answer{Name: "port-unreachable"}
-	answered, _ := k.Proves(of(e, d), d)
+	answered, _ := st.Proves(of(e, d), d)
 	if silent.ID != "netfilter-reject" || answered.ID != silent.ID || answered.Subject != silent.Subject {
 		t.Errorf("answered it is %s of %s, not answered %s of %s", answered.ID, answered.Subject, silent.ID, silent.Subject)
 	}

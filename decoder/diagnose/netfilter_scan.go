@@ -34,8 +34,8 @@ func (all scans) learn(e decoder.Event) {
 	}
 }
 
-// says that a sender looks for what is open; "" if it does not.
-func (all scans) says(of netip.Addr) string {
+// describe says that a sender looks for what is open; "" if it does not.
+func (all scans) describe(of netip.Addr) string {
 	ports, hosts := map[uint16]bool{}, map[netip.Addr]bool{}
 	for at := range all[of] {
 		ports[at.Port()], hosts[at.Addr()] = true, true
@@ -53,16 +53,16 @@ func opens(p *decoder.Packet) bool {
 
 // scanned says why a packet to be forwarded that a rule dropped is no loss here: it was a scan from outside.
 // What a pod or a process of the node asks for is missed, and so is what a service's address was asked for.
-func (k *Facts) scanned(e decoder.Event, d decoder.Drop) string {
-	if !d.ByNetfilter() || d.Conntrack.DNAT() || !opens(e.Packet) || !k.isOutside(e) {
+func (st *State) scanned(e decoder.Event, d decoder.Drop) string {
+	if !d.ByNetfilter() || d.Conntrack.DNAT() || !opens(e.Packet) || !st.isOutside(e) {
 		return ""
 	}
-	return k.scans.says(e.Packet.Src)
+	return st.scans.describe(e.Packet.Src)
 }
 
 // isOutside reports whether the sender of a packet is known to be none of the cluster: its address is a public one, and
 // no network of this node, no pod and no endpoint of a service is near it.
-func (k *Facts) isOutside(e decoder.Event) bool {
+func (st *State) isOutside(e decoder.Event) bool {
 	from, _ := e.Ends()
 	a := e.Packet.Src
 	shared := netip.MustParsePrefix("100.64.0.0/10") // of providers' NAT, and of some plugins' pods
@@ -70,12 +70,12 @@ func (k *Facts) isOutside(e decoder.Event) bool {
 		return false
 	}
 	near := neighbourhood(a)
-	for _, d := range k.devices.All() {
+	for _, d := range st.devices.All() {
 		if slices.ContainsFunc(d.Addrs, func(p netip.Prefix) bool { return near.Contains(p.Addr()) || p.Masked().Contains(a) }) {
 			return false
 		}
 	}
-	for _, s := range k.services.facts {
+	for _, s := range st.services.facts {
 		for _, p := range s.Ports {
 			if slices.ContainsFunc(p.Endpoints, func(at netip.AddrPort) bool { return near.Contains(at.Addr()) }) {
 				return false

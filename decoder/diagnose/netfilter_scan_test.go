@@ -56,8 +56,8 @@ func TestAScanOfPodsFromOutsideIsNotMissed(t *testing.T) {
 		{"a host near a service's endpoint", "203.0.113.9", ports(20), "", nil, []decoder.Fact{endpoint}, decoder.Critical},
 		{"who was sent here by a node port", "203.0.113.9", ports(20), "", translated, nil, decoder.Critical},
 	} {
-		k := learnt(tt.know)
-		r := NewDrops(k)
+		st := learnt(tt.know)
+		r := NewDrops(st)
 		var folder decoder.Folder
 		for _, to := range tt.to {
 			e, facts := ruled(to, rule, decoder.Certain)
@@ -66,8 +66,8 @@ func TestAScanOfPodsFromOutsideIsNotMissed(t *testing.T) {
 			d.Conntrack = tt.nat
 			e.Body = d
 			facts[0].Blame.About = decoder.Ask(e)
-			k.Observe(decoder.Event{Body: facts[0]})
-			k.Observe(e)
+			st.Observe(decoder.Event{Body: facts[0]})
+			st.Observe(e)
 			r.Observe(e)
 		}
 		for _, f := range r.Flush(time.Unix(1010, 0), true) {
@@ -88,9 +88,9 @@ func TestASlowScanIsWaitedFor(t *testing.T) {
 	packet := *e.Packet
 	packet.Src = netip.MustParseAddr("10.244.2.9")
 	inside.Packet = &packet
-	k := learnt([]decoder.Fact{{Blame: &decoder.Blame{About: decoder.Ask(e), Suspects: make([]decoder.Suspect, 1)}},
+	st := learnt([]decoder.Fact{{Blame: &decoder.Blame{About: decoder.Ask(e), Suspects: make([]decoder.Suspect, 1)}},
 		{Blame: &decoder.Blame{About: decoder.Ask(inside), Suspects: make([]decoder.Suspect, 1)}}})
-	if !k.mayLearn(e, factsWithin) || k.mayLearn(e, probedWithin) || k.mayLearn(inside, factsWithin) {
-		t.Errorf("waits for a scan %v, without end %v, for who is inside %v", k.mayLearn(e, factsWithin), k.mayLearn(e, probedWithin), k.mayLearn(inside, factsWithin))
+	if !st.awaitsFacts(e, factsWithin) || st.awaitsFacts(e, probedWithin) || st.awaitsFacts(inside, factsWithin) {
+		t.Errorf("waits for a scan %v, without end %v, for who is inside %v", st.awaitsFacts(e, factsWithin), st.awaitsFacts(e, probedWithin), st.awaitsFacts(inside, factsWithin))
 	}
 }

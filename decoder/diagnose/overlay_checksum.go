@@ -9,14 +9,14 @@ import (
 
 // overlayChecksum reports a tunnel's packet that arrived, and that the kernel does not believe: the sender's device was to
 // fill in a checksum and did so wrongly.
-func overlayChecksum(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+func overlayChecksum(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 	kind, ok := overlays()[e.Packet.Dport]
 	functions := []string{"udp_queue_rcv_one_skb", "udpv6_queue_rcv_one_skb"} // where kernels before 5.17 give a tunnel nothing else up
 	unnamed := d.Unexplained() && slices.Contains(functions, d.Location)
 	if !ok || e.Packet.Proto != "udp" || d.Reason != "UDP_CSUM" && !unnamed {
 		return decoder.Finding{}, false
 	}
-	from, to, device := e.Packet.Src, e.Packet.Destination(), k.tunnelOf(e.Netns)
+	from, to, device := e.Packet.Src, e.Packet.Destination(), st.tunnelOf(e.Netns)
 	f := decoder.Finding{
 		ID: "checksum-error", Confidence: decoder.Certain, Subject: fmt.Sprintf("%v > %v", from, to),
 		Title: fmt.Sprintf("%s packets from %v arrive at %v with a bad checksum and are dropped: pods of the two nodes do not reach each other.", kind, from, to),
@@ -44,9 +44,9 @@ func overlayChecksum(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding
 }
 
 // tunnelOf is the name of a namespace's device for tunnels, the first of several; of what flannel calls it if none is known.
-func (k *Facts) tunnelOf(netns uint32) string {
+func (st *State) tunnelOf(netns uint32) string {
 	name := ""
-	for key, device := range k.devices.All() {
+	for key, device := range st.devices.All() {
 		if key.netns == netns && device.Tunnels() && (name == "" || key.iface < name) {
 			name = key.iface
 		}
@@ -59,13 +59,13 @@ func (k *Facts) tunnelOf(netns uint32) string {
 
 // overlayMisaddressed reports a packet that came out of a tunnel in a frame for another MAC than the tunnel's device has,
 // though this node is who passes it on.
-func overlayMisaddressed(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	device, known := k.devices.Get(deviceKey{e.Netns, e.Iface})
+func overlayMisaddressed(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	device, known := st.devices.Get(deviceKey{e.Netns, e.Iface})
 	functions := []string{"ip_rcv_core", "ip_rcv", "ip6_rcv_core", "ipv6_rcv"} // where kernels before 5.17 give it up
-	by, carried := k.before.carried.Get(flowOf(e.Packet))
+	by, carried := st.effects.tunneled.Get(flowOf(e.Packet))
 	wrong := carried && device.MAC != "" && by.mac != device.MAC
 	unnamed := d.Unexplained() && slices.Contains(functions, d.Location) && wrong
-	if !known || !device.Tunnels() || d.Reason != "OTHERHOST" && !unnamed || !k.passesOn(e) {
+	if !known || !device.Tunnels() || d.Reason != "OTHERHOST" && !unnamed || !st.passesOn(e) {
 		return decoder.Finding{}, false
 	}
 	f := decoder.Finding{
@@ -97,8 +97,8 @@ func overlayMisaddressed(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Fin
 
 // passesOn reports whether the node that a packet came to by a tunnel is the last before its destination. What is for a
 // third node was flooded, and is that node's.
-func (k *Facts) passesOn(e decoder.Event) bool {
-	r, ok := k.route(e, false)
-	out, _ := k.devices.Get(deviceKey{e.Netns, r.Out})
+func (st *State) passesOn(e decoder.Event) bool {
+	r, ok := st.route(e, false)
+	out, _ := st.devices.Get(deviceKey{e.Netns, r.Out})
 	return ok && r.Errno == "" && !r.Gateway.IsValid() && (r.Type == "local" || r.Type == "unicast" && !out.Tunnels())
 }

@@ -39,9 +39,9 @@ func TestWhatATunnelBringsIsLostForReasons(t *testing.T) {
 			carrier := outer
 			carrier.Tunnel = &decoder.Tunnel{Kind: "vxlan", MAC: tt.mac, Packet: &inner}
 			arrived := decoder.Event{Header: decoder.Header{Netns: 7, Direction: decoder.In}, Packet: &carrier, Body: decoder.Hop{}}
-			know := learnt([]decoder.Fact{{Device: &decoder.Device{Netns: 7, Name: "vx0", Type: "vxlan", MAC: own}}, {Device: &decoder.Device{Netns: 7, Name: "eth0"}},
+			state := learnt([]decoder.Fact{{Device: &decoder.Device{Netns: 7, Name: "vx0", Type: "vxlan", MAC: own}}, {Device: &decoder.Device{Netns: 7, Name: "eth0"}},
 				{Route: &tt.route}}, arrived)
-			f, _ := know.Proves(drop, tt.drop)
+			f, _ := state.Proves(drop, tt.drop)
 			if f.ID != tt.id || f.Confidence != tt.sure {
 				t.Errorf("%s %q %q, want %s %q", f.Confidence, f.ID, f.Evidence, tt.sure, tt.id)
 			}

@@ -12,10 +12,10 @@ func overlays() map[uint16]string {
 }
 
 // overlayBlocked reports a packet between nodes that carries others, and that a firewall or the other node refused.
-func overlayBlocked(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+func overlayBlocked(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 	tunnel, ok := overlays()[e.Packet.Dport]
 	refused := d.NoSocket() && d.Answer != nil
-	b, blamed := k.blame(e, d)
+	b, blamed := st.dropRulesOf(e, d)
 	noRule := blamed && len(b.Suspects) == 0 && b.Incomplete == "" // conntrack or NAT dropped it
 	if !ok || e.Packet.Proto != "udp" || (!d.ByNetfilter() || noRule) && !refused {
 		return decoder.Finding{}, false
@@ -26,8 +26,8 @@ func overlayBlocked(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding,
 		Title: fmt.Sprintf("%s packets from %v to %v are dropped: pods of the two nodes do not reach each other.", tunnel, e.Packet.Src, peer),
 		Cause: "A firewall drops what the overlay network sends between the nodes, whatever the pods put into it.",
 		Remedy: byFamily(peer.Addr(),
-			fmt.Sprintf("%siptables-save -c | grep -e %d -e DROP -e REJECT", k.in(e.Netns), peer.Port()),
-			fmt.Sprintf("%snft list ruleset | grep -n -e %d -e drop", k.in(e.Netns), peer.Port()),
+			fmt.Sprintf("%siptables-save -c | grep -e %d -e DROP -e REJECT", st.in(e.Netns), peer.Port()),
+			fmt.Sprintf("%snft list ruleset | grep -n -e %d -e drop", st.in(e.Netns), peer.Port()),
 			fmt.Sprintf("# let UDP port %d pass between all nodes, in the cloud's security groups, too", peer.Port())),
 	}
 	if refused {
@@ -38,7 +38,7 @@ func overlayBlocked(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding,
 		return f, true
 	}
 	if len(b.Suspects) > 0 {
-		k.name(&f, e.Netns, b)
+		st.addRule(&f, e.Netns, b)
 	}
 	return f, true
 }

@@ -12,14 +12,14 @@ import (
 // Tunnels is the rule for tunnels between nodes by which packets leave and nothing comes back, for what was lost behind
 // this node makes no drop here; and for those whose port a process has taken. It wants hops whose packets tell what they carry.
 type Tunnels struct {
-	know    *Facts
-	ways    map[tunnelWay]*crossing
-	sights  decoder.Recent[outerFlow, decoder.Header] // where packets were last seen
-	arrived holds                                     // where a device for them is down
+	state    *State
+	tunnels  map[tunnelKey]*tunnelState
+	lastSeen decoder.Recent[outerFlow, decoder.Header] // where packets were last seen
+	arrived  pending                                   // where a device for them is down
 }
 
-// tunnelWay is a tunnel from one node to another, as a namespace that has it sees it.
-type tunnelWay struct {
+// tunnelKey is a tunnel from one node to another, as a namespace that has it sees it.
+type tunnelKey struct {
 	netns       uint32
 	local, peer netip.Addr
 	port        uint16
@@ -31,30 +31,30 @@ type outerFlow struct {
 	to   netip.AddrPort
 }
 
-// crossing is what went by a way since an answer last came back.
-type crossing struct {
+// tunnelState is what went by a way since an answer last came back.
+type tunnelState struct {
 	first, last time.Time
 	event       decoder.Event // the first
 	journey     uint64        // the latest: devices are stacked
 	out, in     uint64        // of all time
-	questions   uint64        // packets that are always answered, if only by an error
-	asked       []netip.Addr  // pods, or others, that they were for
+	requests    uint64        // packets that are always answered, if only by an error
+	requested   []netip.Addr  // pods, or others, that they were for
 	icmp        string        // the ICMP error that came instead
 	icmpFrom    netip.Addr    // its sender
 	reported    bool
 }
 
 const (
-	maxCrossings = 1024
-	maxAsked     = 16
-	enoughAsked  = 3               // questions without an answer
-	unansweredBy = 2 * time.Second // between the first and the last of them: TCP's first two tries are 1 s apart
-	answerTime   = time.Second     // for the answer to the last
+	maxTunnels   = 1024
+	maxRequested = 16
+	minRequests  = 3               // questions without an answer
+	minSilence   = 2 * time.Second // between the first and the last of them: TCP's first two tries are 1 s apart
+	replyTimeout = time.Second     // for the answer to the last
 )
 
-// NewTunnels returns the rule; know must be asked before it.
-func NewTunnels(know *Facts) *Tunnels {
-	return &Tunnels{know: know, ways: map[tunnelWay]*crossing{}, arrived: holds{}}
+// NewTunnels returns the rule; state must observe events before it.
+func NewTunnels(state *State) *Tunnels {
+	return &Tunnels{state: state, tunnels: map[tunnelKey]*tunnelState{}, arrived: pending{}}
 }
 
 // Observe implements decoder.Rule.
@@ -64,13 +64,13 @@ func (r *Tunnels) Observe(e decoder.Event) []decoder.Finding {
 	}
 	p := e.Packet
 	if p.Tunnel != nil {
-		r.sights.Put(outerFlow{p.Src, p.Destination()}, e.Header)
+		r.lastSeen.Put(outerFlow{p.Src, p.Destination()}, e.Header)
 	}
 	switch {
 	case p.Tunnel != nil && e.Direction == decoder.Out:
-		r.left(e)
+		r.sent(e)
 	case p.Tunnel != nil && e.Direction == decoder.In:
-		r.cameBack(e)
+		r.received(e)
 		if r.down(e.Netns) != "" {
 			r.arrived.add(e, "tunnel", false)
 		}
@@ -80,16 +80,16 @@ func (r *Tunnels) Observe(e decoder.Event) []decoder.Finding {
 	return nil
 }
 
-func (r *Tunnels) left(e decoder.Event) {
+func (r *Tunnels) sent(e decoder.Event) {
 	p := e.Packet
-	k := tunnelWay{e.Netns, p.Src, p.Dst, p.Dport}
-	x := r.ways[k]
+	k := tunnelKey{e.Netns, p.Src, p.Dst, p.Dport}
+	x := r.tunnels[k]
 	if x == nil {
-		if len(r.ways) >= maxCrossings {
-			clear(r.ways)
+		if len(r.tunnels) >= maxTunnels {
+			clear(r.tunnels)
 		}
-		x = &crossing{}
-		r.ways[k] = x
+		x = &tunnelState{}
+		r.tunnels[k] = x
 	}
 	if e.Journey != 0 && e.Journey == x.journey {
 		return
@@ -97,35 +97,35 @@ func (r *Tunnels) left(e decoder.Event) {
 	x.journey = e.Journey
 	x.out++
 	inner := p.Innermost()
-	if !asks(inner) {
+	if !wantsReply(inner) {
 		return
 	}
-	if x.questions == 0 {
+	if x.requests == 0 {
 		x.first, x.event = e.Time, e
 	}
-	x.questions++
+	x.requests++
 	x.last = e.Time
-	if !slices.Contains(x.asked, inner.Dst) && len(x.asked) < maxAsked {
-		x.asked = append(x.asked, inner.Dst)
+	if !slices.Contains(x.requested, inner.Dst) && len(x.requested) < maxRequested {
+		x.requested = append(x.requested, inner.Dst)
 	}
 }
 
-// cameBack takes in what a tunnel brought. An answer to any question shows that the tunnel works both ways; what hosts say
+// received takes in what a tunnel brought. An answer to any question shows that the tunnel works both ways; what hosts say
 // to all, or ask themselves, shows only the one.
-func (r *Tunnels) cameBack(e decoder.Event) {
+func (r *Tunnels) received(e decoder.Event) {
 	p, inner := e.Packet, e.Packet.Innermost()
-	x := r.ways[tunnelWay{e.Netns, p.Dst, p.Src, p.Dport}]
+	x := r.tunnels[tunnelKey{e.Netns, p.Dst, p.Src, p.Dport}]
 	if x == nil || inner.Dst.IsMulticast() {
 		return
 	}
 	x.in++
-	if !asks(inner) && (slices.Contains(x.asked, inner.Src) || inner.IsICMPError()) {
-		*x = crossing{out: x.out, in: x.in, reported: x.reported}
+	if !wantsReply(inner) && (slices.Contains(x.requested, inner.Src) || inner.IsICMPError()) {
+		*x = tunnelState{out: x.out, in: x.in, reported: x.reported}
 	}
 }
 
-// asks reports whether a packet has an answer in any case, be it an error.
-func asks(p *decoder.Packet) bool {
+// wantsReply reports whether a packet has an answer in any case, be it an error.
+func wantsReply(p *decoder.Packet) bool {
 	const dnsPort = 53
 	return p.Proto == "tcp" && p.HasFlag('S') && !p.HasFlag('.') || p.IsICMP(8, 128) || p.Proto == "udp" && p.Dport == dnsPort
 }
@@ -139,7 +139,7 @@ func (r *Tunnels) refused(e decoder.Event) {
 	if _, tooBig := e.Packet.TooBig(); tooBig {
 		return
 	}
-	if x := r.ways[tunnelWay{e.Netns, about.Src, about.Dst, about.Dport}]; x != nil && x.questions > 0 {
+	if x := r.tunnels[tunnelKey{e.Netns, about.Src, about.Dst, about.Dport}]; x != nil && x.requests > 0 {
 		x.icmpFrom = e.Packet.Src
 		x.icmp = fmt.Sprintf("ICMP %s from %v", e.Packet.ICMPName(), e.Packet.Src)
 	}
@@ -148,8 +148,8 @@ func (r *Tunnels) refused(e decoder.Event) {
 // Flush implements decoder.Rule.
 func (r *Tunnels) Flush(now time.Time, final bool) []decoder.Finding {
 	var found []decoder.Finding
-	for k, x := range r.ways {
-		silent := x.questions >= enoughAsked && x.last.Sub(x.first) >= unansweredBy && now.Sub(x.last) >= answerTime
+	for k, x := range r.tunnels {
+		silent := x.requests >= minRequests && x.last.Sub(x.first) >= minSilence && now.Sub(x.last) >= replyTimeout
 		if x.reported || !silent && x.icmp == "" {
 			continue
 		}
@@ -160,7 +160,7 @@ func (r *Tunnels) Flush(now time.Time, final bool) []decoder.Finding {
 		found = append(found, x.finding(k, now))
 	}
 	slices.SortFunc(found, func(a, b decoder.Finding) int { return a.First.Compare(b.First) })
-	for _, h := range r.arrived.ripe(now, final, r.know.mayLearn) {
+	for _, h := range r.arrived.expired(now, final, r.state.awaitsFacts) {
 		if f, ok := r.taken(h); ok {
 			f.Time = now
 			found = append(found, f)
@@ -170,12 +170,12 @@ func (r *Tunnels) Flush(now time.Time, final bool) []decoder.Finding {
 }
 
 // cameThrough reports whether what was sent by a way was seen to arrive at its other end, which is on this machine, too.
-func (r *Tunnels) cameThrough(k tunnelWay) bool {
-	last, seen := r.sights.Get(outerFlow{k.local, netip.AddrPortFrom(k.peer, k.port)})
+func (r *Tunnels) cameThrough(k tunnelKey) bool {
+	last, seen := r.lastSeen.Get(outerFlow{k.local, netip.AddrPortFrom(k.peer, k.port)})
 	if !seen || last.Direction != decoder.In || last.Netns == k.netns {
 		return false
 	}
-	for key, device := range r.know.devices.All() {
+	for key, device := range r.state.devices.All() {
 		if key.netns == last.Netns && slices.ContainsFunc(device.Addrs, func(p netip.Prefix) bool { return p.Addr() == k.peer }) {
 			return true
 		}
@@ -186,7 +186,7 @@ func (r *Tunnels) cameThrough(k tunnelWay) bool {
 // down is the name of a tunnel's device of a namespace that is down, the first of several; "" if there is none.
 func (r *Tunnels) down(inode uint32) string {
 	name := ""
-	for k := range r.know.down.All() {
+	for k := range r.state.downTunnels.All() {
 		if k.netns == inode && (name == "" || k.iface < name) {
 			name = k.iface
 		}
@@ -195,9 +195,9 @@ func (r *Tunnels) down(inode uint32) string {
 }
 
 // taken reports a tunnel's packets that a process receives: while it has the port, the tunnel's device cannot be up.
-func (r *Tunnels) taken(h *holding) (decoder.Finding, bool) {
+func (r *Tunnels) taken(h *pendingDrop) (decoder.Finding, bool) {
 	e := h.event
-	s, ok := r.know.sockets.Get(decoder.Ask(e))
+	s, ok := r.state.sockets.Get(decoder.Ask(e))
 	device := r.down(e.Netns)
 	if !ok || !s.Found || s.PID == 0 || device == "" {
 		return decoder.Finding{}, false
@@ -219,7 +219,7 @@ func (r *Tunnels) taken(h *holding) (decoder.Finding, bool) {
 	}.Of(e), true
 }
 
-func (x *crossing) finding(k tunnelWay, now time.Time) decoder.Finding {
+func (x *tunnelState) finding(k tunnelKey, now time.Time) decoder.Finding {
 	peer, carrier := netip.AddrPortFrom(k.peer, k.port).String(), fmt.Sprintf("UDP port %d", k.port)
 	if k.port == 0 {
 		peer, carrier = k.peer.String(), x.event.Packet.Tunnel.Kind
@@ -233,17 +233,17 @@ func (x *crossing) finding(k tunnelWay, now time.Time) decoder.Finding {
 		Evidence: []string{
 			fmt.Sprintf("%s %v at %s", x.first.UTC().Format("15:04:05.000000"), x.event.Packet, decoder.Place(x.event)),
 			fmt.Sprintf("%d packets left for %s, %d came back; unanswered since then: %d questions (SYN, echo request, DNS) to %v within %s",
-				x.out, peer, x.in, x.questions, x.asked, decoder.Brief(x.last.Sub(x.first))),
+				x.out, peer, x.in, x.requests, x.requested, decoder.Brief(x.last.Sub(x.first))),
 		},
 		Remedy: []string{
 			fmt.Sprintf("tcpdump -ni any host %v   # on %v: does %s arrive?", k.local, k.peer, carrier),
 			fmt.Sprintf("nstat -az UdpInCsumErrors; ip -s -s link show type vxlan   # on %v: does it arrive with a bad checksum?", k.peer),
 			fmt.Sprintf("# let %s pass between all nodes, in the cloud's security groups, too", carrier),
 		},
-		Count: x.questions, First: x.first, Last: x.last,
+		Count: x.requests, First: x.first, Last: x.last,
 	}.Of(x.event)
 	f.About.Proto = "" // whatever it carries
-	for _, a := range x.asked {
+	for _, a := range x.requested {
 		f.About.Asks(netip.Addr{}, netip.AddrPortFrom(a, 0))
 	}
 	switch {
@@ -256,7 +256,7 @@ func (x *crossing) finding(k tunnelWay, now time.Time) decoder.Finding {
 			f.Cause = "The other node was not reached: a router before it answered with an error, which says why."
 		}
 		f.Evidence = append(f.Evidence, "answered by "+x.icmp)
-	case len(x.asked) == 1: // a policy of that pod looks the same
+	case len(x.requested) == 1: // a policy of that pod looks the same
 		f.Severity, f.Confidence = decoder.Warning, decoder.Possible
 	}
 	return f

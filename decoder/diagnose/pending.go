@@ -7,16 +7,16 @@ import (
 	"ktrace/decoder"
 )
 
-// holds keeps packets that have one cause together until the node had time to say what it knows of them.
-type holds map[holdKey]*holding
+// pending keeps packets that have one cause together until the node had time to say what it knows of them.
+type pending map[pendingKey]*pendingDrop
 
-// holdKey is what packets with one cause have in common.
-type holdKey struct {
+// pendingKey is what packets with one cause have in common.
+type pendingKey struct {
 	about decoder.Question
 	what  string
 }
 
-type holding struct {
+type pendingDrop struct {
 	event    decoder.Event // the first, or the first that was answered by an ICMP error
 	first    time.Time
 	last     time.Time
@@ -28,19 +28,19 @@ type holding struct {
 // How long the node may take to say what a packet has to do with. It is asked at most every half second, and on a busy
 // node, where asking is put off, later: then it says so.
 const (
-	factsWithin = 700 * time.Millisecond
-	factsAtLast = decoder.PutOffLongest
+	factsWithin   = 700 * time.Millisecond
+	factsDeadline = decoder.PutOffLongest
 )
 
 // answerWithin is how long an answer may take to reach its sender and be obeyed.
 const answerWithin = 100 * time.Millisecond
 
 // add takes in a packet.
-func (all holds) add(e decoder.Event, what string, answered bool) {
-	key := holdKey{decoder.Ask(e), what}
+func (all pending) add(e decoder.Event, what string, answered bool) {
+	key := pendingKey{decoder.Ask(e), what}
 	h := all[key]
 	if h == nil {
-		h = &holding{event: e, first: e.Time}
+		h = &pendingDrop{event: e, first: e.Time}
 		all[key] = h
 	}
 	switch {
@@ -53,15 +53,15 @@ func (all holds) add(e decoder.Event, what string, answered bool) {
 	h.last = e.Time
 }
 
-// ripe takes out what has waited long enough, in the order of time.
-func (all holds) ripe(now time.Time, final bool, mayLearn func(decoder.Event, time.Duration) bool) []*holding {
-	var done []*holding
+// expired takes out what has waited long enough, in the order of time.
+func (all pending) expired(now time.Time, final bool, keep func(decoder.Event, time.Duration) bool) []*pendingDrop {
+	var done []*pendingDrop
 	for key, h := range all {
-		if final || !mayLearn(h.event, now.Sub(h.first)) {
+		if final || !keep(h.event, now.Sub(h.first)) {
 			done = append(done, h)
 			delete(all, key)
 		}
 	}
-	slices.SortFunc(done, func(a, b *holding) int { return a.first.Compare(b.first) })
+	slices.SortFunc(done, func(a, b *pendingDrop) int { return a.first.Compare(b.first) })
 	return done
 }

@@ -22,14 +22,14 @@ func TestWhatWasPutOffIsWaitedFor(t *testing.T) {
 	}{
 		{"at once", nil, factsWithin / 2, 0},
 		{"asked in time", nil, factsWithin, 1},
-		{"put off", []decoder.Event{putOff(false)}, factsAtLast / 2, 0},
-		{"put off and answered", []decoder.Event{putOff(false), putOff(true)}, factsAtLast / 2, 1},
-		{"put off and never answered", []decoder.Event{putOff(false)}, factsAtLast, 1},
+		{"put off", []decoder.Event{putOff(false)}, factsDeadline / 2, 0},
+		{"put off and answered", []decoder.Event{putOff(false), putOff(true)}, factsDeadline / 2, 1},
+		{"put off and never answered", []decoder.Event{putOff(false)}, factsDeadline, 1},
 	} {
-		k := NewFacts()
-		r := NewDrops(k)
+		st := NewState()
+		r := NewDrops(st)
 		for _, e := range append([]decoder.Event{syn}, c.facts...) {
-			k.Observe(e)
+			st.Observe(e)
 			r.Observe(e)
 		}
 		if found := r.Flush(syn.Time.Add(c.after), false); len(found) != c.found {

@@ -15,11 +15,11 @@ import (
 // acknowledged after something large was sent in vain, if the large was then sent in vain again and again, and if
 // nothing as large got through in between. What this node drops itself is the business of the rule about that.
 type Blackholes struct {
-	know    *Facts
-	ways    map[direction]*passage
-	streams map[lane]*stream // of captures
-	opened  map[sender]opening
-	tooBig  map[direction]tooBigFor
+	state   *State
+	paths   map[direction]*netPath
+	streams map[halfConn]*stream // of captures
+	synAcks map[sender]synAck
+	tooBig  map[direction]tooBigError
 	dropped map[direction]time.Time // something large, or an ICMP error about it, on this node
 	pruned  time.Time
 }
@@ -29,10 +29,10 @@ type direction struct{ src, dst netip.Addr }
 
 func directionOf(f decoder.FlowTuple) direction { return direction{f.Src.Addr(), f.Dst.Addr()} }
 
-// passage is what is known of a way since something large was sent in vain.
-type passage struct {
+// netPath is what is known of a way since something large was sent in vain.
+type netPath struct {
 	first, last time.Time
-	flows       map[decoder.FlowTuple]*efforts
+	flows       map[decoder.FlowTuple]*retries
 	large       uint32    // bytes, the smallest that does not get through
 	small       string    // what does, "" as long as nothing is known to
 	since       time.Time // when that did
@@ -40,8 +40,8 @@ type passage struct {
 	reported    bool
 }
 
-// efforts are one connection's to get something large through.
-type efforts struct {
+// retries are one connection's to get something large through.
+type retries struct {
 	sends []time.Time
 	acked uint64 // bytes
 	size  uint32
@@ -53,35 +53,35 @@ type sender struct {
 	netns uint32
 }
 
-// opening is the answer to a SYN. If it comes again, the peer has not taken the connection up, perhaps for want of room
+// synAck is the answer to a SYN. If it comes again, the peer has not taken the connection up, perhaps for want of room
 // in its accept queue, and throws data away whatever its size.
-type opening struct {
+type synAck struct {
 	when  time.Time
 	again bool
 }
 
-// tooBigFor is the ICMP error that says what the way takes.
-type tooBigFor struct {
+// tooBigError is the ICMP error that says what the way takes.
+type tooBigError struct {
 	mtu  uint32
 	from netip.Addr
 	when time.Time
 }
 
 const (
-	inVainAll   = 4 // times that large packets were sent again, with
-	inVainAfter = 3 // that failed though small ones got through: 3 s of one connection's timeouts
-	inVainTold  = 3 // packets that are no burst which was on its way
-	deepFor     = 10 * time.Second
-	openAgain   = 1200 * time.Millisecond // by when the answer to a SYN comes again, if it does: its timeout is 1 s
-	maxSends    = 1 << 10
-	wayMemory   = 2 * time.Minute
-	maxWays     = 1 << 14
+	minRetries      = 4 // times that large packets were sent again, with
+	minRetriesAfter = 3 // that failed though small ones got through: 3 s of one connection's timeouts
+	minIgnored      = 3 // packets that are no burst which was on its way
+	dropLookback    = 10 * time.Second
+	openAgain       = 1200 * time.Millisecond // by when the answer to a SYN comes again, if it does: its timeout is 1 s
+	maxSends        = 1 << 10
+	pathMaxAge      = 2 * time.Minute
+	maxPaths        = 1 << 14
 )
 
-// NewBlackholes returns the rule; know must be asked before it.
-func NewBlackholes(know *Facts) *Blackholes {
-	return &Blackholes{know: know, ways: map[direction]*passage{}, streams: map[lane]*stream{},
-		opened: map[sender]opening{}, tooBig: map[direction]tooBigFor{}, dropped: map[direction]time.Time{}}
+// NewBlackholes returns the rule; state must observe events before it.
+func NewBlackholes(state *State) *Blackholes {
+	return &Blackholes{state: state, paths: map[direction]*netPath{}, streams: map[halfConn]*stream{},
+		synAcks: map[sender]synAck{}, tooBig: map[direction]tooBigError{}, dropped: map[direction]time.Time{}}
 }
 
 // Observe implements decoder.Rule.
@@ -105,17 +105,17 @@ func (r *Blackholes) Flush(now time.Time, _ bool) []decoder.Finding {
 		return nil
 	}
 	r.pruned = now
-	prune(r.ways, func(p *passage) bool { return now.Sub(p.last) > wayMemory })
-	prune(r.streams, func(s *stream) bool { return now.Sub(s.last) > wayMemory })
-	prune(r.opened, func(o opening) bool { return now.Sub(o.when) > wayMemory })
-	prune(r.tooBig, func(t tooBigFor) bool { return now.Sub(t.when) > wayMemory })
-	prune(r.dropped, func(t time.Time) bool { return now.Sub(t) > wayMemory })
+	prune(r.paths, func(p *netPath) bool { return now.Sub(p.last) > pathMaxAge })
+	prune(r.streams, func(s *stream) bool { return now.Sub(s.last) > pathMaxAge })
+	prune(r.synAcks, func(o synAck) bool { return now.Sub(o.when) > pathMaxAge })
+	prune(r.tooBig, func(t tooBigError) bool { return now.Sub(t.when) > pathMaxAge })
+	prune(r.dropped, func(t time.Time) bool { return now.Sub(t) > pathMaxAge })
 	return nil
 }
 
 // prune forgets what is old, and everything if there is too much of it.
 func prune[K comparable, V any](m map[K]V, old func(V) bool) {
-	full := len(m) > maxWays
+	full := len(m) > maxPaths
 	for k, v := range m {
 		if full || old(v) {
 			delete(m, k)
@@ -132,7 +132,7 @@ func (r *Blackholes) drop(e decoder.Event, d decoder.Drop) {
 	if _, ok := p.TooBig(); ok {
 		p = p.About()
 	}
-	if p == nil || p.Len <= everyWay(p.Src) {
+	if p == nil || p.Len <= minPathMTU(p.Src) {
 		return
 	}
 	flows := []decoder.FlowTuple{p.Flow()}
@@ -144,8 +144,8 @@ func (r *Blackholes) drop(e decoder.Event, d decoder.Drop) {
 	}
 }
 
-// everyWay is the length of a packet that every way takes (RFC 791, RFC 8200).
-func everyWay(a netip.Addr) uint32 {
+// minPathMTU is the length of a packet that every way takes (RFC 791, RFC 8200).
+func minPathMTU(a netip.Addr) uint32 {
 	if a.Is4() {
 		return 576
 	}
@@ -154,56 +154,56 @@ func everyWay(a netip.Addr) uint32 {
 
 // report takes in that a socket sent something large again.
 func (r *Blackholes) report(e decoder.Event, s decoder.Sock) []decoder.Finding {
-	if e.Packet.Len <= everyWay(e.Packet.Src) {
+	if e.Packet.Len <= minPathMTU(e.Packet.Src) {
 		return nil
 	}
-	p := r.passage(e)
+	p := r.path(e)
 	if c := p.flows[e.Packet.Flow()]; c != nil && s.Acked > c.acked && e.Packet.Len >= c.size {
-		p.begin(e.Time) // as large a packet got through
+		p.reset(e.Time) // as large a packet got through
 	}
 	switch made := e.Time.Add(-s.Age); {
 	case s.Sacked == 1 && s.SackedBytes < s.Payload:
-		p.passes(e.Time, fmt.Sprintf("a segment of %d bytes, sent after one of %d, was acknowledged and that one was not", s.SackedBytes, s.Payload))
+		p.smallPassed(e.Time, fmt.Sprintf("a segment of %d bytes, sent after one of %d, was acknowledged and that one was not", s.SackedBytes, s.Payload))
 	case s.Sacked > 1 && s.SackedBytes/s.Sacked < s.Payload/2:
-		p.passes(e.Time, fmt.Sprintf("%d segments of %d bytes in all, sent after one of %d, were acknowledged and that one was not", s.Sacked, s.SackedBytes, s.Payload))
+		p.smallPassed(e.Time, fmt.Sprintf("%d segments of %d bytes in all, sent after one of %d, were acknowledged and that one was not", s.Sacked, s.SackedBytes, s.Payload))
 	case s.Age > 0 && made.After(p.first) && s.Received > 0:
-		p.passes(made, fmt.Sprintf("a connection made since, %v, over which %d bytes were received", e.Packet.Flow(), s.Received))
+		p.smallPassed(made, fmt.Sprintf("a connection made since, %v, over which %d bytes were received", e.Packet.Flow(), s.Received))
 	}
-	return r.inVain(e, p, efforts{acked: s.Acked, size: e.Packet.Len}, s.Acked > 1 || s.Received > 0 || s.Sacked > 0)
+	return r.retransmitted(e, p, retries{acked: s.Acked, size: e.Packet.Len}, s.Acked > 1 || s.Received > 0 || s.Sacked > 0)
 }
 
-// passage returns what is known of the packet's way.
-func (r *Blackholes) passage(e decoder.Event) *passage {
+// path returns what is known of the packet's way.
+func (r *Blackholes) path(e decoder.Event) *netPath {
 	d := directionOf(e.Packet.Flow())
-	p := r.ways[d]
+	p := r.paths[d]
 	if p == nil {
-		p = &passage{}
-		r.ways[d] = p
+		p = &netPath{}
+		r.paths[d] = p
 	}
-	if p.flows == nil || len(p.flows) >= maxWays {
-		p.begin(e.Time)
+	if p.flows == nil || len(p.flows) >= maxPaths {
+		p.reset(e.Time)
 	}
 	return p
 }
 
-// begin forgets what did not get through.
-func (p *passage) begin(now time.Time) {
-	*p = passage{first: now, flows: map[decoder.FlowTuple]*efforts{}}
+// reset forgets what did not get through.
+func (p *netPath) reset(now time.Time) {
+	*p = netPath{first: now, flows: map[decoder.FlowTuple]*retries{}}
 }
 
-// passes keeps that something small gets through.
-func (p *passage) passes(when time.Time, what string) {
+// smallPassed keeps that something small gets through.
+func (p *netPath) smallPassed(when time.Time, what string) {
 	if p.small == "" {
 		p.small, p.since = what, when
 	}
 }
 
-// inVain counts a packet that is sent again, and concludes. taken says that the peer is known to have taken up the
+// retransmitted counts a packet that is sent again, and concludes. accepted says that the peer is known to have taken up the
 // connection.
-func (r *Blackholes) inVain(e decoder.Event, p *passage, now efforts, taken bool) []decoder.Finding {
+func (r *Blackholes) retransmitted(e decoder.Event, p *netPath, now retries, accepted bool) []decoder.Finding {
 	flow := e.Packet.Flow()
 	p.last = e.Time
-	if !r.open(e, p) && !taken {
+	if !r.accepted(e, p) && !accepted {
 		delete(p.flows, flow)
 		return nil
 	}
@@ -220,38 +220,38 @@ func (r *Blackholes) inVain(e decoder.Event, p *passage, now efforts, taken bool
 	return r.conclude(e, p)
 }
 
-// open reports whether the peer seems to have taken up the packet's connection. If it was made since something large
+// accepted reports whether the peer seems to have taken up the packet's connection. If it was made since something large
 // was sent in vain, SYN and answer are small ones that passed.
-func (r *Blackholes) open(e decoder.Event, p *passage) bool {
-	o, ok := r.opened[sender{e.Packet.Flow(), e.Netns}]
+func (r *Blackholes) accepted(e decoder.Event, p *netPath) bool {
+	o, ok := r.synAcks[sender{e.Packet.Flow(), e.Netns}]
 	if !ok || o.again {
 		return false
 	}
 	if o.when.After(p.first) && e.Time.Sub(o.when) > openAgain {
-		p.passes(o.when, fmt.Sprintf("SYN and answer of a connection made since, %v", e.Packet.Flow()))
+		p.smallPassed(o.when, fmt.Sprintf("SYN and answer of a connection made since, %v", e.Packet.Flow()))
 	}
 	return true
 }
 
-// answered takes in the answer to a SYN. What comes by several devices comes at about the same time.
-func (r *Blackholes) answered(e decoder.Event) {
+// synAck takes in the answer to a SYN. What comes by several devices comes at about the same time.
+func (r *Blackholes) synAck(e decoder.Event) {
 	const sameTime = 500 * time.Millisecond
 	if e.Direction == decoder.Out {
 		return
 	}
 	s := sender{e.Packet.Flow().Reverse(), e.Netns}
-	o, ok := r.opened[s]
+	o, ok := r.synAcks[s]
 	switch {
 	case !ok:
-		r.opened[s] = opening{when: e.Time}
+		r.synAcks[s] = synAck{when: e.Time}
 	case e.Time.Sub(o.when) > sameTime:
 		o.again = true
-		r.opened[s] = o
+		r.synAcks[s] = o
 	}
 }
 
 // conclude says what is to be said of a way on which another packet was sent in vain.
-func (r *Blackholes) conclude(e decoder.Event, p *passage) []decoder.Finding {
+func (r *Blackholes) conclude(e decoder.Event, p *netPath) []decoder.Finding {
 	d := directionOf(e.Packet.Flow())
 	tooBig, ok := r.tooBig[d]
 	switch {
@@ -259,29 +259,29 @@ func (r *Blackholes) conclude(e decoder.Event, p *passage) []decoder.Finding {
 		return nil
 	case ok && e.Packet.Len > tooBig.mtu && e.Time.Sub(tooBig.when) > answerWithin:
 		p.ignored++
-		if p.ignored < inVainTold {
+		if p.ignored < minIgnored {
 			return nil
 		}
-		return p.found(e, p.ignored, p.deaf(e, tooBig))
+		return p.found(e, p.ignored, p.icmpIgnored(e, tooBig))
 	case ok && tooBig.when.After(p.first):
 		return nil
 	}
-	all, after := p.efforts()
-	if all < inVainAll || after < inVainAfter {
+	all, after := p.retries()
+	if all < minRetries || after < minRetriesAfter {
 		return nil
 	}
-	return p.found(e, all, r.know.hole(e, p))
+	return p.found(e, all, r.state.blackhole(e, p))
 }
 
 // explained reports whether this node itself dropped what did not get through.
-func (r *Blackholes) explained(d direction, p *passage) bool {
+func (r *Blackholes) explained(d direction, p *netPath) bool {
 	at, ok := r.dropped[d]
-	return ok && at.After(p.first.Add(-deepFor))
+	return ok && at.After(p.first.Add(-dropLookback))
 }
 
-// efforts are how often something large was sent again, and how often that was in vain though small ones got through:
+// retries are how often something large was sent again, and how often that was in vain though small ones got through:
 // whether the last of each connection was, is not known yet.
-func (p *passage) efforts() (all, after uint64) {
+func (p *netPath) retries() (all, after uint64) {
 	for _, c := range p.flows {
 		all += uint64(len(c.sends))
 		var later uint64
@@ -296,7 +296,7 @@ func (p *passage) efforts() (all, after uint64) {
 }
 
 // found completes a finding, which stands for n packets the first time and for one from then on.
-func (p *passage) found(e decoder.Event, n uint64, f decoder.Finding) []decoder.Finding {
+func (p *netPath) found(e decoder.Event, n uint64, f decoder.Finding) []decoder.Finding {
 	f = f.Of(e)
 	f.Time, f.Last, f.Severity = e.Time, e.Time, decoder.Critical
 	f.Count = 1
@@ -306,15 +306,15 @@ func (p *passage) found(e decoder.Event, n uint64, f decoder.Finding) []decoder.
 	return []decoder.Finding{f}
 }
 
-// hole is the finding about a way that swallows.
-func (k *Facts) hole(e decoder.Event, p *passage) decoder.Finding {
-	all, _ := p.efforts()
+// blackhole is the finding about a way that swallows.
+func (st *State) blackhole(e decoder.Event, p *netPath) decoder.Finding {
+	all, _ := p.retries()
 	src, dst := e.Packet.Src, e.Packet.Dst
 	from, to := e.Ends()
 	f := decoder.Finding{
 		ID: "pmtu-blackhole", Confidence: decoder.Likely, Subject: fmt.Sprintf("%v to %v", src, dst), First: p.first,
 		Title: fmt.Sprintf("Packets of %d bytes from %s to %s are lost while small ones pass, and no ICMP error says why.",
-			p.large, whose(from, src), whose(to, dst)),
+			p.large, podOrAddr(from, src), podOrAddr(to, dst)),
 		Cause: "A router or link on the path takes no packets of that size, and the ICMP error for the sender is not sent or is filtered: " +
 			"path MTU discovery fails, so transfers hang where short exchanges work.",
 		Evidence: []string{
@@ -327,19 +327,19 @@ func (k *Facts) hole(e decoder.Event, p *passage) decoder.Finding {
 	if s, ok := e.Body.(decoder.Sock); ok && s.PathMTU != 0 {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("the sender takes the path MTU for %d bytes", s.PathMTU))
 	}
-	if v := k.sysctl(e.Netns, "net.ipv4.tcp_mtu_probing"); v != "" {
+	if v := st.sysctl(e.Netns, "net.ipv4.tcp_mtu_probing"); v != "" {
 		f.Evidence = append(f.Evidence, "net.ipv4.tcp_mtu_probing = "+v)
 	}
 	return f
 }
 
-// deaf is the finding about a sender that goes on after an ICMP error.
-func (p *passage) deaf(e decoder.Event, tooBig tooBigFor) decoder.Finding {
+// icmpIgnored is the finding about a sender that goes on after an ICMP error.
+func (p *netPath) icmpIgnored(e decoder.Event, tooBig tooBigError) decoder.Finding {
 	src, dst := e.Packet.Src, e.Packet.Dst
 	from, to := e.Ends()
 	return decoder.Finding{
 		ID: "pmtu-icmp-ignored", Confidence: decoder.Likely, Subject: fmt.Sprintf("%v to %v", src, dst), First: tooBig.when,
-		Title: fmt.Sprintf("%s goes on sending packets to %s that are larger than the path MTU of %d in an ICMP error to it.", whose(from, src), whose(to, dst), tooBig.mtu),
+		Title: fmt.Sprintf("%s goes on sending packets to %s that are larger than the path MTU of %d in an ICMP error to it.", podOrAddr(from, src), podOrAddr(to, dst), tooBig.mtu),
 		Cause: "The ICMP error passed here, but the sender does not get it or ignores it: a filter drops it further on, " +
 			"it does not fit the connection, or path MTU discovery is off.",
 		Evidence: []string{
@@ -365,8 +365,8 @@ func probe(size uint32, dst netip.Addr) []string {
 	}
 }
 
-// whose says who is at an address.
-func whose(p decoder.Pod, a netip.Addr) string {
+// podOrAddr says who is at an address.
+func podOrAddr(p decoder.Pod, a netip.Addr) string {
 	if name := p.String(); name != "" {
 		return fmt.Sprintf("%s (%v)", name, a)
 	}

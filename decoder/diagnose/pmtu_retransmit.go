@@ -7,21 +7,21 @@ import (
 	"ktrace/decoder"
 )
 
-// lane is one direction of a connection at one device.
-type lane struct {
+// halfConn is one direction of a connection at one device.
+type halfConn struct {
 	flow           decoder.FlowTuple
 	netns, ifindex uint32
-	way            decoder.Direction
+	direction      decoder.Direction
 }
 
-// back is where the answers to what is seen here are seen.
-func (l lane) back() lane {
+// reverse is where the answers to what is seen here are seen.
+func (l halfConn) reverse() halfConn {
 	l.flow = l.flow.Reverse()
-	switch l.way {
+	switch l.direction {
 	case decoder.In:
-		l.way = decoder.Out
+		l.direction = decoder.Out
 	case decoder.Out:
-		l.way = decoder.In
+		l.direction = decoder.In
 	}
 	return l
 }
@@ -33,7 +33,7 @@ type stream struct {
 	biggest   uint32 // bytes, of the packets that are not
 	acked     uint64 // bytes
 	closed    bool   // the receiver takes no more
-	taken     bool   // the receiver took the connection up: it acknowledged or sent data
+	accepted  bool   // the receiver took the connection up: it acknowledged or sent data
 	last      time.Time
 }
 
@@ -54,37 +54,37 @@ func (r *Blackholes) hop(e decoder.Event) []decoder.Finding {
 	}
 	if mtu, ok := p.TooBig(); ok {
 		if about := p.About(); about != nil {
-			r.tooBig[directionOf(about.Flow())] = tooBigFor{mtu, p.Src, e.Time}
+			r.tooBig[directionOf(about.Flow())] = tooBigError{mtu, p.Src, e.Time}
 		}
 		return nil
 	}
 	if p.HasFlag('S') && p.HasFlag('.') {
-		r.answered(e)
+		r.synAck(e)
 	}
 	s, ok := p.Segment()
 	if !ok {
 		return nil
 	}
-	at := lane{p.Flow(), e.Netns, e.Ifindex, e.Direction}
+	at := halfConn{p.Flow(), e.Netns, e.Ifindex, e.Direction}
 	if p.HasFlag('.') {
-		r.acknowledged(e, at.back(), s)
+		r.acknowledged(e, at.reverse(), s)
 	}
 	if p.HasFlag('R') {
 		delete(r.streams, at)
-		delete(r.streams, at.back())
+		delete(r.streams, at.reverse())
 		return nil
 	}
 	return r.sent(e, at, s)
 }
 
 // acknowledged takes in what the receiver of a stream says.
-func (r *Blackholes) acknowledged(e decoder.Event, at lane, s decoder.Segment) {
+func (r *Blackholes) acknowledged(e decoder.Event, at halfConn, s decoder.Segment) {
 	x := r.streams[at]
 	if x == nil {
 		return
 	}
 	x.closed = s.Window == 0
-	x.taken = x.taken || s.Bytes > 0 || s.Sacked > 0 || int32(s.Ack-x.una) > 0
+	x.accepted = x.accepted || s.Bytes > 0 || s.Sacked > 0 || int32(s.Ack-x.una) > 0
 	switch {
 	case int32(s.Ack-x.una) > 0 && int32(s.Ack-x.next) <= 0:
 		size := x.head.size
@@ -93,28 +93,28 @@ func (r *Blackholes) acknowledged(e decoder.Event, at lane, s decoder.Segment) {
 		}
 		x.acked += uint64(s.Ack - x.una)
 		x.una, x.head = s.Ack, head{}
-		r.through(e, directionOf(at.flow), size)
+		r.acked(e, directionOf(at.flow), size)
 	case s.Ack == x.una && s.Sacked > 0 && s.Sacked < x.head.payload:
-		if p := r.ways[directionOf(at.flow)]; p != nil {
-			p.passes(e.Time, fmt.Sprintf("%d bytes, sent after a segment of %d, were acknowledged and that one was not", s.Sacked, x.head.payload))
+		if p := r.paths[directionOf(at.flow)]; p != nil {
+			p.smallPassed(e.Time, fmt.Sprintf("%d bytes, sent after a segment of %d, were acknowledged and that one was not", s.Sacked, x.head.payload))
 		}
 	}
 }
 
-// through takes in that a packet reached its receiver.
-func (r *Blackholes) through(e decoder.Event, d direction, size uint32) {
-	p := r.ways[d]
+// acked takes in that a packet reached its receiver.
+func (r *Blackholes) acked(e decoder.Event, d direction, size uint32) {
+	p := r.paths[d]
 	switch {
 	case p == nil || size == 0:
 	case size >= p.large:
-		p.begin(e.Time)
+		p.reset(e.Time)
 	default:
-		p.passes(e.Time, fmt.Sprintf("packets of up to %d bytes were acknowledged, %s %v", size, e.Packet.Proto, e.Packet.Flow().Reverse()))
+		p.smallPassed(e.Time, fmt.Sprintf("packets of up to %d bytes were acknowledged, %s %v", size, e.Packet.Proto, e.Packet.Flow().Reverse()))
 	}
 }
 
 // sent takes in a packet with data.
-func (r *Blackholes) sent(e decoder.Event, at lane, s decoder.Segment) []decoder.Finding {
+func (r *Blackholes) sent(e decoder.Event, at halfConn, s decoder.Segment) []decoder.Finding {
 	x := r.streams[at]
 	begins := e.Packet.HasFlag('S')
 	if begins || x == nil && s.Bytes > 0 {
@@ -143,8 +143,8 @@ func (r *Blackholes) sent(e decoder.Event, at lane, s decoder.Segment) []decoder
 	if first || late {
 		x.head.sent = e.Time
 	}
-	if first || !late || x.closed || x.head.size <= everyWay(e.Packet.Src) {
+	if first || !late || x.closed || x.head.size <= minPathMTU(e.Packet.Src) {
 		return nil
 	}
-	return r.inVain(e, r.passage(e), efforts{acked: x.acked, size: e.Packet.Len}, x.taken)
+	return r.retransmitted(e, r.path(e), retries{acked: x.acked, size: e.Packet.Len}, x.accepted)
 }

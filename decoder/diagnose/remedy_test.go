@@ -30,7 +30,7 @@ func TestRemediesOfReasonsAreCommands(t *testing.T) {
 			d.Reason = m.prefix + "FLUX_CAPACITOR"
 		}
 		e, d := askedAt(7, "10.244.1.5:53", d)
-		f, ok := byReason(NewFacts(), e, d)
+		f, ok := byReason(NewState(), e, d)
 		if err := remedy.Check(f.Remedy); !ok || err != nil {
 			t.Errorf("%s: %v", d.Reason, err)
 		}

@@ -17,10 +17,10 @@ import (
 // close like that), and one by a process that was asked to end. What clients reset as they close, when all is said, is one
 // finding for all of them.
 type Resets struct {
-	know    *Facts
-	alone   bool // no other rule concludes from drops
-	refused map[netip.AddrPort]*refusals
-	blames  decoder.Recent[decoder.Question, decoder.Blame]
+	state       *State
+	reportDrops bool // no other rule concludes from drops
+	refused     map[netip.AddrPort]*refusals
+	dropRules   decoder.Recent[decoder.Question, decoder.Blame]
 }
 
 type refusals struct {
@@ -36,9 +36,9 @@ const (
 	idleLong     = time.Minute // after which middle boxes and servers may have forgotten a connection
 )
 
-// NewResets returns the rule; know must be asked before it. alone says that no other rule concludes from drops.
-func NewResets(know *Facts, alone bool) *Resets {
-	return &Resets{know: know, alone: alone, refused: map[netip.AddrPort]*refusals{}}
+// NewResets returns the rule; state must observe events before it. reportDrops says that no other rule concludes from drops.
+func NewResets(state *State, reportDrops bool) *Resets {
+	return &Resets{state: state, reportDrops: reportDrops, refused: map[netip.AddrPort]*refusals{}}
 }
 
 // Observe implements decoder.Rule.
@@ -46,7 +46,7 @@ func (r *Resets) Observe(e decoder.Event) []decoder.Finding {
 	switch b := e.Body.(type) {
 	case decoder.Fact:
 		if b.Blame != nil {
-			r.blames.Put(b.Blame.About, *b.Blame)
+			r.dropRules.Put(b.Blame.About, *b.Blame)
 		}
 	case decoder.Hop:
 		if len(r.refused) > 0 && e.Packet != nil && e.Packet.HasFlag('S') && e.Packet.HasFlag('.') {
@@ -102,8 +102,8 @@ func (r *Resets) reset(e decoder.Event, b decoder.Reset) []decoder.Finding {
 	switch {
 	case f.ID == "":
 		return nil
-	case f.Severity == decoder.Info && usual(b):
-		asUsual(&f, e, b)
+	case f.Severity == decoder.Info && benign(b):
+		asBenign(&f, e, b)
 	}
 	return []decoder.Finding{f}
 }
@@ -119,11 +119,11 @@ func hitBy(e decoder.Event, b decoder.Reset) decoder.Hit {
 // rejected concludes from a packet that was answered by an ICMP error. That a kernel or another machine refuses is told
 // by the event alone: an answer that comes too late for its socket is refused, too.
 func (r *Resets) rejected(e decoder.Event, b decoder.Reset) []decoder.Finding {
-	if b.Drop == nil || !r.alone {
+	if b.Drop == nil || !r.reportDrops {
 		return nil
 	}
 	drop := decoder.Event{Header: b.DropAt, Pod: e.Pod, Peer: e.Peer, Packet: b.Dropped, Body: *b.Drop}
-	f, ok := r.know.Proves(drop, *b.Drop)
+	f, ok := r.state.Proves(drop, *b.Drop)
 	if !ok {
 		return nil
 	}
@@ -157,8 +157,8 @@ func end(p decoder.Pod, a netip.AddrPort) string {
 func from(e decoder.Event, b decoder.Reset) string { return end(e.Peer, b.Connection.Src) }
 func to(e decoder.Event, b decoder.Reset) string   { return end(e.Pod, b.Connection.Dst) }
 
-// refuser is who refused: behind translation, as far as that is known, and not the service.
-func refuser(e decoder.Event, b decoder.Reset) (decoder.Pod, netip.AddrPort) {
+// refusedBy is who refused: behind translation, as far as that is known, and not the service.
+func refusedBy(e decoder.Event, b decoder.Reset) (decoder.Pod, netip.AddrPort) {
 	server := b.Connection.Src
 	if b.Backend.IsValid() {
 		server = b.Backend
@@ -174,7 +174,7 @@ func refuser(e decoder.Event, b decoder.Reset) (decoder.Pod, netip.AddrPort) {
 }
 
 func (r *Resets) connectionRefused(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
-	pod, server := refuser(e, b)
+	pod, server := refusedBy(e, b)
 	f.ID, f.Subject = "connection-refused", server.String()
 	f.Title = fmt.Sprintf("%s was refused: nothing listens on %s", to(e, b), end(pod, server))
 	f.Cause = "The SYN reached its host, which has no listening socket for that address and port."
@@ -182,7 +182,7 @@ func (r *Resets) connectionRefused(e decoder.Event, b decoder.Reset, f *decoder.
 	if server != b.Connection.Src {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("%v was translated to %v", b.Connection.Src, server))
 	}
-	if !r.ownWord(b, server.Addr()) {
+	if !r.sentByOwner(b, server.Addr()) {
 		f.Confidence = decoder.Likely
 		f.Title = fmt.Sprintf("%s was refused by %s, or by a firewall in its name", to(e, b), end(pod, server))
 		f.Cause = "The SYN was answered with a reset: nothing listens at that address and port, or a firewall on the path refuses on its behalf. " +
@@ -190,7 +190,7 @@ func (r *Resets) connectionRefused(e decoder.Event, b decoder.Reset, f *decoder.
 		f.Remedy = append(f.Remedy, fmt.Sprintf("tcpdump -ni any 'tcp port %d and host %v'   # on the server's host: a firewall answers if no SYN arrives", server.Port(), server.Addr()))
 	}
 	f.Remedy = append(f.Remedy, "# a server that listens on 127.0.0.1 only must listen on 0.0.0.0 or [::]")
-	young := r.know.starting(pod, e.Time)
+	young := r.state.starting(pod, e.Time)
 	if !r.persists(server, e.Time) || server.Addr().IsLoopback() || young != "" {
 		f.Severity = decoder.Info
 	}
@@ -199,10 +199,10 @@ func (r *Resets) connectionRefused(e decoder.Event, b decoder.Reset, f *decoder.
 	}
 }
 
-// ownWord reports whether the reset is known to be the word of the host that has the address: its kernel reported it,
+// sentByOwner reports whether the reset is known to be the word of the host that has the address: its kernel reported it,
 // or, where kernels report no such reset, it began its way in the namespace that has the address.
-func (r *Resets) ownWord(b decoder.Reset, server netip.Addr) bool {
-	return b.Sent != nil || b.From != 0 && !b.Guessed && r.know.isLocal(b.From, server)
+func (r *Resets) sentByOwner(b decoder.Reset, server netip.Addr) bool {
+	return b.Sent != nil || b.From != 0 && !b.Guessed && r.state.isLocal(b.From, server)
 }
 
 // persists counts a refusal and reports whether it is more than a restart.
@@ -239,7 +239,7 @@ func (r *Resets) stale(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
 	f.Cause = "One end had ended the connection, lost it in a restart, or never had it; the other went on and was reset."
 	f.Remedy = []string{"sysctl net.ipv4.tcp_keepalive_time   # in the client's network namespace: below the idle timeout of what is between the two",
 		"# let the client retry on a new connection, and keep idle ones alive (SO_KEEPALIVE)"}
-	if !r.ownWord(b, b.Connection.Src.Addr()) {
+	if !r.sentByOwner(b, b.Connection.Src.Addr()) {
 		f.Confidence = decoder.Likely
 	}
 	if b.Received == nil || contains(closing, b.Received.State) {
@@ -272,7 +272,7 @@ func (r *Resets) byFirewall(e decoder.Event, b decoder.Reset, f *decoder.Finding
 		f.Confidence = decoder.Certain
 		f.Evidence = append(f.Evidence, "netfilter itself answered with the reset")
 	}
-	blame, ok := r.blames.Get(decoder.Ask(decoder.Event{Header: b.DropAt, Packet: b.Dropped}))
+	blame, ok := r.dropRules.Get(decoder.Ask(decoder.Event{Header: b.DropAt, Packet: b.Dropped}))
 	blame = blame.At(b.Drop.Hook)
 	if !ok || len(blame.Suspects) == 0 {
 		return

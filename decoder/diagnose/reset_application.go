@@ -16,7 +16,7 @@ func byApplication(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("process %s", process(e)))
 	}
 	f.ID, f.Subject = "reset-by-application", fmt.Sprintf("%s %v", b.Cause, service(b))
-	f.Title = fmt.Sprintf("%s %s, which reset its connection to %s", who, deed(*s, b.Cause), to(e, b))
+	f.Title = fmt.Sprintf("%s %s, which reset its connection to %s", who, closeAction(*s, b.Cause), to(e, b))
 	cause, remedy := applicationCause(b.Cause)
 	f.Cause, f.Remedy = cause, append(logsOf(e), remedy...)
 	if s.Unread > 0 {
@@ -42,8 +42,8 @@ func service(b decoder.Reset) netip.AddrPort {
 	return b.Connection.Dst
 }
 
-// deed says what the process did, to follow its name.
-func deed(s decoder.Sock, c decoder.ResetCause) string {
+// closeAction says what the process did, to follow its name.
+func closeAction(s decoder.Sock, c decoder.ResetCause) string {
 	switch c {
 	case decoder.ResetUnread:
 		return fmt.Sprintf("closed the socket with %d bytes unread", s.Unread)
@@ -114,8 +114,8 @@ func hurts(b decoder.Reset) bool {
 	}
 	switch {
 	case b.Cause == decoder.ResetEarly && b.State == "CLOSE_WAIT":
-		return unanswered(b)
-	case b.Cause == decoder.ResetUnread && waits(b):
+		return serverOwedReply(b)
+	case b.Cause == decoder.ResetUnread && receiverOpen(b):
 		return service(b) == b.Connection.Src && !saidAll(b)
 	case contains(closing, b.State), s.State == "CLOSE_WAIT":
 		return false
@@ -129,9 +129,9 @@ func hurts(b decoder.Reset) bool {
 	return b.Cause != decoder.ResetKilled || !asked[s.Signal]
 }
 
-// waits reports whether a process still holds the end that was reset: if that has sent its FIN, it was by shutdown, to say
+// receiverOpen reports whether a process still holds the end that was reset: if that has sent its FIN, it was by shutdown, to say
 // that all is said, and it waits for the answer.
-func waits(b decoder.Reset) bool { return b.Received != nil && b.Received.Inode != 0 }
+func receiverOpen(b decoder.Reset) bool { return b.Received != nil && b.Received.Inode != 0 }
 
 // saidAll reports whether a stream was at its end when it was closed: what was not read is no more than a good-bye after
 // what was, and the other end had all that it was sent.
@@ -142,12 +142,12 @@ func saidAll(b decoder.Reset) bool {
 	return little && s.Sent > 0 && (b.Received == nil || b.Received.Received >= s.Sent)
 }
 
-// unanswered reports whether a client waited for an answer when its server's kernel reset the connection that the server had
+// serverOwedReply reports whether a client waited for an answer when its server's kernel reset the connection that the server had
 // closed: it had sent more than a good-bye, or sent something and did not close its end in time.
-func unanswered(b decoder.Reset) bool {
+func serverOwedReply(b decoder.Reset) bool {
 	t := b.Sent.Trigger
 	if t == nil || b.Received == nil || service(b) != b.Connection.Src {
 		return false
 	}
-	return t.Len > headers(t) && (!isGoodbye(t) || b.Received.Idle > answerWithin/2)
+	return t.Len > headers(t) && (!isCloseNotify(t) || b.Received.Idle > answerWithin/2)
 }

@@ -6,9 +6,9 @@ import (
 	"ktrace/decoder"
 )
 
-// usual reports whether a client reset its connection as it closed it, when nothing was left to be said: nothing is
+// benign reports whether a client reset its connection as it closed it, when nothing was left to be said: nothing is
 // lost by that, and healthy nodes are full of it.
-func usual(b decoder.Reset) bool {
+func benign(b decoder.Reset) bool {
 	s := b.Sent
 	if s == nil || service(b) != b.Connection.Dst || b.Cause == decoder.ResetKilled || b.Cause == decoder.ResetExited {
 		return false
@@ -20,7 +20,7 @@ func usual(b decoder.Reset) bool {
 	case asked+answered == 0: // a health check
 		return true
 	case s.Trigger != nil:
-		return answered > 0 && isGoodbye(s.Trigger)
+		return answered > 0 && isCloseNotify(s.Trigger)
 	}
 	return b.Cause == decoder.ResetUnread && saidAll(b)
 }
@@ -38,8 +38,8 @@ func saidByThen(b decoder.Reset) (asked, answered uint64, known bool) {
 	return b.Received.Received, b.Received.Sent - min(b.Received.Sent, late), true
 }
 
-// isGoodbye reports whether a packet carries no more than protocols say when all is said.
-func isGoodbye(p *decoder.Packet) bool {
+// isCloseNotify reports whether a packet carries no more than protocols say when all is said.
+func isCloseNotify(p *decoder.Packet) bool {
 	return p.Len <= headers(p)+goodbye
 }
 
@@ -51,8 +51,8 @@ func headers(p *decoder.Packet) uint32 {
 	return 20 + 32
 }
 
-// asUsual makes a finding that of all clients which close so: one is enough to read.
-func asUsual(f *decoder.Finding, e decoder.Event, b decoder.Reset) {
+// asBenign makes a finding that of all clients which close so: one is enough to read.
+func asBenign(f *decoder.Finding, e decoder.Event, b decoder.Reset) {
 	f.Subject = "clients that close"
 	f.Pod, f.Peer, f.About = decoder.Pod{}, decoder.Pod{}, decoder.About{}
 	f.Title = fmt.Sprintf("clients reset connections that are at their end, such as %s that to %s: no data is lost", from(e, b), to(e, b))

@@ -47,7 +47,7 @@ func TestClientsThatCloseWhenAllIsSaidAreOneFinding(t *testing.T) {
 			var all decoder.Folder
 			for _, server := range []string{"10.9.0.2:80", "10.9.0.3:443"} { // which a client connects to, or is reset by
 				c.reset.Connection = decoder.FlowTuple{Src: connection().Dst, Dst: netip.MustParseAddrPort(server)}
-				for _, f := range NewResets(NewFacts(), false).Observe(resetEvent(c.reset)) {
+				for _, f := range NewResets(NewState(), false).Observe(resetEvent(c.reset)) {
 					all.Add(f)
 				}
 			}

@@ -178,9 +178,9 @@ func TestFindingsAboutResetsOnTheWay(t *testing.T) {
 func testResets(t *testing.T, cases []resetCase) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			know := NewFacts()
-			know.Observe(decoder.Event{Body: decoder.Fact{Device: &decoder.Device{Netns: 7, Name: "eth0", Addrs: []netip.Prefix{netip.PrefixFrom(connection().Src.Addr(), 24)}}}})
-			found := NewResets(know, false).Observe(resetEvent(c.reset))
+			state := NewState()
+			state.Observe(decoder.Event{Body: decoder.Fact{Device: &decoder.Device{Netns: 7, Name: "eth0", Addrs: []netip.Prefix{netip.PrefixFrom(connection().Src.Addr(), 24)}}}})
+			found := NewResets(state, false).Observe(resetEvent(c.reset))
 			if c.id == "" {
 				if len(found) != 0 {
 					t.Errorf("claims %+v", found)
@@ -223,13 +223,13 @@ func TestANewPodMayRefuse(t *testing.T) {
 		{"it is not known when it began", 0, 20 * time.Second, decoder.Warning, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			know := NewFacts()
+			state := NewState()
 			fact := &decoder.PodFact{UID: "u", Namespace: "shop", Name: "web", Source: "netns", Netns: 7}
 			if c.began != 0 {
 				fact.At = time.Duration(start.Add(c.began).UnixNano())
 			}
-			know.Observe(decoder.Event{Body: decoder.Fact{Pod: fact}})
-			r := NewResets(know, false)
+			state.Observe(decoder.Event{Body: decoder.Fact{Pod: fact}})
+			r := NewResets(state, false)
 			var f decoder.Finding
 			for _, after := range []time.Duration{0, 10 * time.Second, c.last} {
 				e := resetEvent(decoder.Reset{Sender: decoder.SenderKernel, Cause: decoder.ResetRefused})
@@ -245,7 +245,7 @@ func TestANewPodMayRefuse(t *testing.T) {
 }
 
 func TestRefusalsBecomeAWarningWhenTheyGoOn(t *testing.T) {
-	r := NewResets(NewFacts(), false)
+	r := NewResets(NewState(), false)
 	var severities []decoder.Severity
 	for _, after := range []time.Duration{0, 100 * time.Millisecond, 200 * time.Millisecond, 2 * time.Second} {
 		e := resetEvent(decoder.Reset{Sender: decoder.SenderKernel, Cause: decoder.ResetRefused})
@@ -262,7 +262,7 @@ func TestRefusalsBecomeAWarningWhenTheyGoOn(t *testing.T) {
 }
 
 func TestTheRuleThatRejectsIsNamed(t *testing.T) {
-	r := NewResets(NewFacts(), false)
+	r := NewResets(NewState(), false)
 	dropped := triggerSYN()
 	place := decoder.Header{Netns: 9, Ifindex: 3}
 	r.Observe(decoder.Event{Body: decoder.Fact{Blame: &decoder.Blame{
@@ -334,12 +334,12 @@ func TestADroppedResetIsInformation(t *testing.T) {
 	for flags, want := range map[string]decoder.Severity{"S": decoder.Critical, "R": decoder.Info} {
 		p := answering(flags)
 		at := decoder.Header{Netns: 7, Ifindex: 2, Time: time.Unix(1000, 0)}
-		know := NewFacts()
-		know.Observe(decoder.Event{Body: decoder.Fact{Blame: &decoder.Blame{
+		state := NewState()
+		state.Observe(decoder.Event{Body: decoder.Fact{Blame: &decoder.Blame{
 			About: decoder.Ask(decoder.Event{Header: at, Packet: p}), Confidence: decoder.Certain,
 			Suspects: []decoder.Suspect{{RuleFact: decoder.RuleFact{System: "nftables", Table: "t", Chain: "c", Verdict: "drop", Text: "drop"}}},
 		}}})
-		f, ok := know.Proves(decoder.Event{Header: at, Packet: p}, decoder.Drop{Reason: "NETFILTER_DROP", Location: "nft_do_chain"})
+		f, ok := state.Proves(decoder.Event{Header: at, Packet: p}, decoder.Drop{Reason: "NETFILTER_DROP", Location: "nft_do_chain"})
 		if !ok || f.ID != "netfilter-drop" || f.Severity != want {
 			t.Errorf("[%s] dropped: %s %s, want netfilter-drop %s", flags, f.ID, f.Severity, want)
 		}

@@ -14,9 +14,9 @@ import (
 func (r *Resets) untranslated(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
 	client, backend, service := b.Connection.Src, b.Connection.Dst, b.Original.Dst
 	e.Netns = b.From // the client's
-	name, _ := r.know.ServiceAt(e.Netns, "tcp", service)
+	name, _ := r.state.ServiceAt(e.Netns, "tcp", service)
 	if t := trigger(b); t != nil && t.HasFlag('S') {
-		*f = r.know.notUntranslated(e, decoder.NAT{Backend: backend, Original: b.Original}).Of(e)
+		*f = r.state.notUntranslated(e, decoder.NAT{Backend: backend, Original: b.Original}).Of(e)
 		f.Time, f.First, f.Last, f.Count = e.Time, e.Time, e.Time, 1
 		f.Pod, f.Peer, f.Severity = e.Peer, e.Pod, decoder.Critical
 		return
@@ -30,8 +30,8 @@ func (r *Resets) untranslated(e decoder.Event, b decoder.Reset, f *decoder.Findi
 	f.Evidence = append(f.Evidence,
 		fmt.Sprintf("conntrack translated %v to %v", b.Original, b.Connection),
 		fmt.Sprintf("from %v, expected from %v", backend, service))
-	for _, netns := range r.know.calledInvalid(trigger(b)) {
-		said, _ := r.know.said(decision{decoder.NetfilterInvalid, netns, natFlow{trigger(b).Proto, trigger(b).Flow()}}, nil)
+	for _, netns := range r.state.calledInvalid(trigger(b)) {
+		said, _ := r.state.netfilterEvent(netfilterKey{decoder.NetfilterInvalid, netns, natFlow{trigger(b).Proto, trigger(b).Flow()}}, nil)
 		f.Confidence = decoder.Certain
 		f.Subject = tracker(netns)
 		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack in netns %d says of it: %s", netns, said.Text))
@@ -43,8 +43,8 @@ func (r *Resets) untranslated(e decoder.Event, b decoder.Reset, f *decoder.Findi
 }
 
 // calledInvalid are the namespaces whose conntrack called a packet so, in order.
-func (k *Facts) calledInvalid(p *decoder.Packet) (spaces []uint32) {
-	for said := range k.decisions {
+func (st *State) calledInvalid(p *decoder.Packet) (spaces []uint32) {
+	for said := range st.netfilterEvents {
 		if p != nil && said.op == decoder.NetfilterInvalid && said.flow == (natFlow{p.Proto, p.Flow()}) {
 			spaces = append(spaces, said.netns)
 		}

@@ -9,10 +9,10 @@ import (
 	"ktrace/decoder"
 )
 
-// forwardingOff reports a packet for elsewhere that came to a namespace which does not pass packets on. ip_error says
+// ipForwardDisabled reports a packet for elsewhere that came to a namespace which does not pass packets on. ip_error says
 // so by IP_INADDRERRORS, or IP_INNOROUTES where there is no route either; ip6_forward gives no reason.
-func forwardingOff(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	all, key := k.notForwarded(e, d)
+func ipForwardDisabled(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	all, key := st.notForwarded(e, d)
 	if key == "" {
 		return decoder.Finding{}, false
 	}
@@ -20,12 +20,12 @@ func forwardingOff(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, 
 		ID: "ip-forward-disabled", Confidence: decoder.Certain, Subject: fmt.Sprintf("%s in netns %d", key, e.Netns),
 		Title:  fmt.Sprintf("The node does not forward: packets from %s to %s die at %s.", e.Packet.Src, e.Packet.Dst, at(e)),
 		Cause:  fmt.Sprintf("%s is 0, so packets that are not for the node itself are dropped; pods reach nothing but the node.", key),
-		Remedy: []string{fmt.Sprintf("%ssysctl -w %s=1", k.in(e.Netns), setting(key, e.Iface)), fmt.Sprintf("grep -rn %s /etc/sysctl.conf /etc/sysctl.d   # what set it to 0", all)},
+		Remedy: []string{fmt.Sprintf("%ssysctl -w %s=1", st.in(e.Netns), setting(key, e.Iface)), fmt.Sprintf("grep -rn %s /etc/sysctl.conf /etc/sysctl.d   # what set it to 0", all)},
 	}
-	if v := k.sysctl(e.Netns, key); v != "" {
+	if v := st.sysctl(e.Netns, key); v != "" {
 		f.Evidence = []string{fmt.Sprintf("%s = %s in netns %d", key, v, e.Netns)}
 	}
-	if e.Netns != k.node.Netns && k.oneDevice(e.Netns) {
+	if e.Netns != st.node.Netns && st.oneDevice(e.Netns) {
 		f.Confidence = decoder.Likely
 		f.Evidence = append(f.Evidence, fmt.Sprintf("netns %d has one device beside lo: it may be no router, and the route of the sender that leads there be wrong", e.Netns))
 	}
@@ -34,7 +34,7 @@ func forwardingOff(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, 
 
 // notForwarded returns the setting for which a packet that is not for this namespace was not passed on, "" if it was for
 // another reason, and the setting that all devices have in common.
-func (k *Facts) notForwarded(e decoder.Event, d decoder.Drop) (all, key string) {
+func (st *State) notForwarded(e decoder.Event, d decoder.Drop) (all, key string) {
 	version, _ := family(e)
 	all = "net.ipv4.ip_forward"
 	if version == "ipv6" {
@@ -43,9 +43,9 @@ func (k *Facts) notForwarded(e decoder.Event, d decoder.Drop) (all, key string) 
 	dev := fmt.Sprintf("net.%s.conf.%s.forwarding", version, e.Iface)
 	switch {
 	case d.Location != "ip_error" && d.Location != "ip6_forward":
-	case k.sysctl(e.Netns, all) == "0":
+	case st.sysctl(e.Netns, all) == "0":
 		return all, all
-	case d.Location == "ip_error" && k.sysctl(e.Netns, dev) == "0":
+	case d.Location == "ip_error" && st.sysctl(e.Netns, dev) == "0":
 		return all, dev
 	case d.Location == "ip_error" && d.Reason == "IP_INADDRERRORS" && d.Answer == nil: // the kernel answers if it forwards
 		return all, all
@@ -59,10 +59,10 @@ func refusedAsInput(d decoder.Drop) bool {
 	return d.Unexplained() && slices.Contains([]string{"ip_route_input_slow", "ip_rcv_finish_core", "ip_rcv_finish"}, d.Location)
 }
 
-// reversePath reports what the filter for spoofed sources took. Before 5.17 the kernel gives no reason, but EXDEV to
+// rpFilter reports what the filter for spoofed sources took. Before 5.17 the kernel gives no reason, but EXDEV to
 // who asks how it would route such a packet.
-func reversePath(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	if forth, _ := k.route(e, false); d.Reason != "IP_RPFILTER" && !(refusedAsInput(d) && forth.Errno == "EXDEV") {
+func rpFilter(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	if forth, _ := st.route(e, false); d.Reason != "IP_RPFILTER" && !(refusedAsInput(d) && forth.Errno == "EXDEV") {
 		return decoder.Finding{}, false
 	}
 	device := e.Iface
@@ -75,24 +75,24 @@ func reversePath(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bo
 		Cause: "The way back to the source leads through another device, or there is none, so the packet is taken for forged.",
 		Remedy: []string{
 			fmt.Sprintf("%ssysctl -w %s=2   # loose: any route back will do; the higher of this and conf.all counts",
-				k.in(e.Netns), setting("net.ipv4.conf."+device+".rp_filter", device)),
-			fmt.Sprintf("%sip route get %v", k.in(e.Netns), e.Packet.Src),
+				st.in(e.Netns), setting("net.ipv4.conf."+device+".rp_filter", device)),
+			fmt.Sprintf("%sip route get %v", st.in(e.Netns), e.Packet.Src),
 		},
 	}
 	for _, name := range []string{device, "all"} {
 		key := fmt.Sprintf("net.ipv4.conf.%s.rp_filter", name)
-		if v := k.sysctl(e.Netns, key); v != "" {
+		if v := st.sysctl(e.Netns, key); v != "" {
 			f.Evidence = append(f.Evidence, fmt.Sprintf("%s = %s", key, v))
 		}
 	}
-	if r, ok := k.route(e, true); ok {
-		f.Evidence = append(f.Evidence, "the way back: "+way(r))
+	if r, ok := st.route(e, true); ok {
+		f.Evidence = append(f.Evidence, "the way back: "+describeRoute(r))
 	}
 	return f, true
 }
 
-// way is what the kernel answers about a route, in words.
-func way(r decoder.Route) string {
+// describeRoute is what the kernel answers about a route, in words.
+func describeRoute(r decoder.Route) string {
 	switch {
 	case r.Errno != "":
 		return fmt.Sprintf("none to %v (%s)", r.Dst, r.Errno)
@@ -104,7 +104,7 @@ func way(r decoder.Route) string {
 
 // impossible says why a packet's addresses are, "" if they are not. Kernels before 6.14 give no reason; then it is known
 // by the addresses, and by what they are to the kernel that is asked for the way back.
-func impossible(k *Facts, e decoder.Event, d decoder.Drop) string {
+func impossible(st *State, e decoder.Event, d decoder.Drop) string {
 	const own, forged = "its source is an address of this host itself", "its source is no address that a packet may come from"
 	const loopback = "a loopback address came by a device that is not lo"
 	why := map[string]string{
@@ -117,7 +117,7 @@ func impossible(k *Facts, e decoder.Event, d decoder.Drop) string {
 	if why != "" || !header && !refusedAsInput(d) {
 		return why
 	}
-	back, _ := k.route(e, true)
+	back, _ := st.route(e, true)
 	switch p := e.Packet; {
 	case p.Src.IsLoopback(), p.Dst.IsLoopback():
 		return loopback
@@ -130,8 +130,8 @@ func impossible(k *Facts, e decoder.Event, d decoder.Drop) string {
 }
 
 // martian reports impossible addresses.
-func martian(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	why := impossible(k, e, d)
+func martian(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	why := impossible(st, e, d)
 	if why == "" {
 		return decoder.Finding{}, false
 	}
@@ -141,15 +141,15 @@ func martian(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) 
 		Cause:    "The kernel calls it a martian: " + why + ". An address is used twice, or something translates or spoofs it.",
 		Evidence: []string{why},
 		Remedy: []string{
-			fmt.Sprintf("%sip -br addr | grep -w %v   # is the source this host's own?", k.in(e.Netns), e.Packet.Src),
-			k.in(e.Netns) + "sysctl -w net.ipv4.conf.all.log_martians=1", "dmesg | grep martian   # with the sender's MAC",
+			fmt.Sprintf("%sip -br addr | grep -w %v   # is the source this host's own?", st.in(e.Netns), e.Packet.Src),
+			st.in(e.Netns) + "sysctl -w net.ipv4.conf.all.log_martians=1", "dmesg | grep martian   # with the sender's MAC",
 		},
 	}
 	switch {
 	case e.Packet.Src == e.Packet.Dst:
 		toItself(&f, e)
 	case e.Packet.Dst.IsLoopback() && d.Conntrack.DNAT():
-		k.toLoopback(&f, e, d)
+		st.toLoopback(&f, e, d)
 	}
 	return f, true
 }
@@ -164,40 +164,40 @@ func toItself(f *decoder.Finding, e decoder.Event) {
 }
 
 // toLoopback says of a packet that translation sends to a loopback address what keeps it from arriving there.
-func (k *Facts) toLoopback(f *decoder.Finding, e decoder.Event, d decoder.Drop) {
+func (st *State) toLoopback(f *decoder.Finding, e decoder.Event, d decoder.Drop) {
 	key := fmt.Sprintf("net.ipv4.conf.%s.route_localnet", word(orLo(e.Iface)))
 	f.Title = fmt.Sprintf("Packets that a rule translates to %v are dropped at %s: route_localnet is off there.", e.Packet.Dst, at(e))
 	f.Cause = "A rule of DNAT sends them to a loopback address, which the kernel takes from no device but lo unless route_localnet is on: the port of a node or of a container's host that is only bound to 127.0.0.1."
 	f.Evidence = append(f.Evidence, "conntrack entry: "+d.Conntrack.String())
 	f.Remedy = []string{
-		fmt.Sprintf("%ssysctl -w %s=1   # then other hosts of the link reach 127.0.0.0/8 as well, unless a rule forbids it", k.in(e.Netns), key),
+		fmt.Sprintf("%ssysctl -w %s=1   # then other hosts of the link reach 127.0.0.0/8 as well, unless a rule forbids it", st.in(e.Netns), key),
 		"# or let the server listen on an address of the node, and the rule name that",
 	}
 }
 
 // noRoute reports that there was no way to the destination.
-func noRoute(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+func noRoute(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 	if !d.NoWay() {
 		return decoder.Finding{}, false
 	}
 	_, ip := family(e)
 	f := decoder.Finding{
-		ID: "no-route", Confidence: decoder.Certain, Subject: k.routesThatLack(e, d.Reason),
+		ID: "no-route", Confidence: decoder.Certain, Subject: st.routesThatLack(e, d.Reason),
 		Title:  fmt.Sprintf("There is no route to %v, to which %v sends packets.", e.Packet.Dst, e.Packet.Src),
 		Cause:  "The routing table has no way to the destination, or one that says it is unreachable.",
-		Remedy: k.inEach(e.Netns, fmt.Sprintf("%s route get %v from %v iif %s", ip, e.Packet.Dst, e.Packet.Src, word(orLo(e.Iface))), fmt.Sprintf("%s route show table all", ip), fmt.Sprintf("%s rule", ip)),
+		Remedy: st.inEach(e.Netns, fmt.Sprintf("%s route get %v from %v iif %s", ip, e.Packet.Dst, e.Packet.Src, word(orLo(e.Iface))), fmt.Sprintf("%s route show table all", ip), fmt.Sprintf("%s rule", ip)),
 	}
-	if r, ok := k.route(e, false); ok {
-		f.Evidence = append(f.Evidence, "route lookup: "+way(r))
+	if r, ok := st.route(e, false); ok {
+		f.Evidence = append(f.Evidence, "route lookup: "+describeRoute(r))
 	}
 	return f, true
 }
 
 // routesThatLack names the routes that have none for a packet, and how they say so: a default route that is missing is
 // one cause, whatever cannot be reached without it.
-func (k *Facts) routesThatLack(e decoder.Event, reason string) string {
+func (st *State) routesThatLack(e decoder.Event, reason string) string {
 	errno := map[string]string{"IP_INNOROUTES": "ENETUNREACH", "IP_OUTNOROUTES": "ENETUNREACH", "IP_INADDRERRORS": "EHOSTUNREACH"}[reason]
-	if r, ok := k.route(e, false); ok && r.Errno != "" {
+	if r, ok := st.route(e, false); ok && r.Errno != "" {
 		errno = r.Errno
 	}
 	version, _ := family(e)
@@ -211,26 +211,26 @@ func orLo(device string) string {
 	return device
 }
 
-// outOfHops reports whether a packet was dropped since it has passed as many routers as it may.
-func outOfHops(e decoder.Event, d decoder.Drop) bool {
+// isTTLExceeded reports whether a packet was dropped since it has passed as many routers as it may.
+func isTTLExceeded(e decoder.Event, d decoder.Drop) bool {
 	return d.Answer != nil && d.Answer.Name == "time-exceeded" || e.Packet.TTL <= 1 && (d.Location == "ip_forward" || d.Location == "ip6_forward")
 }
 
-// hopLimit reports a packet that has passed too many routers, unless it was sent to find out who they are.
-func hopLimit(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	if !outOfHops(e, d) || k.before.meantToEnd(e) {
+// ttlExceeded reports a packet that has passed too many routers, unless it was sent to find out who they are.
+func ttlExceeded(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	if !isTTLExceeded(e, d) || st.effects.isTraceroute(e) {
 		return decoder.Finding{}, false
 	}
-	round, known := k.before.comesRound(e.Packet)
+	round, known := st.effects.loops(e.Packet)
 	if known && !round {
-		return smallHopLimit(e), true
+		return smallTTL(e), true
 	}
 	f := decoder.Finding{
 		ID: "ttl-exceeded", Severity: decoder.Warning, Confidence: decoder.Certain, Subject: at(e),
 		Title:    fmt.Sprintf("Packets to %v pass too many routers: they go round in circles.", e.Packet.Dst),
 		Cause:    "The packet's time to live came to its end. If it did not begin with a small one on purpose (traceroute), two routers send it to each other.",
 		Evidence: []string{fmt.Sprintf("TTL %d at %s", e.Packet.TTL, decoder.Place(e))},
-		Remedy:   k.inEach(e.Netns, fmt.Sprintf("traceroute -n %v", e.Packet.Dst), fmt.Sprintf("ip route get %v", e.Packet.Dst)),
+		Remedy:   st.inEach(e.Netns, fmt.Sprintf("traceroute -n %v", e.Packet.Dst), fmt.Sprintf("ip route get %v", e.Packet.Dst)),
 	}
 	if !round { // nothing was seen of its path
 		f.Title = fmt.Sprintf("Packets to %v come to the end of their TTL at %s: they go round in circles, or began with a small one.", e.Packet.Dst, at(e))
@@ -238,9 +238,9 @@ func hopLimit(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 	return f, true
 }
 
-// smallHopLimit reports a packet that came to its end though it was not seen to come round: its sender let it pass few
+// smallTTL reports a packet that came to its end though it was not seen to come round: its sender let it pass few
 // routers, or none.
-func smallHopLimit(e decoder.Event) decoder.Finding {
+func smallTTL(e decoder.Event) decoder.Finding {
 	return decoder.Finding{
 		ID: "ttl-exceeded", Severity: decoder.Warning, Confidence: decoder.Likely, Subject: fmt.Sprintf("packets of %v at %s", e.Packet.Src, at(e)),
 		Title: fmt.Sprintf("Packets from %v to %v come with a TTL of %d and may pass no router more, so the node does not forward them.", e.Packet.Src, e.Packet.Dst, e.Packet.TTL),
@@ -254,36 +254,36 @@ func smallHopLimit(e decoder.Event) decoder.Finding {
 	}
 }
 
-// unaskedNeighbour is the subject of what follows from a filter that takes neighbour discovery.
-const unaskedNeighbour = "neighbour discovery"
+// filteredNDSubject is the subject of what follows from a filter that takes neighbour discovery.
+const filteredNDSubject = "neighbour discovery"
 
-// noNeighbour reports that the next host on the path does not answer with its link address.
-func noNeighbour(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+// neighbourFailed reports that the next host on the path does not answer with its link address.
+func neighbourFailed(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 	if !d.NoNeighbour() {
 		return decoder.Finding{}, false
 	}
 	hop, device := e.Packet.Dst, e.Iface
 	f := decoder.Finding{ID: "neighbour-failed", Confidence: decoder.Certain}
-	if r, ok := k.route(e, false); ok && r.Errno == "" {
+	if r, ok := st.route(e, false); ok && r.Errno == "" {
 		device = r.Out
 		if r.Gateway.IsValid() {
 			hop = r.Gateway
 		}
-		f.Evidence = append(f.Evidence, "the way: "+way(r))
+		f.Evidence = append(f.Evidence, "the way: "+describeRoute(r))
 	}
-	if k.before.neverAsked(hop) {
-		f.Subject = unaskedNeighbour
+	if st.effects.ndFiltered(hop) {
+		f.Subject = filteredNDSubject
 		return f, true
 	}
-	far, missing := k.isElsewhere(e, device, hop)
-	if gone, _ := k.before.gone.Get(goneAddress{far, hop}); gone {
+	far, missing := st.isElsewhere(e, device, hop)
+	if gone, _ := st.effects.missingAddrs.Get(netnsAddr{far, hop}); gone {
 		return decoder.Finding{}, false // packets arrived there for as long as its link address was remembered
 	}
-	n, ok := k.neighbours.Get(neighbourKey{e.Netns, device, hop})
+	n, ok := st.neighbours.Get(neighbourKey{e.Netns, device, hop})
 	if ok {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("neighbour %v on %s is %s", n.Addr, n.Iface, n.State))
 	}
-	if dev, ok := k.devices.Get(deviceKey{e.Netns, device}); ok && dev.Tunnels() {
+	if dev, ok := st.devices.Get(deviceKey{e.Netns, device}); ok && dev.Tunnels() {
 		f.About = decoder.About{Netns: e.Netns, Iface: device, Tunnel: true}
 		f.Evidence = append(f.Evidence, device+" is the device of a tunnel: who is asked is at its other end")
 	}
@@ -294,11 +294,11 @@ func noNeighbour(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bo
 	f.Subject = fmt.Sprintf("%v on %s", hop, orLo(device))
 	f.Title = fmt.Sprintf("%v does not answer %s on %s, so packets to %v are dropped.", hop, protocol, orLo(device), e.Packet.Dst)
 	f.Cause = "The next host on the path is down, not on this link, or its answers do not come through."
-	f.Remedy = k.inEach(e.Netns, fmt.Sprintf("ip neigh show %v", hop), fmt.Sprintf("arping -c3 -I %s %v", word(orLo(device)), hop))
+	f.Remedy = st.inEach(e.Netns, fmt.Sprintf("ip neigh show %v", hop), fmt.Sprintf("arping -c3 -I %s %v", word(orLo(device)), hop))
 	if missing {
 		f.Title = fmt.Sprintf("%v does not answer %s on %s: it is on no device of netns %d at the other end, so packets to it are dropped.", hop, protocol, device, far)
 		f.Cause = "The address was removed from its device, or never set, or the route leads to the wrong host."
-		for _, d := range k.devicesOf(far) {
+		for _, d := range st.devicesOf(far) {
 			f.Evidence = append(f.Evidence, fmt.Sprintf("netns %d: %s, %s", far, d.Name, addresses(d)))
 		}
 	}
@@ -306,9 +306,9 @@ func noNeighbour(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bo
 		f.Subject = fmt.Sprintf("device %s in netns %d", device, e.Netns)
 		f.Title = fmt.Sprintf("%s has no carrier, so no host on it answers %s, and packets to %v are dropped.", device, protocol, e.Packet.Dst)
 		f.Cause = "The other end of the device is down, or its cable is not plugged in, or the device itself is down."
-		f.Remedy = k.inEach(e.Netns, fmt.Sprintf("ip -d link show dev %s   # state, NO-CARRIER, its peer", word(device)))
+		f.Remedy = st.inEach(e.Netns, fmt.Sprintf("ip -d link show dev %s   # state, NO-CARRIER, its peer", word(device)))
 	}
-	k.overlapped(&f, e, device, hop)
+	st.overlapped(&f, e, device, hop)
 	if d.Reason == "NEIGH_CREATEFAIL" {
 		f.Cause = "There is no room for another line in the neighbour table (gc_thresh3)."
 	}
@@ -316,13 +316,13 @@ func noNeighbour(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bo
 }
 
 // overlapped has the finding about a host that does not answer say that it was asked on the wrong network.
-func (k *Facts) overlapped(f *decoder.Finding, e decoder.Event, device string, hop netip.Addr) {
+func (st *State) overlapped(f *decoder.Finding, e decoder.Event, device string, hop netip.Addr) {
 	_, ip := family(e)
-	if mine, why := k.overlap(e, device, hop); why != "" {
+	if mine, why := st.overlap(e, device, hop); why != "" {
 		f.Title = fmt.Sprintf("Packets to %v go to %s, where no machine has that address: %s.", e.Packet.Dst, device, why)
 		f.Cause = fmt.Sprintf("Two networks of this node share a range of addresses. The route to %v on %s takes what is for the other: the longest prefix wins, "+
 			"and of equal ones the lowest metric.", mine, device)
-		f.Remedy = append(f.Remedy, fmt.Sprintf("%s%s route show match %v   # the routes that could take it", k.in(e.Netns), ip, e.Packet.Dst),
+		f.Remedy = append(f.Remedy, fmt.Sprintf("%s%s route show match %v   # the routes that could take it", st.in(e.Netns), ip, e.Packet.Dst),
 			"# give one of the two another range: of Docker, \"bip\" and \"default-address-pools\" in /etc/docker/daemon.json")
 	}
 }

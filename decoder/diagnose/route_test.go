@@ -26,14 +26,14 @@ func TestWhatOldKernelsDoNotReportIsAsked(t *testing.T) {
 		{"a kernel that gave another reason", "ip_rcv_finish_core", "IP_CSUM", "EXDEV", "unicast", "checksum-error"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			k := NewFacts()
+			st := NewState()
 			for _, r := range []decoder.Route{
 				{About: about, Dst: dst, In: "veth1", Errno: tt.errno},
 				{About: about, Reverse: true, Dst: src, Type: tt.back},
 			} {
-				k.Observe(decoder.Event{Body: decoder.Fact{Route: &r}})
+				st.Observe(decoder.Event{Body: decoder.Fact{Route: &r}})
 			}
-			f, _ := k.Proves(e, decoder.Drop{Reason: tt.reason, Location: tt.location})
+			f, _ := st.Proves(e, decoder.Drop{Reason: tt.reason, Location: tt.location})
 			if f.ID != tt.want || f.ID != "" && f.Confidence != decoder.Certain {
 				t.Errorf("%q (%s), want %q", f.ID, f.Confidence, tt.want)
 			}
@@ -63,12 +63,12 @@ func TestALoopIsToldFromASmallTTL(t *testing.T) {
 		{"nothing else was seen", nil, request, "go round in circles, or began with a small one certain"},
 		{"traceroute", falling(3, 0, 1, 40000, 80), request, ""},
 	} {
-		k := NewFacts()
+		st := NewState()
 		for _, e := range passing(tt.before...) {
-			k.Observe(e)
+			st.Observe(e)
 		}
 		e := decoder.Event{Header: decoder.Header{Time: time.Unix(1001, 0), Netns: 7, Iface: "eth0"}, Packet: decoder.ParseIP(tt.last)}
-		f, _ := k.Proves(e, decoder.Drop{Reason: "IP_INHDR", Location: "ip_forward", Answer: &decoder.Answer{Name: "time-exceeded"}})
+		f, _ := st.Proves(e, decoder.Drop{Reason: "IP_INHDR", Location: "ip_forward", Answer: &decoder.Answer{Name: "time-exceeded"}})
 		words, sure, _ := strings.Cut(tt.want, " "+string(f.Confidence))
 		if sure != "" || !strings.Contains(f.Title, words) || (f.ID == "") != (tt.want == "") {
 			t.Errorf("%s: %q (%s), want %q", tt.name, f.Title, f.Confidence, tt.want)
@@ -96,7 +96,7 @@ func TestAMartianIsToldByWhatMadeItOne(t *testing.T) {
 		if tt.into.IsValid() {
 			d.Conntrack = decoder.NewConntrack(decoder.FlowTuple{Src: pod, Dst: node}, decoder.FlowTuple{Src: tt.into, Dst: pod})
 		}
-		if f, _ := NewFacts().Proves(e, d); f.ID != "martian-source" || !strings.Contains(strings.Join(f.Remedy, "\n"), tt.remedy) {
+		if f, _ := NewState().Proves(e, d); f.ID != "martian-source" || !strings.Contains(strings.Join(f.Remedy, "\n"), tt.remedy) {
 			t.Errorf("%s: %s with the remedy %q, want %q", tt.name, f.ID, f.Remedy, tt.remedy)
 		}
 	}
@@ -125,10 +125,10 @@ func TestAFilteredNeighbourIsNotDown(t *testing.T) {
 		{"another message", []decoder.Event{icmp(133, pod, netip.MustParseAddr("ff02::2")), lost}, "neighbour-failed"},
 		{"none", []decoder.Event{lost}, "neighbour-failed"},
 	} {
-		know := NewFacts()
-		rule := NewDrops(know)
+		state := NewState()
+		rule := NewDrops(state)
 		for _, e := range tt.events {
-			know.Observe(e)
+			state.Observe(e)
 			rule.Observe(e)
 		}
 		var ids []string
@@ -143,14 +143,14 @@ func TestAFilteredNeighbourIsNotDown(t *testing.T) {
 
 // TestOneConnectFailsOnce: the kernel looks for a route twice, to choose a source address first.
 func TestOneConnectFailsOnce(t *testing.T) {
-	know := NewFacts()
-	rule := NewSenders(know)
+	state := NewState()
+	rule := NewConnectNoRoute(state)
 	dst := netip.MustParseAddr("fd00:9::2")
 	for i, src := range []string{"::", "fd00:244:1::2", "::", "fd00:244:1::2"} {
 		at := time.Unix(1000, 0).Add(time.Duration(i/2)*time.Second + time.Duration(i%2)*20*time.Microsecond)
 		e := decoder.Event{Header: decoder.Header{Time: at, Netns: 7, PID: 5, TID: 5},
 			Packet: &decoder.Packet{Family: "ipv6", Proto: "tcp", Src: netip.MustParseAddr(src), Dst: dst, Dport: 80}, Body: decoder.Sock{Op: decoder.SockNoRoute}}
-		know.Observe(decoder.Event{Body: decoder.Fact{Route: &decoder.Route{About: decoder.Ask(e), Dst: dst, Errno: "ENETUNREACH"}}})
+		state.Observe(decoder.Event{Body: decoder.Fact{Route: &decoder.Route{About: decoder.Ask(e), Dst: dst, Errno: "ENETUNREACH"}}})
 		rule.Observe(e)
 	}
 	found := rule.Flush(time.Unix(1010, 0), true)

@@ -9,42 +9,42 @@ import (
 	"ktrace/decoder"
 )
 
-// missedService reports a packet to a service's address that died as it came.
-func missedService(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	if s, known := k.serviceTo(e); !known || guessed(s) {
+// dnatMissOfService reports a packet to a service's address that died as it came.
+func dnatMissOfService(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	if s, known := st.serviceTo(e); !known || fromPod(s) {
 		return decoder.Finding{}, false
 	}
-	return k.diedUntranslated(e, d)
+	return st.droppedUntranslated(e, d)
 }
 
-// missedServer is missedService for an address that only a file of a pod names for a service's. It comes behind what
+// dnatMissOfNameserver is dnatMissOfService for an address that only a file of a pod names for a service's. It comes behind what
 // takes packets wherever they go.
-func missedServer(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+func dnatMissOfNameserver(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 	if d.ByNetfilter() {
 		return decoder.Finding{}, false
 	}
-	return k.diedUntranslated(e, d)
+	return st.droppedUntranslated(e, d)
 }
 
-func (k *Facts) diedUntranslated(e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	if d.Conntrack.DNAT() || delivered(d) && k.deviceOf(e.Netns, e.Packet.Dst) != ipvsDevice {
+func (st *State) droppedUntranslated(e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	if d.Conntrack.DNAT() || delivered(d) && st.deviceOf(e.Netns, e.Packet.Dst) != ipvsDevice {
 		return decoder.Finding{}, false
 	}
-	leftover, refused := k.refusedAsLeft(e, d)
-	if k.turnOf(e, d) != turnBehind && !refused {
+	leftover, refused := st.clusterIPRejectRule(e, d)
+	if st.natHooksOf(e, d) != natHooksPassed && !refused {
 		return decoder.Finding{}, false
 	}
-	f, ok := k.missed(e, d.Conntrack)
+	f, ok := st.dnatMiss(e, d.Conntrack)
 	if ok && refused {
 		f.Evidence = append(f.Evidence, "refused by kube-proxy's own rule for what it has not translated: "+leftover.String())
 	}
 	return f, ok
 }
 
-// refusedAsLeft is the rule by which kube-proxy, in its nftables mode, refuses a packet to a service's address that none of
+// clusterIPRejectRule is the rule by which kube-proxy, in its nftables mode, refuses a packet to a service's address that none of
 // its maps had an entry for.
-func (k *Facts) refusedAsLeft(e decoder.Event, d decoder.Drop) (decoder.RuleFact, bool) {
-	b, _ := k.blame(e, d)
+func (st *State) clusterIPRejectRule(e decoder.Event, d decoder.Drop) (decoder.RuleFact, bool) {
+	b, _ := st.dropRulesOf(e, d)
 	if !d.ByNetfilter() || len(b.Suspects) == 0 {
 		return decoder.RuleFact{}, false
 	}
@@ -54,30 +54,30 @@ func (k *Facts) refusedAsLeft(e decoder.Event, d decoder.Drop) (decoder.RuleFact
 
 // mayBeAnswered is mayLearn for a packet that left untranslated. A server that only a resolv.conf names may
 // be one that is asked by its own address, and be slow.
-func (k *Facts) mayBeAnswered(e decoder.Event, age time.Duration) bool {
-	s, known := k.serviceTo(e)
-	return k.mayLearn(e, age) || known && guessed(s) && age < factsAtLast && !k.before.serves(e)
+func (st *State) mayBeAnswered(e decoder.Event, age time.Duration) bool {
+	s, known := st.serviceTo(e)
+	return st.awaitsFacts(e, age) || known && fromPod(s) && age < factsDeadline && !st.effects.serves(e)
 }
 
-// missed concludes from a packet that is on its way to a service's address, or died on it, and was not translated though
+// dnatMiss concludes from a packet that is on its way to a service's address, or died on it, and was not translated though
 // the rules had their turn; c is its entry, nil if conntrack has none.
-func (k *Facts) missed(e decoder.Event, c *decoder.Conntrack) (decoder.Finding, bool) {
+func (st *State) dnatMiss(e decoder.Event, c *decoder.Conntrack) (decoder.Finding, bool) {
 	to := e.Packet.Destination()
-	if to.Port() == 0 || k.before.serves(e) {
+	if to.Port() == 0 || st.effects.serves(e) {
 		return decoder.Finding{}, false
 	}
-	if f, ok := k.askedNoServer(e); ok {
+	if f, ok := st.askedNoServer(e); ok {
 		return f, true
 	}
-	s, known := k.serviceTo(e)
-	if !known || s.Source == "env" && k.services.byAPI() {
-		if f, ok := k.ofNoService(e); ok || !known {
+	s, known := st.serviceTo(e)
+	if !known || s.Source == "env" && st.services.byAPI() {
+		if f, ok := st.noSuchService(e); ok || !known {
 			return f, ok
 		}
 	}
-	rules, _ := k.rulesFor(e.Netns, e.Packet.Proto, to)
-	if r, ok := k.refusedAt(e, rules); ok {
-		return k.unserved(e, rules, r), true
+	rules, _ := st.rulesFor(e.Netns, e.Packet.Proto, to)
+	if r, ok := st.rejectRuleAt(e, rules); ok {
+		return st.noEndpointsFinding(e, rules, r), true
 	}
 	f := decoder.Finding{
 		ID: "service-dnat-miss", Confidence: decoder.Certain, Subject: fmt.Sprintf("%s %v", e.Packet.Proto, to),
@@ -85,12 +85,12 @@ func (k *Facts) missed(e decoder.Event, c *decoder.Conntrack) (decoder.Finding, 
 		Cause:    "No rule of the node matched: kube-proxy has not written the rules, lost them, or the service has no such port.",
 		Evidence: []string{untranslatedAt(e), source(s)},
 		Remedy: byFamily(to.Addr(),
-			fmt.Sprintf("%siptables-save -t nat | grep %v", k.in(k.before.left(e)), to.Addr()),
-			fmt.Sprintf("%snft list ruleset | grep %v", k.in(k.before.left(e)), to.Addr()),
+			fmt.Sprintf("%siptables-save -t nat | grep %v", st.in(st.effects.natNetns(e)), to.Addr()),
+			fmt.Sprintf("%snft list ruleset | grep %v", st.in(st.effects.natNetns(e)), to.Addr()),
 			"kubectl -n kube-system get pods -o wide -l k8s-app=kube-proxy"),
 	}
-	unmatched := k.unmatched(about(decoder.NetfilterUntranslated, e), c)
-	if guessed(s) && unmatched == "" {
+	unmatched := st.noNATRule(netfilterKeyOf(decoder.NetfilterUntranslated, e), c)
+	if fromPod(s) && unmatched == "" {
 		f.Confidence = decoder.Likely // a resolv.conf can name another server than the cluster's
 	}
 	if s.Source == "env" { // which names what its writer likes
@@ -104,55 +104,55 @@ func (k *Facts) missed(e decoder.Event, c *decoder.Conntrack) (decoder.Finding, 
 	if unmatched != "" {
 		f.Evidence = append(f.Evidence, unmatched)
 	}
-	ok := k.why(&f, e, c, s, rules)
+	ok := st.whyNotTranslated(&f, e, c, s, rules)
 	return f, ok
 }
 
 // untranslatedAt is the evidence of where a packet was as it had been sent.
 func untranslatedAt(e decoder.Event) string { return "untranslated at " + decoder.Place(e) }
 
-// why says why the rules did not translate a packet, by their state for its address. It returns false if by that they
+// whyNotTranslated says why the rules did not translate a packet, by their state for its address. It returns false if by that they
 // should have.
-func (k *Facts) why(f *decoder.Finding, e decoder.Event, c *decoder.Conntrack, s decoder.ServiceFact, rules decoder.ServiceRules) bool {
+func (st *State) whyNotTranslated(f *decoder.Finding, e decoder.Event, c *decoder.Conntrack, s decoder.ServiceFact, rules decoder.ServiceRules) bool {
 	to := e.Packet.Destination()
 	switch rules.State {
 	case decoder.ServiceNone:
 		f.ID = "kube-proxy-rules-missing"
 		f.Title = fmt.Sprintf("The node has no rules for services at all, so packets to %s are not translated (DNAT), and no host has that address.", called(s, rules, to))
 		f.Cause = "kube-proxy never wrote its rules here, or they were removed."
-		f.About.At(k.before.left(e))
-		f.Subject = fmt.Sprintf("netns %d", k.before.left(e))
+		f.About.At(st.effects.natNetns(e))
+		f.Subject = fmt.Sprintf("netns %d", st.effects.natNetns(e))
 	case decoder.ServiceMissing:
 		f.Evidence = append(f.Evidence, fmt.Sprintf("%d addresses and ports of services have rules, %v has none; searched: %s",
 			rules.Services, to, strings.Join(rules.Searched, ", ")))
 	case decoder.ServicePresent:
-		return k.passedBy(f, e, c, rules)
+		return st.whyRuleSkipped(f, e, c, rules)
 	}
 	return true
 }
 
-// passedBy says why a packet was not translated though a rule does so for its address: its hook has no way to the rule, a
+// whyRuleSkipped says why a packet was not translated though a rule does so for its address: its hook has no way to the rule, a
 // rule keeps it from conntrack, or its flow is older than the rule.
-func (k *Facts) passedBy(f *decoder.Finding, e decoder.Event, c *decoder.Conntrack, rules decoder.ServiceRules) bool {
-	netns := k.before.left(e)
-	hook := k.hookOf(netns, e.Packet.Src)
+func (st *State) whyRuleSkipped(f *decoder.Finding, e decoder.Event, c *decoder.Conntrack, rules decoder.ServiceRules) bool {
+	netns := st.effects.natNetns(e)
+	hook := st.hookOf(netns, e.Packet.Src)
 	switch {
 	case len(rules.Hooks) > 0 && !slices.Contains(rules.Hooks, hook):
 		f.Cause = fmt.Sprintf("The rules for it are reached from hook %s only: from hook %s no rule leads to them.", strings.Join(rules.Hooks, ", "), hook)
 		f.Evidence = append(f.Evidence, "the rule: "+rules.Rule, "searched from hook "+hook+": "+strings.Join(rules.Searched, ", "))
-		f.Remedy = append(k.inEach(netns, byFamily(e.Packet.Dst, fmt.Sprintf("iptables-save -t nat | grep -e '-A %s'", strings.ToUpper(hook)),
+		f.Remedy = append(st.inEach(netns, byFamily(e.Packet.Dst, fmt.Sprintf("iptables-save -t nat | grep -e '-A %s'", strings.ToUpper(hook)),
 			"nft list ruleset | grep -A3 'hook "+hook+"'")...), f.Remedy[2:]...)
 	case c == nil && rules.Untracked != "":
 		f.Cause = "A rule keeps the packet from conntrack, and only what conntrack has an entry for is translated."
 		f.Evidence = append(f.Evidence, "the rule that does: "+rules.Untracked, "the rule for the service: "+rules.Rule)
-		f.Remedy = append(k.inEach(netns, byFamily(e.Packet.Dst, "iptables-save -t raw", "nft list ruleset | grep -n notrack")...),
+		f.Remedy = append(st.inEach(netns, byFamily(e.Packet.Dst, "iptables-save -t raw", "nft list ruleset | grep -n notrack")...),
 			"kubectl -n kube-system get pods -o wide -l k8s-app=node-local-dns   # whose rules these often are")
 	case c == nil:
 		return false // it is older than the rules, or they are not asked about it
 	default:
 		f.Cause = "The flow is older than the rule: conntrack asks the rules about the first packet of a flow only."
 		f.Evidence = append(f.Evidence, "the rule: "+rules.Rule)
-		f.Remedy = []string{fmt.Sprintf("%sconntrack -D -p %s --orig-dst %v", k.in(netns), e.Packet.Proto, e.Packet.Dst), "# or let the client use another source port"}
+		f.Remedy = []string{fmt.Sprintf("%sconntrack -D -p %s --orig-dst %v", st.in(netns), e.Packet.Proto, e.Packet.Dst), "# or let the client use another source port"}
 	}
 	return true
 }

@@ -8,38 +8,38 @@ import (
 	"ktrace/decoder"
 )
 
-// turn says whether the rules that translate services had their turn at a packet that died. They have it at two hooks:
+// natHooks says whether the rules that translate services had their turn at a packet that died. They have it at two hooks:
 // prerouting, behind XDP, tc, bridges and the raw table and before routing, and output, behind routing and before
 // neighbours and queues.
-type turn uint8
+type natHooks uint8
 
 const (
-	turnUnknown turn = iota
-	turnBefore       // it died before it came to them
-	turnBehind       // they left it as it was, or conntrack never had it
+	natHooksUnknown    natHooks = iota
+	natHooksNotReached          // it died before it came to them
+	natHooksPassed              // they left it as it was, or conntrack never had it
 )
 
-// turnOf concludes from conntrack's mark that the rules were asked, from netfilter's own word, or from the place: what routing
+// natHooksOf concludes from conntrack's mark that the rules were asked, from netfilter's own word, or from the place: what routing
 // gave up came through prerouting. What a pod's own namespace has of rules, a mesh's for one, is not meant for services.
-func (k *Facts) turnOf(e decoder.Event, d decoder.Drop) turn {
-	own := k.owns(e.Netns, e.Packet.Src)
-	_, said := k.said(about(decoder.NetfilterUntranslated, e), d.Conntrack)
+func (st *State) natHooksOf(e decoder.Event, d decoder.Drop) natHooks {
+	own := st.owns(e.Netns, e.Packet.Src)
+	_, said := st.netfilterEvent(netfilterKeyOf(decoder.NetfilterUntranslated, e), d.Conntrack)
 	switch {
-	case own && !k.translates(e.Netns):
-		return turnBefore
+	case own && !st.translates(e.Netns):
+		return natHooksNotReached
 	case d.Conntrack.NATDone(), said:
-		return turnBehind
+		return natHooksPassed
 	case own:
-		return turnBefore
+		return natHooksNotReached
 	case routed(d):
-		return turnBehind
+		return natHooksPassed
 	}
-	return turnUnknown
+	return natHooksUnknown
 }
 
 // translates reports whether a namespace is one whose rules are for services: the node's own, or one that has some.
-func (k *Facts) translates(netns uint32) bool {
-	return netns == k.node.Netns || k.translators[netns]
+func (st *State) translates(netns uint32) bool {
+	return netns == st.node.Netns || st.serviceNetns[netns]
 }
 
 // routed reports whether it was routing, or what comes behind it, that gave the packet up. Where the kernel gives no
@@ -59,19 +59,19 @@ func delivered(d decoder.Drop) bool {
 }
 
 // owns reports whether an address is one of a namespace's own, as far as that is known.
-func (k *Facts) owns(netns uint32, a netip.Addr) bool {
-	return k.deviceOf(netns, a) != ""
+func (st *State) owns(netns uint32, a netip.Addr) bool {
+	return st.deviceOf(netns, a) != ""
 }
 
 // isLocal reports whether packets to an address end in the namespace that has it, untranslated as they should be.
-func (k *Facts) isLocal(netns uint32, a netip.Addr) bool {
-	device := k.deviceOf(netns, a)
+func (st *State) isLocal(netns uint32, a netip.Addr) bool {
+	device := st.deviceOf(netns, a)
 	return device != "" && device != ipvsDevice
 }
 
 // deviceOf is the device of a namespace that has an address, "" if none is known to.
-func (k *Facts) deviceOf(netns uint32, a netip.Addr) string {
-	for key, device := range k.devices.All() {
+func (st *State) deviceOf(netns uint32, a netip.Addr) string {
+	for key, device := range st.devices.All() {
 		if key.netns == netns && slices.ContainsFunc(device.Addrs, func(p netip.Prefix) bool { return p.Addr() == a }) {
 			return device.Name
 		}
@@ -84,8 +84,8 @@ func (k *Facts) deviceOf(netns uint32, a netip.Addr) string {
 const ipvsDevice = "kube-ipvs0"
 
 // hookOf is where a namespace's rules for destinations are asked about the packets of a sender.
-func (k *Facts) hookOf(netns uint32, src netip.Addr) string {
-	if k.owns(netns, src) {
+func (st *State) hookOf(netns uint32, src netip.Addr) string {
+	if st.owns(netns, src) {
 		return "output"
 	}
 	return "prerouting"

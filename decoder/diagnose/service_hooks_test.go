@@ -15,7 +15,7 @@ const (
 )
 
 // cluster knows a node with rules for the DNS service, a pod with an address, and what the pod's resolv.conf names.
-func cluster(nameserver string, more ...decoder.Fact) *Facts {
+func cluster(nameserver string, more ...decoder.Fact) *State {
 	dns := netip.MustParseAddrPort(serviceDNS)
 	server := netip.MustParseAddr(nameserver)
 	return learnt(append([]decoder.Fact{
@@ -51,7 +51,7 @@ func TestAPacketIsUntranslatedOnlyWhereTheRulesHadTheirTurn(t *testing.T) {
 	own := decoder.Fact{Device: &decoder.Device{Netns: nodeSpace, Ifindex: 1, Name: "lo", Addrs: []netip.Prefix{netip.MustParsePrefix("10.96.0.10/32")}}}
 	for _, c := range []struct {
 		name  string
-		know  *Facts
+		know  *State
 		netns uint32
 		drop  decoder.Drop
 		want  string
@@ -99,13 +99,13 @@ func TestAServerOfAResolvConfIsBadOnlyInTheRangeOfServices(t *testing.T) {
 		{"the DNS service itself", "10.96.0.10", nil, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			k := cluster(c.server, c.more...)
+			st := cluster(c.server, c.more...)
 			e, _ := askedAt(nodeSpace, c.server+":53", decoder.Drop{})
-			f, _ := k.askedNoServer(e)
+			f, _ := st.askedNoServer(e)
 			if f.Confidence != c.sure || (c.sure != "") != (f.ID == "dns-bad-resolv-conf") {
 				t.Errorf("got %q %q, want %q", f.ID, f.Confidence, c.sure)
 			}
-			if _, known := k.serviceTo(e); known != (c.sure != "" || c.server == "10.96.0.10") {
+			if _, known := st.serviceTo(e); known != (c.sure != "" || c.server == "10.96.0.10") {
 				t.Errorf("taken for a service: %v", known)
 			}
 		})
@@ -121,7 +121,7 @@ func TestAnEnvironmentIsTheWeakestSource(t *testing.T) {
 	pod := decoder.Fact{Device: &decoder.Device{Netns: podSpace, Ifindex: 2, Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("10.244.1.2/24")}}}
 	for _, c := range []struct {
 		name, asked string
-		know        *Facts
+		know        *State
 		netns       uint32
 		source      string // "": it is no service
 	}{

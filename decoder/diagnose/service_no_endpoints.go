@@ -8,8 +8,8 @@ import (
 	"ktrace/decoder"
 )
 
-// unserving is why kube-proxy refuses a service's packets, and by which rule.
-type unserving struct {
+// noEndpointsRule is why kube-proxy refuses a service's packets, and by which rule.
+type noEndpointsRule struct {
 	state   string // decoder.ServiceNoEndpoints or ServiceNoLocal
 	service string // ns/name:port, "" if the rule does not say it
 	rule    string
@@ -18,28 +18,28 @@ type unserving struct {
 
 // noEndpoints reports a packet to a service that kube-proxy refuses or drops since nothing serves it. The rule that does
 // so comes behind routing: where there is no way to the service's address the packet dies before it.
-func noEndpoints(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	if d.Conntrack.DNAT() || !d.ByNetfilter() && k.turnOf(e, d) != turnBehind {
+func noEndpoints(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+	if d.Conntrack.DNAT() || !d.ByNetfilter() && st.natHooksOf(e, d) != natHooksPassed {
 		return decoder.Finding{}, false
 	}
-	rules, _ := k.rules.Get(rulesKey{e.Netns, e.Packet.Proto, e.Packet.Destination()})
-	b, _ := k.blame(e, d)
+	rules, _ := st.rules.Get(rulesKey{e.Netns, e.Packet.Proto, e.Packet.Destination()})
+	b, _ := st.dropRulesOf(e, d)
 	if d.ByNetfilter() && len(b.Suspects) > 0 {
-		if r, ok := k.refusedBy(b.Suspects[0].RuleFact, e, rules); ok {
-			return k.unserved(e, rules, r), true
+		if r, ok := st.rejectRuleOf(b.Suspects[0].RuleFact, e, rules); ok {
+			return st.noEndpointsFinding(e, rules, r), true
 		}
 	}
-	if r, ok := k.refusedAt(e, rules); ok {
-		return k.unserved(e, rules, r), true
+	if r, ok := st.rejectRuleAt(e, rules); ok {
+		return st.noEndpointsFinding(e, rules, r), true
 	}
 	return decoder.Finding{}, false
 }
 
-// refusedBy says what a rule of kube-proxy's that dropped a packet says of the service: in its iptables mode by its
+// rejectRuleOf says what a rule of kube-proxy's that dropped a packet says of the service: in its iptables mode by its
 // comment, in its nftables mode by the chain that the element of a map led to.
-func (k *Facts) refusedBy(s decoder.RuleFact, e decoder.Event, rules decoder.ServiceRules) (unserving, bool) {
+func (st *State) rejectRuleOf(s decoder.RuleFact, e decoder.Event, rules decoder.ServiceRules) (noEndpointsRule, bool) {
 	const none, noLocal = " has no endpoints", " has no local endpoints"
-	r := unserving{service: orElse(rules.Service, rules.NodePort), rule: s.String(), policy: k.policyFor(s, e)}
+	r := noEndpointsRule{service: orElse(rules.Service, rules.NodePort), rule: s.String(), policy: st.policyFor(s, e)}
 	comment := func(end string) string {
 		before, _, _ := strings.Cut(s.Text, end)
 		return before[strings.LastIndexAny(before, `" `)+1:]
@@ -62,15 +62,15 @@ func (k *Facts) refusedBy(s decoder.RuleFact, e decoder.Event, rules decoder.Ser
 	return r, r.state != ""
 }
 
-// refusedAt is what the rules have for the packet's destination.
-func (k *Facts) refusedAt(e decoder.Event, rules decoder.ServiceRules) (unserving, bool) {
+// rejectRuleAt is what the rules have for the packet's destination.
+func (st *State) rejectRuleAt(e decoder.Event, rules decoder.ServiceRules) (noEndpointsRule, bool) {
 	is := rules.State == decoder.ServiceNoEndpoints || rules.State == decoder.ServiceNoLocal
-	return unserving{state: rules.State, service: rules.Service, rule: rules.Rule, policy: k.policyFor(decoder.RuleFact{}, e)}, is
+	return noEndpointsRule{state: rules.State, service: rules.Service, rule: rules.Rule, policy: st.policyFor(decoder.RuleFact{}, e)}, is
 }
 
 // policyFor is the policy of the service that a packet's way to it comes under.
-func (k *Facts) policyFor(s decoder.RuleFact, e decoder.Event) string {
-	service, known := k.serviceTo(e)
+func (st *State) policyFor(s decoder.RuleFact, e decoder.Event) string {
+	service, known := st.serviceTo(e)
 	own := known && slices.Contains(service.Addrs, e.Packet.Dst)
 	if s.Chain == "KUBE-SERVICES" || own && s.Chain != "KUBE-EXTERNAL-SERVICES" {
 		return "internalTrafficPolicy"
@@ -78,10 +78,10 @@ func (k *Facts) policyFor(s decoder.RuleFact, e decoder.Event) string {
 	return "externalTrafficPolicy"
 }
 
-// unserved is the finding about a service that has no endpoints, or none on this node.
-func (k *Facts) unserved(e decoder.Event, rules decoder.ServiceRules, r unserving) decoder.Finding {
+// noEndpointsFinding is the finding about a service that has no endpoints, or none on this node.
+func (st *State) noEndpointsFinding(e decoder.Event, rules decoder.ServiceRules, r noEndpointsRule) decoder.Finding {
 	to := e.Packet.Destination()
-	s, _ := k.serviceTo(e)
+	s, _ := st.serviceTo(e)
 	rules.Service = r.service
 	f := decoder.Finding{
 		ID: "service-no-endpoints", Confidence: decoder.Certain, Subject: to.String(),

@@ -10,12 +10,12 @@ import (
 
 // ServiceAt returns the service whose address it is, as the best source knows it: the rules of the namespace where the
 // packet is, or the API, before rules elsewhere; one that has the port, or else a name.
-func (k *Facts) ServiceAt(netns uint32, proto string, at netip.AddrPort) (decoder.ServiceFact, bool) {
+func (st *State) ServiceAt(netns uint32, proto string, at netip.AddrPort) (decoder.ServiceFact, bool) {
 	var best decoder.ServiceFact
 	const none, guess = -1 << 8, -1 << 4
 	most := none
-	for _, s := range k.services.of(at.Addr()) {
-		if !k.concerns(s, netns) || guessed(s) && !k.mayBeService(netns, at.Addr()) {
+	for _, s := range st.services.of(at.Addr()) {
+		if !st.concerns(s, netns) || fromPod(s) && !st.mayBeService(netns, at.Addr()) {
 			continue
 		}
 		points := 0
@@ -28,7 +28,7 @@ func (k *Facts) ServiceAt(netns uint32, proto string, at netip.AddrPort) (decode
 		if s.Name != "" {
 			points++
 		}
-		if guessed(s) {
+		if fromPod(s) {
 			points += guess
 		}
 		if points > most || points == most && s.Source+s.Namespace+s.Name < best.Source+best.Namespace+best.Name {
@@ -44,8 +44,8 @@ func (k *Facts) ServiceAt(netns uint32, proto string, at netip.AddrPort) (decode
 // concerns reports whether what a source knows of services is true for a namespace: rules are for the namespace that
 // they are in, and the node's own for its pods. Another namespace may be another node. What an environment says is
 // for who has it: anyone can write there what he likes.
-func (k *Facts) concerns(s decoder.ServiceFact, netns uint32) bool {
-	return s.Source != "env" && !fromRules(s) || s.Netns == netns || fromRules(s) && s.Netns == k.node.Netns
+func (st *State) concerns(s decoder.ServiceFact, netns uint32) bool {
+	return s.Source != "env" && !fromRules(s) || s.Netns == netns || fromRules(s) && s.Netns == st.node.Netns
 }
 
 // fromRules reports whether kube-proxy's own rules say it.
@@ -53,17 +53,17 @@ func fromRules(s decoder.ServiceFact) bool {
 	return s.Source == "iptables" || s.Source == "nftables" || s.Source == "ipvs"
 }
 
-// guessed reports whether only a file of a pod says it, which may name servers that are none of the cluster's.
-func guessed(s decoder.ServiceFact) bool { return s.Source == "resolv" || s.Source == "env" }
+// fromPod reports whether only a file of a pod says it, which may name servers that are none of the cluster's.
+func fromPod(s decoder.ServiceFact) bool { return s.Source == "resolv" || s.Source == "env" }
 
 // serviceTo is the service that a packet is on its way to, as far as nothing else says it by the environment of its sender.
-func (k *Facts) serviceTo(e decoder.Event) (decoder.ServiceFact, bool) {
+func (st *State) serviceTo(e decoder.Event) (decoder.ServiceFact, bool) {
 	to := e.Packet.Destination()
-	if s, known := k.ServiceAt(e.Netns, e.Packet.Proto, to); known {
+	if s, known := st.ServiceAt(e.Netns, e.Packet.Proto, to); known {
 		return s, true
 	}
-	for _, s := range k.services.of(to.Addr()) {
-		if s.Source == "env" && has(s, e.Packet.Proto, to.Port()) && k.owns(s.Netns, e.Packet.Src) && k.mayBeService(e.Netns, to.Addr()) {
+	for _, s := range st.services.of(to.Addr()) {
+		if s.Source == "env" && has(s, e.Packet.Proto, to.Port()) && st.owns(s.Netns, e.Packet.Src) && st.mayBeService(e.Netns, to.Addr()) {
 			return s, true
 		}
 	}
@@ -77,12 +77,12 @@ func has(s decoder.ServiceFact, proto string, port uint16) bool {
 
 // rulesFor is the state of the node's rules for an address: of the namespace where the packet is, or, if that has none
 // at all, of another that such packets passed, which is the one to translate.
-func (k *Facts) rulesFor(netns uint32, proto string, to netip.AddrPort) (decoder.ServiceRules, bool) {
-	own, ok := k.rules.Get(rulesKey{netns, proto, to})
+func (st *State) rulesFor(netns uint32, proto string, to netip.AddrPort) (decoder.ServiceRules, bool) {
+	own, ok := st.rules.Get(rulesKey{netns, proto, to})
 	if ok && own.State != decoder.ServiceNone {
 		return own, true
 	}
-	for key, r := range k.rules.All() {
+	for key, r := range st.rules.All() {
 		if key.proto == proto && key.addr == to && r.State != decoder.ServiceNone && (own.State == "" || own.State == decoder.ServiceNone || key.netns < own.Netns) {
 			own, ok = r, true
 		}

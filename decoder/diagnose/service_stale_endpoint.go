@@ -9,18 +9,18 @@ import (
 )
 
 // staleEndpoint reports a packet that conntrack sent to a backend which the service has no more.
-func staleEndpoint(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+func staleEndpoint(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 	c := d.Conntrack
 	if !c.DNAT() || d.ByNetfilter() {
 		return decoder.Finding{}, false
 	}
-	service, endpoints, known := k.endpointsOf(e.Netns, e.Packet.Proto, c.Original.Dst)
+	service, endpoints, known := st.endpointsOf(e.Netns, e.Packet.Proto, c.Original.Dst)
 	if port, _ := portOf(service, e.Packet.Proto, c.Original.Dst.Port()); !known || slices.Contains(endpoints, c.Reply.Src) || slices.Contains(port.Ending, c.Reply.Src) {
 		return decoder.Finding{}, false
 	}
-	f := k.stale(e, c)
-	f.Cause += k.takenBy(e, d)
-	if rules, still := k.rulesName(e.Netns, c, e.Packet.Proto); still {
+	f := st.stale(e, c)
+	f.Cause += st.takenBy(e, d)
+	if rules, still := st.rulesName(e.Netns, c, e.Packet.Proto); still {
 		f.Title = fmt.Sprintf("Flows to %s are translated to %v, which serves it no more: kube-proxy lags behind.", called(service, decoder.ServiceRules{}, c.Original.Dst), c.Reply.Src)
 		f.Cause = "The node's rules still name the endpoint, so new flows go to it as well: kube-proxy does not hear of changes, or is busy writing rules."
 		f.About.At(rules.Netns)
@@ -31,9 +31,9 @@ func staleEndpoint(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, 
 }
 
 // takenBy says who gets the packets of an endpoint that is gone, as far as the drop of one shows it; "" if it does not.
-func (k *Facts) takenBy(e decoder.Event, d decoder.Drop) string {
+func (st *State) takenBy(e decoder.Event, d decoder.Drop) string {
 	_, to := e.Ends()
-	way, asked := k.route(e, false)
+	way, asked := st.route(e, false)
 	switch {
 	case d.NoNeighbour() && (!asked || way.Gateway.IsValid()): // it may be the router that does not answer
 		return ""
@@ -48,8 +48,8 @@ func (k *Facts) takenBy(e decoder.Event, d decoder.Drop) string {
 }
 
 // stale is the finding about a flow that conntrack goes on sending to a backend which is no endpoint any more.
-func (k *Facts) stale(e decoder.Event, c *decoder.Conntrack) decoder.Finding {
-	service, endpoints, _ := k.endpointsOf(e.Netns, e.Packet.Proto, c.Original.Dst)
+func (st *State) stale(e decoder.Event, c *decoder.Conntrack) decoder.Finding {
+	service, endpoints, _ := st.endpointsOf(e.Netns, e.Packet.Proto, c.Original.Dst)
 	return decoder.Finding{
 		ID: "service-stale-endpoint", Confidence: decoder.Certain, Subject: fmt.Sprintf("%v > %v", c.Original.Dst, c.Reply.Src),
 		Title: fmt.Sprintf("A flow to %s is still translated to %v, which is none of its endpoints any more.", called(service, decoder.ServiceRules{}, c.Original.Dst), c.Reply.Src),
@@ -59,16 +59,16 @@ func (k *Facts) stale(e decoder.Event, c *decoder.Conntrack) decoder.Finding {
 			fmt.Sprintf("the service's endpoints are now %v, according to %s", endpoints, service.Source),
 		},
 		Remedy: []string{
-			fmt.Sprintf("%sconntrack -D -p %s --orig-dst %v --reply-src %v", k.in(e.Netns), e.Packet.Proto, c.Original.Dst.Addr(), c.Reply.Src.Addr()),
+			fmt.Sprintf("%sconntrack -D -p %s --orig-dst %v --reply-src %v", st.in(e.Netns), e.Packet.Proto, c.Original.Dst.Addr(), c.Reply.Src.Addr()),
 			"# or let the client use another source port",
 		},
 	}
 }
 
 // rulesName finds the rules, which may be older than what the API says, that translate to the backend of a flow.
-func (k *Facts) rulesName(netns uint32, c *decoder.Conntrack, proto string) (decoder.ServiceFact, bool) {
-	for _, s := range k.services.of(c.Original.Dst.Addr()) {
-		if s.Source == "api" || !k.concerns(s, netns) {
+func (st *State) rulesName(netns uint32, c *decoder.Conntrack, proto string) (decoder.ServiceFact, bool) {
+	for _, s := range st.services.of(c.Original.Dst.Addr()) {
+		if s.Source == "api" || !st.concerns(s, netns) {
 			continue
 		}
 		for _, p := range s.Ports {
@@ -81,8 +81,8 @@ func (k *Facts) rulesName(netns uint32, c *decoder.Conntrack, proto string) (dec
 }
 
 // endpointsOf returns who serves at a service's address and port, as the best source knows it.
-func (k *Facts) endpointsOf(netns uint32, proto string, at netip.AddrPort) (decoder.ServiceFact, []netip.AddrPort, bool) {
-	service, ok := k.ServiceAt(netns, proto, at)
+func (st *State) endpointsOf(netns uint32, proto string, at netip.AddrPort) (decoder.ServiceFact, []netip.AddrPort, bool) {
+	service, ok := st.ServiceAt(netns, proto, at)
 	if !ok {
 		return service, nil, false
 	}

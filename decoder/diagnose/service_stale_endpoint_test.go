@@ -59,11 +59,11 @@ func TestWhoGetsThePacketsOfAnEndpointThatIsGone(t *testing.T) {
 		if c.pod != "" {
 			e.Pod, e.ToPod = decoder.Pod{UID: "uid", Namespace: "shop", Name: c.pod}, true
 		}
-		k := NewFacts()
+		st := NewState()
 		if c.way != nil {
-			k.Observe(decoder.Event{Body: decoder.Fact{Route: c.way}})
+			st.Observe(decoder.Event{Body: decoder.Fact{Route: c.way}})
 		}
-		if got := strings.TrimSpace(k.takenBy(e, decoder.Drop{Reason: c.reason, Location: c.location})); got != c.want {
+		if got := strings.TrimSpace(st.takenBy(e, decoder.Drop{Reason: c.reason, Location: c.location})); got != c.want {
 			t.Errorf("%s in %s: %q, want %q", c.reason, c.location, got, c.want)
 		}
 	}

@@ -16,7 +16,7 @@ import (
 type backends struct {
 	checked  map[backendOf]int // flows, and how much was known of services when their backend was looked at
 	answered map[backendOf]bool
-	held     holds
+	pending  pending
 	found    []decoder.Finding
 }
 
@@ -26,16 +26,16 @@ type backendOf struct {
 	backend netip.AddrPort
 }
 
-// leftFor is how long an endpoint must have been none, so that what still goes there is no flow on its way to its end, nor
+// staleAfter is how long an endpoint must have been none, so that what still goes there is no flow on its way to its end, nor
 // kube-proxy about to forget it.
-const leftFor = 5 * time.Second
+const staleAfter = 5 * time.Second
 
 func newBackends() backends {
-	return backends{checked: map[backendOf]int{}, answered: map[backendOf]bool{}, held: holds{}}
+	return backends{checked: map[backendOf]int{}, answered: map[backendOf]bool{}, pending: pending{}}
 }
 
-// see takes in a packet of a translated flow.
-func (b *backends) see(k *Facts, e decoder.Event, c *decoder.Conntrack) {
+// check takes in a packet of a translated flow.
+func (b *backends) check(st *State, e decoder.Event, c *decoder.Conntrack) {
 	flow, packet := backendOf{natFlow{e.Packet.Proto, c.Original}, c.Reply.Src}, e.Packet.Flow()
 	if packet == c.Reply || packet == c.Original.Reverse() {
 		if len(b.answered) >= maxFlows {
@@ -44,16 +44,16 @@ func (b *backends) see(k *Facts, e decoder.Event, c *decoder.Conntrack) {
 		b.answered[flow] = b.answered[flow] || !e.Packet.HasFlag('R')
 		return
 	}
-	if packet != c.Reply.Reverse() || b.checked[flow] == k.services.news+1 || e.Packet.Proto == "tcp" && !begins(e.Packet) {
+	if packet != c.Reply.Reverse() || b.checked[flow] == st.services.changes+1 || e.Packet.Proto == "tcp" && !begins(e.Packet) {
 		return
 	}
 	if len(b.checked) >= maxFlows {
 		clear(b.checked)
 	}
-	b.checked[flow] = k.services.news + 1
-	if k.isStale(e, c) || len(k.systemsOf(e, c)) > 1 {
+	b.checked[flow] = st.services.changes + 1
+	if st.isStale(e, c) || len(st.systemsOf(e, c)) > 1 {
 		e.Body = decoder.NAT{Original: c.Original, Reply: c.Reply, Backend: c.Reply.Src, State: decoder.NATStale}
-		b.held.add(e, c.Reply.Src.String(), false)
+		b.pending.add(e, c.Reply.Src.String(), false)
 	}
 }
 
@@ -62,12 +62,12 @@ func (b *backends) see(k *Facts, e decoder.Event, c *decoder.Conntrack) {
 func begins(p *decoder.Packet) bool { return p.HasFlag('S') && !p.HasFlag('.') }
 
 // isStale reports whether a flow's backend serves at the service's address by none of the sources that know it.
-func (k *Facts) isStale(e decoder.Event, c *decoder.Conntrack) bool {
+func (st *State) isStale(e decoder.Event, c *decoder.Conntrack) bool {
 	to, backend, known := c.Original.Dst, c.Reply.Src, false
-	for _, s := range k.services.of(to.Addr()) {
+	for _, s := range st.services.of(to.Addr()) {
 		p, ok := portOf(s, e.Packet.Proto, to.Port())
 		switch {
-		case !ok || !p.Known || !k.concerns(s, e.Netns):
+		case !ok || !p.Known || !st.concerns(s, e.Netns):
 		case slices.Contains(p.Endpoints, backend), slices.Contains(p.Ending, backend):
 			return false
 		case fromRules(s) && s.Netns != e.Netns: // of another cluster that has nodes on this machine, and uses the same addresses
@@ -75,18 +75,18 @@ func (k *Facts) isStale(e decoder.Event, c *decoder.Conntrack) bool {
 			known = true
 		}
 	}
-	rules, _ := k.rules.Get(rulesKey{e.Netns, e.Packet.Proto, to})
-	left, was := k.services.left.Get(servedAt{e.Packet.Proto, to, backend})
-	return known && !slices.Contains(rules.Endpoints, backend) && (!was || e.Time.Sub(left) > leftFor)
+	rules, _ := st.rules.Get(rulesKey{e.Netns, e.Packet.Proto, to})
+	left, was := st.services.removed.Get(servedBackend{e.Packet.Proto, to, backend})
+	return known && !slices.Contains(rules.Endpoints, backend) && (!was || e.Time.Sub(left) > staleAfter)
 }
 
 // systemsOf are the facts by which different systems of rules, iptables-legacy and nftables for two, translate packets to a
 // service to different endpoints: more than one, or none.
-func (k *Facts) systemsOf(e decoder.Event, c *decoder.Conntrack) []decoder.ServiceFact {
-	rules, _ := k.rules.Get(rulesKey{e.Netns, e.Packet.Proto, c.Original.Dst})
+func (st *State) systemsOf(e decoder.Event, c *decoder.Conntrack) []decoder.ServiceFact {
+	rules, _ := st.rules.Get(rulesKey{e.Netns, e.Packet.Proto, c.Original.Dst})
 	var all []decoder.ServiceFact
 	differ := false
-	for _, s := range k.services.of(c.Original.Dst.Addr()) {
+	for _, s := range st.services.of(c.Original.Dst.Addr()) {
 		p, ok := portOf(s, e.Packet.Proto, c.Original.Dst.Port())
 		if !ok || s.Netns != e.Netns || !fromRules(s) || len(p.Endpoints) == 0 || !reached(p, rules) {
 			continue
@@ -118,16 +118,16 @@ func sameEndpoints(a, b []netip.AddrPort) bool {
 // staleFlows are the events of flows that go to a backend which serves no more, and keeps the findings.
 func (x *Translations) staleFlows(now time.Time, final bool) []decoder.Event {
 	var stale []decoder.Event
-	for _, h := range x.backends.held.ripe(now, final, x.know.mayLearn) {
+	for _, h := range x.backends.pending.expired(now, final, x.state.awaitsFacts) {
 		e, n := h.event, h.event.Body.(decoder.NAT)
 		c := decoder.NewConntrack(n.Original, n.Reply)
 		works := x.backends.answered[backendOf{natFlow{e.Packet.Proto, n.Original}, n.Backend}]
-		if systems := x.know.systemsOf(e, c); len(systems) > 1 {
-			x.backends.report(h, now, x.know.twoSystems(e, c, systems), works, decoder.Warning)
-		} else if x.know.isStale(e, c) {
+		if systems := x.state.systemsOf(e, c); len(systems) > 1 {
+			x.backends.report(h, now, x.state.twoSystems(e, c, systems), works, decoder.Warning)
+		} else if x.state.isStale(e, c) {
 			// Datagrams that are answered go on as before; a new connection may be answered by another server than was meant.
 			working := map[bool]decoder.Severity{true: decoder.Warning, false: decoder.Info}[e.Packet.Proto == "tcp"]
-			f := x.know.stale(e, c)
+			f := x.state.stale(e, c)
 			if works {
 				f.Cause += " The host that has the address now gets the packets."
 			}
@@ -141,7 +141,7 @@ func (x *Translations) staleFlows(now time.Time, final bool) []decoder.Event {
 }
 
 // report completes a finding about a translation; working is how bad it is if the backend answers all the same.
-func (b *backends) report(h *holding, now time.Time, f decoder.Finding, works bool, working decoder.Severity) {
+func (b *backends) report(h *pendingDrop, now time.Time, f decoder.Finding, works bool, working decoder.Severity) {
 	e := h.event
 	f = f.Of(e)
 	f.Time, f.First, f.Last, f.Count, f.Severity = now, h.first, h.last, h.count, decoder.Critical
@@ -154,7 +154,7 @@ func (b *backends) report(h *holding, now time.Time, f decoder.Finding, works bo
 }
 
 // twoSystems is the finding about rules of two systems that translate one service differently.
-func (k *Facts) twoSystems(e decoder.Event, c *decoder.Conntrack, systems []decoder.ServiceFact) decoder.Finding {
+func (st *State) twoSystems(e decoder.Event, c *decoder.Conntrack, systems []decoder.ServiceFact) decoder.Finding {
 	to := c.Original.Dst
 	var names, evidence []string
 	for _, s := range systems {
@@ -170,10 +170,10 @@ func (k *Facts) twoSystems(e decoder.Event, c *decoder.Conntrack, systems []deco
 		Cause: "kube-proxy changed its mode, or the tool that it writes rules with, and the old rules stayed: they are not kept up to date, and the first that match win.",
 		Remedy: byFamily(to.Addr(),
 			"kube-proxy --cleanup   # with the version and mode that wrote the old rules",
-			k.in(e.Netns)+"iptables-legacy-save | grep KUBE-", k.in(e.Netns)+"iptables-nft-save | grep KUBE-", k.in(e.Netns)+"nft list table ip kube-proxy"),
+			st.in(e.Netns)+"iptables-legacy-save | grep KUBE-", st.in(e.Netns)+"iptables-nft-save | grep KUBE-", st.in(e.Netns)+"nft list table ip kube-proxy"),
 	}
 	f.Evidence = append([]string{fmt.Sprintf("conntrack entry: %v", c)}, evidence...)
-	if api, known := k.ServiceAt(e.Netns, e.Packet.Proto, to); known && api.Source == "api" {
+	if api, known := st.ServiceAt(e.Netns, e.Packet.Proto, to); known && api.Source == "api" {
 		p, _ := portOf(api, e.Packet.Proto, to.Port())
 		f.Evidence = append(f.Evidence, fmt.Sprintf("the API says %v", p.Endpoints))
 	}

@@ -77,11 +77,11 @@ func TestBackendsAreComparedWithEndpoints(t *testing.T) {
 		{"rules of two systems that agree", serviceFacts(before, web("nftables", "nftables", nodeSpace, gone, here)), []decoder.Event{syn}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			k := NewFacts()
+			st := NewState()
 			for _, f := range c.facts {
-				k.Observe(decoder.Event{Header: decoder.Header{Time: syn.Time.Add(-time.Second)}, Body: f})
+				st.Observe(decoder.Event{Header: decoder.Header{Time: syn.Time.Add(-time.Second)}, Body: f})
 			}
-			x := NewTranslations(k)
+			x := NewTranslations(st)
 			for _, e := range c.packets {
 				x.Stage().Observe(e)
 			}

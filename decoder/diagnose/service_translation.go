@@ -12,16 +12,16 @@ import (
 // Translations is the stage that adds to every flow to a service what it was translated to, and the rule for those
 // that were not. It wants hops of at least the first packets of flows, and drops as decoder.NewDrops completes them.
 type Translations struct {
-	know       *Facts
-	held       holds
-	misses     holds
-	hits       map[natFlow]bool
-	begun      map[uint64]uint32 // journeys, and the namespace that they began in
-	wants      map[natFlow]want
-	translated map[uint64]bool // journeys
-	backends   backends
-	counts     map[decoder.NATCount]uint64
-	only       decoder.Only
+	state           *State
+	pending         pending
+	misses          pending
+	hits            map[natFlow]bool
+	startNetns      map[uint64]uint32 // journeys, and the namespace that they began in
+	expectedReplies map[natFlow]expectedReply
+	translated      map[uint64]bool // journeys
+	backends        backends
+	counts          map[decoder.NATCount]uint64
+	only            decoder.Only
 }
 
 // natFlow is a flow as one end knows it.
@@ -30,8 +30,8 @@ type natFlow struct {
 	flow  decoder.FlowTuple
 }
 
-// want is whose answers a flow's are, and where they are translated back: what arrives there was not yet.
-type want struct {
+// expectedReply is whose answers a flow's are, and where they are translated back: what arrives there was not yet.
+type expectedReply struct {
 	original decoder.FlowTuple
 	netns    uint32
 }
@@ -43,10 +43,10 @@ const (
 	maxNATCount = 4096
 )
 
-// NewTranslations returns it; know must be asked before it.
-func NewTranslations(know *Facts) *Translations {
-	return &Translations{know: know, held: holds{}, misses: holds{}, hits: map[natFlow]bool{}, begun: map[uint64]uint32{},
-		wants: map[natFlow]want{}, translated: map[uint64]bool{}, backends: newBackends(), counts: map[decoder.NATCount]uint64{}}
+// NewTranslations returns it; state must observe events before it.
+func NewTranslations(state *State) *Translations {
+	return &Translations{state: state, pending: pending{}, misses: pending{}, hits: map[natFlow]bool{}, startNetns: map[uint64]uint32{},
+		expectedReplies: map[natFlow]expectedReply{}, translated: map[uint64]bool{}, backends: newBackends(), counts: map[decoder.NATCount]uint64{}}
 }
 
 // Stage returns the half that makes the events; the other half is the rule.
@@ -68,7 +68,7 @@ func (s translationStage) Observe(e decoder.Event) []decoder.Event {
 		}
 	case decoder.Drop:
 		if b.Noise == "" {
-			s.x.held.add(e, b.Reason+" "+b.Location, b.Answer != nil)
+			s.x.pending.add(e, b.Reason+" "+b.Location, b.Answer != nil)
 		}
 	}
 	return out
@@ -80,9 +80,9 @@ func (s translationStage) Flush(now time.Time, final bool) []decoder.Event {
 		"service-stale-endpoint": decoder.NATStale, "conntrack-full": decoder.NATFull, "conntrack-insert-race": decoder.NATRace,
 	}
 	found := s.x.staleFlows(now, final)
-	for _, h := range s.x.held.ripe(now, final, s.x.know.mayLearn) {
+	for _, h := range s.x.pending.expired(now, final, s.x.state.awaitsFacts) {
 		d := h.event.Body.(decoder.Drop)
-		f, ok := s.x.know.Proves(h.event, d)
+		f, ok := s.x.state.Proves(h.event, d)
 		if state, of := states[f.ID]; ok && of {
 			e := h.event
 			n := s.x.translation(e, d.Conntrack, state)
@@ -96,25 +96,25 @@ func (s translationStage) Flush(now time.Time, final bool) []decoder.Event {
 
 // hop finds out what a packet at a device is to a service, if that is not known of its flow yet.
 func (x *Translations) hop(e decoder.Event, c *decoder.Conntrack) (decoder.NAT, bool) {
-	began := x.began(e)
+	began := x.noteStart(e)
 	flow := natFlow{e.Packet.Proto, e.Packet.Flow()}
-	switch w, answers := x.wants[flow]; {
-	case answers && e.Direction == decoder.In && w.netns != e.Netns && x.begunBy(natFlow{flow.proto, w.original}) == e.Netns && !afterwards(e.Packet):
+	switch w, answers := x.expectedReplies[flow]; {
+	case answers && e.Direction == decoder.In && w.netns != e.Netns && x.startNetnsOf(natFlow{flow.proto, w.original}) == e.Netns && !afterwards(e.Packet):
 		c = &decoder.Conntrack{Original: w.original, Reply: flow.flow}
 		return x.first(natFlow{"reply " + flow.proto, w.original}, e, c, decoder.NATReply)
 	case c.DNAT():
-		if len(x.wants) >= maxFlows {
-			clear(x.wants)
+		if len(x.expectedReplies) >= maxFlows {
+			clear(x.expectedReplies)
 		}
 		if len(x.translated) >= maxJourneys {
 			clear(x.translated)
 		}
 		x.translated[e.Journey] = e.Journey != 0
-		x.wants[natFlow{flow.proto, c.Reply}] = want{c.Original, e.Netns}
-		x.backends.see(x.know, e, c)
+		x.expectedReplies[natFlow{flow.proto, c.Reply}] = expectedReply{c.Original, e.Netns}
+		x.backends.check(x.state, e, c)
 		return x.first(natFlow{flow.proto, c.Original}, e, c, decoder.NATHit)
-	case e.Direction == decoder.Out && (began != e.Netns || x.know.translates(e.Netns)):
-		if _, known := x.know.serviceTo(e); known && flow.flow.Dst.Port() != 0 && !x.hits[flow] && !x.know.isLocal(e.Netns, e.Packet.Dst) {
+	case e.Direction == decoder.Out && (began != e.Netns || x.state.translates(e.Netns)):
+		if _, known := x.state.serviceTo(e); known && flow.flow.Dst.Port() != 0 && !x.hits[flow] && !x.state.isLocal(e.Netns, e.Packet.Dst) {
 			return x.first(flow, e, c, decoder.NATMiss)
 		}
 	}
@@ -127,22 +127,22 @@ func afterwards(p *decoder.Packet) bool {
 	return p.HasFlag('R') && (!p.HasFlag('.') || ok && s.Seq != 0)
 }
 
-// began notes where a packet's way began, and returns it.
-func (x *Translations) began(e decoder.Event) uint32 {
-	if len(x.begun) >= maxJourneys {
-		clear(x.begun)
+// noteStart notes where a packet's way began, and returns it.
+func (x *Translations) noteStart(e decoder.Event) uint32 {
+	if len(x.startNetns) >= maxJourneys {
+		clear(x.startNetns)
 	}
-	netns, known := x.begun[e.Journey]
+	netns, known := x.startNetns[e.Journey]
 	if !known {
 		netns = e.Netns
-		x.begun[e.Journey] = netns
-		x.begun[x.flowKey(natFlow{e.Packet.Proto, e.Packet.Flow()})] = netns
+		x.startNetns[e.Journey] = netns
+		x.startNetns[x.flowKey(natFlow{e.Packet.Proto, e.Packet.Flow()})] = netns
 	}
 	return netns
 }
 
-// begunBy is the namespace in which a flow's packets begin, 0 if that is not known.
-func (x *Translations) begunBy(f natFlow) uint32 { return x.begun[x.flowKey(f)] }
+// startNetnsOf is the namespace in which a flow's packets begin, 0 if that is not known.
+func (x *Translations) startNetnsOf(f natFlow) uint32 { return x.startNetns[x.flowKey(f)] }
 
 // flowKey makes a number of a flow, beside the journeys', which count nanoseconds: its highest bit is set.
 func (x *Translations) flowKey(f natFlow) uint64 {
@@ -192,7 +192,7 @@ func (x *Translations) translation(e decoder.Event, c *decoder.Conntrack, state 
 		}
 	}
 	n.Service = n.Original.Dst.String()
-	if s, ok := x.know.ServiceAt(e.Netns, e.Packet.Proto, n.Original.Dst); ok && s.Name != "" {
+	if s, ok := x.state.ServiceAt(e.Netns, e.Packet.Proto, n.Original.Dst); ok && s.Name != "" {
 		n.Service = fmt.Sprintf("%s/%s:%d", s.Namespace, s.Name, n.Original.Dst.Port())
 	}
 	return n
@@ -210,9 +210,9 @@ func (x *Translations) Observe(e decoder.Event) []decoder.Finding {
 func (x *Translations) Flush(now time.Time, final bool) []decoder.Finding {
 	found := x.backends.found
 	x.backends.found = nil
-	for _, h := range x.misses.ripe(now, final, x.know.mayBeAnswered) {
+	for _, h := range x.misses.expired(now, final, x.state.mayBeAnswered) {
 		n := h.event.Body.(decoder.NAT)
-		f, ok := x.know.notUntranslated(h.event, n), true
+		f, ok := x.state.notUntranslated(h.event, n), true
 		if n.State == decoder.NATMiss {
 			f, ok = x.missed(h.event, n)
 		}
@@ -238,7 +238,7 @@ func (x *Translations) missed(e decoder.Event, n decoder.NAT) (decoder.Finding, 
 	if n.Reply.Src.IsValid() {
 		c = decoder.NewConntrack(n.Original, n.Reply)
 	}
-	return x.know.missed(e, c)
+	return x.state.dnatMiss(e, c)
 }
 
 // Summarize implements decoder.Summarizer.
@@ -248,7 +248,7 @@ func (x *Translations) Summarize(s *decoder.Summary) {
 		k.Count = n
 		s.NAT.Flows = append(s.NAT.Flows, k)
 	}
-	for _, t := range x.know.conntrack.All() {
+	for _, t := range x.state.conntrack.All() {
 		if t.Count > 0 {
 			s.NAT.Tables = append(s.NAT.Tables, t)
 		}
@@ -257,8 +257,8 @@ func (x *Translations) Summarize(s *decoder.Summary) {
 }
 
 // notUntranslated reports an answer that came to the client from the backend's own address.
-func (k *Facts) notUntranslated(e decoder.Event, n decoder.NAT) decoder.Finding {
-	service, _ := k.ServiceAt(e.Netns, e.Packet.Proto, n.Original.Dst)
+func (st *State) notUntranslated(e decoder.Event, n decoder.NAT) decoder.Finding {
+	service, _ := st.ServiceAt(e.Netns, e.Packet.Proto, n.Original.Dst)
 	f := decoder.Finding{
 		ID: "service-reply-not-untranslated", Confidence: decoder.Certain, Subject: n.Original.Dst.String(),
 		Title: fmt.Sprintf("Answers of %s come from its backend %v itself, so %v throws them away.",
@@ -269,7 +269,7 @@ func (k *Facts) notUntranslated(e decoder.Event, n decoder.NAT) decoder.Finding 
 		Remedy: []string{"modprobe br_netfilter; sysctl -w net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1",
 			fmt.Sprintf("ip route get %v from %v   # on the backend's node: must lead through the node that translates", n.Original.Src.Addr(), n.Backend.Addr())},
 	}
-	for key, v := range k.sysctls.All() {
+	for key, v := range st.sysctls.All() {
 		if v == "0" && (key.key == "net.bridge.bridge-nf-call-iptables" || key.key == "net.bridge.bridge-nf-call-ip6tables") {
 			f.Evidence = append(f.Evidence, fmt.Sprintf("%s = 0 in netns %d", key.key, key.netns))
 			f.About.At(key.netns)

@@ -8,14 +8,14 @@ import (
 	"ktrace/decoder"
 )
 
-// ofNoService reports a packet to an address in the range of services that no service has, though it may have been one's:
+// noSuchService reports a packet to an address in the range of services that no service has, though it may have been one's:
 // a client goes on with the address of a service that was deleted, or created anew with another. At best a pod's own
 // environment names a service for it.
-func (k *Facts) ofNoService(e decoder.Event) (decoder.Finding, bool) {
+func (st *State) noSuchService(e decoder.Event) (decoder.Finding, bool) {
 	to := e.Packet.Destination()
-	byAPI := k.services.byAPI()
-	sure, why := k.inRange(to.Addr(), e.Netns, k.before.left(e))
-	if k.hasService(to.Addr(), e.Netns, k.before.left(e)) || sure != decoder.Certain || k.onDevice(to.Addr()) {
+	byAPI := st.services.byAPI()
+	sure, why := st.inRange(to.Addr(), e.Netns, st.effects.natNetns(e))
+	if st.hasService(to.Addr(), e.Netns, st.effects.natNetns(e)) || sure != decoder.Certain || st.onDevice(to.Addr()) {
 		return decoder.Finding{}, false
 	}
 	f := decoder.Finding{
@@ -50,15 +50,15 @@ func (s *services) byAPI() bool {
 }
 
 // hasService reports whether a service has the address, by more than a pod's word, in one of the namespaces given.
-func (k *Facts) hasService(a netip.Addr, spaces ...uint32) bool {
-	return slices.ContainsFunc(k.services.of(a), func(s decoder.ServiceFact) bool {
-		return !guessed(s) && slices.ContainsFunc(spaces, func(netns uint32) bool { return k.concerns(s, netns) })
+func (st *State) hasService(a netip.Addr, spaces ...uint32) bool {
+	return slices.ContainsFunc(st.services.of(a), func(s decoder.ServiceFact) bool {
+		return !fromPod(s) && slices.ContainsFunc(spaces, func(netns uint32) bool { return st.concerns(s, netns) })
 	})
 }
 
 // onDevice reports whether an address is known to be a device's.
-func (k *Facts) onDevice(a netip.Addr) bool {
-	for _, d := range k.devices.All() {
+func (st *State) onDevice(a netip.Addr) bool {
+	for _, d := range st.devices.All() {
 		if slices.ContainsFunc(d.Addrs, func(p netip.Prefix) bool { return p.Addr() == a }) {
 			return true
 		}

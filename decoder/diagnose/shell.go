@@ -38,18 +38,18 @@ func dnsName(name string) string {
 }
 
 // in runs the command that follows it in a network namespace; not if that is the node's own.
-func (k *Facts) in(netns uint32) string {
-	if netns == k.node.Netns {
+func (st *State) in(netns uint32) string {
+	if netns == st.node.Netns {
 		return ""
 	}
 	return within(netns)
 }
 
 // inEach runs each of the commands in a network namespace.
-func (k *Facts) inEach(netns uint32, commands ...string) []string {
+func (st *State) inEach(netns uint32, commands ...string) []string {
 	all := make([]string, len(commands))
 	for i, c := range commands {
-		all[i] = k.in(netns) + c
+		all[i] = st.in(netns) + c
 	}
 	return all
 }

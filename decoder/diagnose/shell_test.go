@@ -27,10 +27,10 @@ func TestNamesAreSafeInCommands(t *testing.T) {
 
 // TestRemediesQuoteDevices wants the name that a pod gave its device to be a word of the command.
 func TestRemediesQuoteDevices(t *testing.T) {
-	facts := NewFacts()
+	state := NewState()
 	e, d := askedAt(7, "10.244.1.5:53", decoder.Drop{Reason: "QDISC_DROP", Location: "__dev_queue_xmit"})
 	e.Iface = "$(id)"
-	f, ok := byReason(facts, e, d)
+	f, ok := byReason(state, e, d)
 	if !ok || !strings.Contains(strings.Join(f.Remedy, "\n"), "dev '$(id)'") {
 		t.Errorf("remedy %q", f.Remedy)
 	}

@@ -12,16 +12,16 @@ import (
 const startsWithin = 30 * time.Second
 
 // learnPod keeps when a pod began, if it did meanwhile.
-func (k *Facts) learnPod(p decoder.PodFact) {
+func (st *State) learnPod(p decoder.PodFact) {
 	if p.At != 0 && !p.Gone && p.UID != "" {
-		k.began.Put(p.UID, time.Unix(0, int64(p.At)))
+		st.podStarts.Put(p.UID, time.Unix(0, int64(p.At)))
 	}
 }
 
 // starting says that a pod had begun a moment before, so that its programs may not be ready yet; "" if it had not, or
 // its start was not seen.
-func (k *Facts) starting(p decoder.Pod, now time.Time) string {
-	began, ok := k.began.Get(p.UID)
+func (st *State) starting(p decoder.Pod, now time.Time) string {
+	began, ok := st.podStarts.Get(p.UID)
 	age := now.Sub(began)
 	if !ok || p.UID == "" || age > startsWithin {
 		return ""

@@ -57,14 +57,14 @@ func (s *services) learnSpan(netns uint32, a netip.Addr) {
 
 // inRange says how sure it is that an address is of the range of services, "" if it is not known to be, and why. It asks
 // what the API says, and what the rules of the node and of the namespaces given do.
-func (k *Facts) inRange(a netip.Addr, spaces ...uint32) (sure decoder.Confidence, why string) {
-	for _, key := range k.services.ranges {
-		f := k.services.facts[key]
-		if f.CIDR.Contains(a) && (!fromRules(f) || f.Netns == k.node.Netns || slices.Contains(spaces, f.Netns)) {
+func (st *State) inRange(a netip.Addr, spaces ...uint32) (sure decoder.Confidence, why string) {
+	for _, key := range st.services.ranges {
+		f := st.services.facts[key]
+		if f.CIDR.Contains(a) && (!fromRules(f) || f.Netns == st.node.Netns || slices.Contains(spaces, f.Netns)) {
 			return decoder.Certain, fmt.Sprintf("services have addresses in %v", f.CIDR)
 		}
 	}
-	return k.services.span(a.Is4(), append([]uint32{0, k.node.Netns}, spaces...)...).has(a)
+	return st.services.span(a.Is4(), append([]uint32{0, st.node.Netns}, spaces...)...).has(a)
 }
 
 // span is where all of these sources together have services; it is empty if none has.
@@ -109,9 +109,9 @@ func (s serviceSpan) has(a netip.Addr) (decoder.Confidence, string) {
 
 // mayBeService reports whether an address that only a file of a pod names for a service's can be one: where services
 // are known, it lies among theirs; where none is, it is at least no address of the Internet's or of one link.
-func (k *Facts) mayBeService(netns uint32, a netip.Addr) bool {
-	if k.services.span(a.Is4(), 0, netns, k.node.Netns).low.IsValid() {
-		sure, _ := k.inRange(a, netns)
+func (st *State) mayBeService(netns uint32, a netip.Addr) bool {
+	if st.services.span(a.Is4(), 0, netns, st.node.Netns).low.IsValid() {
+		sure, _ := st.inRange(a, netns)
 		return sure != ""
 	}
 	shared := netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, 0, 0}), 10) // RFC 6598, which some clusters use

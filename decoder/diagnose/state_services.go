@@ -11,17 +11,17 @@ import (
 
 // services are what sources tell of them. Packets ask by their address, and a cluster has thousands.
 type services struct {
-	facts   map[serviceKey]decoder.ServiceFact
-	guesses int // facts of them that are a pod's own
-	at      map[netip.Addr][]serviceKey
-	ranges  []serviceKey // of addresses
-	spans   map[spanKey]*serviceSpan
-	left    decoder.Recent[servedAt, time.Time] // endpoints that a source listed, until then
-	news    int                                 // how often it learnt what it did not know
+	facts    map[serviceKey]decoder.ServiceFact
+	podFacts int // facts of them that are a pod's own
+	at       map[netip.Addr][]serviceKey
+	ranges   []serviceKey // of addresses
+	spans    map[spanKey]*serviceSpan
+	removed  decoder.Recent[servedBackend, time.Time] // endpoints that a source listed, until then
+	changes  int                                      // how often it learnt what it did not know
 }
 
-// maxGuesses is how many services are known from what pods say.
-const maxGuesses = 1 << 14
+// maxPodFacts is how many services are known from what pods say.
+const maxPodFacts = 1 << 14
 
 // serviceKey is one service, or a range of their addresses, as one source knows it.
 type serviceKey struct {
@@ -33,8 +33,8 @@ func newServices() services {
 	return services{facts: map[serviceKey]decoder.ServiceFact{}, at: map[netip.Addr][]serviceKey{}, spans: map[spanKey]*serviceSpan{}}
 }
 
-// servedAt is a service's address and port, and who serves there.
-type servedAt struct {
+// servedBackend is a service's address and port, and who serves there.
+type servedBackend struct {
 	proto       string
 	to, backend netip.AddrPort
 }
@@ -45,20 +45,20 @@ func (s *services) learn(now time.Time, f decoder.ServiceFact) {
 	if f.Source == "env" && len(f.Addrs) > 0 {
 		key.name = f.Addrs[0].String() // it has no name
 	}
-	s.news++
-	s.leave(now, s.facts[key], f)
-	s.forget(key)
+	s.changes++
+	s.noteRemoved(now, s.facts[key], f)
+	s.remove(key)
 	if f.Gone {
 		return
 	}
-	if guessed(f) {
-		s.guess()
+	if fromPod(f) {
+		s.makeRoom()
 	}
 	s.facts[key] = f
 	for _, a := range addressesOf(f) {
 		s.at[a] = append(s.at[a], key)
 	}
-	if !guessed(f) {
+	if !fromPod(f) {
 		for _, a := range f.Addrs {
 			s.learnSpan(f.Netns, a)
 		}
@@ -68,8 +68,8 @@ func (s *services) learn(now time.Time, f decoder.ServiceFact) {
 	}
 }
 
-// forget takes out what was known of a source's service.
-func (s *services) forget(key serviceKey) {
+// remove takes out what was known of a source's service.
+func (s *services) remove(key serviceKey) {
 	same := func(k serviceKey) bool { return k == key }
 	for _, a := range addressesOf(s.facts[key]) {
 		if s.at[a] = slices.DeleteFunc(s.at[a], same); len(s.at[a]) == 0 {
@@ -77,29 +77,29 @@ func (s *services) forget(key serviceKey) {
 		}
 	}
 	s.ranges = slices.DeleteFunc(s.ranges, same)
-	if guessed(s.facts[key]) {
-		s.guesses--
+	if fromPod(s.facts[key]) {
+		s.podFacts--
 	}
 	delete(s.facts, key)
 }
 
-// guess makes room for what a pod's own files say: pods come and go, and do not say that they have gone.
-func (s *services) guess() {
-	if s.guesses >= maxGuesses {
-		ofPod := func(k serviceKey) bool { return guessed(s.facts[k]) }
+// makeRoom makes room for what a pod's own files say: pods come and go, and do not say that they have gone.
+func (s *services) makeRoom() {
+	if s.podFacts >= maxPodFacts {
+		ofPod := func(k serviceKey) bool { return fromPod(s.facts[k]) }
 		for a, keys := range s.at {
 			if s.at[a] = slices.DeleteFunc(keys, ofPod); len(s.at[a]) == 0 {
 				delete(s.at, a)
 			}
 		}
 		maps.DeleteFunc(s.facts, func(k serviceKey, _ decoder.ServiceFact) bool { return ofPod(k) })
-		s.guesses = 0
+		s.podFacts = 0
 	}
-	s.guesses++
+	s.podFacts++
 }
 
-// leave notes the endpoints that a service had and has no more.
-func (s *services) leave(now time.Time, before, after decoder.ServiceFact) {
+// noteRemoved notes the endpoints that a service had and has no more.
+func (s *services) noteRemoved(now time.Time, before, after decoder.ServiceFact) {
 	for _, p := range before.Ports {
 		var still []netip.AddrPort
 		if q, ok := portOf(after, p.Proto, p.Port); ok && !after.Gone {
@@ -110,7 +110,7 @@ func (s *services) leave(now time.Time, before, after decoder.ServiceFact) {
 				continue
 			}
 			for _, a := range addressesOf(before) {
-				s.left.Put(servedAt{p.Proto, netip.AddrPortFrom(a, p.Port), backend}, now)
+				s.removed.Put(servedBackend{p.Proto, netip.AddrPortFrom(a, p.Port), backend}, now)
 			}
 		}
 	}

@@ -75,17 +75,17 @@ func TestWhatPodsSayOfServicesIsBounded(t *testing.T) {
 	addr, last := netip.MustParseAddr("10.96.0.1"), netip.MustParseAddr("10.96.9.9")
 	ports := []decoder.ServicePort{{Proto: "tcp", Port: 80}}
 	s.learn(time.Time{}, decoder.ServiceFact{Source: "api", Namespace: "a", Name: "b", Addrs: []netip.Addr{addr}, Ports: ports})
-	for i := range uint32(2*maxGuesses + 5) {
+	for i := range uint32(2*maxPodFacts + 5) {
 		s.learn(time.Time{}, decoder.ServiceFact{Source: "env", Netns: i, Addrs: []netip.Addr{last}, Ports: ports})
 	}
-	if len(s.facts) > maxGuesses+1 || len(s.at[last]) > maxGuesses || s.guesses != len(s.facts)-1 {
-		t.Errorf("%d facts, %d of one address, %d guesses", len(s.facts), len(s.at[last]), s.guesses)
+	if len(s.facts) > maxPodFacts+1 || len(s.at[last]) > maxPodFacts || s.podFacts != len(s.facts)-1 {
+		t.Errorf("%d facts, %d of one address, %d guesses", len(s.facts), len(s.at[last]), s.podFacts)
 	}
-	if len(s.at[addr]) != 1 || s.at[last][len(s.at[last])-1].netns != 2*maxGuesses+4 {
+	if len(s.at[addr]) != 1 || s.at[last][len(s.at[last])-1].netns != 2*maxPodFacts+4 {
 		t.Error("what the API says, or the latest of what pods do, is forgotten")
 	}
-	s.learn(time.Time{}, decoder.ServiceFact{Source: "env", Netns: 2*maxGuesses + 4, Addrs: []netip.Addr{last}, Gone: true})
-	if s.guesses != len(s.facts)-1 {
-		t.Errorf("%d guesses of %d facts after one is gone", s.guesses, len(s.facts))
+	s.learn(time.Time{}, decoder.ServiceFact{Source: "env", Netns: 2*maxPodFacts + 4, Addrs: []netip.Addr{last}, Gone: true})
+	if s.podFacts != len(s.facts)-1 {
+		t.Errorf("%d guesses of %d facts after one is gone", s.podFacts, len(s.facts))
 	}
 }

@@ -8,32 +8,32 @@ import (
 	"ktrace/decoder"
 )
 
-// Together runs rules about the same packets, and reports what one of them concludes from the consequences of another's
+// Inhibitor runs rules about the same packets, and reports what one of them concludes from the consequences of another's
 // cause only if there is no such cause. It reports at the end; what nothing can take back it reports early, too.
-type Together struct {
+type Inhibitor struct {
 	levels   [][]decoder.Rule
 	found    []decoder.Folder // by level
 	waiting  []candidate
 	reported map[decoder.CauseKey]bool // early
 }
 
-// NewTogether returns it. What the rules of a level conclude may be a consequence of what those of an earlier one do: the
+// NewInhibitor returns it. What the rules of a level conclude may be a consequence of what those of an earlier one do: the
 // first see the packets themselves, the last what became of transactions and connections.
-func NewTogether(levels ...[]decoder.Rule) *Together {
-	return &Together{levels: levels, found: make([]decoder.Folder, len(levels)), reported: map[decoder.CauseKey]bool{}}
+func NewInhibitor(levels ...[]decoder.Rule) *Inhibitor {
+	return &Inhibitor{levels: levels, found: make([]decoder.Folder, len(levels)), reported: map[decoder.CauseKey]bool{}}
 }
 
 // Rules returns the rules themselves, for who cannot wait for the end.
-func (x *Together) Rules() []decoder.Rule { return slices.Concat(x.levels...) }
+func (x *Inhibitor) Rules() []decoder.Rule { return slices.Concat(x.levels...) }
 
 // Observe implements decoder.Rule.
-func (x *Together) Observe(e decoder.Event) []decoder.Finding {
+func (x *Inhibitor) Observe(e decoder.Event) []decoder.Finding {
 	x.each(func(r decoder.Rule) []decoder.Finding { return r.Observe(e) })
 	return nil
 }
 
 // Flush implements decoder.Rule.
-func (x *Together) Flush(now time.Time, final bool) []decoder.Finding {
+func (x *Inhibitor) Flush(now time.Time, final bool) []decoder.Finding {
 	x.each(func(r decoder.Rule) []decoder.Finding { return r.Flush(now, final) })
 	if !final {
 		return x.early(now)
@@ -41,18 +41,18 @@ func (x *Together) Flush(now time.Time, final bool) []decoder.Finding {
 	var found []decoder.Finding
 	causes := causes{}
 	for i := range x.found {
-		level := slices.DeleteFunc(x.found[i].All(), func(f decoder.Finding) bool { return !x.reported[f.Key()] && causes.explain(f) })
+		level := slices.DeleteFunc(x.found[i].All(), func(f decoder.Finding) bool { return !x.reported[f.Key()] && causes.explains(f) })
 		for _, f := range level {
 			causes.add(f)
 		}
 		found = append(found, level...)
 	}
-	found = slices.DeleteFunc(found, func(f decoder.Finding) bool { return beyondBlocked(f, found) })
-	return x.joined(found)
+	found = slices.DeleteFunc(found, func(f decoder.Finding) bool { return behindBlockedTunnel(f, found) })
+	return x.mergeInhibited(found)
 }
 
 // each folds in what the rules find.
-func (x *Together) each(ask func(decoder.Rule) []decoder.Finding) {
+func (x *Inhibitor) each(ask func(decoder.Rule) []decoder.Finding) {
 	for i, rules := range x.levels {
 		for _, r := range rules {
 			for _, f := range ask(r) {
@@ -64,9 +64,9 @@ func (x *Together) each(ask func(decoder.Rule) []decoder.Finding) {
 	}
 }
 
-// beyondBlocked reports whether a finding is about a neighbour at the other end of a tunnel, and a tunnel is found not to
+// behindBlockedTunnel reports whether a finding is about a neighbour at the other end of a tunnel, and a tunnel is found not to
 // pass: that is all there is to say. Which of several it is shows nowhere, for the far end may be all that shows it.
-func beyondBlocked(f decoder.Finding, found []decoder.Finding) bool {
+func behindBlockedTunnel(f decoder.Finding, found []decoder.Finding) bool {
 	return f.ID == "neighbour-failed" && f.About.Tunnel && slices.ContainsFunc(found, func(x decoder.Finding) bool {
 		return x.ID == "overlay-blocked"
 	})
@@ -90,9 +90,9 @@ func (c causes) add(f decoder.Finding) {
 	}
 }
 
-// explain reports whether the causes account for all that a finding is about: they met the same client on its way to the
+// explains reports whether the causes account for all that a finding is about: they met the same client on its way to the
 // same server while it went on.
-func (c causes) explain(f decoder.Finding) bool {
+func (c causes) explains(f decoder.Finding) bool {
 	return len(f.Traffic) > 0 && !slices.ContainsFunc(f.Traffic, func(t decoder.Traffic) bool { return !c.met(t) })
 }
 

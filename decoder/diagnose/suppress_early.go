@@ -17,7 +17,7 @@ type candidate struct {
 
 const (
 	// causesKnown is how long it takes until the causes are known that may account for what was seen.
-	causesKnown = factsAtLast + time.Second
+	causesKnown = factsDeadline + time.Second
 	// concludedTogether is how far apart a cause and its consequence may be concluded where both are late, as what is
 	// known by that no answer came.
 	concludedTogether = time.Second
@@ -29,15 +29,15 @@ const (
 
 // wait has a finding be looked at again, if it may be reported early: a cause at once, for nothing accounts for it, and
 // what may be a consequence once its cause would be known.
-func (x *Together) wait(level int, f decoder.Finding) {
+func (x *Inhibitor) wait(level int, f decoder.Finding) {
 	if f.Confidence != decoder.Certain || !f.Severity.AtLeast(decoder.Warning) || f.About.Tunnel || len(x.waiting) >= maxWaiting {
 		return
 	}
 	x.waiting = append(x.waiting, candidate{level: level, key: f.Key(), first: f.First})
 }
 
-// untilWhen says of those that are new since the last look until when they wait.
-func (x *Together) untilWhen(now time.Time) {
+// setDue says of those that are new since the last look until when they wait.
+func (x *Inhibitor) setDue(now time.Time) {
 	for i := range x.waiting {
 		c := &x.waiting[i]
 		if c.level > 0 && c.due.IsZero() {
@@ -47,11 +47,11 @@ func (x *Together) untilWhen(now time.Time) {
 }
 
 // early returns what is certain by now.
-func (x *Together) early(now time.Time) []decoder.Finding {
+func (x *Inhibitor) early(now time.Time) []decoder.Finding {
 	var found []decoder.Finding
 	before := map[int]causes{} // by level
-	var ends *endings
-	x.untilWhen(now)
+	var ends *inhibitors
+	x.setDue(now)
 	x.waiting = slices.DeleteFunc(x.waiting, func(c candidate) bool {
 		if now.Before(c.due) {
 			return false
@@ -64,10 +64,10 @@ func (x *Together) early(now time.Time) []decoder.Finding {
 			before[c.level] = x.causesBefore(c.level)
 		}
 		if ends == nil {
-			now := endingsOf(x.all())
+			now := inhibitorsOf(x.all())
 			ends = &now
 		}
-		if !before[c.level].explain(f) && !ends.account(f) {
+		if !before[c.level].explains(f) && !ends.inhibits(f) {
 			x.reported[c.key], f.Early = true, true
 			found = append(found, f)
 		}
@@ -77,7 +77,7 @@ func (x *Together) early(now time.Time) []decoder.Finding {
 }
 
 // all are the findings so far.
-func (x *Together) all() (found []decoder.Finding) {
+func (x *Inhibitor) all() (found []decoder.Finding) {
 	for i := range x.found {
 		found = append(found, x.found[i].All()...)
 	}
@@ -85,7 +85,7 @@ func (x *Together) all() (found []decoder.Finding) {
 }
 
 // causesBefore are those that are found by now and may account for what a level has.
-func (x *Together) causesBefore(level int) causes {
+func (x *Inhibitor) causesBefore(level int) causes {
 	before := causes{}
 	for i := range level {
 		for _, f := range x.found[i].All() {

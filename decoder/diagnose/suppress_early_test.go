@@ -31,7 +31,7 @@ func TestWhatNeedNotWaitForTheEnd(t *testing.T) {
 		{"what has one", []decoder.Rule{says{met("cause", "tcp", pod, 1, server)}, says{sure(met("symptom", "tcp", pod, 1, server))}}, time.Minute, []string{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			x := &Together{reported: map[decoder.CauseKey]bool{}, found: make([]decoder.Folder, len(c.levels))}
+			x := &Inhibitor{reported: map[decoder.CauseKey]bool{}, found: make([]decoder.Folder, len(c.levels))}
 			for _, r := range c.levels {
 				x.levels = append(x.levels, []decoder.Rule{r})
 			}
@@ -53,7 +53,7 @@ func TestWhatNeedNotWaitForTheEnd(t *testing.T) {
 func TestWhatIsConcludedLateWaitsForACauseThatIsToo(t *testing.T) {
 	cause, symptom := met("cause", "udp", "10.244.0.9", 1, "10.9.0.2:53"), met("symptom", "udp", "10.244.0.9", 1, "10.9.0.2:53")
 	symptom.Confidence = decoder.Certain
-	x := NewTogether([]decoder.Rule{&later{cause, time.Unix(1011, 0)}}, []decoder.Rule{&later{symptom, time.Unix(1010, 0)}})
+	x := NewInhibitor([]decoder.Rule{&later{cause, time.Unix(1011, 0)}}, []decoder.Rule{&later{symptom, time.Unix(1010, 0)}})
 	for at := int64(1009); at < 1015; at++ {
 		if got := ids(x.Flush(time.Unix(at, 0), false)); len(got) > 0 {
 			t.Errorf("at %d early are %v", at, got)
@@ -68,7 +68,7 @@ func TestWhatIsConcludedLateWaitsForACauseThatIsToo(t *testing.T) {
 func TestWhatIsKnownAfterAPauseWaitsForItsCause(t *testing.T) {
 	cause, symptom := met("cause", "udp", "10.244.0.9", 1, "10.9.0.2:53"), met("symptom", "udp", "10.244.0.9", 1, "10.9.0.2:53")
 	symptom.Confidence = decoder.Certain
-	x := NewTogether([]decoder.Rule{&later{cause, time.Unix(1010, 5e8)}}, []decoder.Rule{says{symptom}})
+	x := NewInhibitor([]decoder.Rule{&later{cause, time.Unix(1010, 5e8)}}, []decoder.Rule{says{symptom}})
 	x.Flush(time.Unix(1001, 0), false)
 	x.Observe(decoder.Event{}) // made by the look that follows
 	for _, at := range []time.Time{time.Unix(1010, 0), time.Unix(1010, 5e8), time.Unix(1012, 0)} {
@@ -83,7 +83,7 @@ func TestWhatWasReportedEarlyStays(t *testing.T) {
 	symptom := met("symptom", "tcp", "10.244.0.9", 1, "10.9.0.2:80")
 	symptom.Confidence = decoder.Certain
 	late := &later{met("cause", "tcp", "10.244.0.9", 2, "10.9.0.2:80"), time.Unix(1020, 0)}
-	x := NewTogether([]decoder.Rule{late}, []decoder.Rule{says{symptom}})
+	x := NewInhibitor([]decoder.Rule{late}, []decoder.Rule{says{symptom}})
 	x.Observe(decoder.Event{})
 	x.Flush(time.Unix(1001, 0), false)
 	if got := ids(x.Flush(time.Unix(1010, 0), false)); !slices.Equal(got, []string{"symptom"}) {
@@ -116,7 +116,7 @@ func TestEarlyFindingsAreBounded(t *testing.T) {
 		f.Subject, f.Confidence = time.Duration(i).String(), decoder.Certain
 		many = append(many, f)
 	}
-	x := NewTogether([]decoder.Rule{many})
+	x := NewInhibitor([]decoder.Rule{many})
 	n := 0
 	for range 10 {
 		x.Observe(decoder.Event{})

@@ -70,7 +70,7 @@ func TestWhatACauseAccountsFor(t *testing.T) {
 		{"IPv6, another port", met("cause", "tcp", "fd00::9", 5, "[fd00::2]:4430"), met("symptom", "tcp", "fd00::9", 5, "[fd00::2]:443"), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			x := NewTogether([]decoder.Rule{says{c.cause}}, []decoder.Rule{says{c.symptom}})
+			x := NewInhibitor([]decoder.Rule{says{c.cause}}, []decoder.Rule{says{c.symptom}})
 			x.Observe(decoder.Event{})
 			if explained := !slices.Contains(ids(x.Flush(time.Unix(2000, 0), true)), "symptom"); explained != c.explained {
 				t.Errorf("explained: %v, want %v", explained, c.explained)
@@ -91,7 +91,7 @@ func TestACauseOfTheWholeNode(t *testing.T) {
 		met("a", "tcp", "10.244.0.9", 1, "10.9.0.1:80"), met("b", "tcp", "10.244.0.9", 1, "10.9.0.2:53"),
 		met("c", "tcp", "10.244.0.9", 1, "10.9.0.3:53"), met("d", "tcp", "10.244.0.8", 1, "10.9.0.1:80"),
 	}
-	x := NewTogether([]decoder.Rule{hit}, []decoder.Rule{symptoms})
+	x := NewInhibitor([]decoder.Rule{hit}, []decoder.Rule{symptoms})
 	x.Observe(decoder.Event{})
 	if got, want := ids(x.Flush(time.Unix(2000, 0), true)), []string{"ip-forward-disabled", "c", "d"}; !slices.Equal(got, want) {
 		t.Errorf("found %v, want %v", got, want)
@@ -100,7 +100,7 @@ func TestACauseOfTheWholeNode(t *testing.T) {
 
 // TestASymptomThatIsOnlyPartlyExplained is reported: it has another cause, too.
 func TestASymptomThatIsOnlyPartlyExplained(t *testing.T) {
-	x := NewTogether([]decoder.Rule{says{met("rule", "udp", "10.244.0.9", 1, "10.96.0.10:53")}},
+	x := NewInhibitor([]decoder.Rule{says{met("rule", "udp", "10.244.0.9", 1, "10.96.0.10:53")}},
 		[]decoder.Rule{says{met("dead", "udp", "10.244.0.9", 1, "10.96.0.10:53"), met("dead", "udp", "10.244.0.8", 1, "10.96.0.10:53")}})
 	x.Observe(decoder.Event{})
 	if got, want := ids(x.Flush(time.Unix(2000, 0), true)), []string{"rule", "dead"}; !slices.Equal(got, want) {
@@ -112,7 +112,7 @@ func TestASymptomThatIsOnlyPartlyExplained(t *testing.T) {
 func TestLevels(t *testing.T) {
 	at := func(id string) decoder.Rule { return says{met(id, "tcp", "10.244.0.9", 1, "10.9.0.1:80")} }
 	elsewhere := says{met("third", "tcp", "10.244.0.9", 1, "10.9.0.2:80")}
-	x := NewTogether([]decoder.Rule{at("first")}, []decoder.Rule{at("second"), elsewhere}, []decoder.Rule{at("last"), says{met("fourth", "tcp", "", 1, "10.9.0.2:80")}})
+	x := NewInhibitor([]decoder.Rule{at("first")}, []decoder.Rule{at("second"), elsewhere}, []decoder.Rule{at("last"), says{met("fourth", "tcp", "", 1, "10.9.0.2:80")}})
 	x.Observe(decoder.Event{})
 	if got, want := ids(x.Flush(time.Unix(2000, 0), true)), []string{"first", "third"}; !slices.Equal(got, want) {
 		t.Errorf("found %v, want %v", got, want)
@@ -131,7 +131,7 @@ func TestNeighboursBeyondATunnel(t *testing.T) {
 		for _, id := range c.level {
 			tunnels = append(tunnels, decoder.Finding{ID: id, Severity: decoder.Critical})
 		}
-		x := NewTogether([]decoder.Rule{says{beyond, beside}}, []decoder.Rule{tunnels})
+		x := NewInhibitor([]decoder.Rule{says{beyond, beside}}, []decoder.Rule{tunnels})
 		x.Observe(decoder.Event{})
 		if got := ids(x.Flush(time.Unix(2000, 0), true)); !slices.Equal(got, c.want) {
 			t.Errorf("found %v, want %v", got, c.want)
@@ -176,7 +176,7 @@ func TestOneFindingOfAResetThatAQueryMet(t *testing.T) {
 			[]string{"connection-refused", "dns-server-refused"}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			x := NewTogether([]decoder.Rule{c.found})
+			x := NewInhibitor([]decoder.Rule{c.found})
 			x.Observe(decoder.Event{})
 			found := x.Flush(time.Unix(2000, 0), true)
 			if got := ids(found); !slices.Equal(got, c.want) {

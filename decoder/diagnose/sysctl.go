@@ -12,10 +12,10 @@ import (
 // loopbackRoute reports a packet from a loopback address that was translated to go elsewhere, as a node port asked for at
 // 127.0.0.1 is. The kernel finds no route for it unless that is set (ip_route_me_harder, __mkroute_output), and the
 // hook that translates throws it away.
-func loopbackRoute(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+func loopbackRoute(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 	const key = "net.ipv4.conf.all.route_localnet"
 	p := e.Packet
-	if !d.ByNetfilter() || !p.Src.IsLoopback() || p.Dst.IsLoopback() || !d.Conntrack.DNAT() || k.sysctl(e.Netns, key) != "0" {
+	if !d.ByNetfilter() || !p.Src.IsLoopback() || p.Dst.IsLoopback() || !d.Conntrack.DNAT() || st.sysctl(e.Netns, key) != "0" {
 		return decoder.Finding{}, false
 	}
 	return decoder.Finding{
@@ -27,7 +27,7 @@ func loopbackRoute(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, 
 			d.Conntrack.String(),
 		},
 		Remedy: []string{
-			k.in(e.Netns) + "sysctl -w " + key + "=1   # kube-proxy does so itself, unless --iptables-localhost-nodeports=false",
+			st.in(e.Netns) + "sysctl -w " + key + "=1   # kube-proxy does so itself, unless --iptables-localhost-nodeports=false",
 			fmt.Sprintf("# or ask at another address of the host than %v", d.Conntrack.Original.Dst.Addr()),
 		},
 	}, true
@@ -37,8 +37,8 @@ func loopbackRoute(k *Facts, e decoder.Event, d decoder.Drop) (decoder.Finding, 
 // of a backend on the client's own bridge are not translated back. It wants hops, and belongs among the symptoms: that
 // an answer did so is the better proof.
 type Bridges struct {
-	know *Facts
-	seen map[bridgeKey]decoder.Event
+	state *State
+	seen  map[bridgeKey]decoder.Event
 }
 
 type bridgeKey struct {
@@ -47,9 +47,9 @@ type bridgeKey struct {
 	family string
 }
 
-// NewBridges returns the rule; know must be asked before it.
-func NewBridges(know *Facts) *Bridges {
-	return &Bridges{know: know, seen: map[bridgeKey]decoder.Event{}}
+// NewBridges returns the rule; state must observe events before it.
+func NewBridges(state *State) *Bridges {
+	return &Bridges{state: state, seen: map[bridgeKey]decoder.Event{}}
 }
 
 // Observe implements decoder.Rule.
@@ -57,7 +57,7 @@ func (r *Bridges) Observe(e decoder.Event) []decoder.Finding {
 	if e.Kind() != decoder.KindHop || e.Packet == nil || e.Packet.Dst.IsMulticast() {
 		return nil
 	}
-	if d, _ := r.know.devices.Get(deviceKey{e.Netns, e.Iface}); d.Type != "bridge" || !r.know.ofPods(e, d) {
+	if d, _ := r.state.devices.Get(deviceKey{e.Netns, e.Iface}); d.Type != "bridge" || !r.state.ofPods(e, d) {
 		return nil
 	}
 	key := bridgeKey{e.Netns, e.Iface, e.Packet.Family}
@@ -69,10 +69,10 @@ func (r *Bridges) Observe(e decoder.Event) []decoder.Finding {
 
 // ofPods reports whether a packet at a bridge shows that pods are on it: a host with an address of the bridge's net asks
 // a service. On a bridge that is the node's uplink are hosts that do not, and no backends.
-func (k *Facts) ofPods(e decoder.Event, bridge decoder.Device) bool {
+func (st *State) ofPods(e decoder.Event, bridge decoder.Device) bool {
 	p, c := e.Packet, e.Body.(decoder.Hop).Conntrack
 	on := slices.ContainsFunc(bridge.Addrs, func(net netip.Prefix) bool { return net.Addr() != p.Src && net.Masked().Contains(p.Src) })
-	_, asks := k.ServiceAt(e.Netns, p.Proto, p.Destination())
+	_, asks := st.ServiceAt(e.Netns, p.Proto, p.Destination())
 	return on && (asks || c.DNAT() && c.Original.Src.Addr() == p.Src)
 }
 
@@ -83,7 +83,7 @@ func (r *Bridges) Flush(now time.Time, final bool) []decoder.Finding {
 		return nil
 	}
 	for key, e := range r.seen {
-		if f, ok := r.know.unasked(key, e); ok {
+		if f, ok := r.state.bridgeBypassesNetfilter(key, e); ok {
 			f.Time, f.First, f.Last = now, e.Time, e.Time
 			found = append(found, f)
 		}
@@ -91,14 +91,14 @@ func (r *Bridges) Flush(now time.Time, final bool) []decoder.Finding {
 	return found
 }
 
-// unasked concludes from a bridge that carries packets.
-func (k *Facts) unasked(at bridgeKey, e decoder.Event) (decoder.Finding, bool) {
+// bridgeBypassesNetfilter concludes from a bridge that carries packets.
+func (st *State) bridgeBypassesNetfilter(at bridgeKey, e decoder.Event) (decoder.Finding, bool) {
 	key := "net.bridge.bridge-nf-call-iptables"
 	if at.family == "ipv6" {
 		key = "net.bridge.bridge-nf-call-ip6tables"
 	}
-	services := k.translated(at)
-	if k.sysctl(at.netns, key) != "0" || services == 0 {
+	services := st.translated(at)
+	if st.sysctl(at.netns, key) != "0" || services == 0 {
 		return decoder.Finding{}, false
 	}
 	return decoder.Finding{
@@ -112,14 +112,14 @@ func (k *Facts) unasked(at bridgeKey, e decoder.Event) (decoder.Finding, bool) {
 			fmt.Sprintf("%s is a bridge, and carried %v", at.iface, e.Packet),
 			fmt.Sprintf("rules there translate %d services", services),
 		},
-		Remedy: []string{"modprobe br_netfilter", k.in(at.netns) + "sysctl -w " + key + "=1", "echo " + key + "=1 >/etc/sysctl.d/99-kubernetes.conf   # for after the next boot"},
+		Remedy: []string{"modprobe br_netfilter", st.in(at.netns) + "sysctl -w " + key + "=1", "echo " + key + "=1 >/etc/sysctl.d/99-kubernetes.conf   # for after the next boot"},
 	}, true
 }
 
 // translated is how many services the rules of a namespace translate, in the family.
-func (k *Facts) translated(at bridgeKey) int {
+func (st *State) translated(at bridgeKey) int {
 	n := 0
-	for _, s := range k.services.facts {
+	for _, s := range st.services.facts {
 		if s.Netns != at.netns || s.Source != "iptables" && s.Source != "nftables" {
 			continue
 		}

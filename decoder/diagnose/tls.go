@@ -13,7 +13,7 @@ import (
 // TLS is the rule for handshakes that a side ends: where their certificates are in the clear, up to TLS 1.2, by these;
 // from then on by what the server answers when it is asked for them, if anybody asks.
 type TLS struct {
-	facts   *Facts
+	state   *State
 	tracker *tls.Tracker
 	served  map[servedKey]decoder.Certificates // what was answered last
 	agreed  decoder.Recent[meeting, agreement]
@@ -52,8 +52,8 @@ const (
 )
 
 // NewTLS returns the rule.
-func NewTLS(facts *Facts) *TLS {
-	return &TLS{facts: facts, tracker: tls.NewTracker(), served: map[servedKey]decoder.Certificates{}}
+func NewTLS(state *State) *TLS {
+	return &TLS{state: state, tracker: tls.NewTracker(), served: map[servedKey]decoder.Certificates{}}
 }
 
 // servedKeyOf is the key for a server that is reached from a namespace.
@@ -210,7 +210,7 @@ func (r *TLS) refused(x refusal) decoder.Finding {
 // named is what people call the server of a handshake.
 func (r *TLS) named(x refusal) string {
 	text := x.Server.String()
-	if service, ok := r.facts.ServiceAt(x.event.Netns, "tcp", x.Server); ok && service.Name != "" {
+	if service, ok := r.state.ServiceAt(x.event.Netns, "tcp", x.Server); ok && service.Name != "" {
 		text = called(service, decoder.ServiceRules{}, x.Server)
 	} else if pod := x.pod(x.Server).String(); pod != "" {
 		text = fmt.Sprintf("%s (%v)", pod, x.Server)
