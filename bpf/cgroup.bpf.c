@@ -1,7 +1,7 @@
 //go:build ignore
 
-/* Control groups as they come, go and are entered: how a pod that starts later is known, and selected, from its
- * first moment. raw_tp cgroup_mkdir, cgroup_rmdir, cgroup_attach_task, sched_process_exec.
+/* Creation and removal of cgroups, and tasks that enter them, so that a pod that starts later is known and selected
+ * before its first packet. raw_tp cgroup_mkdir, cgroup_rmdir, cgroup_attach_task, sched_process_exec.
  */
 #include "select.h"
 #include "task.h"
@@ -16,16 +16,16 @@ enum cgroup_op {
 };
 
 struct event {
-	struct hdr hdr; /* pid is the task that moves in (CGROUP_ATTACH), else who did it */
+	struct hdr hdr; /* pid is the task that moves in (CGROUP_ATTACH), else the current process */
 	enum cgroup_op op;
 	__u16 hierarchy;     /* its id; 0 is the default hierarchy, cgroup2 */
-	__u16 path_len;	     /* bytes of path, without its end; 0 for CGROUP_EXEC */
+	__u16 path_len;	     /* bytes of path, without the NUL; 0 for CGROUP_EXEC */
 	__u8 path[PATH_LEN]; /* within its hierarchy, "/kubepods/..." */
 };
 
 DEFINE_RING(struct event);
 
-/* In which network namespace the tasks of a cgroup were last seen: what is known already makes no record. */
+/* The network namespace in which a cgroup's tasks were last seen. A record is sent only when it changes. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
@@ -56,13 +56,13 @@ static __always_inline int send(__u64 cgroup, __u32 netns, const char *path, str
 	return 0;
 }
 
-/* cgroups of other hierarchies have ids of their own, which mean something else */
+/* Whether the cgroup is of another hierarchy, where its id means another cgroup. */
 static __always_inline bool other_hierarchy(struct cgroup *cgrp)
 {
 	return BPF_CORE_READ(cgrp, root, hierarchy_id) != cgroup_hierarchy;
 }
 
-/* A task is in the cgroup and in the namespace. What is selected by the one is, from here on, by the other: user
+/* A task of the cgroup runs in a network namespace. If the cgroup is selected, so is the namespace from now on: user
  * space would be too late for a container's first packet.
  */
 static __always_inline int handle_enter(__u64 cgroup, const char *path, struct task_struct *task,
@@ -110,8 +110,8 @@ int BPF_PROG(attach_raw_tp, struct cgroup *cgrp, const char *path, struct task_s
 	return handle_enter(BPF_CORE_READ(cgrp, kn, id), path, task, CGROUP_ATTACH);
 }
 
-/* A runtime moves its child into the cgroup first and into the namespaces then; both hold when it runs the
- * container's program.
+/* A container runtime moves its child into the cgroup first and into the namespaces second. Both are done when it
+ * executes the container's program.
  */
 SEC("raw_tp/sched_process_exec")
 int BPF_PROG(exec_raw_tp, struct task_struct *task)

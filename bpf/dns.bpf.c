@@ -1,10 +1,10 @@
 //go:build ignore
 
-/* DNS over TCP: what sockets of this node that ask or serve DNS send and receive. cgroup_skb/egress and ingress, at the
+/* DNS over TCP: segments that this node's DNS clients and servers send and receive. cgroup_skb/egress and ingress, at the
  * root of cgroup2.
  *
- * Data and the ends of directions are sent to user space, which puts messages together; how connections begin and are
- * refused, and what is lost, the path object shows. All other sockets cost a look at two ports.
+ * Segments with data or FIN are sent to user space, which reassembles messages. SYNs, resets and drops come from the path
+ * object. For other sockets a program compares two ports.
  */
 #include "event.h"
 #include "skb.h"
@@ -19,7 +19,7 @@ struct event {
 	__u32 len;   /* of the packet, from the network header on */
 	__u32 taken; /* bytes of it that follow the record */
 	enum segment_direction direction;
-	struct tuple socket; /* from its own end to the other, as it knows them: before translation */
+	struct tuple socket; /* from the local to the remote end, as the socket has them: before NAT */
 	__u32 zero;
 };
 
@@ -31,9 +31,9 @@ DEFINE_RING(struct event);
 #include "task.h"
 
 #define FLAG_FIN   0x01
-#define MAX_PACKET (65536 + 64) /* bytes of a packet; larger ones (BIG TCP) are cut */
+#define MAX_PACKET (65536 + 64) /* bytes of a packet; larger ones (BIG TCP) are truncated */
 
-/* The current task sends, and not a bystander: it is in a system call that does, and the socket is of its cgroup. */
+/* Fills in the current task if it is the sender: it is in a system call that sends, and in the socket's cgroup. */
 static __always_inline void fill_sender(struct event *e, struct sock *sk)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
@@ -90,7 +90,7 @@ static __noinline void send(const struct segment *s)
 	ROOMS(ROOM)
 }
 
-/* Whether the socket asks or serves DNS. */
+/* Whether the socket is a DNS client's or server's. */
 static __always_inline bool is_dns_socket(struct bpf_sock *sk)
 {
 	__u16 local = sk->src_port, remote = bpf_ntohs(sk->dst_port);

@@ -1,19 +1,19 @@
 //go:build ignore
 
-/* Syncs of files below a path: how long each took, counted here without loss, and the slow ones one by one.
- * tp_btf or raw_tp ext4_sync_file_enter and _exit; for other file systems the tracepoints of the syscalls; and
- * sched_switch, for what a task within a sync waits for.
+/* Syncs of files below a path. A histogram counts the latency of each, without loss; slow ones are also sent. tp_btf or
+ * raw_tp ext4_sync_file_enter and _exit; syscall tracepoints for other file systems; sched_switch for what a task waits
+ * for within a sync.
  */
 #include "event.h"
 #include "fs.h"
 #include "select.h"
 #include "task.h"
 
-#define MAX_DEPTH 48	 /* directories that are looked at on the way up */
-#define NAME_LEN  256	 /* NAME_MAX and its end */
-#define PATH_LEN  1020	 /* of names in a record, bytes */
-#define BUCKETS	  1856	 /* 29 groups of 64, as fio has them */
-#define NO_ROOT	  0xffff /* nothing was asked for, so nothing was matched */
+#define MAX_DEPTH 48	 /* parent directories that are read */
+#define NAME_LEN  256	 /* NAME_MAX and NUL */
+#define PATH_LEN  1020	 /* bytes of names in a record */
+#define BUCKETS	  1856	 /* 29 groups of 64, as in fio */
+#define NO_ROOT	  0xffff /* no path was given */
 
 enum fsync_op {
 	FSYNC_FSYNC = 1,
@@ -24,15 +24,15 @@ enum fsync_op {
 	FSYNC_WRITE_DSYNC = 6, /* a write to a file opened with O_DSYNC */
 	FSYNC_WRITE_SYNC = 7,  /* or O_SYNC */
 	FSYNC_WRITE_RWF = 8,   /* pwritev2 with RWF_DSYNC or RWF_SYNC, or the file or mount is "sync" */
-	FSYNC_IO_URING = 9,    /* on behalf of an io_uring, by one of its threads */
-	FSYNC_KERNEL = 10,     /* by a thread of the kernel: a loop device, an NFS server */
-	FSYNC_OTHER = 11,      /* see the number of the syscall */
+	FSYNC_IO_URING = 9,    /* by an io_uring worker thread */
+	FSYNC_KERNEL = 10,     /* by a kernel thread: a loop device, an NFS server */
+	FSYNC_OTHER = 11,      /* see syscall */
 };
 
-/* What the name of the file says of its use. */
+/* The use of the file, by its name. */
 enum fsync_class {
-	FSYNC_CLASS_WAL =
-		0, /* *.wal, and *.tmp in a directory "wal": etcd's segments before they are renamed */
+	/* *.wal, and *.tmp in a directory "wal": etcd's segments before they are renamed */
+	FSYNC_CLASS_WAL = 0,
 	FSYNC_CLASS_DB = 1, /* snap/db */
 	FSYNC_CLASS_DIR = 2,
 	FSYNC_CLASS_OTHER = 3,
@@ -40,35 +40,35 @@ enum fsync_class {
 };
 
 enum fsync_flags {
-	FSYNC_DELETED = 1,   /* the file has no name any more */
-	FSYNC_TRUNCATED = 2, /* path lacks its beginning */
-	FSYNC_DATASYNC = 4,  /* the file's data were enough */
-	FSYNC_STAGES = 8,    /* it is known what the task waited for */
-	FSYNC_QUEUED = 16,   /* or only how long for a CPU */
+	FSYNC_DELETED = 1,   /* the file is unlinked */
+	FSYNC_TRUNCATED = 2, /* the beginning of path is cut off */
+	FSYNC_DATASYNC = 4,  /* data only, not all metadata */
+	FSYNC_STAGES = 8,    /* waited is valid */
+	FSYNC_QUEUED = 16,   /* only waited[FSYNC_WAIT_CPU] is valid */
 };
 
 /* What a task that syncs waits for. */
 enum fsync_wait {
-	FSYNC_WAIT_OTHER = 0,  /* asleep, not for I/O of its own: for the journal's commit, or a lock */
-	FSYNC_WAIT_DEVICE = 1, /* asleep until I/O is done */
-	FSYNC_WAIT_CPU = 2,    /* ready to run */
+	FSYNC_WAIT_OTHER = 0,  /* asleep without in_iowait: for the journal's commit, or a lock */
+	FSYNC_WAIT_DEVICE = 1, /* asleep with in_iowait */
+	FSYNC_WAIT_CPU = 2,    /* runnable */
 	FSYNC_WAITS,
 };
 
 struct event {
-	struct hdr hdr; /* the time is when the sync was done */
+	struct hdr hdr; /* time is that of the sync's end */
 	__u64 latency;	/* nanoseconds */
 	__u64 ino;
-	__u32 dev;     /* of the file system, as the kernel has it: major << 20 | minor */
-	__s32 error;   /* what the sync returned */
+	__u32 dev;     /* of the file system, as in the kernel: major << 20 | minor */
+	__s32 error;   /* returned by the sync: 0 or -errno */
 	__u32 syscall; /* its number, on this architecture; valid iff op is FSYNC_OTHER */
 	enum fsync_op op;
 	enum fsync_class class;
 	enum fsync_flags flags;
-	__u64 waited[FSYNC_WAITS]; /* nanoseconds; valid as far as flags say */
-	__u16 root; /* index of the root that the path was matched by, or NO_ROOT: from the file system's */
+	__u64 waited[FSYNC_WAITS]; /* nanoseconds; valid by flags */
+	__u16 root; /* index of the root that path is relative to; NO_ROOT: the file system's root */
 	__u16 path_len;
-	__u8 path[PATH_LEN]; /* names from the file up to the root, each with its NUL */
+	__u8 path[PATH_LEN]; /* names from the file up to the root, each with NUL */
 };
 
 #define HEAD_SIZE __builtin_offsetof(struct event, path)
@@ -76,14 +76,14 @@ struct event {
 DEFINE_RING(struct event);
 
 const volatile bool by_netns = false;	/* the selection names a network namespace, not just pods */
-const volatile bool everything = false; /* nothing was asked for: every file counts */
-const volatile bool all_sync =
-	false; /* sync_file_range and syncfs count on ext4 too: its own hook is not called for them */
-const volatile __u64 limit = 10000000; /* nanoseconds; slower ones are counted */
+const volatile bool everything = false; /* no path was given: every file counts */
+/* sync_file_range and syncfs count on ext4 too. They do not reach ext4_sync_file_enter. */
+const volatile bool all_sync = false;
+const volatile __u64 limit = 10000000; /* nanoseconds; slower syncs count as over */
 
-const volatile bool switches = false; /* sched_switch is watched: it is known what a task sleeps for */
+const volatile bool switches = false; /* the sched_switch program is attached */
 
-/* By which hook a file system's syncs are seen. Exactly one, or they would count twice. */
+/* The hook that counts a file system's syncs: exactly one, else they count twice. */
 enum hook {
 	HOOK_EXT4 = 1,
 	HOOK_SYSCALL = 2,
@@ -105,14 +105,14 @@ struct file_id {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
-	__type(key, struct file_id); /* a directory, or a file, that was asked for, or is mounted below one */
+	__type(key, struct file_id); /* a directory or file that was given, or is mounted below one */
 	__type(value, __u32);	     /* its index */
 } roots SEC(".maps");
 
-/* What user space changes while we run. */
+/* Settings that user space changes while programs run. */
 struct control {
-	__u64 floor;   /* nanoseconds; syncs that take at least so long are sent */
-	__u64 ino_set; /* bit ino % 64 of every root: most directories need no look into the map */
+	__u64 floor;   /* nanoseconds; syncs that take at least this long are sent */
+	__u64 ino_set; /* bit ino % 64 of every root, so that most directories need no map lookup */
 };
 
 struct {
@@ -122,9 +122,9 @@ struct {
 	__type(value, struct control);
 } control SEC(".maps");
 
-/* A task can sync within a sync, for a file system on another: each has its own inode. */
+/* Syncs of a task can nest, with a file system in a file of another. Their inodes differ. */
 struct inflight_key {
-	__u64 inode; /* the kernel's address; 0 for a syscall, of which a task has one */
+	__u64 inode; /* address of struct inode; 0 for a syscall, which cannot nest */
 	__u32 tid;
 	__u32 zero;
 };
@@ -151,12 +151,12 @@ struct {
 	__type(value, struct inflight);
 } inflight SEC(".maps");
 
-/* What a task that is within a sync has waited for. Of a sync within a sync only the inner one is known. */
+/* What a task has waited for within its sync. Of nested syncs only the inner one is known. */
 struct waits {
-	__u64 left;		   /* when it left the CPU, nanoseconds as above; 0 while it has one */
-	__u64 queued;		   /* what the scheduler had counted when it was last asked, nanoseconds */
+	__u64 left;   /* when it was switched out, nanoseconds of CLOCK_BOOTTIME; 0 while it runs */
+	__u64 queued; /* sched_info.run_delay when last read, nanoseconds */
 	__u64 waited[FSYNC_WAITS]; /* nanoseconds */
-	__u64 last;		   /* what for when it last left the CPU: FSYNC_WAIT_OTHER or _DEVICE */
+	__u64 last;		   /* its wait when last switched out: FSYNC_WAIT_OTHER or _DEVICE */
 };
 
 struct {
@@ -166,7 +166,7 @@ struct {
 	__type(value, struct waits);
 } waits SEC(".maps");
 
-/* How many waits there are: while none, a switch of tasks costs no more than to look here. */
+/* The number of entries in waits: while it is 0, a task switch costs one lookup here. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -174,7 +174,7 @@ struct {
 	__type(value, __u64);
 } waiting SEC(".maps");
 
-/* Read through memory: while a system call reads a map, whatever takes its CPU away has its tracepoints passed over. */
+/* User space reads it by mmap: during a bpf() lookup the kernel skips tracepoint programs on that CPU (bpf_prog_active). */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -183,7 +183,7 @@ struct {
 	__type(value, __u64);
 } histogram SEC(".maps");
 
-/* What the histogram cannot tell exactly, per class and CPU. */
+/* What the histogram has only approximately, per class and CPU. */
 struct totals {
 	__u64 n;
 	__u64 sum;	 /* nanoseconds */
@@ -193,11 +193,11 @@ struct totals {
 	__u64 max;
 	__u64 over; /* how many took longer than limit */
 
-	/* Of those that took longer, as far as it is known what they waited for. */
+	/* Of those over the limit whose waits are known. */
 	__u64 known;
 	__u64 known_sum;	   /* nanoseconds */
 	__u64 waited[FSYNC_WAITS]; /* nanoseconds */
-	__u64 starved;		   /* how many waited longer for a CPU than all else took */
+	__u64 starved;		   /* how many waited for a CPU more than half of their time */
 };
 
 struct {
@@ -234,7 +234,7 @@ static __always_inline __u32 log2_of(__u64 v)
 	return r + (v >> 1);
 }
 
-/* fio's bucket: exact below 128 ns, then 64 to every power of two. */
+/* fio's bucket: exact below 128 ns, then 64 per power of two. */
 static __always_inline __u32 bucket_of(__u64 v)
 {
 	__u32 shift, i;
@@ -268,7 +268,7 @@ static __always_inline void count_latency(__u32 class, __u64 v)
 	__sync_fetch_and_add(&t->n, 1);
 }
 
-/* The same of what a sync over the limit waited for. */
+/* Adds up what a sync over the limit waited for. */
 static __always_inline void count_waits(__u32 class, __u64 latency, struct waits *w)
 {
 	struct totals *t = bpf_map_lookup_elem(&totals, &class);
@@ -283,7 +283,7 @@ static __always_inline void count_waits(__u32 class, __u64 latency, struct waits
 		__sync_fetch_and_add(&t->starved, 1);
 }
 
-/* Finds the root that a file lies below. */
+/* Finds the root that a file is below. */
 static __always_inline bool below_root(struct dentry *d, struct inflight *s, struct control *c, bool typed)
 {
 	struct file_id at = {.dev = s->dev};
@@ -403,7 +403,7 @@ static __always_inline enum fsync_op op_arm64(__u32 syscall, __u32 file_flags)
 	return FSYNC_OTHER;
 }
 
-/* What the task does, from its registers: no syscall tracepoint is needed. */
+/* Finds the operation from the task's registers, without syscall tracepoints. */
 static __always_inline void fill_op(struct inflight *s, __u32 file_flags)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
@@ -439,8 +439,8 @@ static __always_inline bool selected(__u64 cgroup)
 	return by_netns && netns_selected(netns_of((void *)bpf_get_current_task()));
 }
 
-/* The scheduler counts how long a task was ready and had no CPU; it is told what it was last asked. Of that time the
- * task is not asleep, though it is since it left the CPU that it has none.
+/* Moves the time that the task was runnable, by the scheduler's run_delay, from its last wait to FSYNC_WAIT_CPU:
+ * handle_switch counts all time off the CPU as asleep.
  */
 static __always_inline void account_run_delay(struct waits *w, struct task_struct *task, bool typed)
 {
@@ -459,7 +459,7 @@ static __always_inline void begin_waits(__u32 tid)
 	__u32 zero = 0;
 	__u64 *n = bpf_map_lookup_elem(&waiting, &zero);
 
-	/* The scheduler does not count, or not on this boot: a task that runs has arrived at a CPU. */
+	/* Without CONFIG_SCHED_INFO, or with it off on this boot, pcount of a running task is 0. */
 	if (!n || !bpf_core_field_exists(task->sched_info.run_delay) ||
 	    !BPF_CORE_READ(task, sched_info.pcount))
 		return;
@@ -470,7 +470,7 @@ static __always_inline void begin_waits(__u32 tid)
 		bpf_map_update_elem(&waits, &tid, &w, BPF_EXIST);
 }
 
-/* What the current task has waited for since; false if that is not known. */
+/* What the current task has waited for since begin_waits; false if unknown. */
 static __always_inline bool end_waits(__u32 tid, struct waits *into)
 {
 	struct waits *w = bpf_map_lookup_elem(&waits, &tid);
@@ -486,7 +486,7 @@ static __always_inline bool end_waits(__u32 tid, struct waits *into)
 	return true;
 }
 
-/* A task leaves the CPU to another. */
+/* The CPU switches from prev to next. */
 static __always_inline int handle_switch(struct task_struct *prev, struct task_struct *next, bool typed)
 {
 	__u32 zero = 0, tid;
@@ -524,7 +524,7 @@ int BPF_PROG(switch_raw_tp, bool preempt, struct task_struct *prev, struct task_
 	return handle_switch(prev, next, false);
 }
 
-/* A sync begins. op is 0 where the registers tell it. inode is 0 for a syscall. */
+/* A sync begins. op is 0 if it is to be found from the registers. inode is 0 for a syscall. */
 static __always_inline int handle_enter(struct file *file, __u64 inode, enum fsync_op op, bool datasync,
 					enum hook hook, bool typed)
 {
@@ -557,7 +557,7 @@ static __always_inline int handle_enter(struct file *file, __u64 inode, enum fsy
 	s.start = bpf_ktime_get_boot_ns();
 	if (!bpf_map_update_elem(&inflight, &key, &s, BPF_NOEXIST))
 		return 0;
-	/* Full, or the end of an earlier one was missed: either way one of them is lost. */
+	/* The map is full, or the end of an earlier sync was missed: either way one sync is lost. */
 	COUNT(KIND_FSYNC, lost_map);
 	bpf_map_update_elem(&inflight, &key, &s, BPF_EXIST);
 	return 0;
@@ -590,8 +590,8 @@ static __always_inline void fill_path(struct event *e, struct inflight *s)
 	e->hdr.size = HEAD_SIZE + used;
 }
 
-/* Waking the reader takes the task that synced up to 50 us in a virtual machine, so it is left to look by itself, ten
- * times a second, unless the ring fills.
+/* Waking the reader delays the syncing task by up to 50 us in a virtual machine. So it is woken only when the ring buffer
+ * fills; else it polls ten times a second.
  */
 static __always_inline __u64 wakeup(void)
 {
@@ -668,7 +668,7 @@ int BPF_PROG(ext4_exit_raw_tp, struct inode *inode, int ret)
 	return handle_exit((__u64)inode, ret);
 }
 
-/* How tracefs describes these events: stable ABI. */
+/* The format of syscall events in tracefs: ABI. */
 struct sys_enter {
 	__u64 common;
 	long syscall;
@@ -722,7 +722,7 @@ static long take_file(struct task_struct *task, struct vm_area_struct *vma, stru
 	return 0;
 }
 
-/* Of what is mapped at the address; the helper is there since 5.17. */
+/* Of the file that is mapped at the address. bpf_find_vma is there since 5.17. */
 SEC("tracepoint/syscalls/sys_enter_msync")
 int enter_msync(struct sys_enter *ctx)
 {

@@ -1,13 +1,13 @@
 //go:build ignore
 
-/* What netfilter decides, told by those who decide: the hook that dropped a packet, new flows that no NAT rule was
- * for, flows that conntrack had no room for or did not take in, packets that it calls invalid and why, REJECT rules
- * at work. fexit, fentry or kprobe nf_hook_slow, nf_nat_setup_info, __nf_conntrack_alloc, __nf_conntrack_confirm,
+/* What netfilter decides: the hook that dropped a packet, new flows without a NAT rule, new flows that conntrack could
+ * not allocate or confirm, packets in conntrack state INVALID and why, packets that a REJECT rule answers. fexit, fentry
+ * or kprobe nf_hook_slow, nf_nat_setup_info, __nf_conntrack_alloc, __nf_conntrack_confirm,
  * nf_ct_resolve_clash, nf_ct_l4proto_log_invalid, nf_l4proto_log_invalid, nf_send_reset, nf_send_unreach,
  * nf_send_reset6, nf_send_unreach6; raw_tp kfree_skb.
  *
- * What is known at one place and told at another is kept under the packet's address: never under the task's, since
- * an interrupt drops packets in its name, too.
+ * What one hook knows and another sends is kept under the packet's address, never under the task's: an interrupt drops
+ * packets while the task is current.
  */
 #include "event.h"
 #include "select.h"
@@ -19,22 +19,22 @@ const volatile bool kfree_skb_has_reason = false;
 
 enum netfilter_op {
 	NETFILTER_VERDICT = 1,	    /* a hook dropped the packet */
-	NETFILTER_UNTRANSLATED = 2, /* no rule gave a new flow another destination */
-	NETFILTER_FULL = 3,	    /* conntrack had no room for a new flow */
-	NETFILTER_REFUSED = 4,	    /* conntrack did not take a new flow in */
-	NETFILTER_REJECTED = 5,	    /* a rule has the packet answered */
-	NETFILTER_INVALID = 6,	    /* conntrack finds fault with the packet */
+	NETFILTER_UNTRANSLATED = 2, /* no DNAT rule matched a new flow */
+	NETFILTER_FULL = 3,	    /* conntrack table full: no entry for a new flow */
+	NETFILTER_REFUSED = 4,	    /* conntrack did not confirm a new flow */
+	NETFILTER_REJECTED = 5,	    /* a REJECT rule answers the packet */
+	NETFILTER_INVALID = 6,	    /* conntrack state INVALID */
 };
 
 #define TEXT_SIZE 128
-#define NO_HOOK	  255 /* it is not known */
+#define NO_HOOK	  255 /* unknown */
 
 struct event {
 	struct hdr hdr;
 	enum netfilter_op op;
-	__u32 icmp;	       /* what answers a rejected packet: type << 8 | code; 0: a TCP reset */
-	struct tuple packet;   /* or, where there is no packet at hand, the flow that it begins */
-	struct tuple original; /* of the entry that the refused one lost to; family 0 if none did */
+	__u32 icmp;	       /* of the ICMP error for a rejected packet: type << 8 | code; 0: a TCP reset */
+	struct tuple packet;   /* or the new flow's tuple, where no packet is at hand */
+	struct tuple original; /* of the entry that the refused one clashed with; family 0 if none */
 	struct tuple reply;
 	__u32 status; /* of the entry that was refused: IPS_ bits */
 	__u8 hook;    /* enum nf_inet_hooks, or the family's own; NO_HOOK */
@@ -43,15 +43,15 @@ struct event {
 	__u8 ttl;
 	__u32 len; /* of the packet, 0 if there is none at hand */
 	__u32 zero;
-	__u8 text[TEXT_SIZE]; /* format of what conntrack would log */
+	__u8 text[TEXT_SIZE]; /* format string of conntrack's log message */
 };
 
 #define HEAD_SIZE offsetof(struct event, text)
 
 DEFINE_RING(struct event);
 
-/* Packets that were freed as netfilter's drops, for the hook that says so when it returns: it must not look at them
- * any more.
+/* What was read of a packet. Of packets that kfree_skb frees with reason NETFILTER_DROP it is kept for verdict_fexit,
+ * which runs after the packet is freed.
  */
 struct freed_pkt {
 	struct tuple t;
@@ -68,9 +68,9 @@ struct {
 	__type(value, struct freed_pkt);
 } freed_pkts SEC(".maps");
 
-/* The hook that a packet entered last, where no program runs when it leaves. */
+/* The hook that a packet entered last, for kernels without fexit. */
 struct hook_entry {
-	__u64 function; /* where nf_hook_slow begins, 0 if a program runs when it returns */
+	__u64 function; /* address of nf_hook_slow, 0 from fexit */
 	__u32 netns;
 	__u32 ifindex;
 	__u8 hook;
@@ -85,9 +85,9 @@ struct {
 	__type(value, struct hook_entry);
 } hook_entries SEC(".maps");
 
-/* Whose flow was there first, while conntrack thinks of what to do. */
+/* The entry that a new one clashed with, until conntrack resolves the clash or drops the packet. */
 struct clash {
-	__u64 ct; /* the late one's */
+	__u64 ct; /* address of the new entry */
 	__u64 time;
 	struct tuple original;
 	struct tuple reply;
@@ -100,14 +100,14 @@ struct {
 	__type(value, struct clash);
 } clashes SEC(".maps");
 
-#define CLASH_AGE 100000000 /* nanoseconds; a packet is refused at once */
+#define CLASH_AGE 100000000 /* nanoseconds; the drop follows at once */
 
 static __always_inline bool selected(const struct tuple *t, __u32 netns)
 {
 	return netns_selected(netns) || addr_selected(t->src) || addr_selected(t->dst);
 }
 
-/* A record about a packet that the user selected, NULL for others. */
+/* A record about a packet, NULL if the user did not select it. */
 static __always_inline struct event *new_event(enum netfilter_op op, const struct freed_pkt *c, __u32 netns)
 {
 	struct event *e;
@@ -130,7 +130,7 @@ static __always_inline struct event *new_event(enum netfilter_op op, const struc
 	return e;
 }
 
-/* Only a text needs its room. */
+/* Sends a record, without its text if that is empty. */
 static __always_inline void send(struct event *e)
 {
 	if (!e->text[0])
@@ -151,7 +151,7 @@ static __always_inline bool read_packet(struct freed_pkt *c, struct sk_buff *skb
 	return true;
 }
 
-/* On its way out a packet has no device yet, but its sender. */
+/* The packet's namespace: its device's, or its socket's where a sent packet has no device yet. */
 static __always_inline __u32 packet_netns(struct sk_buff *skb)
 {
 	__u32 netns = BPF_CORE_READ(skb, dev, nd_net.net, ns.inum);
@@ -185,10 +185,10 @@ static __always_inline int send_verdict(const struct freed_pkt *c, const struct 
 }
 
 enum skb_drop_reason___some {
-	SKB_DROP_REASON_NETFILTER_DROP___some = 7, /* the number is the kernel's business */
+	SKB_DROP_REASON_NETFILTER_DROP___some = 7, /* CO-RE takes the kernel's value */
 };
 
-/* Whether a packet that is freed is netfilter's doing, as far as the kernel says: of one without reasons, any is. */
+/* Whether kfree_skb's reason is NETFILTER_DROP. A kernel without reasons (before 5.17) may mean it each time. */
 static __always_inline bool dropped_by_netfilter(__u64 *ctx)
 {
 	return !kfree_skb_has_reason || ctx[2] == bpf_core_enum_value(enum skb_drop_reason___some,
@@ -218,14 +218,14 @@ int BPF_PROG(verdict_fexit, struct sk_buff *skb, struct nf_hook_state *state, vo
 		return 0;
 	c = bpf_map_lookup_elem(&freed_pkts, &key);
 	if (!c)
-		return 0; /* not IP, or somebody keeps it */
+		return 0; /* not IP, or not freed: a reference is held */
 	copy = *c;
 	bpf_map_delete_elem(&freed_pkts, &key);
 	at = entry_of(state);
 	return send_verdict(&copy, &at);
 }
 
-#define HOOK_SLOW_SIZE 512 /* bytes, at most; it is some 200 */
+#define HOOK_SLOW_SIZE 512 /* bytes of nf_hook_slow, at most; it has some 200 */
 
 SEC("kprobe/nf_hook_slow")
 int entry_kprobe(void *ctx)
@@ -248,15 +248,15 @@ int verdict_raw_tp(__u64 *ctx)
 	if (!at)
 		return 0;
 	copy = *at;
-	bpf_map_delete_elem(&hook_entries, &key); /* the address is another packet's soon */
+	bpf_map_delete_elem(&hook_entries, &key); /* the address will be reused */
 	if (!dropped_by_netfilter(ctx) || !read_packet(&c, (void *)key))
 		return 0;
 	if (!kfree_skb_has_reason && ctx[1] - copy.function > HOOK_SLOW_SIZE)
-		return 0; /* it passed the hook, and was freed elsewhere */
+		return 0; /* accepted by the hook, freed elsewhere */
 	return send_verdict(&c, &copy);
 }
 
-/* linux/netfilter/nf_nat.h, which is ABI. */
+/* linux/netfilter/nf_nat.h: ABI. */
 struct nf_nat_range2 {
 	unsigned int flags;
 	union nf_inet_addr min_addr;
@@ -266,7 +266,7 @@ struct nf_nat_range2 {
 #define NF_NAT_RANGE_MAP_IPS 1
 #define NF_NAT_MANIP_DST     1
 
-/* A new flow, as its first packet has it; NULL for those that the view does not ask for. */
+/* A record about a new flow, NULL if the verb does not ask for its ports. */
 static __always_inline struct event *new_flow_event(enum netfilter_op op, struct nf_conntrack_tuple *t,
 						    __u32 netns)
 {
@@ -276,8 +276,8 @@ static __always_inline struct event *new_flow_event(enum netfilter_op op, struct
 	return port_wanted(&c.t) ? new_event(op, &c, netns) : NULL;
 }
 
-/* nf_nat_inet_fn settles the destination of a flow that no rule was for: it is mapped to itself. That is all of
- * nf_nat_alloc_null_binding, which compilers make a part of its caller.
+/* For a new flow without a NAT rule nf_nat_inet_fn maps the destination to itself. The kernel does that in
+ * nf_nat_alloc_null_binding, which is inlined; so this recognizes its call of nf_nat_setup_info by the arguments.
  */
 static __always_inline int handle_nat_setup(struct nf_conn *ct, struct nf_nat_range2 *range, int manip)
 {
@@ -328,7 +328,7 @@ int BPF_PROG(alloc_fexit, struct net *net, void *zone, struct nf_conntrack_tuple
 	return 0;
 }
 
-/* The entry of a packet is about to clash with one that is in the table. */
+/* A packet's new entry clashes with one that is in the table (first). */
 static __always_inline int handle_clash(struct sk_buff *skb, struct nf_conntrack_tuple_hash *first)
 {
 	__u32 step =
@@ -356,7 +356,7 @@ int clash_kprobe(void *ctx)
 	return handle_clash((void *)argument(ctx, 1), (void *)argument(ctx, 2));
 }
 
-/* What clashed with this packet's entry, if it was that and not another packet's that was at the same address. */
+/* The clash of this packet's entry, NULL if there is none. A clash of an earlier packet at the same address is not it. */
 static __always_inline struct clash *clash_of(struct sk_buff *skb, struct nf_conn *ct)
 {
 	__u64 key = (__u64)skb;
@@ -399,8 +399,8 @@ int BPF_PROG(confirm_fexit, struct sk_buff *skb, int verdict)
 	return send_refused(skb, ct, clash_of(skb, ct));
 }
 
-/* Where no program can run at the end of __nf_conntrack_confirm: a packet that clashed and is dropped with its entry
- * still its own and not in the table.
+/* For kernels without fexit on __nf_conntrack_confirm: a packet that clashed and is dropped while its entry is not
+ * confirmed.
  */
 SEC("raw_tp/kfree_skb")
 int refused_raw_tp(__u64 *ctx)
@@ -438,7 +438,7 @@ static __always_inline int handle_reject(struct sk_buff *skb, __u32 icmp, __u8 h
 
 #define UNREACHABLE(type, code) ((type) << 8 | ((code)&0xff))
 
-/* (net, socket, packet, hook); 5.10 has no socket there, so that the hook, a small number, comes one earlier. */
+/* Arguments (net, socket, packet, hook). 5.10 has no socket, so that the third is the hook, a small number. */
 static __always_inline int handle_reset(void *ctx)
 {
 	unsigned long third = argument(ctx, 3);
@@ -496,7 +496,7 @@ int unreach6_kprobe(void *ctx)
 	return handle_reject((void *)argument(ctx, 2), UNREACHABLE(1, argument(ctx, 3)), argument(ctx, 4));
 }
 
-/* next is what follows the format. These functions are variadic, which no fentry can be. */
+/* Reads the format, or what it refers to: next is the argument after it. fentry cannot attach to variadic functions. */
 static __always_inline int handle_invalid(struct sk_buff *skb, const void *format, const void *next)
 {
 	struct freed_pkt c = {};
@@ -511,14 +511,14 @@ static __always_inline int handle_invalid(struct sk_buff *skb, const void *forma
 	bpf_probe_read_kernel_str(e->text, sizeof(e->text), format);
 	if (e->text[0] == '%' && e->text[1] == 's' && !e->text[2])
 		bpf_probe_read_kernel_str(e->text, sizeof(e->text), next);
-	else if (e->text[0] == '%' && e->text[1] == 'p' && e->text[2] == 'V') /* a format in a format */
+	else if (e->text[0] == '%' && e->text[1] == 'p' && e->text[2] == 'V') /* struct va_format */
 		bpf_probe_read_kernel_str(e->text, sizeof(e->text),
 					  BPF_CORE_READ((struct va_format *)next, fmt));
 	send(e);
 	return 0;
 }
 
-/* A text begins with a letter; a struct nf_hook_state with the number of a hook. */
+/* Whether p points to a string: that begins with a printable character, struct nf_hook_state with a hook's number. */
 static __always_inline bool is_text(const void *p)
 {
 	char c = 0;
@@ -526,7 +526,7 @@ static __always_inline bool is_text(const void *p)
 	return !bpf_probe_read_kernel(&c, sizeof(c), p) && c >= ' ';
 }
 
-/* (packet, entry, hook's state, format, ...); 5.10 has no state there. */
+/* Arguments (packet, entry, hook state, format, ...); 5.10 has no hook state. */
 SEC("kprobe/nf_ct_l4proto_log_invalid")
 int invalid_kprobe(void *ctx)
 {
@@ -537,13 +537,13 @@ int invalid_kprobe(void *ctx)
 	return handle_invalid(skb, (void *)argument(ctx, 4), (void *)argument(ctx, 5));
 }
 
-/* (packet, hook's state, protocol, format, ...); 5.10 has (packet, net, family, protocol, format, ...). */
+/* Arguments (packet, hook state, protocol, format, ...); 5.10 has (packet, net, family, protocol, format, ...). */
 SEC("kprobe/nf_l4proto_log_invalid")
 int malformed_kprobe(void *ctx)
 {
 	void *skb = (void *)argument(ctx, 1), *fourth = (void *)argument(ctx, 4);
 
-	if (is_text(fourth)) /* a protocol's number is no address */
+	if (is_text(fourth)) /* a protocol number is no readable address */
 		return handle_invalid(skb, fourth, (void *)argument(ctx, 5));
 	return handle_invalid(skb, (void *)argument(ctx, 5), (void *)argument(ctx, 6));
 }

@@ -1,14 +1,16 @@
 //go:build ignore
 
-/* The way of packets through the node: where each was seen (hops), where it died (drops), and by conntrack what
- * its addresses were translated to. tp_btf or raw_tp net_dev_queue, netif_receive_skb, kfree_skb.
+/* The path of packets through the node: the devices that each passes (hops), where it is dropped, and the NAT that
+ * conntrack applies. tp_btf or raw_tp net_dev_queue, netif_receive_skb, kfree_skb.
  *
- * A packet is of interest if its way so far was, if its flow or the flow that an ICMP error is about was, or if it
- * is what the view asks for (protocol, port), what the user's expression says, and whom the user selected. So NAT, to
- * whatever address and port, is followed here, and nothing else costs a record.
+ * A packet is recorded if one of these holds:
+ * - it is on a journey that was recorded before;
+ * - its flow, or the flow that an ICMP error quotes, was recorded before;
+ * - it has the view's protocol and port, passes the user's filter, and one of its ends is selected.
+ * So packets are followed through NAT to any address and port, and other packets cost no record.
  *
- * In a tunnel between nodes (VXLAN, Geneve, IP in IP) the packet stays the one that is carried: what it is asked for
- * by, and known again by, is its own header. The record has the outer one, and tells where the inner begins.
+ * In a tunnel (VXLAN, Geneve, IP in IP) the inner packet counts: it is matched and recognized by its own header. The
+ * record has the outer header and the offset of the inner one.
  */
 #include "dnsport.h"
 #include "event.h"
@@ -31,8 +33,8 @@ enum path_direction {
 const volatile __u32 hop_protocols = 0; /* WANT_ bits */
 const volatile __u32 drop_protocols = 0;
 const volatile __u32 hop_tcp_flags = 0; /* hops of TCP packets with one of these flags only; 0: all */
-const volatile __u32 snap = 0;	       /* bytes to take of a packet when it is first seen, and when it dies */
-const volatile bool filtering = false; /* the user gave an expression, which was put into packet_filter_l3 */
+const volatile __u32 snap = 0;		/* bytes to copy of a packet at its first hop and at its drop */
+const volatile bool filtering = false;	/* the user gave a filter, which was spliced into packet_filter_l3 */
 
 /* What this kernel passes to tracepoint kfree_skb: the reason since 5.17, commit c504e5c2f964 ("net: skb: introduce
  * kfree_skb_reason()"), the socket since 6.11, commit c53795d48ee8 ("net: add rx_sk to trace_kfree_skb").
@@ -40,8 +42,8 @@ const volatile bool filtering = false; /* the user gave an expression, which was
 const volatile bool kfree_skb_has_reason = false;
 const volatile bool kfree_skb_has_rx_sk = false;
 
-/* Room for packet bytes, in sizes that a reserve may have. */
-#define ROOM_SMALL 160 /* the headers, of a packet in a tunnel, too, without many options */
+/* Bytes of the packet in a record: bpf_ringbuf_reserve takes constant sizes only. */
+#define ROOM_SMALL 160 /* the headers, inner and outer, with few options */
 #define ROOM_LARGE 512
 
 struct event {
@@ -49,13 +51,13 @@ struct event {
 	struct tuple packet;
 	struct tuple original; /* of the conntrack entry, family 0 if there is none */
 	struct tuple reply;
-	__u64 location; /* of a drop: the instruction after the call that freed the packet */
+	__u64 location; /* of a drop: the return address of the call of kfree_skb */
 	__u32 reason;	/* of a drop: enum skb_drop_reason of this kernel */
 	__u32 status;	/* of the conntrack entry: IPS_ bits */
 	__u32 len;	/* from the network header on */
 	__u32 id;
-	__u32 socket_netns; /* of the socket that sent it or was to receive it, 0 if unknown */
-	__u16 fragment;	    /* offset, bytes; the lowest bit: more follow */
+	__u32 socket_netns; /* of the sending or receiving socket, 0 if unknown */
+	__u16 fragment;	    /* offset, bytes; the lowest bit: more fragments */
 	__u16 l4;	    /* offsets from the network header */
 	__u16 data;
 	__u16 taken; /* bytes */
@@ -65,7 +67,7 @@ struct event {
 	__u8 icmp_code;
 	enum path_direction direction; /* 0 of a drop */
 	__u8 zero;
-	__u16 inner;		/* where the packet that this one carries begins, 0 if it carries none */
+	__u16 inner;		/* offset of the inner packet, 0 if there is none */
 	__u8 bytes[ROOM_LARGE]; /* from the network header on */
 };
 
@@ -73,33 +75,33 @@ struct event {
 
 DEFINE_RING(struct event);
 
-/* One packet's way through this node, as long as the node sees it. */
+/* One packet on its path through this node. */
 struct journey {
-	__u64 id; /* time of its first hop, unique by the CPU in the lowest bits */
-	__u64 last;
-	__u64 dev; /* of the first hop */
+	__u64 id;   /* time of its first hop; the lowest bits are the CPU, so that it is unique */
+	__u64 last; /* time of its last hop */
+	__u64 dev;  /* of the first hop */
 	__u32 fingerprint;
-	__u32 netns; /* of the last hop, as the next two */
+	__u32 netns; /* of the last hop, like direction and ttl */
 	__u8 direction;
 	__u8 ttl;
 	__u8 first_direction;
 	__u8 first_ttl;
-	__u32 flow; /* hash of it, at the last hop */
+	__u32 flow; /* flow_hash at the last hop */
 };
 
 #define JOURNEY_CPUS 64
-#define JOURNEY_AGE_NS \
-	(10ULL * 1000 * 1000 * 1000) /* longest rest: an unresolved neighbour holds a packet for 3 s */
+/* longest pause: a packet waits 3 s for an unresolved neighbour */
+#define JOURNEY_AGE_NS (10ULL * 1000 * 1000 * 1000)
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
-	__type(key, __u64); /* skb->head; or the skb, if its head was allocated anew */
+	__type(key, __u64); /* skb->head; or the skb, if its head was reallocated */
 	__type(value, struct journey);
 } journeys SEC(".maps");
 
-/* The packet that was seen last on this CPU: the way through a namespace, from device to device, is one function call,
- * so what the next hop has is that packet, even if it was copied.
+/* The journey of this CPU's last hop. Forwarding within a namespace is one call chain from device to device, so the next
+ * hop on the CPU is the same packet, even if it was copied.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -108,19 +110,19 @@ struct {
 	__type(value, struct journey);
 } last_journey SEC(".maps");
 
-#define COPY_DELAY_NS (10 * 1000 * 1000) /* ns from hop to hop, though the CPU be lent out between them */
+#define COPY_DELAY_NS (10 * 1000 * 1000) /* from hop to hop; an interrupt may come between */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
-	__type(key, struct tuple); /* normalised: both directions are one */
+	__type(key, struct tuple); /* normalised: the same for both directions */
 	__type(value, __u8);
 } flows SEC(".maps");
 
-/* A packet where one of the programs looks at it. */
+/* What a program knows of the packet at its hook. */
 struct pkt_ctx {
-	struct packet p; /* the one that is carried, if it is in a tunnel */
-	__u32 inner;	 /* where it begins in what carries it, 0 if nothing does */
+	struct packet p; /* the inner packet, if it is in a tunnel */
+	__u32 inner;	 /* its offset in the outer packet, 0 if there is none */
 	__u32 ifindex;
 	__u64 skb;
 	__u64 dev;
@@ -129,15 +131,15 @@ struct pkt_ctx {
 	__u64 journey;
 	__u32 netns;
 	__u8 direction;
-	bool first;	     /* hop of its journey */
-	bool reply;	     /* it goes the other way than the first packet of its flow; valid iff ct */
-	bool filter_match;   /* the user's expression; valid iff filtering */
-	struct packet outer; /* what carries it, valid iff inner */
+	bool first;	     /* the first hop of its journey */
+	bool reply;	     /* of conntrack's reply direction; valid iff ct */
+	bool filter_match;   /* it passes the user's filter; valid iff filtering */
+	struct packet outer; /* valid iff inner */
 };
 
-/* Room for sights: they are too large for the stack, and what is in a map the verifier does not follow through every
- * way that there is through the headers. A program may interrupt another, so there is one a level: task, soft and hard
- * interrupt, NMI.
+/* struct pkt_ctx is in a map because it is too large for the stack, and because the verifier does not track map values
+ * through each path of the header parser. Programs on one CPU interrupt each other, so there is one for each level: task,
+ * softirq, hardirq, NMI.
  */
 #define CTX_LEVELS 4
 
@@ -155,7 +157,7 @@ struct {
 	__type(value, __u32);
 } pkt_ctx_level SEC(".maps");
 
-/* A sight that is zero but for outer, until let_go. */
+/* Returns a context that is zero except for outer, until ctx_put. NULL if the levels are exhausted. */
 static __always_inline struct pkt_ctx *ctx_get(void)
 {
 	__u32 zero = 0, at, *now = bpf_map_lookup_elem(&pkt_ctx_level, &zero);
@@ -192,7 +194,7 @@ static __always_inline __u32 protocol_bit(__u8 proto)
 	return WANT_OTHER;
 }
 
-/* Set with the first flow: until then, and on a node that translates nothing for ever, none is looked for. */
+/* Set with the first flow. A node without NAT never sets it, which saves a map lookup per packet. */
 bool flows_tracked = false;
 
 static __always_inline bool flow_tracked(const struct tuple *t)
@@ -217,8 +219,8 @@ static __always_inline void track_flow(const struct tuple *t)
 	flows_tracked = true;
 }
 
-/* Who sends UDP to whom, by whatever ports. Of what is asked for by ports, that finds later fragments, which have none,
- * and answers from a port that was not asked.
+/* A pair of addresses that exchange UDP, without ports. Where the view asks for ports, this finds later fragments, which
+ * have no ports, and answers from another port than the query's.
  */
 #define PAIR 1
 
@@ -255,14 +257,14 @@ static __always_inline __u32 socket_netns(struct sock *sk)
 	return BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 }
 
-/* Whether the packet just left its sender: later it has gone to another namespace, or lost its socket. */
+/* Whether this is the first hop after the sending socket: later hops are in another namespace, or skb->sk is NULL. */
 static __always_inline bool just_sent(const struct pkt_ctx *c)
 {
 	return c->direction == DIRECTION_OUT && c->sk && socket_netns(c->sk) == c->netns;
 }
 
-/* Whether j is the packet at hand. Buffers are used again, for packets that may even look the same (a query sent
- * again): a packet does not get younger, nor begin anew; where devices are stacked it leaves by several.
+/* Whether j is this packet's journey. Buffers are reused, even for packets with equal headers (a retried query). So: the
+ * TTL never rises, and the first hop does not come twice. Stacked devices transmit one packet several times.
  */
 static __always_inline bool same_packet(const struct journey *j, const struct pkt_ctx *c, __u64 now)
 {
@@ -271,12 +273,12 @@ static __always_inline bool same_packet(const struct journey *j, const struct pk
 	if (c->direction == j->first_direction && c->dev == j->dev && c->p.ttl == j->first_ttl)
 		return !c->direction;
 	if (!c->direction && !j->first_direction)
-		return false; /* died elsewhere before */
+		return false; /* the journey ended with another drop */
 	return !just_sent(c) || (j->direction == DIRECTION_OUT && j->netns == c->netns);
 }
 
-/* The journey kept under a key, if it is the packet's. One that looks like it but is of a packet before is forgotten,
- * lest a later hop, which cannot tell, takes it up.
+/* The journey under a key, if it is this packet's. A journey with the same fingerprint but of an earlier packet is
+ * deleted: a later hop could not distinguish them.
  */
 static __always_inline struct journey *lookup_journey(__u64 key, const struct pkt_ctx *c, __u64 now)
 {
@@ -290,7 +292,7 @@ static __always_inline struct journey *lookup_journey(__u64 key, const struct pk
 	return 0;
 }
 
-/* Whether the packet is of the flow that another was, as it is or as it was before translation here. */
+/* Whether the packet is of a flow, with its addresses now or before this node's NAT. */
 static __noinline bool same_flow(const struct pkt_ctx *c, __u32 flow)
 {
 	struct nf_conn *ct = c->ct;
@@ -307,8 +309,8 @@ static __noinline bool same_flow(const struct pkt_ctx *c, __u32 flow)
 	return flow_hash(&t) == flow;
 }
 
-/* The journey of the packet of which this one is a copy, with a buffer and an address of its own: IPv6 makes one where
- * the next device, as a tunnel's does, needs more room before the header (skb_expand_head).
+/* The journey of the packet that this one was copied from, into another skb and buffer: IPv6 copies where the next device
+ * (a tunnel) needs more headroom: skb_realloc_headroom, or skb_expand_head since 5.15 (commit e415ed3a4b8b).
  */
 static __always_inline struct journey *copied_journey(const struct pkt_ctx *c, __u64 now)
 {
@@ -324,7 +326,7 @@ static __always_inline struct journey *copied_journey(const struct pkt_ctx *c, _
 	return j;
 }
 
-/* The journey of a packet, NULL if it is not known. Its buffer tells it, unless that was allocated anew. */
+/* The journey of a packet, NULL if there is none. It is found by skb->head, or by the skb if its head was reallocated. */
 static __always_inline struct journey *find_journey(const struct pkt_ctx *c, __u64 now)
 {
 	struct journey *j = lookup_journey((__u64)c->p.head, c, now);
@@ -375,8 +377,8 @@ static __noinline void begin_journey(struct pkt_ctx *c, __u64 now)
 		COUNT(KIND_HOP, lost_map);
 }
 
-/* Goes on with a journey or begins one. What is kept by the packet's address stays as it was at the beginning: it is
- * there to be found once, if the buffer changes.
+/* Updates the journey of a packet, or begins one. The copy under the skb's address is not updated: it serves one lookup,
+ * when skb->head changes.
  */
 static __always_inline void update_journey(struct pkt_ctx *c, struct journey *known, __u64 now)
 {
@@ -388,8 +390,8 @@ static __always_inline void update_journey(struct pkt_ctx *c, struct journey *kn
 	set_last_hop(known, c, now);
 }
 
-/* Whether the packet is of a selected end by what its addresses were before translation, or will be after it: behind
- * source translation it has the node's.
+/* Whether an address of the conntrack entry, before or after NAT, is selected. After SNAT the packet itself has the
+ * node's address.
  */
 static __noinline bool selected_translated(struct nf_conn *ct)
 {
@@ -420,7 +422,7 @@ static __always_inline bool selected(const struct pkt_ctx *c)
 	return cgroup_selected(BPF_CORE_READ(cgrp, kn, id));
 }
 
-/* The user's filter, spliced in before the program is loaded: tracer/filter says what it replaces. */
+/* Replaced by the user's filter before the program is loaded: see tracer/filterjit. */
 __attribute__((noinline)) int packet_filter_l3(__u64 data, __u32 room, __u32 len, __u64 about, __u32 ifindex)
 {
 	int pass = 1;
@@ -434,7 +436,7 @@ static __always_inline int filter_at(const struct pkt_ctx *c, __u8 family, const
 {
 	__u64 about = family == 4 ? ETH_P_IP : ETH_P_IPV6, at = (__u64)data;
 
-	asm volatile("%0 = -%0; %0 = -%0" : "+r"(at)); /* the verifier takes no negative for a pointer */
+	asm volatile("%0 = -%0; %0 = -%0" : "+r"(at)); /* makes it a scalar for the verifier */
 	return packet_filter_l3(at, room, len, about | (__u64)c->direction << 33, c->ifindex);
 }
 
@@ -443,11 +445,13 @@ static __always_inline bool has_ports(__u8 proto)
 	return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_SCTP;
 }
 
-/* Whether the packet, or what an ICMP error quotes from skip on, passes with other addresses and ports. */
+/* Runs the filter on the packet at offset skip with other addresses and ports. skip is 0, or where an ICMP error's quoted
+ * packet begins.
+ */
 static __noinline bool match_rewritten(const struct pkt_ctx *c, void *src, void *dst, __u32 ports, __u32 skip)
 {
 	union {
-		__u8 b[64]; /* as much of the packet as can be looked at so */
+		__u8 b[64]; /* the part of the packet that the filter sees */
 		struct {
 			struct ipv4_header ip;
 			__u32 ports;
@@ -457,8 +461,8 @@ static __noinline bool match_rewritten(const struct pkt_ctx *c, void *src, void 
 			__u32 ports;
 		} v6;
 	} h = {};
-	__u64 n = c->p.linear -
-		  skip; /* wide, lest the compiler checks a copy that the verifier does not connect */
+	/* 64 bits: with 32 the compiler compares a copy, and the verifier does not carry the bound over. */
+	__u64 n = c->p.linear - skip;
 
 	if (n > sizeof(h))
 		n = sizeof(h);
@@ -479,7 +483,7 @@ static __noinline bool match_rewritten(const struct pkt_ctx *c, void *src, void 
 	return filter_at(c, c->p.t.family, &h, n, c->p.len - skip);
 }
 
-/* The same with the ends that conntrack has for the packet; turned says that they are the other direction's. */
+/* Runs the filter with the addresses and ports of a conntrack tuple; turned: with source and destination swapped. */
 static __always_inline bool match_translated(const struct pkt_ctx *c, struct nf_conntrack_tuple *ends,
 					     bool turned, __u32 skip)
 {
@@ -491,8 +495,8 @@ static __always_inline bool match_translated(const struct pkt_ctx *c, struct nf_
 		      : match_rewritten(c, src, dst, sport | dport << 16, skip);
 }
 
-/* Whether the user's expression says yes: to the packet as it is, in a tunnel or out of it, to what an ICMP error is about, or to either with
- * the addresses and ports before or after translation.
+/* Matches the user's filter against the packet, the packet that an ICMP error quotes, the outer header of a tunnel, or
+ * either of the first two with the addresses before and after NAT.
  */
 static __noinline bool match_filter(const struct pkt_ctx *c)
 {
@@ -512,14 +516,13 @@ static __noinline bool match_filter(const struct pkt_ctx *c)
 	       match_translated(c, REPLY(ct), !turned, skip);
 }
 
-/* Asks the user's filter. */
 static __always_inline void run_filter(struct pkt_ctx *c)
 {
 	if (filtering)
 		c->filter_match = match_filter(c);
 }
 
-/* Whether the view asks for the packet, as it is or as it was before translation. */
+/* Whether the packet has a port that the view asks for, now or before NAT. */
 static __always_inline bool view_matches(const struct pkt_ctx *c)
 {
 	struct nf_conn *ct = c->ct;
@@ -533,7 +536,9 @@ static __always_inline bool view_matches(const struct pkt_ctx *c)
 	return port_wanted(&original);
 }
 
-/* The same for what an ICMP error is about. Other ICMP is asked for only where ports do not matter. */
+/* The same for the packet that an ICMP error quotes. Other ICMP has no ports: it matches only if the view asks for none.
+ * known: the quoted flow is tracked.
+ */
 static __noinline bool icmp_matches(const struct pkt_ctx *c, bool *known)
 {
 	struct packet inner;
@@ -544,7 +549,7 @@ static __noinline bool icmp_matches(const struct pkt_ctx *c, bool *known)
 	return port_wanted(&inner.t);
 }
 
-/* Whether to make a record of the packet; finds its journey on the way. */
+/* Whether to record the packet. If so, its journey is found or begun. */
 static __noinline bool should_record(struct pkt_ctx *c, enum kind kind)
 {
 	bool icmp = protocol_bit(c->p.t.proto) == WANT_ICMP, known = false, match, wanted;
@@ -569,8 +574,8 @@ static __noinline bool should_record(struct pkt_ctx *c, enum kind kind)
 	return true;
 }
 
-/* Which process sent the packet: only where that is certain. Elsewhere, in a softirq or behind a queue, the current
- * task is a bystander.
+/* Fills in the process that sent the packet, only where that is certain. In a softirq, or after a queue, the current task
+ * is unrelated.
  */
 static __always_inline void fill_sender(struct event *e, const struct pkt_ctx *c)
 {
@@ -593,7 +598,7 @@ static __always_inline void fill_socket(struct event *e, const struct pkt_ctx *c
 
 	e->socket_netns = socket_netns(sk);
 	if (state == TCP_TIME_WAIT || state == TCP_NEW_SYN_RECV)
-		return; /* not a full socket: the other fields are not there */
+		return; /* not a full socket: the other fields do not exist */
 	if (cgroup_subsys < 0) {
 		cgrp = sock_cgroup(sk);
 		e->hdr.cgroup = BPF_CORE_READ(cgrp, kn, id);
@@ -615,7 +620,7 @@ static __always_inline void fill_conntrack(struct event *e, struct nf_conn *ct)
 	}
 }
 
-/* The packet as it is at the device. */
+/* The packet as the device has it. */
 static __always_inline const struct packet *outer_packet(const struct pkt_ctx *c)
 {
 	return c->inner ? &c->outer : &c->p;
@@ -651,7 +656,7 @@ struct drop {
 	__u32 reason;
 };
 
-/* Sends a record with up to room bytes of the packet; room is a constant. */
+/* Sends a record with up to room bytes of the packet. room must be a constant. */
 static __always_inline void send(const struct pkt_ctx *c, const struct drop *d, const __u32 room)
 {
 	enum kind kind = d ? KIND_DROP : KIND_HOP;
@@ -685,7 +690,7 @@ static __noinline void record(const struct pkt_ctx *c, const struct drop *d)
 	if (c->first && port_wanted(&c->p.t))
 		track_udp_pair(&c->p.t);
 	if (c->inner) {
-		track_flow(&c->outer.t); /* an ICMP error is about that */
+		track_flow(&c->outer.t); /* ICMP errors quote the outer packet */
 		if (want < ROOM_SMALL)
 			want = ROOM_SMALL;
 	}
@@ -697,11 +702,11 @@ static __noinline void record(const struct pkt_ctx *c, const struct drop *d)
 		send(c, d, ROOM_LARGE);
 }
 
-/* The port of this node's own tunnels, if it is not a usual one: known from what leaves. */
+/* The UDP port of this node's tunnels, learned from sent packets; 0 until then. */
 __u16 tunnel_port = 0;
 
-/* Where the packet that p carries begins, from its network header on; 0 if it carries none. What leaves is marked by
- * the kernel, whatever the tunnel; of what arrives the header tells.
+/* The offset of the inner packet from the network header of p, 0 if there is none. On transmit the kernel sets
+ * skb->encapsulation for any tunnel. On receive only the headers show it.
  */
 static __always_inline __u32 find_inner(const bool typed, const struct sk_buff *skb, const struct packet *p)
 {
@@ -724,12 +729,12 @@ static __always_inline __u32 find_inner(const bool typed, const struct sk_buff *
 	return at < p->linear ? at : 0;
 }
 
-/* Reads the headers of what begins at l3, and of what that carries. False if that is no business of ours. */
+/* Reads the headers at p.l3, and those of an inner packet. False if they are unreadable or the protocol is not wanted. */
 static __always_inline bool parse(const bool typed, struct pkt_ctx *c, const struct sk_buff *skb,
 				  __u32 wanted)
 {
 	unsigned char *data = FIELD(typed, skb, data);
-	__u32 pulled = c->p.l3 - data; /* from data on; negative where data is already behind the header */
+	__u32 pulled = c->p.l3 - data; /* from skb->data on; negative if that is past the header */
 	__u32 at;
 
 	c->skb = (__u64)skb;
@@ -770,7 +775,7 @@ static __always_inline void process_hop(const bool typed, struct pkt_ctx *c, con
 
 	c->direction = direction;
 	c->p.head = FIELD(typed, skb, head);
-	/* What arrives has its network header not set yet, but begins with it. */
+	/* In netif_receive_skb the network header is not set yet; skb->data points to it. */
 	c->p.l3 = direction == DIRECTION_IN ? FIELD(typed, skb, data)
 					    : c->p.head + FIELD(typed, skb, network_header);
 	if (!parse(typed, c, skb, hop_protocols))
@@ -802,7 +807,7 @@ static __always_inline int handle_hop(const bool typed, const struct sk_buff *sk
 	return 0;
 }
 
-/* The network header of a packet that dies anywhere: where it was set, else where the data begins. */
+/* Reads a dropped packet, which may be anywhere in the stack: at the network header if that is set, else at skb->data. */
 static __always_inline bool parse_dropped(const bool typed, struct pkt_ctx *c, const struct sk_buff *skb)
 {
 	__u16 offset = FIELD(typed, skb, network_header);
@@ -819,14 +824,16 @@ static __always_inline void process_drop(const bool typed, struct pkt_ctx *c, co
 
 	if (!parse_dropped(typed, c, skb))
 		return;
-	/* Behind a UDP socket's queue the field serves another purpose, so it is never followed by plain loads. */
+	/* UDP stores skb->dev_scratch in the same word once it queues the packet (since 4.10,
+	 * commit c84d949057ca), so it is never followed by plain loads.
+	 */
 	dev = BPF_CORE_READ(skb, dev);
 	c->dev = (__u64)dev;
 	c->netns = BPF_CORE_READ(dev, nd_net.net, ns.inum);
 	c->sk = rx_sk ? rx_sk : FIELD(typed, skb, sk);
 	if (c->netns)
 		c->ifindex = BPF_CORE_READ(dev, ifindex);
-	else if (c->sk) /* on its way out, no device was chosen yet */
+	else if (c->sk) /* sent, and not routed to a device yet */
 		c->netns = socket_netns(c->sk);
 	set_conntrack(c, FIELD(typed, skb, _nfct));
 	run_filter(c);
@@ -873,7 +880,7 @@ int BPF_PROG(receive_raw_tp, struct sk_buff *skb)
 	return handle_hop(false, skb, DIRECTION_IN);
 }
 
-/* The arguments that this kernel has; ctx may not be read beyond them. */
+/* Reads only the arguments that this kernel has: the verifier rejects loads from ctx beyond them. */
 #define DROP(ctx)                                                                \
 	{                                                                        \
 		.location = ctx[1], .reason = kfree_skb_has_reason ? ctx[2] : 0, \

@@ -1,18 +1,19 @@
 //go:build ignore
 
-/* What TCP and UDP sockets report: resets sent and received, errors, SYNs and SYN-ACKs sent again, full
- * receive buffers, ICMP errors that this node answers with, large packets that time out. raw_tp tcp_send_reset, tcp_receive_reset,
- * inet_sk_error_report, inet_sock_set_state, tcp_retransmit_skb, tcp_retransmit_synack, icmp_send,
- * sock_rcvqueue_full, udp_fail_queue_rcv_skb; fentry or kprobe tcp_conn_request where the kernel has them.
+/* Events of TCP and UDP sockets: resets sent and received, errors, retransmitted SYNs and SYN-ACKs, retransmission
+ * timeouts of large segments, full accept queues and receive buffers, ICMP errors that this node sends, lookups without a
+ * route. raw_tp tcp_send_reset, tcp_receive_reset, inet_sk_error_report, inet_sock_set_state, tcp_retransmit_skb,
+ * tcp_retransmit_synack, icmp_send, sock_rcvqueue_full, udp_fail_queue_rcv_skb, fib_table_lookup, fib6_table_lookup;
+ * fentry or kprobe tcp_conn_request where the kernel has them.
  *
- * No tp_btf: kernels from 6.3 until 6.13 take its arguments for never NULL and remove the checks
- * (commit 838a10bd2ebf, "bpf: Augment raw_tp arguments with PTR_MAYBE_NULL"), yet tcp_send_reset has
- * neither a socket nor a packet in half of its calls.
+ * No tp_btf: from 6.3 to 6.13 the verifier assumes that its arguments are not NULL and removes the checks (fixed by
+ * commit 838a10bd2ebf, "bpf: Augment raw_tp arguments with PTR_MAYBE_NULL"). In tcp_send_reset the socket or the packet
+ * is often NULL.
  */
 #include "skb.h"
 #include "sock.h"
 
-const volatile __u64 tick_ns = 0; /* nanoseconds a jiffy */
+const volatile __u64 tick_ns = 0; /* nanoseconds per jiffy */
 
 #define PORT_DNS 53
 
@@ -20,55 +21,55 @@ enum sock_op {
 	SOCK_RESET_SENT = 1,
 	SOCK_RESET_RECEIVED = 2,
 	SOCK_ERROR = 3,
-	SOCK_SYN_RESENT = 4,	/* by the client */
-	SOCK_SYNACK_RESENT = 5, /* sock is the listener */
+	SOCK_SYN_RESENT = 4,	/* retransmitted by the client */
+	SOCK_SYNACK_RESENT = 5, /* retransmitted; sock is the listener */
 	SOCK_SYN_LOST = 6,	/* sock is the listener; its accept queue was full */
 	SOCK_ICMP_SENT = 7,
 	SOCK_BUFFER_FULL = 8,
-	SOCK_NO_ROUTE = 9, /* there may be none: a table has no way to where the process connects to */
-	SOCK_RESENT = 10,  /* data, for nothing of it was acknowledged in time */
+	SOCK_NO_ROUTE = 9, /* one table has no route to the destination; another may have */
+	SOCK_RESENT = 10,  /* data, after a retransmission timeout */
 };
 
 struct event {
-	struct hdr hdr; /* pid is the process that closes, connects or listens, where that is known */
+	struct hdr hdr; /* pid is the process that closes, connects or listens, 0 if unknown */
 	enum sock_op op;
 	__u32 reason;	     /* enum sk_rst_reason, valid iff has_reason; ICMP type << 8 | code */
 	__s32 error;	     /* errno, positive */
-	__u32 sigcode;	     /* of a process that exits: its exit code << 8 | signal */
+	__u32 sigcode;	     /* of a process that exits: exit code << 8 | signal */
 	struct tuple sock;   /* from the socket's own end to its peer; family 0 if there is no socket */
-	struct tuple packet; /* that it answers to or could not keep; family 0 if there is none */
+	struct tuple packet; /* that caused the event; family 0 if there is none */
 	__u32 len;	     /* of the packet, from its network header on */
-	__u8 closing;	     /* sent because the process closes it: pid is that process */
+	__u8 closing;	     /* sent because process pid closes the socket */
 	__u8 pad[3];
-	__u8 state; /* before it was closed */
+	__u8 state; /* before the close */
 	__u8 has_reason;
-	__u8 exiting;  /* the process is on its way out: sigcode is valid */
+	__u8 exiting;  /* the process exits: sigcode is valid */
 	__u8 linger_0; /* SO_LINGER with time 0 */
 	__u8 ttl;      /* of the packet */
 	__u8 tcp_flags;
-	__u32 backlog; /* of a listener: connections that wait for accept */
+	__u32 backlog; /* of a listener: connections in the accept queue */
 	__u32 backlog_max;
 	__u32 rmem; /* bytes in the receive buffer */
 	__u32 rcvbuf;
-	__u32 unread; /* bytes that the process has not read */
-	__u32 count;  /* events that this one stands for, itself included */
+	__u32 unread; /* bytes received that the process has not read */
+	__u32 count;  /* events that this one stands for, including itself */
 	__u64 bytes_sent;
 	__u64 bytes_received;
-	__u64 idle;	    /* nanoseconds since the peer was last heard, 0 if never */
+	__u64 idle;	    /* nanoseconds since the last segment from the peer, 0 if there was none */
 	__u64 inode;	    /* of the socket, 0 if no process holds it */
-	__u64 acked;	    /* payload bytes, and a SYN */
-	__u64 age;	    /* nanoseconds since the connection was made, 0 if that was not seen */
-	__u32 timeouts;	    /* since anything was acknowledged */
-	__u32 sacked;	    /* segments that the peer has, though it lacks one before them */
-	__u32 sacked_bytes; /* of these, as far as it told */
-	__u32 pmtu;	    /* of the way, as the socket takes it */
-	__u32 payload;	    /* bytes, of what was sent again */
+	__u64 acked;	    /* bytes, and one for the SYN */
+	__u64 age;	    /* nanoseconds since ESTABLISHED, 0 if that was not seen */
+	__u32 timeouts;	    /* since the last ACK of new data */
+	__u32 sacked;	    /* segments that the peer selectively acknowledged */
+	__u32 sacked_bytes; /* in the SACK blocks that the socket keeps, at most 4 */
+	__u32 pmtu;	    /* path MTU that the socket assumes */
+	__u32 payload;	    /* bytes, of the retransmitted segment */
 	__u32 pad2;
 };
 
 DEFINE_RING(struct event);
 
-/* Who called connect or listen: later events of the socket come from interrupts. */
+/* The process that called connect or listen: later events of the socket come from interrupts. */
 struct owner {
 	__u32 pid;
 	__u32 tid;
@@ -82,7 +83,7 @@ struct {
 	__type(value, struct owner);
 } owners SEC(".maps");
 
-/* States that sockets had before they were closed, for the reset that follows at once. */
+/* States of sockets before they were closed, for the reset that follows at once. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1024);
@@ -90,7 +91,7 @@ struct {
 	__type(value, __u8);
 } closed_states SEC(".maps");
 
-/* When connections were made, by CLOCK_BOOTTIME. */
+/* When connections became ESTABLISHED, nanoseconds of CLOCK_BOOTTIME. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
@@ -98,7 +99,7 @@ struct {
 	__type(value, __u64);
 } established SEC(".maps");
 
-/* Sockets whose buffer is full, so that a flood makes few events. */
+/* Limits the events of a socket with a full receive buffer. */
 struct rate_limit {
 	__u64 last;    /* time of the last event */
 	__u32 pending; /* drops since */
@@ -111,7 +112,7 @@ struct {
 	__type(value, struct rate_limit);
 } rate_limits SEC(".maps");
 
-#define RATE_LIMIT_NS 100000000 /* one event a socket in this time */
+#define RATE_LIMIT_NS 100000000 /* one event per socket in this time */
 
 static __always_inline void fill_owner(struct event *e, struct sock *sk)
 {
@@ -125,7 +126,7 @@ static __always_inline void fill_owner(struct event *e, struct sock *sk)
 	__builtin_memcpy(e->hdr.comm, o->comm, sizeof(o->comm));
 }
 
-/* The process that runs, and how it ends if it does. For programs that run on its behalf. */
+/* Fills in the current process, and its exit code if it exits. Not in a softirq. */
 static __always_inline void fill_closer(struct event *e)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
@@ -136,7 +137,7 @@ static __always_inline void fill_closer(struct event *e)
 	e->closing = 1;
 	if (cgroup)
 		e->hdr.cgroup = cgroup;
-	e->hdr.netns = netns; /* a socket may be closed from another namespace, or from none */
+	e->hdr.netns = netns; /* the closing process may be in another namespace, or in none */
 	e->exiting = !!(BPF_CORE_READ(task, flags) & 0x4 /* PF_EXITING */);
 	if (e->exiting)
 		e->sigcode = BPF_CORE_READ(task, signal, group_exit_code);
@@ -146,7 +147,7 @@ static __always_inline void fill_tcp(struct event *e, struct sock *sk)
 {
 	struct tcp_sock *tp = (void *)sk;
 	__u32 heard = BPF_CORE_READ(tp, rcv_tstamp);
-	__u32 fin = HAS_FLAG(sk, SOCK_DONE); /* has come, and has a sequence number as a byte has */
+	__u32 fin = HAS_FLAG(sk, SOCK_DONE); /* FIN received: it takes one sequence number */
 
 	e->bytes_sent = BPF_CORE_READ(tp, bytes_sent);
 	e->bytes_received = BPF_CORE_READ(tp, bytes_received);
@@ -169,7 +170,7 @@ static __always_inline void fill_ends(struct tuple *t, struct sock *sk)
 	t->dport = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
 	t->proto = IPPROTO_TCP;
 	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET6) {
-		t->family = 6; /* also if the addresses are IPv4's */
+		t->family = 6; /* also with IPv4-mapped addresses */
 		bpf_core_read(t->src, sizeof(t->src), &sk->__sk_common.skc_v6_rcv_saddr);
 		bpf_core_read(t->dst, sizeof(t->dst), &sk->__sk_common.skc_v6_daddr);
 	} else {
@@ -189,7 +190,7 @@ static __always_inline void fill_sock(struct event *e, struct sock *sk)
 	if (!is_fullsock(e->state))
 		return;
 	e->sock.sport =
-		bpf_ntohs(BPF_CORE_READ(inet, inet_sport)); /* skc_num is gone once the port is released */
+		bpf_ntohs(BPF_CORE_READ(inet, inet_sport)); /* skc_num is 0 once the port is released */
 	e->sock.proto = BPF_CORE_READ(sk, sk_protocol);
 	e->hdr.cgroup = BPF_CORE_READ(sock_cgroup(sk), kn, id);
 	e->inode = sock_inode(sk);
@@ -248,7 +249,7 @@ static __always_inline int handle_reset_sent(struct sock *sk, struct sk_buff *sk
 	if (skb) {
 		fill_packet(e, skb);
 	} else if (e->state == TCP_CLOSE) {
-		fill_closer(e); /* timers send it while the socket is still open */
+		fill_closer(e); /* not a timer: those send before they close the socket */
 		before = bpf_map_lookup_elem(&closed_states, &key);
 		if (before)
 			e->state = *before;
@@ -257,8 +258,8 @@ static __always_inline int handle_reset_sent(struct sock *sk, struct sk_buff *sk
 	return 0;
 }
 
-/* Since 6.10 (commit b533fb9cf4f7, "rstreason: make it work in trace world") there is a reason. A kernel without
- * refuses to attach what reads it.
+/* The reason is there since 6.10 (commit b533fb9cf4f7, "rstreason: make it work in trace world"). Older kernels refuse to
+ * attach a program that reads it.
  */
 SEC("raw_tp/tcp_send_reset")
 int BPF_PROG(send_reset_raw_tp, struct sock *sk, struct sk_buff *skb, __u32 reason)
@@ -301,7 +302,7 @@ int BPF_PROG(state_raw_tp, struct sock *sk, int before, int after)
 	struct owner o = {.pid = id >> 32, .tid = id};
 	__u8 state = before;
 
-	if (after == TCP_SYN_SENT || after == TCP_LISTEN) { /* a system call's doing */
+	if (after == TCP_SYN_SENT || after == TCP_LISTEN) { /* in a system call */
 		read_comm(o.comm, (void *)bpf_get_current_task());
 		bpf_map_update_elem(&owners, &key, &o, BPF_ANY);
 	} else if (after == TCP_CLOSE) {
@@ -309,13 +310,14 @@ int BPF_PROG(state_raw_tp, struct sock *sk, int before, int after)
 	} else if (after == TCP_ESTABLISHED) {
 		now = bpf_ktime_get_boot_ns();
 		bpf_map_update_elem(&established, &key, &now, BPF_ANY);
-	} else if (before == TCP_LISTEN || before == TCP_CLOSE) { /* memory of another socket, used again */
+	} else if (before == TCP_LISTEN ||
+		   before == TCP_CLOSE) { /* the memory of an earlier socket, reused */
 		bpf_map_delete_elem(&owners, &key);
 	}
 	return 0;
 }
 
-/* What the peer has of what comes behind the segment that it lacks. */
+/* What the peer has received out of order. */
 static __always_inline void fill_sacked(struct event *e, struct tcp_sock *tp)
 {
 	struct tcp_sack_block blocks[4];
@@ -328,8 +330,8 @@ static __always_inline void fill_sacked(struct event *e, struct tcp_sock *tp)
 		e->sacked_bytes += blocks[i].end_seq - blocks[i].start_seq;
 }
 
-/* Data that is sent again for want of an acknowledgement. That a single packet is lost is everyday, and a fast
- * retransmission finds it; so only timeouts are told, and only of packets that are larger than every way takes (RFC 791).
+/* Retransmission timeouts of segments that may exceed the path MTU. Fast retransmissions are left out: they repair single
+ * losses. So are packets of up to 576 bytes, which every host accepts (RFC 791).
  */
 #define MIN_PMTU 576
 
@@ -344,7 +346,7 @@ static __always_inline int handle_retransmit(struct sock *sk, struct sk_buff *sk
 
 	if (!BPF_CORE_READ(icsk, icsk_retransmits) || !BPF_CORE_READ(tp, snd_wnd))
 		return 0;
-	if (len > mss) /* the device cuts it up */
+	if (len > mss) /* GSO: the device segments it */
 		len = mss;
 	payload = len;
 	len += BPF_CORE_READ(tp, tcp_header_len) + BPF_CORE_READ(icsk, icsk_af_ops, net_header_len);
@@ -392,7 +394,7 @@ int BPF_PROG(retransmit_synack_raw_tp, struct sock *sk)
 	return 0;
 }
 
-/* A SYN to a listener whose accept queue is full: it is consumed, not freed, so that no reason tells of it. */
+/* A SYN to a listener whose accept queue is full. It is freed by consume_skb, so that there is no drop reason. */
 static __always_inline int handle_conn_request(struct sock *sk, struct sk_buff *skb)
 {
 	struct event *e;
@@ -464,14 +466,16 @@ int BPF_PROG(rcvqueue_full_raw_tp, struct sock *sk, struct sk_buff *skb)
 	return handle_full(sk, skb);
 }
 
-/* Since 6.12 (commit e9669a00bba7, "net: udp: add IPv4/v6 addresses to the trace point") with the packet. */
+/* Has the packet since 6.12 (commit e9669a00bba7, "net: udp: add IPv4/v6 addresses to the trace point"). */
 SEC("raw_tp/udp_fail_queue_rcv_skb")
 int BPF_PROG(udp_full_raw_tp, int error, struct sock *sk)
 {
 	return handle_full(sk, NULL);
 }
 
-/* What a routing table was asked: of either family, each has this at its beginning. */
+/* Whether a route lookup is for a packet that a process here sends, TCP or DNS over UDP. Both families' struct flowi
+ * begin with struct flowi_common.
+ */
 static __always_inline bool is_local_lookup(struct flowi_common *flow, __be16 dport)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
@@ -495,9 +499,9 @@ static __always_inline struct event *no_route_event(struct flowi_common *flow, i
 	return e;
 }
 
-/* A TCP connect, or a DNS query, for which a routing table has no way. There is no packet yet, and there will be none if
- * the tables behind it have none either, which user space asks. Not other datagrams: programs connect UDP sockets to
- * addresses of both families only to see which they can reach.
+/* A TCP connect or a DNS query for which one routing table has no route. If the other tables have none either, which user
+ * space looks up, there will be no packet. Other UDP is left out: programs connect UDP sockets to addresses of both
+ * families to find out which are reachable (RFC 6724).
  */
 SEC("raw_tp/fib_table_lookup")
 int BPF_PROG(fib_raw_tp, __u32 table, struct flowi4 *flow, void *hop, int err)
@@ -522,7 +526,7 @@ int BPF_PROG(fib_raw_tp, __u32 table, struct flowi4 *flow, void *hop, int err)
 	return 0;
 }
 
-#define TABLE_LOCAL 255	   /* asked first, about every address */
+#define TABLE_LOCAL 255	   /* RT_TABLE_LOCAL: looked up first for every address */
 #define RTF_REJECT  0x0200 /* linux/route.h: ABI */
 
 SEC("raw_tp/fib6_table_lookup")

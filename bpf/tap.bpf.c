@@ -1,12 +1,12 @@
 //go:build ignore
 
-/* Whole packets as they pass a device, for captures. TC ingress and egress (tcx, else clsact), attached by user space
- * to the devices that the user chose.
+/* Whole frames at devices, for captures. TC ingress and egress (tcx, else clsact), attached by user space to the devices
+ * that the user chose.
  */
 #include "event.h"
 #include "compat.h"
 
-/* linux/bpf.h, as far as a program in TC needs it: ABI. */
+/* The beginning of the struct in linux/bpf.h: ABI. */
 struct __sk_buff {
 	__u32 len;
 	__u32 pkt_type;
@@ -21,32 +21,32 @@ struct __sk_buff {
 	__u32 ifindex;
 };
 
-#define TC_ACT_UNSPEC (-1) /* TCX_NEXT: whoever comes next decides */
+#define TC_ACT_UNSPEC (-1) /* TCX_NEXT: the next program decides */
 
 enum tap_direction {
 	TAP_IN = 1,
 	TAP_OUT = 2,
 };
 
-const volatile __u32 tap_snap = 262144; /* bytes to take of a packet */
+const volatile __u32 tap_snap = 262144; /* bytes to copy of a packet */
 
 struct event {
 	struct hdr hdr;
-	__u32 len;   /* of the frame, where it was seen */
+	__u32 len;   /* of the frame, at this hook */
 	__u32 taken; /* bytes of it that follow the record */
 	__u32 queue;
 	__u16 device_type; /* ARPHRD_: whether the frame has an Ethernet header */
 	__be16 protocol;   /* EtherType */
-	__be16 vlan_proto; /* of a tag that is not among the bytes, 0 if there is none */
+	__be16 vlan_proto; /* of a VLAN tag that the NIC or driver removed, 0 if there is none */
 	__u16 vlan_tci;
 	__u32 packet_type; /* PACKET_HOST, _BROADCAST, _MULTICAST, _OTHERHOST, _OUTGOING of linux/if_packet.h */
 	enum tap_direction direction;
-	__u32 segment; /* size of the segments that the device will make of it, or made it of; 0 if it is one */
+	__u32 segment; /* gso_size: GSO will segment the packet, or GRO merged it, by this size; 0 if neither */
 };
 
 DEFINE_RING(struct event);
 
-/* Packets lost for want of room in the ring, by device: namespace in the upper half of the key, index in the lower. */
+/* Packets lost because the ring buffer was full, by device: netns inode << 32 | ifindex. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
@@ -71,7 +71,7 @@ struct skb_shared_info {
 
 #pragma clang attribute pop
 
-/* The user's filter, spliced in before the program is loaded: tracer/filter says what it replaces. */
+/* Replaced by the user's filter before the program is loaded: see tracer/filterjit. */
 __attribute__((noinline)) int packet_filter_l2(struct __sk_buff *skb, __u32 direction)
 {
 	int pass = 1;
@@ -80,7 +80,7 @@ __attribute__((noinline)) int packet_filter_l2(struct __sk_buff *skb, __u32 dire
 	return pass;
 }
 
-/* What the stack keeps behind the buffer's end says whether it is one packet of the wire or many. */
+/* gso_size in skb_shared_info, which is at skb->end: 0 if the skb is one packet on the wire. */
 static __always_inline __u32 segment_of(struct sk_buff___tap *skb)
 {
 	struct skb_shared_info *shared = (void *)(BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, end));
@@ -101,8 +101,7 @@ static __noinline void count_lost(struct __sk_buff *skb)
 
 static __always_inline void fill(struct event *e, struct __sk_buff *skb, enum tap_direction direction)
 {
-	struct sk_buff *kernel =
-		(void *)skb; /* what the context is underneath, for helpers that read the kernel */
+	struct sk_buff *kernel = (void *)skb; /* the context is a struct sk_buff */
 	struct net_device *dev = BPF_CORE_READ(kernel, dev);
 
 	e->hdr.ifindex = skb->ifindex;
@@ -120,8 +119,8 @@ static __always_inline void fill(struct event *e, struct __sk_buff *skb, enum ta
 	e->segment = segment_of((void *)skb);
 }
 
-/* Room for packet bytes, in sizes that a reserve may have: a reserve is of constant size, and one for the most that
- * a packet may be would fill the ring with nothing.
+/* Sizes of records: bpf_ringbuf_reserve takes constant sizes only, and the largest for each packet would waste the ring
+ * buffer.
  */
 #define ROOMS(of) \
 	of(64) of(128) of(256) of(512) of(1024) of(1600) of(4096) of(9216) of(24576) of(65664) of(262144)

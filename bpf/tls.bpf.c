@@ -1,11 +1,11 @@
 //go:build ignore
 
-/* How TLS connections begin, as long as that is in the clear: what sockets of this node send and receive of it, and
- * of what follows only that it may be an alert. cgroup_skb/egress and ingress, at the root of cgroup2.
+/* TLS handshakes, as far as they are in plaintext, of this node's sockets. After the handshake only a record of an
+ * alert's length is sent. cgroup_skb/egress and ingress, at the root of cgroup2.
  *
- * There each packet passes once, however many devices it passes; all of it can be read, whether it lies in one piece or
- * in pages; and the socket keeps how far its connection is. Of a connection between two sockets of this node only the
- * client's tells: it knows the server by the name, and the address before translation, that it asked for.
+ * Each packet passes these hooks once, no matter how many devices it passes. All of its bytes can be read, linear or
+ * paged, and the state of the connection is kept in the socket's storage. Of a connection between two sockets of this
+ * node only the client's side is recorded: it has the server's name and the address before NAT.
  */
 #include "event.h"
 
@@ -39,32 +39,32 @@ DEFINE_RING(struct event);
 
 #include "segment.h"
 
-#define MAX_PLAINTEXT \
-	(16 * 1024) /* bytes of a direction that may be in the clear; a chain of certificates has some 5000 */
+/* bytes of a direction that may be plaintext; a certificate chain has some 5000 */
+#define MAX_PLAINTEXT (16 * 1024)
 #define RECORD_HEADER 5 /* type, version, length: RFC 8446, 5.1 */
 #define ALERT	      (RECORD_HEADER + 2)
-#define MAX_RECORDS   16	       /* looked at in a segment */
-#define TLS13_ALERT   (ALERT + 1 + 16) /* of TLS 1.3, with its type and its sum: RFC 8446, 5.2 */
+#define MAX_RECORDS   16	       /* parsed in a segment */
+#define TLS13_ALERT   (ALERT + 1 + 16) /* encrypted, with content type and authentication tag: RFC 8446, 5.2 */
 
-#define TYPE_CIPHER    20 /* it changes */
+#define TYPE_CIPHER    20 /* change_cipher_spec */
 #define TYPE_HANDSHAKE 22
 #define CLIENT_HELLO   1
 
 /* One direction of a connection. */
 struct tls_stream {
-	__u32 next;	/* sequence number that the next record begins with */
-	__u32 reported; /* up to here */
+	__u32 next;	/* sequence number at which the next TLS record begins */
+	__u32 reported; /* sequence number up to which segments were handled */
 	bool started;
-	bool encrypted; /* the next record is encrypted */
-	bool done;
-	bool seen_after; /* a segment came since both directions are over */
+	bool encrypted;	 /* by change_cipher_spec: the next record is encrypted */
+	bool done;	 /* no plaintext follows */
+	bool seen_after; /* a segment came after both directions were done */
 };
 
 struct tls_conn {
 	struct tls_stream dir[2];
 };
 
-/* Of sockets whose connection began as TLS does; others have none. */
+/* Storage of the sockets whose connection began with a ClientHello. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -76,7 +76,7 @@ struct client_random {
 	__u8 bytes[16];
 };
 
-/* Connections whose clients are sockets of this node, by the number that each draws (RFC 8446, 4.1.2). */
+/* Connections whose client socket is on this node, by the ClientHello's random (RFC 8446, 4.1.2). */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
@@ -84,7 +84,7 @@ struct {
 	__type(value, __u8);
 } client_randoms SEC(".maps");
 
-/* Whether the client's socket tells of the connection already; if this is it, it will. */
+/* Whether the client's socket on this node has sent this ClientHello. On egress, stores its random. */
 static __always_inline bool seen_on_client(const struct segment *s)
 {
 	struct client_random n;
@@ -98,13 +98,13 @@ static __always_inline bool seen_on_client(const struct segment *s)
 	return false;
 }
 
-/* What the socket keeps, made if the connection begins here as TLS does and is selected; else NULL. */
+/* The socket's storage. It is created if a selected connection begins with a ClientHello; else NULL. */
 static __always_inline struct tls_conn *tls_conn_of(const struct segment *s)
 {
 	struct tls_conn *f = bpf_sk_storage_get(&tls_conn, s->sk, 0, 0);
 	__u8 head[RECORD_HEADER + 1];
 
-	if (f || s->offset > 1) /* what is acknowledged includes the SYN of some */
+	if (f || s->offset > 1) /* bytes_acked includes the SYN on the client's side */
 		return f;
 	if (bpf_skb_load_bytes(s->skb, s->data, head, sizeof(head)))
 		return 0;
@@ -120,7 +120,7 @@ static __always_inline struct tls_conn *tls_conn_of(const struct segment *s)
 	return f;
 }
 
-/* How many bytes of a segment are in the clear, with the header of the record that is not, or all of an alert. */
+/* The number of plaintext bytes of a segment, including the header of the first encrypted record, or a whole alert. */
 static __always_inline __u32 plaintext_bytes(const struct segment *s, struct tls_stream *f)
 {
 	__u8 head[RECORD_HEADER];
@@ -131,7 +131,7 @@ static __always_inline __u32 plaintext_bytes(const struct segment *s, struct tls
 		if ((__s32)at >= (__s32)s->payload)
 			return s->payload;
 		if ((__s32)at < 0 || at > 0xffff)
-			break; /* something is missing, or a header was cut in two: the beginning is not known */
+			break; /* a segment is missing, or a header was split: the record's beginning is unknown */
 		if (at + RECORD_HEADER > s->payload)
 			return s->payload;
 		if (bpf_skb_load_bytes(s->skb, s->data + at, head, sizeof(head)))
@@ -167,7 +167,7 @@ static __always_inline void send(const struct segment *s, __u32 n)
 	ROOMS(ROOM)
 }
 
-/* The first that is said when all is encrypted, if it has the length of an alert and this end has not closed. */
+/* The first segment after the handshake, sent if it has the length of an alert and the socket is not closed. */
 static __always_inline void handle_encrypted(const struct segment *s, struct tls_stream *f)
 {
 	if (!f->seen_after && s->payload == TLS13_ALERT && s->sk->state == TCP_ESTABLISHED)
@@ -189,7 +189,7 @@ static __always_inline void handle_segment(struct segment *s)
 		f->started = true;
 		f->next = f->reported = s->seq;
 	}
-	if ((__s32)(s->seq + s->payload - f->reported) <= 0) /* sent again */
+	if ((__s32)(s->seq + s->payload - f->reported) <= 0) /* retransmitted */
 		return;
 	f->reported = s->seq + s->payload;
 	if (f->done) {

@@ -1,12 +1,12 @@
-/* What differs between kernels: one getter a difference, so that callers know nothing of versions. */
+/* Differences between kernels, one getter each, so that callers need not know kernel versions. */
 #ifndef KTRACE_COMPAT_H
 #define KTRACE_COMPAT_H
 
 #include "net.h"
 #include "task.h"
 
-/* A field, by a plain load where the program type lets p be followed (tp_btf), else by a helper. typed must be a
- * constant, so that only one of them is left. Through wrong pointers both read zero.
+/* Reads a field: by a plain load where the program type allows it (tp_btf), else by bpf_probe_read_kernel. typed must be
+ * a constant, so that the compiler removes the other. Both read 0 through a bad pointer.
  */
 #define FIELD(typed, p, f) ((typed) ? (p)->f : BPF_CORE_READ(p, f))
 
@@ -18,7 +18,7 @@ struct pt_regs___x86_64 {
 	unsigned long ip;
 };
 
-/* THREAD_SIZE of arch/x86, but for kernels built with KASAN */
+/* THREAD_SIZE of arch/x86 without KASAN */
 #define X86_64_STACK 16384
 
 struct pt_regs___arm64 {
@@ -30,12 +30,12 @@ struct pt_regs___arm64 {
 #pragma clang attribute pop
 
 enum bpf_func_id___some {
-	BPF_FUNC_task_pt_regs___some = 1, /* the number is the kernel's business */
+	BPF_FUNC_task_pt_regs___some = 1, /* CO-RE takes the kernel's value */
 };
 
 /* The cgroup2 that a full socket was made in, NULL if it has none. Before 5.15, commit 8520e224f547 ("bpf, cgroups:
- * Fix cgroup v2 fallback on v1/v2 mixed mode"), the pointer shared its word with class ids, told apart by the lowest
- * bit; the next one said that no reference is held.
+ * Fix cgroup v2 fallback on v1/v2 mixed mode"), the word held either the pointer or class ids, with the lowest bit
+ * set; the next bit said that no reference is held.
  */
 static __always_inline struct cgroup *sock_cgroup(struct sock *sk)
 {
@@ -47,8 +47,8 @@ static __always_inline struct cgroup *sock_cgroup(struct sock *sk)
 	return word & 1 ? 0 : (void *)(word & ~3ULL);
 }
 
-/* The registers that the current task entered the kernel with, NULL if not to be known. Before 5.15, commit
- * dd6e10fbd9fb ("bpf: Add bpf_task_pt_regs() helper"), they are where x86-64 leaves them: at the top of the stack.
+/* The current task's registers at its entry into the kernel, NULL if unknown. Before 5.15, commit dd6e10fbd9fb ("bpf:
+ * Add bpf_task_pt_regs() helper"), they are read from the top of the kernel stack, on x86-64 only.
  */
 static __always_inline struct pt_regs *current_regs(void)
 {
@@ -62,7 +62,7 @@ static __always_inline struct pt_regs *current_regs(void)
 	return NULL;
 }
 
-/* The number of the system call that the current task is in, -1 if none or not to be known. */
+/* The number of the current task's system call, -1 if none or unknown. */
 static __always_inline int current_syscall(void)
 {
 	struct pt_regs *regs = current_regs();
@@ -74,8 +74,8 @@ static __always_inline int current_syscall(void)
 	return -1;
 }
 
-/* The i-th argument of the function that a kprobe is at the beginning of; i is a constant from 1 to 6. By helpers,
- * since the registers have other places, and other names, on each architecture: so one object serves them all.
+/* The i-th argument of a function at its kprobe; i is a constant from 1 to 6. Read by helpers, because struct pt_regs
+ * differs between architectures and one object serves both.
  */
 static __always_inline unsigned long argument(void *ctx, const int i)
 {
@@ -103,7 +103,7 @@ static __always_inline unsigned long argument(void *ctx, const int i)
 	return BPF_CORE_READ(x86, r9);
 }
 
-/* Where a kprobe is. */
+/* The address of the kprobe. */
 static __always_inline unsigned long place_of(void *ctx)
 {
 	if (bpf_core_field_exists(struct pt_regs___arm64, syscallno))
@@ -111,8 +111,8 @@ static __always_inline unsigned long place_of(void *ctx)
 	return BPF_CORE_READ((struct pt_regs___x86_64 *)ctx, ip);
 }
 
-/* Whether a system call sends: sendto, sendmsg, sendmmsg, write, writev, connect, io_uring_enter. x86-64 and the
- * table that all newer architectures share number them apart from each other.
+/* Whether a system call can send packets: sendto, sendmsg, sendmmsg, write, writev, connect, io_uring_enter. The first
+ * numbers are x86-64's, the second those of asm-generic/unistd.h (arm64).
  */
 static __always_inline bool sends(int nr)
 {

@@ -1,4 +1,4 @@
-/* Where DNS servers are asked: the ports that the view gives, and those of backends that it is translated to. */
+/* DNS ports: those that the verb gives, and the ports of backends that a service's port is DNATed to. */
 #ifndef KTRACE_DNSPORT_H
 #define KTRACE_DNSPORT_H
 
@@ -8,11 +8,11 @@
 
 const volatile __u16 dns_ports[DNS_PORTS] = {}; /* 0: none */
 
-/* Ports of backends, by the order in which they were found. What is translated for remote clients has a socket here that
- * knows no other. The map is shared by all objects of a run.
+/* Ports of backends, in the order in which they were found. The server socket of a remote client knows only the backend's
+ * port. All objects share the map.
  */
 struct dns_backends {
-	__u16 n; /* below DNS_PORTS; further ones are not followed */
+	__u16 n; /* at most DNS_PORTS; further ports are ignored */
 	__u16 ports[DNS_PORTS];
 };
 
@@ -43,7 +43,7 @@ static __always_inline bool is_dns_backend(const struct dns_backends *b, __u16 p
 	return false;
 }
 
-/* Takes in that a flow to one port is translated to another. */
+/* Learns from a flow that is DNATed from one port to another. */
 static __always_inline void learn_dns_backend(__u16 asked, __u16 serves)
 {
 	struct dns_backends *b;
@@ -57,7 +57,7 @@ static __always_inline void learn_dns_backend(__u16 asked, __u16 serves)
 	n = b->n;
 	if (n >= DNS_PORTS)
 		return;
-	b->ports[n] = serves; /* of two at a time one may be lost, until its next flow */
+	b->ports[n] = serves; /* not atomic: of two at once one may be lost, until its next flow */
 	b->n = n + 1;
 }
 

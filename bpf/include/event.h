@@ -1,5 +1,5 @@
-/* What every record that leaves the kernel begins with, the ring it leaves by, and the counts that
- * keep the books: nothing is lost without being counted.
+/* The header of every record, the ring buffer that carries records to user space, and the counters of each kind of
+ * record, so that nothing is lost uncounted.
  */
 #ifndef KTRACE_EVENT_H
 #define KTRACE_EVENT_H
@@ -26,21 +26,21 @@ struct hdr {
 	__u16 kind; /* enum kind */
 	__u16 cpu;
 	__u64 time; /* nanoseconds, CLOCK_BOOTTIME */
-	__u32 pid;  /* process, 0 where the running task has nothing to do with the event */
+	__u32 pid;  /* process (tgid), 0 if the current task is unrelated to the event */
 	__u32 tid;
 	__u64 cgroup;  /* cgroup id of the process or socket, 0 if unknown */
 	__u32 netns;   /* inode of the network namespace, 0 if unknown */
 	__u32 ifindex; /* device in that namespace, 0 if none */
-	__u64 journey; /* one packet's way through this node, 0 if not a packet */
+	__u64 journey; /* id of one packet's path through this node, 0 if not a packet */
 	__u8 comm[16]; /* valid iff pid != 0; not always terminated */
 };
 
-/* The books of one kind of record, per CPU. seen = handed over + filtered + lost. */
+/* Counters of one kind of record, per CPU: seen = sent + filtered + lost_ring + lost_map. */
 struct counts {
-	__u64 seen;	 /* events that were to be handed over */
-	__u64 filtered;	 /* events that the filter in the kernel put aside */
-	__u64 lost_ring; /* no room in the ring */
-	__u64 lost_map;	 /* no room in a map, or the other half of a pair was missed */
+	__u64 seen;	 /* events that the programs saw */
+	__u64 filtered;	 /* not sent: the user did not select them */
+	__u64 lost_ring; /* the ring buffer was full */
+	__u64 lost_map;	 /* a map was full, or the event that pairs with this one was missed */
 };
 
 struct {
@@ -50,7 +50,7 @@ struct {
 	__type(value, struct counts);
 } counts SEC(".maps");
 
-/* Programs of one CPU can interrupt each other, hence atomic. */
+/* Atomic: programs on one CPU can interrupt each other. */
 #define COUNT(of_kind, field)                                            \
 	({                                                               \
 		enum kind __k = of_kind;                                 \
@@ -59,8 +59,8 @@ struct {
 			__sync_fetch_and_add(&__c->field, 1);            \
 	})
 
-/* All objects of a run share one ring, so records keep the order of the kernel. The value type makes
- * the record's Go twin appear; the size is set when the ring is made.
+/* All objects share one ring buffer, so that records stay in order. bpf2go generates the Go type of the record from the
+ * map's value type. User space sets the size.
  */
 #define DEFINE_RING(record)                         \
 	struct {                                    \
@@ -69,7 +69,7 @@ struct {
 		__type(value, record);              \
 	} events SEC(".maps")
 
-/* Fills a zeroed header with what is known anywhere. */
+/* Fills the fields of a zeroed header that any program knows. */
 static __always_inline void begin(struct hdr *h, __u16 kind, __u32 size)
 {
 	h->size = size;
@@ -78,9 +78,9 @@ static __always_inline void begin(struct hdr *h, __u16 kind, __u32 size)
 	h->time = bpf_ktime_get_boot_ns();
 }
 
-/* Space for one record of constant size, its first bytes zeroed, header begun; NULL, and counted, if the ring is
- * full. What is behind the zeroed bytes must be written, or left out by a smaller hdr.size. For an event that was
- * counted as seen already.
+/* Reserves a record of constant size, zeroes its first bytes and begins its header. Returns NULL if the ring buffer is
+ * full, and counts that. The bytes after the zeroed ones must be written, or cut off by a smaller hdr.size. For an event
+ * that is counted as seen already.
  */
 #define RESERVE_SEEN(record, kind, size, zeroed)                     \
 	({                                                           \
@@ -94,7 +94,7 @@ static __always_inline void begin(struct hdr *h, __u16 kind, __u32 size)
 		__r;                                                 \
 	})
 
-/* The same, and counts the event as seen. Where no record is wanted, whoever decides that counts it. */
+/* The same, and counts the event as seen. A caller that filters an event out counts it as seen itself. */
 #define RESERVE_PART(record, kind, size, zeroed)          \
 	({                                                \
 		COUNT(kind, seen);                        \

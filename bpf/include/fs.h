@@ -1,4 +1,4 @@
-/* Files and how a task came to sync one: the fields of the virtual file system that we read. */
+/* The types and fields of the VFS that ktrace reads, and how a task entered a sync: see kernel.h. */
 #ifndef KTRACE_FS_H
 #define KTRACE_FS_H
 
@@ -78,8 +78,8 @@ enum bpf_func_id___fs {
 	BPF_FUNC_task_pt_regs___fs,
 };
 
-/* A field by way of its type where the verifier knows the pointer's, which costs 2 ns, else by
- * bpf_probe_read_kernel, which costs 25. typed is a constant of the program.
+/* Reads a field: by a plain load (2 ns) where the verifier knows the pointer's type, else by bpf_probe_read_kernel
+ * (25 ns). typed must be a constant.
  */
 #define FIELD(typed, p, field)                                  \
 	({                                                      \
@@ -95,13 +95,13 @@ enum bpf_func_id___fs {
 
 #define MS_SYNC 4
 
-#define PF_IO_WORKER	      0x00000010 /* thread of an io_uring */
-#define PF_IO_WORKER_PRE_5_12 0x20000000 /* and a kernel thread then */
+#define PF_IO_WORKER	      0x00000010 /* io_uring worker thread */
+#define PF_IO_WORKER_PRE_5_12 0x20000000 /* was a kernel thread then */
 #define PF_KTHREAD	      0x00200000
 
 #define THREAD_SIZE 16384 /* amd64, and arm64 with pages of 4 or 16 KiB; used before 5.15 only */
 
-/* The registers with which the task entered the kernel. */
+/* The current task's registers at its entry into the kernel. */
 static __always_inline void *entry_regs(void)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
@@ -111,7 +111,7 @@ static __always_inline void *entry_regs(void)
 	return BPF_CORE_READ(task, stack) + THREAD_SIZE - bpf_core_type_size(struct pt_regs);
 }
 
-/* The file behind a descriptor of the current task, NULL if there is none. */
+/* The file of a descriptor of the current task, NULL if there is none. */
 static __always_inline struct file *file_of(int fd)
 {
 	struct task_struct___files *task = (void *)bpf_get_current_task();

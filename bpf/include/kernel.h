@@ -1,6 +1,5 @@
-/* The kernel as ktrace sees it: only the types and fields that it reads, found by name at load
- * time (CO-RE). Declared here rather than dumped as vmlinux.h, so that it can be read and reviewed
- * and one object serves every architecture of the same byte order.
+/* The kernel types and fields that ktrace reads; CO-RE finds them by name at load time. Declared here instead of in a
+ * generated vmlinux.h, so that they can be reviewed, and one object serves all little-endian architectures.
  */
 #ifndef KTRACE_KERNEL_H
 #define KTRACE_KERNEL_H
@@ -23,7 +22,7 @@ enum { false, true };
 
 #define offsetof(type, member) __builtin_offsetof(type, member)
 
-/* linux/bpf.h, as far as maps are concerned: these numbers are ABI. */
+/* From linux/bpf.h: ABI. */
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
@@ -41,8 +40,8 @@ enum {
 };
 
 enum {
-	BPF_F_NO_PREALLOC = 1, /* of a map */
-	BPF_F_MMAPABLE = 1024, /* likewise */
+	BPF_F_NO_PREALLOC = 1,
+	BPF_F_MMAPABLE = 1024,
 	BPF_SK_STORAGE_GET_F_CREATE = 1,
 };
 
@@ -104,8 +103,8 @@ struct signal_struct {
 };
 
 struct sched_info {
-	unsigned long pcount;	      /* how often it came to a CPU */
-	unsigned long long run_delay; /* how long it was ready and had none, nanoseconds */
+	unsigned long pcount;	      /* times that it got a CPU */
+	unsigned long long run_delay; /* time that it was runnable and waited for one, nanoseconds */
 };
 
 struct task_struct {

@@ -1,4 +1,4 @@
-/* The network stack as ktrace sees it: see kernel.h. */
+/* The types and fields of the network stack that ktrace reads: see kernel.h. */
 #ifndef KTRACE_NET_H
 #define KTRACE_NET_H
 
@@ -96,7 +96,7 @@ struct sock {
 	__u16 sk_protocol;
 	struct socket *sk_socket;
 	unsigned long sk_lingertime;
-	__u32 sk_ack_backlog; /* of a listener: connections that wait to be accepted */
+	__u32 sk_ack_backlog; /* of a listener: connections in the accept queue */
 	__u32 sk_max_ack_backlog;
 	struct sock_cgroup_data sk_cgrp_data;
 };
@@ -107,13 +107,13 @@ struct inet_sock {
 };
 
 struct inet_connection_sock_af_ops {
-	__u16 net_header_len; /* of IPv4 also where an IPv6 socket speaks it */
+	__u16 net_header_len; /* IPv4's also for an IPv6 socket with IPv4-mapped addresses */
 };
 
 struct inet_connection_sock {
 	struct inet_connection_sock_af_ops *icsk_af_ops;
 	__u32 icsk_pmtu_cookie;
-	__u8 icsk_retransmits; /* timeouts since anything was acknowledged */
+	__u8 icsk_retransmits; /* retransmission timeouts since the last ACK of new data */
 };
 
 struct tcp_sack_block {
@@ -122,7 +122,7 @@ struct tcp_sack_block {
 };
 
 struct tcp_sock {
-	__u16 tcp_header_len; /* with the options that every packet has */
+	__u16 tcp_header_len; /* with the options of every segment */
 	__u32 copied_seq;
 	__u32 rcv_nxt;
 	__u32 rcv_tstamp;

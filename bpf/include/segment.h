@@ -1,6 +1,6 @@
-/* Segments of TCP where sockets send and receive them: cgroup_skb/egress and ingress. There each packet passes once,
- * however many devices it passes, and all of it can be read, whether it lies in one piece or in pages. Types and
- * functions only; who includes this has declared struct event, with len and taken, and the bytes follow it.
+/* TCP segments as sockets send and receive them: cgroup_skb/egress and ingress. Each packet passes these hooks once, no
+ * matter how many devices it passes, and all of its bytes can be read, linear or paged. Types and functions only. The
+ * including file declares struct event with len and taken; the bytes of the packet follow it.
  */
 #ifndef KTRACE_SEGMENT_H
 #define KTRACE_SEGMENT_H
@@ -9,7 +9,7 @@
 #include "select.h"
 #include "skb.h"
 
-/* linux/bpf.h, as far as it is needed here: ABI. */
+/* The beginning of the structs in linux/bpf.h: ABI. */
 struct __sk_buff {
 	__u32 len;
 	__u32 pkt_type;
@@ -52,23 +52,23 @@ struct bpf_sock {
 	__u32 state;
 };
 
-#define SK_PASS 1 /* the packet does; programs here may throw it away */
+#define SK_PASS 1 /* enum sk_action; 0 drops the packet */
 
-/* A segment where one of the programs looks at it. */
+/* A segment at the hook. */
 struct segment {
 	struct __sk_buff *skb;
 	struct bpf_sock *sk;
-	__u32 out; /* 1: the socket sends it */
+	__u32 out; /* 1: egress */
 	__u32 seq;
-	__u32 data;    /* where it begins, from the network header on */
+	__u32 data;    /* offset of the payload from the network header */
 	__u32 payload; /* bytes */
-	__u32 offset;  /* in the direction's stream; set by who needs it */
+	__u32 offset;  /* in the stream of its direction; set by tls.bpf.c only */
 	__u8 src[16];
 	__u8 dst[16];
 	__u8 flags;
 };
 
-/* Reads the headers. False if that is no segment, or one behind headers that are not used here. */
+/* Reads the headers. False if the packet is not TCP, or has IPv6 extension headers. */
 static __always_inline bool parse_segment(struct segment *s)
 {
 	union {
@@ -103,7 +103,7 @@ static __always_inline bool parse_segment(struct segment *s)
 	return true;
 }
 
-/* The socket as helpers that read the kernel take it: the context is a struct sk_buff underneath. */
+/* The kernel's struct sock, for bpf_probe_read_kernel: the context is a struct sk_buff. */
 static __always_inline struct sock *sock_of(const struct segment *s)
 {
 	struct sk_buff *kernel = (void *)s->skb;
@@ -121,7 +121,7 @@ static __always_inline bool selected(const struct segment *s)
 	return cgroup_selected(BPF_CORE_READ(sock_cgroup(sk), kn, id));
 }
 
-/* What only one kind of record has. */
+/* Fills the fields that only this object's record has. */
 static __always_inline void fill(struct event *e, const struct segment *s);
 
 static __always_inline void fill_segment(struct event *e, const struct segment *s)
@@ -135,14 +135,16 @@ static __always_inline void fill_segment(struct event *e, const struct segment *
 	fill(e, s);
 }
 
-/* Room for packet bytes, in sizes that a reserve may have: the body of a function that sends n bytes, once a size. */
+/* Sends a record with n bytes of the packet if they fit into room: a function's body, used once per size, because
+ * bpf_ringbuf_reserve takes constant sizes only.
+ */
 #define ROOM_FOR(room, kind)                                                                             \
 	if (n <= room) {                                                                                 \
 		e = RESERVE_PART(struct event, kind, sizeof(struct event) + room, sizeof(struct event)); \
 		if (!e)                                                                                  \
 			return;                                                                          \
 		fill_segment(e, s);                                                                      \
-		/* As in tap.bpf.c: both bounds must be plain to the verifier. */                        \
+		/* Both bounds must be visible to the verifier: see tap.bpf.c. */                        \
 		len = n;                                                                                 \
 		barrier_var(len);                                                                        \
 		if (len > 0) {                                                                           \

@@ -1,13 +1,13 @@
-/* What the user selected, kept current by user space, so that what was not selected costs no event.
- * The maps are shared by all objects of a run.
+/* The user's selection of pods, as cgroups, network namespaces and addresses. User space keeps the maps current; all
+ * objects share them. Events outside the selection are filtered in the kernel.
  */
 #ifndef KTRACE_SELECT_H
 #define KTRACE_SELECT_H
 
 #include "event.h"
 
-const volatile bool selecting = false; /* false: everything is selected, the maps are not looked at */
-const volatile __u32 host_netns = 0;   /* inode of the node's own network namespace */
+const volatile bool selecting = false; /* false: everything is selected, and the maps are not read */
+const volatile __u32 host_netns = 0;   /* inode of the host's network namespace */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -19,7 +19,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
-	__type(key, __u32); /* inode of a network namespace; never the node's own */
+	__type(key, __u32); /* inode of a network namespace; never the host's */
 	__type(value, __u8);
 } sel_netns SEC(".maps");
 
@@ -46,7 +46,7 @@ static __always_inline bool addr_selected(const void *addr)
 	return !selecting || bpf_map_lookup_elem(&sel_addrs, addr);
 }
 
-/* For what follows from the user's selection at once. User space, which may be late, knows the same soon. */
+/* Selects a cgroup at once. User space, which learns of it later, does the same. */
 static __always_inline void select_cgroup(__u64 id)
 {
 	__u8 one = 1;

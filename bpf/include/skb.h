@@ -1,4 +1,4 @@
-/* Packets: headers, flows, and what conntrack knows of them. Types and functions only. */
+/* Packets: headers, flows, conntrack entries. Types and functions only. */
 #ifndef KTRACE_SKB_H
 #define KTRACE_SKB_H
 
@@ -17,23 +17,23 @@ struct tuple {
 	__u16 zero;
 };
 
-/* The headers of a packet, where a program looks at it. Offsets count from the network header. */
+/* The headers of a packet at a hook. Offsets count from the network header. */
 struct packet {
 	struct tuple t;
-	const unsigned char *head; /* the buffer, which stays when the packet goes from device to device */
+	const unsigned char *head; /* skb->head, the same from device to device */
 	const unsigned char *l3;   /* the network header */
 	__u32 len;		   /* from the network header on */
-	__u32 linear;		   /* of these, what can be read */
+	__u32 linear;		   /* of these, the bytes in the linear part */
 	__u32 id;		   /* IPv4 identification, 0 in most IPv6 */
 	__u16 fragment;		   /* offset, bytes */
 	__u16 l4;
-	__u16 data; /* what the transport carries; behind an ICMP error's 8 bytes: the packet that it is about */
-	bool more; /* fragments follow */
+	__u16 data; /* the payload; of an ICMP error: the packet that it quotes */
+	bool more;  /* IPv4 MF, IPv6 M: more fragments */
 	__u8 ttl;
 	__u8 tcp_flags;
 	__u8 icmp_type;
 	__u8 icmp_code;
-	__u32 fingerprint; /* tells packets apart that use one buffer after the other; NAT leaves it as it is */
+	__u32 fingerprint; /* distinguishes packets that reuse one buffer; unchanged by NAT */
 };
 
 struct ipv4_header {
@@ -82,7 +82,7 @@ struct icmp_header {
 
 #define IPV4_MORE   0x2000
 #define IPV4_OFFSET 0x1fff
-#define EXT_HEADERS 8 /* IPv6 extension headers that are looked behind; maxExtensions of decoder/packet */
+#define EXT_HEADERS 8 /* IPv6 extension headers that are skipped; maxExtensions of decoder/packet */
 #define IPV4_MIN    20
 #define TCP_MIN	    20
 #define SCTP_SIZE   12
@@ -94,7 +94,7 @@ static __always_inline void map_ipv4(__u8 to[16], const void *from)
 	*(__u32 *)(to + 12) = *(__u32 *)from;
 }
 
-/* Whether an address of 16 bytes is an IPv4 one. */
+/* Whether an address is IPv4-mapped: ::ffff:a.b.c.d. */
 static __always_inline bool is_mapped(const __u8 a[16])
 {
 	return !*(__u64 *)a && *(__u32 *)(a + 8) == bpf_htonl(0xffff);
@@ -106,7 +106,7 @@ static __always_inline bool is_extension(__u8 next)
 	       next == IPPROTO_DSTOPTS;
 }
 
-/* Looks behind IPv6 extension headers: finds protocol, l4, identification and fragment offset. */
+/* Skips IPv6 extension headers. Sets protocol, l4, identification and fragment offset. */
 static __always_inline bool skip_extensions(struct packet *p, __u8 next)
 {
 	__u8 ext[8];
@@ -125,14 +125,14 @@ static __always_inline bool skip_extensions(struct packet *p, __u8 next)
 		}
 		next = ext[0];
 		if (p->fragment)
-			break; /* what follows is the middle of something */
+			break; /* a later fragment has no transport header */
 	}
 	p->t.proto = next;
 	return !is_extension(next);
 }
 
-/* Takes the length that the network header says, where it can be true: a link pads short frames, and segmentation offload
- * leaves 0 there.
+/* Trims the packet to the length in its network header, if that is plausible: Ethernet pads short frames, and GSO leaves
+ * 0 in the header.
  */
 static __always_inline void trim_length(struct packet *p, __u32 length, __u32 least)
 {
@@ -183,10 +183,10 @@ static __always_inline bool parse_l3(struct packet *p)
 
 static __always_inline __u32 mix(__u32 hash, __u32 v)
 {
-	return (hash ^ v) * 0x9e3779b1; /* 2^32 divided by the golden ratio: spreads what differs little */
+	return (hash ^ v) * 0x9e3779b1; /* 2^32 / golden ratio: multiplicative hashing */
 }
 
-/* Whether an ICMP message carries the head of the packet that it is about. */
+/* Whether the packet is an ICMP error, which quotes the beginning of the packet that caused it. */
 static __always_inline bool is_icmp_error(const struct packet *p)
 {
 	if (p->t.proto ==
@@ -196,8 +196,8 @@ static __always_inline bool is_icmp_error(const struct packet *p)
 	return p->t.proto == IPPROTO_ICMPV6 && p->icmp_type >= 1 && p->icmp_type <= 4;
 }
 
-/* Errors of one size are the same in all else that NAT leaves as it is, but for the packet that they are about: of that,
- * IPv4 has lengths and identification in its first bytes, IPv6 the flow label.
+/* ICMP errors of one size differ only in the quoted packet. Its first 8 bytes have the length and identification of IPv4,
+ * and the flow label of IPv6; NAT changes none of them.
  */
 static __always_inline void fingerprint_quoted(struct packet *p)
 {
@@ -208,8 +208,9 @@ static __always_inline void fingerprint_quoted(struct packet *p)
 	p->fingerprint = mix(mix(p->fingerprint, head[0]), head[1]);
 }
 
-/* Multicast listener and neighbour discovery (RFC 2710, 4861): of all hosts the same but for their addresses, which no NAT
- * translates. Without them another pod's, in a buffer that is used again, would go on with the journey of the first.
+/* Multicast listener discovery (RFC 2710) and neighbour discovery (RFC 4861): the messages of two hosts differ only in
+ * their addresses, which NAT does not translate. Without the addresses, another pod's message in a reused buffer would
+ * continue the first one's journey.
  */
 static __always_inline void fingerprint_nd(struct packet *p)
 {
@@ -248,7 +249,7 @@ static __always_inline bool parse_l4(struct packet *p)
 		p->icmp_type = h.icmp.type;
 		p->icmp_code = h.icmp.code;
 		p->data += sizeof(h.icmp);
-		/* identifier and sequence: two pods' pings of one size are the same in all else */
+		/* identifier and sequence number: pings of one size differ in nothing else */
 		p->fingerprint =
 			mix(mix(mix(p->fingerprint, h.icmp.type << 8 | h.icmp.code), p->len), h.icmp.rest);
 		if (is_icmp_error(p))
@@ -263,12 +264,12 @@ static __always_inline bool parse_l4(struct packet *p)
 	if (proto == IPPROTO_UDP) {
 		p->data += 8;
 		p->fingerprint = mix(p->fingerprint, h.ports.len);
-		if (p->linear >= p->data + 8) /* else what is behind the packet would count */
+		if (p->linear >= p->data + 8) /* else bytes after the packet would be mixed in */
 			p->fingerprint = mix(mix(p->fingerprint, h.ports.data[0]), h.ports.data[1]);
 	} else if (proto == IPPROTO_TCP) {
 		p->fingerprint = mix(p->fingerprint, h.ports.seq);
 		if (p->linear < p->l4 + TCP_MIN)
-			return true; /* cut off, as in what an ICMP error quotes */
+			return true; /* truncated, as in an ICMP error's quote */
 		size = (bpf_ntohl(h.ports.data[1]) >> 28) * 4;
 		p->data += size < TCP_MIN ? TCP_MIN : size;
 		p->tcp_flags = bpf_ntohl(h.ports.data[1]) >> 16;
@@ -284,13 +285,13 @@ static __always_inline bool parse_l4(struct packet *p)
 	return true;
 }
 
-/* Reads the headers of a packet that is in another. */
+/* Reads network and transport headers at p->l3. noinline: once in the object, whichever packet it reads. */
 static __noinline bool parse_headers(struct packet *p)
 {
 	return parse_l3(p) && parse_l4(p);
 }
 
-/* Reads the headers of a packet anywhere behind the place where its network header was found. */
+/* Reads the headers of a packet whose network header is set, as it is from ip_rcv on. */
 static __always_inline bool parse_skb(struct packet *p, struct sk_buff *skb)
 {
 	p->l3 = BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header);
@@ -299,7 +300,7 @@ static __always_inline bool parse_skb(struct packet *p, struct sk_buff *skb)
 	return parse_headers(p);
 }
 
-/* Reads the flow that an ICMP error is about. */
+/* Reads the headers of the packet that an ICMP error quotes. */
 static __always_inline bool parse_quoted(const struct packet *outer, struct packet *inner)
 {
 	__builtin_memset(inner, 0, sizeof(*inner));
@@ -310,7 +311,7 @@ static __always_inline bool parse_quoted(const struct packet *outer, struct pack
 	return parse_headers(inner);
 }
 
-/* Makes both directions of a flow the same. */
+/* Makes both directions of a flow the same key. */
 static __always_inline void normalise(struct tuple *to, const struct tuple *from)
 {
 	const __u64 *src = (const void *)from->src, *dst = (const void *)from->dst;
@@ -327,31 +328,31 @@ static __always_inline void normalise(struct tuple *to, const struct tuple *from
 	to->dport = from->sport;
 }
 
-/* The same of every packet of one direction of a flow. */
+/* A hash of one direction of a flow. */
 static __always_inline __u32 flow_hash(const struct tuple *t)
 {
-	const __u32 *words = (const void *)t; /* addresses, and behind them the ports */
+	const __u32 *words = (const void *)t; /* the addresses, then the ports */
 	__u32 hash = t->proto;
 	int i;
 
 	for (i = 0; i < 8; i++)
 		hash = mix(hash, words[i]);
-	/* Conntrack has ICMP's identifier in their place. */
+	/* In conntrack's tuples of ICMP the ports are identifier, type and code. */
 	return t->proto == IPPROTO_ICMP || t->proto == IPPROTO_ICMPV6 ? hash : mix(hash, words[8]);
 }
 
 #define IPS_NAT 0x30 /* IPS_SRC_NAT | IPS_DST_NAT: ABI, linux/netfilter/nf_conntrack_common.h */
 
-/* The conntrack entry of a packet, NULL if it has none or conntrack is not there. */
+/* The conntrack entry of skb->_nfct, NULL if there is none or the kernel lacks conntrack. */
 static __always_inline struct nf_conn *skb_conntrack(unsigned long nfct)
 {
 	if (!bpf_core_type_exists(struct nf_conn))
 		return 0;
-	return (void *)(nfct & ~7UL); /* the lowest bits tell direction and state */
+	return (void *)(nfct & ~7UL); /* the lowest 3 bits are enum ip_conntrack_info */
 }
 
-/* The directions of a conntrack entry. The index must be a literal: only then is the kernel's own size of an element
- * reckoned with.
+/* The tuples of a conntrack entry. The index must be a literal: only then does CO-RE relocate it by this kernel's size
+ * of an element.
  */
 #define ORIGINAL(ct) __builtin_preserve_access_index(&(ct)->tuplehash[0].tuple)
 #define REPLY(ct)    __builtin_preserve_access_index(&(ct)->tuplehash[1].tuple)

@@ -1,4 +1,4 @@
-/* Sockets: whose they are and what they know. Functions only. */
+/* Fields of sockets. Functions only. */
 #ifndef KTRACE_SOCK_H
 #define KTRACE_SOCK_H
 
@@ -9,13 +9,13 @@ enum sock_flags {
 	SOCK_LINGER,
 };
 
-/* A request, or a connection in TIME_WAIT, is a smaller thing than a socket: it has a sock_common only. */
+/* As sk_fullsock: a request or TIME_WAIT socket has only the fields of sock_common. */
 static __always_inline bool is_fullsock(__u8 state)
 {
 	return state != TCP_TIME_WAIT && state != TCP_NEW_SYN_RECV;
 }
 
-/* Number of the socket's inode, as /proc/PID/fd shows it; 0 if no process holds it. */
+/* The socket's inode number, as in /proc/PID/fd; 0 if no process holds the socket. */
 static __always_inline __u64 sock_inode(struct sock *sk)
 {
 	struct socket *s = BPF_CORE_READ(sk, sk_socket);
@@ -30,7 +30,7 @@ static __always_inline __u64 sock_inode(struct sock *sk)
 #define HAS_FLAG(sk, flag) \
 	(BPF_CORE_READ(sk, __sk_common.skc_flags) >> bpf_core_enum_value(enum sock_flags, flag) & 1)
 
-/* Whether close resets the connection: SO_LINGER with time 0. */
+/* Whether close() resets the connection: SO_LINGER with time 0. */
 static __always_inline bool linger_zero(struct sock *sk)
 {
 	return HAS_FLAG(sk, SOCK_LINGER) && !BPF_CORE_READ(sk, sk_lingertime);

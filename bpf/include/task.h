@@ -1,4 +1,4 @@
-/* Who runs: process, cgroup and network namespace of the current task. */
+/* Process, cgroup and network namespace of a task. */
 #ifndef KTRACE_TASK_H
 #define KTRACE_TASK_H
 
@@ -6,12 +6,12 @@
 
 #define PF_KTHREAD 0x00200000 /* linux/sched.h */
 
-/* The version 1 hierarchy whose cgroups tell containers apart, as enum cgroup_subsys_id of this kernel
- * numbers it; -1 for the default hierarchy, cgroup2.
+/* The cgroup v1 controller whose hierarchy has a cgroup for each container, in this kernel's enum cgroup_subsys_id; -1
+ * for the default hierarchy, cgroup2.
  */
 const volatile int cgroup_subsys = -1;
-const volatile int cgroup_hierarchy =
-	0; /* id of that hierarchy, 0 for cgroup2; ids of cgroups mean something in one only */
+/* The id of that hierarchy, 0 for cgroup2. A cgroup's id is unique only within its hierarchy. */
+const volatile int cgroup_hierarchy = 0;
 
 static __always_inline __u64 cgroup_id_of(struct task_struct *task)
 {
@@ -31,7 +31,7 @@ static __always_inline __u32 netns_of(struct task_struct *task)
 	return BPF_CORE_READ(task, nsproxy, net_ns, ns.inum);
 }
 
-/* The process's name, not the thread's: a pool's threads call themselves what says nothing of whose they are. */
+/* The process's name, not the thread's: threads of a pool have names that do not identify the program. */
 static __always_inline void read_comm(__u8 comm[16], struct task_struct *task)
 {
 	struct task_struct *process = BPF_CORE_READ(task, group_leader);
@@ -39,7 +39,7 @@ static __always_inline void read_comm(__u8 comm[16], struct task_struct *task)
 	bpf_core_read(comm, 16, &process->comm);
 }
 
-/* Fills in the current task. Only where the program runs on its behalf: in a softirq it is a bystander. */
+/* Fills in the current task. Not for programs in a softirq, where the current task is unrelated. */
 static __always_inline void fill_task(struct hdr *h)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();

@@ -1,18 +1,18 @@
-/* Packets in packets: what tunnels between nodes carry. Types and functions only. */
+/* Tunnels between nodes: VXLAN, Geneve, IP in IP. Types and functions only. */
 #ifndef KTRACE_TUNNEL_H
 #define KTRACE_TUNNEL_H
 
 #include "skb.h"
 
 #define PORT_VXLAN	 4789 /* IANA */
-#define PORT_VXLAN_LINUX 8472 /* from before there was a number; Flannel's and Cilium's */
+#define PORT_VXLAN_LINUX 8472 /* from before the IANA assignment; the default of Flannel and Cilium */
 #define PORT_GENEVE	 6081
 
-/* What VXLAN (RFC 7348) and Geneve (RFC 8926) put before the frame. */
+/* The header of VXLAN (RFC 7348) and of Geneve (RFC 8926). */
 struct tunnel_header {
 	__u8 first; /* VXLAN: flags; Geneve: version, length of the options in words */
 	__u8 flags;
-	__be16 type; /* Geneve: of what follows; VXLAN: 0, or the number of a group */
+	__be16 type; /* Geneve: EtherType of the payload; VXLAN: 0, or a group policy id */
 	__be32 vni;
 };
 
@@ -21,7 +21,7 @@ struct tunnel_header {
 #define ETH_P_TEB      0x6558 /* Ethernet */
 #define ETH_HLEN       14
 
-/* Where the IP packet in a frame behind VXLAN or Geneve begins, from the network header on; 0 if there is none. */
+/* The offset of the inner IP packet of VXLAN or Geneve from the network header, 0 if there is none. */
 static __always_inline __u32 udp_inner_offset(const struct packet *p)
 {
 	struct tunnel_header h;
@@ -40,7 +40,7 @@ static __always_inline __u32 udp_inner_offset(const struct packet *p)
 	return type == bpf_htons(ETH_P_IP) || type == bpf_htons(ETH_P_IPV6) ? at : 0;
 }
 
-/* Whether what a packet carries may be another one. */
+/* Whether the packet's protocol may be a tunnel's. */
 static __always_inline bool may_encapsulate(const struct packet *p)
 {
 	switch (p->t.proto) {
@@ -53,8 +53,8 @@ static __always_inline bool may_encapsulate(const struct packet *p)
 	return false;
 }
 
-/* Moves from a packet to the one at an offset that it carries, and keeps the outer. False, and the packet as it was, if
- * none is there.
+/* Replaces a packet by its inner packet at an offset, and stores the outer one. False, and the packet unchanged, if the
+ * inner headers are unreadable.
  */
 static __noinline bool decapsulate(struct packet *p, struct packet *outer, __u32 at)
 {

@@ -1,4 +1,4 @@
-/* What the view asks for, by the ports of a packet. */
+/* The ports that the verb asks for. */
 #ifndef KTRACE_WANT_H
 #define KTRACE_WANT_H
 
