@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"ktrace/decoder/packet/packettest"
 )
 
 func TestDropsThatLoseNothingAreReported(t *testing.T) {
@@ -89,12 +91,9 @@ func TestAResetBeforeTheDropMakesItAReject(t *testing.T) {
 // TestAnAnswerAboutTheSizeIsToWhatIsLarger: other packets of the flow, dropped for another cause, were told nothing.
 func TestAnAnswerAboutTheSizeIsToWhatIsLarger(t *testing.T) {
 	const limit = 1400
-	client, server := netip.MustParseAddr("10.0.0.1").As4(), netip.MustParseAddr("10.0.0.2").As4()
-	sent := make([]byte, 40)
-	sent[0], sent[9], sent[33] = 0x45, 6, 0x10
-	copy(sent[12:], client[:])
-	copy(sent[16:], server[:])
-	quoting := append([]byte{0x45, 0, 0, 68, 0, 0, 0, 0, 64, 1, 0, 0, 10, 0, 0, 9, 10, 0, 0, 1, 3, 4, 0, 0, 0, 0, limit >> 8, limit & 0xff}, sent...)
+	client, server := netip.MustParseAddrPort("10.0.0.1:0"), netip.MustParseAddrPort("10.0.0.2:0")
+	sent := packettest.TCP(client, server, packettest.ACK, 0, 0, nil)
+	quoting := packettest.ICMPError(netip.MustParseAddr("10.0.0.9"), 3, 4, limit, sent)
 	at := time.Unix(1, 0)
 	for length, told := range map[uint32]bool{72: false, limit: false, limit + 1: true, 64000: true} {
 		x := NewDrops()

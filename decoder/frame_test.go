@@ -2,22 +2,39 @@ package decoder
 
 import (
 	"bytes"
-	"encoding/hex"
+	"net/netip"
 	"testing"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+
+	"ktrace/decoder/packet/packettest"
 )
 
 // frames are whole packets, link header first.
-func frames() map[string]string {
-	const ether = "020000000001020000000002"
-	return map[string]string{
-		"syn":      ether + "0800" + "4500003c1234400040060000" + "0af40102" + "0a090002" + "c0010050" + "00000001" + "00000000" + "a002faf0" + "00000000" + "020405b40402080a0000000100000000" + "01030307",
-		"query":    ether + "0800" + "4500002112344000401100000af401020a090002c00100350" + "00d0000" + "aabbccddee",
-		"tagged":   ether + "8100" + "0064" + "0800" + "4500001c12344000400100000af401020a0900020800f7ff00000000",
-		"ipv6":     ether + "86dd" + "6000000000083a40" + "fd002440000100000000000000000002" + "fd000009000000000000000000000002" + "0104000000000000",
-		"fragment": ether + "0800" + "450000201234001040110000" + "0af401020a090002" + "0102030405060708090a0b0c",
-		"arp":      ether + "0806" + "0001080006040001" + "020000000002" + "0af40102" + "000000000000" + "0af40101",
-		"runt":     ether[:20],
-		"nonsense": ether + "0800" + "f5",
+func frames() map[string][]byte {
+	pod, server := netip.MustParseAddrPort("10.244.1.2:49153"), netip.MustParseAddr("10.9.0.2")
+	syn := packettest.Segment(pod.Port(), 80, packettest.SYN, 1, 0)
+	syn.Window = 64240
+	syn.Options = []layers.TCPOption{{OptionType: layers.TCPOptionKindMSS, OptionData: []byte{0x05, 0xb4}}, {OptionType: layers.TCPOptionKindSACKPermitted},
+		{OptionType: layers.TCPOptionKindTimestamps, OptionData: make([]byte, 8)}, {OptionType: layers.TCPOptionKindNop}, {OptionType: layers.TCPOptionKindWindowScale, OptionData: []byte{7}}}
+	echo := &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(layers.ICMPv4TypeEchoRequest, 0)}
+	unreachable := &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(layers.ICMPv6TypeDestinationUnreachable, layers.ICMPv6CodePortUnreachable)}
+	later := packettest.IPv4(pod.Addr(), server, layers.IPProtocolUDP)
+	later.FragOffset = 16
+	arp := &layers.ARP{AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4, Operation: layers.ARPRequest,
+		SourceHwAddress: []byte{2, 0, 0, 0, 0, 2}, SourceProtAddress: pod.Addr().AsSlice(), DstHwAddress: make([]byte, 6), DstProtAddress: []byte{10, 244, 1, 1}}
+	nonsense := packettest.Frame(packettest.Build(packettest.IPv4(pod.Addr(), server, layers.IPProtocolUDP)))[:etherSize+1]
+	nonsense[etherSize] = 0xf5 // of no version of IP
+	return map[string][]byte{
+		"syn":      packettest.Frame(packettest.Build(packettest.IPv4(pod.Addr(), server, layers.IPProtocolTCP), syn)),
+		"query":    packettest.Frame(packettest.UDP(pod, netip.AddrPortFrom(server, 53), []byte{0xaa, 0xbb, 0xcc, 0xdd, 0xee})),
+		"tagged":   packettest.Build(packettest.Ethernet(layers.EthernetTypeDot1Q), &layers.Dot1Q{VLANIdentifier: 100, Type: layers.EthernetTypeIPv4}, packettest.IPv4(pod.Addr(), server, layers.IPProtocolICMPv4), echo),
+		"ipv6":     packettest.Frame(packettest.Build(packettest.IPv6(netip.MustParseAddr("fd00:2440:1::2"), netip.MustParseAddr("fd00:9::2"), layers.IPProtocolICMPv6), unreachable, gopacket.Payload{0, 0, 0, 0})),
+		"fragment": packettest.Frame(packettest.Build(later, gopacket.Payload("\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c"))),
+		"arp":      packettest.Build(packettest.Ethernet(layers.EthernetTypeARP), arp),
+		"runt":     packettest.Build(packettest.Ethernet(layers.EthernetTypeIPv4))[:10],
+		"nonsense": nonsense,
 	}
 }
 
@@ -32,12 +49,8 @@ func TestFramesReadAsTcpdumpSaysThem(t *testing.T) {
 		"runt":     "802.3, length 10",
 		"nonsense": "IPv4, length 15",
 	}
-	for name, text := range frames() {
+	for name, data := range frames() {
 		t.Run(name, func(t *testing.T) {
-			data, err := hex.DecodeString(text)
-			if err != nil {
-				t.Fatal(err)
-			}
 			f := RawFrame{Time: 5, Netns: 7, Ifindex: 2, Length: uint32(len(data)), Direction: Out, Ethernet: true, Data: data}
 			raw := f.Append(nil)
 			again, err := DecodeFrame(raw)
@@ -59,11 +72,7 @@ func TestFramesReadAsTcpdumpSaysThem(t *testing.T) {
 }
 
 func FuzzFrame(f *testing.F) {
-	for _, text := range frames() {
-		data, err := hex.DecodeString(text)
-		if err != nil {
-			f.Fatal(err)
-		}
+	for _, data := range frames() {
 		f.Add(true, uint16(0), data)
 		f.Add(false, uint16(etherIPv4), data[min(len(data), etherSize):])
 	}

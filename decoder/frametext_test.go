@@ -2,19 +2,23 @@ package decoder
 
 import (
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
+
+	"ktrace/decoder/packet/packettest"
 )
 
 // TestFramesSayWhatIsBeyondTheirHeaders: what the headers of IP, TCP, UDP and ICMP do not say is not left a bare number.
 func TestFramesSayWhatIsBeyondTheirHeaders(t *testing.T) {
 	ip := func(proto layers.IPProtocol) *layers.IPv4 {
-		return &layers.IPv4{Version: 4, TTL: 64, Protocol: proto, SrcIP: net.IP{10, 9, 0, 1}, DstIP: net.IP{10, 9, 0, 2}}
+		return packettest.IPv4(netip.MustParseAddr("10.9.0.1"), netip.MustParseAddr("10.9.0.2"), proto)
 	}
-	ip6 := &layers.IPv6{Version: 6, HopLimit: 255, NextHeader: layers.IPProtocolICMPv6, SrcIP: net.ParseIP("fe80::1"), DstIP: net.ParseIP("ff02::1:ff00:9")}
+	ip6 := packettest.IPv6(netip.MustParseAddr("fe80::1"), netip.MustParseAddr("ff02::1:ff00:9"), layers.IPProtocolICMPv6)
+	ip6.HopLimit = 255
 	for _, tt := range []struct {
 		name  string
 		ether layers.EthernetType
@@ -32,12 +36,8 @@ func TestFramesSayWhatIsBeyondTheirHeaders(t *testing.T) {
 			&layers.ICMPv6NeighborSolicitation{TargetAddress: net.ParseIP("fe80::9")}}, "IP6 fe80::1 > ff02::1:ff00:9: ICMPV6 neighbor solicitation, who has fe80::9, length 24"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			b := gopacket.NewSerializeBuffer()
-			link := &layers.Ethernet{SrcMAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, DstMAC: net.HardwareAddr{2, 0, 0, 0, 0, 2}, EthernetType: tt.ether}
-			if err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true}, append([]gopacket.SerializableLayer{link}, tt.all...)...); err != nil {
-				t.Fatal(err)
-			}
-			e, err := Decode(RawFrame{Length: uint32(len(b.Bytes())), Ethernet: true, Data: b.Bytes()}.Append(nil))
+			b := packettest.Build(append([]gopacket.SerializableLayer{packettest.Ethernet(tt.ether)}, tt.all...)...)
+			e, err := Decode(RawFrame{Length: uint32(len(b)), Ethernet: true, Data: b}.Append(nil))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,22 +1,65 @@
 package decoder
 
-import "testing"
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+
+	"ktrace/decoder/packet"
+	"ktrace/decoder/packet/packettest"
+)
+
+var corpusEnds = packettest.Ends{Src4: netip.MustParseAddr("10.0.0.1"), Dst4: netip.MustParseAddr("10.0.0.2"),
+	Src6: netip.MustParseAddr("fd00::1"), Dst6: netip.MustParseAddr("fd00::2")}
 
 func TestParseIPv6BehindExtensionHeaders(t *testing.T) {
-	b := make([]byte, 40)
-	b[0], b[6], b[7], b[23], b[39] = 0x60, 0, 64, 1, 2 // hop-by-hop options follow; ::1 > ::2
-	b = append(b, 44, 0, 0, 0, 0, 0, 0, 0)             // a fragment header follows
-	b = append(b, 17, 0, 0, 1, 0, 0, 0, 9)             // the first fragment, number 9, of UDP
-	b = append(b, 0, 53, 0x10, 0, 0, 12, 0, 0, 'd', 'a', 't', 'a')
+	ip := packettest.IPv6(netip.MustParseAddr("::1"), netip.MustParseAddr("::2"), layers.IPProtocolIPv6Destination)
+	first := packettest.FragmentHeader(layers.IPProtocolUDP, 0, true, 9)
+	b := packettest.Build(ip, packettest.Extension(layers.IPProtocolIPv6Fragment, 0), first, &layers.UDP{SrcPort: 53, DstPort: 4096}, gopacket.Payload("data"))
 	p := ParseIP(b)
 	if p == nil || p.Proto != "udp" || p.Flow().String() != "[::1]:53 > [::2]:4096" || p.ID != 9 || string(p.Transport()) != "data" {
 		t.Errorf("got %+v", p)
 	}
 }
 
+// TestAllReadersAgree: the packet of a record, one that stands alone, and its headers are the same; what the kernel's
+// programs make of the same packets is compared where they run.
+func TestAllReadersAgree(t *testing.T) {
+	for _, s := range packettest.Corpus(corpusEnds) {
+		t.Run(s.Name, func(t *testing.T) {
+			b := s.Packet(packettest.TTL)
+			var h packet.Headers
+			alone := ParseIP(b)
+			if !h.Parse(b, 0) || alone == nil {
+				t.Fatalf("not read: %x", b)
+			}
+			for name, frame := range map[string]RawFrame{
+				"of Ethernet": {Ethernet: true, Data: packettest.Frame(b)},
+				"without":     {Protocol: map[uint8]uint16{4: etherIPv4, 6: etherIPv6}[h.Version], Data: b},
+			} {
+				frame.Length = uint32(len(frame.Data))
+				e, err := Decode(frame.Append(nil))
+				if err != nil || e.Packet == nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+				for reader, p := range map[string]*Packet{"ParseIP": alone, "Decode, " + name: e.Packet} {
+					got := packet.Headers{Src: p.Src, Dst: p.Dst, Len: p.Len, ID: p.ID, Sport: p.Sport, Dport: p.Dport, Fragment: p.Fragment, More: p.More,
+						Version: h.Version, Proto: h.Proto, TTL: p.TTL, TCPFlags: h.TCPFlags, ICMPType: p.ICMPType, ICMPCode: p.ICMPCode, Transport: p.l4, Data: p.data}
+					if got != h || p.Proto != protoName(h.Proto) || p.Family != familyName(h.Version) || p.Flags != tcpFlags(h.TCPFlags) {
+						t.Errorf("%s: %+v, want %+v", reader, p, h)
+					}
+				}
+			}
+		})
+	}
+}
+
 func FuzzParseIP(f *testing.F) {
-	f.Add([]byte{0x45, 0, 0, 28, 0, 0, 0x20, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0, 1, 0, 2})
-	f.Add(append([]byte{0x60, 0, 0, 0, 0, 8, 60, 64}, make([]byte, 60)...))
+	for _, s := range packettest.Corpus(corpusEnds) {
+		f.Add(s.Packet(packettest.TTL))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p := ParseIP(b)
 		if p == nil {
@@ -30,7 +73,8 @@ func FuzzParseIP(f *testing.F) {
 }
 
 func TestFlowsOfProtocolsWithoutPortsShowNone(t *testing.T) {
-	icmp := ParseIP([]byte{0x45, 0, 0, 28, 0, 0, 0, 0, 64, 1, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 8, 0, 0, 0, 0, 1, 0, 1})
+	echo := &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(layers.ICMPv4TypeEchoRequest, 0), Id: 1, Seq: 1}
+	icmp := ParseIP(packettest.Build(packettest.IPv4(corpusEnds.Src4, corpusEnds.Dst4, layers.IPProtocolICMPv4), echo))
 	if got := icmp.String(); got != "icmp 10.0.0.1 > 10.0.0.2 len 28" {
 		t.Errorf("got %s", got)
 	}

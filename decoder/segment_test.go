@@ -1,6 +1,14 @@
 package decoder
 
-import "testing"
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+
+	"ktrace/decoder/packet/packettest"
+)
 
 func TestSegmentReadsWhatIsAcknowledgedBehindAGap(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -17,9 +25,11 @@ func TestSegmentReadsWhatIsAcknowledgedBehindAGap(t *testing.T) {
 		"what is behind the end":        {[]byte{0, 5, 10, 0, 0, 3, 0, 0, 0, 3, 4, 1}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tcp := append([]byte{0xc0, 0, 0, 80, 0, 0, 0, 7, 0, 0, 2, 0, byte(5+len(c.options)/4) << 4, 0x10, 1, 0, 0, 0, 0, 0}, c.options...)
-			ip := append([]byte{0x45, 0, 0, byte(20 + len(tcp) + 3), 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2}, tcp...)
-			p := parsePacket(append(ip, 1, 2, 3), uint32(len(ip)+3))
+			client, server := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
+			b := packettest.Build(packettest.IPv4(client, server, layers.IPProtocolTCP), packettest.Segment(0xc000, 80, packettest.ACK, 7, 512),
+				gopacket.Payload(c.options), gopacket.Payload{1, 2, 3})
+			b[ipv4Min+12] = byte(5+len(c.options)/4) << 4 // the header is as long as with the options, of which some are malformed
+			p := parsePacket(b, uint32(len(b)))
 			got, ok := p.Segment()
 			if want := (Segment{Seq: 7, Ack: 512, Window: 256, Bytes: 3, Sacked: c.want}); !ok || got != want {
 				t.Errorf("got %+v, %v, want %+v", got, ok, want)

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"ktrace/decoder/packet/packettest"
 	"ktrace/decoder/pcapfilter"
 )
 
@@ -36,16 +37,9 @@ func hopOf(journey uint64, f FlowTuple) Event {
 
 // errorAbout is an ICMP error that quotes a TCP packet of a flow.
 func errorAbout(f FlowTuple) Event {
-	quoted := make([]byte, 28)
-	copy(quoted, []byte{0x45, 9: 6})
-	copy(quoted[12:], f.Src.Addr().AsSlice())
-	copy(quoted[16:], f.Dst.Addr().AsSlice())
-	quoted[20], quoted[21] = byte(f.Src.Port()>>8), byte(f.Src.Port())
-	quoted[22], quoted[23] = byte(f.Dst.Port()>>8), byte(f.Dst.Port())
-	router, src := flow(stranger, node).Src.Addr().AsSlice(), f.Src.Addr().AsSlice()
-	raw := append([]byte{0x45, 3: 56, 8: 64, 9: 1, 12: router[0], 13: router[1], 14: router[2], 15: router[3]}, src...)
-	raw = append(append(raw, 3, 4, 0, 0, 0, 0, 0, 0), quoted...)
-	return Event{Packet: ParseIP(raw), Body: Hop{}}
+	const cut = 28 // as much as a router must quote (RFC 792)
+	quoted := packettest.TCP(f.Src, f.Dst, packettest.ACK, 0, 0, nil)[:cut]
+	return Event{Packet: ParseIP(packettest.ICMPError(flow(stranger, node).Src.Addr(), 3, 4, 0, quoted)), Body: Hop{}}
 }
 
 func TestSieveKeepsWhatTheExpressionIsAbout(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"ktrace/decoder"
+	"ktrace/decoder/packet/packettest"
 	"ktrace/decoder/pcapfilter"
 	"ktrace/decoder/pcapng"
 )
@@ -34,11 +35,8 @@ func factRecord(t testing.TB, at time.Duration, f decoder.Fact) []byte {
 
 // query is an Ethernet frame with a UDP packet.
 func query(src, dst string) []byte {
-	b := append(make([]byte, 12), 8, 0)
-	b = append(b, 0x45, 0, 0, 33, 0, 7, 0, 0, 64, 17, 0, 0)
-	b = append(b, netip.MustParseAddr(src).AsSlice()...)
-	b = append(b, netip.MustParseAddr(dst).AsSlice()...)
-	return append(b, 0xc0, 1, 0, 53, 0, 13, 0, 0, 'h', 'e', 'l', 'l', 'o')
+	from, to := netip.AddrPortFrom(netip.MustParseAddr(src), 49153), netip.AddrPortFrom(netip.MustParseAddr(dst), 53)
+	return packettest.Frame(packettest.UDP(from, to, []byte("hello")))
 }
 
 // stream is what a capture in a pod and beside it on the node looks like.

@@ -1,12 +1,15 @@
 package diagnose
 
 import (
-	"encoding/binary"
 	"net/netip"
 	"testing"
 	"time"
 
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+
 	"ktrace/decoder"
+	"ktrace/decoder/packet/packettest"
 )
 
 // The ends of what routers complain about, and a router.
@@ -16,33 +19,21 @@ var (
 	unreached   = netip.MustParseAddr("10.77.0.1")
 )
 
-// datagram is an IPv4 packet of the protocol, from port to port; for ICMP the ports are type and identifier.
-func datagram(src, dst netip.Addr, proto, ttl byte, sport, dport uint16) []byte {
-	b := append([]byte{0x45, 0, 0, 40, 0, 0, 0, 0, ttl, proto, 0, 0}, src.AsSlice()...)
-	b = append(b, dst.AsSlice()...)
-	l4 := make([]byte, 20)
-	binary.BigEndian.PutUint16(l4, sport)
-	binary.BigEndian.PutUint16(l4[2:], dport)
+// datagram is a packet of the protocol, from port to port; for ICMP the ports are type and identifier.
+func datagram(src, dst netip.Addr, proto layers.IPProtocol, ttl byte, sport, dport uint16) []byte {
+	ip := packettest.IP(src, dst, proto, ttl)
 	switch proto {
-	case 1:
-		l4 = []byte{byte(sport), 0, 0, 0, byte(dport >> 8), byte(dport), 0, 1}
-	case 6:
-		l4[12], l4[13] = 5<<4, 2 // SYN
+	case layers.IPProtocolICMPv4:
+		return packettest.Build(ip, &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(uint8(sport), 0), Id: dport, Seq: 1})
+	case layers.IPProtocolTCP:
+		return packettest.Build(ip, packettest.Segment(sport, dport, packettest.SYN, 0, 0))
 	}
-	return sized(append(b, l4...))
-}
-
-// sized is an IPv4 packet whose header says how long it is.
-func sized(b []byte) []byte {
-	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
-	return b
+	return packettest.Build(ip, &layers.UDP{SrcPort: layers.UDPPort(sport), DstPort: layers.UDPPort(dport)}, gopacket.Payload("0123456789ab"))
 }
 
 // complains is the ICMP error of an address about a packet.
 func complains(from netip.Addr, kind, code byte, about []byte) []byte {
-	b := datagram(from, netip.AddrFrom4([4]byte(about[12:])), 1, 60, uint16(kind), 0)
-	b[21] = code
-	return sized(append(b, about...))
+	return packettest.ICMPError(from, kind, code, 0, about)
 }
 
 // passing are hops of packets, one every 10 ms, each another journey.

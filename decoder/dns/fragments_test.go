@@ -1,34 +1,21 @@
 package dns
 
 import (
-	"encoding/binary"
 	"net/netip"
-	"slices"
 	"testing"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
 
 	"ktrace/decoder"
+	"ktrace/decoder/packet/packettest"
 )
 
 // cutUp makes fragments of at most size bytes of a UDP packet, size being a multiple of 8.
 func cutUp(src, dst string, payload []byte, size int) []*decoder.Packet {
-	whole := ip(netip.MustParseAddrPort(src), netip.MustParseAddrPort(dst), payload)
-	const header, id, more = 20, 77, 0x2000
-	body := whole[header:]
-	binary.BigEndian.PutUint16(body[4:], uint16(len(body)))
+	const id = 77
 	var all []*decoder.Packet
-	for at := 0; at < len(body); at += size {
-		end := min(at+size, len(body))
-		b := append(slices.Clone(whole[:header]), body[at:end]...)
-		field := uint16(at / 8)
-		if end < len(body) {
-			field |= more
-		}
-		binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
-		binary.BigEndian.PutUint16(b[4:], id)
-		binary.BigEndian.PutUint16(b[6:], field)
+	for _, b := range packettest.Fragments(packettest.UDP(netip.MustParseAddrPort(src), netip.MustParseAddrPort(dst), payload), id, size) {
 		all = append(all, decoder.ParseIP(b))
 	}
 	return all

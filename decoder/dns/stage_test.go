@@ -11,6 +11,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"ktrace/decoder"
+	"ktrace/decoder/packet/packettest"
 )
 
 // Namespaces of the test's packets.
@@ -21,17 +22,6 @@ const (
 
 var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// ip returns an IPv4 packet with UDP and what it carries.
-func ip(src, dst netip.AddrPort, payload []byte) []byte {
-	b := make([]byte, 28, 28+len(payload))
-	b[0], b[8], b[9] = 0x45, 64, 17
-	s, d := src.Addr().As4(), dst.Addr().As4()
-	copy(b[12:], s[:])
-	copy(b[16:], d[:])
-	b[20], b[21], b[22], b[23] = byte(src.Port()>>8), byte(src.Port()), byte(dst.Port()>>8), byte(dst.Port())
-	return append(b, payload...)
-}
-
 // seen is a packet at a device, ms after the start.
 func seen(ms int, journey uint64, netns uint32, way decoder.Direction, p *decoder.Packet) decoder.Event {
 	return decoder.Event{
@@ -41,14 +31,13 @@ func seen(ms int, journey uint64, netns uint32, way decoder.Direction, p *decode
 }
 
 func udp(src, dst string, payload []byte) *decoder.Packet {
-	return decoder.ParseIP(ip(netip.MustParseAddrPort(src), netip.MustParseAddrPort(dst), payload))
+	return decoder.ParseIP(packettest.UDP(netip.MustParseAddrPort(src), netip.MustParseAddrPort(dst), payload))
 }
 
 // unreachable is the ICMP error of a router about a packet.
 func unreachable(t *testing.T, about []byte, code byte) *decoder.Packet {
 	t.Helper()
-	b := append([]byte{0x45, 0, 0, 0, 0, 0, 0, 0, 64, 1, 0, 0, 10, 0, 0, 9, 10, 0, 0, 1, 3, code, 0, 0, 0, 0, 0, 0}, about...)
-	p := decoder.ParseIP(b)
+	p := decoder.ParseIP(packettest.ICMPError(netip.MustParseAddr("10.0.0.9"), 3, code, 0, about))
 	if p == nil || p.About() == nil {
 		t.Fatal("no ICMP error")
 	}
@@ -315,7 +304,7 @@ func TestStageIsBoundedInAFlood(t *testing.T) {
 	query, judged := pack(t, dnsmessage.Header{}), 0
 	for i := range flood {
 		from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 4000)
-		s.Observe(seen(0, uint64(i+1), podNetns, decoder.Out, decoder.ParseIP(ip(from, netip.MustParseAddrPort(service), query))))
+		s.Observe(seen(0, uint64(i+1), podNetns, decoder.Out, decoder.ParseIP(packettest.UDP(from, netip.MustParseAddrPort(service), query))))
 		if n := len(s.open); n > maxQueries || len(s.byJourney) > n+len(s.done) || len(s.lastAsked) > n+len(s.done) {
 			t.Fatalf("%d queries wait, %d journeys, %d questions", n, len(s.byJourney), len(s.lastAsked))
 		}

@@ -10,9 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/gopacket/layers"
 	"golang.org/x/net/dns/dnsmessage"
 
 	"ktrace/decoder"
+	"ktrace/decoder/packet/packettest"
 )
 
 // talk makes the events of one connection, as the client's socket and the devices of its namespace report them.
@@ -37,50 +39,31 @@ func (k *talk) segment(up bool, flags byte, seq uint32, data []byte) decoder.Eve
 	if !up {
 		src, dst, way = k.server, k.client, decoder.In
 	}
-	head := 20
+	b := packettest.TCP(src, dst, flags, seq, 0, data)
+	protocol := layers.EthernetTypeIPv4
 	if src.Addr().Is6() {
-		head = 40
+		protocol = layers.EthernetTypeIPv6
 	}
-	b := make([]byte, head+20, head+20+len(data))
-	if head == 20 {
-		b[0], b[8], b[9] = 0x45, 64, 6
-		binary.BigEndian.PutUint16(b[2:], uint16(cap(b)))
-		copy(b[12:], src.Addr().AsSlice())
-		copy(b[16:], dst.Addr().AsSlice())
-	} else {
-		b[0], b[6], b[7] = 0x60, 6, 64
-		binary.BigEndian.PutUint16(b[4:], uint16(cap(b)-40))
-		copy(b[8:], src.Addr().AsSlice())
-		copy(b[24:], dst.Addr().AsSlice())
-	}
-	tcp := b[head:]
-	binary.BigEndian.PutUint16(tcp, src.Port())
-	binary.BigEndian.PutUint16(tcp[2:], dst.Port())
-	binary.BigEndian.PutUint32(tcp[4:], seq)
-	tcp[12], tcp[13] = 5<<4, flags
-	protocol := map[int]uint16{20: 0x0800, 40: 0x86dd}[head]
-	e, err := decoder.Decode(decoder.RawFrame{Length: uint32(cap(b)), Protocol: protocol, Data: append(b, data...)}.Append(nil))
+	e, err := decoder.Decode(decoder.RawFrame{Length: uint32(len(b)), Protocol: uint16(protocol), Data: b}.Append(nil))
 	if err != nil {
 		k.t.Fatal(err)
 	}
 	e.Time, e.Netns, e.Direction, e.Body = k.now, k.netns, way, decoder.SocketSegment{Data: uint32(len(data))}
-	if flags&(flagSYN|flagRST) != 0 {
+	if flags&(packettest.SYN|packettest.RST) != 0 {
 		e.Ifindex, e.Body = 2, decoder.Hop{}
 	}
 	return e
 }
-
-const flagFIN, flagSYN, flagRST, flagACK = 1, 2, 4, 16
 
 func (k *talk) add(e decoder.Event) {
 	k.events = append(k.events, e)
 	k.now = k.now.Add(time.Millisecond)
 }
 
-func (k *talk) syn() { k.add(k.segment(true, flagSYN, k.up-1, nil)) }
+func (k *talk) syn() { k.add(k.segment(true, packettest.SYN, k.up-1, nil)) }
 func (k *talk) opens() {
 	k.syn()
-	k.add(k.segment(false, flagSYN|flagACK, k.down-1, nil))
+	k.add(k.segment(false, packettest.SYN|packettest.ACK, k.down-1, nil))
 }
 
 // says sends data in order.
@@ -89,7 +72,7 @@ func (k *talk) says(up bool, data []byte) {
 	if up {
 		seq = &k.up
 	}
-	k.add(k.segment(up, flagACK, *seq, data))
+	k.add(k.segment(up, packettest.ACK, *seq, data))
 	*seq += uint32(len(data))
 }
 
@@ -98,10 +81,10 @@ func (k *talk) closes(up bool) {
 	if up {
 		seq = k.up
 	}
-	k.add(k.segment(up, flagFIN|flagACK, seq, nil))
+	k.add(k.segment(up, packettest.FIN|packettest.ACK, seq, nil))
 }
 
-func (k *talk) resets(up bool) { k.add(k.segment(up, flagRST, k.down, nil)) }
+func (k *talk) resets(up bool) { k.add(k.segment(up, packettest.RST, k.down, nil)) }
 
 // framed is messages as they go over TCP.
 func framed(messages ...[]byte) []byte {
@@ -235,7 +218,7 @@ func TestMessagesOverTCPAreFoundInSegmentsAsTheyCome(t *testing.T) {
 		{"segments in the wrong order, and twice", func(k *talk) {
 			var segments []decoder.Event
 			for part := range slices.Chunk(framed(asks(t, 1), asks(t, 2)), 7) {
-				segments = append(segments, k.segment(true, flagACK, k.up, part))
+				segments = append(segments, k.segment(true, packettest.ACK, k.up, part))
 				k.up += uint32(len(part))
 			}
 			for _, i := range rand.New(rand.NewPCG(1, 2)).Perm(2 * len(segments)) {
@@ -247,7 +230,7 @@ func TestMessagesOverTCPAreFoundInSegmentsAsTheyCome(t *testing.T) {
 			k.says(true, framed(asks(t, 1), asks(t, 2)))
 			var segments []decoder.Event
 			for part := range slices.Chunk(framed(has(t, 1), has(t, 2)), 9) {
-				segments = append(segments, k.segment(false, flagACK, k.down, part))
+				segments = append(segments, k.segment(false, packettest.ACK, k.down, part))
 				k.down += uint32(len(part))
 			}
 			for _, i := range rand.New(rand.NewPCG(3, 4)).Perm(2 * len(segments)) {
@@ -317,10 +300,10 @@ func TestConnectionsThatFailAreReported(t *testing.T) {
 			k.syn()
 			k.events[0].Direction, k.events[1].Direction = decoder.In, decoder.In
 		}, []string{"tcp   no-response"}},
-		{"dropped", func(k *talk) { k.syn(); k.add(dropped(k.segment(true, flagSYN, k.up-1, nil))) }, []string{"tcp   dropped NETFILTER_DROP"}},
-		{"dropped before any device", func(k *talk) { k.add(dropped(k.segment(true, flagSYN, k.up-1, nil))) }, []string{"tcp   dropped NETFILTER_DROP"}},
-		{"dropped once", func(k *talk) { k.add(dropped(k.segment(true, flagSYN, k.up-1, nil))); k.opens() }, nil},
-		{"its answer dropped", func(k *talk) { k.syn(); k.add(dropped(k.segment(false, flagSYN|flagACK, k.down-1, nil))) },
+		{"dropped", func(k *talk) { k.syn(); k.add(dropped(k.segment(true, packettest.SYN, k.up-1, nil))) }, []string{"tcp   dropped NETFILTER_DROP"}},
+		{"dropped before any device", func(k *talk) { k.add(dropped(k.segment(true, packettest.SYN, k.up-1, nil))) }, []string{"tcp   dropped NETFILTER_DROP"}},
+		{"dropped once", func(k *talk) { k.add(dropped(k.segment(true, packettest.SYN, k.up-1, nil))); k.opens() }, nil},
+		{"its answer dropped", func(k *talk) { k.syn(); k.add(dropped(k.segment(false, packettest.SYN|packettest.ACK, k.down-1, nil))) },
 			[]string{"tcp   dropped NETFILTER_DROP"}},
 		{"rejected", func(k *talk) {
 			k.syn()
@@ -372,7 +355,7 @@ func TestAfterACutAnswerTheQuestionOverTCPIsKnown(t *testing.T) {
 			if name == "refused" {
 				k.resets(false)
 			} else {
-				k.add(k.segment(false, flagSYN|flagACK, k.down-1, nil))
+				k.add(k.segment(false, packettest.SYN|packettest.ACK, k.down-1, nil))
 				k.says(true, framed(pack(t, dnsmessage.Header{ID: 8})))
 				k.says(false, framed(whole))
 			}
@@ -398,16 +381,16 @@ func TestConnectionsAreFollowedThroughTranslation(t *testing.T) {
 			there.netns = nodeNetns
 			if how != "the beginning not seen" {
 				k.syn()
-				e := there.segment(true, flagSYN, k.up-1, nil)
+				e := there.segment(true, packettest.SYN, k.up-1, nil)
 				if how == "conntrack" {
 					e.Body = decoder.Hop{Conntrack: entry}
 				}
 				k.add(e)
-				k.add(k.segment(false, flagSYN|flagACK, k.down-1, nil))
+				k.add(k.segment(false, packettest.SYN|packettest.ACK, k.down-1, nil))
 			}
 			for id := range uint16(3) {
 				both := func(up bool, data []byte, seq *uint32) {
-					here, far := k.segment(up, flagACK, *seq, data), there.segment(up, flagACK, *seq, data)
+					here, far := k.segment(up, packettest.ACK, *seq, data), there.segment(up, packettest.ACK, *seq, data)
 					far.Direction = map[bool]decoder.Direction{true: decoder.In, false: decoder.Out}[up]
 					if up {
 						k.add(here)

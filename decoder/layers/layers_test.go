@@ -2,33 +2,26 @@ package layers
 
 import (
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
+
+	"ktrace/decoder/packet/packettest"
 )
 
 const (
 	ethernetARP, ethernetIPv4, ethernetIPv6, ethernetMPLS = 0x0806, 0x0800, 0x86dd, 0x8847
 )
 
-func bytesOf(t testing.TB, all ...gopacket.SerializableLayer) []byte {
-	t.Helper()
-	b := gopacket.NewSerializeBuffer()
-	if err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true}, all...); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
+var (
+	src4, dst4 = netip.MustParseAddr("10.9.0.1"), netip.MustParseAddr("10.9.0.2")
+	src6, dst6 = netip.MustParseAddr("fd00::1"), netip.MustParseAddr("fd00::2")
+)
 
-func v4(proto layers.IPProtocol) *layers.IPv4 {
-	return &layers.IPv4{Version: 4, TTL: 64, Protocol: proto, SrcIP: net.IP{10, 9, 0, 1}, DstIP: net.IP{10, 9, 0, 2}}
-}
-
-func v6(next layers.IPProtocol) *layers.IPv6 {
-	return &layers.IPv6{Version: 6, HopLimit: 255, NextHeader: next, SrcIP: net.ParseIP("fd00::1"), DstIP: net.ParseIP("fd00::2")}
-}
+func v4(proto layers.IPProtocol) *layers.IPv4 { return packettest.IPv4(src4, dst4, proto) }
 
 // sample is a packet and what is to be said of it.
 type sample struct {
@@ -39,7 +32,7 @@ type sample struct {
 	line  string // what a line of Lines has
 }
 
-func samples(t testing.TB) []sample {
+func samples() []sample {
 	mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}
 	arp := &layers.ARP{AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4, Operation: layers.ARPReply,
 		SourceHwAddress: mac, SourceProtAddress: []byte{10, 9, 0, 1}, DstHwAddress: mac, DstProtAddress: []byte{10, 9, 0, 2}}
@@ -51,36 +44,36 @@ func samples(t testing.TB) []sample {
 	hostile := &layers.DNS{ID: 7, Questions: []layers.DNSQuestion{{Name: []byte("a\x1b[2J b"), Type: layers.DNSTypeA, Class: layers.DNSClassIN}}}
 	target := layers.ICMPv6Options{{Type: layers.ICMPv6OptTargetAddress, Data: mac}}
 	icmp6 := func(kind uint8, l gopacket.SerializableLayer) []byte {
-		return bytesOf(t, v6(layers.IPProtocolICMPv6), &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(kind, 0)}, l)
+		return packettest.Build(packettest.IPv6(src6, dst6, layers.IPProtocolICMPv6), &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(kind, 0)}, l)
 	}
 	udp := func(port layers.UDPPort, l gopacket.SerializableLayer) []byte {
-		return bytesOf(t, v4(layers.IPProtocolUDP), &layers.UDP{SrcPort: port, DstPort: port}, l)
+		return packettest.Build(v4(layers.IPProtocolUDP), &layers.UDP{SrcPort: port, DstPort: port}, l)
 	}
 	return []sample{
-		{"ARP reply", ethernetARP, bytesOf(t, arp), "ARP, Reply 10.9.0.1 is-at 02:00:00:00:00:01", "ARP: "},
-		{"ARP request", ethernetARP, bytesOf(t, &asks), "ARP, Request who-has 10.9.0.2 tell 10.9.0.1", "ARP: "},
+		{"ARP reply", ethernetARP, packettest.Build(arp), "ARP, Reply 10.9.0.1 is-at 02:00:00:00:00:01", "ARP: "},
+		{"ARP request", ethernetARP, packettest.Build(&asks), "ARP, Request who-has 10.9.0.2 tell 10.9.0.1", "ARP: "},
 		{"neighbour solicitation", ethernetIPv6, icmp6(135, &layers.ICMPv6NeighborSolicitation{TargetAddress: net.ParseIP("fd00::9")}), "neighbor solicitation, who has fd00::9", "TargetAddress=fd00::9"},
 		{"neighbour advertisement", ethernetIPv6, icmp6(136, &layers.ICMPv6NeighborAdvertisement{TargetAddress: net.ParseIP("fd00::9"), Options: target}),
 			"neighbor advertisement, fd00::9 is at 02:00:00:00:00:01", "ICMPv6NeighborAdvertisement: "},
 		{"router advertisement", ethernetIPv6, icmp6(134, &layers.ICMPv6RouterAdvertisement{RouterLifetime: 1800}), "router advertisement, lifetime 1800 s", "RouterLifetime=1800"},
 		{"DHCP", ethernetIPv4, udp(67, offer), "DHCP offer of 02:00:00:00:00:01, address 10.9.0.77", "YourClientIP=10.9.0.77"},
-		{"GRE", ethernetIPv4, bytesOf(t, v4(layers.IPProtocolGRE), &layers.GRE{Protocol: layers.EthernetTypeIPv4}), "GRE, carries IPv4", "GRE: "},
-		{"ESP", ethernetIPv4, bytesOf(t, v4(layers.IPProtocolESP), gopacket.Payload{0, 0, 0x12, 0x34, 0, 0, 0, 9, 1, 2, 3, 4}), "ESP, SPI 0x00001234, seq 9", "SPI=4660"},
-		{"VRRP", ethernetIPv4, bytesOf(t, v4(layers.IPProtocolVRRP), gopacket.Payload{0x21, 51, 100, 1, 0, 1, 0, 0, 10, 9, 0, 250}),
+		{"GRE", ethernetIPv4, packettest.Build(v4(layers.IPProtocolGRE), &layers.GRE{Protocol: layers.EthernetTypeIPv4}), "GRE, carries IPv4", "GRE: "},
+		{"ESP", ethernetIPv4, packettest.Build(v4(layers.IPProtocolESP), gopacket.Payload{0, 0, 0x12, 0x34, 0, 0, 0, 9, 1, 2, 3, 4}), "ESP, SPI 0x00001234, seq 9", "SPI=4660"},
+		{"VRRP", ethernetIPv4, packettest.Build(v4(layers.IPProtocolVRRP), gopacket.Payload{0x21, 51, 100, 1, 0, 1, 0, 0, 10, 9, 0, 250}),
 			"VRRPv2, router 51, priority 100, addresses [10.9.0.250]", "VirtualRtrID=51"},
-		{"IGMP", ethernetIPv4, bytesOf(t, v4(layers.IPProtocolIGMP), gopacket.Payload{0x16, 0, 0, 0, 224, 0, 0, 251}), "IGMPv2 Membership Report 224.0.0.251", "GroupAddress=224.0.0.251"},
-		{"MPLS", ethernetMPLS, bytesOf(t, &layers.MPLS{Label: 77, StackBottom: true, TTL: 63}, v4(layers.IPProtocolNoNextHeader)), "MPLS, label 77, TTL 63", "Label=77"},
+		{"IGMP", ethernetIPv4, packettest.Build(v4(layers.IPProtocolIGMP), gopacket.Payload{0x16, 0, 0, 0, 224, 0, 0, 251}), "IGMPv2 Membership Report 224.0.0.251", "GroupAddress=224.0.0.251"},
+		{"MPLS", ethernetMPLS, packettest.Build(&layers.MPLS{Label: 77, StackBottom: true, TTL: 63}, v4(layers.IPProtocolNoNextHeader)), "MPLS, label 77, TTL 63", "Label=77"},
 		{"DNS", ethernetIPv4, udp(53, query), "DNS 7 A? web.example.org", "DNS: "},
 		{"a hostile name", ethernetIPv4, udp(53, hostile), `DNS 7 A? "a\x1b[2J b"`, "DNS: "},
-		{"SCTP", ethernetIPv4, bytesOf(t, v4(layers.IPProtocolSCTP), &layers.SCTP{SrcPort: 1, DstPort: 2, VerificationTag: 0xbeef}), "SCTP, tag 0x0000beef", "VerificationTag=48879"},
-		{"TCP, whose header others print", ethernetIPv4, bytesOf(t, v4(layers.IPProtocolTCP), &layers.TCP{SrcPort: 4000, DstPort: 80, SYN: true}), "", "SYN=true"},
-		{"nothing known", ethernetIPv4, bytesOf(t, v4(253), gopacket.Payload("hello")), "", "IPv4: "},
-		{"no IP at all", ethernetIPv4, []byte{0x45, 1, 2}, "", "cut off or malformed"},
+		{"SCTP", ethernetIPv4, packettest.Build(v4(layers.IPProtocolSCTP), &layers.SCTP{SrcPort: 1, DstPort: 2, VerificationTag: 0xbeef}), "SCTP, tag 0x0000beef", "VerificationTag=48879"},
+		{"TCP, whose header others print", ethernetIPv4, packettest.Build(v4(layers.IPProtocolTCP), &layers.TCP{SrcPort: 4000, DstPort: 80, SYN: true}), "", "SYN=true"},
+		{"nothing known", ethernetIPv4, packettest.Build(v4(253), gopacket.Payload("hello")), "", "IPv4: "},
+		{"no IP at all", ethernetIPv4, packettest.Build(v4(253))[:3], "", "cut off or malformed"},
 	}
 }
 
 func TestTextAndLines(t *testing.T) {
-	for _, s := range samples(t) {
+	for _, s := range samples() {
 		t.Run(s.name, func(t *testing.T) {
 			if got := Text(s.ether, s.bytes); got != s.text {
 				t.Errorf("says %q, want %q", got, s.text)
@@ -95,7 +88,7 @@ func TestTextAndLines(t *testing.T) {
 
 // FuzzLayers: gopacket's decoders panic on some input, and what they make of it must stay small.
 func FuzzLayers(f *testing.F) {
-	for _, s := range samples(f) {
+	for _, s := range samples() {
 		f.Add(s.ether, s.bytes)
 	}
 	f.Fuzz(func(t *testing.T, ether uint16, b []byte) {

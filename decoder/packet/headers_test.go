@@ -3,30 +3,28 @@ package packet
 import (
 	"bytes"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"testing"
 
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
+
+	"ktrace/decoder/packet/packettest"
 )
 
-// frame serializes layers as gopacket does, with all lengths and checksums right.
-func frame(t testing.TB, all ...gopacket.SerializableLayer) []byte {
-	t.Helper()
-	b := gopacket.NewSerializeBuffer()
-	if err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true}, all...); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
+var ends = packettest.Ends{Src4: netip.MustParseAddr("10.9.0.1"), Dst4: netip.MustParseAddr("10.96.0.10"),
+	Src6: netip.MustParseAddr("fd00:9::1"), Dst6: netip.MustParseAddr("fd00:96::a")}
 
 func v4(proto layers.IPProtocol) *layers.IPv4 {
-	return &layers.IPv4{Version: 4, TTL: 63, Id: 7, Protocol: proto, SrcIP: net.IP{10, 9, 0, 1}, DstIP: net.IP{10, 96, 0, 10}}
+	ip := packettest.IPv4(ends.Src4, ends.Dst4, proto)
+	ip.TTL, ip.Id = 63, 7
+	return ip
 }
 
 func v6(next layers.IPProtocol) *layers.IPv6 {
-	return &layers.IPv6{Version: 6, HopLimit: 63, NextHeader: next, SrcIP: net.ParseIP("fd00:9::1"), DstIP: net.ParseIP("fd00:96::a")}
+	ip := packettest.IPv6(ends.Src6, ends.Dst6, next)
+	ip.HopLimit = 63
+	return ip
 }
 
 func TestParse(t *testing.T) {
@@ -36,31 +34,30 @@ func TestParse(t *testing.T) {
 	later.FragOffset, later.Flags = 185, layers.IPv4MoreFragments
 	data := gopacket.Payload("hello")
 	udp := &layers.UDP{SrcPort: 4000, DstPort: 53}
-	extended := []byte{17, 0, 1, 4, 0, 0, 0, 0}
 	for _, tt := range []struct {
 		name  string
 		bytes []byte
 		want  Headers
 	}{
-		{"UDP over IPv4", frame(t, v4(layers.IPProtocolUDP), udp, data), Headers{Proto: UDP, Version: 4, TTL: 63, ID: 7, Sport: 4000, Dport: 53, Len: 33, Transport: 20, Data: 28}},
-		{"options of IPv4", frame(t, options, udp, data), Headers{Proto: UDP, Version: 4, TTL: 63, ID: 7, Sport: 4000, Dport: 53, Len: 45, Transport: 32, Data: 40}},
-		{"a later fragment", frame(t, later, data), Headers{Proto: UDP, Version: 4, TTL: 63, ID: 7, Fragment: 1480, More: true, Len: 25, Transport: 20, Data: 20}},
-		{"TCP with options", frame(t, v6(layers.IPProtocolTCP), &layers.TCP{SrcPort: 4000, DstPort: 80, SYN: true, Options: []layers.TCPOption{{OptionType: 2, OptionLength: 4, OptionData: []byte{5, 180}}}}, data),
+		{"UDP over IPv4", packettest.Build(v4(layers.IPProtocolUDP), udp, data), Headers{Proto: UDP, Version: 4, TTL: 63, ID: 7, Sport: 4000, Dport: 53, Len: 33, Transport: 20, Data: 28}},
+		{"options of IPv4", packettest.Build(options, udp, data), Headers{Proto: UDP, Version: 4, TTL: 63, ID: 7, Sport: 4000, Dport: 53, Len: 45, Transport: 32, Data: 40}},
+		{"a later fragment", packettest.Build(later, data), Headers{Proto: UDP, Version: 4, TTL: 63, ID: 7, Fragment: 1480, More: true, Len: 25, Transport: 20, Data: 20}},
+		{"TCP with options", packettest.Build(v6(layers.IPProtocolTCP), &layers.TCP{SrcPort: 4000, DstPort: 80, SYN: true, Options: []layers.TCPOption{{OptionType: 2, OptionLength: 4, OptionData: []byte{5, 180}}}}, data),
 			Headers{Proto: TCP, Version: 6, TTL: 63, Sport: 4000, Dport: 80, TCPFlags: 2, Len: 69, Transport: 40, Data: 64}},
-		{"destination options before UDP", frame(t, v6(layers.IPProtocolIPv6Destination), gopacket.Payload(extended), udp, data),
+		{"destination options before UDP", packettest.Build(v6(layers.IPProtocolIPv6Destination), packettest.Extension(layers.IPProtocolUDP, 0), udp, data),
 			Headers{Proto: UDP, Version: 6, TTL: 63, Sport: 4000, Dport: 53, Len: 61, Transport: 48, Data: 56}},
-		{"source quench", frame(t, v4(layers.IPProtocolICMPv4), &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(4, 0)}, data),
+		{"source quench", packettest.Build(v4(layers.IPProtocolICMPv4), &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(4, 0)}, data),
 			Headers{Proto: ICMP, Version: 4, TTL: 63, ID: 7, ICMPType: 4, Len: 33, Transport: 20, Data: 28}},
-		{"SCTP", frame(t, v4(layers.IPProtocolSCTP), &layers.SCTP{SrcPort: 4000, DstPort: 3868}, data),
+		{"SCTP", packettest.Build(v4(layers.IPProtocolSCTP), &layers.SCTP{SrcPort: 4000, DstPort: 3868}, data),
 			Headers{Proto: SCTP, Version: 4, TTL: 63, ID: 7, Sport: 4000, Dport: 3868, Len: 37, Transport: 20, Data: 32}},
-		{"ESP", frame(t, v4(layers.IPProtocolESP), data), Headers{Proto: 50, Version: 4, TTL: 63, ID: 7, Len: 25, Transport: 20, Data: 20}},
-		{"cut in the transport's header", frame(t, v4(layers.IPProtocolUDP), udp)[:27], Headers{Proto: UDP, Version: 4, TTL: 63, ID: 7, Len: 28, Transport: 20, Data: 20}},
+		{"ESP", packettest.Build(v4(layers.IPProtocolESP), data), Headers{Proto: 50, Version: 4, TTL: 63, ID: 7, Len: 25, Transport: 20, Data: 20}},
+		{"cut in the transport's header", packettest.Build(v4(layers.IPProtocolUDP), udp)[:27], Headers{Proto: UDP, Version: 4, TTL: 63, ID: 7, Len: 28, Transport: 20, Data: 20}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			want := tt.want
-			want.Src, want.Dst = netip.MustParseAddr("10.9.0.1"), netip.MustParseAddr("10.96.0.10")
+			want.Src, want.Dst = ends.Src4, ends.Dst4
 			if want.Version == 6 {
-				want.Src, want.Dst = netip.MustParseAddr("fd00:9::1"), netip.MustParseAddr("fd00:96::a")
+				want.Src, want.Dst = ends.Src6, ends.Dst6
 			}
 			h := Headers{ICMPCode: 9, More: true} // of the packet before
 			if !h.Parse(tt.bytes, want.Len) || h != want {
@@ -77,10 +74,10 @@ func TestParse(t *testing.T) {
 }
 
 func TestParseRefusesWhatIsNoIP(t *testing.T) {
-	short := frame(t, v4(layers.IPProtocolUDP), &layers.UDP{})
-	noHeader := append([]byte(nil), short...)
-	noHeader[0] = 0x44
-	for _, b := range [][]byte{nil, {0x45}, short[:19], frame(t, v6(59))[:39], noHeader, make([]byte, 64)} {
+	short := packettest.Build(v4(layers.IPProtocolUDP), &layers.UDP{})
+	noHeader := bytes.Clone(short)
+	noHeader[0] = 0x44 // a header of 16 bytes
+	for _, b := range [][]byte{nil, short[:1], short[:19], packettest.Build(v6(59))[:39], noHeader, make([]byte, 64)} {
 		h := Headers{Len: 3}
 		if h.Parse(b, uint32(len(b))) || h != (Headers{}) {
 			t.Errorf("%x is taken for %+v", b, h)
@@ -88,10 +85,10 @@ func TestParseRefusesWhatIsNoIP(t *testing.T) {
 	}
 }
 
-// TestParseAgreesWithGopacket: on what gopacket makes of random layers, of which the seed tells.
+// TestParseAgreesWithGopacket: on what gopacket makes of random layers, by seed.
 func TestParseAgreesWithGopacket(t *testing.T) {
 	for seed := range uint64(2000) {
-		b := random(t, rand.New(rand.NewPCG(seed, 1)))
+		b := packettest.Build(packettest.Random(rand.New(rand.NewPCG(seed, 1)), ends)...)
 		compare(t, b)
 		if t.Failed() {
 			t.Fatalf("seed %d: %x", seed, b)
@@ -100,51 +97,10 @@ func TestParseAgreesWithGopacket(t *testing.T) {
 }
 
 func FuzzParseAgreesWithGopacket(f *testing.F) {
-	for seed := range uint64(64) {
-		f.Add(random(f, rand.New(rand.NewPCG(seed, 1))))
+	for _, s := range packettest.Corpus(ends) {
+		f.Add(s.Packet(packettest.TTL))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) { compare(t, b) })
-}
-
-// random makes a packet of layers chosen at random.
-func random(t testing.TB, r *rand.Rand) []byte {
-	payload := make(gopacket.Payload, r.IntN(40))
-	transports := []struct {
-		proto layers.IPProtocol
-		layer gopacket.SerializableLayer
-	}{
-		{layers.IPProtocolUDP, &layers.UDP{SrcPort: layers.UDPPort(r.Uint32()), DstPort: layers.UDPPort(r.Uint32())}},
-		{layers.IPProtocolTCP, &layers.TCP{SrcPort: layers.TCPPort(r.Uint32()), DstPort: layers.TCPPort(r.Uint32()), SYN: r.IntN(2) == 0, ACK: r.IntN(2) == 0,
-			FIN: r.IntN(2) == 0, CWR: r.IntN(2) == 0, Options: make([]layers.TCPOption, r.IntN(5))}},
-		{layers.IPProtocolSCTP, &layers.SCTP{SrcPort: layers.SCTPPort(r.Uint32()), DstPort: layers.SCTPPort(r.Uint32())}},
-		{layers.IPProtocolICMPv4, &layers.ICMPv4{TypeCode: layers.ICMPv4TypeCode(r.Uint32())}},
-		{layers.IPProtocolGRE, &layers.GRE{Protocol: layers.EthernetTypeIPv4}},
-	}
-	x := transports[r.IntN(len(transports))]
-	if r.IntN(2) == 0 {
-		ip := v4(x.proto)
-		ip.Id, ip.TTL, ip.FragOffset = uint16(r.Uint32()), uint8(r.Uint32()), uint16(r.IntN(2))*uint16(r.IntN(1<<13))
-		ip.Flags = layers.IPv4Flag(r.IntN(4))
-		for range r.IntN(10) {
-			ip.Options = append(ip.Options, layers.IPv4Option{OptionType: 1})
-		}
-		return frame(t, ip, x.layer, payload)
-	}
-	ip := v6(x.proto)
-	all := []gopacket.SerializableLayer{ip}
-	next := &ip.NextHeader
-	for range r.IntN(4) {
-		size := uint8(r.IntN(3))
-		ext := make(gopacket.Payload, (int(size)+1)*8)
-		ext[0], ext[1] = byte(x.proto), size
-		for at := 2; at < len(ext); at += 2 + int(ext[at+1]) { // PadN
-			ext[at], ext[at+1] = 1, uint8(min(len(ext)-at-2, 255))
-		}
-		*next = layers.IPProtocolIPv6Destination
-		next = (*layers.IPProtocol)(&ext[0])
-		all = append(all, ext)
-	}
-	return frame(t, append(all, x.layer, payload)...)
 }
 
 // compare checks that both read the same, where gopacket reads all layers without an error.
@@ -208,8 +164,8 @@ func direct(p gopacket.Packet) bool {
 func BenchmarkParse(b *testing.B) {
 	tcp := &layers.TCP{SrcPort: 4000, DstPort: 80, ACK: true}
 	for name, packet := range map[string][]byte{
-		"IPv4": frame(b, v4(layers.IPProtocolTCP), tcp, gopacket.Payload("hello")),
-		"IPv6": frame(b, v6(layers.IPProtocolTCP), tcp, gopacket.Payload("hello")),
+		"IPv4": packettest.Build(v4(layers.IPProtocolTCP), tcp, gopacket.Payload("hello")),
+		"IPv6": packettest.Build(v6(layers.IPProtocolTCP), tcp, gopacket.Payload("hello")),
 	} {
 		b.Run(name, func(b *testing.B) {
 			var h Headers
@@ -222,7 +178,7 @@ func BenchmarkParse(b *testing.B) {
 
 // BenchmarkGopacket is what the same costs by gopacket's parser for layers that are used again.
 func BenchmarkGopacket(b *testing.B) {
-	packet := frame(b, v4(layers.IPProtocolTCP), &layers.TCP{SrcPort: 4000, DstPort: 80, ACK: true}, gopacket.Payload("hello"))
+	packet := packettest.Build(v4(layers.IPProtocolTCP), &layers.TCP{SrcPort: 4000, DstPort: 80, ACK: true}, gopacket.Payload("hello"))
 	var ip layers.IPv4
 	var tcp layers.TCP
 	var payload gopacket.Payload

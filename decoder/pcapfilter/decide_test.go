@@ -2,8 +2,10 @@ package pcapfilter_test
 
 import (
 	"encoding/binary"
+	"net/netip"
 	"testing"
 
+	"ktrace/decoder/packet/packettest"
 	"ktrace/decoder/pcapfilter"
 	"ktrace/decoder/pcapfilter/filtertest"
 )
@@ -69,8 +71,8 @@ func hidden(p pcapfilter.Packet, n int) pcapfilter.Partial {
 }
 
 func TestWhatAFlowDecides(t *testing.T) {
-	header := make([]byte, 24) // of 10.0.0.1 port 1234 to 10.0.0.2 port 80, TCP, and what is known of it
-	copy(header, []byte{0x45, 9: 6, 12: 10, 15: 1, 16: 10, 19: 2, 20: 4, 21: 210, 23: 80})
+	// What is known of a TCP packet is its flow.
+	header := packettest.TCP(netip.MustParseAddrPort("10.0.0.1:1234"), netip.MustParseAddrPort("10.0.0.2:80"), 0, 0, 0, nil)[:24]
 	known := make([]byte, 24)
 	copy(known, []byte{0xff, 6: 0x1f, 7: 0xff, 9: 0xff})
 	for i := 12; i < 24; i++ {

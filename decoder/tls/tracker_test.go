@@ -2,12 +2,14 @@ package tls
 
 import (
 	"crypto/tls"
-	"encoding/binary"
 	"net/netip"
 	"testing"
 	"time"
 
+	"github.com/google/gopacket/layers"
+
 	"ktrace/decoder"
+	"ktrace/decoder/packet/packettest"
 )
 
 // segments are the events of what a client and a server say, as the client's socket tells them.
@@ -17,16 +19,8 @@ func segments(client, server netip.AddrPort, up, down [][]byte) []decoder.Event 
 	add := func(src, dst netip.AddrPort, way decoder.Direction, said [][]byte) {
 		seq := uint32(1)
 		for _, data := range said {
-			b := make([]byte, 40, 40+len(data))
-			b[0], b[9], b[32], b[33] = 0x45, 6, 5<<4, 0x18
-			binary.BigEndian.PutUint16(b[2:], uint16(40+len(data)))
-			copy(b[12:], src.Addr().AsSlice())
-			copy(b[16:], dst.Addr().AsSlice())
-			binary.BigEndian.PutUint16(b[20:], src.Port())
-			binary.BigEndian.PutUint16(b[22:], dst.Port())
-			binary.BigEndian.PutUint32(b[24:], seq)
-			raw := decoder.RawFrame{Length: uint32(cap(b)), Protocol: 0x0800, Data: append(b, data...)}.Append(nil)
-			e, err := decoder.Decode(raw)
+			b := packettest.TCP(src, dst, packettest.PSH|packettest.ACK, seq, 0, data)
+			e, err := decoder.Decode(decoder.RawFrame{Length: uint32(len(b)), Protocol: uint16(layers.EthernetTypeIPv4), Data: b}.Append(nil))
 			if err != nil {
 				panic(err)
 			}

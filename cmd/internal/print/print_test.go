@@ -8,7 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/gopacket/layers"
+
 	"ktrace/decoder"
+	"ktrace/decoder/packet/packettest"
 )
 
 // event has every shared field set; its body is hostile.
@@ -104,7 +107,8 @@ func TestTextKeepsForeignTextOnItsLine(t *testing.T) {
 }
 
 func TestTextShowsTheLayersOfAPacket(t *testing.T) {
-	arp := append([]byte{0, 1, 8, 0, 6, 4, 0, 1}, make([]byte, 20)...)
+	arp := packettest.Build(&layers.ARP{AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4, Operation: layers.ARPRequest,
+		SourceHwAddress: make([]byte, 6), SourceProtAddress: make([]byte, 4), DstHwAddress: make([]byte, 6), DstProtAddress: make([]byte, 4)})
 	e := event()
 	e.Body = decoder.Frame{Protocol: 0x0806, Bytes: arp}
 	for _, want := range []int{2, 3} {
