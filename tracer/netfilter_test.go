@@ -1,7 +1,6 @@
 package tracer
 
 import (
-	"encoding/binary"
 	"fmt"
 	"maps"
 	"net"
@@ -15,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ktrace/decoder"
+	"ktrace/decoder/packet/packettest"
 	"ktrace/testdata/lab"
 )
 
@@ -268,17 +268,10 @@ func TestEveryRejectIsReported(t *testing.T) {
 	}
 }
 
-// tcpOptions are none: the header's length, in words of 4 bytes.
-const tcpWords = 5
-
 // segment sends a bare TCP segment from a port of a namespace. The node does not look at its checksum.
 func segment(t *testing.T, from *lab.NS, to string, sport, dport uint16, seq uint32, flags byte) {
 	t.Helper()
-	h := make([]byte, 4*tcpWords)
-	binary.BigEndian.PutUint16(h, sport)
-	binary.BigEndian.PutUint16(h[2:], dport)
-	binary.BigEndian.PutUint32(h[4:], seq)
-	h[12], h[13] = tcpWords<<4, flags
+	h := packettest.Build(packettest.Segment(sport, dport, flags, seq, 0))
 	from.Do(func() {
 		c, err := net.Dial("ip4:tcp", to)
 		if err != nil {

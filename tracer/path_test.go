@@ -11,9 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/gopacket/layers"
 	"golang.org/x/sys/unix"
 
 	"ktrace/decoder"
+	"ktrace/decoder/packet/packettest"
 	"ktrace/testdata/lab"
 )
 
@@ -272,7 +274,8 @@ func TestPathTakesNoOtherPodsNeighbourDiscovery(t *testing.T) {
 // advertiser returns what has a pod send a neighbour advertisement to the node.
 func advertiser(t *testing.T, pod *lab.Pod) func() {
 	t.Helper()
-	message := append([]byte{136, 0, 0, 0, 0x60, 0, 0, 0}, netip.MustParseAddr(pod.Addr6).AsSlice()...)
+	message := packettest.Build(&layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(layers.ICMPv6TypeNeighborAdvertisement, 0)},
+		&layers.ICMPv6NeighborAdvertisement{Flags: 0x60, TargetAddress: net.ParseIP(pod.Addr6)}) // solicited, override
 	var conn net.PacketConn
 	pod.Do(func() {
 		var err error

@@ -229,7 +229,7 @@ static __always_inline void fingerprint_nd(struct packet *p)
 		p->fingerprint = mix(p->fingerprint, target[i]);
 }
 
-/* Reads the transport header. A later fragment has none, and its ports stay 0. */
+/* Reads the transport header. A later fragment has none, and a packet may end within it: then its ports stay 0. */
 static __always_inline bool parse_l4(struct packet *p)
 {
 	union {
@@ -241,7 +241,7 @@ static __always_inline bool parse_l4(struct packet *p)
 
 	p->data = p->l4;
 	p->fingerprint = mix(mix(proto, p->id), p->fragment);
-	if (p->fragment)
+	if (p->fragment || p->len < p->l4 + 8)
 		return true;
 	if (p->linear < p->l4 + 8 || bpf_probe_read_kernel(&h, sizeof(h), p->l3 + p->l4))
 		return false;
