@@ -2,7 +2,6 @@ package tracer
 
 import (
 	"io"
-	"maps"
 	"net"
 	"net/netip"
 	"testing"
@@ -15,15 +14,15 @@ import (
 
 // dnsOptions take what sockets of one namespace say at port 53.
 func dnsOptions(ns *lab.NS) Options {
-	o := Options{
-		Probes: []string{"path", DNSProbe}, Shared: []string{"sel_netns"},
-		Globals: PathFilter{Protocols: TCP, Ports: []uint{53}}.Globals(),
-		Prepare: func(m Maps) error { return m("path", "sel_netns").Put(ns.Inode(), uint8(1)) },
+	return Options{
+		Probes: []string{PathProbe, DNSProbe}, Shared: []string{"sel_netns"},
+		Globals: []Globals{
+			PathFilter{Hops: TCP, Drops: TCP, TCPFlags: FlagSYN | FlagRST, Ports: []uint{53}},
+			Selection{Selecting: true},
+			DNSPorts{53},
+		},
+		Prepare: func(m Maps) error { return m(PathProbe, "sel_netns").Put(ns.Inode(), uint8(1)) },
 	}
-	o.Globals["selecting"] = true
-	o.Globals["hop_tcp_flags"] = uint32(FlagSYN | FlagRST)
-	maps.Copy(o.Globals, DNSPorts([]uint{53}))
-	return o
 }
 
 // echoesTCP takes connections at an address and sends back what comes.
@@ -104,7 +103,7 @@ func TestSocketsReportWhatIsSaidAtPortsOfDNS(t *testing.T) {
 			o := dnsOptions(pod.NS)
 			o.Prepare = func(m Maps) error { // both ends
 				for _, ns := range []*lab.NS{pod.NS, c.Server} {
-					if err := m("path", "sel_netns").Put(ns.Inode(), uint8(1)); err != nil {
+					if err := m(PathProbe, "sel_netns").Put(ns.Inode(), uint8(1)); err != nil {
 						return err
 					}
 				}
@@ -142,9 +141,8 @@ func BenchmarkDNS(b *testing.B) {
 			c := lab.NewCluster(b)
 			pod := c.AddPod("a")
 			o := dnsOptions(pod.NS)
-			o.Probes, o.Variant = []string{"path", TLSProbe, DNSProbe}, "tp_btf"
-			maps.Copy(o.Globals, PathFilter{Protocols: TCP}.Globals())
-			maps.Copy(o.Globals, DNSPorts([]uint{port}))
+			o.Probes, o.Variant = []string{PathProbe, TLSProbe, DNSProbe}, "tp_btf"
+			o.Globals = append(o.Globals, PathFilter{Hops: TCP, Drops: TCP, TCPFlags: FlagSYN | FlagRST}, DNSPorts{port})
 			o.RingBytes = 128 << 20 // it is not read
 			say, end := conversation(b, c, pod, false, 0)
 			defer end()

@@ -46,7 +46,7 @@ type object struct {
 // common is what all objects of a run have in common.
 type common struct {
 	types   types
-	globals map[string]any
+	globals []Globals
 	shared  map[string]*ebpf.Map // by name; nil until the first object makes it
 	ring    uint32               // bytes
 	splice  func(*ebpf.CollectionSpec) error
@@ -93,19 +93,19 @@ func (c common) load(p Probe) (*object, error) {
 	return o, nil
 }
 
-// setGlobals sets the const volatile variables that the object has, from the options and from the kernel.
+// setGlobals sets the const volatile variables that the object has: from the options, and from the kernel, of which the
+// object must have each.
 func (c common) setGlobals(p Probe, spec *ebpf.CollectionSpec) error {
-	all := map[string]any{}
-	maps.Copy(all, c.globals)
+	all := c.globals
 	if p.Kernel != nil {
-		maps.Copy(all, p.Kernel(c.types.Spec))
-	}
-	for name, v := range all {
-		if variable, ok := spec.Variables[name]; ok {
-			if err := variable.Set(v); err != nil {
-				return fmt.Errorf("%s: %s: %w", p.Name, name, err)
-			}
+		kernel := p.Kernel(c.types.Spec)
+		if err := unusedGlobals(kernel, spec); err != nil {
+			return fmt.Errorf("%s: %w", p.Name, err)
 		}
+		all = slices.Concat(all, kernel)
+	}
+	if err := setGlobals(spec, all); err != nil {
+		return fmt.Errorf("%s: %w", p.Name, err)
 	}
 	return nil
 }

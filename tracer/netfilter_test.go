@@ -170,9 +170,9 @@ func knock(from *lab.NS, to string, port int) {
 func TestVerdictNamesTheHook(t *testing.T) {
 	k := runningKernel(t)
 	c, pod := firewalled(t)
-	for _, variant := range variantsOf(t, "netfilter", hookVerdicts) {
+	for _, variant := range variantsOf(t, "netfilter", HookVerdict) {
 		t.Run(variant, func(t *testing.T) {
-			tr := watch(t, k, "netfilter", hookVerdicts, variant)
+			tr := watch(t, k, "netfilter", HookVerdict, variant)
 			for _, s := range ipStacks() {
 				for i, hook := range hooksOf() {
 					from, to := pod.NS, s.server
@@ -382,7 +382,7 @@ func TestEveryFlowWithoutRoomIsReported(t *testing.T) {
 	if !k.stock() {
 		t.Skip("the limit is of the whole machine, which is not the test's")
 	}
-	tr := watch(t, k, "netfilter", HookFull, "fentry")
+	tr := watch(t, k, "netfilter", HookConntrackFull, "fentry")
 	const limit = "/proc/sys/net/netfilter/nf_conntrack_max"
 	before, err := os.ReadFile(limit)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 func BenchmarkPath(b *testing.B) {
 	for _, bench := range []struct {
 		name   string
-		port   uint16 // that the view asks for
+		port   uint // that the view asks for
 		tunnel bool
 	}{{"passed by", 54, false}, {"recorded", 53, false}, {"tunnel passed by", 54, true}, {"tunnel recorded", 53, true}} {
 		b.Run(bench.name, func(b *testing.B) {
@@ -28,7 +28,7 @@ func BenchmarkPath(b *testing.B) {
 				to = c.AddPeer(lab.Tunnel{Link: "vxlan id 42 dev nodes dstport 8472"}).Pod.Addr
 			}
 			o := pathOptions(pod.NS, "tp_btf")
-			o.Globals["ports"] = [8]uint16{bench.port}
+			o.Globals = append(o.Globals, PathFilter{Hops: UDP | ICMP, Drops: UDP | ICMP, Ports: []uint{bench.port}, Snap: 512})
 			o.RingBytes = 128 << 20 // nobody reads it
 			measure(b, o, func() { flood(b, pod, net.JoinHostPort(to, "53"), b.N) }, hopPrograms...)
 		})

@@ -16,12 +16,6 @@ import (
 // usualFilter is like what people write who know what they look for.
 const usualFilter = "tcp port 80 and (host 10.0.0.1 or net 10.244.0.0/16 or host fd00::1) and not src port 22 or icmp or udp portrange 5000-6000"
 
-func pathProbe(t *testing.T) Probe {
-	t.Helper()
-	all := Probes()
-	return all[slices.IndexFunc(all, func(p Probe) bool { return p.Name == "path" })]
-}
-
 // filtered makes the path object with an expression in it, as a verb that watches everything loads it. It is nil for
 // an expression that is refused where packets have no link header.
 func filtered(t *testing.T, o *object, expr, variant string) *ebpf.CollectionSpec {
@@ -37,12 +31,9 @@ func filtered(t *testing.T, o *object, expr, variant string) *ebpf.CollectionSpe
 	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool {
 		return !slices.Contains([]string{"transmit_" + variant, "receive_" + variant, "drop_" + variant}, name)
 	})
-	every := PathFilter{Protocols: TCP | UDP | ICMP | Other, Snap: 512}.Globals()
-	every["selecting"] = true
-	for name, v := range every {
-		if err := spec.Variables[name].Set(v); err != nil {
-			t.Fatal(err)
-		}
+	every := []Globals{PathFilter{Hops: AllProtocols, Drops: AllProtocols, Snap: 512}, Selection{Selecting: true}}
+	if err := setGlobals(spec, every); err != nil {
+		t.Fatal(err)
 	}
 	n, err := filterjit.Splice(spec, parsed)
 	if err != nil {
@@ -76,7 +67,7 @@ func hardest(t *testing.T, o *object, variant string, n int) map[string]*ebpf.Co
 }
 
 func TestFiltersLoadIntoThePathObject(t *testing.T) {
-	o := loaded(t, pathProbe(t))
+	o := loaded(t, pathProbe())
 	variants, most := []string{"raw_tp", "tp_btf"}, 8
 	if testing.Short() { // where a kernel is emulated
 		variants, most = variants[:1], 4
@@ -126,7 +117,7 @@ func functions(t *testing.T, spec *ebpf.CollectionSpec, from ebpf.CollectionOpti
 }
 
 func TestWithoutAnExpressionNothingIsLeftOfTheFilter(t *testing.T) {
-	o := loaded(t, pathProbe(t))
+	o := loaded(t, pathProbe())
 	with := filtered(t, o, "tcp", "tp_btf")
 	if got := functions(t, with, beside(o), "transmit_tp_btf"); !slices.Contains(got, filterjit.PacketStub) {
 		t.Fatalf("with an expression there are %v", got)

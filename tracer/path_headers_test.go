@@ -20,7 +20,7 @@ func TestHeadersAreReadInTheKernelAsInCaptures(t *testing.T) {
 	c := lab.NewCluster(t)
 	pod := c.AddPod("a")
 	o := pathOptions(pod.NS, "")
-	o.Globals["hop_protocols"], o.Globals["ports_wanted"] = uint32(0xffff), uint32(0)
+	o.Globals = append(o.Globals, PathFilter{Hops: AllProtocols, Drops: UDP | ICMP, Snap: 512})
 	tr, err := Open(o)
 	if err != nil {
 		t.Fatal(err)

@@ -19,25 +19,16 @@ import (
 	"ktrace/testdata/lab"
 )
 
-const (
-	wantUDP  = 2 // WANT_ bits of path.bpf.c
-	wantICMP = 4
-)
-
 // pathOptions trace the packets of one namespace to port 53, wherever they are translated to.
 func pathOptions(ns *lab.NS, variant string) Options {
 	return Options{
-		Probes:  []string{"path"},
+		Probes:  []string{PathProbe},
 		Variant: variant,
-		Globals: map[string]any{
-			"hop_protocols":  uint32(wantUDP | wantICMP),
-			"drop_protocols": uint32(wantUDP | wantICMP),
-			"ports_wanted":   uint32(1),
-			"ports":          [8]uint16{53},
-			"snap":           uint32(512),
-			"selecting":      true,
+		Globals: []Globals{
+			PathFilter{Hops: UDP | ICMP, Drops: UDP | ICMP, Ports: []uint{53}, Snap: 512},
+			Selection{Selecting: true},
 		},
-		Prepare: func(m Maps) error { return m("path", "sel_netns").Put(ns.Inode(), uint8(1)) },
+		Prepare: func(m Maps) error { return m(PathProbe, "sel_netns").Put(ns.Inode(), uint8(1)) },
 	}
 }
 
@@ -235,7 +226,7 @@ func TestPathTakesNoOtherPodsNeighbourDiscovery(t *testing.T) {
 	pod, other := c.AddPod("a"), c.AddPod("b")
 	other.Run("nft", "add table inet lab; add chain inet lab o { type filter hook output priority 0; policy drop; }")
 	o := pathOptions(pod.NS, "")
-	o.Globals["ports_wanted"] = uint32(0)
+	o.Globals = append(o.Globals, PathFilter{Hops: UDP | ICMP, Drops: UDP | ICMP, Snap: 512}) // of every port
 	tr, err := Open(o)
 	if err != nil {
 		t.Fatal(err)

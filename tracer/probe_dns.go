@@ -5,6 +5,9 @@ import "ktrace/bpf"
 // DNSProbe is the name of the probe that takes what sockets say of DNS over TCP.
 const DNSProbe = "dns"
 
+// HookDNS is the hook of the object.
+const HookDNS = "DNS over TCP"
+
 // dnsBackends is the map by which the path object hands it the ports that those of servers are translated to.
 const dnsBackends = "dns_backends"
 
@@ -13,7 +16,7 @@ func dnsProbe() Probe {
 		Name: DNSProbe,
 		Load: bpf.LoadDns,
 		Hooks: []Hook{{
-			Name:     "DNS over TCP",
+			Name:     HookDNS,
 			Variants: []Variant{{Name: "cgroup_skb", Programs: []string{"dns_out", "dns_in"}}},
 			Optional: true,
 			Without:  "queries over TCP are not decoded",
@@ -21,11 +24,7 @@ func dnsProbe() Probe {
 	}
 }
 
-// DNSPorts returns the ports of DNS servers as Options want them; those beyond MaxPorts are left out.
-func DNSPorts(ports []uint) map[string]any {
-	var all [MaxPorts]uint16
-	for i, p := range ports[:min(len(ports), MaxPorts)] {
-		all[i] = uint16(p)
-	}
-	return map[string]any{"dns_ports": all}
-}
+// DNSPorts are those of DNS servers; those beyond MaxPorts are left out. They are of type Globals.
+type DNSPorts []uint
+
+func (p DNSPorts) globals() map[string]any { return map[string]any{"dns_ports": portArray(p)} }

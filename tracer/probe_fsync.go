@@ -65,7 +65,7 @@ func fsyncHooks() []Hook {
 
 func fsyncProbe() Probe { return Probe{Name: FsyncProbe, Load: bpf.LoadFsync, Hooks: fsyncHooks()} }
 
-// FsyncGlobals are the variables of the fsync object.
+// FsyncGlobals are what the fsync object is told by its variables.
 type FsyncGlobals struct {
 	Everything bool          // no path was named: every file counts
 	AllSync    bool          // sync_file_range and syncfs on ext4 too
@@ -74,8 +74,7 @@ type FsyncGlobals struct {
 	Switches   bool          // task switches are watched: it is known what a task sleeps for
 }
 
-// Globals returns the variables as Options want them.
-func (g FsyncGlobals) Globals() map[string]any {
+func (g FsyncGlobals) globals() map[string]any {
 	return map[string]any{
 		"everything": g.Everything,
 		"all_sync":   g.AllSync,

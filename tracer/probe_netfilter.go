@@ -1,16 +1,23 @@
 package tracer
 
-import "ktrace/bpf"
+import (
+	"github.com/cilium/ebpf/btf"
 
-// hookVerdicts is the hook that rules may count on to complete what they see of drops.
-const hookVerdicts = "verdicts of netfilter's hooks"
+	"ktrace/bpf"
+)
 
-// Hooks of the netfilter object that make records of what is no drop, or that not every view is about.
+// NetfilterProbe is the name of the probe that watches what netfilter decides.
+const NetfilterProbe = "netfilter"
+
+// Hooks of the netfilter object. Most make records of what is no drop, or that not every view is about.
 const (
-	HookUntranslated = "flows that no NAT rule is for" // a record for every new flow that is no service's
-	HookRefused      = "flows that conntrack refuses"
-	HookFull         = "no room in conntrack"
-	HookInvalid      = "packets that conntrack calls invalid"
+	HookVerdict       = "verdicts of netfilter's hooks" // completes what the node's rules show of drops
+	HookUntranslated  = "flows that no NAT rule is for" // a record for every new flow that is no service's
+	HookRefused       = "flows that conntrack refuses"
+	HookConntrackFull = "no room in conntrack"
+	HookRejectIPv4    = "IPv4 rejected by a rule"
+	HookRejectIPv6    = "IPv6 rejected by a rule"
+	HookInvalid       = "packets that conntrack calls invalid"
 )
 
 // traceable are the ways to run one program where a function begins that is called once a connection or less. A kprobe
@@ -46,12 +53,12 @@ func joined(variants ...Variant) []Variant {
 // rule that needs them.
 func netfilterProbe() Probe {
 	return Probe{
-		Name:   "netfilter",
+		Name:   NetfilterProbe,
 		Load:   bpf.LoadNetfilter,
-		Kernel: kfreeSkbArguments,
+		Kernel: func(kernel *btf.Spec) []Globals { return []Globals{kfreeSkbHasReason(kernel)} },
 		Hooks: []Hook{
 			{
-				Name: hookVerdicts,
+				Name: HookVerdict,
 				Variants: []Variant{
 					{Name: "fentry", Programs: []string{"freed_raw_tp", "verdict_fexit"}},
 					{Name: "kprobe", Programs: []string{"entry_kprobe", "verdict_raw_tp"}, Costs: "every packet takes some 160 ns longer at every hook of netfilter"},
@@ -75,19 +82,19 @@ func netfilterProbe() Probe {
 				Without:  "races of conntrack are inferred from its counters, and the other packet is not known",
 			},
 			{
-				Name:     HookFull,
+				Name:     HookConntrackFull,
 				Variants: []Variant{{Name: "fentry", Programs: []string{"alloc_fexit"}}},
 				Optional: true,
 				Without:  "that conntrack is full is known by its counters",
 			},
 			{
-				Name:     "IPv4 rejected by a rule",
+				Name:     HookRejectIPv4,
 				Variants: joined(traceable("reset", "unreach")...),
 				Optional: true,
 				Without:  "rejects are inferred from an answer and a drop that come together",
 			},
 			{
-				Name:     "IPv6 rejected by a rule",
+				Name:     HookRejectIPv6,
 				Variants: joined(traceable("reset6", "unreach6")...),
 				Optional: true,
 				Without:  "rejects are inferred from an answer and a drop that come together",

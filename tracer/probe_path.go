@@ -1,11 +1,55 @@
 package tracer
 
-// Protocols that the path object tells apart: WANT_ of path.bpf.c.
+import (
+	"github.com/cilium/ebpf/btf"
+
+	"ktrace/bpf"
+)
+
+// PathProbe is the name of the probe that follows packets through the node.
+const PathProbe = "path"
+
+// Hooks of the path object.
 const (
-	TCP   = 1
-	UDP   = 2
-	ICMP  = 4
-	Other = 8
+	HookTransmit = "packets leave"
+	HookReceive  = "packets arrive"
+	HookDrop     = "packets dropped"
+)
+
+func pathProbe() Probe {
+	return Probe{
+		Name: PathProbe,
+		Load: bpf.LoadPath,
+		Kernel: func(kernel *btf.Spec) []Globals {
+			return []Globals{kfreeSkbHasReason(kernel), kfreeSkbHasSocket(kernel)}
+		},
+		Hooks: []Hook{
+			{Name: HookTransmit, Variants: traced("transmit")},
+			{Name: HookReceive, Variants: traced("receive")},
+			{Name: HookDrop, Variants: traced("drop")},
+		},
+	}
+}
+
+// traced are the two ways to run one program at a tracepoint. tp_btf exists since 5.5.
+func traced(program string) []Variant {
+	return []Variant{
+		{Name: "tp_btf", Programs: []string{program + "_tp_btf"}},
+		{Name: "raw_tp", Programs: []string{program + "_raw_tp"}, Costs: "every field of a packet is read by a helper: some 50 ns a packet more"},
+	}
+}
+
+// Protocols is a set of those that the path object tells apart: WANT_ of path.bpf.c.
+type Protocols uint32
+
+// The protocols.
+const (
+	TCP Protocols = 1 << iota
+	UDP
+	ICMP
+	Other
+
+	AllProtocols = TCP | UDP | ICMP | Other
 )
 
 // Flags of TCP, for the filter of its packets.
@@ -17,29 +61,30 @@ const (
 // MaxPorts is how many ports the path object can look for.
 const MaxPorts = 8
 
-// PathFilter is what a view asks the path object for.
+// PathFilter is what a view asks the path object for. It is of type Globals.
 type PathFilter struct {
-	Protocols uint32 // whose hops and drops are recorded
-	DropsOnly bool   // no hops
-	Ports     []uint // of either end; none: all
-	Snap      uint32 // bytes to take of a packet, at most 512
+	Hops     Protocols // of which the packets are recorded at every device
+	Drops    Protocols // of which the drops are recorded
+	TCPFlags uint32    // hops of TCP packets with one of these flags only; 0: of all
+	Ports    []uint    // of either end, at most MaxPorts; none: all
+	Snap     uint32    // bytes to take of a packet, at most 512
 }
 
-// Globals returns the filter as Options want it.
-func (f PathFilter) Globals() map[string]any {
-	var ports [MaxPorts]uint16
-	for i, p := range f.Ports[:min(len(f.Ports), MaxPorts)] {
-		ports[i] = uint16(p)
-	}
-	hops := f.Protocols
-	if f.DropsOnly {
-		hops = 0
-	}
+func (f PathFilter) globals() map[string]any {
 	return map[string]any{
-		"hop_protocols":  hops,
-		"drop_protocols": f.Protocols,
+		"hop_protocols":  uint32(f.Hops),
+		"drop_protocols": uint32(f.Drops),
+		"hop_tcp_flags":  f.TCPFlags,
 		"ports_wanted":   uint32(min(len(f.Ports), MaxPorts)),
-		"ports":          ports,
+		"ports":          portArray(f.Ports),
 		"snap":           f.Snap,
 	}
+}
+
+// portArray is how objects take ports; those beyond MaxPorts are left out.
+func portArray(ports []uint) (all [MaxPorts]uint16) {
+	for i, p := range ports[:min(len(ports), MaxPorts)] {
+		all[i] = uint16(p)
+	}
+	return all
 }

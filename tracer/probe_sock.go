@@ -1,10 +1,28 @@
 package tracer
 
 import (
+	"time"
+
 	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 
 	"ktrace/bpf"
+)
+
+// SockProbe is the name of the probe that watches sockets.
+const SockProbe = "sock"
+
+// Hooks of the sock object.
+const (
+	HookResetSent         = "resets sent"
+	HookResetReceived     = "resets received"
+	HookTCPState          = "connections change state"
+	HookSocketError       = "sockets report errors"
+	HookRetransmit        = "packets sent again"
+	HookAcceptQueueFull   = "SYN lost to a full accept queue"
+	HookICMPSent          = "ICMP errors sent"
+	HookNoRoute           = "no route to connect by"
+	HookReceiveBufferFull = "receive buffers full"
 )
 
 // rawTP is the only way to run a program of the sock object: see bpf/sock.bpf.c.
@@ -15,48 +33,48 @@ func rawTP(programs ...string) []Variant {
 // sockProbe is the row of the sock object.
 func sockProbe() Probe {
 	return Probe{
-		Name:   "sock",
+		Name:   SockProbe,
 		Load:   bpf.LoadSock,
-		Kernel: tick,
+		Kernel: readTick,
 		Hooks: []Hook{
-			{Name: "resets sent", Variants: append(rawTP("send_reset_raw_tp"), Variant{
+			{Name: HookResetSent, Variants: append(rawTP("send_reset_raw_tp"), Variant{
 				Name:     "raw_tp_bare",
 				Programs: []string{"send_reset_bare_raw_tp"},
 				Costs:    "resets have no reason of the kernel's, and none is reported where there was no socket",
 			})},
-			{Name: "resets received", Variants: rawTP("receive_reset_raw_tp")},
+			{Name: HookResetReceived, Variants: rawTP("receive_reset_raw_tp")},
 			{
-				Name:     "connections change state",
+				Name:     HookTCPState,
 				Variants: rawTP("state_raw_tp"),
 				Optional: true,
 				Without:  "resets name neither the process that connected nor the state that a connection was closed in",
 			},
 			{
-				Name:     "sockets report errors",
+				Name:     HookSocketError,
 				Variants: rawTP("error_raw_tp"),
 				Optional: true,
 				Without:  "connections that an administrator ended are not distinguished from those that timed out",
 			},
 			{
-				Name:     "packets sent again",
+				Name:     HookRetransmit,
 				Variants: rawTP("retransmit_raw_tp", "retransmit_synack_raw_tp"),
 				Optional: true,
 				Without:  "full accept queues are known by their counters only, and ways on which large packets vanish are not found",
 			},
 			{
-				Name:     "SYN lost to a full accept queue",
+				Name:     HookAcceptQueueFull,
 				Variants: traceable("syn"),
 				Optional: true,
 				Without:  "full accept queues are known by their counters, a second late",
 			},
 			{
-				Name:     "ICMP errors sent",
+				Name:     HookICMPSent,
 				Variants: rawTP("icmp_raw_tp"),
 				Optional: true,
 				Without:  "rejects by ICMP are known by their packets only",
 			},
 			{
-				Name: "no route to connect by",
+				Name: HookNoRoute,
 				Variants: append(rawTP("fib_raw_tp", "fib6_raw_tp"), Variant{
 					Name:     "raw_tp_ipv4",
 					Programs: []string{"fib_raw_tp"},
@@ -66,7 +84,7 @@ func sockProbe() Probe {
 				Without:  "connects that fail for want of a route, which make no packet, are not seen",
 			},
 			{
-				Name:     "receive buffers full",
+				Name:     HookReceiveBufferFull,
 				Variants: rawTP("rcvqueue_full_raw_tp", "udp_full_raw_tp"),
 				Optional: true,
 				Without:  "full receive buffers are known by the drops only",
@@ -75,11 +93,16 @@ func sockProbe() Probe {
 	}
 }
 
-// tick tells the sock object how long a jiffy is: what the coarse clocks resolve.
-func tick(*btf.Spec) map[string]any {
+// tick is how long a jiffy is: what the coarse clocks resolve. The sock object counts idle times in them.
+type tick time.Duration
+
+func (t tick) globals() map[string]any { return map[string]any{"tick_ns": uint64(t)} }
+
+// readTick returns none on an error, without which the object reports no idle time; the clock is as old as 2.6.32.
+func readTick(*btf.Spec) []Globals {
 	var ts unix.Timespec
 	if err := unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &ts); err != nil {
-		return nil // since 2.6.32; without it no idle time is told
+		return nil
 	}
-	return map[string]any{"tick_ns": uint64(ts.Nano())}
+	return []Globals{tick(ts.Nano())}
 }

@@ -13,19 +13,21 @@ const (
 	TapLost  = "tap_lost"
 )
 
+// HookTap is the hook of the tap object.
+const HookTap = "packets pass a device"
+
 func tapProbe() Probe {
 	return Probe{
 		Name:         TapProbe,
 		Load:         bpf.LoadTap,
 		Capabilities: []string{host.NetAdmin},
-		Hooks:        []Hook{{Name: "packets pass a device", Variants: []Variant{{Name: "tc", Programs: []string{TapIn, TapOut}}}}},
+		Hooks:        []Hook{{Name: HookTap, Variants: []Variant{{Name: "tc", Programs: []string{TapIn, TapOut}}}}},
 	}
 }
 
-// TapGlobals are the variables of the tap object.
+// TapGlobals are what the tap object is told by its variables.
 type TapGlobals struct {
 	Snap uint32 // bytes to take of a packet
 }
 
-// Globals returns the variables as Options want them.
-func (g TapGlobals) Globals() map[string]any { return map[string]any{"tap_snap": g.Snap} }
+func (g TapGlobals) globals() map[string]any { return map[string]any{"tap_snap": g.Snap} }

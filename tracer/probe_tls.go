@@ -5,12 +5,15 @@ import "ktrace/bpf"
 // TLSProbe is the name of the probe that takes how TLS connections begin.
 const TLSProbe = "tls"
 
+// HookTLS is the hook of the object.
+const HookTLS = "TLS handshakes"
+
 func tlsProbe() Probe {
 	return Probe{
 		Name: TLSProbe,
 		Load: bpf.LoadTls,
 		Hooks: []Hook{{
-			Name:     "TLS handshakes",
+			Name:     HookTLS,
 			Variants: []Variant{{Name: "cgroup_skb", Programs: []string{"tls_out", "tls_in"}}},
 			Optional: true,
 			Without:  "TLS handshakes that fail are not explained",

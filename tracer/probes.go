@@ -3,8 +3,6 @@ package tracer
 import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
-
-	"ktrace/bpf"
 )
 
 // Probe is one BPF object: bpf/<name>.bpf.c.
@@ -14,7 +12,7 @@ type Probe struct {
 	Hooks []Hook
 	// Kernel returns the values of const volatile variables that tell the object what this kernel has; nil if it
 	// needs none.
-	Kernel func(*btf.Spec) map[string]any
+	Kernel func(*btf.Spec) []Globals
 	// Capabilities are what it needs beside those of every live verb.
 	Capabilities []string
 }
@@ -36,40 +34,11 @@ type Variant struct {
 	Together bool   // its programs are for functions, which all hooks of the object that have such a variant are at by one link
 }
 
-// traced are the two ways to run one program at a tracepoint. tp_btf exists since 5.5.
-func traced(program string) []Variant {
-	return []Variant{
-		{Name: "tp_btf", Programs: []string{program + "_tp_btf"}},
-		{Name: "raw_tp", Programs: []string{program + "_raw_tp"}, Costs: "every field of a packet is read by a helper: some 50 ns a packet more"},
-	}
-}
-
-// pathProbeName is the name of the probe that watches packets on their way.
-const pathProbeName = "path"
-
 // Probes is the table of all there are.
 func Probes() []Probe {
 	return []Probe{
-		{
-			Name: "cgroup",
-			Load: bpf.LoadCgroup,
-			Hooks: []Hook{{
-				Name:     "cgroups come and go",
-				Variants: []Variant{{Name: "raw_tp", Programs: []string{"mkdir_raw_tp", "rmdir_raw_tp", "attach_raw_tp", "exec_raw_tp"}}},
-				Optional: true,
-				Without:  "pods that start while ktrace runs are found a second late",
-			}},
-		},
-		{
-			Name:   pathProbeName,
-			Load:   bpf.LoadPath,
-			Kernel: kfreeSkbArguments,
-			Hooks: []Hook{
-				{Name: "packets leave", Variants: traced("transmit")},
-				{Name: "packets arrive", Variants: traced("receive")},
-				{Name: "packets dropped", Variants: traced("drop")},
-			},
-		},
+		cgroupProbe(),
+		pathProbe(),
 		sockProbe(),
 		netfilterProbe(),
 		tapProbe(),

@@ -86,7 +86,7 @@ func conversation(t testing.TB, c *lab.Cluster, pod *lab.Pod, encrypt bool, vers
 // tlsOptions take the handshakes of one namespace.
 func tlsOptions(ns *lab.NS) Options {
 	return Options{
-		Probes: []string{TLSProbe}, Globals: map[string]any{"selecting": true},
+		Probes: []string{TLSProbe}, Globals: []Globals{Selection{Selecting: true}},
 		Prepare: func(m Maps) error { return m(TLSProbe, "sel_netns").Put(ns.Inode(), uint8(1)) },
 	}
 }
@@ -187,11 +187,11 @@ func BenchmarkTLS(b *testing.B) {
 			c := lab.NewCluster(b)
 			pod := c.AddPod("a")
 			o := tlsOptions(pod.NS)
-			o.Probes = []string{"path", TLSProbe}
+			o.Probes = []string{PathProbe, TLSProbe}
 			o.Variant = "tp_btf"
 			o.Shared = []string{"sel_netns"}
 			o.RingBytes = 128 << 20 // nobody reads it
-			o.Globals["hop_protocols"] = uint32(TCP)
+			o.Globals = append(o.Globals, PathFilter{Hops: TCP})
 			if bench.before == 0 {
 				measure(b, o, func() {
 					for range b.N {

@@ -31,14 +31,14 @@ const CountsMap = "counts"
 
 // Options say what to load.
 type Options struct {
-	Probes    []string       // names from the table
-	Unwanted  []string       // hooks, by name, that this run does without
-	Optional  []string       // probes that this run is of use without, should the kernel refuse them
-	Variant   string         // if set, the only variant to try wherever a hook has it
-	BTF       string         // file with the types of this kernel; "" asks the kernel itself
-	RingBytes uint32         // a power of two and whole pages; 0 takes the default
-	Globals   map[string]any // values of the objects' const volatile variables, by name
-	Shared    []string       // maps that all objects have in common, beside the ring
+	Probes    []string  // names from the table
+	Unwanted  []string  // hooks, by name, that this run does without
+	Optional  []string  // probes that this run is of use without, should the kernel refuse them
+	Variant   string    // if set, the only variant to try wherever a hook has it
+	BTF       string    // file with the types of this kernel; "" asks the kernel itself
+	RingBytes uint32    // a power of two and whole pages; 0 takes the default
+	Globals   []Globals // values of the objects' const volatile variables
+	Shared    []string  // maps that all objects have in common, beside the ring
 	// Splice changes the objects before they are loaded: it puts the user's filter in.
 	Splice func(*ebpf.CollectionSpec) error
 	// Prepare is called once the maps are there and before any program runs.
@@ -73,8 +73,12 @@ type Tracer struct {
 
 // Open loads and attaches the probes. Close detaches them. It fails with ErrNoVariant, joined with every variant's
 // own reason, if a hook that cannot be done without finds none that works; with a NoTypesError if nothing describes
-// this kernel; with host.ErrMemlock if that limit is in the way and cannot be raised.
+// this kernel; with host.ErrMemlock if that limit is in the way and cannot be raised; with an UnknownNameError if the
+// options name what there is not.
 func Open(o Options) (*Tracer, error) {
+	if err := o.checkNames(); err != nil {
+		return nil, err
+	}
 	if o.RingBytes == 0 {
 		o.RingBytes = defaultRing
 	}
@@ -119,6 +123,7 @@ func (t *Tracer) load() error {
 		shared[name] = nil
 	}
 	run := common{types: t.types, globals: t.opts.Globals, shared: shared, ring: t.opts.RingBytes, splice: t.opts.Splice}
+	var specs []*ebpf.CollectionSpec
 	for _, p := range Probes() {
 		if !slices.Contains(t.opts.Probes, p.Name) {
 			continue
@@ -128,6 +133,10 @@ func (t *Tracer) load() error {
 			return err
 		}
 		t.objects = append(t.objects, o)
+		specs = append(specs, o.spec)
+	}
+	if err := unusedGlobals(t.opts.Globals, specs...); err != nil {
+		return err
 	}
 	ring, err := ringbuf.NewReader(shared[ringName])
 	if err != nil {
@@ -181,8 +190,8 @@ func (t *Tracer) begin() error {
 	if err != nil {
 		return err
 	}
-	node.Verdicts = t.serves(hookVerdicts)
-	node.Watched = slices.Contains(t.opts.Probes, pathProbeName) && slices.Contains(t.opts.Probes, TapProbe)
+	node.Verdicts = t.serves(HookVerdict)
+	node.Watched = slices.Contains(t.opts.Probes, PathProbe) && slices.Contains(t.opts.Probes, TapProbe)
 	facts := []decoder.Fact{{Node: node}}
 	if t.opts.Begin != nil {
 		more, err := t.opts.Begin()

@@ -4,7 +4,6 @@ package main
 
 import (
 	"errors"
-	"maps"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -92,10 +91,10 @@ func (d *diagnosis) live(f flags.Flags, disks bool) (v live.View, done func() er
 	}
 	v, node := live.WatchNode(known(live.WatchFlows(v, f.HostRoot)), f.HostRoot)
 	done = func() error { return errors.Join(node(), certificates.Close()) }
-	v.Probes = []string{"path", "sock", "netfilter", tracer.TLSProbe, tracer.DNSProbe}
+	v.Probes = []string{tracer.PathProbe, tracer.SockProbe, tracer.NetfilterProbe, tracer.TLSProbe, tracer.DNSProbe}
 	v.Optional = append(v.Optional, tracer.TLSProbe, tracer.DNSProbe)
-	v.Globals["snap"] = uint32(512) // a DNS message
-	maps.Copy(v.Globals, tracer.DNSPorts([]uint{dnsPort}))
+	v.Path.Snap = 512 // a DNS message
+	v.Globals = append(v.Globals, tracer.DNSPorts{dnsPort})
 	if disks {
 		v, err = alsoSyncs(v, f, syncs)
 	}
@@ -116,6 +115,6 @@ func alsoSyncs(v live.View, f flags.Flags, stage *decoder.FsyncStage) (live.View
 	if err != nil {
 		return v, err
 	}
-	v.Optional = append(v.Optional, "fsync")
+	v.Optional = append(v.Optional, tracer.FsyncProbe)
 	return v.With(live.WatchSyncs(watched, stage, f.HostRoot, syncLimit)), nil
 }

@@ -4,7 +4,6 @@ package main
 
 import (
 	"errors"
-	"maps"
 
 	"github.com/spf13/cobra"
 
@@ -59,10 +58,13 @@ const _ = uint(tracer.MaxPorts - maxPorts) // there is room for them
 func (f *dnsFlags) live() live.View {
 	const snap = 512 // bytes of a message: what a query takes, and of an answer the most
 	v := live.View{View: f.view()}
-	v.Probes = []string{"path", tracer.DNSProbe}
+	v.Probes = []string{tracer.PathProbe, tracer.DNSProbe}
 	v.Optional = append(v.Optional, tracer.DNSProbe)
-	v.Globals = tracer.PathFilter{Protocols: tracer.UDP | tracer.ICMP | tracer.TCP, Ports: f.ports, Snap: snap}.Globals()
-	v.Globals["hop_tcp_flags"] = uint32(tracer.FlagSYN | tracer.FlagRST) // data of TCP comes from sockets
-	maps.Copy(v.Globals, tracer.DNSPorts(f.ports))
+	const protocols = tracer.UDP | tracer.ICMP | tracer.TCP
+	v.Path = &tracer.PathFilter{
+		Hops: protocols, Drops: protocols, Ports: f.ports, Snap: snap,
+		TCPFlags: tracer.FlagSYN | tracer.FlagRST, // data of TCP comes from sockets
+	}
+	v.Globals = []tracer.Globals{tracer.DNSPorts(f.ports)}
 	return v
 }

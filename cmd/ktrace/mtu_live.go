@@ -33,9 +33,9 @@ vanish it tells by what senders here send again and again, while their small pac
 			}
 			v, done := live.WatchNode(live.WatchDrops(live.View{View: mtuView()}), f.HostRoot)
 			v.Filter = expr
-			v.Probes = append(v.Probes, "sock")
-			v.Globals["hop_tcp_flags"] = uint32(tracer.FlagSYN | tracer.FlagRST)
-			v.Unwanted = hooksBut("sock", "connections change state", "packets sent again")
+			v.Probes = append(v.Probes, tracer.SockProbe)
+			v.Path.TCPFlags = tracer.FlagSYN | tracer.FlagRST
+			v.Unwanted = hooksBut(tracer.SockProbe, tracer.HookTCPState, tracer.HookRetransmit)
 			return errors.Join(live.Run(c.Context(), f, v, s), done())
 		},
 	}

@@ -30,7 +30,7 @@ peer, something between the two), why, and both ends.`,
 			if err != nil {
 				return err
 			}
-			v := live.WatchVerdicts(watchResets(), tracer.HookUntranslated, tracer.HookRefused, tracer.HookFull, tracer.HookInvalid)
+			v := live.WatchVerdicts(watchResets(), tracer.HookUntranslated, tracer.HookRefused, tracer.HookConntrackFull, tracer.HookInvalid)
 			v, done := live.WatchNode(v, f.HostRoot)
 			v.Filter = expr
 			return errors.Join(live.Run(c.Context(), f, v, s), done())
@@ -44,7 +44,7 @@ peer, something between the two), why, and both ends.`,
 // watchResets watches sockets, drops, ICMP errors, and of TCP packets only those that begin or reset a connection.
 func watchResets() live.View {
 	v := live.WatchDrops(live.View{View: resetView()})
-	v.Probes = append(v.Probes, "sock")
-	v.Globals["hop_tcp_flags"] = uint32(tracer.FlagSYN | tracer.FlagRST)
+	v.Probes = append(v.Probes, tracer.SockProbe)
+	v.Path.TCPFlags = tracer.FlagSYN | tracer.FlagRST
 	return v
 }

@@ -63,10 +63,10 @@ func New(o Options) (*Fsync, error) {
 }
 
 // Globals are the values of the object's variables.
-func (f *Fsync) Globals() map[string]any {
+func (f *Fsync) Globals() tracer.Globals {
 	return tracer.FsyncGlobals{
 		Everything: len(f.o.Paths) == 0, AllSync: f.o.AllSync, ByNetns: f.o.ByNetns, Limit: f.o.Limit, Switches: f.o.Stages,
-	}.Globals()
+	}
 }
 
 // Unwanted are the hooks that nothing below the paths needs. A tracepoint of a syscall costs every syscall of the node

@@ -10,6 +10,7 @@ import (
 
 	"ktrace/decoder"
 	"ktrace/decoder/pod"
+	"ktrace/tracer"
 	"ktrace/tracer/boot"
 	"ktrace/tracer/netns"
 )
@@ -87,12 +88,10 @@ func NewWatcher(o Options) (*Watcher, error) {
 }
 
 // Globals are the objects' variables that depend on the node and the selection.
-func (w *Watcher) Globals() map[string]any {
-	return map[string]any{
-		"cgroup_subsys":    int32(w.Subsystem),
-		"cgroup_hierarchy": int32(w.ID),
-		"host_netns":       w.home.Inode,
-		"selecting":        !w.opts.Selector.All(),
+func (w *Watcher) Globals() []tracer.Globals {
+	return []tracer.Globals{
+		tracer.CgroupHierarchy{Subsystem: int32(w.Subsystem), ID: int32(w.ID)},
+		tracer.Selection{Selecting: !w.opts.Selector.All(), HostNetns: w.home.Inode},
 	}
 }
 

@@ -20,16 +20,16 @@ import (
 // watch traces UDP and ICMP in the namespaces while traffic runs, with a witness, and returns all that the stream told.
 func watch(t *testing.T, spaces []*lab.NS, traffic func()) []decoder.Event {
 	t.Helper()
-	const udpAndICMP = uint32(2 | 4)
+	const udpAndICMP = tracer.UDP | tracer.ICMP
 	w := NewWitness(observe(t))
 	tr, err := tracer.Open(tracer.Options{
 		Poll:    func(tracer.Maps) ([]decoder.Fact, error) { return w.Poll(), nil },
-		Probes:  []string{"path"},
-		Globals: map[string]any{"hop_protocols": udpAndICMP, "drop_protocols": udpAndICMP, "snap": uint32(512), "selecting": true},
+		Probes:  []string{tracer.PathProbe},
+		Globals: []tracer.Globals{tracer.PathFilter{Hops: udpAndICMP, Drops: udpAndICMP, Snap: 512}, tracer.Selection{Selecting: true}},
 		Prepare: func(m tracer.Maps) error {
 			var errs []error
 			for _, ns := range spaces {
-				errs = append(errs, m("path", "sel_netns").Put(ns.Inode(), uint8(1)))
+				errs = append(errs, m(tracer.PathProbe, "sel_netns").Put(ns.Inode(), uint8(1)))
 			}
 			return errors.Join(errs...)
 		},

@@ -70,7 +70,7 @@ func (d *tappedDevice) detach() error {
 func New(o Options) *Tap { return &Tap{opts: o, spaces: map[uint32]*tappedSpace{}} }
 
 // Globals are the values of the object's variables.
-func (t *Tap) Globals() map[string]any { return tracer.TapGlobals{Snap: t.opts.Snap}.Globals() }
+func (t *Tap) Globals() tracer.Globals { return tracer.TapGlobals{Snap: t.opts.Snap} }
 
 // Prepare takes note of the map that tells losses by device.
 func (t *Tap) Prepare(m tracer.Maps) error {

@@ -20,17 +20,13 @@ import (
 	"ktrace/cmd/internal/replay"
 	"ktrace/decoder"
 	"ktrace/testdata/lab"
+	"ktrace/tracer"
 	"ktrace/tracer/netns"
 )
 
 func TestMain(m *testing.M) { lab.Main(m, hops) }
 
 // WANT_ bits of path.bpf.c.
-const (
-	wantUDP  = 2
-	wantICMP = 4
-)
-
 // hops is a ktrace that shows every hop of UDP and ICMP packets.
 func hops() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -42,8 +38,8 @@ func hops() {
 	streams := replay.Streams{Out: os.Stdout, Err: os.Stderr}
 	err := fs.Parse(os.Args[1:])
 	if err == nil {
-		err = live.Run(ctx, f, live.View{Probes: []string{"path"}, View: replay.View{Kinds: []decoder.Kind{decoder.KindHop}},
-			Globals: map[string]any{"hop_protocols": uint32(wantUDP | wantICMP)}}, streams)
+		err = live.Run(ctx, f, live.View{Probes: []string{tracer.PathProbe}, View: replay.View{Kinds: []decoder.Kind{decoder.KindHop}},
+			Path: &tracer.PathFilter{Hops: tracer.UDP | tracer.ICMP}}, streams)
 	}
 	os.Exit(flags.Exit(os.Stderr, err))
 }

@@ -20,6 +20,9 @@ import (
 
 // Run runs a view on this node until the context ends.
 func Run(ctx context.Context, f flags.Flags, v View, s replay.Streams) (err error) {
+	if err := tracer.CheckVariant(f.Variant); err != nil {
+		return flags.Usagef("--variant: %v", err)
+	}
 	needs := v.Probes
 	if v.Tap != nil {
 		needs = append(slices.Clone(needs), tracer.TapProbe)
@@ -65,7 +68,7 @@ func (v View) trace(ctx context.Context, f flags.Flags, selector pod.Selector, w
 		Variant:   f.Variant,
 		BTF:       f.BTF,
 		RingBytes: f.Ring,
-		Globals:   v.Globals,
+		Globals:   v.globals(),
 		Shared:    kube.SelectionMaps(),
 		Attach:    attach.tracer(),
 		Prepare:   v.Prepare,

@@ -3,7 +3,7 @@ package live
 import (
 	"errors"
 	"fmt"
-	"maps"
+	"slices"
 
 	"github.com/cilium/ebpf"
 
@@ -21,21 +21,27 @@ func (v View) sift() (func(decoder.Event) bool, error) {
 	return v.Sift()
 }
 
-// Bytes of a packet that the path object takes, by the name of its variable: with an expression at least the headers.
-const (
-	snapName  = "snap"
-	snapLeast = uint32(128)
-)
+// snapLeast is how many bytes of a packet the path object takes at least, where there is an expression: the headers, so
+// that a recording has what the expression asks for.
+const snapLeast = 128
+
+// globals are the values of all objects' variables.
+func (v View) globals() []tracer.Globals {
+	if v.Path == nil {
+		return v.Globals
+	}
+	path := *v.Path
+	if v.Filter != nil {
+		path.Snap = max(path.Snap, snapLeast)
+	}
+	return append(slices.Clone(v.Globals), path)
+}
 
 // open loads and attaches. An expression that the kernel does not take is left to user space where events are sifted
 // anyway.
 func (v View) open(o tracer.Options, s replay.Streams) (*tracer.Tracer, error) {
 	if v.Filter == nil {
 		return tracer.Open(o)
-	}
-	o.Globals = maps.Clone(o.Globals)
-	if n, ok := o.Globals[snapName].(uint32); ok { // a recording must have what the expression asks for
-		o.Globals[snapName] = max(n, snapLeast)
 	}
 	o.Splice = func(spec *ebpf.CollectionSpec) error {
 		if v.Tap != nil && !filterjit.Takes(spec, filterjit.FrameStub) {

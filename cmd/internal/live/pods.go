@@ -2,7 +2,6 @@ package live
 
 import (
 	"errors"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,28 +17,18 @@ import (
 	"ktrace/tracer/kube"
 )
 
-// podProbe is the object that keeps pods current and has the selection maps first.
-const podProbe = "cgroup"
-
-// withPods adds to a view what names and selects pods.
+// withPods adds to a view what names and selects pods. The cgroup probe goes first, so that it makes the selection maps.
 func (v View) withPods(w *kube.Watcher) View {
-	v.Probes = append([]string{podProbe}, v.Probes...)
-	v.Globals = merged(w.Globals(), v.Globals)
+	v.Probes = append([]string{tracer.CgroupProbe}, v.Probes...)
+	v.Globals = slices.Concat(w.Globals(), v.Globals)
 	v.Witnesses = append([]decoder.Witness{w}, v.Witnesses...)
 	v.Prepare = bothPrepare(func(m tracer.Maps) error {
-		w.Filter(func(name string) *ebpf.Map { return m(podProbe, name) })
+		w.Filter(func(name string) *ebpf.Map { return m(tracer.CgroupProbe, name) })
 		return nil
 	}, v.Prepare)
 	v.Begin = bothBegin(w.Begin, v.Begin)
 	v.Poll = bothPoll(func(tracer.Maps) ([]decoder.Fact, error) { return w.Poll() }, v.Poll)
 	return v
-}
-
-func merged(a, b map[string]any) map[string]any {
-	both := map[string]any{}
-	maps.Copy(both, a)
-	maps.Copy(both, b)
-	return both
 }
 
 // Pods returns what is known of this node's pods that the flags select.

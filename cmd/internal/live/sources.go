@@ -20,16 +20,14 @@ import (
 // WatchDrops adds to a view what it asks the kernel for: all drops, and the packets that tell senders of them.
 func WatchDrops(v View) View {
 	const snap = 128 // of an ICMP error the headers of what it is about
-	v.Probes = []string{"path"}
-	v.Globals = tracer.PathFilter{Protocols: tracer.TCP | tracer.UDP | tracer.ICMP | tracer.Other, Snap: snap}.Globals()
-	v.Globals["hop_protocols"] = uint32(tracer.TCP | tracer.ICMP)
-	v.Globals["hop_tcp_flags"] = uint32(tracer.FlagRST)
+	v.Probes = []string{tracer.PathProbe}
+	v.Path = &tracer.PathFilter{Hops: tracer.TCP | tracer.ICMP, Drops: tracer.AllProtocols, TCPFlags: tracer.FlagRST, Snap: snap}
 	return v
 }
 
 // WatchVerdicts adds to a view what netfilter says itself, but for what is unwanted.
 func WatchVerdicts(v View, unwanted ...string) View {
-	return v.With(View{Probes: []string{"netfilter"}, Optional: []string{"netfilter"}, Unwanted: unwanted})
+	return v.With(View{Probes: []string{tracer.NetfilterProbe}, Optional: []string{tracer.NetfilterProbe}, Unwanted: unwanted})
 }
 
 // WatchNode adds to a view who says what its events refer to; done lets go of it.
@@ -58,8 +56,8 @@ func WatchSyncs(live *fsync.Fsync, stage *decoder.FsyncStage, root string, limit
 		},
 	}
 	return v.With(View{
-		Probes:   []string{"fsync"},
-		Globals:  live.Globals(),
+		Probes:   []string{tracer.FsyncProbe},
+		Globals:  []tracer.Globals{live.Globals()},
 		Unwanted: live.Unwanted(),
 		Prepare:  live.Prepare,
 		Begin:    live.Begin,
@@ -86,8 +84,8 @@ func cgroupOf(root string) func(pid uint32) uint64 {
 // WatchFlows adds to a view what it asks the kernel for: the first packets of TCP, all others, all drops.
 func WatchFlows(v View, root string) View {
 	v = WatchVerdicts(WatchDrops(v))
-	v.Globals["hop_protocols"] = uint32(tracer.TCP | tracer.UDP | tracer.ICMP)
-	v.Globals["hop_tcp_flags"] = uint32(tracer.FlagSYN | tracer.FlagRST)
+	v.Path.Hops = tracer.TCP | tracer.UDP | tracer.ICMP
+	v.Path.TCPFlags = tracer.FlagSYN | tracer.FlagRST
 	v.Witnesses = append(v.Witnesses, node.NewResolv(root))
 	return v
 }

@@ -48,7 +48,7 @@ func (v *View) tapped(f flags.Flags, selector pod.Selector, w *kube.Watcher, s r
 		Say:     s.Say,
 	})
 	v.Probes = append(v.Probes, tracer.TapProbe)
-	v.Globals = merged(v.Globals, a.tap.Globals())
+	v.Globals = append(v.Globals, a.tap.Globals())
 	v.Witnesses = append(v.Witnesses, a.tap)
 	v.Prepare = bothPrepare(v.Prepare, a.tap.Prepare)
 	v.Begin = bothBegin(v.Begin, a.tap.Begin)

@@ -12,10 +12,11 @@ import (
 type View struct {
 	replay.View
 
-	Probes   []string       // by name in the tracer's table
-	Globals  map[string]any // const volatile variables of the objects
-	Unwanted []string       // hooks of the probes, by name, that are not needed
-	Optional []string       // probes that the view is of use without, should the kernel refuse them
+	Probes   []string           // by name in the tracer's table
+	Path     *tracer.PathFilter // for the path object; nil if it is not loaded
+	Globals  []tracer.Globals   // for the others
+	Unwanted []string           // hooks of the probes, by name, that are not needed
+	Optional []string           // probes that the view is of use without, should the kernel refuse them
 
 	Tap  *Tap  // take whole packets at devices; nil for none
 	Save *Save // how packets are saved, if -w does not say all
@@ -30,7 +31,10 @@ type View struct {
 // need, and its witnesses. What is shown and concluded stays the view's own.
 func (v View) With(o View) View {
 	v.Probes = slices.Concat(v.Probes, o.Probes)
-	v.Globals = merged(v.Globals, o.Globals)
+	if v.Path == nil {
+		v.Path = o.Path
+	}
+	v.Globals = slices.Concat(v.Globals, o.Globals)
 	v.Unwanted = slices.Concat(v.Unwanted, o.Unwanted)
 	v.Optional = slices.Concat(v.Optional, o.Optional)
 	v.Witnesses = slices.Concat(v.Witnesses, o.Witnesses)
