@@ -58,7 +58,7 @@ type Finding struct {
 	Unnamed    uint64     `json:"hits_unnamed,omitempty"` // times that it hit others, who are too many to be named
 	Traffic    []Traffic  `json:"-"`                      // what it was met by, as far as that is kept apart: for rules
 	Evidence   []string   `json:"evidence"`
-	Remedy     []string   `json:"remedy"` // commands that work as printed; then, as comments of the shell, what no command does
+	Remedy     []Remedy   `json:"remedy"` // commands first, then advice
 	Count      uint64     `json:"count"`
 	First      time.Time  `json:"first"`
 	Last       time.Time  `json:"last"`

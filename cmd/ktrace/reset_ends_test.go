@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ktrace/decoder"
 	"ktrace/testdata/lab"
 )
 
@@ -258,7 +259,7 @@ func (x encounter) check(t testing.TB, lines []lab.Line) {
 func (x encounter) finding(t testing.TB, l lab.Line) {
 	var f struct {
 		ID, Subject, Title, Confidence string
-		Remedy                         []string
+		Remedy                         []decoder.Remedy
 		Hits                           []struct {
 			Pod struct{ Name string }
 			To  string
@@ -285,8 +286,9 @@ func (x encounter) finding(t testing.TB, l lab.Line) {
 			t.Errorf("%s: hits %+v", x.name, h)
 		}
 	}
-	if inPod := strings.HasPrefix(f.Remedy[0], "kubectl"); inPod != (x.peer != "") || inPod && !strings.Contains(f.Remedy[0], "exec "+x.peer+" ") {
-		t.Errorf("%s: look there: %s", x.name, f.Remedy[0])
+	there := f.Remedy[0].Run
+	if inPod := strings.HasPrefix(there, "kubectl"); inPod != (x.peer != "") || inPod && !strings.Contains(there, "exec "+x.peer+" ") {
+		t.Errorf("%s: look there: %s", x.name, there)
 	}
 }
 

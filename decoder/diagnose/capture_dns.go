@@ -74,6 +74,6 @@ func (l *captureLookup) nowhere(now time.Time) decoder.Finding {
 		Cause: "There is no such name, nor any other that begins like it and was asked for: a typing error, a service of another " +
 			"namespace (NAME.NAMESPACE), or one that was not created.",
 		Evidence: []string{fmt.Sprintf("%s answered NXDOMAIN by %v: %s", l.first.Time.UTC().Format("15:04:05.000000"), d.Server, strings.Join(l.names, ", "))},
-		Remedy:   []string{fmt.Sprintf("dig @%v -p %d %s %s", d.Server.Addr(), d.Server.Port(), dnsName(asked), d.Type)},
+		Remedy:   []decoder.Remedy{dig(d.Server, "", asked, d.Type)},
 	}.Of(l.first)
 }

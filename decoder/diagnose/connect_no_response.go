@@ -21,8 +21,9 @@ func older(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
 		"clients share an address behind source translation, or one was restarted or cloned. " +
 		"The client resets the older connection and tries again a second later."
 	f.Evidence = append(f.Evidence, "the client's socket was in SYN_SENT and got an acknowledgement of what it had not sent")
-	f.Remedy = byFamily(server.Addr(),
-		"nstat -az TcpExtPAWSTimewait TcpExtTCPACKSkippedTimeWait   # on the server's host: whether it is TIME-WAIT",
-		"sysctl net.ipv4.tcp_rfc1337   # on the server's host: with 1 the client's reset does not end TIME-WAIT, and it must wait a minute",
-		"iptables -t nat -S | grep -e SNAT -e MASQUERADE   # clients behind one address: add --random-fully")
+	f.Remedy = []decoder.Remedy{
+		run("nstat -az TcpExtPAWSTimewait TcpExtTCPACKSkippedTimeWait").Noting("on the server's host: whether it is TIME-WAIT"),
+		run("sysctl net.ipv4.tcp_rfc1337").Noting("on the server's host: with 1 the client's reset does not end TIME-WAIT, and it must wait a minute"),
+		pipe(run(forFamily(server.Addr(), "iptables -t nat -S")), run("grep -e SNAT -e MASQUERADE")).Noting("clients behind one address: add --random-fully"),
+	}
 }

@@ -80,7 +80,6 @@ func (st *State) unreachable(e decoder.Event) (decoder.Finding, bool) {
 		return decoder.Finding{}, false
 	}
 	to := e.Packet.Destination()
-	_, ip := family(e)
 	f := decoder.Finding{
 		ID: "no-route", Confidence: decoder.Certain, Subject: st.routesThatLack(e, ""),
 		Title: fmt.Sprintf("%s/%d cannot reach %v: its network namespace has no route there.", e.Comm, e.PID, to),
@@ -89,7 +88,10 @@ func (st *State) unreachable(e decoder.Event) (decoder.Finding, bool) {
 			fmt.Sprintf("%s connect by %s/%d in netns %d to %v", e.Time.UTC().Format("15:04:05.000000"), e.Comm, e.PID, e.Netns, to),
 			"route lookup: " + describeRoute(r),
 		},
-		Remedy: []string{fmt.Sprintf("nsenter -t %d -n %s route get %v", e.PID, ip, to.Addr()), fmt.Sprintf("nsenter -t %d -n %s route show table all", e.PID, ip)},
+		Remedy: []decoder.Remedy{
+			run(forFamily(to.Addr(), "ip route get %v"), to.Addr()).In(st.enter(e.Netns)),
+			run(forFamily(to.Addr(), "ip route show table all")).In(st.enter(e.Netns)),
+		},
 	}
 	for _, d := range st.devicesOf(e.Netns) {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("%s, %s", d.Name, addresses(d)))

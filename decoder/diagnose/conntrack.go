@@ -28,7 +28,11 @@ func conntrackInvalid(st *State, e decoder.Event, d decoder.Drop) (decoder.Findi
 			fmt.Sprintf("the rule (%s): %v", b.Confidence, &rule),
 			"conntrack has no entry for the packet",
 		},
-		Remedy: st.inEach(e.Netns, see(rule), "sysctl net.netfilter.nf_conntrack_tcp_be_liberal   # 1 lets out-of-window packets pass", "conntrack -S | grep -o 'invalid=[0-9]*'"),
+		Remedy: []decoder.Remedy{
+			see(rule).In(st.enter(e.Netns)),
+			run("sysctl net.netfilter.nf_conntrack_tcp_be_liberal").In(st.enter(e.Netns)).Noting("1 lets out-of-window packets pass"),
+			conntrackCounter("invalid").In(st.enter(e.Netns)),
+		},
 	}
 	f.About.Rule = rule.String()
 	sure := b.Confidence
@@ -82,15 +86,25 @@ func conntrackFull(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding,
 			fmt.Sprintf("%d entries, nf_conntrack_max is %d", s.Count, s.Max),
 			fmt.Sprintf("conntrack counted %d drops since it was last asked", s.Rose.Drop),
 		},
-		Remedy: []string{
-			fmt.Sprintf("sysctl -w net.netfilter.nf_conntrack_max=%d", 2*max(s.Max, s.Count)),
-			st.in(e.Netns) + "conntrack -L 2>/dev/null | awk '{print $1,$5,$7}' | sort | uniq -c | sort -rn | head   # who fills it",
+		Remedy: []decoder.Remedy{
+			run("sysctl -w net.netfilter.nf_conntrack_max=%v", 2*max(s.Max, s.Count)),
+			most(pipe(run("conntrack -L 2>/dev/null"), run("awk %v", "{print $1,$5,$7}"))).In(st.enter(e.Netns)).Noting("who fills it"),
 		},
 	}
 	if said {
 		f.Evidence = append(f.Evidence, "conntrack found no room for the packet's flow, and none to make")
 	}
 	return f, true
+}
+
+// conntrackCounter shows one of conntrack's counters, of each CPU.
+func conntrackCounter(name line) decoder.Remedy {
+	return pipe(run("conntrack -S"), run("grep -o "+name+"=[0-9]*"))
+}
+
+// most counts the lines that a command prints, the most frequent first.
+func most(of decoder.Remedy) decoder.Remedy {
+	return pipe(of, run("sort"), run("uniq -c"), run("sort -rn"), run("head"))
 }
 
 // insertions is how many entries conntrack could not take in.

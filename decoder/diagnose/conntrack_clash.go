@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"ktrace/decoder"
@@ -37,17 +38,17 @@ func portsExhausted(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding
 		Cause: fmt.Sprintf("Connections to one server leave as %v, each from a port of its own. With all of them in use a new one gets a port that another has, "+
 			"and conntrack drops it; the client tries again and fails until connections end.", use.Source),
 		Evidence: []string{fmt.Sprintf("ports %d to %d of %v; conntrack has entries to %v for %d of the %d", use.Low, use.High, use.Source, use.Server, use.Used, use.Size())},
-		Remedy: []string{
-			fmt.Sprintf("%sconntrack -L -p %s --reply-src %v --reply-dst %v | awk '{print $4,$5,$6}' | sort | uniq -c | sort -rn | head   # who has them, in what state",
-				st.in(e.Netns), proto, use.Server.Addr(), use.Source),
-			fmt.Sprintf("%ssysctl %s   # how long a port stays taken", st.in(e.Netns), portTimeout(proto)),
-			"# let clients keep connections open and use them again, or close them",
-			"# give the rule more ports (--to-ports), or more source addresses (SNAT)",
+		Remedy: []decoder.Remedy{
+			most(pipe(run("conntrack -L -p %v --reply-src %v --reply-dst %v", proto, use.Server.Addr(), use.Source), run("awk %v", "{print $4,$5,$6}"))).
+				In(st.enter(e.Netns)).Noting("who has them, in what state"),
+			run("sysctl " + portTimeout(proto)).In(st.enter(e.Netns)).Noting("how long a port stays taken"),
+			do("let clients keep connections open and use them again, or close them"),
+			do("give the rule more ports (--to-ports), or more source addresses (SNAT)"),
 		},
 	}
 	if use.Rule != nil {
 		f.Evidence = append(f.Evidence, "the rule: "+use.Rule.String())
-		f.Remedy = append(st.inEach(e.Netns, see(*use.Rule)), f.Remedy...)
+		f.Remedy = slices.Insert(f.Remedy, 0, see(*use.Rule).In(st.enter(e.Netns)))
 	} else {
 		f.Confidence = decoder.Likely // what gave it its port is not known, so neither is from where
 	}
@@ -59,7 +60,7 @@ func portsExhausted(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding
 }
 
 // portTimeout is the setting for how long an entry without traffic keeps its port.
-func portTimeout(proto string) string {
+func portTimeout(proto string) line {
 	if proto == "tcp" {
 		return "net.netfilter.nf_conntrack_tcp_timeout_time_wait"
 	}
@@ -130,16 +131,18 @@ func (st *State) portTaken(e decoder.Event, d decoder.Drop) (snatFlow, bool) {
 func (st *State) raced(f *decoder.Finding, e decoder.Event, twice bool) {
 	f.Title = fmt.Sprintf("Two packets of one new flow to %s raced through connection tracking, and one was dropped.", target(e))
 	f.Cause = "Both passed before conntrack had confirmed the flow. It confirms a flow once: the last packet is dropped."
-	f.Remedy = []string{st.in(e.Netns) + "conntrack -S | grep -o 'insert_failed=[0-9]*'"}
+	f.Remedy = []decoder.Remedy{conntrackCounter("insert_failed").In(st.enter(e.Netns))}
 	switch {
 	case !twice:
 		f.Title = fmt.Sprintf("Two new flows to %s got the same source port by translation, and one was dropped.", target(e))
 		f.Cause = "Both got a port before conntrack had confirmed either. The packet that comes last is dropped and must be sent again."
-		f.Remedy = append(f.Remedy, byFamily(e.Packet.Dst, st.in(e.Netns)+"iptables-save -t nat | grep -e MASQUERADE -e SNAT   # has the rule --random-fully?",
-			st.in(e.Netns)+"nft list ruleset | grep -e masquerade -e snat   # has the rule fully-random?", "# let the rule pick ports at random, or give it more of them")...)
+		f.Remedy = append(f.Remedy,
+			pipe(run(forFamily(e.Packet.Dst, "iptables-save -t nat")), run("grep -e MASQUERADE -e SNAT")).In(st.enter(e.Netns)).Noting("has the rule --random-fully?"),
+			pipe(run("nft list ruleset"), run("grep -e masquerade -e snat")).In(st.enter(e.Netns)).Noting("has the rule fully-random?"),
+			do("let the rule pick ports at random, or give it more of them"))
 	case e.Packet.Proto == "udp":
 		f.Cause += " Resolvers that send A and AAAA at once from one socket meet it, and wait 5 s."
-		f.Remedy = append(f.Remedy, "kubectl -n kube-system get pods -o wide -l k8s-app=node-local-dns   # does a DNS cache run on the node?",
-			"# use such a cache, or options single-request-reopen in resolv.conf")
+		f.Remedy = append(f.Remedy, systemPods("node-local-dns").Noting("does a DNS cache run on the node?"),
+			do("use such a cache, or options single-request-reopen in resolv.conf"))
 	}
 }

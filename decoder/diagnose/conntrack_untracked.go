@@ -27,7 +27,7 @@ func conntrackUntracked(st *State, e decoder.Event, d decoder.Drop) (decoder.Fin
 			"the rule that does: " + t.Rule.String(),
 			fmt.Sprintf("the rule that drops (%s): %v", b.Confidence, &drops),
 		},
-		Remedy: st.inEach(e.Netns, see(*t.Rule), see(drops)),
+		Remedy: []decoder.Remedy{see(*t.Rule).In(st.enter(e.Netns)), see(drops).In(st.enter(e.Netns))},
 	}
 	f.About.Rule = t.Rule.String()
 	if isInvalid {
@@ -53,9 +53,9 @@ func conntrackUntracked(st *State, e decoder.Event, d decoder.Drop) (decoder.Fin
 		f.Evidence = append(f.Evidence, fmt.Sprintf("as %s no rule would drop it", t.Passes))
 	}
 	if t.Zone != nil {
-		f.Remedy = append(f.Remedy, "# put both directions into one zone: the same rule for the device, or the addresses, of the other direction")
+		f.Remedy = append(f.Remedy, do("put both directions into one zone: the same rule for the device, or the addresses, of the other direction"))
 	} else {
-		f.Remedy = append(f.Remedy, "# accept what is exempted before the rule that drops (-m conntrack --ctstate UNTRACKED -j ACCEPT; ct state untracked accept), for both directions; or remove the exemption")
+		f.Remedy = append(f.Remedy, do("accept what is exempted before the rule that drops (-m conntrack --ctstate UNTRACKED -j ACCEPT; ct state untracked accept), for both directions; or remove the exemption"))
 	}
 	return f, true
 }

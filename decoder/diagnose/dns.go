@@ -192,14 +192,10 @@ func place(s *decoder.Sight) string {
 	return s.String()
 }
 
-// digCommand asks the same again.
-func digCommand(d decoder.DNS) string {
-	command := fmt.Sprintf("dig @%v -p %d", d.Server.Addr(), d.Server.Port())
+// digAgain asks the same again, with more options.
+func digAgain(d decoder.DNS, options line) decoder.Remedy {
 	if d.Transport == "tcp" {
-		command += " +tcp"
+		options = " +tcp" + options
 	}
-	if d.Name != "" {
-		command += " " + dnsName(d.Name) + " " + quote(d.Type)
-	}
-	return command
+	return dig(d.Server, options, d.Name, d.Type)
 }

@@ -21,7 +21,7 @@ func (r *DNS) failed(d decoder.DNS) (decoder.Finding, bool) {
 			"REFUSED":  "The server was reached, but is not to answer this client or this name: no zone or forwarder of its configuration is for it.",
 		}[d.Rcode],
 		Evidence: []string{fmt.Sprintf("answered %s after %v", d.Rcode, d.Latency)},
-		Remedy:   []string{digCommand(d), "kubectl -n kube-system logs -l k8s-app=kube-dns --tail=50"},
+		Remedy:   []decoder.Remedy{digAgain(d, ""), run("kubectl -n kube-system logs -l k8s-app=kube-dns --tail=50")},
 	}
 	f.Evidence = append(f.Evidence, reasonsGiven(d.Errors)...)
 	if cause, ok := causeGiven(d.Errors); ok {
@@ -45,7 +45,7 @@ func (r *DNS) wrongAnswer(e decoder.Event, d decoder.DNS) decoder.Finding {
 		Cause: "The answer did not pass the conntrack entry that translated the query: it took another path, or a bridge passed it on " +
 			"without asking netfilter (net.bridge.bridge-nf-call-iptables=0).",
 		Evidence: []string{"answer last seen " + place(d.AnswerLast), fmt.Sprintf("expected from %v", asked)},
-		Remedy:   []string{"sysctl net.bridge.bridge-nf-call-iptables net.bridge.bridge-nf-call-ip6tables"},
+		Remedy:   []decoder.Remedy{run("sysctl net.bridge.bridge-nf-call-iptables net.bridge.bridge-nf-call-ip6tables")},
 	}
 	if d.AnswerTo != "" {
 		f.Title = fmt.Sprintf("Answers to queries for %v are sent to %s, where the client does not wait for them.", d.Server, d.AnswerTo)
@@ -63,6 +63,6 @@ func (r *DNS) wrongAnswer(e decoder.Event, d decoder.DNS) decoder.Finding {
 	}
 	f.ID, f.Cause = "dns-no-response", "The server has several addresses and answers from another than the one it was asked at, or something on the "+
 		"way changes the answer's source. Resolvers ignore such answers."
-	f.Remedy = []string{digCommand(d) + "   # names the source: reply from unexpected source"}
+	f.Remedy = []decoder.Remedy{digAgain(d, "").Noting("names the source: reply from unexpected source")}
 	return f
 }

@@ -223,6 +223,6 @@ func (l *lookup) stoppedEarly() bool {
 
 // How a program or its pod asks for a name itself first.
 const (
-	wholeName = "# write the name with a dot at its end"
-	fewerDots = `# or set ndots for the pod: spec.dnsConfig.options: [{name: ndots, value: "1"}]`
+	wholeName = "write the name with a dot at its end"
+	fewerDots = `or set ndots for the pod: spec.dnsConfig.options: [{name: ndots, value: "1"}]`
 )

@@ -26,9 +26,9 @@ func (l *lookup) noAddress() decoder.Finding {
 		Title: fmt.Sprintf("Looking up %q ends at %s, which has no address: the resolver of %v goes no further.", l.key.base, l.empty[0], l.first.Packet.Src),
 		Cause: "The DNS server says that the name exists under this search domain, but without an address (NODATA). Resolvers as musl's (Alpine) " +
 			"take that for the answer and try neither the other domains nor the name as it is.",
-		Remedy: []string{
-			fmt.Sprintf("dig @%v -p %d %s %s   # the zone should answer NXDOMAIN", d.Server.Addr(), d.Server.Port(), dnsName(l.empty[0]), d.Type),
-			wholeName, fewerDots,
+		Remedy: []decoder.Remedy{
+			dig(d.Server, "", l.empty[0], d.Type).Noting("the zone should answer NXDOMAIN"),
+			do(wholeName), do(fewerDots),
 		},
 	}
 }
@@ -40,9 +40,9 @@ func (l *lookup) nowhere() decoder.Finding {
 		Title: fmt.Sprintf("The name %q exists nowhere: not as it is, and under no search domain of %v.", l.key.base, l.first.Packet.Src),
 		Cause: "The DNS server says of every name that the resolver made of it that there is none: a typing error, a service of another " +
 			"namespace (NAME.NAMESPACE), or one that was not created.",
-		Remedy: []string{
-			"kubectl get services -A | grep -w -e " + quote(strings.SplitN(l.key.base, ".", 2)[0]),
-			fmt.Sprintf("dig @%v -p %d %s %s", d.Server.Addr(), d.Server.Port(), dnsName(l.key.base), d.Type),
+		Remedy: []decoder.Remedy{
+			pipe(run("kubectl get services -A"), run("grep -w -e %v", optarg(strings.SplitN(l.key.base, ".", 2)[0]))),
+			dig(d.Server, "", l.key.base, d.Type),
 		},
 	}
 }
@@ -54,9 +54,9 @@ func (l *lookup) amplified() decoder.Finding {
 		Title:    fmt.Sprintf("Looking up %q takes %d queries for names that do not exist before the one that finds it.", l.key.base, l.nxdomain),
 		Cause:    fmt.Sprintf("The name has fewer than %d dots (ndots), so the resolver tries it under every search domain first.", l.conf.Ndots),
 		Evidence: []string{"found as " + l.found},
-		Remedy: []string{
-			fmt.Sprintf("dig @%v -p %d %s %s   # one query: a name with a dot at its end is not searched for", d.Server.Addr(), d.Server.Port(), dnsName(strings.TrimSuffix(l.key.base, ".")+"."), d.Type),
-			wholeName, fewerDots,
+		Remedy: []decoder.Remedy{
+			dig(d.Server, "", strings.TrimSuffix(l.key.base, ".")+".", d.Type).Noting("one query: a name with a dot at its end is not searched for"),
+			do(wholeName), do(fewerDots),
 		},
 	}
 }

@@ -117,11 +117,11 @@ func (r *DNSLoops) found(key dnsLoopKey, l *dnsLoop, queries []decoder.Event) []
 		Cause: "It forwards to a loopback address, or one of its own, and listens there itself: a node's resolv.conf that names systemd-resolved's 127.0.0.53 " +
 			"was given to the pod, or a forwarder names the server. Clients wait, or are answered SERVFAIL.",
 		Evidence: []string{fmt.Sprintf("others asked it for %s %s %d times, and it asked itself %d times", key.name, key.kind, l.others, l.own)},
-		Remedy: []string{
-			catResolvConf(key.netns) + "   # the server's nameservers",
-			"kubectl -n kube-system get configmap coredns -o yaml   # where it forwards to",
-			"grep -i resolvConf /var/lib/kubelet/config.yaml   # of a node with systemd-resolved: /run/systemd/resolve/resolv.conf",
-			"# let the server forward to a resolver outside",
+		Remedy: []decoder.Remedy{
+			catResolvConf(key.netns).Noting("the server's nameservers"),
+			run("kubectl -n kube-system get configmap coredns -o yaml").Noting("where it forwards to"),
+			kubeletResolvConf(),
+			do("let the server forward to a resolver outside"),
 		},
 	}
 	if conf, ok := r.state.resolvs.Get(key.netns); ok {

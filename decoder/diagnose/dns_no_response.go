@@ -38,7 +38,7 @@ func (r *DNS) noResponse(e decoder.Event, d decoder.DNS) (decoder.Finding, bool)
 		Cause: "The query was passed on by this node and no answer came back: it was lost behind the last place where it was seen, " +
 			"or the server does not answer.",
 		Evidence: []string{"last seen " + place(d.Last)},
-		Remedy:   []string{digCommand(d), "kubectl -n kube-system get pods -o wide -l k8s-app=kube-dns"},
+		Remedy:   []decoder.Remedy{digAgain(d, ""), systemPods("kube-dns")},
 	}
 	if d.AnswerLast != nil {
 		f.Evidence = append(f.Evidence, "answer last seen "+place(d.AnswerLast))
@@ -109,13 +109,13 @@ func takes(d decoder.DNS) string {
 	return fmt.Sprintf("the client takes answers of %d bytes over UDP (EDNS)", d.EDNSSize)
 }
 
-func fragmentRemedy(d decoder.DNS) []string {
-	return []string{
-		digCommand(d) + fmt.Sprintf(" +bufsize=%d   # answers that never are fragments; longer ones are asked for over TCP", largestSafe),
-		digCommand(d) + " +tcp",
-		fmt.Sprintf("tracepath -n %v   # where the path MTU is smaller", server(d).Addr()),
-		fmt.Sprintf("# have clients and servers take no more than %d bytes over UDP: CoreDNS bufsize, unbound edns-buffer-size and max-udp-size", largestSafe),
-		"# let fragments pass the firewalls on the path",
+func fragmentRemedy(d decoder.DNS) []decoder.Remedy {
+	return []decoder.Remedy{
+		digAgain(d, " +bufsize=1232").Noting("answers that never are fragments; longer ones are asked for over TCP"),
+		digAgain(d, " +tcp"),
+		run("tracepath -n %v", server(d).Addr()).Noting("where the path MTU is smaller"),
+		do("have clients and servers take no more than %d bytes over UDP: CoreDNS bufsize, unbound edns-buffer-size and max-udp-size", largestSafe),
+		do("let fragments pass the firewalls on the path"),
 	}
 }
 

@@ -50,7 +50,7 @@ func (st *State) asksItself(conf decoder.ResolvConf, d decoder.DNS) (decoder.Fin
 		f.Title = fmt.Sprintf("The client's resolv.conf names %v, which is the client itself, and nothing listens there.", d.Server.Addr())
 		f.Cause = "A loopback address is another host in every network namespace: that of systemd-resolved, or of a cache, on the node is none in a pod. " +
 			"If a container of the pod is to serve there, it does not run."
-		f.Remedy = append([]string{"grep -i resolvConf /var/lib/kubelet/config.yaml   # of a node with systemd-resolved: /run/systemd/resolve/resolv.conf"}, f.Remedy...)
+		f.Remedy = slices.Insert(f.Remedy, 0, kubeletResolvConf())
 	default:
 		return f, false
 	}
@@ -104,10 +104,10 @@ func badFile(conf decoder.ResolvConf) decoder.Finding {
 		ID: "dns-bad-resolv-conf", Severity: decoder.Critical, Confidence: decoder.Certain,
 		Subject:  fmt.Sprintf("resolv.conf in netns %d", conf.Netns),
 		Evidence: []string{fmt.Sprintf("its nameservers: %s; search: %s", list(conf.Nameservers), orElse(strings.Join(conf.Search, " "), "none"))},
-		Remedy: []string{
+		Remedy: []decoder.Remedy{
 			catResolvConf(conf.Netns),
-			"grep -A3 clusterDNS /var/lib/kubelet/config.yaml",
-			"# compare with the pod's spec.dnsPolicy and spec.dnsConfig",
+			run("grep -A3 clusterDNS /var/lib/kubelet/config.yaml"),
+			do("compare with the pod's spec.dnsPolicy and spec.dnsConfig"),
 		},
 	}
 	for _, line := range conf.Bad {

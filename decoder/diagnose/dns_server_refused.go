@@ -23,8 +23,7 @@ func (st *State) atOwnAddress(f decoder.Finding, d decoder.DNS) decoder.Finding 
 	}
 	f.Cause = fmt.Sprintf("The address %v is this node's own, as of a DNS cache on the node, and nothing listens there: the cache is down.", d.Server.Addr())
 	f.Evidence = append(f.Evidence, fmt.Sprintf("delivered in netns %d, not translated: the address is one of its own", d.Drop.Netns))
-	f.Remedy = append(f.Remedy, fmt.Sprintf("ss -lunp | grep %v   # on the node", d.Server.Addr()),
-		"kubectl -n kube-system get pods -o wide -l k8s-app=node-local-dns")
+	f.Remedy = append(f.Remedy, pipe(run("ss -lunp"), run("grep %v", d.Server.Addr())).Noting("on the node"), systemPods("node-local-dns"))
 	return f
 }
 
@@ -40,7 +39,7 @@ func queryRefused(d decoder.DNS) decoder.Finding {
 		return saysPortClosed(d)
 	}
 	f := decoder.Finding{
-		Severity: decoder.Critical, Confidence: decoder.Likely, Subject: d.Server.String(), Evidence: icmpEvidence(d), Remedy: []string{digCommand(d)},
+		Severity: decoder.Critical, Confidence: decoder.Likely, Subject: d.Server.String(), Evidence: icmpEvidence(d), Remedy: []decoder.Remedy{digAgain(d, "")},
 	}
 	switch d.ICMP.Name {
 	case "time-exceeded":
@@ -59,7 +58,7 @@ func queryRefused(d decoder.DNS) decoder.Finding {
 		f.ID, f.Confidence = "no-route", decoder.Certain
 		f.Title = fmt.Sprintf("%v has no way to the DNS server %v.", d.ICMP.From, server(d))
 		f.Cause = fmt.Sprintf("A host on the path answered ICMP %s.", d.ICMP.Name)
-		f.Remedy = append(f.Remedy, fmt.Sprintf("ip route get %v", server(d).Addr()))
+		f.Remedy = append(f.Remedy, run("ip route get %v", server(d).Addr()))
 	}
 	return f
 }
@@ -95,6 +94,6 @@ func notListening(d decoder.DNS) decoder.Finding {
 	return decoder.Finding{
 		ID: "dns-server-refused", Severity: decoder.Critical, Confidence: decoder.Certain, Subject: d.Server.String(),
 		Title:  fmt.Sprintf("Nothing listens at the DNS server %v.", server(d)),
-		Remedy: []string{digCommand(d), "kubectl -n kube-system get pods -o wide -l k8s-app=kube-dns"},
+		Remedy: []decoder.Remedy{digAgain(d, ""), systemPods("kube-dns")},
 	}
 }

@@ -194,7 +194,7 @@ func (p *serverTimes) finding(at netip.AddrPort, limit time.Duration) decoder.Fi
 		Title: fmt.Sprintf("%d of %d answers of the DNS server %v took longer than %v: %v for %s %s.",
 			len(p.slow), p.all.N, server(d), limit, short(d.Latency), d.Name, d.Type),
 		Evidence: []string{question(worst.event, d) + ", answered after " + d.Latency.String(), "query last seen " + place(d.Last), "answer last seen " + place(d.AnswerLast)},
-		Remedy:   []string{digCommand(d)},
+		Remedy:   []decoder.Remedy{digAgain(d, "")},
 	}
 	q := p.all.Percentiles([]float64{50, 90, 99})
 	percentiles := fmt.Sprintf("p50 %v, p90 %v, p99 %v", short(time.Duration(q[0])), short(time.Duration(q[1])), short(time.Duration(q[2])))
@@ -229,14 +229,14 @@ func (p *serverTimes) where(f *decoder.Finding) {
 	switch {
 	case 2*beyond < all:
 		f.Cause += " The node held the packets itself: its CPUs were busy, or a queue was."
-		f.Remedy = append(f.Remedy, "cat /proc/pressure/cpu; mpstat -P ALL 1 5   # on the node")
+		f.Remedy = append(f.Remedy, run("cat /proc/pressure/cpu").Noting("on the node"), run("mpstat -P ALL 1 5").Noting("on the node"))
 	case last.waited != nil && last.waited.end.IsZero():
 		f.Cause += fmt.Sprintf(" The server's own query to %v had no answer meanwhile.", last.waited.dns.Server)
 	case last.waited != nil:
 		f.Cause += fmt.Sprintf(" The server waited for its own query to %v, for %v.", last.waited.dns.Server, short(last.waited.dns.Latency))
 	case last.dns.ServerNetns != 0:
 		f.Cause += " The server is on this node and sent no query of its own that took so long: the process itself was slow, by its CPU limit or its load."
-		f.Remedy = append(f.Remedy, "kubectl -n kube-system top pods -l k8s-app=kube-dns")
+		f.Remedy = append(f.Remedy, run("kubectl -n kube-system top pods -l k8s-app=kube-dns"))
 	}
 }
 

@@ -154,9 +154,9 @@ func (t *truncated) finding(k ends) decoder.Finding {
 		Title:    fmt.Sprintf("The answer to %s %s is too long for a datagram, and %v does not ask again over TCP.", d.Name, d.Type, k.client),
 		Cause:    "The client takes the beginning of the answer for the whole, or gives up: its resolver does not know TCP.",
 		Evidence: []string{question(e, d), fmt.Sprintf("answered with the mark TC in %d bytes; over UDP it takes %s", d.Size, takes)},
-		Remedy: []string{
-			fmt.Sprintf("dig +tcp @%v -p %d %s %s   # does the server answer over TCP?", d.Server.Addr(), d.Server.Port(), dnsName(d.Name), quote(d.Type)),
-			"# set options use-vc in resolv.conf, or use a resolver that knows EDNS and TCP",
+		Remedy: []decoder.Remedy{
+			dig(d.Server, " +tcp", d.Name, d.Type).Noting("does the server answer over TCP?"),
+			do("set options use-vc in resolv.conf, or use a resolver that knows EDNS and TCP"),
 		},
 		Count: 1, First: e.Time, Last: e.Time,
 	}.Of(e)

@@ -3,6 +3,7 @@ package diagnose
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -17,7 +18,7 @@ type meaning struct {
 	id        string
 	title     string // one sentence; see State.filler
 	cause     string
-	remedy    []string
+	remedy    func(scene) []decoder.Remedy
 	harm      harm
 	sure      decoder.Confidence         // certain if there is none
 	subject   func(decoder.Event) string // nil: the place, and for kernel-drop the reason
@@ -71,9 +72,11 @@ func (st *State) meaning(d decoder.Drop) meaning {
 		id: kernelDrop, harm: faulty,
 		title: "The kernel drops packets to {dst} at {at} for a reason that ktrace has no rule for: {reason}, in {function}.",
 		cause: "What the reason means is in the kernel's include/net/dropreason-core.h, and in the function that dropped them.",
-		remedy: []string{
-			"{in}ip -s -s link show dev {dev}   # which counters rise",
-			"{in}nstat -az | grep -i -e drop -e err",
+		remedy: func(s scene) []decoder.Remedy {
+			return []decoder.Remedy{
+				s.in(run("ip -s -s link show dev %v", s.device)).Noting("which counters rise"),
+				s.in(pipe(run("nstat -az"), run("grep -i -e drop -e err"))),
+			}
 		},
 	}
 	if d.Unexplained() {
@@ -95,9 +98,7 @@ func byReason(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool
 	}
 	fill := st.filler(e, d)
 	f := decoder.Finding{ID: m.id, Confidence: cmp.Or(m.sure, decoder.Certain), Subject: st.subjectOf(e, d, m), Title: fill.Replace(m.title), Cause: fill.Replace(m.cause)}
-	for _, r := range byFamily(e.Packet.Dst, m.remedy...) {
-		f.Remedy = append(f.Remedy, fill.Replace(r))
-	}
+	f.Remedy = m.remedy(st.scene(e, d))
 	t := st.drops.of(e, d)
 	f.Severity = t.severity(m.harm, st.shareLost(e, t))
 	f.Evidence = st.lostEvidence(e, d, t)
@@ -107,22 +108,46 @@ func byReason(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool
 	return f, true
 }
 
-// filler fills in what a sentence or a command leaves open: of the packet {proto} and {dst}, of the place {at}, {dev} and {in},
-// of the drop {reason} and {function}; and who did it, as far as that is known, {judge}, {program} and its control group's {dir}.
+// scene is what the commands of a meaning are about.
+type scene struct {
+	dst    netip.Addr
+	device string
+	netns  uint32 // to enter, 0 for none
+	cgroup string // the directory of the one whose program it is, "" if that is not known
+}
+
+// scene is that of a drop.
+func (st *State) scene(e decoder.Event, d decoder.Drop) scene {
+	p, _ := st.onlyProgram(e, d)
+	return scene{dst: e.Packet.Dst, device: orLo(e.Iface), netns: st.enter(e.Netns), cgroup: p.Dir}
+}
+
+// in has a command run where the drop was.
+func (s scene) in(r decoder.Remedy) decoder.Remedy { return r.In(s.netns) }
+
+// is is the expression of ss(8) for sockets that have the destination at one end.
+func (s scene) is(end string) string { return fmt.Sprintf("%s = %v", end, s.dst) }
+
+// cgroupTree shows the programs of control groups: of the one, or of all.
+func (s scene) cgroupTree() decoder.Remedy {
+	if s.cgroup == "" {
+		return run("bpftool cgroup tree")
+	}
+	return run("bpftool cgroup tree %v", s.cgroup)
+}
+
+// filler fills in what a sentence leaves open: of the packet {proto} and {dst}, of the place {at}, of the drop {reason} and
+// {function}; and who did it, as far as that is known, {judge} and {program}.
 func (st *State) filler(e decoder.Event, d decoder.Drop) *strings.Replacer {
-	var judge, program, dir string
+	var judge, program string
 	if by, ok := st.policyPlugins.Get(e.Netns); ok {
 		judge = ", most likely that of " + by + ","
 	}
 	if p, ok := st.onlyProgram(e, d); ok {
 		program = programInTitle(p)
-		if p.Dir != "" {
-			dir = " " + word(p.Dir)
-		}
 	}
-	return strings.NewReplacer("{judge}", judge, "{program}", program, "{dir}", dir,
-		"{proto}", strings.ToUpper(e.Packet.Proto), "{at}", at(e), "{dst}", fmt.Sprint(e.Packet.Dst), "{dev}", word(orLo(e.Iface)),
-		"{in}", st.in(e.Netns), "{reason}", d.Reason, "{function}", d.Location)
+	return strings.NewReplacer("{judge}", judge, "{program}", program, "{proto}", strings.ToUpper(e.Packet.Proto), "{at}", at(e),
+		"{dst}", fmt.Sprint(e.Packet.Dst), "{reason}", d.Reason, "{function}", d.Location)
 }
 
 // subjectOf is the cause that drops have in common: the control group whose program it is, else what the meaning says,

@@ -37,19 +37,23 @@ func damaged() []meaning {
 		title: "{proto} packets arrive at {at} with a bad checksum and are dropped ({reason}).",
 		cause: "Their sender, or a device on the path, wrote no checksum or a wrong one: most often checksum offload of a network card or a tunnel, " +
 			"or something rewrites packets and not their checksum.",
-		remedy: []string{
-			"{in}nstat -az UdpInCsumErrors TcpInCsumErrors IpInHdrErrors Udp6InCsumErrors   # how fast it rises",
-			"{in}ethtool -K {dev} rx off tx off   # at both ends, one at a time: which offload it is",
-			"for d in $(ip -br link show type vxlan | cut -d' ' -f1); do ethtool -K $d tx-checksum-ip-generic off; done   # of VXLAN: at the sender",
+		remedy: func(s scene) []decoder.Remedy {
+			return []decoder.Remedy{
+				s.in(run("nstat -az UdpInCsumErrors TcpInCsumErrors IpInHdrErrors Udp6InCsumErrors")).Noting("how fast it rises"),
+				s.in(run("ethtool -K %v rx off tx off", s.device)).Noting("at both ends, one at a time: which offload it is"),
+				pipe(run("ip -br link show type vxlan"), run("cut -f1 -d %v", " "), run("xargs -I@ ethtool -K @ tx-checksum-ip-generic off")).Noting("of VXLAN: at the sender"),
+			}
 		},
 	}, {
 		reasons: []string{"PKT_TOO_SMALL", "HDR_TRUNC", "IP_INHDR", "IPV6_BAD_EXTHDR", "IPV6_TOO_MANY_EXTHDRS", "UNICAST_IN_L2_MULTICAST", "SKB_BAD_GSO"},
 		id:      kernelDrop, harm: faulty,
 		title: "Packets for {dst} are malformed, and dropped at {at} ({reason}).",
 		cause: "Their headers are cut off, contradict their length, or are not allowed there: their sender, or a device on the path, damages them.",
-		remedy: []string{
-			"ktrace capture -i {dev} -w broken.pcapng host {dst}   # then look at the headers",
-			"{in}nstat -az IpInHdrErrors IpInTruncatedPkts Ip6InHdrErrors",
+		remedy: func(s scene) []decoder.Remedy {
+			return []decoder.Remedy{
+				run("ktrace capture -i %v -w broken.pcapng host %v", s.device, s.dst).Noting("then look at the headers"),
+				s.in(run("nstat -az IpInHdrErrors IpInTruncatedPkts Ip6InHdrErrors")),
+			}
 		},
 	}}
 }
@@ -58,12 +62,14 @@ func damaged() []meaning {
 func handedOver() []meaning {
 	const cause = "kube-network-policies, kindnet and intrusion prevention judge new connections by programs that rules hand their first packets to (NFQUEUE). "
 	of := func(e decoder.Event) string { return fmt.Sprintf("%s queues in netns %d", e.Packet.Family, e.Netns) }
-	remedy := []string{
-		"{in}cat /proc/net/netfilter/nfnetlink_queue   # queue, PID of its program, waiting, .., dropped for want of room, not taken",
-		"{in}nft list ruleset | grep -n queue   # the rules",
-		"{in}iptables-save | grep NFQUEUE",
-		"kubectl get networkpolicies -A   # which select the pod, and what they allow",
-		"kubectl get pods -A -o wide | grep -e kube-network-policies -e kindnet   # is the node's own running?",
+	remedy := func(s scene) []decoder.Remedy {
+		return []decoder.Remedy{
+			s.in(run("cat /proc/net/netfilter/nfnetlink_queue")).Noting("queue, PID of its program, waiting, .., dropped for want of room, not taken"),
+			s.in(pipe(run("nft list ruleset"), run("grep -n queue"))).Noting("the rules"),
+			s.in(pipe(run(forFamily(s.dst, "iptables-save")), run("grep NFQUEUE"))),
+			run("kubectl get networkpolicies -A").Noting("which select the pod, and what they allow"),
+			pipe(run("kubectl get pods -A -o wide"), run("grep -e kube-network-policies -e kindnet")).Noting("is the node's own running?"),
+		}
 	}
 	return []meaning{{
 		functions: []string{"nf_queue"}, id: "netfilter-drop", harm: loss, subject: of, remedy: remedy,
@@ -84,10 +90,12 @@ const (
 
 // queued are packets for which a queue had no room.
 func queued() []meaning {
-	remedy := []string{
-		"{in}tc -s qdisc show dev {dev}   # dropped, overlimits, backlog",
-		"kubectl get pods -A -o yaml | grep -e egress-bandwidth: -e ingress-bandwidth:   # annotations of pods that limit them",
-		"# raise the limit that shapes the device: that annotation, tbf's rate and latency, or the queue's limit",
+	remedy := func(s scene) []decoder.Remedy {
+		return []decoder.Remedy{
+			s.in(run("tc -s qdisc show dev %v", s.device)).Noting("dropped, overlimits, backlog"),
+			pipe(run("kubectl get pods -A -o yaml"), run("grep -e egress-bandwidth: -e ingress-bandwidth:")).Noting("annotations of pods that limit them"),
+			do("raise the limit that shapes the device: that annotation, tbf's rate and latency, or the queue's limit"),
+		}
 	}
 	return []meaning{{
 		reasons: []string{"QDISC_DROP", "QDISC_BURST_DROP", "QDISC_OVERLIMIT", "QDISC_CONGESTED", "QDISC_SFQ_MAXFLOWS", "QDISC_SFQ_MAXDEPTH",
@@ -103,43 +111,55 @@ func queued() []meaning {
 		id:        "queue-drop", harm: congestion,
 		title: "A CPU's backlog of received packets is full, so packets for {dst} are dropped at {at}.",
 		cause: "Packets arrive faster than one CPU takes them from its queue: its limit is net.core.netdev_max_backlog, or all flows come to one CPU.",
-		remedy: []string{
-			"cat /proc/net/softnet_stat   # a line per CPU, hexadecimal: packets, drops, ran out of time",
-			"sysctl -w net.core.netdev_max_backlog=10000",
+		remedy: func(s scene) []decoder.Remedy {
+			return []decoder.Remedy{
+				run("cat /proc/net/softnet_stat").Noting("a line per CPU, hexadecimal: packets, drops, ran out of time"),
+				run("sysctl -w net.core.netdev_max_backlog=10000"),
+			}
 		},
 	}, {
 		reasons: []string{"FULL_RING", "MACVLAN_BROADCAST_BACKLOG", "IPVLAN_MULTICAST_BACKLOG"},
 		id:      "queue-drop", harm: congestion,
 		title: "The ring of {at} is full, so packets for {dst} are dropped ({reason}).",
 		cause: "Who reads the device, a virtual machine or a program at a tap device, does not read fast enough, or stands still.",
-		remedy: []string{
-			"{in}ip -s -s link show dev {dev}   # dropped",
-			"{in}ip link set {dev} txqueuelen 10000   # a longer queue; more CPU for its reader helps, too",
+		remedy: func(s scene) []decoder.Remedy {
+			return []decoder.Remedy{
+				s.in(run("ip -s -s link show dev %v", s.device)).Noting("dropped"),
+				s.in(run("ip link set %v txqueuelen 10000", s.device)).Noting("a longer queue; more CPU for its reader helps, too"),
+			}
 		},
 	}}
 }
 
 // programmed are packets that programs, policies and filters took.
 func programmed() []meaning {
-	ofCgroup := []string{
-		"bpftool cgroup tree{dir}   # which group has which program",
-		"grep -rn -e IPAddressDeny -e IPAddressAllow /etc/systemd /run/systemd /usr/lib/systemd   # units whose traffic systemd filters",
+	ofCgroup := func(s scene) []decoder.Remedy {
+		return []decoder.Remedy{
+			s.cgroupTree().Noting("which group has which program"),
+			run("grep -rn -e IPAddressDeny -e IPAddressAllow /etc/systemd /run/systemd /usr/lib/systemd").Noting("units whose traffic systemd filters"),
+		}
 	}
 	return []meaning{{
 		reasons: []string{"TC_INGRESS", "TC_EGRESS", "TC_COOKIE_ERROR", "TC_CHAIN_NOTFOUND", "TC_RECLASSIFY_LOOP"}, prefix: "TC_",
 		id: "bpf-drop", harm: faulty,
 		title: "A filter or program of tc at {at}{program} drops packets to {dst} ({reason}).",
 		cause: "A BPF program or a filter at the device says that the packet is to be dropped: a network plugin's policy or bandwidth limit, or a program left behind.",
-		remedy: []string{
-			"{in}bpftool net show dev {dev}   # programs at tc, tcx and XDP",
-			"{in}tc -s filter show dev {dev} ingress", "{in}tc -s filter show dev {dev} egress",
+		remedy: func(s scene) []decoder.Remedy {
+			return []decoder.Remedy{
+				s.in(run("bpftool net show dev %v", s.device)).Noting("programs at tc, tcx and XDP"),
+				s.in(run("tc -s filter show dev %v ingress", s.device)), s.in(run("tc -s filter show dev %v egress", s.device)),
+			}
 		},
 	}, {
 		reasons: []string{"XDP"}, functions: decoder.XDPFunctions(),
 		id: "bpf-drop", harm: faulty,
-		title:  "An XDP program at {at}{program} drops packets to {dst}.",
-		cause:  "The program says XDP_DROP, or fails: a network plugin's, a load balancer's, or one left behind.",
-		remedy: []string{"{in}bpftool net show dev {dev}   # the program", "{in}ip -d link show dev {dev}   # xdp, xdpgeneric"},
+		title: "An XDP program at {at}{program} drops packets to {dst}.",
+		cause: "The program says XDP_DROP, or fails: a network plugin's, a load balancer's, or one left behind.",
+		remedy: func(s scene) []decoder.Remedy {
+			return []decoder.Remedy{
+				s.in(run("bpftool net show dev %v", s.device)).Noting("the program"), s.in(run("ip -d link show dev %v", s.device)).Noting("xdp, xdpgeneric"),
+			}
+		},
 	}, {
 		reasons: []string{"BPF_CGROUP_EGRESS"}, functions: decoder.CgroupFunctions(),
 		id: "bpf-drop", harm: faulty,
@@ -155,26 +175,34 @@ func programmed() []meaning {
 	}, {
 		reasons: []string{"SECURITY_HOOK"},
 		id:      kernelDrop, harm: faulty,
-		title:  "A security module of the kernel drops packets to {dst} at {at}.",
-		cause:  "SELinux, Smack, AppArmor or a BPF LSM program does not allow the packet; labels of the sender and the receiver decide.",
-		remedy: []string{"ausearch -m avc -ts recent", "cat /sys/kernel/security/lsm"},
+		title: "A security module of the kernel drops packets to {dst} at {at}.",
+		cause: "SELinux, Smack, AppArmor or a BPF LSM program does not allow the packet; labels of the sender and the receiver decide.",
+		remedy: func(s scene) []decoder.Remedy {
+			return []decoder.Remedy{run("ausearch -m avc -ts recent"), run("cat /sys/kernel/security/lsm")}
+		},
 	}, {
 		reasons: []string{"XFRM_POLICY"},
 		id:      kernelDrop, harm: faulty,
-		title:  "An IPsec policy drops packets to {dst} at {at}: they came in the clear, or by no policy that allows them.",
-		cause:  "The xfrm policies of the namespace ask for encryption that the packet did not have, or their states do not match.",
-		remedy: []string{"{in}ip -s xfrm policy", "{in}ip -s xfrm state", "{in}cat /proc/net/xfrm_stat"},
+		title: "An IPsec policy drops packets to {dst} at {at}: they came in the clear, or by no policy that allows them.",
+		cause: "The xfrm policies of the namespace ask for encryption that the packet did not have, or their states do not match.",
+		remedy: func(s scene) []decoder.Remedy {
+			return []decoder.Remedy{
+				s.in(run("ip -s xfrm policy")), s.in(run("ip -s xfrm state")), s.in(run("cat /proc/net/xfrm_stat")),
+			}
+		},
 	}, {
 		reasons: []string{"PSP_INPUT", "PSP_OUTPUT"},
 		id:      kernelDrop, harm: faulty,
 		title:  "Packets to {dst} do not pass the PSP encryption's checks at {at} ({reason}).",
 		cause:  "The connection is encrypted by PSP, and the packet has not the key that it should have.",
-		remedy: []string{"{in}ip -d link show dev {dev}"},
+		remedy: func(s scene) []decoder.Remedy { return []decoder.Remedy{s.in(run("ip -d link show dev %v", s.device))} },
 	}, {
 		reasons: []string{"TAP_FILTER", "TAP_TXFILTER"},
 		id:      kernelDrop, harm: normal,
-		title:  "The filter of the tap device at {at} drops packets to {dst}.",
-		cause:  "Who made the device, mostly a virtual machine's monitor, put a filter there for addresses that it does not want.",
-		remedy: []string{"{in}ip -d tuntap show   # who has it"},
+		title: "The filter of the tap device at {at} drops packets to {dst}.",
+		cause: "Who made the device, mostly a virtual machine's monitor, put a filter there for addresses that it does not want.",
+		remedy: func(s scene) []decoder.Remedy {
+			return []decoder.Remedy{s.in(run("ip -d tuntap show")).Noting("who has it")}
+		},
 	}}
 }

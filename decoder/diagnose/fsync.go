@@ -47,16 +47,19 @@ func failed(e decoder.Event, f decoder.Fsync) []decoder.Finding {
 	if f.Error == "" || slices.Contains([]string{"EINVAL", "EINTR", "EBADF", "ERESTARTSYS"}, f.Error) {
 		return nil
 	}
-	causes := map[string]struct{ cause, remedy string }{
-		"EIO":     {"The device did not take the data.", "dmesg --level=err,warn | tail -50"},
-		"ENOSPC":  {"There was no space for the data when they were to be written.", "df -h " + quote(f.Path)},
-		"EDQUOT":  {"The quota was used up when the data were to be written.", "df -h " + quote(f.Path)},
-		"EROFS":   {"The file system has gone read-only, as it does after an error.", "dmesg --level=err,warn | tail -50"},
-		"EUCLEAN": {"The file system's own structures are damaged.", "dmesg --level=err,warn | tail -50"},
+	causes := map[string]struct {
+		cause  string
+		remedy decoder.Remedy
+	}{
+		"EIO":     {"The device did not take the data.", kernelErrors()},
+		"ENOSPC":  {"There was no space for the data when they were to be written.", run("df -h %v", f.Path)},
+		"EDQUOT":  {"The quota was used up when the data were to be written.", run("df -h %v", f.Path)},
+		"EROFS":   {"The file system has gone read-only, as it does after an error.", kernelErrors()},
+		"EUCLEAN": {"The file system's own structures are damaged.", kernelErrors()},
 	}
 	c, ok := causes[f.Error]
 	if !ok {
-		c.cause, c.remedy = "The file system could not write the data.", "dmesg --level=err,warn | tail -50"
+		c.cause, c.remedy = "The file system could not write the data.", kernelErrors()
 	}
 	return []decoder.Finding{{
 		Time:     e.Time,
@@ -69,12 +72,15 @@ func failed(e decoder.Event, f decoder.Fsync) []decoder.Finding {
 		About:    decoder.About{Process: process(e)},
 		Evidence: []string{fmt.Sprintf("%s by %s (pid %d) on device %s, inode %d returned %s after %s",
 			f.Op, e.Comm, e.PID, f.Device, f.Inode, f.Error, decoder.Brief(f.Latency))},
-		Remedy:     []string{c.remedy, "# restart the process and let it recover from its log or from a replica"},
+		Remedy:     []decoder.Remedy{c.remedy, do("restart the process and let it recover from its log or from a replica")},
 		First:      e.Time,
 		Last:       e.Time,
 		Confidence: decoder.Certain,
 	}}
 }
+
+// kernelErrors shows what the kernel logged last.
+func kernelErrors() decoder.Remedy { return pipe(run("dmesg --level=err,warn"), run("tail -50")) }
 
 // Flush implements decoder.Rule.
 func (r *Fsync) Flush(now time.Time, final bool) []decoder.Finding {
@@ -123,17 +129,16 @@ func (r *Fsync) hanging(now time.Time, f decoder.FsyncInFlight) decoder.Finding 
 		what = fmt.Sprintf("a %s file", f.Class)
 	}
 	return decoder.Finding{
-		Time:     now,
-		ID:       "fsync-slow",
-		Severity: decoder.Critical,
-		Pod:      r.pod(f.Cgroup),
-		Title:    fmt.Sprintf("%s of %s has not ended for %s.", f.Op, what, decoder.Brief(f.Age)),
-		Cause:    "The disk, or what is below it, does not answer. The process cannot go on before it does.",
-		Subject:  what,
-		About:    decoder.About{Process: fmt.Sprintf("%s/%d", f.Comm, f.PID)},
-		Evidence: []string{fmt.Sprintf("%s of %s by %s (pid %d), in flight for %s", f.Op, what, f.Comm, f.PID, decoder.Brief(f.Age))},
-		Remedy: []string{fmt.Sprintf("cat /proc/%d/task/%d/stack   # where the kernel waits", f.PID, f.TID),
-			"dmesg --level=err,warn | tail -50", "iostat -x 1 5"},
+		Time:       now,
+		ID:         "fsync-slow",
+		Severity:   decoder.Critical,
+		Pod:        r.pod(f.Cgroup),
+		Title:      fmt.Sprintf("%s of %s has not ended for %s.", f.Op, what, decoder.Brief(f.Age)),
+		Cause:      "The disk, or what is below it, does not answer. The process cannot go on before it does.",
+		Subject:    what,
+		About:      decoder.About{Process: fmt.Sprintf("%s/%d", f.Comm, f.PID)},
+		Evidence:   []string{fmt.Sprintf("%s of %s by %s (pid %d), in flight for %s", f.Op, what, f.Comm, f.PID, decoder.Brief(f.Age))},
+		Remedy:     []decoder.Remedy{run("cat /proc/%v/stack", f.TID).Noting("where the kernel waits"), kernelErrors(), run("iostat -x 1 5")},
 		First:      now.Add(-f.Age),
 		Last:       now,
 		Count:      1,
@@ -165,7 +170,7 @@ func (r *Fsync) slow(now time.Time, class decoder.FsyncClass, h fio.Histogram, v
 			v.String(),
 			fmt.Sprintf("P50 %s, P99 %s, longest %s of %d", brief(p[0]), brief(p[1]), brief(h.Max), h.N),
 		},
-		Remedy:     []string{fmt.Sprintf("ktrace fsync --path %s --slow %v", quote(where), v.Limit), "iostat -x 1 5"},
+		Remedy:     []decoder.Remedy{run("ktrace fsync --path %v --slow %v", where, v.Limit), run("iostat -x 1 5")},
 		Count:      v.Over,
 		First:      r.begun,
 		Last:       now,
@@ -221,12 +226,12 @@ func (r *Fsync) starved(f decoder.Finding, class decoder.FsyncClass, where strin
 	f.Cause = "Whoever syncs was ready to run and had no CPU: too many others want one, or are preferred (nice, cpu.weight, cpu.shares)."
 	f.Evidence = append(f.Evidence, fmt.Sprintf("in %d of %d over the limit the time in the run queue is the larger part; of all of them together it is %s of %s",
 		over.Starved, f.Count, decoder.Brief(over.Stages[decoder.InRunQueue]), decoder.Brief(over.Stages.Sum())))
-	f.Remedy = []string{"cat /proc/pressure/cpu", "top -b -n 1 -o %CPU | head -20   # who has the CPUs?"}
+	f.Remedy = whoHasCPUs()
 	l, known := r.now.cpus[slowest.Process.PID]
 	l = l.Since(r.base.cpus[slowest.Process.PID])
 	if known {
 		f.Evidence = append(f.Evidence, l.String())
-		f.Remedy = append([]string{fmt.Sprintf("grep . %s/cpu.max %s/cpu.weight %s/cpu.cfs_quota_us %s/cpu.shares 2>/dev/null", quote(l.Cgroup), quote(l.Cgroup), quote(l.Cgroup), quote(l.Cgroup))}, f.Remedy...)
+		f.Remedy = slices.Insert(f.Remedy, 0, run("grep -s . %v/cpu.max %v/cpu.weight %v/cpu.cfs_quota_us %v/cpu.shares", l.Cgroup, l.Cgroup, l.Cgroup, l.Cgroup))
 	}
 	if known && l.Throttled > 0 {
 		f.Cause = "Whoever syncs was ready to run, but its control group had used up the CPU time that its limit allows."
@@ -244,8 +249,13 @@ func cpuBound(f decoder.Finding, class decoder.FsyncClass, where string, use dec
 	f.Title = fmt.Sprintf("Syncs of %s files below %s are slow while the node's CPUs are overloaded; the disk answers in %s.", class, where, decoder.Brief(use.Answer()))
 	f.Cause = "More tasks want to run than there are CPUs. A sync needs them several times: the caller, the kernel's threads that write the journal, and the end of each I/O."
 	f.Evidence = append(f.Evidence, cpuAndDisk(use))
-	f.Remedy = []string{"cat /proc/pressure/cpu", "top -b -n 1 -o %CPU | head -20   # who has the CPUs?", f.Remedy[0]}
+	f.Remedy = append(whoHasCPUs(), f.Remedy[0])
 	return f
+}
+
+// whoHasCPUs is how to find out.
+func whoHasCPUs() []decoder.Remedy {
+	return []decoder.Remedy{run("cat /proc/pressure/cpu"), pipe(run("top -b -n 1 -o %CPU"), run("head -20")).Noting("who has the CPUs?")}
 }
 
 // cpuAndDisk compares how short CPUs were with how long the disk took.
@@ -264,7 +274,7 @@ func throttled(f decoder.Finding, class decoder.FsyncClass, where string, l deco
 	f.Cause = fmt.Sprintf("The group may make %v on disk %s, and does: what is more waits.", l, l.Disk)
 	f.Evidence = append(f.Evidence, fmt.Sprintf("limit in %s: %v on %s; %d writes, %d bytes in %s, %.0f %% of it",
 		l.Cgroup, l, l.Disk, l.Writes, l.Bytes, decoder.Brief(l.Span), 100*l.Used()))
-	f.Remedy = append([]string{fmt.Sprintf("grep . %s/io.max %s/blkio.throttle.write_*_device 2>/dev/null   # who set it?", quote(l.Cgroup), quote(l.Cgroup))}, f.Remedy...)
+	f.Remedy = slices.Insert(f.Remedy, 0, run("grep -s . %v/io.max %v/blkio.throttle.write_bps_device %v/blkio.throttle.write_iops_device", l.Cgroup, l.Cgroup, l.Cgroup).Noting("who set it?"))
 	if l.Used() < 0.95 {
 		f.Confidence = decoder.Likely
 	}
@@ -286,8 +296,8 @@ func (r *Fsync) neighbour(f decoder.Finding, class decoder.FsyncClass, where str
 		line += fmt.Sprintf("; %s/%d wrote %d", w.Comm, w.PID, w.Bytes)
 	}
 	f.Evidence = append(f.Evidence, line)
-	f.Remedy = []string{fmt.Sprintf("cat /proc/%d/io /proc/%d/cgroup   # who is it, and does it go on?", w.PID, w.PID), "iostat -x 1 5",
-		"# give the files that are synced a disk of their own, or limit the other's writes (io.max of its control group)"}
+	f.Remedy = []decoder.Remedy{run("cat /proc/%v/io /proc/%v/cgroup", w.PID, w.PID).Noting("who is it, and does it go on?"), run("iostat -x 1 5"),
+		do("give the files that are synced a disk of their own, or limit the other's writes (io.max of its control group)")}
 	return f
 }
 

@@ -11,7 +11,7 @@ import (
 )
 
 // run shows the rule a run with these syncs and returns what it found.
-func run(strict bool, class decoder.FsyncClass, n, over int, errs ...string) []decoder.Finding {
+func judgeRun(strict bool, class decoder.FsyncClass, n, over int, errs ...string) []decoder.Finding {
 	const limit = 10 * time.Millisecond
 	var h fio.Histogram
 	for i := range n {
@@ -58,7 +58,7 @@ func TestFsyncRule(t *testing.T) {
 		{name: "nothing at all", class: decoder.FsyncWAL},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			found := run(c.strict, c.class, c.n, c.over, c.errs...)
+			found := judgeRun(c.strict, c.class, c.n, c.over, c.errs...)
 			var ids []string
 			for _, f := range found {
 				ids = append(ids, f.ID)
@@ -74,7 +74,7 @@ func TestFsyncRule(t *testing.T) {
 }
 
 func TestFsyncFindingsSayWhatTheyRestOn(t *testing.T) {
-	slow := run(false, decoder.FsyncWAL, 1000, 30)[0]
+	slow := judgeRun(false, decoder.FsyncWAL, 1000, 30)[0]
 	for _, part := range []string{"wal", "/var/lib/etcd", "P99 is 30ms", "10ms"} {
 		if !strings.Contains(slow.Title, part) {
 			t.Errorf("title lacks %q: %s", part, slow.Title)
@@ -83,12 +83,12 @@ func TestFsyncFindingsSayWhatTheyRestOn(t *testing.T) {
 	if !strings.Contains(slow.Evidence[0], "30 of 1000") || slow.Count != 30 {
 		t.Errorf("evidence %q, count %d", slow.Evidence, slow.Count)
 	}
-	failed := run(false, decoder.FsyncWAL, 1, 0, "ENOSPC")[0]
+	failed := judgeRun(false, decoder.FsyncWAL, 1, 0, "ENOSPC")[0]
 	if !strings.Contains(failed.Evidence[0], "etcd (pid 3)") || failed.Subject != "/it's" {
 		t.Errorf("evidence %q about %s", failed.Evidence, failed.Subject)
 	}
-	if want := `df -h '/it'\''s'`; failed.Remedy[0] != want {
-		t.Errorf("remedy %q, want %q: it must work as printed", failed.Remedy[0], want)
+	if want := `df -h '/it'\''s'`; failed.Remedy[0].Run != want {
+		t.Errorf("remedy %q, want %q: it must work as printed", failed.Remedy[0].Run, want)
 	}
 }
 

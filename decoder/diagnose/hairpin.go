@@ -19,9 +19,9 @@ func hairpin(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 		ID: "hairpin-disabled", Confidence: decoder.Certain, Subject: at(e),
 		Title: fmt.Sprintf("%v cannot reach itself by its service: %s is a bridge port without hairpin mode.", e.Packet.Dst, at(e)),
 		Cause: "A bridge does not forward a packet to the port where it came in, unless that port's hairpin mode is on. Here the service's backend is the client itself, so it must be.",
-		Remedy: []string{
-			fmt.Sprintf("%sbridge link set dev %s hairpin on", st.in(e.Netns), word(orLo(e.Iface))),
-			"grep -rn hairpinMode /etc/cni/net.d   # true: the bridge plugin does so for every pod",
+		Remedy: []decoder.Remedy{
+			run("bridge link set dev %v hairpin on", orLo(e.Iface)).In(st.enter(e.Netns)),
+			run("grep -rn hairpinMode /etc/cni/net.d").Noting("true: the bridge plugin does so for every pod"),
 		},
 	}
 	if c != nil {

@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"ktrace/decoder"
@@ -27,21 +28,22 @@ func (r *ICMPErrors) finding(c *icmpError) (f decoder.Finding, ok bool) {
 		return r.portClosed(f, c)
 	}
 	f.Title, f.Cause = fmt.Sprintf("%v has no route to %v.", p.Src, about.Dst), "The router was reached, has no route to the destination, and said so."
-	f.ID, f.Remedy = "no-route", []string{fmt.Sprintf("ip route get %v   # on %v", about.Dst, p.Src)}
+	f.ID, f.Remedy = "no-route", []decoder.Remedy{run("ip route get %v", about.Dst).Noting("on %v", p.Src)}
 	switch {
 	case name == "net-unreachable" || name == "no-route":
 	case name == "host-unreachable" || name == "address-unreachable":
 		f.ID, f.Title = "neighbour-failed", fmt.Sprintf("%v is to deliver packets to %v, and gets no answer from it.", p.Src, about.Dst)
 		f.Cause = "The last router before the destination got no answer to ARP or neighbour discovery: the host is down, or no host has the address."
-		f.Remedy = []string{fmt.Sprintf("ip neigh show %v   # on %v", about.Dst, p.Src), fmt.Sprintf("ip route get %v   # on %v: an unreachable route causes the same error", about.Dst, p.Src)}
+		f.Remedy = []decoder.Remedy{run("ip neigh show %v", about.Dst).Noting("on %v", p.Src),
+			run("ip route get %v", about.Dst).Noting("on %v: an unreachable route causes the same error", p.Src)}
 	case slices.Contains([]string{"admin-prohibited", "net-prohibited", "host-prohibited", "policy-failed", "port-unreachable"}, name):
 		f.ID, f.Title = "netfilter-reject", fmt.Sprintf("A firewall at %v rejects packets to %s with %s.", p.Src, decoder.End(about.Destination()), name)
 		f.Cause = "The router answers by an ICMP error that filters send: a REJECT rule, or a prohibit route."
-		f.Remedy = byFamily(p.Src, fmt.Sprintf("nft list ruleset | grep -n reject; iptables-save -c | grep -n REJECT; ip route show table all type prohibit   # on %v", p.Src))
+		f.Remedy = append(rejectRules(p.Src, p.Src), run(forFamily(p.Src, "ip route show table all type prohibit")).Noting("on %v", p.Src))
 	default:
 		f.ID, f.Title = "icmp-unreachable", fmt.Sprintf("%v does not pass on packets to %s: it says %s.", p.Src, decoder.End(about.Destination()), name)
 		f.Cause, f.Confidence = "The machine answered with an ICMP error about the packet, which did not arrive.", decoder.Certain
-		f.Remedy = []string{fmt.Sprintf("traceroute -n %v", about.Dst), fmt.Sprintf("tcpdump -ni any host %v   # on %v", about.Dst, p.Src)}
+		f.Remedy = []decoder.Remedy{run("traceroute -n %v", about.Dst), run("tcpdump -ni any host %v", about.Dst).Noting("on %v", p.Src)}
 	}
 	return f, true
 }
@@ -53,7 +55,7 @@ func (r *ICMPErrors) tooBig(f decoder.Finding, c *icmpError, mtu uint32) (decode
 	f.ID, f.Severity, f.Confidence = "mtu-exceeded", decoder.Info, decoder.Certain
 	f.Title = fmt.Sprintf("Packets of %d bytes to %v are too big for the path behind %v, which takes %d.", about.Len, about.Dst, p.Src, mtu)
 	f.Cause = "The router says so by ICMP, and the sender should send smaller packets from now on."
-	f.Remedy = []string{largestPing(mtu, about.Dst)}
+	f.Remedy = []decoder.Remedy{largestPing(mtu, about.Dst)}
 	return f, r.state.node.Kernel == ""
 }
 
@@ -69,9 +71,17 @@ func (r *ICMPErrors) loop(f decoder.Finding, c *icmpError) (decoder.Finding, boo
 	f.Title = fmt.Sprintf("Packets to %v run in a routing loop: they pass %d routers more and do not arrive.", about.Dst, most)
 	f.Cause = "Two or more routers each take another for the next hop to the destination."
 	f.Evidence = []string{fmt.Sprintf("seen here with TTL %d", most)}
-	f.Remedy = []string{fmt.Sprintf("traceroute -n %v   # which routers come again and again", about.Dst)}
+	f.Remedy = []decoder.Remedy{run("traceroute -n %v", about.Dst).Noting("which routers come again and again")}
 	f.Subject = fmt.Sprintf("%v", about.Dst)
 	return f, p.ICMPCode == 0 && most > maxTraceroute
+}
+
+// rejectRules is how to find, on a host, the rules that refuse packets of an address's family.
+func rejectRules(family, host netip.Addr) []decoder.Remedy {
+	return []decoder.Remedy{
+		pipe(run("nft list ruleset"), run("grep -n reject")).Noting("on %v", host),
+		pipe(run(forFamily(family, "iptables-save -c")), run("grep -n REJECT")).Noting("on %v", host),
+	}
 }
 
 // asksDNS reports whether a datagram is a DNS query with one question, whatever port of a service's backend it is sent to.
@@ -97,8 +107,7 @@ func (r *ICMPErrors) portClosed(f decoder.Finding, c *icmpError) (decoder.Findin
 		f.Title = fmt.Sprintf("%v says that nothing there takes packets of the IP protocol %s.", p.Src, c.about.Proto)
 	}
 	f.Cause = "The host was reached and answered ICMP port unreachable: the process is not running there, or listens elsewhere; or a REJECT rule of that host answers so."
-	f.Remedy = byFamily(to.Addr(), fmt.Sprintf("ss -%snlp 'sport = :%d'   # on %v", flagOf(c.about.Proto), to.Port(), to.Addr()),
-		fmt.Sprintf("nft list ruleset | grep -n reject; iptables-save -c | grep -n REJECT   # on %v", to.Addr()))
+	f.Remedy = append([]decoder.Remedy{sockets("lnp", c.about.Proto, to.Port()).Noting("on %v", to.Addr())}, rejectRules(to.Addr(), to.Addr())...)
 	if times+1 < enough {
 		f.Severity = decoder.Info // one try is no more than a question
 	}

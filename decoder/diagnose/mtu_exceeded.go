@@ -19,8 +19,8 @@ func mtuExceeded(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, b
 		ID: "mtu-exceeded", Confidence: decoder.Certain, Subject: fmt.Sprintf("%s in netns %d", orSome(m.Device), e.Netns),
 		Title:    fmt.Sprintf("Packets of %d bytes to %v are too big for %s, which takes %d, and are dropped.", m.Length, e.Packet.Dst, orSome(m.Device), m.Limit),
 		Evidence: []string{fmt.Sprintf("length %d, limit %d at %s (%s)", m.Length, m.Limit, orSome(m.Device), m.Site)},
-		Remedy: []string{
-			fmt.Sprintf("ip -d link show %s   # its MTU and its other end's, against that of the pods' devices", word(strings.TrimPrefix(m.Device, otherEnd))),
+		Remedy: []decoder.Remedy{
+			run("ip -d link show dev %v", strings.TrimPrefix(m.Device, otherEnd)).In(st.enter(e.Netns)).Noting("its MTU and its other end's, against that of the pods' devices"),
 			largestPing(m.Limit, e.Packet.Dst),
 		},
 		Cause: "The sender was sent an ICMP error, and should send smaller packets from now on. If it goes on, the error does not reach it.",
@@ -83,18 +83,17 @@ func (h *pendingDrop) ignored(f decoder.Finding) decoder.Finding {
 	f.Cause = "The ICMP error left for the sender, but the sender's packets stay as large: something on the path drops ICMP, " +
 		"the program sets the DF flag and looks at no error, or path MTU discovery is off."
 	f.Evidence = append(f.Evidence, fmt.Sprintf("%d packets as large were sent %v and more after the first answer", h.after, answerWithin))
-	f.Remedy = append(byFamily(h.event.Packet.Src, "iptables-save | grep -i icmp; nft list ruleset | grep -i icmp   # is ICMP filtered at the sender?",
-		"sysctl net.ipv4.ip_no_pmtu_disc"), f.Remedy...)
+	f.Remedy = append(atSender(h.event.Packet.Src), f.Remedy...)
 	return f
 }
 
 // largestPing is the ping whose packet has just the size that a way takes.
-func largestPing(limit uint32, to netip.Addr) string {
+func largestPing(limit uint32, to netip.Addr) decoder.Remedy {
 	headers := 28 // IPv4 and ICMP
 	if to.Is6() {
 		headers = 48
 	}
-	return fmt.Sprintf("ping -c1 -M do -s %d %v   # the largest that fits", max(0, int(limit)-headers), to)
+	return run("ping -c1 -M do -s %v %v", max(0, int(limit)-headers), to).Noting("the largest that fits")
 }
 
 func orSome(device string) string {

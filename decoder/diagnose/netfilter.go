@@ -1,7 +1,9 @@
 package diagnose
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"ktrace/decoder"
@@ -18,9 +20,12 @@ func netfilterVerdict(st *State, e decoder.Event, d decoder.Drop) (decoder.Findi
 	rule, sure := st.droppingRules.find(e, d, b)
 	f := decoder.Finding{
 		ID: "netfilter-drop", Confidence: decoder.Certain, Subject: rule.id,
-		Title:  fmt.Sprintf("A firewall rule drops packets to %s.", target(e)),
-		Cause:  "netfilter gave the packet the verdict DROP: a rule, or the policy of a chain. No ICMP error or reset is sent, so the sender waits for its timeout.",
-		Remedy: st.inEach(e.Netns, byFamily(e.Packet.Dst, "iptables-save -c | grep -e DROP -e REJECT", "nft list ruleset | grep -n -e drop -e reject")...),
+		Title: fmt.Sprintf("A firewall rule drops packets to %s.", target(e)),
+		Cause: "netfilter gave the packet the verdict DROP: a rule, or the policy of a chain. No ICMP error or reset is sent, so the sender waits for its timeout.",
+		Remedy: []decoder.Remedy{
+			pipe(run(forFamily(e.Packet.Dst, "iptables-save -c")), run("grep -e DROP -e REJECT")).In(st.enter(e.Netns)),
+			pipe(run("nft list ruleset"), run("grep -n -e drop -e reject")).In(st.enter(e.Netns)),
+		},
 	}
 	if sure {
 		f.About.Rule = rule.id
@@ -57,10 +62,10 @@ func (st *State) whatFor(f *decoder.Finding, e decoder.Event, d decoder.Drop, ru
 		f.Evidence = append(f.Evidence, tooBigMessage(e.Packet, mtu))
 	case isFilteredND(e.Packet, d):
 		f.Cause = "netfilter dropped messages of neighbour discovery, by which hosts find each other's link address (IPv6's ARP), so nothing that goes by IPv6 over that link arrives."
-		f.Remedy = append(f.Remedy, st.in(e.Netns)+"ip6tables -I INPUT -p ipv6-icmp -j ACCEPT   # or as narrow as RFC 4890 allows; where the rule is in another chain, there")
+		f.Remedy = append(f.Remedy, run("ip6tables -I INPUT -p ipv6-icmp -j ACCEPT").In(st.enter(e.Netns)).Noting("or as narrow as RFC 4890 allows; where the rule is in another chain, there"))
 	case strings.Contains(rule.Text, "-j TPROXY"):
 		f.Cause = "A TPROXY rule gives packets to a proxy on this node, of a service mesh or a network plugin, and drops what no socket takes: the proxy does not listen at the rule's port."
-		f.Remedy = append(f.Remedy, st.in(e.Netns)+"ss -ltnup   # does a process listen at the rule's --on-port?")
+		f.Remedy = append(f.Remedy, run("ss -ltnup").In(st.enter(e.Netns)).Noting("does a process listen at the rule's --on-port?"))
 	}
 }
 
@@ -128,25 +133,21 @@ func (st *State) addRule(f *decoder.Finding, netns uint32, b decoder.Blame) {
 		f.About.Rule = first.RuleFact.String()
 		f.Title = strings.Replace(f.Title, "A firewall rule", fmt.Sprintf("A firewall rule (%s, %s chain %s)", first.System, first.Table, first.Chain), 1)
 	}
-	f.Remedy = append(st.inEach(netns, see(first.RuleFact)), f.Remedy...)
+	f.Remedy = slices.Insert(f.Remedy, 0, see(first.RuleFact).In(st.enter(netns)))
 }
 
 // see is how to look at a rule.
-func see(r decoder.RuleFact) string {
-	tools := map[string]string{"iptables-legacy": "tables-legacy", "iptables-nft": "tables-nft"}
-	tool, ok := tools[r.System]
-	if !ok {
-		families := map[string]string{"ipv4": "ip", "ipv6": "ip6"}
-		family := r.Family
-		if f, ok := families[family]; ok {
-			family = f
-		}
-		return fmt.Sprintf("nft -a list chain %s %s %s", family, word(r.Table), word(r.Chain))
+func see(r decoder.RuleFact) decoder.Remedy {
+	family := cmp.Or(map[string]string{"ipv4": "ip", "ipv6": "ip6"}[r.Family], r.Family)
+	switch {
+	case r.System == "iptables-legacy" && r.Family == "ipv6":
+		return run("ip6tables-legacy -t %v -nvL %v --line-numbers", r.Table, r.Chain)
+	case r.System == "iptables-legacy":
+		return run("iptables-legacy -t %v -nvL %v --line-numbers", r.Table, r.Chain)
+	case r.System == "iptables-nft" && r.Family == "ipv6":
+		return run("ip6tables-nft -t %v -nvL %v --line-numbers", r.Table, r.Chain)
+	case r.System == "iptables-nft":
+		return run("iptables-nft -t %v -nvL %v --line-numbers", r.Table, r.Chain)
 	}
-	if r.Family == "ipv6" {
-		tool = "ip6" + tool
-	} else {
-		tool = "ip" + tool
-	}
-	return fmt.Sprintf("%s -t %s -nvL %s --line-numbers", tool, word(r.Table), word(r.Chain))
+	return run("nft -a list chain %v %v %v", family, r.Table, r.Chain)
 }

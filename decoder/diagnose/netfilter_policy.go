@@ -33,16 +33,16 @@ func (p policyRef) String() string {
 }
 
 // see is the command that shows the policy. A rule of a pod's own may say any name.
-func (p policyRef) see() string {
+func (p policyRef) see() decoder.Remedy {
 	switch {
 	case p.resource == "" && p.namespace == "":
-		return fmt.Sprintf("kubectl get networkpolicies -A -o yaml --field-selector metadata.name=%s", word(p.name))
+		return run("kubectl get networkpolicies -A -o yaml --field-selector metadata.name=%v", p.name)
 	case p.resource == "":
-		return fmt.Sprintf("kubectl -n %s describe networkpolicy %s", word(p.namespace), word(p.name))
+		return run("kubectl -n %v describe networkpolicy %v", p.namespace, p.name)
 	case p.namespace == "":
-		return fmt.Sprintf("kubectl describe %s %s", p.resource, word(p.name))
+		return run("kubectl describe %v %v", p.resource, p.name)
 	}
-	return fmt.Sprintf("kubectl -n %s describe %s %s", word(p.namespace), p.resource, word(p.name))
+	return run("kubectl -n %v describe %v %v", p.namespace, p.resource, p.name)
 }
 
 // ofPolicy has a finding about a rule name the network policy that the rule is of.
@@ -56,18 +56,23 @@ func ofPolicy(f *decoder.Finding, e decoder.Event, r decoder.RuleFact) {
 		return
 	}
 	f.Cause = "A network policy that selects a pod denies all that no policy for it allows. " + f.Cause
-	var see []string
+	var see []decoder.Remedy
 	for _, one := range p.named {
 		see = append(see, one.see())
 	}
 	switch namespace, name, ok := strings.Cut(p.pod, "/"); {
 	case ok:
-		see = append(see, fmt.Sprintf("kubectl -n %s get networkpolicies; kubectl -n %s get pod %s --show-labels", word(namespace), word(namespace), word(name)))
+		see = append(see, run("kubectl -n %v get networkpolicies", namespace), run("kubectl -n %v get pod %v --show-labels", namespace, name))
 	case p.pod != "":
-		see = append(see, fmt.Sprintf("kubectl get pods -A --show-labels --field-selector metadata.name=%s", word(p.pod)))
+		see = append(see, run("kubectl get pods -A --show-labels --field-selector metadata.name=%v", p.pod))
 	}
-	see = append(see, "kubectl get networkpolicies -A   # which select the pod, and what they allow")
+	see = append(see, allPolicies())
 	f.Remedy = append(see, f.Remedy...)
+}
+
+// allPolicies shows every policy of Kubernetes' own kind.
+func allPolicies() decoder.Remedy {
+	return run("kubectl get networkpolicies -A").Noting("which select the pod, and what they allow")
 }
 
 // title says what the policy does to packets.

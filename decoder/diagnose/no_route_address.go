@@ -40,10 +40,10 @@ func (st *State) missingAddress(netns uint32, addr netip.Addr) decoder.Finding {
 		ID: "no-route", Subject: fmt.Sprintf("%v in netns %d", addr, netns),
 		Cause: "The address was removed from its device, or never set: a network plugin that did not finish, a second one, a DHCP lease that ended. " +
 			"Or the sender's route leads to the wrong host.",
-		Remedy: []string{
-			st.in(netns) + "ip -br addr   # which addresses its devices have",
-			fmt.Sprintf("ip route get %v   # at the sender: is this the host that should have the address?", addr),
-			"# of a pod: delete it, so that the network of the next is set up anew",
+		Remedy: []decoder.Remedy{
+			run("ip -br addr").In(st.enter(netns)).Noting("which addresses its devices have"),
+			run("ip route get %v", addr).Noting("at the sender: is this the host that should have the address?"),
+			do("if it is a pod's address, delete the pod: the next one's network is set up anew"),
 		},
 	}
 	for _, d := range st.devicesOf(netns) {

@@ -23,10 +23,11 @@ func overlayChecksum(st *State, e decoder.Event, d decoder.Drop) (decoder.Findin
 		Cause: "The tunnel's packet came through, but its UDP checksum is wrong: as a rule the sender leaves the checksum to its network card " +
 			"(offload), and that or its driver does not know tunnels. No firewall is to blame.",
 		Evidence: []string{fmt.Sprintf("received by %s, for the tunnel's device %s", decoder.Place(e), device)},
-		Remedy: []string{
-			fmt.Sprintf("ethtool -K %s tx-checksum-ip-generic off   # on %v", word(device), from),
-			fmt.Sprintf("ethtool -k $(ip -o route get %v | sed 's/.*dev \\([^ ]*\\).*/\\1/') | grep -e tx-udp_tnl-csum -e tx-checksum   # on %v: the uplink's, if that does not help", to.Addr(), from),
-			"nstat -az UdpInCsumErrors Udp6InCsumErrors   # on both nodes: does it rise?",
+		Remedy: []decoder.Remedy{
+			run("ethtool -K %v tx-checksum-ip-generic off", device).Noting("on %v", from),
+			pipe(run("ip -o route get %v", to.Addr()), run("sed %v", `s/.* dev \([^ ]*\).*/\1/`), run("xargs ethtool -k"), run("grep -e tx-udp_tnl-csum -e tx-checksum")).
+				Noting("on %v: the uplink's, if that does not help", from),
+			run("nstat -az UdpInCsumErrors Udp6InCsumErrors").Noting("on both nodes: does it rise?"),
 		},
 	}
 	switch {
@@ -35,9 +36,9 @@ func overlayChecksum(st *State, e decoder.Event, d decoder.Drop) (decoder.Findin
 	case e.Packet.Family == "ipv6" && e.Packet.ChecksumMissing():
 		f.Title = fmt.Sprintf("%s packets from %v arrive at %v without a checksum and are dropped: pods of the two nodes do not reach each other.", kind, from, to)
 		f.Cause = "Over IPv6 a tunnel without checksums must be allowed at both ends, and is not at this one."
-		f.Remedy = []string{
-			fmt.Sprintf("ip -d link show %s | grep -o -e 'noudp6zerocsumrx' -e 'udp6zerocsumrx'   # the device is made anew to change it", word(device)),
-			fmt.Sprintf("ip -d link show %s | grep -o -e 'noudp6zerocsumtx' -e 'udp6zerocsumtx'   # on %v", word(device), from),
+		f.Remedy = []decoder.Remedy{
+			pipe(run("ip -d link show dev %v", device), run("grep -o -e noudp6zerocsumrx -e udp6zerocsumrx")).Noting("the device is made anew to change it"),
+			pipe(run("ip -d link show dev %v", device), run("grep -o -e noudp6zerocsumtx -e udp6zerocsumtx")).Noting("on %v", from),
 		}
 	}
 	return f, true
@@ -73,7 +74,7 @@ func overlayMisaddressed(st *State, e decoder.Event, d decoder.Drop) (decoder.Fi
 		Title: fmt.Sprintf("The tunnel's frames for %v come with a MAC that is not that of %s, and are dropped: the sender's neighbour or fdb entry for this node is stale.", e.Packet.Dst, e.Iface),
 		Cause: "The packet came through the tunnel to the right node, in a frame for another MAC address, so the kernel takes it for another host's. " +
 			"The device was made anew, and the other node still has its old MAC (ip neigh, bridge fdb). No firewall is to blame.",
-		Remedy: []string{fmt.Sprintf("ip -br link show %s   # its MAC, against what the other nodes have for it", word(e.Iface))},
+		Remedy: []decoder.Remedy{run("ip -br link show dev %v", e.Iface).Noting("its MAC, against what the other nodes have for it")},
 	}
 	sender := "the sending node"
 	if device.MAC != "" {
@@ -83,15 +84,16 @@ func overlayMisaddressed(st *State, e decoder.Event, d decoder.Drop) (decoder.Fi
 		sender = by.from.String()
 		f.Subject = fmt.Sprintf("%v > %v", by.from, by.to)
 		f.Evidence = append(f.Evidence, fmt.Sprintf("the frame is for %s, in a packet from %v to %v", by.mac, by.from, by.to))
-		f.Remedy = append(f.Remedy, fmt.Sprintf("ip neigh show | grep -i %s; bridge fdb show | grep -i %s   # on %s: the stale entries", by.mac, by.mac, sender))
+		f.Remedy = append(f.Remedy, pipe(run("ip neigh show"), run("grep -i %v", by.mac)).Noting("on %s: the stale entry", sender),
+			pipe(run("bridge fdb show"), run("grep -i %v", by.mac)).Noting("on %s: the stale entry", sender))
 	}
 	for _, p := range device.Addrs {
 		if p.Addr().Is4() == e.Packet.Dst.Is4() && !p.Addr().IsLinkLocalUnicast() && device.MAC != "" {
-			f.Remedy = append(f.Remedy, fmt.Sprintf("ip neigh replace %v lladdr %s dev %s   # on %s", p.Addr(), device.MAC, word(e.Iface), sender))
+			f.Remedy = append(f.Remedy, run("ip neigh replace %v lladdr %v dev %v", p.Addr(), device.MAC, e.Iface).Noting("on %s", sender))
 			break
 		}
 	}
-	f.Remedy = append(f.Remedy, fmt.Sprintf("# restart the network plugin on %s, which writes these entries", sender))
+	f.Remedy = append(f.Remedy, do("restart the network plugin on %s, which writes these entries", sender))
 	return f, true
 }
 

@@ -25,16 +25,20 @@ func overlayBlocked(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding
 		ID: "overlay-blocked", Confidence: decoder.Certain, Subject: fmt.Sprintf("%v > %v", e.Packet.Src, peer),
 		Title: fmt.Sprintf("%s packets from %v to %v are dropped: pods of the two nodes do not reach each other.", tunnel, e.Packet.Src, peer),
 		Cause: "A firewall drops what the overlay network sends between the nodes, whatever the pods put into it.",
-		Remedy: byFamily(peer.Addr(),
-			fmt.Sprintf("%siptables-save -c | grep -e %d -e DROP -e REJECT", st.in(e.Netns), peer.Port()),
-			fmt.Sprintf("%snft list ruleset | grep -n -e %d -e drop", st.in(e.Netns), peer.Port()),
-			fmt.Sprintf("# let UDP port %d pass between all nodes, in the cloud's security groups, too", peer.Port())),
+		Remedy: []decoder.Remedy{
+			pipe(run(forFamily(peer.Addr(), "iptables-save -c")), run("grep -e %v -e DROP -e REJECT", peer.Port())).In(st.enter(e.Netns)),
+			pipe(run("nft list ruleset"), run("grep -n -e %v -e drop", peer.Port())).In(st.enter(e.Netns)),
+			do("let UDP port %d pass between all nodes, in the cloud's security groups, too", peer.Port()),
+		},
 	}
 	if refused {
 		f.Title = fmt.Sprintf("%v refuses %s packets: nothing there takes them, so pods of the two nodes do not reach each other.", peer, tunnel)
 		f.Cause = "The other node has no tunnel device on that port: its network plugin is not running, or uses another port."
-		f.Remedy = []string{fmt.Sprintf("ip -d link show type vxlan; ss -ulnp 'sport = :%d'   # on %v", peer.Port(), peer.Addr()),
-			"kubectl -n kube-system get pods -o wide   # is the network plugin running there?"}
+		f.Remedy = []decoder.Remedy{
+			run("ip -d link show type vxlan").Noting("on %v", peer.Addr()),
+			sockets("lnp", "udp", peer.Port()).Noting("on %v", peer.Addr()),
+			run("kubectl -n kube-system get pods -o wide").Noting("is the network plugin running there?"),
+		}
 		return f, true
 	}
 	if len(b.Suspects) > 0 {

@@ -211,9 +211,9 @@ func (r *Tunnels) taken(h *pendingDrop) (decoder.Finding, bool) {
 			fmt.Sprintf("%s %v at %s", h.first.UTC().Format("15:04:05.000000"), e.Packet, decoder.Place(e)),
 			fmt.Sprintf("the socket at %v is of %s (pid %d); device %s is down in netns %d", s.Local, s.Comm, s.PID, device, e.Netns),
 		},
-		Remedy: []string{
-			fmt.Sprintf("ss -ulnp 'sport = :%d'", here.Port()),
-			fmt.Sprintf("ip link set %s up   # once that process has ended, or has another port", word(device)),
+		Remedy: []decoder.Remedy{
+			sockets("lnp", "udp", here.Port()).In(r.state.enter(e.Netns)),
+			run("ip link set dev %v up", device).In(r.state.enter(e.Netns)).Noting("once that process has ended, or has another port"),
 		},
 		Count: h.count, First: h.first, Last: h.last,
 	}.Of(e), true
@@ -235,10 +235,11 @@ func (x *tunnelState) finding(k tunnelKey, now time.Time) decoder.Finding {
 			fmt.Sprintf("%d packets left for %s, %d came back; unanswered since then: %d questions (SYN, echo request, DNS) to %v within %s",
 				x.out, peer, x.in, x.requests, x.requested, decoder.Brief(x.last.Sub(x.first))),
 		},
-		Remedy: []string{
-			fmt.Sprintf("tcpdump -ni any host %v   # on %v: does %s arrive?", k.local, k.peer, carrier),
-			fmt.Sprintf("nstat -az UdpInCsumErrors; ip -s -s link show type vxlan   # on %v: does it arrive with a bad checksum?", k.peer),
-			fmt.Sprintf("# let %s pass between all nodes, in the cloud's security groups, too", carrier),
+		Remedy: []decoder.Remedy{
+			run("tcpdump -ni any host %v", k.local).Noting("on %v: does %s arrive?", k.peer, carrier),
+			run("nstat -az UdpInCsumErrors").Noting("on %v: does it arrive with a bad checksum?", k.peer),
+			run("ip -s -s link show type vxlan").Noting("on %v: what the tunnel's device counts", k.peer),
+			do("let %s pass between all nodes, in the cloud's security groups, too", carrier),
 		},
 		Count: x.requests, First: x.first, Last: x.last,
 	}.Of(x.event)

@@ -346,22 +346,30 @@ func (p *netPath) icmpIgnored(e decoder.Event, tooBig tooBigError) decoder.Findi
 			fmt.Sprintf("%s packet-too-big (MTU %d) from %v", tooBig.when.UTC().Format("15:04:05.000000"), tooBig.mtu, tooBig.from),
 			fmt.Sprintf("%d packets of %d bytes and more were sent %v and more after it, last %s %v", p.ignored, p.large, answerWithin, e.Packet.Proto, e.Packet.Flow()),
 		},
-		Remedy: append(byFamily(src, "iptables-save | grep -i icmp; nft list ruleset | grep -i icmp   # is ICMP filtered at the sender?", "sysctl net.ipv4.ip_no_pmtu_disc"),
-			probe(p.large, dst)...),
+		Remedy: append(atSender(src), probe(p.large, dst)...),
 	}
 }
 
 // probe is how to find the size that passes, and what helps until the way is mended.
-func probe(size uint32, dst netip.Addr) []string {
-	ping, headers, iptables := "ping", uint32(28), "iptables"
+func probe(size uint32, dst netip.Addr) []decoder.Remedy {
+	ping, headers := line("ping -c3 -M do -s %v %v"), uint32(28)
 	if !dst.Is4() {
-		ping, headers, iptables = "ping -6", 48, "ip6tables"
+		ping, headers = "ping -6 -c3 -M do -s %v %v", 48
 	}
-	return []string{
-		fmt.Sprintf("%s -c3 -M do -s %d %v   # from the sender: lower the size until it passes; %d more is the path MTU", ping, size-headers, dst, headers),
-		fmt.Sprintf("%s -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu   # at the router before the narrow link", iptables),
-		"sysctl -w net.ipv4.tcp_mtu_probing=1   # the sender finds the size by itself, after some seconds",
-		"# let ICMP type 3 code 4 and ICMPv6 type 2 pass every firewall between the two",
+	return []decoder.Remedy{
+		run(ping, size-headers, dst).Noting("from the sender: lower the size until it passes; %d more is the path MTU", headers),
+		run(forFamily(dst, "iptables -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu")).Noting("at the router before the narrow link"),
+		run("sysctl -w net.ipv4.tcp_mtu_probing=1").Noting("the sender finds the size by itself, after some seconds"),
+		do("let ICMP type 3 code 4 and ICMPv6 type 2 pass every firewall between the two"),
+	}
+}
+
+// atSender is how to find out why a sender ignores ICMP errors.
+func atSender(src netip.Addr) []decoder.Remedy {
+	return []decoder.Remedy{
+		pipe(run(forFamily(src, "iptables-save")), run("grep -i icmp")).Noting("is ICMP filtered at the sender?"),
+		pipe(run("nft list ruleset"), run("grep -i icmp")).Noting("the same for nftables"),
+		run("sysctl net.ipv4.ip_no_pmtu_disc"),
 	}
 }
 

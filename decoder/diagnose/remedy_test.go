@@ -4,15 +4,16 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"net/netip"
+	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
 	"ktrace/decoder"
-	"ktrace/testdata/remedy"
+	"ktrace/testdata/wording"
 )
 
 // TestRemediesOfReasonsAreCommands wants commands that work as printed of each reason to drop.
@@ -31,21 +32,112 @@ func TestRemediesOfReasonsAreCommands(t *testing.T) {
 		}
 		e, d := askedAt(7, "10.244.1.5:53", d)
 		f, ok := byReason(NewState(), e, d)
-		if err := remedy.Check(f.Remedy); !ok || err != nil {
+		if err := wording.Remedies(f.Remedy); !ok || err != nil {
 			t.Errorf("%s: %v", d.Reason, err)
 		}
 	}
 }
 
-// TestRemediesAreCommands goes over all that the rules have for remedies in their source: no test needs to meet each finding.
-func TestRemediesAreCommands(t *testing.T) {
+// TestLinesAreCommands goes over all lines in the rules' source: no test needs to meet each finding.
+func TestLinesAreCommands(t *testing.T) {
+	lines := linesInSource(t)
+	if len(lines) < 100 {
+		t.Errorf("only %d lines found", len(lines))
+	}
+	for _, l := range lines {
+		r := run(l, slices.Repeat([]any{"eth0"}, strings.Count(string(l), "%v"))...)
+		if err := wording.Remedies([]decoder.Remedy{r}); err != nil {
+			t.Errorf("%s: %v", l, err)
+		}
+	}
+}
+
+// hostile are words that a pod, a rule, a device, a DNS name or a file may have.
+func hostile() []string {
+	return []string{"$(reboot)", "x;reboot;#", "`id`", "it's", `a"b`, "a b", "*", "~", "{a,b}", `\`, "&", "|", ">x", "!1", "#", "-f/root/secret", "--help", "-", ""}
+}
+
+// TestOperandsAreArguments wants a shell to give every program just the arguments that were meant, whatever the names are,
+// and no name to be taken for an option.
+func TestOperandsAreArguments(t *testing.T) {
+	var commands []string
+	var want [][]string
+	for _, l := range linesInSource(t) {
+		for _, name := range hostile() {
+			r := run(l, slices.Repeat([]any{name}, strings.Count(string(l), "%v"))...)
+			words := slices.DeleteFunc(strings.Fields(string(l)), func(w string) bool { return strings.HasSuffix(w, "/dev/null") })
+			if strings.HasPrefix(name, "-") && slices.ContainsFunc(words, func(w string) bool { return strings.HasPrefix(w, "%v") }) {
+				if r.Run != "" || r.Do == "" {
+					t.Errorf("%s with %q: %+v", l, name, r)
+				}
+				continue
+			}
+			for i, w := range words {
+				words[i] = strings.ReplaceAll(w, "%v", name)
+			}
+			commands, want = append(commands, r.Run), append(want, words)
+		}
+	}
+	checkArguments(t, commands, want)
+}
+
+// TestNamesThatCannotBeShown are in no command: it would not be what is printed.
+func TestNamesThatCannotBeShown(t *testing.T) {
+	for _, name := range []string{"a\nb", "a\x1b[2Jb", "a\u202eb", "a\x00b", "\xff"} {
+		if r := pipe(run("ip neigh show"), run("grep -i -e %v", optarg(name))); r.Run != "" || r.Do == "" {
+			t.Errorf("%q: %+v", name, r)
+		}
+	}
+}
+
+// TestArgumentsOfOptions may begin as an option does, and are still none.
+func TestArgumentsOfOptions(t *testing.T) {
+	var commands []string
+	var want [][]string
+	for _, name := range append(hostile(), "+trace", "@10.0.0.1") {
+		if name != "" {
+			commands = append(commands, dig(netip.MustParseAddrPort(serviceDNS), "", name, "A").Run)
+			want = append(want, []string{"dig", "@10.96.0.10", "-p", "53", "-q", name, "-t", "A"})
+		}
+	}
+	checkArguments(t, commands, want)
+}
+
+// checkArguments has a shell split commands into their words, and runs none.
+func checkArguments(t *testing.T, commands []string, want [][]string) {
+	t.Helper()
+	var script strings.Builder
+	for _, c := range commands {
+		script.WriteString("set -- " + c + "\nprintf '%s\\0' \"$@\"\nprintf '\\1'\n")
+	}
+	sh := exec.Command("sh")
+	sh.Stdin = strings.NewReader(script.String())
+	out, err := sh.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Split(strings.TrimSuffix(string(out), "\x01"), "\x01")
+	if len(got) != len(commands) {
+		t.Fatalf("%d commands, want %d", len(got), len(commands))
+	}
+	for i, c := range commands {
+		if words := strings.Split(strings.TrimSuffix(got[i], "\x00"), "\x00"); !slices.Equal(words, want[i]) {
+			t.Errorf("%s is %q to a shell, want %q", c, words, want[i])
+		}
+	}
+}
+
+// linesInSource are the lines that the calls of run and forFamily have, as far as they are written there.
+func linesInSource(t *testing.T) []line {
+	t.Helper()
 	names, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, seen := token.NewFileSet(), 0
+	var all []line
+	files := token.NewFileSet()
 	for _, name := range names {
-		if strings.HasSuffix(name, "_test.go") || strings.HasPrefix(name, "drop_reason") { // which have values to be filled in
+		if strings.HasSuffix(name, "_test.go") {
 			continue
 		}
 		file, err := parser.ParseFile(files, name, nil, 0)
@@ -53,118 +145,44 @@ func TestRemediesAreCommands(t *testing.T) {
 			t.Fatal(err)
 		}
 		ast.Inspect(file, func(n ast.Node) bool {
-			for _, list := range remediesIn(n) {
-				lines := linesOf(list)
-				seen += len(lines)
-				if err := remedy.Check(lines); err != nil {
-					t.Errorf("%v: %v", files.Position(n.Pos()), err)
+			if c, ok := n.(*ast.CompositeLit); ok && name != "command.go" && nameOf(c.Type) == "Remedy" {
+				t.Errorf("%v: a remedy is made by run or do", files.Position(n.Pos()))
+			}
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			first := map[string]int{"run": 0, "forFamily": 1}
+			if i, ok := first[nameOf(call.Fun)]; ok {
+				if l := lineOf(call.Args[i]); l != "" && l[0] != ' ' { // it begins with the program
+					all = append(all, l)
 				}
 			}
 			return true
 		})
 	}
-	if seen < 100 {
-		t.Errorf("only %d lines found", seen)
-	}
+	return all
 }
 
-// remediesIn are the expressions that a node of the syntax gives a remedy: of a finding, of a variable of that name, or as
-// the result of a function that makes them.
-func remediesIn(n ast.Node) []ast.Expr {
-	named := func(x ast.Expr) bool { return strings.EqualFold(nameOf(x), "remedy") }
-	switch n := n.(type) {
-	case *ast.KeyValueExpr:
-		if named(n.Key) {
-			return []ast.Expr{n.Value}
-		}
-	case *ast.AssignStmt:
-		if i := slices.IndexFunc(n.Lhs, named); i >= 0 && len(n.Lhs) == len(n.Rhs) {
-			return n.Rhs[i : i+1]
-		}
-	case *ast.FuncDecl:
-		if slices.Contains([]string{"see", "endpoints", "probe", "fragmentRemedy", "logsOf", "applicationCause"}, n.Name.Name) {
-			return returned(n)
-		}
+// lineOf is what an expression writes.
+func lineOf(x ast.Expr) line {
+	switch x := x.(type) {
+	case *ast.BasicLit:
+		s, _ := strconv.Unquote(x.Value)
+		return line(s)
+	case *ast.BinaryExpr:
+		return lineOf(x.X) + lineOf(x.Y)
 	}
-	return nil
+	return ""
 }
 
-// nameOf is the name of a variable, field, function or method.
+// nameOf is the name of a variable, field, function, method or type.
 func nameOf(x ast.Expr) string {
 	if s, ok := x.(*ast.SelectorExpr); ok {
 		x = s.Sel
 	}
 	if id, ok := x.(*ast.Ident); ok {
 		return id.Name
-	}
-	return ""
-}
-
-// returned are the last results of a function.
-func returned(f *ast.FuncDecl) (all []ast.Expr) {
-	ast.Inspect(f, func(n ast.Node) bool {
-		if r, ok := n.(*ast.ReturnStmt); ok && len(r.Results) > 0 {
-			all = append(all, r.Results[len(r.Results)-1])
-		}
-		return true
-	})
-	return all
-}
-
-// linesOf are the lines that an expression writes itself.
-func linesOf(x ast.Expr) (all []string) {
-	switch x := x.(type) {
-	case *ast.CompositeLit:
-		for _, one := range x.Elts {
-			all = append(all, linesOf(one)...)
-		}
-	case *ast.CallExpr:
-		switch args := x.Args; nameOf(x.Fun) {
-		case "append":
-			return allLines(args)
-		case "byFamily", "inEach":
-			return allLines(args[1:])
-		}
-		return oneLine(x)
-	case *ast.BasicLit, *ast.BinaryExpr:
-		return oneLine(x)
-	}
-	return all
-}
-
-// allLines are those of several.
-func allLines(args []ast.Expr) (all []string) {
-	for _, a := range args {
-		all = append(all, linesOf(a)...)
-	}
-	return all
-}
-
-// oneLine is a line with a word for each value that is put into it, which may be the program's name; none if it does not begin with text.
-func oneLine(x ast.Expr) []string {
-	text := textOf(x)
-	if text == "" {
-		return nil
-	}
-	return []string{text}
-}
-
-// textOf is what an expression writes.
-func textOf(x ast.Expr) string {
-	switch x := x.(type) {
-	case *ast.BasicLit:
-		s, _ := strconv.Unquote(x.Value)
-		return s
-	case *ast.BinaryExpr:
-		return textOf(x.X) + textOf(x.Y)
-	case *ast.CallExpr:
-		switch nameOf(x.Fun) {
-		case "Sprintf":
-			format := regexp.MustCompile(`^%s(%s|\w)`).ReplaceAllString(textOf(x.Args[0]), "$1") // in a namespace
-			return regexp.MustCompile(`%[a-z]`).ReplaceAllString(strings.ReplaceAll(format, "%%", "%"), "ip")
-		case "digCommand":
-			return "dig "
-		}
 	}
 	return ""
 }

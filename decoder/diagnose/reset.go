@@ -178,7 +178,7 @@ func (r *Resets) connectionRefused(e decoder.Event, b decoder.Reset, f *decoder.
 	f.ID, f.Subject = "connection-refused", server.String()
 	f.Title = fmt.Sprintf("%s was refused: nothing listens on %s", to(e, b), end(pod, server))
 	f.Cause = "The SYN reached its host, which has no listening socket for that address and port."
-	f.Remedy = []string{listeners(pod, server)}
+	f.Remedy = []decoder.Remedy{listeners(pod, server)}
 	if server != b.Connection.Src {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("%v was translated to %v", b.Connection.Src, server))
 	}
@@ -187,9 +187,10 @@ func (r *Resets) connectionRefused(e decoder.Event, b decoder.Reset, f *decoder.
 		f.Title = fmt.Sprintf("%s was refused by %s, or by a firewall in its name", to(e, b), end(pod, server))
 		f.Cause = "The SYN was answered with a reset: nothing listens at that address and port, or a firewall on the path refuses on its behalf. " +
 			"The server's host was not seen to answer."
-		f.Remedy = append(f.Remedy, fmt.Sprintf("tcpdump -ni any 'tcp port %d and host %v'   # on the server's host: a firewall answers if no SYN arrives", server.Port(), server.Addr()))
+		f.Remedy = append(f.Remedy, run("tcpdump -ni any %v", fmt.Sprintf("tcp port %d and host %v", server.Port(), server.Addr())).
+			Noting("on the server's host: a firewall answers if no SYN arrives"))
 	}
-	f.Remedy = append(f.Remedy, "# a server that listens on 127.0.0.1 only must listen on 0.0.0.0 or [::]")
+	f.Remedy = append(f.Remedy, do("a server that listens on 127.0.0.1 only must listen on 0.0.0.0 or [::]"))
 	young := r.state.starting(pod, e.Time)
 	if !r.persists(server, e.Time) || server.Addr().IsLoopback() || young != "" {
 		f.Severity = decoder.Info
@@ -221,12 +222,11 @@ func (r *Resets) persists(server netip.AddrPort, now time.Time) bool {
 }
 
 // listeners is how to see who listens at an address.
-func listeners(p decoder.Pod, a netip.AddrPort) string {
-	list := fmt.Sprintf("ss -ltn 'sport = :%d'", a.Port())
+func listeners(p decoder.Pod, a netip.AddrPort) decoder.Remedy {
 	if p.Name != "" {
-		return fmt.Sprintf("kubectl -n %s exec %s -- %s", word(p.Namespace), word(p.Name), list)
+		return run("kubectl -n %v exec %v -- ss -tln %v", p.Namespace, p.Name, fmt.Sprintf("sport = :%d", a.Port()))
 	}
-	return fmt.Sprintf("%s   # on the host of %v", list, a.Addr())
+	return sockets("ln", "tcp", a.Port()).Noting("on the host of %v", a.Addr())
 }
 
 func contains(list []string, s string) bool {
@@ -237,8 +237,10 @@ func (r *Resets) stale(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
 	f.ID, f.Subject = "reset-stale-connection", service(b).String()
 	f.Title = fmt.Sprintf("%s does not know the connection that %s still used", from(e, b), to(e, b))
 	f.Cause = "One end had ended the connection, lost it in a restart, or never had it; the other went on and was reset."
-	f.Remedy = []string{"sysctl net.ipv4.tcp_keepalive_time   # in the client's network namespace: below the idle timeout of what is between the two",
-		"# let the client retry on a new connection, and keep idle ones alive (SO_KEEPALIVE)"}
+	f.Remedy = []decoder.Remedy{
+		run("sysctl net.ipv4.tcp_keepalive_time").Noting("in the client's network namespace: below the idle timeout of what is between the two"),
+		do("let the client retry on a new connection, and keep idle ones alive (SO_KEEPALIVE)"),
+	}
 	if !r.sentByOwner(b, b.Connection.Src.Addr()) {
 		f.Confidence = decoder.Likely
 	}
@@ -267,7 +269,11 @@ func (r *Resets) byFirewall(e decoder.Event, b decoder.Reset, f *decoder.Finding
 	f.Cause = "A REJECT rule with tcp-reset dropped the packet and answered it in the name of its destination, which saw nothing of it."
 	f.Evidence = append(f.Evidence, fmt.Sprintf("[%s] %v dropped by netfilter (%s), %s", b.Dropped.Flags, b.Dropped.Flow(), b.Drop.Location, b.Place))
 	f.Confidence = decoder.Likely
-	f.Remedy = []string{"nft list ruleset | grep -n reject", "iptables-save -c | grep -n REJECT", "ip6tables-save -c | grep -n REJECT"}
+	f.Remedy = []decoder.Remedy{
+		pipe(run("nft list ruleset"), run("grep -n reject")),
+		pipe(run("iptables-save -c"), run("grep -n REJECT")),
+		pipe(run("ip6tables-save -c"), run("grep -n REJECT")),
+	}
 	if b.Drop.Rejected {
 		f.Confidence = decoder.Certain
 		f.Evidence = append(f.Evidence, "netfilter itself answered with the reset")
@@ -290,8 +296,10 @@ func byMiddlebox(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
 	f.Title = fmt.Sprintf("something on the path reset %s's connection in the name of %s", to(e, b), from(e, b))
 	f.Cause = "A firewall, proxy or load balancer between the two ends sent the reset; the other end did not."
 	f.Confidence = decoder.Likely
-	f.Remedy = []string{fmt.Sprintf("tcpdump -ni any -v '%s'   # compare the TTLs", resetsFrom(b.Connection.Src.Addr())),
-		"# ask who runs the network between the two for rules on this address, port or content"}
+	f.Remedy = []decoder.Remedy{
+		run("tcpdump -ni any -v %v", resetsFrom(b.Connection.Src.Addr())).Noting("compare the TTLs"),
+		do("ask who runs the network between the two for rules on this address, port or content"),
+	}
 	if t := b.TTL; t != nil {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("the reset has TTL %d (id %d), the other packets of that end %d (id %d), at %s", t.Reset, t.ResetID, t.Peer, t.PeerID, b.Place))
 		if !b.Answered && t.Apart() == 1 {

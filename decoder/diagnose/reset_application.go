@@ -3,6 +3,7 @@ package diagnose
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"ktrace/decoder"
@@ -18,7 +19,7 @@ func byApplication(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
 	f.ID, f.Subject = "reset-by-application", fmt.Sprintf("%s %v", b.Cause, service(b))
 	f.Title = fmt.Sprintf("%s %s, which reset its connection to %s", who, closeAction(*s, b.Cause), to(e, b))
 	cause, remedy := applicationCause(b.Cause)
-	f.Cause, f.Remedy = cause, append(logsOf(e), remedy...)
+	f.Cause, f.Remedy = cause, slices.Insert(remedy, 0, logsOf(e))
 	if s.Unread > 0 {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("%d bytes received and not read", s.Unread))
 	}
@@ -60,36 +61,36 @@ func closeAction(s decoder.Sock, c decoder.ResetCause) string {
 }
 
 // applicationCause is the mechanism and what to do.
-func applicationCause(c decoder.ResetCause) (string, []string) {
+func applicationCause(c decoder.ResetCause) (string, []decoder.Remedy) {
 	switch c {
 	case decoder.ResetUnread:
 		return "A socket that is closed with received data unread answers with a reset instead of a FIN (RFC 2525, 2.17); what was on its way to the other end may be lost.",
-			[]string{"# let the process read to the end, or call shutdown and read until end of file, before it closes"}
+			[]decoder.Remedy{do("let the process read to the end, or call shutdown and read until end of file, before it closes")}
 	case decoder.ResetEarly:
 		return "The process had closed its end while the other still sent.",
-			[]string{"# agree on who closes first: a server's keep-alive timeout should be longer than its clients'"}
+			[]decoder.Remedy{do("agree on who closes first: a server's keep-alive timeout should be longer than its clients'")}
 	case decoder.ResetLinger:
 		return "SO_LINGER with time 0 makes close send a reset and throw away what was not sent.",
-			[]string{"# remove SO_LINGER from the program, or accept that its connections end in a reset"}
+			[]decoder.Remedy{do("remove SO_LINGER from the program, or accept that its connections end in a reset")}
 	case decoder.ResetKilled, decoder.ResetExited:
 		return "The kernel closed what the process had left open; data was unread, so it sent a reset.",
-			[]string{"journalctl -k -g 'killed process|segfault'", "kubectl get events -A --field-selector type=Warning"}
+			[]decoder.Remedy{run("journalctl -k -g %v", "killed process|segfault"), run("kubectl get events -A --field-selector type=Warning")}
 	}
 	return "The process disconnected the socket, or closed a listener before it accepted the connection.",
 		nil
 }
 
 // logsOf shows what the process that sent a reset logs at that time.
-func logsOf(e decoder.Event) []string {
+func logsOf(e decoder.Event) decoder.Remedy {
 	const before = 10 * time.Second
 	since := e.Time.UTC().Add(-before)
 	switch {
 	case e.Peer.Name != "":
-		return []string{fmt.Sprintf("kubectl -n %s logs %s --all-containers --timestamps --since-time=%s", word(e.Peer.Namespace), word(e.Peer.Name), since.Format(time.RFC3339))}
+		return run("kubectl -n %v logs %v --all-containers --timestamps --since-time=%v", e.Peer.Namespace, e.Peer.Name, since.Format(time.RFC3339))
 	case e.PID != 0:
-		return []string{fmt.Sprintf("journalctl _PID=%d --since '%s UTC'", e.PID, since.Format(time.DateTime))}
+		return run("journalctl _PID=%v --since %v", e.PID, since.Format(time.DateTime+" UTC"))
 	}
-	return []string{fmt.Sprintf("journalctl --since '%s UTC'   # on the host of the process", since.Format(time.DateTime))}
+	return run("journalctl --since %v", since.Format(time.DateTime+" UTC")).Noting("on the host of the process")
 }
 
 // closing are the states of an end that has sent its FIN: unless it waits for an answer, it lost nothing.

@@ -58,5 +58,5 @@ func asBenign(f *decoder.Finding, e decoder.Event, b decoder.Reset) {
 	f.Title = fmt.Sprintf("clients reset connections that are at their end, such as %s that to %s: no data is lost", from(e, b), to(e, b))
 	f.Cause = "A socket that is closed with data unread, or that gets data after it was closed, answers with a reset instead of a FIN. " +
 		"Here that is no more than a good-bye (TLS's close_notify, a websocket's close frame), or nothing was said at all, as by health checks."
-	f.Remedy = []string{"ktrace reset   # lists each of them; nothing needs to be done"}
+	f.Remedy = []decoder.Remedy{run("ktrace reset").Noting("lists each of them; nothing needs to be done")}
 }

@@ -36,10 +36,11 @@ func (r *Resets) untranslated(e decoder.Event, b decoder.Reset, f *decoder.Findi
 		f.Subject = tracker(netns)
 		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack in netns %d says of it: %s", netns, said.Text))
 	}
-	f.Remedy = byFamily(service.Addr(),
-		"sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1   # on the node that translates: out-of-window packets are translated, too",
-		"iptables -I FORWARD -m conntrack --ctstate INVALID -j DROP   # or have kube-proxy drop them, as it does by default",
-		"conntrack -S | grep -o 'invalid=[0-9]*'")
+	f.Remedy = []decoder.Remedy{
+		run("sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1").Noting("on the node that translates: out-of-window packets are translated, too"),
+		run(forFamily(service.Addr(), "iptables -I FORWARD -m conntrack --ctstate INVALID -j DROP")).Noting("or have kube-proxy drop them, as it does by default"),
+		conntrackCounter("invalid"),
+	}
 }
 
 // calledInvalid are the namespaces whose conntrack called a packet so, in order.

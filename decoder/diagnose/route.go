@@ -18,9 +18,12 @@ func ipForwardDisabled(st *State, e decoder.Event, d decoder.Drop) (decoder.Find
 	}
 	f := decoder.Finding{
 		ID: "ip-forward-disabled", Confidence: decoder.Certain, Subject: fmt.Sprintf("%s in netns %d", key, e.Netns),
-		Title:  fmt.Sprintf("The node does not forward: packets from %s to %s die at %s.", e.Packet.Src, e.Packet.Dst, at(e)),
-		Cause:  fmt.Sprintf("%s is 0, so packets that are not for the node itself are dropped; pods reach nothing but the node.", key),
-		Remedy: []string{fmt.Sprintf("%ssysctl -w %s=1", st.in(e.Netns), setting(key, e.Iface)), fmt.Sprintf("grep -rn %s /etc/sysctl.conf /etc/sysctl.d   # what set it to 0", all)},
+		Title: fmt.Sprintf("The node does not forward: packets from %s to %s die at %s.", e.Packet.Src, e.Packet.Dst, at(e)),
+		Cause: fmt.Sprintf("%s is 0, so packets that are not for the node itself are dropped; pods reach nothing but the node.", key),
+		Remedy: []decoder.Remedy{
+			run("sysctl -w %v=1", setting(key, e.Iface)).In(st.enter(e.Netns)),
+			run("grep -rn %v /etc/sysctl.conf /etc/sysctl.d", all).Noting("what set it to 0"),
+		},
 	}
 	if v := st.sysctl(e.Netns, key); v != "" {
 		f.Evidence = []string{fmt.Sprintf("%s = %s in netns %d", key, v, e.Netns)}
@@ -73,10 +76,10 @@ func rpFilter(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool
 		ID: "rp-filter", Confidence: decoder.Certain, Subject: "rp_filter of " + at(e),
 		Title: fmt.Sprintf("Reverse-path filtering drops packets from %v that come by %s.", e.Packet.Src, at(e)),
 		Cause: "The way back to the source leads through another device, or there is none, so the packet is taken for forged.",
-		Remedy: []string{
-			fmt.Sprintf("%ssysctl -w %s=2   # loose: any route back will do; the higher of this and conf.all counts",
-				st.in(e.Netns), setting("net.ipv4.conf."+device+".rp_filter", device)),
-			fmt.Sprintf("%sip route get %v", st.in(e.Netns), e.Packet.Src),
+		Remedy: []decoder.Remedy{
+			run("sysctl -w %v=2", setting("net.ipv4.conf."+device+".rp_filter", device)).In(st.enter(e.Netns)).
+				Noting("loose: any route back will do; the higher of this and conf.all counts"),
+			run("ip route get %v", e.Packet.Src).In(st.enter(e.Netns)),
 		},
 	}
 	for _, name := range []string{device, "all"} {
@@ -140,9 +143,10 @@ func martian(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 		Title:    fmt.Sprintf("Packets from %v to %v that come by %s are impossible there and are dropped.", e.Packet.Src, e.Packet.Dst, at(e)),
 		Cause:    "The kernel calls it a martian: " + why + ". An address is used twice, or something translates or spoofs it.",
 		Evidence: []string{why},
-		Remedy: []string{
-			fmt.Sprintf("%sip -br addr | grep -w %v   # is the source this host's own?", st.in(e.Netns), e.Packet.Src),
-			st.in(e.Netns) + "sysctl -w net.ipv4.conf.all.log_martians=1", "dmesg | grep martian   # with the sender's MAC",
+		Remedy: []decoder.Remedy{
+			pipe(run("ip -br addr"), run("grep -w %v", e.Packet.Src)).In(st.enter(e.Netns)).Noting("is the source this host's own?"),
+			run("sysctl -w net.ipv4.conf.all.log_martians=1").In(st.enter(e.Netns)),
+			pipe(run("dmesg"), run("grep martian")).Noting("with the sender's MAC"),
 		},
 	}
 	switch {
@@ -158,20 +162,23 @@ func martian(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 func toItself(f *decoder.Finding, e decoder.Event) {
 	f.Title = fmt.Sprintf("%v cannot reach itself by a service: its packets come back with its own address as their source, and are dropped.", e.Packet.Dst)
 	f.Cause = "A service, or a port of the node, sent the packet back to who sent it, as its backend. There the source must be translated, too (masquerade), and was not."
-	f.Remedy = byFamily(e.Packet.Dst,
-		"iptables-save -t nat | grep -e KUBE-MARK-MASQ -e MASQUERADE   # on the node: kube-proxy marks what a backend sends to itself, and masquerades what is marked",
-		"nft list ruleset | grep -n masquerade   # on the node")
+	f.Remedy = []decoder.Remedy{
+		pipe(run(forFamily(e.Packet.Dst, "iptables-save -t nat")), run("grep -e KUBE-MARK-MASQ -e MASQUERADE")).
+			Noting("on the node: kube-proxy marks what a backend sends to itself, and masquerades what is marked"),
+		pipe(run("nft list ruleset"), run("grep -n masquerade")).Noting("on the node"),
+	}
 }
 
 // toLoopback says of a packet that translation sends to a loopback address what keeps it from arriving there.
 func (st *State) toLoopback(f *decoder.Finding, e decoder.Event, d decoder.Drop) {
-	key := fmt.Sprintf("net.ipv4.conf.%s.route_localnet", word(orLo(e.Iface)))
+	device := orLo(e.Iface)
 	f.Title = fmt.Sprintf("Packets that a rule translates to %v are dropped at %s: route_localnet is off there.", e.Packet.Dst, at(e))
 	f.Cause = "A rule of DNAT sends them to a loopback address, which the kernel takes from no device but lo unless route_localnet is on: the port of a node or of a container's host that is only bound to 127.0.0.1."
 	f.Evidence = append(f.Evidence, "conntrack entry: "+d.Conntrack.String())
-	f.Remedy = []string{
-		fmt.Sprintf("%ssysctl -w %s=1   # then other hosts of the link reach 127.0.0.0/8 as well, unless a rule forbids it", st.in(e.Netns), key),
-		"# or let the server listen on an address of the node, and the rule name that",
+	f.Remedy = []decoder.Remedy{
+		run("sysctl -w %v=1", setting("net.ipv4.conf."+device+".route_localnet", device)).In(st.enter(e.Netns)).
+			Noting("then other hosts of the link reach 127.0.0.0/8 as well, unless a rule forbids it"),
+		do("or let the server listen on an address of the node, and the rule name that"),
 	}
 }
 
@@ -180,12 +187,15 @@ func noRoute(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 	if !d.NoWay() {
 		return decoder.Finding{}, false
 	}
-	_, ip := family(e)
 	f := decoder.Finding{
 		ID: "no-route", Confidence: decoder.Certain, Subject: st.routesThatLack(e, d.Reason),
-		Title:  fmt.Sprintf("There is no route to %v, to which %v sends packets.", e.Packet.Dst, e.Packet.Src),
-		Cause:  "The routing table has no way to the destination, or one that says it is unreachable.",
-		Remedy: st.inEach(e.Netns, fmt.Sprintf("%s route get %v from %v iif %s", ip, e.Packet.Dst, e.Packet.Src, word(orLo(e.Iface))), fmt.Sprintf("%s route show table all", ip), fmt.Sprintf("%s rule", ip)),
+		Title: fmt.Sprintf("There is no route to %v, to which %v sends packets.", e.Packet.Dst, e.Packet.Src),
+		Cause: "The routing table has no way to the destination, or one that says it is unreachable.",
+		Remedy: []decoder.Remedy{
+			run(forFamily(e.Packet.Dst, "ip route get %v from %v iif %v"), e.Packet.Dst, e.Packet.Src, orLo(e.Iface)).In(st.enter(e.Netns)),
+			run(forFamily(e.Packet.Dst, "ip route show table all")).In(st.enter(e.Netns)),
+			run(forFamily(e.Packet.Dst, "ip rule")).In(st.enter(e.Netns)),
+		},
 	}
 	if r, ok := st.route(e, false); ok {
 		f.Evidence = append(f.Evidence, "route lookup: "+describeRoute(r))
@@ -230,7 +240,7 @@ func ttlExceeded(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, b
 		Title:    fmt.Sprintf("Packets to %v pass too many routers: they go round in circles.", e.Packet.Dst),
 		Cause:    "The packet's time to live came to its end. If it did not begin with a small one on purpose (traceroute), two routers send it to each other.",
 		Evidence: []string{fmt.Sprintf("TTL %d at %s", e.Packet.TTL, decoder.Place(e))},
-		Remedy:   st.inEach(e.Netns, fmt.Sprintf("traceroute -n %v", e.Packet.Dst), fmt.Sprintf("ip route get %v", e.Packet.Dst)),
+		Remedy:   []decoder.Remedy{run("traceroute -n %v", e.Packet.Dst).In(st.enter(e.Netns)), run("ip route get %v", e.Packet.Dst).In(st.enter(e.Netns))},
 	}
 	if !round { // nothing was seen of its path
 		f.Title = fmt.Sprintf("Packets to %v come to the end of their TTL at %s: they go round in circles, or began with a small one.", e.Packet.Dst, at(e))
@@ -247,9 +257,10 @@ func smallTTL(e decoder.Event) decoder.Finding {
 		Cause: "They were not seen to come round, so their sender began with a small time to live: the metadata services of clouds do, to be asked by the node and not by its pods, " +
 			"and so do BGP and some programs for multicast.",
 		Evidence: []string{fmt.Sprintf("TTL %d at %s", e.Packet.TTL, decoder.Place(e))},
-		Remedy: []string{
-			fmt.Sprintf("sysctl net.ipv4.ip_default_ttl net.ipv6.conf.all.hop_limit; iptables-save -t mangle | grep -e TTL -e HL   # on %v", e.Packet.Src),
-			"# of the metadata service of AWS: set http-put-response-hop-limit of the instance to 2 (aws ec2 modify-instance-metadata-options)",
+		Remedy: []decoder.Remedy{
+			run("sysctl net.ipv4.ip_default_ttl net.ipv6.conf.all.hop_limit").Noting("on %v", e.Packet.Src),
+			pipe(run(forFamily(e.Packet.Src, "iptables-save -t mangle")), run("grep -e TTL -e HL")).Noting("on %v", e.Packet.Src),
+			do("if it is the metadata service of AWS, set the instance's http-put-response-hop-limit to 2 (aws ec2 modify-instance-metadata-options)"),
 		},
 	}
 }
@@ -294,7 +305,7 @@ func neighbourFailed(st *State, e decoder.Event, d decoder.Drop) (decoder.Findin
 	f.Subject = fmt.Sprintf("%v on %s", hop, orLo(device))
 	f.Title = fmt.Sprintf("%v does not answer %s on %s, so packets to %v are dropped.", hop, protocol, orLo(device), e.Packet.Dst)
 	f.Cause = "The next host on the path is down, not on this link, or its answers do not come through."
-	f.Remedy = st.inEach(e.Netns, fmt.Sprintf("ip neigh show %v", hop), fmt.Sprintf("arping -c3 -I %s %v", word(orLo(device)), hop))
+	f.Remedy = []decoder.Remedy{run("ip neigh show %v", hop).In(st.enter(e.Netns)), run("arping -c3 -I %v %v", orLo(device), hop).In(st.enter(e.Netns))}
 	if missing {
 		f.Title = fmt.Sprintf("%v does not answer %s on %s: it is on no device of netns %d at the other end, so packets to it are dropped.", hop, protocol, device, far)
 		f.Cause = "The address was removed from its device, or never set, or the route leads to the wrong host."
@@ -306,7 +317,7 @@ func neighbourFailed(st *State, e decoder.Event, d decoder.Drop) (decoder.Findin
 		f.Subject = fmt.Sprintf("device %s in netns %d", device, e.Netns)
 		f.Title = fmt.Sprintf("%s has no carrier, so no host on it answers %s, and packets to %v are dropped.", device, protocol, e.Packet.Dst)
 		f.Cause = "The other end of the device is down, or its cable is not plugged in, or the device itself is down."
-		f.Remedy = st.inEach(e.Netns, fmt.Sprintf("ip -d link show dev %s   # state, NO-CARRIER, its peer", word(device)))
+		f.Remedy = []decoder.Remedy{run("ip -d link show dev %v", device).In(st.enter(e.Netns)).Noting("state, NO-CARRIER, its peer")}
 	}
 	st.overlapped(&f, e, device, hop)
 	if d.Reason == "NEIGH_CREATEFAIL" {
@@ -317,12 +328,11 @@ func neighbourFailed(st *State, e decoder.Event, d decoder.Drop) (decoder.Findin
 
 // overlapped has the finding about a host that does not answer say that it was asked on the wrong network.
 func (st *State) overlapped(f *decoder.Finding, e decoder.Event, device string, hop netip.Addr) {
-	_, ip := family(e)
 	if mine, why := st.overlap(e, device, hop); why != "" {
 		f.Title = fmt.Sprintf("Packets to %v go to %s, where no machine has that address: %s.", e.Packet.Dst, device, why)
 		f.Cause = fmt.Sprintf("Two networks of this node share a range of addresses. The route to %v on %s takes what is for the other: the longest prefix wins, "+
 			"and of equal ones the lowest metric.", mine, device)
-		f.Remedy = append(f.Remedy, fmt.Sprintf("%s%s route show match %v   # the routes that could take it", st.in(e.Netns), ip, e.Packet.Dst),
-			"# give one of the two another range: of Docker, \"bip\" and \"default-address-pools\" in /etc/docker/daemon.json")
+		f.Remedy = append(f.Remedy, run(forFamily(e.Packet.Dst, "ip route show match %v"), e.Packet.Dst).In(st.enter(e.Netns)).Noting("the routes that could take it"),
+			do(`give one of the two another range: of Docker, "bip" and "default-address-pools" in /etc/docker/daemon.json`))
 	}
 }

@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -96,7 +97,7 @@ func TestAMartianIsToldByWhatMadeItOne(t *testing.T) {
 		if tt.into.IsValid() {
 			d.Conntrack = decoder.NewConntrack(decoder.FlowTuple{Src: pod, Dst: node}, decoder.FlowTuple{Src: tt.into, Dst: pod})
 		}
-		if f, _ := NewState().Proves(e, d); f.ID != "martian-source" || !strings.Contains(strings.Join(f.Remedy, "\n"), tt.remedy) {
+		if f, _ := NewState().Proves(e, d); f.ID != "martian-source" || !strings.Contains(fmt.Sprint(f.Remedy), tt.remedy) {
 			t.Errorf("%s: %s with the remedy %q, want %q", tt.name, f.ID, f.Remedy, tt.remedy)
 		}
 	}

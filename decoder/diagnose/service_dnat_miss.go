@@ -84,10 +84,11 @@ func (st *State) dnatMiss(e decoder.Event, c *decoder.Conntrack) (decoder.Findin
 		Title:    fmt.Sprintf("Packets to %s are not translated (DNAT) to a backend, and no host has that address.", called(s, rules, to)),
 		Cause:    "No rule of the node matched: kube-proxy has not written the rules, lost them, or the service has no such port.",
 		Evidence: []string{untranslatedAt(e), source(s)},
-		Remedy: byFamily(to.Addr(),
-			fmt.Sprintf("%siptables-save -t nat | grep %v", st.in(st.effects.natNetns(e)), to.Addr()),
-			fmt.Sprintf("%snft list ruleset | grep %v", st.in(st.effects.natNetns(e)), to.Addr()),
-			"kubectl -n kube-system get pods -o wide -l k8s-app=kube-proxy"),
+		Remedy: []decoder.Remedy{
+			pipe(run(forFamily(to.Addr(), "iptables-save -t nat")), run("grep %v", to.Addr())).In(st.enter(st.effects.natNetns(e))),
+			pipe(run("nft list ruleset"), run("grep %v", to.Addr())).In(st.enter(st.effects.natNetns(e))),
+			systemPods("kube-proxy"),
+		},
 	}
 	unmatched := st.noNATRule(netfilterKeyOf(decoder.NetfilterUntranslated, e), c)
 	if fromPod(s) && unmatched == "" {
@@ -140,19 +141,24 @@ func (st *State) whyRuleSkipped(f *decoder.Finding, e decoder.Event, c *decoder.
 	case len(rules.Hooks) > 0 && !slices.Contains(rules.Hooks, hook):
 		f.Cause = fmt.Sprintf("The rules for it are reached from hook %s only: from hook %s no rule leads to them.", strings.Join(rules.Hooks, ", "), hook)
 		f.Evidence = append(f.Evidence, "the rule: "+rules.Rule, "searched from hook "+hook+": "+strings.Join(rules.Searched, ", "))
-		f.Remedy = append(st.inEach(netns, byFamily(e.Packet.Dst, fmt.Sprintf("iptables-save -t nat | grep -e '-A %s'", strings.ToUpper(hook)),
-			"nft list ruleset | grep -A3 'hook "+hook+"'")...), f.Remedy[2:]...)
+		f.Remedy = append([]decoder.Remedy{
+			pipe(run(forFamily(e.Packet.Dst, "iptables-save -t nat")), run("grep %v", "^-A "+strings.ToUpper(hook))).In(st.enter(netns)),
+			pipe(run("nft list ruleset"), run("grep -A3 %v", "hook "+hook)).In(st.enter(netns)),
+		}, f.Remedy[2:]...)
 	case c == nil && rules.Untracked != "":
 		f.Cause = "A rule keeps the packet from conntrack, and only what conntrack has an entry for is translated."
 		f.Evidence = append(f.Evidence, "the rule that does: "+rules.Untracked, "the rule for the service: "+rules.Rule)
-		f.Remedy = append(st.inEach(netns, byFamily(e.Packet.Dst, "iptables-save -t raw", "nft list ruleset | grep -n notrack")...),
-			"kubectl -n kube-system get pods -o wide -l k8s-app=node-local-dns   # whose rules these often are")
+		f.Remedy = []decoder.Remedy{
+			run(forFamily(e.Packet.Dst, "iptables-save -t raw")).In(st.enter(netns)),
+			pipe(run("nft list ruleset"), run("grep -n notrack")).In(st.enter(netns)),
+			systemPods("node-local-dns").Noting("whose rules these often are"),
+		}
 	case c == nil:
 		return false // it is older than the rules, or they are not asked about it
 	default:
 		f.Cause = "The flow is older than the rule: conntrack asks the rules about the first packet of a flow only."
 		f.Evidence = append(f.Evidence, "the rule: "+rules.Rule)
-		f.Remedy = []string{fmt.Sprintf("%sconntrack -D -p %s --orig-dst %v", st.in(netns), e.Packet.Proto, e.Packet.Dst), "# or let the client use another source port"}
+		f.Remedy = []decoder.Remedy{run("conntrack -D -p %v --orig-dst %v", e.Packet.Proto, e.Packet.Dst).In(st.enter(netns)), do("or let the client use another source port")}
 	}
 	return true
 }

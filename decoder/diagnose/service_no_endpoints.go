@@ -93,7 +93,7 @@ func (st *State) noEndpointsFinding(e decoder.Event, rules decoder.ServiceRules,
 	if r.state == decoder.ServiceNoLocal {
 		f.Title = fmt.Sprintf("%s has no endpoint on this node and its %s is Local, so the node drops packets to it.", upper(called(s, rules, to)), r.policy)
 		f.Cause = fmt.Sprintf("With %s: Local a node sends packets to its own endpoints only; this one has none that is ready.", r.policy)
-		f.Remedy = append(f.Remedy, fmt.Sprintf("# send to a node that has one, or set the service's %s to Cluster", r.policy))
+		f.Remedy = append(f.Remedy, do("send to a node that has one, or set the service's %s to Cluster", r.policy))
 	}
 	return f
 }
@@ -102,17 +102,17 @@ func (st *State) noEndpointsFinding(e decoder.Event, rules decoder.ServiceRules,
 func upper(text string) string { return strings.ToUpper(text[:1]) + text[1:] }
 
 // endpoints is how to see who serves.
-func endpoints(s decoder.ServiceFact, r decoder.ServiceRules) []string {
+func endpoints(s decoder.ServiceFact, r decoder.ServiceRules) []decoder.Remedy {
 	namespace, name := s.Namespace, s.Name
 	if name == "" {
 		namespace, name, _ = strings.Cut(r.Service, "/")
 		name, _, _ = strings.Cut(name, ":")
 	}
 	if name == "" {
-		return []string{"kubectl get endpointslices -A", "kubectl get services -A -o wide"}
+		return []decoder.Remedy{run("kubectl get endpointslices -A"), run("kubectl get services -A -o wide")}
 	}
-	return []string{
-		fmt.Sprintf("kubectl -n %s get endpointslices -l kubernetes.io/service-name=%s", word(namespace), word(name)),
-		fmt.Sprintf("kubectl -n %s get service %s -o wide   # its selector, against the pods' labels and readiness", word(namespace), word(name)),
+	return []decoder.Remedy{
+		run("kubectl -n %v get endpointslices -l kubernetes.io/service-name=%v", namespace, name),
+		run("kubectl -n %v get service %v -o wide", namespace, name).Noting("its selector, against the pods' labels and readiness"),
 	}
 }

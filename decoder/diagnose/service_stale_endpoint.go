@@ -25,7 +25,7 @@ func staleEndpoint(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding,
 		f.Cause = "The node's rules still name the endpoint, so new flows go to it as well: kube-proxy does not hear of changes, or is busy writing rules."
 		f.About.At(rules.Netns)
 		f.Evidence = append(f.Evidence, fmt.Sprintf("the %s rules of netns %d name %v", rules.Source, rules.Netns, c.Reply.Src))
-		f.Remedy = []string{"kubectl -n kube-system logs -l k8s-app=kube-proxy --tail=50", "kubectl -n kube-system get pods -o wide -l k8s-app=kube-proxy"}
+		f.Remedy = []decoder.Remedy{run("kubectl -n kube-system logs -l k8s-app=kube-proxy --tail=50"), systemPods("kube-proxy")}
 	}
 	return f, true
 }
@@ -58,9 +58,9 @@ func (st *State) stale(e decoder.Event, c *decoder.Conntrack) decoder.Finding {
 			fmt.Sprintf("conntrack entry: %v", c),
 			fmt.Sprintf("the service's endpoints are now %v, according to %s", endpoints, service.Source),
 		},
-		Remedy: []string{
-			fmt.Sprintf("%sconntrack -D -p %s --orig-dst %v --reply-src %v", st.in(e.Netns), e.Packet.Proto, c.Original.Dst.Addr(), c.Reply.Src.Addr()),
-			"# or let the client use another source port",
+		Remedy: []decoder.Remedy{
+			run("conntrack -D -p %v --orig-dst %v --reply-src %v", e.Packet.Proto, c.Original.Dst.Addr(), c.Reply.Src.Addr()).In(st.enter(e.Netns)),
+			do("or let the client use another source port"),
 		},
 	}
 }

@@ -168,9 +168,12 @@ func (st *State) twoSystems(e decoder.Event, c *decoder.Conntrack, systems []dec
 		ID: "service-stale-endpoint", Confidence: decoder.Certain, Subject: fmt.Sprintf("%v by %s", to, strings.Join(names, " and ")),
 		Title: fmt.Sprintf("Packets to %s are translated by %s, each to other endpoints.", called(systems[0], decoder.ServiceRules{}, to), strings.Join(names, " and by ")),
 		Cause: "kube-proxy changed its mode, or the tool that it writes rules with, and the old rules stayed: they are not kept up to date, and the first that match win.",
-		Remedy: byFamily(to.Addr(),
-			"kube-proxy --cleanup   # with the version and mode that wrote the old rules",
-			st.in(e.Netns)+"iptables-legacy-save | grep KUBE-", st.in(e.Netns)+"iptables-nft-save | grep KUBE-", st.in(e.Netns)+"nft list table ip kube-proxy"),
+		Remedy: []decoder.Remedy{
+			run("kube-proxy --cleanup").Noting("with the version and mode that wrote the old rules"),
+			pipe(run(forFamily(to.Addr(), "iptables-legacy-save")), run("grep KUBE-")).In(st.enter(e.Netns)),
+			pipe(run(forFamily(to.Addr(), "iptables-nft-save")), run("grep KUBE-")).In(st.enter(e.Netns)),
+			run(forFamily(to.Addr(), "nft list table ip kube-proxy")).In(st.enter(e.Netns)),
+		},
 	}
 	f.Evidence = append([]string{fmt.Sprintf("conntrack entry: %v", c)}, evidence...)
 	if api, known := st.ServiceAt(e.Netns, e.Packet.Proto, to); known && api.Source == "api" {

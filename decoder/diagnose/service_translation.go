@@ -266,8 +266,11 @@ func (st *State) notUntranslated(e decoder.Event, n decoder.NAT) decoder.Finding
 		Cause: "The answer did not pass the conntrack entry that translated the request: it took another path, or a bridge passed it on " +
 			"without asking netfilter (net.bridge.bridge-nf-call-iptables=0).",
 		Evidence: []string{fmt.Sprintf("from %v, expected from %v", n.Backend, n.Original.Dst)},
-		Remedy: []string{"modprobe br_netfilter; sysctl -w net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1",
-			fmt.Sprintf("ip route get %v from %v   # on the backend's node: must lead through the node that translates", n.Original.Src.Addr(), n.Backend.Addr())},
+		Remedy: []decoder.Remedy{
+			run("modprobe br_netfilter"),
+			run("sysctl -w net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1"),
+			run("ip route get %v from %v", n.Original.Src.Addr(), n.Backend.Addr()).Noting("on the backend's node: must lead through the node that translates"),
+		},
 	}
 	for key, v := range st.sysctls.All() {
 		if v == "0" && (key.key == "net.bridge.bridge-nf-call-iptables" || key.key == "net.bridge.bridge-nf-call-ip6tables") {

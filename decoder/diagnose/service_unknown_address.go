@@ -24,9 +24,9 @@ func (st *State) noSuchService(e decoder.Event) (decoder.Finding, bool) {
 		Cause: "The service was deleted, or created anew with another address, and the client goes on with the old one: from a DNS answer, " +
 			"from its environment, or as it was configured.",
 		Evidence: []string{untranslatedAt(e), why, fmt.Sprintf("no service has the address %v", to.Addr())},
-		Remedy: []string{
-			fmt.Sprintf("kubectl get services -A -o wide | grep -w %v", to.Addr()),
-			"# let the client look the name up again, or restart it",
+		Remedy: []decoder.Remedy{
+			pipe(run("kubectl get services -A -o wide"), run("grep -w %v", to.Addr())),
+			do("let the client look the name up again, or restart it"),
 		},
 	}
 	if !byAPI {
@@ -34,7 +34,7 @@ func (st *State) noSuchService(e decoder.Event) (decoder.Finding, bool) {
 		f.Title = fmt.Sprintf("Packets to %v, an address in the range of services, are not translated (DNAT): the node has no rule for it.", to)
 		f.Cause += " Or kube-proxy has lost its rules, or has not written them."
 		f.Evidence[2] = fmt.Sprintf("no rule of the node's is for the address %v, and the API was not asked", to.Addr())
-		f.Remedy = slices.Insert(f.Remedy, 1, "kubectl -n kube-system get pods -o wide -l k8s-app=kube-proxy")
+		f.Remedy = slices.Insert(f.Remedy, 1, systemPods("kube-proxy"))
 	}
 	return f, true
 }

@@ -64,21 +64,19 @@ func bufferFull(f *decoder.Finding, s decoder.Sock) {
 	if s.Inode != 0 {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("socket:[%d]", s.Inode))
 	}
-	f.Remedy = []string{
-		fmt.Sprintf("%sss -%sanpm 'sport = :%d'   # who, how much is queued, drops", within(f.About.Netns), flagOf(s.Proto), s.Local.Port()),
-		"# give the process more CPU, or a larger buffer: SO_RCVBUF, net.core.rmem_max, net.core.rmem_default",
+	f.Remedy = []decoder.Remedy{
+		sockets("anpm", s.Proto, s.Local.Port()).In(f.About.Netns).Noting("who, how much is queued, drops"),
+		do("give the process more CPU, or a larger buffer: SO_RCVBUF, net.core.rmem_max, net.core.rmem_default"),
 	}
 }
 
-// flagOf is the option of ss(8) for a protocol.
-func flagOf(proto string) string {
-	if proto == "tcp" {
-		return "t"
+// sockets shows those of a protocol at a port, with more options of ss(8).
+func sockets(options line, proto string, port uint16) decoder.Remedy {
+	of, ok := map[string]line{"tcp": "ss -t", "udp": "ss -u"}[proto]
+	if !ok {
+		of = "ss -w"
 	}
-	if proto == "udp" {
-		return "u"
-	}
-	return "w"
+	return run(of+options+" %v", fmt.Sprintf("sport = :%d", port))
 }
 
 // queueFull fills a finding about a listener.
@@ -90,8 +88,8 @@ func queueFull(f *decoder.Finding, s decoder.Sock, who string) {
 	}
 	f.Cause = "The accept queue of the listening socket is full, so the kernel drops new connections without an answer and clients retry after 1, 3, 7 s."
 	f.Evidence = append(f.Evidence, fmt.Sprintf("accept queue %d, limit %d (the smaller of listen's backlog and net.core.somaxconn)", s.Backlog, s.Limit))
-	f.Remedy = []string{
-		fmt.Sprintf("%sss -ltnp 'sport = :%d'   # Recv-Q is the queue, Send-Q its limit", within(f.About.Netns), s.Local.Port()),
-		"# find what holds the process up; a larger backlog (listen, net.core.somaxconn) only helps against bursts",
+	f.Remedy = []decoder.Remedy{
+		sockets("lnp", "tcp", s.Local.Port()).In(f.About.Netns).Noting("Recv-Q is the queue, Send-Q its limit"),
+		do("find what holds the process up; a larger backlog (listen, net.core.somaxconn) only helps against bursts"),
 	}
 }

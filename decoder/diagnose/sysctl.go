@@ -26,9 +26,9 @@ func loopbackRoute(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding,
 			fmt.Sprintf("%s = 0 in netns %d, wanted 1", key, e.Netns),
 			d.Conntrack.String(),
 		},
-		Remedy: []string{
-			st.in(e.Netns) + "sysctl -w " + key + "=1   # kube-proxy does so itself, unless --iptables-localhost-nodeports=false",
-			fmt.Sprintf("# or ask at another address of the host than %v", d.Conntrack.Original.Dst.Addr()),
+		Remedy: []decoder.Remedy{
+			run("sysctl -w %v=1", key).In(st.enter(e.Netns)).Noting("kube-proxy does so itself, unless --iptables-localhost-nodeports=false"),
+			do("or ask at another address of the host than %v", d.Conntrack.Original.Dst.Addr()),
 		},
 	}, true
 }
@@ -112,7 +112,11 @@ func (st *State) bridgeBypassesNetfilter(at bridgeKey, e decoder.Event) (decoder
 			fmt.Sprintf("%s is a bridge, and carried %v", at.iface, e.Packet),
 			fmt.Sprintf("rules there translate %d services", services),
 		},
-		Remedy: []string{"modprobe br_netfilter", st.in(at.netns) + "sysctl -w " + key + "=1", "echo " + key + "=1 >/etc/sysctl.d/99-kubernetes.conf   # for after the next boot"},
+		Remedy: []decoder.Remedy{
+			run("modprobe br_netfilter"),
+			run("sysctl -w %v=1", key).In(st.enter(at.netns)),
+			pipe(run("echo %v=1", key), run("tee -a /etc/sysctl.d/99-kubernetes.conf")).Noting("for after the next boot"),
+		},
 	}, true
 }
 

@@ -166,7 +166,7 @@ func (r *TLS) refused(x refusal) decoder.Finding {
 	f := decoder.Finding{
 		ID: "tls-alert", Severity: decoder.Warning, Confidence: decoder.Certain, Time: e.Time, First: e.Time, Last: e.Time, Count: 1,
 		Subject: x.Server.String(),
-		Remedy:  []string{fmt.Sprintf("openssl s_client -connect %v%s </dev/null", x.Server, serverNameFlag(x.Name))},
+		Remedy:  []decoder.Remedy{x.connect()},
 	}.Of(e)
 	f.About.Clients, f.About.Servers = []netip.Addr{x.Client.Addr()}, []netip.AddrPort{x.Server}
 	if x.Guessed || x.Alert == nil {
@@ -230,9 +230,10 @@ func (x refusal) pod(end netip.AddrPort) decoder.Pod {
 	return destination
 }
 
-func serverNameFlag(name string) string {
-	if name == "" {
-		return ""
+// connect is a handshake with the server that shows what it has.
+func (x refusal) connect() decoder.Remedy {
+	if x.Name == "" {
+		return run("openssl s_client -connect %v </dev/null", x.Server)
 	}
-	return " -servername " + quote(name)
+	return run("openssl s_client -connect %v -servername %v </dev/null", x.Server, optarg(x.Name))
 }

@@ -47,7 +47,7 @@ func (r *TLS) certificate(x refusal, f *decoder.Finding) {
 	case fault == "tls-certificate-not-yet-valid":
 		f.ID, f.Cause = fault, "The server's certificate begins later than the time at which it was refused."
 		f.Title = fmt.Sprintf("The certificate of %s is not valid yet.", name)
-		f.Remedy = append(f.Remedy, "timedatectl   # on the client, and where the certificate was made: are the clocks right?")
+		f.Remedy = append(f.Remedy, run("timedatectl").Noting("on the client, and where the certificate was made: are the clocks right?"))
 	case said(tls.UnknownCA):
 		x.unknownAuthority(f, name)
 		if !x.Guessed {
@@ -56,7 +56,7 @@ func (r *TLS) certificate(x refusal, f *decoder.Finding) {
 	case fault == "tls-name-mismatch":
 		f.ID, f.Cause, f.Confidence = fault, "The server's certificate is for other names than the one that the client asked for.", decoder.Likely
 		f.Title = fmt.Sprintf("The certificate of %s is not for that name.", name)
-		f.Remedy = append(f.Remedy, "# add the name to the certificate, or ask for one that it has")
+		f.Remedy = append(f.Remedy, do("add the name to the certificate, or ask for one that it has"))
 	case fault == "tls-unknown-authority":
 		f.Evidence = append(f.Evidence, "nothing is wrong with time and name")
 		x.unknownAuthority(f, name)
@@ -78,16 +78,16 @@ func clientCertificate(x refusal, f *decoder.Finding, whose string) {
 func expired(f *decoder.Finding, side, name string) {
 	f.ID, f.Cause = "tls-certificate-expired", fmt.Sprintf("The %s's certificate is past its end, by the clock of this node or of the other side.", side)
 	f.Title = fmt.Sprintf("The certificate of %s has expired.", name)
-	f.Remedy = append(f.Remedy, "timedatectl   # is the clock right?",
-		"kubeadm certs check-expiration   # of a control plane; kubeadm certs renew all renews them",
-		fmt.Sprintf("# renew the certificate, and have the %s load it", side))
+	f.Remedy = append(f.Remedy, run("timedatectl").Noting("is the clock right?"),
+		run("kubeadm certs check-expiration").Noting("of a control plane; kubeadm certs renew all renews them"),
+		do("renew the certificate, and have the %s load it", side))
 }
 
 // unknownAuthority is as sure as the chain makes it: one that signs itself is none that all the world knows.
 func (x refusal) unknownAuthority(f *decoder.Finding, name string) {
 	f.ID, f.Cause = "tls-unknown-authority", "The client does not trust who signed the server's certificate: an authority of its own that the client does not have, or an intermediate certificate that the server does not send."
 	f.Title = fmt.Sprintf("The client does not know the authority behind the certificate of %s.", name)
-	f.Remedy = append(f.Remedy, "# give the client the authority's certificate, or the server the whole chain")
+	f.Remedy = append(f.Remedy, do("give the client the authority's certificate, or the server the whole chain"))
 	f.Confidence = decoder.Possible
 	if len(x.chain) == 0 {
 		return

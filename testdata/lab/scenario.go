@@ -10,7 +10,7 @@ import (
 
 	"ktrace/decoder"
 	"ktrace/decoder/diagnose"
-	"ktrace/testdata/remedy"
+	"ktrace/testdata/wording"
 )
 
 // Scenario is one fault: the traffic that meets it and the cause that ktrace must name. The same traffic without the
@@ -34,7 +34,8 @@ type Scenario struct {
 // found is what the scenarios check of a finding.
 type found struct {
 	ID, Severity, Confidence, Title, Over string
-	Evidence, Remedy                      []string
+	Evidence                              []string
+	Remedy                                []decoder.Remedy
 }
 
 // Run runs the fault and its twin, each in a network of its own. The test's package must use Main.
@@ -96,13 +97,13 @@ func (s Scenario) onlyWanted(t *testing.T, lines []Line) {
 		if s.Grave && f.Severity != string(decoder.Critical) {
 			t.Errorf("%s is %s, want it to be critical", f.ID, f.Severity)
 		}
-		if !strings.Contains(f.Title, s.Title) || s.Remedy != "" && !slices.Contains(f.Remedy, s.Remedy) {
+		if !strings.Contains(f.Title, s.Title) || s.Remedy != "" && !slices.ContainsFunc(f.Remedy, func(r decoder.Remedy) bool { return r.String() == s.Remedy }) {
 			t.Errorf("%s has the title %q, want %q in it, and the remedy %q, want %q", f.ID, f.Title, s.Title, f.Remedy, s.Remedy)
 		}
 		if f.Title == "" || len(f.Evidence) == 0 || len(f.Remedy) == 0 {
 			t.Errorf("%s lacks title, evidence or remedy: %+v", f.ID, f)
 		}
-		if err := remedy.Check(f.Remedy); err != nil {
+		if err := wording.Remedies(f.Remedy); err != nil {
 			t.Errorf("%s: %v", f.ID, err)
 		}
 	}

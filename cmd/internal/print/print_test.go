@@ -32,7 +32,7 @@ func finding() decoder.Finding {
 	return decoder.Finding{
 		ID: "no-route", Severity: decoder.Critical, Title: "No route to 10.1.2.3.", Cause: "The table has none.",
 		Pod: decoder.Pod{Namespace: "default", Name: "web-0"}, Subject: "10.1.2.3", Evidence: []string{"e1", "e2"},
-		Remedy: []string{"ip route"}, Count: 1, First: event().Time, Last: event().Time, Confidence: decoder.Certain,
+		Remedy: []decoder.Remedy{{Run: "ip route"}}, Count: 1, First: event().Time, Last: event().Time, Confidence: decoder.Certain,
 	}
 }
 

@@ -144,7 +144,7 @@ func (t *Text) Finding(f decoder.Finding) error {
 	}
 	if f.Reported {
 		writeField(&b, "hits", decoder.Victims(f.Hits, f.Unnamed))
-		writeField(&b, "how sure", howSure(f))
+		writeField(&b, "confidence", confidence(f))
 	} else {
 		writeGrounds(&b, f)
 	}
@@ -164,13 +164,17 @@ func writeGrounds(b *strings.Builder, f decoder.Finding) {
 		writeField(b, "evidence", e)
 	}
 	for _, r := range f.Remedy {
-		writeField(b, "try", r)
+		name := "remedy"
+		if r.Run == "" {
+			name = "do"
+		}
+		writeField(b, name, r.String())
 	}
-	writeField(b, "how sure", howSure(f))
+	writeField(b, "confidence", confidence(f))
 }
 
-// howSure is what a finding rests on and how often it was found.
-func howSure(f decoder.Finding) string {
+// confidence is what a finding rests on and how often it was found.
+func confidence(f decoder.Finding) string {
 	const clock = "15:04:05.000"
 	seen := fmt.Sprintf("%s, %d times since %s", f.Confidence, f.Count, f.First.UTC().Format(clock))
 	if f.Count <= 1 {
@@ -184,7 +188,7 @@ func howSure(f decoder.Finding) string {
 
 func writeField(b *strings.Builder, name, text string) {
 	if text != "" {
-		fmt.Fprintf(b, "  %-9s %s\n", name, Printable(text))
+		fmt.Fprintf(b, "  %-10s %s\n", name, Printable(text))
 	}
 }
 

@@ -3,7 +3,6 @@ package diagnose
 import (
 	"net/netip"
 	"os/exec"
-	"slices"
 	"strings"
 	"testing"
 
@@ -31,15 +30,15 @@ func TestRemediesQuoteDevices(t *testing.T) {
 	e, d := askedAt(7, "10.244.1.5:53", decoder.Drop{Reason: "QDISC_DROP", Location: "__dev_queue_xmit"})
 	e.Iface = "$(id)"
 	f, ok := byReason(state, e, d)
-	if !ok || !strings.Contains(strings.Join(f.Remedy, "\n"), "dev '$(id)'") {
+	if !ok || !strings.Contains(f.Remedy[0].Run, "dev '$(id)'") {
 		t.Errorf("remedy %q", f.Remedy)
 	}
 }
 
 // TestSettingsOfDevices wants a key that sysctl(8) and the shell take for the device's.
 func TestSettingsOfDevices(t *testing.T) {
-	for device, want := range map[string]string{"eth0": "net.ipv4.conf.eth0.rp_filter", "eth0.7": "'net/ipv4/conf/eth0.7/rp_filter'", "$(id)": "'net.ipv4.conf.$(id).rp_filter'"} {
-		if got := setting("net.ipv4.conf."+device+".rp_filter", device); got != want {
+	for device, want := range map[string]string{"eth0": "net.ipv4.conf.eth0.rp_filter", "eth0.7": "net/ipv4/conf/eth0.7/rp_filter", "$(id)": "'net.ipv4.conf.$(id).rp_filter'"} {
+		if got := run("%v", setting("net.ipv4.conf."+device+".rp_filter", device)).Run; got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
 	}
@@ -47,12 +46,16 @@ func TestSettingsOfDevices(t *testing.T) {
 
 // TestCommandsAreOfTheFamily wants IPv6 looked for where it is, and settings that both families share left as they are.
 func TestCommandsAreOfTheFamily(t *testing.T) {
-	four := []string{"iptables-save -c | grep -e DROP", "iptables -I FORWARD -j DROP; nft list table ip kube-proxy", "iptables-legacy-save; ip route get x", "sysctl net.bridge.bridge-nf-call-iptables"}
-	six := []string{"ip6tables-save -c | grep -e DROP", "ip6tables -I FORWARD -j DROP; nft list table ip6 kube-proxy", "ip6tables-legacy-save; ip -6 route get x", "sysctl net.bridge.bridge-nf-call-iptables"}
-	if got := byFamily(netip.MustParseAddr("10.0.0.1"), four...); !slices.Equal(got, four) {
-		t.Errorf("%q, want %q", got, four)
-	}
-	if got := byFamily(netip.MustParseAddr("fd00::1"), four...); !slices.Equal(got, six) {
-		t.Errorf("%q, want %q", got, six)
+	for four, six := range map[line]line{
+		"iptables-save -c": "ip6tables-save -c", "iptables -I FORWARD -j DROP": "ip6tables -I FORWARD -j DROP", "iptables-legacy-save": "ip6tables-legacy-save",
+		"nft list table ip kube-proxy": "nft list table ip6 kube-proxy", "ip route get %v": "ip -6 route get %v", "ip rule": "ip -6 rule",
+		"sysctl net.bridge.bridge-nf-call-iptables": "sysctl net.bridge.bridge-nf-call-iptables",
+	} {
+		if got := forFamily(netip.MustParseAddr("10.0.0.1"), four); got != four {
+			t.Errorf("%q, want %q", got, four)
+		}
+		if got := forFamily(netip.MustParseAddr("fd00::1"), four); got != six {
+			t.Errorf("%q, want %q", got, six)
+		}
 	}
 }

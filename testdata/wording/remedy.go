@@ -1,30 +1,35 @@
-// Package remedy checks what findings say is to be done: commands that work as printed, and after them, as comments of the
-// shell, what no command does.
-package remedy
+// Package wording checks what findings say: that remedies are commands that work as printed, or advice, and that titles are
+// sentences.
+package wording
 
 import (
+	"errors"
 	"fmt"
 	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
+
+	"ktrace/decoder"
 )
 
-// advice begins a line that is no command.
-const advice = "# "
-
-// Check says what is wrong with a finding's remedy.
-func Check(lines []string) error {
+// Remedies says what is wrong with what a finding gives as its remedy: each is a command or advice, and commands come first.
+func Remedies(all []decoder.Remedy) error {
 	advises := false
-	for _, line := range lines {
+	for _, r := range all {
 		switch {
-		case strings.HasPrefix(line, advice):
+		case (r.Run == "") == (r.Do == ""):
+			return fmt.Errorf("%+v is not either a command or advice", r)
+		case r.Do != "":
 			advises = true
+			if r.Netns != 0 || r.Note != "" || strings.HasPrefix(r.Do, "#") {
+				return fmt.Errorf("%+v is not just advice", r)
+			}
 		case advises:
-			return fmt.Errorf("%q comes after what no command does", line)
+			return fmt.Errorf("%q comes after advice", r.Run)
 		default:
-			if err := command(line); err != nil {
-				return fmt.Errorf("%q: %w", line, err)
+			if err := errors.Join(Command(r.Run), Command(r.String())); err != nil {
+				return fmt.Errorf("%v: %w", r, err)
 			}
 		}
 	}
@@ -35,8 +40,8 @@ func Check(lines []string) error {
 var placeholder = regexp.MustCompile(`<[A-Za-z][^>]*>|\{\w+\}|%!?[a-z(]|\.\.\.|` +
 	`(?:^|[\s=:/@])(?:X|Y|N|NAME|NAMESPACE|POD|NODE|UNIT|BRIDGE|TUNNEL|FLOW|DEV|DEVICE|IFACE|ADDR|ADDRESS|HOST|PORT|FILE|SRC|DST)(?:$|[\s=:/])`)
 
-// command says what is wrong with a line for a shell.
-func command(line string) error {
+// Command says what is wrong with a line for a shell, which may have a comment at its end.
+func Command(line string) error {
 	code, _, _ := strings.Cut(line, "   # ")
 	bare := unquoted(code)
 	if x := placeholder.FindString(bare); x != "" {
@@ -56,10 +61,10 @@ func command(line string) error {
 // unquoted is a line without what is in single quotes: words that others chose, and other languages.
 func unquoted(line string) string { return regexp.MustCompile(`'[^']*'`).ReplaceAllString(line, "''") }
 
-// program is the first word of a simple command, behind the shell's own.
+// program is the first word of a simple command.
 func program(part string) string {
-	words := strings.Fields(strings.TrimPrefix(strings.TrimSpace(part), "do "))
-	if len(words) == 0 || slices.Contains([]string{"for", "done"}, words[0]) {
+	words := strings.Fields(part)
+	if len(words) == 0 {
 		return ""
 	}
 	return words[0]
@@ -67,9 +72,9 @@ func program(part string) string {
 
 // programs are those that remedies name.
 func programs() []string {
-	return strings.Fields(`arping ausearch awk bpftool bridge cat conntrack cut df dig dmesg echo ethtool getfacl grep head ip ip6tables
+	return strings.Fields(`arping ausearch awk bpftool bridge cat conntrack cut df dig dmesg echo ethtool grep head ip ip6tables
 		ip6tables-legacy ip6tables-legacy-save ip6tables-nft ip6tables-nft-save ip6tables-save iostat iptables iptables-legacy
 		iptables-legacy-save iptables-nft iptables-nft-save iptables-save iw journalctl ktrace kube-proxy kubeadm kubectl lsns
 		modprobe mpstat nft nsenter nstat openssl ovs-dpctl ovs-ofctl ovs-vsctl ping sed sort ss sysctl tail tc tcpdump
-		timedatectl top tracepath traceroute uniq`)
+		tee timedatectl top tracepath traceroute uniq xargs`)
 }

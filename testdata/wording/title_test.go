@@ -1,0 +1,25 @@
+package wording
+
+import "testing"
+
+func TestTitle(t *testing.T) {
+	for _, good := range []string{
+		"The DNS server 10.0.0.1:53 does not answer.",
+		"10.244.1.2 does not answer ARP on eth0, so packets to it are dropped.",
+		"net.bridge.bridge-nf-call-iptables is 0 on a node with services and a bridge: pods on cni0 cannot reach services through backends on it.",
+		"shop/web-0 (10.244.1.2:80) closed the socket with 12 bytes unread, which reset its connection to fd00::2:40000.",
+		"fdatasync of /var/lib/etcd/wal/0.wal returned EIO: what was written to it may be lost.",
+		"eth0 has no carrier, so no host on it answers ARP, and packets to 10.0.0.1 are dropped.",
+	} {
+		if err := Title(good); err != nil {
+			t.Errorf("%q: %v", good, err)
+		}
+	}
+	for _, bad := range []string{
+		"", "the receive buffer is full.", "The receive buffer is full", "The buffer is full.  Read faster.", "The buffer is full. Read faster.", " The buffer is full.",
+	} {
+		if Title(bad) == nil {
+			t.Errorf("%q is taken for a title", bad)
+		}
+	}
+}
