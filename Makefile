@@ -64,9 +64,10 @@ test-vm-arm64: DEPS += $(VMDEPS) qemu-system-arm
 test-vm-arm64: deps ## ktrace itself under an arm64 kernel, which is emulated as a whole: some minutes (as root)
 	testdata/vm/arm64
 
-# One package at a time: pods are of the whole machine, so one test's would be strangers in the other's.
+# One package at a time: pods are of the whole machine, so one test's would be strangers in the other's. But many tests of
+# a package: most of the time they wait, for a client's timeout or the end of a run, each with a network of its own.
 test: deps ## install what the tests need and run them all (as root)
-	testdata/leakcheck $(GO) test -p 1 -timeout 60m $(PKGS)
+	testdata/leakcheck $(GO) test -p 1 -parallel 8 -timeout 30m $(PKGS)
 
 soak: deps ## what needs the machine to itself: millions of packets past ktrace and tcpdump (as root)
 	KTRACE_SOAK=1 $(GO) test -count=1 -v -timeout 10m -run AtFullSpeed ./cmd/ktrace

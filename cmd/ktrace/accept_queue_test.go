@@ -64,6 +64,7 @@ func (q *queueTest) traffic(t testing.TB, c *lab.Cluster, p *lab.Pod) {
 // TestDiagnoseFindsFullAcceptQueues: whatever the family, whether the kernel drops what it has no room for or resets it,
 // and whether that is a SYN or the client's acknowledgement.
 func TestDiagnoseFindsFullAcceptQueues(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		for _, x := range []struct {

@@ -25,6 +25,7 @@ func (f stack) lose(_ testing.TB, _ *lab.Cluster, p *lab.Pod) {
 // TestAPodThatLostItsAddressIsNoRouter: every pod's namespace passes nothing on, and that is not why what still arrives
 // there is dropped.
 func TestAPodThatLostItsAddressIsNoRouter(t *testing.T) {
+	t.Parallel()
 	const mac = "02:00:00:00:13:16"
 	var all []lab.Scenario
 	for _, f := range stacks() {
@@ -47,6 +48,7 @@ func TestAPodThatLostItsAddressIsNoRouter(t *testing.T) {
 
 // TestANeighbourThatLostItsAddressIsNamed: its namespace is asked which addresses it has.
 func TestANeighbourThatLostItsAddressIsNamed(t *testing.T) {
+	t.Parallel()
 	for _, f := range stacks() {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()

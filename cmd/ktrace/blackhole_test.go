@@ -122,6 +122,7 @@ func garbling(pass func([]byte) (bool, []byte)) func([]byte) (bool, []byte) {
 }
 
 func TestMTUFindsHoles(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		for _, s := range holes(f) {
@@ -135,6 +136,7 @@ func TestMTUFindsHoles(t *testing.T) {
 
 // TestReadFindsHolesInATcpdumpCapture: there are only packets, and no word of the sender's.
 func TestReadFindsHolesInATcpdumpCapture(t *testing.T) {
+	t.Parallel()
 	for _, f := range stacks() {
 		for i, broken := range []bool{true, false} {
 			t.Run(fmt.Sprint(f.name, " ", broken), func(t *testing.T) {
@@ -185,6 +187,7 @@ func dump(t testing.TB, ns *lab.NS, args ...string) (stop func()) {
 
 // TestMTUTakesNoOtherTroubleForAHole: loss, and a peer that is there no more or takes nothing, look alike at first.
 func TestMTUTakesNoOtherTroubleForAHole(t *testing.T) {
+	t.Parallel()
 	families := stacks()
 	if testing.Short() {
 		families = families[:1]

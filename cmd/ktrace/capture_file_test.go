@@ -44,6 +44,7 @@ func capturePings(t *testing.T, name string, flags ...string) (dir string, a, b 
 }
 
 func TestCapturedFilesSayInTsharkWhatWasMeant(t *testing.T) {
+	t.Parallel()
 	dir, a, b := capturePings(t, "x.pcapng")
 	file := filepath.Join(dir, "x.pcapng")
 	lines := strings.Split(strings.TrimSpace(tool(t, "tshark", "-r", file, "-N", "n", "-T", "fields", "-E", "separator=|",
@@ -72,6 +73,7 @@ func TestCapturedFilesSayInTsharkWhatWasMeant(t *testing.T) {
 }
 
 func TestCaptureCountsWhatItLosesExactly(t *testing.T) {
+	t.Parallel()
 	c := lab.NewCluster(t)
 	p := c.AddPod("a")
 	file := filepath.Join(t.TempDir(), "x.pcapng")

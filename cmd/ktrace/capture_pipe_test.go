@@ -49,6 +49,7 @@ func piped(t *testing.T, pipe string, flags ...string) string {
 }
 
 func TestCaptureIsReadFromAPipe(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ name, pipe, each string }{
 		{"tcpdump", `"$@" | tcpdump -nr -`, "ICMP echo re"},
 		{"tshark, live", `"$@" | tshark -i - -c 46 -T fields -e frame.interface_name -e frame.comment`, "eth0@default/web-0"},
@@ -63,6 +64,7 @@ func TestCaptureIsReadFromAPipe(t *testing.T) {
 }
 
 func TestCaptureShowsLinesAsTcpdumpWithNamesOfPods(t *testing.T) {
+	t.Parallel()
 	text := piped(t, `"$@"`)
 	lines := regexp.MustCompile(`(?m)^\d\d:\d\d:\d\d\.\d+ .*default/web-0 +default/web-1 +IP [0-9.]+ > [0-9.]+: ICMP echo request`)
 	if n := len(lines.FindAllString(text, -1)); n != pings {
@@ -71,6 +73,7 @@ func TestCaptureShowsLinesAsTcpdumpWithNamesOfPods(t *testing.T) {
 }
 
 func TestCaptureIsTcpdumpByWhatItTakes(t *testing.T) {
+	t.Parallel()
 	c := lab.NewCluster(t)
 	p := c.AddPod("a")
 	b := startBoth(t, p, "x", "-s", "60", "-c", "50")
@@ -88,6 +91,7 @@ func TestCaptureIsTcpdumpByWhatItTakes(t *testing.T) {
 
 // TestCaptureIsTcpdumpByWhenItWrites wants packets in files that are still being written with -U.
 func TestCaptureIsTcpdumpByWhenItWrites(t *testing.T) {
+	t.Parallel()
 	c := lab.NewCluster(t)
 	p := c.AddPod("a")
 	b := startBoth(t, p, "x", "-U")
@@ -106,6 +110,7 @@ func TestCaptureIsTcpdumpByWhenItWrites(t *testing.T) {
 
 // TestCaptureIsTcpdumpByWhenItEnds has packets come until both have written two files of a second each.
 func TestCaptureIsTcpdumpByWhenItEnds(t *testing.T) {
+	t.Parallel()
 	c := lab.NewCluster(t)
 	p := c.AddPod("a")
 	b := startBoth(t, p, "x", "-G", "1", "-W", "2")

@@ -180,6 +180,7 @@ func inAll(t *testing.T, dir string) (n int) {
 // are as many as tcpdump's only if the last of them is not nearly full. Both end by -c: an interrupted tcpdump leaves
 // behind what the kernel still has for it.
 func TestCaptureIsTcpdumpByTheNamesOfFiles(t *testing.T) {
+	t.Parallel()
 	const n, size = 2200, 1400
 	for _, tt := range []struct {
 		name, flags string

@@ -28,6 +28,7 @@ func ping(from *lab.NS, to string, extra ...string) {
 }
 
 func TestCaptureTakesThePacketsOfAPod(t *testing.T) {
+	t.Parallel()
 	for _, variant := range []string{"tcx", "clsact"} {
 		t.Run(variant, func(t *testing.T) {
 			if variant == "tcx" && !kernelHas(t, "tcx_prog_attach") {
@@ -67,6 +68,7 @@ func takesThePacketsOfAPod(t *testing.T, variant string) {
 }
 
 func TestCaptureFollowsAPodThatComesLater(t *testing.T) {
+	t.Parallel()
 	c := lab.NewCluster(t)
 	k := lab.NewKubelet(t)
 	run := lab.Ktrace(t, "capture", "--pod", "late-*", "--host-root", k.Root, "icmp")
@@ -81,6 +83,7 @@ func TestCaptureFollowsAPodThatComesLater(t *testing.T) {
 
 // TestCaptureComesBackWhereADeviceIsSetUpAnew: Calico's agent removes what is at a device and begins again.
 func TestCaptureComesBackWhereADeviceIsSetUpAnew(t *testing.T) {
+	t.Parallel()
 	c := lab.NewCluster(t)
 	p := c.AddPod("a")
 	run := lab.Ktrace(t, "capture", "--netns", p.NS.Path(), "--variant", "clsact", "icmp")
@@ -98,6 +101,7 @@ func TestCaptureComesBackWhereADeviceIsSetUpAnew(t *testing.T) {
 }
 
 func TestCaptureRefusesAnExpressionAndPointsAtIt(t *testing.T) {
+	t.Parallel()
 	run := lab.StartKtrace(t, "capture", "tcp", "port", "htp")
 	_, status := run.Wait()
 	if status != 2 || !strings.Contains(run.Stderr(), "\n         ^") {

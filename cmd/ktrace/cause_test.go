@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 
 	"ktrace/testdata/lab"
@@ -65,6 +66,7 @@ func (f stack) many(n int) (hosts, ports []string) {
 
 // TestDiagnoseReportsACauseOnce: however many it hits.
 func TestDiagnoseReportsACauseOnce(t *testing.T) {
+	t.Parallel()
 	for _, f := range stacks() {
 		hosts, ports := f.many(40)
 		for _, c := range []struct {
@@ -99,52 +101,51 @@ func TestDiagnoseReportsACauseOnce(t *testing.T) {
 // TestDiagnoseClaimsNothingOfWhatIsNoLoss: the Internet tries closed ports, a scan looks for hosts by pings, and a sender
 // that gets "packet too big" sends smaller ones.
 func TestDiagnoseClaimsNothingOfWhatIsNoLoss(t *testing.T) {
+	t.Parallel()
 	closed := nftRule("input", "meta l4proto { tcp, udp } th dport { 23, 445 } drop")
-	for _, f := range stacks() {
-		prefix := map[string]string{"ip": "10.9.0.", "ip -6": "fd00:9::"}[f.ip]
+	for i, f := range stacks() {
 		for _, c := range []struct {
-			name string
-			do   step
-			node bool // that is looked at, not the pod: alone, for all labs' nodes have the same address
-			want []string
+			name    string
+			network int // of its own where the node is looked at, not the pod
+			do      func(testing.TB, stack, *lab.Cluster, *lab.Pod)
+			want    []string
 		}{
-			{"closed ports", func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) {
+			{"closed ports", networkOfClosedPorts + 2*i, func(_ testing.TB, f stack, c *lab.Cluster, _ *lab.Pod) {
 				c.Node.Run(closed...)
 				for _, port := range []string{"23", "445", "23"} {
 					fetch(c.Server, net.JoinHostPort(f.uplink, port), patience)
 				}
-			}, true, nil},
-			{"an open port", func(t testing.TB, c *lab.Cluster, _ *lab.Pod) {
+			}, nil},
+			{"an open port", networkOfClosedPorts + 2*i + 1, func(t testing.TB, f stack, c *lab.Cluster, _ *lab.Pod) {
 				echoTCP(t, c.Node, "445")
 				c.Node.Run(closed...)
 				fetch(c.Server, net.JoinHostPort(f.uplink, "445"), patience)
-			}, true, []string{"netfilter-drop"}},
-			{"a ping sweep", func(_ testing.TB, c *lab.Cluster, p *lab.Pod) {
+			}, []string{"netfilter-drop"}},
+			{"a ping sweep", 0, func(_ testing.TB, f stack, c *lab.Cluster, p *lab.Pod) {
 				f.quickNeighbours(c)
 				for i := range 6 {
-					_, _ = p.Try("ping", "-n", "-c1", "-W1", fmt.Sprint(prefix, 80+i))
+					_, _ = p.Try("ping", "-n", "-c1", "-W1", fmt.Sprint(strings.TrimSuffix(f.server, "2"), 80+i))
 				}
-			}, false, nil},
-			{"path MTU discovery", func(_ testing.TB, c *lab.Cluster, p *lab.Pod) {
+			}, nil},
+			{"path MTU discovery", 0, func(_ testing.TB, f stack, c *lab.Cluster, p *lab.Pod) {
 				c.Node.IP("link set uplink mtu 1300")
 				for range 2 {
 					_, _ = p.Try("ping", "-n", "-c1", "-W1", "-s", "1400", "-M", "do", f.server)
 				}
-			}, false, nil},
+			}, nil},
 		} {
 			t.Run(f.name+" "+c.name, func(t *testing.T) {
-				if !c.node {
-					t.Parallel()
-				}
-				cluster := lab.NewCluster(t)
+				t.Parallel()
+				f := stacksAt(c.network)[i]
+				cluster := lab.NewClusterAt(t, c.network)
 				p := cluster.AddPod("pod")
 				p.Run("ping", "-c1", "-W20", f.server)
 				place := p.NS
-				if c.node {
+				if c.network != 0 {
 					place = cluster.Node
 				}
 				run := lab.Ktrace(t, "diagnose", "--duration", "7s", "--netns", place.Path())
-				c.do(t, cluster, p)
+				c.do(t, f, cluster, p)
 				lines, _ := run.Wait()
 				if got := wrong(t, lines); !slices.Equal(got, c.want) {
 					t.Errorf("found %q, want %q\n%s", got, c.want, lab.Findings(lines))

@@ -10,6 +10,7 @@ import (
 
 // TestDiagnoseReportsNoConsequences: what else happens to the packets, or first, on account of the fault is no cause.
 func TestDiagnoseReportsNoConsequences(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		shop := map[string]string{"ip": "10.96.7.7", "ip -6": "fd00:96::77"}[f.ip] // which only the rules tell of
@@ -50,6 +51,7 @@ func TestDiagnoseReportsNoConsequences(t *testing.T) {
 // answers show that nothing had to be translated, so that what is lost later has another cause. Nor is a packet lost that was
 // sent to find the way.
 func TestDiagnoseTakesNoServerForAService(t *testing.T) {
+	t.Parallel()
 	for _, f := range dnsFamilies() {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
@@ -82,6 +84,7 @@ func TestDiagnoseTakesNoServerForAService(t *testing.T) {
 
 // TestDropNamesRulesBeneathIP: of a bridge, and of a device.
 func TestDropNamesRulesBeneathIP(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		setup := func(t testing.TB, c *lab.Cluster, p *lab.Pod) {

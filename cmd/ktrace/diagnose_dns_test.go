@@ -9,6 +9,7 @@ import (
 // TestDiagnoseNamesWhatIsWrongWithADNSServer: as the verb dns does, and not as what else it may look like: the server's port
 // is not the service's.
 func TestDiagnoseNamesWhatIsWrongWithADNSServer(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range dnsFamilies() {
 		for _, s := range []lab.Scenario{

@@ -10,6 +10,7 @@ import (
 
 // TestDiagnoseFindsTheOneCause runs one fault of every family past all rules together.
 func TestDiagnoseFindsTheOneCause(t *testing.T) {
+	t.Parallel()
 	f := stacks()[0]
 	var all []lab.Scenario
 	for _, from := range []struct {
@@ -39,6 +40,7 @@ func TestDiagnoseFindsTheOneCause(t *testing.T) {
 
 // TestDiagnoseSeesConnectsThatMakeNoPacket: the pod has no way to the address, so there is only an errno.
 func TestDiagnoseSeesConnectsThatMakeNoPacket(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		in := func(command string) step {
@@ -79,6 +81,7 @@ func TestDiagnoseSeesConnectsThatMakeNoPacket(t *testing.T) {
 }
 
 func TestDiagnoseEndsWithStatus3IfSomethingIsWrong(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, forward string
 		status        int
@@ -99,6 +102,7 @@ func TestDiagnoseEndsWithStatus3IfSomethingIsWrong(t *testing.T) {
 
 // TestDiagnoseNamesTheSettingOfTheNode: nothing fails yet, for no backend is on the client's own bridge.
 func TestDiagnoseNamesTheSettingOfTheNode(t *testing.T) {
+	t.Parallel()
 	for _, f := range stacks() {
 		for value, want := range map[string]string{"0": "sysctl-wrong", "1": ""} {
 			t.Run(f.name+" "+value, func(t *testing.T) {

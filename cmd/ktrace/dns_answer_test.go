@@ -62,6 +62,7 @@ func (f dnsFamily) beside() string {
 }
 
 func TestDNSDistinguishesAnswersFromWhatIsNone(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range dnsFamilies() {
 		asks := func(server string) step {

@@ -128,6 +128,7 @@ type extendedLine struct {
 }
 
 func TestDNSReadsExtendedCodesErrorsAndLongAnswers(t *testing.T) {
+	t.Parallel()
 	for _, f := range dnsFamilies() {
 		for _, network := range []string{"udp", "tcp"} {
 			t.Run(f.name+" "+network, func(t *testing.T) {
@@ -184,6 +185,7 @@ func checkExtended(t *testing.T, lines []lab.Line, network string) {
 const hostileReason = "\x00\x17gone\x1b[2J\nCRITICAL forged: \u202e\xff"
 
 func TestDNSNamesTheReasonThatAServerGives(t *testing.T) {
+	t.Parallel()
 	const portHostile, portBlocks = "5367", "5368"
 	hostile := extendedAnswer{code: dnsmessage.RCodeServerFailure, reasons: extendedErrors(hostileReason)}
 	blocks := extendedAnswer{code: dnsmessage.RCodeNameError, reasons: extendedErrors("\x00\x0f")}
@@ -210,6 +212,7 @@ func TestDNSNamesTheReasonThatAServerGives(t *testing.T) {
 
 // TestDNSCountsAsAttemptsOnlyWhatIsSentAgain: a name that is asked for again and again is another query each time.
 func TestDNSCountsAsAttemptsOnlyWhatIsSentAgain(t *testing.T) {
+	t.Parallel()
 	const anew = 4
 	for _, f := range dnsFamilies() {
 		t.Run(f.name, func(t *testing.T) {

@@ -97,6 +97,7 @@ func serveInPart(t testing.TB, ns *lab.NS, addr string) {
 }
 
 func TestDNSReportsLargeAnswersThatAreLost(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range dnsFamilies() {
 		for _, s := range []lab.Scenario{

@@ -52,6 +52,7 @@ func forwardDNS(t testing.TB, p *lab.Pod) {
 
 // TestDiagnoseFindsAServerThatAsksItself: and a resolver that asks another is none.
 func TestDiagnoseFindsAServerThatAsksItself(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		itself := map[string]string{"ip": "127.0.0.1", "ip -6": "::1"}[f.ip]

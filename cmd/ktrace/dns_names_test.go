@@ -72,6 +72,7 @@ func digs(args ...string) func(dnsFamily) step {
 }
 
 func TestDNSNamesWhatIsWrongWithNamesAndAnswers(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range dnsFamilies() {
 		for _, s := range []lab.Scenario{
@@ -121,6 +122,7 @@ func holdsPod(t testing.TB, p *lab.Pod) {
 }
 
 func TestDNSNamesABadResolvConf(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range dnsFamilies() {
 		conf := func(nameserver string) step {

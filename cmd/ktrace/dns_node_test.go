@@ -13,10 +13,13 @@ import (
 // service. Its query is translated, and masqueraded, before a device has it; its answer is translated back in part by the
 // rules that the bridge asks, before the bridge's device has it. A server that is silent is named.
 func TestDNSFollowsTheNodesOwnLookupsToABridge(t *testing.T) {
-	for i, f := range stacks() {
-		dns := dnsFamilies()[i]
+	t.Parallel()
+	for i := range stacks() {
+		network := networkOfNodeLookups + i
+		f, dns := stacksAt(network)[i], dnsFamiliesAt(network)[i]
 		t.Run(f.name, func(t *testing.T) {
-			c := lab.NewCluster(t)
+			t.Parallel()
+			c := lab.NewClusterAt(t, network)
 			p := c.AddPod("pod")
 			f.bridged(t, c, p)
 			c.Node.Run(f.iptables, "-t", "nat", "-A", "OUTPUT", "-p", "udp", "-d", dns.service, "--dport", "53",

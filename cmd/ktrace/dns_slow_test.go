@@ -45,6 +45,7 @@ func (f dnsFamily) forwardDNS(t testing.TB, p *lab.Pod, addr string) {
 
 // TestDNSNamesTheSlowServer: the pod is the cluster's DNS server, which asks another for a client. That is slow or not.
 func TestDNSNamesTheSlowServer(t *testing.T) {
+	t.Parallel()
 	const queries, lag = 4, 400 * time.Millisecond
 	var all []lab.Scenario
 	for _, f := range dnsFamilies() {

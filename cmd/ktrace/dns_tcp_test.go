@@ -137,30 +137,30 @@ type tcpLine struct {
 }
 
 func TestDNSCountsQueriesOverTCPExactly(t *testing.T) {
+	t.Parallel()
 	const n = 23
-	for _, f := range dnsFamilies() {
+	for i, f := range dnsFamilies() {
 		for _, way := range []struct {
 			name, comm string
+			network    int
 			cut        int // answers over UDP
 			ask        func(t testing.TB, ns *lab.NS)
 			watch      func(c *lab.Cluster, p *lab.Pod) (from *lab.NS, args []string) // nil: the pod
 		}{
-			{"dig +tcp", "dig", 0, f.digs(n, "+tcp"), nil},
-			{"dig, cut over UDP", "dig", n, f.digs(n, "+bufsize=512"), nil},
-			{"pipelined", "", 0, func(t testing.TB, ns *lab.NS) { askPipelined(t, ns, net.JoinHostPort(f.service, "53"), n) }, nil},
-			{"both sockets report", "dig", 0, f.digs(n, "+tcp"), func(_ *lab.Cluster, p *lab.Pod) (*lab.NS, []string) {
+			{"dig +tcp", "dig", 0, 0, f.digs(n, "+tcp"), nil},
+			{"dig, cut over UDP", "dig", 0, n, f.digs(n, "+bufsize=512"), nil},
+			{"pipelined", "", 0, 0, func(t testing.TB, ns *lab.NS) { askPipelined(t, ns, net.JoinHostPort(f.service, "53"), n) }, nil},
+			{"both sockets report", "dig", 0, 0, f.digs(n, "+tcp"), func(_ *lab.Cluster, p *lab.Pod) (*lab.NS, []string) {
 				return p.NS, []string{"host", map[string]string{"IPv4": p.Addr, "IPv6": p.Addr6}[f.name]}
 			}},
-			{"from the host network", "dig", 0, f.digs(n, "+tcp"), func(c *lab.Cluster, _ *lab.Pod) (*lab.NS, []string) {
+			{"from the host network", "dig", networkOfNodeQueries + i, 0, f.digs(n, "+tcp"), func(c *lab.Cluster, _ *lab.Pod) (*lab.NS, []string) {
 				return c.Node, []string{"--netns", c.Node.Path()}
 			}},
 		} {
-			if way.name == "from the host network" && f.name == "IPv4" {
-				continue // all labs' nodes have the same addresses, so only one of these may run at a time
-			}
 			t.Run(f.name+" "+way.name, func(t *testing.T) {
 				t.Parallel()
-				c := lab.NewCluster(t)
+				f := dnsFamiliesAt(way.network)[i]
+				c := lab.NewClusterAt(t, way.network)
 				one, other := c.AddPod("one"), c.AddPod("other")
 				f.overTCP(t, c, one)
 				from, which := one.NS, []string{"--netns", one.Path()}
@@ -239,6 +239,7 @@ func (f dnsFamily) checkTCP(t *testing.T, lines []lab.Line, n, cut int, comm str
 }
 
 func TestDNSOverTCPNamesTheCause(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range dnsFamilies() {
 		for _, s := range []lab.Scenario{
@@ -266,6 +267,7 @@ func TestDNSOverTCPNamesTheCause(t *testing.T) {
 }
 
 func TestDiagnoseNamesWhatIsWrongWithDNSOverTCP(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range dnsFamilies() {
 		for _, s := range []lab.Scenario{

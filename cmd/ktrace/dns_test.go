@@ -92,12 +92,23 @@ func lookups(p *lab.Pod, server string, names []string) {
 // dnsFamily is one family's addresses and tools.
 type dnsFamily struct{ name, iptables, service, server string }
 
-func dnsFamilies() []dnsFamily {
+func dnsFamilies() []dnsFamily { return dnsFamiliesAt(0) }
+
+// dnsFamiliesAt are those of a lab.NewClusterAt.
+func dnsFamiliesAt(network int) []dnsFamily {
+	server, server6 := lab.ServerAt(network)
 	return []dnsFamily{
-		{"IPv4", "iptables", lab.ServiceDNS, lab.ServerAddr},
-		{"IPv6", "ip6tables", lab.ServiceDNS6, lab.ServerAddr6},
+		{"IPv4", "iptables", lab.ServiceDNS, server},
+		{"IPv6", "ip6tables", lab.ServiceDNS6, server6},
 	}
 }
+
+// The networks between node and server of tests that watch the node: a network each for those that may run at one time.
+const (
+	networkOfClosedPorts = 1 + iota*8
+	networkOfNodeLookups
+	networkOfNodeQueries
+)
 
 // The server's ports, by how it serves there.
 const (
@@ -154,6 +165,7 @@ type dnsLine struct {
 }
 
 func TestDNSCountsOnePodsQueriesExactly(t *testing.T) {
+	t.Parallel()
 	for i, family := range dnsFamilies() {
 		for j, variant := range []string{"tp_btf", "raw_tp"} {
 			if testing.Short() && i != j { // where a kernel is emulated
@@ -207,6 +219,7 @@ func checkAnswer(t *testing.T, e dnsLine, family dnsFamily, i int) {
 }
 
 func TestDNSNamesTheCause(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range dnsFamilies() {
 		for _, s := range []lab.Scenario{

@@ -49,6 +49,7 @@ func withoutSys(dirs ...string) string {
 const cgroups = "cgroup: cgroups come and go"
 
 func TestDoctorReportsWhatIsMissing(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name, conditions string
 		missing          []string // checks that are not all right, each with its cost and remedy
@@ -97,6 +98,7 @@ func TestDoctorReportsWhatIsMissing(t *testing.T) {
 const few = `ulimit -l unlimited 2>/dev/null; exec setpriv --bounding-set=-all,+bpf,+perfmon,+net_admin "$@"`
 
 func TestVerbsWorkWithFewCapabilities(t *testing.T) {
+	t.Parallel()
 	n := lab.New(t)
 	own, other := n.Namespace("own"), n.Namespace("other")
 	inOwn := "exec nsenter --net=" + own.Path() + " sh -c '" + few + `' sh "$@"`
@@ -149,6 +151,7 @@ func kernelHas(t *testing.T, function string) bool {
 }
 
 func TestDoctorReportsMemlockWhereItCounts(t *testing.T) {
+	t.Parallel()
 	const low = `ulimit -l 64; exec setpriv --bounding-set=-sys_resource "$@"`
 	checks, hooks := doctor(t, low)
 	c, h := checks["memlock limit"], hooks[cgroups]
@@ -168,6 +171,7 @@ func TestDoctorReportsMemlockWhereItCounts(t *testing.T) {
 }
 
 func TestDoctorReportsDropReasonsWhereTheyAre(t *testing.T) {
+	t.Parallel()
 	kernel, err := btf.LoadKernelSpec()
 	if err != nil {
 		t.Fatal(err)
@@ -181,6 +185,7 @@ func TestDoctorReportsDropReasonsWhereTheyAre(t *testing.T) {
 }
 
 func TestDoctorReportsSELinuxInForce(t *testing.T) {
+	t.Parallel()
 	const hidden = "exec unshare -m sh -c 'mount -t tmpfs none /sys/fs && mkdir /sys/fs/selinux && echo %s >/sys/fs/selinux/enforce && exec \"$@\"' sh \"$@\""
 	for enforce, want := range map[string]string{"1": "permission denied", "0": "permissive"} {
 		checks, _ := doctor(t, fmt.Sprintf(hidden, enforce))
@@ -226,6 +231,7 @@ func TestDoctorReportsWhatIsSetUntilTheNextBoot(t *testing.T) {
 }
 
 func TestTypesFromAFileServeWhereTheKernelReportsNone(t *testing.T) {
+	t.Parallel()
 	raw, err := os.ReadFile("/sys/kernel/btf/vmlinux")
 	if err != nil {
 		t.Fatal(err)
@@ -244,6 +250,7 @@ func TestTypesFromAFileServeWhereTheKernelReportsNone(t *testing.T) {
 }
 
 func TestVerbNamesTheRemedy(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ name, verb, conditions, remedy string }{
 		{"no capability", "drop", `exec setpriv --bounding-set=-all "$@"`, "missing CAP_BPF, CAP_PERFMON"},
 		{"no capability to attach to devices", "capture", `exec setpriv --bounding-set=-all,+bpf,+perfmon "$@"`, "missing CAP_NET_ADMIN"},

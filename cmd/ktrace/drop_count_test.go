@@ -30,6 +30,7 @@ type books struct {
 
 // TestDropCountsEveryPacket produces drops as fast as the pod can send. The rule's own counter is the truth.
 func TestDropCountsEveryPacket(t *testing.T) {
+	t.Parallel()
 	for name, ring := range map[string]string{
 		"in a ring that holds all": "67108864",
 		"in a ring that overflows": "65536",

@@ -11,6 +11,7 @@ import (
 // TestDropKnowsAPodBehindSourceTranslation: its packet has the node's address where it dies, and so has that of another pod,
 // which was not asked for. Without the rule there is nothing to show.
 func TestDropKnowsAPodBehindSourceTranslation(t *testing.T) {
+	t.Parallel()
 	k := lab.NewKubelet(t)
 	for _, f := range stacks() {
 		t.Run(f.name, func(t *testing.T) {

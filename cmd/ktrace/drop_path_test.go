@@ -38,6 +38,14 @@ func (f stack) sub(p *lab.Pod, last string) string {
 	return strings.Replace(strings.TrimSuffix(p.Addr6, "2"), "244", "245", 1) + last
 }
 
+// beneath is an address in a network beneath the pod's namespace, which for some tests is a node.
+func (f stack) beneath(p *lab.Pod, last string) string {
+	if f.ip == "ip" {
+		return "101" + strings.TrimPrefix(f.sub(p, last), "100")
+	}
+	return strings.Replace(f.sub(p, last), "245", "246", 1)
+}
+
 // do runs commands of ip(8) for the family.
 func (f stack) do(ns *lab.NS, commands ...string) {
 	all := make([]string, 0, len(commands))
@@ -166,6 +174,7 @@ func ipv6Faults(f stack) []lab.Scenario {
 }
 
 func TestDropNamesWhatIsWrongOnTheWay(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		faults := pathFaults(f)
@@ -236,7 +245,7 @@ func mtuFaults(f stack) []lab.Scenario {
 func (f stack) inner(c *lab.Cluster, p *lab.Pod) {
 	inner := c.Namespace("inner")
 	prefix := map[string]string{"ip": "/24", "ip -6": "/64"}[f.ip]
-	near, far := f.far(), map[string]string{"ip": "10.77.0.2", "ip -6": "fd00:77::2"}[f.ip]
+	near, far := f.beneath(p, "1"), f.beneath(p, "2")
 	c.Veth(lab.End{NS: inner, Name: "eth0", Addrs: []string{far + prefix}}, lab.End{NS: p.NS, Name: "pod0", Addrs: []string{near + prefix}})
 	f.do(inner, "route add default via "+near)
 	f.do(c.Server, "route add "+far+f.bits()+" via "+f.sub(p, "2"))

@@ -17,10 +17,15 @@ type stack struct {
 	beyond             string // an address that the pod's default route leads to, and nobody has
 }
 
-func stacks() []stack {
+func stacks() []stack { return stacksAt(0) }
+
+// stacksAt are those of a lab.NewClusterAt.
+func stacksAt(network int) []stack {
+	server, server6 := lab.ServerAt(network)
+	uplink, uplink6 := lab.UplinkAt(network)
 	return []stack{
-		{"IPv4", "iptables", "ip", lab.ServerAddr, lab.UplinkAddr, "10.9.0.77"},
-		{"IPv6", "ip6tables", "ip -6", lab.ServerAddr6, lab.UplinkAddr6, "fd00:9::77"},
+		{"IPv4", "iptables", "ip", server, uplink, strings.TrimSuffix(server, "2") + "77"},
+		{"IPv6", "ip6tables", "ip -6", server6, uplink6, strings.TrimSuffix(server6, "2") + "77"},
 	}
 }
 
@@ -139,6 +144,7 @@ func firewalls(f stack) []lab.Scenario {
 }
 
 func TestDropNamesTheFirewallRule(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		for _, s := range firewalls(f) {
@@ -152,6 +158,7 @@ func TestDropNamesTheFirewallRule(t *testing.T) {
 
 // TestDropSaysTheHookThatDropped: as netfilter says it where the kernel lets that be heard, else as far as rules tell.
 func TestDropSaysTheHookThatDropped(t *testing.T) {
+	t.Parallel()
 	c := lab.NewCluster(t)
 	p := c.AddPod("pod")
 	web(t, c, p)
@@ -181,6 +188,7 @@ func TestDropSaysTheHookThatDropped(t *testing.T) {
 
 // TestADeviceThatIsNotThereIsSaid: a name that is misspelt would show nothing for ever.
 func TestADeviceThatIsNotThereIsSaid(t *testing.T) {
+	t.Parallel()
 	c := lab.NewCluster(t)
 	p := c.AddPod("pod")
 	run := lab.StartKtrace(t, "drop", "-i", "nosuch0", "-i", p.Veth[:4]+"*", "-i", "upl*", "--duration", "1ms", "-o", "json")

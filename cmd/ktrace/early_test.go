@@ -85,6 +85,7 @@ func portFiltered(t *testing.T, f stack) (p *lab.Pod, traffic func()) {
 
 // TestDiagnoseReportsToATerminalAtOnce what is certain, and at the end once more in short; a pipe has all at the end, once.
 func TestDiagnoseReportsToATerminalAtOnce(t *testing.T) {
+	t.Parallel()
 	const whole = 10 * time.Second
 	for _, f := range stacks() {
 		t.Run(f.name+" terminal", func(t *testing.T) {
@@ -127,6 +128,7 @@ func TestDiagnoseReportsToATerminalAtOnce(t *testing.T) {
 
 // TestDiagnoseEndsWhenItIsCertain, and not before: a healthy node is watched to the end.
 func TestDiagnoseEndsWhenItIsCertain(t *testing.T) {
+	t.Parallel()
 	for _, f := range stacks() {
 		t.Run(f.name+" broken", func(t *testing.T) {
 			t.Parallel()

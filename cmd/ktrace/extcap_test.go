@@ -27,6 +27,7 @@ func extcap(t *testing.T, args ...string) string {
 }
 
 func TestWiresharkFindsPodsAsInterfaces(t *testing.T) {
+	t.Parallel()
 	c := lab.NewCluster(t)
 	k := lab.NewKubelet(t)
 	p := c.AddPod("a")
@@ -71,6 +72,7 @@ func TestWiresharkFindsPodsAsInterfaces(t *testing.T) {
 
 // TestTsharkCapturesAtAPodByItsName goes the user's way: the script that the help shows is in the extcap directory.
 func TestTsharkCapturesAtAPodByItsName(t *testing.T) {
+	t.Parallel()
 	c := lab.NewCluster(t)
 	k := lab.NewKubelet(t)
 	p := c.AddPod("a")
@@ -100,6 +102,7 @@ func TestTsharkCapturesAtAPodByItsName(t *testing.T) {
 }
 
 func TestProfileUsesFieldsThatWiresharkHas(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	extcap(t, "--wireshark-profile", dir)
 	colours, err := os.ReadFile(filepath.Join(dir, "colorfilters"))

@@ -73,6 +73,7 @@ const tooComplex = "ip[0]*(ip[0]*(ip[0]*(ip[0]*(ip[0]*(ip[0]*ip[0]))))) != 1"
 // TestAFilterMeansTheSameLiveAndOffline runs every verb with an expression beside one without. What the first says is
 // what both captures say with the expression, and only of those whom it is about.
 func TestAFilterMeansTheSameLiveAndOffline(t *testing.T) {
+	t.Parallel()
 	for _, f := range stacks() {
 		for _, tt := range filteredVerbs() {
 			if f.ip != "ip" && tt.v4 {
@@ -156,6 +157,7 @@ func concluded(t *testing.T, lines []lab.Line) []string {
 }
 
 func TestAFilterThatCannotBeIsRefusedWhereItIsWrong(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		args []string
 		want string // of what is said

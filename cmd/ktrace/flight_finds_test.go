@@ -20,6 +20,7 @@ import (
 
 // TestFlightRecorderWatchesWhatDiagnoseDoes compares what the two ask for and conclude with.
 func TestFlightRecorderWatchesWhatDiagnoseDoes(t *testing.T) {
+	t.Parallel()
 	watched := diagnosis{slow: slowLookup, ask: true}
 	want, done, err := watched.live(flags.Flags{HostRoot: "/"}, true)
 	if err != nil {
@@ -72,6 +73,7 @@ func kinds[T any](all []T) (types []string) {
 
 // TestFlightRecorderFiresOnWhatDiagnoseFinds has a fault of every kind fire, and reads the cause from the file.
 func TestFlightRecorderFiresOnWhatDiagnoseFinds(t *testing.T) {
+	t.Parallel()
 	f := stacks()[0]
 	pick := func(all []lab.Scenario, name string, setup step) lab.Scenario {
 		s := all[slices.IndexFunc(all, func(s lab.Scenario) bool { return s.Name == name })]
@@ -155,6 +157,7 @@ func subject(t *testing.T, l lab.Line) string {
 // TestFlightRecorderTakesEveryFindingAsATrigger goes through the catalogue: each fires by its own name whatever its
 // severity, and as any if it is above information; again only when it was away for a while.
 func TestFlightRecorderTakesEveryFindingAsATrigger(t *testing.T) {
+	t.Parallel()
 	c := captureOptions{}
 	c.Write = "x"
 	fires := func(trigger string, found ...decoder.Finding) (n int) {

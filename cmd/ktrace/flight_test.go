@@ -34,6 +34,7 @@ func flown(t *testing.T, run *lab.Run) (written int) {
 // TestFlightRecorderHasThePacketsBeforeTheFinding has pings pass before a rule drops a connection: they are in the file
 // that the finding had written, in the file's comment is why, and ktrace reads what it concluded.
 func TestFlightRecorderHasThePacketsBeforeTheFinding(t *testing.T) {
+	t.Parallel()
 	c := lab.NewCluster(t)
 	p := c.AddPod("a")
 	c.Node.Run("iptables", "-A", "FORWARD", "-p", "tcp", "--dport", "81", "-j", "DROP")
@@ -72,6 +73,7 @@ func TestFlightRecorderHasThePacketsBeforeTheFinding(t *testing.T) {
 }
 
 func TestFlightRecorderFiresOnSignalAndPacket(t *testing.T) {
+	t.Parallel()
 	c := lab.NewCluster(t)
 	p := c.AddPod("a")
 	dir := t.TempDir()
@@ -108,6 +110,7 @@ func TestFlightRecorderFiresOnSignalAndPacket(t *testing.T) {
 }
 
 func TestFlightRecorderRefusesWhatMakesNoSense(t *testing.T) {
+	t.Parallel()
 	for _, tt := range [][2]string{
 		{"--ring 4", "it needs -w FILE"},
 		{"--ring 4 -w -", "it needs -w FILE"},

@@ -79,6 +79,7 @@ func TestGolden(t *testing.T) {
 // TestReadmeShowsWhatKtracePrints checks the README's sessions: each begins with the command
 // "$ ktrace read testdata/records/..." and goes on with its very output.
 func TestReadmeShowsWhatKtracePrints(t *testing.T) {
+	t.Parallel()
 	const readme = "../../README.md"
 	text, err := os.ReadFile(readme)
 	if err != nil {

@@ -74,6 +74,7 @@ func (zeros) Read(b []byte) (int, error) { return len(b), nil }
 
 // TestDiagnoseIsSilentOnHealthyMixedLoad: small requests, DNS, large transfers, restarts of a server, over IPv4 and IPv6.
 func TestDiagnoseIsSilentOnHealthyMixedLoad(t *testing.T) {
+	t.Parallel()
 	c := lab.NewCluster(t)
 	p := c.AddPod("pod")
 	var load sync.WaitGroup

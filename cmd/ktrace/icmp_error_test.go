@@ -33,6 +33,7 @@ func (s *says) start(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { s.does.get(c).S
 
 // TestDiagnoseNamesWhatARouterSays: what a machine beyond the node does not pass on makes no drop here.
 func TestDiagnoseNamesWhatARouterSays(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		tcp := func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) {
@@ -94,6 +95,7 @@ func (f stack) twice(t testing.TB, p *lab.Pod, port string) {
 
 // TestDiagnoseCriesForNoTraceroute: the errors are the answers that a look for the routers on the path, or for hosts, waits for.
 func TestDiagnoseCriesForNoTraceroute(t *testing.T) {
+	t.Parallel()
 	for _, f := range stacks() {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()

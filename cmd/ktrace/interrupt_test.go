@@ -69,6 +69,7 @@ func exists(t *testing.T, object string) bool {
 }
 
 func TestInterruptedVerbsSumUpAndLeaveNothing(t *testing.T) {
+	t.Parallel()
 	for _, verb := range [][]string{{"dns"}, {"drop"}, {"reset"}, {"fsync", "--path", "/"}} {
 		t.Run(verb[0], func(t *testing.T) {
 			run := lab.Ktrace(t, verb...)
@@ -92,6 +93,7 @@ func TestInterruptedVerbsSumUpAndLeaveNothing(t *testing.T) {
 
 // TestALostTerminalEndsARunCleanly as an interrupt does: an administrator's connection may end before the run.
 func TestALostTerminalEndsARunCleanly(t *testing.T) {
+	t.Parallel()
 	if signal.Ignored(syscall.SIGHUP) {
 		t.Skip("SIGHUP is ignored here, and so by ktrace")
 	}

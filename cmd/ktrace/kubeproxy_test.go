@@ -73,6 +73,7 @@ func (f stack) nftService(endpoint string) nftProxy {
 
 // TestDiagnoseKnowsKubeProxysNFTables: what its maps lost, refuse, and leave.
 func TestDiagnoseKnowsKubeProxysNFTables(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		backend := net.JoinHostPort(f.server, "8080")
@@ -108,6 +109,7 @@ func TestDiagnoseKnowsKubeProxysNFTables(t *testing.T) {
 
 // TestDiagnoseNamesWhatPassesTheRulesBy: rules for a service that its packets do not come to.
 func TestDiagnoseNamesWhatPassesTheRulesBy(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for i, f := range stacks() {
 		d := dnsFamilies()[i]

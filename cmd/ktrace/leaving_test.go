@@ -13,6 +13,7 @@ import (
 // TestAPodThatEndsMayRefuse: one that is shut down closes its listeners first, and is probed to its end, as CoreDNS is for
 // the seconds of its lameduck. One that refuses and stays is a finding.
 func TestAPodThatEndsMayRefuse(t *testing.T) {
+	t.Parallel()
 	k := lab.NewKubelet(t)
 	for _, f := range stacks() {
 		t.Run(f.name, func(t *testing.T) {

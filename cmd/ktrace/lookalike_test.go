@@ -10,6 +10,7 @@ import (
 
 // TestDiagnoseTellsLookalikesApart: faults that look like another, and have another cause.
 func TestDiagnoseTellsLookalikesApart(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		all = append(all, f.smallTTL(), f.unboundPort(), f.unhandled())

@@ -29,6 +29,7 @@ func writers(netns string) map[string][]string {
 
 // TestAReadOnlyDiskIsAnErrorOfEveryFile: it says so at once, names the file and what to do, and leaves what is there.
 func TestAReadOnlyDiskIsAnErrorOfEveryFile(t *testing.T) {
+	t.Parallel()
 	c := lab.NewCluster(t)
 	p := c.AddPod("a")
 	disk := smallDisk(t, "1m")
@@ -90,6 +91,7 @@ func readOnly(t *testing.T, run *lab.Run, what, file string) {
 
 // TestADiskThatTurnsReadOnlyKeepsWhatWasSeen: the run ends with the error, and what came before is in the files.
 func TestADiskThatTurnsReadOnlyKeepsWhatWasSeen(t *testing.T) {
+	t.Parallel()
 	for _, flag := range []string{"--record", "-w"} {
 		t.Run(flag, func(t *testing.T) {
 			c := lab.NewCluster(t)
@@ -113,6 +115,7 @@ func TestADiskThatTurnsReadOnlyKeepsWhatWasSeen(t *testing.T) {
 
 // TestAFlightRecorderWhoseDiskTurnsReadOnlyKeepsItsFiles fires before and after.
 func TestAFlightRecorderWhoseDiskTurnsReadOnlyKeepsItsFiles(t *testing.T) {
+	t.Parallel()
 	c := lab.NewCluster(t)
 	p := c.AddPod("a")
 	disk, turn := frailDisk(t)
@@ -141,6 +144,7 @@ func TestAFlightRecorderWhoseDiskTurnsReadOnlyKeepsItsFiles(t *testing.T) {
 
 // TestACopyWhoseDiskTurnsReadOnlyKeepsWhatCame has packets come by a pipe.
 func TestACopyWhoseDiskTurnsReadOnlyKeepsWhatCame(t *testing.T) {
+	t.Parallel()
 	disk, turn := frailDisk(t)
 	file, pipe := filepath.Join(disk, "x"), filepath.Join(t.TempDir(), "pipe")
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
@@ -178,6 +182,7 @@ func TestACopyWhoseDiskTurnsReadOnlyKeepsWhatCame(t *testing.T) {
 
 // TestAFullDiskLeavesWhatWasThere: not even the beginning of what is to take its place can be written.
 func TestAFullDiskLeavesWhatWasThere(t *testing.T) {
+	t.Parallel()
 	c := lab.NewCluster(t)
 	p := c.AddPod("a")
 	words := writers(p.Path())
@@ -207,6 +212,7 @@ func TestAFullDiskLeavesWhatWasThere(t *testing.T) {
 
 // TestAFileThatIsRemovedMeanwhileIsAnError: what it had is lost, and users have to know.
 func TestAFileThatIsRemovedMeanwhileIsAnError(t *testing.T) {
+	t.Parallel()
 	c := lab.NewCluster(t)
 	p := c.AddPod("a")
 	words := writers(p.Path())
@@ -237,6 +243,7 @@ func TestAFileThatIsRemovedMeanwhileIsAnError(t *testing.T) {
 
 // TestAFlightRecorderSaysThatItsDirectoryIsGone when it fires, and when it begins.
 func TestAFlightRecorderSaysThatItsDirectoryIsGone(t *testing.T) {
+	t.Parallel()
 	c := lab.NewCluster(t)
 	p := c.AddPod("a")
 	dir := directory(t, t.TempDir(), "dir")
@@ -262,6 +269,7 @@ func TestAFlightRecorderSaysThatItsDirectoryIsGone(t *testing.T) {
 
 // TestACaptureWhoseReaderHasGoneIsQuiet has the reader of -w - go while --record is written: the recording is whole.
 func TestACaptureWhoseReaderHasGoneIsQuiet(t *testing.T) {
+	t.Parallel()
 	c := lab.NewCluster(t)
 	p := c.AddPod("a")
 	dir := t.TempDir()

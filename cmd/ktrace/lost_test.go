@@ -33,6 +33,7 @@ func smallDisk(t *testing.T, bytes string) string {
 
 // TestAFullDiskIsAnErrorOfEveryFile: what was seen is said all the same, and the error names the file.
 func TestAFullDiskIsAnErrorOfEveryFile(t *testing.T) {
+	t.Parallel()
 	for _, flag := range []string{"--record", "-w", "--ready-file"} {
 		t.Run(flag, func(t *testing.T) {
 			t.Parallel()
@@ -67,6 +68,7 @@ func fill(t *testing.T, disk string) {
 // TestOutputWithoutAReaderIsQuiet has a reader go while ktrace records: that is no failure, and costs the recording
 // nothing.
 func TestOutputWithoutAReaderIsQuiet(t *testing.T) {
+	t.Parallel()
 	c := lab.NewCluster(t)
 	p := c.AddPod("a")
 	file := filepath.Join(t.TempDir(), "x.rec")
@@ -87,6 +89,7 @@ func TestOutputWithoutAReaderIsQuiet(t *testing.T) {
 // TestWhatIsKilledKeepsWhatItSaw kills a run as the kernel does that is short of memory: the recording and the capture
 // name the cause that was seen a second before.
 func TestWhatIsKilledKeepsWhatItSaw(t *testing.T) {
+	t.Parallel()
 	c := lab.NewCluster(t)
 	p := c.AddPod("a")
 	c.Node.Run("iptables", "-A", "FORWARD", "-p", "tcp", "--dport", "81", "-j", "DROP")
@@ -124,6 +127,7 @@ func TestWhatIsKilledKeepsWhatItSaw(t *testing.T) {
 
 // TestARecordingBesideACaptureHasItsPackets: what goes to the one file is not missing in the other.
 func TestARecordingBesideACaptureHasItsPackets(t *testing.T) {
+	t.Parallel()
 	c := lab.NewCluster(t)
 	p := c.AddPod("a")
 	dir := t.TempDir()
@@ -143,6 +147,7 @@ func TestARecordingBesideACaptureHasItsPackets(t *testing.T) {
 
 // TestAFileThatIsCutSaysByHowMuch cuts a recording and captures within their last record.
 func TestAFileThatIsCutSaysByHowMuch(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ name, view string }{
 		{filepath.Join(records, "drop-netfilter-reject.rec"), "drop"},
 		{zipped(t, filepath.Join(records, "drop-netfilter-reject.rec")), "drop"},
@@ -193,6 +198,7 @@ func zipped(t *testing.T, name string) string {
 
 // TestACopyLeavesItsInputAlone has the copy of a file be the file, by several names.
 func TestACopyLeavesItsInputAlone(t *testing.T) {
+	t.Parallel()
 	whole, err := os.ReadFile(filepath.Join(captures, "dumpcap.pcapng"))
 	if err != nil {
 		t.Fatal(err)
@@ -226,6 +232,7 @@ func TestACopyLeavesItsInputAlone(t *testing.T) {
 
 // TestARunThatFailsAtOnceLeavesWhatWasThere: nothing was recorded that could take its place.
 func TestARunThatFailsAtOnceLeavesWhatWasThere(t *testing.T) {
+	t.Parallel()
 	c := lab.NewCluster(t)
 	p := c.AddPod("a")
 	dir := t.TempDir()
@@ -249,6 +256,7 @@ func TestARunThatFailsAtOnceLeavesWhatWasThere(t *testing.T) {
 
 // TestACopyThatFailsLeavesWhatWasThere has the disk be full half-way.
 func TestACopyThatFailsLeavesWhatWasThere(t *testing.T) {
+	t.Parallel()
 	disk := smallDisk(t, "64k")
 	file := filepath.Join(disk, "x")
 	before := strings.Repeat("before", 1000)
@@ -273,6 +281,7 @@ func TestACopyThatFailsLeavesWhatWasThere(t *testing.T) {
 
 // TestAFileHidesNothingOfAnotherNode reads syncs that are too slow with those of a node whose disk is good.
 func TestAFileHidesNothingOfAnotherNode(t *testing.T) {
+	t.Parallel()
 	slow, good := filepath.Join(records, "fsync-cluster.rec"), filepath.Join(records, "fsync-wal.rec")
 	for _, files := range [][]string{{slow, good}, {good, slow}} {
 		for _, view := range []string{"fsync", "diagnose"} {
@@ -292,6 +301,7 @@ func TestAFileHidesNothingOfAnotherNode(t *testing.T) {
 
 // TestWhatIsSavedForPacketsToComeIsNoRow has other programs read a file that was saved while nothing came.
 func TestWhatIsSavedForPacketsToComeIsNoRow(t *testing.T) {
+	t.Parallel()
 	var file bytes.Buffer
 	w := capture.NewWriter(capture.Options{})
 	record := func(f decoder.Fact) {

@@ -8,6 +8,7 @@ import (
 
 // TestMTUNamesWhatTakesNoMore: the verb for sizes alone concludes what drop does.
 func TestMTUNamesWhatTakesNoMore(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		for _, s := range mtuFaults(f) {

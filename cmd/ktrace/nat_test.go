@@ -239,6 +239,7 @@ func fillConntrack(t testing.TB, c *lab.Cluster, _ *lab.Pod) {
 
 // TestNATNamesPacketsThatRace runs where packets that a queue held up do race.
 func TestNATNamesPacketsThatRace(t *testing.T) {
+	t.Parallel()
 	for _, f := range stacks() {
 		t.Run(f.name, func(t *testing.T) {
 			s := race(f)
@@ -257,6 +258,7 @@ func TestNATNamesPacketsThatRace(t *testing.T) {
 }
 
 func TestNATNamesWhatIsWrongWithServices(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		for _, s := range append(serviceFaults(f), conntrackFaults(f)...) {

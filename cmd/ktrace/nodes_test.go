@@ -27,6 +27,7 @@ import (
 // namespaces, devices and processes, the same addresses and the same rules, at the same time, and for which all that is
 // known of them is otherwise. What is found is the same as of each alone, whichever file comes first.
 func TestWhatOneNodeKnowsIsNothingToAnother(t *testing.T) {
+	t.Parallel()
 	matters := map[string]bool{}
 	for _, name := range recordings(t) {
 		original := rawRecords(t, name)

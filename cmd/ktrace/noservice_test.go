@@ -14,6 +14,7 @@ import (
 // TestAServiceThatWasDeletedIsNamed: its client goes on with the address, and the next host, which does not forward, is not
 // to blame. Before, the service is there.
 func TestAServiceThatWasDeletedIsNamed(t *testing.T) {
+	t.Parallel()
 	for _, f := range stacks() {
 		t.Run(f.name, func(t *testing.T) {
 			c := lab.NewCluster(t)

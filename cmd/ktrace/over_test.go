@@ -65,6 +65,7 @@ func restarts(i int) []lab.Scenario {
 
 // TestDiagnoseSaysWhatIsOver: what fails and works again is information, what stays is not.
 func TestDiagnoseSaysWhatIsOver(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for i := range stacks() {
 		all = slices.Concat(all, restarts(i))
@@ -74,6 +75,7 @@ func TestDiagnoseSaysWhatIsOver(t *testing.T) {
 
 // TestDiagnoseTakesAFaultNowAndThenForNoneThatIsOver: the rule takes one connection of three.
 func TestDiagnoseTakesAFaultNowAndThenForNoneThatIsOver(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		all = append(all, lab.Scenario{
@@ -92,6 +94,7 @@ func TestDiagnoseTakesAFaultNowAndThenForNoneThatIsOver(t *testing.T) {
 
 // TestAVerbSaysThatWhatItReportedIsOver: the finding is reported at once, and its end when the run ends.
 func TestAVerbSaysThatWhatItReportedIsOver(t *testing.T) {
+	t.Parallel()
 	for i, f := range stacks() {
 		for _, c := range []struct {
 			verb, severity string
@@ -154,6 +157,7 @@ func (b *comesBack) slowStart(f stack) lab.Scenario {
 
 // TestAProbeThatASlowStartRefusesIsInformation: unless it is refused to the end.
 func TestAProbeThatASlowStartRefusesIsInformation(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		all = append(all, new(comesBack).slowStart(f))
@@ -163,6 +167,7 @@ func TestAProbeThatASlowStartRefusesIsInformation(t *testing.T) {
 
 // TestAPodThatBeganAMomentBeforeMayRefuse: its first probes may be all that the run sees. One that was there before warns.
 func TestAPodThatBeganAMomentBeforeMayRefuse(t *testing.T) {
+	t.Parallel()
 	k := lab.NewKubelet(t)
 	for _, f := range stacks() {
 		t.Run(f.name, func(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 
 // TestAnOverlapOfRangesIsNamed: docker0 with a range that pods, or services, have, too. Healthy, it has another.
 func TestAnOverlapOfRangesIsNamed(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		elsewhere := map[string]string{"ip": "172.17.0.1/16", "ip -6": "fd00:17::1/64"}[f.ip]

@@ -9,6 +9,7 @@ import (
 
 // TestDiagnoseFindsWhyATunnelsPacketIsNotTaken: it arrives at the other node, so no firewall is between them.
 func TestDiagnoseFindsWhyATunnelsPacketIsNotTaken(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		traffic := func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) {

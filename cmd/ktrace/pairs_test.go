@@ -14,6 +14,7 @@ import (
 
 // TestDiagnoseNamesBothOfTwoFaults: they hit the same pod at the same time, and neither accounts for the other.
 func TestDiagnoseNamesBothOfTwoFaults(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for i, f := range stacks() {
 		one := func(scenarios []lab.Scenario, name string) lab.Scenario {

@@ -129,6 +129,7 @@ func (s ruleSet) write(f stack, c *lab.Cluster, p *lab.Pod, policy string) {
 
 // TestDropNamesTheNetworkPolicyOfOtherForms that plugins write, and none where the rule is of none.
 func TestDropNamesTheNetworkPolicyOfOtherForms(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		for _, s := range ruleSets() {

@@ -67,6 +67,7 @@ func (f stack) restore(c *lab.Cluster, rules string) {
 
 // TestDropNamesTheNetworkPolicy by the rules that a plugin makes of it. Healthy, the same policy allows the traffic.
 func TestDropNamesTheNetworkPolicy(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		for _, s := range []struct{ plugin, id, proof string }{
@@ -119,6 +120,7 @@ func (f stack) routerTable() string {
 
 // TestDropNamesTheNetworkPolicyOfNFTables: the rule leaves its namespace away, that which leads to the pod's chain does not.
 func TestDropNamesTheNetworkPolicyOfNFTables(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		all = append(all, lab.Scenario{
@@ -141,6 +143,7 @@ func TestDropNamesTheNetworkPolicyOfNFTables(t *testing.T) {
 
 // TestDropNamesTheProgramThatIsAsked of network policies, as kube-network-policies is, which may say no, or be down.
 func TestDropNamesTheProgramThatIsAsked(t *testing.T) {
+	t.Parallel()
 	const number = 101
 	var all []lab.Scenario
 	for _, f := range stacks() {
@@ -184,6 +187,7 @@ func TestDropNamesTheProgramThatIsAsked(t *testing.T) {
 // TestAScanThatAPolicyDropsIsNoFault: an address far from the cluster tries the pod's ports, which its policy denies. What
 // the pod itself asks for is missed if a rule takes it.
 func TestAScanThatAPolicyDropsIsNoFault(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		outside := map[string]string{"ip": "203.0.113.9", "ip -6": "2001:db8:113::9"}[f.ip]

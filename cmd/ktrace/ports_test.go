@@ -10,6 +10,7 @@ import (
 
 // TestDiagnoseFindsThatNoPortIsLeft: one flow that fails again and again is no race.
 func TestDiagnoseFindsThatNoPortIsLeft(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		for _, proto := range []string{"tcp", "udp"} {

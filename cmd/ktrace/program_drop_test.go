@@ -15,6 +15,7 @@ import (
 // TestDropNamesTheProgramThatDrops: where the kernel has a reason for it, and where only the function shows it. Kernels before 6.11
 // do not say for which socket a packet was that is refused as it arrives: what all can is the last.
 func TestDropNamesTheProgramThatDrops(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		for _, s := range []lab.Scenario{

@@ -99,6 +99,7 @@ func saidOfTCP(t *testing.T, cases []tcpCase) {
 }
 
 func TestCapturesHaveDNSOverTCP(t *testing.T) {
+	t.Parallel()
 	saidOfTCP(t, []tcpCase{
 		{"one query", func(k *tcpTalk) { k.opens().add(true, tcpACK, tcpQueries(1)).add(false, tcpACK, tcpAnswers(1)) }, "answered"},
 		{"pipelined, in the wrong order, twice, split", func(k *tcpTalk) {
@@ -123,6 +124,7 @@ func TestCapturesHaveDNSOverTCP(t *testing.T) {
 }
 
 func TestCapturesShowWhyThereWasNoAnswerOverTCP(t *testing.T) {
+	t.Parallel()
 	saidOfTCP(t, []tcpCase{
 		{"never answered", func(k *tcpTalk) { k.opens().add(true, tcpACK, tcpQueries(1)).later(8 * time.Second) }, "no-response, dns-no-response likely"},
 		{"closed without an answer", func(k *tcpTalk) {
@@ -146,6 +148,7 @@ func TestCapturesShowWhyThereWasNoAnswerOverTCP(t *testing.T) {
 }
 
 func TestCapturesClaimNothingThatTheyDoNotShowOfTCP(t *testing.T) {
+	t.Parallel()
 	saidOfTCP(t, []tcpCase{
 		{"one direction only", func(k *tcpTalk) { k.add(true, tcpSYN, nil).add(true, tcpACK, tcpQueries(1)).later(8 * time.Second) }, "no-response"},
 		{"the client goes at once", func(k *tcpTalk) {
@@ -164,6 +167,7 @@ func TestCapturesClaimNothingThatTheyDoNotShowOfTCP(t *testing.T) {
 
 // TestCapturesShowThatACutAnswerWasHadOverTCP: the one lookup of two queries went well.
 func TestCapturesShowThatACutAnswerWasHadOverTCP(t *testing.T) {
+	t.Parallel()
 	client, server := netip.MustParseAddrPort("10.244.1.2:40001"), netip.MustParseAddrPort("10.96.0.10:53")
 	for name, c := range map[string]struct {
 		talk func(k *tcpTalk)
@@ -195,6 +199,7 @@ func TestCapturesShowThatACutAnswerWasHadOverTCP(t *testing.T) {
 
 // TestAScanOfTheServersPortIsNoFailure: of who connects to address after address no server is wanted.
 func TestAScanOfTheServersPortIsNoFailure(t *testing.T) {
+	t.Parallel()
 	var all []sent
 	for i := range 40 {
 		k := &tcpTalk{client: netip.AddrPortFrom(foreignClient.Addr(), uint16(40000+i)), server: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), 53), at: time.Duration(10*i) * time.Millisecond}

@@ -64,6 +64,7 @@ func dnsForeignEnds() map[string][3]string {
 }
 
 func TestCapturesOfOtherProtocolsHaveNoDNS(t *testing.T) {
+	t.Parallel()
 	query := message(7, 0x0100, 0)
 	stun := append([]byte{0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42}, make([]byte, 12)...)
 	gtp := append([]byte{0x32, 1, 0, 4, 0, 0, 0, 0, 0, 1, 0, 0}, make([]byte, 20)...)
@@ -112,6 +113,7 @@ func thrice(packets ...sent) (all []sent) {
 // TestCapturesShowDNSByWhatIsSeen: at other ports a query is known by its answer, and that none came is claimed only
 // where it would be in the capture.
 func TestCapturesShowDNSByWhatIsSeen(t *testing.T) {
+	t.Parallel()
 	const s = time.Second
 	for family, ends := range dnsForeignEnds() {
 		client, server := netip.MustParseAddr(ends[0]), netip.MustParseAddr(ends[1])

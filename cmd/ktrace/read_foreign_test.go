@@ -140,6 +140,7 @@ func foreignCases() []struct {
 }
 
 func TestPacketsAloneProveWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	for _, f := range foreignCases() {
 		t.Run(f.name, func(t *testing.T) {
 			file := foreignCapture(t, f.packets)

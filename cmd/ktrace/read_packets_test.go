@@ -36,6 +36,7 @@ func ktraceRead(t testing.TB, args ...string) string {
 }
 
 func TestReadCopiesByteForByte(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"dumpcap.pcapng", "editcap-comments.pcapng", "editcap-secrets.pcapng", "mergecap-two-interfaces.pcapng"} {
 		t.Run(name, func(t *testing.T) {
 			from, to := filepath.Join(captures, name), filepath.Join(t.TempDir(), "x.pcapng")
@@ -58,6 +59,7 @@ func TestReadCopiesByteForByte(t *testing.T) {
 }
 
 func TestReadFiltersAsTcpdumpDoes(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"tcpdump-nano.pcap", "tcpdump-any-sll2.pcap", "dumpcap.pcapng"} {
 		for _, expr := range []string{"udp", "icmp", "icmp or udp", "not icmp", "ip6", "greater 60"} {
 			file, to := filepath.Join(captures, name), filepath.Join(t.TempDir(), "x.pcapng")
@@ -72,6 +74,7 @@ func TestReadFiltersAsTcpdumpDoes(t *testing.T) {
 
 // TestReadTakesAnyFormOfAFile: microseconds, nanoseconds, gzip, either byte order, and standard input.
 func TestReadTakesAnyFormOfAFile(t *testing.T) {
+	t.Parallel()
 	forms := []string{"tcpdump-micro.pcap", "tcpdump-nano.pcap", "tcpdump-nano.pcap.gz", "tcpdump-any-sll2.pcap", "dumpcap.pcapng"}
 	for _, name := range forms {
 		file := filepath.Join(captures, name)
@@ -130,6 +133,7 @@ func swapped(t *testing.T, file string) string {
 }
 
 func TestReadMergesByTimeAndReportsCopies(t *testing.T) {
+	t.Parallel()
 	a, b := filepath.Join(captures, "tcpdump-nano.pcap"), filepath.Join(captures, "dumpcap.pcapng")
 	stats := ktraceRead(t, b, a, b, "--stats", "--dedup")
 	for _, want := range []string{"18 packets read", "6 packets left out as seen before"} {
@@ -167,6 +171,7 @@ func dumped(t *testing.T, p *lab.Pod, packets int, expr string, happens func()) 
 
 // TestReadConcludesOfWhatTcpdumpSawOfAFirewall: the node rejects, and tells so; without it there is nothing to say.
 func TestReadConcludesOfWhatTcpdumpSawOfAFirewall(t *testing.T) {
+	t.Parallel()
 	for _, f := range stacks() {
 		t.Run(f.name, func(t *testing.T) {
 			c := lab.NewCluster(t)
@@ -196,6 +201,7 @@ func (f stack) prohibited() string {
 }
 
 func TestReadConcludesOfATcpdumpCapture(t *testing.T) {
+	t.Parallel()
 	for _, f := range dnsFamilies() {
 		t.Run(f.name, func(t *testing.T) {
 			c := lab.NewCluster(t)

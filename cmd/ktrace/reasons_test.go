@@ -17,6 +17,7 @@ import (
 
 // TestDropNamesWhatTheReasonMeans: of reasons that no deeper proof is for.
 func TestDropNamesWhatTheReasonMeans(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		for _, s := range []lab.Scenario{f.shaped(), f.damaged(), f.programmed(), f.unplugged(), f.silent(), f.itself()} {
@@ -36,7 +37,7 @@ func (f stack) shaped() lab.Scenario {
 		Name: "a rate that is too low", Args: []string{"drop"}, Want: "queue-drop", Sure: "certain", Proof: "qdisc tbf ",
 		Setup: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
 			pourTCP(t, c.Server, "80")
-			shape(c, p, "100mbit", "20ms")
+			shape(c, p, "100mbit", "100ms")
 		},
 		Fault: func(_ testing.TB, c *lab.Cluster, p *lab.Pod) { shape(c, p, "300kbit", "30ms") },
 		Traffic: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) {

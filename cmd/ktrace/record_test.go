@@ -36,6 +36,7 @@ func recorded() []lab.Scenario {
 
 // TestEveryViewHasARecording holds the golden outputs complete; with -record it makes them.
 func TestEveryViewHasARecording(t *testing.T) {
+	t.Parallel()
 	if *recordAnew {
 		for _, s := range recorded() {
 			t.Run(s.Args[0], func(t *testing.T) { s.Record(t, filepath.Join(records, s.Args[0]+"-"+s.Want+".rec")) })
@@ -50,6 +51,7 @@ func TestEveryViewHasARecording(t *testing.T) {
 
 // TestReadShowsOnlyWhatHappensAtADevice reads a recording whose one drop is at the node's end of the pod's cable.
 func TestReadShowsOnlyWhatHappensAtADevice(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(records, "drop-netfilter-reject.rec")
 	for _, c := range []struct {
 		device string

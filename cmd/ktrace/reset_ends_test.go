@@ -68,6 +68,7 @@ func castOfEnds(t *testing.T, f stack, k *lab.Kubelet) (*lab.Cluster, []encounte
 // TestResetNamesEndsByTheirRole: who refuses and who is refused, whichever of them is a pod that is known; and nothing of
 // servers that listen and read to the end.
 func TestResetNamesEndsByTheirRole(t *testing.T) {
+	t.Parallel()
 	k := lab.NewKubelet(t)
 	for _, f := range stacks() {
 		t.Run(f.name, func(t *testing.T) {
@@ -101,6 +102,7 @@ func TestResetNamesEndsByTheirRole(t *testing.T) {
 // TestResetNamesPodsOnTheNodesNetwork: only the cgroup of their sockets distinguishes them, whichever end that is; and
 // nothing of it where they are served.
 func TestResetNamesPodsOnTheNodesNetwork(t *testing.T) {
+	t.Parallel()
 	k := lab.NewKubelet(t)
 	for _, f := range stacks() {
 		t.Run(f.name, func(t *testing.T) {
@@ -319,6 +321,7 @@ func refusedBeyond(f stack) []lab.Scenario {
 }
 
 func TestResetDoesNotTakeAFirewallForTheServer(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		all = append(all, refusedBeyond(f)...)

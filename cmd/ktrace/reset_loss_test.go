@@ -34,6 +34,7 @@ func exchanged(c net.Conn) {
 // TestResetsWithoutLoss are how streams end that have said all, and what looks for servers. None is more than
 // information.
 func TestResetsWithoutLoss(t *testing.T) {
+	t.Parallel()
 	for i, f := range families() {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
@@ -243,6 +244,7 @@ func awaitState(t testing.TB, c net.Conn, state uint8) {
 }
 
 func TestResetReportsRequestsThatAreLost(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range families() {
 		all = append(all, keptTooLong(f), unansweredUpload(f))

@@ -66,6 +66,7 @@ func (f stack) reconnects(clocks func(c *lab.Cluster) [2]string) step {
 
 // TestResetNamesASynThatMeetsAnOlderConnection: it is neither refused nor does a firewall have to do with it.
 func TestResetNamesASynThatMeetsAnOlderConnection(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		var clocks each[[2]string]

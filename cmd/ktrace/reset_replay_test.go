@@ -10,6 +10,7 @@ import (
 )
 
 func TestResetRecordingSaysWhatTheRunSaid(t *testing.T) {
+	t.Parallel()
 	c := lab.NewCluster(t)
 	p := c.AddPod("pod")
 	recording := filepath.Join(t.TempDir(), "rec")

@@ -143,6 +143,7 @@ func resetScenarios(f family) []lab.Scenario {
 }
 
 func TestResetScenarios(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range families() {
 		all = slices.Concat(all, resetScenarios(f), rejectScenarios(f), forgeryScenarios(f))
@@ -376,6 +377,7 @@ func rejectScenarios(f family) []lab.Scenario {
 
 // TestResetNamesTheRuleThatRejects: those that answer by ICMP, in the view of those that reset.
 func TestResetNamesTheRuleThatRejects(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		udp := lab.Scenario{
@@ -402,6 +404,7 @@ func TestResetNamesTheRuleThatRejects(t *testing.T) {
 
 // TestResetShowsWhoRefuses: every refusal is one row, with its sender and cause, whether by reset or by ICMP.
 func TestResetShowsWhoRefuses(t *testing.T) {
+	t.Parallel()
 	for _, f := range stacks() {
 		rule := func(args ...string) step { return onNode(append([]string{f.iptables, "-A", "FORWARD"}, args...)...) }
 		for _, c := range []struct {

@@ -60,6 +60,7 @@ func (f stack) converse(t testing.TB, _ *lab.Cluster, p *lab.Pod) {
 // TestAnswersThatConntrackCallsInvalid: the client gets one from an address that it never asked, and resets what it does not
 // know; and where no answer passes conntrack there is never a connection.
 func TestAnswersThatConntrackCallsInvalid(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for i, f := range stacks() {
 		setup, broken := boxed(f, func() box { return box{everything, astray()} })

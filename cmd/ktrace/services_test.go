@@ -45,6 +45,7 @@ func cacheDown(f dnsFamily, addr string) lab.Scenario {
 // TestNothingIsUntranslatedThatNeverReachedTheRules: a packet that dies in its pod, or that is for the node itself. All
 // rules are there.
 func TestNothingIsUntranslatedThatNeverReachedTheRules(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for i, f := range stacks() {
 		d := dnsFamilies()[i]
@@ -69,6 +70,7 @@ func TestNothingIsUntranslatedThatNeverReachedTheRules(t *testing.T) {
 // and services are known, and search its domains all the same. That one is no service's and not to be translated; be it down,
 // that is all there is to say.
 func TestDiagnoseTakesNoServerOutsideForAService(t *testing.T) {
+	t.Parallel()
 	for _, f := range dnsFamilies() {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()

@@ -41,6 +41,7 @@ func (f stack) endpoint(iptables string, node *lab.NS, to string) {
 
 // TestDiagnoseComparesBackendsWithEndpoints: whatever becomes of the packets.
 func TestDiagnoseComparesBackendsWithEndpoints(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		old := net.JoinHostPort(f.beyond, "8080")
@@ -75,6 +76,7 @@ func TestDiagnoseComparesBackendsWithEndpoints(t *testing.T) {
 // TestDiagnoseIsSilentWhenEndpointsChange: a flow of datagrams goes on to an endpoint that leaves, and new flows to the
 // one that comes.
 func TestDiagnoseIsSilentWhenEndpointsChange(t *testing.T) {
+	t.Parallel()
 	for _, f := range stacks() {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()

@@ -214,6 +214,7 @@ func (h shaken) scenario(name, addr string, version uint16, meet func(testing.TB
 
 // TestHandshakesThatFailAreExplained is TLS 1.2, where all but the end of a handshake is in the clear.
 func TestHandshakesThatFailAreExplained(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		for _, h := range append(handshakes(), offered(), withoutCertificate()) {
@@ -230,6 +231,7 @@ func withoutCertificate() shaken {
 
 // TestHandshakesInTheDarkAreExplained is TLS 1.3: what the server shows, and why the client ends it, is encrypted.
 func TestHandshakesInTheDarkAreExplained(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		for _, h := range append(handshakes(), withoutCertificate()) {
@@ -253,6 +255,7 @@ func openssl(t testing.TB, ns *lab.NS, addr string, m *meeting) (ok bool) {
 // TestHandshakesOfOpenSSLAreExplained: of TLS 1.3, too, it says in the clear why it ends a handshake, but not what the
 // server showed.
 func TestHandshakesOfOpenSSLAreExplained(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, h := range handshakes() {
 		if h.want == "tls-name-mismatch" || h.want == "tls-alert" {
@@ -278,6 +281,7 @@ func titles(t testing.TB, lines []lab.Line) []string {
 
 // TestHandshakesWithAServiceNameIt: the client knows the service's address, the server its own.
 func TestHandshakesWithAServiceNameIt(t *testing.T) {
+	t.Parallel()
 	for version, f := range map[uint16]stack{tls.VersionTLS12: stacks()[0], tls.VersionTLS13: stacks()[1]} {
 		t.Run(f.name+" "+tls.VersionName(version), func(t *testing.T) {
 			t.Parallel()
@@ -300,6 +304,7 @@ func TestHandshakesWithAServiceNameIt(t *testing.T) {
 
 // TestHandshakesThatEndWellAreNoFault goes through what looks like a failure, and is none.
 func TestHandshakesThatEndWellAreNoFault(t *testing.T) {
+	t.Parallel()
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		t.Run(tls.VersionName(version), func(t *testing.T) {
 			t.Parallel()
@@ -346,6 +351,7 @@ func TestHandshakesThatEndWellAreNoFault(t *testing.T) {
 // TestServersAreAskedOnce counts the connections to one that clients refuse again and again, and that refuses whoever has
 // no certificate, as ktrace has none.
 func TestServersAreAskedOnce(t *testing.T) {
+	t.Parallel()
 	for asked, wants := range map[int]string{1: "tls-certificate-expired", 0: "tls-alert"} {
 		t.Run(fmt.Sprint(asked), func(t *testing.T) {
 			t.Parallel()

@@ -220,6 +220,7 @@ func eventful(t *testing.T) (p *lab.Pod, k *lab.Kubelet, traffic func()) {
 }
 
 func TestToolsReadWhatEveryVerbWrites(t *testing.T) {
+	t.Parallel()
 	p, k, traffic := eventful(t)
 	dir := t.TempDir()
 	var runs []*lab.Run

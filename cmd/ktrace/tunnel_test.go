@@ -59,6 +59,7 @@ func (o *overlay) block(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { o.blocked.ge
 
 // TestDiagnoseFindsTunnelsThatNothingComesBackBy: what is lost behind the node makes no drop on it.
 func TestDiagnoseFindsTunnelsThatNothingComesBackBy(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		for _, c := range []struct {
@@ -87,6 +88,7 @@ func TestDiagnoseFindsTunnelsThatNothingComesBackBy(t *testing.T) {
 
 // TestDiagnoseFindsTheTunnelAndNoNeighbourBehindIt: who asks for a neighbour by the tunnel gets no answer either.
 func TestDiagnoseFindsTheTunnelAndNoNeighbourBehindIt(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		all = append(all, lab.Scenario{
@@ -106,6 +108,7 @@ func TestDiagnoseFindsTheTunnelAndNoNeighbourBehindIt(t *testing.T) {
 
 // TestDiagnoseFindsWhoHasTheTunnelsPort: the pod's namespace is a node whose tunnel cannot be set up.
 func TestDiagnoseFindsWhoHasTheTunnelsPort(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		all = append(all, lab.Scenario{

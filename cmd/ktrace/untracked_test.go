@@ -12,6 +12,7 @@ import (
 // TestDiagnoseNamesWhatSplitsAFlow: where a rule keeps one direction from conntrack, or in a zone of its own, the other
 // fits no connection.
 func TestDiagnoseNamesWhatSplitsAFlow(t *testing.T) {
+	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		filter := func(c *lab.Cluster, match, verdict string) {

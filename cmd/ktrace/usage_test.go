@@ -13,6 +13,7 @@ import (
 
 // TestMistakesNameTheRemedy: whatever is mistaken in a command line, ktrace says what to write instead, and does nothing.
 func TestMistakesNameTheRemedy(t *testing.T) {
+	t.Parallel()
 	recording := filepath.Join("..", "..", "testdata", "records", "dns-healthy.rec")
 	capture := filepath.Join(t.TempDir(), "x.pcapng")
 	for _, tt := range []struct{ args, want string }{
@@ -46,6 +47,7 @@ func TestMistakesNameTheRemedy(t *testing.T) {
 }
 
 func TestReadDiagnoseEndsWithStatus3IfSomethingIsWrong(t *testing.T) {
+	t.Parallel()
 	for name, want := range map[string]int{"dns-healthy.rec": 0, "dns-service-dnat-miss.rec": 3} {
 		if _, status := lab.StartKtrace(t, "read", filepath.Join("..", "..", "testdata", "records", name), "diagnose", "-o", "json").Wait(); status != want {
 			t.Errorf("%s: status %d, want %d", name, status, want)
@@ -55,6 +57,7 @@ func TestReadDiagnoseEndsWithStatus3IfSomethingIsWrong(t *testing.T) {
 
 // TestReadSelectsANamespaceByName as by path. The recording may be of a namespace that had the same number.
 func TestReadSelectsANamespaceByName(t *testing.T) {
+	t.Parallel()
 	ns := lab.New(t).Namespace("ns")
 	read := func(netns string) []lab.Line {
 		run := lab.StartKtrace(t, "read", filepath.Join("..", "..", "testdata", "records", "dns-healthy.rec"), "dns", "--netns", netns, "-o", "json")
@@ -70,6 +73,7 @@ func TestReadSelectsANamespaceByName(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
+	t.Parallel()
 	for _, arg := range []string{"version", "--version"} {
 		var out strings.Builder
 		root := newRoot(replay.Streams{Out: &out, Err: io.Discard})

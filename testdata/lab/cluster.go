@@ -25,22 +25,46 @@ type Cluster struct {
 	Node   *NS
 	Server *NS
 	pods   int
-	subnet uint32 // tells the addresses of this cluster's pods from those of others that run at the same time
 }
 
 // NewCluster makes the node and the server; AddPod the pods.
 func NewCluster(t testing.TB) *Cluster {
 	t.Helper()
+	return NewClusterAt(t, 0)
+}
+
+// NewClusterAt is NewCluster with another network between node and server: UplinkAt and ServerAt have their addresses. A
+// test that watches the node, and so what any node with its addresses sends, needs one that no other test has.
+func NewClusterAt(t testing.TB, network int) *Cluster {
+	t.Helper()
 	n := New(t)
-	c := &Cluster{Net: n, Node: n.Namespace("node"), Server: n.Namespace("server"), subnet: hash(t.Name())}
+	c := &Cluster{Net: n, Node: n.Namespace("node"), Server: n.Namespace("server")}
 	c.Node.Sysctl("net/ipv4/ip_forward", "1")
 	c.Node.Sysctl("net/ipv6/conf/all/forwarding", "1")
-	n.Veth(End{c.Node, "uplink", []string{UplinkAddr + "/24", UplinkAddr6 + "/64"}},
-		End{c.Server, "eth0", []string{ServerAddr + "/24", ServerAddr6 + "/64"}})
-	c.Node.IP("route add default via "+ServerAddr, "route add default via "+ServerAddr6)
-	c.Server.IP("route add 10.128.0.0/9 via "+UplinkAddr, "route add fd00:244::/32 via "+UplinkAddr6)
+	uplink, uplink6 := UplinkAt(network)
+	server, server6 := ServerAt(network)
+	n.Veth(End{c.Node, "uplink", []string{uplink + "/24", uplink6 + "/64"}},
+		End{c.Server, "eth0", []string{server + "/24", server6 + "/64"}})
+	c.Node.IP("route add default via "+server, "route add default via "+server6)
+	c.Server.IP("route add 10.128.0.0/9 via "+uplink, "route add fd00:244::/32 via "+uplink6)
 	return c
 }
+
+// UplinkAt is where the node is in one of the networks between nodes and servers, 0 to 255.
+func UplinkAt(network int) (v4, v6 string) { return between(network, 1) }
+
+// ServerAt is where the server is there.
+func ServerAt(network int) (v4, v6 string) { return between(network, 2) }
+
+func between(network, host int) (v4, v6 string) {
+	if network == 0 {
+		return fmt.Sprintf("10.9.0.%d", host), fmt.Sprintf("fd00:9::%d", host)
+	}
+	return fmt.Sprintf("10.9.%d.%d", network, host), fmt.Sprintf("fd00:9:%x::%d", network, host)
+}
+
+// firstInode is the number of the first namespace; others have the lowest that is free (PROC_DYNAMIC_FIRST).
+const firstInode = 0xf0000000
 
 // Pod is a namespace behind the node.
 type Pod struct {
@@ -50,7 +74,8 @@ type Pod struct {
 }
 
 // AddPod makes a pod with addresses of its own in 10.128.0.0/9 and fd00:244::/32 and a default route to the node. No
-// other test's pods have them, so that an address selects packets of this cluster alone.
+// other pod has them, in whichever test or process, so that an address selects packets of this pod alone: they are made of
+// the number of its namespace, which the kernel gives to none else as long as it lives.
 func (c *Cluster) AddPod(name string) *Pod {
 	c.t.Helper()
 	return c.addPodAt(c.Node, name)
@@ -59,9 +84,11 @@ func (c *Cluster) AddPod(name string) *Pod {
 func (c *Cluster) addPodAt(node *NS, name string) *Pod {
 	c.t.Helper()
 	c.pods++
-	net := fmt.Sprintf("10.%d.%d.", 128+c.subnet%128, (c.subnet>>8+uint32(c.pods))%256)
-	net6 := fmt.Sprintf("fd00:244:%x:%d::", c.subnet&0xffff, c.pods)
-	p := &Pod{NS: c.Namespace(name), Addr: net + "2", Addr6: net6 + "2", Veth: fmt.Sprintf("veth%d", c.pods)}
+	ns := c.Namespace(name)
+	number := ns.Inode() - firstInode
+	net := fmt.Sprintf("10.%d.%d.", 128+number>>8%128, number%256)
+	net6 := fmt.Sprintf("fd00:244:%x:%x::", number>>16, number&0xffff)
+	p := &Pod{NS: ns, Addr: net + "2", Addr6: net6 + "2", Veth: fmt.Sprintf("veth%d", c.pods)}
 	gateway, gateway6 := net+"1", net6+"1"
 	c.Net.Veth(End{p.NS, "eth0", []string{p.Addr + "/24", p.Addr6 + "/64"}},
 		End{node, p.Veth, []string{gateway + "/24", gateway6 + "/64"}})

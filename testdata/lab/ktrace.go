@@ -166,7 +166,7 @@ func (r *Run) Await(what string, wanted func(Line) bool) Line {
 		select {
 		case l, ok := <-r.lines:
 			if !ok {
-				r.t.Fatalf("ktrace ended without %s\n%s%s", what, r.transcript(), r.stderr.String())
+				r.t.Fatalf("ktrace ended without %s: %v\n%s%s", what, <-r.done, r.transcript(), r.stderr.String())
 			}
 			r.seen = append(r.seen, l)
 			if wanted(l) {

@@ -6,6 +6,7 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,7 +37,9 @@ func New(t testing.TB) *Net {
 	if os.Geteuid() != 0 {
 		t.Fatal("the lab needs root: network namespaces, BPF")
 	}
-	return &Net{t: t, prefix: fmt.Sprintf("kt%d-%s", os.Getpid(), tag(t)), spaces: map[string]*NS{}}
+	n := &Net{t: t, prefix: fmt.Sprintf("kt%d-%s", os.Getpid(), tag(t)), spaces: map[string]*NS{}}
+	t.Cleanup(n.remove)
+	return n
 }
 
 // tag is a short name made of the test's, unique among the tests that run at one time.
@@ -59,23 +62,24 @@ func (n *Net) Namespace(name string) *NS {
 	}
 	ns := &NS{t: n.t, Name: n.prefix + "-" + name}
 	n.spaces[name] = ns
-	n.t.Cleanup(ns.remove)
 	if err := addNetns(ns.Path()); err != nil {
 		n.t.Fatalf("network namespace %s: %v", ns.Name, err)
 	}
 	return ns
 }
 
-// remove kills what still runs in the namespace and removes it: a namespace with a process in it would live on.
-func (ns *NS) remove() {
-	if err := killAllIn(ns.Path()); err != nil {
-		ns.t.Error(err)
+// remove kills what still runs in the namespaces and removes them: one with a process in it would live on.
+func (n *Net) remove() {
+	if err := killAllIn(slices.Collect(maps.Values(n.spaces))); err != nil {
+		n.t.Error(err)
 	}
-	if err := removeNetns(ns.Path()); err != nil {
-		ns.t.Error(err)
-	}
-	if err := os.RemoveAll(ns.etc()); err != nil {
-		ns.t.Error(err)
+	for _, ns := range n.spaces {
+		if err := removeNetns(ns.Path()); err != nil {
+			n.t.Error(err)
+		}
+		if err := os.RemoveAll(ns.etc()); err != nil {
+			n.t.Error(err)
+		}
 	}
 }
 
@@ -199,6 +203,7 @@ func (ns *NS) Sysctl(key, value string) {
 // family that follow each other are one process: where a kernel is emulated it takes long to start one.
 func (ns *NS) IP(commands ...string) {
 	ns.t.Helper()
+	all := commands
 	isSix := func(c string) bool { return strings.HasPrefix(c, "-6 ") }
 	for len(commands) > 0 {
 		six, flags := isSix(commands[0]), []string{"-netns", ns.Name, "-batch", "-"}
@@ -216,6 +221,9 @@ func (ns *NS) IP(commands ...string) {
 		}
 		commands = commands[n:]
 	}
+	var addrs []string
+	ns.Do(func() { addrs = addressesUp(all) })
+	ns.awaitLocal(addrs...)
 }
 
 // End is one end of a cable.
@@ -225,7 +233,7 @@ type End struct {
 	Addrs []string // with prefix length
 }
 
-// Veth joins two namespaces by a pair of devices that are up and have their addresses at once.
+// Veth joins two namespaces by a pair of devices that are up and have their addresses.
 func (n *Net) Veth(a, b End) {
 	n.t.Helper()
 	pair := fmt.Sprintf("link add %s type veth peer name %s netns %s", a.Name, b.Name, b.NS.Name)
@@ -235,6 +243,9 @@ func (n *Net) Veth(a, b End) {
 			commands = append(commands, "addr add "+addr+" dev "+end.Name+" nodad") // no wait for duplicates
 		}
 		end.NS.IP(append(commands, "link set "+end.Name+" up")...)
+	}
+	for _, end := range []End{a, b} {
+		end.NS.awaitUp(end.Name, end.Addrs...)
 	}
 }
 

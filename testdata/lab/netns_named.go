@@ -99,26 +99,42 @@ func removeNetns(path string) error {
 	return os.Remove(path)
 }
 
-// killAllIn kills the processes in a namespace, but this one: a thread of ours, whose test failed in there, ends with us.
-func killAllIn(path string) error {
-	var space unix.Stat_t
-	if err := unix.Stat(path, &space); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+// killAllIn kills the processes in namespaces, but this one: a thread of ours, whose test failed in there, ends with us.
+// A ktrace of another test that looks around there with one of its threads is no process of the namespace.
+func killAllIn(spaces []*NS) error {
+	ours := map[uint64]bool{}
+	for _, ns := range spaces {
+		var st unix.Stat_t
+		if err := unix.Stat(ns.Path(), &st); err != nil {
+			return fmt.Errorf("%s: %w", ns.Path(), err)
+		}
+		ours[st.Ino] = true
 	}
-	all, err := filepath.Glob("/proc/[0-9]*/ns/net")
+	all, err := os.ReadDir("/proc")
 	if err != nil {
 		return err
 	}
-	for _, file := range all {
-		var st unix.Stat_t
-		if unix.Stat(file, &st) != nil || st.Ino != space.Ino || st.Dev != space.Dev {
-			continue
-		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(file))))
-		if err != nil || pid == os.Getpid() {
+	for _, process := range all {
+		pid, err := strconv.Atoi(process.Name())
+		if err != nil || pid == os.Getpid() || !within(pid, ours) {
 			continue
 		}
 		_ = unix.Kill(pid, unix.SIGKILL) // may have ended meanwhile
 	}
 	return nil
+}
+
+// within is whether a process is in one of the namespaces with all its threads.
+func within(pid int, spaces map[uint64]bool) bool {
+	var st unix.Stat_t
+	if unix.Stat(fmt.Sprintf("/proc/%d/ns/net", pid), &st) != nil || !spaces[st.Ino] {
+		return false
+	}
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/ns/net", pid))
+	for _, thread := range threads {
+		if unix.Stat(thread, &st) == nil && !spaces[st.Ino] {
+			return false
+		}
+	}
+	return err == nil
 }

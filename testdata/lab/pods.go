@@ -99,7 +99,11 @@ func (k *Kubelet) mkdir(path string) {
 	k.t.Helper()
 	for _, root := range hierarchies() {
 		dir := filepath.Join(root, path)
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+		err := os.MkdirAll(dir, 0o755)
+		for errors.Is(err, os.ErrNotExist) { // another test's end has removed one above it meanwhile
+			err = os.MkdirAll(dir, 0o755)
+		}
+		if err != nil {
 			k.t.Fatal(err)
 		}
 		k.t.Cleanup(func() {

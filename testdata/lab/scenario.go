@@ -41,6 +41,7 @@ type found struct {
 // Run runs the fault and its twin, each in a network of its own. The test's package must use Main.
 func (s Scenario) Run(t *testing.T) {
 	t.Run(s.Name, func(t *testing.T) {
+		t.Parallel()
 		t.Run("broken", func(t *testing.T) {
 			t.Parallel()
 			s.broken(t)
@@ -58,6 +59,9 @@ func (s Scenario) broken(t *testing.T) {
 	lines := run.Stop()
 	s.sameOf(t, file, place, lines)
 	s.onlyWanted(t, lines)
+	if t.Failed() {
+		t.Logf("all of it:\n%s", run.transcript())
+	}
 }
 
 // await waits until every fault is found.
