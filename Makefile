@@ -2,7 +2,7 @@
 GO     ?= go
 export CGO_ENABLED = 0
 # Packages below testdata are real ones, but "..." passes them by.
-PKGS   := ./... ./testdata/lab ./testdata/vm/table
+PKGS   := ./... ./testdata/lab ./testdata/vm/suite ./testdata/vm/table
 FUZZTIME ?= 30s
 # What the build of the BPF objects, the tests and the demo need, by Debian's names.
 DEPS   := clang llvm libbpf-dev clang-format iproute2 iptables nftables conntrack tcpdump tshark bpftool fio e2fsprogs xfsprogs \
@@ -14,6 +14,8 @@ VMDEPS := qemu-system-x86 qemu-system-common kmod xz-utils util-linux \
           $(shell apt-cache pkgnames virtiofsd 2>/dev/null | grep -x virtiofsd)
 # The kernels that people run, and this machine's own.
 KERNELS ?= 5.10 6.1 6.12 6.18 newest host
+# The tests that run on them: ci, core or all, as testdata/vm/suite lists them.
+export SUITE ?= core
 
 .PHONY: help build generate check-generated fmt lint test test-arm64 test-vm test-vm-arm64 test-cluster deps vm-deps fuzz demo clean golden records soak
 
@@ -52,7 +54,7 @@ deps: ## install what build and tests need, and remove nothing for it (Debian or
 vm-deps: DEPS += $(VMDEPS)
 vm-deps: deps
 
-test-vm: vm-deps ## the live tests under stock kernels in VMs; UPDATE=1 records what they say (as root)
+test-vm: vm-deps ## the live tests under stock kernels in VMs; SUITE=all for all scenarios, UPDATE=1 records the results (as root)
 	testdata/vm/matrix $(if $(UPDATE),-u) $(KERNELS)
 
 # What knows no kernel runs in user emulation.

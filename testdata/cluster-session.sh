@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# cluster-session.sh: records anew what the README shows of a real cluster, on a control plane node of one, as root.
-# It fails if a name is wrong. The cluster is left as it was.
+# cluster-session.sh: records the README's sessions of a real cluster again, on one of its control plane nodes, as root.
+# It fails if a name is wrong, and removes what it created.
 #   KUBECONFIG  how to reach it                         NODE_NAME  what it calls this node, if that is not its host name
 #   KTRACE      the binary, by default ./ktrace         IMAGE      with sh, nslookup and wget; by default busybox
 #   ETCD        etcd's data, by default /var/lib/etcd   OUT        where the recordings go, by default testdata/records
@@ -32,7 +32,7 @@ record() {
 }
 stop() { kill -INT $! && wait $!; }
 
-# want WHAT COUNT FILTER NAME: that many lines of a recording, or more, are as the filter says
+# want WHAT COUNT FILTER NAME: fails unless at least COUNT lines of a recording match the filter
 want() {
 	local n
 	n=$(count "$3" "$4")
@@ -46,14 +46,14 @@ kubectl run $pod --image="${IMAGE:-busybox}" --image-pull-policy=IfNotPresent --
 	--overrides="{\"spec\":{\"nodeName\":\"$NODE_NAME\"}}" --command -- sleep 600 >/dev/null
 kubectl wait --for=condition=Ready pod/$pod --timeout=60s >/dev/null
 
-# lookups of one pod, and who serves them
+# lookups of one pod, named at both ends
 record dns-cluster dns --pod "default/$pod" --slow 1s
 kubectl exec $pod -- sh -c 'nslookup kubernetes.default.svc.cluster.local.; nslookup nowhere.default.svc.cluster.local.' >/dev/null || true
 stop
 want "lookups named at both ends" 4 ".kind==\"dns\" and .pod.name==\"$pod\" and .peer.service==\"kube-system/kube-dns\"" dns-cluster
-none "somebody else's lookup" ".kind==\"dns\" and .pod.name!=\"$pod\"" dns-cluster
+none "a lookup of another pod" ".kind==\"dns\" and .pod.name!=\"$pod\"" dns-cluster
 
-# what the pod asks of the API server, which is on the host network, goes by a service
+# the pod's requests to the API server, which is on the host network, go through a service
 record nat-cluster nat --pod "default/$pod"
 kubectl exec $pod -- sh -c 'timeout 2 wget -qO- http://kubernetes.default.svc.cluster.local.:443/' >/dev/null 2>&1 || true
 stop

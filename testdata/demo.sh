@@ -67,7 +67,7 @@ watch 3 dns-healthy dns
 at "$pod" getent ahostsv4 web || true
 wait $ktrace
 
-say "now somebody flushes the node's nat table; the same again:"
+say "now the node's nat table is flushed; the same again:"
 at "$node" iptables -t nat -F PREROUTING
 at "$node" conntrack -F >/dev/null 2>&1 || true
 watch 4 dns-service-dnat-miss dns --wait 1s

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# records.sh: makes the recordings in testdata/records anew, after a change of what the probes send. Called by
+# records.sh: records testdata/records again, after a change of the probes' records. Called by
 # "make records", as root, with ./ktrace built; "make golden" and the README's sessions follow from them.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,5 +1,5 @@
-// Command table writes into a README what the matrix found: with which variants each verb passes on each kernel, which
-// variant of each hook is taken, and what is worse where.
+// Command table writes the matrix's results into a README: the variants with which each verb passes on each kernel, the
+// variant of each hook, and what is worse on which kernel.
 package main
 
 import (

@@ -27,7 +27,7 @@ func (t *table) row(first string, cell func(kernel) string) {
 	t.WriteByte('\n')
 }
 
-// verbs makes a row of each verb's tests. Which verb a test is of, its name says: TestDNSNamesTheCause.
+// verbs makes a row of each verb's tests. The verb is in the test's name: TestDNSNamesTheCause.
 func verbs(kernels []kernel) string {
 	t := newTable("verb", kernels)
 	for _, verb := range []string{"dns", "drop", "reset", "nat", "mtu", "fsync", "capture", "diagnose", "doctor"} {
@@ -41,7 +41,7 @@ func verbs(kernels []kernel) string {
 	return t.String()
 }
 
-// passed says with which variants some tests pass: the best of each hook, or that one wherever there is one.
+// passed names the variants with which some tests pass: "best" of each hook, or one that was forced.
 func (k kernel) passed(of func(outcome) bool) string {
 	var order []string
 	failed := map[string]bool{}
@@ -90,7 +90,7 @@ func hooks(kernels []kernel) string {
 	return t.String()
 }
 
-// degraded says what is worse where, each sentence once.
+// degraded lists what is worse, each sentence once, with the kernels.
 func degraded(kernels []kernel) string {
 	var g groups
 	for _, k := range kernels {
@@ -103,7 +103,7 @@ func degraded(kernels []kernel) string {
 			}
 		}
 		for _, o := range k.tests {
-			if o.status == "SKIP" && o.because != "" && k.name != "host" && !k.elsewhere(o.test) { // what another kernel lacks is its owner's
+			if o.status == "SKIP" && o.because != "" && k.name != "host" && !k.elsewhere(o.test) { // a host may lack other things
 				g.add(o.because, "not tested", k.title())
 			}
 		}
@@ -115,16 +115,16 @@ func degraded(kernels []kernel) string {
 	return b.String()
 }
 
-// elsewhere tells whether a test passes in another part of the run.
+// elsewhere reports whether a test passes in another part of the run.
 func (k kernel) elsewhere(test string) bool {
 	return slices.ContainsFunc(k.tests, func(o outcome) bool { return o.test == test && o.status == "PASS" })
 }
 
-// groups are what sentences are about, and the kernels that they hold for, in the order in which they came.
+// groups are sentences in the order of their first use, with their subjects and the kernels that they hold for.
 type groups struct {
 	order []string
 	about map[string][]string            // by sentence
-	of    map[string]map[string][]string // kernels, by sentence and what it is about
+	of    map[string]map[string][]string // kernels, by sentence and subject
 }
 
 func (g *groups) add(sentence, about, title string) {
@@ -143,7 +143,7 @@ func (g *groups) add(sentence, about, title string) {
 	}
 }
 
-// wheres are "this and that: 5.10.0, 6.1.0", one for each set of kernels.
+// wheres are "subject, subject: 5.10.0, 6.1.0", one for each set of kernels.
 func (g *groups) wheres(sentence string, kernels []kernel) []string {
 	var sets []string
 	of := map[string][]string{}

@@ -13,9 +13,9 @@ import (
 	"strings"
 )
 
-// kernel is what the matrix found on one.
+// kernel is the results under one kernel.
 type kernel struct {
-	name    string // as the matrix was told
+	name    string // as in the matrix's arguments
 	release string
 	lines   []line
 	tests   []outcome
@@ -32,7 +32,7 @@ type line struct {
 	Costs   string
 }
 
-// outcome is what became of a test.
+// outcome is the result of a test.
 type outcome struct {
 	run     string // the part of the run: "cmd-ktrace", "cmd-ktrace --variant raw_tp"
 	test    string
@@ -98,7 +98,7 @@ func readDoctor(file string) ([]line, error) {
 	}
 }
 
-// parseOutcomes reads what guest prints: a heading for each part, and what a test binary says with -test.v.
+// parseOutcomes reads the output of guest: a heading for each part, and the test binary's with -test.v.
 func parseOutcomes(r io.Reader) ([]outcome, error) {
 	var (
 		part    = regexp.MustCompile(`^== (\S+(?: --variant \S+)?)$`)
@@ -106,7 +106,7 @@ func parseOutcomes(r io.Reader) ([]outcome, error) {
 		because = regexp.MustCompile(`^\s+\w+\.go:\d+: (.*)`)
 		all     []outcome
 		run     string
-		said    string // by the line before, of a test
+		said    string // the test's log line before this one
 	)
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, 16<<20)
@@ -129,14 +129,14 @@ func parseOutcomes(r io.Reader) ([]outcome, error) {
 	return all, lines.Err()
 }
 
-// numbers are those of a release, to compare by.
+// numbers are the numbers of a release, for comparison.
 func numbers(release string) []int {
 	var all [3]int
-	_, _ = fmt.Sscanf(release, "%d.%d.%d", &all[0], &all[1], &all[2]) // what is missing counts as 0
+	_, _ = fmt.Sscanf(release, "%d.%d.%d", &all[0], &all[1], &all[2]) // missing ones are 0
 	return all[:]
 }
 
-// title is the version, and whose kernel it is unless Debian's.
+// title is the version, marked if the kernel is not Debian's.
 func (k kernel) title() string {
 	version, _, _ := strings.Cut(k.release, "-")
 	version, _, _ = strings.Cut(version, "+")

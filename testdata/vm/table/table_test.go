@@ -36,7 +36,7 @@ func TestOutcomesAreReadFromWhatTestsSay(t *testing.T) {
 	all := []kernel{k, newer}
 	text := verbs(all) + hooks(all) + degraded(all)
 	if strings.Contains(text, "run last") {
-		t.Errorf("a test that passes in another part is told as skipped:\n%s", text)
+		t.Errorf("a test that passes in another part is reported as skipped:\n%s", text)
 	}
 	for _, want := range []string{
 		"| verb | 5.10.0 | 6.1.0 |\n",
