@@ -101,23 +101,6 @@ func (a *About) flow(p *Packet) {
 	}
 }
 
-// asks reports whether a packet goes from a client to a server, or comes back; neither if that cannot be known.
-func (p *Packet) asks() (asks, answers bool) {
-	switch {
-	case p.HasFlag('S'):
-		return !p.HasFlag('.'), p.HasFlag('.')
-	case p.IsICMP(8, 128):
-		return true, false
-	case p.IsICMP(0, 129):
-		return false, true
-	case p.Sport == 0: // of a connect that failed before it had a port, or of a datagram that wants no answer
-		return true, false
-	case p.Sport >= firstEphemeral && p.Dport >= firstEphemeral:
-		return false, false
-	}
-	return p.Sport >= p.Dport, p.Sport < p.Dport
-}
-
 // query adds whom a query went to, by every address on its way, and where it and its answer were seen.
 func (a *About) query(d DNS) {
 	a.Proto = d.Transport

@@ -59,11 +59,6 @@ func (e Event) attempt() attempt {
 	return a
 }
 
-// begins reports whether a packet begins an exchange, or is the first answer in one.
-func (p *Packet) begins() bool {
-	return p.Proto == "tcp" && p.HasFlag('S') || p.Proto == "udp" || p.IsICMP(8, 128) || p.IsICMP(0, 129)
-}
-
 // attempt is the query, if it failed: not if the answer to it is what is wrong.
 func (d DNS) attempt() attempt {
 	if d.Outcome == DNSTruncated || d.served() {

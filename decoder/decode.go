@@ -84,22 +84,22 @@ func decodeTo(e *Event, raw []byte) error {
 	return decode(raw[:h.Size], e)
 }
 
-// wire is a record of fixed layout, as gowire declares them.
-type wire interface {
+// record is one of fixed layout, as gowire declares them.
+type record interface {
 	recordSize() int
 	decode([]byte)
 }
 
 // unpack reads a record. It may end early where its tail was not needed; what is missing reads as zero, but the
 // header must be there.
-func unpack(raw []byte, record wire) error {
+func unpack(raw []byte, r record) error {
 	if len(raw) < hdrSize {
 		return fmt.Errorf("%w: %d bytes", ErrShort, len(raw))
 	}
-	if size := record.recordSize(); len(raw) < size {
+	if size := r.recordSize(); len(raw) < size {
 		raw = append(make([]byte, 0, size), raw...)[:size]
 	}
-	record.decode(raw)
+	r.decode(raw)
 	return nil
 }
 

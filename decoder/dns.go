@@ -176,7 +176,7 @@ func (DNS) Columns() []Column {
 }
 
 // Row implements Tabular.
-func (d DNS) Row() []string {
+func (d DNS) Row(Event) []string {
 	server := d.Server.Addr().String()
 	if d.Server.Port() != 53 {
 		server = d.Server.String()

@@ -23,9 +23,7 @@ type Drop struct {
 
 	Hook string `json:"-"` // of netfilter, as that said itself: Netfilter.Hook; "" if it did not
 
-	packet *Packet // as Event.Packet, for the row
-	place  string
-	named  bool // by Names of the node that dropped it
+	Named bool `json:"-"` // by Names of the node that dropped it
 }
 
 // ReasonNotTold stands for the reason on kernels that give none (before 5.17).
@@ -52,10 +50,10 @@ func (Drop) Columns() []Column {
 }
 
 // Row implements Tabular.
-func (d Drop) Row() []string {
+func (d Drop) Row(e Event) []string {
 	packet := ""
-	if d.packet != nil {
-		packet = d.packet.String()
+	if e.Packet != nil {
+		packet = e.Packet.String()
 	}
 	switch {
 	case d.Answer != nil:
@@ -66,7 +64,7 @@ func (d Drop) Row() []string {
 	if d.Netfilter != nil {
 		packet += ", " + d.Netfilter.named()
 	}
-	return []string{d.Reason, d.Location, d.place, packet}
+	return []string{d.Reason, d.Location, Place(e), packet}
 }
 
 // String is where the rule is and what it says; or at which hook, if the rule is not known.
@@ -90,11 +88,11 @@ func decodeDrop(raw []byte, e *Event) error {
 	if err := unpack(raw, &r); err != nil {
 		return err
 	}
-	r.header(e)
+	pathHeader(&r, e)
 	e.Body = Drop{
 		Reason:      fmt.Sprintf("unknown(%#x)", r.Reason),
 		Location:    fmt.Sprintf("unknown(%#x)", r.Location),
-		Conntrack:   r.conntrack(),
+		Conntrack:   pathConntrack(&r),
 		SocketNetns: r.SocketNetns,
 		Code:        r.Reason,
 		Address:     r.Location,
@@ -158,3 +156,12 @@ func CgroupFunctions() []string { return []string{"ip_finish_output", "ip6_finis
 // MadeUp reports that there was no such packet: to answer RTM_GETROUTE the kernel makes one up, and where there is no
 // way it frees it as a drop. Whoever asks for a route because of a drop must not ask because of these.
 func (d Drop) MadeUp() bool { return d.Location == "inet_rtm_getroute" }
+
+// reasonNetfilter is the reason of whatever a hook of netfilter threw away.
+const reasonNetfilter = "NETFILTER_DROP"
+
+// reasonSocketFilter is the reason of what the filter of a socket, or of its control group, did not let pass.
+const reasonSocketFilter = "SOCKET_FILTER"
+
+// reasonNoSocket is the reason of what nobody was there to take.
+const reasonNoSocket = "NO_SOCKET"

@@ -9,17 +9,8 @@ import (
 // broadcast is that of every link.
 var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
-// reasonNetfilter is the reason of whatever a hook of netfilter threw away.
-const reasonNetfilter = "NETFILTER_DROP"
-
 // reasonOtherHost is the reason of what came with the MAC of another.
 const reasonOtherHost = "OTHERHOST"
-
-// reasonSocketFilter is the reason of what the filter of a socket, or of its control group, did not let pass.
-const reasonSocketFilter = "SOCKET_FILTER"
-
-// reasonNoSocket is the reason of what nobody was there to take.
-const reasonNoSocket = "NO_SOCKET"
 
 // Drops is the stage that completes drops: whether the packet is a loss, how its sender was answered, and which rule it
 // met. It wants names, drops, ICMP errors and TCP resets at devices, Blame, and what netfilter says itself.
@@ -169,7 +160,6 @@ func (x *Drops) hop(e Event) {
 
 // complete fills in what the packets around tell of a drop.
 func (x *Drops) complete(e Event, d Drop) Drop {
-	d.packet, d.place = e.Packet, Place(e)
 	d.Noise = x.noiseOf(e, d)
 	if d.Noise != "" || e.Packet == nil {
 		return d

@@ -51,7 +51,7 @@ func TestWhatAPodRefusedIsOverWhenItHasEnded(t *testing.T) {
 				x.now = x.now.Add(time.Second)
 				x.fail()
 			}
-			x.folder.settle(&x.works, x.now.Add(2*time.Second), true)
+			x.works.settle(&x.folder, x.now.Add(2*time.Second), true)
 			f := x.folder.All()[0]
 			if f.Ended != c.over || (f.Severity == Info) != c.over || f.Over.IsZero() == c.over {
 				t.Errorf("%s, ended %v, over %v, want %v", f.Severity, f.Ended, f.Over, c.over)

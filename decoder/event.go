@@ -106,36 +106,6 @@ func (p Pod) String() string {
 	return ""
 }
 
-// Packet is the headers of a packet as they were where it was seen.
-type Packet struct {
-	Family string     `json:"family,omitempty"` // ipv4, ipv6
-	Proto  string     `json:"proto,omitempty"`  // udp, tcp, icmp, icmpv6, sctp or the number
-	Src    netip.Addr `json:"src"`
-	Sport  uint16     `json:"sport,omitempty"` // valid iff Proto has ports
-	Dst    netip.Addr `json:"dst"`
-	Dport  uint16     `json:"dport,omitempty"`
-	Len    uint32     `json:"len"` // bytes, from the network header on
-	TTL    uint8      `json:"ttl,omitempty"`
-	Flags  string     `json:"flags,omitempty"` // TCP flags as tcpdump writes them
-	Bytes  []byte     `json:"-"`               // what the probe took, from the network header on
-
-	ID       uint32 `json:"id,omitempty"`       // identification: of IPv4, and of fragments
-	Fragment uint16 `json:"fragment,omitempty"` // offset, bytes; of a later fragment no ports are known
-	More     bool   `json:"more_fragments,omitempty"`
-	ICMPType uint8  `json:"icmp_type,omitempty"`
-	ICMPCode uint8  `json:"icmp_code,omitempty"`
-
-	Tunnel *Tunnel `json:"tunnel,omitempty"` // what it carries between nodes; nil if it is no tunnel's
-
-	l4, data int // where in Bytes the transport's header begins and ends
-}
-
-// Source returns where the packet came from.
-func (p *Packet) Source() netip.AddrPort { return netip.AddrPortFrom(p.Src, p.Sport) }
-
-// Destination returns where the packet was going to.
-func (p *Packet) Destination() netip.AddrPort { return netip.AddrPortFrom(p.Dst, p.Dport) }
-
 // Addrs are all addresses that the event's packet goes by: those that it has, and what they were or will be where
 // they are translated; of an ICMP error also those that it is about, of a tunnel's packet those of what it carries.
 func (e Event) Addrs() []netip.Addr {

@@ -128,3 +128,11 @@ func decodeFact(raw []byte, e *Event) error {
 	e.Body = f
 	return nil
 }
+
+// Tunnels reports whether a device encapsulates what it sends in UDP.
+func (d *Device) Tunnels() bool { return d.Type == "vxlan" || d.Type == "geneve" }
+
+// SinceBoot turns an event's time back into the kernel's.
+func (n Node) SinceBoot(t time.Time) time.Duration {
+	return time.Duration(t.UnixNano()) - n.Wall
+}

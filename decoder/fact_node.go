@@ -16,9 +16,6 @@ type Question struct {
 	Dst     netip.AddrPort `json:"dst"`
 }
 
-// firstEphemeral is the lowest port that Linux picks by itself (ip_local_port_range).
-const firstEphemeral = 32768
-
 // Ask returns the question that an event raises; without a packet it is about the namespace and the device.
 func Ask(e Event) Question {
 	q := Question{Netns: e.Netns, Ifindex: e.Ifindex}
@@ -325,12 +322,6 @@ const (
 type Netstat struct {
 	Netns uint32            `json:"netns"`
 	Rose  map[string]uint64 `json:"rose"` // TcpExtListenOverflows, as nstat names them; what did not rise is missing
-}
-
-// FlowTuple is one direction of a flow as conntrack keeps it.
-type FlowTuple struct {
-	Src netip.AddrPort `json:"src"`
-	Dst netip.AddrPort `json:"dst"`
 }
 
 // Tracked is the answer to the question whether conntrack has an entry for a flow.

@@ -175,20 +175,19 @@ func (f *Finding) fold(x Finding, room bool) (worse bool) {
 	return worse
 }
 
-// settle demotes to information what works again, or whose pod has ended, and returns it. What is not known for long yet may have failed again
-// meanwhile, until all is known.
-func (f *Folder) settle(works *successes, now time.Time, all bool) (over []Finding) {
+// Demote makes information of what is over by now, since the time that is returned if it is not zero, and returns it.
+func (f *Folder) Demote(over func(Finding) (since time.Time, ended bool)) (demoted []Finding) {
 	for _, k := range f.order {
 		x := f.found[k]
-		if !x.Severity.AtLeast(Warning) || !all && now.Sub(x.lastFailed()) < overKnown {
+		if !x.Severity.AtLeast(Warning) {
 			continue
 		}
-		if since, ended := works.over(*x, now); !since.IsZero() {
+		if since, ended := over(*x); !since.IsZero() {
 			x.Over, x.Ended, x.Severity = since, ended, Info
-			over = append(over, x.own())
+			demoted = append(demoted, x.own())
 		}
 	}
-	return over
+	return demoted
 }
 
 // forget makes room by half.
@@ -220,5 +219,31 @@ func (f Finding) own() Finding {
 		f.Traffic[i].failed = slices.Clone(f.Traffic[i].failed)
 	}
 	f.About.Clients, f.About.Servers = slices.Clone(f.About.Clients), slices.Clone(f.About.Servers)
+	return f
+}
+
+// alongside is a finding with what another run on the node found of the same cause. Whether it is over, the run knows that
+// met it last.
+func (f Finding) alongside(x Finding) Finding {
+	first, last, over := f.First, f.Last, f.Over
+	if x.First.Before(first) {
+		first = x.First
+	}
+	if x.Last.After(last) {
+		last, over = x.Last, x.Over
+	}
+	apart := x.First.After(f.Last) || f.First.After(x.Last)
+	count := max(f.Count, x.Count) // both saw the same
+	worse := x.Severity.rank() - f.Severity.rank()
+	switch {
+	case apart:
+		f.fold(x, true)
+		count = f.Count
+	case worse > 0 || worse == 0 && x.Count > f.Count:
+		f = x
+	}
+	if f.First, f.Last, f.Over, f.Count = first, last, over, count; !over.IsZero() {
+		f.Severity = Info
+	}
 	return f
 }

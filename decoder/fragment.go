@@ -2,10 +2,8 @@ package decoder
 
 import "encoding/binary"
 
-const (
-	moreFragments = 1    // the lowest bit of a record's fragment field, and of the IPv6 fragment header's offset (RFC 8200, 4.5)
-	ipv4More      = 0x20 // of the first byte of IPv4's flags and offset (RFC 791)
-)
+// moreFragments is the lowest bit of a record's fragment field, and of the IPv6 fragment header's offset (RFC 8200, 4.5).
+const moreFragments = 1
 
 // fragmentField is the field of a record that has the offset and whether more follow.
 func (p *Packet) fragmentField() uint16 {

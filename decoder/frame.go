@@ -45,18 +45,6 @@ const (
 	arphrdNone     = 0xfffe
 )
 
-// EtherTypes (IEEE 802).
-const (
-	etherIPv4  = 0x0800
-	etherARP   = 0x0806
-	etherVLAN  = 0x8100
-	etherIPv6  = 0x86dd
-	etherQinQ  = 0x88a8
-	etherSize  = 14
-	vlanSize   = 4
-	etherTypes = 12 // where the type is
-)
-
 // IsPacket reports whether a raw record is a captured packet, and RawFrame can take it apart.
 func IsPacket(raw []byte) bool {
 	return len(raw) >= hdrSize && binary.LittleEndian.Uint16(raw[4:]) == uint16(kindPacket)
@@ -133,7 +121,7 @@ func (f RawFrame) Append(raw []byte) []byte {
 		r.Direction = uint32(tapOut)
 	}
 	r.Hdr.Size = uint32(r.recordSize() + len(f.Data))
-	return append(r.append(raw), f.Data...)
+	return append(appendTap(raw, &r), f.Data...)
 }
 
 // header is the header of a record of that kind about the packet.
@@ -146,8 +134,8 @@ func (f RawFrame) header(k recordKind) hdrRecord {
 	return h
 }
 
-// append appends the record as decode reads it. Captures are read at the speed of this.
-func (r *tapRecord) append(b []byte) []byte {
+// appendTap appends the record as decode reads it. Captures are read at the speed of this.
+func appendTap(b []byte, r *tapRecord) []byte {
 	little, h := binary.LittleEndian, &r.Hdr
 	b = little.AppendUint16(little.AppendUint16(little.AppendUint32(b, h.Size), h.Kind), h.Cpu)
 	b = little.AppendUint32(little.AppendUint32(little.AppendUint64(b, h.Time), h.Pid), h.Tid)
@@ -173,29 +161,16 @@ func decodePacket(raw []byte, e *Event) error {
 	}
 	at, protocol := 0, f.Protocol
 	if f.Ethernet {
-		at, protocol = network(b.Bytes)
+		at, protocol = networkHeader(b.Bytes)
 	}
 	if at <= len(b.Bytes) {
 		b.Protocol = protocol
 		e.Packet = parsePacket(b.Bytes[at:], f.Length-min(f.Length, uint32(at)))
-		e.Packet.enter(0)
+		e.Packet.Decapsulate()
 	}
 	b.packet = e.Packet
 	e.Body = b
 	return nil
-}
-
-// network is where the network header of an Ethernet frame begins, and its EtherType, behind any VLAN tags.
-func network(frame []byte) (int, uint16) {
-	if len(frame) < etherSize {
-		return len(frame), 0
-	}
-	at, protocol := etherSize, binary.BigEndian.Uint16(frame[etherTypes:])
-	for (protocol == etherVLAN || protocol == etherQinQ) && len(frame) >= at+vlanSize {
-		protocol = binary.BigEndian.Uint16(frame[at+2:])
-		at += vlanSize
-	}
-	return at, protocol
 }
 
 // CutRecord returns the first of several raw records, and what follows it; nothing does where the first is not sound.

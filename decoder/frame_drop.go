@@ -3,7 +3,6 @@ package decoder
 import (
 	"encoding/binary"
 	"slices"
-	"strconv"
 )
 
 // AppendDrop appends the record of a packet that another program saw the kernel throw away, for a reason and in a
@@ -11,7 +10,7 @@ import (
 func (f RawFrame) AppendDrop(raw []byte, code uint32, address uint64) ([]byte, bool) {
 	at := 0
 	if f.Ethernet {
-		at, _ = network(f.Data)
+		at, _ = networkHeader(f.Data)
 	}
 	if at > len(f.Data) {
 		return raw, false
@@ -26,13 +25,10 @@ func (f RawFrame) AppendDrop(raw []byte, code uint32, address uint64) ([]byte, b
 			Src: p.Src.As16(), Dst: p.Dst.As16(), Sport: p.Sport, Dport: p.Dport, Proto: protoNumber(p.Proto), Family: 6,
 		},
 		Len: p.Len, Id: p.ID, Fragment: p.fragmentField(), L4: uint16(p.l4), Data: uint16(p.data),
-		Ttl: p.TTL, IcmpType: p.ICMPType, IcmpCode: p.ICMPCode,
+		Ttl: p.TTL, IcmpType: p.ICMPType, IcmpCode: p.ICMPCode, TcpFlags: tcpBits(p.Flags),
 	}
 	if p.Src.Is4() {
 		r.Packet.Family = 4
-	}
-	if h := p.header(); p.Proto == "tcp" && len(h) >= tcpMin {
-		r.TcpFlags = h[13]
 	}
 	r.Taken = uint16(copy(r.Bytes[:], p.Bytes))
 	switch f.Direction {
@@ -44,22 +40,4 @@ func (f RawFrame) AppendDrop(raw []byte, code uint32, address uint64) ([]byte, b
 	r.Hdr.Size = uint32(r.recordSize())
 	raw, err := binary.Append(slices.Grow(raw, r.recordSize()), binary.LittleEndian, r)
 	return raw, err == nil
-}
-
-// protoNumber is the number that protoName names.
-func protoNumber(name string) uint8 {
-	switch name {
-	case "icmp":
-		return 1
-	case "tcp":
-		return 6
-	case "udp":
-		return 17
-	case "icmpv6":
-		return 58
-	case "sctp":
-		return 132
-	}
-	n, _ := strconv.ParseUint(name, 10, 8) // protoName wrote it
-	return uint8(n)
 }

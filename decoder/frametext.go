@@ -2,7 +2,6 @@ package decoder
 
 import (
 	"cmp"
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -17,12 +16,15 @@ func frameText(f Frame, p *Packet) string {
 		return linkText(f)
 	}
 	family := map[string]string{"ipv4": "IP", "ipv6": "IP6"}[p.Family]
-	text := fmt.Sprintf("%s %s > %s: %s", family, endText(p.Src, p.Sport), endText(p.Dst, p.Dport), p.text())
+	text := fmt.Sprintf("%s %s > %s: %s", family, endText(p.Src, p.Sport), endText(p.Dst, p.Dport), packetText(p))
 	if p.Tunnel != nil {
 		text += fmt.Sprintf(", %v: %s", p.Tunnel, frameText(f, p.Tunnel.Packet))
 	}
 	return text
 }
+
+// icmpSize is the size of the header of ICMP, bytes.
+const icmpSize = 8
 
 // endText is address.port, or the address of what has no ports.
 func endText(a netip.Addr, port uint16) string {
@@ -46,7 +48,7 @@ func (f Frame) network() (at int, protocol uint16) {
 	if !f.Ethernet {
 		return 0, f.Protocol
 	}
-	return network(f.Bytes)
+	return networkHeader(f.Bytes)
 }
 
 // Lines has a line for each layer of the frame with its fields, from the network header on.
@@ -55,34 +57,34 @@ func (f Frame) Lines() []string {
 	return layers.Lines(protocol, f.Bytes[at:])
 }
 
-// text is what follows the addresses.
-func (p *Packet) text() string {
-	length := max(int(p.Len)-p.data, 0)
+// packetText is what follows the addresses.
+func packetText(p *Packet) string {
+	length := p.Payload()
 	switch {
 	case p.Fragment != 0:
 		return fmt.Sprintf("%s, fragment at %d, length %d", p.Proto, p.Fragment, p.Len)
 	case p.Proto == "tcp":
-		return p.tcpText(length)
+		return tcpText(p, length)
 	case p.Proto == "udp":
-		return p.carries(fmt.Sprintf("UDP, length %d", length))
+		return withLayers(p, fmt.Sprintf("UDP, length %d", length))
 	case p.Proto == "icmp":
 		return fmt.Sprintf("ICMP %s, length %d", icmpName(p), length+icmpSize)
 	case p.Proto == "icmpv6":
-		return fmt.Sprintf("ICMPV6 %s, length %d", cmp.Or(p.beyond(), icmpName(p)), length+icmpSize)
+		return fmt.Sprintf("ICMPV6 %s, length %d", cmp.Or(layersText(p), icmpName(p)), length+icmpSize)
 	}
-	return p.carries(fmt.Sprintf("%s, length %d", protocolText(p.Proto), length))
+	return withLayers(p, fmt.Sprintf("%s, length %d", protocolText(p.Proto), length))
 }
 
-// carries adds to a text what is in a packet beyond its headers, if that is known and not said of a tunnel anyway.
-func (p *Packet) carries(text string) string {
-	if more := p.beyond(); more != "" && p.Tunnel == nil {
+// withLayers adds to a text what is in a packet beyond its headers, if that is known and not said of a tunnel anyway.
+func withLayers(p *Packet, text string) string {
+	if more := layersText(p); more != "" && p.Tunnel == nil {
 		return text + ", " + more
 	}
 	return text
 }
 
-// beyond says what is in a packet that its headers do not.
-func (p *Packet) beyond() string {
+// layersText says what is in a packet that its headers do not.
+func layersText(p *Packet) string {
 	if p.Family == "ipv6" {
 		return layers.Text(etherIPv6, p.Bytes)
 	}
@@ -98,26 +100,25 @@ func protocolText(proto string) string {
 	return layers.Protocol(uint8(n))
 }
 
-func (p *Packet) tcpText(length int) string {
+func tcpText(p *Packet, length uint32) string {
 	text := fmt.Sprintf("Flags [%s]", p.Flags)
 	if p.Flags == "" {
 		text = "Flags [none]"
 	}
-	b := p.header()
-	if len(b) < tcpMin {
+	s, ok := p.Segment()
+	if !ok {
 		return fmt.Sprintf("%s, length %d", text, length)
 	}
-	seq := binary.BigEndian.Uint32(b[4:])
 	switch {
 	case length > 0:
-		text += fmt.Sprintf(", seq %d:%d", seq, seq+uint32(length))
+		text += fmt.Sprintf(", seq %d:%d", s.Seq, s.Seq+length)
 	case strings.ContainsAny(p.Flags, "SFR"):
-		text += fmt.Sprintf(", seq %d", seq)
+		text += fmt.Sprintf(", seq %d", s.Seq)
 	}
 	if strings.Contains(p.Flags, ".") {
-		text += fmt.Sprintf(", ack %d", binary.BigEndian.Uint32(b[8:]))
+		text += fmt.Sprintf(", ack %d", s.Ack)
 	}
-	return fmt.Sprintf("%s, win %d, length %d", text, binary.BigEndian.Uint16(b[14:]), length)
+	return fmt.Sprintf("%s, win %d, length %d", text, s.Window, length)
 }
 
 // icmpName names the messages that matter; others go by their numbers (RFC 792, RFC 4443).

@@ -80,7 +80,7 @@ func NewFsyncClass(class uint32) FsyncClass {
 func (Fsync) Kind() Kind { return KindFsync }
 
 // Summary implements Body.
-func (f Fsync) Summary() string { return strings.Join(f.Row(), " ") }
+func (f Fsync) Summary() string { return strings.Join(f.Row(Event{}), " ") }
 
 // Columns implements Tabular.
 func (Fsync) Columns() []Column {
@@ -88,7 +88,7 @@ func (Fsync) Columns() []Column {
 }
 
 // Row implements Tabular.
-func (f Fsync) Row() []string {
+func (f Fsync) Row(Event) []string {
 	name := f.Path
 	if f.Deleted {
 		name += " (deleted)"

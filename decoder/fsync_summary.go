@@ -156,7 +156,7 @@ func (s *FsyncSummary) slowestLines() []string {
 		fmt.Sprintf("  %-15s %-10s %-14s %-15s %-5s %-20s %-20s %s", "TIME", "LATENCY", "MOSTLY", "OP", "CLASS", "PROCESS", "POD", "PATH"),
 	}
 	for _, f := range s.Slowest {
-		row := f.Row()
+		row := f.Row(Event{})
 		mostly := "-"
 		if longest := f.Stages.Longest(); longest != "" {
 			mostly = fmt.Sprintf("%s %.0f%%", longest, 100*f.Stages.Share(longest))

@@ -33,7 +33,7 @@ func decodeHandshake(raw []byte, e *Event) error {
 }
 
 // unpackSegment reads a record that the bytes of a packet follow; sizes says how many they are, and of how many.
-func unpackSegment(raw []byte, r wire, e *Event, sizes func() (taken, length uint32)) error {
+func unpackSegment(raw []byte, r record, e *Event, sizes func() (taken, length uint32)) error {
 	head := r.recordSize()
 	if len(raw) < head {
 		return fmt.Errorf("%w: %d bytes", ErrShort, len(raw))

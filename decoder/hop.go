@@ -10,17 +10,9 @@ type Hop struct {
 	Conntrack   *Conntrack `json:"conntrack,omitempty"`    // nil if conntrack has not seen it (yet), or it is untracked
 	SocketNetns uint32     `json:"socket_netns,omitempty"` // of the socket that it came from, where that is known
 
-	packet   *Packet // as Event.Packet, for the row
-	place    string
-	captured bool
-	toAll    bool
+	Captured bool `json:"-"` // so that the packet's bytes are all that the capture took
+	ToAll    bool `json:"-"` // the captured frame was for all machines of its link, or a group of them
 }
-
-// ToAll reports whether the frame that a captured packet came in was for all machines of its link, or a group of them.
-func (h Hop) ToAll() bool { return h.toAll }
-
-// Captured reports whether the packet is of a capture, so that its bytes are all that whoever captured it took.
-func (h Hop) Captured() bool { return h.captured }
 
 // Kind implements Body.
 func (Hop) Kind() Kind { return KindHop }
@@ -39,15 +31,15 @@ func (Hop) Columns() []Column {
 }
 
 // Row implements Tabular.
-func (h Hop) Row() []string {
-	if h.packet == nil {
-		return []string{h.place, h.Summary()}
+func (h Hop) Row(e Event) []string {
+	if e.Packet == nil {
+		return []string{Place(e), h.Summary()}
 	}
-	text := h.packet.String()
+	text := e.Packet.String()
 	if h.Conntrack.DNAT() || h.Conntrack.SNAT() {
 		text += ", " + h.Conntrack.String()
 	}
-	return []string{h.place, text}
+	return []string{Place(e), text}
 }
 
 // Conntrack is the entry that a packet belongs to.
@@ -94,38 +86,13 @@ func (c *Conntrack) String() string {
 	return fmt.Sprintf("%v translated to %v", c.Original, c.Reply.Reverse())
 }
 
-// conntrack returns the entry of a record, nil if it has none.
-func (r *pathRecord) conntrack() *Conntrack {
-	if r.Original.Family == 0 {
-		return nil
-	}
-	c := &Conntrack{Original: r.Original.flow(), Reply: r.Reply.flow(), bits: r.Status}
-	for i, name := range conntrackStatus {
-		if r.Status&(1<<i) != 0 {
-			c.Status = append(c.Status, name)
-		}
-	}
-	return c
-}
-
-// header completes the event of a packet.
-func (r *pathRecord) header(e *Event) {
-	e.Packet = r.packet()
-	switch pathDirection(r.Direction) {
-	case directionIn:
-		e.Direction = In
-	case directionOut:
-		e.Direction = Out
-	}
-}
-
 func decodeHop(raw []byte, e *Event) error {
 	var r pathRecord
 	if err := unpack(raw, &r); err != nil {
 		return err
 	}
-	r.header(e)
-	e.Body = Hop{Conntrack: r.conntrack(), SocketNetns: r.SocketNetns}
+	pathHeader(&r, e)
+	e.Body = Hop{Conntrack: pathConntrack(&r), SocketNetns: r.SocketNetns}
 	return nil
 }
 

@@ -70,7 +70,7 @@ func (j *Journeys) Observe(e Event) []Event {
 	if e.Journey == 0 { // else who captured it told them apart
 		e.Journey = j.journey(e)
 	}
-	e.Body = Hop{captured: true, toAll: f.toAll()}
+	e.Body = Hop{Captured: true, ToAll: f.toAll()}
 	return j.only.Event(e)
 }
 

@@ -30,7 +30,7 @@ func (MTU) Columns() []Column {
 }
 
 // Row implements Tabular.
-func (m MTU) Row() []string {
+func (m MTU) Row(Event) []string {
 	answered := "none"
 	if m.Answer != nil {
 		answered = m.Answer.String()

@@ -36,12 +36,9 @@ func (n *Names) Observe(e Event) []Event {
 	case Drop:
 		e.Body = n.drop(b)
 	case Sock:
-		if b.hasCode {
-			b.Reason, b.hasCode = nameOf(n.resets, b.code), false
+		if b.HasReasonCode {
+			b.Reason, b.HasReasonCode = nameOf(n.resets, b.ReasonCode), false
 		}
-		e.Body = b
-	case Hop:
-		b.packet, b.place = e.Packet, Place(e)
 		e.Body = b
 	}
 	return n.only.Event(e)
@@ -67,10 +64,10 @@ func (n *Names) learn(f Fact) {
 }
 
 func (n *Names) drop(d Drop) Drop {
-	if d.named {
+	if d.Named {
 		return d
 	}
-	d.named = true
+	d.Named = true
 	if len(n.reasons) == 0 {
 		d.Reason = ReasonNotTold
 	} else if name, ok := n.reasons[d.Code]; ok {

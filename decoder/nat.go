@@ -59,7 +59,7 @@ func (NAT) Columns() []Column {
 }
 
 // Row implements Tabular.
-func (n NAT) Row() []string {
+func (n NAT) Row(Event) []string {
 	to := ""
 	if n.Backend.IsValid() {
 		to = backedBy(n.Pod, n.Backend)

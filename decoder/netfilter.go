@@ -100,7 +100,7 @@ func decodeNetfilter(raw []byte, e *Event) error {
 	if err := unpack(raw, &r); err != nil {
 		return err
 	}
-	e.Packet = bare(protoName(r.Packet.Proto), r.Packet.flow(), "")
+	e.Packet = bare(protoName(r.Packet.Proto), tupleFlow(&r.Packet), "")
 	e.Packet.Len, e.Packet.TTL = r.Len, r.Ttl
 	if e.Packet.Proto == "tcp" {
 		e.Packet.Flags = tcpFlags(r.TcpFlags)
@@ -111,7 +111,7 @@ func decodeNetfilter(raw []byte, e *Event) error {
 		n.Answer = answerName(r.Packet.Family, r.Icmp)
 	}
 	if r.Original.Family != 0 {
-		n.Lost = NewConntrack(r.Original.flow(), r.Reply.flow())
+		n.Lost = NewConntrack(tupleFlow(&r.Original), tupleFlow(&r.Reply))
 	}
 	e.Body = n
 	return nil

@@ -35,7 +35,7 @@ func TestDecodeNetfilter(t *testing.T) {
 		{"an ICMP error", netfilterRecord{Op: uint32(netfilterRejected), Pf: 2, Hook: 3, Icmp: 3<<8 | 13},
 			Netfilter{Op: NetfilterRejected, Family: "ipv4", Hook: "output", Answer: "admin-prohibited"}},
 		{"a race", netfilterRecord{Op: uint32(netfilterRefused), Hook: noHook, Original: flow, Reply: tuple(nfServer, nfClient, 6, 4)},
-			Netfilter{Op: NetfilterRefused, Lost: NewConntrack(flow.flow(), flow.flow().Reverse())}},
+			Netfilter{Op: NetfilterRefused, Lost: NewConntrack(tupleFlow(&flow), tupleFlow(&flow).Reverse())}},
 		{"an entry on its way out", netfilterRecord{Op: uint32(netfilterRefused), Hook: noHook, Status: ipsDying}, Netfilter{Op: NetfilterRefused, Dying: true}},
 		{"a text without its numbers", netfilterRecord{Op: uint32(netfilterInvalid), Hook: noHook, Text: text("packet (index %d) in dir %-3d ignored, state %s")},
 			Netfilter{Op: NetfilterInvalid, Text: "packet (index) in dir ignored, state"}},
@@ -61,7 +61,7 @@ func netfilterRun() (*Drops, Event) {
 	x := NewDrops()
 	x.Observe(Event{Body: Fact{Node: &Node{Verdicts: true}}})
 	flow := tuple(nfClient, nfServer, 6, 4)
-	return x, Event{Header: Header{Time: time.Unix(1, 0)}, Packet: bare("tcp", flow.flow(), "S"), Body: Drop{Reason: reasonNetfilter}}
+	return x, Event{Header: Header{Time: time.Unix(1, 0)}, Packet: bare("tcp", tupleFlow(&flow), "S"), Body: Drop{Reason: reasonNetfilter}}
 }
 
 func TestADropWaitsForItsVerdict(t *testing.T) {

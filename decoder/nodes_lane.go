@@ -102,32 +102,6 @@ func (n *Nodes) Findings() []Finding {
 	return all
 }
 
-// alongside is a finding with what another run on the node found of the same cause. Whether it is over, the run knows that
-// met it last.
-func (f Finding) alongside(x Finding) Finding {
-	first, last, over := f.First, f.Last, f.Over
-	if x.First.Before(first) {
-		first = x.First
-	}
-	if x.Last.After(last) {
-		last, over = x.Last, x.Over
-	}
-	apart := x.First.After(f.Last) || f.First.After(x.Last)
-	count := max(f.Count, x.Count) // both saw the same
-	worse := x.Severity.rank() - f.Severity.rank()
-	switch {
-	case apart:
-		f.fold(x, true)
-		count = f.Count
-	case worse > 0 || worse == 0 && x.Count > f.Count:
-		f = x
-	}
-	if f.First, f.Last, f.Over, f.Count = first, last, over, count; !over.IsZero() {
-		f.Severity = Info
-	}
-	return f
-}
-
 // summary is that of all runs; where they are several, each has its own within.
 func (n *Nodes) summary() Summary {
 	if len(n.lanes) == 1 {

@@ -25,7 +25,7 @@ type again struct {
 // over is since when what a finding is about works again, or the pod that it is about has ended; zero if neither is
 // so, or that is not known.
 func (s *successes) over(f Finding, now time.Time) (since time.Time, ended bool) {
-	if len(f.Traffic) == 0 || now.Sub(f.lastFailed()) < overAfter {
+	if len(f.Traffic) == 0 || now.Sub(lastFailed(f)) < overAfter {
 		return time.Time{}, false
 	}
 	if since := s.ended.since(f); !since.IsZero() {
@@ -51,15 +51,15 @@ func (s *successes) worksSince(f Finding) time.Time {
 		enough = overOften
 	}
 	switch {
-	case same.enough(enough) && f.attempts():
+	case same.enough(enough) && attempts(f):
 		return same.first
-	case any.enough(overOften) && f.attempts():
+	case any.enough(overOften) && attempts(f):
 		return any.first
 	}
 	return time.Time{}
 }
 
-func (f Finding) lastFailed() (last time.Time) {
+func lastFailed(f Finding) (last time.Time) {
 	for _, t := range f.Traffic {
 		if t.Last.After(last) {
 			last = t.Last
@@ -70,7 +70,7 @@ func (f Finding) lastFailed() (last time.Time) {
 
 // attempts reports whether all that failed is such that it can be known whether it works again: what failed in the midst
 // of an exchange counts if exchanges of the same could not be begun either.
-func (f Finding) attempts() bool {
+func attempts(f Finding) bool {
 	for _, t := range f.Traffic {
 		if t.level != attemptNone {
 			continue
@@ -88,7 +88,7 @@ func (f Finding) attempts() bool {
 
 // again looks for what works of a finding's traffic since it failed last: with the same backend, or any.
 func (s *successes) again(f Finding, sameBackend bool) (a again) {
-	last := f.lastFailed()
+	last := lastFailed(f)
 	for _, t := range f.Traffic {
 		if t.level == attemptNone {
 			continue
@@ -127,4 +127,15 @@ func ofServer(id string) bool {
 		return true
 	}
 	return false
+}
+
+// settle demotes to information what works again, or whose pod has ended, and returns it. What is not known for long yet
+// may have failed again meanwhile, until all is known.
+func (s *successes) settle(folder *Folder, now time.Time, all bool) []Finding {
+	return folder.Demote(func(f Finding) (since time.Time, ended bool) {
+		if !all && now.Sub(lastFailed(f)) < overKnown {
+			return time.Time{}, false
+		}
+		return s.over(f, now)
+	})
 }

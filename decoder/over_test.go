@@ -132,7 +132,7 @@ func TestWhatIsOver(t *testing.T) {
 				x.id = "netfilter-drop"
 			}
 			x.play(t, c.what)
-			over := x.folder.settle(&x.works, x.now, true)
+			over := x.works.settle(&x.folder, x.now, true)
 			if got := len(over) == 1; got != c.over {
 				t.Fatalf("over: %v, want %v", got, c.over)
 			}
@@ -156,7 +156,7 @@ func TestAnAnswerThatIsLostIsNoSuccess(t *testing.T) {
 		hop(2, In, c.packet(courseClient, courseServer, "S", 60))
 		hop(2, Out, c.packet(courseServer, courseClient, "S.", 60))
 	}
-	if over := c.folder.settle(&c.works, c.now, true); len(over) > 0 {
+	if over := c.works.settle(&c.folder, c.now, true); len(over) > 0 {
 		t.Errorf("over: %+v", over)
 	}
 }
@@ -201,7 +201,7 @@ func TestQueriesAreOverByAnswers(t *testing.T) {
 			for range c.good {
 				works.observe(ask(answer))
 			}
-			if over := len(folder.settle(&works, now, true)) > 0; over != c.wantOverSome {
+			if over := len(works.settle(&folder, now, true)) > 0; over != c.wantOverSome {
 				t.Errorf("over: %v, want %v", over, c.wantOverSome)
 			}
 		})
@@ -212,7 +212,7 @@ func TestQueriesAreOverByAnswers(t *testing.T) {
 func TestOverIsNotForGood(t *testing.T) {
 	c := course{proto: "tcp", id: "netfilter-drop"}
 	c.play(t, "FFFSSS")
-	c.folder.settle(&c.works, c.now, true)
+	c.works.settle(&c.folder, c.now, true)
 	if f := c.folder.All()[0]; f.Severity != Info {
 		t.Fatalf("it is %s", f.Severity)
 	}
@@ -227,10 +227,10 @@ func TestOverIsNotForGood(t *testing.T) {
 func TestWhatIsNotKnownYetIsNotOver(t *testing.T) {
 	c := course{proto: "tcp", id: "netfilter-drop"}
 	c.play(t, "FFFSSS")
-	if over := c.folder.settle(&c.works, c.now, false); len(over) > 0 {
+	if over := c.works.settle(&c.folder, c.now, false); len(over) > 0 {
 		t.Error("it is over at once")
 	}
-	if over := c.folder.settle(&c.works, c.now.Add(overKnown), false); len(over) != 1 {
+	if over := c.works.settle(&c.folder, c.now.Add(overKnown), false); len(over) != 1 {
 		t.Error("it is never over")
 	}
 }
@@ -269,7 +269,7 @@ func TestLoopbackIsOfItsNamespace(t *testing.T) {
 			at.Direction = In
 			works.observe(Event{Header: at, Packet: fromTo("tcp", "127.0.0.1:8080", "127.0.0.1:40000", "S."), Body: Hop{}})
 		}
-		if over := len(folder.settle(&works, now, true)) > 0; over != want {
+		if over := len(works.settle(&folder, now, true)) > 0; over != want {
 			t.Errorf("netns %d: over is %v, want %v", netns, over, want)
 		}
 	}

@@ -121,7 +121,7 @@ func (o *Overflows) reports(e Event, s *Socket, n uint32) []Event {
 	for flow, syn := range o.syns[at] {
 		local := s.Local.Addr().Unmap()
 		if e.Time.Sub(syn.event.Time) <= lostWithin && (local.IsUnspecified() || local == flow.Dst.Addr()) {
-			report := s.lostSYN(e, min(n, syn.count))
+			report := reportSYN(s, e, min(n, syn.count))
 			report.Packet, report.Journey = syn.event.Packet, syn.event.Journey
 			b := report.Body.(Sock)
 			b.Local, b.Remote = flow.Dst, flow.Src
@@ -132,14 +132,14 @@ func (o *Overflows) reports(e Event, s *Socket, n uint32) []Event {
 	}
 	delete(o.syns, at)
 	if len(all) == 0 {
-		return []Event{s.lostSYN(e, n)}
+		return []Event{reportSYN(s, e, n)}
 	}
 	slices.SortFunc(all, func(a, b Event) int { return a.Packet.Source().Compare(b.Packet.Source()) })
 	return all
 }
 
-// lostSYN is the report that the listener would have made of n lost SYNs.
-func (s Socket) lostSYN(e Event, n uint32) Event {
+// reportSYN is the report that the listener would have made of n lost SYNs.
+func reportSYN(s *Socket, e Event, n uint32) Event {
 	e.Netns, e.PID, e.TID, e.Comm = s.About.Netns, s.PID, s.PID, s.Comm
 	e.Body = Sock{
 		Op: SockSynLost, Proto: "tcp", Local: s.Local, State: s.State, Backlog: s.Queue, Limit: s.Limit,

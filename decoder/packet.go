@@ -35,15 +35,6 @@ func familyName(f uint8) string {
 	return fmt.Sprintf("unknown(%#x)", f)
 }
 
-// flow is a record's tuple with addresses of their own family.
-func (t *tupleRecord) flow() FlowTuple {
-	src, dst := netip.AddrFrom16(t.Src), netip.AddrFrom16(t.Dst)
-	if t.Family == 4 {
-		src, dst = src.Unmap(), dst.Unmap()
-	}
-	return FlowTuple{Src: netip.AddrPortFrom(src, t.Sport), Dst: netip.AddrPortFrom(dst, t.Dport)}
-}
-
 // Reverse is the flow of the answers.
 func (f FlowTuple) Reverse() FlowTuple { return FlowTuple{Src: f.Dst, Dst: f.Src} }
 
@@ -130,32 +121,72 @@ func tcpFlags(bits uint8) string {
 	return b.String()
 }
 
-// packet returns the headers and bytes of a record.
-func (r *pathRecord) packet() *Packet {
-	flow := r.Packet.flow()
+// Packet is the headers of a packet as they were where it was seen.
+type Packet struct {
+	Family string     `json:"family,omitempty"` // ipv4, ipv6
+	Proto  string     `json:"proto,omitempty"`  // udp, tcp, icmp, icmpv6, sctp or the number
+	Src    netip.Addr `json:"src"`
+	Sport  uint16     `json:"sport,omitempty"` // valid iff Proto has ports
+	Dst    netip.Addr `json:"dst"`
+	Dport  uint16     `json:"dport,omitempty"`
+	Len    uint32     `json:"len"` // bytes, from the network header on
+	TTL    uint8      `json:"ttl,omitempty"`
+	Flags  string     `json:"flags,omitempty"` // TCP flags as tcpdump writes them
+	Bytes  []byte     `json:"-"`               // what the probe took, from the network header on
+
+	ID       uint32 `json:"id,omitempty"`       // identification: of IPv4, and of fragments
+	Fragment uint16 `json:"fragment,omitempty"` // offset, bytes; of a later fragment no ports are known
+	More     bool   `json:"more_fragments,omitempty"`
+	ICMPType uint8  `json:"icmp_type,omitempty"`
+	ICMPCode uint8  `json:"icmp_code,omitempty"`
+
+	Tunnel *Tunnel `json:"tunnel,omitempty"` // what it carries between nodes; nil if it is no tunnel's
+
+	l4, data int // where in Bytes the transport's header begins and ends
+}
+
+// Source returns where the packet came from.
+func (p *Packet) Source() netip.AddrPort { return netip.AddrPortFrom(p.Src, p.Sport) }
+
+// Destination returns where the packet was going to.
+func (p *Packet) Destination() netip.AddrPort { return netip.AddrPortFrom(p.Dst, p.Dport) }
+
+// tcpBits are the flags that tcpFlags wrote.
+func tcpBits(text string) (bits uint8) {
+	for bit := range 8 {
+		if strings.Contains(text, tcpFlags(1<<bit)) {
+			bits |= 1 << bit
+		}
+	}
+	return bits
+}
+
+// bare is a packet of which only the ends are known.
+func bare(proto string, f FlowTuple, flags string) *Packet {
 	p := &Packet{
-		Family:   familyName(r.Packet.Family),
-		Proto:    protoName(r.Packet.Proto),
-		Src:      flow.Src.Addr(),
-		Sport:    r.Packet.Sport,
-		Dst:      flow.Dst.Addr(),
-		Dport:    r.Packet.Dport,
-		Len:      r.Len,
-		TTL:      r.Ttl,
-		ID:       r.Id,
-		Fragment: r.Fragment &^ moreFragments,
-		More:     r.Fragment&moreFragments != 0,
-		ICMPType: r.IcmpType,
-		ICMPCode: r.IcmpCode,
-		l4:       int(r.L4),
-		data:     int(r.Data),
+		Family: "ipv6", Proto: proto, Flags: flags,
+		Src: f.Src.Addr(), Sport: f.Src.Port(), Dst: f.Dst.Addr(), Dport: f.Dst.Port(),
 	}
-	if p.Proto == "tcp" {
-		p.Flags = tcpFlags(r.TcpFlags)
+	if p.Src.Is4() {
+		p.Family = "ipv4"
 	}
-	if n := min(int(r.Taken), len(r.Bytes)); n > 0 {
-		p.Bytes = append([]byte(nil), r.Bytes[:n]...)
-	}
-	p.carry(int(r.Inner), 0)
 	return p
+}
+
+// protoNumber is the number that protoName names.
+func protoNumber(name string) uint8 {
+	switch name {
+	case "icmp":
+		return 1
+	case "tcp":
+		return 6
+	case "udp":
+		return 17
+	case "icmpv6":
+		return 58
+	case "sctp":
+		return 132
+	}
+	n, _ := strconv.ParseUint(name, 10, 8) // protoName wrote it
+	return uint8(n)
 }

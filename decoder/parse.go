@@ -33,8 +33,6 @@ func (p *Packet) header() []byte {
 }
 
 const (
-	ipv4Min  = 20
-	udpSize  = 8
-	tcpMin   = 20
-	icmpSize = 8
+	udpSize      = 8
+	tcpHeaderMin = 20
 )

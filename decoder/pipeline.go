@@ -252,7 +252,7 @@ func (p *Pipeline) early(f Finding) error {
 // settle finds out what works again, and says so of what was reported.
 func (p *Pipeline) settle(now time.Time) error {
 	p.settled = now
-	for _, f := range p.folder.settle(&p.works, now, p.ending) {
+	for _, f := range p.works.settle(&p.folder, now, p.ending) {
 		if p.Hold {
 			continue
 		}

@@ -143,7 +143,7 @@ func (g *reset) madeHere() bool {
 	}
 	first := g.hops[0]
 	h := first.Body.(Hop)
-	return first.Direction == Out && !h.captured && (h.SocketNetns != 0 && h.SocketNetns == first.Netns || !h.Conntrack.translated())
+	return first.Direction == Out && !h.Captured && (h.SocketNetns != 0 && h.SocketNetns == first.Netns || !h.Conntrack.translated())
 }
 
 // Kind is the kind of the event's body.

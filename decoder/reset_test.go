@@ -192,7 +192,7 @@ func resetsThatProveNothing() []resetCase {
 		}, SenderPeer, ResetRefused, "SYN_SENT"},
 		{"one that leaves a device of a capture", func(s *seq) []Event {
 			out := s.hop(nodeNetns, Out, 63, resetServer, resetClient, "R.")
-			out.Body = Hop{captured: true}
+			out.Body = Hop{Captured: true}
 			return []Event{out, s.received(Sock{State: "SYN_SENT"}, resetServer)}
 		}, SenderPeer, ResetRefused, "SYN_SENT"},
 	}

@@ -2,32 +2,6 @@ package decoder
 
 import "time"
 
-// TTLs are those of a reset and of another packet of the same end, at the same device.
-type TTLs struct {
-	Reset   uint8  `json:"reset"`
-	Peer    uint8  `json:"peer"`
-	ResetID uint32 `json:"reset_id"` // identification of the IPv4 packets
-	PeerID  uint32 `json:"peer_id"`
-}
-
-// Apart is by how many routers the ways of the two differ at least. They may have begun with different TTLs, as where a
-// kernel sends the one and a program the other.
-func (t TTLs) Apart() int {
-	return min(distance(int(t.Reset), int(t.Peer)), distance(routersBehind(t.Reset), routersBehind(t.Peer)))
-}
-
-func distance(a, b int) int { return max(a-b, b-a) }
-
-// routersBehind is how many routers a packet has passed, if it began with the next of the TTLs that are in use.
-func routersBehind(ttl uint8) int {
-	for _, begin := range []uint8{32, 64, 128} {
-		if ttl <= begin {
-			return int(begin - ttl)
-		}
-	}
-	return 255 - int(ttl)
-}
-
 // sighting is one direction of a connection at one device.
 type sighting struct {
 	flow    FlowTuple

@@ -2,7 +2,6 @@ package decoder
 
 import (
 	"slices"
-	"strings"
 
 	"ktrace/decoder/pcapfilter"
 )
@@ -72,7 +71,7 @@ func (s *Sieve) keepPacket(e Event) bool {
 func (s *Sieve) judge(e Event, p *Packet) pcapfilter.Verdict {
 	part := partial(e, p)
 	verdict := s.program.Decide(part)
-	for _, flow := range e.conntrack().names(p) {
+	for _, flow := range namesOf(e.conntrack(), p) {
 		if verdict == pcapfilter.Yes {
 			break
 		}
@@ -98,7 +97,7 @@ func (s *Sieve) keepSock(e Event, body Sock) bool {
 		judged = true
 		part := partial(e, p)
 		part.Bare = true
-		if at := p.transportAt() + tcpFlagsAt; p.Flags != "" { // of a reset only that it is one
+		if at := transportAt(p) + tcpFlagsAt; p.Flags != "" { // of a reset only that it is one
 			part.Known[at] = part.Data[at]
 		}
 		keep = keep || s.flowKnown(p) || s.program.Decide(part) != pcapfilter.No
@@ -120,9 +119,9 @@ func (s *Sieve) follow(e Event) {
 	}
 }
 
-// names are what a packet's flow was before translation and is after, in the packet's direction; none if it is not
+// namesOf are what a packet's flow was before translation and is after, in the packet's direction; none if it is not
 // translated.
-func (c *Conntrack) names(p *Packet) []FlowTuple {
+func namesOf(c *Conntrack, p *Packet) []FlowTuple {
 	if !c.DNAT() && !c.SNAT() {
 		return nil
 	}
@@ -155,14 +154,14 @@ func partial(e Event, p *Packet) pcapfilter.Partial {
 		part.Protocol = etherIPv6
 	}
 	if len(p.Bytes) == 0 {
-		p.outline(&part)
+		outline(p, &part)
 	}
 	return part
 }
 
 // outline lays out the headers as far as they are known without bytes.
-func (p *Packet) outline(part *pcapfilter.Partial) {
-	size := p.transportAt()
+func outline(p *Packet, part *pcapfilter.Partial) {
+	size := transportAt(p)
 	part.Data, part.Known = make([]byte, size+tcpSize), make([]byte, size+tcpSize)
 	set := func(at int, bits byte, b ...byte) {
 		for i := range b {
@@ -194,7 +193,7 @@ func (p *Packet) outline(part *pcapfilter.Partial) {
 }
 
 // transportAt is where the transport header begins: without options and extensions, if nothing tells.
-func (p *Packet) transportAt() int {
+func transportAt(p *Packet) int {
 	if p.Family == "ipv6" {
 		return max(p.l4, ip6Size)
 	}
@@ -232,16 +231,6 @@ func renamed(part pcapfilter.Partial, p *Packet, f FlowTuple) pcapfilter.Partial
 	if part.Known = slices.Clone(part.Known); part.Known == nil {
 		part.Known = slices.Repeat([]byte{0xff}, len(part.Data))
 	}
-	nameEnds(&part, p, f, p.transportAt())
+	nameEnds(&part, p, f, transportAt(p))
 	return part
-}
-
-// tcpBits are the flags that tcpFlags wrote.
-func tcpBits(text string) (bits uint8) {
-	for bit := range 8 {
-		if strings.Contains(text, tcpFlags(1<<bit)) {
-			bits |= 1 << bit
-		}
-	}
-	return bits
 }

@@ -58,8 +58,8 @@ type Sock struct {
 	PathMTU     uint32        `json:"path_mtu,omitempty"`     // as the socket takes it
 	Payload     uint32        `json:"payload,omitempty"`      // bytes, of what was sent again
 
-	code    uint32 // enum sk_rst_reason of that kernel, valid iff hasCode
-	hasCode bool
+	ReasonCode    uint32 `json:"-"` // enum sk_rst_reason of that kernel, valid iff HasReasonCode
+	HasReasonCode bool   `json:"-"`
 }
 
 // Takes reports whether Event.Packet goes to where the report is from; else it comes from there.
@@ -134,8 +134,8 @@ func decodeSock(raw []byte, e *Event) error {
 	if err := unpack(raw, &r); err != nil {
 		return err
 	}
-	s := r.sock()
-	packet := r.packet()
+	s := sockOf(&r)
+	packet := sockPacket(&r)
 	switch s.Op {
 	case SockResetSent:
 		s.Trigger = packet
@@ -158,27 +158,27 @@ func decodeSock(raw []byte, e *Event) error {
 	return nil
 }
 
-// sock is what the record says of the socket.
-func (r *sockRecord) sock() Sock {
+// sockOf is what the record says of the socket.
+func sockOf(r *sockRecord) Sock {
 	s := Sock{
-		Op:       sockOpOf(sockOp(r.Op)),
-		code:     r.Reason,
-		hasCode:  r.HasReason != 0,
-		Error:    sockErrno(r.Error),
-		Closing:  r.Closing != 0,
-		Exiting:  r.Exiting != 0,
-		Signal:   int(r.Sigcode & 0x7f),
-		LingerNo: r.Linger0 != 0,
-		Backlog:  r.Backlog,
-		Limit:    r.BacklogMax,
-		Queued:   r.Rmem,
-		Buffer:   r.Rcvbuf,
-		Unread:   r.Unread,
-		Sent:     r.BytesSent,
-		Received: r.BytesReceived,
-		Idle:     time.Duration(r.Idle),
-		Inode:    r.Inode,
-		Count:    r.Count,
+		Op:            sockOpOf(sockOp(r.Op)),
+		ReasonCode:    r.Reason,
+		HasReasonCode: r.HasReason != 0,
+		Error:         sockErrno(r.Error),
+		Closing:       r.Closing != 0,
+		Exiting:       r.Exiting != 0,
+		Signal:        int(r.Sigcode & 0x7f),
+		LingerNo:      r.Linger0 != 0,
+		Backlog:       r.Backlog,
+		Limit:         r.BacklogMax,
+		Queued:        r.Rmem,
+		Buffer:        r.Rcvbuf,
+		Unread:        r.Unread,
+		Sent:          r.BytesSent,
+		Received:      r.BytesReceived,
+		Idle:          time.Duration(r.Idle),
+		Inode:         r.Inode,
+		Count:         r.Count,
 
 		Acked:       r.Acked,
 		Age:         time.Duration(r.Age),
@@ -189,7 +189,7 @@ func (r *sockRecord) sock() Sock {
 		Payload:     r.Payload,
 	}
 	if r.Sock.Family != 0 {
-		flow := r.Sock.flow()
+		flow := tupleFlow(&r.Sock)
 		s.Proto, s.State = protoName(r.Sock.Proto), tcpState(r.State)
 		s.Local = netip.AddrPortFrom(flow.Src.Addr().Unmap(), flow.Src.Port()) // an IPv6 socket may serve IPv4
 		s.Remote = netip.AddrPortFrom(flow.Dst.Addr().Unmap(), flow.Dst.Port())
@@ -197,12 +197,12 @@ func (r *sockRecord) sock() Sock {
 	return s
 }
 
-// packet is what the socket reported about, nil if that was none.
-func (r *sockRecord) packet() *Packet {
+// sockPacket is what the socket reported about, nil if that was none.
+func sockPacket(r *sockRecord) *Packet {
 	if r.Packet.Family == 0 {
 		return nil
 	}
-	p := bare(protoName(r.Packet.Proto), r.Packet.flow(), "")
+	p := bare(protoName(r.Packet.Proto), tupleFlow(&r.Packet), "")
 	p.Len, p.TTL = r.Len, r.Ttl
 	if p.Proto == "tcp" {
 		p.Flags = tcpFlags(r.TcpFlags)
@@ -216,16 +216,4 @@ func (s Sock) reset() *Packet {
 		return bare("tcp", s.Trigger.Flow().Reverse(), "R")
 	}
 	return bare("tcp", FlowTuple{Src: s.Local, Dst: s.Remote}, "R")
-}
-
-// bare is a packet of which only the ends are known.
-func bare(proto string, f FlowTuple, flags string) *Packet {
-	p := &Packet{
-		Family: "ipv6", Proto: proto, Flags: flags,
-		Src: f.Src.Addr(), Sport: f.Src.Port(), Dst: f.Dst.Addr(), Dport: f.Dst.Port(),
-	}
-	if p.Src.Is4() {
-		p.Family = "ipv4"
-	}
-	return p
 }

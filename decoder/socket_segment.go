@@ -29,7 +29,7 @@ func decodeSocketSegment(raw []byte, e *Event) error {
 		return err
 	}
 	body := SocketSegment{Data: e.Packet.Payload()}
-	ends := r.Socket.flow()
+	ends := tupleFlow(&r.Socket)
 	switch segmentDirection(r.Direction) {
 	case segmentIn:
 		e.Direction, ends = In, ends.Reverse()

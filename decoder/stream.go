@@ -133,8 +133,3 @@ func (s *Stream) Counts() Counts {
 
 // Node implements Source.
 func (s *Stream) Node() Node { return s.node }
-
-// SinceBoot turns an event's time back into the kernel's.
-func (n Node) SinceBoot(t time.Time) time.Duration {
-	return time.Duration(t.UnixNano()) - n.Wall
-}

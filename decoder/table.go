@@ -6,8 +6,8 @@ type Tabular interface {
 	// Columns are the headings, the same for every value of the type. A heading's length is not the column's:
 	// Width is, in characters, 0 for the last, which takes what is left.
 	Columns() []Column
-	// Row has one cell a column.
-	Row() []string
+	// Row has one cell a column. The event is the one that has the body.
+	Row(Event) []string
 }
 
 // Column is a heading and the width that its cells usually need.

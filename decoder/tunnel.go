@@ -23,9 +23,6 @@ func (t *Tunnel) String() string {
 	return t.Kind
 }
 
-// Tunnels reports whether a device encapsulates what it sends in UDP.
-func (d *Device) Tunnels() bool { return d.Type == "vxlan" || d.Type == "geneve" }
-
 // Innermost returns the packet that is carried, or the packet itself if it carries none.
 func (p *Packet) Innermost() *Packet {
 	for p != nil && p.Tunnel != nil {
@@ -54,8 +51,11 @@ const (
 	geneveOptionUnit = 4
 )
 
-// enter reads what the packet carries if by its port or protocol it is a tunnel's.
-func (p *Packet) enter(depth int) {
+// Decapsulate reads what the packet carries if by its port or protocol it is a tunnel's.
+func (p *Packet) Decapsulate() { p.decapsulate(0) }
+
+// decapsulate is Decapsulate of a packet that is so deep in others.
+func (p *Packet) decapsulate(depth int) {
 	at := 0
 	switch {
 	case p == nil || p.Fragment != 0 || depth >= maxTunnels:
@@ -63,13 +63,13 @@ func (p *Packet) enter(depth int) {
 	case p.Proto == protoIPv4 || p.Proto == protoIPv6:
 		at = p.data
 	case p.Proto == "udp" && (p.Dport == PortVXLAN || p.Dport == PortVXLANLinux || p.Dport == PortGeneve):
-		at = p.behindUDP()
+		at = p.innerOffset()
 	}
-	p.carry(at, depth)
+	p.decodeInner(at, depth)
 }
 
-// behindUDP is where the IP packet in the frame that VXLAN or Geneve carries begins; 0 if there is none.
-func (p *Packet) behindUDP() int {
+// innerOffset is where the IP packet in the frame that VXLAN or Geneve carries begins; 0 if there is none.
+func (p *Packet) innerOffset() int {
 	b := p.Transport()
 	if len(b) < tunnelHeader {
 		return 0
@@ -90,8 +90,10 @@ func (p *Packet) behindUDP() int {
 	return p.data + at
 }
 
-// carry reads the packet that begins at an offset of the bytes; 0 is none.
-func (p *Packet) carry(at, depth int) {
+// DecodeInner reads the packet that begins at an offset of the bytes; 0 is none.
+func (p *Packet) DecodeInner(at int) { p.decodeInner(at, 0) }
+
+func (p *Packet) decodeInner(at, depth int) {
 	if at <= 0 || at >= len(p.Bytes) {
 		return
 	}
@@ -113,7 +115,7 @@ func (p *Packet) carry(at, depth int) {
 		t.Kind, t.VNI, t.MAC = "vxlan", binary.BigEndian.Uint32(h[4:])>>8, p.carriedTo(at)
 	}
 	p.Tunnel = t
-	inner.enter(depth + 1)
+	inner.decapsulate(depth + 1)
 }
 
 // carriedTo is the MAC address that the frame is for whose packet begins at an offset of the bytes.

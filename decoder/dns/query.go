@@ -193,7 +193,7 @@ func (q *query) outcome() decoder.DNSOutcome {
 // captured reports whether the event is a packet of a capture.
 func captured(e decoder.Event) bool {
 	h, ok := e.Body.(decoder.Hop)
-	return ok && h.Captured()
+	return ok && h.Captured
 }
 
 // event returns the finished transaction. Hops are kept if it failed, or took longer than slow.

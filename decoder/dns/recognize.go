@@ -52,7 +52,7 @@ func (s *Stage) asksServer(e decoder.Event, ct *decoder.Conntrack) bool {
 // toAll reports whether the packet's frame was for all machines of its link, or a group of them.
 func toAll(e decoder.Event) bool {
 	h, ok := e.Body.(decoder.Hop)
-	return ok && h.ToAll()
+	return ok && h.ToAll
 }
 
 func limitedBroadcast() netip.Addr { return netip.AddrFrom4([4]byte{255, 255, 255, 255}) }

@@ -83,13 +83,13 @@ func (t *Tracker) Observe(e decoder.Event) (*Refusal, *Agreement) {
 			return nil, nil
 		}
 		netns := e.Netns
-		if b.Captured() {
+		if b.Captured {
 			netns = 0
 		}
 		if e.Packet.HasFlag('S') { // another connection of these ends
 			k, _ := keyOf(e.Packet, netns)
 			delete(t.all, k)
-		} else if b.Captured() && e.Packet.Payload() > 0 {
+		} else if b.Captured && e.Packet.Payload() > 0 {
 			return t.segment(e, netns)
 		}
 	}

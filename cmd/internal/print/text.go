@@ -90,7 +90,7 @@ func bodyCells(e decoder.Event) []cell {
 	if !ok {
 		return []cell{{"EVENT", 0, e.Body.Summary()}}
 	}
-	row := table.Row()
+	row := table.Row(e)
 	cells := make([]cell, 0, len(row))
 	for i, c := range table.Columns() {
 		cells = append(cells, cell{c.Heading, c.Width, orDash(row[i])})

@@ -1,0 +1,67 @@
+package decoder
+
+import "net/netip"
+
+// tupleFlow is a record's tuple with addresses of their own family.
+func tupleFlow(t *tupleRecord) FlowTuple {
+	src, dst := netip.AddrFrom16(t.Src), netip.AddrFrom16(t.Dst)
+	if t.Family == 4 {
+		src, dst = src.Unmap(), dst.Unmap()
+	}
+	return FlowTuple{Src: netip.AddrPortFrom(src, t.Sport), Dst: netip.AddrPortFrom(dst, t.Dport)}
+}
+
+// pathPacket returns the headers and bytes of a record.
+func pathPacket(r *pathRecord) *Packet {
+	flow := tupleFlow(&r.Packet)
+	p := &Packet{
+		Family:   familyName(r.Packet.Family),
+		Proto:    protoName(r.Packet.Proto),
+		Src:      flow.Src.Addr(),
+		Sport:    r.Packet.Sport,
+		Dst:      flow.Dst.Addr(),
+		Dport:    r.Packet.Dport,
+		Len:      r.Len,
+		TTL:      r.Ttl,
+		ID:       r.Id,
+		Fragment: r.Fragment &^ moreFragments,
+		More:     r.Fragment&moreFragments != 0,
+		ICMPType: r.IcmpType,
+		ICMPCode: r.IcmpCode,
+		l4:       int(r.L4),
+		data:     int(r.Data),
+	}
+	if p.Proto == "tcp" {
+		p.Flags = tcpFlags(r.TcpFlags)
+	}
+	if n := min(int(r.Taken), len(r.Bytes)); n > 0 {
+		p.Bytes = append([]byte(nil), r.Bytes[:n]...)
+	}
+	p.DecodeInner(int(r.Inner))
+	return p
+}
+
+// pathConntrack returns the entry of a record, nil if it has none.
+func pathConntrack(r *pathRecord) *Conntrack {
+	if r.Original.Family == 0 {
+		return nil
+	}
+	c := &Conntrack{Original: tupleFlow(&r.Original), Reply: tupleFlow(&r.Reply), bits: r.Status}
+	for i, name := range conntrackStatus {
+		if r.Status&(1<<i) != 0 {
+			c.Status = append(c.Status, name)
+		}
+	}
+	return c
+}
+
+// pathHeader completes the event of a packet.
+func pathHeader(r *pathRecord, e *Event) {
+	e.Packet = pathPacket(r)
+	switch pathDirection(r.Direction) {
+	case directionIn:
+		e.Direction = In
+	case directionOut:
+		e.Direction = Out
+	}
+}
