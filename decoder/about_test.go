@@ -7,12 +7,6 @@ import (
 	"testing"
 )
 
-// fromTo is a packet of a flow, as "address:port > address:port".
-func fromTo(proto, src, dst, flags string) *Packet {
-	s, d := netip.MustParseAddrPort(src), netip.MustParseAddrPort(dst)
-	return &Packet{Proto: proto, Src: s.Addr(), Sport: s.Port(), Dst: d.Addr(), Dport: d.Port(), Flags: flags}
-}
-
 func TestWhoAsksAndWhoIsAsked(t *testing.T) {
 	const client, server = "10.244.0.2:40000", "10.96.0.10:53"
 	translated := &Conntrack{Original: flowOf(client, server), Reply: flowOf("10.9.0.3:5353", "10.9.0.1:40001")}

@@ -8,16 +8,6 @@ import (
 	"time"
 )
 
-// rawRecord packs a record as the kernel would.
-func rawRecord(t testing.TB, record any) []byte {
-	t.Helper()
-	raw, err := binary.Append(nil, binary.LittleEndian, record)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return raw
-}
-
 func TestDecodeRefusesWhatIsNoRecord(t *testing.T) {
 	good := rawRecord(t, cgroupRecord{Hdr: hdrRecord{Size: 584, Kind: uint16(kindCgroup)}})
 	wrongKind := bytes.Clone(good)

@@ -22,7 +22,7 @@ func TestFlowKey(t *testing.T) {
 		}
 		keys[k] = true
 	}
-	if p := fromTo("udp", "10.0.0.1:2000", "10.0.0.2:53", ""); p.FlowKey() != one.Key("udp", 0) {
+	if p := (&Packet{Proto: "udp", Src: one.Src.Addr(), Sport: 2000, Dst: one.Dst.Addr(), Dport: 53}); p.FlowKey() != one.Key("udp", 0) {
 		t.Error("a packet and its flow have two keys")
 	}
 	there, from, to := one.Key("udp", 0).ends()

@@ -19,7 +19,7 @@ func (p *Packet) IsFragment() bool { return p.More || p.Fragment != 0 }
 // Part is which bytes of the whole packet's transport header and data a fragment carries.
 func (p *Packet) Part() (from, to uint32) {
 	from = uint32(p.Fragment)
-	return from, from + p.Len - min(p.Len, uint32(p.l4))
+	return from, from + p.Len - min(p.Len, uint32(p.TransportAt))
 }
 
 // Datagram is the size of what a UDP header begins, of which the packet may be the first fragment: bytes behind the header.

@@ -24,7 +24,7 @@ func (f RawFrame) AppendDrop(raw []byte, code uint32, address uint64) ([]byte, b
 		Packet: tupleRecord{
 			Src: p.Src.As16(), Dst: p.Dst.As16(), Sport: p.Sport, Dport: p.Dport, Proto: protoNumber(p.Proto), Family: 6,
 		},
-		Len: p.Len, Id: p.ID, Fragment: p.fragmentField(), L4: uint16(p.l4), Data: uint16(p.data),
+		Len: p.Len, Id: p.ID, Fragment: p.fragmentField(), L4: uint16(p.TransportAt), Data: uint16(p.DataAt),
 		Ttl: p.TTL, IcmpType: p.ICMPType, IcmpCode: p.ICMPCode, TcpFlags: tcpBits(p.Flags),
 	}
 	if p.Src.Is4() {

@@ -36,3 +36,15 @@ func TestCopiesAtOnePlaceAreOnePacket(t *testing.T) {
 		})
 	}
 }
+
+// TestWholePacketsBesideThoseWatchedAreNotCountedTwice: a flight recorder has both.
+func TestWholePacketsBesideThoseWatchedAreNotCountedTwice(t *testing.T) {
+	for _, watched := range []bool{false, true} {
+		j := NewJourneys()
+		j.Observe(Event{Body: Fact{Node: &Node{Watched: watched}}})
+		frame := Event{Packet: &Packet{Proto: "udp"}, Body: Frame{}}
+		if hops := j.Observe(frame); len(hops) != 0 == watched {
+			t.Errorf("watched %v: %d hops", watched, len(hops))
+		}
+	}
+}

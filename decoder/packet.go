@@ -55,18 +55,18 @@ func (p *Packet) Flow() FlowTuple { return FlowTuple{Src: p.Source(), Dst: p.Des
 // Transport returns what the transport header carries, as far as it was taken. Behind the header of an ICMP error
 // that is the head of the packet which the error is about.
 func (p *Packet) Transport() []byte {
-	if p.data > len(p.Bytes) {
+	if p.DataAt > len(p.Bytes) {
 		return nil
 	}
-	return p.Bytes[p.data:]
+	return p.Bytes[p.DataAt:]
 }
 
 // Payload is how many bytes the transport carried, however many of them were taken; 0 if its header is not known.
 func (p *Packet) Payload() uint32 {
-	if p.data == 0 || uint32(p.data) > p.Len {
+	if p.DataAt == 0 || uint32(p.DataAt) > p.Len {
 		return 0
 	}
-	return p.Len - uint32(p.data)
+	return p.Len - uint32(p.DataAt)
 }
 
 // ChecksumMissing reports whether a UDP packet says that it has no checksum. IPv6 forbids that but to tunnels (RFC 6936).
@@ -142,7 +142,8 @@ type Packet struct {
 
 	Tunnel *Tunnel `json:"tunnel,omitempty"` // what it carries between nodes; nil if it is no tunnel's
 
-	l4, data int // where in Bytes the transport's header begins and ends
+	// Where in Bytes the transport's header begins and ends.
+	TransportAt, DataAt int `json:"-"`
 }
 
 // Source returns where the packet came from.

@@ -15,21 +15,21 @@ func tupleFlow(t *tupleRecord) FlowTuple {
 func pathPacket(r *pathRecord) *Packet {
 	flow := tupleFlow(&r.Packet)
 	p := &Packet{
-		Family:   familyName(r.Packet.Family),
-		Proto:    protoName(r.Packet.Proto),
-		Src:      flow.Src.Addr(),
-		Sport:    r.Packet.Sport,
-		Dst:      flow.Dst.Addr(),
-		Dport:    r.Packet.Dport,
-		Len:      r.Len,
-		TTL:      r.Ttl,
-		ID:       r.Id,
-		Fragment: r.Fragment &^ moreFragments,
-		More:     r.Fragment&moreFragments != 0,
-		ICMPType: r.IcmpType,
-		ICMPCode: r.IcmpCode,
-		l4:       int(r.L4),
-		data:     int(r.Data),
+		Family:      familyName(r.Packet.Family),
+		Proto:       protoName(r.Packet.Proto),
+		Src:         flow.Src.Addr(),
+		Sport:       r.Packet.Sport,
+		Dst:         flow.Dst.Addr(),
+		Dport:       r.Packet.Dport,
+		Len:         r.Len,
+		TTL:         r.Ttl,
+		ID:          r.Id,
+		Fragment:    r.Fragment &^ moreFragments,
+		More:        r.Fragment&moreFragments != 0,
+		ICMPType:    r.IcmpType,
+		ICMPCode:    r.IcmpCode,
+		TransportAt: int(r.L4),
+		DataAt:      int(r.Data),
 	}
 	if p.Proto == "tcp" {
 		p.Flags = tcpFlags(r.TcpFlags)

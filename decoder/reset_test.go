@@ -13,10 +13,6 @@ const (
 	resetVIP    = "10.96.0.1:80"
 )
 
-func flowOf(src, dst string) FlowTuple {
-	return FlowTuple{Src: netip.MustParseAddrPort(src), Dst: netip.MustParseAddrPort(dst)}
-}
-
 // seq makes events in the order of its calls, a millisecond apart.
 type seq struct{ now time.Time }
 

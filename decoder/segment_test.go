@@ -25,10 +25,11 @@ func TestSegmentReadsWhatIsAcknowledgedBehindAGap(t *testing.T) {
 		"what is behind the end":        {[]byte{0, 5, 10, 0, 0, 3, 0, 0, 0, 3, 4, 1}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
+			const ipv4Header = 20
 			client, server := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
 			b := packettest.Build(packettest.IPv4(client, server, layers.IPProtocolTCP), packettest.Segment(0xc000, 80, packettest.ACK, 7, 512),
 				gopacket.Payload(c.options), gopacket.Payload{1, 2, 3})
-			b[ipv4Min+12] = byte(5+len(c.options)/4) << 4 // the header is as long as with the options, of which some are malformed
+			b[ipv4Header+12] = byte(5+len(c.options)/4) << 4 // the header is as long as with the options, of which some are malformed
 			p := parsePacket(b, uint32(len(b)))
 			got, ok := p.Segment()
 			if want := (Segment{Seq: 7, Ack: 512, Window: 256, Bytes: 3, Sacked: c.want}); !ok || got != want {

@@ -195,9 +195,9 @@ func outline(p *Packet, part *pcapfilter.Partial) {
 // transportAt is where the transport header begins: without options and extensions, if nothing tells.
 func transportAt(p *Packet) int {
 	if p.Family == "ipv6" {
-		return max(p.l4, ip6Size)
+		return max(p.TransportAt, ip6Size)
 	}
-	return max(p.l4, ip4Size)
+	return max(p.TransportAt, ip4Size)
 }
 
 // nameEnds puts addresses and ports into a packet's headers. Those that are not chosen yet are not known.

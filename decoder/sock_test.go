@@ -116,17 +116,3 @@ func testDecodeSock(t *testing.T, cases []sockCase) {
 		})
 	}
 }
-
-func TestReasonsOfResetsHaveTheKernelsNames(t *testing.T) {
-	n := NewNames()
-	n.Observe(Event{Body: Fact{Node: &Node{Resets: map[uint32]string{1: "NO_SOCKET"}}}})
-	for code, want := range map[uint32]string{1: "NO_SOCKET", 99: "unknown(0x63)"} {
-		e := n.Observe(Event{Body: Sock{ReasonCode: code, HasReasonCode: true}})[0]
-		if got := e.Body.(Sock).Reason; got != want {
-			t.Errorf("reason %d is %s, want %s", code, got, want)
-		}
-	}
-	if got := n.Observe(Event{Body: Sock{ReasonCode: 1}})[0].Body.(Sock).Reason; got != "" {
-		t.Errorf("a kernel that gives no reason gives %s", got)
-	}
-}

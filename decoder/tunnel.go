@@ -61,7 +61,7 @@ func (p *Packet) decapsulate(depth int) {
 	case p == nil || p.Fragment != 0 || depth >= maxTunnels:
 		return
 	case p.Proto == protoIPv4 || p.Proto == protoIPv6:
-		at = p.data
+		at = p.DataAt
 	case p.Proto == "udp" && (p.Dport == PortVXLAN || p.Dport == PortVXLANLinux || p.Dport == PortGeneve):
 		at = p.innerOffset()
 	}
@@ -87,7 +87,7 @@ func (p *Packet) innerOffset() int {
 	if t := binary.BigEndian.Uint16(b[at-2:]); t != etherIPv4 && t != etherIPv6 {
 		return 0
 	}
-	return p.data + at
+	return p.DataAt + at
 }
 
 // DecodeInner reads the packet that begins at an offset of the bytes; 0 is none.
@@ -120,7 +120,7 @@ func (p *Packet) decodeInner(at, depth int) {
 
 // carriedTo is the MAC address that the frame is for whose packet begins at an offset of the bytes.
 func (p *Packet) carriedTo(at int) string {
-	if at < p.data+etherSize {
+	if at < p.DataAt+etherSize {
 		return ""
 	}
 	return net.HardwareAddr(p.Bytes[at-etherSize:][:macSize]).String()

@@ -16,7 +16,7 @@ func parsePacket(b []byte, length uint32) *Packet {
 	p := &Packet{
 		Family: familyName(h.Version), Proto: protoName(h.Proto), Src: h.Src, Sport: h.Sport, Dst: h.Dst, Dport: h.Dport,
 		Len: h.Len, TTL: h.TTL, ID: h.ID, Fragment: h.Fragment, More: h.More, ICMPType: h.ICMPType, ICMPCode: h.ICMPCode,
-		Bytes: h.Taken(b), l4: h.Transport, data: h.Data,
+		Bytes: h.Taken(b), TransportAt: h.Transport, DataAt: h.Data,
 	}
 	if h.TCPFlags != 0 {
 		p.Flags = tcpFlags(h.TCPFlags)
@@ -26,10 +26,10 @@ func parsePacket(b []byte, length uint32) *Packet {
 
 // header is what was taken of the transport's header and what follows it; nil if where it begins is not known.
 func (p *Packet) header() []byte {
-	if p.l4 == 0 || p.l4 > len(p.Bytes) {
+	if p.TransportAt == 0 || p.TransportAt > len(p.Bytes) {
 		return nil
 	}
-	return p.Bytes[p.l4:]
+	return p.Bytes[p.TransportAt:]
 }
 
 const (

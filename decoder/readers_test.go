@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"testing"
 
-	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 
 	"ktrace/decoder/packet"
@@ -13,16 +12,6 @@ import (
 
 var corpusEnds = packettest.Ends{Src4: netip.MustParseAddr("10.0.0.1"), Dst4: netip.MustParseAddr("10.0.0.2"),
 	Src6: netip.MustParseAddr("fd00::1"), Dst6: netip.MustParseAddr("fd00::2")}
-
-func TestParseIPv6BehindExtensionHeaders(t *testing.T) {
-	ip := packettest.IPv6(netip.MustParseAddr("::1"), netip.MustParseAddr("::2"), layers.IPProtocolIPv6Destination)
-	first := packettest.FragmentHeader(layers.IPProtocolUDP, 0, true, 9)
-	b := packettest.Build(ip, packettest.Extension(layers.IPProtocolIPv6Fragment, 0), first, &layers.UDP{SrcPort: 53, DstPort: 4096}, gopacket.Payload("data"))
-	p := ParseIP(b)
-	if p == nil || p.Proto != "udp" || p.Flow().String() != "[::1]:53 > [::2]:4096" || p.ID != 9 || string(p.Transport()) != "data" {
-		t.Errorf("got %+v", p)
-	}
-}
 
 // TestAllReadersAgree: the packet of a record, one that stands alone, and its headers are the same; what the kernel's
 // programs make of the same packets is compared where they run.
@@ -46,7 +35,7 @@ func TestAllReadersAgree(t *testing.T) {
 				}
 				for reader, p := range map[string]*Packet{"ParseIP": alone, "Decode, " + name: e.Packet} {
 					got := packet.Headers{Src: p.Src, Dst: p.Dst, Len: p.Len, ID: p.ID, Sport: p.Sport, Dport: p.Dport, Fragment: p.Fragment, More: p.More,
-						Version: h.Version, Proto: h.Proto, TTL: p.TTL, TCPFlags: h.TCPFlags, ICMPType: p.ICMPType, ICMPCode: p.ICMPCode, Transport: p.l4, Data: p.data}
+						Version: h.Version, Proto: h.Proto, TTL: p.TTL, TCPFlags: h.TCPFlags, ICMPType: p.ICMPType, ICMPCode: p.ICMPCode, Transport: p.TransportAt, Data: p.DataAt}
 					if got != h || p.Proto != protoName(h.Proto) || p.Family != familyName(h.Version) || p.Flags != tcpFlags(h.TCPFlags) {
 						t.Errorf("%s: %+v, want %+v", reader, p, h)
 					}
