@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"ktrace/decoder/packet/packettest"
 	"ktrace/testdata/lab"
 )
 
@@ -29,7 +30,7 @@ func (q *queueTest) setup(t testing.TB, c *lab.Cluster, _ *lab.Pod) {
 	q.far.put(c, far)
 	beyond := q.f.farSide(t, c, box{back: everything, forth: func(b []byte) (bool, []byte) {
 		const v4, v6, flagsAt = 20, 40, 13
-		return !far.holds.Load() || b[map[byte]int{4: v4, 6: v6}[b[0]>>4]+flagsAt] != ackFlag, nil
+		return !far.holds.Load() || b[map[byte]int{4: v4, 6: v6}[b[0]>>4]+flagsAt] != packettest.ACK, nil
 	}})
 	beyond.Sysctl("net/ipv4/tcp_abort_on_overflow", q.abort)
 	far.listener = listen(t, beyond, q.f.far())

@@ -1,14 +1,15 @@
 package main
 
 import (
-	"encoding/binary"
 	"io"
+	"net/netip"
 	"os"
 	"testing"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
+	"ktrace/decoder/packet/packettest"
 	"ktrace/testdata/lab"
 )
 
@@ -96,30 +97,26 @@ func narrow(mtu int, tells bool) func([]byte) (bool, []byte) {
 
 // tooBigAnswer is the ICMP error that a router sends (RFC 1191, RFC 4443 3.2).
 func tooBigAnswer(packet []byte, mtu int) []byte {
-	v4, v6 := [8]byte{3, 4}, [8]byte{2}
-	binary.BigEndian.PutUint16(v4[6:], uint16(mtu))
-	binary.BigEndian.PutUint32(v6[4:], uint32(mtu))
-	return errorAnswer(packet, v4, v6)
+	return errorAnswer(packet, icmpError{3, 4, uint32(mtu)}, icmpError{2, 0, uint32(mtu)})
 }
 
 // refusal is the ICMP error of a host where nothing listens (RFC 792, RFC 4443 3.1).
-func refusal(packet []byte) []byte { return errorAnswer(packet, [8]byte{3, 3}, [8]byte{1, 4}) }
+func refusal(packet []byte) []byte {
+	return errorAnswer(packet, icmpError{3, 3, 0}, icmpError{1, 4, 0})
+}
 
-// errorAnswer is an ICMP error about a packet, with the head for its family; its source is nobody's address.
-func errorAnswer(packet []byte, v4, v6 [8]byte) []byte {
+// icmpError is the head of an ICMP error, whose last word has the limit where the packet is too big.
+type icmpError struct {
+	kind, code uint8
+	rest       uint32
+}
+
+// errorAnswer is an ICMP error about a packet, with the head for its family; its source is an address that no host has.
+func errorAnswer(packet []byte, v4, v6 icmpError) []byte {
 	const quoted = 548
-	quote := packet[:min(len(packet), quoted)]
+	head, from := v4, netip.MustParseAddr("10.66.6.6")
 	if packet[0]>>4 == 6 {
-		icmp := append(v6[:], quote...)
-		src := []byte{0xfd, 0, 0, 0x66, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 6}
-		binary.BigEndian.PutUint16(icmp[2:], checksum(unix.IPPROTO_ICMPV6, src, packet[8:24], icmp))
-		header := append([]byte{0x60, 0, 0, 0, byte(len(icmp) >> 8), byte(len(icmp)), unix.IPPROTO_ICMPV6, 64}, src...)
-		return append(append(header, packet[8:24]...), icmp...)
+		head, from = v6, netip.MustParseAddr("fd00:66::6")
 	}
-	icmp := append(v4[:], quote...)
-	binary.BigEndian.PutUint16(icmp[2:], checksum(0, nil, nil, icmp))
-	total := 20 + len(icmp)
-	header := append([]byte{0x45, 0, byte(total >> 8), byte(total), 0, 0, 0, 0, 64, unix.IPPROTO_ICMP, 0, 0, 10, 66, 6, 6}, packet[12:16]...)
-	binary.BigEndian.PutUint16(header[10:], checksum(0, nil, nil, header))
-	return append(header, icmp...)
+	return packettest.ICMPError(from, head.kind, head.code, head.rest, packet[:min(len(packet), quoted)])
 }

@@ -1,13 +1,13 @@
 package main
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net"
 	"slices"
 	"strings"
 	"testing"
 
+	"ktrace/decoder/packet/packettest"
 	"ktrace/testdata/lab"
 )
 
@@ -44,10 +44,7 @@ func sendsStray(ns *lab.NS, addrs []string) {
 			if err != nil {
 				continue
 			}
-			segment := make([]byte, 20) // without a checksum: the first router calls it invalid
-			binary.BigEndian.PutUint16(segment[0:], 40000)
-			binary.BigEndian.PutUint16(segment[2:], 9)
-			segment[12], segment[13] = 5<<4, 1<<4 // the header's length, and ACK
+			segment := packettest.Build(packettest.Segment(40000, 9, packettest.ACK, 0, 0)) // without a checksum: the first router calls it invalid
 			_, _ = c.Write(segment)
 			c.Close()
 		}

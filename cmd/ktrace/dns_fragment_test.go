@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/binary"
 	"net"
 	"net/netip"
 	"testing"
@@ -9,6 +8,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 	"golang.org/x/sys/unix"
 
+	"ktrace/decoder/packet/packettest"
 	"ktrace/testdata/lab"
 )
 
@@ -42,22 +42,7 @@ func servedSmall(m *dnsmessage.Message) bool {
 // firstFragment is the IP packet with as much of a UDP datagram as fits into one.
 func firstFragment(from, to netip.AddrPort, payload []byte) []byte {
 	const id = 77
-	var body []byte
-	for _, v := range []uint16{from.Port(), to.Port(), uint16(8 + len(payload)), 1} {
-		body = binary.BigEndian.AppendUint16(body, v)
-	}
-	body = append(body, payload...)[:fits]
-	var b []byte
-	if from.Addr().Is4() {
-		b = append(binary.BigEndian.AppendUint16([]byte{0x45, 0}, uint16(20+len(body))), 0, id, 0x20, 0, 64, unix.IPPROTO_UDP, 0, 0)
-	} else {
-		b = append(binary.BigEndian.AppendUint16([]byte{0x60, 0, 0, 0}, uint16(8+len(body))), unix.IPPROTO_FRAGMENT, 64)
-	}
-	b = append(append(b, from.Addr().AsSlice()...), to.Addr().AsSlice()...)
-	if from.Addr().Is6() {
-		b = append(b, unix.IPPROTO_UDP, 0, 0, 1, 0, 0, 0, id)
-	}
-	return append(b, body...)
+	return packettest.Fragments(packettest.UDP(from, to, payload), id, fits)[0]
 }
 
 // serveInPart answers queries at an address with no more than the first fragment, as if the others were lost on the way.

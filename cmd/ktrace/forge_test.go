@@ -1,22 +1,20 @@
 package main
 
 import (
-	"encoding/binary"
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"syscall"
 	"testing"
 
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
 	"golang.org/x/sys/unix"
 
+	"ktrace/decoder/packet/packettest"
 	"ktrace/testdata/lab"
-)
-
-// Flags of TCP.
-const (
-	synFlag, resetFlag, pushFlag, ackFlag = 0x02, 0x04, 0x08, 0x10
 )
 
 // forgeryScenarios are resets that a box on the way sends in the server's name: at the SYN, which the server, far
@@ -42,7 +40,7 @@ func forgeryScenarios(f family) []lab.Scenario {
 			Fault: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
 				// The server is next door and would answer first: the box plays its late answer, too.
 				c.Server.IP("route add blackhole " + f.pod(p))
-				forge(t, c.Node, synFlag, []forgery{{resetFlag | ackFlag, 200}, {synFlag | ackFlag, 57}})
+				forge(t, c.Node, packettest.SYN, []forgery{{packettest.RST | packettest.ACK, 200}, {packettest.SYN | packettest.ACK, 57}})
 			},
 			Traffic: traffic,
 			Want:    "reset-by-middlebox",
@@ -53,7 +51,7 @@ func forgeryScenarios(f family) []lab.Scenario {
 			Args:  []string{"reset"},
 			Setup: setup,
 			Fault: func(t testing.TB, c *lab.Cluster, _ *lab.Pod) {
-				forge(t, c.Node, pushFlag, []forgery{{resetFlag | ackFlag, 200}})
+				forge(t, c.Node, packettest.PSH, []forgery{{packettest.RST | packettest.ACK, 200}})
 			},
 			Traffic: traffic,
 			Want:    "reset-by-middlebox",
@@ -128,83 +126,49 @@ func htons(v uint16) uint16 { return v<<8 | v>>8 }
 
 // answer sends a forgery for one packet, if it is one to be answered.
 func answer(sender4, sender6 int, packet []byte, flag byte, f forgery) {
-	v6 := packet[0]>>4 == 6
-	addr, size, head := 4, 12, int(packet[0]&15)*4
-	if v6 {
-		addr, size, head = 16, 8, 40
-	}
-	if len(packet) < head+20 || v6 && packet[6] != unix.IPPROTO_TCP || !v6 && packet[9] != unix.IPPROTO_TCP {
+	p, tcp := segmentOf(packet)
+	if tcp == nil || tcp.DstPort != 8080 || flagsOf(tcp)&flag == 0 || tcp.RST {
 		return
 	}
-	tcp := packet[head:]
-	if binary.BigEndian.Uint16(tcp[2:]) != 8080 || tcp[13]&flag == 0 || tcp[13]&resetFlag != 0 {
-		return
+	received := uint32(len(tcp.Payload))
+	if flag == packettest.SYN {
+		received = 1 // the SYN
 	}
-	src, dst := packet[size:size+addr], packet[size+addr:size+2*addr]
-	payload := uint32(len(tcp) - int(tcp[12]>>4)*4)
-	if flag == synFlag {
-		payload = 1 // the SYN
+	b := inNameOfReceiver(p, tcp, f, received)
+	if client := p.NetworkLayer().NetworkFlow().Src().Raw(); len(client) == net.IPv6len {
+		_ = unix.Sendto(sender6, b, 0, &unix.SockaddrInet6{Addr: [16]byte(client)})
+	} else {
+		_ = unix.Sendto(sender4, b, 0, &unix.SockaddrInet4{Addr: [4]byte(client)})
 	}
-	reset := make([]byte, 20)
-	copy(reset, tcp[2:4])
-	copy(reset[2:], tcp[:2])
-	copy(reset[4:], tcp[8:12]) // what the client expects next
-	binary.BigEndian.PutUint32(reset[8:], binary.BigEndian.Uint32(tcp[4:])+payload)
-	reset[12], reset[13] = 5<<4, f.flags
-	binary.BigEndian.PutUint16(reset[16:], checksum(unix.IPPROTO_TCP, dst, src, reset))
-	if v6 {
-		h := append([]byte{0x60, 0, 0, 0, 0, 20, unix.IPPROTO_TCP, f.ttl}, append(append([]byte{}, dst...), src...)...)
-		_ = unix.Sendto(sender6, append(h, reset...), 0, &unix.SockaddrInet6{Addr: [16]byte(src)})
-		return
-	}
-	h := append([]byte{0x45, 0, 0, 40, 0x12, 0x34, 0, 0, f.ttl, unix.IPPROTO_TCP, 0, 0}, append(append([]byte{}, dst...), src...)...)
-	_ = unix.Sendto(sender4, append(h, reset...), 0, &unix.SockaddrInet4{Addr: [4]byte(src)})
 }
 
-// checksum is the Internet's, over a pseudo header, too, if there are addresses (RFC 1071, RFC 9293 3.1, RFC 8200 8.1).
-func checksum(proto byte, src, dst, body []byte) uint16 {
-	var sum uint32
-	if len(src) > 0 {
-		sum = uint32(proto) + uint32(len(body))
-	}
-	for _, b := range [][]byte{src, dst, body} {
-		for i, c := range b {
-			sum += uint32(c) << (8 * (1 - i%2))
-		}
-	}
-	for sum>>16 != 0 {
-		sum = sum&0xffff + sum>>16
-	}
-	return ^uint16(sum)
+// segmentOf returns the TCP header of an IP packet; nil of others.
+func segmentOf(packet []byte) (gopacket.Packet, *layers.TCP) {
+	p := packettest.Read(packet)
+	tcp, _ := p.TransportLayer().(*layers.TCP)
+	return p, tcp
+}
+
+// flagsOf are the flags as the header has them.
+func flagsOf(tcp *layers.TCP) byte { return tcp.Contents[13] }
+
+// inNameOfReceiver answers a segment in the name of its destination, which received so many of its bytes.
+func inNameOfReceiver(p gopacket.Packet, tcp *layers.TCP, f forgery, received uint32) []byte {
+	flow := p.NetworkLayer().NetworkFlow()
+	client, _ := netip.AddrFromSlice(flow.Src().Raw())
+	server, _ := netip.AddrFromSlice(flow.Dst().Raw())
+	return packettest.Build(packettest.IP(server, client, layers.IPProtocolTCP, f.ttl),
+		packettest.Segment(uint16(tcp.DstPort), uint16(tcp.SrcPort), f.flags, tcp.Ack, tcp.Seq+received)) // of a SYN, Ack is 0
 }
 
 // resetAnswer is the reset that answers a SYN in the name of its destination; nil for anything else.
-func resetAnswer(packet []byte) []byte { return resetOf(packet, synFlag) }
+func resetAnswer(packet []byte) []byte { return resetOf(packet, packettest.SYN) }
 
 // resetOf is the reset that answers a packet with these flags in the name of its destination; nil for others.
 func resetOf(packet []byte, flags byte) []byte {
-	v6 := packet[0]>>4 == 6
-	addr, size, head := 4, 12, int(packet[0]&15)*4
-	if v6 {
-		addr, size, head = 16, 8, 40
-	}
-	if len(packet) < head+20 || v6 && packet[6] != unix.IPPROTO_TCP || !v6 && packet[9] != unix.IPPROTO_TCP || packet[head+13] != flags {
+	p, tcp := segmentOf(packet)
+	if tcp == nil || flagsOf(tcp) != flags {
 		return nil
 	}
-	tcp := packet[head:]
-	src, dst := packet[size:size+addr], packet[size+addr:size+2*addr]
-	reset := make([]byte, 20)
-	copy(reset, tcp[2:4])
-	copy(reset[2:], tcp[:2])
-	copy(reset[4:], tcp[8:12]) // of a SYN 0
-	binary.BigEndian.PutUint32(reset[8:], binary.BigEndian.Uint32(tcp[4:])+1)
-	reset[12], reset[13] = 5<<4, resetFlag|ackFlag
-	binary.BigEndian.PutUint16(reset[16:], checksum(unix.IPPROTO_TCP, dst, src, reset))
-	if v6 {
-		h := append([]byte{0x60, 0, 0, 0, 0, 20, unix.IPPROTO_TCP, 60}, dst...)
-		return append(append(h, src...), reset...)
-	}
-	h := append([]byte{0x45, 0, 0, 40, 0, 0, 0, 0, 60, unix.IPPROTO_TCP, 0, 0}, append(append([]byte{}, dst...), src...)...)
-	binary.BigEndian.PutUint16(h[10:], checksum(0, nil, nil, h))
-	return append(h, reset...)
+	return inNameOfReceiver(p, tcp, forgery{packettest.RST | packettest.ACK, 60}, 1)
 }

@@ -12,7 +12,7 @@ import (
 // says is a router beyond the node that answers with an ICMP error instead of passing packets on, once it is set to.
 type says struct {
 	f      stack
-	v4, v6 [8]byte
+	v4, v6 icmpError
 	does   each[*atomic.Bool]
 }
 
@@ -43,14 +43,14 @@ func TestDiagnoseNamesWhatARouterSays(t *testing.T) {
 		echo := func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { pingFrom(p.NS, f.far()) }
 		for _, c := range []struct {
 			name, want, proof string
-			v4, v6            [8]byte
+			v4, v6            icmpError
 			traffic           step
 		}{
-			{"a router that rejects", "netfilter-reject", "ICMP admin-prohibited from", [8]byte{3, 13}, [8]byte{1, 1}, tcp},
-			{"a router without a route", "no-route", "ICMP n", [8]byte{3, 0}, [8]byte{1, 0}, udp},
-			{"a router without a neighbour", "neighbour-failed", "-unreachable from", [8]byte{3, 1}, [8]byte{1, 3}, echo},
-			{"a loop of routers", "ttl-exceeded", "seen here with TTL 6", [8]byte{11, 0}, [8]byte{3, 0}, tcp},
-			{"a router that gives another reason", "icmp-unreachable", "about udp", [8]byte{3, 5}, [8]byte{1, 2}, udp},
+			{"a router that rejects", "netfilter-reject", "ICMP admin-prohibited from", icmpError{3, 13, 0}, icmpError{1, 1, 0}, tcp},
+			{"a router without a route", "no-route", "ICMP n", icmpError{3, 0, 0}, icmpError{1, 0, 0}, udp},
+			{"a router without a neighbour", "neighbour-failed", "-unreachable from", icmpError{3, 1, 0}, icmpError{1, 3, 0}, echo},
+			{"a loop of routers", "ttl-exceeded", "seen here with TTL 6", icmpError{11, 0, 0}, icmpError{3, 0, 0}, tcp},
+			{"a router that gives another reason", "icmp-unreachable", "about udp", icmpError{3, 5, 0}, icmpError{1, 2, 0}, udp},
 		} {
 			s := &says{f: f, v4: c.v4, v6: c.v6}
 			all = append(all, lab.Scenario{
@@ -104,7 +104,7 @@ func TestDiagnoseCriesForNoTraceroute(t *testing.T) {
 			f.farSide(t, c, box{back: everything, forth: func(b []byte) (bool, []byte) {
 				const enough = 20
 				if ttl := map[byte]byte{4: b[8], 6: b[7]}[b[0]>>4]; ttl < enough {
-					return false, errorAnswer(b, [8]byte{11, 0}, [8]byte{3, 0})
+					return false, errorAnswer(b, icmpError{11, 0, 0}, icmpError{3, 0, 0})
 				}
 				return true, nil
 			}})

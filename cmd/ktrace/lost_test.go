@@ -323,7 +323,7 @@ func TestWhatIsSavedForPacketsToComeIsNoRow(t *testing.T) {
 		if err := w.Save(); err != nil {
 			t.Fatal(err)
 		}
-		frame := ipFrame(foreignClient.Addr(), foreignRouter, i, 47, 64, make([]byte, 8))
+		frame := greFrame(foreignClient.Addr(), foreignRouter, uint32(i))
 		if err := w.RecordRaw(decoder.RawFrame{Time: 5, Ifindex: 1, Length: uint32(len(frame)), Ethernet: true, Data: frame}.Append(nil)); err != nil {
 			t.Fatal(err)
 		}

@@ -1,13 +1,12 @@
 package main
 
 import (
-	"bytes"
-	"encoding/binary"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
 
+	"ktrace/decoder/packet/packettest"
 	"ktrace/decoder/pcapng"
 )
 
@@ -54,43 +53,9 @@ func mixedFrame(i int) []byte {
 	case 7:
 		return udpFrame(dns, client, message(i-4, 0x8180, 1))
 	case 1, 5:
-		return tcpFrame(client, web, i, 0x10, 0)
+		return tcpFrame(client, web, uint32(i), packettest.ACK, nil)
 	}
-	return tcpFrame(client, web, i, 0x18, 512)
-}
-
-// ipFrame is an Ethernet frame of an IPv4 packet.
-func ipFrame(src, dst netip.Addr, id int, proto, ttl byte, body []byte) []byte {
-	b := append(make([]byte, 12), 8, 0, 0x45, 0)
-	b = binary.BigEndian.AppendUint16(b, uint16(20+len(body)))
-	b = binary.BigEndian.AppendUint16(b, uint16(id))
-	b = append(b, 0x40, 0, ttl, proto, 0, 0)
-	return append(append(append(b, src.AsSlice()...), dst.AsSlice()...), body...)
-}
-
-func udpFrame(src, dst netip.AddrPort, payload []byte) []byte {
-	var b []byte
-	for _, v := range []uint16{src.Port(), dst.Port(), uint16(8 + len(payload)), 0} {
-		b = binary.BigEndian.AppendUint16(b, v)
-	}
-	return ipFrame(src.Addr(), dst.Addr(), 0, 17, 64, append(b, payload...))
-}
-
-func tcpFrame(src, dst netip.AddrPort, seq int, flags byte, size int) []byte {
-	b := binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, src.Port()), dst.Port())
-	b = binary.BigEndian.AppendUint32(b, uint32(seq))
-	b = append(b, 0, 0, 0, 1, 0x50, flags, 1, 0, 0, 0, 0, 0)
-	return ipFrame(src.Addr(), dst.Addr(), seq, 6, 64, append(b, bytes.Repeat([]byte{'x'}, size)...))
-}
-
-// message is a DNS query for the address of web.example.org, or its answer.
-func message(id int, flags uint16, answers byte) []byte {
-	b := binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, uint16(id)), flags)
-	b = append(b, 0, 1, 0, answers, 0, 0, 0, 0, 3, 'w', 'e', 'b', 7, 'e', 'x', 'a', 'm', 'p', 'l', 'e', 3, 'o', 'r', 'g', 0, 0, 1, 0, 1)
-	if answers > 0 {
-		b = append(b, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1)
-	}
-	return b
+	return tcpFrame(client, web, uint32(i), packettest.PSH|packettest.ACK, filler(512))
 }
 
 // BenchmarkRead reads 100,000 packets once an iteration.

@@ -1,12 +1,13 @@
 package main
 
 import (
-	"encoding/binary"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"ktrace/decoder/packet/packettest"
 )
 
 // tcpTalk makes the frames of a TCP connection, of either family.
@@ -17,24 +18,12 @@ type tcpTalk struct {
 	seen           []sent
 }
 
-const (
-	tcpFIN, tcpSYN, tcpRST, tcpACK = 1, 2, 4, 16
-)
-
 func (k *tcpTalk) frame(up bool, flags byte, seq uint32, data []byte) []byte {
 	src, dst := k.client, k.server
 	if !up {
 		src, dst = dst, src
 	}
-	b := binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, src.Port()), dst.Port())
-	b = binary.BigEndian.AppendUint32(b, seq)
-	b = append(append(b, 0, 0, 0, 1, 0x50, flags, 1, 0, 0, 0, 0, 0), data...)
-	if src.Addr().Is4() {
-		return ipFrame(src.Addr(), dst.Addr(), int(seq&0xffff), 6, 64, b)
-	}
-	head := append(make([]byte, 12), 0x86, 0xdd, 0x60, 0, 0, 0)
-	head = append(binary.BigEndian.AppendUint16(head, uint16(len(b))), 6, 64)
-	return append(append(append(head, src.Addr().AsSlice()...), dst.Addr().AsSlice()...), b...)
+	return tcpFrame(src, dst, seq, flags, data)
 }
 
 func (k *tcpTalk) add(up bool, flags byte, data []byte) *tcpTalk {
@@ -44,14 +33,14 @@ func (k *tcpTalk) add(up bool, flags byte, data []byte) *tcpTalk {
 	}
 	k.seen = append(k.seen, sent{k.at, k.frame(up, flags, *seq, data)})
 	k.at += time.Millisecond
-	if *seq += uint32(len(data)); flags&(tcpSYN|tcpFIN) != 0 {
+	if *seq += uint32(len(data)); flags&(packettest.SYN|packettest.FIN) != 0 {
 		*seq++
 	}
 	return k
 }
 
 func (k *tcpTalk) opens() *tcpTalk {
-	return k.add(true, tcpSYN, nil).add(false, tcpSYN|tcpACK, nil).add(true, tcpACK, nil)
+	return k.add(true, packettest.SYN, nil).add(false, packettest.SYN|packettest.ACK, nil).add(true, packettest.ACK, nil)
 }
 
 // later is something unrelated.
@@ -66,7 +55,7 @@ func tcpQueries(ids ...int) []byte { return tcpMessages(0x0100, 0, ids) }
 
 func tcpAnswers(ids ...int) []byte { return tcpMessages(0x8180, 1, ids) }
 
-func tcpMessages(flags uint16, answers byte, ids []int) []byte {
+func tcpMessages(flags uint16, answers int, ids []int) []byte {
 	var all [][]byte
 	for _, id := range ids {
 		all = append(all, message(id, flags, answers))
@@ -101,12 +90,14 @@ func saidOfTCP(t *testing.T, cases []tcpCase) {
 func TestCapturesHaveDNSOverTCP(t *testing.T) {
 	t.Parallel()
 	saidOfTCP(t, []tcpCase{
-		{"one query", func(k *tcpTalk) { k.opens().add(true, tcpACK, tcpQueries(1)).add(false, tcpACK, tcpAnswers(1)) }, "answered"},
+		{"one query", func(k *tcpTalk) {
+			k.opens().add(true, packettest.ACK, tcpQueries(1)).add(false, packettest.ACK, tcpAnswers(1))
+		}, "answered"},
 		{"pipelined, in the wrong order, twice, split", func(k *tcpTalk) {
 			k.opens()
 			from := len(k.seen)
 			for part := range slices.Chunk(tcpQueries(1, 2, 3), 11) {
-				k.add(true, tcpACK, part)
+				k.add(true, packettest.ACK, part)
 			}
 			slices.Reverse(k.seen[from:])
 			k.seen = append(k.seen, k.seen[from:]...)
@@ -114,11 +105,11 @@ func TestCapturesHaveDNSOverTCP(t *testing.T) {
 				k.at += 100 * time.Microsecond
 				k.seen[from+i].at = k.at
 			}
-			k.add(false, tcpACK, tcpAnswers(3)).add(false, tcpACK, tcpAnswers(1, 2))
+			k.add(false, packettest.ACK, tcpAnswers(3)).add(false, packettest.ACK, tcpAnswers(1, 2))
 		}, "answered, answered, answered"},
-		{"the beginning is not in it", func(k *tcpTalk) { k.add(true, tcpACK, tcpQueries(1)).add(false, tcpACK, tcpAnswers(1)) }, "answered"},
+		{"the beginning is not in it", func(k *tcpTalk) { k.add(true, packettest.ACK, tcpQueries(1)).add(false, packettest.ACK, tcpAnswers(1)) }, "answered"},
 		{"closed idle", func(k *tcpTalk) {
-			k.opens().add(true, tcpACK, tcpQueries(1)).add(false, tcpACK, tcpAnswers(1)).later(12*time.Second).add(false, tcpFIN|tcpACK, nil).add(true, tcpFIN|tcpACK, nil)
+			k.opens().add(true, packettest.ACK, tcpQueries(1)).add(false, packettest.ACK, tcpAnswers(1)).later(12*time.Second).add(false, packettest.FIN|packettest.ACK, nil).add(true, packettest.FIN|packettest.ACK, nil)
 		}, "answered"},
 	})
 }
@@ -126,23 +117,25 @@ func TestCapturesHaveDNSOverTCP(t *testing.T) {
 func TestCapturesShowWhyThereWasNoAnswerOverTCP(t *testing.T) {
 	t.Parallel()
 	saidOfTCP(t, []tcpCase{
-		{"never answered", func(k *tcpTalk) { k.opens().add(true, tcpACK, tcpQueries(1)).later(8 * time.Second) }, "no-response, dns-no-response likely"},
+		{"never answered", func(k *tcpTalk) { k.opens().add(true, packettest.ACK, tcpQueries(1)).later(8 * time.Second) }, "no-response, dns-no-response likely"},
 		{"closed without an answer", func(k *tcpTalk) {
-			k.opens().add(true, tcpACK, tcpQueries(1)).add(false, tcpFIN|tcpACK, nil).later(8 * time.Second)
+			k.opens().add(true, packettest.ACK, tcpQueries(1)).add(false, packettest.FIN|packettest.ACK, nil).later(8 * time.Second)
 		},
 			"no-response, dns-no-response certain"},
-		{"refused, as to a scan", func(k *tcpTalk) { k.add(true, tcpSYN, nil).add(false, tcpRST|tcpACK, nil).later(8 * time.Second) }, "rejected"},
+		{"refused, as to a scan", func(k *tcpTalk) {
+			k.add(true, packettest.SYN, nil).add(false, packettest.RST|packettest.ACK, nil).later(8 * time.Second)
+		}, "rejected"},
 		{"refused, again and again", func(k *tcpTalk) {
 			for range 2 {
-				k.add(true, tcpSYN, nil).add(false, tcpRST|tcpACK, nil).later(time.Second)
+				k.add(true, packettest.SYN, nil).add(false, packettest.RST|packettest.ACK, nil).later(time.Second)
 				k.client = netip.AddrPortFrom(k.client.Addr(), k.client.Port()+1)
 			}
 			k.later(8 * time.Second)
 		}, "rejected, rejected, dns-server-refused likely"},
 		{"the SYN is not answered", func(k *tcpTalk) {
-			k.add(true, tcpSYN, nil).later(time.Second)
+			k.add(true, packettest.SYN, nil).later(time.Second)
 			k.up--
-			k.add(true, tcpSYN, nil).later(8 * time.Second)
+			k.add(true, packettest.SYN, nil).later(8 * time.Second)
 		}, "no-response, dns-no-response likely"},
 	})
 }
@@ -150,17 +143,19 @@ func TestCapturesShowWhyThereWasNoAnswerOverTCP(t *testing.T) {
 func TestCapturesClaimNothingThatTheyDoNotShowOfTCP(t *testing.T) {
 	t.Parallel()
 	saidOfTCP(t, []tcpCase{
-		{"one direction only", func(k *tcpTalk) { k.add(true, tcpSYN, nil).add(true, tcpACK, tcpQueries(1)).later(8 * time.Second) }, "no-response"},
+		{"one direction only", func(k *tcpTalk) {
+			k.add(true, packettest.SYN, nil).add(true, packettest.ACK, tcpQueries(1)).later(8 * time.Second)
+		}, "no-response"},
 		{"the client goes at once", func(k *tcpTalk) {
-			k.opens().add(true, tcpACK, tcpQueries(1)).add(true, tcpFIN|tcpACK, nil).add(false, tcpFIN|tcpACK, nil).later(8 * time.Second)
+			k.opens().add(true, packettest.ACK, tcpQueries(1)).add(true, packettest.FIN|packettest.ACK, nil).add(false, packettest.FIN|packettest.ACK, nil).later(8 * time.Second)
 		}, "no-response"},
 		{"no DNS at the port", func(k *tcpTalk) {
-			k.opens().add(true, tcpACK, []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n")).add(false, tcpACK, []byte("HTTP/1.1 200 OK\r\n\r\n")).later(8 * time.Second)
+			k.opens().add(true, packettest.ACK, []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n")).add(false, packettest.ACK, []byte("HTTP/1.1 200 OK\r\n\r\n")).later(8 * time.Second)
 		}, ""},
-		{"a check that the port is open", func(k *tcpTalk) { k.opens().add(true, tcpFIN|tcpACK, nil).later(8 * time.Second) }, ""},
+		{"a check that the port is open", func(k *tcpTalk) { k.opens().add(true, packettest.FIN|packettest.ACK, nil).later(8 * time.Second) }, ""},
 		{"another port", func(k *tcpTalk) {
 			k.server = netip.AddrPortFrom(k.server.Addr(), 8080)
-			k.opens().add(true, tcpACK, tcpQueries(1)).later(8 * time.Second)
+			k.opens().add(true, packettest.ACK, tcpQueries(1)).later(8 * time.Second)
 		}, ""},
 	})
 }
@@ -174,9 +169,9 @@ func TestCapturesShowThatACutAnswerWasHadOverTCP(t *testing.T) {
 		want string
 	}{
 		"answered": {func(k *tcpTalk) {
-			k.opens().add(true, tcpACK, framed(message(8, 0x0100, 0))).add(false, tcpACK, framed(message(8, 0x8180, 1)))
+			k.opens().add(true, packettest.ACK, framed(message(8, 0x0100, 0))).add(false, packettest.ACK, framed(message(8, 0x8180, 1)))
 		}, "truncated, answered"},
-		"refused":   {func(k *tcpTalk) { k.add(true, tcpSYN, nil).add(false, tcpRST|tcpACK, nil) }, "truncated, dns-truncated certain, rejected"},
+		"refused":   {func(k *tcpTalk) { k.add(true, packettest.SYN, nil).add(false, packettest.RST|packettest.ACK, nil) }, "truncated, dns-truncated certain, rejected"},
 		"not asked": {func(k *tcpTalk) {}, "truncated, dns-truncated likely"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -185,7 +180,7 @@ func TestCapturesShowThatACutAnswerWasHadOverTCP(t *testing.T) {
 			other := &tcpTalk{client: netip.MustParseAddrPort("10.244.1.3:40001"), server: foreignServer, at: k.at} // the capture has TCP
 			other.opens()
 			other.later(8 * time.Second)
-			udp := []sent{{0, dnsFrame(client, server, message(7, 0x0100, 0))}, {time.Millisecond, dnsFrame(server, client, message(7, 0x8380, 0))}}
+			udp := []sent{{0, udpFrame(client, server, message(7, 0x0100, 0))}, {time.Millisecond, udpFrame(server, client, message(7, 0x8380, 0))}}
 			got := strings.Split(dnsSaid(t, slices.Concat(udp, k.seen, other.seen)), ", ")
 			want := strings.Split(c.want, ", ")
 			slices.Sort(got)
@@ -203,9 +198,9 @@ func TestAScanOfTheServersPortIsNoFailure(t *testing.T) {
 	var all []sent
 	for i := range 40 {
 		k := &tcpTalk{client: netip.AddrPortFrom(foreignClient.Addr(), uint16(40000+i)), server: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), 53), at: time.Duration(10*i) * time.Millisecond}
-		k.add(true, tcpSYN, nil)
+		k.add(true, packettest.SYN, nil)
 		if i%2 == 0 {
-			k.add(false, tcpRST|tcpACK, nil)
+			k.add(false, packettest.RST|packettest.ACK, nil)
 		}
 		all = append(all, k.seen...)
 	}

@@ -1,35 +1,15 @@
 package main
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"ktrace/decoder/packet/packettest"
 )
-
-// dnsFrame is a UDP packet of either family.
-func dnsFrame(src, dst netip.AddrPort, payload []byte) []byte {
-	if src.Addr().Is4() {
-		return udpFrame(src, dst, payload)
-	}
-	b := append(make([]byte, 12), 0x86, 0xdd, 0x60, 0, 0, 0)
-	b = append(binary.BigEndian.AppendUint16(b, uint16(8+len(payload))), 17, 64)
-	b = append(append(b, src.Addr().AsSlice()...), dst.Addr().AsSlice()...)
-	for _, v := range []uint16{src.Port(), dst.Port(), uint16(8 + len(payload)), 0} {
-		b = binary.BigEndian.AppendUint16(b, v)
-	}
-	return append(b, payload...)
-}
-
-// toMAC changes the link's destination of a frame.
-func toMAC(frame []byte, mac byte) []byte {
-	copy(frame, slices.Repeat([]byte{mac}, 6))
-	return frame
-}
 
 // dnsSaid is what the dns view says of a capture: every query with its outcome, and the findings with how sure they are.
 func dnsSaid(t *testing.T, packets []sent, args ...string) string {
@@ -75,20 +55,20 @@ func TestCapturesOfOtherProtocolsHaveNoDNS(t *testing.T) {
 		to := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr(ends[1]), port) }
 		group := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr(ends[2]), port) }
 		for name, frame := range map[string][]byte{
-			"DHCP":                             dnsFrame(from(68), to(67), bootp),
-			"mDNS":                             dnsFrame(from(5353), group(5353), message(0, 0, 0)),
-			"mDNS of a simple resolver":        dnsFrame(from(40000), group(5353), query),
-			"mDNS to one machine":              dnsFrame(from(5353), to(5353), query),
-			"LLMNR":                            dnsFrame(from(40000), group(5355), query),
-			"NetBIOS":                          dnsFrame(from(137), to(137), netbios),
-			"GTP":                              dnsFrame(from(2123), to(2123), gtp),
-			"STUN":                             dnsFrame(from(50000), to(3478), stun),
-			"a query by its form alone":        dnsFrame(from(40000), to(9000), query),
-			"a query to a group":               dnsFrame(from(40000), group(53), query),
-			"a query to the link's broadcast":  toMAC(dnsFrame(from(40000), to(53), query), 0xff),
-			"what is no query, to port 53":     dnsFrame(from(40000), to(53), stun),
-			"an answer without a query":        dnsFrame(to(53), from(40000), message(7, 0x8180, 1)),
-			"a query with the mark of answers": dnsFrame(from(40000), to(9000), message(7, 0x0180, 0)),
+			"DHCP":                             udpFrame(from(68), to(67), bootp),
+			"mDNS":                             udpFrame(from(5353), group(5353), message(0, 0, 0)),
+			"mDNS of a simple resolver":        udpFrame(from(40000), group(5353), query),
+			"mDNS to one machine":              udpFrame(from(5353), to(5353), query),
+			"LLMNR":                            udpFrame(from(40000), group(5355), query),
+			"NetBIOS":                          udpFrame(from(137), to(137), netbios),
+			"GTP":                              udpFrame(from(2123), to(2123), gtp),
+			"STUN":                             udpFrame(from(50000), to(3478), stun),
+			"a query by its form alone":        udpFrame(from(40000), to(9000), query),
+			"a query to a group":               udpFrame(from(40000), group(53), query),
+			"a query to the link's broadcast":  toMAC(udpFrame(from(40000), to(53), query), 0xff),
+			"what is no query, to port 53":     udpFrame(from(40000), to(53), stun),
+			"an answer without a query":        udpFrame(to(53), from(40000), message(7, 0x8180, 1)),
+			"a query with the mark of answers": udpFrame(from(40000), to(9000), message(7, 0x0180, 0)),
 		} {
 			t.Run(family+" "+name, func(t *testing.T) {
 				packets := []sent{{0, frame}, {5 * time.Second, frame}, {10 * time.Second, frame}, timeGoesBy(30 * time.Second)}
@@ -118,18 +98,17 @@ func TestCapturesShowDNSByWhatIsSeen(t *testing.T) {
 	for family, ends := range dnsForeignEnds() {
 		client, server := netip.MustParseAddr(ends[0]), netip.MustParseAddr(ends[1])
 		ask := func(at time.Duration, id, port uint16) sent {
-			return sent{at, dnsFrame(netip.AddrPortFrom(client, 40000+id), netip.AddrPortFrom(server, port), message(int(id), 0x0100, 0))}
+			return sent{at, udpFrame(netip.AddrPortFrom(client, 40000+id), netip.AddrPortFrom(server, port), message(int(id), 0x0100, 0))}
 		}
 		answer := func(at time.Duration, id, port uint16) sent {
-			return sent{at, dnsFrame(netip.AddrPortFrom(server, port), netip.AddrPortFrom(client, 40000+id), message(int(id), 0x8180, 1))}
+			return sent{at, udpFrame(netip.AddrPortFrom(server, port), netip.AddrPortFrom(client, 40000+id), message(int(id), 0x8180, 1))}
 		}
 		fragment := func(at time.Duration, id uint16) sent {
 			long := append(message(int(id), 0x8180, 1), make([]byte, 2*fits)...)
-			frame := dnsFrame(netip.AddrPortFrom(server, 53), netip.AddrPortFrom(client, 40000+id), nil)
-			return sent{at, append(frame[:14:14], firstFragment(netip.AddrPortFrom(server, 53), netip.AddrPortFrom(client, 40000+id), long)...)}
+			return sent{at, packettest.Frame(firstFragment(netip.AddrPortFrom(server, 53), netip.AddrPortFrom(client, 40000+id), long))}
 		}
 		elsewhere := func(at time.Duration, id uint16) sent {
-			return sent{at, dnsFrame(netip.AddrPortFrom(server.Next(), 53), netip.AddrPortFrom(client, 40000+id), message(int(id), 0x8180, 1))}
+			return sent{at, udpFrame(netip.AddrPortFrom(server.Next(), 53), netip.AddrPortFrom(client, 40000+id), message(int(id), 0x8180, 1))}
 		}
 		end := timeGoesBy(30 * s)
 		for _, c := range []struct {
@@ -148,7 +127,7 @@ func TestCapturesShowDNSByWhatIsSeen(t *testing.T) {
 				[]sent{ask(0, 1, 53), ask(5*s, 1, 53), end}, nil},
 			{"only what is sent to the server", "no-response, no-response", []sent{ask(0, 1, 53), ask(2*s, 2, 53), end}, nil},
 			{"only what is sent to the server, of a client that talks to others", "no-response", []sent{ask(0, 1, 53),
-				{s, dnsFrame(netip.MustParseAddrPort(map[string]string{"IPv4": "192.0.2.9:99", "IPv6": "[2001:db8::9]:99"}[family]), netip.AddrPortFrom(client, 99), nil)}, end}, nil},
+				{s, udpFrame(netip.MustParseAddrPort(map[string]string{"IPv4": "192.0.2.9:99", "IPv6": "[2001:db8::9]:99"}[family]), netip.AddrPortFrom(client, 99), nil)}, end}, nil},
 			{"the first fragment, of a capture of ports", "answered", []sent{ask(0, 1, 53), fragment(s/10, 1), end}, nil},
 			{"the first fragment, and the client asks again", "no-response, dns-no-response likely, no-response",
 				[]sent{ask(0, 1, 53), fragment(s/10, 1), ask(5*s, 1, 53), end}, nil},

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"ktrace/decoder/packet/packettest"
 )
 
 // sent is a frame of a capture, and when it was seen.
@@ -46,33 +48,9 @@ var (
 // rcode is a DNS answer of a code, without records.
 func rcode(id int, code uint16) []byte { return message(id, 0x8180|code, 0) }
 
-// icmpFrame is an ICMP error about a frame, from an address.
-func icmpFrame(from netip.Addr, kind, code byte, rest uint32, about []byte) []byte {
-	const ether, quoted = 14, 28
-	to := netip.AddrFrom4([4]byte(about[ether+12:]))
-	body := binary.BigEndian.AppendUint32([]byte{kind, code, 0, 0}, rest)
-	return ipFrame(from, to, 9, 1, 61, append(body, about[ether:ether+quoted]...))
-}
-
-// withTTL changes the TTL of a frame.
-func withTTL(frame []byte, ttl byte) []byte {
-	frame[14+8] = ttl
-	return frame
-}
-
 // timeGoesBy is something unrelated, so that time goes by.
 func timeGoesBy(at time.Duration) sent {
-	return sent{at, ipFrame(foreignClient.Addr(), foreignRouter, 77, 47, 64, make([]byte, 8))}
-}
-
-// named is a DNS message about a name, without records.
-func named(name string, id int, flags uint16) []byte {
-	b := binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, uint16(id)), flags)
-	b = append(b, 0, 1, 0, 0, 0, 0, 0, 0)
-	for label := range strings.SplitSeq(name, ".") {
-		b = append(append(b, byte(len(label))), label...)
-	}
-	return append(b, 0, 0, 1, 0, 1)
+	return sent{at, greFrame(foreignClient.Addr(), foreignRouter, 77)}
 }
 
 // conversation is a TCP connection that the client opens, up to and with its first data. The server's packets have
@@ -80,10 +58,10 @@ func named(name string, id int, flags uint16) []byte {
 func conversation() []sent {
 	c, s := foreignClient, foreignServer
 	return []sent{
-		{0, tcpFrame(c, s, 100, 0x02, 0)},
-		{time.Millisecond, withTTL(tcpFrame(s, c, 0, 0x12, 0), 57)},
-		{2 * time.Millisecond, tcpFrame(c, s, 101, 0x10, 0)},
-		{3 * time.Millisecond, tcpFrame(c, s, 101, 0x18, 100)},
+		{0, tcpFrame(c, s, 100, packettest.SYN, nil)},
+		{time.Millisecond, withTTL(tcpFrame(s, c, 0, packettest.SYN|packettest.ACK, nil), 57)},
+		{2 * time.Millisecond, tcpFrame(c, s, 101, packettest.ACK, nil)},
+		{3 * time.Millisecond, tcpFrame(c, s, 101, packettest.PSH|packettest.ACK, filler(100))},
 	}
 }
 
@@ -97,17 +75,17 @@ func foreignCases() []struct {
 	answer := func(payload []byte) []sent {
 		return []sent{{0, ask}, {time.Millisecond, udpFrame(foreignDNS, c, payload)}, timeGoesBy(20 * time.Second)}
 	}
-	large := tcpFrame(c, s, 201, 0x18, 1446)
+	large := tcpFrame(c, s, 201, packettest.PSH|packettest.ACK, filler(1446))
 	told := func(kind, code byte, rest uint32, ttl byte) []sent {
-		about := withTTL(tcpFrame(c, s, 201, 0x18, 1446), ttl)
+		about := withTTL(tcpFrame(c, s, 201, packettest.PSH|packettest.ACK, filler(1446)), ttl)
 		return []sent{{0, about}, {time.Millisecond, icmpFrame(foreignRouter, kind, code, rest, about)}, timeGoesBy(20 * time.Second)}
 	}
 	var refusals []sent
 	for i := range 3 {
 		at, from := time.Duration(i)*time.Second, netip.AddrPortFrom(c.Addr(), c.Port()+uint16(i))
-		refusals = append(refusals, sent{at, tcpFrame(from, s, 100, 0x02, 0)}, sent{at + time.Millisecond, withTTL(tcpFrame(s, from, 0, 0x14, 0), 57)})
+		refusals = append(refusals, sent{at, tcpFrame(from, s, 100, packettest.SYN, nil)}, sent{at + time.Millisecond, withTTL(tcpFrame(s, from, 0, packettest.RST|packettest.ACK, nil), 57)})
 	}
-	search := udpFrame(c, foreignDNS, named("web.default.svc.cluster.local", 6, 0x0100))
+	search := udpFrame(c, foreignDNS, messageAbout("web.default.svc.cluster.local", 6, 0x0100, 0))
 	return []struct {
 		name, want string
 		packets    []sent
@@ -118,12 +96,12 @@ func foreignCases() []struct {
 		{"REFUSED", "dns-refused", answer(rcode(7, 5))},
 		{"NXDOMAIN", "dns-nxdomain", answer(rcode(7, 3))},
 		{"nothing listens for queries", "dns-server-refused", []sent{{0, ask}, {time.Millisecond, icmpFrame(foreignDNS.Addr(), 3, 3, 0, ask)}, timeGoesBy(20 * time.Second)}},
-		{"a conversation", "", append(conversation(), sent{4 * time.Millisecond, withTTL(tcpFrame(s, c, 1, 0x18, 100), 57)}, timeGoesBy(20*time.Second))},
-		{"found under another search domain", "", append([]sent{{0, search}, {time.Millisecond, udpFrame(foreignDNS, c, named("web.default.svc.cluster.local", 6, 0x8183))}},
+		{"a conversation", "", append(conversation(), sent{4 * time.Millisecond, withTTL(tcpFrame(s, c, 1, packettest.PSH|packettest.ACK, filler(100)), 57)}, timeGoesBy(20*time.Second))},
+		{"found under another search domain", "", append([]sent{{0, search}, {time.Millisecond, udpFrame(foreignDNS, c, messageAbout("web.default.svc.cluster.local", 6, 0x8183, 0))}},
 			sent{2 * time.Millisecond, ask}, sent{3 * time.Millisecond, udpFrame(foreignDNS, c, message(7, 0x8180, 1))}, timeGoesBy(20*time.Second))},
 		{"nothing listens", "connection-refused", append(refusals, timeGoesBy(20*time.Second))},
 		{"one restart", "info connection-refused", append(refusals[:2:2], timeGoesBy(20*time.Second))},
-		{"a middle box", "reset-by-middlebox", append(conversation(), sent{4 * time.Millisecond, withTTL(tcpFrame(s, c, 1, 0x14, 0), 200)}, timeGoesBy(20*time.Second))},
+		{"a middle box", "reset-by-middlebox", append(conversation(), sent{4 * time.Millisecond, withTTL(tcpFrame(s, c, 1, packettest.RST|packettest.ACK, nil), 200)}, timeGoesBy(20*time.Second))},
 		{"too big", "info mtu-exceeded", append(conversation(), sent{5 * time.Millisecond, large}, sent{6 * time.Millisecond, icmpFrame(foreignRouter, 3, 4, 1300, large)}, timeGoesBy(20*time.Second))},
 		{"a loop", "ttl-exceeded", told(11, 0, 0, 64)},
 		{"traceroute", "", told(11, 0, 0, 3)},

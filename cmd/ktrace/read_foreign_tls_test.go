@@ -7,13 +7,14 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/binary"
 	"io"
 	"math/big"
 	"net"
 	"net/netip"
 	"sync"
 	"time"
+
+	"ktrace/decoder/packet/packettest"
 )
 
 // foreignTime is when captures of the tests begin.
@@ -51,20 +52,12 @@ func (c *tapped) Write(b []byte) (int, error) {
 	const segment = 1448
 	for rest := b; len(rest) > 0; {
 		part := rest[:min(segment, len(rest))]
-		*c.seen = append(*c.seen, sent{time.Duration(len(*c.seen)) * time.Millisecond, dataFrame(c.src, c.dst, c.seq, part)})
+		*c.seen = append(*c.seen, sent{time.Duration(len(*c.seen)) * time.Millisecond, tcpFrame(c.src, c.dst, c.seq, packettest.PSH|packettest.ACK, part)})
 		c.seq += uint32(len(part))
 		rest = rest[len(part):]
 	}
 	c.lock.Unlock()
 	return c.Conn.Write(b)
-}
-
-// dataFrame is a TCP segment with data.
-func dataFrame(src, dst netip.AddrPort, seq uint32, data []byte) []byte {
-	b := binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, src.Port()), dst.Port())
-	b = binary.BigEndian.AppendUint32(b, seq)
-	b = append(b, 0, 0, 0, 1, 0x50, 0x18, 1, 0, 0, 0, 0, 0)
-	return ipFrame(src.Addr(), dst.Addr(), int(seq), 6, 64, append(b, data...))
 }
 
 // tlsCapture is what a client and a server of Go say to each other, as a capture has it.

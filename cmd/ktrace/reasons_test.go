@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/binary"
 	"net"
 	"net/netip"
 	"testing"
@@ -12,6 +11,7 @@ import (
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
+	"ktrace/decoder/packet/packettest"
 	"ktrace/testdata/lab"
 )
 
@@ -168,29 +168,13 @@ func sendSummed(t testing.TB, ns *lab.NS, from, to string, port uint16, n int) {
 		}
 		defer unix.Close(fd)
 		for i := range n {
-			b := binary.BigEndian.AppendUint16(nil, uint16(40000+i))
-			b = binary.BigEndian.AppendUint16(b, port)
-			b = append(b, 0, 12, 0, 0, 'd', 'a', 't', 'a')
-			binary.BigEndian.PutUint16(b[6:], udpSum(src, dst, b))
+			packet := packettest.UDP(netip.AddrPortFrom(src, uint16(40000+i)), netip.AddrPortFrom(dst, port), []byte("data"))
+			b := packettest.Read(packet).NetworkLayer().LayerPayload() // the kernel makes the IP header
 			if err := unix.Sendto(fd, b, 0, sa); err != nil {
 				t.Fatal(err)
 			}
 		}
 	})
-}
-
-// udpSum is the checksum of a datagram (RFC 768, RFC 8200).
-func udpSum(src, dst netip.Addr, b []byte) uint16 {
-	all := append(append(src.AsSlice(), dst.AsSlice()...), 0, 17, 0, byte(len(b)))
-	all = append(all, b...)
-	var sum uint32
-	for i := 0; i < len(all); i += 2 {
-		sum += uint32(binary.BigEndian.Uint16(all[i:]))
-	}
-	for sum>>16 != 0 {
-		sum = sum&0xffff + sum>>16
-	}
-	return ^uint16(sum)
 }
 
 // pourTCP sends to each client that connects as much as the connection takes.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/binary"
 	"io"
 	"net"
 	"net/netip"
@@ -9,8 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/gopacket/layers"
 	"golang.org/x/sys/unix"
 
+	"ktrace/decoder/packet/packettest"
 	"ktrace/testdata/lab"
 )
 
@@ -110,7 +111,7 @@ func resetsWhatAnswers(answered chan<- struct{}) func([]byte) (bool, []byte) {
 		case answered <- struct{}{}:
 		default:
 		}
-		return false, resetOf(packet, synFlag|ackFlag)
+		return false, resetOf(packet, packettest.SYN|packettest.ACK)
 	}
 }
 
@@ -148,17 +149,7 @@ func scan(t testing.TB, beyond *lab.NS, from, to string, l net.Listener, answere
 
 // syn is one from port 40125, with all headers.
 func syn(src, dst netip.Addr, port uint16, isn uint32, ttl byte) []byte {
-	tcp := make([]byte, 20)
-	binary.BigEndian.PutUint16(tcp, 40125)
-	binary.BigEndian.PutUint16(tcp[2:], port)
-	binary.BigEndian.PutUint32(tcp[4:], isn<<20)
-	tcp[12], tcp[13], tcp[14] = 5<<4, synFlag, 0xff
-	binary.BigEndian.PutUint16(tcp[16:], checksum(unix.IPPROTO_TCP, src.AsSlice(), dst.AsSlice(), tcp))
-	ends := append(src.AsSlice(), dst.AsSlice()...)
-	if src.Is6() {
-		return append(append([]byte{0x60, 0, 0, 0, 0, 20, unix.IPPROTO_TCP, ttl}, ends...), tcp...)
-	}
-	return append(append([]byte{0x45, 0, 0, 40, 0x12, 0x34, 0, 0, ttl, unix.IPPROTO_TCP, 0, 0}, ends...), tcp...)
+	return packettest.Build(packettest.IP(src, dst, layers.IPProtocolTCP, ttl), packettest.Segment(40125, port, packettest.SYN, isn<<20, 0))
 }
 
 // keptTooLong is a client whose second request meets the end of a connection that it thought was kept.

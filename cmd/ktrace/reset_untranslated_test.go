@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
@@ -9,8 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/google/gopacket"
 
+	"ktrace/decoder/packet/packettest"
 	"ktrace/testdata/lab"
 )
 
@@ -19,18 +19,10 @@ import (
 func astray() func([]byte) (bool, []byte) {
 	var segments atomic.Int32
 	return func(packet []byte) (bool, []byte) {
-		addr, size, head := 4, 12, 20
-		if packet[0]>>4 == 6 {
-			addr, size, head = 16, 8, 40
-		}
-		if len(packet) < head+20 {
-			return true, nil
-		}
-		tcp := packet[head:]
-		if len(tcp) > int(tcp[12]>>4)*4 && segments.Add(1) == 3 {
-			binary.BigEndian.PutUint32(tcp[4:], binary.BigEndian.Uint32(tcp[4:])+300_000_000)
-			tcp[16], tcp[17] = 0, 0
-			binary.BigEndian.PutUint16(tcp[16:], checksum(unix.IPPROTO_TCP, packet[size:size+addr], packet[size+addr:size+2*addr], tcp))
+		p, tcp := segmentOf(packet)
+		if tcp != nil && len(tcp.Payload) > 0 && segments.Add(1) == 3 {
+			tcp.Seq += 300_000_000
+			copy(packet, packettest.Build(p.NetworkLayer().(gopacket.SerializableLayer), tcp, gopacket.Payload(tcp.Payload)))
 		}
 		return true, nil
 	}
