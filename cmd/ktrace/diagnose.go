@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -23,33 +24,21 @@ func addSlow(fs *pflag.FlagSet, slow *time.Duration) {
 
 // diagnoseView is every stage and every rule.
 func diagnoseView(slow time.Duration) (replay.View, *decoder.FsyncStage) {
-	v, levels := packetRules(slow)
-	syncs := &decoder.FsyncStage{Silent: true}
-	disks := &diagnose.Fsync{Slowest: syncs.Slowest, Forget: syncs.Forget}
-	v.Hold = true
-	v.Pods = func(of func(uint64) decoder.Pod) { disks.Pod = of }
-	v.Stages = append(v.Stages, syncs)
-	v.Rules = append(v.Rules, disks, diagnose.NewInhibitor(levels...))
-	return v, syncs
-}
-
-// packetRules is every stage about packets, and the rules by level, for diagnose.NewInhibitor: those that see the packets
-// themselves, those about what takes or carries them, and those that see what becomes of transactions and connections.
-func packetRules(slow time.Duration) (v replay.View, levels [][]decoder.Rule) {
 	const dnsWait = 5 * time.Second
-	facts := diagnose.NewState()
-	translations := diagnose.NewTranslations(facts)
-	v = replay.View{
+	syncs := &decoder.FsyncStage{Silent: true}
+	podOf := func(uint64) decoder.Pod { return decoder.Pod{} }
+	rules := diagnose.NewRules(diagnose.Config{
+		Slow: slow, Slowest: syncs.Slowest, Forget: syncs.Forget,
+		Pod: func(cgroup uint64) decoder.Pod { return podOf(cgroup) },
+	})
+	return replay.View{
+		Hold:  true,
 		Keep:  isLoss,
+		Pods:  func(of func(uint64) decoder.Pod) { podOf = of },
 		Early: []decoder.Stage{decoder.NewOverflows()},
-		Stages: []decoder.Stage{decoder.NewNames(), decoder.NewDrops(), translations.Stage(),
-			dns.New(dns.Options{Wait: dnsWait, Slow: slow, Ports: []uint16{dnsPort}}), decoder.NewResets()},
-		Rules: []decoder.Rule{facts},
-	}
-	return v, [][]decoder.Rule{
-		{diagnose.NewDrops(facts), translations, diagnose.NewConnectNoRoute(facts), diagnose.NewBlackholes(facts), diagnose.NewICMPErrors(facts), diagnose.NewDNSLoops(facts)},
-		{diagnose.NewTunnels(facts), diagnose.NewSockets()},
-		{diagnose.NewDNS(facts, slow), diagnose.NewDNSLookups(facts), diagnose.NewDNSTruncated(facts), diagnose.NewResets(facts, false),
-			diagnose.NewBridges(facts), diagnose.NewCaptureOnly(facts), diagnose.NewTLS(facts)},
-	}
+		Stages: slices.Concat([]decoder.Stage{decoder.NewNames(), decoder.NewDrops()}, rules.Stages(), []decoder.Stage{
+			dns.New(dns.Options{Wait: dnsWait, Slow: slow, Ports: []uint16{dnsPort}}), decoder.NewResets(), syncs,
+		}),
+		Rules: rules.Rules(),
+	}, syncs
 }

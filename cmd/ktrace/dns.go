@@ -45,11 +45,11 @@ func (f *dnsFlags) validate() error {
 
 // view is what live and recorded queries are seen by.
 func (f *dnsFlags) view() replay.View {
-	facts := diagnose.NewState()
+	rules := diagnose.NewRules(diagnose.Config{Kind: decoder.KindDNS, Slow: f.slow})
 	return replay.View{
 		Kinds:  []decoder.Kind{decoder.KindDNS},
 		Stages: []decoder.Stage{decoder.NewNames(), decoder.NewDrops(), dns.New(dns.Options{Wait: f.wait, Slow: f.slow, Ports: f.serverPorts()})},
-		Rules:  []decoder.Rule{facts, diagnose.NewDNSLoops(facts), diagnose.NewDNS(facts, f.slow), diagnose.NewDNSLookups(facts), diagnose.NewDNSTruncated(facts)},
+		Rules:  rules.Rules(),
 	}
 }
 

@@ -18,12 +18,12 @@ func (f *dropFlags) add(fs *pflag.FlagSet) {
 
 // view is what live and recorded drops are seen by.
 func (f *dropFlags) view() replay.View {
-	facts := diagnose.NewState()
+	rules := diagnose.NewRules(diagnose.Config{Kind: decoder.KindDrop})
 	v := replay.View{
 		Quiet:  f.summary,
 		Kinds:  []decoder.Kind{decoder.KindDrop},
 		Stages: []decoder.Stage{decoder.NewNames(), decoder.NewDrops()},
-		Rules:  []decoder.Rule{facts, diagnose.NewDrops(facts), decoder.NewDropTotals()},
+		Rules:  append(rules.Rules(), decoder.NewDropTotals()),
 	}
 	if !f.all {
 		v.Keep = isLoss

@@ -117,7 +117,7 @@ func TestFlightRecorderRefusesWhatMakesNoSense(t *testing.T) {
 		{"--ring 4 -w x -G 5", "want one of them"},
 		{"--ring 4 -w x -c 5", "want one of them"},
 		{"--ring 4 -w x --trigger tcp[", "column 5"},
-		{"--ring 4 -w x --trigger finding:dns-no-respnse", "want one of dns-no-response, "},
+		{"--ring 4 -w x --trigger finding:dns-no-respnse", "want one of accept-queue-full, "},
 		{"--ring 4 -w x --after -1s", "want a time"},
 	} {
 		run := lab.StartKtrace(t, append([]string{"capture"}, strings.Fields(tt[0])...)...)

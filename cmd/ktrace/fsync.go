@@ -56,12 +56,12 @@ func (o *fsyncOptions) validateView() error {
 // fsyncView is what the verb makes of the stream, be it live or a recording.
 func fsyncView(o fsyncOptions) (replay.View, *decoder.FsyncStage) {
 	stage := &decoder.FsyncStage{Slow: o.slow}
-	rule := &diagnose.Fsync{Slowest: stage.Slowest}
+	rules := diagnose.NewRules(diagnose.Config{Kind: decoder.KindFsync, Slowest: stage.Slowest, Pod: func(cgroup uint64) decoder.Pod { return stage.Pod(cgroup) }})
 	return replay.View{
 		Kinds:  []decoder.Kind{decoder.KindFsync},
 		Stages: []decoder.Stage{stage},
-		Rules:  []decoder.Rule{rule},
+		Rules:  rules.Rules(),
 		Every:  o.interval,
-		Pods:   func(of func(uint64) decoder.Pod) { stage.Pod, rule.Pod = of, of },
+		Pods:   func(of func(uint64) decoder.Pod) { stage.Pod = of },
 	}, stage
 }

@@ -8,11 +8,11 @@ import (
 
 // mtuView is what live and recorded packets are seen by.
 func mtuView() replay.View {
-	facts := diagnose.NewState()
+	rules := diagnose.NewRules(diagnose.Config{Kind: decoder.KindMTU})
 	return replay.View{
 		Kinds:  []decoder.Kind{decoder.KindMTU},
 		Keep:   isLoss,
-		Stages: []decoder.Stage{decoder.NewNames(), decoder.NewDrops(), diagnose.NewMTUs(facts)},
-		Rules:  []decoder.Rule{facts, diagnose.NewDrops(facts), diagnose.NewBlackholes(facts)},
+		Stages: []decoder.Stage{decoder.NewNames(), decoder.NewDrops(), diagnose.NewMTUs(rules.State)},
+		Rules:  rules.Rules(),
 	}
 }

@@ -17,12 +17,11 @@ func (f *natFlags) add(fs *pflag.FlagSet) {
 
 // view is what live and recorded translations are seen by.
 func (f *natFlags) view() replay.View {
-	facts := diagnose.NewState()
-	translations := diagnose.NewTranslations(facts)
+	rules := diagnose.NewRules(diagnose.Config{Kind: decoder.KindNAT})
 	v := replay.View{
 		Kinds:  []decoder.Kind{decoder.KindNAT},
-		Stages: []decoder.Stage{decoder.NewNames(), decoder.NewDrops(), translations.Stage()},
-		Rules:  []decoder.Rule{facts, diagnose.NewDrops(facts), translations},
+		Stages: append([]decoder.Stage{decoder.NewNames(), decoder.NewDrops()}, rules.Stages()...),
+		Rules:  rules.Rules(),
 	}
 	if !f.all {
 		v.Keep = func(e decoder.Event) bool {

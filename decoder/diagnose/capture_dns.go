@@ -67,13 +67,13 @@ func (r *CaptureOnly) judge(now time.Time, final bool) []decoder.Finding {
 func (l *captureLookup) nowhere(now time.Time) decoder.Finding {
 	d, client := l.first.Body.(decoder.DNS), l.first.Packet.Src
 	asked := slices.MinFunc(l.names, func(a, b string) int { return len(a) - len(b) })
-	return decoder.Finding{
-		ID: "dns-nxdomain", Severity: decoder.Warning, Confidence: decoder.Likely, Subject: asked,
+	return graded(decoder.Finding{
+		ID: "dns-nxdomain", Confidence: decoder.Likely, Subject: asked,
 		Time: now, First: l.first.Time, Last: l.last, Count: 1,
 		Title: fmt.Sprintf("The name %q does not exist, says the DNS server that %v asks.", asked, client),
 		Cause: "There is no such name, nor any other that begins like it and was asked for: a typing error, a service of another " +
 			"namespace (NAME.NAMESPACE), or one that was not created.",
 		Evidence: []string{fmt.Sprintf("%s answered NXDOMAIN by %v: %s", l.first.Time.UTC().Format("15:04:05.000000"), d.Server, strings.Join(l.names, ", "))},
 		Remedy:   []decoder.Remedy{dig(d.Server, "", asked, d.Type)},
-	}.Of(l.first)
+	}.Of(l.first))
 }

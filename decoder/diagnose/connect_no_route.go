@@ -55,9 +55,9 @@ func (r *ConnectNoRoute) Flush(now time.Time, final bool) []decoder.Finding {
 	}
 	for _, h := range r.pending.expired(now, final, unasked) {
 		if f, ok := r.state.unreachable(h.event); ok {
-			f = f.Of(h.event)
+			f = graded(f.Of(h.event))
 			f.Pod, f.Peer = h.event.Ends()
-			f.Time, f.First, f.Last, f.Count, f.Severity = now, h.first, h.last, h.count, decoder.Critical
+			f.Time, f.First, f.Last, f.Count = now, h.first, h.last, h.count
 			if f.ID == "no-route" && mayFallBack(h.event.Packet.Dst) {
 				f.Severity = decoder.Info
 			}

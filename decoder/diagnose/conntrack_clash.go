@@ -78,7 +78,7 @@ func insertRace(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bo
 	if d.Conntrack != nil {
 		own = d.Conntrack.Original
 	}
-	f := decoder.Finding{ID: "conntrack-insert-race", Confidence: decoder.Likely, Severity: decoder.Warning}
+	f := decoder.Finding{ID: "conntrack-insert-race", Confidence: decoder.Likely}
 	other, twice := st.effects.concurrent(e, natFlow{e.Packet.Proto, own})
 	first, ported := st.portTaken(e, d)
 	switch {

@@ -63,8 +63,7 @@ func (r *DNS) conclude(e decoder.Event, d decoder.DNS) []decoder.Finding {
 	if !ok {
 		return nil
 	}
-	f = f.Of(e)
-	f.Time, f.First, f.Last, f.Count = e.Time, e.Time, e.Time, 1
+	f = conclude(f, e)
 	f.Evidence = append([]string{question(e, d)}, f.Evidence...)
 	return []decoder.Finding{f}
 }
@@ -148,9 +147,6 @@ func (r *DNS) notTranslated(e decoder.Event, d decoder.DNS) (decoder.Finding, bo
 	e.Header = decoder.Header{Time: where.Time, Netns: where.Netns, Iface: where.Iface, Direction: where.Direction}
 	e.Packet = &p
 	f, ok := r.state.dnatMiss(e, where.Conntrack)
-	if f.Severity == "" {
-		f.Severity = decoder.Critical
-	}
 	if i := slices.Index(f.Evidence, untranslatedAt(e)); i >= 0 {
 		f.Evidence[i] = "seen untranslated " + where.String()
 	}

@@ -14,7 +14,7 @@ func (r *DNS) failed(d decoder.DNS) (decoder.Finding, bool) {
 		return decoder.Finding{}, false
 	}
 	f := decoder.Finding{
-		ID: id, Severity: decoder.Warning, Confidence: decoder.Certain, Subject: d.Server.String(),
+		ID: id, Confidence: decoder.Certain, Subject: d.Server.String(),
 		Title: fmt.Sprintf("The DNS server %v answers %s, first to %s %s.", server(d), d.Rcode, d.Name, d.Type),
 		Cause: map[string]string{
 			"SERVFAIL": "The server was reached, but could not find out: most often the servers that it asks in turn do not answer it.",
@@ -40,7 +40,7 @@ func (r *DNS) failed(d decoder.DNS) (decoder.Finding, bool) {
 func (r *DNS) wrongAnswer(e decoder.Event, d decoder.DNS) decoder.Finding {
 	asked := e.Packet.Destination()
 	f := decoder.Finding{
-		ID: "service-reply-not-untranslated", Severity: decoder.Critical, Confidence: decoder.Certain, Subject: d.Server.String(),
+		ID: "service-reply-not-untranslated", Confidence: decoder.Certain, Subject: d.Server.String(),
 		Title: fmt.Sprintf("Answers to queries for %v arrive from %s, so the client throws them away.", d.Server, d.AnswerFrom),
 		Cause: "The answer did not pass the conntrack entry that translated the query: it took another path, or a bridge passed it on " +
 			"without asking netfilter (net.bridge.bridge-nf-call-iptables=0).",

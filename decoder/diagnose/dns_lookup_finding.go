@@ -22,7 +22,7 @@ func (l *lookup) explain(f *decoder.Finding) {
 func (l *lookup) noAddress() decoder.Finding {
 	d := l.first.Body.(decoder.DNS)
 	return decoder.Finding{
-		ID: "dns-nxdomain", Severity: decoder.Warning, Confidence: decoder.Likely,
+		ID: "dns-nxdomain", Confidence: decoder.Likely,
 		Title: fmt.Sprintf("Looking up %q ends at %s, which has no address: the resolver of %v goes no further.", l.key.base, l.empty[0], l.first.Packet.Src),
 		Cause: "The DNS server says that the name exists under this search domain, but without an address (NODATA). Resolvers as musl's (Alpine) " +
 			"take that for the answer and try neither the other domains nor the name as it is.",
@@ -36,7 +36,7 @@ func (l *lookup) noAddress() decoder.Finding {
 func (l *lookup) nowhere() decoder.Finding {
 	d := l.first.Body.(decoder.DNS)
 	return decoder.Finding{
-		ID: "dns-nxdomain", Severity: decoder.Warning, Confidence: decoder.Certain,
+		ID: "dns-nxdomain", Confidence: decoder.Certain,
 		Title: fmt.Sprintf("The name %q exists nowhere: not as it is, and under no search domain of %v.", l.key.base, l.first.Packet.Src),
 		Cause: "The DNS server says of every name that the resolver made of it that there is none: a typing error, a service of another " +
 			"namespace (NAME.NAMESPACE), or one that was not created.",
@@ -50,7 +50,7 @@ func (l *lookup) nowhere() decoder.Finding {
 func (l *lookup) amplified() decoder.Finding {
 	d := l.first.Body.(decoder.DNS)
 	return decoder.Finding{
-		ID: "dns-search-amplification", Severity: decoder.Info, Confidence: decoder.Certain,
+		ID: "dns-search-amplification", Confidence: decoder.Certain,
 		Title:    fmt.Sprintf("Looking up %q takes %d queries for names that do not exist before the one that finds it.", l.key.base, l.nxdomain),
 		Cause:    fmt.Sprintf("The name has fewer than %d dots (ndots), so the resolver tries it under every search domain first.", l.conf.Ndots),
 		Evidence: []string{"found as " + l.found},

@@ -112,7 +112,7 @@ func (l *dnsLoop) closed() bool {
 // found is the finding, of each of the queries.
 func (r *DNSLoops) found(key dnsLoopKey, l *dnsLoop, queries []decoder.Event) []decoder.Finding {
 	f := decoder.Finding{
-		ID: "dns-bad-resolv-conf", Severity: decoder.Critical, Confidence: decoder.Certain, Subject: fmt.Sprintf("resolv.conf in netns %d", key.netns),
+		ID: "dns-bad-resolv-conf", Confidence: decoder.Certain, Subject: fmt.Sprintf("resolv.conf in netns %d", key.netns),
 		Title: fmt.Sprintf("The DNS server in netns %d asks itself: queries that it cannot answer loop.", key.netns),
 		Cause: "It forwards to a loopback address, or one of its own, and listens there itself: a node's resolv.conf that names systemd-resolved's 127.0.0.53 " +
 			"was given to the pod, or a forwarder names the server. Clients wait, or are answered SERVFAIL.",
@@ -129,7 +129,7 @@ func (r *DNSLoops) found(key dnsLoopKey, l *dnsLoop, queries []decoder.Event) []
 	}
 	all := make([]decoder.Finding, 0, len(queries))
 	for _, e := range queries {
-		x := f.Of(l.asked) // a loopback address names no host
+		x := graded(f.Of(l.asked)) // a loopback address names no host
 		x.Traffic = []decoder.Traffic{trafficOf(l.asked), trafficOf(e)}
 		x.Evidence = append(slices.Clone(f.Evidence), question(e, e.Body.(decoder.DNS)))
 		x.Time, x.First, x.Last, x.Count = e.Time, e.Time, e.Time, 1

@@ -33,7 +33,7 @@ const largestSafe = 1232
 func (r *DNS) noResponse(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
 	sure, ok := r.absent(e, d)
 	f := decoder.Finding{
-		ID: "dns-no-response", Severity: decoder.Critical, Confidence: sure, Subject: d.Server.String(),
+		ID: "dns-no-response", Confidence: sure, Subject: d.Server.String(),
 		Title: fmt.Sprintf("The DNS server %v does not answer.", server(d)),
 		Cause: "The query was passed on by this node and no answer came back: it was lost behind the last place where it was seen, " +
 			"or the server does not answer.",

@@ -101,7 +101,7 @@ func (st *State) noService(conf decoder.ResolvConf, asked netip.AddrPort, passed
 // badFile is the finding about a resolv.conf.
 func badFile(conf decoder.ResolvConf) decoder.Finding {
 	f := decoder.Finding{
-		ID: "dns-bad-resolv-conf", Severity: decoder.Critical, Confidence: decoder.Certain,
+		ID: "dns-bad-resolv-conf", Confidence: decoder.Certain,
 		Subject:  fmt.Sprintf("resolv.conf in netns %d", conf.Netns),
 		Evidence: []string{fmt.Sprintf("its nameservers: %s; search: %s", list(conf.Nameservers), orElse(strings.Join(conf.Search, " "), "none"))},
 		Remedy: []decoder.Remedy{

@@ -92,7 +92,7 @@ func portClosed(d decoder.DNS) decoder.Finding {
 // notListening is the finding about a server whose port is closed.
 func notListening(d decoder.DNS) decoder.Finding {
 	return decoder.Finding{
-		ID: "dns-server-refused", Severity: decoder.Critical, Confidence: decoder.Certain, Subject: d.Server.String(),
+		ID: "dns-server-refused", Confidence: decoder.Certain, Subject: d.Server.String(),
 		Title:  fmt.Sprintf("Nothing listens at the DNS server %v.", server(d)),
 		Remedy: []decoder.Remedy{digAgain(d, ""), systemPods("kube-dns")},
 	}

@@ -178,7 +178,7 @@ func (p *serverTimes) report(at netip.AddrPort, limit time.Duration) []decoder.F
 	f := p.finding(at, limit)
 	var found []decoder.Finding
 	for _, t := range slices.Concat(p.slow, p.behind)[min(p.reported, len(p.slow)+len(p.behind)):] {
-		x := f.Of(t.event)
+		x := graded(f.Of(t.event))
 		x.Time, x.First, x.Last, x.Count = t.end, t.event.Time, t.end, 1
 		found = append(found, x)
 	}
@@ -190,7 +190,7 @@ func (p *serverTimes) finding(at netip.AddrPort, limit time.Duration) decoder.Fi
 	worst := slices.MaxFunc(p.slow, func(a, b *slowQuery) int { return cmp.Compare(a.dns.Latency, b.dns.Latency) })
 	d := worst.dns
 	f := decoder.Finding{
-		ID: "dns-slow", Severity: decoder.Info, Confidence: decoder.Certain, Subject: at.String(),
+		ID: "dns-slow", Confidence: decoder.Certain, Subject: at.String(),
 		Title: fmt.Sprintf("%d of %d answers of the DNS server %v took longer than %v: %v for %s %s.",
 			len(p.slow), p.all.N, server(d), limit, short(d.Latency), d.Name, d.Type),
 		Evidence: []string{question(worst.event, d) + ", answered after " + d.Latency.String(), "query last seen " + place(d.Last), "answer last seen " + place(d.AnswerLast)},
@@ -198,8 +198,9 @@ func (p *serverTimes) finding(at netip.AddrPort, limit time.Duration) decoder.Fi
 	}
 	q := p.all.Percentiles([]float64{50, 90, 99})
 	percentiles := fmt.Sprintf("p50 %v, p90 %v, p99 %v", short(time.Duration(q[0])), short(time.Duration(q[1])), short(time.Duration(q[2])))
-	if p.often() {
-		f.Severity = decoder.Warning
+	if !p.often() {
+		f.Severity = decoder.Info
+	} else {
 		f.Title = fmt.Sprintf("The DNS server %v is slow: %d of %d answers took longer than %v (%s).", server(d), len(p.slow), p.all.N, limit, percentiles)
 	}
 	f.Evidence = append(f.Evidence, fmt.Sprintf("%d answers: %s, max %v", p.all.N, percentiles, short(time.Duration(p.all.Max))))

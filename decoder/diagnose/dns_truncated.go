@@ -149,8 +149,8 @@ func (t *truncated) finding(k ends) decoder.Finding {
 	if d.EDNSSize > 0 {
 		takes = fmt.Sprintf("%d bytes (EDNS)", d.EDNSSize)
 	}
-	f := decoder.Finding{
-		Time: t.due, ID: "dns-truncated", Severity: decoder.Warning, Confidence: decoder.Likely, Subject: d.Server.String(),
+	f := graded(decoder.Finding{
+		Time: t.due, ID: "dns-truncated", Confidence: decoder.Likely, Subject: d.Server.String(),
 		Title:    fmt.Sprintf("The answer to %s %s is too long for a datagram, and %v does not ask again over TCP.", d.Name, d.Type, k.client),
 		Cause:    "The client takes the beginning of the answer for the whole, or gives up: its resolver does not know TCP.",
 		Evidence: []string{question(e, d), fmt.Sprintf("answered with the mark TC in %d bytes; over UDP it takes %s", d.Size, takes)},
@@ -159,7 +159,7 @@ func (t *truncated) finding(k ends) decoder.Finding {
 			do("set options use-vc in resolv.conf, or use a resolver that knows EDNS and TCP"),
 		},
 		Count: 1, First: e.Time, Last: e.Time,
-	}.Of(e)
+	}.Of(e))
 	if t.asked {
 		f.Confidence = decoder.Certain
 		f.Title = fmt.Sprintf("The answer to %s %s is too long for a datagram, and over TCP %v does not answer.", d.Name, d.Type, server(d))

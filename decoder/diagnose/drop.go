@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -87,42 +88,65 @@ func (st *State) awaitsFacts(e decoder.Event, age time.Duration) bool {
 	return ok && d.ByNetfilter() && (!told || len(b.Suspects) == 0) && age < factsDeadline
 }
 
-// proof concludes from a drop; ok is false if the drop proves nothing to it. It fills in what is its own.
-type proof func(*State, decoder.Event, decoder.Drop) (f decoder.Finding, ok bool)
+// proof is what a drop may show.
+type proof struct {
+	depth
+	// prove concludes from a drop; ok is false if the drop shows nothing of this cause. It fills in what is its own.
+	prove func(*State, decoder.Event, decoder.Drop) (f decoder.Finding, ok bool)
+}
 
-// proofs are in the order of depth: what is a consequence of another comes behind it.
+// depth orders proofs: the first that a drop gives is the cause, what the later ones say follows from it. It is where on
+// its path a packet comes to what stops it.
+type depth uint8
+
+const (
+	byService      depth = iota // its rules: what is not translated, or to nobody, is lost whatever comes behind
+	byTunnel                    // between nodes, whatever it carries
+	byConntrack                 // no entry, or one that does not fit
+	byFilter                    // a rule
+	byAddress                   // that cannot be
+	byNameserver                // which by a resolv.conf alone is a service's
+	byHost                      // that lacks the address
+	byForwarding                // which is off
+	bySize                      // larger than the device takes
+	byTTL                       // which is used up
+	byNeighbour                 // that does not answer
+	byRoute                     // that there is none
+	byBridge                    // that does not send it back
+	byKernelReason              // nothing else is known
+)
+
+// proofs returns those of the table, deepest cause first.
 func proofs() []proof {
-	return []proof{
-		noEndpoints, dnatMissOfService, staleEndpoint, overlayBlocked, overlayChecksum, overlayMisaddressed, conntrackFull, portsExhausted, conntrackUntracked, conntrackInvalid, insertRace, loopbackRoute, netfilterVerdict,
-		martian, rpFilter, dnatMissOfNameserver, addressMissing, ipForwardDisabled, mtuExceeded, ttlExceeded, neighbourFailed, noRoute,
-		hairpin, byReason,
+	var all []proof
+	for _, row := range Rows() {
+		all = append(all, row.proofs...)
 	}
+	slices.SortStableFunc(all, func(a, b proof) int { return cmp.Compare(a.depth, b.depth) })
+	return all
 }
 
 // Proves returns the deepest cause that the drop of a packet proves. The event is that of the drop, or has its packet
 // and place.
 func (st *State) Proves(e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	for _, prove := range proofs() {
-		f, ok := prove(st, e, d)
+	for _, p := range st.proofs {
+		f, ok := p.prove(st, e, d)
 		if !ok {
 			continue
 		}
 		if st.effects.explained(e, f) {
 			return decoder.Finding{}, false
 		}
-		f = f.Of(e)
-		f.Time, f.First, f.Last, f.Count = e.Time, e.Time, e.Time, 1
+		given := f.Severity != ""
+		f = conclude(f, e)
 		f.Evidence = append([]string{dropped(e, d)}, f.Evidence...)
 		if r, ok := st.route(e, false); ok && r.Errno == "" {
 			if mine, why := st.overlap(e, r.Out, e.Packet.Dst); why != "" {
 				f.Evidence = append(f.Evidence, fmt.Sprintf("of the routes for it, that to %v on %s wins: %s", mine, r.Out, why))
 			}
 		}
-		if f.Severity == "" {
-			f.Severity = decoder.Critical
-			if afterwards(e.Packet) { // the connection is over for its sender; who goes on is reset again
-				f.Severity = decoder.Info
-			}
+		if !given && f.Severity == decoder.Critical && afterwards(e.Packet) { // the connection is over for its sender; who goes on is reset again
+			f.Severity = decoder.Info
 		}
 		if why := st.pings.pingSweep(e.Packet); why != "" {
 			f.Severity = decoder.Info

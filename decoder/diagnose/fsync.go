@@ -61,22 +61,21 @@ func failed(e decoder.Event, f decoder.Fsync) []decoder.Finding {
 	if !ok {
 		c.cause, c.remedy = "The file system could not write the data.", kernelErrors()
 	}
-	return []decoder.Finding{{
-		Time:     e.Time,
-		ID:       "fsync-error",
-		Severity: decoder.Critical,
-		Title:    fmt.Sprintf("%s of %s returned %s: what was written to it may be lost.", f.Op, f.Path, f.Error),
-		Cause:    c.cause + " The kernel reports it once to each open file and then forgets: a later sync that succeeds proves nothing.",
-		Pod:      e.Pod,
-		Subject:  f.Path,
-		About:    decoder.About{Process: process(e)},
+	return []decoder.Finding{graded(decoder.Finding{
+		Time:    e.Time,
+		ID:      "fsync-error",
+		Title:   fmt.Sprintf("%s of %s returned %s: what was written to it may be lost.", f.Op, f.Path, f.Error),
+		Cause:   c.cause + " The kernel reports it once to each open file and then forgets: a later sync that succeeds proves nothing.",
+		Pod:     e.Pod,
+		Subject: f.Path,
+		About:   decoder.About{Process: process(e)},
 		Evidence: []string{fmt.Sprintf("%s by %s (pid %d) on device %s, inode %d returned %s after %s",
 			f.Op, e.Comm, e.PID, f.Device, f.Inode, f.Error, decoder.Brief(f.Latency))},
 		Remedy:     []decoder.Remedy{c.remedy, do("restart the process and let it recover from its log or from a replica")},
 		First:      e.Time,
 		Last:       e.Time,
 		Confidence: decoder.Certain,
-	}}
+	})}
 }
 
 // kernelErrors shows what the kernel logged last.
@@ -128,10 +127,9 @@ func (r *Fsync) hanging(now time.Time, f decoder.FsyncInFlight) decoder.Finding 
 	if what == "" {
 		what = fmt.Sprintf("a %s file", f.Class)
 	}
-	return decoder.Finding{
+	return graded(decoder.Finding{
 		Time:       now,
 		ID:         "fsync-slow",
-		Severity:   decoder.Critical,
 		Pod:        r.pod(f.Cgroup),
 		Title:      fmt.Sprintf("%s of %s has not ended for %s.", f.Op, what, decoder.Brief(f.Age)),
 		Cause:      "The disk, or what is below it, does not answer. The process cannot go on before it does.",
@@ -143,7 +141,7 @@ func (r *Fsync) hanging(now time.Time, f decoder.FsyncInFlight) decoder.Finding 
 		Last:       now,
 		Count:      1,
 		Confidence: decoder.Certain,
-	}
+	})
 }
 
 func (r *Fsync) slow(now time.Time, class decoder.FsyncClass, h fio.Histogram, v fio.Verdict) decoder.Finding {
@@ -158,14 +156,13 @@ func (r *Fsync) slow(now time.Time, class decoder.FsyncClass, h fio.Histogram, v
 	}
 	p := h.Percentiles([]float64{50, 99})
 	brief := func(ns uint64) string { return decoder.Brief(time.Duration(ns)) }
-	f := decoder.Finding{
-		Time:     now,
-		ID:       "fsync-slow",
-		Severity: decoder.Critical,
-		Title:    fmt.Sprintf("Syncs of %s files below %s are too slow: P99 is %s, the limit %v.", class, where, brief(p[1]), v.Limit),
-		Cause:    "More than one sync in a hundred takes longer than the limit. etcd writes each entry of its log so before it answers, and loses its leader when that takes long.",
-		Pod:      slowest.Pod,
-		Subject:  fmt.Sprintf("%s (%s)", where, class),
+	f := graded(decoder.Finding{
+		Time:    now,
+		ID:      "fsync-slow",
+		Title:   fmt.Sprintf("Syncs of %s files below %s are too slow: P99 is %s, the limit %v.", class, where, brief(p[1]), v.Limit),
+		Cause:   "More than one sync in a hundred takes longer than the limit. etcd writes each entry of its log so before it answers, and loses its leader when that takes long.",
+		Pod:     slowest.Pod,
+		Subject: fmt.Sprintf("%s (%s)", where, class),
 		Evidence: []string{
 			v.String(),
 			fmt.Sprintf("P50 %s, P99 %s, longest %s of %d", brief(p[0]), brief(p[1]), brief(h.Max), h.N),
@@ -175,7 +172,7 @@ func (r *Fsync) slow(now time.Time, class decoder.FsyncClass, h fio.Histogram, v
 		First:      r.begun,
 		Last:       now,
 		Confidence: decoder.Certain,
-	}
+	})
 	if over.N > 0 {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("where the time of those over %v went: %v", v.Limit, over.Stages))
 	}

@@ -78,13 +78,13 @@ func (h *pendingDrop) ignored(f decoder.Finding) decoder.Finding {
 	if f.ID != "mtu-exceeded" || h.after < bursts {
 		return f
 	}
-	f.ID, f.Severity = "pmtu-icmp-ignored", decoder.Critical
+	f.ID, f.Severity = "pmtu-icmp-ignored", ""
 	f.Title = fmt.Sprintf("%v goes on sending packets to %v that are too big, after an ICMP error about them.", h.event.Packet.Src, h.event.Packet.Dst)
 	f.Cause = "The ICMP error left for the sender, but the sender's packets stay as large: something on the path drops ICMP, " +
 		"the program sets the DF flag and looks at no error, or path MTU discovery is off."
 	f.Evidence = append(f.Evidence, fmt.Sprintf("%d packets as large were sent %v and more after the first answer", h.after, answerWithin))
 	f.Remedy = append(atSender(h.event.Packet.Src), f.Remedy...)
-	return f
+	return graded(f)
 }
 
 // largestPing is the ping whose packet has just the size that a way takes.

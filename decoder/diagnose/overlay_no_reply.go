@@ -203,8 +203,8 @@ func (r *Tunnels) taken(h *pendingDrop) (decoder.Finding, bool) {
 		return decoder.Finding{}, false
 	}
 	here := e.Packet.Destination()
-	return decoder.Finding{
-		ID: "overlay-blocked", Severity: decoder.Critical, Confidence: decoder.Certain, Subject: fmt.Sprintf("%v in netns %d", here, e.Netns),
+	return graded(decoder.Finding{
+		ID: "overlay-blocked", Confidence: decoder.Certain, Subject: fmt.Sprintf("%v in netns %d", here, e.Netns),
 		Title: fmt.Sprintf("%s (pid %d) has taken UDP port %d, by which other nodes' packets arrive: the tunnel's device %s is down.", s.Comm, s.PID, here.Port(), device),
 		Cause: "A tunnel's device needs its port for itself and cannot be set up while a process has it; what other nodes send goes to that process.",
 		Evidence: []string{
@@ -216,7 +216,7 @@ func (r *Tunnels) taken(h *pendingDrop) (decoder.Finding, bool) {
 			run("ip link set dev %v up", device).In(r.state.enter(e.Netns)).Noting("once that process has ended, or has another port"),
 		},
 		Count: h.count, First: h.first, Last: h.last,
-	}.Of(e), true
+	}.Of(e)), true
 }
 
 func (x *tunnelState) finding(k tunnelKey, now time.Time) decoder.Finding {
@@ -224,8 +224,8 @@ func (x *tunnelState) finding(k tunnelKey, now time.Time) decoder.Finding {
 	if k.port == 0 {
 		peer, carrier = k.peer.String(), x.event.Packet.Tunnel.Kind
 	}
-	f := decoder.Finding{
-		Time: now, ID: "overlay-blocked", Severity: decoder.Critical, Confidence: decoder.Likely,
+	f := graded(decoder.Finding{
+		Time: now, ID: "overlay-blocked", Confidence: decoder.Likely,
 		Subject: fmt.Sprintf("%v > %s", k.local, peer),
 		Title:   fmt.Sprintf("What %v sends through the tunnel to %s is never answered: pods of the two nodes do not reach each other.", k.local, peer),
 		Cause: fmt.Sprintf("Encapsulated packets leave this node and nothing comes back, not even an error: a firewall between the nodes drops %s, "+
@@ -242,7 +242,7 @@ func (x *tunnelState) finding(k tunnelKey, now time.Time) decoder.Finding {
 			do("let %s pass between all nodes, in the cloud's security groups, too", carrier),
 		},
 		Count: x.requests, First: x.first, Last: x.last,
-	}.Of(x.event)
+	}.Of(x.event))
 	f.About.Proto = "" // whatever it carries
 	for _, a := range x.requested {
 		f.About.Asks(netip.Addr{}, netip.AddrPortFrom(a, 0))

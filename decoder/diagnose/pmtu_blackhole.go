@@ -297,8 +297,8 @@ func (p *netPath) retries() (all, after uint64) {
 
 // found completes a finding, which stands for n packets the first time and for one from then on.
 func (p *netPath) found(e decoder.Event, n uint64, f decoder.Finding) []decoder.Finding {
-	f = f.Of(e)
-	f.Time, f.Last, f.Severity = e.Time, e.Time, decoder.Critical
+	f = graded(f.Of(e))
+	f.Time, f.Last = e.Time, e.Time
 	f.Count = 1
 	if !p.reported {
 		f.Count, p.reported = n, true

@@ -94,9 +94,9 @@ func (r *Resets) reset(e decoder.Event, b decoder.Reset) []decoder.Finding {
 	}
 	f := decoder.Finding{
 		Time: e.Time, First: e.Time, Last: e.Time, Count: 1,
-		Severity: decoder.Warning, Confidence: decoder.Certain,
-		Evidence: []string{packets(b)},
-		Hits:     []decoder.Hit{hitBy(e, b)},
+		Confidence: decoder.Certain,
+		Evidence:   []string{packets(b)},
+		Hits:       []decoder.Hit{hitBy(e, b)},
 	}.Of(e)
 	conclude(e, b, &f)
 	switch {
@@ -105,7 +105,7 @@ func (r *Resets) reset(e decoder.Event, b decoder.Reset) []decoder.Finding {
 	case f.Severity == decoder.Info && benign(b):
 		asBenign(&f, e, b)
 	}
-	return []decoder.Finding{f}
+	return []decoder.Finding{graded(f)}
 }
 
 // hitBy is the client that a reset hits on its way to a server, or that ended its connection by it.

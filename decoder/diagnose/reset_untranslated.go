@@ -16,12 +16,11 @@ func (r *Resets) untranslated(e decoder.Event, b decoder.Reset, f *decoder.Findi
 	e.Netns = b.From // the client's
 	name, _ := r.state.ServiceAt(e.Netns, "tcp", service)
 	if t := trigger(b); t != nil && t.HasFlag('S') {
-		*f = r.state.notUntranslated(e, decoder.NAT{Backend: backend, Original: b.Original}).Of(e)
-		f.Time, f.First, f.Last, f.Count = e.Time, e.Time, e.Time, 1
-		f.Pod, f.Peer, f.Severity = e.Peer, e.Pod, decoder.Critical
+		*f = conclude(r.state.notUntranslated(e, decoder.NAT{Backend: backend, Original: b.Original}), e)
+		f.Pod, f.Peer = e.Peer, e.Pod
 		return
 	}
-	f.ID, f.Subject, f.Confidence = "conntrack-invalid", "conntrack", decoder.Likely
+	f.ID, f.Subject, f.Confidence, f.Severity = "conntrack-invalid", "conntrack", decoder.Likely, decoder.Warning
 	hits(f, e, b, service)
 	f.Title = fmt.Sprintf("%s reset its connection to %s: a packet of the backend %s came to it without being translated back",
 		end(e.Peer, client), called(name, decoder.ServiceRules{}, service), end(e.Pod, backend))

@@ -139,7 +139,7 @@ func martian(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 		return decoder.Finding{}, false
 	}
 	f := decoder.Finding{
-		ID: "martian-source", Severity: decoder.Warning, Confidence: decoder.Certain, Subject: fmt.Sprintf("%s, at %s", why, at(e)),
+		ID: "martian-source", Confidence: decoder.Certain, Subject: fmt.Sprintf("%s, at %s", why, at(e)),
 		Title:    fmt.Sprintf("Packets from %v to %v that come by %s are impossible there and are dropped.", e.Packet.Src, e.Packet.Dst, at(e)),
 		Cause:    "The kernel calls it a martian: " + why + ". An address is used twice, or something translates or spoofs it.",
 		Evidence: []string{why},
@@ -236,7 +236,7 @@ func ttlExceeded(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, b
 		return smallTTL(e), true
 	}
 	f := decoder.Finding{
-		ID: "ttl-exceeded", Severity: decoder.Warning, Confidence: decoder.Certain, Subject: at(e),
+		ID: "ttl-exceeded", Confidence: decoder.Certain, Subject: at(e),
 		Title:    fmt.Sprintf("Packets to %v pass too many routers: they go round in circles.", e.Packet.Dst),
 		Cause:    "The packet's time to live came to its end. If it did not begin with a small one on purpose (traceroute), two routers send it to each other.",
 		Evidence: []string{fmt.Sprintf("TTL %d at %s", e.Packet.TTL, decoder.Place(e))},
@@ -252,7 +252,7 @@ func ttlExceeded(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, b
 // routers, or none.
 func smallTTL(e decoder.Event) decoder.Finding {
 	return decoder.Finding{
-		ID: "ttl-exceeded", Severity: decoder.Warning, Confidence: decoder.Likely, Subject: fmt.Sprintf("packets of %v at %s", e.Packet.Src, at(e)),
+		ID: "ttl-exceeded", Confidence: decoder.Likely, Subject: fmt.Sprintf("packets of %v at %s", e.Packet.Src, at(e)),
 		Title: fmt.Sprintf("Packets from %v to %v come with a TTL of %d and may pass no router more, so the node does not forward them.", e.Packet.Src, e.Packet.Dst, e.Packet.TTL),
 		Cause: "They were not seen to come round, so their sender began with a small time to live: the metadata services of clouds do, to be asked by the node and not by its pods, " +
 			"and so do BGP and some programs for multicast.",

@@ -143,8 +143,8 @@ func (x *Translations) staleFlows(now time.Time, final bool) []decoder.Event {
 // report completes a finding about a translation; working is how bad it is if the backend answers all the same.
 func (b *backends) report(h *pendingDrop, now time.Time, f decoder.Finding, works bool, working decoder.Severity) {
 	e := h.event
-	f = f.Of(e)
-	f.Time, f.First, f.Last, f.Count, f.Severity = now, h.first, h.last, h.count, decoder.Critical
+	f = graded(f.Of(e))
+	f.Time, f.First, f.Last, f.Count = now, h.first, h.last, h.count
 	if works {
 		f.Severity = working
 		f.Evidence = append(f.Evidence, fmt.Sprintf("%v answers", e.Packet.Destination()))

@@ -217,11 +217,8 @@ func (x *Translations) Flush(now time.Time, final bool) []decoder.Finding {
 			f, ok = x.missed(h.event, n)
 		}
 		if ok {
-			f = f.Of(h.event)
+			f = graded(f.Of(h.event))
 			f.Time, f.First, f.Last, f.Count = now, h.first, h.last, h.count
-			if f.Severity == "" {
-				f.Severity = decoder.Critical
-			}
 			f.Evidence = append([]string{fmt.Sprintf("%s %v at %s", h.first.UTC().Format("15:04:05.000000"), h.event.Packet, decoder.Place(h.event))}, f.Evidence...)
 			found = append(found, f)
 		}

@@ -37,7 +37,7 @@ func (r *Sockets) sock(e decoder.Event, s decoder.Sock) []decoder.Finding {
 	if owner, ok := r.owners.Get(decoder.Ask(e)); ok && e.PID == 0 {
 		e.PID, e.Comm = owner.PID, owner.Comm
 	}
-	f := decoder.Finding{Time: e.Time, First: e.Time, Last: e.Time, Count: uint64(s.Count), Severity: decoder.Warning, Confidence: decoder.Certain}.Of(e)
+	f := decoder.Finding{Time: e.Time, First: e.Time, Last: e.Time, Count: uint64(s.Count), Confidence: decoder.Certain}.Of(e)
 	f.Peer, f.Pod = e.Ends() // the packet goes to the socket
 	switch {
 	case s.Op == decoder.SockBufferFull:
@@ -50,7 +50,7 @@ func (r *Sockets) sock(e decoder.Event, s decoder.Sock) []decoder.Finding {
 	if e.PID != 0 {
 		f.Evidence = append(f.Evidence, "the socket is of process "+process(e))
 	}
-	return []decoder.Finding{f}
+	return []decoder.Finding{graded(f)}
 }
 
 // Flush implements decoder.Rule.

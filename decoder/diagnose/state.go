@@ -31,6 +31,7 @@ type State struct {
 	deferred        decoder.PutOffs
 	effects         sideEffects
 	meanings        []meaning // of the kernel's reasons to drop
+	proofs          []proof   // that drops give, deepest cause first
 	drops           dropCounts
 	queues          queues
 	pings           pings
@@ -80,6 +81,7 @@ func NewState() *State {
 		netfilterEvents: map[netfilterKey]decoder.Netfilter{},
 		deferred:        decoder.PutOffs{},
 		meanings:        meanings(),
+		proofs:          proofs(),
 		pings:           pings{},
 		scans:           scans{},
 	}

@@ -1,28 +1,228 @@
 package diagnose
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+	"time"
 
-// IDs returns the ids of all findings.
-func IDs() []string {
-	return slices.Concat(PacketIDs(), []string{
-		"tls-alert", "tls-certificate-expired", "tls-certificate-not-yet-valid", "tls-unknown-authority", "tls-name-mismatch",
-		"fsync-slow", "fsync-neighbour", "fsync-throttled", "fsync-cpu-starved", "fsync-error",
-	})
+	"ktrace/decoder"
+)
+
+// Row is a finding of the table. A new finding is a row here and a file with the rule or the proof that concludes it: the
+// verbs, the flight recorder's triggers, shell completion and the tests take it from here.
+type Row struct {
+	ID      string
+	Meaning string // one line
+	// Severity is what it has where the facts give it no other: none worse than Worst and none less than Least, each of
+	// which is Severity if it is empty.
+	Severity, Worst, Least decoder.Severity
+	rule                   ruleRow // that concludes it, and others besides; zero if those of other rows do
+	proofs                 []proof // by which a drop shows it
 }
 
-// PacketIDs returns the ids of the findings that are concluded from packets, connections and the node's settings. Those
-// about TLS begin with "tls-", those about disks with "fsync-", and are not among them.
-func PacketIDs() []string {
-	return []string{
-		"dns-no-response", "dns-server-refused", "dns-servfail", "dns-refused", "dns-nxdomain", "dns-search-amplification",
-		"dns-slow", "dns-truncated", "dns-bad-resolv-conf",
-		"service-dnat-miss", "service-no-route", "service-no-endpoints", "service-stale-endpoint", "service-reply-not-untranslated",
-		"kube-proxy-rules-missing", "conntrack-full", "conntrack-insert-race", "conntrack-invalid",
-		"netfilter-drop", "netfilter-reject", "no-route", "ip-forward-disabled", "rp-filter", "martian-source", "neighbour-failed",
-		"ttl-exceeded", "socket-buffer-full", "overlay-blocked", "sysctl-wrong",
-		"mtu-exceeded", "pmtu-blackhole", "pmtu-icmp-ignored",
-		"connection-refused", "reset-by-application", "reset-by-firewall", "reset-by-middlebox", "reset-stale-connection",
-		"accept-queue-full",
-		"icmp-unreachable", "ports-exhausted", "connect-no-response", "bpf-drop", "queue-drop", "hairpin-disabled", "duplicate-address", "checksum-error", "kernel-drop",
+// ruleRow is how a rule comes into a run.
+type ruleRow struct {
+	new   func(*State, Config) decoder.Rule // nil if there is none
+	level level
+	kinds []decoder.Kind // whose verbs run it; the one that shows no events but findings runs all
+}
+
+// level says which findings inhibit which: those of one inhibit those of the later ones, see Inhibitor.
+type level uint8
+
+const (
+	ofPackets  level = iota // what happens to packets
+	ofCarriers              // tunnels and sockets: what takes or carries packets
+	ofOutcomes              // what becomes of transactions and connections
+	apart                   // nothing about packets: outside the Inhibitor
+)
+
+// Config is what the rules of a run need to know.
+type Config struct {
+	Kind decoder.Kind  // of the verb's events; empty if it shows findings alone
+	Slow time.Duration // DNS answers that take longer are slow
+	// Slowest, Forget and Pod are as in Fsync.
+	Slowest func(decoder.FsyncClass) (decoder.FsyncSlow, bool)
+	Forget  func()
+	Pod     func(cgroup uint64) decoder.Pod
+}
+
+// Rows returns the table: every finding that there is, by family.
+func Rows() []Row {
+	return slices.Concat(dropRows(), serviceRows(), conntrackRows(), mtuRows(), pathRows(), dnsRows(), socketRows(), resetRows(), tlsRows(), fsyncRows())
+}
+
+const (
+	critical = decoder.Critical
+	warning  = decoder.Warning
+	info     = decoder.Info
+)
+
+// dropRows are about what takes packets, a program or a queue, and no other family.
+func dropRows() []Row {
+	return []Row{
+		{ID: kernelDrop, Severity: critical, Least: info, Meaning: "the kernel drops packets for a reason that has no finding of its own",
+			rule:   ruleRow{newRule(NewDrops), ofPackets, []decoder.Kind{decoder.KindDrop, decoder.KindNAT, decoder.KindMTU}},
+			proofs: []proof{{byKernelReason, byReason}}},
+		{ID: "bpf-drop", Severity: critical, Least: info, Meaning: "a tc, XDP or cgroup program drops packets"},
+		{ID: "queue-drop", Severity: warning, Worst: critical, Least: info, Meaning: "a qdisc, policer or full device queue drops packets"},
+		{ID: "duplicate-address", Severity: critical, Least: info, Meaning: "two stations answer for one address"},
+		{ID: "hairpin-disabled", Severity: critical, Least: info, Meaning: "a pod cannot reach itself by its service: its bridge port lacks hairpin mode", proofs: []proof{{byBridge, hairpin}}},
 	}
+}
+
+// serviceRows are about services and their translation.
+func serviceRows() []Row {
+	return []Row{
+		{ID: "service-no-endpoints", Severity: critical, Least: info, Meaning: "a service has no ready endpoints, and the node rejects its packets", proofs: []proof{{byService, noEndpoints}}},
+		{ID: "service-dnat-miss", Severity: critical, Least: info, Meaning: "packets to a service address are not translated to a backend: no rule matched",
+			rule:   ruleRow{newRule(NewTranslations), ofPackets, []decoder.Kind{decoder.KindNAT}},
+			proofs: []proof{{byService, dnatMissOfService}, {byNameserver, dnatMissOfNameserver}}},
+		{ID: "service-stale-endpoint", Severity: critical, Least: info, Meaning: "a flow is translated to a backend that is no endpoint any more", proofs: []proof{{byService, staleEndpoint}}},
+		{ID: "service-reply-not-untranslated", Severity: critical, Meaning: "a backend's answers reach the client from the backend's own address"},
+		{ID: "service-no-route", Severity: critical, Meaning: "a sender has no route to a service address",
+			rule: ruleRow{new: newRule(NewConnectNoRoute), level: ofPackets}},
+		{ID: "kube-proxy-rules-missing", Severity: critical, Least: info, Meaning: "the node has no rules for services at all"},
+	}
+}
+
+// conntrackRows are about connection tracking.
+func conntrackRows() []Row {
+	return []Row{
+		{ID: "conntrack-full", Severity: critical, Least: info, Meaning: "the conntrack table is full, so new flows are dropped", proofs: []proof{{byConntrack, conntrackFull}}},
+		{ID: "ports-exhausted", Severity: critical, Least: info, Meaning: "no port is left for source translation", proofs: []proof{{byConntrack, portsExhausted}}},
+		{ID: "conntrack-invalid", Severity: critical, Least: info, Meaning: "conntrack calls packets INVALID, and they are dropped or not translated back",
+			proofs: []proof{{byConntrack, conntrackUntracked}, {byConntrack, conntrackInvalid}}},
+		{ID: "conntrack-insert-race", Severity: warning, Worst: critical, Least: info, Meaning: "two packets raced for one conntrack entry, and one was dropped", proofs: []proof{{byConntrack, insertRace}}},
+	}
+}
+
+// pathRows are about where packets go, and what stops them there.
+func pathRows() []Row {
+	return []Row{
+		{ID: "sysctl-wrong", Severity: critical, Least: info, Meaning: "a sysctl that the data path needs has another value",
+			rule: ruleRow{new: newRule(NewBridges), level: ofOutcomes}, proofs: []proof{{byFilter, loopbackRoute}}},
+		{ID: "netfilter-drop", Severity: critical, Least: info, Meaning: "a firewall rule drops packets", proofs: []proof{{byFilter, netfilterVerdict}}},
+		{ID: "netfilter-reject", Severity: critical, Least: info, Meaning: "a firewall rule rejects packets"},
+		{ID: "martian-source", Severity: warning, Worst: critical, Least: info, Meaning: "packets have an impossible source or destination address", proofs: []proof{{byAddress, martian}}},
+		{ID: "rp-filter", Severity: critical, Least: info, Meaning: "the reverse-path filter drops packets", proofs: []proof{{byAddress, rpFilter}}},
+		{ID: "no-route", Severity: critical, Least: info, Meaning: "there is no route to the destination, or no device has it", proofs: []proof{{byHost, addressMissing}, {byRoute, noRoute}}},
+		{ID: "ip-forward-disabled", Severity: critical, Least: info, Meaning: "the node does not forward packets", proofs: []proof{{byForwarding, ipForwardDisabled}}},
+		{ID: "ttl-exceeded", Severity: warning, Worst: critical, Least: info, Meaning: "packets run in a routing loop until their TTL is exceeded", proofs: []proof{{byTTL, ttlExceeded}}},
+		{ID: "neighbour-failed", Severity: critical, Least: info, Meaning: "a host on the link does not answer ARP or neighbour discovery", proofs: []proof{{byNeighbour, neighbourFailed}}},
+		{ID: "icmp-unreachable", Severity: warning, Least: info, Meaning: "another machine answers that it does not pass packets on",
+			rule: ruleRow{new: newRule(NewICMPErrors), level: ofPackets}},
+		{ID: "overlay-blocked", Severity: critical, Least: info, Meaning: "an overlay network's packets do not reach the other node",
+			rule: ruleRow{new: newRule(NewTunnels), level: ofCarriers}, proofs: []proof{{byTunnel, overlayBlocked}, {byTunnel, overlayMisaddressed}}},
+		{ID: "checksum-error", Severity: critical, Least: info, Meaning: "packets arrive with a bad checksum", proofs: []proof{{byTunnel, overlayChecksum}}},
+	}
+}
+
+// mtuRows are about packets' size.
+func mtuRows() []Row {
+	return []Row{
+		{ID: "mtu-exceeded", Severity: critical, Least: info, Meaning: "packets are too big for a device or path, and dropped", proofs: []proof{{bySize, mtuExceeded}}},
+		{ID: "pmtu-blackhole", Severity: critical, Meaning: "large packets are lost while small ones pass, and no ICMP error says why",
+			rule: ruleRow{newRule(NewBlackholes), ofPackets, []decoder.Kind{decoder.KindMTU}}},
+		{ID: "pmtu-icmp-ignored", Severity: critical, Meaning: "a sender goes on with packets larger than an ICMP error to it allows"},
+	}
+}
+
+// dnsRows are about name resolution.
+func dnsRows() []Row {
+	kinds := []decoder.Kind{decoder.KindDNS}
+	return []Row{
+		{ID: "dns-bad-resolv-conf", Severity: critical, Least: info, Meaning: "a resolv.conf names no usable nameserver, or its server asks itself",
+			rule: ruleRow{newRule(NewDNSLoops), ofPackets, kinds}},
+		{ID: "dns-no-response", Severity: critical, Least: info, Meaning: "a DNS server does not answer",
+			rule: ruleRow{func(st *State, c Config) decoder.Rule { return NewDNS(st, c.Slow) }, ofOutcomes, kinds}},
+		{ID: "dns-server-refused", Severity: critical, Least: info, Meaning: "nothing listens at a DNS server's address"},
+		{ID: "dns-servfail", Severity: warning, Meaning: "a DNS server answers SERVFAIL"},
+		{ID: "dns-refused", Severity: warning, Meaning: "a DNS server answers REFUSED"},
+		{ID: "dns-search-amplification", Severity: info, Meaning: "search list and ndots turn one lookup into many queries",
+			rule: ruleRow{newRule(NewDNSLookups), ofOutcomes, kinds}},
+		{ID: "dns-nxdomain", Severity: warning, Meaning: "a name exists under no search domain",
+			rule: ruleRow{new: newRule(NewCaptureOnly), level: ofOutcomes}},
+		{ID: "dns-slow", Severity: warning, Least: info, Meaning: "a DNS server's answers are slow"},
+		{ID: "dns-truncated", Severity: warning, Meaning: "a truncated answer was not asked for again over TCP, or in vain",
+			rule: ruleRow{newRule(NewDNSTruncated), ofOutcomes, kinds}},
+	}
+}
+
+// socketRows are about what receives packets.
+func socketRows() []Row {
+	return []Row{
+		{ID: "socket-buffer-full", Severity: warning, Worst: critical, Least: info, Meaning: "a process does not read fast enough from its socket",
+			rule: ruleRow{func(*State, Config) decoder.Rule { return NewSockets() }, ofCarriers, []decoder.Kind{decoder.KindReset}}},
+		{ID: "accept-queue-full", Severity: warning, Worst: critical, Least: info, Meaning: "a listener does not accept connections fast enough"},
+		{ID: "connect-no-response", Severity: warning, Worst: critical, Least: info, Meaning: "connection attempts get no usable answer"},
+	}
+}
+
+// resetRows are about connections that end early, or never begin. A DNS query that a reset leaves without an answer makes it
+// as severe as that.
+func resetRows() []Row {
+	return []Row{
+		{ID: "connection-refused", Severity: warning, Least: info, Meaning: "nothing listens at an address and port"},
+		{ID: "reset-by-application", Severity: warning, Worst: critical, Least: info, Meaning: "a process closed a connection by a reset",
+			rule: ruleRow{func(st *State, c Config) decoder.Rule { return NewResets(st, c.Kind == decoder.KindReset) }, ofOutcomes, []decoder.Kind{decoder.KindReset}}},
+		{ID: "reset-by-firewall", Severity: warning, Worst: critical, Least: info, Meaning: "a REJECT rule of this node resets connections"},
+		{ID: "reset-by-middlebox", Severity: warning, Worst: critical, Least: info, Meaning: "something between the ends resets connections"},
+		{ID: "reset-stale-connection", Severity: warning, Worst: critical, Least: info, Meaning: "a packet came for a connection that its receiver no longer has"},
+	}
+}
+
+// tlsRows are about handshakes that a side ends.
+func tlsRows() []Row {
+	return []Row{
+		{ID: "tls-alert", Severity: warning, Least: info, Meaning: "a side ends a TLS handshake by an alert",
+			rule: ruleRow{new: newRule(NewTLS), level: ofOutcomes}},
+		{ID: "tls-certificate-expired", Severity: warning, Least: info, Meaning: "a certificate is past its end"},
+		{ID: "tls-certificate-not-yet-valid", Severity: warning, Least: info, Meaning: "a certificate is not valid yet, by a side's clock"},
+		{ID: "tls-unknown-authority", Severity: warning, Least: info, Meaning: "a side does not trust who signed a certificate"},
+		{ID: "tls-name-mismatch", Severity: warning, Least: info, Meaning: "a certificate is for other names"},
+	}
+}
+
+// fsyncRows are about syncs to disk.
+func fsyncRows() []Row {
+	newFsync := func(_ *State, c Config) decoder.Rule { return &Fsync{Slowest: c.Slowest, Forget: c.Forget, Pod: c.Pod} }
+	return []Row{
+		{ID: "fsync-slow", Severity: critical, Meaning: "syncs take longer than the limit, or hang",
+			rule: ruleRow{newFsync, apart, []decoder.Kind{decoder.KindFsync}}},
+		{ID: "fsync-neighbour", Severity: critical, Meaning: "another process's writes slow syncs down"},
+		{ID: "fsync-throttled", Severity: critical, Meaning: "the cgroup's I/O limit, not the disk, slows syncs down"},
+		{ID: "fsync-cpu-starved", Severity: critical, Least: warning, Meaning: "who syncs waits for CPU, not for the disk"},
+		{ID: "fsync-error", Severity: critical, Meaning: "a sync returned an error: data may be lost"},
+	}
+}
+
+// newRule is the constructor of a rule that needs nothing but the state.
+func newRule[R decoder.Rule](of func(*State) R) func(*State, Config) decoder.Rule {
+	return func(st *State, _ Config) decoder.Rule { return of(st) }
+}
+
+// IDs returns the ids of all findings, in the order of the alphabet.
+func IDs() []string {
+	var ids []string
+	for _, r := range Rows() {
+		ids = append(ids, r.ID)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// RowOf returns the row of a finding; ok is false if there is no such finding.
+func RowOf(id string) (row Row, ok bool) {
+	rows := Rows()
+	i := slices.IndexFunc(rows, func(r Row) bool { return r.ID == id })
+	if i < 0 {
+		return Row{}, false
+	}
+	return rows[i], true
+}
+
+// Allows reports whether the facts may give the finding a severity.
+func (r Row) Allows(s decoder.Severity) bool {
+	return s.AtLeast(cmp.Or(r.Least, r.Severity)) && cmp.Or(r.Worst, r.Severity).AtLeast(s)
 }

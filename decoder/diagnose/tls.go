@@ -163,11 +163,11 @@ func (r *TLS) Flush(now time.Time, final bool) []decoder.Finding {
 // refused concludes from a handshake that a side ended.
 func (r *TLS) refused(x refusal) decoder.Finding {
 	e, p := x.event, x.event.Packet
-	f := decoder.Finding{
-		ID: "tls-alert", Severity: decoder.Warning, Confidence: decoder.Certain, Time: e.Time, First: e.Time, Last: e.Time, Count: 1,
+	f := graded(decoder.Finding{
+		ID: "tls-alert", Confidence: decoder.Certain, Time: e.Time, First: e.Time, Last: e.Time, Count: 1,
 		Subject: x.Server.String(),
 		Remedy:  []decoder.Remedy{x.connect()},
-	}.Of(e)
+	}.Of(e))
 	f.About.Clients, f.About.Servers = []netip.Addr{x.Client.Addr()}, []netip.AddrPort{x.Server}
 	if x.Guessed || x.Alert == nil {
 		f.Confidence = decoder.Likely

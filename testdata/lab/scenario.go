@@ -75,7 +75,7 @@ func (s Scenario) await(run *Run) {
 // onlyWanted checks that ktrace claims what is wanted, as it is wanted, and nothing else.
 func (s Scenario) onlyWanted(t *testing.T, lines []Line) {
 	t.Helper()
-	if !strings.HasPrefix(s.Want, "tls-") && !slices.Contains(diagnose.PacketIDs(), s.Want) {
+	if _, ok := diagnose.RowOf(s.Want); !ok {
 		t.Errorf("the catalogue lacks %s", s.Want)
 	}
 	for _, l := range Findings(lines) {
