@@ -184,26 +184,32 @@ func TestDiagnoseNamesTheNeighbourOfSlowSyncs(t *testing.T) {
 	disk, join := newSlowDisk(t, 20<<20)
 	name := filepath.Join(directory(t, disk, "member/wal"), "0.wal")
 	log := slices.Concat(join, []string{"dd", "if=/dev/zero", "of=" + name, "bs=2300", "count=40", "oflag=dsync", "status=none"})
-	t.Run("beside another", func(t *testing.T) {
-		crowd(t, disk, join)
-		live, read := diagnosed(t, name, log)
-		if len(live) != 1 || len(read) != 1 || live[0] != read[0] {
-			t.Fatalf("live %q, in the capture %q: want one, and the same", live, read)
-		}
-		if !strings.HasPrefix(live[0], "fsync-neighbour ") || !strings.Contains(live[0], "; fio/") {
-			t.Errorf("found %s", live[0])
-		}
-	})
-	t.Run("alone", func(t *testing.T) { silentAtLeastOnce(t, name, log) })
+	bare := t.TempDir() // the node's root as it is without what is mounted below it, but for /sys
+	if err := os.Symlink("/sys", filepath.Join(bare, "sys")); err != nil {
+		t.Fatal(err)
+	}
+	for of, flags := range map[string][]string{"": nil, ", seen from a root without its /proc": {"--host-root", bare}} {
+		t.Run("beside another"+of, func(t *testing.T) {
+			crowd(t, disk, join)
+			live, read := diagnosed(t, name, log, flags...)
+			if len(live) != 1 || len(read) != 1 || live[0] != read[0] {
+				t.Fatalf("live %q, in the capture %q: want one, and the same", live, read)
+			}
+			if !strings.HasPrefix(live[0], "fsync-neighbour ") || !strings.Contains(live[0], "; fio/") {
+				t.Errorf("found %s", live[0])
+			}
+		})
+		t.Run("alone"+of, func(t *testing.T) { silentAtLeastOnce(t, name, log, flags...) })
+	}
 }
 
 // silentAtLeastOnce looks for a quiet round: on a busy machine a good disk is slow now and then, for all to see.
-func silentAtLeastOnce(t *testing.T, name string, log []string) {
+func silentAtLeastOnce(t *testing.T, name string, log []string, flags ...string) {
 	t.Helper()
 	const rounds = 10
 	var live, read []string
 	for range rounds {
-		if live, read = diagnosed(t, name, log); len(live)+len(read) == 0 {
+		if live, read = diagnosed(t, name, log, flags...); len(live)+len(read) == 0 {
 			return
 		}
 	}
@@ -211,10 +217,10 @@ func silentAtLeastOnce(t *testing.T, name string, log []string) {
 }
 
 // diagnosed returns what ktrace concludes of the syncs of a file while a command runs, live and from its own capture.
-func diagnosed(t *testing.T, name string, command []string) (live, read []string) {
+func diagnosed(t *testing.T, name string, command []string, flags ...string) (live, read []string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "run.pcapng")
-	run := lab.Ktrace(t, "diagnose", "--duration", "1h", "-w", file)
+	run := lab.Ktrace(t, append([]string{"diagnose", "--duration", "1h", "-w", file}, flags...)...)
 	if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

@@ -15,7 +15,9 @@ import (
 	"ktrace/decoder"
 	"ktrace/tracer"
 	"ktrace/tracer/fsync"
+	"ktrace/tracer/netns"
 	"ktrace/tracer/node"
+	"ktrace/tracer/procfs"
 )
 
 // diagnoseFor is how long a node is watched unless told otherwise.
@@ -85,7 +87,7 @@ func (d *diagnosis) live(f flags.Flags, disks bool) (v live.View, done func() er
 	}
 	seen, syncs := diagnoseView(d.slow)
 	v.View = seen
-	certificates := node.NewCertificates(node.New(f.HostRoot))
+	certificates := node.NewCertificates(node.New(netns.NewFinder(procfs.New(f.HostRoot))))
 	if d.ask {
 		v.Witnesses = append(v.Witnesses, certificates)
 	}
@@ -107,7 +109,7 @@ func (d *diagnosis) live(f flags.Flags, disks bool) (v live.View, done func() er
 // alsoSyncs has a view watch the syncs on all disks, as far as the kernel allows; without them the rest is of use.
 func alsoSyncs(v live.View, f flags.Flags, stage *decoder.FsyncStage) (live.View, error) {
 	watched, err := fsync.New(fsync.Options{
-		PID: f.PID, HostRoot: f.HostRoot, Limit: syncLimit, ByNetns: f.Netns != "" || f.PID != 0,
+		PID: f.PID, Node: procfs.New(f.HostRoot), Limit: syncLimit, ByNetns: f.Netns != "" || f.PID != 0,
 	})
 	if errors.Is(err, fsync.ErrNoDisk) {
 		return v, nil

@@ -12,6 +12,7 @@ import (
 	"ktrace/cmd/internal/replay"
 	"ktrace/tracer"
 	"ktrace/tracer/node"
+	"ktrace/tracer/procfs"
 )
 
 // newDNS is the verb that shows queries, answers, and why an answer did not come.
@@ -40,7 +41,7 @@ func newDNS(s replay.Streams) *cobra.Command {
 				return err
 			}
 			v, done := live.WatchNode(known(live.WatchVerdicts(own.live())), f.HostRoot)
-			v.Witnesses = append(v.Witnesses, node.NewResolv(f.HostRoot))
+			v.Witnesses = append(v.Witnesses, node.NewResolv(procfs.New(f.HostRoot)))
 			v.Filter = expr
 			return errors.Join(live.Run(c.Context(), f, v, s), done())
 		},

@@ -10,6 +10,7 @@ import (
 	"ktrace/cmd/internal/live"
 	"ktrace/cmd/internal/replay"
 	"ktrace/tracer/fsync"
+	"ktrace/tracer/procfs"
 )
 
 // newFsync is the verb about syncs of files.
@@ -52,7 +53,7 @@ only if a path names them.`,
 
 func (o *fsyncOptions) run(ctx context.Context, s replay.Streams) error {
 	syncs, err := fsync.New(fsync.Options{
-		Paths: o.paths, PID: o.PID, HostRoot: o.HostRoot, AllSync: o.allSync, Limit: o.limit, Strict: o.strict, Stages: true,
+		Paths: o.paths, PID: o.PID, Node: procfs.New(o.HostRoot), AllSync: o.allSync, Limit: o.limit, Strict: o.strict, Stages: true,
 		ByNetns: o.Netns != "" || o.PID != 0,
 	})
 	if err != nil {

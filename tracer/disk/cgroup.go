@@ -1,12 +1,13 @@
 package disk
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+
+	"ktrace/tracer/procfs"
 )
 
 // fieldsOf are the words of a small file, none if it is not there.
@@ -28,33 +29,31 @@ func number(text string) uint64 {
 }
 
 // controlGroups are the directories of a process's control groups that may limit something, the innermost first: of the
-// version 1 hierarchy that has the controller, and of version 2.
-func controlGroups(root string, pid uint32, controller string) []string {
-	text, err := os.ReadFile(filepath.Join(root, "proc", fmt.Sprint(pid), "cgroup"))
+// version 1 hierarchy that has the controller, and of version 2. There are none of a process that has ended.
+func controlGroups(node *procfs.FS, pid uint32, controller string) []string {
+	groups, err := node.Process(pid).Cgroups()
 	if err != nil {
-		return nil // it has ended
+		return nil
 	}
+	mount := filepath.Join(node.HostRoot(), "sys/fs/cgroup")
 	var dirs []string
-	for _, line := range strings.Split(strings.TrimSpace(string(text)), "\n") {
-		parts := strings.SplitN(line, ":", 3)
-		if len(parts) < 3 {
-			continue
-		}
-		mount := ""
+	for _, g := range groups {
 		switch {
-		case slices.Contains(strings.Split(parts[1], ","), controller):
-			mount = filepath.Join(root, "sys/fs/cgroup", parts[1])
-		case parts[0] == "0":
-			mount = filepath.Join(root, "sys/fs/cgroup")
-		default:
-			continue
-		}
-		for path := filepath.Clean(parts[2]); ; path = filepath.Dir(path) {
-			dirs = append(dirs, filepath.Join(mount, path))
-			if path == "/" || path == "." {
-				break
-			}
+		case g.Hierarchy == 0:
+			dirs = append(dirs, upwards(mount, g.Path)...)
+		case slices.Contains(g.Controllers, controller):
+			dirs = append(dirs, upwards(filepath.Join(mount, strings.Join(g.Controllers, ",")), g.Path)...)
 		}
 	}
 	return dirs
+}
+
+// upwards are a directory below a mount and those above it.
+func upwards(mount, path string) (dirs []string) {
+	for path = filepath.Join("/", path); ; path = filepath.Dir(path) {
+		dirs = append(dirs, filepath.Join(mount, path))
+		if path == "/" {
+			return dirs
+		}
+	}
 }

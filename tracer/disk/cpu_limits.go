@@ -8,20 +8,21 @@ import (
 	"time"
 
 	"ktrace/decoder"
+	"ktrace/tracer/procfs"
 )
 
 // CPULimits is the decoder.Witness that looks, when a sync was slow because its task had no CPU, how much of them the
 // control groups of its process let it have: cpu.cfs_quota_us and cpu.shares of version 1, cpu.max and cpu.weight of
 // version 2 (kernel 4.15).
 type CPULimits struct {
-	root   string // of the node's file system
+	node   *procfs.FS
 	slow   time.Duration
 	limits map[uint32]*decoder.CPULimit // by process, as it was when it was first asked for
 }
 
-// NewCPULimits returns the witness; root is where the node's file system is. Syncs slower than slow are looked at.
-func NewCPULimits(root string, slow time.Duration) *CPULimits {
-	return &CPULimits{root: root, slow: slow, limits: map[uint32]*decoder.CPULimit{}}
+// NewCPULimits returns the witness. Syncs slower than slow are looked at.
+func NewCPULimits(node *procfs.FS, slow time.Duration) *CPULimits {
+	return &CPULimits{node: node, slow: slow, limits: map[uint32]*decoder.CPULimit{}}
 }
 
 const maxCPUAsked = 1024
@@ -35,7 +36,7 @@ func (w *CPULimits) About(e decoder.Event) []decoder.Fact {
 	if len(w.limits) >= maxCPUAsked {
 		clear(w.limits)
 	}
-	groups := controlGroups(w.root, e.PID, "cpu")
+	groups := controlGroups(w.node, e.PID, "cpu")
 	if len(groups) == 0 {
 		return nil // it has ended
 	}

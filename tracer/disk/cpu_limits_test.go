@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ktrace/decoder"
+	"ktrace/tracer/procfs"
 )
 
 // TestCPULimitsAreFoundInBothVersionsOfControlGroups lays out what a node would have.
@@ -44,7 +45,7 @@ func TestCPULimitsAreFoundInBothVersionsOfControlGroups(t *testing.T) {
 			for name, text := range c.files {
 				put("sys/fs/cgroup/"+name, text)
 			}
-			w := NewCPULimits(root, time.Millisecond)
+			w := NewCPULimits(procfs.At(root), time.Millisecond)
 			for _, stage := range []decoder.FsyncTime{decoder.OnDevice, decoder.InRunQueue} { // only the latter is asked about
 				f := decoder.Fsync{Latency: time.Second, Stages: decoder.FsyncTimes{stage: time.Second}}
 				told := w.About(decoder.Event{Header: decoder.Header{PID: 7}, Body: f})

@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"ktrace/decoder"
+	"ktrace/tracer/procfs"
 )
 
 // IOLimits is the decoder.Witness that looks, when a sync was slow, whether a control group of its process limits what
 // it may write to the disk: blkio.throttle of version 1, io.max of version 2 (kernel 4.5).
 type IOLimits struct {
-	root   string // of the node's file system
+	node   *procfs.FS
 	slow   time.Duration
 	asked  map[ioQuestion]time.Time
 	limits map[ioQuestion]*ioLimit
@@ -38,9 +39,9 @@ const (
 	maxIOAsked = 1024
 )
 
-// NewIOLimits returns the witness; root is where the node's file system is. Syncs slower than slow are looked at.
-func NewIOLimits(root string, slow time.Duration) *IOLimits {
-	return &IOLimits{root: root, slow: slow, asked: map[ioQuestion]time.Time{}, limits: map[ioQuestion]*ioLimit{}}
+// NewIOLimits returns the witness. Syncs slower than slow are looked at.
+func NewIOLimits(node *procfs.FS, slow time.Duration) *IOLimits {
+	return &IOLimits{node: node, slow: slow, asked: map[ioQuestion]time.Time{}, limits: map[ioQuestion]*ioLimit{}}
 }
 
 // About implements decoder.Witness.
@@ -55,8 +56,8 @@ func (w *IOLimits) About(e decoder.Event) []decoder.Fact {
 		clear(w.limits)
 	}
 	w.asked[q] = time.Now()
-	for _, group := range controlGroups(w.root, e.PID, "blkio") {
-		for _, disk := range disksBelow(w.root, f.Device) {
+	for _, group := range controlGroups(w.node, e.PID, "blkio") {
+		for _, disk := range disksBelow(w.node.HostRoot(), f.Device) {
 			if l, ok := readIOLimit(group, disk); ok {
 				l.fact.PID, l.fact.Device = q.pid, q.device
 				w.limits[q] = &l

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ktrace/decoder"
+	"ktrace/tracer/procfs"
 )
 
 // TestIOLimitsAreFoundInBothVersionsOfControlGroups lays out what a node would have.
@@ -41,7 +42,7 @@ func TestIOLimitsAreFoundInBothVersionsOfControlGroups(t *testing.T) {
 			for name, text := range c.files {
 				put("sys/fs/cgroup/"+name, text)
 			}
-			w := NewIOLimits(root, time.Millisecond)
+			w := NewIOLimits(procfs.At(root), time.Millisecond)
 			w.About(decoder.Event{Header: decoder.Header{PID: 7}, Body: decoder.Fsync{Device: "8:1", Latency: time.Second}})
 			for name, text := range c.more {
 				put("sys/fs/cgroup/"+name, text)

@@ -1,22 +1,17 @@
 package disk
 
 import (
-	"bufio"
 	"cmp"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"ktrace/decoder"
 	"ktrace/tracer/mount"
-	"ktrace/tracer/netns"
+	"ktrace/tracer/procfs"
 )
 
 // Writers is the decoder.Witness that looks, while syncs are slow, who writes to their disk, and how much: what each
@@ -24,7 +19,7 @@ import (
 // took, and how long for, by /proc/diskstats; and for how long tasks had no CPU meanwhile. A process that begins and ends
 // between two looks is not seen.
 type Writers struct {
-	root   string // of the node's file system
+	node   *procfs.FS
 	slow   time.Duration
 	cgroup func(pid uint32) uint64
 	shared map[string]*sharedDisk // by file system
@@ -42,7 +37,7 @@ type sharedDisk struct {
 // diskLook is what everybody had written at one time.
 type diskLook struct {
 	at      time.Time
-	disks   map[string]diskStat
+	disks   map[string]procfs.Disk
 	written map[uint32]uint64 // bytes, by process
 	cpuWait time.Duration
 }
@@ -58,10 +53,10 @@ const (
 	maxFiles     = 1 << 12  // of one process, that are looked at
 )
 
-// NewWriters returns the witness; root is where the node's file system is, cgroup tells that of a process, 0 if it is
-// not known. Syncs slower than slow are looked at.
-func NewWriters(root string, slow time.Duration, cgroup func(pid uint32) uint64) *Writers {
-	return &Writers{root: root, slow: slow, cgroup: cgroup, shared: map[string]*sharedDisk{}}
+// NewWriters returns the witness; cgroup returns that of a process, 0 if it is not known. Syncs slower than slow are
+// looked at.
+func NewWriters(node *procfs.FS, slow time.Duration, cgroup func(pid uint32) uint64) *Writers {
+	return &Writers{node: node, slow: slow, cgroup: cgroup, shared: map[string]*sharedDisk{}}
 }
 
 // About implements decoder.Witness.
@@ -72,7 +67,7 @@ func (w *Writers) About(e decoder.Event) []decoder.Fact {
 	}
 	d := w.shared[f.Device]
 	if d == nil && len(w.shared) < maxShared {
-		below := disksBelow(w.root, f.Device)
+		below := disksBelow(w.node.HostRoot(), f.Device)
 		d = &sharedDisk{use: decoder.DiskUse{Device: f.Device, Disk: below[len(below)-1]}, writers: map[uint32]*decoder.DiskWriter{}}
 		w.shared[f.Device] = d
 	}
@@ -111,37 +106,23 @@ func (w *Writers) Poll() []decoder.Fact {
 
 // look reads what everybody has written.
 func (w *Writers) look(now time.Time) diskLook {
-	l := diskLook{at: now, disks: readDisks(w.root), cpuWait: readCPUWait(w.root), written: map[uint32]uint64{}}
-	for process := range netns.Processes(netns.Proc(w.root)) {
-		if n := writtenBy(filepath.Join(process, "io")); n > 0 {
-			l.written[uint32(number(filepath.Base(process)))] = n
+	l := diskLook{at: now, disks: w.node.Disks(), cpuWait: w.node.CPUWait(), written: map[uint32]uint64{}}
+	for p := range w.node.Processes() {
+		if n := p.WrittenBytes(); n > 0 {
+			l.written[p.PID] = n
 		}
 	}
 	return l
-}
-
-// writtenBy is what a process has written; 0 if it has ended, or must not be asked.
-func writtenBy(file string) uint64 {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(text)) {
-		if n, ok := strings.CutPrefix(line, "write_bytes: "); ok {
-			return number(strings.TrimSpace(n))
-		}
-	}
-	return 0
 }
 
 // add takes in what was written to a disk between the last two looks.
 func (w *Writers) add(d *sharedDisk, before diskLook) {
 	disk, was := w.last.disks[d.use.Disk], before.disks[d.use.Disk]
 	d.use.Span += w.last.at.Sub(before.at)
-	d.use.Busy += max(disk.busy-was.busy, 0)
-	d.use.Written += disk.written - min(was.written, disk.written)
-	d.use.IOs += disk.ios - min(was.ios, disk.ios)
-	d.use.Waited += max(disk.waited-was.waited, 0)
+	d.use.Busy += max(disk.Busy-was.Busy, 0)
+	d.use.Written += disk.Written - min(was.Written, disk.Written)
+	d.use.IOs += disk.IOs - min(was.IOs, disk.IOs)
+	d.use.Waited += max(disk.Waited-was.Waited, 0)
 	d.use.CPUWait += max(w.last.cpuWait-before.cpuWait, 0)
 	for pid, bytes := range w.last.written {
 		wrote := bytes - min(before.written[pid], bytes)
@@ -154,7 +135,7 @@ func (w *Writers) add(d *sharedDisk, before diskLook) {
 		if d.writers[pid] == nil {
 			d.writers[pid] = &decoder.DiskWriter{PID: pid, Cgroup: w.cgroup(pid)}
 		}
-		d.writers[pid].Comm = strings.Join(fieldsOf(w.proc(pid, "comm")), " ")
+		d.writers[pid].Comm = w.node.Process(pid).Comm()
 		d.writers[pid].Bytes += wrote
 	}
 	d.use.Writers = nil
@@ -166,67 +147,33 @@ func (w *Writers) add(d *sharedDisk, before diskLook) {
 	d.use.Writers = d.use.Writers[:min(len(d.use.Writers), writersTold)]
 }
 
-func (w *Writers) proc(pid uint32, name string) string {
-	return filepath.Join(netns.Proc(w.root), fmt.Sprint(pid), name)
-}
-
 // writesTo reports whether a process has a file open to write that lies on a disk.
 func (w *Writers) writesTo(pid uint32, disk string) bool {
-	open := writable(w.proc(pid, "fdinfo"))
+	p, open := w.node.Process(pid), map[int]bool{}
+	for f := range p.Files(maxFiles) {
+		if info := f.Info(); info.Writable() {
+			open[info.Mount] = true
+		}
+	}
 	if len(open) == 0 {
 		return false
 	}
-	f, err := os.Open(w.proc(pid, "mountinfo"))
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	mounts, err := mount.Parse(f)
+	mounts, err := mount.Of(p)
 	if err != nil {
 		return false
 	}
 	return slices.ContainsFunc(mounts, func(m mount.Mount) bool {
-		return open[m.ID] && slices.Contains(disksBelow(w.root, w.device(m)), disk)
+		return open[m.ID] && slices.Contains(disksBelow(w.node.HostRoot(), w.device(m)), disk)
 	})
 }
 
-// device is where a mount keeps what is written, as major:minor. An overlay names the directory as the node sees it.
+// device is where a mount keeps what is written, as major:minor. An overlay names the directory as the node sees it, or
+// as whoever made it wants to have it seen.
 func (w *Writers) device(m mount.Mount) string {
-	var st unix.Stat_t
-	if upper := m.Super["upperdir"]; upper != "" && unix.Stat(filepath.Join(w.root, upper), &st) == nil {
-		return fmt.Sprintf("%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev))
+	if upper := m.Super["upperdir"]; upper != "" {
+		if st, err := w.node.Tree(w.node.HostRoot()).Stat(upper); err == nil {
+			return fmt.Sprintf("%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev))
+		}
 	}
 	return fmt.Sprintf("%d:%d", m.Dev>>20, m.Dev&(1<<20-1))
-}
-
-// writable are the mounts of the files that a process has open to write, by /proc/PID/fdinfo (proc(5)). The files
-// themselves are not asked: one on a network file system may not answer.
-func writable(dir string) map[int]bool {
-	d, err := os.Open(dir)
-	if err != nil {
-		return nil
-	}
-	defer d.Close()
-	names, _ := d.Readdirnames(maxFiles) // those that it has read
-	found := map[int]bool{}
-	for _, name := range names {
-		f, err := os.Open(filepath.Join(dir, name))
-		if err != nil {
-			continue // closed
-		}
-		var flags, mountID int64
-		for lines := bufio.NewScanner(f); lines.Scan(); {
-			switch key, value, _ := strings.Cut(lines.Text(), ":"); key {
-			case "flags":
-				flags, _ = strconv.ParseInt(strings.TrimSpace(value), 8, 64) // 0 is to read
-			case "mnt_id":
-				mountID = int64(number(strings.TrimSpace(value)))
-			}
-		}
-		f.Close()
-		if flags&unix.O_ACCMODE != unix.O_RDONLY {
-			found[int(mountID)] = true
-		}
-	}
-	return found
 }

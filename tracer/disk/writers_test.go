@@ -9,6 +9,7 @@ import (
 
 	"ktrace/decoder"
 	"ktrace/tracer/mount"
+	"ktrace/tracer/procfs"
 )
 
 // TestWritersAreWhoWritesToTheDisk lays out a node: process 7 and its neighbours on the disk 8:0, others elsewhere.
@@ -29,6 +30,8 @@ func TestWritersAreWhoWritesToTheDisk(t *testing.T) {
 		dir := fmt.Sprintf("proc/%d/", p.pid)
 		put(dir+"comm", p.comm+"\n")
 		put(dir+"mountinfo", "1 0 0:1 / / rw - tmpfs tmpfs rw\n"+p.mount+"\n")
+		put(dir+"fd/0", "")
+		put(dir+"fd/3", "")
 		put(dir+"fdinfo/0", "pos:\t0\nflags:\t0100000\nmnt_id:\t1\n")
 		put(dir+"fdinfo/3", fmt.Sprintf("pos:\t0\nflags:\t%s\nmnt_id:\t%.2s\nino:\t5\n", p.open, p.mount))
 	}
@@ -43,7 +46,7 @@ func TestWritersAreWhoWritesToTheDisk(t *testing.T) {
 		put("proc/diskstats", fmt.Sprintf("   8       1 sda1 1 2 3 4 5 6 7 8 9 10 11\n   8       0 sda 1 2 3 4 %d 6 %d %d 9 %d 11 0 0 0 0 %d %d\n", 300*at, 100000*at, 500*at, 900*at, 100*at, 70*at))
 		put("proc/pressure/cpu", fmt.Sprintf("some avg10=1.00 avg60=2.00 avg300=3.00 total=%d\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=5\n", 1000*at))
 	}
-	w := NewWriters(root, time.Millisecond, func(pid uint32) uint64 { return uint64(100 * pid) })
+	w := NewWriters(procfs.At(root), time.Millisecond, func(pid uint32) uint64 { return uint64(100 * pid) })
 	wrote(1, map[int]int{7: 1 << 20, 8: 1 << 30, 9: 1 << 20, 10: 1 << 20})
 	if facts := w.Poll(); len(facts) > 0 {
 		t.Errorf("told %+v before anything was slow", facts)
@@ -77,7 +80,7 @@ func TestAnOverlayWritesToItsUpperLayer(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(root, "upper"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	w := NewWriters(root, time.Millisecond, nil)
+	w := NewWriters(procfs.At(root), time.Millisecond, nil)
 	for name, own := range map[string]bool{"/upper": false, "/gone": true, "": true} {
 		if device := w.device(mount.Mount{FS: "overlay", Dev: 50, Super: map[string]string{"upperdir": name}}); (device == "0:50") != own {
 			t.Errorf("an overlay of %q writes to %s", name, device)
@@ -86,7 +89,7 @@ func TestAnOverlayWritesToItsUpperLayer(t *testing.T) {
 }
 
 func BenchmarkWritersLook(b *testing.B) {
-	w := NewWriters("/", time.Millisecond, nil)
+	w := NewWriters(procfs.New("/"), time.Millisecond, nil)
 	for b.Loop() {
 		w.look(time.Now())
 	}

@@ -6,31 +6,29 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/cilium/ebpf"
-	"golang.org/x/sys/unix"
 
 	"ktrace/bpf"
 	"ktrace/decoder"
 	"ktrace/decoder/fio"
 	"ktrace/tracer"
 	"ktrace/tracer/boot"
+	"ktrace/tracer/procfs"
 )
 
 // Options say where to look for syncs.
 type Options struct {
-	Paths    []string      // directories; none: every file system with a disk below it
-	PID      int           // whose paths they are; 0: the node's
-	HostRoot string        // where the node's file system is
-	AllSync  bool          // sync_file_range and syncfs on ext4 too
-	Limit    time.Duration // syncs that take longer are counted
-	Stages   bool          // tell what syncs wait for, which costs every switch of tasks some 140 ns; else only how long for a CPU
-	ByNetns  bool          // the selection names a network namespace, not just pods
-	Strict   bool          // the limit was named by the user, so it goes for all classes of files
+	Paths   []string // directories; none: every file system with a disk below it
+	PID     int      // whose paths they are; 0: the node's
+	Node    *procfs.FS
+	AllSync bool          // sync_file_range and syncfs on ext4 too
+	Limit   time.Duration // syncs that take longer are counted
+	Stages  bool          // tell what syncs wait for, which costs every switch of tasks some 140 ns; else only how long for a CPU
+	ByNetns bool          // the selection names a network namespace, not just pods
+	Strict  bool          // the limit was named by the user, so it goes for all classes of files
 }
 
 // Fsync is the live half of the fsync verb: it knows where paths are and reads what the kernel half has counted.
@@ -52,7 +50,7 @@ func New(o Options) (*Fsync, error) {
 	if len(o.Paths) == 0 && o.PID != 0 {
 		o.Paths = []string{"/"}
 	}
-	roots, err := findSyncRoots(o.HostRoot, o.PID, o.Paths)
+	roots, err := findSyncRoots(o.Node, o.PID, o.Paths)
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +160,7 @@ func (f *Fsync) Poll(m tracer.Maps) ([]decoder.Fact, error) {
 // follow adds what has been mounted or made anew since: a restore deletes a directory and makes it again. What is gone
 // stays, for its files may be open. Indexes stay too, for records refer to them.
 func (f *Fsync) follow() error {
-	now, err := findSyncRoots(f.o.HostRoot, f.o.PID, f.o.Paths)
+	now, err := findSyncRoots(f.o.Node, f.o.PID, f.o.Paths)
 	if err != nil {
 		return nil // the directory, or the process, is gone: it may come back
 	}
@@ -277,7 +275,7 @@ func (f *Fsync) inFlight(m *ebpf.Map) ([]decoder.FsyncInFlight, error) {
 		begun := time.Duration(s.Start)
 		all = append(all, decoder.FsyncInFlight{
 			Begun: begun, Age: max(boot.Now()-begun, 0),
-			PID: s.Pid, TID: key.Tid, Comm: f.comm(s.Pid, key.Tid), Cgroup: s.Cgroup,
+			PID: s.Pid, TID: key.Tid, Comm: f.o.Node.Process(s.Pid).TaskComm(key.Tid), Cgroup: s.Cgroup,
 			Op: decoder.NewFsyncOp(s.Op, s.Syscall), Class: decoder.NewFsyncClass(s.Class),
 			Path: f.openPath(s.Pid, place{dev: s.Dev, ino: s.Ino}),
 		})
@@ -289,39 +287,21 @@ func (f *Fsync) inFlight(m *ebpf.Map) ([]decoder.FsyncInFlight, error) {
 	return all, nil
 }
 
-func (f *Fsync) comm(pid, tid uint32) string {
-	name, err := os.ReadFile(fmt.Sprintf("%s/%d/task/%d/comm", f.proc(), pid, tid))
-	if err != nil {
-		return "" // it ended just now
-	}
-	return strings.TrimSuffix(string(name), "\n")
-}
-
-func (f *Fsync) proc() string { return strings.TrimSuffix(f.o.HostRoot, "/") + "/proc" }
+// maxFiles is how many descriptors of a process are looked at.
+const maxFiles = 1 << 16
 
 // openPath names a file by the descriptors of the process that syncs it.
 func (f *Fsync) openPath(pid uint32, p place) string {
-	dir := fmt.Sprintf("%s/%d/fd", f.proc(), pid)
-	fds, err := os.ReadDir(dir)
-	if err != nil {
-		return ""
-	}
 	likely := ""
-	for _, fd := range fds {
-		var st unix.Statx_t
-		name := dir + "/" + fd.Name()
-		// A network file system must not be asked: it may be what hangs.
-		if unix.Statx(unix.AT_FDCWD, name, unix.AT_STATX_DONT_SYNC, unix.STATX_INO, &st) != nil || st.Ino != p.ino {
+	for file := range f.o.Node.Process(pid).Files(maxFiles) {
+		dev, ino, ok := file.Inode()
+		if !ok || ino != p.ino {
 			continue
 		}
-		link, err := os.Readlink(name)
-		if err != nil {
-			continue
+		if dev == p.dev {
+			return file.Link()
 		}
-		if st.Dev_major<<20|st.Dev_minor == p.dev {
-			return link
-		}
-		likely = link // overlays and btrfs show devices of their own
+		likely = file.Link() // overlays and btrfs show devices of their own
 	}
 	return likely
 }

@@ -5,15 +5,13 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 
 	"ktrace/decoder"
 	"ktrace/tracer/mount"
+	"ktrace/tracer/procfs"
 )
 
 // place is a directory or file as the kernel knows it, whatever its name in whatever mount namespace.
@@ -32,30 +30,23 @@ type syncRoots struct {
 
 // view is a file system tree as one process sees it.
 type view struct {
-	root   string // path by which this process reaches its root
+	tree   procfs.Tree
 	mounts []mount.Mount
 }
 
 // openView looks through the eyes of a process; pid 0 is this one, or the node's first if the node's file system is
-// somewhere else.
-func openView(hostRoot string, pid int) (view, error) {
-	of, root := "self", hostRoot
-	switch {
-	case pid != 0:
-		of = strconv.Itoa(pid)
-		root = filepath.Join(hostRoot, "proc", of, "root")
-	case hostRoot != "/":
-		// Mounts are numbered per namespace, and the node's are not those of the container that we run in.
-		of = "1"
-		root = filepath.Join(hostRoot, "proc/1/root")
+// somewhere else: mounts are numbered per namespace, and the node's are not those of the container that we run in.
+func openView(node *procfs.FS, pid int) (view, error) {
+	if err := node.Check(); err != nil {
+		return view{}, err
 	}
-	f, err := os.Open(filepath.Join(hostRoot, "proc", of, "mountinfo"))
-	if err != nil {
-		return view{}, fmt.Errorf("mounts: %w", err)
+	p := node.Process(max(uint32(pid), 1))
+	tree := p.Root()
+	if pid == 0 && node.HostRoot() == "/" {
+		p, tree = node.Self(), node.Tree("/")
 	}
-	defer f.Close()
-	mounts, err := mount.Parse(f)
-	return view{root: root, mounts: mounts}, err
+	mounts, err := mount.Of(p)
+	return view{tree: tree, mounts: mounts}, err
 }
 
 // found is a path within a view: what it is, its name without symbolic links, and the mount that it lies on.
@@ -65,68 +56,50 @@ type found struct {
 	mount mount.Mount
 }
 
-// find resolves a path as the process would. It needs openat2 (kernel 5.6).
+// find resolves a path as the process would.
 func (v view) find(name string) (found, error) {
-	root, err := unix.Open(v.root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return found{}, fmt.Errorf("%s: %w", v.root, err)
-	}
-	defer unix.Close(root)
-	fd, err := unix.Openat2(root, name, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
+	file, err := v.tree.Resolve(name)
 	if err != nil {
 		return found{}, err
 	}
-	defer unix.Close(fd)
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	defer file.Close()
+	st, err := file.Stat()
+	if err != nil {
 		return found{}, err
 	}
-	m, err := v.mountOf(fd)
+	m, err := v.mountOf(file)
 	if err != nil {
 		return found{}, err
 	}
 	// The link names the file as we would reach it or, in another namespace, as that one does.
-	link, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+	link, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", file.Fd()))
 	if err != nil {
 		return found{}, err
 	}
-	return found{place: place{dev: m.Dev, ino: st.Ino}, name: link, mount: m}, nil
+	return found{place: place{dev: m.Dev, ino: st.Sys().(*syscall.Stat_t).Ino}, name: link, mount: m}, nil
 }
 
 // mountOf asks the kernel which mount a descriptor is on: device numbers of btrfs and overlays are not those that the
 // kernel's inodes have, so they come from the mount.
-func (v view) mountOf(fd int) (mount.Mount, error) {
-	info, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", fd))
-	if err != nil {
-		return mount.Mount{}, err
-	}
-	for _, line := range strings.Split(string(info), "\n") {
-		value, ok := strings.CutPrefix(line, "mnt_id:")
-		if !ok {
-			continue
-		}
-		id, err := strconv.Atoi(strings.TrimSpace(value))
-		if err != nil {
-			return mount.Mount{}, err
-		}
-		if i := slices.IndexFunc(v.mounts, func(m mount.Mount) bool { return m.ID == id }); i >= 0 {
-			return v.mounts[i], nil
-		}
+func (v view) mountOf(file *os.File) (mount.Mount, error) {
+	id := procfs.InfoOf(file).Mount
+	if i := slices.IndexFunc(v.mounts, func(m mount.Mount) bool { return m.ID == id }); i >= 0 {
+		return v.mounts[i], nil
 	}
 	return mount.Mount{}, errors.New("it lies on no mount of this namespace")
 }
 
 // findSyncRoots resolves the paths, as the process sees them, to the directories that the kernel half looks for: each
 // path, and what is mounted below it. Without paths it is every file system with a disk below it.
-func findSyncRoots(hostRoot string, pid int, paths []string) (syncRoots, error) {
+func findSyncRoots(proc *procfs.FS, pid int, paths []string) (syncRoots, error) {
 	r := syncRoots{index: map[place]uint32{}, devices: map[uint32]syncHook{}}
-	seen, err := openView(hostRoot, pid)
+	seen, err := openView(proc, pid)
 	if err != nil {
 		return r, err
 	}
 	node := seen
 	if pid != 0 {
-		if node, err = openView(hostRoot, 0); err != nil {
+		if node, err = openView(proc, 0); err != nil {
 			return r, err
 		}
 	}

@@ -1,7 +1,6 @@
 package kube
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ktrace/decoder/pod"
-	"ktrace/tracer/netns"
+	"ktrace/tracer/procfs"
 )
 
 // ErrNoCgroups is returned where no control groups are mounted.
@@ -33,9 +32,9 @@ type Hierarchy struct {
 var controllers = [...]string{"pids", "memory", "cpu", "cpuacct", "cpuset", "devices", "freezer"}
 
 // FindHierarchy picks cgroup2 if pods are there, else a version 1 hierarchy that has pods, else, on a node that has no
-// pods yet, cgroup2 if it is mounted at all. hostRoot is where the node's file system is.
-func FindHierarchy(hostRoot string) (Hierarchy, error) {
-	base := filepath.Join(hostRoot, "sys/fs/cgroup")
+// pods yet, cgroup2 if it is mounted at all.
+func FindHierarchy(node *procfs.FS) (Hierarchy, error) {
+	base := filepath.Join(node.HostRoot(), "sys/fs/cgroup")
 	var all []Hierarchy
 	for _, dir := range []string{"", "unified"} {
 		if root := filepath.Join(base, dir); isFS(root, unix.CGROUP2_SUPER_MAGIC) {
@@ -54,7 +53,7 @@ func FindHierarchy(hostRoot string) (Hierarchy, error) {
 	if chosen.Subsystem < 0 {
 		return chosen, nil
 	}
-	return version1(chosen.Root, filepath.Base(chosen.Root)) // asks for the kernel's types: only if it must
+	return version1(node, chosen.Root, filepath.Base(chosen.Root)) // asks for the kernel's types: only if it must
 }
 
 func isFS(path string, magic int64) bool {
@@ -63,13 +62,13 @@ func isFS(path string, magic int64) bool {
 }
 
 // version1 finds the numbers by which the kernel knows a version 1 hierarchy.
-func version1(root, controller string) (Hierarchy, error) {
+func version1(node *procfs.FS, root, controller string) (Hierarchy, error) {
 	h := Hierarchy{Root: root}
 	var err error
 	if h.Subsystem, err = subsystem(controller); err != nil {
 		return h, err
 	}
-	h.ID, err = hierarchyID(controller)
+	h.ID, err = node.CgroupHierarchy(controller)
 	return h, err
 }
 
@@ -89,22 +88,6 @@ func subsystem(controller string) (int, error) {
 		}
 	}
 	return 0, fmt.Errorf("this kernel has no controller %q", controller)
-}
-
-// hierarchyID reads /proc/cgroups: "name hierarchy cgroups enabled".
-func hierarchyID(controller string) (int, error) {
-	file, err := os.Open("/proc/cgroups")
-	if err != nil {
-		return 0, err
-	}
-	defer file.Close()
-	lines := bufio.NewScanner(file)
-	for lines.Scan() {
-		if f := strings.Fields(lines.Text()); len(f) > 1 && f[0] == controller {
-			return strconv.Atoi(f[1])
-		}
-	}
-	return 0, errors.Join(fmt.Errorf("/proc/cgroups has no %q", controller), lines.Err())
 }
 
 func (h Hierarchy) hasPods() bool {
@@ -136,67 +119,65 @@ func (h Hierarchy) walk(visit func(id uint64, path string, ref pod.Ref) bool) {
 }
 
 // processes returns those in a cgroup.
-func (h Hierarchy) processes(path string) []int {
+func (h Hierarchy) processes(path string) []uint32 {
 	raw, err := os.ReadFile(filepath.Join(h.Root, path, "cgroup.procs"))
 	if err != nil {
 		return nil // it is gone
 	}
-	var pids []int
+	var pids []uint32
 	for _, f := range strings.Fields(string(raw)) {
-		if pid, err := strconv.Atoi(f); err == nil {
-			pids = append(pids, pid)
+		if pid, err := strconv.ParseUint(f, 10, 32); err == nil {
+			pids = append(pids, uint32(pid))
 		}
 	}
 	return pids
 }
 
-// pathOf returns the cgroup of a process, within the hierarchy: /proc/PID/cgroup has "id:controllers:path".
-func (h Hierarchy) pathOf(proc string, pid int) (string, bool) {
-	raw, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "cgroup"))
+// pathOf returns the cgroup of a process, within the hierarchy.
+func (h Hierarchy) pathOf(p procfs.Process) (string, bool) {
+	groups, err := p.Cgroups()
 	if err != nil {
 		return "", false
 	}
-	id := strconv.Itoa(h.ID)
-	for line := range strings.Lines(string(raw)) {
-		if fields := strings.SplitN(strings.TrimSpace(line), ":", 3); len(fields) == 3 && fields[0] == id {
-			return fields[2], true
-		}
+	i := slices.IndexFunc(groups, func(g procfs.Cgroup) bool { return g.Hierarchy == h.ID })
+	if i < 0 {
+		return "", false
 	}
-	return "", false
+	return groups[i].Path, true
 }
 
 // PlaceOf returns where a process is, as a selection: its cgroup and, unless that is the node's, its network namespace.
-func PlaceOf(hostRoot string, pid int) (pod.Place, error) {
+func PlaceOf(node *procfs.FS, pid int) (pod.Place, error) {
 	var p pod.Place
-	h, err := FindHierarchy(hostRoot)
+	h, err := FindHierarchy(node)
 	if err != nil {
 		return p, err
 	}
-	inode, err := netns.Inode(fmt.Sprintf("/proc/%d/ns/net", pid))
+	process := node.Process(uint32(pid))
+	inode, err := process.Namespace("net")
 	if err != nil {
 		return p, err
 	}
-	home, err := netns.Inode("/proc/self/ns/net")
+	home, err := node.Self().Namespace("net")
 	if err != nil {
 		return p, err
 	}
 	if inode != home {
 		p.Netns = inode
 	}
-	p.Cgroup, err = h.CgroupOf("/proc", pid)
+	p.Cgroup, err = h.CgroupOf(process)
 	if err == nil && p.Cgroup == 0 && p.Netns == 0 {
 		err = fmt.Errorf("process %d has neither a cgroup nor a network namespace of its own to select by", pid)
 	}
 	return p, err
 }
 
-// CgroupOf returns the id of a process's cgroup, 0 if that is where all are that nobody put anywhere. proc is where the
-// processes are found.
-func (h Hierarchy) CgroupOf(proc string, pid int) (uint64, error) {
-	path, ok := h.pathOf(proc, pid)
+// CgroupOf returns the id of a process's cgroup, 0 if that is the root.
+func (h Hierarchy) CgroupOf(p procfs.Process) (uint64, error) {
+	path, ok := h.pathOf(p)
 	switch {
 	case !ok:
-		return 0, fmt.Errorf("cgroup of process %d: %w", pid, os.ErrNotExist)
+		return 0, fmt.Errorf("cgroup of process %d: %w", p.PID, os.ErrNotExist)
 	case path == "/":
 		return 0, nil
 	}

@@ -3,10 +3,7 @@ package kube
 import (
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -14,6 +11,7 @@ import (
 	"ktrace/decoder/pod"
 	"ktrace/tracer/boot"
 	"ktrace/tracer/netns"
+	"ktrace/tracer/procfs"
 )
 
 // held is a pod's network namespace, kept open so that its number stays the pod's as long as events can have it.
@@ -43,9 +41,9 @@ func (w *Watcher) wantsNetns(p pod.Info) bool {
 }
 
 // hold opens the namespace of a process of a pod and tells what is in it.
-func (w *Watcher) hold(uid string, pid int, inode uint32) {
+func (w *Watcher) hold(uid string, p procfs.Process, inode uint32) {
 	w.release(0) // the last one that had the addresses may have lost them just now
-	s, err := netns.Open(filepath.Join(w.proc, strconv.Itoa(pid), "ns/net"))
+	s, err := netns.Open(p.NamespacePath("net"))
 	if err == nil && s.Inode != inode {
 		_ = s.Close() // it has moved on; the next one will be as good
 		err = fmt.Errorf("namespace %d", s.Inode)
@@ -91,17 +89,18 @@ func (w *Watcher) completeNetwork(p pod.Info) {
 	}
 	for _, c := range p.Containers {
 		for _, pid := range w.processes(w.paths[c.ID]) {
-			if c.Gone || w.starting(pid) {
+			process := w.node.Process(pid)
+			if c.Gone || starting(process) {
 				continue
 			}
-			inode, err := netns.Inode(filepath.Join(w.proc, strconv.Itoa(pid), "ns/net"))
+			inode, err := process.Namespace("net")
 			switch {
 			case err != nil:
 				continue // it is gone
 			case w.shared(inode):
 				w.tellPod(decoder.PodFact{UID: p.UID, Source: "netns", HostNetwork: true})
 			default:
-				w.hold(p.UID, pid, inode)
+				w.hold(p.UID, process, inode)
 			}
 			return
 		}
@@ -109,9 +108,9 @@ func (w *Watcher) completeNetwork(p pod.Info) {
 }
 
 // starting reports whether a process is the runtime's, which has yet to join the container's namespaces.
-func (w *Watcher) starting(pid int) bool {
-	comm, err := os.ReadFile(filepath.Join(w.proc, strconv.Itoa(pid), "comm"))
-	return err != nil || strings.HasPrefix(string(comm), "runc") || strings.HasPrefix(string(comm), "crun")
+func starting(p procfs.Process) bool {
+	comm := p.Comm()
+	return strings.HasPrefix(comm, "runc") || strings.HasPrefix(comm, "crun")
 }
 
 // release looks after pods that ended, unless it did so just now. The namespace outlives the last container: the kernel

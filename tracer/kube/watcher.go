@@ -3,8 +3,6 @@ package kube
 import (
 	"context"
 	"errors"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -13,6 +11,7 @@ import (
 	"ktrace/tracer"
 	"ktrace/tracer/boot"
 	"ktrace/tracer/netns"
+	"ktrace/tracer/procfs"
 )
 
 // Options say where to look and what was selected.
@@ -29,7 +28,7 @@ type Options struct {
 type Watcher struct {
 	Hierarchy
 	opts     Options
-	proc     string
+	node     *procfs.FS
 	home     *netns.Space
 	machine  []uint32                 // inodes of the network namespaces of the machine's first process and of its kernel
 	index    *pod.Index               // of what was told
@@ -53,29 +52,27 @@ const walkEvery = 5 * time.Second
 
 // NewWatcher finds where this node keeps its pods. Close it.
 func NewWatcher(o Options) (*Watcher, error) {
-	h, err := FindHierarchy(o.HostRoot)
+	node := procfs.New(o.HostRoot)
+	h, err := FindHierarchy(node)
 	if err != nil {
 		return nil, err
 	}
-	home, err := netns.Open("/proc/self/ns/net")
+	home, err := netns.Open(node.Self().NamespacePath("net"))
 	if err != nil {
 		return nil, err
 	}
 	w := &Watcher{
 		Hierarchy: h,
 		opts:      o,
-		proc:      filepath.Join(o.HostRoot, "proc"),
+		node:      node,
 		home:      home,
 		index:     pod.NewIndex(),
 		paths:     map[string]string{},
 		spaces:    map[string]*held{},
 		began:     map[string]time.Duration{},
 	}
-	if _, err := os.Stat(filepath.Join(w.proc, "1")); err != nil {
-		w.proc = "/proc" // the node's root was mounted without what is mounted below it
-	}
-	for _, first := range []string{"1", "2"} { // init, which hides without CAP_SYS_PTRACE, and kthreadd
-		if inode, err := netns.Inode(filepath.Join(w.proc, first, "ns/net")); err == nil {
+	for _, first := range []uint32{1, 2} { // init, which hides without CAP_SYS_PTRACE, and kthreadd
+		if inode, err := node.Process(first).Namespace("net"); err == nil {
 			w.machine = append(w.machine, inode)
 		}
 	}
@@ -353,7 +350,7 @@ func (w *Watcher) entered(e decoder.Event, path string) {
 	p, _ := w.index.Pod(uid)
 	if e.Netns != 0 && !w.shared(e.Netns) && w.wantsNetns(p) {
 		w.began[uid] = time.Duration(e.Time.UnixNano())
-		w.hold(uid, int(e.PID), e.Netns)
+		w.hold(uid, w.node.Process(e.PID), e.Netns)
 	}
 	if c := find(p, id); c != nil && c.Source == "" {
 		w.nameContainerNow(uid, id)
@@ -363,7 +360,7 @@ func (w *Watcher) entered(e decoder.Event, path string) {
 // pathNow is the path of an event's cgroup, "" if it cannot be known any more: the process may have been moved meanwhile,
 // as a runtime's child begins in the runtime's own cgroup.
 func (w *Watcher) pathNow(e decoder.Event) string {
-	path, _ := w.pathOf(w.proc, int(e.PID))
+	path, _ := w.pathOf(w.node.Process(e.PID))
 	if id, err := w.idOf(path); err != nil || id != e.Cgroup {
 		return ""
 	}

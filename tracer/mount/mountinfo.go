@@ -3,10 +3,13 @@ package mount
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
+
+	"ktrace/tracer/procfs"
 )
 
 // Mount is a line of /proc/PID/mountinfo (proc(5)).
@@ -18,6 +21,15 @@ type Mount struct {
 	FS     string // type, "ext4", "fuse.sshfs"
 	Source string
 	Super  map[string]string // options of the file system
+}
+
+// Of returns what a process sees.
+func Of(p procfs.Process) ([]Mount, error) {
+	text, err := p.MountInfo()
+	if err != nil {
+		return nil, fmt.Errorf("mounts: %w", err)
+	}
+	return Parse(bytes.NewReader(text))
 }
 
 // Parse reads a mountinfo file. Lines that it does not understand are an error: a mount that is missed is a

@@ -9,10 +9,9 @@ import (
 
 // Devices is the decoder.Witness that names the devices which events refer to, of whatever namespace.
 type Devices struct {
-	root   string
+	spaces *netns.Finder
 	known  map[decoder.Question]bool // of a question only namespace and device
 	missed map[decoder.Question]time.Time
-	paths  map[uint32]string
 }
 
 // missedAgain is how soon a device that was not found is looked for again, by the events' clock.
@@ -21,9 +20,9 @@ const missedAgain = time.Second
 // maxDevices is how many are remembered, fewer than decoder.Names does: it is told all of them again before it forgets.
 const maxDevices = decoder.RecentMost / 4
 
-// NewDevices returns the witness; root is where the node's file system is.
-func NewDevices(root string) *Devices {
-	return &Devices{root: root, known: map[decoder.Question]bool{}, missed: map[decoder.Question]time.Time{}, paths: map[uint32]string{}}
+// NewDevices returns the witness.
+func NewDevices(spaces *netns.Finder) *Devices {
+	return &Devices{spaces: spaces, known: map[decoder.Question]bool{}, missed: map[decoder.Question]time.Time{}}
 }
 
 // About implements decoder.Witness. The first event of a namespace tells all its devices.
@@ -35,11 +34,10 @@ func (d *Devices) About(e decoder.Event) []decoder.Fact {
 	if len(d.known)+len(d.missed) >= maxDevices {
 		clear(d.known)
 		clear(d.missed)
-		clear(d.paths)
 	}
 	d.missed[q] = e.Time // names are worth no failure; what is unknown keeps its number
-	space := d.open(e.Netns)
-	if space == nil {
+	space, err := d.spaces.Open(e.Netns)
+	if err != nil {
 		return nil
 	}
 	defer space.Close()
@@ -56,24 +54,4 @@ func (d *Devices) About(e decoder.Event) []decoder.Fact {
 		}
 	}
 	return facts
-}
-
-// open returns a namespace by its number, nil if nobody is in it and it has no name.
-func (d *Devices) open(inode uint32) *netns.Space {
-	if s, err := netns.Open(d.paths[inode]); err == nil {
-		if s.Inode == inode {
-			return s
-		}
-		_ = s.Close()
-	}
-	for path := range netns.Paths(d.root) {
-		if found, err := netns.Inode(path); err != nil || found != inode {
-			continue
-		}
-		if s, err := netns.Open(path); err == nil && s.Inode == inode {
-			d.paths[inode] = path
-			return s
-		}
-	}
-	return nil
 }

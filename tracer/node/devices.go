@@ -29,7 +29,7 @@ func (o *Observer) devices(inode uint32) (devices []decoder.Device, err error) {
 	defer func() { err = errors.Join(err, n.Close()) }()
 	var others []*netns.Space
 	for _, other := range o.all() {
-		if s := o.at(o.paths[other], other); s != nil {
+		if s, err := o.found.Open(other); err == nil {
 			defer s.Close()
 			others = append(others, s)
 		}

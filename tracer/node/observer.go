@@ -2,10 +2,7 @@ package node
 
 import (
 	"errors"
-	"fmt"
-	"maps"
 	"net/netip"
-	"slices"
 	"time"
 
 	"ktrace/decoder"
@@ -13,14 +10,11 @@ import (
 	"ktrace/tracer/netns"
 )
 
-// Observer answers questions about network namespaces. It holds none of them open between two questions: a pod's devices
-// must go when the pod does. It is of one goroutine.
+// Observer answers questions about network namespaces. It holds none of them open between two questions. It is of one
+// goroutine.
 type Observer struct {
-	root   string // of the node's file system
-	proc   string
-	paths  map[uint32]string
+	found  *netns.Finder
 	spaces map[uint32]*space
-	missed map[uint32]time.Time // namespaces that were not found, and when
 }
 
 // space is one network namespace and what was read in it before.
@@ -41,25 +35,15 @@ type space struct {
 }
 
 const (
-	maxSpaces  = 1024            // remembered at a time
-	missedFor  = 1 * time.Second // before a namespace is looked for again
-	maxDrops   = 4096            // questions whose drops are counted, in one namespace
-	setsRounds = 4               // a chain that only a set's elements lead to may need sets of its own
+	maxSpaces  = 1024 // remembered at a time
+	maxDrops   = 4096 // questions whose drops are counted, in one namespace
+	setsRounds = 4    // a chain that only a set's elements lead to may need sets of its own
 )
 
-// New returns an Observer of the node whose file system is at hostRoot.
-func New(hostRoot string) *Observer {
-	return &Observer{
-		root:   hostRoot,
-		proc:   netns.Proc(hostRoot),
-		paths:  map[uint32]string{},
-		spaces: map[uint32]*space{},
-		missed: map[uint32]time.Time{},
-	}
+// New returns an Observer of the namespaces that a Finder finds.
+func New(found *netns.Finder) *Observer {
+	return &Observer{found: found, spaces: map[uint32]*space{}}
 }
-
-// ErrNoSpace is returned for a namespace that nothing leads to: its last process ended and no mount holds it.
-var ErrNoSpace = errors.New("network namespace is gone or cannot be entered")
 
 // space returns what is known of a namespace that is there.
 func (o *Observer) space(inode uint32) (*space, error) {
@@ -78,55 +62,18 @@ func (o *Observer) space(inode uint32) (*space, error) {
 	return s, n.Close()
 }
 
-// open finds a namespace by its number.
+// open finds a namespace by its number. What was read in one that is gone is forgotten.
 func (o *Observer) open(inode uint32) (*netns.Space, error) {
-	if n := o.at(o.paths[inode], inode); n != nil {
-		return n, nil
-	}
-	if time.Since(o.missed[inode]) >= missedFor {
-		o.look()
-		if n := o.at(o.paths[inode], inode); n != nil {
-			return n, nil
-		}
-		if len(o.missed) >= maxSpaces {
-			clear(o.missed)
-		}
-		o.missed[inode] = time.Now()
-	}
-	delete(o.spaces, inode)
-	return nil, fmt.Errorf("%w: %d", ErrNoSpace, inode)
-}
-
-// at opens the namespace at a path if it is still the one of that number.
-func (o *Observer) at(path string, inode uint32) *netns.Space {
-	if path == "" {
-		return nil
-	}
-	n, err := netns.Open(path)
+	n, err := o.found.Open(inode)
 	if err != nil {
-		return nil
+		delete(o.spaces, inode)
 	}
-	if n.Inode != inode {
-		_ = n.Close() // was only looked at
-		return nil
-	}
-	return n
-}
-
-// look finds all namespaces that there are.
-func (o *Observer) look() {
-	clear(o.paths)
-	for path := range netns.Paths(o.root) {
-		if n, err := netns.Inode(path); err == nil && o.paths[n] == "" {
-			o.paths[n] = path
-		}
-	}
+	return n, err
 }
 
 // all are the numbers of the namespaces that there are, as many as are remembered.
 func (o *Observer) all() []uint32 {
-	o.look()
-	found := slices.Collect(maps.Keys(o.paths))
+	found := o.found.Inodes()
 	return found[:min(len(found), maxSpaces)]
 }
 
@@ -227,7 +174,7 @@ func (o *Observer) Netstat(inode uint32) []decoder.Fact {
 		}
 		full, err := overfull(inode)
 		for _, l := range full {
-			l.PID, l.Comm = owner(o.proc, inode, l.Inode)
+			l.PID, l.Comm = owner(o.found.Node(), inode, l.Inode)
 			facts = append(facts, decoder.Fact{Socket: &l})
 		}
 		return facts, err
@@ -277,7 +224,7 @@ func (o *Observer) Socket(about decoder.Question, dst netip.AddrPort) []decoder.
 	})
 	for _, f := range facts {
 		if f.Socket != nil && f.Socket.Inode != 0 {
-			f.Socket.PID, f.Socket.Comm = owner(o.proc, about.Netns, f.Socket.Inode)
+			f.Socket.PID, f.Socket.Comm = owner(o.found.Node(), about.Netns, f.Socket.Inode)
 		}
 	}
 	return facts

@@ -12,6 +12,8 @@ import (
 
 	"ktrace/decoder"
 	"ktrace/testdata/lab"
+	"ktrace/tracer/netns"
+	"ktrace/tracer/procfs"
 )
 
 // listenAt in the environment makes the test binary a process that listens there and does not accept.
@@ -29,7 +31,7 @@ func TestMain(m *testing.M) {
 
 func observe(t testing.TB) *Observer {
 	t.Helper()
-	return New("/")
+	return New(netns.NewFinder(procfs.New("/")))
 }
 
 // index is the number of a device.

@@ -25,7 +25,7 @@ func (o *Observer) CgroupPrograms(inode uint32, id uint64) []decoder.Fact {
 }
 
 func (o *Observer) cgroupPrograms(id uint64) ([]decoder.Fact, error) {
-	h, err := kube.FindHierarchy(o.root)
+	h, err := kube.FindHierarchy(o.found.Node())
 	if err != nil || h.ID != 0 {
 		return nil, err
 	}
@@ -39,7 +39,7 @@ func (o *Observer) cgroupPrograms(id uint64) ([]decoder.Fact, error) {
 	}
 	var facts []decoder.Fact
 	for ; strings.HasPrefix(dir, root); dir = filepath.Dir(dir) {
-		seen := strings.TrimPrefix(dir, strings.TrimSuffix(o.root, "/"))
+		seen := strings.TrimPrefix(dir, strings.TrimSuffix(o.found.Node().HostRoot(), "/"))
 		more, err := programsOf(dir, decoder.Program{Cgroup: id, Dir: seen})
 		if err != nil {
 			return facts, fmt.Errorf("programs of %s: %w", dir, err)

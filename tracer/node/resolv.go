@@ -1,22 +1,20 @@
 package node
 
 import (
-	"fmt"
-	"io"
-	"os"
-	"path/filepath"
+	"bytes"
+	"errors"
 	"reflect"
 	"slices"
 	"time"
 
 	"ktrace/decoder"
-	"ktrace/tracer/netns"
+	"ktrace/tracer/procfs"
 )
 
 // Resolv is the decoder.Witness that reads the resolv.conf and the environment of those who ask. What kubelet writes there
 // names the cluster's DNS service and others, so that they are known without the API.
 type Resolv struct {
-	root  string
+	node  *procfs.FS
 	looks map[uint32]look // by namespace
 	conf  map[uint32]decoder.ResolvConf
 	env   map[uint32][]decoder.ServiceFact
@@ -30,14 +28,13 @@ type look struct {
 	read   bool      // a file was read
 }
 
-// NewResolv returns the witness; root is where the node's file system is.
-func NewResolv(root string) *Resolv {
-	return &Resolv{root: root, looks: map[uint32]look{}, conf: map[uint32]decoder.ResolvConf{}, env: map[uint32][]decoder.ServiceFact{}}
+// NewResolv returns the witness.
+func NewResolv(node *procfs.FS) *Resolv {
+	return &Resolv{node: node, looks: map[uint32]look{}, conf: map[uint32]decoder.ResolvConf{}, env: map[uint32][]decoder.ServiceFact{}}
 }
 
 const (
 	maxResolv   = 64 << 10         // bytes that are read of a resolv.conf: it belongs to the container
-	maxEnviron  = 256 << 10        // bytes that are read of an environment, which does, too
 	maxReaders  = 8                // processes of a namespace that are looked at: the first may be one that holds it open
 	resolvEvery = 30 * time.Second // looking for it again: it may have been mended, and namespaces' numbers are used again
 	retryEvery  = time.Second      // the same after it was not found, or was not the one that the sender goes by
@@ -64,8 +61,8 @@ func (r *Resolv) About(e decoder.Event) []decoder.Fact {
 	l := r.looks[e.Netns]
 	l.last, l.sender, l.read = time.Now(), l.sender || e.PID != 0, l.read || read
 	r.looks[e.Netns] = l
-	for _, dir := range processes {
-		if services := environ(dir, e.Netns); len(services) > 0 {
+	for _, p := range processes {
+		if services := environ(p, e.Netns); len(services) > 0 {
 			return append(facts, r.services(services, e.Netns)...)
 		}
 	}
@@ -91,20 +88,24 @@ func (r *Resolv) asksAnother(e decoder.Event) bool {
 	return e.PID != 0 && e.Packet != nil && e.Packet.Dport == portDNS && !slices.Contains(r.conf[e.Netns].Nameservers, e.Packet.Dst)
 }
 
-// readConf reads the first resolv.conf that there is.
-func (r *Resolv) readConf(processes []string, netns uint32) (facts []decoder.Fact, read bool) {
-	for _, dir := range processes {
-		if file, err := os.Open(filepath.Join(dir, "root/etc/resolv.conf")); err == nil {
-			defer file.Close()
-			return r.resolv(file, netns), true
+// readConf reads the first resolv.conf that there is. Where a file system does not answer no other is tried: they may be
+// of the same pod.
+func (r *Resolv) readConf(processes []procfs.Process, netns uint32) (facts []decoder.Fact, read bool) {
+	for _, p := range processes {
+		text, err := p.Root().ReadFile("etc/resolv.conf", maxResolv)
+		switch {
+		case err == nil, errors.Is(err, procfs.ErrTooLarge):
+			return r.resolv(text, netns), true
+		case errors.Is(err, procfs.ErrSlow):
+			return nil, true
 		}
 	}
 	return nil, false
 }
 
 // resolv reports what a resolv.conf says, if that is new.
-func (r *Resolv) resolv(file io.Reader, netns uint32) []decoder.Fact {
-	conf := decoder.ParseResolv(io.LimitReader(file, maxResolv))
+func (r *Resolv) resolv(text []byte, netns uint32) []decoder.Fact {
+	conf := decoder.ParseResolv(bytes.NewReader(text))
 	conf.Netns = netns
 	if reflect.DeepEqual(conf, r.conf[netns]) {
 		return nil
@@ -121,17 +122,12 @@ func (r *Resolv) resolv(file io.Reader, netns uint32) []decoder.Fact {
 }
 
 // environ reads the services that the environment of a process names.
-func environ(dir string, netns uint32) []decoder.ServiceFact {
-	file, err := os.Open(filepath.Join(dir, "environ"))
+func environ(p procfs.Process, netns uint32) []decoder.ServiceFact {
+	text, err := p.Environ()
 	if err != nil {
-		return nil
+		return nil // the process has ended, or does not let its memory be read
 	}
-	defer file.Close()
-	text, err := io.ReadAll(io.LimitReader(file, maxEnviron))
-	if err != nil {
-		return nil // the process has ended
-	}
-	all := decoder.ParseServiceEnv(string(text))
+	all := decoder.ParseServiceEnv(text)
 	for i := range all {
 		all[i].Netns = netns
 	}
@@ -158,49 +154,44 @@ func (r *Resolv) services(now []decoder.ServiceFact, netns uint32) []decoder.Fac
 	return facts
 }
 
-// sender is the directory of the process that sends, none if it is not known, or if its files are not those of the
-// namespace: who joins a pod's from the node, as nsenter or ip netns exec, has the node's.
-func (r *Resolv) sender(e decoder.Event) []string {
-	proc := netns.Proc(r.root)
-	dir := filepath.Join(proc, fmt.Sprint(e.PID))
-	if e.PID == 0 || fromNode(proc, dir, e.Netns) {
+// sender is the process that sends, none if it is not known, or if its files are not those of the namespace: a process
+// that joined a pod's from the node, by nsenter or ip netns exec, has the node's.
+func (r *Resolv) sender(e decoder.Event) []procfs.Process {
+	p := r.node.Process(e.PID)
+	if e.PID == 0 || r.fromNode(p, e.Netns) {
 		return nil
 	}
-	return []string{dir}
+	return []procfs.Process{p}
 }
 
 // fromNode reports whether a process sees the node's files in a network namespace that is not the node's.
-func fromNode(proc, dir string, inode uint32) bool {
-	same := func(what string, of uint32) bool {
-		nodes, err := netns.Inode(filepath.Join(proc, "1/ns", what))
+func (r *Resolv) fromNode(p procfs.Process, inode uint32) bool {
+	same := func(kind string, of uint32) bool {
+		nodes, err := r.node.Process(1).Namespace(kind)
 		return err == nil && nodes == of
 	}
-	files, err := netns.Inode(filepath.Join(dir, "ns/mnt"))
+	files, err := p.Namespace("mnt")
 	return err == nil && same("mnt", files) && !same("net", inode)
 }
 
-// processes are the directories of some in the namespace of who sends: last those that joined it from the node.
-func (r *Resolv) processes(e decoder.Event) []string {
-	proc := netns.Proc(r.root)
+// processes are some in the namespace of the sender: last those that joined it from the node.
+func (r *Resolv) processes(e decoder.Event) []procfs.Process {
 	l := r.looks[e.Netns]
 	if time.Since(l.walked) < retryEvery {
 		return nil
 	}
 	l.walked = time.Now()
 	r.looks[e.Netns] = l
-	var own, all []string
-	for dir := range netns.Processes(proc) {
-		if inode, err := netns.Inode(filepath.Join(dir, "ns/net")); err != nil || inode != e.Netns {
-			continue
-		}
-		if !fromNode(proc, dir, e.Netns) {
-			own = append(own, dir)
+	var own, joined []procfs.Process
+	for p := range r.node.InNetns(e.Netns) {
+		if r.fromNode(p, e.Netns) {
+			joined = append(joined, p)
 		} else {
-			all = append(all, dir)
+			own = append(own, p)
 		}
 		if len(own) >= maxReaders {
 			break
 		}
 	}
-	return append(own, all...)
+	return append(own, joined...)
 }

@@ -1,14 +1,18 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"ktrace/decoder"
 	"ktrace/tracer/netns"
+	"ktrace/tracer/procfs"
 )
 
 // fakeNode is a file system that has processes in this test's network namespace, by their numbers, each with a resolv.conf.
@@ -67,7 +71,7 @@ func nameservers(facts []decoder.Fact) string {
 func TestResolvConfIsThatOfWhoAsks(t *testing.T) {
 	const a, b = "10.96.0.10", "10.96.0.99"
 	n := newFakeNode(t)
-	r := NewResolv(n.root)
+	r := NewResolv(procfs.At(n.root))
 	for _, step := range []struct {
 		what   string
 		change func()
@@ -139,8 +143,42 @@ func TestResolvConfIsAContainersRatherThanTheNodes(t *testing.T) {
 				n.process(pid, "nameserver "+own+"\n")
 			}
 			n.ends(33)
-			if got := nameservers(NewResolv(n.root).About(n.sends(c.sender, own))); got != "["+c.want+"]" {
+			if got := nameservers(NewResolv(procfs.At(n.root)).About(n.sends(c.sender, own))); got != "["+c.want+"]" {
 				t.Errorf("%q, want [%s]", got, c.want)
+			}
+		})
+	}
+}
+
+// TestResolvConfThatIsNoFileOfThePodsIsNotRead has one container lay a trap, and another beside it in the pod be honest.
+func TestResolvConfThatIsNoFileOfThePodsIsNotRead(t *testing.T) {
+	const own = "10.96.0.10"
+	for name, trap := range map[string]func(at string) error{
+		"a link out of the container": func(at string) error { return os.Symlink("/etc/resolv.conf", at) },
+		"a link of proc":              func(at string) error { return os.Symlink("/proc/self/root/etc/resolv.conf", at) },
+		"a pipe":                      func(at string) error { return unix.Mkfifo(at, 0o644) },
+		"a device":                    func(at string) error { return unix.Mknod(at, unix.S_IFCHR|0o644, int(unix.Mkdev(1, 5))) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newFakeNode(t)
+			n.process(40, "")
+			at := filepath.Join(n.root, "proc/40/root/etc/resolv.conf")
+			if err := errors.Join(os.Remove(at), trap(at)); err != nil {
+				t.Fatal(err)
+			}
+			r := NewResolv(procfs.At(n.root))
+			if got := nameservers(r.About(n.sends(40, own))); got != "" {
+				t.Errorf("read %s", got)
+			}
+			n.process(41, "nameserver "+own+"\n")
+			if got := nameservers(r.About(n.sends(41, own))); got != "" {
+				t.Errorf("read %s, though another was looked for just now", got)
+			}
+			l := r.looks[n.ns]
+			l.last = l.last.Add(-retryEvery)
+			r.looks[n.ns] = l
+			if got := nameservers(r.About(n.sends(41, own))); got != "["+own+"]" {
+				t.Errorf("read %q of the other container, want %s", got, own)
 			}
 		})
 	}

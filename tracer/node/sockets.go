@@ -4,15 +4,13 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"ktrace/decoder"
 	"ktrace/tracer/netlink"
+	"ktrace/tracer/procfs"
 )
 
 // Layout of struct inet_diag_msg and its request, bytes.
@@ -129,37 +127,21 @@ func socketState(n byte) string {
 	return strconv.Itoa(int(n))
 }
 
-// maxDescriptors bounds the search for a socket's owner.
-const maxDescriptors = 100_000
+const (
+	maxDescriptors = 100_000 // that are looked at for a socket's owner
+	maxFiles       = 1 << 16 // of one process
+)
 
 // owner finds the process that has a socket open, among those in the namespace; 0 if none was found.
-func owner(proc string, netns, inode uint32) (pid uint32, comm string) {
-	space, link := fmt.Sprintf("net:[%d]", netns), fmt.Sprintf("socket:[%d]", inode)
-	processes, err := os.ReadDir(proc)
-	if err != nil {
-		return 0, ""
-	}
-	left := maxDescriptors
-	for _, p := range processes {
-		n, err := strconv.ParseUint(p.Name(), 10, 32)
-		if err != nil {
-			continue
-		}
-		dir := filepath.Join(proc, p.Name())
-		if at, err := os.Readlink(dir + "/ns/net"); err != nil || at != space {
-			continue
-		}
-		fds, err := os.ReadDir(dir + "/fd")
-		if err != nil { // it ended
-			continue
-		}
-		for _, fd := range fds {
+func owner(node *procfs.FS, netns, inode uint32) (pid uint32, comm string) {
+	link, left := fmt.Sprintf("socket:[%d]", inode), maxDescriptors
+	for p := range node.InNetns(netns) {
+		for f := range p.Files(maxFiles) {
 			if left--; left < 0 {
 				return 0, ""
 			}
-			if to, err := os.Readlink(dir + "/fd/" + fd.Name()); err == nil && to == link {
-				name, _ := os.ReadFile(dir + "/comm") // it may have ended; its number still says something
-				return uint32(n), strings.TrimSpace(string(name))
+			if f.Link() == link {
+				return p.PID, p.Comm() // it may have ended; its number still says something
 			}
 		}
 	}

@@ -15,6 +15,8 @@ import (
 	"ktrace/testdata/lab"
 	"ktrace/tracer"
 	"ktrace/tracer/kallsyms"
+	"ktrace/tracer/netns"
+	"ktrace/tracer/procfs"
 )
 
 // watch traces UDP and ICMP in the namespaces while traffic runs, with a witness, and returns all that the stream told.
@@ -278,7 +280,7 @@ func TestWhatIsPutOffIsReportedAndSoIsItsEnd(t *testing.T) {
 
 // TestAWitnessForgetsServicesThatAreGone: a run of months sees many come and go, and namespaces with tunnels.
 func TestAWitnessForgetsServicesThatAreGone(t *testing.T) {
-	w := NewWitness(New("/"))
+	w := NewWitness(New(netns.NewFinder(procfs.New("/"))))
 	for i := range 2 * maxSpaces {
 		addr := netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)})
 		s := decoder.ServiceFact{Addrs: []netip.Addr{addr}}

@@ -7,23 +7,20 @@ import (
 	"ktrace/cmd/internal/flags"
 	"ktrace/decoder"
 	"ktrace/tracer/netns"
+	"ktrace/tracer/procfs"
 )
 
 // absent are those of the devices and patterns in the flags that no device of the node has, in whatever namespace.
 func absent(f flags.Flags) []string {
-	left, seen := slices.Clone(f.Devices), map[uint32]bool{}
-	for file := range netns.Paths(f.HostRoot) {
-		if len(left) == 0 {
-			break
-		}
-		if inode, err := netns.Inode(file); err != nil || seen[inode] {
-			continue
-		}
-		space, err := netns.Open(file)
+	left, found := slices.Clone(f.Devices), netns.NewFinder(procfs.New(f.HostRoot))
+	if len(left) == 0 {
+		return nil
+	}
+	for _, inode := range found.Inodes() {
+		space, err := found.Open(inode)
 		if err != nil {
 			continue // its last process has just ended
 		}
-		seen[space.Inode] = true
 		devices, err := space.Devices()
 		_ = space.Close() // was only looked at
 		if err != nil {

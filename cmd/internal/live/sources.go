@@ -2,7 +2,6 @@ package live
 
 import (
 	"errors"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"ktrace/tracer/kube"
 	"ktrace/tracer/netns"
 	"ktrace/tracer/node"
+	"ktrace/tracer/procfs"
 )
 
 // WatchDrops adds to a view what it asks the kernel for: all drops, and the packets that tell senders of them.
@@ -32,9 +32,10 @@ func WatchVerdicts(v View, unwanted ...string) View {
 
 // WatchNode adds to a view who says what its events refer to; done lets go of it.
 func WatchNode(v View, root string) (_ View, done func() error) {
-	w, symbols := node.NewWitness(node.New(root)), kallsyms.NewSymbols()
+	found := netns.NewFinder(procfs.New(root))
+	w, symbols := node.NewWitness(node.New(found)), kallsyms.NewSymbols()
 	return v.With(View{
-		Witnesses: []decoder.Witness{node.NewDevices(root), symbols, w},
+		Witnesses: []decoder.Witness{node.NewDevices(found), symbols, w},
 		Begin: func() ([]decoder.Fact, error) {
 			home, err := netns.Inode("/proc/self/ns/net")
 			return w.Begin(home), err
@@ -46,8 +47,9 @@ func WatchNode(v View, root string) (_ View, done func() error) {
 // WatchSyncs is the part of a view that asks the kernel for syncs.
 func WatchSyncs(live *fsync.Fsync, stage *decoder.FsyncStage, root string, limit time.Duration) View {
 	stage.Floor = live.Raise
-	disks, cpus := disk.NewIOLimits(root, limit), disk.NewCPULimits(root, limit)
-	writers := disk.NewWriters(root, limit, cgroupOf(root))
+	node := procfs.New(root)
+	disks, cpus := disk.NewIOLimits(node, limit), disk.NewCPULimits(node, limit)
+	writers := disk.NewWriters(node, limit, cgroupOf(node))
 	v := View{
 		Witnesses: []decoder.Witness{disks, cpus, writers},
 		Begin:     func() ([]decoder.Fact, error) { return writers.Poll(), nil },
@@ -66,14 +68,14 @@ func WatchSyncs(live *fsync.Fsync, stage *decoder.FsyncStage, root string, limit
 }
 
 // cgroupOf returns what tells the cgroup of a process, 0 if it is not known: a run that knows of no pods says so itself.
-func cgroupOf(root string) func(pid uint32) uint64 {
-	find := sync.OnceValues(func() (kube.Hierarchy, error) { return kube.FindHierarchy(root) }) // looks far and wide
+func cgroupOf(node *procfs.FS) func(pid uint32) uint64 {
+	find := sync.OnceValues(func() (kube.Hierarchy, error) { return kube.FindHierarchy(node) }) // looks far and wide
 	return func(pid uint32) uint64 {
 		h, err := find()
 		if err != nil {
 			return 0
 		}
-		id, err := h.CgroupOf(filepath.Join(root, "proc"), int(pid))
+		id, err := h.CgroupOf(node.Process(pid))
 		if err != nil {
 			return 0 // it has ended
 		}
@@ -86,6 +88,6 @@ func WatchFlows(v View, root string) View {
 	v = WatchVerdicts(WatchDrops(v))
 	v.Path.Hops = tracer.TCP | tracer.UDP | tracer.ICMP
 	v.Path.TCPFlags = tracer.FlagSYN | tracer.FlagRST
-	v.Witnesses = append(v.Witnesses, node.NewResolv(root))
+	v.Witnesses = append(v.Witnesses, node.NewResolv(procfs.New(root)))
 	return v
 }

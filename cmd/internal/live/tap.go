@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"strconv"
 
 	"ktrace/cmd/internal/flags"
 	"ktrace/cmd/internal/replay"
@@ -14,6 +12,7 @@ import (
 	"ktrace/tracer"
 	"ktrace/tracer/kube"
 	"ktrace/tracer/netns"
+	"ktrace/tracer/procfs"
 	"ktrace/tracer/tap"
 )
 
@@ -66,7 +65,7 @@ func (a *attachment) spaces(f flags.Flags, selector pod.Selector, w *kube.Watche
 	case f.Netns != "":
 		name = replay.NetnsPath(f)
 	case f.PID != 0:
-		name = filepath.Join(f.HostRoot, "proc", strconv.Itoa(f.PID), "ns/net")
+		name = procfs.New(f.HostRoot).Process(uint32(f.PID)).NamespacePath("net")
 	default:
 		return func() []*netns.Space { return []*netns.Space{w.Home()} }, nil
 	}

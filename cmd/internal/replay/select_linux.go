@@ -11,6 +11,7 @@ import (
 	"ktrace/decoder/pod"
 	"ktrace/tracer/kube"
 	"ktrace/tracer/netns"
+	"ktrace/tracer/procfs"
 )
 
 // places are the namespace and the process that the flags name, of this machine.
@@ -30,7 +31,7 @@ func places(f flags.Flags) ([]pod.Place, error) {
 		all = append(all, place)
 	}
 	if f.PID != 0 {
-		place, err := kube.PlaceOf(f.HostRoot, f.PID)
+		place, err := kube.PlaceOf(procfs.New(f.HostRoot), f.PID)
 		if errors.Is(err, os.ErrNotExist) {
 			return nil, flags.Usagef("--pid %d: there is no such process", f.PID)
 		}
