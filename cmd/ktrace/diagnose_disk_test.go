@@ -224,7 +224,9 @@ func diagnosed(t *testing.T, name string, command []string, flags ...string) (li
 	if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	live = slowSyncs(t, name, run.Stop())
+	said := run.Stop()
+	live = slowSyncs(t, name, said)
+	t.Logf("of all syncs: %s\n%s", lab.Findings(said), lab.Summary(t, said).Raw)
 	lines, _ := lab.StartKtrace(t, "read", file, "diagnose", "-o", "json").Wait()
 	return live, slowSyncs(t, name, lines)
 }
