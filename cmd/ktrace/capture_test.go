@@ -87,8 +87,8 @@ func TestCaptureComesBackWhereADeviceIsSetUpAnew(t *testing.T) {
 	c := lab.NewCluster(t)
 	p := c.AddPod("a")
 	run := lab.Ktrace(t, "capture", "--netns", p.NS.Path(), "--variant", "clsact", "icmp")
-	// In one process, or ktrace is there before.
-	p.NS.Run("sh", "-c", "printf 'qdisc del dev eth0 clsact\nqdisc add dev eth0 clsact\n' | tc -batch -")
+	// In one process, and once more where ktrace was there before nevertheless.
+	p.NS.Run("sh", "-c", "until printf 'qdisc del dev eth0 clsact\nqdisc add dev eth0 clsact\n' | tc -batch -; do :; done")
 	p.Start("ping", "-q", "-i", "0.01", lab.ServerAddr)
 	run.Await("a packet", func(l lab.Line) bool { return l.Kind == "frame" })
 	run.Stop()

@@ -57,7 +57,8 @@ func TestAReadOnlyDiskIsAnErrorOfEveryFile(t *testing.T) {
 	}
 }
 
-// frailDisk is a file system on a disk of its own, and what turns it read-only at once, as an error of the disk does.
+// frailDisk is a file system on a disk of its own, and what turns it read-only at once, as an error of the disk does. No
+// other test must run beside that makes a mount namespace: the disk is busy as long as that lives.
 func frailDisk(t *testing.T) (dir string, turn func()) {
 	t.Helper()
 	dir = newDisk(t, "ext4")
@@ -91,7 +92,6 @@ func readOnly(t *testing.T, run *lab.Run, what, file string) {
 
 // TestADiskThatTurnsReadOnlyKeepsWhatWasSeen: the run ends with the error, and what came before is in the files.
 func TestADiskThatTurnsReadOnlyKeepsWhatWasSeen(t *testing.T) {
-	t.Parallel()
 	for _, flag := range []string{"--record", "-w"} {
 		t.Run(flag, func(t *testing.T) {
 			c := lab.NewCluster(t)
@@ -115,7 +115,6 @@ func TestADiskThatTurnsReadOnlyKeepsWhatWasSeen(t *testing.T) {
 
 // TestAFlightRecorderWhoseDiskTurnsReadOnlyKeepsItsFiles fires before and after.
 func TestAFlightRecorderWhoseDiskTurnsReadOnlyKeepsItsFiles(t *testing.T) {
-	t.Parallel()
 	c := lab.NewCluster(t)
 	p := c.AddPod("a")
 	disk, turn := frailDisk(t)
@@ -144,7 +143,6 @@ func TestAFlightRecorderWhoseDiskTurnsReadOnlyKeepsItsFiles(t *testing.T) {
 
 // TestACopyWhoseDiskTurnsReadOnlyKeepsWhatCame has packets come by a pipe.
 func TestACopyWhoseDiskTurnsReadOnlyKeepsWhatCame(t *testing.T) {
-	t.Parallel()
 	disk, turn := frailDisk(t)
 	file, pipe := filepath.Join(disk, "x"), filepath.Join(t.TempDir(), "pipe")
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {

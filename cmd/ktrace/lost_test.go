@@ -292,7 +292,7 @@ func TestAFileHidesNothingOfAnotherNode(t *testing.T) {
 		}
 	}
 	said := ktraceRead(t, slow, good, "fsync")
-	for _, want := range []string{"  node      lab-node\n", "node lab-node, " + slow + ":\n", "node vm, " + good + ":\n", "wal: 55 syncs", "wal: 455 syncs", "found fsync-slow 3× (/var/lib/etcd (wal)) on lab-node"} {
+	for _, want := range []string{"  node       lab-node\n", "node lab-node, " + slow + ":\n", "node vm, " + good + ":\n", "wal: 55 syncs", "wal: 455 syncs", "found fsync-slow 3× (/var/lib/etcd (wal)) on lab-node"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("no %q in\n%s", want, said)
 		}
