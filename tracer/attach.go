@@ -44,7 +44,7 @@ func mayAttach(spec *ebpf.ProgramSpec) error {
 // kprobeEvents is there if the kernel was built with kprobes that perf_event_open takes (4.17).
 const kprobeEvents = "/sys/bus/event_source/devices/kprobe/type"
 
-// attachKprobe takes perf's kprobes, for kernels that attach no more than one function at a time: see takeTogether.
+// attachKprobe takes perf's kprobes, for kernels that attach no more than one function at a time: see attachKprobeMulti.
 func attachKprobe(target string, p *ebpf.Program) (link.Link, error) {
 	l, err := link.Kprobe(target, p, nil)
 	if errors.Is(err, os.ErrNotExist) {

@@ -28,13 +28,13 @@ func TestDetachingTakesASecond(t *testing.T) {
 func detaching(t *testing.T, variant string) time.Duration {
 	t.Helper()
 	tr, err := Open(Options{
-		Probes: []string{"cgroup", "path", "sock", "netfilter", TLSProbe, FsyncProbe}, Unwanted: []string{HookRange}, Variant: variant,
+		Probes: []string{CgroupProbe, PathProbe, SockProbe, NetfilterProbe, TLSProbe, FsyncProbe}, Unwanted: []string{HookRange}, Variant: variant,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	programs := 0
-	for _, x := range tr.Taken() {
+	for _, x := range tr.Hooks() {
 		if x.Variant != nil {
 			programs += len(x.Variant.Programs)
 		}

@@ -23,7 +23,7 @@ func checkTypes(file string) []host.Check {
 	kernel, err := kernelTypes(file)
 	if err != nil {
 		return []host.Check{{
-			Name: c.Name, Found: errors.Unwrap(err).Error(), Costs: "no program loads: no verb works but read",
+			Name: c.Name, Found: errors.Unwrap(err).Error(), Impact: "no program loads: no verb works but read",
 			Remedy: "give a file with this kernel's BTF (pahole or bpftool make one) by --btf, or use a kernel with CONFIG_DEBUG_INFO_BTF",
 		}}
 	}
@@ -40,7 +40,7 @@ func checkReasons(kernel types) host.Check {
 	case len(drops) == 0:
 		return host.Check{
 			Name: name, Found: "none: this kernel does not say why it drops packets",
-			Costs:  "drops are named by the function that drops, and by what the node says when it is asked",
+			Impact: "drops are named by the function that drops, and by what the node says when it is asked",
 			Remedy: "kernels from 5.17 on have them",
 		}
 	}

@@ -234,7 +234,7 @@ func (k *kernel) wanting(t *testing.T, spec *ebpf.CollectionSpec, v Variant) []s
 	for _, name := range v.Programs {
 		lacks = append(lacks, k.lacking(t, spec.Programs[name])...)
 	}
-	if v.Together && !fprobes.has(k, "") {
+	if v.Multi && !fprobes.has(k, "") {
 		lacks = append(lacks, fprobes.name)
 	}
 	for _, r := range refusals() {
@@ -262,8 +262,8 @@ func TestEveryVariantIsTakenWhereItsFeaturesAre(t *testing.T) {
 func takeAlone(t *testing.T, k *kernel, o *object, v Variant) {
 	lacks := k.wanting(t, o.spec, v)
 	var err error
-	if v.Together {
-		err = o.takeTogether([]Hook{{Name: "alone", Variants: []Variant{v}}}, "")["alone"]
+	if v.Multi {
+		err = o.attachKprobeMulti([]Hook{{Name: "alone", Variants: []Variant{v}}}, "")["alone"]
 	} else {
 		err = o.tryVariant(v)
 	}

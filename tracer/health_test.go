@@ -120,7 +120,7 @@ func efforts(t *testing.T, run common, p Probe) map[string]effort {
 	}
 	defer o.close()
 	if names := atOneLink(p); names != nil {
-		o.spec.Programs[manyProgram] = dispatch(o.spec.Programs, names)
+		o.spec.Programs[multiProgram] = dispatch(o.spec.Programs, names)
 	}
 	all := map[string]effort{}
 	for name := range o.spec.Programs {
@@ -138,7 +138,7 @@ func efforts(t *testing.T, run common, p Probe) map[string]effort {
 func atOneLink(p Probe) (names []string) {
 	for _, h := range p.Hooks {
 		for _, v := range h.Variants {
-			if v.Together {
+			if v.Multi {
 				names = append(names, v.Programs...)
 			}
 		}

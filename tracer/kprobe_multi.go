@@ -12,20 +12,20 @@ import (
 	"github.com/cilium/ebpf/link"
 )
 
-// manyProgram is the name of what takeTogether makes of several programs.
-const manyProgram = "functions"
+// multiProgram is the name of what attachKprobeMulti makes of several programs.
+const multiProgram = "functions"
 
-// takeTogether attaches all hooks that may be at one link of kprobe.multi (kernel 5.18 with CONFIG_FPROBE), and returns
+// attachKprobeMulti attaches all hooks that may be at one link of kprobe.multi (kernel 5.18 with CONFIG_FPROBE), and returns
 // what became of each, by its name; those that have no such variant are not in it. A link takes as long to detach as one
 // function does, under kernel 6.12 some 70 to 130 ms, however many it has; as many links as functions take as often as
 // long, one after the other. A function that is not there, as those of modules are not that no rule has needed yet, would
 // have the kernel refuse all.
-func (o *object) takeTogether(hooks []Hook, force string) map[string]error {
+func (o *object) attachKprobeMulti(hooks []Hook, force string) map[string]error {
 	became := map[string]error{}
 	var programs []string
 	for _, h := range hooks {
 		for _, v := range h.candidates(force) {
-			if !v.Together {
+			if !v.Multi {
 				continue
 			}
 			if became[h.Name] = o.present(v); became[h.Name] == nil {
@@ -36,7 +36,7 @@ func (o *object) takeTogether(hooks []Hook, force string) map[string]error {
 	if len(programs) == 0 {
 		return became
 	}
-	if err := o.attachTogether(programs); err != nil {
+	if err := o.attachMulti(programs); err != nil {
 		for name, before := range became {
 			if before == nil {
 				became[name] = err
@@ -69,12 +69,12 @@ func notThere(function string, err error) error {
 	return fmt.Errorf("%s is not in this kernel, or in a module that no rule has needed yet: %w", function, err)
 }
 
-// attachTogether makes one program of those with these names and attaches it to the functions of all.
-func (o *object) attachTogether(names []string) error {
+// attachMulti makes one program of those with these names and attaches it to the functions of all.
+func (o *object) attachMulti(names []string) error {
 	spec := o.spec.Copy()
 	many := dispatch(spec.Programs, names)
 	clear(spec.Programs)
-	spec.Programs[manyProgram] = many
+	spec.Programs[multiProgram] = many
 	c, err := o.loadPrograms(spec)
 	if err != nil {
 		return err
@@ -85,12 +85,12 @@ func (o *object) attachTogether(names []string) error {
 		at.Symbols = append(at.Symbols, target(o.spec.Programs[name]))
 		at.Cookies = append(at.Cookies, uint64(i))
 	}
-	l, err := link.KprobeMulti(c.Programs[manyProgram], at)
+	l, err := link.KprobeMulti(c.Programs[multiProgram], at)
 	if err != nil {
 		return fmt.Errorf("attach %s: %w", strings.Join(at.Symbols, ", "), err)
 	}
 	o.links = append(o.links, l)
-	o.programs[manyProgram] = c.DetachProgram(manyProgram)
+	o.programs[multiProgram] = c.DetachProgram(multiProgram)
 	return nil
 }
 
@@ -99,10 +99,10 @@ func (o *object) attachTogether(names []string) error {
 func dispatch(programs map[string]*ebpf.ProgramSpec, names []string) *ebpf.ProgramSpec {
 	many := *programs[names[0]]
 	first := many.Instructions[0]
-	main := &btf.Func{Name: manyProgram, Type: btf.FuncMetadata(&first).Type, Linkage: btf.GlobalFunc}
+	main := &btf.Func{Name: multiProgram, Type: btf.FuncMetadata(&first).Type, Linkage: btf.GlobalFunc}
 	all := asm.Instructions{
 		// What has a function's type must have a line of source, too.
-		btf.WithFuncMetadata(asm.Mov.Reg(asm.R6, asm.R1), main).WithSymbol(manyProgram).WithSource(first.Source()),
+		btf.WithFuncMetadata(asm.Mov.Reg(asm.R6, asm.R1), main).WithSymbol(multiProgram).WithSource(first.Source()),
 		asm.FnGetAttachCookie.Call(),
 		asm.Mov.Reg(asm.R1, asm.R6),
 	}
@@ -114,7 +114,7 @@ func dispatch(programs map[string]*ebpf.ProgramSpec, names []string) *ebpf.Progr
 		all = append(all, asm.Call.Label(name).WithSymbol("call "+name), asm.Return())
 	}
 	all = append(all, bodies(programs, names)...)
-	many.Name, many.SectionName, many.AttachTo = manyProgram, "kprobe.multi", ""
+	many.Name, many.SectionName, many.AttachTo = multiProgram, "kprobe.multi", ""
 	many.AttachType, many.Instructions = ebpf.AttachTraceKprobeMulti, all
 	return &many
 }

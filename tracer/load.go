@@ -16,18 +16,18 @@ import (
 // ErrNoVariant is returned when a kernel takes no variant of a hook that cannot be done without.
 var ErrNoVariant = errors.New("no variant works on this kernel")
 
-// Refusal is why a variant was passed over.
-type Refusal struct {
+// VariantError is why a variant was passed over.
+type VariantError struct {
 	Variant string
 	Err     error
 }
 
-// Taken is what became of one hook.
-type Taken struct {
-	Probe    string
-	Hook     Hook
-	Variant  *Variant // nil if none worked
-	Refusals []Refusal
+// HookStatus is what became of one hook.
+type HookStatus struct {
+	Probe   string
+	Hook    Hook
+	Variant *Variant // nil if none worked
+	Errors  []VariantError
 }
 
 // object is one loaded probe. It keeps every link: a link that nobody refers to is closed by the garbage
@@ -39,7 +39,7 @@ type object struct {
 	maps     map[string]*ebpf.Map
 	programs map[string]*ebpf.Program
 	links    []io.Closer
-	taken    []Taken
+	status   []HookStatus
 	missed   uint64 // runs that closed programs had skipped
 }
 
@@ -114,10 +114,10 @@ func (c common) setGlobals(p Probe, spec *ebpf.CollectionSpec) error {
 // wherever a hook has it; unwanted hooks, by name, are left out.
 func (o *object) attach(force string, unwanted []string) error {
 	hooks := slices.DeleteFunc(slices.Clone(o.probe.Hooks), func(h Hook) bool { return slices.Contains(unwanted, h.Name) })
-	together := o.takeTogether(hooks, force)
+	multi := o.attachKprobeMulti(hooks, force)
 	for _, h := range hooks {
-		t := o.take(h, force, together)
-		o.taken = append(o.taken, t)
+		t := o.attachHook(h, force, multi)
+		o.status = append(o.status, t)
 		if t.Variant == nil && !h.Optional {
 			return fmt.Errorf("%s: %s: %w", o.probe.Name, h.Name, t.reason())
 		}
@@ -125,27 +125,27 @@ func (o *object) attach(force string, unwanted []string) error {
 	return nil
 }
 
-func (t Taken) reason() error {
+func (t HookStatus) reason() error {
 	errs := []error{ErrNoVariant}
-	for _, r := range t.Refusals {
+	for _, r := range t.Errors {
 		errs = append(errs, fmt.Errorf("%s: %w", r.Variant, r.Err))
 	}
 	return errors.Join(errs...)
 }
 
-// take loads and attaches the best variant of a hook. together is what became of those that were attached already, by the
+// attachHook loads and attaches the best variant of a hook. together is what became of those that were attached already, by the
 // hook's name.
-func (o *object) take(h Hook, force string, together map[string]error) Taken {
-	t := Taken{Probe: o.probe.Name, Hook: h}
+func (o *object) attachHook(h Hook, force string, multi map[string]error) HookStatus {
+	t := HookStatus{Probe: o.probe.Name, Hook: h}
 	for _, v := range h.candidates(force) {
 		// Kernels with a program type compiled out answer ENOTSUPP, locked-down ones EPERM, others EINVAL: all
 		// mean the same here, use the next.
-		err := together[h.Name]
-		if !v.Together {
+		err := multi[h.Name]
+		if !v.Multi {
 			err = o.tryVariant(v)
 		}
 		if err != nil {
-			t.Refusals = append(t.Refusals, Refusal{Variant: v.Name, Err: err})
+			t.Errors = append(t.Errors, VariantError{Variant: v.Name, Err: err})
 			continue
 		}
 		t.Variant = &v

@@ -170,9 +170,9 @@ func knock(from *lab.NS, to string, port int) {
 func TestVerdictNamesTheHook(t *testing.T) {
 	k := runningKernel(t)
 	c, pod := firewalled(t)
-	for _, variant := range variantsOf(t, "netfilter", HookVerdict) {
+	for _, variant := range variantsOf(t, NetfilterProbe, HookVerdict) {
 		t.Run(variant, func(t *testing.T) {
-			tr := watch(t, k, "netfilter", HookVerdict, variant)
+			tr := watch(t, k, NetfilterProbe, HookVerdict, variant)
 			for _, s := range ipStacks() {
 				for i, hook := range hooksOf() {
 					from, to := pod.NS, s.server
@@ -214,9 +214,9 @@ func TestVerdictNamesTheHook(t *testing.T) {
 func TestEveryFlowWithoutANATRuleIsReported(t *testing.T) {
 	k := runningKernel(t)
 	c, pod := firewalled(t)
-	for _, variant := range variantsOf(t, "netfilter", HookUntranslated) {
+	for _, variant := range variantsOf(t, NetfilterProbe, HookUntranslated) {
 		t.Run(variant, func(t *testing.T) {
-			tr := watch(t, k, "netfilter", HookUntranslated, variant)
+			tr := watch(t, k, NetfilterProbe, HookUntranslated, variant)
 			for _, s := range ipStacks() {
 				say(t, pod.NS, s.server, servicePort)
 				say(t, pod.NS, s.server, untouchedPort)
@@ -242,13 +242,13 @@ func TestEveryRejectIsReported(t *testing.T) {
 	k := runningKernel(t)
 	c, pod := firewalled(t)
 	for i, s := range ipStacks() {
-		hook := map[string]string{"ipv4": "IPv4", "ipv6": "IPv6"}[s.name] + " rejected by a rule"
-		for j, variant := range variantsOf(t, "netfilter", hook) {
+		hook := map[string]string{"ipv4": HookRejectIPv4, "ipv6": HookRejectIPv6}[s.name]
+		for j, variant := range variantsOf(t, NetfilterProbe, hook) {
 			if testing.Short() && (i+j)%2 == 1 { // where a kernel is emulated
 				continue
 			}
 			t.Run(s.name+" "+variant, func(t *testing.T) {
-				tr := watch(t, k, "netfilter", hook, variant)
+				tr := watch(t, k, NetfilterProbe, hook, variant)
 				knock(pod.NS, s.server, rejectedPort)
 				knock(pod.NS, s.server, resetPort)
 				events, _ := drain(t, tr)
@@ -315,8 +315,8 @@ func TestEveryInvalidPacketHasItsText(t *testing.T) {
 	k := runningKernel(t)
 	c, pod := firewalled(t)
 	c.Node.Sysctl("net/netfilter/nf_conntrack_checksum", "0")
-	for _, variant := range variantsOf(t, "netfilter", HookInvalid) {
-		t.Run(variant, func(t *testing.T) { invalidPackets(t, c, pod, watch(t, k, "netfilter", HookInvalid, variant)) })
+	for _, variant := range variantsOf(t, NetfilterProbe, HookInvalid) {
+		t.Run(variant, func(t *testing.T) { invalidPackets(t, c, pod, watch(t, k, NetfilterProbe, HookInvalid, variant)) })
 	}
 }
 
@@ -346,14 +346,14 @@ func invalidPackets(t *testing.T, c *lab.Cluster, pod *lab.Pod, tr *Tracer) {
 func TestVerdictOfConntrackNamesTheFlowThatWasFirst(t *testing.T) {
 	k := runningKernel(t)
 	const queue = 7
-	for _, variant := range variantsOf(t, "netfilter", HookRefused) {
+	for _, variant := range variantsOf(t, NetfilterProbe, HookRefused) {
 		t.Run(variant, func(t *testing.T) {
 			c, pod := firewalled(t)
 			c.Node.Sysctl("net/netfilter/nf_conntrack_checksum", "0") // the server throws them away for theirs
 			c.Node.Run("iptables-legacy", "-t", "mangle", "-A", "FORWARD", "-p", "tcp", "--dport", strconv.Itoa(untouchedPort),
 				"-j", "NFQUEUE", "--queue-num", strconv.Itoa(queue))
 			held := c.Node.Queue(queue)
-			tr := watch(t, k, "netfilter", HookRefused, variant)
+			tr := watch(t, k, NetfilterProbe, HookRefused, variant)
 			const sport = 4000
 			for range 2 {
 				segment(t, pod.NS, lab.ServerAddr, sport, untouchedPort, 1, 2)
@@ -382,7 +382,7 @@ func TestEveryFlowWithoutRoomIsReported(t *testing.T) {
 	if !k.stock() {
 		t.Skip("the limit is of the whole machine, which is not the test's")
 	}
-	tr := watch(t, k, "netfilter", HookConntrackFull, "fentry")
+	tr := watch(t, k, NetfilterProbe, HookConntrackFull, "fentry")
 	const limit = "/proc/sys/net/netfilter/nf_conntrack_max"
 	before, err := os.ReadFile(limit)
 	if err != nil {
@@ -409,12 +409,12 @@ func TestEverySYNForAFullAcceptQueueIsReported(t *testing.T) {
 	k := runningKernel(t)
 	c := lab.NewCluster(t)
 	pod := c.AddPod("pod")
-	for _, variant := range variantsOf(t, "sock", "SYN lost to a full accept queue") {
+	for _, variant := range variantsOf(t, SockProbe, HookAcceptQueueFull) {
 		t.Run(variant, func(t *testing.T) {
 			var fd, port int
 			c.Server.Do(func() { fd, port = deaf(t) })
 			defer unix.Close(fd)
-			tr := watch(t, k, "sock", "SYN lost to a full accept queue", variant)
+			tr := watch(t, k, SockProbe, HookAcceptQueueFull, variant)
 			for range 4 { // a queue of one holds two
 				knock(pod.NS, lab.ServerAddr, port)
 			}
@@ -467,7 +467,7 @@ func BenchmarkNetfilter(b *testing.B) {
 		b.Run(variant, func(b *testing.B) {
 			var detaching time.Duration
 			for b.Loop() {
-				tr, err := Open(Options{Probes: []string{"netfilter"}, Variant: variant})
+				tr, err := Open(Options{Probes: []string{NetfilterProbe}, Variant: variant})
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -6,7 +6,7 @@ import "ktrace/bpf"
 const CgroupProbe = "cgroup"
 
 // HookCgroups is the hook of the cgroup object.
-const HookCgroups = "cgroups come and go"
+const HookCgroups = "cgroup lifecycle"
 
 func cgroupProbe() Probe {
 	return Probe{

@@ -11,11 +11,11 @@ const FsyncProbe = "fsync"
 
 // Hooks of the fsync object.
 const (
-	HookSyncWaits = "what syncs wait for"
-	HookExt4      = "syncs of ext4"
-	HookFsync     = "fsync and fdatasync of other file systems"
-	HookMsync     = "msync of other file systems"
-	HookRange     = "sync_file_range and syncfs"
+	HookSyncWaits = "task switches during syncs"
+	HookExt4      = "ext4 syncs"
+	HookFsync     = "fsync and fdatasync syscalls"
+	HookMsync     = "msync syscall"
+	HookRange     = "sync_file_range and syncfs syscalls"
 )
 
 // fsyncHooks are all that the fsync probe can watch; which of them a run needs, its mounts say.
@@ -26,7 +26,7 @@ func fsyncHooks() []Hook {
 			Name: HookSyncWaits, // the first, so that no sync is seen whose waits are not
 			Variants: []Variant{
 				{Name: "tp_btf", Programs: []string{"switch_tp_btf"}},
-				{Name: "raw_tp", Programs: []string{"switch_raw_tp"}, Costs: "some 50 ns more a switch of tasks, but only while a sync is on its way"},
+				{Name: "raw_tp", Programs: []string{"switch_raw_tp"}, Impact: "some 50 ns more a switch of tasks, but only while a sync is on its way"},
 			},
 			Without: "of a slow sync only the time without a CPU is reported",
 		},
@@ -34,21 +34,21 @@ func fsyncHooks() []Hook {
 			Name: HookExt4,
 			Variants: []Variant{
 				{Name: "tp_btf", Programs: []string{"ext4_enter_tp_btf", "ext4_exit_tp_btf"}},
-				{Name: "raw_tp", Programs: []string{"ext4_enter_raw_tp", "ext4_exit_raw_tp"}, Costs: "75 ns more a sync for every directory level"},
+				{Name: "raw_tp", Programs: []string{"ext4_enter_raw_tp", "ext4_exit_raw_tp"}, Impact: "75 ns more a sync for every directory level"},
 			},
 			Without: "syncs of ext4 are not seen",
 		},
 		{
 			Name: HookFsync,
 			Variants: []Variant{{
-				Name: "tracepoint", Programs: []string{"enter_fsync", "exit_fsync", "enter_fdatasync", "exit_fdatasync"}, Costs: everySyscall,
+				Name: "tracepoint", Programs: []string{"enter_fsync", "exit_fsync", "enter_fdatasync", "exit_fdatasync"}, Impact: everySyscall,
 			}},
 			Without: "syncs of xfs, btrfs and others are not seen",
 		},
 		{
 			Name: HookMsync,
 			Variants: []Variant{{
-				Name: "tracepoint", Programs: []string{"enter_msync", "exit_msync"}, Costs: everySyscall,
+				Name: "tracepoint", Programs: []string{"enter_msync", "exit_msync"}, Impact: everySyscall,
 			}},
 			Optional: true,
 			Without:  "msync on xfs, btrfs and others is not seen: kernels before 5.17 do not report what is mapped where",
@@ -56,7 +56,7 @@ func fsyncHooks() []Hook {
 		{
 			Name: HookRange,
 			Variants: []Variant{{
-				Name: "tracepoint", Programs: []string{"enter_sync_file_range", "exit_sync_file_range", "enter_syncfs", "exit_syncfs"}, Costs: everySyscall,
+				Name: "tracepoint", Programs: []string{"enter_sync_file_range", "exit_sync_file_range", "enter_syncfs", "exit_syncfs"}, Impact: everySyscall,
 			}},
 			Without: "these two are not seen",
 		},

@@ -11,13 +11,13 @@ const NetfilterProbe = "netfilter"
 
 // Hooks of the netfilter object. Most make records of what is no drop, or that not every view is about.
 const (
-	HookVerdict       = "verdicts of netfilter's hooks" // completes what the node's rules show of drops
-	HookUntranslated  = "flows that no NAT rule is for" // a record for every new flow that is no service's
-	HookRefused       = "flows that conntrack refuses"
-	HookConntrackFull = "no room in conntrack"
-	HookRejectIPv4    = "IPv4 rejected by a rule"
-	HookRejectIPv6    = "IPv6 rejected by a rule"
-	HookInvalid       = "packets that conntrack calls invalid"
+	HookVerdict       = "netfilter hook verdicts"    // completes what the node's rules show of drops
+	HookUntranslated  = "new flows without NAT rule" // a record for every new flow that is no service's
+	HookRefused       = "conntrack insert failures"
+	HookConntrackFull = "conntrack table full"
+	HookRejectIPv4    = "IPv4 REJECT"
+	HookRejectIPv6    = "IPv6 REJECT"
+	HookInvalid       = "conntrack INVALID packets"
 )
 
 // traceable are the ways to run one program where a function begins that is called once a connection or less. A kprobe
@@ -44,7 +44,7 @@ func probed(programs ...string) Variant {
 
 // joined are these ways, the first a kprobe, and before them the same at one link with those of other hooks.
 func joined(variants ...Variant) []Variant {
-	all := Variant{Name: "kprobe.multi", Programs: variants[0].Programs, Together: true}
+	all := Variant{Name: "kprobe.multi", Programs: variants[0].Programs, Multi: true}
 	return append([]Variant{all}, variants...)
 }
 
@@ -61,7 +61,7 @@ func netfilterProbe() Probe {
 				Name: HookVerdict,
 				Variants: []Variant{
 					{Name: "fentry", Programs: []string{"freed_raw_tp", "verdict_fexit"}},
-					{Name: "kprobe", Programs: []string{"entry_kprobe", "verdict_raw_tp"}, Costs: "every packet takes some 160 ns longer at every hook of netfilter"},
+					{Name: "kprobe", Programs: []string{"entry_kprobe", "verdict_raw_tp"}, Impact: "every packet takes some 160 ns longer at every hook of netfilter"},
 				},
 				Optional: true,
 				Without:  "the hook where netfilter dropped a packet is inferred from its addresses",
@@ -76,7 +76,7 @@ func netfilterProbe() Probe {
 				Name: HookRefused,
 				Variants: []Variant{
 					{Name: "fentry", Programs: []string{"clash_fentry", "confirm_fexit"}},
-					{Name: "kprobe", Programs: []string{"clash_kprobe", "refused_raw_tp"}, Costs: "flows that conntrack refuses for another reason than a race are known by its counters"},
+					{Name: "kprobe", Programs: []string{"clash_kprobe", "refused_raw_tp"}, Impact: "flows that conntrack refuses for another reason than a race are known by its counters"},
 				},
 				Optional: true,
 				Without:  "races of conntrack are inferred from its counters, and the other packet is not known",

@@ -11,9 +11,9 @@ const PathProbe = "path"
 
 // Hooks of the path object.
 const (
-	HookTransmit = "packets leave"
-	HookReceive  = "packets arrive"
-	HookDrop     = "packets dropped"
+	HookTransmit = "packet transmit"
+	HookReceive  = "packet receive"
+	HookDrop     = "packet drop"
 )
 
 func pathProbe() Probe {
@@ -35,7 +35,7 @@ func pathProbe() Probe {
 func traced(program string) []Variant {
 	return []Variant{
 		{Name: "tp_btf", Programs: []string{program + "_tp_btf"}},
-		{Name: "raw_tp", Programs: []string{program + "_raw_tp"}, Costs: "every field of a packet is read by a helper: some 50 ns a packet more"},
+		{Name: "raw_tp", Programs: []string{program + "_raw_tp"}, Impact: "every field of a packet is read by a helper: some 50 ns a packet more"},
 	}
 }
 

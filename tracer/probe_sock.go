@@ -14,15 +14,15 @@ const SockProbe = "sock"
 
 // Hooks of the sock object.
 const (
-	HookResetSent         = "resets sent"
-	HookResetReceived     = "resets received"
-	HookTCPState          = "connections change state"
-	HookSocketError       = "sockets report errors"
-	HookRetransmit        = "packets sent again"
-	HookAcceptQueueFull   = "SYN lost to a full accept queue"
+	HookResetSent         = "TCP resets sent"
+	HookResetReceived     = "TCP resets received"
+	HookTCPState          = "TCP state changes"
+	HookSocketError       = "socket errors"
+	HookRetransmit        = "TCP retransmissions"
+	HookAcceptQueueFull   = "TCP accept queue full"
 	HookICMPSent          = "ICMP errors sent"
-	HookNoRoute           = "no route to connect by"
-	HookReceiveBufferFull = "receive buffers full"
+	HookNoRoute           = "connect without route"
+	HookReceiveBufferFull = "socket receive buffer full"
 )
 
 // rawTP is the only way to run a program of the sock object: see bpf/sock.bpf.c.
@@ -40,7 +40,7 @@ func sockProbe() Probe {
 			{Name: HookResetSent, Variants: append(rawTP("send_reset_raw_tp"), Variant{
 				Name:     "raw_tp_bare",
 				Programs: []string{"send_reset_bare_raw_tp"},
-				Costs:    "resets have no reason of the kernel's, and none is reported where there was no socket",
+				Impact:   "resets have no reason of the kernel's, and none is reported where there was no socket",
 			})},
 			{Name: HookResetReceived, Variants: rawTP("receive_reset_raw_tp")},
 			{
@@ -78,7 +78,7 @@ func sockProbe() Probe {
 				Variants: append(rawTP("fib_raw_tp", "fib6_raw_tp"), Variant{
 					Name:     "raw_tp_ipv4",
 					Programs: []string{"fib_raw_tp"},
-					Costs:    "connects by IPv6 that fail for want of a route are not seen",
+					Impact:   "connects by IPv6 that fail for want of a route are not seen",
 				}),
 				Optional: true,
 				Without:  "connects that fail for want of a route, which make no packet, are not seen",

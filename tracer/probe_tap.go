@@ -14,7 +14,7 @@ const (
 )
 
 // HookTap is the hook of the tap object.
-const HookTap = "packets pass a device"
+const HookTap = "packet capture at devices"
 
 func tapProbe() Probe {
 	return Probe{

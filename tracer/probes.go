@@ -30,8 +30,8 @@ type Hook struct {
 type Variant struct {
 	Name     string
 	Programs []string
-	Costs    string // what is worse than with a better variant, "" if nothing
-	Together bool   // its programs are for functions, which all hooks of the object that have such a variant are at by one link
+	Impact   string // what is worse than with a better variant, "" if nothing
+	Multi    bool   // its programs are for functions, which all hooks of the object that have such a variant are at by one link
 }
 
 // Probes is the table of all there are.

@@ -216,14 +216,14 @@ func (t *Tracer) Map(probe, name string) *ebpf.Map {
 
 // serves reports whether a variant of a hook runs.
 func (t *Tracer) serves(hook string) bool {
-	return slices.ContainsFunc(t.Taken(), func(x Taken) bool { return x.Hook.Name == hook && x.Variant != nil })
+	return slices.ContainsFunc(t.Hooks(), func(x HookStatus) bool { return x.Hook.Name == hook && x.Variant != nil })
 }
 
-// Taken returns what became of every hook.
-func (t *Tracer) Taken() []Taken {
-	var all []Taken
+// Hooks returns what became of every hook.
+func (t *Tracer) Hooks() []HookStatus {
+	var all []HookStatus
 	for _, o := range t.objects {
-		all = append(all, o.taken...)
+		all = append(all, o.status...)
 	}
 	return all
 }
@@ -341,7 +341,7 @@ func (t *Tracer) counts() (decoder.Counts, error) {
 		c.Seen += o.skipped()
 		c.Lost.Map += o.skipped()
 		for kind := range o.maps[CountsMap].MaxEntries() {
-			k, err := BooksOf(o.maps[CountsMap], kind)
+			k, err := KindCounts(o.maps[CountsMap], kind)
 			if err != nil {
 				return c, fmt.Errorf("%s: %w", o.probe.Name, err)
 			}
@@ -354,8 +354,8 @@ func (t *Tracer) counts() (decoder.Counts, error) {
 	return c, nil
 }
 
-// BooksOf adds up the books of one kind of record of all CPUs.
-func BooksOf(m *ebpf.Map, kind uint32) (decoder.Counts, error) {
+// KindCounts adds up the books of one kind of record of all CPUs.
+func KindCounts(m *ebpf.Map, kind uint32) (decoder.Counts, error) {
 	var c decoder.Counts
 	var perCPU []kernelCounts
 	if err := m.Lookup(kind, &perCPU); err != nil {

@@ -69,7 +69,7 @@ func drain(t *testing.T, tr *Tracer) (events []decoder.Event, counts decoder.Cou
 func TestRingOverflowIsCountedToTheEvent(t *testing.T) {
 	dir := cgroupDir(t)
 	const pairs = 500 // a record of some 600 bytes each: far more than one page holds
-	tr, err := Open(Options{Probes: []string{"cgroup"}, RingBytes: 4096})
+	tr, err := Open(Options{Probes: []string{CgroupProbe}, RingBytes: 4096})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestRingOverflowIsCountedToTheEvent(t *testing.T) {
 func TestEveryCgroupIsReportedInOrder(t *testing.T) {
 	dir := cgroupDir(t)
 	const groups = 23
-	tr, err := Open(Options{Probes: []string{"cgroup"}})
+	tr, err := Open(Options{Probes: []string{CgroupProbe}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func TestEveryCgroupIsReportedInOrder(t *testing.T) {
 // broken is the cgroup probe with a better variant that no kernel takes.
 func broken(optional bool) Probe {
 	return Probe{
-		Name: "cgroup",
+		Name: CgroupProbe,
 		Load: func() (*ebpf.CollectionSpec, error) {
 			spec, err := bpf.LoadCgroup()
 			if err != nil {
@@ -161,12 +161,12 @@ func TestNextVariantServesAndTheRefusalIsKept(t *testing.T) {
 	if err := o.attach("", nil); err != nil {
 		t.Fatal(err)
 	}
-	got := o.taken[0]
+	got := o.status[0]
 	if got.Variant == nil || got.Variant.Name != "good" {
 		t.Fatalf("took %+v", got.Variant)
 	}
-	if len(got.Refusals) != 1 || got.Refusals[0].Variant != "broken" || !errors.Is(got.Refusals[0].Err, os.ErrNotExist) {
-		t.Errorf("refusals %+v", got.Refusals)
+	if len(got.Errors) != 1 || got.Errors[0].Variant != "broken" || !errors.Is(got.Errors[0].Err, os.ErrNotExist) {
+		t.Errorf("refusals %+v", got.Errors)
 	}
 	if len(o.links) != 1 {
 		t.Errorf("%d links: the broken variant left one behind", len(o.links))

@@ -2,47 +2,47 @@ package tracer
 
 import "ktrace/tracer/host"
 
-// Examine tries every variant of every hook on this kernel, detaching each at once, and returns which would be
+// ProbeVariants tries every variant of every hook on this kernel, detaching each at once, and returns which would be
 // taken and why the better ones were refused. btfFile is as in Options.
-func Examine(btfFile string) []Taken {
+func ProbeVariants(btfFile string) []HookStatus {
 	limit := host.LiftMemlock() // as Open
 	kernel, err := kernelTypes(btfFile)
 	if missing := host.Privileged(); missing != nil {
 		err = missing
 	}
-	var all []Taken
+	var all []HookStatus
 	for _, p := range Probes() {
 		if err != nil {
 			all = append(all, refused(p, err)...)
 			continue
 		}
-		all = append(all, examine(p, kernel, limit)...)
+		all = append(all, probeVariants(p, kernel, limit)...)
 	}
 	return all
 }
 
-func examine(p Probe, kernel types, limit error) []Taken {
+func probeVariants(p Probe, kernel types, limit error) []HookStatus {
 	o, err := common{types: kernel, ring: defaultRing}.load(p)
 	if err != nil {
 		return refused(p, host.ExplainMemlock(err, limit))
 	}
-	together := o.takeTogether(p.Hooks, "")
+	multi := o.attachKprobeMulti(p.Hooks, "")
 	for _, h := range p.Hooks {
-		o.taken = append(o.taken, o.take(h, "", together))
+		o.status = append(o.status, o.attachHook(h, "", multi))
 	}
 	if err := o.close(); err != nil {
 		return refused(p, err)
 	}
-	return o.taken
+	return o.status
 }
 
 // refused is what became of a probe that did not get as far as its hooks.
-func refused(p Probe, err error) []Taken {
-	all := make([]Taken, 0, len(p.Hooks))
+func refused(p Probe, err error) []HookStatus {
+	all := make([]HookStatus, 0, len(p.Hooks))
 	for _, h := range p.Hooks {
-		t := Taken{Probe: p.Name, Hook: h}
+		t := HookStatus{Probe: p.Name, Hook: h}
 		for _, v := range h.Variants {
-			t.Refusals = append(t.Refusals, Refusal{Variant: v.Name, Err: err})
+			t.Errors = append(t.Errors, VariantError{Variant: v.Name, Err: err})
 		}
 		all = append(all, t)
 	}

@@ -25,7 +25,7 @@ func newDoctor(s replay.Streams) *cobra.Command {
 	var f flags.Flags
 	c := &cobra.Command{
 		Use:   "doctor",
-		Short: "what this kernel and node allow, what is missing, and what that costs",
+		Short: "what this kernel and node allow, what is missing, and its impact",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if output != "text" && output != "json" {
@@ -35,9 +35,9 @@ func newDoctor(s replay.Streams) *cobra.Command {
 			checks := tracer.Environment(f.BTF)
 			sources, err := live.Sources(f)
 			if err != nil {
-				checks = append(checks, host.Check{Name: "pods", Found: err.Error(), Costs: "no names of pods"})
+				checks = append(checks, host.Check{Name: "pods", Found: err.Error(), Impact: "no names of pods"})
 			}
-			report := doctorReport{checks: doctorChecks(checks), hooks: doctorHooks(tracer.Examine(f.BTF))}
+			report := doctorReport{checks: doctorChecks(checks), hooks: doctorHooks(tracer.ProbeVariants(f.BTF))}
 			if output == "json" {
 				return errors.Join(report.json(s.Out), sourcesJSON(s.Out, sources))
 			}
@@ -63,7 +63,7 @@ type doctorCheck struct {
 	Name   string `json:"name"`
 	OK     bool   `json:"ok"`
 	Found  string `json:"found"`
-	Costs  string `json:"costs,omitempty"`
+	Impact string `json:"impact,omitempty"`
 	Remedy string `json:"remedy,omitempty"`
 }
 
@@ -75,7 +75,7 @@ type doctorHook struct {
 	Hook     string          `json:"hook"`
 	Variant  string          `json:"variant,omitempty"` // "" if this kernel takes none
 	Lower    []string        `json:"lower,omitempty"`   // variants that would be tried next
-	Costs    string          `json:"costs,omitempty"`
+	Impact   string          `json:"impact,omitempty"`
 	Refusals []doctorRefusal `json:"refusals,omitempty"`
 }
 
@@ -88,22 +88,22 @@ type doctorRefusal struct {
 func doctorChecks(found []host.Check) []doctorCheck {
 	checks := make([]doctorCheck, 0, len(found))
 	for _, c := range found {
-		checks = append(checks, doctorCheck{1, "check", c.Name, c.OK, c.Found, c.Costs, c.Remedy})
+		checks = append(checks, doctorCheck{1, "check", c.Name, c.OK, c.Found, c.Impact, c.Remedy})
 	}
 	return checks
 }
 
-func doctorHooks(taken []tracer.Taken) []doctorHook {
+func doctorHooks(taken []tracer.HookStatus) []doctorHook {
 	hooks := make([]doctorHook, 0, len(taken))
 	for _, t := range taken {
-		h := doctorHook{V: 1, Type: "hook", Probe: t.Probe, Hook: t.Hook.Name, Costs: t.Hook.Without}
+		h := doctorHook{V: 1, Type: "hook", Probe: t.Probe, Hook: t.Hook.Name, Impact: t.Hook.Without}
 		if t.Variant != nil {
-			h.Variant, h.Costs = t.Variant.Name, t.Variant.Costs
-			for _, lower := range t.Hook.Variants[len(t.Refusals)+1:] {
+			h.Variant, h.Impact = t.Variant.Name, t.Variant.Impact
+			for _, lower := range t.Hook.Variants[len(t.Errors)+1:] {
 				h.Lower = append(h.Lower, lower.Name)
 			}
 		}
-		for _, r := range t.Refusals {
+		for _, r := range t.Errors {
 			refusal := doctorRefusal{Variant: r.Variant, Error: r.Err.Error()}
 			if errno := syscall.Errno(0); errors.As(r.Err, &errno) {
 				refusal.Errno = fmt.Sprintf("%d (%s)", int(errno), errno.Error())
@@ -136,7 +136,7 @@ func (r doctorReport) text(w io.Writer) error {
 		if !c.OK {
 			mark = "!!"
 		}
-		if err := doctorLines(w, fmt.Sprintf("%s %-32s %s", mark, c.Name, c.Found), "costs", c.Costs, "remedy", c.Remedy); err != nil {
+		if err := doctorLines(w, fmt.Sprintf("%s %-32s %s", mark, c.Name, c.Found), "impact", c.Impact, "remedy", c.Remedy); err != nil {
 			return err
 		}
 	}
@@ -145,7 +145,7 @@ func (r doctorReport) text(w io.Writer) error {
 		if state == "" {
 			mark, state = "!!", "none"
 		}
-		lines := []string{fmt.Sprintf("%s %-8s %-32s %s", mark, h.Probe, h.Hook, state), "costs", h.Costs}
+		lines := []string{fmt.Sprintf("%s %-8s %-32s %s", mark, h.Probe, h.Hook, state), "impact", h.Impact}
 		for _, refusal := range h.Refusals {
 			lines = append(lines, "refused "+refusal.Variant, refusal.Error)
 		}

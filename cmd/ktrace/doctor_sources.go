@@ -46,8 +46,8 @@ func sourcesText(w io.Writer, sources []kube.SourceState, now time.Time) error {
 		if _, err := fmt.Fprintf(w, "%-10s %-34s %s\n", "pods", strings.TrimRight(s.Name+" "+s.Where, " "), print.Printable(state)); err != nil {
 			return err
 		}
-		if s.Answered.IsZero() && s.Costs != "" {
-			fmt.Fprintf(w, "%10s costs: %s\n", "", s.Costs)
+		if s.Answered.IsZero() && s.Impact != "" {
+			fmt.Fprintf(w, "%10s impact: %s\n", "", s.Impact)
 		}
 	}
 	return nil

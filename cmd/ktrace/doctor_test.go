@@ -46,7 +46,7 @@ func withoutSys(dirs ...string) string {
 	return "exec unshare -m sh -c '" + b.String() + `exec "$@"' sh "$@"`
 }
 
-const cgroups = "cgroup: cgroups come and go"
+const cgroups = "cgroup: cgroup lifecycle"
 
 func TestDoctorReportsWhatIsMissing(t *testing.T) {
 	t.Parallel()
@@ -75,11 +75,11 @@ func TestDoctorReportsWhatIsMissing(t *testing.T) {
 				t.Errorf("the limit does not count here: %+v", c)
 			}
 			for _, name := range tt.missing {
-				if c := checks[name]; c.OK || c.Found == "" || c.Costs == "" || c.Remedy == "" {
+				if c := checks[name]; c.OK || c.Found == "" || c.Impact == "" || c.Remedy == "" {
 					t.Errorf("%s: %+v", name, c)
 				}
 			}
-			if c, h := checks["tracefs"], hooks["fsync: fsync and fdatasync of other file systems"]; tt.loads && !c.OK &&
+			if c, h := checks["tracefs"], hooks["fsync: fsync and fdatasync syscalls"]; tt.loads && !c.OK &&
 				(h.Variant != "" || !strings.Contains(h.Refusals[0].Error, c.Remedy)) {
 				t.Errorf("without tracefs: %+v, want what helps: %s", h, c.Remedy)
 			}
@@ -162,7 +162,7 @@ func TestDoctorReportsMemlockWhereItCounts(t *testing.T) {
 		}
 		return
 	}
-	if c.OK || c.Costs == "" || !strings.Contains(c.Remedy, "CAP_SYS_RESOURCE") {
+	if c.OK || c.Impact == "" || !strings.Contains(c.Remedy, "CAP_SYS_RESOURCE") {
 		t.Errorf("%+v", c)
 	}
 	if h.Variant != "" || !strings.Contains(h.Refusals[0].Error, "CAP_SYS_RESOURCE") {
@@ -179,7 +179,7 @@ func TestDoctorReportsDropReasonsWhereTheyAre(t *testing.T) {
 	var reasons *btf.Enum
 	there := kernel.TypeByName("skb_drop_reason", &reasons) == nil
 	checks, _ := doctor(t, `exec "$@"`)
-	if c := checks["drop reasons"]; c.OK != there || !there && (c.Costs == "" || c.Remedy == "") {
+	if c := checks["drop reasons"]; c.OK != there || !there && (c.Impact == "" || c.Remedy == "") {
 		t.Errorf("the kernel has them: %v, told %+v", there, c)
 	}
 }
@@ -219,7 +219,7 @@ func TestDoctorReportsWhatIsSetUntilTheNextBoot(t *testing.T) {
 			t.Fatal(err)
 		}
 		checks, hooks := doctor(t, `exec "$@"`)
-		c, h := checks["lockdown"], hooks["path: packets dropped"]
+		c, h := checks["lockdown"], hooks["path: packet drop"]
 		if locked := mode == "confidentiality"; c.Found != mode || c.OK == locked || (h.Variant == "") != locked || locked && c.Remedy == "" {
 			t.Errorf("%+v, %+v", c, h)
 		}

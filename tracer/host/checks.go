@@ -17,7 +17,7 @@ type Check struct {
 	Name   string
 	Found  string // what there is; an error's text if it could not be told
 	OK     bool
-	Costs  string // what does not work, "" if OK
+	Impact string // what does not work, "" if OK
 	Remedy string // "" if OK, or if there is none
 }
 
@@ -51,7 +51,7 @@ func checkCapabilities() []Check {
 	for _, c := range capabilities() {
 		check := Check{Name: c.name, Found: "held", OK: c.held(set)}
 		if !check.OK {
-			check.Found, check.Costs = "missing", c.without
+			check.Found, check.Impact = "missing", c.without
 			check.Remedy = "run as root, or add it: securityContext.capabilities.add in a pod, --cap-add in a container"
 		}
 		checks = append(checks, check)
@@ -71,7 +71,7 @@ func checkMemlock() Check {
 	}
 	if LiftMemlock() != nil { // nil as well where it does not count
 		c.Found, c.OK = fmt.Sprintf("%d KiB, and not to be raised", limit.Cur>>10), false
-		c.Costs = "maps and programs do not load: this kernel counts them against the limit"
+		c.Impact = "maps and programs do not load: this kernel counts them against the limit"
 		c.Remedy = "add CAP_SYS_RESOURCE, or set ulimit -l unlimited (LimitMEMLOCK=infinity in a systemd unit)"
 	}
 	return c
@@ -99,7 +99,7 @@ func checkLockdown() Check {
 		value, _, _ = strings.Cut(value, "]")
 		c := Check{Name: name, Found: value, OK: value != "confidentiality"}
 		if !c.OK {
-			c.Costs = "BPF may not read kernel memory: no verb works but read"
+			c.Impact = "BPF may not read kernel memory: no verb works but read"
 			c.Remedy = "boot with lockdown=integrity"
 		}
 		return c
@@ -147,7 +147,7 @@ func checkTracefs() Check {
 		return Check{Name: name, Found: "mounted, or mounted when it is needed", OK: true}
 	}
 	return Check{
-		Name: name, Found: err.Error(), Costs: "no tracepoint of the perf kind: hooks that have nothing else are off",
+		Name: name, Found: err.Error(), Impact: "no tracepoint of the perf kind: hooks that have nothing else are off",
 		Remedy: TracefsRemedy,
 	}
 }
@@ -174,7 +174,7 @@ func checkSymbols() Check {
 		}
 	}
 	return Check{
-		Name: name, Found: "addresses hidden", Costs: "drop shows no function names",
+		Name: name, Found: "addresses hidden", Impact: "drop shows no function names",
 		Remedy: "add CAP_SYSLOG and set kernel.kptr_restrict to 0 or 1",
 	}
 }
@@ -182,11 +182,11 @@ func checkSymbols() Check {
 // checkNamespaces looks whether we see the node's processes, and whether the node takes our capabilities for any.
 func checkNamespaces() []Check {
 	pid := checkNamespace("pid", firstPIDNamespace, Check{
-		Name: "PID namespace", Costs: "processes that the kernel names cannot be looked up: pods are known by cgroup and address only",
+		Name: "PID namespace", Impact: "processes that the kernel names cannot be looked up: pods are known by cgroup and address only",
 		Remedy: "hostPID: true in a pod, --pid=host in a container",
 	})
 	user := checkNamespace("user", firstUserNamespace, Check{
-		Name: "user namespace", Costs: "capabilities count for nothing on the node: no program loads, no verb works but read",
+		Name: "user namespace", Impact: "capabilities count for nothing on the node: no program loads, no verb works but read",
 		Remedy: "run as the node's root: hostUsers: true in a pod, no rootless container",
 	})
 	return []Check{pid, user}

@@ -44,7 +44,7 @@ func (p PlainError) Unwrap() error { return p.Err }
 // ExplainLockdown adds the reason, and the remedy, to the error that nothing loads, if the kernel is locked down.
 func ExplainLockdown(err error) error {
 	if c := checkLockdown(); !c.OK {
-		return fmt.Errorf("%w\nlockdown is %s: %s; %s", err, c.Found, c.Costs, c.Remedy)
+		return fmt.Errorf("%w\nlockdown is %s: %s; %s", err, c.Found, c.Impact, c.Remedy)
 	}
 	return err
 }

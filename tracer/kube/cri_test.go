@@ -206,7 +206,7 @@ func TestRuntimeThatGoesAway(t *testing.T) {
 func TestNoRuntime(t *testing.T) {
 	k := lab.NewKubelet(t)
 	w := start(t, kube.Options{HostRoot: k.Root})
-	if s := state(t, w, "cri"); s.Error == "" || s.Costs == "" {
+	if s := state(t, w, "cri"); s.Error == "" || s.Impact == "" {
 		t.Errorf("%+v", s)
 	}
 }

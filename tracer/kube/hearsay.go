@@ -125,11 +125,11 @@ func (w *Watcher) Sources() []SourceState {
 
 // logState is how the kubelet's log directories fare: they are looked at when a pod is new.
 func (w *Watcher) logState() SourceState {
-	s := SourceState{Name: "log", Where: filepath.Join(w.opts.HostRoot, logDir), Costs: "names of pods come from the runtime or the API only"}
+	s := SourceState{Name: "log", Where: filepath.Join(w.opts.HostRoot, logDir), Impact: "names of pods come from the runtime or the API only"}
 	if _, err := os.ReadDir(s.Where); err != nil {
 		s.Error = err.Error()
 		return s
 	}
-	s.Answered, s.Costs = time.Now(), ""
+	s.Answered, s.Impact = time.Now(), ""
 	return s
 }

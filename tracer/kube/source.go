@@ -17,8 +17,8 @@ type SourceState struct {
 	Name     string    `json:"source"`          // log, cri, api
 	Where    string    `json:"where,omitempty"` // a socket, a server, a directory
 	Answered time.Time `json:"answered,omitzero"`
-	Error    string    `json:"error,omitempty"` // why it does not answer now
-	Costs    string    `json:"costs,omitempty"` // what is not known without it
+	Error    string    `json:"error,omitempty"`  // why it does not answer now
+	Impact   string    `json:"impact,omitempty"` // what is not known without it
 }
 
 // source asks somebody who may be slow, wrong or gone, beside the tracing. What it learns is fetched without waiting.
@@ -32,12 +32,12 @@ type source struct {
 	once  sync.Once
 }
 
-func newSource(name, costs string) *source {
+func newSource(name, impact string) *source {
 	return &source{
 		news:  make(chan []decoder.Fact, 64),
 		kick:  make(chan struct{}, 1),
 		tried: make(chan struct{}),
-		state: SourceState{Name: name, Costs: costs},
+		state: SourceState{Name: name, Impact: impact},
 	}
 }
 

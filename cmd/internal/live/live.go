@@ -107,7 +107,7 @@ func (v View) trace(ctx context.Context, f flags.Flags, selector pod.Selector, w
 // announce tells that everything is attached, and to whom it matters how.
 func announce(f flags.Flags, t *tracer.Tracer, guard *outfile.Guard, s replay.Streams) error {
 	if f.Verbose {
-		explain(s.Err, t.Taken())
+		explain(s.Err, t.Hooks())
 	}
 	if f.ReadyFile == "" {
 		return nil
@@ -120,7 +120,7 @@ func announce(f flags.Flags, t *tracer.Tracer, guard *outfile.Guard, s replay.St
 }
 
 // explain says which variant serves each hook, and what is lost where none does.
-func explain(w io.Writer, taken []tracer.Taken) {
+func explain(w io.Writer, taken []tracer.HookStatus) {
 	for _, t := range taken {
 		if t.Variant == nil {
 			fmt.Fprintf(w, "ktrace: %s: %s: not on this kernel; without it, %s\n", t.Probe, t.Hook.Name, t.Hook.Without)

@@ -96,10 +96,10 @@ func degraded(kernels []kernel) string {
 	for _, k := range kernels {
 		for _, l := range k.lines {
 			switch {
-			case l.Type == "hook" && l.Costs != "":
-				g.add(l.Costs, l.Hook, k.title())
+			case l.Type == "hook" && l.Impact != "":
+				g.add(l.Impact, l.Hook, k.title())
 			case l.Type == "check" && !l.OK:
-				g.add(l.Costs, l.Name, k.title())
+				g.add(l.Impact, l.Name, k.title())
 			}
 		}
 		for _, o := range k.tests {

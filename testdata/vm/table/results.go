@@ -29,7 +29,7 @@ type line struct {
 	Probe   string
 	Hook    string
 	Variant string
-	Costs   string
+	Impact  string
 }
 
 // outcome is the result of a test.

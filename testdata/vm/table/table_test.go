@@ -29,10 +29,10 @@ func TestOutcomesAreReadFromWhatTestsSay(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := kernel{release: "5.10.0-46-cloud-amd64", tests: tests, lines: []line{
-		{Type: "hook", Probe: "path", Hook: "packets leave", Variant: "tp_btf", Costs: "dear"},
-		{Type: "hook", Probe: "path", Hook: "packets arrive", Costs: "dear"},
+		{Type: "hook", Probe: "path", Hook: "packet transmit", Variant: "tp_btf", Impact: "dear"},
+		{Type: "hook", Probe: "path", Hook: "packet receive", Impact: "dear"},
 	}}
-	newer := kernel{release: "6.1.0-56-cloud-amd64", lines: []line{{Type: "hook", Probe: "path", Hook: "packets leave", Variant: "tp_btf", Costs: "dear"}}}
+	newer := kernel{release: "6.1.0-56-cloud-amd64", lines: []line{{Type: "hook", Probe: "path", Hook: "packet transmit", Variant: "tp_btf", Impact: "dear"}}}
 	all := []kernel{k, newer}
 	text := verbs(all) + hooks(all) + degraded(all)
 	if strings.Contains(text, "run last") {
@@ -43,9 +43,9 @@ func TestOutcomesAreReadFromWhatTestsSay(t *testing.T) {
 		"| dns | best, **raw_tp fails** | not run |\n",
 		"| fsync | not run | not run |\n",
 		"| doctor | best | not run |\n",
-		"| path: packets leave | tp_btf | tp_btf |\n",
-		"| path: packets arrive | – | ? |\n",
-		"- dear (packets leave: everywhere; packets arrive: 5.10.0)\n",
+		"| path: packet transmit | tp_btf | tp_btf |\n",
+		"| path: packet receive | – | ? |\n",
+		"- dear (packet transmit: everywhere; packet receive: 5.10.0)\n",
 		"- no btrfs here (not tested: 5.10.0)\n",
 	} {
 		if !strings.Contains(text, want) {
