@@ -3,6 +3,10 @@
 /* Creation and removal of cgroups, and tasks that enter them, so that a pod that starts later is known and selected
  * before its first packet. raw_tp cgroup_mkdir, cgroup_rmdir, cgroup_attach_task, sched_process_exec.
  */
+enum kind {
+	KIND_CGROUP = 5,
+};
+
 #include "select.h"
 #include "task.h"
 

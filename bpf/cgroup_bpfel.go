@@ -13,7 +13,7 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-type CgroupCounts struct {
+type CgroupCounters struct {
 	_        structs.HostLayout
 	Seen     uint64
 	Filtered uint64
@@ -46,17 +46,7 @@ type CgroupEvent struct {
 type CgroupKind uint32
 
 const (
-	CgroupKindKIND_FACT      CgroupKind = 1
-	CgroupKindKIND_HOP       CgroupKind = 2
-	CgroupKindKIND_DROP      CgroupKind = 3
-	CgroupKindKIND_FSYNC     CgroupKind = 4
-	CgroupKindKIND_CGROUP    CgroupKind = 5
-	CgroupKindKIND_SOCK      CgroupKind = 6
-	CgroupKindKIND_PACKET    CgroupKind = 7
-	CgroupKindKIND_NETFILTER CgroupKind = 8
-	CgroupKindKIND_HANDSHAKE CgroupKind = 9
-	CgroupKindKIND_SEGMENT   CgroupKind = 10
-	CgroupKindKIND_END       CgroupKind = 11
+	CgroupKindKIND_CGROUP CgroupKind = 5
 )
 
 // Names of all BPF objects in the ELF.
@@ -64,7 +54,7 @@ const (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	CgroupMapCgroupNetns     = "cgroup_netns"
-	CgroupMapCounts          = "counts"
+	CgroupMapCounters        = "counters"
 	CgroupMapEvents          = "events"
 	CgroupMapSelAddrs        = "sel_addrs"
 	CgroupMapSelCgroups      = "sel_cgroups"
@@ -132,7 +122,7 @@ type CgroupProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type CgroupMapSpecs struct {
 	CgroupNetns *ebpf.MapSpec `ebpf:"cgroup_netns"`
-	Counts      *ebpf.MapSpec `ebpf:"counts"`
+	Counters    *ebpf.MapSpec `ebpf:"counters"`
 	Events      *ebpf.MapSpec `ebpf:"events"`
 	SelAddrs    *ebpf.MapSpec `ebpf:"sel_addrs"`
 	SelCgroups  *ebpf.MapSpec `ebpf:"sel_cgroups"`
@@ -170,7 +160,7 @@ func (o *CgroupObjects) Close() error {
 // It can be passed to LoadCgroupObjects or ebpf.CollectionSpec.LoadAndAssign.
 type CgroupMaps struct {
 	CgroupNetns *ebpf.Map `ebpf:"cgroup_netns"`
-	Counts      *ebpf.Map `ebpf:"counts"`
+	Counters    *ebpf.Map `ebpf:"counters"`
 	Events      *ebpf.Map `ebpf:"events"`
 	SelAddrs    *ebpf.Map `ebpf:"sel_addrs"`
 	SelCgroups  *ebpf.Map `ebpf:"sel_cgroups"`
@@ -180,7 +170,7 @@ type CgroupMaps struct {
 func (m *CgroupMaps) Close() error {
 	return _CgroupClose(
 		m.CgroupNetns,
-		m.Counts,
+		m.Counters,
 		m.Events,
 		m.SelAddrs,
 		m.SelCgroups,

@@ -6,6 +6,10 @@
  * Segments with data or FIN are sent to user space, which reassembles messages. SYNs, resets and drops come from the path
  * object. For other sockets a program compares two ports.
  */
+enum kind {
+	KIND_SEGMENT = 10,
+};
+
 #include "event.h"
 #include "skb.h"
 

@@ -13,7 +13,7 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-type DnsCounts struct {
+type DnsCounters struct {
 	_        structs.HostLayout
 	Seen     uint64
 	Filtered uint64
@@ -62,24 +62,14 @@ type DnsEvent struct {
 type DnsKind uint32
 
 const (
-	DnsKindKIND_FACT      DnsKind = 1
-	DnsKindKIND_HOP       DnsKind = 2
-	DnsKindKIND_DROP      DnsKind = 3
-	DnsKindKIND_FSYNC     DnsKind = 4
-	DnsKindKIND_CGROUP    DnsKind = 5
-	DnsKindKIND_SOCK      DnsKind = 6
-	DnsKindKIND_PACKET    DnsKind = 7
-	DnsKindKIND_NETFILTER DnsKind = 8
-	DnsKindKIND_HANDSHAKE DnsKind = 9
-	DnsKindKIND_SEGMENT   DnsKind = 10
-	DnsKindKIND_END       DnsKind = 11
+	DnsKindKIND_SEGMENT DnsKind = 10
 )
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	DnsMapCounts          = "counts"
+	DnsMapCounters        = "counters"
 	DnsMapDnsBackends     = "dns_backends"
 	DnsMapEvents          = "events"
 	DnsMapSelAddrs        = "sel_addrs"
@@ -144,7 +134,7 @@ type DnsProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type DnsMapSpecs struct {
-	Counts      *ebpf.MapSpec `ebpf:"counts"`
+	Counters    *ebpf.MapSpec `ebpf:"counters"`
 	DnsBackends *ebpf.MapSpec `ebpf:"dns_backends"`
 	Events      *ebpf.MapSpec `ebpf:"events"`
 	SelAddrs    *ebpf.MapSpec `ebpf:"sel_addrs"`
@@ -183,7 +173,7 @@ func (o *DnsObjects) Close() error {
 //
 // It can be passed to LoadDnsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type DnsMaps struct {
-	Counts      *ebpf.Map `ebpf:"counts"`
+	Counters    *ebpf.Map `ebpf:"counters"`
 	DnsBackends *ebpf.Map `ebpf:"dns_backends"`
 	Events      *ebpf.Map `ebpf:"events"`
 	SelAddrs    *ebpf.Map `ebpf:"sel_addrs"`
@@ -193,7 +183,7 @@ type DnsMaps struct {
 
 func (m *DnsMaps) Close() error {
 	return _DnsClose(
-		m.Counts,
+		m.Counters,
 		m.DnsBackends,
 		m.Events,
 		m.SelAddrs,

@@ -4,6 +4,10 @@
  * raw_tp ext4_sync_file_enter and _exit; syscall tracepoints for other file systems; sched_switch for what a task waits
  * for within a sync.
  */
+enum kind {
+	KIND_FSYNC = 4,
+};
+
 #include "event.h"
 #include "fs.h"
 #include "select.h"

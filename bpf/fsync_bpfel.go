@@ -19,7 +19,7 @@ type FsyncControl struct {
 	InoSet uint64
 }
 
-type FsyncCounts struct {
+type FsyncCounters struct {
 	_        structs.HostLayout
 	Seen     uint64
 	Filtered uint64
@@ -90,17 +90,7 @@ type FsyncInflightKey struct {
 type FsyncKind uint32
 
 const (
-	FsyncKindKIND_FACT      FsyncKind = 1
-	FsyncKindKIND_HOP       FsyncKind = 2
-	FsyncKindKIND_DROP      FsyncKind = 3
-	FsyncKindKIND_FSYNC     FsyncKind = 4
-	FsyncKindKIND_CGROUP    FsyncKind = 5
-	FsyncKindKIND_SOCK      FsyncKind = 6
-	FsyncKindKIND_PACKET    FsyncKind = 7
-	FsyncKindKIND_NETFILTER FsyncKind = 8
-	FsyncKindKIND_HANDSHAKE FsyncKind = 9
-	FsyncKindKIND_SEGMENT   FsyncKind = 10
-	FsyncKindKIND_END       FsyncKind = 11
+	FsyncKindKIND_FSYNC FsyncKind = 4
 )
 
 type FsyncTotals struct {
@@ -131,7 +121,7 @@ type FsyncWaits struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	FsyncMapControl             = "control"
-	FsyncMapCounts              = "counts"
+	FsyncMapCounters            = "counters"
 	FsyncMapDevices             = "devices"
 	FsyncMapEvents              = "events"
 	FsyncMapHistogram           = "histogram"
@@ -235,7 +225,7 @@ type FsyncProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type FsyncMapSpecs struct {
 	Control    *ebpf.MapSpec `ebpf:"control"`
-	Counts     *ebpf.MapSpec `ebpf:"counts"`
+	Counters   *ebpf.MapSpec `ebpf:"counters"`
 	Devices    *ebpf.MapSpec `ebpf:"devices"`
 	Events     *ebpf.MapSpec `ebpf:"events"`
 	Histogram  *ebpf.MapSpec `ebpf:"histogram"`
@@ -285,7 +275,7 @@ func (o *FsyncObjects) Close() error {
 // It can be passed to LoadFsyncObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FsyncMaps struct {
 	Control    *ebpf.Map `ebpf:"control"`
-	Counts     *ebpf.Map `ebpf:"counts"`
+	Counters   *ebpf.Map `ebpf:"counters"`
 	Devices    *ebpf.Map `ebpf:"devices"`
 	Events     *ebpf.Map `ebpf:"events"`
 	Histogram  *ebpf.Map `ebpf:"histogram"`
@@ -302,7 +292,7 @@ type FsyncMaps struct {
 func (m *FsyncMaps) Close() error {
 	return _FsyncClose(
 		m.Control,
-		m.Counts,
+		m.Counters,
 		m.Devices,
 		m.Events,
 		m.Histogram,

@@ -9,6 +9,10 @@
  * What one hook knows and another sends is kept under the packet's address, never under the task's: an interrupt drops
  * packets while the task is current.
  */
+enum kind {
+	KIND_NETFILTER = 8,
+};
+
 #include "event.h"
 #include "select.h"
 #include "skb.h"

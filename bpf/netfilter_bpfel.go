@@ -39,7 +39,7 @@ type NetfilterClash struct {
 	}
 }
 
-type NetfilterCounts struct {
+type NetfilterCounters struct {
 	_        structs.HostLayout
 	Seen     uint64
 	Filtered uint64
@@ -137,17 +137,7 @@ type NetfilterHookEntry struct {
 type NetfilterKind uint32
 
 const (
-	NetfilterKindKIND_FACT      NetfilterKind = 1
-	NetfilterKindKIND_HOP       NetfilterKind = 2
-	NetfilterKindKIND_DROP      NetfilterKind = 3
-	NetfilterKindKIND_FSYNC     NetfilterKind = 4
-	NetfilterKindKIND_CGROUP    NetfilterKind = 5
-	NetfilterKindKIND_SOCK      NetfilterKind = 6
-	NetfilterKindKIND_PACKET    NetfilterKind = 7
 	NetfilterKindKIND_NETFILTER NetfilterKind = 8
-	NetfilterKindKIND_HANDSHAKE NetfilterKind = 9
-	NetfilterKindKIND_SEGMENT   NetfilterKind = 10
-	NetfilterKindKIND_END       NetfilterKind = 11
 )
 
 // Names of all BPF objects in the ELF.
@@ -155,7 +145,7 @@ const (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	NetfilterMapClashes           = "clashes"
-	NetfilterMapCounts            = "counts"
+	NetfilterMapCounters          = "counters"
 	NetfilterMapEvents            = "events"
 	NetfilterMapFreedPkts         = "freed_pkts"
 	NetfilterMapHookEntries       = "hook_entries"
@@ -262,7 +252,7 @@ type NetfilterProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type NetfilterMapSpecs struct {
 	Clashes     *ebpf.MapSpec `ebpf:"clashes"`
-	Counts      *ebpf.MapSpec `ebpf:"counts"`
+	Counters    *ebpf.MapSpec `ebpf:"counters"`
 	Events      *ebpf.MapSpec `ebpf:"events"`
 	FreedPkts   *ebpf.MapSpec `ebpf:"freed_pkts"`
 	HookEntries *ebpf.MapSpec `ebpf:"hook_entries"`
@@ -305,7 +295,7 @@ func (o *NetfilterObjects) Close() error {
 // It can be passed to LoadNetfilterObjects or ebpf.CollectionSpec.LoadAndAssign.
 type NetfilterMaps struct {
 	Clashes     *ebpf.Map `ebpf:"clashes"`
-	Counts      *ebpf.Map `ebpf:"counts"`
+	Counters    *ebpf.Map `ebpf:"counters"`
 	Events      *ebpf.Map `ebpf:"events"`
 	FreedPkts   *ebpf.Map `ebpf:"freed_pkts"`
 	HookEntries *ebpf.Map `ebpf:"hook_entries"`
@@ -317,7 +307,7 @@ type NetfilterMaps struct {
 func (m *NetfilterMaps) Close() error {
 	return _NetfilterClose(
 		m.Clashes,
-		m.Counts,
+		m.Counters,
 		m.Events,
 		m.FreedPkts,
 		m.HookEntries,

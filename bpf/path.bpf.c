@@ -12,6 +12,11 @@
  * In a tunnel (VXLAN, Geneve, IP in IP) the inner packet counts: it is matched and recognized by its own header. The
  * record has the outer header and the offset of the inner one.
  */
+enum kind {
+	KIND_HOP = 2,
+	KIND_DROP = 3,
+};
+
 #include "dnsport.h"
 #include "event.h"
 #include "select.h"

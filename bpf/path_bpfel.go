@@ -13,7 +13,7 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-type PathCounts struct {
+type PathCounters struct {
 	_        structs.HostLayout
 	Seen     uint64
 	Filtered uint64
@@ -84,17 +84,8 @@ type PathJourney struct {
 type PathKind uint32
 
 const (
-	PathKindKIND_FACT      PathKind = 1
-	PathKindKIND_HOP       PathKind = 2
-	PathKindKIND_DROP      PathKind = 3
-	PathKindKIND_FSYNC     PathKind = 4
-	PathKindKIND_CGROUP    PathKind = 5
-	PathKindKIND_SOCK      PathKind = 6
-	PathKindKIND_PACKET    PathKind = 7
-	PathKindKIND_NETFILTER PathKind = 8
-	PathKindKIND_HANDSHAKE PathKind = 9
-	PathKindKIND_SEGMENT   PathKind = 10
-	PathKindKIND_END       PathKind = 11
+	PathKindKIND_HOP  PathKind = 2
+	PathKindKIND_DROP PathKind = 3
 )
 
 type PathTuple struct {
@@ -112,7 +103,7 @@ type PathTuple struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	PathMapCounts            = "counts"
+	PathMapCounters          = "counters"
 	PathMapDnsBackends       = "dns_backends"
 	PathMapEvents            = "events"
 	PathMapFlows             = "flows"
@@ -201,7 +192,7 @@ type PathProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type PathMapSpecs struct {
-	Counts      *ebpf.MapSpec `ebpf:"counts"`
+	Counters    *ebpf.MapSpec `ebpf:"counters"`
 	DnsBackends *ebpf.MapSpec `ebpf:"dns_backends"`
 	Events      *ebpf.MapSpec `ebpf:"events"`
 	Flows       *ebpf.MapSpec `ebpf:"flows"`
@@ -256,7 +247,7 @@ func (o *PathObjects) Close() error {
 //
 // It can be passed to LoadPathObjects or ebpf.CollectionSpec.LoadAndAssign.
 type PathMaps struct {
-	Counts      *ebpf.Map `ebpf:"counts"`
+	Counters    *ebpf.Map `ebpf:"counters"`
 	DnsBackends *ebpf.Map `ebpf:"dns_backends"`
 	Events      *ebpf.Map `ebpf:"events"`
 	Flows       *ebpf.Map `ebpf:"flows"`
@@ -271,7 +262,7 @@ type PathMaps struct {
 
 func (m *PathMaps) Close() error {
 	return _PathClose(
-		m.Counts,
+		m.Counters,
 		m.DnsBackends,
 		m.Events,
 		m.Flows,

@@ -10,6 +10,10 @@
  * commit 838a10bd2ebf, "bpf: Augment raw_tp arguments with PTR_MAYBE_NULL"). In tcp_send_reset the socket or the packet
  * is often NULL.
  */
+enum kind {
+	KIND_SOCK = 6,
+};
+
 #include "skb.h"
 #include "sock.h"
 

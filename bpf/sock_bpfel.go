@@ -13,7 +13,7 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-type SockCounts struct {
+type SockCounters struct {
 	_        structs.HostLayout
 	Seen     uint64
 	Filtered uint64
@@ -94,17 +94,7 @@ type SockEvent struct {
 type SockKind uint32
 
 const (
-	SockKindKIND_FACT      SockKind = 1
-	SockKindKIND_HOP       SockKind = 2
-	SockKindKIND_DROP      SockKind = 3
-	SockKindKIND_FSYNC     SockKind = 4
-	SockKindKIND_CGROUP    SockKind = 5
-	SockKindKIND_SOCK      SockKind = 6
-	SockKindKIND_PACKET    SockKind = 7
-	SockKindKIND_NETFILTER SockKind = 8
-	SockKindKIND_HANDSHAKE SockKind = 9
-	SockKindKIND_SEGMENT   SockKind = 10
-	SockKindKIND_END       SockKind = 11
+	SockKindKIND_SOCK SockKind = 6
 )
 
 type SockOwner struct {
@@ -126,7 +116,7 @@ type SockRateLimit struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	SockMapClosedStates           = "closed_states"
-	SockMapCounts                 = "counts"
+	SockMapCounters               = "counters"
 	SockMapEstablished            = "established"
 	SockMapEvents                 = "events"
 	SockMapOwners                 = "owners"
@@ -213,7 +203,7 @@ type SockProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type SockMapSpecs struct {
 	ClosedStates *ebpf.MapSpec `ebpf:"closed_states"`
-	Counts       *ebpf.MapSpec `ebpf:"counts"`
+	Counters     *ebpf.MapSpec `ebpf:"counters"`
 	Established  *ebpf.MapSpec `ebpf:"established"`
 	Events       *ebpf.MapSpec `ebpf:"events"`
 	Owners       *ebpf.MapSpec `ebpf:"owners"`
@@ -250,7 +240,7 @@ func (o *SockObjects) Close() error {
 // It can be passed to LoadSockObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SockMaps struct {
 	ClosedStates *ebpf.Map `ebpf:"closed_states"`
-	Counts       *ebpf.Map `ebpf:"counts"`
+	Counters     *ebpf.Map `ebpf:"counters"`
 	Established  *ebpf.Map `ebpf:"established"`
 	Events       *ebpf.Map `ebpf:"events"`
 	Owners       *ebpf.Map `ebpf:"owners"`
@@ -260,7 +250,7 @@ type SockMaps struct {
 func (m *SockMaps) Close() error {
 	return _SockClose(
 		m.ClosedStates,
-		m.Counts,
+		m.Counters,
 		m.Established,
 		m.Events,
 		m.Owners,

@@ -3,6 +3,10 @@
 /* Whole frames at devices, for captures. TC ingress and egress (tcx, else clsact), attached by user space to the devices
  * that the user chose.
  */
+enum kind {
+	KIND_PACKET = 7,
+};
+
 #include "event.h"
 #include "compat.h"
 

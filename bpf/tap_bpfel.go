@@ -13,7 +13,7 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-type TapCounts struct {
+type TapCounters struct {
 	_        structs.HostLayout
 	Seen     uint64
 	Filtered uint64
@@ -52,24 +52,14 @@ type TapEvent struct {
 type TapKind uint32
 
 const (
-	TapKindKIND_FACT      TapKind = 1
-	TapKindKIND_HOP       TapKind = 2
-	TapKindKIND_DROP      TapKind = 3
-	TapKindKIND_FSYNC     TapKind = 4
-	TapKindKIND_CGROUP    TapKind = 5
-	TapKindKIND_SOCK      TapKind = 6
-	TapKindKIND_PACKET    TapKind = 7
-	TapKindKIND_NETFILTER TapKind = 8
-	TapKindKIND_HANDSHAKE TapKind = 9
-	TapKindKIND_SEGMENT   TapKind = 10
-	TapKindKIND_END       TapKind = 11
+	TapKindKIND_PACKET TapKind = 7
 )
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	TapMapCounts          = "counts"
+	TapMapCounters        = "counters"
 	TapMapEvents          = "events"
 	TapMapTapLost         = "tap_lost"
 	TapProgTapIn          = "tap_in"
@@ -129,9 +119,9 @@ type TapProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TapMapSpecs struct {
-	Counts  *ebpf.MapSpec `ebpf:"counts"`
-	Events  *ebpf.MapSpec `ebpf:"events"`
-	TapLost *ebpf.MapSpec `ebpf:"tap_lost"`
+	Counters *ebpf.MapSpec `ebpf:"counters"`
+	Events   *ebpf.MapSpec `ebpf:"events"`
+	TapLost  *ebpf.MapSpec `ebpf:"tap_lost"`
 }
 
 // TapVariableSpecs contains global variables before they are loaded into the kernel.
@@ -163,14 +153,14 @@ func (o *TapObjects) Close() error {
 //
 // It can be passed to LoadTapObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TapMaps struct {
-	Counts  *ebpf.Map `ebpf:"counts"`
-	Events  *ebpf.Map `ebpf:"events"`
-	TapLost *ebpf.Map `ebpf:"tap_lost"`
+	Counters *ebpf.Map `ebpf:"counters"`
+	Events   *ebpf.Map `ebpf:"events"`
+	TapLost  *ebpf.Map `ebpf:"tap_lost"`
 }
 
 func (m *TapMaps) Close() error {
 	return _TapClose(
-		m.Counts,
+		m.Counters,
 		m.Events,
 		m.TapLost,
 	)

@@ -7,6 +7,10 @@
  * paged, and the state of the connection is kept in the socket's storage. Of a connection between two sockets of this
  * node only the client's side is recorded: it has the server's name and the address before NAT.
  */
+enum kind {
+	KIND_HANDSHAKE = 9,
+};
+
 #include "event.h"
 
 struct bpf_tcp_sock {

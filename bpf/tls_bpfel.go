@@ -18,7 +18,7 @@ type TlsClientRandom struct {
 	Bytes [16]uint8
 }
 
-type TlsCounts struct {
+type TlsCounters struct {
 	_        structs.HostLayout
 	Seen     uint64
 	Filtered uint64
@@ -51,17 +51,7 @@ type TlsEvent struct {
 type TlsKind uint32
 
 const (
-	TlsKindKIND_FACT      TlsKind = 1
-	TlsKindKIND_HOP       TlsKind = 2
-	TlsKindKIND_DROP      TlsKind = 3
-	TlsKindKIND_FSYNC     TlsKind = 4
-	TlsKindKIND_CGROUP    TlsKind = 5
-	TlsKindKIND_SOCK      TlsKind = 6
-	TlsKindKIND_PACKET    TlsKind = 7
-	TlsKindKIND_NETFILTER TlsKind = 8
 	TlsKindKIND_HANDSHAKE TlsKind = 9
-	TlsKindKIND_SEGMENT   TlsKind = 10
-	TlsKindKIND_END       TlsKind = 11
 )
 
 type TlsTlsConn struct {
@@ -82,7 +72,7 @@ type TlsTlsConn struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	TlsMapClientRandoms   = "client_randoms"
-	TlsMapCounts          = "counts"
+	TlsMapCounters        = "counters"
 	TlsMapEvents          = "events"
 	TlsMapSelAddrs        = "sel_addrs"
 	TlsMapSelCgroups      = "sel_cgroups"
@@ -147,7 +137,7 @@ type TlsProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type TlsMapSpecs struct {
 	ClientRandoms *ebpf.MapSpec `ebpf:"client_randoms"`
-	Counts        *ebpf.MapSpec `ebpf:"counts"`
+	Counters      *ebpf.MapSpec `ebpf:"counters"`
 	Events        *ebpf.MapSpec `ebpf:"events"`
 	SelAddrs      *ebpf.MapSpec `ebpf:"sel_addrs"`
 	SelCgroups    *ebpf.MapSpec `ebpf:"sel_cgroups"`
@@ -186,7 +176,7 @@ func (o *TlsObjects) Close() error {
 // It can be passed to LoadTlsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TlsMaps struct {
 	ClientRandoms *ebpf.Map `ebpf:"client_randoms"`
-	Counts        *ebpf.Map `ebpf:"counts"`
+	Counters      *ebpf.Map `ebpf:"counters"`
 	Events        *ebpf.Map `ebpf:"events"`
 	SelAddrs      *ebpf.Map `ebpf:"sel_addrs"`
 	SelCgroups    *ebpf.Map `ebpf:"sel_cgroups"`
@@ -197,7 +187,7 @@ type TlsMaps struct {
 func (m *TlsMaps) Close() error {
 	return _TlsClose(
 		m.ClientRandoms,
-		m.Counts,
+		m.Counters,
 		m.Events,
 		m.SelAddrs,
 		m.SelCgroups,

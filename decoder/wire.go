@@ -4,6 +4,22 @@ package decoder
 
 import "encoding/binary"
 
+type recordKind uint32
+
+const (
+	kindFact      recordKind = 1
+	kindHop       recordKind = 2
+	kindDrop      recordKind = 3
+	kindFsync     recordKind = 4
+	kindCgroup    recordKind = 5
+	kindSock      recordKind = 6
+	kindPacket    recordKind = 7
+	kindNetfilter recordKind = 8
+	kindHandshake recordKind = 9
+	kindSegment   recordKind = 10
+	kindEnd       recordKind = 11 // one more than the last
+)
+
 type hdrRecord struct {
 	Size    uint32
 	Kind    uint16
@@ -35,22 +51,6 @@ func (r *hdrRecord) decode(b []byte) {
 	r.Journey = binary.LittleEndian.Uint64(b[40:])
 	copy(r.Comm[:], b[48:])
 }
-
-type recordKind uint32
-
-const (
-	kindFact      recordKind = 1
-	kindHop       recordKind = 2
-	kindDrop      recordKind = 3
-	kindFsync     recordKind = 4
-	kindCgroup    recordKind = 5
-	kindSock      recordKind = 6
-	kindPacket    recordKind = 7
-	kindNetfilter recordKind = 8
-	kindHandshake recordKind = 9
-	kindSegment   recordKind = 10
-	kindEnd       recordKind = 11
-)
 
 type cgroupOp uint32
 

@@ -27,7 +27,7 @@ const (
 )
 
 // CountsMap is every object's map of accounting.
-const CountsMap = "counts"
+const CountsMap = "counters"
 
 // Options say what to load.
 type Options struct {
@@ -329,7 +329,7 @@ func (t *Tracer) poll() error {
 	return t.Tell(decoder.Fact{Counts: &c})
 }
 
-// kernelCounts is struct counts of event.h.
+// kernelCounts is struct counters of event.h.
 type kernelCounts struct {
 	Seen, Filtered, LostRing, LostMap uint64
 }

@@ -7,8 +7,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 )
 
-// decodeMethod writes the method that reads a struct from its bytes: one load a field, for reflection would take
-// longer than all that follows it.
+// decodeMethod returns the method that reads a struct from its bytes, with one load per field: reflection is slower.
 func decodeMethod(name string, s *btf.Struct, names map[btf.Type]string) (string, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "// recordSize is the size of %s in bytes.\nfunc (*%s) recordSize() int { return %d }\n\n", name, name, s.Size)

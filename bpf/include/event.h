@@ -1,25 +1,13 @@
 /* The header of every record, the ring buffer that carries records to user space, and the counters of each kind of
- * record, so that nothing is lost uncounted.
+ * record, so that nothing is lost uncounted. The including file declares enum kind: the kinds of record that it sends.
+ * Numbers are the recorded format: unique among all objects, below MAX_KINDS, never reused. 1 is user space's.
  */
 #ifndef KTRACE_EVENT_H
 #define KTRACE_EVENT_H
 
 #include "kernel.h"
 
-/* What the record is. Numbers are the recorded format: never reuse one. */
-enum kind {
-	KIND_FACT = 1, /* JSON that ktrace itself writes into the stream; no program sends it */
-	KIND_HOP = 2,
-	KIND_DROP = 3,
-	KIND_FSYNC = 4,
-	KIND_CGROUP = 5,
-	KIND_SOCK = 6,
-	KIND_PACKET = 7,
-	KIND_NETFILTER = 8,
-	KIND_HANDSHAKE = 9,
-	KIND_SEGMENT = 10,
-	KIND_END, /* one more than the last */
-};
+#define MAX_KINDS 16
 
 struct hdr {
 	__u32 size; /* of the whole record, bytes */
@@ -36,7 +24,7 @@ struct hdr {
 };
 
 /* Counters of one kind of record, per CPU: seen = sent + filtered + lost_ring + lost_map. */
-struct counts {
+struct counters {
 	__u64 seen;	 /* events that the programs saw */
 	__u64 filtered;	 /* not sent: the user did not select them */
 	__u64 lost_ring; /* the ring buffer was full */
@@ -45,18 +33,18 @@ struct counts {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, KIND_END);
+	__uint(max_entries, MAX_KINDS);
 	__type(key, enum kind);
-	__type(value, struct counts);
-} counts SEC(".maps");
+	__type(value, struct counters);
+} counters SEC(".maps");
 
 /* Atomic: programs on one CPU can interrupt each other. */
-#define COUNT(of_kind, field)                                            \
-	({                                                               \
-		enum kind __k = of_kind;                                 \
-		struct counts *__c = bpf_map_lookup_elem(&counts, &__k); \
-		if (__c)                                                 \
-			__sync_fetch_and_add(&__c->field, 1);            \
+#define COUNT(of_kind, field)                                                \
+	({                                                                   \
+		enum kind __k = of_kind;                                     \
+		struct counters *__c = bpf_map_lookup_elem(&counters, &__k); \
+		if (__c)                                                     \
+			__sync_fetch_and_add(&__c->field, 1);                \
 	})
 
 /* All objects share one ring buffer, so that records stay in order. bpf2go generates the Go type of the record from the
