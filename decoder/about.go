@@ -2,7 +2,6 @@ package decoder
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/netip"
 	"slices"
 )
@@ -14,12 +13,23 @@ type About struct {
 	Servers []netip.AddrPort // who was asked, before and after translation; port 0 is the whole address
 	Netns   uint32           // where the cause is, 0 if unknown
 	Iface   string
-	Tunnel  bool     // Iface is a tunnel's device: who is asked is at its other end
-	Others  []uint32 // namespaces that the evidence names beside Netns
-	Rule    string   // that did it, "" if none or unknown
-	Process string   // that did it, comm/pid
+	Tunnel  bool       // Iface is a tunnel's device: who is asked is at its other end
+	Others  []uint32   // namespaces that the evidence names beside Netns
+	Rule    FilterRule // that did it, zero if none or unknown
+	Process Process    // that did it, zero if none or unknown
 
 	attempt attempt
+}
+
+// FilterRule names a rule of a packet filter, or the policy of one of its chains.
+type FilterRule struct {
+	System string `json:"system"` // iptables-legacy, iptables-nft, nftables
+	Family string `json:"family"` // ip, ip6, inet, ...; of iptables ipv4, ipv6
+	Table  string `json:"table"`
+	Chain  string `json:"chain"`
+	Number int    `json:"number,omitempty"` // position in the chain, from 1; 0 is the chain's policy
+	Handle uint64 `json:"handle,omitempty"` // of nftables
+	Text   string `json:"text,omitempty"`   // as iptables-save or nft list prints it
 }
 
 // maxEnds is how many clients, and how many servers, an About keeps.
@@ -30,7 +40,7 @@ const maxEnds = 64
 func AboutEvent(e Event) About {
 	a := About{Netns: e.Netns, Iface: e.Iface, attempt: e.attempt()}
 	if e.PID != 0 {
-		a.Process = fmt.Sprintf("%s/%d", e.Comm, e.PID)
+		a.Process = Process{e.PID, e.TID, e.Comm}
 	}
 	a.packet(e.Packet, e.conntrack())
 	switch b := e.Body.(type) {
@@ -192,13 +202,13 @@ func (a *About) Merge(b About) {
 	for _, n := range append([]uint32{b.Netns}, b.Others...) {
 		a.At(n)
 	}
-	if a.Rule == "" {
+	if a.Rule == (FilterRule{}) {
 		a.Rule = b.Rule
 	}
 	if b.attempt.level > a.attempt.level {
 		a.attempt = b.attempt
 	}
-	if a.Process == "" {
+	if a.Process == (Process{}) {
 		a.Process = b.Process
 	}
 }
@@ -236,8 +246,8 @@ func (a About) MarshalJSON() ([]byte, error) {
 		Netns   uint32       `json:"netns,omitempty"`
 		Iface   string       `json:"iface,omitempty"`
 		Tunnel  bool         `json:"tunnel,omitempty"`
-		Rule    string       `json:"rule,omitempty"`
-		Process string       `json:"process,omitempty"`
+		Rule    FilterRule   `json:"rule,omitzero"`
+		Process Process      `json:"process,omitzero"`
 	}{a.Proto, orEmpty(a.Addrs()), orEmpty(a.Clients), servers, a.Netns, a.Iface, a.Tunnel, a.Rule, a.Process})
 }
 

@@ -51,8 +51,10 @@ func TestAboutInJSONHasNoNull(t *testing.T) {
 	}{
 		{About{}, `{"addrs":[],"clients":[],"servers":[]}`},
 		{About{Proto: "udp", Clients: []netip.Addr{netip.MustParseAddr("fd00::1")},
-			Servers: []netip.AddrPort{netip.MustParseAddrPort("[fd00::2]:53"), netip.MustParseAddrPort("[fd00::1]:0")}, Netns: 7, Rule: "r"},
-			`{"proto":"udp","addrs":["fd00::1","fd00::2"],"clients":["fd00::1"],"servers":["[fd00::2]:53","fd00::1"],"netns":7,"rule":"r"}`},
+			Servers: []netip.AddrPort{netip.MustParseAddrPort("[fd00::2]:53"), netip.MustParseAddrPort("[fd00::1]:0")}, Netns: 7,
+			Rule: FilterRule{"nftables", "inet", "firewall", "forward", 2, 7, "drop"}, Process: Process{3, 4, "nft"}},
+			`{"proto":"udp","addrs":["fd00::1","fd00::2"],"clients":["fd00::1"],"servers":["[fd00::2]:53","fd00::1"],"netns":7,` +
+				`"rule":{"system":"nftables","family":"inet","table":"firewall","chain":"forward","number":2,"handle":7,"text":"drop"},"process":{"pid":3,"tid":4,"comm":"nft"}}`},
 	} {
 		got, err := json.Marshal(c.a)
 		if err != nil || string(got) != c.want {

@@ -67,6 +67,14 @@ func (d Drop) Row(e Event) []string {
 	return []string{d.Reason, d.Location, Place(e), packet}
 }
 
+// Rule names the rule; zero if no more than its hook is known.
+func (r *RuleFact) Rule() FilterRule {
+	if r.Chain == "" {
+		return FilterRule{}
+	}
+	return FilterRule{r.System, r.Family, r.Table, r.Chain, r.Number, r.Handle, r.Text}
+}
+
 // String is where the rule is and what it says; or at which hook, if the rule is not known.
 func (r *RuleFact) String() string {
 	if r.Chain == "" {

@@ -72,7 +72,7 @@ func (s *FsyncStage) keep(e Event, f Fsync) {
 		return
 	}
 	s.slowest = slices.Insert(s.slowest, at, FsyncSlow{
-		Time: e.Time, Pod: e.Pod, Process: FsyncProcess{PID: e.PID, TID: e.TID, Comm: e.Comm}, Fsync: f,
+		Time: e.Time, Pod: e.Pod, Process: Process{PID: e.PID, TID: e.TID, Comm: e.Comm}, Fsync: f,
 	})
 	if len(s.slowest) > slowestKept {
 		s.slowest = s.slowest[:slowestKept]
@@ -125,7 +125,7 @@ func (s *FsyncStage) Summarize(sum *Summary) {
 		stuck := FsyncStuck{
 			Begun:   time.Unix(0, int64(f.Begun+s.wall)).UTC(),
 			Age:     f.Age,
-			Process: FsyncProcess{PID: f.PID, TID: f.TID, Comm: f.Comm},
+			Process: Process{PID: f.PID, TID: f.TID, Comm: f.Comm},
 			Op:      f.Op,
 			Class:   f.Class,
 			Path:    f.Path,

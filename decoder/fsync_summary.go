@@ -35,17 +35,10 @@ type FsyncClassStats struct {
 
 // FsyncSlow is one of the slowest.
 type FsyncSlow struct {
-	Time    time.Time    `json:"time"`
-	Pod     Pod          `json:"pod,omitzero"`
-	Process FsyncProcess `json:"process"`
+	Time    time.Time `json:"time"`
+	Pod     Pod       `json:"pod,omitzero"`
+	Process Process   `json:"process"`
 	Fsync
-}
-
-// FsyncProcess is who synced.
-type FsyncProcess struct {
-	PID  uint32 `json:"pid"`
-	TID  uint32 `json:"tid"`
-	Comm string `json:"comm"`
 }
 
 // FsyncStuck is a sync that had not ended when the run did.
@@ -53,7 +46,7 @@ type FsyncStuck struct {
 	Begun   time.Time     `json:"begun"`
 	Age     time.Duration `json:"age_ns"`
 	Pod     Pod           `json:"pod,omitzero"`
-	Process FsyncProcess  `json:"process"`
+	Process Process       `json:"process"`
 	Op      FsyncOp       `json:"op"`
 	Class   FsyncClass    `json:"class"`
 	Path    string        `json:"path,omitempty"`
@@ -178,9 +171,6 @@ func (s *FsyncSummary) inFlightLines() []string {
 	}
 	return lines
 }
-
-// String is comm/pid.
-func (p FsyncProcess) String() string { return fmt.Sprintf("%s/%d", p.Comm, p.PID) }
 
 func podOrDash(p Pod) string {
 	if name := p.String(); name != "" {

@@ -13,26 +13,30 @@ const Schema = 1
 const NanosecondTime = "2006-01-02T15:04:05.000000000Z07:00"
 
 type jsonEvent struct {
-	V         int         `json:"v"`
-	Type      string      `json:"type"`
-	Time      string      `json:"time"`
-	Kind      Kind        `json:"kind"`
-	Node      string      `json:"node,omitempty"`
-	Pod       Pod         `json:"pod,omitzero"`
-	Peer      Pod         `json:"peer,omitzero"`
-	Process   jsonProcess `json:"process,omitzero"`
-	Netns     uint32      `json:"netns,omitempty"`
-	Iface     string      `json:"iface,omitempty"`
-	Direction Direction   `json:"direction,omitempty"`
-	Packet    *Packet     `json:"packet,omitempty"`
-	Journey   uint64      `json:"journey,omitempty"`
+	V         int       `json:"v"`
+	Type      string    `json:"type"`
+	Time      string    `json:"time"`
+	Kind      Kind      `json:"kind"`
+	Node      string    `json:"node,omitempty"`
+	Pod       Pod       `json:"pod,omitzero"`
+	Peer      Pod       `json:"peer,omitzero"`
+	Process   Process   `json:"process,omitzero"`
+	Netns     uint32    `json:"netns,omitempty"`
+	Iface     string    `json:"iface,omitempty"`
+	Direction Direction `json:"direction,omitempty"`
+	Packet    *Packet   `json:"packet,omitempty"`
+	Journey   uint64    `json:"journey,omitempty"`
 }
 
-type jsonProcess struct {
+// Process is a thread of a process, by its numbers in the node's PID namespace.
+type Process struct {
 	PID  uint32 `json:"pid"`
 	TID  uint32 `json:"tid"`
 	Comm string `json:"comm"`
 }
+
+// String is comm/pid.
+func (p Process) String() string { return fmt.Sprintf("%s/%d", p.Comm, p.PID) }
 
 // AppendJSON appends the event as one object, without a newline. Beside the fields that all share it holds one named
 // after the kind.
@@ -43,7 +47,7 @@ func AppendJSON(b []byte, e Event) ([]byte, error) {
 		Peer: e.Peer, Netns: e.Netns, Iface: e.Iface, Direction: e.Direction, Packet: e.Packet, Journey: e.Journey,
 	}
 	if e.PID != 0 {
-		head.Process = jsonProcess{e.PID, e.TID, e.Comm}
+		head.Process = Process{e.PID, e.TID, e.Comm}
 	}
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)

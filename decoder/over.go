@@ -39,7 +39,7 @@ func (s *successes) worksSince(f Finding) time.Time {
 	same, any := s.again(f, true), s.again(f, false)
 	enough := uint64(overEnough)
 	switch {
-	case f.About.Rule != "": // which may still be there, and be for some packets only
+	case f.About.Rule != (FilterRule{}): // which may still be there, and be for some packets only
 		enough = overOften
 	case f.ID == "connection-refused" && f.Confidence == Certain && !same.others: // by who has the address, and listens now
 		enough = overProof

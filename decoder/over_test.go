@@ -69,7 +69,7 @@ func (c *course) fail() {
 	if c.stale {
 		e.Body = NAT{State: NATStale, Original: flowOf(courseClient, courseServer), Reply: flowOf(courseBackend, courseClient)}
 	}
-	f := Finding{ID: c.id, Severity: Critical, Confidence: c.sure, First: c.now, Last: c.now, About: About{Rule: c.rule}}
+	f := Finding{ID: c.id, Severity: Critical, Confidence: c.sure, First: c.now, Last: c.now, About: About{Rule: FilterRule{Chain: c.rule}}}
 	c.folder.Add(f.Of(e))
 }
 

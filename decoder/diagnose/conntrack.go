@@ -34,7 +34,7 @@ func conntrackInvalid(st *State, e decoder.Event, d decoder.Drop) (decoder.Findi
 			conntrackCounter("invalid").In(st.enter(e.Netns)),
 		},
 	}
-	f.About.Rule = rule.String()
+	f.About.Rule = rule.Rule()
 	sure := b.Confidence
 	if len(b.Suspects) == 1 && b.More == 0 && sure == decoder.Possible { // it does not count, but what it is for fits
 		sure = decoder.Likely

@@ -29,7 +29,7 @@ func conntrackUntracked(st *State, e decoder.Event, d decoder.Drop) (decoder.Fin
 		},
 		Remedy: []decoder.Remedy{see(*t.Rule).In(st.enter(e.Netns)), see(drops).In(st.enter(e.Netns))},
 	}
-	f.About.Rule = t.Rule.String()
+	f.About.Rule = t.Rule.Rule()
 	if isInvalid {
 		f.ID = "conntrack-invalid"
 	}

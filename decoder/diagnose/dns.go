@@ -3,7 +3,6 @@ package diagnose
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"ktrace/decoder"
@@ -146,11 +145,7 @@ func (r *DNS) notTranslated(e decoder.Event, d decoder.DNS) (decoder.Finding, bo
 	p.Src, p.Sport, p.Dst, p.Dport = where.Flow.Src.Addr(), where.Flow.Src.Port(), where.Flow.Dst.Addr(), where.Flow.Dst.Port()
 	e.Header = decoder.Header{Time: where.Time, Netns: where.Netns, Iface: where.Iface, Direction: where.Direction}
 	e.Packet = &p
-	f, ok := r.state.dnatMiss(e, where.Conntrack)
-	if i := slices.Index(f.Evidence, untranslatedAt(e)); i >= 0 {
-		f.Evidence[i] = "seen untranslated " + where.String()
-	}
-	return f, ok
+	return r.state.dnatMiss(e, where.Conntrack, "seen untranslated "+where.String())
 }
 
 // missedTranslation finds where the query was on its way untranslated although the rules had had their turn: leaving

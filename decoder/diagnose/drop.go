@@ -91,7 +91,8 @@ func (st *State) awaitsFacts(e decoder.Event, age time.Duration) bool {
 // proof is what a drop may show.
 type proof struct {
 	depth
-	// prove concludes from a drop; ok is false if the drop shows nothing of this cause. It fills in what is its own.
+	// prove concludes from a drop; ok is false if the drop shows nothing of this cause. It fills in what is its own;
+	// nothing at all if the drop follows from what another finding is about.
 	prove func(*State, decoder.Event, decoder.Drop) (f decoder.Finding, ok bool)
 }
 
@@ -134,7 +135,7 @@ func (st *State) Proves(e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 		if !ok {
 			continue
 		}
-		if st.effects.explained(e, f) {
+		if f.ID == "" || st.effects.explained(e, f) {
 			return decoder.Finding{}, false
 		}
 		given := f.Severity != ""

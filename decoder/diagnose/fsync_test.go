@@ -134,7 +134,7 @@ func overLimit(t *testing.T, over, starved uint64, more ...decoder.Fact) decoder
 		}
 		h.Add(latency, limit)
 	}
-	slowest := decoder.FsyncSlow{Process: decoder.FsyncProcess{PID: 3, Comm: "etcd"}, Fsync: decoder.Fsync{Device: "8:1", Latency: 30 * time.Millisecond}}
+	slowest := decoder.FsyncSlow{Process: decoder.Process{PID: 3, Comm: "etcd"}, Fsync: decoder.Fsync{Device: "8:1", Latency: 30 * time.Millisecond}}
 	r := &Fsync{
 		Slowest: func(decoder.FsyncClass) (decoder.FsyncSlow, bool) { return slowest, true },
 		Pod: func(cgroup uint64) decoder.Pod {

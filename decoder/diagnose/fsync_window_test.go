@@ -47,7 +47,7 @@ func TestFsyncWindowsHaveCausesOfTheirOwn(t *testing.T) {
 			h.Add(30*time.Millisecond, limit)
 		}
 		at = at.Add(window)
-		slowest = &decoder.FsyncSlow{Time: at, Process: decoder.FsyncProcess{PID: 3}, Fsync: decoder.Fsync{Device: "8:1", Latency: 30 * time.Millisecond}}
+		slowest = &decoder.FsyncSlow{Time: at, Process: decoder.Process{PID: 3}, Fsync: decoder.Fsync{Device: "8:1", Latency: 30 * time.Millisecond}}
 		throttled.Writes, throttled.Span = throttled.Writes+step.writes, throttled.Span+window
 		disk.Span, disk.Busy, disk.Written = disk.Span+window, disk.Busy+step.busy, disk.Written+step.dd
 		disk.Writers = []decoder.DiskWriter{{PID: 4, Comm: "dd", Bytes: disk.Written}}

@@ -18,9 +18,10 @@ func netfilterVerdict(st *State, e decoder.Event, d decoder.Drop) (decoder.Findi
 	}
 	b, known := st.dropRulesOf(e, d)
 	rule, sure := st.droppingRules.find(e, d, b)
+	named := titleOf(b, known, rule)
 	f := decoder.Finding{
 		ID: "netfilter-drop", Confidence: decoder.Certain, Subject: rule.id,
-		Title: fmt.Sprintf("A firewall rule drops packets to %s.", target(e)),
+		Title: fmt.Sprintf("A firewall rule%s drops packets to %s.", named, target(e)),
 		Cause: "netfilter gave the packet the verdict DROP: a rule, or the policy of a chain. No ICMP error or reset is sent, so the sender waits for its timeout.",
 		Remedy: []decoder.Remedy{
 			pipe(run(forFamily(e.Packet.Dst, "iptables-save -c")), run("grep -e DROP -e REJECT")).In(st.enter(e.Netns)),
@@ -28,11 +29,11 @@ func netfilterVerdict(st *State, e decoder.Event, d decoder.Drop) (decoder.Findi
 		},
 	}
 	if sure {
-		f.About.Rule = rule.id
+		f.About.Rule = rule.Rule()
 	}
 	if answer := rejection(d, rule, sure); answer != "" {
 		f.ID = "netfilter-reject"
-		f.Title = fmt.Sprintf("A firewall rule rejects packets to %s with %s.", target(e), answer)
+		f.Title = fmt.Sprintf("A firewall rule%s rejects packets to %s with %s.", named, target(e), answer)
 		f.Cause = "netfilter dropped the packet and answered its sender: a REJECT rule."
 	}
 	st.whatFor(&f, e, d, rule)
@@ -105,6 +106,17 @@ func (st *State) nameRule(f *decoder.Finding, e decoder.Event, b decoder.Blame, 
 	}
 }
 
+// titleOf is how a title names the rule, "" if it is not known well enough.
+func titleOf(b decoder.Blame, known bool, rule droppingRule) string {
+	switch {
+	case len(b.Suspects) > 0 && b.Confidence != decoder.Possible:
+		return " (" + where(&b.Suspects[0].RuleFact) + ")"
+	case len(b.Suspects) == 0 && rule.System != "" && (!known || b.Incomplete != ""):
+		return " (" + where(&rule.RuleFact) + ")"
+	}
+	return ""
+}
+
 // tooBigMessage is what an ICMP error says about the size of a packet.
 func tooBigMessage(p *decoder.Packet, mtu uint32) string {
 	text := fmt.Sprintf("the message: packets may have %d bytes at %v", mtu, p.Src)
@@ -130,8 +142,7 @@ func (st *State) addRule(f *decoder.Finding, netns uint32, b decoder.Blame) {
 			rule += fmt.Sprintf("; its counter rose by %d while %d packets were dropped", first.Rose, b.Drops)
 		}
 		f.Evidence = append(f.Evidence, rule)
-		f.About.Rule = first.RuleFact.String()
-		f.Title = strings.Replace(f.Title, "A firewall rule", fmt.Sprintf("A firewall rule (%s, %s chain %s)", first.System, first.Table, first.Chain), 1)
+		f.About.Rule = first.Rule()
 	}
 	f.Remedy = slices.Insert(f.Remedy, 0, see(first.RuleFact).In(st.enter(netns)))
 }

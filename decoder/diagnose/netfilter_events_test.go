@@ -160,7 +160,7 @@ func TestAServiceThatNoRuleIsForIsCertain(t *testing.T) {
 		{"a pod's flow", learnt([]decoder.Fact{service}, untranslated), decoder.Certain, "at hook prerouting"},
 		{"the node's own flow", learnt([]decoder.Fact{service, node}, untranslated), decoder.Certain, "at hook output"},
 	} {
-		f, ok := c.know.dnatMiss(syn, nil)
+		f, ok := c.know.dnatMiss(syn, nil, "here")
 		if !ok || f.ID != "service-dnat-miss" || f.Confidence != c.sure || !strings.Contains(strings.Join(f.Evidence, "\n"), c.hook) {
 			t.Errorf("%s: %s %s %q", c.name, f.ID, f.Confidence, f.Evidence)
 		}

@@ -287,7 +287,7 @@ func (r *Resets) byFirewall(e decoder.Event, b decoder.Reset, f *decoder.Finding
 	if !b.Drop.Rejected {
 		f.Confidence = blame.Confidence
 	}
-	f.About.Rule = rule.RuleFact.String()
+	f.About.Rule = rule.Rule()
 	f.Evidence = append(f.Evidence, fmt.Sprintf("rule in %s %s %s: %s", rule.System, rule.Table, rule.Chain, rule.Text))
 }
 

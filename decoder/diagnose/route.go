@@ -265,9 +265,6 @@ func smallTTL(e decoder.Event) decoder.Finding {
 	}
 }
 
-// filteredNDSubject is the subject of what follows from a filter that takes neighbour discovery.
-const filteredNDSubject = "neighbour discovery"
-
 // neighbourFailed reports that the next host on the path does not answer with its link address.
 func neighbourFailed(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
 	if !d.NoNeighbour() {
@@ -283,8 +280,7 @@ func neighbourFailed(st *State, e decoder.Event, d decoder.Drop) (decoder.Findin
 		f.Evidence = append(f.Evidence, "the way: "+describeRoute(r))
 	}
 	if st.effects.ndFiltered(hop) {
-		f.Subject = filteredNDSubject
-		return f, true
+		return decoder.Finding{}, true // what the filter's rule did is reported
 	}
 	far, missing := st.isElsewhere(e, device, hop)
 	if gone, _ := st.effects.missingAddrs.Get(netnsAddr{far, hop}); gone {

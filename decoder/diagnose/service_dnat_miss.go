@@ -34,7 +34,7 @@ func (st *State) droppedUntranslated(e decoder.Event, d decoder.Drop) (decoder.F
 	if st.natHooksOf(e, d) != natHooksPassed && !refused {
 		return decoder.Finding{}, false
 	}
-	f, ok := st.dnatMiss(e, d.Conntrack)
+	f, ok := st.dnatMiss(e, d.Conntrack, untranslatedAt(e))
 	if ok && refused {
 		f.Evidence = append(f.Evidence, "refused by kube-proxy's own rule for what it has not translated: "+leftover.String())
 	}
@@ -60,8 +60,8 @@ func (st *State) mayBeAnswered(e decoder.Event, age time.Duration) bool {
 }
 
 // dnatMiss concludes from a packet that is on its way to a service's address, or died on it, and was not translated though
-// the rules had their turn; c is its entry, nil if conntrack has none.
-func (st *State) dnatMiss(e decoder.Event, c *decoder.Conntrack) (decoder.Finding, bool) {
+// the rules had their turn; c is its entry, nil if conntrack has none, and seen says where it was so.
+func (st *State) dnatMiss(e decoder.Event, c *decoder.Conntrack, seen string) (decoder.Finding, bool) {
 	to := e.Packet.Destination()
 	if to.Port() == 0 || st.effects.serves(e) {
 		return decoder.Finding{}, false
@@ -71,7 +71,7 @@ func (st *State) dnatMiss(e decoder.Event, c *decoder.Conntrack) (decoder.Findin
 	}
 	s, known := st.serviceTo(e)
 	if !known || s.Source == "env" && st.services.byAPI() {
-		if f, ok := st.noSuchService(e); ok || !known {
+		if f, ok := st.noSuchService(e, seen); ok || !known {
 			return f, ok
 		}
 	}
@@ -83,7 +83,7 @@ func (st *State) dnatMiss(e decoder.Event, c *decoder.Conntrack) (decoder.Findin
 		ID: "service-dnat-miss", Confidence: decoder.Certain, Subject: fmt.Sprintf("%s %v", e.Packet.Proto, to),
 		Title:    fmt.Sprintf("Packets to %s are not translated (DNAT) to a backend, and no host has that address.", called(s, rules, to)),
 		Cause:    "No rule of the node matched: kube-proxy has not written the rules, lost them, or the service has no such port.",
-		Evidence: []string{untranslatedAt(e), source(s)},
+		Evidence: []string{seen, source(s)},
 		Remedy: []decoder.Remedy{
 			pipe(run(forFamily(to.Addr(), "iptables-save -t nat")), run("grep %v", to.Addr())).In(st.enter(st.effects.natNetns(e))),
 			pipe(run("nft list ruleset"), run("grep %v", to.Addr())).In(st.enter(st.effects.natNetns(e))),

@@ -235,7 +235,7 @@ func (x *Translations) missed(e decoder.Event, n decoder.NAT) (decoder.Finding, 
 	if n.Reply.Src.IsValid() {
 		c = decoder.NewConntrack(n.Original, n.Reply)
 	}
-	return x.state.dnatMiss(e, c)
+	return x.state.dnatMiss(e, c, untranslatedAt(e))
 }
 
 // Summarize implements decoder.Summarizer.

@@ -10,8 +10,8 @@ import (
 
 // noSuchService reports a packet to an address in the range of services that no service has, though it may have been one's:
 // a client goes on with the address of a service that was deleted, or created anew with another. At best a pod's own
-// environment names a service for it.
-func (st *State) noSuchService(e decoder.Event) (decoder.Finding, bool) {
+// environment names a service for it. seen says where the packet was.
+func (st *State) noSuchService(e decoder.Event, seen string) (decoder.Finding, bool) {
 	to := e.Packet.Destination()
 	byAPI := st.services.byAPI()
 	sure, why := st.inRange(to.Addr(), e.Netns, st.effects.natNetns(e))
@@ -23,7 +23,7 @@ func (st *State) noSuchService(e decoder.Event) (decoder.Finding, bool) {
 		Title: fmt.Sprintf("Packets to %v, an address in the range of services, are not translated (DNAT): no service has it.", to),
 		Cause: "The service was deleted, or created anew with another address, and the client goes on with the old one: from a DNS answer, " +
 			"from its environment, or as it was configured.",
-		Evidence: []string{untranslatedAt(e), why, fmt.Sprintf("no service has the address %v", to.Addr())},
+		Evidence: []string{seen, why, fmt.Sprintf("no service has the address %v", to.Addr())},
 		Remedy: []decoder.Remedy{
 			pipe(run("kubectl get services -A -o wide"), run("grep -w %v", to.Addr())),
 			do("let the client look the name up again, or restart it"),

@@ -42,7 +42,7 @@ func TestAnAddressThatNoServiceHasAnyMore(t *testing.T) {
 		{"no service is known", nil, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			f, ok := learnt(c.facts).dnatMiss(syn, nil)
+			f, ok := learnt(c.facts).dnatMiss(syn, nil, "here")
 			if ok != (c.sure != "") || f.Confidence != c.sure || !strings.Contains(f.Title, c.says) {
 				t.Fatalf("found %v: %s %q, want %s %q", ok, f.Confidence, f.Title, c.sure, c.says)
 			}

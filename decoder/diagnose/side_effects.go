@@ -228,12 +228,9 @@ func untranslatedFlowOf(e decoder.Event) untranslatedFlow {
 
 // explained reports whether the drop of a packet follows from what went wrong before, which is reported itself: it was
 // on its way to a service's address though nobody is there, and whoever gets it can but drop it; or it was too big, and
-// the message that would have told its sender so was filtered; or what was to find out the next host's link address was.
+// the ICMP error to its sender was filtered.
 func (c *sideEffects) explained(e decoder.Event, f decoder.Finding) bool {
 	if f.ID != "service-dnat-miss" && f.ID != "kube-proxy-rules-missing" && c.natNetns(e) != e.Netns && !c.serves(e) {
-		return true
-	}
-	if f.ID == "neighbour-failed" && f.Subject == filteredNDSubject {
 		return true
 	}
 	silenced, _ := c.lostTooBig.Get(natFlow{e.Packet.Proto, e.Packet.Flow()})
