@@ -148,3 +148,6 @@ func (e Event) conntrack() *Conntrack {
 	}
 	return nil
 }
+
+// Kind is the kind of the event's body.
+func (e Event) Kind() Kind { return e.Body.Kind() }

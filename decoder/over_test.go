@@ -65,7 +65,7 @@ func (c *course) fail() {
 		flags = "P."
 	}
 	e := Event{Header: Header{Time: c.now, Netns: 1}, Packet: c.packet(courseClient, courseServer, flags, c.length),
-		Body: Drop{Conntrack: &Conntrack{Original: flowOf(courseClient, courseServer), Reply: flowOf(courseBackend, courseClient), bits: ipsDstNAT}}}
+		Body: Drop{Conntrack: NewConntrack(flowOf(courseClient, courseServer), flowOf(courseBackend, courseClient))}}
 	if c.stale {
 		e.Body = NAT{State: NATStale, Original: flowOf(courseClient, courseServer), Reply: flowOf(courseBackend, courseClient)}
 	}
@@ -75,7 +75,7 @@ func (c *course) fail() {
 
 // work has a request go from the client's device over the node's, translated, and the answer come back.
 func (c *course) work(client, backend string, length uint32) {
-	translated := &Conntrack{Original: flowOf(client, courseServer), Reply: flowOf(backend, client), bits: ipsDstNAT}
+	translated := NewConntrack(flowOf(client, courseServer), flowOf(backend, client))
 	hop := func(netns uint32, way Direction, p *Packet, ct *Conntrack) {
 		c.works.observe(Event{Header: Header{Time: c.now, Netns: netns, Ifindex: 2, Direction: way}, Packet: p, Body: Hop{Conntrack: ct}})
 	}

@@ -231,7 +231,7 @@ func (p *Pipeline) report(findings []Finding) error {
 
 // early shows what cannot wait, unless the same works again meanwhile, or its pod has ended.
 func (p *Pipeline) early(f Finding) error {
-	if p.reported[f.Key()] || p.ending || p.works.again(f, false).since > 0 || !p.works.ended.since(f).IsZero() {
+	if p.reported[f.Key()] || p.ending || p.works.since(f) {
 		return nil
 	}
 	if p.reported == nil {

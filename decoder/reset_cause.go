@@ -94,7 +94,7 @@ func (g *reset) blame(r *Reset, silent bool) {
 	first := g.first()
 	switch {
 	case first.Kind() == KindSock && r.Sent != nil && first.Body.(Sock).Op == SockResetSent:
-		r.Sender, r.Cause = r.Sent.resetCause(g.destroyed)
+		r.Sender, r.Cause = resetCause(*r.Sent, g.destroyed)
 		if r.Sent.Reason != "" {
 			r.Reason = r.Sent.Reason
 		}
@@ -146,18 +146,15 @@ func (g *reset) madeHere() bool {
 	return first.Direction == Out && !h.Captured && (h.SocketNetns != 0 && h.SocketNetns == first.Netns || !h.Conntrack.translated())
 }
 
-// Kind is the kind of the event's body.
-func (e Event) Kind() Kind { return e.Body.Kind() }
-
 // resetCause says why this node's kernel sent a reset. destroyed says that the socket was aborted from outside.
-func (s Sock) resetCause(destroyed bool) (ResetSender, ResetCause) {
+func resetCause(s Sock, destroyed bool) (ResetSender, ResetCause) {
 	switch {
 	case s.Trigger != nil:
-		return s.answerCause()
+		return answerCause(s)
 	case destroyed:
 		return SenderKernel, ResetDestroyed
 	case s.Closing:
-		return SenderApp, s.closeCause()
+		return SenderApp, closeCause(s)
 	case s.Reason == "TCP_ABORT_ON_MEMORY":
 		return SenderKernel, ResetMemory
 	}
@@ -165,7 +162,7 @@ func (s Sock) resetCause(destroyed bool) (ResetSender, ResetCause) {
 }
 
 // closeCause says why closing a socket sent a reset rather than a FIN.
-func (s Sock) closeCause() ResetCause {
+func closeCause(s Sock) ResetCause {
 	switch {
 	case s.Exiting && s.Signal != 0:
 		return ResetKilled
@@ -182,7 +179,7 @@ func (s Sock) closeCause() ResetCause {
 }
 
 // answerCause says why a packet was answered by a reset.
-func (s Sock) answerCause() (ResetSender, ResetCause) {
+func answerCause(s Sock) (ResetSender, ResetCause) {
 	switch {
 	case s.State == "LISTEN" && s.Backlog > s.Limit && !isSYN(s.Trigger):
 		return SenderKernel, ResetOverflow
