@@ -42,7 +42,7 @@ func (t *DropTotals) Flush(time.Time, bool) []Finding { return nil }
 func (t *DropTotals) Summarize(s *Summary) {
 	s.Drops = &DropSummary{Total: t.total, Other: t.more}
 	for g, n := range t.groups {
-		s.Drops.Groups = append(s.Drops.Groups, DropCount{g, n})
+		s.Drops.Groups = append(s.Drops.Groups, DropCount{DropGroup: g, Count: n})
 	}
 	slices.SortFunc(s.Drops.Groups, func(a, b DropCount) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Cause, b.Cause), cmp.Compare(a.Pod, b.Pod), cmp.Compare(a.Place, b.Place))

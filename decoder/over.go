@@ -35,7 +35,9 @@ func (s *successes) over(f Finding, now time.Time) (since time.Time, ended bool)
 }
 
 // since reports whether anything of what a finding is about has worked since it failed last, or the pod that it is about ended.
-func (s *successes) since(f Finding) bool { return s.again(f, false).since > 0 || !s.ended.since(f).IsZero() }
+func (s *successes) since(f Finding) bool {
+	return s.again(f, false).since > 0 || !s.ended.since(f).IsZero()
+}
 
 // worksSince is since when what a finding is about works again.
 func (s *successes) worksSince(f Finding) time.Time {

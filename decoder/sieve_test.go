@@ -18,7 +18,7 @@ const (
 )
 
 func flow(src, dst string) FlowTuple {
-	return FlowTuple{netip.MustParseAddrPort(src), netip.MustParseAddrPort(dst)}
+	return FlowTuple{Src: netip.MustParseAddrPort(src), Dst: netip.MustParseAddrPort(dst)}
 }
 
 // translated is a packet of the client's to the service behind both translations, or of the backend's answer.
