@@ -25,8 +25,9 @@ func TestAllReadersAgree(t *testing.T) {
 				t.Fatalf("not read: %x", b)
 			}
 			for name, frame := range map[string]RawFrame{
-				"of Ethernet": {Ethernet: true, Data: packettest.Frame(b)},
-				"without":     {Protocol: map[uint8]uint16{4: etherIPv4, 6: etherIPv6}[h.Version], Data: b},
+				"as sent":        {Ethernet: true, Data: packettest.Frame(b)},
+				"as received":    {Ethernet: true, Data: packettest.Padded(b)},
+				"without a link": {Protocol: map[uint8]uint16{4: etherIPv4, 6: etherIPv6}[h.Version], Data: b},
 			} {
 				frame.Length = uint32(len(frame.Data))
 				e, err := Decode(frame.Append(nil))

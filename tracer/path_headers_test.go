@@ -32,7 +32,7 @@ func TestHeadersAreReadInTheKernelAsInCaptures(t *testing.T) {
 		t.Run(s.Name, func(t *testing.T) {
 			ttl := uint8(100 + i) // by which it is known again
 			sent := s.Packet(ttl)
-			pod.Do(func() { inject(t, toAll(packettest.Frame(sent))) })
+			pod.Do(func() { inject(t, toAll(packettest.Padded(sent))) })
 			got := awaitTTL(t, tr, ttl)
 			want := decoder.ParseIP(sent)
 			if got.String() != want.String() || got.ICMPType != want.ICMPType || got.ID != want.ID || got.Fragment != want.Fragment ||

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+
+	"ktrace/decoder/packet/packettest"
 )
 
 // readAll returns every block of a capture and the error that ended it, nil for io.EOF.
@@ -85,9 +87,7 @@ var webNames = []Name{
 	{netip.MustParseAddr("fd00::2"), "default/db-0"},
 }
 
-var frame = []byte("\x02\x00\x00\x00\x00\x01\x02\x00\x00\x00\x00\x02\x08\x00" + // Ethernet
-	"\x45\x00\x00\x20\x00\x01\x40\x00\x40\x11\x24\xaa\x0a\x00\x00\x01\x0a\x00\x00\x02" + // IPv4
-	"\x13\x88\x13\x89\x00\x0c\x00\x00ping") // UDP without a checksum
+var frame = packettest.Frame(packettest.UDP(netip.MustParseAddrPort("10.0.0.1:5000"), netip.MustParseAddrPort("10.0.0.2:5001"), []byte("ping")))
 
 // annotated is a capture as ktrace makes it: every kind of block and option that it writes.
 func annotated(t testing.TB, order Order) []byte {

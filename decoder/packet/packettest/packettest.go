@@ -10,7 +10,7 @@ import (
 	"github.com/google/gopacket/layers"
 )
 
-// EtherSize is the length of the header that Frame puts in front of a packet.
+// EtherSize is the length of the header that Link puts in front of a packet.
 const EtherSize = 14
 
 // TTL is that of the packets whose headers the caller does not make.
@@ -49,13 +49,24 @@ func Ethernet(of layers.EthernetType) *layers.Ethernet {
 	return &layers.Ethernet{SrcMAC: net.HardwareAddr{2, 0, 0, 0, 0, 2}, DstMAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, EthernetType: of}
 }
 
-// Frame is an Ethernet frame with an IP packet.
-func Frame(packet []byte) []byte {
-	of := layers.EthernetTypeIPv4
+// Link is an Ethernet frame as its sender captures it: a short one is not padded.
+func Link(header *layers.Ethernet, carried []byte) []byte {
+	return append(Build(header)[:EtherSize:EtherSize], carried...)
+}
+
+// Frame is the frame of an IP packet as its sender captures it.
+func Frame(packet []byte) []byte { return Link(Ethernet(etherType(packet)), packet) }
+
+// Padded is the frame of an IP packet as its receiver captures it: padded, if it is short.
+func Padded(packet []byte) []byte {
+	return Build(Ethernet(etherType(packet)), gopacket.Payload(packet))
+}
+
+func etherType(packet []byte) layers.EthernetType {
 	if packet[0]>>4 == 6 {
-		of = layers.EthernetTypeIPv6
+		return layers.EthernetTypeIPv6
 	}
-	return Build(Ethernet(of), gopacket.Payload(packet))
+	return layers.EthernetTypeIPv4
 }
 
 // IPv4 is the header of a packet that carries proto.
@@ -93,6 +104,9 @@ const (
 	RST
 	PSH
 	ACK
+	URG
+	ECE
+	CWR
 )
 
 // TCP is the IP packet of a segment.
@@ -103,7 +117,8 @@ func TCP(src, dst netip.AddrPort, flags uint8, seq, ack uint32, payload []byte) 
 // Segment is the header of a segment.
 func Segment(src, dst uint16, flags uint8, seq, ack uint32) *layers.TCP {
 	return &layers.TCP{SrcPort: layers.TCPPort(src), DstPort: layers.TCPPort(dst), Seq: seq, Ack: ack, Window: 256,
-		FIN: flags&FIN != 0, SYN: flags&SYN != 0, RST: flags&RST != 0, PSH: flags&PSH != 0, ACK: flags&ACK != 0}
+		FIN: flags&FIN != 0, SYN: flags&SYN != 0, RST: flags&RST != 0, PSH: flags&PSH != 0,
+		ACK: flags&ACK != 0, URG: flags&URG != 0, ECE: flags&ECE != 0, CWR: flags&CWR != 0}
 }
 
 // ICMPError is the packet by which an address reports the fate of another packet to its sender, quoting what is given of
