@@ -41,21 +41,21 @@ var criSoon = [...]time.Duration{50 * time.Millisecond, 100 * time.Millisecond, 
 // namespaces without processes.
 type runtimeSource struct {
 	*source
-	hostRoot string
-	socket   string // "" looks at the usual places
-	at       string // the one that answered
-	conn     atomic.Pointer[grpc.ClientConn]
-	details  map[string]*cri.PodSandboxStatusResponse // of sandboxes that are ready, by id
-	told     map[string]string                        // sandboxes that are ready, and their pods
+	hostRoot  string
+	socket    string // "" looks at the usual places
+	at        string // the one that answered
+	conn      atomic.Pointer[grpc.ClientConn]
+	details   map[string]*cri.PodSandboxStatusResponse // of sandboxes that are ready, by id
+	sandboxes map[string]string                        // sandboxes that are ready, and their pods
 }
 
 func newRuntimeSource(hostRoot, socket string) *runtimeSource {
 	return &runtimeSource{
-		source:   newSource("cri", "labels of pods are not known, so -l selects nothing unless the API answers"),
-		hostRoot: hostRoot,
-		socket:   socket,
-		details:  map[string]*cri.PodSandboxStatusResponse{},
-		told:     map[string]string{},
+		source:    newSource("cri", "labels of pods are not known, so -l selects nothing unless the API answers"),
+		hostRoot:  hostRoot,
+		socket:    socket,
+		details:   map[string]*cri.PodSandboxStatusResponse{},
+		sandboxes: map[string]string{},
 	}
 }
 
@@ -214,14 +214,14 @@ func (r *runtimeSource) container(uid, id string) (decoder.PodFact, bool) {
 // ended returns what the runtime listed before and does not now.
 func (r *runtimeSource) ended(now map[string]string) []decoder.Fact {
 	var facts []decoder.Fact
-	for id, uid := range r.told {
+	for id, uid := range r.sandboxes {
 		if now[id] == "" {
 			delete(r.details, id)
 			facts = append(facts, decoder.Fact{Pod: &decoder.PodFact{UID: uid, Source: "cri", Gone: true,
 				Containers: []decoder.ContainerFact{{ID: id}}}})
 		}
 	}
-	r.told = now
+	r.sandboxes = now
 	return facts
 }
 

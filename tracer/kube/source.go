@@ -23,7 +23,7 @@ type SourceState struct {
 
 // source asks somebody who may be slow, wrong or gone, beside the tracing. What it learns is fetched without waiting.
 type source struct {
-	news  chan []decoder.Fact
+	facts chan []decoder.Fact
 	kick  chan struct{} // there is something new to ask about
 	tried chan struct{} // closed after the first attempt
 
@@ -34,7 +34,7 @@ type source struct {
 
 func newSource(name, impact string) *source {
 	return &source{
-		news:  make(chan []decoder.Fact, 64),
+		facts: make(chan []decoder.Fact, 64),
 		kick:  make(chan struct{}, 1),
 		tried: make(chan struct{}),
 		state: SourceState{Name: name, Impact: impact},
@@ -66,7 +66,7 @@ func (s *source) pass(ctx context.Context, facts []decoder.Fact) {
 		return
 	}
 	select {
-	case s.news <- facts:
+	case s.facts <- facts:
 	case <-ctx.Done():
 	}
 }

@@ -30,7 +30,7 @@ func (w *Watcher) announce() error {
 func remote(p pod.Info) bool { return p.Node != "" }
 
 // welcome says that the wait is over.
-func (w *Watcher) welcome() {
+func (w *Watcher) announceFound() {
 	if !w.waits {
 		return
 	}

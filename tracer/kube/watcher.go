@@ -33,9 +33,9 @@ type Watcher struct {
 	machine  []uint32                 // inodes of the network namespaces of the machine's first process and of its kernel
 	index    *pod.Index               // of what was told
 	paths    map[string]string        // of containers' cgroups, by id
-	spaces   map[string]*held         // by the pod's UID
+	netns    map[string]*podNetns     // by the pod's UID
 	began    map[string]time.Duration // since boot: when the pod, by its UID, was first in a namespace of its own
-	told     []decoder.Fact           // in this call
+	emitted  []decoder.Fact           // in this call
 	filter   *filter
 	walked   time.Time
 	ending   int // namespaces that are held and whose pods ended
@@ -68,7 +68,7 @@ func NewWatcher(o Options) (*Watcher, error) {
 		home:      home,
 		index:     pod.NewIndex(),
 		paths:     map[string]string{},
-		spaces:    map[string]*held{},
+		netns:     map[string]*podNetns{},
 		began:     map[string]time.Duration{},
 	}
 	for _, first := range []uint32{1, 2} { // init, which hides without CAP_SYS_PTRACE, and kthreadd
@@ -79,8 +79,8 @@ func NewWatcher(o Options) (*Watcher, error) {
 	w.runtime = newRuntimeSource(o.HostRoot, o.CRISocket)
 	w.api = newAPISource(o.HostRoot, o.Kubeconfig, o.Node)
 	w.sources = []*source{w.runtime.source, w.api.source}
-	w.tell(decoder.Fact{Node: &decoder.Node{Netns: home.Inode}})
-	w.told = nil // the tracer tells it
+	w.emit(decoder.Fact{Node: &decoder.Node{Netns: home.Inode}})
+	w.emitted = nil // the tracer tells it
 	return w, nil
 }
 
@@ -97,7 +97,7 @@ func (w *Watcher) Begin() ([]decoder.Fact, error) {
 	w.ask()
 	w.walkAll()
 	w.complete()
-	w.hearFirst()
+	w.drainFirst()
 	if err := w.announce(); err != nil {
 		return nil, err
 	}
@@ -116,8 +116,8 @@ func (w *Watcher) ask() {
 
 // About implements decoder.Witness.
 func (w *Watcher) About(e decoder.Event) []decoder.Fact {
-	w.hear()
-	w.release(releaseEvery)
+	w.drain()
+	w.releaseEnded(releaseEvery)
 	if c, ok := e.Body.(decoder.Cgroup); ok {
 		w.observe(e, c)
 	}
@@ -164,7 +164,7 @@ func (w *Watcher) Spaces() []*netns.Space {
 	var spaces []*netns.Space
 	here, _ := w.selected()
 	for _, p := range here {
-		if s := w.spaces[p.UID]; s != nil && s.ended.IsZero() {
+		if s := w.netns[p.UID]; s != nil && s.ended.IsZero() {
 			spaces = append(spaces, s.Space)
 		}
 	}
@@ -176,28 +176,28 @@ func (w *Watcher) Close() error {
 	if w.stop != nil {
 		w.stop()
 	}
-	for _, s := range w.spaces {
+	for _, s := range w.netns {
 		_ = s.Close() // a descriptor that was only held
 	}
 	return w.home.Close()
 }
 
 // tell notes a fact, here and for the stream.
-func (w *Watcher) tell(f decoder.Fact) {
+func (w *Watcher) emit(f decoder.Fact) {
 	w.index.Observe(decoder.Event{Header: decoder.Header{Time: bootTime()}, Body: f})
-	w.told = append(w.told, f)
+	w.emitted = append(w.emitted, f)
 }
 
-func (w *Watcher) tellPod(f decoder.PodFact) { w.tell(decoder.Fact{Pod: &f}) }
+func (w *Watcher) emitPod(f decoder.PodFact) { w.emit(decoder.Fact{Pod: &f}) }
 
 // take hands over what was told and has the kernel select what follows from it.
 func (w *Watcher) take() ([]decoder.Fact, error) {
-	facts := w.told
-	w.told = nil
+	facts := w.emitted
+	w.emitted = nil
 	if len(facts) == 0 {
 		return nil, nil
 	}
-	w.welcome()
+	w.announceFound()
 	return facts, w.choose()
 }
 
@@ -240,11 +240,11 @@ func (w *Watcher) found(id uint64, path string, ref pod.Ref) {
 	}
 	if ref.Container == "" {
 		f.Cgroups = []uint64{id}
-		w.tellPod(f)
+		w.emitPod(f)
 		return
 	}
 	f.Containers = []decoder.ContainerFact{{ID: ref.Container, Cgroups: []uint64{id}}}
-	w.tellPod(f)
+	w.emitPod(f)
 	if !ref.Nested {
 		w.paths[ref.Container] = path
 		w.runtime.wake()
@@ -260,7 +260,7 @@ func (w *Watcher) label(uid string) {
 		return
 	}
 	if f, ok := w.runtime.labels(uid); ok {
-		w.tellPod(f)
+		w.emitPod(f)
 	}
 }
 
@@ -278,7 +278,7 @@ func (w *Watcher) nameContainer(uid, id string) bool {
 		f = decoder.PodFact{UID: uid, Source: "log", Containers: []decoder.ContainerFact{{ID: id, Name: name}}}
 	}
 	if ok {
-		w.tellPod(f)
+		w.emitPod(f)
 	}
 	return ok
 }
@@ -289,7 +289,7 @@ func (w *Watcher) nameContainerNow(uid, id string) {
 		return
 	}
 	if f, ok := w.runtime.container(uid, id); ok {
-		w.tellPod(f)
+		w.emitPod(f)
 	}
 }
 
@@ -298,28 +298,28 @@ func (w *Watcher) left(id uint64, ref pod.Ref) {
 	gone := decoder.PodFact{UID: ref.UID, Source: "cgroup", Gone: true}
 	if ref.Nested {
 		gone.Containers = []decoder.ContainerFact{{ID: ref.Container, Cgroups: []uint64{id}}}
-		w.tellPod(gone)
+		w.emitPod(gone)
 		return
 	}
 	if ref.Container != "" {
 		delete(w.paths, ref.Container)
 		gone.Containers = []decoder.ContainerFact{{ID: ref.Container}}
-		w.tellPod(gone)
+		w.emitPod(gone)
 	}
 	p, ok := w.index.Pod(ref.UID)
 	if !ok || ref.Container != "" && alive(p) {
 		return
 	}
-	switch s := w.spaces[ref.UID]; {
+	switch s := w.netns[ref.UID]; {
 	case s == nil && (p.Netns != 0 || len(p.Addrs) > 0): // not held, so nothing tells when they are another's
-		w.tellPod(decoder.PodFact{UID: ref.UID, Source: "cgroup", Netns: p.Netns, Addrs: p.Addrs, Gone: true})
+		w.emitPod(decoder.PodFact{UID: ref.UID, Source: "cgroup", Netns: p.Netns, Addrs: p.Addrs, Gone: true})
 	case s != nil && s.ended.IsZero():
 		s.ended = time.Now()
 		w.ending++
 	}
 	if ref.Container == "" {
 		gone.Containers = nil
-		w.tellPod(gone)
+		w.emitPod(gone)
 		delete(w.began, ref.UID)
 	}
 }
@@ -350,7 +350,7 @@ func (w *Watcher) entered(e decoder.Event, path string) {
 	p, _ := w.index.Pod(uid)
 	if e.Netns != 0 && !w.shared(e.Netns) && w.wantsNetns(p) {
 		w.began[uid] = time.Duration(e.Time.UnixNano())
-		w.hold(uid, w.node.Process(e.PID), e.Netns)
+		w.keepNetns(uid, w.node.Process(e.PID), e.Netns)
 	}
 	if c := find(p, id); c != nil && c.Source == "" {
 		w.nameContainerNow(uid, id)
@@ -372,7 +372,7 @@ func (w *Watcher) complete() {
 	for _, p := range w.index.Pods() {
 		if p.Name == "" {
 			if f, ok := logNames(w.opts.HostRoot, p.UID); ok {
-				w.tellPod(f)
+				w.emitPod(f)
 			}
 		}
 		for _, c := range p.Containers {

@@ -56,7 +56,7 @@ func (b *backends) learn(known map[serviceKey]decoder.ServiceFact) {
 
 // misdirected holds for a packet of a flow that is translated to a backend which the rules, as they were read last, do not
 // name, or in which rules of several systems do not agree.
-func misdirected(w *Witness, e decoder.Event) bool {
+func misdirected(w *Enricher, e decoder.Event) bool {
 	c := e.Body.(decoder.Hop).Conntrack
 	if !c.DNAT() || e.Packet == nil || !w.ruled[e.Netns] || e.Packet.Flow() != c.Reply.Reverse() {
 		return false
@@ -70,23 +70,23 @@ func misdirected(w *Witness, e decoder.Event) bool {
 }
 
 // translation asks what the rules do for a translated packet as it was before.
-func (w *Witness) translation(e decoder.Event) []decoder.Fact {
+func (w *Enricher) translation(e decoder.Event) []decoder.Fact {
 	p := *e.Packet
 	was := e.Body.(decoder.Hop).Conntrack.Original
 	p.Src, p.Sport, p.Dst, p.Dport = was.Src.Addr(), was.Src.Port(), was.Dst.Addr(), was.Dst.Port()
 	e.Packet = &p
-	return append(w.o.ServiceRules(e), w.newServices(e.Netns)...)
+	return append(w.reader.ServiceRules(e), w.newServices(e.Netns)...)
 }
 
 // changes reports what changed of the rules for services while nothing asked for them.
-func (w *Witness) changes() []decoder.Fact {
+func (w *Enricher) changes() []decoder.Fact {
 	if time.Now().Before(w.backends.next) {
 		return nil
 	}
 	var facts []decoder.Fact
 	begin := time.Now()
 	for inode := range w.ruled {
-		if s := w.o.spaces[inode]; s != nil && s.refresh() == nil {
+		if s := w.reader.states[inode]; s != nil && s.refresh() == nil {
 			facts = append(facts, w.newServices(inode)...)
 		}
 	}

@@ -23,7 +23,7 @@ import (
 // handshake of its own, from the same network namespace, for the same name, as people do with openssl s_client. Nothing
 // is sent after it. It is a decoder.Witness, and of one goroutine.
 type Certificates struct {
-	o       *Observer
+	o       *Reader
 	tracker *trace.Tracker
 	asked   map[inquired]time.Time
 	running int
@@ -44,7 +44,7 @@ const (
 )
 
 // NewCertificates returns a witness that finds namespaces by the Observer.
-func NewCertificates(o *Observer) *Certificates {
+func NewCertificates(o *Reader) *Certificates {
 	return &Certificates{o: o, tracker: trace.NewTracker(), asked: map[inquired]time.Time{}, answers: make(chan decoder.Certificates, maxAsking)}
 }
 

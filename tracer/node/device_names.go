@@ -8,8 +8,8 @@ import (
 )
 
 // Devices is the decoder.Witness that names the devices which events refer to, of whatever namespace.
-type Devices struct {
-	spaces *netns.Finder
+type DeviceNames struct {
+	finder *netns.Finder
 	known  map[decoder.Question]bool // of a question only namespace and device
 	missed map[decoder.Question]time.Time
 }
@@ -21,12 +21,12 @@ const missedAgain = time.Second
 const maxDevices = decoder.RecentMost / 4
 
 // NewDevices returns the witness.
-func NewDevices(spaces *netns.Finder) *Devices {
-	return &Devices{spaces: spaces, known: map[decoder.Question]bool{}, missed: map[decoder.Question]time.Time{}}
+func NewDeviceNames(spaces *netns.Finder) *DeviceNames {
+	return &DeviceNames{finder: spaces, known: map[decoder.Question]bool{}, missed: map[decoder.Question]time.Time{}}
 }
 
 // About implements decoder.Witness. The first event of a namespace tells all its devices.
-func (d *Devices) About(e decoder.Event) []decoder.Fact {
+func (d *DeviceNames) About(e decoder.Event) []decoder.Fact {
 	q := decoder.Question{Netns: e.Netns, Ifindex: e.Ifindex}
 	if e.Netns == 0 || e.Ifindex == 0 || d.known[q] || e.Time.Sub(d.missed[q]) < missedAgain {
 		return nil
@@ -36,7 +36,7 @@ func (d *Devices) About(e decoder.Event) []decoder.Fact {
 		clear(d.missed)
 	}
 	d.missed[q] = e.Time // names are worth no failure; what is unknown keeps its number
-	space, err := d.spaces.Open(e.Netns)
+	space, err := d.finder.Open(e.Netns)
 	if err != nil {
 		return nil
 	}

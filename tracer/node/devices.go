@@ -9,7 +9,7 @@ import (
 
 // Devices reads the devices of a namespace with their addresses of now, and in which namespace the other ends of its
 // veths are.
-func (o *Observer) Devices(inode uint32) []decoder.Fact {
+func (o *Reader) Devices(inode uint32) []decoder.Fact {
 	devices, err := o.devices(inode)
 	if err != nil {
 		return unread(inode, "devices", err)
@@ -21,7 +21,7 @@ func (o *Observer) Devices(inode uint32) []decoder.Fact {
 	return facts
 }
 
-func (o *Observer) devices(inode uint32) (devices []decoder.Device, err error) {
+func (o *Reader) devices(inode uint32) (devices []decoder.Device, err error) {
 	n, err := o.open(inode)
 	if err != nil {
 		return nil, err
@@ -29,7 +29,7 @@ func (o *Observer) devices(inode uint32) (devices []decoder.Device, err error) {
 	defer func() { err = errors.Join(err, n.Close()) }()
 	var others []*netns.Space
 	for _, other := range o.all() {
-		if s, err := o.found.Open(other); err == nil {
+		if s, err := o.finder.Open(other); err == nil {
 			defer s.Close()
 			others = append(others, s)
 		}
@@ -39,8 +39,8 @@ func (o *Observer) devices(inode uint32) (devices []decoder.Device, err error) {
 
 // atFarEnd reports the devices of a packet's namespace, and which way the namespace at the other end of its veth has for
 // it: a packet that came was sent from there, one that could not leave would arrive there.
-func (w *Witness) atFarEnd(e decoder.Event, arrives bool) []decoder.Fact {
-	facts := w.o.Devices(e.Netns)
+func (w *Enricher) atFarEnd(e decoder.Event, arrives bool) []decoder.Fact {
+	facts := w.reader.Devices(e.Netns)
 	if e.Packet == nil {
 		return facts
 	}
@@ -52,9 +52,9 @@ func (w *Witness) atFarEnd(e decoder.Event, arrives bool) []decoder.Fact {
 		var in uint32
 		if arrives {
 			in = d.PeerIndex
-			facts = append(facts, w.o.Devices(d.PeerNetns)...)
+			facts = append(facts, w.reader.Devices(d.PeerNetns)...)
 		}
-		return append(facts, w.o.Routes(decoder.Ask(e).At(d.PeerNetns, d.PeerIndex), in)...)
+		return append(facts, w.reader.Routes(decoder.Ask(e).At(d.PeerNetns, d.PeerIndex), in)...)
 	}
 	return facts
 }

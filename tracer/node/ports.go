@@ -13,7 +13,7 @@ import (
 
 // SourcePorts reports how many of the ports are taken that a dropped packet could have got by source translation; nothing
 // if it got none, or conntrack had taken its flow in before.
-func (o *Observer) SourcePorts(e decoder.Event) []decoder.Fact {
+func (o *Reader) SourcePorts(e decoder.Event) []decoder.Fact {
 	d, ok := e.Body.(decoder.Drop)
 	c := d.Conntrack
 	if !ok || !c.SNAT() || c.Confirmed() || c.Original.Src.Port() == 0 {
@@ -45,13 +45,13 @@ func (o *Observer) SourcePorts(e decoder.Event) []decoder.Fact {
 }
 
 // sourceRule finds the rule that translated the source of a packet.
-func (s *space) sourceRule(e decoder.Event, c *decoder.Conntrack) (rule *ruleset.Suspect, err error) {
+func (s *netnsState) sourceRule(e decoder.Event, c *decoder.Conntrack) (rule *ruleset.Suspect, err error) {
 	p, ok := ruleset.FromEvent(e)
 	if !ok {
 		return nil, nil
 	}
 	p.Src, p.Sport, p.Dst, p.Dport = c.Original.Src.Addr(), c.Original.Src.Port(), c.Reply.Src.Addr(), c.Reply.Src.Port()
-	if err := s.Do(func() error { r, err := route(way{dst: p.Dst}); p.Out = r.Out; return err }); err != nil {
+	if err := s.Do(func() error { r, err := route(routeQuery{dst: p.Dst}); p.Out = r.Out; return err }); err != nil {
 		return nil, err
 	}
 	err = s.complete(func() (wanted []*ruleset.Set) {

@@ -13,8 +13,8 @@ import (
 )
 
 // Programs reads which BPF programs and filters packets pass at a device.
-func (o *Observer) Programs(inode, ifindex uint32) []decoder.Fact {
-	return o.in(inode, "programs", func(*space) ([]decoder.Fact, error) {
+func (o *Reader) Programs(inode, ifindex uint32) []decoder.Fact {
+	return o.in(inode, "programs", func(*netnsState) ([]decoder.Fact, error) {
 		var facts []decoder.Fact
 		found := func(at string, id uint32, name string) {
 			if ours(name) {

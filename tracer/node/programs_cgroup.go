@@ -16,7 +16,7 @@ import (
 
 // CgroupPrograms reads which BPF programs the packets of a control group's sockets pass: its own and those of the groups
 // above it. Version 1 has none.
-func (o *Observer) CgroupPrograms(inode uint32, id uint64) []decoder.Fact {
+func (o *Reader) CgroupPrograms(inode uint32, id uint64) []decoder.Fact {
 	facts, err := o.cgroupPrograms(id)
 	if err != nil {
 		return unread(inode, "programs", err)
@@ -24,8 +24,8 @@ func (o *Observer) CgroupPrograms(inode uint32, id uint64) []decoder.Fact {
 	return facts
 }
 
-func (o *Observer) cgroupPrograms(id uint64) ([]decoder.Fact, error) {
-	h, err := kube.FindHierarchy(o.found.Node())
+func (o *Reader) cgroupPrograms(id uint64) ([]decoder.Fact, error) {
+	h, err := kube.FindHierarchy(o.finder.Node())
 	if err != nil || h.ID != 0 {
 		return nil, err
 	}
@@ -39,7 +39,7 @@ func (o *Observer) cgroupPrograms(id uint64) ([]decoder.Fact, error) {
 	}
 	var facts []decoder.Fact
 	for ; strings.HasPrefix(dir, root); dir = filepath.Dir(dir) {
-		seen := strings.TrimPrefix(dir, strings.TrimSuffix(o.found.Node().HostRoot(), "/"))
+		seen := strings.TrimPrefix(dir, strings.TrimSuffix(o.finder.Node().HostRoot(), "/"))
 		more, err := programsOf(dir, decoder.Program{Cgroup: id, Dir: seen})
 		if err != nil {
 			return facts, fmt.Errorf("programs of %s: %w", dir, err)

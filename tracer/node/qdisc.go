@@ -14,8 +14,8 @@ import (
 const sizeofTcMsg = 20
 
 // Qdiscs reads the queueing disciplines of a device and what they have counted.
-func (o *Observer) Qdiscs(inode, ifindex uint32) []decoder.Fact {
-	return o.in(inode, "qdisc", func(*space) ([]decoder.Fact, error) { return qdiscs(inode, ifindex) })
+func (o *Reader) Qdiscs(inode, ifindex uint32) []decoder.Fact {
+	return o.in(inode, "qdisc", func(*netnsState) ([]decoder.Fact, error) { return qdiscs(inode, ifindex) })
 }
 
 // qdiscs is called in the namespace. The kernel gives those of all devices, or of one.

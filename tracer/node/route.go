@@ -13,14 +13,14 @@ import (
 )
 
 // way is a question to the routing tables.
-type way struct {
+type routeQuery struct {
 	dst, src netip.Addr // src may be zero
 	in       uint32     // the device it came in by, 0 if it is sent from here
 	mark     uint32
 }
 
 // route asks the kernel for a way. That there is none is an answer, in Errno.
-func route(w way) (decoder.Route, error) {
+func route(w routeQuery) (decoder.Route, error) {
 	c, err := netlink.Dial(unix.NETLINK_ROUTE)
 	if err != nil {
 		return decoder.Route{}, err
@@ -34,7 +34,7 @@ func route(w way) (decoder.Route, error) {
 		}
 		return nil
 	})
-	if errno := unix.Errno(0); errors.As(err, &errno) && noWay(errno) {
+	if errno := unix.Errno(0); errors.As(err, &errno) && noRoute(errno) {
 		r.Errno, err = unix.ErrnoName(errno), nil
 	}
 	if err != nil {
@@ -50,13 +50,13 @@ func route(w way) (decoder.Route, error) {
 }
 
 // noWay is whether an errno is the answer rather than a fault of the question.
-func noWay(e unix.Errno) bool {
+func noRoute(e unix.Errno) bool {
 	return e == unix.ENETUNREACH || e == unix.EHOSTUNREACH || e == unix.EACCES || e == unix.EXDEV || e == unix.EINVAL
 }
 
 // request is struct rtmsg and attributes. RTM_F_LOOKUP_TABLE asks for the table that was really used; IPv6 always says
 // it and does not take the flag.
-func (w way) request() []byte {
+func (w routeQuery) request() []byte {
 	const lookupTable = 0x1000
 	family, flags := byte(unix.AF_INET6), uint32(0)
 	if w.dst.Is4() {

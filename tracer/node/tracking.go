@@ -7,7 +7,7 @@ import (
 
 // Tracking reports which rule is why conntrack does not know the flow of a packet that netfilter dropped; nothing if there is
 // none, or if conntrack knows it.
-func (o *Observer) Tracking(e decoder.Event) []decoder.Fact {
+func (o *Reader) Tracking(e decoder.Event) []decoder.Fact {
 	d, ok := e.Body.(decoder.Drop)
 	p, isIP := ruleset.FromEvent(e)
 	if !ok || !isIP || d.Conntrack.Confirmed() {

@@ -236,7 +236,7 @@ func (t *Tap) wanted(name string) bool {
 
 // attach runs both programs at a device, or none.
 func (t *Tap) attach(space *netns.Space, d decoder.Device) (*tc.Attachment, error) {
-	a, err := tc.Attach(tc.Options{Space: space, Ifindex: int(d.Ifindex), Ingress: t.in, Egress: t.out, Way: t.opts.Variant})
+	a, err := tc.Attach(tc.Options{Space: space, Ifindex: int(d.Ifindex), Ingress: t.in, Egress: t.out, Mode: t.opts.Variant})
 	if err != nil {
 		return nil, fmt.Errorf("capture at %s in network namespace %d: %w", d.Name, space.Inode, err)
 	}

@@ -54,7 +54,7 @@ type filter struct {
 	there, first bool // when it was looked for last: still ours, and before those of others with its preference
 }
 
-func attachClsact(o Options) (way, error) {
+func attachClsact(o Options) (mode, error) {
 	rt, err := netlink.Dial(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, err

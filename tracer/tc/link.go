@@ -12,7 +12,7 @@ import (
 // links are programs attached by BPF links: the kernel keeps them in order and apart from everybody else's, and drops
 // them with this process.
 type links struct {
-	way     string
+	mode    string
 	ifindex int
 	slots   []*slot
 }
@@ -25,14 +25,14 @@ type slot struct {
 }
 
 // attachTCX needs kernel 6.6 (commit e420bed02507, "bpf: Add fd-based tcx multi-prog infra with link support").
-func attachTCX(o Options) (way, error) {
-	return attachLinks(&links{way: TCX, ifindex: o.Ifindex, slots: slots(o, ebpf.AttachTCXIngress, ebpf.AttachTCXEgress)})
+func attachTCX(o Options) (mode, error) {
+	return attachLinks(&links{mode: TCX, ifindex: o.Ifindex, slots: slots(o, ebpf.AttachTCXIngress, ebpf.AttachTCXEgress)})
 }
 
 // attachNetkit needs kernel 6.7 (commit 35dfaad7188c, "netkit, bpf: Add bpf programmable net device") and the primary
 // device of a pair. Both hooks are where packets leave a device of the pair: what the peer sends we receive.
-func attachNetkit(o Options) (way, error) {
-	return attachLinks(&links{way: Netkit, ifindex: o.Ifindex, slots: slots(o, ebpf.AttachNetkitPeer, ebpf.AttachNetkitPrimary)})
+func attachNetkit(o Options) (mode, error) {
+	return attachLinks(&links{mode: Netkit, ifindex: o.Ifindex, slots: slots(o, ebpf.AttachNetkitPeer, ebpf.AttachNetkitPrimary)})
 }
 
 func slots(o Options, ingress, egress ebpf.AttachType) []*slot {
@@ -40,14 +40,14 @@ func slots(o Options, ingress, egress ebpf.AttachType) []*slot {
 	return slices.DeleteFunc(all, func(s *slot) bool { return s.program == nil })
 }
 
-func attachLinks(l *links) (way, error) {
+func attachLinks(l *links) (mode, error) {
 	if _, err := l.ensure(); err != nil {
 		return nil, errors.Join(err, l.close())
 	}
 	return l, nil
 }
 
-func (l *links) name() string { return l.way }
+func (l *links) name() string { return l.mode }
 
 func (l *links) ensure() (again bool, err error) {
 	for _, s := range l.slots {
@@ -73,7 +73,7 @@ func (l *links) ensure() (again bool, err error) {
 }
 
 func (l *links) attach(s *slot) (link.Link, error) {
-	if l.way == Netkit {
+	if l.mode == Netkit {
 		return link.AttachNetkit(link.NetkitOptions{Interface: l.ifindex, Program: s.program, Attach: s.at, Anchor: link.Head()})
 	}
 	return link.AttachTCX(link.TCXOptions{Interface: l.ifindex, Program: s.program, Attach: s.at, Anchor: link.Head()})

@@ -32,17 +32,17 @@ type Options struct {
 	Ifindex int           // of the device
 	Ingress *ebpf.Program // for packets that the device receives; nil for none
 	Egress  *ebpf.Program // for packets that it sends; nil for none
-	Way     string        // the only way to try; "" takes the best
+	Mode    string        // the only way to try; "" takes the best
 }
 
 // Attachment is what is attached to one device. The programs stay the caller's.
 type Attachment struct {
 	options Options
-	way     way
+	mode    mode
 }
 
 // way is one of the ways, attached.
-type way interface {
+type mode interface {
 	name() string
 	// ensure attaches what is not attached, or not before others, and tells whether it once was.
 	ensure() (again bool, err error)
@@ -57,14 +57,14 @@ func Attach(o Options) (*Attachment, error) {
 		var refused []error
 		for _, w := range []struct {
 			name   string
-			attach func(Options) (way, error)
+			attach func(Options) (mode, error)
 		}{{Netkit, attachNetkit}, {TCX, attachTCX}, {Clsact, attachClsact}} {
-			if o.Way != "" && o.Way != w.name {
+			if o.Mode != "" && o.Mode != w.name {
 				continue
 			}
 			attached, err := w.attach(o)
 			if err == nil {
-				a.way = attached
+				a.mode = attached
 				return nil
 			}
 			refused = append(refused, fmt.Errorf("%s: %w", w.name, err))
@@ -74,21 +74,21 @@ func Attach(o Options) (*Attachment, error) {
 	if err != nil {
 		return nil, fmt.Errorf("attach to device %d: %w", o.Ifindex, err)
 	}
-	if a.way == nil {
-		return nil, fmt.Errorf("attach to device %d: no way is called %q", o.Ifindex, o.Way)
+	if a.mode == nil {
+		return nil, fmt.Errorf("attach to device %d: no way is called %q", o.Ifindex, o.Mode)
 	}
 	return a, nil
 }
 
 // Way tells which way was taken.
-func (a *Attachment) Way() string { return a.way.name() }
+func (a *Attachment) Mode() string { return a.mode.name() }
 
 // Ensure attaches again what somebody has removed since, as agents do that set up their devices anew, and what others
 // have come before since. It tells whether there was anything to do: if so, packets may have passed unseen. It returns an
 // error if the device is gone.
 func (a *Attachment) Ensure() (again bool, err error) {
 	err = a.inside(func() (err error) {
-		again, err = a.way.ensure()
+		again, err = a.mode.ensure()
 		return err
 	})
 	if err != nil {
@@ -99,7 +99,7 @@ func (a *Attachment) Ensure() (again bool, err error) {
 
 // Close detaches the programs and leaves the device as it was. A device that is gone is no error.
 func (a *Attachment) Close() error {
-	if err := a.way.close(); err != nil {
+	if err := a.mode.close(); err != nil {
 		return fmt.Errorf("detach from device %d: %w", a.options.Ifindex, err)
 	}
 	return nil

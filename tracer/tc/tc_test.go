@@ -108,9 +108,9 @@ func newPair(t *testing.T, kind, peer string) pair {
 
 func (p pair) ping() { p.near.Run("ping", "-c1", "-W5", farAddr) }
 
-func (p pair) attach(t *testing.T, way string, ingress, egress counter) *Attachment {
+func (p pair) attach(t *testing.T, mode string, ingress, egress counter) *Attachment {
 	t.Helper()
-	a, err := Attach(Options{Space: p.space, Ifindex: int(p.device.Ifindex), Ingress: ingress.Program, Egress: egress.Program, Way: way})
+	a, err := Attach(Options{Space: p.space, Ifindex: int(p.device.Ifindex), Ingress: ingress.Program, Egress: egress.Program, Mode: mode})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func (p pair) attach(t *testing.T, way string, ingress, egress counter) *Attachm
 }
 
 // ways are those that this kernel must take at a veth, by a witness that the loader does not use.
-func ways(t *testing.T) []string {
+func modes(t *testing.T) []string {
 	t.Helper()
 	if hasSymbol(t, "tcx_prog_attach") {
 		return []string{TCX, Clsact}
@@ -148,22 +148,22 @@ func closed(t *testing.T, a *Attachment) {
 	}
 }
 
-func TestBestWayIsTaken(t *testing.T) {
+func TestBestModeIsTaken(t *testing.T) {
 	p := newPair(t, "veth", "veth0")
 	a := p.attach(t, "", newCounter(t, next), newCounter(t, next))
 	defer closed(t, a)
-	if got, want := a.Way(), ways(t)[0]; got != want {
+	if got, want := a.Mode(), modes(t)[0]; got != want {
 		t.Errorf("took %s, want %s", got, want)
 	}
 }
 
 func TestPacketsAreSeenAndGoOn(t *testing.T) {
-	for _, way := range ways(t) {
-		t.Run(way, func(t *testing.T) {
+	for _, mode := range modes(t) {
+		t.Run(mode, func(t *testing.T) {
 			p := newPair(t, "veth", "veth0")
 			before := p.near.Run("tc", "qdisc", "show")
 			ingress, egress := newCounter(t, next), newCounter(t, next)
-			a := p.attach(t, way, ingress, egress)
+			a := p.attach(t, mode, ingress, egress)
 			p.ping()
 			if in, out := ingress.take(t), egress.take(t); in == 0 || out == 0 {
 				t.Errorf("%d packets in, %d out", in, out)
@@ -203,9 +203,9 @@ func agent(t *testing.T, p pair, parent uint32, c counter) {
 }
 
 func TestAgentsProgramsRunAsBefore(t *testing.T) {
-	for _, way := range ways(t) {
+	for _, mode := range modes(t) {
 		for _, first := range []string{"agent", "ktrace"} {
-			t.Run(way+" after "+first, func(t *testing.T) {
+			t.Run(mode+" after "+first, func(t *testing.T) {
 				p := newPair(t, "veth", "veth0")
 				theirs, ours := newCounter(t, pass), newCounter(t, next)
 				var a *Attachment
@@ -224,7 +224,7 @@ func TestAgentsProgramsRunAsBefore(t *testing.T) {
 				if first == "agent" {
 					agent(t, p, parentIngress, theirs)
 				}
-				a = p.attach(t, way, ours, counter{})
+				a = p.attach(t, mode, ours, counter{})
 				agent(t, p, parentIngress, theirs)
 				both("attached")
 				agent(t, p, parentIngress, theirs)
@@ -269,13 +269,13 @@ func TestQueueingDisciplineThatAnAgentMadeAnewStays(t *testing.T) {
 // TestAgentsLinksRunAsBefore: agents of kernels with tcx or netkit attach links, change their programs in place, and
 // decide. Cilium puts its own last, others first.
 func TestAgentsLinksRunAsBefore(t *testing.T) {
-	for _, way := range linkWays(t) {
+	for _, mode := range linkModes(t) {
 		for name, anchor := range map[string]link.Anchor{"first": link.Head(), "last": link.Tail()} {
-			t.Run(way.name+" "+name, func(t *testing.T) {
-				p := newPair(t, way.kind, way.peer)
+			t.Run(mode.name+" "+name, func(t *testing.T) {
+				p := newPair(t, mode.kind, mode.peer)
 				theirs, newer, ours := newCounter(t, pass), newCounter(t, pass), newCounter(t, next)
-				a := p.attach(t, way.name, ours, counter{})
-				agent := way.agent(t, p, theirs, anchor)
+				a := p.attach(t, mode.name, ours, counter{})
+				agent := mode.agent(t, p, theirs, anchor)
 				defer func() { agent.Close() }()
 				both := func(when string, theirs counter) {
 					t.Helper()
@@ -297,7 +297,7 @@ func TestAgentsLinksRunAsBefore(t *testing.T) {
 				if err := agent.Close(); err != nil {
 					t.Fatal(err)
 				}
-				agent = way.agent(t, p, newer, anchor)
+				agent = mode.agent(t, p, newer, anchor)
 				both("attached anew", newer)
 				closed(t, a)
 				p.ping()
@@ -312,11 +312,11 @@ func TestAgentsLinksRunAsBefore(t *testing.T) {
 // TestWhatAgentsDropIsDropped: to watch must not be to decide.
 func TestWhatAgentsDropIsDropped(t *testing.T) {
 	const shot = 2 // TC_ACT_SHOT, TCX_DROP
-	for _, way := range ways(t) {
-		t.Run(way, func(t *testing.T) {
+	for _, mode := range modes(t) {
+		t.Run(mode, func(t *testing.T) {
 			p := newPair(t, "veth", "veth0")
 			theirs, ours := newCounter(t, shot), newCounter(t, next)
-			a := p.attach(t, way, ours, counter{})
+			a := p.attach(t, mode, ours, counter{})
 			defer closed(t, a)
 			agent(t, p, parentIngress, theirs)
 			if _, err := a.Ensure(); err != nil {
@@ -333,13 +333,13 @@ func TestWhatAgentsDropIsDropped(t *testing.T) {
 }
 
 // linkWay is a way by which agents attach links too.
-type linkWay struct {
+type linkMode struct {
 	name, kind, peer string // the way, and a pair of devices for it
 	attach           func(ifindex int, p *ebpf.Program, anchor link.Anchor) (link.Link, error)
 }
 
 // agent attaches a program as an agent does.
-func (w linkWay) agent(t *testing.T, p pair, c counter, anchor link.Anchor) (l link.Link) {
+func (w linkMode) agent(t *testing.T, p pair, c counter, anchor link.Anchor) (l link.Link) {
 	t.Helper()
 	err := p.space.Do(func() (err error) {
 		l, err = w.attach(int(p.device.Ifindex), c.Program, anchor)
@@ -352,16 +352,16 @@ func (w linkWay) agent(t *testing.T, p pair, c counter, anchor link.Anchor) (l l
 }
 
 // linkWays are those that this kernel must have.
-func linkWays(t *testing.T) []linkWay {
+func linkModes(t *testing.T) []linkMode {
 	t.Helper()
-	var all []linkWay
+	var all []linkMode
 	if hasSymbol(t, "tcx_prog_attach") {
-		all = append(all, linkWay{TCX, "veth", "veth0", func(ifindex int, p *ebpf.Program, anchor link.Anchor) (link.Link, error) {
+		all = append(all, linkMode{TCX, "veth", "veth0", func(ifindex int, p *ebpf.Program, anchor link.Anchor) (link.Link, error) {
 			return link.AttachTCX(link.TCXOptions{Interface: ifindex, Program: p, Attach: ebpf.AttachTCXIngress, Anchor: anchor})
 		}})
 	}
 	if hasSymbol(t, "netkit_link_attach") {
-		all = append(all, linkWay{Netkit, "netkit", "nk0", func(ifindex int, p *ebpf.Program, anchor link.Anchor) (link.Link, error) {
+		all = append(all, linkMode{Netkit, "netkit", "nk0", func(ifindex int, p *ebpf.Program, anchor link.Anchor) (link.Link, error) {
 			return link.AttachNetkit(link.NetkitOptions{Interface: ifindex, Program: p, Attach: ebpf.AttachNetkitPeer, Anchor: anchor})
 		}})
 	}
@@ -372,20 +372,20 @@ func TestRemovedByOthersIsPutBack(t *testing.T) {
 	removals := map[string]func(*testing.T, pair, *Attachment){
 		Clsact: func(_ *testing.T, p pair, _ *Attachment) { p.near.Run("tc", "qdisc", "del", "dev", "dev0", "clsact") },
 		TCX: func(t *testing.T, _ pair, a *Attachment) {
-			for _, s := range a.way.(*links).slots {
+			for _, s := range a.mode.(*links).slots {
 				if err := s.link.Detach(); err != nil {
 					t.Fatal(err)
 				}
 			}
 		},
 	}
-	for _, way := range ways(t) {
-		t.Run(way, func(t *testing.T) {
+	for _, mode := range modes(t) {
+		t.Run(mode, func(t *testing.T) {
 			p := newPair(t, "veth", "veth0")
 			ingress, egress := newCounter(t, next), newCounter(t, next)
-			a := p.attach(t, way, ingress, egress)
+			a := p.attach(t, mode, ingress, egress)
 			defer closed(t, a)
-			removals[way](t, p, a)
+			removals[mode](t, p, a)
 			ingress.take(t)
 			egress.take(t)
 			p.ping()
@@ -406,10 +406,10 @@ func TestRemovedByOthersIsPutBack(t *testing.T) {
 }
 
 func TestDeviceThatIsGone(t *testing.T) {
-	for _, way := range ways(t) {
-		t.Run(way, func(t *testing.T) {
+	for _, mode := range modes(t) {
+		t.Run(mode, func(t *testing.T) {
 			p := newPair(t, "veth", "veth0")
-			a := p.attach(t, way, newCounter(t, next), newCounter(t, next))
+			a := p.attach(t, mode, newCounter(t, next), newCounter(t, next))
 			p.near.IP("link del dev0")
 			if _, err := a.Ensure(); !errors.Is(err, unix.ENODEV) {
 				t.Errorf("error %v, want no such device", err)
@@ -427,8 +427,8 @@ func TestNetkitDevice(t *testing.T) {
 	ingress, egress := newCounter(t, next), newCounter(t, next)
 	a := p.attach(t, "", ingress, egress)
 	defer closed(t, a)
-	if a.Way() != Netkit {
-		t.Errorf("took %s", a.Way())
+	if a.Mode() != Netkit {
+		t.Errorf("took %s", a.Mode())
 	}
 	p.ping()
 	if in, out := ingress.take(t), egress.take(t); in == 0 || out == 0 {
@@ -436,8 +436,8 @@ func TestNetkitDevice(t *testing.T) {
 	}
 }
 
-func TestUnknownWayIsAnError(t *testing.T) {
-	if _, err := Attach(Options{Way: "carrier pigeon"}); err == nil {
+func TestUnknownModeIsAnError(t *testing.T) {
+	if _, err := Attach(Options{Mode: "carrier pigeon"}); err == nil {
 		t.Error("no error")
 	}
 }

@@ -33,9 +33,9 @@ func WatchVerdicts(v View, unwanted ...string) View {
 // WatchNode adds to a view who says what its events refer to; done lets go of it.
 func WatchNode(v View, root string) (_ View, done func() error) {
 	found := netns.NewFinder(procfs.New(root))
-	w, symbols := node.NewWitness(node.New(found)), kallsyms.NewSymbols()
+	w, symbols := node.NewEnricher(node.New(found)), kallsyms.NewSymbols()
 	return v.With(View{
-		Witnesses: []decoder.Witness{node.NewDevices(found), symbols, w},
+		Witnesses: []decoder.Witness{node.NewDeviceNames(found), symbols, w},
 		Begin: func() ([]decoder.Fact, error) {
 			home, err := netns.Inode("/proc/self/ns/net")
 			return w.Begin(home), err

@@ -15,19 +15,19 @@ import (
 // Witness asks about the node what an event needs to be explained, and tells it before the event. Where asking costs
 // too much just then, the answer follows with a later event or tick, within half a second as a rule. It is a
 // decoder.Witness and belongs behind those that tell the names of places in the kernel. It is of one goroutine.
-type Witness struct {
-	o        *Observer
+type Enricher struct {
+	reader   *Reader
 	rows     []row
 	names    *decoder.Names
 	home     uint32
 	asked    map[asked]time.Time
-	pending  map[asked]late
+	pending  map[asked]deferred
 	seen     map[uint32]bool // namespaces whose counters were read before
 	services map[netip.Addr]bool
 	ranges   []netip.Prefix
 	ruled    map[uint32]bool // namespaces with rules for services
 	backends backends
-	told     map[serviceKey]decoder.ServiceFact
+	emitted  map[serviceKey]decoder.ServiceFact
 	tunnels  map[ownDevice]bool
 	silent   map[uint32]bool // namespaces with a tunnel's device that is down
 	own      map[ownKey]bool // whether an address is the namespace's, for a second
@@ -53,7 +53,7 @@ type asked struct {
 }
 
 // late is a question that was put off.
-type late struct {
+type deferred struct {
 	event decoder.Event // the newest that raised it
 	since time.Time
 	owed  bool // it was never answered, and whoever judges was told to wait
@@ -71,68 +71,68 @@ const (
 )
 
 // NewWitness returns a Witness that asks the Observer.
-func NewWitness(o *Observer) *Witness {
-	return &Witness{o: o, rows: table(), names: decoder.NewNames(), asked: map[asked]time.Time{}, pending: map[asked]late{},
-		seen: map[uint32]bool{}, services: map[netip.Addr]bool{}, ruled: map[uint32]bool{}, told: map[serviceKey]decoder.ServiceFact{}, own: map[ownKey]bool{},
+func NewEnricher(o *Reader) *Enricher {
+	return &Enricher{reader: o, rows: table(), names: decoder.NewNames(), asked: map[asked]time.Time{}, pending: map[asked]deferred{},
+		seen: map[uint32]bool{}, services: map[netip.Addr]bool{}, ruled: map[uint32]bool{}, emitted: map[serviceKey]decoder.ServiceFact{}, own: map[ownKey]bool{},
 		silent: map[uint32]bool{}, tunnels: map[ownDevice]bool{}}
 }
 
 // Close ends the asking: what was put off is dropped. No namespace is held open between two questions.
-func (w *Witness) Close() error {
+func (w *Enricher) Close() error {
 	clear(w.pending)
 	return nil
 }
 
 // Begin reads what rules had counted before anything was seen, and the services that they serve, in every namespace that
 // there is now; of home, the node's own, the settings, too.
-func (w *Witness) Begin(home uint32) []decoder.Fact {
+func (w *Enricher) Begin(home uint32) []decoder.Fact {
 	w.home = home
 	facts := w.baseline(home)
-	for _, inode := range w.o.all() {
+	for _, inode := range w.reader.all() {
 		facts = append(facts, w.baseline(inode)...)
 	}
-	return append(facts, w.o.Sysctls(home, 0)...)
+	return append(facts, w.reader.Sysctls(home, 0)...)
 }
 
 // baseline reads counters and services of a namespace for the first time.
-func (w *Witness) baseline(inode uint32) []decoder.Fact {
+func (w *Enricher) baseline(inode uint32) []decoder.Fact {
 	if inode == 0 || w.seen[inode] {
 		return nil
 	}
-	if len(w.seen) >= maxSpaces {
+	if len(w.seen) >= maxNetns {
 		clear(w.seen)
 	}
 	w.seen[inode] = true
-	facts := w.o.Baseline(inode)
-	if w.o.spaces[inode] == nil { // it cannot be entered, which was said
+	facts := w.reader.Baseline(inode)
+	if w.reader.states[inode] == nil { // it cannot be entered, which was said
 		return facts
 	}
 	return append(facts, w.newServices(inode)...)
 }
 
 // newServices tells the services that changed since they were last told.
-func (w *Witness) newServices(inode uint32) []decoder.Fact {
+func (w *Enricher) newServices(inode uint32) []decoder.Fact {
 	var facts []decoder.Fact
 	gone := map[serviceKey]decoder.ServiceFact{}
-	for k, s := range w.told {
+	for k, s := range w.emitted {
 		if k.netns == inode {
 			gone[k] = s
 		}
 	}
-	for _, f := range w.o.Services(inode) {
+	for _, f := range w.reader.Services(inode) {
 		if f.Service == nil {
 			return []decoder.Fact{f} // nothing can be said, then
 		}
 		k := serviceKey{inode, f.Service.Source, f.Service.System, f.Service.Namespace, f.Service.Name, f.Service.CIDR.String()}
 		delete(gone, k)
-		if old, ok := w.told[k]; ok && reflect.DeepEqual(old, *f.Service) {
+		if old, ok := w.emitted[k]; ok && reflect.DeepEqual(old, *f.Service) {
 			continue
 		}
-		w.told[k] = *f.Service
+		w.emitted[k] = *f.Service
 		facts = append(facts, f)
 	}
 	for k, s := range gone {
-		delete(w.told, k)
+		delete(w.emitted, k)
 		s.Gone = true
 		facts = append(facts, decoder.Fact{Service: &s})
 	}
@@ -140,20 +140,20 @@ func (w *Witness) newServices(inode uint32) []decoder.Fact {
 		w.learn(f)
 	}
 	if len(facts) > 0 {
-		w.backends.learn(w.told)
+		w.backends.learn(w.emitted)
 	}
 	return facts
 }
 
 // About implements decoder.Witness.
-func (w *Witness) About(e decoder.Event) []decoder.Fact {
+func (w *Enricher) About(e decoder.Event) []decoder.Fact {
 	if e.Body.Kind() != decoder.KindHop { // they have no names that matter here, and are the most
 		e = w.names.Observe(e)[0]
 	}
 	if f, ok := e.Body.(decoder.Fact); ok {
 		w.learn(f)
 		if f == (decoder.Fact{}) { // a tick
-			return w.putOff()
+			return w.askDeferred()
 		}
 		return nil
 	}
@@ -162,23 +162,23 @@ func (w *Witness) About(e decoder.Event) []decoder.Fact {
 	if i < 0 {
 		return facts
 	}
-	if s := w.o.spaces[e.Netns]; s != nil {
+	if s := w.reader.states[e.Netns]; s != nil {
 		s.troubled = time.Now()
 	}
 	if w.rows[i].dropped {
-		w.o.Dropped(e)
+		w.reader.Dropped(e)
 	}
 	return append(facts, w.askAll(w.rows[i].facts, e)...)
 }
 
-func (w *Witness) learn(f decoder.Fact) {
+func (w *Enricher) learn(f decoder.Fact) {
 	if f.Device != nil && f.Device.Tunnels() && len(w.tunnels) < maxAsked {
 		w.tunnels[ownDevice{f.Device.Netns, f.Device.Ifindex}] = true
 	}
 	switch {
 	case f.Node != nil:
 		w.home = f.Node.Netns
-	case f.Device != nil && f.Device.Down && f.Device.Tunnels() && len(w.silent) < maxSpaces:
+	case f.Device != nil && f.Device.Down && f.Device.Tunnels() && len(w.silent) < maxNetns:
 		w.silent[f.Device.Netns] = true
 	case f.Service != nil:
 		for _, a := range slices.Concat(f.Service.Addrs, f.Service.External) {
@@ -188,7 +188,7 @@ func (w *Witness) learn(f decoder.Fact) {
 				w.services[a] = true
 			}
 		}
-		if f.Service.Netns != 0 && f.Service.System != "" && len(w.ruled) < maxSpaces {
+		if f.Service.Netns != 0 && f.Service.System != "" && len(w.ruled) < maxNetns {
 			w.ruled[f.Service.Netns] = true
 		}
 		if f.Service.CIDR.IsValid() && !slices.Contains(w.ranges, f.Service.CIDR) {
@@ -198,20 +198,20 @@ func (w *Witness) learn(f decoder.Fact) {
 }
 
 // isService is whether an address is known to be a service's.
-func (w *Witness) isService(a netip.Addr) bool {
+func (w *Enricher) isService(a netip.Addr) bool {
 	return w.services[a] || slices.ContainsFunc(w.ranges, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // askAll asks what was not asked lately. What is, or is too early, is asked later: where drops go on or have ended, the
 // last answer covers all of them.
-func (w *Witness) askAll(wants []wanted, e decoder.Event) []decoder.Fact {
+func (w *Enricher) askAll(wants []wanted, e decoder.Event) []decoder.Fact {
 	begin := time.Now()
 	var facts []decoder.Fact
 	var did bool
 	for _, fact := range wants {
 		k := asked{fact: fact, about: decoder.Ask(e)}
 		if last, ok := w.asked[k]; begin.Before(w.free) || (ok && begin.Sub(last) < againAfter) {
-			facts = append(facts, w.later(k, e)...)
+			facts = append(facts, w.deferLookup(k, e)...)
 			continue
 		}
 		facts, did = append(facts, w.ask(k, e)...), true
@@ -222,7 +222,7 @@ func (w *Witness) askAll(wants []wanted, e decoder.Event) []decoder.Fact {
 	return facts
 }
 
-func (w *Witness) ask(k asked, e decoder.Event) []decoder.Fact {
+func (w *Enricher) ask(k asked, e decoder.Event) []decoder.Fact {
 	if len(w.asked) >= maxAsked {
 		clear(w.asked)
 	}
@@ -237,7 +237,7 @@ func (w *Witness) ask(k asked, e decoder.Event) []decoder.Fact {
 }
 
 // owes is whether anything about a question was put off that was never answered.
-func (w *Witness) owes(about decoder.Question) bool {
+func (w *Enricher) owes(about decoder.Question) bool {
 	for k, l := range w.pending {
 		if l.owed && k.about == about {
 			return true
@@ -247,13 +247,13 @@ func (w *Witness) owes(about decoder.Question) bool {
 }
 
 // rest keeps the share of time that asking takes.
-func (w *Witness) rest(begin time.Time) {
+func (w *Enricher) rest(begin time.Time) {
 	took := time.Since(begin)
 	w.free = begin.Add(took * share)
 }
 
 // later keeps the newest event of a question for when there is time, and tells if it was never answered.
-func (w *Witness) later(k asked, e decoder.Event) []decoder.Fact {
+func (w *Enricher) deferLookup(k asked, e decoder.Event) []decoder.Fact {
 	old, known := w.pending[k]
 	if !known && len(w.pending) >= maxPending {
 		return nil
@@ -263,7 +263,7 @@ func (w *Witness) later(k asked, e decoder.Event) []decoder.Fact {
 	if !known {
 		old.since = time.Now()
 	}
-	w.pending[k] = late{e, old.since, old.owed || !answered}
+	w.pending[k] = deferred{e, old.since, old.owed || !answered}
 	if !first {
 		return nil
 	}
@@ -271,7 +271,7 @@ func (w *Witness) later(k asked, e decoder.Event) []decoder.Fact {
 }
 
 // open are the questions that were put off: first those that somebody waits for, and of these which rule it was.
-func (w *Witness) open() []asked {
+func (w *Enricher) openQuestions() []asked {
 	return slices.SortedFunc(maps.Keys(w.pending), func(a, b asked) int {
 		x, y := w.pending[a], w.pending[b]
 		if x.owed != y.owed {
@@ -285,12 +285,12 @@ func (w *Witness) open() []asked {
 }
 
 // putOff asks what was put off, as far as there is time.
-func (w *Witness) putOff() []decoder.Fact {
+func (w *Enricher) askDeferred() []decoder.Fact {
 	if time.Now().Before(w.free) {
 		return nil
 	}
 	var facts []decoder.Fact
-	for _, k := range w.open() {
+	for _, k := range w.openQuestions() {
 		begin := time.Now()
 		if begin.Before(w.free) {
 			break
@@ -305,10 +305,10 @@ func (w *Witness) putOff() []decoder.Fact {
 
 // Poll asks what is still open and tells what rose without an event: losses that make none. It is to be called every
 // second and at the end.
-func (w *Witness) Poll() []decoder.Fact {
+func (w *Enricher) Poll() []decoder.Fact {
 	var facts []decoder.Fact
 	begin := time.Now()
-	for _, k := range w.open() {
+	for _, k := range w.openQuestions() {
 		if time.Since(begin) > pollFor {
 			break
 		}
@@ -316,10 +316,10 @@ func (w *Witness) Poll() []decoder.Fact {
 	}
 	clear(w.own)
 	facts = append(facts, w.changes()...)
-	for inode, s := range w.o.spaces {
+	for inode, s := range w.reader.states {
 		if inode == w.home || time.Since(s.troubled) < pollAfter {
 			facts = append(facts, w.poll(inode, s)...)
-		} else if len(w.o.spaces) <= maxPolled {
+		} else if len(w.reader.states) <= maxPolled {
 			facts = append(facts, w.lost(inode)...)
 		}
 	}
@@ -327,8 +327,8 @@ func (w *Witness) Poll() []decoder.Fact {
 }
 
 // lost tells of the protocols' counters if they stand for lost connections or packets, some of which make no event.
-func (w *Witness) lost(inode uint32) []decoder.Fact {
-	facts := w.o.Netstat(inode)
+func (w *Enricher) lost(inode uint32) []decoder.Fact {
+	facts := w.reader.Netstat(inode)
 	n := facts[0].Netstat
 	if n == nil {
 		return nil // the namespace is being removed
@@ -341,9 +341,9 @@ func (w *Witness) lost(inode uint32) []decoder.Fact {
 	return nil
 }
 
-func (w *Witness) poll(inode uint32, s *space) []decoder.Fact {
+func (w *Enricher) poll(inode uint32, s *netnsState) []decoder.Fact {
 	var facts []decoder.Fact
-	for _, f := range w.o.Conntrack(inode) {
+	for _, f := range w.reader.Conntrack(inode) {
 		if f.Conntrack == nil || lossy(f.Conntrack.Rose) || inode == w.home {
 			facts = append(facts, f)
 		}
@@ -362,7 +362,7 @@ func (w *Witness) poll(inode uint32, s *space) []decoder.Fact {
 type wanted uint8
 
 const (
-	blame wanted = iota
+	dropRules wanted = iota
 	serviceRules
 	conntrackCounters
 	settings
@@ -382,32 +382,32 @@ const (
 	translation
 )
 
-func (f wanted) ask(w *Witness, e decoder.Event) []decoder.Fact {
+func (f wanted) ask(w *Enricher, e decoder.Event) []decoder.Fact {
 	about := decoder.Ask(e)
 	switch f {
-	case blame:
-		return w.o.Blame(e)
+	case dropRules:
+		return w.reader.DropRules(e)
 	case serviceRules:
 		// A service that changed is a likely reason for asking.
-		return append(w.o.ServiceRules(e), w.newServices(e.Netns)...)
+		return append(w.reader.ServiceRules(e), w.newServices(e.Netns)...)
 	case conntrackCounters:
-		return w.o.Conntrack(e.Netns)
+		return w.reader.Conntrack(e.Netns)
 	case settings:
-		return w.o.Sysctls(e.Netns, e.Ifindex)
+		return w.reader.Sysctls(e.Netns, e.Ifindex)
 	case routes:
-		return w.o.Routes(about, w.cameInBy(e))
+		return w.reader.Routes(about, w.cameInBy(e))
 	case nextHop:
-		return w.o.Neighbour(about, e.Ifindex)
+		return w.reader.Neighbour(about, e.Ifindex)
 	case protocolCounters:
-		return w.o.Netstat(e.Netns)
+		return w.reader.Netstat(e.Netns)
 	case receiver:
-		return w.o.Socket(about, e.Packet.Destination())
+		return w.reader.Socket(about, e.Packet.Destination())
 	case trackedFlow:
 		return w.tracked(e)
 	case tracking:
-		return w.o.Tracking(e)
+		return w.reader.Tracking(e)
 	case sourcePorts:
-		return w.o.SourcePorts(e)
+		return w.reader.SourcePorts(e)
 	case translation:
 		return w.translation(e)
 	case cameFrom:
@@ -416,14 +416,14 @@ func (f wanted) ask(w *Witness, e decoder.Event) []decoder.Fact {
 		return w.atFarEnd(e, true)
 	case listener:
 		if w.isOwn(e.Netns, e.Packet.Dst) {
-			return w.o.Socket(about, e.Packet.Destination())
+			return w.reader.Socket(about, e.Packet.Destination())
 		}
 	case waiting:
-		return w.o.Qdiscs(e.Netns, e.Ifindex)
+		return w.reader.Qdiscs(e.Netns, e.Ifindex)
 	case programs:
-		return w.o.Programs(e.Netns, e.Ifindex)
+		return w.reader.Programs(e.Netns, e.Ifindex)
 	case cgroupPrograms:
-		return w.o.CgroupPrograms(e.Netns, e.Cgroup)
+		return w.reader.CgroupPrograms(e.Netns, e.Cgroup)
 	}
 	return nil
 }
@@ -433,16 +433,16 @@ const maxTracking = 8
 
 // tracked looks for the flow where it was translated, which is another namespace than the receiver's as a rule. Behind
 // the translation it is known by its answer.
-func (w *Witness) tracked(e decoder.Event) []decoder.Fact {
+func (w *Enricher) tracked(e decoder.Event) []decoder.Fact {
 	answer := decoder.FlowTuple{Src: e.Packet.Destination(), Dst: e.Packet.Source()}
 	var none []decoder.Fact
 	left := maxTracking
-	for inode, s := range w.o.spaces {
+	for inode, s := range w.reader.states {
 		if s.conntrack == nil || s.conntrack.Count == 0 || left == 0 {
 			continue
 		}
 		left--
-		facts := w.o.Tracked(inode, e.Packet.Proto, answer)
+		facts := w.reader.Tracked(inode, e.Packet.Proto, answer)
 		if facts[0].Tracked != nil && facts[0].Tracked.Found {
 			return facts
 		}
@@ -452,7 +452,7 @@ func (w *Witness) tracked(e decoder.Event) []decoder.Fact {
 }
 
 // cameInBy is the device by which a packet came in; 0 if it was sent from this namespace.
-func (w *Witness) cameInBy(e decoder.Event) uint32 {
+func (w *Enricher) cameInBy(e decoder.Event) uint32 {
 	if e.Direction == decoder.Out || w.isOwn(e.Netns, e.Packet.Src) {
 		return 0
 	}
@@ -460,13 +460,13 @@ func (w *Witness) cameInBy(e decoder.Event) uint32 {
 }
 
 // isOwn is whether an address is one of the namespace's own; false if it cannot be told.
-func (w *Witness) isOwn(inode uint32, a netip.Addr) bool {
+func (w *Enricher) isOwn(inode uint32, a netip.Addr) bool {
 	k := ownKey{inode, a}
 	is, ok := w.own[k]
 	if ok {
 		return is
 	}
-	if s, err := w.o.space(inode); err == nil {
+	if s, err := w.reader.state(inode); err == nil {
 		err = s.Do(func() error {
 			is, err = local(a.Unmap())
 			return err
@@ -482,7 +482,7 @@ func (w *Witness) isOwn(inode uint32, a netip.Addr) bool {
 // row says which facts an event needs.
 type row struct {
 	kind    decoder.Kind
-	when    func(*Witness, decoder.Event) bool
+	when    func(*Enricher, decoder.Event) bool
 	dropped bool // by netfilter
 	facts   []wanted
 }
@@ -490,7 +490,7 @@ type row struct {
 // table has a row for every kind of event that the node can explain; the first that holds counts.
 func table() []row {
 	return []row{
-		{decoder.KindDrop, byNetfilter, true, []wanted{blame, conntrackCounters, settings, serviceRules, sourcePorts, tracking, listener}},
+		{decoder.KindDrop, byNetfilter, true, []wanted{dropRules, conntrackCounters, settings, serviceRules, sourcePorts, tracking, listener}},
 		{decoder.KindDrop, noNeighbour, false, []wanted{nextHop, leadsTo, serviceRules}},
 		{decoder.KindDrop, noSocket, false, []wanted{receiver, trackedFlow}},
 		{decoder.KindDrop, reason("SOCKET_RCVBUFF", "SOCKET_BACKLOG", "PROTO_MEM", "TCP_LISTEN_OVERFLOW"), false,
@@ -514,45 +514,45 @@ func table() []row {
 }
 
 // byNetfilter is whether rules or conntrack dropped the packet.
-func byNetfilter(_ *Witness, e decoder.Event) bool {
+func byNetfilter(_ *Enricher, e decoder.Event) bool {
 	return e.Packet != nil && e.Body.(decoder.Drop).ByNetfilter()
 }
 
 // noNeighbour is whether the next host did not answer with its link address.
-func noNeighbour(_ *Witness, e decoder.Event) bool {
+func noNeighbour(_ *Enricher, e decoder.Event) bool {
 	return e.Packet != nil && !e.Packet.Dst.IsMulticast() && e.Body.(decoder.Drop).NoNeighbour()
 }
 
 // notPassedOn is whether the packet was for another host, and not passed on. ip6_forward says so only on newer kernels.
-func notPassedOn(_ *Witness, e decoder.Event) bool {
+func notPassedOn(_ *Enricher, e decoder.Event) bool {
 	d := e.Body.(decoder.Drop)
 	return e.Packet != nil && !e.Packet.Dst.IsMulticast() && !d.MadeUp() && (d.NoWay() || d.Location == "ip6_forward" && d.Unexplained())
 }
 
 // atProgram is whether a program or a filter at a device took the packet.
-func atProgram(w *Witness, e decoder.Event) bool {
+func atProgram(w *Enricher, e decoder.Event) bool {
 	return e.Ifindex != 0 && e.Packet != nil && (reason("TC_")(w, e) || e.Body.(decoder.Drop).ByXDP())
 }
 
 // atCgroup is whether a program of the control group of the packet's socket may have taken it.
-func atCgroup(_ *Witness, e decoder.Event) bool {
+func atCgroup(_ *Enricher, e decoder.Event) bool {
 	return e.Cgroup != 0 && e.Packet != nil && e.Body.(decoder.Drop).ByCgroup() != ""
 }
 
 // atQueue is whether a device's queue took the packet.
-func atQueue(w *Witness, e decoder.Event) bool {
+func atQueue(w *Enricher, e decoder.Event) bool {
 	d := e.Body.(decoder.Drop)
 	return e.Ifindex != 0 && (reason("QDISC_", "CAKE_", "FQ_", "DUALPI2_")(w, e) || d.Unexplained() && strings.HasPrefix(d.Location, "kfree_skb_list"))
 }
 
 // noSocket is whether nobody was there to take the packet.
-func noSocket(_ *Witness, e decoder.Event) bool {
+func noSocket(_ *Enricher, e decoder.Event) bool {
 	return e.Packet != nil && !e.Packet.Dst.IsMulticast() && e.Body.(decoder.Drop).NoSocket()
 }
 
 // reason holds for drops whose reason begins with one of the prefixes. What was sent to many is dropped by most.
-func reason(prefixes ...string) func(*Witness, decoder.Event) bool {
-	return func(_ *Witness, e decoder.Event) bool {
+func reason(prefixes ...string) func(*Enricher, decoder.Event) bool {
+	return func(_ *Enricher, e decoder.Event) bool {
 		d := e.Body.(decoder.Drop)
 		return e.Packet != nil && !e.Packet.Dst.IsMulticast() && !d.MadeUp() && slices.ContainsFunc(prefixes, func(p string) bool {
 			return strings.HasPrefix(d.Reason, p)
@@ -560,27 +560,27 @@ func reason(prefixes ...string) func(*Witness, decoder.Event) bool {
 	}
 }
 
-func sock(ops ...decoder.SockOp) func(*Witness, decoder.Event) bool {
-	return func(_ *Witness, e decoder.Event) bool {
+func sock(ops ...decoder.SockOp) func(*Enricher, decoder.Event) bool {
+	return func(_ *Enricher, e decoder.Event) bool {
 		return e.Packet != nil && slices.Contains(ops, e.Body.(decoder.Sock).Op)
 	}
 }
 
 // untranslated holds for a packet that leaves by a device of the node for the address of a service. In the sender's own
 // namespace it always is, unless that is one which translates: there translation is yet to come.
-func untranslated(w *Witness, e decoder.Event) bool {
+func untranslated(w *Enricher, e decoder.Event) bool {
 	h := e.Body.(decoder.Hop)
 	return e.Packet != nil && e.Direction == decoder.Out && !h.Conntrack.DNAT() && w.isService(e.Packet.Dst) &&
 		(e.Netns == w.home || w.ruled[e.Netns] || !w.isOwn(e.Netns, e.Packet.Src))
 }
 
 // notUnpacked holds for a tunnel's packet that arrives where a device for it is down: somebody else may have its port.
-func notUnpacked(w *Witness, e decoder.Event) bool {
+func notUnpacked(w *Enricher, e decoder.Event) bool {
 	return e.Packet != nil && e.Packet.Tunnel != nil && e.Direction == decoder.In && w.silent[e.Netns] && w.isOwn(e.Netns, e.Packet.Dst)
 }
 
 // outOfTunnel is whether a tunnel's device had the packet that was dropped.
-func outOfTunnel(w *Witness, e decoder.Event) bool {
+func outOfTunnel(w *Enricher, e decoder.Event) bool {
 	return e.Packet != nil && !e.Packet.Dst.IsMulticast() && w.tunnels[ownDevice{e.Netns, e.Ifindex}]
 }
 

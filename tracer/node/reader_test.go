@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func observe(t testing.TB) *Observer {
+func observe(t testing.TB) *Reader {
 	t.Helper()
 	return New(netns.NewFinder(procfs.New("/")))
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // refresh reads the rules anew.
-func (s *space) refresh() error {
+func (s *netnsState) refresh() error {
 	return s.Do(func() error {
 		s.readRules()
 		return nil
@@ -20,7 +20,7 @@ func (s *space) refresh() error {
 }
 
 // rebase takes what the rules have counted until now as what stood before.
-func (s *space) rebase() error {
+func (s *netnsState) rebase() error {
 	return s.Do(func() error {
 		s.readBase()
 		return nil
@@ -28,7 +28,7 @@ func (s *space) rebase() error {
 }
 
 // readRules is called in the namespace.
-func (s *space) readRules() {
+func (s *netnsState) readRules() {
 	begin := boot.Now()
 	if s.rules == nil {
 		s.rules = readRules()
@@ -40,13 +40,13 @@ func (s *space) readRules() {
 
 // readBase is called in the namespace. A drop meanwhile may be in the counters already and is counted as one after them
 // all the same: then a rule rises too little, and is blamed with less confidence than it deserves.
-func (s *space) readBase() {
+func (s *netnsState) readBase() {
 	s.readRules()
 	s.base, s.based, s.drops = s.rules.Counts(), s.read, map[decoder.Question]uint64{}
 }
 
 // complete asks until no set is wanting whose elements could be read.
-func (s *space) complete(ask func() []*ruleset.Set) error {
+func (s *netnsState) complete(ask func() []*ruleset.Set) error {
 	for range setsRounds {
 		wanted := ask()
 		if len(wanted) == 0 {
@@ -60,8 +60,8 @@ func (s *space) complete(ask func() []*ruleset.Set) error {
 }
 
 // Baseline reads the counters of a namespace, so that what rises later is told from what stood before.
-func (o *Observer) Baseline(inode uint32) []decoder.Fact {
-	return o.in(inode, "rules", func(s *space) ([]decoder.Fact, error) {
+func (o *Reader) Baseline(inode uint32) []decoder.Fact {
+	return o.in(inode, "rules", func(s *netnsState) ([]decoder.Fact, error) {
 		s.readBase()
 		facts, err := s.readConntrack()
 		more, err2 := s.readNetstat()
@@ -78,7 +78,7 @@ func unread(inode uint32, what string, err error) []decoder.Fact {
 }
 
 // Services reads the services that kube-proxy wrote rules for.
-func (o *Observer) Services(inode uint32) []decoder.Fact {
+func (o *Reader) Services(inode uint32) []decoder.Fact {
 	s, err := o.ruled(inode, 0)
 	if err == nil {
 		err = s.complete(s.rules.ServiceSets)
@@ -94,8 +94,8 @@ func (o *Observer) Services(inode uint32) []decoder.Fact {
 }
 
 // ruled returns the namespace with rules in hand that were read after the time given, since boot.
-func (o *Observer) ruled(inode uint32, after time.Duration) (*space, error) {
-	s, err := o.space(inode)
+func (o *Reader) ruled(inode uint32, after time.Duration) (*netnsState, error) {
+	s, err := o.state(inode)
 	if err == nil && (s.rules == nil || s.read <= after) {
 		err = s.refresh()
 	}
@@ -103,7 +103,7 @@ func (o *Observer) ruled(inode uint32, after time.Duration) (*space, error) {
 }
 
 // ServiceRules tells what the rules of the packet's namespace do for its destination.
-func (o *Observer) ServiceRules(e decoder.Event) []decoder.Fact {
+func (o *Reader) ServiceRules(e decoder.Event) []decoder.Fact {
 	p, ok := ruleset.FromEvent(e)
 	if !ok {
 		return nil
@@ -123,8 +123,8 @@ func (o *Observer) ServiceRules(e decoder.Event) []decoder.Fact {
 }
 
 // Dropped counts a packet that netfilter dropped, for comparison with what the rules count.
-func (o *Observer) Dropped(e decoder.Event) {
-	s := o.spaces[e.Netns]
+func (o *Reader) Dropped(e decoder.Event) {
+	s := o.states[e.Netns]
 	if s == nil {
 		return
 	}
@@ -138,12 +138,12 @@ func (o *Observer) Dropped(e decoder.Event) {
 func at(e decoder.Event) time.Duration { return time.Duration(e.Time.UnixNano()) }
 
 // covers is whether the event came after the counters were read.
-func (s *space) covers(e decoder.Event) bool {
+func (s *netnsState) covers(e decoder.Event) bool {
 	return s.base != nil && at(e) > s.based
 }
 
 // Blame names the rules that may have dropped the packet of an event.
-func (o *Observer) Blame(e decoder.Event) []decoder.Fact {
+func (o *Reader) DropRules(e decoder.Event) []decoder.Fact {
 	p, ok := ruleset.FromEvent(e)
 	if !ok {
 		return nil
@@ -185,7 +185,7 @@ func place(c *ruleset.Case, ifindex uint32) error {
 	if err != nil {
 		return err
 	}
-	way, err := route(way{dst: p.Dst})
+	way, err := route(routeQuery{dst: p.Dst})
 	if err != nil {
 		return err
 	}
@@ -211,7 +211,7 @@ func place(c *ruleset.Case, ifindex uint32) error {
 
 // local is whether an address is of this namespace.
 func local(a netip.Addr) (bool, error) {
-	r, err := route(way{dst: a})
+	r, err := route(routeQuery{dst: a})
 	if err != nil {
 		return false, fmt.Errorf("whose is %s: %w", a, err)
 	}

@@ -15,16 +15,16 @@ import (
 )
 
 // held is a pod's network namespace, kept open so that its number stays the pod's as long as events can have it.
-type held struct {
+type podNetns struct {
 	*netns.Space
-	ended time.Time // when the pod's last container was gone; zero while one runs
-	bare  time.Time // when it had no address of the pod any more
+	ended        time.Time // when the pod's last container was gone; zero while one runs
+	withoutAddrs time.Time // when it had no address of the pod any more
 }
 
 const (
-	linger       = 500 * time.Millisecond // how long a namespace is kept open after its addresses
-	lingerMost   = 10 * time.Second       // how long after its pod: a plugin may leave the device to the namespace's end
-	releaseEvery = 10 * time.Millisecond  // how late the end of an address may be noticed
+	gracePeriod    = 500 * time.Millisecond // how long a namespace is kept open after its addresses
+	gracePeriodMax = 10 * time.Second       // how long after its pod: a plugin may leave the device to the namespace's end
+	releaseEvery   = 10 * time.Millisecond  // how late the end of an address may be noticed
 )
 
 // shared reports whether a namespace is nobody's own: the node's, and the machine's where that is not the same, as in a
@@ -36,27 +36,27 @@ func (w *Watcher) shared(inode uint32) bool {
 // wantsNetns reports whether the pod's namespace is to be found: a pod keeps the one that its sandbox has, whatever
 // namespaces its processes make for themselves.
 func (w *Watcher) wantsNetns(p pod.Info) bool {
-	s := w.spaces[p.UID]
+	s := w.netns[p.UID]
 	return s == nil || !s.ended.IsZero()
 }
 
 // hold opens the namespace of a process of a pod and tells what is in it.
-func (w *Watcher) hold(uid string, p procfs.Process, inode uint32) {
-	w.release(0) // the last one that had the addresses may have lost them just now
+func (w *Watcher) keepNetns(uid string, p procfs.Process, inode uint32) {
+	w.releaseEnded(0) // the last one that had the addresses may have lost them just now
 	s, err := netns.Open(p.NamespacePath("net"))
 	if err == nil && s.Inode != inode {
 		_ = s.Close() // it has moved on; the next one will be as good
 		err = fmt.Errorf("namespace %d", s.Inode)
 	}
 	if err != nil {
-		w.tellPod(decoder.PodFact{UID: uid, Source: "cgroup", Netns: inode, At: w.began[uid]}) // the process was too short
+		w.emitPod(decoder.PodFact{UID: uid, Source: "cgroup", Netns: inode, At: w.began[uid]}) // the process was too short
 		return
 	}
-	w.letGo(uid)
-	w.spaces[uid] = &held{Space: s}
+	w.releaseNetns(uid)
+	w.netns[uid] = &podNetns{Space: s}
 	f := decoder.PodFact{UID: uid, Source: "netns", Netns: inode, At: w.began[uid]}
 	f.Addrs = w.network(s)
-	w.tellPod(f)
+	w.emitPod(f)
 }
 
 // network returns the addresses of a namespace, and tells of its veths.
@@ -67,7 +67,7 @@ func (w *Watcher) network(s *netns.Space) (addrs []netip.Addr) {
 	}
 	for _, d := range devices {
 		if d.PeerNetns != 0 {
-			w.tell(decoder.Fact{Device: &d})
+			w.emit(decoder.Fact{Device: &d})
 		}
 		for _, a := range d.Addrs {
 			if !a.Addr().IsLoopback() && !a.Addr().IsLinkLocalUnicast() {
@@ -79,9 +79,9 @@ func (w *Watcher) network(s *netns.Space) (addrs []netip.Addr) {
 }
 
 func (w *Watcher) completeNetwork(p pod.Info) {
-	if s := w.spaces[p.UID]; s != nil && s.ended.IsZero() && len(p.Addrs) == 0 {
+	if s := w.netns[p.UID]; s != nil && s.ended.IsZero() && len(p.Addrs) == 0 {
 		if addrs := w.network(s.Space); len(addrs) > 0 {
-			w.tellPod(decoder.PodFact{UID: p.UID, Source: "netns", Addrs: addrs, At: w.began[p.UID]})
+			w.emitPod(decoder.PodFact{UID: p.UID, Source: "netns", Addrs: addrs, At: w.began[p.UID]})
 		}
 	}
 	if p.HostNetwork || !w.wantsNetns(p) {
@@ -98,9 +98,9 @@ func (w *Watcher) completeNetwork(p pod.Info) {
 			case err != nil:
 				continue // it is gone
 			case w.shared(inode):
-				w.tellPod(decoder.PodFact{UID: p.UID, Source: "netns", HostNetwork: true})
+				w.emitPod(decoder.PodFact{UID: p.UID, Source: "netns", HostNetwork: true})
 			default:
-				w.hold(p.UID, process, inode)
+				w.keepNetns(p.UID, process, inode)
 			}
 			return
 		}
@@ -116,47 +116,47 @@ func starting(p procfs.Process) bool {
 // release looks after pods that ended, unless it did so just now. The namespace outlives the last container: the kernel
 // answers for its addresses until the network plugin takes the device away, which takes seconds on a busy node. Then they
 // are nobody's, and soon the number may be another's.
-func (w *Watcher) release(every time.Duration) {
+func (w *Watcher) releaseEnded(every time.Duration) {
 	now := time.Now()
 	if w.ending == 0 || now.Sub(w.released) < every {
 		return
 	}
 	w.released = now
-	for uid, s := range w.spaces {
+	for uid, s := range w.netns {
 		if s.ended.IsZero() {
 			continue
 		}
 		p, _ := w.index.Pod(uid)
-		if s.bare.IsZero() && !s.answers(p.Addrs) {
-			s.bare = now
+		if s.withoutAddrs.IsZero() && !s.answers(p.Addrs) {
+			s.withoutAddrs = now
 			if len(p.Addrs) > 0 {
-				w.tellPod(decoder.PodFact{UID: uid, Source: "netns", Addrs: p.Addrs, Gone: true, At: boot.Now()})
+				w.emitPod(decoder.PodFact{UID: uid, Source: "netns", Addrs: p.Addrs, Gone: true, At: boot.Now()})
 			}
 		}
-		if !s.bare.IsZero() && now.Sub(s.bare) >= linger || now.Sub(s.ended) >= lingerMost {
-			w.letGo(uid)
+		if !s.withoutAddrs.IsZero() && now.Sub(s.withoutAddrs) >= gracePeriod || now.Sub(s.ended) >= gracePeriodMax {
+			w.releaseNetns(uid)
 		}
 	}
 }
 
 // answers reports whether the namespace still has one of the addresses.
-func (s *held) answers(addrs []netip.Addr) bool {
+func (s *podNetns) answers(addrs []netip.Addr) bool {
 	devices, err := s.Devices()
 	return err == nil && slices.ContainsFunc(devices, func(d decoder.Device) bool {
 		return slices.ContainsFunc(d.Addrs, func(p netip.Prefix) bool { return slices.Contains(addrs, p.Addr()) })
 	})
 }
 
-func (w *Watcher) letGo(uid string) {
-	s := w.spaces[uid]
+func (w *Watcher) releaseNetns(uid string) {
+	s := w.netns[uid]
 	if s == nil {
 		return
 	}
-	delete(w.spaces, uid)
+	delete(w.netns, uid)
 	if !s.ended.IsZero() {
 		w.ending--
 	}
 	p, _ := w.index.Pod(uid)
-	w.tellPod(decoder.PodFact{UID: uid, Source: "netns", Netns: s.Inode, Addrs: p.Addrs, Gone: true, At: boot.Now()})
+	w.emitPod(decoder.PodFact{UID: uid, Source: "netns", Netns: s.Inode, Addrs: p.Addrs, Gone: true, At: boot.Now()})
 	_ = s.Close() // a descriptor that was only held
 }

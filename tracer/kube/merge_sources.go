@@ -13,12 +13,12 @@ import (
 )
 
 // hear takes in what sources said meanwhile. It never waits.
-func (w *Watcher) hear() {
+func (w *Watcher) drain() {
 	for _, s := range w.sources {
 		for {
 			select {
-			case facts := <-s.news:
-				w.believeAll(facts)
+			case facts := <-s.facts:
+				w.mergeAll(facts)
 				continue
 			default:
 			}
@@ -28,14 +28,14 @@ func (w *Watcher) hear() {
 }
 
 // hearFirst waits a little for every source's first answer.
-func (w *Watcher) hearFirst() {
-	defer w.hear() // what came with the last answer
+func (w *Watcher) drainFirst() {
+	defer w.drain() // what came with the last answer
 	enough := time.After(answerWithin)
 	for _, s := range w.sources {
 		for answered := false; !answered; {
 			select {
-			case facts := <-s.news:
-				w.believeAll(facts)
+			case facts := <-s.facts:
+				w.mergeAll(facts)
 			case <-s.tried:
 				answered = true
 			case <-enough:
@@ -45,31 +45,31 @@ func (w *Watcher) hearFirst() {
 	}
 }
 
-func (w *Watcher) believeAll(facts []decoder.Fact) {
+func (w *Watcher) mergeAll(facts []decoder.Fact) {
 	for _, f := range facts {
-		w.believe(f)
+		w.merge(f)
 	}
 }
 
 // believe passes on what a source said, as far as it is new. What this node's kernel shows is better known than what
 // others say: they add what is not known, and change nothing that is.
-func (w *Watcher) believe(f decoder.Fact) {
+func (w *Watcher) merge(f decoder.Fact) {
 	if f.Pod == nil {
-		w.tell(f)
+		w.emit(f)
 		return
 	}
 	p, known := w.index.Pod(f.Pod.UID)
 	if f.Pod.Gone {
 		if known && !seen(p) {
-			w.tellPod(decoder.PodFact{UID: p.UID, Source: f.Pod.Source, Gone: true})
+			w.emitPod(decoder.PodFact{UID: p.UID, Source: f.Pod.Source, Gone: true})
 		}
 		return
 	}
 	if seen(p) && len(p.Containers) > 0 && !alive(p) {
 		return // it ended, and the source has not noticed
 	}
-	if news, ok := w.news(p, *f.Pod); ok || !known {
-		w.tellPod(news)
+	if news, ok := w.diff(p, *f.Pod); ok || !known {
+		w.emitPod(news)
 	}
 }
 
@@ -79,14 +79,14 @@ func seen(p pod.Info) bool {
 }
 
 // news leaves of a fact what is not known of the pod, and reports whether that is anything.
-func (w *Watcher) news(p pod.Info, f decoder.PodFact) (decoder.PodFact, bool) {
+func (w *Watcher) diff(p pod.Info, f decoder.PodFact) (decoder.PodFact, bool) {
 	if p.Name != "" && !pod.Better(f.Source, p.Sources["name"]) {
 		f.Namespace, f.Name = "", ""
 	}
 	if maps.Equal(f.Labels, p.Labels) && p.Labels != nil {
 		f.Labels = nil
 	}
-	if s := w.spaces[p.UID]; s != nil { // we read it ourselves, or it has ended
+	if s := w.netns[p.UID]; s != nil { // we read it ourselves, or it has ended
 		f.Netns, f.Addrs = 0, nil
 	}
 	if f.Netns == p.Netns {

@@ -23,7 +23,7 @@ import (
 func watch(t *testing.T, spaces []*lab.NS, traffic func()) []decoder.Event {
 	t.Helper()
 	const udpAndICMP = tracer.UDP | tracer.ICMP
-	w := NewWitness(observe(t))
+	w := NewEnricher(observe(t))
 	tr, err := tracer.Open(tracer.Options{
 		Poll:    func(tracer.Maps) ([]decoder.Fact, error) { return w.Poll(), nil },
 		Probes:  []string{tracer.PathProbe},
@@ -210,7 +210,7 @@ func TestAHealthyNodeIsNotAskedAboutItsPackets(t *testing.T) {
 }
 
 func BenchmarkAPacketThatNeedsNoExplanation(b *testing.B) {
-	w := NewWitness(observe(b))
+	w := NewEnricher(observe(b))
 	e := decoder.Event{Header: decoder.Header{Netns: 1, Ifindex: 2, Direction: decoder.Out}, Body: decoder.Hop{},
 		Packet: &decoder.Packet{Family: "ipv4", Proto: "udp", Src: netip.MustParseAddr("10.244.1.2"), Dst: netip.MustParseAddr("10.9.0.2"), Dport: 53}}
 	b.ReportAllocs()
@@ -225,7 +225,7 @@ func BenchmarkBegin(b *testing.B) {
 		c.Namespace(fmt.Sprint("pod", i))
 	}
 	for b.Loop() {
-		w := NewWitness(observe(b))
+		w := NewEnricher(observe(b))
 		w.Begin(c.Node.Inode())
 		b.ReportMetric(float64(len(w.seen)), "namespaces")
 	}
@@ -234,7 +234,7 @@ func BenchmarkBegin(b *testing.B) {
 // TestWhatIsPutOffIsReportedAndSoIsItsEnd: a rule must not judge before the answers that are on their way.
 func TestWhatIsPutOffIsReportedAndSoIsItsEnd(t *testing.T) {
 	c := lab.NewCluster(t)
-	w := NewWitness(observe(t))
+	w := NewEnricher(observe(t))
 	w.Begin(c.Node.Inode())
 	dropped := decoder.Event{
 		Header: decoder.Header{Netns: c.Node.Inode()},
@@ -262,11 +262,11 @@ func TestWhatIsPutOffIsReportedAndSoIsItsEnd(t *testing.T) {
 	if begun, over := told(w.About(dropped)); begun+over != 0 {
 		t.Errorf("told again: %d, %d", begun, over)
 	}
-	w.pending[asked{fact: blame}] = late{since: time.Now().Add(-time.Hour)} // answered before, and nobody waits
-	if first := w.open()[0]; first != (asked{blame, decoder.Ask(dropped)}) {
+	w.pending[asked{fact: dropRules}] = deferred{since: time.Now().Add(-time.Hour)} // answered before, and nobody waits
+	if first := w.openQuestions()[0]; first != (asked{dropRules, decoder.Ask(dropped)}) {
 		t.Errorf("%+v is asked first, want which rule dropped it, for that is waited for", first)
 	}
-	delete(w.pending, asked{fact: blame})
+	delete(w.pending, asked{fact: dropRules})
 	for len(w.pending) > 0 { // each has its share of time, too
 		if begun, over := told(w.Poll()); begun != 0 || over > 1 || (over == 1) != (len(w.pending) == 0) {
 			t.Errorf("with %d questions left, told %d times that asking is put off and %d that it is over", len(w.pending), begun, over)
@@ -280,8 +280,8 @@ func TestWhatIsPutOffIsReportedAndSoIsItsEnd(t *testing.T) {
 
 // TestAWitnessForgetsServicesThatAreGone: a run of months sees many come and go, and namespaces with tunnels.
 func TestAWitnessForgetsServicesThatAreGone(t *testing.T) {
-	w := NewWitness(New(netns.NewFinder(procfs.New("/"))))
-	for i := range 2 * maxSpaces {
+	w := NewEnricher(New(netns.NewFinder(procfs.New("/"))))
+	for i := range 2 * maxNetns {
 		addr := netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)})
 		s := decoder.ServiceFact{Addrs: []netip.Addr{addr}}
 		w.learn(decoder.Fact{Service: &s})
@@ -292,7 +292,7 @@ func TestAWitnessForgetsServicesThatAreGone(t *testing.T) {
 		w.learn(decoder.Fact{Service: &s})
 		w.learn(decoder.Fact{Device: &decoder.Device{Netns: uint32(i + 1), Name: "vxlan0", Type: "vxlan", Down: true}})
 	}
-	if len(w.services) > 0 || len(w.silent) > maxSpaces {
+	if len(w.services) > 0 || len(w.silent) > maxNetns {
 		t.Errorf("%d services and %d namespaces are kept", len(w.services), len(w.silent))
 	}
 }

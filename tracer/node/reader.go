@@ -12,14 +12,14 @@ import (
 
 // Observer answers questions about network namespaces. It holds none of them open between two questions. It is of one
 // goroutine.
-type Observer struct {
-	found  *netns.Finder
-	spaces map[uint32]*space
+type Reader struct {
+	finder *netns.Finder
+	states map[uint32]*netnsState
 }
 
 // space is one network namespace and what was read in it before.
-type space struct {
-	observer  *Observer
+type netnsState struct {
+	reader    *Reader
 	inode     uint32
 	rules     *ruleset.Ruleset
 	read      time.Duration // when the rules were, since boot
@@ -35,51 +35,51 @@ type space struct {
 }
 
 const (
-	maxSpaces  = 1024 // remembered at a time
+	maxNetns   = 1024 // remembered at a time
 	maxDrops   = 4096 // questions whose drops are counted, in one namespace
 	setsRounds = 4    // a chain that only a set's elements lead to may need sets of its own
 )
 
 // New returns an Observer of the namespaces that a Finder finds.
-func New(found *netns.Finder) *Observer {
-	return &Observer{found: found, spaces: map[uint32]*space{}}
+func New(found *netns.Finder) *Reader {
+	return &Reader{finder: found, states: map[uint32]*netnsState{}}
 }
 
 // space returns what is known of a namespace that is there.
-func (o *Observer) space(inode uint32) (*space, error) {
-	if s := o.spaces[inode]; s != nil {
+func (o *Reader) state(inode uint32) (*netnsState, error) {
+	if s := o.states[inode]; s != nil {
 		return s, nil
 	}
 	n, err := o.open(inode)
 	if err != nil {
 		return nil, err
 	}
-	if len(o.spaces) >= maxSpaces {
-		clear(o.spaces)
+	if len(o.states) >= maxNetns {
+		clear(o.states)
 	}
-	s := &space{observer: o, inode: inode}
-	o.spaces[inode] = s
+	s := &netnsState{reader: o, inode: inode}
+	o.states[inode] = s
 	return s, n.Close()
 }
 
 // open finds a namespace by its number. What was read in one that is gone is forgotten.
-func (o *Observer) open(inode uint32) (*netns.Space, error) {
-	n, err := o.found.Open(inode)
+func (o *Reader) open(inode uint32) (*netns.Space, error) {
+	n, err := o.finder.Open(inode)
 	if err != nil {
-		delete(o.spaces, inode)
+		delete(o.states, inode)
 	}
 	return n, err
 }
 
 // all are the numbers of the namespaces that there are, as many as are remembered.
-func (o *Observer) all() []uint32 {
-	found := o.found.Inodes()
-	return found[:min(len(found), maxSpaces)]
+func (o *Reader) all() []uint32 {
+	found := o.finder.Inodes()
+	return found[:min(len(found), maxNetns)]
 }
 
 // Do runs f in the namespace.
-func (s *space) Do(f func() error) error {
-	n, err := s.observer.open(s.inode)
+func (s *netnsState) Do(f func() error) error {
+	n, err := s.reader.open(s.inode)
 	if err != nil {
 		return err
 	}
@@ -87,8 +87,8 @@ func (s *space) Do(f func() error) error {
 }
 
 // in asks within a namespace; what cannot be had becomes a fact that says so.
-func (o *Observer) in(inode uint32, what string, ask func(*space) ([]decoder.Fact, error)) []decoder.Fact {
-	s, err := o.space(inode)
+func (o *Reader) in(inode uint32, what string, ask func(*netnsState) ([]decoder.Fact, error)) []decoder.Fact {
+	s, err := o.state(inode)
 	var facts []decoder.Fact
 	if err == nil {
 		if inner := s.Do(func() error { facts, err = ask(s); return nil }); inner != nil {
@@ -102,8 +102,8 @@ func (o *Observer) in(inode uint32, what string, ask func(*space) ([]decoder.Fac
 }
 
 // Sysctls reads the settings that packets depend on, those of the device included, if one is given.
-func (o *Observer) Sysctls(inode, ifindex uint32) []decoder.Fact {
-	return o.in(inode, "sysctl", func(*space) ([]decoder.Fact, error) {
+func (o *Reader) Sysctls(inode, ifindex uint32) []decoder.Fact {
+	return o.in(inode, "sysctl", func(*netnsState) ([]decoder.Fact, error) {
 		keys := sysctlKeys()
 		if name := deviceName(ifindex); ifindex != 0 && name != "" {
 			keys = append(keys, deviceKeys(name)...)
@@ -114,10 +114,10 @@ func (o *Observer) Sysctls(inode, ifindex uint32) []decoder.Fact {
 
 // Routes asks for the packet's way to its destination and back to its source. in is the device it came in by; 0 if it
 // was sent from this namespace.
-func (o *Observer) Routes(about decoder.Question, in uint32) []decoder.Fact {
-	return o.in(about.Netns, "route", func(*space) ([]decoder.Fact, error) {
+func (o *Reader) Routes(about decoder.Question, in uint32) []decoder.Fact {
+	return o.in(about.Netns, "route", func(*netnsState) ([]decoder.Fact, error) {
 		src, dst := about.Src.Addr().Unmap(), about.Dst.Addr().Unmap()
-		forth := way{dst: dst, src: src, in: in}
+		forth := routeQuery{dst: dst, src: src, in: in}
 		if in == 0 {
 			// The kernel looks a local sender's way up without its address first; with one that is not local it refuses.
 			forth.src = netip.Addr{}
@@ -127,7 +127,7 @@ func (o *Observer) Routes(about decoder.Question, in uint32) []decoder.Fact {
 			return nil, err
 		}
 		r.About = about
-		back, err := route(way{dst: src})
+		back, err := route(routeQuery{dst: src})
 		if err != nil {
 			return []decoder.Fact{{Route: &r}}, err
 		}
@@ -137,9 +137,9 @@ func (o *Observer) Routes(about decoder.Question, in uint32) []decoder.Fact {
 }
 
 // Neighbour looks up the next hop of a packet.
-func (o *Observer) Neighbour(about decoder.Question, out uint32) []decoder.Fact {
-	return o.in(about.Netns, "route", func(*space) ([]decoder.Fact, error) {
-		r, err := route(way{dst: about.Dst.Addr().Unmap()})
+func (o *Reader) Neighbour(about decoder.Question, out uint32) []decoder.Fact {
+	return o.in(about.Netns, "route", func(*netnsState) ([]decoder.Fact, error) {
+		r, err := route(routeQuery{dst: about.Dst.Addr().Unmap()})
 		if err != nil {
 			return nil, err
 		}
@@ -160,21 +160,21 @@ func (o *Observer) Neighbour(about decoder.Question, out uint32) []decoder.Fact 
 }
 
 // Conntrack reads the counters, and what rose since they were last read here.
-func (o *Observer) Conntrack(inode uint32) []decoder.Fact {
-	return o.in(inode, "conntrack", (*space).readConntrack)
+func (o *Reader) Conntrack(inode uint32) []decoder.Fact {
+	return o.in(inode, "conntrack", (*netnsState).readConntrack)
 }
 
 // Netstat reads the protocols' counters and tells what rose since they were last read here; if accept queues
 // overflowed, the listeners, too, that may have lost by it.
-func (o *Observer) Netstat(inode uint32) []decoder.Fact {
-	return o.in(inode, "netstat", func(s *space) ([]decoder.Fact, error) {
+func (o *Reader) Netstat(inode uint32) []decoder.Fact {
+	return o.in(inode, "netstat", func(s *netnsState) ([]decoder.Fact, error) {
 		facts, err := s.readNetstat()
 		if err != nil || facts[0].Netstat.Rose["TcpExtListenOverflows"] == 0 {
 			return facts, err
 		}
 		full, err := overfull(inode)
 		for _, l := range full {
-			l.PID, l.Comm = owner(o.found.Node(), inode, l.Inode)
+			l.PID, l.Comm = owner(o.finder.Node(), inode, l.Inode)
 			facts = append(facts, decoder.Fact{Socket: &l})
 		}
 		return facts, err
@@ -182,7 +182,7 @@ func (o *Observer) Netstat(inode uint32) []decoder.Fact {
 }
 
 // readConntrack is called in the namespace.
-func (s *space) readConntrack() ([]decoder.Fact, error) {
+func (s *netnsState) readConntrack() ([]decoder.Fact, error) {
 	now, err := conntrackStats(s.inode)
 	if err != nil {
 		return nil, err
@@ -195,7 +195,7 @@ func (s *space) readConntrack() ([]decoder.Fact, error) {
 }
 
 // readNetstat is called in the namespace.
-func (s *space) readNetstat() ([]decoder.Fact, error) {
+func (s *netnsState) readNetstat() ([]decoder.Fact, error) {
 	now, err := netstat()
 	if err != nil {
 		return nil, err
@@ -209,22 +209,22 @@ func (s *space) readNetstat() ([]decoder.Fact, error) {
 }
 
 // Tracked looks for conntrack's entry of a flow, given in either direction.
-func (o *Observer) Tracked(inode uint32, proto string, flow decoder.FlowTuple) []decoder.Fact {
-	return o.in(inode, "conntrack", func(*space) ([]decoder.Fact, error) {
+func (o *Reader) Tracked(inode uint32, proto string, flow decoder.FlowTuple) []decoder.Fact {
+	return o.in(inode, "conntrack", func(*netnsState) ([]decoder.Fact, error) {
 		t, err := tracked(inode, proto, flow)
 		return []decoder.Fact{{Tracked: &t}}, err
 	})
 }
 
 // Socket finds the socket that a packet to an address is for, and the process that has it.
-func (o *Observer) Socket(about decoder.Question, dst netip.AddrPort) []decoder.Fact {
-	facts := o.in(about.Netns, "sockets", func(*space) ([]decoder.Fact, error) {
+func (o *Reader) Socket(about decoder.Question, dst netip.AddrPort) []decoder.Fact {
+	facts := o.in(about.Netns, "sockets", func(*netnsState) ([]decoder.Fact, error) {
 		s, err := socketAt(about, netip.AddrPortFrom(dst.Addr().Unmap(), dst.Port()))
 		return []decoder.Fact{{Socket: &s}}, err
 	})
 	for _, f := range facts {
 		if f.Socket != nil && f.Socket.Inode != 0 {
-			f.Socket.PID, f.Socket.Comm = owner(o.found.Node(), about.Netns, f.Socket.Inode)
+			f.Socket.PID, f.Socket.Comm = owner(o.finder.Node(), about.Netns, f.Socket.Inode)
 		}
 	}
 	return facts
