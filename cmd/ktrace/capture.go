@@ -80,6 +80,7 @@ FILE diagnose" names it. Disks are judged every 15 s. --trigger says what fires,
 	f.IntVarP(&o.files.Files, "file-count", "W", 0, "with -C, overwrite the oldest of so many files; with -G alone, end after so many")
 	f.StringVarP(&o.files.Command, "postrotate-command", "z", "", "run this command on each file that is complete")
 	o.flight.add(f)
+	_ = c.RegisterFlagCompletionFunc("trigger", completeTrigger) // fails only for a flag that there is not
 	f.BoolVarP(&o.files.Unbuffered, "packet-buffered", "U", false, "write each packet at once")
 	return c
 }

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
@@ -88,6 +89,18 @@ func (o *flightOptions) validate(c *captureOptions) error {
 		}
 	}
 	return nil
+}
+
+// completeTrigger lists for a shell what --trigger takes, but for expressions.
+func completeTrigger(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	all := []cobra.Completion{
+		cobra.CompletionWithDesc(onFinding, "any finding above information"),
+		cobra.CompletionWithDesc(onSignal, "SIGUSR2"),
+	}
+	for _, row := range diagnose.Rows() {
+		all = append(all, cobra.CompletionWithDesc(onFinding+":"+row.ID, row.Meaning))
+	}
+	return all, cobra.ShellCompDirectiveNoFileComp
 }
 
 // memory is how much this machine has, in millions of bytes.

@@ -102,6 +102,7 @@ func TestHowBadDropsAreIsAMatterOfHowMany(t *testing.T) {
 		{"one that a socket has no room for", drops(1, "SOCKET_RCVBUFF", 0), nil, "socket-buffer-full", decoder.Info},
 		{"many that a socket has no room for", drops(8, "SOCKET_RCVBUFF", 100*ms), nil, "socket-buffer-full", decoder.Warning},
 		{"a connection that is not accepted", drops(1, "TCP_LISTEN_OVERFLOW", 0), nil, "accept-queue-full", decoder.Warning},
+		{"frames with the device's own MAC", drops(8, "LOCAL_MAC", 100*ms), nil, "duplicate-address", decoder.Warning},
 		{"what TCP sorts out by itself", drops(9, "TCP_INVALID_SEQUENCE", 100*ms), nil, "", ""},
 		{"the same without end", drops(200, "TCP_INVALID_SEQUENCE", 100*ms), nil, "kernel-drop", decoder.Info},
 		{"a reason of a newer kernel", drops(1, "FLUX_CAPACITOR", 0), nil, "kernel-drop", decoder.Info},

@@ -12,7 +12,8 @@ import (
 // verbs, the flight recorder's triggers, shell completion and the tests take it from here.
 type Row struct {
 	ID      string
-	Meaning string // one line
+	Kind    decoder.Kind // of the events whose verb it belongs to; empty: the verb that shows findings alone
+	Meaning string       // one line
 	// Severity is what it has where the facts give it no other: none worse than Worst and none less than Least, each of
 	// which is Severity if it is empty.
 	Severity, Worst, Least decoder.Severity
@@ -49,7 +50,17 @@ type Config struct {
 
 // Rows returns the table: every finding that there is, by family.
 func Rows() []Row {
-	return slices.Concat(dropRows(), serviceRows(), conntrackRows(), mtuRows(), pathRows(), dnsRows(), socketRows(), resetRows(), tlsRows(), fsyncRows())
+	return slices.Concat(ofKind(decoder.KindDrop, dropRows()), ofKind(decoder.KindNAT, serviceRows()), ofKind(decoder.KindNAT, conntrackRows()),
+		ofKind(decoder.KindMTU, mtuRows()), nodeRows(), ofKind(decoder.KindDrop, pathRows()), ofKind(decoder.KindDNS, dnsRows()),
+		ofKind(decoder.KindReset, resetRows()), tlsRows(), ofKind(decoder.KindFsync, fsyncRows()))
+}
+
+// ofKind gives rows their kind.
+func ofKind(kind decoder.Kind, rows []Row) []Row {
+	for i := range rows {
+		rows[i].Kind = kind
+	}
+	return rows
 }
 
 const (
@@ -80,8 +91,6 @@ func serviceRows() []Row {
 			proofs: []proof{{byService, dnatMissOfService}, {byNameserver, dnatMissOfNameserver}}},
 		{ID: "service-stale-endpoint", Severity: critical, Least: info, Meaning: "a flow is translated to a backend that is no endpoint any more", proofs: []proof{{byService, staleEndpoint}}},
 		{ID: "service-reply-not-untranslated", Severity: critical, Meaning: "a backend's answers reach the client from the backend's own address"},
-		{ID: "service-no-route", Severity: critical, Meaning: "a sender has no route to a service address",
-			rule: ruleRow{new: newRule(NewConnectNoRoute), level: ofPackets}},
 		{ID: "kube-proxy-rules-missing", Severity: critical, Least: info, Meaning: "the node has no rules for services at all"},
 	}
 }
@@ -97,11 +106,23 @@ func conntrackRows() []Row {
 	}
 }
 
+// nodeRows are about the node as a whole, its tunnels and what other machines say: no events of a kind show them.
+func nodeRows() []Row {
+	return []Row{
+		{ID: "service-no-route", Severity: critical, Meaning: "a sender has no route to a service address",
+			rule: ruleRow{new: newRule(NewConnectNoRoute), level: ofPackets}},
+		{ID: "sysctl-wrong", Severity: critical, Least: info, Meaning: "a sysctl that the data path needs has another value",
+			rule: ruleRow{new: newRule(NewBridges), level: ofOutcomes}, proofs: []proof{{byFilter, loopbackRoute}}},
+		{ID: "icmp-unreachable", Severity: warning, Least: info, Meaning: "another machine answers that it does not pass packets on",
+			rule: ruleRow{new: newRule(NewICMPErrors), level: ofPackets}},
+		{ID: "overlay-blocked", Severity: critical, Least: info, Meaning: "an overlay network's packets do not reach the other node",
+			rule: ruleRow{new: newRule(NewTunnels), level: ofCarriers}, proofs: []proof{{byTunnel, overlayBlocked}, {byTunnel, overlayMisaddressed}}},
+	}
+}
+
 // pathRows are about where packets go, and what stops them there.
 func pathRows() []Row {
 	return []Row{
-		{ID: "sysctl-wrong", Severity: critical, Least: info, Meaning: "a sysctl that the data path needs has another value",
-			rule: ruleRow{new: newRule(NewBridges), level: ofOutcomes}, proofs: []proof{{byFilter, loopbackRoute}}},
 		{ID: "netfilter-drop", Severity: critical, Least: info, Meaning: "a firewall rule drops packets", proofs: []proof{{byFilter, netfilterVerdict}}},
 		{ID: "netfilter-reject", Severity: critical, Least: info, Meaning: "a firewall rule rejects packets"},
 		{ID: "martian-source", Severity: warning, Worst: critical, Least: info, Meaning: "packets have an impossible source or destination address", proofs: []proof{{byAddress, martian}}},
@@ -110,10 +131,9 @@ func pathRows() []Row {
 		{ID: "ip-forward-disabled", Severity: critical, Least: info, Meaning: "the node does not forward packets", proofs: []proof{{byForwarding, ipForwardDisabled}}},
 		{ID: "ttl-exceeded", Severity: warning, Worst: critical, Least: info, Meaning: "packets run in a routing loop until their TTL is exceeded", proofs: []proof{{byTTL, ttlExceeded}}},
 		{ID: "neighbour-failed", Severity: critical, Least: info, Meaning: "a host on the link does not answer ARP or neighbour discovery", proofs: []proof{{byNeighbour, neighbourFailed}}},
-		{ID: "icmp-unreachable", Severity: warning, Least: info, Meaning: "another machine answers that it does not pass packets on",
-			rule: ruleRow{new: newRule(NewICMPErrors), level: ofPackets}},
-		{ID: "overlay-blocked", Severity: critical, Least: info, Meaning: "an overlay network's packets do not reach the other node",
-			rule: ruleRow{new: newRule(NewTunnels), level: ofCarriers}, proofs: []proof{{byTunnel, overlayBlocked}, {byTunnel, overlayMisaddressed}}},
+		{ID: "socket-buffer-full", Severity: warning, Worst: critical, Least: info, Meaning: "a process does not read fast enough from its socket",
+			rule: ruleRow{func(*State, Config) decoder.Rule { return NewSockets() }, ofCarriers, []decoder.Kind{decoder.KindReset}}},
+		{ID: "connect-no-response", Severity: warning, Worst: critical, Least: info, Meaning: "connection attempts get no usable answer"},
 		{ID: "checksum-error", Severity: critical, Least: info, Meaning: "packets arrive with a bad checksum", proofs: []proof{{byTunnel, overlayChecksum}}},
 	}
 }
@@ -149,20 +169,11 @@ func dnsRows() []Row {
 	}
 }
 
-// socketRows are about what receives packets.
-func socketRows() []Row {
-	return []Row{
-		{ID: "socket-buffer-full", Severity: warning, Worst: critical, Least: info, Meaning: "a process does not read fast enough from its socket",
-			rule: ruleRow{func(*State, Config) decoder.Rule { return NewSockets() }, ofCarriers, []decoder.Kind{decoder.KindReset}}},
-		{ID: "accept-queue-full", Severity: warning, Worst: critical, Least: info, Meaning: "a listener does not accept connections fast enough"},
-		{ID: "connect-no-response", Severity: warning, Worst: critical, Least: info, Meaning: "connection attempts get no usable answer"},
-	}
-}
-
 // resetRows are about connections that end early, or never begin. A DNS query that a reset leaves without an answer makes it
 // as severe as that.
 func resetRows() []Row {
 	return []Row{
+		{ID: "accept-queue-full", Severity: warning, Worst: critical, Least: info, Meaning: "a listener does not accept connections fast enough"},
 		{ID: "connection-refused", Severity: warning, Least: info, Meaning: "nothing listens at an address and port"},
 		{ID: "reset-by-application", Severity: warning, Worst: critical, Least: info, Meaning: "a process closed a connection by a reset",
 			rule: ruleRow{func(st *State, c Config) decoder.Rule { return NewResets(st, c.Kind == decoder.KindReset) }, ofOutcomes, []decoder.Kind{decoder.KindReset}}},

@@ -1,11 +1,13 @@
 package lab
 
 import (
+	"cmp"
 	"os"
 	"slices"
-	"strings"
 	"testing"
 	"time"
+
+	"ktrace/decoder/diagnose"
 )
 
 // RunAll runs scenarios. Under go test -short these are the core, which is what is worth its time on every kernel: one
@@ -46,18 +48,10 @@ func core(all []Scenario) []Scenario {
 	return kept
 }
 
-// own is whether no other verb finds it as well.
+// own is whether the verb is the one that its finding belongs to.
 func (s Scenario) own() bool {
-	verb := s.Args[0]
-	for prefix, by := range map[string]string{
-		"dns-": "dns", "service-": "nat", "conntrack-": "nat", "kube-proxy-": "nat", "mtu-": "mtu", "pmtu-": "mtu", "reset-": "reset",
-		"connection-": "reset", "accept-": "reset", "overlay-": "diagnose", "sysctl-": "diagnose", "tls-": "diagnose",
-	} {
-		if strings.HasPrefix(s.Want, prefix) {
-			return verb == by
-		}
-	}
-	return verb == "drop"
+	row, _ := diagnose.RowOf(s.Want)
+	return s.Args[0] == cmp.Or(string(row.Kind), "diagnose")
 }
 
 // runCore runs each fault. Left out where a kernel is emulated are that a file says the same, which is of no kernel, and

@@ -14,6 +14,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"ktrace/decoder"
+	"ktrace/decoder/diagnose"
 )
 
 // AsKtrace in the environment makes a test binary run as ktrace itself.
@@ -210,6 +213,7 @@ func (r *Run) Wait() ([]Line, int) {
 				continue
 			}
 			<-r.done
+			InTable(r.t, r.seen)
 			return r.seen, r.cmd.ProcessState.ExitCode()
 		case <-limit:
 			r.t.Fatalf("ktrace did not end within %v\n%s", patience, r.transcript())
@@ -256,6 +260,22 @@ func Events(lines []Line, kind string) []Line {
 // Findings picks the findings.
 func Findings(lines []Line) []Line {
 	return pick(lines, func(l Line) bool { return l.Type == "finding" })
+}
+
+// InTable fails the test if a finding has no row in the table, or a severity that its row does not allow; what is over may be
+// information in any case.
+func InTable(t testing.TB, lines []Line) {
+	t.Helper()
+	for _, l := range Findings(lines) {
+		var f struct {
+			Severity decoder.Severity
+			Over     string
+		}
+		l.Into(t, &f)
+		if row, ok := diagnose.RowOf(l.ID); !ok || f.Over == "" && !row.Allows(f.Severity) {
+			t.Errorf("%s is %q, want one of the table, as its row allows: %s", l.ID, f.Severity, l.Raw)
+		}
+	}
 }
 
 // Summary returns the closing line.
