@@ -7,7 +7,7 @@ FUZZTIME ?= 30s
 # What the build of the BPF objects, the tests and the demo need, by Debian's names.
 DEPS   := clang llvm libbpf-dev clang-format iproute2 iptables nftables conntrack tcpdump tshark bpftool fio e2fsprogs xfsprogs \
           procps dnsutils dnsmasq-base iputils-ping jq containerd runc containernetworking-plugins busybox-static
-# What the demo needs, and no more: whoever tries ktrace keeps their machine as it is.
+# What the demo needs, and no more: a trial of ktrace should change little on a machine.
 DEMODEPS := iproute2 iptables nftables conntrack dnsmasq-base
 # What the VMs need beside. From Debian 13 on virtiofsd is a package of its own.
 VMDEPS := qemu-system-x86 qemu-system-common kmod xz-utils util-linux \

@@ -83,21 +83,8 @@ const cniConfig = `{"cniVersion": "0.4.0", "name": "lab", "plugins": [{"type": "
 // NewRuntime starts containerd in the node's namespace; pods get addresses of the subnet. All of it ends with the test.
 func NewRuntime(t testing.TB, node *NS, subnet string) *Runtime {
 	t.Helper()
-	root, err := os.MkdirTemp("", "kt") // t.TempDir may be too long for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
+	root := hostRoot(t)
 	r := &Runtime{t: t, Root: root, node: node, Socket: filepath.Join(root, "run/containerd/containerd.sock")}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(root); err != nil {
-			t.Error(err)
-		}
-	})
-	for link, target := range map[string]string{"sys": "/sys", "proc": "/proc"} {
-		if err := os.Symlink(target, filepath.Join(root, link)); err != nil {
-			t.Fatal(err)
-		}
-	}
 	for name, text := range map[string]string{
 		"containerd.toml":  fmt.Sprintf(containerdConfig, root),
 		"cni/lab.conflist": fmt.Sprintf(cniConfig, root, subnet),

@@ -32,13 +32,28 @@ type KubePod struct {
 func NewKubelet(t testing.TB) *Kubelet {
 	t.Helper()
 	const room = 1 << 8 // for what one makes
-	k := &Kubelet{t: t, Root: t.TempDir(), made: int(hash(t.Name())%(1<<24)) * room}
+	return &Kubelet{t: t, Root: hostRoot(t), made: int(hash(t.Name())%(1<<24)) * room}
+}
+
+// hostRoot is a folder for --host-root that has the machine's own /sys and /proc. Its path is short enough for sockets
+// below it, which t.TempDir's is not.
+func hostRoot(t testing.TB) string {
+	t.Helper()
+	root, err := os.MkdirTemp("", "kt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(root); err != nil {
+			t.Error(err)
+		}
+	})
 	for link, target := range map[string]string{"sys": "/sys", "proc": "/proc"} {
-		if err := os.Symlink(target, filepath.Join(k.Root, link)); err != nil {
+		if err := os.Symlink(target, filepath.Join(root, link)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return k
+	return root
 }
 
 // Pod makes a pod of the class best effort, as a kubelet with the cgroupfs driver does.
