@@ -135,6 +135,7 @@ func TestDiagnoseNamesWhatPassesTheRulesBy(t *testing.T) {
 					serveDNS(t, c.Server, d.backend(portWell), wellServed)
 					p.ResolvConf(clusterNames + "nameserver " + d.service + "\n")
 					p.Run("ping", "-c1", "-W20", f.server) // the first packet on a new IPv6 link waits for seconds
+					p.Start("sleep", "infinity")           // a pod has a process whose resolv.conf can be read when the client has ended
 				},
 				Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) {
 					c.Node.Run("sh", "-c", f.iptables+" -t nat -F; "+f.iptables+" -t nat -X")

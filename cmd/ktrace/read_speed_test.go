@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,9 +40,10 @@ func TestReadIsManyTimesAsFastAsTshark(t *testing.T) {
 	t.Errorf("%.0f times as fast, want %d", best, times)
 }
 
-// TestReadNeedsLittleMemory reads a file that is larger than what it may take for it, beyond what a small file takes.
+// TestReadNeedsLittleMemory reads a file that is larger than what it may take for it, beyond what a small file takes. It
+// takes the best of some rounds: where others want the CPUs, the collector of garbage is late, and more is taken.
 func TestReadNeedsLittleMemory(t *testing.T) {
-	const n = 600_000
+	const n, rounds = 600_000, 3
 	file := mixed(t, n)
 	small := rusage(t, mixed(t, 100), "--stats").Maxrss >> 10
 	info, err := os.Stat(file)
@@ -63,12 +65,15 @@ func TestReadNeedsLittleMemory(t *testing.T) {
 			if info.Size() < c.limit<<20 {
 				t.Fatalf("the file has %d bytes: too few", info.Size())
 			}
-			took := rusage(t, file, c.args...)
-			more := took.Maxrss>>10 - small
-			if more > c.limit {
-				t.Errorf("took %d MiB more than for a small file, want %d at most", more, c.limit)
+			least := int64(math.MaxInt64)
+			for round := 0; round < rounds && least > c.limit; round++ {
+				took := rusage(t, file, c.args...)
+				least = min(least, took.Maxrss>>10-small)
+				t.Logf("%d MiB more than for a small file, %d ns of CPU a packet", took.Maxrss>>10-small, (took.Utime.Nano()+took.Stime.Nano())/n)
 			}
-			t.Logf("%d MiB more than for a small file, %d ns of CPU a packet", more, (took.Utime.Nano()+took.Stime.Nano())/n)
+			if least > c.limit {
+				t.Errorf("took %d MiB more than for a small file, want %d at most", least, c.limit)
+			}
 		})
 	}
 }
