@@ -66,10 +66,11 @@ test-vm-arm64: DEPS += $(VMDEPS) qemu-system-arm
 test-vm-arm64: deps ## ktrace itself under an arm64 kernel, which is emulated as a whole: some minutes (as root)
 	testdata/vm/arm64
 
-# One package at a time: pods are of the whole machine, so one test's would be strangers in the other's. But many tests of
-# a package: most of the time they wait, for a client's timeout or the end of a run, each with a network of its own.
+# Many tests at a time: they wait for most of theirs, for a client's timeout or the end of a run, each in a network of its
+# own. The verbs' have the machine to themselves, for some of them measure what it takes.
+TEST := $(GO) test -parallel 10 -timeout 30m
 test: deps ## install what the tests need and run them all (as root)
-	testdata/leakcheck $(GO) test -p 1 -parallel 8 -timeout 30m $(PKGS)
+	testdata/leakcheck sh -c '$(TEST) -p 4 $$($(GO) list $(PKGS) | grep -v /cmd/ktrace$$); others=$$?; $(TEST) ./cmd/ktrace && exit $$others'
 
 soak: deps ## what needs the machine to itself: millions of packets past ktrace and tcpdump (as root)
 	KTRACE_SOAK=1 $(GO) test -count=1 -v -timeout 10m -run AtFullSpeed ./cmd/ktrace
