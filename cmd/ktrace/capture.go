@@ -28,7 +28,7 @@ type captureOptions struct {
 	flight  flightOptions
 }
 
-// maxSnap is what tcpdump takes of a packet unless it is told otherwise, and what 0 means.
+// maxSnap is how many bytes of a packet tcpdump takes by default, and what 0 means.
 const maxSnap = 262144
 
 // newCapture is the verb that takes whole packets.
@@ -51,8 +51,8 @@ share one network.
 
 With --ring it is a flight recorder: the newest packets stay in memory until something fires, and are then written with
 what follows for a while: the first time to FILE, then to FILE1, FILE2 and so on, or with -W to so many in turn. The file's
-comment says why. Beside the packets it has what the kernel dropped, and what the cause was concluded from: "ktrace read
-FILE diagnose" names it. Disks are judged every 15 s. --trigger says what fires, several may be given:
+comment has the reason. Beside the packets it has what the kernel dropped, and what the cause was concluded from: "ktrace read
+FILE diagnose" names it. Disks are judged every 15 s. --trigger is what fires, several may be given:
 
     finding        any finding above information that "ktrace diagnose" would report (the default)
     finding:ID     this one, whatever its severity
@@ -90,7 +90,7 @@ func (o *captureOptions) validate() error {
 		return err
 	}
 	if o.Write == "" && (o.size > 0 || o.every > 0 || o.files.Files > 0 || o.files.Command != "") {
-		return flags.Usagef("-C, -G, -W and -z say how files are written: they need -w FILE")
+		return flags.Usagef("-C, -G, -W and -z are about files: they need -w FILE")
 	}
 	if o.files.Files < 0 || o.files.Files > 0 && o.size == 0 && o.every == 0 && o.flight.megabytes == 0 {
 		return flags.Usagef("-W %d: counts the files that -C, -G or --ring begins", o.files.Files)

@@ -12,10 +12,10 @@ import (
 	"ktrace/decoder/dns"
 )
 
-// dnsPort is where servers are asked by default.
+// dnsPort is the port of DNS servers by default.
 const dnsPort = 53
 
-// slowLookup is what is too slow for DNS unless told otherwise.
+// slowLookup is the default limit for the latency of DNS.
 const slowLookup = 100 * time.Millisecond
 
 func addSlow(fs *pflag.FlagSet, slow *time.Duration) {

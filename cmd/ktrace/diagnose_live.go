@@ -20,10 +20,10 @@ import (
 	"ktrace/tracer/procfs"
 )
 
-// diagnoseFor is how long a node is watched unless told otherwise.
+// diagnoseFor is the default of --duration.
 const diagnoseFor = 15 * time.Second
 
-// newDiagnose is the verb that watches everything for a while and says what is wrong.
+// newDiagnose is the verb that watches everything for a while and reports what is wrong.
 func newDiagnose(s replay.Streams) *cobra.Command {
 	var (
 		f       flags.Flags

@@ -23,7 +23,7 @@ type dnsFlags struct {
 }
 
 func (f *dnsFlags) add(fs *pflag.FlagSet) {
-	fs.UintSliceVar(&f.ports, "port", []uint{dnsPort}, "ports that servers are asked at; where they are translated to is followed")
+	fs.UintSliceVar(&f.ports, "port", []uint{dnsPort}, "ports of DNS servers; where they are translated to is followed")
 	fs.DurationVar(&f.wait, "wait", 5*time.Second, "how long an answer may take")
 	fs.DurationVar(&f.slow, "slow", slowLookup, "answers that take longer are a finding")
 }
@@ -43,7 +43,7 @@ func (f *dnsFlags) validate() error {
 	return nil
 }
 
-// view is what live and recorded queries are seen by.
+// view is the view of live and of recorded queries.
 func (f *dnsFlags) view() replay.View {
 	rules := diagnose.NewRules(diagnose.Config{Kind: decoder.KindDNS, Slow: f.slow})
 	return replay.View{
@@ -53,7 +53,7 @@ func (f *dnsFlags) view() replay.View {
 	}
 }
 
-// serverPorts are the ports that servers are asked at.
+// serverPorts are the ports of DNS servers.
 func (f *dnsFlags) serverPorts() []uint16 {
 	var ports []uint16
 	for _, p := range f.ports {

@@ -55,7 +55,7 @@ func newDNS(s replay.Streams) *cobra.Command {
 
 const _ = uint(tracer.MaxPorts - maxPorts) // there is room for them
 
-// live adds to the view what it asks the kernel for.
+// live adds to the view what the kernel is to report.
 func (f *dnsFlags) live() live.View {
 	const snap = 512 // bytes of a message: what a query takes, and of an answer the most
 	v := live.View{View: f.view()}

@@ -19,7 +19,7 @@ import (
 	"ktrace/tracer/host"
 )
 
-// newDoctor is the verb that says what this kernel and node allow.
+// newDoctor is the verb that reports what this kernel and node allow.
 func newDoctor(s replay.Streams) *cobra.Command {
 	var output string
 	var f flags.Flags
@@ -31,7 +31,7 @@ func newDoctor(s replay.Streams) *cobra.Command {
 			if output != "text" && output != "json" {
 				return flags.Usagef("--output %q: want text or json", output)
 			}
-			// What is missing is what doctor is asked for: nothing that it finds is a failure.
+			// A missing feature is a result of doctor, not a failure.
 			checks := tracer.Environment(f.BTF)
 			sources, err := live.Sources(f)
 			if err != nil {
@@ -50,7 +50,7 @@ func newDoctor(s replay.Streams) *cobra.Command {
 	return c
 }
 
-// doctorReport is what doctor says; text shows no more than JSON.
+// doctorReport is the output of doctor; text shows no more than JSON.
 type doctorReport struct {
 	checks []doctorCheck
 	hooks  []doctorHook

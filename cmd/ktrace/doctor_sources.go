@@ -30,7 +30,7 @@ func sourcesJSON(w io.Writer, sources []kube.SourceState) error {
 	return nil
 }
 
-// sourcesText says who answered and how old the answers are.
+// sourcesText prints which sources answered and how old the answers are.
 func sourcesText(w io.Writer, sources []kube.SourceState, now time.Time) error {
 	for _, s := range sources {
 		state := cmp.Or(s.Error, "answered just now")

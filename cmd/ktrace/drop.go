@@ -16,7 +16,7 @@ func (f *dropFlags) add(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.summary, "summary", false, "no single drops: count them by cause, pod and place")
 }
 
-// view is what live and recorded drops are seen by.
+// view is the view of live and of recorded drops.
 func (f *dropFlags) view() replay.View {
 	rules := diagnose.NewRules(diagnose.Config{Kind: decoder.KindDrop})
 	v := replay.View{

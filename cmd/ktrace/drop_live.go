@@ -13,7 +13,7 @@ import (
 	"ktrace/tracer"
 )
 
-// newDrop is the verb that shows packets which the kernel threw away.
+// newDrop is the verb that shows packets which the kernel dropped.
 func newDrop(s replay.Streams) *cobra.Command {
 	var (
 		f   flags.Flags
@@ -21,11 +21,11 @@ func newDrop(s replay.Streams) *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use:   "drop [flags] [FILTER]",
-		Short: "packets that the kernel dropped: why, where, whose",
-		Long: `Shows every packet that the kernel drops: its reason, the function and place, what its sender was told, and, where
-it can be known, the firewall rule. Packets that are freed as drops without being a loss (consumed by a socket's own
-filter, for other hosts, multicast that nobody joined, what a closed socket had not read) are counted as filtered;
---all shows them.`,
+		Short: "dropped packets: reason, location, pod",
+		Long: `Shows every packet that the kernel drops: its reason, the function and place, the ICMP error or reset that
+its sender got, and, where it is known, the firewall rule. Packets that are freed as drops without being a loss
+(consumed by a socket's own filter, for other hosts, multicast that no socket joined, what a closed socket had not read)
+are counted as filtered; --all shows them.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := f.Validate(); err != nil {
 				return err

@@ -82,7 +82,7 @@ func (o *extcapOptions) run(ctx context.Context, s replay.Streams) error {
 		return nil // there is nothing to set
 	case o.capture && o.fifo != "":
 		return o.start(ctx, s)
-	case o.expr != "": // Wireshark asks whether it is one while it is typed
+	case o.expr != "": // Wireshark validates it while it is typed
 		if _, err := pcapfilter.Parse(o.expr); err != nil {
 			return printLine(s.Out, err.Error())
 		}
@@ -133,7 +133,7 @@ func (o *extcapOptions) start(ctx context.Context, s replay.Streams) error {
 }
 
 // profileFiles are a Wireshark profile. Names of addresses are shown, and packets that several devices saw are not
-// taken for retransmissions: conversations are told apart by interface, since Wireshark 4.4.
+// taken for retransmissions: Wireshark distinguishes conversations by interface since 4.4.
 func profileFiles() map[string]string {
 	return map[string]string{
 		"preferences": `gui.column.format: "No.", "%m", "Time", "%t", "Where", "%Cus:frame.interface_name:0:R",

@@ -35,7 +35,7 @@ type flightOptions struct {
 	packets  *decoder.FrameFilter
 }
 
-// What --trigger says, beside an expression.
+// Values of --trigger, beside an expression.
 const (
 	onFinding = "finding"
 	onSignal  = "signal"

@@ -25,7 +25,7 @@ type fsyncOptions struct {
 // syncLimit is what etcd wants 99 of 100 syncs of its log to be within.
 const syncLimit = 10 * time.Millisecond
 
-// addView declares the flags that say how to look at the syncs, be they live or recorded.
+// addView declares the flags of the view, for live and for recorded syncs.
 func (o *fsyncOptions) addView(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.slow, "slow", 0, "also show each sync that takes at least so long, as it happens")
 	fs.DurationVar(&o.interval, "interval", 0, "also show the summary so far after so much time, again and again")
@@ -53,7 +53,7 @@ func (o *fsyncOptions) validateView() error {
 	return nil
 }
 
-// fsyncView is what the verb makes of the stream, be it live or a recording.
+// fsyncView is the view of live and of recorded syncs.
 func fsyncView(o fsyncOptions) (replay.View, *decoder.FsyncStage) {
 	stage := &decoder.FsyncStage{Slow: o.slow}
 	rules := diagnose.NewRules(diagnose.Config{Kind: decoder.KindFsync, Slowest: stage.Slowest, Pod: func(cgroup uint64) decoder.Pod { return stage.Pod(cgroup) }})

@@ -1,4 +1,4 @@
-// Command ktrace tells why a Kubernetes node's network or disk fails a pod.
+// Command ktrace finds why a Kubernetes node's network or disk fails a pod.
 package main
 
 import (

@@ -6,7 +6,7 @@ import (
 	"ktrace/decoder/diagnose"
 )
 
-// mtuView is what live and recorded packets are seen by.
+// mtuView is the view of live and of recorded packets.
 func mtuView() replay.View {
 	rules := diagnose.NewRules(diagnose.Config{Kind: decoder.KindMTU})
 	return replay.View{

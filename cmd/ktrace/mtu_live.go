@@ -14,15 +14,15 @@ import (
 	"ktrace/tracer"
 )
 
-// newMTU is the verb about packets that are too big for their way.
+// newMTU is the verb about packets that are larger than the path MTU.
 func newMTU(s replay.Streams) *cobra.Command {
 	var f flags.Flags
 	c := &cobra.Command{
 		Use:   "mtu [flags] [FILTER]",
-		Short: "packets too big for their way, and silent black holes",
-		Long: `Shows packets that are dropped for their size: how long they are, what the device takes, where that is, and who was
-told. At the end of a veth and at a bridge's port the kernel tells nobody. Of ways beyond this node on which large packets
-vanish it tells by what senders here send again and again, while their small packets pass.`,
+		Short: "packets larger than the path MTU, and silent path-MTU black holes",
+		Long: `Shows packets that are dropped for their size: how long they are, the limit, the device, and the
+ICMP error that the sender got. At the end of a veth and at a bridge's port the kernel sends no ICMP error. A black hole
+beyond this node is found by large packets that senders here retransmit while their small packets pass.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := f.Validate(); err != nil {
 				return err

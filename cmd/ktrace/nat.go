@@ -15,7 +15,7 @@ func (f *natFlags) add(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.all, "all", false, "also show the first packet of every flow that is translated")
 }
 
-// view is what live and recorded translations are seen by.
+// view is the view of live and of recorded translations.
 func (f *natFlags) view() replay.View {
 	rules := diagnose.NewRules(diagnose.Config{Kind: decoder.KindNAT})
 	v := replay.View{

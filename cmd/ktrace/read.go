@@ -25,14 +25,14 @@ import (
 // recordedView is a verb's view over a file instead of a live node.
 type recordedView struct {
 	name string
-	// declare adds the verb's own flags, as far as they say how to look and not what to watch. What it returns makes
+	// declare adds the verb's own flags, as far as they are about the view and not about what is traced. What it returns makes
 	// the view once they are parsed.
 	declare func(*pflag.FlagSet) func() (replay.View, error)
 	devices bool             // its events happen at devices
-	failOn  decoder.Severity // of findings that the exit status tells, unless --fail-on says another; "" is none
+	failOn  decoder.Severity // default of --fail-on; "" is none
 }
 
-// recordedViews has a row for every verb that can look at a file.
+// recordedViews has a row for every verb that can read a file.
 func recordedViews() []recordedView {
 	return []recordedView{
 		{name: "dns", declare: func(fs *pflag.FlagSet) func() (replay.View, error) {
@@ -75,7 +75,7 @@ func recordedViews() []recordedView {
 	}
 }
 
-// newRead is the verb that looks at a recording as the others look at a live node.
+// newRead is the verb that runs the other verbs' views over files.
 func newRead(s replay.Streams) *cobra.Command {
 	names := make([]string, 0, len(recordedViews()))
 	for _, v := range recordedViews() {
@@ -84,13 +84,13 @@ func newRead(s replay.Streams) *cobra.Command {
 	return &cobra.Command{
 		Use:   "read FILE... [VIEW] [flags] [FILTER]",
 		Short: "the same views over a capture or a recording, no privileges needed",
-		Long: fmt.Sprintf(`Looks at files as the verbs look at a live node, and concludes the same of what ktrace wrote (-w, --record).
-Captures of others, pcapng and pcap, plain or in gzip, go the same way, as far as packets alone can tell.
+		Long: fmt.Sprintf(`Runs the verbs' views over files, and finds in what ktrace wrote (-w, --record) the same as on the live node.
+Captures of others, pcapng and pcap, plain or in gzip, go the same way, as far as packets alone show it.
 
 VIEW is one of: %s. Without one the packets are shown, counted (--stats) or copied (-w). FILTER is an
 expression as tcpdump takes it. Several files are put in order of time. FILE may be -, standard input.
 "ktrace read FILE VIEW --help" lists the flags.`, strings.Join(names, ", ")),
-		DisableFlagParsing: true, // which flags there are, the view decides
+		DisableFlagParsing: true, // the view declares the flags
 		RunE: func(c *cobra.Command, args []string) error {
 			files, rest := splitFiles(args, names)
 			switch {
@@ -106,7 +106,7 @@ expression as tcpdump takes it. Several files are put in order of time. FILE may
 	}
 }
 
-// splitFiles takes the leading arguments that are files: the first in any case, so that a wrong name is told, then
+// splitFiles takes the leading arguments that are files: the first in any case, so that a wrong name is an error, then
 // those that are there, up to a flag or a view.
 func splitFiles(args, views []string) (files, rest []string) {
 	for i, a := range args {
@@ -115,7 +115,7 @@ func splitFiles(args, views []string) (files, rest []string) {
 			return args[:i], args[i:]
 		}
 	}
-	return args, []string{} // nil would have cobra look at the command line again
+	return args, []string{} // nil would have cobra parse the command line again
 }
 
 // readAs runs a view over a file: args are its name and flags.
@@ -159,7 +159,7 @@ func readAs(ctx context.Context, files, args []string, s replay.Streams) error {
 	return c.ExecuteContext(ctx)
 }
 
-// readFlagError says where the flags of a view, or of none, are explained.
+// readFlagError adds to an error where the flags of a view, or of none, are documented.
 func readFlagError(view string) func(*cobra.Command, error) error {
 	return func(_ *cobra.Command, err error) error {
 		return flags.Usagef("%v; see \"ktrace read FILE %s--help\"", err, view)

@@ -51,7 +51,7 @@ func readPackets(ctx context.Context, files, args []string, s replay.Streams) er
 	c.SetFlagErrorFunc(readFlagError(""))
 	f := c.Flags()
 	o.AddPackets(f)
-	f.StringVarP(&o.Write, "write", "w", "", "copy the packets to this pcapng file, with all that is said of them; - is standard output")
+	f.StringVarP(&o.Write, "write", "w", "", "copy the packets to this pcapng file, with their annotations; - is standard output")
 	f.BoolVar(&o.stats, "stats", false, "only count")
 	f.BoolVar(&o.dedup, "dedup", false, "leave out packets that were seen at another device before")
 	return c.ExecuteContext(ctx)
@@ -79,14 +79,14 @@ func (o *packetsOptions) run(ctx context.Context, expr *pcapfilter.Expr, in inpu
 	if err != nil || !o.stats {
 		return err
 	}
-	return o.tell(sub.Stats, s)
+	return o.printStats(sub.Stats, s)
 }
 
 // anyRecording reports whether any of the files is a recording of raw records. They read the same afterwards.
 func (in *inputs) anyRecording() (any bool) {
 	for i := range in.files {
 		b := bufio.NewReader(in.files[i].Reader)
-		head, _ := b.Peek(len(record.Magic)) // a file that is too short, or cannot be read, is told by who reads it
+		head, _ := b.Peek(len(record.Magic)) // a file that is too short, or cannot be read, fails when it is read
 		any = any || string(head) == record.Magic
 		in.files[i].Reader = b
 	}
@@ -118,8 +118,8 @@ func (o *packetsOptions) copy(sub *capture.Subset, in inputs, s replay.Streams) 
 	return sub.Run(in.files...)
 }
 
-// tell prints the statistics, beside the packets if those go to standard output.
-func (o *packetsOptions) tell(stats capture.Stats, s replay.Streams) error {
+// printStats prints the statistics, beside the packets if those go to standard output.
+func (o *packetsOptions) printStats(stats capture.Stats, s replay.Streams) error {
 	out := s.Out
 	if o.Write == "-" {
 		out = s.Err

@@ -6,7 +6,7 @@ import (
 	"ktrace/decoder/diagnose"
 )
 
-// resetView is what live and recorded resets are seen by.
+// resetView is the view of live and of recorded resets.
 func resetView() replay.View {
 	rules := diagnose.NewRules(diagnose.Config{Kind: decoder.KindReset})
 	return replay.View{

@@ -11,7 +11,7 @@ import (
 func newRoot(s replay.Streams) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "ktrace",
-		Short:         "tells why a Kubernetes node's network or disk fails a pod",
+		Short:         "finds why a Kubernetes node's network or disk fails a pod",
 		Version:       flags.Version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -30,7 +30,7 @@ func newRoot(s replay.Streams) *cobra.Command {
 	return root
 }
 
-// flagError says where the flags are explained.
+// flagError adds to an error where the flags are documented.
 func flagError(c *cobra.Command, err error) error {
 	return flags.Usagef("%v; see \"%s --help\"", err, c.CommandPath())
 }

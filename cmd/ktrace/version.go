@@ -9,11 +9,11 @@ import (
 	"ktrace/cmd/internal/replay"
 )
 
-// newVersion says which ktrace this is, as --version does.
+// newVersion is the verb that prints the version, as --version does.
 func newVersion(s replay.Streams) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
-		Short: "which ktrace this is",
+		Short: "print the version",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			_, err := fmt.Fprintln(s.Out, "ktrace version "+flags.Version())

@@ -21,7 +21,7 @@ const (
 	ExitFindings = 3
 )
 
-// ErrFindings ends a run that was asked to fail on findings and had some.
+// ErrFindings ends a run with --fail-on that had such findings.
 var ErrFindings = errors.New("findings")
 
 // UsageError is a mistake in the command line; its text names the remedy.

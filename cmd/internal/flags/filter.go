@@ -7,7 +7,7 @@ import (
 	"ktrace/decoder/pcapfilter"
 )
 
-// ParseFilter reads the expression that follows the flags; nil if there is none. A mistake is shown where it is.
+// ParseFilter reads the expression that follows the flags; nil if there is none. An error points at the mistake.
 func ParseFilter(args []string) (*pcapfilter.Expr, error) {
 	return parseFilter(args, pcapfilter.LinkEthernet)
 }
@@ -17,7 +17,7 @@ func ParseFilter(args []string) (*pcapfilter.Expr, error) {
 func ParsePathFilter(args []string) (*pcapfilter.Expr, error) {
 	e, err := parseFilter(args, pcapfilter.LinkRaw)
 	if e != nil {
-		err = Pointed(e.NeedsLink())
+		err = WithCaret(e.NeedsLink())
 	}
 	return e, err
 }
@@ -37,13 +37,13 @@ func parseFilter(args []string, link pcapfilter.LinkType) (*pcapfilter.Expr, err
 		err = &pcapfilter.Error{Expr: text, Column: 1, Msg: "rejects every packet that is seen here"}
 	}
 	if err != nil {
-		return nil, Pointed(err)
+		return nil, WithCaret(err)
 	}
 	return e, nil
 }
 
-// Pointed shows a mistake in an expression where it is.
-func Pointed(err error) error {
+// WithCaret adds to an error of an expression a line with a caret below the mistake.
+func WithCaret(err error) error {
 	var at *pcapfilter.Error
 	if errors.As(err, &at) {
 		return Usagef("%v\n%s", err, at.Point())

@@ -52,7 +52,7 @@ func (f *Flags) Add(fs *pflag.FlagSet) {
 }
 
 // AddPackets declares the same for whole packets: there -c is the count, as with tcpdump, and containers, which share
-// the network of their pod, cannot be told apart.
+// the network of their pod, cannot be distinguished.
 func (f *Flags) AddPackets(fs *pflag.FlagSet) {
 	f.addSelection(fs)
 	fs.Uint64VarP(&f.Count, "count", "c", 0, "end after so many packets")
@@ -61,7 +61,7 @@ func (f *Flags) AddPackets(fs *pflag.FlagSet) {
 
 func (f *Flags) addRun(fs *pflag.FlagSet) {
 	f.addOutput(fs)
-	fs.BoolVarP(&f.Verbose, "verbose", "v", false, "say what is loaded, show single hops, and all layers of packets")
+	fs.BoolVarP(&f.Verbose, "verbose", "v", false, "print what is loaded, show single hops, and all layers of packets")
 	fs.StringVar(&f.FailOn, "fail-on", "", "exit with 3 on findings of this severity: warning or critical")
 }
 
@@ -111,7 +111,7 @@ func (f *Flags) AddNetns(fs *pflag.FlagSet) {
 	fs.StringVar(&f.Netns, "netns", "", "only this network namespace: a path, or a name under /run/netns")
 }
 
-// AddNode declares where to look on the node, and whom to ask.
+// AddNode declares the node's paths and sockets.
 func (f *Flags) AddNode(fs *pflag.FlagSet) {
 	fs.StringVar(&f.HostRoot, "host-root", "/", "where the node's file system is, when running in a container")
 	fs.StringVar(&f.CRISocket, "cri-socket", "", "the container runtime's socket, if it is not where they usually are")
@@ -157,7 +157,7 @@ func (f *Flags) Validate() error {
 		return Usagef("--compat %q: want wireshark-4.0", f.Compat)
 	}
 	if f.Write == "" && (f.Mixed || f.Compat != "") {
-		return Usagef("--mixed and --compat say how a capture is written: they need -w FILE")
+		return Usagef("--mixed and --compat are about a capture file: they need -w FILE")
 	}
 	if f.Duration < 0 {
 		return Usagef("--duration %v: want a positive time, as in 30s", f.Duration)
@@ -191,7 +191,7 @@ func (f *Flags) LaterFile() error {
 	return nil
 }
 
-// Judge is ErrFindings if any is as bad as --fail-on says.
+// Judge returns ErrFindings if any finding is as severe as --fail-on.
 func (f *Flags) Judge(all []decoder.Finding) error {
 	worst := decoder.Severity(f.FailOn)
 	if worst != "" && slices.ContainsFunc(all, func(x decoder.Finding) bool { return x.Severity.AtLeast(worst) }) {

@@ -18,7 +18,7 @@ func Build() string {
 	return info.Main.Version
 }
 
-// Version is what users are told of this ktrace: its version, and what it was built with and for.
+// Version is what "ktrace version" prints: the version, and what it was built with and for.
 func Version() string {
 	return cmp.Or(Build(), "unknown") + " (" + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH + ")"
 }

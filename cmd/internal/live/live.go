@@ -1,5 +1,5 @@
-// Package live runs views on this node: it loads what a view asks the kernel for, has the node's facts said, writes the files
-// that the flags ask for, and hands the events to the pipeline that replay has for files, too.
+// Package live runs views on this node: it loads the view's probes, adds the node's facts, writes the files of the flags, and
+// passes the events to the pipeline that replay has for files, too.
 package live
 
 import (
@@ -104,10 +104,10 @@ func (v View) trace(ctx context.Context, f flags.Flags, selector pod.Selector, w
 	return f.Judge(p.Findings())
 }
 
-// announce tells that everything is attached, and to whom it matters how.
+// announce creates the file of --ready-file, now that everything is attached, and with -v prints how.
 func announce(f flags.Flags, t *tracer.Tracer, guard *outfile.Guard, s replay.Streams) error {
 	if f.Verbose {
-		explain(s.Err, t.Hooks())
+		printVariants(s.Err, t.Hooks())
 	}
 	if f.ReadyFile == "" {
 		return nil
@@ -119,8 +119,8 @@ func announce(f flags.Flags, t *tracer.Tracer, guard *outfile.Guard, s replay.St
 	return file.Close()
 }
 
-// explain says which variant serves each hook, and what is lost where none does.
-func explain(w io.Writer, taken []tracer.HookStatus) {
+// printVariants prints which variant serves each hook, and what is missing where none does.
+func printVariants(w io.Writer, taken []tracer.HookStatus) {
 	for _, t := range taken {
 		if t.Variant == nil {
 			fmt.Fprintf(w, "ktrace: %s: %s: not on this kernel; without it, %s\n", t.Probe, t.Hook.Name, t.Hook.Without)

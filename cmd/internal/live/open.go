@@ -13,7 +13,7 @@ import (
 	"ktrace/tracer/filterjit"
 )
 
-// sift is replay.View.Sift; of whole packets the expression is asked where they come from.
+// sift is replay.View.Sift; whole packets are filtered by their source.
 func (v View) sift() (func(decoder.Event) bool, error) {
 	if v.Tap != nil {
 		return nil, nil
@@ -22,7 +22,7 @@ func (v View) sift() (func(decoder.Event) bool, error) {
 }
 
 // snapLeast is how many bytes of a packet the path object takes at least, where there is an expression: the headers, so
-// that a recording has what the expression asks for.
+// that a recording has what the expression reads.
 const snapLeast = 128
 
 // globals are the values of all objects' variables.
@@ -45,7 +45,7 @@ func (v View) open(o tracer.Options, s replay.Streams) (*tracer.Tracer, error) {
 	}
 	o.Splice = func(spec *ebpf.CollectionSpec) error {
 		if v.Tap != nil && !filterjit.Takes(spec, filterjit.FrameStub) {
-			return nil // it says what to capture, not what to conclude from
+			return nil // it is about what to capture, not about what to conclude from
 		}
 		_, err := filterjit.Splice(spec, v.Filter)
 		return err

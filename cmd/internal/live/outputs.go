@@ -17,7 +17,7 @@ type outputs struct {
 	saved *saver     // -w
 }
 
-// outputs opens the files that the flags ask for. None may be one that the run reads, or another of them.
+// outputs opens the files of the flags. None may be one that the run reads, or another of them.
 func (v View) outputs(f flags.Flags, t *tracer.Tracer, stop func(), s replay.Streams) (*outputs, error) {
 	o := &outputs{guard: &outfile.Guard{}}
 	o.guard.ReadsNamed("--btf", f.BTF)
@@ -35,7 +35,7 @@ func (v View) outputs(f flags.Flags, t *tracer.Tracer, stop func(), s replay.Str
 	return o, nil
 }
 
-// Record implements decoder.Recorder. Each gets all records, be the other full or not.
+// Record implements decoder.Recorder. Each gets all records, whether or not the other is full.
 func (o *outputs) Record(raw []byte, e decoder.Event) error {
 	err := o.kept.Record(raw, e)
 	if o.saved != nil {
@@ -44,7 +44,7 @@ func (o *outputs) Record(raw []byte, e decoder.Event) error {
 	return err
 }
 
-// recorder writes what the stream sees; nil if that is not asked for.
+// recorder writes the stream's records; nil if no flag wants that.
 func (o *outputs) recorder() decoder.Recorder {
 	if o.kept == nil && o.saved == nil {
 		return nil

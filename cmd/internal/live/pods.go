@@ -41,7 +41,7 @@ func Pods(f flags.Flags) (pods []pod.Info, err error) {
 	return slices.DeleteFunc(pods, func(p pod.Info) bool { return p.Node != "" || !selector.Concerns(p) }), err
 }
 
-// Sources returns who tells of this node's pods, and how they fare.
+// Sources returns the sources of this node's pods, and their state.
 func Sources(f flags.Flags) (states []kube.SourceState, err error) {
 	err = look(f, func(w *kube.Watcher) { states = w.Sources() })
 	return states, err
@@ -65,7 +65,7 @@ func look(f flags.Flags, at func(*kube.Watcher)) (err error) {
 	return nil
 }
 
-// kubeOptions are the flags that say where to look for pods.
+// kubeOptions are the flags about the sources of pods.
 func kubeOptions(f flags.Flags) (kube.Options, error) {
 	for name, file := range map[string]string{"kubeconfig": f.Kubeconfig, "cri-socket": f.CRISocket} {
 		if _, err := os.Stat(filepath.Clean(strings.TrimPrefix(file, "unix://"))); file != "" && errors.Is(err, os.ErrNotExist) {

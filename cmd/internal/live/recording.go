@@ -27,7 +27,7 @@ type recording struct {
 // writeEvery is how much a recording that is killed may lose.
 const writeEvery = time.Second
 
-// newRecording begins the file that --record asks for.
+// newRecording begins the file of --record.
 func newRecording(f flags.Flags, guard *outfile.Guard) (*recording, error) {
 	if f.Record == "" {
 		return nil, nil

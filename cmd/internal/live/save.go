@@ -15,7 +15,7 @@ import (
 	"ktrace/tracer"
 )
 
-// Save says how the packets of a capture are saved.
+// Save is how the packets of a capture are saved.
 type Save struct {
 	Files savefile.Options // but for the path, which is -w
 	Limit uint64           // packets; 0 is none
@@ -41,7 +41,7 @@ type saver struct {
 	flight bool // packets are not written as they come
 }
 
-// saver opens the file that -w asks for.
+// saver opens the file of -w.
 func (v View) saver(f flags.Flags, t *tracer.Tracer, stop func(), also *outputs, s replay.Streams) (*saver, error) {
 	if f.Write == "" {
 		return nil, nil
@@ -85,8 +85,8 @@ func (v *saver) frames(t *tracer.Tracer) decoder.Frames {
 	return v.drain
 }
 
-// streams is where the rest goes: nowhere if all that there is to say is in the file, and beside the file if that is
-// standard output.
+// streams is where the rest goes: nowhere if the file has it all, and standard error if the file is standard
+// output.
 func (v *saver) streams(s replay.Streams) replay.Streams {
 	switch {
 	case v == nil, v.flight: // the user waits for findings
@@ -98,7 +98,7 @@ func (v *saver) streams(s replay.Streams) replay.Streams {
 	return s
 }
 
-// Close completes the file. What became of the packets is said as tcpdump says it.
+// Close completes the file. It reports the packets as tcpdump does.
 func (v *saver) Close() error {
 	if v == nil {
 		return nil
@@ -110,7 +110,7 @@ func (v *saver) Close() error {
 			v.files.Written(), v.drain.Taken()+lost, lost)
 	}
 	if f, ok := v.files.(*savefile.Flight); ok {
-		fmt.Fprintf(v.s.Err, "%d packets not written: nothing fired in time\n", f.Forgotten())
+		fmt.Fprintf(v.s.Err, "%d packets not written: nothing fired in time\n", f.Evicted())
 	}
 	return err
 }

@@ -17,7 +17,7 @@ import (
 	"ktrace/tracer/procfs"
 )
 
-// WatchDrops adds to a view what it asks the kernel for: all drops, and the packets that tell senders of them.
+// WatchDrops adds to a view all drops, and the ICMP errors and resets that report them to senders.
 func WatchDrops(v View) View {
 	const snap = 128 // of an ICMP error the headers of what it is about
 	v.Probes = []string{tracer.PathProbe}
@@ -25,12 +25,12 @@ func WatchDrops(v View) View {
 	return v
 }
 
-// WatchVerdicts adds to a view what netfilter says itself, but for what is unwanted.
+// WatchVerdicts adds to a view the verdicts of netfilter, but for the hooks that are unwanted.
 func WatchVerdicts(v View, unwanted ...string) View {
 	return v.With(View{Probes: []string{tracer.NetfilterProbe}, Optional: []string{tracer.NetfilterProbe}, Unwanted: unwanted})
 }
 
-// WatchNode adds to a view who says what its events refer to; done lets go of it.
+// WatchNode adds to a view the node's facts that its events refer to; done releases them.
 func WatchNode(v View, root string) (_ View, done func() error) {
 	found := netns.NewFinder(procfs.New(root))
 	w, symbols := node.NewEnricher(node.New(found)), kallsyms.NewSymbols()
@@ -44,7 +44,7 @@ func WatchNode(v View, root string) (_ View, done func() error) {
 	}), func() error { return errors.Join(w.Close(), symbols.Close()) }
 }
 
-// WatchSyncs is the part of a view that asks the kernel for syncs.
+// WatchSyncs is the part of a view that traces syncs.
 func WatchSyncs(live *fsync.Fsync, stage *decoder.FsyncStage, root string, limit time.Duration) View {
 	stage.Floor = live.Raise
 	node := procfs.New(root)
@@ -67,9 +67,9 @@ func WatchSyncs(live *fsync.Fsync, stage *decoder.FsyncStage, root string, limit
 	})
 }
 
-// cgroupOf returns what tells the cgroup of a process, 0 if it is not known: a run that knows of no pods says so itself.
+// cgroupOf returns a lookup of a process's cgroup, 0 if it is not known: a run that knows of no pods reports that elsewhere.
 func cgroupOf(node *procfs.FS) func(pid uint32) uint64 {
-	find := sync.OnceValues(func() (kube.Hierarchy, error) { return kube.FindHierarchy(node) }) // looks far and wide
+	find := sync.OnceValues(func() (kube.Hierarchy, error) { return kube.FindHierarchy(node) }) // reads many files
 	return func(pid uint32) uint64 {
 		h, err := find()
 		if err != nil {
@@ -83,7 +83,7 @@ func cgroupOf(node *procfs.FS) func(pid uint32) uint64 {
 	}
 }
 
-// WatchFlows adds to a view what it asks the kernel for: the first packets of TCP, all others, all drops.
+// WatchFlows adds to a view the first packets of TCP connections, all other packets, and all drops.
 func WatchFlows(v View, root string) View {
 	v = WatchVerdicts(WatchDrops(v))
 	v.Path.Hops = tracer.TCP | tracer.UDP | tracer.ICMP

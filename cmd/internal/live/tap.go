@@ -16,7 +16,7 @@ import (
 	"ktrace/tracer/tap"
 )
 
-// Tap says which whole packets a view takes.
+// Tap is which whole packets a view takes.
 type Tap struct {
 	Devices []string // names or patterns; none: all but loopback of the chosen namespaces; "any": all
 	Snap    uint32   // bytes of a packet
@@ -55,7 +55,7 @@ func (v *View) tapped(f flags.Flags, selector pod.Selector, w *kube.Watcher, s r
 	return a, nil
 }
 
-// spaces returns who knows the namespaces whose devices are wanted: of the pods that are selected, of the process or
+// spaces returns the source of the namespaces whose devices are wanted: of the pods that are selected, of the process or
 // path that is named, else the node's.
 func (a *attachment) spaces(f flags.Flags, selector pod.Selector, w *kube.Watcher) (func() []*netns.Space, error) {
 	name := ""
@@ -88,7 +88,7 @@ func (a *attachment) tracer() func(tracer.Programs) (io.Closer, error) {
 	return a.tap.Attach
 }
 
-// Close lets go of the namespace.
+// Close closes the namespace.
 func (a *attachment) Close() error {
 	if a == nil || a.open == nil {
 		return nil

@@ -8,7 +8,7 @@ import (
 	"ktrace/tracer"
 )
 
-// View is what a verb adds to a run on a node: what to load and whom to ask, beside what it makes of the events.
+// View is what a verb adds to a run on a node: what to load and which sources to read, beside the view of its events.
 type View struct {
 	replay.View
 
@@ -19,15 +19,15 @@ type View struct {
 	Optional []string           // probes that the view is of use without, should the kernel refuse them
 
 	Tap  *Tap  // take whole packets at devices; nil for none
-	Save *Save // how packets are saved, if -w does not say all
+	Save *Save // how packets are saved, beside -w
 
 	Prepare   func(tracer.Maps) error                   // before any program runs
-	Witnesses []decoder.Witness                         // say what the events refer to, and are asked in turn
+	Witnesses []decoder.Witness                         // add the facts that events refer to, in turn
 	Begin     func() ([]decoder.Fact, error)            // facts that the stream starts with
 	Poll      func(tracer.Maps) ([]decoder.Fact, error) // every second and at the end
 }
 
-// With returns a view that also asks the kernel and the node for what another one does: its probes, with what they
+// With returns a view that also traces what another one does: its probes, with what they
 // need, and its witnesses. What is shown and concluded stays the view's own.
 func (v View) With(o View) View {
 	v.Probes = slices.Concat(v.Probes, o.Probes)

@@ -108,7 +108,7 @@ func IsStdout(name string) bool {
 func trusted(name string) error {
 	link, err := os.Lstat(name)
 	if err != nil || link.Mode().Type() != os.ModeSymlink {
-		return nil // who opens it says what is wrong
+		return nil // opening it gives the error
 	}
 	dir, err := os.Stat(filepath.Dir(name))
 	if err != nil {
@@ -280,7 +280,7 @@ func Remedy(err error, dir string) string {
 		{os.ErrPermission, `; write elsewhere, or as a user who may write to %s`},
 		{os.ErrNotExist, `; "mkdir -p %s" makes the directory`},
 		{syscall.EISDIR, `; name a file in it, or one in %s`},
-		{syscall.EIO, `; "dmesg --level=err,warn" says what became of the disk below %s`},
+		{syscall.EIO, `; "dmesg --level=err,warn" shows the errors of the disk below %s`},
 	} {
 		if errors.Is(err, r.err) {
 			return fmt.Sprintf(r.text, dir)

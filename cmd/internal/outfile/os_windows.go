@@ -16,10 +16,10 @@ func taken(*os.File) bool { return false }
 // ownerOf is the user that a file belongs to: Windows numbers none.
 func ownerOf(os.FileInfo) uint32 { return 0 }
 
-// nameless reports whether an open file has no name: Windows lets nobody remove one.
+// nameless reports whether an open file has no name: on Windows an open file cannot be removed.
 func nameless(*os.File) bool { return false }
 
-// writable is an error if no file can be made in a directory; on Windows only the attempt says it.
+// writable is an error if no file can be made in a directory; on Windows only the attempt shows it.
 func writable(dir string) error {
 	_, err := os.Stat(dir)
 	return err

@@ -12,7 +12,7 @@ import (
 	"ktrace/decoder"
 )
 
-// Printer prints as the flags say. Where several files are read, it says which node each line is of.
+// Printer prints in the format of the flags. Where several files are read, each line has its node.
 func Printer(f flags.Flags, quiet, nodes bool, w io.Writer) decoder.Printer {
 	var p decoder.Printer = print.NewText(w, print.TextOptions{Wide: f.Output == "wide", Nodes: nodes, NoHeader: f.NoHeader, Colour: coloured(w), Layers: f.Verbose})
 	if f.Output == "json" {

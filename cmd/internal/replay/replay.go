@@ -31,7 +31,7 @@ func Replay(ctx context.Context, f flags.Flags, view func() (View, error), s Str
 	for _, file := range files {
 		stream, err := v.recorded(file, s)
 		if err != nil {
-			return flags.Pointed(err)
+			return flags.WithCaret(err)
 		}
 		nodes.Add(file.Name, stream)
 	}
@@ -43,7 +43,7 @@ func Replay(ctx context.Context, f flags.Flags, view func() (View, error), s Str
 		return v.Pipeline(f, selector), err
 	}
 	if err := nodes.Run(ctx); err != nil {
-		return flags.Pointed(err)
+		return flags.WithCaret(err)
 	}
 	return f.Judge(nodes.Findings())
 }
@@ -111,7 +111,7 @@ func (f *readFile) Next(ctx context.Context) ([]byte, error) {
 	return nil, fmt.Errorf("%s: %w", f.name, err)
 }
 
-// WarnCut says that a file ends too soon, and by how much.
+// WarnCut warns that a file ends too soon, and by how much.
 func (s Streams) WarnCut(err error) {
 	s.Say(fmt.Sprintf("warning: %v; all that is before was read", err))
 }

@@ -27,17 +27,17 @@ type View struct {
 	Quiet   bool                     // show no events: they are in the summary
 	Filter  *pcapfilter.Expr         // what packets must match; nil for all
 
-	// Pods is told who knows the pod of a cgroup, before the first event: for what is no event and yet has one.
+	// Pods is called before the first event with the lookup of a cgroup's pod, for what has a pod and is no event.
 	Pods func(of func(cgroup uint64) decoder.Pod)
 }
 
 // Streams are where the output goes.
 type Streams struct {
 	Out io.Writer // events, findings, summary
-	Err io.Writer // what is said beside
+	Err io.Writer // messages
 }
 
-// Say tells the user something beside the output.
+// Say prints a message for the user beside the output.
 func (s Streams) Say(text string) { fmt.Fprintf(s.Err, "ktrace: %s\n", text) }
 
 // Pipeline is the one way from the stream to the user, but for its source and printer.

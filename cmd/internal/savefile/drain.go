@@ -29,7 +29,7 @@ type Drain struct {
 	Files Sink
 	Also  decoder.Recorder // gets the packets too, as they come
 	Limit uint64           // packets; 0 is none
-	Stop  func()           // ends the run, once as many packets or files as were asked for are written
+	Stop  func()           // ends the run, once Limit packets, or Options.Files files, are written
 
 	window window
 	taken  uint64

@@ -35,7 +35,7 @@ type Options struct {
 	numbered bool // files follow each other though they have no size
 }
 
-// ErrEnough is returned when as many files were written as were asked for.
+// ErrEnough is returned once Options.Files files are written.
 var ErrEnough = errors.New("as many files as were asked for")
 
 // Files is a capture in the making.
@@ -49,7 +49,7 @@ type Files struct {
 	ready   bool          // the file has its beginning
 	number  int           // of the file, with Size
 	opened  int           // with Every
-	enough  bool          // so many were written as were asked for
+	enough  bool          // Options.Files are written
 	running sync.WaitGroup
 }
 
@@ -90,7 +90,7 @@ func (f *Files) begin() error {
 // Piped reports whether the capture goes to standard output.
 func (f *Files) Piped() bool { return f.o.Path == "-" }
 
-// Record implements decoder.Recorder. The first record tells of the node.
+// Record implements decoder.Recorder. The first record is the fact about the node.
 func (f *Files) Record(raw []byte, e decoder.Event) error {
 	if err := f.Writer.Record(raw, e); err != nil {
 		return err
@@ -143,7 +143,7 @@ func (f *Files) next(now time.Time) string {
 	return name
 }
 
-// follow reports whether files are told apart by numbers.
+// follow reports whether files have numbers.
 func (f *Files) follow() bool { return f.o.Size > 0 || f.o.numbered }
 
 // advance goes on to the next number, from the last of a ring to the first.

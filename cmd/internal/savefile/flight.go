@@ -10,13 +10,13 @@ import (
 	"ktrace/decoder/capture"
 )
 
-// Trigger is what a flight recorder waits for. It may be pulled from anywhere.
+// Trigger has a flight recorder write a file. It may be fired from any goroutine.
 type Trigger struct{ why atomic.Pointer[string] }
 
-// Fire has the recorder write what it has, and says why.
+// Fire has the recorder write what it has, for a reason that the file names.
 func (t *Trigger) Fire(why string) { t.why.Store(&why) }
 
-// FlightOptions say how much is kept in memory and what is written of it.
+// FlightOptions bound what is kept in memory, and choose what is written of it.
 type FlightOptions struct {
 	Bytes   int                  // of memory for records
 	After   time.Duration        // how long what follows a trigger is written too
@@ -24,8 +24,8 @@ type FlightOptions struct {
 	Packets *decoder.FrameFilter // a packet that passes fires too; nil for none
 }
 
-// Flight is a flight recorder: it keeps the newest packets, and what else was said meanwhile, in memory. A trigger has it
-// write them into a file of their own, with what follows for a while; a trigger meanwhile is in that file already.
+// Flight is a flight recorder: it keeps the newest packets and other records in memory. A trigger has it write them into a
+// file, with what follows for a while; another trigger meanwhile begins no other file.
 type Flight struct {
 	*Files
 	flight  FlightOptions
@@ -33,14 +33,13 @@ type Flight struct {
 	window  window    // of what is being written
 	until   time.Time // when the file is complete; zero while none is written
 	dumps   int
-	err     error  // of learning from what was forgotten
+	err     error  // of recording a fact that was evicted
 	written uint64 // packets, in files
 	kept    uint64 // packets in memory
-	dropped uint64 // packets that were forgotten
+	dropped uint64 // packets that were evicted
 }
 
-// inFlight is how many records are held back to sort them: what is said beside packets is not held back before, as they
-// are.
+// inFlight is how many records are held back to sort them: other records than packets come here unsorted.
 const inFlight = 4 * inWindow
 
 // NewFlight returns a recorder that has written nothing yet. Files are named as with -C; with -W the oldest is
@@ -50,18 +49,18 @@ func NewFlight(o Options, flight FlightOptions, w *capture.Writer) (*Flight, err
 	return &Flight{Files: &Files{Writer: w, o: o}, flight: flight, memory: newRing(flight.Bytes)}, outfile.Writable("-w", o.Path)
 }
 
-// Forgotten is how many packets were neither written nor lost: their place was taken by newer ones, or nothing fired
-// until the end.
-func (f *Flight) Forgotten() uint64 { return f.dropped + f.kept }
+// Evicted is how many packets were neither written nor lost: newer ones took their place, or nothing fired until the
+// end.
+func (f *Flight) Evicted() uint64 { return f.dropped + f.kept }
 
-// Written implements Sink. What died is not among them: it was a packet of its own before.
+// Written implements Sink. Dropped packets are not among them: each was counted as a packet before.
 func (f *Flight) Written() uint64 { return f.written }
 
-// Record implements decoder.Recorder: all is kept, for what is concluded rests on it.
+// Record implements decoder.Recorder: all is kept, for findings rest on it.
 func (f *Flight) Record(raw []byte, e decoder.Event) error {
 	if body, ok := e.Body.(decoder.Fact); ok {
 		if body == (decoder.Fact{}) {
-			return f.look()
+			return f.poll()
 		}
 		if body.Node != nil { // the times of all others need it
 			if err := f.Writer.Record(raw, e); err != nil {
@@ -72,7 +71,7 @@ func (f *Flight) Record(raw []byte, e decoder.Event) error {
 	if err := f.add(raw); err != nil {
 		return err
 	}
-	return f.look()
+	return f.poll()
 }
 
 // Packet keeps a packet, or writes it.
@@ -83,7 +82,7 @@ func (f *Flight) Packet(raw []byte, _ time.Time) error {
 	if f.flight.Packets != nil && f.until.IsZero() && f.passes(raw) {
 		f.flight.Trigger.Fire("a packet passed the expression")
 	}
-	return f.look()
+	return f.poll()
 }
 
 func (f *Flight) passes(raw []byte) bool {
@@ -100,14 +99,14 @@ func (f *Flight) add(raw []byte) error {
 	if decoder.IsPacket(raw) {
 		f.kept++
 	}
-	f.memory.put(raw, f.forget)
+	f.memory.put(raw, f.evict)
 	err := f.err
 	f.err = nil
 	return err
 }
 
-// forget learns from a record that goes: a file that begins now has to know what was said before.
-func (f *Flight) forget(raw []byte) {
+// evict records a fact that leaves the memory: a file that begins later needs it.
+func (f *Flight) evict(raw []byte) {
 	if decoder.IsPacket(raw) {
 		f.kept--
 		f.dropped++
@@ -118,13 +117,13 @@ func (f *Flight) forget(raw []byte) {
 	}
 }
 
-// look begins a file if something fired, and ends it when its time has come.
-func (f *Flight) look() error {
+// poll begins a file if a trigger fired, and finishes it when its time has come.
+func (f *Flight) poll() error {
 	if why := f.flight.Trigger.why.Swap(nil); why != nil && f.until.IsZero() {
 		return f.dump(*why)
 	}
 	if !f.until.IsZero() && time.Now().After(f.until) {
-		return f.land()
+		return f.finishDump()
 	}
 	return nil
 }
@@ -163,8 +162,8 @@ func (f *Flight) write(raw []byte) error {
 	return f.flush(raw)
 }
 
-// land completes the file.
-func (f *Flight) land() error {
+// finishDump completes the file.
+func (f *Flight) finishDump() error {
 	f.until = time.Time{}
 	if err := f.window.release(0, f.write); err != nil {
 		return err
@@ -177,18 +176,18 @@ func (f *Flight) land() error {
 }
 
 // Close writes what fired at the very end, completes the file that is being written, if any, and waits for the commands.
-// What was said last is learnt, so that Lost knows it.
+// The last facts are recorded, so that Lost counts with them.
 func (f *Flight) Close() error {
-	err := f.look()
+	err := f.poll()
 	if err == nil && !f.until.IsZero() {
-		err = f.land()
+		err = f.finishDump()
 	}
 	if f.file != nil { // it could not be written to its end
 		err = errors.Join(err, f.finish())
 	}
 	for f.memory.count > 0 {
 		if raw := f.memory.take(); !decoder.IsPacket(raw) {
-			f.forget(raw)
+			f.evict(raw)
 		}
 	}
 	f.running.Wait()

@@ -130,8 +130,8 @@ func TestFlightWritesWhatWasBeforeAndAfter(t *testing.T) {
 	if names, _ := os.ReadDir(r.dir); len(names) != 1 {
 		t.Errorf("files %v", names)
 	}
-	if got := r.Written() + r.Forgotten(); got != 560 {
-		t.Errorf("%d written and %d not, of 560", r.Written(), r.Forgotten())
+	if got := r.Written() + r.Evicted(); got != 560 {
+		t.Errorf("%d written and %d not, of 560", r.Written(), r.Evicted())
 	}
 }
 
@@ -203,8 +203,8 @@ func TestFlightThatNothingFiredWritesNothing(t *testing.T) {
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if names, _ := os.ReadDir(r.dir); len(names) != 0 || r.Written() != 0 || r.Forgotten() != 100 {
-		t.Errorf("files %v, %d written, %d not", names, r.Written(), r.Forgotten())
+	if names, _ := os.ReadDir(r.dir); len(names) != 0 || r.Written() != 0 || r.Evicted() != 100 {
+		t.Errorf("files %v, %d written, %d not", names, r.Written(), r.Evicted())
 	}
 }
 

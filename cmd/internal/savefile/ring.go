@@ -14,22 +14,22 @@ type ring struct {
 }
 
 const (
-	lengthSize = 4              // bytes before a record, which say how long it is
-	skip       = math.MaxUint32 // said where the rest of the memory is not used
+	lengthSize = 4              // bytes before a record, which have its length
+	skip       = math.MaxUint32 // marks that the rest of the memory is not used
 )
 
 func newRing(bytes int) *ring { return &ring{memory: make([]byte, bytes)} }
 
-// put adds a record. Those that it takes the place of are told first; one that is larger than the ring is told itself.
-func (r *ring) put(raw []byte, forget func([]byte)) {
+// put adds a record. It passes each record that it overwrites to evict first, and a record that is larger than the ring itself.
+func (r *ring) put(raw []byte, evict func([]byte)) {
 	need := lengthSize + len(raw)
 	if need > len(r.memory) {
-		forget(raw)
+		evict(raw)
 		return
 	}
 	if len(r.memory)-r.next < need {
 		for r.count > 0 && r.oldest >= r.next {
-			forget(r.take())
+			evict(r.take())
 		}
 		if len(r.memory)-r.next >= lengthSize {
 			binary.LittleEndian.PutUint32(r.memory[r.next:], skip)
@@ -37,7 +37,7 @@ func (r *ring) put(raw []byte, forget func([]byte)) {
 		r.next = 0
 	}
 	for r.count > 0 && r.oldest >= r.next && r.oldest < r.next+need {
-		forget(r.take())
+		evict(r.take())
 	}
 	if r.count == 0 {
 		r.oldest = r.next

@@ -14,7 +14,7 @@ func TestRingKeepsTheNewest(t *testing.T) {
 	for _, largest := range []int{1, 7, 100, 400, 996} {
 		r := newRing(size)
 		var queue [][]byte
-		forget := func(raw []byte) {
+		evict := func(raw []byte) {
 			if len(queue) == 0 || !bytes.Equal(raw, queue[0]) {
 				t.Fatalf("forgot %x, the oldest is %x", raw, queue[0])
 			}
@@ -23,7 +23,7 @@ func TestRingKeepsTheNewest(t *testing.T) {
 		filled := 0 // since it was empty
 		for n := range 20_000 {
 			raw := bytes.Repeat([]byte{byte(n), byte(n >> 8)}, largest)[:random.IntN(largest)+1]
-			r.put(raw, forget)
+			r.put(raw, evict)
 			queue = append(queue, raw)
 			if r.count != len(queue) {
 				t.Fatalf("holds %d records, want %d", r.count, len(queue))
@@ -38,7 +38,7 @@ func TestRingKeepsTheNewest(t *testing.T) {
 			}
 			if random.IntN(5000) == 0 {
 				for r.count > 0 {
-					forget(r.take())
+					evict(r.take())
 				}
 				filled = 0
 			}

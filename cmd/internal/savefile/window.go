@@ -3,7 +3,7 @@ package savefile
 import "ktrace/decoder"
 
 // window holds records back to put them in order of time: two CPUs that reserve room in the ring one after the other
-// may look at the clock the other way round.
+// may read the clock in the opposite order.
 type window struct {
 	held [][]byte // by time
 	free [][]byte
