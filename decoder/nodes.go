@@ -6,6 +6,8 @@ import (
 	"io"
 	"slices"
 	"time"
+
+	"ktrace/decoder/event"
 )
 
 // Nodes reads several files in order of time. What a number means (of a device, a namespace, a control group, a journey),
@@ -22,7 +24,7 @@ type Nodes struct {
 	files   []*nodeFile
 	lanes   []*lane
 	errs    []error // of files, which end with them
-	printed Folder
+	printed event.Folder
 	shown   uint64
 }
 
@@ -30,7 +32,7 @@ type Nodes struct {
 type nodeFile struct {
 	name   string
 	source Source
-	head   []Event // that are read and not yet taken; until the file has a lane, the facts that it begins with too
+	head   []event.Event // that are read and not yet taken; until the file has a lane, the facts that it begins with too
 	ended  bool
 	first  runID // that it begins with
 	lane   *lane
@@ -43,8 +45,8 @@ type lane struct {
 	nodes  *Nodes
 	run    runID
 	from   []*nodeFile
-	counts Counts
-	sum    Summary // of all, once nothing follows
+	counts event.Counts
+	sum    event.Summary // of all, once nothing follows
 }
 
 // runID distinguishes runs of ktrace: no two have the same offset between the clocks, which is in nanoseconds.
@@ -149,7 +151,7 @@ func (f *nodeFile) fill(ctx context.Context) error {
 		if run, ok := runOf(&e); ok && f.lane == nil {
 			f.first = run
 		}
-		if f.lane != nil || e.Body.Kind() != KindFact || len(f.head) >= maxHead {
+		if f.lane != nil || e.Body.Kind() != event.KindFact || len(f.head) >= maxHead {
 			return nil
 		}
 	}
@@ -168,7 +170,7 @@ func (n *Nodes) take(f *nodeFile) error {
 				return err
 			}
 		}
-		if fact, ok := e.Body.(Fact); ok && fact.Counts != nil {
+		if fact, ok := e.Body.(event.Fact); ok && fact.Counts != nil {
 			f.lane.counts = *fact.Counts
 		}
 		f.lane.observe(e)
@@ -180,8 +182,8 @@ func (n *Nodes) take(f *nodeFile) error {
 }
 
 // runOf is the run that a fact begins.
-func runOf(e *Event) (runID, bool) {
-	f, ok := e.Body.(Fact)
+func runOf(e *event.Event) (runID, bool) {
+	f, ok := e.Body.(event.Fact)
 	if !ok || f.Node == nil {
 		return runID{}, false
 	}

@@ -6,13 +6,15 @@ import (
 	"io"
 	"slices"
 	"time"
+
+	"ktrace/decoder/event"
 )
 
 // Next implements Source; a lane is never asked for events.
-func (l *lane) Next(context.Context) (Event, error) { return Event{}, io.EOF }
+func (l *lane) Next(context.Context) (event.Event, error) { return event.Event{}, io.EOF }
 
 // Counts implements Source: those of the run, which go on from file to file.
-func (l *lane) Counts() Counts {
+func (l *lane) Counts() event.Counts {
 	c := l.counts
 	for _, f := range l.from {
 		if f.lanes[0] == l {
@@ -23,13 +25,13 @@ func (l *lane) Counts() Counts {
 }
 
 // Node implements Source.
-func (l *lane) Node() Node { return Node{Name: l.run.node, Wall: l.run.wall} }
+func (l *lane) Node() event.Node { return event.Node{Name: l.run.node, Wall: l.run.wall} }
 
 // Event implements Printer.
-func (l *lane) Event(e Event) error { return l.nodes.Printer.Event(e) }
+func (l *lane) Event(e event.Event) error { return l.nodes.Printer.Event(e) }
 
 // Finding implements Printer. What another run on the same node found is printed once.
-func (l *lane) Finding(f Finding) error {
+func (l *lane) Finding(f event.Finding) error {
 	f = l.labelled(f)
 	if l.nodes.Hold || !l.nodes.printed.Add(f) && !f.Reported {
 		return nil
@@ -38,7 +40,7 @@ func (l *lane) Finding(f Finding) error {
 }
 
 // labelled is the finding with where it is from.
-func (l *lane) labelled(f Finding) Finding {
+func (l *lane) labelled(f event.Finding) event.Finding {
 	f.Node = l.run.node
 	other := func(f *nodeFile) bool { return f.first.namesake(l.run) }
 	if f.Node == "" && len(l.nodes.files) > 1 || slices.ContainsFunc(l.nodes.files, other) {
@@ -48,13 +50,13 @@ func (l *lane) labelled(f Finding) Finding {
 }
 
 // Summary implements Printer. The last one is for the summary of all.
-func (l *lane) Summary(s Summary) error {
+func (l *lane) Summary(s event.Summary) error {
 	if l.ending {
 		l.sum = s
 		return nil
 	}
 	if len(l.nodes.lanes) > 1 {
-		s = Summary{Nodes: []NodeSummary{l.part(s)}}
+		s = event.Summary{Nodes: []event.NodeSummary{l.part(s)}}
 	}
 	return l.nodes.Printer.Summary(s)
 }
@@ -63,8 +65,8 @@ func (l *lane) Summary(s Summary) error {
 func (l *lane) Close() error { return nil }
 
 // part is the summary as one of several.
-func (l *lane) part(s Summary) NodeSummary {
-	of := NodeSummary{Node: l.run.node, Summary: s}
+func (l *lane) part(s event.Summary) event.NodeSummary {
+	of := event.NodeSummary{Node: l.run.node, Summary: s}
 	for _, f := range l.from {
 		of.Files = append(of.Files, f.name)
 	}
@@ -78,7 +80,7 @@ func (n *Nodes) finish() error {
 		errs = append(errs, l.finish())
 	}
 	if n.Hold {
-		for _, f := range Worst(n.Findings()) {
+		for _, f := range event.Worst(n.Findings()) {
 			errs = append(errs, n.Printer.Finding(f))
 		}
 	}
@@ -86,28 +88,28 @@ func (n *Nodes) finish() error {
 }
 
 // Findings returns every cause found, with its count. What several runs on one node saw at the same time counts once.
-func (n *Nodes) Findings() []Finding {
-	var all []Finding
+func (n *Nodes) Findings() []event.Finding {
+	var all []event.Finding
 	for _, l := range n.lanes {
 		for _, f := range l.Findings() {
 			f = l.labelled(f)
-			same := slices.IndexFunc(all, func(o Finding) bool { return o.Key() == f.Key() })
+			same := slices.IndexFunc(all, func(o event.Finding) bool { return o.Key() == f.Key() })
 			if same < 0 {
 				all = append(all, f)
 				continue
 			}
-			all[same] = all[same].alongside(f)
+			all[same] = all[same].Alongside(f)
 		}
 	}
 	return all
 }
 
 // summary is that of all runs; where they are several, each has its own within.
-func (n *Nodes) summary() Summary {
+func (n *Nodes) summary() event.Summary {
 	if len(n.lanes) == 1 {
 		return n.lanes[0].sum
 	}
-	var sum Summary
+	var sum event.Summary
 	first, last := n.span()
 	sum.Duration = last.Sub(first)
 	for _, l := range n.lanes {
@@ -122,7 +124,7 @@ func (n *Nodes) summary() Summary {
 		sum.Nodes = append(sum.Nodes, l.part(l.sum))
 	}
 	for _, f := range n.Findings() {
-		sum.Findings = append(sum.Findings, f.tally())
+		sum.Findings = append(sum.Findings, f.Tally())
 	}
 	return sum
 }

@@ -8,28 +8,30 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"ktrace/decoder/event"
 )
 
 // begins is what the file of a run begins with.
-func begins(node string, wall time.Duration) Event {
-	return Event{Header: Header{Time: time.Unix(0, 0), Node: node}, Body: Fact{Node: &Node{Name: node, Wall: wall}}}
+func begins(node string, wall time.Duration) event.Event {
+	return event.Event{Header: event.Header{Time: time.Unix(0, 0), Node: node}, Body: event.Fact{Node: &event.Node{Name: node, Wall: wall}}}
 }
 
 // stateful is a Rule that knows what its own run has said: it finds each path, with all before it.
 type stateful struct{ paths []string }
 
-func (r *stateful) Observe(e Event) []Finding {
-	c, ok := e.Body.(Cgroup)
+func (r *stateful) Observe(e event.Event) []event.Finding {
+	c, ok := e.Body.(event.Cgroup)
 	if !ok {
 		return nil
 	}
 	r.paths = append(r.paths, c.Path)
-	return []Finding{{ID: "x", Subject: c.Path, Severity: Warning, First: e.Time, Last: e.Time, Evidence: slices.Clone(r.paths)}}
+	return []event.Finding{{ID: "x", Subject: c.Path, Severity: event.Warning, First: e.Time, Last: e.Time, Evidence: slices.Clone(r.paths)}}
 }
-func (r *stateful) Flush(time.Time, bool) []Finding { return nil }
+func (r *stateful) Flush(time.Time, bool) []event.Finding { return nil }
 
 // read runs files, each a list of events, through pipelines with rules of their own.
-func read(t *testing.T, n *Nodes, files ...[]Event) *sheet {
+func read(t *testing.T, n *Nodes, files ...[]event.Event) *sheet {
 	t.Helper()
 	out := &sheet{}
 	n.Printer = out
@@ -37,7 +39,7 @@ func read(t *testing.T, n *Nodes, files ...[]Event) *sheet {
 		return &Pipeline{Rules: []Rule{&stateful{}}, Wanted: cgroups, Hold: n.Hold}, nil
 	}
 	for i, events := range files {
-		n.Add(fmt.Sprintf("file%d", i), &script{events: events, counts: Counts{Lost: Losses{Userspace: 1}}})
+		n.Add(fmt.Sprintf("file%d", i), &script{events: events, counts: event.Counts{Lost: event.Losses{Userspace: 1}}})
 	}
 	if err := n.Run(context.Background()); err != nil {
 		t.Fatal(err)
@@ -46,7 +48,7 @@ func read(t *testing.T, n *Nodes, files ...[]Event) *sheet {
 }
 
 // knew is what each finding's rule knew, by where the finding is from.
-func knew(findings []Finding) map[string][]string {
+func knew(findings []event.Finding) map[string][]string {
 	all := map[string][]string{}
 	for _, f := range findings {
 		from := f.Node + f.File
@@ -60,11 +62,11 @@ func knew(findings []Finding) map[string][]string {
 func TestNodesKnowNothingOfEachOther(t *testing.T) {
 	for _, hold := range []bool{false, true} {
 		out := read(t, &Nodes{Hold: hold},
-			[]Event{begins("a", 1), at(10, "/a1"), at(30, "/same"), at(50, "/a3")},
-			[]Event{begins("b", 2), at(20, "/b1"), at(40, "/same")})
+			[]event.Event{begins("a", 1), at(10, "/a1"), at(30, "/same"), at(50, "/a3")},
+			[]event.Event{begins("b", 2), at(20, "/b1"), at(40, "/same")})
 		var order []string
 		for _, e := range out.events {
-			order = append(order, e.Body.(Cgroup).Path)
+			order = append(order, e.Body.(event.Cgroup).Path)
 		}
 		if want := []string{"/a1", "/b1", "/same", "/same", "/a3"}; !slices.Equal(order, want) {
 			t.Errorf("events in order %v, want %v", order, want)
@@ -86,23 +88,23 @@ func TestNodesKnowNothingOfEachOther(t *testing.T) {
 func TestAFileGoesOnWhereAnotherOfTheRunEnded(t *testing.T) {
 	for _, tt := range []struct {
 		name          string
-		first, second []Event
+		first, second []event.Event
 		want          map[string][]string
 	}{
-		{"rotated files", []Event{begins("a", 1), at(10, "/1"), at(20, "/2")}, []Event{begins("a", 1), at(20, "/3")},
+		{"rotated files", []event.Event{begins("a", 1), at(10, "/1"), at(20, "/2")}, []event.Event{begins("a", 1), at(20, "/3")},
 			map[string][]string{"a": {"/1", "/2", "/3"}}},
-		{"another run", []Event{begins("a", 1), at(10, "/1"), at(20, "/2")}, []Event{begins("a", 2), at(20, "/3")},
+		{"another run", []event.Event{begins("a", 1), at(10, "/1"), at(20, "/2")}, []event.Event{begins("a", 2), at(20, "/3")},
 			map[string][]string{"a": {"/1", "/2"}}},
-		{"at the same time", []Event{begins("a", 1), at(10, "/1"), at(20, "/2")}, []Event{begins("a", 1), at(15, "/3")},
+		{"at the same time", []event.Event{begins("a", 1), at(10, "/1"), at(20, "/2")}, []event.Event{begins("a", 1), at(15, "/3")},
 			map[string][]string{"a": {"/1", "/2"}}},
-		{"another boot", []Event{begins("a", 1), at(10, "/1")}, []Event{begins("a", 1+time.Minute), at(20, "/3")},
+		{"another boot", []event.Event{begins("a", 1), at(10, "/1")}, []event.Event{begins("a", 1+time.Minute), at(20, "/3")},
 			map[string][]string{"afile0": {"/1"}, "afile1": {"/3"}}},
-		{"of no node", []Event{begins("", 0), at(10, "/1")}, []Event{begins("", 0), at(20, "/3")},
+		{"of no node", []event.Event{begins("", 0), at(10, "/1")}, []event.Event{begins("", 0), at(20, "/3")},
 			map[string][]string{"file0": {"/1", "/3"}}},
-		{"of no node, an hour later", []Event{begins("", 0), at(10, "/1")}, []Event{begins("", 0), at(3600, "/3")},
+		{"of no node, an hour later", []event.Event{begins("", 0), at(10, "/1")}, []event.Event{begins("", 0), at(3600, "/3")},
 			map[string][]string{"file0": {"/1"}, "file1": {"/3"}}},
 	} {
-		for _, files := range [][][]Event{{tt.first, tt.second}} {
+		for _, files := range [][][]event.Event{{tt.first, tt.second}} {
 			if got := knew(read(t, &Nodes{}, files...).findings); !reflect.DeepEqual(got, tt.want) {
 				t.Errorf("%s: findings rest on %v, want %v", tt.name, got, tt.want)
 			}
@@ -112,7 +114,7 @@ func TestAFileGoesOnWhereAnotherOfTheRunEnded(t *testing.T) {
 
 // TestAFileOfSeveralRuns is one that mergecap made, or cat.
 func TestAFileOfSeveralRuns(t *testing.T) {
-	out := read(t, &Nodes{}, []Event{begins("a", 1), at(10, "/a1"), begins("b", 2), at(20, "/b1"), begins("a", 1), at(30, "/a2")})
+	out := read(t, &Nodes{}, []event.Event{begins("a", 1), at(10, "/a1"), begins("b", 2), at(20, "/b1"), begins("a", 1), at(30, "/a2")})
 	want := map[string][]string{"a": {"/a1", "/a2"}, "b": {"/b1"}}
 	if got := knew(out.findings); !reflect.DeepEqual(got, want) {
 		t.Errorf("findings rest on %v, want %v", got, want)
@@ -129,8 +131,8 @@ func TestWhatTwoRunsSawTogetherCountsOnce(t *testing.T) {
 		count uint64
 	}{{"at the same time", 10, 3}, {"one after the other", 100, 5}} {
 		out := read(t, &Nodes{Hold: true},
-			[]Event{begins("a", 1), at(10, "/x"), at(20, "/x"), at(30, "/x")},
-			[]Event{begins("a", 2), at(tt.start, "/x"), at(tt.start+5, "/x")})
+			[]event.Event{begins("a", 1), at(10, "/x"), at(20, "/x"), at(30, "/x")},
+			[]event.Event{begins("a", 2), at(tt.start, "/x"), at(tt.start+5, "/x")})
 		if len(out.findings) != 1 || out.findings[0].Count != tt.count || out.summary.Findings[0].Count != tt.count || out.findings[0].Node != "a" {
 			t.Errorf("%s: findings %+v, want %d times", tt.name, out.findings, tt.count)
 		}
@@ -140,8 +142,8 @@ func TestWhatTwoRunsSawTogetherCountsOnce(t *testing.T) {
 // TestOfWhatTwoRunsSayTheWorseIsSaid, and whether it is over says the one that met it last.
 func TestOfWhatTwoRunsSayTheWorseIsSaid(t *testing.T) {
 	at := func(s int64) time.Time { return time.Unix(s, 0) }
-	found := func(first, last int64, severity Severity, count uint64, over int64) Finding {
-		f := Finding{ID: "x", Severity: severity, Count: count, First: at(first), Last: at(last)}
+	found := func(first, last int64, severity event.Severity, count uint64, over int64) event.Finding {
+		f := event.Finding{ID: "x", Severity: severity, Count: count, First: at(first), Last: at(last)}
 		if over > 0 {
 			f.Over = at(over)
 		}
@@ -149,18 +151,18 @@ func TestOfWhatTwoRunsSayTheWorseIsSaid(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name       string
-		one, other Finding
-		want       Finding
+		one, other event.Finding
+		want       event.Finding
 	}{
-		{"more often, and less bad", found(10, 20, Critical, 3, 0), found(11, 19, Info, 9, 0), found(10, 20, Critical, 9, 0)},
-		{"more often", found(10, 20, Warning, 3, 0), found(11, 21, Warning, 9, 0), found(10, 21, Warning, 9, 0)},
-		{"one after the other", found(10, 20, Warning, 3, 0), found(30, 40, Critical, 9, 0), found(10, 40, Critical, 12, 0)},
-		{"over, which one did not live to see", found(10, 20, Critical, 3, 0), found(10, 21, Info, 4, 30), found(10, 21, Info, 4, 30)},
-		{"over, and then again", found(10, 20, Info, 3, 25), found(30, 40, Critical, 1, 0), found(10, 40, Critical, 4, 0)},
-		{"over at last", found(10, 20, Critical, 3, 0), found(30, 40, Info, 1, 45), found(10, 40, Info, 4, 45)},
+		{"more often, and less bad", found(10, 20, event.Critical, 3, 0), found(11, 19, event.Info, 9, 0), found(10, 20, event.Critical, 9, 0)},
+		{"more often", found(10, 20, event.Warning, 3, 0), found(11, 21, event.Warning, 9, 0), found(10, 21, event.Warning, 9, 0)},
+		{"one after the other", found(10, 20, event.Warning, 3, 0), found(30, 40, event.Critical, 9, 0), found(10, 40, event.Critical, 12, 0)},
+		{"over, which one did not live to see", found(10, 20, event.Critical, 3, 0), found(10, 21, event.Info, 4, 30), found(10, 21, event.Info, 4, 30)},
+		{"over, and then again", found(10, 20, event.Info, 3, 25), found(30, 40, event.Critical, 1, 0), found(10, 40, event.Critical, 4, 0)},
+		{"over at last", found(10, 20, event.Critical, 3, 0), found(30, 40, event.Info, 1, 45), found(10, 40, event.Info, 4, 45)},
 	} {
-		for _, pair := range [][2]Finding{{tt.one, tt.other}, {tt.other, tt.one}} {
-			if got := pair[0].alongside(pair[1]); got.Severity != tt.want.Severity || got.Count != tt.want.Count ||
+		for _, pair := range [][2]event.Finding{{tt.one, tt.other}, {tt.other, tt.one}} {
+			if got := pair[0].Alongside(pair[1]); got.Severity != tt.want.Severity || got.Count != tt.want.Count ||
 				!got.First.Equal(tt.want.First) || !got.Last.Equal(tt.want.Last) || !got.Over.Equal(tt.want.Over) {
 				t.Errorf("%s: %+v, want %+v", tt.name, got, tt.want)
 			}
@@ -190,7 +192,7 @@ func TestNodesOfOneNameAreDistinguished(t *testing.T) {
 }
 
 func TestCountIsOfAllFiles(t *testing.T) {
-	out := read(t, &Nodes{Count: 3}, []Event{begins("a", 1), at(10, "/1"), at(30, "/3")}, []Event{begins("b", 2), at(20, "/2"), at(40, "/4")})
+	out := read(t, &Nodes{Count: 3}, []event.Event{begins("a", 1), at(10, "/1"), at(30, "/3")}, []event.Event{begins("b", 2), at(20, "/2"), at(40, "/4")})
 	if len(out.events) != 3 || out.summary.Shown != 3 {
 		t.Errorf("%d events, summary %+v", len(out.events), out.summary)
 	}
@@ -199,9 +201,9 @@ func TestCountIsOfAllFiles(t *testing.T) {
 // damaged is a Source that ends with an error.
 type damaged struct{ script }
 
-func (s *damaged) Next(ctx context.Context) (Event, error) {
+func (s *damaged) Next(ctx context.Context) (event.Event, error) {
 	if len(s.events) == 0 {
-		return Event{}, errDamaged
+		return event.Event{}, errDamaged
 	}
 	return s.script.Next(ctx)
 }
@@ -211,8 +213,8 @@ var errDamaged = errors.New("damaged")
 func TestADamagedFileEndsNoOther(t *testing.T) {
 	out := &sheet{}
 	n := Nodes{Printer: out, Pipeline: func() (*Pipeline, error) { return &Pipeline{Wanted: cgroups}, nil }}
-	n.Add("a", &damaged{script{events: []Event{begins("a", 1), at(10, "/1")}}})
-	n.Add("b", &script{events: []Event{begins("b", 2), at(20, "/2"), at(30, "/3")}})
+	n.Add("a", &damaged{script{events: []event.Event{begins("a", 1), at(10, "/1")}}})
+	n.Add("b", &script{events: []event.Event{begins("b", 2), at(20, "/2"), at(30, "/3")}})
 	if err := n.Run(context.Background()); !errors.Is(err, errDamaged) || len(out.events) != 3 || !out.closed {
 		t.Errorf("error %v, %d events", err, len(out.events))
 	}

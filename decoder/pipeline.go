@@ -5,28 +5,31 @@ import (
 	"errors"
 	"io"
 	"time"
+
+	"ktrace/decoder/event"
+	"ktrace/decoder/recovery"
 )
 
 // Stage turns events into others: it names pods, joins hops to journeys, queries to answers. It passes on
 // what it does not need. Stages keep no clock: now is the time of the newest event or tick.
 type Stage interface {
 	// Observe takes an event; what it returns is valid until the stage is called again.
-	Observe(Event) []Event
+	Observe(event.Event) []event.Event
 	// Flush returns what time alone completes: timeouts. final says that nothing follows.
-	Flush(now time.Time, final bool) []Event
+	Flush(now time.Time, final bool) []event.Event
 }
 
 // Rule watches the events and says what explains a failure.
 type Rule interface {
-	Observe(Event) []Finding
-	Flush(now time.Time, final bool) []Finding
+	Observe(event.Event) []event.Finding
+	Flush(now time.Time, final bool) []event.Finding
 }
 
 // Printer renders events, findings and the summary. It decides nothing and keeps no event.
 type Printer interface {
-	Event(Event) error
-	Finding(Finding) error
-	Summary(Summary) error
+	Event(event.Event) error
+	Finding(event.Finding) error
+	Summary(event.Summary) error
 	Close() error
 }
 
@@ -35,8 +38,8 @@ type Pipeline struct {
 	Source  Source
 	Stages  []Stage
 	Rules   []Rule
-	Wanted  func(Kind) bool  // kinds of events that the view shows; others only feed the rules
-	Keep    func(Event) bool // what the user selected among them; nil keeps all
+	Wanted  func(event.Kind) bool  // kinds of events that the view shows; others only feed the rules
+	Keep    func(event.Event) bool // what the user selected among them; nil keeps all
 	Printer Printer
 	Count   uint64        // end after so many shown events, 0 for no limit
 	Every   time.Duration // show the summary so far after so much time, again and again; 0 for the end alone
@@ -48,10 +51,10 @@ type Pipeline struct {
 
 	first, last, flushed time.Time
 	summed, settled      time.Time // when a summary was last shown, and when it was last asked what is over
-	works                successes
-	reported             map[CauseKey]bool // early
-	folder               Folder
-	only                 Only
+	works                recovery.Successes
+	reported             map[event.CauseKey]bool // early
+	folder               event.Folder
+	only                 event.Single
 	shown, filtered      uint64
 	records              uint64
 	ending               bool    // the source is at its end, or enough is shown
@@ -78,7 +81,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 }
 
 // Findings returns every cause found, with its count.
-func (p *Pipeline) Findings() []Finding { return p.folder.All() }
+func (p *Pipeline) Findings() []event.Finding { return p.folder.All() }
 
 func (p *Pipeline) loop(ctx context.Context) error {
 	for {
@@ -94,8 +97,8 @@ func (p *Pipeline) loop(ctx context.Context) error {
 }
 
 // observe keeps the run's clock and the count of records.
-func (p *Pipeline) observe(e *Event) {
-	if e.Body.Kind() != KindFact {
+func (p *Pipeline) observe(e *event.Event) {
+	if e.Body.Kind() != event.KindFact {
 		p.records++
 	}
 	if p.first.IsZero() {
@@ -108,7 +111,7 @@ func (p *Pipeline) observe(e *Event) {
 
 // step looks for timeouts that were up before the event came, and takes it in. Looks are at round times, so that a file,
 // which has no ticks between its events, concludes at every look what the live stream, which has, concluded by then.
-func (p *Pipeline) step(e Event) error {
+func (p *Pipeline) step(e event.Event) error {
 	if now := p.last.Truncate(flushEvery); now.After(p.flushed) {
 		p.flushed = now
 		if err := p.flush(now, false); err != nil {
@@ -119,7 +122,7 @@ func (p *Pipeline) step(e Event) error {
 		return err
 	}
 	// Counts are the last of the facts that come together: what they sum up is of the same moment.
-	if f, ok := e.Body.(Fact); ok && f.Counts != nil && p.Every > 0 && p.last.Sub(p.summed) >= p.Every {
+	if f, ok := e.Body.(event.Fact); ok && f.Counts != nil && p.Every > 0 && p.last.Sub(p.summed) >= p.Every {
 		p.summed = p.last
 		return p.Printer.Summary(p.summary())
 	}
@@ -145,7 +148,7 @@ func (p *Pipeline) flush(now time.Time, final bool) error {
 }
 
 // from sends events through the stages from the i-th on, each to the end before the next.
-func (p *Pipeline) from(i int, events []Event) (err error) {
+func (p *Pipeline) from(i int, events []event.Event) (err error) {
 	for j := range events {
 		if i == len(p.Stages) {
 			err = p.deliver(events[j])
@@ -160,11 +163,11 @@ func (p *Pipeline) from(i int, events []Event) (err error) {
 }
 
 // deliver shows one finished event, if it is wanted, and what the rules make of it.
-func (p *Pipeline) deliver(e Event) error {
+func (p *Pipeline) deliver(e event.Event) error {
 	keep := p.Keep == nil || p.Keep(e)
-	fact := e.Body.Kind() == KindFact
+	fact := e.Body.Kind() == event.KindFact
 	if (keep || fact) && len(p.Rules) > 0 {
-		p.works.observe(e)
+		p.works.Observe(e)
 	}
 	if p.Wanted(e.Body.Kind()) {
 		if err := p.show(e, keep && !p.enough()); err != nil {
@@ -194,7 +197,7 @@ func (p *Pipeline) enough() bool {
 	return p.Count > 0 && shown >= p.Count
 }
 
-func (p *Pipeline) show(e Event, keep bool) error {
+func (p *Pipeline) show(e event.Event, keep bool) error {
 	if !keep {
 		p.filtered++
 		return nil
@@ -206,12 +209,12 @@ func (p *Pipeline) show(e Event, keep bool) error {
 	return p.Printer.Event(e)
 }
 
-func (p *Pipeline) report(findings []Finding) error {
+func (p *Pipeline) report(findings []event.Finding) error {
 	for _, f := range findings {
-		f = f.whole()
+		f = f.Whole()
 		f.Node = p.Source.Node().Name
 		if p.Whose != nil {
-			f = located(f, p.Whose)
+			f = event.AnnotateNetns(f, p.Whose)
 		}
 		if f.Early {
 			if err := p.early(f); err != nil {
@@ -230,12 +233,12 @@ func (p *Pipeline) report(findings []Finding) error {
 }
 
 // early shows what cannot wait, unless the same works again meanwhile, or its pod has ended.
-func (p *Pipeline) early(f Finding) error {
-	if p.reported[f.Key()] || p.ending || p.works.since(f) {
+func (p *Pipeline) early(f event.Finding) error {
+	if p.reported[f.Key()] || p.ending || p.works.Since(f) {
 		return nil
 	}
 	if p.reported == nil {
-		p.reported = map[CauseKey]bool{}
+		p.reported = map[event.CauseKey]bool{}
 	}
 	p.reported[f.Key()] = true
 	if p.Early {
@@ -252,7 +255,7 @@ func (p *Pipeline) early(f Finding) error {
 // settle finds out what works again, and says so of what was reported.
 func (p *Pipeline) settle(now time.Time) error {
 	p.settled = now
-	for _, f := range p.works.settle(&p.folder, now, p.ending) {
+	for _, f := range p.works.Settle(&p.folder, now, p.ending) {
 		if p.Hold {
 			continue
 		}
@@ -269,7 +272,7 @@ func (p *Pipeline) finish() error {
 	p.ending = true
 	errs := []error{p.flush(p.last, true), p.settle(p.last)}
 	if p.Hold {
-		for _, f := range Worst(p.folder.All()) {
+		for _, f := range event.Worst(p.folder.All()) {
 			f.Reported = p.Early && p.reported[f.Key()]
 			errs = append(errs, p.Printer.Finding(f))
 		}
@@ -277,9 +280,9 @@ func (p *Pipeline) finish() error {
 	return errors.Join(append(errs, p.Printer.Summary(p.summary()), p.Printer.Close())...)
 }
 
-func (p *Pipeline) summary() Summary {
+func (p *Pipeline) summary() event.Summary {
 	c := p.Source.Counts()
-	s := Summary{
+	s := event.Summary{
 		Duration: p.last.Sub(p.first),
 		Shown:    p.shown,
 		Filtered: p.filtered,
@@ -288,15 +291,15 @@ func (p *Pipeline) summary() Summary {
 		Judged:   len(p.Rules) > 0,
 	}
 	for _, f := range p.folder.All() {
-		s.Findings = append(s.Findings, f.tally())
+		s.Findings = append(s.Findings, f.Tally())
 	}
 	for _, stage := range p.Stages {
-		if x, ok := stage.(Summarizer); ok {
+		if x, ok := stage.(event.Summarizer); ok {
 			x.Summarize(&s)
 		}
 	}
 	for _, rule := range p.Rules {
-		if x, ok := rule.(Summarizer); ok {
+		if x, ok := rule.(event.Summarizer); ok {
 			x.Summarize(&s)
 		}
 	}

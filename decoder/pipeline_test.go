@@ -7,68 +7,70 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"ktrace/decoder/event"
 )
 
 // script is a Source that plays events.
 type script struct {
-	events []Event
-	counts Counts
+	events []event.Event
+	counts event.Counts
 }
 
-func (s *script) Next(context.Context) (Event, error) {
+func (s *script) Next(context.Context) (event.Event, error) {
 	if len(s.events) == 0 {
-		return Event{}, io.EOF
+		return event.Event{}, io.EOF
 	}
 	e := s.events[0]
 	s.events = s.events[1:]
 	return e, nil
 }
 
-func (s *script) Counts() Counts { return s.counts }
-func (s *script) Node() Node     { return Node{} }
+func (s *script) Counts() event.Counts { return s.counts }
+func (s *script) Node() event.Node     { return event.Node{} }
 
 // sheet is a Printer that remembers.
 type sheet struct {
-	events   []Event
-	findings []Finding
-	summary  Summary
+	events   []event.Event
+	findings []event.Finding
+	summary  event.Summary
 	fail     error
 	closed   bool
 }
 
-func (s *sheet) Event(e Event) error       { s.events = append(s.events, e); return s.fail }
-func (s *sheet) Finding(f Finding) error   { s.findings = append(s.findings, f); return nil }
-func (s *sheet) Summary(sum Summary) error { s.summary = sum; return nil }
-func (s *sheet) Close() error              { s.closed = true; return nil }
+func (s *sheet) Event(e event.Event) error       { s.events = append(s.events, e); return s.fail }
+func (s *sheet) Finding(f event.Finding) error   { s.findings = append(s.findings, f); return nil }
+func (s *sheet) Summary(sum event.Summary) error { s.summary = sum; return nil }
+func (s *sheet) Close() error                    { s.closed = true; return nil }
 
 // oneEach is a Rule that finds something about every event: by its path.
 type oneEach struct{}
 
-func (oneEach) Observe(e Event) []Finding {
-	c, ok := e.Body.(Cgroup)
+func (oneEach) Observe(e event.Event) []event.Finding {
+	c, ok := e.Body.(event.Cgroup)
 	if !ok {
 		return nil
 	}
-	severity := Warning
+	severity := event.Warning
 	if c.Path == "/bad" {
-		severity = Critical
+		severity = event.Critical
 	}
-	return []Finding{{ID: "x", Subject: c.Path, Severity: severity, First: e.Time, Last: e.Time}}
+	return []event.Finding{{ID: "x", Subject: c.Path, Severity: severity, First: e.Time, Last: e.Time}}
 }
-func (oneEach) Flush(time.Time, bool) []Finding { return nil }
+func (oneEach) Flush(time.Time, bool) []event.Finding { return nil }
 
-func at(second int64, path string) Event {
-	return Event{Header: Header{Time: time.Unix(second, 0)}, Body: Cgroup{Path: path}}
+func at(second int64, path string) event.Event {
+	return event.Event{Header: event.Header{Time: time.Unix(second, 0)}, Body: event.Cgroup{Path: path}}
 }
 
-func cgroups(k Kind) bool { return k == KindCgroup }
+func cgroups(k event.Kind) bool { return k == event.KindCgroup }
 
 func TestBooksBalance(t *testing.T) {
 	out := &sheet{}
 	p := Pipeline{
-		Source:  &script{[]Event{at(1, "/a"), at(2, "/b"), at(4, "/a")}, Counts{Lost: Losses{Ring: 3, Map: 2, Userspace: 1}}},
+		Source:  &script{[]event.Event{at(1, "/a"), at(2, "/b"), at(4, "/a")}, event.Counts{Lost: event.Losses{Ring: 3, Map: 2, Userspace: 1}}},
 		Wanted:  cgroups,
-		Keep:    func(e Event) bool { return e.Body.(Cgroup).Path == "/a" },
+		Keep:    func(e event.Event) bool { return e.Body.(event.Cgroup).Path == "/a" },
 		Printer: out,
 	}
 	if err := p.Run(context.Background()); err != nil {
@@ -85,14 +87,14 @@ func TestBooksBalance(t *testing.T) {
 
 func TestOneCauseIsFoundOnceAndCounted(t *testing.T) {
 	out := &sheet{}
-	p := Pipeline{Source: &script{events: []Event{at(1, "/a"), at(2, "/a"), at(3, "/bad")}}, Rules: []Rule{oneEach{}}, Wanted: cgroups, Printer: out}
+	p := Pipeline{Source: &script{events: []event.Event{at(1, "/a"), at(2, "/a"), at(3, "/bad")}}, Rules: []Rule{oneEach{}}, Wanted: cgroups, Printer: out}
 	if err := p.Run(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	if len(out.findings) != 2 {
 		t.Fatalf("%d findings, want one a cause", len(out.findings))
 	}
-	want := []Tally{{ID: "x", Subject: "/a", Count: 2, Hits: []Hit{}}, {ID: "x", Subject: "/bad", Count: 1, Hits: []Hit{}}}
+	want := []event.Tally{{ID: "x", Subject: "/a", Count: 2, Hits: []event.Hit{}}, {ID: "x", Subject: "/bad", Count: 1, Hits: []event.Hit{}}}
 	if !reflect.DeepEqual(out.summary.Findings, want) {
 		t.Errorf("tallies %v, want %v", out.summary.Findings, want)
 	}
@@ -100,7 +102,7 @@ func TestOneCauseIsFoundOnceAndCounted(t *testing.T) {
 
 func TestHeldFindingsComeWorstFirst(t *testing.T) {
 	out := &sheet{}
-	p := Pipeline{Source: &script{events: []Event{at(1, "/a"), at(2, "/bad")}}, Rules: []Rule{oneEach{}}, Wanted: cgroups, Printer: out, Hold: true}
+	p := Pipeline{Source: &script{events: []event.Event{at(1, "/a"), at(2, "/bad")}}, Rules: []Rule{oneEach{}}, Wanted: cgroups, Printer: out, Hold: true}
 	if err := p.Run(context.Background()); err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +113,7 @@ func TestHeldFindingsComeWorstFirst(t *testing.T) {
 
 func TestCountEndsTheRun(t *testing.T) {
 	out := &sheet{}
-	p := Pipeline{Source: &script{events: []Event{at(1, "/a"), at(2, "/b"), at(3, "/c")}}, Wanted: cgroups, Printer: out, Count: 2}
+	p := Pipeline{Source: &script{events: []event.Event{at(1, "/a"), at(2, "/b"), at(3, "/c")}}, Wanted: cgroups, Printer: out, Count: 2}
 	if err := p.Run(context.Background()); err != nil {
 		t.Fatal(err)
 	}
@@ -121,14 +123,14 @@ func TestCountEndsTheRun(t *testing.T) {
 }
 
 // hoarder is a Stage that keeps all events to the end.
-type hoarder struct{ held []Event }
+type hoarder struct{ held []event.Event }
 
-func (h *hoarder) Observe(e Event) []Event {
+func (h *hoarder) Observe(e event.Event) []event.Event {
 	h.held = append(h.held, e)
 	return nil
 }
 
-func (h *hoarder) Flush(_ time.Time, final bool) []Event {
+func (h *hoarder) Flush(_ time.Time, final bool) []event.Event {
 	if !final {
 		return nil
 	}
@@ -139,7 +141,7 @@ func (h *hoarder) Flush(_ time.Time, final bool) []Event {
 func TestCountHoldsForWhatStagesKept(t *testing.T) {
 	out := &sheet{}
 	p := Pipeline{
-		Source: &script{events: []Event{at(1, "/a"), at(2, "/b"), at(3, "/c")}}, Stages: []Stage{&hoarder{}}, Rules: []Rule{oneEach{}},
+		Source: &script{events: []event.Event{at(1, "/a"), at(2, "/b"), at(3, "/c")}}, Stages: []Stage{&hoarder{}}, Rules: []Rule{oneEach{}},
 		Wanted: cgroups, Printer: out, Count: 1,
 	}
 	if err := p.Run(context.Background()); err != nil {
@@ -153,7 +155,7 @@ func TestCountHoldsForWhatStagesKept(t *testing.T) {
 func TestPrinterErrorEndsTheRunButNotTheSummary(t *testing.T) {
 	full := errors.New("disk full")
 	out := &sheet{fail: full}
-	p := Pipeline{Source: &script{events: []Event{at(1, "/a"), at(2, "/b")}}, Wanted: cgroups, Printer: out}
+	p := Pipeline{Source: &script{events: []event.Event{at(1, "/a"), at(2, "/b")}}, Wanted: cgroups, Printer: out}
 	if err := p.Run(context.Background()); !errors.Is(err, full) {
 		t.Errorf("error %v", err)
 	}

@@ -3,6 +3,8 @@ package decoder
 import (
 	"context"
 	"time"
+
+	"ktrace/decoder/event"
 )
 
 // Frames yields raw records in the order in which they happened, until io.EOF: the kernel's rings or a file.
@@ -13,24 +15,24 @@ type Frames interface {
 
 // Source yields events until io.EOF.
 type Source interface {
-	Next(context.Context) (Event, error)
+	Next(context.Context) (event.Event, error)
 	// Counts are the books of the source, final once Next has returned io.EOF.
-	Counts() Counts
+	Counts() event.Counts
 	// Node is where the events come from, zero before the first.
-	Node() Node
+	Node() event.Node
 }
 
 // Witness knows the node that the records come from.
 type Witness interface {
 	// About returns what the event refers to and has not been told yet: a device's name, a function's. It is asked
 	// about every event, facts included, before that is passed on, so it must be quick and must not repeat itself.
-	About(Event) []Fact
+	About(event.Event) []event.Fact
 }
 
 // Recorder keeps raw records. The event is what a record was decoded to, its time as the kernel's; of a packet that a capture
 // writes at once it is the zero Event. Neither may be changed, and raw is valid until Record returns.
 type Recorder interface {
-	Record(raw []byte, e Event) error
+	Record(raw []byte, e event.Event) error
 }
 
 // Stream is the Source over Frames.
@@ -39,27 +41,27 @@ type Stream struct {
 	Witnesses []Witness // asked in turn; none for a recording, which holds what its witnesses said
 	Recorder  Recorder  // nil if nobody asked for a recording
 	// Sift, if it is not nil, reports which events there are at all: others are neither passed on nor recorded.
-	Sift func(Event) bool
+	Sift func(event.Event) bool
 
-	node    Node
-	counts  Counts
+	node    event.Node
+	counts  event.Counts
 	garbled uint64
-	queue   []Event
-	taken   int   // of queue
-	decoded Event // last
+	queue   []event.Event
+	taken   int         // of queue
+	decoded event.Event // last
 }
 
 // Next implements Source. Records that cannot be decoded are counted as lost and passed over; one that cannot be
 // recorded ends the run, for a recording must not have holes.
-func (s *Stream) Next(ctx context.Context) (Event, error) {
+func (s *Stream) Next(ctx context.Context) (event.Event, error) {
 	for s.taken == len(s.queue) {
 		s.queue, s.taken = s.queue[:0], 0
 		raw, err := s.Frames.Next(ctx)
 		if err != nil {
-			return Event{}, err
+			return event.Event{}, err
 		}
 		if err := s.take(raw); err != nil {
-			return Event{}, err
+			return event.Event{}, err
 		}
 	}
 	s.taken++
@@ -68,7 +70,7 @@ func (s *Stream) Next(ctx context.Context) (Event, error) {
 
 // take queues the event of one record, and before it what the witnesses have to say about it.
 func (s *Stream) take(raw []byte) error {
-	if err := decodeTo(&s.decoded, raw); err != nil {
+	if err := event.DecodeInto(&s.decoded, raw); err != nil {
 		s.garbled++
 		return nil
 	}
@@ -84,7 +86,7 @@ func (s *Stream) take(raw []byte) error {
 			return err
 		}
 	}
-	if f, ok := e.Body.(Fact); ok {
+	if f, ok := e.Body.(event.Fact); ok {
 		s.learn(f)
 		if f.Pod != nil && f.Pod.At != 0 {
 			pod := *f.Pod         // the recorder may have kept the other
@@ -100,10 +102,10 @@ func (s *Stream) take(raw []byte) error {
 }
 
 // ask takes what the witnesses have to say about an event.
-func (s *Stream) ask(e Event) error {
+func (s *Stream) ask(e event.Event) error {
 	for _, w := range s.Witnesses {
 		for _, f := range w.About(e) {
-			told, err := EncodeFact(time.Duration(e.Time.UnixNano()), f)
+			told, err := event.EncodeFact(time.Duration(e.Time.UnixNano()), f)
 			if err != nil {
 				return err
 			}
@@ -115,7 +117,7 @@ func (s *Stream) ask(e Event) error {
 	return nil
 }
 
-func (s *Stream) learn(f Fact) {
+func (s *Stream) learn(f event.Fact) {
 	if f.Node != nil {
 		s.node = *f.Node
 	}
@@ -125,11 +127,11 @@ func (s *Stream) learn(f Fact) {
 }
 
 // Counts implements Source.
-func (s *Stream) Counts() Counts {
+func (s *Stream) Counts() event.Counts {
 	c := s.counts
 	c.Lost.Userspace += s.garbled
 	return c
 }
 
 // Node implements Source.
-func (s *Stream) Node() Node { return s.node }
+func (s *Stream) Node() event.Node { return s.node }

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/reassembly"
 	"ktrace/testdata/lab"
 )
@@ -59,16 +59,16 @@ type said struct {
 	to      netip.AddrPort
 }
 
-func saidIn(t *testing.T, ns *lab.NS, events []decoder.Event) said {
+func saidIn(t *testing.T, ns *lab.NS, events []event.Event) said {
 	t.Helper()
 	var s said
 	var streams [2]reassembly.Stream
 	for _, e := range events {
-		if _, ok := e.Body.(decoder.SocketSegment); !ok || e.Netns != ns.Inode() {
+		if _, ok := e.Body.(event.SocketSegment); !ok || e.Netns != ns.Inode() {
 			continue
 		}
 		way := 0
-		if s.to = e.Packet.Destination(); e.Direction == decoder.In {
+		if s.to = e.Packet.Destination(); e.Direction == event.In {
 			way, s.to = 1, e.Packet.Source()
 		}
 		if n := len(e.Packet.Transport()); n != int(e.Packet.Payload()) {

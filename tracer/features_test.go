@@ -136,7 +136,7 @@ var (
 	typedPoint = feature{"BTF of the tracepoint", func(k *kernel, target string) bool { return k.typedef("btf_trace_" + target) }, nil}
 	function   = feature{"function", func(k *kernel, target string) bool { return k.symbols[target] }, nil}
 	typedFunc  = feature{"BTF of the function", func(k *kernel, target string) bool { return k.function(target) }, nil}
-	event      = feature{"event in tracefs", hasEvent, nil}
+	newEvent   = feature{"event in tracefs", hasEvent, nil}
 	kprobes    = feature{"CONFIG_KPROBES", func(k *kernel, _ string) bool { return k.symbols["register_kprobe"] }, always}
 	// Debian's 6.1 is built without, though the kernel has it since 5.18.
 	fprobes = feature{"CONFIG_FPROBE", func(k *kernel, _ string) bool { return k.symbols["register_fprobe"] },
@@ -162,7 +162,7 @@ func takesFentry(*kernel, string) bool {
 var needs = map[string][]feature{
 	"raw_tp":     {tracepoint},
 	"tp_btf":     {tracepoint, typedPoint},
-	"tracepoint": {event},
+	"tracepoint": {newEvent},
 	"fentry":     {trampolines, typedFunc},
 	"fexit":      {trampolines, typedFunc},
 	"kprobe":     {kprobes, function},

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/packet/packettest"
 	"ktrace/testdata/lab"
 )
@@ -115,9 +116,9 @@ func watch(t *testing.T, k *kernel, probe, hook, variant string) *Tracer {
 }
 
 // decisions are what netfilter told of packets to a port, in one namespace.
-func decisions(events []decoder.Event, ns *lab.NS, op decoder.NetfilterOp, port int) (all []decoder.Event) {
+func decisions(events []event.Event, ns *lab.NS, op event.NetfilterOp, port int) (all []event.Event) {
 	for _, e := range events {
-		n, ok := e.Body.(decoder.Netfilter)
+		n, ok := e.Body.(event.Netfilter)
 		if ok && n.Op == op && e.Netns == ns.Inode() && int(e.Packet.Dport) == port {
 			all = append(all, e)
 		}
@@ -127,11 +128,11 @@ func decisions(events []decoder.Event, ns *lab.NS, op decoder.NetfilterOp, port 
 
 // gather reads until n packets to a port were told of, which may still be on their way when their sender is done, then
 // stops the tracer and returns all that it told.
-func gather(t *testing.T, tr *Tracer, ns *lab.NS, op decoder.NetfilterOp, n, port int) ([]decoder.Event, decoder.Counts) {
+func gather(t *testing.T, tr *Tracer, ns *lab.NS, op event.NetfilterOp, n, port int) ([]event.Event, event.Counts) {
 	t.Helper()
 	const within = 20 * time.Second // of the slowest machine
 	s := &decoder.Stream{Frames: tr}
-	var events []decoder.Event
+	var events []event.Event
 	for begun := time.Now(); len(decisions(events, ns, op, port)) < n && time.Since(begun) < within; {
 		e, err := s.Next(t.Context())
 		if err != nil {
@@ -187,15 +188,15 @@ func TestVerdictNamesTheHook(t *testing.T) {
 				say(t, pod.NS, s.server, untouchedPort)
 			}
 			last := firstDropped + len(hooksOf()) - 1
-			events, counts := gather(t, tr, c.Node, decoder.NetfilterVerdict, len(ipStacks()), last)
+			events, counts := gather(t, tr, c.Node, event.NetfilterVerdict, len(ipStacks()), last)
 			if counts.Lost.Total() > 0 {
 				t.Errorf("lost %+v", counts.Lost)
 			}
 			for _, s := range ipStacks() {
 				for i, hook := range hooksOf() {
 					var got []string
-					for _, e := range decisions(events, c.Node, decoder.NetfilterVerdict, firstDropped+i) {
-						if n := e.Body.(decoder.Netfilter); e.Packet.Family == s.name {
+					for _, e := range decisions(events, c.Node, event.NetfilterVerdict, firstDropped+i) {
+						if n := e.Body.(event.Netfilter); e.Packet.Family == s.name {
 							got = append(got, n.Family+" "+n.Hook)
 						}
 					}
@@ -204,7 +205,7 @@ func TestVerdictNamesTheHook(t *testing.T) {
 					}
 				}
 			}
-			if got := decisions(events, c.Node, decoder.NetfilterVerdict, untouchedPort); len(got) > 0 {
+			if got := decisions(events, c.Node, event.NetfilterVerdict, untouchedPort); len(got) > 0 {
 				t.Errorf("a packet that went on has a verdict: %+v", got)
 			}
 		})
@@ -221,8 +222,8 @@ func TestEveryFlowWithoutANATRuleIsReported(t *testing.T) {
 				say(t, pod.NS, s.server, servicePort)
 				say(t, pod.NS, s.server, untouchedPort)
 			}
-			events, _ := gather(t, tr, c.Node, decoder.NetfilterUntranslated, len(ipStacks()), untouchedPort)
-			got := decisions(events, c.Node, decoder.NetfilterUntranslated, untouchedPort)
+			events, _ := gather(t, tr, c.Node, event.NetfilterUntranslated, len(ipStacks()), untouchedPort)
+			got := decisions(events, c.Node, event.NetfilterUntranslated, untouchedPort)
 			if len(got) != len(ipStacks()) {
 				t.Fatalf("%d flows without a rule, want %d", len(got), len(ipStacks()))
 			}
@@ -231,7 +232,7 @@ func TestEveryFlowWithoutANATRuleIsReported(t *testing.T) {
 					t.Errorf("flow %v, want one to %s", got[i].Packet, s.server)
 				}
 			}
-			if got := decisions(events, c.Node, decoder.NetfilterUntranslated, servicePort); len(got) > 0 {
+			if got := decisions(events, c.Node, event.NetfilterUntranslated, servicePort); len(got) > 0 {
 				t.Errorf("a flow that was translated is told: %v", got[0].Packet)
 			}
 		})
@@ -253,12 +254,12 @@ func TestEveryRejectIsReported(t *testing.T) {
 				knock(pod.NS, s.server, resetPort)
 				events, _ := drain(t, tr)
 				for port, answer := range map[int]string{rejectedPort: "port-unreachable", resetPort: "tcp-reset"} {
-					got := decisions(events, c.Node, decoder.NetfilterRejected, port)
+					got := decisions(events, c.Node, event.NetfilterRejected, port)
 					if len(got) == 0 {
 						t.Errorf("no reject with %s", answer)
 						continue
 					}
-					n := got[0].Body.(decoder.Netfilter)
+					n := got[0].Body.(event.Netfilter)
 					if n.Answer != answer || n.Hook != "forward" || n.Family != s.name || !got[0].Packet.HasFlag('S') {
 						t.Errorf("%+v of %v, want %s in forward of a SYN", n, got[0].Packet, answer)
 					}
@@ -330,10 +331,10 @@ func invalidPackets(t *testing.T, c *lab.Cluster, pod *lab.Pod, tr *Tracer) {
 	segment(t, pod.NS, lab.ServerAddr, own, untouchedPort, 1<<30, ack)
 	segment(t, pod.NS, lab.ServerAddr, own, untouchedPort, 3<<30, ack)
 	segment(t, pod.NS, lab.ServerAddr, 4000, untouchedPort, 1, syn|fin)
-	events, _ := gather(t, tr, c.Node, decoder.NetfilterInvalid, 3, untouchedPort)
+	events, _ := gather(t, tr, c.Node, event.NetfilterInvalid, 3, untouchedPort)
 	texts := map[string]bool{}
-	for _, e := range decisions(events, c.Node, decoder.NetfilterInvalid, untouchedPort) {
-		texts[e.Body.(decoder.Netfilter).Text] = true
+	for _, e := range decisions(events, c.Node, event.NetfilterInvalid, untouchedPort) {
+		texts[e.Body.(event.Netfilter).Text] = true
 	}
 	t.Log(texts)
 	for _, want := range []string{"invalid tcp flag combination", "SEQ"} {
@@ -361,14 +362,14 @@ func TestVerdictOfConntrackNamesTheFlowThatWasFirst(t *testing.T) {
 			held.Await(2)
 			held.Release()
 			events, _ := drain(t, tr)
-			got := decisions(events, c.Node, decoder.NetfilterRefused, untouchedPort)
+			got := decisions(events, c.Node, event.NetfilterRefused, untouchedPort)
 			if want := c.Node.InsertFailed(); len(got) != want {
 				t.Fatalf("%d flows refused, conntrack counted %d", len(got), want)
 			}
 			if len(got) == 0 {
 				t.Skip("this kernel lets packets of a queue share an entry")
 			}
-			n := got[0].Body.(decoder.Netfilter)
+			n := got[0].Body.(event.Netfilter)
 			if n.Lost == nil || n.Lost.Original != got[0].Packet.Flow() || got[0].Packet.Sport != sport {
 				t.Errorf("%v lost to %v, want its twin", got[0].Packet, n.Lost)
 			}
@@ -399,8 +400,8 @@ func TestEveryFlowWithoutRoomIsReported(t *testing.T) {
 		}
 	}()
 	say(t, pod.NS, lab.ServerAddr, untouchedPort)
-	events, _ := gather(t, tr, c.Node, decoder.NetfilterFull, 1, untouchedPort)
-	if got := decisions(events, c.Node, decoder.NetfilterFull, untouchedPort); len(got) != 1 || got[0].Packet.Src.String() != pod.Addr {
+	events, _ := gather(t, tr, c.Node, event.NetfilterFull, 1, untouchedPort)
+	if got := decisions(events, c.Node, event.NetfilterFull, untouchedPort); len(got) != 1 || got[0].Packet.Src.String() != pod.Addr {
 		t.Errorf("%d flows without room, want the pod's: %+v", len(got), got)
 	}
 }
@@ -419,16 +420,16 @@ func TestEverySYNForAFullAcceptQueueIsReported(t *testing.T) {
 				knock(pod.NS, lab.ServerAddr, port)
 			}
 			events, _ := drain(t, tr)
-			var lost []decoder.Event
+			var lost []event.Event
 			for _, e := range events {
-				if s, ok := e.Body.(decoder.Sock); ok && s.Op == decoder.SockSynLost && e.Netns == c.Server.Inode() {
+				if s, ok := e.Body.(event.Sock); ok && s.Op == event.SockSynLost && e.Netns == c.Server.Inode() {
 					lost = append(lost, e)
 				}
 			}
 			if len(lost) == 0 {
 				t.Fatal("no SYN was lost")
 			}
-			s := lost[0].Body.(decoder.Sock)
+			s := lost[0].Body.(event.Sock)
 			if s.Backlog <= s.Limit || s.Limit != 1 || int(s.Local.Port()) != port || lost[0].Packet.Src.String() != pod.Addr {
 				t.Errorf("%+v of %v", s, lost[0].Packet)
 			}

@@ -11,7 +11,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/tracer/boot"
 	"ktrace/tracer/netns"
 )
@@ -30,7 +30,7 @@ func nodeName(uts unix.Utsname) string {
 }
 
 // nodeFact is who and when: the first fact of every stream.
-func nodeFact(kernel *btf.Spec) (*decoder.Node, error) {
+func nodeFact(kernel *btf.Spec) (*event.Node, error) {
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
 		return nil, fmt.Errorf("uname: %w", err)
@@ -44,7 +44,7 @@ func nodeFact(kernel *btf.Spec) (*decoder.Node, error) {
 		return nil, err
 	}
 	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id") // without it, their time distinguishes boots
-	return &decoder.Node{
+	return &event.Node{
 		Boot:    strings.TrimSpace(string(id)),
 		Name:    nodeName(uts),
 		Kernel:  unix.ByteSliceToString(uts.Release[:]),

@@ -10,7 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 	"ktrace/decoder/packet/packettest"
 	"ktrace/testdata/lab"
 )
@@ -34,7 +35,7 @@ func TestHeadersAreReadInTheKernelAsInCaptures(t *testing.T) {
 			sent := s.Packet(ttl)
 			pod.Do(func() { inject(t, toAll(packettest.Padded(sent))) })
 			got := awaitTTL(t, tr, ttl)
-			want := decoder.ParseIP(sent)
+			want := packet.ParseIP(sent)
 			if got.String() != want.String() || got.ICMPType != want.ICMPType || got.ID != want.ID || got.Fragment != want.Fragment ||
 				got.More != want.More || got.Payload() != want.Payload() {
 				t.Errorf("in the kernel %v, ICMP %d, id %d, fragment %d, carries %d; from its bytes %v, ICMP %d, id %d, fragment %d, carries %d",
@@ -68,7 +69,7 @@ func inject(t *testing.T, frame []byte) {
 }
 
 // awaitTTL is the first packet of a TTL that comes.
-func awaitTTL(t *testing.T, tr *Tracer, ttl uint8) *decoder.Packet {
+func awaitTTL(t *testing.T, tr *Tracer, ttl uint8) *packet.Packet {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -77,7 +78,7 @@ func awaitTTL(t *testing.T, tr *Tracer, ttl uint8) *decoder.Packet {
 		if err != nil {
 			t.Fatalf("a packet of TTL %d: %v", ttl, err)
 		}
-		if e, err := decoder.Decode(raw); err == nil && e.Packet != nil && e.Packet.TTL == ttl {
+		if e, err := event.Decode(raw); err == nil && e.Packet != nil && e.Packet.TTL == ttl {
 			return e.Packet
 		}
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/google/gopacket/layers"
 	"golang.org/x/sys/unix"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/packet/packettest"
 	"ktrace/testdata/lab"
 )
@@ -123,7 +123,7 @@ func TestPathFollowsPacketsThroughTranslation(t *testing.T) {
 				if t.Failed() {
 					for _, e := range events {
 						if e.Packet != nil {
-							t.Log(e.Journey, decoder.Place(e), e.Packet.Flow(), e.Body.Summary())
+							t.Log(e.Journey, event.Place(e), e.Packet.Flow(), e.Body.Summary())
 						}
 					}
 				}
@@ -160,11 +160,11 @@ func TestPacketsFromBeforeAllWasAttachedAreNotReported(t *testing.T) {
 }
 
 // byJourney sorts hops by their journey, in the order in which journeys began.
-func byJourney(events []decoder.Event) [][]decoder.Event {
+func byJourney(events []event.Event) [][]event.Event {
 	at := map[uint64]int{}
-	var journeys [][]decoder.Event
+	var journeys [][]event.Event
 	for _, e := range events {
-		if e.Body.Kind() != decoder.KindHop {
+		if e.Body.Kind() != event.KindHop {
 			continue
 		}
 		i, ok := at[e.Journey]
@@ -179,7 +179,7 @@ func byJourney(events []decoder.Event) [][]decoder.Event {
 }
 
 // checkWay wants a query or an answer with all four hops, addresses translated where they must be, and the bytes.
-func checkWay(t *testing.T, c *lab.Cluster, pod *lab.Pod, hops []decoder.Event, service, backend netip.AddrPort) {
+func checkWay(t *testing.T, c *lab.Cluster, pod *lab.Pod, hops []event.Event, service, backend netip.AddrPort) {
 	t.Helper()
 	spaces := []uint32{pod.Inode(), c.Node.Inode(), c.Node.Inode(), c.Server.Inode()}
 	answer := hops[0].Netns == c.Server.Inode()
@@ -213,7 +213,7 @@ func checkWay(t *testing.T, c *lab.Cluster, pod *lab.Pod, hops []decoder.Event, 
 	if answer {
 		return
 	}
-	hop, ok := atUplink.Body.(decoder.Hop)
+	hop, ok := atUplink.Body.(event.Hop)
 	if !ok || !hop.Conntrack.DNAT() || hop.Conntrack.Original.Dst != service || hop.Conntrack.Reply.Src != backend {
 		t.Errorf("conntrack at the uplink: %+v", atUplink.Body)
 	}

@@ -7,14 +7,14 @@ import (
 	"strings"
 	"testing"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/testdata/lab"
 )
 
 // tunnelCase is a tunnel between nodes and what goes through it.
 type tunnelCase struct {
 	name   string
-	kind   string // as decoder.Tunnel has it
+	kind   string // as packet.Tunnel has it
 	tunnel lab.Tunnel
 	inner6 bool
 	port   uint16 // of the tunnel, 0 if it has none
@@ -87,7 +87,7 @@ func (tc tunnelCase) run(t *testing.T, variant string) {
 	if t.Failed() {
 		for _, e := range events {
 			if e.Packet != nil {
-				t.Log(e.Journey, decoder.Place(e), e.Packet, e.Body.Summary())
+				t.Log(e.Journey, event.Place(e), e.Packet, e.Body.Summary())
 			}
 		}
 	}
@@ -95,7 +95,7 @@ func (tc tunnelCase) run(t *testing.T, variant string) {
 
 // check wants a query or an answer with all eight hops in order: the inner packet everywhere, translated where it must
 // be, and between the nodes the outer one.
-func (tc tunnelCase) check(t *testing.T, c *lab.Cluster, pod *lab.Pod, peer *lab.Peer, hops []decoder.Event, service, backend netip.AddrPort) {
+func (tc tunnelCase) check(t *testing.T, c *lab.Cluster, pod *lab.Pod, peer *lab.Peer, hops []event.Event, service, backend netip.AddrPort) {
 	t.Helper()
 	node := c.Node.Inode()
 	spaces := []uint32{pod.Inode(), node, node, node, peer.Inode(), peer.Inode(), peer.Inode(), peer.Pod.Inode()}
@@ -135,7 +135,7 @@ func (tc tunnelCase) check(t *testing.T, c *lab.Cluster, pod *lab.Pod, peer *lab
 }
 
 // checkOuter wants the nodes' addresses around the packet.
-func (tc tunnelCase) checkOuter(t *testing.T, h decoder.Event, answer bool) {
+func (tc tunnelCase) checkOuter(t *testing.T, h event.Event, answer bool) {
 	t.Helper()
 	src, dst := lab.NodeAddr, lab.PeerAddr
 	if tc.tunnel.IPv6 {

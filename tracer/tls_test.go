@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	told "ktrace/decoder/tls"
 	"ktrace/testdata/lab"
 )
@@ -120,7 +120,7 @@ func TestEveryHandshakeIsReportedOnce(t *testing.T) {
 			var chain [][]byte
 			records := 0
 			for _, e := range events {
-				if e.Body.Kind() != decoder.KindHandshake {
+				if e.Body.Kind() != event.KindHandshake {
 					continue
 				}
 				records++
@@ -129,7 +129,7 @@ func TestEveryHandshakeIsReportedOnce(t *testing.T) {
 					t.Fatalf("a segment %+v in netns %d, want %d", e.Packet, e.Netns, pod.Inode())
 				}
 				stream := &up
-				if e.Direction == decoder.In {
+				if e.Direction == event.In {
 					stream = &down
 				}
 				if stream.Over() {

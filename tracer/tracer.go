@@ -12,7 +12,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/tracer/boot"
 	"ktrace/tracer/host"
 )
@@ -47,8 +47,8 @@ type Options struct {
 	// returns is closed when the probes are detached.
 	Attach func(Programs) (io.Closer, error)
 	// Begin returns the facts that the stream starts with; Poll those that come every second and at the end.
-	Begin func() ([]decoder.Fact, error)
-	Poll  func(Maps) ([]decoder.Fact, error)
+	Begin func() ([]event.Fact, error)
+	Poll  func(Maps) ([]event.Fact, error)
 }
 
 // Maps finds a map of the loaded objects: probe and name. It returns nil if there is none.
@@ -192,7 +192,7 @@ func (t *Tracer) begin() error {
 	}
 	node.Verdicts = t.serves(HookVerdict)
 	node.Watched = slices.Contains(t.opts.Probes, PathProbe) && slices.Contains(t.opts.Probes, TapProbe)
-	facts := []decoder.Fact{{Node: node}}
+	facts := []event.Fact{{Node: node}}
 	if t.opts.Begin != nil {
 		more, err := t.opts.Begin()
 		if err != nil {
@@ -229,9 +229,9 @@ func (t *Tracer) Hooks() []HookStatus {
 }
 
 // Tell puts facts into the stream before the next record.
-func (t *Tracer) Tell(facts ...decoder.Fact) error {
+func (t *Tracer) Tell(facts ...event.Fact) error {
 	for _, f := range facts {
-		raw, err := decoder.EncodeFact(boot.Now(), f)
+		raw, err := event.EncodeFact(boot.Now(), f)
 		if err != nil {
 			return err
 		}
@@ -282,15 +282,15 @@ func (t *Tracer) read() ([]byte, error) {
 	}
 	t.ring.SetDeadline(time.Now().Add(idleTick))
 	err := t.ring.ReadInto(&t.record)
-	raw, _ := decoder.CutRecord(t.record.RawSample) // the ring hands over all that was reserved, used or not
+	raw, _ := event.CutRecord(t.record.RawSample) // the ring hands over all that was reserved, used or not
 	switch {
-	case err == nil && decoder.RecordTime(raw) < t.whole && decoder.OfPacket(raw):
+	case err == nil && event.RecordTime(raw) < t.whole && event.OfPacket(raw):
 		t.early++ // seen by some hooks while others were still to come: its end may look like a loss
 		return nil, nil
 	case err == nil:
 		return raw, nil
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, t.Tell(decoder.Fact{})
+		return nil, t.Tell(event.Fact{})
 	case errors.Is(err, ringbuf.ErrFlushed):
 		return nil, t.last()
 	default:
@@ -326,7 +326,7 @@ func (t *Tracer) poll() error {
 	if err != nil {
 		return err
 	}
-	return t.Tell(decoder.Fact{Counts: &c})
+	return t.Tell(event.Fact{Counts: &c})
 }
 
 // kernelCounts is struct counters of event.h.
@@ -335,8 +335,8 @@ type kernelCounts struct {
 }
 
 // counts adds up the books of all objects, kinds and CPUs.
-func (t *Tracer) counts() (decoder.Counts, error) {
-	c := decoder.Counts{Filtered: t.early}
+func (t *Tracer) counts() (event.Counts, error) {
+	c := event.Counts{Filtered: t.early}
 	for _, o := range t.objects {
 		c.Seen += o.skipped()
 		c.Lost.Map += o.skipped()
@@ -355,8 +355,8 @@ func (t *Tracer) counts() (decoder.Counts, error) {
 }
 
 // KindCounts adds up the books of one kind of record of all CPUs.
-func KindCounts(m *ebpf.Map, kind uint32) (decoder.Counts, error) {
-	var c decoder.Counts
+func KindCounts(m *ebpf.Map, kind uint32) (event.Counts, error) {
+	var c event.Counts
 	var perCPU []kernelCounts
 	if err := m.Lookup(kind, &perCPU); err != nil {
 		return c, fmt.Errorf("counts: %w", err)

@@ -14,6 +14,7 @@ import (
 
 	"ktrace/bpf"
 	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // cgroupDir makes a control group of the test's own, in the hierarchy that the machine has.
@@ -48,7 +49,7 @@ func churn(t *testing.T, dir string, n int) {
 }
 
 // drain stops a tracer and returns all that it still delivers.
-func drain(t *testing.T, tr *Tracer) (events []decoder.Event, counts decoder.Counts) {
+func drain(t *testing.T, tr *Tracer) (events []event.Event, counts event.Counts) {
 	t.Helper()
 	if err := tr.stop(); err != nil {
 		t.Fatal(err)
@@ -78,7 +79,7 @@ func TestRingOverflowIsCountedToTheEvent(t *testing.T) {
 	events, counts := drain(t, tr)
 	delivered := uint64(0)
 	for _, e := range events {
-		if e.Body.Kind() == decoder.KindCgroup {
+		if e.Body.Kind() == event.KindCgroup {
 			delivered++
 		}
 	}
@@ -105,8 +106,8 @@ func TestEveryCgroupIsReportedInOrder(t *testing.T) {
 	events, _ := drain(t, tr)
 	made := 0
 	for _, e := range events {
-		c, ok := e.Body.(decoder.Cgroup)
-		if !ok || c.Op != decoder.CgroupMkdir || !strings.Contains(c.Path, filepath.Base(dir)+"/") {
+		c, ok := e.Body.(event.Cgroup)
+		if !ok || c.Op != event.CgroupMkdir || !strings.Contains(c.Path, filepath.Base(dir)+"/") {
 			continue
 		}
 		if want := fmt.Sprint(made); filepath.Base(c.Path) != want {
@@ -117,7 +118,7 @@ func TestEveryCgroupIsReportedInOrder(t *testing.T) {
 	if made != groups {
 		t.Errorf("%d groups told, %d made", made, groups)
 	}
-	if f, ok := events[0].Body.(decoder.Fact); !ok || f.Node == nil || f.Node.Kernel == "" {
+	if f, ok := events[0].Body.(event.Fact); !ok || f.Node == nil || f.Node.Kernel == "" {
 		t.Errorf("the stream begins with %+v, not with the node", events[0].Body)
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"ktrace/cmd/internal/replay"
 	"ktrace/cmd/internal/savefile"
 	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/stage"
 )
 
 // captureOptions are the flags of the capture verb.
@@ -122,7 +124,7 @@ func (o *captureOptions) run(ctx context.Context, args []string, s replay.Stream
 	if o.Ring == 0 {
 		o.Ring = captureRing
 	}
-	v := live.View{View: replay.View{Kinds: []decoder.Kind{decoder.KindFrame}, Stages: []decoder.Stage{decoder.NewNames()}}}
+	v := live.View{View: replay.View{Kinds: []event.Kind{event.KindFrame}, Stages: []decoder.Stage{stage.NewNames()}}}
 	done := func() error { return nil }
 	save := live.Save{Files: o.files, Limit: o.Count}
 	if o.flight.megabytes > 0 {

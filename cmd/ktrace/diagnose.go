@@ -10,6 +10,8 @@ import (
 	"ktrace/decoder"
 	"ktrace/decoder/diagnose"
 	"ktrace/decoder/dns"
+	"ktrace/decoder/event"
+	"ktrace/decoder/stage"
 )
 
 // dnsPort is the port of DNS servers by default.
@@ -23,21 +25,21 @@ func addSlow(fs *pflag.FlagSet, slow *time.Duration) {
 }
 
 // diagnoseView is every stage and every rule.
-func diagnoseView(slow time.Duration) (replay.View, *decoder.FsyncStage) {
+func diagnoseView(slow time.Duration) (replay.View, *stage.Fsync) {
 	const dnsWait = 5 * time.Second
-	syncs := &decoder.FsyncStage{Silent: true}
-	podOf := func(uint64) decoder.Pod { return decoder.Pod{} }
+	syncs := &stage.Fsync{Silent: true}
+	podOf := func(uint64) event.Pod { return event.Pod{} }
 	rules := diagnose.NewRules(diagnose.Config{
 		Slow: slow, Slowest: syncs.Slowest, Forget: syncs.Forget,
-		Pod: func(cgroup uint64) decoder.Pod { return podOf(cgroup) },
+		Pod: func(cgroup uint64) event.Pod { return podOf(cgroup) },
 	})
 	return replay.View{
 		Hold:  true,
 		Keep:  isLoss,
-		Pods:  func(of func(uint64) decoder.Pod) { podOf = of },
-		Early: []decoder.Stage{decoder.NewOverflows()},
-		Stages: slices.Concat([]decoder.Stage{decoder.NewNames(), decoder.NewDrops()}, rules.Stages(), []decoder.Stage{
-			dns.New(dns.Options{Wait: dnsWait, Slow: slow, Ports: []uint16{dnsPort}}), decoder.NewResets(), syncs,
+		Pods:  func(of func(uint64) event.Pod) { podOf = of },
+		Early: []decoder.Stage{stage.NewOverflows()},
+		Stages: slices.Concat([]decoder.Stage{stage.NewNames(), stage.NewDrops()}, rules.Stages(), []decoder.Stage{
+			dns.New(dns.Options{Wait: dnsWait, Slow: slow, Ports: []uint16{dnsPort}}), stage.NewResets(), syncs,
 		}),
 		Rules: rules.Rules(),
 	}, syncs

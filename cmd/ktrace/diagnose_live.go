@@ -12,7 +12,8 @@ import (
 	"ktrace/cmd/internal/flags"
 	"ktrace/cmd/internal/live"
 	"ktrace/cmd/internal/replay"
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/stage"
 	"ktrace/tracer"
 	"ktrace/tracer/fsync"
 	"ktrace/tracer/netns"
@@ -38,7 +39,7 @@ what is wrong, worst first, at the end; on a terminal also at once what is certa
 end. The exit status is 3 if anything above information was found and is not over; --fail-on critical leaves out warnings.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if f.FailOn == "" {
-				f.FailOn = string(decoder.Warning)
+				f.FailOn = string(event.Warning)
 			}
 			if f.Duration == 0 {
 				f.Duration = diagnoseFor
@@ -107,7 +108,7 @@ func (d *diagnosis) live(f flags.Flags, disks bool) (v live.View, done func() er
 }
 
 // alsoSyncs has a view watch the syncs on all disks, as far as the kernel allows; without them the rest is of use.
-func alsoSyncs(v live.View, f flags.Flags, stage *decoder.FsyncStage) (live.View, error) {
+func alsoSyncs(v live.View, f flags.Flags, stage *stage.Fsync) (live.View, error) {
 	watched, err := fsync.New(fsync.Options{
 		PID: f.PID, Node: procfs.New(f.HostRoot), Limit: syncLimit, ByNetns: f.Netns != "" || f.PID != 0,
 	})

@@ -10,6 +10,8 @@ import (
 	"ktrace/decoder"
 	"ktrace/decoder/diagnose"
 	"ktrace/decoder/dns"
+	"ktrace/decoder/event"
+	"ktrace/decoder/stage"
 )
 
 // maxPorts is how many ports of servers may be given: as many as the programs in the kernel compare a packet with.
@@ -45,10 +47,10 @@ func (f *dnsFlags) validate() error {
 
 // view is the view of live and of recorded queries.
 func (f *dnsFlags) view() replay.View {
-	rules := diagnose.NewRules(diagnose.Config{Kind: decoder.KindDNS, Slow: f.slow})
+	rules := diagnose.NewRules(diagnose.Config{Kind: event.KindDNS, Slow: f.slow})
 	return replay.View{
-		Kinds:  []decoder.Kind{decoder.KindDNS},
-		Stages: []decoder.Stage{decoder.NewNames(), decoder.NewDrops(), dns.New(dns.Options{Wait: f.wait, Slow: f.slow, Ports: f.serverPorts()})},
+		Kinds:  []event.Kind{event.KindDNS},
+		Stages: []decoder.Stage{stage.NewNames(), stage.NewDrops(), dns.New(dns.Options{Wait: f.wait, Slow: f.slow, Ports: f.serverPorts()})},
 		Rules:  rules.Rules(),
 	}
 }

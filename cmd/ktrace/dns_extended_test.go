@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/testdata/lab"
 )
 
@@ -57,7 +57,7 @@ type extendedAnswer struct {
 	reasons []dnsmessage.Option // extended errors
 	records int
 	rcode   string
-	errors  []decoder.DNSError
+	errors  []event.DNSError
 }
 
 // extendedErrors are options of RFC 8914.
@@ -76,11 +76,11 @@ func extendedAnswers() []extendedAnswer {
 		{name: "yxrrset", code: 7, rcode: "YXRRSET"},
 		{name: "unnamed", code: 0x123, rcode: "unknown(0x123)"},
 		{name: "blocked", code: dnsmessage.RCodeNameError, rcode: "NXDOMAIN", reasons: extendedErrors("\x00\x0fby policy"),
-			errors: []decoder.DNSError{{Code: 15, Name: "Blocked", Text: "by policy"}}},
+			errors: []event.DNSError{{Code: 15, Name: "Blocked", Text: "by policy"}}},
 		{name: "stale", rcode: "NOERROR", records: 1, reasons: extendedErrors("\x00\x03", "\xc0\x00"),
-			errors: []decoder.DNSError{{Code: 3, Name: "Stale Answer"}, {Code: 49152, Name: "unknown(0xc000)"}}},
+			errors: []event.DNSError{{Code: 3, Name: "Stale Answer"}, {Code: 49152, Name: "unknown(0xc000)"}}},
 		{name: "wordy", code: dnsmessage.RCodeRefused, rcode: "REFUSED", reasons: extendedErrors("\x00\x12" + long),
-			errors: []decoder.DNSError{{Code: 18, Name: "Prohibited", Text: long[:256]}}},
+			errors: []event.DNSError{{Code: 18, Name: "Prohibited", Text: long[:256]}}},
 		{name: "many", rcode: "NOERROR", records: 120},
 		{name: "plain", rcode: "NOERROR", records: 1},
 	}
@@ -116,14 +116,14 @@ func servedExtended(m *dnsmessage.Message) bool {
 // extendedLine is what the tests check of an event.
 type extendedLine struct {
 	DNS struct {
-		Name      string             `json:"qname"`
-		Transport string             `json:"transport"`
-		Rcode     string             `json:"rcode"`
-		Outcome   string             `json:"outcome"`
-		Errors    []decoder.DNSError `json:"extended_errors"`
-		Answers   []string           `json:"answers"`
-		LeftOut   int                `json:"answers_left_out"`
-		Attempts  int                `json:"attempts"`
+		Name      string           `json:"qname"`
+		Transport string           `json:"transport"`
+		Rcode     string           `json:"rcode"`
+		Outcome   string           `json:"outcome"`
+		Errors    []event.DNSError `json:"extended_errors"`
+		Answers   []string         `json:"answers"`
+		LeftOut   int              `json:"answers_left_out"`
+		Attempts  int              `json:"attempts"`
 	} `json:"dns"`
 }
 

@@ -6,6 +6,8 @@ import (
 	"ktrace/cmd/internal/replay"
 	"ktrace/decoder"
 	"ktrace/decoder/diagnose"
+	"ktrace/decoder/event"
+	"ktrace/decoder/stage"
 )
 
 // dropFlags are those of the verb alone.
@@ -18,12 +20,12 @@ func (f *dropFlags) add(fs *pflag.FlagSet) {
 
 // view is the view of live and of recorded drops.
 func (f *dropFlags) view() replay.View {
-	rules := diagnose.NewRules(diagnose.Config{Kind: decoder.KindDrop})
+	rules := diagnose.NewRules(diagnose.Config{Kind: event.KindDrop})
 	v := replay.View{
 		Quiet:  f.summary,
-		Kinds:  []decoder.Kind{decoder.KindDrop},
-		Stages: []decoder.Stage{decoder.NewNames(), decoder.NewDrops()},
-		Rules:  append(rules.Rules(), decoder.NewDropTotals()),
+		Kinds:  []event.Kind{event.KindDrop},
+		Stages: []decoder.Stage{stage.NewNames(), stage.NewDrops()},
+		Rules:  append(rules.Rules(), stage.NewDropTotals()),
 	}
 	if !f.all {
 		v.Keep = isLoss
@@ -32,7 +34,7 @@ func (f *dropFlags) view() replay.View {
 }
 
 // isLoss reports whether an event is anything but a drop that lost nothing.
-func isLoss(e decoder.Event) bool {
-	d, ok := e.Body.(decoder.Drop)
+func isLoss(e event.Event) bool {
+	d, ok := e.Body.(event.Drop)
 	return !ok || d.Noise == ""
 }

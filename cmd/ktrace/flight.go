@@ -21,6 +21,8 @@ import (
 	"ktrace/cmd/internal/savefile"
 	"ktrace/decoder"
 	"ktrace/decoder/diagnose"
+	"ktrace/decoder/event"
+	"ktrace/decoder/eventfilter"
 )
 
 // flightOptions are the flags of the flight recorder.
@@ -32,7 +34,7 @@ type flightOptions struct {
 
 	findings map[string]bool // ids that fire; "" is any above information
 	signal   bool
-	packets  *decoder.FrameFilter
+	packets  *eventfilter.FrameFilter
 }
 
 // Values of --trigger, beside an expression.
@@ -83,7 +85,7 @@ func (o *flightOptions) validate(c *captureOptions) error {
 			if err != nil {
 				return err
 			}
-			if o.packets, err = decoder.NewFrameFilter(expr); err != nil {
+			if o.packets, err = eventfilter.NewFrameFilter(expr); err != nil {
 				return err
 			}
 		}
@@ -159,15 +161,15 @@ func (o *flightOptions) watch(f flags.Flags, t *savefile.Trigger) (v live.View, 
 	return v, done, err
 }
 
-func (o *flightOptions) wanted(f decoder.Finding) bool {
-	return o.findings[f.ID] || o.findings[""] && f.Severity.AtLeast(decoder.Warning)
+func (o *flightOptions) wanted(f event.Finding) bool {
+	return o.findings[f.ID] || o.findings[""] && f.Severity.AtLeast(event.Warning)
 }
 
 // firing is a rule whose findings have packets written. One that is found again and again fires once, and again when
 // it was away for a while.
 type firing struct {
 	decoder.Rule
-	wanted func(decoder.Finding) bool
+	wanted func(event.Finding) bool
 	fire   func(why string)
 	last   map[firingKey]time.Time
 }
@@ -177,15 +179,15 @@ type firingKey struct{ id, subject string }
 const firingAgain = time.Minute
 
 // Observe implements decoder.Rule.
-func (r *firing) Observe(e decoder.Event) []decoder.Finding { return r.look(r.Rule.Observe(e)) }
+func (r *firing) Observe(e event.Event) []event.Finding { return r.look(r.Rule.Observe(e)) }
 
 // Flush implements decoder.Rule.
-func (r *firing) Flush(now time.Time, final bool) []decoder.Finding {
+func (r *firing) Flush(now time.Time, final bool) []event.Finding {
 	maps.DeleteFunc(r.last, func(_ firingKey, at time.Time) bool { return now.Sub(at) > firingAgain })
 	return r.look(r.Rule.Flush(now, final))
 }
 
-func (r *firing) look(found []decoder.Finding) []decoder.Finding {
+func (r *firing) look(found []event.Finding) []event.Finding {
 	for _, f := range found {
 		if !r.wanted(f) {
 			continue

@@ -15,6 +15,7 @@ import (
 	"ktrace/cmd/internal/savefile"
 	"ktrace/decoder"
 	"ktrace/decoder/diagnose"
+	"ktrace/decoder/event"
 	"ktrace/testdata/lab"
 )
 
@@ -160,7 +161,7 @@ func TestFlightRecorderTakesEveryFindingAsATrigger(t *testing.T) {
 	t.Parallel()
 	c := captureOptions{}
 	c.Write = "x"
-	fires := func(trigger string, found ...decoder.Finding) (n int) {
+	fires := func(trigger string, found ...event.Finding) (n int) {
 		o := flightOptions{megabytes: 1, triggers: []string{trigger}}
 		if err := o.validate(&c); err != nil {
 			t.Fatal(err)
@@ -171,18 +172,18 @@ func TestFlightRecorderTakesEveryFindingAsATrigger(t *testing.T) {
 	}
 	ids := diagnose.IDs()
 	for i, id := range ids {
-		f := decoder.Finding{ID: id, Severity: decoder.Info, Time: time.Unix(100, 0)}
+		f := event.Finding{ID: id, Severity: event.Info, Time: time.Unix(100, 0)}
 		worse, again, late := f, f, f
-		worse.Severity = decoder.Warning
+		worse.Severity = event.Warning
 		again.Time, late.Time = f.Time.Add(firingAgain), f.Time.Add(firingAgain+1)
 		own, other := onFinding+":"+id, onFinding+":"+ids[(i+1)%len(ids)]
 		for _, tt := range []struct {
 			trigger string
-			found   []decoder.Finding
+			found   []event.Finding
 			want    int
 		}{
-			{own, []decoder.Finding{f}, 1}, {onFinding, []decoder.Finding{f}, 0}, {onFinding, []decoder.Finding{worse}, 1},
-			{other, []decoder.Finding{worse}, 0}, {own, []decoder.Finding{f, again}, 1}, {own, []decoder.Finding{f, late}, 2},
+			{own, []event.Finding{f}, 1}, {onFinding, []event.Finding{f}, 0}, {onFinding, []event.Finding{worse}, 1},
+			{other, []event.Finding{worse}, 0}, {own, []event.Finding{f, again}, 1}, {own, []event.Finding{f, late}, 2},
 		} {
 			if n := fires(tt.trigger, tt.found...); n != tt.want {
 				t.Errorf("%s: %d findings %s fire %d times, want %d", tt.trigger, len(tt.found), id, n, tt.want)

@@ -9,6 +9,8 @@ import (
 	"ktrace/cmd/internal/replay"
 	"ktrace/decoder"
 	"ktrace/decoder/diagnose"
+	"ktrace/decoder/event"
+	"ktrace/decoder/stage"
 )
 
 // fsyncOptions are the flags of the fsync verb.
@@ -54,14 +56,14 @@ func (o *fsyncOptions) validateView() error {
 }
 
 // fsyncView is the view of live and of recorded syncs.
-func fsyncView(o fsyncOptions) (replay.View, *decoder.FsyncStage) {
-	stage := &decoder.FsyncStage{Slow: o.slow}
-	rules := diagnose.NewRules(diagnose.Config{Kind: decoder.KindFsync, Slowest: stage.Slowest, Pod: func(cgroup uint64) decoder.Pod { return stage.Pod(cgroup) }})
+func fsyncView(o fsyncOptions) (replay.View, *stage.Fsync) {
+	stage := &stage.Fsync{Slow: o.slow}
+	rules := diagnose.NewRules(diagnose.Config{Kind: event.KindFsync, Slowest: stage.Slowest, Pod: func(cgroup uint64) event.Pod { return stage.Pod(cgroup) }})
 	return replay.View{
-		Kinds:  []decoder.Kind{decoder.KindFsync},
+		Kinds:  []event.Kind{event.KindFsync},
 		Stages: []decoder.Stage{stage},
 		Rules:  rules.Rules(),
 		Every:  o.interval,
-		Pods:   func(of func(uint64) decoder.Pod) { stage.Pod = of },
+		Pods:   func(of func(uint64) event.Pod) { stage.Pod = of },
 	}, stage
 }

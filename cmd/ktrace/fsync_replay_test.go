@@ -10,20 +10,20 @@ import (
 
 	"ktrace/cmd/internal/flags"
 	"ktrace/cmd/internal/replay"
-	"ktrace/decoder"
 	"ktrace/decoder/capture"
+	"ktrace/decoder/event"
 	"ktrace/testdata/lab"
 )
 
 // lastCounts are the last of a recording.
-func lastCounts(t *testing.T, recording string) (last decoder.FsyncCounts) {
+func lastCounts(t *testing.T, recording string) (last event.FsyncCounts) {
 	t.Helper()
 	for _, raw := range rawRecords(t, recording) {
-		e, err := decoder.Decode(raw)
+		e, err := event.Decode(raw)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if fact, ok := e.Body.(decoder.Fact); ok && fact.Fsync != nil && fact.Fsync.Counts != nil {
+		if fact, ok := e.Body.(event.Fact); ok && fact.Fsync != nil && fact.Fsync.Counts != nil {
 			last = *fact.Fsync.Counts
 		}
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/cilium/ebpf/features"
 	"golang.org/x/sys/unix"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/fio"
 	"ktrace/testdata/lab"
 )
@@ -34,13 +34,13 @@ type fsyncRun struct {
 
 type fsyncEvent struct {
 	Process struct{ PID, TID uint32 }
-	Fsync   decoder.Fsync
+	Fsync   event.Fsync
 }
 
 type fsyncSummary struct {
 	Seen, Shown, Filtered uint64
-	Lost                  decoder.Losses
-	Fsync                 decoder.FsyncSummary
+	Lost                  event.Losses
+	Fsync                 event.FsyncSummary
 }
 
 // during runs ktrace fsync while something happens.
@@ -139,7 +139,7 @@ func countExactly(t *testing.T, disk, variant string, inside, outside int) (apar
 	if r.summary.Shown != 1000 || r.summary.Filtered != 500 {
 		t.Errorf("shown %d, filtered %d, want 1000 and 500", r.summary.Shown, r.summary.Filtered)
 	}
-	wal := r.summary.Fsync.Classes[decoder.FsyncWAL]
+	wal := r.summary.Fsync.Classes[event.FsyncWAL]
 	if wal.N != 1000 || len(r.summary.Fsync.Classes) != 1 {
 		t.Errorf("classes %+v, want 1000 of wal alone", r.summary.Fsync.Classes)
 	}
@@ -166,8 +166,8 @@ func apartAtMost(p time.Duration) time.Duration {
 // way is one of the ways to sync a file.
 type way struct {
 	name  string
-	op    decoder.FsyncOp
-	class decoder.FsyncClass
+	op    event.FsyncOp
+	class event.FsyncClass
 	sync  func(t *testing.T, dir, file string) error
 }
 
@@ -183,15 +183,15 @@ func ways() []way {
 	}
 	pwrite := func(fd int) error { _, err := unix.Pwrite(fd, []byte("x"), 0); return err }
 	return []way{
-		{"fsync", "fsync", decoder.FsyncOther, byFD(0, unix.Fsync)},
-		{"fdatasync", "fdatasync", decoder.FsyncOther, byFD(0, unix.Fdatasync)},
-		{"a write to a file opened with O_DSYNC", "write O_DSYNC", decoder.FsyncOther, byFD(unix.O_DSYNC, pwrite)},
-		{"a write to a file opened with O_SYNC", "write O_SYNC", decoder.FsyncOther, byFD(unix.O_SYNC, pwrite)},
-		{"a write with RWF_DSYNC", "write RWF_DSYNC", decoder.FsyncOther, byFD(0, func(fd int) error {
+		{"fsync", "fsync", event.FsyncOther, byFD(0, unix.Fsync)},
+		{"fdatasync", "fdatasync", event.FsyncOther, byFD(0, unix.Fdatasync)},
+		{"a write to a file opened with O_DSYNC", "write O_DSYNC", event.FsyncOther, byFD(unix.O_DSYNC, pwrite)},
+		{"a write to a file opened with O_SYNC", "write O_SYNC", event.FsyncOther, byFD(unix.O_SYNC, pwrite)},
+		{"a write with RWF_DSYNC", "write RWF_DSYNC", event.FsyncOther, byFD(0, func(fd int) error {
 			_, err := unix.Pwritev2(fd, [][]byte{[]byte("x")}, 0, unix.RWF_DSYNC)
 			return err
 		})},
-		{"msync", "msync", decoder.FsyncOther, byFD(0, func(fd int) error {
+		{"msync", "msync", event.FsyncOther, byFD(0, func(fd int) error {
 			m, err := unix.Mmap(fd, 0, 2300, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 			if err != nil {
 				return err
@@ -200,8 +200,8 @@ func ways() []way {
 			m[0] = 'y'
 			return unix.Msync(m, unix.MS_SYNC)
 		})},
-		{"io_uring", "io_uring", decoder.FsyncOther, byFD(0, uringSync)},
-		{"fsync of a directory", "fsync", decoder.FsyncDir, func(t *testing.T, dir, _ string) error {
+		{"io_uring", "io_uring", event.FsyncOther, byFD(0, uringSync)},
+		{"fsync of a directory", "fsync", event.FsyncDir, func(t *testing.T, dir, _ string) error {
 			fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 			if err != nil {
 				return err
@@ -209,10 +209,10 @@ func ways() []way {
 			defer unix.Close(fd)
 			return unix.Fsync(fd)
 		}},
-		{"sync_file_range", "sync_file_range", decoder.FsyncOther, byFD(0, func(fd int) error {
+		{"sync_file_range", "sync_file_range", event.FsyncOther, byFD(0, func(fd int) error {
 			return unix.SyncFileRange(fd, 0, 0, unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER)
 		})},
-		{"syncfs", "syncfs", decoder.FsyncOther, byFD(0, unix.Syncfs)},
+		{"syncfs", "syncfs", event.FsyncOther, byFD(0, unix.Syncfs)},
 	}
 }
 
@@ -241,7 +241,7 @@ func TestFsyncSeesEveryWayToSync(t *testing.T) {
 					continue
 				}
 				name := file(i)
-				if w.class == decoder.FsyncDir {
+				if w.class == event.FsyncDir {
 					name = dir
 				}
 				want[fmt.Sprintf("%s %s %s", w.op, w.class, name)] = true
@@ -343,11 +343,11 @@ func TestFsyncReportsTheSlowestTenWithoutSendingAll(t *testing.T) {
 	recording := filepath.Join(t.TempDir(), "rec")
 	r := during(t, func() { own(t, fd, 3000) }, "--path", disk, "--record", recording)
 	slowest := r.summary.Fsync.Slowest
-	if len(slowest) != 10 || uint64(slowest[0].Latency) != r.summary.Fsync.Classes[decoder.FsyncOther].Max {
+	if len(slowest) != 10 || uint64(slowest[0].Latency) != r.summary.Fsync.Classes[event.FsyncOther].Max {
 		t.Fatalf("slowest: %+v", slowest)
 	}
 	// The ten highest counts of the histogram, which sees all, must be those of the ten.
-	counts := lastCounts(t, recording).Histograms[decoder.FsyncOther]
+	counts := lastCounts(t, recording).Histograms[event.FsyncOther]
 	var top []int
 	for bucket := fio.Buckets - 1; bucket >= 0 && len(top) < 10; bucket-- {
 		for range counts.Counts[uint16(bucket)] {
@@ -448,7 +448,7 @@ func TestFsyncOverTheLimitIsAFindingAndUnderItIsNot(t *testing.T) {
 	}{{"1ns", fio.Fail, 1}, {"1h", fio.Pass, 0}} {
 		t.Run(c.limit, func(t *testing.T) {
 			r := during(t, func() { own(t, fd, 300) }, "--path", disk, "--limit", c.limit)
-			if v := r.summary.Fsync.Classes[decoder.FsyncWAL].Verdict; v == nil || v.Result != c.want {
+			if v := r.summary.Fsync.Classes[event.FsyncWAL].Verdict; v == nil || v.Result != c.want {
 				t.Errorf("verdict %+v, want %s", v, c.want)
 			}
 			if found := lab.Findings(r.lines); len(found) != c.ids || c.ids == 1 && found[0].ID != "fsync-slow" {
@@ -474,8 +474,8 @@ func TestFsyncReportsWhereTheTimeWent(t *testing.T) {
 					t.Errorf("took %v: %v", e.Fsync.Latency, e.Fsync.Stages)
 				}
 			}
-			wal := r.summary.Fsync.Classes[decoder.FsyncWAL]
-			if wal.OverLimit == 0 || wal.OverStages.Longest() != decoder.OnDevice {
+			wal := r.summary.Fsync.Classes[event.FsyncWAL]
+			if wal.OverLimit == 0 || wal.OverStages.Longest() != event.OnDevice {
 				t.Errorf("%d over the limit: %v", wal.OverLimit, wal.OverStages)
 			}
 		})

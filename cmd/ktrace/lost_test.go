@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"ktrace/decoder"
 	"ktrace/decoder/capture"
+	"ktrace/decoder/event"
 	"ktrace/testdata/lab"
 )
 
@@ -304,9 +304,9 @@ func TestWhatIsSavedForPacketsToComeIsNoRow(t *testing.T) {
 	t.Parallel()
 	var file bytes.Buffer
 	w := capture.NewWriter(capture.Options{})
-	record := func(f decoder.Fact) {
+	record := func(f event.Fact) {
 		t.Helper()
-		raw, err := decoder.EncodeFact(1, f)
+		raw, err := event.EncodeFact(1, f)
 		if err == nil {
 			err = w.RecordRaw(raw)
 		}
@@ -314,17 +314,17 @@ func TestWhatIsSavedForPacketsToComeIsNoRow(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	record(decoder.Fact{Node: &decoder.Node{Name: "a"}})
+	record(event.Fact{Node: &event.Node{Name: "a"}})
 	if err := w.Begin(&file); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 3 {
-		record(decoder.Fact{Symbol: &decoder.Symbol{Address: uint64(i), Name: "f"}})
+		record(event.Fact{Symbol: &event.Symbol{Address: uint64(i), Name: "f"}})
 		if err := w.Save(); err != nil {
 			t.Fatal(err)
 		}
 		frame := greFrame(foreignClient.Addr(), foreignRouter, uint32(i))
-		if err := w.RecordRaw(decoder.RawFrame{Time: 5, Ifindex: 1, Length: uint32(len(frame)), Ethernet: true, Data: frame}.Append(nil)); err != nil {
+		if err := w.RecordRaw(event.RawFrame{Time: 5, Ifindex: 1, Length: uint32(len(frame)), Ethernet: true, Data: frame}.Append(nil)); err != nil {
 			t.Fatal(err)
 		}
 	}

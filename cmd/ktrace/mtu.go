@@ -4,15 +4,17 @@ import (
 	"ktrace/cmd/internal/replay"
 	"ktrace/decoder"
 	"ktrace/decoder/diagnose"
+	"ktrace/decoder/event"
+	"ktrace/decoder/stage"
 )
 
 // mtuView is the view of live and of recorded packets.
 func mtuView() replay.View {
-	rules := diagnose.NewRules(diagnose.Config{Kind: decoder.KindMTU})
+	rules := diagnose.NewRules(diagnose.Config{Kind: event.KindMTU})
 	return replay.View{
-		Kinds:  []decoder.Kind{decoder.KindMTU},
+		Kinds:  []event.Kind{event.KindMTU},
 		Keep:   isLoss,
-		Stages: []decoder.Stage{decoder.NewNames(), decoder.NewDrops(), diagnose.NewMTUs(rules.State)},
+		Stages: []decoder.Stage{stage.NewNames(), stage.NewDrops(), diagnose.NewMTUs(rules.State)},
 		Rules:  rules.Rules(),
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"ktrace/cmd/internal/replay"
 	"ktrace/decoder"
 	"ktrace/decoder/diagnose"
+	"ktrace/decoder/event"
+	"ktrace/decoder/stage"
 )
 
 // natFlags are those of the verb alone.
@@ -17,16 +19,16 @@ func (f *natFlags) add(fs *pflag.FlagSet) {
 
 // view is the view of live and of recorded translations.
 func (f *natFlags) view() replay.View {
-	rules := diagnose.NewRules(diagnose.Config{Kind: decoder.KindNAT})
+	rules := diagnose.NewRules(diagnose.Config{Kind: event.KindNAT})
 	v := replay.View{
-		Kinds:  []decoder.Kind{decoder.KindNAT},
-		Stages: append([]decoder.Stage{decoder.NewNames(), decoder.NewDrops()}, rules.Stages()...),
+		Kinds:  []event.Kind{event.KindNAT},
+		Stages: append([]decoder.Stage{stage.NewNames(), stage.NewDrops()}, rules.Stages()...),
 		Rules:  rules.Rules(),
 	}
 	if !f.all {
-		v.Keep = func(e decoder.Event) bool {
-			n, ok := e.Body.(decoder.NAT)
-			return isLoss(e) && (!ok || n.State != decoder.NATHit)
+		v.Keep = func(e event.Event) bool {
+			n, ok := e.Body.(event.NAT)
+			return isLoss(e) && (!ok || n.State != event.NATHit)
 		}
 	}
 	return v

@@ -13,7 +13,7 @@ import (
 	"ktrace/cmd/internal/flags"
 	"ktrace/cmd/internal/live"
 	"ktrace/cmd/internal/replay"
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // newNAT is the verb about service translation.
@@ -63,15 +63,15 @@ func serviceRange(cidr string) (func(live.View) live.View, error) {
 	if cidr == "" {
 		return func(v live.View) live.View { return v }, nil
 	}
-	var facts []decoder.Fact
+	var facts []event.Fact
 	for text := range strings.SplitSeq(cidr, ",") {
 		prefix, err := netip.ParsePrefix(text)
 		if err != nil {
 			return nil, flags.Usagef("--service-cidr %s: want addresses as in 10.96.0.0/12, or 10.96.0.0/12,fd00:96::/112", cidr)
 		}
-		facts = append(facts, decoder.Fact{Service: &decoder.ServiceFact{Source: "cidr", CIDR: prefix}})
+		facts = append(facts, event.Fact{Service: &event.ServiceFact{Source: "cidr", CIDR: prefix}})
 	}
 	return func(v live.View) live.View {
-		return v.With(live.View{Begin: func() ([]decoder.Fact, error) { return facts, nil }})
+		return v.With(live.View{Begin: func() ([]event.Fact, error) { return facts, nil }})
 	}, nil
 }

@@ -17,8 +17,8 @@ import (
 
 	"ktrace/cmd/internal/flags"
 	"ktrace/cmd/internal/replay"
-	"ktrace/decoder"
 	"ktrace/decoder/capture"
+	"ktrace/decoder/event"
 	"ktrace/decoder/fio"
 	"ktrace/decoder/record"
 )
@@ -114,7 +114,7 @@ func sameFindings(a, b []string) bool {
 // otherwise are the records of another node, with the opposite facts.
 func otherwise(t *testing.T, original [][]byte) [][]byte {
 	t.Helper()
-	return altered(t, original, func(f *decoder.Fact) {
+	return altered(t, original, func(f *event.Fact) {
 		if f.Node != nil {
 			f.Node.Name, f.Node.Wall = "another", f.Node.Wall+1
 		}
@@ -125,16 +125,16 @@ func otherwise(t *testing.T, original [][]byte) [][]byte {
 // instead are the records of the same run, with the opposite of a kind of facts.
 func instead(t *testing.T, original [][]byte, kind string) [][]byte {
 	t.Helper()
-	return altered(t, original, func(f *decoder.Fact) { opposite(f, kind) })
+	return altered(t, original, func(f *event.Fact) { opposite(f, kind) })
 }
 
-func altered(t *testing.T, original [][]byte, change func(*decoder.Fact)) (all [][]byte) {
+func altered(t *testing.T, original [][]byte, change func(*event.Fact)) (all [][]byte) {
 	t.Helper()
 	for _, raw := range original {
-		e, err := decoder.Decode(raw)
-		if f, ok := e.Body.(decoder.Fact); err == nil && ok && f != (decoder.Fact{}) {
+		e, err := event.Decode(raw)
+		if f, ok := e.Body.(event.Fact); err == nil && ok && f != (event.Fact{}) {
 			change(&f)
-			if raw, err = decoder.EncodeFact(time.Duration(e.Time.UnixNano()), f); err != nil {
+			if raw, err = event.EncodeFact(time.Duration(e.Time.UnixNano()), f); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -148,7 +148,7 @@ func factKinds() []string {
 }
 
 // opposite has a fact of a kind, or of any, say something else of the same thing.
-func opposite(f *decoder.Fact, kind string) {
+func opposite(f *event.Fact, kind string) {
 	of := func(k string, is bool) bool { return is && (kind == "" || kind == k) }
 	elsewhere := netip.MustParseAddr("192.0.2.99")
 	switch {
@@ -163,7 +163,7 @@ func opposite(f *decoder.Fact, kind string) {
 		for range 1000 {
 			h.Add(20*time.Millisecond, syncLimit)
 		}
-		f.Fsync.Counts.Histograms = map[decoder.FsyncClass]fio.Histogram{decoder.FsyncWAL: h}
+		f.Fsync.Counts.Histograms = map[event.FsyncClass]fio.Histogram{event.FsyncWAL: h}
 	case of("neighbour", f.Neighbour != nil):
 		f.Neighbour.State, f.Neighbour.MAC = "reachable", "02:00:00:00:00:09"
 	case of("pod", f.Pod != nil):
@@ -175,7 +175,7 @@ func opposite(f *decoder.Fact, kind string) {
 	case of("service", f.Service != nil):
 		f.Service.Name, f.Service.Ports = "other", nil
 	case of("service_rules", f.ServiceRules != nil):
-		f.ServiceRules.State, f.ServiceRules.Endpoints = decoder.ServicePresent, []netip.AddrPort{netip.AddrPortFrom(elsewhere, 99)}
+		f.ServiceRules.State, f.ServiceRules.Endpoints = event.ServicePresent, []netip.AddrPort{netip.AddrPortFrom(elsewhere, 99)}
 	case of("symbol", f.Symbol != nil):
 		f.Symbol.Name = "other"
 	case of("sysctl", f.Sysctl != nil):

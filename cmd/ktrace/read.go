@@ -18,8 +18,8 @@ import (
 	"ktrace/cmd/internal/flags"
 	"ktrace/cmd/internal/outfile"
 	"ktrace/cmd/internal/replay"
-	"ktrace/decoder"
 	"ktrace/decoder/capture"
+	"ktrace/decoder/event"
 )
 
 // recordedView is a verb's view over a file instead of a live node.
@@ -28,8 +28,8 @@ type recordedView struct {
 	// declare adds the verb's own flags, as far as they are about the view and not about what is traced. What it returns makes
 	// the view once they are parsed.
 	declare func(*pflag.FlagSet) func() (replay.View, error)
-	devices bool             // its events happen at devices
-	failOn  decoder.Severity // default of --fail-on; "" is none
+	devices bool           // its events happen at devices
+	failOn  event.Severity // default of --fail-on; "" is none
 }
 
 // recordedViews has a row for every verb that can read a file.
@@ -60,7 +60,7 @@ func recordedViews() []recordedView {
 				v, _ := diagnoseView(slow)
 				return v, nil
 			}
-		}, failOn: decoder.Warning},
+		}, failOn: event.Warning},
 		{name: "reset", declare: func(*pflag.FlagSet) func() (replay.View, error) {
 			return func() (replay.View, error) { return resetView(), nil }
 		}},

@@ -14,9 +14,11 @@ import (
 	"ktrace/cmd/internal/replay"
 	"ktrace/decoder"
 	"ktrace/decoder/capture"
+	"ktrace/decoder/event"
 	"ktrace/decoder/pcapfilter"
 	"ktrace/decoder/pcapng"
 	"ktrace/decoder/record"
+	"ktrace/decoder/stage"
 )
 
 // packetsOptions are the flags of read without a view.
@@ -71,7 +73,7 @@ func (o *packetsOptions) run(ctx context.Context, expr *pcapfilter.Expr, in inpu
 			return flags.Usagef("--dedup goes with --stats or -w")
 		}
 		return replay.Replay(ctx, o.Flags, func() (replay.View, error) {
-			return replay.View{Kinds: []decoder.Kind{decoder.KindFrame}, Stages: []decoder.Stage{decoder.NewNames()}, Filter: expr}, nil
+			return replay.View{Kinds: []event.Kind{event.KindFrame}, Stages: []decoder.Stage{stage.NewNames()}, Filter: expr}, nil
 		}, s, in.files...)
 	}
 	sub := capture.Subset{Filter: expr, Dedup: o.dedup, Limit: o.Count, Live: in.live, Cut: s.WarnCut}
@@ -146,9 +148,9 @@ type jsonStats struct {
 }
 
 func statsLine(stats capture.Stats) jsonStats {
-	line := jsonStats{V: decoder.Schema, Type: "stats", Stats: stats}
+	line := jsonStats{V: event.Schema, Type: "stats", Stats: stats}
 	if first, last, ok := stats.Span(); ok {
-		line.First, line.Last = first.Format(decoder.NanosecondTime), last.Format(decoder.NanosecondTime)
+		line.First, line.Last = first.Format(event.NanosecondTime), last.Format(event.NanosecondTime)
 		line.Duration = last.Sub(first).Nanoseconds()
 	}
 	return line

@@ -4,15 +4,17 @@ import (
 	"ktrace/cmd/internal/replay"
 	"ktrace/decoder"
 	"ktrace/decoder/diagnose"
+	"ktrace/decoder/event"
+	"ktrace/decoder/stage"
 )
 
 // resetView is the view of live and of recorded resets.
 func resetView() replay.View {
-	rules := diagnose.NewRules(diagnose.Config{Kind: decoder.KindReset})
+	rules := diagnose.NewRules(diagnose.Config{Kind: event.KindReset})
 	return replay.View{
-		Kinds:  []decoder.Kind{decoder.KindReset},
-		Early:  []decoder.Stage{decoder.NewOverflows()},
-		Stages: []decoder.Stage{decoder.NewNames(), decoder.NewDrops(), decoder.NewResets()},
+		Kinds:  []event.Kind{event.KindReset},
+		Early:  []decoder.Stage{stage.NewOverflows()},
+		Stages: []decoder.Stage{stage.NewNames(), stage.NewDrops(), stage.NewResets()},
 		Rules:  rules.Rules(),
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/testdata/lab"
 )
 
@@ -261,7 +261,7 @@ func (x encounter) check(t testing.TB, lines []lab.Line) {
 func (x encounter) finding(t testing.TB, l lab.Line) {
 	var f struct {
 		ID, Subject, Title, Confidence string
-		Remedy                         []decoder.Remedy
+		Remedy                         []event.Remedy
 		Hits                           []struct {
 			Pod struct{ Name string }
 			To  string

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/packet"
 	"ktrace/testdata/lab"
 )
 
@@ -52,7 +52,7 @@ func tunnelled(b []byte) bool {
 	if b[0]>>4 == 6 {
 		at = 40
 	}
-	return len(b) >= at+4 && binary.BigEndian.Uint16(b[at+2:]) == decoder.PortVXLANLinux
+	return len(b) >= at+4 && binary.BigEndian.Uint16(b[at+2:]) == packet.PortVXLANLinux
 }
 
 func (o *overlay) block(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { o.blocked.get(c).Store(true) }

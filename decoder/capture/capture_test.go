@@ -14,9 +14,11 @@ import (
 	"time"
 
 	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/packet/packettest"
 	"ktrace/decoder/pcapfilter"
 	"ktrace/decoder/pcapng"
+	"ktrace/decoder/stage"
 )
 
 const (
@@ -24,9 +26,9 @@ const (
 	nodeNetns = 4026531840
 )
 
-func factRecord(t testing.TB, at time.Duration, f decoder.Fact) []byte {
+func factRecord(t testing.TB, at time.Duration, f event.Fact) []byte {
 	t.Helper()
-	raw, err := decoder.EncodeFact(at, f)
+	raw, err := event.EncodeFact(at, f)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,29 +43,29 @@ func query(src, dst string) []byte {
 
 // stream is what a capture in a pod and beside it on the node looks like.
 func stream(t testing.TB) [][]byte {
-	web := decoder.PodFact{UID: "u1", Namespace: "default", Name: "web-0", Source: "log", Netns: podNetns,
+	web := event.PodFact{UID: "u1", Namespace: "default", Name: "web-0", Source: "log", Netns: podNetns,
 		Addrs: []netip.Addr{netip.MustParseAddr("10.244.1.2")}}
-	frame := func(at time.Duration, netns, ifindex uint32, way decoder.Direction) []byte {
+	frame := func(at time.Duration, netns, ifindex uint32, way event.Direction) []byte {
 		data := query("10.244.1.2", "10.96.0.10")
-		return decoder.RawFrame{Time: at, Netns: netns, Ifindex: ifindex, Length: uint32(len(data)), Direction: way, Ethernet: true, Data: data}.Append(nil)
+		return event.RawFrame{Time: at, Netns: netns, Ifindex: ifindex, Length: uint32(len(data)), Direction: way, Ethernet: true, Data: data}.Append(nil)
 	}
 	return [][]byte{
-		factRecord(t, 1, decoder.Fact{Node: &decoder.Node{Name: "node-1", Kernel: "6.18", Netns: nodeNetns, Wall: 1_700_000_000 * time.Second}}),
-		factRecord(t, 2, decoder.Fact{Pod: &web}),
-		factRecord(t, 3, decoder.Fact{Device: &decoder.Device{Netns: podNetns, Ifindex: 2, Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("10.244.1.2/24")}}}),
-		frame(1000, podNetns, 2, decoder.Out),
-		factRecord(t, 1100, decoder.Fact{Device: &decoder.Device{Netns: nodeNetns, Ifindex: 9, Name: "uplink"}}),
-		frame(1200, nodeNetns, 9, decoder.Out),
-		factRecord(t, 1300, decoder.Fact{Device: &decoder.Device{Netns: podNetns, Ifindex: 2, Name: "eth0", Lost: 5}}),
-		frame(1400, podNetns, 2, decoder.In),
-		factRecord(t, 1500, decoder.Fact{Counts: &decoder.Counts{Seen: 8, Lost: decoder.Losses{Ring: 5}}}),
+		factRecord(t, 1, event.Fact{Node: &event.Node{Name: "node-1", Kernel: "6.18", Netns: nodeNetns, Wall: 1_700_000_000 * time.Second}}),
+		factRecord(t, 2, event.Fact{Pod: &web}),
+		factRecord(t, 3, event.Fact{Device: &event.Device{Netns: podNetns, Ifindex: 2, Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("10.244.1.2/24")}}}),
+		frame(1000, podNetns, 2, event.Out),
+		factRecord(t, 1100, event.Fact{Device: &event.Device{Netns: nodeNetns, Ifindex: 9, Name: "uplink"}}),
+		frame(1200, nodeNetns, 9, event.Out),
+		factRecord(t, 1300, event.Fact{Device: &event.Device{Netns: podNetns, Ifindex: 2, Name: "eth0", Lost: 5}}),
+		frame(1400, podNetns, 2, event.In),
+		factRecord(t, 1500, event.Fact{Counts: &event.Counts{Seen: 8, Lost: event.Losses{Ring: 5}}}),
 	}
 }
 
 func written(t testing.TB, records [][]byte) []byte {
 	t.Helper()
 	var file bytes.Buffer
-	w := NewWriter(Options{Snap: 262144}).With(decoder.NewNames())
+	w := NewWriter(Options{Snap: 262144}).With(stage.NewNames())
 	for i, raw := range records {
 		if err := w.RecordRaw(raw); err != nil {
 			t.Fatal(err)
@@ -113,7 +115,7 @@ func TestWhatIsWrittenIsReadAsItWas(t *testing.T) {
 func TestRecordsThatNoPacketTakesAlongAreFewRows(t *testing.T) {
 	records := stream(t)[:1]
 	for i := range 20_000 {
-		records = append(records, factRecord(t, time.Duration(i), decoder.Fact{Symbol: &decoder.Symbol{Address: uint64(i + 1), Name: "some_function"}}))
+		records = append(records, factRecord(t, time.Duration(i), event.Fact{Symbol: &event.Symbol{Address: uint64(i + 1), Name: "some_function"}}))
 	}
 	file := written(t, records)
 	rows, most := 0, 0
@@ -210,11 +212,11 @@ func TestEachFileOfARotationStandsAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 		switch b := e.Body.(type) {
-		case decoder.Fact:
+		case event.Fact:
 			if b.Pod != nil {
 				names++
 			}
-		case decoder.Frame:
+		case event.Frame:
 			frames++
 			if e.Node != "node-1" {
 				t.Errorf("node %q", e.Node)
@@ -245,10 +247,10 @@ func TestForeignCapturesGivePackets(t *testing.T) {
 				}
 				r := NewReader(bytes.NewReader(data), ReaderOptions{Filter: e})
 				for _, raw := range readAll(t, r) {
-					if !decoder.IsPacket(raw) {
+					if !event.IsPacket(raw) {
 						continue
 					}
-					if _, err := decoder.Decode(raw); err != nil {
+					if _, err := event.Decode(raw); err != nil {
 						t.Error(err)
 					}
 					if expr == "" {

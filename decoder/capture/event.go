@@ -5,18 +5,19 @@ import (
 	"encoding/json"
 
 	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/pcapng"
 )
 
 // writeEvent writes what the kernel half told of a packet on its way, where it is known what the packet looked like,
 // and keeps what else it told for the next.
-func (w *Writer) writeEvent(raw []byte, e decoder.Event) error {
+func (w *Writer) writeEvent(raw []byte, e event.Event) error {
 	for _, s := range append([]decoder.Stage{w.index}, w.stages...) {
 		if all := s.Observe(e); len(all) == 1 {
 			e = all[0]
 		}
 	}
-	if _, hop := e.Body.(decoder.Hop); hop && w.options.Whole {
+	if _, hop := e.Body.(event.Hop); hop && w.options.Whole {
 		return w.hold(bytes.Clone(raw))
 	}
 	if e.Packet == nil || len(e.Packet.Bytes) == 0 {
@@ -43,11 +44,11 @@ func (w *Writer) writeEvent(raw []byte, e decoder.Event) error {
 }
 
 // annotate writes the packet with what is known of the event.
-func (w *Writer) annotate(t *target, e decoder.Event) error {
+func (w *Writer) annotate(t *target, e event.Event) error {
 	if headline, details := headline(e), details(e); headline != "" || len(details) > 0 { // editcap leaves out an empty one
 		w.opts.AddComment(headline, details...)
 	}
-	if flags := flagsOf(decoder.RawFrame{Direction: e.Direction}); flags != 0 {
+	if flags := flagsOf(event.RawFrame{Direction: e.Direction}); flags != 0 {
 		w.opts.AddFlags(flags)
 	}
 	if e.Journey != 0 {
@@ -57,13 +58,13 @@ func (w *Writer) annotate(t *target, e decoder.Event) error {
 		w.opts.AddUint64(pcapng.PacketDropCount, w.lost-w.told)
 		w.told = w.lost
 	}
-	if _, dead := e.Body.(decoder.Drop); dead && !w.options.Old {
+	if _, dead := e.Body.(event.Drop); dead && !w.options.Old {
 		w.opts.AddVerdict(pcapng.VerdictTC, pcapng.TCShot)
 	}
 	if e.PID != 0 {
 		w.opts.AddProcess(e.PID, e.TID)
 	}
-	text, err := decoder.AppendJSON(nil, e)
+	text, err := event.AppendJSON(nil, e)
 	if err != nil {
 		return err
 	}
@@ -74,26 +75,26 @@ func (w *Writer) annotate(t *target, e decoder.Event) error {
 }
 
 // headline is what one would grep for.
-func headline(e decoder.Event) string {
-	if d, ok := e.Body.(decoder.Drop); ok {
+func headline(e event.Event) string {
+	if d, ok := e.Body.(event.Drop); ok {
 		return "DROP " + d.Reason + " " + d.Location
 	}
 	return ""
 }
 
-func details(e decoder.Event) []pcapng.Field {
+func details(e event.Event) []pcapng.Field {
 	fields := endFields(e)
 	if e.PID != 0 {
 		fields = append(fields, pcapng.Field{Key: "comm", Value: e.Comm})
 	}
-	if h, ok := e.Body.(decoder.Hop); ok && h.Conntrack != nil && (h.Conntrack.DNAT() || h.Conntrack.SNAT()) {
+	if h, ok := e.Body.(event.Hop); ok && h.Conntrack != nil && (h.Conntrack.DNAT() || h.Conntrack.SNAT()) {
 		fields = append(fields, pcapng.Field{Key: "nat", Value: h.Conntrack.Reply.Reverse().String()})
 	}
 	return fields
 }
 
 // writeRow writes what is no packet as a row of its own, which Wireshark dissects as JSON.
-func (w *Writer) writeRow(e decoder.Event) error {
+func (w *Writer) writeRow(e event.Event) error {
 	if w.events == nil {
 		w.events = pcapng.NewInterface("events@"+w.node.Name, "what is no packet", pcapng.LinkUpperPDU, w.options.Snap)
 		about, err := json.Marshal(interfaceJSON{Path: true, runJSON: runJSON{w.node.Name, w.node.Wall}})
@@ -105,7 +106,7 @@ func (w *Writer) writeRow(e decoder.Event) error {
 			return err
 		}
 	}
-	text, err := decoder.AppendJSON(nil, e)
+	text, err := event.AppendJSON(nil, e)
 	if err != nil {
 		return err
 	}

@@ -7,13 +7,13 @@ import (
 	"slices"
 	"strings"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/pcapng"
 )
 
 // takeFact learns from a fact and keeps it for the file. Ticks only say that time goes by, which packets do too.
-func (w *Writer) takeFact(raw []byte, e decoder.Event, f decoder.Fact) error {
-	if f == (decoder.Fact{}) {
+func (w *Writer) takeFact(raw []byte, e event.Event, f event.Fact) error {
+	if f == (event.Fact{}) {
 		return nil
 	}
 	w.index.Observe(e)
@@ -32,7 +32,7 @@ func (w *Writer) takeFact(raw []byte, e decoder.Event, f decoder.Fact) error {
 	return nil
 }
 
-func (w *Writer) learn(f decoder.Fact) {
+func (w *Writer) learn(f event.Fact) {
 	switch {
 	case f.Node != nil:
 		w.node = *f.Node
@@ -54,7 +54,7 @@ func (w *Writer) learn(f decoder.Fact) {
 	}
 }
 
-func (w *Writer) nameService(f decoder.ServiceFact) {
+func (w *Writer) nameService(f event.ServiceFact) {
 	for _, a := range f.Addrs {
 		a = a.Unmap()
 		if f.Gone {
@@ -67,7 +67,7 @@ func (w *Writer) nameService(f decoder.ServiceFact) {
 }
 
 // namePod notes the names of a pod's addresses: all of them, for the pod may have got its name after its address.
-func (w *Writer) namePod(f decoder.PodFact) {
+func (w *Writer) namePod(f event.PodFact) {
 	p, ok := w.index.Pod(f.UID)
 	if !ok || f.Gone || p.Name == "" {
 		return
@@ -104,7 +104,7 @@ func (w *Writer) nameAll() {
 }
 
 // title is the text of what an end is called, "" if nobody knows.
-func title(p decoder.Pod) string {
+func title(p event.Pod) string {
 	if p.Name != "" && p.Container != "" {
 		return strings.Join([]string{p.Namespace, p.Name, p.Container}, "/")
 	}

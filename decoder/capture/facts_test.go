@@ -9,23 +9,24 @@ import (
 	"testing"
 
 	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 func TestTheNextFileBeginsWithWhatStillIs(t *testing.T) {
 	records := stream(t)[:1]
-	service := func(name string, gone bool, ports ...decoder.ServicePort) {
-		records = append(records, factRecord(t, 2, decoder.Fact{Service: &decoder.ServiceFact{
+	service := func(name string, gone bool, ports ...event.ServicePort) {
+		records = append(records, factRecord(t, 2, event.Fact{Service: &event.ServiceFact{
 			Source: "api", Namespace: "shop", Name: name, Addrs: []netip.Addr{netip.MustParseAddr("10.96.0.9")}, Ports: ports, Gone: gone,
 		}}))
 	}
 	device := func(gone bool) {
-		records = append(records, factRecord(t, 3, decoder.Fact{Device: &decoder.Device{Netns: podNetns, Ifindex: 2, Name: "eth0", Gone: gone}}))
+		records = append(records, factRecord(t, 3, event.Fact{Device: &event.Device{Netns: podNetns, Ifindex: 2, Name: "eth0", Gone: gone}}))
 	}
 	for port := range uint16(100) {
-		service("web", false, decoder.ServicePort{Proto: "tcp", Port: port})
+		service("web", false, event.ServicePort{Proto: "tcp", Port: port})
 	}
 	for _, system := range []string{"iptables-legacy", "iptables-nft"} { // what one leaves behind is beside the other's
-		records = append(records, factRecord(t, 2, decoder.Fact{Service: &decoder.ServiceFact{Source: "iptables", System: system, Netns: nodeNetns, Name: "web"}}))
+		records = append(records, factRecord(t, 2, event.Fact{Service: &event.ServiceFact{Source: "iptables", System: system, Netns: nodeNetns, Name: "web"}}))
 	}
 	service("gone", false)
 	service("gone", true)
@@ -53,7 +54,7 @@ func TestTheNextFileBeginsWithWhatStillIs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		switch f, _ := e.Body.(decoder.Fact); {
+		switch f, _ := e.Body.(event.Fact); {
 		case f.Device != nil && f.Device.Netns == podNetns:
 			t.Errorf("the file tells of %+v, which is no more", f.Device)
 		case f.Service != nil && f.Service.System != "":

@@ -1,7 +1,7 @@
 package capture
 
 import (
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/pcapng"
 )
 
@@ -22,7 +22,7 @@ func saidOf(o pcapng.Options) said {
 }
 
 // annotate puts what others say of a packet into its record, and tells before it what that refers to.
-func (r *Reader) annotate(p *pcapng.Packet, f *decoder.RawFrame, s *said) (err error) {
+func (r *Reader) annotate(p *pcapng.Packet, f *event.RawFrame, s *said) (err error) {
 	if s.pid == 0 {
 		s.pid, s.tid = p.Process()
 	}

@@ -10,8 +10,10 @@ import (
 	"testing"
 
 	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/pcapng"
 	"ktrace/decoder/pod"
+	"ktrace/decoder/stage"
 )
 
 // foreign writes a capture of another tool: what it writes beside packets is in the form of its sources, the packets
@@ -92,11 +94,11 @@ func retisFile(t testing.TB) []byte {
 }
 
 // eventsOf are the events of a file, facts left out, as the stages that every view begins with make them.
-func eventsOf(t testing.TB, file []byte) []decoder.Event {
+func eventsOf(t testing.TB, file []byte) []event.Event {
 	t.Helper()
 	source := decoder.Stream{Frames: NewReader(bytes.NewReader(file), ReaderOptions{})}
-	stages := []decoder.Stage{decoder.NewJourneys(), pod.NewIndex(), decoder.NewNames()}
-	var all []decoder.Event
+	stages := []decoder.Stage{stage.NewJourneys(), pod.NewIndex(), stage.NewNames()}
+	var all []event.Event
 	for {
 		e, err := source.Next(context.Background())
 		if errors.Is(err, io.EOF) {
@@ -108,7 +110,7 @@ func eventsOf(t testing.TB, file []byte) []decoder.Event {
 		for _, s := range stages {
 			e = s.Observe(e)[0]
 		}
-		if e.Body.Kind() != decoder.KindFact {
+		if e.Body.Kind() != event.KindFact {
 			all = append(all, e)
 		}
 	}
@@ -118,7 +120,7 @@ func TestPtcpdumpNamesProcessContainerAndPod(t *testing.T) {
 	type who struct {
 		pid, tid uint32
 		comm     string
-		pod      decoder.Pod
+		pod      event.Pod
 		iface    string
 	}
 	var got []who
@@ -126,9 +128,9 @@ func TestPtcpdumpNamesProcessContainerAndPod(t *testing.T) {
 		got = append(got, who{e.PID, e.TID, e.Comm, e.Pod, e.Iface})
 	}
 	want := []who{
-		{4242, 4243, "resolver", decoder.Pod{Namespace: "default", Name: "web-0", UID: "6f1e", Container: "app", Source: "ptcpdump"}, "eth0"},
-		{7, 7, "sshd", decoder.Pod{}, "eth0"},
-		{0, 0, "", decoder.Pod{}, "eth0"},
+		{4242, 4243, "resolver", event.Pod{Namespace: "default", Name: "web-0", UID: "6f1e", Container: "app", Source: "ptcpdump"}, "eth0"},
+		{7, 7, "sshd", event.Pod{}, "eth0"},
+		{0, 0, "", event.Pod{}, "eth0"},
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -143,7 +145,7 @@ func TestRetisProbesSeeOnePacketOnItsWay(t *testing.T) {
 	type where struct {
 		netns      uint32
 		iface      string
-		way        decoder.Direction
+		way        event.Direction
 		sameAsLast bool
 	}
 	var got []where
@@ -154,17 +156,17 @@ func TestRetisProbesSeeOnePacketOnItsWay(t *testing.T) {
 		}
 	}
 	want := []where{
-		{podNetns, "eth0", decoder.Out, false}, {nodeNetns, "veth1", decoder.In, true}, {nodeNetns, "veth1", "", true}, {nodeNetns, "", "", false},
+		{podNetns, "eth0", event.Out, false}, {nodeNetns, "veth1", event.In, true}, {nodeNetns, "veth1", "", true}, {nodeNetns, "", "", false},
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
-	d, ok := all[2].Body.(decoder.Drop)
+	d, ok := all[2].Body.(event.Drop)
 	if !ok || d.Reason != "NETFILTER_DROP" || d.Location != "nf_hook_slow" {
 		t.Errorf("the drop is %+v", all[2].Body)
 	}
 	for _, i := range []int{0, 1, 3} {
-		if all[i].Body.Kind() != decoder.KindHop {
+		if all[i].Body.Kind() != event.KindHop {
 			t.Errorf("event %d is a %s", i, all[i].Body.Kind())
 		}
 	}

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // factKey is what a fact of how things are replaces.
@@ -27,7 +27,7 @@ const (
 const maxOfSpaces = 1 << 15
 
 // keep notes what the next file has to begin with: what is reported once. What events are explained by is reported with them.
-func (w *Writer) keep(raw []byte, f decoder.Fact) error {
+func (w *Writer) keep(raw []byte, f event.Fact) error {
 	switch {
 	case f.Node != nil:
 		w.replace(factKey{kind: "node"}, raw)
@@ -69,14 +69,14 @@ func (w *Writer) keep(raw []byte, f decoder.Fact) error {
 }
 
 // keepFsync notes which syncs are watched, and what was counted of them: the next file begins there.
-func (w *Writer) keepFsync(raw []byte, f decoder.FsyncFact) error {
+func (w *Writer) keepFsync(raw []byte, f event.FsyncFact) error {
 	if f.Scope != nil {
 		w.replace(factKey{kind: "fsync scope"}, raw)
 	}
 	if f.Counts == nil {
 		return nil
 	}
-	before, err := decoder.EncodeFact(decoder.RecordTime(raw), decoder.Fact{Fsync: &decoder.FsyncFact{Before: f.Counts}})
+	before, err := event.EncodeFact(event.RecordTime(raw), event.Fact{Fsync: &event.FsyncFact{Before: f.Counts}})
 	if err == nil {
 		w.replace(factKey{kind: "fsync counts"}, before)
 	}
@@ -117,14 +117,14 @@ func (w *Writer) forgetSpaces() {
 	var times []time.Duration
 	for key, f := range w.current {
 		if key.ofSpace() {
-			times = append(times, decoder.RecordTime(f.raw))
+			times = append(times, event.RecordTime(f.raw))
 		}
 	}
 	slices.Sort(times)
 	middle := times[len(times)/2]
 	gone := map[*fact]bool{}
 	for key, f := range w.current {
-		if key.ofSpace() && decoder.RecordTime(f.raw) <= middle {
+		if key.ofSpace() && event.RecordTime(f.raw) <= middle {
 			gone[f] = true
 			delete(w.current, key)
 		}

@@ -11,11 +11,12 @@ import (
 	"time"
 
 	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/fio"
 )
 
 // begins are the facts that a file begins with which follows others, but for the node.
-func begins(t *testing.T, w *Writer) (all []decoder.Fact) {
+func begins(t *testing.T, w *Writer) (all []event.Fact) {
 	t.Helper()
 	var file bytes.Buffer
 	if err := errors.Join(w.Begin(&file), w.Close()); err != nil {
@@ -30,7 +31,7 @@ func begins(t *testing.T, w *Writer) (all []decoder.Fact) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if f, ok := e.Body.(decoder.Fact); ok && f.Node == nil {
+		if f, ok := e.Body.(event.Fact); ok && f.Node == nil {
 			all = append(all, f)
 		}
 	}
@@ -39,30 +40,30 @@ func begins(t *testing.T, w *Writer) (all []decoder.Fact) {
 // TestTheNextFileBeginsWithWhatIsReportedOnce, and goes on to count where the one before ended.
 func TestTheNextFileBeginsWithWhatIsReportedOnce(t *testing.T) {
 	w := NewWriter(Options{})
-	learn := func(f decoder.Fact) {
+	learn := func(f event.Fact) {
 		t.Helper()
 		if err := w.RecordRaw(factRecord(t, 2, f)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	var h fio.Histogram
-	counted := func(n int) *decoder.FsyncCounts {
+	counted := func(n int) *event.FsyncCounts {
 		for range n {
 			h.Add(time.Millisecond, 10*time.Millisecond)
 		}
 		var now fio.Histogram
 		now.Merge(h)
-		return &decoder.FsyncCounts{Histograms: map[decoder.FsyncClass]fio.Histogram{decoder.FsyncWAL: now}}
+		return &event.FsyncCounts{Histograms: map[event.FsyncClass]fio.Histogram{event.FsyncWAL: now}}
 	}
-	chain := decoder.ChainFact{Netns: 7, System: "iptables-nft", Family: "ipv4", Table: "filter", Chain: "FORWARD", Policy: "accept"}
+	chain := event.ChainFact{Netns: 7, System: "iptables-nft", Family: "ipv4", Table: "filter", Chain: "FORWARD", Policy: "accept"}
 	dropping := chain
 	dropping.Policy = "drop"
-	learn(decoder.Fact{Fsync: &decoder.FsyncFact{Scope: &decoder.FsyncScope{Limit: time.Second}}})
-	learn(decoder.Fact{Chain: &chain})
-	learn(decoder.Fact{Chain: &dropping})
-	learn(decoder.Fact{Fsync: &decoder.FsyncFact{Counts: counted(5)}})
-	learn(decoder.Fact{Fsync: &decoder.FsyncFact{Counts: counted(6)}})
-	learn(decoder.Fact{Route: &decoder.Route{Errno: "ENETUNREACH"}}) // is reported with the next packet that it explains
+	learn(event.Fact{Fsync: &event.FsyncFact{Scope: &event.FsyncScope{Limit: time.Second}}})
+	learn(event.Fact{Chain: &chain})
+	learn(event.Fact{Chain: &dropping})
+	learn(event.Fact{Fsync: &event.FsyncFact{Counts: counted(5)}})
+	learn(event.Fact{Fsync: &event.FsyncFact{Counts: counted(6)}})
+	learn(event.Fact{Route: &event.Route{Errno: "ENETUNREACH"}}) // is reported with the next packet that it explains
 	all := begins(t, w)
 	if len(all) != 3 {
 		t.Fatalf("the file begins with %+v", all)
@@ -71,7 +72,7 @@ func TestTheNextFileBeginsWithWhatIsReportedOnce(t *testing.T) {
 		switch {
 		case f.Chain != nil && f.Chain.Policy == "drop":
 		case f.Fsync != nil && f.Fsync.Scope != nil && f.Fsync.Scope.Limit == time.Second:
-		case f.Fsync != nil && f.Fsync.Counts == nil && f.Fsync.Before != nil && f.Fsync.Before.Histograms[decoder.FsyncWAL].N == 11:
+		case f.Fsync != nil && f.Fsync.Counts == nil && f.Fsync.Before != nil && f.Fsync.Before.Histograms[event.FsyncWAL].N == 11:
 		default:
 			t.Errorf("the file begins with %s", f.Summary())
 		}
@@ -83,7 +84,7 @@ func TestNamespacesThatComeAndGoTakeNoMemory(t *testing.T) {
 	w := NewWriter(Options{})
 	const spaces = maxOfSpaces + 10
 	for i := range spaces {
-		f := decoder.Fact{Sysctl: &decoder.Sysctl{Netns: uint32(i), Key: "net.ipv4.ip_forward", Value: "1"}}
+		f := event.Fact{Sysctl: &event.Sysctl{Netns: uint32(i), Key: "net.ipv4.ip_forward", Value: "1"}}
 		if err := w.RecordRaw(factRecord(t, time.Duration(i), f)); err != nil {
 			t.Fatal(err)
 		}
@@ -92,7 +93,7 @@ func TestNamespacesThatComeAndGoTakeNoMemory(t *testing.T) {
 		t.Errorf("%d are kept, %d for the next file, and %d counted", n, len(w.facts), w.ofSpaces)
 	}
 	all := begins(t, w)
-	if last := fmt.Sprint(all[len(all)-1].Sysctl.Netns); last != fmt.Sprint(spaces-1) || !slices.ContainsFunc(all, func(f decoder.Fact) bool { return f.Sysctl.Netns == spaces-100 }) {
+	if last := fmt.Sprint(all[len(all)-1].Sysctl.Netns); last != fmt.Sprint(spaces-1) || !slices.ContainsFunc(all, func(f event.Fact) bool { return f.Sysctl.Netns == spaces-100 }) {
 		t.Errorf("the last is of namespace %s", last)
 	}
 }

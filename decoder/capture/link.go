@@ -3,7 +3,7 @@ package capture
 import (
 	"encoding/binary"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/pcapng"
 )
 
@@ -35,7 +35,7 @@ func links(l pcapng.LinkType) (link, bool) {
 const packetOutgoing = 4
 
 // strip takes the header off and keeps what it says. It is false for a packet that ends within its header.
-func (k link) strip(f *decoder.RawFrame) bool {
+func (k link) strip(f *event.RawFrame) bool {
 	b := f.Data
 	if len(b) <= k.size {
 		return false
@@ -55,9 +55,9 @@ func (k link) strip(f *decoder.RawFrame) bool {
 	if k.wide { // 16 bits in the first version of the header
 		f.Type = b[k.kind+1]
 	}
-	f.Direction = decoder.In
+	f.Direction = event.In
 	if f.Type == packetOutgoing {
-		f.Direction = decoder.Out
+		f.Direction = event.Out
 	}
 	return true
 }

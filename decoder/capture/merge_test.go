@@ -11,15 +11,17 @@ import (
 	"time"
 
 	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/pcapfilter"
 	"ktrace/decoder/pcapng"
+	"ktrace/decoder/stage"
 )
 
 // nodeFile is the capture of a node that booted at some time, with a packet of a pod's at eth0 and then its drop there.
 // By its numbers it looks like that of any other node.
 func nodeFile(t testing.TB, name, device, reason string, boot, packet time.Duration) []byte {
 	data := query("10.244.1.2", "10.96.0.10")
-	frame := decoder.RawFrame{Time: packet, Netns: nodeNetns, Ifindex: 2, Length: uint32(len(data)), Direction: decoder.Out, Ethernet: true, Data: data}
+	frame := event.RawFrame{Time: packet, Netns: nodeNetns, Ifindex: 2, Length: uint32(len(data)), Direction: event.Out, Ethernet: true, Data: data}
 	later := frame
 	later.Time += 10
 	drop, ok := later.AppendDrop(nil, 7, 1)
@@ -27,9 +29,9 @@ func nodeFile(t testing.TB, name, device, reason string, boot, packet time.Durat
 		t.Fatal("no record of a drop")
 	}
 	return written(t, [][]byte{
-		factRecord(t, 1, decoder.Fact{Node: &decoder.Node{Name: name, Kernel: "6.18", Netns: nodeNetns, Wall: boot, Reasons: map[uint32]string{7: reason}}}),
-		factRecord(t, 2, decoder.Fact{Device: &decoder.Device{Netns: nodeNetns, Ifindex: 2, Name: device}}),
-		factRecord(t, 3, decoder.Fact{Symbol: &decoder.Symbol{Address: 1, Name: "at_" + name}}),
+		factRecord(t, 1, event.Fact{Node: &event.Node{Name: name, Kernel: "6.18", Netns: nodeNetns, Wall: boot, Reasons: map[uint32]string{7: reason}}}),
+		factRecord(t, 2, event.Fact{Device: &event.Device{Netns: nodeNetns, Ifindex: 2, Name: device}}),
+		factRecord(t, 3, event.Fact{Symbol: &event.Symbol{Address: 1, Name: "at_" + name}}),
 		frame.Append(nil),
 		drop,
 	})
@@ -45,15 +47,15 @@ type seen struct {
 func seenIn(t *testing.T, files ...[]byte) (got []seen) {
 	t.Helper()
 	nodes := decoder.Nodes{
-		Printer: eventPrinter(func(e decoder.Event) {
+		Printer: eventPrinter(func(e event.Event) {
 			s := seen{at: e.Time.UnixNano() - 1_700_000_000e9, node: e.Node, iface: e.Iface}
-			if b, ok := e.Body.(decoder.Drop); ok {
+			if b, ok := e.Body.(event.Drop); ok {
 				s.reason, s.in = b.Reason, b.Location
 			}
 			got = append(got, s)
 		}),
 		Pipeline: func() (*decoder.Pipeline, error) {
-			return &decoder.Pipeline{Stages: []decoder.Stage{decoder.NewNames()}, Wanted: func(k decoder.Kind) bool { return k != decoder.KindFact }}, nil
+			return &decoder.Pipeline{Stages: []decoder.Stage{stage.NewNames()}, Wanted: func(k event.Kind) bool { return k != event.KindFact }}, nil
 		},
 	}
 	for _, file := range files {
@@ -118,7 +120,7 @@ func symbolsIn(t *testing.T, file []byte) (all []symbolOf) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if f, ok := e.Body.(decoder.Fact); ok && f.Symbol != nil {
+		if f, ok := e.Body.(event.Fact); ok && f.Symbol != nil {
 			all = append(all, symbolOf{e.Node, f.Symbol.Name})
 		}
 	}
@@ -127,13 +129,13 @@ func symbolsIn(t *testing.T, file []byte) (all []symbolOf) {
 // TestRecordsInBlocksOfTheirOwnKeepTheirNode has so many facts that they do not go beside a packet.
 func TestRecordsInBlocksOfTheirOwnKeepTheirNode(t *testing.T) {
 	file := func(name string, wall time.Duration) []byte {
-		records := [][]byte{factRecord(t, 1, decoder.Fact{Node: &decoder.Node{Name: name, Kernel: "6.18", Netns: nodeNetns, Wall: wall}})}
+		records := [][]byte{factRecord(t, 1, event.Fact{Node: &event.Node{Name: name, Kernel: "6.18", Netns: nodeNetns, Wall: wall}})}
 		for range 2 {
 			for i := range 1000 {
-				records = append(records, factRecord(t, 2, decoder.Fact{Symbol: &decoder.Symbol{Address: uint64(i), Name: name + strings.Repeat("x", 100)}}))
+				records = append(records, factRecord(t, 2, event.Fact{Symbol: &event.Symbol{Address: uint64(i), Name: name + strings.Repeat("x", 100)}}))
 			}
 			data := query("10.244.1.2", "10.96.0.10")
-			records = append(records, decoder.RawFrame{Time: 1000, Netns: nodeNetns, Ifindex: 2, Length: uint32(len(data)), Ethernet: true, Data: data}.Append(nil))
+			records = append(records, event.RawFrame{Time: 1000, Netns: nodeNetns, Ifindex: 2, Length: uint32(len(data)), Ethernet: true, Data: data}.Append(nil))
 		}
 		return written(t, records)
 	}
@@ -153,16 +155,16 @@ func TestRecordsInBlocksOfTheirOwnKeepTheirNode(t *testing.T) {
 // is left out with what it says, with one that goes on longer.
 func TestWhatNoPacketFollowsKeepsItsNode(t *testing.T) {
 	symbol := func(name string) []byte {
-		return factRecord(t, 2, decoder.Fact{Symbol: &decoder.Symbol{Address: 1, Name: name}})
+		return factRecord(t, 2, event.Fact{Symbol: &event.Symbol{Address: 1, Name: name}})
 	}
 	frame := func(at time.Duration, server string) []byte {
 		data := query("10.244.1.2", server)
-		return decoder.RawFrame{Time: at, Netns: nodeNetns, Ifindex: 2, Length: uint32(len(data)), Ethernet: true, Data: data}.Append(nil)
+		return event.RawFrame{Time: at, Netns: nodeNetns, Ifindex: 2, Length: uint32(len(data)), Ethernet: true, Data: data}.Append(nil)
 	}
 	file := func(node string, killed bool, records ...[]byte) []byte {
 		var file bytes.Buffer
 		w := NewWriter(Options{})
-		begin := factRecord(t, 1, decoder.Fact{Node: &decoder.Node{Name: node, Kernel: "6.18", Netns: nodeNetns, Wall: time.Duration(node[0])}})
+		begin := factRecord(t, 1, event.Fact{Node: &event.Node{Name: node, Kernel: "6.18", Netns: nodeNetns, Wall: time.Duration(node[0])}})
 		err := errors.Join(w.RecordRaw(begin), w.Begin(&file))
 		for _, raw := range records {
 			err = errors.Join(err, w.RecordRaw(raw))
@@ -197,11 +199,11 @@ func TestWhatWaitsForAPacketIsInAFileThatIsCut(t *testing.T) {
 	var file bytes.Buffer
 	w := NewWriter(Options{})
 	symbol := func(n uint64) []byte {
-		return factRecord(t, time.Duration(n), decoder.Fact{Symbol: &decoder.Symbol{Address: n, Name: "f"}})
+		return factRecord(t, time.Duration(n), event.Fact{Symbol: &event.Symbol{Address: n, Name: "f"}})
 	}
-	node := factRecord(t, 1, decoder.Fact{Node: &decoder.Node{Name: "a", Wall: 5}})
+	node := factRecord(t, 1, event.Fact{Node: &event.Node{Name: "a", Wall: 5}})
 	data := query("10.244.1.2", "10.96.0.10")
-	frame := decoder.RawFrame{Time: 1000, Netns: nodeNetns, Ifindex: 2, Length: uint32(len(data)), Ethernet: true, Data: data}.Append(nil)
+	frame := event.RawFrame{Time: 1000, Netns: nodeNetns, Ifindex: 2, Length: uint32(len(data)), Ethernet: true, Data: data}.Append(nil)
 	step := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -246,12 +248,12 @@ func TestWhatWaitsForAPacketIsInAFileThatIsCut(t *testing.T) {
 }
 
 // eventPrinter hands on events.
-type eventPrinter func(decoder.Event)
+type eventPrinter func(event.Event)
 
-func (p eventPrinter) Event(e decoder.Event) error   { p(e); return nil }
-func (p eventPrinter) Finding(decoder.Finding) error { return nil }
-func (p eventPrinter) Summary(decoder.Summary) error { return nil }
-func (p eventPrinter) Close() error                  { return nil }
+func (p eventPrinter) Event(e event.Event) error   { p(e); return nil }
+func (p eventPrinter) Finding(event.Finding) error { return nil }
+func (p eventPrinter) Summary(event.Summary) error { return nil }
+func (p eventPrinter) Close() error                { return nil }
 
 // TestSubsetMergesFilesOfDifferentClocks: one in 2^-20 s after an offset and of the other byte order, one in
 // nanoseconds.

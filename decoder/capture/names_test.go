@@ -10,8 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/pcapng"
+	"ktrace/decoder/stage"
 )
 
 // blocksOf tells of a file what comes after what: names of addresses, and packets by their comment.
@@ -48,20 +49,20 @@ func blocksOf(t testing.TB, file []byte) []string {
 
 func TestNamesAreWrittenAgainInEveryFileAndWhenAnAddressChangesHands(t *testing.T) {
 	address := netip.MustParseAddr("10.244.1.2")
-	next := decoder.PodFact{UID: "u2", Namespace: "default", Name: "web-1", Source: "log", Netns: podNetns + 1, Addrs: []netip.Addr{address}}
+	next := event.PodFact{UID: "u2", Namespace: "default", Name: "web-1", Source: "log", Netns: podNetns + 1, Addrs: []netip.Addr{address}}
 	data := query("10.244.1.2", "10.96.0.10")
 	frame := func(at time.Duration, netns uint32) []byte {
-		return decoder.RawFrame{Time: at, Netns: netns, Ifindex: 2, Length: uint32(len(data)), Direction: decoder.Out, Ethernet: true, Data: data}.Append(nil)
+		return event.RawFrame{Time: at, Netns: netns, Ifindex: 2, Length: uint32(len(data)), Direction: event.Out, Ethernet: true, Data: data}.Append(nil)
 	}
 	device := func(netns uint32) []byte {
-		return factRecord(t, 10, decoder.Fact{Device: &decoder.Device{Netns: netns, Ifindex: 2, Name: "eth0"}})
+		return factRecord(t, 10, event.Fact{Device: &event.Device{Netns: netns, Ifindex: 2, Name: "eth0"}})
 	}
-	service := decoder.ServiceFact{Namespace: "kube-system", Name: "kube-dns", Source: "api", Addrs: []netip.Addr{netip.MustParseAddr("10.96.0.10")}}
-	start := append(stream(t)[:3], factRecord(t, 5, decoder.Fact{Service: &service}), frame(1000, podNetns))
+	service := event.ServiceFact{Namespace: "kube-system", Name: "kube-dns", Source: "api", Addrs: []netip.Addr{netip.MustParseAddr("10.96.0.10")}}
+	start := append(stream(t)[:3], factRecord(t, 5, event.Fact{Service: &service}), frame(1000, podNetns))
 	rest := [][]byte{
 		frame(2000, podNetns),
-		factRecord(t, 3000, decoder.Fact{Pod: &decoder.PodFact{UID: "u1", Gone: true}}),
-		factRecord(t, 3001, decoder.Fact{Pod: &next}),
+		factRecord(t, 3000, event.Fact{Pod: &event.PodFact{UID: "u1", Gone: true}}),
+		factRecord(t, 3001, event.Fact{Pod: &next}),
 		device(podNetns + 1),
 		frame(4000, podNetns+1),
 	}
@@ -132,8 +133,8 @@ func TestSectionSaysWhoCapturedAndWhere(t *testing.T) {
 func TestNothingThatAProcessChoosesForgesAField(t *testing.T) {
 	data := query("10.244.1.2", "10.96.0.10")
 	for _, comm := range []string{"a pod=b/c", "x\nDROP y", `"q" pod=z`, "peer=b/c", "=", "\\n pod=x", "a\u2028pod=x/y", "\xff pod=a/b"} {
-		raw, ok := decoder.RawFrame{Time: 1450, Netns: nodeNetns, Ifindex: 9, Length: uint32(len(data)), Ethernet: true, Data: data,
-			PID: 7, Comm: comm, Direction: decoder.Out, Journey: 99}.AppendDrop(nil, 7, 1)
+		raw, ok := event.RawFrame{Time: 1450, Netns: nodeNetns, Ifindex: 9, Length: uint32(len(data)), Ethernet: true, Data: data,
+			PID: 7, Comm: comm, Direction: event.Out, Journey: 99}.AppendDrop(nil, 7, 1)
 		if !ok {
 			t.Fatal("no record")
 		}
@@ -160,7 +161,7 @@ func TestNothingThatAProcessChoosesForgesAField(t *testing.T) {
 func TestDropsAreMarked(t *testing.T) {
 	for _, old := range []bool{false, true} {
 		var file bytes.Buffer
-		w := NewWriter(Options{Old: old}).With(decoder.NewNames())
+		w := NewWriter(Options{Old: old}).With(stage.NewNames())
 		for i, raw := range withDrop(t) {
 			if err := w.RecordRaw(raw); err != nil {
 				t.Fatal(err)

@@ -5,21 +5,22 @@ import (
 	"net/netip"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 	"ktrace/decoder/pcapng"
 )
 
 // note is what the comment of a packet depends on.
 type note struct {
 	place
-	way      decoder.Direction
+	way      event.Direction
 	src, dst netip.Addr
 }
 
 const maxNotes = 1 << 16 // then they are made anew: a scan has no end of addresses
 
 // writeFrame writes a packet that was taken whole.
-func (w *Writer) writeFrame(f decoder.RawFrame) error {
+func (w *Writer) writeFrame(f event.RawFrame) error {
 	t, err := w.at(point{place: place{f.Netns, f.Ifindex}}, time.Unix(0, int64(f.Time+w.node.Wall)))
 	if err != nil {
 		return err
@@ -45,7 +46,7 @@ func (w *Writer) writeFrame(f decoder.RawFrame) error {
 
 // link returns the frame as it was on the wire, and by how much it is longer than it was taken: a VLAN tag beside
 // the bytes is put back, and what has no link header gets one.
-func (w *Writer) link(f decoder.RawFrame) ([]byte, uint32) {
+func (w *Writer) link(f event.RawFrame) ([]byte, uint32) {
 	const addresses = 12
 	switch {
 	case !f.Ethernet:
@@ -73,16 +74,16 @@ func etherHeader(b []byte, protocol uint16) []byte {
 }
 
 // flagsOf are direction, reception and segmentation.
-func flagsOf(f decoder.RawFrame) pcapng.Flags {
+func flagsOf(f event.RawFrame) pcapng.Flags {
 	reception := [...]pcapng.Flags{pcapng.FlagUnicast, pcapng.FlagBroadcast, pcapng.FlagMulticast, pcapng.FlagPromiscuous}
 	var flags pcapng.Flags
 	switch f.Direction {
-	case decoder.In:
+	case event.In:
 		flags = pcapng.FlagInbound
 		if int(f.Type) < len(reception) {
 			flags |= reception[f.Type]
 		}
-	case decoder.Out:
+	case event.Out:
 		flags = pcapng.FlagOutbound
 	}
 	if f.Segment != 0 {
@@ -92,7 +93,7 @@ func flagsOf(f decoder.RawFrame) pcapng.Flags {
 }
 
 // comment names both ends of a packet, if they are anybody's. Packets of one flow have the same.
-func (w *Writer) comment(f decoder.RawFrame) string {
+func (w *Writer) comment(f event.RawFrame) string {
 	src, dst := ends(f)
 	n := note{place{f.Netns, f.Ifindex}, f.Direction, src, dst}
 	text, ok := w.notes[n]
@@ -102,10 +103,10 @@ func (w *Writer) comment(f decoder.RawFrame) string {
 	if len(w.notes) >= maxNotes {
 		clear(w.notes)
 	}
-	e := decoder.Event{
-		Header: decoder.Header{Time: time.Unix(0, int64(f.Time+w.node.Wall)), Netns: f.Netns, Ifindex: f.Ifindex, Direction: f.Direction},
-		Packet: &decoder.Packet{Src: src, Dst: dst},
-		Body:   decoder.Hop{},
+	e := event.Event{
+		Header: event.Header{Time: time.Unix(0, int64(f.Time+w.node.Wall)), Netns: f.Netns, Ifindex: f.Ifindex, Direction: f.Direction},
+		Packet: &packet.Packet{Src: src, Dst: dst},
+		Body:   event.Hop{},
 	}
 	e = w.index.Observe(e)[0]
 	if fields := endFields(e); len(fields) > 0 {
@@ -118,7 +119,7 @@ func (w *Writer) comment(f decoder.RawFrame) string {
 }
 
 // endFields are the pods of an event, for a comment.
-func endFields(e decoder.Event) []pcapng.Field {
+func endFields(e event.Event) []pcapng.Field {
 	var fields []pcapng.Field
 	if name := title(e.Pod); name != "" {
 		fields = append(fields, pcapng.Field{Key: "pod", Value: name})
@@ -130,7 +131,7 @@ func endFields(e decoder.Event) []pcapng.Field {
 }
 
 // ends are the addresses of a frame, invalid of what is not IP.
-func ends(f decoder.RawFrame) (src, dst netip.Addr) {
+func ends(f event.RawFrame) (src, dst netip.Addr) {
 	b, protocol := f.Data, f.Protocol
 	if f.Ethernet {
 		if len(b) < etherSize {

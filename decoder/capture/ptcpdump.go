@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/pod"
 )
 
@@ -21,7 +21,7 @@ type said struct {
 
 	place            *place // where the packet was, if the interface is none: a place in the kernel
 	device           string // its name there
-	way              decoder.Direction
+	way              event.Direction
 	journey          uint64
 	dropped          bool
 	reason, function string // of the drop
@@ -112,7 +112,7 @@ func (r *Reader) tellPod(s *said) (uint64, error) {
 		return 0, nil
 	}
 	r.told[id] = true
-	f := decoder.PodFact{UID: s.uid, Namespace: s.namespace, Name: s.pod, Source: pod.SourcePtcpdump}
+	f := event.PodFact{UID: s.uid, Namespace: s.namespace, Name: s.pod, Source: pod.SourcePtcpdump}
 	var labels map[string]string
 	if json.Unmarshal([]byte(s.labels), &labels) == nil {
 		f.Labels = labels
@@ -120,7 +120,7 @@ func (r *Reader) tellPod(s *said) (uint64, error) {
 	if s.container == "" {
 		f.Cgroups = []uint64{id}
 	} else {
-		f.Containers = []decoder.ContainerFact{{ID: s.container, Name: s.name, Cgroups: []uint64{id}}}
+		f.Containers = []event.ContainerFact{{ID: s.container, Name: s.name, Cgroups: []uint64{id}}}
 	}
-	return id, r.tell(decoder.Fact{Pod: &f})
+	return id, r.tell(event.Fact{Pod: &f})
 }

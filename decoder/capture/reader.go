@@ -8,7 +8,7 @@ import (
 	"math"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/pcapfilter"
 	"ktrace/decoder/pcapng"
 )
@@ -31,7 +31,7 @@ type Reader struct {
 	now     time.Duration // of the packet at hand, as records have it
 
 	// Of what others wrote beside packets, what was sent already.
-	node    decoder.Node
+	node    event.Node
 	told    map[uint64]bool // pods and functions, by the number that records have for them
 	devices map[place]string
 	reasons map[string]uint32
@@ -136,7 +136,7 @@ func (r *Reader) record(data []byte, several bool) {
 	}
 	raw, r.spare = bytes.Clone(raw), nil
 	for {
-		one, rest := decoder.CutRecord(raw)
+		one, rest := event.CutRecord(raw)
 		r.one(one)
 		if raw = rest; !several || len(rest) < 4 { // padding
 			return
@@ -145,12 +145,12 @@ func (r *Reader) record(data []byte, several bool) {
 }
 
 func (r *Reader) one(raw []byte) {
-	e, err := decoder.Decode(raw)
+	e, err := event.Decode(raw)
 	if err != nil {
 		r.queue = append(r.queue, raw) // for the stream to count
 		return
 	}
-	f, fact := e.Body.(decoder.Fact)
+	f, fact := e.Body.(event.Fact)
 	if fact && f.Node != nil {
 		r.wall, r.begun = f.Node.Wall, true
 		r.run = runJSON{f.Node.Name, f.Node.Wall}
@@ -231,17 +231,17 @@ func (r *Reader) takePacket(p *pcapng.Packet) error {
 	return nil
 }
 
-func (r *Reader) queueFrame(f decoder.RawFrame) {
+func (r *Reader) queueFrame(f event.RawFrame) {
 	r.frame = f.Append(r.frame[:0])
 	r.queue = append(r.queue, r.frame)
 }
 
 // takeForeign queues a packet with what its writer said of it.
-func (r *Reader) takeForeign(p *pcapng.Packet, s *source, f decoder.RawFrame) error {
+func (r *Reader) takeForeign(p *pcapng.Packet, s *source, f event.RawFrame) error {
 	words := saidOf(p.Options)
 	if words.place == nil && !s.named {
 		s.named = true
-		if err := r.tell(decoder.Fact{Device: &decoder.Device{Ifindex: s.ifindex, Name: p.Interface.Name()}}); err != nil {
+		if err := r.tell(event.Fact{Device: &event.Device{Ifindex: s.ifindex, Name: p.Interface.Name()}}); err != nil {
 			return err
 		}
 	}
@@ -268,7 +268,7 @@ func (r *Reader) source(i *pcapng.Interface) (*source, error) {
 	}
 	if !r.begun {
 		r.begun = true
-		if err := r.tell(decoder.Fact{Node: &r.node}); err != nil {
+		if err := r.tell(event.Fact{Node: &r.node}); err != nil {
 			return nil, err
 		}
 	}
@@ -294,8 +294,8 @@ func (s *source) compile(e *pcapfilter.Expr) (err error) {
 	return err
 }
 
-func (r *Reader) tell(f decoder.Fact) error {
-	raw, err := decoder.EncodeFact(r.now, f)
+func (r *Reader) tell(f event.Fact) error {
+	raw, err := event.EncodeFact(r.now, f)
 	r.queue = append(r.queue, raw)
 	return err
 }
@@ -313,8 +313,8 @@ func (s *source) question(p *pcapng.Packet) pcapfilter.Packet {
 }
 
 // frame makes of a packet what the tap would have made; false if its link header is not known.
-func (s *source) frame(p *pcapng.Packet) (decoder.RawFrame, bool) {
-	f := decoder.RawFrame{Netns: s.netns, Ifindex: s.ifindex, Length: p.Length, Data: p.Data}
+func (s *source) frame(p *pcapng.Packet) (event.RawFrame, bool) {
+	f := event.RawFrame{Netns: s.netns, Ifindex: s.ifindex, Length: p.Length, Data: p.Data}
 	f.Ethernet = s.link == pcapng.LinkEthernet
 	if !s.known || !f.Ethernet && !s.header.strip(&f) {
 		return f, false
@@ -322,9 +322,9 @@ func (s *source) frame(p *pcapng.Packet) (decoder.RawFrame, bool) {
 	flags := p.Flags()
 	switch flags.Direction() {
 	case pcapng.FlagInbound:
-		f.Direction = decoder.In
+		f.Direction = event.In
 	case pcapng.FlagOutbound:
-		f.Direction = decoder.Out
+		f.Direction = event.Out
 	}
 	if flags&pcapng.FlagSegmentation != 0 {
 		f.Segment = 1 // how large they were is not kept

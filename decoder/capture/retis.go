@@ -6,7 +6,7 @@ import (
 	"maps"
 	"strings"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // retisEnterprise is the number of the custom options that "retis pcap" writes (retis/src/process/cli/pcap.rs, from
@@ -82,15 +82,15 @@ func symbol(text string) string {
 }
 
 // ways are the places in the kernel that packets pass in one direction only.
-func ways() map[string]decoder.Direction {
-	return map[string]decoder.Direction{
-		"netif_receive_skb": decoder.In, "netif_rx": decoder.In, "napi_gro_receive_entry": decoder.In,
-		"__netif_receive_skb_core": decoder.In, "ip_rcv": decoder.In, "ip_rcv_core": decoder.In, "ipv6_rcv": decoder.In,
-		"ip_local_deliver": decoder.In, "ip6_input": decoder.In, "tcp_v4_rcv": decoder.In, "tcp_v6_rcv": decoder.In,
-		"udp_rcv": decoder.In, "udpv6_rcv": decoder.In, "icmp_rcv": decoder.In, "icmpv6_rcv": decoder.In,
-		"net_dev_queue": decoder.Out, "net_dev_start_xmit": decoder.Out, "net_dev_xmit": decoder.Out,
-		"__dev_queue_xmit": decoder.Out, "dev_hard_start_xmit": decoder.Out, "ip_output": decoder.Out,
-		"ip6_output": decoder.Out, "ip_finish_output2": decoder.Out,
+func ways() map[string]event.Direction {
+	return map[string]event.Direction{
+		"netif_receive_skb": event.In, "netif_rx": event.In, "napi_gro_receive_entry": event.In,
+		"__netif_receive_skb_core": event.In, "ip_rcv": event.In, "ip_rcv_core": event.In, "ipv6_rcv": event.In,
+		"ip_local_deliver": event.In, "ip6_input": event.In, "tcp_v4_rcv": event.In, "tcp_v6_rcv": event.In,
+		"udp_rcv": event.In, "udpv6_rcv": event.In, "icmp_rcv": event.In, "icmpv6_rcv": event.In,
+		"net_dev_queue": event.Out, "net_dev_start_xmit": event.Out, "net_dev_xmit": event.Out,
+		"__dev_queue_xmit": event.Out, "dev_hard_start_xmit": event.Out, "ip_output": event.Out,
+		"ip6_output": event.Out, "ip_finish_output2": event.Out,
 	}
 }
 
@@ -116,7 +116,7 @@ func (r *Reader) tellDevice(s *said) error {
 		return nil
 	}
 	r.devices[*s.place] = s.device
-	return r.tell(decoder.Fact{Device: &decoder.Device{Netns: s.place.netns, Ifindex: s.place.ifindex, Name: s.device}})
+	return r.tell(event.Fact{Device: &event.Device{Netns: s.place.netns, Ifindex: s.place.ifindex, Name: s.device}})
 }
 
 // tellDrop names the reason and the function of a drop, and returns the numbers by which its record refers to them.
@@ -131,7 +131,7 @@ func (r *Reader) tellDrop(s *said) (code uint32, address uint64, err error) {
 		}
 		names[code] = s.reason
 		r.node.Reasons = names
-		if err := r.tell(decoder.Fact{Node: &r.node}); err != nil {
+		if err := r.tell(event.Fact{Node: &r.node}); err != nil {
 			return 0, 0, err
 		}
 	}
@@ -142,5 +142,5 @@ func (r *Reader) tellDrop(s *said) (code uint32, address uint64, err error) {
 		return code, address, nil
 	}
 	r.told[address] = true
-	return code, address, r.tell(decoder.Fact{Symbol: &decoder.Symbol{Address: address, Name: s.function}})
+	return code, address, r.tell(event.Fact{Symbol: &event.Symbol{Address: address, Name: s.function}})
 }

@@ -3,7 +3,7 @@ package capture
 import (
 	"hash/maphash"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/pcapng"
 )
 
@@ -39,7 +39,7 @@ func (s *sameness) again(src *source, p *pcapng.Packet) bool {
 
 func (s *sameness) hash(src *source, p *pcapng.Packet) uint64 {
 	const ttl4, sum4, ttl6 = 8, 10, 7
-	f := decoder.RawFrame{Data: p.Data, Length: p.Length}
+	f := event.RawFrame{Data: p.Data, Length: p.Length}
 	switch {
 	case src.link == pcapng.LinkEthernet && len(f.Data) > etherSize:
 		f.Data = f.Data[etherSize:]

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/pcapfilter"
 	"ktrace/decoder/pcapng"
 )
@@ -16,13 +16,13 @@ import (
 // withDrop is stream and, before its end, a packet that the kernel threw away.
 func withDrop(t testing.TB) [][]byte {
 	records := stream(t)
-	node := decoder.Node{Name: "node-1", Kernel: "6.18", Netns: nodeNetns, Wall: 1_700_000_000 * time.Second, Reasons: map[uint32]string{7: "NO_SOCKET"}}
+	node := event.Node{Name: "node-1", Kernel: "6.18", Netns: nodeNetns, Wall: 1_700_000_000 * time.Second, Reasons: map[uint32]string{7: "NO_SOCKET"}}
 	data := query("10.244.1.2", "10.96.0.10")
-	drop, ok := decoder.RawFrame{Time: 1450, Netns: nodeNetns, Ifindex: 9, Length: uint32(len(data)), Ethernet: true, Data: data, Journey: 99}.AppendDrop(nil, 7, 1)
+	drop, ok := event.RawFrame{Time: 1450, Netns: nodeNetns, Ifindex: 9, Length: uint32(len(data)), Ethernet: true, Data: data, Journey: 99}.AppendDrop(nil, 7, 1)
 	if !ok {
 		t.Fatal("no record of a drop")
 	}
-	return slices.Insert(records, len(records)-1, factRecord(t, 1440, decoder.Fact{Node: &node}), drop)
+	return slices.Insert(records, len(records)-1, factRecord(t, 1440, event.Fact{Node: &node}), drop)
 }
 
 func parsed(t testing.TB, expr string) *pcapfilter.Expr {

@@ -7,14 +7,14 @@ import (
 	"slices"
 	"strings"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // Lines are the statistics for people.
 func (t *Stats) Lines() []string {
 	lines := []string{fmt.Sprintf("%d packets read, %d matched, %d bytes on the wire", t.Read, t.Matched, t.Bytes)}
 	if first, last, ok := t.Span(); ok {
-		lines = append(lines, fmt.Sprintf("from %s to %s, %.3f s", first.Format(decoder.NanosecondTime), last.Format(decoder.NanosecondTime), last.Sub(first).Seconds()))
+		lines = append(lines, fmt.Sprintf("from %s to %s, %.3f s", first.Format(event.NanosecondTime), last.Format(event.NanosecondTime), last.Sub(first).Seconds()))
 	}
 	for _, s := range t.Sections {
 		if s != (SectionStats{}) {

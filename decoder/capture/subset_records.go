@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"slices"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/pcapng"
 )
 
@@ -77,9 +77,9 @@ func (s *Subset) writeSpares(f *subsetFile) error {
 // learnNode keeps the record of the node, if it is among those in a block or option.
 func (f *subsetFile) learnNode(raw []byte) {
 	for len(raw) > 4 { // padding
-		one, rest := decoder.CutRecord(raw)
-		if e, err := decoder.Decode(one); err == nil {
-			if fact, ok := e.Body.(decoder.Fact); ok && fact.Node != nil {
+		one, rest := event.CutRecord(raw)
+		if e, err := event.Decode(one); err == nil {
+			if fact, ok := e.Body.(event.Fact); ok && fact.Node != nil {
 				f.node = bytes.Clone(one)
 			}
 		}
@@ -95,7 +95,7 @@ func (f *subsetFile) learnNodes() {
 			continue
 		}
 		f.spare = nil
-		if decoder.IsFact(raw) {
+		if event.IsFact(raw) {
 			f.learnNode(raw)
 		}
 	}
@@ -104,7 +104,7 @@ func (f *subsetFile) learnNodes() {
 // keepFacts takes what a packet that is left out says of the node: the conclusions rest on it.
 func (f *subsetFile) keepFacts() {
 	for c := range f.packet.Options.Custom(pcapng.Enterprise) {
-		if raw, ok := bytes.CutPrefix(c.Data, []byte(recordPrefix)); ok && decoder.IsFact(raw) {
+		if raw, ok := bytes.CutPrefix(c.Data, []byte(recordPrefix)); ok && event.IsFact(raw) {
 			c.Data = bytes.Clone(c.Data)
 			f.facts = append(f.facts, c)
 		}

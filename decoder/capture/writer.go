@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/pcapng"
 	"ktrace/decoder/pod"
 )
@@ -36,10 +37,10 @@ type Options struct {
 type Writer struct {
 	options Options
 	w       *pcapng.Writer
-	node    decoder.Node
+	node    event.Node
 	index   *pod.Index
 	stages  []decoder.Stage
-	devices map[place]decoder.Device
+	devices map[place]event.Device
 
 	note    string            // why files are written
 	began   map[place]uint64  // losses of devices when the file began
@@ -98,7 +99,7 @@ func NewWriter(o Options) *Writer {
 	return &Writer{
 		options: o,
 		index:   pod.NewIndex(),
-		devices: map[place]decoder.Device{},
+		devices: map[place]event.Device{},
 		named:   map[netip.Addr]string{},
 		service: map[netip.Addr]string{},
 		current: map[factKey]*fact{},
@@ -182,10 +183,10 @@ func (w *Writer) Flush() error {
 
 // RecordRaw is Record for what is not decoded yet: a packet at full speed, or a record that was kept in memory.
 func (w *Writer) RecordRaw(raw []byte) error {
-	if decoder.IsPacket(raw) {
-		return w.Record(raw, decoder.Event{})
+	if event.IsPacket(raw) {
+		return w.Record(raw, event.Event{})
 	}
-	e, err := decoder.Decode(raw)
+	e, err := event.Decode(raw)
 	if err != nil {
 		return nil // the stream counts it
 	}
@@ -193,9 +194,9 @@ func (w *Writer) RecordRaw(raw []byte) error {
 }
 
 // Record implements decoder.Recorder.
-func (w *Writer) Record(raw []byte, e decoder.Event) error {
-	if decoder.IsPacket(raw) {
-		f, err := decoder.DecodeFrame(raw)
+func (w *Writer) Record(raw []byte, e event.Event) error {
+	if event.IsPacket(raw) {
+		f, err := event.DecodeFrame(raw)
 		if err != nil {
 			return nil // the stream counts it
 		}
@@ -203,7 +204,7 @@ func (w *Writer) Record(raw []byte, e decoder.Event) error {
 	}
 	e.Time = e.Time.Add(w.node.Wall)
 	e.Node = w.node.Name
-	if f, ok := e.Body.(decoder.Fact); ok {
+	if f, ok := e.Body.(event.Fact); ok {
 		return w.takeFact(raw, e, f)
 	}
 	return w.writeEvent(raw, e)
@@ -431,6 +432,6 @@ func (w *Writer) describe(p point, when time.Time) (name, description string) {
 
 // podAt is the pod whose device that is at the time, "" if none's.
 func (w *Writer) podAt(p place, when time.Time) string {
-	e := decoder.Event{Header: decoder.Header{Time: when, Netns: p.netns, Ifindex: p.ifindex}, Body: decoder.Hop{}}
+	e := event.Event{Header: event.Header{Time: when, Netns: p.netns, Ifindex: p.ifindex}, Body: event.Hop{}}
 	return w.index.Observe(e)[0].Pod.String()
 }

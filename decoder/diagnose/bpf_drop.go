@@ -6,13 +6,13 @@ import (
 	"slices"
 	"strings"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // programsFor are the programs and filters that may have dropped a packet: those at its device, in its direction if the drop
 // shows that, or those of its socket's control group.
-func (st *State) programsFor(e decoder.Event, d decoder.Drop) []decoder.Program {
-	var all []decoder.Program
+func (st *State) programsFor(e event.Event, d event.Drop) []event.Program {
+	var all []event.Program
 	for key, p := range st.programs.All() {
 		here := key.netns == e.Netns && key.ifindex == e.Ifindex
 		if p.Cgroup != 0 {
@@ -22,12 +22,12 @@ func (st *State) programsFor(e decoder.Event, d decoder.Drop) []decoder.Program 
 			all = append(all, p)
 		}
 	}
-	slices.SortFunc(all, func(a, b decoder.Program) int { return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.ID, b.ID)) })
+	slices.SortFunc(all, func(a, b event.Program) int { return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.ID, b.ID)) })
 	return all
 }
 
 // passes reports whether packets that are dropped so have passed the place of a program.
-func passes(d decoder.Drop, p decoder.Program) bool {
+func passes(d event.Drop, p event.Program) bool {
 	switch at := d.ByCgroup(); {
 	case at != "" || p.Cgroup != 0:
 		return p.At == at
@@ -42,7 +42,7 @@ func passes(d decoder.Drop, p decoder.Program) bool {
 }
 
 // onlyProgram is the only program that may have dropped a packet; ok is false if none is known, or several are.
-func (st *State) onlyProgram(e decoder.Event, d decoder.Drop) (p decoder.Program, ok bool) {
+func (st *State) onlyProgram(e event.Event, d event.Drop) (p event.Program, ok bool) {
 	all := st.programsFor(e, d)
 	if len(all) != 1 {
 		return p, false
@@ -51,7 +51,7 @@ func (st *State) onlyProgram(e decoder.Event, d decoder.Drop) (p decoder.Program
 }
 
 // programInTitle is how a sentence names a program.
-func programInTitle(p decoder.Program) string {
+func programInTitle(p event.Program) string {
 	if p.ID == 0 {
 		return fmt.Sprintf(" (%s at %s)", p.Name, p.At)
 	}

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // captureKey is a client and the first label of a name: however long a resolver's search list is, the names that it makes
@@ -19,14 +19,14 @@ type captureKey struct {
 
 // captureLookup is what is known of the names that a resolver tried one after the other.
 type captureLookup struct {
-	first  decoder.Event
+	first  event.Event
 	last   time.Time
 	names  []string // that do not exist
 	exists bool     // one of them does, or it is not known
 }
 
 // lookup takes in one query.
-func (r *CaptureOnly) lookup(e decoder.Event, d decoder.DNS) {
+func (r *CaptureOnly) lookup(e event.Event, d event.DNS) {
 	if !forAddress(d) {
 		return
 	}
@@ -41,7 +41,7 @@ func (r *CaptureOnly) lookup(e decoder.Event, d decoder.DNS) {
 		r.lookups[k] = l
 	}
 	l.last = e.Time
-	if d.Outcome != decoder.DNSAnswered || d.Rcode != "NXDOMAIN" || byPolicy(d.Errors) {
+	if d.Outcome != event.DNSAnswered || d.Rcode != "NXDOMAIN" || byPolicy(d.Errors) {
 		l.exists = true
 	} else if !slices.Contains(l.names, d.Name) && len(l.names) < maxQueries {
 		l.names = append(l.names, d.Name)
@@ -49,8 +49,8 @@ func (r *CaptureOnly) lookup(e decoder.Event, d decoder.DNS) {
 }
 
 // judge reports the lookups that are over and found nothing.
-func (r *CaptureOnly) judge(now time.Time, final bool) []decoder.Finding {
-	var found []decoder.Finding
+func (r *CaptureOnly) judge(now time.Time, final bool) []event.Finding {
+	var found []event.Finding
 	for k, l := range r.lookups {
 		if !final && now.Sub(l.last) < retryIdle {
 			continue
@@ -60,20 +60,20 @@ func (r *CaptureOnly) judge(now time.Time, final bool) []decoder.Finding {
 			found = append(found, l.nowhere(now))
 		}
 	}
-	slices.SortFunc(found, func(a, b decoder.Finding) int { return a.First.Compare(b.First) })
+	slices.SortFunc(found, func(a, b event.Finding) int { return a.First.Compare(b.First) })
 	return found
 }
 
-func (l *captureLookup) nowhere(now time.Time) decoder.Finding {
-	d, client := l.first.Body.(decoder.DNS), l.first.Packet.Src
+func (l *captureLookup) nowhere(now time.Time) event.Finding {
+	d, client := l.first.Body.(event.DNS), l.first.Packet.Src
 	asked := slices.MinFunc(l.names, func(a, b string) int { return len(a) - len(b) })
-	return graded(decoder.Finding{
-		ID: "dns-nxdomain", Confidence: decoder.Likely, Subject: asked,
+	return graded(event.Finding{
+		ID: "dns-nxdomain", Confidence: event.Likely, Subject: asked,
 		Time: now, First: l.first.Time, Last: l.last, Count: 1,
 		Title: fmt.Sprintf("The name %q does not exist, says the DNS server that %v asks.", asked, client),
 		Cause: "There is no such name, nor any other that begins like it and was asked for: a typing error, a service of another " +
 			"namespace (NAME.NAMESPACE), or one that was not created.",
 		Evidence: []string{fmt.Sprintf("%s answered NXDOMAIN by %v: %s", l.first.Time.UTC().Format("15:04:05.000000"), d.Server, strings.Join(l.names, ", "))},
-		Remedy:   []decoder.Remedy{dig(d.Server, "", asked, d.Type)},
+		Remedy:   []event.Remedy{dig(d.Server, "", asked, d.Type)},
 	}.Of(l.first))
 }

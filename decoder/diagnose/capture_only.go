@@ -3,11 +3,11 @@ package diagnose
 import (
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // CaptureOnly is the rule for captures that say nothing but packets: names that exist nowhere. Where the node is known other
-// rules conclude the same from its resolvers' settings, and this one is silent. It wants decoder.DNS; state must observe
+// rules conclude the same from its resolvers' settings, and this one is silent. It wants event.DNS; state must observe
 // events before it.
 type CaptureOnly struct {
 	state   *State
@@ -20,15 +20,15 @@ func NewCaptureOnly(state *State) *CaptureOnly {
 }
 
 // Observe implements decoder.Rule.
-func (r *CaptureOnly) Observe(e decoder.Event) []decoder.Finding {
+func (r *CaptureOnly) Observe(e event.Event) []event.Finding {
 	if r.state.node.Kernel != "" {
 		return nil
 	}
-	if d, ok := e.Body.(decoder.DNS); ok {
+	if d, ok := e.Body.(event.DNS); ok {
 		r.lookup(e, d)
 	}
 	return nil
 }
 
 // Flush implements decoder.Rule.
-func (r *CaptureOnly) Flush(now time.Time, final bool) []decoder.Finding { return r.judge(now, final) }
+func (r *CaptureOnly) Flush(now time.Time, final bool) []event.Finding { return r.judge(now, final) }

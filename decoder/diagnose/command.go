@@ -8,7 +8,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // line is a command as the source has it: words with a space between them, and %v where an operand stands. A string of
@@ -21,7 +21,7 @@ type optarg string
 // run makes a command, the only way to make one. Each word of the line is one argument of the program, whatever a shell or
 // the program makes of the operands in it. An operand that is no option, but could be taken for one, or that a terminal
 // would not show as it is, makes advice of the command.
-func run(words line, operands ...any) decoder.Remedy {
+func run(words line, operands ...any) event.Remedy {
 	var command []string
 	for _, w := range strings.Fields(string(words)) {
 		switch before, after, found := strings.Cut(w, "%v"); {
@@ -37,7 +37,7 @@ func run(words line, operands ...any) decoder.Remedy {
 		}
 		command = append(command, w)
 	}
-	return decoder.Remedy{Run: strings.Join(command, " ")}
+	return event.Remedy{Run: strings.Join(command, " ")}
 }
 
 // unsafe reports whether an operand cannot be written into a command; first says that a word begins with it.
@@ -47,7 +47,7 @@ func unsafe(operand string, first bool) bool {
 }
 
 // pipe is a pipeline of commands; advice if one of them is that.
-func pipe(commands ...decoder.Remedy) decoder.Remedy {
+func pipe(commands ...event.Remedy) event.Remedy {
 	var all []string
 	for _, c := range commands {
 		if c.Run == "" {
@@ -55,12 +55,12 @@ func pipe(commands ...decoder.Remedy) decoder.Remedy {
 		}
 		all = append(all, c.Run)
 	}
-	return decoder.Remedy{Run: strings.Join(all, " | ")}
+	return event.Remedy{Run: strings.Join(all, " | ")}
 }
 
 // do is advice.
-func do(format string, args ...any) decoder.Remedy {
-	return decoder.Remedy{Do: fmt.Sprintf(format, args...)}
+func do(format string, args ...any) event.Remedy {
+	return event.Remedy{Do: fmt.Sprintf(format, args...)}
 }
 
 // word is one word of a shell: as it is if it has nothing that a shell minds, else quoted.
@@ -102,7 +102,7 @@ func setting(key, device string) string {
 
 // dig is a command that sends a DNS query, with more options before the name. The name, which is anyone's, may begin as an
 // option or a server does.
-func dig(server netip.AddrPort, options line, name, kind string) decoder.Remedy {
+func dig(server netip.AddrPort, options line, name, kind string) event.Remedy {
 	if name == "" {
 		return run("dig @%v -p %v"+options, server.Addr(), server.Port())
 	}
@@ -110,7 +110,7 @@ func dig(server netip.AddrPort, options line, name, kind string) decoder.Remedy 
 }
 
 // catResolvConf shows the resolv.conf that the processes of a network namespace have.
-func catResolvConf(netns uint32) decoder.Remedy {
+func catResolvConf(netns uint32) event.Remedy {
 	if netns == 0 {
 		return run("cat /etc/resolv.conf")
 	}
@@ -118,11 +118,11 @@ func catResolvConf(netns uint32) decoder.Remedy {
 }
 
 // kubeletResolvConf shows which resolv.conf the kubelet gives to pods.
-func kubeletResolvConf() decoder.Remedy {
+func kubeletResolvConf() event.Remedy {
 	return run("grep -i resolvConf /var/lib/kubelet/config.yaml").Noting("of a node with systemd-resolved: /run/systemd/resolve/resolv.conf")
 }
 
 // systemPods shows the pods of one of the cluster's own programs, and where they run.
-func systemPods(app line) decoder.Remedy {
+func systemPods(app line) event.Remedy {
 	return run("kubectl -n kube-system get pods -o wide -l k8s-app=" + app)
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // TestNamesAreSafeInCommands wants a shell to take each name as one word, and the usual ones written as they are.
@@ -27,7 +27,7 @@ func TestNamesAreSafeInCommands(t *testing.T) {
 // TestRemediesQuoteDevices wants the name that a pod gave its device to be a word of the command.
 func TestRemediesQuoteDevices(t *testing.T) {
 	state := NewState()
-	e, d := askedAt(7, "10.244.1.5:53", decoder.Drop{Reason: "QDISC_DROP", Location: "__dev_queue_xmit"})
+	e, d := askedAt(7, "10.244.1.5:53", event.Drop{Reason: "QDISC_DROP", Location: "__dev_queue_xmit"})
 	e.Iface = "$(id)"
 	f, ok := byReason(state, e, d)
 	if !ok || !strings.Contains(f.Remedy[0].Run, "dev '$(id)'") {

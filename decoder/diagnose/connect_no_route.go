@@ -5,7 +5,8 @@ import (
 	"net/netip"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/bounded"
+	"ktrace/decoder/event"
 )
 
 // ConnectNoRoute is the rule for connects that fail before there is a packet: it wants what sockets report, and the routes
@@ -13,7 +14,7 @@ import (
 type ConnectNoRoute struct {
 	state   *State
 	pending pending
-	latest  decoder.Recent[failedConnect, time.Time]
+	latest  bounded.Map[failedConnect, time.Time]
 }
 
 // failedConnect is a connect that fails. The kernel may look for its route more than once: for a source address, and then from it.
@@ -31,15 +32,15 @@ func NewConnectNoRoute(state *State) *ConnectNoRoute {
 }
 
 // Observe implements decoder.Rule.
-func (r *ConnectNoRoute) Observe(e decoder.Event) []decoder.Finding {
-	if s, ok := e.Body.(decoder.Sock); ok && s.Op == decoder.SockNoRoute && e.Packet != nil && !r.lookedUpBefore(e) {
+func (r *ConnectNoRoute) Observe(e event.Event) []event.Finding {
+	if s, ok := e.Body.(event.Sock); ok && s.Op == event.SockNoRoute && e.Packet != nil && !r.lookedUpBefore(e) {
 		r.pending.add(e, string(s.Op), false)
 	}
 	return nil
 }
 
 // lookedUpBefore reports whether the connect was seen to look for a route already.
-func (r *ConnectNoRoute) lookedUpBefore(e decoder.Event) bool {
+func (r *ConnectNoRoute) lookedUpBefore(e event.Event) bool {
 	call := failedConnect{e.TID, e.Packet.Destination()}
 	before, seen := r.latest.Get(call)
 	r.latest.Put(call, e.Time)
@@ -47,9 +48,9 @@ func (r *ConnectNoRoute) lookedUpBefore(e decoder.Event) bool {
 }
 
 // Flush implements decoder.Rule.
-func (r *ConnectNoRoute) Flush(now time.Time, final bool) []decoder.Finding {
-	var found []decoder.Finding
-	unasked := func(e decoder.Event, age time.Duration) bool { // a busy node is asked late
+func (r *ConnectNoRoute) Flush(now time.Time, final bool) []event.Finding {
+	var found []event.Finding
+	unasked := func(e event.Event, age time.Duration) bool { // a busy node is asked late
 		_, told := r.state.route(e, false)
 		return age < factsWithin || !told && age < factsDeadline
 	}
@@ -59,7 +60,7 @@ func (r *ConnectNoRoute) Flush(now time.Time, final bool) []decoder.Finding {
 			f.Pod, f.Peer = h.event.Ends()
 			f.Time, f.First, f.Last, f.Count = now, h.first, h.last, h.count
 			if f.ID == "no-route" && mayFallBack(h.event.Packet.Dst) {
-				f.Severity = decoder.Info
+				f.Severity = event.Info
 			}
 			found = append(found, f)
 		}
@@ -74,21 +75,21 @@ func mayFallBack(a netip.Addr) bool {
 }
 
 // unreachable concludes from a connect and from what the kernel says of its route.
-func (st *State) unreachable(e decoder.Event) (decoder.Finding, bool) {
+func (st *State) unreachable(e event.Event) (event.Finding, bool) {
 	r, ok := st.route(e, false)
 	if !ok || r.Errno == "" {
-		return decoder.Finding{}, false
+		return event.Finding{}, false
 	}
 	to := e.Packet.Destination()
-	f := decoder.Finding{
-		ID: "no-route", Confidence: decoder.Certain, Subject: st.routesThatLack(e, ""),
+	f := event.Finding{
+		ID: "no-route", Confidence: event.Certain, Subject: st.routesThatLack(e, ""),
 		Title: fmt.Sprintf("%s/%d cannot reach %v: its network namespace has no route there.", e.Comm, e.PID, to),
 		Cause: "The kernel found no way before it made a packet, so the system call failed at once; nothing left the sender.",
 		Evidence: []string{
 			fmt.Sprintf("%s connect by %s/%d in netns %d to %v", e.Time.UTC().Format("15:04:05.000000"), e.Comm, e.PID, e.Netns, to),
 			"route lookup: " + describeRoute(r),
 		},
-		Remedy: []decoder.Remedy{
+		Remedy: []event.Remedy{
 			run(forFamily(to.Addr(), "ip route get %v"), to.Addr()).In(st.enter(e.Netns)),
 			run(forFamily(to.Addr(), "ip route show table all")).In(st.enter(e.Netns)),
 		},
@@ -102,7 +103,7 @@ func (st *State) unreachable(e decoder.Event) (decoder.Finding, bool) {
 	}
 	f.ID = "service-no-route"
 	f.Title = fmt.Sprintf("%s/%d cannot connect to %s: its network namespace has no route there, so no rule could translate it.",
-		e.Comm, e.PID, called(s, decoder.ServiceRules{}, to))
+		e.Comm, e.PID, called(s, event.ServiceRules{}, to))
 	f.Evidence = append(f.Evidence, source(s))
 	return f, true
 }

@@ -4,31 +4,31 @@ import (
 	"fmt"
 	"regexp"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // ofInvalid are the rules for what conntrack could not make sense of, as the tools print them.
 var ofInvalid = regexp.MustCompile(`ct(state|\s+state)\s+("?)(in\{)?\s*(INVALID|invalid)|ct state vmap \{[^}]*\binvalid : drop\b`)
 
 // conntrackInvalid reports a drop by a rule that is for packets which conntrack called invalid.
-func conntrackInvalid(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+func conntrackInvalid(st *State, e event.Event, d event.Drop) (event.Finding, bool) {
 	if !d.ByNetfilter() || d.Conntrack != nil { // conntrack gives no entry to what is invalid
-		return decoder.Finding{}, false
+		return event.Finding{}, false
 	}
 	b, ok := st.dropRulesOf(e, d)
 	if !ok || len(b.Suspects) == 0 || !ofInvalid.MatchString(b.Suspects[0].Text) {
-		return decoder.Finding{}, false
+		return event.Finding{}, false
 	}
 	rule := b.Suspects[0].RuleFact
-	f := decoder.Finding{
-		ID: "conntrack-invalid", Confidence: decoder.Likely, Subject: ruleID(e.Netns, rule),
+	f := event.Finding{
+		ID: "conntrack-invalid", Confidence: event.Likely, Subject: ruleID(e.Netns, rule),
 		Title: fmt.Sprintf("Packets to %s fit no connection that the node knows of, and a firewall rule drops them as invalid.", target(e)),
 		Cause: "conntrack saw no beginning of the connection, or the packet is outside its window: the way there and back differ, or an entry ended before the connection did.",
 		Evidence: []string{
 			fmt.Sprintf("the rule (%s): %v", b.Confidence, &rule),
 			"conntrack has no entry for the packet",
 		},
-		Remedy: []decoder.Remedy{
+		Remedy: []event.Remedy{
 			see(rule).In(st.enter(e.Netns)),
 			run("sysctl net.netfilter.nf_conntrack_tcp_be_liberal").In(st.enter(e.Netns)).Noting("1 lets out-of-window packets pass"),
 			conntrackCounter("invalid").In(st.enter(e.Netns)),
@@ -36,14 +36,14 @@ func conntrackInvalid(st *State, e decoder.Event, d decoder.Drop) (decoder.Findi
 	}
 	f.About.Rule = rule.Rule()
 	sure := b.Confidence
-	if len(b.Suspects) == 1 && b.More == 0 && sure == decoder.Possible { // it does not count, but what it is for fits
-		sure = decoder.Likely
+	if len(b.Suspects) == 1 && b.More == 0 && sure == event.Possible { // it does not count, but what it is for fits
+		sure = event.Likely
 	}
 	if s, ok := st.conntrack.Get(e.Netns); ok && s.Rose.Invalid > 0 {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack counted %d invalid packets", s.Rose.Invalid))
 		f.Confidence = sure
 	}
-	if n, ok := st.netfilterEvent(netfilterKeyOf(decoder.NetfilterInvalid, e), nil); ok && n.Text != "" {
+	if n, ok := st.netfilterEvent(netfilterKeyOf(event.NetfilterInvalid, e), nil); ok && n.Text != "" {
 		f.Evidence = append(f.Evidence, "conntrack says of it: "+n.Text)
 		f.Confidence = sure
 	}
@@ -54,7 +54,7 @@ func conntrackInvalid(st *State, e decoder.Event, d decoder.Drop) (decoder.Findi
 func tracker(netns uint32) string { return fmt.Sprintf("conntrack in netns %d", netns) }
 
 // noRuleFor reports whether netfilter dropped the packet without any rule that can have done it.
-func noRuleFor(st *State, e decoder.Event, d decoder.Drop) bool {
+func noRuleFor(st *State, e event.Event, d event.Drop) bool {
 	if !d.ByNetfilter() || d.Answer != nil {
 		return false
 	}
@@ -63,30 +63,30 @@ func noRuleFor(st *State, e decoder.Event, d decoder.Drop) bool {
 }
 
 // noRuleCounted reports whether netfilter dropped the packet and no rule's counter says that it was that rule.
-func noRuleCounted(st *State, e decoder.Event, d decoder.Drop) bool {
+func noRuleCounted(st *State, e event.Event, d event.Drop) bool {
 	b, _ := st.dropRulesOf(e, d)
-	return d.ByNetfilter() && d.Answer == nil && (len(b.Suspects) == 0 || b.Confidence == decoder.Possible)
+	return d.ByNetfilter() && d.Answer == nil && (len(b.Suspects) == 0 || b.Confidence == event.Possible)
 }
 
 // conntrackFull reports a new flow for which conntrack had no room: the table is over its limit, or was and the drops were
 // counted.
-func conntrackFull(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+func conntrackFull(st *State, e event.Event, d event.Drop) (event.Finding, bool) {
 	s, ok := st.conntrack.Get(e.Netns)
 	counted := noRuleCounted(st, e, d) && d.Conntrack == nil && (s.Count >= s.Max && s.Max > 0 ||
 		s.Rose.Drop > 0 && s.Rose.InsertFailed < s.Rose.Drop && s.Count*10 >= s.Max*9)
-	_, said := st.netfilterEvent(netfilterKeyOf(decoder.NetfilterFull, e), nil)
+	_, said := st.netfilterEvent(netfilterKeyOf(event.NetfilterFull, e), nil)
 	if !ok || !d.ByNetfilter() || !counted && !said {
-		return decoder.Finding{}, false
+		return event.Finding{}, false
 	}
-	f := decoder.Finding{
-		ID: "conntrack-full", Confidence: decoder.Certain, Subject: fmt.Sprintf("netns %d", e.Netns),
+	f := event.Finding{
+		ID: "conntrack-full", Confidence: event.Certain, Subject: fmt.Sprintf("netns %d", e.Netns),
 		Title: fmt.Sprintf("The connection tracking table is full (%d of %d): new connections are dropped.", s.Count, s.Max),
 		Cause: "conntrack has no room for another flow, so the first packet of every new one is thrown away; flows that exist go on.",
 		Evidence: []string{
 			fmt.Sprintf("%d entries, nf_conntrack_max is %d", s.Count, s.Max),
 			fmt.Sprintf("conntrack counted %d drops since it was last asked", s.Rose.Drop),
 		},
-		Remedy: []decoder.Remedy{
+		Remedy: []event.Remedy{
 			run("sysctl -w net.netfilter.nf_conntrack_max=%v", 2*max(s.Max, s.Count)),
 			most(pipe(run("conntrack -L 2>/dev/null"), run("awk %v", "{print $1,$5,$7}"))).In(st.enter(e.Netns)).Noting("who fills it"),
 		},
@@ -98,12 +98,12 @@ func conntrackFull(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding,
 }
 
 // conntrackCounter shows one of conntrack's counters, of each CPU.
-func conntrackCounter(name line) decoder.Remedy {
+func conntrackCounter(name line) event.Remedy {
 	return pipe(run("conntrack -S"), run("grep -o "+name+"=[0-9]*"))
 }
 
 // most counts the lines that a command prints, the most frequent first.
-func most(of decoder.Remedy) decoder.Remedy {
+func most(of event.Remedy) event.Remedy {
 	return pipe(of, run("sort"), run("uniq -c"), run("sort -rn"), run("head"))
 }
 

@@ -5,14 +5,15 @@ import (
 	"slices"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 // conntrackRefused reports whether conntrack itself dropped the packet because it did not take its flow in: the drop is
 // netfilter's, no rule is for it, and conntrack counted it; or it says so.
-func conntrackRefused(st *State, e decoder.Event, d decoder.Drop) (lost *decoder.Conntrack, ok bool) {
+func conntrackRefused(st *State, e event.Event, d event.Drop) (lost *event.Conntrack, ok bool) {
 	s, _ := st.conntrack.Get(e.Netns)
-	n, said := st.netfilterEvent(netfilterKeyOf(decoder.NetfilterRefused, e), d.Conntrack)
+	n, said := st.netfilterEvent(netfilterKeyOf(event.NetfilterRefused, e), d.Conntrack)
 	if !d.ByNetfilter() || d.Conntrack.Confirmed() {
 		return nil, false
 	}
@@ -24,21 +25,21 @@ func conntrackRefused(st *State, e decoder.Event, d decoder.Drop) (lost *decoder
 
 // portsExhausted reports a new flow for which source translation has no port left: it takes one that another flow has, and
 // conntrack does not take it in.
-func portsExhausted(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	use, ok := st.ports.Get(decoder.Ask(e))
+func portsExhausted(st *State, e event.Event, d event.Drop) (event.Finding, bool) {
+	use, ok := st.ports.Get(event.Ask(e))
 	_, clash := conntrackRefused(st, e, d)
 	const enough = 90 // per cent; the kernel tries no more than some hundred ports of a large range
 	if !ok || !clash || use.Used*100 < use.Size()*enough {
-		return decoder.Finding{}, false
+		return event.Finding{}, false
 	}
 	proto := e.Packet.Proto
-	f := decoder.Finding{
-		ID: "ports-exhausted", Confidence: decoder.Certain, Subject: fmt.Sprintf("%s ports %d-%d of %v to %v", proto, use.Low, use.High, use.Source, use.Server),
+	f := event.Finding{
+		ID: "ports-exhausted", Confidence: event.Certain, Subject: fmt.Sprintf("%s ports %d-%d of %v to %v", proto, use.Low, use.High, use.Source, use.Server),
 		Title: fmt.Sprintf("No port is left for source translation to %s %v: %d of %d are in use, so new connections are dropped.", proto, use.Server, use.Used, use.Size()),
 		Cause: fmt.Sprintf("Connections to one server leave as %v, each from a port of its own. With all of them in use a new one gets a port that another has, "+
 			"and conntrack drops it; the client tries again and fails until connections end.", use.Source),
 		Evidence: []string{fmt.Sprintf("ports %d to %d of %v; conntrack has entries to %v for %d of the %d", use.Low, use.High, use.Source, use.Server, use.Used, use.Size())},
-		Remedy: []decoder.Remedy{
+		Remedy: []event.Remedy{
 			most(pipe(run("conntrack -L -p %v --reply-src %v --reply-dst %v", proto, use.Server.Addr(), use.Source), run("awk %v", "{print $4,$5,$6}"))).
 				In(st.enter(e.Netns)).Noting("who has them, in what state"),
 			run("sysctl " + portTimeout(proto)).In(st.enter(e.Netns)).Noting("how long a port stays taken"),
@@ -50,7 +51,7 @@ func portsExhausted(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding
 		f.Evidence = append(f.Evidence, "the rule: "+use.Rule.String())
 		f.Remedy = slices.Insert(f.Remedy, 0, see(*use.Rule).In(st.enter(e.Netns)))
 	} else {
-		f.Confidence = decoder.Likely // what gave it its port is not known, so neither is from where
+		f.Confidence = event.Likely // what gave it its port is not known, so neither is from where
 	}
 	f.Evidence = append(f.Evidence, "conntrack entry that was not taken in: "+d.Conntrack.String())
 	if s, _ := st.conntrack.Get(e.Netns); s.Rose.InsertFailed > 0 {
@@ -69,21 +70,21 @@ func portTimeout(proto string) line {
 
 // insertRace reports a packet that lost against another when conntrack took its flow in. The other must be known: one of
 // the same flow that was on its way at the same time, or of a flow that had got the same source port a moment before.
-func insertRace(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+func insertRace(st *State, e event.Event, d event.Drop) (event.Finding, bool) {
 	lost, clash := conntrackRefused(st, e, d)
 	if !clash {
-		return decoder.Finding{}, false
+		return event.Finding{}, false
 	}
 	own := e.Packet.Flow()
 	if d.Conntrack != nil {
 		own = d.Conntrack.Original
 	}
-	f := decoder.Finding{ID: "conntrack-insert-race", Confidence: decoder.Likely}
+	f := event.Finding{ID: "conntrack-insert-race", Confidence: event.Likely}
 	other, twice := st.effects.concurrent(e, natFlow{e.Packet.Proto, own})
 	first, ported := st.portTaken(e, d)
 	switch {
 	case lost != nil:
-		f.Confidence = decoder.Certain
+		f.Confidence = event.Certain
 		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack did not take it in: %v was there first, %v", lost.Original, lost))
 		twice = lost.Original == own
 	case twice:
@@ -91,7 +92,7 @@ func insertRace(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bo
 	case ported:
 		f.Evidence = append(f.Evidence, fmt.Sprintf("%v had got the same port: %v", first.original, d.Conntrack))
 	default:
-		return decoder.Finding{}, false
+		return event.Finding{}, false
 	}
 	f.Subject = racer(e, d, own, twice)
 	st.raced(&f, e, twice)
@@ -107,7 +108,7 @@ func insertRace(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bo
 
 // racer is what makes the packets race: clients of a UDP server that send two at once from one socket, as resolvers do; the
 // source translation that gives two flows one port; or what else lets packets of one flow overtake each other.
-func racer(e decoder.Event, d decoder.Drop, own decoder.FlowTuple, twice bool) string {
+func racer(e event.Event, d event.Drop, own packet.FlowTuple, twice bool) string {
 	switch {
 	case twice && e.Packet.Proto == "udp":
 		return "udp " + own.Dst.String()
@@ -118,7 +119,7 @@ func racer(e decoder.Event, d decoder.Drop, own decoder.FlowTuple, twice bool) s
 }
 
 // portTaken finds the flow that, a moment before, got the same port by source translation as the one that was lost.
-func (st *State) portTaken(e decoder.Event, d decoder.Drop) (snatFlow, bool) {
+func (st *State) portTaken(e event.Event, d event.Drop) (snatFlow, bool) {
 	const moment = 100 * time.Millisecond
 	if !d.Conntrack.SNAT() {
 		return snatFlow{}, false
@@ -128,10 +129,10 @@ func (st *State) portTaken(e decoder.Event, d decoder.Drop) (snatFlow, bool) {
 }
 
 // raced says what raced: two packets of one flow, or two flows for one port.
-func (st *State) raced(f *decoder.Finding, e decoder.Event, twice bool) {
+func (st *State) raced(f *event.Finding, e event.Event, twice bool) {
 	f.Title = fmt.Sprintf("Two packets of one new flow to %s raced through connection tracking, and one was dropped.", target(e))
 	f.Cause = "Both passed before conntrack had confirmed the flow. It confirms a flow once: the last packet is dropped."
-	f.Remedy = []decoder.Remedy{conntrackCounter("insert_failed").In(st.enter(e.Netns))}
+	f.Remedy = []event.Remedy{conntrackCounter("insert_failed").In(st.enter(e.Netns))}
 	switch {
 	case !twice:
 		f.Title = fmt.Sprintf("Two new flows to %s got the same source port by translation, and one was dropped.", target(e))

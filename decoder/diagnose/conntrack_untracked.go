@@ -3,48 +3,49 @@ package diagnose
 import (
 	"fmt"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 // conntrackUntracked reports a drop of what conntrack cannot know, for a rule keeps one direction of the flow from it, or in a zone
 // of its own. It must be what the drop rests on: as part of its flow the packet would have passed, or the rule that
 // dropped it is for what conntrack calls invalid.
-func conntrackUntracked(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
-	t, ok := st.tracking.Get(decoder.Ask(e))
+func conntrackUntracked(st *State, e event.Event, d event.Drop) (event.Finding, bool) {
+	t, ok := st.tracking.Get(event.Ask(e))
 	b, blamed := st.dropRulesOf(e, d)
 	if !ok || !d.ByNetfilter() || !blamed || len(b.Suspects) == 0 {
-		return decoder.Finding{}, false
+		return event.Finding{}, false
 	}
 	drops := b.Suspects[0].RuleFact
-	isInvalid := ofInvalid.MatchString(drops.Text) && !(t.Of == decoder.TrackedPacket && t.Zone == nil)
+	isInvalid := ofInvalid.MatchString(drops.Text) && !(t.Of == event.TrackedPacket && t.Zone == nil)
 	if t.Passes == "" && !isInvalid {
-		return decoder.Finding{}, false
+		return event.Finding{}, false
 	}
-	f := decoder.Finding{
-		ID: "netfilter-drop", Confidence: decoder.Certain, Subject: t.Rule.String(),
+	f := event.Finding{
+		ID: "netfilter-drop", Confidence: event.Certain, Subject: t.Rule.String(),
 		Title: fmt.Sprintf("The firewall drops packets to %s as part of no connection: a rule (%s) %s.", target(e), where(t.Rule), t.Does()),
 		Evidence: []string{
 			"the rule that does: " + t.Rule.String(),
 			fmt.Sprintf("the rule that drops (%s): %v", b.Confidence, &drops),
 		},
-		Remedy: []decoder.Remedy{see(*t.Rule).In(st.enter(e.Netns)), see(drops).In(st.enter(e.Netns))},
+		Remedy: []event.Remedy{see(*t.Rule).In(st.enter(e.Netns)), see(drops).In(st.enter(e.Netns))},
 	}
 	f.About.Rule = t.Rule.Rule()
 	if isInvalid {
 		f.ID = "conntrack-invalid"
 	}
-	if b.Confidence == decoder.Possible {
-		f.Confidence = decoder.Likely
+	if b.Confidence == event.Possible {
+		f.Confidence = event.Likely
 	}
 	switch {
-	case t.Of == decoder.TrackedQuoted:
+	case t.Of == event.TrackedQuoted:
 		f.Cause = "The packet is an ICMP error about a flow that conntrack does not track, so it calls the error invalid, and the sender of that flow does not get it."
-		if f.Severity = decoder.Warning; isTooBig(e.Packet) {
-			f.Severity = decoder.Critical
+		if f.Severity = event.Warning; isTooBig(e.Packet) {
+			f.Severity = event.Critical
 		}
 	case t.Zone != nil:
 		f.Cause = "conntrack knows a flow within one zone only: looked for in another, what comes back fits nothing."
-	case t.Of == decoder.TrackedPacket:
+	case t.Of == event.TrackedPacket:
 		f.Cause = "The rule is for this very packet: conntrack does not look for its flow, so no rule that accepts what is established is for it."
 	default:
 		f.Cause = "The rule is for the packets of the other direction: conntrack did not see them, so what comes back fits nothing."
@@ -60,12 +61,12 @@ func conntrackUntracked(st *State, e decoder.Event, d decoder.Drop) (decoder.Fin
 	return f, true
 }
 
-func isTooBig(p *decoder.Packet) bool {
+func isTooBig(p *packet.Packet) bool {
 	_, is := p.TooBig()
 	return is
 }
 
 // where is the system, table and chain of a rule.
-func where(r *decoder.RuleFact) string {
+func where(r *event.RuleFact) string {
 	return fmt.Sprintf("%s, %s chain %s", r.System, r.Table, r.Chain)
 }

@@ -5,18 +5,19 @@ import (
 	"net/netip"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/bounded"
+	"ktrace/decoder/event"
 )
 
-// DNS reports why queries were not answered, or answered badly or late. It wants decoder.DNS, and drops as the stage
-// of decoder.NewDrops completes them.
+// DNS reports why queries were not answered, or answered badly or late. It wants event.DNS, and drops as the stage
+// of stage.NewDrops completes them.
 type DNS struct {
 	state      *State
 	slow       slowServers
 	lost       lostRecords
-	served     decoder.Recent[netip.AddrPort, dnsService] // what servers answered
+	served     bounded.Map[netip.AddrPort, dnsService] // what servers answered
 	nonServers nonServers
-	pending    []decoder.Event // queries that the kernel dropped, until the node has said why
+	pending    []event.Event // queries that the kernel dropped, until the node has said why
 }
 
 // NewDNS returns the rule; answers that take longer than slow are reported. state must observe events before it.
@@ -25,15 +26,15 @@ func NewDNS(state *State, slow time.Duration) *DNS {
 }
 
 // Observe implements decoder.Rule.
-func (r *DNS) Observe(e decoder.Event) []decoder.Finding {
+func (r *DNS) Observe(e event.Event) []event.Finding {
 	r.lost.learn(e)
-	d, ok := e.Body.(decoder.DNS)
+	d, ok := e.Body.(event.DNS)
 	if !ok {
 		return nil
 	}
 	r.serves(d)
 	r.slow.take(e, d)
-	if d.Drop != nil && d.Outcome != decoder.DNSAnswered {
+	if d.Drop != nil && d.Outcome != event.DNSAnswered {
 		r.pending = append(r.pending, e)
 		return nil
 	}
@@ -41,11 +42,11 @@ func (r *DNS) Observe(e decoder.Event) []decoder.Finding {
 }
 
 // Flush implements decoder.Rule.
-func (r *DNS) Flush(now time.Time, final bool) []decoder.Finding {
-	var found []decoder.Finding
+func (r *DNS) Flush(now time.Time, final bool) []event.Finding {
+	var found []event.Finding
 	held := r.pending[:0]
 	for _, e := range r.pending {
-		d := e.Body.(decoder.DNS)
+		d := e.Body.(event.DNS)
 		if !final && r.state.awaitsFacts(d.Drop.Event, now.Sub(d.Drop.Time)) {
 			held = append(held, e)
 			continue
@@ -57,25 +58,25 @@ func (r *DNS) Flush(now time.Time, final bool) []decoder.Finding {
 	return append(found, r.slow.judge(now, final)...)
 }
 
-func (r *DNS) conclude(e decoder.Event, d decoder.DNS) []decoder.Finding {
+func (r *DNS) conclude(e event.Event, d event.DNS) []event.Finding {
 	f, ok := r.judge(e, d)
 	if !ok {
 		return nil
 	}
 	f = conclude(f, e)
 	f.Evidence = append([]string{question(e, d)}, f.Evidence...)
-	return []decoder.Finding{f}
+	return []event.Finding{f}
 }
 
 // judge returns the deepest cause: what was wrong on the way before what it led to.
-func (r *DNS) judge(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
+func (r *DNS) judge(e event.Event, d event.DNS) (event.Finding, bool) {
 	switch {
-	case d.Outcome == decoder.DNSAnswered:
+	case d.Outcome == event.DNSAnswered:
 		return r.failed(d)
-	case d.Outcome == decoder.DNSTruncated:
-		return decoder.Finding{}, false // the client asks again over TCP
+	case d.Outcome == event.DNSTruncated:
+		return event.Finding{}, false // the client asks again over TCP
 	case d.Retry && d.Unsent: // that is what the rule DNSTruncated is about
-		return decoder.Finding{}, false
+		return event.Finding{}, false
 	}
 	proved, ok := r.proved(d)
 	if _, missed := r.missedTranslation(d); ok && (!missed || proved.ID == "service-no-endpoints") { // which has rules, to refuse and not to translate
@@ -95,7 +96,7 @@ func (r *DNS) judge(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
 	}
 	switch {
 	case r.isPortScan(e, d), isTraceroute(e, d):
-		return decoder.Finding{}, false
+		return event.Finding{}, false
 	case d.ICMP != nil:
 		return r.state.atOwnAddress(queryRefused(d), d), true
 	case notListened(d):
@@ -107,15 +108,15 @@ func (r *DNS) judge(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
 }
 
 // proved is what the drop of the query or of its answer proves.
-func (r *DNS) proved(d decoder.DNS) (decoder.Finding, bool) {
+func (r *DNS) proved(d event.DNS) (event.Finding, bool) {
 	if d.Drop == nil {
-		return decoder.Finding{}, false
+		return event.Finding{}, false
 	}
-	return r.state.ProvesFailure(d.Drop.Event, d.Drop.Event.Body.(decoder.Drop))
+	return r.state.ProvesFailure(d.Drop.Event, d.Drop.Event.Body.(event.Drop))
 }
 
 // question says what was asked of whom, as evidence.
-func question(e decoder.Event, d decoder.DNS) string {
+func question(e event.Event, d event.DNS) string {
 	s := fmt.Sprintf("%s %s from %v to %v", e.Time.UTC().Format("15:04:05.000000"), wanted(d), e.Packet.Source(), d.Server)
 	if d.Attempts > 1 {
 		s += fmt.Sprintf(", attempt %d", d.Attempts)
@@ -124,7 +125,7 @@ func question(e decoder.Event, d decoder.DNS) string {
 }
 
 // wanted is what the client wants of the server.
-func wanted(d decoder.DNS) string {
+func wanted(d event.DNS) string {
 	switch {
 	case d.Unsent:
 		return "a connection over TCP"
@@ -136,14 +137,14 @@ func wanted(d decoder.DNS) string {
 
 // notTranslated reports a query to a service that went on, or died, as it came: the node's rules did not make a
 // backend of the service.
-func (r *DNS) notTranslated(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
+func (r *DNS) notTranslated(e event.Event, d event.DNS) (event.Finding, bool) {
 	where, missed := r.missedTranslation(d)
 	if !missed {
-		return decoder.Finding{}, false
+		return event.Finding{}, false
 	}
 	p := *e.Packet
 	p.Src, p.Sport, p.Dst, p.Dport = where.Flow.Src.Addr(), where.Flow.Src.Port(), where.Flow.Dst.Addr(), where.Flow.Dst.Port()
-	e.Header = decoder.Header{Time: where.Time, Netns: where.Netns, Iface: where.Iface, Direction: where.Direction}
+	e.Header = event.Header{Time: where.Time, Netns: where.Netns, Iface: where.Iface, Direction: where.Direction}
 	e.Packet = &p
 	return r.state.dnatMiss(e, where.Conntrack, "seen untranslated "+where.String())
 }
@@ -151,32 +152,32 @@ func (r *DNS) notTranslated(e decoder.Event, d decoder.DNS) (decoder.Finding, bo
 // missedTranslation finds where the query was on its way untranslated although the rules had had their turn: leaving
 // by a device of another namespace than its sender's, or with the mark that the rules were asked and had nothing. Those
 // of a pod's own namespace are not meant for services.
-func (r *DNS) missedTranslation(d decoder.DNS) (decoder.Sight, bool) {
-	asked := func(s decoder.Sight) bool {
+func (r *DNS) missedTranslation(d event.DNS) (event.Sight, bool) {
+	asked := func(s event.Sight) bool {
 		return s.Conntrack.NATDone() && !s.Conntrack.DNAT() && (s.Netns != d.ClientNetns || r.state.translates(s.Netns))
 	}
 	for _, s := range d.Hops {
 		switch {
 		case s.Answer || s.Flow.Dst != d.Server || r.state.isLocal(s.Netns, d.Server.Addr()):
-		case asked(s), s.Direction == decoder.Out && s.Netns != d.ClientNetns:
+		case asked(s), s.Direction == event.Out && s.Netns != d.ClientNetns:
 			return s, true
 		}
 	}
 	if d.Drop != nil && !d.Drop.Answer && d.Drop.Flow.Dst == d.Server && !notListened(d) && asked(d.Drop.Sight) {
 		return d.Drop.Sight, true
 	}
-	return decoder.Sight{}, false
+	return event.Sight{}, false
 }
 
 // server is who should answer: the backend where it is known.
-func server(d decoder.DNS) netip.AddrPort {
+func server(d event.DNS) netip.AddrPort {
 	if d.Backend.IsValid() {
 		return d.Backend
 	}
 	return d.Server
 }
 
-func place(s *decoder.Sight) string {
+func place(s *event.Sight) string {
 	if s == nil {
 		return "nowhere"
 	}
@@ -184,7 +185,7 @@ func place(s *decoder.Sight) string {
 }
 
 // digAgain asks the same again, with more options.
-func digAgain(d decoder.DNS, options line) decoder.Remedy {
+func digAgain(d event.DNS, options line) event.Remedy {
 	if d.Transport == "tcp" {
 		options = " +tcp" + options
 	}

@@ -3,25 +3,25 @@ package diagnose
 import (
 	"fmt"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // failed reports an answer by which the server says that it cannot or will not answer.
-func (r *DNS) failed(d decoder.DNS) (decoder.Finding, bool) {
+func (r *DNS) failed(d event.DNS) (event.Finding, bool) {
 	ids := map[string]string{"SERVFAIL": "dns-servfail", "REFUSED": "dns-refused"}
 	id, ok := ids[d.Rcode]
 	if !ok {
-		return decoder.Finding{}, false
+		return event.Finding{}, false
 	}
-	f := decoder.Finding{
-		ID: id, Confidence: decoder.Certain, Subject: d.Server.String(),
+	f := event.Finding{
+		ID: id, Confidence: event.Certain, Subject: d.Server.String(),
 		Title: fmt.Sprintf("The DNS server %v answers %s, first to %s %s.", server(d), d.Rcode, d.Name, d.Type),
 		Cause: map[string]string{
 			"SERVFAIL": "The server was reached, but could not find out: most often the servers that it asks in turn do not answer it.",
 			"REFUSED":  "The server was reached, but is not to answer this client or this name: no zone or forwarder of its configuration is for it.",
 		}[d.Rcode],
 		Evidence: []string{fmt.Sprintf("answered %s after %v", d.Rcode, d.Latency)},
-		Remedy:   []decoder.Remedy{digAgain(d, ""), run("kubectl -n kube-system logs -l k8s-app=kube-dns --tail=50")},
+		Remedy:   []event.Remedy{digAgain(d, ""), run("kubectl -n kube-system logs -l k8s-app=kube-dns --tail=50")},
 	}
 	f.Evidence = append(f.Evidence, reasonsGiven(d.Errors)...)
 	if cause, ok := causeGiven(d.Errors); ok {
@@ -37,15 +37,15 @@ func (r *DNS) failed(d decoder.DNS) (decoder.Finding, bool) {
 
 // wrongAnswer reports an answer that the client's socket does not take: it does not come from the address and port that
 // the query went to, or does not go to the port that it came from.
-func (r *DNS) wrongAnswer(e decoder.Event, d decoder.DNS) decoder.Finding {
+func (r *DNS) wrongAnswer(e event.Event, d event.DNS) event.Finding {
 	asked := e.Packet.Destination()
-	f := decoder.Finding{
-		ID: "service-reply-not-untranslated", Confidence: decoder.Certain, Subject: d.Server.String(),
+	f := event.Finding{
+		ID: "service-reply-not-untranslated", Confidence: event.Certain, Subject: d.Server.String(),
 		Title: fmt.Sprintf("Answers to queries for %v arrive from %s, so the client throws them away.", d.Server, d.AnswerFrom),
 		Cause: "The answer did not pass the conntrack entry that translated the query: it took another path, or a bridge passed it on " +
 			"without asking netfilter (net.bridge.bridge-nf-call-iptables=0).",
 		Evidence: []string{"answer last seen " + place(d.AnswerLast), fmt.Sprintf("expected from %v", asked)},
-		Remedy:   []decoder.Remedy{run("sysctl net.bridge.bridge-nf-call-iptables net.bridge.bridge-nf-call-ip6tables")},
+		Remedy:   []event.Remedy{run("sysctl net.bridge.bridge-nf-call-iptables net.bridge.bridge-nf-call-ip6tables")},
 	}
 	if d.AnswerTo != "" {
 		f.Title = fmt.Sprintf("Answers to queries for %v are sent to %s, where the client does not wait for them.", d.Server, d.AnswerTo)
@@ -54,7 +54,7 @@ func (r *DNS) wrongAnswer(e decoder.Event, d decoder.DNS) decoder.Finding {
 	if d.Backend.IsValid() && (d.AnswerTo != "" || d.AnswerFrom == d.Backend.String()) {
 		return f
 	}
-	f.Confidence = decoder.Likely
+	f.Confidence = event.Likely
 	_, service := r.state.ServiceAt(d.ClientNetns, d.Transport, d.Server)
 	if alone := r.state.node.Kernel == ""; service || alone && d.Server.Addr().IsPrivate() {
 		f.Cause = "Where the query's addresses were translated the answer's were not translated back: it passed conntrack by. " +
@@ -63,6 +63,6 @@ func (r *DNS) wrongAnswer(e decoder.Event, d decoder.DNS) decoder.Finding {
 	}
 	f.ID, f.Cause = "dns-no-response", "The server has several addresses and answers from another than the one it was asked at, or something on the "+
 		"way changes the answer's source. Resolvers ignore such answers."
-	f.Remedy = []decoder.Remedy{digAgain(d, "").Noting("names the source: reply from unexpected source")}
+	f.Remedy = []event.Remedy{digAgain(d, "").Noting("names the source: reply from unexpected source")}
 	return f
 }

@@ -3,7 +3,7 @@ package diagnose
 import (
 	"slices"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // reasonCodes are INFO-CODEs of extended DNS errors (RFC 8914) that mean the same, and what a server that sends one says.
@@ -26,9 +26,9 @@ func dnsReasons() []reasonCodes {
 }
 
 // causeGiven is what the server says of why its answer is none; ok is false if it says nothing that is known.
-func causeGiven(errors []decoder.DNSError) (cause string, ok bool) {
+func causeGiven(errors []event.DNSError) (cause string, ok bool) {
 	for _, r := range dnsReasons() {
-		if slices.ContainsFunc(errors, func(e decoder.DNSError) bool { return slices.Contains(r.codes, e.Code) }) {
+		if slices.ContainsFunc(errors, func(e event.DNSError) bool { return slices.Contains(r.codes, e.Code) }) {
 			return r.cause, true
 		}
 	}
@@ -36,12 +36,12 @@ func causeGiven(errors []decoder.DNSError) (cause string, ok bool) {
 }
 
 // byPolicy reports whether the server says that it knows better and does not say.
-func byPolicy(errors []decoder.DNSError) bool {
-	return slices.ContainsFunc(errors, func(e decoder.DNSError) bool { return slices.Contains(policyCodes(), e.Code) })
+func byPolicy(errors []event.DNSError) bool {
+	return slices.ContainsFunc(errors, func(e event.DNSError) bool { return slices.Contains(policyCodes(), e.Code) })
 }
 
 // reasonsGiven are what the server says of it, as evidence.
-func reasonsGiven(errors []decoder.DNSError) (all []string) {
+func reasonsGiven(errors []event.DNSError) (all []string) {
 	for _, e := range errors {
 		all = append(all, "the server gives the reason: "+e.String())
 	}

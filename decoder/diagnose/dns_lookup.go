@@ -8,12 +8,12 @@ import (
 	"strings"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // DNSLookups is the rule about what one call of a resolver makes of a name: a query for it under each search domain, and
 // as it is. It reports names that exist nowhere (dns-nxdomain) and names that took many queries
-// (dns-search-amplification). It wants decoder.DNS; state must observe events before it.
+// (dns-search-amplification). It wants event.DNS; state must observe events before it.
 type DNSLookups struct {
 	state *State
 	open  map[lookupKey]*lookup
@@ -28,17 +28,17 @@ type lookupKey struct {
 // lookup is what is known of one.
 type lookup struct {
 	key        lookupKey
-	conf       decoder.ResolvConf
-	first      decoder.Event
+	conf       event.ResolvConf
+	first      event.Event
 	last       time.Time
-	names      []string           // that do not exist, in the order in which they were tried
-	empty      []string           // that exist, but have no address of the type that was asked for, as far as is known
-	asked      []string           // name and type of the queries for them
-	nxdomain   int                // of these, those for names that do not exist
-	found      string             // the name that has an address
-	reasons    []decoder.DNSError // that the server gives for the answers that found nothing
-	forA       bool               // IPv4 addresses were asked for, which nearly all names have
-	unanswered []string           // name and type of the queries without an answer about the name, or a whole one, until they have one
+	names      []string         // that do not exist, in the order in which they were tried
+	empty      []string         // that exist, but have no address of the type that was asked for, as far as is known
+	asked      []string         // name and type of the queries for them
+	nxdomain   int              // of these, those for names that do not exist
+	found      string           // the name that has an address
+	reasons    []event.DNSError // that the server gives for the answers that found nothing
+	forA       bool             // IPv4 addresses were asked for, which nearly all names have
+	unanswered []string         // name and type of the queries without an answer about the name, or a whole one, until they have one
 }
 
 const (
@@ -56,8 +56,8 @@ func NewDNSLookups(state *State) *DNSLookups {
 }
 
 // Observe implements decoder.Rule.
-func (r *DNSLookups) Observe(e decoder.Event) []decoder.Finding {
-	d, ok := e.Body.(decoder.DNS)
+func (r *DNSLookups) Observe(e event.Event) []event.Finding {
+	d, ok := e.Body.(event.DNS)
 	if !ok || !forAddress(d) {
 		return nil
 	}
@@ -67,7 +67,7 @@ func (r *DNSLookups) Observe(e decoder.Event) []decoder.Finding {
 	}
 	k := r.key(e, d, conf)
 	l := r.open[k]
-	var found []decoder.Finding
+	var found []event.Finding
 	if l != nil && !answers(d) && l.has(d) {
 		return nil // asked again before, with an answer
 	}
@@ -86,7 +86,7 @@ func (r *DNSLookups) Observe(e decoder.Event) []decoder.Finding {
 }
 
 // forAddress reports whether the query is for the address of a host, and not to know whether a list has one.
-func forAddress(d decoder.DNS) bool { return (d.Type == "A" || d.Type == "AAAA") && !asksList(d.Name) }
+func forAddress(d event.DNS) bool { return (d.Type == "A" || d.Type == "AAAA") && !asksList(d.Name) }
 
 // asksList reports whether a name begins with an address, as those do by which mail servers ask who is on a block list
 // (RFC 5782): that there is none is the good answer.
@@ -104,7 +104,7 @@ func asksList(name string) bool {
 }
 
 // key is the lookup that a query belongs to: an open one of that very name, or that of the name without its domain.
-func (r *DNSLookups) key(e decoder.Event, d decoder.DNS, conf decoder.ResolvConf) lookupKey {
+func (r *DNSLookups) key(e event.Event, d event.DNS, conf event.ResolvConf) lookupKey {
 	k := lookupKey{d.ClientNetns, e.Packet.Src, d.Name}
 	if r.open[k] == nil {
 		k.base, _ = conf.Base(d.Name)
@@ -113,19 +113,19 @@ func (r *DNSLookups) key(e decoder.Event, d decoder.DNS, conf decoder.ResolvConf
 }
 
 // repeats reports whether the query begins the same lookup anew.
-func (l *lookup) repeats(d decoder.DNS) bool {
+func (l *lookup) repeats(d event.DNS) bool {
 	return l.has(d) || len(l.asked)+len(l.unanswered) >= maxQueries
 }
 
 // has reports whether the query was answered in this lookup, with nothing found.
-func (l *lookup) has(d decoder.DNS) bool { return slices.Contains(l.asked, d.Name+" "+d.Type) }
+func (l *lookup) has(d event.DNS) bool { return slices.Contains(l.asked, d.Name+" "+d.Type) }
 
 // answers reports whether the answer, a whole one, says that there is the name, or that there is not.
-func answers(d decoder.DNS) bool {
-	return d.Outcome == decoder.DNSAnswered && (d.Rcode == "NXDOMAIN" || d.Rcode == "NOERROR")
+func answers(d event.DNS) bool {
+	return d.Outcome == event.DNSAnswered && (d.Rcode == "NXDOMAIN" || d.Rcode == "NOERROR")
 }
 
-func (l *lookup) take(e decoder.Event, d decoder.DNS) {
+func (l *lookup) take(e event.Event, d event.DNS) {
 	l.last = e.Time
 	asked := d.Name + " " + d.Type
 	l.unanswered = slices.DeleteFunc(l.unanswered, func(s string) bool { return s == asked })
@@ -144,7 +144,7 @@ func (l *lookup) take(e decoder.Event, d decoder.DNS) {
 }
 
 // miss takes in a query that found nothing, and its name among those of its kind.
-func (l *lookup) miss(names []string, d decoder.DNS) []string {
+func (l *lookup) miss(names []string, d event.DNS) []string {
 	l.asked = append(l.asked, d.Name+" "+d.Type)
 	for _, e := range d.Errors {
 		if len(l.reasons) < maxReasons && !slices.Contains(l.reasons, e) {
@@ -159,7 +159,7 @@ func (l *lookup) miss(names []string, d decoder.DNS) []string {
 
 // Flush implements decoder.Rule: it judges the lookups that are over, oldest first. Of those that the run's end cuts off
 // it is not known what would have come.
-func (r *DNSLookups) Flush(now time.Time, final bool) []decoder.Finding {
+func (r *DNSLookups) Flush(now time.Time, final bool) []event.Finding {
 	var over []*lookup
 	for k, l := range r.open {
 		rests := now.Sub(l.last)
@@ -169,7 +169,7 @@ func (r *DNSLookups) Flush(now time.Time, final bool) []decoder.Finding {
 		}
 	}
 	slices.SortFunc(over, func(a, b *lookup) int { return a.first.Time.Compare(b.first.Time) })
-	var found []decoder.Finding
+	var found []event.Finding
 	for _, l := range over {
 		found = append(found, l.judge(now)...)
 	}
@@ -180,8 +180,8 @@ func (r *DNSLookups) Flush(now time.Time, final bool) []decoder.Finding {
 func (l *lookup) complete() bool { return l.found != "" || l.triedAll() && len(l.unanswered) == 0 }
 
 // judge concludes from a lookup that is over.
-func (l *lookup) judge(now time.Time) []decoder.Finding {
-	var f decoder.Finding
+func (l *lookup) judge(now time.Time) []event.Finding {
+	var f event.Finding
 	switch {
 	case l.found == "" && len(l.unanswered) == 0 && l.triedAll() && (len(l.empty) == 0 || l.forA):
 		f = l.nowhere()
@@ -192,7 +192,7 @@ func (l *lookup) judge(now time.Time) []decoder.Finding {
 	default:
 		return nil
 	}
-	d := l.first.Body.(decoder.DNS)
+	d := l.first.Body.(event.DNS)
 	f = graded(f.Of(l.first))
 	f.Time, f.First, f.Last, f.Count, f.Subject = now, l.first.Time, l.last, 1, l.key.base
 	var said []string
@@ -207,7 +207,7 @@ func (l *lookup) judge(now time.Time) []decoder.Finding {
 	if l.found == "" {
 		l.explain(&f)
 	}
-	return []decoder.Finding{f}
+	return []event.Finding{f}
 }
 
 // triedAll reports whether the resolver went the whole way: every search domain, and the name as it is.

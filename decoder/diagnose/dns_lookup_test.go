@@ -7,7 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 func TestLookups(t *testing.T) {
@@ -61,10 +62,10 @@ func TestLookupsThatTheEndCutsOffAreNotJudged(t *testing.T) {
 
 // lookedUp plays queries, each "name rcode" and the type if that is not A, of one client, some milliseconds apart, or
 // seconds if it is late.
-func lookedUp(queries string) (r *DNSLookups, at time.Time, found []decoder.Finding) {
+func lookedUp(queries string) (r *DNSLookups, at time.Time, found []event.Finding) {
 	const gap, slowly = 10 * time.Millisecond, 5 * time.Second
 	state := NewState()
-	state.Observe(decoder.Event{Body: decoder.Fact{Resolv: &decoder.ResolvConf{
+	state.Observe(event.Event{Body: event.Fact{Resolv: &event.ResolvConf{
 		Netns: 7, Ndots: 5, Search: []string{"default.svc.cluster.local", "svc.cluster.local", "cluster.local"}}}})
 	r, at = NewDNSLookups(state), time.Unix(1000, 0)
 	for q := range strings.SplitSeq(queries, ", ") {
@@ -73,23 +74,23 @@ func lookedUp(queries string) (r *DNSLookups, at time.Time, found []decoder.Find
 			at = at.Add(slowly)
 		}
 		words := append(strings.Fields(q), "A")
-		d := decoder.DNS{Name: words[0], Type: words[2], Rcode: words[1], Outcome: decoder.DNSAnswered, ClientNetns: 7, Server: netip.MustParseAddrPort("10.96.0.10:53")}
+		d := event.DNS{Name: words[0], Type: words[2], Rcode: words[1], Outcome: event.DNSAnswered, ClientNetns: 7, Server: netip.MustParseAddrPort("10.96.0.10:53")}
 		switch d.Rcode {
 		case "NODATA":
 			d.Rcode, d.NoData = "NOERROR", true
 		case "nothing":
-			d.Rcode, d.Outcome = "", decoder.DNSNoResponse
+			d.Rcode, d.Outcome = "", event.DNSNoResponse
 		}
 		found = append(found, r.Flush(at, false)...)
-		found = append(found, r.Observe(decoder.Event{
-			Header: decoder.Header{Time: at, Netns: 7}, Packet: &decoder.Packet{Src: netip.MustParseAddr("10.0.0.1")}, Body: d,
+		found = append(found, r.Observe(event.Event{
+			Header: event.Header{Time: at, Netns: 7}, Packet: &packet.Packet{Src: netip.MustParseAddr("10.0.0.1")}, Body: d,
 		})...)
 	}
 	return r, at, found
 }
 
 // said is id, subject and count of findings.
-func said(found []decoder.Finding) string {
+func said(found []event.Finding) string {
 	var all []string
 	for _, f := range found {
 		all = append(all, fmt.Sprintf("%s %s %d", f.ID, f.Subject, f.Count))
@@ -102,8 +103,8 @@ func TestWhatAServerGivesAsReasonIsTheCause(t *testing.T) {
 	for code, want := range map[uint16]string{15: "blocks by a policy", 7: "nowhere fails DNSSEC", 22: "nowhere do not answer it", 0: "nowhere a typing error"} {
 		title, cause, _ := strings.Cut(want, " ")
 		r, now, _ := lookedUp("db.default.svc.cluster.local NXDOMAIN, db.svc.cluster.local NXDOMAIN, db.cluster.local NXDOMAIN")
-		r.Observe(decoder.Event{Header: decoder.Header{Time: now, Netns: 7}, Packet: &decoder.Packet{Src: netip.MustParseAddr("10.0.0.1")},
-			Body: decoder.DNS{Name: "db", Type: "A", Rcode: "NXDOMAIN", Outcome: decoder.DNSAnswered, ClientNetns: 7, Errors: []decoder.DNSError{decoder.NewDNSError(code, "as it is")}}})
+		r.Observe(event.Event{Header: event.Header{Time: now, Netns: 7}, Packet: &packet.Packet{Src: netip.MustParseAddr("10.0.0.1")},
+			Body: event.DNS{Name: "db", Type: "A", Rcode: "NXDOMAIN", Outcome: event.DNSAnswered, ClientNetns: 7, Errors: []event.DNSError{event.NewDNSError(code, "as it is")}}})
 		found := r.Flush(now, true)
 		if len(found) != 1 || !strings.Contains(found[0].Title, title) || !strings.Contains(found[0].Cause, cause) || !strings.Contains(strings.Join(found[0].Evidence, "\n"), `"as it is"`) {
 			t.Errorf("code %d: %+v", code, found)

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // DNSLoops is the rule for a DNS server that asks itself: its resolv.conf, or its forwarder, names a loopback address,
@@ -27,8 +27,8 @@ type dnsLoopKey struct {
 type dnsLoop struct {
 	began       time.Time
 	own, others uint64
-	waiting     []decoder.Event // of others, until it is known to be a loop
-	asked       decoder.Event   // by another, the first
+	waiting     []event.Event // of others, until it is known to be a loop
+	asked       event.Event   // by another, the first
 }
 
 // A question is in a loop if the server asked itself so many times, and so many times as often as others asked it, in so
@@ -47,8 +47,8 @@ func NewDNSLoops(state *State) *DNSLoops {
 }
 
 // Observe implements decoder.Rule.
-func (r *DNSLoops) Observe(e decoder.Event) []decoder.Finding {
-	d, ok := e.Body.(decoder.DNS)
+func (r *DNSLoops) Observe(e event.Event) []event.Finding {
+	d, ok := e.Body.(event.DNS)
 	if !ok || e.Packet == nil {
 		return nil
 	}
@@ -67,7 +67,7 @@ func (r *DNSLoops) Observe(e decoder.Event) []decoder.Finding {
 		l.waiting = nil
 		return r.found(key, l, all)
 	}
-	if d.Last == nil || d.Last.Netns == d.ClientNetns || d.Last.Direction != decoder.In { // it was not delivered to a server there
+	if d.Last == nil || d.Last.Netns == d.ClientNetns || d.Last.Direction != event.In { // it was not delivered to a server there
 		return nil
 	}
 	key.netns = d.Last.Netns
@@ -76,7 +76,7 @@ func (r *DNSLoops) Observe(e decoder.Event) []decoder.Finding {
 		l.asked = e
 	}
 	if l.closed() {
-		return r.found(key, l, []decoder.Event{e})
+		return r.found(key, l, []event.Event{e})
 	}
 	if len(l.waiting) < maxDNSWaiting {
 		l.waiting = append(l.waiting, e)
@@ -85,11 +85,11 @@ func (r *DNSLoops) Observe(e decoder.Event) []decoder.Finding {
 }
 
 // Flush implements decoder.Rule.
-func (r *DNSLoops) Flush(time.Time, bool) []decoder.Finding { return nil }
+func (r *DNSLoops) Flush(time.Time, bool) []event.Finding { return nil }
 
 // goesRound reports whether the query may be one of a loop: it was taken, and no server knew the answer.
-func goesRound(d decoder.DNS) bool {
-	return d.Outcome == decoder.DNSNoResponse || d.Outcome == decoder.DNSAnswered && (d.Rcode == "SERVFAIL" || d.Rcode == "REFUSED")
+func goesRound(d event.DNS) bool {
+	return d.Outcome == event.DNSNoResponse || d.Outcome == event.DNSAnswered && (d.Rcode == "SERVFAIL" || d.Rcode == "REFUSED")
 }
 
 func (r *DNSLoops) loopOf(key dnsLoopKey, now time.Time) *dnsLoop {
@@ -110,14 +110,14 @@ func (l *dnsLoop) closed() bool {
 }
 
 // found is the finding, of each of the queries.
-func (r *DNSLoops) found(key dnsLoopKey, l *dnsLoop, queries []decoder.Event) []decoder.Finding {
-	f := decoder.Finding{
-		ID: "dns-bad-resolv-conf", Confidence: decoder.Certain, Subject: fmt.Sprintf("resolv.conf in netns %d", key.netns),
+func (r *DNSLoops) found(key dnsLoopKey, l *dnsLoop, queries []event.Event) []event.Finding {
+	f := event.Finding{
+		ID: "dns-bad-resolv-conf", Confidence: event.Certain, Subject: fmt.Sprintf("resolv.conf in netns %d", key.netns),
 		Title: fmt.Sprintf("The DNS server in netns %d asks itself: queries that it cannot answer loop.", key.netns),
 		Cause: "It forwards to a loopback address, or one of its own, and listens there itself: a node's resolv.conf that names systemd-resolved's 127.0.0.53 " +
 			"was given to the pod, or a forwarder names the server. Clients wait, or are answered SERVFAIL.",
 		Evidence: []string{fmt.Sprintf("others asked it for %s %s %d times, and it asked itself %d times", key.name, key.kind, l.others, l.own)},
-		Remedy: []decoder.Remedy{
+		Remedy: []event.Remedy{
 			catResolvConf(key.netns).Noting("the server's nameservers"),
 			run("kubectl -n kube-system get configmap coredns -o yaml").Noting("where it forwards to"),
 			kubeletResolvConf(),
@@ -127,11 +127,11 @@ func (r *DNSLoops) found(key dnsLoopKey, l *dnsLoop, queries []decoder.Event) []
 	if conf, ok := r.state.resolvs.Get(key.netns); ok {
 		f.Evidence = append(f.Evidence, "the nameservers of its resolv.conf: "+list(conf.Nameservers))
 	}
-	all := make([]decoder.Finding, 0, len(queries))
+	all := make([]event.Finding, 0, len(queries))
 	for _, e := range queries {
 		x := graded(f.Of(l.asked)) // a loopback address names no host
-		x.Traffic = []decoder.Traffic{trafficOf(l.asked), trafficOf(e)}
-		x.Evidence = append(slices.Clone(f.Evidence), question(e, e.Body.(decoder.DNS)))
+		x.Traffic = []event.Traffic{trafficOf(l.asked), trafficOf(e)}
+		x.Evidence = append(slices.Clone(f.Evidence), question(e, e.Body.(event.DNS)))
 		x.Time, x.First, x.Last, x.Count = e.Time, e.Time, e.Time, 1
 		all = append(all, x)
 	}
@@ -139,7 +139,7 @@ func (r *DNSLoops) found(key dnsLoopKey, l *dnsLoop, queries []decoder.Event) []
 }
 
 // trafficOf is what an event is about, for the rules that compare findings.
-func trafficOf(e decoder.Event) decoder.Traffic {
-	a := decoder.AboutEvent(e)
-	return decoder.Traffic{Proto: a.Proto, Clients: a.Clients, Servers: a.Servers, First: e.Time, Last: e.Time}
+func trafficOf(e event.Event) event.Traffic {
+	a := event.AboutEvent(e)
+	return event.Traffic{Proto: a.Proto, Clients: a.Clients, Servers: a.Servers, First: e.Time, Last: e.Time}
 }

@@ -5,30 +5,31 @@ import (
 	"testing"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 // loopQuery is a query that was last seen in a namespace, and had no answer.
-func loopQuery(netns uint32, from, to string, last uint32) decoder.Event {
+func loopQuery(netns uint32, from, to string, last uint32) event.Event {
 	src, dst := netip.MustParseAddrPort(from), netip.MustParseAddrPort(to)
-	return decoder.Event{
-		Header: decoder.Header{Time: time.Unix(1000, 0), Netns: netns},
-		Packet: &decoder.Packet{Family: "ipv4", Proto: "udp", Src: src.Addr(), Sport: src.Port(), Dst: dst.Addr(), Dport: dst.Port()},
-		Body: decoder.DNS{Name: "Example.com", Type: "A", Server: dst, Transport: "udp", ClientNetns: netns, Outcome: decoder.DNSNoResponse,
-			Last: &decoder.Sight{Netns: last, Direction: decoder.In}},
+	return event.Event{
+		Header: event.Header{Time: time.Unix(1000, 0), Netns: netns},
+		Packet: &packet.Packet{Family: "ipv4", Proto: "udp", Src: src.Addr(), Sport: src.Port(), Dst: dst.Addr(), Dport: dst.Port()},
+		Body: event.DNS{Name: "Example.com", Type: "A", Server: dst, Transport: "udp", ClientNetns: netns, Outcome: event.DNSNoResponse,
+			Last: &event.Sight{Netns: last, Direction: event.In}},
 	}
 }
 
 // but is the event with another end of the query.
-func but(e decoder.Event, change func(*decoder.DNS)) decoder.Event {
-	d, _ := e.Body.(decoder.DNS)
+func but(e event.Event, change func(*event.DNS)) event.Event {
+	d, _ := e.Body.(event.DNS)
 	change(&d)
 	e.Body = d
 	return e
 }
 
 // times is an event again and again, gap apart, and some more.
-func times(n int, gap time.Duration, e decoder.Event, more ...decoder.Event) (all []decoder.Event) {
+func times(n int, gap time.Duration, e event.Event, more ...event.Event) (all []event.Event) {
 	for range n {
 		e.Time = e.Time.Add(gap)
 		all = append(all, e)
@@ -43,14 +44,14 @@ func TestAServerThatAsksItselfIsALoop(t *testing.T) {
 	lo := loopQuery(serving, "127.0.0.1:40001", "127.0.0.53:53", serving)
 	own := loopQuery(serving, "10.244.1.3:40001", "10.244.1.3:53", serving)
 	outside := loopQuery(serving, "10.244.1.3:40001", "10.9.0.2:53", 9)
-	answered := func(rcode string) decoder.Event {
-		return but(lo, func(d *decoder.DNS) { d.Outcome, d.Rcode = decoder.DNSAnswered, rcode })
+	answered := func(rcode string) event.Event {
+		return but(lo, func(d *event.DNS) { d.Outcome, d.Rcode = event.DNSAnswered, rcode })
 	}
-	refused := but(lo, func(d *decoder.DNS) { d.Outcome = decoder.DNSRejected })
-	passing := but(asked, func(d *decoder.DNS) { d.Last = &decoder.Sight{Netns: serving, Direction: decoder.Out} })
+	refused := but(lo, func(d *event.DNS) { d.Outcome = event.DNSRejected })
+	passing := but(asked, func(d *event.DNS) { d.Last = &event.Sight{Netns: serving, Direction: event.Out} })
 	for _, tt := range []struct {
 		name   string
-		events []decoder.Event
+		events []event.Event
 		want   bool
 	}{
 		{"it asks its loopback address", times(20, 0, lo, times(2, 0, asked)...), true},
@@ -65,9 +66,9 @@ func TestAServerThatAsksItselfIsALoop(t *testing.T) {
 		{"programs of the node ask a resolver that hangs, and a pod's query passes the node", times(20, 0, lo, passing), false},
 		{"a program asks again and again", times(20, time.Second, lo, asked), false},
 	} {
-		st := learnt([]decoder.Fact{{Device: &decoder.Device{Netns: serving, Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("10.244.1.3/24")}}}})
+		st := learnt([]event.Fact{{Device: &event.Device{Netns: serving, Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("10.244.1.3/24")}}}})
 		r := NewDNSLoops(st)
-		var folder decoder.Folder
+		var folder event.Folder
 		for _, e := range tt.events {
 			for _, f := range r.Observe(e) {
 				folder.Add(f)

@@ -3,7 +3,7 @@ package diagnose
 import (
 	"fmt"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // dnsService is what a server answered, by what is known of it.
@@ -13,13 +13,13 @@ type dnsService struct {
 }
 
 // serves takes in what became of a query.
-func (r *DNS) serves(d decoder.DNS) {
+func (r *DNS) serves(d event.DNS) {
 	s, _ := r.served.Get(d.Server)
 	switch d.Outcome {
-	case decoder.DNSAnswered, decoder.DNSTruncated:
+	case event.DNSAnswered, event.DNSTruncated:
 		s.answered++
 		s.largest = max(s.largest, d.Size)
-	case decoder.DNSNoResponse:
+	case event.DNSNoResponse:
 		s.unanswered++
 	}
 	r.served.Put(d.Server, s)
@@ -30,15 +30,15 @@ func (r *DNS) serves(d decoder.DNS) {
 const largestSafe = 1232
 
 // noResponse reports what is left: a query that went out of sight.
-func (r *DNS) noResponse(e decoder.Event, d decoder.DNS) (decoder.Finding, bool) {
+func (r *DNS) noResponse(e event.Event, d event.DNS) (event.Finding, bool) {
 	sure, ok := r.absent(e, d)
-	f := decoder.Finding{
+	f := event.Finding{
 		ID: "dns-no-response", Confidence: sure, Subject: d.Server.String(),
 		Title: fmt.Sprintf("The DNS server %v does not answer.", server(d)),
 		Cause: "The query was passed on by this node and no answer came back: it was lost behind the last place where it was seen, " +
 			"or the server does not answer.",
 		Evidence: []string{"last seen " + place(d.Last)},
-		Remedy:   []decoder.Remedy{digAgain(d, ""), systemPods("kube-dns")},
+		Remedy:   []event.Remedy{digAgain(d, ""), systemPods("kube-dns")},
 	}
 	if d.AnswerLast != nil {
 		f.Evidence = append(f.Evidence, "answer last seen "+place(d.AnswerLast))
@@ -49,7 +49,7 @@ func (r *DNS) noResponse(e decoder.Event, d decoder.DNS) (decoder.Finding, bool)
 	case d.AnswerLast != nil:
 		f.Title = fmt.Sprintf("Answers of the DNS server %v do not reach the client.", server(d))
 		f.Cause = "The answer came to this node and was not seen where the query began, as other answers were."
-		f.Confidence = decoder.Likely
+		f.Confidence = event.Likely
 	default:
 		r.someAnswered(&f, d)
 	}
@@ -60,21 +60,21 @@ func (r *DNS) noResponse(e decoder.Event, d decoder.DNS) (decoder.Finding, bool)
 }
 
 // dropNamed says of a finding that nothing more is known of than that the kernel dropped the query or its answer.
-func dropNamed(f *decoder.Finding, d decoder.DNS) {
+func dropNamed(f *event.Finding, d event.DNS) {
 	what := "queries to"
 	if d.Drop.Answer {
 		what = "answers of"
 	}
 	if d.Fragments == nil {
-		f.Title = fmt.Sprintf("The kernel drops %s the DNS server %v: %s at %s.", what, server(d), d.Drop.Reason, decoder.Place(d.Drop.Event))
+		f.Title = fmt.Sprintf("The kernel drops %s the DNS server %v: %s at %s.", what, server(d), d.Drop.Reason, event.Place(d.Drop.Event))
 		f.Cause = fmt.Sprintf("The kernel dropped it: %s in %s.", d.Drop.Reason, d.Drop.Function)
 	}
-	f.Confidence = decoder.Certain
+	f.Confidence = event.Certain
 	f.Evidence = append(f.Evidence, fmt.Sprintf("dropped %v: %s in %s", d.Drop, d.Drop.Reason, d.Drop.Function))
 }
 
 // fragmentLost says that the answer is larger than a packet and came in part only.
-func fragmentLost(f *decoder.Finding, d decoder.DNS) {
+func fragmentLost(f *event.Finding, d event.DNS) {
 	end := "this node"
 	if d.Fragments.AtClient {
 		end = "the client"
@@ -87,7 +87,7 @@ func fragmentLost(f *decoder.Finding, d decoder.DNS) {
 }
 
 // arrived says how much of an answer came.
-func arrived(x decoder.Fragments) string {
+func arrived(x event.Fragments) string {
 	s := fmt.Sprintf("%d bytes of the answer came", x.Arrived)
 	if x.Size > 0 {
 		s = fmt.Sprintf("%d of %d bytes of the answer came", x.Arrived, x.Size)
@@ -102,15 +102,15 @@ func arrived(x decoder.Fragments) string {
 }
 
 // takes says how large an answer the client takes over UDP.
-func takes(d decoder.DNS) string {
+func takes(d event.DNS) string {
 	if d.EDNSSize == 0 {
 		return "the client takes answers of 512 bytes over UDP, for it does not say otherwise (EDNS)"
 	}
 	return fmt.Sprintf("the client takes answers of %d bytes over UDP (EDNS)", d.EDNSSize)
 }
 
-func fragmentRemedy(d decoder.DNS) []decoder.Remedy {
-	return []decoder.Remedy{
+func fragmentRemedy(d event.DNS) []event.Remedy {
+	return []event.Remedy{
 		digAgain(d, " +bufsize=1232").Noting("answers that never are fragments; longer ones are asked for over TCP"),
 		digAgain(d, " +tcp"),
 		run("tracepath -n %v", server(d).Addr()).Noting("where the path MTU is smaller"),
@@ -120,7 +120,7 @@ func fragmentRemedy(d decoder.DNS) []decoder.Remedy {
 }
 
 // someAnswered says what it means that the server answers other queries.
-func (r *DNS) someAnswered(f *decoder.Finding, d decoder.DNS) {
+func (r *DNS) someAnswered(f *event.Finding, d event.DNS) {
 	const rare = 20 // answers for one that is missing: as packets are lost on any network
 	s, _ := r.served.Get(d.Server)
 	if s.answered == 0 {
@@ -130,7 +130,7 @@ func (r *DNS) someAnswered(f *decoder.Finding, d decoder.DNS) {
 	f.Cause = "The query or its answer was lost behind the last place where it was seen, or the server waits for another that does not answer it."
 	f.Evidence = append(f.Evidence, fmt.Sprintf("of the server's other queries %d were answered and %d not, the largest answer had %d bytes", s.answered, s.unanswered-1, s.largest))
 	if s.answered > rare*s.unanswered {
-		f.Severity = decoder.Warning
+		f.Severity = event.Warning
 	}
 	if d.EDNSSize > largestSafe && s.largest <= largestSafe {
 		f.Cause += fmt.Sprintf(" If the answer is larger than a packet its fragments are lost: the client takes answers of %d bytes, and none larger than %d came.",

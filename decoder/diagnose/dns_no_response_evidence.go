@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // lostRecords is when records were last lost on their way to ktrace. What was lost is no evidence that nothing came.
@@ -14,8 +14,8 @@ type lostRecords struct {
 }
 
 // learn takes in what the kernel half counted.
-func (l *lostRecords) learn(e decoder.Event) {
-	f, ok := e.Body.(decoder.Fact)
+func (l *lostRecords) learn(e event.Event) {
+	f, ok := e.Body.(event.Fact)
 	if !ok || f.Counts == nil {
 		return
 	}
@@ -28,14 +28,14 @@ func (l *lostRecords) learn(e decoder.Event) {
 func (l *lostRecords) since(t time.Time) bool { return l.rose.After(t) }
 
 // absent judges what it means that no answer to a query was seen: ok is false if it means nothing.
-func (r *DNS) absent(e decoder.Event, d decoder.DNS) (sure decoder.Confidence, ok bool) {
+func (r *DNS) absent(e event.Event, d event.DNS) (sure event.Confidence, ok bool) {
 	switch {
 	case d.OneSided || r.state.broadcast(d.ClientNetns, d.Server.Addr()):
 		return "", false
 	case d.Captured || r.lost.since(e.Time):
-		return decoder.Likely, true
+		return event.Likely, true
 	}
-	return decoder.Certain, true
+	return event.Certain, true
 }
 
 // broadcast reports whether an address stands for all machines of a network that a namespace has a device in.

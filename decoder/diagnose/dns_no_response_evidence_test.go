@@ -6,16 +6,16 @@ import (
 	"testing"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // TestWhatNoAnswerMeans: it is certain only where everything was seen.
 func TestWhatNoAnswerMeans(t *testing.T) {
-	lost := decoder.Event{Header: decoder.Header{Time: time.Unix(1002, 0)}, Body: decoder.Fact{Counts: &decoder.Counts{Lost: decoder.Losses{Ring: 1}}}}
-	device := decoder.Event{Body: decoder.Fact{Device: &decoder.Device{Netns: 7, Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/24"), netip.MustParsePrefix("fd00::1/64")}}}}
-	with := func(change func(*decoder.DNS)) decoder.Event {
+	lost := event.Event{Header: event.Header{Time: time.Unix(1002, 0)}, Body: event.Fact{Counts: &event.Counts{Lost: event.Losses{Ring: 1}}}}
+	device := event.Event{Body: event.Fact{Device: &event.Device{Netns: 7, Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/24"), netip.MustParsePrefix("fd00::1/64")}}}}
+	with := func(change func(*event.DNS)) event.Event {
 		e := timedQuery(0, 0, slowClient, slowServer)
-		d := e.Body.(decoder.DNS)
+		d := e.Body.(event.DNS)
 		d.ClientNetns = 7
 		change(&d)
 		e.Body = d
@@ -23,18 +23,18 @@ func TestWhatNoAnswerMeans(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name   string
-		events []decoder.Event
+		events []event.Event
 		want   string
 	}{
-		{"live", []decoder.Event{with(func(*decoder.DNS) {})}, "critical certain"},
-		{"live, and records were lost", []decoder.Event{lost, with(func(*decoder.DNS) {})}, "critical likely"},
-		{"of a capture", []decoder.Event{with(func(d *decoder.DNS) { d.Captured = true })}, "critical likely"},
-		{"of a capture of one direction", []decoder.Event{with(func(d *decoder.DNS) { d.Captured, d.OneSided = true, true })}, ""},
-		{"to the network's broadcast address", []decoder.Event{device, with(func(d *decoder.DNS) { d.Server = netip.MustParseAddrPort("10.0.0.255:53") })}, ""},
-		{"to an address of the network", []decoder.Event{device, with(func(d *decoder.DNS) { d.Server = netip.MustParseAddrPort("10.0.0.254:53") })}, "critical certain"},
-		{"to the last address of an IPv6 network", []decoder.Event{device, with(func(d *decoder.DNS) { d.Server = netip.MustParseAddrPort("[fd00::ffff:ffff:ffff:ffff]:53") })}, "critical certain"},
-		{"one of many", append(answeredQueries(30), with(func(*decoder.DNS) {})), "warning certain"},
-		{"one of some", append(answeredQueries(3), with(func(*decoder.DNS) {})), "critical certain"},
+		{"live", []event.Event{with(func(*event.DNS) {})}, "critical certain"},
+		{"live, and records were lost", []event.Event{lost, with(func(*event.DNS) {})}, "critical likely"},
+		{"of a capture", []event.Event{with(func(d *event.DNS) { d.Captured = true })}, "critical likely"},
+		{"of a capture of one direction", []event.Event{with(func(d *event.DNS) { d.Captured, d.OneSided = true, true })}, ""},
+		{"to the network's broadcast address", []event.Event{device, with(func(d *event.DNS) { d.Server = netip.MustParseAddrPort("10.0.0.255:53") })}, ""},
+		{"to an address of the network", []event.Event{device, with(func(d *event.DNS) { d.Server = netip.MustParseAddrPort("10.0.0.254:53") })}, "critical certain"},
+		{"to the last address of an IPv6 network", []event.Event{device, with(func(d *event.DNS) { d.Server = netip.MustParseAddrPort("[fd00::ffff:ffff:ffff:ffff]:53") })}, "critical certain"},
+		{"one of many", append(answeredQueries(30), with(func(*event.DNS) {})), "warning certain"},
+		{"one of some", append(answeredQueries(3), with(func(*event.DNS) {})), "critical certain"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			state := NewState()
@@ -53,7 +53,7 @@ func TestWhatNoAnswerMeans(t *testing.T) {
 	}
 }
 
-func answeredQueries(n int) (all []decoder.Event) {
+func answeredQueries(n int) (all []event.Event) {
 	for i := range n {
 		all = append(all, timedQuery(i*10, 1, slowClient, slowServer))
 	}

@@ -8,15 +8,15 @@ import (
 	"slices"
 	"strings"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // badResolvConf reports a query that failed because of whom the client's resolv.conf names: nobody, so that the
 // resolver asks its own host, or an address that is not the cluster's DNS.
-func (st *State) badResolvConf(d decoder.DNS) (decoder.Finding, bool) {
+func (st *State) badResolvConf(d event.DNS) (event.Finding, bool) {
 	conf, known := st.resolvs.Get(d.ClientNetns)
 	if !known {
-		return decoder.Finding{}, false
+		return event.Finding{}, false
 	}
 	if f, ok := st.asksItself(conf, d); ok {
 		return f, true
@@ -26,16 +26,16 @@ func (st *State) badResolvConf(d decoder.DNS) (decoder.Finding, bool) {
 		passed = append(passed, h.Netns)
 	}
 	if st.effects.servesAt(d.ClientNetns, d.Transport, d.Server) {
-		return decoder.Finding{}, false
+		return event.Finding{}, false
 	}
 	return st.noService(conf, d.Server, passed)
 }
 
 // asksItself reports a query to a loopback address of the client, where nothing listens: its resolv.conf names that, or
 // no address that its resolver understands.
-func (st *State) asksItself(conf decoder.ResolvConf, d decoder.DNS) (decoder.Finding, bool) {
+func (st *State) asksItself(conf event.ResolvConf, d event.DNS) (event.Finding, bool) {
 	if !d.Server.Addr().IsLoopback() {
-		return decoder.Finding{}, false
+		return event.Finding{}, false
 	}
 	unheard := d.ICMP != nil && d.ICMP.Name == "port-unreachable" || notListened(d)
 	f := badFile(conf)
@@ -59,10 +59,10 @@ func (st *State) asksItself(conf decoder.ResolvConf, d decoder.DNS) (decoder.Fin
 
 // askedNoServer reports a packet to an address that a resolv.conf names, the sender's if that is known, and that the cluster
 // does not serve.
-func (st *State) askedNoServer(e decoder.Event) (decoder.Finding, bool) {
+func (st *State) askedNoServer(e event.Event) (event.Finding, bool) {
 	const dns = 53
 	if e.Packet.Dport != dns {
-		return decoder.Finding{}, false
+		return event.Finding{}, false
 	}
 	all := maps.Collect(st.resolvs.All())
 	order := slices.SortedFunc(maps.Keys(all), func(a, b uint32) int {
@@ -79,16 +79,16 @@ func (st *State) askedNoServer(e decoder.Event) (decoder.Finding, bool) {
 			return f, true
 		}
 	}
-	return decoder.Finding{}, false
+	return event.Finding{}, false
 }
 
 // noService reports a resolv.conf that names an address of the range of services which no service has. One that is
 // not known to be of that range may be any server's. The packet passed the namespaces given.
-func (st *State) noService(conf decoder.ResolvConf, asked netip.AddrPort, passed []uint32) (decoder.Finding, bool) {
+func (st *State) noService(conf event.ResolvConf, asked netip.AddrPort, passed []uint32) (event.Finding, bool) {
 	right, ok := st.clusterDNS(conf, asked)
 	sure, why := st.inRange(asked.Addr(), passed...)
 	if !ok || sure == "" {
-		return decoder.Finding{}, false
+		return event.Finding{}, false
 	}
 	f := badFile(conf)
 	f.Confidence = sure
@@ -99,12 +99,12 @@ func (st *State) noService(conf decoder.ResolvConf, asked netip.AddrPort, passed
 }
 
 // badFile is the finding about a resolv.conf.
-func badFile(conf decoder.ResolvConf) decoder.Finding {
-	f := decoder.Finding{
-		ID: "dns-bad-resolv-conf", Confidence: decoder.Certain,
+func badFile(conf event.ResolvConf) event.Finding {
+	f := event.Finding{
+		ID: "dns-bad-resolv-conf", Confidence: event.Certain,
 		Subject:  fmt.Sprintf("resolv.conf in netns %d", conf.Netns),
 		Evidence: []string{fmt.Sprintf("its nameservers: %s; search: %s", list(conf.Nameservers), orElse(strings.Join(conf.Search, " "), "none"))},
-		Remedy: []decoder.Remedy{
+		Remedy: []event.Remedy{
 			catResolvConf(conf.Netns),
 			run("grep -A3 clusterDNS /var/lib/kubelet/config.yaml"),
 			do("compare with the pod's spec.dnsPolicy and spec.dnsConfig"),
@@ -118,7 +118,7 @@ func badFile(conf decoder.ResolvConf) decoder.Finding {
 
 // clusterDNS finds the cluster's DNS service where the server that was asked is certainly none: in the range of services,
 // but none of those that the API or the node's own rules tell of. ok is false if that cannot be said.
-func (st *State) clusterDNS(conf decoder.ResolvConf, asked netip.AddrPort) (right netip.Addr, ok bool) {
+func (st *State) clusterDNS(conf event.ResolvConf, asked netip.AddrPort) (right netip.Addr, ok bool) {
 	if !conf.Cluster() || !slices.Contains(conf.Nameservers, asked.Addr()) {
 		return right, false
 	}

@@ -6,7 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 // TestWhoAsksItselfHasABadResolvConf: where a loopback address is asked and nothing listens, the file says why.
@@ -25,12 +26,12 @@ func TestWhoAsksItselfHasABadResolvConf(t *testing.T) {
 		{"a resolver beside the program", "nameserver 127.0.0.1\n", "127.0.0.1:53", pod, true, ""},
 		{"a program that asks where it likes", "nameserver 10.96.0.10\n", "127.0.0.1:53", pod, false, ""},
 	} {
-		conf := decoder.ParseResolv(strings.NewReader(tt.file))
+		conf := event.ParseResolv(strings.NewReader(tt.file))
 		conf.Netns = tt.netns
-		state := learnt([]decoder.Fact{{Node: &decoder.Node{Netns: node}}, {Resolv: &conf}})
-		d := decoder.DNS{ClientNetns: tt.netns, Server: netip.MustParseAddrPort(tt.asked), Transport: "udp"}
+		state := learnt([]event.Fact{{Node: &event.Node{Netns: node}}, {Resolv: &conf}})
+		d := event.DNS{ClientNetns: tt.netns, Server: netip.MustParseAddrPort(tt.asked), Transport: "udp"}
 		if !tt.heard {
-			d.ICMP = &decoder.ICMP{Name: "port-unreachable"}
+			d.ICMP = &event.ICMP{Name: "port-unreachable"}
 		}
 		if f, ok := state.badResolvConf(d); ok != (tt.want != "") || !strings.Contains(f.Title, tt.want) {
 			t.Errorf("%s: %q, want %q", tt.name, f.Title, tt.want)
@@ -42,18 +43,18 @@ func TestWhoAsksItselfHasABadResolvConf(t *testing.T) {
 func TestARefusedConnectionIsNoQuery(t *testing.T) {
 	const client = 7
 	server := netip.MustParseAddrPort("10.0.0.9:53")
-	conf := decoder.ResolvConf{Netns: client, Nameservers: []netip.Addr{server.Addr()}}
-	e := decoder.Event{Header: decoder.Header{Time: time.Unix(1000, 0), Netns: client},
-		Packet: &decoder.Packet{Family: "ipv4", Proto: "tcp", Src: netip.MustParseAddr("10.0.0.2"), Sport: 40000, Dst: server.Addr(), Dport: 53},
-		Body: decoder.DNS{ClientNetns: client, Server: server, Transport: "tcp", Unsent: true, Outcome: decoder.DNSRejected,
-			Connection: &decoder.DNSConnection{How: decoder.ConnectionRefused, By: decoder.ByServer}}}
+	conf := event.ResolvConf{Netns: client, Nameservers: []netip.Addr{server.Addr()}}
+	e := event.Event{Header: event.Header{Time: time.Unix(1000, 0), Netns: client},
+		Packet: &packet.Packet{Family: "ipv4", Proto: "tcp", Src: netip.MustParseAddr("10.0.0.2"), Sport: 40000, Dst: server.Addr(), Dport: 53},
+		Body: event.DNS{ClientNetns: client, Server: server, Transport: "tcp", Unsent: true, Outcome: event.DNSRejected,
+			Connection: &event.DNSConnection{How: event.ConnectionRefused, By: event.ByServer}}}
 	for _, tt := range []struct {
 		name  string
-		facts []decoder.Fact
+		facts []event.Fact
 		found int
 	}{
 		{"to anybody", nil, 0},
-		{"to the client's nameserver", []decoder.Fact{{Resolv: &conf}}, 1},
+		{"to the client's nameserver", []event.Fact{{Resolv: &conf}}, 1},
 	} {
 		if got := NewDNS(learnt(tt.facts), time.Second).Observe(e); len(got) != tt.found {
 			t.Errorf("%s: %+v, want %d", tt.name, got, tt.found)

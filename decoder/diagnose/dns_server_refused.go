@@ -4,17 +4,17 @@ import (
 	"fmt"
 	"strings"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // notListened reports whether the query found no socket where it arrived.
-func notListened(d decoder.DNS) bool {
-	return d.Drop != nil && !d.Drop.Answer && d.Drop.Event.Body.(decoder.Drop).NoSocket()
+func notListened(d event.DNS) bool {
+	return d.Drop != nil && !d.Drop.Answer && d.Drop.Event.Body.(event.Drop).NoSocket()
 }
 
 // atOwnAddress adds to a finding about a server that nothing listens at that the query was to end there: a cache of the
 // node has the service's own address, or one that only this node has.
-func (st *State) atOwnAddress(f decoder.Finding, d decoder.DNS) decoder.Finding {
+func (st *State) atOwnAddress(f event.Finding, d event.DNS) event.Finding {
 	if !notListened(d) || d.Drop.Flow.Dst != d.Server {
 		return f
 	}
@@ -28,22 +28,22 @@ func (st *State) atOwnAddress(f decoder.Finding, d decoder.DNS) decoder.Finding 
 }
 
 // isTraceroute reports whether the query was sent to see how far it goes, as traceroutes by DNS do.
-func isTraceroute(e decoder.Event, d decoder.DNS) bool {
+func isTraceroute(e event.Event, d event.DNS) bool {
 	return d.ICMP != nil && d.ICMP.Name == "time-exceeded" && e.Packet.TTL <= maxTraceroute
 }
 
 // queryRefused reports a server's host where no socket listens, or a router that says it goes no further.
-func queryRefused(d decoder.DNS) decoder.Finding {
+func queryRefused(d event.DNS) event.Finding {
 	itself := d.ICMP.From == d.Server.Addr() || d.ICMP.From == server(d).Addr()
 	if d.ICMP.Name == "port-unreachable" && itself {
 		return saysPortClosed(d)
 	}
-	f := decoder.Finding{
-		Severity: decoder.Critical, Confidence: decoder.Likely, Subject: d.Server.String(), Evidence: icmpEvidence(d), Remedy: []decoder.Remedy{digAgain(d, "")},
+	f := event.Finding{
+		Severity: event.Critical, Confidence: event.Likely, Subject: d.Server.String(), Evidence: icmpEvidence(d), Remedy: []event.Remedy{digAgain(d, "")},
 	}
 	switch d.ICMP.Name {
 	case "time-exceeded":
-		f.ID, f.Confidence = "ttl-exceeded", decoder.Certain
+		f.ID, f.Confidence = "ttl-exceeded", event.Certain
 		f.Title = fmt.Sprintf("Queries to the DNS server %v go round in circles.", server(d))
 		f.Cause = fmt.Sprintf("%v gave up the packet because it had passed too many routers: a routing loop.", d.ICMP.From)
 	case "admin-prohibited", "net-prohibited", "host-prohibited", "policy-failed", "port-unreachable":
@@ -55,7 +55,7 @@ func queryRefused(d decoder.DNS) decoder.Finding {
 		f.Title = fmt.Sprintf("%v is to deliver queries to the DNS server %v, and gets no answer from it.", d.ICMP.From, server(d))
 		f.Cause = "The last router before the server got no answer to ARP or neighbour discovery: the host is down, or no host has the address."
 	default:
-		f.ID, f.Confidence = "no-route", decoder.Certain
+		f.ID, f.Confidence = "no-route", event.Certain
 		f.Title = fmt.Sprintf("%v has no way to the DNS server %v.", d.ICMP.From, server(d))
 		f.Cause = fmt.Sprintf("A host on the path answered ICMP %s.", d.ICMP.Name)
 		f.Remedy = append(f.Remedy, run("ip route get %v", server(d).Addr()))
@@ -63,18 +63,18 @@ func queryRefused(d decoder.DNS) decoder.Finding {
 	return f
 }
 
-func icmpEvidence(d decoder.DNS) []string {
+func icmpEvidence(d event.DNS) []string {
 	return []string{fmt.Sprintf("ICMP %s from %v, last seen %v", d.ICMP.Name, d.ICMP.From, d.ICMP.Sight), "query last seen " + place(d.Last)}
 }
 
 // saysPortClosed reports a server's host that answers so. That there is no socket is certain only if it was seen: a
 // REJECT rule of the host gives the same answer.
-func saysPortClosed(d decoder.DNS) decoder.Finding {
+func saysPortClosed(d event.DNS) event.Finding {
 	f := notListening(d)
 	f.Evidence = icmpEvidence(d)
 	f.Cause = "The server's host was reached and answered ICMP port unreachable: the DNS process is not running there, or listens elsewhere."
 	if !notListened(d) {
-		f.Confidence = decoder.Likely
+		f.Confidence = event.Likely
 		f.Cause = strings.TrimSuffix(f.Cause, ".") + "; or a REJECT rule of that host answers so."
 	}
 	return f
@@ -82,7 +82,7 @@ func saysPortClosed(d decoder.DNS) decoder.Finding {
 
 // portClosed reports a query that found no socket where it arrived. Of many such only some are answered: the kernel
 // limits how many ICMP errors it sends to anyone.
-func portClosed(d decoder.DNS) decoder.Finding {
+func portClosed(d event.DNS) event.Finding {
 	f := notListening(d)
 	f.Cause = "The query arrived at the server's host, where no socket is open for the port: the DNS process is not running there, or listens elsewhere."
 	f.Evidence = []string{fmt.Sprintf("dropped %v: %s in %s", d.Drop, d.Drop.Reason, d.Drop.Function)}
@@ -90,10 +90,10 @@ func portClosed(d decoder.DNS) decoder.Finding {
 }
 
 // notListening is the finding about a server whose port is closed.
-func notListening(d decoder.DNS) decoder.Finding {
-	return decoder.Finding{
-		ID: "dns-server-refused", Confidence: decoder.Certain, Subject: d.Server.String(),
+func notListening(d event.DNS) event.Finding {
+	return event.Finding{
+		ID: "dns-server-refused", Confidence: event.Certain, Subject: d.Server.String(),
 		Title:  fmt.Sprintf("Nothing listens at the DNS server %v.", server(d)),
-		Remedy: []decoder.Remedy{digAgain(d, ""), systemPods("kube-dns")},
+		Remedy: []event.Remedy{digAgain(d, ""), systemPods("kube-dns")},
 	}
 }

@@ -5,18 +5,19 @@ import (
 	"testing"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 // TestWhatAnICMPErrorSaysOfAServer: who says so decides what it means, and a REJECT rule of the server's host says what the
 // kernel does of a closed port.
 func TestWhatAnICMPErrorSaysOfAServer(t *testing.T) {
 	const backend, router = "10.9.0.2", "192.0.2.1"
-	closed := &decoder.Loss{Reason: "NO_SOCKET", Function: "__udp4_lib_rcv", Event: decoder.Event{
-		Packet: &decoder.Packet{Proto: "udp"}, Body: decoder.Drop{Reason: "NO_SOCKET", Location: "__udp4_lib_rcv"}}}
+	closed := &event.Loss{Reason: "NO_SOCKET", Function: "__udp4_lib_rcv", Event: event.Event{
+		Packet: &packet.Packet{Proto: "udp"}, Body: event.Drop{Reason: "NO_SOCKET", Location: "__udp4_lib_rcv"}}}
 	for _, c := range []struct {
 		name, icmp, from, want string
-		loss                   *decoder.Loss
+		loss                   *event.Loss
 		ttl                    uint8
 	}{
 		{"the closed port was seen", "port-unreachable", backend, "dns-server-refused certain", closed, 64},
@@ -31,9 +32,9 @@ func TestWhatAnICMPErrorSaysOfAServer(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := timedQuery(0, 0, slowClient, "10.96.0.10")
-			d := e.Body.(decoder.DNS)
-			d.Outcome, d.Backend, d.Drop = decoder.DNSRejected, netip.MustParseAddrPort(backend+":5353"), c.loss
-			d.ICMP = &decoder.ICMP{From: netip.MustParseAddr(c.from), Name: c.icmp}
+			d := e.Body.(event.DNS)
+			d.Outcome, d.Backend, d.Drop = event.DNSRejected, netip.MustParseAddrPort(backend+":5353"), c.loss
+			d.ICMP = &event.ICMP{From: netip.MustParseAddr(c.from), Name: c.icmp}
 			p := *e.Packet
 			p.TTL = c.ttl
 			e.Packet, e.Body = &p, d

@@ -8,7 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/bounded"
+	"ktrace/decoder/event"
 	"ktrace/decoder/fio"
 )
 
@@ -16,7 +17,7 @@ import (
 // machine was busy for a moment. An answer that waited for another server's counts as that one's.
 type slowServers struct {
 	limit   time.Duration
-	servers decoder.Recent[netip.AddrPort, *serverTimes]
+	servers bounded.Map[netip.AddrPort, *serverTimes]
 	lately  []*slowQuery // queries that took long or had no answer, in the order in which that was known
 	due     time.Time    // when to judge, zero if there is nothing to
 }
@@ -32,8 +33,8 @@ type serverTimes struct {
 
 // slowQuery is a query that took long.
 type slowQuery struct {
-	event  decoder.Event
-	dns    decoder.DNS
+	event  event.Event
+	dns    event.DNS
 	end    time.Time // when it was answered, zero if it was not
 	judged bool
 	waited *slowQuery // what it waited for, nil if that is not known
@@ -52,10 +53,10 @@ const (
 )
 
 // take takes in what became of a query.
-func (s *slowServers) take(e decoder.Event, d decoder.DNS) {
+func (s *slowServers) take(e event.Event, d event.DNS) {
 	t := &slowQuery{event: e, dns: d, end: e.Time.Add(d.Latency)}
 	switch d.Outcome {
-	case decoder.DNSAnswered, decoder.DNSTruncated:
+	case event.DNSAnswered, event.DNSTruncated:
 		s.of(d.Server, e.Time).all.Add(d.Latency, s.limit)
 		if d.Latency <= s.limit/2 {
 			return
@@ -82,7 +83,7 @@ func (s *slowServers) of(server netip.AddrPort, now time.Time) *serverTimes {
 }
 
 // judge reports the servers that were slow since it last did.
-func (s *slowServers) judge(now time.Time, final bool) []decoder.Finding {
+func (s *slowServers) judge(now time.Time, final bool) []event.Finding {
 	if s.due.IsZero() || !final && now.Before(s.due) {
 		return nil
 	}
@@ -107,7 +108,7 @@ func (s *slowServers) judge(now time.Time, final bool) []decoder.Finding {
 		}
 	}
 	s.lately = slices.DeleteFunc(s.lately, func(t *slowQuery) bool { return now.Sub(t.event.Time) > paceWithin })
-	var found []decoder.Finding
+	var found []event.Finding
 	for _, server := range servers {
 		if p, ok := s.servers.Get(server); ok && len(p.slow) > 0 {
 			found = append(found, p.report(server, s.limit)...)
@@ -174,9 +175,9 @@ func (p *serverTimes) often() bool {
 }
 
 // report is the finding about a slow server, once for each client since the last time.
-func (p *serverTimes) report(at netip.AddrPort, limit time.Duration) []decoder.Finding {
+func (p *serverTimes) report(at netip.AddrPort, limit time.Duration) []event.Finding {
 	f := p.finding(at, limit)
-	var found []decoder.Finding
+	var found []event.Finding
 	for _, t := range slices.Concat(p.slow, p.behind)[min(p.reported, len(p.slow)+len(p.behind)):] {
 		x := graded(f.Of(t.event))
 		x.Time, x.First, x.Last, x.Count = t.end, t.event.Time, t.end, 1
@@ -186,20 +187,20 @@ func (p *serverTimes) report(at netip.AddrPort, limit time.Duration) []decoder.F
 	return found
 }
 
-func (p *serverTimes) finding(at netip.AddrPort, limit time.Duration) decoder.Finding {
+func (p *serverTimes) finding(at netip.AddrPort, limit time.Duration) event.Finding {
 	worst := slices.MaxFunc(p.slow, func(a, b *slowQuery) int { return cmp.Compare(a.dns.Latency, b.dns.Latency) })
 	d := worst.dns
-	f := decoder.Finding{
-		ID: "dns-slow", Confidence: decoder.Certain, Subject: at.String(),
+	f := event.Finding{
+		ID: "dns-slow", Confidence: event.Certain, Subject: at.String(),
 		Title: fmt.Sprintf("%d of %d answers of the DNS server %v took longer than %v: %v for %s %s.",
 			len(p.slow), p.all.N, server(d), limit, short(d.Latency), d.Name, d.Type),
 		Evidence: []string{question(worst.event, d) + ", answered after " + d.Latency.String(), "query last seen " + place(d.Last), "answer last seen " + place(d.AnswerLast)},
-		Remedy:   []decoder.Remedy{digAgain(d, "")},
+		Remedy:   []event.Remedy{digAgain(d, "")},
 	}
 	q := p.all.Percentiles([]float64{50, 90, 99})
 	percentiles := fmt.Sprintf("p50 %v, p90 %v, p99 %v", short(time.Duration(q[0])), short(time.Duration(q[1])), short(time.Duration(q[2])))
 	if !p.often() {
-		f.Severity = decoder.Info
+		f.Severity = event.Info
 	} else {
 		f.Title = fmt.Sprintf("The DNS server %v is slow: %d of %d answers took longer than %v (%s).", server(d), len(p.slow), p.all.N, limit, percentiles)
 	}
@@ -214,7 +215,7 @@ func (p *serverTimes) finding(at netip.AddrPort, limit time.Duration) decoder.Fi
 }
 
 // where says where the time of the slow answers went.
-func (p *serverTimes) where(f *decoder.Finding) {
+func (p *serverTimes) where(f *event.Finding) {
 	var all, before, beyond time.Duration
 	for _, t := range p.slow {
 		all += t.dns.Latency

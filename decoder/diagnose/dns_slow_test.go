@@ -7,7 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 // The ends of the test's queries: a pod asks the cluster's server, and that asks its upstream.
@@ -18,37 +19,37 @@ const (
 )
 
 // timedQuery is a query, ms after the start, and how many ms it took; 0 is no answer.
-func timedQuery(at, took int, from, to string) decoder.Event {
+func timedQuery(at, took int, from, to string) event.Event {
 	start := time.Unix(1000, 0).Add(time.Duration(at) * time.Millisecond)
 	server := netip.AddrPortFrom(netip.MustParseAddr(to), 53)
-	d := decoder.DNS{
-		Name: "web.example.org", Type: "A", Transport: "udp", Server: server, Outcome: decoder.DNSAnswered, Rcode: "NOERROR",
+	d := event.DNS{
+		Name: "web.example.org", Type: "A", Transport: "udp", Server: server, Outcome: event.DNSAnswered, Rcode: "NOERROR",
 		Latency: time.Duration(took) * time.Millisecond, Beyond: time.Duration(took) * time.Millisecond,
-		Last: &decoder.Sight{Time: start}, AnswerLast: &decoder.Sight{Time: start},
+		Last: &event.Sight{Time: start}, AnswerLast: &event.Sight{Time: start},
 	}
 	if took == 0 {
-		d.Outcome, d.Rcode, d.AnswerLast = decoder.DNSNoResponse, "", nil
+		d.Outcome, d.Rcode, d.AnswerLast = event.DNSNoResponse, "", nil
 	}
-	return decoder.Event{Header: decoder.Header{Time: start}, Packet: &decoder.Packet{Proto: "udp", Src: netip.MustParseAddr(from), Dst: server.Addr(), Sport: 4000, Dport: 53}, Body: d}
+	return event.Event{Header: event.Header{Time: start}, Packet: &packet.Packet{Proto: "udp", Src: netip.MustParseAddr(from), Dst: server.Addr(), Sport: 4000, Dport: 53}, Body: d}
 }
 
 func TestSlowness(t *testing.T) {
-	many := func(n, every, took int, from, to string) (all []decoder.Event) {
+	many := func(n, every, took int, from, to string) (all []event.Event) {
 		for i := range n {
 			all = append(all, timedQuery(i*every, took, from, to))
 		}
 		return all
 	}
-	with := func(all []decoder.Event, more ...decoder.Event) []decoder.Event { return append(all, more...) }
-	fast := func(n int) []decoder.Event { return many(n, 100, 3, slowClient, slowServer) }
-	var chain, half []decoder.Event
+	with := func(all []event.Event, more ...event.Event) []event.Event { return append(all, more...) }
+	fast := func(n int) []event.Event { return many(n, 100, 3, slowClient, slowServer) }
+	var chain, half []event.Event
 	for i := range 4 {
 		chain = append(chain, timedQuery(i*1000+5, 400, slowServer, slowUpstream), timedQuery(i*1000, 410, slowClient, slowServer))
 		half = append(half, timedQuery(i*1000+5, 100, slowServer, slowUpstream), timedQuery(i*1000, 410, slowClient, slowServer))
 	}
 	for _, c := range []struct {
 		name   string
-		events []decoder.Event
+		events []event.Event
 		want   string
 		text   string // that the finding has
 	}{
@@ -69,9 +70,9 @@ func TestSlowness(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := slowServers{limit: 200 * time.Millisecond}
 			for _, e := range c.events {
-				s.take(e, e.Body.(decoder.DNS))
+				s.take(e, e.Body.(event.DNS))
 			}
-			var all decoder.Folder
+			var all event.Folder
 			for _, f := range s.judge(time.Unix(1060, 0), true) {
 				all.Add(f)
 			}

@@ -6,7 +6,8 @@ import (
 	"slices"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/bounded"
+	"ktrace/decoder/event"
 )
 
 // shortestWait is how long a client waits for an answer before it gives up, if that is to say anything of the server:
@@ -15,38 +16,38 @@ const shortestWait = 900 * time.Millisecond
 
 // connectionEnded reports a query over TCP whose connection was refused, reset or closed before the answer came. ok is
 // false if that says nothing of the server.
-func (r *DNS) connectionEnded(e decoder.Event, d decoder.DNS) (f decoder.Finding, ok bool) {
+func (r *DNS) connectionEnded(e event.Event, d event.DNS) (f event.Finding, ok bool) {
 	c := d.Connection
 	switch {
-	case c.By == decoder.ByClient:
+	case c.By == event.ByClient:
 		if c.Time.Sub(e.Time) < shortestWait {
 			return f, false
 		}
 		f, ok = r.noResponse(e, d)
-		f.Confidence = decoder.Likely // it may be slow
+		f.Confidence = event.Likely // it may be slow
 		f.Evidence = append(f.Evidence, fmt.Sprintf("the client closed the connection after %v without an answer", c.Time.Sub(e.Time).Round(time.Millisecond)))
 		return f, ok
-	case c.How == decoder.ConnectionRefused:
+	case c.How == event.ConnectionRefused:
 		f = notListening(d)
-		f.Confidence = decoder.Likely // a firewall on the way can do the same
+		f.Confidence = event.Likely // a firewall on the way can do the same
 		f.Cause = "A reset came for the connection before it was established: the DNS process is not running there, or does not listen for TCP."
 		f.Evidence = []string{c.String(), "last seen on its way " + place(d.Last)}
 		return f, true
 	}
 	f, _ = r.noResponse(e, d)
-	f.Confidence = decoder.Certain
+	f.Confidence = event.Certain
 	f.Title = fmt.Sprintf("The DNS server %v %s a connection instead of answering.", server(d), ended(c))
 	f.Cause = "The server, or a middlebox in its name, ended the connection before the answer: the server was restarted, or its own upstream servers did not answer."
 	f.Evidence = append(f.Evidence, c.String())
 	if c.Reused { // RFC 7766, section 6.2.4: the client asks again
-		f.Severity, f.Confidence = decoder.Info, decoder.Likely
+		f.Severity, f.Confidence = event.Info, event.Likely
 		f.Cause = "The connection had been idle after earlier queries: the server closed it while the query was in flight. The client is to ask again."
 	}
 	return f, true
 }
 
-func ended(c *decoder.DNSConnection) string {
-	if c.How == decoder.ConnectionReset {
+func ended(c *event.DNSConnection) string {
+	if c.How == event.ConnectionReset {
 		return "resets"
 	}
 	return "closes"
@@ -55,9 +56,9 @@ func ended(c *decoder.DNSConnection) string {
 // nonServers are the addresses that clients connect to at a server's port without asking anything, and that nothing else
 // shows to be DNS servers.
 type nonServers struct {
-	met     decoder.Recent[ends, bool]
-	refused decoder.Recent[ends, bool]
-	count   decoder.Recent[netip.Addr, int] // of a client
+	met     bounded.Map[ends, bool]
+	refused bounded.Map[ends, bool]
+	count   bounded.Map[netip.Addr, int] // of a client
 }
 
 // manyStrangers is how many addresses a client may try so: one that tries more looks for open ports.
@@ -65,7 +66,7 @@ const manyStrangers = 3
 
 // isPortScan reports whether the client of a connection that came to nothing goes through addresses, or ports, whatever serves
 // there.
-func (r *DNS) isPortScan(e decoder.Event, d decoder.DNS) bool {
+func (r *DNS) isPortScan(e event.Event, d event.DNS) bool {
 	conf, _ := r.state.resolvs.Get(d.ClientNetns)
 	_, service := r.state.ServiceAt(d.ClientNetns, d.Transport, d.Server)
 	served, _ := r.served.Get(d.Server)
@@ -73,7 +74,7 @@ func (r *DNS) isPortScan(e decoder.Event, d decoder.DNS) bool {
 		return false
 	}
 	x, k := &r.nonServers, ends{e.Packet.Src, d.Server}
-	if notListened(d) || d.Connection != nil && d.Connection.How == decoder.ConnectionRefused {
+	if notListened(d) || d.Connection != nil && d.Connection.How == event.ConnectionRefused {
 		_, again := x.refused.Get(k)
 		x.refused.Put(k, true)
 		// Nothing says that it was to be a query. The servers of a node's pods are known; of a capture, who tries again asks.

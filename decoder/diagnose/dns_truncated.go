@@ -6,16 +6,17 @@ import (
 	"slices"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/bounded"
+	"ktrace/decoder/event"
 )
 
 // DNSTruncated is the rule for answers that did not fit into a datagram: their clients have to ask again over TCP (RFC 7766,
-// section 5), and must be answered. It wants decoder.DNS, and hops and drops of TCP packets that begin or reset
+// section 5), and must be answered. It wants event.DNS, and hops and drops of TCP packets that begin or reset
 // connections to the servers' ports.
 type DNSTruncated struct {
 	state *State
 	open  map[ends]*truncated
-	over  decoder.Recent[ends, retried]
+	over  bounded.Map[ends, retried]
 	tcp   bool // some TCP packet was seen: who captured did not leave them out
 }
 
@@ -27,7 +28,7 @@ type ends struct {
 
 // truncated is such an answer and what became of the question over TCP.
 type truncated struct {
-	event decoder.Event
+	event event.Event
 	due   time.Time
 	asked bool
 	fate  string // of the connection, "" if nothing came back
@@ -51,15 +52,15 @@ func NewDNSTruncated(state *State) *DNSTruncated {
 }
 
 // Observe implements decoder.Rule.
-func (r *DNSTruncated) Observe(e decoder.Event) []decoder.Finding {
+func (r *DNSTruncated) Observe(e event.Event) []event.Finding {
 	switch b := e.Body.(type) {
-	case decoder.DNS:
+	case event.DNS:
 		r.lookup(e, b)
-	case decoder.Hop:
+	case event.Hop:
 		r.connection(e, b.Conntrack, "")
-	case decoder.Drop:
+	case event.Drop:
 		if b.Noise == "" {
-			r.connection(e, b.Conntrack, fmt.Sprintf("dropped at %s: %s in %s", decoder.Place(e), b.Reason, b.Location))
+			r.connection(e, b.Conntrack, fmt.Sprintf("dropped at %s: %s in %s", event.Place(e), b.Reason, b.Location))
 		}
 	}
 	return nil
@@ -67,7 +68,7 @@ func (r *DNSTruncated) Observe(e decoder.Event) []decoder.Finding {
 
 // lookup takes in a query: one whose answer did not fit, or the same over TCP. Which of them is judged first depends on
 // where the answers were seen.
-func (r *DNSTruncated) lookup(e decoder.Event, d decoder.DNS) {
+func (r *DNSTruncated) lookup(e event.Event, d event.DNS) {
 	k := ends{e.Packet.Src, d.Server}
 	t := r.open[k]
 	switch {
@@ -79,7 +80,7 @@ func (r *DNSTruncated) lookup(e decoder.Event, d decoder.DNS) {
 		} else if t != nil {
 			t.asked, t.fate = true, again.fate
 		}
-	case d.Outcome == decoder.DNSTruncated && t == nil && len(r.open) < maxTruncated:
+	case d.Outcome == event.DNSTruncated && t == nil && len(r.open) < maxTruncated:
 		again, ok := r.over.Get(k)
 		if ok = ok && again.at.After(e.Time); ok && again.asked {
 			return
@@ -89,7 +90,7 @@ func (r *DNSTruncated) lookup(e decoder.Event, d decoder.DNS) {
 }
 
 // fateOf says what became of a connection, "" if nothing came back.
-func fateOf(d decoder.DNS) string {
+func fateOf(d event.DNS) string {
 	switch {
 	case d.Drop != nil:
 		return fmt.Sprintf("dropped %v: %s in %s", d.Drop, d.Drop.Reason, d.Drop.Function)
@@ -102,7 +103,7 @@ func fateOf(d decoder.DNS) string {
 }
 
 // connection takes in a TCP packet at a device, or its loss.
-func (r *DNSTruncated) connection(e decoder.Event, ct *decoder.Conntrack, lost string) {
+func (r *DNSTruncated) connection(e event.Event, ct *event.Conntrack, lost string) {
 	p := e.Packet
 	if p == nil || p.Proto != "tcp" {
 		return
@@ -125,8 +126,8 @@ func (r *DNSTruncated) connection(e decoder.Event, ct *decoder.Conntrack, lost s
 }
 
 // Flush implements decoder.Rule.
-func (r *DNSTruncated) Flush(now time.Time, final bool) []decoder.Finding {
-	var found []decoder.Finding
+func (r *DNSTruncated) Flush(now time.Time, final bool) []event.Finding {
+	var found []event.Finding
 	for k, t := range r.open {
 		if now.Before(t.due) {
 			if final {
@@ -139,29 +140,29 @@ func (r *DNSTruncated) Flush(now time.Time, final bool) []decoder.Finding {
 			found = append(found, t.finding(k))
 		}
 	}
-	slices.SortFunc(found, func(a, b decoder.Finding) int { return a.First.Compare(b.First) })
+	slices.SortFunc(found, func(a, b event.Finding) int { return a.First.Compare(b.First) })
 	return found
 }
 
-func (t *truncated) finding(k ends) decoder.Finding {
-	e, d := t.event, t.event.Body.(decoder.DNS)
+func (t *truncated) finding(k ends) event.Finding {
+	e, d := t.event, t.event.Body.(event.DNS)
 	takes := "512 bytes, for the client did not say otherwise (EDNS)"
 	if d.EDNSSize > 0 {
 		takes = fmt.Sprintf("%d bytes (EDNS)", d.EDNSSize)
 	}
-	f := graded(decoder.Finding{
-		Time: t.due, ID: "dns-truncated", Confidence: decoder.Likely, Subject: d.Server.String(),
+	f := graded(event.Finding{
+		Time: t.due, ID: "dns-truncated", Confidence: event.Likely, Subject: d.Server.String(),
 		Title:    fmt.Sprintf("The answer to %s %s is too long for a datagram, and %v does not ask again over TCP.", d.Name, d.Type, k.client),
 		Cause:    "The client takes the beginning of the answer for the whole, or gives up: its resolver does not know TCP.",
 		Evidence: []string{question(e, d), fmt.Sprintf("answered with the mark TC in %d bytes; over UDP it takes %s", d.Size, takes)},
-		Remedy: []decoder.Remedy{
+		Remedy: []event.Remedy{
 			dig(d.Server, " +tcp", d.Name, d.Type).Noting("does the server answer over TCP?"),
 			do("set options use-vc in resolv.conf, or use a resolver that knows EDNS and TCP"),
 		},
 		Count: 1, First: e.Time, Last: e.Time,
 	}.Of(e))
 	if t.asked {
-		f.Confidence = decoder.Certain
+		f.Confidence = event.Certain
 		f.Title = fmt.Sprintf("The answer to %s %s is too long for a datagram, and over TCP %v does not answer.", d.Name, d.Type, server(d))
 		f.Cause = "The client asks again over TCP, as it must; something keeps TCP from or to the server's port."
 		f.Evidence = append(f.Evidence, "over TCP: "+orElse(t.fate, "no answer"))

@@ -6,11 +6,12 @@ import (
 	"slices"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 // Drops is the rule for packets that the kernel threw away: what a drop proves, with what is known of the node. It
-// wants decoder.Drop as the stage of decoder.NewDrops completes it.
+// wants event.Drop as the stage of stage.NewDrops completes it.
 type Drops struct {
 	state   *State
 	pending pending
@@ -20,8 +21,8 @@ type Drops struct {
 func NewDrops(state *State) *Drops { return &Drops{state: state, pending: pending{}} }
 
 // Observe implements decoder.Rule.
-func (r *Drops) Observe(e decoder.Event) []decoder.Finding {
-	d, ok := e.Body.(decoder.Drop)
+func (r *Drops) Observe(e event.Event) []event.Finding {
+	d, ok := e.Body.(event.Drop)
 	if !ok || d.Noise != "" || e.Packet == nil || e.Packet.Dst.IsMulticast() && !isFilteredND(e.Packet, d) || e.Packet.IsICMPError() && !d.ByNetfilter() {
 		return nil // that an error does not arrive is no cause, unless somebody wanted it
 	}
@@ -34,12 +35,12 @@ func (r *Drops) Observe(e decoder.Event) []decoder.Finding {
 }
 
 // Flush implements decoder.Rule.
-func (r *Drops) Flush(now time.Time, final bool) []decoder.Finding {
-	var found []decoder.Finding
+func (r *Drops) Flush(now time.Time, final bool) []event.Finding {
+	var found []event.Finding
 	expired := r.pending.expired(now, final, r.state.awaitsFacts)
 	r.state.namedFirst(expired)
 	for _, h := range expired {
-		d := h.event.Body.(decoder.Drop)
+		d := h.event.Body.(event.Drop)
 		if f, ok := r.state.Proves(h.event, d); ok && !r.state.trivial(h.event, d, f) {
 			f.Count, f.First, f.Last = h.count, h.first, h.last
 			found = append(found, h.ignored(f))
@@ -50,7 +51,7 @@ func (r *Drops) Flush(now time.Time, final bool) []decoder.Finding {
 
 // isFilteredND reports whether a filter took a question or an answer of neighbour discovery, without which IPv6 reaches nobody. Whether
 // an address is free is asked by none, and no answer says that it is.
-func isFilteredND(p *decoder.Packet, d decoder.Drop) bool {
+func isFilteredND(p *packet.Packet, d event.Drop) bool {
 	return d.ByNetfilter() && !p.Src.IsUnspecified() && (p.IsICMP(noICMP, neighborSolicitation) || p.IsICMP(noICMP, neighborAdvertisement))
 }
 
@@ -63,7 +64,7 @@ const (
 // namedFirst puts packets whose rule is known before those that must be of one of these rules.
 func (st *State) namedFirst(all []*pendingDrop) {
 	unnamed := func(h *pendingDrop) int {
-		if b, ok := st.dropRules.Get(decoder.Ask(h.event)); ok && len(b.Suspects) > 0 {
+		if b, ok := st.dropRules.Get(event.Ask(h.event)); ok && len(b.Suspects) > 0 {
 			return 0
 		}
 		return 1
@@ -73,18 +74,18 @@ func (st *State) namedFirst(all []*pendingDrop) {
 
 // awaitsFacts reports whether the node may have more to say of a packet of that age: above all which rule dropped it, and
 // where none did, what conntrack counted, which is read once a second.
-func (st *State) awaitsFacts(e decoder.Event, age time.Duration) bool {
+func (st *State) awaitsFacts(e event.Event, age time.Duration) bool {
 	if age < factsWithin || st.deferred.Awaits(e, age) {
 		return true
 	}
-	d, ok := e.Body.(decoder.Drop)
+	d, ok := e.Body.(event.Drop)
 	if ok && isProbe(e.Packet) && (d.NoNeighbour() || d.NoWay()) && age < probedWithin {
 		return true // a scan by pings goes on with other hosts
 	}
 	if ok && d.ByNetfilter() && age < probedWithin && opens(e.Packet) && !d.Conntrack.DNAT() && st.scans.describe(e.Packet.Src) == "" && st.isOutside(e) {
 		return true // as will who looks for ports
 	}
-	b, told := st.dropRules.Get(decoder.Ask(e))
+	b, told := st.dropRules.Get(event.Ask(e))
 	return ok && d.ByNetfilter() && (!told || len(b.Suspects) == 0) && age < factsDeadline
 }
 
@@ -93,7 +94,7 @@ type proof struct {
 	depth
 	// prove concludes from a drop; ok is false if the drop shows nothing of this cause. It fills in what is its own;
 	// nothing at all if the drop follows from what another finding is about.
-	prove func(*State, decoder.Event, decoder.Drop) (f decoder.Finding, ok bool)
+	prove func(*State, event.Event, event.Drop) (f event.Finding, ok bool)
 }
 
 // depth orders proofs: the first that a drop gives is the cause, what the later ones say follows from it. It is where on
@@ -129,14 +130,14 @@ func proofs() []proof {
 
 // Proves returns the deepest cause that the drop of a packet proves. The event is that of the drop, or has its packet
 // and place.
-func (st *State) Proves(e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+func (st *State) Proves(e event.Event, d event.Drop) (event.Finding, bool) {
 	for _, p := range st.proofs {
 		f, ok := p.prove(st, e, d)
 		if !ok {
 			continue
 		}
 		if f.ID == "" || st.effects.explained(e, f) {
-			return decoder.Finding{}, false
+			return event.Finding{}, false
 		}
 		given := f.Severity != ""
 		f = conclude(f, e)
@@ -146,30 +147,30 @@ func (st *State) Proves(e decoder.Event, d decoder.Drop) (decoder.Finding, bool)
 				f.Evidence = append(f.Evidence, fmt.Sprintf("of the routes for it, that to %v on %s wins: %s", mine, r.Out, why))
 			}
 		}
-		if !given && f.Severity == decoder.Critical && afterwards(e.Packet) { // the connection is over for its sender; who goes on is reset again
-			f.Severity = decoder.Info
+		if !given && f.Severity == event.Critical && afterwards(e.Packet) { // the connection is over for its sender; who goes on is reset again
+			f.Severity = event.Info
 		}
 		if why := st.pings.pingSweep(e.Packet); why != "" {
-			f.Severity = decoder.Info
+			f.Severity = event.Info
 			f.Evidence = append(f.Evidence, why)
 		}
 		return f, true
 	}
-	return decoder.Finding{}, false
+	return event.Finding{}, false
 }
 
 // ProvesFailure is Proves for a packet that was never answered, so that its drop was no stray one.
-func (st *State) ProvesFailure(e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+func (st *State) ProvesFailure(e event.Event, d event.Drop) (event.Finding, bool) {
 	f, ok := st.Proves(e, d)
-	if ok && f.Severity == decoder.Info {
-		f.Severity = decoder.Critical
+	if ok && f.Severity == event.Info {
+		f.Severity = event.Critical
 	}
 	return f, ok
 }
 
 // dropped is the evidence that all have: the packet, where it died and of what.
-func dropped(e decoder.Event, d decoder.Drop) string {
-	s := fmt.Sprintf("%s %v dropped at %s: %s in %s", e.Time.UTC().Format("15:04:05.000000"), e.Packet, decoder.Place(e), d.Reason, d.Location)
+func dropped(e event.Event, d event.Drop) string {
+	s := fmt.Sprintf("%s %v dropped at %s: %s in %s", e.Time.UTC().Format("15:04:05.000000"), e.Packet, event.Place(e), d.Reason, d.Location)
 	if d.Answer != nil {
 		s += "; the answer to its sender: " + d.Answer.String()
 	}
@@ -177,8 +178,8 @@ func dropped(e decoder.Event, d decoder.Drop) string {
 }
 
 // target is where a packet goes to, without the port where that is another with every connection.
-func target(e decoder.Event) string {
-	q := decoder.Ask(e)
+func target(e event.Event) string {
+	q := event.Ask(e)
 	if q.Dst.Port() == 0 {
 		return fmt.Sprintf("%s %v", e.Packet.Proto, e.Packet.Dst)
 	}
@@ -186,7 +187,7 @@ func target(e decoder.Event) string {
 }
 
 // at is where an event was, for the subject of what is about a place.
-func at(e decoder.Event) string {
+func at(e event.Event) string {
 	if e.Iface == "" {
 		return fmt.Sprintf("netns %d", e.Netns)
 	}
@@ -194,7 +195,7 @@ func at(e decoder.Event) string {
 }
 
 // family returns the word that sysctls and tools have for the packet's family.
-func family(e decoder.Event) (sysctl, ip string) {
+func family(e event.Event) (sysctl, ip string) {
 	if e.Packet.Family == "ipv6" {
 		return "ipv6", "ip -6"
 	}

@@ -4,12 +4,13 @@ import (
 	"fmt"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/bounded"
+	"ktrace/decoder/event"
 )
 
 // dropCounts counts what the kernel drops, by reason and place, beside what passes: whether it hurts is a matter of how much.
 type dropCounts struct {
-	tallies decoder.Recent[dropKey, *dropTally]
+	tallies bounded.Map[dropKey, *dropTally]
 	passed  map[dropPlace]uint64 // data and datagrams that were seen at a device
 }
 
@@ -45,13 +46,13 @@ const (
 )
 
 // learn counts an event.
-func (l *dropCounts) learn(e decoder.Event) {
+func (l *dropCounts) learn(e event.Event) {
 	switch b := e.Body.(type) {
-	case decoder.Hop:
+	case event.Hop:
 		if p := e.Packet; p != nil && (p.Proto == "udp" || p.Proto == "tcp" && !p.HasFlag('R')) {
 			l.pass(dropPlace{e.Netns, e.Ifindex})
 		}
-	case decoder.Drop:
+	case event.Drop:
 		if e.Packet == nil || b.Noise != "" {
 			return
 		}
@@ -73,14 +74,14 @@ func (l *dropCounts) pass(at dropPlace) {
 }
 
 // of returns what was counted of a drop's kind.
-func (l *dropCounts) of(e decoder.Event, d decoder.Drop) *dropTally {
+func (l *dropCounts) of(e event.Event, d event.Drop) *dropTally {
 	if t, ok := l.tallies.Get(dropKey{dropPlace{e.Netns, e.Ifindex}, d.Reason, d.Location}); ok {
 		return t
 	}
 	return &dropTally{count: 1, first: e.Time, last: e.Time, seconds: 1}
 }
 
-func (t *dropTally) add(e decoder.Event) {
+func (t *dropTally) add(e event.Event) {
 	t.count++
 	t.last = e.Time
 	now := e.Time.Unix()
@@ -128,29 +129,29 @@ const (
 )
 
 // severity judges. share is of what was sent by that device, below 0 if it is not known.
-func (t *dropTally) severity(h harm, share float64) decoder.Severity {
+func (t *dropTally) severity(h harm, share float64) event.Severity {
 	lately := t.lately()
 	switch h {
 	case loss:
-		return decoder.Warning
+		return event.Warning
 	case congestion:
 		if t.count >= lossFailure && t.seconds >= congestedFor && t.last.Sub(t.first) >= (congestedFor-1)*time.Second && share >= shareCongests {
-			return decoder.Warning
+			return event.Warning
 		}
 	case faulty:
 		hurts := share < 0 || share >= shareHurts
 		switch {
 		case t.refused, hurts && (lately >= lossFailure || lately >= lossFault && share >= shareFails):
-			return decoder.Critical
+			return event.Critical
 		case hurts && lately >= lossFault:
-			return decoder.Warning
+			return event.Warning
 		}
 	}
-	return decoder.Info
+	return event.Info
 }
 
 // shareLost is which share of what was sent is dropped, as the queue itself counted or the hops at the device say.
-func (st *State) shareLost(e decoder.Event, t *dropTally) float64 {
+func (st *State) shareLost(e event.Event, t *dropTally) float64 {
 	if sent, dropped, ok := st.queues.rose(e.Netns, e.Ifindex); ok && dropped > 0 {
 		return float64(dropped) / float64(sent+dropped)
 	}
@@ -161,7 +162,7 @@ func (st *State) shareLost(e decoder.Event, t *dropTally) float64 {
 }
 
 // lostEvidence is how much was lost, of what, and what the queue or the socket says of it.
-func (st *State) lostEvidence(e decoder.Event, d decoder.Drop, t *dropTally) []string {
+func (st *State) lostEvidence(e event.Event, d event.Drop, t *dropTally) []string {
 	var all []string
 	if t.count > 1 {
 		text := fmt.Sprintf("%d drops for that reason there in %v", t.count, t.last.Sub(t.first).Round(100*time.Millisecond))
@@ -178,7 +179,7 @@ func (st *State) lostEvidence(e decoder.Event, d decoder.Drop, t *dropTally) []s
 			all = append(all, p.String())
 		}
 	}
-	if s, ok := st.sockets.Get(decoder.Ask(e)); ok && s.Found {
+	if s, ok := st.sockets.Get(event.Ask(e)); ok && s.Found {
 		text := fmt.Sprintf("the socket at %v is %s, queue %d, limit %d", s.Local, s.State, s.Queue, s.Limit)
 		if s.PID != 0 {
 			text += fmt.Sprintf(", of process %s/%d", s.Comm, s.PID)

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // meaning is what a drop for some of the kernel's reasons means, where no deeper proof says more.
@@ -18,10 +18,10 @@ type meaning struct {
 	id        string
 	title     string // one sentence; see State.filler
 	cause     string
-	remedy    func(scene) []decoder.Remedy
+	remedy    func(scene) []event.Remedy
 	harm      harm
-	sure      decoder.Confidence         // certain if there is none
-	subject   func(decoder.Event) string // nil: the place, and for kernel-drop the reason
+	sure      event.Confidence         // certain if there is none
+	subject   func(event.Event) string // nil: the place, and for kernel-drop the reason
 }
 
 // harm is what such drops are to who sends.
@@ -45,17 +45,17 @@ func ReasonsKnown() []string {
 }
 
 // meaningOf returns what a drop at a place means. The queue of a device without a carrier drops all, whatever is listed as its.
-func (st *State) meaningOf(e decoder.Event, d decoder.Drop) meaning {
+func (st *State) meaningOf(e event.Event, d event.Drop) meaning {
 	m := st.meaning(d)
 	if m.prefix == queuePrefix && st.queues.noCarrier(e.Netns, e.Ifindex) {
-		return st.meaning(decoder.Drop{Reason: reasonNotReady})
+		return st.meaning(event.Drop{Reason: reasonNotReady})
 	}
 	return m
 }
 
 // meaning returns what a reason means. One that is not in the table stands for itself; of a function that gives
 // no reason no more is known than its name.
-func (st *State) meaning(d decoder.Drop) meaning {
+func (st *State) meaning(d event.Drop) meaning {
 	i := slices.IndexFunc(st.meanings, func(m meaning) bool {
 		if d.Unexplained() {
 			return slices.Contains(m.functions, d.Location)
@@ -72,8 +72,8 @@ func (st *State) meaning(d decoder.Drop) meaning {
 		id: kernelDrop, harm: faulty,
 		title: "The kernel drops packets to {dst} at {at} for a reason that ktrace has no rule for: {reason}, in {function}.",
 		cause: "What the reason means is in the kernel's include/net/dropreason-core.h, and in the function that dropped them.",
-		remedy: func(s scene) []decoder.Remedy {
-			return []decoder.Remedy{
+		remedy: func(s scene) []event.Remedy {
+			return []event.Remedy{
 				s.in(run("ip -s -s link show dev %v", s.device)).Noting("which counters rise"),
 				s.in(pipe(run("nstat -az"), run("grep -i -e drop -e err"))),
 			}
@@ -91,13 +91,13 @@ func (st *State) meaning(d decoder.Drop) meaning {
 const kernelDrop = "kernel-drop"
 
 // byReason reports a drop by the reason that the kernel gives, how bad by what is lost.
-func byReason(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+func byReason(st *State, e event.Event, d event.Drop) (event.Finding, bool) {
 	m := st.meaningOf(e, d)
 	if m.harm == elsewhere || d.Noise != "" || d.NoSocket() || isTTLExceeded(e, d) || d.Answer != nil && d.Answer.Name == "tcp-reset" {
-		return decoder.Finding{}, false
+		return event.Finding{}, false
 	}
 	fill := st.filler(e, d)
-	f := decoder.Finding{ID: m.id, Confidence: cmp.Or(m.sure, decoder.Certain), Subject: st.subjectOf(e, d, m), Title: fill.Replace(m.title), Cause: fill.Replace(m.cause)}
+	f := event.Finding{ID: m.id, Confidence: cmp.Or(m.sure, event.Certain), Subject: st.subjectOf(e, d, m), Title: fill.Replace(m.title), Cause: fill.Replace(m.cause)}
 	f.Remedy = m.remedy(st.scene(e, d))
 	t := st.drops.of(e, d)
 	f.Severity = t.severity(m.harm, st.shareLost(e, t))
@@ -117,19 +117,19 @@ type scene struct {
 }
 
 // scene is that of a drop.
-func (st *State) scene(e decoder.Event, d decoder.Drop) scene {
+func (st *State) scene(e event.Event, d event.Drop) scene {
 	p, _ := st.onlyProgram(e, d)
 	return scene{dst: e.Packet.Dst, device: orLo(e.Iface), netns: st.enter(e.Netns), cgroup: p.Dir}
 }
 
 // in has a command run where the drop was.
-func (s scene) in(r decoder.Remedy) decoder.Remedy { return r.In(s.netns) }
+func (s scene) in(r event.Remedy) event.Remedy { return r.In(s.netns) }
 
 // is is the expression of ss(8) for sockets that have the destination at one end.
 func (s scene) is(end string) string { return fmt.Sprintf("%s = %v", end, s.dst) }
 
 // cgroupTree shows the programs of control groups: of the one, or of all.
-func (s scene) cgroupTree() decoder.Remedy {
+func (s scene) cgroupTree() event.Remedy {
 	if s.cgroup == "" {
 		return run("bpftool cgroup tree")
 	}
@@ -138,7 +138,7 @@ func (s scene) cgroupTree() decoder.Remedy {
 
 // filler fills in what a sentence leaves open: of the packet {proto} and {dst}, of the place {at}, of the drop {reason} and
 // {function}; and who did it, as far as that is known, {judge} and {program}.
-func (st *State) filler(e decoder.Event, d decoder.Drop) *strings.Replacer {
+func (st *State) filler(e event.Event, d event.Drop) *strings.Replacer {
 	var judge, program string
 	if by, ok := st.policyPlugins.Get(e.Netns); ok {
 		judge = ", most likely that of " + by + ","
@@ -152,7 +152,7 @@ func (st *State) filler(e decoder.Event, d decoder.Drop) *strings.Replacer {
 
 // subjectOf is the cause that drops have in common: the control group whose program it is, else what the meaning says,
 // else the place.
-func (st *State) subjectOf(e decoder.Event, d decoder.Drop, m meaning) string {
+func (st *State) subjectOf(e event.Event, d event.Drop, m meaning) string {
 	if p, ok := st.onlyProgram(e, d); ok && p.Dir != "" {
 		return p.At + " of " + p.Dir
 	}
@@ -169,15 +169,15 @@ func (st *State) subjectOf(e decoder.Event, d decoder.Drop, m meaning) string {
 
 // trivial reports whether a drop is of those that sound networks have, and of which there are few: not worth a word
 // unless the packet itself is asked about.
-func (st *State) trivial(e decoder.Event, d decoder.Drop, f decoder.Finding) bool {
+func (st *State) trivial(e event.Event, d event.Drop, f event.Finding) bool {
 	const handful = 100
-	return f.Severity == decoder.Info && st.meaningOf(e, d).harm == normal && f.ID == st.meaningOf(e, d).id && st.drops.of(e, d).count < handful
+	return f.Severity == event.Info && st.meaningOf(e, d).harm == normal && f.ID == st.meaningOf(e, d).id && st.drops.of(e, d).count < handful
 }
 
 // socketOf is the address of the socket that a packet was for, as the rules about sockets name it.
-func socketOf(e decoder.Event) string {
+func socketOf(e event.Event) string {
 	return fmt.Sprintf("%s %v", e.Packet.Proto, e.Packet.Destination())
 }
 
 // serverOf is the address that a packet was for, as the rules about connections name it.
-func serverOf(e decoder.Event) string { return e.Packet.Destination().String() }
+func serverOf(e event.Event) string { return e.Packet.Destination().String() }

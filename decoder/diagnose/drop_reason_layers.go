@@ -1,6 +1,6 @@
 package diagnose
 
-import "ktrace/decoder"
+import "ktrace/decoder/event"
 
 // linkLayer are drops of bridges, tunnels and devices.
 func linkLayer() []meaning {
@@ -9,8 +9,8 @@ func linkLayer() []meaning {
 		id:      "duplicate-address", harm: faulty,
 		title: "Frames come in at {at} with a source MAC that cannot come from there, and are dropped ({reason}).",
 		cause: "Another station has the device's own MAC, a loop brings its frames back, or a MAC that is fixed to another place of the forwarding table comes from here.",
-		remedy: func(s scene) []decoder.Remedy {
-			return []decoder.Remedy{
+		remedy: func(s scene) []event.Remedy {
+			return []event.Remedy{
 				s.in(pipe(run("bridge fdb show"), run("sort"), run("uniq -cd"))).Noting("a MAC at two ports"),
 				run("ip -br link").Noting("compare the MACs of both nodes' tunnel devices; machines that were cloned may share /etc/machine-id and with it MACs"),
 			}
@@ -20,20 +20,20 @@ func linkLayer() []meaning {
 		id: "overlay-blocked", harm: faulty,
 		title: "{proto} packets of the overlay network are dropped at {at}: no tunnel device there takes them ({reason}).",
 		cause: "They carry another network's number (VNI) than the tunnel devices of this node have, or a header that these do not take.",
-		remedy: func(s scene) []decoder.Remedy {
-			return []decoder.Remedy{
+		remedy: func(s scene) []event.Remedy {
+			return []event.Remedy{
 				run("ip -d link show type vxlan").Noting("on both nodes: id, dstport, gbp, external"),
 				run("kubectl -n kube-system get pods -o wide").Noting("does the same network plugin run on both, with one configuration?"),
 			}
 		},
-		subject: func(e decoder.Event) string { return e.Packet.Src.String() + " > " + e.Packet.Destination().String() },
+		subject: func(e event.Event) string { return e.Packet.Src.String() + " > " + e.Packet.Destination().String() },
 	}, {
 		reasons: []string{"NO_TX_TARGET"}, functions: []string{"br_handle_frame_finish", "br_forward", "br_flood", "__br_forward"},
 		id: kernelDrop, harm: faulty,
 		title: "The bridge has no port to send packets to {dst} on, so they are dropped at {at}.",
 		cause: "The port that leads there is down, in another VLAN, isolated, or the one by which the packet came.",
-		remedy: func(s scene) []decoder.Remedy {
-			return []decoder.Remedy{
+		remedy: func(s scene) []event.Remedy {
+			return []event.Remedy{
 				s.in(run("bridge fdb show")), s.in(run("bridge -d link show")), s.in(run("bridge vlan show")),
 			}
 		},
@@ -42,18 +42,18 @@ func linkLayer() []meaning {
 		id:      kernelDrop, harm: faulty,
 		title: "The bridge port of {at} does not forward yet, or is blocked, so packets to {dst} are dropped.",
 		cause: "The spanning tree protocol has the port listen, learn or block: a loop between bridges, or a port that has just come up.",
-		remedy: func(s scene) []decoder.Remedy {
-			return []decoder.Remedy{
+		remedy: func(s scene) []event.Remedy {
+			return []event.Remedy{
 				s.in(run("bridge -d link show dev %v", s.device)).Noting("state"), do("if there is no loop, switch the bridge's spanning tree off (ip link set type bridge stp_state 0)"),
 			}
 		},
 	}, {
 		reasons: []string{reasonNotReady}, functions: []string{"__dev_forward_skb2"},
-		id: kernelDrop, harm: faulty, subject: func(e decoder.Event) string { return "device " + at(e) },
+		id: kernelDrop, harm: faulty, subject: func(e event.Event) string { return "device " + at(e) },
 		title: "The device at {at}, or the other end of it, is not up, so packets to {dst} are dropped.",
 		cause: "A device that is down takes nothing: it is being set up or removed, or it was switched off.",
-		remedy: func(s scene) []decoder.Remedy {
-			return []decoder.Remedy{
+		remedy: func(s scene) []event.Remedy {
+			return []event.Remedy{
 				s.in(run("ip -d link show dev %v", s.device)).Noting("state, NO-CARRIER, its peer"), s.in(run("ip link set dev %v up", s.device)),
 			}
 		},
@@ -62,8 +62,8 @@ func linkLayer() []meaning {
 		id: kernelDrop, harm: faulty,
 		title: "Packets to {dst} cannot be made ready for {at} and are dropped ({reason}).",
 		cause: "The device could not write its header, or not cut a large packet into segments: a fault of a driver or of its offload.",
-		remedy: func(s scene) []decoder.Remedy {
-			return []decoder.Remedy{
+		remedy: func(s scene) []event.Remedy {
+			return []event.Remedy{
 				s.in(run("ethtool -K %v gso off tso off", s.device)).Noting("does it pass without offload?"), pipe(run("dmesg"), run("tail")),
 			}
 		},
@@ -72,8 +72,8 @@ func linkLayer() []meaning {
 		id:      kernelDrop, harm: faulty,
 		title: "Packets to {dst} loop between devices and are dropped at {at}.",
 		cause: "Devices that are stacked send to each other without end: a tunnel whose own packets are routed into it, or a redirect to itself.",
-		remedy: func(s scene) []decoder.Remedy {
-			return []decoder.Remedy{
+		remedy: func(s scene) []event.Remedy {
+			return []event.Remedy{
 				s.in(run("ip route get %v", s.dst)).Noting("does the route to the tunnel's peer lead into the tunnel?"), s.in(run("ip -d link show")),
 			}
 		},
@@ -82,8 +82,8 @@ func linkLayer() []meaning {
 		id:      kernelDrop, harm: faulty,
 		title: "The kernel has no memory for packets to {dst}, and drops them at {at} ({reason}).",
 		cause: "Memory of the node, or of the control group, is used up, so the network has none for its packets.",
-		remedy: func(s scene) []decoder.Remedy {
-			return []decoder.Remedy{
+		remedy: func(s scene) []event.Remedy {
+			return []event.Remedy{
 				run("grep -e MemAvailable -e Slab /proc/meminfo"), pipe(run("dmesg"), run("grep -i -e %v -e oom", "page allocation"), run("tail")), run("sysctl vm.min_free_kbytes"),
 			}
 		},
@@ -92,8 +92,8 @@ func linkLayer() []meaning {
 		id:      kernelDrop, harm: normal,
 		title: "Frames at {at} are for no protocol or feature that is in use there ({reason}).",
 		cause: "No part of the kernel takes them. They are no pod's.",
-		remedy: func(s scene) []decoder.Remedy {
-			return []decoder.Remedy{run("ktrace capture -i %v -w seen.pcapng", s.device).Noting("what they are")}
+		remedy: func(s scene) []event.Remedy {
+			return []event.Remedy{run("ktrace capture -i %v -w seen.pcapng", s.device).Noting("what they are")}
 		},
 	}}
 }
@@ -105,8 +105,8 @@ func ofSockets() []meaning {
 		id: "socket-buffer-full", harm: faulty, subject: socketOf,
 		title: "The receive buffer of the socket at {dst} is full: its process does not read fast enough.",
 		cause: "Packets arrived for the socket and were dropped because what it had not read filled its buffer.",
-		remedy: func(s scene) []decoder.Remedy {
-			return []decoder.Remedy{
+		remedy: func(s scene) []event.Remedy {
+			return []event.Remedy{
 				s.in(run("ss -anpm %v or %v", s.is("dst"), s.is("src"))).Noting("Recv-Q, skmem's d counts drops"),
 				do("give the process more CPU, or a larger buffer: SO_RCVBUF, net.core.rmem_max, net.core.rmem_default"),
 			}
@@ -116,8 +116,8 @@ func ofSockets() []meaning {
 		id: "socket-buffer-full", harm: faulty, subject: socketOf,
 		title: "The socket at {dst} has no memory left for what arrives ({reason}).",
 		cause: "Its process does not read fast enough, or all sockets of the node together have used up what they may (tcp_mem, udp_mem).",
-		remedy: func(s scene) []decoder.Remedy {
-			return []decoder.Remedy{
+		remedy: func(s scene) []event.Remedy {
+			return []event.Remedy{
 				s.in(run("cat /proc/net/sockstat")).Noting("mem is in pages"), run("sysctl net.ipv4.tcp_mem net.ipv4.udp_mem").Noting("the limits, in pages"),
 				run("nstat -az TcpExtTCPBacklogDrop TcpExtPruneCalled TcpExtTCPRcvQDrop TcpExtOfoPruned"),
 			}
@@ -127,8 +127,8 @@ func ofSockets() []meaning {
 		id:      "accept-queue-full", harm: loss, subject: serverOf,
 		title: "The server at {dst} does not accept connections fast enough, and new ones are dropped.",
 		cause: "The accept queue of the listening socket is full, so the kernel drops new connections without an answer and clients try again.",
-		remedy: func(s scene) []decoder.Remedy {
-			return []decoder.Remedy{
+		remedy: func(s scene) []event.Remedy {
+			return []event.Remedy{
 				s.in(run("ss -ltn")).Noting("Recv-Q is the queue, Send-Q its limit"),
 				do("find what holds the process up; a larger backlog (listen, net.core.somaxconn) only helps against bursts"),
 			}
@@ -138,8 +138,8 @@ func ofSockets() []meaning {
 
 // ofTCP are segments that do not fit their connection. TCP has many ways to meet them and mostly deals with them.
 func ofTCP() []meaning {
-	state := func(s scene) []decoder.Remedy {
-		return []decoder.Remedy{
+	state := func(s scene) []event.Remedy {
+		return []event.Remedy{
 			s.in(run("ss -tino %v or %v", s.is("dst"), s.is("src"))).Noting("the connection's state"), s.in(pipe(run("nstat -az"), run("grep -i tcpext"))),
 		}
 	}
@@ -149,8 +149,8 @@ func ofTCP() []meaning {
 		id: kernelDrop, harm: faulty,
 		title: "TCP segments for {dst} fail authentication and are dropped at {at} ({reason}).",
 		cause: "One side signs its segments (TCP MD5, TCP-AO: mostly a BGP session), the other does not, or with another key.",
-		remedy: func(s scene) []decoder.Remedy {
-			return []decoder.Remedy{
+		remedy: func(s scene) []event.Remedy {
+			return []event.Remedy{
 				s.in(pipe(run("nstat -az"), run("grep -e MD5 -e TCPAO"))), do("compare the passwords of both peers' sessions: of Calico the BGPPeer's, of MetalLB the BGPPeer's passwordSecret"),
 			}
 		},
@@ -159,8 +159,8 @@ func ofTCP() []meaning {
 		id:      "connect-no-response", harm: faulty,
 		title: "A connection of the same addresses and ports that has just ended takes the first packet of a new one to {dst}, which is dropped at {at}.",
 		cause: "The old connection is in TIME-WAIT, and the new one's timestamp is older than its last: clients behind one address translation, or a host that was cloned or restarted.",
-		remedy: func(s scene) []decoder.Remedy {
-			return []decoder.Remedy{
+		remedy: func(s scene) []event.Remedy {
+			return []event.Remedy{
 				s.in(run("nstat -az TcpExtPAWSTimewait TcpExtPAWSPassive")),
 				do("do not let several hosts share one source address and port: iptables' MASQUERADE --random-fully"),
 			}
@@ -171,8 +171,8 @@ func ofTCP() []meaning {
 		id:      kernelDrop, harm: faulty,
 		title: "TCP segments for {dst} have passed more routers than their socket allows, and are dropped at {at}.",
 		cause: "The socket asks for a least TTL (IP_MINTTL: BGP's TTL security), and the peer is further away or does not send with 255.",
-		remedy: func(s scene) []decoder.Remedy {
-			return []decoder.Remedy{
+		remedy: func(s scene) []event.Remedy {
+			return []event.Remedy{
 				run("ktrace capture -i %v -w ttl.pcapng host %v", s.device, s.dst).Noting("the TTL of what arrives"), do("compare the TTL security (ebgp-multihop) of both peers"),
 			}
 		},
@@ -194,8 +194,8 @@ func ofIP() []meaning {
 		id: kernelDrop, harm: faulty,
 		title: "Datagrams for {dst} were sent in fragments that did not all arrive, and are dropped at {at} ({reason}).",
 		cause: "A fragment was lost on the path, or a firewall lets only the first pass, for the others have no ports.",
-		remedy: func(s scene) []decoder.Remedy {
-			return []decoder.Remedy{
+		remedy: func(s scene) []event.Remedy {
+			return []event.Remedy{
 				s.in(run("nstat -az IpReasmFails IpReasmTimeout Ip6ReasmFails")),
 				do("send less at once: of DNS, an EDNS size of 1232; or let fragments pass"),
 			}
@@ -205,8 +205,8 @@ func ofIP() []meaning {
 		id:      kernelDrop, harm: faulty,
 		title: "{proto} packets for {dst} are of a protocol that nothing takes at {at} ({reason}).",
 		cause: "No module or socket for that IP protocol is loaded or open there: a tunnel (IPIP, GRE, ESP) whose device is missing, as a rule.",
-		remedy: func(s scene) []decoder.Remedy {
-			return []decoder.Remedy{
+		remedy: func(s scene) []event.Remedy {
+			return []event.Remedy{
 				s.in(run("ip -d link show type ipip")), s.in(run("ip -d link show type gre")), run("modprobe ipip").Noting("for Calico's IPIP, if it is missing"),
 			}
 		},
@@ -215,8 +215,8 @@ func ofIP() []meaning {
 		id: kernelDrop, harm: faulty,
 		title: "Neighbour discovery's messages at {at} are not valid and are dropped ({reason}).",
 		cause: "They have passed a router, are fragments or malformed: forged, or made by something that does not keep to RFC 4861.",
-		remedy: func(s scene) []decoder.Remedy {
-			return []decoder.Remedy{run("ktrace capture -i %v -w nd.pcapng icmp6", s.device).Noting("who sends them")}
+		remedy: func(s scene) []event.Remedy {
+			return []event.Remedy{run("ktrace capture -i %v -w nd.pcapng icmp6", s.device).Noting("who sends them")}
 		},
 	}}
 }
@@ -228,8 +228,8 @@ func others() []meaning {
 		id:     kernelDrop, harm: faulty,
 		title: "Open vSwitch drops packets to {dst} at {at} ({reason}).",
 		cause: "A flow of the switch ends in a drop, a meter, or an action that failed: the network plugin's policy, or a flow that is missing.",
-		remedy: func(s scene) []decoder.Remedy {
-			return []decoder.Remedy{
+		remedy: func(s scene) []event.Remedy {
+			return []event.Remedy{
 				pipe(run("ovs-dpctl dump-flows -m"), run("grep -e drop -e actions:$")), pipe(run("ovs-vsctl list-br"), run("xargs -n1 ovs-ofctl dump-flows")).Noting("which rule counts them"),
 			}
 		},
@@ -238,6 +238,6 @@ func others() []meaning {
 		id:     kernelDrop, harm: normal,
 		title:  "The wireless network drops frames at {at} ({reason}).",
 		cause:  "mac80211 cannot use them: duplicates, replays, wrong keys.",
-		remedy: func(s scene) []decoder.Remedy { return []decoder.Remedy{run("iw dev %v station dump", s.device)} },
+		remedy: func(s scene) []event.Remedy { return []event.Remedy{run("iw dev %v station dump", s.device)} },
 	}}
 }

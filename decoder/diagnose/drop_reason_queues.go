@@ -4,13 +4,14 @@ import (
 	"fmt"
 	"slices"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/stage"
 )
 
 // meanings is the table of the kernel's reasons to drop (include/net/dropreason-core.h of 6.18 and 7.x), mac80211's and
 // Open vSwitch's by their prefix). Reasons that kernels have by other names are beside theirs.
 func meanings() []meaning {
-	noise := meaning{harm: elsewhere, reasons: decoder.NoiseReasons()} // as far as a reason is nothing else besides
+	noise := meaning{harm: elsewhere, reasons: stage.NoiseReasons()} // as far as a reason is nothing else besides
 	return append(slices.Concat(explained(), damaged(), queued(), handedOver(), programmed(), linkLayer(), ofSockets(), ofTCP(), ofIP(), others()), noise)
 }
 
@@ -26,7 +27,7 @@ func explained() []meaning {
 	}}}
 }
 
-// reasonNetfilter is netfilter's, as decoder.Drop.ByNetfilter knows it.
+// reasonNetfilter is netfilter's, as event.Drop.ByNetfilter knows it.
 const reasonNetfilter = "NETFILTER_DROP"
 
 // damaged are packets that were changed on their way.
@@ -37,8 +38,8 @@ func damaged() []meaning {
 		title: "{proto} packets arrive at {at} with a bad checksum and are dropped ({reason}).",
 		cause: "Their sender, or a device on the path, wrote no checksum or a wrong one: most often checksum offload of a network card or a tunnel, " +
 			"or something rewrites packets and not their checksum.",
-		remedy: func(s scene) []decoder.Remedy {
-			return []decoder.Remedy{
+		remedy: func(s scene) []event.Remedy {
+			return []event.Remedy{
 				s.in(run("nstat -az UdpInCsumErrors TcpInCsumErrors IpInHdrErrors Udp6InCsumErrors")).Noting("how fast it rises"),
 				s.in(run("ethtool -K %v rx off tx off", s.device)).Noting("at both ends, one at a time: which offload it is"),
 				pipe(run("ip -br link show type vxlan"), run("cut -f1 -d %v", " "), run("xargs -I@ ethtool -K @ tx-checksum-ip-generic off")).Noting("of VXLAN: at the sender"),
@@ -49,8 +50,8 @@ func damaged() []meaning {
 		id:      kernelDrop, harm: faulty,
 		title: "Packets for {dst} are malformed, and dropped at {at} ({reason}).",
 		cause: "Their headers are cut off, contradict their length, or are not allowed there: their sender, or a device on the path, damages them.",
-		remedy: func(s scene) []decoder.Remedy {
-			return []decoder.Remedy{
+		remedy: func(s scene) []event.Remedy {
+			return []event.Remedy{
 				run("ktrace capture -i %v -w broken.pcapng host %v", s.device, s.dst).Noting("then look at the headers"),
 				s.in(run("nstat -az IpInHdrErrors IpInTruncatedPkts Ip6InHdrErrors")),
 			}
@@ -61,9 +62,9 @@ func damaged() []meaning {
 // handedOver are packets that a rule of netfilter gave to a program, as some plugins have them judged by network policies.
 func handedOver() []meaning {
 	const cause = "kube-network-policies, kindnet and intrusion prevention judge new connections by programs that rules hand their first packets to (NFQUEUE). "
-	of := func(e decoder.Event) string { return fmt.Sprintf("%s queues in netns %d", e.Packet.Family, e.Netns) }
-	remedy := func(s scene) []decoder.Remedy {
-		return []decoder.Remedy{
+	of := func(e event.Event) string { return fmt.Sprintf("%s queues in netns %d", e.Packet.Family, e.Netns) }
+	remedy := func(s scene) []event.Remedy {
+		return []event.Remedy{
 			s.in(run("cat /proc/net/netfilter/nfnetlink_queue")).Noting("queue, PID of its program, waiting, .., dropped for want of room, not taken"),
 			s.in(pipe(run("nft list ruleset"), run("grep -n queue"))).Noting("the rules"),
 			s.in(pipe(run(forFamily(s.dst, "iptables-save")), run("grep NFQUEUE"))),
@@ -90,8 +91,8 @@ const (
 
 // queued are packets for which a queue had no room.
 func queued() []meaning {
-	remedy := func(s scene) []decoder.Remedy {
-		return []decoder.Remedy{
+	remedy := func(s scene) []event.Remedy {
+		return []event.Remedy{
 			s.in(run("tc -s qdisc show dev %v", s.device)).Noting("dropped, overlimits, backlog"),
 			pipe(run("kubectl get pods -A -o yaml"), run("grep -e egress-bandwidth: -e ingress-bandwidth:")).Noting("annotations of pods that limit them"),
 			do("raise the limit that shapes the device: that annotation, tbf's rate and latency, or the queue's limit"),
@@ -111,8 +112,8 @@ func queued() []meaning {
 		id:        "queue-drop", harm: congestion,
 		title: "A CPU's backlog of received packets is full, so packets for {dst} are dropped at {at}.",
 		cause: "Packets arrive faster than one CPU takes them from its queue: its limit is net.core.netdev_max_backlog, or all flows come to one CPU.",
-		remedy: func(s scene) []decoder.Remedy {
-			return []decoder.Remedy{
+		remedy: func(s scene) []event.Remedy {
+			return []event.Remedy{
 				run("cat /proc/net/softnet_stat").Noting("a line per CPU, hexadecimal: packets, drops, ran out of time"),
 				run("sysctl -w net.core.netdev_max_backlog=10000"),
 			}
@@ -122,8 +123,8 @@ func queued() []meaning {
 		id:      "queue-drop", harm: congestion,
 		title: "The ring of {at} is full, so packets for {dst} are dropped ({reason}).",
 		cause: "Who reads the device, a virtual machine or a program at a tap device, does not read fast enough, or stands still.",
-		remedy: func(s scene) []decoder.Remedy {
-			return []decoder.Remedy{
+		remedy: func(s scene) []event.Remedy {
+			return []event.Remedy{
 				s.in(run("ip -s -s link show dev %v", s.device)).Noting("dropped"),
 				s.in(run("ip link set %v txqueuelen 10000", s.device)).Noting("a longer queue; more CPU for its reader helps, too"),
 			}
@@ -133,8 +134,8 @@ func queued() []meaning {
 
 // programmed are packets that programs, policies and filters took.
 func programmed() []meaning {
-	ofCgroup := func(s scene) []decoder.Remedy {
-		return []decoder.Remedy{
+	ofCgroup := func(s scene) []event.Remedy {
+		return []event.Remedy{
 			s.cgroupTree().Noting("which group has which program"),
 			run("grep -rn -e IPAddressDeny -e IPAddressAllow /etc/systemd /run/systemd /usr/lib/systemd").Noting("units whose traffic systemd filters"),
 		}
@@ -144,31 +145,31 @@ func programmed() []meaning {
 		id: "bpf-drop", harm: faulty,
 		title: "A filter or program of tc at {at}{program} drops packets to {dst} ({reason}).",
 		cause: "A BPF program or a filter at the device says that the packet is to be dropped: a network plugin's policy or bandwidth limit, or a program left behind.",
-		remedy: func(s scene) []decoder.Remedy {
-			return []decoder.Remedy{
+		remedy: func(s scene) []event.Remedy {
+			return []event.Remedy{
 				s.in(run("bpftool net show dev %v", s.device)).Noting("programs at tc, tcx and XDP"),
 				s.in(run("tc -s filter show dev %v ingress", s.device)), s.in(run("tc -s filter show dev %v egress", s.device)),
 			}
 		},
 	}, {
-		reasons: []string{"XDP"}, functions: decoder.XDPFunctions(),
+		reasons: []string{"XDP"}, functions: event.XDPFunctions(),
 		id: "bpf-drop", harm: faulty,
 		title: "An XDP program at {at}{program} drops packets to {dst}.",
 		cause: "The program says XDP_DROP, or fails: a network plugin's, a load balancer's, or one left behind.",
-		remedy: func(s scene) []decoder.Remedy {
-			return []decoder.Remedy{
+		remedy: func(s scene) []event.Remedy {
+			return []event.Remedy{
 				s.in(run("bpftool net show dev %v", s.device)).Noting("the program"), s.in(run("ip -d link show dev %v", s.device)).Noting("xdp, xdpgeneric"),
 			}
 		},
 	}, {
-		reasons: []string{"BPF_CGROUP_EGRESS"}, functions: decoder.CgroupFunctions(),
+		reasons: []string{"BPF_CGROUP_EGRESS"}, functions: event.CgroupFunctions(),
 		id: "bpf-drop", harm: faulty,
 		title:  "A BPF program of the sender's control group{program} drops its packets to {dst} at {at}.",
 		cause:  "A program at cgroup_skb/egress says that the packet may not be sent: systemd's IPAddressDeny, a runtime's or a policy engine's.",
 		remedy: ofCgroup,
 	}, {
 		reasons: []string{"SOCKET_FILTER"},
-		id:      "bpf-drop", harm: faulty, sure: decoder.Likely,
+		id:      "bpf-drop", harm: faulty, sure: event.Likely,
 		title:  "A BPF program of the receiver's control group{program} drops packets to {dst} at {at}.",
 		cause:  "A program at cgroup_skb/ingress says that the packet may not be received: systemd's IPAddressDeny, a runtime's or a policy engine's. A filter of the socket's own would look the same; few have one.",
 		remedy: ofCgroup,
@@ -177,16 +178,16 @@ func programmed() []meaning {
 		id:      kernelDrop, harm: faulty,
 		title: "A security module of the kernel drops packets to {dst} at {at}.",
 		cause: "SELinux, Smack, AppArmor or a BPF LSM program does not allow the packet; labels of the sender and the receiver decide.",
-		remedy: func(s scene) []decoder.Remedy {
-			return []decoder.Remedy{run("ausearch -m avc -ts recent"), run("cat /sys/kernel/security/lsm")}
+		remedy: func(s scene) []event.Remedy {
+			return []event.Remedy{run("ausearch -m avc -ts recent"), run("cat /sys/kernel/security/lsm")}
 		},
 	}, {
 		reasons: []string{"XFRM_POLICY"},
 		id:      kernelDrop, harm: faulty,
 		title: "An IPsec policy drops packets to {dst} at {at}: they came in the clear, or by no policy that allows them.",
 		cause: "The xfrm policies of the namespace ask for encryption that the packet did not have, or their states do not match.",
-		remedy: func(s scene) []decoder.Remedy {
-			return []decoder.Remedy{
+		remedy: func(s scene) []event.Remedy {
+			return []event.Remedy{
 				s.in(run("ip -s xfrm policy")), s.in(run("ip -s xfrm state")), s.in(run("cat /proc/net/xfrm_stat")),
 			}
 		},
@@ -195,14 +196,14 @@ func programmed() []meaning {
 		id:      kernelDrop, harm: faulty,
 		title:  "Packets to {dst} do not pass the PSP encryption's checks at {at} ({reason}).",
 		cause:  "The connection is encrypted by PSP, and the packet has not the key that it should have.",
-		remedy: func(s scene) []decoder.Remedy { return []decoder.Remedy{s.in(run("ip -d link show dev %v", s.device))} },
+		remedy: func(s scene) []event.Remedy { return []event.Remedy{s.in(run("ip -d link show dev %v", s.device))} },
 	}, {
 		reasons: []string{"TAP_FILTER", "TAP_TXFILTER"},
 		id:      kernelDrop, harm: normal,
 		title: "The filter of the tap device at {at} drops packets to {dst}.",
 		cause: "Who made the device, mostly a virtual machine's monitor, put a filter there for addresses that it does not want.",
-		remedy: func(s scene) []decoder.Remedy {
-			return []decoder.Remedy{s.in(run("ip -d tuntap show")).Noting("who has it")}
+		remedy: func(s scene) []event.Remedy {
+			return []event.Remedy{s.in(run("ip -d tuntap show")).Noting("who has it")}
 		},
 	}}
 }

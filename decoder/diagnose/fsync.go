@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/fio"
 )
 
@@ -15,27 +15,27 @@ import (
 // (fsync-slow, or what made them so: fsync-throttled, fsync-cpu-starved, fsync-neighbour).
 type Fsync struct {
 	// Slowest returns the slowest sync of a class, as evidence; nil if nobody keeps it.
-	Slowest func(decoder.FsyncClass) (decoder.FsyncSlow, bool)
+	Slowest func(event.FsyncClass) (event.FsyncSlow, bool)
 	// Pod names the pod of a cgroup, for who is in no event: of syncs in flight, of neighbours; nil if none are known.
-	Pod func(cgroup uint64) decoder.Pod
+	Pod func(cgroup uint64) event.Pod
 	// Window is the time whose syncs are judged by themselves, for who cannot wait for the end; 0: those of the whole run.
 	Window time.Duration
 	// Forget is called at the end of each window: the slowest are to be those of the next.
 	Forget func()
 
-	scope  decoder.FsyncScope
-	limits map[ioKey]decoder.IOLimit // in the window, when most of it was used
+	scope  event.FsyncScope
+	limits map[ioKey]event.IOLimit // in the window, when most of it was used
 	now    fsyncState
 	base   fsyncState // when the window began
 	begun  time.Time
 }
 
 // Observe implements decoder.Rule.
-func (r *Fsync) Observe(e decoder.Event) []decoder.Finding {
+func (r *Fsync) Observe(e event.Event) []event.Finding {
 	switch body := e.Body.(type) {
-	case decoder.Fact:
+	case event.Fact:
 		r.learn(e.Time, body)
-	case decoder.Fsync:
+	case event.Fsync:
 		return failed(e, body)
 	}
 	return nil
@@ -43,13 +43,13 @@ func (r *Fsync) Observe(e decoder.Event) []decoder.Finding {
 
 // failed reports an error that may have cost data. The others tell of a call that asked for the impossible or was
 // interrupted, and of nothing that went wrong on a disk.
-func failed(e decoder.Event, f decoder.Fsync) []decoder.Finding {
+func failed(e event.Event, f event.Fsync) []event.Finding {
 	if f.Error == "" || slices.Contains([]string{"EINVAL", "EINTR", "EBADF", "ERESTARTSYS"}, f.Error) {
 		return nil
 	}
 	causes := map[string]struct {
 		cause  string
-		remedy decoder.Remedy
+		remedy event.Remedy
 	}{
 		"EIO":     {"The device did not take the data.", kernelErrors()},
 		"ENOSPC":  {"There was no space for the data when they were to be written.", run("df -h %v", f.Path)},
@@ -61,28 +61,28 @@ func failed(e decoder.Event, f decoder.Fsync) []decoder.Finding {
 	if !ok {
 		c.cause, c.remedy = "The file system could not write the data.", kernelErrors()
 	}
-	return []decoder.Finding{graded(decoder.Finding{
+	return []event.Finding{graded(event.Finding{
 		Time:    e.Time,
 		ID:      "fsync-error",
 		Title:   fmt.Sprintf("%s of %s returned %s: what was written to it may be lost.", f.Op, f.Path, f.Error),
 		Cause:   c.cause + " The kernel reports it once to each open file and then forgets: a later sync that succeeds proves nothing.",
 		Pod:     e.Pod,
 		Subject: f.Path,
-		About:   decoder.About{Process: decoder.Process{PID: e.PID, TID: e.TID, Comm: e.Comm}},
+		About:   event.About{Process: event.Process{PID: e.PID, TID: e.TID, Comm: e.Comm}},
 		Evidence: []string{fmt.Sprintf("%s by %s (pid %d) on device %s, inode %d returned %s after %s",
-			f.Op, e.Comm, e.PID, f.Device, f.Inode, f.Error, decoder.Brief(f.Latency))},
-		Remedy:     []decoder.Remedy{c.remedy, do("restart the process and let it recover from its log or from a replica")},
+			f.Op, e.Comm, e.PID, f.Device, f.Inode, f.Error, event.Brief(f.Latency))},
+		Remedy:     []event.Remedy{c.remedy, do("restart the process and let it recover from its log or from a replica")},
 		First:      e.Time,
 		Last:       e.Time,
-		Confidence: decoder.Certain,
+		Confidence: event.Certain,
 	})}
 }
 
 // kernelErrors shows what the kernel logged last.
-func kernelErrors() decoder.Remedy { return pipe(run("dmesg --level=err,warn"), run("tail -50")) }
+func kernelErrors() event.Remedy { return pipe(run("dmesg --level=err,warn"), run("tail -50")) }
 
 // Flush implements decoder.Rule.
-func (r *Fsync) Flush(now time.Time, final bool) []decoder.Finding {
+func (r *Fsync) Flush(now time.Time, final bool) []event.Finding {
 	ripe := r.Window > 0 && !r.begun.IsZero() && now.Sub(r.begun) >= r.Window
 	if !final && !ripe {
 		return nil
@@ -95,9 +95,9 @@ func (r *Fsync) Flush(now time.Time, final bool) []decoder.Finding {
 }
 
 // judge reports what is wrong with the syncs since the window began.
-func (r *Fsync) judge(now time.Time) []decoder.Finding {
-	var found []decoder.Finding
-	for _, class := range decoder.FsyncClasses() {
+func (r *Fsync) judge(now time.Time) []event.Finding {
+	var found []event.Finding
+	for _, class := range event.FsyncClasses() {
 		h := r.now.counts.Histograms[class].Since(r.base.counts.Histograms[class])
 		if v := r.scope.Judge(class, h); v != nil && v.Result == fio.Fail {
 			found = append(found, r.slow(now, class, h, *v))
@@ -111,9 +111,9 @@ func (r *Fsync) judge(now time.Time) []decoder.Finding {
 	return found
 }
 
-func (r *Fsync) pod(cgroup uint64) decoder.Pod {
+func (r *Fsync) pod(cgroup uint64) event.Pod {
 	if r.Pod == nil {
-		return decoder.Pod{}
+		return event.Pod{}
 	}
 	return r.Pod(cgroup)
 }
@@ -122,29 +122,29 @@ func (r *Fsync) pod(cgroup uint64) decoder.Pod {
 const hangs = time.Second
 
 // hanging reports a sync that had not ended when the run did.
-func (r *Fsync) hanging(now time.Time, f decoder.FsyncInFlight) decoder.Finding {
+func (r *Fsync) hanging(now time.Time, f event.FsyncInFlight) event.Finding {
 	what := f.Path
 	if what == "" {
 		what = fmt.Sprintf("a %s file", f.Class)
 	}
-	return graded(decoder.Finding{
+	return graded(event.Finding{
 		Time:       now,
 		ID:         "fsync-slow",
 		Pod:        r.pod(f.Cgroup),
-		Title:      fmt.Sprintf("%s of %s has not ended for %s.", f.Op, what, decoder.Brief(f.Age)),
+		Title:      fmt.Sprintf("%s of %s has not ended for %s.", f.Op, what, event.Brief(f.Age)),
 		Cause:      "The disk, or what is below it, does not answer. The process cannot go on before it does.",
 		Subject:    what,
-		About:      decoder.About{Process: decoder.Process{PID: f.PID, TID: f.TID, Comm: f.Comm}},
-		Evidence:   []string{fmt.Sprintf("%s of %s by %s (pid %d), in flight for %s", f.Op, what, f.Comm, f.PID, decoder.Brief(f.Age))},
-		Remedy:     []decoder.Remedy{run("cat /proc/%v/stack", f.TID).Noting("where the kernel waits"), kernelErrors(), run("iostat -x 1 5")},
+		About:      event.About{Process: event.Process{PID: f.PID, TID: f.TID, Comm: f.Comm}},
+		Evidence:   []string{fmt.Sprintf("%s of %s by %s (pid %d), in flight for %s", f.Op, what, f.Comm, f.PID, event.Brief(f.Age))},
+		Remedy:     []event.Remedy{run("cat /proc/%v/stack", f.TID).Noting("where the kernel waits"), kernelErrors(), run("iostat -x 1 5")},
 		First:      now.Add(-f.Age),
 		Last:       now,
 		Count:      1,
-		Confidence: decoder.Certain,
+		Confidence: event.Certain,
 	})
 }
 
-func (r *Fsync) slow(now time.Time, class decoder.FsyncClass, h fio.Histogram, v fio.Verdict) decoder.Finding {
+func (r *Fsync) slow(now time.Time, class event.FsyncClass, h fio.Histogram, v fio.Verdict) event.Finding {
 	slowest, known := r.slowest(class)
 	over := r.now.counts.Over[class].Since(r.base.counts.Over[class])
 	where := strings.Join(r.scope.Paths, ", ")
@@ -155,8 +155,8 @@ func (r *Fsync) slow(now time.Time, class decoder.FsyncClass, h fio.Histogram, v
 		where = "/"
 	}
 	p := h.Percentiles([]float64{50, 99})
-	brief := func(ns uint64) string { return decoder.Brief(time.Duration(ns)) }
-	f := graded(decoder.Finding{
+	brief := func(ns uint64) string { return event.Brief(time.Duration(ns)) }
+	f := graded(event.Finding{
 		Time:    now,
 		ID:      "fsync-slow",
 		Title:   fmt.Sprintf("Syncs of %s files below %s are too slow: P99 is %s, the limit %v.", class, where, brief(p[1]), v.Limit),
@@ -167,11 +167,11 @@ func (r *Fsync) slow(now time.Time, class decoder.FsyncClass, h fio.Histogram, v
 			v.String(),
 			fmt.Sprintf("P50 %s, P99 %s, longest %s of %d", brief(p[0]), brief(p[1]), brief(h.Max), h.N),
 		},
-		Remedy:     []decoder.Remedy{run("ktrace fsync --path %v --slow %v", where, v.Limit), run("iostat -x 1 5")},
+		Remedy:     []event.Remedy{run("ktrace fsync --path %v --slow %v", where, v.Limit), run("iostat -x 1 5")},
 		Count:      v.Over,
 		First:      r.begun,
 		Last:       now,
-		Confidence: decoder.Certain,
+		Confidence: event.Certain,
 	})
 	if over.N > 0 {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("where the time of those over %v went: %v", v.Limit, over.Stages))
@@ -182,7 +182,7 @@ func (r *Fsync) slow(now time.Time, class decoder.FsyncClass, h fio.Histogram, v
 	if l, ok := r.limits[ioKey{slowest.Process.PID, slowest.Device}]; known && ok && l.Used() >= nearLimit {
 		return throttled(f, class, where, l)
 	}
-	if 2*over.Starved >= v.Over && 2*over.Stages[decoder.InRunQueue] >= over.Stages.Sum() {
+	if 2*over.Starved >= v.Over && 2*over.Stages[event.InRunQueue] >= over.Stages.Sum() {
 		return r.starved(f, class, where, slowest, over)
 	}
 	if use, known := r.now.disks[slowest.Device]; known {
@@ -192,7 +192,7 @@ func (r *Fsync) slow(now time.Time, class decoder.FsyncClass, h fio.Histogram, v
 }
 
 // onDisk weighs what else went on while syncs were slow: who writes to their disk, and how short CPUs were.
-func (r *Fsync) onDisk(f decoder.Finding, class decoder.FsyncClass, where string, slowest decoder.FsyncSlow, use decoder.DiskUse) decoder.Finding {
+func (r *Fsync) onDisk(f event.Finding, class event.FsyncClass, where string, slowest event.FsyncSlow, use event.DiskUse) event.Finding {
 	if w, ok := use.Neighbour(slowest.Process.PID); ok {
 		return r.neighbour(f, class, where, use, w)
 	}
@@ -200,15 +200,15 @@ func (r *Fsync) onDisk(f decoder.Finding, class decoder.FsyncClass, where string
 		return cpuBound(f, class, where, use)
 	}
 	if use.CPUShort() {
-		f.Confidence = decoder.Likely
+		f.Confidence = event.Likely
 		f.Evidence = append(f.Evidence, cpuAndDisk(use))
 	}
 	return f
 }
 
-func slowestLine(slowest decoder.FsyncSlow) string {
+func slowestLine(slowest event.FsyncSlow) string {
 	line := fmt.Sprintf("slowest at %s: %s of %s by %s (pid %d) took %s",
-		slowest.Time.UTC().Format("15:04:05.000000"), slowest.Op, slowest.Path, slowest.Process.Comm, slowest.Process.PID, decoder.Brief(slowest.Latency))
+		slowest.Time.UTC().Format("15:04:05.000000"), slowest.Op, slowest.Path, slowest.Process.Comm, slowest.Process.PID, event.Brief(slowest.Latency))
 	if len(slowest.Stages) > 0 {
 		line += fmt.Sprintf(", %v", slowest.Stages)
 	}
@@ -217,12 +217,12 @@ func slowestLine(slowest decoder.FsyncSlow) string {
 
 // starved makes of slow syncs the finding that the disk was fast enough: in half of them, or more, the caller could run but
 // had no CPU for longer than all else took; and so it was for half of their time.
-func (r *Fsync) starved(f decoder.Finding, class decoder.FsyncClass, where string, slowest decoder.FsyncSlow, over decoder.FsyncOver) decoder.Finding {
+func (r *Fsync) starved(f event.Finding, class event.FsyncClass, where string, slowest event.FsyncSlow, over event.FsyncOver) event.Finding {
 	f.ID = "fsync-cpu-starved"
 	f.Title = fmt.Sprintf("Syncs of %s files below %s wait for a CPU, not for the disk.", class, where)
 	f.Cause = "Whoever syncs was ready to run and had no CPU: too many others want one, or are preferred (nice, cpu.weight, cpu.shares)."
 	f.Evidence = append(f.Evidence, fmt.Sprintf("in %d of %d over the limit the time in the run queue is the larger part; of all of them together it is %s of %s",
-		over.Starved, f.Count, decoder.Brief(over.Stages[decoder.InRunQueue]), decoder.Brief(over.Stages.Sum())))
+		over.Starved, f.Count, event.Brief(over.Stages[event.InRunQueue]), event.Brief(over.Stages.Sum())))
 	f.Remedy = whoHasCPUs()
 	l, known := r.now.cpus[slowest.Process.PID]
 	l = l.Since(r.base.cpus[slowest.Process.PID])
@@ -234,16 +234,16 @@ func (r *Fsync) starved(f decoder.Finding, class decoder.FsyncClass, where strin
 		f.Cause = "Whoever syncs was ready to run, but its control group had used up the CPU time that its limit allows."
 	}
 	if fio.Judge(over.N, f.Count-over.Starved, r.scope.Limit).Result == fio.Fail {
-		f.Confidence = decoder.Likely // there is more that is slow
+		f.Confidence = event.Likely // there is more that is slow
 	}
 	return f
 }
 
 // cpuBound makes of slow syncs the finding that the node's CPUs hold them up, though the caller itself was not seen to
 // wait for one: who writes the journal (jbd2), and who ends the disk's I/O, need a CPU too.
-func cpuBound(f decoder.Finding, class decoder.FsyncClass, where string, use decoder.DiskUse) decoder.Finding {
-	f.ID, f.Severity, f.Confidence = "fsync-cpu-starved", decoder.Warning, decoder.Likely
-	f.Title = fmt.Sprintf("Syncs of %s files below %s are slow while the node's CPUs are overloaded; the disk answers in %s.", class, where, decoder.Brief(use.Answer()))
+func cpuBound(f event.Finding, class event.FsyncClass, where string, use event.DiskUse) event.Finding {
+	f.ID, f.Severity, f.Confidence = "fsync-cpu-starved", event.Warning, event.Likely
+	f.Title = fmt.Sprintf("Syncs of %s files below %s are slow while the node's CPUs are overloaded; the disk answers in %s.", class, where, event.Brief(use.Answer()))
 	f.Cause = "More tasks want to run than there are CPUs. A sync needs them several times: the caller, the kernel's threads that write the journal, and the end of each I/O."
 	f.Evidence = append(f.Evidence, cpuAndDisk(use))
 	f.Remedy = append(whoHasCPUs(), f.Remedy[0])
@@ -251,56 +251,56 @@ func cpuBound(f decoder.Finding, class decoder.FsyncClass, where string, use dec
 }
 
 // whoHasCPUs is how to find out.
-func whoHasCPUs() []decoder.Remedy {
-	return []decoder.Remedy{run("cat /proc/pressure/cpu"), pipe(run("top -b -n 1 -o %CPU"), run("head -20")).Noting("who has the CPUs?")}
+func whoHasCPUs() []event.Remedy {
+	return []event.Remedy{run("cat /proc/pressure/cpu"), pipe(run("top -b -n 1 -o %CPU"), run("head -20")).Noting("who has the CPUs?")}
 }
 
 // cpuAndDisk compares how short CPUs were with how long the disk took.
-func cpuAndDisk(use decoder.DiskUse) string {
+func cpuAndDisk(use event.DiskUse) string {
 	return fmt.Sprintf("in %s tasks waited for a CPU for %.0f %% of the time (PSI); disk %s completed %d writes and flushes in %s each on average",
-		decoder.Brief(use.Span), 100*use.CPUWait.Seconds()/use.Span.Seconds(), use.Disk, use.IOs, decoder.Brief(use.Answer()))
+		event.Brief(use.Span), 100*use.CPUWait.Seconds()/use.Span.Seconds(), use.Disk, use.IOs, event.Brief(use.Answer()))
 }
 
 // nearLimit is the share of a limit from which on it is what holds writes up.
 const nearLimit = 0.7
 
 // throttled makes of slow syncs the finding that it is not the disk.
-func throttled(f decoder.Finding, class decoder.FsyncClass, where string, l decoder.IOLimit) decoder.Finding {
+func throttled(f event.Finding, class event.FsyncClass, where string, l event.IOLimit) event.Finding {
 	f.ID = "fsync-throttled"
 	f.Title = fmt.Sprintf("Syncs of %s files below %s are held up by an io limit of their control group, not by the disk.", class, where)
 	f.Cause = fmt.Sprintf("The group may make %v on disk %s, and does: what is more waits.", l, l.Disk)
 	f.Evidence = append(f.Evidence, fmt.Sprintf("limit in %s: %v on %s; %d writes, %d bytes in %s, %.0f %% of it",
-		l.Cgroup, l, l.Disk, l.Writes, l.Bytes, decoder.Brief(l.Span), 100*l.Used()))
+		l.Cgroup, l, l.Disk, l.Writes, l.Bytes, event.Brief(l.Span), 100*l.Used()))
 	f.Remedy = slices.Insert(f.Remedy, 0, run("grep -s . %v/io.max %v/blkio.throttle.write_bps_device %v/blkio.throttle.write_iops_device", l.Cgroup, l.Cgroup, l.Cgroup).Noting("who set it?"))
 	if l.Used() < 0.95 {
-		f.Confidence = decoder.Likely
+		f.Confidence = event.Likely
 	}
 	return f
 }
 
 // neighbour makes of slow syncs the finding that another process keeps their disk busy.
-func (r *Fsync) neighbour(f decoder.Finding, class decoder.FsyncClass, where string, use decoder.DiskUse, w decoder.DiskWriter) decoder.Finding {
+func (r *Fsync) neighbour(f event.Finding, class event.FsyncClass, where string, use event.DiskUse, w event.DiskWriter) event.Finding {
 	f.Peer = r.pod(w.Cgroup)
 	who := fmt.Sprintf("%s/%d", w.Comm, w.PID)
 	if name := f.Peer.String(); name != "" {
 		who += " of " + name
 	}
-	f.ID, f.Confidence = "fsync-neighbour", decoder.Likely
+	f.ID, f.Confidence = "fsync-neighbour", event.Likely
 	f.Title = fmt.Sprintf("Syncs of %s files below %s wait for a disk that %s keeps busy.", class, where, who)
 	f.Cause = "Its writes stand in the queue of the same disk before those of the sync; and one journal has the changes of all files of a file system, which a sync writes with its own."
-	line := fmt.Sprintf("in %s disk %s took %d bytes and was busy for %.0f %% of the time", decoder.Brief(use.Span), use.Disk, use.Written, 100*use.Busy.Seconds()/use.Span.Seconds())
+	line := fmt.Sprintf("in %s disk %s took %d bytes and was busy for %.0f %% of the time", event.Brief(use.Span), use.Disk, use.Written, 100*use.Busy.Seconds()/use.Span.Seconds())
 	for _, w := range use.Writers {
 		line += fmt.Sprintf("; %s/%d wrote %d", w.Comm, w.PID, w.Bytes)
 	}
 	f.Evidence = append(f.Evidence, line)
-	f.Remedy = []decoder.Remedy{run("cat /proc/%v/io /proc/%v/cgroup", w.PID, w.PID).Noting("who is it, and does it go on?"), run("iostat -x 1 5"),
+	f.Remedy = []event.Remedy{run("cat /proc/%v/io /proc/%v/cgroup", w.PID, w.PID).Noting("who is it, and does it go on?"), run("iostat -x 1 5"),
 		do("give the files that are synced a disk of their own, or limit the other's writes (io.max of its control group)")}
 	return f
 }
 
-func (r *Fsync) slowest(class decoder.FsyncClass) (decoder.FsyncSlow, bool) {
+func (r *Fsync) slowest(class event.FsyncClass) (event.FsyncSlow, bool) {
 	if r.Slowest == nil {
-		return decoder.FsyncSlow{}, false
+		return event.FsyncSlow{}, false
 	}
 	return r.Slowest(class)
 }

@@ -4,15 +4,15 @@ import (
 	"maps"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // fsyncState is what was counted until some time, of the syncs and of what may hold them up.
 type fsyncState struct {
-	counts decoder.FsyncCounts
-	limits map[ioKey]decoder.IOLimit
-	cpus   map[uint32]decoder.CPULimit // by process
-	disks  map[string]decoder.DiskUse  // by file system
+	counts event.FsyncCounts
+	limits map[ioKey]event.IOLimit
+	cpus   map[uint32]event.CPULimit // by process
+	disks  map[string]event.DiskUse  // by file system
 }
 
 // ioKey is whose limit for what file system's disk.
@@ -21,7 +21,7 @@ type ioKey struct {
 	device string
 }
 
-func (r *Fsync) learn(at time.Time, f decoder.Fact) {
+func (r *Fsync) learn(at time.Time, f event.Fact) {
 	if l := f.IOLimit; l != nil {
 		k := ioKey{l.PID, l.Device}
 		put(&r.now.limits, k, *l)

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/fio"
 )
 
@@ -13,21 +13,21 @@ import (
 // of limits and disks counts on from window to window.
 func TestFsyncWindowsHaveCausesOfTheirOwn(t *testing.T) {
 	const limit, window, mega = 10 * time.Millisecond, 15 * time.Second, 1_000_000
-	var slowest *decoder.FsyncSlow
+	var slowest *event.FsyncSlow
 	forgotten := 0
 	r := &Fsync{
 		Window:  window,
-		Slowest: func(decoder.FsyncClass) (decoder.FsyncSlow, bool) { return *slowest, true },
+		Slowest: func(event.FsyncClass) (event.FsyncSlow, bool) { return *slowest, true },
 		Forget:  func() { forgotten++ },
 	}
-	throttled := decoder.IOLimit{PID: 3, Device: "8:1", Cgroup: "/cg", Disk: "8:0", IOPS: 40}
-	disk := decoder.DiskUse{Device: "8:1", Disk: "8:0"}
-	starved := decoder.CPULimit{PID: 3, Cgroup: "/cg", CPUs: 0.5}
+	throttled := event.IOLimit{PID: 3, Device: "8:1", Cgroup: "/cg", Disk: "8:0", IOPS: 40}
+	disk := event.DiskUse{Device: "8:1", Disk: "8:0"}
+	starved := event.CPULimit{PID: 3, Cgroup: "/cg", CPUs: 0.5}
 	var h fio.Histogram
-	var over decoder.FsyncOver
+	var over event.FsyncOver
 	at := time.Unix(100, 0)
-	learn := func(f decoder.Fact) { r.Observe(decoder.Event{Header: decoder.Header{Time: at}, Body: f}) }
-	learn(decoder.Fact{Fsync: &decoder.FsyncFact{Scope: &decoder.FsyncScope{Limit: limit, Paths: []string{"/d"}}}})
+	learn := func(f event.Fact) { r.Observe(event.Event{Header: event.Header{Time: at}, Body: f}) }
+	learn(event.Fact{Fsync: &event.FsyncFact{Scope: &event.FsyncScope{Limit: limit, Paths: []string{"/d"}}}})
 	for i, step := range []struct {
 		writes  uint64        // of the group with the limit
 		busy    time.Duration // of the disk
@@ -47,10 +47,10 @@ func TestFsyncWindowsHaveCausesOfTheirOwn(t *testing.T) {
 			h.Add(30*time.Millisecond, limit)
 		}
 		at = at.Add(window)
-		slowest = &decoder.FsyncSlow{Time: at, Process: decoder.Process{PID: 3}, Fsync: decoder.Fsync{Device: "8:1", Latency: 30 * time.Millisecond}}
+		slowest = &event.FsyncSlow{Time: at, Process: event.Process{PID: 3}, Fsync: event.Fsync{Device: "8:1", Latency: 30 * time.Millisecond}}
 		throttled.Writes, throttled.Span = throttled.Writes+step.writes, throttled.Span+window
 		disk.Span, disk.Busy, disk.Written = disk.Span+window, disk.Busy+step.busy, disk.Written+step.dd
-		disk.Writers = []decoder.DiskWriter{{PID: 4, Comm: "dd", Bytes: disk.Written}}
+		disk.Writers = []event.DiskWriter{{PID: 4, Comm: "dd", Bytes: disk.Written}}
 		starved.Periods, starved.Throttled = starved.Periods+100, starved.Throttled+step.stopped
 		l, u, c := throttled, disk, starved
 		var now fio.Histogram
@@ -59,12 +59,12 @@ func TestFsyncWindowsHaveCausesOfTheirOwn(t *testing.T) {
 		if step.starved {
 			over.Starved += 100
 		}
-		learn(decoder.Fact{IOLimit: &l})
-		learn(decoder.Fact{DiskUse: &u})
-		learn(decoder.Fact{CPULimit: &c})
-		learn(decoder.Fact{Fsync: &decoder.FsyncFact{Counts: &decoder.FsyncCounts{
-			Histograms: map[decoder.FsyncClass]fio.Histogram{decoder.FsyncWAL: now},
-			Over:       map[decoder.FsyncClass]decoder.FsyncOver{decoder.FsyncWAL: over},
+		learn(event.Fact{IOLimit: &l})
+		learn(event.Fact{DiskUse: &u})
+		learn(event.Fact{CPULimit: &c})
+		learn(event.Fact{Fsync: &event.FsyncFact{Counts: &event.FsyncCounts{
+			Histograms: map[event.FsyncClass]fio.Histogram{event.FsyncWAL: now},
+			Over:       map[event.FsyncClass]event.FsyncOver{event.FsyncWAL: over},
 		}}})
 		found := r.Flush(at, false)
 		if len(found) != 1 || found[0].ID != step.want || !strings.Contains(strings.Join(found[0].Evidence, "\n"), step.says) {
@@ -80,7 +80,7 @@ func TestFsyncWindowsHaveCausesOfTheirOwn(t *testing.T) {
 // the files before are read too.
 func TestAFileIsJudgedByWhatItHas(t *testing.T) {
 	const limit = 10 * time.Millisecond
-	counts := func(good, slow int) *decoder.FsyncCounts {
+	counts := func(good, slow int) *event.FsyncCounts {
 		var h fio.Histogram
 		for range good {
 			h.Add(time.Millisecond, limit)
@@ -88,23 +88,23 @@ func TestAFileIsJudgedByWhatItHas(t *testing.T) {
 		for range slow {
 			h.Add(30*time.Millisecond, limit)
 		}
-		return &decoder.FsyncCounts{Histograms: map[decoder.FsyncClass]fio.Histogram{decoder.FsyncWAL: h}}
+		return &event.FsyncCounts{Histograms: map[event.FsyncClass]fio.Histogram{event.FsyncWAL: h}}
 	}
-	scope := decoder.FsyncFact{Scope: &decoder.FsyncScope{Limit: limit}}
-	first := []decoder.FsyncFact{scope, {Counts: counts(100000, 0)}}
-	second := []decoder.FsyncFact{scope, {Before: counts(100000, 0)}, {Counts: counts(100000, 50)}}
+	scope := event.FsyncFact{Scope: &event.FsyncScope{Limit: limit}}
+	first := []event.FsyncFact{scope, {Counts: counts(100000, 0)}}
+	second := []event.FsyncFact{scope, {Before: counts(100000, 0)}, {Counts: counts(100000, 50)}}
 	for _, tt := range []struct {
 		name  string
-		facts []decoder.FsyncFact
+		facts []event.FsyncFact
 		count uint64
 	}{
 		{"the second alone", second, 50},
 		{"both", append(first, second...), 0}, // 50 of 100,050 is less than one in a hundred
-		{"a whole run", []decoder.FsyncFact{scope, {Counts: counts(0, 50)}}, 50},
+		{"a whole run", []event.FsyncFact{scope, {Counts: counts(0, 50)}}, 50},
 	} {
 		r := &Fsync{}
 		for i, f := range tt.facts {
-			r.Observe(decoder.Event{Header: decoder.Header{Time: time.Unix(int64(100+i), 0)}, Body: decoder.Fact{Fsync: &f}})
+			r.Observe(event.Event{Header: event.Header{Time: time.Unix(int64(100+i), 0)}, Body: event.Fact{Fsync: &f}})
 		}
 		found := r.Flush(time.Unix(200, 0), true)
 		if len(found) > 1 || len(found) == 1 && found[0].Count != tt.count || len(found) == 0 && tt.count > 0 {

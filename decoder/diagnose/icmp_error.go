@@ -6,7 +6,9 @@ import (
 	"slices"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/bounded"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 // ICMPErrors is the rule for what other machines say of packets that they do not pass on. An error that this machine
@@ -14,18 +16,18 @@ import (
 // wants hops of ICMP errors with the packets that they quote, and drops; state must observe events before it.
 type ICMPErrors struct {
 	state    *State
-	dropped  decoder.Recent[natFlow, time.Time] // flows that this machine dropped a packet of, and when the latest
-	journeys decoder.Recent[uint64, *icmpError]
+	dropped  bounded.Map[natFlow, time.Time] // flows that this machine dropped a packet of, and when the latest
+	journeys bounded.Map[uint64, *icmpError]
 	pending  []*icmpError // in the order of time
-	seen     decoder.Recent[icmpErrorKey, uint64]
+	seen     bounded.Map[icmpErrorKey, uint64]
 	probes   map[netip.Addr]map[netip.Addr]bool // clients, and whom each of them pings though a router says that it cannot
 }
 
 // icmpError is one ICMP error on its way to the sender that it is for.
 type icmpError struct {
-	event decoder.Event   // where it was first seen
-	about *decoder.Packet // what it quotes there
-	flows []natFlow       // those of about wherever it was seen: translation changes them
+	event event.Event    // where it was first seen
+	about *packet.Packet // what it quotes there
+	flows []natFlow      // those of about wherever it was seen: translation changes them
 }
 
 // icmpErrorKey is what a machine says about packets to a destination.
@@ -53,14 +55,14 @@ func NewICMPErrors(state *State) *ICMPErrors {
 }
 
 // Observe implements decoder.Rule.
-func (r *ICMPErrors) Observe(e decoder.Event) []decoder.Finding {
+func (r *ICMPErrors) Observe(e event.Event) []event.Finding {
 	if e.Packet == nil {
 		return nil
 	}
 	switch b := e.Body.(type) {
-	case decoder.Drop:
+	case event.Drop:
 		r.drop(e, b)
-	case decoder.Hop:
+	case event.Hop:
 		if about := e.Packet.About(); about != nil && len(r.pending) < maxICMPErrors {
 			r.hop(e, about)
 		}
@@ -68,7 +70,7 @@ func (r *ICMPErrors) Observe(e decoder.Event) []decoder.Finding {
 	return nil
 }
 
-func (r *ICMPErrors) drop(e decoder.Event, d decoder.Drop) {
+func (r *ICMPErrors) drop(e event.Event, d event.Drop) {
 	if d.NoSocket() {
 		return // no rule concludes from that alone: the error says it
 	}
@@ -79,10 +81,10 @@ func (r *ICMPErrors) drop(e decoder.Event, d decoder.Drop) {
 	}
 }
 
-func flowOf(p *decoder.Packet) natFlow { return natFlow{p.Proto, p.Flow()} }
+func flowOf(p *packet.Packet) natFlow { return natFlow{p.Proto, p.Flow()} }
 
 // hop takes in an error at a device. Where it is seen again translation may have changed it, and the pod is known.
-func (r *ICMPErrors) hop(e decoder.Event, about *decoder.Packet) {
+func (r *ICMPErrors) hop(e event.Event, about *packet.Packet) {
 	if c, seen := r.journeys.Get(e.Journey); seen && e.Journey != 0 {
 		if flow := flowOf(about); !slices.Contains(c.flows, flow) {
 			c.flows = append(c.flows, flow)
@@ -112,11 +114,11 @@ func (r *ICMPErrors) hop(e decoder.Event, about *decoder.Packet) {
 }
 
 // isProbe reports whether no program needs an answer to a packet: a ping.
-func isProbe(p *decoder.Packet) bool { return p.IsICMP(8, 128) }
+func isProbe(p *packet.Packet) bool { return p.IsICMP(8, 128) }
 
 // Flush implements decoder.Rule.
-func (r *ICMPErrors) Flush(now time.Time, final bool) []decoder.Finding {
-	var found []decoder.Finding
+func (r *ICMPErrors) Flush(now time.Time, final bool) []event.Finding {
+	var found []event.Finding
 	r.pending = slices.DeleteFunc(r.pending, func(c *icmpError) bool {
 		wait := madeWithin
 		if isProbe(c.about) {
@@ -135,9 +137,9 @@ func (r *ICMPErrors) Flush(now time.Time, final bool) []decoder.Finding {
 }
 
 // judge concludes from an error.
-func (r *ICMPErrors) judge(c *icmpError) (decoder.Finding, bool) {
+func (r *ICMPErrors) judge(c *icmpError) (event.Finding, bool) {
 	if r.sentByThisNode(c) {
-		return decoder.Finding{}, false
+		return event.Finding{}, false
 	}
 	f, ok := r.finding(c)
 	if !ok {
@@ -147,15 +149,15 @@ func (r *ICMPErrors) judge(c *icmpError) (decoder.Finding, bool) {
 	f = f.Of(e)
 	f.First, f.Last, f.Count = e.Time, e.Time, 1
 	place := ""
-	if at := decoder.Place(e); at != "" {
+	if at := event.Place(e); at != "" {
 		place = ", first seen at " + at
 	}
 	f.Evidence = append([]string{fmt.Sprintf("%s ICMP %s from %v about %s %v%s", e.Time.UTC().Format("15:04:05.000000"), p.ICMPName(), p.Src, about.Proto, about.Flow(), place)}, f.Evidence...)
 	if last, works := r.state.effects.history(c.about, true).after(e.Time); works {
 		f.Over = last
 	}
-	if why := r.benign(c); why != "" && f.Severity != decoder.Info {
-		f.Severity = decoder.Info
+	if why := r.benign(c); why != "" && f.Severity != event.Info {
+		f.Severity = event.Info
 		f.Evidence = append(f.Evidence, why)
 	}
 	return f, true
@@ -188,7 +190,7 @@ func (r *ICMPErrors) benign(c *icmpError) string {
 
 // isAnswer reports whether a packet belongs to a flow that its destination began; forth and back are what was seen of
 // its own direction and of the other. If that does not decide it, the ports do.
-func isAnswer(p *decoder.Packet, forth, back flowHistory) bool {
+func isAnswer(p *packet.Packet, forth, back flowHistory) bool {
 	switch {
 	case p.Proto == "tcp" && p.HasFlag('S'):
 		return p.HasFlag('.')

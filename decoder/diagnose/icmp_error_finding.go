@@ -5,13 +5,14 @@ import (
 	"net/netip"
 	"slices"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 // finding concludes from what an error says; ok is false if that is other rules' business, or no rule's.
-func (r *ICMPErrors) finding(c *icmpError) (f decoder.Finding, ok bool) {
+func (r *ICMPErrors) finding(c *icmpError) (f event.Finding, ok bool) {
 	p, about := c.event.Packet, c.about
-	f = decoder.Finding{Severity: decoder.Warning, Confidence: decoder.Likely, Subject: "router " + p.Src.String()}
+	f = event.Finding{Severity: event.Warning, Confidence: event.Likely, Subject: "router " + p.Src.String()}
 	if about.Tunnel != nil || overlays()[about.Dport] != "" && about.Proto == "udp" {
 		return f, false // see Tunnels
 	}
@@ -28,57 +29,57 @@ func (r *ICMPErrors) finding(c *icmpError) (f decoder.Finding, ok bool) {
 		return r.portClosed(f, c)
 	}
 	f.Title, f.Cause = fmt.Sprintf("%v has no route to %v.", p.Src, about.Dst), "The router was reached, has no route to the destination, and said so."
-	f.ID, f.Remedy = "no-route", []decoder.Remedy{run("ip route get %v", about.Dst).Noting("on %v", p.Src)}
+	f.ID, f.Remedy = "no-route", []event.Remedy{run("ip route get %v", about.Dst).Noting("on %v", p.Src)}
 	switch {
 	case name == "net-unreachable" || name == "no-route":
 	case name == "host-unreachable" || name == "address-unreachable":
 		f.ID, f.Title = "neighbour-failed", fmt.Sprintf("%v is to deliver packets to %v, and gets no answer from it.", p.Src, about.Dst)
 		f.Cause = "The last router before the destination got no answer to ARP or neighbour discovery: the host is down, or no host has the address."
-		f.Remedy = []decoder.Remedy{run("ip neigh show %v", about.Dst).Noting("on %v", p.Src),
+		f.Remedy = []event.Remedy{run("ip neigh show %v", about.Dst).Noting("on %v", p.Src),
 			run("ip route get %v", about.Dst).Noting("on %v: an unreachable route causes the same error", p.Src)}
 	case slices.Contains([]string{"admin-prohibited", "net-prohibited", "host-prohibited", "policy-failed", "port-unreachable"}, name):
-		f.ID, f.Title = "netfilter-reject", fmt.Sprintf("A firewall at %v rejects packets to %s with %s.", p.Src, decoder.End(about.Destination()), name)
+		f.ID, f.Title = "netfilter-reject", fmt.Sprintf("A firewall at %v rejects packets to %s with %s.", p.Src, packet.End(about.Destination()), name)
 		f.Cause = "The router answers by an ICMP error that filters send: a REJECT rule, or a prohibit route."
 		f.Remedy = append(rejectRules(p.Src, p.Src), run(forFamily(p.Src, "ip route show table all type prohibit")).Noting("on %v", p.Src))
 	default:
-		f.ID, f.Title = "icmp-unreachable", fmt.Sprintf("%v does not pass on packets to %s: it says %s.", p.Src, decoder.End(about.Destination()), name)
-		f.Cause, f.Confidence = "The machine answered with an ICMP error about the packet, which did not arrive.", decoder.Certain
-		f.Remedy = []decoder.Remedy{run("traceroute -n %v", about.Dst), run("tcpdump -ni any host %v", about.Dst).Noting("on %v", p.Src)}
+		f.ID, f.Title = "icmp-unreachable", fmt.Sprintf("%v does not pass on packets to %s: it says %s.", p.Src, packet.End(about.Destination()), name)
+		f.Cause, f.Confidence = "The machine answered with an ICMP error about the packet, which did not arrive.", event.Certain
+		f.Remedy = []event.Remedy{run("traceroute -n %v", about.Dst), run("tcpdump -ni any host %v", about.Dst).Noting("on %v", p.Src)}
 	}
 	return f, true
 }
 
 // tooBig is for captures alone: on a live node other rules see how the sender goes on. The error is how senders learn of
 // the path MTU (RFC 1191): what goes on after it is what may be wrong.
-func (r *ICMPErrors) tooBig(f decoder.Finding, c *icmpError, mtu uint32) (decoder.Finding, bool) {
+func (r *ICMPErrors) tooBig(f event.Finding, c *icmpError, mtu uint32) (event.Finding, bool) {
 	p, about := c.event.Packet, c.about
-	f.ID, f.Severity, f.Confidence = "mtu-exceeded", decoder.Info, decoder.Certain
+	f.ID, f.Severity, f.Confidence = "mtu-exceeded", event.Info, event.Certain
 	f.Title = fmt.Sprintf("Packets of %d bytes to %v are too big for the path behind %v, which takes %d.", about.Len, about.Dst, p.Src, mtu)
 	f.Cause = "The router says so by ICMP, and the sender should send smaller packets from now on."
-	f.Remedy = []decoder.Remedy{largestPing(mtu, about.Dst)}
+	f.Remedy = []event.Remedy{largestPing(mtu, about.Dst)}
 	return f, r.state.node.Kernel == ""
 }
 
 // loop concludes from a packet that passed too many routers: not if all packets of its flow, as far as they were seen,
 // had as little life as traceroute gives, nor if none was seen.
-func (r *ICMPErrors) loop(f decoder.Finding, c *icmpError) (decoder.Finding, bool) {
+func (r *ICMPErrors) loop(f event.Finding, c *icmpError) (event.Finding, bool) {
 	most := uint8(0)
 	for _, flow := range c.flows {
 		most = max(most, r.state.effects.historyOf(flow, c.about.EchoID()).maxTTL)
 	}
 	p, about := c.event.Packet, c.about
-	f.ID, f.Confidence = "ttl-exceeded", decoder.Certain
+	f.ID, f.Confidence = "ttl-exceeded", event.Certain
 	f.Title = fmt.Sprintf("Packets to %v run in a routing loop: they pass %d routers more and do not arrive.", about.Dst, most)
 	f.Cause = "Two or more routers each take another for the next hop to the destination."
 	f.Evidence = []string{fmt.Sprintf("seen here with TTL %d", most)}
-	f.Remedy = []decoder.Remedy{run("traceroute -n %v", about.Dst).Noting("which routers come again and again")}
+	f.Remedy = []event.Remedy{run("traceroute -n %v", about.Dst).Noting("which routers come again and again")}
 	f.Subject = fmt.Sprintf("%v", about.Dst)
 	return f, p.ICMPCode == 0 && most > maxTraceroute
 }
 
 // rejectRules is how to find, on a host, the rules that refuse packets of an address's family.
-func rejectRules(family, host netip.Addr) []decoder.Remedy {
-	return []decoder.Remedy{
+func rejectRules(family, host netip.Addr) []event.Remedy {
+	return []event.Remedy{
 		pipe(run("nft list ruleset"), run("grep -n reject")).Noting("on %v", host),
 		pipe(run(forFamily(family, "iptables-save -c")), run("grep -n REJECT")).Noting("on %v", host),
 	}
@@ -91,7 +92,7 @@ func asksDNS(b []byte) bool {
 }
 
 // portClosed concludes from the destination's own word that nothing takes datagrams there. DNS has rules of its own.
-func (r *ICMPErrors) portClosed(f decoder.Finding, c *icmpError) (decoder.Finding, bool) {
+func (r *ICMPErrors) portClosed(f event.Finding, c *icmpError) (event.Finding, bool) {
 	const dnsPort, enough = 53, 2
 	p, to := c.event.Packet, c.about.Destination()
 	by := icmpErrorKey{p.Src, p.ICMPName(), to}
@@ -101,15 +102,15 @@ func (r *ICMPErrors) portClosed(f decoder.Finding, c *icmpError) (decoder.Findin
 	if to.Port() == dnsPort || asksDNS(c.about.Transport()) || isAnswer(c.about, forth, back) || forth.maxTTL > 0 && forth.maxTTL <= maxTraceroute {
 		return f, false // a late answer, or the end of a traceroute
 	}
-	f.ID, f.Confidence, f.Subject = "icmp-unreachable", decoder.Certain, to.String()
+	f.ID, f.Confidence, f.Subject = "icmp-unreachable", event.Certain, to.String()
 	f.Title = fmt.Sprintf("%v says that nothing listens on %s port %d.", p.Src, c.about.Proto, to.Port())
 	if to.Port() == 0 {
 		f.Title = fmt.Sprintf("%v says that nothing there takes packets of the IP protocol %s.", p.Src, c.about.Proto)
 	}
 	f.Cause = "The host was reached and answered ICMP port unreachable: the process is not running there, or listens elsewhere; or a REJECT rule of that host answers so."
-	f.Remedy = append([]decoder.Remedy{sockets("lnp", c.about.Proto, to.Port()).Noting("on %v", to.Addr())}, rejectRules(to.Addr(), to.Addr())...)
+	f.Remedy = append([]event.Remedy{sockets("lnp", c.about.Proto, to.Port()).Noting("on %v", to.Addr())}, rejectRules(to.Addr(), to.Addr())...)
 	if times+1 < enough {
-		f.Severity = decoder.Info // one try is no more than a question
+		f.Severity = event.Info // one try is no more than a question
 	}
 	return f, true
 }

@@ -8,7 +8,8 @@ import (
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 	"ktrace/decoder/packet/packettest"
 )
 
@@ -37,11 +38,11 @@ func complains(from netip.Addr, kind, code byte, about []byte) []byte {
 }
 
 // passing are hops of packets, one every 10 ms, each another journey.
-func passing(packets ...[]byte) []decoder.Event {
-	var all []decoder.Event
+func passing(packets ...[]byte) []event.Event {
+	var all []event.Event
 	for i, b := range packets {
 		at := time.Unix(1000, 0).Add(time.Duration(i) * 10 * time.Millisecond)
-		all = append(all, decoder.Event{Header: decoder.Header{Time: at, Netns: 7, Journey: uint64(i + 1)}, Packet: decoder.ParseIP(b), Body: decoder.Hop{}})
+		all = append(all, event.Event{Header: event.Header{Time: at, Netns: 7, Journey: uint64(i + 1)}, Packet: packet.ParseIP(b), Body: event.Hop{}})
 	}
 	return all
 }
@@ -58,45 +59,45 @@ func TestWhatOtherMachinesSayIsNamedOnce(t *testing.T) {
 		p := datagram(unreachedBy, host, 1, 63, 8, 79)
 		sweep = append(sweep, p, complains(complainer, 3, 1, p))
 	}
-	gone := decoder.Event{Header: decoder.Header{Time: time.Unix(1000, 0).Add(20 * time.Millisecond)}, Packet: decoder.ParseIP(syn), Body: decoder.Drop{Reason: "IP_OUTNOROUTES"}}
+	gone := event.Event{Header: event.Header{Time: time.Unix(1000, 0).Add(20 * time.Millisecond)}, Packet: packet.ParseIP(syn), Body: event.Drop{Reason: "IP_OUTNOROUTES"}}
 	again, deaf := gone, gone
 	again.Time = again.Time.Add(2 * madeWithin)
-	deaf.Packet, deaf.Body = decoder.ParseIP(ask), decoder.Drop{Reason: "NO_SOCKET"}
+	deaf.Packet, deaf.Body = packet.ParseIP(ask), event.Drop{Reason: "NO_SOCKET"}
 	query := append(datagram(unreachedBy, unreached, 17, 63, 40000, 5300)[:28], 0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 3, 'w', 'e', 'b', 0, 0, 1, 0, 1)
 	query[3], query[25] = byte(len(query)), byte(len(query)-20)
 	for _, tt := range []struct {
 		name   string
-		events []decoder.Event
+		events []event.Event
 		id     string
-		of     decoder.Severity
+		of     event.Severity
 		count  int
 	}{
-		{"a filter", passing(syn, complains(complainer, 3, 13, syn)), "netfilter-reject", decoder.Warning, 1},
-		{"a filter that answers as hosts do", passing(syn, complains(complainer, 3, 3, syn)), "netfilter-reject", decoder.Warning, 1},
-		{"no route", passing(ask, complains(complainer, 3, 0, ask)), "no-route", decoder.Warning, 1},
-		{"no host", passing(ping, complains(complainer, 3, 1, ping)), "neighbour-failed", decoder.Warning, 1},
-		{"another reason", passing(syn, complains(complainer, 3, 5, syn)), "icmp-unreachable", decoder.Warning, 1},
-		{"a loop", passing(ping, complains(complainer, 11, 0, ping)), "ttl-exceeded", decoder.Warning, 1},
-		{"a loop whose last packet began low", passing(syn, datagram(unreachedBy, unreached, 6, 3, 40000, 80), complains(complainer, 11, 0, syn)), "ttl-exceeded", decoder.Warning, 1},
+		{"a filter", passing(syn, complains(complainer, 3, 13, syn)), "netfilter-reject", event.Warning, 1},
+		{"a filter that answers as hosts do", passing(syn, complains(complainer, 3, 3, syn)), "netfilter-reject", event.Warning, 1},
+		{"no route", passing(ask, complains(complainer, 3, 0, ask)), "no-route", event.Warning, 1},
+		{"no host", passing(ping, complains(complainer, 3, 1, ping)), "neighbour-failed", event.Warning, 1},
+		{"another reason", passing(syn, complains(complainer, 3, 5, syn)), "icmp-unreachable", event.Warning, 1},
+		{"a loop", passing(ping, complains(complainer, 11, 0, ping)), "ttl-exceeded", event.Warning, 1},
+		{"a loop whose last packet began low", passing(syn, datagram(unreachedBy, unreached, 6, 3, 40000, 80), complains(complainer, 11, 0, syn)), "ttl-exceeded", event.Warning, 1},
 		{"traceroute beside a ping", passing(ping, trace, complains(complainer, 11, 0, trace)), "", "", 0},
 		{"a fragment that never came", passing(syn, complains(complainer, 11, 1, syn)), "", "", 0},
 		{"this machine dropped it", append(passing(syn, complains(complainer, 3, 0, syn)), gone), "", "", 0},
 		{"this machine dropped it, and dropped it again", append(passing(syn, complains(complainer, 3, 13, syn)), gone, again), "", "", 0},
-		{"nothing listens on this machine", append(passing(ask, complains(unreached, 3, 3, ask), ask, complains(unreached, 3, 3, ask)), deaf), "icmp-unreachable", decoder.Warning, 2},
-		{"a host where nothing listens, asked twice", passing(ask, complains(unreached, 3, 3, ask), ask, complains(unreached, 3, 3, ask)), "icmp-unreachable", decoder.Warning, 2},
+		{"nothing listens on this machine", append(passing(ask, complains(unreached, 3, 3, ask), ask, complains(unreached, 3, 3, ask)), deaf), "icmp-unreachable", event.Warning, 2},
+		{"a host where nothing listens, asked twice", passing(ask, complains(unreached, 3, 3, ask), ask, complains(unreached, 3, 3, ask)), "icmp-unreachable", event.Warning, 2},
 		{"a DNS server behind a service, at another port", passing(query, complains(unreached, 3, 3, query), query, complains(unreached, 3, 3, query)), "", "", 0},
-		{"asked once", passing(ask, complains(unreached, 3, 3, ask)), "icmp-unreachable", decoder.Info, 1},
+		{"asked once", passing(ask, complains(unreached, 3, 3, ask)), "icmp-unreachable", event.Info, 1},
 		{"a late answer", passing(ask, answer, complains(unreachedBy, 3, 3, answer)), "", "", 0},
-		{"the client of an answer is gone", passing(ask, answer, complains(complainer, 3, 1, answer)), "neighbour-failed", decoder.Info, 1},
-		{"answers come after it", passing(ask, complains(complainer, 3, 1, ask), answer), "neighbour-failed", decoder.Info, 1},
-		{"a sweep of pings", passing(sweep...), "neighbour-failed", decoder.Info, enoughProbed},
+		{"the client of an answer is gone", passing(ask, answer, complains(complainer, 3, 1, answer)), "neighbour-failed", event.Info, 1},
+		{"answers come after it", passing(ask, complains(complainer, 3, 1, ask), answer), "neighbour-failed", event.Info, 1},
+		{"a sweep of pings", passing(sweep...), "neighbour-failed", event.Info, enoughProbed},
 		{"a redirect", passing(syn, complains(complainer, 5, 1, syn)), "", "", 0},
 		{"a tunnel's packet", passing(datagram(unreachedBy, unreached, 17, 63, 40000, 8472), complains(complainer, 3, 13, datagram(unreachedBy, unreached, 17, 63, 40000, 8472))), "", "", 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			state := learnt([]decoder.Fact{{Node: &decoder.Node{Kernel: "6.1"}}})
+			state := learnt([]event.Fact{{Node: &event.Node{Kernel: "6.1"}}})
 			rule := NewICMPErrors(state)
-			var worst decoder.Finding
+			var worst event.Finding
 			n := 0
 			for _, e := range tt.events {
 				state.Observe(e)

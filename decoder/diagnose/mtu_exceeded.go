@@ -6,20 +6,20 @@ import (
 	"strings"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // mtuExceeded reports a packet that was larger than what it had to go through.
-func mtuExceeded(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+func mtuExceeded(st *State, e event.Event, d event.Drop) (event.Finding, bool) {
 	m, ok := st.MTU(e, d)
 	if !ok {
-		return decoder.Finding{}, false
+		return event.Finding{}, false
 	}
-	f := decoder.Finding{
-		ID: "mtu-exceeded", Confidence: decoder.Certain, Subject: fmt.Sprintf("%s in netns %d", orSome(m.Device), e.Netns),
+	f := event.Finding{
+		ID: "mtu-exceeded", Confidence: event.Certain, Subject: fmt.Sprintf("%s in netns %d", orSome(m.Device), e.Netns),
 		Title:    fmt.Sprintf("Packets of %d bytes to %v are too big for %s, which takes %d, and are dropped.", m.Length, e.Packet.Dst, orSome(m.Device), m.Limit),
 		Evidence: []string{fmt.Sprintf("length %d, limit %d at %s (%s)", m.Length, m.Limit, orSome(m.Device), m.Site)},
-		Remedy: []decoder.Remedy{
+		Remedy: []event.Remedy{
 			run("ip -d link show dev %v", strings.TrimPrefix(m.Device, otherEnd)).In(st.enter(e.Netns)).Noting("its MTU and its other end's, against that of the pods' devices"),
 			largestPing(m.Limit, e.Packet.Dst),
 		},
@@ -30,7 +30,7 @@ func mtuExceeded(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, b
 	}
 	switch {
 	case m.Told:
-		f.Severity = decoder.Info // so path MTU discovery works
+		f.Severity = event.Info // so path MTU discovery works
 	case m.Silent:
 		f.Cause = "Here the kernel sends no ICMP error, so the sender goes on with large packets: small ones pass, transfers hang."
 	default:
@@ -40,30 +40,30 @@ func mtuExceeded(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, b
 }
 
 // MTUs is the stage for packets that were too big: which, where, and whether an ICMP error was sent. It wants drops as
-// decoder.NewDrops completes them.
+// stage.NewDrops completes them.
 type MTUs struct {
 	state   *State
 	pending pending
-	only    decoder.Only
+	only    event.Single
 }
 
 // NewMTUs returns the stage; state must observe events in the same run.
 func NewMTUs(state *State) *MTUs { return &MTUs{state: state, pending: pending{}} }
 
 // Observe implements decoder.Stage.
-func (x *MTUs) Observe(e decoder.Event) []decoder.Event {
-	if d, ok := e.Body.(decoder.Drop); ok && d.Noise == "" && e.Packet != nil && !d.ByNetfilter() {
+func (x *MTUs) Observe(e event.Event) []event.Event {
+	if d, ok := e.Body.(event.Drop); ok && d.Noise == "" && e.Packet != nil && !d.ByNetfilter() {
 		x.pending.add(e, d.Reason+" "+d.Location, d.Answer != nil)
 	}
 	return x.only.Event(e)
 }
 
 // Flush implements decoder.Stage.
-func (x *MTUs) Flush(now time.Time, final bool) []decoder.Event {
-	var found []decoder.Event
+func (x *MTUs) Flush(now time.Time, final bool) []event.Event {
+	var found []event.Event
 	for _, h := range x.pending.expired(now, final, x.state.awaitsFacts) {
 		e := h.event
-		if m, ok := x.state.MTU(e, e.Body.(decoder.Drop)); ok {
+		if m, ok := x.state.MTU(e, e.Body.(event.Drop)); ok {
 			m.Count, m.Flow = h.count, e.Packet.Flow()
 			e.Body = m
 			found = append(found, e)
@@ -73,7 +73,7 @@ func (x *MTUs) Flush(now time.Time, final bool) []decoder.Event {
 }
 
 // ignored turns the finding into one about the sender if that was sent an ICMP error, and went on for a good while.
-func (h *pendingDrop) ignored(f decoder.Finding) decoder.Finding {
+func (h *pendingDrop) ignored(f event.Finding) event.Finding {
 	const bursts = 3 // packets behind the answer that are no burst which was on its way
 	if f.ID != "mtu-exceeded" || h.after < bursts {
 		return f
@@ -88,7 +88,7 @@ func (h *pendingDrop) ignored(f decoder.Finding) decoder.Finding {
 }
 
 // largestPing is the ping whose packet has just the size that a way takes.
-func largestPing(limit uint32, to netip.Addr) decoder.Remedy {
+func largestPing(limit uint32, to netip.Addr) event.Remedy {
 	headers := 28 // IPv4 and ICMP
 	if to.Is6() {
 		headers = 48
@@ -105,8 +105,8 @@ func orSome(device string) string {
 
 // MTU returns what a drop says of a packet that was too big. Only some places give a reason of their own; the others
 // are told by the function, the length and the device.
-func (st *State) MTU(e decoder.Event, d decoder.Drop) (decoder.MTU, bool) {
-	m := decoder.MTU{Length: e.Packet.Len, Device: e.Iface, Answer: d.Answer}
+func (st *State) MTU(e event.Event, d event.Drop) (event.MTU, bool) {
+	m := event.MTU{Length: e.Packet.Len, Device: e.Iface, Answer: d.Answer}
 	site, known := mtuSites()[d.Location]
 	told := d.Answer != nil && d.Answer.MTU != 0 && (known || d.Unexplained() || d.Reason == "PKT_TOO_BIG")
 	if !known && !told && d.Reason != "PKT_TOO_BIG" {
@@ -149,7 +149,7 @@ const forward = "forward"
 const otherEnd = "the other end of "
 
 // limitOf is the longest packet that a route takes.
-func limitOf(r decoder.Route) uint32 {
+func limitOf(r event.Route) uint32 {
 	if r.MTU != 0 && (r.Link == 0 || r.MTU < r.Link) {
 		return r.MTU
 	}

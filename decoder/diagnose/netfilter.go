@@ -6,24 +6,25 @@ import (
 	"slices"
 	"strings"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 // netfilterVerdict reports a packet filter's verdict. That netfilter took the packet is what the kernel says; which rule it was
 // is as sure as the counters make it, and evidence says so. A rule that answers rejects, though the kernel keeps some of
 // the answers back: it sends no more than so many ICMP errors a second.
-func netfilterVerdict(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+func netfilterVerdict(st *State, e event.Event, d event.Drop) (event.Finding, bool) {
 	if !d.ByNetfilter() {
-		return decoder.Finding{}, false
+		return event.Finding{}, false
 	}
 	b, known := st.dropRulesOf(e, d)
 	rule, sure := st.droppingRules.find(e, d, b)
 	named := titleOf(b, known, rule)
-	f := decoder.Finding{
-		ID: "netfilter-drop", Confidence: decoder.Certain, Subject: rule.id,
+	f := event.Finding{
+		ID: "netfilter-drop", Confidence: event.Certain, Subject: rule.id,
 		Title: fmt.Sprintf("A firewall rule%s drops packets to %s.", named, target(e)),
 		Cause: "netfilter gave the packet the verdict DROP: a rule, or the policy of a chain. No ICMP error or reset is sent, so the sender waits for its timeout.",
-		Remedy: []decoder.Remedy{
+		Remedy: []event.Remedy{
 			pipe(run(forFamily(e.Packet.Dst, "iptables-save -c")), run("grep -e DROP -e REJECT")).In(st.enter(e.Netns)),
 			pipe(run("nft list ruleset"), run("grep -n -e drop -e reject")).In(st.enter(e.Netns)),
 		},
@@ -48,14 +49,14 @@ func netfilterVerdict(st *State, e decoder.Event, d decoder.Drop) (decoder.Findi
 	}
 	st.nameRule(&f, e, b, known, rule)
 	if why := st.benignDrop(e, d); why != "" {
-		f.Severity = decoder.Info
+		f.Severity = event.Info
 		f.Evidence = append(f.Evidence, why)
 	}
 	return f, true
 }
 
 // whatFor says what it means that a packet was dropped, where the packet or the rule is of a kind that tells.
-func (st *State) whatFor(f *decoder.Finding, e decoder.Event, d decoder.Drop, rule droppingRule) {
+func (st *State) whatFor(f *event.Finding, e event.Event, d event.Drop, rule droppingRule) {
 	mtu, tooBig := e.Packet.TooBig()
 	switch {
 	case tooBig:
@@ -71,20 +72,20 @@ func (st *State) whatFor(f *decoder.Finding, e decoder.Event, d decoder.Drop, ru
 }
 
 // rejection is what the sender of a packet was answered, or would have been; "" if nothing.
-func rejection(d decoder.Drop, rule droppingRule, sure bool) string {
+func rejection(d event.Drop, rule droppingRule, sure bool) string {
 	switch {
-	case d.Verdict == decoder.VerdictReject && d.Answer != nil:
+	case d.Verdict == event.VerdictReject && d.Answer != nil:
 		return d.Answer.Name
-	case sure && rule.Verdict == decoder.VerdictReject && rule.Reject != "":
+	case sure && rule.Verdict == event.VerdictReject && rule.Reject != "":
 		return rule.Reject
-	case sure && rule.Verdict == decoder.VerdictReject:
+	case sure && rule.Verdict == event.VerdictReject:
 		return "an answer"
 	}
 	return ""
 }
 
 // nameRule says which rule it was, or may have been, and by which of the network policies it is there.
-func (st *State) nameRule(f *decoder.Finding, e decoder.Event, b decoder.Blame, known bool, rule droppingRule) {
+func (st *State) nameRule(f *event.Finding, e event.Event, b event.Blame, known bool, rule droppingRule) {
 	if known && b.Incomplete != "" {
 		f.Evidence = append(f.Evidence, "not every rule could be looked at: "+b.Incomplete)
 	}
@@ -94,22 +95,22 @@ func (st *State) nameRule(f *decoder.Finding, e decoder.Event, b decoder.Blame, 
 	case known && b.Incomplete == "":
 		f.Cause = "netfilter dropped it, but no rule of nftables or iptables is for it: conntrack, NAT, or another user of the hooks."
 		f.Title = fmt.Sprintf("Netfilter drops packets to %s, though no rule is for them.", target(e))
-		f.Confidence = decoder.Possible
+		f.Confidence = event.Possible
 		return
 	case rule.System != "": // of others like it
-		st.addRule(f, e.Netns, decoder.Blame{Suspects: []decoder.Suspect{{RuleFact: rule.RuleFact}}, Confidence: decoder.Likely})
+		st.addRule(f, e.Netns, event.Blame{Suspects: []event.Suspect{{RuleFact: rule.RuleFact}}, Confidence: event.Likely})
 	default:
 		return
 	}
-	if b.Confidence != decoder.Possible || len(b.Suspects) == 1 {
+	if b.Confidence != event.Possible || len(b.Suspects) == 1 {
 		ofPolicy(f, e, rule.RuleFact)
 	}
 }
 
 // titleOf is how a title names the rule, "" if it is not known well enough.
-func titleOf(b decoder.Blame, known bool, rule droppingRule) string {
+func titleOf(b event.Blame, known bool, rule droppingRule) string {
 	switch {
-	case len(b.Suspects) > 0 && b.Confidence != decoder.Possible:
+	case len(b.Suspects) > 0 && b.Confidence != event.Possible:
 		return " (" + where(&b.Suspects[0].RuleFact) + ")"
 	case len(b.Suspects) == 0 && rule.System != "" && (!known || b.Incomplete != ""):
 		return " (" + where(&rule.RuleFact) + ")"
@@ -118,7 +119,7 @@ func titleOf(b decoder.Blame, known bool, rule droppingRule) string {
 }
 
 // tooBigMessage is what an ICMP error says about the size of a packet.
-func tooBigMessage(p *decoder.Packet, mtu uint32) string {
+func tooBigMessage(p *packet.Packet, mtu uint32) string {
 	text := fmt.Sprintf("the message: packets may have %d bytes at %v", mtu, p.Src)
 	if about := p.About(); about != nil {
 		text += fmt.Sprintf("; it is about %s %v of %d bytes", about.Proto, about.Flow(), about.Len)
@@ -127,9 +128,9 @@ func tooBigMessage(p *decoder.Packet, mtu uint32) string {
 }
 
 // addRule says which rule it was, or may have been.
-func (st *State) addRule(f *decoder.Finding, netns uint32, b decoder.Blame) {
+func (st *State) addRule(f *event.Finding, netns uint32, b event.Blame) {
 	first := b.Suspects[0]
-	if b.Confidence == decoder.Possible {
+	if b.Confidence == event.Possible {
 		for _, s := range b.Suspects {
 			f.Evidence = append(f.Evidence, fmt.Sprintf("it may have been %v", &s.RuleFact))
 		}
@@ -148,7 +149,7 @@ func (st *State) addRule(f *decoder.Finding, netns uint32, b decoder.Blame) {
 }
 
 // see is how to look at a rule.
-func see(r decoder.RuleFact) decoder.Remedy {
+func see(r event.RuleFact) event.Remedy {
 	family := cmp.Or(map[string]string{"ipv4": "ip", "ipv6": "ip6"}[r.Family], r.Family)
 	switch {
 	case r.System == "iptables-legacy" && r.Family == "ipv6":

@@ -4,15 +4,16 @@ import (
 	"fmt"
 	"net/netip"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 // benignDrop says why a packet that a rule dropped is no loss here, "" if it may be one: the Internet tries every port
 // of a node, and what is closed anyway is none the worse for a rule before it; a scan does so with pods.
-func (st *State) benignDrop(e decoder.Event, d decoder.Drop) string {
+func (st *State) benignDrop(e event.Event, d event.Drop) string {
 	const nodePorts, lastNodePort = 30000, 32767 // which translation serves, and no socket
 	p := e.Packet
-	s, asked := st.sockets.Get(decoder.Ask(e))
+	s, asked := st.sockets.Get(event.Ask(e))
 	if why := st.scanned(e, d); why != "" {
 		return why
 	}
@@ -31,8 +32,8 @@ func (st *State) benignDrop(e decoder.Event, d decoder.Drop) string {
 type pings map[netip.Addr]map[netip.Addr]bool
 
 // learn takes in a drop.
-func (all pings) learn(e decoder.Event) {
-	if d, ok := e.Body.(decoder.Drop); !ok || e.Packet == nil || d.Noise != "" || !isProbe(e.Packet) {
+func (all pings) learn(e event.Event) {
+	if d, ok := e.Body.(event.Drop); !ok || e.Packet == nil || d.Noise != "" || !isProbe(e.Packet) {
 		return
 	}
 	if all[e.Packet.Src] == nil {
@@ -47,7 +48,7 @@ func (all pings) learn(e decoder.Event) {
 }
 
 // pingSweep says that a packet is a ping of a scan for hosts; "" if it is not.
-func (all pings) pingSweep(p *decoder.Packet) string {
+func (all pings) pingSweep(p *packet.Packet) string {
 	if n := len(all[p.Src]); isProbe(p) && n >= enoughProbed {
 		return fmt.Sprintf("%v pings %d hosts or more that are not reached: it looks for those that are", p.Src, n)
 	}

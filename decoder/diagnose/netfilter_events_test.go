@@ -7,14 +7,15 @@ import (
 	"testing"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 // learnt knows the facts given, and what netfilter said.
-func learnt(facts []decoder.Fact, said ...decoder.Event) *State {
+func learnt(facts []event.Fact, said ...event.Event) *State {
 	st := NewState()
 	for _, f := range facts {
-		st.Observe(decoder.Event{Body: f})
+		st.Observe(event.Event{Body: f})
 	}
 	for _, e := range said {
 		st.Observe(e)
@@ -23,51 +24,51 @@ func learnt(facts []decoder.Fact, said ...decoder.Event) *State {
 }
 
 // lostSYN is one of a pod that a node's netfilter dropped.
-func lostSYN() decoder.Event {
+func lostSYN() event.Event {
 	f := connection().Reverse()
-	return decoder.Event{
-		Header: decoder.Header{Time: time.Unix(1000, 0), Netns: 7},
-		Packet: &decoder.Packet{Family: "ipv4", Proto: "tcp", Flags: "S", Src: f.Src.Addr(), Sport: f.Src.Port(), Dst: f.Dst.Addr(), Dport: f.Dst.Port()},
-		Body:   decoder.Drop{Reason: "NETFILTER_DROP", Location: "nf_hook_slow", Verdict: decoder.VerdictDrop},
+	return event.Event{
+		Header: event.Header{Time: time.Unix(1000, 0), Netns: 7},
+		Packet: &packet.Packet{Family: "ipv4", Proto: "tcp", Flags: "S", Src: f.Src.Addr(), Sport: f.Src.Port(), Dst: f.Dst.Addr(), Dport: f.Dst.Port()},
+		Body:   event.Drop{Reason: "NETFILTER_DROP", Location: "nf_hook_slow", Verdict: event.VerdictDrop},
 	}
 }
 
 // of is the event with another body.
-func of(e decoder.Event, b decoder.Body) decoder.Event {
+func of(e event.Event, b event.Body) event.Event {
 	e.Body = b
 	return e
 }
 
 func TestWhatNetfilterSaysItselfIsCertain(t *testing.T) {
 	syn := lostSYN()
-	about := decoder.Ask(syn)
-	rule := func(text string) decoder.Fact {
-		return decoder.Fact{Blame: &decoder.Blame{About: about, Hooks: []string{"forward"}, Confidence: decoder.Certain,
-			Suspects: []decoder.Suspect{{RuleFact: decoder.RuleFact{System: "nftables", Table: "t", Chain: "c", Hook: "forward", Text: text}}}}}
+	about := event.Ask(syn)
+	rule := func(text string) event.Fact {
+		return event.Fact{Blame: &event.Blame{About: about, Hooks: []string{"forward"}, Confidence: event.Certain,
+			Suspects: []event.Suspect{{RuleFact: event.RuleFact{System: "nftables", Table: "t", Chain: "c", Hook: "forward", Text: text}}}}}
 	}
-	stats := func(rose decoder.ConntrackCounters) decoder.Fact {
-		return decoder.Fact{Conntrack: &decoder.ConntrackStats{Netns: 7, Count: 9, Max: 10, Rose: rose}}
+	stats := func(rose event.ConntrackCounters) event.Fact {
+		return event.Fact{Conntrack: &event.ConntrackStats{Netns: 7, Count: 9, Max: 10, Rose: rose}}
 	}
-	first := decoder.NewConntrack(connection().Reverse(), connection())
+	first := event.NewConntrack(connection().Reverse(), connection())
 	for _, c := range []struct {
 		name  string
-		facts []decoder.Fact
-		said  decoder.Netfilter
+		facts []event.Fact
+		said  event.Netfilter
 		id    string
-		sure  decoder.Confidence
+		sure  event.Confidence
 		proof string
 	}{
-		{"a race by its own word", nil, decoder.Netfilter{Op: decoder.NetfilterRefused, Lost: first},
-			"conntrack-insert-race", decoder.Certain, "10.244.1.2:40000 > 10.9.0.2:80 was there first"},
-		{"a full table, though a rule would fit", []decoder.Fact{stats(decoder.ConntrackCounters{}), rule("drop")}, decoder.Netfilter{Op: decoder.NetfilterFull},
-			"conntrack-full", decoder.Certain, "found no room"},
-		{"an invalid packet", []decoder.Fact{rule("ct state invalid drop")}, decoder.Netfilter{Op: decoder.NetfilterInvalid, Text: "SEQ is over the upper bound"},
-			"conntrack-invalid", decoder.Certain, "conntrack says of it: SEQ is over the upper bound"},
-		{"an invalid packet without a text", []decoder.Fact{rule("ct state invalid drop")}, decoder.Netfilter{},
-			"conntrack-invalid", decoder.Likely, "no entry"},
+		{"a race by its own word", nil, event.Netfilter{Op: event.NetfilterRefused, Lost: first},
+			"conntrack-insert-race", event.Certain, "10.244.1.2:40000 > 10.9.0.2:80 was there first"},
+		{"a full table, though a rule would fit", []event.Fact{stats(event.ConntrackCounters{}), rule("drop")}, event.Netfilter{Op: event.NetfilterFull},
+			"conntrack-full", event.Certain, "found no room"},
+		{"an invalid packet", []event.Fact{rule("ct state invalid drop")}, event.Netfilter{Op: event.NetfilterInvalid, Text: "SEQ is over the upper bound"},
+			"conntrack-invalid", event.Certain, "conntrack says of it: SEQ is over the upper bound"},
+		{"an invalid packet without a text", []event.Fact{rule("ct state invalid drop")}, event.Netfilter{},
+			"conntrack-invalid", event.Likely, "no entry"},
 	} {
 		st := learnt(c.facts, of(syn, c.said))
-		f, ok := st.Proves(syn, syn.Body.(decoder.Drop))
+		f, ok := st.Proves(syn, syn.Body.(event.Drop))
 		if !ok || f.ID != c.id || f.Confidence != c.sure || !strings.Contains(strings.Join(f.Evidence, "\n"), c.proof) {
 			t.Errorf("%s: %s %s %q, want %s %s with %q", c.name, f.ID, f.Confidence, f.Evidence, c.id, c.sure, c.proof)
 		}
@@ -80,44 +81,44 @@ func TestConntrackHitsManyByOneCause(t *testing.T) {
 	masked := netip.MustParseAddrPort("10.9.0.1:20000")
 	for _, c := range []struct {
 		name, proto string
-		entry       func(e decoder.Event) (own, first *decoder.Conntrack) // nil if it has none
+		entry       func(e event.Event) (own, first *event.Conntrack) // nil if it has none
 		want        string
 	}{
-		{"a rule for what is invalid", "tcp", func(decoder.Event) (*decoder.Conntrack, *decoder.Conntrack) { return nil, nil },
+		{"a rule for what is invalid", "tcp", func(event.Event) (*event.Conntrack, *event.Conntrack) { return nil, nil },
 			"conntrack-invalid nftables ipv4 t c handle 4 in netns 7"},
-		{"two queries at once, to one of many backends", "udp", func(e decoder.Event) (*decoder.Conntrack, *decoder.Conntrack) {
-			asked := decoder.FlowTuple{Src: e.Packet.Source(), Dst: netip.MustParseAddrPort("10.96.0.10:53")}
-			own := decoder.NewConntrack(asked, e.Packet.Flow().Reverse())
+		{"two queries at once, to one of many backends", "udp", func(e event.Event) (*event.Conntrack, *event.Conntrack) {
+			asked := packet.FlowTuple{Src: e.Packet.Source(), Dst: netip.MustParseAddrPort("10.96.0.10:53")}
+			own := event.NewConntrack(asked, e.Packet.Flow().Reverse())
 			return own, own
 		}, "conntrack-insert-race udp 10.96.0.10:53"},
-		{"two flows that get one port", "tcp", func(e decoder.Event) (*decoder.Conntrack, *decoder.Conntrack) {
+		{"two flows that get one port", "tcp", func(e event.Event) (*event.Conntrack, *event.Conntrack) {
 			to := e.Packet.Destination()
-			other := decoder.FlowTuple{Src: netip.MustParseAddrPort("10.244.1.9:41000"), Dst: to}
-			reply := decoder.FlowTuple{Src: to, Dst: masked}
-			return decoder.NewConntrack(e.Packet.Flow(), reply), decoder.NewConntrack(other, reply)
+			other := packet.FlowTuple{Src: netip.MustParseAddrPort("10.244.1.9:41000"), Dst: to}
+			reply := packet.FlowTuple{Src: to, Dst: masked}
+			return event.NewConntrack(e.Packet.Flow(), reply), event.NewConntrack(other, reply)
 		}, "conntrack-insert-race source translation to 10.9.0.1 in netns 7"},
-		{"a segment that overtakes another", "tcp", func(e decoder.Event) (*decoder.Conntrack, *decoder.Conntrack) {
-			own := decoder.NewConntrack(e.Packet.Flow(), e.Packet.Flow().Reverse())
+		{"a segment that overtakes another", "tcp", func(e event.Event) (*event.Conntrack, *event.Conntrack) {
+			own := event.NewConntrack(e.Packet.Flow(), e.Packet.Flow().Reverse())
 			return own, own
 		}, "conntrack-insert-race conntrack in netns 7"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var all decoder.Folder
+			var all event.Folder
 			for i := range 40 {
 				e := lostSYN()
 				p := *e.Packet
 				p.Proto, p.Dst, p.Dport = c.proto, host(i).Addr(), host(i).Port()
 				e.Packet = &p
-				d := e.Body.(decoder.Drop)
+				d := e.Body.(event.Drop)
 				own, first := c.entry(e)
 				d.Conntrack = own
-				said := decoder.Netfilter{Op: decoder.NetfilterRefused, Lost: first}
+				said := event.Netfilter{Op: event.NetfilterRefused, Lost: first}
 				if first == nil {
-					said.Op = decoder.NetfilterInvalid
+					said.Op = event.NetfilterInvalid
 				}
-				rule := decoder.RuleFact{System: "nftables", Family: "ipv4", Table: "t", Chain: "c", Handle: 4, Text: "ct state invalid drop"}
-				blame := decoder.Blame{About: decoder.Ask(e), Confidence: decoder.Certain, Suspects: []decoder.Suspect{{RuleFact: rule}}}
-				f, _ := learnt([]decoder.Fact{{Blame: &blame}}, of(e, said)).Proves(e, d)
+				rule := event.RuleFact{System: "nftables", Family: "ipv4", Table: "t", Chain: "c", Handle: 4, Text: "ct state invalid drop"}
+				blame := event.Blame{About: event.Ask(e), Confidence: event.Certain, Suspects: []event.Suspect{{RuleFact: rule}}}
+				f, _ := learnt([]event.Fact{{Blame: &blame}}, of(e, said)).Proves(e, d)
 				all.Add(f)
 			}
 			found := all.All()
@@ -135,8 +136,8 @@ func host(i int) netip.AddrPort {
 
 func TestTheHookThatDroppedIsNamed(t *testing.T) {
 	syn := lostSYN()
-	d := syn.Body.(decoder.Drop)
-	d.Hook, d.Rejected, d.Answer, d.Verdict = "forward", true, &decoder.Answer{Name: "tcp-reset"}, decoder.VerdictReject
+	d := syn.Body.(event.Drop)
+	d.Hook, d.Rejected, d.Answer, d.Verdict = "forward", true, &event.Answer{Name: "tcp-reset"}, event.VerdictReject
 	f, ok := NewState().Proves(of(syn, d), d)
 	if !ok || f.ID != "netfilter-reject" || !slices.Contains(f.Evidence, "dropped in hook forward, as the hook says itself") ||
 		!slices.Contains(f.Evidence, "netfilter itself answered its sender: tcp-reset") {
@@ -147,18 +148,18 @@ func TestTheHookThatDroppedIsNamed(t *testing.T) {
 func TestAServiceThatNoRuleIsForIsCertain(t *testing.T) {
 	syn := lostSYN()
 	server := syn.Packet.Dst
-	service := decoder.Fact{Service: &decoder.ServiceFact{Source: "resolv", Netns: 8, Addrs: []netip.Addr{server}}}
-	node := decoder.Fact{Device: &decoder.Device{Netns: 7, Ifindex: 2, Name: "eth0", Addrs: []netip.Prefix{netip.PrefixFrom(syn.Packet.Src, 24)}}}
-	untranslated := of(syn, decoder.Netfilter{Op: decoder.NetfilterUntranslated})
+	service := event.Fact{Service: &event.ServiceFact{Source: "resolv", Netns: 8, Addrs: []netip.Addr{server}}}
+	node := event.Fact{Device: &event.Device{Netns: 7, Ifindex: 2, Name: "eth0", Addrs: []netip.Prefix{netip.PrefixFrom(syn.Packet.Src, 24)}}}
+	untranslated := of(syn, event.Netfilter{Op: event.NetfilterUntranslated})
 	for _, c := range []struct {
 		name string
 		know *State
-		sure decoder.Confidence
+		sure event.Confidence
 		hook string
 	}{
-		{"nobody said so", learnt([]decoder.Fact{service}), decoder.Likely, ""},
-		{"a pod's flow", learnt([]decoder.Fact{service}, untranslated), decoder.Certain, "at hook prerouting"},
-		{"the node's own flow", learnt([]decoder.Fact{service, node}, untranslated), decoder.Certain, "at hook output"},
+		{"nobody said so", learnt([]event.Fact{service}), event.Likely, ""},
+		{"a pod's flow", learnt([]event.Fact{service}, untranslated), event.Certain, "at hook prerouting"},
+		{"the node's own flow", learnt([]event.Fact{service, node}, untranslated), event.Certain, "at hook output"},
 	} {
 		f, ok := c.know.dnatMiss(syn, nil, "here")
 		if !ok || f.ID != "service-dnat-miss" || f.Confidence != c.sure || !strings.Contains(strings.Join(f.Evidence, "\n"), c.hook) {
@@ -170,9 +171,9 @@ func TestAServiceThatNoRuleIsForIsCertain(t *testing.T) {
 // TestASlowServerIsNoService: which server a resolv.conf names is a guess at a service until it answers.
 func TestASlowServerIsNoService(t *testing.T) {
 	syn := lostSYN()
-	service := decoder.Fact{Service: &decoder.ServiceFact{Source: "resolv", Netns: 8, Addrs: []netip.Addr{syn.Packet.Dst}}}
-	answer := of(syn, decoder.Hop{})
-	answer.Direction, answer.Packet = decoder.In, &decoder.Packet{Family: "ipv4", Proto: "tcp", Flags: "S.",
+	service := event.Fact{Service: &event.ServiceFact{Source: "resolv", Netns: 8, Addrs: []netip.Addr{syn.Packet.Dst}}}
+	answer := of(syn, event.Hop{})
+	answer.Direction, answer.Packet = event.In, &packet.Packet{Family: "ipv4", Proto: "tcp", Flags: "S.",
 		Src: syn.Packet.Dst, Sport: syn.Packet.Dport, Dst: syn.Packet.Src, Dport: syn.Packet.Sport}
 	for _, c := range []struct {
 		name     string
@@ -182,12 +183,12 @@ func TestASlowServerIsNoService(t *testing.T) {
 		{"a server that takes two seconds", 2 * time.Second, 0},
 		{"nobody", 0, 1},
 	} {
-		st := learnt([]decoder.Fact{service})
+		st := learnt([]event.Fact{service})
 		x := NewTranslations(st)
-		miss := of(syn, decoder.NAT{Original: syn.Packet.Flow(), State: decoder.NATMiss})
+		miss := of(syn, event.NAT{Original: syn.Packet.Flow(), State: event.NATMiss})
 		st.Observe(miss)
 		x.Observe(miss)
-		var found []decoder.Finding
+		var found []event.Finding
 		for age := time.Duration(0); age <= factsDeadline; age += time.Second {
 			if c.answered != 0 && age == c.answered {
 				st.Observe(answer)

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // netPolicy is what a rule says of the network policy that it was made for.
@@ -33,7 +33,7 @@ func (p policyRef) String() string {
 }
 
 // see is the command that shows the policy. A rule of a pod's own may say any name.
-func (p policyRef) see() decoder.Remedy {
+func (p policyRef) see() event.Remedy {
 	switch {
 	case p.resource == "" && p.namespace == "":
 		return run("kubectl get networkpolicies -A -o yaml --field-selector metadata.name=%v", p.name)
@@ -46,7 +46,7 @@ func (p policyRef) see() decoder.Remedy {
 }
 
 // ofPolicy has a finding about a rule name the network policy that the rule is of.
-func ofPolicy(f *decoder.Finding, e decoder.Event, r decoder.RuleFact) {
+func ofPolicy(f *event.Finding, e event.Event, r event.RuleFact) {
 	p, ok := policyOf(r)
 	if !ok {
 		return
@@ -56,7 +56,7 @@ func ofPolicy(f *decoder.Finding, e decoder.Event, r decoder.RuleFact) {
 		return
 	}
 	f.Cause = "A network policy that selects a pod denies all that no policy for it allows. " + f.Cause
-	var see []decoder.Remedy
+	var see []event.Remedy
 	for _, one := range p.named {
 		see = append(see, one.see())
 	}
@@ -71,12 +71,12 @@ func ofPolicy(f *decoder.Finding, e decoder.Event, r decoder.RuleFact) {
 }
 
 // allPolicies shows every policy of Kubernetes' own kind.
-func allPolicies() decoder.Remedy {
+func allPolicies() event.Remedy {
 	return run("kubectl get networkpolicies -A").Noting("which select the pod, and what they allow")
 }
 
 // title says what the policy does to packets.
-func (p netPolicy) title(e decoder.Event, rejects bool) string {
+func (p netPolicy) title(e event.Event, rejects bool) string {
 	does, done := "drops", "dropped"
 	if rejects {
 		does, done = "rejects", "rejected"

@@ -4,7 +4,7 @@ import (
 	"regexp"
 	"strings"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // comments are what iptables and nft print of a rule's comment.
@@ -23,7 +23,7 @@ func commentOf(text string) string {
 var tablePrefix = regexp.MustCompile(`^(?:filter|raw|mangle|nat)-`)
 
 // policyOf reads whose policy a rule is of. ok is false if it is of none that is known here.
-func policyOf(r decoder.RuleFact) (p netPolicy, ok bool) {
+func policyOf(r event.RuleFact) (p netPolicy, ok bool) {
 	chain, comment := tablePrefix.ReplaceAllString(r.Chain, ""), commentOf(r.Text)
 	switch {
 	case strings.HasPrefix(chain, "cali-"):
@@ -82,7 +82,7 @@ var (
 )
 
 // calico: a policy's chain says in the first rule alone whose it is; the drop behind all policies of a tier is of none.
-func calico(chain, comment string, r decoder.RuleFact) netPolicy {
+func calico(chain, comment string, r event.RuleFact) netPolicy {
 	p := netPolicy{by: "Calico", none: strings.Contains(comment, "no policies passed")}
 	texts := []string{comment}
 	ofPolicy := strings.HasPrefix(chain, "cali-pi-") || strings.HasPrefix(chain, "cali-po-")
@@ -134,7 +134,7 @@ var (
 	kubeRouterAsked  = regexp.MustCompile(`run through nw policy (\S+)`)
 )
 
-func kubeRouter(comment string, r decoder.RuleFact) netPolicy {
+func kubeRouter(comment string, r event.RuleFact) netPolicy {
 	p := netPolicy{by: "kube-router"}
 	if m := kubeRouterPolicy.FindStringSubmatch(comment); m != nil {
 		p.named = []policyRef{{namespace: m[2], name: m[1]}}
@@ -202,7 +202,7 @@ func policyPluginOf(table string) string {
 	return map[string]string{"kube-network-policies": "kube-network-policies", "kindnet-network-policies": "kindnet"}[table]
 }
 
-func (st *State) learnPolicyPlugin(c decoder.ChainFact) {
+func (st *State) learnPolicyPlugin(c event.ChainFact) {
 	if by := policyPluginOf(c.Table); by != "" {
 		st.policyPlugins.Put(c.Netns, by)
 	}

@@ -5,12 +5,13 @@ import (
 	"slices"
 	"strings"
 
-	"ktrace/decoder"
+	"ktrace/decoder/bounded"
+	"ktrace/decoder/event"
 )
 
 // droppingRule is a rule that dropped packets.
 type droppingRule struct {
-	decoder.RuleFact
+	event.RuleFact
 	id      string
 	dropped []protoPort // what it dropped
 }
@@ -24,7 +25,7 @@ type protoPort struct {
 // droppingRules are the rules that are known to have dropped packets, by where. There are packets of which the node does not
 // say which rule it was: on a busy node it is asked too late, or not at all. They died of a rule that others died of.
 type droppingRules struct {
-	known decoder.Recent[rulePlace, []droppingRule]
+	known bounded.Map[rulePlace, []droppingRule]
 }
 
 // rulePlace is where packets of one family meet rules.
@@ -39,11 +40,11 @@ const (
 )
 
 // find returns the rule that a packet died of, or, if it is not known, the place; sure is whether it is the one rule.
-func (c *droppingRules) find(e decoder.Event, d decoder.Drop, b decoder.Blame) (rule droppingRule, sure bool) {
+func (c *droppingRules) find(e event.Event, d event.Drop, b event.Blame) (rule droppingRule, sure bool) {
 	place := rulePlace{e.Netns, e.Packet.Family}
 	port := protoPort{e.Packet.Proto, e.Packet.Dport}
 	switch {
-	case len(b.Suspects) > 0 && (b.Confidence != decoder.Possible || len(b.Suspects) == 1 && b.More == 0):
+	case len(b.Suspects) > 0 && (b.Confidence != event.Possible || len(b.Suspects) == 1 && b.More == 0):
 		return c.record(place, droppingRule{RuleFact: b.Suspects[0].RuleFact, id: ruleID(e.Netns, b.Suspects[0].RuleFact)}, port), true
 	case len(b.Suspects) > 0:
 		var ids []string
@@ -97,7 +98,7 @@ func (c *droppingRules) onlyMatch(at rulePlace, hook string, what protoPort) (on
 }
 
 // ruleID distinguishes a rule from all others.
-func ruleID(netns uint32, r decoder.RuleFact) string {
+func ruleID(netns uint32, r event.RuleFact) string {
 	which := "policy"
 	switch {
 	case r.Handle != 0:

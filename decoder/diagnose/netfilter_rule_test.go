@@ -7,35 +7,36 @@ import (
 	"testing"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 // ruled is a packet to an address and port that netfilter dropped, and what the node says of the rule.
-func ruled(to string, rule *decoder.RuleFact, sure decoder.Confidence) (decoder.Event, []decoder.Fact) {
+func ruled(to string, rule *event.RuleFact, sure event.Confidence) (event.Event, []event.Fact) {
 	dst := netip.MustParseAddrPort(to)
-	e := decoder.Event{
-		Header: decoder.Header{Time: time.Unix(1000, 0), Netns: 7, Ifindex: 2, Iface: "cni0"},
-		Packet: &decoder.Packet{Family: "ipv4", Proto: "tcp", Flags: "S", Src: netip.MustParseAddr("10.244.1.2"), Sport: 40000, Dst: dst.Addr(), Dport: dst.Port()},
-		Body:   decoder.Drop{Reason: "NETFILTER_DROP", Location: "nft_do_chain", Verdict: decoder.VerdictDrop},
+	e := event.Event{
+		Header: event.Header{Time: time.Unix(1000, 0), Netns: 7, Ifindex: 2, Iface: "cni0"},
+		Packet: &packet.Packet{Family: "ipv4", Proto: "tcp", Flags: "S", Src: netip.MustParseAddr("10.244.1.2"), Sport: 40000, Dst: dst.Addr(), Dport: dst.Port()},
+		Body:   event.Drop{Reason: "NETFILTER_DROP", Location: "nft_do_chain", Verdict: event.VerdictDrop},
 	}
 	if rule == nil {
 		return e, nil
 	}
-	return e, []decoder.Fact{{Blame: &decoder.Blame{About: decoder.Ask(e), Hooks: []string{"forward"}, Confidence: sure,
-		Suspects: []decoder.Suspect{{RuleFact: *rule, Fit: "yes"}}}}}
+	return e, []event.Fact{{Blame: &event.Blame{About: event.Ask(e), Hooks: []string{"forward"}, Confidence: sure,
+		Suspects: []event.Suspect{{RuleFact: *rule, Fit: "yes"}}}}}
 }
 
 // TestOneRuleIsOneCause for all that it hits, and though the node does not say of each packet which rule it was.
 func TestOneRuleIsOneCause(t *testing.T) {
-	rule := func(chain string, number int, text string) *decoder.RuleFact {
-		return &decoder.RuleFact{System: "iptables-nft", Family: "ipv4", Table: "filter", Chain: chain, Hook: "forward", Number: number, Text: text, Verdict: "drop"}
+	rule := func(chain string, number int, text string) *event.RuleFact {
+		return &event.RuleFact{System: "iptables-nft", Family: "ipv4", Table: "filter", Chain: chain, Hook: "forward", Number: number, Text: text, Verdict: "drop"}
 	}
 	policy, web, dns := rule("FORWARD", 0, "-P FORWARD DROP"), rule("FORWARD", 1, "-A FORWARD -p tcp --dport 80 -j DROP"), rule("FORWARD", 2, "-A FORWARD -p tcp --dport 53 -j DROP")
 	type packet struct {
 		to   string
-		rule *decoder.RuleFact
+		rule *event.RuleFact
 	}
-	many := func(n int, known *decoder.RuleFact) (all []packet) {
+	many := func(n int, known *event.RuleFact) (all []packet) {
 		for i := range n {
 			all = append(all, packet{fmt.Sprintf("198.51.100.%d:443", i+1), known})
 		}
@@ -55,11 +56,11 @@ func TestOneRuleIsOneCause(t *testing.T) {
 	} {
 		st := NewState()
 		r := NewDrops(st)
-		var folder decoder.Folder
+		var folder event.Folder
 		for _, p := range tt.packets {
-			e, facts := ruled(p.to, p.rule, decoder.Certain)
+			e, facts := ruled(p.to, p.rule, event.Certain)
 			for _, f := range facts {
-				st.Observe(decoder.Event{Body: f})
+				st.Observe(event.Event{Body: f})
 			}
 			st.Observe(e)
 			r.Observe(e)
@@ -80,12 +81,12 @@ func TestOneRuleIsOneCause(t *testing.T) {
 
 // TestARuleThatRejectsDoesSoThoughAnswersAreKeptBack: the kernel limits how many ICMP errors it sends.
 func TestARuleThatRejectsDoesSoThoughAnswersAreKeptBack(t *testing.T) {
-	e, facts := ruled("10.9.0.2:80", &decoder.RuleFact{System: "iptables-nft", Family: "ipv4", Table: "filter", Chain: "FORWARD", Hook: "forward", Number: 1,
-		Text: "-A FORWARD -p tcp --dport 80 -j REJECT --reject-with icmp-port-unreachable", Verdict: "reject", Reject: "icmp-port-unreachable"}, decoder.Certain)
+	e, facts := ruled("10.9.0.2:80", &event.RuleFact{System: "iptables-nft", Family: "ipv4", Table: "filter", Chain: "FORWARD", Hook: "forward", Number: 1,
+		Text: "-A FORWARD -p tcp --dport 80 -j REJECT --reject-with icmp-port-unreachable", Verdict: "reject", Reject: "icmp-port-unreachable"}, event.Certain)
 	st := learnt(facts)
-	silent, _ := st.Proves(e, e.Body.(decoder.Drop))
-	d := e.Body.(decoder.Drop)
-	d.Verdict, d.Answer = decoder.VerdictReject, &decoder.Answer{Name: "port-unreachable"}
+	silent, _ := st.Proves(e, e.Body.(event.Drop))
+	d := e.Body.(event.Drop)
+	d.Verdict, d.Answer = event.VerdictReject, &event.Answer{Name: "port-unreachable"}
 	answered, _ := st.Proves(of(e, d), d)
 	if silent.ID != "netfilter-reject" || answered.ID != silent.ID || answered.Subject != silent.Subject {
 		t.Errorf("answered it is %s of %s, not answered %s of %s", answered.ID, answered.Subject, silent.ID, silent.Subject)
@@ -133,8 +134,8 @@ func TestTheRulesOfNetworkPoliciesAreNamedByThem(t *testing.T) {
 		{"filter", "CILIUM_FORWARD", `-A CILIUM_FORWARD -m comment --comment "cilium: any->pod" -j DROP`, nil, `A rule of Cilium ("cilium: any->pod"), which is no network policy's, drops`, "iptables-nft -t filter -nvL CILIUM_FORWARD"},
 		{"filter", "FORWARD", `-A FORWARD -m comment --comment "mine" -j DROP`, nil, "A firewall rule (iptables-nft, filter chain FORWARD) drops", "iptables-nft -t filter"},
 	} {
-		e, facts := ruled("10.9.0.2:80", &decoder.RuleFact{System: "iptables-nft", Family: "ipv4", Table: tt.table, Chain: tt.chain, Hook: "forward", Number: 1, Text: tt.text, Verdict: "drop", Asked: tt.asked}, decoder.Certain)
-		f, _ := learnt(facts).Proves(e, e.Body.(decoder.Drop))
+		e, facts := ruled("10.9.0.2:80", &event.RuleFact{System: "iptables-nft", Family: "ipv4", Table: tt.table, Chain: tt.chain, Hook: "forward", Number: 1, Text: tt.text, Verdict: "drop", Asked: tt.asked}, event.Certain)
+		f, _ := learnt(facts).Proves(e, e.Body.(event.Drop))
 		if f.ID != "netfilter-drop" || !strings.HasPrefix(f.Title, tt.title) || !strings.Contains(f.Remedy[0].Run, tt.remedy) {
 			t.Errorf("%s: %s %q %q", tt.chain, f.ID, f.Title, f.Remedy)
 		}
@@ -143,26 +144,26 @@ func TestTheRulesOfNetworkPoliciesAreNamedByThem(t *testing.T) {
 
 // TestWhatTheInternetTriesIsNotMissed: a closed port is none the worse for a rule, unless a pod wanted it.
 func TestWhatTheInternetTriesIsNotMissed(t *testing.T) {
-	rule := &decoder.RuleFact{System: "nftables", Family: "inet", Table: "host", Chain: "input", Hook: "input", Text: "policy drop", Verdict: "drop"}
+	rule := &event.RuleFact{System: "nftables", Family: "inet", Table: "host", Chain: "input", Hook: "input", Text: "policy drop", Verdict: "drop"}
 	for _, tt := range []struct {
 		name  string
 		pod   string
 		port  uint16
 		found *bool
-		want  decoder.Severity
+		want  event.Severity
 	}{
-		{"a closed port", "", 23, new(bool), decoder.Info},
-		{"an open port", "", 23, &[]bool{true}[0], decoder.Critical},
-		{"not counted", "", 23, nil, decoder.Critical},
-		{"a pod tried it", "uid", 23, new(bool), decoder.Critical},
-		{"a node port", "", 30080, new(bool), decoder.Critical},
+		{"a closed port", "", 23, new(bool), event.Info},
+		{"an open port", "", 23, &[]bool{true}[0], event.Critical},
+		{"not counted", "", 23, nil, event.Critical},
+		{"a pod tried it", "uid", 23, new(bool), event.Critical},
+		{"a node port", "", 30080, new(bool), event.Critical},
 	} {
-		e, facts := ruled(netip.AddrPortFrom(netip.MustParseAddr("10.9.0.1"), tt.port).String(), rule, decoder.Certain)
+		e, facts := ruled(netip.AddrPortFrom(netip.MustParseAddr("10.9.0.1"), tt.port).String(), rule, event.Certain)
 		e.Pod.UID = tt.pod
 		if tt.found != nil {
-			facts = append(facts, decoder.Fact{Socket: &decoder.Socket{About: decoder.Ask(e), Found: *tt.found}})
+			facts = append(facts, event.Fact{Socket: &event.Socket{About: event.Ask(e), Found: *tt.found}})
 		}
-		if f, _ := learnt(facts).Proves(e, e.Body.(decoder.Drop)); f.Severity != tt.want {
+		if f, _ := learnt(facts).Proves(e, e.Body.(event.Drop)); f.Severity != tt.want {
 			t.Errorf("%s: %s, want %s: %q", tt.name, f.Severity, tt.want, f.Evidence)
 		}
 	}
@@ -206,8 +207,8 @@ func TestARuleIsOfNoPolicyThatDoesNotSaySo(t *testing.T) {
 		{"Antrea's other rules", "raw", "ANTREA-PREROUTING", `-A ANTREA-PREROUTING -m comment --comment "Antrea: drop Pod multicast traffic forwarded via underlay network" -j DROP`, nil, nil,
 			`A rule of Antrea ("drop Pod multicast traffic forwarded via underlay network"), which is no network policy's, drops`},
 	} {
-		e, facts := ruled("10.9.0.2:80", &decoder.RuleFact{System: "iptables-nft", Family: "ipv4", Table: tt.table, Chain: tt.chain, Hook: "forward", Number: 1, Text: tt.text, Verdict: "drop", Asked: tt.asked, Heads: tt.heads}, decoder.Certain)
-		f, _ := learnt(facts).Proves(e, e.Body.(decoder.Drop))
+		e, facts := ruled("10.9.0.2:80", &event.RuleFact{System: "iptables-nft", Family: "ipv4", Table: tt.table, Chain: tt.chain, Hook: "forward", Number: 1, Text: tt.text, Verdict: "drop", Asked: tt.asked, Heads: tt.heads}, event.Certain)
+		f, _ := learnt(facts).Proves(e, e.Body.(event.Drop))
 		if !strings.HasPrefix(f.Title, tt.title) {
 			t.Errorf("%s: %q, want %q", tt.name, f.Title, tt.title)
 		}

@@ -5,7 +5,8 @@ import (
 	"net/netip"
 	"slices"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 // scans are where senders were dropped who open connections, by sender.
@@ -18,8 +19,8 @@ const (
 )
 
 // learn takes in a drop.
-func (all scans) learn(e decoder.Event) {
-	d, ok := e.Body.(decoder.Drop)
+func (all scans) learn(e event.Event) {
+	d, ok := e.Body.(event.Drop)
 	if !ok || e.Packet == nil || !d.ByNetfilter() || d.Conntrack.DNAT() || !opens(e.Packet) {
 		return
 	}
@@ -47,13 +48,13 @@ func (all scans) describe(of netip.Addr) string {
 }
 
 // opens reports whether a packet begins something.
-func opens(p *decoder.Packet) bool {
+func opens(p *packet.Packet) bool {
 	return p.Proto == "tcp" && p.HasFlag('S') && !p.HasFlag('.') || p.Proto == "udp" && p.Dport < firstEphemeral
 }
 
 // scanned says why a packet to be forwarded that a rule dropped is no loss here: it was a scan from outside.
 // What a pod or a process of the node asks for is missed, and so is what a service's address was asked for.
-func (st *State) scanned(e decoder.Event, d decoder.Drop) string {
+func (st *State) scanned(e event.Event, d event.Drop) string {
 	if !d.ByNetfilter() || d.Conntrack.DNAT() || !opens(e.Packet) || !st.isOutside(e) {
 		return ""
 	}
@@ -62,7 +63,7 @@ func (st *State) scanned(e decoder.Event, d decoder.Drop) string {
 
 // isOutside reports whether the sender of a packet is known to be none of the cluster: its address is a public one, and
 // no network of this node, no pod and no endpoint of a service is near it.
-func (st *State) isOutside(e decoder.Event) bool {
+func (st *State) isOutside(e event.Event) bool {
 	from, _ := e.Ends()
 	a := e.Packet.Src
 	shared := netip.MustParsePrefix("100.64.0.0/10") // of providers' NAT, and of some plugins' pods

@@ -6,13 +6,14 @@ import (
 	"testing"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 // TestAScanOfPodsFromOutsideIsNotMissed: a policy that takes it does what it is there for. What the
 // cluster's own hosts ask for is a loss, and so is what a host outside asks for that scans no ports.
 func TestAScanOfPodsFromOutsideIsNotMissed(t *testing.T) {
-	rule := &decoder.RuleFact{System: "iptables-nft", Family: "ipv4", Table: "filter", Chain: "cali-tw-1", Hook: "forward", Number: 7, Text: "-A cali-tw-1 -j DROP", Verdict: "drop"}
+	rule := &event.RuleFact{System: "iptables-nft", Family: "ipv4", Table: "filter", Chain: "cali-tw-1", Hook: "forward", Number: 7, Text: "-A cali-tw-1 -j DROP", Verdict: "drop"}
 	ports := func(n int) (all []string) {
 		for i := range n {
 			all = append(all, fmt.Sprintf("10.244.1.2:%d", 20+i))
@@ -25,55 +26,55 @@ func TestAScanOfPodsFromOutsideIsNotMissed(t *testing.T) {
 		}
 		return all
 	}
-	device := func(prefix string) decoder.Fact {
-		return decoder.Fact{Device: &decoder.Device{Netns: 7, Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix(prefix)}}}
+	device := func(prefix string) event.Fact {
+		return event.Fact{Device: &event.Device{Netns: 7, Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix(prefix)}}}
 	}
-	endpoint := decoder.Fact{Service: &decoder.ServiceFact{Source: "api", Name: "web", Ports: []decoder.ServicePort{{Proto: "tcp", Port: 80,
+	endpoint := event.Fact{Service: &event.ServiceFact{Source: "api", Name: "web", Ports: []event.ServicePort{{Proto: "tcp", Port: 80,
 		Endpoints: []netip.AddrPort{netip.MustParseAddrPort("203.0.99.1:80")}}}}}
-	translated := decoder.NewConntrack(
-		decoder.FlowTuple{Src: netip.MustParseAddrPort("203.0.113.9:40000"), Dst: netip.MustParseAddrPort("10.9.0.1:30080")},
-		decoder.FlowTuple{Src: netip.MustParseAddrPort("10.244.1.2:20"), Dst: netip.MustParseAddrPort("203.0.113.9:40000")})
+	translated := event.NewConntrack(
+		packet.FlowTuple{Src: netip.MustParseAddrPort("203.0.113.9:40000"), Dst: netip.MustParseAddrPort("10.9.0.1:30080")},
+		packet.FlowTuple{Src: netip.MustParseAddrPort("10.244.1.2:20"), Dst: netip.MustParseAddrPort("203.0.113.9:40000")})
 	for _, tt := range []struct {
 		name string
 		from string
 		to   []string
 		pod  string
-		nat  *decoder.Conntrack
-		know []decoder.Fact
-		want decoder.Severity
+		nat  *event.Conntrack
+		know []event.Fact
+		want event.Severity
 	}{
-		{"many ports of a pod", "203.0.113.9", ports(20), "", nil, nil, decoder.Info},
-		{"one port of many pods", "203.0.113.9", hosts(20, 22), "", nil, nil, decoder.Info},
-		{"one port of a pod", "203.0.113.9", ports(1), "", nil, nil, decoder.Critical},
-		{"one port of a few pods", "203.0.113.9", hosts(8, 443), "", nil, nil, decoder.Critical},
-		{"a few ports of a pod", "203.0.113.9", ports(4), "", nil, nil, decoder.Critical},
-		{"a pod with a public address", "203.0.113.9", ports(20), "uid", nil, nil, decoder.Critical},
-		{"a network nearby", "192.168.7.9", ports(20), "", nil, nil, decoder.Critical},
-		{"another node's pod", "10.244.2.9", ports(20), "", nil, nil, decoder.Critical},
-		{"a provider's NAT", "100.64.0.9", ports(20), "", nil, nil, decoder.Critical},
-		{"the node itself, by a public address", "203.0.113.9", ports(20), "", nil, []decoder.Fact{device("203.0.113.9/24")}, decoder.Critical},
-		{"a host of the nodes' network", "203.0.113.9", ports(20), "", nil, []decoder.Fact{device("203.0.7.1/24")}, decoder.Critical},
-		{"a host near a service's endpoint", "203.0.113.9", ports(20), "", nil, []decoder.Fact{endpoint}, decoder.Critical},
-		{"who was sent here by a node port", "203.0.113.9", ports(20), "", translated, nil, decoder.Critical},
+		{"many ports of a pod", "203.0.113.9", ports(20), "", nil, nil, event.Info},
+		{"one port of many pods", "203.0.113.9", hosts(20, 22), "", nil, nil, event.Info},
+		{"one port of a pod", "203.0.113.9", ports(1), "", nil, nil, event.Critical},
+		{"one port of a few pods", "203.0.113.9", hosts(8, 443), "", nil, nil, event.Critical},
+		{"a few ports of a pod", "203.0.113.9", ports(4), "", nil, nil, event.Critical},
+		{"a pod with a public address", "203.0.113.9", ports(20), "uid", nil, nil, event.Critical},
+		{"a network nearby", "192.168.7.9", ports(20), "", nil, nil, event.Critical},
+		{"another node's pod", "10.244.2.9", ports(20), "", nil, nil, event.Critical},
+		{"a provider's NAT", "100.64.0.9", ports(20), "", nil, nil, event.Critical},
+		{"the node itself, by a public address", "203.0.113.9", ports(20), "", nil, []event.Fact{device("203.0.113.9/24")}, event.Critical},
+		{"a host of the nodes' network", "203.0.113.9", ports(20), "", nil, []event.Fact{device("203.0.7.1/24")}, event.Critical},
+		{"a host near a service's endpoint", "203.0.113.9", ports(20), "", nil, []event.Fact{endpoint}, event.Critical},
+		{"who was sent here by a node port", "203.0.113.9", ports(20), "", translated, nil, event.Critical},
 	} {
 		st := learnt(tt.know)
 		r := NewDrops(st)
-		var folder decoder.Folder
+		var folder event.Folder
 		for _, to := range tt.to {
-			e, facts := ruled(to, rule, decoder.Certain)
+			e, facts := ruled(to, rule, event.Certain)
 			e.Packet.Src, e.Pod.UID = netip.MustParseAddr(tt.from), tt.pod
-			d := e.Body.(decoder.Drop)
+			d := e.Body.(event.Drop)
 			d.Conntrack = tt.nat
 			e.Body = d
-			facts[0].Blame.About = decoder.Ask(e)
-			st.Observe(decoder.Event{Body: facts[0]})
+			facts[0].Blame.About = event.Ask(e)
+			st.Observe(event.Event{Body: facts[0]})
 			st.Observe(e)
 			r.Observe(e)
 		}
 		for _, f := range r.Flush(time.Unix(1010, 0), true) {
 			folder.Add(f)
 		}
-		all := decoder.Worst(folder.All())
+		all := event.Worst(folder.All())
 		if len(all) != 1 || all[0].Severity != tt.want {
 			t.Errorf("%s: %d findings, %+v, want %s", tt.name, len(all), all, tt.want)
 		}
@@ -88,8 +89,8 @@ func TestASlowScanIsWaitedFor(t *testing.T) {
 	packet := *e.Packet
 	packet.Src = netip.MustParseAddr("10.244.2.9")
 	inside.Packet = &packet
-	st := learnt([]decoder.Fact{{Blame: &decoder.Blame{About: decoder.Ask(e), Suspects: make([]decoder.Suspect, 1)}},
-		{Blame: &decoder.Blame{About: decoder.Ask(inside), Suspects: make([]decoder.Suspect, 1)}}})
+	st := learnt([]event.Fact{{Blame: &event.Blame{About: event.Ask(e), Suspects: make([]event.Suspect, 1)}},
+		{Blame: &event.Blame{About: event.Ask(inside), Suspects: make([]event.Suspect, 1)}}})
 	if !st.awaitsFacts(e, factsWithin) || st.awaitsFacts(e, probedWithin) || st.awaitsFacts(inside, factsWithin) {
 		t.Errorf("waits for a scan %v, without end %v, for who is inside %v", st.awaitsFacts(e, factsWithin), st.awaitsFacts(e, probedWithin), st.awaitsFacts(inside, factsWithin))
 	}

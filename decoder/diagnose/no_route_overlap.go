@@ -5,13 +5,13 @@ import (
 	"net/netip"
 	"slices"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // overlap says which other network of the node an address may be in, though the route for it leads to a device whose own
 // range has it, too: docker0 with the pods' range, or with the services'. "" if there is none. The route to mine is the one
 // that wins.
-func (st *State) overlap(e decoder.Event, device string, hop netip.Addr) (mine netip.Prefix, why string) {
+func (st *State) overlap(e event.Event, device string, hop netip.Addr) (mine netip.Prefix, why string) {
 	taker, ok := st.devices.Get(deviceKey{e.Netns, device})
 	i := slices.IndexFunc(taker.Addrs, func(p netip.Prefix) bool { return p.Masked().Contains(hop) && !p.IsSingleIP() })
 	if !ok || i < 0 || hop != e.Packet.Dst {

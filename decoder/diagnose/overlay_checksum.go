@@ -4,26 +4,26 @@ import (
 	"fmt"
 	"slices"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // overlayChecksum reports a tunnel's packet that arrived, and that the kernel does not believe: the sender's device was to
 // fill in a checksum and did so wrongly.
-func overlayChecksum(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+func overlayChecksum(st *State, e event.Event, d event.Drop) (event.Finding, bool) {
 	kind, ok := overlays()[e.Packet.Dport]
 	functions := []string{"udp_queue_rcv_one_skb", "udpv6_queue_rcv_one_skb"} // where kernels before 5.17 give a tunnel nothing else up
 	unnamed := d.Unexplained() && slices.Contains(functions, d.Location)
 	if !ok || e.Packet.Proto != "udp" || d.Reason != "UDP_CSUM" && !unnamed {
-		return decoder.Finding{}, false
+		return event.Finding{}, false
 	}
 	from, to, device := e.Packet.Src, e.Packet.Destination(), st.tunnelOf(e.Netns)
-	f := decoder.Finding{
-		ID: "checksum-error", Confidence: decoder.Certain, Subject: fmt.Sprintf("%v > %v", from, to),
+	f := event.Finding{
+		ID: "checksum-error", Confidence: event.Certain, Subject: fmt.Sprintf("%v > %v", from, to),
 		Title: fmt.Sprintf("%s packets from %v arrive at %v with a bad checksum and are dropped: pods of the two nodes do not reach each other.", kind, from, to),
 		Cause: "The tunnel's packet came through, but its UDP checksum is wrong: as a rule the sender leaves the checksum to its network card " +
 			"(offload), and that or its driver does not know tunnels. No firewall is to blame.",
-		Evidence: []string{fmt.Sprintf("received by %s, for the tunnel's device %s", decoder.Place(e), device)},
-		Remedy: []decoder.Remedy{
+		Evidence: []string{fmt.Sprintf("received by %s, for the tunnel's device %s", event.Place(e), device)},
+		Remedy: []event.Remedy{
 			run("ethtool -K %v tx-checksum-ip-generic off", device).Noting("on %v", from),
 			pipe(run("ip -o route get %v", to.Addr()), run("sed %v", `s/.* dev \([^ ]*\).*/\1/`), run("xargs ethtool -k"), run("grep -e tx-udp_tnl-csum -e tx-checksum")).
 				Noting("on %v: the uplink's, if that does not help", from),
@@ -32,11 +32,11 @@ func overlayChecksum(st *State, e decoder.Event, d decoder.Drop) (decoder.Findin
 	}
 	switch {
 	case d.Reason != "UDP_CSUM":
-		f.Confidence = decoder.Likely
+		f.Confidence = event.Likely
 	case e.Packet.Family == "ipv6" && e.Packet.ChecksumMissing():
 		f.Title = fmt.Sprintf("%s packets from %v arrive at %v without a checksum and are dropped: pods of the two nodes do not reach each other.", kind, from, to)
 		f.Cause = "Over IPv6 a tunnel without checksums must be allowed at both ends, and is not at this one."
-		f.Remedy = []decoder.Remedy{
+		f.Remedy = []event.Remedy{
 			pipe(run("ip -d link show dev %v", device), run("grep -o -e noudp6zerocsumrx -e udp6zerocsumrx")).Noting("the device is made anew to change it"),
 			pipe(run("ip -d link show dev %v", device), run("grep -o -e noudp6zerocsumtx -e udp6zerocsumtx")).Noting("on %v", from),
 		}
@@ -60,21 +60,21 @@ func (st *State) tunnelOf(netns uint32) string {
 
 // overlayMisaddressed reports a packet that came out of a tunnel in a frame for another MAC than the tunnel's device has,
 // though this node is who passes it on.
-func overlayMisaddressed(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+func overlayMisaddressed(st *State, e event.Event, d event.Drop) (event.Finding, bool) {
 	device, known := st.devices.Get(deviceKey{e.Netns, e.Iface})
 	functions := []string{"ip_rcv_core", "ip_rcv", "ip6_rcv_core", "ipv6_rcv"} // where kernels before 5.17 give it up
 	by, carried := st.effects.tunneled.Get(flowOf(e.Packet))
 	wrong := carried && device.MAC != "" && by.mac != device.MAC
 	unnamed := d.Unexplained() && slices.Contains(functions, d.Location) && wrong
 	if !known || !device.Tunnels() || d.Reason != "OTHERHOST" && !unnamed || !st.passesOn(e) {
-		return decoder.Finding{}, false
+		return event.Finding{}, false
 	}
-	f := decoder.Finding{
-		ID: "overlay-blocked", Confidence: decoder.Certain, Subject: at(e),
+	f := event.Finding{
+		ID: "overlay-blocked", Confidence: event.Certain, Subject: at(e),
 		Title: fmt.Sprintf("The tunnel's frames for %v come with a MAC that is not that of %s, and are dropped: the sender's neighbour or fdb entry for this node is stale.", e.Packet.Dst, e.Iface),
 		Cause: "The packet came through the tunnel to the right node, in a frame for another MAC address, so the kernel takes it for another host's. " +
 			"The device was made anew, and the other node still has its old MAC (ip neigh, bridge fdb). No firewall is to blame.",
-		Remedy: []decoder.Remedy{run("ip -br link show dev %v", e.Iface).Noting("its MAC, against what the other nodes have for it")},
+		Remedy: []event.Remedy{run("ip -br link show dev %v", e.Iface).Noting("its MAC, against what the other nodes have for it")},
 	}
 	sender := "the sending node"
 	if device.MAC != "" {
@@ -99,7 +99,7 @@ func overlayMisaddressed(st *State, e decoder.Event, d decoder.Drop) (decoder.Fi
 
 // passesOn reports whether the node that a packet came to by a tunnel is the last before its destination. What is for a
 // third node was flooded, and is that node's.
-func (st *State) passesOn(e decoder.Event) bool {
+func (st *State) passesOn(e event.Event) bool {
 	r, ok := st.route(e, false)
 	out, _ := st.devices.Get(deviceKey{e.Netns, r.Out})
 	return ok && r.Errno == "" && !r.Gateway.IsValid() && (r.Type == "local" || r.Type == "unicast" && !out.Tunnels())

@@ -3,7 +3,7 @@ package diagnose
 import (
 	"fmt"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // overlays are the ports that tunnels between nodes use (IANA; 8472 is Linux' and Flannel's own for VXLAN).
@@ -12,20 +12,20 @@ func overlays() map[uint16]string {
 }
 
 // overlayBlocked reports a packet between nodes that carries others, and that a firewall or the other node refused.
-func overlayBlocked(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+func overlayBlocked(st *State, e event.Event, d event.Drop) (event.Finding, bool) {
 	tunnel, ok := overlays()[e.Packet.Dport]
 	refused := d.NoSocket() && d.Answer != nil
 	b, blamed := st.dropRulesOf(e, d)
 	noRule := blamed && len(b.Suspects) == 0 && b.Incomplete == "" // conntrack or NAT dropped it
 	if !ok || e.Packet.Proto != "udp" || (!d.ByNetfilter() || noRule) && !refused {
-		return decoder.Finding{}, false
+		return event.Finding{}, false
 	}
 	peer := e.Packet.Destination()
-	f := decoder.Finding{
-		ID: "overlay-blocked", Confidence: decoder.Certain, Subject: fmt.Sprintf("%v > %v", e.Packet.Src, peer),
+	f := event.Finding{
+		ID: "overlay-blocked", Confidence: event.Certain, Subject: fmt.Sprintf("%v > %v", e.Packet.Src, peer),
 		Title: fmt.Sprintf("%s packets from %v to %v are dropped: pods of the two nodes do not reach each other.", tunnel, e.Packet.Src, peer),
 		Cause: "A firewall drops what the overlay network sends between the nodes, whatever the pods put into it.",
-		Remedy: []decoder.Remedy{
+		Remedy: []event.Remedy{
 			pipe(run(forFamily(peer.Addr(), "iptables-save -c")), run("grep -e %v -e DROP -e REJECT", peer.Port())).In(st.enter(e.Netns)),
 			pipe(run("nft list ruleset"), run("grep -n -e %v -e drop", peer.Port())).In(st.enter(e.Netns)),
 			do("let UDP port %d pass between all nodes, in the cloud's security groups, too", peer.Port()),
@@ -34,7 +34,7 @@ func overlayBlocked(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding
 	if refused {
 		f.Title = fmt.Sprintf("%v refuses %s packets: nothing there takes them, so pods of the two nodes do not reach each other.", peer, tunnel)
 		f.Cause = "The other node has no tunnel device on that port: its network plugin is not running, or uses another port."
-		f.Remedy = []decoder.Remedy{
+		f.Remedy = []event.Remedy{
 			run("ip -d link show type vxlan").Noting("on %v", peer.Addr()),
 			sockets("lnp", "udp", peer.Port()).Noting("on %v", peer.Addr()),
 			run("kubectl -n kube-system get pods -o wide").Noting("is the network plugin running there?"),

@@ -6,7 +6,9 @@ import (
 	"slices"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/bounded"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 // Tunnels is the rule for tunnels between nodes by which packets leave and nothing comes back, for what was lost behind
@@ -14,8 +16,8 @@ import (
 type Tunnels struct {
 	state    *State
 	tunnels  map[tunnelKey]*tunnelState
-	lastSeen decoder.Recent[outerFlow, decoder.Header] // where packets were last seen
-	arrived  pending                                   // where a device for them is down
+	lastSeen bounded.Map[outerFlow, event.Header] // where packets were last seen
+	arrived  pending                              // where a device for them is down
 }
 
 // tunnelKey is a tunnel from one node to another, as a namespace that has it sees it.
@@ -34,13 +36,13 @@ type outerFlow struct {
 // tunnelState is what went by a way since an answer last came back.
 type tunnelState struct {
 	first, last time.Time
-	event       decoder.Event // the first
-	journey     uint64        // the latest: devices are stacked
-	out, in     uint64        // of all time
-	requests    uint64        // packets that are always answered, if only by an error
-	requested   []netip.Addr  // pods, or others, that they were for
-	icmp        string        // the ICMP error that came instead
-	icmpFrom    netip.Addr    // its sender
+	event       event.Event  // the first
+	journey     uint64       // the latest: devices are stacked
+	out, in     uint64       // of all time
+	requests    uint64       // packets that are always answered, if only by an error
+	requested   []netip.Addr // pods, or others, that they were for
+	icmp        string       // the ICMP error that came instead
+	icmpFrom    netip.Addr   // its sender
 	reported    bool
 }
 
@@ -58,8 +60,8 @@ func NewTunnels(state *State) *Tunnels {
 }
 
 // Observe implements decoder.Rule.
-func (r *Tunnels) Observe(e decoder.Event) []decoder.Finding {
-	if _, ok := e.Body.(decoder.Hop); !ok || e.Packet == nil {
+func (r *Tunnels) Observe(e event.Event) []event.Finding {
+	if _, ok := e.Body.(event.Hop); !ok || e.Packet == nil {
 		return nil
 	}
 	p := e.Packet
@@ -67,20 +69,20 @@ func (r *Tunnels) Observe(e decoder.Event) []decoder.Finding {
 		r.lastSeen.Put(outerFlow{p.Src, p.Destination()}, e.Header)
 	}
 	switch {
-	case p.Tunnel != nil && e.Direction == decoder.Out:
+	case p.Tunnel != nil && e.Direction == event.Out:
 		r.sent(e)
-	case p.Tunnel != nil && e.Direction == decoder.In:
+	case p.Tunnel != nil && e.Direction == event.In:
 		r.received(e)
 		if r.down(e.Netns) != "" {
 			r.arrived.add(e, "tunnel", false)
 		}
-	case e.Direction == decoder.In && p.IsICMPError():
+	case e.Direction == event.In && p.IsICMPError():
 		r.refused(e)
 	}
 	return nil
 }
 
-func (r *Tunnels) sent(e decoder.Event) {
+func (r *Tunnels) sent(e event.Event) {
 	p := e.Packet
 	k := tunnelKey{e.Netns, p.Src, p.Dst, p.Dport}
 	x := r.tunnels[k]
@@ -112,7 +114,7 @@ func (r *Tunnels) sent(e decoder.Event) {
 
 // received takes in what a tunnel brought. An answer to any question shows that the tunnel works both ways; what hosts say
 // to all, or ask themselves, shows only the one.
-func (r *Tunnels) received(e decoder.Event) {
+func (r *Tunnels) received(e event.Event) {
 	p, inner := e.Packet, e.Packet.Innermost()
 	x := r.tunnels[tunnelKey{e.Netns, p.Dst, p.Src, p.Dport}]
 	if x == nil || inner.Dst.IsMulticast() {
@@ -125,13 +127,13 @@ func (r *Tunnels) received(e decoder.Event) {
 }
 
 // wantsReply reports whether a packet has an answer in any case, be it an error.
-func wantsReply(p *decoder.Packet) bool {
+func wantsReply(p *packet.Packet) bool {
 	const dnsPort = 53
 	return p.Proto == "tcp" && p.HasFlag('S') && !p.HasFlag('.') || p.IsICMP(8, 128) || p.Proto == "udp" && p.Dport == dnsPort
 }
 
 // refused takes in an ICMP error about what a tunnel sent.
-func (r *Tunnels) refused(e decoder.Event) {
+func (r *Tunnels) refused(e event.Event) {
 	about := e.Packet.About()
 	if about == nil {
 		return
@@ -146,8 +148,8 @@ func (r *Tunnels) refused(e decoder.Event) {
 }
 
 // Flush implements decoder.Rule.
-func (r *Tunnels) Flush(now time.Time, final bool) []decoder.Finding {
-	var found []decoder.Finding
+func (r *Tunnels) Flush(now time.Time, final bool) []event.Finding {
+	var found []event.Finding
 	for k, x := range r.tunnels {
 		silent := x.requests >= minRequests && x.last.Sub(x.first) >= minSilence && now.Sub(x.last) >= replyTimeout
 		if x.reported || !silent && x.icmp == "" {
@@ -159,7 +161,7 @@ func (r *Tunnels) Flush(now time.Time, final bool) []decoder.Finding {
 		}
 		found = append(found, x.finding(k, now))
 	}
-	slices.SortFunc(found, func(a, b decoder.Finding) int { return a.First.Compare(b.First) })
+	slices.SortFunc(found, func(a, b event.Finding) int { return a.First.Compare(b.First) })
 	for _, h := range r.arrived.expired(now, final, r.state.awaitsFacts) {
 		if f, ok := r.taken(h); ok {
 			f.Time = now
@@ -172,7 +174,7 @@ func (r *Tunnels) Flush(now time.Time, final bool) []decoder.Finding {
 // cameThrough reports whether what was sent by a way was seen to arrive at its other end, which is on this machine, too.
 func (r *Tunnels) cameThrough(k tunnelKey) bool {
 	last, seen := r.lastSeen.Get(outerFlow{k.local, netip.AddrPortFrom(k.peer, k.port)})
-	if !seen || last.Direction != decoder.In || last.Netns == k.netns {
+	if !seen || last.Direction != event.In || last.Netns == k.netns {
 		return false
 	}
 	for key, device := range r.state.devices.All() {
@@ -195,23 +197,23 @@ func (r *Tunnels) down(inode uint32) string {
 }
 
 // taken reports a tunnel's packets that a process receives: while it has the port, the tunnel's device cannot be up.
-func (r *Tunnels) taken(h *pendingDrop) (decoder.Finding, bool) {
+func (r *Tunnels) taken(h *pendingDrop) (event.Finding, bool) {
 	e := h.event
-	s, ok := r.state.sockets.Get(decoder.Ask(e))
+	s, ok := r.state.sockets.Get(event.Ask(e))
 	device := r.down(e.Netns)
 	if !ok || !s.Found || s.PID == 0 || device == "" {
-		return decoder.Finding{}, false
+		return event.Finding{}, false
 	}
 	here := e.Packet.Destination()
-	return graded(decoder.Finding{
-		ID: "overlay-blocked", Confidence: decoder.Certain, Subject: fmt.Sprintf("%v in netns %d", here, e.Netns),
+	return graded(event.Finding{
+		ID: "overlay-blocked", Confidence: event.Certain, Subject: fmt.Sprintf("%v in netns %d", here, e.Netns),
 		Title: fmt.Sprintf("%s (pid %d) has taken UDP port %d, by which other nodes' packets arrive: the tunnel's device %s is down.", s.Comm, s.PID, here.Port(), device),
 		Cause: "A tunnel's device needs its port for itself and cannot be set up while a process has it; what other nodes send goes to that process.",
 		Evidence: []string{
-			fmt.Sprintf("%s %v at %s", h.first.UTC().Format("15:04:05.000000"), e.Packet, decoder.Place(e)),
+			fmt.Sprintf("%s %v at %s", h.first.UTC().Format("15:04:05.000000"), e.Packet, event.Place(e)),
 			fmt.Sprintf("the socket at %v is of %s (pid %d); device %s is down in netns %d", s.Local, s.Comm, s.PID, device, e.Netns),
 		},
-		Remedy: []decoder.Remedy{
+		Remedy: []event.Remedy{
 			sockets("lnp", "udp", here.Port()).In(r.state.enter(e.Netns)),
 			run("ip link set dev %v up", device).In(r.state.enter(e.Netns)).Noting("once that process has ended, or has another port"),
 		},
@@ -219,23 +221,23 @@ func (r *Tunnels) taken(h *pendingDrop) (decoder.Finding, bool) {
 	}.Of(e)), true
 }
 
-func (x *tunnelState) finding(k tunnelKey, now time.Time) decoder.Finding {
+func (x *tunnelState) finding(k tunnelKey, now time.Time) event.Finding {
 	peer, carrier := netip.AddrPortFrom(k.peer, k.port).String(), fmt.Sprintf("UDP port %d", k.port)
 	if k.port == 0 {
 		peer, carrier = k.peer.String(), x.event.Packet.Tunnel.Kind
 	}
-	f := graded(decoder.Finding{
-		Time: now, ID: "overlay-blocked", Confidence: decoder.Likely,
+	f := graded(event.Finding{
+		Time: now, ID: "overlay-blocked", Confidence: event.Likely,
 		Subject: fmt.Sprintf("%v > %s", k.local, peer),
 		Title:   fmt.Sprintf("What %v sends through the tunnel to %s is never answered: pods of the two nodes do not reach each other.", k.local, peer),
 		Cause: fmt.Sprintf("Encapsulated packets leave this node and nothing comes back, not even an error: a firewall between the nodes drops %s, "+
 			"the other node is away, or drops them itself (bad checksum, a stale MAC).", carrier),
 		Evidence: []string{
-			fmt.Sprintf("%s %v at %s", x.first.UTC().Format("15:04:05.000000"), x.event.Packet, decoder.Place(x.event)),
+			fmt.Sprintf("%s %v at %s", x.first.UTC().Format("15:04:05.000000"), x.event.Packet, event.Place(x.event)),
 			fmt.Sprintf("%d packets left for %s, %d came back; unanswered since then: %d questions (SYN, echo request, DNS) to %v within %s",
-				x.out, peer, x.in, x.requests, x.requested, decoder.Brief(x.last.Sub(x.first))),
+				x.out, peer, x.in, x.requests, x.requested, event.Brief(x.last.Sub(x.first))),
 		},
-		Remedy: []decoder.Remedy{
+		Remedy: []event.Remedy{
 			run("tcpdump -ni any host %v", k.local).Noting("on %v: does %s arrive?", k.peer, carrier),
 			run("nstat -az UdpInCsumErrors").Noting("on %v: does it arrive with a bad checksum?", k.peer),
 			run("ip -s -s link show type vxlan").Noting("on %v: what the tunnel's device counts", k.peer),
@@ -249,7 +251,7 @@ func (x *tunnelState) finding(k tunnelKey, now time.Time) decoder.Finding {
 	}
 	switch {
 	case x.icmp != "":
-		f.Confidence = decoder.Certain
+		f.Confidence = event.Certain
 		f.Title = fmt.Sprintf("%s does not take what %v sends through the tunnel: pods of the two nodes do not reach each other.", peer, k.local)
 		f.Cause = "The other node answered with an error: no tunnel device listens there, or a firewall of its own rejects it."
 		if x.icmpFrom != k.peer {
@@ -258,7 +260,7 @@ func (x *tunnelState) finding(k tunnelKey, now time.Time) decoder.Finding {
 		}
 		f.Evidence = append(f.Evidence, "answered by "+x.icmp)
 	case len(x.requested) == 1: // a policy of that pod looks the same
-		f.Severity, f.Confidence = decoder.Warning, decoder.Possible
+		f.Severity, f.Confidence = event.Warning, event.Possible
 	}
 	return f
 }

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // pending keeps packets that have one cause together until the node had time to say what it knows of them.
@@ -12,12 +12,12 @@ type pending map[pendingKey]*pendingDrop
 
 // pendingKey is what packets with one cause have in common.
 type pendingKey struct {
-	about decoder.Question
+	about event.Question
 	what  string
 }
 
 type pendingDrop struct {
-	event    decoder.Event // the first, or the first that was answered by an ICMP error
+	event    event.Event // the first, or the first that was answered by an ICMP error
 	first    time.Time
 	last     time.Time
 	answered time.Time // when a sender was first told, zero if none was
@@ -29,15 +29,15 @@ type pendingDrop struct {
 // node, where asking is put off, later: then it says so.
 const (
 	factsWithin   = 700 * time.Millisecond
-	factsDeadline = decoder.PutOffLongest
+	factsDeadline = event.PutOffLongest
 )
 
 // answerWithin is how long an answer may take to reach its sender and be obeyed.
 const answerWithin = 100 * time.Millisecond
 
 // add takes in a packet.
-func (all pending) add(e decoder.Event, what string, answered bool) {
-	key := pendingKey{decoder.Ask(e), what}
+func (all pending) add(e event.Event, what string, answered bool) {
+	key := pendingKey{event.Ask(e), what}
 	h := all[key]
 	if h == nil {
 		h = &pendingDrop{event: e, first: e.Time}
@@ -54,7 +54,7 @@ func (all pending) add(e decoder.Event, what string, answered bool) {
 }
 
 // expired takes out what has waited long enough, in the order of time.
-func (all pending) expired(now time.Time, final bool, keep func(decoder.Event, time.Duration) bool) []*pendingDrop {
+func (all pending) expired(now time.Time, final bool, keep func(event.Event, time.Duration) bool) []*pendingDrop {
 	var done []*pendingDrop
 	for key, h := range all {
 		if final || !keep(h.event, now.Sub(h.first)) {

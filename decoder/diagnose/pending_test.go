@@ -4,31 +4,31 @@ import (
 	"testing"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // TestWhatWasPutOffIsWaitedFor: a busy node says which rule it was late, and that it will.
 func TestWhatWasPutOffIsWaitedFor(t *testing.T) {
 	syn := lostSYN()
-	syn.Body = decoder.Drop{Reason: "IP_INNOROUTES", Location: "ip_error"}
-	putOff := func(over bool) decoder.Event {
-		return decoder.Event{Body: decoder.Fact{PutOff: &decoder.PutOff{About: decoder.Ask(syn), Over: over}}}
+	syn.Body = event.Drop{Reason: "IP_INNOROUTES", Location: "ip_error"}
+	putOff := func(over bool) event.Event {
+		return event.Event{Body: event.Fact{PutOff: &event.PutOff{About: event.Ask(syn), Over: over}}}
 	}
 	for _, c := range []struct {
 		name  string
-		facts []decoder.Event
+		facts []event.Event
 		after time.Duration
 		found int
 	}{
 		{"at once", nil, factsWithin / 2, 0},
 		{"asked in time", nil, factsWithin, 1},
-		{"put off", []decoder.Event{putOff(false)}, factsDeadline / 2, 0},
-		{"put off and answered", []decoder.Event{putOff(false), putOff(true)}, factsDeadline / 2, 1},
-		{"put off and never answered", []decoder.Event{putOff(false)}, factsDeadline, 1},
+		{"put off", []event.Event{putOff(false)}, factsDeadline / 2, 0},
+		{"put off and answered", []event.Event{putOff(false), putOff(true)}, factsDeadline / 2, 1},
+		{"put off and never answered", []event.Event{putOff(false)}, factsDeadline, 1},
 	} {
 		st := NewState()
 		r := NewDrops(st)
-		for _, e := range append([]decoder.Event{syn}, c.facts...) {
+		for _, e := range append([]event.Event{syn}, c.facts...) {
 			st.Observe(e)
 			r.Observe(e)
 		}

@@ -5,7 +5,8 @@ import (
 	"net/netip"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 // Blackholes is the rule for ways on which large packets are lost while small ones pass, and no ICMP error says why. It wants
@@ -27,12 +28,12 @@ type Blackholes struct {
 // direction is from one address to another, as the sender knows them.
 type direction struct{ src, dst netip.Addr }
 
-func directionOf(f decoder.FlowTuple) direction { return direction{f.Src.Addr(), f.Dst.Addr()} }
+func directionOf(f packet.FlowTuple) direction { return direction{f.Src.Addr(), f.Dst.Addr()} }
 
 // netPath is what is known of a way since something large was sent in vain.
 type netPath struct {
 	first, last time.Time
-	flows       map[decoder.FlowTuple]*retries
+	flows       map[packet.FlowTuple]*retries
 	large       uint32    // bytes, the smallest that does not get through
 	small       string    // what does, "" as long as nothing is known to
 	since       time.Time // when that did
@@ -49,7 +50,7 @@ type retries struct {
 
 // sender is the end of a connection that sends.
 type sender struct {
-	flow  decoder.FlowTuple
+	flow  packet.FlowTuple
 	netns uint32
 }
 
@@ -85,22 +86,22 @@ func NewBlackholes(state *State) *Blackholes {
 }
 
 // Observe implements decoder.Rule.
-func (r *Blackholes) Observe(e decoder.Event) []decoder.Finding {
+func (r *Blackholes) Observe(e event.Event) []event.Finding {
 	switch b := e.Body.(type) {
-	case decoder.Sock:
-		if b.Op == decoder.SockResent && e.Packet != nil {
+	case event.Sock:
+		if b.Op == event.SockResent && e.Packet != nil {
 			return r.report(e, b)
 		}
-	case decoder.Hop:
+	case event.Hop:
 		return r.hop(e)
-	case decoder.Drop:
+	case event.Drop:
 		r.drop(e, b)
 	}
 	return nil
 }
 
 // Flush implements decoder.Rule: it forgets.
-func (r *Blackholes) Flush(now time.Time, _ bool) []decoder.Finding {
+func (r *Blackholes) Flush(now time.Time, _ bool) []event.Finding {
 	if now.Sub(r.pruned) < time.Second {
 		return nil
 	}
@@ -124,7 +125,7 @@ func prune[K comparable, V any](m map[K]V, old func(V) bool) {
 }
 
 // drop keeps that this node dropped something large of a way, or the message that it is too large.
-func (r *Blackholes) drop(e decoder.Event, d decoder.Drop) {
+func (r *Blackholes) drop(e event.Event, d event.Drop) {
 	p := e.Packet
 	if d.Noise != "" || p == nil {
 		return
@@ -135,7 +136,7 @@ func (r *Blackholes) drop(e decoder.Event, d decoder.Drop) {
 	if p == nil || p.Len <= minPathMTU(p.Src) {
 		return
 	}
-	flows := []decoder.FlowTuple{p.Flow()}
+	flows := []packet.FlowTuple{p.Flow()}
 	if d.Conntrack != nil {
 		flows = append(flows, d.Conntrack.Original, d.Conntrack.Reply)
 	}
@@ -153,7 +154,7 @@ func minPathMTU(a netip.Addr) uint32 {
 }
 
 // report takes in that a socket sent something large again.
-func (r *Blackholes) report(e decoder.Event, s decoder.Sock) []decoder.Finding {
+func (r *Blackholes) report(e event.Event, s event.Sock) []event.Finding {
 	if e.Packet.Len <= minPathMTU(e.Packet.Src) {
 		return nil
 	}
@@ -173,7 +174,7 @@ func (r *Blackholes) report(e decoder.Event, s decoder.Sock) []decoder.Finding {
 }
 
 // path returns what is known of the packet's way.
-func (r *Blackholes) path(e decoder.Event) *netPath {
+func (r *Blackholes) path(e event.Event) *netPath {
 	d := directionOf(e.Packet.Flow())
 	p := r.paths[d]
 	if p == nil {
@@ -188,7 +189,7 @@ func (r *Blackholes) path(e decoder.Event) *netPath {
 
 // reset forgets what did not get through.
 func (p *netPath) reset(now time.Time) {
-	*p = netPath{first: now, flows: map[decoder.FlowTuple]*retries{}}
+	*p = netPath{first: now, flows: map[packet.FlowTuple]*retries{}}
 }
 
 // smallPassed keeps that something small gets through.
@@ -200,7 +201,7 @@ func (p *netPath) smallPassed(when time.Time, what string) {
 
 // retransmitted counts a packet that is sent again, and concludes. accepted says that the peer is known to have taken up the
 // connection.
-func (r *Blackholes) retransmitted(e decoder.Event, p *netPath, now retries, accepted bool) []decoder.Finding {
+func (r *Blackholes) retransmitted(e event.Event, p *netPath, now retries, accepted bool) []event.Finding {
 	flow := e.Packet.Flow()
 	p.last = e.Time
 	if !r.accepted(e, p) && !accepted {
@@ -222,7 +223,7 @@ func (r *Blackholes) retransmitted(e decoder.Event, p *netPath, now retries, acc
 
 // accepted reports whether the peer seems to have taken up the packet's connection. If it was made since something large
 // was sent in vain, SYN and answer are small ones that passed.
-func (r *Blackholes) accepted(e decoder.Event, p *netPath) bool {
+func (r *Blackholes) accepted(e event.Event, p *netPath) bool {
 	o, ok := r.synAcks[sender{e.Packet.Flow(), e.Netns}]
 	if !ok || o.again {
 		return false
@@ -234,9 +235,9 @@ func (r *Blackholes) accepted(e decoder.Event, p *netPath) bool {
 }
 
 // synAck takes in the answer to a SYN. What comes by several devices comes at about the same time.
-func (r *Blackholes) synAck(e decoder.Event) {
+func (r *Blackholes) synAck(e event.Event) {
 	const sameTime = 500 * time.Millisecond
-	if e.Direction == decoder.Out {
+	if e.Direction == event.Out {
 		return
 	}
 	s := sender{e.Packet.Flow().Reverse(), e.Netns}
@@ -251,7 +252,7 @@ func (r *Blackholes) synAck(e decoder.Event) {
 }
 
 // conclude says what is to be said of a way on which another packet was sent in vain.
-func (r *Blackholes) conclude(e decoder.Event, p *netPath) []decoder.Finding {
+func (r *Blackholes) conclude(e event.Event, p *netPath) []event.Finding {
 	d := directionOf(e.Packet.Flow())
 	tooBig, ok := r.tooBig[d]
 	switch {
@@ -296,23 +297,23 @@ func (p *netPath) retries() (all, after uint64) {
 }
 
 // found completes a finding, which stands for n packets the first time and for one from then on.
-func (p *netPath) found(e decoder.Event, n uint64, f decoder.Finding) []decoder.Finding {
+func (p *netPath) found(e event.Event, n uint64, f event.Finding) []event.Finding {
 	f = graded(f.Of(e))
 	f.Time, f.Last = e.Time, e.Time
 	f.Count = 1
 	if !p.reported {
 		f.Count, p.reported = n, true
 	}
-	return []decoder.Finding{f}
+	return []event.Finding{f}
 }
 
 // blackhole is the finding about a way that swallows.
-func (st *State) blackhole(e decoder.Event, p *netPath) decoder.Finding {
+func (st *State) blackhole(e event.Event, p *netPath) event.Finding {
 	all, _ := p.retries()
 	src, dst := e.Packet.Src, e.Packet.Dst
 	from, to := e.Ends()
-	f := decoder.Finding{
-		ID: "pmtu-blackhole", Confidence: decoder.Likely, Subject: fmt.Sprintf("%v to %v", src, dst), First: p.first,
+	f := event.Finding{
+		ID: "pmtu-blackhole", Confidence: event.Likely, Subject: fmt.Sprintf("%v to %v", src, dst), First: p.first,
 		Title: fmt.Sprintf("Packets of %d bytes from %s to %s are lost while small ones pass, and no ICMP error says why.",
 			p.large, podOrAddr(from, src), podOrAddr(to, dst)),
 		Cause: "A router or link on the path takes no packets of that size, and the ICMP error for the sender is not sent or is filtered: " +
@@ -324,7 +325,7 @@ func (st *State) blackhole(e decoder.Event, p *netPath) decoder.Finding {
 		},
 		Remedy: probe(p.large, dst),
 	}
-	if s, ok := e.Body.(decoder.Sock); ok && s.PathMTU != 0 {
+	if s, ok := e.Body.(event.Sock); ok && s.PathMTU != 0 {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("the sender takes the path MTU for %d bytes", s.PathMTU))
 	}
 	if v := st.sysctl(e.Netns, "net.ipv4.tcp_mtu_probing"); v != "" {
@@ -334,11 +335,11 @@ func (st *State) blackhole(e decoder.Event, p *netPath) decoder.Finding {
 }
 
 // icmpIgnored is the finding about a sender that goes on after an ICMP error.
-func (p *netPath) icmpIgnored(e decoder.Event, tooBig tooBigError) decoder.Finding {
+func (p *netPath) icmpIgnored(e event.Event, tooBig tooBigError) event.Finding {
 	src, dst := e.Packet.Src, e.Packet.Dst
 	from, to := e.Ends()
-	return decoder.Finding{
-		ID: "pmtu-icmp-ignored", Confidence: decoder.Likely, Subject: fmt.Sprintf("%v to %v", src, dst), First: tooBig.when,
+	return event.Finding{
+		ID: "pmtu-icmp-ignored", Confidence: event.Likely, Subject: fmt.Sprintf("%v to %v", src, dst), First: tooBig.when,
 		Title: fmt.Sprintf("%s goes on sending packets to %s that are larger than the path MTU of %d in an ICMP error to it.", podOrAddr(from, src), podOrAddr(to, dst), tooBig.mtu),
 		Cause: "The ICMP error passed here, but the sender does not get it or ignores it: a filter drops it further on, " +
 			"it does not fit the connection, or path MTU discovery is off.",
@@ -351,12 +352,12 @@ func (p *netPath) icmpIgnored(e decoder.Event, tooBig tooBigError) decoder.Findi
 }
 
 // probe is how to find the size that passes, and what helps until the way is mended.
-func probe(size uint32, dst netip.Addr) []decoder.Remedy {
+func probe(size uint32, dst netip.Addr) []event.Remedy {
 	ping, headers := line("ping -c3 -M do -s %v %v"), uint32(28)
 	if !dst.Is4() {
 		ping, headers = "ping -6 -c3 -M do -s %v %v", 48
 	}
-	return []decoder.Remedy{
+	return []event.Remedy{
 		run(ping, size-headers, dst).Noting("from the sender: lower the size until it passes; %d more is the path MTU", headers),
 		run(forFamily(dst, "iptables -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu")).Noting("at the router before the narrow link"),
 		run("sysctl -w net.ipv4.tcp_mtu_probing=1").Noting("the sender finds the size by itself, after some seconds"),
@@ -365,8 +366,8 @@ func probe(size uint32, dst netip.Addr) []decoder.Remedy {
 }
 
 // atSender is how to find out why a sender ignores ICMP errors.
-func atSender(src netip.Addr) []decoder.Remedy {
-	return []decoder.Remedy{
+func atSender(src netip.Addr) []event.Remedy {
+	return []event.Remedy{
 		pipe(run(forFamily(src, "iptables-save")), run("grep -i icmp")).Noting("is ICMP filtered at the sender?"),
 		pipe(run("nft list ruleset"), run("grep -i icmp")).Noting("the same for nftables"),
 		run("sysctl net.ipv4.ip_no_pmtu_disc"),
@@ -374,7 +375,7 @@ func atSender(src netip.Addr) []decoder.Remedy {
 }
 
 // podOrAddr says who is at an address.
-func podOrAddr(p decoder.Pod, a netip.Addr) string {
+func podOrAddr(p event.Pod, a netip.Addr) string {
 	if name := p.String(); name != "" {
 		return fmt.Sprintf("%s (%v)", name, a)
 	}

@@ -4,24 +4,25 @@ import (
 	"fmt"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 // halfConn is one direction of a connection at one device.
 type halfConn struct {
-	flow           decoder.FlowTuple
+	flow           packet.FlowTuple
 	netns, ifindex uint32
-	direction      decoder.Direction
+	direction      event.Direction
 }
 
 // reverse is where the answers to what is seen here are seen.
 func (l halfConn) reverse() halfConn {
 	l.flow = l.flow.Reverse()
 	switch l.direction {
-	case decoder.In:
-		l.direction = decoder.Out
-	case decoder.Out:
-		l.direction = decoder.In
+	case event.In:
+		l.direction = event.Out
+	case event.Out:
+		l.direction = event.In
 	}
 	return l
 }
@@ -47,7 +48,7 @@ type head struct {
 const timeout = 150 * time.Millisecond
 
 // hop takes in a packet of a capture, or what a packet of this node tells a sender.
-func (r *Blackholes) hop(e decoder.Event) []decoder.Finding {
+func (r *Blackholes) hop(e event.Event) []event.Finding {
 	p := e.Packet
 	if p == nil {
 		return nil
@@ -78,7 +79,7 @@ func (r *Blackholes) hop(e decoder.Event) []decoder.Finding {
 }
 
 // acknowledged takes in what the receiver of a stream says.
-func (r *Blackholes) acknowledged(e decoder.Event, at halfConn, s decoder.Segment) {
+func (r *Blackholes) acknowledged(e event.Event, at halfConn, s packet.Segment) {
 	x := r.streams[at]
 	if x == nil {
 		return
@@ -102,7 +103,7 @@ func (r *Blackholes) acknowledged(e decoder.Event, at halfConn, s decoder.Segmen
 }
 
 // acked takes in that a packet reached its receiver.
-func (r *Blackholes) acked(e decoder.Event, d direction, size uint32) {
+func (r *Blackholes) acked(e event.Event, d direction, size uint32) {
 	p := r.paths[d]
 	switch {
 	case p == nil || size == 0:
@@ -114,7 +115,7 @@ func (r *Blackholes) acked(e decoder.Event, d direction, size uint32) {
 }
 
 // sent takes in a packet with data.
-func (r *Blackholes) sent(e decoder.Event, at halfConn, s decoder.Segment) []decoder.Finding {
+func (r *Blackholes) sent(e event.Event, at halfConn, s packet.Segment) []event.Finding {
 	x := r.streams[at]
 	begins := e.Packet.HasFlag('S')
 	if begins || x == nil && s.Bytes > 0 {

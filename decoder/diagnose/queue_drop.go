@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"slices"
 
-	"ktrace/decoder"
+	"ktrace/decoder/bounded"
+	"ktrace/decoder/event"
 )
 
 // queues are the queueing disciplines of devices as they were first and last read.
 type queues struct {
-	first, last decoder.Recent[queueKey, decoder.Qdisc]
+	first, last bounded.Map[queueKey, event.Qdisc]
 }
 
 type queueKey struct {
@@ -19,7 +20,7 @@ type queueKey struct {
 	parent         uint32
 }
 
-func (q *queues) learn(f decoder.Qdisc) {
+func (q *queues) learn(f event.Qdisc) {
 	key := queueKey{f.Netns, f.Ifindex, f.Handle, f.Parent}
 	if old, ok := q.last.Get(key); !ok || f.Packets < old.Packets || f.Dropped < old.Dropped { // it was made anew
 		q.first.Put(key, f)
@@ -29,7 +30,7 @@ func (q *queues) learn(f decoder.Qdisc) {
 
 // queue is one with what rose since it was first read.
 type queue struct {
-	decoder.Qdisc
+	event.Qdisc
 	sent, dropped uint64
 }
 

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/testdata/wording"
 )
 
@@ -22,11 +22,11 @@ func TestRemediesOfReasonsAreCommands(t *testing.T) {
 		if m.harm == elsewhere {
 			continue
 		}
-		d := decoder.Drop{Reason: "FLUX_CAPACITOR", Location: "f"}
+		d := event.Drop{Reason: "FLUX_CAPACITOR", Location: "f"}
 		if len(m.reasons) > 0 {
 			d.Reason = m.reasons[0]
 		} else if len(m.functions) > 0 {
-			d = decoder.Drop{Reason: decoder.ReasonNotTold, Location: m.functions[0]}
+			d = event.Drop{Reason: event.ReasonNotTold, Location: m.functions[0]}
 		} else {
 			d.Reason = m.prefix + "FLUX_CAPACITOR"
 		}
@@ -46,7 +46,7 @@ func TestLinesAreCommands(t *testing.T) {
 	}
 	for _, l := range lines {
 		r := run(l, slices.Repeat([]any{"eth0"}, strings.Count(string(l), "%v"))...)
-		if err := wording.Remedies([]decoder.Remedy{r}); err != nil {
+		if err := wording.Remedies([]event.Remedy{r}); err != nil {
 			t.Errorf("%s: %v", l, err)
 		}
 	}

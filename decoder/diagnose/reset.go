@@ -6,10 +6,12 @@ import (
 	"strings"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/bounded"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
-// Resets is the rule for connections that end, or never begin, by a reset. It wants decoder.Reset.
+// Resets is the rule for connections that end, or never begin, by a reset. It wants event.Reset.
 //
 // How bad it is: a reset loses data or a connection that somebody wanted, or it is how many programs close. A refused
 // connection is information until it goes on for a while, since servers restart, and while the server's pod is new; so is
@@ -20,7 +22,7 @@ type Resets struct {
 	state       *State
 	reportDrops bool // no other rule concludes from drops
 	refused     map[netip.AddrPort]*refusals
-	dropRules   decoder.Recent[decoder.Question, decoder.Blame]
+	dropRules   bounded.Map[event.Question, event.Blame]
 }
 
 type refusals struct {
@@ -42,24 +44,24 @@ func NewResets(state *State, reportDrops bool) *Resets {
 }
 
 // Observe implements decoder.Rule.
-func (r *Resets) Observe(e decoder.Event) []decoder.Finding {
+func (r *Resets) Observe(e event.Event) []event.Finding {
 	switch b := e.Body.(type) {
-	case decoder.Fact:
+	case event.Fact:
 		if b.Blame != nil {
 			r.dropRules.Put(b.Blame.About, *b.Blame)
 		}
-	case decoder.Hop:
+	case event.Hop:
 		if len(r.refused) > 0 && e.Packet != nil && e.Packet.HasFlag('S') && e.Packet.HasFlag('.') {
 			delete(r.refused, e.Packet.Source()) // a server listens there by now
 		}
-	case decoder.Reset:
+	case event.Reset:
 		return r.reset(e, b)
 	}
 	return nil
 }
 
 // Flush implements decoder.Rule.
-func (r *Resets) Flush(now time.Time, _ bool) []decoder.Finding {
+func (r *Resets) Flush(now time.Time, _ bool) []event.Finding {
 	for to, seen := range r.refused {
 		if now.Sub(seen.last) > forgetAfter {
 			delete(r.refused, to)
@@ -68,70 +70,70 @@ func (r *Resets) Flush(now time.Time, _ bool) []decoder.Finding {
 	return nil
 }
 
-func (r *Resets) reset(e decoder.Event, b decoder.Reset) []decoder.Finding {
+func (r *Resets) reset(e event.Event, b event.Reset) []event.Finding {
 	if b.Answer != nil {
 		return r.rejected(e, b)
 	}
-	conclude := map[decoder.ResetCause]func(decoder.Event, decoder.Reset, *decoder.Finding){
-		decoder.ResetRefused:  r.connectionRefused,
-		decoder.ResetStale:    r.stale,
-		decoder.ResetUnread:   byApplication,
-		decoder.ResetEarly:    byApplication,
-		decoder.ResetLinger:   byApplication,
-		decoder.ResetKilled:   byApplication,
-		decoder.ResetExited:   byApplication,
-		decoder.ResetDropped:  byApplication,
-		decoder.ResetRejected: r.byFirewall,
-		decoder.ResetForged:   byMiddlebox,
-		decoder.ResetOverflow: overflow,
-		decoder.ResetUnknown:  r.fromElsewhere,
+	conclude := map[event.ResetCause]func(event.Event, event.Reset, *event.Finding){
+		event.ResetRefused:  r.connectionRefused,
+		event.ResetStale:    r.stale,
+		event.ResetUnread:   byApplication,
+		event.ResetEarly:    byApplication,
+		event.ResetLinger:   byApplication,
+		event.ResetKilled:   byApplication,
+		event.ResetExited:   byApplication,
+		event.ResetDropped:  byApplication,
+		event.ResetRejected: r.byFirewall,
+		event.ResetForged:   byMiddlebox,
+		event.ResetOverflow: overflow,
+		event.ResetUnknown:  r.fromElsewhere,
 
-		decoder.ResetOlder:        older,
-		decoder.ResetUntranslated: r.untranslated,
+		event.ResetOlder:        older,
+		event.ResetUntranslated: r.untranslated,
 	}[b.Cause]
 	if conclude == nil {
 		return nil
 	}
-	f := decoder.Finding{
+	f := event.Finding{
 		Time: e.Time, First: e.Time, Last: e.Time, Count: 1,
-		Confidence: decoder.Certain,
+		Confidence: event.Certain,
 		Evidence:   []string{packets(b)},
-		Hits:       []decoder.Hit{hitBy(e, b)},
+		Hits:       []event.Hit{hitBy(e, b)},
 	}.Of(e)
 	conclude(e, b, &f)
 	switch {
 	case f.ID == "":
 		return nil
-	case f.Severity == decoder.Info && benign(b):
+	case f.Severity == event.Info && benign(b):
 		asBenign(&f, e, b)
 	}
-	return []decoder.Finding{graded(f)}
+	return []event.Finding{graded(f)}
 }
 
 // hitBy is the client that a reset hits on its way to a server, or that ended its connection by it.
-func hitBy(e decoder.Event, b decoder.Reset) decoder.Hit {
+func hitBy(e event.Event, b event.Reset) event.Hit {
 	if service(b) == b.Connection.Dst {
-		return decoder.Hit{Pod: e.Peer, From: b.Connection.Src.Addr(), To: decoder.End(b.Connection.Dst), Count: 1}
+		return event.Hit{Pod: e.Peer, From: b.Connection.Src.Addr(), To: packet.End(b.Connection.Dst), Count: 1}
 	}
-	return decoder.Hit{Pod: e.Pod, From: b.Connection.Dst.Addr(), To: decoder.End(b.Connection.Src), Count: 1}
+	return event.Hit{Pod: e.Pod, From: b.Connection.Dst.Addr(), To: packet.End(b.Connection.Src), Count: 1}
 }
 
 // rejected concludes from a packet that was answered by an ICMP error. That a kernel or another machine refuses is told
 // by the event alone: an answer that comes too late for its socket is refused, too.
-func (r *Resets) rejected(e decoder.Event, b decoder.Reset) []decoder.Finding {
+func (r *Resets) rejected(e event.Event, b event.Reset) []event.Finding {
 	if b.Drop == nil || !r.reportDrops {
 		return nil
 	}
-	drop := decoder.Event{Header: b.DropAt, Pod: e.Pod, Peer: e.Peer, Packet: b.Dropped, Body: *b.Drop}
+	drop := event.Event{Header: b.DropAt, Pod: e.Pod, Peer: e.Peer, Packet: b.Dropped, Body: *b.Drop}
 	f, ok := r.state.Proves(drop, *b.Drop)
 	if !ok {
 		return nil
 	}
-	return []decoder.Finding{f}
+	return []event.Finding{f}
 }
 
 // packets is the evidence that all resets have.
-func packets(b decoder.Reset) string {
+func packets(b event.Reset) string {
 	text := fmt.Sprintf("RST %v", b.Connection)
 	if b.Sent != nil && b.Sent.Trigger != nil {
 		text += fmt.Sprintf(" in answer to [%s] %v", b.Sent.Trigger.Flags, b.Sent.Trigger.Flow())
@@ -146,19 +148,19 @@ func packets(b decoder.Reset) string {
 }
 
 // end says who is at an address.
-func end(p decoder.Pod, a netip.AddrPort) string {
+func end(p event.Pod, a netip.AddrPort) string {
 	if name := p.String(); name != "" {
-		return fmt.Sprintf("%s (%s)", name, decoder.End(a))
+		return fmt.Sprintf("%s (%s)", name, packet.End(a))
 	}
-	return decoder.End(a)
+	return packet.End(a)
 }
 
 // from and to are the sender of the reset and the end that it hit.
-func from(e decoder.Event, b decoder.Reset) string { return end(e.Peer, b.Connection.Src) }
-func to(e decoder.Event, b decoder.Reset) string   { return end(e.Pod, b.Connection.Dst) }
+func from(e event.Event, b event.Reset) string { return end(e.Peer, b.Connection.Src) }
+func to(e event.Event, b event.Reset) string   { return end(e.Pod, b.Connection.Dst) }
 
 // refusedBy is who refused: behind translation, as far as that is known, and not the service.
-func refusedBy(e decoder.Event, b decoder.Reset) (decoder.Pod, netip.AddrPort) {
+func refusedBy(e event.Event, b event.Reset) (event.Pod, netip.AddrPort) {
 	server := b.Connection.Src
 	if b.Backend.IsValid() {
 		server = b.Backend
@@ -170,20 +172,20 @@ func refusedBy(e decoder.Event, b decoder.Reset) (decoder.Pod, netip.AddrPort) {
 		return e.Peer, server
 	}
 	namespace, name, _ := strings.Cut(b.BackendPod, "/")
-	return decoder.Pod{Namespace: namespace, Name: name}, server
+	return event.Pod{Namespace: namespace, Name: name}, server
 }
 
-func (r *Resets) connectionRefused(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
+func (r *Resets) connectionRefused(e event.Event, b event.Reset, f *event.Finding) {
 	pod, server := refusedBy(e, b)
 	f.ID, f.Subject = "connection-refused", server.String()
 	f.Title = fmt.Sprintf("%s was refused: nothing listens on %s", to(e, b), end(pod, server))
 	f.Cause = "The SYN reached its host, which has no listening socket for that address and port."
-	f.Remedy = []decoder.Remedy{listeners(pod, server)}
+	f.Remedy = []event.Remedy{listeners(pod, server)}
 	if server != b.Connection.Src {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("%v was translated to %v", b.Connection.Src, server))
 	}
 	if !r.sentByOwner(b, server.Addr()) {
-		f.Confidence = decoder.Likely
+		f.Confidence = event.Likely
 		f.Title = fmt.Sprintf("%s was refused by %s, or by a firewall in its name", to(e, b), end(pod, server))
 		f.Cause = "The SYN was answered with a reset: nothing listens at that address and port, or a firewall on the path refuses on its behalf. " +
 			"The server's host was not seen to answer."
@@ -193,7 +195,7 @@ func (r *Resets) connectionRefused(e decoder.Event, b decoder.Reset, f *decoder.
 	f.Remedy = append(f.Remedy, do("a server that listens on 127.0.0.1 only must listen on 0.0.0.0 or [::]"))
 	young := r.state.starting(pod, e.Time)
 	if !r.persists(server, e.Time) || server.Addr().IsLoopback() || young != "" {
-		f.Severity = decoder.Info
+		f.Severity = event.Info
 	}
 	if young != "" {
 		f.Evidence = append(f.Evidence, young)
@@ -202,7 +204,7 @@ func (r *Resets) connectionRefused(e decoder.Event, b decoder.Reset, f *decoder.
 
 // sentByOwner reports whether the reset is known to be the word of the host that has the address: its kernel reported it,
 // or, where kernels report no such reset, it began its way in the namespace that has the address.
-func (r *Resets) sentByOwner(b decoder.Reset, server netip.Addr) bool {
+func (r *Resets) sentByOwner(b event.Reset, server netip.Addr) bool {
 	return b.Sent != nil || b.From != 0 && !b.Guessed && r.state.isLocal(b.From, server)
 }
 
@@ -222,7 +224,7 @@ func (r *Resets) persists(server netip.AddrPort, now time.Time) bool {
 }
 
 // listeners is how to see who listens at an address.
-func listeners(p decoder.Pod, a netip.AddrPort) decoder.Remedy {
+func listeners(p event.Pod, a netip.AddrPort) event.Remedy {
 	if p.Name != "" {
 		return run("kubectl -n %v exec %v -- ss -tln %v", p.Namespace, p.Name, fmt.Sprintf("sport = :%d", a.Port()))
 	}
@@ -233,21 +235,21 @@ func contains(list []string, s string) bool {
 	return strings.Contains(" "+strings.Join(list, " ")+" ", " "+s+" ")
 }
 
-func (r *Resets) stale(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
+func (r *Resets) stale(e event.Event, b event.Reset, f *event.Finding) {
 	f.ID, f.Subject = "reset-stale-connection", service(b).String()
 	f.Title = fmt.Sprintf("%s does not know the connection that %s still used", from(e, b), to(e, b))
 	f.Cause = "One end had ended the connection, lost it in a restart, or never had it; the other went on and was reset."
-	f.Remedy = []decoder.Remedy{
+	f.Remedy = []event.Remedy{
 		run("sysctl net.ipv4.tcp_keepalive_time").Noting("in the client's network namespace: below the idle timeout of what is between the two"),
 		do("let the client retry on a new connection, and keep idle ones alive (SO_KEEPALIVE)"),
 	}
 	if !r.sentByOwner(b, b.Connection.Src.Addr()) {
-		f.Confidence = decoder.Likely
+		f.Confidence = event.Likely
 	}
 	if b.Received == nil || contains(closing, b.Received.State) {
-		f.Severity = decoder.Info
+		f.Severity = event.Info
 	} else if b.Received.State == "CLOSE_WAIT" {
-		f.Severity = decoder.Info // it had been told that nobody would read; TLS says good-bye so
+		f.Severity = event.Info // it had been told that nobody would read; TLS says good-bye so
 		f.Evidence = append(f.Evidence, "the end that was reset had received a FIN, and still sent")
 	}
 	if b.Sent != nil && b.Sent.State != "" {
@@ -256,29 +258,29 @@ func (r *Resets) stale(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
 	f.Evidence = append(f.Evidence, idle(b.Received)...)
 }
 
-func idle(s *decoder.Sock) []string {
+func idle(s *event.Sock) []string {
 	if s == nil || s.Idle == 0 {
 		return nil
 	}
 	return []string{fmt.Sprintf("the other end was last heard %v before", s.Idle.Round(time.Millisecond))}
 }
 
-func (r *Resets) byFirewall(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
+func (r *Resets) byFirewall(e event.Event, b event.Reset, f *event.Finding) {
 	f.ID, f.Subject = "reset-by-firewall", b.Dropped.Destination().String()
 	f.Title = fmt.Sprintf("a firewall rule on this node rejects %s's connections to %s with a reset", to(e, b), from(e, b))
 	f.Cause = "A REJECT rule with tcp-reset dropped the packet and answered it in the name of its destination, which saw nothing of it."
 	f.Evidence = append(f.Evidence, fmt.Sprintf("[%s] %v dropped by netfilter (%s), %s", b.Dropped.Flags, b.Dropped.Flow(), b.Drop.Location, b.Place))
-	f.Confidence = decoder.Likely
-	f.Remedy = []decoder.Remedy{
+	f.Confidence = event.Likely
+	f.Remedy = []event.Remedy{
 		pipe(run("nft list ruleset"), run("grep -n reject")),
 		pipe(run("iptables-save -c"), run("grep -n REJECT")),
 		pipe(run("ip6tables-save -c"), run("grep -n REJECT")),
 	}
 	if b.Drop.Rejected {
-		f.Confidence = decoder.Certain
+		f.Confidence = event.Certain
 		f.Evidence = append(f.Evidence, "netfilter itself answered with the reset")
 	}
-	blame, ok := r.dropRules.Get(decoder.Ask(decoder.Event{Header: b.DropAt, Packet: b.Dropped}))
+	blame, ok := r.dropRules.Get(event.Ask(event.Event{Header: b.DropAt, Packet: b.Dropped}))
 	blame = blame.At(b.Drop.Hook)
 	if !ok || len(blame.Suspects) == 0 {
 		return
@@ -291,19 +293,19 @@ func (r *Resets) byFirewall(e decoder.Event, b decoder.Reset, f *decoder.Finding
 	f.Evidence = append(f.Evidence, fmt.Sprintf("rule in %s %s %s: %s", rule.System, rule.Table, rule.Chain, rule.Text))
 }
 
-func byMiddlebox(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
+func byMiddlebox(e event.Event, b event.Reset, f *event.Finding) {
 	f.ID, f.Subject = "reset-by-middlebox", service(b).String()
 	f.Title = fmt.Sprintf("something on the path reset %s's connection in the name of %s", to(e, b), from(e, b))
 	f.Cause = "A firewall, proxy or load balancer between the two ends sent the reset; the other end did not."
-	f.Confidence = decoder.Likely
-	f.Remedy = []decoder.Remedy{
+	f.Confidence = event.Likely
+	f.Remedy = []event.Remedy{
 		run("tcpdump -ni any -v %v", resetsFrom(b.Connection.Src.Addr())).Noting("compare the TTLs"),
 		do("ask who runs the network between the two for rules on this address, port or content"),
 	}
 	if t := b.TTL; t != nil {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("the reset has TTL %d (id %d), the other packets of that end %d (id %d), at %s", t.Reset, t.ResetID, t.Peer, t.PeerID, b.Place))
 		if !b.Answered && t.Apart() == 1 {
-			f.Confidence = decoder.Possible // ways of one hop more are common where there are several
+			f.Confidence = event.Possible // ways of one hop more are common where there are several
 		}
 	}
 	if b.Answered {
@@ -321,7 +323,7 @@ func resetsFrom(a netip.Addr) string {
 }
 
 // payload says what the connection carried until then.
-func payload(s *decoder.Sock) []string {
+func payload(s *event.Sock) []string {
 	switch {
 	case s == nil || s.State == "SYN_SENT":
 		return nil
@@ -332,18 +334,18 @@ func payload(s *decoder.Sock) []string {
 }
 
 // fromElsewhere is a reset by another machine. Only a long silence before it says why.
-func (r *Resets) fromElsewhere(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
+func (r *Resets) fromElsewhere(e event.Event, b event.Reset, f *event.Finding) {
 	if b.Received == nil || b.Received.Idle < idleLong {
 		return
 	}
 	r.stale(e, b, f)
-	f.Confidence = decoder.Likely
+	f.Confidence = event.Likely
 	f.Title = fmt.Sprintf("%s, or something on the path to it, does not know the connection that %s still used", from(e, b), to(e, b))
 	f.Cause = "One end had ended the connection, lost it in a restart, or never had it; or a NAT, firewall or load balancer forgot it in the pause. " +
 		"The other end went on and was reset."
 }
 
-func overflow(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
+func overflow(e event.Event, b event.Reset, f *event.Finding) {
 	queueFull(f, *b.Sent, end(e.Peer, b.Sent.Local))
 	f.Evidence = append(f.Evidence, "net.ipv4.tcp_abort_on_overflow is set: the client was reset")
 }

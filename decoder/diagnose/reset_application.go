@@ -6,10 +6,10 @@ import (
 	"slices"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
-func byApplication(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
+func byApplication(e event.Event, b event.Reset, f *event.Finding) {
 	s := b.Sent
 	who := from(e, b)
 	if e.PID != 0 && s.Closing {
@@ -25,63 +25,63 @@ func byApplication(e decoder.Event, b decoder.Reset, f *decoder.Finding) {
 	}
 	f.Evidence = append(f.Evidence, fmt.Sprintf("%d bytes sent, %d received before", s.Sent, s.Received))
 	if !hurts(b) {
-		f.Severity = decoder.Info
+		f.Severity = event.Info
 	}
 }
 
-func process(e decoder.Event) string { return fmt.Sprintf("%s/%d", e.Comm, e.PID) }
+func process(e event.Event) string { return fmt.Sprintf("%s/%d", e.Comm, e.PID) }
 
 // service is the end that stays the same from connection to connection: the one that was connected to, or, where that
 // was not seen, the one with the lower port.
-func service(b decoder.Reset) netip.AddrPort {
+func service(b event.Reset) netip.AddrPort {
 	if b.Server.IsValid() {
 		return b.Server
 	}
-	if b.Cause == decoder.ResetRefused || b.Connection.Src.Port() <= b.Connection.Dst.Port() {
+	if b.Cause == event.ResetRefused || b.Connection.Src.Port() <= b.Connection.Dst.Port() {
 		return b.Connection.Src
 	}
 	return b.Connection.Dst
 }
 
 // closeAction says what the process did, to follow its name.
-func closeAction(s decoder.Sock, c decoder.ResetCause) string {
+func closeAction(s event.Sock, c event.ResetCause) string {
 	switch c {
-	case decoder.ResetUnread:
+	case event.ResetUnread:
 		return fmt.Sprintf("closed the socket with %d bytes unread", s.Unread)
-	case decoder.ResetEarly:
+	case event.ResetEarly:
 		return "got data after it had closed the socket"
-	case decoder.ResetLinger:
+	case event.ResetLinger:
 		return "closed the socket with SO_LINGER of time 0"
-	case decoder.ResetKilled:
+	case event.ResetKilled:
 		return fmt.Sprintf("was ended by signal %d with the connection open", s.Signal)
-	case decoder.ResetExited:
+	case event.ResetExited:
 		return "ended with the connection open"
 	}
 	return "gave the connection up"
 }
 
 // applicationCause is the mechanism and what to do.
-func applicationCause(c decoder.ResetCause) (string, []decoder.Remedy) {
+func applicationCause(c event.ResetCause) (string, []event.Remedy) {
 	switch c {
-	case decoder.ResetUnread:
+	case event.ResetUnread:
 		return "A socket that is closed with received data unread answers with a reset instead of a FIN (RFC 2525, 2.17); what was on its way to the other end may be lost.",
-			[]decoder.Remedy{do("let the process read to the end, or call shutdown and read until end of file, before it closes")}
-	case decoder.ResetEarly:
+			[]event.Remedy{do("let the process read to the end, or call shutdown and read until end of file, before it closes")}
+	case event.ResetEarly:
 		return "The process had closed its end while the other still sent.",
-			[]decoder.Remedy{do("agree on who closes first: a server's keep-alive timeout should be longer than its clients'")}
-	case decoder.ResetLinger:
+			[]event.Remedy{do("agree on who closes first: a server's keep-alive timeout should be longer than its clients'")}
+	case event.ResetLinger:
 		return "SO_LINGER with time 0 makes close send a reset and throw away what was not sent.",
-			[]decoder.Remedy{do("remove SO_LINGER from the program, or accept that its connections end in a reset")}
-	case decoder.ResetKilled, decoder.ResetExited:
+			[]event.Remedy{do("remove SO_LINGER from the program, or accept that its connections end in a reset")}
+	case event.ResetKilled, event.ResetExited:
 		return "The kernel closed what the process had left open; data was unread, so it sent a reset.",
-			[]decoder.Remedy{run("journalctl -k -g %v", "killed process|segfault"), run("kubectl get events -A --field-selector type=Warning")}
+			[]event.Remedy{run("journalctl -k -g %v", "killed process|segfault"), run("kubectl get events -A --field-selector type=Warning")}
 	}
 	return "The process disconnected the socket, or closed a listener before it accepted the connection.",
 		nil
 }
 
 // logsOf shows what the process that sent a reset logs at that time.
-func logsOf(e decoder.Event) decoder.Remedy {
+func logsOf(e event.Event) event.Remedy {
 	const before = 10 * time.Second
 	since := e.Time.UTC().Add(-before)
 	switch {
@@ -106,7 +106,7 @@ const (
 
 // hurts reports whether the reset took something away. A client that closes with data unread wants no more of it, as after a
 // TLS server's good-bye; a server's client waits for an answer, which its reset may overtake.
-func hurts(b decoder.Reset) bool {
+func hurts(b event.Reset) bool {
 	s := b.Sent
 	asked := map[int]bool{1: true, 2: true, 15: true} // SIGHUP, SIGINT, SIGTERM
 	const pipe = 13                                   // SIGPIPE: who was to read what a program writes has enough of it
@@ -114,29 +114,29 @@ func hurts(b decoder.Reset) bool {
 		asked[pipe] = true
 	}
 	switch {
-	case b.Cause == decoder.ResetEarly && b.State == "CLOSE_WAIT":
+	case b.Cause == event.ResetEarly && b.State == "CLOSE_WAIT":
 		return serverOwedReply(b)
-	case b.Cause == decoder.ResetUnread && receiverOpen(b):
+	case b.Cause == event.ResetUnread && receiverOpen(b):
 		return service(b) == b.Connection.Src && !saidAll(b)
 	case contains(closing, b.State), s.State == "CLOSE_WAIT":
 		return false
 	case s.Sent+s.Received == 0:
 		return false
-	case b.Cause == decoder.ResetUnread:
+	case b.Cause == event.ResetUnread:
 		return service(b) == b.Connection.Src && !saidAll(b)
-	case b.Cause == decoder.ResetExited, b.Cause == decoder.ResetEarly, b.Cause == decoder.ResetDropped:
+	case b.Cause == event.ResetExited, b.Cause == event.ResetEarly, b.Cause == event.ResetDropped:
 		return false
 	}
-	return b.Cause != decoder.ResetKilled || !asked[s.Signal]
+	return b.Cause != event.ResetKilled || !asked[s.Signal]
 }
 
 // receiverOpen reports whether a process still holds the end that was reset: if that has sent its FIN, it was by shutdown, to say
 // that all is said, and it waits for the answer.
-func receiverOpen(b decoder.Reset) bool { return b.Received != nil && b.Received.Inode != 0 }
+func receiverOpen(b event.Reset) bool { return b.Received != nil && b.Received.Inode != 0 }
 
 // saidAll reports whether a stream was at its end when it was closed: what was not read is no more than a good-bye after
 // what was, and the other end had all that it was sent.
-func saidAll(b decoder.Reset) bool {
+func saidAll(b event.Reset) bool {
 	s := b.Sent
 	unread := uint64(s.Unread)
 	little := unread <= goodbye && unread < s.Received || unread <= farewells && farewellShare*unread <= s.Received
@@ -145,7 +145,7 @@ func saidAll(b decoder.Reset) bool {
 
 // serverOwedReply reports whether a client waited for an answer when its server's kernel reset the connection that the server had
 // closed: it had sent more than a good-bye, or sent something and did not close its end in time.
-func serverOwedReply(b decoder.Reset) bool {
+func serverOwedReply(b event.Reset) bool {
 	t := b.Sent.Trigger
 	if t == nil || b.Received == nil || service(b) != b.Connection.Src {
 		return false

@@ -3,14 +3,15 @@ package diagnose
 import (
 	"fmt"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 // benign reports whether a client reset its connection as it closed it, when nothing was left to be said: nothing is
 // lost by that, and healthy nodes are full of it.
-func benign(b decoder.Reset) bool {
+func benign(b event.Reset) bool {
 	s := b.Sent
-	if s == nil || service(b) != b.Connection.Dst || b.Cause == decoder.ResetKilled || b.Cause == decoder.ResetExited {
+	if s == nil || service(b) != b.Connection.Dst || b.Cause == event.ResetKilled || b.Cause == event.ResetExited {
 		return false
 	}
 	asked, answered, known := saidByThen(b)
@@ -22,14 +23,14 @@ func benign(b decoder.Reset) bool {
 	case s.Trigger != nil:
 		return answered > 0 && isCloseNotify(s.Trigger)
 	}
-	return b.Cause == decoder.ResetUnread && saidAll(b)
+	return b.Cause == event.ResetUnread && saidAll(b)
 }
 
 // saidByThen is how many bytes a client had sent and received when it closed. What is in TIME-WAIT keeps no count; there the
 // server knows, what was too late included.
-func saidByThen(b decoder.Reset) (asked, answered uint64, known bool) {
+func saidByThen(b event.Reset) (asked, answered uint64, known bool) {
 	switch s := b.Sent; {
-	case b.Cause != decoder.ResetStale:
+	case b.Cause != event.ResetStale:
 		return s.Sent, s.Received, true
 	case s.State != "TIME_WAIT" || s.Trigger == nil || b.Received == nil:
 		return 0, 0, false
@@ -39,12 +40,12 @@ func saidByThen(b decoder.Reset) (asked, answered uint64, known bool) {
 }
 
 // isCloseNotify reports whether a packet carries no more than protocols say when all is said.
-func isCloseNotify(p *decoder.Packet) bool {
+func isCloseNotify(p *packet.Packet) bool {
 	return p.Len <= headers(p)+goodbye
 }
 
 // headers is how long those of a packet are, of IP, and of TCP with timestamps.
-func headers(p *decoder.Packet) uint32 {
+func headers(p *packet.Packet) uint32 {
 	if p.Family == "ipv6" {
 		return 40 + 32
 	}
@@ -52,11 +53,11 @@ func headers(p *decoder.Packet) uint32 {
 }
 
 // asBenign makes a finding that of all clients which close so: one is enough to read.
-func asBenign(f *decoder.Finding, e decoder.Event, b decoder.Reset) {
+func asBenign(f *event.Finding, e event.Event, b event.Reset) {
 	f.Subject = "clients that close"
-	f.Pod, f.Peer, f.About = decoder.Pod{}, decoder.Pod{}, decoder.About{}
+	f.Pod, f.Peer, f.About = event.Pod{}, event.Pod{}, event.About{}
 	f.Title = fmt.Sprintf("clients reset connections that are at their end, such as %s that to %s: no data is lost", from(e, b), to(e, b))
 	f.Cause = "A socket that is closed with data unread, or that gets data after it was closed, answers with a reset instead of a FIN. " +
 		"Here that is no more than a good-bye (TLS's close_notify, a websocket's close frame), or nothing was said at all, as by health checks."
-	f.Remedy = []decoder.Remedy{run("ktrace reset").Noting("lists each of them; nothing needs to be done")}
+	f.Remedy = []event.Remedy{run("ktrace reset").Noting("lists each of them; nothing needs to be done")}
 }

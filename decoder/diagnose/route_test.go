@@ -7,35 +7,36 @@ import (
 	"testing"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 // TestWhatOldKernelsDoNotReportIsAsked: before 5.17 a drop has no reason, but the kernel says what is wrong with a packet
 // to who asks for its way.
 func TestWhatOldKernelsDoNotReportIsAsked(t *testing.T) {
 	src, dst := netip.MustParseAddr("10.244.1.2"), netip.MustParseAddr("10.9.0.2")
-	e := decoder.Event{Header: decoder.Header{Time: time.Unix(1000, 0), Netns: 7, Iface: "veth1"},
-		Packet: &decoder.Packet{Family: "ipv4", Proto: "icmp", Src: src, Dst: dst, TTL: 64}}
-	about := decoder.Ask(e)
+	e := event.Event{Header: event.Header{Time: time.Unix(1000, 0), Netns: 7, Iface: "veth1"},
+		Packet: &packet.Packet{Family: "ipv4", Proto: "icmp", Src: src, Dst: dst, TTL: 64}}
+	about := event.Ask(e)
 	for _, tt := range []struct {
 		name, location, reason, errno, back, want string
 	}{
-		{"the way back leads elsewhere", "ip_rcv_finish_core", decoder.ReasonNotTold, "EXDEV", "unicast", "rp-filter"},
-		{"the source is the host's own", "ip_rcv_finish_core", decoder.ReasonNotTold, "", "local", "martian-source"},
-		{"the kernel has no objection now", "ip_rcv_finish_core", decoder.ReasonNotTold, "", "unicast", "kernel-drop"},
-		{"another function", "tcp_v4_rcv", decoder.ReasonNotTold, "EXDEV", "unicast", ""},
+		{"the way back leads elsewhere", "ip_rcv_finish_core", event.ReasonNotTold, "EXDEV", "unicast", "rp-filter"},
+		{"the source is the host's own", "ip_rcv_finish_core", event.ReasonNotTold, "", "local", "martian-source"},
+		{"the kernel has no objection now", "ip_rcv_finish_core", event.ReasonNotTold, "", "unicast", "kernel-drop"},
+		{"another function", "tcp_v4_rcv", event.ReasonNotTold, "EXDEV", "unicast", ""},
 		{"a kernel that gave another reason", "ip_rcv_finish_core", "IP_CSUM", "EXDEV", "unicast", "checksum-error"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			st := NewState()
-			for _, r := range []decoder.Route{
+			for _, r := range []event.Route{
 				{About: about, Dst: dst, In: "veth1", Errno: tt.errno},
 				{About: about, Reverse: true, Dst: src, Type: tt.back},
 			} {
-				st.Observe(decoder.Event{Body: decoder.Fact{Route: &r}})
+				st.Observe(event.Event{Body: event.Fact{Route: &r}})
 			}
-			f, _ := st.Proves(e, decoder.Drop{Reason: tt.reason, Location: tt.location})
-			if f.ID != tt.want || f.ID != "" && f.Confidence != decoder.Certain {
+			f, _ := st.Proves(e, event.Drop{Reason: tt.reason, Location: tt.location})
+			if f.ID != tt.want || f.ID != "" && f.Confidence != event.Certain {
 				t.Errorf("%q (%s), want %q", f.ID, f.Confidence, tt.want)
 			}
 		})
@@ -68,8 +69,8 @@ func TestALoopIsToldFromASmallTTL(t *testing.T) {
 		for _, e := range passing(tt.before...) {
 			st.Observe(e)
 		}
-		e := decoder.Event{Header: decoder.Header{Time: time.Unix(1001, 0), Netns: 7, Iface: "eth0"}, Packet: decoder.ParseIP(tt.last)}
-		f, _ := st.Proves(e, decoder.Drop{Reason: "IP_INHDR", Location: "ip_forward", Answer: &decoder.Answer{Name: "time-exceeded"}})
+		e := event.Event{Header: event.Header{Time: time.Unix(1001, 0), Netns: 7, Iface: "eth0"}, Packet: packet.ParseIP(tt.last)}
+		f, _ := st.Proves(e, event.Drop{Reason: "IP_INHDR", Location: "ip_forward", Answer: &event.Answer{Name: "time-exceeded"}})
 		words, sure, _ := strings.Cut(tt.want, " "+string(f.Confidence))
 		if sure != "" || !strings.Contains(f.Title, words) || (f.ID == "") != (tt.want == "") {
 			t.Errorf("%s: %q (%s), want %q", tt.name, f.Title, f.Confidence, tt.want)
@@ -91,11 +92,11 @@ func TestAMartianIsToldByWhatMadeItOne(t *testing.T) {
 		{"a loopback address that nothing translated", "IP_LOCALNET", pod, loopback, netip.AddrPort{}, "log_martians"},
 		{"an address that is used twice", "IP_LOCAL_SOURCE", pod, node, netip.AddrPort{}, "log_martians"},
 	} {
-		e := decoder.Event{Header: decoder.Header{Time: time.Unix(1000, 0), Netns: 7, Iface: "veth1"},
-			Packet: &decoder.Packet{Family: "ipv4", Proto: "tcp", Flags: "S", Src: tt.src.Addr(), Sport: tt.src.Port(), Dst: tt.dst.Addr(), Dport: tt.dst.Port(), TTL: 64}}
-		d := decoder.Drop{Reason: tt.reason, Location: "ip_rcv_finish_core"}
+		e := event.Event{Header: event.Header{Time: time.Unix(1000, 0), Netns: 7, Iface: "veth1"},
+			Packet: &packet.Packet{Family: "ipv4", Proto: "tcp", Flags: "S", Src: tt.src.Addr(), Sport: tt.src.Port(), Dst: tt.dst.Addr(), Dport: tt.dst.Port(), TTL: 64}}
+		d := event.Drop{Reason: tt.reason, Location: "ip_rcv_finish_core"}
 		if tt.into.IsValid() {
-			d.Conntrack = decoder.NewConntrack(decoder.FlowTuple{Src: pod, Dst: node}, decoder.FlowTuple{Src: tt.into, Dst: pod})
+			d.Conntrack = event.NewConntrack(packet.FlowTuple{Src: pod, Dst: node}, packet.FlowTuple{Src: tt.into, Dst: pod})
 		}
 		if f, _ := NewState().Proves(e, d); f.ID != "martian-source" || !strings.Contains(fmt.Sprint(f.Remedy), tt.remedy) {
 			t.Errorf("%s: %s with the remedy %q, want %q", tt.name, f.ID, f.Remedy, tt.remedy)
@@ -107,24 +108,24 @@ func TestAMartianIsToldByWhatMadeItOne(t *testing.T) {
 func TestAFilteredNeighbourIsNotDown(t *testing.T) {
 	pod, gateway := netip.MustParseAddr("fd00:244:1::2"), netip.MustParseAddr("fd00:244:1::1")
 	group := netip.MustParseAddr("ff02::1:ff00:1")
-	icmp := func(kind uint8, src, dst netip.Addr) decoder.Event {
-		return decoder.Event{Header: decoder.Header{Time: time.Unix(1000, 0), Netns: 7, Iface: "veth1"},
-			Packet: &decoder.Packet{Family: "ipv6", Proto: "icmpv6", ICMPType: kind, Src: src, Dst: dst, TTL: 255}, Body: decoder.Drop{Reason: "NETFILTER_DROP"}}
+	icmp := func(kind uint8, src, dst netip.Addr) event.Event {
+		return event.Event{Header: event.Header{Time: time.Unix(1000, 0), Netns: 7, Iface: "veth1"},
+			Packet: &packet.Packet{Family: "ipv6", Proto: "icmpv6", ICMPType: kind, Src: src, Dst: dst, TTL: 255}, Body: event.Drop{Reason: "NETFILTER_DROP"}}
 	}
-	lost := decoder.Event{Header: decoder.Header{Time: time.Unix(1003, 0), Netns: 8, Iface: "eth0"},
-		Packet: &decoder.Packet{Family: "ipv6", Proto: "tcp", Flags: "S", Src: pod, Sport: 40000, Dst: gateway, Dport: 80, TTL: 64}, Body: decoder.Drop{Location: "neigh_invalidate", Reason: "NOT_SPECIFIED"}}
+	lost := event.Event{Header: event.Header{Time: time.Unix(1003, 0), Netns: 8, Iface: "eth0"},
+		Packet: &packet.Packet{Family: "ipv6", Proto: "tcp", Flags: "S", Src: pod, Sport: 40000, Dst: gateway, Dport: 80, TTL: 64}, Body: event.Drop{Location: "neigh_invalidate", Reason: "NOT_SPECIFIED"}}
 	other := icmp(135, pod, netip.MustParseAddr("ff02::1:ff00:9"))
 	for _, tt := range []struct {
 		name   string
-		events []decoder.Event
+		events []event.Event
 		want   string
 	}{
-		{"a question to the group", []decoder.Event{icmp(135, pod, group), lost}, "netfilter-drop"},
-		{"an answer", []decoder.Event{icmp(136, gateway, pod), lost}, "netfilter-drop"},
-		{"a question about another", []decoder.Event{other, lost}, "netfilter-drop neighbour-failed"},
-		{"whether an address is free", []decoder.Event{icmp(135, netip.IPv6Unspecified(), group), lost}, "neighbour-failed"},
-		{"another message", []decoder.Event{icmp(133, pod, netip.MustParseAddr("ff02::2")), lost}, "neighbour-failed"},
-		{"none", []decoder.Event{lost}, "neighbour-failed"},
+		{"a question to the group", []event.Event{icmp(135, pod, group), lost}, "netfilter-drop"},
+		{"an answer", []event.Event{icmp(136, gateway, pod), lost}, "netfilter-drop"},
+		{"a question about another", []event.Event{other, lost}, "netfilter-drop neighbour-failed"},
+		{"whether an address is free", []event.Event{icmp(135, netip.IPv6Unspecified(), group), lost}, "neighbour-failed"},
+		{"another message", []event.Event{icmp(133, pod, netip.MustParseAddr("ff02::2")), lost}, "neighbour-failed"},
+		{"none", []event.Event{lost}, "neighbour-failed"},
 	} {
 		state := NewState()
 		rule := NewDrops(state)
@@ -149,9 +150,9 @@ func TestOneConnectFailsOnce(t *testing.T) {
 	dst := netip.MustParseAddr("fd00:9::2")
 	for i, src := range []string{"::", "fd00:244:1::2", "::", "fd00:244:1::2"} {
 		at := time.Unix(1000, 0).Add(time.Duration(i/2)*time.Second + time.Duration(i%2)*20*time.Microsecond)
-		e := decoder.Event{Header: decoder.Header{Time: at, Netns: 7, PID: 5, TID: 5},
-			Packet: &decoder.Packet{Family: "ipv6", Proto: "tcp", Src: netip.MustParseAddr(src), Dst: dst, Dport: 80}, Body: decoder.Sock{Op: decoder.SockNoRoute}}
-		state.Observe(decoder.Event{Body: decoder.Fact{Route: &decoder.Route{About: decoder.Ask(e), Dst: dst, Errno: "ENETUNREACH"}}})
+		e := event.Event{Header: event.Header{Time: at, Netns: 7, PID: 5, TID: 5},
+			Packet: &packet.Packet{Family: "ipv6", Proto: "tcp", Src: netip.MustParseAddr(src), Dst: dst, Dport: 80}, Body: event.Sock{Op: event.SockNoRoute}}
+		state.Observe(event.Event{Body: event.Fact{Route: &event.Route{About: event.Ask(e), Dst: dst, Errno: "ENETUNREACH"}}})
 		rule.Observe(e)
 	}
 	found := rule.Flush(time.Unix(1010, 0), true)

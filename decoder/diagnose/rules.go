@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // Rules are the rules of one run, with the state that they share.
@@ -47,14 +48,14 @@ func (s *Rules) Stages() []decoder.Stage {
 
 // conclude completes a finding with what is known of the event that it is concluded from: the two ends, what it is about,
 // that it was found once, then, and its row's severity where the facts gave it none.
-func conclude(f decoder.Finding, e decoder.Event) decoder.Finding {
+func conclude(f event.Finding, e event.Event) event.Finding {
 	f = f.Of(e)
 	f.Time, f.First, f.Last, f.Count = e.Time, e.Time, e.Time, 1
 	return graded(f)
 }
 
 // graded gives a finding its row's severity, unless the facts gave it one.
-func graded(f decoder.Finding) decoder.Finding {
+func graded(f event.Finding) event.Finding {
 	if f.Severity == "" {
 		row, _ := RowOf(f.ID)
 		f.Severity = row.Severity

@@ -6,33 +6,33 @@ import (
 	"strings"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // dnatMissOfService reports a packet to a service's address that died as it came.
-func dnatMissOfService(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+func dnatMissOfService(st *State, e event.Event, d event.Drop) (event.Finding, bool) {
 	if s, known := st.serviceTo(e); !known || fromPod(s) {
-		return decoder.Finding{}, false
+		return event.Finding{}, false
 	}
 	return st.droppedUntranslated(e, d)
 }
 
 // dnatMissOfNameserver is dnatMissOfService for an address that only a file of a pod names for a service's. It comes behind what
 // takes packets wherever they go.
-func dnatMissOfNameserver(st *State, e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+func dnatMissOfNameserver(st *State, e event.Event, d event.Drop) (event.Finding, bool) {
 	if d.ByNetfilter() {
-		return decoder.Finding{}, false
+		return event.Finding{}, false
 	}
 	return st.droppedUntranslated(e, d)
 }
 
-func (st *State) droppedUntranslated(e decoder.Event, d decoder.Drop) (decoder.Finding, bool) {
+func (st *State) droppedUntranslated(e event.Event, d event.Drop) (event.Finding, bool) {
 	if d.Conntrack.DNAT() || delivered(d) && st.deviceOf(e.Netns, e.Packet.Dst) != ipvsDevice {
-		return decoder.Finding{}, false
+		return event.Finding{}, false
 	}
 	leftover, refused := st.clusterIPRejectRule(e, d)
 	if st.natHooksOf(e, d) != natHooksPassed && !refused {
-		return decoder.Finding{}, false
+		return event.Finding{}, false
 	}
 	f, ok := st.dnatMiss(e, d.Conntrack, untranslatedAt(e))
 	if ok && refused {
@@ -43,10 +43,10 @@ func (st *State) droppedUntranslated(e decoder.Event, d decoder.Drop) (decoder.F
 
 // clusterIPRejectRule is the rule by which kube-proxy, in its nftables mode, refuses a packet to a service's address that none of
 // its maps had an entry for.
-func (st *State) clusterIPRejectRule(e decoder.Event, d decoder.Drop) (decoder.RuleFact, bool) {
+func (st *State) clusterIPRejectRule(e event.Event, d event.Drop) (event.RuleFact, bool) {
 	b, _ := st.dropRulesOf(e, d)
 	if !d.ByNetfilter() || len(b.Suspects) == 0 {
-		return decoder.RuleFact{}, false
+		return event.RuleFact{}, false
 	}
 	rule := b.Suspects[0].RuleFact
 	return rule, rule.Table == "kube-proxy" && rule.Chain == "cluster-ips-check"
@@ -54,17 +54,17 @@ func (st *State) clusterIPRejectRule(e decoder.Event, d decoder.Drop) (decoder.R
 
 // mayBeAnswered is mayLearn for a packet that left untranslated. A server that only a resolv.conf names may
 // be one that is asked by its own address, and be slow.
-func (st *State) mayBeAnswered(e decoder.Event, age time.Duration) bool {
+func (st *State) mayBeAnswered(e event.Event, age time.Duration) bool {
 	s, known := st.serviceTo(e)
 	return st.awaitsFacts(e, age) || known && fromPod(s) && age < factsDeadline && !st.effects.serves(e)
 }
 
 // dnatMiss concludes from a packet that is on its way to a service's address, or died on it, and was not translated though
 // the rules had their turn; c is its entry, nil if conntrack has none, and seen says where it was so.
-func (st *State) dnatMiss(e decoder.Event, c *decoder.Conntrack, seen string) (decoder.Finding, bool) {
+func (st *State) dnatMiss(e event.Event, c *event.Conntrack, seen string) (event.Finding, bool) {
 	to := e.Packet.Destination()
 	if to.Port() == 0 || st.effects.serves(e) {
-		return decoder.Finding{}, false
+		return event.Finding{}, false
 	}
 	if f, ok := st.askedNoServer(e); ok {
 		return f, true
@@ -79,23 +79,23 @@ func (st *State) dnatMiss(e decoder.Event, c *decoder.Conntrack, seen string) (d
 	if r, ok := st.rejectRuleAt(e, rules); ok {
 		return st.noEndpointsFinding(e, rules, r), true
 	}
-	f := decoder.Finding{
-		ID: "service-dnat-miss", Confidence: decoder.Certain, Subject: fmt.Sprintf("%s %v", e.Packet.Proto, to),
+	f := event.Finding{
+		ID: "service-dnat-miss", Confidence: event.Certain, Subject: fmt.Sprintf("%s %v", e.Packet.Proto, to),
 		Title:    fmt.Sprintf("Packets to %s are not translated (DNAT) to a backend, and no host has that address.", called(s, rules, to)),
 		Cause:    "No rule of the node matched: kube-proxy has not written the rules, lost them, or the service has no such port.",
 		Evidence: []string{seen, source(s)},
-		Remedy: []decoder.Remedy{
+		Remedy: []event.Remedy{
 			pipe(run(forFamily(to.Addr(), "iptables-save -t nat")), run("grep %v", to.Addr())).In(st.enter(st.effects.natNetns(e))),
 			pipe(run("nft list ruleset"), run("grep %v", to.Addr())).In(st.enter(st.effects.natNetns(e))),
 			systemPods("kube-proxy"),
 		},
 	}
-	unmatched := st.noNATRule(netfilterKeyOf(decoder.NetfilterUntranslated, e), c)
+	unmatched := st.noNATRule(netfilterKeyOf(event.NetfilterUntranslated, e), c)
 	if fromPod(s) && unmatched == "" {
-		f.Confidence = decoder.Likely // a resolv.conf can name another server than the cluster's
+		f.Confidence = event.Likely // a resolv.conf can name another server than the cluster's
 	}
 	if s.Source == "env" { // which names what its writer likes
-		f.Confidence, f.Severity = decoder.Possible, decoder.Warning
+		f.Confidence, f.Severity = event.Possible, event.Warning
 	}
 	if c != nil {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack entry: %v, %v", c.Original, c))
@@ -110,23 +110,23 @@ func (st *State) dnatMiss(e decoder.Event, c *decoder.Conntrack, seen string) (d
 }
 
 // untranslatedAt is the evidence of where a packet was as it had been sent.
-func untranslatedAt(e decoder.Event) string { return "untranslated at " + decoder.Place(e) }
+func untranslatedAt(e event.Event) string { return "untranslated at " + event.Place(e) }
 
 // whyNotTranslated says why the rules did not translate a packet, by their state for its address. It returns false if by that they
 // should have.
-func (st *State) whyNotTranslated(f *decoder.Finding, e decoder.Event, c *decoder.Conntrack, s decoder.ServiceFact, rules decoder.ServiceRules) bool {
+func (st *State) whyNotTranslated(f *event.Finding, e event.Event, c *event.Conntrack, s event.ServiceFact, rules event.ServiceRules) bool {
 	to := e.Packet.Destination()
 	switch rules.State {
-	case decoder.ServiceNone:
+	case event.ServiceNone:
 		f.ID = "kube-proxy-rules-missing"
 		f.Title = fmt.Sprintf("The node has no rules for services at all, so packets to %s are not translated (DNAT), and no host has that address.", called(s, rules, to))
 		f.Cause = "kube-proxy never wrote its rules here, or they were removed."
 		f.About.At(st.effects.natNetns(e))
 		f.Subject = fmt.Sprintf("netns %d", st.effects.natNetns(e))
-	case decoder.ServiceMissing:
+	case event.ServiceMissing:
 		f.Evidence = append(f.Evidence, fmt.Sprintf("%d addresses and ports of services have rules, %v has none; searched: %s",
 			rules.Services, to, strings.Join(rules.Searched, ", ")))
-	case decoder.ServicePresent:
+	case event.ServicePresent:
 		return st.whyRuleSkipped(f, e, c, rules)
 	}
 	return true
@@ -134,21 +134,21 @@ func (st *State) whyNotTranslated(f *decoder.Finding, e decoder.Event, c *decode
 
 // whyRuleSkipped says why a packet was not translated though a rule does so for its address: its hook has no way to the rule, a
 // rule keeps it from conntrack, or its flow is older than the rule.
-func (st *State) whyRuleSkipped(f *decoder.Finding, e decoder.Event, c *decoder.Conntrack, rules decoder.ServiceRules) bool {
+func (st *State) whyRuleSkipped(f *event.Finding, e event.Event, c *event.Conntrack, rules event.ServiceRules) bool {
 	netns := st.effects.natNetns(e)
 	hook := st.hookOf(netns, e.Packet.Src)
 	switch {
 	case len(rules.Hooks) > 0 && !slices.Contains(rules.Hooks, hook):
 		f.Cause = fmt.Sprintf("The rules for it are reached from hook %s only: from hook %s no rule leads to them.", strings.Join(rules.Hooks, ", "), hook)
 		f.Evidence = append(f.Evidence, "the rule: "+rules.Rule, "searched from hook "+hook+": "+strings.Join(rules.Searched, ", "))
-		f.Remedy = append([]decoder.Remedy{
+		f.Remedy = append([]event.Remedy{
 			pipe(run(forFamily(e.Packet.Dst, "iptables-save -t nat")), run("grep %v", "^-A "+strings.ToUpper(hook))).In(st.enter(netns)),
 			pipe(run("nft list ruleset"), run("grep -A3 %v", "hook "+hook)).In(st.enter(netns)),
 		}, f.Remedy[2:]...)
 	case c == nil && rules.Untracked != "":
 		f.Cause = "A rule keeps the packet from conntrack, and only what conntrack has an entry for is translated."
 		f.Evidence = append(f.Evidence, "the rule that does: "+rules.Untracked, "the rule for the service: "+rules.Rule)
-		f.Remedy = []decoder.Remedy{
+		f.Remedy = []event.Remedy{
 			run(forFamily(e.Packet.Dst, "iptables-save -t raw")).In(st.enter(netns)),
 			pipe(run("nft list ruleset"), run("grep -n notrack")).In(st.enter(netns)),
 			systemPods("node-local-dns").Noting("whose rules these often are"),
@@ -158,13 +158,13 @@ func (st *State) whyRuleSkipped(f *decoder.Finding, e decoder.Event, c *decoder.
 	default:
 		f.Cause = "The flow is older than the rule: conntrack asks the rules about the first packet of a flow only."
 		f.Evidence = append(f.Evidence, "the rule: "+rules.Rule)
-		f.Remedy = []decoder.Remedy{run("conntrack -D -p %v --orig-dst %v", e.Packet.Proto, e.Packet.Dst).In(st.enter(netns)), do("or let the client use another source port")}
+		f.Remedy = []event.Remedy{run("conntrack -D -p %v --orig-dst %v", e.Packet.Proto, e.Packet.Dst).In(st.enter(netns)), do("or let the client use another source port")}
 	}
 	return true
 }
 
 // source says how it is known that an address is a service's.
-func source(s decoder.ServiceFact) string {
+func source(s event.ServiceFact) string {
 	switch {
 	case s.Source == "resolv":
 		return fmt.Sprintf("%v is the nameserver of a pod's resolv.conf", s.Addrs)

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // natHooks says whether the rules that translate services had their turn at a packet that died. They have it at two hooks:
@@ -21,9 +21,9 @@ const (
 
 // natHooksOf concludes from conntrack's mark that the rules were asked, from netfilter's own word, or from the place: what routing
 // gave up came through prerouting. What a pod's own namespace has of rules, a mesh's for one, is not meant for services.
-func (st *State) natHooksOf(e decoder.Event, d decoder.Drop) natHooks {
+func (st *State) natHooksOf(e event.Event, d event.Drop) natHooks {
 	own := st.owns(e.Netns, e.Packet.Src)
-	_, said := st.netfilterEvent(netfilterKeyOf(decoder.NetfilterUntranslated, e), d.Conntrack)
+	_, said := st.netfilterEvent(netfilterKeyOf(event.NetfilterUntranslated, e), d.Conntrack)
 	switch {
 	case own && !st.translates(e.Netns):
 		return natHooksNotReached
@@ -44,7 +44,7 @@ func (st *State) translates(netns uint32) bool {
 
 // routed reports whether it was routing, or what comes behind it, that gave the packet up. Where the kernel gives no
 // reason, the function shows it.
-func routed(d decoder.Drop) bool {
+func routed(d event.Drop) bool {
 	reasons := []string{"IP_INNOROUTES", "IP_OUTNOROUTES", "IP_INADDRERRORS", "IP_RPFILTER", "PKT_TOO_BIG"}
 	functions := []string{"ip_error", "ip_forward", "ip6_forward", "ip6_pkt_drop", "ip6_pkt_discard", "dst_discard",
 		"ip_route_input_slow", "ip_rcv_finish_core", "neigh_invalidate", "arp_error_report", "ndisc_error_report"}
@@ -53,7 +53,7 @@ func routed(d decoder.Drop) bool {
 
 // delivered reports whether the packet died in the protocol or the socket that it was for: the address that it had was
 // the namespace's own.
-func delivered(d decoder.Drop) bool {
+func delivered(d event.Drop) bool {
 	return d.NoSocket() || d.Reason == "UDP_CSUM" || d.Reason == "PROTO_MEM" || strings.HasPrefix(d.Reason, "SOCKET_") ||
 		strings.HasPrefix(d.Reason, "TCP_")
 }

@@ -5,13 +5,13 @@ import (
 	"net/netip"
 	"slices"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // ServiceAt returns the service whose address it is, as the best source knows it: the rules of the namespace where the
 // packet is, or the API, before rules elsewhere; one that has the port, or else a name.
-func (st *State) ServiceAt(netns uint32, proto string, at netip.AddrPort) (decoder.ServiceFact, bool) {
-	var best decoder.ServiceFact
+func (st *State) ServiceAt(netns uint32, proto string, at netip.AddrPort) (event.ServiceFact, bool) {
+	var best event.ServiceFact
 	const none, guess = -1 << 8, -1 << 4
 	most := none
 	for _, s := range st.services.of(at.Addr()) {
@@ -44,20 +44,20 @@ func (st *State) ServiceAt(netns uint32, proto string, at netip.AddrPort) (decod
 // concerns reports whether what a source knows of services is true for a namespace: rules are for the namespace that
 // they are in, and the node's own for its pods. Another namespace may be another node. What an environment says is
 // for who has it: anyone can write there what he likes.
-func (st *State) concerns(s decoder.ServiceFact, netns uint32) bool {
+func (st *State) concerns(s event.ServiceFact, netns uint32) bool {
 	return s.Source != "env" && !fromRules(s) || s.Netns == netns || fromRules(s) && s.Netns == st.node.Netns
 }
 
 // fromRules reports whether kube-proxy's own rules say it.
-func fromRules(s decoder.ServiceFact) bool {
+func fromRules(s event.ServiceFact) bool {
 	return s.Source == "iptables" || s.Source == "nftables" || s.Source == "ipvs"
 }
 
 // fromPod reports whether only a file of a pod says it, which may name servers that are none of the cluster's.
-func fromPod(s decoder.ServiceFact) bool { return s.Source == "resolv" || s.Source == "env" }
+func fromPod(s event.ServiceFact) bool { return s.Source == "resolv" || s.Source == "env" }
 
 // serviceTo is the service that a packet is on its way to, as far as nothing else says it by the environment of its sender.
-func (st *State) serviceTo(e decoder.Event) (decoder.ServiceFact, bool) {
+func (st *State) serviceTo(e event.Event) (event.ServiceFact, bool) {
 	to := e.Packet.Destination()
 	if s, known := st.ServiceAt(e.Netns, e.Packet.Proto, to); known {
 		return s, true
@@ -67,23 +67,23 @@ func (st *State) serviceTo(e decoder.Event) (decoder.ServiceFact, bool) {
 			return s, true
 		}
 	}
-	return decoder.ServiceFact{}, false
+	return event.ServiceFact{}, false
 }
 
 // has reports whether a service has a port.
-func has(s decoder.ServiceFact, proto string, port uint16) bool {
-	return slices.ContainsFunc(s.Ports, func(p decoder.ServicePort) bool { return p.Proto == proto && p.Port == port })
+func has(s event.ServiceFact, proto string, port uint16) bool {
+	return slices.ContainsFunc(s.Ports, func(p event.ServicePort) bool { return p.Proto == proto && p.Port == port })
 }
 
 // rulesFor is the state of the node's rules for an address: of the namespace where the packet is, or, if that has none
 // at all, of another that such packets passed, which is the one to translate.
-func (st *State) rulesFor(netns uint32, proto string, to netip.AddrPort) (decoder.ServiceRules, bool) {
+func (st *State) rulesFor(netns uint32, proto string, to netip.AddrPort) (event.ServiceRules, bool) {
 	own, ok := st.rules.Get(rulesKey{netns, proto, to})
-	if ok && own.State != decoder.ServiceNone {
+	if ok && own.State != event.ServiceNone {
 		return own, true
 	}
 	for key, r := range st.rules.All() {
-		if key.proto == proto && key.addr == to && r.State != decoder.ServiceNone && (own.State == "" || own.State == decoder.ServiceNone || key.netns < own.Netns) {
+		if key.proto == proto && key.addr == to && r.State != event.ServiceNone && (own.State == "" || own.State == event.ServiceNone || key.netns < own.Netns) {
 			own, ok = r, true
 		}
 	}
@@ -91,7 +91,7 @@ func (st *State) rulesFor(netns uint32, proto string, to netip.AddrPort) (decode
 }
 
 // called names a service address.
-func called(s decoder.ServiceFact, r decoder.ServiceRules, to netip.AddrPort) string {
+func called(s event.ServiceFact, r event.ServiceRules, to netip.AddrPort) string {
 	switch {
 	case s.Name != "":
 		return fmt.Sprintf("service %s/%s (%v)", s.Namespace, s.Name, to)

@@ -5,28 +5,29 @@ import (
 	"strings"
 	"testing"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 func TestEndpointThatTheSliceHasNoMore(t *testing.T) {
 	service, gone, there := netip.MustParseAddrPort("10.96.0.1:80"), netip.MustParseAddrPort("10.0.0.9:8080"), netip.MustParseAddrPort("10.0.0.8:8080")
-	tell := func(source string, netns uint32, endpoints ...netip.AddrPort) decoder.Fact {
-		return decoder.Fact{Service: &decoder.ServiceFact{Namespace: "shop", Name: "web", Source: source, Netns: netns, Addrs: []netip.Addr{service.Addr()},
-			Ports: []decoder.ServicePort{{Proto: "tcp", Port: 80, Known: true, Endpoints: endpoints}}}}
+	tell := func(source string, netns uint32, endpoints ...netip.AddrPort) event.Fact {
+		return event.Fact{Service: &event.ServiceFact{Namespace: "shop", Name: "web", Source: source, Netns: netns, Addrs: []netip.Addr{service.Addr()},
+			Ports: []event.ServicePort{{Proto: "tcp", Port: 80, Known: true, Endpoints: endpoints}}}}
 	}
 	client := netip.MustParseAddrPort("10.0.0.2:40000")
 	e := lostSYN()
 	e.Packet.Src, e.Packet.Sport, e.Packet.Dst, e.Packet.Dport = client.Addr(), client.Port(), gone.Addr(), gone.Port()
-	d := decoder.Drop{Reason: "IP_INADDRERRORS", Location: "ip_error",
-		Conntrack: decoder.NewConntrack(decoder.FlowTuple{Src: client, Dst: service}, decoder.FlowTuple{Src: gone, Dst: client})}
+	d := event.Drop{Reason: "IP_INADDRERRORS", Location: "ip_error",
+		Conntrack: event.NewConntrack(packet.FlowTuple{Src: client, Dst: service}, packet.FlowTuple{Src: gone, Dst: client})}
 	for _, c := range []struct {
 		name  string
-		facts []decoder.Fact
+		facts []event.Fact
 		says  string
 	}{
-		{"of neither", []decoder.Fact{tell("api", 0, there), tell("iptables", 7, there)}, "outlives the endpoint"},
-		{"but the rules", []decoder.Fact{tell("api", 0, there), tell("iptables", 7, there, gone)}, "kube-proxy lags behind"},
-		{"that it has", []decoder.Fact{tell("api", 0, there, gone), tell("iptables", 7, there)}, ""},
+		{"of neither", []event.Fact{tell("api", 0, there), tell("iptables", 7, there)}, "outlives the endpoint"},
+		{"but the rules", []event.Fact{tell("api", 0, there), tell("iptables", 7, there, gone)}, "kube-proxy lags behind"},
+		{"that it has", []event.Fact{tell("api", 0, there, gone), tell("iptables", 7, there)}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f, ok := staleEndpoint(learnt(c.facts), e, d)
@@ -40,30 +41,30 @@ func TestEndpointThatTheSliceHasNoMore(t *testing.T) {
 // TestWhoGetsThePacketsOfAnEndpointThatIsGone is said where the drop shows it.
 func TestWhoGetsThePacketsOfAnEndpointThatIsGone(t *testing.T) {
 	e := lostSYN()
-	link := &decoder.Route{About: decoder.Ask(e), Dst: e.Packet.Dst, Type: "unicast", Out: "eth0"}
-	router := &decoder.Route{About: decoder.Ask(e), Dst: e.Packet.Dst, Type: "unicast", Out: "eth0", Gateway: netip.MustParseAddr("10.9.0.3")}
+	link := &event.Route{About: event.Ask(e), Dst: e.Packet.Dst, Type: "unicast", Out: "eth0"}
+	router := &event.Route{About: event.Ask(e), Dst: e.Packet.Dst, Type: "unicast", Out: "eth0", Gateway: netip.MustParseAddr("10.9.0.3")}
 	for _, c := range []struct {
 		reason, location, pod string
-		way                   *decoder.Route
+		way                   *event.Route
 		want                  string
 	}{
 		{"NEIGH_FAILED", "neigh_invalidate", "", link, "No host on the link answers for the address."},
-		{decoder.ReasonNotTold, "ndisc_error_report", "", link, "No host on the link answers for the address."},
+		{event.ReasonNotTold, "ndisc_error_report", "", link, "No host on the link answers for the address."},
 		{"NEIGH_FAILED", "neigh_invalidate", "", router, ""},
 		{"NEIGH_FAILED", "neigh_invalidate", "", nil, ""},
 		{"NO_SOCKET", "tcp_v4_rcv", "", nil, "The host that has the address now gets the packets."},
 		{"NO_SOCKET", "tcp_v4_rcv", "mail-0", nil, "The pod shop/mail-0 has the address now and gets the packets."},
 		{"IP_INADDRERRORS", "ip_error", "", nil, ""},
 	} {
-		e.Pod, e.ToPod = decoder.Pod{}, false
+		e.Pod, e.ToPod = event.Pod{}, false
 		if c.pod != "" {
-			e.Pod, e.ToPod = decoder.Pod{UID: "uid", Namespace: "shop", Name: c.pod}, true
+			e.Pod, e.ToPod = event.Pod{UID: "uid", Namespace: "shop", Name: c.pod}, true
 		}
 		st := NewState()
 		if c.way != nil {
-			st.Observe(decoder.Event{Body: decoder.Fact{Route: c.way}})
+			st.Observe(event.Event{Body: event.Fact{Route: c.way}})
 		}
-		if got := strings.TrimSpace(st.takenBy(e, decoder.Drop{Reason: c.reason, Location: c.location})); got != c.want {
+		if got := strings.TrimSpace(st.takenBy(e, event.Drop{Reason: c.reason, Location: c.location})); got != c.want {
 			t.Errorf("%s in %s: %q, want %q", c.reason, c.location, got, c.want)
 		}
 	}

@@ -7,7 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 // backends compares whom flows to services are translated to with who serves them, whatever becomes of the packets. It is
@@ -17,7 +18,7 @@ type backends struct {
 	checked  map[backendOf]int // flows, and how much was known of services when their backend was looked at
 	answered map[backendOf]bool
 	pending  pending
-	found    []decoder.Finding
+	found    []event.Finding
 }
 
 // backendOf is a flow and its backend: a client that takes the same port again may get another.
@@ -35,7 +36,7 @@ func newBackends() backends {
 }
 
 // check takes in a packet of a translated flow.
-func (b *backends) check(st *State, e decoder.Event, c *decoder.Conntrack) {
+func (b *backends) check(st *State, e event.Event, c *event.Conntrack) {
 	flow, packet := backendOf{natFlow{e.Packet.Proto, c.Original}, c.Reply.Src}, e.Packet.Flow()
 	if packet == c.Reply || packet == c.Original.Reverse() {
 		if len(b.answered) >= maxFlows {
@@ -52,17 +53,17 @@ func (b *backends) check(st *State, e decoder.Event, c *decoder.Conntrack) {
 	}
 	b.checked[flow] = st.services.changes + 1
 	if st.isStale(e, c) || len(st.systemsOf(e, c)) > 1 {
-		e.Body = decoder.NAT{Original: c.Original, Reply: c.Reply, Backend: c.Reply.Src, State: decoder.NATStale}
+		e.Body = event.NAT{Original: c.Original, Reply: c.Reply, Backend: c.Reply.Src, State: event.NATStale}
 		b.pending.add(e, c.Reply.Src.String(), false)
 	}
 }
 
 // begins reports whether a packet is the first of a TCP connection, or that again. One that goes on may go on to a pod that is
 // ending.
-func begins(p *decoder.Packet) bool { return p.HasFlag('S') && !p.HasFlag('.') }
+func begins(p *packet.Packet) bool { return p.HasFlag('S') && !p.HasFlag('.') }
 
 // isStale reports whether a flow's backend serves at the service's address by none of the sources that know it.
-func (st *State) isStale(e decoder.Event, c *decoder.Conntrack) bool {
+func (st *State) isStale(e event.Event, c *event.Conntrack) bool {
 	to, backend, known := c.Original.Dst, c.Reply.Src, false
 	for _, s := range st.services.of(to.Addr()) {
 		p, ok := portOf(s, e.Packet.Proto, to.Port())
@@ -82,9 +83,9 @@ func (st *State) isStale(e decoder.Event, c *decoder.Conntrack) bool {
 
 // systemsOf are the facts by which different systems of rules, iptables-legacy and nftables for two, translate packets to a
 // service to different endpoints: more than one, or none.
-func (st *State) systemsOf(e decoder.Event, c *decoder.Conntrack) []decoder.ServiceFact {
+func (st *State) systemsOf(e event.Event, c *event.Conntrack) []event.ServiceFact {
 	rules, _ := st.rules.Get(rulesKey{e.Netns, e.Packet.Proto, c.Original.Dst})
-	var all []decoder.ServiceFact
+	var all []event.ServiceFact
 	differ := false
 	for _, s := range st.services.of(c.Original.Dst.Addr()) {
 		p, ok := portOf(s, e.Packet.Proto, c.Original.Dst.Port())
@@ -104,7 +105,7 @@ func (st *State) systemsOf(e decoder.Event, c *decoder.Conntrack) []decoder.Serv
 }
 
 // reached reports whether packets come to the rules that a port's endpoints are of; without having asked, they may.
-func reached(p decoder.ServicePort, rules decoder.ServiceRules) bool {
+func reached(p event.ServicePort, rules event.ServiceRules) bool {
 	return len(rules.Endpoints) == 0 || slices.ContainsFunc(p.Endpoints, func(a netip.AddrPort) bool { return slices.Contains(rules.Endpoints, a) })
 }
 
@@ -116,24 +117,24 @@ func sameEndpoints(a, b []netip.AddrPort) bool {
 }
 
 // staleFlows are the events of flows that go to a backend which serves no more, and keeps the findings.
-func (x *Translations) staleFlows(now time.Time, final bool) []decoder.Event {
-	var stale []decoder.Event
+func (x *Translations) staleFlows(now time.Time, final bool) []event.Event {
+	var stale []event.Event
 	for _, h := range x.backends.pending.expired(now, final, x.state.awaitsFacts) {
-		e, n := h.event, h.event.Body.(decoder.NAT)
-		c := decoder.NewConntrack(n.Original, n.Reply)
+		e, n := h.event, h.event.Body.(event.NAT)
+		c := event.NewConntrack(n.Original, n.Reply)
 		works := x.backends.answered[backendOf{natFlow{e.Packet.Proto, n.Original}, n.Backend}]
 		if systems := x.state.systemsOf(e, c); len(systems) > 1 {
-			x.backends.report(h, now, x.state.twoSystems(e, c, systems), works, decoder.Warning)
+			x.backends.report(h, now, x.state.twoSystems(e, c, systems), works, event.Warning)
 		} else if x.state.isStale(e, c) {
 			// Datagrams that are answered go on as before; a new connection may be answered by another server than was meant.
-			working := map[bool]decoder.Severity{true: decoder.Warning, false: decoder.Info}[e.Packet.Proto == "tcp"]
+			working := map[bool]event.Severity{true: event.Warning, false: event.Info}[e.Packet.Proto == "tcp"]
 			f := x.state.stale(e, c)
 			if works {
 				f.Cause += " The host that has the address now gets the packets."
 			}
 			x.backends.report(h, now, f, works, working)
-			e.Body = x.translation(e, c, decoder.NATStale)
-			x.count(e.Body.(decoder.NAT), 1)
+			e.Body = x.translation(e, c, event.NATStale)
+			x.count(e.Body.(event.NAT), 1)
 			stale = append(stale, e)
 		}
 	}
@@ -141,7 +142,7 @@ func (x *Translations) staleFlows(now time.Time, final bool) []decoder.Event {
 }
 
 // report completes a finding about a translation; working is how bad it is if the backend answers all the same.
-func (b *backends) report(h *pendingDrop, now time.Time, f decoder.Finding, works bool, working decoder.Severity) {
+func (b *backends) report(h *pendingDrop, now time.Time, f event.Finding, works bool, working event.Severity) {
 	e := h.event
 	f = graded(f.Of(e))
 	f.Time, f.First, f.Last, f.Count = now, h.first, h.last, h.count
@@ -149,12 +150,12 @@ func (b *backends) report(h *pendingDrop, now time.Time, f decoder.Finding, work
 		f.Severity = working
 		f.Evidence = append(f.Evidence, fmt.Sprintf("%v answers", e.Packet.Destination()))
 	}
-	f.Evidence = append([]string{fmt.Sprintf("%s %v at %s", h.first.UTC().Format("15:04:05.000000"), e.Packet, decoder.Place(e))}, f.Evidence...)
+	f.Evidence = append([]string{fmt.Sprintf("%s %v at %s", h.first.UTC().Format("15:04:05.000000"), e.Packet, event.Place(e))}, f.Evidence...)
 	b.found = append(b.found, f)
 }
 
 // twoSystems is the finding about rules of two systems that translate one service differently.
-func (st *State) twoSystems(e decoder.Event, c *decoder.Conntrack, systems []decoder.ServiceFact) decoder.Finding {
+func (st *State) twoSystems(e event.Event, c *event.Conntrack, systems []event.ServiceFact) event.Finding {
 	to := c.Original.Dst
 	var names, evidence []string
 	for _, s := range systems {
@@ -164,11 +165,11 @@ func (st *State) twoSystems(e decoder.Event, c *decoder.Conntrack, systems []dec
 	}
 	slices.Sort(names)
 	slices.Sort(evidence)
-	f := decoder.Finding{
-		ID: "service-stale-endpoint", Confidence: decoder.Certain, Subject: fmt.Sprintf("%v by %s", to, strings.Join(names, " and ")),
-		Title: fmt.Sprintf("Packets to %s are translated by %s, each to other endpoints.", called(systems[0], decoder.ServiceRules{}, to), strings.Join(names, " and by ")),
+	f := event.Finding{
+		ID: "service-stale-endpoint", Confidence: event.Certain, Subject: fmt.Sprintf("%v by %s", to, strings.Join(names, " and ")),
+		Title: fmt.Sprintf("Packets to %s are translated by %s, each to other endpoints.", called(systems[0], event.ServiceRules{}, to), strings.Join(names, " and by ")),
 		Cause: "kube-proxy changed its mode, or the tool that it writes rules with, and the old rules stayed: they are not kept up to date, and the first that match win.",
-		Remedy: []decoder.Remedy{
+		Remedy: []event.Remedy{
 			run("kube-proxy --cleanup").Noting("with the version and mode that wrote the old rules"),
 			pipe(run(forFamily(to.Addr(), "iptables-legacy-save")), run("grep KUBE-")).In(st.enter(e.Netns)),
 			pipe(run(forFamily(to.Addr(), "iptables-nft-save")), run("grep KUBE-")).In(st.enter(e.Netns)),

@@ -7,10 +7,12 @@ import (
 	"time"
 
 	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 // Translations is the stage that adds to every flow to a service what it was translated to, and the rule for those
-// that were not. It wants hops of at least the first packets of flows, and drops as decoder.NewDrops completes them.
+// that were not. It wants hops of at least the first packets of flows, and drops as stage.NewDrops completes them.
 type Translations struct {
 	state           *State
 	pending         pending
@@ -20,19 +22,19 @@ type Translations struct {
 	expectedReplies map[natFlow]expectedReply
 	translated      map[uint64]bool // journeys
 	backends        backends
-	counts          map[decoder.NATCount]uint64
-	only            decoder.Only
+	counts          map[event.NATCount]uint64
+	only            event.Single
 }
 
 // natFlow is a flow as one end knows it.
 type natFlow struct {
 	proto string
-	flow  decoder.FlowTuple
+	flow  packet.FlowTuple
 }
 
 // expectedReply is whose answers a flow's are, and where they are translated back: what arrives there was not yet.
 type expectedReply struct {
-	original decoder.FlowTuple
+	original packet.FlowTuple
 	netns    uint32
 }
 
@@ -46,7 +48,7 @@ const (
 // NewTranslations returns it; state must observe events before it.
 func NewTranslations(state *State) *Translations {
 	return &Translations{state: state, pending: pending{}, misses: pending{}, hits: map[natFlow]bool{}, startNetns: map[uint64]uint32{},
-		expectedReplies: map[natFlow]expectedReply{}, translated: map[uint64]bool{}, backends: newBackends(), counts: map[decoder.NATCount]uint64{}}
+		expectedReplies: map[natFlow]expectedReply{}, translated: map[uint64]bool{}, backends: newBackends(), counts: map[event.NATCount]uint64{}}
 }
 
 // Stage returns the half that makes the events; the other half is the rule.
@@ -55,18 +57,18 @@ func (x *Translations) Stage() decoder.Stage { return translationStage{x} }
 type translationStage struct{ x *Translations }
 
 // Observe implements decoder.Stage.
-func (s translationStage) Observe(e decoder.Event) []decoder.Event {
+func (s translationStage) Observe(e event.Event) []event.Event {
 	out := s.x.only.Event(e)
 	if e.Packet == nil || e.Packet.IsICMPError() {
 		return out
 	}
 	switch b := e.Body.(type) {
-	case decoder.Hop:
+	case event.Hop:
 		if n, ok := s.x.hop(e, b.Conntrack); ok {
 			e.Body = n
 			return append(out, e)
 		}
-	case decoder.Drop:
+	case event.Drop:
 		if b.Noise == "" {
 			s.x.pending.add(e, b.Reason+" "+b.Location, b.Answer != nil)
 		}
@@ -75,13 +77,13 @@ func (s translationStage) Observe(e decoder.Event) []decoder.Event {
 }
 
 // Flush implements decoder.Stage: what was dropped for want of a translation is reported once the node was asked.
-func (s translationStage) Flush(now time.Time, final bool) []decoder.Event {
-	states := map[string]decoder.NATState{
-		"service-stale-endpoint": decoder.NATStale, "conntrack-full": decoder.NATFull, "conntrack-insert-race": decoder.NATRace,
+func (s translationStage) Flush(now time.Time, final bool) []event.Event {
+	states := map[string]event.NATState{
+		"service-stale-endpoint": event.NATStale, "conntrack-full": event.NATFull, "conntrack-insert-race": event.NATRace,
 	}
 	found := s.x.staleFlows(now, final)
 	for _, h := range s.x.pending.expired(now, final, s.x.state.awaitsFacts) {
-		d := h.event.Body.(decoder.Drop)
+		d := h.event.Body.(event.Drop)
 		f, ok := s.x.state.Proves(h.event, d)
 		if state, of := states[f.ID]; ok && of {
 			e := h.event
@@ -95,13 +97,13 @@ func (s translationStage) Flush(now time.Time, final bool) []decoder.Event {
 }
 
 // hop finds out what a packet at a device is to a service, if that is not known of its flow yet.
-func (x *Translations) hop(e decoder.Event, c *decoder.Conntrack) (decoder.NAT, bool) {
+func (x *Translations) hop(e event.Event, c *event.Conntrack) (event.NAT, bool) {
 	began := x.noteStart(e)
 	flow := natFlow{e.Packet.Proto, e.Packet.Flow()}
 	switch w, answers := x.expectedReplies[flow]; {
-	case answers && e.Direction == decoder.In && w.netns != e.Netns && x.startNetnsOf(natFlow{flow.proto, w.original}) == e.Netns && !afterwards(e.Packet):
-		c = &decoder.Conntrack{Original: w.original, Reply: flow.flow}
-		return x.first(natFlow{"reply " + flow.proto, w.original}, e, c, decoder.NATReply)
+	case answers && e.Direction == event.In && w.netns != e.Netns && x.startNetnsOf(natFlow{flow.proto, w.original}) == e.Netns && !afterwards(e.Packet):
+		c = &event.Conntrack{Original: w.original, Reply: flow.flow}
+		return x.first(natFlow{"reply " + flow.proto, w.original}, e, c, event.NATReply)
 	case c.DNAT():
 		if len(x.expectedReplies) >= maxFlows {
 			clear(x.expectedReplies)
@@ -112,23 +114,23 @@ func (x *Translations) hop(e decoder.Event, c *decoder.Conntrack) (decoder.NAT, 
 		x.translated[e.Journey] = e.Journey != 0
 		x.expectedReplies[natFlow{flow.proto, c.Reply}] = expectedReply{c.Original, e.Netns}
 		x.backends.check(x.state, e, c)
-		return x.first(natFlow{flow.proto, c.Original}, e, c, decoder.NATHit)
-	case e.Direction == decoder.Out && (began != e.Netns || x.state.translates(e.Netns)):
+		return x.first(natFlow{flow.proto, c.Original}, e, c, event.NATHit)
+	case e.Direction == event.Out && (began != e.Netns || x.state.translates(e.Netns)):
 		if _, known := x.state.serviceTo(e); known && flow.flow.Dst.Port() != 0 && !x.hits[flow] && !x.state.isLocal(e.Netns, e.Packet.Dst) {
-			return x.first(flow, e, c, decoder.NATMiss)
+			return x.first(flow, e, c, event.NATMiss)
 		}
 	}
-	return decoder.NAT{}, false
+	return event.NAT{}, false
 }
 
 // afterwards reports whether a packet resets a connection that there was: conntrack may have ended its entry by then.
-func afterwards(p *decoder.Packet) bool {
+func afterwards(p *packet.Packet) bool {
 	s, ok := p.Segment()
 	return p.HasFlag('R') && (!p.HasFlag('.') || ok && s.Seq != 0)
 }
 
 // noteStart notes where a packet's way began, and returns it.
-func (x *Translations) noteStart(e decoder.Event) uint32 {
+func (x *Translations) noteStart(e event.Event) uint32 {
 	if len(x.startNetns) >= maxJourneys {
 		clear(x.startNetns)
 	}
@@ -162,7 +164,7 @@ func (x *Translations) flowKey(f natFlow) uint64 {
 }
 
 // first counts a flow and returns its translation; ok is false if it was counted before.
-func (x *Translations) first(f natFlow, e decoder.Event, c *decoder.Conntrack, state decoder.NATState) (n decoder.NAT, ok bool) {
+func (x *Translations) first(f natFlow, e event.Event, c *event.Conntrack, state event.NATState) (n event.NAT, ok bool) {
 	if x.hits[f] {
 		return n, false
 	}
@@ -175,19 +177,19 @@ func (x *Translations) first(f natFlow, e decoder.Event, c *decoder.Conntrack, s
 	return n, true
 }
 
-func (x *Translations) count(n decoder.NAT, times uint64) {
-	k := decoder.NATCount{Service: n.Service, Backend: n.Backend, State: n.State}
+func (x *Translations) count(n event.NAT, times uint64) {
+	k := event.NATCount{Service: n.Service, Backend: n.Backend, State: n.State}
 	if _, known := x.counts[k]; known || len(x.counts) < maxNATCount {
 		x.counts[k] += times
 	}
 }
 
 // translation is what is known of a flow.
-func (x *Translations) translation(e decoder.Event, c *decoder.Conntrack, state decoder.NATState) decoder.NAT {
-	n := decoder.NAT{Original: e.Packet.Flow(), State: state}
+func (x *Translations) translation(e event.Event, c *event.Conntrack, state event.NATState) event.NAT {
+	n := event.NAT{Original: e.Packet.Flow(), State: state}
 	if c != nil {
 		n.Original, n.Reply = c.Original, c.Reply
-		if state != decoder.NATMiss {
+		if state != event.NATMiss {
 			n.Backend = c.Reply.Src
 		}
 	}
@@ -199,27 +201,27 @@ func (x *Translations) translation(e decoder.Event, c *decoder.Conntrack, state 
 }
 
 // Observe implements decoder.Rule.
-func (x *Translations) Observe(e decoder.Event) []decoder.Finding {
-	if n, ok := e.Body.(decoder.NAT); ok && (n.State == decoder.NATMiss || n.State == decoder.NATReply) {
+func (x *Translations) Observe(e event.Event) []event.Finding {
+	if n, ok := e.Body.(event.NAT); ok && (n.State == event.NATMiss || n.State == event.NATReply) {
 		x.misses.add(e, string(n.State), false)
 	}
 	return nil
 }
 
 // Flush implements decoder.Rule.
-func (x *Translations) Flush(now time.Time, final bool) []decoder.Finding {
+func (x *Translations) Flush(now time.Time, final bool) []event.Finding {
 	found := x.backends.found
 	x.backends.found = nil
 	for _, h := range x.misses.expired(now, final, x.state.mayBeAnswered) {
-		n := h.event.Body.(decoder.NAT)
+		n := h.event.Body.(event.NAT)
 		f, ok := x.state.notUntranslated(h.event, n), true
-		if n.State == decoder.NATMiss {
+		if n.State == event.NATMiss {
 			f, ok = x.missed(h.event, n)
 		}
 		if ok {
 			f = graded(f.Of(h.event))
 			f.Time, f.First, f.Last, f.Count = now, h.first, h.last, h.count
-			f.Evidence = append([]string{fmt.Sprintf("%s %v at %s", h.first.UTC().Format("15:04:05.000000"), h.event.Packet, decoder.Place(h.event))}, f.Evidence...)
+			f.Evidence = append([]string{fmt.Sprintf("%s %v at %s", h.first.UTC().Format("15:04:05.000000"), h.event.Packet, event.Place(h.event))}, f.Evidence...)
 			found = append(found, f)
 		}
 	}
@@ -227,20 +229,20 @@ func (x *Translations) Flush(now time.Time, final bool) []decoder.Finding {
 }
 
 // missed concludes from a packet that left a namespace for a service's address, unless another on its way translated it.
-func (x *Translations) missed(e decoder.Event, n decoder.NAT) (decoder.Finding, bool) {
+func (x *Translations) missed(e event.Event, n event.NAT) (event.Finding, bool) {
 	if x.translated[e.Journey] {
-		return decoder.Finding{}, false
+		return event.Finding{}, false
 	}
-	var c *decoder.Conntrack
+	var c *event.Conntrack
 	if n.Reply.Src.IsValid() {
-		c = decoder.NewConntrack(n.Original, n.Reply)
+		c = event.NewConntrack(n.Original, n.Reply)
 	}
 	return x.state.dnatMiss(e, c, untranslatedAt(e))
 }
 
-// Summarize implements decoder.Summarizer.
-func (x *Translations) Summarize(s *decoder.Summary) {
-	s.NAT = &decoder.NATSummary{}
+// Summarize implements event.Summarizer.
+func (x *Translations) Summarize(s *event.Summary) {
+	s.NAT = &event.NATSummary{}
 	for k, n := range x.counts {
 		k.Count = n
 		s.NAT.Flows = append(s.NAT.Flows, k)
@@ -254,16 +256,16 @@ func (x *Translations) Summarize(s *decoder.Summary) {
 }
 
 // notUntranslated reports an answer that came to the client from the backend's own address.
-func (st *State) notUntranslated(e decoder.Event, n decoder.NAT) decoder.Finding {
+func (st *State) notUntranslated(e event.Event, n event.NAT) event.Finding {
 	service, _ := st.ServiceAt(e.Netns, e.Packet.Proto, n.Original.Dst)
-	f := decoder.Finding{
-		ID: "service-reply-not-untranslated", Confidence: decoder.Certain, Subject: n.Original.Dst.String(),
+	f := event.Finding{
+		ID: "service-reply-not-untranslated", Confidence: event.Certain, Subject: n.Original.Dst.String(),
 		Title: fmt.Sprintf("Answers of %s come from its backend %v itself, so %v throws them away.",
-			called(service, decoder.ServiceRules{}, n.Original.Dst), n.Backend, n.Original.Src.Addr()),
+			called(service, event.ServiceRules{}, n.Original.Dst), n.Backend, n.Original.Src.Addr()),
 		Cause: "The answer did not pass the conntrack entry that translated the request: it took another path, or a bridge passed it on " +
 			"without asking netfilter (net.bridge.bridge-nf-call-iptables=0).",
 		Evidence: []string{fmt.Sprintf("from %v, expected from %v", n.Backend, n.Original.Dst)},
-		Remedy: []decoder.Remedy{
+		Remedy: []event.Remedy{
 			run("modprobe br_netfilter"),
 			run("sysctl -w net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1"),
 			run("ip route get %v from %v", n.Original.Src.Addr(), n.Backend.Addr()).Noting("on the backend's node: must lead through the node that translates"),

@@ -5,32 +5,32 @@ import (
 	"net/netip"
 	"slices"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // noSuchService reports a packet to an address in the range of services that no service has, though it may have been one's:
 // a client goes on with the address of a service that was deleted, or created anew with another. At best a pod's own
 // environment names a service for it. seen says where the packet was.
-func (st *State) noSuchService(e decoder.Event, seen string) (decoder.Finding, bool) {
+func (st *State) noSuchService(e event.Event, seen string) (event.Finding, bool) {
 	to := e.Packet.Destination()
 	byAPI := st.services.byAPI()
 	sure, why := st.inRange(to.Addr(), e.Netns, st.effects.natNetns(e))
-	if st.hasService(to.Addr(), e.Netns, st.effects.natNetns(e)) || sure != decoder.Certain || st.onDevice(to.Addr()) {
-		return decoder.Finding{}, false
+	if st.hasService(to.Addr(), e.Netns, st.effects.natNetns(e)) || sure != event.Certain || st.onDevice(to.Addr()) {
+		return event.Finding{}, false
 	}
-	f := decoder.Finding{
-		ID: "service-dnat-miss", Severity: decoder.Warning, Confidence: decoder.Likely, Subject: fmt.Sprintf("%s %v", e.Packet.Proto, to),
+	f := event.Finding{
+		ID: "service-dnat-miss", Severity: event.Warning, Confidence: event.Likely, Subject: fmt.Sprintf("%s %v", e.Packet.Proto, to),
 		Title: fmt.Sprintf("Packets to %v, an address in the range of services, are not translated (DNAT): no service has it.", to),
 		Cause: "The service was deleted, or created anew with another address, and the client goes on with the old one: from a DNS answer, " +
 			"from its environment, or as it was configured.",
 		Evidence: []string{seen, why, fmt.Sprintf("no service has the address %v", to.Addr())},
-		Remedy: []decoder.Remedy{
+		Remedy: []event.Remedy{
 			pipe(run("kubectl get services -A -o wide"), run("grep -w %v", to.Addr())),
 			do("let the client look the name up again, or restart it"),
 		},
 	}
 	if !byAPI {
-		f.Confidence = decoder.Possible
+		f.Confidence = event.Possible
 		f.Title = fmt.Sprintf("Packets to %v, an address in the range of services, are not translated (DNAT): the node has no rule for it.", to)
 		f.Cause += " Or kube-proxy has lost its rules, or has not written them."
 		f.Evidence[2] = fmt.Sprintf("no rule of the node's is for the address %v, and the API was not asked", to.Addr())
@@ -51,7 +51,7 @@ func (s *services) byAPI() bool {
 
 // hasService reports whether a service has the address, by more than a pod's word, in one of the namespaces given.
 func (st *State) hasService(a netip.Addr, spaces ...uint32) bool {
-	return slices.ContainsFunc(st.services.of(a), func(s decoder.ServiceFact) bool {
+	return slices.ContainsFunc(st.services.of(a), func(s event.ServiceFact) bool {
 		return !fromPod(s) && slices.ContainsFunc(spaces, func(netns uint32) bool { return st.concerns(s, netns) })
 	})
 }

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // TestAnAddressThatNoServiceHasAnyMore: one in the midst of those that services have, whoever tells of them. One that a
@@ -13,30 +13,30 @@ import (
 func TestAnAddressThatNoServiceHasAnyMore(t *testing.T) {
 	syn := lostSYN()
 	to := syn.Packet.Dst
-	service := func(source, name string, a netip.Addr) decoder.ServiceFact {
-		return decoder.ServiceFact{Source: source, Namespace: "shop", Name: name, Addrs: []netip.Addr{a}, Ports: []decoder.ServicePort{{Proto: "tcp", Port: 80}}}
+	service := func(source, name string, a netip.Addr) event.ServiceFact {
+		return event.ServiceFact{Source: source, Namespace: "shop", Name: name, Addrs: []netip.Addr{a}, Ports: []event.ServicePort{{Proto: "tcp", Port: 80}}}
 	}
 	low, high := service("api", "low", to.Prev()), service("api", "high", to.Next())
 	far := service("api", "far", netip.MustParseAddr("192.0.2.1"))
 	here, gone := service("api", "web", to), service("api", "web", to)
 	gone.Gone = true
-	rules := func(f decoder.ServiceFact) decoder.ServiceFact {
+	rules := func(f event.ServiceFact) event.ServiceFact {
 		f.Source, f.Netns = "iptables", syn.Netns
 		return f
 	}
-	env := decoder.ServiceFact{Source: "env", Netns: 8, Addrs: []netip.Addr{to}, Ports: []decoder.ServicePort{{Proto: "tcp", Port: syn.Packet.Dport}}}
-	device := decoder.Fact{Device: &decoder.Device{Netns: 9, Ifindex: 2, Name: "eth0", Addrs: []netip.Prefix{netip.PrefixFrom(to, 24)}}}
-	client := decoder.Fact{Device: &decoder.Device{Netns: 8, Ifindex: 2, Name: "eth0", Addrs: []netip.Prefix{netip.PrefixFrom(syn.Packet.Src, 24)}}}
+	env := event.ServiceFact{Source: "env", Netns: 8, Addrs: []netip.Addr{to}, Ports: []event.ServicePort{{Proto: "tcp", Port: syn.Packet.Dport}}}
+	device := event.Fact{Device: &event.Device{Netns: 9, Ifindex: 2, Name: "eth0", Addrs: []netip.Prefix{netip.PrefixFrom(to, 24)}}}
+	client := event.Fact{Device: &event.Device{Netns: 8, Ifindex: 2, Name: "eth0", Addrs: []netip.Prefix{netip.PrefixFrom(syn.Packet.Src, 24)}}}
 	for _, c := range []struct {
 		name  string
-		facts []decoder.Fact
-		sure  decoder.Confidence // "" is nothing
+		facts []event.Fact
+		sure  event.Confidence // "" is nothing
 		says  string
 	}{
-		{"as the API says", serviceFacts(low, high), decoder.Likely, "no service has it"},
-		{"deleted meanwhile", serviceFacts(low, high, here, gone), decoder.Likely, "no service has it"},
-		{"the client's environment names it", append(serviceFacts(low, high, env), client), decoder.Likely, "no service has it"},
-		{"as the rules say", serviceFacts(rules(low), rules(high)), decoder.Possible, "the node has no rule for it"},
+		{"as the API says", serviceFacts(low, high), event.Likely, "no service has it"},
+		{"deleted meanwhile", serviceFacts(low, high, here, gone), event.Likely, "no service has it"},
+		{"the client's environment names it", append(serviceFacts(low, high, env), client), event.Likely, "no service has it"},
+		{"as the rules say", serviceFacts(rules(low), rules(high)), event.Possible, "the node has no rule for it"},
 		{"a device has it", append(serviceFacts(low, high), device), "", ""},
 		{"beyond the range", serviceFacts(far), "", ""},
 		{"no service is known", nil, "", ""},
@@ -46,7 +46,7 @@ func TestAnAddressThatNoServiceHasAnyMore(t *testing.T) {
 			if ok != (c.sure != "") || f.Confidence != c.sure || !strings.Contains(f.Title, c.says) {
 				t.Fatalf("found %v: %s %q, want %s %q", ok, f.Confidence, f.Title, c.sure, c.says)
 			}
-			if ok && (f.ID != "service-dnat-miss" || f.Severity != decoder.Warning) {
+			if ok && (f.ID != "service-dnat-miss" || f.Severity != event.Warning) {
 				t.Errorf("found %s %s", f.Severity, f.ID)
 			}
 		})

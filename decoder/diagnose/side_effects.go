@@ -5,19 +5,21 @@ import (
 	"net/netip"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/bounded"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 // sideEffects is what was seen that explains what becomes of other packets, or shows that nothing is wrong with them.
 type sideEffects struct {
-	lostTooBig     decoder.Recent[natFlow, bool]                 // flows whose sender was sent "packet too big", but a filter dropped that
-	filteredND     decoder.Recent[netip.Addr, bool]              // who was asked for its link address, or answered, where a filter took that: itself, or its multicast group
-	untranslated   decoder.Recent[untranslatedFlow, uint32]      // packets that left for a service's address as they were, and the namespace that they left first
-	untranslatedTo decoder.Recent[netnsDst, bool]                // where those go to; true once a host answers there that is no backend
-	missingAddrs   decoder.Recent[netnsAddr, bool]               // addresses that the hosts which are to have them lack
-	flows          decoder.Recent[decoder.FlowKey, *flowHistory] // of flows; each ping has one of its own, as pings have no ports
-	snatReplies    decoder.Recent[natFlow, snatFlow]             // flows whose source is translated, by the answers that are expected
-	tunneled       decoder.Recent[natFlow, outerPacket]          // what arrived in tunnels, by the flow of who is carried
+	lostTooBig     bounded.Map[natFlow, bool]                // flows whose sender was sent "packet too big", but a filter dropped that
+	filteredND     bounded.Map[netip.Addr, bool]             // who was asked for its link address, or answered, where a filter took that: itself, or its multicast group
+	untranslated   bounded.Map[untranslatedFlow, uint32]     // packets that left for a service's address as they were, and the namespace that they left first
+	untranslatedTo bounded.Map[netnsDst, bool]               // where those go to; true once a host answers there that is no backend
+	missingAddrs   bounded.Map[netnsAddr, bool]              // addresses that the hosts which are to have them lack
+	flows          bounded.Map[packet.FlowKey, *flowHistory] // of flows; each ping has one of its own, as pings have no ports
+	snatReplies    bounded.Map[natFlow, snatFlow]            // flows whose source is translated, by the answers that are expected
+	tunneled       bounded.Map[natFlow, outerPacket]         // what arrived in tunnels, by the flow of who is carried
 }
 
 // flowHistory is what was seen of a flow's one direction, wherever that was. Times are nanoseconds since 1970: there are many.
@@ -54,7 +56,7 @@ func (p packetSpan) sameTime(q packetSpan) bool {
 
 // snatFlow is what a flow was translated to, and when a packet of it last was.
 type snatFlow struct {
-	original decoder.FlowTuple
+	original packet.FlowTuple
 	at       time.Time
 }
 
@@ -79,17 +81,17 @@ type netnsDst struct {
 }
 
 // learn takes in what may have consequences.
-func (c *sideEffects) learn(e decoder.Event) {
+func (c *sideEffects) learn(e event.Event) {
 	switch b := e.Body.(type) {
-	case decoder.DNS:
-		if b.Outcome == decoder.DNSAnswered && (!b.Backend.IsValid() || b.Backend == b.Server) {
+	case event.DNS:
+		if b.Outcome == event.DNSAnswered && (!b.Backend.IsValid() || b.Backend == b.Server) {
 			c.untranslatedTo.Put(netnsDst{0, b.Transport, b.Server}, true)
 		}
-	case decoder.Hop:
+	case event.Hop:
 		if e.Packet != nil {
 			c.hop(e, b)
 		}
-	case decoder.Drop:
+	case event.Drop:
 		if e.Packet != nil && b.ByNetfilter() {
 			c.tooBigDropped(e.Packet)
 		}
@@ -97,8 +99,8 @@ func (c *sideEffects) learn(e decoder.Event) {
 			c.filteredND.Put(e.Packet.Src, true)
 			c.filteredND.Put(e.Packet.Dst, true)
 		}
-	case decoder.NAT:
-		if e.Packet != nil && b.State == decoder.NATMiss {
+	case event.NAT:
+		if e.Packet != nil && b.State == event.NATMiss {
 			c.leftUntranslated(e)
 		}
 	}
@@ -113,15 +115,15 @@ type outerPacket struct {
 
 // hop takes in a packet on its way. One that comes from an address which others leave for, and is no backend's answer,
 // shows that somebody is there.
-func (c *sideEffects) hop(e decoder.Event, h decoder.Hop) {
+func (c *sideEffects) hop(e event.Event, h event.Hop) {
 	c.trackFlow(e)
 	if h.Conntrack.SNAT() {
 		c.snatReplies.Put(natFlow{e.Packet.Proto, h.Conntrack.Reply}, snatFlow{h.Conntrack.Original, e.Time})
 	}
-	if t := e.Packet.Tunnel; t != nil && t.MAC != "" && e.Direction == decoder.In {
+	if t := e.Packet.Tunnel; t != nil && t.MAC != "" && e.Direction == event.In {
 		c.tunneled.Put(flowOf(t.Packet), outerPacket{e.Packet.Src, e.Packet.Destination(), t.MAC})
 	}
-	if e.Direction != decoder.In || h.Conntrack.DNAT() || e.Packet.IsICMPError() || e.Packet.HasFlag('R') {
+	if e.Direction != event.In || h.Conntrack.DNAT() || e.Packet.IsICMPError() || e.Packet.HasFlag('R') {
 		return
 	}
 	at := netnsDst{e.Netns, e.Packet.Proto, e.Packet.Source()}
@@ -131,7 +133,7 @@ func (c *sideEffects) hop(e decoder.Event, h decoder.Hop) {
 }
 
 // trackFlow takes in a packet of a flow.
-func (c *sideEffects) trackFlow(e decoder.Event) {
+func (c *sideEffects) trackFlow(e event.Event) {
 	if e.Packet.IsICMPError() {
 		return
 	}
@@ -144,7 +146,7 @@ func (c *sideEffects) trackFlow(e decoder.Event) {
 	if e.Journey == 0 || e.Journey != l.packets[0].journey && e.Journey != l.packets[1].journey {
 		l.packets[0], l.packets[1] = packetSpan{e.Journey, now, now}, l.packets[0]
 	}
-	if e.Direction == decoder.Out {
+	if e.Direction == event.Out {
 		l.left, l.leftFrom = now, e.Netns
 	}
 	for i := range l.packets {
@@ -157,7 +159,7 @@ func (c *sideEffects) trackFlow(e decoder.Event) {
 // concurrent finds a packet of the same flow that was on its way while another was, which was lost, and returns when it was
 // seen. began is the flow as its sender made it. Two packets may be alike so much that they are taken for one; then one left
 // the namespace in which the other was lost.
-func (c *sideEffects) concurrent(lost decoder.Event, began natFlow) (time.Time, bool) {
+func (c *sideEffects) concurrent(lost event.Event, began natFlow) (time.Time, bool) {
 	l := c.historyOf(began, 0)
 	for i, p := range l.packets {
 		if q := l.packets[1-i]; p.journey == lost.Journey && p.journey != 0 && q.journey != 0 && p.sameTime(q) {
@@ -175,7 +177,7 @@ func (c *sideEffects) historyOf(f natFlow, echo uint16) flowHistory {
 }
 
 // history is what was seen of the flow of a packet, or of its answers.
-func (c *sideEffects) history(p *decoder.Packet, answers bool) flowHistory {
+func (c *sideEffects) history(p *packet.Packet, answers bool) flowHistory {
 	key := p.FlowKey()
 	if answers {
 		key = key.Reverse()
@@ -183,7 +185,7 @@ func (c *sideEffects) history(p *decoder.Packet, answers bool) flowHistory {
 	return c.historyAt(key)
 }
 
-func (c *sideEffects) historyAt(key decoder.FlowKey) flowHistory {
+func (c *sideEffects) historyAt(key packet.FlowKey) flowHistory {
 	if l, ok := c.flows.Get(key); ok {
 		return *l
 	}
@@ -191,7 +193,7 @@ func (c *sideEffects) historyAt(key decoder.FlowKey) flowHistory {
 }
 
 // tooBigDropped takes in a message to a sender that did not arrive.
-func (c *sideEffects) tooBigDropped(p *decoder.Packet) {
+func (c *sideEffects) tooBigDropped(p *packet.Packet) {
 	if _, tooBig := p.TooBig(); !tooBig {
 		return
 	}
@@ -213,7 +215,7 @@ func (c *sideEffects) ndFiltered(hop netip.Addr) bool {
 }
 
 // leftUntranslated takes in a packet that leaves a namespace for a service's address as it is.
-func (c *sideEffects) leftUntranslated(e decoder.Event) {
+func (c *sideEffects) leftUntranslated(e event.Event) {
 	if _, known := c.untranslated.Get(untranslatedFlowOf(e)); !known {
 		c.untranslated.Put(untranslatedFlowOf(e), e.Netns)
 	}
@@ -222,14 +224,14 @@ func (c *sideEffects) leftUntranslated(e decoder.Event) {
 	c.untranslatedTo.Put(at, answers)
 }
 
-func untranslatedFlowOf(e decoder.Event) untranslatedFlow {
+func untranslatedFlowOf(e event.Event) untranslatedFlow {
 	return untranslatedFlow{e.Packet.Proto, e.Packet.Src, e.Packet.Destination()}
 }
 
 // explained reports whether the drop of a packet follows from what went wrong before, which is reported itself: it was
 // on its way to a service's address though nobody is there, and whoever gets it can but drop it; or it was too big, and
 // the ICMP error to its sender was filtered.
-func (c *sideEffects) explained(e decoder.Event, f decoder.Finding) bool {
+func (c *sideEffects) explained(e event.Event, f event.Finding) bool {
 	if f.ID != "service-dnat-miss" && f.ID != "kube-proxy-rules-missing" && c.natNetns(e) != e.Netns && !c.serves(e) {
 		return true
 	}
@@ -238,7 +240,7 @@ func (c *sideEffects) explained(e decoder.Event, f decoder.Finding) bool {
 }
 
 // natNetns is the namespace that was to translate a packet and let it go as it was; the event's own if that is not known.
-func (c *sideEffects) natNetns(e decoder.Event) uint32 {
+func (c *sideEffects) natNetns(e event.Event) uint32 {
 	if netns, is := c.untranslated.Get(untranslatedFlowOf(e)); is {
 		return netns
 	}
@@ -247,7 +249,7 @@ func (c *sideEffects) natNetns(e decoder.Event) uint32 {
 
 // serves reports whether somebody answers at the address that a packet went to as it was, so that it is no service's,
 // or one that another router translates.
-func (c *sideEffects) serves(e decoder.Event) bool {
+func (c *sideEffects) serves(e event.Event) bool {
 	return c.servesAt(c.natNetns(e), e.Packet.Proto, e.Packet.Destination())
 }
 
@@ -263,14 +265,14 @@ const maxTraceroute = 32
 
 // isTraceroute reports whether a packet's flow never had more life than what looks for the routers on a way gives it. An
 // answer looks for none.
-func (c *sideEffects) isTraceroute(e decoder.Event) bool {
+func (c *sideEffects) isTraceroute(e event.Event) bool {
 	l := c.history(e.Packet, false)
 	return l.first != 0 && l.maxTTL <= maxTraceroute && !isAnswer(e.Packet, l, c.history(e.Packet, true))
 }
 
 // loops reports whether packets of a flow were seen again and again, each time with less life, and whether enough was
 // seen to say so.
-func (c *sideEffects) loops(p *decoder.Packet) (round, known bool) {
+func (c *sideEffects) loops(p *packet.Packet) (round, known bool) {
 	const straightOn = 8 // as many routers as one machine has on a way, with nodes that are its namespaces
 	l := c.history(p, false)
 	return l.ttlFalls > straightOn, l.first != 0

@@ -4,45 +4,46 @@ import (
 	"fmt"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/bounded"
+	"ktrace/decoder/event"
 )
 
 // Sockets is the rule for sockets that cannot take what arrives: full accept queues and full receive buffers. It
-// wants decoder.Sock, and the facts about sockets that these raise.
+// wants event.Sock, and the facts about sockets that these raise.
 type Sockets struct {
-	owners decoder.Recent[decoder.Question, decoder.Socket]
+	owners bounded.Map[event.Question, event.Socket]
 }
 
 // NewSockets returns the rule.
 func NewSockets() *Sockets { return &Sockets{} }
 
 // Observe implements decoder.Rule.
-func (r *Sockets) Observe(e decoder.Event) []decoder.Finding {
+func (r *Sockets) Observe(e event.Event) []event.Finding {
 	switch b := e.Body.(type) {
-	case decoder.Fact:
+	case event.Fact:
 		r.learn(b)
-	case decoder.Sock:
+	case event.Sock:
 		return r.sock(e, b)
 	}
 	return nil
 }
 
-func (r *Sockets) learn(f decoder.Fact) {
+func (r *Sockets) learn(f event.Fact) {
 	if f.Socket != nil && f.Socket.PID != 0 {
 		r.owners.Put(f.Socket.About, *f.Socket)
 	}
 }
 
-func (r *Sockets) sock(e decoder.Event, s decoder.Sock) []decoder.Finding {
-	if owner, ok := r.owners.Get(decoder.Ask(e)); ok && e.PID == 0 {
+func (r *Sockets) sock(e event.Event, s event.Sock) []event.Finding {
+	if owner, ok := r.owners.Get(event.Ask(e)); ok && e.PID == 0 {
 		e.PID, e.Comm = owner.PID, owner.Comm
 	}
-	f := decoder.Finding{Time: e.Time, First: e.Time, Last: e.Time, Count: uint64(s.Count), Confidence: decoder.Certain}.Of(e)
+	f := event.Finding{Time: e.Time, First: e.Time, Last: e.Time, Count: uint64(s.Count), Confidence: event.Certain}.Of(e)
 	f.Peer, f.Pod = e.Ends() // the packet goes to the socket
 	switch {
-	case s.Op == decoder.SockBufferFull:
+	case s.Op == event.SockBufferFull:
 		bufferFull(&f, s)
-	case s.Op == decoder.SockSynLost, s.Op == decoder.SockSynackResent && s.Backlog > s.Limit:
+	case s.Op == event.SockSynLost, s.Op == event.SockSynackResent && s.Backlog > s.Limit:
 		queueFull(&f, s, end(f.Pod, s.Local))
 	default:
 		return nil
@@ -50,13 +51,13 @@ func (r *Sockets) sock(e decoder.Event, s decoder.Sock) []decoder.Finding {
 	if e.PID != 0 {
 		f.Evidence = append(f.Evidence, "the socket is of process "+process(e))
 	}
-	return []decoder.Finding{graded(f)}
+	return []event.Finding{graded(f)}
 }
 
 // Flush implements decoder.Rule.
-func (r *Sockets) Flush(time.Time, bool) []decoder.Finding { return nil }
+func (r *Sockets) Flush(time.Time, bool) []event.Finding { return nil }
 
-func bufferFull(f *decoder.Finding, s decoder.Sock) {
+func bufferFull(f *event.Finding, s event.Sock) {
 	f.ID, f.Subject = "socket-buffer-full", fmt.Sprintf("%s %v", s.Proto, s.Local)
 	f.Title = fmt.Sprintf("the receive buffer of %s %s is full: its process does not read fast enough", s.Proto, end(f.Pod, s.Local))
 	f.Cause = "Packets arrived for the socket and were dropped because what it had not read filled its buffer."
@@ -64,14 +65,14 @@ func bufferFull(f *decoder.Finding, s decoder.Sock) {
 	if s.Inode != 0 {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("socket:[%d]", s.Inode))
 	}
-	f.Remedy = []decoder.Remedy{
+	f.Remedy = []event.Remedy{
 		sockets("anpm", s.Proto, s.Local.Port()).In(f.About.Netns).Noting("who, how much is queued, drops"),
 		do("give the process more CPU, or a larger buffer: SO_RCVBUF, net.core.rmem_max, net.core.rmem_default"),
 	}
 }
 
 // sockets shows those of a protocol at a port, with more options of ss(8).
-func sockets(options line, proto string, port uint16) decoder.Remedy {
+func sockets(options line, proto string, port uint16) event.Remedy {
 	of, ok := map[string]line{"tcp": "ss -t", "udp": "ss -u"}[proto]
 	if !ok {
 		of = "ss -w"
@@ -80,7 +81,7 @@ func sockets(options line, proto string, port uint16) decoder.Remedy {
 }
 
 // queueFull fills a finding about a listener.
-func queueFull(f *decoder.Finding, s decoder.Sock, who string) {
+func queueFull(f *event.Finding, s event.Sock, who string) {
 	f.ID, f.Subject = "accept-queue-full", s.Local.String()
 	f.Title = fmt.Sprintf("%s does not accept fast enough: %d connections wait where %d may", who, s.Backlog, s.Limit)
 	if s.Backlog <= s.Limit { // by now
@@ -88,7 +89,7 @@ func queueFull(f *decoder.Finding, s decoder.Sock, who string) {
 	}
 	f.Cause = "The accept queue of the listening socket is full, so the kernel drops new connections without an answer and clients retry after 1, 3, 7 s."
 	f.Evidence = append(f.Evidence, fmt.Sprintf("accept queue %d, limit %d (the smaller of listen's backlog and net.core.somaxconn)", s.Backlog, s.Limit))
-	f.Remedy = []decoder.Remedy{
+	f.Remedy = []event.Remedy{
 		sockets("lnp", "tcp", s.Local.Port()).In(f.About.Netns).Noting("Recv-Q is the queue, Send-Q its limit"),
 		do("find what holds the process up; a larger backlog (listen, net.core.somaxconn) only helps against bursts"),
 	}

@@ -4,31 +4,32 @@ import (
 	"net/netip"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/bounded"
+	"ktrace/decoder/event"
 )
 
 // State is what is known of the node, for the rules that share it. It must come before them. What it learns of one
 // question or namespace is forgotten once it has learnt so much of others that no rule can still ask for it.
 type State struct {
-	node          decoder.Node
-	dropRules     decoder.Recent[decoder.Question, decoder.Blame]
-	routes        decoder.Recent[routeKey, decoder.Route]
-	sockets       decoder.Recent[decoder.Question, decoder.Socket]
-	sysctls       decoder.Recent[sysctlKey, string]
-	neighbours    decoder.Recent[neighbourKey, decoder.Neighbour]
-	devices       decoder.Recent[deviceKey, decoder.Device]
-	downTunnels   decoder.Recent[deviceKey, bool] // tunnels' devices that are
-	conntrack     decoder.Recent[uint32, decoder.ConntrackStats]
-	tracking      decoder.Recent[decoder.Question, decoder.Tracking]
-	ports         decoder.Recent[decoder.Question, decoder.PortUse]
-	conntrackRose decoder.Recent[uint32, time.Time] // when a reading of them last told of losses
-	rules         decoder.Recent[rulesKey, decoder.ServiceRules]
+	node          event.Node
+	dropRules     bounded.Map[event.Question, event.Blame]
+	routes        bounded.Map[routeKey, event.Route]
+	sockets       bounded.Map[event.Question, event.Socket]
+	sysctls       bounded.Map[sysctlKey, string]
+	neighbours    bounded.Map[neighbourKey, event.Neighbour]
+	devices       bounded.Map[deviceKey, event.Device]
+	downTunnels   bounded.Map[deviceKey, bool] // tunnels' devices that are
+	conntrack     bounded.Map[uint32, event.ConntrackStats]
+	tracking      bounded.Map[event.Question, event.Tracking]
+	ports         bounded.Map[event.Question, event.PortUse]
+	conntrackRose bounded.Map[uint32, time.Time] // when a reading of them last told of losses
+	rules         bounded.Map[rulesKey, event.ServiceRules]
 	services      services
 	// translators are the namespaces that have, or had, rules for services.
 	serviceNetns    map[uint32]bool
-	resolvs         decoder.Recent[uint32, decoder.ResolvConf]
-	netfilterEvents map[netfilterKey]decoder.Netfilter
-	deferred        decoder.PutOffs
+	resolvs         bounded.Map[uint32, event.ResolvConf]
+	netfilterEvents map[netfilterKey]event.Netfilter
+	deferred        event.PutOffs
 	effects         sideEffects
 	meanings        []meaning // of the kernel's reasons to drop
 	proofs          []proof   // that drops give, deepest cause first
@@ -37,14 +38,14 @@ type State struct {
 	pings           pings
 	scans           scans
 	droppingRules   droppingRules // rules that dropped
-	programs        decoder.Recent[programKey, decoder.Program]
-	policyPlugins   decoder.Recent[uint32, string]    // by namespace: whose program judges packets there
-	podStarts       decoder.Recent[string, time.Time] // pods, by UID, that did so meanwhile
+	programs        bounded.Map[programKey, event.Program]
+	policyPlugins   bounded.Map[uint32, string]    // by namespace: whose program judges packets there
+	podStarts       bounded.Map[string, time.Time] // pods, by UID, that did so meanwhile
 }
 
 type (
 	routeKey struct {
-		about   decoder.Question
+		about   event.Question
 		reverse bool
 	}
 	sysctlKey struct {
@@ -78,8 +79,8 @@ func NewState() *State {
 	return &State{
 		services:        newServices(),
 		serviceNetns:    map[uint32]bool{},
-		netfilterEvents: map[netfilterKey]decoder.Netfilter{},
-		deferred:        decoder.PutOffs{},
+		netfilterEvents: map[netfilterKey]event.Netfilter{},
+		deferred:        event.PutOffs{},
 		meanings:        meanings(),
 		proofs:          proofs(),
 		pings:           pings{},
@@ -88,15 +89,15 @@ func NewState() *State {
 }
 
 // Observe implements decoder.Rule; it finds nothing.
-func (st *State) Observe(e decoder.Event) []decoder.Finding {
-	if n, ok := e.Body.(decoder.Netfilter); ok {
+func (st *State) Observe(e event.Event) []event.Finding {
+	if n, ok := e.Body.(event.Netfilter); ok {
 		st.learnNetfilter(e, n)
 	}
 	st.effects.learn(e)
 	st.drops.learn(e)
 	st.pings.learn(e)
 	st.scans.learn(e)
-	f, ok := e.Body.(decoder.Fact)
+	f, ok := e.Body.(event.Fact)
 	if !ok {
 		return nil
 	}
@@ -133,7 +134,7 @@ func (st *State) Observe(e decoder.Event) []decoder.Finding {
 		st.learnConntrack(e.Time, *f.Conntrack)
 	case f.ServiceRules != nil:
 		st.rules.Put(rulesKey{f.ServiceRules.Netns, f.ServiceRules.Proto, f.ServiceRules.Addr}, *f.ServiceRules)
-		st.learnServiceNetns(f.ServiceRules.Netns, f.ServiceRules.State != decoder.ServiceNone)
+		st.learnServiceNetns(f.ServiceRules.Netns, f.ServiceRules.State != event.ServiceNone)
 	case f.Service != nil:
 		st.services.learn(e.Time, *f.Service)
 		st.learnServiceNetns(f.Service.Netns, fromRules(*f.Service))
@@ -144,7 +145,7 @@ func (st *State) Observe(e decoder.Event) []decoder.Finding {
 }
 
 // Flush implements decoder.Rule.
-func (st *State) Flush(time.Time, bool) []decoder.Finding { return nil }
+func (st *State) Flush(time.Time, bool) []event.Finding { return nil }
 
 // maxServiceNetns is how many are remembered; a node has one, a machine of nodes that are namespaces some.
 const maxServiceNetns = 1 << 12
@@ -155,7 +156,7 @@ func (st *State) learnServiceNetns(netns uint32, is bool) {
 	}
 }
 
-func (st *State) learnDevice(d decoder.Device) {
+func (st *State) learnDevice(d event.Device) {
 	key := deviceKey{d.Netns, d.Name}
 	st.devices.Put(key, d)
 	if d.Tunnels() && d.Down {
@@ -166,7 +167,7 @@ func (st *State) learnDevice(d decoder.Device) {
 }
 
 // learnConntrack keeps what rose with a drop until that is looked at: a reading a moment later finds that nothing rose.
-func (st *State) learnConntrack(now time.Time, s decoder.ConntrackStats) {
+func (st *State) learnConntrack(now time.Time, s event.ConntrackStats) {
 	before, _ := st.conntrack.Get(s.Netns)
 	risen, _ := st.conntrackRose.Get(s.Netns)
 	switch {
@@ -185,6 +186,6 @@ func (st *State) sysctl(netns uint32, key string) string {
 }
 
 // route returns the way that the kernel gives for a packet.
-func (st *State) route(e decoder.Event, reverse bool) (decoder.Route, bool) {
-	return st.routes.Get(routeKey{decoder.Ask(e), reverse})
+func (st *State) route(e event.Event, reverse bool) (event.Route, bool) {
+	return st.routes.Get(routeKey{event.Ask(e), reverse})
 }

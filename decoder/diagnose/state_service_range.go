@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // serviceSpan is where one source saw services have their addresses, of one family. A service that is gone proves as much
@@ -57,11 +57,11 @@ func (s *services) learnSpan(netns uint32, a netip.Addr) {
 
 // inRange says how sure it is that an address is of the range of services, "" if it is not known to be, and why. It asks
 // what the API says, and what the rules of the node and of the namespaces given do.
-func (st *State) inRange(a netip.Addr, spaces ...uint32) (sure decoder.Confidence, why string) {
+func (st *State) inRange(a netip.Addr, spaces ...uint32) (sure event.Confidence, why string) {
 	for _, key := range st.services.ranges {
 		f := st.services.facts[key]
 		if f.CIDR.Contains(a) && (!fromRules(f) || f.Netns == st.node.Netns || slices.Contains(spaces, f.Netns)) {
-			return decoder.Certain, fmt.Sprintf("services have addresses in %v", f.CIDR)
+			return event.Certain, fmt.Sprintf("services have addresses in %v", f.CIDR)
 		}
 	}
 	return st.services.span(a.Is4(), append([]uint32{0, st.node.Netns}, spaces...)...).has(a)
@@ -86,7 +86,7 @@ func (s *services) span(four bool, of ...uint32) (all serviceSpan) {
 }
 
 // has says how sure it is that the range that a span is of has an address, and why.
-func (s serviceSpan) has(a netip.Addr) (decoder.Confidence, string) {
+func (s serviceSpan) has(a netip.Addr) (event.Confidence, string) {
 	if !s.low.IsValid() {
 		return "", ""
 	}
@@ -98,11 +98,11 @@ func (s serviceSpan) has(a netip.Addr) (decoder.Confidence, string) {
 	whole, err := s.low.Prefix(largest)
 	switch {
 	case err == nil && whole.Contains(s.high) && !a.Less(s.low) && !s.high.Less(a):
-		return decoder.Certain, fmt.Sprintf("services have addresses from %v to %v", s.low, s.high)
+		return event.Certain, fmt.Sprintf("services have addresses from %v to %v", s.low, s.high)
 	case within(smallest):
-		return decoder.Certain, fmt.Sprintf("services have addresses in the same /%d", smallest)
+		return event.Certain, fmt.Sprintf("services have addresses in the same /%d", smallest)
 	case within(usual):
-		return decoder.Likely, fmt.Sprintf("services have addresses in the same /%d", usual)
+		return event.Likely, fmt.Sprintf("services have addresses in the same /%d", usual)
 	}
 	return "", ""
 }

@@ -6,18 +6,19 @@ import (
 	"slices"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/bounded"
+	"ktrace/decoder/event"
 )
 
 // services are what sources tell of them. Packets ask by their address, and a cluster has thousands.
 type services struct {
-	facts    map[serviceKey]decoder.ServiceFact
+	facts    map[serviceKey]event.ServiceFact
 	podFacts int // facts of them that are a pod's own
 	at       map[netip.Addr][]serviceKey
 	ranges   []serviceKey // of addresses
 	spans    map[spanKey]*serviceSpan
-	removed  decoder.Recent[servedBackend, time.Time] // endpoints that a source listed, until then
-	changes  int                                      // how often it learnt what it did not know
+	removed  bounded.Map[servedBackend, time.Time] // endpoints that a source listed, until then
+	changes  int                                   // how often it learnt what it did not know
 }
 
 // maxPodFacts is how many services are known from what pods say.
@@ -30,7 +31,7 @@ type serviceKey struct {
 }
 
 func newServices() services {
-	return services{facts: map[serviceKey]decoder.ServiceFact{}, at: map[netip.Addr][]serviceKey{}, spans: map[spanKey]*serviceSpan{}}
+	return services{facts: map[serviceKey]event.ServiceFact{}, at: map[netip.Addr][]serviceKey{}, spans: map[spanKey]*serviceSpan{}}
 }
 
 // servedBackend is a service's address and port, and who serves there.
@@ -40,7 +41,7 @@ type servedBackend struct {
 }
 
 // learn takes in what replaces the same source's earlier fact.
-func (s *services) learn(now time.Time, f decoder.ServiceFact) {
+func (s *services) learn(now time.Time, f event.ServiceFact) {
 	key := serviceKey{f.Source, f.System, f.Namespace, f.Name, f.CIDR.String(), f.Netns}
 	if f.Source == "env" && len(f.Addrs) > 0 {
 		key.name = f.Addrs[0].String() // it has no name
@@ -92,14 +93,14 @@ func (s *services) makeRoom() {
 				delete(s.at, a)
 			}
 		}
-		maps.DeleteFunc(s.facts, func(k serviceKey, _ decoder.ServiceFact) bool { return ofPod(k) })
+		maps.DeleteFunc(s.facts, func(k serviceKey, _ event.ServiceFact) bool { return ofPod(k) })
 		s.podFacts = 0
 	}
 	s.podFacts++
 }
 
 // noteRemoved notes the endpoints that a service had and has no more.
-func (s *services) noteRemoved(now time.Time, before, after decoder.ServiceFact) {
+func (s *services) noteRemoved(now time.Time, before, after event.ServiceFact) {
 	for _, p := range before.Ports {
 		var still []netip.AddrPort
 		if q, ok := portOf(after, p.Proto, p.Port); ok && !after.Gone {
@@ -117,20 +118,20 @@ func (s *services) noteRemoved(now time.Time, before, after decoder.ServiceFact)
 }
 
 // portOf is a port of a service.
-func portOf(f decoder.ServiceFact, proto string, port uint16) (decoder.ServicePort, bool) {
-	i := slices.IndexFunc(f.Ports, func(p decoder.ServicePort) bool { return p.Proto == proto && p.Port == port })
+func portOf(f event.ServiceFact, proto string, port uint16) (event.ServicePort, bool) {
+	i := slices.IndexFunc(f.Ports, func(p event.ServicePort) bool { return p.Proto == proto && p.Port == port })
 	if i < 0 {
-		return decoder.ServicePort{}, false
+		return event.ServicePort{}, false
 	}
 	return f.Ports[i], true
 }
 
 // addressesOf are all addresses that packets to a service may have.
-func addressesOf(f decoder.ServiceFact) []netip.Addr { return slices.Concat(f.Addrs, f.External) }
+func addressesOf(f event.ServiceFact) []netip.Addr { return slices.Concat(f.Addrs, f.External) }
 
 // of returns what is told of an address: those that have it, and the ranges that it lies in.
-func (s *services) of(a netip.Addr) []decoder.ServiceFact {
-	var all []decoder.ServiceFact
+func (s *services) of(a netip.Addr) []event.ServiceFact {
+	var all []event.ServiceFact
 	for _, key := range s.at[a] {
 		all = append(all, s.facts[key])
 	}

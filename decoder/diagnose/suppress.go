@@ -6,53 +6,54 @@ import (
 	"time"
 
 	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // Inhibitor runs rules about the same packets, and reports what one of them concludes from the consequences of another's
 // cause only if there is no such cause. It reports at the end; what nothing can take back it reports early, too.
 type Inhibitor struct {
 	levels   [][]decoder.Rule
-	found    []decoder.Folder // by level
+	found    []event.Folder // by level
 	waiting  []candidate
-	reported map[decoder.CauseKey]bool // early
+	reported map[event.CauseKey]bool // early
 }
 
 // NewInhibitor returns it. What the rules of a level conclude may be a consequence of what those of an earlier one do: the
 // first see the packets themselves, the last what became of transactions and connections.
 func NewInhibitor(levels ...[]decoder.Rule) *Inhibitor {
-	return &Inhibitor{levels: levels, found: make([]decoder.Folder, len(levels)), reported: map[decoder.CauseKey]bool{}}
+	return &Inhibitor{levels: levels, found: make([]event.Folder, len(levels)), reported: map[event.CauseKey]bool{}}
 }
 
 // Rules returns the rules themselves, for who cannot wait for the end.
 func (x *Inhibitor) Rules() []decoder.Rule { return slices.Concat(x.levels...) }
 
 // Observe implements decoder.Rule.
-func (x *Inhibitor) Observe(e decoder.Event) []decoder.Finding {
-	x.each(func(r decoder.Rule) []decoder.Finding { return r.Observe(e) })
+func (x *Inhibitor) Observe(e event.Event) []event.Finding {
+	x.each(func(r decoder.Rule) []event.Finding { return r.Observe(e) })
 	return nil
 }
 
 // Flush implements decoder.Rule.
-func (x *Inhibitor) Flush(now time.Time, final bool) []decoder.Finding {
-	x.each(func(r decoder.Rule) []decoder.Finding { return r.Flush(now, final) })
+func (x *Inhibitor) Flush(now time.Time, final bool) []event.Finding {
+	x.each(func(r decoder.Rule) []event.Finding { return r.Flush(now, final) })
 	if !final {
 		return x.early(now)
 	}
-	var found []decoder.Finding
+	var found []event.Finding
 	causes := causes{}
 	for i := range x.found {
-		level := slices.DeleteFunc(x.found[i].All(), func(f decoder.Finding) bool { return !x.reported[f.Key()] && causes.explains(f) })
+		level := slices.DeleteFunc(x.found[i].All(), func(f event.Finding) bool { return !x.reported[f.Key()] && causes.explains(f) })
 		for _, f := range level {
 			causes.add(f)
 		}
 		found = append(found, level...)
 	}
-	found = slices.DeleteFunc(found, func(f decoder.Finding) bool { return behindBlockedTunnel(f, found) })
+	found = slices.DeleteFunc(found, func(f event.Finding) bool { return behindBlockedTunnel(f, found) })
 	return x.mergeInhibited(found)
 }
 
 // each folds in what the rules find.
-func (x *Inhibitor) each(ask func(decoder.Rule) []decoder.Finding) {
+func (x *Inhibitor) each(ask func(decoder.Rule) []event.Finding) {
 	for i, rules := range x.levels {
 		for _, r := range rules {
 			for _, f := range ask(r) {
@@ -66,18 +67,18 @@ func (x *Inhibitor) each(ask func(decoder.Rule) []decoder.Finding) {
 
 // behindBlockedTunnel reports whether a finding is about a neighbour at the other end of a tunnel, and a tunnel is found not to
 // pass: that is all there is to say. Which of several it is shows nowhere, for the far end may be all that shows it.
-func behindBlockedTunnel(f decoder.Finding, found []decoder.Finding) bool {
-	return f.ID == "neighbour-failed" && f.About.Tunnel && slices.ContainsFunc(found, func(x decoder.Finding) bool {
+func behindBlockedTunnel(f event.Finding, found []event.Finding) bool {
+	return f.ID == "neighbour-failed" && f.About.Tunnel && slices.ContainsFunc(found, func(x event.Finding) bool {
 		return x.ID == "overlay-blocked"
 	})
 }
 
 // causes are what was met by the causes that are found, by the address of the server.
-type causes map[netip.Addr][]decoder.Traffic
+type causes map[netip.Addr][]event.Traffic
 
 // add takes in a cause. One that is only information accounts for nothing.
-func (c causes) add(f decoder.Finding) {
-	if f.Severity == decoder.Info {
+func (c causes) add(f event.Finding) {
+	if f.Severity == event.Info {
 		return
 	}
 	for _, t := range f.Traffic {
@@ -92,12 +93,12 @@ func (c causes) add(f decoder.Finding) {
 
 // explains reports whether the causes account for all that a finding is about: they met the same client on its way to the
 // same server while it went on.
-func (c causes) explains(f decoder.Finding) bool {
-	return len(f.Traffic) > 0 && !slices.ContainsFunc(f.Traffic, func(t decoder.Traffic) bool { return !c.met(t) })
+func (c causes) explains(f event.Finding) bool {
+	return len(f.Traffic) > 0 && !slices.ContainsFunc(f.Traffic, func(t event.Traffic) bool { return !c.met(t) })
 }
 
 // met reports whether traffic met one of the causes.
-func (c causes) met(t decoder.Traffic) bool {
+func (c causes) met(t event.Traffic) bool {
 	return slices.ContainsFunc(t.Servers, func(s netip.AddrPort) bool {
 		return slices.ContainsFunc(c[s.Addr()], t.Meets)
 	})

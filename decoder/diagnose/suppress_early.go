@@ -4,13 +4,13 @@ import (
 	"slices"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // candidate is what may be reported before the end.
 type candidate struct {
 	level int
-	key   decoder.CauseKey
+	key   event.CauseKey
 	first time.Time
 	due   time.Time // zero until the look that follows what it was found by: only then it is known how late it is
 }
@@ -29,8 +29,8 @@ const (
 
 // wait has a finding be looked at again, if it may be reported early: a cause at once, for nothing accounts for it, and
 // what may be a consequence once its cause would be known.
-func (x *Inhibitor) wait(level int, f decoder.Finding) {
-	if f.Confidence != decoder.Certain || !f.Severity.AtLeast(decoder.Warning) || f.About.Tunnel || len(x.waiting) >= maxWaiting {
+func (x *Inhibitor) wait(level int, f event.Finding) {
+	if f.Confidence != event.Certain || !f.Severity.AtLeast(event.Warning) || f.About.Tunnel || len(x.waiting) >= maxWaiting {
 		return
 	}
 	x.waiting = append(x.waiting, candidate{level: level, key: f.Key(), first: f.First})
@@ -47,8 +47,8 @@ func (x *Inhibitor) setDue(now time.Time) {
 }
 
 // early returns what is certain by now.
-func (x *Inhibitor) early(now time.Time) []decoder.Finding {
-	var found []decoder.Finding
+func (x *Inhibitor) early(now time.Time) []event.Finding {
+	var found []event.Finding
 	before := map[int]causes{} // by level
 	var ends *inhibitors
 	x.setDue(now)
@@ -77,7 +77,7 @@ func (x *Inhibitor) early(now time.Time) []decoder.Finding {
 }
 
 // all are the findings so far.
-func (x *Inhibitor) all() (found []decoder.Finding) {
+func (x *Inhibitor) all() (found []event.Finding) {
 	for i := range x.found {
 		found = append(found, x.found[i].All()...)
 	}

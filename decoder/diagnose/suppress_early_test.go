@@ -6,16 +6,17 @@ import (
 	"time"
 
 	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 func TestWhatNeedNotWaitForTheEnd(t *testing.T) {
 	const pod, server = "10.244.0.9", "10.9.0.2:80"
-	sure := func(f decoder.Finding) decoder.Finding {
-		f.Confidence = decoder.Certain
+	sure := func(f event.Finding) event.Finding {
+		f.Confidence = event.Certain
 		return f
 	}
 	tunnelled, info := sure(met("cause", "tcp", pod, 1, server)), sure(met("cause", "tcp", pod, 1, server))
-	tunnelled.About.Tunnel, info.Severity = true, decoder.Info
+	tunnelled.About.Tunnel, info.Severity = true, event.Info
 	for _, c := range []struct {
 		name   string
 		levels []decoder.Rule
@@ -31,12 +32,12 @@ func TestWhatNeedNotWaitForTheEnd(t *testing.T) {
 		{"what has one", []decoder.Rule{says{met("cause", "tcp", pod, 1, server)}, says{sure(met("symptom", "tcp", pod, 1, server))}}, time.Minute, []string{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			x := &Inhibitor{reported: map[decoder.CauseKey]bool{}, found: make([]decoder.Folder, len(c.levels))}
+			x := &Inhibitor{reported: map[event.CauseKey]bool{}, found: make([]event.Folder, len(c.levels))}
 			for _, r := range c.levels {
 				x.levels = append(x.levels, []decoder.Rule{r})
 			}
-			x.Observe(decoder.Event{})
-			x.Observe(decoder.Event{})
+			x.Observe(event.Event{})
+			x.Observe(event.Event{})
 			seen := time.Unix(1001, 0)
 			now := seen.Add(c.after)
 			if got := append(ids(x.Flush(seen, false)), ids(x.Flush(now, false))...); !slices.Equal(got, c.want) {
@@ -52,7 +53,7 @@ func TestWhatNeedNotWaitForTheEnd(t *testing.T) {
 // TestWhatIsConcludedLateWaitsForACauseThatIsToo: that no answer came is known when time is up, of all queries at once.
 func TestWhatIsConcludedLateWaitsForACauseThatIsToo(t *testing.T) {
 	cause, symptom := met("cause", "udp", "10.244.0.9", 1, "10.9.0.2:53"), met("symptom", "udp", "10.244.0.9", 1, "10.9.0.2:53")
-	symptom.Confidence = decoder.Certain
+	symptom.Confidence = event.Certain
 	x := NewInhibitor([]decoder.Rule{&later{cause, time.Unix(1011, 0)}}, []decoder.Rule{&later{symptom, time.Unix(1010, 0)}})
 	for at := int64(1009); at < 1015; at++ {
 		if got := ids(x.Flush(time.Unix(at, 0), false)); len(got) > 0 {
@@ -67,10 +68,10 @@ func TestWhatIsConcludedLateWaitsForACauseThatIsToo(t *testing.T) {
 // TestWhatIsKnownAfterAPauseWaitsForItsCause: a capture, or a quiet node, has nothing between a query and the end of its time.
 func TestWhatIsKnownAfterAPauseWaitsForItsCause(t *testing.T) {
 	cause, symptom := met("cause", "udp", "10.244.0.9", 1, "10.9.0.2:53"), met("symptom", "udp", "10.244.0.9", 1, "10.9.0.2:53")
-	symptom.Confidence = decoder.Certain
+	symptom.Confidence = event.Certain
 	x := NewInhibitor([]decoder.Rule{&later{cause, time.Unix(1010, 5e8)}}, []decoder.Rule{says{symptom}})
 	x.Flush(time.Unix(1001, 0), false)
-	x.Observe(decoder.Event{}) // made by the look that follows
+	x.Observe(event.Event{}) // made by the look that follows
 	for _, at := range []time.Time{time.Unix(1010, 0), time.Unix(1010, 5e8), time.Unix(1012, 0)} {
 		if got := ids(x.Flush(at, false)); len(got) > 0 {
 			t.Errorf("at %v early are %v", at, got)
@@ -81,10 +82,10 @@ func TestWhatIsKnownAfterAPauseWaitsForItsCause(t *testing.T) {
 // TestWhatWasReportedEarlyStays: a cause that comes later takes nothing back.
 func TestWhatWasReportedEarlyStays(t *testing.T) {
 	symptom := met("symptom", "tcp", "10.244.0.9", 1, "10.9.0.2:80")
-	symptom.Confidence = decoder.Certain
+	symptom.Confidence = event.Certain
 	late := &later{met("cause", "tcp", "10.244.0.9", 2, "10.9.0.2:80"), time.Unix(1020, 0)}
 	x := NewInhibitor([]decoder.Rule{late}, []decoder.Rule{says{symptom}})
-	x.Observe(decoder.Event{})
+	x.Observe(event.Event{})
 	x.Flush(time.Unix(1001, 0), false)
 	if got := ids(x.Flush(time.Unix(1010, 0), false)); !slices.Equal(got, []string{"symptom"}) {
 		t.Fatalf("early are %v", got)
@@ -96,30 +97,30 @@ func TestWhatWasReportedEarlyStays(t *testing.T) {
 
 // later is a rule that finds something at a time.
 type later struct {
-	decoder.Finding
+	event.Finding
 	at time.Time
 }
 
-func (*later) Observe(decoder.Event) []decoder.Finding { return nil }
+func (*later) Observe(event.Event) []event.Finding { return nil }
 
-func (l *later) Flush(now time.Time, _ bool) []decoder.Finding {
+func (l *later) Flush(now time.Time, _ bool) []event.Finding {
 	if now.Before(l.at) {
 		return nil
 	}
-	return []decoder.Finding{l.Finding}
+	return []event.Finding{l.Finding}
 }
 
 func TestEarlyFindingsAreBounded(t *testing.T) {
 	var many says
 	for i := range 10 * maxEarly {
 		f := met("cause", "tcp", "10.244.0.9", i, "10.9.0.2:80")
-		f.Subject, f.Confidence = time.Duration(i).String(), decoder.Certain
+		f.Subject, f.Confidence = time.Duration(i).String(), event.Certain
 		many = append(many, f)
 	}
 	x := NewInhibitor([]decoder.Rule{many})
 	n := 0
 	for range 10 {
-		x.Observe(decoder.Event{})
+		x.Observe(event.Event{})
 		n += len(x.Flush(time.Unix(1000, 0), false))
 	}
 	if n > maxEarly {

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"strings"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // A connection that is reset while a query waits on it is seen by two rules: one says who reset it, and the other which
@@ -17,7 +17,7 @@ type inhibitors struct {
 	refused causes // DNS servers, of connections that are refused
 }
 
-func inhibitorsOf(found []decoder.Finding) inhibitors {
+func inhibitorsOf(found []event.Finding) inhibitors {
 	all := inhibitors{causes{}, causes{}}
 	for _, f := range found {
 		switch {
@@ -31,25 +31,25 @@ func inhibitorsOf(found []decoder.Finding) inhibitors {
 }
 
 // isReset reports whether a finding says who, or what, reset connections that were in use.
-func isReset(f decoder.Finding) bool { return strings.HasPrefix(f.ID, "reset-") }
+func isReset(f event.Finding) bool { return strings.HasPrefix(f.ID, "reset-") }
 
 // inhibits reports whether one of the others is about all the connections of a finding.
-func (x inhibitors) inhibits(f decoder.Finding) bool {
+func (x inhibitors) inhibits(f event.Finding) bool {
 	switch {
 	case f.ID == "connection-refused":
 		return x.refused.explains(f)
 	case strings.HasPrefix(f.ID, "dns-"):
-		return !slices.ContainsFunc(f.Traffic, func(t decoder.Traffic) bool { return !t.Reset() }) && x.resets.explains(f)
+		return !slices.ContainsFunc(f.Traffic, func(t event.Traffic) bool { return !t.Reset() }) && x.resets.explains(f)
 	}
 	return false
 }
 
 // mergeInhibited leaves out the findings that others account for, but those that are reported already, and adds to the others what
 // they say.
-func (x *Inhibitor) mergeInhibited(found []decoder.Finding) []decoder.Finding {
-	var left []decoder.Finding
+func (x *Inhibitor) mergeInhibited(found []event.Finding) []event.Finding {
+	var left []event.Finding
 	endings := inhibitorsOf(found)
-	found = slices.DeleteFunc(found, func(f decoder.Finding) bool {
+	found = slices.DeleteFunc(found, func(f event.Finding) bool {
 		out := !x.reported[f.Key()] && endings.inhibits(f)
 		if out {
 			left = append(left, f)
@@ -63,7 +63,7 @@ func (x *Inhibitor) mergeInhibited(found []decoder.Finding) []decoder.Finding {
 }
 
 // mergeInto adds what a finding says that is left out to those that account for it.
-func mergeInto(found []decoder.Finding, left decoder.Finding) {
+func mergeInto(found []event.Finding, left event.Finding) {
 	for i := range found {
 		f := &found[i]
 		if left.ID == "connection-refused" && f.ID != "dns-server-refused" || left.ID != "connection-refused" && !isReset(*f) {

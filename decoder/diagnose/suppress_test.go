@@ -8,19 +8,21 @@ import (
 	"time"
 
 	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 // says is a rule that has its findings ready from the start.
-type says []decoder.Finding
+type says []event.Finding
 
-func (s says) Observe(decoder.Event) []decoder.Finding { return s }
+func (s says) Observe(event.Event) []event.Finding { return s }
 
-func (says) Flush(time.Time, bool) []decoder.Finding { return nil }
+func (says) Flush(time.Time, bool) []event.Finding { return nil }
 
 // met is a finding about what a client asked of servers, some seconds after the start; client "" is not known.
-func met(id, proto, client string, second int, servers ...string) decoder.Finding {
+func met(id, proto, client string, second int, servers ...string) event.Finding {
 	at := time.Unix(int64(1000+second), 0)
-	f := decoder.Finding{ID: id, Severity: decoder.Critical, First: at, Last: at, Pod: decoder.Pod{UID: "the same for all"}}
+	f := event.Finding{ID: id, Severity: event.Critical, First: at, Last: at, Pod: event.Pod{UID: "the same for all"}}
 	f.About.Proto = proto
 	for _, s := range servers {
 		f.Subject += s
@@ -32,7 +34,7 @@ func met(id, proto, client string, second int, servers ...string) decoder.Findin
 	return f
 }
 
-func ids(found []decoder.Finding) []string {
+func ids(found []event.Finding) []string {
 	all := []string{}
 	for _, f := range found {
 		all = append(all, f.ID)
@@ -44,10 +46,10 @@ func TestWhatACauseAccountsFor(t *testing.T) {
 	const pod, other, server = "10.244.0.9", "10.244.0.8", "10.244.0.2:443"
 	cause := met("cause", "tcp", pod, 5, server)
 	info := cause
-	info.Severity = decoder.Info
+	info.Severity = event.Info
 	for _, c := range []struct {
 		name           string
-		cause, symptom decoder.Finding
+		cause, symptom event.Finding
 		explained      bool
 	}{
 		{"the same", cause, met("symptom", "tcp", pod, 5, server), true},
@@ -63,15 +65,15 @@ func TestWhatACauseAccountsFor(t *testing.T) {
 		{"clients of which one is not known", cause, met("symptom", "tcp", "", 5, server), true},
 		{"another protocol", met("cause", "icmp", pod, 5, "10.244.0.2:0"), met("symptom", "tcp", pod, 5, server), false},
 		{"the service's address of the same backend", met("cause", "tcp", pod, 5, "10.96.0.1:443", server), met("symptom", "tcp", pod, 5, "10.96.0.1:443"), true},
-		{"no traffic at all", decoder.Finding{ID: "cause", Severity: decoder.Critical}, met("symptom", "tcp", pod, 5, server), false},
-		{"a symptom without traffic", cause, decoder.Finding{ID: "symptom", Severity: decoder.Warning}, false},
+		{"no traffic at all", event.Finding{ID: "cause", Severity: event.Critical}, met("symptom", "tcp", pod, 5, server), false},
+		{"a symptom without traffic", cause, event.Finding{ID: "symptom", Severity: event.Warning}, false},
 		{"information", info, met("symptom", "tcp", pod, 5, server), false},
 		{"IPv6", met("cause", "tcp", "fd00::9", 5, "[fd00::2]:443"), met("symptom", "tcp", "fd00::9", 5, "[fd00::2]:443"), true},
 		{"IPv6, another port", met("cause", "tcp", "fd00::9", 5, "[fd00::2]:4430"), met("symptom", "tcp", "fd00::9", 5, "[fd00::2]:443"), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			x := NewInhibitor([]decoder.Rule{says{c.cause}}, []decoder.Rule{says{c.symptom}})
-			x.Observe(decoder.Event{})
+			x.Observe(event.Event{})
 			if explained := !slices.Contains(ids(x.Flush(time.Unix(2000, 0), true)), "symptom"); explained != c.explained {
 				t.Errorf("explained: %v, want %v", explained, c.explained)
 			}
@@ -92,7 +94,7 @@ func TestACauseOfTheWholeNode(t *testing.T) {
 		met("c", "tcp", "10.244.0.9", 1, "10.9.0.3:53"), met("d", "tcp", "10.244.0.8", 1, "10.9.0.1:80"),
 	}
 	x := NewInhibitor([]decoder.Rule{hit}, []decoder.Rule{symptoms})
-	x.Observe(decoder.Event{})
+	x.Observe(event.Event{})
 	if got, want := ids(x.Flush(time.Unix(2000, 0), true)), []string{"ip-forward-disabled", "c", "d"}; !slices.Equal(got, want) {
 		t.Errorf("found %v, want %v", got, want)
 	}
@@ -102,7 +104,7 @@ func TestACauseOfTheWholeNode(t *testing.T) {
 func TestASymptomThatIsOnlyPartlyExplained(t *testing.T) {
 	x := NewInhibitor([]decoder.Rule{says{met("rule", "udp", "10.244.0.9", 1, "10.96.0.10:53")}},
 		[]decoder.Rule{says{met("dead", "udp", "10.244.0.9", 1, "10.96.0.10:53"), met("dead", "udp", "10.244.0.8", 1, "10.96.0.10:53")}})
-	x.Observe(decoder.Event{})
+	x.Observe(event.Event{})
 	if got, want := ids(x.Flush(time.Unix(2000, 0), true)), []string{"rule", "dead"}; !slices.Equal(got, want) {
 		t.Errorf("found %v, want %v", got, want)
 	}
@@ -113,14 +115,14 @@ func TestLevels(t *testing.T) {
 	at := func(id string) decoder.Rule { return says{met(id, "tcp", "10.244.0.9", 1, "10.9.0.1:80")} }
 	elsewhere := says{met("third", "tcp", "10.244.0.9", 1, "10.9.0.2:80")}
 	x := NewInhibitor([]decoder.Rule{at("first")}, []decoder.Rule{at("second"), elsewhere}, []decoder.Rule{at("last"), says{met("fourth", "tcp", "", 1, "10.9.0.2:80")}})
-	x.Observe(decoder.Event{})
+	x.Observe(event.Event{})
 	if got, want := ids(x.Flush(time.Unix(2000, 0), true)), []string{"first", "third"}; !slices.Equal(got, want) {
 		t.Errorf("found %v, want %v", got, want)
 	}
 }
 
 func TestNeighboursBeyondATunnel(t *testing.T) {
-	beyond := decoder.Finding{ID: "neighbour-failed", Severity: decoder.Critical, About: decoder.About{Netns: 7, Iface: "vx0", Tunnel: true}}
+	beyond := event.Finding{ID: "neighbour-failed", Severity: event.Critical, About: event.About{Netns: 7, Iface: "vx0", Tunnel: true}}
 	beside := beyond
 	beside.Subject, beside.About.Tunnel = "beside", false
 	for _, c := range []struct{ level, want []string }{
@@ -129,10 +131,10 @@ func TestNeighboursBeyondATunnel(t *testing.T) {
 	} {
 		var tunnels says
 		for _, id := range c.level {
-			tunnels = append(tunnels, decoder.Finding{ID: id, Severity: decoder.Critical})
+			tunnels = append(tunnels, event.Finding{ID: id, Severity: event.Critical})
 		}
 		x := NewInhibitor([]decoder.Rule{says{beyond, beside}}, []decoder.Rule{tunnels})
-		x.Observe(decoder.Event{})
+		x.Observe(event.Event{})
 		if got := ids(x.Flush(time.Unix(2000, 0), true)); !slices.Equal(got, c.want) {
 			t.Errorf("found %v, want %v", got, c.want)
 		}
@@ -140,26 +142,26 @@ func TestNeighboursBeyondATunnel(t *testing.T) {
 }
 
 // lostQuery is a finding about a query that was not answered, for the server reset its connection or not.
-func lostQuery(client, question string, reset bool, server string) decoder.Finding {
-	p := &decoder.Packet{Family: "ipv4", Proto: "tcp", Src: netip.MustParseAddr(client), Sport: 40000}
+func lostQuery(client, question string, reset bool, server string) event.Finding {
+	p := &packet.Packet{Family: "ipv4", Proto: "tcp", Src: netip.MustParseAddr(client), Sport: 40000}
 	to := netip.MustParseAddrPort(server)
 	p.Dst, p.Dport = to.Addr(), to.Port()
-	d := decoder.DNS{Transport: "tcp", Server: to, Name: question, Outcome: decoder.DNSNoResponse}
+	d := event.DNS{Transport: "tcp", Server: to, Name: question, Outcome: event.DNSNoResponse}
 	if reset {
-		d.Connection = &decoder.DNSConnection{How: decoder.ConnectionReset, By: decoder.ByServer}
+		d.Connection = &event.DNSConnection{How: event.ConnectionReset, By: event.ByServer}
 	}
 	at := time.Unix(1001, 0)
-	f := decoder.Finding{ID: "dns-no-response", Subject: server, Title: "no answer", Severity: decoder.Critical, First: at, Last: at, Evidence: []string{"last seen"}}
-	return f.Of(decoder.Event{Header: decoder.Header{Time: at}, Packet: p, Body: d})
+	f := event.Finding{ID: "dns-no-response", Subject: server, Title: "no answer", Severity: event.Critical, First: at, Last: at, Evidence: []string{"last seen"}}
+	return f.Of(event.Event{Header: event.Header{Time: at}, Packet: p, Body: d})
 }
 
 // TestOneFindingOfAResetThatAQueryMet: the one that says who reset it, with what the other says, unless there is more to it.
 func TestOneFindingOfAResetThatAQueryMet(t *testing.T) {
 	const client, other, server = "10.244.0.9", "10.244.0.8", "10.9.0.2:53"
 	reset := met("reset-by-application", "tcp", client, 1, server)
-	reset.Severity = decoder.Warning
+	reset.Severity = event.Warning
 	info := reset
-	info.Severity = decoder.Info
+	info.Severity = event.Info
 	for _, c := range []struct {
 		name  string
 		found says
@@ -177,12 +179,12 @@ func TestOneFindingOfAResetThatAQueryMet(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			x := NewInhibitor([]decoder.Rule{c.found})
-			x.Observe(decoder.Event{})
+			x.Observe(event.Event{})
 			found := x.Flush(time.Unix(2000, 0), true)
 			if got := ids(found); !slices.Equal(got, c.want) {
 				t.Fatalf("found %v, want %v", got, c.want)
 			}
-			if c.all != "" && (strings.Join(found[0].Evidence, " ") != c.all || found[0].Severity != decoder.Critical) {
+			if c.all != "" && (strings.Join(found[0].Evidence, " ") != c.all || found[0].Severity != event.Critical) {
 				t.Errorf("%s, says %q, want %q", found[0].Severity, found[0].Evidence, c.all)
 			}
 		})

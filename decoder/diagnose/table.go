@@ -6,17 +6,18 @@ import (
 	"time"
 
 	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // Row is a finding of the table. A new finding is a row here and a file with the rule or the proof that concludes it: the
 // verbs, the flight recorder's triggers, shell completion and the tests take it from here.
 type Row struct {
 	ID      string
-	Kind    decoder.Kind // of the events whose verb it belongs to; empty: the verb that shows findings alone
-	Meaning string       // one line
+	Kind    event.Kind // of the events whose verb it belongs to; empty: the verb that shows findings alone
+	Meaning string     // one line
 	// Severity is what it has where the facts give it no other: none worse than Worst and none less than Least, each of
 	// which is Severity if it is empty.
-	Severity, Worst, Least decoder.Severity
+	Severity, Worst, Least event.Severity
 	rule                   ruleRow // that concludes it, and others besides; zero if those of other rows do
 	proofs                 []proof // by which a drop shows it
 }
@@ -25,7 +26,7 @@ type Row struct {
 type ruleRow struct {
 	new   func(*State, Config) decoder.Rule // nil if there is none
 	level level
-	kinds []decoder.Kind // whose verbs run it; the one that shows no events but findings runs all
+	kinds []event.Kind // whose verbs run it; the one that shows no events but findings runs all
 }
 
 // level says which findings inhibit which: those of one inhibit those of the later ones, see Inhibitor.
@@ -40,23 +41,23 @@ const (
 
 // Config is what the rules of a run need to know.
 type Config struct {
-	Kind decoder.Kind  // of the verb's events; empty if it shows findings alone
+	Kind event.Kind    // of the verb's events; empty if it shows findings alone
 	Slow time.Duration // DNS answers that take longer are slow
 	// Slowest, Forget and Pod are as in Fsync.
-	Slowest func(decoder.FsyncClass) (decoder.FsyncSlow, bool)
+	Slowest func(event.FsyncClass) (event.FsyncSlow, bool)
 	Forget  func()
-	Pod     func(cgroup uint64) decoder.Pod
+	Pod     func(cgroup uint64) event.Pod
 }
 
 // Rows returns the table: every finding that there is, by family.
 func Rows() []Row {
-	return slices.Concat(ofKind(decoder.KindDrop, dropRows()), ofKind(decoder.KindNAT, serviceRows()), ofKind(decoder.KindNAT, conntrackRows()),
-		ofKind(decoder.KindMTU, mtuRows()), nodeRows(), ofKind(decoder.KindDrop, pathRows()), ofKind(decoder.KindDNS, dnsRows()),
-		ofKind(decoder.KindReset, resetRows()), tlsRows(), ofKind(decoder.KindFsync, fsyncRows()))
+	return slices.Concat(ofKind(event.KindDrop, dropRows()), ofKind(event.KindNAT, serviceRows()), ofKind(event.KindNAT, conntrackRows()),
+		ofKind(event.KindMTU, mtuRows()), nodeRows(), ofKind(event.KindDrop, pathRows()), ofKind(event.KindDNS, dnsRows()),
+		ofKind(event.KindReset, resetRows()), tlsRows(), ofKind(event.KindFsync, fsyncRows()))
 }
 
 // ofKind gives rows their kind.
-func ofKind(kind decoder.Kind, rows []Row) []Row {
+func ofKind(kind event.Kind, rows []Row) []Row {
 	for i := range rows {
 		rows[i].Kind = kind
 	}
@@ -64,16 +65,16 @@ func ofKind(kind decoder.Kind, rows []Row) []Row {
 }
 
 const (
-	critical = decoder.Critical
-	warning  = decoder.Warning
-	info     = decoder.Info
+	critical = event.Critical
+	warning  = event.Warning
+	info     = event.Info
 )
 
 // dropRows are about what takes packets, a program or a queue, and no other family.
 func dropRows() []Row {
 	return []Row{
 		{ID: kernelDrop, Severity: critical, Least: info, Meaning: "the kernel drops packets for a reason that has no finding of its own",
-			rule:   ruleRow{newRule(NewDrops), ofPackets, []decoder.Kind{decoder.KindDrop, decoder.KindNAT, decoder.KindMTU}},
+			rule:   ruleRow{newRule(NewDrops), ofPackets, []event.Kind{event.KindDrop, event.KindNAT, event.KindMTU}},
 			proofs: []proof{{byKernelReason, byReason}}},
 		{ID: "bpf-drop", Severity: critical, Least: info, Meaning: "a tc, XDP or cgroup program drops packets"},
 		{ID: "queue-drop", Severity: warning, Worst: critical, Least: info, Meaning: "a qdisc, policer or full device queue drops packets"},
@@ -87,7 +88,7 @@ func serviceRows() []Row {
 	return []Row{
 		{ID: "service-no-endpoints", Severity: critical, Least: info, Meaning: "a service has no ready endpoints, and the node rejects its packets", proofs: []proof{{byService, noEndpoints}}},
 		{ID: "service-dnat-miss", Severity: critical, Least: info, Meaning: "packets to a service address are not translated to a backend: no rule matched",
-			rule:   ruleRow{newRule(NewTranslations), ofPackets, []decoder.Kind{decoder.KindNAT}},
+			rule:   ruleRow{newRule(NewTranslations), ofPackets, []event.Kind{event.KindNAT}},
 			proofs: []proof{{byService, dnatMissOfService}, {byNameserver, dnatMissOfNameserver}}},
 		{ID: "service-stale-endpoint", Severity: critical, Least: info, Meaning: "a flow is translated to a backend that is no endpoint any more", proofs: []proof{{byService, staleEndpoint}}},
 		{ID: "service-reply-not-untranslated", Severity: critical, Meaning: "a backend's answers reach the client from the backend's own address"},
@@ -132,7 +133,7 @@ func pathRows() []Row {
 		{ID: "ttl-exceeded", Severity: warning, Worst: critical, Least: info, Meaning: "packets run in a routing loop until their TTL is exceeded", proofs: []proof{{byTTL, ttlExceeded}}},
 		{ID: "neighbour-failed", Severity: critical, Least: info, Meaning: "a host on the link does not answer ARP or neighbour discovery", proofs: []proof{{byNeighbour, neighbourFailed}}},
 		{ID: "socket-buffer-full", Severity: warning, Worst: critical, Least: info, Meaning: "a process does not read fast enough from its socket",
-			rule: ruleRow{func(*State, Config) decoder.Rule { return NewSockets() }, ofCarriers, []decoder.Kind{decoder.KindReset}}},
+			rule: ruleRow{func(*State, Config) decoder.Rule { return NewSockets() }, ofCarriers, []event.Kind{event.KindReset}}},
 		{ID: "connect-no-response", Severity: warning, Worst: critical, Least: info, Meaning: "connection attempts get no usable answer"},
 		{ID: "checksum-error", Severity: critical, Least: info, Meaning: "packets arrive with a bad checksum", proofs: []proof{{byTunnel, overlayChecksum}}},
 	}
@@ -143,14 +144,14 @@ func mtuRows() []Row {
 	return []Row{
 		{ID: "mtu-exceeded", Severity: critical, Least: info, Meaning: "packets are too big for a device or path, and dropped", proofs: []proof{{bySize, mtuExceeded}}},
 		{ID: "pmtu-blackhole", Severity: critical, Meaning: "large packets are lost while small ones pass, and no ICMP error says why",
-			rule: ruleRow{newRule(NewBlackholes), ofPackets, []decoder.Kind{decoder.KindMTU}}},
+			rule: ruleRow{newRule(NewBlackholes), ofPackets, []event.Kind{event.KindMTU}}},
 		{ID: "pmtu-icmp-ignored", Severity: critical, Meaning: "a sender goes on with packets larger than an ICMP error to it allows"},
 	}
 }
 
 // dnsRows are about name resolution.
 func dnsRows() []Row {
-	kinds := []decoder.Kind{decoder.KindDNS}
+	kinds := []event.Kind{event.KindDNS}
 	return []Row{
 		{ID: "dns-bad-resolv-conf", Severity: critical, Least: info, Meaning: "a resolv.conf names no usable nameserver, or its server asks itself",
 			rule: ruleRow{newRule(NewDNSLoops), ofPackets, kinds}},
@@ -176,7 +177,7 @@ func resetRows() []Row {
 		{ID: "accept-queue-full", Severity: warning, Worst: critical, Least: info, Meaning: "a listener does not accept connections fast enough"},
 		{ID: "connection-refused", Severity: warning, Least: info, Meaning: "nothing listens at an address and port"},
 		{ID: "reset-by-application", Severity: warning, Worst: critical, Least: info, Meaning: "a process closed a connection by a reset",
-			rule: ruleRow{func(st *State, c Config) decoder.Rule { return NewResets(st, c.Kind == decoder.KindReset) }, ofOutcomes, []decoder.Kind{decoder.KindReset}}},
+			rule: ruleRow{func(st *State, c Config) decoder.Rule { return NewResets(st, c.Kind == event.KindReset) }, ofOutcomes, []event.Kind{event.KindReset}}},
 		{ID: "reset-by-firewall", Severity: warning, Worst: critical, Least: info, Meaning: "a REJECT rule of this node resets connections"},
 		{ID: "reset-by-middlebox", Severity: warning, Worst: critical, Least: info, Meaning: "something between the ends resets connections"},
 		{ID: "reset-stale-connection", Severity: warning, Worst: critical, Least: info, Meaning: "a packet came for a connection that its receiver no longer has"},
@@ -200,7 +201,7 @@ func fsyncRows() []Row {
 	newFsync := func(_ *State, c Config) decoder.Rule { return &Fsync{Slowest: c.Slowest, Forget: c.Forget, Pod: c.Pod} }
 	return []Row{
 		{ID: "fsync-slow", Severity: critical, Meaning: "syncs take longer than the limit, or hang",
-			rule: ruleRow{newFsync, apart, []decoder.Kind{decoder.KindFsync}}},
+			rule: ruleRow{newFsync, apart, []event.Kind{event.KindFsync}}},
 		{ID: "fsync-neighbour", Severity: critical, Meaning: "another process's writes slow syncs down"},
 		{ID: "fsync-throttled", Severity: critical, Meaning: "the cgroup's I/O limit, not the disk, slows syncs down"},
 		{ID: "fsync-cpu-starved", Severity: critical, Least: warning, Meaning: "who syncs waits for CPU, not for the disk"},
@@ -234,6 +235,6 @@ func RowOf(id string) (row Row, ok bool) {
 }
 
 // Allows reports whether the facts may give the finding a severity.
-func (r Row) Allows(s decoder.Severity) bool {
+func (r Row) Allows(s event.Severity) bool {
 	return s.AtLeast(cmp.Or(r.Least, r.Severity)) && cmp.Or(r.Worst, r.Severity).AtLeast(s)
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 func TestRowsAreWhole(t *testing.T) {
@@ -25,8 +26,8 @@ func TestRowsAreWhole(t *testing.T) {
 		if r.Meaning == "" || strings.ContainsAny(r.Meaning, "\n\t") || strings.HasSuffix(r.Meaning, ".") {
 			t.Errorf("%s means %q", r.ID, r.Meaning)
 		}
-		for _, s := range []decoder.Severity{decoder.Critical, decoder.Warning, decoder.Info} {
-			if s == r.Severity != (s == graded(decoder.Finding{ID: r.ID}).Severity) || s == r.Severity && !r.Allows(s) {
+		for _, s := range []event.Severity{event.Critical, event.Warning, event.Info} {
+			if s == r.Severity != (s == graded(event.Finding{ID: r.ID}).Severity) || s == r.Severity && !r.Allows(s) {
 				t.Errorf("%s: %+v does not allow what it gives", r.ID, r)
 			}
 		}
@@ -86,8 +87,8 @@ func ruleFiles(t *testing.T) (files []*ast.File) {
 
 // findingsIn are the ids that a node of the syntax gives findings, with the severity that it gives them besides: the fields
 // of a finding or of a drop reason's meaning, assignments, and the results and tables from which these take an id.
-func findingsIn(n ast.Node) map[string]decoder.Severity {
-	found := map[string]decoder.Severity{}
+func findingsIn(n ast.Node) map[string]event.Severity {
+	found := map[string]event.Severity{}
 	add := func(x ast.Expr) {
 		if id := idOf(x); id != "" {
 			found[id] = ""
@@ -150,14 +151,14 @@ func idOf(x ast.Expr) string {
 // idForm is what ids look like.
 var idForm = regexp.MustCompile(`^[a-z]+(-[a-z]+)+$`)
 
-func severityOf(x ast.Expr) decoder.Severity {
-	return map[string]decoder.Severity{"Critical": decoder.Critical, "Warning": decoder.Warning, "Info": decoder.Info}[nameOf(x)]
+func severityOf(x ast.Expr) event.Severity {
+	return map[string]event.Severity{"Critical": event.Critical, "Warning": event.Warning, "Info": event.Info}[nameOf(x)]
 }
 
 // TestRulesOfEachVerb wants the state first and every rule of the table for the verb that shows findings alone, and no rule
 // of another verb's kind for one of events.
 func TestRulesOfEachVerb(t *testing.T) {
-	kinds := map[decoder.Kind]int{"": 0}
+	kinds := map[event.Kind]int{"": 0}
 	for _, r := range Rows() {
 		if r.rule.new == nil {
 			continue

@@ -6,7 +6,8 @@ import (
 	"net/netip"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/bounded"
+	"ktrace/decoder/event"
 	"ktrace/decoder/tls"
 )
 
@@ -15,8 +16,8 @@ import (
 type TLS struct {
 	state   *State
 	tracker *tls.Tracker
-	served  map[servedKey]decoder.Certificates // what was answered last
-	agreed  decoder.Recent[meeting, agreement]
+	served  map[servedKey]event.Certificates // what was answered last
+	agreed  bounded.Map[meeting, agreement]
 	pending []refusal
 }
 
@@ -40,7 +41,7 @@ type servedKey struct {
 // refusal is a handshake that was ended, and the event that ended it.
 type refusal struct {
 	tls.Refusal
-	event decoder.Event
+	event event.Event
 	chain []*x509.Certificate // of the server
 	asked bool                // the chain is what another handshake was answered
 }
@@ -53,7 +54,7 @@ const (
 
 // NewTLS returns the rule.
 func NewTLS(state *State) *TLS {
-	return &TLS{state: state, tracker: tls.NewTracker(), served: map[servedKey]decoder.Certificates{}}
+	return &TLS{state: state, tracker: tls.NewTracker(), served: map[servedKey]event.Certificates{}}
 }
 
 // servedKeyOf is the key for a server that is reached from a namespace.
@@ -65,12 +66,12 @@ func servedKeyOf(server netip.AddrPort, name string, netns uint32) servedKey {
 }
 
 // Observe implements decoder.Rule.
-func (r *TLS) Observe(e decoder.Event) []decoder.Finding {
+func (r *TLS) Observe(e event.Event) []event.Finding {
 	ended, agreed := r.tracker.Observe(e)
 	if agreed != nil {
 		r.agrees(meeting{agreed.Client.Addr(), agreed.Server, agreed.Name}, e.Time)
 	}
-	if f, ok := e.Body.(decoder.Fact); ok && f.Certificates != nil {
+	if f, ok := e.Body.(event.Fact); ok && f.Certificates != nil {
 		return r.answered(*f.Certificates)
 	}
 	if ended == nil || ended.Alert != nil && ended.Alert.Harmless() {
@@ -85,7 +86,7 @@ func (r *TLS) Observe(e decoder.Event) []decoder.Finding {
 		r.pending = append(r.pending, x)
 		return nil
 	}
-	return []decoder.Finding{r.refused(x)}
+	return []event.Finding{r.refused(x)}
 }
 
 // mayBeChoice reports whether the two sides may yet agree, on something else: the alert says so, or is encrypted, so that
@@ -115,13 +116,13 @@ func (r *TLS) agreesElse(x refusal) bool {
 }
 
 // take takes a chain that the server answered with.
-func (x *refusal) take(c decoder.Certificates) {
+func (x *refusal) take(c event.Certificates) {
 	x.chain = parseChain(c.Chain)
 	x.asked = len(x.chain) > 0
 }
 
 // answered concludes what waited for a server's answer.
-func (r *TLS) answered(c decoder.Certificates) []decoder.Finding {
+func (r *TLS) answered(c event.Certificates) []event.Finding {
 	if c.Chain == nil && c.Failed == "" {
 		return nil // it was only asked
 	}
@@ -140,8 +141,8 @@ func (r *TLS) answered(c decoder.Certificates) []decoder.Finding {
 }
 
 // conclude reports those of the pending that are ready.
-func (r *TLS) conclude(ready func(*refusal) bool) []decoder.Finding {
-	var found []decoder.Finding
+func (r *TLS) conclude(ready func(*refusal) bool) []event.Finding {
+	var found []event.Finding
 	waiting := r.pending[:0]
 	for _, x := range r.pending {
 		if ready(&x) {
@@ -155,22 +156,22 @@ func (r *TLS) conclude(ready func(*refusal) bool) []decoder.Finding {
 }
 
 // Flush implements decoder.Rule.
-func (r *TLS) Flush(now time.Time, final bool) []decoder.Finding {
+func (r *TLS) Flush(now time.Time, final bool) []event.Finding {
 	r.tracker.Flush(now)
 	return r.conclude(func(x *refusal) bool { return final || now.Sub(x.event.Time) >= answerAfter })
 }
 
 // refused concludes from a handshake that a side ended.
-func (r *TLS) refused(x refusal) decoder.Finding {
+func (r *TLS) refused(x refusal) event.Finding {
 	e, p := x.event, x.event.Packet
-	f := graded(decoder.Finding{
-		ID: "tls-alert", Confidence: decoder.Certain, Time: e.Time, First: e.Time, Last: e.Time, Count: 1,
+	f := graded(event.Finding{
+		ID: "tls-alert", Confidence: event.Certain, Time: e.Time, First: e.Time, Last: e.Time, Count: 1,
 		Subject: x.Server.String(),
-		Remedy:  []decoder.Remedy{x.connect()},
+		Remedy:  []event.Remedy{x.connect()},
 	}.Of(e))
 	f.About.Clients, f.About.Servers = []netip.Addr{x.Client.Addr()}, []netip.AddrPort{x.Server}
 	if x.Guessed || x.Alert == nil {
-		f.Confidence = decoder.Likely
+		f.Confidence = event.Likely
 	}
 	side, other := "client", "server"
 	if x.ByServer {
@@ -182,7 +183,7 @@ func (r *TLS) refused(x refusal) decoder.Finding {
 		what, how = fmt.Sprint(*x.Alert), fmt.Sprint(*x.Alert)
 		f.Cause = fmt.Sprintf("The %s did not accept what the %s offered, and said so in the clear.", side, other)
 		if !x.Alert.Fatal {
-			f.Severity = decoder.Info
+			f.Severity = event.Info
 		}
 	}
 	f.Evidence = []string{fmt.Sprintf("%s TLS alert %s from %v to %v", e.Time.UTC().Format("15:04:05.000000"), what, p.Source(), p.Destination())}
@@ -197,7 +198,7 @@ func (r *TLS) refused(x refusal) decoder.Finding {
 		f.Title = fmt.Sprintf("The TLS server %s refused the handshake: %s.", r.named(x), how)
 	}
 	if x.mayBeChoice() && r.agreesElse(x) {
-		f.Severity = decoder.Info
+		f.Severity = event.Info
 		f.Evidence = append(f.Evidence, "the same client shook hands with the server at another time: it has what the two need to agree")
 		return f
 	}
@@ -211,7 +212,7 @@ func (r *TLS) refused(x refusal) decoder.Finding {
 func (r *TLS) named(x refusal) string {
 	text := x.Server.String()
 	if service, ok := r.state.ServiceAt(x.event.Netns, "tcp", x.Server); ok && service.Name != "" {
-		text = called(service, decoder.ServiceRules{}, x.Server)
+		text = called(service, event.ServiceRules{}, x.Server)
 	} else if pod := x.pod(x.Server).String(); pod != "" {
 		text = fmt.Sprintf("%s (%v)", pod, x.Server)
 	}
@@ -222,7 +223,7 @@ func (r *TLS) named(x refusal) string {
 }
 
 // pod is whose an end is.
-func (x refusal) pod(end netip.AddrPort) decoder.Pod {
+func (x refusal) pod(end netip.AddrPort) event.Pod {
 	source, destination := x.event.Ends()
 	if x.event.Packet.Source() == end {
 		return source
@@ -231,7 +232,7 @@ func (x refusal) pod(end netip.AddrPort) decoder.Pod {
 }
 
 // connect is a handshake with the server that shows what it has.
-func (x refusal) connect() decoder.Remedy {
+func (x refusal) connect() event.Remedy {
 	if x.Name == "" {
 		return run("openssl s_client -connect %v </dev/null", x.Server)
 	}

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/tls"
 )
 
@@ -25,7 +25,7 @@ func parseChain(der [][]byte) []*x509.Certificate {
 }
 
 // certificate says what is wrong with the certificate that the other side had, if that is why it was refused.
-func (r *TLS) certificate(x refusal, f *decoder.Finding) {
+func (r *TLS) certificate(x refusal, f *event.Finding) {
 	if x.ByServer {
 		clientCertificate(x, f, fmt.Sprintf("%v for %s", x.Client.Addr(), r.named(x)))
 		return
@@ -35,14 +35,14 @@ func (r *TLS) certificate(x refusal, f *decoder.Finding) {
 	}
 	if x.asked {
 		f.Evidence = append(f.Evidence, "the server showed it when it was asked again, as openssl does")
-		f.Confidence = decoder.Likely
+		f.Confidence = event.Likely
 	}
 	said := func(code uint8) bool { return x.Alert != nil && x.Alert.Code == code }
 	switch fault, name := x.fault(), r.named(x); {
 	case fault == "tls-certificate-expired", len(x.chain) == 0 && said(tls.CertificateExpired):
 		expired(f, "server", name)
 		if said(tls.CertificateExpired) && !x.Guessed {
-			f.Confidence = decoder.Certain
+			f.Confidence = event.Certain
 		}
 	case fault == "tls-certificate-not-yet-valid":
 		f.ID, f.Cause = fault, "The server's certificate begins later than the time at which it was refused."
@@ -51,10 +51,10 @@ func (r *TLS) certificate(x refusal, f *decoder.Finding) {
 	case said(tls.UnknownCA):
 		x.unknownAuthority(f, name)
 		if !x.Guessed {
-			f.Confidence = decoder.Certain
+			f.Confidence = event.Certain
 		}
 	case fault == "tls-name-mismatch":
-		f.ID, f.Cause, f.Confidence = fault, "The server's certificate is for other names than the one that the client asked for.", decoder.Likely
+		f.ID, f.Cause, f.Confidence = fault, "The server's certificate is for other names than the one that the client asked for.", event.Likely
 		f.Title = fmt.Sprintf("The certificate of %s is not for that name.", name)
 		f.Remedy = append(f.Remedy, do("add the name to the certificate, or ask for one that it has"))
 	case fault == "tls-unknown-authority":
@@ -64,7 +64,7 @@ func (r *TLS) certificate(x refusal, f *decoder.Finding) {
 }
 
 // clientCertificate says whether the client's is out of date; whom the server trusts is not known.
-func clientCertificate(x refusal, f *decoder.Finding, whose string) {
+func clientCertificate(x refusal, f *event.Finding, whose string) {
 	chain := parseChain(x.ClientChain)
 	if len(chain) == 0 {
 		return
@@ -75,7 +75,7 @@ func clientCertificate(x refusal, f *decoder.Finding, whose string) {
 	}
 }
 
-func expired(f *decoder.Finding, side, name string) {
+func expired(f *event.Finding, side, name string) {
 	f.ID, f.Cause = "tls-certificate-expired", fmt.Sprintf("The %s's certificate is past its end, by the clock of this node or of the other side.", side)
 	f.Title = fmt.Sprintf("The certificate of %s has expired.", name)
 	f.Remedy = append(f.Remedy, run("timedatectl").Noting("is the clock right?"),
@@ -84,17 +84,17 @@ func expired(f *decoder.Finding, side, name string) {
 }
 
 // unknownAuthority is as sure as the chain makes it: one that signs itself is none that all the world knows.
-func (x refusal) unknownAuthority(f *decoder.Finding, name string) {
+func (x refusal) unknownAuthority(f *event.Finding, name string) {
 	f.ID, f.Cause = "tls-unknown-authority", "The client does not trust who signed the server's certificate: an authority of its own that the client does not have, or an intermediate certificate that the server does not send."
 	f.Title = fmt.Sprintf("The client does not know the authority behind the certificate of %s.", name)
 	f.Remedy = append(f.Remedy, do("give the client the authority's certificate, or the server the whole chain"))
-	f.Confidence = decoder.Possible
+	f.Confidence = event.Possible
 	if len(x.chain) == 0 {
 		return
 	}
 	how, last := "the chain ends before %q", x.chain[len(x.chain)-1]
 	if signsItself(last) {
-		f.Confidence, how = decoder.Likely, "%q signs itself"
+		f.Confidence, how = event.Likely, "%q signs itself"
 	}
 	f.Evidence = append(f.Evidence, fmt.Sprintf(how, last.Issuer))
 }

@@ -3,7 +3,7 @@ package dns
 import (
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // A resolver that gets no answer sends the same query again, id and all (glibc, musl, dig): by the same socket, or by
@@ -12,7 +12,7 @@ import (
 const retriesWithin = 2 // times as long as an answer may take
 
 // ask takes in a query that comes by a new journey: it is new, a retry, or one sent before whose journey was lost.
-func (s *Stage) ask(e decoder.Event, before *query, msg message, is standing) (step, []decoder.Event) {
+func (s *Stage) ask(e event.Event, before *query, msg message, is standing) (step, []event.Event) {
 	if before != nil && !before.closed && !before.begins(e) {
 		return s.join(before, e.Journey, asQuery), nil
 	}
@@ -20,13 +20,13 @@ func (s *Stage) ask(e decoder.Event, before *query, msg message, is standing) (s
 	if q.captured {
 		s.clients.Put(e.Packet.Src, true)
 	}
-	if q.captured || e.Direction == decoder.In {
+	if q.captured || e.Direction == event.In {
 		q.due = q.due.Add(retryGrace)
 	}
 	if before == nil {
 		before = s.lastAsked[q.question()]
 	}
-	var finished []decoder.Event
+	var finished []event.Event
 	if before != nil && q.repeats(before) {
 		finished = s.retry(before, q)
 	}
@@ -53,7 +53,7 @@ func (q *query) sameSocket(before *query) bool {
 }
 
 // retry counts the attempts. By the same socket it is not known any more which of them an answer is for.
-func (s *Stage) retry(before, q *query) (finished []decoder.Event) {
+func (s *Stage) retry(before, q *query) (finished []event.Event) {
 	waits := !before.closed && q.sameSocket(before)
 	if waits {
 		before.repeated = true
@@ -74,5 +74,5 @@ func (s *Stage) retryWithin() time.Duration { return retriesWithin*s.o.Wait + re
 // unanswered reports whether the client may ask again because of what became of the query.
 func (q *query) unanswered() bool {
 	o := q.outcome()
-	return o != decoder.DNSAnswered && o != decoder.DNSTruncated
+	return o != event.DNSAnswered && o != event.DNSTruncated
 }

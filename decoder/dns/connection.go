@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/reassembly"
 )
 
@@ -14,10 +14,10 @@ type connection struct {
 	names    []flowKey // its flow from the client to the server, as it is before and after translation
 	opening  *query    // the connection itself as a query: what becomes of its SYN; nil once it is established
 	isn      uint32
-	begun    bool           // its SYN was seen
-	opener   decoder.Header // of that, for the process
+	begun    bool         // its SYN was seen
+	opener   event.Header // of that, for the process
 	backend  netip.AddrPort
-	entry    *decoder.Conntrack // that translates it, where it was seen
+	entry    *event.Conntrack // that translates it, where it was seen
 	captured bool
 	up, down frames    // from the client, from the server
 	pending  []*asking // in the order in which they were asked
@@ -62,7 +62,7 @@ func (c *connection) client() netip.Addr { return c.names[0].Src.Addr() }
 func (c *connection) upward(f flowKey) bool { return slices.Contains(c.names, f) }
 
 // began takes in the SYN.
-func (c *connection) began(e decoder.Event, isn uint32) {
+func (c *connection) began(e event.Event, isn uint32) {
 	c.isn, c.begun, c.opener = isn, true, e.Header
 	c.up.segments.Begin(isn + 1)
 	c.up.synced = true
@@ -88,7 +88,7 @@ func (c *connection) ask(f frame, due time.Time) *asking {
 	}
 	q := &query{first: e, msg: msg, standing: asked, attempts: 1, due: due, captured: c.captured, backend: c.backend}
 	a := &asking{query: q, begin: f.begin, end: f.end, transfer: msg.qtype == "AXFR" || msg.qtype == "IXFR"}
-	var entry *decoder.Conntrack
+	var entry *event.Conntrack
 	if e.Packet.Destination() != c.names[0].Dst { // seen behind the translation
 		entry = c.entry
 	}
@@ -135,7 +135,7 @@ func (a *asking) takes(f frame, msg message, read bool) bool {
 }
 
 // sighted takes in a segment where it was seen: the end of a query on its way, or that of an answer.
-func (c *connection) sighted(here decoder.Sight, e decoder.Event, up bool, p reassembly.Piece) {
+func (c *connection) sighted(here event.Sight, e event.Event, up bool, p reassembly.Piece) {
 	covers := func(end uint32) bool {
 		return int32(end-p.Seq) > 0 && int32(end-p.Seq) <= int32(len(p.Data)+p.Missing)
 	}
@@ -151,13 +151,13 @@ func (c *connection) sighted(here decoder.Sight, e decoder.Event, up bool, p rea
 }
 
 // arrives takes in where the answer is. By whatever name the connection goes there, its client takes it.
-func (a *asking) arrives(here decoder.Sight, atClient bool) {
+func (a *asking) arrives(here event.Sight, atClient bool) {
 	a.answered(here, atClient)
 	a.delivered, a.answerFrom = a.delivered || atClient, netip.AddrPort{}
 }
 
 // ended says of all that waits how the connection ended; it may be seen to at several places.
-func (c *connection) ended(end decoder.DNSConnection, due time.Time) {
+func (c *connection) ended(end event.DNSConnection, due time.Time) {
 	for _, q := range c.waiting() {
 		switch {
 		case q.ending == nil:

@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // rcodes are the names of response codes (IANA, DNS parameters). Those from 16 on take EDNS: it has the upper bits.
@@ -64,6 +64,6 @@ func (m *message) readResponseOPT(p *dnsmessage.Parser, low dnsmessage.RCode) {
 			continue
 		}
 		text := o.Data[codeSize:min(len(o.Data), codeSize+maxErrorText)]
-		m.errors = append(m.errors, decoder.NewDNSError(binary.BigEndian.Uint16(o.Data), strings.ToValidUTF8(strings.TrimRight(string(text), "\x00"), "\ufffd")))
+		m.errors = append(m.errors, event.NewDNSError(binary.BigEndian.Uint16(o.Data), strings.ToValidUTF8(strings.TrimRight(string(text), "\x00"), "\ufffd")))
 	}
 }

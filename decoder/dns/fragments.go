@@ -4,7 +4,9 @@ import (
 	"slices"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/bounded"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 // An answer that does not fit into a packet comes in fragments, and is one for the client only if all of them arrive.
@@ -31,10 +33,10 @@ type parts struct {
 
 // fragments is what the stage knows of them.
 type fragments struct {
-	at      decoder.Recent[piece, *parts]
-	answers decoder.Recent[datagram, *query]
-	orphans decoder.Recent[between, *parts] // latest whose first fragment was not seen
-	later   bool                            // some fragment behind a first was seen at all
+	at      bounded.Map[piece, *parts]
+	answers bounded.Map[datagram, *query]
+	orphans bounded.Map[between, *parts] // latest whose first fragment was not seen
+	later   bool                         // some fragment behind a first was seen at all
 }
 
 // maxRanges bounds the holes that are kept of one datagram.
@@ -64,9 +66,9 @@ func (p *parts) complete() bool {
 }
 
 // report returns what is known of the fragments.
-func (p *parts) report() *decoder.Fragments {
+func (p *parts) report() *event.Fragments {
 	const header = 8 // of UDP
-	f := &decoder.Fragments{First: len(p.ranges) > 0 && p.ranges[0][0] == 0, AtClient: p.atClient}
+	f := &event.Fragments{First: len(p.ranges) > 0 && p.ranges[0][0] == 0, AtClient: p.atClient}
 	for _, r := range p.ranges {
 		f.Arrived += r[1] - r[0]
 	}
@@ -80,7 +82,7 @@ func (p *parts) report() *decoder.Fragments {
 }
 
 // fragment takes in a part of a UDP packet; nil if it is a whole one.
-func (s *Stage) fragment(e decoder.Event) *parts {
+func (s *Stage) fragment(e event.Event) *parts {
 	if e.Packet.Proto != "udp" || !e.Packet.IsFragment() {
 		return nil
 	}
@@ -97,12 +99,12 @@ func (s *Stage) fragment(e decoder.Event) *parts {
 	return p
 }
 
-func datagramOf(p *decoder.Packet) datagram {
+func datagramOf(p *packet.Packet) datagram {
 	return datagram{between{p.Src, p.Dst}, p.ID}
 }
 
 // answerOf is the query that a fragment behind the first belongs to the answer of, nil if that is not known.
-func (s *Stage) answerOf(p *decoder.Packet) *query {
+func (s *Stage) answerOf(p *packet.Packet) *query {
 	if p.Proto != "udp" || p.Fragment == 0 {
 		return nil
 	}
@@ -111,7 +113,7 @@ func (s *Stage) answerOf(p *decoder.Packet) *query {
 }
 
 // laterFragment takes in one that is no query's by its bytes. It may complete an answer.
-func (s *Stage) laterFragment(e decoder.Event, p *parts) {
+func (s *Stage) laterFragment(e event.Event, p *parts) {
 	q := s.answerOf(e.Packet)
 	if q == nil || q.closed {
 		s.fragments.orphans.Put(between{e.Packet.Src, e.Packet.Dst}, p)
@@ -125,7 +127,7 @@ func (s *Stage) laterFragment(e decoder.Event, p *parts) {
 }
 
 // firstFragment takes in the one by which it is known what they are of.
-func (s *Stage) firstFragment(q *query, p *decoder.Packet, all *parts, returned bool) {
+func (s *Stage) firstFragment(q *query, p *packet.Packet, all *parts, returned bool) {
 	s.fragments.answers.Put(datagramOf(p), q)
 	q.came(all, returned)
 	q.delivered = q.delivered && all.complete()

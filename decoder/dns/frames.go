@@ -3,7 +3,7 @@ package dns
 import (
 	"encoding/binary"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/reassembly"
 )
 
@@ -18,8 +18,8 @@ type frames struct {
 
 // frame is a message as it was sent.
 type frame struct {
-	first      decoder.Event // of the segment that it begins in
-	begin, end uint32        // sequence numbers, of the first byte of the length and of what follows the message
+	first      event.Event // of the segment that it begins in
+	begin, end uint32      // sequence numbers, of the first byte of the length and of what follows the message
 	length     [2]byte
 	data       []byte // as much as is kept
 	size       int    // of it, without the length
@@ -36,16 +36,16 @@ func (f *frames) held() int { return f.segments.Held() + len(f.at.data) }
 
 // add takes in the data of a segment, and returns the messages that it completes. lost says that bytes are missing, in
 // which messages may have been.
-func (f *frames) add(e decoder.Event, p reassembly.Piece) (done []frame, lost bool) {
+func (f *frames) add(e event.Event, p reassembly.Piece) (done []frame, lost bool) {
 	return f.take(e, f.segments.Add(p))
 }
 
 // skip gives up what did not come.
-func (f *frames) skip(e decoder.Event) (done []frame, lost bool) {
+func (f *frames) skip(e event.Event) (done []frame, lost bool) {
 	return f.take(e, f.segments.Skip())
 }
 
-func (f *frames) take(e decoder.Event, pieces []reassembly.Piece) (done []frame, lost bool) {
+func (f *frames) take(e event.Event, pieces []reassembly.Piece) (done []frame, lost bool) {
 	for _, p := range pieces {
 		if p.Lost {
 			f.unsync()
@@ -69,7 +69,7 @@ func (f *frames) unsync() {
 func (f *frames) restart() { f.at, f.passed, f.cut = frame{}, 0, false }
 
 // piece goes through data that is in order.
-func (f *frames) piece(e decoder.Event, p reassembly.Piece) (done []frame) {
+func (f *frames) piece(e event.Event, p reassembly.Piece) (done []frame) {
 	data, seq := p.Data, p.Seq
 	for len(data) > 0 {
 		if !f.synced && !begins(data) {

@@ -4,11 +4,12 @@ import (
 	"net/netip"
 	"strings"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 // sent finds a query by its flow, as it is or as it was before translation, and its id.
-func (s *Stage) sent(e decoder.Event, ct *decoder.Conntrack, msg message) *query {
+func (s *Stage) sent(e event.Event, ct *event.Conntrack, msg message) *query {
 	q := s.byKey[key{e.Packet.Flow(), msg.id}]
 	if q == nil && ct != nil {
 		q = s.byKey[key{ct.Original, msg.id}]
@@ -20,7 +21,7 @@ func (s *Stage) sent(e decoder.Event, ct *decoder.Conntrack, msg message) *query
 }
 
 // reply finds the query of an answer that comes by a new journey.
-func (s *Stage) reply(e decoder.Event, ct *decoder.Conntrack, msg message) step {
+func (s *Stage) reply(e event.Event, ct *event.Conntrack, msg message) step {
 	q := s.answeredBy(e.Packet, ct, msg)
 	if q == nil {
 		return step{}
@@ -38,8 +39,8 @@ func (s *Stage) reply(e decoder.Event, ct *decoder.Conntrack, msg message) step 
 
 // answeredBy is the query that an answer is for: from who was asked; from another host to who asked; or to the client's
 // address, but not the port that it asked by.
-func (s *Stage) answeredBy(p *decoder.Packet, ct *decoder.Conntrack, msg message) *query {
-	flows := [...]decoder.FlowTuple{p.Flow().Reverse(), {}, {Src: p.Destination()}, {Src: netip.AddrPortFrom(p.Dst, 0)}}
+func (s *Stage) answeredBy(p *packet.Packet, ct *event.Conntrack, msg message) *query {
+	flows := [...]packet.FlowTuple{p.Flow().Reverse(), {}, {Src: p.Destination()}, {Src: netip.AddrPortFrom(p.Dst, 0)}}
 	if ct != nil {
 		flows[1] = ct.Original
 	}

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // message is what a transaction needs of a DNS message (RFC 1035, section 4).
@@ -25,7 +25,7 @@ type message struct {
 	answers   []string // as far as they were taken
 	total     int      // records in the answer section
 	noData    bool     // there is no such record: NODATA (RFC 2308, section 2.2)
-	errors    []decoder.DNSError
+	errors    []event.DNSError
 	edns      uint16 // of a query: bytes that the sender takes over UDP, 0 if it does not say: then 512
 }
 

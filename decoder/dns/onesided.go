@@ -3,7 +3,8 @@ package dns
 import (
 	"net/netip"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 // A capture may have one direction of the traffic only, and so may a node that passes on what others ask: then answers are
@@ -14,7 +15,7 @@ import (
 type between struct{ from, to netip.Addr }
 
 // listen takes in a captured packet: something of what is sent to a client is in the capture.
-func (s *Stage) listen(p *decoder.Packet) {
+func (s *Stage) listen(p *packet.Packet) {
 	if _, asks := s.clients.Get(p.Dst); asks {
 		s.heard.Put(between{p.Src, p.Dst}, true)
 	}
@@ -36,6 +37,6 @@ func (s *Stage) oneSided(q *query) bool {
 // that what comes back must pass here. The answer may go another way then, as with direct server return.
 func (q *query) passing() bool {
 	last := q.last
-	return q.first.Direction == decoder.In && last != nil && last.Direction == decoder.Out && last.Netns == q.first.Netns &&
+	return q.first.Direction == event.In && last != nil && last.Direction == event.Out && last.Netns == q.first.Netns &&
 		!last.Conntrack.DNAT() && !last.Conntrack.SNAT()
 }

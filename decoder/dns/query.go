@@ -5,12 +5,13 @@ import (
 	"slices"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 // key finds a query by its flow as seen somewhere, and its id.
 type key struct {
-	flow decoder.FlowTuple
+	flow packet.FlowTuple
 	id   uint16
 }
 
@@ -23,7 +24,7 @@ type question struct {
 
 // query is one query and what is known of it so far.
 type query struct {
-	first    decoder.Event // where it was first seen
+	first    event.Event // where it was first seen
 	msg      message
 	standing standing
 	attempts int
@@ -34,14 +35,14 @@ type query struct {
 
 	keys     []key
 	journeys []uint64
-	hops     []decoder.Sight
-	last     *decoder.Sight // of the query
+	hops     []event.Sight
+	last     *event.Sight // of the query
 	backend  netip.AddrPort
 
 	answer     *message
 	answerAt   time.Time // first seen
 	answerSize uint32    // bytes
-	answerLast *decoder.Sight
+	answerLast *event.Sight
 	answerFrom netip.AddrPort // set if an answer of another than who was asked reached the client
 	answerTo   netip.AddrPort // the same if it was sent to another port than the query's
 	delivered  bool
@@ -49,12 +50,12 @@ type query struct {
 	parts      *parts // of the answer, at the client or where they went farthest; nil if it came in one piece
 	later      *bool  // whether fragments behind a first are seen at all
 	partLost   bool   // loss is of one of them
-	loss       *decoder.Loss
-	icmp       *decoder.ICMP
+	loss       *event.Loss
+	icmp       *event.ICMP
 
-	ending *decoder.DNSConnection // over TCP: how the connection ended before the answer came
-	unsent bool                   // over TCP: nothing was asked
-	retry  bool                   // over TCP, because the answer over UDP did not fit
+	ending *event.DNSConnection // over TCP: how the connection ended before the answer came
+	unsent bool                 // over TCP: nothing was asked
+	retry  bool                 // over TCP, because the answer over UDP did not fit
 }
 
 // maxHops bounds the sights that are kept: a routing loop takes up to 255.
@@ -65,32 +66,32 @@ func (q *query) question() question {
 }
 
 // sight returns where the event's packet is.
-func sight(e decoder.Event, ct *decoder.Conntrack, in *decoder.Carrier) decoder.Sight {
-	return decoder.Sight{
+func sight(e event.Event, ct *event.Conntrack, in *event.Carrier) event.Sight {
+	return event.Sight{
 		Time: e.Time, Netns: e.Netns, Iface: e.Iface, Direction: e.Direction, Flow: e.Packet.Flow(), Conntrack: ct, Carrier: in,
 	}
 }
 
 // unwrap takes the packet that a tunnel's carries out of it, and returns what is known of the tunnel. The packet's
 // addresses are what they were before; conntrack's entry is the tunnel's and says nothing of them.
-func unwrap(e decoder.Event, ct *decoder.Conntrack) (decoder.Event, *decoder.Conntrack, *decoder.Carrier) {
+func unwrap(e event.Event, ct *event.Conntrack) (event.Event, *event.Conntrack, *event.Carrier) {
 	t := e.Packet.Tunnel
 	if t == nil {
 		return e, ct, nil
 	}
-	in := &decoder.Carrier{Kind: t.Kind, VNI: t.VNI, Flow: e.Packet.Flow()}
+	in := &event.Carrier{Kind: t.Kind, VNI: t.VNI, Flow: e.Packet.Flow()}
 	e.Packet = e.Packet.Innermost()
 	return e, nil, in
 }
 
-func (q *query) keep(s decoder.Sight) {
+func (q *query) keep(s event.Sight) {
 	if len(q.hops) < maxHops {
 		q.hops = append(q.hops, s)
 	}
 }
 
 // seen takes in where the query is.
-func (q *query) seen(s decoder.Sight) {
+func (q *query) seen(s event.Sight) {
 	q.keep(s)
 	q.last = &s
 	q.loss = nil // what was dropped was a copy
@@ -100,28 +101,28 @@ func (q *query) seen(s decoder.Sight) {
 }
 
 // begins reports whether the packet is where the query began, so that it is the same asked again.
-func (q *query) begins(e decoder.Event) bool {
+func (q *query) begins(e event.Event) bool {
 	return e.Netns == q.first.Netns && e.Ifindex == q.first.Ifindex && e.Direction == q.first.Direction
 }
 
 // atClient reports whether what goes back to the client has reached the place where the query was first seen.
-func (q *query) atClient(e decoder.Event) bool {
+func (q *query) atClient(e event.Event) bool {
 	if e.Netns != q.first.Netns || e.Direction == q.first.Direction {
 		return false
 	}
-	return q.first.Direction == decoder.Out || e.Ifindex == q.first.Ifindex
+	return q.first.Direction == event.Out || e.Ifindex == q.first.Ifindex
 }
 
 // sentHere reports whether the query was first seen as it left its client's namespace, live.
-func (q *query) sentHere() bool { return !q.captured && q.first.Direction == decoder.Out }
+func (q *query) sentHere() bool { return !q.captured && q.first.Direction == event.Out }
 
 // returned is atClient, and of a capture that says of no packet which way it went, whether it is at the query's place.
-func (q *query) returned(e decoder.Event) bool {
+func (q *query) returned(e event.Event) bool {
 	return q.atClient(e) || e.Direction == "" && q.first.Direction == "" && e.Netns == q.first.Netns && e.Ifindex == q.first.Ifindex
 }
 
 // answered takes in where the answer is, and whether it has returned to where the query began.
-func (q *query) answered(s decoder.Sight, returned bool) {
+func (q *query) answered(s event.Sight, returned bool) {
 	s.Answer = true
 	q.keep(s)
 	q.answerLast = &s
@@ -139,7 +140,7 @@ func (q *query) answered(s decoder.Sight, returned bool) {
 // expects is the flow by which an answer reaches the client: that of the query the other way round. Of a query that its own
 // host had translated before it was seen, the answer may be translated back in part where a bridge asks the rules before
 // the bridge's device has the packet; the rest is done behind it.
-func (q *query) expects(got decoder.FlowTuple) decoder.FlowTuple {
+func (q *query) expects(got packet.FlowTuple) packet.FlowTuple {
 	asked := q.first.Packet.Flow()
 	want := asked.Reverse()
 	ct := q.hops[0].Conntrack
@@ -175,30 +176,30 @@ func (q *query) server() netip.AddrPort {
 }
 
 // outcome judges what is known.
-func (q *query) outcome() decoder.DNSOutcome {
+func (q *query) outcome() event.DNSOutcome {
 	switch {
 	case q.answer != nil && (q.delivered || q.loss == nil && !q.expected && !q.misses() && !q.cut()):
 		if q.answer.truncated {
-			return decoder.DNSTruncated
+			return event.DNSTruncated
 		}
-		return decoder.DNSAnswered
-	case q.icmp != nil, q.ending != nil && q.ending.How == decoder.ConnectionRefused:
-		return decoder.DNSRejected
+		return event.DNSAnswered
+	case q.icmp != nil, q.ending != nil && q.ending.How == event.ConnectionRefused:
+		return event.DNSRejected
 	case q.loss != nil:
-		return decoder.DNSDropped
+		return event.DNSDropped
 	}
-	return decoder.DNSNoResponse
+	return event.DNSNoResponse
 }
 
 // captured reports whether the event is a packet of a capture.
-func captured(e decoder.Event) bool {
-	h, ok := e.Body.(decoder.Hop)
+func captured(e event.Event) bool {
+	h, ok := e.Body.(event.Hop)
 	return ok && h.Captured
 }
 
 // event returns the finished transaction. Hops are kept if it failed, or took longer than slow.
-func (q *query) event(slow time.Duration) decoder.DNS {
-	d := decoder.DNS{
+func (q *query) event(slow time.Duration) event.DNS {
+	d := event.DNS{
 		ID: q.msg.id, Name: q.msg.name, Type: q.msg.qtype,
 		Server: q.server(), Backend: q.backend, Transport: q.first.Packet.Proto, Attempts: q.attempts, Outcome: q.outcome(),
 		Answers: []string{}, ClientNetns: q.first.Netns, Last: q.last, AnswerLast: q.answerLast, Drop: q.loss, ICMP: q.icmp,
@@ -214,13 +215,13 @@ func (q *query) event(slow time.Duration) decoder.DNS {
 	if q.parts != nil {
 		d.Fragments = q.parts.report()
 	}
-	if d.Outcome != decoder.DNSAnswered || d.Latency > slow {
+	if d.Outcome != event.DNSAnswered || d.Latency > slow {
 		d.Hops = q.hops
 	}
 	return d
 }
 
-func (q *query) tellAnswer(d *decoder.DNS) {
+func (q *query) tellAnswer(d *event.DNS) {
 	d.Rcode = q.answer.rcode
 	d.NoData, d.Errors, d.Size = q.answer.noData, q.answer.errors, q.answerSize
 	d.Answers = append(d.Answers, q.answer.answers...)
@@ -230,8 +231,8 @@ func (q *query) tellAnswer(d *decoder.DNS) {
 	if q.answerTo.IsValid() {
 		d.AnswerTo = q.answerTo.String()
 	}
-	i := slices.IndexFunc(q.hops, func(s decoder.Sight) bool { return s.Answer })
-	if i >= 0 && q.hops[i].Direction == decoder.Out {
+	i := slices.IndexFunc(q.hops, func(s event.Sight) bool { return s.Answer })
+	if i >= 0 && q.hops[i].Direction == event.Out {
 		d.ServerNetns = q.hops[i].Netns // it was sent there, not only passed on
 	}
 }

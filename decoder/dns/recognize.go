@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // standing is what a query is taken for, and so what may be concluded from it.
@@ -26,7 +26,7 @@ const (
 )
 
 // recognize says what a packet that looks like a query is.
-func (s *Stage) recognize(e decoder.Event, ct *decoder.Conntrack, msg message) standing {
+func (s *Stage) recognize(e event.Event, ct *event.Conntrack, msg message) standing {
 	p := e.Packet
 	switch {
 	case p.Dst.IsMulticast() || p.Dst == limitedBroadcast() || toAll(e):
@@ -45,13 +45,13 @@ func (s *Stage) recognize(e decoder.Event, ct *decoder.Conntrack, msg message) s
 }
 
 // asksServer reports whether the packet goes to a port where servers are, or did so before it was translated.
-func (s *Stage) asksServer(e decoder.Event, ct *decoder.Conntrack) bool {
+func (s *Stage) asksServer(e event.Event, ct *event.Conntrack) bool {
 	return slices.Contains(s.o.Ports, e.Packet.Dport) || ct != nil && slices.Contains(s.o.Ports, ct.Original.Dst.Port())
 }
 
 // toAll reports whether the packet's frame was for all machines of its link, or a group of them.
-func toAll(e decoder.Event) bool {
-	h, ok := e.Body.(decoder.Hop)
+func toAll(e event.Event) bool {
+	h, ok := e.Body.(event.Hop)
 	return ok && h.ToAll
 }
 

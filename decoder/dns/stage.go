@@ -9,7 +9,9 @@ import (
 	"slices"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/bounded"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 // Options of the stage.
@@ -29,24 +31,24 @@ const (
 	sameMoment    = time.Second            // equal questions closer than this are no retries: several threads ask
 )
 
-// Stage is a decoder.Stage that makes DNS events of hops, and of drops as the stage of decoder.NewDrops completes them.
+// Stage is a decoder.Stage that makes DNS events of hops, and of drops as the stage of stage.NewDrops completes them.
 type Stage struct {
 	o         Options
 	byJourney map[uint64]step
 	byKey     map[key]*query
-	byFlow    map[decoder.FlowTuple]*query // the latest; for ICMP errors that quote no payload
+	byFlow    map[packet.FlowTuple]*query // the latest; for ICMP errors that quote no payload
 	lastAsked map[question]*query
-	servers   decoder.Recent[netip.AddrPort, bool] // that have answered
-	clients   decoder.Recent[netip.Addr, bool]     // of captured queries
-	heard     decoder.Recent[between, bool]        // captured packets to these
-	judged    decoder.Recent[key, bool]            // queries
-	reached   decoder.Recent[uint32, bool]         // namespaces that answers were seen to come back to
+	servers   bounded.Map[netip.AddrPort, bool] // that have answered
+	clients   bounded.Map[netip.Addr, bool]     // of captured queries
+	heard     bounded.Map[between, bool]        // captured packets to these
+	judged    bounded.Map[key, bool]            // queries
+	reached   bounded.Map[uint32, bool]         // namespaces that answers were seen to come back to
 	fragments fragments
 	open      []*query // in order of time
 	done      []*query // unanswered ones, which a retry or a late packet may refer to
 	tcp       connections
 	total     totals
-	only      decoder.Only
+	only      event.Single
 }
 
 // step is what a journey is to a query.
@@ -69,7 +71,7 @@ func New(o Options) *Stage {
 		o:         o,
 		byJourney: map[uint64]step{},
 		byKey:     map[key]*query{},
-		byFlow:    map[decoder.FlowTuple]*query{},
+		byFlow:    map[packet.FlowTuple]*query{},
 		lastAsked: map[question]*query{},
 		total:     newTotals(),
 	}
@@ -78,24 +80,24 @@ func New(o Options) *Stage {
 }
 
 // Observe implements decoder.Stage.
-func (s *Stage) Observe(e decoder.Event) []decoder.Event {
+func (s *Stage) Observe(e event.Event) []event.Event {
 	out := s.only.Event(e)
 	if e.Packet == nil {
 		return out
 	}
 	switch body := e.Body.(type) {
-	case decoder.Hop:
+	case event.Hop:
 		return append(out, s.hop(e, body.Conntrack)...)
-	case decoder.SocketSegment:
+	case event.SocketSegment:
 		return append(out, s.tcp.packet(e, nil, nil)...)
-	case decoder.Drop:
+	case event.Drop:
 		return append(out, s.drop(e, body)...)
 	}
 	return out
 }
 
 // hop takes in a packet at a device.
-func (s *Stage) hop(e decoder.Event, ct *decoder.Conntrack) []decoder.Event {
+func (s *Stage) hop(e event.Event, ct *event.Conntrack) []event.Event {
 	e, ct, in := unwrap(e, ct)
 	if captured(e) {
 		s.listen(e.Packet)
@@ -140,7 +142,7 @@ func (s *Stage) hop(e decoder.Event, ct *decoder.Conntrack) []decoder.Event {
 }
 
 // cameBack takes in where the answer is, or what came of it there.
-func (s *Stage) cameBack(q *query, e decoder.Event, here decoder.Sight, part *parts) {
+func (s *Stage) cameBack(q *query, e event.Event, here event.Sight, part *parts) {
 	returned := q.returned(e)
 	q.answered(here, returned)
 	switch {
@@ -171,10 +173,10 @@ func (s *Stage) await(q *query, now time.Time) {
 }
 
 // sawQuery takes in where a query is, and by which flows its answer will be known.
-func (s *Stage) sawQuery(q *query, here decoder.Sight) {
+func (s *Stage) sawQuery(q *query, here event.Sight) {
 	q.seen(here)
 	if len(q.keys) == 0 {
-		s.know(q, decoder.FlowTuple{Src: netip.AddrPortFrom(here.Flow.Src.Addr(), 0)})
+		s.know(q, packet.FlowTuple{Src: netip.AddrPortFrom(here.Flow.Src.Addr(), 0)})
 	}
 	s.alias(q, here.Flow)
 	if ct := here.Conntrack; ct != nil {
@@ -185,7 +187,7 @@ func (s *Stage) sawQuery(q *query, here decoder.Sight) {
 
 // place finds what the packet is to which query, if need be by its bytes. It returns also the event of an earlier
 // attempt that the packet turns out to follow.
-func (s *Stage) place(e decoder.Event, ct *decoder.Conntrack) (step, []decoder.Event) {
+func (s *Stage) place(e event.Event, ct *event.Conntrack) (step, []event.Event) {
 	if at, ok := s.byJourney[e.Journey]; ok {
 		return at, nil
 	}
@@ -210,7 +212,7 @@ func (s *Stage) place(e decoder.Event, ct *decoder.Conntrack) (step, []decoder.E
 }
 
 // quoted finds the query that an ICMP error is about.
-func (s *Stage) quoted(e decoder.Event) step {
+func (s *Stage) quoted(e event.Event) step {
 	inner := e.Packet.About().Innermost()
 	if _, tooBig := e.Packet.TooBig(); inner == nil || tooBig { // the sender sends smaller ones then
 		return step{}
@@ -226,12 +228,12 @@ func (s *Stage) quoted(e decoder.Event) step {
 	if q == nil || q.closed {
 		return step{}
 	}
-	q.icmp = &decoder.ICMP{From: e.Packet.Src, Type: e.Packet.ICMPType, Code: e.Packet.ICMPCode, Name: e.Packet.ICMPName()}
+	q.icmp = &event.ICMP{From: e.Packet.Src, Type: e.Packet.ICMPType, Code: e.Packet.ICMPCode, Name: e.Packet.ICMPName()}
 	return s.join(q, e.Journey, asICMP)
 }
 
 // drop takes in a packet that the kernel threw away. It may be the first that is seen of it.
-func (s *Stage) drop(e decoder.Event, d decoder.Drop) []decoder.Event {
+func (s *Stage) drop(e event.Event, d event.Drop) []event.Event {
 	if d.Noise != "" {
 		return nil
 	}
@@ -262,7 +264,7 @@ func (s *Stage) drop(e decoder.Event, d decoder.Drop) []decoder.Event {
 	case at.role == asAnswer && at.q.answerLast == nil:
 		at.q.answered(here, false)
 	}
-	at.q.loss = &decoder.Loss{Sight: here, Reason: d.Reason, Function: d.Location, Event: e}
+	at.q.loss = &event.Loss{Sight: here, Reason: d.Reason, Function: d.Location, Event: e}
 	at.q.due = e.Time.Add(lossGrace)
 	return finished
 }
@@ -278,12 +280,12 @@ func (s *Stage) join(q *query, journey uint64, r role) step {
 }
 
 // alias makes a query known by another flow.
-func (s *Stage) alias(q *query, flow decoder.FlowTuple) {
+func (s *Stage) alias(q *query, flow packet.FlowTuple) {
 	s.know(q, flow)
-	s.know(q, decoder.FlowTuple{Src: flow.Src})
+	s.know(q, packet.FlowTuple{Src: flow.Src})
 }
 
-func (s *Stage) know(q *query, flow decoder.FlowTuple) {
+func (s *Stage) know(q *query, flow packet.FlowTuple) {
 	k := key{flow, q.msg.id}
 	if slices.Contains(q.keys, k) {
 		return
@@ -294,13 +296,13 @@ func (s *Stage) know(q *query, flow decoder.FlowTuple) {
 }
 
 // Flush implements decoder.Stage. What is still within its time at the end is not judged, but counted.
-func (s *Stage) Flush(now time.Time, final bool) []decoder.Event {
-	var finished []decoder.Event
+func (s *Stage) Flush(now time.Time, final bool) []event.Event {
+	var finished []event.Event
 	open := s.open[:0]
 	for _, q := range s.open {
 		switch {
 		case q.closed:
-		case !now.Before(q.due), final && q.outcome() != decoder.DNSNoResponse:
+		case !now.Before(q.due), final && q.outcome() != event.DNSNoResponse:
 			finished = append(finished, s.finish(q)...)
 		default:
 			open = append(open, q)
@@ -327,7 +329,7 @@ func pending(open []*query) (n uint64) {
 }
 
 // finish judges a query. Of what only looked like one there is nothing to say.
-func (s *Stage) finish(q *query) []decoder.Event {
+func (s *Stage) finish(q *query) []event.Event {
 	q.closed = true
 	for _, k := range q.keys {
 		if k.flow.Dst.IsValid() {
@@ -347,12 +349,12 @@ func (s *Stage) finish(q *query) []decoder.Event {
 		return nil
 	}
 	e, d := q.first, q.event(s.o.Slow)
-	d.OneSided = d.Outcome == decoder.DNSNoResponse && s.oneSided(q)
+	d.OneSided = d.Outcome == event.DNSNoResponse && s.oneSided(q)
 	s.total.add(d, s.o.Slow)
 	e.Pod, e.Peer = e.Ends() // the client's and the server's
 	e.ToPod, e.Body = false, d
-	return []decoder.Event{e}
+	return []event.Event{e}
 }
 
-// Summarize implements decoder.Summarizer.
-func (s *Stage) Summarize(sum *decoder.Summary) { sum.DNS = s.total.summary() }
+// Summarize implements event.Summarizer.
+func (s *Stage) Summarize(sum *event.Summary) { sum.DNS = s.total.summary() }

@@ -10,7 +10,8 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 	"ktrace/decoder/packet/packettest"
 )
 
@@ -23,21 +24,21 @@ const (
 var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 // seen is a packet at a device, ms after the start.
-func seen(ms int, journey uint64, netns uint32, way decoder.Direction, p *decoder.Packet) decoder.Event {
-	return decoder.Event{
-		Header: decoder.Header{Time: start.Add(time.Duration(ms) * time.Millisecond), Netns: netns, Ifindex: 2, Direction: way, Journey: journey},
-		Packet: p, Body: decoder.Hop{},
+func seen(ms int, journey uint64, netns uint32, way event.Direction, p *packet.Packet) event.Event {
+	return event.Event{
+		Header: event.Header{Time: start.Add(time.Duration(ms) * time.Millisecond), Netns: netns, Ifindex: 2, Direction: way, Journey: journey},
+		Packet: p, Body: event.Hop{},
 	}
 }
 
-func udp(src, dst string, payload []byte) *decoder.Packet {
-	return decoder.ParseIP(packettest.UDP(netip.MustParseAddrPort(src), netip.MustParseAddrPort(dst), payload))
+func udp(src, dst string, payload []byte) *packet.Packet {
+	return packet.ParseIP(packettest.UDP(netip.MustParseAddrPort(src), netip.MustParseAddrPort(dst), payload))
 }
 
 // unreachable is the ICMP error of a router about a packet.
-func unreachable(t *testing.T, about []byte, code byte) *decoder.Packet {
+func unreachable(t *testing.T, about []byte, code byte) *packet.Packet {
 	t.Helper()
-	p := decoder.ParseIP(packettest.ICMPError(netip.MustParseAddr("10.0.0.9"), 3, code, 0, about))
+	p := packet.ParseIP(packettest.ICMPError(netip.MustParseAddr("10.0.0.9"), 3, code, 0, about))
 	if p == nil || p.About() == nil {
 		t.Fatal("no ICMP error")
 	}
@@ -50,23 +51,23 @@ const (
 )
 
 // asked7 is a query of the client, to which the other messages with a 7 are answers.
-func asked7(t *testing.T, ms int, journey uint64) decoder.Event {
+func asked7(t *testing.T, ms int, journey uint64) event.Event {
 	return askedBy(t, ms, journey, client, 7)
 }
 
-func askedBy(t *testing.T, ms int, journey uint64, client string, id uint16) decoder.Event {
-	return seen(ms, journey, podNetns, decoder.Out, udp(client, service, pack(t, dnsmessage.Header{ID: id})))
+func askedBy(t *testing.T, ms int, journey uint64, client string, id uint16) event.Event {
+	return seen(ms, journey, podNetns, event.Out, udp(client, service, pack(t, dnsmessage.Header{ID: id})))
 }
 
 // ofProcess is the event with the process that sent the packet.
-func ofProcess(pid uint32, e decoder.Event) decoder.Event {
+func ofProcess(pid uint32, e event.Event) event.Event {
 	e.PID = pid
 	return e
 }
 
 // answers is an answer at the client's device.
-func answers(ms int, from string, answer []byte) decoder.Event {
-	return seen(ms, 2, podNetns, decoder.In, udp(from, client, answer))
+func answers(ms int, from string, answer []byte) event.Event {
+	return seen(ms, 2, podNetns, event.In, udp(from, client, answer))
 }
 
 // found7 is an answer with an address.
@@ -81,22 +82,22 @@ func failed7(t *testing.T) []byte {
 
 // fate is what is said of a query.
 type fate struct {
-	outcome  decoder.DNSOutcome
+	outcome  event.DNSOutcome
 	rcode    string
 	attempts int
 }
 
 // once is the fate of a single query that is no retry.
-func once(o decoder.DNSOutcome, rcode string) []fate { return []fate{{o, rcode, 1}} }
+func once(o event.DNSOutcome, rcode string) []fate { return []fate{{o, rcode, 1}} }
 
 // fates checks what is said of the queries among some events.
-func fates(t *testing.T, name string, events []decoder.Event, want []fate) {
+func fates(t *testing.T, name string, events []event.Event, want []fate) {
 	t.Helper()
 	t.Run(name, func(t *testing.T) {
 		s := New(Options{Wait: time.Second, Slow: time.Second, Ports: []uint16{53}})
 		var got []fate
 		for _, e := range transactions(s, events) {
-			d, _ := e.Body.(decoder.DNS)
+			d, _ := e.Body.(event.DNS)
 			got = append(got, fate{d.Outcome, d.Rcode, d.Attempts})
 		}
 		if !slices.Equal(got, want) {
@@ -108,35 +109,35 @@ func fates(t *testing.T, name string, events []decoder.Event, want []fate) {
 func TestStageReportsTheAnswerOfAQuery(t *testing.T) {
 	query, answer := asked7(t, 0, 1), found7(t)
 	cut := pack(t, dnsmessage.Header{ID: 7, Response: true, Truncated: true})
-	again := seen(500, 5, podNetns, decoder.Out, udp("10.0.0.1:4001", service, pack(t, dnsmessage.Header{ID: 7})))
+	again := seen(500, 5, podNetns, event.Out, udp("10.0.0.1:4001", service, pack(t, dnsmessage.Header{ID: 7})))
 	for _, c := range []struct {
 		name   string
-		events []decoder.Event // behind the query
+		events []event.Event // behind the query
 		want   []fate
 	}{
-		{"an answer", []decoder.Event{answers(9, service, answer)}, once(decoder.DNSAnswered, "NOERROR")},
-		{"a failure is an answer", []decoder.Event{answers(9, service, failed7(t))}, once(decoder.DNSAnswered, "SERVFAIL")},
-		{"an answer cut short", []decoder.Event{answers(9, service, cut)}, once(decoder.DNSTruncated, "NOERROR")},
-		{"no answer", nil, once(decoder.DNSNoResponse, "")},
-		{"an answer from another host", []decoder.Event{answers(9, "10.0.0.9:53", answer)}, once(decoder.DNSNoResponse, "NOERROR")},
-		{"an answer to another port", []decoder.Event{seen(9, 2, podNetns, decoder.In, udp(service, "10.0.0.1:4001", answer))}, once(decoder.DNSNoResponse, "NOERROR")},
-		{"an answer in other letters", []decoder.Event{answers(9, service, bytes.ReplaceAll(answer, []byte("web"), []byte("wEb")))}, once(decoder.DNSAnswered, "NOERROR")},
-		{"the same packet, its journey lost", []decoder.Event{seen(1, 9, nodeNetns, decoder.Out, query.Packet), answers(9, service, answer)}, once(decoder.DNSAnswered, "NOERROR")},
-		{"an answer that comes to the node, and not to the client as others do", []decoder.Event{answers(9, service, answer), again,
-			seen(509, 6, nodeNetns, decoder.In, udp(service, "10.0.0.1:4001", answer))}, []fate{{decoder.DNSAnswered, "NOERROR", 1}, {decoder.DNSNoResponse, "NOERROR", 1}}},
-		{"an answer that comes to the node, of a client that is out of sight", []decoder.Event{seen(9, 2, nodeNetns, decoder.In, udp(service, client, answer))},
-			once(decoder.DNSAnswered, "NOERROR")},
+		{"an answer", []event.Event{answers(9, service, answer)}, once(event.DNSAnswered, "NOERROR")},
+		{"a failure is an answer", []event.Event{answers(9, service, failed7(t))}, once(event.DNSAnswered, "SERVFAIL")},
+		{"an answer cut short", []event.Event{answers(9, service, cut)}, once(event.DNSTruncated, "NOERROR")},
+		{"no answer", nil, once(event.DNSNoResponse, "")},
+		{"an answer from another host", []event.Event{answers(9, "10.0.0.9:53", answer)}, once(event.DNSNoResponse, "NOERROR")},
+		{"an answer to another port", []event.Event{seen(9, 2, podNetns, event.In, udp(service, "10.0.0.1:4001", answer))}, once(event.DNSNoResponse, "NOERROR")},
+		{"an answer in other letters", []event.Event{answers(9, service, bytes.ReplaceAll(answer, []byte("web"), []byte("wEb")))}, once(event.DNSAnswered, "NOERROR")},
+		{"the same packet, its journey lost", []event.Event{seen(1, 9, nodeNetns, event.Out, query.Packet), answers(9, service, answer)}, once(event.DNSAnswered, "NOERROR")},
+		{"an answer that comes to the node, and not to the client as others do", []event.Event{answers(9, service, answer), again,
+			seen(509, 6, nodeNetns, event.In, udp(service, "10.0.0.1:4001", answer))}, []fate{{event.DNSAnswered, "NOERROR", 1}, {event.DNSNoResponse, "NOERROR", 1}}},
+		{"an answer that comes to the node, of a client that is out of sight", []event.Event{seen(9, 2, nodeNetns, event.In, udp(service, client, answer))},
+			once(event.DNSAnswered, "NOERROR")},
 	} {
-		fates(t, c.name, append([]decoder.Event{query}, c.events...), c.want)
+		fates(t, c.name, append([]event.Event{query}, c.events...), c.want)
 	}
 }
 
 func TestStageDistinguishesRetriesFromNewQueries(t *testing.T) {
-	const unanswered = decoder.DNSNoResponse
+	const unanswered = event.DNSNoResponse
 	query := asked7(t, 0, 1)
 	anew := []fate{{unanswered, "", 1}, {unanswered, "", 1}}
 	again := []fate{{unanswered, "", 1}, {unanswered, "", 2}}
-	var often []decoder.Event
+	var often []event.Event
 	var each []fate
 	for i := range 21 { // dig in a loop
 		often = append(often, askedBy(t, 1100*i, uint64(i+10), fmt.Sprintf("10.0.0.1:%d", 4000+i), uint16(100+i)))
@@ -144,20 +145,20 @@ func TestStageDistinguishesRetriesFromNewQueries(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name   string
-		events []decoder.Event
+		events []event.Event
 		want   []fate
 	}{
-		{"by the same socket", []decoder.Event{query, asked7(t, 900, 3), answers(909, service, found7(t))}, []fate{{unanswered, "", 1}, {decoder.DNSAnswered, "NOERROR", 2}}},
-		{"by another socket", []decoder.Event{query, askedBy(t, 1900, 3, "10.0.0.1:4001", 7)}, again},
-		{"by another socket of the process", []decoder.Event{ofProcess(5, query), ofProcess(5, askedBy(t, 1900, 3, "10.0.0.1:4001", 7))}, again},
-		{"by another process", []decoder.Event{ofProcess(5, query), ofProcess(6, askedBy(t, 1900, 3, "10.0.0.1:4001", 7))}, anew},
-		{"by another socket at once, as several threads do", []decoder.Event{query, askedBy(t, 200, 3, "10.0.0.1:4001", 7)}, anew},
-		{"after an answer", []decoder.Event{query, answers(9, service, found7(t)), asked7(t, 1500, 3), answers(1509, service, failed7(t))},
-			[]fate{{decoder.DNSAnswered, "NOERROR", 1}, {decoder.DNSAnswered, "SERVFAIL", 1}}},
-		{"when no resolver waits any more", []decoder.Event{query, askedBy(t, 9000, 3, "10.0.0.1:4001", 7)}, anew},
-		{"with another id", []decoder.Event{query, askedBy(t, 1900, 3, "10.0.0.1:4001", 8)}, anew},
-		{"with another id by the same socket, before the answer", []decoder.Event{query, askedBy(t, 900, 3, client, 8), answers(950, service, found7(t))},
-			[]fate{{decoder.DNSAnswered, "NOERROR", 1}, {unanswered, "", 1}}},
+		{"by the same socket", []event.Event{query, asked7(t, 900, 3), answers(909, service, found7(t))}, []fate{{unanswered, "", 1}, {event.DNSAnswered, "NOERROR", 2}}},
+		{"by another socket", []event.Event{query, askedBy(t, 1900, 3, "10.0.0.1:4001", 7)}, again},
+		{"by another socket of the process", []event.Event{ofProcess(5, query), ofProcess(5, askedBy(t, 1900, 3, "10.0.0.1:4001", 7))}, again},
+		{"by another process", []event.Event{ofProcess(5, query), ofProcess(6, askedBy(t, 1900, 3, "10.0.0.1:4001", 7))}, anew},
+		{"by another socket at once, as several threads do", []event.Event{query, askedBy(t, 200, 3, "10.0.0.1:4001", 7)}, anew},
+		{"after an answer", []event.Event{query, answers(9, service, found7(t)), asked7(t, 1500, 3), answers(1509, service, failed7(t))},
+			[]fate{{event.DNSAnswered, "NOERROR", 1}, {event.DNSAnswered, "SERVFAIL", 1}}},
+		{"when no resolver waits any more", []event.Event{query, askedBy(t, 9000, 3, "10.0.0.1:4001", 7)}, anew},
+		{"with another id", []event.Event{query, askedBy(t, 1900, 3, "10.0.0.1:4001", 8)}, anew},
+		{"with another id by the same socket, before the answer", []event.Event{query, askedBy(t, 900, 3, client, 8), answers(950, service, found7(t))},
+			[]fate{{event.DNSAnswered, "NOERROR", 1}, {unanswered, "", 1}}},
 		{"with another id each time", often, each},
 	} {
 		fates(t, c.name, c.events, c.want)
@@ -166,42 +167,42 @@ func TestStageDistinguishesRetriesFromNewQueries(t *testing.T) {
 
 func TestStageReportsWhatTheKernelDropped(t *testing.T) {
 	query, answer := asked7(t, 0, 1), found7(t)
-	drop := func(ms int, journey uint64, netns uint32, p *decoder.Packet, d decoder.Drop) decoder.Event {
+	drop := func(ms int, journey uint64, netns uint32, p *packet.Packet, d event.Drop) event.Event {
 		e := seen(ms, journey, netns, "", p)
 		e.Body = d
 		return e
 	}
-	lost := func(p *decoder.Packet, noise string) decoder.Event {
-		return drop(1, 1, nodeNetns, p, decoder.Drop{Reason: "NETFILTER_DROP", Location: "nf_hook_slow", Noise: noise})
+	lost := func(p *packet.Packet, noise string) event.Event {
+		return drop(1, 1, nodeNetns, p, event.Drop{Reason: "NETFILTER_DROP", Location: "nf_hook_slow", Noise: noise})
 	}
-	answerLost := func(reason string) decoder.Event {
-		return drop(10, 2, podNetns, udp(service, client, nil), decoder.Drop{Reason: reason, Location: "__udp4_lib_rcv"})
+	answerLost := func(reason string) event.Event {
+		return drop(10, 2, podNetns, udp(service, client, nil), event.Drop{Reason: reason, Location: "__udp4_lib_rcv"})
 	}
 	bare := udp(client, service, nil)
-	about := func(p *decoder.Packet) decoder.Event {
-		return seen(1, 5, podNetns, decoder.In, unreachable(t, p.Bytes, 3))
+	about := func(p *packet.Packet) event.Event {
+		return seen(1, 5, podNetns, event.In, unreachable(t, p.Bytes, 3))
 	}
 	for _, c := range []struct {
 		name   string
-		events []decoder.Event
+		events []event.Event
 		want   []fate
 	}{
-		{"dropped", []decoder.Event{query, lost(bare, "")}, once(decoder.DNSDropped, "")},
-		{"a copy dropped", []decoder.Event{query, lost(bare, ""), answers(9, service, answer)}, once(decoder.DNSAnswered, "NOERROR")},
-		{"a drop that is no loss", []decoder.Event{query, lost(bare, "for another host")}, once(decoder.DNSNoResponse, "")},
-		{"dropped before any device", []decoder.Event{lost(query.Packet, "")}, once(decoder.DNSDropped, "")},
-		{"the answer dropped behind the client's device", []decoder.Event{query, answers(9, service, answer), answerLost("UDP_CSUM")}, once(decoder.DNSDropped, "NOERROR")},
-		{"an answer that the client does not wait for any more", []decoder.Event{query, answers(9, service, answer), answerLost("NO_SOCKET")}, once(decoder.DNSAnswered, "NOERROR")},
-		{"rejected", []decoder.Event{query, about(query.Packet)}, once(decoder.DNSRejected, "")},
-		{"an error about another query", []decoder.Event{query, about(udp("10.0.0.1:9", service, query.Packet.Transport()))}, once(decoder.DNSNoResponse, "")},
+		{"dropped", []event.Event{query, lost(bare, "")}, once(event.DNSDropped, "")},
+		{"a copy dropped", []event.Event{query, lost(bare, ""), answers(9, service, answer)}, once(event.DNSAnswered, "NOERROR")},
+		{"a drop that is no loss", []event.Event{query, lost(bare, "for another host")}, once(event.DNSNoResponse, "")},
+		{"dropped before any device", []event.Event{lost(query.Packet, "")}, once(event.DNSDropped, "")},
+		{"the answer dropped behind the client's device", []event.Event{query, answers(9, service, answer), answerLost("UDP_CSUM")}, once(event.DNSDropped, "NOERROR")},
+		{"an answer that the client does not wait for any more", []event.Event{query, answers(9, service, answer), answerLost("NO_SOCKET")}, once(event.DNSAnswered, "NOERROR")},
+		{"rejected", []event.Event{query, about(query.Packet)}, once(event.DNSRejected, "")},
+		{"an error about another query", []event.Event{query, about(udp("10.0.0.1:9", service, query.Packet.Transport()))}, once(event.DNSNoResponse, "")},
 	} {
 		fates(t, c.name, c.events, c.want)
 	}
 }
 
 // transactions runs events through the stage, then lets all time go by.
-func transactions(s *Stage, events []decoder.Event) []decoder.Event {
-	var all []decoder.Event
+func transactions(s *Stage, events []event.Event) []event.Event {
+	var all []event.Event
 	for _, e := range events {
 		all = append(all, s.Flush(e.Time, false)...)
 		all = append(all, s.Observe(e)[1:]...)
@@ -214,21 +215,21 @@ func TestStageFollowsTranslation(t *testing.T) {
 	answer := pack(t, dnsmessage.Header{ID: 7, Response: true})
 	const backend = "10.9.0.2:5353"
 	s := New(Options{Wait: time.Second, Slow: time.Second, Ports: []uint16{53}})
-	translated := seen(1, 1, nodeNetns, decoder.Out, udp(client, backend, nil))
-	translated.Body = decoder.Hop{Conntrack: decoder.NewConntrack(
-		decoder.FlowTuple{Src: netip.MustParseAddrPort(client), Dst: netip.MustParseAddrPort(service)},
-		decoder.FlowTuple{Src: netip.MustParseAddrPort(backend), Dst: netip.MustParseAddrPort(client)})}
-	got := transactions(s, []decoder.Event{
-		seen(0, 1, podNetns, decoder.Out, udp(client, service, query)),
+	translated := seen(1, 1, nodeNetns, event.Out, udp(client, backend, nil))
+	translated.Body = event.Hop{Conntrack: event.NewConntrack(
+		packet.FlowTuple{Src: netip.MustParseAddrPort(client), Dst: netip.MustParseAddrPort(service)},
+		packet.FlowTuple{Src: netip.MustParseAddrPort(backend), Dst: netip.MustParseAddrPort(client)})}
+	got := transactions(s, []event.Event{
+		seen(0, 1, podNetns, event.Out, udp(client, service, query)),
 		translated,
-		seen(5, 2, nodeNetns, decoder.In, udp(backend, client, answer)), // not yet translated back, no conntrack entry yet
-		seen(6, 2, podNetns, decoder.In, udp(service, client, nil)),
+		seen(5, 2, nodeNetns, event.In, udp(backend, client, answer)), // not yet translated back, no conntrack entry yet
+		seen(6, 2, podNetns, event.In, udp(service, client, nil)),
 	})
 	if len(got) != 1 {
 		t.Fatalf("%d transactions", len(got))
 	}
-	d, _ := got[0].Body.(decoder.DNS)
-	if d.Outcome != decoder.DNSAnswered || d.Server.String() != service || d.Backend.String() != backend {
+	d, _ := got[0].Body.(event.DNS)
+	if d.Outcome != event.DNSAnswered || d.Server.String() != service || d.Backend.String() != backend {
 		t.Errorf("got %+v", d)
 	}
 	if d.Latency != 6*time.Millisecond || d.Beyond != 4*time.Millisecond {
@@ -240,22 +241,22 @@ func TestStageFollowsTranslation(t *testing.T) {
 // port that neither the query nor its flow before translation had is none.
 func TestStageKnowsAnswersThatABridgeTranslatesBackInPart(t *testing.T) {
 	const masked, backend = "10.244.0.1:43577", "10.244.0.11:53"
-	query := seen(0, 1, nodeNetns, decoder.Out, udp(masked, backend, pack(t, dnsmessage.Header{ID: 7})))
-	query.Body = decoder.Hop{Conntrack: decoder.NewConntrack(
-		decoder.FlowTuple{Src: netip.MustParseAddrPort(client), Dst: netip.MustParseAddrPort(service)},
-		decoder.FlowTuple{Src: netip.MustParseAddrPort(backend), Dst: netip.MustParseAddrPort(masked)})}
+	query := seen(0, 1, nodeNetns, event.Out, udp(masked, backend, pack(t, dnsmessage.Header{ID: 7})))
+	query.Body = event.Hop{Conntrack: event.NewConntrack(
+		packet.FlowTuple{Src: netip.MustParseAddrPort(client), Dst: netip.MustParseAddrPort(service)},
+		packet.FlowTuple{Src: netip.MustParseAddrPort(backend), Dst: netip.MustParseAddrPort(masked)})}
 	for _, c := range []struct {
 		from, to string
-		want     decoder.DNSOutcome
+		want     event.DNSOutcome
 	}{
-		{backend, masked, decoder.DNSAnswered},
-		{backend, client, decoder.DNSAnswered},
-		{service, client, decoder.DNSAnswered},
-		{backend, "10.244.0.1:4001", decoder.DNSNoResponse},
-		{"10.244.0.12:53", client, decoder.DNSNoResponse},
+		{backend, masked, event.DNSAnswered},
+		{backend, client, event.DNSAnswered},
+		{service, client, event.DNSAnswered},
+		{backend, "10.244.0.1:4001", event.DNSNoResponse},
+		{"10.244.0.12:53", client, event.DNSNoResponse},
 	} {
-		answer := seen(9, 2, nodeNetns, decoder.In, udp(c.from, c.to, found7(t)))
-		fates(t, c.from+" to "+c.to, []decoder.Event{query, answer}, once(c.want, "NOERROR"))
+		answer := seen(9, 2, nodeNetns, event.In, udp(c.from, c.to, found7(t)))
+		fates(t, c.from+" to "+c.to, []event.Event{query, answer}, once(c.want, "NOERROR"))
 	}
 }
 
@@ -264,11 +265,11 @@ func TestStageForgetsWhatIsOver(t *testing.T) {
 	query := pack(t, dnsmessage.Header{ID: 7})
 	answer := pack(t, dnsmessage.Header{ID: 7, Response: true})
 	for i := range 100 {
-		e := seen(i, uint64(2*i+1), podNetns, decoder.Out, udp(client, service, query))
+		e := seen(i, uint64(2*i+1), podNetns, event.Out, udp(client, service, query))
 		e.Packet.Sport = uint16(1000 + i)
 		s.Observe(e)
 		if i%2 == 0 {
-			e = seen(i, uint64(2*i+2), podNetns, decoder.In, udp(service, client, answer))
+			e = seen(i, uint64(2*i+2), podNetns, event.In, udp(service, client, answer))
 			e.Packet.Dport = uint16(1000 + i)
 			s.Observe(e)
 		}
@@ -284,15 +285,15 @@ func TestStageForgetsWhatIsOver(t *testing.T) {
 func TestALateAnswerIsForNoOtherQuery(t *testing.T) {
 	retry := askedBy(t, 1200, 3, "10.0.0.1:4001", 7)
 	other := udp(client, "10.96.0.11:53", pack(t, dnsmessage.Header{ID: 7}))
-	for name, events := range map[string][]decoder.Event{
+	for name, events := range map[string][]event.Event{
 		"the first attempt's, after the second": {asked7(t, 0, 1), retry, answers(1500, service, found7(t))},
-		"one server's twice, and not the other's": {asked7(t, 0, 1), seen(1, 3, podNetns, decoder.Out, other), answers(9, service, found7(t)),
-			seen(700, 6, podNetns, decoder.In, udp(service, client, found7(t)))},
+		"one server's twice, and not the other's": {asked7(t, 0, 1), seen(1, 3, podNetns, event.Out, other), answers(9, service, found7(t)),
+			seen(700, 6, podNetns, event.In, udp(service, client, found7(t)))},
 	} {
 		s := New(Options{Wait: time.Second, Slow: time.Second, Ports: []uint16{53}})
 		got := transactions(s, events)
-		d, _ := got[len(got)-1].Body.(decoder.DNS)
-		if len(got) != 2 || d.Outcome != decoder.DNSNoResponse || d.AnswerTo+d.AnswerFrom != "" {
+		d, _ := got[len(got)-1].Body.(event.DNS)
+		if len(got) != 2 || d.Outcome != event.DNSNoResponse || d.AnswerTo+d.AnswerFrom != "" {
 			t.Errorf("%s: %d queries, the last has %+v", name, len(got), d)
 		}
 	}
@@ -304,7 +305,7 @@ func TestStageIsBoundedInAFlood(t *testing.T) {
 	query, judged := pack(t, dnsmessage.Header{}), 0
 	for i := range flood {
 		from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 4000)
-		s.Observe(seen(0, uint64(i+1), podNetns, decoder.Out, decoder.ParseIP(packettest.UDP(from, netip.MustParseAddrPort(service), query))))
+		s.Observe(seen(0, uint64(i+1), podNetns, event.Out, packet.ParseIP(packettest.UDP(from, netip.MustParseAddrPort(service), query))))
 		if n := len(s.open); n > maxQueries || len(s.byJourney) > n+len(s.done) || len(s.lastAsked) > n+len(s.done) {
 			t.Fatalf("%d queries wait, %d journeys, %d questions", n, len(s.byJourney), len(s.lastAsked))
 		}
@@ -321,15 +322,15 @@ func TestStageIsBoundedInAFlood(t *testing.T) {
 func TestStageWaitsForTheDropBehindARejection(t *testing.T) {
 	query := udp(client, service, pack(t, dnsmessage.Header{ID: 7}))
 	dropped := seen(2, 1, nodeNetns, "", query)
-	dropped.Body = decoder.Drop{Reason: "NETFILTER_DROP", Location: "nf_hook_slow"}
+	dropped.Body = event.Drop{Reason: "NETFILTER_DROP", Location: "nf_hook_slow"}
 	s := New(Options{Wait: time.Second, Slow: time.Second, Ports: []uint16{53}})
-	got := transactions(s, []decoder.Event{
-		seen(0, 1, podNetns, decoder.Out, query),
-		seen(1, 5, podNetns, decoder.In, unreachable(t, query.Bytes, 13)),
+	got := transactions(s, []event.Event{
+		seen(0, 1, podNetns, event.Out, query),
+		seen(1, 5, podNetns, event.In, unreachable(t, query.Bytes, 13)),
 		dropped,
 	})
 	got = append(got, s.Flush(start.Add(time.Second), false)...)
-	if len(got) != 1 || got[0].Body.(decoder.DNS).ICMP == nil || got[0].Body.(decoder.DNS).Drop == nil {
+	if len(got) != 1 || got[0].Body.(event.DNS).ICMP == nil || got[0].Body.(event.DNS).Drop == nil {
 		t.Errorf("got %+v, want one query, with the error and the drop", got)
 	}
 }

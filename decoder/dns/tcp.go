@@ -6,7 +6,9 @@ import (
 	"slices"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/bounded"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 	"ktrace/decoder/reassembly"
 )
 
@@ -17,18 +19,18 @@ type connections struct {
 	s       *Stage
 	byName  map[flowKey]*connection
 	list    []*connection // in the order in which they began
-	sent    decoder.Recent[sentKey, sentBy]
-	cut     decoder.Recent[ends, cutAnswer]
+	sent    bounded.Map[sentKey, sentBy]
+	cut     bounded.Map[ends, cutAnswer]
 	spanned int // bytes that all keep
 }
 
 // flowKey is a flow; addresses of the loopback device are each namespace's own.
 type flowKey struct {
-	decoder.FlowTuple
+	packet.FlowTuple
 	netns uint32
 }
 
-func keyOf(e decoder.Event, f decoder.FlowTuple) flowKey {
+func keyOf(e event.Event, f packet.FlowTuple) flowKey {
 	if f.Src.Addr().IsLoopback() {
 		return flowKey{f, e.Netns}
 	}
@@ -54,10 +56,10 @@ type sentBy struct {
 // place is where a packet is seen.
 type place struct {
 	netns, ifindex uint32
-	way            decoder.Direction
+	way            event.Direction
 }
 
-func placeOf(e decoder.Event) place { return place{e.Netns, e.Ifindex, e.Direction} }
+func placeOf(e event.Event) place { return place{e.Netns, e.Ifindex, e.Direction} }
 
 // ends are a client and the server that it asks.
 type ends struct {
@@ -82,7 +84,7 @@ func newConnections(s *Stage) connections {
 }
 
 // packet takes in a packet of TCP: at a device, or at a socket.
-func (x *connections) packet(e decoder.Event, ct *decoder.Conntrack, in *decoder.Carrier) []decoder.Event {
+func (x *connections) packet(e event.Event, ct *event.Conntrack, in *event.Carrier) []event.Event {
 	if ct == nil && len(x.byName) == 0 && !x.serves(e.Packet.Source()) && !x.serves(e.Packet.Destination()) {
 		return nil // as most of what a capture has
 	}
@@ -117,7 +119,7 @@ func (x *connections) packet(e decoder.Event, ct *decoder.Conntrack, in *decoder
 }
 
 // find returns the connection of a packet, a new one if it begins one or shows one to a server; nil if it is none.
-func (x *connections) find(e decoder.Event, ct *decoder.Conntrack, seg decoder.Segment) *connection {
+func (x *connections) find(e event.Event, ct *event.Conntrack, seg packet.Segment) *connection {
 	k := keyOf(e, e.Packet.Flow())
 	c := x.known(e, ct)
 	begins := e.Packet.HasFlag('S') && !e.Packet.HasFlag('.')
@@ -137,7 +139,7 @@ func (x *connections) find(e decoder.Event, ct *decoder.Conntrack, seg decoder.S
 }
 
 // known finds a connection by the packet's flow as it is, or as it was before it was translated.
-func (x *connections) known(e decoder.Event, ct *decoder.Conntrack) *connection {
+func (x *connections) known(e event.Event, ct *event.Conntrack) *connection {
 	if len(x.byName) == 0 {
 		return nil
 	}
@@ -152,7 +154,7 @@ func (x *connections) known(e decoder.Event, ct *decoder.Conntrack) *connection 
 }
 
 // elsewhere finds a connection by a segment of its client that was seen with other addresses.
-func (x *connections) elsewhere(e decoder.Event, seg decoder.Segment, k flowKey) *connection {
+func (x *connections) elsewhere(e event.Event, seg packet.Segment, k flowKey) *connection {
 	if len(x.byName) == 0 {
 		return nil
 	}
@@ -172,7 +174,7 @@ func (x *connections) elsewhere(e decoder.Event, seg decoder.Segment, k flowKey)
 }
 
 // remember takes in a segment of the client, where it was first seen.
-func (x *connections) remember(c *connection, e decoder.Event) {
+func (x *connections) remember(c *connection, e event.Event) {
 	seg, _ := e.Packet.Segment()
 	k := sentOf(e.Packet, seg.Seq)
 	if by, ok := x.sent.Get(k); !ok || by.c != c {
@@ -180,14 +182,14 @@ func (x *connections) remember(c *connection, e decoder.Event) {
 	}
 }
 
-func sentOf(p *decoder.Packet, seq uint32) sentKey {
+func sentOf(p *packet.Packet, seq uint32) sentKey {
 	k := sentKey{seq: seq, syn: p.HasFlag('S')}
 	copy(k.head[:], p.Transport())
 	return k
 }
 
 // begin makes a connection of a packet that goes to or comes from a server's port.
-func (x *connections) begin(e decoder.Event, ct *decoder.Conntrack, k flowKey) *connection {
+func (x *connections) begin(e event.Event, ct *event.Conntrack, k flowKey) *connection {
 	switch asks := x.serves(k.Dst) || ct != nil && x.serves(ct.Original.Dst) && upward(ct, k.FlowTuple); {
 	case asks && !(x.serves(k.Src) && isAnswer(e.Packet)):
 	case x.serves(k.Src):
@@ -212,19 +214,19 @@ func (x *connections) begin(e decoder.Event, ct *decoder.Conntrack, k flowKey) *
 func (x *connections) serves(a netip.AddrPort) bool { return slices.Contains(x.s.o.Ports, a.Port()) }
 
 // isAnswer reports whether a segment begins with a message of a server.
-func isAnswer(p *decoder.Packet) bool {
+func isAnswer(p *packet.Packet) bool {
 	data := p.Transport()
 	return len(data) > lengthSize+2 && data[lengthSize+2]&0x80 != 0
 }
 
 // hasData reports whether the event has data of the connection: of what passes devices live, only headers are known.
-func hasData(e decoder.Event) bool {
-	_, socket := e.Body.(decoder.SocketSegment)
+func hasData(e event.Event) bool {
+	_, socket := e.Body.(event.SocketSegment)
 	return (socket || captured(e)) && e.Packet.Payload() > 0
 }
 
 // upward reports whether a flow has the direction of the packet that made a conntrack entry.
-func upward(ct *decoder.Conntrack, f decoder.FlowTuple) bool {
+func upward(ct *event.Conntrack, f packet.FlowTuple) bool {
 	return f.Src == ct.Original.Src || f.Dst == ct.Reply.Src || f == ct.Original
 }
 
@@ -238,10 +240,10 @@ func (x *connections) name(c *connection, k flowKey) {
 }
 
 // translated takes in what is known of the names that a connection has at the packet's place.
-func (x *connections) translated(c *connection, e decoder.Event, ct *decoder.Conntrack) {
-	if b, ok := e.Body.(decoder.SocketSegment); ok && b.Translated.IsValid() {
+func (x *connections) translated(c *connection, e event.Event, ct *event.Conntrack) {
+	if b, ok := e.Body.(event.SocketSegment); ok && b.Translated.IsValid() {
 		c.backend = b.Translated
-		x.name(c, keyOf(e, decoder.FlowTuple{Src: e.Packet.Source(), Dst: b.Translated}))
+		x.name(c, keyOf(e, packet.FlowTuple{Src: e.Packet.Source(), Dst: b.Translated}))
 	}
 	if ct == nil {
 		return
@@ -250,7 +252,7 @@ func (x *connections) translated(c *connection, e decoder.Event, ct *decoder.Con
 	if !upward(ct, f) {
 		f = f.Reverse()
 	}
-	for _, f := range []decoder.FlowTuple{ct.Original, ct.Reply.Reverse(), f} {
+	for _, f := range []packet.FlowTuple{ct.Original, ct.Reply.Reverse(), f} {
 		x.name(c, keyOf(e, f))
 	}
 	if ct.DNAT() {
@@ -259,7 +261,7 @@ func (x *connections) translated(c *connection, e decoder.Event, ct *decoder.Con
 }
 
 // opens takes in a SYN, at one of the places that it passes.
-func (x *connections) opens(c *connection, e decoder.Event, here decoder.Sight) {
+func (x *connections) opens(c *connection, e event.Event, here event.Sight) {
 	if seg, whole := e.Packet.Segment(); whole {
 		x.remember(c, e)
 		if !c.begun {
@@ -278,7 +280,7 @@ func (x *connections) opens(c *connection, e decoder.Event, here decoder.Sight) 
 
 // open makes the connection itself a query, for as long as it is not established. Of what is to be asked the name is
 // known if an answer did not fit into a datagram.
-func (x *connections) open(c *connection, e decoder.Event) {
+func (x *connections) open(c *connection, e event.Event) {
 	q := &query{first: e, standing: asked, unsent: true, attempts: 1, due: x.due(c, e.Time), captured: c.captured}
 	if cut, ok := x.cutFor(c, e.Time); ok {
 		q.msg.name, q.msg.qtype, q.retry = cut.name, cut.qtype, true
@@ -306,7 +308,7 @@ func (x *connections) cutFor(c *connection, now time.Time) (cutAnswer, bool) {
 }
 
 // data takes in what a segment carries.
-func (x *connections) data(c *connection, e decoder.Event, here decoder.Sight, up bool) []decoder.Event {
+func (x *connections) data(c *connection, e event.Event, here event.Sight, up bool) []event.Event {
 	seg, ok := e.Packet.Segment()
 	if !ok || !hasData(e) {
 		return nil
@@ -372,7 +374,7 @@ func (x *connections) ask(c *connection, f frame) {
 }
 
 // delivered finishes the queries whose answer the client has; others have a while until it is seen there.
-func (x *connections) delivered(c *connection, now time.Time) (finished []decoder.Event) {
+func (x *connections) delivered(c *connection, now time.Time) (finished []event.Event) {
 	for _, a := range slices.Clone(c.pending) {
 		switch {
 		case a.answer == nil:
@@ -388,7 +390,7 @@ func (x *connections) delivered(c *connection, now time.Time) (finished []decode
 }
 
 // finish judges a query of a connection, unless its answer may have been missed.
-func (x *connections) finish(c *connection, a *asking) []decoder.Event {
+func (x *connections) finish(c *connection, a *asking) []event.Event {
 	c.pending = slices.DeleteFunc(c.pending, func(b *asking) bool { return a == b })
 	x.spanned -= askingSize
 	if a.unsure && a.answer == nil {
@@ -397,7 +399,7 @@ func (x *connections) finish(c *connection, a *asking) []decoder.Event {
 		return nil
 	}
 	if a.ending == nil && !c.closed.IsZero() && a.answer == nil {
-		a.ending = &decoder.DNSConnection{Sight: *a.last, How: decoder.ConnectionClosed, By: decoder.ByClient}
+		a.ending = &event.DNSConnection{Sight: *a.last, How: event.ConnectionClosed, By: event.ByClient}
 		a.ending.Time = c.closed
 	}
 	return x.s.finish(a.query)

@@ -6,12 +6,13 @@ import (
 	"slices"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 // accepts takes in the answer to a SYN, at one of the places that it passes. Where directions are not known, one is
 // enough.
-func (c *connection) accepts(e decoder.Event, here decoder.Sight, seg decoder.Segment, whole bool) {
+func (c *connection) accepts(e event.Event, here event.Sight, seg packet.Segment, whole bool) {
 	if whole {
 		c.accepted(seg.Seq)
 	}
@@ -25,21 +26,21 @@ func (c *connection) accepts(e decoder.Event, here decoder.Sight, seg decoder.Se
 }
 
 // reset takes in a reset. One of the client's ends what it had asked for; it may be its answer to what came too late.
-func (c *connection) reset(here decoder.Sight, up bool) {
+func (c *connection) reset(here event.Sight, up bool) {
 	if up {
 		c.leave(here.Time)
 		return
 	}
-	how := decoder.ConnectionReset
+	how := event.ConnectionReset
 	c.over = true
 	if !c.closed.IsZero() {
 		c.abandoned(here.Time)
 		return
 	}
 	if c.opening != nil {
-		how = decoder.ConnectionRefused
+		how = event.ConnectionRefused
 	}
-	c.ended(decoder.DNSConnection{Sight: here, How: how, By: decoder.ByServer}, here.Time.Add(lossGrace))
+	c.ended(event.DNSConnection{Sight: here, How: how, By: event.ByServer}, here.Time.Add(lossGrace))
 }
 
 // abandoned takes in that the server ends what the client has closed: nothing more comes.
@@ -58,7 +59,7 @@ func (c *connection) leave(now time.Time) {
 
 // closes takes in the end of a direction. The client's may be all that it has to ask; the server's is an answer to
 // nothing that is still asked, but data may come late.
-func (x *connections) closes(c *connection, e decoder.Event, here decoder.Sight, up bool) (finished []decoder.Event) {
+func (x *connections) closes(c *connection, e event.Event, here event.Sight, up bool) (finished []event.Event) {
 	switch due := e.Time.Add(lossGrace); {
 	case up:
 		c.leave(e.Time)
@@ -69,7 +70,7 @@ func (x *connections) closes(c *connection, e decoder.Event, here decoder.Sight,
 		if c.over = true; c.down.segments.Waits() {
 			due = due.Add(gapGrace)
 		}
-		c.ended(decoder.DNSConnection{Sight: here, How: decoder.ConnectionClosed, By: decoder.ByServer}, due)
+		c.ended(event.DNSConnection{Sight: here, How: event.ConnectionClosed, By: event.ByServer}, due)
 	}
 	for _, a := range slices.Clone(c.pending) {
 		if a.transfer && a.answer != nil {
@@ -81,14 +82,14 @@ func (x *connections) closes(c *connection, e decoder.Event, here decoder.Sight,
 
 // quoted takes in an ICMP error about a packet of a connection. Those that wait for an answer may get that error; one that is
 // established goes on sending.
-func (x *connections) quoted(e decoder.Event, about *decoder.Packet) {
+func (x *connections) quoted(e event.Event, about *packet.Packet) {
 	c := x.byName[keyOf(e, about.Flow())]
 	if _, tooBig := e.Packet.TooBig(); c == nil || tooBig {
 		return
 	}
 	here := sight(e, nil, nil)
 	for _, q := range c.waiting() {
-		q.icmp = &decoder.ICMP{
+		q.icmp = &event.ICMP{
 			Sight: here, From: e.Packet.Src, Type: e.Packet.ICMPType, Code: e.Packet.ICMPCode, Name: e.Packet.ICMPName(),
 		}
 		if q != c.opening {
@@ -102,7 +103,7 @@ func (x *connections) quoted(e decoder.Event, about *decoder.Packet) {
 }
 
 // drop takes in a packet that the kernel threw away. TCP sends it again, so it is a loss only if that does not help.
-func (x *connections) drop(e decoder.Event, ct *decoder.Conntrack, in *decoder.Carrier, d decoder.Drop, whole decoder.Event) {
+func (x *connections) drop(e event.Event, ct *event.Conntrack, in *event.Carrier, d event.Drop, whole event.Event) {
 	p := e.Packet
 	seg, ok := p.Segment()
 	if !ok || !p.HasFlag('S') && p.Payload() == 0 {
@@ -115,7 +116,7 @@ func (x *connections) drop(e decoder.Event, ct *decoder.Conntrack, in *decoder.C
 	c.last = e.Time
 	here, up := sight(e, ct, in), c.upward(keyOf(e, p.Flow()))
 	here.Answer = !up
-	loss := &decoder.Loss{Sight: here, Reason: d.Reason, Function: d.Location, Event: whole}
+	loss := &event.Loss{Sight: here, Reason: d.Reason, Function: d.Location, Event: whole}
 	if !p.HasFlag('S') {
 		for _, a := range c.pending {
 			a.loss = loss
@@ -140,7 +141,7 @@ func (x *connections) drop(e decoder.Event, ct *decoder.Conntrack, in *decoder.C
 }
 
 // flush returns what time alone completes, and forgets what is over.
-func (x *connections) flush(now time.Time, final bool) (finished []decoder.Event) {
+func (x *connections) flush(now time.Time, final bool) (finished []event.Event) {
 	list := x.list[:0]
 	for _, c := range x.list {
 		finished = append(finished, x.judge(c, now, final)...)
@@ -161,11 +162,11 @@ func (x *connections) flush(now time.Time, final bool) (finished []decoder.Event
 }
 
 // judge finishes what of a connection is due, at the end also what is known to have failed.
-func (x *connections) judge(c *connection, now time.Time, final bool) (finished []decoder.Event) {
+func (x *connections) judge(c *connection, now time.Time, final bool) (finished []event.Event) {
 	if !c.waits.IsZero() && now.Sub(c.waits) > gapGrace {
 		finished = x.giveUp(c, now)
 	}
-	ripe := func(q *query) bool { return !now.Before(q.due) || final && q.outcome() != decoder.DNSNoResponse }
+	ripe := func(q *query) bool { return !now.Before(q.due) || final && q.outcome() != event.DNSNoResponse }
 	if q := c.opening; q != nil && q.last != nil && ripe(q) {
 		c.opening, c.over = nil, true
 		if !passedBy(q) {
@@ -183,13 +184,13 @@ func (x *connections) judge(c *connection, now time.Time, final bool) (finished 
 // passedBy reports whether the answer to a SYN may have taken another way than by this node, which the client is not on:
 // a client that has no answer sends its SYN again.
 func passedBy(q *query) bool {
-	return q.first.Direction == decoder.In && !q.repeated && q.outcome() == decoder.DNSNoResponse
+	return q.first.Direction == event.In && !q.repeated && q.outcome() == event.DNSNoResponse
 }
 
 // giveUp goes on without the bytes that are missing.
-func (x *connections) giveUp(c *connection, now time.Time) []decoder.Event {
+func (x *connections) giveUp(c *connection, now time.Time) []event.Event {
 	before := c.load()
-	e := decoder.Event{Header: decoder.Header{Time: now, Node: c.opener.Node}, Packet: &decoder.Packet{}}
+	e := event.Event{Header: event.Header{Time: now, Node: c.opener.Node}, Packet: &packet.Packet{}}
 	done, lost := c.down.skip(e)
 	x.messages(c, false, done, lost)
 	c.up.skip(e) // a query of which neither place nor process is known is none
@@ -199,7 +200,7 @@ func (x *connections) giveUp(c *connection, now time.Time) []decoder.Event {
 	}
 	for _, a := range c.pending {
 		if a.answer != nil && a.answerLast == nil {
-			a.arrives(decoder.Sight{Time: now, Netns: a.first.Netns, Flow: a.first.Packet.Flow().Reverse()}, true)
+			a.arrives(event.Sight{Time: now, Netns: a.first.Netns, Flow: a.first.Packet.Flow().Reverse()}, true)
 		}
 	}
 	return x.delivered(c, now)

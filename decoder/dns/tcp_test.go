@@ -13,7 +13,8 @@ import (
 	"github.com/google/gopacket/layers"
 	"golang.org/x/net/dns/dnsmessage"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 	"ktrace/decoder/packet/packettest"
 )
 
@@ -24,7 +25,7 @@ type talk struct {
 	netns          uint32
 	up, down       uint32 // sequence numbers
 	now            time.Time
-	events         []decoder.Event
+	events         []event.Event
 }
 
 func newTalk(t testing.TB, client, server string) *talk {
@@ -33,29 +34,29 @@ func newTalk(t testing.TB, client, server string) *talk {
 }
 
 // segment is a packet of the connection, at a socket or, without data, at a device.
-func (k *talk) segment(up bool, flags byte, seq uint32, data []byte) decoder.Event {
+func (k *talk) segment(up bool, flags byte, seq uint32, data []byte) event.Event {
 	k.t.Helper()
-	src, dst, way := k.client, k.server, decoder.Out
+	src, dst, way := k.client, k.server, event.Out
 	if !up {
-		src, dst, way = k.server, k.client, decoder.In
+		src, dst, way = k.server, k.client, event.In
 	}
 	b := packettest.TCP(src, dst, flags, seq, 0, data)
 	protocol := layers.EthernetTypeIPv4
 	if src.Addr().Is6() {
 		protocol = layers.EthernetTypeIPv6
 	}
-	e, err := decoder.Decode(decoder.RawFrame{Length: uint32(len(b)), Protocol: uint16(protocol), Data: b}.Append(nil))
+	e, err := event.Decode(event.RawFrame{Length: uint32(len(b)), Protocol: uint16(protocol), Data: b}.Append(nil))
 	if err != nil {
 		k.t.Fatal(err)
 	}
-	e.Time, e.Netns, e.Direction, e.Body = k.now, k.netns, way, decoder.SocketSegment{Data: uint32(len(data))}
+	e.Time, e.Netns, e.Direction, e.Body = k.now, k.netns, way, event.SocketSegment{Data: uint32(len(data))}
 	if flags&(packettest.SYN|packettest.RST) != 0 {
-		e.Ifindex, e.Body = 2, decoder.Hop{}
+		e.Ifindex, e.Body = 2, event.Hop{}
 	}
 	return e
 }
 
-func (k *talk) add(e decoder.Event) {
+func (k *talk) add(e event.Event) {
 	k.events = append(k.events, e)
 	k.now = k.now.Add(time.Millisecond)
 }
@@ -119,8 +120,8 @@ func has(t testing.TB, id uint16) []byte {
 }
 
 // became is what a test checks of an event.
-func became(e decoder.Event) string {
-	d, _ := e.Body.(decoder.DNS)
+func became(e event.Event) string {
+	d, _ := e.Body.(event.DNS)
 	s := fmt.Sprintf("%s %s %s %s", d.Transport, d.Name, d.Type, d.Result())
 	if d.Connection != nil {
 		s += fmt.Sprintf(" (%s by %s)", d.Connection.How, d.Connection.By)
@@ -216,7 +217,7 @@ func TestMessagesOverTCPAreFoundInSegmentsAsTheyCome(t *testing.T) {
 			}
 		}, answered(1, 2)},
 		{"segments in the wrong order, and twice", func(k *talk) {
-			var segments []decoder.Event
+			var segments []event.Event
 			for part := range slices.Chunk(framed(asks(t, 1), asks(t, 2)), 7) {
 				segments = append(segments, k.segment(true, packettest.ACK, k.up, part))
 				k.up += uint32(len(part))
@@ -228,7 +229,7 @@ func TestMessagesOverTCPAreFoundInSegmentsAsTheyCome(t *testing.T) {
 		}, answered(1, 2)},
 		{"answers in the wrong order, and twice", func(k *talk) {
 			k.says(true, framed(asks(t, 1), asks(t, 2)))
-			var segments []decoder.Event
+			var segments []event.Event
 			for part := range slices.Chunk(framed(has(t, 1), has(t, 2)), 9) {
 				segments = append(segments, k.segment(false, packettest.ACK, k.down, part))
 				k.down += uint32(len(part))
@@ -277,8 +278,8 @@ func TestEndsOfConnectionsAreReportedAsWhatBecameOfTheirQueries(t *testing.T) {
 }
 
 // dropped is the loss of a packet.
-func dropped(e decoder.Event) decoder.Event {
-	e.Body = decoder.Drop{Reason: "NETFILTER_DROP", Location: "nf_hook_slow"}
+func dropped(e event.Event) event.Event {
+	e.Body = event.Drop{Reason: "NETFILTER_DROP", Location: "nf_hook_slow"}
 	return e
 }
 
@@ -292,13 +293,13 @@ func TestConnectionsThatFailAreReported(t *testing.T) {
 		{"not answered", func(k *talk) { k.syn(); k.now = k.now.Add(time.Second); k.syn() }, []string{"tcp   no-response"}},
 		{"answered by another way than past this node", func(k *talk) {
 			k.syn()
-			k.events[0].Direction = decoder.In
+			k.events[0].Direction = event.In
 		}, nil},
 		{"not answered, of a client elsewhere", func(k *talk) {
 			k.syn()
 			k.now = k.now.Add(time.Second)
 			k.syn()
-			k.events[0].Direction, k.events[1].Direction = decoder.In, decoder.In
+			k.events[0].Direction, k.events[1].Direction = event.In, event.In
 		}, []string{"tcp   no-response"}},
 		{"dropped", func(k *talk) { k.syn(); k.add(dropped(k.segment(true, packettest.SYN, k.up-1, nil))) }, []string{"tcp   dropped NETFILTER_DROP"}},
 		{"dropped before any device", func(k *talk) { k.add(dropped(k.segment(true, packettest.SYN, k.up-1, nil))) }, []string{"tcp   dropped NETFILTER_DROP"}},
@@ -308,7 +309,7 @@ func TestConnectionsThatFailAreReported(t *testing.T) {
 		{"rejected", func(k *talk) {
 			k.syn()
 			syn := k.events[0].Packet.Bytes
-			e := seen(3, 5, podNetns, decoder.In, unreachable(t, syn, 3))
+			e := seen(3, 5, podNetns, event.In, unreachable(t, syn, 3))
 			k.add(e)
 		}, []string{"tcp   rejected port-unreachable"}},
 		{"the query dropped", func(k *talk) {
@@ -349,8 +350,8 @@ func TestAfterACutAnswerTheQuestionOverTCPIsKnown(t *testing.T) {
 	for name, want := range map[string]string{"answered": "tcp web.example.org A NODATA again", "refused": "tcp web.example.org A rejected refused (refused by server) again"} {
 		t.Run(name, func(t *testing.T) {
 			k := newTalk(t, client, service)
-			k.add(seen(0, 1, podNetns, decoder.Out, udp(client, service, query)))
-			k.add(seen(1, 2, podNetns, decoder.In, udp(service, client, cut)))
+			k.add(seen(0, 1, podNetns, event.Out, udp(client, service, query)))
+			k.add(seen(1, 2, podNetns, event.In, udp(service, client, cut)))
 			k.syn()
 			if name == "refused" {
 				k.resets(false)
@@ -372,8 +373,8 @@ func TestAfterACutAnswerTheQuestionOverTCPIsKnown(t *testing.T) {
 
 func TestConnectionsAreFollowedThroughTranslation(t *testing.T) {
 	const backend = "10.9.0.2:5353"
-	entry := decoder.NewConntrack(decoder.FlowTuple{Src: netip.MustParseAddrPort(client), Dst: netip.MustParseAddrPort(service)},
-		decoder.FlowTuple{Src: netip.MustParseAddrPort(backend), Dst: netip.MustParseAddrPort(client)})
+	entry := event.NewConntrack(packet.FlowTuple{Src: netip.MustParseAddrPort(client), Dst: netip.MustParseAddrPort(service)},
+		packet.FlowTuple{Src: netip.MustParseAddrPort(backend), Dst: netip.MustParseAddrPort(client)})
 	for _, how := range []string{"conntrack", "sequence numbers", "the beginning not seen"} {
 		t.Run(how, func(t *testing.T) {
 			k := newTalk(t, client, service)
@@ -383,7 +384,7 @@ func TestConnectionsAreFollowedThroughTranslation(t *testing.T) {
 				k.syn()
 				e := there.segment(true, packettest.SYN, k.up-1, nil)
 				if how == "conntrack" {
-					e.Body = decoder.Hop{Conntrack: entry}
+					e.Body = event.Hop{Conntrack: entry}
 				}
 				k.add(e)
 				k.add(k.segment(false, packettest.SYN|packettest.ACK, k.down-1, nil))
@@ -391,7 +392,7 @@ func TestConnectionsAreFollowedThroughTranslation(t *testing.T) {
 			for id := range uint16(3) {
 				both := func(up bool, data []byte, seq *uint32) {
 					here, far := k.segment(up, packettest.ACK, *seq, data), there.segment(up, packettest.ACK, *seq, data)
-					far.Direction = map[bool]decoder.Direction{true: decoder.In, false: decoder.Out}[up]
+					far.Direction = map[bool]event.Direction{true: event.In, false: event.Out}[up]
 					if up {
 						k.add(here)
 					}
@@ -409,8 +410,8 @@ func TestConnectionsAreFollowedThroughTranslation(t *testing.T) {
 			n := 0
 			for _, e := range transactions(s, k.events) {
 				n++
-				d, _ := e.Body.(decoder.DNS)
-				if d.Outcome != decoder.DNSAnswered || d.Server.String() != service || d.Backend.String() != backend || d.Latency != 3*time.Millisecond || d.Beyond != time.Millisecond {
+				d, _ := e.Body.(event.DNS)
+				if d.Outcome != event.DNSAnswered || d.Server.String() != service || d.Backend.String() != backend || d.Latency != 3*time.Millisecond || d.Beyond != time.Millisecond {
 					t.Errorf("got %+v", d)
 				}
 			}
@@ -452,7 +453,7 @@ func TestATransferIsOneAnswer(t *testing.T) {
 	if len(got) != 1 {
 		t.Fatalf("%d events", len(got))
 	}
-	d, _ := got[0].Body.(decoder.DNS)
+	d, _ := got[0].Body.(event.DNS)
 	if d.Result() != "NOERROR" || d.LeftOut+len(d.Answers) != 2+50*80 || int(d.Size) != size-51*lengthSize || d.Latency != ended.Sub(got[0].Time)-time.Millisecond {
 		t.Errorf("%s, %d bytes of %d, after %v", d.Result(), d.Size, size, d.Latency)
 	}

@@ -3,7 +3,7 @@ package dns
 import (
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/fio"
 )
 
@@ -13,29 +13,29 @@ type totals struct {
 	pending  uint64
 	unseen   uint64 // whose answer may have come in bytes that are missing
 	retried  uint64 // answered over TCP, because the answer over UDP did not fit
-	outcomes map[decoder.DNSOutcome]uint64
+	outcomes map[event.DNSOutcome]uint64
 	rcodes   map[string]uint64
 	latency  fio.Histogram
 }
 
 func newTotals() totals {
-	return totals{outcomes: map[decoder.DNSOutcome]uint64{}, rcodes: map[string]uint64{}}
+	return totals{outcomes: map[event.DNSOutcome]uint64{}, rcodes: map[string]uint64{}}
 }
 
-func (t *totals) add(d decoder.DNS, slow time.Duration) {
+func (t *totals) add(d event.DNS, slow time.Duration) {
 	t.queries++
 	t.outcomes[d.Outcome]++
-	if d.Retry && d.Outcome == decoder.DNSAnswered {
+	if d.Retry && d.Outcome == event.DNSAnswered {
 		t.retried++
 	}
-	if d.Outcome == decoder.DNSAnswered || d.Outcome == decoder.DNSTruncated {
+	if d.Outcome == event.DNSAnswered || d.Outcome == event.DNSTruncated {
 		t.rcodes[d.Rcode]++
 		t.latency.Add(d.Latency, slow)
 	}
 }
 
-func (t *totals) summary() *decoder.DNSSummary {
-	s := &decoder.DNSSummary{Queries: t.queries, Pending: t.pending, Unseen: t.unseen, Retried: t.retried, Outcomes: t.outcomes, Rcodes: t.rcodes}
+func (t *totals) summary() *event.DNSSummary {
+	s := &event.DNSSummary{Queries: t.queries, Pending: t.pending, Unseen: t.unseen, Retried: t.retried, Outcomes: t.outcomes, Rcodes: t.rcodes}
 	if t.latency.N > 0 {
 		p := t.latency.Percentiles([]float64{50, 99})
 		s.P50, s.P99, s.Max = time.Duration(p[0]), time.Duration(p[1]), time.Duration(t.latency.Max)

@@ -6,12 +6,13 @@ import (
 	"slices"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/bounded"
+	"ktrace/decoder/event"
 )
 
 // Index knows the pods of a stream. As a stage, which must come first, it names both ends of every event.
 type Index struct {
-	node     decoder.Node
+	node     event.Node
 	pods     map[string]*Info
 	cgroups  map[uint64]owner
 	left     map[uint64]time.Time // cgroups that are no more, and since when
@@ -21,9 +22,9 @@ type Index struct {
 	services services
 	begun    bool // a record was seen: facts from here on tell news
 	swept    time.Time
-	only     decoder.Only
-	chosen   decoder.Recent[uint64, bool]        // journeys of packets that were selected
-	senders  decoder.Recent[uint64, decoder.Pod] // who sent them
+	only     event.Single
+	chosen   bounded.Map[uint64, bool]      // journeys of packets that were selected
+	senders  bounded.Map[uint64, event.Pod] // who sent them
 }
 
 type owner struct {
@@ -48,8 +49,8 @@ func NewIndex() *Index {
 }
 
 // Observe implements decoder.Stage.
-func (x *Index) Observe(e decoder.Event) []decoder.Event {
-	if f, ok := e.Body.(decoder.Fact); ok {
+func (x *Index) Observe(e event.Event) []event.Event {
+	if f, ok := e.Body.(event.Fact); ok {
 		x.learn(e.Time, f)
 	} else {
 		x.begun = true
@@ -59,7 +60,7 @@ func (x *Index) Observe(e decoder.Event) []decoder.Event {
 }
 
 // Flush implements decoder.Stage: it lets go of what ended long ago.
-func (x *Index) Flush(now time.Time, _ bool) []decoder.Event {
+func (x *Index) Flush(now time.Time, _ bool) []event.Event {
 	if now.Sub(x.swept) < keep {
 		return nil
 	}
@@ -153,11 +154,11 @@ func (x *Index) Whose(netns uint32, at time.Time) string {
 }
 
 // Of returns the pod and container of a cgroup, zero if nobody told.
-func (x *Index) Of(cgroup uint64) decoder.Pod {
+func (x *Index) Of(cgroup uint64) event.Pod {
 	if o, ok := x.cgroups[cgroup]; ok && cgroup != 0 {
 		return o.pod.end(o.container, sourceCgroup)
 	}
-	return decoder.Pod{}
+	return event.Pod{}
 }
 
 // Owner returns whose a cgroup is: the pod's UID, and the container's id unless it is the pod's own. ok is false if

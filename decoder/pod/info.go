@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // Info is what is known of a pod, and by which source.
@@ -68,11 +68,11 @@ func (p *Info) container(id string) *Container {
 }
 
 // end is the pod as one end of an event.
-func (p *Info) end(c *Container, source string) decoder.Pod {
+func (p *Info) end(c *Container, source string) event.Pod {
 	if p.Sources["name"] == SourcePtcpdump {
 		source = SourcePtcpdump
 	}
-	e := decoder.Pod{Namespace: p.Namespace, Name: p.Name, UID: p.UID, Source: source}
+	e := event.Pod{Namespace: p.Namespace, Name: p.Name, UID: p.UID, Source: source}
 	if c != nil {
 		e.Container = c.Name
 	}

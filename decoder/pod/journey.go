@@ -1,10 +1,10 @@
 package pod
 
-import "ktrace/decoder"
+import "ktrace/decoder/event"
 
 // follow names the sender of a packet that has another's address by now: the node's, if it was masqueraded, or one that
 // nobody could tell in time. p is whose the place is where it was seen, nil for nobody's.
-func (x *Index) follow(e *decoder.Event, sender *decoder.Pod, p *Info) {
+func (x *Index) follow(e *event.Event, sender *event.Pod, p *Info) {
 	known, _ := x.senders.Get(e.Journey)
 	switch {
 	case sender.UID == "" && sender.Service == "" && known.UID != "":
@@ -16,6 +16,6 @@ func (x *Index) follow(e *decoder.Event, sender *decoder.Pod, p *Info) {
 }
 
 // sentItself reports whether a packet on its way from a pod is its own, and not one that it passes on for others.
-func (x *Index) sentItself(e *decoder.Event, p *Info) bool {
+func (x *Index) sentItself(e *event.Event, p *Info) bool {
 	return e.Pod.Source == sourceCgroup || len(p.Addrs) == 0 || x.addrs[e.Packet.Src.Unmap()].heldBy(p)
 }

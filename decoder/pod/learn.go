@@ -7,11 +7,11 @@ import (
 	"slices"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // learn takes in what a fact says of the node.
-func (x *Index) learn(now time.Time, f decoder.Fact) {
+func (x *Index) learn(now time.Time, f event.Fact) {
 	switch {
 	case f.Node != nil:
 		x.node = *f.Node
@@ -26,7 +26,7 @@ func (x *Index) learn(now time.Time, f decoder.Fact) {
 	}
 }
 
-func (x *Index) learnPod(now time.Time, f decoder.PodFact) {
+func (x *Index) learnPod(now time.Time, f event.PodFact) {
 	p := x.pods[f.UID]
 	if p == nil {
 		// What is told before the first record was so when the stream began.
@@ -56,7 +56,7 @@ func (x *Index) learnPod(now time.Time, f decoder.PodFact) {
 	}
 }
 
-func (x *Index) learnContainer(p *Info, source string, f decoder.ContainerFact) {
+func (x *Index) learnContainer(p *Info, source string, f event.ContainerFact) {
 	c := p.container(f.ID)
 	c.Gone = false
 	c.Sandbox = c.Sandbox || f.Sandbox
@@ -79,7 +79,7 @@ func (x *Index) own(ids []uint64, id uint64, o owner) []uint64 {
 
 // learnNetwork notes namespace and addresses. They can have been another's until the pod was first heard of, or had
 // them anew.
-func (x *Index) learnNetwork(now time.Time, p *Info, f decoder.PodFact) {
+func (x *Index) learnNetwork(now time.Time, p *Info, f event.PodFact) {
 	from := x.when(f, p.since)
 	if p.Netns != 0 && f.Netns != 0 && p.Netns != f.Netns {
 		x.netns[p.Netns].end(p, x.when(f, now))
@@ -103,7 +103,7 @@ func (x *Index) learnNetwork(now time.Time, p *Info, f decoder.PodFact) {
 }
 
 // when is the time that a fact gives, else another.
-func (x *Index) when(f decoder.PodFact, otherwise time.Time) time.Time {
+func (x *Index) when(f event.PodFact, otherwise time.Time) time.Time {
 	if f.At == 0 {
 		return otherwise
 	}
@@ -111,7 +111,7 @@ func (x *Index) when(f decoder.PodFact, otherwise time.Time) time.Time {
 }
 
 // forget notes what ended.
-func (x *Index) forget(now time.Time, f decoder.PodFact) {
+func (x *Index) forget(now time.Time, f event.PodFact) {
 	p := x.pods[f.UID]
 	if p == nil {
 		return
@@ -155,7 +155,7 @@ func (x *Index) leave(now time.Time, cgroups []uint64) {
 }
 
 // learnDevice notes both ends of a veth.
-func (x *Index) learnDevice(d decoder.Device) {
+func (x *Index) learnDevice(d event.Device) {
 	near, far := place{d.Netns, d.Ifindex}, place{d.PeerNetns, d.PeerIndex}
 	if d.Gone {
 		delete(x.veths, x.veths[near])

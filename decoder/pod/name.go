@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // name ties an event to its pods. The pod is whose the place is where it was seen: by the cgroup of the socket or
@@ -12,8 +12,8 @@ import (
 // sender is no pod, by their addresses, those before source translation too. The peer is the packet's other end. A sender that is not known by its address is who
 // sent the packet where it was seen before. The node's own namespace names no pod: only their cgroups distinguish pods on the
 // host network.
-func (x *Index) name(e *decoder.Event) {
-	if e.Pod != (decoder.Pod{}) {
+func (x *Index) name(e *event.Event) {
+	if e.Pod != (event.Pod{}) {
 		return
 	}
 	at, p := x.where(e.Header)
@@ -25,7 +25,7 @@ func (x *Index) name(e *decoder.Event) {
 	src, dst := x.byAddr(k.Src, k.Proto, k.Sport, e.Time), x.byAddr(k.Dst, k.Proto, k.Dport, e.Time)
 	x.unmask(*e, &src, &dst)
 	if p != nil && bystander(at, src, dst) {
-		p, e.Pod = nil, decoder.Pod{}
+		p, e.Pod = nil, event.Pod{}
 	}
 	e.ToPod = p == nil && src.UID == "" && dst.UID != "" || p != nil && !x.sent(e, p, src, dst)
 	here, there, sender := src, dst, &e.Pod
@@ -39,7 +39,7 @@ func (x *Index) name(e *decoder.Event) {
 }
 
 // unmask names the client that source translation gave the node's address.
-func (x *Index) unmask(e decoder.Event, src, dst *decoder.Pod) {
+func (x *Index) unmask(e event.Event, src, dst *event.Pod) {
 	client, sends, ok := e.Masked()
 	end := dst
 	if sends {
@@ -55,15 +55,15 @@ func (x *Index) unmask(e decoder.Event, src, dst *decoder.Pod) {
 
 // bystander reports whether a packet seen at a pod is between others: a bridge that does not know where an address is
 // sends to all its ports.
-func bystander(at, src, dst decoder.Pod) bool {
+func bystander(at, src, dst event.Pod) bool {
 	return at.Source != sourceCgroup && at.Source != SourcePtcpdump && src.UID != at.UID && dst.UID != at.UID && src.UID+dst.UID != ""
 }
 
 // sent reports whether the packet of an event seen at pod p is on its way from it. Addresses say so unless they are
 // translated, or the node's; then what a socket reports does, or the device, for the node's end of a veth the other way
 // round. A socket's packet that is out of the pod's namespace has left it.
-func (x *Index) sent(e *decoder.Event, p *Info, src, dst decoder.Pod) bool {
-	s, bySocket := e.Body.(decoder.Sock)
+func (x *Index) sent(e *event.Event, p *Info, src, dst event.Pod) bool {
+	s, bySocket := e.Body.(event.Sock)
 	fromIt, toIt := src.UID == p.UID, dst.UID == p.UID
 	switch {
 	case fromIt != toIt:
@@ -73,9 +73,9 @@ func (x *Index) sent(e *decoder.Event, p *Info, src, dst decoder.Pod) bool {
 	case e.Pod.Source == sourceCgroup && p.Netns != 0 && p.Netns != e.Netns:
 		return true
 	case e.Pod.Source == sourceVeth:
-		return e.Direction == decoder.In
+		return e.Direction == event.In
 	}
-	return e.Direction != decoder.In
+	return e.Direction != event.In
 }
 
 const (
@@ -91,7 +91,7 @@ const (
 const SourcePtcpdump = "ptcpdump"
 
 // where returns whose the place of an event is.
-func (x *Index) where(h decoder.Header) (decoder.Pod, *Info) {
+func (x *Index) where(h event.Header) (event.Pod, *Info) {
 	if o, ok := x.cgroups[h.Cgroup]; ok && h.Cgroup != 0 {
 		return o.pod.end(o.container, sourceCgroup), o.pod
 	}
@@ -103,7 +103,7 @@ func (x *Index) where(h decoder.Header) (decoder.Pod, *Info) {
 			return s.pod.end(nil, sourceVeth), s.pod
 		}
 	}
-	return decoder.Pod{}, nil
+	return event.Pod{}, nil
 }
 
 func (x *Index) inNetns(inode uint32, t time.Time) (span, bool) {
@@ -114,7 +114,7 @@ func (x *Index) inNetns(inode uint32, t time.Time) (span, bool) {
 }
 
 // byAddr returns the pod that had an address at the time, or the service.
-func (x *Index) byAddr(a netip.Addr, proto string, port uint16, t time.Time) decoder.Pod {
+func (x *Index) byAddr(a netip.Addr, proto string, port uint16, t time.Time) event.Pod {
 	s, ok := x.addrs[a.Unmap()].at(t)
 	if !ok {
 		return x.services.at(a, proto, port)

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // Selector says which pods the user asked for. The zero Selector selects everything.
@@ -224,7 +224,7 @@ func (p *Info) at(l Place) bool { return l.Cgroup == 0 && l.Netns != 0 && l.Netn
 
 // Selected reports whether an event is of a selected pod: one of its ends, where it was seen, or where its packet was
 // seen before, for addresses may be translated on the way.
-func (x *Index) Selected(s Selector, e decoder.Event) bool {
+func (x *Index) Selected(s Selector, e event.Event) bool {
 	if s.All() {
 		return true
 	}
@@ -238,7 +238,7 @@ func (x *Index) Selected(s Selector, e decoder.Event) bool {
 	return true
 }
 
-func (x *Index) selected(s Selector, e decoder.Event) bool {
+func (x *Index) selected(s Selector, e event.Event) bool {
 	for _, l := range s.places {
 		if l.Netns != 0 && l.Netns == e.Netns || l.Cgroup != 0 && l.Cgroup == e.Cgroup || slices.ContainsFunc(e.Addrs(), l.holds) {
 			return true
@@ -249,7 +249,7 @@ func (x *Index) selected(s Selector, e decoder.Event) bool {
 
 // selectedEnd reports whether one end of an event is selected. Of a packet only the pod may be known: its containers
 // share the namespace.
-func (x *Index) selectedEnd(s Selector, end decoder.Pod) bool {
+func (x *Index) selectedEnd(s Selector, end event.Pod) bool {
 	p := x.pods[end.UID]
 	if p == nil || !s.Matches(*p) {
 		return false

@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // serviceTrust orders sources of services, best first.
@@ -18,16 +18,16 @@ type serviceKey struct {
 
 // services are the names of service addresses.
 type services struct {
-	facts  map[serviceKey]decoder.ServiceFact
+	facts  map[serviceKey]event.ServiceFact
 	byAddr map[netip.Addr][]serviceKey
 }
 
 func newServices() services {
-	return services{facts: map[serviceKey]decoder.ServiceFact{}, byAddr: map[netip.Addr][]serviceKey{}}
+	return services{facts: map[serviceKey]event.ServiceFact{}, byAddr: map[netip.Addr][]serviceKey{}}
 }
 
 // learn takes in what replaces the same source's earlier fact.
-func (s services) learn(f decoder.ServiceFact) {
+func (s services) learn(f event.ServiceFact) {
 	if f.Name == "" {
 		return // a range of addresses, or an address without a name
 	}
@@ -50,14 +50,14 @@ func (s services) learn(f decoder.ServiceFact) {
 }
 
 // addressesOf are all addresses that packets to a service may have.
-func addressesOf(f decoder.ServiceFact) []netip.Addr { return slices.Concat(f.Addrs, f.External) }
+func addressesOf(f event.ServiceFact) []netip.Addr { return slices.Concat(f.Addrs, f.External) }
 
 // at returns the service that has an address, as the best source knows it. Of several, one with that port.
-func (s services) at(addr netip.Addr, proto string, port uint16) decoder.Pod {
-	var best decoder.ServiceFact
-	rank := func(f decoder.ServiceFact) (r int) {
+func (s services) at(addr netip.Addr, proto string, port uint16) event.Pod {
+	var best event.ServiceFact
+	rank := func(f event.ServiceFact) (r int) {
 		r = slices.Index(serviceTrust[:], f.Source)
-		if !slices.ContainsFunc(f.Ports, func(p decoder.ServicePort) bool { return p.Proto == proto && p.Port == port }) {
+		if !slices.ContainsFunc(f.Ports, func(p event.ServicePort) bool { return p.Proto == proto && p.Port == port }) {
 			r += len(serviceTrust)
 		}
 		return r
@@ -68,7 +68,7 @@ func (s services) at(addr netip.Addr, proto string, port uint16) decoder.Pod {
 		}
 	}
 	if best.Name == "" {
-		return decoder.Pod{}
+		return event.Pod{}
 	}
-	return decoder.Pod{Service: best.Namespace + "/" + best.Name, Source: best.Source}
+	return event.Pod{Service: best.Namespace + "/" + best.Name, Source: best.Source}
 }

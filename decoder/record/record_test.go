@@ -8,12 +8,12 @@ import (
 	"testing"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 func fact(t testing.TB, name string) []byte {
 	t.Helper()
-	raw, err := decoder.EncodeFact(time.Second, decoder.Fact{Symbol: &decoder.Symbol{Name: name}})
+	raw, err := event.EncodeFact(time.Second, event.Fact{Symbol: &event.Symbol{Name: name}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,7 +56,7 @@ func TestABlameSaysWhoWasAskedBefore(t *testing.T) {
 -A A -j DROP
 -A A -m comment --comment "behind" -j B`, nil},
 	} {
-		p := packet(protoTCP, "10.1.0.2:40000", "10.2.0.3:80", Forward)
+		p := newPacket(protoTCP, "10.1.0.2:40000", "10.2.0.3:80", Forward)
 		b, _ := parse(t, tt.rules).Blame(Case{Packet: p, Hooks: []Hook{Forward}})
 		if len(b.Suspects) == 0 || !slices.Equal(b.Suspects[0].Asked, tt.want) {
 			t.Errorf("%s: %+v, want %q", tt.name, b.Suspects, tt.want)
@@ -87,7 +87,7 @@ func TestABlameSaysWhatAChainIsFor(t *testing.T) {
 -A INPUT -m comment --comment "first" -j LOG
 -A INPUT -j DROP`, nil},
 	} {
-		p := packet(protoTCP, "10.1.0.2:40000", "10.2.0.3:80", Input)
+		p := newPacket(protoTCP, "10.1.0.2:40000", "10.2.0.3:80", Input)
 		b, _ := parse(t, tt.rules).Blame(Case{Packet: p, Hooks: []Hook{Input}})
 		if len(b.Suspects) == 0 || !slices.Equal(b.Suspects[0].Heads, tt.want) {
 			t.Errorf("%s: %+v, want %q", tt.name, b.Suspects, tt.want)

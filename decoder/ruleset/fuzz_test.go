@@ -18,7 +18,7 @@ func use(rs *Ruleset) {
 			}
 		}
 	}
-	p := packet(protoTCP, "10.1.0.2:40000", "10.96.0.10:53", Prerouting)
+	p := newPacket(protoTCP, "10.1.0.2:40000", "10.96.0.10:53", Prerouting)
 	rs.Blame(Case{Packet: p, Hooks: []Hook{Prerouting, Input, Forward, Output, Postrouting}, Drops: 1})
 }
 

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // Numbers of protocols.
@@ -72,7 +72,7 @@ type Packet struct {
 }
 
 // FromEvent makes a packet of what a probe saw. It returns false if there is none, or none of IP.
-func FromEvent(e decoder.Event) (Packet, bool) {
+func FromEvent(e event.Event) (Packet, bool) {
 	d := e.Packet
 	if d == nil || !d.Src.IsValid() || !d.Dst.IsValid() {
 		return Packet{}, false
@@ -90,13 +90,13 @@ func FromEvent(e decoder.Event) (Packet, bool) {
 		p.Flags, p.FlagsKnown = tcpFlags(d.Flags)
 	}
 	switch e.Direction {
-	case decoder.In:
+	case event.In:
 		p.In = e.Iface
-	case decoder.Out:
+	case event.Out:
 		p.Out = e.Iface
 	}
 	p.ICMP = icmpOf(p, d.Bytes)
-	if drop, ok := e.Body.(decoder.Drop); ok && drop.Conntrack != nil {
+	if drop, ok := e.Body.(event.Drop); ok && drop.Conntrack != nil {
 		p.State = stateOf(p.Proto, drop.Conntrack.Status)
 	}
 	return p, true

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // RuleKey names a rule across readings: nftables by its handle, which never changes, iptables-legacy by its place.
@@ -73,7 +73,7 @@ func (rs *Ruleset) Counting() []*Chain {
 
 // Case is a packet that netfilter dropped, and what is known of the time before.
 type Case struct {
-	About  decoder.Question
+	About  event.Question
 	Packet Packet
 	Hooks  []Hook // where it may have been; a certain one is alone
 	Before Counts // nil if there was no earlier reading
@@ -88,8 +88,8 @@ const maxSuspects = 8
 //
 // It is certain if one rule's counter rose at least as often as packets were dropped and no other that fits can have
 // been it: each of them counts, and none rose. It is likely if only one rule fits, or only one rose. Else it is possible.
-func (rs *Ruleset) Blame(c Case) (decoder.Blame, []*Set) {
-	b := decoder.Blame{About: c.About, Drops: c.Drops, Compared: c.Before != nil}
+func (rs *Ruleset) Blame(c Case) (event.Blame, []*Set) {
+	b := event.Blame{About: c.About, Drops: c.Drops, Compared: c.Before != nil}
 	var suspects []Suspect
 	var wanted []*Set
 	why := slices.Clone(rs.Unread)
@@ -193,7 +193,7 @@ func (r ranked) class(c *Case) int {
 	return 0
 }
 
-func confidence(all []ranked, c Case, complete bool) decoder.Confidence {
+func confidence(all []ranked, c Case, complete bool) event.Confidence {
 	if len(all) == 0 {
 		return ""
 	}
@@ -206,19 +206,19 @@ func confidence(all []ranked, c Case, complete bool) decoder.Confidence {
 	first := all[0].class(&c)
 	switch {
 	case first == 0: // it counts, but did not count this
-		return decoder.Possible
+		return event.Possible
 	case first == 3 && possible == 0 && complete:
-		return decoder.Certain
+		return event.Certain
 	case possible == 0 && (first >= 2 || all[0].Fit == Yes):
-		return decoder.Likely
+		return event.Likely
 	}
-	return decoder.Possible
+	return event.Possible
 }
 
-func (r ranked) fact() decoder.Suspect {
+func (r ranked) fact() event.Suspect {
 	c := r.Chain
-	s := decoder.Suspect{Fit: r.Fit.String(), Rose: r.rose}
-	s.RuleFact = decoder.RuleFact{
+	s := event.Suspect{Fit: r.Fit.String(), Rose: r.rose}
+	s.RuleFact = event.RuleFact{
 		System: string(c.Table.System), Family: c.Table.Family.String(), Table: c.Table.Name, Chain: c.Name,
 		Hook: r.Base.Hook.String(), Text: c.PolicyText(), Verdict: r.Verdict.Action.String(), Reject: r.Verdict.Answer,
 		Packets: r.counter.Packets, Bytes: r.counter.Bytes, Counted: r.counter.Counted,
@@ -230,14 +230,14 @@ func (r ranked) fact() decoder.Suspect {
 }
 
 // ChainFacts lists the chains that packets enter at hooks.
-func (rs *Ruleset) ChainFacts(netns uint32) []decoder.ChainFact {
-	var all []decoder.ChainFact
+func (rs *Ruleset) ChainFacts(netns uint32) []event.ChainFact {
+	var all []event.ChainFact
 	for _, t := range rs.Tables {
 		for _, c := range t.Chains {
 			if c.Hook == NoHook {
 				continue
 			}
-			all = append(all, decoder.ChainFact{Netns: netns, System: string(t.System), Family: t.Family.String(), Table: t.Name,
+			all = append(all, event.ChainFact{Netns: netns, System: string(t.System), Family: t.Family.String(), Table: t.Name,
 				Chain: c.Name, Hook: c.Hook.String(), Priority: c.Priority, Policy: c.Policy.Action.String(), Rules: len(c.Rules)})
 		}
 	}

@@ -6,7 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 func parse(t testing.TB, text string) *Ruleset {
@@ -18,15 +19,15 @@ func parse(t testing.TB, text string) *Ruleset {
 	return rs
 }
 
-// packet is "proto src:port > dst:port" on its way from eth0.
-func packet(proto uint8, src, dst string, hook Hook) Packet {
+// newPacket is "proto src:port > dst:port" on its way from eth0.
+func newPacket(proto uint8, src, dst string, hook Hook) Packet {
 	s, d := netip.MustParseAddrPort(src), netip.MustParseAddrPort(dst)
 	return Packet{Family: IPv4, Hook: hook, Proto: proto, Src: s.Addr(), Sport: s.Port(), Dst: d.Addr(), Dport: d.Port(),
 		Ports: true, Flags: 2, FlagsKnown: proto == protoTCP, In: "eth0", Length: 60, TTL: 64}
 }
 
 func TestSuspectsAreTheRulesThatMayHaveDroppedThePacket(t *testing.T) {
-	syn := packet(protoTCP, "10.1.0.2:40000", "10.2.0.3:80", Input)
+	syn := newPacket(protoTCP, "10.1.0.2:40000", "10.2.0.3:80", Input)
 	for name, c := range map[string]struct {
 		rules  string
 		packet Packet
@@ -80,16 +81,16 @@ func TestSuspectsAreTheRulesThatMayHaveDroppedThePacket(t *testing.T) {
 func TestTheStateOfAConnectionDecidesAsFarAsItIsKnown(t *testing.T) {
 	const rules = "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n-A INPUT -j DROP\nCOMMIT\n"
 	for name, c := range map[string]struct {
-		conntrack *decoder.Conntrack
+		conntrack *event.Conntrack
 		want      string // fit of the second rule
 	}{
-		"established: the first rule let it pass": {&decoder.Conntrack{Status: []string{"seen-reply", "confirmed"}}, "none"},
-		"new: it was the second":                  {&decoder.Conntrack{}, "yes"},
-		"related: the first rule let it pass":     {&decoder.Conntrack{Status: []string{"expected"}}, "none"},
+		"established: the first rule let it pass": {&event.Conntrack{Status: []string{"seen-reply", "confirmed"}}, "none"},
+		"new: it was the second":                  {&event.Conntrack{}, "yes"},
+		"related: the first rule let it pass":     {&event.Conntrack{Status: []string{"expected"}}, "none"},
 		"not known: the second may be it":         {nil, "maybe"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, ok := FromEvent(decoder.Event{Body: decoder.Drop{Conntrack: c.conntrack}, Packet: &decoder.Packet{Family: "ipv4", Proto: "tcp",
+			p, ok := FromEvent(event.Event{Body: event.Drop{Conntrack: c.conntrack}, Packet: &packet.Packet{Family: "ipv4", Proto: "tcp",
 				Src: netip.MustParseAddr("10.1.0.2"), Sport: 40000, Dst: netip.MustParseAddr("10.2.0.3"), Dport: 80, Flags: "S"}})
 			if !ok {
 				t.Fatal("not understood")
@@ -108,7 +109,7 @@ func TestTheStateOfAConnectionDecidesAsFarAsItIsKnown(t *testing.T) {
 
 func TestTablesOfAHookAreMetByPriority(t *testing.T) {
 	rs := parse(t, "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -j DROP\nCOMMIT\n*mangle\n:FORWARD ACCEPT [0:0]\n-A FORWARD -j DROP\nCOMMIT\n")
-	p := packet(protoUDP, "10.1.0.2:4000", "10.2.0.3:53", Forward)
+	p := newPacket(protoUDP, "10.1.0.2:4000", "10.2.0.3:53", Forward)
 	s := rs.Suspects(&p).Suspects
 	if len(s) != 2 || s[0].Chain.Table.Name != "mangle" {
 		t.Errorf("got %+v, want mangle before filter", s)
@@ -121,24 +122,24 @@ func TestBlameIsAsSureAsTheCountersAre(t *testing.T) {
 		all   = "-A FORWARD -j DROP"
 		state = "-A FORWARD -m conntrack --ctstate INVALID -j DROP"
 	)
-	p := packet(protoTCP, "10.1.0.2:40000", "10.2.0.3:80", Forward)
+	p := newPacket(protoTCP, "10.1.0.2:40000", "10.2.0.3:80", Forward)
 	for name, c := range map[string]struct {
 		before, after string // "" for no reading before
 		drops         uint64
 		first         string
-		want          decoder.Confidence
+		want          event.Confidence
 	}{
-		"one rule that counted every drop is certain":                {"[5:0] " + tcp, "[8:0] " + tcp, 3, tcp, decoder.Certain},
-		"one that counted more than was seen is certain":             {"[5:0] " + tcp, "[9:0] " + tcp, 3, tcp, decoder.Certain},
-		"one that did not count is only possible":                    {"[5:0] " + tcp, "[5:0] " + tcp, 3, tcp, decoder.Possible},
-		"one that counted fewer is likely":                           {"[5:0] " + tcp, "[6:0] " + tcp, 3, tcp, decoder.Likely},
-		"without a reading before, the only one that fits is likely": {"", "[5:0] " + tcp, 3, tcp, decoder.Likely},
-		"without a reading before, a maybe is possible":              {"", "[5:0] " + state, 3, state, decoder.Possible},
-		"a maybe that counted every drop is certain":                 {"[5:0] " + state, "[8:0] " + state, 3, state, decoder.Certain},
-		"of two, the one that counted is certain":                    {"[5:0] " + state + "\n[7:0] " + all, "[5:0] " + state + "\n[9:0] " + all, 2, all, decoder.Certain},
-		"if both counted, the first is possible":                     {"[5:0] " + state + "\n[7:0] " + all, "[7:0] " + state + "\n[9:0] " + all, 2, state, decoder.Possible},
-		"beside one that does not count, it is possible":             {"[5:0] " + state + "\n" + all, "[7:0] " + state + "\n" + all, 2, state, decoder.Possible},
-		"a counter that was reset counts from zero":                  {"[50:0] " + tcp, "[3:0] " + tcp, 3, tcp, decoder.Certain},
+		"one rule that counted every drop is certain":                {"[5:0] " + tcp, "[8:0] " + tcp, 3, tcp, event.Certain},
+		"one that counted more than was seen is certain":             {"[5:0] " + tcp, "[9:0] " + tcp, 3, tcp, event.Certain},
+		"one that did not count is only possible":                    {"[5:0] " + tcp, "[5:0] " + tcp, 3, tcp, event.Possible},
+		"one that counted fewer is likely":                           {"[5:0] " + tcp, "[6:0] " + tcp, 3, tcp, event.Likely},
+		"without a reading before, the only one that fits is likely": {"", "[5:0] " + tcp, 3, tcp, event.Likely},
+		"without a reading before, a maybe is possible":              {"", "[5:0] " + state, 3, state, event.Possible},
+		"a maybe that counted every drop is certain":                 {"[5:0] " + state, "[8:0] " + state, 3, state, event.Certain},
+		"of two, the one that counted is certain":                    {"[5:0] " + state + "\n[7:0] " + all, "[5:0] " + state + "\n[9:0] " + all, 2, all, event.Certain},
+		"if both counted, the first is possible":                     {"[5:0] " + state + "\n[7:0] " + all, "[7:0] " + state + "\n[9:0] " + all, 2, state, event.Possible},
+		"beside one that does not count, it is possible":             {"[5:0] " + state + "\n" + all, "[7:0] " + state + "\n" + all, 2, state, event.Possible},
+		"a counter that was reset counts from zero":                  {"[50:0] " + tcp, "[3:0] " + tcp, 3, tcp, event.Certain},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wrap := func(rules string) *Ruleset { return parse(t, "*filter\n:FORWARD ACCEPT [0:0]\n"+rules+"\nCOMMIT\n") }
@@ -156,7 +157,7 @@ func TestBlameIsAsSureAsTheCountersAre(t *testing.T) {
 
 func TestNoRuleIsBlamedWhereNoneFits(t *testing.T) {
 	got, _ := parse(t, "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -p udp -j DROP\nCOMMIT\n").
-		Blame(Case{Packet: packet(protoTCP, "10.1.0.2:40000", "10.2.0.3:80", Forward), Hooks: []Hook{Forward}, Drops: 1})
+		Blame(Case{Packet: newPacket(protoTCP, "10.1.0.2:40000", "10.2.0.3:80", Forward), Hooks: []Hook{Forward}, Drops: 1})
 	if len(got.Suspects) != 0 || got.Confidence != "" || got.Incomplete != "" {
 		t.Errorf("got %+v, want none", got)
 	}

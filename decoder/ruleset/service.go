@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // portal is one address and port of a service as kube-proxy's rules have it.
@@ -44,12 +44,12 @@ func (rs *Ruleset) ServiceSets() []*Set {
 
 // Services returns the services that kube-proxy wrote rules for, in its iptables and its nftables mode, and what else these
 // rules say of the addresses of services.
-func (rs *Ruleset) Services(netns uint32) []decoder.ServiceFact {
+func (rs *Ruleset) Services(netns uint32) []event.ServiceFact {
 	type owner struct {
 		system          System
 		namespace, name string
 	}
-	var facts []decoder.ServiceFact
+	var facts []event.ServiceFact
 	at := map[owner]int{}
 	for _, p := range rs.portals() {
 		k := owner{p.system, p.namespace, p.name}
@@ -57,7 +57,7 @@ func (rs *Ruleset) Services(netns uint32) []decoder.ServiceFact {
 		if !ok {
 			i = len(facts)
 			at[k] = i
-			facts = append(facts, decoder.ServiceFact{Namespace: p.namespace, Name: p.name, Source: p.source, System: string(p.system), Netns: netns})
+			facts = append(facts, event.ServiceFact{Namespace: p.namespace, Name: p.name, Source: p.source, System: string(p.system), Netns: netns})
 		}
 		p.into(&facts[i])
 	}
@@ -70,7 +70,7 @@ func (rs *Ruleset) Services(netns uint32) []decoder.ServiceFact {
 }
 
 // into adds the portal to its service.
-func (p *portal) into(f *decoder.ServiceFact) {
+func (p *portal) into(f *event.ServiceFact) {
 	addrs := &f.Addrs
 	if p.external {
 		addrs = &f.External
@@ -88,7 +88,7 @@ func (p *portal) into(f *decoder.ServiceFact) {
 			return
 		}
 	}
-	f.Ports = append(f.Ports, decoder.ServicePort{Name: p.port, Proto: p.proto, Port: p.addr.Port(), Endpoints: p.endpoints, Known: true})
+	f.Ports = append(f.Ports, event.ServicePort{Name: p.port, Proto: p.proto, Port: p.addr.Port(), Endpoints: p.endpoints, Known: true})
 }
 
 // portals finds all that have an address; those that refuse come last, so that a service's ports have the endpoints of
@@ -135,8 +135,8 @@ func (c *Chain) translations() []netip.AddrPort {
 // ServiceRules tells what the rules do for a packet to a service's address. Whatever translates it counts, be it
 // kube-proxy's or not; the packet's family, protocol, source and destination must be set. It also returns the sets that
 // have to be loaded first for a better answer.
-func (rs *Ruleset) ServiceRules(netns uint32, p Packet) (decoder.ServiceRules, []*Set) {
-	f := decoder.ServiceRules{Netns: netns, Proto: protoText(p.Proto), Addr: netip.AddrPortFrom(p.Dst, p.Dport), State: decoder.ServiceNone}
+func (rs *Ruleset) ServiceRules(netns uint32, p Packet) (event.ServiceRules, []*Set) {
+	f := event.ServiceRules{Netns: netns, Proto: protoText(p.Proto), Addr: netip.AddrPortFrom(p.Dst, p.Dport), State: event.ServiceNone}
 	portals := rs.allPortals()
 	for i := range portals {
 		if portals[i].addr.Addr().IsValid() {
@@ -145,7 +145,7 @@ func (rs *Ruleset) ServiceRules(netns uint32, p Packet) (decoder.ServiceRules, [
 	}
 	f.Searched = rs.searched(p.Family)
 	if f.Services > 0 || slices.ContainsFunc(rs.Tables, (*Table).ofKubeProxy) {
-		f.State = decoder.ServiceMissing
+		f.State = event.ServiceMissing
 	}
 	wanted := rs.ServiceSets()
 	for _, h := range []Hook{Prerouting, Output} {
@@ -163,10 +163,10 @@ func (rs *Ruleset) ServiceRules(netns uint32, p Packet) (decoder.ServiceRules, [
 }
 
 // service takes in what a walk at a hook found out about a packet to a service's address.
-func (w *Walk) service(f *decoder.ServiceRules, h Hook) {
+func (w *Walk) service(f *event.ServiceRules, h Hook) {
 	text := func(x Suspect) string { return "table " + x.Chain.Table.Name + ": " + x.Rule.Text(x.Chain) }
 	for _, x := range w.Translations {
-		f.State = decoder.ServicePresent
+		f.State = event.ServicePresent
 		if f.Rule == "" {
 			f.Rule = text(x)
 		}
@@ -185,7 +185,7 @@ func (w *Walk) service(f *decoder.ServiceRules, h Hook) {
 }
 
 // describe adds what a portal says of the address, and returns true if that is all there is to know.
-func (p *portal) describe(f *decoder.ServiceRules) bool {
+func (p *portal) describe(f *event.ServiceRules) bool {
 	if p.proto != f.Proto || p.addr.Port() != f.Addr.Port() {
 		return false
 	}
@@ -200,8 +200,8 @@ func (p *portal) describe(f *decoder.ServiceRules) bool {
 	switch {
 	case p.refused != "":
 		f.State = p.refused
-	case f.State != decoder.ServicePresent && len(p.endpoints) == 0:
-		f.State = decoder.ServiceNoEndpoints
+	case f.State != event.ServicePresent && len(p.endpoints) == 0:
+		f.State = event.ServiceNoEndpoints
 	}
 	return true
 }

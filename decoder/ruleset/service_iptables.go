@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // iptablesPortals reads the chains of services: their rules are known by their comment, "ns/name:port cluster IP".
@@ -30,7 +30,7 @@ func (t *Table) iptablesPortals() []portal {
 func (t *Table) iptablesPortal(c *Chain, r *Rule) (portal, bool) {
 	who, what, _ := strings.Cut(r.Comment(), " ")
 	proto, addr := r.value(Proto), r.destination()
-	refused := map[string]string{"has no endpoints": decoder.ServiceNoEndpoints, "has no local endpoints": decoder.ServiceNoLocal}[what]
+	refused := map[string]string{"has no endpoints": event.ServiceNoEndpoints, "has no local endpoints": event.ServiceNoLocal}[what]
 	jumps := r.Verdict.Action == Jump && t.ofService(r.Verdict.Chain)
 	if !strings.Contains(who, "/") || addr.Port() == 0 || len(proto) != 1 || refused == "" && !jumps {
 		return portal{}, false

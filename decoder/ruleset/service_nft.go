@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"strings"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // kubeProxyTable is the table of kube-proxy's nftables mode, and what in it says which addresses are services'.
@@ -118,9 +118,9 @@ func (e *Element) portal(f Family, m portalMap) (portal, bool) {
 	case !m.refuses:
 		p.named(e.Verdict.Chain)
 	case e.Verdict.Action == Drop:
-		p.refused = decoder.ServiceNoLocal
+		p.refused = event.ServiceNoLocal
 	default:
-		p.refused = decoder.ServiceNoEndpoints
+		p.refused = event.ServiceNoEndpoints
 	}
 	if m.refuses {
 		p.namespace, p.name, p.port = servicePort(e.Comment)
@@ -176,9 +176,9 @@ func (t *Table) unallocated() []*Match {
 
 // nftRanges finds the ranges that services have their addresses in, and which addresses are services' though no map names
 // them any more.
-func (t *Table) nftRanges(netns uint32, named []decoder.ServiceFact) []decoder.ServiceFact {
-	fact := decoder.ServiceFact{Source: "nftables", System: string(t.System), Netns: netns}
-	var facts []decoder.ServiceFact
+func (t *Table) nftRanges(netns uint32, named []event.ServiceFact) []event.ServiceFact {
+	fact := event.ServiceFact{Source: "nftables", System: string(t.System), Netns: netns}
+	var facts []event.ServiceFact
 	for _, m := range t.unallocated() {
 		for _, r := range m.prefixes() {
 			f := fact

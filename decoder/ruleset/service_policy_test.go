@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // policies is what kube-proxy writes, in iptables mode, of a service whose policies want an endpoint on this node, and that
@@ -47,21 +47,21 @@ COMMIT
 
 func TestPoliciesAndHooksOfAService(t *testing.T) {
 	rs := parse(t, policies)
-	at := func(proto uint8, to string) decoder.ServiceRules {
-		f, _ := rs.ServiceRules(7, packet(proto, "10.244.1.2:40000", to, NoHook))
+	at := func(proto uint8, to string) event.ServiceRules {
+		f, _ := rs.ServiceRules(7, newPacket(proto, "10.244.1.2:40000", to, NoHook))
 		return f
 	}
-	if f := at(protoTCP, "10.96.5.5:80"); f.State != decoder.ServiceNoLocal || f.Service != "shop/agent" {
+	if f := at(protoTCP, "10.96.5.5:80"); f.State != event.ServiceNoLocal || f.Service != "shop/agent" {
 		t.Errorf("no local endpoints: %+v", f)
 	}
-	if f := at(protoTCP, "10.9.0.1:30080"); f.NodePort != "shop/front:http" || f.State != decoder.ServiceMissing {
+	if f := at(protoTCP, "10.9.0.1:30080"); f.NodePort != "shop/front:http" || f.State != event.ServiceMissing {
 		t.Errorf("the node's port: %+v", f)
 	}
 	dns := at(protoUDP, "10.96.0.10:53")
 	if !slices.Equal(dns.Hooks, []string{"prerouting"}) || !strings.HasSuffix(dns.Untracked, "-j CT --notrack") {
 		t.Errorf("translated at %q, untracked by %q", dns.Hooks, dns.Untracked)
 	}
-	i := slices.IndexFunc(rs.Services(7), func(f decoder.ServiceFact) bool { return f.Name == "lb" })
+	i := slices.IndexFunc(rs.Services(7), func(f event.ServiceFact) bool { return f.Name == "lb" })
 	if i < 0 {
 		t.Fatal("the service behind a load balancer is missing")
 	}
@@ -80,7 +80,7 @@ func TestAddressesThatNoMapNames(t *testing.T) {
 		}
 	}
 	facts := rs.Services(7)
-	i := slices.IndexFunc(facts, func(f decoder.ServiceFact) bool {
+	i := slices.IndexFunc(facts, func(f event.ServiceFact) bool {
 		return f.Name == "" && slices.Contains(f.Addrs, netip.MustParseAddr("10.96.0.10"))
 	})
 	if i < 0 || facts[i].Source != "nftables" {

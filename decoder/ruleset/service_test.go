@@ -6,7 +6,7 @@ import (
 	"slices"
 	"testing"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // written is what kube-proxy in iptables mode writes: a service with two endpoints, one without, one whose rule in
@@ -49,12 +49,12 @@ func TestServicesAreReadFromTheRulesOfKubeProxy(t *testing.T) {
 	for mode, rs := range map[string]*Ruleset{"iptables": parse(t, written), "nftables": nftables(t)} {
 		t.Run(mode, func(t *testing.T) {
 			services := rs.Services(7)
-			i := slices.IndexFunc(services, func(s decoder.ServiceFact) bool { return s.Name == "kube-dns" })
+			i := slices.IndexFunc(services, func(s event.ServiceFact) bool { return s.Name == "kube-dns" })
 			if i < 0 {
 				t.Fatalf("kube-dns is not among %+v", services)
 			}
 			dns := services[i]
-			p := slices.IndexFunc(dns.Ports, func(p decoder.ServicePort) bool { return p.Proto == "udp" && p.Port == 53 && p.Name == "dns" })
+			p := slices.IndexFunc(dns.Ports, func(p event.ServicePort) bool { return p.Proto == "udp" && p.Port == 53 && p.Name == "dns" })
 			want := []netip.AddrPort{netip.MustParseAddrPort("10.244.0.2:53"), netip.MustParseAddrPort("10.244.0.3:53")}
 			if dns.Namespace != "kube-system" || dns.Source != mode || dns.Netns != 7 || p < 0 || !slices.Equal(dns.Ports[p].Endpoints, want) {
 				t.Errorf("got %+v, want kube-system/kube-dns with udp 53 to %v", dns, want)
@@ -70,20 +70,20 @@ func TestTheStateOfTheRulesForAnAddressIsReported(t *testing.T) {
 		proto uint8
 		want  string
 	}{
-		"iptables: a service with endpoints is present":          {parse(t, written), "10.96.0.10:53", protoUDP, decoder.ServicePresent},
-		"iptables: one without is refused":                       {parse(t, written), "10.96.7.7:80", protoTCP, decoder.ServiceNoEndpoints},
-		"iptables: an address that nobody wrote is missing":      {parse(t, written), "10.96.9.9:80", protoTCP, decoder.ServiceMissing},
-		"iptables: another protocol of the service is missing":   {parse(t, written), "10.96.0.10:53", protoTCP, decoder.ServiceMissing},
-		"nftables: a service with endpoints is present":          {nftables(t), "10.96.0.10:53", protoUDP, decoder.ServicePresent},
-		"nftables: one without is refused":                       {nftables(t), "10.96.7.7:80", protoTCP, decoder.ServiceNoEndpoints},
-		"nftables: an address that nobody wrote is missing":      {nftables(t), "10.96.9.9:80", protoTCP, decoder.ServiceMissing},
-		"without any rules there is none at all":                 {&Ruleset{}, "10.96.0.10:53", protoUDP, decoder.ServiceNone},
-		"rules that are not for services are none at all":        {parse(t, "*nat\n:PREROUTING ACCEPT\nCOMMIT\n"), "10.96.0.10:53", protoUDP, decoder.ServiceNone},
-		"a rule of somebody else that translates it counts, too": {parse(t, "*nat\n:PREROUTING ACCEPT\n-A PREROUTING -d 10.96.0.10/32 -j DNAT --to-destination 10.9.0.2:53\nCOMMIT\n"), "10.96.0.10:53", protoUDP, decoder.ServicePresent},
-		"one that translates another address does not help it":   {parse(t, "*nat\n:PREROUTING ACCEPT\n-A PREROUTING -d 10.96.0.11/32 -j DNAT --to-destination 10.9.0.2:53\nCOMMIT\n"), "10.96.0.10:53", protoUDP, decoder.ServiceNone},
+		"iptables: a service with endpoints is present":          {parse(t, written), "10.96.0.10:53", protoUDP, event.ServicePresent},
+		"iptables: one without is refused":                       {parse(t, written), "10.96.7.7:80", protoTCP, event.ServiceNoEndpoints},
+		"iptables: an address that nobody wrote is missing":      {parse(t, written), "10.96.9.9:80", protoTCP, event.ServiceMissing},
+		"iptables: another protocol of the service is missing":   {parse(t, written), "10.96.0.10:53", protoTCP, event.ServiceMissing},
+		"nftables: a service with endpoints is present":          {nftables(t), "10.96.0.10:53", protoUDP, event.ServicePresent},
+		"nftables: one without is refused":                       {nftables(t), "10.96.7.7:80", protoTCP, event.ServiceNoEndpoints},
+		"nftables: an address that nobody wrote is missing":      {nftables(t), "10.96.9.9:80", protoTCP, event.ServiceMissing},
+		"without any rules there is none at all":                 {&Ruleset{}, "10.96.0.10:53", protoUDP, event.ServiceNone},
+		"rules that are not for services are none at all":        {parse(t, "*nat\n:PREROUTING ACCEPT\nCOMMIT\n"), "10.96.0.10:53", protoUDP, event.ServiceNone},
+		"a rule of somebody else that translates it counts, too": {parse(t, "*nat\n:PREROUTING ACCEPT\n-A PREROUTING -d 10.96.0.10/32 -j DNAT --to-destination 10.9.0.2:53\nCOMMIT\n"), "10.96.0.10:53", protoUDP, event.ServicePresent},
+		"one that translates another address does not help it":   {parse(t, "*nat\n:PREROUTING ACCEPT\n-A PREROUTING -d 10.96.0.11/32 -j DNAT --to-destination 10.9.0.2:53\nCOMMIT\n"), "10.96.0.10:53", protoUDP, event.ServiceNone},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := packet(c.proto, "10.244.1.2:40000", c.addr, NoHook)
+			p := newPacket(c.proto, "10.244.1.2:40000", c.addr, NoHook)
 			got, _ := c.rules.ServiceRules(7, p)
 			if got.State != c.want {
 				t.Errorf("got %+v, want %s", got, c.want)
@@ -93,7 +93,7 @@ func TestTheStateOfTheRulesForAnAddressIsReported(t *testing.T) {
 }
 
 func TestTheRuleOfAServiceIsQuoted(t *testing.T) {
-	got, _ := parse(t, written).ServiceRules(7, packet(protoUDP, "10.244.1.2:40000", "10.96.0.10:53", NoHook))
+	got, _ := parse(t, written).ServiceRules(7, newPacket(protoUDP, "10.244.1.2:40000", "10.96.0.10:53", NoHook))
 	const want = `table nat: -A KUBE-SERVICES -d 10.96.0.10/32 -p udp -m comment --comment "kube-system/kube-dns:dns cluster IP" -m udp --dport 53 -j KUBE-SVC-DNS`
 	if got.Rule != want || got.Service != "kube-system/kube-dns:dns" || len(got.Endpoints) != 2 {
 		t.Errorf("got %+v, want rule %s", got, want)

@@ -1,6 +1,6 @@
 package ruleset
 
-import "ktrace/decoder"
+import "ktrace/decoder/event"
 
 // SourceRule finds the rule that gives a packet on its way out its source, as far as that can be known, nil if there is
 // none; and the sets that have to be loaded first for a better answer. The packet has its source of before and its
@@ -22,7 +22,7 @@ func (rs *Ruleset) SourceRule(p Packet) (*Suspect, []*Set) {
 }
 
 // Fact is the rule as facts have it.
-func (s *Suspect) Fact() decoder.RuleFact {
+func (s *Suspect) Fact() event.RuleFact {
 	return ranked{Suspect: *s, counter: s.Rule.Counter}.fact().RuleFact
 }
 

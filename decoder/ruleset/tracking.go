@@ -4,13 +4,13 @@ import (
 	"cmp"
 	"slices"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // Tracking finds the rule for which conntrack does not know the flow of a packet that was dropped: nil if there is none.
 // quoted is what an ICMP error is about, nil if the packet is none. It also returns the sets that have to be loaded first
 // for a better answer.
-func (rs *Ruleset) Tracking(c Case, quoted *Packet) (*decoder.Tracking, []*Set) {
+func (rs *Ruleset) Tracking(c Case, quoted *Packet) (*event.Tracking, []*Set) {
 	if c.Packet.State&^(StateInvalid|StateUntracked|StateNew) != 0 {
 		return nil, nil // it is part of a flow
 	}
@@ -22,16 +22,16 @@ func (rs *Ruleset) Tracking(c Case, quoted *Packet) (*decoder.Tracking, []*Set) 
 	own.Hook = c.Hooks[0]
 	received := slices.Contains(c.Hooks, Input)
 	other := own.turned(received)
-	t := &decoder.Tracking{About: c.About}
+	t := &event.Tracking{About: c.About}
 	switch {
 	case quoted != nil:
 		quoted.Hook, quoted.In, quoted.Out = other.Hook, other.In, other.Out
 		back := quoted.turned(received && quoted.Hook == Prerouting)
-		t.Of, t.Rule = decoder.TrackedQuoted, cmp.Or(x.untracked(quoted), x.untracked(&back))
+		t.Of, t.Rule = event.TrackedQuoted, cmp.Or(x.untracked(quoted), x.untracked(&back))
 	default:
-		t.Of, t.Rule = decoder.TrackedPacket, x.untracked(&own)
+		t.Of, t.Rule = event.TrackedPacket, x.untracked(&own)
 		if t.Rule == nil {
-			t.Of, t.Rule = decoder.TrackedOther, x.untracked(&other)
+			t.Of, t.Rule = event.TrackedOther, x.untracked(&other)
 		}
 		if t.Rule == nil {
 			t.Of, t.Rule, t.Zone = x.split(&own, &other)
@@ -93,7 +93,7 @@ func (x *tracking) walk(p *Packet) *Walk {
 }
 
 // untracked is the rule that keeps a packet from conntrack, if one does for sure.
-func (x *tracking) untracked(p *Packet) *decoder.RuleFact {
+func (x *tracking) untracked(p *Packet) *event.RuleFact {
 	for _, s := range x.walk(p).Untracked {
 		if s.Fit == Yes {
 			fact := s.Fact()
@@ -104,15 +104,15 @@ func (x *tracking) untracked(p *Packet) *decoder.RuleFact {
 }
 
 // split is the rule that puts one direction of a flow into another zone than that of the other.
-func (x *tracking) split(own, other *Packet) (of string, rule *decoder.RuleFact, zone *uint16) {
+func (x *tracking) split(own, other *Packet) (of string, rule *event.RuleFact, zone *uint16) {
 	mine, sure := first(x.walk(own).Zones)
 	theirs, sure2 := first(x.walk(other).Zones)
 	if !sure || !sure2 || id(mine) == id(theirs) {
 		return "", nil, nil
 	}
-	of, s := decoder.TrackedPacket, mine
+	of, s := event.TrackedPacket, mine
 	if s == nil || id(s) == 0 {
-		of, s = decoder.TrackedOther, theirs
+		of, s = event.TrackedOther, theirs
 	}
 	fact, n := s.Fact(), id(s)
 	return of, &fact, &n

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 func TestTheRuleThatSplitsAFlowIsFound(t *testing.T) {
@@ -29,13 +29,13 @@ COMMIT
 	}{
 		{"none", "", answer, nil, "", "", 0},
 		{"one for another port", "-A PREROUTING -p tcp -m tcp --dport 81 -j CT --notrack", answer, nil, "", "", 0},
-		{"requests", "-A PREROUTING -p tcp -m tcp --dport 80 -j CT --notrack", answer, nil, decoder.TrackedOther, "ESTABLISHED", 0},
-		{"answers", "-A PREROUTING -p tcp -m tcp --sport 80 -j CT --notrack", answer, nil, decoder.TrackedPacket, "ESTABLISHED", 0},
-		{"the request itself", "-A PREROUTING -p tcp -m tcp --dport 80 -j NOTRACK", request, nil, decoder.TrackedPacket, "NEW", 0},
-		{"what an error is about", "-A PREROUTING -p tcp -m tcp --dport 80 -j CT --notrack", icmp, &request, decoder.TrackedQuoted, "RELATED", 0},
-		{"a zone for one device", "-A PREROUTING -i veth1 -j CT --zone 5", answer, nil, decoder.TrackedOther, "ESTABLISHED", 5},
+		{"requests", "-A PREROUTING -p tcp -m tcp --dport 80 -j CT --notrack", answer, nil, event.TrackedOther, "ESTABLISHED", 0},
+		{"answers", "-A PREROUTING -p tcp -m tcp --sport 80 -j CT --notrack", answer, nil, event.TrackedPacket, "ESTABLISHED", 0},
+		{"the request itself", "-A PREROUTING -p tcp -m tcp --dport 80 -j NOTRACK", request, nil, event.TrackedPacket, "NEW", 0},
+		{"what an error is about", "-A PREROUTING -p tcp -m tcp --dport 80 -j CT --notrack", icmp, &request, event.TrackedQuoted, "RELATED", 0},
+		{"a zone for one device", "-A PREROUTING -i veth1 -j CT --zone 5", answer, nil, event.TrackedOther, "ESTABLISHED", 5},
 		{"a zone for both", "-A PREROUTING -j CT --zone 5", answer, nil, "", "", 0},
-		{"a zone each", "-A PREROUTING -i veth1 -j CT --zone 5\n-A PREROUTING -i uplink -j CT --zone 6", answer, nil, decoder.TrackedPacket, "ESTABLISHED", 6},
+		{"a zone each", "-A PREROUTING -i veth1 -j CT --zone 5\n-A PREROUTING -i uplink -j CT --zone 6", answer, nil, event.TrackedPacket, "ESTABLISHED", 6},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			rs, err := ParseSave(strings.NewReader("*raw\n:PREROUTING ACCEPT [0:0]\n"+tt.raw+"\nCOMMIT\n"+filter), IptablesNFT, IPv4)
@@ -44,7 +44,7 @@ COMMIT
 			}
 			got, _ := rs.Tracking(Case{Packet: tt.packet, Hooks: []Hook{Prerouting, Forward, Postrouting}}, tt.quoted)
 			if got == nil {
-				got = &decoder.Tracking{}
+				got = &event.Tracking{}
 			}
 			zone := uint16(0)
 			if got.Zone != nil {

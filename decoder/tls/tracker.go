@@ -4,14 +4,16 @@ import (
 	"net/netip"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/bounded"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 // Tracker follows handshakes and tells which a side ended. It takes the segments as sockets tell them, or whole ones of
 // a capture. What ktrace itself asked servers for is none of them.
 type Tracker struct {
 	all   map[key]*handshake
-	own   decoder.Recent[ownKey, bool]
+	own   bounded.Map[ownKey, bool]
 	swept time.Time
 }
 
@@ -70,15 +72,15 @@ const (
 func NewTracker() *Tracker { return &Tracker{all: map[key]*handshake{}} }
 
 // Observe takes an event, and returns the handshake that it ends, or that is done with it; nil for none.
-func (t *Tracker) Observe(e decoder.Event) (*Refusal, *Agreement) {
+func (t *Tracker) Observe(e event.Event) (*Refusal, *Agreement) {
 	switch b := e.Body.(type) {
-	case decoder.Fact:
+	case event.Fact:
 		if s := b.Certificates; s != nil {
 			t.own.Put(ownKey{s.Server, s.Netns, s.Port}, true)
 		}
-	case decoder.Handshake:
+	case event.Handshake:
 		return t.segment(e, e.Netns)
-	case decoder.Hop:
+	case event.Hop:
 		if e.Packet == nil || e.Packet.Proto != "tcp" {
 			return nil, nil
 		}
@@ -97,7 +99,7 @@ func (t *Tracker) Observe(e decoder.Event) (*Refusal, *Agreement) {
 }
 
 // keyOf is the connection of a packet, and which of its ends sent it.
-func keyOf(p *decoder.Packet, netns uint32) (k key, way int) {
+func keyOf(p *packet.Packet, netns uint32) (k key, way int) {
 	k = key{p.Source(), p.Destination(), netns}
 	if k.low.Compare(k.high) > 0 {
 		k.low, k.high, way = k.high, k.low, 1
@@ -106,7 +108,7 @@ func keyOf(p *decoder.Packet, netns uint32) (k key, way int) {
 }
 
 // segment takes in a segment with data.
-func (t *Tracker) segment(e decoder.Event, netns uint32) (*Refusal, *Agreement) {
+func (t *Tracker) segment(e event.Event, netns uint32) (*Refusal, *Agreement) {
 	data := e.Packet.Transport()
 	k, way := keyOf(e.Packet, netns)
 	h := t.all[k]
@@ -144,7 +146,7 @@ func (t *Tracker) segment(e decoder.Event, netns uint32) (*Refusal, *Agreement) 
 }
 
 // take keeps what a segment told.
-func (h *handshake) take(p *decoder.Packet, m Messages, way int) {
+func (h *handshake) take(p *packet.Packet, m Messages, way int) {
 	if m.Hello && !h.hello {
 		h.hello, h.Client, h.Server, h.Name = true, p.Source(), p.Destination(), m.ServerName
 	}
@@ -161,7 +163,7 @@ func (h *handshake) take(p *decoder.Packet, m Messages, way int) {
 }
 
 // ended reports whether the segment's sender ended the handshake by it.
-func (h *handshake) ended(p *decoder.Packet, m Messages, way int) bool {
+func (h *handshake) ended(p *packet.Packet, m Messages, way int) bool {
 	switch {
 	case m.Alert != nil:
 		h.Alert = m.Alert
@@ -183,7 +185,7 @@ func (h *handshake) ended(p *decoder.Packet, m Messages, way int) bool {
 
 // refusedAfter reports whether a server ends a handshake by the first that it says after the client's part of it, as it does
 // if it does not take what the client showed, under TLS 1.3. Else tickets or data follow, or the client goes first.
-func (h *handshake) refusedAfter(p *decoder.Packet, payload []byte, way int) bool {
+func (h *handshake) refusedAfter(p *packet.Packet, payload []byte, way int) bool {
 	if h.hidden[0] == nil || h.hidden[1] == nil || h.after[way] || !h.hello {
 		return false
 	}

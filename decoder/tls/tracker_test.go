@@ -8,30 +8,30 @@ import (
 
 	"github.com/google/gopacket/layers"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/packet/packettest"
 )
 
 // segments are the events of what a client and a server say, as the client's socket tells them.
-func segments(client, server netip.AddrPort, up, down [][]byte) []decoder.Event {
-	var all []decoder.Event
+func segments(client, server netip.AddrPort, up, down [][]byte) []event.Event {
+	var all []event.Event
 	at := time.Unix(1_700_000_000, 0)
-	add := func(src, dst netip.AddrPort, way decoder.Direction, said [][]byte) {
+	add := func(src, dst netip.AddrPort, way event.Direction, said [][]byte) {
 		seq := uint32(1)
 		for _, data := range said {
 			b := packettest.TCP(src, dst, packettest.PSH|packettest.ACK, seq, 0, data)
-			e, err := decoder.Decode(decoder.RawFrame{Length: uint32(len(b)), Protocol: uint16(layers.EthernetTypeIPv4), Data: b}.Append(nil))
+			e, err := event.Decode(event.RawFrame{Length: uint32(len(b)), Protocol: uint16(layers.EthernetTypeIPv4), Data: b}.Append(nil))
 			if err != nil {
 				panic(err)
 			}
-			e.Time, e.Netns, e.Direction, e.Body = at, 7, way, decoder.Handshake{}
+			e.Time, e.Netns, e.Direction, e.Body = at, 7, way, event.Handshake{}
 			all = append(all, e)
 			at, seq = at.Add(time.Millisecond), seq+uint32(len(data))
 		}
 	}
-	add(client, server, decoder.Out, up[:1])
-	add(server, client, decoder.In, down)
-	add(client, server, decoder.Out, up) // the first comes again
+	add(client, server, event.Out, up[:1])
+	add(server, client, event.In, down)
+	add(client, server, event.Out, up) // the first comes again
 	return all
 }
 
@@ -92,7 +92,7 @@ func TestTrackerPassesOverWhatKtraceAsked(t *testing.T) {
 	up, down := handshakeOf(t, &tls.Config{ServerName: "web.example.org"}, &tls.Config{Certificates: []tls.Certificate{certify(t, "web.example.org")}})
 	for port, want := range map[uint16]bool{40000: false, 40001: true} {
 		tracker := NewTracker()
-		tracker.Observe(decoder.Event{Body: decoder.Fact{Certificates: &decoder.Certificates{Netns: 7, Server: server, Port: port}}})
+		tracker.Observe(event.Event{Body: event.Fact{Certificates: &event.Certificates{Netns: 7, Server: server, Port: port}}})
 		reported := false
 		for _, e := range segments(client, server, up, down) {
 			r, a := tracker.Observe(e)

@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"ktrace/decoder"
 	"ktrace/decoder/diagnose"
+	"ktrace/decoder/event"
 )
 
 // AsKtrace in the environment makes a test binary run as ktrace itself.
@@ -268,7 +268,7 @@ func InTable(t testing.TB, lines []Line) {
 	t.Helper()
 	for _, l := range Findings(lines) {
 		var f struct {
-			Severity decoder.Severity
+			Severity event.Severity
 			Over     string
 		}
 		l.Into(t, &f)

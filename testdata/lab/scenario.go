@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"ktrace/decoder"
 	"ktrace/decoder/diagnose"
+	"ktrace/decoder/event"
 	"ktrace/testdata/wording"
 )
 
@@ -35,7 +35,7 @@ type Scenario struct {
 type found struct {
 	ID, Severity, Confidence, Title, Over string
 	Evidence                              []string
-	Remedy                                []decoder.Remedy
+	Remedy                                []event.Remedy
 }
 
 // Run runs the fault and its twin, each in a network of its own. The test's package must use Main.
@@ -98,10 +98,10 @@ func (s Scenario) onlyWanted(t *testing.T, lines []Line) {
 		if !strings.Contains(strings.Join(f.Evidence, "\n"), s.Proof) {
 			t.Errorf("%s has no %q among its evidence: %q", f.ID, s.Proof, f.Evidence)
 		}
-		if s.Grave && f.Severity != string(decoder.Critical) {
+		if s.Grave && f.Severity != string(event.Critical) {
 			t.Errorf("%s is %s, want it to be critical", f.ID, f.Severity)
 		}
-		if !strings.Contains(f.Title, s.Title) || s.Remedy != "" && !slices.ContainsFunc(f.Remedy, func(r decoder.Remedy) bool { return r.String() == s.Remedy }) {
+		if !strings.Contains(f.Title, s.Title) || s.Remedy != "" && !slices.ContainsFunc(f.Remedy, func(r event.Remedy) bool { return r.String() == s.Remedy }) {
 			t.Errorf("%s has the title %q, want %q in it, and the remedy %q, want %q", f.ID, f.Title, s.Title, f.Remedy, s.Remedy)
 		}
 		if f.Title == "" || len(f.Evidence) == 0 || len(f.Remedy) == 0 {

@@ -10,11 +10,11 @@ import (
 	"slices"
 	"strings"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // Remedies says what is wrong with what a finding gives as its remedy: each is a command or advice, and commands come first.
-func Remedies(all []decoder.Remedy) error {
+func Remedies(all []event.Remedy) error {
 	advises := false
 	for _, r := range all {
 		switch {

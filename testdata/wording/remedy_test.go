@@ -3,12 +3,12 @@ package wording
 import (
 	"testing"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 func TestRemedies(t *testing.T) {
-	run := func(command string) decoder.Remedy { return decoder.Remedy{Run: command} }
-	for _, good := range [][]decoder.Remedy{
+	run := func(command string) event.Remedy { return event.Remedy{Run: command} }
+	for _, good := range [][]event.Remedy{
 		{run("ip route get 10.0.0.1").Noting("at the sender: which way?"), {Do: "ask who runs the network"}},
 		{run("ss -ltn 'sport = :80'").In(4026531840)},
 		{run("conntrack -L 2>/dev/null | awk '{print $1,$5}' | sort | uniq -c")},
@@ -24,11 +24,11 @@ func TestRemedies(t *testing.T) {
 		"let the client retry", "on 10.0.0.1: ip route", "ethtool -K TUNNEL tx off", "kubectl get pod <name>", "ip link set {dev} up",
 		"ip route; look at it", "ip route get %!v(MISSING)", "ss 'sport = :80", "# ask who runs the network",
 	} {
-		if err := Remedies([]decoder.Remedy{run(bad)}); err == nil {
+		if err := Remedies([]event.Remedy{run(bad)}); err == nil {
 			t.Errorf("%q is taken for a command", bad)
 		}
 	}
-	for _, bad := range [][]decoder.Remedy{
+	for _, bad := range [][]event.Remedy{
 		{{Do: "do so"}, run("ip route")}, {{}}, {{Run: "ip route", Do: "do so"}}, {{Do: "# do so"}}, {{Do: "do so", Netns: 1}}, {{Do: "do so", Note: "here"}},
 	} {
 		if Remedies(bad) == nil {

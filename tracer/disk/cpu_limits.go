@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/tracer/procfs"
 )
 
@@ -17,20 +17,20 @@ import (
 type CPULimits struct {
 	node   *procfs.FS
 	slow   time.Duration
-	limits map[uint32]*decoder.CPULimit // by process, as it was when it was first asked for
+	limits map[uint32]*event.CPULimit // by process, as it was when it was first asked for
 }
 
 // NewCPULimits returns the witness. Syncs slower than slow are looked at.
 func NewCPULimits(node *procfs.FS, slow time.Duration) *CPULimits {
-	return &CPULimits{node: node, slow: slow, limits: map[uint32]*decoder.CPULimit{}}
+	return &CPULimits{node: node, slow: slow, limits: map[uint32]*event.CPULimit{}}
 }
 
 const maxCPUAsked = 1024
 
 // About implements decoder.Witness.
-func (w *CPULimits) About(e decoder.Event) []decoder.Fact {
-	f, ok := e.Body.(decoder.Fsync)
-	if !ok || f.Latency < w.slow || f.Stages.Longest() != decoder.InRunQueue || w.limits[e.PID] != nil {
+func (w *CPULimits) About(e event.Event) []event.Fact {
+	f, ok := e.Body.(event.Fsync)
+	if !ok || f.Latency < w.slow || f.Stages.Longest() != event.InRunQueue || w.limits[e.PID] != nil {
 		return nil
 	}
 	if len(w.limits) >= maxCPUAsked {
@@ -40,7 +40,7 @@ func (w *CPULimits) About(e decoder.Event) []decoder.Fact {
 	if len(groups) == 0 {
 		return nil // it has ended
 	}
-	l := &decoder.CPULimit{PID: e.PID, Cgroup: groups[0], Weight: cpuWeight(groups[0])}
+	l := &event.CPULimit{PID: e.PID, Cgroup: groups[0], Weight: cpuWeight(groups[0])}
 	for _, group := range groups {
 		if cpus := cpusOf(group); cpus > 0 {
 			l.Cgroup, l.CPUs = group, cpus
@@ -49,22 +49,22 @@ func (w *CPULimits) About(e decoder.Event) []decoder.Fact {
 	}
 	readThrottled(l)
 	w.limits[e.PID] = l
-	return []decoder.Fact{{CPULimit: since(*l, *l)}}
+	return []event.Fact{{CPULimit: since(*l, *l)}}
 }
 
 // Poll tells how often the groups were stopped since they were first looked at.
-func (w *CPULimits) Poll() []decoder.Fact {
-	var facts []decoder.Fact
+func (w *CPULimits) Poll() []event.Fact {
+	var facts []event.Fact
 	for _, before := range w.limits {
 		now := *before
 		if readThrottled(&now) {
-			facts = append(facts, decoder.Fact{CPULimit: since(now, *before)})
+			facts = append(facts, event.Fact{CPULimit: since(now, *before)})
 		}
 	}
 	return facts
 }
 
-func since(now, before decoder.CPULimit) *decoder.CPULimit {
+func since(now, before event.CPULimit) *event.CPULimit {
 	now.Periods -= min(before.Periods, now.Periods)
 	now.Throttled -= min(before.Throttled, now.Throttled)
 	now.Stopped -= min(before.Stopped, now.Stopped)
@@ -96,7 +96,7 @@ func cpuWeight(group string) uint64 {
 }
 
 // readThrottled reads how often a group was stopped; it reports whether the group is still there.
-func readThrottled(l *decoder.CPULimit) bool {
+func readThrottled(l *event.CPULimit) bool {
 	f, err := os.Open(filepath.Join(l.Cgroup, "cpu.stat"))
 	if err != nil {
 		return false

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/tracer/procfs"
 )
 
@@ -16,27 +16,27 @@ func TestCPULimitsAreFoundInBothVersionsOfControlGroups(t *testing.T) {
 		cgroup string            // of the process
 		files  map[string]string // below sys/fs/cgroup
 		more   map[string]string // the same, later
-		want   decoder.CPULimit
+		want   event.CPULimit
 	}{
 		{
 			"version 1", "5:cpu,cpuacct:/pod1/c1\n0::/\n",
 			map[string]string{"cpu,cpuacct/pod1/c1/cpu.cfs_quota_us": "50000\n", "cpu,cpuacct/pod1/c1/cpu.cfs_period_us": "100000\n",
 				"cpu,cpuacct/pod1/c1/cpu.shares": "512\n", "cpu,cpuacct/pod1/c1/cpu.stat": "nr_periods 10\nnr_throttled 3\nthrottled_time 5000\n"},
 			map[string]string{"cpu,cpuacct/pod1/c1/cpu.stat": "nr_periods 14\nnr_throttled 6\nthrottled_time 9000\n"},
-			decoder.CPULimit{Cgroup: "cpu,cpuacct/pod1/c1", CPUs: 0.5, Weight: 50, Periods: 4, Throttled: 3, Stopped: 4 * time.Microsecond},
+			event.CPULimit{Cgroup: "cpu,cpuacct/pod1/c1", CPUs: 0.5, Weight: 50, Periods: 4, Throttled: 3, Stopped: 4 * time.Microsecond},
 		},
 		{
 			"version 2, of the pod", "0::/pod1/c1\n",
 			map[string]string{"pod1/c1/cpu.max": "max 100000\n", "pod1/c1/cpu.weight": "79\n", "pod1/cpu.max": "200000 100000\n",
 				"pod1/cpu.stat": "usage_usec 7\nnr_periods 1\nnr_throttled 1\nthrottled_usec 5\n"},
 			map[string]string{"pod1/cpu.stat": "usage_usec 9\nnr_periods 3\nnr_throttled 2\nthrottled_usec 6\n"},
-			decoder.CPULimit{Cgroup: "pod1", CPUs: 2, Weight: 79, Periods: 2, Throttled: 1, Stopped: time.Microsecond},
+			event.CPULimit{Cgroup: "pod1", CPUs: 2, Weight: 79, Periods: 2, Throttled: 1, Stopped: time.Microsecond},
 		},
 		{
 			"no limit, but a weight", "1:cpu:/low\n",
 			map[string]string{"cpu/low/cpu.cfs_quota_us": "-1\n", "cpu/low/cpu.cfs_period_us": "100000\n", "cpu/low/cpu.shares": "2\n",
 				"cpu/low/cpu.stat": "nr_periods 0\nnr_throttled 0\nthrottled_time 0\n"},
-			nil, decoder.CPULimit{Cgroup: "cpu/low", Weight: 1},
+			nil, event.CPULimit{Cgroup: "cpu/low", Weight: 1},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -46,10 +46,10 @@ func TestCPULimitsAreFoundInBothVersionsOfControlGroups(t *testing.T) {
 				put("sys/fs/cgroup/"+name, text)
 			}
 			w := NewCPULimits(procfs.At(root), time.Millisecond)
-			for _, stage := range []decoder.FsyncTime{decoder.OnDevice, decoder.InRunQueue} { // only the latter is asked about
-				f := decoder.Fsync{Latency: time.Second, Stages: decoder.FsyncTimes{stage: time.Second}}
-				told := w.About(decoder.Event{Header: decoder.Header{PID: 7}, Body: f})
-				if (len(told) == 1) != (stage == decoder.InRunQueue) {
+			for _, stage := range []event.FsyncTime{event.OnDevice, event.InRunQueue} { // only the latter is asked about
+				f := event.Fsync{Latency: time.Second, Stages: event.FsyncTimes{stage: time.Second}}
+				told := w.About(event.Event{Header: event.Header{PID: 7}, Body: f})
+				if (len(told) == 1) != (stage == event.InRunQueue) {
 					t.Errorf("%d facts about a sync that waited for %s", len(told), stage)
 				}
 			}

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/tracer/procfs"
 )
 
@@ -29,7 +29,7 @@ type ioQuestion struct {
 
 // ioLimit is one that was found, and what had been written when it was.
 type ioLimit struct {
-	fact          decoder.IOLimit
+	fact          event.IOLimit
 	writes, bytes uint64
 	since         time.Time
 }
@@ -45,8 +45,8 @@ func NewIOLimits(node *procfs.FS, slow time.Duration) *IOLimits {
 }
 
 // About implements decoder.Witness.
-func (w *IOLimits) About(e decoder.Event) []decoder.Fact {
-	f, ok := e.Body.(decoder.Fsync)
+func (w *IOLimits) About(e event.Event) []event.Fact {
+	f, ok := e.Body.(event.Fsync)
 	q := ioQuestion{e.PID, f.Device}
 	if !ok || f.Latency < w.slow || w.limits[q] != nil || time.Since(w.asked[q]) < ioAskEvery {
 		return nil
@@ -61,7 +61,7 @@ func (w *IOLimits) About(e decoder.Event) []decoder.Fact {
 			if l, ok := readIOLimit(group, disk); ok {
 				l.fact.PID, l.fact.Device = q.pid, q.device
 				w.limits[q] = &l
-				return []decoder.Fact{{IOLimit: &l.fact}}
+				return []event.Fact{{IOLimit: &l.fact}}
 			}
 		}
 	}
@@ -69,8 +69,8 @@ func (w *IOLimits) About(e decoder.Event) []decoder.Fact {
 }
 
 // Poll tells how much was written since the limits were found.
-func (w *IOLimits) Poll() []decoder.Fact {
-	var facts []decoder.Fact
+func (w *IOLimits) Poll() []event.Fact {
+	var facts []event.Fact
 	for _, l := range w.limits {
 		now, ok := readIOLimit(l.fact.Cgroup, l.fact.Disk)
 		if !ok {
@@ -79,14 +79,14 @@ func (w *IOLimits) Poll() []decoder.Fact {
 		fact := now.fact
 		fact.PID, fact.Device = l.fact.PID, l.fact.Device
 		fact.Writes, fact.Bytes, fact.Span = now.writes-min(l.writes, now.writes), now.bytes-min(l.bytes, now.bytes), now.since.Sub(l.since)
-		facts = append(facts, decoder.Fact{IOLimit: &fact})
+		facts = append(facts, event.Fact{IOLimit: &fact})
 	}
 	return facts
 }
 
 // readIOLimit reads what a control group may write to a disk, and what it has; ok is false if there is no limit.
 func readIOLimit(group, disk string) (l ioLimit, ok bool) {
-	l = ioLimit{fact: decoder.IOLimit{Cgroup: group, Disk: disk}, since: time.Now()}
+	l = ioLimit{fact: event.IOLimit{Cgroup: group, Disk: disk}, since: time.Now()}
 	for _, f := range lineOf(filepath.Join(group, "io.max"), disk) { // "7:0 rbps=max wbps=1048576 riops=max wiops=40"
 		l.set(f, "wiops=", &l.fact.IOPS)
 		l.set(f, "wbps=", &l.fact.BPS)

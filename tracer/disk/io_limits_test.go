@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/tracer/procfs"
 )
 
@@ -17,24 +17,24 @@ func TestIOLimitsAreFoundInBothVersionsOfControlGroups(t *testing.T) {
 		cgroup string            // of the process
 		files  map[string]string // below sys/fs/cgroup
 		more   map[string]string // the same, later
-		want   decoder.IOLimit
+		want   event.IOLimit
 	}{
 		{
 			"version 1", "5:blkio:/kubepods/pod1/c1\n0::/\n",
 			map[string]string{"blkio/kubepods/pod1/c1/blkio.throttle.write_iops_device": "8:0 40\n",
 				"blkio/kubepods/pod1/c1/blkio.throttle.io_serviced": "8:0 Read 7\n8:0 Write 100\nTotal 107\n"},
 			map[string]string{"blkio/kubepods/pod1/c1/blkio.throttle.io_serviced": "8:0 Read 7\n8:0 Write 180\nTotal 187\n"},
-			decoder.IOLimit{Cgroup: "blkio/kubepods/pod1/c1", IOPS: 40, Writes: 80},
+			event.IOLimit{Cgroup: "blkio/kubepods/pod1/c1", IOPS: 40, Writes: 80},
 		},
 		{
 			"version 2, of the pod", "0::/kubepods/pod1/c1\n",
 			map[string]string{"kubepods/pod1/io.max": "8:16 rbps=max wbps=9 riops=max wiops=max\n8:0 rbps=max wbps=4096 riops=max wiops=max\n",
 				"kubepods/pod1/io.stat": "8:0 rbytes=1 wbytes=1000 rios=1 wios=3 dbytes=0 dios=0\n"},
 			map[string]string{"kubepods/pod1/io.stat": "8:0 rbytes=1 wbytes=9192 rios=1 wios=5 dbytes=0 dios=0\n"},
-			decoder.IOLimit{Cgroup: "kubepods/pod1", BPS: 4096, Writes: 2, Bytes: 8192},
+			event.IOLimit{Cgroup: "kubepods/pod1", BPS: 4096, Writes: 2, Bytes: 8192},
 		},
-		{"for another disk", "0::/a\n", map[string]string{"a/io.max": "8:16 rbps=max wbps=9 riops=max wiops=max\n"}, nil, decoder.IOLimit{}},
-		{"none", "0::/a\n", map[string]string{"a/io.max": ""}, nil, decoder.IOLimit{}},
+		{"for another disk", "0::/a\n", map[string]string{"a/io.max": "8:16 rbps=max wbps=9 riops=max wiops=max\n"}, nil, event.IOLimit{}},
+		{"none", "0::/a\n", map[string]string{"a/io.max": ""}, nil, event.IOLimit{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			root := t.TempDir()
@@ -43,7 +43,7 @@ func TestIOLimitsAreFoundInBothVersionsOfControlGroups(t *testing.T) {
 				put("sys/fs/cgroup/"+name, text)
 			}
 			w := NewIOLimits(procfs.At(root), time.Millisecond)
-			w.About(decoder.Event{Header: decoder.Header{PID: 7}, Body: decoder.Fsync{Device: "8:1", Latency: time.Second}})
+			w.About(event.Event{Header: event.Header{PID: 7}, Body: event.Fsync{Device: "8:1", Latency: time.Second}})
 			for name, text := range c.more {
 				put("sys/fs/cgroup/"+name, text)
 			}

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/tracer/mount"
 	"ktrace/tracer/procfs"
 )
@@ -29,9 +29,9 @@ type Writers struct {
 
 // sharedDisk is one that has a file system on it whose syncs are slow.
 type sharedDisk struct {
-	use     decoder.DiskUse
+	use     event.DiskUse
 	until   time.Time // when its syncs are no longer called slow, unless another is
-	writers map[uint32]*decoder.DiskWriter
+	writers map[uint32]*event.DiskWriter
 }
 
 // diskLook is what everybody had written at one time.
@@ -60,15 +60,15 @@ func NewWriters(node *procfs.FS, slow time.Duration, cgroup func(pid uint32) uin
 }
 
 // About implements decoder.Witness.
-func (w *Writers) About(e decoder.Event) []decoder.Fact {
-	f, ok := e.Body.(decoder.Fsync)
+func (w *Writers) About(e event.Event) []event.Fact {
+	f, ok := e.Body.(event.Fsync)
 	if !ok || f.Latency < w.slow {
 		return nil
 	}
 	d := w.shared[f.Device]
 	if d == nil && len(w.shared) < maxShared {
 		below := disksBelow(w.node.HostRoot(), f.Device)
-		d = &sharedDisk{use: decoder.DiskUse{Device: f.Device, Disk: below[len(below)-1]}, writers: map[uint32]*decoder.DiskWriter{}}
+		d = &sharedDisk{use: event.DiskUse{Device: f.Device, Disk: below[len(below)-1]}, writers: map[uint32]*event.DiskWriter{}}
 		w.shared[f.Device] = d
 	}
 	if d != nil {
@@ -79,7 +79,7 @@ func (w *Writers) About(e decoder.Event) []decoder.Fact {
 
 // Poll tells who has written to the disks whose syncs are slow. As what is slow now was handed over before, it looks
 // at the processes now and then even if nothing is slow.
-func (w *Writers) Poll() []decoder.Fact {
+func (w *Writers) Poll() []event.Fact {
 	before, now := w.last, time.Now()
 	var slow []*sharedDisk
 	for _, d := range w.shared {
@@ -95,11 +95,11 @@ func (w *Writers) Poll() []decoder.Fact {
 	if before.at.IsZero() {
 		return nil
 	}
-	var facts []decoder.Fact
+	var facts []event.Fact
 	for _, d := range slow {
 		w.add(d, before)
 		use := d.use
-		facts = append(facts, decoder.Fact{DiskUse: &use})
+		facts = append(facts, event.Fact{DiskUse: &use})
 	}
 	return facts
 }
@@ -133,13 +133,13 @@ func (w *Writers) add(d *sharedDisk, before diskLook) {
 			clear(d.writers)
 		}
 		if d.writers[pid] == nil {
-			d.writers[pid] = &decoder.DiskWriter{PID: pid, Cgroup: w.cgroup(pid)}
+			d.writers[pid] = &event.DiskWriter{PID: pid, Cgroup: w.cgroup(pid)}
 		}
 		d.writers[pid].Comm = w.node.Process(pid).Comm()
 		d.writers[pid].Bytes += wrote
 	}
 	d.use.Writers = nil
-	for _, writer := range slices.SortedFunc(maps.Values(d.writers), func(a, b *decoder.DiskWriter) int {
+	for _, writer := range slices.SortedFunc(maps.Values(d.writers), func(a, b *event.DiskWriter) int {
 		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(a.PID, b.PID))
 	}) {
 		d.use.Writers = append(d.use.Writers, *writer)

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/tracer/mount"
 	"ktrace/tracer/procfs"
 )
@@ -51,14 +51,14 @@ func TestWritersAreWhoWritesToTheDisk(t *testing.T) {
 	if facts := w.Poll(); len(facts) > 0 {
 		t.Errorf("told %+v before anything was slow", facts)
 	}
-	w.About(decoder.Event{Header: decoder.Header{PID: 7}, Body: decoder.Fsync{Device: "8:1", Latency: 2 * time.Millisecond}})
+	w.About(event.Event{Header: event.Header{PID: 7}, Body: event.Fsync{Device: "8:1", Latency: 2 * time.Millisecond}})
 	wrote(2, map[int]int{7: 2 << 20, 8: 1<<30 + 40<<20, 9: 50 << 20, 10: 50 << 20, 11: 3 << 20})
 	told := w.Poll()
 	if len(told) != 1 || told[0].DiskUse == nil {
 		t.Fatalf("told %+v", told)
 	}
 	got := *told[0].DiskUse
-	want := []decoder.DiskWriter{{PID: 8, Comm: "the backup", Cgroup: 800, Bytes: 40 << 20}, {PID: 7, Comm: "etcd", Cgroup: 700, Bytes: 1 << 20}}
+	want := []event.DiskWriter{{PID: 8, Comm: "the backup", Cgroup: 800, Bytes: 40 << 20}, {PID: 7, Comm: "etcd", Cgroup: 700, Bytes: 1 << 20}}
 	if got.Device != "8:1" || got.Disk != "8:0" || got.Written != 100000*512 || got.Busy != 900*time.Millisecond || got.Span <= 0 {
 		t.Errorf("told %+v", got)
 	}

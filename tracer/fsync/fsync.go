@@ -12,7 +12,7 @@ import (
 	"github.com/cilium/ebpf"
 
 	"ktrace/bpf"
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/fio"
 	"ktrace/tracer"
 	"ktrace/tracer/boot"
@@ -37,7 +37,7 @@ type Fsync struct {
 	roots    syncRoots
 	control  bpf.FsyncControl
 	maps     tracer.Maps
-	told     decoder.FsyncScope
+	told     event.FsyncScope
 	unwanted []string // hooks that nothing needed when the run began
 	missed   []string // mounted too late for a hook that was not attached
 }
@@ -104,7 +104,7 @@ func (f *Fsync) Prepare(m tracer.Maps) error {
 func (f *Fsync) fill() error {
 	for dev, hook := range f.roots.devices {
 		if err := f.maps(tracer.FsyncProbe, "devices").Put(dev, uint32(hook)); err != nil {
-			return fmt.Errorf("fsync: device %s: %w", decoder.DeviceNumber(dev), err)
+			return fmt.Errorf("fsync: device %s: %w", event.DeviceNumber(dev), err)
 		}
 	}
 	for p, i := range f.roots.index {
@@ -130,11 +130,11 @@ func (f *Fsync) Raise(floor time.Duration) {
 }
 
 // Begin returns the facts that the stream starts with.
-func (f *Fsync) Begin() ([]decoder.Fact, error) { return f.scope(), nil }
+func (f *Fsync) Begin() ([]event.Fact, error) { return f.scope(), nil }
 
 // scope tells what is watched, if that is new.
-func (f *Fsync) scope() []decoder.Fact {
-	s := decoder.FsyncScope{
+func (f *Fsync) scope() []event.Fact {
+	s := event.FsyncScope{
 		Paths: f.o.Paths, Limit: f.o.Limit, Strict: f.o.Strict,
 		Roots: f.roots.names, Mounts: f.roots.mounts, Unwatched: f.missed,
 	}
@@ -142,11 +142,11 @@ func (f *Fsync) scope() []decoder.Fact {
 		return nil
 	}
 	f.told = s
-	return []decoder.Fact{{Fsync: &decoder.FsyncFact{Scope: &s}}}
+	return []event.Fact{{Fsync: &event.FsyncFact{Scope: &s}}}
 }
 
 // Poll looks whether the paths are still where they were, and reads the counts.
-func (f *Fsync) Poll(m tracer.Maps) ([]decoder.Fact, error) {
+func (f *Fsync) Poll(m tracer.Maps) ([]event.Fact, error) {
 	if err := f.follow(); err != nil {
 		return nil, err
 	}
@@ -154,7 +154,7 @@ func (f *Fsync) Poll(m tracer.Maps) ([]decoder.Fact, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(f.scope(), decoder.Fact{Fsync: &decoder.FsyncFact{Counts: &counts}}), nil
+	return append(f.scope(), event.Fact{Fsync: &event.FsyncFact{Counts: &counts}}), nil
 }
 
 // follow adds what has been mounted or made anew since: a restore deletes a directory and makes it again. What is gone
@@ -189,8 +189,8 @@ func (f *Fsync) follow() error {
 
 // counts reads the kernel half's state: what is in flight first, so that a sync which ends meanwhile is rather counted
 // twice than not at all.
-func (f *Fsync) counts(m tracer.Maps) (decoder.FsyncCounts, error) {
-	c := decoder.FsyncCounts{Histograms: map[decoder.FsyncClass]fio.Histogram{}, Over: map[decoder.FsyncClass]decoder.FsyncOver{}}
+func (f *Fsync) counts(m tracer.Maps) (event.FsyncCounts, error) {
+	c := event.FsyncCounts{Histograms: map[event.FsyncClass]fio.Histogram{}, Over: map[event.FsyncClass]event.FsyncOver{}}
 	var err error
 	if c.InFlight, err = f.inFlight(m(tracer.FsyncProbe, "inflight")); err != nil {
 		return c, err
@@ -202,8 +202,8 @@ func (f *Fsync) counts(m tracer.Maps) (decoder.FsyncCounts, error) {
 	return c, err
 }
 
-func (f *Fsync) readHistograms(m tracer.Maps, into *decoder.FsyncCounts) error {
-	for number, class := range decoder.FsyncClasses() {
+func (f *Fsync) readHistograms(m tracer.Maps, into *event.FsyncCounts) error {
+	for number, class := range event.FsyncClasses() {
 		if err := f.readTotals(m, uint32(number), class, into); err != nil {
 			return err
 		}
@@ -213,7 +213,7 @@ func (f *Fsync) readHistograms(m tracer.Maps, into *decoder.FsyncCounts) error {
 
 // readBuckets adds what the map has counted. It is mapped memory: a system call for each bucket would be 20,000 a second,
 // and while one reads a map the kernel passes over the tracepoints of whatever takes its CPU away (bpf_prog_active).
-func readBuckets(m *ebpf.Map, into map[decoder.FsyncClass]fio.Histogram) error {
+func readBuckets(m *ebpf.Map, into map[event.FsyncClass]fio.Histogram) error {
 	memory, err := m.Memory()
 	if err != nil {
 		return fmt.Errorf("fsync: histogram: %w", err)
@@ -228,7 +228,7 @@ func readBuckets(m *ebpf.Map, into map[decoder.FsyncClass]fio.Histogram) error {
 		if n == 0 {
 			continue
 		}
-		class := decoder.NewFsyncClass(i / fio.Buckets)
+		class := event.NewFsyncClass(i / fio.Buckets)
 		h := into[class]
 		if h.Counts == nil {
 			h.Counts = map[uint16]uint64{}
@@ -240,7 +240,7 @@ func readBuckets(m *ebpf.Map, into map[decoder.FsyncClass]fio.Histogram) error {
 }
 
 // readTotals adds up what the CPUs have counted of a class.
-func (f *Fsync) readTotals(m tracer.Maps, number uint32, class decoder.FsyncClass, into *decoder.FsyncCounts) error {
+func (f *Fsync) readTotals(m tracer.Maps, number uint32, class event.FsyncClass, into *event.FsyncCounts) error {
 	var perCPU []bpf.FsyncTotals
 	if err := m(tracer.FsyncProbe, "totals").Lookup(number, &perCPU); err != nil {
 		return fmt.Errorf("fsync: totals: %w", err)
@@ -260,30 +260,30 @@ func (f *Fsync) readTotals(m tracer.Maps, number uint32, class decoder.FsyncClas
 	}
 	into.Histograms[class] = h
 	if all.Known > 0 {
-		into.Over[class] = decoder.FsyncOver{N: all.Known, Starved: all.Starved, Stages: decoder.NewFsyncTimes(time.Duration(all.KnownSum), all.Waited, f.o.Stages)}
+		into.Over[class] = event.FsyncOver{N: all.Known, Starved: all.Starved, Stages: event.NewFsyncTimes(time.Duration(all.KnownSum), all.Waited, f.o.Stages)}
 	}
 	return nil
 }
 
 // inFlight lists the syncs that have begun and not ended, oldest first.
-func (f *Fsync) inFlight(m *ebpf.Map) ([]decoder.FsyncInFlight, error) {
+func (f *Fsync) inFlight(m *ebpf.Map) ([]event.FsyncInFlight, error) {
 	var key bpf.FsyncInflightKey
 	var s bpf.FsyncInflight
-	var all []decoder.FsyncInFlight
+	var all []event.FsyncInFlight
 	entries := m.Iterate()
 	for entries.Next(&key, &s) {
 		begun := time.Duration(s.Start)
-		all = append(all, decoder.FsyncInFlight{
+		all = append(all, event.FsyncInFlight{
 			Begun: begun, Age: max(boot.Now()-begun, 0),
 			PID: s.Pid, TID: key.Tid, Comm: f.o.Node.Process(s.Pid).TaskComm(key.Tid), Cgroup: s.Cgroup,
-			Op: decoder.NewFsyncOp(s.Op, s.Syscall), Class: decoder.NewFsyncClass(s.Class),
+			Op: event.NewFsyncOp(s.Op, s.Syscall), Class: event.NewFsyncClass(s.Class),
 			Path: f.openPath(s.Pid, place{dev: s.Dev, ino: s.Ino}),
 		})
 	}
 	if err := entries.Err(); err != nil {
 		return nil, fmt.Errorf("fsync: syncs in flight: %w", err)
 	}
-	slices.SortFunc(all, func(a, b decoder.FsyncInFlight) int { return int(a.Begun - b.Begun) })
+	slices.SortFunc(all, func(a, b event.FsyncInFlight) int { return int(a.Begun - b.Begun) })
 	return all, nil
 }
 

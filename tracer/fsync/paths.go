@@ -9,7 +9,7 @@ import (
 	"strings"
 	"syscall"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/tracer/mount"
 	"ktrace/tracer/procfs"
 )
@@ -25,7 +25,7 @@ type syncRoots struct {
 	names   []string // directories by index, as the user would name them
 	index   map[place]uint32
 	devices map[uint32]syncHook
-	mounts  []decoder.FsyncMount
+	mounts  []event.FsyncMount
 }
 
 // view is a file system tree as one process sees it.
@@ -105,7 +105,7 @@ func findSyncRoots(proc *procfs.FS, pid int, paths []string) (syncRoots, error) 
 	}
 	for _, m := range seen.mounts {
 		if hookOf(m) != hookNone && !m.InMemory() {
-			r.mounts = append(r.mounts, decoder.FsyncMount{Dev: m.Dev, Root: m.Root, Point: m.Point})
+			r.mounts = append(r.mounts, event.FsyncMount{Dev: m.Dev, Root: m.Root, Point: m.Point})
 		}
 	}
 	if len(paths) == 0 {
@@ -119,7 +119,7 @@ func findSyncRoots(proc *procfs.FS, pid int, paths []string) (syncRoots, error) 
 		}
 		r.add(at, p, node)
 		for _, m := range seen.mounts {
-			if m.Point == at.name || !decoder.Below(m.Point, at.name) || m.InMemory() || hookOf(m) == hookNone {
+			if m.Point == at.name || !event.Below(m.Point, at.name) || m.InMemory() || hookOf(m) == hookNone {
 				continue
 			}
 			below, err := seen.find(m.Point)

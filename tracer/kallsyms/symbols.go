@@ -4,7 +4,7 @@ package kallsyms
 import (
 	"errors"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // Symbols is the decoder.Witness that names the kernel's functions which drops refer to. It asks the kernel for each or,
@@ -20,8 +20,8 @@ type Symbols struct {
 func NewSymbols() *Symbols { return &Symbols{told: map[uint64]bool{}} }
 
 // About implements decoder.Witness.
-func (s *Symbols) About(e decoder.Event) []decoder.Fact {
-	drop, ok := e.Body.(decoder.Drop)
+func (s *Symbols) About(e event.Event) []event.Fact {
+	drop, ok := e.Body.(event.Drop)
 	if !ok || s.told[drop.Address] {
 		return nil
 	}
@@ -30,7 +30,7 @@ func (s *Symbols) About(e decoder.Event) []decoder.Fact {
 	if !ok {
 		return nil
 	}
-	return []decoder.Fact{{Symbol: &decoder.Symbol{Address: drop.Address, Name: name}}}
+	return []event.Fact{{Symbol: &event.Symbol{Address: drop.Address, Name: name}}}
 }
 
 // Close frees what asks the kernel.

@@ -7,7 +7,7 @@ import (
 
 	"github.com/cilium/ebpf/btf"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // inFunction is an address in a function of the kernel's, and its name.
@@ -27,14 +27,14 @@ func inFunction(t *testing.T) (address uint64, name string) {
 func TestAFunctionIsReportedOnce(t *testing.T) {
 	address, name := inFunction(t)
 	s := NewSymbols()
-	facts := s.About(decoder.Event{Body: decoder.Drop{Address: address}})
+	facts := s.About(event.Event{Body: event.Drop{Address: address}})
 	if len(facts) != 1 || facts[0].Symbol.Name != name || facts[0].Symbol.Address != address {
 		t.Errorf("told %v, want %s", facts, name)
 	}
-	if again := s.About(decoder.Event{Body: decoder.Drop{Address: address}}); again != nil {
+	if again := s.About(event.Event{Body: event.Drop{Address: address}}); again != nil {
 		t.Errorf("told again: %v", again)
 	}
-	if nobody := s.About(decoder.Event{Body: decoder.Drop{Address: 8}}); nobody != nil {
+	if nobody := s.About(event.Event{Body: event.Drop{Address: 8}}); nobody != nil {
 		t.Errorf("told %v of an address that is no function's", nobody)
 	}
 	if err := s.Close(); err != nil {

@@ -18,7 +18,7 @@ import (
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/pod"
 	"ktrace/testdata/lab"
 	"ktrace/tracer/kube"
@@ -100,9 +100,9 @@ func shop() *api {
 func TestAPIReportsServicesRemotePodsAndStaticOnes(t *testing.T) {
 	server, kubeconfig := shop().serve(t)
 	n := watchWith(t, kube.Options{HostRoot: lab.NewKubelet(t).Root, Kubeconfig: kubeconfig, Node: "here"})
-	var service decoder.ServiceFact
-	n.await("the service with its endpoints", func(e decoder.Event) bool {
-		f, ok := e.Body.(decoder.Fact)
+	var service event.ServiceFact
+	n.await("the service with its endpoints", func(e event.Event) bool {
+		f, ok := e.Body.(event.Fact)
 		if ok && f.Service != nil {
 			service = *f.Service
 		}
@@ -111,7 +111,7 @@ func TestAPIReportsServicesRemotePodsAndStaticOnes(t *testing.T) {
 	if p := service.Ports[0]; service.Name != "web" || p.Port != 80 || !slices.Contains(p.Endpoints, netip.MustParseAddrPort("10.244.7.1:8080")) {
 		t.Errorf("%+v", service)
 	}
-	n.await("the remote pod", func(decoder.Event) bool { _, ok := n.index.Pod("w"); return ok })
+	n.await("the remote pod", func(event.Event) bool { _, ok := n.index.Pod("w"); return ok })
 	if p, _ := n.index.Pod("w"); p.Name != "web-1" || p.Node != "other" || len(p.Addrs) != 1 {
 		t.Errorf("%+v", p)
 	}
@@ -119,14 +119,14 @@ func TestAPIReportsServicesRemotePodsAndStaticOnes(t *testing.T) {
 		t.Errorf("a node's address is taken for a pod's own: %+v", p)
 	}
 	const hash = "0123456789abcdef0123456789abcdef"
-	n.await("the static pod", func(decoder.Event) bool { _, ok := n.index.Pod(hash); return ok })
+	n.await("the static pod", func(event.Event) bool { _, ok := n.index.Pod(hash); return ok })
 	etcd, _ := n.index.Pod(hash)
 	if etcd.Name != "etcd-here" || !etcd.HostNetwork || len(etcd.Addrs) > 0 || etcd.Labels["tier"] != "control-plane" {
 		t.Errorf("%+v", etcd)
 	}
 	server.CloseClientConnections()
 	server.Close()
-	n.await("the API to be found gone", func(decoder.Event) bool { return state(t, n.watcher, "api").Error != "" })
+	n.await("the API to be found gone", func(event.Event) bool { return state(t, n.watcher, "api").Error != "" })
 	if p, ok := n.index.Pod("w"); !ok || p.Name != "web-1" || state(t, n.watcher, "api").Answered.IsZero() {
 		t.Errorf("names went with the API: %+v", p)
 	}

@@ -10,7 +10,7 @@ import (
 	core "k8s.io/api/core/v1"
 	discovery "k8s.io/api/discovery/v1"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // configHash is the annotation by which the API's image of a static pod names the pod: the UID that the node knows.
@@ -21,14 +21,14 @@ type cluster struct {
 	services map[string]*core.Service                       // by ns/name
 	slices   map[string]map[string]*discovery.EndpointSlice // of a service, by name
 	nodes    map[string][]netip.Addr
-	here     string                     // the name of this node, whose pods are known better otherwise
-	remote   map[string]decoder.PodFact // that were told of, by UID
+	here     string                   // the name of this node, whose pods are known better otherwise
+	remote   map[string]event.PodFact // that were told of, by UID
 }
 
 func newCluster(node string) cluster {
 	return cluster{
 		here:     node,
-		remote:   map[string]decoder.PodFact{},
+		remote:   map[string]event.PodFact{},
 		services: map[string]*core.Service{},
 		slices:   map[string]map[string]*discovery.EndpointSlice{},
 		nodes:    map[string][]netip.Addr{},
@@ -36,14 +36,14 @@ func newCluster(node string) cluster {
 }
 
 // learn returns what an object says that is, or is no more.
-func (c cluster) learn(o any, gone bool) []decoder.Fact {
+func (c cluster) learn(o any, gone bool) []event.Fact {
 	switch o := o.(type) {
 	case *core.Node:
 		return c.learnNode(o)
 	case *core.Pod:
 		f := podOf(o)
 		f.Gone = gone
-		return []decoder.Fact{{Pod: &f}}
+		return []event.Fact{{Pod: &f}}
 	case *core.Service:
 		return c.learnService(o, gone)
 	case *discovery.EndpointSlice:
@@ -53,8 +53,8 @@ func (c cluster) learn(o any, gone bool) []decoder.Fact {
 }
 
 // podOf is what the API says of a pod of this node.
-func podOf(p *core.Pod) decoder.PodFact {
-	f := decoder.PodFact{
+func podOf(p *core.Pod) event.PodFact {
+	f := event.PodFact{
 		UID: cmp.Or(p.Annotations[configHash], string(p.UID)), Namespace: p.Namespace, Name: p.Name, Source: "api",
 		Labels: p.Labels, HostNetwork: p.Spec.HostNetwork,
 	}
@@ -68,7 +68,7 @@ func podOf(p *core.Pod) decoder.PodFact {
 	}
 	for _, s := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses, p.Status.EphemeralContainerStatuses) {
 		if _, id, ok := strings.Cut(s.ContainerID, "://"); ok && s.State.Running != nil {
-			f.Containers = append(f.Containers, decoder.ContainerFact{ID: id, Name: s.Name})
+			f.Containers = append(f.Containers, event.ContainerFact{ID: id, Name: s.Name})
 		}
 	}
 	return f
@@ -81,7 +81,7 @@ func appendAddr(addrs []netip.Addr, text string) []netip.Addr {
 	return addrs
 }
 
-func (c cluster) learnNode(n *core.Node) []decoder.Fact {
+func (c cluster) learnNode(n *core.Node) []event.Fact {
 	var addrs []netip.Addr
 	for _, a := range n.Status.Addresses {
 		addrs = appendAddr(addrs, a.Address)
@@ -93,17 +93,17 @@ func (c cluster) learnNode(n *core.Node) []decoder.Fact {
 	return c.targets()
 }
 
-func (c cluster) learnService(s *core.Service, gone bool) []decoder.Fact {
+func (c cluster) learnService(s *core.Service, gone bool) []event.Fact {
 	name := s.Namespace + "/" + s.Name
 	if gone {
 		delete(c.services, name)
-		return []decoder.Fact{{Service: &decoder.ServiceFact{Namespace: s.Namespace, Name: s.Name, Source: "api", Gone: true}}}
+		return []event.Fact{{Service: &event.ServiceFact{Namespace: s.Namespace, Name: s.Name, Source: "api", Gone: true}}}
 	}
 	c.services[name] = s
 	return c.service(name)
 }
 
-func (c cluster) learnSlice(s *discovery.EndpointSlice, gone bool) []decoder.Fact {
+func (c cluster) learnSlice(s *discovery.EndpointSlice, gone bool) []event.Fact {
 	service := s.Namespace + "/" + s.Labels[discovery.LabelServiceName]
 	of := c.slices[service]
 	if of == nil {
@@ -119,22 +119,22 @@ func (c cluster) learnSlice(s *discovery.EndpointSlice, gone bool) []decoder.Fac
 }
 
 // service is a service with what should serve it.
-func (c cluster) service(name string) []decoder.Fact {
+func (c cluster) service(name string) []event.Fact {
 	s := c.services[name]
 	if s == nil {
 		return nil // its slices came first
 	}
-	f := decoder.ServiceFact{Namespace: s.Namespace, Name: s.Name, Source: "api"}
+	f := event.ServiceFact{Namespace: s.Namespace, Name: s.Name, Source: "api"}
 	for _, ip := range s.Spec.ClusterIPs {
 		f.Addrs = appendAddr(f.Addrs, ip) // not "None"
 	}
 	for _, p := range s.Spec.Ports {
-		port := decoder.ServicePort{Name: p.Name, Proto: strings.ToLower(string(p.Protocol)), Port: uint16(p.Port),
+		port := event.ServicePort{Name: p.Name, Proto: strings.ToLower(string(p.Protocol)), Port: uint16(p.Port),
 			TargetPort: p.TargetPort.String(), Known: c.slices[name] != nil}
 		port.Endpoints, port.Ending = c.endpoints(name, p)
 		f.Ports = append(f.Ports, port)
 	}
-	return []decoder.Fact{{Service: &f}}
+	return []event.Fact{{Service: &f}}
 }
 
 // endpoints are those of one port that are ready, and those that are ending but still serve.
@@ -165,11 +165,11 @@ func (c cluster) endpoints(service string, p core.ServicePort) (ready, ending []
 
 // targets tells what changed of the pods that serve a service on other nodes. Of those on the host network only the
 // nodes' addresses are listed, which are nobody's alone; so as long as the nodes are not known, nothing is concluded.
-func (c cluster) targets() []decoder.Fact {
+func (c cluster) targets() []event.Fact {
 	if len(c.nodes) == 0 {
 		return nil
 	}
-	now := map[string]decoder.PodFact{}
+	now := map[string]event.PodFact{}
 	for _, of := range c.slices {
 		for _, s := range of {
 			for _, e := range s.Endpoints {
@@ -179,27 +179,27 @@ func (c cluster) targets() []decoder.Fact {
 			}
 		}
 	}
-	var facts []decoder.Fact
+	var facts []event.Fact
 	for uid, f := range c.remote {
 		if _, still := now[uid]; !still {
 			delete(c.remote, uid)
-			facts = append(facts, decoder.Fact{Pod: &decoder.PodFact{UID: uid, Source: f.Source, Gone: true}})
+			facts = append(facts, event.Fact{Pod: &event.PodFact{UID: uid, Source: f.Source, Gone: true}})
 		}
 	}
 	for uid, f := range now {
 		if !slices.Equal(c.remote[uid].Addrs, f.Addrs) {
 			c.remote[uid] = f
-			facts = append(facts, decoder.Fact{Pod: &f})
+			facts = append(facts, event.Fact{Pod: &f})
 		}
 	}
 	return facts
 }
 
-func (c cluster) target(e discovery.Endpoint) (decoder.PodFact, bool) {
+func (c cluster) target(e discovery.Endpoint) (event.PodFact, bool) {
 	if e.TargetRef == nil || e.TargetRef.Kind != "Pod" || deref(e.NodeName) == "" || deref(e.NodeName) == c.here {
-		return decoder.PodFact{}, false
+		return event.PodFact{}, false
 	}
-	f := decoder.PodFact{UID: string(e.TargetRef.UID), Namespace: e.TargetRef.Namespace, Name: e.TargetRef.Name,
+	f := event.PodFact{UID: string(e.TargetRef.UID), Namespace: e.TargetRef.Namespace, Name: e.TargetRef.Name,
 		Source: "api", Node: *e.NodeName}
 	for _, text := range e.Addresses {
 		f.Addrs = appendAddr(f.Addrs, text)

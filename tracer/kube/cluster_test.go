@@ -19,7 +19,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/pod"
 	"ktrace/tracer/kube"
 )
@@ -121,10 +121,10 @@ func TestRealClusterIsKnownAndStaysKnownWithoutItsServer(t *testing.T) {
 	c, kubeconfig, way := realCluster(t)
 	here := cmp.Or(os.Getenv("NODE_NAME"), list[core.NodeList](t, c, "/api/v1/nodes", "").Items[0].Name)
 	n := watchWith(t, kube.Options{HostRoot: "/", Kubeconfig: kubeconfig, Node: here})
-	services := map[string]decoder.ServiceFact{}
+	services := map[string]event.ServiceFact{}
 	dns := list[discovery.EndpointSliceList](t, c, "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices", "")
-	n.await("kube-dns with its endpoints", func(e decoder.Event) bool {
-		if f, ok := e.Body.(decoder.Fact); ok && f.Service != nil && f.Service.Source == "api" {
+	n.await("kube-dns with its endpoints", func(e event.Event) bool {
+		if f, ok := e.Body.(event.Fact); ok && f.Service != nil && f.Service.Source == "api" {
 			services[f.Service.Namespace+"/"+f.Service.Name] = *f.Service
 		}
 		return sameEndpoints(services["kube-system/kube-dns"], dns.Items)
@@ -132,7 +132,7 @@ func TestRealClusterIsKnownAndStaysKnownWithoutItsServer(t *testing.T) {
 	pods := list[core.PodList](t, c, "/api/v1/pods", "spec.nodeName="+here).Items
 	checkPods(t, n, pods)
 	way.cut()
-	n.await("the API to be found gone", func(decoder.Event) bool { return state(t, n.watcher, "api").Error != "" })
+	n.await("the API to be found gone", func(event.Event) bool { return state(t, n.watcher, "api").Error != "" })
 	checkPods(t, n, pods)
 	if state(t, n.watcher, "api").Answered.IsZero() {
 		t.Error("it is forgotten that the API ever answered")
@@ -141,7 +141,7 @@ func TestRealClusterIsKnownAndStaysKnownWithoutItsServer(t *testing.T) {
 }
 
 // sameEndpoints reports whether a service has just the endpoints that the slices list as ready.
-func sameEndpoints(s decoder.ServiceFact, all []discovery.EndpointSlice) bool {
+func sameEndpoints(s event.ServiceFact, all []discovery.EndpointSlice) bool {
 	want := map[netip.Addr]bool{}
 	for _, slice := range all {
 		for _, e := range slice.Endpoints {

@@ -15,7 +15,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/tracer/netns"
 )
 
@@ -93,7 +93,7 @@ func (r *runtimeSource) hangUp() {
 }
 
 // ask returns what the runtime says now. A runtime that does not answer is looked for anew the next time.
-func (r *runtimeSource) ask(ctx context.Context) ([]decoder.Fact, error) {
+func (r *runtimeSource) ask(ctx context.Context) ([]event.Fact, error) {
 	if r.conn.Load() != nil {
 		facts, err := r.list(ctx)
 		if err != nil {
@@ -134,7 +134,7 @@ func (r *runtimeSource) sockets() []string {
 }
 
 // list asks for all sandboxes and containers.
-func (r *runtimeSource) list(ctx context.Context) ([]decoder.Fact, error) {
+func (r *runtimeSource) list(ctx context.Context) ([]event.Fact, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	client := cri.NewRuntimeServiceClient(r.conn.Load())
@@ -147,19 +147,19 @@ func (r *runtimeSource) list(ctx context.Context) ([]decoder.Fact, error) {
 	if err != nil {
 		return nil, err
 	}
-	of := map[string][]decoder.ContainerFact{}
+	of := map[string][]event.ContainerFact{}
 	for _, c := range containers.GetContainers() {
 		if s := c.GetState(); s == cri.ContainerState_CONTAINER_RUNNING || s == cri.ContainerState_CONTAINER_CREATED {
-			of[c.GetPodSandboxId()] = append(of[c.GetPodSandboxId()], decoder.ContainerFact{ID: c.GetId(), Name: c.GetMetadata().GetName()})
+			of[c.GetPodSandboxId()] = append(of[c.GetPodSandboxId()], event.ContainerFact{ID: c.GetId(), Name: c.GetMetadata().GetName()})
 		}
 	}
-	var facts []decoder.Fact
+	var facts []event.Fact
 	now := map[string]string{}
 	for _, s := range sandboxes.GetItems() {
 		now[s.GetId()] = s.GetMetadata().GetUid()
 		f := r.pod(ctx, client, s)
 		f.Containers = append(f.Containers, of[s.GetId()]...)
-		facts = append(facts, decoder.Fact{Pod: &f})
+		facts = append(facts, event.Fact{Pod: &f})
 	}
 	return append(r.ended(now), facts...), nil
 }
@@ -181,12 +181,12 @@ func (r *runtimeSource) now(ask func(context.Context, cri.RuntimeServiceClient) 
 }
 
 // labels asks for those of one pod.
-func (r *runtimeSource) labels(uid string) (f decoder.PodFact, ok bool) {
+func (r *runtimeSource) labels(uid string) (f event.PodFact, ok bool) {
 	ok = r.now(func(ctx context.Context, c cri.RuntimeServiceClient) error {
 		of := &cri.PodSandboxFilter{LabelSelector: map[string]string{"io.kubernetes.pod.uid": uid}}
 		all, err := c.ListPodSandbox(ctx, &cri.ListPodSandboxRequest{Filter: of})
 		for _, s := range all.GetItems() {
-			f = decoder.PodFact{UID: uid, Source: "cri", Labels: s.GetLabels()}
+			f = event.PodFact{UID: uid, Source: "cri", Labels: s.GetLabels()}
 		}
 		return err
 	})
@@ -194,31 +194,31 @@ func (r *runtimeSource) labels(uid string) (f decoder.PodFact, ok bool) {
 }
 
 // container asks about one container, which may have ended.
-func (r *runtimeSource) container(uid, id string) (decoder.PodFact, bool) {
+func (r *runtimeSource) container(uid, id string) (event.PodFact, bool) {
 	var answer *cri.ContainerStatusResponse
 	if !r.now(func(ctx context.Context, c cri.RuntimeServiceClient) (err error) {
 		answer, err = c.ContainerStatus(ctx, &cri.ContainerStatusRequest{ContainerId: id})
 		return err
 	}) {
-		return decoder.PodFact{}, false
+		return event.PodFact{}, false
 	}
 	s := answer.GetStatus()
 	labels := s.GetLabels()
 	if of := labels["io.kubernetes.pod.uid"]; of != "" && of != uid || s.GetId() != id {
-		return decoder.PodFact{}, false // another pod's: better no name than a wrong one
+		return event.PodFact{}, false // another pod's: better no name than a wrong one
 	}
-	return decoder.PodFact{UID: uid, Namespace: labels["io.kubernetes.pod.namespace"], Name: labels["io.kubernetes.pod.name"], Source: "cri",
-		Containers: []decoder.ContainerFact{{ID: id, Name: s.GetMetadata().GetName()}}}, true
+	return event.PodFact{UID: uid, Namespace: labels["io.kubernetes.pod.namespace"], Name: labels["io.kubernetes.pod.name"], Source: "cri",
+		Containers: []event.ContainerFact{{ID: id, Name: s.GetMetadata().GetName()}}}, true
 }
 
 // ended returns what the runtime listed before and does not now.
-func (r *runtimeSource) ended(now map[string]string) []decoder.Fact {
-	var facts []decoder.Fact
+func (r *runtimeSource) ended(now map[string]string) []event.Fact {
+	var facts []event.Fact
 	for id, uid := range r.sandboxes {
 		if now[id] == "" {
 			delete(r.details, id)
-			facts = append(facts, decoder.Fact{Pod: &decoder.PodFact{UID: uid, Source: "cri", Gone: true,
-				Containers: []decoder.ContainerFact{{ID: id}}}})
+			facts = append(facts, event.Fact{Pod: &event.PodFact{UID: uid, Source: "cri", Gone: true,
+				Containers: []event.ContainerFact{{ID: id}}}})
 		}
 	}
 	r.sandboxes = now
@@ -226,11 +226,11 @@ func (r *runtimeSource) ended(now map[string]string) []decoder.Fact {
 }
 
 // pod is what the runtime says of a sandbox.
-func (r *runtimeSource) pod(ctx context.Context, client cri.RuntimeServiceClient, s *cri.PodSandbox) decoder.PodFact {
+func (r *runtimeSource) pod(ctx context.Context, client cri.RuntimeServiceClient, s *cri.PodSandbox) event.PodFact {
 	m := s.GetMetadata()
-	f := decoder.PodFact{
+	f := event.PodFact{
 		UID: m.GetUid(), Namespace: m.GetNamespace(), Name: m.GetName(), Source: "cri", Labels: s.GetLabels(),
-		Containers: []decoder.ContainerFact{{ID: s.GetId(), Sandbox: true}},
+		Containers: []event.ContainerFact{{ID: s.GetId(), Sandbox: true}},
 	}
 	if f.Labels == nil {
 		f.Labels = map[string]string{} // it is known that there are none

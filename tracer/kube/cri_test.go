@@ -14,7 +14,7 @@ import (
 	"google.golang.org/grpc"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/pod"
 	"ktrace/testdata/lab"
 	"ktrace/tracer/kube"
@@ -197,7 +197,7 @@ func TestRuntimeThatGoesAway(t *testing.T) {
 	n.is(web, "has its labels", func(i pod.Info) bool { return i.Labels["app"] == "web" })
 	s.Stop()
 	web.Start("nginx", nil, "sleep", "1d")
-	n.await("cri to be found gone", func(e decoder.Event) bool { return state(t, n.watcher, "cri").Error != "" })
+	n.await("cri to be found gone", func(e event.Event) bool { return state(t, n.watcher, "cri").Error != "" })
 	if i, ok := n.index.Pod(web.UID); !ok || i.Labels["app"] != "web" || len(i.Containers) == 0 {
 		t.Errorf("%+v", i)
 	}

@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/pod"
 )
 
@@ -14,17 +14,17 @@ import (
 const logDir = "var/log/pods"
 
 // logNames looks a pod up in the kubelet's log directories, which are there before the pod's first process.
-func logNames(hostRoot, uid string) (decoder.PodFact, bool) {
+func logNames(hostRoot, uid string) (event.PodFact, bool) {
 	entries, err := os.ReadDir(filepath.Join(hostRoot, logDir))
 	if err != nil {
-		return decoder.PodFact{}, false // no kubelet, or not yet
+		return event.PodFact{}, false // no kubelet, or not yet
 	}
 	for _, e := range entries {
 		if namespace, name, of, ok := pod.ParseLogDir(e.Name()); ok && of == uid {
-			return decoder.PodFact{UID: uid, Namespace: namespace, Name: name, Source: "log"}, true
+			return event.PodFact{UID: uid, Namespace: namespace, Name: name, Source: "log"}, true
 		}
 	}
-	return decoder.PodFact{}, false
+	return event.PodFact{}, false
 }
 
 // logContainer looks a container up among the links that the kubelet makes once it has started one.
@@ -61,7 +61,7 @@ var annotations = struct{ podName, namespace, uid, container, kind [2]string }{
 }
 
 // bundle reads what the runtime wrote down of a container: the pod that it belongs to and its own name.
-func bundle(hostRoot, uid, id string) (decoder.PodFact, bool) {
+func bundle(hostRoot, uid, id string) (event.PodFact, bool) {
 	for _, form := range bundles {
 		path := filepath.Join(hostRoot, strings.Replace(form, "*", id, 1))
 		raw, err := os.ReadFile(path)
@@ -70,13 +70,13 @@ func bundle(hostRoot, uid, id string) (decoder.PodFact, bool) {
 		}
 		return parseBundle(raw, uid, id)
 	}
-	return decoder.PodFact{}, false
+	return event.PodFact{}, false
 }
 
-func parseBundle(raw []byte, uid, id string) (decoder.PodFact, bool) {
+func parseBundle(raw []byte, uid, id string) (event.PodFact, bool) {
 	var config struct{ Annotations map[string]string }
 	if json.Unmarshal(raw, &config) != nil {
-		return decoder.PodFact{}, false // being written
+		return event.PodFact{}, false // being written
 	}
 	get := func(keys [2]string) string {
 		for _, k := range keys {
@@ -87,12 +87,12 @@ func parseBundle(raw []byte, uid, id string) (decoder.PodFact, bool) {
 		return ""
 	}
 	if of := get(annotations.uid); of != "" && of != uid {
-		return decoder.PodFact{}, false // it says another pod: better no name than a wrong one
+		return event.PodFact{}, false // it says another pod: better no name than a wrong one
 	}
-	c := decoder.ContainerFact{ID: id, Name: get(annotations.container), Sandbox: get(annotations.kind) == "sandbox"}
+	c := event.ContainerFact{ID: id, Name: get(annotations.container), Sandbox: get(annotations.kind) == "sandbox"}
 	if c.Sandbox {
 		c.Name = ""
 	}
-	f := decoder.PodFact{UID: uid, Namespace: get(annotations.namespace), Name: get(annotations.podName), Source: "bundle", Containers: []decoder.ContainerFact{c}}
+	f := event.PodFact{UID: uid, Namespace: get(annotations.namespace), Name: get(annotations.podName), Source: "bundle", Containers: []event.ContainerFact{c}}
 	return f, c.Name != "" || c.Sandbox
 }

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/pod"
 )
 
@@ -45,7 +45,7 @@ func (w *Watcher) drainFirst() {
 	}
 }
 
-func (w *Watcher) mergeAll(facts []decoder.Fact) {
+func (w *Watcher) mergeAll(facts []event.Fact) {
 	for _, f := range facts {
 		w.merge(f)
 	}
@@ -53,7 +53,7 @@ func (w *Watcher) mergeAll(facts []decoder.Fact) {
 
 // believe passes on what a source said, as far as it is new. What this node's kernel shows is better known than what
 // others say: they add what is not known, and change nothing that is.
-func (w *Watcher) merge(f decoder.Fact) {
+func (w *Watcher) merge(f event.Fact) {
 	if f.Pod == nil {
 		w.emit(f)
 		return
@@ -61,7 +61,7 @@ func (w *Watcher) merge(f decoder.Fact) {
 	p, known := w.index.Pod(f.Pod.UID)
 	if f.Pod.Gone {
 		if known && !seen(p) {
-			w.emitPod(decoder.PodFact{UID: p.UID, Source: f.Pod.Source, Gone: true})
+			w.emitPod(event.PodFact{UID: p.UID, Source: f.Pod.Source, Gone: true})
 		}
 		return
 	}
@@ -79,7 +79,7 @@ func seen(p pod.Info) bool {
 }
 
 // news leaves of a fact what is not known of the pod, and reports whether that is anything.
-func (w *Watcher) diff(p pod.Info, f decoder.PodFact) (decoder.PodFact, bool) {
+func (w *Watcher) diff(p pod.Info, f event.PodFact) (event.PodFact, bool) {
 	if p.Name != "" && !pod.Better(f.Source, p.Sources["name"]) {
 		f.Namespace, f.Name = "", ""
 	}
@@ -95,7 +95,7 @@ func (w *Watcher) diff(p pod.Info, f decoder.PodFact) (decoder.PodFact, bool) {
 	f.Addrs = slices.DeleteFunc(slices.Clone(f.Addrs), func(a netip.Addr) bool { return slices.Contains(p.Addrs, a.Unmap()) })
 	f.HostNetwork = f.HostNetwork && !p.HostNetwork
 	f.At = w.began[p.UID]
-	f.Containers = slices.DeleteFunc(slices.Clone(f.Containers), func(c decoder.ContainerFact) bool {
+	f.Containers = slices.DeleteFunc(slices.Clone(f.Containers), func(c event.ContainerFact) bool {
 		old := find(p, c.ID)
 		if old == nil {
 			return seen(p)

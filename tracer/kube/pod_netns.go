@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/pod"
 	"ktrace/tracer/boot"
 	"ktrace/tracer/netns"
@@ -49,12 +49,12 @@ func (w *Watcher) keepNetns(uid string, p procfs.Process, inode uint32) {
 		err = fmt.Errorf("namespace %d", s.Inode)
 	}
 	if err != nil {
-		w.emitPod(decoder.PodFact{UID: uid, Source: "cgroup", Netns: inode, At: w.began[uid]}) // the process was too short
+		w.emitPod(event.PodFact{UID: uid, Source: "cgroup", Netns: inode, At: w.began[uid]}) // the process was too short
 		return
 	}
 	w.releaseNetns(uid)
 	w.netns[uid] = &podNetns{Space: s}
-	f := decoder.PodFact{UID: uid, Source: "netns", Netns: inode, At: w.began[uid]}
+	f := event.PodFact{UID: uid, Source: "netns", Netns: inode, At: w.began[uid]}
 	f.Addrs = w.network(s)
 	w.emitPod(f)
 }
@@ -67,7 +67,7 @@ func (w *Watcher) network(s *netns.Space) (addrs []netip.Addr) {
 	}
 	for _, d := range devices {
 		if d.PeerNetns != 0 {
-			w.emit(decoder.Fact{Device: &d})
+			w.emit(event.Fact{Device: &d})
 		}
 		for _, a := range d.Addrs {
 			if !a.Addr().IsLoopback() && !a.Addr().IsLinkLocalUnicast() {
@@ -81,7 +81,7 @@ func (w *Watcher) network(s *netns.Space) (addrs []netip.Addr) {
 func (w *Watcher) completeNetwork(p pod.Info) {
 	if s := w.netns[p.UID]; s != nil && s.ended.IsZero() && len(p.Addrs) == 0 {
 		if addrs := w.network(s.Space); len(addrs) > 0 {
-			w.emitPod(decoder.PodFact{UID: p.UID, Source: "netns", Addrs: addrs, At: w.began[p.UID]})
+			w.emitPod(event.PodFact{UID: p.UID, Source: "netns", Addrs: addrs, At: w.began[p.UID]})
 		}
 	}
 	if p.HostNetwork || !w.wantsNetns(p) {
@@ -98,7 +98,7 @@ func (w *Watcher) completeNetwork(p pod.Info) {
 			case err != nil:
 				continue // it is gone
 			case w.shared(inode):
-				w.emitPod(decoder.PodFact{UID: p.UID, Source: "netns", HostNetwork: true})
+				w.emitPod(event.PodFact{UID: p.UID, Source: "netns", HostNetwork: true})
 			default:
 				w.keepNetns(p.UID, process, inode)
 			}
@@ -130,7 +130,7 @@ func (w *Watcher) releaseEnded(every time.Duration) {
 		if s.withoutAddrs.IsZero() && !s.answers(p.Addrs) {
 			s.withoutAddrs = now
 			if len(p.Addrs) > 0 {
-				w.emitPod(decoder.PodFact{UID: uid, Source: "netns", Addrs: p.Addrs, Gone: true, At: boot.Now()})
+				w.emitPod(event.PodFact{UID: uid, Source: "netns", Addrs: p.Addrs, Gone: true, At: boot.Now()})
 			}
 		}
 		if !s.withoutAddrs.IsZero() && now.Sub(s.withoutAddrs) >= gracePeriod || now.Sub(s.ended) >= gracePeriodMax {
@@ -142,7 +142,7 @@ func (w *Watcher) releaseEnded(every time.Duration) {
 // answers reports whether the namespace still has one of the addresses.
 func (s *podNetns) answers(addrs []netip.Addr) bool {
 	devices, err := s.Devices()
-	return err == nil && slices.ContainsFunc(devices, func(d decoder.Device) bool {
+	return err == nil && slices.ContainsFunc(devices, func(d event.Device) bool {
 		return slices.ContainsFunc(d.Addrs, func(p netip.Prefix) bool { return slices.Contains(addrs, p.Addr()) })
 	})
 }
@@ -157,6 +157,6 @@ func (w *Watcher) releaseNetns(uid string) {
 		w.ending--
 	}
 	p, _ := w.index.Pod(uid)
-	w.emitPod(decoder.PodFact{UID: uid, Source: "netns", Netns: s.Inode, Addrs: p.Addrs, Gone: true, At: boot.Now()})
+	w.emitPod(event.PodFact{UID: uid, Source: "netns", Netns: s.Inode, Addrs: p.Addrs, Gone: true, At: boot.Now()})
 	_ = s.Close() // a descriptor that was only held
 }

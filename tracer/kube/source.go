@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // answerWithin is how long any answer of a container runtime, and the first of every source, is waited for. Nothing
@@ -23,7 +23,7 @@ type SourceState struct {
 
 // source asks somebody who may be slow, wrong or gone, beside the tracing. What it learns is fetched without waiting.
 type source struct {
-	facts chan []decoder.Fact
+	facts chan []event.Fact
 	kick  chan struct{} // there is something new to ask about
 	tried chan struct{} // closed after the first attempt
 
@@ -34,7 +34,7 @@ type source struct {
 
 func newSource(name, impact string) *source {
 	return &source{
-		facts: make(chan []decoder.Fact, 64),
+		facts: make(chan []event.Fact, 64),
 		kick:  make(chan struct{}, 1),
 		tried: make(chan struct{}),
 		state: SourceState{Name: name, Impact: impact},
@@ -54,14 +54,14 @@ func (s *source) note(where string, err error) {
 }
 
 // answered notes an attempt and passes on what it brought. With the first, nobody waits any more.
-func (s *source) answered(ctx context.Context, where string, facts []decoder.Fact, err error) {
+func (s *source) answered(ctx context.Context, where string, facts []event.Fact, err error) {
 	s.note(where, err)
 	s.pass(ctx, facts)
 	s.once.Do(func() { close(s.tried) })
 }
 
 // pass hands facts over, when there is room.
-func (s *source) pass(ctx context.Context, facts []decoder.Fact) {
+func (s *source) pass(ctx context.Context, facts []event.Fact) {
 	if len(facts) == 0 {
 		return
 	}

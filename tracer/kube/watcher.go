@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/pod"
 	"ktrace/tracer"
 	"ktrace/tracer/boot"
@@ -35,7 +35,7 @@ type Watcher struct {
 	paths    map[string]string        // of containers' cgroups, by id
 	netns    map[string]*podNetns     // by the pod's UID
 	began    map[string]time.Duration // since boot: when the pod, by its UID, was first in a namespace of its own
-	emitted  []decoder.Fact           // in this call
+	emitted  []event.Fact             // in this call
 	filter   *filter
 	walked   time.Time
 	ending   int // namespaces that are held and whose pods ended
@@ -79,7 +79,7 @@ func NewWatcher(o Options) (*Watcher, error) {
 	w.runtime = newRuntimeSource(o.HostRoot, o.CRISocket)
 	w.api = newAPISource(o.HostRoot, o.Kubeconfig, o.Node)
 	w.sources = []*source{w.runtime.source, w.api.source}
-	w.emit(decoder.Fact{Node: &decoder.Node{Netns: home.Inode}})
+	w.emit(event.Fact{Node: &event.Node{Netns: home.Inode}})
 	w.emitted = nil // the tracer tells it
 	return w, nil
 }
@@ -93,7 +93,7 @@ func (w *Watcher) Globals() []tracer.Globals {
 }
 
 // Begin returns what there is, and begins to ask those who may know more.
-func (w *Watcher) Begin() ([]decoder.Fact, error) {
+func (w *Watcher) Begin() ([]event.Fact, error) {
 	w.ask()
 	w.walkAll()
 	w.complete()
@@ -115,10 +115,10 @@ func (w *Watcher) ask() {
 }
 
 // About implements decoder.Witness.
-func (w *Watcher) About(e decoder.Event) []decoder.Fact {
+func (w *Watcher) About(e event.Event) []event.Fact {
 	w.drain()
 	w.releaseEnded(releaseEvery)
-	if c, ok := e.Body.(decoder.Cgroup); ok {
+	if c, ok := e.Body.(event.Cgroup); ok {
 		w.observe(e, c)
 	}
 	facts, err := w.take()
@@ -128,23 +128,23 @@ func (w *Watcher) About(e decoder.Event) []decoder.Fact {
 	return facts
 }
 
-func (w *Watcher) observe(e decoder.Event, c decoder.Cgroup) {
+func (w *Watcher) observe(e event.Event, c event.Cgroup) {
 	switch c.Op {
-	case decoder.CgroupMkdir:
+	case event.CgroupMkdir:
 		if ref, ok := pod.ParseCgroup(c.Path); ok {
 			w.found(e.Cgroup, c.Path, ref)
 		}
-	case decoder.CgroupRmdir:
+	case event.CgroupRmdir:
 		if ref, ok := pod.ParseCgroup(c.Path); ok {
 			w.left(e.Cgroup, ref)
 		}
-	case decoder.CgroupAttach, decoder.CgroupExec:
+	case event.CgroupAttach, event.CgroupExec:
 		w.entered(e, c.Path)
 	}
 }
 
 // Poll returns what became known without an event, and lets go of what ended.
-func (w *Watcher) Poll() ([]decoder.Fact, error) {
+func (w *Watcher) Poll() ([]event.Fact, error) {
 	if time.Since(w.walked) >= walkEvery {
 		w.walkAll()
 	}
@@ -183,15 +183,15 @@ func (w *Watcher) Close() error {
 }
 
 // tell notes a fact, here and for the stream.
-func (w *Watcher) emit(f decoder.Fact) {
-	w.index.Observe(decoder.Event{Header: decoder.Header{Time: bootTime()}, Body: f})
+func (w *Watcher) emit(f event.Fact) {
+	w.index.Observe(event.Event{Header: event.Header{Time: bootTime()}, Body: f})
 	w.emitted = append(w.emitted, f)
 }
 
-func (w *Watcher) emitPod(f decoder.PodFact) { w.emit(decoder.Fact{Pod: &f}) }
+func (w *Watcher) emitPod(f event.PodFact) { w.emit(event.Fact{Pod: &f}) }
 
 // take hands over what was told and has the kernel select what follows from it.
-func (w *Watcher) take() ([]decoder.Fact, error) {
+func (w *Watcher) take() ([]event.Fact, error) {
 	facts := w.emitted
 	w.emitted = nil
 	if len(facts) == 0 {
@@ -234,7 +234,7 @@ func (w *Watcher) walkAll() {
 
 // found takes in a cgroup that was not known.
 func (w *Watcher) found(id uint64, path string, ref pod.Ref) {
-	f := decoder.PodFact{UID: ref.UID, Source: "cgroup"}
+	f := event.PodFact{UID: ref.UID, Source: "cgroup"}
 	if named, ok := logNames(w.opts.HostRoot, ref.UID); ok && w.nameless(ref.UID) {
 		f = named
 	}
@@ -243,7 +243,7 @@ func (w *Watcher) found(id uint64, path string, ref pod.Ref) {
 		w.emitPod(f)
 		return
 	}
-	f.Containers = []decoder.ContainerFact{{ID: ref.Container, Cgroups: []uint64{id}}}
+	f.Containers = []event.ContainerFact{{ID: ref.Container, Cgroups: []uint64{id}}}
 	w.emitPod(f)
 	if !ref.Nested {
 		w.paths[ref.Container] = path
@@ -275,7 +275,7 @@ func (w *Watcher) nameContainer(uid, id string) bool {
 	if !ok {
 		var name string
 		name, ok = logContainer(w.opts.HostRoot, id)
-		f = decoder.PodFact{UID: uid, Source: "log", Containers: []decoder.ContainerFact{{ID: id, Name: name}}}
+		f = event.PodFact{UID: uid, Source: "log", Containers: []event.ContainerFact{{ID: id, Name: name}}}
 	}
 	if ok {
 		w.emitPod(f)
@@ -295,15 +295,15 @@ func (w *Watcher) nameContainerNow(uid, id string) {
 
 // left takes in that a cgroup is no more. With its last container a pod's network ends, though its cgroup may stay.
 func (w *Watcher) left(id uint64, ref pod.Ref) {
-	gone := decoder.PodFact{UID: ref.UID, Source: "cgroup", Gone: true}
+	gone := event.PodFact{UID: ref.UID, Source: "cgroup", Gone: true}
 	if ref.Nested {
-		gone.Containers = []decoder.ContainerFact{{ID: ref.Container, Cgroups: []uint64{id}}}
+		gone.Containers = []event.ContainerFact{{ID: ref.Container, Cgroups: []uint64{id}}}
 		w.emitPod(gone)
 		return
 	}
 	if ref.Container != "" {
 		delete(w.paths, ref.Container)
-		gone.Containers = []decoder.ContainerFact{{ID: ref.Container}}
+		gone.Containers = []event.ContainerFact{{ID: ref.Container}}
 		w.emitPod(gone)
 	}
 	p, ok := w.index.Pod(ref.UID)
@@ -312,7 +312,7 @@ func (w *Watcher) left(id uint64, ref pod.Ref) {
 	}
 	switch s := w.netns[ref.UID]; {
 	case s == nil && (p.Netns != 0 || len(p.Addrs) > 0): // not held, so nothing tells when they are another's
-		w.emitPod(decoder.PodFact{UID: ref.UID, Source: "cgroup", Netns: p.Netns, Addrs: p.Addrs, Gone: true})
+		w.emitPod(event.PodFact{UID: ref.UID, Source: "cgroup", Netns: p.Netns, Addrs: p.Addrs, Gone: true})
 	case s != nil && s.ended.IsZero():
 		s.ended = time.Now()
 		w.ending++
@@ -334,7 +334,7 @@ func alive(p pod.Info) bool {
 }
 
 // entered takes in that a process runs in a pod's cgroup and in a network namespace.
-func (w *Watcher) entered(e decoder.Event, path string) {
+func (w *Watcher) entered(e event.Event, path string) {
 	uid, id, ok := w.index.Owner(e.Cgroup)
 	if !ok {
 		if path == "" {
@@ -359,7 +359,7 @@ func (w *Watcher) entered(e decoder.Event, path string) {
 
 // pathNow is the path of an event's cgroup, "" if it cannot be known any more: the process may have been moved meanwhile,
 // as a runtime's child begins in the runtime's own cgroup.
-func (w *Watcher) pathNow(e decoder.Event) string {
+func (w *Watcher) pathNow(e event.Event) string {
 	path, _ := w.pathOf(w.node.Process(e.PID))
 	if id, err := w.idOf(path); err != nil || id != e.Cgroup {
 		return ""

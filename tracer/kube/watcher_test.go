@@ -13,6 +13,7 @@ import (
 	"github.com/cilium/ebpf"
 
 	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/pod"
 	"ktrace/testdata/lab"
 	"ktrace/tracer"
@@ -59,7 +60,7 @@ func watchWith(t *testing.T, o kube.Options) *node {
 			return nil
 		},
 		Begin: w.Begin,
-		Poll:  func(tracer.Maps) ([]decoder.Fact, error) { return w.Poll() },
+		Poll:  func(tracer.Maps) ([]event.Fact, error) { return w.Poll() },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +75,7 @@ func watchWith(t *testing.T, o kube.Options) *node {
 }
 
 // await takes events until one, or what is known after it, is as wanted.
-func (n *node) await(what string, wanted func(decoder.Event) bool) decoder.Event {
+func (n *node) await(what string, wanted func(event.Event) bool) event.Event {
 	n.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -92,17 +93,17 @@ func (n *node) await(what string, wanted func(decoder.Event) bool) decoder.Event
 }
 
 // ran is true of the event that a process of a container began to run a program.
-func ran(c *lab.Container) func(decoder.Event) bool {
-	return func(e decoder.Event) bool {
-		b, ok := e.Body.(decoder.Cgroup)
-		return ok && b.Op == decoder.CgroupExec && int(e.PID) == c.PID()
+func ran(c *lab.Container) func(event.Event) bool {
+	return func(e event.Event) bool {
+		b, ok := e.Body.(event.Cgroup)
+		return ok && b.Op == event.CgroupExec && int(e.PID) == c.PID()
 	}
 }
 
 // is waits until that is true of a pod.
 func (n *node) is(p *lab.KubePod, what string, true func(pod.Info) bool) {
 	n.t.Helper()
-	n.await(p.Name+" "+what, func(decoder.Event) bool {
+	n.await(p.Name+" "+what, func(event.Event) bool {
 		i, ok := n.index.Pod(p.UID)
 		return ok && true(i)
 	})
@@ -124,8 +125,8 @@ func TestPodThatStartsLaterIsKnownAndSelectedWithItsFirstProgram(t *testing.T) {
 	theirs := other.Start("postgres", beside.NS, "sleep", "1d")
 	n.await("program of the other pod", ran(theirs))
 	ours := web.Start("nginx", inside.NS, "sleep", "1d")
-	e := n.await("program in its own namespace", func(e decoder.Event) bool { return ran(ours)(e) && e.Netns == inside.Inode() })
-	if want := (decoder.Pod{Namespace: "default", Name: "web-1", UID: web.UID, Container: "nginx", Source: "cgroup"}); e.Pod != want {
+	e := n.await("program in its own namespace", func(e event.Event) bool { return ran(ours)(e) && e.Netns == inside.Inode() })
+	if want := (event.Pod{Namespace: "default", Name: "web-1", UID: web.UID, Container: "nginx", Source: "cgroup"}); e.Pod != want {
 		t.Errorf("pod %+v, want %+v", e.Pod, want)
 	}
 	addr := netip.MustParseAddr(inside.Addr)
@@ -162,9 +163,9 @@ func TestNestedCgroupIsTheOuterContainers(t *testing.T) {
 	n := watch(t, k.Root, "builder")
 	n.is(p, "is known", func(i pod.Info) bool { return len(i.Containers) == 1 && len(i.Containers[0].Cgroups) == 1 })
 	inner := c.Nest("docker/inner")
-	e := n.await("the inner cgroup", func(e decoder.Event) bool {
-		b, ok := e.Body.(decoder.Cgroup)
-		return ok && b.Op == decoder.CgroupMkdir && strings.HasSuffix(b.Path, "/docker/inner")
+	e := n.await("the inner cgroup", func(e event.Event) bool {
+		b, ok := e.Body.(event.Cgroup)
+		return ok && b.Op == event.CgroupMkdir && strings.HasSuffix(b.Path, "/docker/inner")
 	})
 	if e.Pod.Name != "builder" || e.Pod.Container != "dind" {
 		t.Errorf("pod %+v", e.Pod)

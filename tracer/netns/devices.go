@@ -8,14 +8,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/tracer/netlink"
 )
 
 // Devices returns the network devices of the namespace with their addresses. Where the other end of a veth is, is
 // known if it is in this namespace or one of the others.
-func (s *Space) Devices(others ...*Space) ([]decoder.Device, error) {
-	var devices []decoder.Device
+func (s *Space) Devices(others ...*Space) ([]event.Device, error) {
+	var devices []event.Device
 	err := s.Do(func() error {
 		c, err := netlink.Dial(unix.NETLINK_ROUTE)
 		if err != nil {
@@ -42,7 +42,7 @@ func (s *Space) Devices(others ...*Space) ([]decoder.Device, error) {
 const here = -1
 
 // read returns the devices of the connection's namespace.
-func read(c *netlink.Conn, inode uint32, peers map[int32]uint32) ([]decoder.Device, error) {
+func read(c *netlink.Conn, inode uint32, peers map[int32]uint32) ([]event.Device, error) {
 	links, err := c.List(unix.RTM_GETLINK, make([]byte, unix.SizeofIfInfomsg))
 	if err != nil {
 		return nil, fmt.Errorf("devices of namespace %d: %w", inode, err)
@@ -51,7 +51,7 @@ func read(c *netlink.Conn, inode uint32, peers map[int32]uint32) ([]decoder.Devi
 	if err != nil {
 		return nil, fmt.Errorf("addresses of namespace %d: %w", inode, err)
 	}
-	devices := make([]decoder.Device, 0, len(links))
+	devices := make([]event.Device, 0, len(links))
 	for _, m := range links {
 		d, peer, ok := device(inode, m)
 		if !ok {
@@ -76,12 +76,12 @@ func read(c *netlink.Conn, inode uint32, peers map[int32]uint32) ([]decoder.Devi
 
 // device reads a link message (rtnetlink(7)), struct ifinfomsg, then attributes, and the id of the namespace that the
 // other end of a veth is in.
-func device(inode uint32, m netlink.Message) (d decoder.Device, peer int32, ok bool) {
+func device(inode uint32, m netlink.Message) (d event.Device, peer int32, ok bool) {
 	const indexOffset, flagsOffset = 4, 8
 	if m.Kind != unix.RTM_NEWLINK || len(m.Payload) < unix.SizeofIfInfomsg {
 		return d, here, false
 	}
-	d = decoder.Device{Netns: inode, Ifindex: binary.NativeEndian.Uint32(m.Payload[indexOffset:])}
+	d = event.Device{Netns: inode, Ifindex: binary.NativeEndian.Uint32(m.Payload[indexOffset:])}
 	d.Down = binary.NativeEndian.Uint32(m.Payload[flagsOffset:])&unix.IFF_UP == 0
 	peer = here
 	for kind, value := range netlink.Attrs(m.Payload[unix.SizeofIfInfomsg:]) {

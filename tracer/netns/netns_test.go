@@ -5,7 +5,7 @@ import (
 	"slices"
 	"testing"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/testdata/lab"
 	"ktrace/tracer/netns"
 )
@@ -38,13 +38,13 @@ func TestDevicesOfANamespaceAndWhereTheirPeersAre(t *testing.T) {
 	}
 }
 
-func find(t *testing.T, s *netns.Space, name string, others ...*netns.Space) decoder.Device {
+func find(t *testing.T, s *netns.Space, name string, others ...*netns.Space) event.Device {
 	t.Helper()
 	devices, err := s.Devices(others...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	i := slices.IndexFunc(devices, func(d decoder.Device) bool { return d.Name == name })
+	i := slices.IndexFunc(devices, func(d event.Device) bool { return d.Name == name })
 	if i < 0 {
 		t.Fatalf("no %s among %+v", name, devices)
 	}

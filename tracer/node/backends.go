@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // backends is what rules translate to, so that a packet that went elsewhere, or that two systems of rules may have
@@ -36,9 +36,9 @@ const (
 )
 
 // learn takes in all that the rules of all namespaces say.
-func (b *backends) learn(known map[serviceKey]decoder.ServiceFact) {
+func (b *backends) learn(known map[serviceKey]event.ServiceFact) {
 	*b = backends{served: map[served]bool{}, twice: map[portal]bool{}, next: b.next}
-	first := map[portal]decoder.ServicePort{}
+	first := map[portal]event.ServicePort{}
 	for key, f := range known {
 		for _, p := range f.Ports {
 			for _, a := range slices.Concat(f.Addrs, f.External) {
@@ -56,8 +56,8 @@ func (b *backends) learn(known map[serviceKey]decoder.ServiceFact) {
 
 // misdirected holds for a packet of a flow that is translated to a backend which the rules, as they were read last, do not
 // name, or in which rules of several systems do not agree.
-func misdirected(w *Enricher, e decoder.Event) bool {
-	c := e.Body.(decoder.Hop).Conntrack
+func misdirected(w *Enricher, e event.Event) bool {
+	c := e.Body.(event.Hop).Conntrack
 	if !c.DNAT() || e.Packet == nil || !w.ruled[e.Netns] || e.Packet.Flow() != c.Reply.Reverse() {
 		return false
 	}
@@ -70,20 +70,20 @@ func misdirected(w *Enricher, e decoder.Event) bool {
 }
 
 // translation asks what the rules do for a translated packet as it was before.
-func (w *Enricher) translation(e decoder.Event) []decoder.Fact {
+func (w *Enricher) translation(e event.Event) []event.Fact {
 	p := *e.Packet
-	was := e.Body.(decoder.Hop).Conntrack.Original
+	was := e.Body.(event.Hop).Conntrack.Original
 	p.Src, p.Sport, p.Dst, p.Dport = was.Src.Addr(), was.Src.Port(), was.Dst.Addr(), was.Dst.Port()
 	e.Packet = &p
 	return append(w.reader.ServiceRules(e), w.newServices(e.Netns)...)
 }
 
 // changes reports what changed of the rules for services while nothing asked for them.
-func (w *Enricher) changes() []decoder.Fact {
+func (w *Enricher) changes() []event.Fact {
 	if time.Now().Before(w.backends.next) {
 		return nil
 	}
-	var facts []decoder.Fact
+	var facts []event.Fact
 	begin := time.Now()
 	for inode := range w.ruled {
 		if s := w.reader.states[inode]; s != nil && s.refresh() == nil {

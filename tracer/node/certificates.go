@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	trace "ktrace/decoder/tls"
 	"ktrace/tracer/netns"
 )
@@ -27,7 +27,7 @@ type Certificates struct {
 	tracker *trace.Tracker
 	asked   map[inquired]time.Time
 	running int
-	answers chan decoder.Certificates
+	answers chan event.Certificates
 }
 
 // inquired is a server, and what it was asked for.
@@ -45,11 +45,11 @@ const (
 
 // NewCertificates returns a witness that finds namespaces by the Observer.
 func NewCertificates(o *Reader) *Certificates {
-	return &Certificates{o: o, tracker: trace.NewTracker(), asked: map[inquired]time.Time{}, answers: make(chan decoder.Certificates, maxAsking)}
+	return &Certificates{o: o, tracker: trace.NewTracker(), asked: map[inquired]time.Time{}, answers: make(chan event.Certificates, maxAsking)}
 }
 
 // About implements decoder.Witness.
-func (w *Certificates) About(e decoder.Event) []decoder.Fact {
+func (w *Certificates) About(e event.Event) []event.Fact {
 	facts := w.answered()
 	ended, _ := w.tracker.Observe(e)
 	w.tracker.Flush(e.Time)
@@ -68,13 +68,13 @@ func (w *Certificates) About(e decoder.Event) []decoder.Fact {
 }
 
 // answered takes the answers that have come.
-func (w *Certificates) answered() []decoder.Fact {
-	var facts []decoder.Fact
+func (w *Certificates) answered() []event.Fact {
+	var facts []event.Fact
 	for w.running > 0 {
 		select {
 		case c := <-w.answers:
 			w.running--
-			facts = append(facts, decoder.Fact{Certificates: &c})
+			facts = append(facts, event.Fact{Certificates: &c})
 			continue
 		default:
 		}
@@ -84,18 +84,18 @@ func (w *Certificates) answered() []decoder.Fact {
 }
 
 // ask begins to ask. The fact that it returns goes before the first packet.
-func (w *Certificates) ask(inode uint32, q inquired) decoder.Fact {
-	c := decoder.Certificates{Netns: inode, Server: q.server, Name: q.name}
+func (w *Certificates) ask(inode uint32, q inquired) event.Fact {
+	c := event.Certificates{Netns: inode, Server: q.server, Name: q.name}
 	space, err := w.o.open(inode)
 	if err != nil {
 		c.Failed = err.Error()
-		return decoder.Fact{Certificates: &c}
+		return event.Fact{Certificates: &c}
 	}
 	i := inquiry{space: space, about: c, bound: make(chan uint16, 1)}
 	w.running++
 	go func() { w.answers <- i.run() }()
 	c.Port = <-i.bound
-	return decoder.Fact{Certificates: &c}
+	return event.Fact{Certificates: &c}
 }
 
 // Close waits for what was asked.
@@ -109,11 +109,11 @@ func (w *Certificates) Close() error {
 // inquiry is one handshake.
 type inquiry struct {
 	space *netns.Space
-	about decoder.Certificates
+	about event.Certificates
 	bound chan uint16 // the port that it comes from, before it is used; 0 if there is none
 }
 
-func (i inquiry) run() decoder.Certificates {
+func (i inquiry) run() event.Certificates {
 	ctx, cancel := context.WithTimeout(context.Background(), askFor)
 	defer cancel()
 	chain, port, err := i.shake(ctx)

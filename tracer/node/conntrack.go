@@ -12,7 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 	"ktrace/tracer/netlink"
 )
 
@@ -24,8 +25,8 @@ const (
 )
 
 // conntrackStats reads the counters of the namespace that the thread is in.
-func conntrackStats(inode uint32) (decoder.ConntrackStats, error) {
-	s := decoder.ConntrackStats{Netns: inode, Count: procNumber("nf_conntrack_count"), Max: procNumber("nf_conntrack_max")}
+func conntrackStats(inode uint32) (event.ConntrackStats, error) {
+	s := event.ConntrackStats{Netns: inode, Count: procNumber("nf_conntrack_count"), Max: procNumber("nf_conntrack_max")}
 	c, err := netlink.Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return s, err
@@ -44,7 +45,7 @@ func conntrackStats(inode uint32) (decoder.ConntrackStats, error) {
 }
 
 // addStats adds the counters of one CPU (enum ctattr_stats_cpu).
-func addStats(total *decoder.ConntrackCounters, b []byte) {
+func addStats(total *event.ConntrackCounters, b []byte) {
 	fields := map[uint16]*uint64{2: &total.Found, 4: &total.Invalid, 8: &total.Insert, 9: &total.InsertFailed, 10: &total.Drop,
 		11: &total.EarlyDrop, 12: &total.Error, 13: &total.SearchRestart, 14: &total.ClashResolve, 15: &total.ChainTooLong}
 	for kind, value := range netlink.Attrs(b) {
@@ -72,8 +73,8 @@ const (
 )
 
 // tracked looks for the entry of a flow, given in either direction.
-func tracked(inode uint32, proto string, asked decoder.FlowTuple) (decoder.Tracked, error) {
-	t := decoder.Tracked{Netns: inode, Proto: proto, Asked: asked}
+func tracked(inode uint32, proto string, asked packet.FlowTuple) (event.Tracked, error) {
+	t := event.Tracked{Netns: inode, Proto: proto, Asked: asked}
 	c, err := netlink.Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return t, err
@@ -109,7 +110,7 @@ func protoNumber(name string) byte {
 	return 0
 }
 
-func tuple(proto byte, f decoder.FlowTuple) []byte {
+func tuple(proto byte, f packet.FlowTuple) []byte {
 	src, dst := f.Src.Addr().AsSlice(), f.Dst.Addr().AsSlice()
 	first := uint16(1) // CTA_IP_V4_SRC, _DST
 	if len(src) == 16 {
@@ -123,7 +124,7 @@ func tuple(proto byte, f decoder.FlowTuple) []byte {
 }
 
 // entry reads what the kernel says of one.
-func entry(t *decoder.Tracked, b []byte) {
+func entry(t *event.Tracked, b []byte) {
 	a := netlink.AttrMap(b)
 	t.Original, t.Reply = flow(a[ctaTupleOrig]), flow(a[ctaTupleReply])
 	status := netlink.NetUint32(a[ctaStatus])
@@ -144,7 +145,7 @@ func entry(t *decoder.Tracked, b []byte) {
 	}
 }
 
-func flow(b []byte) decoder.FlowTuple {
+func flow(b []byte) packet.FlowTuple {
 	a := netlink.AttrMap(b)
 	ip, proto := netlink.AttrMap(a[ctaTupleIP]), netlink.AttrMap(a[ctaTupleProto])
 	src, ok := netip.AddrFromSlice(ip[1])
@@ -153,5 +154,5 @@ func flow(b []byte) decoder.FlowTuple {
 		src, _ = netip.AddrFromSlice(ip[3])
 		dst, _ = netip.AddrFromSlice(ip[4])
 	}
-	return decoder.FlowTuple{Src: netip.AddrPortFrom(src, netlink.NetUint16(proto[ctaProtoSrc])), Dst: netip.AddrPortFrom(dst, netlink.NetUint16(proto[ctaProtoDst]))}
+	return packet.FlowTuple{Src: netip.AddrPortFrom(src, netlink.NetUint16(proto[ctaProtoSrc])), Dst: netip.AddrPortFrom(dst, netlink.NetUint16(proto[ctaProtoDst]))}
 }

@@ -3,31 +3,32 @@ package node
 import (
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/bounded"
+	"ktrace/decoder/event"
 	"ktrace/tracer/netns"
 )
 
 // Devices is the decoder.Witness that names the devices which events refer to, of whatever namespace.
 type DeviceNames struct {
 	finder *netns.Finder
-	known  map[decoder.Question]bool // of a question only namespace and device
-	missed map[decoder.Question]time.Time
+	known  map[event.Question]bool // of a question only namespace and device
+	missed map[event.Question]time.Time
 }
 
 // missedAgain is how soon a device that was not found is looked for again, by the events' clock.
 const missedAgain = time.Second
 
-// maxDevices is how many are remembered, fewer than decoder.Names does: it is told all of them again before it forgets.
-const maxDevices = decoder.RecentMost / 4
+// maxDevices is how many are remembered, fewer than stage.Names does: it is told all of them again before it forgets.
+const maxDevices = bounded.MapSize / 4
 
 // NewDevices returns the witness.
 func NewDeviceNames(spaces *netns.Finder) *DeviceNames {
-	return &DeviceNames{finder: spaces, known: map[decoder.Question]bool{}, missed: map[decoder.Question]time.Time{}}
+	return &DeviceNames{finder: spaces, known: map[event.Question]bool{}, missed: map[event.Question]time.Time{}}
 }
 
 // About implements decoder.Witness. The first event of a namespace tells all its devices.
-func (d *DeviceNames) About(e decoder.Event) []decoder.Fact {
-	q := decoder.Question{Netns: e.Netns, Ifindex: e.Ifindex}
+func (d *DeviceNames) About(e event.Event) []event.Fact {
+	q := event.Question{Netns: e.Netns, Ifindex: e.Ifindex}
 	if e.Netns == 0 || e.Ifindex == 0 || d.known[q] || e.Time.Sub(d.missed[q]) < missedAgain {
 		return nil
 	}
@@ -45,12 +46,12 @@ func (d *DeviceNames) About(e decoder.Event) []decoder.Fact {
 	if err != nil {
 		return nil
 	}
-	var facts []decoder.Fact
+	var facts []event.Fact
 	for _, device := range devices {
-		q := decoder.Question{Netns: device.Netns, Ifindex: device.Ifindex}
+		q := event.Question{Netns: device.Netns, Ifindex: device.Ifindex}
 		if !d.known[q] {
 			d.known[q] = true
-			facts = append(facts, decoder.Fact{Device: &device})
+			facts = append(facts, event.Fact{Device: &device})
 		}
 	}
 	return facts

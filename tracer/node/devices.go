@@ -3,25 +3,25 @@ package node
 import (
 	"errors"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/tracer/netns"
 )
 
 // Devices reads the devices of a namespace with their addresses of now, and in which namespace the other ends of its
 // veths are.
-func (o *Reader) Devices(inode uint32) []decoder.Fact {
+func (o *Reader) Devices(inode uint32) []event.Fact {
 	devices, err := o.devices(inode)
 	if err != nil {
 		return unread(inode, "devices", err)
 	}
-	facts := make([]decoder.Fact, 0, len(devices))
+	facts := make([]event.Fact, 0, len(devices))
 	for i := range devices {
-		facts = append(facts, decoder.Fact{Device: &devices[i]})
+		facts = append(facts, event.Fact{Device: &devices[i]})
 	}
 	return facts
 }
 
-func (o *Reader) devices(inode uint32) (devices []decoder.Device, err error) {
+func (o *Reader) devices(inode uint32) (devices []event.Device, err error) {
 	n, err := o.open(inode)
 	if err != nil {
 		return nil, err
@@ -39,7 +39,7 @@ func (o *Reader) devices(inode uint32) (devices []decoder.Device, err error) {
 
 // atFarEnd reports the devices of a packet's namespace, and which way the namespace at the other end of its veth has for
 // it: a packet that came was sent from there, one that could not leave would arrive there.
-func (w *Enricher) atFarEnd(e decoder.Event, arrives bool) []decoder.Fact {
+func (w *Enricher) atFarEnd(e event.Event, arrives bool) []event.Fact {
 	facts := w.reader.Devices(e.Netns)
 	if e.Packet == nil {
 		return facts
@@ -54,7 +54,7 @@ func (w *Enricher) atFarEnd(e decoder.Event, arrives bool) []decoder.Fact {
 			in = d.PeerIndex
 			facts = append(facts, w.reader.Devices(d.PeerNetns)...)
 		}
-		return append(facts, w.reader.Routes(decoder.Ask(e).At(d.PeerNetns, d.PeerIndex), in)...)
+		return append(facts, w.reader.Routes(event.Ask(e).At(d.PeerNetns, d.PeerIndex), in)...)
 	}
 	return facts
 }

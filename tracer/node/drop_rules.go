@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/ruleset"
 	"ktrace/tracer/boot"
 )
@@ -42,7 +42,7 @@ func (s *netnsState) readRules() {
 // all the same: then a rule rises too little, and is blamed with less confidence than it deserves.
 func (s *netnsState) readBase() {
 	s.readRules()
-	s.base, s.based, s.drops = s.rules.Counts(), s.read, map[decoder.Question]uint64{}
+	s.base, s.based, s.drops = s.rules.Counts(), s.read, map[event.Question]uint64{}
 }
 
 // complete asks until no set is wanting whose elements could be read.
@@ -60,25 +60,25 @@ func (s *netnsState) complete(ask func() []*ruleset.Set) error {
 }
 
 // Baseline reads the counters of a namespace, so that what rises later is told from what stood before.
-func (o *Reader) Baseline(inode uint32) []decoder.Fact {
-	return o.in(inode, "rules", func(s *netnsState) ([]decoder.Fact, error) {
+func (o *Reader) Baseline(inode uint32) []event.Fact {
+	return o.in(inode, "rules", func(s *netnsState) ([]event.Fact, error) {
 		s.readBase()
 		facts, err := s.readConntrack()
 		more, err2 := s.readNetstat()
 		facts = append(facts, more...)
 		for _, c := range s.rules.ChainFacts(inode) {
-			facts = append(facts, decoder.Fact{Chain: &c})
+			facts = append(facts, event.Fact{Chain: &c})
 		}
 		return facts, errors.Join(err, err2)
 	})
 }
 
-func unread(inode uint32, what string, err error) []decoder.Fact {
-	return []decoder.Fact{{Unread: &decoder.Unread{Netns: inode, What: what, Why: err.Error()}}}
+func unread(inode uint32, what string, err error) []event.Fact {
+	return []event.Fact{{Unread: &event.Unread{Netns: inode, What: what, Why: err.Error()}}}
 }
 
 // Services reads the services that kube-proxy wrote rules for.
-func (o *Reader) Services(inode uint32) []decoder.Fact {
+func (o *Reader) Services(inode uint32) []event.Fact {
 	s, err := o.ruled(inode, 0)
 	if err == nil {
 		err = s.complete(s.rules.ServiceSets)
@@ -86,9 +86,9 @@ func (o *Reader) Services(inode uint32) []decoder.Fact {
 	if err != nil {
 		return unread(inode, "services", err)
 	}
-	var facts []decoder.Fact
+	var facts []event.Fact
 	for _, f := range s.rules.Services(inode) {
-		facts = append(facts, decoder.Fact{Service: &f})
+		facts = append(facts, event.Fact{Service: &f})
 	}
 	return facts
 }
@@ -103,13 +103,13 @@ func (o *Reader) ruled(inode uint32, after time.Duration) (*netnsState, error) {
 }
 
 // ServiceRules tells what the rules of the packet's namespace do for its destination.
-func (o *Reader) ServiceRules(e decoder.Event) []decoder.Fact {
+func (o *Reader) ServiceRules(e event.Event) []event.Fact {
 	p, ok := ruleset.FromEvent(e)
 	if !ok {
 		return nil
 	}
 	s, err := o.ruled(e.Netns, at(e))
-	var f decoder.ServiceRules
+	var f event.ServiceRules
 	if err == nil {
 		err = s.complete(func() (wanted []*ruleset.Set) {
 			f, wanted = s.rules.ServiceRules(e.Netns, p)
@@ -119,31 +119,31 @@ func (o *Reader) ServiceRules(e decoder.Event) []decoder.Fact {
 	if err != nil {
 		return unread(e.Netns, "rules", err)
 	}
-	return []decoder.Fact{{ServiceRules: &f}}
+	return []event.Fact{{ServiceRules: &f}}
 }
 
 // Dropped counts a packet that netfilter dropped, for comparison with what the rules count.
-func (o *Reader) Dropped(e decoder.Event) {
+func (o *Reader) Dropped(e event.Event) {
 	s := o.states[e.Netns]
 	if s == nil {
 		return
 	}
 	s.last = time.Now()
-	if q := decoder.Ask(e); s.covers(e) && (s.drops[q] > 0 || len(s.drops) < maxDrops) {
+	if q := event.Ask(e); s.covers(e) && (s.drops[q] > 0 || len(s.drops) < maxDrops) {
 		s.drops[q]++
 	}
 }
 
 // at is when an event happened, since boot: a witness is asked before the stream adds the wall clock.
-func at(e decoder.Event) time.Duration { return time.Duration(e.Time.UnixNano()) }
+func at(e event.Event) time.Duration { return time.Duration(e.Time.UnixNano()) }
 
 // covers is whether the event came after the counters were read.
-func (s *netnsState) covers(e decoder.Event) bool {
+func (s *netnsState) covers(e event.Event) bool {
 	return s.base != nil && at(e) > s.based
 }
 
 // Blame names the rules that may have dropped the packet of an event.
-func (o *Reader) DropRules(e decoder.Event) []decoder.Fact {
+func (o *Reader) DropRules(e event.Event) []event.Fact {
 	p, ok := ruleset.FromEvent(e)
 	if !ok {
 		return nil
@@ -152,16 +152,16 @@ func (o *Reader) DropRules(e decoder.Event) []decoder.Fact {
 	if err != nil {
 		return unread(e.Netns, "rules", err)
 	}
-	c := ruleset.Case{About: decoder.Ask(e), Packet: p}
+	c := ruleset.Case{About: event.Ask(e), Packet: p}
 	if s.covers(e) {
 		c.Before, c.Drops = s.base, s.drops[c.About]
 	}
 	if err := s.Do(func() error { return place(&c, e.Ifindex) }); err != nil {
 		return unread(e.Netns, "route", err)
 	}
-	var b decoder.Blame
+	var b event.Blame
 	err = s.complete(func() (wanted []*ruleset.Set) {
-		if d, ok := e.Body.(decoder.Drop); ok && d.Conntrack == nil && s.rules.Untracks(c) {
+		if d, ok := e.Body.(event.Drop); ok && d.Conntrack == nil && s.rules.Untracks(c) {
 			c.Packet.State = ruleset.StateUntracked
 		}
 		b, wanted = s.rules.Blame(c)
@@ -170,7 +170,7 @@ func (o *Reader) DropRules(e decoder.Event) []decoder.Fact {
 	if err != nil {
 		return unread(e.Netns, "rules", err)
 	}
-	return []decoder.Fact{{Blame: &b}}
+	return []event.Fact{{Blame: &b}}
 }
 
 // place finds out at which hooks the packet may have been, and its devices, by asking which of its addresses are of

@@ -9,7 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
+	"ktrace/decoder/stage"
 )
 
 // Witness asks about the node what an event needs to be explained, and tells it before the event. Where asking costs
@@ -18,7 +20,7 @@ import (
 type Enricher struct {
 	reader   *Reader
 	rows     []row
-	names    *decoder.Names
+	names    *stage.Names
 	home     uint32
 	asked    map[asked]time.Time
 	pending  map[asked]deferred
@@ -27,7 +29,7 @@ type Enricher struct {
 	ranges   []netip.Prefix
 	ruled    map[uint32]bool // namespaces with rules for services
 	backends backends
-	emitted  map[serviceKey]decoder.ServiceFact
+	emitted  map[serviceKey]event.ServiceFact
 	tunnels  map[ownDevice]bool
 	silent   map[uint32]bool // namespaces with a tunnel's device that is down
 	own      map[ownKey]bool // whether an address is the namespace's, for a second
@@ -49,12 +51,12 @@ type ownKey struct {
 
 type asked struct {
 	fact  wanted
-	about decoder.Question
+	about event.Question
 }
 
 // late is a question that was put off.
 type deferred struct {
-	event decoder.Event // the newest that raised it
+	event event.Event // the newest that raised it
 	since time.Time
 	owed  bool // it was never answered, and whoever judges was told to wait
 }
@@ -72,8 +74,8 @@ const (
 
 // NewWitness returns a Witness that asks the Observer.
 func NewEnricher(o *Reader) *Enricher {
-	return &Enricher{reader: o, rows: table(), names: decoder.NewNames(), asked: map[asked]time.Time{}, pending: map[asked]deferred{},
-		seen: map[uint32]bool{}, services: map[netip.Addr]bool{}, ruled: map[uint32]bool{}, emitted: map[serviceKey]decoder.ServiceFact{}, own: map[ownKey]bool{},
+	return &Enricher{reader: o, rows: table(), names: stage.NewNames(), asked: map[asked]time.Time{}, pending: map[asked]deferred{},
+		seen: map[uint32]bool{}, services: map[netip.Addr]bool{}, ruled: map[uint32]bool{}, emitted: map[serviceKey]event.ServiceFact{}, own: map[ownKey]bool{},
 		silent: map[uint32]bool{}, tunnels: map[ownDevice]bool{}}
 }
 
@@ -85,7 +87,7 @@ func (w *Enricher) Close() error {
 
 // Begin reads what rules had counted before anything was seen, and the services that they serve, in every namespace that
 // there is now; of home, the node's own, the settings, too.
-func (w *Enricher) Begin(home uint32) []decoder.Fact {
+func (w *Enricher) Begin(home uint32) []event.Fact {
 	w.home = home
 	facts := w.baseline(home)
 	for _, inode := range w.reader.all() {
@@ -95,7 +97,7 @@ func (w *Enricher) Begin(home uint32) []decoder.Fact {
 }
 
 // baseline reads counters and services of a namespace for the first time.
-func (w *Enricher) baseline(inode uint32) []decoder.Fact {
+func (w *Enricher) baseline(inode uint32) []event.Fact {
 	if inode == 0 || w.seen[inode] {
 		return nil
 	}
@@ -111,9 +113,9 @@ func (w *Enricher) baseline(inode uint32) []decoder.Fact {
 }
 
 // newServices tells the services that changed since they were last told.
-func (w *Enricher) newServices(inode uint32) []decoder.Fact {
-	var facts []decoder.Fact
-	gone := map[serviceKey]decoder.ServiceFact{}
+func (w *Enricher) newServices(inode uint32) []event.Fact {
+	var facts []event.Fact
+	gone := map[serviceKey]event.ServiceFact{}
 	for k, s := range w.emitted {
 		if k.netns == inode {
 			gone[k] = s
@@ -121,7 +123,7 @@ func (w *Enricher) newServices(inode uint32) []decoder.Fact {
 	}
 	for _, f := range w.reader.Services(inode) {
 		if f.Service == nil {
-			return []decoder.Fact{f} // nothing can be said, then
+			return []event.Fact{f} // nothing can be said, then
 		}
 		k := serviceKey{inode, f.Service.Source, f.Service.System, f.Service.Namespace, f.Service.Name, f.Service.CIDR.String()}
 		delete(gone, k)
@@ -134,7 +136,7 @@ func (w *Enricher) newServices(inode uint32) []decoder.Fact {
 	for k, s := range gone {
 		delete(w.emitted, k)
 		s.Gone = true
-		facts = append(facts, decoder.Fact{Service: &s})
+		facts = append(facts, event.Fact{Service: &s})
 	}
 	for _, f := range facts {
 		w.learn(f)
@@ -146,13 +148,13 @@ func (w *Enricher) newServices(inode uint32) []decoder.Fact {
 }
 
 // About implements decoder.Witness.
-func (w *Enricher) About(e decoder.Event) []decoder.Fact {
-	if e.Body.Kind() != decoder.KindHop { // they have no names that matter here, and are the most
+func (w *Enricher) About(e event.Event) []event.Fact {
+	if e.Body.Kind() != event.KindHop { // they have no names that matter here, and are the most
 		e = w.names.Observe(e)[0]
 	}
-	if f, ok := e.Body.(decoder.Fact); ok {
+	if f, ok := e.Body.(event.Fact); ok {
 		w.learn(f)
-		if f == (decoder.Fact{}) { // a tick
+		if f == (event.Fact{}) { // a tick
 			return w.askDeferred()
 		}
 		return nil
@@ -171,7 +173,7 @@ func (w *Enricher) About(e decoder.Event) []decoder.Fact {
 	return append(facts, w.askAll(w.rows[i].facts, e)...)
 }
 
-func (w *Enricher) learn(f decoder.Fact) {
+func (w *Enricher) learn(f event.Fact) {
 	if f.Device != nil && f.Device.Tunnels() && len(w.tunnels) < maxAsked {
 		w.tunnels[ownDevice{f.Device.Netns, f.Device.Ifindex}] = true
 	}
@@ -204,12 +206,12 @@ func (w *Enricher) isService(a netip.Addr) bool {
 
 // askAll asks what was not asked lately. What is, or is too early, is asked later: where drops go on or have ended, the
 // last answer covers all of them.
-func (w *Enricher) askAll(wants []wanted, e decoder.Event) []decoder.Fact {
+func (w *Enricher) askAll(wants []wanted, e event.Event) []event.Fact {
 	begin := time.Now()
-	var facts []decoder.Fact
+	var facts []event.Fact
 	var did bool
 	for _, fact := range wants {
-		k := asked{fact: fact, about: decoder.Ask(e)}
+		k := asked{fact: fact, about: event.Ask(e)}
 		if last, ok := w.asked[k]; begin.Before(w.free) || (ok && begin.Sub(last) < againAfter) {
 			facts = append(facts, w.deferLookup(k, e)...)
 			continue
@@ -222,7 +224,7 @@ func (w *Enricher) askAll(wants []wanted, e decoder.Event) []decoder.Fact {
 	return facts
 }
 
-func (w *Enricher) ask(k asked, e decoder.Event) []decoder.Fact {
+func (w *Enricher) ask(k asked, e event.Event) []event.Fact {
 	if len(w.asked) >= maxAsked {
 		clear(w.asked)
 	}
@@ -231,13 +233,13 @@ func (w *Enricher) ask(k asked, e decoder.Event) []decoder.Fact {
 	w.asked[k] = time.Now()
 	facts := k.fact.ask(w, e)
 	if owed && !w.owes(k.about) {
-		facts = append(facts, decoder.Fact{PutOff: &decoder.PutOff{About: k.about, Over: true}})
+		facts = append(facts, event.Fact{PutOff: &event.PutOff{About: k.about, Over: true}})
 	}
 	return facts
 }
 
 // owes is whether anything about a question was put off that was never answered.
-func (w *Enricher) owes(about decoder.Question) bool {
+func (w *Enricher) owes(about event.Question) bool {
 	for k, l := range w.pending {
 		if l.owed && k.about == about {
 			return true
@@ -253,7 +255,7 @@ func (w *Enricher) rest(begin time.Time) {
 }
 
 // later keeps the newest event of a question for when there is time, and tells if it was never answered.
-func (w *Enricher) deferLookup(k asked, e decoder.Event) []decoder.Fact {
+func (w *Enricher) deferLookup(k asked, e event.Event) []event.Fact {
 	old, known := w.pending[k]
 	if !known && len(w.pending) >= maxPending {
 		return nil
@@ -267,7 +269,7 @@ func (w *Enricher) deferLookup(k asked, e decoder.Event) []decoder.Fact {
 	if !first {
 		return nil
 	}
-	return []decoder.Fact{{PutOff: &decoder.PutOff{About: k.about}}}
+	return []event.Fact{{PutOff: &event.PutOff{About: k.about}}}
 }
 
 // open are the questions that were put off: first those that somebody waits for, and of these which rule it was.
@@ -285,11 +287,11 @@ func (w *Enricher) openQuestions() []asked {
 }
 
 // putOff asks what was put off, as far as there is time.
-func (w *Enricher) askDeferred() []decoder.Fact {
+func (w *Enricher) askDeferred() []event.Fact {
 	if time.Now().Before(w.free) {
 		return nil
 	}
-	var facts []decoder.Fact
+	var facts []event.Fact
 	for _, k := range w.openQuestions() {
 		begin := time.Now()
 		if begin.Before(w.free) {
@@ -305,8 +307,8 @@ func (w *Enricher) askDeferred() []decoder.Fact {
 
 // Poll asks what is still open and tells what rose without an event: losses that make none. It is to be called every
 // second and at the end.
-func (w *Enricher) Poll() []decoder.Fact {
-	var facts []decoder.Fact
+func (w *Enricher) Poll() []event.Fact {
+	var facts []event.Fact
 	begin := time.Now()
 	for _, k := range w.openQuestions() {
 		if time.Since(begin) > pollFor {
@@ -327,7 +329,7 @@ func (w *Enricher) Poll() []decoder.Fact {
 }
 
 // lost tells of the protocols' counters if they stand for lost connections or packets, some of which make no event.
-func (w *Enricher) lost(inode uint32) []decoder.Fact {
+func (w *Enricher) lost(inode uint32) []event.Fact {
 	facts := w.reader.Netstat(inode)
 	n := facts[0].Netstat
 	if n == nil {
@@ -341,8 +343,8 @@ func (w *Enricher) lost(inode uint32) []decoder.Fact {
 	return nil
 }
 
-func (w *Enricher) poll(inode uint32, s *netnsState) []decoder.Fact {
-	var facts []decoder.Fact
+func (w *Enricher) poll(inode uint32, s *netnsState) []event.Fact {
+	var facts []event.Fact
 	for _, f := range w.reader.Conntrack(inode) {
 		if f.Conntrack == nil || lossy(f.Conntrack.Rose) || inode == w.home {
 			facts = append(facts, f)
@@ -382,8 +384,8 @@ const (
 	translation
 )
 
-func (f wanted) ask(w *Enricher, e decoder.Event) []decoder.Fact {
-	about := decoder.Ask(e)
+func (f wanted) ask(w *Enricher, e event.Event) []event.Fact {
+	about := event.Ask(e)
 	switch f {
 	case dropRules:
 		return w.reader.DropRules(e)
@@ -433,9 +435,9 @@ const maxTracking = 8
 
 // tracked looks for the flow where it was translated, which is another namespace than the receiver's as a rule. Behind
 // the translation it is known by its answer.
-func (w *Enricher) tracked(e decoder.Event) []decoder.Fact {
-	answer := decoder.FlowTuple{Src: e.Packet.Destination(), Dst: e.Packet.Source()}
-	var none []decoder.Fact
+func (w *Enricher) tracked(e event.Event) []event.Fact {
+	answer := packet.FlowTuple{Src: e.Packet.Destination(), Dst: e.Packet.Source()}
+	var none []event.Fact
 	left := maxTracking
 	for inode, s := range w.reader.states {
 		if s.conntrack == nil || s.conntrack.Count == 0 || left == 0 {
@@ -452,8 +454,8 @@ func (w *Enricher) tracked(e decoder.Event) []decoder.Fact {
 }
 
 // cameInBy is the device by which a packet came in; 0 if it was sent from this namespace.
-func (w *Enricher) cameInBy(e decoder.Event) uint32 {
-	if e.Direction == decoder.Out || w.isOwn(e.Netns, e.Packet.Src) {
+func (w *Enricher) cameInBy(e event.Event) uint32 {
+	if e.Direction == event.Out || w.isOwn(e.Netns, e.Packet.Src) {
 		return 0
 	}
 	return e.Ifindex
@@ -481,8 +483,8 @@ func (w *Enricher) isOwn(inode uint32, a netip.Addr) bool {
 
 // row says which facts an event needs.
 type row struct {
-	kind    decoder.Kind
-	when    func(*Enricher, decoder.Event) bool
+	kind    event.Kind
+	when    func(*Enricher, event.Event) bool
 	dropped bool // by netfilter
 	facts   []wanted
 }
@@ -490,101 +492,101 @@ type row struct {
 // table has a row for every kind of event that the node can explain; the first that holds counts.
 func table() []row {
 	return []row{
-		{decoder.KindDrop, byNetfilter, true, []wanted{dropRules, conntrackCounters, settings, serviceRules, sourcePorts, tracking, listener}},
-		{decoder.KindDrop, noNeighbour, false, []wanted{nextHop, leadsTo, serviceRules}},
-		{decoder.KindDrop, noSocket, false, []wanted{receiver, trackedFlow}},
-		{decoder.KindDrop, reason("SOCKET_RCVBUFF", "SOCKET_BACKLOG", "PROTO_MEM", "TCP_LISTEN_OVERFLOW"), false,
+		{event.KindDrop, byNetfilter, true, []wanted{dropRules, conntrackCounters, settings, serviceRules, sourcePorts, tracking, listener}},
+		{event.KindDrop, noNeighbour, false, []wanted{nextHop, leadsTo, serviceRules}},
+		{event.KindDrop, noSocket, false, []wanted{receiver, trackedFlow}},
+		{event.KindDrop, reason("SOCKET_RCVBUFF", "SOCKET_BACKLOG", "PROTO_MEM", "TCP_LISTEN_OVERFLOW"), false,
 			[]wanted{receiver, protocolCounters, settings}},
-		{decoder.KindDrop, notPassedOn, false, []wanted{routes, settings, cameFrom, serviceRules}},
-		{decoder.KindDrop, atProgram, false, []wanted{programs}},
-		{decoder.KindDrop, atCgroup, false, []wanted{cgroupPrograms}},
-		{decoder.KindDrop, atQueue, false, []wanted{waiting}},
-		{decoder.KindDrop, reason("IP_", "PKT_TOO_BIG", "NOT_SPECIFIED", decoder.ReasonNotTold), false, []wanted{routes, settings, serviceRules}},
-		{decoder.KindDrop, outOfTunnel, false, []wanted{routes}},
-		{decoder.KindHop, notUnpacked, false, []wanted{receiver}},
-		{decoder.KindHop, untranslated, false, []wanted{serviceRules, settings, routes}},
-		{decoder.KindHop, misdirected, false, []wanted{translation}},
-		{decoder.KindSock, sock(decoder.SockSynLost, decoder.SockBufferFull, decoder.SockSynackResent), false,
+		{event.KindDrop, notPassedOn, false, []wanted{routes, settings, cameFrom, serviceRules}},
+		{event.KindDrop, atProgram, false, []wanted{programs}},
+		{event.KindDrop, atCgroup, false, []wanted{cgroupPrograms}},
+		{event.KindDrop, atQueue, false, []wanted{waiting}},
+		{event.KindDrop, reason("IP_", "PKT_TOO_BIG", "NOT_SPECIFIED", event.ReasonNotTold), false, []wanted{routes, settings, serviceRules}},
+		{event.KindDrop, outOfTunnel, false, []wanted{routes}},
+		{event.KindHop, notUnpacked, false, []wanted{receiver}},
+		{event.KindHop, untranslated, false, []wanted{serviceRules, settings, routes}},
+		{event.KindHop, misdirected, false, []wanted{translation}},
+		{event.KindSock, sock(event.SockSynLost, event.SockBufferFull, event.SockSynackResent), false,
 			[]wanted{receiver, protocolCounters, settings}},
-		{decoder.KindSock, sock(decoder.SockResent), false, []wanted{settings}},
-		{decoder.KindSock, sock(decoder.SockError), false, []wanted{routes, settings}},
-		{decoder.KindSock, sock(decoder.SockNoRoute), false, []wanted{routes, cameFrom}},
-		{decoder.KindSock, sock(decoder.SockResetSent), false, []wanted{trackedFlow}},
+		{event.KindSock, sock(event.SockResent), false, []wanted{settings}},
+		{event.KindSock, sock(event.SockError), false, []wanted{routes, settings}},
+		{event.KindSock, sock(event.SockNoRoute), false, []wanted{routes, cameFrom}},
+		{event.KindSock, sock(event.SockResetSent), false, []wanted{trackedFlow}},
 	}
 }
 
 // byNetfilter is whether rules or conntrack dropped the packet.
-func byNetfilter(_ *Enricher, e decoder.Event) bool {
-	return e.Packet != nil && e.Body.(decoder.Drop).ByNetfilter()
+func byNetfilter(_ *Enricher, e event.Event) bool {
+	return e.Packet != nil && e.Body.(event.Drop).ByNetfilter()
 }
 
 // noNeighbour is whether the next host did not answer with its link address.
-func noNeighbour(_ *Enricher, e decoder.Event) bool {
-	return e.Packet != nil && !e.Packet.Dst.IsMulticast() && e.Body.(decoder.Drop).NoNeighbour()
+func noNeighbour(_ *Enricher, e event.Event) bool {
+	return e.Packet != nil && !e.Packet.Dst.IsMulticast() && e.Body.(event.Drop).NoNeighbour()
 }
 
 // notPassedOn is whether the packet was for another host, and not passed on. ip6_forward says so only on newer kernels.
-func notPassedOn(_ *Enricher, e decoder.Event) bool {
-	d := e.Body.(decoder.Drop)
+func notPassedOn(_ *Enricher, e event.Event) bool {
+	d := e.Body.(event.Drop)
 	return e.Packet != nil && !e.Packet.Dst.IsMulticast() && !d.MadeUp() && (d.NoWay() || d.Location == "ip6_forward" && d.Unexplained())
 }
 
 // atProgram is whether a program or a filter at a device took the packet.
-func atProgram(w *Enricher, e decoder.Event) bool {
-	return e.Ifindex != 0 && e.Packet != nil && (reason("TC_")(w, e) || e.Body.(decoder.Drop).ByXDP())
+func atProgram(w *Enricher, e event.Event) bool {
+	return e.Ifindex != 0 && e.Packet != nil && (reason("TC_")(w, e) || e.Body.(event.Drop).ByXDP())
 }
 
 // atCgroup is whether a program of the control group of the packet's socket may have taken it.
-func atCgroup(_ *Enricher, e decoder.Event) bool {
-	return e.Cgroup != 0 && e.Packet != nil && e.Body.(decoder.Drop).ByCgroup() != ""
+func atCgroup(_ *Enricher, e event.Event) bool {
+	return e.Cgroup != 0 && e.Packet != nil && e.Body.(event.Drop).ByCgroup() != ""
 }
 
 // atQueue is whether a device's queue took the packet.
-func atQueue(w *Enricher, e decoder.Event) bool {
-	d := e.Body.(decoder.Drop)
+func atQueue(w *Enricher, e event.Event) bool {
+	d := e.Body.(event.Drop)
 	return e.Ifindex != 0 && (reason("QDISC_", "CAKE_", "FQ_", "DUALPI2_")(w, e) || d.Unexplained() && strings.HasPrefix(d.Location, "kfree_skb_list"))
 }
 
 // noSocket is whether nobody was there to take the packet.
-func noSocket(_ *Enricher, e decoder.Event) bool {
-	return e.Packet != nil && !e.Packet.Dst.IsMulticast() && e.Body.(decoder.Drop).NoSocket()
+func noSocket(_ *Enricher, e event.Event) bool {
+	return e.Packet != nil && !e.Packet.Dst.IsMulticast() && e.Body.(event.Drop).NoSocket()
 }
 
 // reason holds for drops whose reason begins with one of the prefixes. What was sent to many is dropped by most.
-func reason(prefixes ...string) func(*Enricher, decoder.Event) bool {
-	return func(_ *Enricher, e decoder.Event) bool {
-		d := e.Body.(decoder.Drop)
+func reason(prefixes ...string) func(*Enricher, event.Event) bool {
+	return func(_ *Enricher, e event.Event) bool {
+		d := e.Body.(event.Drop)
 		return e.Packet != nil && !e.Packet.Dst.IsMulticast() && !d.MadeUp() && slices.ContainsFunc(prefixes, func(p string) bool {
 			return strings.HasPrefix(d.Reason, p)
 		})
 	}
 }
 
-func sock(ops ...decoder.SockOp) func(*Enricher, decoder.Event) bool {
-	return func(_ *Enricher, e decoder.Event) bool {
-		return e.Packet != nil && slices.Contains(ops, e.Body.(decoder.Sock).Op)
+func sock(ops ...event.SockOp) func(*Enricher, event.Event) bool {
+	return func(_ *Enricher, e event.Event) bool {
+		return e.Packet != nil && slices.Contains(ops, e.Body.(event.Sock).Op)
 	}
 }
 
 // untranslated holds for a packet that leaves by a device of the node for the address of a service. In the sender's own
 // namespace it always is, unless that is one which translates: there translation is yet to come.
-func untranslated(w *Enricher, e decoder.Event) bool {
-	h := e.Body.(decoder.Hop)
-	return e.Packet != nil && e.Direction == decoder.Out && !h.Conntrack.DNAT() && w.isService(e.Packet.Dst) &&
+func untranslated(w *Enricher, e event.Event) bool {
+	h := e.Body.(event.Hop)
+	return e.Packet != nil && e.Direction == event.Out && !h.Conntrack.DNAT() && w.isService(e.Packet.Dst) &&
 		(e.Netns == w.home || w.ruled[e.Netns] || !w.isOwn(e.Netns, e.Packet.Src))
 }
 
 // notUnpacked holds for a tunnel's packet that arrives where a device for it is down: somebody else may have its port.
-func notUnpacked(w *Enricher, e decoder.Event) bool {
-	return e.Packet != nil && e.Packet.Tunnel != nil && e.Direction == decoder.In && w.silent[e.Netns] && w.isOwn(e.Netns, e.Packet.Dst)
+func notUnpacked(w *Enricher, e event.Event) bool {
+	return e.Packet != nil && e.Packet.Tunnel != nil && e.Direction == event.In && w.silent[e.Netns] && w.isOwn(e.Netns, e.Packet.Dst)
 }
 
 // outOfTunnel is whether a tunnel's device had the packet that was dropped.
-func outOfTunnel(w *Enricher, e decoder.Event) bool {
+func outOfTunnel(w *Enricher, e event.Event) bool {
 	return e.Packet != nil && !e.Packet.Dst.IsMulticast() && w.tunnels[ownDevice{e.Netns, e.Ifindex}]
 }
 
 // lossy is whether any of what rose stands for a packet that was lost.
-func lossy(c decoder.ConntrackCounters) bool {
+func lossy(c event.ConntrackCounters) bool {
 	return c.InsertFailed+c.Drop+c.EarlyDrop+c.Invalid+c.ChainTooLong > 0
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 	"ktrace/testdata/lab"
 	"ktrace/tracer"
 	"ktrace/tracer/kallsyms"
@@ -20,12 +22,12 @@ import (
 )
 
 // watch traces UDP and ICMP in the namespaces while traffic runs, with a witness, and returns all that the stream told.
-func watch(t *testing.T, spaces []*lab.NS, traffic func()) []decoder.Event {
+func watch(t *testing.T, spaces []*lab.NS, traffic func()) []event.Event {
 	t.Helper()
 	const udpAndICMP = tracer.UDP | tracer.ICMP
 	w := NewEnricher(observe(t))
 	tr, err := tracer.Open(tracer.Options{
-		Poll:    func(tracer.Maps) ([]decoder.Fact, error) { return w.Poll(), nil },
+		Poll:    func(tracer.Maps) ([]event.Fact, error) { return w.Poll(), nil },
 		Probes:  []string{tracer.PathProbe},
 		Globals: []tracer.Globals{tracer.PathFilter{Hops: udpAndICMP, Drops: udpAndICMP, Snap: 512}, tracer.Selection{Selecting: true}},
 		Prepare: func(m tracer.Maps) error {
@@ -47,7 +49,7 @@ func watch(t *testing.T, spaces []*lab.NS, traffic func()) []decoder.Event {
 	stream := &decoder.Stream{Frames: tr, Witnesses: []decoder.Witness{kallsyms.NewSymbols(), w}}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second) // so that what was put off is asked
 	defer cancel()
-	var all []decoder.Event
+	var all []event.Event
 	for {
 		e, err := stream.Next(ctx)
 		if errors.Is(err, io.EOF) {
@@ -65,10 +67,10 @@ func watch(t *testing.T, spaces []*lab.NS, traffic func()) []decoder.Event {
 }
 
 // facts returns those for which pick returns something.
-func facts[T any](events []decoder.Event, pick func(decoder.Fact) *T) []T {
+func facts[T any](events []event.Event, pick func(event.Fact) *T) []T {
 	var all []T
 	for _, e := range events {
-		if f, ok := e.Body.(decoder.Fact); ok {
+		if f, ok := e.Body.(event.Fact); ok {
 			if x := pick(f); x != nil {
 				all = append(all, *x)
 			}
@@ -143,21 +145,21 @@ func TestTheRuleThatDroppedIsNamed(t *testing.T) {
 			events := watch(t, []*lab.NS{c.Node, pod.NS}, func() { send(t, pod.NS, addr, n, false) })
 			drops := 0
 			for _, e := range events {
-				if _, ok := e.Body.(decoder.Drop); ok && e.Packet.Proto == "udp" && e.Netns == c.Node.Inode() {
+				if _, ok := e.Body.(event.Drop); ok && e.Packet.Proto == "udp" && e.Netns == c.Node.Inode() {
 					drops++
 				}
 			}
-			blames := facts(events, func(f decoder.Fact) *decoder.Blame { return f.Blame })
+			blames := facts(events, func(f event.Fact) *event.Blame { return f.Blame })
 			if len(blames) == 0 {
 				t.Fatalf("nobody was blamed for %d drops", drops)
 			}
 			b := blames[len(blames)-1]
 			if len(b.Suspects) == 0 || !strings.HasPrefix(b.Suspects[0].Text, f.text) || b.Suspects[0].Hook != f.hook || b.Suspects[0].Verdict != f.verdict ||
 				b.Suspects[0].Reject != f.reject {
-				t.Fatalf("got %s, want %s", decoder.Fact{Blame: &b}.Summary(), f.text)
+				t.Fatalf("got %s, want %s", event.Fact{Blame: &b}.Summary(), f.text)
 			}
-			if b.Confidence != decoder.Certain || int(b.Drops) != drops || b.Suspects[0].Rose < b.Drops || !b.Compared {
-				t.Errorf("got %s, want certain, %d drops", decoder.Fact{Blame: &b}.Summary(), drops)
+			if b.Confidence != event.Certain || int(b.Drops) != drops || b.Suspects[0].Rose < b.Drops || !b.Compared {
+				t.Errorf("got %s, want certain, %d drops", event.Fact{Blame: &b}.Summary(), drops)
 			}
 		})
 	}
@@ -180,16 +182,16 @@ func TestTheStateOfAServiceIsReportedWhenItsPacketLeavesUntranslated(t *testing.
 		iptables(r)
 	}
 	events := watch(t, []*lab.NS{c.Node, pod.NS}, func() { send(t, pod.NS, lab.ServiceDNS+":53", 3, false) })
-	services := facts(events, func(f decoder.Fact) *decoder.ServiceFact { return f.Service })
+	services := facts(events, func(f event.Fact) *event.ServiceFact { return f.Service })
 	if len(services) != 1 || services[0].Name != "kube-dns" || services[0].Netns != c.Node.Inode() {
 		t.Errorf("got services %+v, want kube-dns of the node", services)
 	}
-	states := facts(events, func(f decoder.Fact) *decoder.ServiceRules { return f.ServiceRules })
+	states := facts(events, func(f event.Fact) *event.ServiceRules { return f.ServiceRules })
 	if len(states) == 0 {
 		t.Fatal("nothing was told of the rules")
 	}
 	for _, s := range states {
-		if s.Netns == c.Node.Inode() && (s.State != decoder.ServiceMissing || s.Proto != "udp" || s.Addr.String() != lab.ServiceDNS+":53") {
+		if s.Netns == c.Node.Inode() && (s.State != event.ServiceMissing || s.Proto != "udp" || s.Addr.String() != lab.ServiceDNS+":53") {
 			t.Errorf("got %+v, want missing", s)
 		}
 	}
@@ -203,7 +205,7 @@ func TestAHealthyNodeIsNotAskedAboutItsPackets(t *testing.T) {
 	send(t, pod.NS, lab.ServiceDNS+":53", 1, true)
 	events := watch(t, []*lab.NS{c.Node, pod.NS}, func() { send(t, pod.NS, lab.ServiceDNS+":53", 23, true) })
 	for _, e := range events {
-		if f, ok := e.Body.(decoder.Fact); ok && (f.Blame != nil || f.Route != nil || f.ServiceRules != nil) {
+		if f, ok := e.Body.(event.Fact); ok && (f.Blame != nil || f.Route != nil || f.ServiceRules != nil) {
 			t.Errorf("told %s", f.Summary())
 		}
 	}
@@ -211,8 +213,8 @@ func TestAHealthyNodeIsNotAskedAboutItsPackets(t *testing.T) {
 
 func BenchmarkAPacketThatNeedsNoExplanation(b *testing.B) {
 	w := NewEnricher(observe(b))
-	e := decoder.Event{Header: decoder.Header{Netns: 1, Ifindex: 2, Direction: decoder.Out}, Body: decoder.Hop{},
-		Packet: &decoder.Packet{Family: "ipv4", Proto: "udp", Src: netip.MustParseAddr("10.244.1.2"), Dst: netip.MustParseAddr("10.9.0.2"), Dport: 53}}
+	e := event.Event{Header: event.Header{Netns: 1, Ifindex: 2, Direction: event.Out}, Body: event.Hop{},
+		Packet: &packet.Packet{Family: "ipv4", Proto: "udp", Src: netip.MustParseAddr("10.244.1.2"), Dst: netip.MustParseAddr("10.9.0.2"), Dport: 53}}
 	b.ReportAllocs()
 	for b.Loop() {
 		w.About(e)
@@ -236,16 +238,16 @@ func TestWhatIsPutOffIsReportedAndSoIsItsEnd(t *testing.T) {
 	c := lab.NewCluster(t)
 	w := NewEnricher(observe(t))
 	w.Begin(c.Node.Inode())
-	dropped := decoder.Event{
-		Header: decoder.Header{Netns: c.Node.Inode()},
-		Packet: &decoder.Packet{Family: "ipv4", Proto: "udp", Src: netip.MustParseAddr("10.244.1.2"), Dst: netip.MustParseAddr("10.9.0.2"), Dport: 53},
-		Body:   decoder.Drop{Reason: "NETFILTER_DROP", Location: "nf_hook_slow"},
+	dropped := event.Event{
+		Header: event.Header{Netns: c.Node.Inode()},
+		Packet: &packet.Packet{Family: "ipv4", Proto: "udp", Src: netip.MustParseAddr("10.244.1.2"), Dst: netip.MustParseAddr("10.9.0.2"), Dport: 53},
+		Body:   event.Drop{Reason: "NETFILTER_DROP", Location: "nf_hook_slow"},
 	}
-	told := func(all []decoder.Fact) (begun, over int) {
+	told := func(all []event.Fact) (begun, over int) {
 		for _, f := range all {
 			switch {
 			case f.PutOff == nil:
-			case f.PutOff.About != decoder.Ask(dropped):
+			case f.PutOff.About != event.Ask(dropped):
 				t.Errorf("told of %+v", f.PutOff)
 			case f.PutOff.Over:
 				over++
@@ -263,7 +265,7 @@ func TestWhatIsPutOffIsReportedAndSoIsItsEnd(t *testing.T) {
 		t.Errorf("told again: %d, %d", begun, over)
 	}
 	w.pending[asked{fact: dropRules}] = deferred{since: time.Now().Add(-time.Hour)} // answered before, and nobody waits
-	if first := w.openQuestions()[0]; first != (asked{dropRules, decoder.Ask(dropped)}) {
+	if first := w.openQuestions()[0]; first != (asked{dropRules, event.Ask(dropped)}) {
 		t.Errorf("%+v is asked first, want which rule dropped it, for that is waited for", first)
 	}
 	delete(w.pending, asked{fact: dropRules})
@@ -283,14 +285,14 @@ func TestAWitnessForgetsServicesThatAreGone(t *testing.T) {
 	w := NewEnricher(New(netns.NewFinder(procfs.New("/"))))
 	for i := range 2 * maxNetns {
 		addr := netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)})
-		s := decoder.ServiceFact{Addrs: []netip.Addr{addr}}
-		w.learn(decoder.Fact{Service: &s})
+		s := event.ServiceFact{Addrs: []netip.Addr{addr}}
+		w.learn(event.Fact{Service: &s})
 		if !w.isService(addr) {
 			t.Fatalf("%v is no service", addr)
 		}
 		s.Gone = true
-		w.learn(decoder.Fact{Service: &s})
-		w.learn(decoder.Fact{Device: &decoder.Device{Netns: uint32(i + 1), Name: "vxlan0", Type: "vxlan", Down: true}})
+		w.learn(event.Fact{Service: &s})
+		w.learn(event.Fact{Device: &event.Device{Netns: uint32(i + 1), Name: "vxlan0", Type: "vxlan", Down: true}})
 	}
 	if len(w.services) > 0 || len(w.silent) > maxNetns {
 		t.Errorf("%d services and %d namespaces are kept", len(w.services), len(w.silent))

@@ -6,15 +6,15 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/ruleset"
 	"ktrace/tracer/netlink"
 )
 
 // SourcePorts reports how many of the ports are taken that a dropped packet could have got by source translation; nothing
 // if it got none, or conntrack had taken its flow in before.
-func (o *Reader) SourcePorts(e decoder.Event) []decoder.Fact {
-	d, ok := e.Body.(decoder.Drop)
+func (o *Reader) SourcePorts(e event.Event) []event.Fact {
+	d, ok := e.Body.(event.Drop)
 	c := d.Conntrack
 	if !ok || !c.SNAT() || c.Confirmed() || c.Original.Src.Port() == 0 {
 		return nil
@@ -23,7 +23,7 @@ func (o *Reader) SourcePorts(e decoder.Event) []decoder.Fact {
 	if err != nil {
 		return unread(e.Netns, "rules", err)
 	}
-	use := decoder.PortUse{About: decoder.Ask(e), Server: c.Reply.Src, Source: c.Reply.Dst.Addr()}
+	use := event.PortUse{About: event.Ask(e), Server: c.Reply.Src, Source: c.Reply.Dst.Addr()}
 	rule, err := s.sourceRule(e, c)
 	if err != nil {
 		return unread(e.Netns, "rules", err)
@@ -41,11 +41,11 @@ func (o *Reader) SourcePorts(e decoder.Event) []decoder.Fact {
 	if err != nil {
 		return unread(e.Netns, "conntrack", err)
 	}
-	return []decoder.Fact{{PortUse: &use}}
+	return []event.Fact{{PortUse: &use}}
 }
 
 // sourceRule finds the rule that translated the source of a packet.
-func (s *netnsState) sourceRule(e decoder.Event, c *decoder.Conntrack) (rule *ruleset.Suspect, err error) {
+func (s *netnsState) sourceRule(e event.Event, c *event.Conntrack) (rule *ruleset.Suspect, err error) {
 	p, ok := ruleset.FromEvent(e)
 	if !ok {
 		return nil, nil

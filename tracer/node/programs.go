@@ -8,19 +8,19 @@ import (
 	bpflink "github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/tracer/netlink"
 )
 
 // Programs reads which BPF programs and filters packets pass at a device.
-func (o *Reader) Programs(inode, ifindex uint32) []decoder.Fact {
-	return o.in(inode, "programs", func(*netnsState) ([]decoder.Fact, error) {
-		var facts []decoder.Fact
+func (o *Reader) Programs(inode, ifindex uint32) []event.Fact {
+	return o.in(inode, "programs", func(*netnsState) ([]event.Fact, error) {
+		var facts []event.Fact
 		found := func(at string, id uint32, name string) {
 			if ours(name) {
 				return
 			}
-			facts = append(facts, decoder.Fact{Program: &decoder.Program{Netns: inode, Ifindex: ifindex, At: at, ID: id, Name: name}})
+			facts = append(facts, event.Fact{Program: &event.Program{Netns: inode, Ifindex: ifindex, At: at, ID: id, Name: name}})
 		}
 		attached(ifindex, found)
 		return facts, listed(ifindex, found)

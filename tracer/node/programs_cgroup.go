@@ -10,13 +10,13 @@ import (
 	bpflink "github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/tracer/kube"
 )
 
 // CgroupPrograms reads which BPF programs the packets of a control group's sockets pass: its own and those of the groups
 // above it. Version 1 has none.
-func (o *Reader) CgroupPrograms(inode uint32, id uint64) []decoder.Fact {
+func (o *Reader) CgroupPrograms(inode uint32, id uint64) []event.Fact {
 	facts, err := o.cgroupPrograms(id)
 	if err != nil {
 		return unread(inode, "programs", err)
@@ -24,7 +24,7 @@ func (o *Reader) CgroupPrograms(inode uint32, id uint64) []decoder.Fact {
 	return facts
 }
 
-func (o *Reader) cgroupPrograms(id uint64) ([]decoder.Fact, error) {
+func (o *Reader) cgroupPrograms(id uint64) ([]event.Fact, error) {
 	h, err := kube.FindHierarchy(o.finder.Node())
 	if err != nil || h.ID != 0 {
 		return nil, err
@@ -37,10 +37,10 @@ func (o *Reader) cgroupPrograms(id uint64) ([]decoder.Fact, error) {
 	if err != nil {
 		return nil, fmt.Errorf("control group %d: %w", id, err)
 	}
-	var facts []decoder.Fact
+	var facts []event.Fact
 	for ; strings.HasPrefix(dir, root); dir = filepath.Dir(dir) {
 		seen := strings.TrimPrefix(dir, strings.TrimSuffix(o.finder.Node().HostRoot(), "/"))
-		more, err := programsOf(dir, decoder.Program{Cgroup: id, Dir: seen})
+		more, err := programsOf(dir, event.Program{Cgroup: id, Dir: seen})
 		if err != nil {
 			return facts, fmt.Errorf("programs of %s: %w", dir, err)
 		}
@@ -66,14 +66,14 @@ func cgroupDir(root string, id uint64) (string, error) {
 }
 
 // programsOf lists what is attached to a control group itself.
-func programsOf(dir string, like decoder.Program) ([]decoder.Fact, error) {
+func programsOf(dir string, like event.Program) ([]event.Fact, error) {
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(fd)
-	var facts []decoder.Fact
-	for at, kind := range map[string]ebpf.AttachType{decoder.AtCgroupIngress: ebpf.AttachCGroupInetIngress, decoder.AtCgroupEgress: ebpf.AttachCGroupInetEgress} {
+	var facts []event.Fact
+	for at, kind := range map[string]ebpf.AttachType{event.AtCgroupIngress: ebpf.AttachCGroupInetIngress, event.AtCgroupEgress: ebpf.AttachCGroupInetEgress} {
 		result, err := bpflink.QueryPrograms(bpflink.QueryOptions{Target: fd, Attach: kind})
 		if err != nil {
 			return facts, err
@@ -82,7 +82,7 @@ func programsOf(dir string, like decoder.Program) ([]decoder.Fact, error) {
 			if name := programName(p.ID); !ours(name) {
 				like.At, like.ID, like.Name = at, uint32(p.ID), name
 				found := like
-				facts = append(facts, decoder.Fact{Program: &found})
+				facts = append(facts, event.Fact{Program: &found})
 			}
 		}
 	}

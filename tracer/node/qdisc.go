@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/tracer/netlink"
 )
 
@@ -14,12 +14,12 @@ import (
 const sizeofTcMsg = 20
 
 // Qdiscs reads the queueing disciplines of a device and what they have counted.
-func (o *Reader) Qdiscs(inode, ifindex uint32) []decoder.Fact {
-	return o.in(inode, "qdisc", func(*netnsState) ([]decoder.Fact, error) { return qdiscs(inode, ifindex) })
+func (o *Reader) Qdiscs(inode, ifindex uint32) []event.Fact {
+	return o.in(inode, "qdisc", func(*netnsState) ([]event.Fact, error) { return qdiscs(inode, ifindex) })
 }
 
 // qdiscs is called in the namespace. The kernel gives those of all devices, or of one.
-func qdiscs(inode, ifindex uint32) ([]decoder.Fact, error) {
+func qdiscs(inode, ifindex uint32) ([]event.Fact, error) {
 	unplugged, err := noCarrier(ifindex)
 	if err != nil {
 		return nil, err
@@ -31,11 +31,11 @@ func qdiscs(inode, ifindex uint32) ([]decoder.Fact, error) {
 	defer c.Close()
 	request := make([]byte, sizeofTcMsg)
 	binary.NativeEndian.PutUint32(request[4:], ifindex)
-	var facts []decoder.Fact
+	var facts []event.Fact
 	err = c.Ask(unix.RTM_GETQDISC, unix.NLM_F_DUMP, request, func(m netlink.Message) error {
 		if q, ok := qdisc(inode, m.Payload); ok && q.Ifindex == ifindex {
 			q.NoCarrier = unplugged
-			facts = append(facts, decoder.Fact{Qdisc: &q})
+			facts = append(facts, event.Fact{Qdisc: &q})
 		}
 		return nil
 	})
@@ -46,12 +46,12 @@ func qdiscs(inode, ifindex uint32) ([]decoder.Fact, error) {
 }
 
 // qdisc reads struct tcmsg and attributes.
-func qdisc(inode uint32, b []byte) (decoder.Qdisc, bool) {
+func qdisc(inode uint32, b []byte) (event.Qdisc, bool) {
 	const kind, stats2, basic, waiting, packets64 = 1, 7, 1, 3, 8 // TCA_KIND, TCA_STATS2, and within it TCA_STATS_...
 	if len(b) < sizeofTcMsg {
-		return decoder.Qdisc{}, false
+		return event.Qdisc{}, false
 	}
-	q := decoder.Qdisc{Netns: inode, Ifindex: binary.NativeEndian.Uint32(b[4:]), Handle: binary.NativeEndian.Uint32(b[8:]), Parent: binary.NativeEndian.Uint32(b[12:])}
+	q := event.Qdisc{Netns: inode, Ifindex: binary.NativeEndian.Uint32(b[4:]), Handle: binary.NativeEndian.Uint32(b[8:]), Parent: binary.NativeEndian.Uint32(b[12:])}
 	all := netlink.AttrMap(b[sizeofTcMsg:])
 	q.Kind = unix.ByteSliceToString(all[kind])
 	stats := netlink.AttrMap(all[stats2])

@@ -5,7 +5,8 @@ import (
 	"net/netip"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 	"ktrace/decoder/ruleset"
 	"ktrace/tracer/netns"
 )
@@ -23,12 +24,12 @@ type netnsState struct {
 	inode     uint32
 	rules     *ruleset.Ruleset
 	read      time.Duration // when the rules were, since boot
-	conntrack *decoder.ConntrackStats
+	conntrack *event.ConntrackStats
 	netstat   counters
 
 	base  ruleset.Counts // what the rules had counted
 	based time.Duration  // at this time since boot
-	drops map[decoder.Question]uint64
+	drops map[event.Question]uint64
 	last  time.Time // that netfilter dropped
 
 	troubled time.Time // when an event here last needed to be explained
@@ -87,23 +88,23 @@ func (s *netnsState) Do(f func() error) error {
 }
 
 // in asks within a namespace; what cannot be had becomes a fact that says so.
-func (o *Reader) in(inode uint32, what string, ask func(*netnsState) ([]decoder.Fact, error)) []decoder.Fact {
+func (o *Reader) in(inode uint32, what string, ask func(*netnsState) ([]event.Fact, error)) []event.Fact {
 	s, err := o.state(inode)
-	var facts []decoder.Fact
+	var facts []event.Fact
 	if err == nil {
 		if inner := s.Do(func() error { facts, err = ask(s); return nil }); inner != nil {
 			err = inner
 		}
 	}
 	if err != nil {
-		facts = append(facts, decoder.Fact{Unread: &decoder.Unread{Netns: inode, What: what, Why: err.Error()}})
+		facts = append(facts, event.Fact{Unread: &event.Unread{Netns: inode, What: what, Why: err.Error()}})
 	}
 	return facts
 }
 
 // Sysctls reads the settings that packets depend on, those of the device included, if one is given.
-func (o *Reader) Sysctls(inode, ifindex uint32) []decoder.Fact {
-	return o.in(inode, "sysctl", func(*netnsState) ([]decoder.Fact, error) {
+func (o *Reader) Sysctls(inode, ifindex uint32) []event.Fact {
+	return o.in(inode, "sysctl", func(*netnsState) ([]event.Fact, error) {
 		keys := sysctlKeys()
 		if name := deviceName(ifindex); ifindex != 0 && name != "" {
 			keys = append(keys, deviceKeys(name)...)
@@ -114,8 +115,8 @@ func (o *Reader) Sysctls(inode, ifindex uint32) []decoder.Fact {
 
 // Routes asks for the packet's way to its destination and back to its source. in is the device it came in by; 0 if it
 // was sent from this namespace.
-func (o *Reader) Routes(about decoder.Question, in uint32) []decoder.Fact {
-	return o.in(about.Netns, "route", func(*netnsState) ([]decoder.Fact, error) {
+func (o *Reader) Routes(about event.Question, in uint32) []event.Fact {
+	return o.in(about.Netns, "route", func(*netnsState) ([]event.Fact, error) {
 		src, dst := about.Src.Addr().Unmap(), about.Dst.Addr().Unmap()
 		forth := routeQuery{dst: dst, src: src, in: in}
 		if in == 0 {
@@ -129,16 +130,16 @@ func (o *Reader) Routes(about decoder.Question, in uint32) []decoder.Fact {
 		r.About = about
 		back, err := route(routeQuery{dst: src})
 		if err != nil {
-			return []decoder.Fact{{Route: &r}}, err
+			return []event.Fact{{Route: &r}}, err
 		}
 		back.About, back.Reverse = about, true
-		return []decoder.Fact{{Route: &r}, {Route: &back}}, nil
+		return []event.Fact{{Route: &r}, {Route: &back}}, nil
 	})
 }
 
 // Neighbour looks up the next hop of a packet.
-func (o *Reader) Neighbour(about decoder.Question, out uint32) []decoder.Fact {
-	return o.in(about.Netns, "route", func(*netnsState) ([]decoder.Fact, error) {
+func (o *Reader) Neighbour(about event.Question, out uint32) []event.Fact {
+	return o.in(about.Netns, "route", func(*netnsState) ([]event.Fact, error) {
 		r, err := route(routeQuery{dst: about.Dst.Addr().Unmap()})
 		if err != nil {
 			return nil, err
@@ -153,21 +154,21 @@ func (o *Reader) Neighbour(about decoder.Question, out uint32) []decoder.Fact {
 			n.NoCarrier, err = noCarrier(out)
 		}
 		if err != nil {
-			return []decoder.Fact{{Route: &r}}, err
+			return []event.Fact{{Route: &r}}, err
 		}
-		return []decoder.Fact{{Route: &r}, {Neighbour: &n}}, nil
+		return []event.Fact{{Route: &r}, {Neighbour: &n}}, nil
 	})
 }
 
 // Conntrack reads the counters, and what rose since they were last read here.
-func (o *Reader) Conntrack(inode uint32) []decoder.Fact {
+func (o *Reader) Conntrack(inode uint32) []event.Fact {
 	return o.in(inode, "conntrack", (*netnsState).readConntrack)
 }
 
 // Netstat reads the protocols' counters and tells what rose since they were last read here; if accept queues
 // overflowed, the listeners, too, that may have lost by it.
-func (o *Reader) Netstat(inode uint32) []decoder.Fact {
-	return o.in(inode, "netstat", func(s *netnsState) ([]decoder.Fact, error) {
+func (o *Reader) Netstat(inode uint32) []event.Fact {
+	return o.in(inode, "netstat", func(s *netnsState) ([]event.Fact, error) {
 		facts, err := s.readNetstat()
 		if err != nil || facts[0].Netstat.Rose["TcpExtListenOverflows"] == 0 {
 			return facts, err
@@ -175,14 +176,14 @@ func (o *Reader) Netstat(inode uint32) []decoder.Fact {
 		full, err := overfull(inode)
 		for _, l := range full {
 			l.PID, l.Comm = owner(o.finder.Node(), inode, l.Inode)
-			facts = append(facts, decoder.Fact{Socket: &l})
+			facts = append(facts, event.Fact{Socket: &l})
 		}
 		return facts, err
 	})
 }
 
 // readConntrack is called in the namespace.
-func (s *netnsState) readConntrack() ([]decoder.Fact, error) {
+func (s *netnsState) readConntrack() ([]event.Fact, error) {
 	now, err := conntrackStats(s.inode)
 	if err != nil {
 		return nil, err
@@ -191,36 +192,36 @@ func (s *netnsState) readConntrack() ([]decoder.Fact, error) {
 		now.Rose = now.Total.Minus(s.conntrack.Total)
 	}
 	s.conntrack = &now
-	return []decoder.Fact{{Conntrack: &now}}, nil
+	return []event.Fact{{Conntrack: &now}}, nil
 }
 
 // readNetstat is called in the namespace.
-func (s *netnsState) readNetstat() ([]decoder.Fact, error) {
+func (s *netnsState) readNetstat() ([]event.Fact, error) {
 	now, err := netstat()
 	if err != nil {
 		return nil, err
 	}
-	f := decoder.Netstat{Netns: s.inode, Rose: map[string]uint64{}}
+	f := event.Netstat{Netns: s.inode, Rose: map[string]uint64{}}
 	if s.netstat != nil {
 		f.Rose = now.rose(s.netstat)
 	}
 	s.netstat = now
-	return []decoder.Fact{{Netstat: &f}}, nil
+	return []event.Fact{{Netstat: &f}}, nil
 }
 
 // Tracked looks for conntrack's entry of a flow, given in either direction.
-func (o *Reader) Tracked(inode uint32, proto string, flow decoder.FlowTuple) []decoder.Fact {
-	return o.in(inode, "conntrack", func(*netnsState) ([]decoder.Fact, error) {
+func (o *Reader) Tracked(inode uint32, proto string, flow packet.FlowTuple) []event.Fact {
+	return o.in(inode, "conntrack", func(*netnsState) ([]event.Fact, error) {
 		t, err := tracked(inode, proto, flow)
-		return []decoder.Fact{{Tracked: &t}}, err
+		return []event.Fact{{Tracked: &t}}, err
 	})
 }
 
 // Socket finds the socket that a packet to an address is for, and the process that has it.
-func (o *Reader) Socket(about decoder.Question, dst netip.AddrPort) []decoder.Fact {
-	facts := o.in(about.Netns, "sockets", func(*netnsState) ([]decoder.Fact, error) {
+func (o *Reader) Socket(about event.Question, dst netip.AddrPort) []event.Fact {
+	facts := o.in(about.Netns, "sockets", func(*netnsState) ([]event.Fact, error) {
 		s, err := socketAt(about, netip.AddrPortFrom(dst.Addr().Unmap(), dst.Port()))
-		return []decoder.Fact{{Socket: &s}}, err
+		return []event.Fact{{Socket: &s}}, err
 	})
 	for _, f := range facts {
 		if f.Socket != nil && f.Socket.Inode != 0 {

@@ -10,7 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 	"ktrace/testdata/lab"
 	"ktrace/tracer/netns"
 	"ktrace/tracer/procfs"
@@ -48,12 +49,12 @@ func index(t testing.TB, ns *lab.NS, device string) (n uint32) {
 }
 
 // question is about a packet in a namespace.
-func question(ns *lab.NS, proto, src, dst string) decoder.Question {
-	return decoder.Question{Netns: ns.Inode(), Proto: proto, Src: netip.MustParseAddrPort(src), Dst: netip.MustParseAddrPort(dst)}
+func question(ns *lab.NS, proto, src, dst string) event.Question {
+	return event.Question{Netns: ns.Inode(), Proto: proto, Src: netip.MustParseAddrPort(src), Dst: netip.MustParseAddrPort(dst)}
 }
 
 // understood fails if a fact says that something could not be read.
-func understood(t testing.TB, facts []decoder.Fact) {
+func understood(t testing.TB, facts []event.Fact) {
 	t.Helper()
 	for _, f := range facts {
 		if f.Unread != nil {
@@ -115,7 +116,7 @@ func TestAReverseRouteThatLeadsElsewhereIsReported(t *testing.T) {
 	}
 	facts = o.Sysctls(c.Node.Inode(), index(t, c.Node, pod.Veth))
 	understood(t, facts)
-	want := decoder.Sysctl{Netns: c.Node.Inode(), Key: "net.ipv4.conf." + pod.Veth + ".rp_filter", Value: "1"}
+	want := event.Sysctl{Netns: c.Node.Inode(), Key: "net.ipv4.conf." + pod.Veth + ".rp_filter", Value: "1"}
 	for _, f := range facts {
 		if *f.Sysctl == want {
 			return
@@ -217,7 +218,7 @@ func TestATranslatedFlowIsFoundByItsAnswer(t *testing.T) {
 			o := observe(t)
 			o.Conntrack(c.Node.Inode())
 			from := send(t, pod.NS, service, 1, true)
-			answer := decoder.FlowTuple{Src: netip.MustParseAddrPort(backend), Dst: from}
+			answer := packet.FlowTuple{Src: netip.MustParseAddrPort(backend), Dst: from}
 			facts := o.Tracked(c.Node.Inode(), "udp", answer)
 			understood(t, facts)
 			got := facts[0].Tracked
@@ -266,7 +267,7 @@ func TestASocketIsFoundWithItsProcess(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := observe(t)
-			got := decoder.Socket{}
+			got := event.Socket{}
 			for range 100 { // the process needs a moment until it listens
 				facts := o.Socket(question(c.Server, k.proto, net.JoinHostPort(netip.MustParseAddrPort(k.dst).Addr().String(), "1"), k.dst), netip.MustParseAddrPort(k.dst))
 				understood(t, facts)

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/tracer/procfs"
 )
 
@@ -16,8 +16,8 @@ import (
 type Resolv struct {
 	node  *procfs.FS
 	looks map[uint32]look // by namespace
-	conf  map[uint32]decoder.ResolvConf
-	env   map[uint32][]decoder.ServiceFact
+	conf  map[uint32]event.ResolvConf
+	env   map[uint32][]event.ServiceFact
 }
 
 // look is when a namespace was looked at.
@@ -30,7 +30,7 @@ type look struct {
 
 // NewResolv returns the witness.
 func NewResolv(node *procfs.FS) *Resolv {
-	return &Resolv{node: node, looks: map[uint32]look{}, conf: map[uint32]decoder.ResolvConf{}, env: map[uint32][]decoder.ServiceFact{}}
+	return &Resolv{node: node, looks: map[uint32]look{}, conf: map[uint32]event.ResolvConf{}, env: map[uint32][]event.ServiceFact{}}
 }
 
 const (
@@ -43,8 +43,8 @@ const (
 )
 
 // About implements decoder.Witness: it looks for every namespace that sends a packet, and reports what is new.
-func (r *Resolv) About(e decoder.Event) []decoder.Fact {
-	if _, ok := e.Body.(decoder.Hop); !ok || e.Direction != decoder.Out || !r.due(e) {
+func (r *Resolv) About(e event.Event) []event.Fact {
+	if _, ok := e.Body.(event.Hop); !ok || e.Direction != event.Out || !r.due(e) {
 		return nil
 	}
 	if len(r.looks) >= maxResolvs {
@@ -71,7 +71,7 @@ func (r *Resolv) About(e decoder.Event) []decoder.Fact {
 
 // due reports whether it is time to look: at once for the first packet, and for the first that a process sends if the
 // kernel's own came before it, when there was no process yet.
-func (r *Resolv) due(e decoder.Event) bool {
+func (r *Resolv) due(e event.Event) bool {
 	l, age := r.looks[e.Netns], time.Since(r.looks[e.Netns].last)
 	switch {
 	case age >= resolvEvery:
@@ -84,13 +84,13 @@ func (r *Resolv) due(e decoder.Event) bool {
 
 // asksAnother reports a query to a server that the file does not name: it has changed, or was another process's. Those
 // of one pod may differ, and a container's is mounted after its first process is in the namespace.
-func (r *Resolv) asksAnother(e decoder.Event) bool {
+func (r *Resolv) asksAnother(e event.Event) bool {
 	return e.PID != 0 && e.Packet != nil && e.Packet.Dport == portDNS && !slices.Contains(r.conf[e.Netns].Nameservers, e.Packet.Dst)
 }
 
 // readConf reads the first resolv.conf that there is. Where a file system does not answer no other is tried: they may be
 // of the same pod.
-func (r *Resolv) readConf(processes []procfs.Process, netns uint32) (facts []decoder.Fact, read bool) {
+func (r *Resolv) readConf(processes []procfs.Process, netns uint32) (facts []event.Fact, read bool) {
 	for _, p := range processes {
 		text, err := p.Root().ReadFile("etc/resolv.conf", maxResolv)
 		switch {
@@ -104,30 +104,30 @@ func (r *Resolv) readConf(processes []procfs.Process, netns uint32) (facts []dec
 }
 
 // resolv reports what a resolv.conf says, if that is new.
-func (r *Resolv) resolv(text []byte, netns uint32) []decoder.Fact {
-	conf := decoder.ParseResolv(bytes.NewReader(text))
+func (r *Resolv) resolv(text []byte, netns uint32) []event.Fact {
+	conf := event.ParseResolv(bytes.NewReader(text))
 	conf.Netns = netns
 	if reflect.DeepEqual(conf, r.conf[netns]) {
 		return nil
 	}
 	r.conf[netns] = conf
-	facts := []decoder.Fact{{Resolv: &conf}}
+	facts := []event.Fact{{Resolv: &conf}}
 	if !conf.Cluster() {
 		return facts
 	}
-	return append(facts, decoder.Fact{Service: &decoder.ServiceFact{
+	return append(facts, event.Fact{Service: &event.ServiceFact{
 		Source: "resolv", Netns: netns, Addrs: conf.Nameservers,
-		Ports: []decoder.ServicePort{{Name: "dns", Proto: "udp", Port: 53}, {Name: "dns-tcp", Proto: "tcp", Port: 53}},
+		Ports: []event.ServicePort{{Name: "dns", Proto: "udp", Port: 53}, {Name: "dns-tcp", Proto: "tcp", Port: 53}},
 	}})
 }
 
 // environ reads the services that the environment of a process names.
-func environ(p procfs.Process, netns uint32) []decoder.ServiceFact {
+func environ(p procfs.Process, netns uint32) []event.ServiceFact {
 	text, err := p.Environ()
 	if err != nil {
 		return nil // the process has ended, or does not let its memory be read
 	}
-	all := decoder.ParseServiceEnv(text)
+	all := event.ParseServiceEnv(text)
 	for i := range all {
 		all[i].Netns = netns
 	}
@@ -135,28 +135,28 @@ func environ(p procfs.Process, netns uint32) []decoder.ServiceFact {
 }
 
 // services reports those that an environment names, and those that it names no more, if that is new.
-func (r *Resolv) services(now []decoder.ServiceFact, netns uint32) []decoder.Fact {
+func (r *Resolv) services(now []event.ServiceFact, netns uint32) []event.Fact {
 	before := r.env[netns]
 	if reflect.DeepEqual(now, before) {
 		return nil
 	}
 	r.env[netns] = now
-	var facts []decoder.Fact
+	var facts []event.Fact
 	for _, f := range before {
-		if !slices.ContainsFunc(now, func(g decoder.ServiceFact) bool { return g.Addrs[0] == f.Addrs[0] }) {
+		if !slices.ContainsFunc(now, func(g event.ServiceFact) bool { return g.Addrs[0] == f.Addrs[0] }) {
 			f.Gone = true
-			facts = append(facts, decoder.Fact{Service: &f})
+			facts = append(facts, event.Fact{Service: &f})
 		}
 	}
 	for _, f := range now {
-		facts = append(facts, decoder.Fact{Service: &f})
+		facts = append(facts, event.Fact{Service: &f})
 	}
 	return facts
 }
 
 // sender is the process that sends, none if it is not known, or if its files are not those of the namespace: a process
 // that joined a pod's from the node, by nsenter or ip netns exec, has the node's.
-func (r *Resolv) sender(e decoder.Event) []procfs.Process {
+func (r *Resolv) sender(e event.Event) []procfs.Process {
 	p := r.node.Process(e.PID)
 	if e.PID == 0 || r.fromNode(p, e.Netns) {
 		return nil
@@ -175,7 +175,7 @@ func (r *Resolv) fromNode(p procfs.Process, inode uint32) bool {
 }
 
 // processes are some in the namespace of the sender: last those that joined it from the node.
-func (r *Resolv) processes(e decoder.Event) []procfs.Process {
+func (r *Resolv) processes(e event.Event) []procfs.Process {
 	l := r.looks[e.Netns]
 	if time.Since(l.walked) < retryEvery {
 		return nil

@@ -10,7 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 	"ktrace/tracer/netns"
 	"ktrace/tracer/procfs"
 )
@@ -53,13 +54,13 @@ func (n *fakeNode) process(pid int, conf string) {
 }
 
 // sends is a packet of a process, 0 for one that the kernel sends by itself, to a DNS server.
-func (n *fakeNode) sends(pid uint32, server string) decoder.Event {
-	return decoder.Event{Header: decoder.Header{PID: pid, Netns: n.ns, Direction: decoder.Out}, Body: decoder.Hop{},
-		Packet: &decoder.Packet{Proto: "udp", Dst: netip.MustParseAddr(server), Dport: portDNS}}
+func (n *fakeNode) sends(pid uint32, server string) event.Event {
+	return event.Event{Header: event.Header{PID: pid, Netns: n.ns, Direction: event.Out}, Body: event.Hop{},
+		Packet: &packet.Packet{Proto: "udp", Dst: netip.MustParseAddr(server), Dport: portDNS}}
 }
 
 // nameservers are those of what a witness reports last, "" for nothing.
-func nameservers(facts []decoder.Fact) string {
+func nameservers(facts []event.Fact) string {
 	for _, f := range facts {
 		if f.Resolv != nil {
 			return fmt.Sprint(f.Resolv.Nameservers)
@@ -75,7 +76,7 @@ func TestResolvConfIsThatOfWhoAsks(t *testing.T) {
 	for _, step := range []struct {
 		what   string
 		change func()
-		event  decoder.Event
+		event  event.Event
 		want   string
 	}{
 		{"the kernel sends before there is a process", func() {}, n.sends(0, a), ""},

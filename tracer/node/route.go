@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/tracer/netlink"
 )
 
@@ -20,13 +20,13 @@ type routeQuery struct {
 }
 
 // route asks the kernel for a way. That there is none is an answer, in Errno.
-func route(w routeQuery) (decoder.Route, error) {
+func route(w routeQuery) (event.Route, error) {
 	c, err := netlink.Dial(unix.NETLINK_ROUTE)
 	if err != nil {
-		return decoder.Route{}, err
+		return event.Route{}, err
 	}
 	defer c.Close()
-	r := decoder.Route{Dst: w.dst, Src: w.src}
+	r := event.Route{Dst: w.dst, Src: w.src}
 	var out uint32
 	err = c.Ask(unix.RTM_GETROUTE, 0, w.request(), func(m netlink.Message) error {
 		if len(m.Payload) >= unix.SizeofRtMsg {
@@ -81,7 +81,7 @@ func (w routeQuery) request() []byte {
 }
 
 // answer reads struct rtmsg and attributes, and returns the number of the device.
-func answer(r *decoder.Route, b []byte) (out uint32) {
+func answer(r *event.Route, b []byte) (out uint32) {
 	const tableAt, typeAt = 4, 7
 	types := []string{"", "unicast", "local", "broadcast", "anycast", "multicast", "blackhole", "unreachable", "prohibit", "throw"}
 	if t := int(b[typeAt]); t < len(types) {
@@ -140,8 +140,8 @@ func deviceName(index uint32) string {
 
 // neighbour reads one line of the neighbour table (kernel 5.0, commit 82cbb5c631a0, "neighbour: register rtnl doit
 // handler"); before, it is not told.
-func neighbour(inode uint32, index uint32, addr netip.Addr) (decoder.Neighbour, error) {
-	n := decoder.Neighbour{Netns: inode, Addr: addr, State: "none"}
+func neighbour(inode uint32, index uint32, addr netip.Addr) (event.Neighbour, error) {
+	n := event.Neighbour{Netns: inode, Addr: addr, State: "none"}
 	c, err := netlink.Dial(unix.NETLINK_ROUTE)
 	if err != nil {
 		return n, err

@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/tracer/netlink"
 	"ktrace/tracer/procfs"
 )
@@ -23,8 +23,8 @@ const (
 
 // socketAt finds the socket that a packet to an address is for: a listener of TCP, any socket of UDP. One bound to the
 // address goes before one bound to all.
-func socketAt(about decoder.Question, dst netip.AddrPort) (decoder.Socket, error) {
-	s := decoder.Socket{About: about}
+func socketAt(about event.Question, dst netip.AddrPort) (event.Socket, error) {
+	s := event.Socket{About: about}
 	proto := protoNumber(about.Proto)
 	if proto != unix.IPPROTO_TCP && proto != unix.IPPROTO_UDP {
 		return s, nil
@@ -53,14 +53,14 @@ func socketAt(about decoder.Question, dst netip.AddrPort) (decoder.Socket, error
 }
 
 // overfull finds the listeners of the namespace that the thread is in whose queue holds more than it may, or that lost a SYN.
-func overfull(inode uint32) ([]decoder.Socket, error) {
+func overfull(inode uint32) ([]event.Socket, error) {
 	c, err := netlink.Dial(unix.NETLINK_SOCK_DIAG)
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
-	var full []decoder.Socket
-	about := decoder.Question{Netns: inode, Proto: "tcp"}
+	var full []event.Socket
+	about := event.Question{Netns: inode, Proto: "tcp"}
 	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
 		err := c.Ask(sockDiagByFamily, unix.NLM_F_DUMP, diagRequest(family, unix.IPPROTO_TCP, 0), func(m netlink.Message) error {
 			if x, ok := socketOf(about, m.Payload, unix.IPPROTO_TCP); ok && (x.Queue > x.Limit || x.Drops > 0) {
@@ -76,7 +76,7 @@ func overfull(inode uint32) ([]decoder.Socket, error) {
 }
 
 // better is whether x is for the address, and more closely than s.
-func better(x, s decoder.Socket, addr netip.Addr) bool {
+func better(x, s event.Socket, addr netip.Addr) bool {
 	local := x.Local.Addr().Unmap()
 	return local == addr && (!s.Found || s.Local.Addr().Unmap() != addr) || local.IsUnspecified() && !s.Found
 }
@@ -95,15 +95,15 @@ func diagRequest(family, proto byte, port uint16) []byte {
 	return b
 }
 
-func socketOf(about decoder.Question, b []byte, proto byte) (decoder.Socket, bool) {
+func socketOf(about event.Question, b []byte, proto byte) (event.Socket, bool) {
 	if len(b) < diagMsgSize {
-		return decoder.Socket{}, false
+		return event.Socket{}, false
 	}
 	addr := netip.AddrFrom16([16]byte(b[8:24]))
 	if b[0] == unix.AF_INET {
 		addr = netip.AddrFrom4([4]byte(b[8:12]))
 	}
-	s := decoder.Socket{
+	s := event.Socket{
 		About: about, Found: true, Local: netip.AddrPortFrom(addr, netlink.NetUint16(b[4:])), State: socketState(b[1]),
 		Queue: netlink.Uint32(b[56:]), Limit: netlink.Uint32(b[60:]), UID: netlink.Uint32(b[64:]), Inode: netlink.Uint32(b[68:]),
 	}

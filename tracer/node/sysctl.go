@@ -6,7 +6,7 @@ import (
 	"os"
 	"strings"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // sysctlKeys are the settings that packets depend on, without those of single devices.
@@ -28,8 +28,8 @@ func deviceKeys(device string) []string {
 }
 
 // sysctls reads settings of the namespace that the thread is in. Those that this kernel does not have are left out.
-func sysctls(inode uint32, keys []string) ([]decoder.Fact, error) {
-	var facts []decoder.Fact
+func sysctls(inode uint32, keys []string) ([]event.Fact, error) {
+	var facts []event.Fact
 	var errs []error
 	for _, key := range keys {
 		value, err := os.ReadFile("/proc/sys/" + strings.NewReplacer(".", "/", "/", ".").Replace(key))
@@ -40,7 +40,7 @@ func sysctls(inode uint32, keys []string) ([]decoder.Fact, error) {
 			errs = append(errs, fmt.Errorf("sysctl %s: %w", key, err))
 			continue
 		}
-		facts = append(facts, decoder.Fact{Sysctl: &decoder.Sysctl{Netns: inode, Key: key, Value: strings.TrimSpace(string(value))}})
+		facts = append(facts, event.Fact{Sysctl: &event.Sysctl{Netns: inode, Key: key, Value: strings.TrimSpace(string(value))}})
 	}
 	return facts, errors.Join(errs...)
 }

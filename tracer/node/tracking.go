@@ -1,14 +1,14 @@
 package node
 
 import (
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/ruleset"
 )
 
 // Tracking reports which rule is why conntrack does not know the flow of a packet that netfilter dropped; nothing if there is
 // none, or if conntrack knows it.
-func (o *Reader) Tracking(e decoder.Event) []decoder.Fact {
-	d, ok := e.Body.(decoder.Drop)
+func (o *Reader) Tracking(e event.Event) []event.Fact {
+	d, ok := e.Body.(event.Drop)
 	p, isIP := ruleset.FromEvent(e)
 	if !ok || !isIP || d.Conntrack.Confirmed() {
 		return nil
@@ -17,11 +17,11 @@ func (o *Reader) Tracking(e decoder.Event) []decoder.Fact {
 	if err != nil {
 		return unread(e.Netns, "rules", err)
 	}
-	c := ruleset.Case{About: decoder.Ask(e), Packet: p}
+	c := ruleset.Case{About: event.Ask(e), Packet: p}
 	if err := s.Do(func() error { return place(&c, e.Ifindex) }); err != nil {
 		return unread(e.Netns, "route", err)
 	}
-	var t *decoder.Tracking
+	var t *event.Tracking
 	err = s.complete(func() (wanted []*ruleset.Set) {
 		t, wanted = s.rules.Tracking(c, quoted(e))
 		return wanted
@@ -32,16 +32,16 @@ func (o *Reader) Tracking(e decoder.Event) []decoder.Fact {
 	if t == nil {
 		return nil
 	}
-	return []decoder.Fact{{Tracking: t}}
+	return []event.Fact{{Tracking: t}}
 }
 
 // quoted is what an ICMP error is about, nil if the event's packet is none.
-func quoted(e decoder.Event) *ruleset.Packet {
+func quoted(e event.Event) *ruleset.Packet {
 	about := e.Packet.About()
 	if about == nil {
 		return nil
 	}
-	e.Packet, e.Body = about, decoder.Hop{}
+	e.Packet, e.Body = about, event.Hop{}
 	if p, ok := ruleset.FromEvent(e); ok {
 		return &p
 	}

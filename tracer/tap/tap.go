@@ -12,7 +12,7 @@ import (
 
 	"github.com/cilium/ebpf"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/tracer"
 	"ktrace/tracer/netns"
 	"ktrace/tracer/tc"
@@ -52,7 +52,7 @@ type tappedSpace struct {
 }
 
 type tappedDevice struct {
-	decoder.Device
+	event.Device
 	at *tc.Attachment // nil if it could not be attached to, or is not any more
 }
 
@@ -86,7 +86,7 @@ func (t *Tap) Attach(find tracer.Programs) (io.Closer, error) {
 
 // Begin attaches to the devices that are there. That there are none is an error only if they were named: pods may
 // come.
-func (t *Tap) Begin() ([]decoder.Fact, error) {
+func (t *Tap) Begin() ([]event.Fact, error) {
 	facts, err := t.sync(time.Now())
 	if err == nil && t.attached == 0 && len(t.opts.Devices) > 0 {
 		err = fmt.Errorf("no device matches %v in the chosen namespaces; \"ip -brief link\" lists them", t.opts.Devices)
@@ -95,7 +95,7 @@ func (t *Tap) Begin() ([]decoder.Fact, error) {
 }
 
 // About implements decoder.Witness: it looks for new devices as time goes by.
-func (t *Tap) About(decoder.Event) []decoder.Fact {
+func (t *Tap) About(event.Event) []event.Fact {
 	if t.closed {
 		return nil
 	}
@@ -107,9 +107,9 @@ func (t *Tap) About(decoder.Event) []decoder.Fact {
 }
 
 // Poll tells what was lost at each device.
-func (t *Tap) Poll(tracer.Maps) ([]decoder.Fact, error) {
+func (t *Tap) Poll(tracer.Maps) ([]event.Fact, error) {
 	var (
-		facts []decoder.Fact
+		facts []event.Fact
 		key   uint64
 		lost  uint64
 	)
@@ -132,13 +132,13 @@ func (t *Tap) device(inode, ifindex uint32) *tappedDevice {
 	return nil
 }
 
-func deviceFact(d decoder.Device) decoder.Fact { return decoder.Fact{Device: &d} }
+func deviceFact(d event.Device) event.Fact { return event.Fact{Device: &d} }
 
 // sync attaches to what is new and lets go of what is gone. It goes on after errors: one device must not cost the
 // others.
-func (t *Tap) sync(now time.Time) ([]decoder.Fact, error) {
+func (t *Tap) sync(now time.Time) ([]event.Fact, error) {
 	var (
-		facts []decoder.Fact
+		facts []event.Fact
 		errs  []error
 		there = map[uint32]bool{}
 	)
@@ -176,12 +176,12 @@ func (s *tappedSpace) due(now time.Time) bool {
 }
 
 // look compares a namespace's devices with those that were there.
-func (t *Tap) look(space *netns.Space, s *tappedSpace) ([]decoder.Fact, error) {
+func (t *Tap) look(space *netns.Space, s *tappedSpace) ([]event.Fact, error) {
 	devices, err := space.Devices(t.opts.Others...)
 	if err != nil {
 		return nil, err
 	}
-	var facts []decoder.Fact
+	var facts []event.Fact
 	var errs []error
 	there := map[uint32]bool{}
 	for _, d := range devices {
@@ -207,7 +207,7 @@ func (t *Tap) look(space *netns.Space, s *tappedSpace) ([]decoder.Fact, error) {
 			facts = append(facts, deviceFact(d.Device))
 		}
 	}
-	slices.SortFunc(facts, func(a, b decoder.Fact) int { return cmp.Compare(a.Device.Ifindex, b.Device.Ifindex) })
+	slices.SortFunc(facts, func(a, b event.Fact) int { return cmp.Compare(a.Device.Ifindex, b.Device.Ifindex) })
 	return facts, errors.Join(errs...)
 }
 
@@ -235,7 +235,7 @@ func (t *Tap) wanted(name string) bool {
 }
 
 // attach runs both programs at a device, or none.
-func (t *Tap) attach(space *netns.Space, d decoder.Device) (*tc.Attachment, error) {
+func (t *Tap) attach(space *netns.Space, d event.Device) (*tc.Attachment, error) {
 	a, err := tc.Attach(tc.Options{Space: space, Ifindex: int(d.Ifindex), Ingress: t.in, Egress: t.out, Mode: t.opts.Variant})
 	if err != nil {
 		return nil, fmt.Errorf("capture at %s in network namespace %d: %w", d.Name, space.Inode, err)

@@ -14,7 +14,7 @@ import (
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/testdata/lab"
 	"ktrace/tracer/netlink"
 	"ktrace/tracer/netns"
@@ -75,7 +75,7 @@ func (c counter) take(t *testing.T) (n uint64) {
 type pair struct {
 	near, far *lab.NS
 	space     *netns.Space
-	device    decoder.Device
+	device    event.Device
 }
 
 const nearAddr, farAddr = "10.7.0.1", "10.7.0.2"
@@ -98,7 +98,7 @@ func newPair(t *testing.T, kind, peer string) pair {
 	if err != nil {
 		t.Fatal(err)
 	}
-	i := slices.IndexFunc(devices, func(d decoder.Device) bool { return d.Name == "dev0" })
+	i := slices.IndexFunc(devices, func(d event.Device) bool { return d.Name == "dev0" })
 	if i < 0 {
 		t.Fatalf("no dev0 among %v", devices)
 	}

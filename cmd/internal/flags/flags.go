@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"ktrace/cmd/internal/outfile"
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // Flags mean the same with every verb.
@@ -96,8 +96,8 @@ func (f *Flags) AddDevices(fs *pflag.FlagSet) {
 }
 
 // At reports whether an event is at one of the devices that were named, if any were.
-func (f *Flags) At(e decoder.Event) bool {
-	if len(f.Devices) == 0 || e.Body.Kind() == decoder.KindFact {
+func (f *Flags) At(e event.Event) bool {
+	if len(f.Devices) == 0 || e.Body.Kind() == event.KindFact {
 		return true
 	}
 	return slices.ContainsFunc(f.Devices, func(pattern string) bool {
@@ -148,8 +148,8 @@ func (f *Flags) Validate() error {
 	default:
 		return Usagef("--output %q: want text, wide or json", f.Output)
 	}
-	switch decoder.Severity(f.FailOn) {
-	case "", decoder.Warning, decoder.Critical:
+	switch event.Severity(f.FailOn) {
+	case "", event.Warning, event.Critical:
 	default:
 		return Usagef("--fail-on %q: want warning or critical", f.FailOn)
 	}
@@ -192,9 +192,9 @@ func (f *Flags) LaterFile() error {
 }
 
 // Judge returns ErrFindings if any finding is as severe as --fail-on.
-func (f *Flags) Judge(all []decoder.Finding) error {
-	worst := decoder.Severity(f.FailOn)
-	if worst != "" && slices.ContainsFunc(all, func(x decoder.Finding) bool { return x.Severity.AtLeast(worst) }) {
+func (f *Flags) Judge(all []event.Finding) error {
+	worst := event.Severity(f.FailOn)
+	if worst != "" && slices.ContainsFunc(all, func(x event.Finding) bool { return x.Severity.AtLeast(worst) }) {
 		return ErrFindings
 	}
 	return nil

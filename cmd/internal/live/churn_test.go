@@ -18,7 +18,7 @@ import (
 	"ktrace/cmd/internal/flags"
 	"ktrace/cmd/internal/live"
 	"ktrace/cmd/internal/replay"
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/testdata/lab"
 	"ktrace/tracer"
 	"ktrace/tracer/netns"
@@ -38,7 +38,7 @@ func hops() {
 	streams := replay.Streams{Out: os.Stdout, Err: os.Stderr}
 	err := fs.Parse(os.Args[1:])
 	if err == nil {
-		err = live.Run(ctx, f, live.View{Probes: []string{tracer.PathProbe}, View: replay.View{Kinds: []decoder.Kind{decoder.KindHop}},
+		err = live.Run(ctx, f, live.View{Probes: []string{tracer.PathProbe}, View: replay.View{Kinds: []event.Kind{event.KindHop}},
 			Path: &tracer.PathFilter{Hops: tracer.UDP | tracer.ICMP}}, streams)
 	}
 	os.Exit(flags.Exit(os.Stderr, err))

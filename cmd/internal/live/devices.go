@@ -5,7 +5,7 @@ import (
 	"slices"
 
 	"ktrace/cmd/internal/flags"
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/tracer/netns"
 	"ktrace/tracer/procfs"
 )
@@ -27,7 +27,7 @@ func absent(f flags.Flags) []string {
 			continue
 		}
 		left = slices.DeleteFunc(left, func(pattern string) bool {
-			return slices.ContainsFunc(devices, func(d decoder.Device) bool {
+			return slices.ContainsFunc(devices, func(d event.Device) bool {
 				ok, _ := path.Match(pattern, d.Name) // Validate looked at the patterns
 				return ok
 			})

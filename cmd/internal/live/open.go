@@ -8,13 +8,13 @@ import (
 	"github.com/cilium/ebpf"
 
 	"ktrace/cmd/internal/replay"
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/tracer"
 	"ktrace/tracer/filterjit"
 )
 
 // sift is replay.View.Sift; whole packets are filtered by their source.
-func (v View) sift() (func(decoder.Event) bool, error) {
+func (v View) sift() (func(event.Event) bool, error) {
 	if v.Tap != nil {
 		return nil, nil
 	}

@@ -7,6 +7,7 @@ import (
 	"ktrace/cmd/internal/outfile"
 	"ktrace/cmd/internal/replay"
 	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/tracer"
 )
 
@@ -36,7 +37,7 @@ func (v View) outputs(f flags.Flags, t *tracer.Tracer, stop func(), s replay.Str
 }
 
 // Record implements decoder.Recorder. Each gets all records, whether or not the other is full.
-func (o *outputs) Record(raw []byte, e decoder.Event) error {
+func (o *outputs) Record(raw []byte, e event.Event) error {
 	err := o.kept.Record(raw, e)
 	if o.saved != nil {
 		err = errors.Join(err, o.saved.files.Record(raw, e))

@@ -12,6 +12,7 @@ import (
 	"ktrace/cmd/internal/flags"
 	"ktrace/cmd/internal/replay"
 	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/pod"
 	"ktrace/tracer"
 	"ktrace/tracer/kube"
@@ -27,7 +28,7 @@ func (v View) withPods(w *kube.Watcher) View {
 		return nil
 	}, v.Prepare)
 	v.Begin = bothBegin(w.Begin, v.Begin)
-	v.Poll = bothPoll(func(tracer.Maps) ([]decoder.Fact, error) { return w.Poll() }, v.Poll)
+	v.Poll = bothPoll(func(tracer.Maps) ([]event.Fact, error) { return w.Poll() }, v.Poll)
 	return v
 }
 

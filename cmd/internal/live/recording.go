@@ -8,7 +8,7 @@ import (
 
 	"ktrace/cmd/internal/flags"
 	"ktrace/cmd/internal/outfile"
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/record"
 )
 
@@ -63,7 +63,7 @@ func (r *recording) write() {
 }
 
 // Record implements decoder.Recorder.
-func (r *recording) Record(raw []byte, _ decoder.Event) error {
+func (r *recording) Record(raw []byte, _ event.Event) error {
 	if r == nil {
 		return nil
 	}

@@ -12,6 +12,7 @@ import (
 	"ktrace/cmd/internal/savefile"
 	"ktrace/decoder"
 	"ktrace/decoder/capture"
+	"ktrace/decoder/stage"
 	"ktrace/tracer"
 )
 
@@ -58,7 +59,7 @@ func (v View) saver(f flags.Flags, t *tracer.Tracer, stop func(), also *outputs,
 		to = v.Save.Files
 	}
 	to.Path, to.Stdout, to.Stderr, to.Guard = f.Write, s.Out, s.Err, also.guard
-	files, err := v.keeper(to, capture.NewWriter(o).With(decoder.NewNames()))
+	files, err := v.keeper(to, capture.NewWriter(o).With(stage.NewNames()))
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/stage"
 	"ktrace/tracer"
 	"ktrace/tracer/disk"
 	"ktrace/tracer/fsync"
@@ -36,24 +38,24 @@ func WatchNode(v View, root string) (_ View, done func() error) {
 	w, symbols := node.NewEnricher(node.New(found)), kallsyms.NewSymbols()
 	return v.With(View{
 		Witnesses: []decoder.Witness{node.NewDeviceNames(found), symbols, w},
-		Begin: func() ([]decoder.Fact, error) {
+		Begin: func() ([]event.Fact, error) {
 			home, err := netns.Inode("/proc/self/ns/net")
 			return w.Begin(home), err
 		},
-		Poll: func(tracer.Maps) ([]decoder.Fact, error) { return w.Poll(), nil },
+		Poll: func(tracer.Maps) ([]event.Fact, error) { return w.Poll(), nil },
 	}), func() error { return errors.Join(w.Close(), symbols.Close()) }
 }
 
 // WatchSyncs is the part of a view that traces syncs.
-func WatchSyncs(live *fsync.Fsync, stage *decoder.FsyncStage, root string, limit time.Duration) View {
+func WatchSyncs(live *fsync.Fsync, stage *stage.Fsync, root string, limit time.Duration) View {
 	stage.Floor = live.Raise
 	node := procfs.New(root)
 	disks, cpus := disk.NewIOLimits(node, limit), disk.NewCPULimits(node, limit)
 	writers := disk.NewWriters(node, limit, cgroupOf(node))
 	v := View{
 		Witnesses: []decoder.Witness{disks, cpus, writers},
-		Begin:     func() ([]decoder.Fact, error) { return writers.Poll(), nil },
-		Poll: func(tracer.Maps) ([]decoder.Fact, error) {
+		Begin:     func() ([]event.Fact, error) { return writers.Poll(), nil },
+		Poll: func(tracer.Maps) ([]event.Fact, error) {
 			return slices.Concat(disks.Poll(), cpus.Poll(), writers.Poll()), nil
 		},
 	}

@@ -5,6 +5,7 @@ import (
 
 	"ktrace/cmd/internal/replay"
 	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/tracer"
 )
 
@@ -21,10 +22,10 @@ type View struct {
 	Tap  *Tap  // take whole packets at devices; nil for none
 	Save *Save // how packets are saved, beside -w
 
-	Prepare   func(tracer.Maps) error                   // before any program runs
-	Witnesses []decoder.Witness                         // add the facts that events refer to, in turn
-	Begin     func() ([]decoder.Fact, error)            // facts that the stream starts with
-	Poll      func(tracer.Maps) ([]decoder.Fact, error) // every second and at the end
+	Prepare   func(tracer.Maps) error                 // before any program runs
+	Witnesses []decoder.Witness                       // add the facts that events refer to, in turn
+	Begin     func() ([]event.Fact, error)            // facts that the stream starts with
+	Poll      func(tracer.Maps) ([]event.Fact, error) // every second and at the end
 }
 
 // With returns a view that also traces what another one does: its probes, with what they
@@ -59,14 +60,14 @@ func bothPrepare(a, b func(tracer.Maps) error) func(tracer.Maps) error {
 	}
 }
 
-func bothBegin(a, b func() ([]decoder.Fact, error)) func() ([]decoder.Fact, error) {
+func bothBegin(a, b func() ([]event.Fact, error)) func() ([]event.Fact, error) {
 	switch {
 	case a == nil:
 		return b
 	case b == nil:
 		return a
 	}
-	return func() ([]decoder.Fact, error) {
+	return func() ([]event.Fact, error) {
 		facts, err := a()
 		if err != nil {
 			return facts, err
@@ -76,14 +77,14 @@ func bothBegin(a, b func() ([]decoder.Fact, error)) func() ([]decoder.Fact, erro
 	}
 }
 
-func bothPoll(a, b func(tracer.Maps) ([]decoder.Fact, error)) func(tracer.Maps) ([]decoder.Fact, error) {
+func bothPoll(a, b func(tracer.Maps) ([]event.Fact, error)) func(tracer.Maps) ([]event.Fact, error) {
 	switch {
 	case a == nil:
 		return b
 	case b == nil:
 		return a
 	}
-	return func(m tracer.Maps) ([]decoder.Fact, error) {
+	return func(m tracer.Maps) ([]event.Fact, error) {
 		facts, err := a(m)
 		if err != nil {
 			return facts, err

@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"io"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // JSON writes one object a line.
@@ -23,8 +23,8 @@ type jsonHead struct {
 }
 
 // Event implements decoder.Printer.
-func (j *JSON) Event(e decoder.Event) error {
-	line, err := decoder.AppendJSON(nil, e)
+func (j *JSON) Event(e event.Event) error {
+	line, err := event.AppendJSON(nil, e)
 	if err != nil {
 		return err
 	}
@@ -33,19 +33,19 @@ func (j *JSON) Event(e decoder.Event) error {
 }
 
 // Finding implements decoder.Printer.
-func (j *JSON) Finding(f decoder.Finding) error {
+func (j *JSON) Finding(f event.Finding) error {
 	return j.object(struct {
 		jsonHead
-		decoder.Finding
-	}{jsonHead{decoder.Schema, "finding"}, f})
+		event.Finding
+	}{jsonHead{event.Schema, "finding"}, f})
 }
 
 // Summary implements decoder.Printer.
-func (j *JSON) Summary(s decoder.Summary) error {
+func (j *JSON) Summary(s event.Summary) error {
 	return j.object(struct {
 		jsonHead
-		decoder.Summary
-	}{jsonHead{decoder.Schema, "summary"}, s})
+		event.Summary
+	}{jsonHead{event.Schema, "summary"}, s})
 }
 
 // Close implements decoder.Printer.

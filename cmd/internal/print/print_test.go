@@ -10,41 +10,42 @@ import (
 
 	"github.com/google/gopacket/layers"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 	"ktrace/decoder/packet/packettest"
 )
 
-// event has every shared field set; its body is hostile.
-func event() decoder.Event {
-	return decoder.Event{
-		Header: decoder.Header{
+// newEvent has every shared field set; its body is hostile.
+func newEvent() event.Event {
+	return event.Event{
+		Header: event.Header{
 			Node: "node-1", Time: time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC), PID: 7, TID: 8, Comm: "sh\x1b[2J",
-			Netns: 4026531840, Iface: "eth0", Ifindex: 2, Direction: decoder.Out, Journey: 99,
+			Netns: 4026531840, Iface: "eth0", Ifindex: 2, Direction: event.Out, Journey: 99,
 		},
-		Pod:    decoder.Pod{Namespace: "default", Name: "web-0", Container: "app", Source: "cgroup"},
-		Peer:   decoder.Pod{Service: "kube-system/kube-dns", Source: "api"},
-		Packet: &decoder.Packet{Family: "ipv4", Proto: "udp", Src: netip.MustParseAddr("10.0.0.1"), Sport: 5, Dst: netip.MustParseAddr("10.0.0.2"), Dport: 53, Len: 60, TTL: 64},
-		Body:   decoder.Cgroup{Op: decoder.CgroupMkdir, Hierarchy: 1, Path: "/a\nforged line"},
+		Pod:    event.Pod{Namespace: "default", Name: "web-0", Container: "app", Source: "cgroup"},
+		Peer:   event.Pod{Service: "kube-system/kube-dns", Source: "api"},
+		Packet: &packet.Packet{Family: "ipv4", Proto: "udp", Src: netip.MustParseAddr("10.0.0.1"), Sport: 5, Dst: netip.MustParseAddr("10.0.0.2"), Dport: 53, Len: 60, TTL: 64},
+		Body:   event.Cgroup{Op: event.CgroupMkdir, Hierarchy: 1, Path: "/a\nforged line"},
 	}
 }
 
-func finding() decoder.Finding {
-	return decoder.Finding{
-		ID: "no-route", Severity: decoder.Critical, Title: "No route to 10.1.2.3.", Cause: "The table has none.",
-		Pod: decoder.Pod{Namespace: "default", Name: "web-0"}, Subject: "10.1.2.3", Evidence: []string{"e1", "e2"},
-		Remedy: []decoder.Remedy{{Run: "ip route"}}, Count: 1, First: event().Time, Last: event().Time, Confidence: decoder.Certain,
+func finding() event.Finding {
+	return event.Finding{
+		ID: "no-route", Severity: event.Critical, Title: "No route to 10.1.2.3.", Cause: "The table has none.",
+		Pod: event.Pod{Namespace: "default", Name: "web-0"}, Subject: "10.1.2.3", Evidence: []string{"e1", "e2"},
+		Remedy: []event.Remedy{{Run: "ip route"}}, Count: 1, First: newEvent().Time, Last: newEvent().Time, Confidence: event.Certain,
 	}
 }
 
 // summary returns one whose books balance.
-func summary() decoder.Summary {
-	return decoder.Summary{Duration: time.Second, Seen: 7, Shown: 1, Filtered: 2, Lost: decoder.Losses{Ring: 4}, Records: 3}
+func summary() event.Summary {
+	return event.Summary{Duration: time.Second, Seen: 7, Shown: 1, Filtered: 2, Lost: event.Losses{Ring: 4}, Records: 3}
 }
 
 func TestJSONIsOneObjectALineWithTheContractsNames(t *testing.T) {
 	var out bytes.Buffer
 	p := NewJSON(&out)
-	for _, err := range []error{p.Event(event()), p.Finding(finding()), p.Summary(summary()), p.Close()} {
+	for _, err := range []error{p.Event(newEvent()), p.Finding(finding()), p.Summary(summary()), p.Close()} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -85,7 +86,7 @@ func TestTextKeepsForeignTextOnItsLine(t *testing.T) {
 	var out bytes.Buffer
 	p := NewText(&out, TextOptions{})
 	for range 2 {
-		if err := p.Event(event()); err != nil {
+		if err := p.Event(newEvent()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -109,8 +110,8 @@ func TestTextKeepsForeignTextOnItsLine(t *testing.T) {
 func TestTextShowsTheLayersOfAPacket(t *testing.T) {
 	arp := packettest.Build(&layers.ARP{AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4, Operation: layers.ARPRequest,
 		SourceHwAddress: make([]byte, 6), SourceProtAddress: make([]byte, 4), DstHwAddress: make([]byte, 6), DstProtAddress: make([]byte, 4)})
-	e := event()
-	e.Body = decoder.Frame{Protocol: 0x0806, Bytes: arp}
+	e := newEvent()
+	e.Body = event.Frame{Protocol: 0x0806, Bytes: arp}
 	for _, want := range []int{2, 3} {
 		var out bytes.Buffer
 		if err := NewText(&out, TextOptions{Layers: want == 3}).Event(e); err != nil {

@@ -7,14 +7,14 @@ import (
 	"strings"
 	"unicode"
 
-	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // Text writes a line an event, for people.
 type Text struct {
 	w      io.Writer
 	o      TextOptions
-	headed decoder.Kind // whose columns the last header line named
+	headed event.Kind // whose columns the last header line named
 }
 
 // TextOptions say how lines look.
@@ -36,7 +36,7 @@ type cell struct {
 }
 
 // Event implements decoder.Printer.
-func (t *Text) Event(e decoder.Event) error {
+func (t *Text) Event(e event.Event) error {
 	cells := append(t.lead(e), bodyCells(e)...)
 	var b strings.Builder
 	if kind := e.Body.Kind(); !t.o.NoHeader && t.headed != kind {
@@ -44,7 +44,7 @@ func (t *Text) Event(e decoder.Event) error {
 		writeCells(&b, cells, func(c cell) string { return c.heading })
 	}
 	writeCells(&b, cells, func(c cell) string { return c.text })
-	if l, ok := e.Body.(decoder.Layered); ok && t.o.Layers {
+	if l, ok := e.Body.(event.Layered); ok && t.o.Layers {
 		for _, line := range l.Lines() {
 			b.WriteString("    " + Printable(line) + "\n")
 		}
@@ -54,7 +54,7 @@ func (t *Text) Event(e decoder.Event) error {
 }
 
 // lead is what every line begins with.
-func (t *Text) lead(e decoder.Event) []cell {
+func (t *Text) lead(e event.Event) []cell {
 	clock := "15:04:05.000000"
 	if t.o.Wide {
 		clock = "2006-01-02T15:04:05.000000000Z"
@@ -68,7 +68,7 @@ func (t *Text) lead(e decoder.Event) []cell {
 		cells = append(cells, cell{"IFACE", 20, strings.TrimPrefix(where, "@")})
 	}
 	pod := cell{"POD", 20, orDash(podName(e.Pod))}
-	if _, ok := e.Body.(decoder.Frame); ok { // of nobody's making as far as a device knows
+	if _, ok := e.Body.(event.Frame); ok { // of nobody's making as far as a device knows
 		return append(cells, pod, cell{"PEER", 20, orDash(podName(e.Peer))})
 	}
 	process := ""
@@ -78,15 +78,15 @@ func (t *Text) lead(e decoder.Event) []cell {
 	return append(cells, pod, cell{"PROCESS", 14, orDash(process)})
 }
 
-func podName(p decoder.Pod) string {
+func podName(p event.Pod) string {
 	if name := p.String(); p.Container != "" && name != "" {
 		return name + "/" + p.Container
 	}
 	return p.String()
 }
 
-func bodyCells(e decoder.Event) []cell {
-	table, ok := e.Body.(decoder.Tabular)
+func bodyCells(e event.Event) []cell {
+	table, ok := e.Body.(event.Tabular)
 	if !ok {
 		return []cell{{"EVENT", 0, e.Body.Summary()}}
 	}
@@ -128,7 +128,7 @@ func Printable(s string) string {
 }
 
 // Finding implements decoder.Printer.
-func (t *Text) Finding(f decoder.Finding) error {
+func (t *Text) Finding(f event.Finding) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s\n", t.paint(f.Severity, strings.ToUpper(string(f.Severity))+" "+f.ID+":"), Printable(f.Title))
 	if t.o.Nodes {
@@ -143,7 +143,7 @@ func (t *Text) Finding(f decoder.Finding) error {
 		writeField(&b, "over", "since "+f.Over.UTC().Format("15:04:05")+": "+why)
 	}
 	if f.Reported {
-		writeField(&b, "hits", decoder.Victims(f.Hits, f.Unnamed))
+		writeField(&b, "hits", event.Victims(f.Hits, f.Unnamed))
 		writeField(&b, "confidence", confidence(f))
 	} else {
 		writeGrounds(&b, f)
@@ -154,12 +154,12 @@ func (t *Text) Finding(f decoder.Finding) error {
 }
 
 // writeGrounds writes what a finding rests on, whom it hits and what to do.
-func writeGrounds(b *strings.Builder, f decoder.Finding) {
+func writeGrounds(b *strings.Builder, f event.Finding) {
 	writeField(b, "cause", f.Cause)
 	writeField(b, "pod", podName(f.Pod))
 	writeField(b, "peer", podName(f.Peer))
 	writeField(b, "subject", f.Subject)
-	writeField(b, "hits", decoder.Victims(f.Hits, f.Unnamed))
+	writeField(b, "hits", event.Victims(f.Hits, f.Unnamed))
 	for _, e := range f.Evidence {
 		writeField(b, "evidence", e)
 	}
@@ -174,7 +174,7 @@ func writeGrounds(b *strings.Builder, f decoder.Finding) {
 }
 
 // confidence is what a finding rests on and how often it was found.
-func confidence(f decoder.Finding) string {
+func confidence(f event.Finding) string {
 	const clock = "15:04:05.000"
 	seen := fmt.Sprintf("%s, %d times since %s", f.Confidence, f.Count, f.First.UTC().Format(clock))
 	if f.Count <= 1 {
@@ -192,8 +192,8 @@ func writeField(b *strings.Builder, name, text string) {
 	}
 }
 
-func (t *Text) paint(s decoder.Severity, text string) string {
-	colours := map[decoder.Severity]string{decoder.Critical: "\x1b[1;31m", decoder.Warning: "\x1b[1;33m", decoder.Info: "\x1b[1;36m"}
+func (t *Text) paint(s event.Severity, text string) string {
+	colours := map[event.Severity]string{event.Critical: "\x1b[1;31m", event.Warning: "\x1b[1;33m", event.Info: "\x1b[1;36m"}
 	if !t.o.Colour {
 		return text
 	}
@@ -201,7 +201,7 @@ func (t *Text) paint(s decoder.Severity, text string) string {
 }
 
 // Summary implements decoder.Printer.
-func (t *Text) Summary(s decoder.Summary) error {
+func (t *Text) Summary(s event.Summary) error {
 	var b strings.Builder
 	writeParts(&b, s)
 	for _, n := range s.Nodes {
@@ -218,7 +218,7 @@ func (t *Text) Summary(s decoder.Summary) error {
 			where = " on " + cmp.Or(f.Node, f.File)
 		}
 		fmt.Fprintf(&b, "found %s %d× (%s)%s\n", f.ID, f.Count, Printable(f.Subject), Printable(where))
-		if victims := decoder.Victims(f.Hits, f.Unnamed); victims != "" {
+		if victims := event.Victims(f.Hits, f.Unnamed); victims != "" {
 			fmt.Fprintf(&b, "  hits %s\n", Printable(victims))
 		}
 	}
@@ -228,7 +228,7 @@ func (t *Text) Summary(s decoder.Summary) error {
 }
 
 // writeParts writes what views added to a summary.
-func writeParts(b *strings.Builder, s decoder.Summary) {
+func writeParts(b *strings.Builder, s event.Summary) {
 	for _, part := range s.Parts() {
 		for _, line := range part.Lines() {
 			b.WriteString(Printable(strings.TrimRight(line, " ")) + "\n")
@@ -237,7 +237,7 @@ func writeParts(b *strings.Builder, s decoder.Summary) {
 }
 
 // writeBooks writes what became of what was seen.
-func writeBooks(b *strings.Builder, s decoder.Summary) {
+func writeBooks(b *strings.Builder, s event.Summary) {
 	fmt.Fprintf(b, "%d seen = %d shown + %d filtered + %d lost, in %.1f s\n", s.Seen, s.Shown, s.Filtered, s.Lost.Total(), s.Duration.Seconds())
 	if l := s.Lost; l.Total() > 0 {
 		fmt.Fprintf(b, "lost: %d ring full, %d map full or pair missed, %d not understood\n", l.Ring, l.Map, l.Userspace)

@@ -10,6 +10,7 @@ import (
 	"ktrace/cmd/internal/outfile"
 	"ktrace/cmd/internal/print"
 	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // Printer prints in the format of the flags. Where several files are read, each line has its node.
@@ -28,7 +29,7 @@ func Printer(f flags.Flags, quiet, nodes bool, w io.Writer) decoder.Printer {
 type withoutEvents struct{ decoder.Printer }
 
 // Event implements decoder.Printer.
-func (withoutEvents) Event(decoder.Event) error { return nil }
+func (withoutEvents) Event(event.Event) error { return nil }
 
 // coloured follows https://no-color.org.
 func coloured(w io.Writer) bool { return os.Getenv("NO_COLOR") == "" && IsTerminal(w) }

@@ -12,8 +12,10 @@ import (
 	"ktrace/cmd/internal/flags"
 	"ktrace/decoder"
 	"ktrace/decoder/capture"
+	"ktrace/decoder/event"
 	"ktrace/decoder/pcapng"
 	"ktrace/decoder/record"
+	"ktrace/decoder/stage"
 )
 
 // Replay runs a view over recordings and captures, in order of time. The view is made anew for each run and node that
@@ -37,8 +39,8 @@ func Replay(ctx context.Context, f flags.Flags, view func() (View, error), s Str
 	}
 	nodes.Pipeline = func() (*decoder.Pipeline, error) {
 		v, err := view()
-		if !slices.Contains(v.Kinds, decoder.KindFrame) {
-			v.Early = append(v.Early, decoder.NewJourneys())
+		if !slices.Contains(v.Kinds, event.KindFrame) {
+			v.Early = append(v.Early, stage.NewJourneys())
 		}
 		return v.Pipeline(f, selector), err
 	}
@@ -55,7 +57,7 @@ func (v View) recorded(file capture.File, s Streams) (stream *decoder.Stream, er
 	if err != nil {
 		return nil, err
 	}
-	o := capture.ReaderOptions{Packets: slices.Contains(v.Kinds, decoder.KindFrame)}
+	o := capture.ReaderOptions{Packets: slices.Contains(v.Kinds, event.KindFrame)}
 	var link error
 	if v.Filter != nil {
 		link = v.Filter.NeedsLink()

@@ -10,25 +10,27 @@ import (
 
 	"ktrace/cmd/internal/flags"
 	"ktrace/decoder"
+	"ktrace/decoder/event"
+	"ktrace/decoder/eventfilter"
 	"ktrace/decoder/pcapfilter"
 	"ktrace/decoder/pod"
 )
 
 // View is what a verb makes of events: how to join them, what to show, what to conclude.
 type View struct {
-	Kinds   []decoder.Kind  // of events to show
+	Kinds   []event.Kind    // of events to show
 	Early   []decoder.Stage // before pods are named
 	Stages  []decoder.Stage
 	Rules   []decoder.Rule
-	Hold    bool                     // findings at the end, worst first; on a terminal also at once what is certain
-	Certain bool                     // end when something above information is certain
-	Every   time.Duration            // show the summary so far after so much time, again and again; 0 for the end alone
-	Keep    func(decoder.Event) bool // what is worth showing and concluding from; nil: everything that is selected
-	Quiet   bool                     // show no events: they are in the summary
-	Filter  *pcapfilter.Expr         // what packets must match; nil for all
+	Hold    bool                   // findings at the end, worst first; on a terminal also at once what is certain
+	Certain bool                   // end when something above information is certain
+	Every   time.Duration          // show the summary so far after so much time, again and again; 0 for the end alone
+	Keep    func(event.Event) bool // what is worth showing and concluding from; nil: everything that is selected
+	Quiet   bool                   // show no events: they are in the summary
+	Filter  *pcapfilter.Expr       // what packets must match; nil for all
 
 	// Pods is called before the first event with the lookup of a cgroup's pod, for what has a pod and is no event.
-	Pods func(of func(cgroup uint64) decoder.Pod)
+	Pods func(of func(cgroup uint64) event.Pod)
 }
 
 // Streams are where the output goes.
@@ -49,8 +51,8 @@ func (v View) Pipeline(f flags.Flags, selector pod.Selector) *decoder.Pipeline {
 	return &decoder.Pipeline{
 		Stages: slices.Concat(v.Early, []decoder.Stage{pods}, v.Stages, []decoder.Stage{pods.Backends()}),
 		Rules:  v.Rules,
-		Wanted: func(k decoder.Kind) bool { return slices.Contains(v.Kinds, k) },
-		Keep: func(e decoder.Event) bool {
+		Wanted: func(k event.Kind) bool { return slices.Contains(v.Kinds, k) },
+		Keep: func(e event.Event) bool {
 			return pods.Selected(selector, e) && f.At(e) && (v.Keep == nil || v.Keep(e))
 		},
 		Count: f.Count,
@@ -62,13 +64,13 @@ func (v View) Pipeline(f flags.Flags, selector pod.Selector) *decoder.Pipeline {
 
 // Sift is what the view's expression makes of events; nil if it has none, or if it is about whole packets, which are
 // filtered where they come from.
-func (v View) Sift() (func(decoder.Event) bool, error) {
-	if v.Filter == nil || slices.Contains(v.Kinds, decoder.KindFrame) {
+func (v View) Sift() (func(event.Event) bool, error) {
+	if v.Filter == nil || slices.Contains(v.Kinds, event.KindFrame) {
 		return nil, nil
 	}
-	s, err := decoder.NewSieve(v.Filter)
+	s, err := eventfilter.New(v.Filter)
 	if err != nil {
 		return nil, err
 	}
-	return s.Keep, nil
+	return s.Match, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"ktrace/decoder"
 	"ktrace/decoder/capture"
+	"ktrace/decoder/event"
 	"ktrace/decoder/record"
 )
 
@@ -43,7 +44,7 @@ func recorded(b *testing.B) *again {
 		r, err := record.NewReader(file)
 		for err == nil {
 			var raw []byte
-			if raw, err = r.Next(b.Context()); err == nil && !decoder.IsFact(raw) {
+			if raw, err = r.Next(b.Context()); err == nil && !event.IsFact(raw) {
 				all.records = append(all.records, bytes.Clone(raw))
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ktrace/decoder"
+	"ktrace/decoder/event"
 )
 
 // Ring is where the packets come from.
@@ -46,11 +47,11 @@ func (d *Drain) Next(ctx context.Context) ([]byte, error) {
 		if err != nil {
 			return raw, errors.Join(d.window.release(0, d.write), err)
 		}
-		packet := decoder.IsPacket(raw)
+		packet := event.IsPacket(raw)
 		if packet {
 			d.taken++
 			d.window.insert(raw)
-			if err := d.Also.Record(raw, decoder.Event{}); err != nil { // which is no reason to lose what is held
+			if err := d.Also.Record(raw, event.Event{}); err != nil { // which is no reason to lose what is held
 				return raw, errors.Join(err, d.window.release(0, d.write))
 			}
 		}
@@ -81,7 +82,7 @@ func (d *Drain) write(raw []byte) error {
 	if d.full {
 		return nil
 	}
-	err := d.Files.Packet(raw, time.Unix(0, int64(decoder.RecordTime(raw)+d.Files.Wall())))
+	err := d.Files.Packet(raw, time.Unix(0, int64(event.RecordTime(raw)+d.Files.Wall())))
 	if errors.Is(err, ErrEnough) || d.Limit > 0 && d.Files.Written() >= d.Limit {
 		d.full = true
 		d.Stop()

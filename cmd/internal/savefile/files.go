@@ -16,8 +16,8 @@ import (
 	"time"
 
 	"ktrace/cmd/internal/outfile"
-	"ktrace/decoder"
 	"ktrace/decoder/capture"
+	"ktrace/decoder/event"
 )
 
 // Options mean what the flags of tcpdump mean.
@@ -91,7 +91,7 @@ func (f *Files) begin() error {
 func (f *Files) Piped() bool { return f.o.Path == "-" }
 
 // Record implements decoder.Recorder. The first record is the fact about the node.
-func (f *Files) Record(raw []byte, e decoder.Event) error {
+func (f *Files) Record(raw []byte, e event.Event) error {
 	if err := f.Writer.Record(raw, e); err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ const flushEvery = time.Second
 
 // flush writes what has waited for long when a record comes.
 func (f *Files) flush(raw []byte) error {
-	now := time.Duration(decoder.RecordTime(raw))
+	now := time.Duration(event.RecordTime(raw))
 	if (now - f.flushed).Abs() < flushEvery {
 		return nil
 	}

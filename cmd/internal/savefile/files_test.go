@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"ktrace/decoder"
 	"ktrace/decoder/capture"
+	"ktrace/decoder/event"
 	"ktrace/decoder/pcapng"
 )
 
@@ -26,7 +26,7 @@ func packets(t *testing.T, o Options, n int) (counts map[string]int, ended bool)
 	if err != nil {
 		t.Fatal(err)
 	}
-	node, err := decoder.EncodeFact(0, decoder.Fact{Node: &decoder.Node{Name: "n"}})
+	node, err := event.EncodeFact(0, event.Fact{Node: &event.Node{Name: "n"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func packets(t *testing.T, o Options, n int) (counts map[string]int, ended bool)
 	}
 	for i := range n {
 		at := start.Add(time.Duration(i) * time.Second)
-		raw := decoder.RawFrame{Time: time.Duration(at.UnixNano()), Ifindex: 1, Length: 1000, Ethernet: true, Data: make([]byte, 1000)}.Append(nil)
+		raw := event.RawFrame{Time: time.Duration(at.UnixNano()), Ifindex: 1, Length: 1000, Ethernet: true, Data: make([]byte, 1000)}.Append(nil)
 		err := f.Packet(raw, at)
 		if ended = errors.Is(err, ErrEnough); ended {
 			break
@@ -164,21 +164,21 @@ func (s *script) Waiting() bool {
 // sink counts packets.
 type sink struct{ packets, idle int }
 
-func (s *sink) Packet([]byte, time.Time) error     { s.packets++; return nil }
-func (s *sink) Record([]byte, decoder.Event) error { return nil }
-func (s *sink) Idle() error                        { s.idle++; return nil }
-func (s *sink) Wall() time.Duration                { return 0 }
-func (s *sink) Written() uint64                    { return uint64(s.packets) }
+func (s *sink) Packet([]byte, time.Time) error   { s.packets++; return nil }
+func (s *sink) Record([]byte, event.Event) error { return nil }
+func (s *sink) Idle() error                      { s.idle++; return nil }
+func (s *sink) Wall() time.Duration              { return 0 }
+func (s *sink) Written() uint64                  { return uint64(s.packets) }
 
 func TestDrainHoldsNoPacketBackWhenNothingFollows(t *testing.T) {
-	tick, err := decoder.EncodeFact(0, decoder.Fact{})
+	tick, err := event.EncodeFact(0, event.Fact{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	packet := decoder.RawFrame{Ethernet: true, Data: make([]byte, 60), Length: 60}.Append(nil)
+	packet := event.RawFrame{Ethernet: true, Data: make([]byte, 60), Length: 60}.Append(nil)
 	var to sink
 	d := Drain{Ring: &script{records: [][]byte{packet, packet, tick, tick}, more: []bool{true, true, false, false}}, Files: &to, Also: &to}
-	if raw, err := d.Next(t.Context()); err != nil || decoder.IsPacket(raw) {
+	if raw, err := d.Next(t.Context()); err != nil || event.IsPacket(raw) {
 		t.Fatal(err)
 	}
 	if to.packets != 2 || to.idle != 1 {
@@ -192,13 +192,13 @@ func TestDrainHoldsNoPacketBackWhenNothingFollows(t *testing.T) {
 // full is a recorder on a full disk.
 type full struct{}
 
-func (full) Record([]byte, decoder.Event) error { return errFull }
+func (full) Record([]byte, event.Event) error { return errFull }
 
 var errFull = errors.New("full")
 
 // TestDrainPassesOnWhatItHoldsIfAnotherFileIsFull: what came is in this one.
 func TestDrainPassesOnWhatItHoldsIfAnotherFileIsFull(t *testing.T) {
-	packet := decoder.RawFrame{Ethernet: true, Data: make([]byte, 60), Length: 60}.Append(nil)
+	packet := event.RawFrame{Ethernet: true, Data: make([]byte, 60), Length: 60}.Append(nil)
 	var to sink
 	d := Drain{Ring: &script{records: [][]byte{packet, packet}, more: []bool{true, true}}, Files: &to, Also: full{}}
 	if _, err := d.Next(t.Context()); !errors.Is(err, errFull) || to.packets != 1 {
@@ -207,9 +207,9 @@ func TestDrainPassesOnWhatItHoldsIfAnotherFileIsFull(t *testing.T) {
 }
 
 // decoded is the event of a raw record.
-func decoded(t testing.TB, raw []byte) decoder.Event {
+func decoded(t testing.TB, raw []byte) event.Event {
 	t.Helper()
-	e, err := decoder.Decode(raw)
+	e, err := event.Decode(raw)
 	if err != nil {
 		t.Fatal(err)
 	}

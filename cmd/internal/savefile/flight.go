@@ -6,8 +6,9 @@ import (
 	"time"
 
 	"ktrace/cmd/internal/outfile"
-	"ktrace/decoder"
 	"ktrace/decoder/capture"
+	"ktrace/decoder/event"
+	"ktrace/decoder/eventfilter"
 )
 
 // Trigger has a flight recorder write a file. It may be fired from any goroutine.
@@ -18,10 +19,10 @@ func (t *Trigger) Fire(why string) { t.why.Store(&why) }
 
 // FlightOptions bound what is kept in memory, and choose what is written of it.
 type FlightOptions struct {
-	Bytes   int                  // of memory for records
-	After   time.Duration        // how long what follows a trigger is written too
-	Trigger *Trigger             // who fires it
-	Packets *decoder.FrameFilter // a packet that passes fires too; nil for none
+	Bytes   int                      // of memory for records
+	After   time.Duration            // how long what follows a trigger is written too
+	Trigger *Trigger                 // who fires it
+	Packets *eventfilter.FrameFilter // a packet that passes fires too; nil for none
 }
 
 // Flight is a flight recorder: it keeps the newest packets and other records in memory. A trigger has it write them into a
@@ -57,9 +58,9 @@ func (f *Flight) Evicted() uint64 { return f.dropped + f.kept }
 func (f *Flight) Written() uint64 { return f.written }
 
 // Record implements decoder.Recorder: all is kept, for findings rest on it.
-func (f *Flight) Record(raw []byte, e decoder.Event) error {
-	if body, ok := e.Body.(decoder.Fact); ok {
-		if body == (decoder.Fact{}) {
+func (f *Flight) Record(raw []byte, e event.Event) error {
+	if body, ok := e.Body.(event.Fact); ok {
+		if body == (event.Fact{}) {
 			return f.poll()
 		}
 		if body.Node != nil { // the times of all others need it
@@ -86,7 +87,7 @@ func (f *Flight) Packet(raw []byte, _ time.Time) error {
 }
 
 func (f *Flight) passes(raw []byte) bool {
-	p, err := decoder.DecodeFrame(raw)
+	p, err := event.DecodeFrame(raw)
 	return err == nil && f.flight.Packets.Match(p)
 }
 
@@ -96,7 +97,7 @@ func (f *Flight) add(raw []byte) error {
 		f.window.insert(raw)
 		return f.window.release(inFlight, f.write)
 	}
-	if decoder.IsPacket(raw) {
+	if event.IsPacket(raw) {
 		f.kept++
 	}
 	f.memory.put(raw, f.evict)
@@ -107,12 +108,12 @@ func (f *Flight) add(raw []byte) error {
 
 // evict records a fact that leaves the memory: a file that begins later needs it.
 func (f *Flight) evict(raw []byte) {
-	if decoder.IsPacket(raw) {
+	if event.IsPacket(raw) {
 		f.kept--
 		f.dropped++
 		return
 	}
-	if decoder.IsFact(raw) {
+	if event.IsFact(raw) {
 		f.err = f.Writer.RecordRaw(raw)
 	}
 }
@@ -153,7 +154,7 @@ func (f *Flight) dump(why string) error {
 }
 
 func (f *Flight) write(raw []byte) error {
-	if decoder.IsPacket(raw) {
+	if event.IsPacket(raw) {
 		f.written++
 	}
 	if err := f.Writer.RecordRaw(raw); err != nil {
@@ -186,7 +187,7 @@ func (f *Flight) Close() error {
 		err = errors.Join(err, f.finish())
 	}
 	for f.memory.count > 0 {
-		if raw := f.memory.take(); !decoder.IsPacket(raw) {
+		if raw := f.memory.take(); !event.IsPacket(raw) {
 			f.evict(raw)
 		}
 	}

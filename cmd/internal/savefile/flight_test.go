@@ -10,8 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"ktrace/decoder"
 	"ktrace/decoder/capture"
+	"ktrace/decoder/event"
+	"ktrace/decoder/eventfilter"
 	"ktrace/decoder/pcapfilter"
 	"ktrace/decoder/pcapng"
 )
@@ -34,13 +35,13 @@ func newRecorder(t *testing.T, o Options, flight FlightOptions) *recorder {
 		t.Fatal(err)
 	}
 	r := &recorder{Flight: f, t: t, dir: dir}
-	r.say(decoder.Fact{Node: &decoder.Node{Name: "n"}})
+	r.say(event.Fact{Node: &event.Node{Name: "n"}})
 	return r
 }
 
-func (r *recorder) say(f decoder.Fact) {
+func (r *recorder) say(f event.Fact) {
 	r.t.Helper()
-	raw, err := decoder.EncodeFact(time.Duration(r.sent), f)
+	raw, err := event.EncodeFact(time.Duration(r.sent), f)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -56,7 +57,7 @@ func (r *recorder) send(n int) {
 		r.sent++
 		data := make([]byte, 1000)
 		data[0], data[1] = byte(r.sent>>8), byte(r.sent)
-		raw := decoder.RawFrame{Time: time.Duration(r.sent), Netns: 1, Ifindex: 1, Length: 1000, Ethernet: true, Data: data}.Append(nil)
+		raw := event.RawFrame{Time: time.Duration(r.sent), Netns: 1, Ifindex: 1, Length: 1000, Ethernet: true, Data: data}.Append(nil)
 		if err := r.Packet(raw, time.Time{}); err != nil {
 			r.t.Fatal(err)
 		}
@@ -154,8 +155,8 @@ func TestFlightGoesOnInNumberedFiles(t *testing.T) {
 }
 
 func TestFlightCountsWhatWasLostMeanwhile(t *testing.T) {
-	device := func(lost uint64) decoder.Fact {
-		return decoder.Fact{Device: &decoder.Device{Netns: 1, Ifindex: 1, Name: "eth0", Lost: lost}}
+	device := func(lost uint64) event.Fact {
+		return event.Fact{Device: &event.Device{Netns: 1, Ifindex: 1, Name: "eth0", Lost: lost}}
 	}
 	r := newRecorder(t, Options{}, FlightOptions{Bytes: 20_000, After: time.Hour})
 	r.say(device(0))
@@ -181,7 +182,7 @@ func TestFlightFiresOnAPacket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	on, err := decoder.NewFrameFilter(e)
+	on, err := eventfilter.NewFrameFilter(e)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +214,7 @@ func TestFlightSaysThatAFileCannotBeWritten(t *testing.T) {
 	r.o.Path = "/dev/full"
 	r.send(10)
 	r.Trigger().Fire("because")
-	raw := decoder.RawFrame{Netns: 1, Ifindex: 1, Length: 60, Ethernet: true, Data: make([]byte, 60)}.Append(nil)
+	raw := event.RawFrame{Netns: 1, Ifindex: 1, Length: 60, Ethernet: true, Data: make([]byte, 60)}.Append(nil)
 	if err := r.Packet(raw, time.Time{}); !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "-w /dev/full: ") {
 		t.Errorf("error %v", err)
 	}

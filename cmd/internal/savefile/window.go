@@ -1,6 +1,6 @@
 package savefile
 
-import "ktrace/decoder"
+import "ktrace/decoder/event"
 
 // window holds records back to put them in order of time: two CPUs that reserve room in the ring one after the other
 // may read the clock in the opposite order.
@@ -18,7 +18,7 @@ func (w *window) insert(raw []byte) {
 	slot = append(slot[:0], raw...)
 	i := len(w.held)
 	w.held = append(w.held, slot)
-	for t := decoder.RecordTime(slot); i > 0 && decoder.RecordTime(w.held[i-1]) > t; i-- {
+	for t := event.RecordTime(slot); i > 0 && event.RecordTime(w.held[i-1]) > t; i-- {
 		w.held[i], w.held[i-1] = w.held[i-1], w.held[i]
 	}
 }

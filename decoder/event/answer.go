@@ -1,0 +1,27 @@
+package event
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// Answer is what a host told a packet's sender about it: an ICMP error, or a TCP reset in the name of the destination.
+type Answer struct {
+	Name string     `json:"name"`          // tcp-reset, port-unreachable, fragmentation-needed, ...
+	From netip.Addr `json:"from,omitzero"` // zero if it was not seen
+	MTU  uint32     `json:"mtu,omitempty"` // that it says
+}
+
+// AnswerReset is the Name of one that is no ICMP error.
+const AnswerReset = "tcp-reset"
+
+// String is the answer, for people.
+func (a Answer) String() string {
+	if !a.From.IsValid() {
+		return a.Name
+	}
+	if a.MTU != 0 {
+		return fmt.Sprintf("%s (MTU %d) from %v", a.Name, a.MTU, a.From)
+	}
+	return fmt.Sprintf("%s from %v", a.Name, a.From)
+}

@@ -1,0 +1,114 @@
+package event
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"time"
+
+	"ktrace/decoder/wire"
+)
+
+var (
+	// ErrShort is returned for a record that ends before its header or its own claim of size does.
+	ErrShort = errors.New("record is cut short")
+	// ErrKind is returned for a record of a kind that this version does not know.
+	ErrKind = errors.New("unknown kind of record")
+)
+
+// hdrSize is the size of struct hdr, bytes.
+var hdrSize = (*wire.Header)(nil).RecordSize()
+
+// decoderOf has a row for every kind that is recorded.
+func decoderOf(k wire.Kind) func([]byte, *Event) error {
+	switch k {
+	case wire.KindFact:
+		return decodeFact
+	case wire.KindHop:
+		return decodeHop
+	case wire.KindDrop:
+		return decodeDrop
+	case wire.KindCgroup:
+		return decodeCgroup
+	case wire.KindSock:
+		return decodeSock
+	case wire.KindPacket:
+		return decodePacket
+	case wire.KindFsync:
+		return decodeFsync
+	case wire.KindNetfilter:
+		return decodeNetfilter
+	case wire.KindHandshake:
+		return decodeHandshake
+	case wire.KindSegment:
+		return decodeSocketSegment
+	}
+	return nil
+}
+
+// Decode turns one raw record, as the ring or a recording delivers it, into an event. It never panics and
+// keeps no part of raw. Errors wrap ErrShort and ErrKind.
+func Decode(raw []byte) (Event, error) {
+	var e Event
+	if err := DecodeInto(&e, raw); err != nil {
+		return Event{}, err
+	}
+	return e, nil
+}
+
+// DecodeInto is Decode into memory that is there. Of an event that cannot be decoded it leaves what it got.
+func DecodeInto(e *Event, raw []byte) error {
+	if len(raw) < hdrSize {
+		return fmt.Errorf("%w: %d bytes", ErrShort, len(raw))
+	}
+	var h wire.Header
+	h.Decode(raw)
+	if int(h.Size) > len(raw) || int(h.Size) < hdrSize {
+		return fmt.Errorf("%w: %d bytes, claims %d", ErrShort, len(raw), h.Size)
+	}
+	*e = Event{Header: Header{
+		Time:    time.Unix(0, int64(h.Time)).UTC(),
+		CPU:     h.Cpu,
+		PID:     h.Pid,
+		TID:     h.Tid,
+		Cgroup:  h.Cgroup,
+		Netns:   h.Netns,
+		Ifindex: h.Ifindex,
+		Journey: h.Journey,
+	}}
+	if h.Pid != 0 {
+		e.Comm = cString(h.Comm[:])
+	}
+	decode := decoderOf(wire.Kind(h.Kind))
+	if decode == nil {
+		return fmt.Errorf("%w: %d", ErrKind, h.Kind)
+	}
+	return decode(raw[:h.Size], e)
+}
+
+// record is one of fixed layout, as gowire declares them.
+type record interface {
+	RecordSize() int
+	Decode([]byte)
+}
+
+// unpack reads a record. It may end early where its tail was not needed; what is missing reads as zero, but the
+// header must be there.
+func unpack(raw []byte, r record) error {
+	if len(raw) < hdrSize {
+		return fmt.Errorf("%w: %d bytes", ErrShort, len(raw))
+	}
+	if size := r.RecordSize(); len(raw) < size {
+		raw = append(make([]byte, 0, size), raw...)[:size]
+	}
+	r.Decode(raw)
+	return nil
+}
+
+// cString is the text up to the first NUL, or all of it.
+func cString(b []byte) string {
+	if i := bytes.IndexByte(b, 0); i >= 0 {
+		b = b[:i]
+	}
+	return string(b)
+}

@@ -1,0 +1,73 @@
+package event
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestACauseIsReportedOnceAndAgainWhenItGetsWorse(t *testing.T) {
+	var f Folder
+	start := time.Unix(1000, 0)
+	for i, c := range []struct {
+		severity Severity
+		reported bool
+	}{{Info, true}, {Info, false}, {Warning, true}, {Info, false}, {Warning, false}} {
+		now := start.Add(time.Duration(i) * time.Second)
+		if reported := f.Add(Finding{ID: "x", Severity: c.severity, First: now, Last: now}); reported != c.reported {
+			t.Errorf("finding %d: reported is %v, want %v", i, reported, c.reported)
+		}
+	}
+	all := f.All()
+	if len(all) != 1 || all[0].Severity != Warning || all[0].Count != 5 || !all[0].First.Equal(start) || !all[0].Last.Equal(start.Add(4*time.Second)) {
+		t.Errorf("got %+v", all)
+	}
+}
+
+func TestCausesThatAreForgotten(t *testing.T) {
+	var f Folder
+	add := func(subject string, severity Severity, at int) bool {
+		return f.Add(Finding{ID: "x", Subject: subject, Severity: severity, Last: time.Unix(int64(at), 0)})
+	}
+	add("worst", Critical, 0)
+	add("quiet", Info, 0)
+	add("steady", Info, 0)
+	for i := range 4 * maxCauses {
+		add("scanned "+strconv.Itoa(i), Info, i)
+		if add("steady", Info, i) {
+			t.Fatalf("what goes on was forgotten after %d others", i)
+		}
+	}
+	if n := len(f.All()); n > maxCauses {
+		t.Errorf("%d causes are kept, want at most %d", n, maxCauses)
+	}
+	if first := f.All()[0]; first.Subject != "worst" {
+		t.Errorf("the first is %q, want the worst", first.Subject)
+	}
+	if !add("quiet", Info, 4*maxCauses) {
+		t.Error("one of the least that was away for the longest time is still known")
+	}
+}
+
+func TestFindingsSayWhoseNamespacesAre(t *testing.T) {
+	whose := func(netns uint32, _ time.Time) string {
+		return map[uint32]string{7: "node a's own", 8: "pod default/web's"}[netns]
+	}
+	for _, c := range []struct {
+		name  string
+		about About
+		want  string
+	}{
+		{"two", About{Netns: 8, Others: []uint32{7}}, "netns 8 is pod default/web's, netns 7 is node a's own"},
+		{"one that is not known", About{Netns: 9}, ""},
+		{"none", About{}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := AnnotateNetns(Finding{About: c.about}, whose)
+			if got := strings.Join(f.Evidence, "\n"); got != c.want {
+				t.Errorf("added %q, want %q", got, c.want)
+			}
+		})
+	}
+}

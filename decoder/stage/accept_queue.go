@@ -1,0 +1,153 @@
+package stage
+
+import (
+	"slices"
+	"time"
+
+	"ktrace/decoder/bounded"
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
+)
+
+// Overflows is the stage for SYNs lost to full accept queues where no hook does: it joins a counter of a
+// namespace that rose with the listener there that counts drops, or whose queue is over its limit, and makes the report of
+// that socket, with the SYNs that had no answer there. It belongs before the stage that names pods.
+type Overflows struct {
+	lost  map[uint32]uint64 // SYNs by namespace, as its counters were last read
+	drops bounded.Map[listenerKey, uint32]
+	syns  map[listenPort]map[packet.FlowTuple]*lostSYN
+	known int // SYNs that are remembered
+	only  event.Single
+}
+
+type listenerKey struct{ netns, inode uint32 }
+
+type listenPort struct {
+	netns uint32
+	port  uint16
+}
+
+// lostSYN is a SYN that arrived and was not answered yet.
+type lostSYN struct {
+	event event.Event // the latest of its flow
+	count uint32
+}
+
+const (
+	maxLostSYNs = 4096
+	// lostWithin is how old a SYN may be that a counter, read once a second, counts.
+	lostWithin = 3 * time.Second
+)
+
+// NewOverflows returns the stage.
+func NewOverflows() *Overflows {
+	return &Overflows{lost: map[uint32]uint64{}, syns: map[listenPort]map[packet.FlowTuple]*lostSYN{}}
+}
+
+// Observe implements Stage.
+func (o *Overflows) Observe(e event.Event) []event.Event {
+	f, ok := e.Body.(event.Fact)
+	switch {
+	case !ok:
+		o.hop(e)
+	case f.Netstat != nil:
+		o.lost[f.Netstat.Netns] = f.Netstat.Rose["TcpExtListenOverflows"]
+	case f.Socket != nil && f.Socket.State == "LISTEN":
+		if n := o.lostBy(f.Socket); n > 0 {
+			return append([]event.Event{e}, o.reports(e, f.Socket, n)...)
+		}
+	}
+	return o.only.Event(e)
+}
+
+// Flush implements Stage.
+func (o *Overflows) Flush(time.Time, bool) []event.Event { return nil }
+
+// hop takes in SYNs that arrive, and the answers.
+func (o *Overflows) hop(e event.Event) {
+	p := e.Packet
+	if _, ok := e.Body.(event.Hop); !ok || p == nil || p.Proto != "tcp" || !p.HasFlag('S') {
+		return
+	}
+	answer := p.HasFlag('.')
+	switch at := (listenPort{e.Netns, p.Dport}); {
+	case e.Direction == event.In && !answer:
+		if o.known >= maxLostSYNs {
+			clear(o.syns)
+			o.known = 0
+		}
+		flows := o.syns[at]
+		if flows == nil {
+			flows = map[packet.FlowTuple]*lostSYN{}
+			o.syns[at] = flows
+		}
+		if flows[p.Flow()] == nil {
+			flows[p.Flow()] = &lostSYN{}
+			o.known++
+		}
+		flows[p.Flow()].event = e
+		flows[p.Flow()].count++
+	case e.Direction == event.Out && answer:
+		at.port = p.Sport
+		if flow := p.Flow().Reverse(); o.syns[at][flow] != nil {
+			delete(o.syns[at], flow)
+			o.known--
+		}
+	}
+}
+
+// lostBy is how many SYNs a listener lost since its namespace's counter was read before, 0 if they were not its own: by
+// what it counts itself, or else by its queue.
+func (o *Overflows) lostBy(s *event.Socket) uint32 {
+	n := uint32(o.lost[s.About.Netns])
+	key := listenerKey{s.About.Netns, s.Inode}
+	before, counts := o.drops.Get(key)
+	counts = counts && s.Drops > 0
+	o.drops.Put(key, s.Drops)
+	switch {
+	case n == 0 || counts && s.Drops <= before:
+		return 0
+	case counts:
+		return min(n, s.Drops-before)
+	case s.Queue > s.Limit:
+		delete(o.lost, s.About.Netns) // it cannot be known what others lost
+		return n
+	case s.Queue == s.Limit:
+		return min(n, s.Drops)
+	}
+	return 0
+}
+
+// reports are those that a listener would have made of n lost SYNs: one for each client whose SYNs were seen, or one for all.
+func (o *Overflows) reports(e event.Event, s *event.Socket, n uint32) []event.Event {
+	var all []event.Event
+	at := listenPort{s.About.Netns, s.Local.Port()}
+	for flow, syn := range o.syns[at] {
+		local := s.Local.Addr().Unmap()
+		if e.Time.Sub(syn.event.Time) <= lostWithin && (local.IsUnspecified() || local == flow.Dst.Addr()) {
+			report := reportSYN(s, e, min(n, syn.count))
+			report.Packet, report.Journey = syn.event.Packet, syn.event.Journey
+			b := report.Body.(event.Sock)
+			b.Local, b.Remote = flow.Dst, flow.Src
+			report.Body = b
+			all = append(all, report)
+		}
+		o.known--
+	}
+	delete(o.syns, at)
+	if len(all) == 0 {
+		return []event.Event{reportSYN(s, e, n)}
+	}
+	slices.SortFunc(all, func(a, b event.Event) int { return a.Packet.Source().Compare(b.Packet.Source()) })
+	return all
+}
+
+// reportSYN is the report that the listener would have made of n lost SYNs.
+func reportSYN(s *event.Socket, e event.Event, n uint32) event.Event {
+	e.Netns, e.PID, e.TID, e.Comm = s.About.Netns, s.PID, s.PID, s.Comm
+	e.Body = event.Sock{
+		Op: event.SockSynLost, Proto: "tcp", Local: s.Local, State: s.State, Backlog: s.Queue, Limit: s.Limit,
+		Inode: uint64(s.Inode), Count: n,
+	}
+	return e
+}

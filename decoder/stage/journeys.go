@@ -1,0 +1,150 @@
+package stage
+
+import (
+	"encoding/binary"
+	"hash/maphash"
+	"slices"
+	"time"
+
+	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
+)
+
+// Journeys is the stage that makes hops of captured packets, for the stages that know what becomes of packets. It
+// tells that packets at several devices are one by their bytes, as far as no device changes them; in a tunnel, by those
+// of the packet that is carried.
+type Journeys struct {
+	seed           maphash.Seed
+	latest, before map[uint64]*trip // those of the span at hand, and of the one before it
+	turned         time.Time        // when that began
+	next           uint64
+	watched        bool // packets were watched on their way: to make hops of whole ones would count them twice
+	only           event.Single
+}
+
+// trip is one packet's way.
+type trip struct {
+	id     uint64
+	last   time.Time
+	places []visit
+	few    [2]visit // most are seen at no more
+}
+
+// visit is where a packet was seen; and how it was, and when, at last.
+type visit struct {
+	place
+	ttl  uint8
+	last time.Time
+}
+
+type place struct {
+	netns, ifindex uint32
+	way            event.Direction
+}
+
+// copiesWithin is how far apart copies of a packet are that one place has: of a mirror of several ports, or of all
+// devices together where the capture does not distinguish them. Who sends the same again waits longer.
+const copiesWithin = 50 * time.Millisecond
+
+// longestTrip is how long a packet may be on its way through a node: an unresolved neighbour holds it for 3 s. Where
+// packets come faster than maxTrips in that time, those that are held so long may not be known again.
+const (
+	longestTrip = 4 * time.Second
+	maxTrips    = 1 << 16
+)
+
+// NewJourneys returns the stage.
+func NewJourneys() *Journeys {
+	return &Journeys{seed: maphash.MakeSeed(), latest: map[uint64]*trip{}, before: map[uint64]*trip{}}
+}
+
+// Observe implements Stage.
+func (j *Journeys) Observe(e event.Event) []event.Event {
+	if fact, ok := e.Body.(event.Fact); ok && fact.Node != nil {
+		j.watched = fact.Node.Watched
+	}
+	f, ok := e.Body.(event.Frame)
+	if !ok {
+		return j.only.Event(e)
+	}
+	if e.Packet == nil || j.watched {
+		return nil
+	}
+	if e.Journey == 0 { // else who captured it told them apart
+		e.Journey = j.journey(e)
+	}
+	e.Body = event.Hop{Captured: true, ToAll: f.ToAll()}
+	return j.only.Event(e)
+}
+
+// journey is the number of the packet's way. One that comes by the same place again is another packet, but for a copy:
+// one that went round has another TTL.
+func (j *Journeys) journey(e event.Event) uint64 {
+	at := visit{place{e.Netns, e.Ifindex, e.Direction}, e.Packet.TTL, e.Time}
+	key := j.print(e.Packet.Innermost())
+	t, ok := j.latest[key]
+	if !ok {
+		if len(j.latest) >= maxTrips {
+			j.turn(e.Time)
+		}
+		if t = j.before[key]; t != nil {
+			j.latest[key] = t
+		}
+	}
+	if t == nil || e.Time.Sub(t.last) > longestTrip || !t.comesBy(at) {
+		j.next++
+		t = &trip{id: j.next}
+		t.places = append(t.few[:0], at)
+		j.latest[key] = t
+	}
+	t.last = e.Time
+	return t.id
+}
+
+// comesBy takes in where the packet is. It returns false if it is another that is the same.
+func (t *trip) comesBy(at visit) bool {
+	i := slices.IndexFunc(t.places, func(v visit) bool { return v.place == at.place })
+	if i < 0 {
+		t.places = append(t.places, at)
+		return true
+	}
+	before := &t.places[i]
+	if before.ttl != at.ttl || at.last.Sub(before.last) > copiesWithin {
+		return false
+	}
+	before.last = at.last
+	return true
+}
+
+// print is what routers leave as it is: all but TTL and checksum.
+func (j *Journeys) print(p *packet.Packet) uint64 {
+	const enough = 64
+	var h maphash.Hash
+	h.SetSeed(j.seed)
+	src, dst := p.Src.As16(), p.Dst.As16()
+	h.Write(src[:])
+	h.Write(dst[:])
+	var b [10]byte
+	binary.LittleEndian.PutUint32(b[:], p.ID)
+	binary.LittleEndian.PutUint16(b[4:], p.Fragment)
+	binary.LittleEndian.PutUint32(b[6:], p.Len)
+	h.Write(b[:])
+	h.WriteString(p.Proto)
+	body := p.TransportHeader()
+	h.Write(body[:min(len(body), enough)])
+	return h.Sum64()
+}
+
+// Flush implements Stage: it forgets ways that have come to their end.
+func (j *Journeys) Flush(now time.Time, _ bool) []event.Event {
+	if now.Sub(j.turned) >= longestTrip {
+		j.turn(now)
+	}
+	return nil
+}
+
+// turn begins a new span; what was last seen before the one that ends is forgotten.
+func (j *Journeys) turn(now time.Time) {
+	j.before, j.latest, j.turned = j.latest, j.before, now
+	clear(j.latest)
+}
