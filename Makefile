@@ -35,7 +35,7 @@ generate: ## make the BPF objects and their Go anew (needs clang)
 	$(GO) generate ./bpf/
 
 check-generated: generate ## fail if what is committed is not what the sources make
-	@git diff --exit-code -- bpf decoder/wire.go || { echo "run make generate and commit what it changes"; exit 1; }
+	@git diff --exit-code -- bpf decoder/wire || { echo "run make generate and commit what it changes"; exit 1; }
 
 fmt: ## format Go and C
 	gofmt -w $$(git ls-files '*.go')

@@ -3,4 +3,4 @@
 // generate" compiles every *.bpf.c.
 package bpf
 
-//go:generate go run ./gowire -out ../decoder/wire.go
+//go:generate go run ./gowire -out ../decoder/wire/wire.go

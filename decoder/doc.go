@@ -4,4 +4,7 @@
 //	Frames ──► Stream ──► Stages ──► Rules ──► Printer
 //	 raw       decoded    pods,      causes    text, JSON
 //	 records   events     journeys
+//
+// This package has the stream, the pipeline and their interfaces. What flows through is in decoder/event, which reads
+// records by decoder/wire and packets by decoder/packet; stages are in decoder/stage, rules in decoder/diagnose.
 package decoder

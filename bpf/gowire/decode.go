@@ -10,8 +10,8 @@ import (
 // decodeMethod returns the method that reads a struct from its bytes, with one load per field: reflection is slower.
 func decodeMethod(name string, s *btf.Struct, names map[btf.Type]string) (string, error) {
 	var b strings.Builder
-	fmt.Fprintf(&b, "// recordSize is the size of %s in bytes.\nfunc (*%s) recordSize() int { return %d }\n\n", name, name, s.Size)
-	fmt.Fprintf(&b, "// decode reads the record from b, which must hold recordSize bytes.\nfunc (r *%s) decode(b []byte) {\n", name)
+	fmt.Fprintf(&b, "// RecordSize is the size of %s in bytes.\nfunc (*%s) RecordSize() int { return %d }\n\n", name, name, s.Size)
+	fmt.Fprintf(&b, "// Decode reads the record from b, which must hold RecordSize bytes.\nfunc (r *%s) Decode(b []byte) {\n", name)
 	for _, m := range s.Members {
 		if m.Name == "" || m.BitfieldSize != 0 {
 			return "", fmt.Errorf("%s: unnamed and bit fields cannot be decoded", name)
@@ -36,7 +36,7 @@ func load(field string, t btf.Type, offset string, names map[btf.Type]string) (s
 		if names[t] == "" {
 			return "", fmt.Errorf("nested struct without a name of its own")
 		}
-		return fmt.Sprintf("%s.decode(b[%s:])\n", field, offset), nil
+		return fmt.Sprintf("%s.Decode(b[%s:])\n", field, offset), nil
 	}
 	size, err := btf.Sizeof(t)
 	if err != nil {

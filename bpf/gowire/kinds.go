@@ -45,11 +45,11 @@ func (k kinds) add(object string, spec *ebpf.CollectionSpec) error {
 // declaration is the Go type of the kinds, and a constant for each.
 func (k kinds) declaration() string {
 	var b strings.Builder
-	b.WriteString("type recordKind uint32\n\nconst (\n")
+	b.WriteString("// Kind is the kind of a record.\ntype Kind uint32\n\nconst (\n")
 	numbers := slices.Sorted(maps.Keys(k.names))
 	for _, n := range numbers {
-		fmt.Fprintf(&b, "%s recordKind = %d\n", camel(strings.ToLower(k.names[n])), n)
+		fmt.Fprintf(&b, "%s Kind = %d\n", camel("_"+strings.ToLower(k.names[n])), n)
 	}
-	fmt.Fprintf(&b, "kindEnd recordKind = %d // one more than the last\n)\n\n", numbers[len(numbers)-1]+1)
+	fmt.Fprintf(&b, "KindEnd Kind = %d // one more than the last\n)\n\n", numbers[len(numbers)-1]+1)
 	return b.String()
 }

@@ -44,7 +44,7 @@ func TestKindsOfObjectsDiffer(t *testing.T) {
 	if err := k.add("tls", object(t, "KIND_HANDSHAKE", 9)); err != nil {
 		t.Fatal(err)
 	}
-	want := "\tkindFact recordKind = 1\n\tkindHop recordKind = 2\n\tkindHandshake recordKind = 9\n\tkindEnd recordKind = 10"
+	want := "\tKindFact Kind = 1\n\tKindHop Kind = 2\n\tKindHandshake Kind = 9\n\tKindEnd Kind = 10"
 	if got := k.declaration(); !strings.Contains(got, strings.ReplaceAll(want, "\t", "")) {
 		t.Errorf("%s\nwant\n%s", got, want)
 	}

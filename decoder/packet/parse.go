@@ -30,7 +30,5 @@ func (p *Packet) TransportHeader() []byte {
 	return p.Bytes[p.TransportAt:]
 }
 
-const (
-	udpSize      = 8
-	tcpHeaderMin = 20
-)
+// udpSize is the size of the header of UDP, bytes.
+const udpSize = 8

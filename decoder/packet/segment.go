@@ -21,13 +21,13 @@ const (
 // Segment reads the header; ok is false if the packet is no TCP or its header was not taken.
 func (p *Packet) Segment() (s Segment, ok bool) {
 	h := p.TransportHeader()
-	if p.Proto != "tcp" || p.Fragment != 0 || len(h) < tcpHeaderMin || p.DataAt < p.TransportAt+tcpHeaderMin {
+	if p.Proto != "tcp" || p.Fragment != 0 || len(h) < tcpMin || p.DataAt < p.TransportAt+tcpMin {
 		return s, false
 	}
 	s.Seq, s.Ack = binary.BigEndian.Uint32(h[tcpSeqAt:]), binary.BigEndian.Uint32(h[tcpAckAt:])
 	s.Window = binary.BigEndian.Uint16(h[tcpWindowAt:])
 	s.Bytes = p.Len - min(p.Len, uint32(p.DataAt))
-	s.Sacked = sacked(h[tcpHeaderMin:min(len(h), p.DataAt-p.TransportAt)], s.Ack)
+	s.Sacked = sacked(h[tcpMin:min(len(h), p.DataAt-p.TransportAt)], s.Ack)
 	return s, true
 }
 

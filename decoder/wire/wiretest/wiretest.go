@@ -1,3 +1,4 @@
+// Package wiretest packs records for tests.
 package wiretest
 
 import (

@@ -1,0 +1,3 @@
+// Package stage has the stages that join events: names of devices and functions, journeys of captured packets, drops with
+// the rule and the answer, resets with their cause, overflows of accept queues, the slowest syncs.
+package stage
