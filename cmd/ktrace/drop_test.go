@@ -168,7 +168,7 @@ func TestDropSaysTheHookThatDropped(t *testing.T) {
 	fetch(p.NS, net.JoinHostPort(lab.ServerAddr, "80"), patience)
 	run.AwaitFinding("netfilter-drop")
 	lines := run.Stop()
-	said := !strings.Contains(run.Stderr(), "verdicts of netfilter's hooks: not on this kernel")
+	said := !strings.Contains(run.Stderr(), "netfilter hook verdicts: not on this kernel")
 	for _, l := range lines {
 		if l.Kind != "drop" {
 			continue
