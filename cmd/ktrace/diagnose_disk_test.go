@@ -23,10 +23,11 @@ func slowly(t *testing.T, dir string, most int, unit string) []string {
 	if err := unix.Stat(dir, &st); err != nil {
 		t.Fatal(err)
 	}
-	group, limit := fmt.Sprintf("/sys/fs/cgroup/blkio/ktrace-%d", os.Getpid()), "blkio.throttle.write_"+unit+"_device"
+	name := fmt.Sprintf("ktrace-%d-%x", os.Getpid(), st.Dev)
+	group, limit := "/sys/fs/cgroup/blkio/"+name, "blkio.throttle.write_"+unit+"_device"
 	text := fmt.Sprintf("%d:%d %d", unix.Major(st.Dev), unix.Minor(st.Dev), most)
 	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
-		group, limit = fmt.Sprintf("/sys/fs/cgroup/ktrace-%d", os.Getpid()), "io.max"
+		group, limit = "/sys/fs/cgroup/"+name, "io.max"
 		text = fmt.Sprintf("%d:%d w%s=%d", unix.Major(st.Dev), unix.Minor(st.Dev), unit, most)
 		_ = os.WriteFile("/sys/fs/cgroup/cgroup.subtree_control", []byte("+io"), 0) // shows below if it did not help
 	}

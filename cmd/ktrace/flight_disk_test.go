@@ -21,6 +21,7 @@ func TestFlightRecorderFiresOnASlowDisk(t *testing.T) {
 		rate int
 	}{{"fsync-slow", slow}, {"fsync-neighbour", fair}} {
 		t.Run(tt.want, func(t *testing.T) {
+			t.Parallel() // beside the other, whose disk is another
 			disk, join := newSlowDisk(t, tt.rate)
 			name := filepath.Join(directory(t, disk, "member/wal"), "0.wal")
 			log := func(syncs int) []string {
