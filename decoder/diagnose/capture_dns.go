@@ -10,22 +10,22 @@ import (
 	"ktrace/decoder/event"
 )
 
-// captureKey is a client and the first label of a name: however long a resolver's search list is, the names that it makes
-// of one begin with the same label.
+// captureKey is a client and the first label of a name: all names that a resolver makes of one begin with the same
+// label, whatever its search list.
 type captureKey struct {
 	client netip.Addr
 	label  string
 }
 
-// captureLookup is what is known of the names that a resolver tried one after the other.
+// captureLookup are the names that a resolver tried one after the other.
 type captureLookup struct {
 	first  event.Event
 	last   time.Time
 	names  []string // that do not exist
-	exists bool     // one of them does, or it is not known
+	exists bool     // one of them exists, or that is not known
 }
 
-// lookup takes in one query.
+// lookup takes in a query.
 func (r *CaptureOnly) lookup(e event.Event, d event.DNS) {
 	if !forAddress(d) {
 		return
@@ -48,7 +48,7 @@ func (r *CaptureOnly) lookup(e event.Event, d event.DNS) {
 	}
 }
 
-// judge reports the lookups that are over and found nothing.
+// judge reports the lookups that are complete and found nothing.
 func (r *CaptureOnly) judge(now time.Time, final bool) []event.Finding {
 	var found []event.Finding
 	for k, l := range r.lookups {

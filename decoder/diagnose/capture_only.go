@@ -6,9 +6,8 @@ import (
 	"ktrace/decoder/event"
 )
 
-// CaptureOnly is the rule for captures that say nothing but packets: names that exist nowhere. Where the node is known other
-// rules conclude the same from its resolvers' settings, and this one is silent. It wants event.DNS; state must observe
-// events before it.
+// CaptureOnly is the rule for captures without facts of a node: names that do not exist. On a node DNSLookups concludes
+// the same, and more, from resolv.conf, and this one is silent. It wants event.DNS; state must observe events before it.
 type CaptureOnly struct {
 	state   *State
 	lookups map[captureKey]*captureLookup

@@ -9,21 +9,22 @@ import (
 	"ktrace/decoder/event"
 )
 
-// ConnectNoRoute is the rule for connects that fail before there is a packet: it wants what sockets report, and the routes
-// that the node was asked for.
+// ConnectNoRoute is the rule for connect calls that fail without a packet: the namespace has no route. It wants
+// event.Sock and the facts about the node's routes.
 type ConnectNoRoute struct {
 	state   *State
 	pending pending
 	latest  bounded.Map[failedConnect, time.Time]
 }
 
-// failedConnect is a connect that fails. The kernel may look for its route more than once: for a source address, and then from it.
+// failedConnect is a connect call that fails. The kernel may look the route up twice: to choose a source address, and
+// then from it.
 type failedConnect struct {
 	tid uint32
 	to  netip.AddrPort
 }
 
-// sameCall is how far apart the lookups of one connect are at most.
+// sameCall is the longest time between route lookups of one connect call.
 const sameCall = time.Millisecond
 
 // NewConnectNoRoute returns the rule; state must observe events before it.
@@ -39,7 +40,7 @@ func (r *ConnectNoRoute) Observe(e event.Event) []event.Finding {
 	return nil
 }
 
-// lookedUpBefore reports whether the connect was seen to look for a route already.
+// lookedUpBefore reports whether the route was already looked up for this connect call.
 func (r *ConnectNoRoute) lookedUpBefore(e event.Event) bool {
 	call := failedConnect{e.TID, e.Packet.Destination()}
 	before, seen := r.latest.Get(call)
@@ -50,11 +51,11 @@ func (r *ConnectNoRoute) lookedUpBefore(e event.Event) bool {
 // Flush implements decoder.Rule.
 func (r *ConnectNoRoute) Flush(now time.Time, final bool) []event.Finding {
 	var found []event.Finding
-	unasked := func(e event.Event, age time.Duration) bool { // a busy node is asked late
-		_, told := r.state.route(e, false)
-		return age < factsWithin || !told && age < factsDeadline
+	awaits := func(e event.Event, age time.Duration) bool { // a busy node is read late
+		_, known := r.state.route(e, false)
+		return age < factsWithin || !known && age < factsDeadline
 	}
-	for _, h := range r.pending.expired(now, final, unasked) {
+	for _, h := range r.pending.expired(now, final, awaits) {
 		if f, ok := r.state.unreachable(h.event); ok {
 			f = graded(f.Of(h.event))
 			f.Pod, f.Peer = h.event.Ends()
@@ -68,13 +69,13 @@ func (r *ConnectNoRoute) Flush(now time.Time, final bool) []event.Finding {
 	return found
 }
 
-// mayFallBack reports whether programs try an address though they know it for one that may have no way: IPv6 of the
-// Internet, before IPv4. A local one (RFC 4193) they were given on purpose.
+// mayFallBack reports whether programs try an address though it may have no route: public IPv6, before IPv4. A private
+// address (RFC 4193) was given on purpose.
 func mayFallBack(a netip.Addr) bool {
 	return a.Is6() && !a.Is4In6() && !a.IsPrivate() && !a.IsLinkLocalUnicast()
 }
 
-// unreachable concludes from a connect and from what the kernel says of its route.
+// unreachable concludes from a connect call and the result of the route lookup.
 func (st *State) unreachable(e event.Event) (event.Finding, bool) {
 	r, ok := st.route(e, false)
 	if !ok || r.Errno == "" {

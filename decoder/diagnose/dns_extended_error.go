@@ -35,12 +35,12 @@ func causeGiven(errors []event.DNSError) (cause string, ok bool) {
 	return "", false
 }
 
-// byPolicy reports whether the server says that it knows better and does not say.
+// byPolicy reports whether the server gives a policy as its reason.
 func byPolicy(errors []event.DNSError) bool {
 	return slices.ContainsFunc(errors, func(e event.DNSError) bool { return slices.Contains(policyCodes(), e.Code) })
 }
 
-// reasonsGiven are what the server says of it, as evidence.
+// reasonsGiven returns the extended errors as evidence.
 func reasonsGiven(errors []event.DNSError) (all []string) {
 	for _, e := range errors {
 		all = append(all, "the server gives the reason: "+e.String())

@@ -11,8 +11,8 @@ import (
 	"ktrace/decoder/event"
 )
 
-// DNSLookups is the rule about what one call of a resolver makes of a name: a query for it under each search domain, and
-// as it is. It reports names that exist nowhere (dns-nxdomain) and names that took many queries
+// DNSLookups is the rule about lookups: what a resolver makes of one name, a query with each search domain and one for
+// the name as it is. It reports names that do not exist with any of them (dns-nxdomain) and names that took many queries
 // (dns-search-amplification). It wants event.DNS; state must observe events before it.
 type DNSLookups struct {
 	state *State
@@ -25,29 +25,29 @@ type lookupKey struct {
 	base   string
 }
 
-// lookup is what is known of one.
+// lookup is what is known of one lookup.
 type lookup struct {
 	key        lookupKey
 	conf       event.ResolvConf
 	first      event.Event
 	last       time.Time
-	names      []string         // that do not exist, in the order in which they were tried
-	empty      []string         // that exist, but have no address of the type that was asked for, as far as is known
-	asked      []string         // name and type of the queries for them
-	nxdomain   int              // of these, those for names that do not exist
+	names      []string         // answered NXDOMAIN, in the order in which they were tried
+	empty      []string         // answered NODATA for the type that was asked for
+	asked      []string         // name and type of the queries for either
+	nxdomain   int              // of these, the number answered NXDOMAIN
 	found      string           // the name that has an address
-	reasons    []event.DNSError // that the server gives for the answers that found nothing
+	reasons    []event.DNSError // extended errors of these answers
 	forA       bool             // IPv4 addresses were asked for, which nearly all names have
-	unanswered []string         // name and type of the queries without an answer about the name, or a whole one, until they have one
+	unanswered []string         // name and type of the queries without a complete answer so far
 }
 
 const (
-	lookupIdle = 2 * time.Second // without a query: then it is over, if the resolver has nothing left to ask
-	retryIdle  = 7 * time.Second // else: resolvers wait 5 s for an answer before they ask again
+	lookupIdle = 2 * time.Second // without a query: then a lookup with no query left is complete
+	retryIdle  = 7 * time.Second // for others: resolvers retransmit after 5 s
 	maxLookups = 4096
-	maxQueries = 64 // of one
-	maxReasons = 4  // for nothing, of one
-	amplified  = 3  // names tried in vain before one exists: the search list of a pod
+	maxQueries = 64 // of one lookup
+	maxReasons = 4  // of one lookup
+	amplified  = 3  // failed queries before the answer: a pod's search list
 )
 
 // NewDNSLookups returns the rule.
@@ -69,7 +69,7 @@ func (r *DNSLookups) Observe(e event.Event) []event.Finding {
 	l := r.open[k]
 	var found []event.Finding
 	if l != nil && !answers(d) && l.has(d) {
-		return nil // asked again before, with an answer
+		return nil // a retransmission of one that is answered
 	}
 	if l != nil && l.repeats(d) {
 		found, l = l.judge(e.Time), nil
@@ -85,11 +85,11 @@ func (r *DNSLookups) Observe(e event.Event) []event.Finding {
 	return found
 }
 
-// forAddress reports whether the query is for the address of a host, and not to know whether a list has one.
+// forAddress reports whether the query is for the address of a host, and not for an entry of a block list.
 func forAddress(d event.DNS) bool { return (d.Type == "A" || d.Type == "AAAA") && !asksList(d.Name) }
 
-// asksList reports whether a name begins with an address, as those do by which mail servers ask who is on a block list
-// (RFC 5782): that there is none is the good answer.
+// asksList reports whether a name begins with an address, as in a mail server's query to a block list (RFC 5782): that
+// it does not exist is the good answer.
 func asksList(name string) bool {
 	const v4, v6 = 4, 32
 	labels := strings.Split(name, ".")
@@ -103,7 +103,8 @@ func asksList(name string) bool {
 		len(labels) > v6+1 && !slices.ContainsFunc(labels[:v6], number(16, 15))
 }
 
-// key is the lookup that a query belongs to: an open one of that very name, or that of the name without its domain.
+// key returns the lookup that a query belongs to: an open one of that very name, or that of the name without its search
+// domain.
 func (r *DNSLookups) key(e event.Event, d event.DNS, conf event.ResolvConf) lookupKey {
 	k := lookupKey{d.ClientNetns, e.Packet.Src, d.Name}
 	if r.open[k] == nil {
@@ -112,15 +113,15 @@ func (r *DNSLookups) key(e event.Event, d event.DNS, conf event.ResolvConf) look
 	return k
 }
 
-// repeats reports whether the query begins the same lookup anew.
+// repeats reports whether the query begins the same lookup again.
 func (l *lookup) repeats(d event.DNS) bool {
 	return l.has(d) || len(l.asked)+len(l.unanswered) >= maxQueries
 }
 
-// has reports whether the query was answered in this lookup, with nothing found.
+// has reports whether the query was answered in this lookup without an address.
 func (l *lookup) has(d event.DNS) bool { return slices.Contains(l.asked, d.Name+" "+d.Type) }
 
-// answers reports whether the answer, a whole one, says that there is the name, or that there is not.
+// answers reports whether a complete answer says that the name exists, or that it does not.
 func answers(d event.DNS) bool {
 	return d.Outcome == event.DNSAnswered && (d.Rcode == "NXDOMAIN" || d.Rcode == "NOERROR")
 }
@@ -143,7 +144,7 @@ func (l *lookup) take(e event.Event, d event.DNS) {
 	}
 }
 
-// miss takes in a query that found nothing, and its name among those of its kind.
+// miss takes in an answer without an address, and adds its name to those of its kind.
 func (l *lookup) miss(names []string, d event.DNS) []string {
 	l.asked = append(l.asked, d.Name+" "+d.Type)
 	for _, e := range d.Errors {
@@ -176,10 +177,10 @@ func (r *DNSLookups) Flush(now time.Time, final bool) []event.Finding {
 	return found
 }
 
-// complete reports whether the resolver has nothing left to ask.
+// complete reports whether the resolver has no query left to send.
 func (l *lookup) complete() bool { return l.found != "" || l.triedAll() && len(l.unanswered) == 0 }
 
-// judge concludes from a lookup that is over.
+// judge concludes from a complete lookup.
 func (l *lookup) judge(now time.Time) []event.Finding {
 	var f event.Finding
 	switch {
@@ -210,13 +211,12 @@ func (l *lookup) judge(now time.Time) []event.Finding {
 	return []event.Finding{f}
 }
 
-// triedAll reports whether the resolver went the whole way: every search domain, and the name as it is.
+// triedAll reports whether the resolver tried every search domain, and the name as it is.
 func (l *lookup) triedAll() bool {
 	return len(l.names)+len(l.empty) > len(l.conf.Search) && (slices.Contains(l.names, l.key.base) || slices.Contains(l.empty, l.key.base))
 }
 
-// stoppedEarly reports whether the resolver gave up at a name under a search domain because that has no address, as musl's
-// does; glibc's goes on.
+// stoppedEarly reports whether the resolver stopped at a search domain with NODATA, as musl's does; glibc's goes on.
 func (l *lookup) stoppedEarly() bool {
 	return len(l.empty) == 1 && l.empty[0] != l.key.base && strings.HasPrefix(l.asked[len(l.asked)-1], l.empty[0]+" ")
 }

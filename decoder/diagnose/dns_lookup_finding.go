@@ -7,7 +7,7 @@ import (
 	"ktrace/decoder/event"
 )
 
-// explain gives what the server says of why it has nothing for the cause.
+// explain makes the server's extended error the cause.
 func (l *lookup) explain(f *event.Finding) {
 	cause, ok := causeGiven(l.reasons)
 	if !ok {

@@ -9,9 +9,9 @@ import (
 	"ktrace/decoder/event"
 )
 
-// DNSLoops is the rule for a DNS server that asks itself: its resolv.conf, or its forwarder, names a loopback address,
-// or one of its own, where it listens. Every question that it cannot answer makes others without end. A resolver beside it
-// that asks on, as systemd-resolved does on a node, makes one.
+// DNSLoops is the rule for a DNS server that forwards to itself: its resolv.conf, or its forwarder, names a loopback
+// address, or one of its own, where it listens. Every query that it cannot answer loops. A server beside a resolver that
+// forwards, as systemd-resolved does on a node, makes one more query only.
 type DNSLoops struct {
 	state *State
 	asked map[dnsLoopKey]*dnsLoop
@@ -23,7 +23,7 @@ type dnsLoopKey struct {
 	name, kind string
 }
 
-// dnsLoop is who asked it there at a time.
+// dnsLoop counts who asked it there within loopWithin.
 type dnsLoop struct {
 	began       time.Time
 	own, others uint64
@@ -31,8 +31,8 @@ type dnsLoop struct {
 	asked       event.Event   // by another, the first
 }
 
-// A question is in a loop if the server asked itself so many times, and so many times as often as others asked it, in so
-// short a time: what only polls a resolver beside it is slower.
+// A question loops if the server asked itself at least enoughOwn times, and ownByOthers times as often as others asked it,
+// within loopWithin: a client that polls a resolver beside it is slower.
 const (
 	enoughOwn     = 10
 	ownByOthers   = 5
@@ -87,7 +87,7 @@ func (r *DNSLoops) Observe(e event.Event) []event.Finding {
 // Flush implements decoder.Rule.
 func (r *DNSLoops) Flush(time.Time, bool) []event.Finding { return nil }
 
-// goesRound reports whether the query may be one of a loop: it was taken, and no server knew the answer.
+// goesRound reports whether the query may be in a loop: a server received it and did not know the answer.
 func goesRound(d event.DNS) bool {
 	return d.Outcome == event.DNSNoResponse || d.Outcome == event.DNSAnswered && (d.Rcode == "SERVFAIL" || d.Rcode == "REFUSED")
 }
@@ -104,12 +104,12 @@ func (r *DNSLoops) loopOf(key dnsLoopKey, now time.Time) *dnsLoop {
 	return l
 }
 
-// closed reports whether the question goes round.
+// closed reports whether the question loops.
 func (l *dnsLoop) closed() bool {
 	return l.others > 0 && l.own >= enoughOwn && l.own >= ownByOthers*l.others
 }
 
-// found is the finding, of each of the queries.
+// found is the finding for each of the queries.
 func (r *DNSLoops) found(key dnsLoopKey, l *dnsLoop, queries []event.Event) []event.Finding {
 	f := event.Finding{
 		ID: "dns-bad-resolv-conf", Confidence: event.Certain, Subject: fmt.Sprintf("resolv.conf in netns %d", key.netns),
@@ -138,7 +138,7 @@ func (r *DNSLoops) found(key dnsLoopKey, l *dnsLoop, queries []event.Event) []ev
 	return all
 }
 
-// trafficOf is what an event is about, for the rules that compare findings.
+// trafficOf is what an event is about, for rules that compare findings.
 func trafficOf(e event.Event) event.Traffic {
 	a := event.AboutEvent(e)
 	return event.Traffic{Proto: a.Proto, Clients: a.Clients, Servers: a.Servers, First: e.Time, Last: e.Time}

@@ -6,13 +6,13 @@ import (
 	"ktrace/decoder/event"
 )
 
-// dnsService is what a server answered, by what is known of it.
+// dnsService counts what a server answered.
 type dnsService struct {
 	answered, unanswered int
 	largest              uint32 // bytes of an answer
 }
 
-// serves takes in what became of a query.
+// serves takes in the outcome of a query.
 func (r *DNS) serves(d event.DNS) {
 	s, _ := r.served.Get(d.Server)
 	switch d.Outcome {
@@ -25,11 +25,10 @@ func (r *DNS) serves(d event.DNS) {
 	r.served.Put(d.Server, s)
 }
 
-// largestSafe is the largest answer that is never cut into fragments, by what servers and resolvers agreed on
-// (DNS flag day 2020).
+// largestSafe is the largest answer that is never fragmented, by the agreement of DNS flag day 2020.
 const largestSafe = 1232
 
-// noResponse reports what is left: a query that went out of sight.
+// noResponse reports a query without an answer that nothing else explains.
 func (r *DNS) noResponse(e event.Event, d event.DNS) (event.Finding, bool) {
 	sure, ok := r.absent(e, d)
 	f := event.Finding{
@@ -59,7 +58,7 @@ func (r *DNS) noResponse(e event.Event, d event.DNS) (event.Finding, bool) {
 	return f, ok
 }
 
-// dropNamed says of a finding that nothing more is known of than that the kernel dropped the query or its answer.
+// dropNamed completes a finding of which nothing more is known than that the kernel dropped the query or its answer.
 func dropNamed(f *event.Finding, d event.DNS) {
 	what := "queries to"
 	if d.Drop.Answer {
@@ -73,7 +72,7 @@ func dropNamed(f *event.Finding, d event.DNS) {
 	f.Evidence = append(f.Evidence, fmt.Sprintf("dropped %v: %s in %s", d.Drop, d.Drop.Reason, d.Drop.Function))
 }
 
-// fragmentLost says that the answer is larger than a packet and came in part only.
+// fragmentLost completes a finding about an answer in fragments, some of which were lost.
 func fragmentLost(f *event.Finding, d event.DNS) {
 	end := "this node"
 	if d.Fragments.AtClient {
@@ -86,7 +85,7 @@ func fragmentLost(f *event.Finding, d event.DNS) {
 	f.Remedy = fragmentRemedy(d)
 }
 
-// arrived says how much of an answer came.
+// arrived says how much of an answer was received.
 func arrived(x event.Fragments) string {
 	s := fmt.Sprintf("%d bytes of the answer came", x.Arrived)
 	if x.Size > 0 {
@@ -119,9 +118,9 @@ func fragmentRemedy(d event.DNS) []event.Remedy {
 	}
 }
 
-// someAnswered says what it means that the server answers other queries.
+// someAnswered completes a finding about a server that answers other queries.
 func (r *DNS) someAnswered(f *event.Finding, d event.DNS) {
-	const rare = 20 // answers for one that is missing: as packets are lost on any network
+	const rare = 20 // answers for each that is missing: any network loses packets
 	s, _ := r.served.Get(d.Server)
 	if s.answered == 0 {
 		return

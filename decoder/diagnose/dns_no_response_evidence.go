@@ -7,13 +7,14 @@ import (
 	"ktrace/decoder/event"
 )
 
-// lostRecords is when records were last lost on their way to ktrace. What was lost is no evidence that nothing came.
+// lostRecords is when records were last lost on their way from the kernel. A lost record is no evidence that no packet
+// came.
 type lostRecords struct {
 	total uint64
 	rose  time.Time
 }
 
-// learn takes in what the kernel half counted.
+// learn takes in the kernel's counters.
 func (l *lostRecords) learn(e event.Event) {
 	f, ok := e.Body.(event.Fact)
 	if !ok || f.Counts == nil {
@@ -27,7 +28,8 @@ func (l *lostRecords) learn(e event.Event) {
 // since reports whether records were lost after a time.
 func (l *lostRecords) since(t time.Time) bool { return l.rose.After(t) }
 
-// absent judges what it means that no answer to a query was seen: ok is false if it means nothing.
+// absent returns how certain it is that no answer came to a query of which none was seen; ok is false if nothing
+// follows.
 func (r *DNS) absent(e event.Event, d event.DNS) (sure event.Confidence, ok bool) {
 	switch {
 	case d.OneSided || r.state.broadcast(d.ClientNetns, d.Server.Addr()):
@@ -38,7 +40,7 @@ func (r *DNS) absent(e event.Event, d event.DNS) (sure event.Confidence, ok bool
 	return event.Certain, true
 }
 
-// broadcast reports whether an address stands for all machines of a network that a namespace has a device in.
+// broadcast reports whether an address is the broadcast address of one of a namespace's networks.
 func (st *State) broadcast(netns uint32, addr netip.Addr) bool {
 	for at, d := range st.devices.All() {
 		if at.netns != netns {

@@ -11,8 +11,8 @@ import (
 	"ktrace/decoder/event"
 )
 
-// badResolvConf reports a query that failed because of whom the client's resolv.conf names: nobody, so that the
-// resolver asks its own host, or an address that is not the cluster's DNS.
+// badResolvConf reports a query that failed because the client's resolv.conf has no nameserver, so that the resolver
+// asks its own host, or one that is not the cluster's DNS.
 func (st *State) badResolvConf(d event.DNS) (event.Finding, bool) {
 	conf, known := st.resolvs.Get(d.ClientNetns)
 	if !known {
@@ -31,8 +31,8 @@ func (st *State) badResolvConf(d event.DNS) (event.Finding, bool) {
 	return st.noService(conf, d.Server, passed)
 }
 
-// asksItself reports a query to a loopback address of the client, where nothing listens: its resolv.conf names that, or
-// no address that its resolver understands.
+// asksItself reports a query to a loopback address of the client where nothing listens: its resolv.conf names it, or has
+// no address that the resolver understands.
 func (st *State) asksItself(conf event.ResolvConf, d event.DNS) (event.Finding, bool) {
 	if !d.Server.Addr().IsLoopback() {
 		return event.Finding{}, false
@@ -57,8 +57,8 @@ func (st *State) asksItself(conf event.ResolvConf, d event.DNS) (event.Finding, 
 	return f, true
 }
 
-// askedNoServer reports a packet to an address that a resolv.conf names, the sender's if that is known, and that the cluster
-// does not serve.
+// askedNoServer reports a packet to a nameserver of a resolv.conf, the sender's if that is known, which the cluster does
+// not serve.
 func (st *State) askedNoServer(e event.Event) (event.Finding, bool) {
 	const dns = 53
 	if e.Packet.Dport != dns {
@@ -82,8 +82,8 @@ func (st *State) askedNoServer(e event.Event) (event.Finding, bool) {
 	return event.Finding{}, false
 }
 
-// noService reports a resolv.conf that names an address of the range of services which no service has. One that is
-// not known to be of that range may be any server's. The packet passed the namespaces given.
+// noService reports a resolv.conf with an address in the service range which no service has. An address that is not
+// known to be in that range may be any server's. The packet passed the given namespaces.
 func (st *State) noService(conf event.ResolvConf, asked netip.AddrPort, passed []uint32) (event.Finding, bool) {
 	right, ok := st.clusterDNS(conf, asked)
 	sure, why := st.inRange(asked.Addr(), passed...)
@@ -116,8 +116,8 @@ func badFile(conf event.ResolvConf) event.Finding {
 	return f
 }
 
-// clusterDNS finds the cluster's DNS service where the server that was asked is certainly none: in the range of services,
-// but none of those that the API or the node's own rules tell of. ok is false if that cannot be said.
+// clusterDNS returns the cluster's DNS service if the server that was asked is certainly another: in the service range,
+// but not among the services of the API and of the node's rules. ok is false if that is not certain.
 func (st *State) clusterDNS(conf event.ResolvConf, asked netip.AddrPort) (right netip.Addr, ok bool) {
 	if !conf.Cluster() || !slices.Contains(conf.Nameservers, asked.Addr()) {
 		return right, false

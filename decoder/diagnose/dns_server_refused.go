@@ -7,13 +7,13 @@ import (
 	"ktrace/decoder/event"
 )
 
-// notListened reports whether the query found no socket where it arrived.
+// notListened reports whether the query was dropped because no socket listens there.
 func notListened(d event.DNS) bool {
 	return d.Drop != nil && !d.Drop.Answer && d.Drop.Event.Body.(event.Drop).NoSocket()
 }
 
-// atOwnAddress adds to a finding about a server that nothing listens at that the query was to end there: a cache of the
-// node has the service's own address, or one that only this node has.
+// atOwnAddress adds to a finding about a server that does not listen that the query was for this node itself: a
+// node-local cache has the service's address, or one of its own.
 func (st *State) atOwnAddress(f event.Finding, d event.DNS) event.Finding {
 	if !notListened(d) || d.Drop.Flow.Dst != d.Server {
 		return f
@@ -27,12 +27,12 @@ func (st *State) atOwnAddress(f event.Finding, d event.DNS) event.Finding {
 	return f
 }
 
-// isTraceroute reports whether the query was sent to see how far it goes, as traceroutes by DNS do.
+// isTraceroute reports whether the query was a probe of a traceroute.
 func isTraceroute(e event.Event, d event.DNS) bool {
 	return d.ICMP != nil && d.ICMP.Name == "time-exceeded" && e.Packet.TTL <= maxTraceroute
 }
 
-// queryRefused reports a server's host where no socket listens, or a router that says it goes no further.
+// queryRefused concludes from an ICMP error about a query, by the server's host or by a router.
 func queryRefused(d event.DNS) event.Finding {
 	itself := d.ICMP.From == d.Server.Addr() || d.ICMP.From == server(d).Addr()
 	if d.ICMP.Name == "port-unreachable" && itself {
@@ -67,8 +67,8 @@ func icmpEvidence(d event.DNS) []string {
 	return []string{fmt.Sprintf("ICMP %s from %v, last seen %v", d.ICMP.Name, d.ICMP.From, d.ICMP.Sight), "query last seen " + place(d.Last)}
 }
 
-// saysPortClosed reports a server's host that answers so. That there is no socket is certain only if it was seen: a
-// REJECT rule of the host gives the same answer.
+// saysPortClosed reports port unreachable by the server's host. That no socket listens is certain only if the drop was
+// seen: a REJECT rule of the host gives the same answer.
 func saysPortClosed(d event.DNS) event.Finding {
 	f := notListening(d)
 	f.Evidence = icmpEvidence(d)
@@ -80,8 +80,8 @@ func saysPortClosed(d event.DNS) event.Finding {
 	return f
 }
 
-// portClosed reports a query that found no socket where it arrived. Of many such only some are answered: the kernel
-// limits how many ICMP errors it sends to anyone.
+// portClosed reports a query that was dropped at the server, where no socket listens. Not every one is answered: the
+// kernel limits its rate of ICMP errors.
 func portClosed(d event.DNS) event.Finding {
 	f := notListening(d)
 	f.Cause = "The query arrived at the server's host, where no socket is open for the port: the DNS process is not running there, or listens elsewhere."

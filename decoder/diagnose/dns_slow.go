@@ -13,25 +13,25 @@ import (
 	"ktrace/decoder/fio"
 )
 
-// slowServers judges servers by how many of their answers were slow. A single one is no fault: a packet was lost, or the
-// machine was busy for a moment. An answer that waited for another server's counts as that one's.
+// slowServers judges servers by the share of their answers that was slow. A single one is no fault: a packet was lost,
+// or the machine was busy for a moment. An answer that waited for another server's counts as that one's.
 type slowServers struct {
 	limit   time.Duration
 	servers bounded.Map[netip.AddrPort, *serverTimes]
-	lately  []*slowQuery // queries that took long or had no answer, in the order in which that was known
+	lately  []*slowQuery // in the order in which they were found to be slow
 	due     time.Time    // when to judge, zero if there is nothing to
 }
 
-// serverTimes is how fast a server answers.
+// serverTimes are the answer times of a server.
 type serverTimes struct {
 	began    time.Time
 	all      fio.Histogram
-	slow     []*slowQuery // its answers
-	behind   []*slowQuery // those of servers that waited for them
-	reported int          // of both, how many were reported
+	slow     []*slowQuery // its slow answers
+	behind   []*slowQuery // answers of other servers that waited for them
+	reported int          // number of both that is reported
 }
 
-// slowQuery is a query that took long.
+// slowQuery is a query with a slow answer, or none.
 type slowQuery struct {
 	event  event.Event
 	dns    event.DNS
@@ -42,7 +42,7 @@ type slowQuery struct {
 
 const (
 	paceEvery  = 5 * time.Second // as long as resolvers wait: by then it is known what an answer waited for
-	paceWithin = time.Minute     // what was before says nothing of now
+	paceWithin = time.Minute     // older answers are forgotten
 	maxLately  = 2048
 	maxSlow    = 1024 // of one server
 
@@ -52,7 +52,7 @@ const (
 	oneMoment = 500 * time.Millisecond
 )
 
-// take takes in what became of a query.
+// take takes in the outcome of a query.
 func (s *slowServers) take(e event.Event, d event.DNS) {
 	t := &slowQuery{event: e, dns: d, end: e.Time.Add(d.Latency)}
 	switch d.Outcome {
@@ -82,7 +82,7 @@ func (s *slowServers) of(server netip.AddrPort, now time.Time) *serverTimes {
 	return p
 }
 
-// judge reports the servers that were slow since it last did.
+// judge reports the servers that were slow since the last time.
 func (s *slowServers) judge(now time.Time, final bool) []event.Finding {
 	if s.due.IsZero() || !final && now.Before(s.due) {
 		return nil
@@ -145,7 +145,7 @@ func (s *slowServers) waitedFor(t *slowQuery) *slowQuery {
 	return longest
 }
 
-// asksFor reports whether the server of another query sent this one, of the same question, while that waited.
+// asksFor reports whether the server of another query sent this one, with the same question, while that waited.
 func (c *slowQuery) asksFor(t *slowQuery) bool {
 	const late = 10 * time.Millisecond // clocks of CPUs, and what is seen of an answer last
 	server := t.dns.ServerNetns != 0 && c.dns.ClientNetns == t.dns.ServerNetns || c.event.Packet.Src == server(t.dns).Addr()
@@ -153,7 +153,7 @@ func (c *slowQuery) asksFor(t *slowQuery) bool {
 		!c.event.Time.Before(t.event.Time) && c.event.Time.Before(t.end) && !c.end.After(t.end.Add(late))
 }
 
-// moments counts when the answers were slow: those that waited at the same time count once.
+// moments counts the times at which answers were slow: answers that waited simultaneously count once.
 func moments(slow []*slowQuery) (n int) {
 	var end time.Time
 	inOrder := slices.SortedFunc(slices.Values(slow), func(a, b *slowQuery) int { return a.event.Time.Compare(b.event.Time) })
@@ -168,13 +168,13 @@ func moments(slow []*slowQuery) (n int) {
 	return n
 }
 
-// often reports whether so many of the answers were slow that it is no chance.
+// often reports whether so many answers were slow that it is not chance.
 func (p *serverTimes) often() bool {
 	n := uint64(len(p.slow))
 	return n >= manySlow && n*partSlow >= p.all.N && (moments(p.slow) > 1 || 2*n >= p.all.N)
 }
 
-// report is the finding about a slow server, once for each client since the last time.
+// report returns the finding about a slow server for each client since the last time.
 func (p *serverTimes) report(at netip.AddrPort, limit time.Duration) []event.Finding {
 	f := p.finding(at, limit)
 	var found []event.Finding
@@ -214,7 +214,7 @@ func (p *serverTimes) finding(at netip.AddrPort, limit time.Duration) event.Find
 	return f
 }
 
-// where says where the time of the slow answers went.
+// where says on which part of the path the slow answers spent their time.
 func (p *serverTimes) where(f *event.Finding) {
 	var all, before, beyond time.Duration
 	for _, t := range p.slow {
@@ -249,7 +249,7 @@ func percent(part, whole time.Duration) int64 {
 	return int64((200*max(part, 0) + whole) / (2 * whole))
 }
 
-// short is a duration with as much of it as people read.
+// short rounds a duration to what is worth reading.
 func short(d time.Duration) time.Duration {
 	if d < 10*time.Millisecond {
 		return d.Round(10 * time.Microsecond)

@@ -10,8 +10,8 @@ import (
 	"ktrace/decoder/event"
 )
 
-// shortestWait is how long a client waits for an answer before it gives up, if that is to say anything of the server:
-// resolvers wait for a second at least.
+// shortestWait is how long a client must have waited before it closed the connection for that to be evidence against the
+// server: resolvers wait for a second at least.
 const shortestWait = 900 * time.Millisecond
 
 // connectionEnded reports a query over TCP whose connection was refused, reset or closed before the answer came. ok is
@@ -29,7 +29,7 @@ func (r *DNS) connectionEnded(e event.Event, d event.DNS) (f event.Finding, ok b
 		return f, ok
 	case c.How == event.ConnectionRefused:
 		f = notListening(d)
-		f.Confidence = event.Likely // a firewall on the way can do the same
+		f.Confidence = event.Likely // a firewall on the path can do the same
 		f.Cause = "A reset came for the connection before it was established: the DNS process is not running there, or does not listen for TCP."
 		f.Evidence = []string{c.String(), "last seen on its way " + place(d.Last)}
 		return f, true
@@ -53,19 +53,18 @@ func ended(c *event.DNSConnection) string {
 	return "closes"
 }
 
-// nonServers are the addresses that clients connect to at a server's port without asking anything, and that nothing else
-// shows to be DNS servers.
+// nonServers are the addresses to which clients connect at a server's port without a query, and which nothing else shows
+// to be DNS servers.
 type nonServers struct {
 	met     bounded.Map[ends, bool]
 	refused bounded.Map[ends, bool]
 	count   bounded.Map[netip.Addr, int] // of a client
 }
 
-// manyStrangers is how many addresses a client may try so: one that tries more looks for open ports.
-const manyStrangers = 3
+// maxNonServers is how many such addresses a client may try: one that tries more is a port scan.
+const maxNonServers = 3
 
-// isPortScan reports whether the client of a connection that came to nothing goes through addresses, or ports, whatever serves
-// there.
+// isPortScan reports whether the client of a failed connection tries many addresses or ports.
 func (r *DNS) isPortScan(e event.Event, d event.DNS) bool {
 	conf, _ := r.state.resolvs.Get(d.ClientNetns)
 	_, service := r.state.ServiceAt(d.ClientNetns, d.Transport, d.Server)
@@ -86,5 +85,5 @@ func (r *DNS) isPortScan(e event.Event, d event.DNS) bool {
 		x.met.Put(k, true)
 		x.count.Put(k.client, n)
 	}
-	return n > manyStrangers
+	return n > maxNonServers
 }

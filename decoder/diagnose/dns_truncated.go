@@ -10,34 +10,33 @@ import (
 	"ktrace/decoder/event"
 )
 
-// DNSTruncated is the rule for answers that did not fit into a datagram: their clients have to ask again over TCP (RFC 7766,
-// section 5), and must be answered. It wants event.DNS, and hops and drops of TCP packets that begin or reset
-// connections to the servers' ports.
+// DNSTruncated is the rule for truncated answers: the client must ask again over TCP (RFC 7766, section 5), and must be
+// answered. It wants event.DNS, and hops and drops of TCP packets that begin or reset connections to the servers' ports.
 type DNSTruncated struct {
 	state *State
 	open  map[ends]*truncated
 	over  bounded.Map[ends, retried]
-	tcp   bool // some TCP packet was seen: who captured did not leave them out
+	tcp   bool // a TCP packet was seen: the capture has them
 }
 
-// ends are a client and the server that it asks, as the client knows it.
+// ends are a client and its server, as the client knows it.
 type ends struct {
 	client netip.Addr
 	server netip.AddrPort
 }
 
-// truncated is such an answer and what became of the question over TCP.
+// truncated is a truncated answer and what became of the query over TCP.
 type truncated struct {
 	event event.Event
 	due   time.Time
 	asked bool
-	fate  string // of the connection, "" if nothing came back
+	fate  string // of the connection, "" if no packet came back
 }
 
-// retried is the same question over TCP, and what became of it.
+// retried is the same query over TCP, and what became of it.
 type retried struct {
 	at    time.Time
-	asked bool   // more than a connection came of it: what then became of it is reported as of other queries
+	asked bool   // the query was sent over TCP: DNS reports its outcome
 	fate  string // of the connection
 }
 
@@ -66,8 +65,8 @@ func (r *DNSTruncated) Observe(e event.Event) []event.Finding {
 	return nil
 }
 
-// lookup takes in a query: one whose answer did not fit, or the same over TCP. Which of them is judged first depends on
-// where the answers were seen.
+// lookup takes in a query with a truncated answer, or the same one over TCP. Their order depends on where the answers
+// were seen.
 func (r *DNSTruncated) lookup(e event.Event, d event.DNS) {
 	k := ends{e.Packet.Src, d.Server}
 	t := r.open[k]
@@ -89,7 +88,7 @@ func (r *DNSTruncated) lookup(e event.Event, d event.DNS) {
 	}
 }
 
-// fateOf says what became of a connection, "" if nothing came back.
+// fateOf says what became of a connection, "" if no packet came back.
 func fateOf(d event.DNS) string {
 	switch {
 	case d.Drop != nil:
@@ -102,7 +101,7 @@ func fateOf(d event.DNS) string {
 	return ""
 }
 
-// connection takes in a TCP packet at a device, or its loss.
+// connection takes in a TCP packet at a device, or its drop.
 func (r *DNSTruncated) connection(e event.Event, ct *event.Conntrack, lost string) {
 	p := e.Packet
 	if p == nil || p.Proto != "tcp" {
@@ -131,7 +130,7 @@ func (r *DNSTruncated) Flush(now time.Time, final bool) []event.Finding {
 	for k, t := range r.open {
 		if now.Before(t.due) {
 			if final {
-				delete(r.open, k) // nobody knows what would have come
+				delete(r.open, k) // the run ends before the timeout
 			}
 			continue
 		}

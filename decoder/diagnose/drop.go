@@ -24,7 +24,7 @@ func NewDrops(state *State) *Drops { return &Drops{state: state, pending: pendin
 func (r *Drops) Observe(e event.Event) []event.Finding {
 	d, ok := e.Body.(event.Drop)
 	if !ok || d.Noise != "" || e.Packet == nil || e.Packet.Dst.IsMulticast() && !isFilteredND(e.Packet, d) || e.Packet.IsICMPError() && !d.ByNetfilter() {
-		return nil // that an error does not arrive is no cause, unless somebody wanted it
+		return nil // an ICMP error that does not arrive is no cause, unless a rule dropped it
 	}
 	what := d.Reason + " " + d.Location
 	if afterwards(e.Packet) {
@@ -49,13 +49,13 @@ func (r *Drops) Flush(now time.Time, final bool) []event.Finding {
 	return found
 }
 
-// isFilteredND reports whether a filter took a question or an answer of neighbour discovery, without which IPv6 reaches nobody. Whether
-// an address is free is asked by none, and no answer says that it is.
+// isFilteredND reports whether a filter dropped a solicitation or advertisement of neighbour discovery, without which
+// IPv6 does not work on the link. Duplicate address detection (an unspecified source) is left out.
 func isFilteredND(p *packet.Packet, d event.Drop) bool {
 	return d.ByNetfilter() && !p.Src.IsUnspecified() && (p.IsICMP(noICMP, neighborSolicitation) || p.IsICMP(noICMP, neighborAdvertisement))
 }
 
-// Types of ICMPv6 (RFC 4861). noICMP is no type of ICMP's that anybody sends.
+// Types of ICMPv6 (RFC 4861). noICMP is not an ICMP type that is used.
 const (
 	neighborSolicitation, neighborAdvertisement = 135, 136
 	noICMP                                      = 255
@@ -85,8 +85,8 @@ func (st *State) awaitsFacts(e event.Event, age time.Duration) bool {
 	if ok && d.ByNetfilter() && age < probedWithin && opens(e.Packet) && !d.Conntrack.DNAT() && st.scans.describe(e.Packet.Src) == "" && st.isOutside(e) {
 		return true // as will who looks for ports
 	}
-	b, told := st.dropRules.Get(event.Ask(e))
-	return ok && d.ByNetfilter() && (!told || len(b.Suspects) == 0) && age < factsDeadline
+	b, known := st.dropRules.Get(event.Ask(e))
+	return ok && d.ByNetfilter() && (!known || len(b.Suspects) == 0) && age < factsDeadline
 }
 
 // proof is what a drop may show.
@@ -102,7 +102,7 @@ type proof struct {
 type depth uint8
 
 const (
-	byService      depth = iota // its rules: what is not translated, or to nobody, is lost whatever comes behind
+	byService      depth = iota // without DNAT, or to a backend that is gone, a packet is lost wherever it is dropped
 	byTunnel                    // between nodes, whatever it carries
 	byConntrack                 // no entry, or one that does not fit
 	byFilter                    // a rule

@@ -16,14 +16,15 @@ type droppingRule struct {
 	dropped []protoPort // what it dropped
 }
 
-// protoPort is what a packet was for, as far as rules look at it.
+// protoPort is the part of a packet's destination that most rules match.
 type protoPort struct {
 	proto string
 	port  uint16
 }
 
-// droppingRules are the rules that are known to have dropped packets, by where. There are packets of which the node does not
-// say which rule it was: on a busy node it is asked too late, or not at all. They died of a rule that others died of.
+// droppingRules are the rules that are known to have dropped packets, by place. For some packets the node does not
+// report the rule: it is read too late, or not at all, when it is busy. Those are attributed to a rule that dropped
+// others there.
 type droppingRules struct {
 	known bounded.Map[rulePlace, []droppingRule]
 }
@@ -36,10 +37,10 @@ type rulePlace struct {
 
 const (
 	maxDroppingRules = 64 // in one namespace
-	maxDroppedPorts  = 64 // aims, of one rule
+	maxDroppedPorts  = 64 // of one rule
 )
 
-// find returns the rule that a packet died of, or, if it is not known, the place; sure is whether it is the one rule.
+// find returns the rule that dropped a packet, or, if it is not known, the place; sure is whether it is the one rule.
 func (c *droppingRules) find(e event.Event, d event.Drop, b event.Blame) (rule droppingRule, sure bool) {
 	place := rulePlace{e.Netns, e.Packet.Family}
 	port := protoPort{e.Packet.Proto, e.Packet.Dport}
@@ -63,7 +64,7 @@ func (c *droppingRules) find(e event.Event, d event.Drop, b event.Blame) (rule d
 	return droppingRule{id: fmt.Sprintf("%s rules in netns %d", e.Packet.Family, e.Netns)}, false
 }
 
-// record notes what a rule dropped.
+// record keeps what a rule dropped.
 func (c *droppingRules) record(at rulePlace, rule droppingRule, what protoPort) droppingRule {
 	all, _ := c.known.Get(at)
 	i := slices.IndexFunc(all, func(x droppingRule) bool { return x.id == rule.id })
@@ -80,8 +81,8 @@ func (c *droppingRules) record(at rulePlace, rule droppingRule, what protoPort) 
 	return rule
 }
 
-// onlyMatch is the only rule that dropped packets there and that can have dropped this: the policy of a chain takes
-// whatever comes to it, another rule what it is known to take.
+// onlyMatch is the only rule that dropped packets there and that can have dropped this one: a chain's policy drops any
+// packet, another rule only what it is known to drop.
 func (c *droppingRules) onlyMatch(at rulePlace, hook string, what protoPort) (one droppingRule, ok bool) {
 	all, _ := c.known.Get(at)
 	for _, x := range all {

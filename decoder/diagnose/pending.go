@@ -7,7 +7,7 @@ import (
 	"ktrace/decoder/event"
 )
 
-// pending keeps packets that have one cause together until the node had time to say what it knows of them.
+// pending keeps packets with one cause together until the node has reported what it knows of them.
 type pending map[pendingKey]*pendingDrop
 
 // pendingKey is what packets with one cause have in common.
@@ -20,19 +20,19 @@ type pendingDrop struct {
 	event    event.Event // the first, or the first that was answered by an ICMP error
 	first    time.Time
 	last     time.Time
-	answered time.Time // when a sender was first told, zero if none was
+	answered time.Time // when an ICMP error was first sent, zero if none was
 	count    uint64
-	after    uint64 // of them, so long after the answer that it must have been heard
+	after    uint64 // of them, sent when the ICMP error must have been received
 }
 
-// How long the node may take to say what a packet has to do with. It is asked at most every half second, and on a busy
-// node, where asking is put off, later: then it says so.
+// How long the facts about a packet may take to arrive. The node is read at most twice a second. On a busy node a read is
+// deferred, and a fact says so.
 const (
 	factsWithin   = 700 * time.Millisecond
 	factsDeadline = event.PutOffLongest
 )
 
-// answerWithin is how long an answer may take to reach its sender and be obeyed.
+// answerWithin is how long an ICMP error may take until its sender has received it and acts on it.
 const answerWithin = 100 * time.Millisecond
 
 // add takes in a packet.
@@ -45,7 +45,7 @@ func (all pending) add(e event.Event, what string, answered bool) {
 	}
 	switch {
 	case h.answered.IsZero() && answered:
-		h.event, h.answered = e, e.Time // what is told of one of them is true of all
+		h.event, h.answered = e, e.Time // the error for one of them is the error for all
 	case !h.answered.IsZero() && e.Time.Sub(h.answered) > answerWithin:
 		h.after++
 	}

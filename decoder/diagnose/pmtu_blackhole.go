@@ -9,19 +9,19 @@ import (
 	"ktrace/decoder/packet"
 )
 
-// Blackholes is the rule for ways on which large packets are lost while small ones pass, and no ICMP error says why. It wants
-// what sockets report, or whole packets as captures have them, and the drops and ICMP errors of this node.
+// Blackholes is the rule for paths on which large packets are lost, small ones pass, and no ICMP error says why. It
+// wants retransmissions that sockets report, or whole packets of a capture, and the drops and ICMP errors of this node.
 //
-// Loss takes small and large alike, and one that is dead answers neither. So it concludes only if something small was
-// acknowledged after something large was sent in vain, if the large was then sent in vain again and again, and if
-// nothing as large got through in between. What this node drops itself is the business of the rule about that.
+// Random loss hits small and large packets alike, and a dead peer acknowledges neither. So a path is a black hole only
+// if large packets were retransmitted several times, something small was acknowledged after the first of them, and
+// nothing as large was acknowledged since. What this node itself drops is left to the rule about drops.
 type Blackholes struct {
 	state   *State
 	paths   map[direction]*netPath
 	streams map[halfConn]*stream // of captures
 	synAcks map[sender]synAck
 	tooBig  map[direction]tooBigError
-	dropped map[direction]time.Time // something large, or an ICMP error about it, on this node
+	dropped map[direction]time.Time // large packets, or ICMP errors about them, that this node dropped
 	pruned  time.Time
 }
 
@@ -30,18 +30,18 @@ type direction struct{ src, dst netip.Addr }
 
 func directionOf(f packet.FlowTuple) direction { return direction{f.Src.Addr(), f.Dst.Addr()} }
 
-// netPath is what is known of a way since something large was sent in vain.
+// netPath is what is known of a path since a large packet was first retransmitted.
 type netPath struct {
 	first, last time.Time
 	flows       map[packet.FlowTuple]*retries
-	large       uint32    // bytes, the smallest that does not get through
-	small       string    // what does, "" as long as nothing is known to
-	since       time.Time // when that did
+	large       uint32    // bytes, the smallest packet that was retransmitted
+	small       string    // evidence of a small one that was acknowledged, "" if there is none
+	since       time.Time // when that was
 	ignored     uint64    // packets larger than an ICMP error to the sender allows
 	reported    bool
 }
 
-// retries are one connection's to get something large through.
+// retries are one connection's retransmissions of a large packet.
 type retries struct {
 	sends []time.Time
 	acked uint64 // bytes
@@ -54,14 +54,14 @@ type sender struct {
 	netns uint32
 }
 
-// synAck is the answer to a SYN. If it comes again, the peer has not taken the connection up, perhaps for want of room
-// in its accept queue, and throws data away whatever its size.
+// synAck is a SYN-ACK. If it is retransmitted the peer has not accepted the connection, perhaps because its accept queue is
+// full, and drops data of any size.
 type synAck struct {
 	when  time.Time
 	again bool
 }
 
-// tooBigError is the ICMP error that says what the way takes.
+// tooBigError is the ICMP error with the path MTU.
 type tooBigError struct {
 	mtu  uint32
 	from netip.Addr
@@ -69,11 +69,11 @@ type tooBigError struct {
 }
 
 const (
-	minRetries      = 4 // times that large packets were sent again, with
-	minRetriesAfter = 3 // that failed though small ones got through: 3 s of one connection's timeouts
-	minIgnored      = 3 // packets that are no burst which was on its way
+	minRetries      = 4 // retransmissions of large packets
+	minRetriesAfter = 3 // of them, after a small one passed: 3 s of one connection's timeouts
+	minIgnored      = 3 // packets, so that they were not in flight before the error arrived
 	dropLookback    = 10 * time.Second
-	openAgain       = 1200 * time.Millisecond // by when the answer to a SYN comes again, if it does: its timeout is 1 s
+	openAgain       = 1200 * time.Millisecond // by when a SYN-ACK is retransmitted, if it is: its timeout is 1 s
 	maxSends        = 1 << 10
 	pathMaxAge      = 2 * time.Minute
 	maxPaths        = 1 << 14
@@ -114,7 +114,7 @@ func (r *Blackholes) Flush(now time.Time, _ bool) []event.Finding {
 	return nil
 }
 
-// prune forgets what is old, and everything if there is too much of it.
+// prune deletes old entries, and all if there are too many.
 func prune[K comparable, V any](m map[K]V, old func(V) bool) {
 	full := len(m) > maxPaths
 	for k, v := range m {
@@ -124,7 +124,7 @@ func prune[K comparable, V any](m map[K]V, old func(V) bool) {
 	}
 }
 
-// drop keeps that this node dropped something large of a way, or the message that it is too large.
+// drop keeps that this node dropped a large packet of a path, or the ICMP error about one.
 func (r *Blackholes) drop(e event.Event, d event.Drop) {
 	p := e.Packet
 	if d.Noise != "" || p == nil {
@@ -145,7 +145,7 @@ func (r *Blackholes) drop(e event.Event, d event.Drop) {
 	}
 }
 
-// minPathMTU is the length of a packet that every way takes (RFC 791, RFC 8200).
+// minPathMTU is the packet length that every path takes (RFC 791, RFC 8200).
 func minPathMTU(a netip.Addr) uint32 {
 	if a.Is4() {
 		return 576
@@ -153,14 +153,14 @@ func minPathMTU(a netip.Addr) uint32 {
 	return 1280
 }
 
-// report takes in that a socket sent something large again.
+// report takes in a retransmission that a socket reports.
 func (r *Blackholes) report(e event.Event, s event.Sock) []event.Finding {
 	if e.Packet.Len <= minPathMTU(e.Packet.Src) {
 		return nil
 	}
 	p := r.path(e)
 	if c := p.flows[e.Packet.Flow()]; c != nil && s.Acked > c.acked && e.Packet.Len >= c.size {
-		p.reset(e.Time) // as large a packet got through
+		p.reset(e.Time) // as large a packet was acknowledged
 	}
 	switch made := e.Time.Add(-s.Age); {
 	case s.Sacked == 1 && s.SackedBytes < s.Payload:
@@ -173,7 +173,7 @@ func (r *Blackholes) report(e event.Event, s event.Sock) []event.Finding {
 	return r.retransmitted(e, p, retries{acked: s.Acked, size: e.Packet.Len}, s.Acked > 1 || s.Received > 0 || s.Sacked > 0)
 }
 
-// path returns what is known of the packet's way.
+// path returns what is known of the packet's path.
 func (r *Blackholes) path(e event.Event) *netPath {
 	d := directionOf(e.Packet.Flow())
 	p := r.paths[d]
@@ -187,19 +187,19 @@ func (r *Blackholes) path(e event.Event) *netPath {
 	return p
 }
 
-// reset forgets what did not get through.
+// reset forgets earlier retransmissions.
 func (p *netPath) reset(now time.Time) {
 	*p = netPath{first: now, flows: map[packet.FlowTuple]*retries{}}
 }
 
-// smallPassed keeps that something small gets through.
+// smallPassed keeps that something small was acknowledged.
 func (p *netPath) smallPassed(when time.Time, what string) {
 	if p.small == "" {
 		p.small, p.since = what, when
 	}
 }
 
-// retransmitted counts a packet that is sent again, and concludes. accepted says that the peer is known to have taken up the
+// retransmitted counts a retransmission, and concludes. accepted says that the peer is known to have accepted the
 // connection.
 func (r *Blackholes) retransmitted(e event.Event, p *netPath, now retries, accepted bool) []event.Finding {
 	flow := e.Packet.Flow()
@@ -221,8 +221,8 @@ func (r *Blackholes) retransmitted(e event.Event, p *netPath, now retries, accep
 	return r.conclude(e, p)
 }
 
-// accepted reports whether the peer seems to have taken up the packet's connection. If it was made since something large
-// was sent in vain, SYN and answer are small ones that passed.
+// accepted reports whether the peer seems to have accepted the packet's connection. If the connection was made after the
+// path's first retransmission, SYN and SYN-ACK are small packets that passed.
 func (r *Blackholes) accepted(e event.Event, p *netPath) bool {
 	o, ok := r.synAcks[sender{e.Packet.Flow(), e.Netns}]
 	if !ok || o.again {
@@ -234,7 +234,7 @@ func (r *Blackholes) accepted(e event.Event, p *netPath) bool {
 	return true
 }
 
-// synAck takes in the answer to a SYN. What comes by several devices comes at about the same time.
+// synAck takes in a SYN-ACK. Several devices see one packet at about the same time.
 func (r *Blackholes) synAck(e event.Event) {
 	const sameTime = 500 * time.Millisecond
 	if e.Direction == event.Out {
@@ -251,7 +251,7 @@ func (r *Blackholes) synAck(e event.Event) {
 	}
 }
 
-// conclude says what is to be said of a way on which another packet was sent in vain.
+// conclude judges a path after another retransmission.
 func (r *Blackholes) conclude(e event.Event, p *netPath) []event.Finding {
 	d := directionOf(e.Packet.Flow())
 	tooBig, ok := r.tooBig[d]
@@ -274,14 +274,14 @@ func (r *Blackholes) conclude(e event.Event, p *netPath) []event.Finding {
 	return p.found(e, all, r.state.blackhole(e, p))
 }
 
-// explained reports whether this node itself dropped what did not get through.
+// explained reports whether this node itself dropped large packets of the path.
 func (r *Blackholes) explained(d direction, p *netPath) bool {
 	at, ok := r.dropped[d]
 	return ok && at.After(p.first.Add(-dropLookback))
 }
 
-// retries are how often something large was sent again, and how often that was in vain though small ones got through:
-// whether the last of each connection was, is not known yet.
+// retries counts all retransmissions, and those that failed after a small packet passed. Whether the last one of each
+// connection failed is not known yet.
 func (p *netPath) retries() (all, after uint64) {
 	for _, c := range p.flows {
 		all += uint64(len(c.sends))
@@ -296,7 +296,7 @@ func (p *netPath) retries() (all, after uint64) {
 	return all, after
 }
 
-// found completes a finding, which stands for n packets the first time and for one from then on.
+// found completes a finding, which counts n packets the first time and one from then on.
 func (p *netPath) found(e event.Event, n uint64, f event.Finding) []event.Finding {
 	f = graded(f.Of(e))
 	f.Time, f.Last = e.Time, e.Time
@@ -307,7 +307,7 @@ func (p *netPath) found(e event.Event, n uint64, f event.Finding) []event.Findin
 	return []event.Finding{f}
 }
 
-// blackhole is the finding about a way that swallows.
+// blackhole is the finding about a path that drops large packets silently.
 func (st *State) blackhole(e event.Event, p *netPath) event.Finding {
 	all, _ := p.retries()
 	src, dst := e.Packet.Src, e.Packet.Dst
@@ -334,7 +334,7 @@ func (st *State) blackhole(e event.Event, p *netPath) event.Finding {
 	return f
 }
 
-// icmpIgnored is the finding about a sender that goes on after an ICMP error.
+// icmpIgnored is the finding about a sender that goes on with large packets after an ICMP error.
 func (p *netPath) icmpIgnored(e event.Event, tooBig tooBigError) event.Finding {
 	src, dst := e.Packet.Src, e.Packet.Dst
 	from, to := e.Ends()

@@ -15,7 +15,7 @@ type halfConn struct {
 	direction      event.Direction
 }
 
-// reverse is where the answers to what is seen here are seen.
+// reverse is the other direction of the connection, at the same device.
 func (l halfConn) reverse() halfConn {
 	l.flow = l.flow.Reverse()
 	switch l.direction {
@@ -27,14 +27,14 @@ func (l halfConn) reverse() halfConn {
 	return l
 }
 
-// stream is what was sent in one lane and is not acknowledged.
+// stream is the data of one halfConn that is not acknowledged yet.
 type stream struct {
-	una, next uint32 // the first byte that is not, and the first that was not sent
-	head      head   // the packet that begins with the first
-	biggest   uint32 // bytes, of the packets that are not
+	una, next uint32 // first byte that is not acknowledged, and first that is not sent (RFC 9293: SND.UNA, SND.NXT)
+	head      head   // the packet that begins at una
+	biggest   uint32 // bytes, the largest unacknowledged packet
 	acked     uint64 // bytes
-	closed    bool   // the receiver takes no more
-	accepted  bool   // the receiver took the connection up: it acknowledged or sent data
+	closed    bool   // the receiver's window is zero
+	accepted  bool   // the receiver accepted the connection: it acknowledged or sent data
 	last      time.Time
 }
 
@@ -43,11 +43,11 @@ type head struct {
 	sent          time.Time // last
 }
 
-// timeout is less than the shortest that TCP waits for an acknowledgement (200 ms on Linux), and more than it takes
-// before it sends again what it takes for lost.
+// timeout is shorter than TCP's shortest retransmission timeout (200 ms on Linux), and longer than fast retransmission
+// takes.
 const timeout = 150 * time.Millisecond
 
-// hop takes in a packet of a capture, or what a packet of this node tells a sender.
+// hop takes in a packet of a capture, or an ICMP error to a sender on this node.
 func (r *Blackholes) hop(e event.Event) []event.Finding {
 	p := e.Packet
 	if p == nil {
@@ -78,7 +78,7 @@ func (r *Blackholes) hop(e event.Event) []event.Finding {
 	return r.sent(e, at, s)
 }
 
-// acknowledged takes in what the receiver of a stream says.
+// acknowledged takes in an acknowledgement for a stream.
 func (r *Blackholes) acknowledged(e event.Event, at halfConn, s packet.Segment) {
 	x := r.streams[at]
 	if x == nil {
@@ -102,7 +102,7 @@ func (r *Blackholes) acknowledged(e event.Event, at halfConn, s packet.Segment) 
 	}
 }
 
-// acked takes in that a packet reached its receiver.
+// acked takes in that a packet of some size was acknowledged.
 func (r *Blackholes) acked(e event.Event, d direction, size uint32) {
 	p := r.paths[d]
 	switch {
@@ -122,7 +122,7 @@ func (r *Blackholes) sent(e event.Event, at halfConn, s packet.Segment) []event.
 		x = &stream{una: s.Seq, next: s.Seq}
 		r.streams[at] = x
 	}
-	if begins { // counts as a byte
+	if begins { // SYN counts as a byte
 		x.una++
 		x.next++
 	}
@@ -138,7 +138,7 @@ func (r *Blackholes) sent(e event.Event, at halfConn, s packet.Segment) []event.
 		return nil
 	}
 	first, late := x.head.size == 0, e.Time.Sub(x.head.sent) > timeout
-	if first || s.Bytes < x.head.payload { // what devices cut up goes out again in parts
+	if first || s.Bytes < x.head.payload { // segments are retransmitted smaller than offload passed them to the device
 		x.head.size, x.head.payload = e.Packet.Len, s.Bytes
 	}
 	if first || late {

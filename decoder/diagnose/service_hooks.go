@@ -8,19 +8,18 @@ import (
 	"ktrace/decoder/event"
 )
 
-// natHooks says whether the rules that translate services had their turn at a packet that died. They have it at two hooks:
-// prerouting, behind XDP, tc, bridges and the raw table and before routing, and output, behind routing and before
-// neighbours and queues.
+// natHooks says whether a dropped packet had passed the NAT hooks, where services are translated: prerouting, after XDP,
+// tc, bridges and the raw table and before routing; and output, after routing and before neighbours and queues.
 type natHooks uint8
 
 const (
 	natHooksUnknown    natHooks = iota
-	natHooksNotReached          // it died before it came to them
-	natHooksPassed              // they left it as it was, or conntrack never had it
+	natHooksNotReached          // it was dropped before them
+	natHooksPassed              // no rule matched it, or conntrack has no entry
 )
 
-// natHooksOf concludes from conntrack's mark that the rules were asked, from netfilter's own word, or from the place: what routing
-// gave up came through prerouting. What a pod's own namespace has of rules, a mesh's for one, is not meant for services.
+// natHooksOf concludes from conntrack's mark that NAT was done, from netfilter's event, or from the place: what routing
+// dropped came through prerouting. Rules in a pod's own namespace, such as a mesh's, are not for services.
 func (st *State) natHooksOf(e event.Event, d event.Drop) natHooks {
 	own := st.owns(e.Netns, e.Packet.Src)
 	_, said := st.netfilterEvent(netfilterKeyOf(event.NetfilterUntranslated, e), d.Conntrack)
@@ -37,13 +36,13 @@ func (st *State) natHooksOf(e event.Event, d event.Drop) natHooks {
 	return natHooksUnknown
 }
 
-// translates reports whether a namespace is one whose rules are for services: the node's own, or one that has some.
+// translates reports whether a namespace's rules are for services: the node's own, or one that has such rules.
 func (st *State) translates(netns uint32) bool {
 	return netns == st.node.Netns || st.serviceNetns[netns]
 }
 
-// routed reports whether it was routing, or what comes behind it, that gave the packet up. Where the kernel gives no
-// reason, the function shows it.
+// routed reports whether routing, or what comes after it, dropped the packet. Where the kernel gives no reason, the
+// function shows it.
 func routed(d event.Drop) bool {
 	reasons := []string{"IP_INNOROUTES", "IP_OUTNOROUTES", "IP_INADDRERRORS", "IP_RPFILTER", "PKT_TOO_BIG"}
 	functions := []string{"ip_error", "ip_forward", "ip6_forward", "ip6_pkt_drop", "ip6_pkt_discard", "dst_discard",
@@ -51,25 +50,25 @@ func routed(d event.Drop) bool {
 	return slices.Contains(reasons, d.Reason) || strings.HasPrefix(d.Reason, "NEIGH_") || slices.Contains(functions, d.Location)
 }
 
-// delivered reports whether the packet died in the protocol or the socket that it was for: the address that it had was
-// the namespace's own.
+// delivered reports whether the packet was dropped in the protocol or socket that it was for: its destination was the
+// namespace's own.
 func delivered(d event.Drop) bool {
 	return d.NoSocket() || d.Reason == "UDP_CSUM" || d.Reason == "PROTO_MEM" || strings.HasPrefix(d.Reason, "SOCKET_") ||
 		strings.HasPrefix(d.Reason, "TCP_")
 }
 
-// owns reports whether an address is one of a namespace's own, as far as that is known.
+// owns reports whether an address is known to be one of a namespace's own.
 func (st *State) owns(netns uint32, a netip.Addr) bool {
 	return st.deviceOf(netns, a) != ""
 }
 
-// isLocal reports whether packets to an address end in the namespace that has it, untranslated as they should be.
+// isLocal reports whether packets to an address are delivered in the namespace without translation, as they should be.
 func (st *State) isLocal(netns uint32, a netip.Addr) bool {
 	device := st.deviceOf(netns, a)
 	return device != "" && device != ipvsDevice
 }
 
-// deviceOf is the device of a namespace that has an address, "" if none is known to.
+// deviceOf is the device of a namespace that has an address, "" if none is known.
 func (st *State) deviceOf(netns uint32, a netip.Addr) string {
 	for key, device := range st.devices.All() {
 		if key.netns == netns && slices.ContainsFunc(device.Addrs, func(p netip.Prefix) bool { return p.Addr() == a }) {
@@ -79,11 +78,11 @@ func (st *State) deviceOf(netns uint32, a netip.Addr) string {
 	return ""
 }
 
-// ipvsDevice has the addresses of all services where kube-proxy works with IPVS, so that what IPVS does not translate is
-// delivered there.
+// ipvsDevice has the addresses of all services in IPVS mode of kube-proxy: what IPVS does not translate is delivered
+// there.
 const ipvsDevice = "kube-ipvs0"
 
-// hookOf is where a namespace's rules for destinations are asked about the packets of a sender.
+// hookOf is the NAT hook that a sender's packets pass in a namespace.
 func (st *State) hookOf(netns uint32, src netip.Addr) string {
 	if st.owns(netns, src) {
 		return "output"

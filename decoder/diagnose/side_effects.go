@@ -10,24 +10,25 @@ import (
 	"ktrace/decoder/packet"
 )
 
-// sideEffects is what was seen that explains what becomes of other packets, or shows that nothing is wrong with them.
+// sideEffects are observations that explain what happens to other packets, or show that nothing is wrong with them.
 type sideEffects struct {
-	lostTooBig     bounded.Map[natFlow, bool]                // flows whose sender was sent "packet too big", but a filter dropped that
-	filteredND     bounded.Map[netip.Addr, bool]             // who was asked for its link address, or answered, where a filter took that: itself, or its multicast group
-	untranslated   bounded.Map[untranslatedFlow, uint32]     // packets that left for a service's address as they were, and the namespace that they left first
-	untranslatedTo bounded.Map[netnsDst, bool]               // where those go to; true once a host answers there that is no backend
-	missingAddrs   bounded.Map[netnsAddr, bool]              // addresses that the hosts which are to have them lack
-	flows          bounded.Map[packet.FlowKey, *flowHistory] // of flows; each ping has one of its own, as pings have no ports
-	snatReplies    bounded.Map[natFlow, snatFlow]            // flows whose source is translated, by the answers that are expected
-	tunneled       bounded.Map[natFlow, outerPacket]         // what arrived in tunnels, by the flow of who is carried
+	lostTooBig     bounded.Map[natFlow, bool]                // flows for whose sender a filter dropped "packet too big"
+	filteredND     bounded.Map[netip.Addr, bool]             // targets of neighbour discovery, or their multicast groups, that a filter dropped
+	untranslated   bounded.Map[untranslatedFlow, uint32]     // flows that left for a service address untranslated, and the namespace that they left first
+	untranslatedTo bounded.Map[netnsDst, bool]               // their destinations; true once a host answers there that is no backend
+	missingAddrs   bounded.Map[netnsAddr, bool]              // addresses that the hosts to which they are routed lack
+	flows          bounded.Map[packet.FlowKey, *flowHistory] // a ping, which has no ports, is a flow of its own
+	snatReplies    bounded.Map[natFlow, snatFlow]            // by the reply that is expected
+	tunneled       bounded.Map[natFlow, outerPacket]         // by the inner flow
 }
 
-// flowHistory is what was seen of a flow's one direction, wherever that was. Times are nanoseconds since 1970: there are many.
+// flowHistory is what was seen of one direction of a flow, at any device. Times are nanoseconds since 1970, to save
+// memory.
 type flowHistory struct {
-	maxTTL, minTTL uint8 // the most routers that a packet of it had before it, and the fewest
-	ttlFalls       uint8 // how often one had fewer before it than any earlier
+	maxTTL, minTTL uint8 // of its packets
+	ttlFalls       uint8 // how often a packet had a smaller TTL than any before
 	leftFrom       uint32
-	left           int64 // when one was last seen to leave a namespace, and which; 0 if none was
+	left           int64 // when a packet was last seen to leave a namespace; 0 if none was
 	first, last    int64
 	packets        [2]packetSpan // the latest, and the one before it
 }
@@ -38,7 +39,7 @@ type packetSpan struct {
 	first, last int64
 }
 
-// after reports whether something of it was seen later, and when that was.
+// after reports whether a packet of the flow was seen after t, and when the last one was.
 func (l flowHistory) after(t time.Time) (time.Time, bool) {
 	last := moment(l.last)
 	return last, l.last != 0 && last.After(t)
@@ -46,21 +47,21 @@ func (l flowHistory) after(t time.Time) (time.Time, bool) {
 
 func moment(ns int64) time.Time { return time.Unix(0, ns).UTC() }
 
-// nearly is how far apart two things may be seen that were at one time.
+// nearly is the longest time between two sights of packets that are taken for simultaneous.
 const nearly = int64(20 * time.Millisecond)
 
-// sameTime reports whether two packets were on their way at once, or nearly so: what was seen of them may be a part.
+// sameTime reports whether two packets were in flight simultaneously, within nearly: not every sight of them is seen.
 func (p packetSpan) sameTime(q packetSpan) bool {
 	return p.first-q.last <= nearly && q.first-p.last <= nearly
 }
 
-// snatFlow is what a flow was translated to, and when a packet of it last was.
+// snatFlow is the original of a flow with SNAT, and when a packet of it was last seen.
 type snatFlow struct {
 	original packet.FlowTuple
 	at       time.Time
 }
 
-// untranslatedFlow is whose packets, and where to.
+// untranslatedFlow is a sender and a destination.
 type untranslatedFlow struct {
 	proto string
 	from  netip.Addr
@@ -73,14 +74,14 @@ type netnsAddr struct {
 	addr  netip.Addr
 }
 
-// netnsDst is an address that packets leave a namespace for as if it were somebody's.
+// netnsDst is a destination of untranslated packets that leave a namespace.
 type netnsDst struct {
 	netns uint32 // 0 is any
 	proto string
 	to    netip.AddrPort
 }
 
-// learn takes in what may have consequences.
+// learn takes in an event.
 func (c *sideEffects) learn(e event.Event) {
 	switch b := e.Body.(type) {
 	case event.DNS:
@@ -106,15 +107,15 @@ func (c *sideEffects) learn(e event.Event) {
 	}
 }
 
-// outerPacket is what brought a packet through a tunnel.
+// outerPacket is the outer header of a tunnel packet that arrived.
 type outerPacket struct {
 	from netip.Addr
 	to   netip.AddrPort
-	mac  string // that the frame which it carried is for
+	mac  string // the inner destination MAC
 }
 
-// hop takes in a packet on its way. One that comes from an address which others leave for, and is no backend's answer,
-// shows that somebody is there.
+// hop takes in a packet at a device. A packet that arrives from the destination of untranslated ones, and is not a reply
+// by a backend, shows that a host has that address.
 func (c *sideEffects) hop(e event.Event, h event.Hop) {
 	c.trackFlow(e)
 	if h.Conntrack.SNAT() {
@@ -132,7 +133,7 @@ func (c *sideEffects) hop(e event.Event, h event.Hop) {
 	}
 }
 
-// trackFlow takes in a packet of a flow.
+// trackFlow adds a packet to its flow's history.
 func (c *sideEffects) trackFlow(e event.Event) {
 	if e.Packet.IsICMPError() {
 		return
@@ -156,9 +157,9 @@ func (c *sideEffects) trackFlow(e event.Event) {
 	}
 }
 
-// concurrent finds a packet of the same flow that was on its way while another was, which was lost, and returns when it was
-// seen. began is the flow as its sender made it. Two packets may be alike so much that they are taken for one; then one left
-// the namespace in which the other was lost.
+// concurrent finds a packet of the same flow that was in flight while another one was lost, and returns when it was
+// seen. began is the flow as its sender made it. Two packets that look the same may have been taken for one: then one of
+// them left the namespace in which the other was lost.
 func (c *sideEffects) concurrent(lost event.Event, began natFlow) (time.Time, bool) {
 	l := c.historyOf(began, 0)
 	for i, p := range l.packets {
@@ -171,12 +172,12 @@ func (c *sideEffects) concurrent(lost event.Event, began natFlow) (time.Time, bo
 	return moment(l.left), l.left != 0 && l.leftFrom == lost.Netns && max(apart, -apart) <= nearly
 }
 
-// historyOf is what was seen of a flow, pings by the number in their header.
+// historyOf returns the history of a flow; pings are told apart by their identifier.
 func (c *sideEffects) historyOf(f natFlow, echo uint16) flowHistory {
 	return c.historyAt(f.flow.Key(f.proto, echo))
 }
 
-// history is what was seen of the flow of a packet, or of its answers.
+// history returns the history of a packet's flow, or of its replies.
 func (c *sideEffects) history(p *packet.Packet, answers bool) flowHistory {
 	key := p.FlowKey()
 	if answers {
@@ -192,7 +193,7 @@ func (c *sideEffects) historyAt(key packet.FlowKey) flowHistory {
 	return flowHistory{}
 }
 
-// tooBigDropped takes in a message to a sender that did not arrive.
+// tooBigDropped takes in a packet-too-big error that was dropped.
 func (c *sideEffects) tooBigDropped(p *packet.Packet) {
 	if _, tooBig := p.TooBig(); !tooBig {
 		return
@@ -202,7 +203,7 @@ func (c *sideEffects) tooBigDropped(p *packet.Packet) {
 	}
 }
 
-// ndFiltered reports whether a filter took what was to find out a host's link address.
+// ndFiltered reports whether a filter dropped neighbour discovery for a next hop.
 func (c *sideEffects) ndFiltered(hop netip.Addr) bool {
 	if !hop.Is6() || hop.Is4In6() {
 		return false
@@ -214,7 +215,7 @@ func (c *sideEffects) ndFiltered(hop netip.Addr) bool {
 	return alone || all
 }
 
-// leftUntranslated takes in a packet that leaves a namespace for a service's address as it is.
+// leftUntranslated takes in a packet that leaves a namespace with a service address as its destination.
 func (c *sideEffects) leftUntranslated(e event.Event) {
 	if _, known := c.untranslated.Get(untranslatedFlowOf(e)); !known {
 		c.untranslated.Put(untranslatedFlowOf(e), e.Netns)
@@ -228,9 +229,9 @@ func untranslatedFlowOf(e event.Event) untranslatedFlow {
 	return untranslatedFlow{e.Packet.Proto, e.Packet.Src, e.Packet.Destination()}
 }
 
-// explained reports whether the drop of a packet follows from what went wrong before, which is reported itself: it was
-// on its way to a service's address though nobody is there, and whoever gets it can but drop it; or it was too big, and
-// the ICMP error to its sender was filtered.
+// explained reports whether an earlier fault, which is a finding of its own, explains the drop of a packet: it was on
+// its way to a service address untranslated, which no host has; or it was too big, and the ICMP error to its sender was
+// filtered; or neighbour discovery for its next hop was filtered.
 func (c *sideEffects) explained(e event.Event, f event.Finding) bool {
 	if f.ID != "service-dnat-miss" && f.ID != "kube-proxy-rules-missing" && c.natNetns(e) != e.Netns && !c.serves(e) {
 		return true
@@ -239,7 +240,7 @@ func (c *sideEffects) explained(e event.Event, f event.Finding) bool {
 	return f.ID == "mtu-exceeded" && silenced
 }
 
-// natNetns is the namespace that was to translate a packet and let it go as it was; the event's own if that is not known.
+// natNetns is the namespace that should have translated a packet and did not; the event's own if that is not known.
 func (c *sideEffects) natNetns(e event.Event) uint32 {
 	if netns, is := c.untranslated.Get(untranslatedFlowOf(e)); is {
 		return netns
@@ -247,33 +248,32 @@ func (c *sideEffects) natNetns(e event.Event) uint32 {
 	return e.Netns
 }
 
-// serves reports whether somebody answers at the address that a packet went to as it was, so that it is no service's,
-// or one that another router translates.
+// serves reports whether a host answers at a packet's untranslated destination: it is no service address then, or
+// another router translates it.
 func (c *sideEffects) serves(e event.Event) bool {
 	return c.servesAt(c.natNetns(e), e.Packet.Proto, e.Packet.Destination())
 }
 
-// servesAt is serves for an address that packets of a namespace go to.
+// servesAt is serves for a destination of packets of a namespace.
 func (c *sideEffects) servesAt(netns uint32, proto string, to netip.AddrPort) bool {
 	here, _ := c.untranslatedTo.Get(netnsDst{netns, proto, to})
 	anywhere, _ := c.untranslatedTo.Get(netnsDst{0, proto, to})
 	return here || anywhere
 }
 
-// maxTraceroute is the most routers that traceroute looks behind: it counts from 1 up to 30.
+// maxTraceroute is the largest TTL that traceroute uses: it counts from 1 up to 30.
 const maxTraceroute = 32
 
-// isTraceroute reports whether a packet's flow never had more life than what looks for the routers on a way gives it. An
-// answer looks for none.
+// isTraceroute reports whether the TTL of a packet's flow was never larger than traceroute's. A reply is none.
 func (c *sideEffects) isTraceroute(e event.Event) bool {
 	l := c.history(e.Packet, false)
 	return l.first != 0 && l.maxTTL <= maxTraceroute && !isAnswer(e.Packet, l, c.history(e.Packet, true))
 }
 
-// loops reports whether packets of a flow were seen again and again, each time with less life, and whether enough was
-// seen to say so.
+// loops reports whether packets of a flow were seen again and again, each time with a smaller TTL; known is whether the
+// flow was seen at all.
 func (c *sideEffects) loops(p *packet.Packet) (round, known bool) {
-	const straightOn = 8 // as many routers as one machine has on a way, with nodes that are its namespaces
+	const straightOn = 8 // the most routers on a path within one machine whose namespaces are nodes
 	l := c.history(p, false)
 	return l.ttlFalls > straightOn, l.first != 0
 }

@@ -8,8 +8,8 @@ import (
 	"ktrace/decoder/event"
 )
 
-// State is what is known of the node, for the rules that share it. It must come before them. What it learns of one
-// question or namespace is forgotten once it has learnt so much of others that no rule can still ask for it.
+// State is what is known of the node, shared by the rules. It must observe events before them. Facts about one lookup
+// key or namespace are evicted by newer ones about others, when no rule can ask for them any more.
 type State struct {
 	node          event.Node
 	dropRules     bounded.Map[event.Question, event.Blame]
@@ -18,14 +18,14 @@ type State struct {
 	sysctls       bounded.Map[sysctlKey, string]
 	neighbours    bounded.Map[neighbourKey, event.Neighbour]
 	devices       bounded.Map[deviceKey, event.Device]
-	downTunnels   bounded.Map[deviceKey, bool] // tunnels' devices that are
+	downTunnels   bounded.Map[deviceKey, bool] // tunnel devices that are down
 	conntrack     bounded.Map[uint32, event.ConntrackStats]
 	tracking      bounded.Map[event.Question, event.Tracking]
 	ports         bounded.Map[event.Question, event.PortUse]
-	conntrackRose bounded.Map[uint32, time.Time] // when a reading of them last told of losses
+	conntrackRose bounded.Map[uint32, time.Time] // when a reading last found that losses rose
 	rules         bounded.Map[rulesKey, event.ServiceRules]
 	services      services
-	// translators are the namespaces that have, or had, rules for services.
+	// serviceNetns are the namespaces that have, or had, rules for services.
 	serviceNetns    map[uint32]bool
 	resolvs         bounded.Map[uint32, event.ResolvConf]
 	netfilterEvents map[netfilterKey]event.Netfilter
@@ -39,8 +39,8 @@ type State struct {
 	scans           scans
 	droppingRules   droppingRules // rules that dropped
 	programs        bounded.Map[programKey, event.Program]
-	policyPlugins   bounded.Map[uint32, string]    // by namespace: whose program judges packets there
-	podStarts       bounded.Map[string, time.Time] // pods, by UID, that did so meanwhile
+	policyPlugins   bounded.Map[uint32, string]    // by namespace: the network plugin whose program decides on packets there
+	podStarts       bounded.Map[string, time.Time] // by UID, of pods that started during the run
 }
 
 type (
@@ -74,7 +74,7 @@ type (
 	}
 )
 
-// NewState returns one that knows nothing yet.
+// NewState returns an empty one.
 func NewState() *State {
 	return &State{
 		services:        newServices(),
@@ -147,7 +147,7 @@ func (st *State) Observe(e event.Event) []event.Finding {
 // Flush implements decoder.Rule.
 func (st *State) Flush(time.Time, bool) []event.Finding { return nil }
 
-// maxServiceNetns is how many are remembered; a node has one, a machine of nodes that are namespaces some.
+// maxServiceNetns bounds serviceNetns. A node has one; a machine whose namespaces are nodes has some.
 const maxServiceNetns = 1 << 12
 
 func (st *State) learnServiceNetns(netns uint32, is bool) {
@@ -166,7 +166,8 @@ func (st *State) learnDevice(d event.Device) {
 	}
 }
 
-// learnConntrack keeps what rose with a drop until that is looked at: a reading a moment later finds that nothing rose.
+// learnConntrack keeps counters that rose until a drop is concluded from: the next reading, a moment later, finds no
+// rise.
 func (st *State) learnConntrack(now time.Time, s event.ConntrackStats) {
 	before, _ := st.conntrack.Get(s.Netns)
 	risen, _ := st.conntrackRose.Get(s.Netns)
@@ -185,7 +186,7 @@ func (st *State) sysctl(netns uint32, key string) string {
 	return v
 }
 
-// route returns the way that the kernel gives for a packet.
+// route returns the route that the kernel chooses for a packet.
 func (st *State) route(e event.Event, reverse bool) (event.Route, bool) {
 	return st.routes.Get(routeKey{event.Ask(e), reverse})
 }

@@ -7,19 +7,19 @@ import (
 	"ktrace/decoder/event"
 )
 
-// startsWithin is how long the programs of a new pod may take before they serve: as long as probes of the usual period and
-// number allow.
+// startsWithin is how long the processes of a new pod may take to serve: what probes with the usual period and threshold
+// allow.
 const startsWithin = 30 * time.Second
 
-// learnPod keeps when a pod began, if it did meanwhile.
+// learnPod keeps the start of a pod that started during the run.
 func (st *State) learnPod(p event.PodFact) {
 	if p.At != 0 && !p.Gone && p.UID != "" {
 		st.podStarts.Put(p.UID, time.Unix(0, int64(p.At)))
 	}
 }
 
-// starting says that a pod had begun a moment before, so that its programs may not be ready yet; "" if it had not, or
-// its start was not seen.
+// starting returns a sentence if a pod started less than startsWithin before now, so that its processes may not be
+// ready; "" if it did not, or its start was not seen.
 func (st *State) starting(p event.Pod, now time.Time) string {
 	began, ok := st.podStarts.Get(p.UID)
 	age := now.Sub(began)

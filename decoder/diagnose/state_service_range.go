@@ -8,24 +8,24 @@ import (
 	"ktrace/decoder/event"
 )
 
-// serviceSpan is where one source saw services have their addresses, of one family. A service that is gone proves as much
-// of the range that its address was taken from.
+// serviceSpan is the lowest and the highest service address that one source listed, of one family. A deleted service
+// counts: its address was in the range, too.
 type serviceSpan struct {
 	low, high netip.Addr
-	blocks    []map[netip.Prefix]bool // of the sizes that rangeSizes has, in which one is
+	blocks    []map[netip.Prefix]bool // with a service in them, by the sizes that rangeSizes returns
 }
 
-// spanKey is whose: rules are of a namespace, the API of none.
+// spanKey is the source: rules belong to a namespace, the API to none (0).
 type spanKey struct {
 	netns uint32
 	four  bool
 }
 
-// maxBlocks is how many blocks are remembered of one range.
+// maxBlocks bounds the blocks of one span.
 const maxBlocks = 1 << 12
 
-// rangeSizes are prefix lengths of ranges of service addresses: the API server takes none that is larger than the
-// first; none in use is smaller than the second; as a rule they are at least as large as the third.
+// rangeSizes are prefix lengths of service ranges: the API server accepts none larger than the first; none in use is
+// smaller than the second; most are at least as large as the third.
 func rangeSizes(four bool) (largest, smallest, usual int) {
 	if four {
 		return 12, 24, 16
@@ -33,7 +33,7 @@ func rangeSizes(four bool) (largest, smallest, usual int) {
 	return 108, 120, 112
 }
 
-// learnSpan takes in the cluster address of a service.
+// learnSpan takes in a service's cluster address.
 func (s *services) learnSpan(netns uint32, a netip.Addr) {
 	key := spanKey{netns, a.Is4()}
 	span := s.spans[key]
@@ -55,8 +55,8 @@ func (s *services) learnSpan(netns uint32, a netip.Addr) {
 	}
 }
 
-// inRange says how sure it is that an address is of the range of services, "" if it is not known to be, and why. It asks
-// what the API says, and what the rules of the node and of the namespaces given do.
+// inRange returns how certain it is that an address is in the service range, "" if that is not known, and why. It looks
+// at the API, the node's rules and those of the given namespaces.
 func (st *State) inRange(a netip.Addr, spaces ...uint32) (sure event.Confidence, why string) {
 	for _, key := range st.services.ranges {
 		f := st.services.facts[key]
@@ -67,7 +67,7 @@ func (st *State) inRange(a netip.Addr, spaces ...uint32) (sure event.Confidence,
 	return st.services.span(a.Is4(), append([]uint32{0, st.node.Netns}, spaces...)...).has(a)
 }
 
-// span is where all of these sources together have services; it is empty if none has.
+// span merges what these sources listed; it is empty if they listed nothing.
 func (s *services) span(four bool, of ...uint32) (all serviceSpan) {
 	for _, netns := range of {
 		one := s.spans[spanKey{netns, four}]
@@ -85,7 +85,7 @@ func (s *services) span(four bool, of ...uint32) (all serviceSpan) {
 	return all
 }
 
-// has says how sure it is that the range that a span is of has an address, and why.
+// has returns how certain it is that an address is in the range of the span, and why.
 func (s serviceSpan) has(a netip.Addr) (event.Confidence, string) {
 	if !s.low.IsValid() {
 		return "", ""
@@ -107,8 +107,8 @@ func (s serviceSpan) has(a netip.Addr) (event.Confidence, string) {
 	return "", ""
 }
 
-// mayBeService reports whether an address that only a file of a pod names for a service's can be one: where services
-// are known, it lies among theirs; where none is, it is at least no address of the Internet's or of one link.
+// mayBeService reports whether an address that only a pod's file gives can be a service's. With known services it must
+// be in their range; without any it must at least not be a public or link-local one.
 func (st *State) mayBeService(netns uint32, a netip.Addr) bool {
 	if st.services.span(a.Is4(), 0, netns, st.node.Netns).low.IsValid() {
 		sure, _ := st.inRange(a, netns)

@@ -10,21 +10,21 @@ import (
 	"ktrace/decoder/event"
 )
 
-// services are what sources tell of them. Packets ask by their address, and a cluster has thousands.
+// services are what sources list. They are looked up by address for each packet, and a cluster has thousands.
 type services struct {
 	facts    map[serviceKey]event.ServiceFact
-	podFacts int // facts of them that are a pod's own
+	podFacts int // facts from pods' own files
 	at       map[netip.Addr][]serviceKey
-	ranges   []serviceKey // of addresses
+	ranges   []serviceKey // those that are a range of addresses
 	spans    map[spanKey]*serviceSpan
-	removed  bounded.Map[servedBackend, time.Time] // endpoints that a source listed, until then
-	changes  int                                   // how often it learnt what it did not know
+	removed  bounded.Map[servedBackend, time.Time] // endpoints that a source no longer lists, and since when
+	changes  int                                   // how often something changed
 }
 
-// maxPodFacts is how many services are known from what pods say.
+// maxPodFacts bounds the facts that come from pods' own files.
 const maxPodFacts = 1 << 14
 
-// serviceKey is one service, or a range of their addresses, as one source knows it.
+// serviceKey is one service, or one range of service addresses, of one source.
 type serviceKey struct {
 	source, system, namespace, name, cidr string
 	netns                                 uint32
@@ -34,13 +34,13 @@ func newServices() services {
 	return services{facts: map[serviceKey]event.ServiceFact{}, at: map[netip.Addr][]serviceKey{}, spans: map[spanKey]*serviceSpan{}}
 }
 
-// servedBackend is a service's address and port, and who serves there.
+// servedBackend is a service's address and port with one of its endpoints.
 type servedBackend struct {
 	proto       string
 	to, backend netip.AddrPort
 }
 
-// learn takes in what replaces the same source's earlier fact.
+// learn replaces the source's earlier fact about the service.
 func (s *services) learn(now time.Time, f event.ServiceFact) {
 	key := serviceKey{f.Source, f.System, f.Namespace, f.Name, f.CIDR.String(), f.Netns}
 	if f.Source == "env" && len(f.Addrs) > 0 {
@@ -69,7 +69,7 @@ func (s *services) learn(now time.Time, f event.ServiceFact) {
 	}
 }
 
-// remove takes out what was known of a source's service.
+// remove deletes what a source listed of a service.
 func (s *services) remove(key serviceKey) {
 	same := func(k serviceKey) bool { return k == key }
 	for _, a := range addressesOf(s.facts[key]) {
@@ -84,7 +84,7 @@ func (s *services) remove(key serviceKey) {
 	delete(s.facts, key)
 }
 
-// makeRoom makes room for what a pod's own files say: pods come and go, and do not say that they have gone.
+// makeRoom evicts facts from pods' own files when there are too many: no event says that a pod, and its file, is gone.
 func (s *services) makeRoom() {
 	if s.podFacts >= maxPodFacts {
 		ofPod := func(k serviceKey) bool { return fromPod(s.facts[k]) }
@@ -99,7 +99,7 @@ func (s *services) makeRoom() {
 	s.podFacts++
 }
 
-// noteRemoved notes the endpoints that a service had and has no more.
+// noteRemoved keeps the endpoints that a service had and has no more.
 func (s *services) noteRemoved(now time.Time, before, after event.ServiceFact) {
 	for _, p := range before.Ports {
 		var still []netip.AddrPort
@@ -117,7 +117,7 @@ func (s *services) noteRemoved(now time.Time, before, after event.ServiceFact) {
 	}
 }
 
-// portOf is a port of a service.
+// portOf returns a port of a service.
 func portOf(f event.ServiceFact, proto string, port uint16) (event.ServicePort, bool) {
 	i := slices.IndexFunc(f.Ports, func(p event.ServicePort) bool { return p.Proto == proto && p.Port == port })
 	if i < 0 {
@@ -126,10 +126,10 @@ func portOf(f event.ServiceFact, proto string, port uint16) (event.ServicePort, 
 	return f.Ports[i], true
 }
 
-// addressesOf are all addresses that packets to a service may have.
+// addressesOf returns every address that packets to a service may have.
 func addressesOf(f event.ServiceFact) []netip.Addr { return slices.Concat(f.Addrs, f.External) }
 
-// of returns what is told of an address: those that have it, and the ranges that it lies in.
+// of returns the facts about an address: the services that have it, and the ranges that it is in.
 func (s *services) of(a netip.Addr) []event.ServiceFact {
 	var all []event.ServiceFact
 	for _, key := range s.at[a] {

@@ -9,8 +9,8 @@ import (
 	"ktrace/decoder/event"
 )
 
-// Inhibitor runs rules about the same packets, and reports what one of them concludes from the consequences of another's
-// cause only if there is no such cause. It reports at the end; what nothing can take back it reports early, too.
+// Inhibitor runs rules about the same packets. A finding that the cause found by another rule explains is inhibited. It
+// reports at the end; a finding that nothing can inhibit any more it reports early as well.
 type Inhibitor struct {
 	levels   [][]decoder.Rule
 	found    []event.Folder // by level
@@ -18,13 +18,13 @@ type Inhibitor struct {
 	reported map[event.CauseKey]bool // early
 }
 
-// NewInhibitor returns it. What the rules of a level conclude may be a consequence of what those of an earlier one do: the
-// first see the packets themselves, the last what became of transactions and connections.
+// NewInhibitor returns it. Findings of one level inhibit those of later levels: the first level sees packets, the last
+// sees what became of transactions and connections.
 func NewInhibitor(levels ...[]decoder.Rule) *Inhibitor {
 	return &Inhibitor{levels: levels, found: make([]event.Folder, len(levels)), reported: map[event.CauseKey]bool{}}
 }
 
-// Rules returns the rules themselves, for who cannot wait for the end.
+// Rules returns the rules themselves, for a caller that cannot wait for the end.
 func (x *Inhibitor) Rules() []decoder.Rule { return slices.Concat(x.levels...) }
 
 // Observe implements decoder.Rule.
@@ -52,7 +52,7 @@ func (x *Inhibitor) Flush(now time.Time, final bool) []event.Finding {
 	return x.mergeInhibited(found)
 }
 
-// each folds in what the rules find.
+// each calls every rule and folds its findings in.
 func (x *Inhibitor) each(ask func(decoder.Rule) []event.Finding) {
 	for i, rules := range x.levels {
 		for _, r := range rules {
@@ -65,18 +65,18 @@ func (x *Inhibitor) each(ask func(decoder.Rule) []event.Finding) {
 	}
 }
 
-// behindBlockedTunnel reports whether a finding is about a neighbour at the other end of a tunnel, and a tunnel is found not to
-// pass: that is all there is to say. Which of several it is shows nowhere, for the far end may be all that shows it.
+// behindBlockedTunnel reports whether a finding is about a neighbour at the other end of a tunnel while overlay-blocked
+// is found: the tunnel explains it. With several tunnels it is not known which one leads to the neighbour.
 func behindBlockedTunnel(f event.Finding, found []event.Finding) bool {
 	return f.ID == "neighbour-failed" && f.About.Tunnel && slices.ContainsFunc(found, func(x event.Finding) bool {
 		return x.ID == "overlay-blocked"
 	})
 }
 
-// causes are what was met by the causes that are found, by the address of the server.
+// causes are the traffic of the findings that are causes, by the server's address.
 type causes map[netip.Addr][]event.Traffic
 
-// add takes in a cause. One that is only information accounts for nothing.
+// add takes in a cause. Information explains nothing.
 func (c causes) add(f event.Finding) {
 	if f.Severity == event.Info {
 		return
@@ -91,13 +91,13 @@ func (c causes) add(f event.Finding) {
 	}
 }
 
-// explains reports whether the causes account for all that a finding is about: they met the same client on its way to the
-// same server while it went on.
+// explains reports whether the causes explain all traffic of a finding: they hit the same client on its path to the same
+// server at that time.
 func (c causes) explains(f event.Finding) bool {
 	return len(f.Traffic) > 0 && !slices.ContainsFunc(f.Traffic, func(t event.Traffic) bool { return !c.met(t) })
 }
 
-// met reports whether traffic met one of the causes.
+// met reports whether one of the causes hit traffic.
 func (c causes) met(t event.Traffic) bool {
 	return slices.ContainsFunc(t.Servers, func(s netip.AddrPort) bool {
 		return slices.ContainsFunc(c[s.Addr()], t.Meets)

@@ -7,28 +7,27 @@ import (
 	"ktrace/decoder/event"
 )
 
-// candidate is what may be reported before the end.
+// candidate is a finding that may be reported before the end.
 type candidate struct {
 	level int
 	key   event.CauseKey
 	first time.Time
-	due   time.Time // zero until the look that follows what it was found by: only then it is known how late it is
+	due   time.Time // zero until the next flush: only then is it known how long the finding took
 }
 
 const (
-	// causesKnown is how long it takes until the causes are known that may account for what was seen.
+	// causesKnown is how long it takes until the causes of what was seen are known.
 	causesKnown = factsDeadline + time.Second
-	// concludedTogether is how far apart a cause and its consequence may be concluded where both are late, as what is
-	// known by that no answer came.
+	// concludedTogether is the longest time between a cause and its consequence where both are concluded from a timeout.
 	concludedTogether = time.Second
-	// maxEarly is how many findings are reported early: more are no help before they are put in order.
+	// maxEarly bounds the findings that are reported early: the rest is easier to read in order of severity at the end.
 	maxEarly = 20
-	// maxWaiting is how many are looked at for that.
+	// maxWaiting bounds the candidates.
 	maxWaiting = 1 << 10
 )
 
-// wait has a finding be looked at again, if it may be reported early: a cause at once, for nothing accounts for it, and
-// what may be a consequence once its cause would be known.
+// wait adds a candidate. A cause is due at once, for nothing inhibits it; a finding of a later level is due when its
+// cause would be known.
 func (x *Inhibitor) wait(level int, f event.Finding) {
 	if f.Confidence != event.Certain || !f.Severity.AtLeast(event.Warning) || f.About.Tunnel || len(x.waiting) >= maxWaiting {
 		return
@@ -36,7 +35,7 @@ func (x *Inhibitor) wait(level int, f event.Finding) {
 	x.waiting = append(x.waiting, candidate{level: level, key: f.Key(), first: f.First})
 }
 
-// setDue says of those that are new since the last look until when they wait.
+// setDue sets when the candidates that are new since the last flush are due.
 func (x *Inhibitor) setDue(now time.Time) {
 	for i := range x.waiting {
 		c := &x.waiting[i]
@@ -46,7 +45,7 @@ func (x *Inhibitor) setDue(now time.Time) {
 	}
 }
 
-// early returns what is certain by now.
+// early returns the findings that are certain and that nothing inhibits.
 func (x *Inhibitor) early(now time.Time) []event.Finding {
 	var found []event.Finding
 	before := map[int]causes{} // by level
@@ -84,7 +83,7 @@ func (x *Inhibitor) all() (found []event.Finding) {
 	return found
 }
 
-// causesBefore are those that are found by now and may account for what a level has.
+// causesBefore are the findings so far that may inhibit those of a level.
 func (x *Inhibitor) causesBefore(level int) causes {
 	before := causes{}
 	for i := range level {

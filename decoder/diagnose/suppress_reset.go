@@ -7,14 +7,14 @@ import (
 	"ktrace/decoder/event"
 )
 
-// A connection that is reset while a query waits on it is seen by two rules: one says who reset it, and the other which
-// server does not answer. Where both speak of the same they are one finding, the deeper: a process that resets connections,
-// or a DNS server that is not there.
+// Two rules see a connection that is reset while a query waits on it: one names the sender of the reset, the other the server
+// that does not answer. They are one finding, the deeper cause: a process that resets connections, or a DNS server that does
+// not listen.
 
-// inhibitors are the findings that account for others about the same connections.
+// inhibitors are the findings that inhibit others about the same connections, of whatever level.
 type inhibitors struct {
-	resets  causes // of queries that have no answer for them
-	refused causes // DNS servers, of connections that are refused
+	resets  causes // that left queries without an answer
+	refused causes // DNS servers that do not listen
 }
 
 func inhibitorsOf(found []event.Finding) inhibitors {
@@ -30,10 +30,10 @@ func inhibitorsOf(found []event.Finding) inhibitors {
 	return all
 }
 
-// isReset reports whether a finding says who, or what, reset connections that were in use.
+// isReset reports whether a finding names the sender of resets of established connections.
 func isReset(f event.Finding) bool { return strings.HasPrefix(f.ID, "reset-") }
 
-// inhibits reports whether one of the others is about all the connections of a finding.
+// inhibits reports whether one of the others explains all connections of a finding.
 func (x inhibitors) inhibits(f event.Finding) bool {
 	switch {
 	case f.ID == "connection-refused":
@@ -44,8 +44,8 @@ func (x inhibitors) inhibits(f event.Finding) bool {
 	return false
 }
 
-// mergeInhibited leaves out the findings that others account for, but those that are reported already, and adds to the others what
-// they say.
+// mergeInhibited removes the findings that are inhibited, unless they were reported early, and adds their evidence to
+// those that inhibit them.
 func (x *Inhibitor) mergeInhibited(found []event.Finding) []event.Finding {
 	var left []event.Finding
 	endings := inhibitorsOf(found)
@@ -62,7 +62,7 @@ func (x *Inhibitor) mergeInhibited(found []event.Finding) []event.Finding {
 	return found
 }
 
-// mergeInto adds what a finding says that is left out to those that account for it.
+// mergeInto adds the evidence and severity of an inhibited finding to those that inhibit it.
 func mergeInto(found []event.Finding, left event.Finding) {
 	for i := range found {
 		f := &found[i]

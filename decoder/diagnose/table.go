@@ -165,7 +165,7 @@ func dnsRows() []Row {
 		{ID: "dns-nxdomain", Severity: warning, Meaning: "a name exists under no search domain",
 			rule: ruleRow{new: newRule(NewCaptureOnly), level: ofOutcomes}},
 		{ID: "dns-slow", Severity: warning, Least: info, Meaning: "a DNS server's answers are slow"},
-		{ID: "dns-truncated", Severity: warning, Meaning: "a truncated answer was not asked for again over TCP, or in vain",
+		{ID: "dns-truncated", Severity: warning, Meaning: "a truncated answer was not fetched over TCP",
 			rule: ruleRow{newRule(NewDNSTruncated), ofOutcomes, kinds}},
 	}
 }
