@@ -30,7 +30,7 @@ func attachProgram(spec *ebpf.ProgramSpec, p *ebpf.Program) (link.Link, error) {
 	return nil, fmt.Errorf("section %q has no way to attach", spec.SectionName)
 }
 
-// mayAttach says what cannot be attached before the verifier takes its time for it.
+// mayAttach returns why a program cannot be attached, before the verifier spends time on it.
 func mayAttach(spec *ebpf.ProgramSpec) error {
 	if kind, _, _ := strings.Cut(spec.SectionName, "/"); kind != "kprobe" {
 		return nil
@@ -41,10 +41,10 @@ func mayAttach(spec *ebpf.ProgramSpec) error {
 	return nil
 }
 
-// kprobeEvents is there if the kernel was built with kprobes that perf_event_open takes (4.17).
+// kprobeEvents exists if the kernel was built with kprobes that perf_event_open accepts (4.17).
 const kprobeEvents = "/sys/bus/event_source/devices/kprobe/type"
 
-// attachKprobe takes perf's kprobes, for kernels that attach no more than one function at a time: see attachKprobeMulti.
+// attachKprobe attaches to one function by perf_event_open. Where the kernel has kprobe.multi, see attachKprobeMulti.
 func attachKprobe(target string, p *ebpf.Program) (link.Link, error) {
 	l, err := link.Kprobe(target, p, nil)
 	if errors.Is(err, os.ErrNotExist) {
@@ -62,7 +62,7 @@ func attachTracepoint(target string, p *ebpf.Program) (l link.Link, err error) {
 	switch {
 	case errors.As(err, &host.NoTracefsError{}):
 		err = fmt.Errorf("%w; %s", err, host.TracefsRemedy)
-	case errors.Is(err, os.ErrPermission): // Debian's level 3 heeds no CAP_PERFMON
+	case errors.Is(err, os.ErrPermission): // Debian's level 3 ignores CAP_PERFMON
 		err = fmt.Errorf("%w; where kernel.perf_event_paranoid is above 2, give CAP_SYS_ADMIN, or sysctl -w kernel.perf_event_paranoid=2", err)
 	}
 	return l, err

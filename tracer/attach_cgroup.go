@@ -18,8 +18,8 @@ import (
 // ErrNoCgroup2 is returned where no cgroup2 is mounted, as programs at sockets need it.
 var ErrNoCgroup2 = errors.New("no cgroup2 is mounted: mount it, or the node's own in a container")
 
-// attachCgroup attaches to all sockets below the highest control group that can be reached. Programs that others have
-// there go on, unless whoever attached them forbade company (EPERM). Links to cgroups exist since 5.7.
+// attachCgroup attaches to all sockets below the highest cgroup2 that can be reached. Programs that are attached there keep
+// running; if one was attached without BPF_F_ALLOW_MULTI the error is EPERM. Links to cgroups exist since 5.7.
 func attachCgroup(spec *ebpf.ProgramSpec, p *ebpf.Program) (link.Link, error) {
 	f, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
@@ -37,7 +37,7 @@ func attachCgroup(spec *ebpf.ProgramSpec, p *ebpf.Program) (link.Link, error) {
 	return l, nil
 }
 
-// cgroup2 finds where the highest control group is mounted: in a container the node's may be beside its own.
+// cgroup2 returns where the highest cgroup2 is mounted: a container may have the node's mounted beside its own.
 func cgroup2(mountinfo io.Reader) (string, error) {
 	mounts, err := mount.Parse(mountinfo)
 	if err != nil {
@@ -50,7 +50,7 @@ func cgroup2(mountinfo io.Reader) (string, error) {
 	return slices.MaxFunc(mounts, func(a, b mount.Mount) int { return cmp.Compare(height(a.Root), height(b.Root)) }).Point, nil
 }
 
-// height of a mount's root above that of the cgroup namespace; below it, it is negative.
+// height is how many levels a mount's root is above the root of the cgroup namespace; negative below it.
 func height(root string) int {
 	n := 0
 	for part := range strings.SplitSeq(strings.Trim(root, "/"), "/") {

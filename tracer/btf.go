@@ -7,7 +7,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 )
 
-// NoTypesError is returned when nothing says how this kernel lays out its structs: every program needs that.
+// NoTypesError is returned when there is no BTF of this kernel: every program needs it.
 type NoTypesError struct{ Err error }
 
 // Error implements error.
@@ -19,11 +19,11 @@ func (e NoTypesError) Error() string {
 // Unwrap returns why.
 func (e NoTypesError) Unwrap() error { return e.Err }
 
-// types are how this kernel lays out its structs. They are megabytes to decode, so one run does it once.
+// types are the kernel's BTF. It is megabytes, so a run decodes it once.
 type types struct {
 	*btf.Spec
-	file  bool       // read from a file: the kernel itself does not tell
-	cache *btf.Cache // of the kernel's own and its modules'
+	file  bool       // read from a file: the kernel exposes none
+	cache *btf.Cache // of the kernel and its modules
 }
 
 // kernelTypes reads the running kernel's types: from file, an ELF with a .BTF section or BTF as it is, or, if file is
@@ -41,8 +41,8 @@ func kernelTypes(file string) (types, error) {
 	return types{Spec: spec, file: file != "", cache: cache}, nil
 }
 
-// forLoader returns what programs are fitted to instead of the running kernel: nil leaves it to the loader to find the
-// kernel's own types and, unlike in a file, those of its modules.
+// forLoader returns the BTF against which the loader relocates programs: nil makes it use the kernel's own and, unlike with
+// a file, that of its modules.
 func (t types) forLoader() *btf.Spec {
 	if t.file {
 		return t.Spec
@@ -50,7 +50,7 @@ func (t types) forLoader() *btf.Spec {
 	return nil
 }
 
-// function reports whether the kernel has a function that programs can run at, or a module that is loaded does.
+// function reports whether the kernel or a loaded module describes a function.
 func (t types) function(name string) bool {
 	var f *btf.Func
 	if t.TypeByName(name, &f) == nil {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// TestDetachingTakesASecond lets go of all that diagnose holds at most: on a node with every kind of file system, by the
+// TestDetachingTakesASecond detaches all that diagnose attaches at most: on a node with every kind of file system, by the
 // best variants and by the lowest. The kernel waits for grace periods of RCU, which are as long as what else the machine
 // does makes them, so the best of some tries counts, and it may take three times what is promised.
 func TestDetachingTakesASecond(t *testing.T) {
@@ -24,7 +24,7 @@ func TestDetachingTakesASecond(t *testing.T) {
 	}
 }
 
-// detaching opens all probes and returns how long it takes to let go of them.
+// detaching opens all probes and returns how long it takes to detach them.
 func detaching(t *testing.T, variant string) time.Duration {
 	t.Helper()
 	tr, err := Open(Options{

@@ -1,3 +1,7 @@
-// Package tracer is the live half: it loads the BPF objects, picks for every hook the best variant that this
-// kernel takes, attaches it, reads the ring and keeps the books. What the records mean is package decoder's.
+// Package tracer loads the BPF objects, attaches for every hook the best variant that this kernel supports, reads their ring
+// buffer, and accounts for every lost record. Package decoder knows what the records mean.
+//
+//	Probes() ──► load maps ──► attach hooks ──► ring buffer ──► Tracer.Next ──► decoder.Stream
+//
+// A new probe is bpf/X.bpf.c, tracer/probe_X.go with its Probe value, and a row in Probes.
 package tracer

@@ -7,14 +7,14 @@ import (
 	"ktrace/tracer/host"
 )
 
-// Environment looks at all that decides whether programs load and what can be known beside them. It needs no
-// privileges and never fails: what cannot be told is a check that says so.
+// Environment checks all that decides whether programs load and which facts of the node can be read. It needs no
+// privileges and never fails: an error is a check with the error's text.
 func Environment(btfFile string) []host.Check {
 	checks := append([]host.Check{host.Kernel()}, checkTypes(btfFile)...)
 	return append(checks, host.Checks()...)
 }
 
-// checkTypes looks for the types of this kernel, and for what only they tell.
+// checkTypes checks for BTF of this kernel, and for what is known by BTF only.
 func checkTypes(file string) []host.Check {
 	c := host.Check{Name: "kernel types (BTF)", Found: "the kernel's own", OK: true}
 	if file != "" {
@@ -30,7 +30,7 @@ func checkTypes(file string) []host.Check {
 	return []host.Check{c, checkReasons(kernel)}
 }
 
-// checkReasons looks whether the kernel says why it drops packets.
+// checkReasons checks whether the kernel has drop reasons.
 func checkReasons(kernel types) host.Check {
 	const name = "drop reasons"
 	drops, _, err := reasonNames(kernel.Spec)
@@ -40,7 +40,7 @@ func checkReasons(kernel types) host.Check {
 	case len(drops) == 0:
 		return host.Check{
 			Name: name, Found: "none: this kernel does not say why it drops packets",
-			Impact: "drops are named by the function that drops, and by what the node says when it is asked",
+			Impact: "drops are named by the function that drops, and by the node's counters and rules",
 			Remedy: "kernels from 5.17 on have them",
 		}
 	}

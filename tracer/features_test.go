@@ -97,7 +97,7 @@ func readKernel(t *testing.T) *kernel {
 // series is the release without its patch level and flavour: 6.12.
 func (k *kernel) series() string { return fmt.Sprintf("%d.%d", k.major, k.minor) }
 
-// stock tells whether Debian built it: what it should have is known.
+// stock reports whether Debian built it, so what it should have is known.
 func (k *kernel) stock() bool { return strings.HasSuffix(k.release, "-amd64") }
 
 func (k *kernel) atLeast(major, minor int) bool {
@@ -185,7 +185,7 @@ func (k *kernel) lacking(t *testing.T, spec *ebpf.ProgramSpec) []string {
 	kind, target, _ := strings.Cut(spec.SectionName, "/")
 	features, known := needs[kind]
 	if !known {
-		t.Fatalf("nobody told what section %s needs", spec.SectionName)
+		t.Fatalf("what section %s needs is not listed", spec.SectionName)
 	}
 	var lacks []string
 	for _, f := range features {
@@ -200,7 +200,7 @@ func (k *kernel) lacking(t *testing.T, spec *ebpf.ProgramSpec) []string {
 func TestStockKernelHasWhatItShould(t *testing.T) {
 	k := runningKernel(t)
 	if !k.stock() {
-		t.Skipf("%s is not built by Debian: nobody knows what it should have", k.release)
+		t.Skipf("%s is not built by Debian: what it should have is not known", k.release)
 	}
 	for _, f := range []feature{kprobes, fprobes, trampolines} {
 		if got, want := f.has(k, ""), f.stock(k); got != want {

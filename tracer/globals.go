@@ -8,11 +8,11 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// Globals are values of the const volatile variables of BPF objects. Its implementations are the structs of this package,
-// one for each object or header that declares any; every object of a run that has one of their variables gets its value.
+// Globals are values of const volatile variables of BPF objects. It is implemented by types of this package only, one for
+// each object or header that declares variables. Every object of a run that has one of the variables gets its value.
 type Globals interface{ globals() map[string]any }
 
-// setGlobals sets those variables that the object has.
+// setGlobals sets the variables that the object has.
 func setGlobals(spec *ebpf.CollectionSpec, given []Globals) error {
 	for _, g := range given {
 		for name, v := range g.globals() {
@@ -28,7 +28,7 @@ func setGlobals(spec *ebpf.CollectionSpec, given []Globals) error {
 	return nil
 }
 
-// unusedGlobals is an UnknownNameError if a variable is in none of the objects.
+// unusedGlobals returns an UnknownNameError if none of the objects has one of the variables.
 func unusedGlobals(given []Globals, specs ...*ebpf.CollectionSpec) error {
 	var known []string
 	for _, spec := range specs {

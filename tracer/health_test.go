@@ -29,7 +29,7 @@ type effort struct {
 	stack        int // bytes of all its functions or, as new kernels say it, of the deepest way of calls, which may take 512
 }
 
-// grown tells whether a change made a program much dearer: by a fifth, and a hundred that small ones may vary by.
+// grown reports whether a program became much more expensive: by a fifth, and by a hundred, by which small ones vary.
 func (e effort) grown(before effort) bool {
 	return e.instructions*5 > before.instructions*6+500 || e.stack*5 > before.stack*6+5*8
 }
@@ -76,14 +76,14 @@ func TestBusiestSetsEveryVariable(t *testing.T) {
 		}
 		for name, v := range spec.Variables {
 			if _, ok := set[name]; !ok && v.Constant() {
-				t.Errorf("%s: nobody sets %s", p.Name, name)
+				t.Errorf("%s: no type of Globals sets %s", p.Name, name)
 			}
 		}
 	}
 }
 
 // TestVerifierEffortStaysWhatItWas compares with testdata/vm/health, one file a kernel series. A program that is not
-// in it yet is recorded with -update, under a kernel that everybody can have.
+// in it yet is recorded with -update, under a stock kernel.
 func TestVerifierEffortStaysWhatItWas(t *testing.T) {
 	firewalled(t) // loads the modules that have some of the functions
 	k, kernel := knowing(t)
@@ -192,7 +192,7 @@ func readEfforts(file string) (map[string]effort, error) {
 	all := map[string]effort{}
 	raw, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return all, nil // a series that nobody recorded
+		return all, nil // a series without a record
 	}
 	if err != nil {
 		return nil, err

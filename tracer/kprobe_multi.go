@@ -12,14 +12,15 @@ import (
 	"github.com/cilium/ebpf/link"
 )
 
-// multiProgram is the name of what attachKprobeMulti makes of several programs.
+// multiProgram is the name of the program that attachKprobeMulti makes of several.
 const multiProgram = "functions"
 
-// attachKprobeMulti attaches all hooks that may be at one link of kprobe.multi (kernel 5.18 with CONFIG_FPROBE), and returns
-// what became of each, by its name; those that have no such variant are not in it. A link takes as long to detach as one
-// function does, under kernel 6.12 some 70 to 130 ms, however many it has; as many links as functions take as often as
-// long, one after the other. A function that is not there, as those of modules are not that no rule has needed yet, would
-// have the kernel refuse all.
+// attachKprobeMulti attaches all hooks with a Multi variant by one kprobe.multi link (kernel 5.18 with CONFIG_FPROBE). It
+// returns the error of each such hook, nil if it is attached, by the hook's name.
+//
+// One link, because detaching a link takes 70 to 130 ms on kernel 6.12 however many functions it has, and links are
+// detached one after the other. The kernel refuses a link if one of its functions does not exist, as functions of modules
+// do not before the first rule that needs the module: such hooks are left out.
 func (o *object) attachKprobeMulti(hooks []Hook, force string) map[string]error {
 	became := map[string]error{}
 	var programs []string
@@ -46,7 +47,7 @@ func (o *object) attachKprobeMulti(hooks []Hook, force string) map[string]error 
 	return became
 }
 
-// present is nil if the kernel, or a module that is loaded, has all functions that a variant is for.
+// present returns nil if the kernel and its loaded modules have all functions of a variant.
 func (o *object) present(v Variant) error {
 	if !o.types.function("register_fprobe_ips") {
 		return errors.New("this kernel has no kprobe.multi (5.18 with CONFIG_FPROBE)")
@@ -59,7 +60,7 @@ func (o *object) present(v Variant) error {
 	return nil
 }
 
-// target is what a kprobe's program is for.
+// target is the function that a kprobe program is for.
 func target(spec *ebpf.ProgramSpec) string {
 	_, name, _ := strings.Cut(spec.SectionName, "/")
 	return name
@@ -69,7 +70,7 @@ func notThere(function string, err error) error {
 	return fmt.Errorf("%s is not in this kernel, or in a module that no rule has needed yet: %w", function, err)
 }
 
-// attachMulti makes one program of those with these names and attaches it to the functions of all.
+// attachMulti makes one program of those with these names and attaches it to all their functions.
 func (o *object) attachMulti(names []string) error {
 	spec := o.spec.Copy()
 	many := dispatch(spec.Programs, names)
@@ -94,14 +95,13 @@ func (o *object) attachMulti(names []string) error {
 	return nil
 }
 
-// dispatch returns a program that calls one of several, as the cookie of the place says where it runs: the index of the
-// program's name.
+// dispatch returns a program that calls one of several: the attach cookie is the index of the program's name.
 func dispatch(programs map[string]*ebpf.ProgramSpec, names []string) *ebpf.ProgramSpec {
 	many := *programs[names[0]]
 	first := many.Instructions[0]
 	main := &btf.Func{Name: multiProgram, Type: btf.FuncMetadata(&first).Type, Linkage: btf.GlobalFunc}
 	all := asm.Instructions{
-		// What has a function's type must have a line of source, too.
+		// The kernel wants a line of source for every function with a type.
 		btf.WithFuncMetadata(asm.Mov.Reg(asm.R6, asm.R1), main).WithSymbol(multiProgram).WithSource(first.Source()),
 		asm.FnGetAttachCookie.Call(),
 		asm.Mov.Reg(asm.R1, asm.R6),
@@ -119,8 +119,8 @@ func dispatch(programs map[string]*ebpf.ProgramSpec, names []string) *ebpf.Progr
 	return &many
 }
 
-// bodies are the functions of several programs, as static ones: these the verifier checks with the context that they are
-// called with. What several programs call is there once.
+// bodies are the functions of several programs, each once, made static: the verifier checks static functions with the
+// context that they are called with.
 func bodies(programs map[string]*ebpf.ProgramSpec, names []string) (all asm.Instructions) {
 	known := map[string]bool{}
 	for _, name := range names {

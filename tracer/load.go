@@ -13,16 +13,16 @@ import (
 	"ktrace/tracer/host"
 )
 
-// ErrNoVariant is returned when a kernel takes no variant of a hook that cannot be done without.
+// ErrNoVariant is returned when no variant of a required hook works on this kernel.
 var ErrNoVariant = errors.New("no variant works on this kernel")
 
-// VariantError is why a variant was passed over.
+// VariantError is why a variant does not work on this kernel.
 type VariantError struct {
 	Variant string
 	Err     error
 }
 
-// HookStatus is what became of one hook.
+// HookStatus is which variant serves a hook, and why better ones do not.
 type HookStatus struct {
 	Probe   string
 	Hook    Hook
@@ -30,8 +30,8 @@ type HookStatus struct {
 	Errors  []VariantError
 }
 
-// object is one loaded probe. It keeps every link: a link that nobody refers to is closed by the garbage
-// collector, and its program with it.
+// object is one loaded probe. It keeps every link: the garbage collector closes a link without references, and that
+// detaches its program.
 type object struct {
 	probe    Probe
 	spec     *ebpf.CollectionSpec
@@ -40,10 +40,10 @@ type object struct {
 	programs map[string]*ebpf.Program
 	links    []io.Closer
 	status   []HookStatus
-	missed   uint64 // runs that closed programs had skipped
+	missed   uint64 // recursion misses of programs that are closed
 }
 
-// common is what all objects of a run have in common.
+// common is what all objects of a run share.
 type common struct {
 	types   types
 	globals []Globals
@@ -52,8 +52,8 @@ type common struct {
 	splice  func(*ebpf.CollectionSpec) error
 }
 
-// load makes the maps of a probe; those in shared are used instead of the probe's own, and new ones whose names are
-// in shared with a nil map are added to it.
+// load creates the maps of a probe. It uses those in shared instead of the probe's own; where shared has the name with a
+// nil map, it adds the new one.
 func (c common) load(p Probe) (*object, error) {
 	spec, err := p.Load()
 	if err != nil {
@@ -69,7 +69,7 @@ func (c common) load(p Probe) (*object, error) {
 	}
 	ring := spec.Maps[ringName]
 	ring.MaxEntries = c.ring
-	ring.Value, ring.ValueSize = nil, 0 // the type is there for the Go twin only
+	ring.Value, ring.ValueSize = nil, 0 // the type is declared for bpf2go only
 	replace := map[string]*ebpf.Map{}
 	for name, m := range c.shared {
 		if m != nil && spec.Maps[name] != nil {
@@ -93,8 +93,8 @@ func (c common) load(p Probe) (*object, error) {
 	return o, nil
 }
 
-// setGlobals sets the const volatile variables that the object has: from the options, and from the kernel, of which the
-// object must have each.
+// setGlobals sets the object's const volatile variables: those of the options that it has, and those that depend on the
+// kernel, all of which it must have.
 func (c common) setGlobals(p Probe, spec *ebpf.CollectionSpec) error {
 	all := c.globals
 	if p.Kernel != nil {
@@ -133,13 +133,12 @@ func (t HookStatus) reason() error {
 	return errors.Join(errs...)
 }
 
-// attachHook loads and attaches the best variant of a hook. together is what became of those that were attached already, by the
-// hook's name.
+// attachHook loads and attaches the best variant of a hook. multi are the results of attachKprobeMulti.
 func (o *object) attachHook(h Hook, force string, multi map[string]error) HookStatus {
 	t := HookStatus{Probe: o.probe.Name, Hook: h}
 	for _, v := range h.candidates(force) {
-		// Kernels with a program type compiled out answer ENOTSUPP, locked-down ones EPERM, others EINVAL: all
-		// mean the same here, use the next.
+		// Kernels without a program type return ENOTSUPP, locked-down kernels EPERM, others EINVAL: whatever the
+		// error, the next variant is tried.
 		err := multi[h.Name]
 		if !v.Multi {
 			err = o.tryVariant(v)
@@ -154,7 +153,7 @@ func (o *object) attachHook(h Hook, force string, multi map[string]error) HookSt
 	return t
 }
 
-// candidates are the variants to try: all, or the one that is forced where the hook has it.
+// candidates are the variants to try: the forced one if the hook has it, else all.
 func (h Hook) candidates(force string) []Variant {
 	for i, v := range h.Variants {
 		if v.Name == force {
@@ -180,11 +179,11 @@ func (o *object) tryVariant(v Variant) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close() // programs are taken out of it on success
+	defer c.Close() // after DetachProgram, which success ends with, they are not in it
 	links := make([]io.Closer, 0, len(v.Programs))
 	for _, name := range v.Programs {
 		if spec.Programs[name].Type == ebpf.SchedCLS {
-			continue // Options.Attach knows the devices
+			continue // Options.Attach attaches it to devices
 		}
 		l, err := attachProgram(spec.Programs[name], c.Programs[name])
 		if err != nil {
@@ -212,7 +211,7 @@ func (o *object) loadPrograms(spec *ebpf.CollectionSpec) (*ebpf.Collection, erro
 	return c, nil
 }
 
-// closeAll closes them at once: each waits until no program of the kernel's can be on its way through it any more.
+// closeAll closes links in parallel: closing waits for an RCU or RCU-tasks grace period.
 func closeAll(links []io.Closer) error {
 	errs := make([]error, len(links))
 	var all sync.WaitGroup
@@ -223,8 +222,8 @@ func closeAll(links []io.Closer) error {
 	return errors.Join(errs...)
 }
 
-// skipped is how often a program did not run because it was running already on that CPU: an interrupt came, or
-// another task took over. The kernel counts it since 5.12 (commit 9ed9e9ba2337, "bpf: Count the number of times
+// skipped is how often a program did not run because it was running on that CPU already: in an interrupt, or after a
+// context switch. The kernel counts recursion misses since 5.12 (commit 9ed9e9ba2337, "bpf: Count the number of times
 // recursion was prevented").
 func (o *object) skipped() uint64 {
 	n := o.missed
@@ -236,8 +235,8 @@ func (o *object) skipped() uint64 {
 	return n
 }
 
-// detachAll ends the programs of all objects. Their links go at once: what the kernel waits for is not the same for
-// links of different kinds.
+// detachAll detaches the programs of all objects, all links in parallel: links of different types wait for different grace
+// periods.
 func detachAll(objects []*object) error {
 	var links []io.Closer
 	for _, o := range objects {
@@ -251,7 +250,7 @@ func detachAll(objects []*object) error {
 	return errors.Join(errs...)
 }
 
-// detach ends all programs; the maps stay readable.
+// detach detaches and closes all programs; the maps stay readable.
 func (o *object) detach() error {
 	errs := []error{closeAll(o.links)}
 	o.missed = o.skipped()

@@ -8,11 +8,11 @@ import (
 	"ktrace/tracer/tc"
 )
 
-// UnknownNameError is returned for a name of a probe, hook, variant or variable that nothing has.
+// UnknownNameError is returned for a name of a probe, hook, variant or variable that does not exist.
 type UnknownNameError struct {
-	Kind  string // what the name was taken for: "probe", "hook", "variant", "variable"
+	Kind  string // "probe", "hook", "variant" or "variable"
 	Name  string
-	Known []string // the names that there are, in order
+	Known []string // the names that exist, sorted
 }
 
 // Error implements error.
@@ -20,7 +20,7 @@ func (e UnknownNameError) Error() string {
 	return fmt.Sprintf("no %s is named %q; there are %s", e.Kind, e.Name, strings.Join(e.Known, ", "))
 }
 
-// checkName is an UnknownNameError unless the name is known.
+// checkName returns an UnknownNameError unless the name is known.
 func checkName(kind, name string, known []string) error {
 	if slices.Contains(known, name) {
 		return nil
@@ -30,7 +30,7 @@ func checkName(kind, name string, known []string) error {
 	return UnknownNameError{Kind: kind, Name: name, Known: slices.Compact(known)}
 }
 
-// checkNames is an UnknownNameError for the first name in the options that no probe has.
+// checkNames returns an UnknownNameError for the first name in the options that does not exist.
 func (o Options) checkNames() error {
 	var probes, hooks []string
 	for _, p := range Probes() {
@@ -52,8 +52,8 @@ func (o Options) checkNames() error {
 	return CheckVariant(o.Variant)
 }
 
-// CheckVariant is an UnknownNameError unless some hook has a variant of this name, or devices are attached to by it. The
-// empty name is none.
+// CheckVariant returns an UnknownNameError unless a hook, or package tc, has a variant of this name. The empty name is
+// valid: it forces none.
 func CheckVariant(name string) error {
 	if name == "" {
 		return nil

@@ -115,7 +115,7 @@ func watch(t *testing.T, k *kernel, probe, hook, variant string) *Tracer {
 	return tr
 }
 
-// decisions are what netfilter told of packets to a port, in one namespace.
+// decisions are netfilter's events of packets to a port, in one namespace.
 func decisions(events []event.Event, ns *lab.NS, op event.NetfilterOp, port int) (all []event.Event) {
 	for _, e := range events {
 		n, ok := e.Body.(event.Netfilter)
@@ -126,8 +126,8 @@ func decisions(events []event.Event, ns *lab.NS, op event.NetfilterOp, port int)
 	return all
 }
 
-// gather reads until n packets to a port were told of, which may still be on their way when their sender is done, then
-// stops the tracer and returns all that it told.
+// gather reads until there are events of n packets to a port, which may still be in flight when their sender is done, then
+// stops the tracer and returns all events.
 func gather(t *testing.T, tr *Tracer, ns *lab.NS, op event.NetfilterOp, n, port int) ([]event.Event, event.Counts) {
 	t.Helper()
 	const within = 20 * time.Second // of the slowest machine
@@ -233,7 +233,7 @@ func TestEveryFlowWithoutANATRuleIsReported(t *testing.T) {
 				}
 			}
 			if got := decisions(events, c.Node, event.NetfilterUntranslated, servicePort); len(got) > 0 {
-				t.Errorf("a flow that was translated is told: %v", got[0].Packet)
+				t.Errorf("a translated flow is reported: %v", got[0].Packet)
 			}
 		})
 	}
@@ -461,7 +461,7 @@ func deaf(t *testing.T) (fd, port int) {
 	return fd, at.Port
 }
 
-// BenchmarkNetfilter is what it takes to attach all hooks of the object, and to let go of them.
+// BenchmarkNetfilter is what it takes to attach all hooks of the object, and to detach them.
 func BenchmarkNetfilter(b *testing.B) {
 	firewalled(b)
 	for _, variant := range []string{"fentry", "kprobe", "kprobe.multi"} {

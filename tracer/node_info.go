@@ -16,7 +16,7 @@ import (
 	"ktrace/tracer/netns"
 )
 
-// NodeName is what this node is called: as a pod is told it (metadata of the downward API), else its host name.
+// NodeName is the node's name: $NODE_NAME, which a pod sets by the downward API (spec.nodeName), else the host name.
 func NodeName() (string, error) {
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
@@ -29,7 +29,7 @@ func nodeName(uts unix.Utsname) string {
 	return cmp.Or(os.Getenv("NODE_NAME"), unix.ByteSliceToString(uts.Nodename[:]))
 }
 
-// nodeFact is who and when: the first fact of every stream.
+// nodeFact is the first fact of every stream: node, boot, clock, and the kernel's names of reasons.
 func nodeFact(kernel *btf.Spec) (*event.Node, error) {
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
@@ -43,7 +43,7 @@ func nodeFact(kernel *btf.Spec) (*event.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id") // without it, their time distinguishes boots
+	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id") // if it cannot be read, boots differ by their time
 	return &event.Node{
 		Boot:    strings.TrimSpace(string(id)),
 		Name:    nodeName(uts),
@@ -73,7 +73,7 @@ func enumNames(kernel *btf.Spec, names map[uint32]string, enum, prefix string) e
 
 // reasonNames reads why packets are dropped and why resets are sent. Kernels before 5.17 give no reasons for drops,
 // those before 6.10 none for resets. Subsystems have drop reasons of their own since 6.4 (commit 071c0fc6fb91, "net:
-// extend drop reasons for multiple subsystems"), told apart by the upper 16 bits.
+// extend drop reasons for multiple subsystems"), distinguished by the upper 16 bits.
 func reasonNames(kernel *btf.Spec) (drops, resets map[uint32]string, err error) {
 	drops, resets = map[uint32]string{}, map[uint32]string{}
 	for _, e := range []struct {

@@ -29,7 +29,7 @@ func BenchmarkPath(b *testing.B) {
 			}
 			o := pathOptions(pod.NS, "tp_btf")
 			o.Globals = append(o.Globals, PathFilter{Hops: UDP | ICMP, Drops: UDP | ICMP, Ports: []uint{bench.port}, Snap: 512})
-			o.RingBytes = 128 << 20 // nobody reads it
+			o.RingBytes = 128 << 20 // it is not read
 			measure(b, o, func() { flood(b, pod, net.JoinHostPort(to, "53"), b.N) }, hopPrograms...)
 		})
 	}
@@ -66,7 +66,7 @@ func measure(b *testing.B, o Options, traffic func(), programs ...string) {
 	}
 }
 
-// flood sends n datagrams to where nobody is to answer.
+// flood sends n datagrams to an address without a receiver.
 func flood(b *testing.B, pod *lab.Pod, addr string, n int) {
 	pod.Do(func() {
 		conn, err := net.Dial("udp", addr)

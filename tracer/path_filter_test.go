@@ -86,7 +86,7 @@ func TestFiltersLoadIntoThePathObject(t *testing.T) {
 	}
 }
 
-// beside has what is loaded share an object's maps, but for the constants, which tell them apart.
+// beside has what is loaded share an object's maps, but for the constants, which distinguish them.
 func beside(o *object) ebpf.CollectionOptions {
 	shared := maps.Clone(o.maps)
 	delete(shared, ".rodata")
@@ -127,7 +127,7 @@ func TestWithoutAnExpressionNothingIsLeftOfTheFilter(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := functions(t, without, beside(o), "transmit_tp_btf")
-	kept := slices.Contains(got, filterjit.PacketStub) && !testing.Short() // 5.10 keeps a global function that nobody calls
+	kept := slices.Contains(got, filterjit.PacketStub) && !testing.Short() // 5.10 keeps a global function that is never called
 	if len(got) == 0 || kept || slices.Contains(got, "passes") {
 		t.Errorf("without one there are %v", got)
 	}

@@ -32,7 +32,7 @@ func tunnelCases() []tunnelCase {
 		udp("vxlan", 8472, "vxlan id 42 dev nodes dstport 8472"),
 		udp("geneve", 6081, "geneve id 42"),
 		[]tunnelCase{
-			{"vxlan at a port of nobody's", "vxlan", lab.Tunnel{Link: "vxlan id 42 dev nodes dstport 7777"}, false, 7777},
+			{"vxlan at an unassigned port", "vxlan", lab.Tunnel{Link: "vxlan id 42 dev nodes dstport 7777"}, false, 7777},
 			{"ipip IPv4 in IPv4", "ipip", lab.Tunnel{Link: "ipip"}, false, 0},
 			{"ipip IPv4 in IPv6", "ipip", lab.Tunnel{Link: "ip6tnl mode any", IPv6: true}, false, 0},
 			{"ipip IPv6 in IPv6", "ipip", lab.Tunnel{Link: "ip6tnl mode any", IPv6: true}, true, 0},

@@ -2,10 +2,10 @@ package tracer
 
 import "ktrace/bpf"
 
-// CgroupProbe is the name of the probe that watches cgroups come and go, and tasks enter them.
+// CgroupProbe is the name of the probe that reports cgroups made and removed, and tasks that move between them.
 const CgroupProbe = "cgroup"
 
-// HookCgroups is the hook of the cgroup object.
+// HookCgroups covers cgroup_mkdir, cgroup_rmdir, cgroup_attach_task and sched_process_exec.
 const HookCgroups = "cgroup lifecycle"
 
 func cgroupProbe() Probe {
@@ -21,7 +21,7 @@ func cgroupProbe() Probe {
 	}
 }
 
-// Selection is what select.h declares: whether the maps of what the user selected are looked at.
+// Selection are the variables of select.h: whether programs look up packets and tasks in the selection maps.
 type Selection struct {
 	Selecting bool   // false: everything is selected
 	HostNetns uint32 // inode of the node's own network namespace
@@ -31,11 +31,11 @@ func (s Selection) globals() map[string]any {
 	return map[string]any{"selecting": s.Selecting, "host_netns": s.HostNetns}
 }
 
-// CgroupHierarchy is what task.h declares: which hierarchy a task's cgroup is of. An object that is not told takes the
-// hierarchy of version 2.
+// CgroupHierarchy are the variables of task.h: the hierarchy in which a task's cgroup is looked up. Without them it is
+// cgroup2.
 type CgroupHierarchy struct {
-	Subsystem int32 // of version 1, by its number in the kernel; -1: version 2
-	ID        int32 // of a version 1 hierarchy
+	Subsystem int32 // number of a cgroup v1 controller in this kernel; -1: cgroup2
+	ID        int32 // of the cgroup v1 hierarchy; 0: cgroup2
 }
 
 func (h CgroupHierarchy) globals() map[string]any {

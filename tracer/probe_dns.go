@@ -2,13 +2,13 @@ package tracer
 
 import "ktrace/bpf"
 
-// DNSProbe is the name of the probe that takes what sockets say of DNS over TCP.
+// DNSProbe is the name of the probe that copies DNS over TCP at sockets.
 const DNSProbe = "dns"
 
-// HookDNS is the hook of the object.
+// HookDNS is the hook of the dns object.
 const HookDNS = "DNS over TCP"
 
-// dnsBackends is the map by which the path object hands it the ports that those of servers are translated to.
+// dnsBackends is the map in which the path object stores the ports to which NAT translates DNS ports.
 const dnsBackends = "dns_backends"
 
 func dnsProbe() Probe {
@@ -24,7 +24,7 @@ func dnsProbe() Probe {
 	}
 }
 
-// DNSPorts are those of DNS servers; those beyond MaxPorts are left out. They are of type Globals.
+// DNSPorts are the ports of DNS servers, at most MaxPorts; more are left out. It implements Globals.
 type DNSPorts []uint
 
 func (p DNSPorts) globals() map[string]any { return map[string]any{"dns_ports": portArray(p)} }

@@ -6,7 +6,7 @@ import (
 	"ktrace/bpf"
 )
 
-// FsyncProbe is the name of the probe that watches syncs.
+// FsyncProbe is the name of the probe that times syncs of files.
 const FsyncProbe = "fsync"
 
 // Hooks of the fsync object.
@@ -18,15 +18,15 @@ const (
 	HookRange     = "sync_file_range and syncfs syscalls"
 )
 
-// fsyncHooks are all that the fsync probe can watch; which of them a run needs, its mounts say.
+// fsyncHooks are all hooks of the fsync object. Which of them a run needs depends on the mounts: see fsync.Unwanted.
 func fsyncHooks() []Hook {
-	const everySyscall = "every syscall of the node takes some 40 ns longer while it is attached"
+	const everySyscall = "every syscall on the node takes about 40 ns longer while attached"
 	return []Hook{
 		{
-			Name: HookSyncWaits, // the first, so that no sync is seen whose waits are not
+			Name: HookSyncWaits, // first, so that there is no sync without its waits
 			Variants: []Variant{
 				{Name: "tp_btf", Programs: []string{"switch_tp_btf"}},
-				{Name: "raw_tp", Programs: []string{"switch_raw_tp"}, Impact: "some 50 ns more a switch of tasks, but only while a sync is on its way"},
+				{Name: "raw_tp", Programs: []string{"switch_raw_tp"}, Impact: "about 50 ns more per context switch while a sync is in flight"},
 			},
 			Without: "of a slow sync only the time without a CPU is reported",
 		},
@@ -34,7 +34,7 @@ func fsyncHooks() []Hook {
 			Name: HookExt4,
 			Variants: []Variant{
 				{Name: "tp_btf", Programs: []string{"ext4_enter_tp_btf", "ext4_exit_tp_btf"}},
-				{Name: "raw_tp", Programs: []string{"ext4_enter_raw_tp", "ext4_exit_raw_tp"}, Impact: "75 ns more a sync for every directory level"},
+				{Name: "raw_tp", Programs: []string{"ext4_enter_raw_tp", "ext4_exit_raw_tp"}, Impact: "75 ns more per sync and directory level"},
 			},
 			Without: "syncs of ext4 are not seen",
 		},
@@ -58,20 +58,20 @@ func fsyncHooks() []Hook {
 			Variants: []Variant{{
 				Name: "tracepoint", Programs: []string{"enter_sync_file_range", "exit_sync_file_range", "enter_syncfs", "exit_syncfs"}, Impact: everySyscall,
 			}},
-			Without: "these two are not seen",
+			Without: "sync_file_range and syncfs are not seen",
 		},
 	}
 }
 
 func fsyncProbe() Probe { return Probe{Name: FsyncProbe, Load: bpf.LoadFsync, Hooks: fsyncHooks()} }
 
-// FsyncGlobals are what the fsync object is told by its variables.
+// FsyncGlobals are the variables of the fsync object.
 type FsyncGlobals struct {
 	Everything bool          // no path was named: every file counts
 	AllSync    bool          // sync_file_range and syncfs on ext4 too
 	ByNetns    bool          // the selection names a network namespace, not just pods
 	Limit      time.Duration // slower syncs are counted
-	Switches   bool          // task switches are watched: it is known what a task sleeps for
+	Switches   bool          // context switches are traced, so the waits within a sync are known
 }
 
 func (g FsyncGlobals) globals() map[string]any {

@@ -6,13 +6,13 @@ import (
 	"ktrace/bpf"
 )
 
-// NetfilterProbe is the name of the probe that watches what netfilter decides.
+// NetfilterProbe is the name of the probe that reports netfilter's and conntrack's decisions.
 const NetfilterProbe = "netfilter"
 
-// Hooks of the netfilter object. Most make records of what is no drop, or that not every view is about.
+// Hooks of the netfilter object. Views leave out those whose records they do not use.
 const (
-	HookVerdict       = "netfilter hook verdicts"    // completes what the node's rules show of drops
-	HookUntranslated  = "new flows without NAT rule" // a record for every new flow that is no service's
+	HookVerdict       = "netfilter hook verdicts"    // names the hook in which a packet was dropped
+	HookUntranslated  = "new flows without NAT rule" // one record per new flow that is not translated
 	HookRefused       = "conntrack insert failures"
 	HookConntrackFull = "conntrack table full"
 	HookRejectIPv4    = "IPv4 REJECT"
@@ -20,10 +20,10 @@ const (
 	HookInvalid       = "conntrack INVALID packets"
 )
 
-// traceable are the ways to run one program where a function begins that is called once a connection or less. A kprobe
-// costs such a call some 100 ns more than fentry does, but that matters less there than that all probes are gone within a
-// second. Kernels 6.1 to 6.18 take 120 ms to detach one fentry, whatever the machine, and one after the other: ftrace waits
-// under a lock for a grace period of RCU-tasks, and rests after it. A kprobe waits for plain RCU: 40 to 70 ms.
+// traceable are the variants for the entry of a function that is called at most once per connection. A kprobe makes such a
+// call about 100 ns slower than fentry does, but it detaches faster, and all probes have to be detached within a second.
+// Kernels 6.1 to 6.18 take 120 ms to detach one fentry program on any machine, one after the other: ftrace waits for an
+// RCU-tasks grace period under a lock. A kprobe waits for an RCU grace period: 40 to 70 ms.
 func traceable(programs ...string) []Variant {
 	fentry := Variant{Name: "fentry"}
 	for _, p := range programs {
@@ -32,8 +32,7 @@ func traceable(programs ...string) []Variant {
 	return []Variant{probed(programs...), fentry}
 }
 
-// probed is the way to run one program where a function begins that serves those too which take a variable number of
-// arguments.
+// probed is the kprobe variant, which unlike fentry works for variadic functions.
 func probed(programs ...string) Variant {
 	v := Variant{Name: "kprobe"}
 	for _, p := range programs {
@@ -42,14 +41,14 @@ func probed(programs ...string) Variant {
 	return v
 }
 
-// joined are these ways, the first a kprobe, and before them the same at one link with those of other hooks.
+// joined are variants, the first of which is a kprobe, preceded by the same programs as kprobe.multi.
 func joined(variants ...Variant) []Variant {
 	all := Variant{Name: "kprobe.multi", Programs: variants[0].Programs, Multi: true}
 	return append([]Variant{all}, variants...)
 }
 
-// netfilterProbe is the row of the netfilter object. Every hook is optional: what it tells for certain, the other
-// objects and the node's counters tell by inference. Most functions are in modules, which are loaded with the first
+// netfilterProbe is the row of the netfilter object. Every hook is optional: what it reports can be inferred, with less
+// confidence, from other objects and the node's counters. Most functions are in modules, which are loaded with the first
 // rule that needs them.
 func netfilterProbe() Probe {
 	return Probe{
@@ -61,7 +60,7 @@ func netfilterProbe() Probe {
 				Name: HookVerdict,
 				Variants: []Variant{
 					{Name: "fentry", Programs: []string{"freed_raw_tp", "verdict_fexit"}},
-					{Name: "kprobe", Programs: []string{"entry_kprobe", "verdict_raw_tp"}, Impact: "every packet takes some 160 ns longer at every hook of netfilter"},
+					{Name: "kprobe", Programs: []string{"entry_kprobe", "verdict_raw_tp"}, Impact: "every packet takes about 160 ns longer at every netfilter hook"},
 				},
 				Optional: true,
 				Without:  "the hook where netfilter dropped a packet is inferred from its addresses",
@@ -70,40 +69,40 @@ func netfilterProbe() Probe {
 				Name:     HookUntranslated,
 				Variants: joined(traceable("setup")...),
 				Optional: true,
-				Without:  "that no NAT rule matched is inferred from packets that go on untranslated",
+				Without:  "that no NAT rule matched is inferred from untranslated packets",
 			},
 			{
 				Name: HookRefused,
 				Variants: []Variant{
 					{Name: "fentry", Programs: []string{"clash_fentry", "confirm_fexit"}},
-					{Name: "kprobe", Programs: []string{"clash_kprobe", "refused_raw_tp"}, Impact: "flows that conntrack refuses for another reason than a race are known by its counters"},
+					{Name: "kprobe", Programs: []string{"clash_kprobe", "refused_raw_tp"}, Impact: "flows that conntrack drops for another reason than a race are known by its counters only"},
 				},
 				Optional: true,
-				Without:  "races of conntrack are inferred from its counters, and the other packet is not known",
+				Without:  "conntrack races are inferred from its counters, and the other packet is not known",
 			},
 			{
 				Name:     HookConntrackFull,
 				Variants: []Variant{{Name: "fentry", Programs: []string{"alloc_fexit"}}},
 				Optional: true,
-				Without:  "that conntrack is full is known by its counters",
+				Without:  "a full conntrack table is known by its counters only",
 			},
 			{
 				Name:     HookRejectIPv4,
 				Variants: joined(traceable("reset", "unreach")...),
 				Optional: true,
-				Without:  "rejects are inferred from an answer and a drop that come together",
+				Without:  "REJECTs are inferred from a reply and a drop at the same time",
 			},
 			{
 				Name:     HookRejectIPv6,
 				Variants: joined(traceable("reset6", "unreach6")...),
 				Optional: true,
-				Without:  "rejects are inferred from an answer and a drop that come together",
+				Without:  "REJECTs are inferred from a reply and a drop at the same time",
 			},
 			{
 				Name:     HookInvalid,
 				Variants: joined(probed("invalid", "malformed")),
 				Optional: true,
-				Without:  "why conntrack calls a packet invalid is not known",
+				Without:  "why a packet is INVALID to conntrack is not known",
 			},
 		},
 	}

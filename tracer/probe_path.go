@@ -31,15 +31,15 @@ func pathProbe() Probe {
 	}
 }
 
-// traced are the two ways to run one program at a tracepoint. tp_btf exists since 5.5.
+// traced are the two variants of a program at a tracepoint. tp_btf exists since 5.5.
 func traced(program string) []Variant {
 	return []Variant{
 		{Name: "tp_btf", Programs: []string{program + "_tp_btf"}},
-		{Name: "raw_tp", Programs: []string{program + "_raw_tp"}, Impact: "every field of a packet is read by a helper: some 50 ns a packet more"},
+		{Name: "raw_tp", Programs: []string{program + "_raw_tp"}, Impact: "each field of a packet is read by a helper call: about 50 ns more per packet"},
 	}
 }
 
-// Protocols is a set of those that the path object tells apart: WANT_ of path.bpf.c.
+// Protocols is a set of protocols, of those that the path object distinguishes: WANT_ of path.bpf.c.
 type Protocols uint32
 
 // The protocols.
@@ -61,7 +61,7 @@ const (
 // MaxPorts is how many ports the path object can look for.
 const MaxPorts = 8
 
-// PathFilter is what a view asks the path object for. It is of type Globals.
+// PathFilter is which packets the path object records. It implements Globals.
 type PathFilter struct {
 	Hops     Protocols // of which the packets are recorded at every device
 	Drops    Protocols // of which the drops are recorded
@@ -81,7 +81,7 @@ func (f PathFilter) globals() map[string]any {
 	}
 }
 
-// portArray is how objects take ports; those beyond MaxPorts are left out.
+// portArray is the type of the objects' arrays of ports; ports beyond MaxPorts are left out.
 func portArray(ports []uint) (all [MaxPorts]uint16) {
 	for i, p := range ports[:min(len(ports), MaxPorts)] {
 		all[i] = uint16(p)

@@ -5,7 +5,8 @@ import (
 	"ktrace/tracer/host"
 )
 
-// The probe that takes whole packets, its programs, and its map of what was lost at each device.
+// TapProbe is the name of the probe that captures whole packets. Its programs are attached to devices; TapLost counts the
+// packets lost at each.
 const (
 	TapProbe = "tap"
 	TapIn    = "tap_in"
@@ -25,7 +26,7 @@ func tapProbe() Probe {
 	}
 }
 
-// TapGlobals are what the tap object is told by its variables.
+// TapGlobals are the variables of the tap object.
 type TapGlobals struct {
 	Snap uint32 // bytes to take of a packet
 }

@@ -2,10 +2,10 @@ package tracer
 
 import "ktrace/bpf"
 
-// TLSProbe is the name of the probe that takes how TLS connections begin.
+// TLSProbe is the name of the probe that copies TLS handshakes at sockets.
 const TLSProbe = "tls"
 
-// HookTLS is the hook of the object.
+// HookTLS is the hook of the tls object.
 const HookTLS = "TLS handshakes"
 
 func tlsProbe() Probe {

@@ -10,31 +10,30 @@ type Probe struct {
 	Name  string
 	Load  func() (*ebpf.CollectionSpec, error)
 	Hooks []Hook
-	// Kernel returns the values of const volatile variables that tell the object what this kernel has; nil if it
-	// needs none.
+	// Kernel returns values of the object's variables that depend on the running kernel; nil if there are none.
 	Kernel func(*btf.Spec) []Globals
-	// Capabilities are what it needs beside those of every live verb.
+	// Capabilities are those that it needs beside the ones of every live verb.
 	Capabilities []string
 }
 
-// Hook is one thing to watch. Its variants watch the same by other means, best first; the sections of their
-// programs say where to attach.
+// Hook is one source of events. Its variants are alternatives, best first; the sections of their programs say where to
+// attach.
 type Hook struct {
 	Name     string
 	Variants []Variant
-	Optional bool   // the verb is of use without it
-	Without  string // what the user loses without it
+	Optional bool   // the verb works without it
+	Without  string // the impact where no variant works
 }
 
-// Variant is a set of programs that works as a whole or not at all.
+// Variant is a set of programs that are attached all, or none.
 type Variant struct {
 	Name     string
 	Programs []string
-	Impact   string // what is worse than with a better variant, "" if nothing
-	Multi    bool   // its programs are for functions, which all hooks of the object that have such a variant are at by one link
+	Impact   string // compared with the best variant, "" if none
+	Multi    bool   // kprobe.multi: one link attaches this variant of all hooks of the object
 }
 
-// Probes is the table of all there are.
+// Probes is the table of all probes. The order is that of attaching.
 func Probes() []Probe {
 	return []Probe{
 		cgroupProbe(),

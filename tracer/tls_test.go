@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"ktrace/decoder/event"
-	told "ktrace/decoder/tls"
+	record "ktrace/decoder/tls"
 	"ktrace/testdata/lab"
 )
 
@@ -116,7 +116,7 @@ func TestEveryHandshakeIsReportedOnce(t *testing.T) {
 			say(100)
 			end()
 			events, counts := drain(t, tr)
-			var up, down told.Stream
+			var up, down record.Stream
 			var chain [][]byte
 			records := 0
 			for _, e := range events {
@@ -169,7 +169,7 @@ func TestOtherConnectionsAreNotReported(t *testing.T) {
 			say(3)
 			end()
 			if events, counts := drain(t, tr); counts.Seen != 0 {
-				t.Errorf("%d told: %+v", counts.Seen, events)
+				t.Errorf("%d reported: %+v", counts.Seen, events)
 			}
 		})
 	}
@@ -190,7 +190,7 @@ func BenchmarkTLS(b *testing.B) {
 			o.Probes = []string{PathProbe, TLSProbe}
 			o.Variant = "tp_btf"
 			o.Shared = []string{"sel_netns"}
-			o.RingBytes = 128 << 20 // nobody reads it
+			o.RingBytes = 128 << 20 // it is not read
 			o.Globals = append(o.Globals, PathFilter{Hops: TCP})
 			if bench.before == 0 {
 				measure(b, o, func() {

@@ -2,22 +2,23 @@ package tracer
 
 import "github.com/cilium/ebpf/btf"
 
-// kfreeSkbReason is whether this kernel passes to tracepoint kfree_skb why it drops: since 5.17, and since stable kernels
-// have taken that over.
+// kfreeSkbReason is whether tracepoint kfree_skb has the argument reason: since 5.17, and in stable kernels with the
+// backport.
 type kfreeSkbReason bool
 
 func (r kfreeSkbReason) globals() map[string]any {
 	return map[string]any{"kfree_skb_has_reason": bool(r)}
 }
 
-// kfreeSkbSocket is whether it passes the receiving socket, too: since 6.11.
+// kfreeSkbSocket is whether tracepoint kfree_skb has the argument rx_sk: since 6.11.
 type kfreeSkbSocket bool
 
 func (s kfreeSkbSocket) globals() map[string]any {
 	return map[string]any{"kfree_skb_has_rx_sk": bool(s)}
 }
 
-// packetAndPlace are the arguments that tracepoint kfree_skb has always had, and the first of every tracepoint's function.
+// packetAndPlace counts what tracepoint kfree_skb has on all kernels: skb, location, and the context that btf_trace_ functions
+// have first.
 const packetAndPlace = 3
 
 func kfreeSkbHasReason(kernel *btf.Spec) kfreeSkbReason {
@@ -28,7 +29,7 @@ func kfreeSkbHasSocket(kernel *btf.Spec) kfreeSkbSocket {
 	return tracepointArguments(kernel, "kfree_skb") > packetAndPlace+1
 }
 
-// tracepointArguments counts the parameters of a tracepoint's function, 0 if this kernel does not describe it.
+// tracepointArguments counts the parameters of a tracepoint's btf_trace_ function, 0 if BTF has none.
 func tracepointArguments(kernel *btf.Spec, name string) int {
 	var t *btf.Typedef
 	if err := kernel.TypeByName("btf_trace_"+name, &t); err != nil {

@@ -20,30 +20,30 @@ import (
 const (
 	ringName = "events"
 
-	defaultRing = 8 << 20                // bytes; a hop takes some 200
-	idleTick    = 100 * time.Millisecond // how late a timeout may be noticed on a quiet node
+	defaultRing = 8 << 20                // bytes; a hop takes about 200
+	idleTick    = 100 * time.Millisecond // how late a timeout is noticed on a quiet node
 	countsEvery = time.Second
 	pollAtLast  = 10 * time.Second
 )
 
-// CountsMap is every object's map of accounting.
+// CountsMap is the name of every object's map of counters: records seen, filtered and lost, by kind.
 const CountsMap = "counters"
 
 // Options say what to load.
 type Options struct {
 	Probes    []string  // names from the table
-	Unwanted  []string  // hooks, by name, that this run does without
-	Optional  []string  // probes that this run is of use without, should the kernel refuse them
-	Variant   string    // if set, the only variant to try wherever a hook has it
+	Unwanted  []string  // names of hooks not to attach
+	Optional  []string  // probes whose required hooks may fail to attach
+	Variant   string    // if set, the only variant to try of hooks that have it
 	BTF       string    // file with the types of this kernel; "" asks the kernel itself
 	RingBytes uint32    // a power of two and whole pages; 0 takes the default
 	Globals   []Globals // values of the objects' const volatile variables
-	Shared    []string  // maps that all objects have in common, beside the ring
-	// Splice changes the objects before they are loaded: it puts the user's filter in.
+	Shared    []string  // maps that all objects share, beside the ring
+	// Splice changes the objects before they are loaded: it inserts the user's filter.
 	Splice func(*ebpf.CollectionSpec) error
 	// Prepare is called once the maps are there and before any program runs.
 	Prepare func(Maps) error
-	// Attach is called once all hooks are served, with the programs that user space attaches to devices. What it
+	// Attach is called after all hooks are attached, with the programs that user space attaches to devices. What it
 	// returns is closed when the probes are detached.
 	Attach func(Programs) (io.Closer, error)
 	// Begin returns the facts that the stream starts with; Poll those that come every second and at the end.
@@ -67,14 +67,13 @@ type Tracer struct {
 	queue   [][]byte // facts that go before the next record
 	polled  time.Time
 	stopped bool
-	whole   time.Duration // since boot: from then on everything was attached
-	early   uint64        // records of packets from before
+	whole   time.Duration // since boot: when everything was attached
+	early   uint64        // records of packets before whole
 }
 
-// Open loads and attaches the probes. Close detaches them. It fails with ErrNoVariant, joined with every variant's
-// own reason, if a hook that cannot be done without finds none that works; with a NoTypesError if nothing describes
-// this kernel; with host.ErrMemlock if that limit is in the way and cannot be raised; with an UnknownNameError if the
-// options name what there is not.
+// Open loads and attaches the probes. Close detaches them. Errors are ErrNoVariant, joined with every variant's error, if no
+// variant of a required hook works; NoTypesError if there is no BTF of this kernel; host.ErrMemlock if that limit is too low
+// and cannot be raised; UnknownNameError if the options have a name that does not exist.
 func Open(o Options) (*Tracer, error) {
 	if err := o.checkNames(); err != nil {
 		return nil, err
@@ -82,8 +81,8 @@ func Open(o Options) (*Tracer, error) {
 	if o.RingBytes == 0 {
 		o.RingBytes = defaultRing
 	}
-	// Before 5.11 maps count against the memlock limit. Without CAP_SYS_RESOURCE it cannot be raised; whether that
-	// hurts shows when the maps are made.
+	// Before 5.11 maps count against the memlock limit, which cannot be raised without CAP_SYS_RESOURCE. Whether it is
+	// too low shows when the maps are created.
 	limit := host.LiftMemlock()
 	types, err := kernelTypes(o.BTF)
 	if err != nil {
@@ -96,7 +95,7 @@ func Open(o Options) (*Tracer, error) {
 	return t, nil
 }
 
-// explain adds to what the kernel said why that is likely, and what helps. limit is what host.LiftMemlock returned.
+// explain adds the likely reason and the remedy to a kernel's error. limit is what host.LiftMemlock returned.
 func explain(err, limit error) error {
 	err = host.ExplainMemlock(err, limit)
 	if errors.Is(err, ErrNoVariant) {
@@ -214,12 +213,12 @@ func (t *Tracer) Map(probe, name string) *ebpf.Map {
 	return nil
 }
 
-// serves reports whether a variant of a hook runs.
+// serves reports whether a variant of a hook is attached.
 func (t *Tracer) serves(hook string) bool {
 	return slices.ContainsFunc(t.Hooks(), func(x HookStatus) bool { return x.Hook.Name == hook && x.Variant != nil })
 }
 
-// Hooks returns what became of every hook.
+// Hooks returns the status of every hook.
 func (t *Tracer) Hooks() []HookStatus {
 	var all []HookStatus
 	for _, o := range t.objects {
@@ -267,9 +266,8 @@ func (t *Tracer) Next(ctx context.Context) ([]byte, error) {
 	}
 }
 
-// pollDue is whether the facts of every second are to be told. They are of this moment, so what the ring holds of moments
-// before goes first: told after, it would look as if it had come late. A ring that is never empty does not put them off
-// for ever.
+// pollDue reports whether it is time for the facts of every second. They carry the current time, so older records in the ring
+// are delivered first, or they would appear late; with a ring that is never empty, for pollAtLast at most.
 func (t *Tracer) pollDue() bool {
 	age := time.Since(t.polled)
 	return age >= pollAtLast || age >= countsEvery && !t.Waiting()
@@ -282,10 +280,10 @@ func (t *Tracer) read() ([]byte, error) {
 	}
 	t.ring.SetDeadline(time.Now().Add(idleTick))
 	err := t.ring.ReadInto(&t.record)
-	raw, _ := event.CutRecord(t.record.RawSample) // the ring hands over all that was reserved, used or not
+	raw, _ := event.CutRecord(t.record.RawSample) // the sample is all that was reserved, used or not
 	switch {
 	case err == nil && event.RecordTime(raw) < t.whole && event.OfPacket(raw):
-		t.early++ // seen by some hooks while others were still to come: its end may look like a loss
+		t.early++ // seen by some hooks before others were attached, so its end may look like a loss
 		return nil, nil
 	case err == nil:
 		return raw, nil
@@ -304,7 +302,7 @@ func (t *Tracer) stop() error {
 	return errors.Join(detachAll(t.objects), t.ring.Flush())
 }
 
-// last tells the final facts once the ring is empty.
+// last queues the final facts once the ring is empty.
 func (t *Tracer) last() error {
 	err := errors.Join(t.poll(), t.ring.Close())
 	t.ring = nil
@@ -334,7 +332,7 @@ type kernelCounts struct {
 	Seen, Filtered, LostRing, LostMap uint64
 }
 
-// counts adds up the books of all objects, kinds and CPUs.
+// counts adds up the counters of all objects, kinds and CPUs.
 func (t *Tracer) counts() (event.Counts, error) {
 	c := event.Counts{Filtered: t.early}
 	for _, o := range t.objects {
@@ -354,7 +352,7 @@ func (t *Tracer) counts() (event.Counts, error) {
 	return c, nil
 }
 
-// KindCounts adds up the books of one kind of record of all CPUs.
+// KindCounts adds up the counters of one kind of record over all CPUs. m is the object's CountsMap.
 func KindCounts(m *ebpf.Map, kind uint32) (event.Counts, error) {
 	var c event.Counts
 	var perCPU []kernelCounts

@@ -75,7 +75,7 @@ func TestRingOverflowIsCountedToTheEvent(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer tr.Close()
-	churn(t, dir, pairs) // nobody reads meanwhile
+	churn(t, dir, pairs) // the ring is not read meanwhile
 	events, counts := drain(t, tr)
 	delivered := uint64(0)
 	for _, e := range events {
@@ -116,7 +116,7 @@ func TestEveryCgroupIsReportedInOrder(t *testing.T) {
 		made++
 	}
 	if made != groups {
-		t.Errorf("%d groups told, %d made", made, groups)
+		t.Errorf("%d groups reported, %d made", made, groups)
 	}
 	if f, ok := events[0].Body.(event.Fact); !ok || f.Node == nil || f.Node.Kernel == "" {
 		t.Errorf("the stream begins with %+v, not with the node", events[0].Body)
@@ -191,7 +191,7 @@ func TestProbeTableIsComplete(t *testing.T) {
 			t.Fatal(err)
 		}
 		if spec.Maps[ringName] == nil || spec.Maps[CountsMap] == nil {
-			t.Errorf("%s lacks the ring or the books", p.Name)
+			t.Errorf("%s lacks the ring or the counters", p.Name)
 		}
 		used := map[string]bool{}
 		for _, h := range p.Hooks {

@@ -2,8 +2,8 @@ package tracer
 
 import "ktrace/tracer/host"
 
-// ProbeVariants tries every variant of every hook on this kernel, detaching each at once, and returns which would be
-// taken and why the better ones were refused. btfFile is as in Options.
+// ProbeVariants attaches every hook on this kernel, detaches it at once, and returns which variant works and the errors of
+// better ones. btfFile is as in Options.BTF.
 func ProbeVariants(btfFile string) []HookStatus {
 	limit := host.LiftMemlock() // as Open
 	kernel, err := kernelTypes(btfFile)
@@ -36,7 +36,7 @@ func probeVariants(p Probe, kernel types, limit error) []HookStatus {
 	return o.status
 }
 
-// refused is what became of a probe that did not get as far as its hooks.
+// refused is the status of all hooks of a probe that does not load: every variant has the error.
 func refused(p Probe, err error) []HookStatus {
 	all := make([]HookStatus, 0, len(p.Hooks))
 	for _, h := range p.Hooks {

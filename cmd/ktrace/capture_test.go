@@ -92,7 +92,7 @@ func TestCaptureComesBackWhereADeviceIsSetUpAnew(t *testing.T) {
 	p.Start("ping", "-q", "-i", "0.01", lab.ServerAddr)
 	run.Await("a packet", func(l lab.Line) bool { return l.Kind == "frame" })
 	run.Stop()
-	if !strings.Contains(run.Stderr(), "attached again") {
+	if !strings.Contains(run.Stderr(), "re-attached") {
 		t.Errorf("not a word of what may be missing: %q", run.Stderr())
 	}
 	if left := p.NS.Run("tc", "qdisc", "show", "dev", "eth0"); !strings.Contains(left, "clsact") {

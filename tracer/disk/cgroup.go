@@ -10,7 +10,7 @@ import (
 	"ktrace/tracer/procfs"
 )
 
-// fieldsOf are the words of a small file, none if it is not there.
+// fieldsOf are the words of a small file, none if it does not exist.
 func fieldsOf(file string) []string {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -19,7 +19,7 @@ func fieldsOf(file string) []string {
 	return strings.Fields(string(text))
 }
 
-// number reads a number; what is none, or less than none, is 0.
+// number parses an unsigned number; 0 if it is none.
 func number(text string) uint64 {
 	n, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {

@@ -52,7 +52,7 @@ func (w *CPULimits) About(e event.Event) []event.Fact {
 	return []event.Fact{{CPULimit: since(*l, *l)}}
 }
 
-// Poll tells how often the groups were stopped since they were first looked at.
+// Poll reports how often the groups were throttled since they were first read.
 func (w *CPULimits) Poll() []event.Fact {
 	var facts []event.Fact
 	for _, before := range w.limits {
@@ -83,7 +83,7 @@ func cpusOf(group string) float64 {
 	return float64(number(quota[0])) / float64(max(number(period[0]), 1)) // the quota is -1 if there is none
 }
 
-// cpuWeight is a group's share, as version 2 counts: 100 unless somebody changed it.
+// cpuWeight is a group's weight on cgroup2's scale, where 100 is the default.
 func cpuWeight(group string) uint64 {
 	if f := fieldsOf(filepath.Join(group, "cpu.weight")); len(f) == 1 {
 		return number(f[0])

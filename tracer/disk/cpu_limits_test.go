@@ -48,9 +48,9 @@ func TestCPULimitsAreFoundInBothVersionsOfControlGroups(t *testing.T) {
 			w := NewCPULimits(procfs.At(root), time.Millisecond)
 			for _, stage := range []event.FsyncTime{event.OnDevice, event.InRunQueue} { // only the latter is asked about
 				f := event.Fsync{Latency: time.Second, Stages: event.FsyncTimes{stage: time.Second}}
-				told := w.About(event.Event{Header: event.Header{PID: 7}, Body: f})
-				if (len(told) == 1) != (stage == event.InRunQueue) {
-					t.Errorf("%d facts about a sync that waited for %s", len(told), stage)
+				facts := w.About(event.Event{Header: event.Header{PID: 7}, Body: f})
+				if (len(facts) == 1) != (stage == event.InRunQueue) {
+					t.Errorf("%d facts about a sync that waited for %s", len(facts), stage)
 				}
 			}
 			for name, text := range c.more {

@@ -68,7 +68,7 @@ func (w *IOLimits) About(e event.Event) []event.Fact {
 	return nil
 }
 
-// Poll tells how much was written since the limits were found.
+// Poll reports how much was written since the limits were found.
 func (w *IOLimits) Poll() []event.Fact {
 	var facts []event.Fact
 	for _, l := range w.limits {

@@ -50,7 +50,7 @@ func TestIOLimitsAreFoundInBothVersionsOfControlGroups(t *testing.T) {
 			facts := w.Poll()
 			if c.want.Cgroup == "" {
 				if len(facts) > 0 {
-					t.Errorf("told %+v", *facts[0].IOLimit)
+					t.Errorf("reported %+v", *facts[0].IOLimit)
 				}
 				return
 			}

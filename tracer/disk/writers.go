@@ -24,17 +24,17 @@ type Writers struct {
 	cgroup func(pid uint32) uint64
 	shared map[string]*sharedDisk // by file system
 	last   diskLook
-	rest   time.Duration // between looks that nobody waits for
+	rest   time.Duration // between looks while no disk is slow
 }
 
-// sharedDisk is one that has a file system on it whose syncs are slow.
+// sharedDisk is a disk below a file system whose syncs are slow.
 type sharedDisk struct {
 	use     event.DiskUse
-	until   time.Time // when its syncs are no longer called slow, unless another is
+	until   time.Time // when it no longer counts as slow, unless another sync is slow
 	writers map[uint32]*event.DiskWriter
 }
 
-// diskLook is what everybody had written at one time.
+// diskLook is what all processes had written at one time.
 type diskLook struct {
 	at      time.Time
 	disks   map[string]procfs.Disk
@@ -44,13 +44,13 @@ type diskLook struct {
 
 const (
 	maxShared    = 64
-	slowFor      = 10 * time.Second // a disk counts as slow after a slow sync: of many only the slowest are told
+	slowFor      = 10 * time.Second // a disk counts as slow after a slow sync: of many only the slowest are reported
 	idleLook     = 5 * time.Second
-	idleShare    = 500      // of the time, that is what idle looks may take one part of
-	leastWritten = 64 << 10 // bytes between two looks, below which nobody holds up anybody
-	writersTold  = 5        // of a disk
-	maxWriters   = 1024     // of a disk, that are remembered
-	maxFiles     = 1 << 12  // of one process, that are looked at
+	idleShare    = 500      // looks while no disk is slow take at most 1/idleShare of the time
+	leastWritten = 64 << 10 // bytes between two looks, below which a process is no noisy neighbour
+	mostWriters  = 5        // of a disk, that are reported
+	maxWriters   = 1024     // of a disk, that are kept
+	maxFiles     = 1 << 12  // of one process, that are read
 )
 
 // NewWriters returns the witness; cgroup returns that of a process, 0 if it is not known. Syncs slower than slow are
@@ -77,8 +77,8 @@ func (w *Writers) About(e event.Event) []event.Fact {
 	return nil
 }
 
-// Poll tells who has written to the disks whose syncs are slow. As what is slow now was handed over before, it looks
-// at the processes now and then even if nothing is slow.
+// Poll reports which processes have written to the disks whose syncs are slow. A slow sync waits for what was written before
+// it, so processes are looked at now and then even if no disk is slow.
 func (w *Writers) Poll() []event.Fact {
 	before, now := w.last, time.Now()
 	var slow []*sharedDisk
@@ -104,7 +104,7 @@ func (w *Writers) Poll() []event.Fact {
 	return facts
 }
 
-// look reads what everybody has written.
+// look reads what all processes have written.
 func (w *Writers) look(now time.Time) diskLook {
 	l := diskLook{at: now, disks: w.node.Disks(), cpuWait: w.node.CPUWait(), written: map[uint32]uint64{}}
 	for p := range w.node.Processes() {
@@ -115,7 +115,7 @@ func (w *Writers) look(now time.Time) diskLook {
 	return l
 }
 
-// add takes in what was written to a disk between the last two looks.
+// add adds what was written to a disk between the last two looks.
 func (w *Writers) add(d *sharedDisk, before diskLook) {
 	disk, was := w.last.disks[d.use.Disk], before.disks[d.use.Disk]
 	d.use.Span += w.last.at.Sub(before.at)
@@ -144,7 +144,7 @@ func (w *Writers) add(d *sharedDisk, before diskLook) {
 	}) {
 		d.use.Writers = append(d.use.Writers, *writer)
 	}
-	d.use.Writers = d.use.Writers[:min(len(d.use.Writers), writersTold)]
+	d.use.Writers = d.use.Writers[:min(len(d.use.Writers), mostWriters)]
 }
 
 // writesTo reports whether a process has a file open to write that lies on a disk.
@@ -168,7 +168,7 @@ func (w *Writers) writesTo(pid uint32, disk string) bool {
 }
 
 // device is where a mount keeps what is written, as major:minor. An overlay names the directory as the node sees it, or
-// as whoever made it wants to have it seen.
+// as its maker chose to show it.
 func (w *Writers) device(m mount.Mount) string {
 	if upper := m.Super["upperdir"]; upper != "" {
 		if st, err := w.node.Tree(w.node.HostRoot()).Stat(upper); err == nil {

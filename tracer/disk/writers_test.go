@@ -49,18 +49,18 @@ func TestWritersAreWhoWritesToTheDisk(t *testing.T) {
 	w := NewWriters(procfs.At(root), time.Millisecond, func(pid uint32) uint64 { return uint64(100 * pid) })
 	wrote(1, map[int]int{7: 1 << 20, 8: 1 << 30, 9: 1 << 20, 10: 1 << 20})
 	if facts := w.Poll(); len(facts) > 0 {
-		t.Errorf("told %+v before anything was slow", facts)
+		t.Errorf("reported %+v before anything was slow", facts)
 	}
 	w.About(event.Event{Header: event.Header{PID: 7}, Body: event.Fsync{Device: "8:1", Latency: 2 * time.Millisecond}})
 	wrote(2, map[int]int{7: 2 << 20, 8: 1<<30 + 40<<20, 9: 50 << 20, 10: 50 << 20, 11: 3 << 20})
-	told := w.Poll()
-	if len(told) != 1 || told[0].DiskUse == nil {
-		t.Fatalf("told %+v", told)
+	facts := w.Poll()
+	if len(facts) != 1 || facts[0].DiskUse == nil {
+		t.Fatalf("reported %+v", facts)
 	}
-	got := *told[0].DiskUse
+	got := *facts[0].DiskUse
 	want := []event.DiskWriter{{PID: 8, Comm: "the backup", Cgroup: 800, Bytes: 40 << 20}, {PID: 7, Comm: "etcd", Cgroup: 700, Bytes: 1 << 20}}
 	if got.Device != "8:1" || got.Disk != "8:0" || got.Written != 100000*512 || got.Busy != 900*time.Millisecond || got.Span <= 0 {
-		t.Errorf("told %+v", got)
+		t.Errorf("reported %+v", got)
 	}
 	if got.IOs != 400 || got.Waited != 570*time.Millisecond || got.CPUWait != time.Millisecond {
 		t.Errorf("%d writes and flushes took %v, CPUs were short for %v", got.IOs, got.Waited, got.CPUWait)
@@ -69,8 +69,8 @@ func TestWritersAreWhoWritesToTheDisk(t *testing.T) {
 		t.Errorf("writers %+v, want %+v", got.Writers, want)
 	}
 	wrote(3, map[int]int{8: 1<<30 + 41<<20})
-	if told := w.Poll(); len(told) != 1 || told[0].DiskUse.Writers[0].Bytes != 41<<20 {
-		t.Errorf("later told %+v", told)
+	if facts := w.Poll(); len(facts) != 1 || facts[0].DiskUse.Writers[0].Bytes != 41<<20 {
+		t.Errorf("later reported %+v", facts)
 	}
 }
 

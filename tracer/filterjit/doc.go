@@ -30,8 +30,8 @@
 // drawing conclusions from the body that it sees.
 //
 // What is generated copies the first bytes of the packet to the stack with one helper call
-// (bpf_skb_load_bytes, or bpf_probe_read_kernel in the second form) and compares there; bytes that only a read
-// header tells the place of, such as TCP ports, take a second call. So packets whose bytes are not in the
+// (bpf_skb_load_bytes, or bpf_probe_read_kernel in the second form) and compares there; bytes at an offset that
+// depends on a header, such as TCP ports, take a second call. So packets whose bytes are not in the
 // linear part of the buffer are filtered like others in TC, and there are no loops, no maps and no
 // packet pointers. It needs kernel 5.5 and takes at most 240 bytes of stack, of the second form 160.
 //

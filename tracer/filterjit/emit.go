@@ -115,7 +115,7 @@ func (e *emitter) add(ins ...asm.Instruction) {
 	e.out = append(e.out, ins...)
 }
 
-// place puts a label at the next instruction. Two labels at one place need something between them.
+// place puts a label at the next instruction. Two labels at one place need an instruction between them.
 func (e *emitter) place(label string) {
 	if e.label != "" {
 		e.add(asm.Mov.Reg(regLength, regLength))
@@ -177,7 +177,7 @@ func (e *emitter) layout() {
 // start keeps the arguments and fills the head window.
 func (e *emitter) start() {
 	e.prologue(e)
-	// A helper that is told a variable number of bytes wants all that it may write to be initialised.
+	// For a helper with a variable size the verifier wants all bytes that it may write to be initialised.
 	e.add(asm.Mov.Imm(asm.R0, 0))
 	for at := -e.windows; at < 0; at += 8 {
 		e.add(asm.StoreMem(asm.RFP, at, asm.R0, asm.DWord))

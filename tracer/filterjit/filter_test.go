@@ -97,7 +97,7 @@ func few[T any](all []T) []T {
 	return some
 }
 
-// frameProgram shortens the frame to the length that the context's mark says, does what else is told, and calls the
+// frameProgram shortens the frame to the length that the context's mark says, runs extra instructions, and calls the
 // stub.
 func frameProgram(way pcapfilter.Direction, more ...asm.Instruction) asm.Instructions {
 	const skbMark = 8

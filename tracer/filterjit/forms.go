@@ -185,7 +185,7 @@ func (e *emitter) keep(reg asm.Register) int16 {
 	return at
 }
 
-// reads tells whether the program asks for a value that travels beside the packet.
+// reads reports whether the program uses a value that travels beside the packet.
 func (e *emitter) reads(s pcapfilter.Source) bool {
 	for _, v := range e.program.Fields() {
 		if v.Source == s {

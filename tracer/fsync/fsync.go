@@ -26,19 +26,19 @@ type Options struct {
 	Node    *procfs.FS
 	AllSync bool          // sync_file_range and syncfs on ext4 too
 	Limit   time.Duration // syncs that take longer are counted
-	Stages  bool          // tell what syncs wait for, which costs every switch of tasks some 140 ns; else only how long for a CPU
+	Stages  bool          // report what syncs wait for, at about 140 ns per context switch; else only the time without a CPU
 	ByNetns bool          // the selection names a network namespace, not just pods
 	Strict  bool          // the limit was named by the user, so it goes for all classes of files
 }
 
-// Fsync is the live half of the fsync verb: it knows where paths are and reads what the kernel half has counted.
-type Fsync struct {
+// Watcher knows where the watched paths are, and reads what the kernel half has counted.
+type Watcher struct {
 	o        Options
 	roots    syncRoots
 	control  bpf.FsyncControl
 	maps     tracer.Maps
-	told     event.FsyncScope
-	unwanted []string // hooks that nothing needed when the run began
+	reported event.FsyncScope
+	unwanted []string // hooks that no mount needed when the run began
 	missed   []string // mounted too late for a hook that was not attached
 }
 
@@ -46,7 +46,7 @@ type Fsync struct {
 var ErrNoDisk = errors.New("no file system has files that can be synced")
 
 // New resolves the paths. It fails if one does not exist, and with ErrNoDisk.
-func New(o Options) (*Fsync, error) {
+func New(o Options) (*Watcher, error) {
 	if len(o.Paths) == 0 && o.PID != 0 {
 		o.Paths = []string{"/"}
 	}
@@ -57,19 +57,19 @@ func New(o Options) (*Fsync, error) {
 	if len(roots.devices) == 0 {
 		return nil, fmt.Errorf("%w below %v: name another --path", ErrNoDisk, o.Paths)
 	}
-	return &Fsync{o: o, roots: roots, unwanted: unwantedHooks(roots, o)}, nil
+	return &Watcher{o: o, roots: roots, unwanted: unwantedHooks(roots, o)}, nil
 }
 
 // Globals are the values of the object's variables.
-func (f *Fsync) Globals() tracer.Globals {
+func (f *Watcher) Globals() tracer.Globals {
 	return tracer.FsyncGlobals{
 		Everything: len(f.o.Paths) == 0, AllSync: f.o.AllSync, ByNetns: f.o.ByNetns, Limit: f.o.Limit, Switches: f.o.Stages,
 	}
 }
 
 // Unwanted are the hooks that nothing below the paths needs. A tracepoint of a syscall costs every syscall of the node
-// some 40 ns, whatever it is, so none is attached without need.
-func (f *Fsync) Unwanted() []string { return f.unwanted }
+// about 40 ns, so none is attached without need.
+func (f *Watcher) Unwanted() []string { return f.unwanted }
 
 func unwantedHooks(roots syncRoots, o Options) []string {
 	hooks := slices.Collect(maps.Values(roots.devices))
@@ -90,18 +90,18 @@ func unwantedHooks(roots syncRoots, o Options) []string {
 }
 
 // attached reports whether what a file system needs was wanted from the start.
-func (f *Fsync) attached(h syncHook) bool {
+func (f *Watcher) attached(h syncHook) bool {
 	name := map[syncHook]string{hookExt4: tracer.HookExt4, hookSyscall: tracer.HookFsync}[h]
 	return !slices.Contains(f.unwanted, name)
 }
 
 // Prepare fills the maps that the kernel half looks into.
-func (f *Fsync) Prepare(m tracer.Maps) error {
+func (f *Watcher) Prepare(m tracer.Maps) error {
 	f.maps = m
 	return f.fill()
 }
 
-func (f *Fsync) fill() error {
+func (f *Watcher) fill() error {
 	for dev, hook := range f.roots.devices {
 		if err := f.maps(tracer.FsyncProbe, "devices").Put(dev, uint32(hook)); err != nil {
 			return fmt.Errorf("fsync: device %s: %w", event.DeviceNumber(dev), err)
@@ -116,37 +116,37 @@ func (f *Fsync) fill() error {
 	return f.setControl()
 }
 
-func (f *Fsync) setControl() error {
+func (f *Watcher) setControl() error {
 	if err := f.maps(tracer.FsyncProbe, "control").Put(uint32(0), f.control); err != nil {
 		return fmt.Errorf("fsync: control: %w", err)
 	}
 	return nil
 }
 
-// Raise sets the latency below which the kernel half need not send a sync. That it fails is no loss: more are sent.
-func (f *Fsync) Raise(floor time.Duration) {
+// Raise sets the latency below which the kernel half need not send a sync. If it fails, more are sent.
+func (f *Watcher) Raise(floor time.Duration) {
 	f.control.Floor = uint64(floor)
 	_ = f.setControl()
 }
 
 // Begin returns the facts that the stream starts with.
-func (f *Fsync) Begin() ([]event.Fact, error) { return f.scope(), nil }
+func (f *Watcher) Begin() ([]event.Fact, error) { return f.scope(), nil }
 
-// scope tells what is watched, if that is new.
-func (f *Fsync) scope() []event.Fact {
+// scope returns what is watched, if that has changed.
+func (f *Watcher) scope() []event.Fact {
 	s := event.FsyncScope{
 		Paths: f.o.Paths, Limit: f.o.Limit, Strict: f.o.Strict,
 		Roots: f.roots.names, Mounts: f.roots.mounts, Unwatched: f.missed,
 	}
-	if f.told.Limit != 0 && slices.Equal(s.Roots, f.told.Roots) && slices.Equal(s.Mounts, f.told.Mounts) {
+	if f.reported.Limit != 0 && slices.Equal(s.Roots, f.reported.Roots) && slices.Equal(s.Mounts, f.reported.Mounts) {
 		return nil
 	}
-	f.told = s
+	f.reported = s
 	return []event.Fact{{Fsync: &event.FsyncFact{Scope: &s}}}
 }
 
 // Poll looks whether the paths are still where they were, and reads the counts.
-func (f *Fsync) Poll(m tracer.Maps) ([]event.Fact, error) {
+func (f *Watcher) Poll(m tracer.Maps) ([]event.Fact, error) {
 	if err := f.follow(); err != nil {
 		return nil, err
 	}
@@ -159,7 +159,7 @@ func (f *Fsync) Poll(m tracer.Maps) ([]event.Fact, error) {
 
 // follow adds what has been mounted or made anew since: a restore deletes a directory and makes it again. What is gone
 // stays, for its files may be open. Indexes stay too, for records refer to them.
-func (f *Fsync) follow() error {
+func (f *Watcher) follow() error {
 	now, err := findSyncRoots(f.o.Node, f.o.PID, f.o.Paths)
 	if err != nil {
 		return nil // the directory, or the process, is gone: it may come back
@@ -187,9 +187,9 @@ func (f *Fsync) follow() error {
 	return f.fill()
 }
 
-// counts reads the kernel half's state: what is in flight first, so that a sync which ends meanwhile is rather counted
-// twice than not at all.
-func (f *Fsync) counts(m tracer.Maps) (event.FsyncCounts, error) {
+// counts reads the kernel half's state: syncs in flight first, so that one that ends meanwhile is counted twice and not
+// missed.
+func (f *Watcher) counts(m tracer.Maps) (event.FsyncCounts, error) {
 	c := event.FsyncCounts{Histograms: map[event.FsyncClass]fio.Histogram{}, Over: map[event.FsyncClass]event.FsyncOver{}}
 	var err error
 	if c.InFlight, err = f.inFlight(m(tracer.FsyncProbe, "inflight")); err != nil {
@@ -202,7 +202,7 @@ func (f *Fsync) counts(m tracer.Maps) (event.FsyncCounts, error) {
 	return c, err
 }
 
-func (f *Fsync) readHistograms(m tracer.Maps, into *event.FsyncCounts) error {
+func (f *Watcher) readHistograms(m tracer.Maps, into *event.FsyncCounts) error {
 	for number, class := range event.FsyncClasses() {
 		if err := f.readTotals(m, uint32(number), class, into); err != nil {
 			return err
@@ -212,7 +212,7 @@ func (f *Fsync) readHistograms(m tracer.Maps, into *event.FsyncCounts) error {
 }
 
 // readBuckets adds what the map has counted. It is mapped memory: a system call for each bucket would be 20,000 a second,
-// and while one reads a map the kernel passes over the tracepoints of whatever takes its CPU away (bpf_prog_active).
+// and while a map is read the kernel skips tracepoint programs of tasks that preempt the reader (bpf_prog_active).
 func readBuckets(m *ebpf.Map, into map[event.FsyncClass]fio.Histogram) error {
 	memory, err := m.Memory()
 	if err != nil {
@@ -240,7 +240,7 @@ func readBuckets(m *ebpf.Map, into map[event.FsyncClass]fio.Histogram) error {
 }
 
 // readTotals adds up what the CPUs have counted of a class.
-func (f *Fsync) readTotals(m tracer.Maps, number uint32, class event.FsyncClass, into *event.FsyncCounts) error {
+func (f *Watcher) readTotals(m tracer.Maps, number uint32, class event.FsyncClass, into *event.FsyncCounts) error {
 	var perCPU []bpf.FsyncTotals
 	if err := m(tracer.FsyncProbe, "totals").Lookup(number, &perCPU); err != nil {
 		return fmt.Errorf("fsync: totals: %w", err)
@@ -266,7 +266,7 @@ func (f *Fsync) readTotals(m tracer.Maps, number uint32, class event.FsyncClass,
 }
 
 // inFlight lists the syncs that have begun and not ended, oldest first.
-func (f *Fsync) inFlight(m *ebpf.Map) ([]event.FsyncInFlight, error) {
+func (f *Watcher) inFlight(m *ebpf.Map) ([]event.FsyncInFlight, error) {
 	var key bpf.FsyncInflightKey
 	var s bpf.FsyncInflight
 	var all []event.FsyncInFlight
@@ -291,7 +291,7 @@ func (f *Fsync) inFlight(m *ebpf.Map) ([]event.FsyncInFlight, error) {
 const maxFiles = 1 << 16
 
 // openPath names a file by the descriptors of the process that syncs it.
-func (f *Fsync) openPath(pid uint32, p place) string {
+func (f *Watcher) openPath(pid uint32, p place) string {
 	likely := ""
 	for file := range f.o.Node.Process(pid).Files(maxFiles) {
 		dev, ino, ok := file.Inode()

@@ -14,7 +14,7 @@ import (
 	"ktrace/tracer/procfs"
 )
 
-// place is a directory or file as the kernel knows it, whatever its name in whatever mount namespace.
+// place is a directory or file by device and inode, which are the same in every mount namespace.
 type place struct {
 	dev uint32
 	ino uint64
@@ -34,7 +34,7 @@ type view struct {
 	mounts []mount.Mount
 }
 
-// openView looks through the eyes of a process; pid 0 is this one, or the node's first if the node's file system is
+// openView is the view of a process; pid 0 is this one, or the node's first if the node's file system is
 // somewhere else: mounts are numbered per namespace, and the node's are not those of the container that we run in.
 func openView(node *procfs.FS, pid int) (view, error) {
 	if err := node.Check(); err != nil {
@@ -124,7 +124,7 @@ func findSyncRoots(proc *procfs.FS, pid int, paths []string) (syncRoots, error) 
 			}
 			below, err := seen.find(m.Point)
 			if err != nil || below.mount.ID != m.ID {
-				continue // another mount hides it: nobody opens its files by this name
+				continue // another mount hides it
 			}
 			r.add(below, path.Join(p, strings.TrimPrefix(m.Point, at.name)), node)
 		}

@@ -1,5 +1,5 @@
-// Package host knows what this kernel, this machine and this process's privileges allow ktrace to do: capabilities, lockdown,
-// SELinux, memlock, tracefs, namespaces.
+// Package host checks what the kernel, the machine and the process's privileges allow: capabilities, lockdown, SELinux,
+// memlock, tracefs, namespaces.
 package host
 
 import (
@@ -13,12 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrMemlock is returned when a kernel before 5.11, which counts maps and programs against the memlock limit, refuses
-// one for it.
+// ErrMemlock is returned when a map or program exceeds the memlock limit, on kernels before 5.11.
 var ErrMemlock = errors.New("the memlock limit is too low: this kernel counts BPF maps against it; " +
 	"add CAP_SYS_RESOURCE, or set ulimit -l unlimited (LimitMEMLOCK=infinity in a systemd unit)")
 
-// MissingCapabilities is returned when the process may not do what tracing needs.
+// MissingCapabilities is returned when the process lacks capabilities that tracing needs.
 type MissingCapabilities struct{ Names []string }
 
 // Error implements error.
@@ -26,18 +25,18 @@ func (m MissingCapabilities) Error() string {
 	return fmt.Sprintf("missing %s: run as root, or in a container with these capabilities added", strings.Join(m.Names, ", "))
 }
 
-// ErrUserNamespace is returned in a user namespace of one's own, as rootless containers have one.
+// ErrUserNamespace is returned in another user namespace than the node's first, as in a rootless container.
 var ErrUserNamespace = errors.New("in a user namespace of its own, whose capabilities count for nothing on the node: " +
 	"run as the node's root, not in a rootless container, and in a pod with hostUsers: true")
 
-// capability is what a part of ktrace needs. Since 5.8 (commit a17b53c4a4b5, "bpf, capability: Introduce CAP_BPF")
-// BPF has capabilities of its own; CAP_SYS_ADMIN serves for them as before.
+// capability is one that a part of ktrace needs. CAP_BPF and CAP_PERFMON exist since 5.8 (commit a17b53c4a4b5, "bpf,
+// capability: Introduce CAP_BPF"); CAP_SYS_ADMIN implies them.
 type capability struct {
 	name     string
 	bit      uint
-	admin    bool   // CAP_SYS_ADMIN serves as well
-	required bool   // nothing live works without
-	without  string // what does not work
+	admin    bool   // CAP_SYS_ADMIN implies it
+	required bool   // every live verb needs it
+	without  string // impact where it is missing
 }
 
 func capabilities() []capability {
@@ -59,11 +58,11 @@ func (c capability) held(set uint64) bool {
 	return set&(1<<c.bit) != 0 || c.admin && set&(1<<unix.CAP_SYS_ADMIN) != 0
 }
 
-// NetAdmin is the capability that attaching to devices takes.
+// NetAdmin is the capability for attaching programs to devices.
 const NetAdmin = "CAP_NET_ADMIN"
 
-// Privileged checks before anything is attached that the process has the capabilities that every live verb needs, and
-// also. Errors are MissingCapabilities and ErrUserNamespace.
+// Privileged checks that the process has the capabilities that every live verb needs, and those in also. Errors are
+// MissingCapabilities and ErrUserNamespace.
 func Privileged(also ...string) error {
 	set, err := effective()
 	if err != nil {
@@ -84,14 +83,14 @@ func Privileged(also ...string) error {
 	return nil
 }
 
-// The first namespaces of a machine have fixed numbers: PROC_USER_INIT_INO and PROC_PID_INIT_INO of
+// The first namespaces of a machine have fixed inodes: PROC_USER_INIT_INO and PROC_PID_INIT_INO of
 // include/linux/proc_ns.h.
 const (
 	firstUserNamespace = 0xeffffffd
 	firstPIDNamespace  = 0xeffffffc
 )
 
-// ownNamespace tells whether we are in another namespace of a kind than the machine's first.
+// ownNamespace reports whether this process is in another namespace than the machine's first. kind is "user" or "pid".
 func ownNamespace(kind string, first uint32) (bool, error) {
 	ns, err := os.Readlink("/proc/self/ns/" + kind)
 	if err != nil {
@@ -101,7 +100,7 @@ func ownNamespace(kind string, first uint32) (bool, error) {
 }
 
 // LiftMemlock raises the memlock limit where maps and programs count against it, that is before 5.11. Whether they do is
-// found by trying, so to who may not make maps at all it has nothing to say.
+// found by creating a map, so it returns nil without the privileges for that.
 func LiftMemlock() error {
 	if err := rlimit.RemoveMemlock(); err != nil && Privileged() == nil {
 		return err

@@ -12,27 +12,27 @@ import (
 	"ktrace/tracer/kallsyms"
 )
 
-// Check is one thing about the machine that decides what works.
+// Check is one property of the machine that decides what works.
 type Check struct {
 	Name   string
-	Found  string // what there is; an error's text if it could not be told
+	Found  string // its value, or an error's text
 	OK     bool
 	Impact string // what does not work, "" if OK
 	Remedy string // "" if OK, or if there is none
 }
 
-// Checks looks at what decides whether programs load and what can be known beside them, but for the kernel's types. It needs
-// no privileges and never fails: what cannot be told is a check that says so.
+// Checks checks all that decides whether programs load and which facts of the node can be read, but for the kernel's BTF. It
+// needs no privileges and never fails: an error is a check with the error's text.
 func Checks() []Check {
 	checks := checkCapabilities()
 	checks = append(checks, checkMemlock(), checkUnprivileged(), checkLockdown(), checkSELinux(), checkTracefs(), checkSymbols())
 	return append(checks, checkNamespaces()...)
 }
 
-// CannotTell is a check whose source could not be read: nobody knows that anything is wrong.
+// CannotTell is a check whose source could not be read. It is OK: nothing is known to be wrong.
 func CannotTell(name string, err error) Check { return Check{Name: name, Found: err.Error(), OK: true} }
 
-// Kernel says which kernel runs.
+// Kernel is the kernel's release and the machine's architecture.
 func Kernel() Check {
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
@@ -69,7 +69,7 @@ func checkMemlock() Check {
 	if err := unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit); err != nil {
 		return CannotTell(c.Name, err)
 	}
-	if LiftMemlock() != nil { // nil as well where it does not count
+	if LiftMemlock() != nil { // nil where the limit does not count
 		c.Found, c.OK = fmt.Sprintf("%d KiB, and not to be raised", limit.Cur>>10), false
 		c.Impact = "maps and programs do not load: this kernel counts them against the limit"
 		c.Remedy = "add CAP_SYS_RESOURCE, or set ulimit -l unlimited (LimitMEMLOCK=infinity in a systemd unit)"
@@ -77,11 +77,11 @@ func checkMemlock() Check {
 	return c
 }
 
-// checkUnprivileged tells who may use bpf(2). With any value ktrace wants CAP_BPF: tracing was never for everybody.
+// checkUnprivileged reads who may use bpf(2). ktrace needs CAP_BPF with any value: tracing programs are always privileged.
 func checkUnprivileged() Check {
 	const name = "kernel.unprivileged_bpf_disabled"
 	return checkFile(name, "/proc/sys/kernel/unprivileged_bpf_disabled", func(value string) Check {
-		meaning := map[string]string{"0": "0: unprivileged users may load some programs", "1": "1: CAP_BPF only, until the next boot", "2": "2: CAP_BPF only"}
+		meaning := map[string]string{"0": "0: unprivileged users may load BPF programs", "1": "1: CAP_BPF only, until the next boot", "2": "2: CAP_BPF only"}
 		if text, ok := meaning[value]; ok {
 			value = text
 		}
@@ -108,7 +108,7 @@ func checkLockdown() Check {
 
 const selinuxEnforce = "/sys/fs/selinux/enforce"
 
-// checkSELinux tells whether a policy is in force. It refuses bpf(2) with EACCES, whatever the capabilities.
+// checkSELinux reports whether SELinux enforces a policy. It refuses bpf(2) with EACCES, whatever the capabilities.
 func checkSELinux() Check {
 	const name = "SELinux"
 	return checkFile(name, selinuxEnforce, func(value string) Check {
@@ -124,11 +124,10 @@ func selinuxEnforces() bool {
 	return err == nil && strings.TrimSpace(string(raw)) == "1"
 }
 
-// selinuxRemedy is for whom the policy does not let use BPF. spc_t is the type that container runtimes have for those
-// that are to do all that the node's root does.
+// selinuxRemedy is for a process whose domain may not use BPF. spc_t is the type of super-privileged containers.
 const selinuxRemedy = "run in a domain that may use bpf (seLinuxOptions.type: spc_t in a pod, --security-opt label=disable in a container)"
 
-// checkFile is a check of one short file; where there is none the kernel does not know the thing.
+// checkFile is a check of one short file. Where it does not exist the kernel lacks the feature.
 func checkFile(name, path string, judge func(value string) Check) Check {
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -152,7 +151,8 @@ func checkTracefs() Check {
 	}
 }
 
-// checkSymbols looks whether the kernel names its functions, or tells us their addresses (kernel.kptr_restrict).
+// checkSymbols checks whether the kernel names functions by their addresses, or /proc/kallsyms has addresses
+// (kernel.kptr_restrict).
 func checkSymbols() Check {
 	const name = "kernel symbols"
 	if kallsyms.CanPrint() == nil {
@@ -179,7 +179,7 @@ func checkSymbols() Check {
 	}
 }
 
-// checkNamespaces looks whether we see the node's processes, and whether the node takes our capabilities for any.
+// checkNamespaces checks whether this process sees the node's processes, and whether its capabilities count on the node.
 func checkNamespaces() []Check {
 	pid := checkNamespace("pid", firstPIDNamespace, Check{
 		Name: "PID namespace", Impact: "processes that the kernel names cannot be looked up: pods are known by cgroup and address only",
@@ -192,7 +192,7 @@ func checkNamespaces() []Check {
 	return []Check{pid, user}
 }
 
-// checkNamespace is a check of one kind; own is what it says of a namespace of our own.
+// checkNamespace is the check of one kind; own is its result in another namespace than the node's.
 func checkNamespace(kind string, first uint32, own Check) Check {
 	is, err := ownNamespace(kind, first)
 	switch {

@@ -9,8 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ExplainMemlock adds the likely reason, and the remedy, where making a map or a program was not permitted though the
-// capabilities are there and the limit, which matters to this kernel, could not be raised.
+// ExplainMemlock adds ErrMemlock to EPERM if limit, which LiftMemlock returned, is not nil.
 func ExplainMemlock(err, limit error) error {
 	if limit != nil && errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("%w: %w", err, ErrMemlock)
@@ -18,7 +17,7 @@ func ExplainMemlock(err, limit error) error {
 	return err
 }
 
-// ExplainSELinux adds the likely reason, and the remedy, where access was denied though the verifier found no fault.
+// ExplainSELinux adds the likely reason and the remedy to EACCES that is not the verifier's, if SELinux enforces.
 func ExplainSELinux(err error) error { return explainSELinux(err, selinuxEnforces()) }
 
 func explainSELinux(err error, enforcing bool) error {
@@ -29,8 +28,8 @@ func explainSELinux(err error, enforcing bool) error {
 	return fmt.Errorf("%w\nSELinux is enforcing: %s", err, selinuxRemedy)
 }
 
-// PlainError is an error of cilium/ebpf without its advice to raise the memlock limit: that was done, or ErrMemlock says it
-// in words that a user knows.
+// PlainError is an error of cilium/ebpf without its advice to programmers to raise the memlock limit: ErrMemlock has the
+// advice for users.
 type PlainError struct{ Err error }
 
 // Error implements error.
@@ -38,10 +37,10 @@ func (p PlainError) Error() string {
 	return strings.ReplaceAll(p.Err.Error(), " (MEMLOCK may be too low, consider rlimit.RemoveMemlock)", "")
 }
 
-// Unwrap returns it as it was.
+// Unwrap returns Err.
 func (p PlainError) Unwrap() error { return p.Err }
 
-// ExplainLockdown adds the reason, and the remedy, to the error that nothing loads, if the kernel is locked down.
+// ExplainLockdown adds the reason and the remedy to an error of loading, if lockdown forbids to read kernel memory.
 func ExplainLockdown(err error) error {
 	if c := checkLockdown(); !c.OK {
 		return fmt.Errorf("%w\nlockdown is %s: %s; %s", err, c.Found, c.Impact, c.Remedy)

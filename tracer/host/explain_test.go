@@ -20,7 +20,7 @@ func TestSELinuxIsNamedWhereItMayHaveRefused(t *testing.T) {
 		want      bool
 	}{
 		{"denied", denied, true, true},
-		{"nobody enforces", denied, false, false},
+		{"permissive", denied, false, false},
 		{"the verifier's fault", fmt.Errorf("load program: %w", fault), true, false},
 		{"not permitted", unix.EPERM, true, false},
 	} {

@@ -11,18 +11,18 @@ import (
 // Tracefs is where tracefs is mounted.
 const Tracefs = "/sys/kernel/tracing"
 
-// TracefsRemedy is for whom tracefs is not there and who may not mount it.
+// TracefsRemedy is the remedy where tracefs is neither mounted nor can be.
 const TracefsRemedy = "mount -t tracefs tracefs /sys/kernel/tracing (in a pod, mount it from the host), or add CAP_SYS_ADMIN"
 
 // NoTracefsError is returned where tracefs is neither mounted nor can be.
 type NoTracefsError struct{ error }
 
-// Unwrap returns why.
+// Unwrap returns the cause.
 func (e NoTracefsError) Unwrap() error { return e.error }
 
-// WithTracefs runs f where tracefs is mounted: a tracepoint of the perf kind is opened by a number that only tracefs
-// tells. Where the node does not mount it, a thread does, in a mount namespace of its own that ends with the thread, so
-// the node stays as it was. That needs CAP_SYS_ADMIN; without it the error is a NoTracefsError.
+// WithTracefs runs f with tracefs mounted: perf_event_open takes a tracepoint's number, which only tracefs has. Where the
+// node does not mount tracefs, a thread mounts it in its own mount namespace, which ends with the thread, so the node is not
+// changed. That needs CAP_SYS_ADMIN; without it the error is a NoTracefsError.
 func WithTracefs(f func() error) error {
 	for _, dir := range []string{Tracefs, "/sys/kernel/debug/tracing"} {
 		if _, err := os.Stat(dir + "/events"); err == nil {
@@ -31,7 +31,7 @@ func WithTracefs(f func() error) error {
 	}
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread is not fit for others any more
+		runtime.LockOSThread() // and never unlocked, so that the thread ends with the goroutine
 		if err := mountTracefs(); err != nil {
 			done <- NoTracefsError{err}
 			return

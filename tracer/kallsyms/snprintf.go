@@ -17,10 +17,10 @@ type printer struct {
 	printed *ebpf.Map // what the program printed
 }
 
-// errNoFunction is returned for an address that is none of a function's.
+// errNoFunction is returned for an address outside of functions.
 var errNoFunction = errors.New("no function has this address")
 
-// longestName is KSYM_NAME_LEN of newer kernels, of which what follows fits beside it.
+// longestName is KSYM_NAME_LEN since 6.1. A module's name, which may follow, is cut.
 const longestName = 512
 
 func newPrinter() (*printer, error) {
@@ -31,8 +31,8 @@ func newPrinter() (*printer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("names of functions: format: %w", err)
 	}
-	defer format.Close()                    // the program keeps it
-	if err := format.Freeze(); err != nil { // else it is no constant
+	defer format.Close()                    // the program holds a reference
+	if err := format.Freeze(); err != nil { // or the verifier takes it for no constant
 		return nil, fmt.Errorf("names of functions: format: %w", err)
 	}
 	printed, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: longestName, MaxEntries: 1})
@@ -42,7 +42,7 @@ func newPrinter() (*printer, error) {
 	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Name: "name", Type: ebpf.RawTracepoint, License: "Dual BSD/GPL",
 		Instructions: asm.Instructions{
-			asm.LoadMem(asm.R6, asm.R1, 0, asm.DWord), // the address that the test run passes
+			asm.LoadMem(asm.R6, asm.R1, 0, asm.DWord), // the address, as the context of the test run
 			asm.StoreMem(asm.RFP, -8, asm.R6, asm.DWord),
 			asm.LoadMapValue(asm.R1, printed.FD(), 0),
 			asm.Mov.Imm(asm.R2, longestName),
@@ -60,7 +60,7 @@ func newPrinter() (*printer, error) {
 	return &printer{program: program, printed: printed}, nil
 }
 
-// name returns the function that an address lies in.
+// name returns the function that has an address.
 func (p *printer) name(address uint64) (string, error) {
 	if _, err := p.program.Run(&ebpf.RunOptions{Context: address}); err != nil {
 		return "", fmt.Errorf("names of functions: %w", err)
@@ -79,7 +79,7 @@ func (p *printer) name(address uint64) (string, error) {
 // close frees the program and its map.
 func (p *printer) close() error { return errors.Join(p.program.Close(), p.printed.Close()) }
 
-// CanPrint reports why the kernel cannot be asked for the names of its functions, nil if it can.
+// CanPrint returns nil if the kernel can print names of its functions, else why not.
 func CanPrint() error {
 	p, err := newPrinter()
 	if err != nil {

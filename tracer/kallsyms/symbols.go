@@ -13,19 +13,19 @@ type Symbols struct {
 	printer *printer // nil: not tried
 	failed  bool
 	table   table
-	told    map[uint64]bool
+	named   map[uint64]bool // addresses that were asked for
 }
 
 // NewSymbols returns the witness.
-func NewSymbols() *Symbols { return &Symbols{told: map[uint64]bool{}} }
+func NewSymbols() *Symbols { return &Symbols{named: map[uint64]bool{}} }
 
 // About implements decoder.Witness.
 func (s *Symbols) About(e event.Event) []event.Fact {
 	drop, ok := e.Body.(event.Drop)
-	if !ok || s.told[drop.Address] {
+	if !ok || s.named[drop.Address] {
 		return nil
 	}
-	s.told[drop.Address] = true
+	s.named[drop.Address] = true
 	name, ok := s.name(drop.Address)
 	if !ok {
 		return nil
@@ -33,7 +33,7 @@ func (s *Symbols) About(e event.Event) []event.Fact {
 	return []event.Fact{{Symbol: &event.Symbol{Address: drop.Address, Name: name}}}
 }
 
-// Close frees what asks the kernel.
+// Close frees the BPF program.
 func (s *Symbols) Close() error {
 	if s.printer == nil {
 		return nil
@@ -41,7 +41,7 @@ func (s *Symbols) Close() error {
 	return s.printer.close()
 }
 
-// name returns the function that an address lies in.
+// name returns the function that has an address.
 func (s *Symbols) name(address uint64) (string, bool) {
 	if s.printer == nil && !s.failed {
 		var err error

@@ -29,13 +29,13 @@ func TestAFunctionIsReportedOnce(t *testing.T) {
 	s := NewSymbols()
 	facts := s.About(event.Event{Body: event.Drop{Address: address}})
 	if len(facts) != 1 || facts[0].Symbol.Name != name || facts[0].Symbol.Address != address {
-		t.Errorf("told %v, want %s", facts, name)
+		t.Errorf("reported %v, want %s", facts, name)
 	}
 	if again := s.About(event.Event{Body: event.Drop{Address: address}}); again != nil {
-		t.Errorf("told again: %v", again)
+		t.Errorf("reported again: %v", again)
 	}
-	if nobody := s.About(event.Event{Body: event.Drop{Address: 8}}); nobody != nil {
-		t.Errorf("told %v of an address that is no function's", nobody)
+	if none := s.About(event.Event{Body: event.Drop{Address: 8}}); none != nil {
+		t.Errorf("reported %v of an address outside of functions", none)
 	}
 	if err := s.Close(); err != nil {
 		t.Error(err)

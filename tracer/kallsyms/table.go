@@ -11,11 +11,11 @@ import (
 	"strings"
 )
 
-// table are the functions of the kernel and of its modules, by address, read when one is first looked for. There are
-// some 100,000, in twice as many lines, for which the kernel looks one by one.
+// table are the functions of the kernel and of its modules, sorted by address. They are about 100,000, in a file of twice as
+// many lines that the kernel formats one by one, so it is read on the first lookup.
 type table struct {
 	symbols []symbol
-	modules string // those whose functions are in the table
+	modules string // whose functions are in the table
 }
 
 type symbol struct {
@@ -23,7 +23,7 @@ type symbol struct {
 	name    string
 }
 
-// find returns the function that an address lies in.
+// find returns the function that has an address.
 func (t *table) find(address uint64) (string, bool) {
 	if now := Modules(); t.symbols == nil || now != t.modules {
 		t.symbols, t.modules = readTable(), now
@@ -33,17 +33,17 @@ func (t *table) find(address uint64) (string, bool) {
 		i--
 	}
 	if i < 0 || t.symbols[i].address == 0 {
-		return "", false // before the first, or kptr_restrict hides them all
+		return "", false // before the first, or kptr_restrict hides the addresses
 	}
 	return t.symbols[i].name, true
 }
 
-// Modules names those that are loaded, and where, a line each. A rule may load one at any time, and its functions would be
-// taken for the last of the module below it.
+// Modules are the names and addresses of the loaded modules, a line each. If it changed, the table is stale: a rule may load
+// a module at any time, and its functions would be taken for the last function of the module below it.
 func Modules() string {
 	text, err := os.ReadFile("/proc/modules")
 	if err != nil {
-		return "" // a kernel that loads none
+		return "" // a kernel without modules
 	}
 	var b strings.Builder
 	for line := range strings.Lines(string(text)) {
@@ -54,7 +54,7 @@ func Modules() string {
 	return b.String()
 }
 
-// readTable reads /proc/kallsyms; none if it is not allowed to.
+// readTable reads /proc/kallsyms; nil if it may not.
 func readTable() []symbol {
 	file, err := os.Open("/proc/kallsyms")
 	if err != nil {

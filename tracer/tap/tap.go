@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	newNetnsAge = 10 * time.Second       // a namespace gets its devices within that
+	newNetnsAge = 10 * time.Second       // a new namespace gets its devices within it
 	fastResync  = 100 * time.Millisecond // between looks for devices of new namespaces
 	slowResync  = time.Second            // of others
 )
@@ -32,7 +32,7 @@ type Options struct {
 	// Spaces returns the network namespaces whose devices are watched. They must stay open while they are returned.
 	Spaces func() []*netns.Space
 	Others []*netns.Space // where else peers of devices may be
-	Say    func(string)   // tells the user, beside the output
+	Say    func(string)   // prints to the user, beside the output
 }
 
 // Tap takes whole packets at devices, as they come and go. It is of one goroutine.
@@ -72,7 +72,7 @@ func New(o Options) *Tap { return &Tap{opts: o, spaces: map[uint32]*tappedSpace{
 // Globals are the values of the object's variables.
 func (t *Tap) Globals() tracer.Globals { return tracer.TapGlobals{Snap: t.opts.Snap} }
 
-// Prepare takes note of the map that tells losses by device.
+// Prepare keeps the map of losses by device.
 func (t *Tap) Prepare(m tracer.Maps) error {
 	t.lost = m(tracer.TapProbe, tracer.TapLost)
 	return nil
@@ -106,7 +106,7 @@ func (t *Tap) About(event.Event) []event.Fact {
 	return facts
 }
 
-// Poll tells what was lost at each device.
+// Poll reports what was lost at each device.
 func (t *Tap) Poll(tracer.Maps) ([]event.Fact, error) {
 	var (
 		facts []event.Fact
@@ -134,8 +134,7 @@ func (t *Tap) device(inode, ifindex uint32) *tappedDevice {
 
 func deviceFact(d event.Device) event.Fact { return event.Fact{Device: &d} }
 
-// sync attaches to what is new and lets go of what is gone. It goes on after errors: one device must not cost the
-// others.
+// sync attaches to new devices and detaches from those that are gone. It continues after an error at one device.
 func (t *Tap) sync(now time.Time) ([]event.Fact, error) {
 	var (
 		facts []event.Fact
@@ -153,8 +152,8 @@ func (t *Tap) sync(now time.Time) ([]event.Fact, error) {
 			continue
 		}
 		s.looked = now
-		told, err := t.look(space, s)
-		facts, errs = append(facts, told...), append(errs, err)
+		more, err := t.look(space, s)
+		facts, errs = append(facts, more...), append(errs, err)
 	}
 	for inode, s := range t.spaces {
 		if !there[inode] {
@@ -218,7 +217,7 @@ func (t *Tap) ensure(d *tappedDevice) error {
 	}
 	again, err := d.at.Ensure()
 	if again {
-		t.opts.Say(fmt.Sprintf("%s: the TC program was removed, or another was attached in front of it: packets of the last second may be missing; attached again", d.Name))
+		t.opts.Say(fmt.Sprintf("%s: the TC program was removed, or another was attached in front of it; re-attached: packets of the last second may be missing", d.Name))
 	}
 	return err
 }

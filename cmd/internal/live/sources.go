@@ -47,7 +47,7 @@ func WatchNode(v View, root string) (_ View, done func() error) {
 }
 
 // WatchSyncs is the part of a view that traces syncs.
-func WatchSyncs(live *fsync.Fsync, stage *stage.Fsync, root string, limit time.Duration) View {
+func WatchSyncs(live *fsync.Watcher, stage *stage.Fsync, root string, limit time.Duration) View {
 	stage.Floor = live.Raise
 	node := procfs.New(root)
 	disks, cpus := disk.NewIOLimits(node, limit), disk.NewCPULimits(node, limit)
