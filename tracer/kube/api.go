@@ -25,7 +25,7 @@ import (
 // kubeletConfig is the kubelet's own access: enough for this node's pods, services and endpoint slices.
 const kubeletConfig = "etc/kubernetes/kubelet.conf"
 
-// apiEvery is how often the API server is asked whether it lives; what changes there comes by itself.
+// apiEvery is how often the API server is checked; changes come by the watches.
 const apiEvery = 5 * time.Second
 
 // apiSource asks the Kubernetes API for what only it knows: labels, services and what should serve them, and pods of
@@ -75,7 +75,7 @@ func (a *apiSource) config() (*rest.Config, error) {
 // run watches until the context ends.
 func (a *apiSource) run(ctx context.Context) {
 	a.ctx = ctx
-	// The library reports what goes wrong on stderr, in its own form and again and again; doctor tells it once.
+	// The library logs every error to stderr in its own form; doctor shows the last.
 	klog.LogToStderr(false)
 	klog.SetOutput(io.Discard)
 	c, err := a.config()
@@ -146,7 +146,7 @@ func (a *apiSource) watch(running *sync.WaitGroup, c *rest.RESTClient, kind stri
 	return h.HasSynced
 }
 
-// take passes on what an object says.
+// take sends an object's facts.
 func (a *apiSource) take(o any, gone bool) {
 	a.mu.Lock()
 	facts := a.known.learn(o, gone)
@@ -154,7 +154,7 @@ func (a *apiSource) take(o any, gone bool) {
 	a.pass(a.ctx, facts)
 }
 
-// beat asks whether the API lives, for doctor to say.
+// beat checks whether the API answers, for doctor.
 func (a *apiSource) beat(ctx context.Context, c *rest.RESTClient, where string) {
 	for {
 		ask, cancel := context.WithTimeout(ctx, time.Second)

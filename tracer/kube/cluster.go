@@ -16,13 +16,13 @@ import (
 // configHash is the annotation by which the API's image of a static pod names the pod: the UID that the node knows.
 const configHash = "kubernetes.io/config.hash"
 
-// cluster is what the API said so far, as far as objects of one kind mean something only with those of another.
+// cluster keeps the API's objects that mean something only together with those of other kinds.
 type cluster struct {
 	services map[string]*core.Service                       // by ns/name
 	slices   map[string]map[string]*discovery.EndpointSlice // of a service, by name
 	nodes    map[string][]netip.Addr
 	here     string                   // the name of this node, whose pods are known better otherwise
-	remote   map[string]event.PodFact // that were told of, by UID
+	remote   map[string]event.PodFact // that were emitted, by UID
 }
 
 func newCluster(node string) cluster {
@@ -35,7 +35,7 @@ func newCluster(node string) cluster {
 	}
 }
 
-// learn returns what an object says that is, or is no more.
+// learn returns the facts of an object that is there, or gone.
 func (c cluster) learn(o any, gone bool) []event.Fact {
 	switch o := o.(type) {
 	case *core.Node:
@@ -163,8 +163,8 @@ func (c cluster) endpoints(service string, p core.ServicePort) (ready, ending []
 	return ready, ending
 }
 
-// targets tells what changed of the pods that serve a service on other nodes. Of those on the host network only the
-// nodes' addresses are listed, which are nobody's alone; so as long as the nodes are not known, nothing is concluded.
+// targets returns what changed in the pods on other nodes that serve a service. Those on the host network have a node's
+// address, which they share; so until the nodes are known, nothing is emitted.
 func (c cluster) targets() []event.Fact {
 	if len(c.nodes) == 0 {
 		return nil

@@ -29,7 +29,7 @@ var criSockets = [...]string{
 	"run/cri-dockerd.sock",
 }
 
-// errNoSocket is told where no container runtime has a socket.
+// errNoSocket is returned where no container runtime has a socket.
 var errNoSocket = errors.New("no socket of a container runtime; if it is elsewhere, give it with --cri-socket")
 
 const criEvery = 10 * time.Second // without being asked

@@ -20,7 +20,7 @@ import (
 	"ktrace/tracer/kube"
 )
 
-// runtime is a container runtime that says what it is told to.
+// runtime is a container runtime with the answers of a test.
 type runtime struct {
 	cri.UnimplementedRuntimeServiceServer
 	mu         sync.Mutex

@@ -10,10 +10,10 @@ import (
 	"ktrace/decoder/pod"
 )
 
-// SelectionMaps are the maps that say what is selected; all objects share them.
+// SelectionMaps are the names of the maps with the selection; all objects share them.
 func SelectionMaps() []string { return []string{"sel_cgroups", "sel_netns", "sel_addrs"} }
 
-// filter keeps the selection maps as they should be.
+// filter writes the selection maps.
 type filter struct {
 	cgroups, netns, addrs *ebpf.Map
 	now                   pod.Sets
@@ -28,7 +28,7 @@ func (w *Watcher) Filter(find func(name string) *ebpf.Map) {
 	w.filter = &filter{cgroups: find(m[0]), netns: find(m[1]), addrs: find(m[2])}
 }
 
-// sync makes the maps say what the sets say. It goes on after errors: a full map must not lose the rest.
+// sync writes the sets into the maps. It goes on after errors: a full map must not lose the rest.
 func (f *filter) sync(want pod.Sets) error {
 	err := errors.Join(
 		apply(f.cgroups, f.now.Cgroups, want.Cgroups, func(id uint64) any { return id }),

@@ -20,15 +20,15 @@ import (
 // ErrNoCgroups is returned where no control groups are mounted.
 var ErrNoCgroups = errors.New("no cgroups below /sys/fs/cgroup: mount them, or give the node's root with --host-root, which within ip netns exec is /proc/1/root")
 
-// Hierarchy is the tree of control groups that tells pods apart. A node may have many; ids of cgroups mean something
-// only in one, so one is chosen.
+// Hierarchy is the cgroup hierarchy by which pods are identified. A node may have many; cgroup ids are unique only within
+// one, so one is chosen.
 type Hierarchy struct {
 	Root      string // where it is mounted
 	ID        int    // 0 is cgroup2
 	Subsystem int    // of version 1: the number of its controller in this kernel; -1 for cgroup2
 }
 
-// controllers of version 1 that runtimes put every container into, the likeliest first.
+// controllers of version 1 that runtimes put every container into, the most common first.
 var controllers = [...]string{"pids", "memory", "cpu", "cpuacct", "cpuset", "devices", "freezer"}
 
 // FindHierarchy picks cgroup2 if pods are there, else a version 1 hierarchy that has pods, else, on a node that has no
@@ -99,7 +99,7 @@ func (h Hierarchy) hasPods() bool {
 	return found
 }
 
-// walk calls visit with id and path of every cgroup of a pod, until it returns false. What vanishes meanwhile is passed over.
+// walk calls visit with id and path of every cgroup of a pod, until it returns false. Cgroups that are removed meanwhile are skipped.
 func (h Hierarchy) walk(visit func(id uint64, path string, ref pod.Ref) bool) {
 	_ = filepath.WalkDir(h.Root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.IsDir() {

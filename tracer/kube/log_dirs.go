@@ -51,7 +51,7 @@ var bundles = [...]string{
 	"run/containers/storage/overlay-containers/*/userdata/config.json", // CRI-O
 }
 
-// annotations are what containerd and CRI-O write into a container's configuration, by what they tell.
+// annotations are the keys of containerd and CRI-O in a container's OCI configuration.
 var annotations = struct{ podName, namespace, uid, container, kind [2]string }{
 	podName:   [2]string{"io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name"},
 	namespace: [2]string{"io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace"},
@@ -60,7 +60,7 @@ var annotations = struct{ podName, namespace, uid, container, kind [2]string }{
 	kind:      [2]string{"io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType"},
 }
 
-// bundle reads what the runtime wrote down of a container: the pod that it belongs to and its own name.
+// bundle reads the pod and the name of a container from its OCI configuration.
 func bundle(hostRoot, uid, id string) (event.PodFact, bool) {
 	for _, form := range bundles {
 		path := filepath.Join(hostRoot, strings.Replace(form, "*", id, 1))
@@ -87,7 +87,7 @@ func parseBundle(raw []byte, uid, id string) (event.PodFact, bool) {
 		return ""
 	}
 	if of := get(annotations.uid); of != "" && of != uid {
-		return event.PodFact{}, false // it says another pod: better no name than a wrong one
+		return event.PodFact{}, false // it names another pod: better no name than a wrong one
 	}
 	c := event.ContainerFact{ID: id, Name: get(annotations.container), Sandbox: get(annotations.kind) == "sandbox"}
 	if c.Sandbox {

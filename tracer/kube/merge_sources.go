@@ -12,7 +12,7 @@ import (
 	"ktrace/decoder/pod"
 )
 
-// hear takes in what sources said meanwhile. It never waits.
+// drain merges what the sources have sent. It does not wait.
 func (w *Watcher) drain() {
 	for _, s := range w.sources {
 		for {
@@ -27,7 +27,7 @@ func (w *Watcher) drain() {
 	}
 }
 
-// hearFirst waits a little for every source's first answer.
+// drainFirst waits up to answerWithin for every source's first answer.
 func (w *Watcher) drainFirst() {
 	defer w.drain() // what came with the last answer
 	enough := time.After(answerWithin)
@@ -51,8 +51,8 @@ func (w *Watcher) mergeAll(facts []event.Fact) {
 	}
 }
 
-// believe passes on what a source said, as far as it is new. What this node's kernel shows is better known than what
-// others say: they add what is not known, and change nothing that is.
+// merge emits what is new in a source's fact. This node's kernel takes precedence: sources add what it does not show, and
+// change nothing that it shows.
 func (w *Watcher) merge(f event.Fact) {
 	if f.Pod == nil {
 		w.emit(f)
@@ -73,12 +73,12 @@ func (w *Watcher) merge(f event.Fact) {
 	}
 }
 
-// seen reports whether the kernel shows the pod: a pod of virtual machines, or of another node, it does not.
+// seen reports whether the pod has cgroups here: one of virtual machines, or of another node, has none.
 func seen(p pod.Info) bool {
 	return len(p.Cgroups) > 0 || slices.ContainsFunc(p.Containers, func(c *pod.Container) bool { return len(c.Cgroups) > 0 })
 }
 
-// news leaves of a fact what is not known of the pod, and reports whether that is anything.
+// diff returns what of a fact is not known of the pod, and whether there is any.
 func (w *Watcher) diff(p pod.Info, f event.PodFact) (event.PodFact, bool) {
 	if p.Name != "" && !pod.Better(f.Source, p.Sources["name"]) {
 		f.Namespace, f.Name = "", ""
@@ -114,7 +114,7 @@ func find(p pod.Info, container string) *pod.Container {
 	return nil
 }
 
-// Sources returns how the sources of facts fare.
+// Sources returns the state of each source.
 func (w *Watcher) Sources() []SourceState {
 	states := []SourceState{{Name: "cgroup", Where: w.Root, Answered: w.walked}, w.logState()}
 	for _, s := range w.sources {
@@ -123,7 +123,7 @@ func (w *Watcher) Sources() []SourceState {
 	return states
 }
 
-// logState is how the kubelet's log directories fare: they are looked at when a pod is new.
+// logState is that of the kubelet's log directories, which are read when a pod is new.
 func (w *Watcher) logState() SourceState {
 	s := SourceState{Name: "log", Where: filepath.Join(w.opts.HostRoot, logDir), Impact: "names of pods come from the runtime or the API only"}
 	if _, err := os.ReadDir(s.Where); err != nil {

@@ -14,42 +14,42 @@ import (
 	"ktrace/tracer/procfs"
 )
 
-// held is a pod's network namespace, kept open so that its number stays the pod's as long as events can have it.
+// podNetns is a pod's network namespace, kept open so that its inode number is not reused while events can have it.
 type podNetns struct {
 	*netns.Space
 	ended        time.Time // when the pod's last container was gone; zero while one runs
-	withoutAddrs time.Time // when it had no address of the pod any more
+	withoutAddrs time.Time // since when it has no address of the pod
 }
 
 const (
-	gracePeriod    = 500 * time.Millisecond // how long a namespace is kept open after its addresses
-	gracePeriodMax = 10 * time.Second       // how long after its pod: a plugin may leave the device to the namespace's end
+	gracePeriod    = 500 * time.Millisecond // how long a namespace is kept open after its addresses are removed
+	gracePeriodMax = 10 * time.Second       // the same after its pod: a CNI plugin may leave the device in the namespace
 	releaseEvery   = 10 * time.Millisecond  // how late the end of an address may be noticed
 )
 
-// shared reports whether a namespace is nobody's own: the node's, and the machine's where that is not the same, as in a
-// node within a namespace or for a ktrace within a pod.
+// shared reports whether a namespace belongs to no single pod: the node's, or the machine's, which is another if the node
+// is itself in a network namespace, or ktrace in a pod.
 func (w *Watcher) shared(inode uint32) bool {
 	return inode == w.home.Inode || slices.Contains(w.machine, inode)
 }
 
-// wantsNetns reports whether the pod's namespace is to be found: a pod keeps the one that its sandbox has, whatever
-// namespaces its processes make for themselves.
+// wantsNetns reports whether the pod's namespace is not known yet: it is the sandbox's, whatever namespaces the pod's
+// processes make.
 func (w *Watcher) wantsNetns(p pod.Info) bool {
 	s := w.netns[p.UID]
 	return s == nil || !s.ended.IsZero()
 }
 
-// hold opens the namespace of a process of a pod and tells what is in it.
+// keepNetns opens the namespace of a pod's process and emits its addresses.
 func (w *Watcher) keepNetns(uid string, p procfs.Process, inode uint32) {
 	w.releaseEnded(0) // the last one that had the addresses may have lost them just now
 	s, err := netns.Open(p.NamespacePath("net"))
 	if err == nil && s.Inode != inode {
-		_ = s.Close() // it has moved on; the next one will be as good
+		_ = s.Close() // it has moved to another; the pod's next process will do
 		err = fmt.Errorf("namespace %d", s.Inode)
 	}
 	if err != nil {
-		w.emitPod(event.PodFact{UID: uid, Source: "cgroup", Netns: inode, At: w.began[uid]}) // the process was too short
+		w.emitPod(event.PodFact{UID: uid, Source: "cgroup", Netns: inode, At: w.began[uid]}) // the process has ended
 		return
 	}
 	w.releaseNetns(uid)
@@ -59,7 +59,7 @@ func (w *Watcher) keepNetns(uid string, p procfs.Process, inode uint32) {
 	w.emitPod(f)
 }
 
-// network returns the addresses of a namespace, and tells of its veths.
+// network returns the addresses of a namespace, and emits its veths.
 func (w *Watcher) network(s *netns.Space) (addrs []netip.Addr) {
 	devices, err := s.Devices(w.home)
 	if err != nil {
@@ -107,15 +107,15 @@ func (w *Watcher) completeNetwork(p pod.Info) {
 	}
 }
 
-// starting reports whether a process is the runtime's, which has yet to join the container's namespaces.
+// starting reports whether a process is still the runtime's, before it joins the container's namespaces.
 func starting(p procfs.Process) bool {
 	comm := p.Comm()
 	return strings.HasPrefix(comm, "runc") || strings.HasPrefix(comm, "crun")
 }
 
-// release looks after pods that ended, unless it did so just now. The namespace outlives the last container: the kernel
-// answers for its addresses until the network plugin takes the device away, which takes seconds on a busy node. Then they
-// are nobody's, and soon the number may be another's.
+// releaseEnded closes the namespaces of pods that ended, at most once in the time given. A namespace outlives the last
+// container: the kernel answers for its addresses until the CNI plugin removes the device, which takes seconds on a busy
+// node. Then others may get the addresses and, once it is closed, the inode number.
 func (w *Watcher) releaseEnded(every time.Duration) {
 	now := time.Now()
 	if w.ending == 0 || now.Sub(w.released) < every {

@@ -8,11 +8,11 @@ import (
 	"ktrace/decoder/event"
 )
 
-// answerWithin is how long any answer of a container runtime, and the first of every source, is waited for. Nothing
-// else waits.
+// answerWithin is the timeout for an answer of the container runtime, and for the first of every source. Nothing else
+// waits.
 const answerWithin = 300 * time.Millisecond
 
-// SourceState is how a source of facts fares.
+// SourceState is whether a source of facts answers.
 type SourceState struct {
 	Name     string    `json:"source"`          // log, cri, api
 	Where    string    `json:"where,omitempty"` // a socket, a server, a directory
@@ -21,7 +21,7 @@ type SourceState struct {
 	Impact   string    `json:"impact,omitempty"` // what is not known without it
 }
 
-// source asks somebody who may be slow, wrong or gone, beside the tracing. What it learns is fetched without waiting.
+// source queries, in a goroutine of its own, a component that may be slow, wrong or gone. Its facts are read without waiting.
 type source struct {
 	facts chan []event.Fact
 	kick  chan struct{} // there is something new to ask about
@@ -53,14 +53,14 @@ func (s *source) note(where string, err error) {
 	}
 }
 
-// answered notes an attempt and passes on what it brought. With the first, nobody waits any more.
+// answered notes an attempt and sends its facts. After the first, tried is closed.
 func (s *source) answered(ctx context.Context, where string, facts []event.Fact, err error) {
 	s.note(where, err)
 	s.pass(ctx, facts)
 	s.once.Do(func() { close(s.tried) })
 }
 
-// pass hands facts over, when there is room.
+// pass sends facts, when there is room.
 func (s *source) pass(ctx context.Context, facts []event.Fact) {
 	if len(facts) == 0 {
 		return

@@ -12,7 +12,7 @@ import (
 // ErrElsewhere is returned for a selection whose pods all run on other nodes.
 var ErrElsewhere = errors.New("not on this node")
 
-// announce says that a selection by pod found nothing yet. It fails with ErrElsewhere if the API knows better.
+// announce says that a selection matches no pod yet. It fails with ErrElsewhere if the API lists matching pods elsewhere.
 func (w *Watcher) announce() error {
 	here, elsewhere := w.selected()
 	if !w.opts.Selector.Pods() || len(here) > 0 {
@@ -29,7 +29,7 @@ func (w *Watcher) announce() error {
 
 func remote(p pod.Info) bool { return p.Node != "" }
 
-// welcome says that the wait is over.
+// announceFound says which pods match after announce said that none does.
 func (w *Watcher) announceFound() {
 	if !w.waits {
 		return

@@ -21,33 +21,33 @@ type Options struct {
 	CRISocket  string       // of the container runtime; "" looks at the usual places
 	Kubeconfig string       // for the API; "" takes a pod's own access, or the kubelet's
 	Selector   pod.Selector // what the kernel is to filter by
-	Say        func(string) // tells the user, beside the output
+	Say        func(string) // shows the user a line on stderr
 }
 
-// Watcher knows the pods of this node and tells of them. It is a decoder.Witness. It is of one goroutine.
+// Watcher keeps the pods of this node and emits what changes. It is a decoder.Witness, and not safe for concurrent use.
 type Watcher struct {
 	Hierarchy
 	opts     Options
 	node     *procfs.FS
 	home     *netns.Space
 	machine  []uint32                 // inodes of the network namespaces of the machine's first process and of its kernel
-	index    *pod.Index               // of what was told
+	index    *pod.Index               // of what was emitted
 	paths    map[string]string        // of containers' cgroups, by id
 	netns    map[string]*podNetns     // by the pod's UID
 	began    map[string]time.Duration // since boot: when the pod, by its UID, was first in a namespace of its own
-	emitted  []event.Fact             // in this call
+	emitted  []event.Fact             // in this call, and not yet returned
 	filter   *filter
 	walked   time.Time
 	ending   int // namespaces that are held and whose pods ended
 	released time.Time
-	waits    bool // the user was told that no pod matches yet
+	waits    bool // Say was called: no pod matches yet
 	sources  []*source
 	runtime  *runtimeSource
 	api      *apiSource
-	stop     func() // ends what asks the sources
+	stop     func() // ends the goroutines of the sources
 }
 
-// walkEvery is how often to look for what the cgroup events, which may be lost, did not say.
+// walkEvery is how often the cgroups are walked: their events may be lost.
 const walkEvery = 5 * time.Second
 
 // NewWatcher finds where this node keeps its pods. Close it.
@@ -80,7 +80,7 @@ func NewWatcher(o Options) (*Watcher, error) {
 	w.api = newAPISource(o.HostRoot, o.Kubeconfig, o.Node)
 	w.sources = []*source{w.runtime.source, w.api.source}
 	w.emit(event.Fact{Node: &event.Node{Netns: home.Inode}})
-	w.emitted = nil // the tracer tells it
+	w.emitted = nil // the tracer emits it
 	return w, nil
 }
 
@@ -92,7 +92,7 @@ func (w *Watcher) Globals() []tracer.Globals {
 	}
 }
 
-// Begin returns what there is, and begins to ask those who may know more.
+// Begin returns the pods that there are, and starts the sources.
 func (w *Watcher) Begin() ([]event.Fact, error) {
 	w.ask()
 	w.walkAll()
@@ -105,7 +105,7 @@ func (w *Watcher) Begin() ([]event.Fact, error) {
 	return facts, errors.Join(err, w.choose()) // a namespace is selected without a pod
 }
 
-// ask starts what asks the sources.
+// ask starts the goroutines of the sources.
 func (w *Watcher) ask() {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -143,7 +143,7 @@ func (w *Watcher) observe(e event.Event, c event.Cgroup) {
 	}
 }
 
-// Poll returns what became known without an event, and lets go of what ended.
+// Poll returns what became known without an event.
 func (w *Watcher) Poll() ([]event.Fact, error) {
 	if time.Since(w.walked) >= walkEvery {
 		w.walkAll()
@@ -171,7 +171,7 @@ func (w *Watcher) Spaces() []*netns.Space {
 	return spaces
 }
 
-// Close lets go of everything.
+// Close ends the sources and closes the namespaces.
 func (w *Watcher) Close() error {
 	if w.stop != nil {
 		w.stop()
@@ -182,7 +182,7 @@ func (w *Watcher) Close() error {
 	return w.home.Close()
 }
 
-// tell notes a fact, here and for the stream.
+// emit adds a fact to the index, and to what is returned to the stream.
 func (w *Watcher) emit(f event.Fact) {
 	w.index.Observe(event.Event{Header: event.Header{Time: bootTime()}, Body: f})
 	w.emitted = append(w.emitted, f)
@@ -190,7 +190,7 @@ func (w *Watcher) emit(f event.Fact) {
 
 func (w *Watcher) emitPod(f event.PodFact) { w.emit(event.Fact{Pod: &f}) }
 
-// take hands over what was told and has the kernel select what follows from it.
+// take returns the facts that were emitted, after the kernel's selection follows them.
 func (w *Watcher) take() ([]event.Fact, error) {
 	facts := w.emitted
 	w.emitted = nil
@@ -201,7 +201,7 @@ func (w *Watcher) take() ([]event.Fact, error) {
 	return facts, w.choose()
 }
 
-// choose has the kernel select what the selection means now.
+// choose writes what matches the selection now into the kernel's maps.
 func (w *Watcher) choose() error {
 	if w.filter == nil {
 		return nil
@@ -232,7 +232,7 @@ func (w *Watcher) walkAll() {
 	}
 }
 
-// found takes in a cgroup that was not known.
+// found handles a cgroup that is new.
 func (w *Watcher) found(id uint64, path string, ref pod.Ref) {
 	f := event.PodFact{UID: ref.UID, Source: "cgroup"}
 	if named, ok := logNames(w.opts.HostRoot, ref.UID); ok && w.nameless(ref.UID) {
@@ -253,8 +253,8 @@ func (w *Watcher) found(id uint64, path string, ref pod.Ref) {
 	}
 }
 
-// label asks the runtime for a pod's labels as soon as a container begins, if they decide what is selected: when they
-// come by themselves, the first packets are gone.
+// label asks the runtime for a pod's labels as soon as a container begins, if the selection is by labels: the runtime's
+// next list comes after the first packets.
 func (w *Watcher) label(uid string) {
 	if p, _ := w.index.Pod(uid); p.Labels != nil || !w.opts.Selector.ByLabels() {
 		return
@@ -283,7 +283,7 @@ func (w *Watcher) nameContainer(uid, id string) bool {
 	return ok
 }
 
-// nameContainerNow asks the runtime itself if its files say nothing: the container may have ended before this was read.
+// nameContainerNow also asks the runtime itself: the container and its files may be gone already.
 func (w *Watcher) nameContainerNow(uid, id string) {
 	if w.nameContainer(uid, id) {
 		return
@@ -293,7 +293,7 @@ func (w *Watcher) nameContainerNow(uid, id string) {
 	}
 }
 
-// left takes in that a cgroup is no more. With its last container a pod's network ends, though its cgroup may stay.
+// left handles a removed cgroup. With its last container a pod's network ends, though its cgroup may stay.
 func (w *Watcher) left(id uint64, ref pod.Ref) {
 	gone := event.PodFact{UID: ref.UID, Source: "cgroup", Gone: true}
 	if ref.Nested {
@@ -311,7 +311,7 @@ func (w *Watcher) left(id uint64, ref pod.Ref) {
 		return
 	}
 	switch s := w.netns[ref.UID]; {
-	case s == nil && (p.Netns != 0 || len(p.Addrs) > 0): // not held, so nothing tells when they are another's
+	case s == nil && (p.Netns != 0 || len(p.Addrs) > 0): // not open, so it is not known when others get them
 		w.emitPod(event.PodFact{UID: ref.UID, Source: "cgroup", Netns: p.Netns, Addrs: p.Addrs, Gone: true})
 	case s != nil && s.ended.IsZero():
 		s.ended = time.Now()
@@ -333,7 +333,7 @@ func alive(p pod.Info) bool {
 	return false
 }
 
-// entered takes in that a process runs in a pod's cgroup and in a network namespace.
+// entered handles a process that runs in a pod's cgroup and in a network namespace.
 func (w *Watcher) entered(e event.Event, path string) {
 	uid, id, ok := w.index.Owner(e.Cgroup)
 	if !ok {
@@ -357,8 +357,8 @@ func (w *Watcher) entered(e event.Event, path string) {
 	}
 }
 
-// pathNow is the path of an event's cgroup, "" if it cannot be known any more: the process may have been moved meanwhile,
-// as a runtime's child begins in the runtime's own cgroup.
+// pathNow is the path of an event's cgroup, "" if the process was moved meanwhile: a runtime's child begins in the
+// runtime's own cgroup.
 func (w *Watcher) pathNow(e event.Event) string {
 	path, _ := w.pathOf(w.node.Process(e.PID))
 	if id, err := w.idOf(path); err != nil || id != e.Cgroup {

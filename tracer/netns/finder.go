@@ -13,7 +13,7 @@ import (
 )
 
 // Finder finds the network namespaces of a node by their inode numbers: through the files that hold one open and through
-// processes. It holds none of them open itself, for a pod's devices must go when the pod does. It is for one goroutine.
+// processes. It keeps none of them open: a pod's devices must go when the pod does. It is not safe for concurrent use.
 type Finder struct {
 	node   *procfs.FS
 	paths  map[uint32]string
@@ -25,7 +25,7 @@ const (
 	maxMissed = 1024            // remembered at a time
 )
 
-// ErrGone is returned for a namespace that nothing leads to: its last process ended and no mount holds it.
+// ErrGone is returned for a namespace without a process or mount that it could be opened by.
 var ErrGone = errors.New("network namespace is gone or cannot be entered")
 
 // NewFinder returns a Finder of the namespaces of a node.
@@ -36,7 +36,7 @@ func NewFinder(node *procfs.FS) *Finder {
 // Node is the node whose namespaces are found.
 func (f *Finder) Node() *procfs.FS { return f.node }
 
-// Open opens a namespace by its number. The error is ErrGone if it is not found.
+// Open opens a namespace by its inode number. The error is ErrGone if it is not found.
 func (f *Finder) Open(inode uint32) (*Space, error) {
 	if s := f.at(inode); s != nil {
 		return s, nil
@@ -86,8 +86,8 @@ func (f *Finder) look() {
 	}
 }
 
-// all yields what stands for network namespaces: first the files that hold one open, then those of the processes. More
-// than one may stand for the same.
+// all yields the files of network namespaces: first bind mounts, then those of the processes. More than one may be of the
+// same.
 func (f *Finder) all() iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, held := range []string{"run/netns/*", "run/docker/netns/*"} {

@@ -1,4 +1,4 @@
-// Package netns looks into network namespaces: which one a process is in, and what devices and addresses there are.
+// Package netns finds and enters network namespaces, and reads their devices and addresses.
 package netns
 
 import (
@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Inode returns the number by which the kernel knows the network namespace at path: /proc/PID/ns/net or a bind mount
-// of it. The number is used again once the namespace is gone; hold it open where that matters.
+// Inode returns the inode number of the network namespace at path: /proc/PID/ns/net or a bind mount
+// of it. The number is reused once the namespace is gone; keep it open where that matters.
 func Inode(path string) (uint32, error) {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
@@ -20,16 +20,16 @@ func Inode(path string) (uint32, error) {
 	return uint32(st.Ino), nil
 }
 
-// Space is a network namespace held open: as long as it is, its number is not used again.
+// Space is an open network namespace: until it is closed its inode number is not reused.
 type Space struct {
 	Inode uint32
 	file  *os.File
 }
 
-// ErrNone is returned for a path that leads to something else than a network namespace.
+// ErrNone is returned for a path that is no network namespace.
 var ErrNone = errors.New("is no network namespace")
 
-// Open holds the namespace at path.
+// Open opens the namespace at path.
 func Open(path string) (*Space, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -47,7 +47,7 @@ func Open(path string) (*Space, error) {
 	return &Space{Inode: uint32(st.Ino), file: file}, nil
 }
 
-// Close lets go of the namespace.
+// Close closes the namespace.
 func (s *Space) Close() error { return s.file.Close() }
 
 // Do runs f in the namespace: sockets that f opens belong to it. f must start no goroutines. It needs CAP_SYS_ADMIN,
@@ -58,8 +58,8 @@ func (s *Space) Do(f func() error) error {
 	return <-done
 }
 
-// enter takes its thread to the namespace and back. One that cannot come back stays locked, and so ends with the
-// goroutine: nobody else ever runs on it.
+// enter moves its thread to the namespace and back. A thread that cannot go back stays locked, and so ends with the
+// goroutine.
 func (s *Space) enter(f func() error) error {
 	runtime.LockOSThread()
 	home, err := os.Open("/proc/thread-self/ns/net")

@@ -34,7 +34,7 @@ func TestDevicesOfANamespaceAndWhereTheirPeersAre(t *testing.T) {
 		t.Errorf("type %q, MTU %d", eth0.Type, eth0.MTU)
 	}
 	if stranger := find(t, inPod, "eth0"); stranger.PeerNetns != 0 {
-		t.Errorf("peer's namespace %d, though nobody told which there are", stranger.PeerNetns)
+		t.Errorf("peer's namespace %d, though no others were given", stranger.PeerNetns)
 	}
 }
 

@@ -8,12 +8,12 @@ import (
 	"ktrace/decoder/event"
 )
 
-// backends is what rules translate to, so that a packet that went elsewhere, or that two systems of rules may have
-// translated, has them read anew.
+// backends are what the rules translate to. A packet that was translated to another, or that rules of two systems
+// match, has the rules read again.
 type backends struct {
 	served map[served]bool
 	twice  map[portal]bool // has rules of several systems that differ, and was not asked about since that was seen
-	next   time.Time       // not before are rules read without an event
+	next   time.Time       // before this, rules are read only for an event
 }
 
 // portal is a service's address and port in the rules of a namespace.
@@ -28,14 +28,13 @@ type served struct {
 	backend netip.AddrPort
 }
 
-// How often rules are read without an event: seldom, and where reading takes long, so that it takes one part in so many of
-// the time.
+// How often rules are read without an event: every rulesEvery, or less often if that takes more than 1/rulesShare of the time.
 const (
 	rulesEvery = 5 * time.Second
 	rulesShare = 100
 )
 
-// learn takes in all that the rules of all namespaces say.
+// learn takes the services of the rules of all namespaces.
 func (b *backends) learn(known map[serviceKey]event.ServiceFact) {
 	*b = backends{served: map[served]bool{}, twice: map[portal]bool{}, next: b.next}
 	first := map[portal]event.ServicePort{}
@@ -54,8 +53,8 @@ func (b *backends) learn(known map[serviceKey]event.ServiceFact) {
 	}
 }
 
-// misdirected holds for a packet of a flow that is translated to a backend which the rules, as they were read last, do not
-// name, or in which rules of several systems do not agree.
+// misdirected reports whether a packet was translated to a backend that the rules, as read last, do not name, or on which
+// rules of several systems disagree.
 func misdirected(w *Enricher, e event.Event) bool {
 	c := e.Body.(event.Hop).Conntrack
 	if !c.DNAT() || e.Packet == nil || !w.ruled[e.Netns] || e.Packet.Flow() != c.Reply.Reverse() {
@@ -69,7 +68,7 @@ func misdirected(w *Enricher, e event.Event) bool {
 	return w.isService(at.to.Addr()) && !w.backends.served[served{at, c.Reply.Src}]
 }
 
-// translation asks what the rules do for a translated packet as it was before.
+// translation looks up what the rules do with a translated packet as it was before.
 func (w *Enricher) translation(e event.Event) []event.Fact {
 	p := *e.Packet
 	was := e.Body.(event.Hop).Conntrack.Original
@@ -78,7 +77,7 @@ func (w *Enricher) translation(e event.Event) []event.Fact {
 	return append(w.reader.ServiceRules(e), w.newServices(e.Netns)...)
 }
 
-// changes reports what changed of the rules for services while nothing asked for them.
+// changes returns what changed in the rules for services without an event that needs them.
 func (w *Enricher) changes() []event.Fact {
 	if time.Now().Before(w.backends.next) {
 		return nil

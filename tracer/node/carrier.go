@@ -9,8 +9,8 @@ import (
 	"ktrace/tracer/netlink"
 )
 
-// noCarrier asks whether a device of the thread's namespace could not send a packet: it is down, or its other end is. Such a device
-// has another queue than the kernel lists, which drops all, and no neighbours.
+// noCarrier reports whether a device of the thread's namespace is down or without carrier. Such a device drops all packets,
+// whatever its qdisc, and has no neighbours.
 func noCarrier(ifindex uint32) (down bool, err error) {
 	c, err := netlink.Dial(unix.NETLINK_ROUTE)
 	if err != nil {

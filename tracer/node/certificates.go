@@ -21,7 +21,7 @@ import (
 
 // Certificates asks servers for their certificates, where a client ended a handshake and they were encrypted: by a
 // handshake of its own, from the same network namespace, for the same name, as people do with openssl s_client. Nothing
-// is sent after it. It is a decoder.Witness, and of one goroutine.
+// is sent after it. It is a decoder.Witness, and not safe for concurrent use.
 type Certificates struct {
 	o       *Reader
 	tracker *trace.Tracker
@@ -43,7 +43,7 @@ const (
 	maxServers = 1024            // remembered
 )
 
-// NewCertificates returns a witness that finds namespaces by the Observer.
+// NewCertificates returns one that finds namespaces by the Reader.
 func NewCertificates(o *Reader) *Certificates {
 	return &Certificates{o: o, tracker: trace.NewTracker(), asked: map[inquired]time.Time{}, answers: make(chan event.Certificates, maxAsking)}
 }
@@ -118,7 +118,7 @@ func (i inquiry) run() event.Certificates {
 	defer cancel()
 	chain, port, err := i.shake(ctx)
 	select {
-	case i.bound <- 0: // it did not come so far
+	case i.bound <- 0: // it ended before
 	default:
 	}
 	i.about.Chain, i.about.Port = chain, port
@@ -154,7 +154,7 @@ func (i inquiry) shake(ctx context.Context) (chain [][]byte, port uint16, err er
 		},
 	}
 	err = tls.Client(conn, config).HandshakeContext(ctx)
-	if tcp, ok := conn.(*net.TCPConn); ok { // what the server still says is read, lest it be answered by a reset
+	if tcp, ok := conn.(*net.TCPConn); ok { // what the server still sends is read: unread data would make the kernel answer with a reset
 		_ = tcp.CloseWrite()
 		_, _ = io.Copy(io.Discard, tcp)
 	}

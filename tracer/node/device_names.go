@@ -8,7 +8,7 @@ import (
 	"ktrace/tracer/netns"
 )
 
-// Devices is the decoder.Witness that names the devices which events refer to, of whatever namespace.
+// DeviceNames is the decoder.Witness that names the devices which events refer to, of whatever namespace.
 type DeviceNames struct {
 	finder *netns.Finder
 	known  map[event.Question]bool // of a question only namespace and device
@@ -18,15 +18,15 @@ type DeviceNames struct {
 // missedAgain is how soon a device that was not found is looked for again, by the events' clock.
 const missedAgain = time.Second
 
-// maxDevices is how many are remembered, fewer than stage.Names does: it is told all of them again before it forgets.
+// maxDevices is how many are remembered, fewer than stage.Names does: all are emitted again before it forgets them.
 const maxDevices = bounded.MapSize / 4
 
-// NewDevices returns the witness.
+// NewDeviceNames returns one of the namespaces that a Finder finds.
 func NewDeviceNames(spaces *netns.Finder) *DeviceNames {
 	return &DeviceNames{finder: spaces, known: map[event.Question]bool{}, missed: map[event.Question]time.Time{}}
 }
 
-// About implements decoder.Witness. The first event of a namespace tells all its devices.
+// About implements decoder.Witness. With the first event of a namespace it returns all its devices.
 func (d *DeviceNames) About(e event.Event) []event.Fact {
 	q := event.Question{Netns: e.Netns, Ifindex: e.Ifindex}
 	if e.Netns == 0 || e.Ifindex == 0 || d.known[q] || e.Time.Sub(d.missed[q]) < missedAgain {
@@ -36,7 +36,7 @@ func (d *DeviceNames) About(e event.Event) []event.Fact {
 		clear(d.known)
 		clear(d.missed)
 	}
-	d.missed[q] = e.Time // names are worth no failure; what is unknown keeps its number
+	d.missed[q] = e.Time // no error: a device without a name keeps its number
 	space, err := d.finder.Open(e.Netns)
 	if err != nil {
 		return nil

@@ -37,8 +37,8 @@ func (o *Reader) devices(inode uint32) (devices []event.Device, err error) {
 	return n.Devices(others...)
 }
 
-// atFarEnd reports the devices of a packet's namespace, and which way the namespace at the other end of its veth has for
-// it: a packet that came was sent from there, one that could not leave would arrive there.
+// atFarEnd returns the devices of a packet's namespace, and the packet's route in the namespace at the other end of its
+// veth: a received packet was sent from there, one that could not leave would arrive there.
 func (w *Enricher) atFarEnd(e event.Event, arrives bool) []event.Fact {
 	facts := w.reader.Devices(e.Netns)
 	if e.Packet == nil {

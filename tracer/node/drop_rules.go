@@ -19,7 +19,7 @@ func (s *netnsState) refresh() error {
 	})
 }
 
-// rebase takes what the rules have counted until now as what stood before.
+// rebase makes the counters of now the baseline.
 func (s *netnsState) rebase() error {
 	return s.Do(func() error {
 		s.readBase()
@@ -38,14 +38,14 @@ func (s *netnsState) readRules() {
 	s.read = begin
 }
 
-// readBase is called in the namespace. A drop meanwhile may be in the counters already and is counted as one after them
-// all the same: then a rule rises too little, and is blamed with less confidence than it deserves.
+// readBase is called in the namespace. A drop meanwhile may be in the baseline and is still counted after it: then a
+// rule's counter rises by less than its drops, and its confidence is lower.
 func (s *netnsState) readBase() {
 	s.readRules()
 	s.base, s.based, s.drops = s.rules.Counts(), s.read, map[event.Question]uint64{}
 }
 
-// complete asks until no set is wanting whose elements could be read.
+// complete repeats ask until it wants no more sets, or those left cannot be read.
 func (s *netnsState) complete(ask func() []*ruleset.Set) error {
 	for range setsRounds {
 		wanted := ask()
@@ -59,7 +59,7 @@ func (s *netnsState) complete(ask func() []*ruleset.Set) error {
 	return nil
 }
 
-// Baseline reads the counters of a namespace, so that what rises later is told from what stood before.
+// Baseline reads the counters of a namespace, to which later ones are compared.
 func (o *Reader) Baseline(inode uint32) []event.Fact {
 	return o.in(inode, "rules", func(s *netnsState) ([]event.Fact, error) {
 		s.readBase()
@@ -93,7 +93,7 @@ func (o *Reader) Services(inode uint32) []event.Fact {
 	return facts
 }
 
-// ruled returns the namespace with rules in hand that were read after the time given, since boot.
+// ruled returns the namespace's state with rules that were read after the time given, since boot.
 func (o *Reader) ruled(inode uint32, after time.Duration) (*netnsState, error) {
 	s, err := o.state(inode)
 	if err == nil && (s.rules == nil || s.read <= after) {
@@ -102,7 +102,7 @@ func (o *Reader) ruled(inode uint32, after time.Duration) (*netnsState, error) {
 	return s, err
 }
 
-// ServiceRules tells what the rules of the packet's namespace do for its destination.
+// ServiceRules returns what the rules of the packet's namespace do with its destination.
 func (o *Reader) ServiceRules(e event.Event) []event.Fact {
 	p, ok := ruleset.FromEvent(e)
 	if !ok {
@@ -134,15 +134,15 @@ func (o *Reader) Dropped(e event.Event) {
 	}
 }
 
-// at is when an event happened, since boot: a witness is asked before the stream adds the wall clock.
+// at is when an event happened, since boot: the stream adds the wall clock after this lookup.
 func at(e event.Event) time.Duration { return time.Duration(e.Time.UnixNano()) }
 
-// covers is whether the event came after the counters were read.
+// covers reports whether the event came after the counters were read.
 func (s *netnsState) covers(e event.Event) bool {
 	return s.base != nil && at(e) > s.based
 }
 
-// Blame names the rules that may have dropped the packet of an event.
+// DropRules returns the rules that may have dropped the packet of an event.
 func (o *Reader) DropRules(e event.Event) []event.Fact {
 	p, ok := ruleset.FromEvent(e)
 	if !ok {
@@ -209,11 +209,11 @@ func place(c *ruleset.Case, ifindex uint32) error {
 	return nil
 }
 
-// local is whether an address is of this namespace.
+// local reports whether an address is of this namespace.
 func local(a netip.Addr) (bool, error) {
 	r, err := route(routeQuery{dst: a})
 	if err != nil {
-		return false, fmt.Errorf("whose is %s: %w", a, err)
+		return false, fmt.Errorf("is %s local: %w", a, err)
 	}
 	return r.Type == "local", nil
 }

@@ -14,9 +14,9 @@ import (
 	"ktrace/decoder/stage"
 )
 
-// Witness asks about the node what an event needs to be explained, and tells it before the event. Where asking costs
-// too much just then, the answer follows with a later event or tick, within half a second as a rule. It is a
-// decoder.Witness and belongs behind those that tell the names of places in the kernel. It is of one goroutine.
+// Enricher looks up on the node what explains an event, and emits it as facts before the event. A lookup that would take
+// more than its share of time is deferred: its facts follow with a later event or tick, usually within half a second. It
+// is a decoder.Witness, comes after the one that names kernel symbols, and is not safe for concurrent use.
 type Enricher struct {
 	reader   *Reader
 	rows     []row
@@ -33,7 +33,7 @@ type Enricher struct {
 	tunnels  map[ownDevice]bool
 	silent   map[uint32]bool // namespaces with a tunnel's device that is down
 	own      map[ownKey]bool // whether an address is the namespace's, for a second
-	free     time.Time       // not before is the next question asked
+	free     time.Time       // before this no lookup is made
 }
 
 type serviceKey struct {
@@ -54,39 +54,39 @@ type asked struct {
 	about event.Question
 }
 
-// late is a question that was put off.
+// deferred is a lookup that was put off.
 type deferred struct {
 	event event.Event // the newest that raised it
 	since time.Time
-	owed  bool // it was never answered, and whoever judges was told to wait
+	owed  bool // it was never answered, and PutOff was emitted for it: rules wait
 }
 
 const (
-	againAfter = 500 * time.Millisecond // the same question is asked no more often
-	share      = 3                      // asking takes at most one part in so many of the time
-	pollFor    = 250 * time.Millisecond // of asking what was put off, once a second whatever it costs
+	againAfter = 500 * time.Millisecond // before the same lookup is made again
+	share      = 3                      // lookups take at most 1/share of wall time
+	pollFor    = 250 * time.Millisecond // once a second, for deferred lookups, whatever their share
 	maxPolled  = 256                    // namespaces whose counters are read every second
-	pollAfter  = 10 * time.Second       // without trouble, a namespace is not looked at every second
-	maxAsked   = 8192                   // questions remembered
-	maxPending = 1024                   // questions put off
+	pollAfter  = 10 * time.Second       // without an event to explain, before a namespace is no longer read every second
+	maxAsked   = 8192                   // lookups remembered
+	maxPending = 1024                   // lookups deferred
 	quietFor   = 2 * time.Second        // without drops, before counters are compared with newer ones
 )
 
-// NewWitness returns a Witness that asks the Observer.
+// NewEnricher returns an Enricher that looks up by the Reader.
 func NewEnricher(o *Reader) *Enricher {
 	return &Enricher{reader: o, rows: table(), names: stage.NewNames(), asked: map[asked]time.Time{}, pending: map[asked]deferred{},
 		seen: map[uint32]bool{}, services: map[netip.Addr]bool{}, ruled: map[uint32]bool{}, emitted: map[serviceKey]event.ServiceFact{}, own: map[ownKey]bool{},
 		silent: map[uint32]bool{}, tunnels: map[ownDevice]bool{}}
 }
 
-// Close ends the asking: what was put off is dropped. No namespace is held open between two questions.
+// Close drops deferred lookups. No namespace is held open between two lookups.
 func (w *Enricher) Close() error {
 	clear(w.pending)
 	return nil
 }
 
-// Begin reads what rules had counted before anything was seen, and the services that they serve, in every namespace that
-// there is now; of home, the node's own, the settings, too.
+// Begin reads rule counters and services of every network namespace before the first event, and the sysctls of home, the
+// node's own.
 func (w *Enricher) Begin(home uint32) []event.Fact {
 	w.home = home
 	facts := w.baseline(home)
@@ -106,13 +106,13 @@ func (w *Enricher) baseline(inode uint32) []event.Fact {
 	}
 	w.seen[inode] = true
 	facts := w.reader.Baseline(inode)
-	if w.reader.states[inode] == nil { // it cannot be entered, which was said
+	if w.reader.states[inode] == nil { // it cannot be entered: facts says so
 		return facts
 	}
 	return append(facts, w.newServices(inode)...)
 }
 
-// newServices tells the services that changed since they were last told.
+// newServices returns the services that changed since they were last emitted.
 func (w *Enricher) newServices(inode uint32) []event.Fact {
 	var facts []event.Fact
 	gone := map[serviceKey]event.ServiceFact{}
@@ -123,7 +123,7 @@ func (w *Enricher) newServices(inode uint32) []event.Fact {
 	}
 	for _, f := range w.reader.Services(inode) {
 		if f.Service == nil {
-			return []event.Fact{f} // nothing can be said, then
+			return []event.Fact{f} // the lookup failed
 		}
 		k := serviceKey{inode, f.Service.Source, f.Service.System, f.Service.Namespace, f.Service.Name, f.Service.CIDR.String()}
 		delete(gone, k)
@@ -149,7 +149,7 @@ func (w *Enricher) newServices(inode uint32) []event.Fact {
 
 // About implements decoder.Witness.
 func (w *Enricher) About(e event.Event) []event.Fact {
-	if e.Body.Kind() != event.KindHop { // they have no names that matter here, and are the most
+	if e.Body.Kind() != event.KindHop { // hops are the most, and have no kernel symbols
 		e = w.names.Observe(e)[0]
 	}
 	if f, ok := e.Body.(event.Fact); ok {
@@ -199,13 +199,13 @@ func (w *Enricher) learn(f event.Fact) {
 	}
 }
 
-// isService is whether an address is known to be a service's.
+// isService reports whether an address is known to be a service's.
 func (w *Enricher) isService(a netip.Addr) bool {
 	return w.services[a] || slices.ContainsFunc(w.ranges, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// askAll asks what was not asked lately. What is, or is too early, is asked later: where drops go on or have ended, the
-// last answer covers all of them.
+// askAll makes the lookups that were not made within againAfter, and defers the others: where drops go on or have ended,
+// the last answer covers all of them.
 func (w *Enricher) askAll(wants []wanted, e event.Event) []event.Fact {
 	begin := time.Now()
 	var facts []event.Fact
@@ -238,7 +238,7 @@ func (w *Enricher) ask(k asked, e event.Event) []event.Fact {
 	return facts
 }
 
-// owes is whether anything about a question was put off that was never answered.
+// owes reports whether a lookup about a packet was deferred that was never answered.
 func (w *Enricher) owes(about event.Question) bool {
 	for k, l := range w.pending {
 		if l.owed && k.about == about {
@@ -248,13 +248,13 @@ func (w *Enricher) owes(about event.Question) bool {
 	return false
 }
 
-// rest keeps the share of time that asking takes.
+// rest keeps lookups within their share of time.
 func (w *Enricher) rest(begin time.Time) {
 	took := time.Since(begin)
 	w.free = begin.Add(took * share)
 }
 
-// later keeps the newest event of a question for when there is time, and tells if it was never answered.
+// deferLookup keeps the newest event of a lookup for when there is time, and emits PutOff if it was never answered.
 func (w *Enricher) deferLookup(k asked, e event.Event) []event.Fact {
 	old, known := w.pending[k]
 	if !known && len(w.pending) >= maxPending {
@@ -272,7 +272,7 @@ func (w *Enricher) deferLookup(k asked, e event.Event) []event.Fact {
 	return []event.Fact{{PutOff: &event.PutOff{About: k.about}}}
 }
 
-// open are the questions that were put off: first those that somebody waits for, and of these which rule it was.
+// openQuestions are the deferred lookups: first those that rules wait for, and of these first which rule dropped.
 func (w *Enricher) openQuestions() []asked {
 	return slices.SortedFunc(maps.Keys(w.pending), func(a, b asked) int {
 		x, y := w.pending[a], w.pending[b]
@@ -286,7 +286,7 @@ func (w *Enricher) openQuestions() []asked {
 	})
 }
 
-// putOff asks what was put off, as far as there is time.
+// askDeferred makes deferred lookups while there is time.
 func (w *Enricher) askDeferred() []event.Fact {
 	if time.Now().Before(w.free) {
 		return nil
@@ -305,8 +305,8 @@ func (w *Enricher) askDeferred() []event.Fact {
 	return facts
 }
 
-// Poll asks what is still open and tells what rose without an event: losses that make none. It is to be called every
-// second and at the end.
+// Poll makes deferred lookups, and returns counters of losses that rose without an event. Call it every second and at the
+// end.
 func (w *Enricher) Poll() []event.Fact {
 	var facts []event.Fact
 	begin := time.Now()
@@ -328,7 +328,7 @@ func (w *Enricher) Poll() []event.Fact {
 	return facts
 }
 
-// lost tells of the protocols' counters if they stand for lost connections or packets, some of which make no event.
+// lost returns the protocols' counters if connections or packets were lost, some of which have no event.
 func (w *Enricher) lost(inode uint32) []event.Fact {
 	facts := w.reader.Netstat(inode)
 	n := facts[0].Netstat
@@ -360,7 +360,7 @@ func (w *Enricher) poll(inode uint32, s *netnsState) []event.Fact {
 	return facts
 }
 
-// wanted is a fact that an event may need.
+// wanted is a lookup that an event may need.
 type wanted uint8
 
 const (
@@ -390,7 +390,7 @@ func (f wanted) ask(w *Enricher, e event.Event) []event.Fact {
 	case dropRules:
 		return w.reader.DropRules(e)
 	case serviceRules:
-		// A service that changed is a likely reason for asking.
+		// A changed service is a likely cause.
 		return append(w.reader.ServiceRules(e), w.newServices(e.Netns)...)
 	case conntrackCounters:
 		return w.reader.Conntrack(e.Netns)
@@ -433,8 +433,8 @@ func (f wanted) ask(w *Enricher, e event.Event) []event.Fact {
 // maxTracking is in how many namespaces a flow is looked for.
 const maxTracking = 8
 
-// tracked looks for the flow where it was translated, which is another namespace than the receiver's as a rule. Behind
-// the translation it is known by its answer.
+// tracked looks for the flow where it was translated, usually not in the receiver's namespace. After DNAT conntrack has it
+// as the reply tuple.
 func (w *Enricher) tracked(e event.Event) []event.Fact {
 	answer := packet.FlowTuple{Src: e.Packet.Destination(), Dst: e.Packet.Source()}
 	var none []event.Fact
@@ -461,7 +461,7 @@ func (w *Enricher) cameInBy(e event.Event) uint32 {
 	return e.Ifindex
 }
 
-// isOwn is whether an address is one of the namespace's own; false if it cannot be told.
+// isOwn reports whether an address is local to the namespace; false if the lookup fails.
 func (w *Enricher) isOwn(inode uint32, a netip.Addr) bool {
 	k := ownKey{inode, a}
 	is, ok := w.own[k]
@@ -481,7 +481,7 @@ func (w *Enricher) isOwn(inode uint32, a netip.Addr) bool {
 	return is
 }
 
-// row says which facts an event needs.
+// row is which lookups an event needs.
 type row struct {
 	kind    event.Kind
 	when    func(*Enricher, event.Event) bool
@@ -489,7 +489,7 @@ type row struct {
 	facts   []wanted
 }
 
-// table has a row for every kind of event that the node can explain; the first that holds counts.
+// table has a row for every kind of event that the node can explain; the first that matches counts.
 func table() []row {
 	return []row{
 		{event.KindDrop, byNetfilter, true, []wanted{dropRules, conntrackCounters, settings, serviceRules, sourcePorts, tracking, listener}},
@@ -515,44 +515,44 @@ func table() []row {
 	}
 }
 
-// byNetfilter is whether rules or conntrack dropped the packet.
+// byNetfilter reports whether rules or conntrack dropped the packet.
 func byNetfilter(_ *Enricher, e event.Event) bool {
 	return e.Packet != nil && e.Body.(event.Drop).ByNetfilter()
 }
 
-// noNeighbour is whether the next host did not answer with its link address.
+// noNeighbour reports whether the next host did not answer with its link address.
 func noNeighbour(_ *Enricher, e event.Event) bool {
 	return e.Packet != nil && !e.Packet.Dst.IsMulticast() && e.Body.(event.Drop).NoNeighbour()
 }
 
-// notPassedOn is whether the packet was for another host, and not passed on. ip6_forward says so only on newer kernels.
+// notPassedOn reports whether the packet was to be forwarded and was not. ip6_forward gives a reason only on newer kernels.
 func notPassedOn(_ *Enricher, e event.Event) bool {
 	d := e.Body.(event.Drop)
 	return e.Packet != nil && !e.Packet.Dst.IsMulticast() && !d.MadeUp() && (d.NoWay() || d.Location == "ip6_forward" && d.Unexplained())
 }
 
-// atProgram is whether a program or a filter at a device took the packet.
+// atProgram reports whether a BPF program or TC filter of a device dropped the packet.
 func atProgram(w *Enricher, e event.Event) bool {
 	return e.Ifindex != 0 && e.Packet != nil && (reason("TC_")(w, e) || e.Body.(event.Drop).ByXDP())
 }
 
-// atCgroup is whether a program of the control group of the packet's socket may have taken it.
+// atCgroup reports whether a BPF program of the socket's cgroup may have dropped the packet.
 func atCgroup(_ *Enricher, e event.Event) bool {
 	return e.Cgroup != 0 && e.Packet != nil && e.Body.(event.Drop).ByCgroup() != ""
 }
 
-// atQueue is whether a device's queue took the packet.
+// atQueue reports whether a device's qdisc dropped the packet.
 func atQueue(w *Enricher, e event.Event) bool {
 	d := e.Body.(event.Drop)
 	return e.Ifindex != 0 && (reason("QDISC_", "CAKE_", "FQ_", "DUALPI2_")(w, e) || d.Unexplained() && strings.HasPrefix(d.Location, "kfree_skb_list"))
 }
 
-// noSocket is whether nobody was there to take the packet.
+// noSocket reports whether no socket has the packet's port.
 func noSocket(_ *Enricher, e event.Event) bool {
 	return e.Packet != nil && !e.Packet.Dst.IsMulticast() && e.Body.(event.Drop).NoSocket()
 }
 
-// reason holds for drops whose reason begins with one of the prefixes. What was sent to many is dropped by most.
+// reason matches drops by the prefixes of their reasons. Multicast is left out: most receivers drop it.
 func reason(prefixes ...string) func(*Enricher, event.Event) bool {
 	return func(_ *Enricher, e event.Event) bool {
 		d := e.Body.(event.Drop)
@@ -568,25 +568,25 @@ func sock(ops ...event.SockOp) func(*Enricher, event.Event) bool {
 	}
 }
 
-// untranslated holds for a packet that leaves by a device of the node for the address of a service. In the sender's own
-// namespace it always is, unless that is one which translates: there translation is yet to come.
+// untranslated reports whether a packet leaves a device of the node with a service's address as its destination. In the
+// sender's own namespace that is no fault, unless that namespace is the one with the DNAT rules.
 func untranslated(w *Enricher, e event.Event) bool {
 	h := e.Body.(event.Hop)
 	return e.Packet != nil && e.Direction == event.Out && !h.Conntrack.DNAT() && w.isService(e.Packet.Dst) &&
 		(e.Netns == w.home || w.ruled[e.Netns] || !w.isOwn(e.Netns, e.Packet.Src))
 }
 
-// notUnpacked holds for a tunnel's packet that arrives where a device for it is down: somebody else may have its port.
+// notUnpacked reports whether a tunnel's packet arrives where its device is down: another socket may have the port.
 func notUnpacked(w *Enricher, e event.Event) bool {
 	return e.Packet != nil && e.Packet.Tunnel != nil && e.Direction == event.In && w.silent[e.Netns] && w.isOwn(e.Netns, e.Packet.Dst)
 }
 
-// outOfTunnel is whether a tunnel's device had the packet that was dropped.
+// outOfTunnel reports whether the packet was dropped at a tunnel's device.
 func outOfTunnel(w *Enricher, e event.Event) bool {
 	return e.Packet != nil && !e.Packet.Dst.IsMulticast() && w.tunnels[ownDevice{e.Netns, e.Ifindex}]
 }
 
-// lossy is whether any of what rose stands for a packet that was lost.
+// lossy reports whether a counter of lost packets rose.
 func lossy(c event.ConntrackCounters) bool {
 	return c.InsertFailed+c.Drop+c.EarlyDrop+c.Invalid+c.ChainTooLong > 0
 }

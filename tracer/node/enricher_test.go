@@ -21,7 +21,7 @@ import (
 	"ktrace/tracer/procfs"
 )
 
-// watch traces UDP and ICMP in the namespaces while traffic runs, with a witness, and returns all that the stream told.
+// watch traces UDP and ICMP in the namespaces while traffic runs, with an Enricher, and returns all events of the stream.
 func watch(t *testing.T, spaces []*lab.NS, traffic func()) []event.Event {
 	t.Helper()
 	const udpAndICMP = tracer.UDP | tracer.ICMP
@@ -151,7 +151,7 @@ func TestTheRuleThatDroppedIsNamed(t *testing.T) {
 			}
 			blames := facts(events, func(f event.Fact) *event.Blame { return f.Blame })
 			if len(blames) == 0 {
-				t.Fatalf("nobody was blamed for %d drops", drops)
+				t.Fatalf("no rule was named for %d drops", drops)
 			}
 			b := blames[len(blames)-1]
 			if len(b.Suspects) == 0 || !strings.HasPrefix(b.Suspects[0].Text, f.text) || b.Suspects[0].Hook != f.hook || b.Suspects[0].Verdict != f.verdict ||
@@ -188,7 +188,7 @@ func TestTheStateOfAServiceIsReportedWhenItsPacketLeavesUntranslated(t *testing.
 	}
 	states := facts(events, func(f event.Fact) *event.ServiceRules { return f.ServiceRules })
 	if len(states) == 0 {
-		t.Fatal("nothing was told of the rules")
+		t.Fatal("no fact about the rules")
 	}
 	for _, s := range states {
 		if s.Netns == c.Node.Inode() && (s.State != event.ServiceMissing || s.Proto != "udp" || s.Addr.String() != lab.ServiceDNS+":53") {
@@ -206,7 +206,7 @@ func TestAHealthyNodeIsNotAskedAboutItsPackets(t *testing.T) {
 	events := watch(t, []*lab.NS{c.Node, pod.NS}, func() { send(t, pod.NS, lab.ServiceDNS+":53", 23, true) })
 	for _, e := range events {
 		if f, ok := e.Body.(event.Fact); ok && (f.Blame != nil || f.Route != nil || f.ServiceRules != nil) {
-			t.Errorf("told %s", f.Summary())
+			t.Errorf("emitted %s", f.Summary())
 		}
 	}
 }
@@ -233,7 +233,7 @@ func BenchmarkBegin(b *testing.B) {
 	}
 }
 
-// TestWhatIsPutOffIsReportedAndSoIsItsEnd: a rule must not judge before the answers that are on their way.
+// TestWhatIsPutOffIsReportedAndSoIsItsEnd: a rule must wait for the facts of deferred lookups.
 func TestWhatIsPutOffIsReportedAndSoIsItsEnd(t *testing.T) {
 	c := lab.NewCluster(t)
 	w := NewEnricher(observe(t))
@@ -243,12 +243,12 @@ func TestWhatIsPutOffIsReportedAndSoIsItsEnd(t *testing.T) {
 		Packet: &packet.Packet{Family: "ipv4", Proto: "udp", Src: netip.MustParseAddr("10.244.1.2"), Dst: netip.MustParseAddr("10.9.0.2"), Dport: 53},
 		Body:   event.Drop{Reason: "NETFILTER_DROP", Location: "nf_hook_slow"},
 	}
-	told := func(all []event.Fact) (begun, over int) {
+	count := func(all []event.Fact) (begun, over int) {
 		for _, f := range all {
 			switch {
 			case f.PutOff == nil:
 			case f.PutOff.About != event.Ask(dropped):
-				t.Errorf("told of %+v", f.PutOff)
+				t.Errorf("emitted %+v", f.PutOff)
 			case f.PutOff.Over:
 				over++
 			default:
@@ -258,30 +258,30 @@ func TestWhatIsPutOffIsReportedAndSoIsItsEnd(t *testing.T) {
 		return begun, over
 	}
 	w.free = time.Now().Add(time.Hour) // its share of time is spent
-	if begun, over := told(w.About(dropped)); begun != 1 || over != 0 {
-		t.Errorf("told %d times that asking is put off and %d that it is over, want once and never", begun, over)
+	if begun, over := count(w.About(dropped)); begun != 1 || over != 0 {
+		t.Errorf("%d facts that a lookup is deferred, %d that it is over, want one and none", begun, over)
 	}
-	if begun, over := told(w.About(dropped)); begun+over != 0 {
-		t.Errorf("told again: %d, %d", begun, over)
+	if begun, over := count(w.About(dropped)); begun+over != 0 {
+		t.Errorf("again: %d, %d", begun, over)
 	}
-	w.pending[asked{fact: dropRules}] = deferred{since: time.Now().Add(-time.Hour)} // answered before, and nobody waits
+	w.pending[asked{fact: dropRules}] = deferred{since: time.Now().Add(-time.Hour)} // answered before, and no rule waits
 	if first := w.openQuestions()[0]; first != (asked{dropRules, event.Ask(dropped)}) {
 		t.Errorf("%+v is asked first, want which rule dropped it, for that is waited for", first)
 	}
 	delete(w.pending, asked{fact: dropRules})
 	for len(w.pending) > 0 { // each has its share of time, too
-		if begun, over := told(w.Poll()); begun != 0 || over > 1 || (over == 1) != (len(w.pending) == 0) {
-			t.Errorf("with %d questions left, told %d times that asking is put off and %d that it is over", len(w.pending), begun, over)
+		if begun, over := count(w.Poll()); begun != 0 || over > 1 || (over == 1) != (len(w.pending) == 0) {
+			t.Errorf("with %d lookups left, %d facts that one is deferred and %d that it is over", len(w.pending), begun, over)
 		}
 	}
 	w.free = time.Time{}
-	if begun, over := told(w.About(dropped)); begun+over != 0 {
-		t.Errorf("told %d and %d of what was asked before", begun, over)
+	if begun, over := count(w.About(dropped)); begun+over != 0 {
+		t.Errorf("%d and %d of what was looked up before", begun, over)
 	}
 }
 
-// TestAWitnessForgetsServicesThatAreGone: a run of months sees many come and go, and namespaces with tunnels.
-func TestAWitnessForgetsServicesThatAreGone(t *testing.T) {
+// TestServicesThatAreGoneAreForgotten: a run of months sees many come and go, and namespaces with tunnels.
+func TestServicesThatAreGoneAreForgotten(t *testing.T) {
 	w := NewEnricher(New(netns.NewFinder(procfs.New("/"))))
 	for i := range 2 * maxNetns {
 		addr := netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)})

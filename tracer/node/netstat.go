@@ -27,7 +27,7 @@ func netstat() (counters, error) {
 	return all, nil
 }
 
-// parse reads both forms: a line of names above one of numbers, each headed by the protocol, or a name and a number a line.
+// parse reads both forms: a line of names and one of numbers, each after the protocol's name, or one name and number a line.
 func (c counters) parse(text string) {
 	var names []string
 	for line := range strings.Lines(text) {

@@ -11,8 +11,8 @@ import (
 	"ktrace/tracer/netlink"
 )
 
-// SourcePorts reports how many of the ports are taken that a dropped packet could have got by source translation; nothing
-// if it got none, or conntrack had taken its flow in before.
+// SourcePorts returns how many of the ports are in use that SNAT could have given a dropped packet; nothing if the packet
+// has no SNAT, or conntrack had confirmed its flow before.
 func (o *Reader) SourcePorts(e event.Event) []event.Fact {
 	d, ok := e.Body.(event.Drop)
 	c := d.Conntrack
@@ -61,8 +61,8 @@ func (s *netnsState) sourceRule(e event.Event, c *event.Conntrack) (rule *rulese
 	return rule, err
 }
 
-// portsInUse counts the entries of the namespace that the thread is in whose answers come from a server to one of the
-// ports of an address.
+// portsInUse counts the conntrack entries of the thread's namespace with replies from a server to one of an address's
+// ports.
 func portsInUse(proto string, server netip.AddrPort, source netip.Addr, ports ruleset.Ports) (int, error) {
 	c, err := netlink.Dial(unix.NETLINK_NETFILTER)
 	if err != nil {

@@ -43,7 +43,7 @@ func attached(ifindex uint32, found func(at string, id uint32, name string)) {
 	}
 }
 
-// programName is what its maker called a program; "" if it is gone.
+// programName is the name of a program; "" if it is gone.
 func programName(id ebpf.ProgramID) string {
 	p, err := ebpf.NewProgramFromID(id)
 	if err != nil {

@@ -89,7 +89,7 @@ func programsOf(dir string, like event.Program) ([]event.Fact, error) {
 	return facts, nil
 }
 
-// ours is whether a program is of ktrace: none of them drops anything.
+// ours reports whether a program is of ktrace, which drops nothing.
 func ours(name string) bool {
 	switch name {
 	case "tap_in", "tap_out", "dns_in", "dns_out", "tls_in", "tls_out":

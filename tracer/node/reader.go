@@ -11,14 +11,14 @@ import (
 	"ktrace/tracer/netns"
 )
 
-// Observer answers questions about network namespaces. It holds none of them open between two questions. It is of one
-// goroutine.
+// Reader reads the state of network namespaces. It holds none of them open between two calls, and is not safe for
+// concurrent use.
 type Reader struct {
 	finder *netns.Finder
 	states map[uint32]*netnsState
 }
 
-// space is one network namespace and what was read in it before.
+// netnsState is one network namespace and what was read in it before.
 type netnsState struct {
 	reader    *Reader
 	inode     uint32
@@ -32,21 +32,21 @@ type netnsState struct {
 	drops map[event.Question]uint64
 	last  time.Time // that netfilter dropped
 
-	troubled time.Time // when an event here last needed to be explained
+	troubled time.Time // when an event here was last explained
 }
 
 const (
 	maxNetns   = 1024 // remembered at a time
-	maxDrops   = 4096 // questions whose drops are counted, in one namespace
-	setsRounds = 4    // a chain that only a set's elements lead to may need sets of its own
+	maxDrops   = 4096 // flows whose drops are counted, in one namespace
+	setsRounds = 4    // of loading sets: a chain that a set's elements lead to may need more
 )
 
-// New returns an Observer of the namespaces that a Finder finds.
+// New returns a Reader of the namespaces that a Finder finds.
 func New(found *netns.Finder) *Reader {
 	return &Reader{finder: found, states: map[uint32]*netnsState{}}
 }
 
-// space returns what is known of a namespace that is there.
+// state returns that of a namespace that exists.
 func (o *Reader) state(inode uint32) (*netnsState, error) {
 	if s := o.states[inode]; s != nil {
 		return s, nil
@@ -63,7 +63,7 @@ func (o *Reader) state(inode uint32) (*netnsState, error) {
 	return s, n.Close()
 }
 
-// open finds a namespace by its number. What was read in one that is gone is forgotten.
+// open opens a namespace by its inode number. The state of one that is gone is dropped.
 func (o *Reader) open(inode uint32) (*netns.Space, error) {
 	n, err := o.finder.Open(inode)
 	if err != nil {
@@ -72,7 +72,7 @@ func (o *Reader) open(inode uint32) (*netns.Space, error) {
 	return n, err
 }
 
-// all are the numbers of the namespaces that there are, as many as are remembered.
+// all are the inode numbers of the namespaces that exist, at most maxNetns.
 func (o *Reader) all() []uint32 {
 	found := o.finder.Inodes()
 	return found[:min(len(found), maxNetns)]
@@ -87,7 +87,7 @@ func (s *netnsState) Do(f func() error) error {
 	return errors.Join(n.Do(f), n.Close())
 }
 
-// in asks within a namespace; what cannot be had becomes a fact that says so.
+// in runs a lookup in a namespace; its error becomes a fact.
 func (o *Reader) in(inode uint32, what string, ask func(*netnsState) ([]event.Fact, error)) []event.Fact {
 	s, err := o.state(inode)
 	var facts []event.Fact
@@ -113,14 +113,14 @@ func (o *Reader) Sysctls(inode, ifindex uint32) []event.Fact {
 	})
 }
 
-// Routes asks for the packet's way to its destination and back to its source. in is the device it came in by; 0 if it
+// Routes looks up the route to the packet's destination and back to its source. in is the ingress device; 0 if the packet
 // was sent from this namespace.
 func (o *Reader) Routes(about event.Question, in uint32) []event.Fact {
 	return o.in(about.Netns, "route", func(*netnsState) ([]event.Fact, error) {
 		src, dst := about.Src.Addr().Unmap(), about.Dst.Addr().Unmap()
 		forth := routeQuery{dst: dst, src: src, in: in}
 		if in == 0 {
-			// The kernel looks a local sender's way up without its address first; with one that is not local it refuses.
+			// For a local sender the kernel first looks up the route without a source; a source that is not local is EINVAL.
 			forth.src = netip.Addr{}
 		}
 		r, err := route(forth)
@@ -160,13 +160,13 @@ func (o *Reader) Neighbour(about event.Question, out uint32) []event.Fact {
 	})
 }
 
-// Conntrack reads the counters, and what rose since they were last read here.
+// Conntrack reads conntrack's counters, and what rose since they were last read here.
 func (o *Reader) Conntrack(inode uint32) []event.Fact {
 	return o.in(inode, "conntrack", (*netnsState).readConntrack)
 }
 
-// Netstat reads the protocols' counters and tells what rose since they were last read here; if accept queues
-// overflowed, the listeners, too, that may have lost by it.
+// Netstat reads the protocols' counters, and what rose since they were last read here; if accept queues overflowed, also
+// the listeners that may have lost connections.
 func (o *Reader) Netstat(inode uint32) []event.Fact {
 	return o.in(inode, "netstat", func(s *netnsState) ([]event.Fact, error) {
 		facts, err := s.readNetstat()

@@ -327,11 +327,11 @@ func TestReadingMakesNoTables(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(text) > 0 {
-			t.Errorf("there are tables now that nobody made: %q", text)
+			t.Errorf("there are tables now that were not there before: %q", text)
 		}
 	})
 	if out := ns.Run("nft", "list", "ruleset"); out != "" {
-		t.Errorf("there are tables now that nobody made: %q", out)
+		t.Errorf("there are tables now that were not there before: %q", out)
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 	"ktrace/tracer/procfs"
 )
 
-// Resolv is the decoder.Witness that reads the resolv.conf and the environment of those who ask. What kubelet writes there
-// names the cluster's DNS service and others, so that they are known without the API.
+// Resolv is the decoder.Witness that reads resolv.conf and the environment of processes that send packets. The kubelet
+// writes the cluster's DNS service and others there, so they are known without the API.
 type Resolv struct {
 	node  *procfs.FS
 	looks map[uint32]look // by namespace
@@ -36,8 +36,8 @@ func NewResolv(node *procfs.FS) *Resolv {
 const (
 	maxResolv   = 64 << 10         // bytes that are read of a resolv.conf: it belongs to the container
 	maxReaders  = 8                // processes of a namespace that are looked at: the first may be one that holds it open
-	resolvEvery = 30 * time.Second // looking for it again: it may have been mended, and namespaces' numbers are used again
-	retryEvery  = time.Second      // the same after it was not found, or was not the one that the sender goes by
+	resolvEvery = 30 * time.Second // before it is read again: it may change, and inode numbers of namespaces are reused
+	retryEvery  = time.Second      // the same if it was not found, or does not name the server that was asked
 	maxResolvs  = 4096             // namespaces remembered
 	portDNS     = 53
 )
@@ -69,8 +69,8 @@ func (r *Resolv) About(e event.Event) []event.Fact {
 	return facts
 }
 
-// due reports whether it is time to look: at once for the first packet, and for the first that a process sends if the
-// kernel's own came before it, when there was no process yet.
+// due reports whether it is time to read: at the first packet, and at the first that a process sends, for there may be no
+// process yet when the kernel sends its own.
 func (r *Resolv) due(e event.Event) bool {
 	l, age := r.looks[e.Netns], time.Since(r.looks[e.Netns].last)
 	switch {
@@ -82,8 +82,8 @@ func (r *Resolv) due(e event.Event) bool {
 	return age >= retryEvery && r.asksAnother(e)
 }
 
-// asksAnother reports a query to a server that the file does not name: it has changed, or was another process's. Those
-// of one pod may differ, and a container's is mounted after its first process is in the namespace.
+// asksAnother reports whether a query goes to a server that the file does not name: the file has changed, or was another
+// container's, or not yet mounted when it was read.
 func (r *Resolv) asksAnother(e event.Event) bool {
 	return e.PID != 0 && e.Packet != nil && e.Packet.Dport == portDNS && !slices.Contains(r.conf[e.Netns].Nameservers, e.Packet.Dst)
 }

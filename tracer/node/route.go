@@ -12,14 +12,14 @@ import (
 	"ktrace/tracer/netlink"
 )
 
-// way is a question to the routing tables.
+// routeQuery is a lookup in the routing tables (RTM_GETROUTE).
 type routeQuery struct {
 	dst, src netip.Addr // src may be zero
-	in       uint32     // the device it came in by, 0 if it is sent from here
+	in       uint32     // ingress device, 0 for packets of this namespace
 	mark     uint32
 }
 
-// route asks the kernel for a way. That there is none is an answer, in Errno.
+// route looks up a route. That there is none is a result, in Errno.
 func route(w routeQuery) (event.Route, error) {
 	c, err := netlink.Dial(unix.NETLINK_ROUTE)
 	if err != nil {
@@ -49,7 +49,7 @@ func route(w routeQuery) (event.Route, error) {
 	return r, err
 }
 
-// noWay is whether an errno is the answer rather than a fault of the question.
+// noRoute reports whether an errno is a result of the lookup rather than its failure.
 func noRoute(e unix.Errno) bool {
 	return e == unix.ENETUNREACH || e == unix.EHOSTUNREACH || e == unix.EACCES || e == unix.EXDEV || e == unix.EINVAL
 }
@@ -127,7 +127,7 @@ func link(c *netlink.Conn, index uint32) (name string, mtu uint32, err error) {
 	return name, mtu, nil
 }
 
-// deviceName is link for who has no connection; a device that is gone has no name.
+// deviceName is the name of a device, "" if it is gone.
 func deviceName(index uint32) string {
 	c, err := netlink.Dial(unix.NETLINK_ROUTE)
 	if err != nil {
@@ -139,7 +139,7 @@ func deviceName(index uint32) string {
 }
 
 // neighbour reads one line of the neighbour table (kernel 5.0, commit 82cbb5c631a0, "neighbour: register rtnl doit
-// handler"); before, it is not told.
+// handler"); before, its state is "none".
 func neighbour(inode uint32, index uint32, addr netip.Addr) (event.Neighbour, error) {
 	n := event.Neighbour{Netns: inode, Addr: addr, State: "none"}
 	c, err := netlink.Dial(unix.NETLINK_ROUTE)

@@ -28,7 +28,7 @@ const (
 // Bounds of one reading.
 const (
 	maxRuleBytes = 256 << 20 // of what the kernel says of rules
-	maxSetLoads  = 256       // sets whose elements are read for one question
+	maxSetLoads  = 256       // sets whose elements are read for one lookup
 )
 
 // errTooMuch ends a reading that would take more memory than it is worth.
@@ -43,8 +43,8 @@ func readRules() *ruleset.Ruleset {
 	return rs
 }
 
-// recount reads the counters of rules that were read before, and where rules changed, all anew. nftables hands out
-// the rules of a chain for little, but all of them for much: it begins again at the first with every part that it fills.
+// recount reads the counters of rules that were read before; if rules changed, it reads all again. nftables dumps the rules
+// of one chain fast, but all of them slowly: for every datagram of the dump it begins again at the first rule.
 func recount(old *ruleset.Ruleset) *ruleset.Ruleset {
 	rs := &ruleset.Ruleset{Generation: old.Generation}
 	readAllLegacy(rs)
@@ -138,7 +138,7 @@ func readNFT() ([]*ruleset.Table, uint32, error) {
 		return nil, 0, fmt.Errorf("nftables: %w", err)
 	}
 	defer c.Close()
-	// Between two changes of the rules the dumps agree with each other; if there was one, once more.
+	// The dumps are of one state unless the rules change between them; then they are read again.
 	const tries = 3
 	for try := 1; ; try++ {
 		id := generation(c)
@@ -178,7 +178,7 @@ func dumpNFT(c *netlink.Conn) (*ruleset.NFT, error) {
 
 func nfgenmsg(family byte) []byte { return []byte{family, unix.NFNETLINK_V0, 0, 0} }
 
-// loadSets reads the elements of sets that a question turned out to need.
+// loadSets reads the elements of the sets that a lookup needs.
 func loadSets(sets []*ruleset.Set) error {
 	c, err := netlink.Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
@@ -224,7 +224,7 @@ func readLegacy(f ruleset.Family) ([]*ruleset.Table, error) {
 	}
 	text, err := os.ReadFile("/proc/thread-self/net/" + list)
 	if errors.Is(err, os.ErrNotExist) || len(strings.Fields(string(text))) == 0 {
-		return nil, nil // the kernel has none, or nobody used them
+		return nil, nil // the kernel has none, or none is in use
 	}
 	if err != nil {
 		return nil, fmt.Errorf("iptables-legacy: %w", err)

@@ -22,7 +22,7 @@ const (
 )
 
 // socketAt finds the socket that a packet to an address is for: a listener of TCP, any socket of UDP. One bound to the
-// address goes before one bound to all.
+// address comes before one bound to all.
 func socketAt(about event.Question, dst netip.AddrPort) (event.Socket, error) {
 	s := event.Socket{About: about}
 	proto := protoNumber(about.Proto)
@@ -34,7 +34,7 @@ func socketAt(about event.Question, dst netip.AddrPort) (event.Socket, error) {
 		return s, err
 	}
 	defer c.Close()
-	// An IPv6 socket that is bound to all takes IPv4 as well, if it is not told otherwise; which it is, is not asked.
+	// An IPv6 socket that is bound to :: takes IPv4 as well, unless it has IPV6_V6ONLY, which is not read.
 	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
 		if family == unix.AF_INET && dst.Addr().Is6() {
 			continue
@@ -52,7 +52,7 @@ func socketAt(about event.Question, dst netip.AddrPort) (event.Socket, error) {
 	return s, nil
 }
 
-// overfull finds the listeners of the namespace that the thread is in whose queue holds more than it may, or that lost a SYN.
+// overfull returns the listeners of the thread's namespace with an overflowed accept queue, or with dropped SYNs.
 func overfull(inode uint32) ([]event.Socket, error) {
 	c, err := netlink.Dial(unix.NETLINK_SOCK_DIAG)
 	if err != nil {
@@ -75,7 +75,7 @@ func overfull(inode uint32) ([]event.Socket, error) {
 	return full, nil
 }
 
-// better is whether x is for the address, and more closely than s.
+// better reports whether x is bound to the address, and s is not or only to all.
 func better(x, s event.Socket, addr netip.Addr) bool {
 	local := x.Local.Addr().Unmap()
 	return local == addr && (!s.Found || s.Local.Addr().Unmap() != addr) || local.IsUnspecified() && !s.Found

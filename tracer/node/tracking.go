@@ -5,8 +5,8 @@ import (
 	"ktrace/decoder/ruleset"
 )
 
-// Tracking reports which rule is why conntrack does not know the flow of a packet that netfilter dropped; nothing if there is
-// none, or if conntrack knows it.
+// Tracking returns the rule by which conntrack does not track the flow of a packet that netfilter dropped; nothing if
+// there is none, or if conntrack has the flow.
 func (o *Reader) Tracking(e event.Event) []event.Fact {
 	d, ok := e.Body.(event.Drop)
 	p, isIP := ruleset.FromEvent(e)

@@ -1,6 +1,5 @@
-// Package procfs reads the /proc of the node whose file system is at --host-root, and the files of its processes. What
-// is read there was written by whoever the processes belong to: reads are bounded in size and time, only regular files
-// are read, and no content makes a reader panic.
+// Package procfs reads the /proc of the node at --host-root, and files of its processes. Their contents may be hostile:
+// reads are bounded in size and time, only regular files are read, and no content makes a reader panic.
 package procfs
 
 import (
@@ -30,8 +29,8 @@ const mostBusy = 16
 // ErrNoProc is returned where no proc file system has the numbers by which the kernel's events know processes.
 var ErrNoProc = errors.New("no /proc of the node's PID namespace")
 
-// New returns that of the node whose file system is at hostRoot: the one below it or, if that is none or not of the
-// machine's first PID namespace, whose numbers the kernel's events have, ours at /proc.
+// New returns that of the node with its file system at hostRoot: the proc below hostRoot if it is of the machine's first PID
+// namespace, the one of the PIDs in the kernel's events, else ours at /proc.
 func New(hostRoot string) *FS {
 	own, ours := At(hostRoot), At("/")
 	ours.root = own.root

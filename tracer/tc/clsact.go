@@ -26,20 +26,19 @@ const (
 	bpfActs  = 1 // TCA_BPF_FLAG_ACT_DIRECT: the program's return value is the verdict
 )
 
-// ownHandles is the first of our filters' handles; the rest tells processes apart. Agents ask for handle 1, or take
-// what the kernel gives them, which counts from 1: with a handle like theirs ours would be replaced by their next
-// attachment, or theirs by ours.
+// ownHandles is the first of our filters' handles; the process's number is added. Agents ask for handle 1, or take the
+// kernel's, which count from 1: with the same handle one would replace the other.
 const ownHandles = 0x6b << 24
 
 // firstPreference is where Cilium and Calico are too. Filters of one preference run newest first.
 const firstPreference, lastPreference = 1, 8
 
-// clsact is programs attached as filters of a device's clsact queueing discipline (kernel 4.5). It is the one way
-// whose traces outlive a process that is killed.
+// clsact is programs attached as filters of a device's clsact qdisc (kernel 4.5). It is the only mode whose filters
+// outlive a process that is killed.
 type clsact struct {
 	rt      *netlink.Conn // of the device's namespace
 	ifindex int32
-	added   bool // the queueing discipline is ours
+	added   bool // the qdisc is ours
 	filters []*filter
 }
 
@@ -49,7 +48,7 @@ type filter struct {
 	id         uint32 // of the program
 	parent     uint32
 	handle     uint32
-	preference uint16 // where the kernel took it, 0 if it was never attached
+	preference uint16 // of the filter in the kernel, 0 if it was never attached
 
 	there, first bool // when it was looked for last: still ours, and before those of others with its preference
 }
@@ -104,7 +103,7 @@ func (c *clsact) ensure() (again bool, err error) {
 	return again, nil
 }
 
-// addQdisc makes the queueing discipline unless there is one.
+// addQdisc makes the qdisc unless there is one.
 func (c *clsact) addQdisc() error {
 	m := netlink.AppendString(c.message(handleClsact, parentClsact, 0), unix.TCA_KIND, Clsact)
 	err := c.change(unix.RTM_NEWQDISC, unix.NLM_F_CREATE|unix.NLM_F_EXCL, m)
@@ -112,7 +111,7 @@ func (c *clsact) addQdisc() error {
 	case errors.Is(err, unix.EEXIST):
 		return nil
 	case err != nil:
-		return fmt.Errorf("add queueing discipline: %w", err)
+		return fmt.Errorf("add qdisc: %w", err)
 	}
 	c.added = true
 	return nil
@@ -135,8 +134,8 @@ func (c *clsact) addFilter(f *filter) error {
 	return fmt.Errorf("add filter: %w", err)
 }
 
-// look looks for all filters. If none is left the queueing discipline went with them, and what is there now, if
-// anything, may be another's: Calico removes what is there and makes its own.
+// look looks for all our filters. If none is left the qdisc was removed with them, and one that is there now may be
+// another's: Calico removes the qdisc and makes its own.
 func (c *clsact) look() error {
 	var went, left bool
 	for _, f := range c.filters {
@@ -150,8 +149,8 @@ func (c *clsact) look() error {
 	return nil
 }
 
-// lookFor looks for one. Filters of one preference run newest first, so one that was added since may decide before ours
-// is asked.
+// lookFor looks for one. Filters of one preference run newest first, so one that was added since may drop or accept packets
+// before ours sees them.
 func (c *clsact) lookFor(f *filter) error {
 	f.there, f.first = false, true
 	if f.preference == 0 {
@@ -167,7 +166,7 @@ func (c *clsact) lookFor(f *filter) error {
 		case m.handle == f.handle && m.program == f.id:
 			f.there = true
 			return nil
-		case m.handle>>24 != ownHandles>>24: // another ktrace decides nothing
+		case m.handle>>24 != ownHandles>>24: // another ktrace passes every packet on
 			f.first = false
 		}
 	}
@@ -179,7 +178,7 @@ func (c *clsact) list(parent uint32) ([]listed, error) {
 	rows, err := c.rt.List(unix.RTM_GETTFILTER, c.message(0, parent, 0))
 	if err != nil {
 		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOENT) {
-			return nil, nil // no such queueing discipline, or device, any more
+			return nil, nil // no such qdisc, or device, any more
 		}
 		return nil, fmt.Errorf("list filters: %w", err)
 	}
@@ -192,8 +191,8 @@ func (c *clsact) list(parent uint32) ([]listed, error) {
 	return all, nil
 }
 
-// close removes our filters and, if it is ours and nobody else's filter is in it, the queueing discipline. Whoever adds
-// one between the look and the removal loses it: the kernel knows no condition for this.
+// close removes our filters and, if it is ours and without other filters, the qdisc. A filter that is added between the
+// look and the removal is removed with it: the kernel has no conditional removal.
 func (c *clsact) close() error {
 	errs := []error{c.look()}
 	for _, f := range c.filters {
@@ -224,12 +223,12 @@ func (c *clsact) removeQdisc() error {
 	}
 	err := c.change(unix.RTM_DELQDISC, 0, netlink.AppendString(c.message(handleClsact, parentClsact, 0), unix.TCA_KIND, Clsact))
 	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) {
-		return nil // somebody was faster, or the device is gone
+		return nil // already removed, or the device is gone
 	}
 	return err
 }
 
-// change has the kernel change something, and returns its error.
+// change sends a request, and returns the kernel's error.
 func (c *clsact) change(kind, flags uint16, m []byte) error {
 	return c.rt.Ask(kind, unix.NLM_F_ACK|flags, m, nil)
 }

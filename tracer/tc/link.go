@@ -9,8 +9,7 @@ import (
 	"github.com/cilium/ebpf/link"
 )
 
-// links are programs attached by BPF links: the kernel keeps them in order and apart from everybody else's, and drops
-// them with this process.
+// links are programs attached by BPF links: the kernel keeps their order, and removes them with this process.
 type links struct {
 	mode    string
 	ifindex int
@@ -62,7 +61,7 @@ func (l *links) ensure() (again bool, err error) {
 			continue
 		}
 		again = again || s.link != nil
-		if err := s.close(); err != nil { // the kernel takes a program once, so it has to go before it comes first
+		if err := s.close(); err != nil { // the kernel attaches a program once, so it is detached before it is attached first
 			return false, err
 		}
 		if s.link, err = l.attach(s); err != nil {
@@ -79,8 +78,8 @@ func (l *links) attach(s *slot) (link.Link, error) {
 	return link.AttachTCX(link.TCXOptions{Interface: l.ifindex, Program: s.program, Attach: s.at, Anchor: link.Head()})
 }
 
-// first tells whether nobody else's program runs before ours: one that was attached since may decide before ours is
-// asked. Another ktrace decides nothing.
+// first reports whether ours is the first program, but for those of another ktrace, which pass every packet on: one that
+// was attached before it may drop or accept packets before ours sees them.
 func (s *slot) first(ifindex int) (bool, error) {
 	info, err := s.link.Info()
 	if err != nil {
@@ -101,11 +100,11 @@ func (s *slot) first(ifindex int) (bool, error) {
 	return true, nil // the device has gone meanwhile
 }
 
-// namesake tells whether a program is called as ours.
+// namesake reports whether a program has our program's name.
 func (s *slot) namesake(id ebpf.ProgramID) bool {
 	other, err := ebpf.NewProgramFromID(id)
 	if err != nil {
-		return false // gone, or not for us to see
+		return false // gone, or not ours to read
 	}
 	defer other.Close()
 	theirs, err := other.Info()
@@ -116,8 +115,8 @@ func (s *slot) namesake(id ebpf.ProgramID) bool {
 	return err == nil && ours.Name != "" && ours.Name == theirs.Name
 }
 
-// there tells whether the link still has its device: one that was detached by force, or whose device is gone, names
-// device 0.
+// there reports whether the link still has its device: one that was detached by force, or whose device is gone, has
+// ifindex 0.
 func (s *slot) there() (bool, error) {
 	if s.link == nil {
 		return false, nil

@@ -1,13 +1,13 @@
-// Package tc attaches programs that watch a device's packets, in a way that the node's own programs do not notice:
-// they run as before, whatever they do with a packet, and whoever attaches first or again.
+// Package tc attaches programs that watch a device's packets, and leaves the node's own programs as they are: they run as
+// before, whatever they do with a packet, and in whatever order programs are attached.
 //
-//	netkit   a netkit device's own hook, where its owner's programs are, which may redirect before tcx
+//	netkit   a netkit device's own hook, with its owner's programs, which may redirect before tcx
 //	tcx      kernel 6.6 and later: links, which end with this process
-//	clsact   before: a filter of a queueing discipline, by netlink
+//	clsact   before: a filter of a qdisc, by netlink
 //
 // A program must be of type SCHED_CLS and return -1 (TC_ACT_UNSPEC, TCX_NEXT, NETKIT_NEXT), that is, leave the packet
-// to the next. It comes first, for another that accepts a packet ends the row; an agent that attaches later may come
-// before it until the next Ensure.
+// to the next. It is attached first, for a program that accepts a packet ends the chain; an agent that attaches later may
+// come before it until the next Ensure.
 package tc
 
 import (
@@ -19,7 +19,7 @@ import (
 	"ktrace/tracer/netns"
 )
 
-// Ways to attach, best first.
+// Attach modes, best first.
 const (
 	Netkit = "netkit"
 	TCX    = "tcx"
@@ -32,7 +32,7 @@ type Options struct {
 	Ifindex int           // of the device
 	Ingress *ebpf.Program // for packets that the device receives; nil for none
 	Egress  *ebpf.Program // for packets that it sends; nil for none
-	Mode    string        // the only way to try; "" takes the best
+	Mode    string        // the only mode to try; "" takes the best
 }
 
 // Attachment is what is attached to one device. The programs stay the caller's.
@@ -41,16 +41,16 @@ type Attachment struct {
 	mode    mode
 }
 
-// way is one of the ways, attached.
+// mode is programs attached in one of the modes.
 type mode interface {
 	name() string
-	// ensure attaches what is not attached, or not before others, and tells whether it once was.
+	// ensure attaches what is not attached, or not first, and reports whether it once was.
 	ensure() (again bool, err error)
 	close() error
 }
 
-// Attach attaches to a device in the best way that it takes. It needs CAP_NET_ADMIN in the device's namespace and,
-// unless that is the caller's, CAP_SYS_ADMIN. If no way works the error has every way's reason.
+// Attach attaches to a device in the best mode that it takes. It needs CAP_NET_ADMIN in the device's namespace and,
+// unless that is the caller's, CAP_SYS_ADMIN. If no mode works the error has each one's reason.
 func Attach(o Options) (*Attachment, error) {
 	a := &Attachment{options: o}
 	err := a.inside(func() error {
@@ -75,17 +75,17 @@ func Attach(o Options) (*Attachment, error) {
 		return nil, fmt.Errorf("attach to device %d: %w", o.Ifindex, err)
 	}
 	if a.mode == nil {
-		return nil, fmt.Errorf("attach to device %d: no way is called %q", o.Ifindex, o.Mode)
+		return nil, fmt.Errorf("attach to device %d: there is no mode %q", o.Ifindex, o.Mode)
 	}
 	return a, nil
 }
 
-// Way tells which way was taken.
+// Mode is the mode that was taken.
 func (a *Attachment) Mode() string { return a.mode.name() }
 
-// Ensure attaches again what somebody has removed since, as agents do that set up their devices anew, and what others
-// have come before since. It tells whether there was anything to do: if so, packets may have passed unseen. It returns an
-// error if the device is gone.
+// Ensure attaches again what was removed since, as agents do when they set up their devices again, and what is no longer
+// first. It reports whether it attached anything: if so, packets may have passed unseen. It returns an error if the device
+// is gone.
 func (a *Attachment) Ensure() (again bool, err error) {
 	err = a.inside(func() (err error) {
 		again, err = a.mode.ensure()

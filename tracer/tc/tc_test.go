@@ -175,7 +175,7 @@ func TestPacketsAreSeenAndGoOn(t *testing.T) {
 				t.Errorf("detached, and yet %d packets in, %d out", in, out)
 			}
 			if after := p.near.Run("tc", "qdisc", "show"); after != before {
-				t.Errorf("queueing disciplines\n%snow\n%s", before, after)
+				t.Errorf("qdiscs\n%snow\n%s", before, after)
 			}
 		})
 	}
@@ -231,7 +231,7 @@ func TestAgentsProgramsRunAsBefore(t *testing.T) {
 				both("attached anew")
 				p.near.Try("tc", "qdisc", "del", "dev", "dev0", "clsact") // there is none with tcx and no agent before
 				agent(t, p, parentIngress, theirs)
-				both("queueing discipline made anew")
+				both("qdisc made anew")
 				closed(t, a)
 				p.ping()
 				if theirs.take(t) == 0 {
@@ -257,7 +257,7 @@ func TestQueueingDisciplineThatAnAgentMadeAnewStays(t *testing.T) {
 			}
 			closed(t, a)
 			if left := p.near.Run("tc", "qdisc", "show", "dev", "dev0"); !strings.Contains(left, "clsact") {
-				t.Errorf("the agent's queueing discipline is gone with our filters:\n%s", left)
+				t.Errorf("the agent's qdisc is gone with our filters:\n%s", left)
 			}
 			if left := p.near.Run("tc", "filter", "show", "dev", "dev0", "ingress"); strings.Contains(left, "ktrace") {
 				t.Errorf("left behind:\n%s", left)
