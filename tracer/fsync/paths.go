@@ -3,11 +3,9 @@ package fsync
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path"
 	"slices"
 	"strings"
-	"syscall"
 
 	"ktrace/decoder/event"
 	"ktrace/tracer/mount"
@@ -63,26 +61,23 @@ func (v view) find(name string) (found, error) {
 		return found{}, err
 	}
 	defer file.Close()
-	st, err := file.Stat()
-	if err != nil {
-		return found{}, err
+	own := procfs.Own(file)
+	_, ino, ok := own.Inode()
+	if !ok {
+		return found{}, fmt.Errorf("%s: it has no inode number", name)
 	}
-	m, err := v.mountOf(file)
+	m, err := v.mountOf(own)
 	if err != nil {
 		return found{}, err
 	}
 	// The link names the file as we would reach it or, in another namespace, as that one does.
-	link, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", file.Fd()))
-	if err != nil {
-		return found{}, err
-	}
-	return found{place: place{dev: m.Dev, ino: st.Sys().(*syscall.Stat_t).Ino}, name: link, mount: m}, nil
+	return found{place: place{dev: m.Dev, ino: ino}, name: own.Link(), mount: m}, nil
 }
 
 // mountOf asks the kernel which mount a descriptor is on: device numbers of btrfs and overlays are not those that the
 // kernel's inodes have, so they come from the mount.
-func (v view) mountOf(file *os.File) (mount.Mount, error) {
-	id := procfs.InfoOf(file).Mount
+func (v view) mountOf(file procfs.File) (mount.Mount, error) {
+	id := file.Info().Mount
 	if i := slices.IndexFunc(v.mounts, func(m mount.Mount) bool { return m.ID == id }); i >= 0 {
 		return v.mounts[i], nil
 	}

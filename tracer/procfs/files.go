@@ -15,6 +15,11 @@ type File struct {
 	number  string
 }
 
+// Own is a descriptor of the reading process.
+func Own(f *os.File) File {
+	return File{Process{dir: "/proc/self"}, strconv.FormatUint(uint64(f.Fd()), 10)}
+}
+
 // Files yields the process's descriptors, most of them.
 func (p Process) Files(most int) iter.Seq[File] {
 	return func(yield func(File) bool) {
@@ -78,9 +83,4 @@ func (f File) Info() FileInfo {
 		}
 	}
 	return info
-}
-
-// InfoOf is that of a descriptor of our own.
-func InfoOf(f *os.File) FileInfo {
-	return File{Process{dir: "/proc/self"}, strconv.FormatUint(uint64(f.Fd()), 10)}.Info()
 }
