@@ -2,7 +2,7 @@
 GO     ?= go
 export CGO_ENABLED = 0
 # Packages below testdata are real ones, but "..." passes them by.
-PKGS   := ./... ./testdata/lab ./testdata/vm/suite ./testdata/vm/table
+PKGS   := ./... ./testdata/lab ./testdata/wording ./testdata/vm/suite ./testdata/vm/table
 FUZZTIME ?= 30s
 # What the build of the BPF objects, the tests and the demo need, by Debian's names.
 DEPS   := clang llvm libbpf-dev clang-format iproute2 iptables nftables conntrack tcpdump tshark bpftool fio e2fsprogs xfsprogs \

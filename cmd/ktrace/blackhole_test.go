@@ -89,7 +89,7 @@ func holes(f stack) []lab.Scenario {
 			Want: "pmtu-icmp-ignored", Sure: "likely", Proof: "(MTU 1400)"},
 		{Name: "this node filters what the pod is told", Setup: filtered, Traffic: f.uploads, // the deeper cause
 			Fault: onNode(f.iptables, "-A", "FORWARD", "-p", f.icmp(), "-j", "DROP"),
-			Want:  "netfilter-drop", Sure: "certain", Proof: "the message: packets may have 1400 bytes"},
+			Want:  "netfilter-drop", Sure: "certain", Proof: "the ICMP error: MTU 1400 at"},
 		{Name: "this node drops it without a word", Setup: forth, Traffic: f.uploads, // the deeper cause
 			Fault: func(_ testing.TB, c *lab.Cluster, p *lab.Pod) { c.Node.IP("link set " + p.Veth + " mtu 1300") },
 			Want:  "mtu-exceeded", Sure: "certain", Proof: "limit 1300"},

@@ -34,7 +34,7 @@ func TestDiagnoseReportsNoConsequences(t *testing.T) {
 				Setup: twoPorts, Traffic: toShop, Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { f.noRule(c.Node) }},
 			{Name: "no way to a service that has no endpoints", Want: "service-no-endpoints", Sure: "certain", Proof: "has no endpoints",
 				Setup: twoPorts, Traffic: toShop, Fault: refused},
-			{Name: "segments are too big and a rule takes the answer", Want: "netfilter-drop", Sure: "certain", Proof: "the message: packets may have 1300 bytes",
+			{Name: "segments are too big and a rule takes the answer", Want: "netfilter-drop", Sure: "certain", Proof: "the ICMP error: MTU 1300 at",
 				Setup: f.behind, Traffic: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { f.upload(p) }, Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) {
 					c.Node.IP("link set uplink mtu 1300")
 					c.Node.Run("sh", "-c", f.iptables+" -A OUTPUT "+tooBig+" -j DROP")

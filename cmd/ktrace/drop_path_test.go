@@ -167,7 +167,7 @@ func ipv4Faults(f stack) []lab.Scenario {
 // ipv6Faults are those of IPv6 that are made otherwise than IPv4's.
 func ipv6Faults(f stack) []lab.Scenario {
 	return []lab.Scenario{{
-		Name: "a loopback address as source", Want: "martian-source", Sure: "certain", Proof: "a loopback address came",
+		Name: "a loopback address as source", Want: "martian-source", Sure: "certain", Proof: "a loopback address arrived",
 		Fault:   inPod("ip6tables", "-t", "nat", "-A", "POSTROUTING", "-j", "SNAT", "--to-source", "::1"),
 		Traffic: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { pingFrom(p.NS, f.server) },
 	}}

@@ -168,7 +168,7 @@ func TestDropNamesTheProgramThatIsAsked(t *testing.T) {
 				queues.Store(c, c.Node.Queue(number))
 				ask(c)
 			}},
-			{Name: "is down", Title: "most likely that of kube-network-policies, that does not take them", Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { ask(c) }},
+			{Name: "is down", Title: "most likely that of kube-network-policies, that does not read them", Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { ask(c) }},
 		} {
 			s.Name, s.Args = f.name+" "+s.Name, []string{"diagnose", "--duration", "6s"}
 			s.Want, s.Sure, s.Remedy = "netfilter-drop", "certain", "kubectl get networkpolicies -A   # which select the pod, and what they allow"

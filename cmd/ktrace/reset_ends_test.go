@@ -277,7 +277,7 @@ func (x encounter) finding(t testing.TB, l lab.Line) {
 	if f.ID != "connection-refused" || f.Subject != x.at {
 		return
 	}
-	if want := "nothing listens on " + name(x.peer, x.at); !strings.HasSuffix(f.Title, want) || f.Confidence != "certain" {
+	if want := "nothing listens on " + name(x.peer, x.at) + "."; !strings.HasSuffix(f.Title, want) || f.Confidence != "certain" {
 		t.Errorf("%s: %q, %s, want %q", x.name, f.Title, f.Confidence, want)
 	}
 	if x.clientIs != "" && !strings.HasPrefix(f.Title, "shop/"+x.clientIs+" (") || x.clientIs == "" && strings.HasPrefix(f.Title, "shop/") {

@@ -51,7 +51,7 @@ func TestNothingIsUntranslatedThatNeverReachedTheRules(t *testing.T) {
 		d := dnsFamilies()[i]
 		local := map[string]string{"IPv4": "169.254.20.10", "IPv6": "fd00:20::10"}[f.name]
 		lost := lab.Scenario{
-			Name: "the pod's gateway does not answer", Want: "neighbour-failed", Sure: "certain", Proof: "the way: ", Setup: d.cluster,
+			Name: "the pod's gateway does not answer", Want: "neighbour-failed", Sure: "certain", Proof: "the route: ", Setup: d.cluster,
 			Fault: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) {
 				f.do(p.NS, "route replace default via "+f.gateway(p)+" dev eth0")
 			},

@@ -70,8 +70,8 @@ func (l *captureLookup) nowhere(now time.Time) event.Finding {
 	return graded(event.Finding{
 		ID: "dns-nxdomain", Confidence: event.Likely, Subject: asked,
 		Time: now, First: l.first.Time, Last: l.last, Count: 1,
-		Title: fmt.Sprintf("The name %q does not exist, says the DNS server that %v asks.", asked, client),
-		Cause: "There is no such name, nor any other that begins like it and was asked for: a typing error, a service of another " +
+		Title: fmt.Sprintf("The name %q does not exist: the DNS server of %v answered NXDOMAIN.", asked, client),
+		Cause: "No name with this first label that was asked for exists: a typing error, a service of another " +
 			"namespace (NAME.NAMESPACE), or one that was not created.",
 		Evidence: []string{fmt.Sprintf("%s answered NXDOMAIN by %v: %s", l.first.Time.UTC().Format("15:04:05.000000"), d.Server, strings.Join(l.names, ", "))},
 		Remedy:   []event.Remedy{dig(d.Server, "", asked, d.Type)},

@@ -15,7 +15,7 @@ func older(e event.Event, b event.Reset, f *event.Finding) {
 	}
 	f.ID, f.Subject, f.Confidence = "connect-no-response", server.String(), event.Likely
 	hits(f, e, b, b.Connection.Dst)
-	f.Title = fmt.Sprintf("%s cannot connect to %s at once: the server still has an older connection of the same ports, and takes the SYN for one of its packets",
+	f.Title = fmt.Sprintf("%s cannot connect to %s at once: the server still has an older connection of the same ports, and takes the SYN for one of its packets.",
 		end(e.Peer, b.Connection.Src), end(e.Pod, b.Connection.Dst))
 	f.Cause = "The older connection is in TIME-WAIT or half open, and the SYN is not newer than it by its timestamp (PAWS, RFC 7323) or sequence number: " +
 		"clients share an address behind source translation, or one was restarted or cloned. " +

@@ -22,8 +22,8 @@ func conntrackInvalid(st *State, e event.Event, d event.Drop) (event.Finding, bo
 	rule := b.Suspects[0].RuleFact
 	f := event.Finding{
 		ID: "conntrack-invalid", Confidence: event.Likely, Subject: ruleID(e.Netns, rule),
-		Title: fmt.Sprintf("Packets to %s fit no connection that the node knows of, and a firewall rule drops them as invalid.", target(e)),
-		Cause: "conntrack saw no beginning of the connection, or the packet is outside its window: the way there and back differ, or an entry ended before the connection did.",
+		Title: fmt.Sprintf("Packets to %s are in conntrack state INVALID, and a firewall rule drops them.", target(e)),
+		Cause: "conntrack did not see the beginning of the connection, or the packet is outside its window: routing is asymmetric, or an entry expired before the connection ended.",
 		Evidence: []string{
 			fmt.Sprintf("the rule (%s): %v", b.Confidence, &rule),
 			"conntrack has no entry for the packet",
@@ -44,7 +44,7 @@ func conntrackInvalid(st *State, e event.Event, d event.Drop) (event.Finding, bo
 		f.Confidence = sure
 	}
 	if n, ok := st.netfilterEvent(netfilterKeyOf(event.NetfilterInvalid, e), nil); ok && n.Text != "" {
-		f.Evidence = append(f.Evidence, "conntrack says of it: "+n.Text)
+		f.Evidence = append(f.Evidence, "conntrack's own message: "+n.Text)
 		f.Confidence = sure
 	}
 	return f, true
@@ -81,10 +81,10 @@ func conntrackFull(st *State, e event.Event, d event.Drop) (event.Finding, bool)
 	f := event.Finding{
 		ID: "conntrack-full", Confidence: event.Certain, Subject: fmt.Sprintf("netns %d", e.Netns),
 		Title: fmt.Sprintf("The connection tracking table is full (%d of %d): new connections are dropped.", s.Count, s.Max),
-		Cause: "conntrack has no room for another flow, so the first packet of every new one is thrown away; flows that exist go on.",
+		Cause: "conntrack has no room for another flow, so it drops the first packet of every new one; existing flows continue.",
 		Evidence: []string{
 			fmt.Sprintf("%d entries, nf_conntrack_max is %d", s.Count, s.Max),
-			fmt.Sprintf("conntrack counted %d drops since it was last asked", s.Rose.Drop),
+			fmt.Sprintf("conntrack counted %d drops since its counters were last read", s.Rose.Drop),
 		},
 		Remedy: []event.Remedy{
 			run("sysctl -w net.netfilter.nf_conntrack_max=%v", 2*max(s.Max, s.Count)),
@@ -92,7 +92,7 @@ func conntrackFull(st *State, e event.Event, d event.Drop) (event.Finding, bool)
 		},
 	}
 	if said {
-		f.Evidence = append(f.Evidence, "conntrack found no room for the packet's flow, and none to make")
+		f.Evidence = append(f.Evidence, "conntrack found no room for the packet's flow, and no entry to evict")
 	}
 	return f, true
 }

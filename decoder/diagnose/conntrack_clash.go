@@ -53,7 +53,7 @@ func portsExhausted(st *State, e event.Event, d event.Drop) (event.Finding, bool
 	} else {
 		f.Confidence = event.Likely // what gave it its port is not known, so neither is from where
 	}
-	f.Evidence = append(f.Evidence, "conntrack entry that was not taken in: "+d.Conntrack.String())
+	f.Evidence = append(f.Evidence, "conntrack entry that was not inserted: "+d.Conntrack.String())
 	if s, _ := st.conntrack.Get(e.Netns); s.Rose.InsertFailed > 0 {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack counted %s, no rule is for the packet", insertions(s.Rose.InsertFailed)))
 	}
@@ -85,7 +85,7 @@ func insertRace(st *State, e event.Event, d event.Drop) (event.Finding, bool) {
 	switch {
 	case lost != nil:
 		f.Confidence = event.Certain
-		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack did not take it in: %v was there first, %v", lost.Original, lost))
+		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack did not insert it: %v was there first, %v", lost.Original, lost))
 		twice = lost.Original == own
 	case twice:
 		f.Evidence = append(f.Evidence, fmt.Sprintf("another packet of %v was on its way at the same time, seen %s", own, other.UTC().Format("15:04:05.000000")))
@@ -142,7 +142,7 @@ func (st *State) raced(f *event.Finding, e event.Event, twice bool) {
 			pipe(run("nft list ruleset"), run("grep -e masquerade -e snat")).In(st.enter(e.Netns)).Noting("has the rule fully-random?"),
 			do("let the rule pick ports at random, or give it more of them"))
 	case e.Packet.Proto == "udp":
-		f.Cause += " Resolvers that send A and AAAA at once from one socket meet it, and wait 5 s."
+		f.Cause += " Resolvers that send A and AAAA at once from one socket run into it, and wait 5 s."
 		f.Remedy = append(f.Remedy, systemPods("node-local-dns").Noting("does a DNS cache run on the node?"),
 			do("use such a cache, or options single-request-reopen in resolv.conf"))
 	}

@@ -23,7 +23,7 @@ func conntrackUntracked(st *State, e event.Event, d event.Drop) (event.Finding, 
 	}
 	f := event.Finding{
 		ID: "netfilter-drop", Confidence: event.Certain, Subject: t.Rule.String(),
-		Title: fmt.Sprintf("The firewall drops packets to %s as part of no connection: a rule (%s) %s.", target(e), where(t.Rule), t.Does()),
+		Title: fmt.Sprintf("The firewall drops packets to %s, for which conntrack has no entry: a rule (%s) %s.", target(e), where(t.Rule), t.Does()),
 		Evidence: []string{
 			"the rule that does: " + t.Rule.String(),
 			fmt.Sprintf("the rule that drops (%s): %v", b.Confidence, &drops),
@@ -44,11 +44,11 @@ func conntrackUntracked(st *State, e event.Event, d event.Drop) (event.Finding, 
 			f.Severity = event.Critical
 		}
 	case t.Zone != nil:
-		f.Cause = "conntrack knows a flow within one zone only: looked for in another, what comes back fits nothing."
+		f.Cause = "A conntrack entry is valid in one zone only: in the other zone the reply has none."
 	case t.Of == event.TrackedPacket:
-		f.Cause = "The rule is for this very packet: conntrack does not look for its flow, so no rule that accepts what is established is for it."
+		f.Cause = "The rule is for this packet: conntrack does not look up its flow, so a rule that accepts ESTABLISHED does not match it."
 	default:
-		f.Cause = "The rule is for the packets of the other direction: conntrack did not see them, so what comes back fits nothing."
+		f.Cause = "The rule is for the packets of the other direction: conntrack did not see them, so the reply has no entry."
 	}
 	if t.Passes != "" {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("as %s no rule would drop it", t.Passes))

@@ -17,8 +17,8 @@ func (r *DNS) failed(d event.DNS) (event.Finding, bool) {
 		ID: id, Confidence: event.Certain, Subject: d.Server.String(),
 		Title: fmt.Sprintf("The DNS server %v answers %s, first to %s %s.", server(d), d.Rcode, d.Name, d.Type),
 		Cause: map[string]string{
-			"SERVFAIL": "The server was reached, but could not find out: most often the servers that it asks in turn do not answer it.",
-			"REFUSED":  "The server was reached, but is not to answer this client or this name: no zone or forwarder of its configuration is for it.",
+			"SERVFAIL": "The server was reached, but could not resolve the name: most often its upstream servers do not answer.",
+			"REFUSED":  "The server was reached, but refuses this client or this name: no zone or forwarder of its configuration matches.",
 		}[d.Rcode],
 		Evidence: []string{fmt.Sprintf("answered %s after %v", d.Rcode, d.Latency)},
 		Remedy:   []event.Remedy{digAgain(d, ""), run("kubectl -n kube-system logs -l k8s-app=kube-dns --tail=50")},
@@ -41,7 +41,7 @@ func (r *DNS) wrongAnswer(e event.Event, d event.DNS) event.Finding {
 	asked := e.Packet.Destination()
 	f := event.Finding{
 		ID: "service-reply-not-untranslated", Confidence: event.Certain, Subject: d.Server.String(),
-		Title: fmt.Sprintf("Answers to queries for %v arrive from %s, so the client throws them away.", d.Server, d.AnswerFrom),
+		Title: fmt.Sprintf("Answers to queries for %v arrive from %s, so the client discards them.", d.Server, d.AnswerFrom),
 		Cause: "The answer did not pass the conntrack entry that translated the query: it took another path, or a bridge passed it on " +
 			"without asking netfilter (net.bridge.bridge-nf-call-iptables=0).",
 		Evidence: []string{"answer last seen " + place(d.AnswerLast), fmt.Sprintf("expected from %v", asked)},
@@ -57,12 +57,12 @@ func (r *DNS) wrongAnswer(e event.Event, d event.DNS) event.Finding {
 	f.Confidence = event.Likely
 	_, service := r.state.ServiceAt(d.ClientNetns, d.Transport, d.Server)
 	if alone := r.state.node.Kernel == ""; service || alone && d.Server.Addr().IsPrivate() {
-		f.Cause = "Where the query's addresses were translated the answer's were not translated back: it passed conntrack by. " +
+		f.Cause = "The query was translated, but its answer was not translated back: it bypassed conntrack. " +
 			"A server that has several addresses and answers from another than the one it was asked at looks the same."
 		return f
 	}
 	f.ID, f.Cause = "dns-no-response", "The server has several addresses and answers from another than the one it was asked at, or something on the "+
-		"way changes the answer's source. Resolvers ignore such answers."
+		"path changes the answer's source. Resolvers ignore such answers."
 	f.Remedy = []event.Remedy{digAgain(d, "").Noting("names the source: reply from unexpected source")}
 	return f
 }

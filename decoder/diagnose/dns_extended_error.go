@@ -20,7 +20,7 @@ func dnsReasons() []reasonCodes {
 		{policyCodes(), "The server says that it does not answer for the name or the client by a policy: a block list, a filter or an access list of its own. " +
 			"The name may exist."},
 		{[]uint16{1, 2, 5, 6, 7, 8, 9, 10, 11, 12, 25, 27}, "The server says that the answer fails DNSSEC: the zone's signatures are wrong or expired, or this server's clock or trust anchor is."},
-		{[]uint16{22, 23}, "The server says that the servers that it asks in turn do not answer it."},
+		{[]uint16{22, 23}, "The server says that its upstream servers do not answer."},
 		{[]uint16{14}, "The server says that it is not ready yet: it has just started."},
 	}
 }

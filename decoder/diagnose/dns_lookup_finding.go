@@ -23,7 +23,7 @@ func (l *lookup) noAddress() event.Finding {
 	d := l.first.Body.(event.DNS)
 	return event.Finding{
 		ID: "dns-nxdomain", Confidence: event.Likely,
-		Title: fmt.Sprintf("Looking up %q ends at %s, which has no address: the resolver of %v goes no further.", l.key.base, l.empty[0], l.first.Packet.Src),
+		Title: fmt.Sprintf("Looking up %q stops at %s, which has no address (NODATA): the resolver of %v tries no other name.", l.key.base, l.empty[0], l.first.Packet.Src),
 		Cause: "The DNS server says that the name exists under this search domain, but without an address (NODATA). Resolvers as musl's (Alpine) " +
 			"take that for the answer and try neither the other domains nor the name as it is.",
 		Remedy: []event.Remedy{
@@ -37,8 +37,8 @@ func (l *lookup) nowhere() event.Finding {
 	d := l.first.Body.(event.DNS)
 	return event.Finding{
 		ID: "dns-nxdomain", Confidence: event.Certain,
-		Title: fmt.Sprintf("The name %q exists nowhere: not as it is, and under no search domain of %v.", l.key.base, l.first.Packet.Src),
-		Cause: "The DNS server says of every name that the resolver made of it that there is none: a typing error, a service of another " +
+		Title: fmt.Sprintf("The name %q does not exist, neither as it is nor under a search domain of %v.", l.key.base, l.first.Packet.Src),
+		Cause: "The DNS server found no address for it under any domain of the search list: a typing error, a service of another " +
 			"namespace (NAME.NAMESPACE), or one that was not created.",
 		Remedy: []event.Remedy{
 			pipe(run("kubectl get services -A"), run("grep -w -e %v", optarg(strings.SplitN(l.key.base, ".", 2)[0]))),
@@ -51,7 +51,7 @@ func (l *lookup) amplified() event.Finding {
 	d := l.first.Body.(event.DNS)
 	return event.Finding{
 		ID: "dns-search-amplification", Confidence: event.Certain,
-		Title:    fmt.Sprintf("Looking up %q takes %d queries for names that do not exist before the one that finds it.", l.key.base, l.nxdomain),
+		Title:    fmt.Sprintf("Looking up %q takes %d failed queries (search list, ndots) before the answer.", l.key.base, l.nxdomain),
 		Cause:    fmt.Sprintf("The name has fewer than %d dots (ndots), so the resolver tries it under every search domain first.", l.conf.Ndots),
 		Evidence: []string{"found as " + l.found},
 		Remedy: []event.Remedy{

@@ -100,7 +100,7 @@ func said(found []event.Finding) string {
 
 // TestWhatAServerGivesAsReasonIsTheCause: a name that it blocks may exist.
 func TestWhatAServerGivesAsReasonIsTheCause(t *testing.T) {
-	for code, want := range map[uint16]string{15: "blocks by a policy", 7: "nowhere fails DNSSEC", 22: "nowhere do not answer it", 0: "nowhere a typing error"} {
+	for code, want := range map[uint16]string{15: "blocks by a policy", 7: "exist, fails DNSSEC", 22: "exist, upstream servers do not answer", 0: "exist, a typing error"} {
 		title, cause, _ := strings.Cut(want, " ")
 		r, now, _ := lookedUp("db.default.svc.cluster.local NXDOMAIN, db.svc.cluster.local NXDOMAIN, db.cluster.local NXDOMAIN")
 		r.Observe(event.Event{Header: event.Header{Time: now, Netns: 7}, Packet: &packet.Packet{Src: netip.MustParseAddr("10.0.0.1")},

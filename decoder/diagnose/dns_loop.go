@@ -113,7 +113,7 @@ func (l *dnsLoop) closed() bool {
 func (r *DNSLoops) found(key dnsLoopKey, l *dnsLoop, queries []event.Event) []event.Finding {
 	f := event.Finding{
 		ID: "dns-bad-resolv-conf", Confidence: event.Certain, Subject: fmt.Sprintf("resolv.conf in netns %d", key.netns),
-		Title: fmt.Sprintf("The DNS server in netns %d asks itself: queries that it cannot answer loop.", key.netns),
+		Title: fmt.Sprintf("The DNS server in netns %d forwards to itself: queries that it cannot answer loop.", key.netns),
 		Cause: "It forwards to a loopback address, or one of its own, and listens there itself: a node's resolv.conf that names systemd-resolved's 127.0.0.53 " +
 			"was given to the pod, or a forwarder names the server. Clients wait, or are answered SERVFAIL.",
 		Evidence: []string{fmt.Sprintf("others asked it for %s %s %d times, and it asked itself %d times", key.name, key.kind, l.others, l.own)},

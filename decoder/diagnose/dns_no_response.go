@@ -34,7 +34,7 @@ func (r *DNS) noResponse(e event.Event, d event.DNS) (event.Finding, bool) {
 	f := event.Finding{
 		ID: "dns-no-response", Confidence: sure, Subject: d.Server.String(),
 		Title: fmt.Sprintf("The DNS server %v does not answer.", server(d)),
-		Cause: "The query was passed on by this node and no answer came back: it was lost behind the last place where it was seen, " +
+		Cause: "This node forwarded the query and saw no answer: it was lost behind the last place where it was seen, " +
 			"or the server does not answer.",
 		Evidence: []string{"last seen " + place(d.Last)},
 		Remedy:   []event.Remedy{digAgain(d, ""), systemPods("kube-dns")},
@@ -78,9 +78,9 @@ func fragmentLost(f *event.Finding, d event.DNS) {
 	if d.Fragments.AtClient {
 		end = "the client"
 	}
-	f.Title = fmt.Sprintf("Large answers of the DNS server %v do not arrive whole at %s: fragments of them are lost.", server(d), end)
+	f.Title = fmt.Sprintf("Large answers of the DNS server %v do not arrive complete at %s: fragments of them are lost.", server(d), end)
 	f.Cause = "The answer is larger than a packet and comes in fragments, some of which are dropped on the path: by a firewall or a network that " +
-		"passes no fragments, or where the MTU is too small for them. A client gets nothing of an answer that is not whole."
+		"passes no fragments, or where the MTU is too small for them. A client receives no part of an incomplete answer."
 	f.Evidence = append(f.Evidence, arrived(*d.Fragments), takes(d))
 	f.Remedy = fragmentRemedy(d)
 }
@@ -103,7 +103,7 @@ func arrived(x event.Fragments) string {
 // takes says how large an answer the client takes over UDP.
 func takes(d event.DNS) string {
 	if d.EDNSSize == 0 {
-		return "the client takes answers of 512 bytes over UDP, for it does not say otherwise (EDNS)"
+		return "the client takes answers of 512 bytes over UDP, as it sent no EDNS size"
 	}
 	return fmt.Sprintf("the client takes answers of %d bytes over UDP (EDNS)", d.EDNSSize)
 }
@@ -126,7 +126,7 @@ func (r *DNS) someAnswered(f *event.Finding, d event.DNS) {
 		return
 	}
 	f.Title = fmt.Sprintf("The DNS server %v does not answer %s, though it answers other queries.", server(d), wanted(d))
-	f.Cause = "The query or its answer was lost behind the last place where it was seen, or the server waits for another that does not answer it."
+	f.Cause = "The query or its answer was lost behind the last place where it was seen, or the server waits for an upstream server."
 	f.Evidence = append(f.Evidence, fmt.Sprintf("of the server's other queries %d were answered and %d not, the largest answer had %d bytes", s.answered, s.unanswered-1, s.largest))
 	if s.answered > rare*s.unanswered {
 		f.Severity = event.Warning

@@ -45,11 +45,11 @@ func (st *State) asksItself(conf event.ResolvConf, d event.DNS) (event.Finding, 
 		f.Cause = "A resolver without a nameserver asks 127.0.0.1 (resolv.conf(5))."
 	case !named && unheard && conf.Garbled():
 		f.Title = fmt.Sprintf("The client's resolver does not understand the nameservers of its resolv.conf, so its queries go to %v, where no server listens.", d.Server.Addr())
-		f.Cause = "A resolver without a nameserver asks 127.0.0.1 (resolv.conf(5)). With a carriage return behind it, as editors of Windows end lines, an address is none to glibc."
+		f.Cause = "A resolver without a nameserver asks 127.0.0.1 (resolv.conf(5)). glibc does not parse an address with a carriage return behind it, as Windows editors end lines."
 	case named && unheard && d.ClientNetns != st.node.Netns:
 		f.Title = fmt.Sprintf("The client's resolv.conf names %v, which is the client itself, and nothing listens there.", d.Server.Addr())
-		f.Cause = "A loopback address is another host in every network namespace: that of systemd-resolved, or of a cache, on the node is none in a pod. " +
-			"If a container of the pod is to serve there, it does not run."
+		f.Cause = "A loopback address is another host in every network namespace: a pod does not reach systemd-resolved, or a cache, at the node's. " +
+			"If a container of the pod should serve there, it is not running."
 		f.Remedy = slices.Insert(f.Remedy, 0, kubeletResolvConf())
 	default:
 		return f, false
@@ -111,7 +111,7 @@ func badFile(conf event.ResolvConf) event.Finding {
 		},
 	}
 	for _, line := range conf.Bad {
-		f.Evidence = append(f.Evidence, fmt.Sprintf("a line that says nothing to a resolver: %q", line))
+		f.Evidence = append(f.Evidence, fmt.Sprintf("a line that resolvers ignore: %q", line))
 	}
 	return f
 }

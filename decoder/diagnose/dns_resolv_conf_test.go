@@ -53,7 +53,7 @@ func TestARefusedConnectionIsNoQuery(t *testing.T) {
 		facts []event.Fact
 		found int
 	}{
-		{"to anybody", nil, 0},
+		{"to any address", nil, 0},
 		{"to the client's nameserver", []event.Fact{{Resolv: &conf}}, 1},
 	} {
 		if got := NewDNS(learnt(tt.facts), time.Second).Observe(e); len(got) != tt.found {

@@ -44,19 +44,19 @@ func queryRefused(d event.DNS) event.Finding {
 	switch d.ICMP.Name {
 	case "time-exceeded":
 		f.ID, f.Confidence = "ttl-exceeded", event.Certain
-		f.Title = fmt.Sprintf("Queries to the DNS server %v go round in circles.", server(d))
-		f.Cause = fmt.Sprintf("%v gave up the packet because it had passed too many routers: a routing loop.", d.ICMP.From)
+		f.Title = fmt.Sprintf("Queries to the DNS server %v are in a routing loop: TTL exceeded.", server(d))
+		f.Cause = fmt.Sprintf("%v answered ICMP time exceeded: the packet had passed too many routers.", d.ICMP.From)
 	case "admin-prohibited", "net-prohibited", "host-prohibited", "policy-failed", "port-unreachable":
 		f.ID = "netfilter-reject"
 		f.Title = fmt.Sprintf("A firewall at %v rejects queries to the DNS server %v.", d.ICMP.From, server(d))
 		f.Cause = fmt.Sprintf("A host on the path answered ICMP %s: a REJECT rule there.", d.ICMP.Name)
 	case "host-unreachable", "address-unreachable":
 		f.ID = "neighbour-failed"
-		f.Title = fmt.Sprintf("%v is to deliver queries to the DNS server %v, and gets no answer from it.", d.ICMP.From, server(d))
+		f.Title = fmt.Sprintf("%v cannot deliver queries to the DNS server %v: it does not answer ARP or neighbour discovery.", d.ICMP.From, server(d))
 		f.Cause = "The last router before the server got no answer to ARP or neighbour discovery: the host is down, or no host has the address."
 	default:
 		f.ID, f.Confidence = "no-route", event.Certain
-		f.Title = fmt.Sprintf("%v has no way to the DNS server %v.", d.ICMP.From, server(d))
+		f.Title = fmt.Sprintf("%v has no route to the DNS server %v.", d.ICMP.From, server(d))
 		f.Cause = fmt.Sprintf("A host on the path answered ICMP %s.", d.ICMP.Name)
 		f.Remedy = append(f.Remedy, run("ip route get %v", server(d).Addr()))
 	}

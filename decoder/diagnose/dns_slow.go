@@ -208,7 +208,7 @@ func (p *serverTimes) finding(at netip.AddrPort, limit time.Duration) event.Find
 	p.where(&f)
 	if len(p.behind) > 0 {
 		b := p.behind[len(p.behind)-1].dns
-		f.Cause += fmt.Sprintf(" %d answers of %v waited for it, for that server asks this one.", len(p.behind), b.Server)
+		f.Cause += fmt.Sprintf(" %d answers of %v waited for it, because that server asks this one.", len(p.behind), b.Server)
 		f.Evidence = append(f.Evidence, fmt.Sprintf("%v answered %s %s after %v", b.Server, b.Name, b.Type, b.Latency))
 	}
 	return f

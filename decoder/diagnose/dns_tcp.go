@@ -30,8 +30,8 @@ func (r *DNS) connectionEnded(e event.Event, d event.DNS) (f event.Finding, ok b
 	case c.How == event.ConnectionRefused:
 		f = notListening(d)
 		f.Confidence = event.Likely // a firewall on the path can do the same
-		f.Cause = "A reset came for the connection before it was established: the DNS process is not running there, or does not listen for TCP."
-		f.Evidence = []string{c.String(), "last seen on its way " + place(d.Last)}
+		f.Cause = "A reset came for the connection before it was established: the DNS process is not running there, or does not listen on TCP."
+		f.Evidence = []string{c.String(), "query last seen " + place(d.Last)}
 		return f, true
 	}
 	f, _ = r.noResponse(e, d)
@@ -41,7 +41,7 @@ func (r *DNS) connectionEnded(e event.Event, d event.DNS) (f event.Finding, ok b
 	f.Evidence = append(f.Evidence, c.String())
 	if c.Reused { // RFC 7766, section 6.2.4: the client asks again
 		f.Severity, f.Confidence = event.Info, event.Likely
-		f.Cause = "The connection had been idle after earlier queries: the server closed it while the query was in flight. The client is to ask again."
+		f.Cause = "The connection had been idle after earlier queries: the server closed it while the query was in flight. The client should ask again."
 	}
 	return f, true
 }

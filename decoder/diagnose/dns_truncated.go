@@ -145,15 +145,15 @@ func (r *DNSTruncated) Flush(now time.Time, final bool) []event.Finding {
 
 func (t *truncated) finding(k ends) event.Finding {
 	e, d := t.event, t.event.Body.(event.DNS)
-	takes := "512 bytes, for the client did not say otherwise (EDNS)"
+	takes := "512 bytes, as the client sent no EDNS size"
 	if d.EDNSSize > 0 {
 		takes = fmt.Sprintf("%d bytes (EDNS)", d.EDNSSize)
 	}
 	f := graded(event.Finding{
 		Time: t.due, ID: "dns-truncated", Confidence: event.Likely, Subject: d.Server.String(),
 		Title:    fmt.Sprintf("The answer to %s %s is too long for a datagram, and %v does not ask again over TCP.", d.Name, d.Type, k.client),
-		Cause:    "The client takes the beginning of the answer for the whole, or gives up: its resolver does not know TCP.",
-		Evidence: []string{question(e, d), fmt.Sprintf("answered with the mark TC in %d bytes; over UDP it takes %s", d.Size, takes)},
+		Cause:    "The client takes the truncated answer as complete, or gives up: its resolver does not use TCP.",
+		Evidence: []string{question(e, d), fmt.Sprintf("answered with the TC bit set in %d bytes; over UDP it takes %s", d.Size, takes)},
 		Remedy: []event.Remedy{
 			dig(d.Server, " +tcp", d.Name, d.Type).Noting("does the server answer over TCP?"),
 			do("set options use-vc in resolv.conf, or use a resolver that knows EDNS and TCP"),

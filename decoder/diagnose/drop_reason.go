@@ -81,7 +81,7 @@ func (st *State) meaning(d event.Drop) meaning {
 	}
 	if d.Unexplained() {
 		m.harm = normal
-		m.title = "The kernel drops packets to {dst} at {at}, in {function}, and says no reason."
+		m.title = "The kernel drops packets to {dst} at {at}, in {function}, and gives no reason."
 		m.cause = "Nothing more is known than the function that dropped them."
 	}
 	return m

@@ -8,7 +8,7 @@ func linkLayer() []meaning {
 		reasons: []string{"LOCAL_MAC", "VXLAN_ENTRY_EXISTS", "MAC_INVALID_SOURCE"},
 		id:      "duplicate-address", harm: faulty,
 		title: "Frames come in at {at} with a source MAC that cannot come from there, and are dropped ({reason}).",
-		cause: "Another station has the device's own MAC, a loop brings its frames back, or a MAC that is fixed to another place of the forwarding table comes from here.",
+		cause: "Another station has the device's own MAC, a loop brings its frames back, or a static MAC of another port of the forwarding table comes from here.",
 		remedy: func(s scene) []event.Remedy {
 			return []event.Remedy{
 				s.in(pipe(run("bridge fdb show"), run("sort"), run("uniq -cd"))).Noting("a MAC at two ports"),
@@ -19,7 +19,7 @@ func linkLayer() []meaning {
 		reasons: []string{"VXLAN_INVALID_HDR", "VXLAN_VNI_NOT_FOUND", "IP_TUNNEL_ECN", "TUNNEL_TXINFO"}, prefix: "VXLAN_",
 		id: "overlay-blocked", harm: faulty,
 		title: "{proto} packets of the overlay network are dropped at {at}: no tunnel device there takes them ({reason}).",
-		cause: "They carry another network's number (VNI) than the tunnel devices of this node have, or a header that these do not take.",
+		cause: "They carry another VNI than the tunnel devices of this node have, or a header that these do not accept.",
 		remedy: func(s scene) []event.Remedy {
 			return []event.Remedy{
 				run("ip -d link show type vxlan").Noting("on both nodes: id, dstport, gbp, external"),
@@ -41,7 +41,7 @@ func linkLayer() []meaning {
 		reasons: []string{"BRIDGE_INGRESS_STP_STATE"},
 		id:      kernelDrop, harm: faulty,
 		title: "The bridge port of {at} does not forward yet, or is blocked, so packets to {dst} are dropped.",
-		cause: "The spanning tree protocol has the port listen, learn or block: a loop between bridges, or a port that has just come up.",
+		cause: "The spanning tree protocol keeps the port listening, learning or blocking: a loop between bridges, or a port that has just come up.",
 		remedy: func(s scene) []event.Remedy {
 			return []event.Remedy{
 				s.in(run("bridge -d link show dev %v", s.device)).Noting("state"), do("if there is no loop, switch the bridge's spanning tree off (ip link set type bridge stp_state 0)"),
@@ -51,7 +51,7 @@ func linkLayer() []meaning {
 		reasons: []string{reasonNotReady}, functions: []string{"__dev_forward_skb2"},
 		id: kernelDrop, harm: faulty, subject: func(e event.Event) string { return "device " + at(e) },
 		title: "The device at {at}, or the other end of it, is not up, so packets to {dst} are dropped.",
-		cause: "A device that is down takes nothing: it is being set up or removed, or it was switched off.",
+		cause: "A device that is down accepts no packets: it is being set up or removed, or it was switched off.",
 		remedy: func(s scene) []event.Remedy {
 			return []event.Remedy{
 				s.in(run("ip -d link show dev %v", s.device)).Noting("state, NO-CARRIER, its peer"), s.in(run("ip link set dev %v up", s.device)),
@@ -60,8 +60,8 @@ func linkLayer() []meaning {
 	}, {
 		reasons: []string{"DEV_HDR", "NEIGH_HH_FILLFAIL", "SKB_GSO_SEG"}, prefix: "NEIGH_",
 		id: kernelDrop, harm: faulty,
-		title: "Packets to {dst} cannot be made ready for {at} and are dropped ({reason}).",
-		cause: "The device could not write its header, or not cut a large packet into segments: a fault of a driver or of its offload.",
+		title: "Packets to {dst} cannot be prepared for {at} and are dropped ({reason}).",
+		cause: "The link-layer header could not be written, or a large packet not segmented (GSO): a fault of a driver or of its offload.",
 		remedy: func(s scene) []event.Remedy {
 			return []event.Remedy{
 				s.in(run("ethtool -K %v gso off tso off", s.device)).Noting("does it pass without offload?"), pipe(run("dmesg"), run("tail")),
@@ -104,7 +104,7 @@ func ofSockets() []meaning {
 		reasons: []string{"SOCKET_RCVBUFF"}, functions: []string{"__udp_queue_rcv_skb", "__udpv6_queue_rcv_skb"},
 		id: "socket-buffer-full", harm: faulty, subject: socketOf,
 		title: "The receive buffer of the socket at {dst} is full: its process does not read fast enough.",
-		cause: "Packets arrived for the socket and were dropped because what it had not read filled its buffer.",
+		cause: "Packets arrived for the socket and were dropped because unread data filled its receive buffer.",
 		remedy: func(s scene) []event.Remedy {
 			return []event.Remedy{
 				s.in(run("ss -anpm %v or %v", s.is("dst"), s.is("src"))).Noting("Recv-Q, skmem's d counts drops"),
@@ -115,7 +115,7 @@ func ofSockets() []meaning {
 		reasons: []string{"SOCKET_BACKLOG", "PROTO_MEM", "TCP_OFO_QUEUE_PRUNE", "TCP_OFO_DROP"}, functions: []string{"tcp_add_backlog", "tcp_prune_ofo_queue"},
 		id: "socket-buffer-full", harm: faulty, subject: socketOf,
 		title: "The socket at {dst} has no memory left for what arrives ({reason}).",
-		cause: "Its process does not read fast enough, or all sockets of the node together have used up what they may (tcp_mem, udp_mem).",
+		cause: "Its process does not read fast enough, or all sockets of the node together have reached their limit (tcp_mem, udp_mem).",
 		remedy: func(s scene) []event.Remedy {
 			return []event.Remedy{
 				s.in(run("cat /proc/net/sockstat")).Noting("mem is in pages"), run("sysctl net.ipv4.tcp_mem net.ipv4.udp_mem").Noting("the limits, in pages"),
@@ -157,8 +157,8 @@ func ofTCP() []meaning {
 	}, {
 		reasons: []string{"TCP_RFC7323_TW_PAWS"},
 		id:      "connect-no-response", harm: faulty,
-		title: "A connection of the same addresses and ports that has just ended takes the first packet of a new one to {dst}, which is dropped at {at}.",
-		cause: "The old connection is in TIME-WAIT, and the new one's timestamp is older than its last: clients behind one address translation, or a host that was cloned or restarted.",
+		title: "A SYN to {dst} is dropped at {at}: a connection of the same addresses and ports is still in TIME-WAIT.",
+		cause: "The new connection's timestamp is older than the last of the old one (PAWS): clients behind one address translation, or a host that was cloned or restarted.",
 		remedy: func(s scene) []event.Remedy {
 			return []event.Remedy{
 				s.in(run("nstat -az TcpExtPAWSTimewait TcpExtPAWSPassive")),
@@ -182,7 +182,7 @@ func ofTCP() []meaning {
 		prefix: "TCP_",
 		id:     kernelDrop, harm: normal,
 		title:  "TCP segments for {dst} do not fit their connection and are dropped at {at} ({reason}).",
-		cause:  "They came too late, twice, outside the window, or for a connection that is at another point. TCP sends again what was lost by it.",
+		cause:  "They came too late, twice, outside the window, or for a connection that is at another point. TCP retransmits what was lost by it.",
 		remedy: state,
 	}}
 }
@@ -193,7 +193,7 @@ func ofIP() []meaning {
 		reasons: []string{"FRAG_REASM_TIMEOUT", "FRAG_TOO_FAR"}, functions: []string{"ip_expire", "ip6frag_expire_frag_queue"},
 		id: kernelDrop, harm: faulty,
 		title: "Datagrams for {dst} were sent in fragments that did not all arrive, and are dropped at {at} ({reason}).",
-		cause: "A fragment was lost on the path, or a firewall lets only the first pass, for the others have no ports.",
+		cause: "A fragment was lost on the path, or a firewall lets only the first pass, since the others have no ports.",
 		remedy: func(s scene) []event.Remedy {
 			return []event.Remedy{
 				s.in(run("nstat -az IpReasmFails IpReasmTimeout Ip6ReasmFails")),
@@ -203,7 +203,7 @@ func ofIP() []meaning {
 	}, {
 		reasons: []string{"IP_NOPROTO", "INVALID_PROTO"},
 		id:      kernelDrop, harm: faulty,
-		title: "{proto} packets for {dst} are of a protocol that nothing takes at {at} ({reason}).",
+		title: "{proto} packets for {dst} are of a protocol that nothing handles at {at} ({reason}).",
 		cause: "No module or socket for that IP protocol is loaded or open there: a tunnel (IPIP, GRE, ESP) whose device is missing, as a rule.",
 		remedy: func(s scene) []event.Remedy {
 			return []event.Remedy{
@@ -214,7 +214,7 @@ func ofIP() []meaning {
 		reasons: []string{"IPV6_NDISC_FRAG", "IPV6_NDISC_HOP_LIMIT", "IPV6_NDISC_BAD_CODE", "IPV6_NDISC_BAD_OPTIONS"}, prefix: "IPV6_NDISC_",
 		id: kernelDrop, harm: faulty,
 		title: "Neighbour discovery's messages at {at} are not valid and are dropped ({reason}).",
-		cause: "They have passed a router, are fragments or malformed: forged, or made by something that does not keep to RFC 4861.",
+		cause: "They have passed a router, are fragments or malformed: forged, or made by something that violates RFC 4861.",
 		remedy: func(s scene) []event.Remedy {
 			return []event.Remedy{run("ktrace capture -i %v -w nd.pcapng icmp6", s.device).Noting("who sends them")}
 		},

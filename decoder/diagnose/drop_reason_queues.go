@@ -74,11 +74,11 @@ func handedOver() []meaning {
 	}
 	return []meaning{{
 		functions: []string{"nf_queue"}, id: "netfilter-drop", harm: loss, subject: of, remedy: remedy,
-		title: "A firewall rule hands packets to {dst} to a program (NFQUEUE){judge} that does not take them: they are dropped.",
-		cause: cause + "None listens at the queue, or it is full, and the rule does not let pass what no program judges.",
+		title: "A firewall rule queues packets to {dst} for a program (NFQUEUE){judge} that does not read them: they are dropped.",
+		cause: cause + "No program is bound to the queue, or the queue is full, and the rule has no bypass.",
 	}, {
 		functions: []string{"nf_reinject", "nfqnl_reinject", "nfqnl_recv_verdict", "nfqnl_recv_verdict_batch"}, id: "netfilter-drop", harm: loss, subject: of, remedy: remedy,
-		title: "A program that a firewall rule hands packets to (NFQUEUE){judge} drops packets to {dst}.",
+		title: "A program for which a firewall rule queues packets (NFQUEUE){judge} drops packets to {dst}.",
 		cause: cause + "A network policy that selects a pod denies all that no policy for it allows.",
 	}}
 }
@@ -122,7 +122,7 @@ func queued() []meaning {
 		reasons: []string{"FULL_RING", "MACVLAN_BROADCAST_BACKLOG", "IPVLAN_MULTICAST_BACKLOG"},
 		id:      "queue-drop", harm: congestion,
 		title: "The ring of {at} is full, so packets for {dst} are dropped ({reason}).",
-		cause: "Who reads the device, a virtual machine or a program at a tap device, does not read fast enough, or stands still.",
+		cause: "The reader of the device, a virtual machine or a program at a tap device, does not read fast enough, or hangs.",
 		remedy: func(s scene) []event.Remedy {
 			return []event.Remedy{
 				s.in(run("ip -s -s link show dev %v", s.device)).Noting("dropped"),
@@ -144,7 +144,7 @@ func programmed() []meaning {
 		reasons: []string{"TC_INGRESS", "TC_EGRESS", "TC_COOKIE_ERROR", "TC_CHAIN_NOTFOUND", "TC_RECLASSIFY_LOOP"}, prefix: "TC_",
 		id: "bpf-drop", harm: faulty,
 		title: "A filter or program of tc at {at}{program} drops packets to {dst} ({reason}).",
-		cause: "A BPF program or a filter at the device says that the packet is to be dropped: a network plugin's policy or bandwidth limit, or a program left behind.",
+		cause: "A BPF program or a filter at the device drops the packet: a network plugin's policy or bandwidth limit, or a program left behind.",
 		remedy: func(s scene) []event.Remedy {
 			return []event.Remedy{
 				s.in(run("bpftool net show dev %v", s.device)).Noting("programs at tc, tcx and XDP"),
@@ -155,7 +155,7 @@ func programmed() []meaning {
 		reasons: []string{"XDP"}, functions: event.XDPFunctions(),
 		id: "bpf-drop", harm: faulty,
 		title: "An XDP program at {at}{program} drops packets to {dst}.",
-		cause: "The program says XDP_DROP, or fails: a network plugin's, a load balancer's, or one left behind.",
+		cause: "The program returns XDP_DROP or XDP_ABORTED: a network plugin's, a load balancer's, or one left behind.",
 		remedy: func(s scene) []event.Remedy {
 			return []event.Remedy{
 				s.in(run("bpftool net show dev %v", s.device)).Noting("the program"), s.in(run("ip -d link show dev %v", s.device)).Noting("xdp, xdpgeneric"),
@@ -165,13 +165,13 @@ func programmed() []meaning {
 		reasons: []string{"BPF_CGROUP_EGRESS"}, functions: event.CgroupFunctions(),
 		id: "bpf-drop", harm: faulty,
 		title:  "A BPF program of the sender's control group{program} drops its packets to {dst} at {at}.",
-		cause:  "A program at cgroup_skb/egress says that the packet may not be sent: systemd's IPAddressDeny, a runtime's or a policy engine's.",
+		cause:  "A program at cgroup_skb/egress does not allow the packet to be sent: systemd's IPAddressDeny, a runtime's or a policy engine's.",
 		remedy: ofCgroup,
 	}, {
 		reasons: []string{"SOCKET_FILTER"},
 		id:      "bpf-drop", harm: faulty, sure: event.Likely,
 		title:  "A BPF program of the receiver's control group{program} drops packets to {dst} at {at}.",
-		cause:  "A program at cgroup_skb/ingress says that the packet may not be received: systemd's IPAddressDeny, a runtime's or a policy engine's. A filter of the socket's own would look the same; few have one.",
+		cause:  "A program at cgroup_skb/ingress does not allow the packet to be received: systemd's IPAddressDeny, a runtime's or a policy engine's. A filter of the socket's own would look the same; few have one.",
 		remedy: ofCgroup,
 	}, {
 		reasons: []string{"SECURITY_HOOK"},
@@ -195,13 +195,13 @@ func programmed() []meaning {
 		reasons: []string{"PSP_INPUT", "PSP_OUTPUT"},
 		id:      kernelDrop, harm: faulty,
 		title:  "Packets to {dst} do not pass the PSP encryption's checks at {at} ({reason}).",
-		cause:  "The connection is encrypted by PSP, and the packet has not the key that it should have.",
+		cause:  "The connection is encrypted by PSP, and the packet has the wrong key.",
 		remedy: func(s scene) []event.Remedy { return []event.Remedy{s.in(run("ip -d link show dev %v", s.device))} },
 	}, {
 		reasons: []string{"TAP_FILTER", "TAP_TXFILTER"},
 		id:      kernelDrop, harm: normal,
 		title: "The filter of the tap device at {at} drops packets to {dst}.",
-		cause: "Who made the device, mostly a virtual machine's monitor, put a filter there for addresses that it does not want.",
+		cause: "The program that made the device, mostly a virtual machine's monitor, attached a filter for addresses.",
 		remedy: func(s scene) []event.Remedy {
 			return []event.Remedy{s.in(run("ip -d tuntap show")).Noting("who has it")}
 		},

@@ -14,7 +14,7 @@ import (
 // Fsync reports syncs that failed, as they do (fsync-error), and at the end, or that of each window, those that are too slow as a whole, or hang
 // (fsync-slow, or what made them so: fsync-throttled, fsync-cpu-starved, fsync-neighbour).
 type Fsync struct {
-	// Slowest returns the slowest sync of a class, as evidence; nil if nobody keeps it.
+	// Slowest returns the slowest sync of a class, as evidence; nil if it is not kept.
 	Slowest func(event.FsyncClass) (event.FsyncSlow, bool)
 	// Pod names the pod of a cgroup, for who is in no event: of syncs in flight, of neighbours; nil if none are known.
 	Pod func(cgroup uint64) event.Pod
@@ -41,7 +41,7 @@ func (r *Fsync) Observe(e event.Event) []event.Finding {
 	return nil
 }
 
-// failed reports an error that may have cost data. The others tell of a call that asked for the impossible or was
+// failed reports an error that may have cost data. The others report a call that asked for the impossible or was
 // interrupted, and of nothing that went wrong on a disk.
 func failed(e event.Event, f event.Fsync) []event.Finding {
 	if f.Error == "" || slices.Contains([]string{"EINVAL", "EINTR", "EBADF", "ERESTARTSYS"}, f.Error) {
@@ -51,7 +51,7 @@ func failed(e event.Event, f event.Fsync) []event.Finding {
 		cause  string
 		remedy event.Remedy
 	}{
-		"EIO":     {"The device did not take the data.", kernelErrors()},
+		"EIO":     {"The device failed to write the data.", kernelErrors()},
 		"ENOSPC":  {"There was no space for the data when they were to be written.", run("df -h %v", f.Path)},
 		"EDQUOT":  {"The quota was used up when the data were to be written.", run("df -h %v", f.Path)},
 		"EROFS":   {"The file system has gone read-only, as it does after an error.", kernelErrors()},
@@ -160,7 +160,7 @@ func (r *Fsync) slow(now time.Time, class event.FsyncClass, h fio.Histogram, v f
 		Time:    now,
 		ID:      "fsync-slow",
 		Title:   fmt.Sprintf("Syncs of %s files below %s are too slow: P99 is %s, the limit %v.", class, where, brief(p[1]), v.Limit),
-		Cause:   "More than one sync in a hundred takes longer than the limit. etcd writes each entry of its log so before it answers, and loses its leader when that takes long.",
+		Cause:   "More than one sync in a hundred takes longer than the limit. etcd syncs each entry of its log before it answers, and loses its leader when that takes long.",
 		Pod:     slowest.Pod,
 		Subject: fmt.Sprintf("%s (%s)", where, class),
 		Evidence: []string{
@@ -220,7 +220,7 @@ func slowestLine(slowest event.FsyncSlow) string {
 func (r *Fsync) starved(f event.Finding, class event.FsyncClass, where string, slowest event.FsyncSlow, over event.FsyncOver) event.Finding {
 	f.ID = "fsync-cpu-starved"
 	f.Title = fmt.Sprintf("Syncs of %s files below %s wait for a CPU, not for the disk.", class, where)
-	f.Cause = "Whoever syncs was ready to run and had no CPU: too many others want one, or are preferred (nice, cpu.weight, cpu.shares)."
+	f.Cause = "The caller was ready to run and had no CPU: too many other tasks want one, or are preferred (nice, cpu.weight, cpu.shares)."
 	f.Evidence = append(f.Evidence, fmt.Sprintf("in %d of %d over the limit the time in the run queue is the larger part; of all of them together it is %s of %s",
 		over.Starved, f.Count, event.Brief(over.Stages[event.InRunQueue]), event.Brief(over.Stages.Sum())))
 	f.Remedy = whoHasCPUs()
@@ -231,7 +231,7 @@ func (r *Fsync) starved(f event.Finding, class event.FsyncClass, where string, s
 		f.Remedy = slices.Insert(f.Remedy, 0, run("grep -s . %v/cpu.max %v/cpu.weight %v/cpu.cfs_quota_us %v/cpu.shares", l.Cgroup, l.Cgroup, l.Cgroup, l.Cgroup))
 	}
 	if known && l.Throttled > 0 {
-		f.Cause = "Whoever syncs was ready to run, but its control group had used up the CPU time that its limit allows."
+		f.Cause = "The caller was ready to run, but its control group had used up the CPU time that its limit allows."
 	}
 	if fio.Judge(over.N, f.Count-over.Starved, r.scope.Limit).Result == fio.Fail {
 		f.Confidence = event.Likely // there is more that is slow
@@ -268,7 +268,7 @@ const nearLimit = 0.7
 func throttled(f event.Finding, class event.FsyncClass, where string, l event.IOLimit) event.Finding {
 	f.ID = "fsync-throttled"
 	f.Title = fmt.Sprintf("Syncs of %s files below %s are held up by an io limit of their control group, not by the disk.", class, where)
-	f.Cause = fmt.Sprintf("The group may make %v on disk %s, and does: what is more waits.", l, l.Disk)
+	f.Cause = fmt.Sprintf("The limit of the group is %v on disk %s, and it is reached: further writes wait.", l, l.Disk)
 	f.Evidence = append(f.Evidence, fmt.Sprintf("limit in %s: %v on %s; %d writes, %d bytes in %s, %.0f %% of it",
 		l.Cgroup, l, l.Disk, l.Writes, l.Bytes, event.Brief(l.Span), 100*l.Used()))
 	f.Remedy = slices.Insert(f.Remedy, 0, run("grep -s . %v/io.max %v/blkio.throttle.write_bps_device %v/blkio.throttle.write_iops_device", l.Cgroup, l.Cgroup, l.Cgroup).Noting("who set it?"))
@@ -287,7 +287,7 @@ func (r *Fsync) neighbour(f event.Finding, class event.FsyncClass, where string,
 	}
 	f.ID, f.Confidence = "fsync-neighbour", event.Likely
 	f.Title = fmt.Sprintf("Syncs of %s files below %s wait for a disk that %s keeps busy.", class, where, who)
-	f.Cause = "Its writes stand in the queue of the same disk before those of the sync; and one journal has the changes of all files of a file system, which a sync writes with its own."
+	f.Cause = "Its writes are queued on the same disk before those of the sync; and one journal holds the changes of all files of a file system, which a sync writes with its own."
 	line := fmt.Sprintf("in %s disk %s took %d bytes and was busy for %.0f %% of the time", event.Brief(use.Span), use.Disk, use.Written, 100*use.Busy.Seconds()/use.Span.Seconds())
 	for _, w := range use.Writers {
 		line += fmt.Sprintf("; %s/%d wrote %d", w.Comm, w.PID, w.Bytes)

@@ -48,7 +48,7 @@ func TestFsyncRule(t *testing.T) {
 		want    []string
 	}{
 		{name: "a good disk", class: event.FsyncWAL, n: 1000},
-		{name: "too few to tell", class: event.FsyncWAL, n: 40, over: 1},
+		{name: "too few to judge", class: event.FsyncWAL, n: 40, over: 1},
 		{name: "a slow log", class: event.FsyncWAL, n: 1000, over: 30, want: []string{"fsync-slow"}},
 		{name: "a slow database, about which there is no rule", class: event.FsyncDB, n: 1000, over: 30},
 		{name: "a slow database held against the user's limit", strict: true, class: event.FsyncDB, n: 1000, over: 30, want: []string{"fsync-slow"}},

@@ -167,7 +167,7 @@ func (r *ICMPErrors) judge(c *icmpError) (event.Finding, bool) {
 func (r *ICMPErrors) sentByThisNode(c *icmpError) bool {
 	return slices.ContainsFunc(c.flows, func(f natFlow) bool {
 		at, dropped := r.dropped.Get(f)
-		return dropped && c.event.Time.Sub(at) <= madeWithin // or later: it is sent again, and told again
+		return dropped && c.event.Time.Sub(at) <= madeWithin // or later: the packet is retransmitted, and the error is sent again
 	})
 }
 
@@ -177,11 +177,11 @@ func (r *ICMPErrors) benign(c *icmpError) string {
 	_, answered := back.after(c.event.Time)
 	switch {
 	case isAnswer(c.about, forth, back):
-		return "the packet is itself an answer: who asked is gone, or never was"
+		return "the packet is itself an answer: its receiver is gone, or never asked"
 	case answered:
 		return "answers came after it"
 	case isProbe(c.about) && len(r.probes[c.about.Src]) >= enoughProbed:
-		return fmt.Sprintf("%v pings %d hosts or more that are not reached: it looks for those that are", c.about.Src, len(r.probes[c.about.Src]))
+		return fmt.Sprintf("%v pings %d hosts or more that are not reached: a ping sweep", c.about.Src, len(r.probes[c.about.Src]))
 	case mayFallBack(c.about.Dst):
 		return "programs try IPv6 of the Internet first and IPv4 next"
 	}

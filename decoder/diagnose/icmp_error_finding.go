@@ -28,12 +28,12 @@ func (r *ICMPErrors) finding(c *icmpError) (f event.Finding, ok bool) {
 	case name == "port-unreachable" && p.Src == about.Dst:
 		return r.portClosed(f, c)
 	}
-	f.Title, f.Cause = fmt.Sprintf("%v has no route to %v.", p.Src, about.Dst), "The router was reached, has no route to the destination, and said so."
+	f.Title, f.Cause = fmt.Sprintf("%v has no route to %v.", p.Src, about.Dst), "The router was reached, and answered that it has no route to the destination."
 	f.ID, f.Remedy = "no-route", []event.Remedy{run("ip route get %v", about.Dst).Noting("on %v", p.Src)}
 	switch {
 	case name == "net-unreachable" || name == "no-route":
 	case name == "host-unreachable" || name == "address-unreachable":
-		f.ID, f.Title = "neighbour-failed", fmt.Sprintf("%v is to deliver packets to %v, and gets no answer from it.", p.Src, about.Dst)
+		f.ID, f.Title = "neighbour-failed", fmt.Sprintf("%v cannot deliver packets to %v: it does not answer ARP or neighbour discovery.", p.Src, about.Dst)
 		f.Cause = "The last router before the destination got no answer to ARP or neighbour discovery: the host is down, or no host has the address."
 		f.Remedy = []event.Remedy{run("ip neigh show %v", about.Dst).Noting("on %v", p.Src),
 			run("ip route get %v", about.Dst).Noting("on %v: an unreachable route causes the same error", p.Src)}
@@ -42,7 +42,7 @@ func (r *ICMPErrors) finding(c *icmpError) (f event.Finding, ok bool) {
 		f.Cause = "The router answers by an ICMP error that filters send: a REJECT rule, or a prohibit route."
 		f.Remedy = append(rejectRules(p.Src, p.Src), run(forFamily(p.Src, "ip route show table all type prohibit")).Noting("on %v", p.Src))
 	default:
-		f.ID, f.Title = "icmp-unreachable", fmt.Sprintf("%v does not pass on packets to %s: it says %s.", p.Src, packet.End(about.Destination()), name)
+		f.ID, f.Title = "icmp-unreachable", fmt.Sprintf("%v does not forward packets to %s: it answered ICMP %s.", p.Src, packet.End(about.Destination()), name)
 		f.Cause, f.Confidence = "The machine answered with an ICMP error about the packet, which did not arrive.", event.Certain
 		f.Remedy = []event.Remedy{run("traceroute -n %v", about.Dst), run("tcpdump -ni any host %v", about.Dst).Noting("on %v", p.Src)}
 	}
@@ -55,7 +55,7 @@ func (r *ICMPErrors) tooBig(f event.Finding, c *icmpError, mtu uint32) (event.Fi
 	p, about := c.event.Packet, c.about
 	f.ID, f.Severity, f.Confidence = "mtu-exceeded", event.Info, event.Certain
 	f.Title = fmt.Sprintf("Packets of %d bytes to %v are too big for the path behind %v, which takes %d.", about.Len, about.Dst, p.Src, mtu)
-	f.Cause = "The router says so by ICMP, and the sender should send smaller packets from now on."
+	f.Cause = "The router answered with an ICMP error, and the sender should send smaller packets from now on."
 	f.Remedy = []event.Remedy{largestPing(mtu, about.Dst)}
 	return f, r.state.node.Kernel == ""
 }
@@ -69,8 +69,8 @@ func (r *ICMPErrors) loop(f event.Finding, c *icmpError) (event.Finding, bool) {
 	}
 	p, about := c.event.Packet, c.about
 	f.ID, f.Confidence = "ttl-exceeded", event.Certain
-	f.Title = fmt.Sprintf("Packets to %v run in a routing loop: they pass %d routers more and do not arrive.", about.Dst, most)
-	f.Cause = "Two or more routers each take another for the next hop to the destination."
+	f.Title = fmt.Sprintf("Packets to %v are in a routing loop: TTL exceeded after %d more routers.", about.Dst, most)
+	f.Cause = "Two or more routers each have another of them as the next hop to the destination."
 	f.Evidence = []string{fmt.Sprintf("seen here with TTL %d", most)}
 	f.Remedy = []event.Remedy{run("traceroute -n %v", about.Dst).Noting("which routers come again and again")}
 	f.Subject = fmt.Sprintf("%v", about.Dst)
@@ -103,9 +103,9 @@ func (r *ICMPErrors) portClosed(f event.Finding, c *icmpError) (event.Finding, b
 		return f, false // a late answer, or the end of a traceroute
 	}
 	f.ID, f.Confidence, f.Subject = "icmp-unreachable", event.Certain, to.String()
-	f.Title = fmt.Sprintf("%v says that nothing listens on %s port %d.", p.Src, c.about.Proto, to.Port())
+	f.Title = fmt.Sprintf("%v answers that nothing listens on %s port %d.", p.Src, c.about.Proto, to.Port())
 	if to.Port() == 0 {
-		f.Title = fmt.Sprintf("%v says that nothing there takes packets of the IP protocol %s.", p.Src, c.about.Proto)
+		f.Title = fmt.Sprintf("%v answers that nothing there handles the IP protocol %s.", p.Src, c.about.Proto)
 	}
 	f.Cause = "The host was reached and answered ICMP port unreachable: the process is not running there, or listens elsewhere; or a REJECT rule of that host answers so."
 	f.Remedy = append([]event.Remedy{sockets("lnp", c.about.Proto, to.Port()).Noting("on %v", to.Addr())}, rejectRules(to.Addr(), to.Addr())...)

@@ -79,9 +79,9 @@ func (h *pendingDrop) ignored(f event.Finding) event.Finding {
 		return f
 	}
 	f.ID, f.Severity = "pmtu-icmp-ignored", ""
-	f.Title = fmt.Sprintf("%v goes on sending packets to %v that are too big, after an ICMP error about them.", h.event.Packet.Src, h.event.Packet.Dst)
+	f.Title = fmt.Sprintf("%v keeps sending packets to %v that are too big, after an ICMP error about them.", h.event.Packet.Src, h.event.Packet.Dst)
 	f.Cause = "The ICMP error left for the sender, but the sender's packets stay as large: something on the path drops ICMP, " +
-		"the program sets the DF flag and looks at no error, or path MTU discovery is off."
+		"the program sets the DF flag and ignores errors, or path MTU discovery is off."
 	f.Evidence = append(f.Evidence, fmt.Sprintf("%d packets as large were sent %v and more after the first answer", h.after, answerWithin))
 	f.Remedy = append(atSender(h.event.Packet.Src), f.Remedy...)
 	return graded(f)
@@ -103,20 +103,20 @@ func orSome(device string) string {
 	return device
 }
 
-// MTU returns what a drop says of a packet that was too big. Only some places give a reason of their own; the others
-// are told by the function, the length and the device.
+// MTU returns what a drop says of a packet that was too big. Only some places give a reason of their own; for the others
+// the function, the length and the device show it.
 func (st *State) MTU(e event.Event, d event.Drop) (event.MTU, bool) {
 	m := event.MTU{Length: e.Packet.Len, Device: e.Iface, Answer: d.Answer}
 	site, known := mtuSites()[d.Location]
-	told := d.Answer != nil && d.Answer.MTU != 0 && (known || d.Unexplained() || d.Reason == "PKT_TOO_BIG")
-	if !known && !told && d.Reason != "PKT_TOO_BIG" {
+	icmpSent := d.Answer != nil && d.Answer.MTU != 0 && (known || d.Unexplained() || d.Reason == "PKT_TOO_BIG")
+	if !known && !icmpSent && d.Reason != "PKT_TOO_BIG" {
 		return m, false
 	}
-	m.Site, m.Silent, m.Told = site.name, site.silent, told
+	m.Site, m.Silent, m.Told = site.name, site.silent, icmpSent
 	if m.Site == "" {
 		m.Site = d.Location
 	}
-	if told {
+	if icmpSent {
 		m.Limit = d.Answer.MTU
 	}
 	if r, ok := st.route(e, false); ok && r.Errno == "" {
@@ -136,7 +136,7 @@ func (st *State) MTU(e event.Event, d event.Drop) (event.MTU, bool) {
 			m.Device, m.Limit = otherEnd+dev.Name, uint32(dev.PeerMTU)
 		}
 	}
-	if d.Reason == "PKT_TOO_BIG" || told {
+	if d.Reason == "PKT_TOO_BIG" || icmpSent {
 		return m, true
 	}
 	return m, m.Limit > 0 && m.Length > m.Limit // these functions drop for other causes too
@@ -159,7 +159,7 @@ func limitOf(r event.Route) uint32 {
 // site is a place in the kernel where packets are too big.
 type site struct {
 	name   string
-	silent bool // nobody is told there
+	silent bool // no ICMP error is sent there
 }
 
 // mtuSites are the functions that drop what is too big, of whatever reason.

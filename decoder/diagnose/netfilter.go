@@ -43,7 +43,7 @@ func netfilterVerdict(st *State, e event.Event, d event.Drop) (event.Finding, bo
 	}
 	switch {
 	case d.Hook != "":
-		f.Evidence = append(f.Evidence, fmt.Sprintf("dropped in hook %s, as the hook says itself", d.Hook))
+		f.Evidence = append(f.Evidence, fmt.Sprintf("dropped in hook %s, as the hook itself reported", d.Hook))
 	case known:
 		f.Evidence = append(f.Evidence, fmt.Sprintf("dropped in hook %s", strings.Join(b.Hooks, " or ")))
 	}
@@ -55,7 +55,7 @@ func netfilterVerdict(st *State, e event.Event, d event.Drop) (event.Finding, bo
 	return f, true
 }
 
-// whatFor says what it means that a packet was dropped, where the packet or the rule is of a kind that tells.
+// whatFor says what it means that a packet was dropped, where the kind of the packet or of the rule shows it.
 func (st *State) whatFor(f *event.Finding, e event.Event, d event.Drop, rule droppingRule) {
 	mtu, tooBig := e.Packet.TooBig()
 	switch {
@@ -63,7 +63,7 @@ func (st *State) whatFor(f *event.Finding, e event.Event, d event.Drop, rule dro
 		f.Cause = "netfilter dropped the ICMP error packet-too-big, so the sender goes on with large packets: small ones pass, transfers hang."
 		f.Evidence = append(f.Evidence, tooBigMessage(e.Packet, mtu))
 	case isFilteredND(e.Packet, d):
-		f.Cause = "netfilter dropped messages of neighbour discovery, by which hosts find each other's link address (IPv6's ARP), so nothing that goes by IPv6 over that link arrives."
+		f.Cause = "netfilter dropped neighbour discovery messages, by which IPv6 hosts find each other's link address (IPv6's ARP), so no IPv6 packet crosses that link."
 		f.Remedy = append(f.Remedy, run("ip6tables -I INPUT -p ipv6-icmp -j ACCEPT").In(st.enter(e.Netns)).Noting("or as narrow as RFC 4890 allows; where the rule is in another chain, there"))
 	case strings.Contains(rule.Text, "-j TPROXY"):
 		f.Cause = "A TPROXY rule gives packets to a proxy on this node, of a service mesh or a network plugin, and drops what no socket takes: the proxy does not listen at the rule's port."
@@ -120,7 +120,7 @@ func titleOf(b event.Blame, known bool, rule droppingRule) string {
 
 // tooBigMessage is what an ICMP error says about the size of a packet.
 func tooBigMessage(p *packet.Packet, mtu uint32) string {
-	text := fmt.Sprintf("the message: packets may have %d bytes at %v", mtu, p.Src)
+	text := fmt.Sprintf("the ICMP error: MTU %d at %v", mtu, p.Src)
 	if about := p.About(); about != nil {
 		text += fmt.Sprintf("; it is about %s %v of %d bytes", about.Proto, about.Flow(), about.Len)
 	}

@@ -50,7 +50,7 @@ func (all pings) learn(e event.Event) {
 // pingSweep says that a packet is a ping of a scan for hosts; "" if it is not.
 func (all pings) pingSweep(p *packet.Packet) string {
 	if n := len(all[p.Src]); isProbe(p) && n >= enoughProbed {
-		return fmt.Sprintf("%v pings %d hosts or more that are not reached: it looks for those that are", p.Src, n)
+		return fmt.Sprintf("%v pings %d hosts or more that are not reached: a ping sweep", p.Src, n)
 	}
 	return ""
 }

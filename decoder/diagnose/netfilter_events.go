@@ -57,5 +57,5 @@ func (st *State) noNATRule(d netfilterKey, c *event.Conntrack) string {
 	if st.owns(d.netns, d.flow.flow.Src.Addr()) {
 		hook = "output"
 	}
-	return "netfilter asked the NAT rules at hook " + hook + ", and none was for it"
+	return "netfilter traversed the NAT rules at hook " + hook + ", and none matched"
 }

@@ -63,7 +63,7 @@ func TestWhatNetfilterSaysItselfIsCertain(t *testing.T) {
 		{"a full table, though a rule would fit", []event.Fact{stats(event.ConntrackCounters{}), rule("drop")}, event.Netfilter{Op: event.NetfilterFull},
 			"conntrack-full", event.Certain, "found no room"},
 		{"an invalid packet", []event.Fact{rule("ct state invalid drop")}, event.Netfilter{Op: event.NetfilterInvalid, Text: "SEQ is over the upper bound"},
-			"conntrack-invalid", event.Certain, "conntrack says of it: SEQ is over the upper bound"},
+			"conntrack-invalid", event.Certain, "conntrack's own message: SEQ is over the upper bound"},
 		{"an invalid packet without a text", []event.Fact{rule("ct state invalid drop")}, event.Netfilter{},
 			"conntrack-invalid", event.Likely, "no entry"},
 	} {
@@ -139,7 +139,7 @@ func TestTheHookThatDroppedIsNamed(t *testing.T) {
 	d := syn.Body.(event.Drop)
 	d.Hook, d.Rejected, d.Answer, d.Verdict = "forward", true, &event.Answer{Name: "tcp-reset"}, event.VerdictReject
 	f, ok := NewState().Proves(of(syn, d), d)
-	if !ok || f.ID != "netfilter-reject" || !slices.Contains(f.Evidence, "dropped in hook forward, as the hook says itself") ||
+	if !ok || f.ID != "netfilter-reject" || !slices.Contains(f.Evidence, "dropped in hook forward, as the hook itself reported") ||
 		!slices.Contains(f.Evidence, "netfilter itself answered its sender: tcp-reset") {
 		t.Errorf("%s %q", f.ID, f.Evidence)
 	}
@@ -157,7 +157,7 @@ func TestAServiceThatNoRuleIsForIsCertain(t *testing.T) {
 		sure event.Confidence
 		hook string
 	}{
-		{"nobody said so", learnt([]event.Fact{service}), event.Likely, ""},
+		{"no hook reported it", learnt([]event.Fact{service}), event.Likely, ""},
 		{"a pod's flow", learnt([]event.Fact{service}, untranslated), event.Certain, "at hook prerouting"},
 		{"the node's own flow", learnt([]event.Fact{service, node}, untranslated), event.Certain, "at hook output"},
 	} {
@@ -181,7 +181,7 @@ func TestASlowServerIsNoService(t *testing.T) {
 		found    int
 	}{
 		{"a server that takes two seconds", 2 * time.Second, 0},
-		{"nobody", 0, 1},
+		{"of no hook", 0, 1},
 	} {
 		st := learnt([]event.Fact{service})
 		x := NewTranslations(st)

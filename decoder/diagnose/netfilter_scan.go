@@ -44,7 +44,7 @@ func (all scans) describe(of netip.Addr) string {
 	if len(ports) < enoughPorts && len(hosts) < enoughHosts {
 		return ""
 	}
-	return fmt.Sprintf("%v is outside the cluster, and tries %d ports of %d hosts or more: it looks for what is open", of, len(ports), len(hosts))
+	return fmt.Sprintf("%v is outside the cluster, and tries %d ports of %d hosts or more: a port scan", of, len(ports), len(hosts))
 }
 
 // opens reports whether a packet begins something.

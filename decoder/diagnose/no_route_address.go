@@ -87,7 +87,7 @@ func (st *State) endsHere(e event.Event) (event.Confidence, []string) {
 	if e.Netns == st.node.Netns || !st.oneDevice(e.Netns) {
 		return "", nil
 	}
-	return event.Likely, []string{fmt.Sprintf("netns %d has one device beside lo, so it passes nothing on", e.Netns)}
+	return event.Likely, []string{fmt.Sprintf("netns %d has one device beside lo, so it does not forward", e.Netns)}
 }
 
 // oneDevice reports whether a namespace is known to have one device beside lo that is up: that of an end host.

@@ -107,7 +107,7 @@ func TestADeviceWithoutACarrierHasNoNeighbours(t *testing.T) {
 	dst := netip.MustParseAddr("10.9.0.2")
 	e := event.Event{Header: event.Header{Time: time.Unix(1000, 0), Netns: 7, Ifindex: 2, Iface: "eth1"},
 		Packet: &packet.Packet{Family: "ipv4", Proto: "tcp", Src: netip.MustParseAddr("10.244.1.2"), Sport: 40000, Dst: dst, Dport: 80}}
-	for carries, title := range map[bool]string{true: "10.9.0.2 does not answer ARP on eth1, so", false: "eth1 has no carrier, so no host on it answers ARP,"} {
+	for carries, title := range map[bool]string{true: "10.9.0.2 does not answer ARP on eth1, so", false: "Device eth1 has no carrier, so no host on it answers ARP,"} {
 		f, _ := learnt([]event.Fact{
 			{Route: &event.Route{About: event.Ask(e), Dst: dst, Type: "unicast", Out: "eth1"}},
 			{Neighbour: &event.Neighbour{Netns: 7, Iface: "eth1", Addr: dst, State: "failed", NoCarrier: !carries}},

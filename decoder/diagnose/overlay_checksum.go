@@ -20,8 +20,8 @@ func overlayChecksum(st *State, e event.Event, d event.Drop) (event.Finding, boo
 	f := event.Finding{
 		ID: "checksum-error", Confidence: event.Certain, Subject: fmt.Sprintf("%v > %v", from, to),
 		Title: fmt.Sprintf("%s packets from %v arrive at %v with a bad checksum and are dropped: pods of the two nodes do not reach each other.", kind, from, to),
-		Cause: "The tunnel's packet came through, but its UDP checksum is wrong: as a rule the sender leaves the checksum to its network card " +
-			"(offload), and that or its driver does not know tunnels. No firewall is to blame.",
+		Cause: "The tunnel's packet arrived, but its UDP checksum is wrong: as a rule the sender leaves the checksum to its network card " +
+			"(offload), and that or its driver does not know tunnels. No firewall is involved.",
 		Evidence: []string{fmt.Sprintf("received by %s, for the tunnel's device %s", event.Place(e), device)},
 		Remedy: []event.Remedy{
 			run("ethtool -K %v tx-checksum-ip-generic off", device).Noting("on %v", from),
@@ -37,7 +37,7 @@ func overlayChecksum(st *State, e event.Event, d event.Drop) (event.Finding, boo
 		f.Title = fmt.Sprintf("%s packets from %v arrive at %v without a checksum and are dropped: pods of the two nodes do not reach each other.", kind, from, to)
 		f.Cause = "Over IPv6 a tunnel without checksums must be allowed at both ends, and is not at this one."
 		f.Remedy = []event.Remedy{
-			pipe(run("ip -d link show dev %v", device), run("grep -o -e noudp6zerocsumrx -e udp6zerocsumrx")).Noting("the device is made anew to change it"),
+			pipe(run("ip -d link show dev %v", device), run("grep -o -e noudp6zerocsumrx -e udp6zerocsumrx")).Noting("recreate the device to change it"),
 			pipe(run("ip -d link show dev %v", device), run("grep -o -e noudp6zerocsumtx -e udp6zerocsumtx")).Noting("on %v", from),
 		}
 	}
@@ -73,7 +73,7 @@ func overlayMisaddressed(st *State, e event.Event, d event.Drop) (event.Finding,
 		ID: "overlay-blocked", Confidence: event.Certain, Subject: at(e),
 		Title: fmt.Sprintf("The tunnel's frames for %v come with a MAC that is not that of %s, and are dropped: the sender's neighbour or fdb entry for this node is stale.", e.Packet.Dst, e.Iface),
 		Cause: "The packet came through the tunnel to the right node, in a frame for another MAC address, so the kernel takes it for another host's. " +
-			"The device was made anew, and the other node still has its old MAC (ip neigh, bridge fdb). No firewall is to blame.",
+			"The device was recreated, and the other node still has its old MAC (ip neigh, bridge fdb). No firewall is involved.",
 		Remedy: []event.Remedy{run("ip -br link show dev %v", e.Iface).Noting("its MAC, against what the other nodes have for it")},
 	}
 	sender := "the sending node"

@@ -12,7 +12,7 @@ import (
 )
 
 // Tunnels is the rule for tunnels between nodes by which packets leave and nothing comes back, for what was lost behind
-// this node makes no drop here; and for those whose port a process has taken. It wants hops whose packets tell what they carry.
+// this node makes no drop here; and for those whose port a process has taken. It wants hops with the packets that tunnels carry.
 type Tunnels struct {
 	state    *State
 	tunnels  map[tunnelKey]*tunnelState
@@ -207,8 +207,8 @@ func (r *Tunnels) taken(h *pendingDrop) (event.Finding, bool) {
 	here := e.Packet.Destination()
 	return graded(event.Finding{
 		ID: "overlay-blocked", Confidence: event.Certain, Subject: fmt.Sprintf("%v in netns %d", here, e.Netns),
-		Title: fmt.Sprintf("%s (pid %d) has taken UDP port %d, by which other nodes' packets arrive: the tunnel's device %s is down.", s.Comm, s.PID, here.Port(), device),
-		Cause: "A tunnel's device needs its port for itself and cannot be set up while a process has it; what other nodes send goes to that process.",
+		Title: fmt.Sprintf("Process %s/%d is bound to UDP port %d, at which other nodes' packets arrive: the tunnel device %s is down.", s.Comm, s.PID, here.Port(), device),
+		Cause: "A tunnel device needs its port for itself and cannot be set up while a process is bound to it; that process receives what other nodes send.",
 		Evidence: []string{
 			fmt.Sprintf("%s %v at %s", h.first.UTC().Format("15:04:05.000000"), e.Packet, event.Place(e)),
 			fmt.Sprintf("the socket at %v is of %s (pid %d); device %s is down in netns %d", s.Local, s.Comm, s.PID, device, e.Netns),
@@ -229,9 +229,9 @@ func (x *tunnelState) finding(k tunnelKey, now time.Time) event.Finding {
 	f := graded(event.Finding{
 		Time: now, ID: "overlay-blocked", Confidence: event.Likely,
 		Subject: fmt.Sprintf("%v > %s", k.local, peer),
-		Title:   fmt.Sprintf("What %v sends through the tunnel to %s is never answered: pods of the two nodes do not reach each other.", k.local, peer),
+		Title:   fmt.Sprintf("Packets from %v through the tunnel to %s get no answer: pods of the two nodes do not reach each other.", k.local, peer),
 		Cause: fmt.Sprintf("Encapsulated packets leave this node and nothing comes back, not even an error: a firewall between the nodes drops %s, "+
-			"the other node is away, or drops them itself (bad checksum, a stale MAC).", carrier),
+			"the other node is down, or drops them itself (bad checksum, a stale MAC).", carrier),
 		Evidence: []string{
 			fmt.Sprintf("%s %v at %s", x.first.UTC().Format("15:04:05.000000"), x.event.Packet, event.Place(x.event)),
 			fmt.Sprintf("%d packets left for %s, %d came back; unanswered since then: %d questions (SYN, echo request, DNS) to %v within %s",
@@ -252,10 +252,10 @@ func (x *tunnelState) finding(k tunnelKey, now time.Time) event.Finding {
 	switch {
 	case x.icmp != "":
 		f.Confidence = event.Certain
-		f.Title = fmt.Sprintf("%s does not take what %v sends through the tunnel: pods of the two nodes do not reach each other.", peer, k.local)
+		f.Title = fmt.Sprintf("%s rejects packets from %v through the tunnel: pods of the two nodes do not reach each other.", peer, k.local)
 		f.Cause = "The other node answered with an error: no tunnel device listens there, or a firewall of its own rejects it."
 		if x.icmpFrom != k.peer {
-			f.Title = fmt.Sprintf("A router, %v, does not pass on what %v sends through the tunnel to %s: pods of the two nodes do not reach each other.", x.icmpFrom, k.local, peer)
+			f.Title = fmt.Sprintf("The router %v does not forward packets from %v through the tunnel to %s: pods of the two nodes do not reach each other.", x.icmpFrom, k.local, peer)
 			f.Cause = "The other node was not reached: a router before it answered with an error, which says why."
 		}
 		f.Evidence = append(f.Evidence, "answered by "+x.icmp)

@@ -314,19 +314,19 @@ func (st *State) blackhole(e event.Event, p *netPath) event.Finding {
 	from, to := e.Ends()
 	f := event.Finding{
 		ID: "pmtu-blackhole", Confidence: event.Likely, Subject: fmt.Sprintf("%v to %v", src, dst), First: p.first,
-		Title: fmt.Sprintf("Packets of %d bytes from %s to %s are lost while small ones pass, and no ICMP error says why.",
+		Title: fmt.Sprintf("Packets of %d bytes from %s to %s are lost while small ones pass, without an ICMP error: a path MTU black hole.",
 			p.large, podOrAddr(from, src), podOrAddr(to, dst)),
 		Cause: "A router or link on the path takes no packets of that size, and the ICMP error for the sender is not sent or is filtered: " +
 			"path MTU discovery fails, so transfers hang where short exchanges work.",
 		Evidence: []string{
-			fmt.Sprintf("does not pass: %d bytes, sent again %d times over %d connections, last %s %v", p.large, all, len(p.flows), e.Packet.Proto, e.Packet.Flow()),
+			fmt.Sprintf("does not pass: %d bytes, retransmitted %d times over %d connections, last %s %v", p.large, all, len(p.flows), e.Packet.Proto, e.Packet.Flow()),
 			"passes: " + p.small,
 			fmt.Sprintf("no ICMP message about packets from %v to %v that are too big was seen, and this node dropped none", src, dst),
 		},
 		Remedy: probe(p.large, dst),
 	}
 	if s, ok := e.Body.(event.Sock); ok && s.PathMTU != 0 {
-		f.Evidence = append(f.Evidence, fmt.Sprintf("the sender takes the path MTU for %d bytes", s.PathMTU))
+		f.Evidence = append(f.Evidence, fmt.Sprintf("the sender assumes a path MTU of %d bytes", s.PathMTU))
 	}
 	if v := st.sysctl(e.Netns, "net.ipv4.tcp_mtu_probing"); v != "" {
 		f.Evidence = append(f.Evidence, "net.ipv4.tcp_mtu_probing = "+v)
@@ -340,7 +340,7 @@ func (p *netPath) icmpIgnored(e event.Event, tooBig tooBigError) event.Finding {
 	from, to := e.Ends()
 	return event.Finding{
 		ID: "pmtu-icmp-ignored", Confidence: event.Likely, Subject: fmt.Sprintf("%v to %v", src, dst), First: tooBig.when,
-		Title: fmt.Sprintf("%s goes on sending packets to %s that are larger than the path MTU of %d in an ICMP error to it.", podOrAddr(from, src), podOrAddr(to, dst), tooBig.mtu),
+		Title: fmt.Sprintf("%s keeps sending packets to %s that are larger than the path MTU of %d in an ICMP error to it.", podOrAddr(from, src), podOrAddr(to, dst), tooBig.mtu),
 		Cause: "The ICMP error passed here, but the sender does not get it or ignores it: a filter drops it further on, " +
 			"it does not fit the connection, or path MTU discovery is off.",
 		Evidence: []string{

@@ -13,7 +13,7 @@ import (
 
 // Resets is the rule for connections that end, or never begin, by a reset. It wants event.Reset.
 //
-// How bad it is: a reset loses data or a connection that somebody wanted, or it is how many programs close. A refused
+// How bad it is: a reset loses data or a connection that is still needed, or it is how many programs close. A refused
 // connection is information until it goes on for a while, since servers restart, and while the server's pod is new; so is
 // a reset of a connection that its other end had closed already, one of a connection that carried nothing (health checks
 // close like that), and one by a process that was asked to end. What clients reset as they close, when all is said, is one
@@ -118,8 +118,8 @@ func hitBy(e event.Event, b event.Reset) event.Hit {
 	return event.Hit{Pod: e.Pod, From: b.Connection.Dst.Addr(), To: packet.End(b.Connection.Src), Count: 1}
 }
 
-// rejected concludes from a packet that was answered by an ICMP error. That a kernel or another machine refuses is told
-// by the event alone: an answer that comes too late for its socket is refused, too.
+// rejected concludes from a packet that was answered by an ICMP error. That a kernel or another machine refuses, the event
+// shows: an answer that comes too late for its socket is refused, too.
 func (r *Resets) rejected(e event.Event, b event.Reset) []event.Finding {
 	if b.Drop == nil || !r.reportDrops {
 		return nil
@@ -178,7 +178,7 @@ func refusedBy(e event.Event, b event.Reset) (event.Pod, netip.AddrPort) {
 func (r *Resets) connectionRefused(e event.Event, b event.Reset, f *event.Finding) {
 	pod, server := refusedBy(e, b)
 	f.ID, f.Subject = "connection-refused", server.String()
-	f.Title = fmt.Sprintf("%s was refused: nothing listens on %s", to(e, b), end(pod, server))
+	f.Title = fmt.Sprintf("%s was refused: nothing listens on %s.", to(e, b), end(pod, server))
 	f.Cause = "The SYN reached its host, which has no listening socket for that address and port."
 	f.Remedy = []event.Remedy{listeners(pod, server)}
 	if server != b.Connection.Src {
@@ -186,7 +186,7 @@ func (r *Resets) connectionRefused(e event.Event, b event.Reset, f *event.Findin
 	}
 	if !r.sentByOwner(b, server.Addr()) {
 		f.Confidence = event.Likely
-		f.Title = fmt.Sprintf("%s was refused by %s, or by a firewall in its name", to(e, b), end(pod, server))
+		f.Title = fmt.Sprintf("%s was refused by %s, or by a firewall in its name.", to(e, b), end(pod, server))
 		f.Cause = "The SYN was answered with a reset: nothing listens at that address and port, or a firewall on the path refuses on its behalf. " +
 			"The server's host was not seen to answer."
 		f.Remedy = append(f.Remedy, run("tcpdump -ni any %v", fmt.Sprintf("tcp port %d and host %v", server.Port(), server.Addr())).
@@ -237,8 +237,8 @@ func contains(list []string, s string) bool {
 
 func (r *Resets) stale(e event.Event, b event.Reset, f *event.Finding) {
 	f.ID, f.Subject = "reset-stale-connection", service(b).String()
-	f.Title = fmt.Sprintf("%s does not know the connection that %s still used", from(e, b), to(e, b))
-	f.Cause = "One end had ended the connection, lost it in a restart, or never had it; the other went on and was reset."
+	f.Title = fmt.Sprintf("%s no longer has the connection that %s still used.", from(e, b), to(e, b))
+	f.Cause = "One end had closed the connection, lost it in a restart, or never had it; the other still sent and was reset."
 	f.Remedy = []event.Remedy{
 		run("sysctl net.ipv4.tcp_keepalive_time").Noting("in the client's network namespace: below the idle timeout of what is between the two"),
 		do("let the client retry on a new connection, and keep idle ones alive (SO_KEEPALIVE)"),
@@ -249,7 +249,7 @@ func (r *Resets) stale(e event.Event, b event.Reset, f *event.Finding) {
 	if b.Received == nil || contains(closing, b.Received.State) {
 		f.Severity = event.Info
 	} else if b.Received.State == "CLOSE_WAIT" {
-		f.Severity = event.Info // it had been told that nobody would read; TLS says good-bye so
+		f.Severity = event.Info // it had received a FIN: TLS sends its close_notify then
 		f.Evidence = append(f.Evidence, "the end that was reset had received a FIN, and still sent")
 	}
 	if b.Sent != nil && b.Sent.State != "" {
@@ -267,7 +267,7 @@ func idle(s *event.Sock) []string {
 
 func (r *Resets) byFirewall(e event.Event, b event.Reset, f *event.Finding) {
 	f.ID, f.Subject = "reset-by-firewall", b.Dropped.Destination().String()
-	f.Title = fmt.Sprintf("a firewall rule on this node rejects %s's connections to %s with a reset", to(e, b), from(e, b))
+	f.Title = fmt.Sprintf("A firewall rule on this node rejects connections of %s to %s with a reset.", to(e, b), from(e, b))
 	f.Cause = "A REJECT rule with tcp-reset dropped the packet and answered it in the name of its destination, which saw nothing of it."
 	f.Evidence = append(f.Evidence, fmt.Sprintf("[%s] %v dropped by netfilter (%s), %s", b.Dropped.Flags, b.Dropped.Flow(), b.Drop.Location, b.Place))
 	f.Confidence = event.Likely
@@ -295,7 +295,7 @@ func (r *Resets) byFirewall(e event.Event, b event.Reset, f *event.Finding) {
 
 func byMiddlebox(e event.Event, b event.Reset, f *event.Finding) {
 	f.ID, f.Subject = "reset-by-middlebox", service(b).String()
-	f.Title = fmt.Sprintf("something on the path reset %s's connection in the name of %s", to(e, b), from(e, b))
+	f.Title = fmt.Sprintf("Something on the path reset the connection of %s in the name of %s.", to(e, b), from(e, b))
 	f.Cause = "A firewall, proxy or load balancer between the two ends sent the reset; the other end did not."
 	f.Confidence = event.Likely
 	f.Remedy = []event.Remedy{
@@ -340,9 +340,9 @@ func (r *Resets) fromElsewhere(e event.Event, b event.Reset, f *event.Finding) {
 	}
 	r.stale(e, b, f)
 	f.Confidence = event.Likely
-	f.Title = fmt.Sprintf("%s, or something on the path to it, does not know the connection that %s still used", from(e, b), to(e, b))
-	f.Cause = "One end had ended the connection, lost it in a restart, or never had it; or a NAT, firewall or load balancer forgot it in the pause. " +
-		"The other end went on and was reset."
+	f.Title = fmt.Sprintf("%s, or something on the path to it, no longer has the connection that %s still used.", from(e, b), to(e, b))
+	f.Cause = "One end had closed the connection, lost it in a restart, or never had it; or a NAT, firewall or load balancer forgot it in the pause. " +
+		"The other end still sent and was reset."
 }
 
 func overflow(e event.Event, b event.Reset, f *event.Finding) {

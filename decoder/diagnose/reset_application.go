@@ -17,7 +17,7 @@ func byApplication(e event.Event, b event.Reset, f *event.Finding) {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("process %s", process(e)))
 	}
 	f.ID, f.Subject = "reset-by-application", fmt.Sprintf("%s %v", b.Cause, service(b))
-	f.Title = fmt.Sprintf("%s %s, which reset its connection to %s", who, closeAction(*s, b.Cause), to(e, b))
+	f.Title = fmt.Sprintf("%s %s, which reset its connection to %s.", who, closeAction(*s, b.Cause), to(e, b))
 	cause, remedy := applicationCause(b.Cause)
 	f.Cause, f.Remedy = cause, slices.Insert(remedy, 0, logsOf(e))
 	if s.Unread > 0 {
@@ -53,11 +53,11 @@ func closeAction(s event.Sock, c event.ResetCause) string {
 	case event.ResetLinger:
 		return "closed the socket with SO_LINGER of time 0"
 	case event.ResetKilled:
-		return fmt.Sprintf("was ended by signal %d with the connection open", s.Signal)
+		return fmt.Sprintf("was killed by signal %d with the connection open", s.Signal)
 	case event.ResetExited:
 		return "ended with the connection open"
 	}
-	return "gave the connection up"
+	return "disconnected the socket"
 }
 
 // applicationCause is the mechanism and what to do.

@@ -56,8 +56,8 @@ func headers(p *packet.Packet) uint32 {
 func asBenign(f *event.Finding, e event.Event, b event.Reset) {
 	f.Subject = "clients that close"
 	f.Pod, f.Peer, f.About = event.Pod{}, event.Pod{}, event.About{}
-	f.Title = fmt.Sprintf("clients reset connections that are at their end, such as %s that to %s: no data is lost", from(e, b), to(e, b))
+	f.Title = fmt.Sprintf("Clients reset connections that are complete, such as %s the one to %s: no data is lost.", from(e, b), to(e, b))
 	f.Cause = "A socket that is closed with data unread, or that gets data after it was closed, answers with a reset instead of a FIN. " +
-		"Here that is no more than a good-bye (TLS's close_notify, a websocket's close frame), or nothing was said at all, as by health checks."
+		"Here that was only a closing message (TLS's close_notify, a websocket's close frame), or no data at all, as with health checks."
 	f.Remedy = []event.Remedy{run("ktrace reset").Noting("lists each of them; nothing needs to be done")}
 }

@@ -23,7 +23,7 @@ func (r *Resets) untranslated(e event.Event, b event.Reset, f *event.Finding) {
 	}
 	f.ID, f.Subject, f.Confidence, f.Severity = "conntrack-invalid", "conntrack", event.Likely, event.Warning
 	hits(f, e, b, service)
-	f.Title = fmt.Sprintf("%s reset its connection to %s: a packet of the backend %s came to it without being translated back",
+	f.Title = fmt.Sprintf("%s reset its connection to %s: a packet of the backend %s came to it without being translated back.",
 		end(e.Peer, client), called(name, event.ServiceRules{}, service), end(e.Pod, backend))
 	f.Cause = "conntrack called a packet of the connection INVALID, as when it is outside the window, and no rule dropped it. " +
 		"It kept the backend's own address, which the client has no connection to, so the client reset it, and with it the backend's end."
@@ -34,7 +34,7 @@ func (r *Resets) untranslated(e event.Event, b event.Reset, f *event.Finding) {
 		said, _ := r.state.netfilterEvent(netfilterKey{event.NetfilterInvalid, netns, natFlow{trigger(b).Proto, trigger(b).Flow()}}, nil)
 		f.Confidence = event.Certain
 		f.Subject = tracker(netns)
-		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack in netns %d says of it: %s", netns, said.Text))
+		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack's own message in netns %d: %s", netns, said.Text))
 	}
 	f.Remedy = []event.Remedy{
 		run("sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1").Noting("on the node that translates: out-of-window packets are translated, too"),

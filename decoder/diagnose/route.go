@@ -18,7 +18,7 @@ func ipForwardDisabled(st *State, e event.Event, d event.Drop) (event.Finding, b
 	}
 	f := event.Finding{
 		ID: "ip-forward-disabled", Confidence: event.Certain, Subject: fmt.Sprintf("%s in netns %d", key, e.Netns),
-		Title: fmt.Sprintf("The node does not forward: packets from %s to %s die at %s.", e.Packet.Src, e.Packet.Dst, at(e)),
+		Title: fmt.Sprintf("The node does not forward: packets from %s to %s are dropped at %s.", e.Packet.Src, e.Packet.Dst, at(e)),
 		Cause: fmt.Sprintf("%s is 0, so packets that are not for the node itself are dropped; pods reach nothing but the node.", key),
 		Remedy: []event.Remedy{
 			run("sysctl -w %v=1", setting(key, e.Iface)).In(st.enter(e.Netns)),
@@ -74,8 +74,8 @@ func rpFilter(st *State, e event.Event, d event.Drop) (event.Finding, bool) {
 	}
 	f := event.Finding{
 		ID: "rp-filter", Confidence: event.Certain, Subject: "rp_filter of " + at(e),
-		Title: fmt.Sprintf("Reverse-path filtering drops packets from %v that come by %s.", e.Packet.Src, at(e)),
-		Cause: "The way back to the source leads through another device, or there is none, so the packet is taken for forged.",
+		Title: fmt.Sprintf("Reverse-path filtering drops packets from %v that arrive at %s.", e.Packet.Src, at(e)),
+		Cause: "The route back to the source leads through another device, or there is none, so the kernel takes the source for spoofed.",
 		Remedy: []event.Remedy{
 			run("sysctl -w %v=2", setting("net.ipv4.conf."+device+".rp_filter", device)).In(st.enter(e.Netns)).
 				Noting("loose: any route back will do; the higher of this and conf.all counts"),
@@ -89,7 +89,7 @@ func rpFilter(st *State, e event.Event, d event.Drop) (event.Finding, bool) {
 		}
 	}
 	if r, ok := st.route(e, true); ok {
-		f.Evidence = append(f.Evidence, "the way back: "+describeRoute(r))
+		f.Evidence = append(f.Evidence, "the route back: "+describeRoute(r))
 	}
 	return f, true
 }
@@ -108,13 +108,13 @@ func describeRoute(r event.Route) string {
 // impossible says why a packet's addresses are, "" if they are not. Kernels before 6.14 give no reason; then it is known
 // by the addresses, and by what they are to the kernel that is asked for the way back.
 func impossible(st *State, e event.Event, d event.Drop) string {
-	const own, forged = "its source is an address of this host itself", "its source is no address that a packet may come from"
-	const loopback = "a loopback address came by a device that is not lo"
+	const own, forged = "its source is an address of this host itself", "its source is no valid source address"
+	const loopback = "a loopback address arrived at a device that is not lo"
 	why := map[string]string{
 		"IP_LOCAL_SOURCE":   own,
 		"IP_INVALID_SOURCE": forged,
 		"IP_LOCALNET":       loopback,
-		"IP_INVALID_DEST":   "its destination is no address that a packet may go to",
+		"IP_INVALID_DEST":   "its destination is no valid destination address",
 	}[d.Reason]
 	header := d.Location == "ip6_rcv_core" || d.Location == "ipv6_rcv" // which also look at IPv6 addresses, and blame the header only
 	if why != "" || !header && !refusedAsInput(d) {
@@ -140,7 +140,7 @@ func martian(st *State, e event.Event, d event.Drop) (event.Finding, bool) {
 	}
 	f := event.Finding{
 		ID: "martian-source", Confidence: event.Certain, Subject: fmt.Sprintf("%s, at %s", why, at(e)),
-		Title:    fmt.Sprintf("Packets from %v to %v that come by %s are impossible there and are dropped.", e.Packet.Src, e.Packet.Dst, at(e)),
+		Title:    fmt.Sprintf("Packets from %v to %v that arrive at %s are martians and are dropped.", e.Packet.Src, e.Packet.Dst, at(e)),
 		Cause:    "The kernel calls it a martian: " + why + ". An address is used twice, or something translates or spoofs it.",
 		Evidence: []string{why},
 		Remedy: []event.Remedy{
@@ -161,7 +161,7 @@ func martian(st *State, e event.Event, d event.Drop) (event.Finding, bool) {
 // toItself says of a packet that has its receiver's own address as its source how it comes to that: a service made it so.
 func toItself(f *event.Finding, e event.Event) {
 	f.Title = fmt.Sprintf("%v cannot reach itself by a service: its packets come back with its own address as their source, and are dropped.", e.Packet.Dst)
-	f.Cause = "A service, or a port of the node, sent the packet back to who sent it, as its backend. There the source must be translated, too (masquerade), and was not."
+	f.Cause = "A service, or a node port, sent the packet back to its sender, as its backend. Then its source must be masqueraded, too, and was not."
 	f.Remedy = []event.Remedy{
 		pipe(run(forFamily(e.Packet.Dst, "iptables-save -t nat")), run("grep -e KUBE-MARK-MASQ -e MASQUERADE")).
 			Noting("on the node: kube-proxy marks what a backend sends to itself, and masquerades what is marked"),
@@ -189,8 +189,8 @@ func noRoute(st *State, e event.Event, d event.Drop) (event.Finding, bool) {
 	}
 	f := event.Finding{
 		ID: "no-route", Confidence: event.Certain, Subject: st.routesThatLack(e, d.Reason),
-		Title: fmt.Sprintf("There is no route to %v, to which %v sends packets.", e.Packet.Dst, e.Packet.Src),
-		Cause: "The routing table has no way to the destination, or one that says it is unreachable.",
+		Title: fmt.Sprintf("There is no route to %v for packets from %v.", e.Packet.Dst, e.Packet.Src),
+		Cause: "The routing table has no route to the destination, or an unreachable one.",
 		Remedy: []event.Remedy{
 			run(forFamily(e.Packet.Dst, "ip route get %v from %v iif %v"), e.Packet.Dst, e.Packet.Src, orLo(e.Iface)).In(st.enter(e.Netns)),
 			run(forFamily(e.Packet.Dst, "ip route show table all")).In(st.enter(e.Netns)),
@@ -237,13 +237,13 @@ func ttlExceeded(st *State, e event.Event, d event.Drop) (event.Finding, bool) {
 	}
 	f := event.Finding{
 		ID: "ttl-exceeded", Confidence: event.Certain, Subject: at(e),
-		Title:    fmt.Sprintf("Packets to %v pass too many routers: they go round in circles.", e.Packet.Dst),
-		Cause:    "The packet's time to live came to its end. If it did not begin with a small one on purpose (traceroute), two routers send it to each other.",
+		Title:    fmt.Sprintf("Packets to %v are in a routing loop: TTL exceeded.", e.Packet.Dst),
+		Cause:    "The packet's TTL is used up. Unless it began with a small TTL on purpose (traceroute), two routers send it to each other.",
 		Evidence: []string{fmt.Sprintf("TTL %d at %s", e.Packet.TTL, event.Place(e))},
 		Remedy:   []event.Remedy{run("traceroute -n %v", e.Packet.Dst).In(st.enter(e.Netns)), run("ip route get %v", e.Packet.Dst).In(st.enter(e.Netns))},
 	}
 	if !round { // nothing was seen of its path
-		f.Title = fmt.Sprintf("Packets to %v come to the end of their TTL at %s: they go round in circles, or began with a small one.", e.Packet.Dst, at(e))
+		f.Title = fmt.Sprintf("Packets to %v exceed their TTL at %s: a routing loop, or a small initial TTL.", e.Packet.Dst, at(e))
 	}
 	return f, true
 }
@@ -253,8 +253,8 @@ func ttlExceeded(st *State, e event.Event, d event.Drop) (event.Finding, bool) {
 func smallTTL(e event.Event) event.Finding {
 	return event.Finding{
 		ID: "ttl-exceeded", Confidence: event.Likely, Subject: fmt.Sprintf("packets of %v at %s", e.Packet.Src, at(e)),
-		Title: fmt.Sprintf("Packets from %v to %v come with a TTL of %d and may pass no router more, so the node does not forward them.", e.Packet.Src, e.Packet.Dst, e.Packet.TTL),
-		Cause: "They were not seen to come round, so their sender began with a small time to live: the metadata services of clouds do, to be asked by the node and not by its pods, " +
+		Title: fmt.Sprintf("Packets from %v to %v arrive with TTL %d, so the node does not forward them.", e.Packet.Src, e.Packet.Dst, e.Packet.TTL),
+		Cause: "They were not seen to loop, so their sender chose a small initial TTL: the metadata services of clouds do, so that the node can ask them and its pods cannot, " +
 			"and so do BGP and some programs for multicast.",
 		Evidence: []string{fmt.Sprintf("TTL %d at %s", e.Packet.TTL, event.Place(e))},
 		Remedy: []event.Remedy{
@@ -277,7 +277,7 @@ func neighbourFailed(st *State, e event.Event, d event.Drop) (event.Finding, boo
 		if r.Gateway.IsValid() {
 			hop = r.Gateway
 		}
-		f.Evidence = append(f.Evidence, "the way: "+describeRoute(r))
+		f.Evidence = append(f.Evidence, "the route: "+describeRoute(r))
 	}
 	if st.effects.ndFiltered(hop) {
 		return event.Finding{}, true // what the filter's rule did is reported
@@ -292,7 +292,7 @@ func neighbourFailed(st *State, e event.Event, d event.Drop) (event.Finding, boo
 	}
 	if dev, ok := st.devices.Get(deviceKey{e.Netns, device}); ok && dev.Tunnels() {
 		f.About = event.About{Netns: e.Netns, Iface: device, Tunnel: true}
-		f.Evidence = append(f.Evidence, device+" is the device of a tunnel: who is asked is at its other end")
+		f.Evidence = append(f.Evidence, device+" is a tunnel device: the host that is asked is at its other end")
 	}
 	protocol := "ARP"
 	if e.Packet.Family == "ipv6" {
@@ -311,13 +311,13 @@ func neighbourFailed(st *State, e event.Event, d event.Drop) (event.Finding, boo
 	}
 	if n.NoCarrier {
 		f.Subject = fmt.Sprintf("device %s in netns %d", device, e.Netns)
-		f.Title = fmt.Sprintf("%s has no carrier, so no host on it answers %s, and packets to %v are dropped.", device, protocol, e.Packet.Dst)
+		f.Title = fmt.Sprintf("Device %s has no carrier, so no host on it answers %s, and packets to %v are dropped.", device, protocol, e.Packet.Dst)
 		f.Cause = "The other end of the device is down, or its cable is not plugged in, or the device itself is down."
 		f.Remedy = []event.Remedy{run("ip -d link show dev %v", device).In(st.enter(e.Netns)).Noting("state, NO-CARRIER, its peer")}
 	}
 	st.overlapped(&f, e, device, hop)
 	if d.Reason == "NEIGH_CREATEFAIL" {
-		f.Cause = "There is no room for another line in the neighbour table (gc_thresh3)."
+		f.Cause = "The neighbour table is full (gc_thresh3)."
 	}
 	return f, true
 }

@@ -59,10 +59,10 @@ func TestALoopIsToldFromASmallTTL(t *testing.T) {
 		last   []byte
 		want   string
 	}{
-		{"two routers send it to each other", falling(64, 1, 2, 40000, 80), request, "go round in circles certain"},
-		{"the answer of a metadata service", falling(64, 60, 2, 80, 40000), answer, "come with a TTL of 1 likely"},
-		{"all answers of one", falling(1, 0, 1, 80, 40000), answer, "come with a TTL of 1 likely"},
-		{"nothing else was seen", nil, request, "go round in circles, or began with a small one certain"},
+		{"two routers send it to each other", falling(64, 1, 2, 40000, 80), request, "are in a routing loop: TTL exceeded certain"},
+		{"the answer of a metadata service", falling(64, 60, 2, 80, 40000), answer, "arrive with TTL 1, so the node does not forward them likely"},
+		{"all answers of one", falling(1, 0, 1, 80, 40000), answer, "arrive with TTL 1, so the node does not forward them likely"},
+		{"nothing else was seen", nil, request, "a routing loop, or a small initial TTL certain"},
 		{"traceroute", falling(3, 0, 1, 40000, 80), request, ""},
 	} {
 		st := NewState()

@@ -81,7 +81,7 @@ func (st *State) dnatMiss(e event.Event, c *event.Conntrack, seen string) (event
 	}
 	f := event.Finding{
 		ID: "service-dnat-miss", Confidence: event.Certain, Subject: fmt.Sprintf("%s %v", e.Packet.Proto, to),
-		Title:    fmt.Sprintf("Packets to %s are not translated (DNAT) to a backend, and no host has that address.", called(s, rules, to)),
+		Title:    fmt.Sprintf("Packets to %s are not DNATed to a backend; no host owns that address.", called(s, rules, to)),
 		Cause:    "No rule of the node matched: kube-proxy has not written the rules, lost them, or the service has no such port.",
 		Evidence: []string{seen, source(s)},
 		Remedy: []event.Remedy{
@@ -119,7 +119,7 @@ func (st *State) whyNotTranslated(f *event.Finding, e event.Event, c *event.Conn
 	switch rules.State {
 	case event.ServiceNone:
 		f.ID = "kube-proxy-rules-missing"
-		f.Title = fmt.Sprintf("The node has no rules for services at all, so packets to %s are not translated (DNAT), and no host has that address.", called(s, rules, to))
+		f.Title = fmt.Sprintf("The node has no rules for services at all, so packets to %s are not DNATed; no host owns that address.", called(s, rules, to))
 		f.Cause = "kube-proxy never wrote its rules here, or they were removed."
 		f.About.At(st.effects.natNetns(e))
 		f.Subject = fmt.Sprintf("netns %d", st.effects.natNetns(e))
@@ -146,7 +146,7 @@ func (st *State) whyRuleSkipped(f *event.Finding, e event.Event, c *event.Conntr
 			pipe(run("nft list ruleset"), run("grep -A3 %v", "hook "+hook)).In(st.enter(netns)),
 		}, f.Remedy[2:]...)
 	case c == nil && rules.Untracked != "":
-		f.Cause = "A rule keeps the packet from conntrack, and only what conntrack has an entry for is translated."
+		f.Cause = "A rule exempts the packet from conntrack (NOTRACK), and NAT needs a conntrack entry."
 		f.Evidence = append(f.Evidence, "the rule that does: "+rules.Untracked, "the rule for the service: "+rules.Rule)
 		f.Remedy = []event.Remedy{
 			run(forFamily(e.Packet.Dst, "iptables-save -t raw")).In(st.enter(netns)),

@@ -21,8 +21,8 @@ func staleEndpoint(st *State, e event.Event, d event.Drop) (event.Finding, bool)
 	f := st.stale(e, c)
 	f.Cause += st.takenBy(e, d)
 	if rules, still := st.rulesName(e.Netns, c, e.Packet.Proto); still {
-		f.Title = fmt.Sprintf("Flows to %s are translated to %v, which serves it no more: kube-proxy lags behind.", called(service, event.ServiceRules{}, c.Original.Dst), c.Reply.Src)
-		f.Cause = "The node's rules still name the endpoint, so new flows go to it as well: kube-proxy does not hear of changes, or is busy writing rules."
+		f.Title = fmt.Sprintf("Flows to %s are translated to %v, which is no longer an endpoint: kube-proxy lags behind.", called(service, event.ServiceRules{}, c.Original.Dst), c.Reply.Src)
+		f.Cause = "The node's rules still name the endpoint, so new flows go to it as well: kube-proxy does not receive the changes, or is busy writing rules."
 		f.About.At(rules.Netns)
 		f.Evidence = append(f.Evidence, fmt.Sprintf("the %s rules of netns %d name %v", rules.Source, rules.Netns, c.Reply.Src))
 		f.Remedy = []event.Remedy{run("kubectl -n kube-system logs -l k8s-app=kube-proxy --tail=50"), systemPods("kube-proxy")}
@@ -52,7 +52,7 @@ func (st *State) stale(e event.Event, c *event.Conntrack) event.Finding {
 	service, endpoints, _ := st.endpointsOf(e.Netns, e.Packet.Proto, c.Original.Dst)
 	return event.Finding{
 		ID: "service-stale-endpoint", Confidence: event.Certain, Subject: fmt.Sprintf("%v > %v", c.Original.Dst, c.Reply.Src),
-		Title: fmt.Sprintf("A flow to %s is still translated to %v, which is none of its endpoints any more.", called(service, event.ServiceRules{}, c.Original.Dst), c.Reply.Src),
+		Title: fmt.Sprintf("A flow to %s is still translated to %v, which is no longer one of its endpoints.", called(service, event.ServiceRules{}, c.Original.Dst), c.Reply.Src),
 		Cause: "The conntrack entry of the flow outlives the endpoint that it was made for; as long as the client sends, it never expires.",
 		Evidence: []string{
 			fmt.Sprintf("conntrack entry: %v", c),

@@ -11,7 +11,7 @@ import (
 
 func TestEndpointThatTheSliceHasNoMore(t *testing.T) {
 	service, gone, there := netip.MustParseAddrPort("10.96.0.1:80"), netip.MustParseAddrPort("10.0.0.9:8080"), netip.MustParseAddrPort("10.0.0.8:8080")
-	tell := func(source string, netns uint32, endpoints ...netip.AddrPort) event.Fact {
+	fact := func(source string, netns uint32, endpoints ...netip.AddrPort) event.Fact {
 		return event.Fact{Service: &event.ServiceFact{Namespace: "shop", Name: "web", Source: source, Netns: netns, Addrs: []netip.Addr{service.Addr()},
 			Ports: []event.ServicePort{{Proto: "tcp", Port: 80, Known: true, Endpoints: endpoints}}}}
 	}
@@ -25,9 +25,9 @@ func TestEndpointThatTheSliceHasNoMore(t *testing.T) {
 		facts []event.Fact
 		says  string
 	}{
-		{"of neither", []event.Fact{tell("api", 0, there), tell("iptables", 7, there)}, "outlives the endpoint"},
-		{"but the rules", []event.Fact{tell("api", 0, there), tell("iptables", 7, there, gone)}, "kube-proxy lags behind"},
-		{"that it has", []event.Fact{tell("api", 0, there, gone), tell("iptables", 7, there)}, ""},
+		{"of neither", []event.Fact{fact("api", 0, there), fact("iptables", 7, there)}, "outlives the endpoint"},
+		{"but the rules", []event.Fact{fact("api", 0, there), fact("iptables", 7, there, gone)}, "kube-proxy lags behind"},
+		{"that it has", []event.Fact{fact("api", 0, there, gone), fact("iptables", 7, there)}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f, ok := staleEndpoint(learnt(c.facts), e, d)

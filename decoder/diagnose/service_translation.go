@@ -260,7 +260,7 @@ func (st *State) notUntranslated(e event.Event, n event.NAT) event.Finding {
 	service, _ := st.ServiceAt(e.Netns, e.Packet.Proto, n.Original.Dst)
 	f := event.Finding{
 		ID: "service-reply-not-untranslated", Confidence: event.Certain, Subject: n.Original.Dst.String(),
-		Title: fmt.Sprintf("Answers of %s come from its backend %v itself, so %v throws them away.",
+		Title: fmt.Sprintf("Answers of %s arrive from its backend %v untranslated, so %v discards them.",
 			called(service, event.ServiceRules{}, n.Original.Dst), n.Backend, n.Original.Src.Addr()),
 		Cause: "The answer did not pass the conntrack entry that translated the request: it took another path, or a bridge passed it on " +
 			"without asking netfilter (net.bridge.bridge-nf-call-iptables=0).",

@@ -20,8 +20,8 @@ func (st *State) noSuchService(e event.Event, seen string) (event.Finding, bool)
 	}
 	f := event.Finding{
 		ID: "service-dnat-miss", Severity: event.Warning, Confidence: event.Likely, Subject: fmt.Sprintf("%s %v", e.Packet.Proto, to),
-		Title: fmt.Sprintf("Packets to %v, an address in the range of services, are not translated (DNAT): no service has it.", to),
-		Cause: "The service was deleted, or created anew with another address, and the client goes on with the old one: from a DNS answer, " +
+		Title: fmt.Sprintf("Packets to %v, an address in the range of services, are not DNATed: no service has it.", to),
+		Cause: "The service was deleted, or recreated with another address, and the client still uses the old one: from a DNS answer, " +
 			"from its environment, or as it was configured.",
 		Evidence: []string{seen, why, fmt.Sprintf("no service has the address %v", to.Addr())},
 		Remedy: []event.Remedy{
@@ -31,7 +31,7 @@ func (st *State) noSuchService(e event.Event, seen string) (event.Finding, bool)
 	}
 	if !byAPI {
 		f.Confidence = event.Possible
-		f.Title = fmt.Sprintf("Packets to %v, an address in the range of services, are not translated (DNAT): the node has no rule for it.", to)
+		f.Title = fmt.Sprintf("Packets to %v, an address in the range of services, are not DNATed: the node has no rule for it.", to)
 		f.Cause += " Or kube-proxy has lost its rules, or has not written them."
 		f.Evidence[2] = fmt.Sprintf("no rule of the node's is for the address %v, and the API was not asked", to.Addr())
 		f.Remedy = slices.Insert(f.Remedy, 1, systemPods("kube-proxy"))
@@ -39,7 +39,7 @@ func (st *State) noSuchService(e event.Event, seen string) (event.Finding, bool)
 	return f, true
 }
 
-// byAPI reports whether the API tells of services.
+// byAPI reports whether services are known from the API.
 func (s *services) byAPI() bool {
 	for key := range s.facts {
 		if key.source == "api" {

@@ -8,7 +8,7 @@ import (
 	"ktrace/decoder/event"
 )
 
-// TestAnAddressThatNoServiceHasAnyMore: one in the midst of those that services have, whoever tells of them. One that a
+// TestAnAddressThatNoServiceHasAnyMore: one in the midst of those that services have, whatever the source. One that a
 // device has, and one that may be beyond the range, is none.
 func TestAnAddressThatNoServiceHasAnyMore(t *testing.T) {
 	syn := lostSYN()

@@ -59,8 +59,8 @@ func (r *Sockets) Flush(time.Time, bool) []event.Finding { return nil }
 
 func bufferFull(f *event.Finding, s event.Sock) {
 	f.ID, f.Subject = "socket-buffer-full", fmt.Sprintf("%s %v", s.Proto, s.Local)
-	f.Title = fmt.Sprintf("the receive buffer of %s %s is full: its process does not read fast enough", s.Proto, end(f.Pod, s.Local))
-	f.Cause = "Packets arrived for the socket and were dropped because what it had not read filled its buffer."
+	f.Title = fmt.Sprintf("The receive buffer of %s %s is full: its process does not read fast enough.", s.Proto, end(f.Pod, s.Local))
+	f.Cause = "Packets arrived for the socket and were dropped because unread data filled its receive buffer."
 	f.Evidence = []string{fmt.Sprintf("%d of %d bytes of the buffer in use (net.core.rmem_default, SO_RCVBUF)", s.Queued, s.Buffer)}
 	if s.Inode != 0 {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("socket:[%d]", s.Inode))
@@ -83,9 +83,9 @@ func sockets(options line, proto string, port uint16) event.Remedy {
 // queueFull fills a finding about a listener.
 func queueFull(f *event.Finding, s event.Sock, who string) {
 	f.ID, f.Subject = "accept-queue-full", s.Local.String()
-	f.Title = fmt.Sprintf("%s does not accept fast enough: %d connections wait where %d may", who, s.Backlog, s.Limit)
+	f.Title = fmt.Sprintf("%s does not accept fast enough: its accept queue has %d connections, the limit is %d.", who, s.Backlog, s.Limit)
 	if s.Backlog <= s.Limit { // by now
-		f.Title = fmt.Sprintf("%s does not accept fast enough: its queue for %d connections was full", who, s.Limit)
+		f.Title = fmt.Sprintf("%s does not accept fast enough: its accept queue of %d connections was full.", who, s.Limit)
 	}
 	f.Cause = "The accept queue of the listening socket is full, so the kernel drops new connections without an answer and clients retry after 1, 3, 7 s."
 	f.Evidence = append(f.Evidence, fmt.Sprintf("accept queue %d, limit %d (the smaller of listen's backlog and net.core.somaxconn)", s.Backlog, s.Limit))

@@ -20,7 +20,7 @@ func loopbackRoute(st *State, e event.Event, d event.Drop) (event.Finding, bool)
 	}
 	return event.Finding{
 		ID: "sysctl-wrong", Confidence: event.Certain, Subject: fmt.Sprintf("%s in netns %d", key, e.Netns),
-		Title: fmt.Sprintf("%s is 0, so what asks for %v at this host does not reach %v behind it.", key, d.Conntrack.Original.Dst, p.Destination()),
+		Title: fmt.Sprintf("%s is 0, so connections from this host to %v do not reach the backend %v.", key, d.Conntrack.Original.Dst, p.Destination()),
 		Cause: "The rules translate the destination, but a packet with a loopback source may leave by no other device than lo unless route_localnet is set; it is dropped before its source is translated.",
 		Evidence: []string{
 			fmt.Sprintf("%s = 0 in netns %d, wanted 1", key, e.Netns),
@@ -106,7 +106,7 @@ func (st *State) bridgeBypassesNetfilter(at bridgeKey, e event.Event) (event.Fin
 		About: event.About{Netns: at.netns, Iface: at.iface},
 		Title: fmt.Sprintf("%s is 0 on a node with services and a bridge: pods on %s cannot reach services through backends on it.", key, at.iface),
 		Cause: "The node translates a pod's request to a service, but the answer of a backend on the same bridge is passed on without asking netfilter, " +
-			"so it is not translated back and the client throws it away.",
+			"so it is not translated back and the client discards it.",
 		Evidence: []string{
 			fmt.Sprintf("%s = 0 in netns %d, wanted 1", key, at.netns),
 			fmt.Sprintf("%s is a bridge, and carried %v", at.iface, e.Packet),

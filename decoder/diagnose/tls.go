@@ -12,7 +12,7 @@ import (
 )
 
 // TLS is the rule for handshakes that a side ends: where their certificates are in the clear, up to TLS 1.2, by these;
-// from then on by what the server answers when it is asked for them, if anybody asks.
+// from then on by what the server answers when it is asked for them, if it is asked.
 type TLS struct {
 	state   *State
 	tracker *tls.Tracker
@@ -181,7 +181,7 @@ func (r *TLS) refused(x refusal) event.Finding {
 	f.Cause = fmt.Sprintf("The %s did not accept what the %s sent first, its certificate among it, and ended the connection.", side, other)
 	if x.Alert != nil {
 		what, how = fmt.Sprint(*x.Alert), fmt.Sprint(*x.Alert)
-		f.Cause = fmt.Sprintf("The %s did not accept what the %s offered, and said so in the clear.", side, other)
+		f.Cause = fmt.Sprintf("The %s did not accept what the %s offered, and sent an unencrypted alert.", side, other)
 		if !x.Alert.Fatal {
 			f.Severity = event.Info
 		}
@@ -199,7 +199,7 @@ func (r *TLS) refused(x refusal) event.Finding {
 	}
 	if x.mayBeChoice() && r.agreesElse(x) {
 		f.Severity = event.Info
-		f.Evidence = append(f.Evidence, "the same client shook hands with the server at another time: it has what the two need to agree")
+		f.Evidence = append(f.Evidence, "the same client completed a handshake with the server at another time: it has what the two need to agree")
 		return f
 	}
 	if x.Alert == nil || x.Alert.OfCertificate() {

@@ -76,7 +76,7 @@ func clientCertificate(x refusal, f *event.Finding, whose string) {
 }
 
 func expired(f *event.Finding, side, name string) {
-	f.ID, f.Cause = "tls-certificate-expired", fmt.Sprintf("The %s's certificate is past its end, by the clock of this node or of the other side.", side)
+	f.ID, f.Cause = "tls-certificate-expired", fmt.Sprintf("The %s's certificate has expired, by the clock of this node or of the other side.", side)
 	f.Title = fmt.Sprintf("The certificate of %s has expired.", name)
 	f.Remedy = append(f.Remedy, run("timedatectl").Noting("is the clock right?"),
 		run("kubeadm certs check-expiration").Noting("of a control plane; kubeadm certs renew all renews them"),
@@ -85,7 +85,7 @@ func expired(f *event.Finding, side, name string) {
 
 // unknownAuthority is as sure as the chain makes it: one that signs itself is none that all the world knows.
 func (x refusal) unknownAuthority(f *event.Finding, name string) {
-	f.ID, f.Cause = "tls-unknown-authority", "The client does not trust who signed the server's certificate: an authority of its own that the client does not have, or an intermediate certificate that the server does not send."
+	f.ID, f.Cause = "tls-unknown-authority", "The client does not trust the issuer of the server's certificate: an authority of its own that the client does not have, or an intermediate certificate that the server does not send."
 	f.Title = fmt.Sprintf("The client does not know the authority behind the certificate of %s.", name)
 	f.Remedy = append(f.Remedy, do("give the client the authority's certificate, or the server the whole chain"))
 	f.Confidence = event.Possible
@@ -100,7 +100,7 @@ func (x refusal) unknownAuthority(f *event.Finding, name string) {
 }
 
 // fault is what is wrong with the server's chain, since the client refused it, by the id of the finding; "" if nothing
-// that can be told. Where the client asked for no name it knows the server by the address, or by a name that is not told.
+// that can be known. Where the client asked for no name it knows the server by the address, or by a name that it does not send.
 func (x refusal) fault() string {
 	if len(x.chain) == 0 {
 		return ""

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -107,8 +108,8 @@ func (s Scenario) onlyWanted(t *testing.T, lines []Line) {
 		if f.Title == "" || len(f.Evidence) == 0 || len(f.Remedy) == 0 {
 			t.Errorf("%s lacks title, evidence or remedy: %+v", f.ID, f)
 		}
-		if err := wording.Remedies(f.Remedy); err != nil {
-			t.Errorf("%s: %v", f.ID, err)
+		if err := errors.Join(wording.Title(f.Title), wording.Remedies(f.Remedy)); err != nil {
+			t.Errorf("%s: %q: %v", f.ID, f.Title, err)
 		}
 	}
 }

@@ -68,7 +68,7 @@ func (t *Text) lead(e event.Event) []cell {
 		cells = append(cells, cell{"IFACE", 20, strings.TrimPrefix(where, "@")})
 	}
 	pod := cell{"POD", 20, orDash(podName(e.Pod))}
-	if _, ok := e.Body.(event.Frame); ok { // of nobody's making as far as a device knows
+	if _, ok := e.Body.(event.Frame); ok { // a device does not know the process of a frame
 		return append(cells, pod, cell{"PEER", 20, orDash(podName(e.Peer))})
 	}
 	process := ""
