@@ -3,6 +3,7 @@ package diagnose
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -18,6 +19,9 @@ type line string
 // optarg is an operand that stands behind an option that takes any word, so that it may begin with a dash.
 type optarg string
 
+// identifier is an operand that nft(8) reads as one of its language, which it makes of all its arguments together.
+type identifier string
+
 // run makes a command, the only way to make one. Each word of the line is one argument of the program, whatever a shell or
 // the program makes of the operands in it. An operand that is no option, but could be taken for one, or that a terminal
 // would not show as it is, makes advice of the command.
@@ -29,21 +33,30 @@ func run(words line, operands ...any) event.Remedy {
 		case !found:
 			w = word(w)
 		default:
-			operand, first := fmt.Sprint(operands[0]), before == ""
-			if _, value := operands[0].(optarg); unsafe(operand, first && !value) {
-				return do("look at %q yourself (%s): it is no name for a command line", operand, strings.Fields(string(words))[0])
+			if unsafe(operands[0], before == "") {
+				return do("look at %q yourself (%s): it is no name for a command line", operands[0], strings.Fields(string(words))[0])
 			}
-			w, operands = word(before+operand+after), operands[1:]
+			w, operands = word(before+fmt.Sprint(operands[0])+after), operands[1:]
 		}
 		command = append(command, w)
 	}
 	return event.Remedy{Run: strings.Join(command, " ")}
 }
 
+// nftIdentifier is what nft(8) takes for a name without quotes.
+var nftIdentifier = regexp.MustCompile(`^[A-Za-z_][\w./-]*$`)
+
 // unsafe reports whether an operand cannot be written into a command; first says that a word begins with it.
-func unsafe(operand string, first bool) bool {
-	return first && strings.HasPrefix(operand, "-") || !utf8.ValidString(operand) ||
-		strings.ContainsFunc(operand, func(r rune) bool { return !unicode.IsPrint(r) })
+func unsafe(operand any, first bool) bool {
+	text := fmt.Sprint(operand)
+	switch operand.(type) {
+	case identifier:
+		return !nftIdentifier.MatchString(text)
+	case optarg:
+		first = false
+	}
+	return first && strings.HasPrefix(text, "-") || !utf8.ValidString(text) ||
+		strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
 // pipe is a pipeline of commands; advice if one of them is that.

@@ -2,8 +2,8 @@ package diagnose
 
 import "ktrace/decoder/event"
 
-// linkLayer are drops of bridges, tunnels and devices.
-func linkLayer() []meaning {
+// ofBridges are drops of bridges and tunnels.
+func ofBridges() []meaning {
 	return []meaning{{
 		reasons: []string{"LOCAL_MAC", "VXLAN_ENTRY_EXISTS", "MAC_INVALID_SOURCE"},
 		id:      "duplicate-address", harm: faulty,
@@ -47,7 +47,12 @@ func linkLayer() []meaning {
 				s.in(run("bridge -d link show dev %v", s.device)).Noting("state"), do("if there is no loop, switch the bridge's spanning tree off (ip link set type bridge stp_state 0)"),
 			}
 		},
-	}, {
+	}}
+}
+
+// ofDevices are drops where a packet is handed to a device.
+func ofDevices() []meaning {
+	return []meaning{{
 		reasons: []string{reasonNotReady}, functions: []string{"__dev_forward_skb2"},
 		id: kernelDrop, harm: faulty, subject: func(e event.Event) string { return "device " + at(e) },
 		title: "The device at {at}, or the other end of it, is not up, so packets to {dst} are dropped.",

@@ -12,7 +12,7 @@ import (
 // Open vSwitch's by their prefix). Reasons that kernels have by other names are beside theirs.
 func meanings() []meaning {
 	noise := meaning{harm: elsewhere, reasons: stage.NoiseReasons()} // as far as a reason is nothing else besides
-	return append(slices.Concat(explained(), damaged(), queued(), handedOver(), programmed(), linkLayer(), ofSockets(), ofTCP(), ofIP(), others()), noise)
+	return append(slices.Concat(explained(), damaged(), queued(), handedOver(), programmed(), forbidden(), ofBridges(), ofDevices(), ofSockets(), ofTCP(), ofIP(), others()), noise)
 }
 
 // explained are reasons that proofs, or rules about the sockets' and the connections' own events, conclude from.
@@ -132,7 +132,7 @@ func queued() []meaning {
 	}}
 }
 
-// programmed are packets that programs, policies and filters took.
+// programmed are packets that BPF programs and filters of tc took.
 func programmed() []meaning {
 	ofCgroup := func(s scene) []event.Remedy {
 		return []event.Remedy{
@@ -173,7 +173,12 @@ func programmed() []meaning {
 		title:  "A BPF program of the receiver's control group{program} drops packets to {dst} at {at}.",
 		cause:  "A program at cgroup_skb/ingress does not allow the packet to be received: systemd's IPAddressDeny, a runtime's or a policy engine's. A filter of the socket's own would look the same; few have one.",
 		remedy: ofCgroup,
-	}, {
+	}}
+}
+
+// forbidden are packets that security modules, IPsec's policies and the filters of tap devices took.
+func forbidden() []meaning {
+	return []meaning{{
 		reasons: []string{"SECURITY_HOOK"},
 		id:      kernelDrop, harm: faulty,
 		title: "A security module of the kernel drops packets to {dst} at {at}.",

@@ -161,5 +161,5 @@ func see(r event.RuleFact) event.Remedy {
 	case r.System == "iptables-nft":
 		return run("iptables-nft -t %v -nvL %v --line-numbers", r.Table, r.Chain)
 	}
-	return run("nft -a list chain %v %v %v", family, r.Table, r.Chain)
+	return run("nft -a list chain %v %v %v", family, identifier(r.Table), identifier(r.Chain))
 }

@@ -181,7 +181,7 @@ func TestASlowServerIsNoService(t *testing.T) {
 		found    int
 	}{
 		{"a server that takes two seconds", 2 * time.Second, 0},
-		{"of no hook", 0, 1},
+		{"no server", 0, 1},
 	} {
 		st := learnt([]event.Fact{service})
 		x := NewTranslations(st)

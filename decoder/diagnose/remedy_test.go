@@ -103,6 +103,19 @@ func TestArgumentsOfOptions(t *testing.T) {
 	checkArguments(t, commands, want)
 }
 
+// TestNamesAreNoStatementsOfNft: it takes its arguments for one text, whatever a shell made of them.
+func TestNamesAreNoStatementsOfNft(t *testing.T) {
+	for chain, safe := range map[string]bool{
+		"forward": true, "KUBE-SVC-TCOU7JCQXEZGVUNU": true, "cali-fw-cali0123": true, "filter-FORWARD": true, "a.b/c_1": true,
+		"x; flush ruleset": false, "x\"": false, "-f": false, "7": false, "": false, "x y": false,
+	} {
+		r := see(event.RuleFact{System: "nftables", Family: "inet", Table: "t", Chain: chain})
+		if (r.Run != "") != safe || (r.Do == "") != safe {
+			t.Errorf("%q: %+v", chain, r)
+		}
+	}
+}
+
 // checkArguments has a shell split commands into their words, and runs none.
 func checkArguments(t *testing.T, commands []string, want [][]string) {
 	t.Helper()

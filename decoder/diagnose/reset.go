@@ -85,7 +85,7 @@ func (r *Resets) reset(e event.Event, b event.Reset) []event.Finding {
 		event.ResetDropped:  byApplication,
 		event.ResetRejected: r.byFirewall,
 		event.ResetForged:   byMiddlebox,
-		event.ResetOverflow: overflow,
+		event.ResetOverflow: r.overflow,
 		event.ResetUnknown:  r.fromElsewhere,
 
 		event.ResetOlder:        older,
@@ -345,7 +345,7 @@ func (r *Resets) fromElsewhere(e event.Event, b event.Reset, f *event.Finding) {
 		"The other end still sent and was reset."
 }
 
-func overflow(e event.Event, b event.Reset, f *event.Finding) {
-	queueFull(f, *b.Sent, end(e.Peer, b.Sent.Local))
+func (r *Resets) overflow(e event.Event, b event.Reset, f *event.Finding) {
+	r.state.queueFull(f, *b.Sent, end(e.Peer, b.Sent.Local))
 	f.Evidence = append(f.Evidence, "net.ipv4.tcp_abort_on_overflow is set: the client was reset")
 }

@@ -286,7 +286,7 @@ func TestTheProcessThatDoesNotReadIsNamed(t *testing.T) {
 		Packet: &packet.Packet{Proto: "udp", Dst: local.Addr(), Dport: local.Port()},
 		Body:   event.Sock{Op: event.SockBufferFull, Proto: "udp", Local: local, Count: 1},
 	}
-	r := NewSockets()
+	r := NewSockets(NewState())
 	r.Observe(event.Event{Body: event.Fact{Socket: &event.Socket{About: event.Ask(full), Found: true, PID: 5, Comm: "dnsd"}}})
 	found := r.Observe(full)
 	if len(found) != 1 || !strings.Contains(strings.Join(found[0].Evidence, "\n"), "dnsd/5") {
@@ -312,7 +312,7 @@ func TestSocketFindings(t *testing.T) {
 		{"a SYN-ACK sent again because it was lost", []event.Event{{Header: at, Body: event.Sock{Op: event.SockSynackResent, Local: local, Backlog: 1, Limit: 1, Count: 1}}}, "", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := NewSockets()
+			r := NewSockets(NewState())
 			var found []event.Finding
 			for _, e := range c.events {
 				found = append(found, r.Observe(e)...)

@@ -11,11 +11,12 @@ import (
 // Sockets is the rule for sockets that cannot take what arrives: full accept queues and full receive buffers. It
 // wants event.Sock, and the facts about sockets that these raise.
 type Sockets struct {
+	state  *State
 	owners bounded.Map[event.Question, event.Socket]
 }
 
-// NewSockets returns the rule.
-func NewSockets() *Sockets { return &Sockets{} }
+// NewSockets returns the rule; state must be asked before it.
+func NewSockets(state *State) *Sockets { return &Sockets{state: state} }
 
 // Observe implements decoder.Rule.
 func (r *Sockets) Observe(e event.Event) []event.Finding {
@@ -42,9 +43,9 @@ func (r *Sockets) sock(e event.Event, s event.Sock) []event.Finding {
 	f.Peer, f.Pod = e.Ends() // the packet goes to the socket
 	switch {
 	case s.Op == event.SockBufferFull:
-		bufferFull(&f, s)
+		r.state.bufferFull(&f, s)
 	case s.Op == event.SockSynLost, s.Op == event.SockSynackResent && s.Backlog > s.Limit:
-		queueFull(&f, s, end(f.Pod, s.Local))
+		r.state.queueFull(&f, s, end(f.Pod, s.Local))
 	default:
 		return nil
 	}
@@ -57,7 +58,7 @@ func (r *Sockets) sock(e event.Event, s event.Sock) []event.Finding {
 // Flush implements decoder.Rule.
 func (r *Sockets) Flush(time.Time, bool) []event.Finding { return nil }
 
-func bufferFull(f *event.Finding, s event.Sock) {
+func (st *State) bufferFull(f *event.Finding, s event.Sock) {
 	f.ID, f.Subject = "socket-buffer-full", fmt.Sprintf("%s %v", s.Proto, s.Local)
 	f.Title = fmt.Sprintf("The receive buffer of %s %s is full: its process does not read fast enough.", s.Proto, end(f.Pod, s.Local))
 	f.Cause = "Packets arrived for the socket and were dropped because unread data filled its receive buffer."
@@ -66,7 +67,7 @@ func bufferFull(f *event.Finding, s event.Sock) {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("socket:[%d]", s.Inode))
 	}
 	f.Remedy = []event.Remedy{
-		sockets("anpm", s.Proto, s.Local.Port()).In(f.About.Netns).Noting("who, how much is queued, drops"),
+		sockets("anpm", s.Proto, s.Local.Port()).In(st.enter(f.About.Netns)).Noting("who, how much is queued, drops"),
 		do("give the process more CPU, or a larger buffer: SO_RCVBUF, net.core.rmem_max, net.core.rmem_default"),
 	}
 }
@@ -81,7 +82,7 @@ func sockets(options line, proto string, port uint16) event.Remedy {
 }
 
 // queueFull fills a finding about a listener.
-func queueFull(f *event.Finding, s event.Sock, who string) {
+func (st *State) queueFull(f *event.Finding, s event.Sock, who string) {
 	f.ID, f.Subject = "accept-queue-full", s.Local.String()
 	f.Title = fmt.Sprintf("%s does not accept fast enough: its accept queue has %d connections, the limit is %d.", who, s.Backlog, s.Limit)
 	if s.Backlog <= s.Limit { // by now
@@ -90,7 +91,7 @@ func queueFull(f *event.Finding, s event.Sock, who string) {
 	f.Cause = "The accept queue of the listening socket is full, so the kernel drops new connections without an answer and clients retry after 1, 3, 7 s."
 	f.Evidence = append(f.Evidence, fmt.Sprintf("accept queue %d, limit %d (the smaller of listen's backlog and net.core.somaxconn)", s.Backlog, s.Limit))
 	f.Remedy = []event.Remedy{
-		sockets("lnp", "tcp", s.Local.Port()).In(f.About.Netns).Noting("Recv-Q is the queue, Send-Q its limit"),
+		sockets("lnp", "tcp", s.Local.Port()).In(st.enter(f.About.Netns)).Noting("Recv-Q is the queue, Send-Q its limit"),
 		do("find what holds the process up; a larger backlog (listen, net.core.somaxconn) only helps against bursts"),
 	}
 }
