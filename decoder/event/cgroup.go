@@ -6,6 +6,9 @@ import (
 	"ktrace/decoder/wire"
 )
 
+// KindCgroup is a cgroup that was created, removed or entered.
+const KindCgroup Kind = "cgroup"
+
 // CgroupOp says what became of a control group.
 type CgroupOp string
 

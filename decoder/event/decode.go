@@ -19,33 +19,6 @@ var (
 // hdrSize is the size of struct hdr, bytes.
 var hdrSize = (*wire.Header)(nil).RecordSize()
 
-// decoderOf has a row for every kind that is recorded.
-func decoderOf(k wire.Kind) func([]byte, *Event) error {
-	switch k {
-	case wire.KindFact:
-		return decodeFact
-	case wire.KindHop:
-		return decodeHop
-	case wire.KindDrop:
-		return decodeDrop
-	case wire.KindCgroup:
-		return decodeCgroup
-	case wire.KindSock:
-		return decodeSock
-	case wire.KindPacket:
-		return decodePacket
-	case wire.KindFsync:
-		return decodeFsync
-	case wire.KindNetfilter:
-		return decodeNetfilter
-	case wire.KindHandshake:
-		return decodeHandshake
-	case wire.KindSegment:
-		return decodeSocketSegment
-	}
-	return nil
-}
-
 // Decode turns one raw record, as the ring or a recording delivers it, into an event. It never panics and
 // keeps no part of raw. Errors wrap ErrShort and ErrKind.
 func Decode(raw []byte) (Event, error) {
@@ -79,11 +52,11 @@ func DecodeInto(e *Event, raw []byte) error {
 	if h.Pid != 0 {
 		e.Comm = cString(h.Comm[:])
 	}
-	decode := decoderOf(wire.Kind(h.Kind))
-	if decode == nil {
+	row := rowOf(wire.Kind(h.Kind))
+	if row.decode == nil {
 		return fmt.Errorf("%w: %d", ErrKind, h.Kind)
 	}
-	return decode(raw[:h.Size], e)
+	return row.decode(raw[:h.Size], e)
 }
 
 // record is one of fixed layout, as gowire declares them.

@@ -79,6 +79,17 @@ func TestFactSurvivesTheStream(t *testing.T) {
 	}
 }
 
+func TestEveryKindOfRecordIsDecoded(t *testing.T) {
+	for kind := wire.KindFact; kind < wire.KindEnd; kind++ {
+		if rowOf(kind).decode == nil {
+			t.Errorf("kind %d has no row", kind)
+		}
+	}
+	if rowOf(wire.KindEnd).decode != nil {
+		t.Errorf("kind %d has a row", wire.KindEnd)
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	for kind := wire.KindFact; kind < wire.KindEnd; kind++ {
 		r := wire.Cgroup{Hdr: wire.Header{Size: 584, Kind: uint16(kind), Pid: 1}, Op: 1, PathLen: 600}

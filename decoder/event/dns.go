@@ -12,6 +12,9 @@ import (
 	"ktrace/decoder/packet"
 )
 
+// KindDNS is a DNS lookup; a stage makes it of packets.
+const KindDNS Kind = "dns"
+
 // DNSOutcome says what became of a query.
 type DNSOutcome string
 

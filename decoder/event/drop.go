@@ -8,6 +8,9 @@ import (
 	"ktrace/decoder/wire"
 )
 
+// KindDrop is a packet that was dropped.
+const KindDrop Kind = "drop"
+
 // Drop is a packet that the kernel threw away.
 type Drop struct {
 	Reason      string     `json:"reason"`   // by the name that this kernel gives it, not-told before 5.17

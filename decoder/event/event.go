@@ -7,24 +7,8 @@ import (
 	"ktrace/decoder/packet"
 )
 
-// Kind says what happened; it names the object that JSON carries for it.
+// Kind is what happened, and the name of the object that JSON has for it. Each is declared beside its Body.
 type Kind string
-
-// Kinds of events. A probe sends hop, drop, fsync, cgroup, sock and netfilter; stages make the others of them.
-const (
-	KindFact   Kind = "fact"
-	KindHop    Kind = "hop"
-	KindDrop   Kind = "drop"
-	KindDNS    Kind = "dns"
-	KindFsync  Kind = "fsync"
-	KindCgroup Kind = "cgroup"
-	KindSock   Kind = "sock"
-	KindReset  Kind = "reset"
-	KindMTU    Kind = "mtu"
-	KindNAT    Kind = "nat"
-
-	KindNetfilter Kind = "netfilter"
-)
 
 // Event is what happened: the header every record shares, plus one typed body.
 type Event struct {

@@ -10,6 +10,9 @@ import (
 	"ktrace/decoder/wire"
 )
 
+// KindFact is a fact about the node: JSON that ktrace writes into the stream.
+const KindFact Kind = "fact"
+
 // Fact is something known of the node rather than seen on it. Facts travel in the stream among the
 // records, live as well as in a file, so that whatever rests on them is concluded the same from both.
 // Exactly one field is set, or none: then the fact is a tick, which only says that time went by.

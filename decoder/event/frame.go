@@ -48,11 +48,6 @@ const (
 	arphrdNone     = 0xfffe
 )
 
-// IsPacket reports whether a raw record is a captured packet, and RawFrame can take it apart.
-func IsPacket(raw []byte) bool {
-	return len(raw) >= hdrSize && binary.LittleEndian.Uint16(raw[4:]) == uint16(wire.KindPacket)
-}
-
 // RawFrame is a record of a captured packet, without anything made of it: what a capture file needs.
 type RawFrame struct {
 	Time      time.Duration // since boot
@@ -174,41 +169,4 @@ func decodePacket(raw []byte, e *Event) error {
 	b.packet = e.Packet
 	e.Body = b
 	return nil
-}
-
-// CutRecord returns the first of several raw records, and what follows it; nothing does where the first is not sound.
-func CutRecord(raw []byte) (first, rest []byte) {
-	if len(raw) < hdrSize {
-		return raw, nil
-	}
-	size := binary.LittleEndian.Uint32(raw)
-	if size < uint32(hdrSize) || uint64(size) > uint64(len(raw)) {
-		return raw, nil
-	}
-	return raw[:size:size], raw[size:]
-}
-
-// RecordTime is when a raw record was made, since boot; 0 of what is no record.
-func RecordTime(raw []byte) time.Duration {
-	if len(raw) < hdrSize {
-		return 0
-	}
-	return time.Duration(binary.LittleEndian.Uint64(raw[8:]))
-}
-
-// OfPacket reports whether a raw record tells of one moment of a packet, which means something beside others only.
-func OfPacket(raw []byte) bool {
-	if len(raw) < hdrSize {
-		return false
-	}
-	switch wire.Kind(binary.LittleEndian.Uint16(raw[4:])) {
-	case wire.KindHop, wire.KindDrop, wire.KindSock, wire.KindNetfilter, wire.KindHandshake, wire.KindSegment:
-		return true
-	}
-	return false
-}
-
-// IsFact reports whether a raw record says something of the node.
-func IsFact(raw []byte) bool {
-	return len(raw) >= hdrSize && binary.LittleEndian.Uint16(raw[4:]) == uint16(wire.KindFact)
 }

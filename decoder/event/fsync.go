@@ -10,6 +10,9 @@ import (
 	"ktrace/decoder/wire"
 )
 
+// KindFsync is a slow sync of a file.
+const KindFsync Kind = "fsync"
+
 // Fsync is one sync of a file: the time of its event is when it was done.
 type Fsync struct {
 	Op       FsyncOp       `json:"op"`

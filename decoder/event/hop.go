@@ -8,6 +8,9 @@ import (
 	"ktrace/decoder/wire"
 )
 
+// KindHop is a packet at a device.
+const KindHop Kind = "hop"
+
 // Hop is a packet seen at a device.
 type Hop struct {
 	Conntrack   *Conntrack `json:"conntrack,omitempty"`    // nil if conntrack has not seen it (yet), or it is untracked

@@ -6,6 +6,9 @@ import (
 	"ktrace/decoder/packet"
 )
 
+// KindMTU is a packet that was too large for its path; a stage makes it.
+const KindMTU Kind = "mtu"
+
 // MTU is a packet that was too big for its way.
 type MTU struct {
 	Length uint32  `json:"length"` // bytes, from the network header on

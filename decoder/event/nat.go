@@ -9,6 +9,9 @@ import (
 	"ktrace/decoder/packet"
 )
 
+// KindNAT is a flow and its translation; a stage makes it.
+const KindNAT Kind = "nat"
+
 // NATState says what became of a packet to a service, or from one.
 type NATState string
 

@@ -9,6 +9,9 @@ import (
 	"ktrace/decoder/wire"
 )
 
+// KindNetfilter is a decision of netfilter.
+const KindNetfilter Kind = "netfilter"
+
 // NetfilterOp says what netfilter decided about a packet.
 type NetfilterOp string
 

@@ -7,6 +7,9 @@ import (
 	"ktrace/decoder/packet"
 )
 
+// KindReset is a TCP connection that was reset; a stage makes it.
+const KindReset Kind = "reset"
+
 // ResetSender says who put an end to a connection.
 type ResetSender string
 

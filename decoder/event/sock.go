@@ -9,6 +9,9 @@ import (
 	"ktrace/decoder/wire"
 )
 
+// KindSock is an event of a socket.
+const KindSock Kind = "sock"
+
 // SockOp says what a socket reported.
 type SockOp string
 
