@@ -133,7 +133,7 @@ func pathRows() []Row {
 		{ID: "ttl-exceeded", Severity: warning, Worst: critical, Least: info, Meaning: "packets run in a routing loop until their TTL is exceeded", proofs: []proof{{byTTL, ttlExceeded}}},
 		{ID: "neighbour-failed", Severity: critical, Least: info, Meaning: "a host on the link does not answer ARP or neighbour discovery", proofs: []proof{{byNeighbour, neighbourFailed}}},
 		{ID: "socket-buffer-full", Severity: warning, Worst: critical, Least: info, Meaning: "a process does not read fast enough from its socket",
-			rule: ruleRow{func(st *State, _ Config) decoder.Rule { return NewSockets(st) }, ofCarriers, []event.Kind{event.KindReset}}},
+			rule: ruleRow{func(*State, Config) decoder.Rule { return NewSockets() }, ofCarriers, []event.Kind{event.KindReset}}},
 		{ID: "connect-no-response", Severity: warning, Worst: critical, Least: info, Meaning: "connection attempts get no usable answer"},
 		{ID: "checksum-error", Severity: critical, Least: info, Meaning: "packets arrive with a bad checksum", proofs: []proof{{byTunnel, overlayChecksum}}},
 	}
@@ -189,9 +189,9 @@ func tlsRows() []Row {
 	return []Row{
 		{ID: "tls-alert", Severity: warning, Least: info, Meaning: "a side ends a TLS handshake by an alert",
 			rule: ruleRow{new: newRule(NewTLS), level: ofOutcomes}},
-		{ID: "tls-certificate-expired", Severity: warning, Least: info, Meaning: "a certificate has expired"},
+		{ID: "tls-certificate-expired", Severity: warning, Least: info, Meaning: "a certificate is past its end"},
 		{ID: "tls-certificate-not-yet-valid", Severity: warning, Least: info, Meaning: "a certificate is not valid yet, by a side's clock"},
-		{ID: "tls-unknown-authority", Severity: warning, Least: info, Meaning: "a side does not trust the issuer of a certificate"},
+		{ID: "tls-unknown-authority", Severity: warning, Least: info, Meaning: "a side does not trust who signed a certificate"},
 		{ID: "tls-name-mismatch", Severity: warning, Least: info, Meaning: "a certificate is for other names"},
 	}
 }
@@ -204,7 +204,7 @@ func fsyncRows() []Row {
 			rule: ruleRow{newFsync, apart, []event.Kind{event.KindFsync}}},
 		{ID: "fsync-neighbour", Severity: critical, Meaning: "another process's writes slow syncs down"},
 		{ID: "fsync-throttled", Severity: critical, Meaning: "the cgroup's I/O limit, not the disk, slows syncs down"},
-		{ID: "fsync-cpu-starved", Severity: critical, Least: warning, Meaning: "the caller of a sync waits for CPU, not for the disk"},
+		{ID: "fsync-cpu-starved", Severity: critical, Least: warning, Meaning: "the process that syncs waits for CPU, not for the disk"},
 		{ID: "fsync-error", Severity: critical, Meaning: "a sync returned an error: data may be lost"},
 	}
 }
