@@ -133,7 +133,7 @@ func pathRows() []Row {
 		{ID: "ttl-exceeded", Severity: warning, Worst: critical, Least: info, Meaning: "packets run in a routing loop until their TTL is exceeded", proofs: []proof{{byTTL, ttlExceeded}}},
 		{ID: "neighbour-failed", Severity: critical, Least: info, Meaning: "a host on the link does not answer ARP or neighbour discovery", proofs: []proof{{byNeighbour, neighbourFailed}}},
 		{ID: "socket-buffer-full", Severity: warning, Worst: critical, Least: info, Meaning: "a process does not read fast enough from its socket",
-			rule: ruleRow{func(*State, Config) decoder.Rule { return NewSockets() }, ofCarriers, []event.Kind{event.KindReset}}},
+			rule: ruleRow{func(state *State, _ Config) decoder.Rule { return NewSockets(state) }, ofCarriers, []event.Kind{event.KindReset}}},
 		{ID: "connect-no-response", Severity: warning, Worst: critical, Least: info, Meaning: "connection attempts get no usable answer"},
 		{ID: "checksum-error", Severity: critical, Least: info, Meaning: "packets arrive with a bad checksum", proofs: []proof{{byTunnel, overlayChecksum}}},
 	}
