@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ktrace/decoder/event"
+	"ktrace/decoder/stage"
 )
 
 // begins is what the file of a run begins with.
@@ -36,7 +37,7 @@ func read(t *testing.T, n *Nodes, files ...[]event.Event) *sheet {
 	out := &sheet{}
 	n.Printer = out
 	n.Pipeline = func() (*Pipeline, error) {
-		return &Pipeline{Rules: []Rule{&stateful{}}, Wanted: cgroups, Hold: n.Hold}, nil
+		return &Pipeline{Rules: []stage.Rule{&stateful{}}, Wanted: cgroups, Hold: n.Hold}, nil
 	}
 	for i, events := range files {
 		n.Add(fmt.Sprintf("file%d", i), &script{events: events, counts: event.Counts{Lost: event.Losses{Userspace: 1}}})

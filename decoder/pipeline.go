@@ -8,6 +8,7 @@ import (
 
 	"ktrace/decoder/event"
 	"ktrace/decoder/recovery"
+	"ktrace/decoder/stage"
 )
 
 // Printer renders events, findings and the summary. It decides nothing and keeps no event.
@@ -21,8 +22,8 @@ type Printer interface {
 // Pipeline is the one way from records to the user, the same for a live node and for a file.
 type Pipeline struct {
 	Source  Source
-	Stages  []Stage
-	Rules   []Rule
+	Stages  []stage.Stage
+	Rules   []stage.Rule
 	Wanted  func(event.Kind) bool  // kinds of events that the view shows; others only feed the rules
 	Keep    func(event.Event) bool // what the user selected among them; nil keeps all
 	Printer Printer
@@ -32,7 +33,7 @@ type Pipeline struct {
 	Early   bool          // though they are held, show at once what is certain; at the end what became of it
 	Certain bool          // end when something above information is certain
 	// Whose names the owner of a network namespace at a time, "" if it is not known; nil if none is.
-	Whose func(netns uint32, at time.Time) string
+	OwnerOf func(netns uint32, at time.Time) string
 
 	first, last, flushed time.Time
 	summed, settled      time.Time // when a summary was last shown, and when it was last asked what is over
@@ -198,8 +199,8 @@ func (p *Pipeline) report(findings []event.Finding) error {
 	for _, f := range findings {
 		f = f.Whole()
 		f.Node = p.Source.Node().Name
-		if p.Whose != nil {
-			f = event.AnnotateNetns(f, p.Whose)
+		if p.OwnerOf != nil {
+			f = event.AnnotateNetns(f, p.OwnerOf)
 		}
 		if f.Early {
 			if err := p.early(f); err != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ktrace/decoder/event"
+	"ktrace/decoder/stage"
 )
 
 // script is a Source that plays events.
@@ -87,7 +88,7 @@ func TestBooksBalance(t *testing.T) {
 
 func TestOneCauseIsFoundOnceAndCounted(t *testing.T) {
 	out := &sheet{}
-	p := Pipeline{Source: &script{events: []event.Event{at(1, "/a"), at(2, "/a"), at(3, "/bad")}}, Rules: []Rule{oneEach{}}, Wanted: cgroups, Printer: out}
+	p := Pipeline{Source: &script{events: []event.Event{at(1, "/a"), at(2, "/a"), at(3, "/bad")}}, Rules: []stage.Rule{oneEach{}}, Wanted: cgroups, Printer: out}
 	if err := p.Run(context.Background()); err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +103,7 @@ func TestOneCauseIsFoundOnceAndCounted(t *testing.T) {
 
 func TestHeldFindingsComeWorstFirst(t *testing.T) {
 	out := &sheet{}
-	p := Pipeline{Source: &script{events: []event.Event{at(1, "/a"), at(2, "/bad")}}, Rules: []Rule{oneEach{}}, Wanted: cgroups, Printer: out, Hold: true}
+	p := Pipeline{Source: &script{events: []event.Event{at(1, "/a"), at(2, "/bad")}}, Rules: []stage.Rule{oneEach{}}, Wanted: cgroups, Printer: out, Hold: true}
 	if err := p.Run(context.Background()); err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +142,7 @@ func (h *hoarder) Flush(_ time.Time, final bool) []event.Event {
 func TestCountHoldsForWhatStagesKept(t *testing.T) {
 	out := &sheet{}
 	p := Pipeline{
-		Source: &script{events: []event.Event{at(1, "/a"), at(2, "/b"), at(3, "/c")}}, Stages: []Stage{&hoarder{}}, Rules: []Rule{oneEach{}},
+		Source: &script{events: []event.Event{at(1, "/a"), at(2, "/b"), at(3, "/c")}}, Stages: []stage.Stage{&hoarder{}}, Rules: []stage.Rule{oneEach{}},
 		Wanted: cgroups, Printer: out, Count: 1,
 	}
 	if err := p.Run(context.Background()); err != nil {

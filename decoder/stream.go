@@ -22,11 +22,11 @@ type Source interface {
 	Node() event.Node
 }
 
-// Witness knows the node that the records come from.
-type Witness interface {
+// Enricher knows the node that the records come from.
+type Enricher interface {
 	// About returns what the event refers to and has not been told yet: a device's name, a function's. It is asked
 	// about every event, facts included, before that is passed on, so it must be quick and must not repeat itself.
-	About(event.Event) []event.Fact
+	Enrich(event.Event) []event.Fact
 }
 
 // Recorder keeps raw records. The event is what a record was decoded to, its time as the kernel's; of a packet that a capture
@@ -37,18 +37,18 @@ type Recorder interface {
 
 // Stream is the Source over Frames.
 type Stream struct {
-	Frames    Frames    // should begin with the fact about the node: times before it count from boot
-	Witnesses []Witness // asked in turn; none for a recording, which holds what its witnesses said
-	Recorder  Recorder  // nil if nobody asked for a recording
+	Frames    Frames     // should begin with the fact about the node: times before it count from boot
+	Enrichers []Enricher // asked in turn; none for a recording, which holds what its witnesses said
+	Recorder  Recorder   // nil if nobody asked for a recording
 	// Sift, if it is not nil, reports which events there are at all: others are neither passed on nor recorded.
-	Sift func(event.Event) bool
+	Filter func(event.Event) bool
 
-	node    event.Node
-	counts  event.Counts
-	garbled uint64
-	queue   []event.Event
-	taken   int         // of queue
-	decoded event.Event // last
+	node      event.Node
+	counts    event.Counts
+	malformed uint64
+	queue     []event.Event
+	taken     int         // of queue
+	decoded   event.Event // last
 }
 
 // Next implements Source. Records that cannot be decoded are counted as lost and passed over; one that cannot be
@@ -71,14 +71,14 @@ func (s *Stream) Next(ctx context.Context) (event.Event, error) {
 // take queues the event of one record, and before it what the witnesses have to say about it.
 func (s *Stream) take(raw []byte) error {
 	if err := event.DecodeInto(&s.decoded, raw); err != nil {
-		s.garbled++
+		s.malformed++
 		return nil
 	}
 	e := s.decoded
-	if s.Sift != nil && !s.Sift(e) {
+	if s.Filter != nil && !s.Filter(e) {
 		return nil
 	}
-	if err := s.ask(e); err != nil {
+	if err := s.enrich(e); err != nil {
 		return err
 	}
 	if s.Recorder != nil {
@@ -101,10 +101,10 @@ func (s *Stream) take(raw []byte) error {
 	return nil
 }
 
-// ask takes what the witnesses have to say about an event.
-func (s *Stream) ask(e event.Event) error {
-	for _, w := range s.Witnesses {
-		for _, f := range w.About(e) {
+// enrich takes what the witnesses have to say about an event.
+func (s *Stream) enrich(e event.Event) error {
+	for _, w := range s.Enrichers {
+		for _, f := range w.Enrich(e) {
 			told, err := event.EncodeFact(time.Duration(e.Time.UnixNano()), f)
 			if err != nil {
 				return err
@@ -129,7 +129,7 @@ func (s *Stream) learn(f event.Fact) {
 // Counts implements Source.
 func (s *Stream) Counts() event.Counts {
 	c := s.counts
-	c.Lost.Userspace += s.garbled
+	c.Lost.Userspace += s.malformed
 	return c
 }
 

@@ -200,7 +200,7 @@ func (t *Tracer) begin() error {
 		facts = append(facts, more...)
 	}
 	t.polled = time.Now()
-	return t.Tell(facts...)
+	return t.Emit(facts...)
 }
 
 // Map implements Maps.
@@ -227,8 +227,8 @@ func (t *Tracer) Hooks() []HookStatus {
 	return all
 }
 
-// Tell puts facts into the stream before the next record.
-func (t *Tracer) Tell(facts ...event.Fact) error {
+// Emit puts facts into the stream before the next record.
+func (t *Tracer) Emit(facts ...event.Fact) error {
 	for _, f := range facts {
 		raw, err := event.EncodeFact(boot.Now(), f)
 		if err != nil {
@@ -288,7 +288,7 @@ func (t *Tracer) read() ([]byte, error) {
 	case err == nil:
 		return raw, nil
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, t.Tell(event.Fact{})
+		return nil, t.Emit(event.Fact{})
 	case errors.Is(err, ringbuf.ErrFlushed):
 		return nil, t.last()
 	default:
@@ -316,7 +316,7 @@ func (t *Tracer) poll() error {
 		if err != nil {
 			return err
 		}
-		if err := t.Tell(facts...); err != nil {
+		if err := t.Emit(facts...); err != nil {
 			return err
 		}
 	}
@@ -324,7 +324,7 @@ func (t *Tracer) poll() error {
 	if err != nil {
 		return err
 	}
-	return t.Tell(event.Fact{Counts: &c})
+	return t.Emit(event.Fact{Counts: &c})
 }
 
 // kernelCounts is struct counters of event.h.

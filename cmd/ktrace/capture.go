@@ -14,7 +14,6 @@ import (
 	"ktrace/cmd/internal/live"
 	"ktrace/cmd/internal/replay"
 	"ktrace/cmd/internal/savefile"
-	"ktrace/decoder"
 	"ktrace/decoder/event"
 	"ktrace/decoder/stage"
 )
@@ -124,7 +123,7 @@ func (o *captureOptions) run(ctx context.Context, args []string, s replay.Stream
 	if o.Ring == 0 {
 		o.Ring = captureRing
 	}
-	v := live.View{View: replay.View{Kinds: []event.Kind{event.KindFrame}, Stages: []decoder.Stage{stage.NewNames()}}}
+	v := live.View{View: replay.View{Kinds: []event.Kind{event.KindFrame}, Stages: []stage.Stage{stage.NewNames()}}}
 	done := func() error { return nil }
 	save := live.Save{Files: o.files, Limit: o.Count}
 	if o.flight.megabytes > 0 {

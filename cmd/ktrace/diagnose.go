@@ -7,7 +7,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"ktrace/cmd/internal/replay"
-	"ktrace/decoder"
 	"ktrace/decoder/diagnose"
 	"ktrace/decoder/dns"
 	"ktrace/decoder/event"
@@ -37,8 +36,8 @@ func diagnoseView(slow time.Duration) (replay.View, *stage.Fsync) {
 		Hold:  true,
 		Keep:  isLoss,
 		Pods:  func(of func(uint64) event.Pod) { podOf = of },
-		Early: []decoder.Stage{stage.NewOverflows()},
-		Stages: slices.Concat([]decoder.Stage{stage.NewNames(), stage.NewDrops()}, rules.Stages(), []decoder.Stage{
+		Early: []stage.Stage{stage.NewOverflows()},
+		Stages: slices.Concat([]stage.Stage{stage.NewNames(), stage.NewDrops()}, rules.Stages(), []stage.Stage{
 			dns.New(dns.Options{Wait: dnsWait, Slow: slow, Ports: []uint16{dnsPort}}), stage.NewResets(), syncs,
 		}),
 		Rules: rules.Rules(),

@@ -7,7 +7,6 @@ import (
 
 	"ktrace/cmd/internal/flags"
 	"ktrace/cmd/internal/replay"
-	"ktrace/decoder"
 	"ktrace/decoder/diagnose"
 	"ktrace/decoder/dns"
 	"ktrace/decoder/event"
@@ -50,7 +49,7 @@ func (f *dnsFlags) view() replay.View {
 	rules := diagnose.NewRules(diagnose.Config{Kind: event.KindDNS, Slow: f.slow})
 	return replay.View{
 		Kinds:  []event.Kind{event.KindDNS},
-		Stages: []decoder.Stage{stage.NewNames(), stage.NewDrops(), dns.New(dns.Options{Wait: f.wait, Slow: f.slow, Ports: f.serverPorts()})},
+		Stages: []stage.Stage{stage.NewNames(), stage.NewDrops(), dns.New(dns.Options{Wait: f.wait, Slow: f.slow, Ports: f.serverPorts()})},
 		Rules:  rules.Rules(),
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"ktrace/cmd/internal/replay"
-	"ktrace/decoder"
 	"ktrace/decoder/diagnose"
 	"ktrace/decoder/event"
 	"ktrace/decoder/stage"
@@ -24,7 +23,7 @@ func (f *dropFlags) view() replay.View {
 	v := replay.View{
 		Quiet:  f.summary,
 		Kinds:  []event.Kind{event.KindDrop},
-		Stages: []decoder.Stage{stage.NewNames(), stage.NewDrops()},
+		Stages: []stage.Stage{stage.NewNames(), stage.NewDrops()},
 		Rules:  append(rules.Rules(), stage.NewDropTotals()),
 	}
 	if !f.all {

@@ -19,10 +19,10 @@ import (
 	"ktrace/cmd/internal/flags"
 	"ktrace/cmd/internal/live"
 	"ktrace/cmd/internal/savefile"
-	"ktrace/decoder"
 	"ktrace/decoder/diagnose"
 	"ktrace/decoder/event"
 	"ktrace/decoder/eventfilter"
+	"ktrace/decoder/stage"
 )
 
 // flightOptions are the flags of the flight recorder.
@@ -142,7 +142,7 @@ func (o *flightOptions) watch(f flags.Flags, t *savefile.Trigger) (v live.View, 
 		return live.View{}, func() error { return nil }, nil
 	}
 	v, done, err = o.watched.live(f, true)
-	var rules []decoder.Rule
+	var rules []stage.Rule
 	for _, rule := range v.Rules {
 		switch r := rule.(type) {
 		case *diagnose.Inhibitor:
@@ -168,7 +168,7 @@ func (o *flightOptions) wanted(f event.Finding) bool {
 // firing is a rule whose findings have packets written. One that is found again and again fires once, and again when
 // it was away for a while.
 type firing struct {
-	decoder.Rule
+	stage.Rule
 	wanted func(event.Finding) bool
 	fire   func(why string)
 	last   map[firingKey]time.Time
@@ -178,10 +178,10 @@ type firingKey struct{ id, subject string }
 
 const firingAgain = time.Minute
 
-// Observe implements decoder.Rule.
+// Observe implements stage.Rule.
 func (r *firing) Observe(e event.Event) []event.Finding { return r.look(r.Rule.Observe(e)) }
 
-// Flush implements decoder.Rule.
+// Flush implements stage.Rule.
 func (r *firing) Flush(now time.Time, final bool) []event.Finding {
 	maps.DeleteFunc(r.last, func(_ firingKey, at time.Time) bool { return now.Sub(at) > firingAgain })
 	return r.look(r.Rule.Flush(now, final))

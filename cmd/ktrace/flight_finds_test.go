@@ -13,9 +13,9 @@ import (
 
 	"ktrace/cmd/internal/flags"
 	"ktrace/cmd/internal/savefile"
-	"ktrace/decoder"
 	"ktrace/decoder/diagnose"
 	"ktrace/decoder/event"
+	"ktrace/decoder/stage"
 	"ktrace/testdata/lab"
 )
 
@@ -64,7 +64,7 @@ func kinds[T any](all []T) (types []string) {
 		case *diagnose.Inhibitor:
 			types = append(types, kinds(x.Rules())...)
 		case *firing:
-			types = append(types, kinds([]decoder.Rule{x.Rule})...)
+			types = append(types, kinds([]stage.Rule{x.Rule})...)
 		default:
 			types = append(types, fmt.Sprintf("%T", x))
 		}

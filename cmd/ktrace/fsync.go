@@ -7,7 +7,6 @@ import (
 
 	"ktrace/cmd/internal/flags"
 	"ktrace/cmd/internal/replay"
-	"ktrace/decoder"
 	"ktrace/decoder/diagnose"
 	"ktrace/decoder/event"
 	"ktrace/decoder/stage"
@@ -57,13 +56,13 @@ func (o *fsyncOptions) validateView() error {
 
 // fsyncView is the view of live and of recorded syncs.
 func fsyncView(o fsyncOptions) (replay.View, *stage.Fsync) {
-	stage := &stage.Fsync{Slow: o.slow}
-	rules := diagnose.NewRules(diagnose.Config{Kind: event.KindFsync, Slowest: stage.Slowest, Pod: func(cgroup uint64) event.Pod { return stage.Pod(cgroup) }})
+	st := &stage.Fsync{Slow: o.slow}
+	rules := diagnose.NewRules(diagnose.Config{Kind: event.KindFsync, Slowest: st.Slowest, Pod: func(cgroup uint64) event.Pod { return st.Pod(cgroup) }})
 	return replay.View{
 		Kinds:  []event.Kind{event.KindFsync},
-		Stages: []decoder.Stage{stage},
+		Stages: []stage.Stage{st},
 		Rules:  rules.Rules(),
 		Every:  o.interval,
-		Pods:   func(of func(uint64) event.Pod) { stage.Pod = of },
-	}, stage
+		Pods:   func(of func(uint64) event.Pod) { st.Pod = of },
+	}, st
 }

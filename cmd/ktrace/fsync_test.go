@@ -475,7 +475,7 @@ func TestFsyncReportsWhereTheTimeWent(t *testing.T) {
 				}
 			}
 			wal := r.summary.Fsync.Classes[event.FsyncWAL]
-			if wal.OverLimit == 0 || wal.OverStages.Longest() != event.OnDevice {
+			if wal.OverLimit == 0 || wal.OverStages.Longest() != event.StageDevice {
 				t.Errorf("%d over the limit: %v", wal.OverLimit, wal.OverStages)
 			}
 		})

@@ -2,7 +2,6 @@ package main
 
 import (
 	"ktrace/cmd/internal/replay"
-	"ktrace/decoder"
 	"ktrace/decoder/diagnose"
 	"ktrace/decoder/event"
 	"ktrace/decoder/stage"
@@ -14,7 +13,7 @@ func mtuView() replay.View {
 	return replay.View{
 		Kinds:  []event.Kind{event.KindMTU},
 		Keep:   isLoss,
-		Stages: []decoder.Stage{stage.NewNames(), stage.NewDrops(), diagnose.NewMTUs(rules.State)},
+		Stages: []stage.Stage{stage.NewNames(), stage.NewDrops(), diagnose.NewMTUs(rules.State)},
 		Rules:  rules.Rules(),
 	}
 }

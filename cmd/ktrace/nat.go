@@ -4,7 +4,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"ktrace/cmd/internal/replay"
-	"ktrace/decoder"
 	"ktrace/decoder/diagnose"
 	"ktrace/decoder/event"
 	"ktrace/decoder/stage"
@@ -22,7 +21,7 @@ func (f *natFlags) view() replay.View {
 	rules := diagnose.NewRules(diagnose.Config{Kind: event.KindNAT})
 	v := replay.View{
 		Kinds:  []event.Kind{event.KindNAT},
-		Stages: append([]decoder.Stage{stage.NewNames(), stage.NewDrops()}, rules.Stages()...),
+		Stages: append([]stage.Stage{stage.NewNames(), stage.NewDrops()}, rules.Stages()...),
 		Rules:  rules.Rules(),
 	}
 	if !f.all {

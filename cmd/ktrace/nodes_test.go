@@ -152,8 +152,8 @@ func opposite(f *event.Fact, kind string) {
 	of := func(k string, is bool) bool { return is && (kind == "" || kind == k) }
 	elsewhere := netip.MustParseAddr("192.0.2.99")
 	switch {
-	case of("blame", f.Blame != nil):
-		f.Blame.Suspects, f.Blame.Confidence = nil, ""
+	case of("blame", f.DropRules != nil):
+		f.DropRules.Candidates, f.DropRules.Confidence = nil, ""
 	case of("conntrack", f.Conntrack != nil):
 		f.Conntrack.Count, f.Conntrack.Rose.Drop = f.Conntrack.Max, 9
 	case of("device", f.Device != nil):

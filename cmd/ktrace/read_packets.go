@@ -12,7 +12,6 @@ import (
 	"ktrace/cmd/internal/flags"
 	"ktrace/cmd/internal/print"
 	"ktrace/cmd/internal/replay"
-	"ktrace/decoder"
 	"ktrace/decoder/capture"
 	"ktrace/decoder/event"
 	"ktrace/decoder/pcapfilter"
@@ -73,7 +72,7 @@ func (o *packetsOptions) run(ctx context.Context, expr *pcapfilter.Expr, in inpu
 			return flags.Usagef("--dedup goes with --stats or -w")
 		}
 		return replay.Replay(ctx, o.Flags, func() (replay.View, error) {
-			return replay.View{Kinds: []event.Kind{event.KindFrame}, Stages: []decoder.Stage{stage.NewNames()}, Filter: expr}, nil
+			return replay.View{Kinds: []event.Kind{event.KindFrame}, Stages: []stage.Stage{stage.NewNames()}, Filter: expr}, nil
 		}, s, in.files...)
 	}
 	sub := capture.Subset{Filter: expr, Dedup: o.dedup, Limit: o.Count, Live: in.live, Cut: s.WarnCut}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"ktrace/cmd/internal/replay"
-	"ktrace/decoder"
 	"ktrace/decoder/diagnose"
 	"ktrace/decoder/event"
 	"ktrace/decoder/stage"
@@ -13,8 +12,8 @@ func resetView() replay.View {
 	rules := diagnose.NewRules(diagnose.Config{Kind: event.KindReset})
 	return replay.View{
 		Kinds:  []event.Kind{event.KindReset},
-		Early:  []decoder.Stage{stage.NewOverflows()},
-		Stages: []decoder.Stage{stage.NewNames(), stage.NewDrops(), stage.NewResets()},
+		Early:  []stage.Stage{stage.NewOverflows()},
+		Stages: []stage.Stage{stage.NewNames(), stage.NewDrops(), stage.NewResets()},
 		Rules:  rules.Rules(),
 	}
 }

@@ -23,14 +23,14 @@ func (r *Map[K, V]) Put(key K, value V) {
 		r.now = map[K]V{}
 	} else if len(r.now) >= MapSize/2 { // looked at first: a look-up costs more
 		if _, known := r.now[key]; !known {
-			r.turn()
+			r.rotate()
 		}
 	}
 	r.now[key] = value
 }
 
-// turn begins a new half, in the memory of the older one: to let a map grow again costs more than to clear it.
-func (r *Map[K, V]) turn() {
+// rotate begins a new half, in the memory of the older one: to let a map grow again costs more than to clear it.
+func (r *Map[K, V]) rotate() {
 	r.before, r.now = r.now, r.before
 	if r.now == nil {
 		r.now = make(map[K]V, MapSize/2)

@@ -259,8 +259,8 @@ func TestForeignCapturesGivePackets(t *testing.T) {
 						some++
 					}
 				}
-				if r.Strange() != 0 {
-					t.Errorf("%d packets not understood", r.Strange())
+				if r.Undecoded() != 0 {
+					t.Errorf("%d packets not understood", r.Undecoded())
 				}
 			}
 			if all == 0 || some > all {

@@ -4,15 +4,15 @@ import (
 	"bytes"
 	"encoding/json"
 
-	"ktrace/decoder"
 	"ktrace/decoder/event"
 	"ktrace/decoder/pcapng"
+	"ktrace/decoder/stage"
 )
 
 // writeEvent writes what the kernel half told of a packet on its way, where it is known what the packet looked like,
 // and keeps what else it told for the next.
 func (w *Writer) writeEvent(raw []byte, e event.Event) error {
-	for _, s := range append([]decoder.Stage{w.index}, w.stages...) {
+	for _, s := range append([]stage.Stage{w.index}, w.stages...) {
 		if all := s.Observe(e); len(all) == 1 {
 			e = all[0]
 		}

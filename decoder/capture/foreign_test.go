@@ -97,7 +97,7 @@ func retisFile(t testing.TB) []byte {
 func eventsOf(t testing.TB, file []byte) []event.Event {
 	t.Helper()
 	source := decoder.Stream{Frames: NewReader(bytes.NewReader(file), ReaderOptions{})}
-	stages := []decoder.Stage{stage.NewJourneys(), pod.NewIndex(), stage.NewNames()}
+	stages := []stage.Stage{stage.NewJourneys(), pod.NewIndex(), stage.NewNames()}
 	var all []event.Event
 	for {
 		e, err := source.Next(context.Background())

@@ -55,7 +55,7 @@ func seenIn(t *testing.T, files ...[]byte) (got []seen) {
 			got = append(got, s)
 		}),
 		Pipeline: func() (*decoder.Pipeline, error) {
-			return &decoder.Pipeline{Stages: []decoder.Stage{stage.NewNames()}, Wanted: func(k event.Kind) bool { return k != event.KindFact }}, nil
+			return &decoder.Pipeline{Stages: []stage.Stage{stage.NewNames()}, Wanted: func(k event.Kind) bool { return k != event.KindFact }}, nil
 		},
 	}
 	for _, file := range files {

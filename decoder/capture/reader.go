@@ -15,20 +15,20 @@ import (
 
 // Reader makes records of a capture file. It implements decoder.Frames.
 type Reader struct {
-	blocks  *pcapng.Reader
-	options ReaderOptions
-	places  map[*pcapng.Interface]*source
-	queue   [][]byte
-	given   int           // of queue
-	frame   []byte        // the record of the packet at hand
-	wall    time.Duration // of the node, as its records say
-	begun   bool          // the node was sent
-	strange uint64
-	spare   [][]byte           // records that count if nothing more comes
-	run     runJSON            // whose records come now
-	runs    map[runJSON][]byte // the record of each run's Node
-	packet  pcapng.Packet
-	now     time.Duration // of the packet at hand, as records have it
+	blocks    *pcapng.Reader
+	options   ReaderOptions
+	places    map[*pcapng.Interface]*source
+	queue     [][]byte
+	given     int           // of queue
+	frame     []byte        // the record of the packet at hand
+	wall      time.Duration // of the node, as its records say
+	begun     bool          // the node was sent
+	undecoded uint64
+	spare     [][]byte           // records that count if nothing more comes
+	run       runJSON            // whose records come now
+	runs      map[runJSON][]byte // the record of each run's Node
+	packet    pcapng.Packet
+	now       time.Duration // of the packet at hand, as records have it
 
 	// Of what others wrote beside packets, what was sent already.
 	node    event.Node
@@ -66,8 +66,8 @@ func NewReader(r io.Reader, o ReaderOptions) *Reader {
 	}
 }
 
-// Strange is how many packets had a link header that ktrace does not know, or could not be decoded.
-func (r *Reader) Strange() uint64 { return r.strange }
+// Undecoded is how many packets had a link header that ktrace does not know, or could not be decoded.
+func (r *Reader) Undecoded() uint64 { return r.undecoded }
 
 // Next implements decoder.Frames.
 func (r *Reader) Next(ctx context.Context) ([]byte, error) {
@@ -114,7 +114,7 @@ func (r *Reader) take(b pcapng.Block) error {
 		}
 	case b.IsPacket():
 		if err := b.Packet(&r.packet); err != nil {
-			r.strange++
+			r.undecoded++
 			return nil
 		}
 		return r.takePacket(&r.packet)
@@ -217,7 +217,7 @@ func (r *Reader) takePacket(p *pcapng.Packet) error {
 	}
 	f, ok := s.frame(p)
 	if !ok {
-		r.strange++
+		r.undecoded++
 		return nil
 	}
 	if s.program != nil && !s.program.Match(s.question(p)) {

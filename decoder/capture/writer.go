@@ -9,10 +9,10 @@ import (
 	"strings"
 	"time"
 
-	"ktrace/decoder"
 	"ktrace/decoder/event"
 	"ktrace/decoder/pcapng"
 	"ktrace/decoder/pod"
+	"ktrace/decoder/stage"
 )
 
 // recordPrefix begins the data of a custom option, or block, that holds a record as the kernel sent it.
@@ -39,7 +39,7 @@ type Writer struct {
 	w       *pcapng.Writer
 	node    event.Node
 	index   *pod.Index
-	stages  []decoder.Stage
+	stages  []stage.Stage
 	devices map[place]event.Device
 
 	note    string            // why files are written
@@ -108,7 +108,7 @@ func NewWriter(o Options) *Writer {
 }
 
 // With adds the stages that name what packets are annotated with; pods are named anyway.
-func (w *Writer) With(stages ...decoder.Stage) *Writer {
+func (w *Writer) With(stages ...stage.Stage) *Writer {
 	w.stages = stages
 	return w
 }

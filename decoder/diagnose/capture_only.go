@@ -18,7 +18,7 @@ func NewCaptureOnly(state *State) *CaptureOnly {
 	return &CaptureOnly{state: state, lookups: map[captureKey]*captureLookup{}}
 }
 
-// Observe implements decoder.Rule.
+// Observe implements stage.Rule.
 func (r *CaptureOnly) Observe(e event.Event) []event.Finding {
 	if r.state.node.Kernel != "" {
 		return nil
@@ -29,5 +29,5 @@ func (r *CaptureOnly) Observe(e event.Event) []event.Finding {
 	return nil
 }
 
-// Flush implements decoder.Rule.
+// Flush implements stage.Rule.
 func (r *CaptureOnly) Flush(now time.Time, final bool) []event.Finding { return r.judge(now, final) }

@@ -32,7 +32,7 @@ func NewConnectNoRoute(state *State) *ConnectNoRoute {
 	return &ConnectNoRoute{state: state, pending: pending{}}
 }
 
-// Observe implements decoder.Rule.
+// Observe implements stage.Rule.
 func (r *ConnectNoRoute) Observe(e event.Event) []event.Finding {
 	if s, ok := e.Body.(event.Sock); ok && s.Op == event.SockNoRoute && e.Packet != nil && !r.lookedUpBefore(e) {
 		r.pending.add(e, string(s.Op), false)
@@ -48,7 +48,7 @@ func (r *ConnectNoRoute) lookedUpBefore(e event.Event) bool {
 	return seen && e.TID != 0 && e.Time.Sub(before) < sameCall
 }
 
-// Flush implements decoder.Rule.
+// Flush implements stage.Rule.
 func (r *ConnectNoRoute) Flush(now time.Time, final bool) []event.Finding {
 	var found []event.Finding
 	awaits := func(e event.Event, age time.Duration) bool { // a busy node is read late

@@ -16,10 +16,10 @@ func conntrackInvalid(st *State, e event.Event, d event.Drop) (event.Finding, bo
 		return event.Finding{}, false
 	}
 	b, ok := st.dropRulesOf(e, d)
-	if !ok || len(b.Suspects) == 0 || !ofInvalid.MatchString(b.Suspects[0].Text) {
+	if !ok || len(b.Candidates) == 0 || !ofInvalid.MatchString(b.Candidates[0].Text) {
 		return event.Finding{}, false
 	}
-	rule := b.Suspects[0].RuleFact
+	rule := b.Candidates[0].RuleFact
 	f := event.Finding{
 		ID: "conntrack-invalid", Confidence: event.Likely, Subject: ruleID(e.Netns, rule),
 		Title: fmt.Sprintf("Packets to %s are in conntrack state INVALID, and a firewall rule drops them.", target(e)),
@@ -36,7 +36,7 @@ func conntrackInvalid(st *State, e event.Event, d event.Drop) (event.Finding, bo
 	}
 	f.About.Rule = rule.Rule()
 	sure := b.Confidence
-	if len(b.Suspects) == 1 && b.More == 0 && sure == event.Possible { // it does not count, but what it is for fits
+	if len(b.Candidates) == 1 && b.More == 0 && sure == event.Possible { // it does not count, but what it is for fits
 		sure = event.Likely
 	}
 	if s, ok := st.conntrack.Get(e.Netns); ok && s.Rose.Invalid > 0 {
@@ -59,13 +59,13 @@ func noRuleFor(st *State, e event.Event, d event.Drop) bool {
 		return false
 	}
 	b, ok := st.dropRulesOf(e, d)
-	return !ok || len(b.Suspects) == 0
+	return !ok || len(b.Candidates) == 0
 }
 
 // noRuleCounted reports whether netfilter dropped the packet and no rule's counter says that it was that rule.
 func noRuleCounted(st *State, e event.Event, d event.Drop) bool {
 	b, _ := st.dropRulesOf(e, d)
-	return d.ByNetfilter() && d.Answer == nil && (len(b.Suspects) == 0 || b.Confidence == event.Possible)
+	return d.ByNetfilter() && d.Answer == nil && (len(b.Candidates) == 0 || b.Confidence == event.Possible)
 }
 
 // conntrackFull reports a new flow for which conntrack had no room: the table is over its limit, or was and the drops were

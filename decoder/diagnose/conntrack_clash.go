@@ -26,7 +26,7 @@ func conntrackRefused(st *State, e event.Event, d event.Drop) (lost *event.Connt
 // portsExhausted reports a new flow for which source translation has no port left: it takes one that another flow has, and
 // conntrack does not take it in.
 func portsExhausted(st *State, e event.Event, d event.Drop) (event.Finding, bool) {
-	use, ok := st.ports.Get(event.Ask(e))
+	use, ok := st.ports.Get(event.KeyOf(e))
 	_, clash := conntrackRefused(st, e, d)
 	const enough = 90 // per cent; the kernel tries no more than some hundred ports of a large range
 	if !ok || !clash || use.Used*100 < use.Size()*enough {

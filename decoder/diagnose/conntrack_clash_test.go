@@ -26,9 +26,9 @@ func TestWhyConntrackDoesNotTakeAFlowIn(t *testing.T) {
 	lost := event.Event{Header: event.Header{Time: at(1002), Netns: 7, Journey: 9},
 		Packet: &packet.Packet{Family: "ipv4", Proto: "udp", Src: source, Sport: 20000, Dst: server.Addr(), Dport: server.Port()}}
 	drop := event.Drop{Reason: "NETFILTER_DROP", Location: "nf_hook_slow", Conntrack: entry(40000, 20000)}
-	about := event.Ask(lost)
+	about := event.KeyOf(lost)
 	counted := event.Fact{Conntrack: &event.ConntrackStats{Netns: 7, Rose: event.ConntrackCounters{InsertFailed: 1, Drop: 1}}}
-	noRule := event.Fact{Blame: &event.Blame{About: about, Hooks: []string{"postrouting"}}}
+	noRule := event.Fact{DropRules: &event.DropRules{About: about, Hooks: []string{"postrouting"}}}
 	ports := func(used int, rule *event.RuleFact) event.Fact {
 		return event.Fact{PortUse: &event.PortUse{About: about, Server: server, Source: source, Low: 20000, High: 20009, Used: used, Rule: rule}}
 	}

@@ -11,12 +11,12 @@ import (
 // of its own. It must be what the drop rests on: as part of its flow the packet would have passed, or the rule that
 // dropped it is for what conntrack calls invalid.
 func conntrackUntracked(st *State, e event.Event, d event.Drop) (event.Finding, bool) {
-	t, ok := st.tracking.Get(event.Ask(e))
+	t, ok := st.tracking.Get(event.KeyOf(e))
 	b, blamed := st.dropRulesOf(e, d)
-	if !ok || !d.ByNetfilter() || !blamed || len(b.Suspects) == 0 {
+	if !ok || !d.ByNetfilter() || !blamed || len(b.Candidates) == 0 {
 		return event.Finding{}, false
 	}
-	drops := b.Suspects[0].RuleFact
+	drops := b.Candidates[0].RuleFact
 	isInvalid := ofInvalid.MatchString(drops.Text) && !(t.Of == event.TrackedPacket && t.Zone == nil)
 	if t.Passes == "" && !isInvalid {
 		return event.Finding{}, false

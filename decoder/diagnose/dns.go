@@ -25,7 +25,7 @@ func NewDNS(state *State, slow time.Duration) *DNS {
 	return &DNS{state: state, slow: slowServers{limit: slow}}
 }
 
-// Observe implements decoder.Rule.
+// Observe implements stage.Rule.
 func (r *DNS) Observe(e event.Event) []event.Finding {
 	r.lost.learn(e)
 	d, ok := e.Body.(event.DNS)
@@ -41,7 +41,7 @@ func (r *DNS) Observe(e event.Event) []event.Finding {
 	return r.conclude(e, d)
 }
 
-// Flush implements decoder.Rule.
+// Flush implements stage.Rule.
 func (r *DNS) Flush(now time.Time, final bool) []event.Finding {
 	var found []event.Finding
 	held := r.pending[:0]

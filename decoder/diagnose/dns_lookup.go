@@ -55,7 +55,7 @@ func NewDNSLookups(state *State) *DNSLookups {
 	return &DNSLookups{state: state, open: map[lookupKey]*lookup{}}
 }
 
-// Observe implements decoder.Rule.
+// Observe implements stage.Rule.
 func (r *DNSLookups) Observe(e event.Event) []event.Finding {
 	d, ok := e.Body.(event.DNS)
 	if !ok || !forAddress(d) {
@@ -158,7 +158,7 @@ func (l *lookup) miss(names []string, d event.DNS) []string {
 	return append(names, d.Name)
 }
 
-// Flush implements decoder.Rule: it judges the lookups that are over, oldest first. Of those that the run's end cuts off
+// Flush implements stage.Rule: it judges the lookups that are over, oldest first. Of those that the run's end cuts off
 // it is not known what would have come.
 func (r *DNSLookups) Flush(now time.Time, final bool) []event.Finding {
 	var over []*lookup

@@ -46,7 +46,7 @@ func NewDNSLoops(state *State) *DNSLoops {
 	return &DNSLoops{state: state, asked: map[dnsLoopKey]*dnsLoop{}}
 }
 
-// Observe implements decoder.Rule.
+// Observe implements stage.Rule.
 func (r *DNSLoops) Observe(e event.Event) []event.Finding {
 	d, ok := e.Body.(event.DNS)
 	if !ok || e.Packet == nil {
@@ -84,7 +84,7 @@ func (r *DNSLoops) Observe(e event.Event) []event.Finding {
 	return nil
 }
 
-// Flush implements decoder.Rule.
+// Flush implements stage.Rule.
 func (r *DNSLoops) Flush(time.Time, bool) []event.Finding { return nil }
 
 // goesRound reports whether the query may be in a loop: a server received it and did not know the answer.

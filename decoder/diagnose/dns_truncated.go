@@ -50,7 +50,7 @@ func NewDNSTruncated(state *State) *DNSTruncated {
 	return &DNSTruncated{state: state, open: map[ends]*truncated{}}
 }
 
-// Observe implements decoder.Rule.
+// Observe implements stage.Rule.
 func (r *DNSTruncated) Observe(e event.Event) []event.Finding {
 	switch b := e.Body.(type) {
 	case event.DNS:
@@ -124,7 +124,7 @@ func (r *DNSTruncated) connection(e event.Event, ct *event.Conntrack, lost strin
 	}
 }
 
-// Flush implements decoder.Rule.
+// Flush implements stage.Rule.
 func (r *DNSTruncated) Flush(now time.Time, final bool) []event.Finding {
 	var found []event.Finding
 	for k, t := range r.open {

@@ -20,7 +20,7 @@ type Drops struct {
 // NewDrops returns the rule; state must observe events before it.
 func NewDrops(state *State) *Drops { return &Drops{state: state, pending: pending{}} }
 
-// Observe implements decoder.Rule.
+// Observe implements stage.Rule.
 func (r *Drops) Observe(e event.Event) []event.Finding {
 	d, ok := e.Body.(event.Drop)
 	if !ok || d.Noise != "" || e.Packet == nil || e.Packet.Dst.IsMulticast() && !isFilteredND(e.Packet, d) || e.Packet.IsICMPError() && !d.ByNetfilter() {
@@ -34,7 +34,7 @@ func (r *Drops) Observe(e event.Event) []event.Finding {
 	return nil
 }
 
-// Flush implements decoder.Rule.
+// Flush implements stage.Rule.
 func (r *Drops) Flush(now time.Time, final bool) []event.Finding {
 	var found []event.Finding
 	expired := r.pending.expired(now, final, r.state.awaitsFacts)
@@ -64,7 +64,7 @@ const (
 // namedFirst puts packets whose rule is known before those that must be of one of these rules.
 func (st *State) namedFirst(all []*pendingDrop) {
 	unnamed := func(h *pendingDrop) int {
-		if b, ok := st.dropRules.Get(event.Ask(h.event)); ok && len(b.Suspects) > 0 {
+		if b, ok := st.dropRules.Get(event.KeyOf(h.event)); ok && len(b.Candidates) > 0 {
 			return 0
 		}
 		return 1
@@ -75,7 +75,7 @@ func (st *State) namedFirst(all []*pendingDrop) {
 // awaitsFacts reports whether the node may have more to say of a packet of that age: above all which rule dropped it, and
 // where none did, what conntrack counted, which is read once a second.
 func (st *State) awaitsFacts(e event.Event, age time.Duration) bool {
-	if age < factsWithin || st.deferred.Awaits(e, age) {
+	if age < factsWithin || st.deferred.Pending(e, age) {
 		return true
 	}
 	d, ok := e.Body.(event.Drop)
@@ -85,8 +85,8 @@ func (st *State) awaitsFacts(e event.Event, age time.Duration) bool {
 	if ok && d.ByNetfilter() && age < probedWithin && opens(e.Packet) && !d.Conntrack.DNAT() && st.scans.describe(e.Packet.Src) == "" && st.isOutside(e) {
 		return true // as will who looks for ports
 	}
-	b, known := st.dropRules.Get(event.Ask(e))
-	return ok && d.ByNetfilter() && (!known || len(b.Suspects) == 0) && age < factsDeadline
+	b, known := st.dropRules.Get(event.KeyOf(e))
+	return ok && d.ByNetfilter() && (!known || len(b.Candidates) == 0) && age < factsDeadline
 }
 
 // proof is what a drop may show.
@@ -179,7 +179,7 @@ func dropped(e event.Event, d event.Drop) string {
 
 // target is where a packet goes to, without the port where that is another with every connection.
 func target(e event.Event) string {
-	q := event.Ask(e)
+	q := event.KeyOf(e)
 	if q.Dst.Port() == 0 {
 		return fmt.Sprintf("%s %v", e.Packet.Proto, e.Packet.Dst)
 	}

@@ -179,7 +179,7 @@ func (st *State) lostEvidence(e event.Event, d event.Drop, t *dropTally) []strin
 			all = append(all, p.String())
 		}
 	}
-	if s, ok := st.sockets.Get(event.Ask(e)); ok && s.Found {
+	if s, ok := st.sockets.Get(event.KeyOf(e)); ok && s.Found {
 		text := fmt.Sprintf("the socket at %v is %s, queue %d, limit %d", s.Local, s.State, s.Queue, s.Limit)
 		if s.PID != 0 {
 			text += fmt.Sprintf(", of process %s/%d", s.Comm, s.PID)

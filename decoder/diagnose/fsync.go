@@ -30,7 +30,7 @@ type Fsync struct {
 	begun  time.Time
 }
 
-// Observe implements decoder.Rule.
+// Observe implements stage.Rule.
 func (r *Fsync) Observe(e event.Event) []event.Finding {
 	switch body := e.Body.(type) {
 	case event.Fact:
@@ -81,7 +81,7 @@ func failed(e event.Event, f event.Fsync) []event.Finding {
 // kernelErrors shows what the kernel logged last.
 func kernelErrors() event.Remedy { return pipe(run("dmesg --level=err,warn"), run("tail -50")) }
 
-// Flush implements decoder.Rule.
+// Flush implements stage.Rule.
 func (r *Fsync) Flush(now time.Time, final bool) []event.Finding {
 	ripe := r.Window > 0 && !r.begun.IsZero() && now.Sub(r.begun) >= r.Window
 	if !final && !ripe {
@@ -182,7 +182,7 @@ func (r *Fsync) slow(now time.Time, class event.FsyncClass, h fio.Histogram, v f
 	if l, ok := r.limits[ioKey{slowest.Process.PID, slowest.Device}]; known && ok && l.Used() >= nearLimit {
 		return throttled(f, class, where, l)
 	}
-	if 2*over.Starved >= v.Over && 2*over.Stages[event.InRunQueue] >= over.Stages.Sum() {
+	if 2*over.Starved >= v.Over && 2*over.Stages[event.StageRunQueue] >= over.Stages.Sum() {
 		return r.starved(f, class, where, slowest, over)
 	}
 	if use, known := r.now.disks[slowest.Device]; known {
@@ -193,7 +193,7 @@ func (r *Fsync) slow(now time.Time, class event.FsyncClass, h fio.Histogram, v f
 
 // onDisk weighs what else went on while syncs were slow: who writes to their disk, and how short CPUs were.
 func (r *Fsync) onDisk(f event.Finding, class event.FsyncClass, where string, slowest event.FsyncSlow, use event.DiskUse) event.Finding {
-	if w, ok := use.Neighbour(slowest.Process.PID); ok {
+	if w, ok := use.Contender(slowest.Process.PID); ok {
 		return r.neighbour(f, class, where, use, w)
 	}
 	if use.CPUBound(r.scope.Limit) {
@@ -222,7 +222,7 @@ func (r *Fsync) starved(f event.Finding, class event.FsyncClass, where string, s
 	f.Title = fmt.Sprintf("Syncs of %s files below %s wait for a CPU, not for the disk.", class, where)
 	f.Cause = "The caller was ready to run and had no CPU: too many other tasks want one, or are preferred (nice, cpu.weight, cpu.shares)."
 	f.Evidence = append(f.Evidence, fmt.Sprintf("in %d of %d over the limit the time in the run queue is the larger part; of all of them together it is %s of %s",
-		over.Starved, f.Count, event.Brief(over.Stages[event.InRunQueue]), event.Brief(over.Stages.Sum())))
+		over.Starved, f.Count, event.Brief(over.Stages[event.StageRunQueue]), event.Brief(over.Stages.Sum())))
 	f.Remedy = whoHasCPUs()
 	l, known := r.now.cpus[slowest.Process.PID]
 	l = l.Since(r.base.cpus[slowest.Process.PID])

@@ -146,7 +146,7 @@ func overLimit(t *testing.T, over, starved uint64, more ...event.Fact) event.Fin
 	counts := event.FsyncCounts{
 		Histograms: map[event.FsyncClass]fio.Histogram{event.FsyncWAL: h},
 		Over: map[event.FsyncClass]event.FsyncOver{event.FsyncWAL: {
-			N: over, Starved: starved, Stages: event.FsyncTimes{event.InRunQueue: queued, event.OnDevice: sum - queued}}},
+			N: over, Starved: starved, Stages: event.FsyncTimes{event.StageRunQueue: queued, event.StageDevice: sum - queued}}},
 	}
 	facts := append(more, event.Fact{Fsync: &event.FsyncFact{Scope: &event.FsyncScope{Limit: limit, Paths: []string{"/d"}}}},
 		event.Fact{Fsync: &event.FsyncFact{Counts: &counts}})

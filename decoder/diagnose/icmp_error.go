@@ -54,7 +54,7 @@ func NewICMPErrors(state *State) *ICMPErrors {
 	return &ICMPErrors{state: state, probes: map[netip.Addr]map[netip.Addr]bool{}}
 }
 
-// Observe implements decoder.Rule.
+// Observe implements stage.Rule.
 func (r *ICMPErrors) Observe(e event.Event) []event.Finding {
 	if e.Packet == nil {
 		return nil
@@ -63,7 +63,7 @@ func (r *ICMPErrors) Observe(e event.Event) []event.Finding {
 	case event.Drop:
 		r.drop(e, b)
 	case event.Hop:
-		if about := e.Packet.About(); about != nil && len(r.pending) < maxICMPErrors {
+		if about := e.Packet.Quoted(); about != nil && len(r.pending) < maxICMPErrors {
 			r.hop(e, about)
 		}
 	}
@@ -116,7 +116,7 @@ func (r *ICMPErrors) hop(e event.Event, about *packet.Packet) {
 // isProbe reports whether no program needs an answer to a packet: a ping.
 func isProbe(p *packet.Packet) bool { return p.IsICMP(8, 128) }
 
-// Flush implements decoder.Rule.
+// Flush implements stage.Rule.
 func (r *ICMPErrors) Flush(now time.Time, final bool) []event.Finding {
 	var found []event.Finding
 	r.pending = slices.DeleteFunc(r.pending, func(c *icmpError) bool {

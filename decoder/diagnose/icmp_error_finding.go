@@ -38,11 +38,11 @@ func (r *ICMPErrors) finding(c *icmpError) (f event.Finding, ok bool) {
 		f.Remedy = []event.Remedy{run("ip neigh show %v", about.Dst).Noting("on %v", p.Src),
 			run("ip route get %v", about.Dst).Noting("on %v: an unreachable route causes the same error", p.Src)}
 	case slices.Contains([]string{"admin-prohibited", "net-prohibited", "host-prohibited", "policy-failed", "port-unreachable"}, name):
-		f.ID, f.Title = "netfilter-reject", fmt.Sprintf("A firewall at %v rejects packets to %s with %s.", p.Src, packet.End(about.Destination()), name)
+		f.ID, f.Title = "netfilter-reject", fmt.Sprintf("A firewall at %v rejects packets to %s with %s.", p.Src, packet.FormatAddrPort(about.Destination()), name)
 		f.Cause = "The router answers by an ICMP error that filters send: a REJECT rule, or a prohibit route."
 		f.Remedy = append(rejectRules(p.Src, p.Src), run(forFamily(p.Src, "ip route show table all type prohibit")).Noting("on %v", p.Src))
 	default:
-		f.ID, f.Title = "icmp-unreachable", fmt.Sprintf("%v does not forward packets to %s: it answered ICMP %s.", p.Src, packet.End(about.Destination()), name)
+		f.ID, f.Title = "icmp-unreachable", fmt.Sprintf("%v does not forward packets to %s: it answered ICMP %s.", p.Src, packet.FormatAddrPort(about.Destination()), name)
 		f.Cause, f.Confidence = "The machine answered with an ICMP error about the packet, which did not arrive.", event.Certain
 		f.Remedy = []event.Remedy{run("traceroute -n %v", about.Dst), run("tcpdump -ni any host %v", about.Dst).Noting("on %v", p.Src)}
 	}

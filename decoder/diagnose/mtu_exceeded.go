@@ -50,7 +50,7 @@ type MTUs struct {
 // NewMTUs returns the stage; state must observe events in the same run.
 func NewMTUs(state *State) *MTUs { return &MTUs{state: state, pending: pending{}} }
 
-// Observe implements decoder.Stage.
+// Observe implements stage.Stage.
 func (x *MTUs) Observe(e event.Event) []event.Event {
 	if d, ok := e.Body.(event.Drop); ok && d.Noise == "" && e.Packet != nil && !d.ByNetfilter() {
 		x.pending.add(e, d.Reason+" "+d.Location, d.Answer != nil)
@@ -58,7 +58,7 @@ func (x *MTUs) Observe(e event.Event) []event.Event {
 	return x.only.Event(e)
 }
 
-// Flush implements decoder.Stage.
+// Flush implements stage.Stage.
 func (x *MTUs) Flush(now time.Time, final bool) []event.Event {
 	var found []event.Event
 	for _, h := range x.pending.expired(now, final, x.state.awaitsFacts) {

@@ -85,12 +85,12 @@ func rejection(d event.Drop, rule droppingRule, sure bool) string {
 }
 
 // nameRule says which rule it was, or may have been, and by which of the network policies it is there.
-func (st *State) nameRule(f *event.Finding, e event.Event, b event.Blame, known bool, rule droppingRule) {
+func (st *State) nameRule(f *event.Finding, e event.Event, b event.DropRules, known bool, rule droppingRule) {
 	if known && b.Incomplete != "" {
 		f.Evidence = append(f.Evidence, "not every rule could be looked at: "+b.Incomplete)
 	}
 	switch {
-	case len(b.Suspects) > 0:
+	case len(b.Candidates) > 0:
 		st.addRule(f, e.Netns, b)
 	case known && b.Incomplete == "":
 		f.Cause = "netfilter dropped it, but no rule of nftables or iptables is for it: conntrack, NAT, or another user of the hooks."
@@ -98,21 +98,21 @@ func (st *State) nameRule(f *event.Finding, e event.Event, b event.Blame, known 
 		f.Confidence = event.Possible
 		return
 	case rule.System != "": // of others like it
-		st.addRule(f, e.Netns, event.Blame{Suspects: []event.Suspect{{RuleFact: rule.RuleFact}}, Confidence: event.Likely})
+		st.addRule(f, e.Netns, event.DropRules{Candidates: []event.Candidate{{RuleFact: rule.RuleFact}}, Confidence: event.Likely})
 	default:
 		return
 	}
-	if b.Confidence != event.Possible || len(b.Suspects) == 1 {
+	if b.Confidence != event.Possible || len(b.Candidates) == 1 {
 		ofPolicy(f, e, rule.RuleFact)
 	}
 }
 
 // titleOf is how a title names the rule, "" if it is not known well enough.
-func titleOf(b event.Blame, known bool, rule droppingRule) string {
+func titleOf(b event.DropRules, known bool, rule droppingRule) string {
 	switch {
-	case len(b.Suspects) > 0 && b.Confidence != event.Possible:
-		return " (" + where(&b.Suspects[0].RuleFact) + ")"
-	case len(b.Suspects) == 0 && rule.System != "" && (!known || b.Incomplete != ""):
+	case len(b.Candidates) > 0 && b.Confidence != event.Possible:
+		return " (" + where(&b.Candidates[0].RuleFact) + ")"
+	case len(b.Candidates) == 0 && rule.System != "" && (!known || b.Incomplete != ""):
 		return " (" + where(&rule.RuleFact) + ")"
 	}
 	return ""
@@ -121,17 +121,17 @@ func titleOf(b event.Blame, known bool, rule droppingRule) string {
 // tooBigMessage is what an ICMP error says about the size of a packet.
 func tooBigMessage(p *packet.Packet, mtu uint32) string {
 	text := fmt.Sprintf("the ICMP error: MTU %d at %v", mtu, p.Src)
-	if about := p.About(); about != nil {
+	if about := p.Quoted(); about != nil {
 		text += fmt.Sprintf("; it is about %s %v of %d bytes", about.Proto, about.Flow(), about.Len)
 	}
 	return text
 }
 
 // addRule says which rule it was, or may have been.
-func (st *State) addRule(f *event.Finding, netns uint32, b event.Blame) {
-	first := b.Suspects[0]
+func (st *State) addRule(f *event.Finding, netns uint32, b event.DropRules) {
+	first := b.Candidates[0]
 	if b.Confidence == event.Possible {
-		for _, s := range b.Suspects {
+		for _, s := range b.Candidates {
 			f.Evidence = append(f.Evidence, fmt.Sprintf("it may have been %v", &s.RuleFact))
 		}
 		if b.More > 0 {

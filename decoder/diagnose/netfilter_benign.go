@@ -13,7 +13,7 @@ import (
 func (st *State) benignDrop(e event.Event, d event.Drop) string {
 	const nodePorts, lastNodePort = 30000, 32767 // which translation serves, and no socket
 	p := e.Packet
-	s, asked := st.sockets.Get(event.Ask(e))
+	s, asked := st.sockets.Get(event.KeyOf(e))
 	if why := st.scanned(e, d); why != "" {
 		return why
 	}

@@ -40,8 +40,8 @@ func (st *State) netfilterEvent(d netfilterKey, c *event.Conntrack) (event.Netfi
 }
 
 // dropRulesOf returns the rules that may have dropped a packet: only those of the hook that did, if it is known.
-func (st *State) dropRulesOf(e event.Event, d event.Drop) (event.Blame, bool) {
-	b, ok := st.dropRules.Get(event.Ask(e))
+func (st *State) dropRulesOf(e event.Event, d event.Drop) (event.DropRules, bool) {
+	b, ok := st.dropRules.Get(event.KeyOf(e))
 	return b.At(d.Hook), ok
 }
 

@@ -41,10 +41,10 @@ func of(e event.Event, b event.Body) event.Event {
 
 func TestWhatNetfilterSaysItselfIsCertain(t *testing.T) {
 	syn := lostSYN()
-	about := event.Ask(syn)
+	about := event.KeyOf(syn)
 	rule := func(text string) event.Fact {
-		return event.Fact{Blame: &event.Blame{About: about, Hooks: []string{"forward"}, Confidence: event.Certain,
-			Suspects: []event.Suspect{{RuleFact: event.RuleFact{System: "nftables", Table: "t", Chain: "c", Hook: "forward", Text: text}}}}}
+		return event.Fact{DropRules: &event.DropRules{About: about, Hooks: []string{"forward"}, Confidence: event.Certain,
+			Candidates: []event.Candidate{{RuleFact: event.RuleFact{System: "nftables", Table: "t", Chain: "c", Hook: "forward", Text: text}}}}}
 	}
 	stats := func(rose event.ConntrackCounters) event.Fact {
 		return event.Fact{Conntrack: &event.ConntrackStats{Netns: 7, Count: 9, Max: 10, Rose: rose}}
@@ -117,8 +117,8 @@ func TestConntrackHitsManyByOneCause(t *testing.T) {
 					said.Op = event.NetfilterInvalid
 				}
 				rule := event.RuleFact{System: "nftables", Family: "ipv4", Table: "t", Chain: "c", Handle: 4, Text: "ct state invalid drop"}
-				blame := event.Blame{About: event.Ask(e), Confidence: event.Certain, Suspects: []event.Suspect{{RuleFact: rule}}}
-				f, _ := learnt([]event.Fact{{Blame: &blame}}, of(e, said)).Proves(e, d)
+				blame := event.DropRules{About: event.KeyOf(e), Confidence: event.Certain, Candidates: []event.Candidate{{RuleFact: rule}}}
+				f, _ := learnt([]event.Fact{{DropRules: &blame}}, of(e, said)).Proves(e, d)
 				all.Add(f)
 			}
 			found := all.All()

@@ -41,18 +41,18 @@ const (
 )
 
 // find returns the rule that dropped a packet, or, if it is not known, the place; sure is whether it is the one rule.
-func (c *droppingRules) find(e event.Event, d event.Drop, b event.Blame) (rule droppingRule, sure bool) {
+func (c *droppingRules) find(e event.Event, d event.Drop, b event.DropRules) (rule droppingRule, sure bool) {
 	place := rulePlace{e.Netns, e.Packet.Family}
 	port := protoPort{e.Packet.Proto, e.Packet.Dport}
 	switch {
-	case len(b.Suspects) > 0 && (b.Confidence != event.Possible || len(b.Suspects) == 1 && b.More == 0):
-		return c.record(place, droppingRule{RuleFact: b.Suspects[0].RuleFact, id: ruleID(e.Netns, b.Suspects[0].RuleFact)}, port), true
-	case len(b.Suspects) > 0:
+	case len(b.Candidates) > 0 && (b.Confidence != event.Possible || len(b.Candidates) == 1 && b.More == 0):
+		return c.record(place, droppingRule{RuleFact: b.Candidates[0].RuleFact, id: ruleID(e.Netns, b.Candidates[0].RuleFact)}, port), true
+	case len(b.Candidates) > 0:
 		var ids []string
-		for _, s := range b.Suspects {
+		for _, s := range b.Candidates {
 			ids = append(ids, ruleID(e.Netns, s.RuleFact))
 		}
-		return droppingRule{RuleFact: b.Suspects[0].RuleFact, id: strings.Join(ids, " or ")}, false
+		return droppingRule{RuleFact: b.Candidates[0].RuleFact, id: strings.Join(ids, " or ")}, false
 	case len(b.Hooks) == 0 || b.Incomplete != "":
 		if one, ok := c.onlyMatch(place, d.Hook, port); ok {
 			return one, true

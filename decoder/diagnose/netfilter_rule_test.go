@@ -22,8 +22,8 @@ func ruled(to string, rule *event.RuleFact, sure event.Confidence) (event.Event,
 	if rule == nil {
 		return e, nil
 	}
-	return e, []event.Fact{{Blame: &event.Blame{About: event.Ask(e), Hooks: []string{"forward"}, Confidence: sure,
-		Suspects: []event.Suspect{{RuleFact: *rule, Fit: "yes"}}}}}
+	return e, []event.Fact{{DropRules: &event.DropRules{About: event.KeyOf(e), Hooks: []string{"forward"}, Confidence: sure,
+		Candidates: []event.Candidate{{RuleFact: *rule, Fit: "yes"}}}}}
 }
 
 // TestOneRuleIsOneCause for all that it hits, and though the node does not say of each packet which rule it was.
@@ -161,7 +161,7 @@ func TestWhatTheInternetTriesIsNotMissed(t *testing.T) {
 		e, facts := ruled(netip.AddrPortFrom(netip.MustParseAddr("10.9.0.1"), tt.port).String(), rule, event.Certain)
 		e.Pod.UID = tt.pod
 		if tt.found != nil {
-			facts = append(facts, event.Fact{Socket: &event.Socket{About: event.Ask(e), Found: *tt.found}})
+			facts = append(facts, event.Fact{Socket: &event.Socket{About: event.KeyOf(e), Found: *tt.found}})
 		}
 		if f, _ := learnt(facts).Proves(e, e.Body.(event.Drop)); f.Severity != tt.want {
 			t.Errorf("%s: %s, want %s: %q", tt.name, f.Severity, tt.want, f.Evidence)

@@ -66,7 +66,7 @@ func TestAScanOfPodsFromOutsideIsNotMissed(t *testing.T) {
 			d := e.Body.(event.Drop)
 			d.Conntrack = tt.nat
 			e.Body = d
-			facts[0].Blame.About = event.Ask(e)
+			facts[0].DropRules.About = event.KeyOf(e)
 			st.Observe(event.Event{Body: facts[0]})
 			st.Observe(e)
 			r.Observe(e)
@@ -89,8 +89,8 @@ func TestASlowScanIsWaitedFor(t *testing.T) {
 	packet := *e.Packet
 	packet.Src = netip.MustParseAddr("10.244.2.9")
 	inside.Packet = &packet
-	st := learnt([]event.Fact{{Blame: &event.Blame{About: event.Ask(e), Suspects: make([]event.Suspect, 1)}},
-		{Blame: &event.Blame{About: event.Ask(inside), Suspects: make([]event.Suspect, 1)}}})
+	st := learnt([]event.Fact{{DropRules: &event.DropRules{About: event.KeyOf(e), Candidates: make([]event.Candidate, 1)}},
+		{DropRules: &event.DropRules{About: event.KeyOf(inside), Candidates: make([]event.Candidate, 1)}}})
 	if !st.awaitsFacts(e, factsWithin) || st.awaitsFacts(e, probedWithin) || st.awaitsFacts(inside, factsWithin) {
 		t.Errorf("waits for a scan %v, without end %v, for who is inside %v", st.awaitsFacts(e, factsWithin), st.awaitsFacts(e, probedWithin), st.awaitsFacts(inside, factsWithin))
 	}

@@ -76,7 +76,7 @@ func (st *State) sentFromHere(e event.Event) bool {
 // address as one on the link, or this host as a router.
 func (st *State) endsHere(e event.Event) (event.Confidence, []string) {
 	if dev, ok := st.devices.Get(deviceKey{e.Netns, e.Iface}); ok && dev.PeerNetns != 0 {
-		r, ok := st.routes.Get(routeKey{event.Ask(e).At(dev.PeerNetns, dev.PeerIndex), false})
+		r, ok := st.routes.Get(routeKey{event.KeyOf(e).At(dev.PeerNetns, dev.PeerIndex), false})
 		switch {
 		case ok && r.Errno == "" && r.Type == "unicast" && !r.Gateway.IsValid():
 			return event.Certain, []string{fmt.Sprintf("netns %d, at the other end of %s, takes the address for one on the link: %s", dev.PeerNetns, e.Iface, describeRoute(r))}
@@ -129,6 +129,6 @@ func (st *State) isElsewhere(e event.Event, device string, hop netip.Addr) (netn
 	if !ok || dev.PeerNetns == 0 || hop != e.Packet.Dst {
 		return 0, false
 	}
-	r, ok := st.routes.Get(routeKey{event.Ask(e).At(dev.PeerNetns, dev.PeerIndex), false})
+	r, ok := st.routes.Get(routeKey{event.KeyOf(e).At(dev.PeerNetns, dev.PeerIndex), false})
 	return dev.PeerNetns, ok && r.Type != "local" && (r.Errno == "EHOSTUNREACH" || r.Errno == "ENETUNREACH" || r.Errno == "")
 }

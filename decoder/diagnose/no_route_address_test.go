@@ -17,7 +17,7 @@ func TestWhoIsToForwardIsAskedForForwarding(t *testing.T) {
 	src, dst := netip.MustParseAddr("10.9.0.2"), netip.MustParseAddr("10.244.1.2")
 	e := event.Event{Header: event.Header{Time: time.Unix(1000, 0), Netns: pod, Ifindex: 2, Iface: "eth0"},
 		Packet: &packet.Packet{Family: "ipv4", Proto: "tcp", Src: src, Sport: 40000, Dst: dst, Dport: 80, TTL: 63}}
-	about := event.Ask(e)
+	about := event.KeyOf(e)
 	veth := event.Device{Netns: pod, Ifindex: 2, Name: "eth0", Type: "veth", PeerNetns: node, PeerIndex: 3}
 	lone, second := veth, event.Device{Netns: pod, Ifindex: 4, Name: "net1"}
 	lone.PeerNetns = 0
@@ -82,7 +82,7 @@ func TestAnOverlapIsSaidWithTheRouteThatWins(t *testing.T) {
 	dst := netip.MustParseAddr("10.244.1.9")
 	e := event.Event{Header: event.Header{Time: time.Unix(1000, 0), Netns: 7, Ifindex: 2, Iface: "docker0"},
 		Packet: &packet.Packet{Family: "ipv4", Proto: "tcp", Src: netip.MustParseAddr("10.9.0.2"), Sport: 40000, Dst: dst, Dport: 80}}
-	way := event.Route{About: event.Ask(e), Dst: dst, Type: "unicast", Out: "docker0"}
+	way := event.Route{About: event.KeyOf(e), Dst: dst, Type: "unicast", Out: "docker0"}
 	device := func(name, prefix string) event.Fact {
 		return event.Fact{Device: &event.Device{Netns: 7, Name: name, Type: "bridge", Addrs: []netip.Prefix{netip.MustParsePrefix(prefix)}}}
 	}
@@ -109,7 +109,7 @@ func TestADeviceWithoutACarrierHasNoNeighbours(t *testing.T) {
 		Packet: &packet.Packet{Family: "ipv4", Proto: "tcp", Src: netip.MustParseAddr("10.244.1.2"), Sport: 40000, Dst: dst, Dport: 80}}
 	for carries, title := range map[bool]string{true: "10.9.0.2 does not answer ARP on eth1, so", false: "Device eth1 has no carrier, so no host on it answers ARP,"} {
 		f, _ := learnt([]event.Fact{
-			{Route: &event.Route{About: event.Ask(e), Dst: dst, Type: "unicast", Out: "eth1"}},
+			{Route: &event.Route{About: event.KeyOf(e), Dst: dst, Type: "unicast", Out: "eth1"}},
 			{Neighbour: &event.Neighbour{Netns: 7, Iface: "eth1", Addr: dst, State: "failed", NoCarrier: !carries}},
 		}).Proves(e, event.Drop{Reason: "NEIGH_FAILED", Location: "neigh_invalidate"})
 		if f.ID != "neighbour-failed" || !strings.HasPrefix(f.Title, title) {

@@ -36,7 +36,7 @@ func TestWhatATunnelBringsIsLostForReasons(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			drop := event.Event{Header: event.Header{Time: time.Unix(1000, 0), Netns: 7, Iface: tt.iface, Ifindex: 2}, Packet: &tt.packet, Body: tt.drop}
-			tt.route.About = event.Ask(drop)
+			tt.route.About = event.KeyOf(drop)
 			carrier := outer
 			carrier.Tunnel = &packet.Tunnel{Kind: "vxlan", MAC: tt.mac, Packet: &inner}
 			arrived := event.Event{Header: event.Header{Netns: 7, Direction: event.In}, Packet: &carrier, Body: event.Hop{}}

@@ -16,7 +16,7 @@ func overlayBlocked(st *State, e event.Event, d event.Drop) (event.Finding, bool
 	tunnel, ok := overlays()[e.Packet.Dport]
 	refused := d.NoSocket() && d.Answer != nil
 	b, blamed := st.dropRulesOf(e, d)
-	noRule := blamed && len(b.Suspects) == 0 && b.Incomplete == "" // conntrack or NAT dropped it
+	noRule := blamed && len(b.Candidates) == 0 && b.Incomplete == "" // conntrack or NAT dropped it
 	if !ok || e.Packet.Proto != "udp" || (!d.ByNetfilter() || noRule) && !refused {
 		return event.Finding{}, false
 	}
@@ -41,7 +41,7 @@ func overlayBlocked(st *State, e event.Event, d event.Drop) (event.Finding, bool
 		}
 		return f, true
 	}
-	if len(b.Suspects) > 0 {
+	if len(b.Candidates) > 0 {
 		st.addRule(&f, e.Netns, b)
 	}
 	return f, true

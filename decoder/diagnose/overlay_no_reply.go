@@ -59,7 +59,7 @@ func NewTunnels(state *State) *Tunnels {
 	return &Tunnels{state: state, tunnels: map[tunnelKey]*tunnelState{}, arrived: pending{}}
 }
 
-// Observe implements decoder.Rule.
+// Observe implements stage.Rule.
 func (r *Tunnels) Observe(e event.Event) []event.Finding {
 	if _, ok := e.Body.(event.Hop); !ok || e.Packet == nil {
 		return nil
@@ -134,7 +134,7 @@ func wantsReply(p *packet.Packet) bool {
 
 // refused takes in an ICMP error about what a tunnel sent.
 func (r *Tunnels) refused(e event.Event) {
-	about := e.Packet.About()
+	about := e.Packet.Quoted()
 	if about == nil {
 		return
 	}
@@ -147,7 +147,7 @@ func (r *Tunnels) refused(e event.Event) {
 	}
 }
 
-// Flush implements decoder.Rule.
+// Flush implements stage.Rule.
 func (r *Tunnels) Flush(now time.Time, final bool) []event.Finding {
 	var found []event.Finding
 	for k, x := range r.tunnels {
@@ -199,7 +199,7 @@ func (r *Tunnels) down(inode uint32) string {
 // taken reports a tunnel's packets that a process receives: while it has the port, the tunnel's device cannot be up.
 func (r *Tunnels) taken(h *pendingDrop) (event.Finding, bool) {
 	e := h.event
-	s, ok := r.state.sockets.Get(event.Ask(e))
+	s, ok := r.state.sockets.Get(event.KeyOf(e))
 	device := r.down(e.Netns)
 	if !ok || !s.Found || s.PID == 0 || device == "" {
 		return event.Finding{}, false

@@ -12,7 +12,7 @@ type pending map[pendingKey]*pendingDrop
 
 // pendingKey is what packets with one cause have in common.
 type pendingKey struct {
-	about event.Question
+	about event.LookupKey
 	what  string
 }
 
@@ -29,7 +29,7 @@ type pendingDrop struct {
 // deferred, and a fact says so.
 const (
 	factsWithin   = 700 * time.Millisecond
-	factsDeadline = event.PutOffLongest
+	factsDeadline = event.DeferredLongest
 )
 
 // answerWithin is how long an ICMP error may take until its sender has received it and acts on it.
@@ -37,7 +37,7 @@ const answerWithin = 100 * time.Millisecond
 
 // add takes in a packet.
 func (all pending) add(e event.Event, what string, answered bool) {
-	key := pendingKey{event.Ask(e), what}
+	key := pendingKey{event.KeyOf(e), what}
 	h := all[key]
 	if h == nil {
 		h = &pendingDrop{event: e, first: e.Time}

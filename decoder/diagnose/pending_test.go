@@ -12,7 +12,7 @@ func TestWhatWasPutOffIsWaitedFor(t *testing.T) {
 	syn := lostSYN()
 	syn.Body = event.Drop{Reason: "IP_INNOROUTES", Location: "ip_error"}
 	putOff := func(over bool) event.Event {
-		return event.Event{Body: event.Fact{PutOff: &event.PutOff{About: event.Ask(syn), Over: over}}}
+		return event.Event{Body: event.Fact{Deferred: &event.Deferred{About: event.KeyOf(syn), Over: over}}}
 	}
 	for _, c := range []struct {
 		name  string

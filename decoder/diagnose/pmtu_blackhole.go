@@ -85,11 +85,11 @@ func NewBlackholes(state *State) *Blackholes {
 		synAcks: map[sender]synAck{}, tooBig: map[direction]tooBigError{}, dropped: map[direction]time.Time{}}
 }
 
-// Observe implements decoder.Rule.
+// Observe implements stage.Rule.
 func (r *Blackholes) Observe(e event.Event) []event.Finding {
 	switch b := e.Body.(type) {
 	case event.Sock:
-		if b.Op == event.SockResent && e.Packet != nil {
+		if b.Op == event.SockRetransmit && e.Packet != nil {
 			return r.report(e, b)
 		}
 	case event.Hop:
@@ -100,7 +100,7 @@ func (r *Blackholes) Observe(e event.Event) []event.Finding {
 	return nil
 }
 
-// Flush implements decoder.Rule: it forgets.
+// Flush implements stage.Rule: it forgets.
 func (r *Blackholes) Flush(now time.Time, _ bool) []event.Finding {
 	if now.Sub(r.pruned) < time.Second {
 		return nil
@@ -131,7 +131,7 @@ func (r *Blackholes) drop(e event.Event, d event.Drop) {
 		return
 	}
 	if _, ok := p.TooBig(); ok {
-		p = p.About()
+		p = p.Quoted()
 	}
 	if p == nil || p.Len <= minPathMTU(p.Src) {
 		return

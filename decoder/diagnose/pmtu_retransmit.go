@@ -54,7 +54,7 @@ func (r *Blackholes) hop(e event.Event) []event.Finding {
 		return nil
 	}
 	if mtu, ok := p.TooBig(); ok {
-		if about := p.About(); about != nil {
+		if about := p.Quoted(); about != nil {
 			r.tooBig[directionOf(about.Flow())] = tooBigError{mtu, p.Src, e.Time}
 		}
 		return nil

@@ -22,7 +22,7 @@ type Resets struct {
 	state       *State
 	reportDrops bool // no other rule concludes from drops
 	refused     map[netip.AddrPort]*refusals
-	dropRules   bounded.Map[event.Question, event.Blame]
+	dropRules   bounded.Map[event.LookupKey, event.DropRules]
 }
 
 type refusals struct {
@@ -43,12 +43,12 @@ func NewResets(state *State, reportDrops bool) *Resets {
 	return &Resets{state: state, reportDrops: reportDrops, refused: map[netip.AddrPort]*refusals{}}
 }
 
-// Observe implements decoder.Rule.
+// Observe implements stage.Rule.
 func (r *Resets) Observe(e event.Event) []event.Finding {
 	switch b := e.Body.(type) {
 	case event.Fact:
-		if b.Blame != nil {
-			r.dropRules.Put(b.Blame.About, *b.Blame)
+		if b.DropRules != nil {
+			r.dropRules.Put(b.DropRules.About, *b.DropRules)
 		}
 	case event.Hop:
 		if len(r.refused) > 0 && e.Packet != nil && e.Packet.HasFlag('S') && e.Packet.HasFlag('.') {
@@ -60,7 +60,7 @@ func (r *Resets) Observe(e event.Event) []event.Finding {
 	return nil
 }
 
-// Flush implements decoder.Rule.
+// Flush implements stage.Rule.
 func (r *Resets) Flush(now time.Time, _ bool) []event.Finding {
 	for to, seen := range r.refused {
 		if now.Sub(seen.last) > forgetAfter {
@@ -75,18 +75,18 @@ func (r *Resets) reset(e event.Event, b event.Reset) []event.Finding {
 		return r.rejected(e, b)
 	}
 	conclude := map[event.ResetCause]func(event.Event, event.Reset, *event.Finding){
-		event.ResetRefused:  r.connectionRefused,
-		event.ResetStale:    r.stale,
-		event.ResetUnread:   byApplication,
-		event.ResetEarly:    byApplication,
-		event.ResetLinger:   byApplication,
-		event.ResetKilled:   byApplication,
-		event.ResetExited:   byApplication,
-		event.ResetDropped:  byApplication,
-		event.ResetRejected: r.byFirewall,
-		event.ResetForged:   byMiddlebox,
-		event.ResetOverflow: r.overflow,
-		event.ResetUnknown:  r.fromElsewhere,
+		event.ResetRefused:       r.connectionRefused,
+		event.ResetStale:         r.stale,
+		event.ResetUnread:        byApplication,
+		event.ResetDataAfterExit: byApplication,
+		event.ResetLinger:        byApplication,
+		event.ResetKilled:        byApplication,
+		event.ResetExited:        byApplication,
+		event.ResetDisconnected:  byApplication,
+		event.ResetRejected:      r.byFirewall,
+		event.ResetForged:        byMiddlebox,
+		event.ResetOverflow:      r.overflow,
+		event.ResetUnknown:       r.fromElsewhere,
 
 		event.ResetOlder:        older,
 		event.ResetUntranslated: r.untranslated,
@@ -113,9 +113,9 @@ func (r *Resets) reset(e event.Event, b event.Reset) []event.Finding {
 // hitBy is the client that a reset hits on its way to a server, or that ended its connection by it.
 func hitBy(e event.Event, b event.Reset) event.Hit {
 	if service(b) == b.Connection.Dst {
-		return event.Hit{Pod: e.Peer, From: b.Connection.Src.Addr(), To: packet.End(b.Connection.Dst), Count: 1}
+		return event.Hit{Pod: e.Peer, From: b.Connection.Src.Addr(), To: packet.FormatAddrPort(b.Connection.Dst), Count: 1}
 	}
-	return event.Hit{Pod: e.Pod, From: b.Connection.Dst.Addr(), To: packet.End(b.Connection.Src), Count: 1}
+	return event.Hit{Pod: e.Pod, From: b.Connection.Dst.Addr(), To: packet.FormatAddrPort(b.Connection.Src), Count: 1}
 }
 
 // rejected concludes from a packet that was answered by an ICMP error. That a kernel or another machine refuses, the event
@@ -150,9 +150,9 @@ func packets(b event.Reset) string {
 // end says who is at an address.
 func end(p event.Pod, a netip.AddrPort) string {
 	if name := p.String(); name != "" {
-		return fmt.Sprintf("%s (%s)", name, packet.End(a))
+		return fmt.Sprintf("%s (%s)", name, packet.FormatAddrPort(a))
 	}
-	return packet.End(a)
+	return packet.FormatAddrPort(a)
 }
 
 // from and to are the sender of the reset and the end that it hit.
@@ -280,12 +280,12 @@ func (r *Resets) byFirewall(e event.Event, b event.Reset, f *event.Finding) {
 		f.Confidence = event.Certain
 		f.Evidence = append(f.Evidence, "netfilter itself answered with the reset")
 	}
-	blame, ok := r.dropRules.Get(event.Ask(event.Event{Header: b.DropAt, Packet: b.Dropped}))
+	blame, ok := r.dropRules.Get(event.KeyOf(event.Event{Header: b.DropAt, Packet: b.Dropped}))
 	blame = blame.At(b.Drop.Hook)
-	if !ok || len(blame.Suspects) == 0 {
+	if !ok || len(blame.Candidates) == 0 {
 		return
 	}
-	rule := blame.Suspects[0]
+	rule := blame.Candidates[0]
 	if !b.Drop.Rejected {
 		f.Confidence = blame.Confidence
 	}

@@ -48,7 +48,7 @@ func closeAction(s event.Sock, c event.ResetCause) string {
 	switch c {
 	case event.ResetUnread:
 		return fmt.Sprintf("closed the socket with %d bytes unread", s.Unread)
-	case event.ResetEarly:
+	case event.ResetDataAfterExit:
 		return "got data after it had closed the socket"
 	case event.ResetLinger:
 		return "closed the socket with SO_LINGER of time 0"
@@ -66,7 +66,7 @@ func applicationCause(c event.ResetCause) (string, []event.Remedy) {
 	case event.ResetUnread:
 		return "A socket that is closed with received data unread answers with a reset instead of a FIN (RFC 2525, 2.17); what was on its way to the other end may be lost.",
 			[]event.Remedy{do("let the process read to the end, or call shutdown and read until end of file, before it closes")}
-	case event.ResetEarly:
+	case event.ResetDataAfterExit:
 		return "The process had closed its end while the other still sent.",
 			[]event.Remedy{do("agree on who closes first: a server's keep-alive timeout should be longer than its clients'")}
 	case event.ResetLinger:
@@ -114,7 +114,7 @@ func hurts(b event.Reset) bool {
 		asked[pipe] = true
 	}
 	switch {
-	case b.Cause == event.ResetEarly && b.State == "CLOSE_WAIT":
+	case b.Cause == event.ResetDataAfterExit && b.State == "CLOSE_WAIT":
 		return serverOwedReply(b)
 	case b.Cause == event.ResetUnread && receiverOpen(b):
 		return service(b) == b.Connection.Src && !saidAll(b)
@@ -124,7 +124,7 @@ func hurts(b event.Reset) bool {
 		return false
 	case b.Cause == event.ResetUnread:
 		return service(b) == b.Connection.Src && !saidAll(b)
-	case b.Cause == event.ResetExited, b.Cause == event.ResetEarly, b.Cause == event.ResetDropped:
+	case b.Cause == event.ResetExited, b.Cause == event.ResetDataAfterExit, b.Cause == event.ResetDisconnected:
 		return false
 	}
 	return b.Cause != event.ResetKilled || !asked[s.Signal]

@@ -19,11 +19,11 @@ func TestClientsThatCloseWhenAllIsSaidAreOneFinding(t *testing.T) {
 		reset event.Reset
 		usual bool
 	}{
-		{"a good-bye after a kubelet's probe", event.Reset{Cause: event.ResetEarly, State: "CLOSE_WAIT", Sent: after(event.Sock{Sent: 1814, Received: 3666}, alert),
+		{"a good-bye after a kubelet's probe", event.Reset{Cause: event.ResetDataAfterExit, State: "CLOSE_WAIT", Sent: after(event.Sock{Sent: 1814, Received: 3666}, alert),
 			Received: received(event.Sock{State: "CLOSE_WAIT", Idle: 4 * time.Millisecond})}, true},
-		{"an answer that comes too late", event.Reset{Cause: event.ResetEarly, State: "CLOSE_WAIT", Sent: after(event.Sock{Sent: 1814, Received: 3666}, answer),
+		{"an answer that comes too late", event.Reset{Cause: event.ResetDataAfterExit, State: "CLOSE_WAIT", Sent: after(event.Sock{Sent: 1814, Received: 3666}, answer),
 			Received: received(event.Sock{State: "CLOSE_WAIT"})}, false},
-		{"a short one, the first", event.Reset{Cause: event.ResetEarly, State: "CLOSE_WAIT", Sent: after(event.Sock{Sent: 1814}, alert)}, false},
+		{"a short one, the first", event.Reset{Cause: event.ResetDataAfterExit, State: "CLOSE_WAIT", Sent: after(event.Sock{Sent: 1814}, alert)}, false},
 		{"a good-bye to what is in TIME-WAIT", event.Reset{Cause: event.ResetStale, State: "CLOSE_WAIT", Sent: after(event.Sock{State: "TIME_WAIT"}, alert),
 			Received: received(event.Sock{State: "CLOSE_WAIT", Sent: 3690, Received: 1814})}, true},
 		{"the first answer, to what is in TIME-WAIT", event.Reset{Cause: event.ResetStale, State: "CLOSE_WAIT", Sent: after(event.Sock{State: "TIME_WAIT"}, alert),
@@ -39,7 +39,7 @@ func TestClientsThatCloseWhenAllIsSaidAreOneFinding(t *testing.T) {
 		{"a request that was on its way", event.Reset{Cause: event.ResetUnread, State: "ESTABLISHED", Sent: closed(event.Sock{Unread: 31, Sent: 2721, Received: 2776}),
 			Received: received(event.Sock{State: "ESTABLISHED", Received: 1000})}, false},
 		{"a health check", event.Reset{Cause: event.ResetLinger, State: "ESTABLISHED", Sent: closed(event.Sock{LingerNo: true})}, true},
-		{"a health check of who greets first", event.Reset{Cause: event.ResetEarly, State: "CLOSE_WAIT", Sent: after(event.Sock{}, answer)}, true},
+		{"a health check of who greets first", event.Reset{Cause: event.ResetDataAfterExit, State: "CLOSE_WAIT", Sent: after(event.Sock{}, answer)}, true},
 		{"killed before anything was said", event.Reset{Cause: event.ResetKilled, State: "ESTABLISHED", Sent: closed(event.Sock{Exiting: true, Signal: 9})}, false},
 		{"a server that reads no good-bye", event.Reset{Cause: event.ResetUnread, State: "ESTABLISHED", Sent: closed(event.Sock{Unread: 31, Sent: 500, Received: 300}),
 			Server: connection().Dst}, false},

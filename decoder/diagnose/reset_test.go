@@ -127,11 +127,11 @@ func TestFindingsAboutResetsByApplications(t *testing.T) {
 			"reset-by-application", event.Warning, event.Certain, ""},
 		{"a server is known by who began, not by its port", event.Reset{Sender: event.SenderApp, Cause: event.ResetUnread, State: "ESTABLISHED", Sent: used(event.Sock{Unread: 100}),
 			Server: connection().Dst}, "reset-by-application", event.Info, event.Certain, ""},
-		{"a request that meets the close of a connection that was kept", event.Reset{Sender: event.SenderApp, Cause: event.ResetEarly, State: "CLOSE_WAIT",
+		{"a request that meets the close of a connection that was kept", event.Reset{Sender: event.SenderApp, Cause: event.ResetDataAfterExit, State: "CLOSE_WAIT",
 			Sent: late(300), Received: received(event.Sock{State: "CLOSE_WAIT"})}, "reset-by-application", event.Warning, event.Certain, "after it had closed"},
-		{"a short one, and the client waits", event.Reset{Sender: event.SenderApp, Cause: event.ResetEarly, State: "CLOSE_WAIT",
+		{"a short one, and the client waits", event.Reset{Sender: event.SenderApp, Cause: event.ResetDataAfterExit, State: "CLOSE_WAIT",
 			Sent: late(72), Received: received(event.Sock{State: "CLOSE_WAIT", Idle: 200 * time.Millisecond})}, "reset-by-application", event.Warning, event.Certain, ""},
-		{"a good-bye after the close", event.Reset{Sender: event.SenderApp, Cause: event.ResetEarly, State: "CLOSE_WAIT",
+		{"a good-bye after the close", event.Reset{Sender: event.SenderApp, Cause: event.ResetDataAfterExit, State: "CLOSE_WAIT",
 			Sent: late(52 + 31), Received: received(event.Sock{State: "CLOSE_WAIT"})}, "reset-by-application", event.Info, event.Certain, ""},
 		{"linger 0", event.Reset{Sender: event.SenderApp, Cause: event.ResetLinger, State: "ESTABLISHED", Sent: used(event.Sock{})},
 			"reset-by-application", event.Warning, event.Certain, "SO_LINGER"},
@@ -266,10 +266,10 @@ func TestTheRuleThatRejectsIsNamed(t *testing.T) {
 	r := NewResets(NewState(), false)
 	dropped := triggerSYN()
 	place := event.Header{Netns: 9, Ifindex: 3}
-	r.Observe(event.Event{Body: event.Fact{Blame: &event.Blame{
-		About:      event.Ask(event.Event{Header: place, Packet: dropped}),
+	r.Observe(event.Event{Body: event.Fact{DropRules: &event.DropRules{
+		About:      event.KeyOf(event.Event{Header: place, Packet: dropped}),
 		Confidence: event.Certain,
-		Suspects:   []event.Suspect{{RuleFact: event.RuleFact{System: "nftables", Table: "t", Chain: "c", Text: "reject with tcp reset"}}},
+		Candidates: []event.Candidate{{RuleFact: event.RuleFact{System: "nftables", Table: "t", Chain: "c", Text: "reject with tcp reset"}}},
 	}}})
 	found := r.Observe(resetEvent(event.Reset{
 		Sender: event.SenderFirewall, Cause: event.ResetRejected, Drop: &event.Drop{}, Dropped: dropped, DropAt: place,
@@ -287,7 +287,7 @@ func TestTheProcessThatDoesNotReadIsNamed(t *testing.T) {
 		Body:   event.Sock{Op: event.SockBufferFull, Proto: "udp", Local: local, Count: 1},
 	}
 	r := NewSockets(NewState())
-	r.Observe(event.Event{Body: event.Fact{Socket: &event.Socket{About: event.Ask(full), Found: true, PID: 5, Comm: "dnsd"}}})
+	r.Observe(event.Event{Body: event.Fact{Socket: &event.Socket{About: event.KeyOf(full), Found: true, PID: 5, Comm: "dnsd"}}})
 	found := r.Observe(full)
 	if len(found) != 1 || !strings.Contains(strings.Join(found[0].Evidence, "\n"), "dnsd/5") {
 		t.Errorf("got %+v", found)
@@ -336,9 +336,9 @@ func TestADroppedResetIsInformation(t *testing.T) {
 		p := answering(flags)
 		at := event.Header{Netns: 7, Ifindex: 2, Time: time.Unix(1000, 0)}
 		state := NewState()
-		state.Observe(event.Event{Body: event.Fact{Blame: &event.Blame{
-			About: event.Ask(event.Event{Header: at, Packet: p}), Confidence: event.Certain,
-			Suspects: []event.Suspect{{RuleFact: event.RuleFact{System: "nftables", Table: "t", Chain: "c", Verdict: "drop", Text: "drop"}}},
+		state.Observe(event.Event{Body: event.Fact{DropRules: &event.DropRules{
+			About: event.KeyOf(event.Event{Header: at, Packet: p}), Confidence: event.Certain,
+			Candidates: []event.Candidate{{RuleFact: event.RuleFact{System: "nftables", Table: "t", Chain: "c", Verdict: "drop", Text: "drop"}}},
 		}}})
 		f, ok := state.Proves(event.Event{Header: at, Packet: p}, event.Drop{Reason: "NETFILTER_DROP", Location: "nft_do_chain"})
 		if !ok || f.ID != "netfilter-drop" || f.Severity != want {

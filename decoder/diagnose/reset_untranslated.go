@@ -57,7 +57,7 @@ func (st *State) calledInvalid(p *packet.Packet) (spaces []uint32) {
 // hits says that the client is hit, which sent the reset, where it wanted to reach a server.
 func hits(f *event.Finding, e event.Event, b event.Reset, server netip.AddrPort) {
 	f.Pod, f.Peer = e.Peer, e.Pod
-	f.Hits = []event.Hit{{Pod: e.Peer, From: b.Connection.Src.Addr(), To: packet.End(server), Count: 1}}
+	f.Hits = []event.Hit{{Pod: e.Peer, From: b.Connection.Src.Addr(), To: packet.FormatAddrPort(server), Count: 1}}
 }
 
 // trigger is the packet that a reset answers, nil if it is not known.

@@ -17,7 +17,7 @@ func TestWhatOldKernelsDoNotReportIsAsked(t *testing.T) {
 	src, dst := netip.MustParseAddr("10.244.1.2"), netip.MustParseAddr("10.9.0.2")
 	e := event.Event{Header: event.Header{Time: time.Unix(1000, 0), Netns: 7, Iface: "veth1"},
 		Packet: &packet.Packet{Family: "ipv4", Proto: "icmp", Src: src, Dst: dst, TTL: 64}}
-	about := event.Ask(e)
+	about := event.KeyOf(e)
 	for _, tt := range []struct {
 		name, location, reason, errno, back, want string
 	}{
@@ -152,7 +152,7 @@ func TestOneConnectFailsOnce(t *testing.T) {
 		at := time.Unix(1000, 0).Add(time.Duration(i/2)*time.Second + time.Duration(i%2)*20*time.Microsecond)
 		e := event.Event{Header: event.Header{Time: at, Netns: 7, PID: 5, TID: 5},
 			Packet: &packet.Packet{Family: "ipv6", Proto: "tcp", Src: netip.MustParseAddr(src), Dst: dst, Dport: 80}, Body: event.Sock{Op: event.SockNoRoute}}
-		state.Observe(event.Event{Body: event.Fact{Route: &event.Route{About: event.Ask(e), Dst: dst, Errno: "ENETUNREACH"}}})
+		state.Observe(event.Event{Body: event.Fact{Route: &event.Route{About: event.KeyOf(e), Dst: dst, Errno: "ENETUNREACH"}}})
 		rule.Observe(e)
 	}
 	found := rule.Flush(time.Unix(1010, 0), true)

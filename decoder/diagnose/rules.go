@@ -3,14 +3,14 @@ package diagnose
 import (
 	"slices"
 
-	"ktrace/decoder"
 	"ktrace/decoder/event"
+	"ktrace/decoder/stage"
 )
 
 // Rules are the rules of one run, with the state that they share.
 type Rules struct {
 	State  *State
-	levels [apart + 1][]decoder.Rule
+	levels [apart + 1][]stage.Rule
 	all    bool // of the table
 }
 
@@ -27,8 +27,8 @@ func NewRules(c Config) *Rules {
 
 // Rules returns them in the order in which they must observe events. Where all run, those about packets are in an
 // Inhibitor, so that a cause and its consequence are one finding.
-func (s *Rules) Rules() []decoder.Rule {
-	rules, levels := []decoder.Rule{s.State}, s.levels[:apart]
+func (s *Rules) Rules() []stage.Rule {
+	rules, levels := []stage.Rule{s.State}, s.levels[:apart]
 	if s.all {
 		return append(append(rules, s.levels[apart]...), NewInhibitor(levels...))
 	}
@@ -36,10 +36,10 @@ func (s *Rules) Rules() []decoder.Rule {
 }
 
 // Stages returns the stages of those rules that are half a stage: they go behind the one that completes drops.
-func (s *Rules) Stages() []decoder.Stage {
-	var stages []decoder.Stage
+func (s *Rules) Stages() []stage.Stage {
+	var stages []stage.Stage
 	for _, r := range slices.Concat(s.levels[:]...) {
-		if x, ok := r.(interface{ Stage() decoder.Stage }); ok {
+		if x, ok := r.(interface{ Stage() stage.Stage }); ok {
 			stages = append(stages, x.Stage())
 		}
 	}

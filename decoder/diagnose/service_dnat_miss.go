@@ -45,10 +45,10 @@ func (st *State) droppedUntranslated(e event.Event, d event.Drop) (event.Finding
 // its maps had an entry for.
 func (st *State) clusterIPRejectRule(e event.Event, d event.Drop) (event.RuleFact, bool) {
 	b, _ := st.dropRulesOf(e, d)
-	if !d.ByNetfilter() || len(b.Suspects) == 0 {
+	if !d.ByNetfilter() || len(b.Candidates) == 0 {
 		return event.RuleFact{}, false
 	}
-	rule := b.Suspects[0].RuleFact
+	rule := b.Candidates[0].RuleFact
 	return rule, rule.Table == "kube-proxy" && rule.Chain == "cluster-ips-check"
 }
 

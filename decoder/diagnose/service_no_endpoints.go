@@ -24,8 +24,8 @@ func noEndpoints(st *State, e event.Event, d event.Drop) (event.Finding, bool) {
 	}
 	rules, _ := st.rules.Get(rulesKey{e.Netns, e.Packet.Proto, e.Packet.Destination()})
 	b, _ := st.dropRulesOf(e, d)
-	if d.ByNetfilter() && len(b.Suspects) > 0 {
-		if r, ok := st.rejectRuleOf(b.Suspects[0].RuleFact, e, rules); ok {
+	if d.ByNetfilter() && len(b.Candidates) > 0 {
+		if r, ok := st.rejectRuleOf(b.Candidates[0].RuleFact, e, rules); ok {
 			return st.noEndpointsFinding(e, rules, r), true
 		}
 	}

@@ -41,8 +41,8 @@ func TestEndpointThatTheSliceHasNoMore(t *testing.T) {
 // TestWhoGetsThePacketsOfAnEndpointThatIsGone is said where the drop shows it.
 func TestWhoGetsThePacketsOfAnEndpointThatIsGone(t *testing.T) {
 	e := lostSYN()
-	link := &event.Route{About: event.Ask(e), Dst: e.Packet.Dst, Type: "unicast", Out: "eth0"}
-	router := &event.Route{About: event.Ask(e), Dst: e.Packet.Dst, Type: "unicast", Out: "eth0", Gateway: netip.MustParseAddr("10.9.0.3")}
+	link := &event.Route{About: event.KeyOf(e), Dst: e.Packet.Dst, Type: "unicast", Out: "eth0"}
+	router := &event.Route{About: event.KeyOf(e), Dst: e.Packet.Dst, Type: "unicast", Out: "eth0", Gateway: netip.MustParseAddr("10.9.0.3")}
 	for _, c := range []struct {
 		reason, location, pod string
 		way                   *event.Route

@@ -6,9 +6,9 @@ import (
 	"slices"
 	"time"
 
-	"ktrace/decoder"
 	"ktrace/decoder/event"
 	"ktrace/decoder/packet"
+	"ktrace/decoder/stage"
 )
 
 // Translations is the stage that adds to every flow to a service what it was translated to, and the rule for those
@@ -52,11 +52,11 @@ func NewTranslations(state *State) *Translations {
 }
 
 // Stage returns the half that makes the events; the other half is the rule.
-func (x *Translations) Stage() decoder.Stage { return translationStage{x} }
+func (x *Translations) Stage() stage.Stage { return translationStage{x} }
 
 type translationStage struct{ x *Translations }
 
-// Observe implements decoder.Stage.
+// Observe implements stage.Stage.
 func (s translationStage) Observe(e event.Event) []event.Event {
 	out := s.x.only.Event(e)
 	if e.Packet == nil || e.Packet.IsICMPError() {
@@ -76,7 +76,7 @@ func (s translationStage) Observe(e event.Event) []event.Event {
 	return out
 }
 
-// Flush implements decoder.Stage: what was dropped for want of a translation is reported once the node was asked.
+// Flush implements stage.Stage: what was dropped for want of a translation is reported once the node was asked.
 func (s translationStage) Flush(now time.Time, final bool) []event.Event {
 	states := map[string]event.NATState{
 		"service-stale-endpoint": event.NATStale, "conntrack-full": event.NATFull, "conntrack-insert-race": event.NATRace,
@@ -200,7 +200,7 @@ func (x *Translations) translation(e event.Event, c *event.Conntrack, state even
 	return n
 }
 
-// Observe implements decoder.Rule.
+// Observe implements stage.Rule.
 func (x *Translations) Observe(e event.Event) []event.Finding {
 	if n, ok := e.Body.(event.NAT); ok && (n.State == event.NATMiss || n.State == event.NATReply) {
 		x.misses.add(e, string(n.State), false)
@@ -208,7 +208,7 @@ func (x *Translations) Observe(e event.Event) []event.Finding {
 	return nil
 }
 
-// Flush implements decoder.Rule.
+// Flush implements stage.Rule.
 func (x *Translations) Flush(now time.Time, final bool) []event.Finding {
 	found := x.backends.found
 	x.backends.found = nil

@@ -198,7 +198,7 @@ func (c *sideEffects) tooBigDropped(p *packet.Packet) {
 	if _, tooBig := p.TooBig(); !tooBig {
 		return
 	}
-	if about := p.About(); about != nil {
+	if about := p.Quoted(); about != nil {
 		c.lostTooBig.Put(natFlow{about.Proto, about.Flow()}, true)
 	}
 }

@@ -12,13 +12,13 @@ import (
 // wants event.Sock, and the facts about sockets that these raise.
 type Sockets struct {
 	state  *State
-	owners bounded.Map[event.Question, event.Socket]
+	owners bounded.Map[event.LookupKey, event.Socket]
 }
 
 // NewSockets returns the rule; state must be asked before it.
 func NewSockets(state *State) *Sockets { return &Sockets{state: state} }
 
-// Observe implements decoder.Rule.
+// Observe implements stage.Rule.
 func (r *Sockets) Observe(e event.Event) []event.Finding {
 	switch b := e.Body.(type) {
 	case event.Fact:
@@ -36,7 +36,7 @@ func (r *Sockets) learn(f event.Fact) {
 }
 
 func (r *Sockets) sock(e event.Event, s event.Sock) []event.Finding {
-	if owner, ok := r.owners.Get(event.Ask(e)); ok && e.PID == 0 {
+	if owner, ok := r.owners.Get(event.KeyOf(e)); ok && e.PID == 0 {
 		e.PID, e.Comm = owner.PID, owner.Comm
 	}
 	f := event.Finding{Time: e.Time, First: e.Time, Last: e.Time, Count: uint64(s.Count), Confidence: event.Certain}.Of(e)
@@ -55,7 +55,7 @@ func (r *Sockets) sock(e event.Event, s event.Sock) []event.Finding {
 	return []event.Finding{graded(f)}
 }
 
-// Flush implements decoder.Rule.
+// Flush implements stage.Rule.
 func (r *Sockets) Flush(time.Time, bool) []event.Finding { return nil }
 
 func (st *State) bufferFull(f *event.Finding, s event.Sock) {

@@ -12,16 +12,16 @@ import (
 // key or namespace are evicted by newer ones about others, when no rule can ask for them any more.
 type State struct {
 	node          event.Node
-	dropRules     bounded.Map[event.Question, event.Blame]
+	dropRules     bounded.Map[event.LookupKey, event.DropRules]
 	routes        bounded.Map[routeKey, event.Route]
-	sockets       bounded.Map[event.Question, event.Socket]
+	sockets       bounded.Map[event.LookupKey, event.Socket]
 	sysctls       bounded.Map[sysctlKey, string]
 	neighbours    bounded.Map[neighbourKey, event.Neighbour]
 	devices       bounded.Map[deviceKey, event.Device]
 	downTunnels   bounded.Map[deviceKey, bool] // tunnel devices that are down
 	conntrack     bounded.Map[uint32, event.ConntrackStats]
-	tracking      bounded.Map[event.Question, event.Tracking]
-	ports         bounded.Map[event.Question, event.PortUse]
+	tracking      bounded.Map[event.LookupKey, event.Tracking]
+	ports         bounded.Map[event.LookupKey, event.PortUse]
 	conntrackRose bounded.Map[uint32, time.Time] // when a reading last found that losses rose
 	rules         bounded.Map[rulesKey, event.ServiceRules]
 	services      services
@@ -29,7 +29,7 @@ type State struct {
 	serviceNetns    map[uint32]bool
 	resolvs         bounded.Map[uint32, event.ResolvConf]
 	netfilterEvents map[netfilterKey]event.Netfilter
-	deferred        event.PutOffs
+	deferred        event.DeferredLookups
 	effects         sideEffects
 	meanings        []meaning // of the kernel's reasons to drop
 	proofs          []proof   // that drops give, deepest cause first
@@ -45,7 +45,7 @@ type State struct {
 
 type (
 	routeKey struct {
-		about   event.Question
+		about   event.LookupKey
 		reverse bool
 	}
 	sysctlKey struct {
@@ -80,7 +80,7 @@ func NewState() *State {
 		services:        newServices(),
 		serviceNetns:    map[uint32]bool{},
 		netfilterEvents: map[netfilterKey]event.Netfilter{},
-		deferred:        event.PutOffs{},
+		deferred:        event.DeferredLookups{},
 		meanings:        meanings(),
 		proofs:          proofs(),
 		pings:           pings{},
@@ -88,7 +88,7 @@ func NewState() *State {
 	}
 }
 
-// Observe implements decoder.Rule; it finds nothing.
+// Observe implements stage.Rule; it finds nothing.
 func (st *State) Observe(e event.Event) []event.Finding {
 	if n, ok := e.Body.(event.Netfilter); ok {
 		st.learnNetfilter(e, n)
@@ -106,12 +106,12 @@ func (st *State) Observe(e event.Event) []event.Finding {
 		st.node = *f.Node
 	case f.Pod != nil:
 		st.learnPod(*f.Pod)
-	case f.PutOff != nil:
+	case f.Deferred != nil:
 		st.deferred.Learn(f)
 	case f.Chain != nil:
 		st.learnPolicyPlugin(*f.Chain)
-	case f.Blame != nil:
-		st.dropRules.Put(f.Blame.About, *f.Blame)
+	case f.DropRules != nil:
+		st.dropRules.Put(f.DropRules.About, *f.DropRules)
 	case f.Route != nil:
 		st.routes.Put(routeKey{f.Route.About, f.Route.Reverse}, *f.Route)
 	case f.Socket != nil:
@@ -144,7 +144,7 @@ func (st *State) Observe(e event.Event) []event.Finding {
 	return nil
 }
 
-// Flush implements decoder.Rule.
+// Flush implements stage.Rule.
 func (st *State) Flush(time.Time, bool) []event.Finding { return nil }
 
 // maxServiceNetns bounds serviceNetns. A node has one; a machine whose namespaces are nodes has some.
@@ -188,5 +188,5 @@ func (st *State) sysctl(netns uint32, key string) string {
 
 // route returns the route that the kernel chooses for a packet.
 func (st *State) route(e event.Event, reverse bool) (event.Route, bool) {
-	return st.routes.Get(routeKey{event.Ask(e), reverse})
+	return st.routes.Get(routeKey{event.KeyOf(e), reverse})
 }

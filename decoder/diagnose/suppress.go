@@ -5,14 +5,14 @@ import (
 	"slices"
 	"time"
 
-	"ktrace/decoder"
 	"ktrace/decoder/event"
+	"ktrace/decoder/stage"
 )
 
 // Inhibitor runs rules about the same packets. A finding that the cause found by another rule explains is inhibited. It
 // reports at the end; a finding that nothing can inhibit any more it reports early as well.
 type Inhibitor struct {
-	levels   [][]decoder.Rule
+	levels   [][]stage.Rule
 	found    []event.Folder // by level
 	waiting  []candidate
 	reported map[event.CauseKey]bool // early
@@ -20,22 +20,22 @@ type Inhibitor struct {
 
 // NewInhibitor returns it. Findings of one level inhibit those of later levels: the first level sees packets, the last
 // sees what became of transactions and connections.
-func NewInhibitor(levels ...[]decoder.Rule) *Inhibitor {
+func NewInhibitor(levels ...[]stage.Rule) *Inhibitor {
 	return &Inhibitor{levels: levels, found: make([]event.Folder, len(levels)), reported: map[event.CauseKey]bool{}}
 }
 
 // Rules returns the rules themselves, for a caller that cannot wait for the end.
-func (x *Inhibitor) Rules() []decoder.Rule { return slices.Concat(x.levels...) }
+func (x *Inhibitor) Rules() []stage.Rule { return slices.Concat(x.levels...) }
 
-// Observe implements decoder.Rule.
+// Observe implements stage.Rule.
 func (x *Inhibitor) Observe(e event.Event) []event.Finding {
-	x.each(func(r decoder.Rule) []event.Finding { return r.Observe(e) })
+	x.each(func(r stage.Rule) []event.Finding { return r.Observe(e) })
 	return nil
 }
 
-// Flush implements decoder.Rule.
+// Flush implements stage.Rule.
 func (x *Inhibitor) Flush(now time.Time, final bool) []event.Finding {
-	x.each(func(r decoder.Rule) []event.Finding { return r.Flush(now, final) })
+	x.each(func(r stage.Rule) []event.Finding { return r.Flush(now, final) })
 	if !final {
 		return x.early(now)
 	}
@@ -53,7 +53,7 @@ func (x *Inhibitor) Flush(now time.Time, final bool) []event.Finding {
 }
 
 // each calls every rule and folds its findings in.
-func (x *Inhibitor) each(ask func(decoder.Rule) []event.Finding) {
+func (x *Inhibitor) each(ask func(stage.Rule) []event.Finding) {
 	for i, rules := range x.levels {
 		for _, r := range rules {
 			for _, f := range ask(r) {

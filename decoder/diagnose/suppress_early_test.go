@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"ktrace/decoder"
 	"ktrace/decoder/event"
+	"ktrace/decoder/stage"
 )
 
 func TestWhatNeedNotWaitForTheEnd(t *testing.T) {
@@ -19,22 +19,22 @@ func TestWhatNeedNotWaitForTheEnd(t *testing.T) {
 	tunnelled.About.Tunnel, info.Severity = true, event.Info
 	for _, c := range []struct {
 		name   string
-		levels []decoder.Rule
+		levels []stage.Rule
 		after  time.Duration
 		want   []string
 	}{
-		{"a cause", []decoder.Rule{says{sure(met("cause", "tcp", pod, 1, server))}}, 0, []string{"cause"}},
-		{"a likely one", []decoder.Rule{says{met("cause", "tcp", pod, 1, server)}}, time.Minute, []string{}},
-		{"information", []decoder.Rule{says{info}}, time.Minute, []string{}},
-		{"a neighbour beyond a tunnel, which may not pass", []decoder.Rule{says{tunnelled}}, time.Minute, []string{}},
-		{"what may have a cause", []decoder.Rule{says{}, says{sure(met("symptom", "tcp", pod, 1, server))}}, time.Second, []string{}},
-		{"what would have it by now", []decoder.Rule{says{}, says{sure(met("symptom", "tcp", pod, 1, server))}}, causesKnown, []string{"symptom"}},
-		{"what has one", []decoder.Rule{says{met("cause", "tcp", pod, 1, server)}, says{sure(met("symptom", "tcp", pod, 1, server))}}, time.Minute, []string{}},
+		{"a cause", []stage.Rule{says{sure(met("cause", "tcp", pod, 1, server))}}, 0, []string{"cause"}},
+		{"a likely one", []stage.Rule{says{met("cause", "tcp", pod, 1, server)}}, time.Minute, []string{}},
+		{"information", []stage.Rule{says{info}}, time.Minute, []string{}},
+		{"a neighbour beyond a tunnel, which may not pass", []stage.Rule{says{tunnelled}}, time.Minute, []string{}},
+		{"what may have a cause", []stage.Rule{says{}, says{sure(met("symptom", "tcp", pod, 1, server))}}, time.Second, []string{}},
+		{"what would have it by now", []stage.Rule{says{}, says{sure(met("symptom", "tcp", pod, 1, server))}}, causesKnown, []string{"symptom"}},
+		{"what has one", []stage.Rule{says{met("cause", "tcp", pod, 1, server)}, says{sure(met("symptom", "tcp", pod, 1, server))}}, time.Minute, []string{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			x := &Inhibitor{reported: map[event.CauseKey]bool{}, found: make([]event.Folder, len(c.levels))}
 			for _, r := range c.levels {
-				x.levels = append(x.levels, []decoder.Rule{r})
+				x.levels = append(x.levels, []stage.Rule{r})
 			}
 			x.Observe(event.Event{})
 			x.Observe(event.Event{})
@@ -54,7 +54,7 @@ func TestWhatNeedNotWaitForTheEnd(t *testing.T) {
 func TestWhatIsConcludedLateWaitsForACauseThatIsToo(t *testing.T) {
 	cause, symptom := met("cause", "udp", "10.244.0.9", 1, "10.9.0.2:53"), met("symptom", "udp", "10.244.0.9", 1, "10.9.0.2:53")
 	symptom.Confidence = event.Certain
-	x := NewInhibitor([]decoder.Rule{&later{cause, time.Unix(1011, 0)}}, []decoder.Rule{&later{symptom, time.Unix(1010, 0)}})
+	x := NewInhibitor([]stage.Rule{&later{cause, time.Unix(1011, 0)}}, []stage.Rule{&later{symptom, time.Unix(1010, 0)}})
 	for at := int64(1009); at < 1015; at++ {
 		if got := ids(x.Flush(time.Unix(at, 0), false)); len(got) > 0 {
 			t.Errorf("at %d early are %v", at, got)
@@ -69,7 +69,7 @@ func TestWhatIsConcludedLateWaitsForACauseThatIsToo(t *testing.T) {
 func TestWhatIsKnownAfterAPauseWaitsForItsCause(t *testing.T) {
 	cause, symptom := met("cause", "udp", "10.244.0.9", 1, "10.9.0.2:53"), met("symptom", "udp", "10.244.0.9", 1, "10.9.0.2:53")
 	symptom.Confidence = event.Certain
-	x := NewInhibitor([]decoder.Rule{&later{cause, time.Unix(1010, 5e8)}}, []decoder.Rule{says{symptom}})
+	x := NewInhibitor([]stage.Rule{&later{cause, time.Unix(1010, 5e8)}}, []stage.Rule{says{symptom}})
 	x.Flush(time.Unix(1001, 0), false)
 	x.Observe(event.Event{}) // made by the look that follows
 	for _, at := range []time.Time{time.Unix(1010, 0), time.Unix(1010, 5e8), time.Unix(1012, 0)} {
@@ -84,7 +84,7 @@ func TestWhatWasReportedEarlyStays(t *testing.T) {
 	symptom := met("symptom", "tcp", "10.244.0.9", 1, "10.9.0.2:80")
 	symptom.Confidence = event.Certain
 	late := &later{met("cause", "tcp", "10.244.0.9", 2, "10.9.0.2:80"), time.Unix(1020, 0)}
-	x := NewInhibitor([]decoder.Rule{late}, []decoder.Rule{says{symptom}})
+	x := NewInhibitor([]stage.Rule{late}, []stage.Rule{says{symptom}})
 	x.Observe(event.Event{})
 	x.Flush(time.Unix(1001, 0), false)
 	if got := ids(x.Flush(time.Unix(1010, 0), false)); !slices.Equal(got, []string{"symptom"}) {
@@ -117,7 +117,7 @@ func TestEarlyFindingsAreBounded(t *testing.T) {
 		f.Subject, f.Confidence = time.Duration(i).String(), event.Certain
 		many = append(many, f)
 	}
-	x := NewInhibitor([]decoder.Rule{many})
+	x := NewInhibitor([]stage.Rule{many})
 	n := 0
 	for range 10 {
 		x.Observe(event.Event{})

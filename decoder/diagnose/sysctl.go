@@ -52,7 +52,7 @@ func NewBridges(state *State) *Bridges {
 	return &Bridges{state: state, seen: map[bridgeKey]event.Event{}}
 }
 
-// Observe implements decoder.Rule.
+// Observe implements stage.Rule.
 func (r *Bridges) Observe(e event.Event) []event.Finding {
 	if e.Kind() != event.KindHop || e.Packet == nil || e.Packet.Dst.IsMulticast() {
 		return nil
@@ -76,7 +76,7 @@ func (st *State) ofPods(e event.Event, bridge event.Device) bool {
 	return on && (asks || c.DNAT() && c.Original.Src.Addr() == p.Src)
 }
 
-// Flush implements decoder.Rule.
+// Flush implements stage.Rule.
 func (r *Bridges) Flush(now time.Time, final bool) []event.Finding {
 	var found []event.Finding
 	if !final {

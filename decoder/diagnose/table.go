@@ -5,8 +5,8 @@ import (
 	"slices"
 	"time"
 
-	"ktrace/decoder"
 	"ktrace/decoder/event"
+	"ktrace/decoder/stage"
 )
 
 // Row is a finding of the table. A new finding is a row here and a file with the rule or the proof that concludes it: the
@@ -24,7 +24,7 @@ type Row struct {
 
 // ruleRow is how a rule comes into a run.
 type ruleRow struct {
-	new   func(*State, Config) decoder.Rule // nil if there is none
+	new   func(*State, Config) stage.Rule // nil if there is none
 	level level
 	kinds []event.Kind // whose verbs run it; the one that shows no events but findings runs all
 }
@@ -133,7 +133,7 @@ func pathRows() []Row {
 		{ID: "ttl-exceeded", Severity: warning, Worst: critical, Least: info, Meaning: "packets run in a routing loop until their TTL is exceeded", proofs: []proof{{byTTL, ttlExceeded}}},
 		{ID: "neighbour-failed", Severity: critical, Least: info, Meaning: "a host on the link does not answer ARP or neighbour discovery", proofs: []proof{{byNeighbour, neighbourFailed}}},
 		{ID: "socket-buffer-full", Severity: warning, Worst: critical, Least: info, Meaning: "a process does not read fast enough from its socket",
-			rule: ruleRow{func(state *State, _ Config) decoder.Rule { return NewSockets(state) }, ofCarriers, []event.Kind{event.KindReset}}},
+			rule: ruleRow{func(state *State, _ Config) stage.Rule { return NewSockets(state) }, ofCarriers, []event.Kind{event.KindReset}}},
 		{ID: "connect-no-response", Severity: warning, Worst: critical, Least: info, Meaning: "connection attempts get no usable answer"},
 		{ID: "checksum-error", Severity: critical, Least: info, Meaning: "packets arrive with a bad checksum", proofs: []proof{{byTunnel, overlayChecksum}}},
 	}
@@ -156,7 +156,7 @@ func dnsRows() []Row {
 		{ID: "dns-bad-resolv-conf", Severity: critical, Least: info, Meaning: "a resolv.conf names no usable nameserver, or its server asks itself",
 			rule: ruleRow{newRule(NewDNSLoops), ofPackets, kinds}},
 		{ID: "dns-no-response", Severity: critical, Least: info, Meaning: "a DNS server does not answer",
-			rule: ruleRow{func(st *State, c Config) decoder.Rule { return NewDNS(st, c.Slow) }, ofOutcomes, kinds}},
+			rule: ruleRow{func(st *State, c Config) stage.Rule { return NewDNS(st, c.Slow) }, ofOutcomes, kinds}},
 		{ID: "dns-server-refused", Severity: critical, Least: info, Meaning: "nothing listens at a DNS server's address"},
 		{ID: "dns-servfail", Severity: warning, Meaning: "a DNS server answers SERVFAIL"},
 		{ID: "dns-refused", Severity: warning, Meaning: "a DNS server answers REFUSED"},
@@ -177,7 +177,7 @@ func resetRows() []Row {
 		{ID: "accept-queue-full", Severity: warning, Worst: critical, Least: info, Meaning: "a listener does not accept connections fast enough"},
 		{ID: "connection-refused", Severity: warning, Least: info, Meaning: "nothing listens at an address and port"},
 		{ID: "reset-by-application", Severity: warning, Worst: critical, Least: info, Meaning: "a process closed a connection by a reset",
-			rule: ruleRow{func(st *State, c Config) decoder.Rule { return NewResets(st, c.Kind == event.KindReset) }, ofOutcomes, []event.Kind{event.KindReset}}},
+			rule: ruleRow{func(st *State, c Config) stage.Rule { return NewResets(st, c.Kind == event.KindReset) }, ofOutcomes, []event.Kind{event.KindReset}}},
 		{ID: "reset-by-firewall", Severity: warning, Worst: critical, Least: info, Meaning: "a REJECT rule of this node resets connections"},
 		{ID: "reset-by-middlebox", Severity: warning, Worst: critical, Least: info, Meaning: "something between the ends resets connections"},
 		{ID: "reset-stale-connection", Severity: warning, Worst: critical, Least: info, Meaning: "a packet came for a connection that its receiver no longer has"},
@@ -198,7 +198,7 @@ func tlsRows() []Row {
 
 // fsyncRows are about syncs to disk.
 func fsyncRows() []Row {
-	newFsync := func(_ *State, c Config) decoder.Rule { return &Fsync{Slowest: c.Slowest, Forget: c.Forget, Pod: c.Pod} }
+	newFsync := func(_ *State, c Config) stage.Rule { return &Fsync{Slowest: c.Slowest, Forget: c.Forget, Pod: c.Pod} }
 	return []Row{
 		{ID: "fsync-slow", Severity: critical, Meaning: "syncs take longer than the limit, or hang",
 			rule: ruleRow{newFsync, apart, []event.Kind{event.KindFsync}}},
@@ -210,8 +210,8 @@ func fsyncRows() []Row {
 }
 
 // newRule is the constructor of a rule that needs nothing but the state.
-func newRule[R decoder.Rule](of func(*State) R) func(*State, Config) decoder.Rule {
-	return func(st *State, _ Config) decoder.Rule { return of(st) }
+func newRule[R stage.Rule](of func(*State) R) func(*State, Config) stage.Rule {
+	return func(st *State, _ Config) stage.Rule { return of(st) }
 }
 
 // IDs returns the ids of all findings, in the order of the alphabet.

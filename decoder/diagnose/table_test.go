@@ -12,8 +12,8 @@ import (
 	"strings"
 	"testing"
 
-	"ktrace/decoder"
 	"ktrace/decoder/event"
+	"ktrace/decoder/stage"
 )
 
 func TestRowsAreWhole(t *testing.T) {
@@ -170,7 +170,7 @@ func TestRulesOfEachVerb(t *testing.T) {
 	}
 	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
 		rules := NewRules(Config{Kind: kind}).Rules()
-		if rules[0] != decoder.Rule(rules[0].(*State)) {
+		if rules[0] != stage.Rule(rules[0].(*State)) {
 			t.Errorf("%s: %T comes first", kind, rules[0])
 		}
 		n := len(rules) - 1

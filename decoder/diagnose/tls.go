@@ -65,7 +65,7 @@ func servedKeyOf(server netip.AddrPort, name string, netns uint32) servedKey {
 	return servedKey{server, name, netns}
 }
 
-// Observe implements decoder.Rule.
+// Observe implements stage.Rule.
 func (r *TLS) Observe(e event.Event) []event.Finding {
 	ended, agreed := r.tracker.Observe(e)
 	if agreed != nil {
@@ -155,7 +155,7 @@ func (r *TLS) conclude(ready func(*refusal) bool) []event.Finding {
 	return found
 }
 
-// Flush implements decoder.Rule.
+// Flush implements stage.Rule.
 func (r *TLS) Flush(now time.Time, final bool) []event.Finding {
 	r.tracker.Flush(now)
 	return r.conclude(func(x *refusal) bool { return final || now.Sub(x.event.Time) >= answerAfter })

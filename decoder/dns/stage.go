@@ -31,7 +31,7 @@ const (
 	sameMoment    = time.Second            // equal questions closer than this are no retries: several threads ask
 )
 
-// Stage is a decoder.Stage that makes DNS events of hops, and of drops as the stage of stage.NewDrops completes them.
+// Stage is a stage.Stage that makes DNS events of hops, and of drops as the stage of stage.NewDrops completes them.
 type Stage struct {
 	o         Options
 	byJourney map[uint64]step
@@ -79,7 +79,7 @@ func New(o Options) *Stage {
 	return s
 }
 
-// Observe implements decoder.Stage.
+// Observe implements stage.Stage.
 func (s *Stage) Observe(e event.Event) []event.Event {
 	out := s.only.Event(e)
 	if e.Packet == nil {
@@ -213,7 +213,7 @@ func (s *Stage) place(e event.Event, ct *event.Conntrack) (step, []event.Event) 
 
 // quoted finds the query that an ICMP error is about.
 func (s *Stage) quoted(e event.Event) step {
-	inner := e.Packet.About().Innermost()
+	inner := e.Packet.Quoted().Innermost()
 	if _, tooBig := e.Packet.TooBig(); inner == nil || tooBig { // the sender sends smaller ones then
 		return step{}
 	}
@@ -295,7 +295,7 @@ func (s *Stage) know(q *query, flow packet.FlowTuple) {
 	s.byFlow[flow] = q
 }
 
-// Flush implements decoder.Stage. What is still within its time at the end is not judged, but counted.
+// Flush implements stage.Stage. What is still within its time at the end is not judged, but counted.
 func (s *Stage) Flush(now time.Time, final bool) []event.Event {
 	var finished []event.Event
 	open := s.open[:0]

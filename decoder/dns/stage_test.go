@@ -39,7 +39,7 @@ func udp(src, dst string, payload []byte) *packet.Packet {
 func unreachable(t *testing.T, about []byte, code byte) *packet.Packet {
 	t.Helper()
 	p := packet.ParseIP(packettest.ICMPError(netip.MustParseAddr("10.0.0.9"), 3, code, 0, about))
-	if p == nil || p.About() == nil {
+	if p == nil || p.Quoted() == nil {
 		t.Fatal("no ICMP error")
 	}
 	return p

@@ -84,7 +84,7 @@ func (a *About) packet(p *packet.Packet, c *Conntrack) {
 		a.Proto = p.Proto
 	}
 	inner := p.Innermost()
-	if quoted := inner.About(); quoted != nil {
+	if quoted := inner.Quoted(); quoted != nil {
 		inner = quoted.Innermost()
 	}
 	if inner != p {
@@ -238,7 +238,7 @@ func (a About) local() bool {
 func (a About) MarshalJSON() ([]byte, error) {
 	servers := make([]string, 0, len(a.Servers))
 	for _, s := range a.Servers {
-		servers = append(servers, packet.End(s))
+		servers = append(servers, packet.FormatAddrPort(s))
 	}
 	return json.Marshal(struct {
 		Proto   string       `json:"proto,omitempty"`

@@ -47,7 +47,7 @@ func (e Event) attempt() Attempt {
 		p = p.Innermost()
 	}
 	if _, told := e.Body.(Hop); told && p != nil && p.IsICMPError() { // what its sender was told of
-		p = p.About()
+		p = p.Quoted()
 	}
 	if p == nil || p.IsICMPError() || p.Fragment != 0 || !p.BeginsExchange() {
 		return Attempt{}

@@ -107,7 +107,7 @@ func (e Event) Addrs() []netip.Addr {
 	if inner := e.Packet.Innermost(); inner != e.Packet {
 		all = append(all, inner.Src, inner.Dst)
 	}
-	if about := e.Packet.Innermost().About(); about != nil {
+	if about := e.Packet.Innermost().Quoted(); about != nil {
 		all = append(all, about.Src, about.Dst)
 	}
 	return all

@@ -24,10 +24,10 @@ type Fact struct {
 	Counts *Counts    `json:"counts,omitempty"`
 	Fsync  *FsyncFact `json:"fsync,omitempty"`
 
-	Unread       *Unread         `json:"unread,omitempty"`
-	PutOff       *PutOff         `json:"put_off,omitempty"`
+	LookupFailed *LookupFailed   `json:"unread,omitempty"`
+	Deferred     *Deferred       `json:"put_off,omitempty"`
 	Chain        *ChainFact      `json:"chain,omitempty"`
-	Blame        *Blame          `json:"blame,omitempty"`
+	DropRules    *DropRules      `json:"blame,omitempty"`
 	Service      *ServiceFact    `json:"service,omitempty"`
 	ServiceRules *ServiceRules   `json:"service_rules,omitempty"`
 	Sysctl       *Sysctl         `json:"sysctl,omitempty"`

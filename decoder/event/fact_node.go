@@ -8,9 +8,9 @@ import (
 	"ktrace/decoder/packet"
 )
 
-// Question is what a fact was asked for: a kind of packet at a place. It is comparable, so whoever needs the
+// LookupKey is what a fact was asked for: a kind of packet at a place. It is comparable, so whoever needs the
 // facts about an event keeps them by Ask(event); a fact stays true until one with the same question follows.
-type Question struct {
+type LookupKey struct {
 	Netns   uint32         `json:"netns"`
 	Ifindex uint32         `json:"ifindex,omitempty"`
 	Proto   string         `json:"proto,omitempty"`
@@ -18,9 +18,9 @@ type Question struct {
 	Dst     netip.AddrPort `json:"dst"`
 }
 
-// Ask returns the question that an event raises; without a packet it is about the namespace and the device.
-func Ask(e Event) Question {
-	q := Question{Netns: e.Netns, Ifindex: e.Ifindex}
+// KeyOf returns the question that an event raises; without a packet it is about the namespace and the device.
+func KeyOf(e Event) LookupKey {
+	q := LookupKey{Netns: e.Netns, Ifindex: e.Ifindex}
 	if p := e.Packet; p != nil {
 		q.Proto, q.Src, q.Dst = p.Proto, p.Source(), p.Destination()
 		switch {
@@ -34,46 +34,48 @@ func Ask(e Event) Question {
 }
 
 // At is the same question about the packet at another place.
-func (q Question) At(netns, ifindex uint32) Question {
+func (q LookupKey) At(netns, ifindex uint32) LookupKey {
 	q.Netns, q.Ifindex = netns, ifindex
 	return q
 }
 
-// Unread tells of facts that could not be had, and why. Nothing may be concluded from their absence.
-type Unread struct {
+// LookupFailed tells of facts that could not be had, and why. Nothing may be concluded from their absence.
+type LookupFailed struct {
 	Netns uint32 `json:"netns"`
 	What  string `json:"what"` // namespace, rules, services, sysctl, route, conntrack, netstat, sockets
 	Why   string `json:"why"`
 }
 
-// PutOff tells that what an event needs to be explained will be asked later, for asking takes its share of time already,
+// Deferred tells that what an event needs to be explained will be asked later, for asking takes its share of time already,
 // and, when all of it was asked, that this is over. Whoever judges by such answers waits for them until then.
-type PutOff struct {
-	About Question `json:"about"`
-	Over  bool     `json:"over,omitempty"`
+type Deferred struct {
+	About LookupKey `json:"about"`
+	Over  bool      `json:"over,omitempty"`
 }
 
-// PutOffLongest is how long answers are waited for, even if nothing says that the asking is over.
-const PutOffLongest = 4 * time.Second
+// DeferredLongest is how long answers are waited for, even if nothing says that the asking is over.
+const DeferredLongest = 4 * time.Second
 
-// PutOffs are the questions whose answers are still to come.
-type PutOffs map[Question]bool
+// DeferredLookups are the questions whose answers are still to come.
+type DeferredLookups map[LookupKey]bool
 
-const maxPutOffs = 4096 // a witness has far fewer at a time
+const maxDeferred = 4096 // a witness has far fewer at a time
 
 // Learn takes in a fact.
-func (all PutOffs) Learn(f Fact) {
-	switch p := f.PutOff; {
+func (all DeferredLookups) Learn(f Fact) {
+	switch p := f.Deferred; {
 	case p == nil:
 	case p.Over:
 		delete(all, p.About)
-	case len(all) < maxPutOffs:
+	case len(all) < maxDeferred:
 		all[p.About] = true
 	}
 }
 
-// Awaits is whether a packet seen so long ago has answers to come.
-func (all PutOffs) Awaits(e Event, age time.Duration) bool { return age < PutOffLongest && all[Ask(e)] }
+// Pending is whether a packet seen so long ago has answers to come.
+func (all DeferredLookups) Pending(e Event, age time.Duration) bool {
+	return age < DeferredLongest && all[KeyOf(e)]
+}
 
 // ChainFact is a chain that packets enter at a hook, whatever rules it has.
 type ChainFact struct {
@@ -112,41 +114,41 @@ type RuleFact struct {
 	Heads []string `json:"heads,omitempty"`
 }
 
-// Suspect is a rule that may have dropped a packet.
-type Suspect struct {
+// Candidate is a rule that may have dropped a packet.
+type Candidate struct {
 	RuleFact
 	Fit  string `json:"fit"`  // yes: every match is known to fit; maybe: some cannot be told from the packet
 	Rose uint64 `json:"rose"` // packets counted between the two readings; valid iff Counted and Blame.Compared
 }
 
-// Blame says which rules may have dropped the packets of a question. No suspects, and nothing unread, means that
+// DropRules says which rules may have dropped the packets of a question. No suspects, and nothing unread, means that
 // no rule did: conntrack, or another user of the hooks.
-type Blame struct {
-	About      Question   `json:"about"`
-	Hooks      []string   `json:"hooks"`                // where the packet may have been
-	Drops      uint64     `json:"drops"`                // seen in the namespace between the two readings
-	Compared   bool       `json:"compared"`             // there was a reading before these drops
-	Suspects   []Suspect  `json:"suspects,omitempty"`   // best first, at most 8
-	More       int        `json:"more,omitempty"`       // suspects that are not listed
-	Confidence Confidence `json:"confidence,omitempty"` // that it was the first of them
-	Incomplete string     `json:"incomplete,omitempty"` // why not every rule could be looked at
+type DropRules struct {
+	About      LookupKey   `json:"about"`
+	Hooks      []string    `json:"hooks"`                // where the packet may have been
+	Drops      uint64      `json:"drops"`                // seen in the namespace between the two readings
+	Compared   bool        `json:"compared"`             // there was a reading before these drops
+	Candidates []Candidate `json:"suspects,omitempty"`   // best first, at most 8
+	More       int         `json:"more,omitempty"`       // suspects that are not listed
+	Confidence Confidence  `json:"confidence,omitempty"` // that it was the first of them
+	Incomplete string      `json:"incomplete,omitempty"` // why not every rule could be looked at
 }
 
 // At is what is left of the blame when the hook is known; "" leaves all of it. A rule that is left alone was it, as
 // sure as it is for the packet.
-func (b Blame) At(hook string) Blame {
+func (b DropRules) At(hook string) DropRules {
 	if hook == "" || len(b.Hooks) == 0 {
 		return b
 	}
-	all := b.Suspects
-	b.Hooks, b.Suspects = []string{hook}, nil
+	all := b.Candidates
+	b.Hooks, b.Candidates = []string{hook}, nil
 	for _, s := range all {
 		if s.Hook == hook {
-			b.Suspects = append(b.Suspects, s)
+			b.Candidates = append(b.Candidates, s)
 		}
 	}
-	if b.Confidence == Possible && len(b.Suspects) == 1 && len(all) > 1 && b.More == 0 && b.Incomplete == "" {
-		s := b.Suspects[0]
+	if b.Confidence == Possible && len(b.Candidates) == 1 && len(all) > 1 && b.More == 0 && b.Incomplete == "" {
+		s := b.Candidates[0]
 		if counts := s.Counted && b.Compared; s.Fit == "yes" && !counts || counts && s.Rose > 0 {
 			b.Confidence = Likely
 		}
@@ -214,7 +216,7 @@ type Sysctl struct {
 
 // Route is what the kernel answers when asked for a way.
 type Route struct {
-	About   Question   `json:"about"`
+	About   LookupKey  `json:"about"`
 	Reverse bool       `json:"reverse,omitempty"` // asked for the way back to the source: what rp_filter looks at
 	Dst     netip.Addr `json:"dst"`
 	Src     netip.Addr `json:"src,omitzero"`      // that was asked with, zero if none was
@@ -282,7 +284,7 @@ func (c ConntrackCounters) Minus(before ConntrackCounters) ConntrackCounters {
 // PortUse is how many of the ports are taken that a packet may get as its source by translation. Towards one server each
 // connection needs one of its own.
 type PortUse struct {
-	About  Question       `json:"about"`
+	About  LookupKey      `json:"about"`
 	Server netip.AddrPort `json:"server"` // after translation
 	Source netip.Addr     `json:"source"` // after translation
 	Low    uint16         `json:"low"`
@@ -297,7 +299,7 @@ func (u PortUse) Size() int { return int(u.High) - int(u.Low) + 1 }
 // Tracking is why conntrack does not know the flow of a packet that netfilter dropped: rules keep one direction of it from
 // conntrack, or put the two into different zones.
 type Tracking struct {
-	About  Question  `json:"about"`
+	About  LookupKey `json:"about"`
 	Rule   *RuleFact `json:"rule"`             // that does so
 	Of     string    `json:"of"`               // packet, other-direction, quoted: what the rule is for
 	Zone   *uint16   `json:"zone,omitempty"`   // that it puts it into; nil: it keeps it from conntrack
@@ -342,7 +344,7 @@ type Tracked struct {
 
 // Socket is a socket that an event's packet is or should be for.
 type Socket struct {
-	About Question       `json:"about"`
+	About LookupKey      `json:"about"`
 	Found bool           `json:"found"` // false: nothing listens there
 	Local netip.AddrPort `json:"local,omitzero"`
 	State string         `json:"state,omitempty"` // LISTEN, ESTAB, UNCONN, ... as ss names them

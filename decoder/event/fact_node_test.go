@@ -22,7 +22,7 @@ func TestAskForgetsOnlyTheEphemeralPort(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := Event{Packet: &packet.Packet{Proto: "udp", Src: a, Sport: c.sport, Dst: b, Dport: c.dport}}
-			got := Ask(e)
+			got := KeyOf(e)
 			if got.Src.Port() != c.wantSport || got.Dst.Port() != c.wantDport {
 				t.Errorf("asked for %v, want ports %d and %d", got, c.wantSport, c.wantDport)
 			}

@@ -42,7 +42,7 @@ type FsyncCounts struct {
 	Histograms map[FsyncClass]fio.Histogram `json:"histograms,omitempty"`
 	Over       map[FsyncClass]FsyncOver     `json:"over,omitempty"`
 	InFlight   []FsyncInFlight              `json:"in_flight,omitempty"`
-	Books      Counts                       `json:"books"` // Seen = all in the histograms + in flight + Filtered + Lost.Map
+	Counts     Counts                       `json:"books"` // Seen = all in the histograms + in flight + Filtered + Lost.Map
 }
 
 // FsyncInFlight is a sync that has begun and not ended.
@@ -182,9 +182,9 @@ type DiskWriter struct {
 	Bytes  uint64 `json:"bytes"` // that it wrote in the span, or left in memory to be written
 }
 
-// Neighbour returns the process beside pid that keeps the disk busy: the disk has something to do for half of the time
+// Contender returns the process beside pid that keeps the disk busy: the disk has something to do for half of the time
 // or more, and a third of what it takes, or more, comes from that one, which is many times what pid writes.
-func (u DiskUse) Neighbour(pid uint32) (DiskWriter, bool) {
+func (u DiskUse) Contender(pid uint32) (DiskWriter, bool) {
 	const many = 4
 	var own uint64
 	for _, w := range u.Writers {

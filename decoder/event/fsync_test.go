@@ -61,9 +61,9 @@ func TestFsyncRecordSaysWhereTheTimeWent(t *testing.T) {
 		want   FsyncTimes
 	}{
 		{0, [3]uint64{1, 2, 3}, nil},
-		{wire.FsyncQueued, [3]uint64{0, 0, 25}, FsyncTimes{InRunQueue: 25, Elsewhere: 75}},
-		{wire.FsyncStages, [3]uint64{60, 90, 25}, FsyncTimes{InJournal: 0, OnDevice: 75, InRunQueue: 25, OnCPU: 0}},
-		{wire.FsyncStages, [3]uint64{10, 60, 25}, FsyncTimes{InJournal: 10, OnDevice: 60, InRunQueue: 25, OnCPU: 5}},
+		{wire.FsyncQueued, [3]uint64{0, 0, 25}, FsyncTimes{StageRunQueue: 25, StageOther: 75}},
+		{wire.FsyncStages, [3]uint64{60, 90, 25}, FsyncTimes{StageJournal: 0, StageDevice: 75, StageRunQueue: 25, StageCPU: 0}},
+		{wire.FsyncStages, [3]uint64{10, 60, 25}, FsyncTimes{StageJournal: 10, StageDevice: 60, StageRunQueue: 25, StageCPU: 5}},
 	} {
 		_, f = decodedFsync(t, fsyncRaw(t, "f\x00", func(r *wire.Fsync) { r.Flags, r.Latency, r.Waited = uint32(c.flags), 100, c.waited }))
 		if !reflect.DeepEqual(f.Stages, c.want) {
@@ -73,7 +73,7 @@ func TestFsyncRecordSaysWhereTheTimeWent(t *testing.T) {
 	if want := "60 % waiting for the device, 25 % waiting for a CPU, 10 % waiting for the journal, 5 % running"; f.Stages.String() != want {
 		t.Errorf("got %q, want %q", f.Stages, want)
 	}
-	if f.Stages.Longest() != OnDevice || FsyncTimes(nil).Longest() != "" {
+	if f.Stages.Longest() != StageDevice || FsyncTimes(nil).Longest() != "" {
 		t.Errorf("longest %q, of none %q", f.Stages.Longest(), FsyncTimes(nil).Longest())
 	}
 }

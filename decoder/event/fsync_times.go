@@ -17,23 +17,23 @@ type FsyncTime string
 
 // Where the time of a sync goes. What the task sleeps for it tells the scheduler itself: for I/O or not.
 const (
-	OnCPU      FsyncTime = "cpu"       // it runs
-	InRunQueue FsyncTime = "run_queue" // it could run and has no CPU
-	OnDevice   FsyncTime = "device"    // it sleeps until I/O of its own is done
-	InJournal  FsyncTime = "journal"   // it sleeps until another task has committed the journal, or lets go of a lock
-	Elsewhere  FsyncTime = "other"     // all but the run queue, where the switches of tasks were not watched
+	StageCPU      FsyncTime = "cpu"       // it runs
+	StageRunQueue FsyncTime = "run_queue" // it could run and has no CPU
+	StageDevice   FsyncTime = "device"    // it sleeps until I/O of its own is done
+	StageJournal  FsyncTime = "journal"   // it sleeps until another task has committed the journal, or lets go of a lock
+	StageOther    FsyncTime = "other"     // all but the run queue, where the switches of tasks were not watched
 )
 
 // NewFsyncTimes sorts a latency by stages. waited is in the order of the kernel half's enum fsync_wait; the scheduler's
 // clock is another than that of the latency, and still the parts are not more than the whole. split tells whether more
 // is known than the time in the run queue.
 func NewFsyncTimes(latency time.Duration, waited [3]uint64, split bool) FsyncTimes {
-	all, rest := FsyncTimes{}, Elsewhere
+	all, rest := FsyncTimes{}, StageOther
 	if split {
-		rest = OnCPU
+		rest = StageCPU
 	}
-	for i, stage := range slices.Backward([]FsyncTime{InJournal, OnDevice, InRunQueue}) {
-		if split || stage == InRunQueue {
+	for i, stage := range slices.Backward([]FsyncTime{StageJournal, StageDevice, StageRunQueue}) {
+		if split || stage == StageRunQueue {
 			all[stage] = time.Duration(min(waited[i], uint64(max(latency, 0))))
 			latency -= all[stage]
 		}
@@ -74,8 +74,8 @@ func (t FsyncTimes) ranked() []FsyncTime {
 // String tells all of it, the longest first: "93 % waiting for the device, 5 % ...".
 func (t FsyncTimes) String() string {
 	texts := map[FsyncTime]string{
-		OnCPU: "running", InRunQueue: "waiting for a CPU", OnDevice: "waiting for the device", InJournal: "waiting for the journal",
-		Elsewhere: "waiting for the disk, or running",
+		StageCPU: "running", StageRunQueue: "waiting for a CPU", StageDevice: "waiting for the device", StageJournal: "waiting for the journal",
+		StageOther: "waiting for the disk, or running",
 	}
 	var parts []string
 	for _, stage := range t.ranked() {

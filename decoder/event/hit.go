@@ -42,7 +42,7 @@ func (f Finding) hit() []Hit {
 		h.From = f.About.Clients[0]
 	}
 	if len(f.About.Servers) > 0 {
-		h.To = packet.End(f.About.Servers[0])
+		h.To = packet.FormatAddrPort(f.About.Servers[0])
 	}
 	if h.whom() == "" && h.To == "" {
 		return nil

@@ -27,22 +27,22 @@ type ResetCause string
 
 // Causes of resets.
 const (
-	ResetRefused   ResetCause = "refused"         // nothing listens
-	ResetStale     ResetCause = "stale"           // the receiver of a packet knows no such connection
-	ResetUnread    ResetCause = "unread-data"     // closed with data unread
-	ResetEarly     ResetCause = "data-after-exit" // data came for a connection that the process had closed
-	ResetLinger    ResetCause = "linger-0"        // closed with SO_LINGER of time 0
-	ResetKilled    ResetCause = "killed"          // the process was ended by a signal
-	ResetExited    ResetCause = "exited"          // the process ended without closing
-	ResetDropped   ResetCause = "disconnected"    // the process gave the connection up
-	ResetTimeout   ResetCause = "timeout"         // keepalive or a retransmission limit
-	ResetMemory    ResetCause = "memory"          // too many orphans, or no memory for TCP
-	ResetDestroyed ResetCause = "destroyed"       // from outside the process: ss -K, a network manager
-	ResetOverflow  ResetCause = "accept-queue"    // full, and net.ipv4.tcp_abort_on_overflow is set
-	ResetInvalid   ResetCause = "invalid-packet"  // one that fits no connection
-	ResetRejected  ResetCause = "rejected"        // by a rule
-	ResetForged    ResetCause = "forged"          // in the name of the other end
-	ResetUnknown   ResetCause = "unknown"         // decided on another machine
+	ResetRefused       ResetCause = "refused"         // nothing listens
+	ResetStale         ResetCause = "stale"           // the receiver of a packet knows no such connection
+	ResetUnread        ResetCause = "unread-data"     // closed with data unread
+	ResetDataAfterExit ResetCause = "data-after-exit" // data came for a connection that the process had closed
+	ResetLinger        ResetCause = "linger-0"        // closed with SO_LINGER of time 0
+	ResetKilled        ResetCause = "killed"          // the process was ended by a signal
+	ResetExited        ResetCause = "exited"          // the process ended without closing
+	ResetDisconnected  ResetCause = "disconnected"    // the process gave the connection up
+	ResetTimeout       ResetCause = "timeout"         // keepalive or a retransmission limit
+	ResetMemory        ResetCause = "memory"          // too many orphans, or no memory for TCP
+	ResetDestroyed     ResetCause = "destroyed"       // from outside the process: ss -K, a network manager
+	ResetOverflow      ResetCause = "accept-queue"    // full, and net.ipv4.tcp_abort_on_overflow is set
+	ResetInvalid       ResetCause = "invalid-packet"  // one that fits no connection
+	ResetRejected      ResetCause = "rejected"        // by a rule
+	ResetForged        ResetCause = "forged"          // in the name of the other end
+	ResetUnknown       ResetCause = "unknown"         // decided on another machine
 
 	ResetUnreachable ResetCause = "unreachable" // no way, or nobody at the address
 

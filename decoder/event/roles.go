@@ -8,7 +8,7 @@ func (e Event) roles() (client, server Pod) {
 	}
 	source, destination := e.Ends()
 	p := e.Packet.Innermost()
-	if p.About() != nil { // an error goes back to who asked
+	if p.Quoted() != nil { // an error goes back to who asked
 		return destination, source
 	}
 	switch asks, answers := p.RequestOrReply(); {

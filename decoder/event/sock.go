@@ -26,7 +26,7 @@ const (
 	SockICMPSent      SockOp = "icmp-sent"      // there is no socket; Event.Packet is what the error answers
 	SockBufferFull    SockOp = "buffer-full"    // the receive buffer had no room
 	SockNoRoute       SockOp = "no-route"       // a routing table has no way for a connect; others may have
-	SockResent        SockOp = "resent"         // Event.Packet was sent again: nothing of it was acknowledged in time
+	SockRetransmit    SockOp = "resent"         // Event.Packet was sent again: nothing of it was acknowledged in time
 )
 
 // Sock is what one socket reported. Event.Packet goes between its two ends: to it, if it could not take it.
@@ -127,7 +127,7 @@ func sockOpOf(op wire.SockOp) SockOp {
 		wire.SockIcmpSent:      SockICMPSent,
 		wire.SockBufferFull:    SockBufferFull,
 		wire.SockNoRoute:       SockNoRoute,
-		wire.SockResent:        SockResent,
+		wire.SockResent:        SockRetransmit,
 	}
 	if int(op) < len(names) && names[op] != "" {
 		return names[op]

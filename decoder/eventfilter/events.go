@@ -46,7 +46,7 @@ func (s *Filter) Match(e event.Event) bool {
 }
 
 func (s *Filter) keepPacket(e event.Event) bool {
-	about := e.Packet.About()
+	about := e.Packet.Quoted()
 	verdict := s.judge(e, e.Packet)
 	if about != nil && verdict != pcapfilter.Yes {
 		verdict = max(verdict, s.judge(e, about)) // Yes and Unknown are more than No

@@ -26,8 +26,8 @@ func (p *Packet) IsICMPError() bool {
 	return false
 }
 
-// About returns the packet that an ICMP error is about, as far as the error quotes it; nil if it is none.
-func (p *Packet) About() *Packet {
+// Quoted returns the packet that an ICMP error is about, as far as the error quotes it; nil if it is none.
+func (p *Packet) Quoted() *Packet {
 	if !p.IsICMPError() {
 		return nil
 	}

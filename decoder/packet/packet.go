@@ -39,10 +39,10 @@ func FamilyName(f uint8) string {
 func (f FlowTuple) Reverse() FlowTuple { return FlowTuple{Src: f.Dst, Dst: f.Src} }
 
 // String is "src > dst".
-func (f FlowTuple) String() string { return End(f.Src) + " > " + End(f.Dst) }
+func (f FlowTuple) String() string { return FormatAddrPort(f.Src) + " > " + FormatAddrPort(f.Dst) }
 
-// End is one end of a flow, for people: without a port where the protocol has none.
-func End(a netip.AddrPort) string {
+// FormatAddrPort is one end of a flow, for people: without a port where the protocol has none.
+func FormatAddrPort(a netip.AddrPort) string {
 	if a.Port() == 0 {
 		return a.Addr().String()
 	}

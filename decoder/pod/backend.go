@@ -3,16 +3,16 @@ package pod
 import (
 	"time"
 
-	"ktrace/decoder"
 	"ktrace/decoder/event"
+	"ktrace/decoder/stage"
 )
 
 // Backends returns the stage that names the pods which serve services, where events are complete: it comes last.
-func (x *Index) Backends() decoder.Stage { return backends{x} }
+func (x *Index) Backends() stage.Stage { return backends{x} }
 
 type backends struct{ x *Index }
 
-// Observe implements decoder.Stage.
+// Observe implements stage.Stage.
 func (b backends) Observe(e event.Event) []event.Event {
 	served, ok := e.Body.(event.Served)
 	if !ok {
@@ -24,5 +24,5 @@ func (b backends) Observe(e event.Event) []event.Event {
 	return []event.Event{e}
 }
 
-// Flush implements decoder.Stage.
+// Flush implements stage.Stage.
 func (backends) Flush(time.Time, bool) []event.Event { return nil }

@@ -48,7 +48,7 @@ func NewIndex() *Index {
 	}
 }
 
-// Observe implements decoder.Stage.
+// Observe implements stage.Stage.
 func (x *Index) Observe(e event.Event) []event.Event {
 	if f, ok := e.Body.(event.Fact); ok {
 		x.learn(e.Time, f)
@@ -59,7 +59,7 @@ func (x *Index) Observe(e event.Event) []event.Event {
 	return x.only.Event(e)
 }
 
-// Flush implements decoder.Stage: it lets go of what ended long ago.
+// Flush implements stage.Stage: it lets go of what ended long ago.
 func (x *Index) Flush(now time.Time, _ bool) []event.Event {
 	if now.Sub(x.swept) < keep {
 		return nil

@@ -58,8 +58,8 @@ func TestABlameSaysWhoWasAskedBefore(t *testing.T) {
 	} {
 		p := newPacket(protoTCP, "10.1.0.2:40000", "10.2.0.3:80", Forward)
 		b, _ := parse(t, tt.rules).Blame(Case{Packet: p, Hooks: []Hook{Forward}})
-		if len(b.Suspects) == 0 || !slices.Equal(b.Suspects[0].Asked, tt.want) {
-			t.Errorf("%s: %+v, want %q", tt.name, b.Suspects, tt.want)
+		if len(b.Candidates) == 0 || !slices.Equal(b.Candidates[0].Asked, tt.want) {
+			t.Errorf("%s: %+v, want %q", tt.name, b.Candidates, tt.want)
 		}
 	}
 }
@@ -89,8 +89,8 @@ func TestABlameSaysWhatAChainIsFor(t *testing.T) {
 	} {
 		p := newPacket(protoTCP, "10.1.0.2:40000", "10.2.0.3:80", Input)
 		b, _ := parse(t, tt.rules).Blame(Case{Packet: p, Hooks: []Hook{Input}})
-		if len(b.Suspects) == 0 || !slices.Equal(b.Suspects[0].Heads, tt.want) {
-			t.Errorf("%s: %+v, want %q", tt.name, b.Suspects, tt.want)
+		if len(b.Candidates) == 0 || !slices.Equal(b.Candidates[0].Heads, tt.want) {
+			t.Errorf("%s: %+v, want %q", tt.name, b.Candidates, tt.want)
 		}
 	}
 }

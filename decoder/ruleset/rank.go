@@ -73,7 +73,7 @@ func (rs *Ruleset) Counting() []*Chain {
 
 // Case is a packet that netfilter dropped, and what is known of the time before.
 type Case struct {
-	About  event.Question
+	About  event.LookupKey
 	Packet Packet
 	Hooks  []Hook // where it may have been; a certain one is alone
 	Before Counts // nil if there was no earlier reading
@@ -88,8 +88,8 @@ const maxSuspects = 8
 //
 // It is certain if one rule's counter rose at least as often as packets were dropped and no other that fits can have
 // been it: each of them counts, and none rose. It is likely if only one rule fits, or only one rose. Else it is possible.
-func (rs *Ruleset) Blame(c Case) (event.Blame, []*Set) {
-	b := event.Blame{About: c.About, Drops: c.Drops, Compared: c.Before != nil}
+func (rs *Ruleset) Blame(c Case) (event.DropRules, []*Set) {
+	b := event.DropRules{About: c.About, Drops: c.Drops, Compared: c.Before != nil}
 	var suspects []Suspect
 	var wanted []*Set
 	why := slices.Clone(rs.Unread)
@@ -118,7 +118,7 @@ func (rs *Ruleset) Blame(c Case) (event.Blame, []*Set) {
 	for _, r := range ranked[:min(len(ranked), maxSuspects)] {
 		s := r.fact()
 		s.Asked, s.Heads = r.Chain.asked(r.Rule, &c.Packet), r.Chain.heads()
-		b.Suspects = append(b.Suspects, s)
+		b.Candidates = append(b.Candidates, s)
 	}
 	return b, wanted
 }
@@ -215,9 +215,9 @@ func confidence(all []ranked, c Case, complete bool) event.Confidence {
 	return event.Possible
 }
 
-func (r ranked) fact() event.Suspect {
+func (r ranked) fact() event.Candidate {
 	c := r.Chain
-	s := event.Suspect{Fit: r.Fit.String(), Rose: r.rose}
+	s := event.Candidate{Fit: r.Fit.String(), Rose: r.rose}
 	s.RuleFact = event.RuleFact{
 		System: string(c.Table.System), Family: c.Table.Family.String(), Table: c.Table.Name, Chain: c.Name,
 		Hook: r.Base.Hook.String(), Text: c.PolicyText(), Verdict: r.Verdict.Action.String(), Reject: r.Verdict.Answer,

@@ -148,8 +148,8 @@ func TestBlameIsAsSureAsTheCountersAre(t *testing.T) {
 				k.Before = wrap(c.before).Counts()
 			}
 			got, _ := wrap(c.after).Blame(k)
-			if len(got.Suspects) == 0 || got.Suspects[0].Text != c.first || got.Confidence != c.want {
-				t.Errorf("got %s of %+v, want %s of %s", got.Confidence, got.Suspects, c.want, c.first)
+			if len(got.Candidates) == 0 || got.Candidates[0].Text != c.first || got.Confidence != c.want {
+				t.Errorf("got %s of %+v, want %s of %s", got.Confidence, got.Candidates, c.want, c.first)
 			}
 		})
 	}
@@ -158,7 +158,7 @@ func TestBlameIsAsSureAsTheCountersAre(t *testing.T) {
 func TestNoRuleIsBlamedWhereNoneFits(t *testing.T) {
 	got, _ := parse(t, "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -p udp -j DROP\nCOMMIT\n").
 		Blame(Case{Packet: newPacket(protoTCP, "10.1.0.2:40000", "10.2.0.3:80", Forward), Hooks: []Hook{Forward}, Drops: 1})
-	if len(got.Suspects) != 0 || got.Confidence != "" || got.Incomplete != "" {
+	if len(got.Candidates) != 0 || got.Confidence != "" || got.Incomplete != "" {
 		t.Errorf("got %+v, want none", got)
 	}
 }

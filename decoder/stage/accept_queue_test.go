@@ -14,7 +14,7 @@ func TestLostSYNsAreReportedOfTheListenerThatLostThem(t *testing.T) {
 	}
 	listener := func(netns, queue, limit uint32) event.Event {
 		return event.Event{Body: event.Fact{Socket: &event.Socket{
-			About: event.Question{Netns: netns}, Found: true, Local: netip.MustParseAddrPort("10.0.0.1:80"), State: "LISTEN", Queue: queue, Limit: limit, PID: 5, Comm: "web",
+			About: event.LookupKey{Netns: netns}, Found: true, Local: netip.MustParseAddrPort("10.0.0.1:80"), State: "LISTEN", Queue: queue, Limit: limit, PID: 5, Comm: "web",
 		}}}
 	}
 	counts := func(drops uint32) event.Event {
@@ -75,7 +75,7 @@ func TestLostSYNsNameTheirClients(t *testing.T) {
 	} {
 		o.Observe(e)
 	}
-	found := o.Observe(event.Event{Body: event.Fact{Socket: &event.Socket{About: event.Question{Netns: 7}, Found: true, Local: server, State: "LISTEN", Queue: 2, Limit: 1}}})[1:]
+	found := o.Observe(event.Event{Body: event.Fact{Socket: &event.Socket{About: event.LookupKey{Netns: 7}, Found: true, Local: server, State: "LISTEN", Queue: 2, Limit: 1}}})[1:]
 	if len(found) != 2 || found[0].Packet.Src.String() != "10.0.0.2" || found[0].Body.(event.Sock).Count != 1 ||
 		found[1].Packet.Src.String() != "10.0.0.3" || found[1].Body.(event.Sock).Count != 2 || found[1].Journey != 1002 {
 		t.Errorf("%+v", found)

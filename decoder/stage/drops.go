@@ -23,7 +23,7 @@ type Drops struct {
 	answers  bounded.Map[sentFlow, answered]
 	rejects  bounded.Map[sentFlow, time.Time] // that rules made
 	judged   bounded.Map[uint64, bool]        // control groups, by id, that have programs for what their sockets receive
-	blames   bounded.Map[event.Question, event.Blame]
+	blames   bounded.Map[event.LookupKey, event.DropRules]
 	tunnels  map[deviceKey]bool // devices of tunnels between nodes
 	verdicts bool               // every drop by netfilter is followed by the hook's verdict
 	waiting  []event.Event      // drops, for their verdict
@@ -86,8 +86,8 @@ func (x *Drops) Observe(e event.Event) []event.Event {
 // learn takes in what is known of the node.
 func (x *Drops) learn(f event.Fact) {
 	switch {
-	case f.Blame != nil:
-		x.blames.Put(f.Blame.About, *f.Blame)
+	case f.DropRules != nil:
+		x.blames.Put(f.DropRules.About, *f.DropRules)
 	case f.Program != nil && f.Program.At == event.AtCgroupIngress:
 		x.judged.Put(f.Program.Cgroup, true)
 	case f.Node != nil:
@@ -151,7 +151,7 @@ func (x *Drops) hop(e event.Event) {
 	if p == nil {
 		return
 	}
-	if about := p.About(); about != nil && !p.IsICMP(packet.ICMPRedirect, 0) { // a redirected packet was passed on
+	if about := p.Quoted(); about != nil && !p.IsICMP(packet.ICMPRedirect, 0) { // a redirected packet was passed on
 		a := event.Answer{Name: p.ICMPName(), From: p.Src}
 		a.MTU, _ = p.TooBig()
 		x.answers.Put(sentFlow{about.Proto, about.Flow()}, answered{a, e.Time})
@@ -178,9 +178,9 @@ func (x *Drops) complete(e event.Event, d event.Drop) event.Drop {
 	}
 	rejected, ok := x.rejects.Get(sentFlow{e.Packet.Proto, e.Packet.Flow()})
 	d.Rejected = ok && e.Time.Sub(rejected) <= answerAge
-	blame, _ := x.blames.Get(event.Ask(e))
-	if b := blame.At(d.Hook); len(b.Suspects) > 0 && b.Confidence != event.Possible {
-		d.Netfilter = &b.Suspects[0].RuleFact
+	blame, _ := x.blames.Get(event.KeyOf(e))
+	if b := blame.At(d.Hook); len(b.Candidates) > 0 && b.Confidence != event.Possible {
+		d.Netfilter = &b.Candidates[0].RuleFact
 	} else if d.Hook != "" {
 		d.Netfilter = &event.RuleFact{Family: e.Packet.Family, Hook: d.Hook, Verdict: d.Verdict}
 	}

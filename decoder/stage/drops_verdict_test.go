@@ -59,25 +59,25 @@ func TestARuleThatRejectsNeedsNoAnswerToBeSeen(t *testing.T) {
 }
 
 func TestAKnownHookLeavesFewerSuspects(t *testing.T) {
-	at := func(hook, fit string) event.Suspect {
-		return event.Suspect{RuleFact: event.RuleFact{Hook: hook}, Fit: fit}
+	at := func(hook, fit string) event.Candidate {
+		return event.Candidate{RuleFact: event.RuleFact{Hook: hook}, Fit: fit}
 	}
 	for _, c := range []struct {
 		name     string
 		hook     string
-		suspects []event.Suspect
+		suspects []event.Candidate
 		left     int
 		sure     event.Confidence
 	}{
-		{"nobody said which", "", []event.Suspect{at("input", "yes"), at("prerouting", "yes")}, 2, event.Possible},
-		{"one rule is left", "input", []event.Suspect{at("input", "yes"), at("prerouting", "yes")}, 1, event.Likely},
-		{"one that may not fit", "input", []event.Suspect{at("input", "maybe"), at("prerouting", "yes")}, 1, event.Possible},
-		{"two are left", "input", []event.Suspect{at("input", "yes"), at("input", "yes"), at("prerouting", "yes")}, 2, event.Possible},
-		{"none is left", "postrouting", []event.Suspect{at("input", "yes")}, 0, event.Possible},
+		{"nobody said which", "", []event.Candidate{at("input", "yes"), at("prerouting", "yes")}, 2, event.Possible},
+		{"one rule is left", "input", []event.Candidate{at("input", "yes"), at("prerouting", "yes")}, 1, event.Likely},
+		{"one that may not fit", "input", []event.Candidate{at("input", "maybe"), at("prerouting", "yes")}, 1, event.Possible},
+		{"two are left", "input", []event.Candidate{at("input", "yes"), at("input", "yes"), at("prerouting", "yes")}, 2, event.Possible},
+		{"none is left", "postrouting", []event.Candidate{at("input", "yes")}, 0, event.Possible},
 	} {
-		b := event.Blame{Hooks: []string{"prerouting", "input"}, Suspects: c.suspects, Confidence: event.Possible}.At(c.hook)
-		if len(b.Suspects) != c.left || b.Confidence != c.sure {
-			t.Errorf("%s: %d suspects, %s, want %d, %s", c.name, len(b.Suspects), b.Confidence, c.left, c.sure)
+		b := event.DropRules{Hooks: []string{"prerouting", "input"}, Candidates: c.suspects, Confidence: event.Possible}.At(c.hook)
+		if len(b.Candidates) != c.left || b.Confidence != c.sure {
+			t.Errorf("%s: %d suspects, %s, want %d, %s", c.name, len(b.Candidates), b.Confidence, c.left, c.sure)
 		}
 	}
 }

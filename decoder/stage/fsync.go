@@ -138,7 +138,7 @@ func (s *Fsync) Summarize(sum *event.Summary) {
 		report.InFlight = append(report.InFlight, stuck)
 	}
 	sum.Fsync = report
-	books := s.counts.Books
+	books := s.counts.Counts
 	sum.Shown = report.Counted() + uint64(len(s.counts.InFlight)) - min(books.Lost.Ring, report.Counted())
 	sum.Filtered = books.Filtered
 }

@@ -126,7 +126,7 @@ func TestFsyncSummaryBalancesTheBooks(t *testing.T) {
 	sum := afterwards(false, event.FsyncCounts{
 		Histograms: map[event.FsyncClass]fio.Histogram{event.FsyncWAL: counted(300, 0), event.FsyncDB: counted(20, 3)},
 		InFlight:   []event.FsyncInFlight{{Begun: 2 * time.Second, Age: time.Second, PID: 5, Cgroup: 9, Op: "fsync", Path: "/x"}},
-		Books:      event.Counts{Seen: 831, Filtered: 500, Lost: event.Losses{Ring: 2, Map: 10}},
+		Counts:     event.Counts{Seen: 831, Filtered: 500, Lost: event.Losses{Ring: 2, Map: 10}},
 	})
 	if sum.Shown != 300+20+1-2 || sum.Filtered != 500 {
 		t.Errorf("shown %d, filtered %d", sum.Shown, sum.Filtered)

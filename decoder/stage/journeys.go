@@ -15,23 +15,23 @@ import (
 // of the packet that is carried.
 type Journeys struct {
 	seed           maphash.Seed
-	latest, before map[uint64]*trip // those of the span at hand, and of the one before it
-	turned         time.Time        // when that began
+	latest, before map[uint64]*tracked // those of the span at hand, and of the one before it
+	turned         time.Time           // when that began
 	next           uint64
 	watched        bool // packets were watched on their way: to make hops of whole ones would count them twice
 	only           event.Single
 }
 
-// trip is one packet's way.
-type trip struct {
+// tracked is one packet's way.
+type tracked struct {
 	id     uint64
 	last   time.Time
-	places []visit
-	few    [2]visit // most are seen at no more
+	places []hop
+	few    [2]hop // most are seen at no more
 }
 
-// visit is where a packet was seen; and how it was, and when, at last.
-type visit struct {
+// hop is where a packet was seen; and how it was, and when, at last.
+type hop struct {
 	place
 	ttl  uint8
 	last time.Time
@@ -55,7 +55,7 @@ const (
 
 // NewJourneys returns the stage.
 func NewJourneys() *Journeys {
-	return &Journeys{seed: maphash.MakeSeed(), latest: map[uint64]*trip{}, before: map[uint64]*trip{}}
+	return &Journeys{seed: maphash.MakeSeed(), latest: map[uint64]*tracked{}, before: map[uint64]*tracked{}}
 }
 
 // Observe implements Stage.
@@ -80,12 +80,12 @@ func (j *Journeys) Observe(e event.Event) []event.Event {
 // journey is the number of the packet's way. One that comes by the same place again is another packet, but for a copy:
 // one that went round has another TTL.
 func (j *Journeys) journey(e event.Event) uint64 {
-	at := visit{place{e.Netns, e.Ifindex, e.Direction}, e.Packet.TTL, e.Time}
-	key := j.print(e.Packet.Innermost())
+	at := hop{place{e.Netns, e.Ifindex, e.Direction}, e.Packet.TTL, e.Time}
+	key := j.fingerprint(e.Packet.Innermost())
 	t, ok := j.latest[key]
 	if !ok {
 		if len(j.latest) >= maxTrips {
-			j.turn(e.Time)
+			j.rotate(e.Time)
 		}
 		if t = j.before[key]; t != nil {
 			j.latest[key] = t
@@ -93,7 +93,7 @@ func (j *Journeys) journey(e event.Event) uint64 {
 	}
 	if t == nil || e.Time.Sub(t.last) > longestTrip || !t.comesBy(at) {
 		j.next++
-		t = &trip{id: j.next}
+		t = &tracked{id: j.next}
 		t.places = append(t.few[:0], at)
 		j.latest[key] = t
 	}
@@ -102,8 +102,8 @@ func (j *Journeys) journey(e event.Event) uint64 {
 }
 
 // comesBy takes in where the packet is. It returns false if it is another that is the same.
-func (t *trip) comesBy(at visit) bool {
-	i := slices.IndexFunc(t.places, func(v visit) bool { return v.place == at.place })
+func (t *tracked) comesBy(at hop) bool {
+	i := slices.IndexFunc(t.places, func(v hop) bool { return v.place == at.place })
 	if i < 0 {
 		t.places = append(t.places, at)
 		return true
@@ -116,8 +116,8 @@ func (t *trip) comesBy(at visit) bool {
 	return true
 }
 
-// print is what routers leave as it is: all but TTL and checksum.
-func (j *Journeys) print(p *packet.Packet) uint64 {
+// fingerprint is what routers leave as it is: all but TTL and checksum.
+func (j *Journeys) fingerprint(p *packet.Packet) uint64 {
 	const enough = 64
 	var h maphash.Hash
 	h.SetSeed(j.seed)
@@ -138,13 +138,13 @@ func (j *Journeys) print(p *packet.Packet) uint64 {
 // Flush implements Stage: it forgets ways that have come to their end.
 func (j *Journeys) Flush(now time.Time, _ bool) []event.Event {
 	if now.Sub(j.turned) >= longestTrip {
-		j.turn(now)
+		j.rotate(now)
 	}
 	return nil
 }
 
-// turn begins a new span; what was last seen before the one that ends is forgotten.
-func (j *Journeys) turn(now time.Time) {
+// rotate begins a new span; what was last seen before the one that ends is forgotten.
+func (j *Journeys) rotate(now time.Time) {
 	j.before, j.latest, j.turned = j.latest, j.before, now
 	clear(j.latest)
 }

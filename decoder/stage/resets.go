@@ -30,7 +30,7 @@ type Resets struct {
 	clients map[packet.Connection]initiator
 	rejects map[packet.Connection][]event.Event // drops by netfilter, the latest of each flow
 	refused refusals
-	putOff  event.PutOffs // about the rule that rejected
+	putOff  event.DeferredLookups // about the rule that rejected
 	pruned  time.Time
 	silent  bool // the kernel says nothing of a reset that no full socket sends (before 6.10)
 	only    event.Single
@@ -63,7 +63,7 @@ func NewResets() *Resets {
 		clients: map[packet.Connection]initiator{},
 		rejects: map[packet.Connection][]event.Event{},
 		refused: newRefusals(),
-		putOff:  event.PutOffs{},
+		putOff:  event.DeferredLookups{},
 	}
 }
 
@@ -236,7 +236,7 @@ func (r *Resets) Flush(now time.Time, final bool) []event.Event {
 
 // awaits is whether it is still to be said which rule dropped a packet, nil for none.
 func (r *Resets) awaits(drop *event.Event, now time.Time) bool {
-	return drop != nil && r.putOff.Awaits(*drop, now.Sub(drop.Time))
+	return drop != nil && r.putOff.Pending(*drop, now.Sub(drop.Time))
 }
 
 // prune forgets what was not used for long, and everything if there is too much of it.

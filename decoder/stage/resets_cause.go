@@ -178,7 +178,7 @@ func closeCause(s event.Sock) event.ResetCause {
 	case s.Reason == "" && s.Unread > 0: // no reasons before 6.10
 		return event.ResetUnread
 	}
-	return event.ResetDropped
+	return event.ResetDisconnected
 }
 
 // answerCause says why a packet was answered by a reset.
@@ -189,13 +189,13 @@ func answerCause(s event.Sock) (event.ResetSender, event.ResetCause) {
 	case s.State == "" && packet.IsSYN(s.Trigger):
 		return event.SenderKernel, event.ResetRefused
 	case s.Reason == "TCP_ABORT_ON_DATA":
-		return event.SenderApp, event.ResetEarly
+		return event.SenderApp, event.ResetDataAfterExit
 	case s.State == "SYN_SENT" && s.Trigger.HasFlag('.') && !s.Trigger.HasFlag('S'):
 		return event.SenderKernel, event.ResetOlder
 	case slices.Contains([]string{"", "LISTEN", "TIME_WAIT", "SYN_SENT", "SYN_RECV", "NEW_SYN_RECV"}, s.State):
 		return event.SenderKernel, event.ResetStale
 	case slices.Contains([]string{"FIN_WAIT1", "FIN_WAIT2", "CLOSING", "LAST_ACK", "CLOSE"}, s.State):
-		return event.SenderApp, event.ResetEarly
+		return event.SenderApp, event.ResetDataAfterExit
 	}
 	return event.SenderKernel, event.ResetInvalid
 }

@@ -29,7 +29,7 @@ func newRefusals() refusals { return refusals{map[sentFlow]*refusal{}, map[sentF
 
 // hop takes in an ICMP error at a device. Those about the size or the age of a packet are no refusals.
 func (r refusals) hop(e event.Event) {
-	about := e.Packet.About()
+	about := e.Packet.Quoted()
 	if about == nil || !e.Packet.IsICMP(packet.ICMPUnreachable, packet.ICMPv6Unreachable) {
 		return
 	}
@@ -90,7 +90,7 @@ func (r refusals) prune(now time.Time) {
 // conclude says who refused the packet, and why.
 func (x *refusal) conclude() event.Event {
 	e := x.event
-	b := event.Reset{Reason: x.answer.Name, Connection: x.flow.Reverse(), Answer: &x.answer, Refused: e.Packet.About(), Place: event.Place(e)}
+	b := event.Reset{Reason: x.answer.Name, Connection: x.flow.Reverse(), Answer: &x.answer, Refused: e.Packet.Quoted(), Place: event.Place(e)}
 	switch {
 	case x.drop != nil:
 		d := x.drop.Body.(event.Drop)

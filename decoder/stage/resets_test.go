@@ -133,7 +133,7 @@ func resetsThatSocketsExplain() []resetCase {
 		{"data after close, of which the kernel also says that a reset was received", func(s *seq) []event.Event {
 			own := s.at(serverNetns, packet.OfFlow("tcp", eventtest.Flow(resetClient, resetServer), "R"), event.Sock{Op: event.SockResetReceived, State: "FIN_WAIT2", Count: 1})
 			return []event.Event{own, s.sent(event.Sock{Reason: "TCP_ABORT_ON_DATA", State: "CLOSE"}, "P."), s.received(event.Sock{State: "CLOSE_WAIT"}, resetServer)}
-		}, event.SenderApp, event.ResetEarly, "CLOSE_WAIT"},
+		}, event.SenderApp, event.ResetDataAfterExit, "CLOSE_WAIT"},
 		{"destroyed from outside", func(s *seq) []event.Event {
 			sent := s.sent(event.Sock{Reason: "TCP_STATE", State: "ESTABLISHED"}, "")
 			return []event.Event{sent, s.at(serverNetns, sent.Packet, event.Sock{Op: event.SockError, Error: "ECONNABORTED", Count: 1})}

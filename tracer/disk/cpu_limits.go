@@ -11,7 +11,7 @@ import (
 	"ktrace/tracer/procfs"
 )
 
-// CPULimits is the decoder.Witness that looks, when a sync was slow because its task had no CPU, how much of them the
+// CPULimits is the decoder.Enricher that looks, when a sync was slow because its task had no CPU, how much of them the
 // control groups of its process let it have: cpu.cfs_quota_us and cpu.shares of version 1, cpu.max and cpu.weight of
 // version 2 (kernel 4.15).
 type CPULimits struct {
@@ -27,10 +27,10 @@ func NewCPULimits(node *procfs.FS, slow time.Duration) *CPULimits {
 
 const maxCPUAsked = 1024
 
-// About implements decoder.Witness.
-func (w *CPULimits) About(e event.Event) []event.Fact {
+// Enrich implements decoder.Enricher.
+func (w *CPULimits) Enrich(e event.Event) []event.Fact {
 	f, ok := e.Body.(event.Fsync)
-	if !ok || f.Latency < w.slow || f.Stages.Longest() != event.InRunQueue || w.limits[e.PID] != nil {
+	if !ok || f.Latency < w.slow || f.Stages.Longest() != event.StageRunQueue || w.limits[e.PID] != nil {
 		return nil
 	}
 	if len(w.limits) >= maxCPUAsked {

@@ -46,10 +46,10 @@ func TestCPULimitsAreFoundInBothVersionsOfControlGroups(t *testing.T) {
 				put("sys/fs/cgroup/"+name, text)
 			}
 			w := NewCPULimits(procfs.At(root), time.Millisecond)
-			for _, stage := range []event.FsyncTime{event.OnDevice, event.InRunQueue} { // only the latter is asked about
+			for _, stage := range []event.FsyncTime{event.StageDevice, event.StageRunQueue} { // only the latter is asked about
 				f := event.Fsync{Latency: time.Second, Stages: event.FsyncTimes{stage: time.Second}}
-				facts := w.About(event.Event{Header: event.Header{PID: 7}, Body: f})
-				if (len(facts) == 1) != (stage == event.InRunQueue) {
+				facts := w.Enrich(event.Event{Header: event.Header{PID: 7}, Body: f})
+				if (len(facts) == 1) != (stage == event.StageRunQueue) {
 					t.Errorf("%d facts about a sync that waited for %s", len(facts), stage)
 				}
 			}

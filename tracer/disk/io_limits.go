@@ -13,7 +13,7 @@ import (
 	"ktrace/tracer/procfs"
 )
 
-// IOLimits is the decoder.Witness that looks, when a sync was slow, whether a control group of its process limits what
+// IOLimits is the decoder.Enricher that looks, when a sync was slow, whether a control group of its process limits what
 // it may write to the disk: blkio.throttle of version 1, io.max of version 2 (kernel 4.5).
 type IOLimits struct {
 	node   *procfs.FS
@@ -44,8 +44,8 @@ func NewIOLimits(node *procfs.FS, slow time.Duration) *IOLimits {
 	return &IOLimits{node: node, slow: slow, asked: map[ioQuestion]time.Time{}, limits: map[ioQuestion]*ioLimit{}}
 }
 
-// About implements decoder.Witness.
-func (w *IOLimits) About(e event.Event) []event.Fact {
+// Enrich implements decoder.Enricher.
+func (w *IOLimits) Enrich(e event.Event) []event.Fact {
 	f, ok := e.Body.(event.Fsync)
 	q := ioQuestion{e.PID, f.Device}
 	if !ok || f.Latency < w.slow || w.limits[q] != nil || time.Since(w.asked[q]) < ioAskEvery {

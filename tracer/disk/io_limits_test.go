@@ -43,7 +43,7 @@ func TestIOLimitsAreFoundInBothVersionsOfControlGroups(t *testing.T) {
 				put("sys/fs/cgroup/"+name, text)
 			}
 			w := NewIOLimits(procfs.At(root), time.Millisecond)
-			w.About(event.Event{Header: event.Header{PID: 7}, Body: event.Fsync{Device: "8:1", Latency: time.Second}})
+			w.Enrich(event.Event{Header: event.Header{PID: 7}, Body: event.Fsync{Device: "8:1", Latency: time.Second}})
 			for name, text := range c.more {
 				put("sys/fs/cgroup/"+name, text)
 			}

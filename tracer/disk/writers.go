@@ -14,7 +14,7 @@ import (
 	"ktrace/tracer/procfs"
 )
 
-// Writers is the decoder.Witness that looks, while syncs are slow, who writes to their disk, and how much: what each
+// Writers is the decoder.Enricher that looks, while syncs are slow, who writes to their disk, and how much: what each
 // process has written, or left in memory to be written, by /proc/PID/io (CONFIG_TASK_IO_ACCOUNTING), and what the disk
 // took, and how long for, by /proc/diskstats; and for how long tasks had no CPU meanwhile. A process that begins and ends
 // between two looks is not seen.
@@ -59,8 +59,8 @@ func NewWriters(node *procfs.FS, slow time.Duration, cgroup func(pid uint32) uin
 	return &Writers{node: node, slow: slow, cgroup: cgroup, shared: map[string]*sharedDisk{}}
 }
 
-// About implements decoder.Witness.
-func (w *Writers) About(e event.Event) []event.Fact {
+// Enrich implements decoder.Enricher.
+func (w *Writers) Enrich(e event.Event) []event.Fact {
 	f, ok := e.Body.(event.Fsync)
 	if !ok || f.Latency < w.slow {
 		return nil

@@ -51,7 +51,7 @@ func TestWritersAreWhoWritesToTheDisk(t *testing.T) {
 	if facts := w.Poll(); len(facts) > 0 {
 		t.Errorf("reported %+v before anything was slow", facts)
 	}
-	w.About(event.Event{Header: event.Header{PID: 7}, Body: event.Fsync{Device: "8:1", Latency: 2 * time.Millisecond}})
+	w.Enrich(event.Event{Header: event.Header{PID: 7}, Body: event.Fsync{Device: "8:1", Latency: 2 * time.Millisecond}})
 	wrote(2, map[int]int{7: 2 << 20, 8: 1<<30 + 40<<20, 9: 50 << 20, 10: 50 << 20, 11: 3 << 20})
 	facts := w.Poll()
 	if len(facts) != 1 || facts[0].DiskUse == nil {

@@ -198,7 +198,7 @@ func (f *Watcher) counts(m tracer.Maps) (event.FsyncCounts, error) {
 	if err := f.readHistograms(m, &c); err != nil {
 		return c, err
 	}
-	c.Books, err = tracer.KindCounts(m(tracer.FsyncProbe, tracer.CountsMap), uint32(bpf.FsyncKindKIND_FSYNC))
+	c.Counts, err = tracer.KindCounts(m(tracer.FsyncProbe, tracer.CountsMap), uint32(bpf.FsyncKindKIND_FSYNC))
 	return c, err
 }
 

@@ -7,7 +7,7 @@ import (
 	"ktrace/decoder/event"
 )
 
-// Symbols is the decoder.Witness that names the kernel's functions which drops refer to. It asks the kernel for each or,
+// Symbols is the decoder.Enricher that names the kernel's functions which drops refer to. It asks the kernel for each or,
 // where that cannot be asked (before Linux 5.13, or without its types), reads /proc/kallsyms.
 type Symbols struct {
 	printer *printer // nil: not tried
@@ -19,8 +19,8 @@ type Symbols struct {
 // NewSymbols returns the witness.
 func NewSymbols() *Symbols { return &Symbols{named: map[uint64]bool{}} }
 
-// About implements decoder.Witness.
-func (s *Symbols) About(e event.Event) []event.Fact {
+// Enrich implements decoder.Enricher.
+func (s *Symbols) Enrich(e event.Event) []event.Fact {
 	drop, ok := e.Body.(event.Drop)
 	if !ok || s.named[drop.Address] {
 		return nil

@@ -27,14 +27,14 @@ func inFunction(t *testing.T) (address uint64, name string) {
 func TestAFunctionIsReportedOnce(t *testing.T) {
 	address, name := inFunction(t)
 	s := NewSymbols()
-	facts := s.About(event.Event{Body: event.Drop{Address: address}})
+	facts := s.Enrich(event.Event{Body: event.Drop{Address: address}})
 	if len(facts) != 1 || facts[0].Symbol.Name != name || facts[0].Symbol.Address != address {
 		t.Errorf("reported %v, want %s", facts, name)
 	}
-	if again := s.About(event.Event{Body: event.Drop{Address: address}}); again != nil {
+	if again := s.Enrich(event.Event{Body: event.Drop{Address: address}}); again != nil {
 		t.Errorf("reported again: %v", again)
 	}
-	if none := s.About(event.Event{Body: event.Drop{Address: 8}}); none != nil {
+	if none := s.Enrich(event.Event{Body: event.Drop{Address: 8}}); none != nil {
 		t.Errorf("reported %v of an address outside of functions", none)
 	}
 	if err := s.Close(); err != nil {

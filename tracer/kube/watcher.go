@@ -24,7 +24,7 @@ type Options struct {
 	Say        func(string) // shows the user a line on stderr
 }
 
-// Watcher keeps the pods of this node and emits what changes. It is a decoder.Witness, and not safe for concurrent use.
+// Watcher keeps the pods of this node and emits what changes. It is a decoder.Enricher, and not safe for concurrent use.
 type Watcher struct {
 	Hierarchy
 	opts     Options
@@ -114,8 +114,8 @@ func (w *Watcher) ask() {
 	w.stop = func() { cancel(); running.Wait() }
 }
 
-// About implements decoder.Witness.
-func (w *Watcher) About(e event.Event) []event.Fact {
+// Enrich implements decoder.Enricher.
+func (w *Watcher) Enrich(e event.Event) []event.Fact {
 	w.drain()
 	w.releaseEnded(releaseEvery)
 	if c, ok := e.Body.(event.Cgroup); ok {

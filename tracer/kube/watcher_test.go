@@ -70,7 +70,7 @@ func watchWith(t *testing.T, o kube.Options) *node {
 			t.Error(err)
 		}
 	})
-	n.stream = &decoder.Stream{Frames: n.tracer, Witnesses: []decoder.Witness{w}}
+	n.stream = &decoder.Stream{Frames: n.tracer, Enrichers: []decoder.Enricher{w}}
 	return n
 }
 

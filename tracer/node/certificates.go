@@ -21,7 +21,7 @@ import (
 
 // Certificates asks servers for their certificates, where a client ended a handshake and they were encrypted: by a
 // handshake of its own, from the same network namespace, for the same name, as people do with openssl s_client. Nothing
-// is sent after it. It is a decoder.Witness, and not safe for concurrent use.
+// is sent after it. It is a decoder.Enricher, and not safe for concurrent use.
 type Certificates struct {
 	o       *Reader
 	tracker *trace.Tracker
@@ -48,8 +48,8 @@ func NewCertificates(o *Reader) *Certificates {
 	return &Certificates{o: o, tracker: trace.NewTracker(), asked: map[inquired]time.Time{}, answers: make(chan event.Certificates, maxAsking)}
 }
 
-// About implements decoder.Witness.
-func (w *Certificates) About(e event.Event) []event.Fact {
+// Enrich implements decoder.Enricher.
+func (w *Certificates) Enrich(e event.Event) []event.Fact {
 	facts := w.answered()
 	ended, _ := w.tracker.Observe(e)
 	w.tracker.Flush(e.Time)

@@ -8,11 +8,11 @@ import (
 	"ktrace/tracer/netns"
 )
 
-// DeviceNames is the decoder.Witness that names the devices which events refer to, of whatever namespace.
+// DeviceNames is the decoder.Enricher that names the devices which events refer to, of whatever namespace.
 type DeviceNames struct {
 	finder *netns.Finder
-	known  map[event.Question]bool // of a question only namespace and device
-	missed map[event.Question]time.Time
+	known  map[event.LookupKey]bool // of a question only namespace and device
+	missed map[event.LookupKey]time.Time
 }
 
 // missedAgain is how soon a device that was not found is looked for again, by the events' clock.
@@ -23,12 +23,12 @@ const maxDevices = bounded.MapSize / 4
 
 // NewDeviceNames returns one of the namespaces that a Finder finds.
 func NewDeviceNames(spaces *netns.Finder) *DeviceNames {
-	return &DeviceNames{finder: spaces, known: map[event.Question]bool{}, missed: map[event.Question]time.Time{}}
+	return &DeviceNames{finder: spaces, known: map[event.LookupKey]bool{}, missed: map[event.LookupKey]time.Time{}}
 }
 
-// About implements decoder.Witness. With the first event of a namespace it returns all its devices.
-func (d *DeviceNames) About(e event.Event) []event.Fact {
-	q := event.Question{Netns: e.Netns, Ifindex: e.Ifindex}
+// Enrich implements decoder.Enricher. With the first event of a namespace it returns all its devices.
+func (d *DeviceNames) Enrich(e event.Event) []event.Fact {
+	q := event.LookupKey{Netns: e.Netns, Ifindex: e.Ifindex}
 	if e.Netns == 0 || e.Ifindex == 0 || d.known[q] || e.Time.Sub(d.missed[q]) < missedAgain {
 		return nil
 	}
@@ -48,7 +48,7 @@ func (d *DeviceNames) About(e event.Event) []event.Fact {
 	}
 	var facts []event.Fact
 	for _, device := range devices {
-		q := event.Question{Netns: device.Netns, Ifindex: device.Ifindex}
+		q := event.LookupKey{Netns: device.Netns, Ifindex: device.Ifindex}
 		if !d.known[q] {
 			d.known[q] = true
 			facts = append(facts, event.Fact{Device: &device})

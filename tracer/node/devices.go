@@ -54,7 +54,7 @@ func (w *Enricher) atFarEnd(e event.Event, arrives bool) []event.Fact {
 			in = d.PeerIndex
 			facts = append(facts, w.reader.Devices(d.PeerNetns)...)
 		}
-		return append(facts, w.reader.Routes(event.Ask(e).At(d.PeerNetns, d.PeerIndex), in)...)
+		return append(facts, w.reader.Routes(event.KeyOf(e).At(d.PeerNetns, d.PeerIndex), in)...)
 	}
 	return facts
 }

@@ -42,7 +42,7 @@ func (s *netnsState) readRules() {
 // rule's counter rises by less than its drops, and its confidence is lower.
 func (s *netnsState) readBase() {
 	s.readRules()
-	s.base, s.based, s.drops = s.rules.Counts(), s.read, map[event.Question]uint64{}
+	s.base, s.based, s.drops = s.rules.Counts(), s.read, map[event.LookupKey]uint64{}
 }
 
 // complete repeats ask until it wants no more sets, or those left cannot be read.
@@ -74,7 +74,7 @@ func (o *Reader) Baseline(inode uint32) []event.Fact {
 }
 
 func unread(inode uint32, what string, err error) []event.Fact {
-	return []event.Fact{{Unread: &event.Unread{Netns: inode, What: what, Why: err.Error()}}}
+	return []event.Fact{{LookupFailed: &event.LookupFailed{Netns: inode, What: what, Why: err.Error()}}}
 }
 
 // Services reads the services that kube-proxy wrote rules for.
@@ -129,7 +129,7 @@ func (o *Reader) Dropped(e event.Event) {
 		return
 	}
 	s.last = time.Now()
-	if q := event.Ask(e); s.covers(e) && (s.drops[q] > 0 || len(s.drops) < maxDrops) {
+	if q := event.KeyOf(e); s.covers(e) && (s.drops[q] > 0 || len(s.drops) < maxDrops) {
 		s.drops[q]++
 	}
 }
@@ -152,14 +152,14 @@ func (o *Reader) DropRules(e event.Event) []event.Fact {
 	if err != nil {
 		return unread(e.Netns, "rules", err)
 	}
-	c := ruleset.Case{About: event.Ask(e), Packet: p}
+	c := ruleset.Case{About: event.KeyOf(e), Packet: p}
 	if s.covers(e) {
 		c.Before, c.Drops = s.base, s.drops[c.About]
 	}
 	if err := s.Do(func() error { return place(&c, e.Ifindex) }); err != nil {
 		return unread(e.Netns, "route", err)
 	}
-	var b event.Blame
+	var b event.DropRules
 	err = s.complete(func() (wanted []*ruleset.Set) {
 		if d, ok := e.Body.(event.Drop); ok && d.Conntrack == nil && s.rules.Untracks(c) {
 			c.Packet.State = ruleset.StateUntracked
@@ -170,7 +170,7 @@ func (o *Reader) DropRules(e event.Event) []event.Fact {
 	if err != nil {
 		return unread(e.Netns, "rules", err)
 	}
-	return []event.Fact{{Blame: &b}}
+	return []event.Fact{{DropRules: &b}}
 }
 
 // place finds out at which hooks the packet may have been, and its devices, by asking which of its addresses are of

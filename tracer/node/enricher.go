@@ -16,7 +16,7 @@ import (
 
 // Enricher looks up on the node what explains an event, and emits it as facts before the event. A lookup that would take
 // more than its share of time is deferred: its facts follow with a later event or tick, usually within half a second. It
-// is a decoder.Witness, comes after the one that names kernel symbols, and is not safe for concurrent use.
+// is a decoder.Enricher, comes after the one that names kernel symbols, and is not safe for concurrent use.
 type Enricher struct {
 	reader   *Reader
 	rows     []row
@@ -51,7 +51,7 @@ type ownKey struct {
 
 type asked struct {
 	fact  wanted
-	about event.Question
+	about event.LookupKey
 }
 
 // deferred is a lookup that was put off.
@@ -147,8 +147,8 @@ func (w *Enricher) newServices(inode uint32) []event.Fact {
 	return facts
 }
 
-// About implements decoder.Witness.
-func (w *Enricher) About(e event.Event) []event.Fact {
+// Enrich implements decoder.Enricher.
+func (w *Enricher) Enrich(e event.Event) []event.Fact {
 	if e.Body.Kind() != event.KindHop { // hops are the most, and have no kernel symbols
 		e = w.names.Observe(e)[0]
 	}
@@ -211,7 +211,7 @@ func (w *Enricher) askAll(wants []wanted, e event.Event) []event.Fact {
 	var facts []event.Fact
 	var did bool
 	for _, fact := range wants {
-		k := asked{fact: fact, about: event.Ask(e)}
+		k := asked{fact: fact, about: event.KeyOf(e)}
 		if last, ok := w.asked[k]; begin.Before(w.free) || (ok && begin.Sub(last) < againAfter) {
 			facts = append(facts, w.deferLookup(k, e)...)
 			continue
@@ -233,13 +233,13 @@ func (w *Enricher) ask(k asked, e event.Event) []event.Fact {
 	w.asked[k] = time.Now()
 	facts := k.fact.ask(w, e)
 	if owed && !w.owes(k.about) {
-		facts = append(facts, event.Fact{PutOff: &event.PutOff{About: k.about, Over: true}})
+		facts = append(facts, event.Fact{Deferred: &event.Deferred{About: k.about, Over: true}})
 	}
 	return facts
 }
 
 // owes reports whether a lookup about a packet was deferred that was never answered.
-func (w *Enricher) owes(about event.Question) bool {
+func (w *Enricher) owes(about event.LookupKey) bool {
 	for k, l := range w.pending {
 		if l.owed && k.about == about {
 			return true
@@ -269,7 +269,7 @@ func (w *Enricher) deferLookup(k asked, e event.Event) []event.Fact {
 	if !first {
 		return nil
 	}
-	return []event.Fact{{PutOff: &event.PutOff{About: k.about}}}
+	return []event.Fact{{Deferred: &event.Deferred{About: k.about}}}
 }
 
 // openQuestions are the deferred lookups: first those that rules wait for, and of these first which rule dropped.
@@ -385,7 +385,7 @@ const (
 )
 
 func (f wanted) ask(w *Enricher, e event.Event) []event.Fact {
-	about := event.Ask(e)
+	about := event.KeyOf(e)
 	switch f {
 	case dropRules:
 		return w.reader.DropRules(e)
@@ -508,7 +508,7 @@ func table() []row {
 		{event.KindHop, misdirected, false, []wanted{translation}},
 		{event.KindSock, sock(event.SockSynLost, event.SockBufferFull, event.SockSynackResent), false,
 			[]wanted{receiver, protocolCounters, settings}},
-		{event.KindSock, sock(event.SockResent), false, []wanted{settings}},
+		{event.KindSock, sock(event.SockRetransmit), false, []wanted{settings}},
 		{event.KindSock, sock(event.SockError), false, []wanted{routes, settings}},
 		{event.KindSock, sock(event.SockNoRoute), false, []wanted{routes, cameFrom}},
 		{event.KindSock, sock(event.SockResetSent), false, []wanted{trackedFlow}},

@@ -42,11 +42,11 @@ func watch(t *testing.T, spaces []*lab.NS, traffic func()) []event.Event {
 		t.Fatal(err)
 	}
 	defer tr.Close()
-	if err := tr.Tell(w.Begin(spaces[0].Inode())...); err != nil {
+	if err := tr.Emit(w.Begin(spaces[0].Inode())...); err != nil {
 		t.Fatal(err)
 	}
 	traffic()
-	stream := &decoder.Stream{Frames: tr, Witnesses: []decoder.Witness{kallsyms.NewSymbols(), w}}
+	stream := &decoder.Stream{Frames: tr, Enrichers: []decoder.Enricher{kallsyms.NewSymbols(), w}}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second) // so that what was put off is asked
 	defer cancel()
 	var all []event.Event
@@ -149,17 +149,17 @@ func TestTheRuleThatDroppedIsNamed(t *testing.T) {
 					drops++
 				}
 			}
-			blames := facts(events, func(f event.Fact) *event.Blame { return f.Blame })
+			blames := facts(events, func(f event.Fact) *event.DropRules { return f.DropRules })
 			if len(blames) == 0 {
 				t.Fatalf("no rule was named for %d drops", drops)
 			}
 			b := blames[len(blames)-1]
-			if len(b.Suspects) == 0 || !strings.HasPrefix(b.Suspects[0].Text, f.text) || b.Suspects[0].Hook != f.hook || b.Suspects[0].Verdict != f.verdict ||
-				b.Suspects[0].Reject != f.reject {
-				t.Fatalf("got %s, want %s", event.Fact{Blame: &b}.Summary(), f.text)
+			if len(b.Candidates) == 0 || !strings.HasPrefix(b.Candidates[0].Text, f.text) || b.Candidates[0].Hook != f.hook || b.Candidates[0].Verdict != f.verdict ||
+				b.Candidates[0].Reject != f.reject {
+				t.Fatalf("got %s, want %s", event.Fact{DropRules: &b}.Summary(), f.text)
 			}
-			if b.Confidence != event.Certain || int(b.Drops) != drops || b.Suspects[0].Rose < b.Drops || !b.Compared {
-				t.Errorf("got %s, want certain, %d drops", event.Fact{Blame: &b}.Summary(), drops)
+			if b.Confidence != event.Certain || int(b.Drops) != drops || b.Candidates[0].Rose < b.Drops || !b.Compared {
+				t.Errorf("got %s, want certain, %d drops", event.Fact{DropRules: &b}.Summary(), drops)
 			}
 		})
 	}
@@ -205,7 +205,7 @@ func TestAHealthyNodeIsNotAskedAboutItsPackets(t *testing.T) {
 	send(t, pod.NS, lab.ServiceDNS+":53", 1, true)
 	events := watch(t, []*lab.NS{c.Node, pod.NS}, func() { send(t, pod.NS, lab.ServiceDNS+":53", 23, true) })
 	for _, e := range events {
-		if f, ok := e.Body.(event.Fact); ok && (f.Blame != nil || f.Route != nil || f.ServiceRules != nil) {
+		if f, ok := e.Body.(event.Fact); ok && (f.DropRules != nil || f.Route != nil || f.ServiceRules != nil) {
 			t.Errorf("emitted %s", f.Summary())
 		}
 	}
@@ -217,7 +217,7 @@ func BenchmarkAPacketThatNeedsNoExplanation(b *testing.B) {
 		Packet: &packet.Packet{Family: "ipv4", Proto: "udp", Src: netip.MustParseAddr("10.244.1.2"), Dst: netip.MustParseAddr("10.9.0.2"), Dport: 53}}
 	b.ReportAllocs()
 	for b.Loop() {
-		w.About(e)
+		w.Enrich(e)
 	}
 }
 
@@ -246,10 +246,10 @@ func TestWhatIsPutOffIsReportedAndSoIsItsEnd(t *testing.T) {
 	count := func(all []event.Fact) (begun, over int) {
 		for _, f := range all {
 			switch {
-			case f.PutOff == nil:
-			case f.PutOff.About != event.Ask(dropped):
-				t.Errorf("emitted %+v", f.PutOff)
-			case f.PutOff.Over:
+			case f.Deferred == nil:
+			case f.Deferred.About != event.KeyOf(dropped):
+				t.Errorf("emitted %+v", f.Deferred)
+			case f.Deferred.Over:
 				over++
 			default:
 				begun++
@@ -258,14 +258,14 @@ func TestWhatIsPutOffIsReportedAndSoIsItsEnd(t *testing.T) {
 		return begun, over
 	}
 	w.free = time.Now().Add(time.Hour) // its share of time is spent
-	if begun, over := count(w.About(dropped)); begun != 1 || over != 0 {
+	if begun, over := count(w.Enrich(dropped)); begun != 1 || over != 0 {
 		t.Errorf("%d facts that a lookup is deferred, %d that it is over, want one and none", begun, over)
 	}
-	if begun, over := count(w.About(dropped)); begun+over != 0 {
+	if begun, over := count(w.Enrich(dropped)); begun+over != 0 {
 		t.Errorf("again: %d, %d", begun, over)
 	}
 	w.pending[asked{fact: dropRules}] = deferred{since: time.Now().Add(-time.Hour)} // answered before, and no rule waits
-	if first := w.openQuestions()[0]; first != (asked{dropRules, event.Ask(dropped)}) {
+	if first := w.openQuestions()[0]; first != (asked{dropRules, event.KeyOf(dropped)}) {
 		t.Errorf("%+v is asked first, want which rule dropped it, for that is waited for", first)
 	}
 	delete(w.pending, asked{fact: dropRules})
@@ -275,7 +275,7 @@ func TestWhatIsPutOffIsReportedAndSoIsItsEnd(t *testing.T) {
 		}
 	}
 	w.free = time.Time{}
-	if begun, over := count(w.About(dropped)); begun+over != 0 {
+	if begun, over := count(w.Enrich(dropped)); begun+over != 0 {
 		t.Errorf("%d and %d of what was looked up before", begun, over)
 	}
 }

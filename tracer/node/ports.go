@@ -23,7 +23,7 @@ func (o *Reader) SourcePorts(e event.Event) []event.Fact {
 	if err != nil {
 		return unread(e.Netns, "rules", err)
 	}
-	use := event.PortUse{About: event.Ask(e), Server: c.Reply.Src, Source: c.Reply.Dst.Addr()}
+	use := event.PortUse{About: event.KeyOf(e), Server: c.Reply.Src, Source: c.Reply.Dst.Addr()}
 	rule, err := s.sourceRule(e, c)
 	if err != nil {
 		return unread(e.Netns, "rules", err)

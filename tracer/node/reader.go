@@ -29,7 +29,7 @@ type netnsState struct {
 
 	base  ruleset.Counts // what the rules had counted
 	based time.Duration  // at this time since boot
-	drops map[event.Question]uint64
+	drops map[event.LookupKey]uint64
 	last  time.Time // that netfilter dropped
 
 	troubled time.Time // when an event here was last explained
@@ -97,7 +97,7 @@ func (o *Reader) in(inode uint32, what string, ask func(*netnsState) ([]event.Fa
 		}
 	}
 	if err != nil {
-		facts = append(facts, event.Fact{Unread: &event.Unread{Netns: inode, What: what, Why: err.Error()}})
+		facts = append(facts, event.Fact{LookupFailed: &event.LookupFailed{Netns: inode, What: what, Why: err.Error()}})
 	}
 	return facts
 }
@@ -115,7 +115,7 @@ func (o *Reader) Sysctls(inode, ifindex uint32) []event.Fact {
 
 // Routes looks up the route to the packet's destination and back to its source. in is the ingress device; 0 if the packet
 // was sent from this namespace.
-func (o *Reader) Routes(about event.Question, in uint32) []event.Fact {
+func (o *Reader) Routes(about event.LookupKey, in uint32) []event.Fact {
 	return o.in(about.Netns, "route", func(*netnsState) ([]event.Fact, error) {
 		src, dst := about.Src.Addr().Unmap(), about.Dst.Addr().Unmap()
 		forth := routeQuery{dst: dst, src: src, in: in}
@@ -138,7 +138,7 @@ func (o *Reader) Routes(about event.Question, in uint32) []event.Fact {
 }
 
 // Neighbour looks up the next hop of a packet.
-func (o *Reader) Neighbour(about event.Question, out uint32) []event.Fact {
+func (o *Reader) Neighbour(about event.LookupKey, out uint32) []event.Fact {
 	return o.in(about.Netns, "route", func(*netnsState) ([]event.Fact, error) {
 		r, err := route(routeQuery{dst: about.Dst.Addr().Unmap()})
 		if err != nil {
@@ -218,7 +218,7 @@ func (o *Reader) Tracked(inode uint32, proto string, flow packet.FlowTuple) []ev
 }
 
 // Socket finds the socket that a packet to an address is for, and the process that has it.
-func (o *Reader) Socket(about event.Question, dst netip.AddrPort) []event.Fact {
+func (o *Reader) Socket(about event.LookupKey, dst netip.AddrPort) []event.Fact {
 	facts := o.in(about.Netns, "sockets", func(*netnsState) ([]event.Fact, error) {
 		s, err := socketAt(about, netip.AddrPortFrom(dst.Addr().Unmap(), dst.Port()))
 		return []event.Fact{{Socket: &s}}, err

@@ -49,16 +49,16 @@ func index(t testing.TB, ns *lab.NS, device string) (n uint32) {
 }
 
 // question is about a packet in a namespace.
-func question(ns *lab.NS, proto, src, dst string) event.Question {
-	return event.Question{Netns: ns.Inode(), Proto: proto, Src: netip.MustParseAddrPort(src), Dst: netip.MustParseAddrPort(dst)}
+func question(ns *lab.NS, proto, src, dst string) event.LookupKey {
+	return event.LookupKey{Netns: ns.Inode(), Proto: proto, Src: netip.MustParseAddrPort(src), Dst: netip.MustParseAddrPort(dst)}
 }
 
 // understood fails if a fact says that something could not be read.
 func understood(t testing.TB, facts []event.Fact) {
 	t.Helper()
 	for _, f := range facts {
-		if f.Unread != nil {
-			t.Errorf("not read: %+v", *f.Unread)
+		if f.LookupFailed != nil {
+			t.Errorf("not read: %+v", *f.LookupFailed)
 		}
 	}
 }
@@ -357,14 +357,14 @@ func TestANamespaceIsNotKeptFromGoing(t *testing.T) {
 			t.Errorf("descriptor %s holds the namespace", fd)
 		}
 	}
-	if facts := o.Sysctls(inode, 0); len(facts) != 1 || facts[0].Unread == nil {
+	if facts := o.Sysctls(inode, 0); len(facts) != 1 || facts[0].LookupFailed == nil {
 		t.Errorf("got %+v of a namespace that is gone", facts)
 	}
 }
 
 func TestANamespaceThatIsGoneIsReported(t *testing.T) {
 	facts := observe(t).Sysctls(1, 0)
-	if len(facts) != 1 || facts[0].Unread == nil || facts[0].Unread.What != "sysctl" {
+	if len(facts) != 1 || facts[0].LookupFailed == nil || facts[0].LookupFailed.What != "sysctl" {
 		t.Errorf("got %+v, want one fact that says so", facts)
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"ktrace/tracer/procfs"
 )
 
-// Resolv is the decoder.Witness that reads resolv.conf and the environment of processes that send packets. The kubelet
+// Resolv is the decoder.Enricher that reads resolv.conf and the environment of processes that send packets. The kubelet
 // writes the cluster's DNS service and others there, so they are known without the API.
 type Resolv struct {
 	node  *procfs.FS
@@ -42,8 +42,8 @@ const (
 	portDNS     = 53
 )
 
-// About implements decoder.Witness: it looks for every namespace that sends a packet, and reports what is new.
-func (r *Resolv) About(e event.Event) []event.Fact {
+// Enrich implements decoder.Enricher: it looks for every namespace that sends a packet, and reports what is new.
+func (r *Resolv) Enrich(e event.Event) []event.Fact {
 	if _, ok := e.Body.(event.Hop); !ok || e.Direction != event.Out || !r.due(e) {
 		return nil
 	}

@@ -84,17 +84,17 @@ func TestResolvConfIsThatOfWhoAsks(t *testing.T) {
 		{"another asks the same server", func() { n.process(21, "nameserver "+b+"\n") }, n.sends(21, a), ""},
 	} {
 		step.change()
-		if got := nameservers(r.About(step.event)); got != step.want {
+		if got := nameservers(r.Enrich(step.event)); got != step.want {
 			t.Errorf("%s: %q, want %q", step.what, got, step.want)
 		}
 	}
 	l := r.looks[n.ns]
 	l.last = l.last.Add(-retryEvery)
 	r.looks[n.ns] = l
-	if got := nameservers(r.About(n.sends(21, b))); got != "["+b+"]" {
+	if got := nameservers(r.Enrich(n.sends(21, b))); got != "["+b+"]" {
 		t.Errorf("another asks another server: %q, want %s", got, b)
 	}
-	if got := nameservers(r.About(n.sends(20, a))); got != "" {
+	if got := nameservers(r.Enrich(n.sends(20, a))); got != "" {
 		t.Errorf("and again at once: %q: a pod could have ktrace read files without end", got)
 	}
 }
@@ -144,7 +144,7 @@ func TestResolvConfIsAContainersRatherThanTheNodes(t *testing.T) {
 				n.process(pid, "nameserver "+own+"\n")
 			}
 			n.ends(33)
-			if got := nameservers(NewResolv(procfs.At(n.root)).About(n.sends(c.sender, own))); got != "["+c.want+"]" {
+			if got := nameservers(NewResolv(procfs.At(n.root)).Enrich(n.sends(c.sender, own))); got != "["+c.want+"]" {
 				t.Errorf("%q, want [%s]", got, c.want)
 			}
 		})
@@ -168,17 +168,17 @@ func TestResolvConfThatIsNoFileOfThePodsIsNotRead(t *testing.T) {
 				t.Fatal(err)
 			}
 			r := NewResolv(procfs.At(n.root))
-			if got := nameservers(r.About(n.sends(40, own))); got != "" {
+			if got := nameservers(r.Enrich(n.sends(40, own))); got != "" {
 				t.Errorf("read %s", got)
 			}
 			n.process(41, "nameserver "+own+"\n")
-			if got := nameservers(r.About(n.sends(41, own))); got != "" {
+			if got := nameservers(r.Enrich(n.sends(41, own))); got != "" {
 				t.Errorf("read %s, though another was looked for just now", got)
 			}
 			l := r.looks[n.ns]
 			l.last = l.last.Add(-retryEvery)
 			r.looks[n.ns] = l
-			if got := nameservers(r.About(n.sends(41, own))); got != "["+own+"]" {
+			if got := nameservers(r.Enrich(n.sends(41, own))); got != "["+own+"]" {
 				t.Errorf("read %q of the other container, want %s", got, own)
 			}
 		})

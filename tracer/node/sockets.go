@@ -23,7 +23,7 @@ const (
 
 // socketAt finds the socket that a packet to an address is for: a listener of TCP, any socket of UDP. One bound to the
 // address comes before one bound to all.
-func socketAt(about event.Question, dst netip.AddrPort) (event.Socket, error) {
+func socketAt(about event.LookupKey, dst netip.AddrPort) (event.Socket, error) {
 	s := event.Socket{About: about}
 	proto := protoNumber(about.Proto)
 	if proto != unix.IPPROTO_TCP && proto != unix.IPPROTO_UDP {
@@ -60,7 +60,7 @@ func overfull(inode uint32) ([]event.Socket, error) {
 	}
 	defer c.Close()
 	var full []event.Socket
-	about := event.Question{Netns: inode, Proto: "tcp"}
+	about := event.LookupKey{Netns: inode, Proto: "tcp"}
 	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
 		err := c.Ask(sockDiagByFamily, unix.NLM_F_DUMP, diagRequest(family, unix.IPPROTO_TCP, 0), func(m netlink.Message) error {
 			if x, ok := socketOf(about, m.Payload, unix.IPPROTO_TCP); ok && (x.Queue > x.Limit || x.Drops > 0) {
@@ -95,7 +95,7 @@ func diagRequest(family, proto byte, port uint16) []byte {
 	return b
 }
 
-func socketOf(about event.Question, b []byte, proto byte) (event.Socket, bool) {
+func socketOf(about event.LookupKey, b []byte, proto byte) (event.Socket, bool) {
 	if len(b) < diagMsgSize {
 		return event.Socket{}, false
 	}

@@ -17,7 +17,7 @@ func (o *Reader) Tracking(e event.Event) []event.Fact {
 	if err != nil {
 		return unread(e.Netns, "rules", err)
 	}
-	c := ruleset.Case{About: event.Ask(e), Packet: p}
+	c := ruleset.Case{About: event.KeyOf(e), Packet: p}
 	if err := s.Do(func() error { return place(&c, e.Ifindex) }); err != nil {
 		return unread(e.Netns, "route", err)
 	}
@@ -37,7 +37,7 @@ func (o *Reader) Tracking(e event.Event) []event.Fact {
 
 // quoted is what an ICMP error is about, nil if the event's packet is none.
 func quoted(e event.Event) *ruleset.Packet {
-	about := e.Packet.About()
+	about := e.Packet.Quoted()
 	if about == nil {
 		return nil
 	}

@@ -94,8 +94,8 @@ func (t *Tap) Begin() ([]event.Fact, error) {
 	return facts, err
 }
 
-// About implements decoder.Witness: it looks for new devices as time goes by.
-func (t *Tap) About(event.Event) []event.Fact {
+// Enrich implements decoder.Enricher: it looks for new devices as time goes by.
+func (t *Tap) Enrich(event.Event) []event.Fact {
 	if t.closed {
 		return nil
 	}

@@ -22,7 +22,7 @@ import (
 func (v View) withPods(w *kube.Watcher) View {
 	v.Probes = append([]string{tracer.CgroupProbe}, v.Probes...)
 	v.Globals = slices.Concat(w.Globals(), v.Globals)
-	v.Witnesses = append([]decoder.Witness{w}, v.Witnesses...)
+	v.Witnesses = append([]decoder.Enricher{w}, v.Witnesses...)
 	v.Prepare = bothPrepare(func(m tracer.Maps) error {
 		w.Filter(func(name string) *ebpf.Map { return m(tracer.CgroupProbe, name) })
 		return nil

@@ -37,7 +37,7 @@ func WatchNode(v View, root string) (_ View, done func() error) {
 	found := netns.NewFinder(procfs.New(root))
 	w, symbols := node.NewEnricher(node.New(found)), kallsyms.NewSymbols()
 	return v.With(View{
-		Witnesses: []decoder.Witness{node.NewDeviceNames(found), symbols, w},
+		Witnesses: []decoder.Enricher{node.NewDeviceNames(found), symbols, w},
 		Begin: func() ([]event.Fact, error) {
 			home, err := netns.Inode("/proc/self/ns/net")
 			return w.Begin(home), err
@@ -53,7 +53,7 @@ func WatchSyncs(live *fsync.Watcher, stage *stage.Fsync, root string, limit time
 	disks, cpus := disk.NewIOLimits(node, limit), disk.NewCPULimits(node, limit)
 	writers := disk.NewWriters(node, limit, cgroupOf(node))
 	v := View{
-		Witnesses: []decoder.Witness{disks, cpus, writers},
+		Witnesses: []decoder.Enricher{disks, cpus, writers},
 		Begin:     func() ([]event.Fact, error) { return writers.Poll(), nil },
 		Poll: func(tracer.Maps) ([]event.Fact, error) {
 			return slices.Concat(disks.Poll(), cpus.Poll(), writers.Poll()), nil

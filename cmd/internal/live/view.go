@@ -23,7 +23,7 @@ type View struct {
 	Save *Save // how packets are saved, beside -w
 
 	Prepare   func(tracer.Maps) error                 // before any program runs
-	Witnesses []decoder.Witness                       // add the facts that events refer to, in turn
+	Witnesses []decoder.Enricher                      // add the facts that events refer to, in turn
 	Begin     func() ([]event.Fact, error)            // facts that the stream starts with
 	Poll      func(tracer.Maps) ([]event.Fact, error) // every second and at the end
 }

@@ -65,7 +65,7 @@ func (v View) recorded(file capture.File, s Streams) (stream *decoder.Stream, er
 	stream = &decoder.Stream{}
 	if o.Packets || link != nil {
 		o.Filter = v.Filter
-	} else if stream.Sift, err = v.Sift(); err != nil {
+	} else if stream.Filter, err = v.Sift(); err != nil {
 		return nil, err
 	}
 	if head, _ := b.Peek(len(record.Magic)); string(head) != record.Magic {

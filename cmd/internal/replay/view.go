@@ -14,14 +14,15 @@ import (
 	"ktrace/decoder/eventfilter"
 	"ktrace/decoder/pcapfilter"
 	"ktrace/decoder/pod"
+	"ktrace/decoder/stage"
 )
 
 // View is what a verb makes of events: how to join them, what to show, what to conclude.
 type View struct {
-	Kinds   []event.Kind    // of events to show
-	Early   []decoder.Stage // before pods are named
-	Stages  []decoder.Stage
-	Rules   []decoder.Rule
+	Kinds   []event.Kind  // of events to show
+	Early   []stage.Stage // before pods are named
+	Stages  []stage.Stage
+	Rules   []stage.Rule
 	Hold    bool                   // findings at the end, worst first; on a terminal also at once what is certain
 	Certain bool                   // end when something above information is certain
 	Every   time.Duration          // show the summary so far after so much time, again and again; 0 for the end alone
@@ -49,7 +50,7 @@ func (v View) Pipeline(f flags.Flags, selector pod.Selector) *decoder.Pipeline {
 		v.Pods(pods.Of)
 	}
 	return &decoder.Pipeline{
-		Stages: slices.Concat(v.Early, []decoder.Stage{pods}, v.Stages, []decoder.Stage{pods.Backends()}),
+		Stages: slices.Concat(v.Early, []stage.Stage{pods}, v.Stages, []stage.Stage{pods.Backends()}),
 		Rules:  v.Rules,
 		Wanted: func(k event.Kind) bool { return slices.Contains(v.Kinds, k) },
 		Keep: func(e event.Event) bool {
@@ -57,8 +58,8 @@ func (v View) Pipeline(f flags.Flags, selector pod.Selector) *decoder.Pipeline {
 		},
 		Count: f.Count,
 		Hold:  v.Hold, Certain: v.Certain,
-		Every: v.Every,
-		Whose: pods.Whose,
+		Every:   v.Every,
+		OwnerOf: pods.Whose,
 	}
 }
 
