@@ -18,9 +18,9 @@ func layers() [][]string {
 		{"bounded", "fio", "layers", "packet", "pcapfilter", "pcapng", "reassembly", "wire"}, // know no other
 		{"event"}, // what records and packets say
 		{"dns", "eventfilter", "record", "recovery", "ruleset", "stage", "tls"}, // make events of events, or facts of bytes
-		{"."},               // the pipeline
-		{"diagnose", "pod"}, // have rules and stages of it
+		{"diagnose", "pod"}, // are rules and stages
 		{"capture"},
+		{"."}, // the pipeline: it knows stages and rules by their interfaces
 	}
 }
 

@@ -32,7 +32,7 @@ type Pipeline struct {
 	Hold    bool          // show findings at the end, worst first, instead of as they come
 	Early   bool          // though they are held, show at once what is certain; at the end what became of it
 	Certain bool          // end when something above information is certain
-	// Whose names the owner of a network namespace at a time, "" if it is not known; nil if none is.
+	// OwnerOf names the owner of a network namespace at a time, "" if it is not known; nil if no owner is known.
 	OwnerOf func(netns uint32, at time.Time) string
 
 	first, last, flushed time.Time

@@ -16,16 +16,16 @@ type Frames interface {
 // Source yields events until io.EOF.
 type Source interface {
 	Next(context.Context) (event.Event, error)
-	// Counts are the books of the source, final once Next has returned io.EOF.
+	// Counts are what the source saw, left out and lost, final once Next has returned io.EOF.
 	Counts() event.Counts
 	// Node is where the events come from, zero before the first.
 	Node() event.Node
 }
 
-// Enricher knows the node that the records come from.
+// Enricher adds what is known of the node that the records come from.
 type Enricher interface {
-	// About returns what the event refers to and has not been told yet: a device's name, a function's. It is asked
-	// about every event, facts included, before that is passed on, so it must be quick and must not repeat itself.
+	// Enrich returns facts about what the event refers to, as a device's name or a function's, once each. It is called with
+	// every event, facts included, before that is passed on, so it must not block.
 	Enrich(event.Event) []event.Fact
 }
 
@@ -38,9 +38,9 @@ type Recorder interface {
 // Stream is the Source over Frames.
 type Stream struct {
 	Frames    Frames     // should begin with the fact about the node: times before it count from boot
-	Enrichers []Enricher // asked in turn; none for a recording, which holds what its witnesses said
-	Recorder  Recorder   // nil if nobody asked for a recording
-	// Sift, if it is not nil, reports which events there are at all: others are neither passed on nor recorded.
+	Enrichers []Enricher // called in turn; none for a recording, which has the facts
+	Recorder  Recorder   // nil if there is no recording
+	// Filter, if it is not nil, reports which events pass: others are neither passed on nor recorded.
 	Filter func(event.Event) bool
 
 	node      event.Node
@@ -68,7 +68,7 @@ func (s *Stream) Next(ctx context.Context) (event.Event, error) {
 	return s.queue[s.taken-1], nil
 }
 
-// take queues the event of one record, and before it what the witnesses have to say about it.
+// take queues the event of one record, and before it the facts that the enrichers add.
 func (s *Stream) take(raw []byte) error {
 	if err := event.DecodeInto(&s.decoded, raw); err != nil {
 		s.malformed++
@@ -101,15 +101,15 @@ func (s *Stream) take(raw []byte) error {
 	return nil
 }
 
-// enrich takes what the witnesses have to say about an event.
+// enrich queues the facts that the enrichers add to an event.
 func (s *Stream) enrich(e event.Event) error {
 	for _, w := range s.Enrichers {
 		for _, f := range w.Enrich(e) {
-			told, err := event.EncodeFact(time.Duration(e.Time.UnixNano()), f)
+			raw, err := event.EncodeFact(time.Duration(e.Time.UnixNano()), f)
 			if err != nil {
 				return err
 			}
-			if err := s.take(told); err != nil {
+			if err := s.take(raw); err != nil {
 				return err
 			}
 		}
