@@ -5,7 +5,7 @@ import (
 	"net/netip"
 )
 
-// Answer is what a host told a packet's sender about it: an ICMP error, or a TCP reset in the name of the destination.
+// Answer is what a host sent to the sender of a packet that it did not deliver: an ICMP error, or a TCP reset.
 type Answer struct {
 	Name string     `json:"name"`          // tcp-reset, port-unreachable, fragmentation-needed, ...
 	From netip.Addr `json:"from,omitzero"` // zero if it was not seen

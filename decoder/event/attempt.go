@@ -46,7 +46,7 @@ func (e Event) attempt() Attempt {
 	if p != nil {
 		p = p.Innermost()
 	}
-	if _, told := e.Body.(Hop); told && p != nil && p.IsICMPError() { // what its sender was told of
+	if _, hop := e.Body.(Hop); hop && p != nil && p.IsICMPError() { // the packet that it quotes
 		p = p.Quoted()
 	}
 	if p == nil || p.IsICMPError() || p.Fragment != 0 || !p.BeginsExchange() {

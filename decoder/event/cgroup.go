@@ -20,8 +20,8 @@ const (
 	CgroupExec   CgroupOp = "exec"   // the process of the header, which is in it, began to run a program
 )
 
-// Cgroup tells of a control group that came, went or was entered; Header.Cgroup is its id. Of attach and exec only
-// the first of a control group and network namespace is told, and Header.Netns is the process's.
+// Cgroup is a change of a control group: it was made, removed or entered; Header.Cgroup is its id. Of attach and exec only
+// the first of a control group and network namespace is reported, and Header.Netns is the process's.
 type Cgroup struct {
 	Op        CgroupOp `json:"op"`
 	Hierarchy uint16   `json:"hierarchy"` // 0 is cgroup2, others are version 1

@@ -119,7 +119,7 @@ func (d Drop) ByNetfilter() bool {
 	return d.Reason == ReasonNetfilter || d.Location == "nf_hook_slow" || d.Location == "nft_do_chain"
 }
 
-// NoSocket reports that nobody was there to take the packet. Without reasons the function tells it, which drops for
+// NoSocket reports that no socket was bound to the destination. Without reasons the function shows it, which drops for
 // broken checksums, too.
 func (d Drop) NoSocket() bool {
 	functions := []string{"__udp4_lib_rcv", "__udp6_lib_rcv", "tcp_v4_rcv", "tcp_v6_rcv"}
@@ -176,5 +176,5 @@ const ReasonNetfilter = "NETFILTER_DROP"
 // ReasonSocketFilter is the reason of what the filter of a socket, or of its control group, did not let pass.
 const ReasonSocketFilter = "SOCKET_FILTER"
 
-// ReasonNoSocket is the reason of what nobody was there to take.
+// ReasonNoSocket is the reason of packets to a port without a socket.
 const ReasonNoSocket = "NO_SOCKET"

@@ -113,7 +113,7 @@ func (e Event) Addrs() []netip.Addr {
 	return all
 }
 
-// Masked is who the client is whose address source translation replaced in the event's packet, and whether it is the
+// Masked is the client that SNAT replaced in the event's packet, and whether it is the
 // sender; not ok if there is none.
 func (e Event) Masked() (client netip.AddrPort, sends, ok bool) {
 	c := e.Conntrack()

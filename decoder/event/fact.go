@@ -81,7 +81,7 @@ type Device struct {
 	Name      string         `json:"name"`
 	Type      string         `json:"type,omitempty"` // veth, bridge, vxlan, ... as ip -d link names it
 	MTU       int            `json:"mtu,omitempty"`
-	Down      bool           `json:"down,omitempty"`       // nobody set it up, or it could not be
+	Down      bool           `json:"down,omitempty"`       // administratively or operationally down
 	PeerIndex uint32         `json:"peer_index,omitempty"` // of a veth: the other end, 0 if unknown
 	PeerNetns uint32         `json:"peer_netns,omitempty"`
 	PeerMTU   int            `json:"peer_mtu,omitempty"` // what is longer is dropped there, without a word

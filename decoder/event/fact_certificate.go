@@ -2,8 +2,8 @@ package event
 
 import "net/netip"
 
-// Certificates are those that a server has, for whoever asks for them by a handshake of TLS: where they are encrypted,
-// nothing else tells. Before the answer there is one with neither chain nor failure, so that the handshake is known.
+// Certificates are those that a server sends to a TLS handshake of ktrace's own: TLS 1.3 encrypts them on the wire.
+// Before the answer there is one with neither chain nor failure, which says that the handshake was begun.
 type Certificates struct {
 	Netns  uint32         `json:"netns"` // it was asked from there
 	Server netip.AddrPort `json:"server"`

@@ -8,8 +8,8 @@ import (
 	"ktrace/decoder/packet"
 )
 
-// LookupKey is what a fact was asked for: a kind of packet at a place. It is comparable, so whoever needs the
-// facts about an event keeps them by Ask(event); a fact stays true until one with the same question follows.
+// LookupKey is what a fact was looked up for: a kind of packet at a place. It is comparable: facts about an event are kept by
+// KeyOf, and one replaces the former with the same key.
 type LookupKey struct {
 	Netns   uint32         `json:"netns"`
 	Ifindex uint32         `json:"ifindex,omitempty"`
@@ -39,24 +39,24 @@ func (q LookupKey) At(netns, ifindex uint32) LookupKey {
 	return q
 }
 
-// LookupFailed tells of facts that could not be had, and why. Nothing may be concluded from their absence.
+// LookupFailed names facts that could not be read, and why. Their absence says nothing.
 type LookupFailed struct {
 	Netns uint32 `json:"netns"`
 	What  string `json:"what"` // namespace, rules, services, sysctl, route, conntrack, netstat, sockets
 	Why   string `json:"why"`
 }
 
-// Deferred tells that what an event needs to be explained will be asked later, for asking takes its share of time already,
-// and, when all of it was asked, that this is over. Whoever judges by such answers waits for them until then.
+// Deferred says that what explains an event is looked up later, for lookups take their share of time already,
+// and, when all of it was looked up, that this is over. What depends on the result waits until then.
 type Deferred struct {
 	About LookupKey `json:"about"`
 	Over  bool      `json:"over,omitempty"`
 }
 
-// DeferredLongest is how long answers are waited for, even if nothing says that the asking is over.
+// DeferredLongest is how long a result is waited for at most.
 const DeferredLongest = 4 * time.Second
 
-// DeferredLookups are the questions whose answers are still to come.
+// DeferredLookups are the lookups without a result yet.
 type DeferredLookups map[LookupKey]bool
 
 const maxDeferred = 4096 // a witness has far fewer at a time
@@ -80,7 +80,7 @@ func (all DeferredLookups) Pending(e Event, age time.Duration) bool {
 // ChainFact is a chain that packets enter at a hook, whatever rules it has.
 type ChainFact struct {
 	Netns    uint32 `json:"netns"`
-	System   string `json:"system"` // iptables-legacy, iptables-nft, nftables: whose tool shows it
+	System   string `json:"system"` // iptables-legacy, iptables-nft, nftables: the tool that shows it
 	Family   string `json:"family"` // ipv4, ipv6, inet, arp, bridge, netdev
 	Table    string `json:"table"`
 	Chain    string `json:"chain"`
@@ -117,7 +117,7 @@ type RuleFact struct {
 // Candidate is a rule that may have dropped a packet.
 type Candidate struct {
 	RuleFact
-	Fit  string `json:"fit"`  // yes: every match is known to fit; maybe: some cannot be told from the packet
+	Fit  string `json:"fit"`  // yes: every match is known to fit; maybe: some cannot be decided from the packet
 	Rose uint64 `json:"rose"` // packets counted between the two readings; valid iff Counted and Blame.Compared
 }
 

@@ -14,13 +14,13 @@ type PodFact struct {
 	Source      string            `json:"source"`          // log, bundle, cgroup, netns, cri, api: where the fact was read
 	Labels      map[string]string `json:"labels,omitzero"` // nil: not known
 	Netns       uint32            `json:"netns,omitempty"`
-	HostNetwork bool              `json:"host_network,omitempty"` // its namespace is the node's: never told apart by Netns
+	HostNetwork bool              `json:"host_network,omitempty"` // its namespace is the node's, so Netns does not identify it
 	Addrs       []netip.Addr      `json:"addrs,omitempty"`        // its own; never the node's
 	Node        string            `json:"node,omitempty"`         // where it runs, if that is another node
 	Cgroups     []uint64          `json:"cgroups,omitempty"`      // ids of the pod's own cgroup
 	Containers  []ContainerFact   `json:"containers,omitempty"`
 	// At is since when the pod has the namespace and the addresses, or until when it had them, by the clock of the
-	// event that the fact comes in, since 1970. 0 is since it was first heard of, or until the time of the fact: who tells
+	// event that the fact comes in, since 1970. 0 is since the first fact about it, or until the time of the fact: a source
 	// may be behind, or ahead of, the events.
 	At time.Duration `json:"at,omitempty"`
 	// Gone: what the fact lists of namespace, addresses and containers ended at its time; of a container that lists

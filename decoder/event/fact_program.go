@@ -9,7 +9,7 @@ type Program struct {
 	At      string `json:"at"`               // tcx/ingress, tcx/egress, clsact/..., netkit/primary, netkit/peer, xdp, cgroup/ingress, cgroup/egress
 	ID      uint32 `json:"id"`               // of a BPF program, 0 of another filter
 	Name    string `json:"name"`             // the program's, or the filter's kind
-	Cgroup  uint64 `json:"cgroup,omitempty"` // id of the control group whose packets pass it; then it is at no device
+	Cgroup  uint64 `json:"cgroup,omitempty"` // id of the control group that it filters for; then it is at no device
 	Dir     string `json:"dir,omitempty"`    // of the control group that it is attached to: that one, or one above it
 }
 

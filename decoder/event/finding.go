@@ -63,7 +63,7 @@ type Finding struct {
 	First      time.Time  `json:"first"`
 	Last       time.Time  `json:"last"`
 	Over       time.Time  `json:"over,omitzero"`   // since when the same works again, or Ended; zero if it does not
-	Ended      bool       `json:"ended,omitempty"` // it is over for the pod whose fault it was has ended
+	Ended      bool       `json:"ended,omitempty"` // it is over because the pod that caused it has ended
 	Early      bool       `json:"-"`               // nothing that comes can take it back: it need not wait for the end
 	Reported   bool       `json:"-"`               // it was shown before: what became of it is the news
 	Confidence Confidence `json:"confidence"`
@@ -175,7 +175,7 @@ func (f *Finding) fold(x Finding, room bool) (worse bool) {
 	return worse
 }
 
-// Demote makes information of what is over by now, since the time that is returned if it is not zero, and returns it.
+// Demote makes findings that are over information, and returns them. over returns since when one is over, or zero.
 func (f *Folder) Demote(over func(Finding) (since time.Time, ended bool)) (demoted []Finding) {
 	for _, k := range f.order {
 		x := f.found[k]

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// AnnotateNetns adds to a finding's evidence whose the network namespaces are that it is about: the number is exact, but
-// people know their node and pods. whose returns "" where that is not known.
-func AnnotateNetns(f Finding, whose func(netns uint32, at time.Time) string) Finding {
+// AnnotateNetns adds the owners of the network namespaces that a finding names to its evidence: the inode number is exact, but
+// people know their node and pods. owner returns "" where the owner is unknown.
+func AnnotateNetns(f Finding, owner func(netns uint32, at time.Time) string) Finding {
 	var parts []string
 	for _, netns := range append([]uint32{f.About.Netns}, f.About.Others...) {
-		if name := whose(netns, f.Last); netns != 0 && name != "" {
+		if name := owner(netns, f.Last); netns != 0 && name != "" {
 			parts = append(parts, fmt.Sprintf("netns %d is %s", netns, name))
 		}
 	}

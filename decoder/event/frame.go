@@ -41,7 +41,7 @@ func (f Frame) ToAll() bool {
 	return f.Type == broadcast || f.Type == multicast || f.Ethernet && len(f.Bytes) > 0 && f.Bytes[0]&1 != 0
 }
 
-// Hardware types of devices (linux/if_arp.h) that ktrace tells apart.
+// Hardware types of devices (linux/if_arp.h) that ktrace distinguishes.
 const (
 	arphrdEther    = 1
 	arphrdLoopback = 772 // its frames have an Ethernet header too

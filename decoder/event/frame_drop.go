@@ -8,8 +8,8 @@ import (
 	"ktrace/decoder/wire"
 )
 
-// AppendDrop appends the record of a packet that another program saw the kernel throw away, for a reason and in a
-// function whose numbers facts give names to. It is false for what is not IP.
+// AppendDrop appends the record of a packet that another program saw the kernel drop. Facts name the numbers of the
+// reason and of the function. It is false for what is not IP.
 func (f RawFrame) AppendDrop(raw []byte, code uint32, address uint64) ([]byte, bool) {
 	at := 0
 	if f.Ethernet {

@@ -49,7 +49,7 @@ func FsyncClasses() []FsyncClass {
 	return []FsyncClass{wire.FsyncClassWal: FsyncWAL, wire.FsyncClassDb: FsyncDB, wire.FsyncClassDir: FsyncDir, wire.FsyncClassOther: FsyncOther}
 }
 
-// fsyncOps names the operations by their numbers; one that is not listed is told by the number of its syscall.
+// fsyncOps names the operations by their numbers; one that is not listed has the number of its syscall.
 func fsyncOps() []FsyncOp {
 	return []FsyncOp{
 		wire.FsyncFsync:         "fsync",

@@ -84,7 +84,7 @@ func (l IOLimit) String() string {
 	return strings.Join(parts, " and ")
 }
 
-// Used is the share of the limit that was used, of both the greater; 0 if nobody knows.
+// Used is the share of the limit that was used, of both the greater; 0 if unknown.
 func (l IOLimit) Used() float64 {
 	seconds := l.Span.Seconds()
 	if seconds <= 0 {

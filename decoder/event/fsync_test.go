@@ -133,7 +133,7 @@ func TestFsyncPathIsThatOfTheRootOrTheMount(t *testing.T) {
 		{"the closest mount, by the shortest name", Fsync{Path: "vol/f", dev: 1, root: 0xffff}, "/x/f"},
 		{"a name that only begins like a mount's", Fsync{Path: "volume/f", dev: 1, root: 0xffff}, "/data/volume/f"},
 		{"a part that is mounted nowhere", Fsync{Path: "f", Device: "0:2", dev: 2, root: 0xffff}, "(0:2)/f"},
-		{"a root that nobody told", Fsync{Path: "f", Device: "0:9", dev: 9, root: 5}, "(0:9)/f"},
+		{"a root that was not reported", Fsync{Path: "f", Device: "0:9", dev: 9, root: 5}, "(0:9)/f"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := scope.Locate(c.f); got != c.want {

@@ -15,7 +15,7 @@ type FsyncTimes map[FsyncTime]time.Duration
 // FsyncTime is what a task that syncs does or waits for.
 type FsyncTime string
 
-// Where the time of a sync goes. What the task sleeps for it tells the scheduler itself: for I/O or not.
+// Where the time of a sync goes. The scheduler knows whether a task sleeps for I/O (task_struct.in_iowait).
 const (
 	StageCPU      FsyncTime = "cpu"       // it runs
 	StageRunQueue FsyncTime = "run_queue" // it could run and has no CPU
@@ -25,7 +25,7 @@ const (
 )
 
 // NewFsyncTimes sorts a latency by stages. waited is in the order of the kernel half's enum fsync_wait; the scheduler's
-// clock is another than that of the latency, and still the parts are not more than the whole. split tells whether more
+// clock is another than that of the latency, and still the parts are not more than the whole. split says whether more
 // is known than the time in the run queue.
 func NewFsyncTimes(latency time.Duration, waited [3]uint64, split bool) FsyncTimes {
 	all, rest := FsyncTimes{}, StageOther
@@ -71,7 +71,7 @@ func (t FsyncTimes) ranked() []FsyncTime {
 	})
 }
 
-// String tells all of it, the longest first: "93 % waiting for the device, 5 % ...".
+// String lists all stages, the longest first: "93 % waiting for the device, 5 % ...".
 func (t FsyncTimes) String() string {
 	texts := map[FsyncTime]string{
 		StageCPU: "running", StageRunQueue: "waiting for a CPU", StageDevice: "waiting for the device", StageJournal: "waiting for the journal",

@@ -14,7 +14,7 @@ type MTU struct {
 	Length uint32  `json:"length"` // bytes, from the network header on
 	Limit  uint32  `json:"limit"`  // bytes, 0 if it is not known
 	Device string  `json:"device,omitempty"`
-	Told   bool    `json:"icmp_sent"` // the sender was told
+	Told   bool    `json:"icmp_sent"` // an ICMP error went to the sender
 	Site   string  `json:"site"`      // forward, output, veth, bridge, vxlan, ...; or the function
 	Silent bool    `json:"silent,omitempty"`
 	Answer *Answer `json:"answer,omitempty"`

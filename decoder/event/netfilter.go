@@ -17,11 +17,11 @@ type NetfilterOp string
 
 // What it decides.
 const (
-	NetfilterVerdict      NetfilterOp = "verdict"      // a hook dropped it; the drop itself was told just before
+	NetfilterVerdict      NetfilterOp = "verdict"      // a hook dropped it; the drop itself was reported just before
 	NetfilterUntranslated NetfilterOp = "untranslated" // it begins a flow, and no rule gave that another destination
 	NetfilterFull         NetfilterOp = "full"         // it begins a flow, and conntrack had no room for that
 	NetfilterRefused      NetfilterOp = "refused"      // it begins a flow, and conntrack did not take that in
-	NetfilterRejected     NetfilterOp = "rejected"     // a rule has its sender told that it is dropped, which follows
+	NetfilterRejected     NetfilterOp = "rejected"     // a REJECT rule answers its sender; the drop follows
 	NetfilterInvalid      NetfilterOp = "invalid"      // conntrack finds fault with it
 )
 

@@ -44,7 +44,7 @@ const (
 	ResetForged        ResetCause = "forged"          // in the name of the other end
 	ResetUnknown       ResetCause = "unknown"         // decided on another machine
 
-	ResetUnreachable ResetCause = "unreachable" // no way, or nobody at the address
+	ResetUnreachable ResetCause = "unreachable" // no route, or no host has the address
 
 	ResetOlder        ResetCause = "older-connection"   // a SYN was answered by a word about an earlier connection of the same ends
 	ResetUntranslated ResetCause = "untranslated-reply" // an answer came from the backend's own address, which the client never asked

@@ -60,7 +60,7 @@ type Sock struct {
 	Age         time.Duration `json:"age_ns,omitempty"`       // of the connection, 0 if it is older than ktrace
 	Timeouts    uint32        `json:"timeouts,omitempty"`     // since anything was acknowledged, this one included
 	Sacked      uint32        `json:"sacked,omitempty"`       // segments that the peer has, though it lacks one before them
-	SackedBytes uint32        `json:"sacked_bytes,omitempty"` // of these, as far as it told
+	SackedBytes uint32        `json:"sacked_bytes,omitempty"` // of these, as far as its SACK blocks say
 	PathMTU     uint32        `json:"path_mtu,omitempty"`     // as the socket takes it
 	Payload     uint32        `json:"payload,omitempty"`      // bytes, of what was sent again
 

@@ -26,7 +26,7 @@ type flowKey struct {
 	proto string
 }
 
-// New returns the sieve for an expression. The error is a *pcapfilter.Error if it asks for a link header.
+// New returns the filter for an expression. The error is a *pcapfilter.Error if it asks for a link header.
 func New(e *pcapfilter.Expr) (*Filter, error) {
 	p, err := e.Compile(pcapfilter.LinkNetwork)
 	return &Filter{program: p}, err
@@ -195,7 +195,7 @@ func outline(p *packet.Packet, part *pcapfilter.Partial) {
 	}
 }
 
-// transportAt is where the transport header begins: without options and extensions, if nothing tells.
+// transportAt is where the transport header begins: without options and extensions, if that is unknown.
 func transportAt(p *packet.Packet) int {
 	if p.Family == "ipv6" {
 		return max(p.TransportAt, ip6Size)

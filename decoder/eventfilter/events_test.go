@@ -57,7 +57,7 @@ func TestSieveKeepsWhatTheExpressionIsAbout(t *testing.T) {
 		{"one name at a time", "host 10.96.0.10 and port 8080", []event.Event{translated(false)}, false},
 		{"an answer as its receiver will see it", "src host 10.96.0.10 and dst port 4000", []event.Event{translated(true)}, true},
 		{"an answer, the wrong way", "dst host 10.96.0.10", []event.Event{translated(true)}, false},
-		{"nobody's", "host 10.1.1.1", []event.Event{translated(false)}, false},
+		{"another host", "host 10.1.1.1", []event.Event{translated(false)}, false},
 		{"the journey passed", "host 10.96.0.10", []event.Event{hopOf(1, there), hopOf(1, flow(client, backend))}, true},
 		{"another journey", "port 4000 and host 10.96.0.10", []event.Event{hopOf(1, there), hopOf(2, flow(client, backend))}, false},
 		{"the flow passed, and this is its answer", "dst port 80", []event.Event{hopOf(1, there), hopOf(2, there.Reverse())}, true},

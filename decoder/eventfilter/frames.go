@@ -8,7 +8,7 @@ import (
 	"ktrace/decoder/pcapfilter"
 )
 
-// FrameFilter tells which captured packets pass an expression, as the filter in the kernel does.
+// FrameFilter matches captured packets against an expression, as the filter in the kernel does.
 type FrameFilter struct {
 	frames  *pcapfilter.Program
 	packets *pcapfilter.Program // of devices without a link header; nil if the expression asks for one: none passes

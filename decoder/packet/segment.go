@@ -31,7 +31,7 @@ func (p *Packet) Segment() (s Segment, ok bool) {
 	return s, true
 }
 
-// sacked sums up the blocks that lie behind what is acknowledged; one before it tells of data that came twice (RFC 2883).
+// sacked sums up the blocks that lie behind what is acknowledged; one before it is data that came twice (D-SACK, RFC 2883).
 func sacked(options []byte, ack uint32) uint32 {
 	var sum uint32
 	for len(options) > 0 && options[0] != optionEnd {

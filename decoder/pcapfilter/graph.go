@@ -95,7 +95,7 @@ func equal(a, b []Block) bool {
 	return true
 }
 
-// dominance tells for a block the nearest one that every way to it goes through.
+// dominance is, for each block, its immediate dominator.
 type dominance struct {
 	parent []int  // -1 for the first block
 	after  []edge // which edge of its parent is the only one that reaches the block
@@ -167,7 +167,7 @@ func (p *Program) skip(d dominance, from int, outcome bool, to int) int {
 	return to
 }
 
-// given tells whether the outcome of another test of the same value decides this one, and how.
+// given reports whether the outcome of another test of the same value decides this one, and how.
 func (t Test) given(other Test, outcome bool) (known, holds bool) {
 	if t.Value != other.Value {
 		return false, false

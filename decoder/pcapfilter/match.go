@@ -69,7 +69,7 @@ func assemble(blocks []Block) []instruction {
 	return code
 }
 
-// Match tells whether a packet passes. It does not allocate, and may be called from many goroutines at once.
+// Match reports whether a packet passes. It does not allocate, and may be called from many goroutines at once.
 func (p *Program) Match(pkt Packet) bool {
 	data := pkt.Data
 	at := int32(p.Start)

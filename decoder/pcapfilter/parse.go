@@ -48,7 +48,7 @@ type parser struct {
 	err   *Error
 }
 
-// item is what a place in an expression may hold before the next word tells which: a condition or a number.
+// item is what a place in an expression may hold before the next word decides: a condition or a number.
 type item struct {
 	cond node
 	num  *number
@@ -372,7 +372,7 @@ func (p *parser) id(q qual) node {
 	return n
 }
 
-// namesProtocol tells whether a word may be an id after proto, where libpcap wants a backslash before it.
+// namesProtocol reports whether a word may be an id after proto, where libpcap wants a backslash before it.
 func namesProtocol(word string) bool {
 	_, ip := ipProtocols[word]
 	_, ether := etherProtocols[word]

@@ -138,8 +138,8 @@ func ofServer(id string) bool {
 	return false
 }
 
-// Settle demotes to information what works again, or whose pod has ended, and returns it. What is not known for long yet
-// may have failed again meanwhile, until all is known.
+// Settle demotes findings to information that are over, and returns them: the same works again, or the pod has ended. A finding
+// waits until a later failure would be known; at the end, with all, it does not.
 func (s *Successes) Settle(folder *event.Folder, now time.Time, all bool) []event.Finding {
 	return folder.Demote(func(f event.Finding) (since time.Time, ended bool) {
 		if !all && now.Sub(lastFailed(f)) < overKnown {

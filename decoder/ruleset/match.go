@@ -19,7 +19,7 @@ const (
 // String is how facts write it.
 func (f Fit) String() string { return [...]string{"no", "maybe", "yes"}[f] }
 
-// not turns a fit around; what cannot be told stays so.
+// not turns a fit around; what cannot be decided stays so.
 func (f Fit) not() Fit { return Yes - f }
 
 // Field is what of a packet a match looks at.
@@ -73,7 +73,7 @@ type Part struct {
 	Host  bool // the set keeps it in the order of the CPU
 }
 
-// Fit tells whether the packet fits.
+// Fit reports whether the packet fits.
 func (m *Match) Fit(p *Packet) Fit {
 	switch {
 	case m.Field == Always || m.Field == Comment:
@@ -147,7 +147,7 @@ func masked(v, mask []byte) []byte {
 	return out
 }
 
-// lookup finds the best fit among the elements of the set. each, if given, is told of every element that may fit.
+// lookup finds the best fit among the elements of the set. each, if not nil, is called with every element that may fit.
 func (m *Match) lookup(p *Packet, each func(*Element, Fit)) Fit {
 	if !m.Set.Loaded {
 		return Maybe

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// System is whose tool shows a rule.
+// System is the tool that shows a rule.
 type System string
 
 // Systems.
@@ -92,7 +92,7 @@ type Table struct {
 	Sets   map[string]*Set
 
 	chains map[string]*Chain
-	judged bool // whose it is was found out
+	judged bool // its system was determined
 }
 
 // Chain returns the chain of that name, nil if there is none.

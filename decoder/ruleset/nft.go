@@ -34,7 +34,7 @@ func (n *NFT) Tables() []*Table {
 	return n.order
 }
 
-// judge finds out whose table it is, once its chains are known.
+// judge determines the system of a table, once its chains are known.
 func (t *Table) judge() {
 	if !t.judged && managed(t) {
 		t.System = IptablesNFT

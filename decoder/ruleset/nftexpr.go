@@ -574,7 +574,7 @@ func (m *machine) xtFamily() Family {
 
 func (m *machine) dynset(b []byte) {
 	a := attrMap(b)
-	// A set that is full, or an update with a limit, ends the rule: it cannot be told.
+	// A set that is full, or an update with a limit, ends the rule: that cannot be decided.
 	m.match(Match{Field: Other, Text: "update @" + cString(a[1])})
 }
 

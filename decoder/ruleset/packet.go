@@ -102,8 +102,8 @@ func FromEvent(e event.Event) (Packet, bool) {
 	return p, true
 }
 
-// stateOf tells the state by the entry that the packet belongs to. Which of two directions it goes is not needed: the
-// first packet back makes both established. An ICMP error belongs to the entry of what it is about: it cannot be told.
+// stateOf is the state of the conntrack entry that the packet belongs to. Which of two directions it goes is not needed: the
+// first packet back makes both established. An ICMP error belongs to the entry of what it is about: it cannot be decided.
 func stateOf(proto uint8, status []string) uint32 {
 	switch {
 	case proto == protoICMP || proto == protoICMPv6:

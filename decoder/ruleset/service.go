@@ -132,7 +132,7 @@ func (c *Chain) translations() []netip.AddrPort {
 	return all
 }
 
-// ServiceRules tells what the rules do for a packet to a service's address. Whatever translates it counts, be it
+// ServiceRules says what the rules do for a packet to a service's address. Whatever translates it counts, be it
 // kube-proxy's or not; the packet's family, protocol, source and destination must be set. It also returns the sets that
 // have to be loaded first for a better answer.
 func (rs *Ruleset) ServiceRules(netns uint32, p Packet) (event.ServiceRules, []*Set) {

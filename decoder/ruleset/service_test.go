@@ -72,11 +72,11 @@ func TestTheStateOfTheRulesForAnAddressIsReported(t *testing.T) {
 	}{
 		"iptables: a service with endpoints is present":          {parse(t, written), "10.96.0.10:53", protoUDP, event.ServicePresent},
 		"iptables: one without is refused":                       {parse(t, written), "10.96.7.7:80", protoTCP, event.ServiceNoEndpoints},
-		"iptables: an address that nobody wrote is missing":      {parse(t, written), "10.96.9.9:80", protoTCP, event.ServiceMissing},
+		"iptables: an address without rules is missing":          {parse(t, written), "10.96.9.9:80", protoTCP, event.ServiceMissing},
 		"iptables: another protocol of the service is missing":   {parse(t, written), "10.96.0.10:53", protoTCP, event.ServiceMissing},
 		"nftables: a service with endpoints is present":          {nftables(t), "10.96.0.10:53", protoUDP, event.ServicePresent},
 		"nftables: one without is refused":                       {nftables(t), "10.96.7.7:80", protoTCP, event.ServiceNoEndpoints},
-		"nftables: an address that nobody wrote is missing":      {nftables(t), "10.96.9.9:80", protoTCP, event.ServiceMissing},
+		"nftables: an address without rules is missing":          {nftables(t), "10.96.9.9:80", protoTCP, event.ServiceMissing},
 		"without any rules there is none at all":                 {&Ruleset{}, "10.96.0.10:53", protoUDP, event.ServiceNone},
 		"rules that are not for services are none at all":        {parse(t, "*nat\n:PREROUTING ACCEPT\nCOMMIT\n"), "10.96.0.10:53", protoUDP, event.ServiceNone},
 		"a rule of somebody else that translates it counts, too": {parse(t, "*nat\n:PREROUTING ACCEPT\n-A PREROUTING -d 10.96.0.10/32 -j DNAT --to-destination 10.9.0.2:53\nCOMMIT\n"), "10.96.0.10:53", protoUDP, event.ServicePresent},

@@ -13,7 +13,7 @@ import (
 var native = binary.LittleEndian
 
 // xtMatch decodes the data of one match of iptables (struct xt_*_info of <linux/netfilter/xt_*.h>). What is not
-// understood, or too short, becomes a match that cannot be told.
+// understood, or too short, becomes a match that cannot be decided.
 func xtMatch(f Family, name string, revision uint8, data []byte) []Match {
 	decode := xtDecoder(name)
 	if decode == nil {
@@ -118,7 +118,7 @@ func xtICMP(_ Family, _ uint8, b []byte) ([]Match, bool) {
 	if b[1] == 0 && b[2] == 0xff {
 		return m, true
 	}
-	if m[0].Invert { // not both together: neither can be told alone
+	if m[0].Invert { // not both together: neither can be decided alone
 		return []Match{{Field: Other, Text: fmt.Sprintf("! --icmp-type %d/%d", b[0], b[1])}}, true
 	}
 	return append(m, Match{Field: ICMPCode, Width: 1, Values: []byte{b[1], b[2]}}), true
@@ -162,7 +162,7 @@ func xtConntrack(_ Family, revision uint8, b []byte) ([]Match, bool) {
 }
 
 func stateMatch(mask uint32, invert bool) Match {
-	// Which of the two NATs a flow had is told by bits 6 and 7 here, where nftables has "untracked": bit 8.
+	// Bits 6 and 7 are SNAT and DNAT here, where nftables has "untracked": bit 8.
 	v := binary.BigEndian.AppendUint32(nil, mask)
 	return Match{Field: CTState, Invert: invert, Width: 4, Values: append(v, v...)}
 }

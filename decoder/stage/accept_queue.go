@@ -118,7 +118,7 @@ func (o *Overflows) lostBy(s *event.Socket) uint32 {
 	return 0
 }
 
-// reports are those that a listener would have made of n lost SYNs: one for each client whose SYNs were seen, or one for all.
+// reports are those that a listener would have made of n lost SYNs: one for each client with SYNs, or one for all.
 func (o *Overflows) reports(e event.Event, s *event.Socket, n uint32) []event.Event {
 	var all []event.Event
 	at := listenPort{s.About.Netns, s.Local.Port()}

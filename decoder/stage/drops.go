@@ -145,7 +145,7 @@ func (x *Drops) finish(e event.Event, n event.Netfilter) event.Event {
 	return e
 }
 
-// hop keeps what tells a sender that its packet did not arrive.
+// hop keeps ICMP errors and resets, which answer the sender of a packet that is dropped.
 func (x *Drops) hop(e event.Event) {
 	p := e.Packet
 	if p == nil {

@@ -7,7 +7,7 @@ import (
 	"ktrace/decoder/packet"
 )
 
-// noise tells packets that are freed as drops though nothing is lost. Reasons are by the kernel's names; one that a
+// noise matches packets that are freed as drops though nothing is lost. Reasons are by the kernel's names; one that a
 // kernel does not have matches nothing.
 type noise struct {
 	why       string

@@ -23,13 +23,13 @@ func TestDropsThatLoseNothingAreReported(t *testing.T) {
 		noise  bool
 	}{
 		{"a SYN dropped by netfilter", to("10.0.0.2", packet.Packet{Proto: "tcp", Flags: "S"}), "NETFILTER_DROP", false},
-		{"a SYN to nobody", to("10.0.0.2", packet.Packet{Proto: "tcp", Flags: "S"}), "NO_SOCKET", false},
-		{"a reset for nobody", to("10.0.0.2", packet.Packet{Proto: "tcp", Flags: "R"}), "NO_SOCKET", true},
-		{"a datagram for nobody", to("10.0.0.2", packet.Packet{Proto: "udp"}), "NO_SOCKET", false},
-		{"an echo reply that nobody waits for", to("10.0.0.2", packet.Packet{Proto: "icmp"}), "NO_SOCKET", true},
+		{"a SYN to a closed port", to("10.0.0.2", packet.Packet{Proto: "tcp", Flags: "S"}), "NO_SOCKET", false},
+		{"a reset without a socket", to("10.0.0.2", packet.Packet{Proto: "tcp", Flags: "R"}), "NO_SOCKET", true},
+		{"a datagram to a closed port", to("10.0.0.2", packet.Packet{Proto: "udp"}), "NO_SOCKET", false},
+		{"an echo reply without a ping", to("10.0.0.2", packet.Packet{Proto: "icmp"}), "NO_SOCKET", true},
 		{"a redirect that NAT does not pass on", to("10.0.0.2", packet.Packet{Proto: "icmp", ICMPType: packet.ICMPRedirect}), "NETFILTER_DROP", true},
 		{"an error that netfilter drops", to("10.0.0.2", packet.Packet{Proto: "icmp", ICMPType: packet.ICMPUnreachable}), "NETFILTER_DROP", false},
-		{"multicast that nobody joined", to("224.0.0.251", packet.Packet{Proto: "udp"}), "NOT_SPECIFIED", true},
+		{"multicast without a member", to("224.0.0.251", packet.Packet{Proto: "udp"}), "NOT_SPECIFIED", true},
 		{"multicast dropped by netfilter", to("224.0.0.251", packet.Packet{Proto: "udp"}), "NETFILTER_DROP", false},
 		{"what a closed socket had not read", to("10.0.0.2", packet.Packet{Proto: "udp"}), "QUEUE_PURGE", true},
 		{"another host's", to("10.0.0.2", packet.Packet{Proto: "udp"}), "OTHERHOST", true},
@@ -53,7 +53,7 @@ func TestDropsWithoutAReasonAreReportedByTheFunction(t *testing.T) {
 		noise, noSocket bool
 	}{
 		"inet_rtm_getroute":              {"inet_rtm_getroute", true, false},
-		"tcp_v4_rcv":                     {"tcp_v4_rcv", true, true}, // a reset for nobody
+		"tcp_v4_rcv":                     {"tcp_v4_rcv", true, true}, // a reset without a socket
 		"ip_rcv_finish_core.constprop.0": {"ip_rcv_finish_core", false, false},
 		"sk_stream_kill_queues":          {"sk_stream_kill_queues", true, false},
 		"icmpv6_rcv":                     {"icmpv6_rcv", true, false},
@@ -91,21 +91,21 @@ func TestAResetBeforeTheDropMakesItAReject(t *testing.T) {
 	}
 }
 
-// TestAnAnswerAboutTheSizeIsToWhatIsLarger: other packets of the flow, dropped for another cause, were told nothing.
+// TestAnAnswerAboutTheSizeIsToWhatIsLarger: other packets of the flow, dropped for another cause, had no answer.
 func TestAnAnswerAboutTheSizeIsToWhatIsLarger(t *testing.T) {
 	const limit = 1400
 	client, server := netip.MustParseAddrPort("10.0.0.1:0"), netip.MustParseAddrPort("10.0.0.2:0")
 	sent := packettest.TCP(client, server, packettest.ACK, 0, 0, nil)
 	quoting := packettest.ICMPError(netip.MustParseAddr("10.0.0.9"), 3, 4, limit, sent)
 	at := time.Unix(1, 0)
-	for length, told := range map[uint32]bool{72: false, limit: false, limit + 1: true, 64000: true} {
+	for length, answered := range map[uint32]bool{72: false, limit: false, limit + 1: true, 64000: true} {
 		x := NewDrops()
 		x.Observe(event.Event{Header: event.Header{Time: at}, Packet: packet.ParseIP(quoting), Body: event.Hop{}})
 		p := packet.ParseIP(sent)
 		p.Len = length
 		d := x.Observe(event.Event{Header: event.Header{Time: at}, Packet: p, Body: event.Drop{Reason: event.ReasonNotTold, Location: "ip6_forward"}})[0].Body.(event.Drop)
-		if (d.Answer != nil) != told {
-			t.Errorf("%d bytes where %d are the limit: told %v, want %v", length, limit, d.Answer, told)
+		if (d.Answer != nil) != answered {
+			t.Errorf("%d bytes where %d are the limit: answer %v, want %v", length, limit, d.Answer, answered)
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"ktrace/decoder/packet"
 )
 
-// netfilterRun is the stage behind a node that tells verdicts, and one SYN that it drops.
+// netfilterRun is the stage of a node that reports verdicts, and one SYN that it drops.
 func netfilterRun() (*Drops, event.Event) {
 	x := NewDrops()
 	x.Observe(event.Event{Body: event.Fact{Node: &event.Node{Verdicts: true}}})
@@ -24,7 +24,7 @@ func TestADropWaitsForItsVerdict(t *testing.T) {
 	verdict := event.Event{Header: drop.Header, Packet: drop.Packet, Body: event.Netfilter{Op: event.NetfilterVerdict, Family: "ipv4", Hook: "forward"}}
 	for _, e := range []event.Event{drop, other} {
 		if got := x.Observe(e); len(got) > 0 {
-			t.Fatalf("told before its verdict: %+v", got)
+			t.Fatalf("reported before its verdict: %+v", got)
 		}
 	}
 	got := x.Observe(verdict)
@@ -69,7 +69,7 @@ func TestAKnownHookLeavesFewerSuspects(t *testing.T) {
 		left     int
 		sure     event.Confidence
 	}{
-		{"nobody said which", "", []event.Candidate{at("input", "yes"), at("prerouting", "yes")}, 2, event.Possible},
+		{"no hook reported", "", []event.Candidate{at("input", "yes"), at("prerouting", "yes")}, 2, event.Possible},
 		{"one rule is left", "input", []event.Candidate{at("input", "yes"), at("prerouting", "yes")}, 1, event.Likely},
 		{"one that may not fit", "input", []event.Candidate{at("input", "maybe"), at("prerouting", "yes")}, 1, event.Possible},
 		{"two are left", "input", []event.Candidate{at("input", "yes"), at("input", "yes"), at("prerouting", "yes")}, 2, event.Possible},

@@ -8,7 +8,7 @@ import (
 	"ktrace/decoder/event"
 )
 
-// slowestKept is how many of the slowest syncs are told one by one.
+// slowestKept is how many of the slowest syncs are listed one by one.
 const slowestKept = 10
 
 // Fsync keeps the slowest syncs and the counts of all, and passes on those that are to be shown.
@@ -17,7 +17,7 @@ type Fsync struct {
 	Slow time.Duration
 	// Silent has the summary say nothing of syncs: the run is about more than them.
 	Silent bool
-	// Floor is told the latency below which a sync can be neither shown nor among the slowest, whenever it rises, so
+	// Floor is called with the latency below which a sync can be neither shown nor among the slowest, whenever it rises, so
 	// that the kernel half need not send such. nil for a recording.
 	Floor func(time.Duration)
 	// Pod names the pod of a cgroup, for syncs in flight, which are no events; nil if none are known.
@@ -82,7 +82,7 @@ func (s *Fsync) keep(e event.Event, f event.Fsync) {
 	s.raise()
 }
 
-// raise tells the floor when it has risen.
+// raise calls Floor when the floor has risen.
 func (s *Fsync) raise() {
 	if len(s.slowest) < slowestKept || s.Floor == nil {
 		return

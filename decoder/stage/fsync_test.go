@@ -51,7 +51,7 @@ func TestFsyncStageRaisesTheFloorNoHigherThanWhatItStillNeeds(t *testing.T) {
 			var floor time.Duration
 			s := &Fsync{Slow: c.slow, Floor: func(d time.Duration) {
 				if d <= floor {
-					t.Errorf("told %d after %d", d, floor)
+					t.Errorf("floor %d after %d", d, floor)
 				}
 				floor = d
 			}}

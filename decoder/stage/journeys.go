@@ -11,7 +11,7 @@ import (
 )
 
 // Journeys is the stage that makes hops of captured packets, for the stages that know what becomes of packets. It
-// tells that packets at several devices are one by their bytes, as far as no device changes them; in a tunnel, by those
+// recognizes a packet at several devices by its bytes, as far as no device changes them; in a tunnel, by those
 // of the packet that is carried.
 type Journeys struct {
 	seed           maphash.Seed
@@ -70,7 +70,7 @@ func (j *Journeys) Observe(e event.Event) []event.Event {
 	if e.Packet == nil || j.watched {
 		return nil
 	}
-	if e.Journey == 0 { // else who captured it told them apart
+	if e.Journey == 0 { // else the capture identifies it
 		e.Journey = j.journey(e)
 	}
 	e.Body = event.Hop{Captured: true, ToAll: f.ToAll()}

@@ -17,7 +17,7 @@ func TestNamesAreThoseOfTheNode(t *testing.T) {
 		facts                   []event.Fact
 		reason, location, iface string
 	}{
-		{"all told", []event.Fact{
+		{"all reported", []event.Fact{
 			{Node: &event.Node{Reasons: map[uint32]string{12: "NETFILTER_DROP"}}},
 			{Device: &event.Device{Netns: 7, Ifindex: 2, Name: "eth0"}},
 			{Symbol: &event.Symbol{Address: address, Name: "nf_hook_slow"}},

@@ -8,7 +8,7 @@ import (
 	"ktrace/decoder/packet"
 )
 
-// event concludes what became known of a reset. silent says that the kernel tells only of resets by full sockets.
+// event is the reset with its sender and cause. silent says that the kernel reports resets of full sockets only.
 func (g *reset) event(silent bool) event.Event {
 	slices.SortStableFunc(g.sent, byTime)
 	slices.SortStableFunc(g.received, byTime)
@@ -74,7 +74,7 @@ func (g *reset) first() event.Event {
 // itself, and may lose its CPU on.
 const sendTime = 100 * time.Millisecond
 
-// report returns what the sender of the reset told of it, given what ended the connection.
+// report is what the sender of the reset reported, given what ended the connection.
 func (g *reset) report(first event.Event) (event.Event, bool) {
 	if s, ok := first.Body.(event.Sock); ok && s.Op == event.SockResetSent {
 		return first, true

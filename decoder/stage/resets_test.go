@@ -67,7 +67,7 @@ func (s *seq) reject(flags string) event.Event {
 	return s.at(nodeNetns, packet.OfFlow("tcp", eventtest.Flow(resetClient, resetServer), flags), event.Drop{Reason: "NETFILTER_DROP", Location: "nft_do_chain"})
 }
 
-// resetCase is a reset as a stream tells it, and who is to be blamed for what.
+// resetCase is a reset as a stream reports it, and the sender and cause that are wanted.
 type resetCase struct {
 	name   string
 	events func(*seq) []event.Event
@@ -100,20 +100,20 @@ func resetsThatSocketsExplain() []resetCase {
 		{"a full accept queue resets", func(s *seq) []event.Event {
 			return []event.Event{s.sent(event.Sock{State: "LISTEN", Backlog: 2, Limit: 1}, "."), s.received(event.Sock{State: "ESTABLISHED"}, resetServer)}
 		}, event.SenderKernel, event.ResetOverflow, "ESTABLISHED"},
-		{"closed with data unread, told when the packet is out and has arrived", func(s *seq) []event.Event {
+		{"closed with data unread, reported when the packet is out and has arrived", func(s *seq) []event.Event {
 			return []event.Event{
 				s.hop(serverNetns, event.Out, 64, resetServer, resetClient, "R."),
 				s.received(event.Sock{State: "ESTABLISHED"}, resetServer),
 				s.sent(event.Sock{Reason: "TCP_ABORT_ON_CLOSE", State: "ESTABLISHED", Closing: true, Unread: 9}, ""),
 			}
 		}, event.SenderApp, event.ResetUnread, "ESTABLISHED"},
-		{"killed, told when the packet is out, by a task that had no CPU for a while", func(s *seq) []event.Event {
+		{"killed, reported when the packet is out, by a task that had no CPU for a while", func(s *seq) []event.Event {
 			out := s.hop(serverNetns, event.Out, 64, resetServer, resetClient, "R.")
 			in := s.received(event.Sock{State: "ESTABLISHED"}, resetServer)
 			s.now = s.now.Add(40 * time.Millisecond)
 			return []event.Event{out, in, s.sent(event.Sock{Reason: "TCP_ABORT_ON_CLOSE", State: "ESTABLISHED", Closing: true, Exiting: true, Signal: 9}, "")}
 		}, event.SenderApp, event.ResetKilled, "ESTABLISHED"},
-		{"closed with data unread, and a listener answered what came before that was told", func(s *seq) []event.Event {
+		{"closed with data unread, and a listener answered what came before that was reported", func(s *seq) []event.Event {
 			return []event.Event{
 				s.hop(serverNetns, event.Out, 64, resetServer, resetClient, "R."),
 				s.sent(event.Sock{Reason: "TCP_FLAGS", State: "LISTEN", Limit: 128}, "F."),
@@ -121,7 +121,7 @@ func resetsThatSocketsExplain() []resetCase {
 				s.sent(event.Sock{Reason: "TCP_ABORT_ON_CLOSE", State: "ESTABLISHED", Closing: true, Unread: 9}, ""),
 			}
 		}, event.SenderApp, event.ResetUnread, "FIN_WAIT1"},
-		{"closed with data unread, before kernels told the reason", func(s *seq) []event.Event {
+		{"closed with data unread, before kernels gave the reason", func(s *seq) []event.Event {
 			return []event.Event{s.sent(event.Sock{State: "ESTABLISHED", Closing: true, Unread: 9}, "")}
 		}, event.SenderApp, event.ResetUnread, "ESTABLISHED"},
 		{"linger 0", func(s *seq) []event.Event {
@@ -201,12 +201,12 @@ func resetsThatProveNothing() []resetCase {
 // resetsThatPacketsExplain are those of firewalls, middle boxes and silent kernels, and those behind a translation.
 func resetsThatPacketsExplain() []resetCase {
 	return []resetCase{
-		{"rejected, the drop told last", func(s *seq) []event.Event {
+		{"rejected, the drop reported last", func(s *seq) []event.Event {
 			return []event.Event{
 				s.hop(nodeNetns, event.Out, 64, resetServer, resetClient, "R."), s.received(event.Sock{State: "SYN_SENT"}, resetServer), s.reject("S"),
 			}
 		}, event.SenderFirewall, event.ResetRejected, "SYN_SENT"},
-		{"rejected, the drop told first", func(s *seq) []event.Event {
+		{"rejected, the drop reported first", func(s *seq) []event.Event {
 			return []event.Event{s.reject("P."), s.received(event.Sock{State: "ESTABLISHED"}, resetServer)}
 		}, event.SenderFirewall, event.ResetRejected, "ESTABLISHED"},
 		{"a drop of the same direction rejects nothing", func(s *seq) []event.Event {

@@ -19,7 +19,7 @@ type instruction struct {
 	k      uint32
 }
 
-// Available tells whether there is a tcpdump to ask.
+// Available reports whether tcpdump is installed.
 func Available() bool {
 	_, err := exec.LookPath("tcpdump")
 	return err == nil
