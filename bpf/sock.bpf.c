@@ -25,13 +25,13 @@ enum sock_op {
 	SOCK_RESET_SENT = 1,
 	SOCK_RESET_RECEIVED = 2,
 	SOCK_ERROR = 3,
-	SOCK_SYN_RESENT = 4,	/* retransmitted by the client */
-	SOCK_SYNACK_RESENT = 5, /* retransmitted; sock is the listener */
-	SOCK_SYN_LOST = 6,	/* sock is the listener; its accept queue was full */
+	SOCK_SYN_RETRANSMIT = 4,    /* retransmitted by the client */
+	SOCK_SYNACK_RETRANSMIT = 5, /* retransmitted; sock is the listener */
+	SOCK_SYN_LOST = 6,	    /* sock is the listener; its accept queue was full */
 	SOCK_ICMP_SENT = 7,
 	SOCK_BUFFER_FULL = 8,
-	SOCK_NO_ROUTE = 9, /* one table has no route to the destination; another may have */
-	SOCK_RESENT = 10,  /* data, after a retransmission timeout */
+	SOCK_NO_ROUTE = 9,    /* one table has no route to the destination; another may have */
+	SOCK_RETRANSMIT = 10, /* data, after a retransmission timeout */
 };
 
 struct event {
@@ -356,7 +356,7 @@ static __always_inline int handle_retransmit(struct sock *sk, struct sk_buff *sk
 	len += BPF_CORE_READ(tp, tcp_header_len) + BPF_CORE_READ(icsk, icsk_af_ops, net_header_len);
 	if (len <= MIN_PMTU)
 		return 0;
-	e = sock_event(SOCK_RESENT, sk);
+	e = sock_event(SOCK_RETRANSMIT, sk);
 	if (!e)
 		return 0;
 	e->len = len;
@@ -382,7 +382,7 @@ int BPF_PROG(retransmit_raw_tp, struct sock *sk, struct sk_buff *skb)
 		return 0;
 	if (state != TCP_SYN_SENT)
 		return handle_retransmit(sk, skb);
-	e = sock_event(SOCK_SYN_RESENT, sk);
+	e = sock_event(SOCK_SYN_RETRANSMIT, sk);
 	if (e)
 		bpf_ringbuf_submit(e, 0);
 	return 0;
@@ -391,7 +391,7 @@ int BPF_PROG(retransmit_raw_tp, struct sock *sk, struct sk_buff *skb)
 SEC("raw_tp/tcp_retransmit_synack")
 int BPF_PROG(retransmit_synack_raw_tp, struct sock *sk)
 {
-	struct event *e = sock_event(SOCK_SYNACK_RESENT, sk);
+	struct event *e = sock_event(SOCK_SYNACK_RETRANSMIT, sk);
 
 	if (e)
 		bpf_ringbuf_submit(e, 0);

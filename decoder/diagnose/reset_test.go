@@ -307,9 +307,9 @@ func TestSocketFindings(t *testing.T) {
 			"socket-buffer-full", 5},
 		{"a SYN lost to a full queue", []event.Event{{Header: at, Body: event.Sock{Op: event.SockSynLost, Local: local, Backlog: 2, Limit: 1, Count: 1}}},
 			"accept-queue-full", 1},
-		{"a SYN-ACK sent again by a listener with a full queue", []event.Event{{Header: at, Body: event.Sock{Op: event.SockSynackResent, Local: local, Backlog: 2, Limit: 1, Count: 1}}},
+		{"a SYN-ACK sent again by a listener with a full queue", []event.Event{{Header: at, Body: event.Sock{Op: event.SockSynackRetransmit, Local: local, Backlog: 2, Limit: 1, Count: 1}}},
 			"accept-queue-full", 1},
-		{"a SYN-ACK sent again because it was lost", []event.Event{{Header: at, Body: event.Sock{Op: event.SockSynackResent, Local: local, Backlog: 1, Limit: 1, Count: 1}}}, "", 0},
+		{"a SYN-ACK sent again because it was lost", []event.Event{{Header: at, Body: event.Sock{Op: event.SockSynackRetransmit, Local: local, Backlog: 1, Limit: 1, Count: 1}}}, "", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := NewSockets(NewState())

@@ -44,7 +44,7 @@ func (r *Sockets) sock(e event.Event, s event.Sock) []event.Finding {
 	switch {
 	case s.Op == event.SockBufferFull:
 		r.state.bufferFull(&f, s)
-	case s.Op == event.SockSynLost, s.Op == event.SockSynackResent && s.Backlog > s.Limit:
+	case s.Op == event.SockSynLost, s.Op == event.SockSynackRetransmit && s.Backlog > s.Limit:
 		r.state.queueFull(&f, s, end(f.Pod, s.Local))
 	default:
 		return nil

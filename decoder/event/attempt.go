@@ -37,7 +37,7 @@ func (e Event) attempt() Attempt {
 		}
 	case Sock:
 		switch b.Op {
-		case SockSynLost, SockSynackResent, SockNoRoute, SockBufferFull:
+		case SockSynLost, SockSynackRetransmit, SockNoRoute, SockBufferFull:
 			return Attempt{Level: AttemptOpen}
 		}
 		return Attempt{}

@@ -17,16 +17,16 @@ type SockOp string
 
 // What sockets report.
 const (
-	SockResetSent     SockOp = "reset-sent"     // Event.Packet is the reset
-	SockResetReceived SockOp = "reset-received" // Event.Packet is the reset
-	SockError         SockOp = "error"          // the next system call on the socket fails with it
-	SockSynResent     SockOp = "syn-resent"     // by the client, which got no answer
-	SockSynackResent  SockOp = "synack-resent"  // the socket is the listener
-	SockSynLost       SockOp = "syn-lost"       // the socket is the listener; its accept queue was full
-	SockICMPSent      SockOp = "icmp-sent"      // there is no socket; Event.Packet is what the error answers
-	SockBufferFull    SockOp = "buffer-full"    // the receive buffer had no room
-	SockNoRoute       SockOp = "no-route"       // a routing table has no way for a connect; others may have
-	SockRetransmit    SockOp = "resent"         // Event.Packet was sent again: nothing of it was acknowledged in time
+	SockResetSent        SockOp = "reset-sent"        // Event.Packet is the reset
+	SockResetReceived    SockOp = "reset-received"    // Event.Packet is the reset
+	SockError            SockOp = "error"             // the next system call on the socket fails with it
+	SockSynRetransmit    SockOp = "syn-retransmit"    // by the client, which got no answer
+	SockSynackRetransmit SockOp = "synack-retransmit" // the socket is the listener
+	SockSynLost          SockOp = "syn-lost"          // the socket is the listener; its accept queue was full
+	SockICMPSent         SockOp = "icmp-sent"         // there is no socket; Event.Packet is what the error answers
+	SockBufferFull       SockOp = "buffer-full"       // the receive buffer had no room
+	SockNoRoute          SockOp = "no-route"          // a routing table has no way for a connect; others may have
+	SockRetransmit       SockOp = "retransmit"        // Event.Packet was sent again: nothing of it was acknowledged in time
 )
 
 // Sock is what one socket reported. Event.Packet goes between its two ends: to it, if it could not take it.
@@ -55,7 +55,7 @@ type Sock struct {
 	Inode    uint64         `json:"inode,omitempty"`     // as /proc/PID/fd shows it, 0 if no process holds the socket
 	Count    uint32         `json:"count"`               // events that this one stands for
 
-	// Valid iff Op is resent.
+	// Valid iff Op is retransmit.
 	Acked       uint64        `json:"acked,omitempty"`        // payload bytes, and a SYN
 	Age         time.Duration `json:"age_ns,omitempty"`       // of the connection, 0 if it is older than ktrace
 	Timeouts    uint32        `json:"timeouts,omitempty"`     // since anything was acknowledged, this one included
@@ -71,7 +71,7 @@ type Sock struct {
 // Takes reports whether Event.Packet goes to where the report is from; else it comes from there.
 func (s Sock) Takes() bool {
 	switch s.Op {
-	case SockResetReceived, SockICMPSent, SockBufferFull, SockSynLost, SockSynackResent:
+	case SockResetReceived, SockICMPSent, SockBufferFull, SockSynLost, SockSynackRetransmit:
 		return true
 	}
 	return false
@@ -118,16 +118,16 @@ func sockErrno(n int32) string {
 // sockOpOf names what the kernel half numbers.
 func sockOpOf(op wire.SockOp) SockOp {
 	names := [...]SockOp{
-		wire.SockResetSent:     SockResetSent,
-		wire.SockResetReceived: SockResetReceived,
-		wire.SockError:         SockError,
-		wire.SockSynResent:     SockSynResent,
-		wire.SockSynackResent:  SockSynackResent,
-		wire.SockSynLost:       SockSynLost,
-		wire.SockIcmpSent:      SockICMPSent,
-		wire.SockBufferFull:    SockBufferFull,
-		wire.SockNoRoute:       SockNoRoute,
-		wire.SockResent:        SockRetransmit,
+		wire.SockResetSent:        SockResetSent,
+		wire.SockResetReceived:    SockResetReceived,
+		wire.SockError:            SockError,
+		wire.SockSynRetransmit:    SockSynRetransmit,
+		wire.SockSynackRetransmit: SockSynackRetransmit,
+		wire.SockSynLost:          SockSynLost,
+		wire.SockIcmpSent:         SockICMPSent,
+		wire.SockBufferFull:       SockBufferFull,
+		wire.SockNoRoute:          SockNoRoute,
+		wire.SockRetransmit:       SockRetransmit,
 	}
 	if int(op) < len(names) && names[op] != "" {
 		return names[op]
@@ -151,7 +151,7 @@ func decodeSock(raw []byte, e *Event) error {
 	case SockICMPSent:
 		s.ICMP = ICMPError{Type: uint8(r.Reason >> 8), Code: uint8(r.Reason)}
 		e.Packet = pkt
-	case SockBufferFull, SockSynLost, SockSynackResent: // what the socket could not take
+	case SockBufferFull, SockSynLost, SockSynackRetransmit: // what the socket could not take
 		e.Packet = pkt
 		if pkt == nil {
 			e.Packet = packet.OfFlow(s.Proto, packet.FlowTuple{Src: s.Remote, Dst: s.Local}, "")

@@ -339,16 +339,16 @@ func (r *Path) Decode(b []byte) {
 type SockOp uint32
 
 const (
-	SockResetSent     SockOp = 1
-	SockResetReceived SockOp = 2
-	SockError         SockOp = 3
-	SockSynResent     SockOp = 4
-	SockSynackResent  SockOp = 5
-	SockSynLost       SockOp = 6
-	SockIcmpSent      SockOp = 7
-	SockBufferFull    SockOp = 8
-	SockNoRoute       SockOp = 9
-	SockResent        SockOp = 10
+	SockResetSent        SockOp = 1
+	SockResetReceived    SockOp = 2
+	SockError            SockOp = 3
+	SockSynRetransmit    SockOp = 4
+	SockSynackRetransmit SockOp = 5
+	SockSynLost          SockOp = 6
+	SockIcmpSent         SockOp = 7
+	SockBufferFull       SockOp = 8
+	SockNoRoute          SockOp = 9
+	SockRetransmit       SockOp = 10
 )
 
 // Sock is event of the BPF objects.

@@ -506,7 +506,7 @@ func table() []row {
 		{event.KindHop, notUnpacked, false, []wanted{receiver}},
 		{event.KindHop, untranslated, false, []wanted{serviceRules, settings, routes}},
 		{event.KindHop, misdirected, false, []wanted{translation}},
-		{event.KindSock, sock(event.SockSynLost, event.SockBufferFull, event.SockSynackResent), false,
+		{event.KindSock, sock(event.SockSynLost, event.SockBufferFull, event.SockSynackRetransmit), false,
 			[]wanted{receiver, protocolCounters, settings}},
 		{event.KindSock, sock(event.SockRetransmit), false, []wanted{settings}},
 		{event.KindSock, sock(event.SockError), false, []wanted{routes, settings}},
