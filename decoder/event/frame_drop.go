@@ -27,7 +27,7 @@ func (f RawFrame) AppendDrop(raw []byte, code uint32, address uint64) ([]byte, b
 		Packet: wire.Tuple{
 			Src: p.Src.As16(), Dst: p.Dst.As16(), Sport: p.Sport, Dport: p.Dport, Proto: packet.ProtoNumber(p.Proto), Family: 6,
 		},
-		Len: p.Len, Id: p.ID, Fragment: p.FragmentField(), L4: uint16(p.TransportAt), Data: uint16(p.DataAt),
+		Len: p.Len, Id: p.ID, Fragment: p.FragmentField(), L4: p.TransportAt, Data: p.DataAt,
 		Ttl: p.TTL, IcmpType: p.ICMPType, IcmpCode: p.ICMPCode, TcpFlags: packet.FlagBits(p.Flags),
 	}
 	if p.Src.Is4() {

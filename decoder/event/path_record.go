@@ -33,8 +33,8 @@ func pathPacket(r *wire.Path) *packet.Packet {
 		More:        r.Fragment&packet.MoreFragments != 0,
 		ICMPType:    r.IcmpType,
 		ICMPCode:    r.IcmpCode,
-		TransportAt: int(r.L4),
-		DataAt:      int(r.Data),
+		TransportAt: r.L4,
+		DataAt:      r.Data,
 	}
 	if p.Proto == "tcp" {
 		p.Flags = packet.FlagsText(r.TcpFlags)

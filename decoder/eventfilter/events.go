@@ -198,9 +198,9 @@ func outline(p *packet.Packet, part *pcapfilter.Partial) {
 // transportAt is where the transport header begins: without options and extensions, if that is unknown.
 func transportAt(p *packet.Packet) int {
 	if p.Family == "ipv6" {
-		return max(p.TransportAt, ip6Size)
+		return max(int(p.TransportAt), ip6Size)
 	}
-	return max(p.TransportAt, ip4Size)
+	return max(int(p.TransportAt), ip4Size)
 }
 
 // nameEnds puts addresses and ports into a packet's headers. Those that are not chosen yet are not known.

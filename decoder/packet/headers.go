@@ -30,8 +30,8 @@ type Headers struct {
 	ICMPType uint8
 	ICMPCode uint8
 
-	Transport int // offset of the transport's header from the network header; of a later fragment, of its data
-	Data      int // offset of what the transport carries; of an ICMP error: of the packet that it is about
+	Transport uint16 // offset of the transport's header from the network header; of a later fragment, of its data
+	Data      uint16 // offset of what the transport carries; of an ICMP error: of the packet that it is about
 }
 
 const (
@@ -81,7 +81,7 @@ func (h *Headers) ipv4(b []byte) {
 	h.Src, h.Dst = netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20]))
 	h.ID = uint32(binary.BigEndian.Uint16(b[4:]))
 	h.Fragment, h.More = binary.BigEndian.Uint16(b[6:])&ipv4Offset*8, b[6]&ipv4More != 0
-	h.Transport = int(b[0]&15) * 4
+	h.Transport = uint16(b[0]&15) * 4
 	h.Data = h.Transport
 	h.claim(uint32(binary.BigEndian.Uint16(b[2:])), uint32(h.Transport), len(b))
 }
@@ -109,11 +109,11 @@ func (h *Headers) claim(length, least uint32, taken int) {
 // before the transport's: then Proto is that of the extension that could not be read.
 func (h *Headers) extensions(b []byte) bool {
 	for n := 0; isExtension(h.Proto); n++ {
-		if n == maxExtensions || len(b) < h.Transport+extensionUnit {
+		if n == maxExtensions || len(b) < int(h.Transport)+extensionUnit {
 			return false
 		}
 		ext := b[h.Transport:]
-		size := (int(ext[1]) + 1) * extensionUnit
+		size := (uint16(ext[1]) + 1) * extensionUnit
 		if h.Proto == fragment {
 			size = extensionUnit
 			offset := binary.BigEndian.Uint16(ext[2:])
@@ -137,7 +137,7 @@ func isExtension(proto uint8) bool {
 
 // transport reads the ports, or the type of ICMP, and finds what is carried.
 func (h *Headers) transport(b []byte) {
-	if len(b) < h.Transport+transportMin {
+	if len(b) < int(h.Transport)+transportMin {
 		return
 	}
 	t := b[h.Transport:]
@@ -152,7 +152,7 @@ func (h *Headers) transport(b []byte) {
 		h.Sport, h.Dport = binary.BigEndian.Uint16(t), binary.BigEndian.Uint16(t[2:])
 		if len(t) >= tcpMin {
 			h.TCPFlags = t[13]
-			h.Data += max(int(t[12]>>4)*4, tcpMin)
+			h.Data += max(uint16(t[12]>>4)*4, tcpMin)
 		}
 	case SCTP:
 		h.Sport, h.Dport = binary.BigEndian.Uint16(t), binary.BigEndian.Uint16(t[2:])

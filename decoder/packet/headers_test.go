@@ -143,8 +143,8 @@ func compare(t *testing.T, b []byte) {
 		t.Errorf("ports %d > %d flags %x, gopacket says %d > %d %x", h.Sport, h.Dport, h.TCPFlags, src, dst, flags)
 	}
 	payload := p.TransportLayer().LayerPayload()
-	if h.Proto != UDP && len(payload) > 0 && len(payload) != int(h.Len)-h.Data { // of UDP, it believes its own length
-		t.Errorf("carries %d bytes, gopacket says %d", int(h.Len)-h.Data, len(payload))
+	if h.Proto != UDP && len(payload) > 0 && len(payload) != int(h.Len)-int(h.Data) { // of UDP, it believes its own length
+		t.Errorf("carries %d bytes, gopacket says %d", int(h.Len)-int(h.Data), len(payload))
 	}
 }
 

@@ -38,8 +38,8 @@ func (p *Packet) Quoted() *Packet {
 
 // TooBig returns the length that a packet may have had, if the packet is the ICMP error that says so.
 func (p *Packet) TooBig() (mtu uint32, ok bool) {
-	head := p.DataAt - icmpHeader
-	if head < 0 || p.DataAt > len(p.Bytes) {
+	head := int(p.DataAt) - icmpHeader
+	if head < 0 || int(p.DataAt) > len(p.Bytes) {
 		return 0, false
 	}
 	b := p.Bytes[head:p.DataAt]
@@ -55,8 +55,8 @@ func (p *Packet) TooBig() (mtu uint32, ok bool) {
 // EchoID returns the identifier of an ICMP echo request or reply, by which a ping knows its own; 0 if it is none.
 func (p *Packet) EchoID() uint16 {
 	const at = 4
-	head := p.DataAt - icmpHeader
-	if head < 0 || p.DataAt > len(p.Bytes) || !p.IsICMP(icmpEcho, icmp6Echo) && !p.IsICMP(icmpEchoReply, icmp6EchoReply) {
+	head := int(p.DataAt) - icmpHeader
+	if head < 0 || int(p.DataAt) > len(p.Bytes) || !p.IsICMP(icmpEcho, icmp6Echo) && !p.IsICMP(icmpEchoReply, icmp6EchoReply) {
 		return 0
 	}
 	return binary.BigEndian.Uint16(p.Bytes[head+at:])

@@ -55,7 +55,7 @@ func (p *Packet) Flow() FlowTuple { return FlowTuple{Src: p.Source(), Dst: p.Des
 // Transport returns what the transport header carries, as far as it was taken. Behind the header of an ICMP error
 // that is the head of the packet which the error is about.
 func (p *Packet) Transport() []byte {
-	if p.DataAt > len(p.Bytes) {
+	if int(p.DataAt) > len(p.Bytes) {
 		return nil
 	}
 	return p.Bytes[p.DataAt:]
@@ -131,8 +131,11 @@ type Packet struct {
 	Dport  uint16     `json:"dport,omitempty"`
 	Len    uint32     `json:"len"` // bytes, from the network header on
 	TTL    uint8      `json:"ttl,omitempty"`
-	Flags  string     `json:"flags,omitempty"` // TCP flags as tcpdump writes them
-	Bytes  []byte     `json:"-"`               // what the probe took, from the network header on
+
+	TransportAt, DataAt uint16 `json:"-"` // where in Bytes the transport's header begins and ends
+
+	Flags string `json:"flags,omitempty"` // TCP flags as tcpdump writes them
+	Bytes []byte `json:"-"`               // what the probe took, from the network header on
 
 	ID       uint32 `json:"id,omitempty"`       // identification: of IPv4, and of fragments
 	Fragment uint16 `json:"fragment,omitempty"` // offset, bytes; of a later fragment no ports are known
@@ -141,9 +144,6 @@ type Packet struct {
 	ICMPCode uint8  `json:"icmp_code,omitempty"`
 
 	Tunnel *Tunnel `json:"tunnel,omitempty"` // what it carries between nodes; nil if it is no tunnel's
-
-	// Where in Bytes the transport's header begins and ends.
-	TransportAt, DataAt int `json:"-"`
 }
 
 // Source returns where the packet came from.

@@ -11,8 +11,12 @@ func Parse(b []byte, length uint32) *Packet {
 	if !h.Parse(b, length) {
 		return nil
 	}
+	family := "ipv6"
+	if h.Version == 4 {
+		family = "ipv4"
+	}
 	p := &Packet{
-		Family: FamilyName(h.Version), Proto: ProtoName(h.Proto), Src: h.Src, Sport: h.Sport, Dst: h.Dst, Dport: h.Dport,
+		Family: family, Proto: ProtoName(h.Proto), Src: h.Src, Sport: h.Sport, Dst: h.Dst, Dport: h.Dport,
 		Len: h.Len, TTL: h.TTL, ID: h.ID, Fragment: h.Fragment, More: h.More, ICMPType: h.ICMPType, ICMPCode: h.ICMPCode,
 		Bytes: h.Taken(b), TransportAt: h.Transport, DataAt: h.Data,
 	}
@@ -24,7 +28,7 @@ func Parse(b []byte, length uint32) *Packet {
 
 // TransportHeader is what was taken of the transport's header and what follows it; nil if where it begins is not known.
 func (p *Packet) TransportHeader() []byte {
-	if p.TransportAt == 0 || p.TransportAt > len(p.Bytes) {
+	if p.TransportAt == 0 || int(p.TransportAt) > len(p.Bytes) {
 		return nil
 	}
 	return p.Bytes[p.TransportAt:]

@@ -27,7 +27,7 @@ func (p *Packet) Segment() (s Segment, ok bool) {
 	s.Seq, s.Ack = binary.BigEndian.Uint32(h[tcpSeqAt:]), binary.BigEndian.Uint32(h[tcpAckAt:])
 	s.Window = binary.BigEndian.Uint16(h[tcpWindowAt:])
 	s.Bytes = p.Len - min(p.Len, uint32(p.DataAt))
-	s.Sacked = sacked(h[tcpMin:min(len(h), p.DataAt-p.TransportAt)], s.Ack)
+	s.Sacked = sacked(h[tcpMin:min(len(h), int(p.DataAt-p.TransportAt))], s.Ack)
 	return s, true
 }
 

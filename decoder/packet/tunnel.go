@@ -61,7 +61,7 @@ func (p *Packet) decapsulate(depth int) {
 	case p == nil || p.Fragment != 0 || depth >= maxTunnels:
 		return
 	case p.Proto == protoIPv4 || p.Proto == protoIPv6:
-		at = p.DataAt
+		at = int(p.DataAt)
 	case p.Proto == "udp" && (p.Dport == PortVXLAN || p.Dport == PortVXLANLinux || p.Dport == PortGeneve):
 		at = p.innerOffset()
 	}
@@ -87,7 +87,7 @@ func (p *Packet) innerOffset() int {
 	if t := binary.BigEndian.Uint16(b[at-2:]); t != EtherIPv4 && t != EtherIPv6 {
 		return 0
 	}
-	return p.DataAt + at
+	return int(p.DataAt) + at
 }
 
 // DecodeInner reads the packet that begins at an offset of the bytes; 0 is none.
@@ -120,7 +120,7 @@ func (p *Packet) decodeInner(at, depth int) {
 
 // carriedTo is the MAC address that the frame is for whose packet begins at an offset of the bytes.
 func (p *Packet) carriedTo(at int) string {
-	if at < p.DataAt+EtherSize {
+	if at < int(p.DataAt)+EtherSize {
 		return ""
 	}
 	return net.HardwareAddr(p.Bytes[at-EtherSize:][:macSize]).String()
