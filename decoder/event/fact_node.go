@@ -18,7 +18,7 @@ type LookupKey struct {
 	Dst     netip.AddrPort `json:"dst"`
 }
 
-// KeyOf returns the question that an event raises; without a packet it is about the namespace and the device.
+// KeyOf returns the key of what is looked up for an event; without a packet it is about the namespace and the device.
 func KeyOf(e Event) LookupKey {
 	q := LookupKey{Netns: e.Netns, Ifindex: e.Ifindex}
 	if p := e.Packet; p != nil {
@@ -33,7 +33,7 @@ func KeyOf(e Event) LookupKey {
 	return q
 }
 
-// At is the same question about the packet at another place.
+// At is the same key for the packet at another place.
 func (q LookupKey) At(netns, ifindex uint32) LookupKey {
 	q.Netns, q.Ifindex = netns, ifindex
 	return q
@@ -59,7 +59,7 @@ const DeferredLongest = 4 * time.Second
 // DeferredLookups are the lookups without a result yet.
 type DeferredLookups map[LookupKey]bool
 
-const maxDeferred = 4096 // a witness has far fewer at a time
+const maxDeferred = 4096 // an enricher has far fewer at a time
 
 // Learn takes in a fact.
 func (all DeferredLookups) Learn(f Fact) {
@@ -118,10 +118,10 @@ type RuleFact struct {
 type Candidate struct {
 	RuleFact
 	Fit  string `json:"fit"`  // yes: every match is known to fit; maybe: some cannot be decided from the packet
-	Rose uint64 `json:"rose"` // packets counted between the two readings; valid iff Counted and Blame.Compared
+	Rose uint64 `json:"rose"` // packets counted between the two readings; valid iff Counted and DropRules.Compared
 }
 
-// DropRules says which rules may have dropped the packets of a question. No suspects, and nothing unread, means that
+// DropRules says which rules may have dropped the packets of a key. No candidates, and nothing unread, means that
 // no rule did: conntrack, or another user of the hooks.
 type DropRules struct {
 	About      LookupKey   `json:"about"`
@@ -134,7 +134,7 @@ type DropRules struct {
 	Incomplete string      `json:"incomplete,omitempty"` // why not every rule could be looked at
 }
 
-// At is what is left of the blame when the hook is known; "" leaves all of it. A rule that is left alone was it, as
+// At is what is left of the candidates when the hook is known; "" leaves all. A rule that is left alone was it, as
 // sure as it is for the packet.
 func (b DropRules) At(hook string) DropRules {
 	if hook == "" || len(b.Hooks) == 0 {

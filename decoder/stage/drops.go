@@ -17,7 +17,7 @@ var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 const reasonOtherHost = "OTHERHOST"
 
 // Drops is the stage that completes drops: whether the packet is a loss, how its sender was answered, and which rule it
-// met. It wants names, drops, ICMP errors and TCP resets at devices, Blame, and what netfilter says itself.
+// met. It wants names, drops, ICMP errors and TCP resets at devices, DropRules, and what netfilter says itself.
 type Drops struct {
 	noises   []noise
 	answers  bounded.Map[sentFlow, answered]
