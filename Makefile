@@ -68,7 +68,7 @@ test-vm-arm64: deps ## ktrace itself under an arm64 kernel, which is emulated as
 
 # Many tests at a time: they wait for most of theirs, for a client's timeout or the end of a run, each in a network of its
 # own. The verbs' have the machine to themselves, for some of them measure what it takes.
-TEST := $(GO) test -parallel 16 -timeout 30m
+TEST := $(GO) test -parallel 10 -timeout 30m
 test: deps ## install what the tests need and run them all (as root)
 	testdata/leakcheck sh -c '$(TEST) -p 4 $$($(GO) list $(PKGS) | grep -v /cmd/ktrace$$); others=$$?; $(TEST) ./cmd/ktrace && exit $$others'
 
