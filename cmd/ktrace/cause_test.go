@@ -18,6 +18,7 @@ func wrong(t *testing.T, lines []lab.Line) (ids []string) {
 		var f struct{ ID, Severity string }
 		if l.Into(t, &f); f.Severity != "info" {
 			ids = append(ids, f.ID)
+			t.Logf("%s", l.Raw)
 		}
 	}
 	return ids

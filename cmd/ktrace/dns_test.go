@@ -108,6 +108,7 @@ const (
 	networkOfClosedPorts = 1 + iota*8
 	networkOfNodeLookups
 	networkOfNodeQueries
+	networkOfNodePods
 )
 
 // The server's ports, by how it serves there.

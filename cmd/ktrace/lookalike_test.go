@@ -31,7 +31,7 @@ func (f stack) toServer(_ testing.TB, _ *lab.Cluster, p *lab.Pod) {
 func (f stack) smallTTL() lab.Scenario {
 	target := map[string][]string{"ip": {"TTL", "--ttl-set", "1"}, "ip -6": {"HL", "--hl-set", "1"}}[f.ip]
 	return lab.Scenario{
-		Name: f.name + " a TTL of 1", Want: "ttl-exceeded", Sure: "likely", Title: "come with a TTL of 1",
+		Name: f.name + " a TTL of 1", Want: "ttl-exceeded", Sure: "likely", Title: "arrive with TTL 1",
 		Setup: func(t testing.TB, c *lab.Cluster, _ *lab.Pod) { echoTCP(t, c.Server, "80") },
 		Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) {
 			c.Server.Run(append([]string{f.iptables, "-t", "mangle", "-A", "POSTROUTING", "-p", "tcp", "--sport", "80", "-j"}, target...)...)

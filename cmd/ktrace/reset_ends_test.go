@@ -104,9 +104,9 @@ func TestResetNamesEndsByTheirRole(t *testing.T) {
 func TestResetNamesPodsOnTheNodesNetwork(t *testing.T) {
 	t.Parallel()
 	k := lab.NewKubelet(t)
-	for _, f := range stacks() {
+	for _, f := range stacksAt(networkOfNodePods) {
 		t.Run(f.name, func(t *testing.T) {
-			c := lab.NewCluster(t)
+			c := lab.NewClusterAt(t, networkOfNodePods)
 			web := c.AddPod("web")
 			k.Pod("shop", "web").Start("main", web.NS, "sleep", "1000").Await()
 			to := net.JoinHostPort(map[string]string{"ip": web.Addr, "ip -6": web.Addr6}[f.ip], "9")
