@@ -82,13 +82,13 @@ func relay(from, to io.ReadWriter, pass func([]byte) (bool, []byte)) {
 // everything passes.
 func everything([]byte) (bool, []byte) { return true, nil }
 
-// narrow takes no packet longer than mtu; if it tells, it answers those by ICMP.
-func narrow(mtu int, tells bool) func([]byte) (bool, []byte) {
+// narrow takes no packet longer than mtu; if it answers, it sends ICMP errors for those.
+func narrow(mtu int, answers bool) func([]byte) (bool, []byte) {
 	return func(packet []byte) (bool, []byte) {
 		if len(packet) <= mtu {
 			return true, nil
 		}
-		if !tells {
+		if !answers {
 			return false, nil
 		}
 		return false, tooBigAnswer(packet, mtu)

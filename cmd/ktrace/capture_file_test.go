@@ -88,7 +88,7 @@ func TestCaptureCountsWhatItLosesExactly(t *testing.T) {
 		defer conn.Close()
 		for n := 0; n < sent; {
 			if _, err := conn.Write(make([]byte, 1000)); err == nil {
-				n++ // nobody listens: a refusal that came back is told instead of sending
+				n++ // nothing listens: a refusal that came back is returned instead of sending
 			}
 		}
 	})

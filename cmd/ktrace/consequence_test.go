@@ -13,7 +13,7 @@ func TestDiagnoseReportsNoConsequences(t *testing.T) {
 	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
-		shop := map[string]string{"ip": "10.96.7.7", "ip -6": "fd00:96::77"}[f.ip] // which only the rules tell of
+		shop := map[string]string{"ip": "10.96.7.7", "ip -6": "fd00:96::77"}[f.ip] // which only the rules have
 		toShop := func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { fetch(p.NS, net.JoinHostPort(shop, "80"), patience) }
 		twoPorts := func(t testing.TB, c *lab.Cluster, _ *lab.Pod) {
 			echoTCP(t, c.Server, "8080")

@@ -180,7 +180,7 @@ func TestDoctorReportsDropReasonsWhereTheyAre(t *testing.T) {
 	there := kernel.TypeByName("skb_drop_reason", &reasons) == nil
 	checks, _ := doctor(t, `exec "$@"`)
 	if c := checks["drop reasons"]; c.OK != there || !there && (c.Impact == "" || c.Remedy == "") {
-		t.Errorf("the kernel has them: %v, told %+v", there, c)
+		t.Errorf("the kernel has them: %v, reported %+v", there, c)
 	}
 }
 

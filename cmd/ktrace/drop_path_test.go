@@ -253,7 +253,7 @@ func (f stack) inner(c *lab.Cluster, p *lab.Pod) {
 	p.Sysctl("net/ipv6/conf/all/forwarding", "1")
 }
 
-// stubborn sends large datagrams that may not be cut up, whatever it is told of the way (IP_PMTUDISC_PROBE).
+// stubborn sends large datagrams that may not be cut up, whatever ICMP reports of the path MTU (IP_PMTUDISC_PROBE).
 func (f stack) stubborn(t testing.TB, p *lab.Pod) {
 	d := net.Dialer{Control: func(network, _ string, c syscall.RawConn) (err error) {
 		level, option := unix.IPPROTO_IP, unix.IP_MTU_DISCOVER
@@ -272,12 +272,12 @@ func (f stack) stubborn(t testing.TB, p *lab.Pod) {
 		for i := range 8 {
 			_, _ = c.Write(make([]byte, 1400)) // reports what came for the one before
 			if i > 0 {
-				continue // the others are sent at once, in spite of what was told
+				continue // the others are sent at once, in spite of the ICMP error
 			}
 			until := time.Now().Add(answerable)
 			_ = c.SetReadDeadline(until)
 			for time.Now().Before(until) {
-				_, _ = c.Read(make([]byte, 8)) // returns what ICMP told, or when it is time
+				_, _ = c.Read(make([]byte, 8)) // returns the ICMP error, or when it is time
 			}
 		}
 	})

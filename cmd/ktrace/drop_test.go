@@ -156,7 +156,7 @@ func TestDropNamesTheFirewallRule(t *testing.T) {
 	lab.RunAll(t, all)
 }
 
-// TestDropSaysTheHookThatDropped: as netfilter says it where the kernel lets that be heard, else as far as rules tell.
+// TestDropSaysTheHookThatDropped: as netfilter's tracepoint reports it where the kernel has one, else from the rules.
 func TestDropSaysTheHookThatDropped(t *testing.T) {
 	t.Parallel()
 	c := lab.NewCluster(t)

@@ -57,7 +57,7 @@ func filteredVerbs() []filtered {
 		{verb: "drop", expr: "src host A and dst host S", finding: "netfilter-drop"}, // as it was before translation
 		{verb: "drop", expr: "host A and tcp dst port 83", finding: "netfilter-drop", v4: true},
 		{verb: "drop", expr: "tcp dst port 83 and (host A or host B)", finding: "netfilter-drop", others: true, v4: true},
-		{verb: "drop", expr: "udp port 90 and host A", finding: "netfilter-reject"}, // which the error about it tells
+		{verb: "drop", expr: "udp port 90 and host A", finding: "netfilter-reject"}, // which the ICMP error about it quotes
 		{verb: "drop", expr: "host A and udp[8] = 0x78", finding: "netfilter-reject", v4: true},
 		{verb: "drop", expr: tooComplex + " and host A", finding: "netfilter-drop", v4: true},
 		{verb: "reset", expr: "host A", finding: "connection-refused"},
@@ -90,7 +90,7 @@ func TestAFilterMeansTheSameLiveAndOffline(t *testing.T) {
 				whole := lab.Ktrace(t, tt.verb, "-w", all)
 				f.meet(t, a, "x")
 				f.meet(t, b, "xx")
-				if tt.verb != "diagnose" { // which tells at its end
+				if tt.verb != "diagnose" { // which reports at its end
 					selective.AwaitFinding(tt.finding)
 				}
 				live, _ := selective.Stop(), whole.Stop()

@@ -48,10 +48,10 @@ func during(t *testing.T, happens func(), args ...string) fsyncRun {
 	t.Helper()
 	run := lab.Ktrace(t, append([]string{"fsync"}, args...)...)
 	happens()
-	return told(t, run.Stop())
+	return fsyncRunOf(t, run.Stop())
 }
 
-func told(t *testing.T, lines []lab.Line) fsyncRun {
+func fsyncRunOf(t *testing.T, lines []lab.Line) fsyncRun {
 	t.Helper()
 	r := fsyncRun{lines: lines}
 	for _, l := range lab.Events(lines, "fsync") {
@@ -144,7 +144,7 @@ func countExactly(t *testing.T, disk, variant string, inside, outside int) (apar
 		t.Errorf("classes %+v, want 1000 of wal alone", r.summary.Fsync.Classes)
 	}
 	if len(r.events) != 0 {
-		t.Errorf("%d syncs shown one by one though nobody asked", len(r.events))
+		t.Errorf("%d syncs shown one by one without a flag for it", len(r.events))
 	}
 	for name, p := range map[string]time.Duration{"50.00": want[499], "99.00": want[989]} {
 		if got := time.Duration(wal.Percentiles[name]); (got - p).Abs() > apartAtMost(p) {
@@ -383,7 +383,7 @@ func TestFsyncListsWhatIsStillInFlight(t *testing.T) {
 		l.Into(t, &s)
 		return l.Type == "summary" && len(s.Fsync.InFlight) > 0
 	})
-	r := told(t, run.Stop())
+	r := fsyncRunOf(t, run.Stop())
 	if len(r.summary.Fsync.InFlight) != 1 || r.summary.Shown != 1 {
 		t.Fatalf("shown %d, in flight %+v", r.summary.Shown, r.summary.Fsync.InFlight)
 	}

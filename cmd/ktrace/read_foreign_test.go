@@ -76,7 +76,7 @@ func foreignCases() []struct {
 		return []sent{{0, ask}, {time.Millisecond, udpFrame(foreignDNS, c, payload)}, timeGoesBy(20 * time.Second)}
 	}
 	large := tcpFrame(c, s, 201, packettest.PSH|packettest.ACK, filler(1446))
-	told := func(kind, code byte, rest uint32, ttl byte) []sent {
+	icmpError := func(kind, code byte, rest uint32, ttl byte) []sent {
 		about := withTTL(tcpFrame(c, s, 201, packettest.PSH|packettest.ACK, filler(1446)), ttl)
 		return []sent{{0, about}, {time.Millisecond, icmpFrame(foreignRouter, kind, code, rest, about)}, timeGoesBy(20 * time.Second)}
 	}
@@ -103,11 +103,11 @@ func foreignCases() []struct {
 		{"one restart", "info connection-refused", append(refusals[:2:2], timeGoesBy(20*time.Second))},
 		{"a middle box", "reset-by-middlebox", append(conversation(), sent{4 * time.Millisecond, withTTL(tcpFrame(s, c, 1, packettest.RST|packettest.ACK, nil), 200)}, timeGoesBy(20*time.Second))},
 		{"too big", "info mtu-exceeded", append(conversation(), sent{5 * time.Millisecond, large}, sent{6 * time.Millisecond, icmpFrame(foreignRouter, 3, 4, 1300, large)}, timeGoesBy(20*time.Second))},
-		{"a loop", "ttl-exceeded", told(11, 0, 0, 64)},
-		{"traceroute", "", told(11, 0, 0, 3)},
-		{"no route", "no-route", told(3, 0, 0, 64)},
-		{"nobody has the address", "neighbour-failed", told(3, 1, 0, 64)},
-		{"a firewall", "netfilter-reject", told(3, 13, 0, 64)},
+		{"a loop", "ttl-exceeded", icmpError(11, 0, 0, 64)},
+		{"traceroute", "", icmpError(11, 0, 0, 3)},
+		{"no route", "no-route", icmpError(3, 0, 0, 64)},
+		{"nobody has the address", "neighbour-failed", icmpError(3, 1, 0, 64)},
+		{"a firewall", "netfilter-reject", icmpError(3, 13, 0, 64)},
 		{"a server of another protocol", "tls-alert", tlsCapture(&tls.Config{NextProtos: []string{"smtp"}}, &tls.Config{NextProtos: []string{"h2"}}, foreignCertificate(0, 0))},
 		{"a server that suits", "", tlsCapture(&tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}, &tls.Config{}, foreignCertificate(-time.Hour, -time.Minute))},
 		{"an expired certificate", "tls-certificate-expired", tlsCapture(&tls.Config{MaxVersion: tls.VersionTLS12}, &tls.Config{}, foreignCertificate(-time.Hour, -time.Minute))},

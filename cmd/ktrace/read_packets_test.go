@@ -169,7 +169,7 @@ func dumped(t *testing.T, p *lab.Pod, packets int, expr string, happens func()) 
 	return file
 }
 
-// TestReadConcludesOfWhatTcpdumpSawOfAFirewall: the node rejects, and tells so; without it there is nothing to say.
+// TestReadConcludesOfWhatTcpdumpSawOfAFirewall: the node rejects by ICMP; without it there is nothing to say.
 func TestReadConcludesOfWhatTcpdumpSawOfAFirewall(t *testing.T) {
 	t.Parallel()
 	for _, f := range stacks() {

@@ -254,7 +254,7 @@ func forgotten(f family) lab.Scenario {
 	}
 }
 
-// vanish ends a connection so that the other end is not told: a socket in repair mode closes silently.
+// vanish ends a connection without a segment to the other end: a socket in repair mode closes silently.
 func vanish(t testing.TB, c net.Conn) {
 	t.Helper()
 	raw, err := c.(*net.TCPConn).SyscallConn()

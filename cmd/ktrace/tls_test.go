@@ -259,7 +259,7 @@ func TestHandshakesOfOpenSSLAreExplained(t *testing.T) {
 	var all []lab.Scenario
 	for _, h := range handshakes() {
 		if h.want == "tls-name-mismatch" || h.want == "tls-alert" {
-			continue // it is told to look at neither
+			continue // its options leave out both
 		}
 		all = append(all, h.scenario("openssl", lab.ServerAddr+":8443", tls.VersionTLS13, openssl))
 	}
@@ -348,7 +348,7 @@ func TestHandshakesThatEndWellAreNoFault(t *testing.T) {
 	}
 }
 
-// TestServersAreAskedOnce counts the connections to one that clients refuse again and again, and that refuses whoever has
+// TestServersAreAskedOnce counts the connections to one that clients refuse again and again, and that refuses any client that has
 // no certificate, as ktrace has none.
 func TestServersAreAskedOnce(t *testing.T) {
 	t.Parallel()

@@ -51,11 +51,11 @@ func meantIn(t *testing.T, file string) (all []meant) {
 		}
 		switch {
 		case b.Type == pcapng.BlockNames:
-			told, err := b.Names()
+			named, err := b.Names()
 			if err != nil {
 				t.Fatal(err)
 			}
-			for n := range told {
+			for n := range named {
 				names[n.Address] = n.Name
 			}
 		case b.IsPacket():

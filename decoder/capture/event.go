@@ -9,8 +9,8 @@ import (
 	"ktrace/decoder/stage"
 )
 
-// writeEvent writes what the kernel half told of a packet on its way, where it is known what the packet looked like,
-// and keeps what else it told for the next.
+// writeEvent writes what the kernel's programs reported of a packet, where its bytes are known, and keeps the rest of the
+// report for the next packet.
 func (w *Writer) writeEvent(raw []byte, e event.Event) error {
 	for _, s := range append([]stage.Stage{w.index}, w.stages...) {
 		if all := s.Observe(e); len(all) == 1 {
@@ -54,9 +54,9 @@ func (w *Writer) annotate(t *target, e event.Event) error {
 	if e.Journey != 0 {
 		w.opts.AddUint64(pcapng.PacketID, e.Journey)
 	}
-	if w.lost > w.told {
-		w.opts.AddUint64(pcapng.PacketDropCount, w.lost-w.told)
-		w.told = w.lost
+	if w.lost > w.reported {
+		w.opts.AddUint64(pcapng.PacketDropCount, w.lost-w.reported)
+		w.reported = w.lost
 	}
 	if _, dead := e.Body.(event.Drop); dead && !w.options.Old {
 		w.opts.AddVerdict(pcapng.VerdictTC, pcapng.TCShot)

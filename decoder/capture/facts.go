@@ -89,7 +89,7 @@ func (w *Writer) name(a netip.Addr, name string) {
 	}
 }
 
-// nameAll has all addresses named that are known to be somebody's.
+// nameAll writes the names of all addresses that have one.
 func (w *Writer) nameAll() {
 	for _, p := range w.index.Pods() {
 		for _, a := range p.Addrs {
@@ -103,7 +103,7 @@ func (w *Writer) nameAll() {
 	}
 }
 
-// title is the text of what an end is called, "" if nobody knows.
+// title is the name of an end, "" if it is unknown.
 func title(p event.Pod) string {
 	if p.Name != "" && p.Container != "" {
 		return strings.Join([]string{p.Namespace, p.Name, p.Container}, "/")

@@ -56,19 +56,19 @@ func TestTheNextFileBeginsWithWhatStillIs(t *testing.T) {
 		}
 		switch f, _ := e.Body.(event.Fact); {
 		case f.Device != nil && f.Device.Netns == podNetns:
-			t.Errorf("the file tells of %+v, which is no more", f.Device)
+			t.Errorf("the file has %+v, which is no more", f.Device)
 		case f.Service != nil && f.Service.System != "":
 			systems = append(systems, f.Service.System)
 		case f.Service != nil && f.Service.Name == "web" && len(f.Service.Ports) == 1:
 			ports = append(ports, f.Service.Ports[0].Port)
 		case f.Service != nil:
-			t.Errorf("the file tells of %+v", f.Service)
+			t.Errorf("the file has %+v", f.Service)
 		}
 	}
 	if len(systems) != 2 {
 		t.Errorf("rules are reported of %v, want those of both systems", systems)
 	}
 	if len(ports) != 1 || ports[0] != 99 {
-		t.Errorf("the service is told with ports %v, want the latest, 99, alone", ports)
+		t.Errorf("the service has ports %v, want the latest, 99, alone", ports)
 	}
 }

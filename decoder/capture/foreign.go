@@ -21,7 +21,7 @@ func saidOf(o pcapng.Options) said {
 	return s
 }
 
-// annotate puts what others say of a packet into its record, and tells before it what that refers to.
+// annotate puts another tool's annotations of a packet into its record, after the facts to which they refer.
 func (r *Reader) annotate(p *pcapng.Packet, f *event.RawFrame, s *said) (err error) {
 	if s.pid == 0 {
 		s.pid, s.tid = p.Process()
@@ -30,7 +30,7 @@ func (r *Reader) annotate(p *pcapng.Packet, f *event.RawFrame, s *said) (err err
 	if f.TID == 0 {
 		f.TID = f.PID
 	}
-	if f.Cgroup, err = r.tellPod(s); err != nil || s.place == nil {
+	if f.Cgroup, err = r.emitPod(s); err != nil || s.place == nil {
 		return err
 	}
 	f.Netns, f.Ifindex, f.Direction = s.place.netns, s.place.ifindex, s.way

@@ -42,7 +42,7 @@ func podComments() []string {
 	}
 }
 
-// ptcpdumpFile has a packet each of a pod's process, of a process outside of pods, and of nobody.
+// ptcpdumpFile has a packet each of a pod's process, of a process outside of pods, and of no process.
 func ptcpdumpFile(t testing.TB) []byte {
 	return foreign(t, "ptcpdump 0.37.0", func(w *pcapng.Writer) error {
 		dummy := pcapng.NewInterface("dummy-0", "", pcapng.LinkEthernet, 65535)

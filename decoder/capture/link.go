@@ -10,7 +10,7 @@ import (
 // link is a link header that ktrace can take off.
 type link struct {
 	size     int // bytes
-	protocol int // offset of the EtherType, -1 if the packet's first byte tells
+	protocol int // offset of the EtherType, -1 if the packet's first byte has the IP version
 	kind     int // offset of the packet type of Linux's cooked headers, -1 if there is none
 	wide     bool
 }

@@ -297,7 +297,7 @@ func TestSubsetMergesFilesOfDifferentClocks(t *testing.T) {
 	}
 }
 
-// TestSubsetKeepsEveryBlockThatItDoesNotLeaveOut: of a file with blocks of every kind, and one that nobody knows, only
+// TestSubsetKeepsEveryBlockThatItDoesNotLeaveOut: of a file with blocks of every kind, and one of an unknown kind, only
 // packets are left out.
 func TestSubsetKeepsEveryBlockThatItDoesNotLeaveOut(t *testing.T) {
 	var file, want, got bytes.Buffer

@@ -15,7 +15,7 @@ import (
 	"ktrace/decoder/stage"
 )
 
-// blocksOf tells of a file what comes after what: names of addresses, and packets by their comment.
+// blocksOf lists the blocks of a file in their order: names of addresses, and packets by their comment.
 func blocksOf(t testing.TB, file []byte) []string {
 	t.Helper()
 	var all []string

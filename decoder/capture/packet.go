@@ -68,7 +68,7 @@ const (
 	etherIPv6 = 0x86dd
 )
 
-// etherHeader appends a link header of no addresses: so it can be told from a real one.
+// etherHeader appends a link header without addresses, which distinguishes it from a real one.
 func etherHeader(b []byte, protocol uint16) []byte {
 	return binary.BigEndian.AppendUint16(append(b, make([]byte, 12)...), protocol)
 }

@@ -29,7 +29,7 @@ type said struct {
 
 // The comments of ptcpdump (internal/writer/pcapng.go, up to v0.37) have one fact a line, in this order. A line may be
 // missing at the end, and values of the last one or two may hold anything, newlines too: a process chooses its
-// arguments, and whoever makes a pod its labels. So what counts is only what stands in its place.
+// arguments, and the owner of a pod chooses its labels. So only a value at its own place in the comment counts.
 var ptcpdumpComments = [][]string{
 	{"PID", "Cmd", "Args"},
 	{"ThreadId", "ThreadName"},
@@ -94,9 +94,9 @@ func (s *said) comm() string {
 // maxSaid bounds what is remembered of pods, devices, functions and reasons that a file of others names.
 const maxSaid = 1 << 12
 
-// tellPod tells whose the packet's process is, and returns the number by which its record refers to that: it is no
+// emitPod emits the pod of the packet's process, and returns the number by which its record refers to that: it is no
 // cgroup of any kernel, but belongs to the same container as one.
-func (r *Reader) tellPod(s *said) (uint64, error) {
+func (r *Reader) emitPod(s *said) (uint64, error) {
 	if s.uid == "" || s.pod == "" {
 		return 0, nil
 	}
@@ -105,13 +105,13 @@ func (r *Reader) tellPod(s *said) (uint64, error) {
 		_, _ = h.Write([]byte(part + "\x00")) // never fails
 	}
 	id := h.Sum64() | 1<<63
-	if r.told[id] {
+	if r.emitted[id] {
 		return id, nil
 	}
-	if len(r.told) >= maxSaid {
+	if len(r.emitted) >= maxSaid {
 		return 0, nil
 	}
-	r.told[id] = true
+	r.emitted[id] = true
 	f := event.PodFact{UID: s.uid, Namespace: s.namespace, Name: s.pod, Source: pod.SourcePtcpdump}
 	var labels map[string]string
 	if json.Unmarshal([]byte(s.labels), &labels) == nil {
@@ -122,5 +122,5 @@ func (r *Reader) tellPod(s *said) (uint64, error) {
 	} else {
 		f.Containers = []event.ContainerFact{{ID: s.container, Name: s.name, Cgroups: []uint64{id}}}
 	}
-	return id, r.tell(event.Fact{Pod: &f})
+	return id, r.emit(event.Fact{Pod: &f})
 }

@@ -32,7 +32,7 @@ type Reader struct {
 
 	// Of what others wrote beside packets, what was sent already.
 	node    event.Node
-	told    map[uint64]bool // pods and functions, by the number that records have for them
+	emitted map[uint64]bool // pods and functions, by the number that records have for them
 	devices map[place]string
 	reasons map[string]uint32
 }
@@ -62,7 +62,7 @@ type ReaderOptions struct {
 func NewReader(r io.Reader, o ReaderOptions) *Reader {
 	return &Reader{
 		blocks: pcapng.NewReader(r, pcapng.ReaderOptions{}), options: o, places: map[*pcapng.Interface]*source{},
-		runs: map[runJSON][]byte{}, told: map[uint64]bool{}, devices: map[place]string{}, reasons: map[string]uint32{},
+		runs: map[runJSON][]byte{}, emitted: map[uint64]bool{}, devices: map[place]string{}, reasons: map[string]uint32{},
 	}
 }
 
@@ -96,7 +96,7 @@ func (r *Reader) Next(ctx context.Context) ([]byte, error) {
 	return r.queue[r.given-1], nil
 }
 
-// take queues what a block tells.
+// take queues the records of a block.
 func (r *Reader) take(b pcapng.Block) error {
 	switch {
 	case b.Type == pcapng.BlockCustom:
@@ -241,7 +241,7 @@ func (r *Reader) takeForeign(p *pcapng.Packet, s *source, f event.RawFrame) erro
 	words := saidOf(p.Options)
 	if words.place == nil && !s.named {
 		s.named = true
-		if err := r.tell(event.Fact{Device: &event.Device{Ifindex: s.ifindex, Name: p.Interface.Name()}}); err != nil {
+		if err := r.emit(event.Fact{Device: &event.Device{Ifindex: s.ifindex, Name: p.Interface.Name()}}); err != nil {
 			return err
 		}
 	}
@@ -261,14 +261,14 @@ func (r *Reader) takeForeign(p *pcapng.Packet, s *source, f event.RawFrame) erro
 	return err
 }
 
-// source returns what is known of an interface; the first time, others are told too.
+// source returns what is known of an interface; the first time it emits the facts of it, too.
 func (r *Reader) source(i *pcapng.Interface) (*source, error) {
 	if s := r.places[i]; s != nil {
 		return s, nil
 	}
 	if !r.begun {
 		r.begun = true
-		if err := r.tell(event.Fact{Node: &r.node}); err != nil {
+		if err := r.emit(event.Fact{Node: &r.node}); err != nil {
 			return nil, err
 		}
 	}
@@ -294,7 +294,7 @@ func (s *source) compile(e *pcapfilter.Expr) (err error) {
 	return err
 }
 
-func (r *Reader) tell(f event.Fact) error {
+func (r *Reader) emit(f event.Fact) error {
 	raw, err := event.EncodeFact(r.now, f)
 	r.queue = append(r.queue, raw)
 	return err

@@ -94,8 +94,8 @@ func ways() map[string]event.Direction {
 	}
 }
 
-// notTold stands for a function that retis did not record: it takes stacks only where asked.
-const notTold = "not-told"
+// notReported stands for a function that retis did not record: it takes stacks only where asked.
+const notReported = "not-told"
 
 // dropper is the function that gave the packet up: the first of the stack that does not free packets for others.
 func dropper(stack []string) string {
@@ -107,7 +107,7 @@ func dropper(stack []string) string {
 			return name
 		}
 	}
-	return notTold
+	return notReported
 }
 
 // tellDevice names the device that a packet was at.
@@ -116,7 +116,7 @@ func (r *Reader) tellDevice(s *said) error {
 		return nil
 	}
 	r.devices[*s.place] = s.device
-	return r.tell(event.Fact{Device: &event.Device{Netns: s.place.netns, Ifindex: s.place.ifindex, Name: s.device}})
+	return r.emit(event.Fact{Device: &event.Device{Netns: s.place.netns, Ifindex: s.place.ifindex, Name: s.device}})
 }
 
 // tellDrop names the reason and the function of a drop, and returns the numbers by which its record refers to them.
@@ -131,16 +131,16 @@ func (r *Reader) tellDrop(s *said) (code uint32, address uint64, err error) {
 		}
 		names[code] = s.reason
 		r.node.Reasons = names
-		if err := r.tell(event.Fact{Node: &r.node}); err != nil {
+		if err := r.emit(event.Fact{Node: &r.node}); err != nil {
 			return 0, 0, err
 		}
 	}
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(s.function)) // never fails
 	address = h.Sum64()
-	if r.told[address] || len(r.told) >= maxSaid {
+	if r.emitted[address] || len(r.emitted) >= maxSaid {
 		return code, address, nil
 	}
-	r.told[address] = true
-	return code, address, r.tell(event.Fact{Symbol: &event.Symbol{Address: address, Name: s.function}})
+	r.emitted[address] = true
+	return code, address, r.emit(event.Fact{Symbol: &event.Symbol{Address: address, Name: s.function}})
 }

@@ -7,7 +7,7 @@ import (
 	"ktrace/decoder/pcapng"
 )
 
-// sameness tells packets that were seen before, at another device.
+// sameness recognises packets that were seen before, at another device.
 type sameness struct {
 	seed        maphash.Seed
 	now, before map[uint64]int64 // when each was seen first; before is of an earlier span

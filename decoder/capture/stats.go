@@ -14,22 +14,22 @@ import (
 
 // Stats are what was found in capture files: counts of packets and of bytes on the wire are of those that matched.
 type Stats struct {
-	Read      uint64 `json:"read"`            // packets
-	Matched   uint64 `json:"matched"`         // of them
-	Bytes     uint64 `json:"bytes"`           // of the matched ones, on the wire
-	First     int64  `json:"-"`               // when the first of them came, nanoseconds since 1970
-	Last      int64  `json:"-"`               // the last
-	Same      uint64 `json:"same,omitempty"`  // packets that Dedup left out
-	Disorder  uint64 `json:"disorder"`        // packets older than the one before
-	Malformed uint64 `json:"malformed"`       // that could not be decoded, or with a link type that no filter knows
-	Lost      uint64 `json:"lost"`            // while capturing, as far as the files tell
-	Untold    bool   `json:"losses_not_told"` // of some interface the files do not tell whether it lost any
+	Read       uint64 `json:"read"`            // packets
+	Matched    uint64 `json:"matched"`         // of them
+	Bytes      uint64 `json:"bytes"`           // of the matched ones, on the wire
+	First      int64  `json:"-"`               // when the first of them came, nanoseconds since 1970
+	Last       int64  `json:"-"`               // the last
+	Same       uint64 `json:"same,omitempty"`  // packets that Dedup left out
+	Disorder   uint64 `json:"disorder"`        // packets older than the one before
+	Malformed  uint64 `json:"malformed"`       // that could not be decoded, or with a link type that no filter knows
+	Lost       uint64 `json:"lost"`            // while capturing, as far as the files report it
+	Unreported bool   `json:"losses_not_told"` // of some interface the files do not report its losses
 
 	Sections   []SectionStats    `json:"sections"`
 	Interfaces []*InterfaceStats `json:"interfaces"`
 	Pods       []PodStats        `json:"pods,omitempty"`     // and services, at either end
 	Verdicts   map[string]uint64 `json:"verdicts,omitempty"` // packets by what became of them: passed, drop REASON
-	Names      []NameStats       `json:"names,omitempty"`    // of addresses, that the files tell
+	Names      []NameStats       `json:"names,omitempty"`    // of addresses, as the files have them
 
 	file       int // that is read
 	interfaces map[*pcapng.Interface]*InterfaceStats
@@ -54,9 +54,9 @@ type InterfaceStats struct {
 	Filter      string          `json:"filter,omitempty"`
 	Packets     uint64          `json:"packets"`
 	Bytes       uint64          `json:"bytes"`
-	Between     uint64          `json:"lost_between"`      // packets, as those that followed tell
-	Counted     *Counted        `json:"counted,omitempty"` // what the interface counted, nil if the file does not tell
-	told        bool            // how many were lost
+	Between     uint64          `json:"lost_between"`      // packets, as those that followed report
+	Counted     *Counted        `json:"counted,omitempty"` // what the interface counted, nil if the file does not report it
+	reported    bool            // the file reports its losses
 	file        int             // that it is of
 }
 
@@ -157,7 +157,7 @@ func (s *InterfaceStats) count(o pcapng.Options) {
 		number(pcapng.StatReceived), number(pcapng.StatDropped), number(pcapng.StatAccepted), number(pcapng.StatOSDropped),
 		number(pcapng.StatDelivered),
 	}
-	s.told = s.told || s.Counted.Dropped != nil || s.Counted.OSDropped != nil
+	s.reported = s.reported || s.Counted.Dropped != nil || s.Counted.OSDropped != nil
 }
 
 // lost is what the interface says at the end that it lost.
@@ -174,7 +174,7 @@ func (c *Counted) lost() uint64 {
 	return n
 }
 
-// lost is what was lost in a file. The total at its end has in it what packets told between, maybe of one interface for
+// lost is what was lost in a file. The total at its end includes what packets reported between, maybe of one interface for
 // all; after a crash it is missing.
 func (t *Stats) lost(file int) uint64 {
 	var counted, between uint64
@@ -198,7 +198,7 @@ func (t *Stats) name(n NameStats) {
 func (t *Stats) dropped(p *pcapng.Packet) {
 	if n, ok := p.DropCount(); ok {
 		s := t.of(p.Interface)
-		s.told = true
+		s.reported = true
 		s.Between += n
 	}
 }
@@ -294,7 +294,7 @@ func (t *Stats) close(files int) {
 		t.Lost += t.lost(file)
 	}
 	for _, i := range t.Interfaces {
-		t.Untold = t.Untold || !i.told
+		t.Unreported = t.Unreported || !i.reported
 	}
 	for _, name := range slices.Sorted(maps.Keys(t.pods)) {
 		if t.pods[name].Packets > 0 {

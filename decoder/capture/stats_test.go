@@ -53,7 +53,7 @@ func statsOf(t testing.TB, expr string, files ...[]byte) Stats {
 func TestStatisticsReportWhatACaptureHolds(t *testing.T) {
 	file := written(t, withDrop(t))
 	s := statsOf(t, "", file)
-	if s.Read != 4 || s.Matched != 4 || s.Lost != 5 || s.Untold || s.Disorder != 0 {
+	if s.Read != 4 || s.Matched != 4 || s.Lost != 5 || s.Unreported || s.Disorder != 0 {
 		t.Errorf("%+v", s)
 	}
 	first, last, _ := s.Span()
@@ -100,7 +100,7 @@ func TestStatisticsReadWhatOthersWrote(t *testing.T) {
 	if len(s.Verdicts) != 1 || s.Verdicts["drop NETFILTER_DROP"] != 1 {
 		t.Errorf("verdicts %v", s.Verdicts)
 	}
-	if s.Sections[0].Application != "ptcpdump 0.37.0" || s.Sections[1].Application != "retis 1.6.4" || !s.Untold {
+	if s.Sections[0].Application != "ptcpdump 0.37.0" || s.Sections[1].Application != "retis 1.6.4" || !s.Unreported {
 		t.Errorf("%+v", s.Sections)
 	}
 }
@@ -113,8 +113,8 @@ func TestLossesAreReportedHonestly(t *testing.T) {
 		t.Errorf("%d matched, %d lost", s.Matched, s.Lost)
 	}
 	crashed := withoutStatistics(t, file)
-	if s := statsOf(t, "", crashed); s.Lost != 5 || !s.Untold {
-		t.Errorf("without its end: %d lost, not told %v", s.Lost, s.Untold)
+	if s := statsOf(t, "", crashed); s.Lost != 5 || !s.Unreported {
+		t.Errorf("without its end: %d lost, not reported %v", s.Lost, s.Unreported)
 	}
 	if s := statsOf(t, "", file, crashed); s.Lost != 10 || s.Read != 6 {
 		t.Errorf("two files: %d lost of %d", s.Lost, s.Read)

@@ -48,7 +48,7 @@ func (s *InterfaceStats) line() string {
 	if c := s.Counted; c != nil && c.Received != nil {
 		line += fmt.Sprintf(" %10d received", *c.Received)
 	}
-	if !s.told {
+	if !s.reported {
 		return line + ", drop count not reported"
 	}
 	return line + fmt.Sprintf(" %10d lost", max(s.Counted.lost(), s.Between))

@@ -51,16 +51,16 @@ type Writer struct {
 
 	ofSpaces int // of current
 
-	pending [][]byte // records that go with the next packet
-	size    int      // of pending, bytes
-	spared  int      // of pending, that are in the file in case no packet comes
-	named   map[netip.Addr]string
-	service map[netip.Addr]string // whose address it is, for the next file
-	names   []pcapng.Name         // that were not written yet
-	notes   map[note]string
-	lost    uint64 // as far as any device was told, for the packet after
-	told    uint64 // of lost, that were written
-	events  *pcapng.Interface
+	pending  [][]byte // records that go with the next packet
+	size     int      // of pending, bytes
+	spared   int      // of pending, that are in the file in case no packet comes
+	named    map[netip.Addr]string
+	service  map[netip.Addr]string // whose address it is, for the next file
+	names    []pcapng.Name         // that were not written yet
+	notes    map[note]string
+	lost     uint64 // as the devices reported it, for the next packet
+	reported uint64 // of lost, those that were written
+	events   *pcapng.Interface
 
 	packet pcapng.Packet
 	opts   pcapng.Options
@@ -156,7 +156,7 @@ func (w *Writer) Begin(dst io.Writer) error {
 // Wall is what turns the time since boot of the records into the time of day.
 func (w *Writer) Wall() time.Duration { return w.node.Wall }
 
-// Lost is how many packets the devices and the ring are told to have lost.
+// Lost is how many packets the devices and the ring lost, as reported.
 func (w *Writer) Lost() uint64 {
 	var n uint64
 	for _, d := range w.devices {

@@ -29,7 +29,7 @@ func mtuExceeded(st *State, e event.Event, d event.Drop) (event.Finding, bool) {
 		f.Title = fmt.Sprintf("Packets of %d bytes to %v are too big for the path, and are dropped.", m.Length, e.Packet.Dst)
 	}
 	switch {
-	case m.Told:
+	case m.ICMPSent:
 		f.Severity = event.Info // so path MTU discovery works
 	case m.Silent:
 		f.Cause = "Here the kernel sends no ICMP error, so the sender goes on with large packets: small ones pass, transfers hang."
@@ -112,7 +112,7 @@ func (st *State) MTU(e event.Event, d event.Drop) (event.MTU, bool) {
 	if !known && !icmpSent && d.Reason != "PKT_TOO_BIG" {
 		return m, false
 	}
-	m.Site, m.Silent, m.Told = site.name, site.silent, icmpSent
+	m.Site, m.Silent, m.ICMPSent = site.name, site.silent, icmpSent
 	if m.Site == "" {
 		m.Site = d.Location
 	}

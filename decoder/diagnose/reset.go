@@ -138,7 +138,7 @@ func packets(b event.Reset) string {
 	if b.Sent != nil && b.Sent.Trigger != nil {
 		text += fmt.Sprintf(" in answer to [%s] %v", b.Sent.Trigger.Flags, b.Sent.Trigger.Flow())
 	}
-	if b.Reason != "not-told" {
+	if b.Reason != event.ReasonNotTold {
 		text += ", reason " + b.Reason
 	}
 	if b.State != "" {

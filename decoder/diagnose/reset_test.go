@@ -20,7 +20,7 @@ func resetEvent(b event.Reset) event.Event {
 		b.Connection = connection()
 	}
 	if b.Reason == "" {
-		b.Reason = "not-told"
+		b.Reason = event.ReasonNotTold
 	}
 	return event.Event{
 		Header: event.Header{Time: time.Unix(1000, 0), Netns: 7, PID: 42, Comm: "web"},

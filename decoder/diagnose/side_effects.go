@@ -172,7 +172,7 @@ func (c *sideEffects) concurrent(lost event.Event, began natFlow) (time.Time, bo
 	return moment(l.left), l.left != 0 && l.leftFrom == lost.Netns && max(apart, -apart) <= nearly
 }
 
-// historyOf returns the history of a flow; pings are told apart by their identifier.
+// historyOf returns the history of a flow; pings are distinguished by their identifier.
 func (c *sideEffects) historyOf(f natFlow, echo uint16) flowHistory {
 	return c.historyAt(f.flow.Key(f.proto, echo))
 }

@@ -17,7 +17,7 @@ import (
 // Options of the stage.
 type Options struct {
 	Wait time.Duration // how long an answer may take
-	Slow time.Duration // answers that took longer tell their whole way
+	Slow time.Duration // answers that took longer have their whole path
 	// Ports are those that servers are asked at. At others a query is known by its answer.
 	Ports []uint16
 }
@@ -133,7 +133,7 @@ func (s *Stage) hop(e event.Event, ct *event.Conntrack) []event.Event {
 			at.q.due = e.Time.Add(deliveryGrace)
 			return finished
 		}
-		if at.q.loss == nil { // whoever on this node sent it may be about to drop what it is about
+		if at.q.loss == nil { // who sent it on this node may be about to drop the packet that it quotes
 			at.q.due = e.Time.Add(lossGrace)
 			return finished
 		}

@@ -318,7 +318,7 @@ func TestStageIsBoundedInAFlood(t *testing.T) {
 	}
 }
 
-// TestStageWaitsForTheDropBehindARejection: whoever rejects answers first and drops then, and the answer may be quicker.
+// TestStageWaitsForTheDropBehindARejection: the node that rejects answers first and drops then, and the answer may be quicker.
 func TestStageWaitsForTheDropBehindARejection(t *testing.T) {
 	query := udp(client, service, pack(t, dnsmessage.Header{ID: 7}))
 	dropped := seen(2, 1, nodeNetns, "", query)

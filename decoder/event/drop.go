@@ -113,7 +113,7 @@ func decodeDrop(raw []byte, e *Event) error {
 	return nil
 }
 
-// ByNetfilter reports whether a hook of netfilter threw the packet away. Kernels without reasons tell it by the
+// ByNetfilter reports whether a hook of netfilter threw the packet away. Kernels without reasons show it by the
 // function; since 6.12, and in 6.1.y, rules of nftables free it in nft_do_chain (NF_DROP_REASON).
 func (d Drop) ByNetfilter() bool {
 	return d.Reason == ReasonNetfilter || d.Location == "nf_hook_slow" || d.Location == "nft_do_chain"
@@ -167,7 +167,7 @@ func (d Drop) ByCgroup() string {
 func CgroupFunctions() []string { return []string{"ip_finish_output", "ip6_finish_output"} }
 
 // MadeUp reports that there was no such packet: to answer RTM_GETROUTE the kernel makes one up, and where there is no
-// way it frees it as a drop. Whoever asks for a route because of a drop must not ask because of these.
+// way it frees it as a drop. A route lookup because of a drop must not be made because of these.
 func (d Drop) MadeUp() bool { return d.Location == "inet_rtm_getroute" }
 
 // ReasonNetfilter is the reason of whatever a hook of netfilter threw away.

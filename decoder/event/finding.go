@@ -112,7 +112,7 @@ type CauseKey struct {
 // maxNamed is how many hits and how much traffic the findings of a Folder have together, but for those of the first time.
 const maxNamed = 1 << 17
 
-// maxCauses is how many a Folder keeps: somebody who scans a node gives each address that he tries one of its own.
+// maxCauses is how many a Folder keeps: a scan of the node makes one for each address that it tries.
 const maxCauses = 1 << 14
 
 // Folder keeps one finding a cause and counts its repetitions. Of more causes than it has room for it forgets those that

@@ -11,14 +11,14 @@ const KindMTU Kind = "mtu"
 
 // MTU is a packet that was too big for its way.
 type MTU struct {
-	Length uint32  `json:"length"` // bytes, from the network header on
-	Limit  uint32  `json:"limit"`  // bytes, 0 if it is not known
-	Device string  `json:"device,omitempty"`
-	Told   bool    `json:"icmp_sent"` // an ICMP error went to the sender
-	Site   string  `json:"site"`      // forward, output, veth, bridge, vxlan, ...; or the function
-	Silent bool    `json:"silent,omitempty"`
-	Answer *Answer `json:"answer,omitempty"`
-	Count  uint64  `json:"count"` // packets of the flow that this one stands for
+	Length   uint32  `json:"length"` // bytes, from the network header on
+	Limit    uint32  `json:"limit"`  // bytes, 0 if it is not known
+	Device   string  `json:"device,omitempty"`
+	ICMPSent bool    `json:"icmp_sent"` // an ICMP error went to the sender
+	Site     string  `json:"site"`      // forward, output, veth, bridge, vxlan, ...; or the function
+	Silent   bool    `json:"silent,omitempty"`
+	Answer   *Answer `json:"answer,omitempty"`
+	Count    uint64  `json:"count"` // packets of the flow that this one stands for
 
 	Flow packet.FlowTuple `json:"-"` // as Event.Packet
 }

@@ -144,7 +144,7 @@ const (
 	tcpFlagsAt, tcpSize                             = 13, 20
 )
 
-// partial is what a filter can be asked about a packet: its bytes, or what its fields tell of them.
+// partial is what a filter can be asked about a packet: its bytes, or what its fields have of them.
 func partial(e event.Event, p *packet.Packet) pcapfilter.Partial {
 	part := pcapfilter.Partial{Packet: pcapfilter.Packet{Data: p.Bytes, Length: int(p.Len), Interface: e.Ifindex, Protocol: packet.EtherIPv4}}
 	switch e.Direction {

@@ -143,7 +143,7 @@ func (h *Histogram) Stddev() float64 {
 	return math.Sqrt(max(f, 0) / float64(h.N) / float64(h.N-1))
 }
 
-// Shown returns the percentiles that fio shows unless told otherwise.
+// Shown returns the percentiles that fio shows by default.
 func Shown() []float64 {
 	return []float64{1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 99, 99.5, 99.9, 99.95, 99.99}
 }

@@ -5,7 +5,7 @@
 // memory; tracer/filter makes eBPF of the same graph. The package knows no kernel and no clock.
 //
 // The language is the one of pcap-filter(7) and means what libpcap 1.10 makes of it, bug for bug where
-// a packet could tell the difference: and/or have equal precedence and associate to the left, not binds
+// a packet could show the difference: and/or have equal precedence and associate to the left, not binds
 // tightest, a bare id takes the qualifiers of the one before it, port looks only at first
 // fragments of IPv4 and at no IPv6 extension header, a read beyond the captured bytes rejects the packet even
 // under not, and only the leftmost operand of an arithmetic expression has its protocol checked.

@@ -28,7 +28,7 @@ type Block struct {
 	interfaces []*Interface // of the section up to this block
 }
 
-// sectionID tells sections apart, also those of different files.
+// sectionID distinguishes sections, also those of different files.
 type sectionID struct{ _ byte } // of a size, or all would have one address
 
 const blockOverhead = 12 // type, length, length again

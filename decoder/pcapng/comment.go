@@ -57,7 +57,7 @@ func plain(s string) bool {
 }
 
 // ParseComment takes a comment of AddComment apart. It is false for one that AddComment would not
-// have written: somebody else's.
+// have written: another tool's.
 func ParseComment(comment string) (summary string, fields []Field, ok bool) {
 	var words []string
 	for rest := comment; rest != ""; {

@@ -33,7 +33,7 @@ type Option struct {
 }
 
 // All yields the options in order, without the end marker. It stops at the first one that overruns
-// the list; Malformed tells.
+// the list; Malformed reports that.
 func (o Options) All() iter.Seq[Option] {
 	return func(yield func(Option) bool) {
 		for rest := o.raw; ; {

@@ -8,7 +8,7 @@ type Packet struct {
 	Time      int64  // nanoseconds since 1970 UTC, rounded down; 0 if NoTime
 	Data      []byte // as captured, beginning with the header that Interface.LinkType names
 	Length    uint32 // on the wire; more than len(Data) if it was cut off
-	NoTime    bool   // a simple packet: nobody noted when it came
+	NoTime    bool   // a simple packet block, which has no timestamp
 	Options   Options
 
 	Block Block // which holds the packet; zero in one that is being built

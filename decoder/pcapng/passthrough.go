@@ -75,7 +75,7 @@ func (w *Writer) passInterface(b *Block) error {
 	return w.emit(append(w.buf, b.Raw...))
 }
 
-const keepNumber = -1 // the block names no interface, or one that nobody knows
+const keepNumber = -1 // the block names no interface, or an unknown one
 
 // renumber returns the number that the interface of a block has here.
 func (w *Writer) renumber(b *Block) (int64, error) {
@@ -87,7 +87,7 @@ func (w *Writer) renumber(b *Block) (int64, error) {
 		if w.pure && b.section == w.section {
 			return keepNumber, nil
 		}
-		return 0, err // the number that it names could be somebody else's
+		return 0, err // the number that it names could be another interface's
 	}
 	if i == nil {
 		return keepNumber, nil

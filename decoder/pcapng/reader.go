@@ -24,7 +24,7 @@ type ReaderOptions struct {
 	MaxBlock      int // bytes of one block; 0 is 16 MiB
 	MaxInterfaces int // of one section; 0 is 65536
 
-	Passed func(Block) // is told of each block that ReadPacket passes by, which is valid until it returns; nil for nobody
+	Passed func(Block) // is called with each block that ReadPacket passes by, which is valid until it returns; may be nil
 }
 
 // Reader yields the blocks of a capture file: pcapng, classic pcap, or either of them in gzip.

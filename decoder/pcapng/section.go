@@ -5,7 +5,7 @@ package pcapng
 type Section struct {
 	Order        Order
 	Major, Minor uint16
-	Length       int64 // of the section without its head; -1 if unknown. Nobody relies on it.
+	Length       int64 // of the section without its head; -1 if unknown. It is not relied on.
 	Options      Options
 }
 

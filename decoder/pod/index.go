@@ -20,7 +20,7 @@ type Index struct {
 	addrs    map[netip.Addr]spans
 	veths    map[place]place // from each end to the other
 	services services
-	begun    bool // a record was seen: facts from here on tell news
+	begun    bool // a record was seen: facts from here on are changes
 	swept    time.Time
 	only     event.Single
 	chosen   bounded.Map[uint64, bool]      // journeys of packets that were selected
@@ -142,7 +142,7 @@ func (x *Index) Pod(uid string) (Info, bool) {
 	return *p, true
 }
 
-// Whose says in words whose a network namespace was then, "" if nobody told.
+// Whose names the owner of a network namespace at that time, "" if unknown.
 func (x *Index) Whose(netns uint32, at time.Time) string {
 	if netns == x.node.Netns && netns != 0 {
 		return "node " + x.node.Name + "'s own"
@@ -153,7 +153,7 @@ func (x *Index) Whose(netns uint32, at time.Time) string {
 	return ""
 }
 
-// Of returns the pod and container of a cgroup, zero if nobody told.
+// Of returns the pod and container of a cgroup, zero if unknown.
 func (x *Index) Of(cgroup uint64) event.Pod {
 	if o, ok := x.cgroups[cgroup]; ok && cgroup != 0 {
 		return o.pod.end(o.container, sourceCgroup)
@@ -162,7 +162,7 @@ func (x *Index) Of(cgroup uint64) event.Pod {
 }
 
 // Owner returns whose a cgroup is: the pod's UID, and the container's id unless it is the pod's own. ok is false if
-// nobody told.
+// unknown.
 func (x *Index) Owner(cgroup uint64) (uid, container string, ok bool) {
 	o, ok := x.cgroups[cgroup]
 	if !ok {

@@ -164,7 +164,7 @@ func TestBetterSourcesOfNamesWin(t *testing.T) {
 	}
 }
 
-// Who tells may be behind or ahead of the events, and tells when it was.
+// A source may be behind or ahead of the events, and says when it was.
 func TestWhatIsReportedWithItsTimeHoldsThen(t *testing.T) {
 	s := twoPods(t)
 	s.event(5, event.Header{}, nil)

@@ -15,13 +15,13 @@ type Info struct {
 	Node        string            `json:"node,omitempty"` // "" if it runs on this one
 	Static      bool              `json:"static,omitempty"`
 	HostNetwork bool              `json:"host_network,omitempty"`
-	Labels      map[string]string `json:"labels,omitzero"`   // nil: no source told them
+	Labels      map[string]string `json:"labels,omitzero"`   // nil: no source has them
 	Cgroups     []uint64          `json:"cgroups,omitempty"` // of the pod itself
 	Netns       uint32            `json:"netns,omitempty"`
 	Addrs       []netip.Addr      `json:"addrs,omitempty"`
 	Veth        uint32            `json:"veth,omitempty"` // index of the node's end of its device, 0 if unknown
 	Containers  []*Container      `json:"containers,omitempty"`
-	// Sources says who told each of these: by the name of the field.
+	// Sources has the source of each of these, by the name of the field.
 	Sources map[string]string `json:"sources"`
 
 	since time.Time // nothing of it was another's after that

@@ -3,7 +3,7 @@ package pod
 import "ktrace/decoder/event"
 
 // follow names the sender of a packet that has another's address by now: the node's, if it was masqueraded, or one that
-// nobody could tell in time. p is whose the place is where it was seen, nil for nobody's.
+// no source reported in time. p is the pod of the place where it was seen, nil if it has none.
 func (x *Index) follow(e *event.Event, sender *event.Pod, p *Info) {
 	known, _ := x.senders.Get(e.Journey)
 	switch {

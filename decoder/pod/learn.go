@@ -29,7 +29,7 @@ func (x *Index) learn(now time.Time, f event.Fact) {
 func (x *Index) learnPod(now time.Time, f event.PodFact) {
 	p := x.pods[f.UID]
 	if p == nil {
-		// What is told before the first record was so when the stream began.
+		// Facts before the first record were so when the stream began.
 		p = &Info{UID: f.UID, Static: static(f.UID), Sources: map[string]string{}}
 		if x.begun {
 			p.since = now

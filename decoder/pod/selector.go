@@ -169,7 +169,7 @@ func (r requirement) String() string {
 }
 
 // Matches reports whether a pod is selected, be it only for one of its containers. One whose name or labels no source
-// has told yet is not.
+// has reported yet is not.
 func (s Selector) Matches(p Info) bool {
 	if s.All() || slices.ContainsFunc(s.places, func(l Place) bool { return p.at(l) }) {
 		return true

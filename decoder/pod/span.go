@@ -33,7 +33,7 @@ func (s spans) heldBy(p *Info) bool {
 	return n > 0 && s[n-1].pod == p && s[n-1].to.IsZero()
 }
 
-// begin says that p has it from then on; whoever had it before does not.
+// begin says that p has it from then on, and its owner before no longer.
 func (s spans) begin(p *Info, source string, from time.Time) spans {
 	if n := len(s); n > 0 {
 		switch last := &s[n-1]; {

@@ -27,7 +27,7 @@ type Field uint8
 
 // Fields. Values are in network order, whatever the kernel keeps; names of devices have 16 bytes.
 const (
-	Other   Field = iota // something that the packet's headers do not tell
+	Other   Field = iota // something that the packet's headers do not have
 	Always               // fits every packet: a counter, a log
 	Comment              // as Always
 	SrcAddr

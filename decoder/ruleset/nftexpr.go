@@ -81,7 +81,7 @@ func redirect(m *machine, _ []byte) {
 	m.rule.Verdict = Verdict{Action: Elsewhere, Target: "redirect", NewDst: true}
 }
 
-// opaque loads something that headers do not tell. Destination registers are the first attribute of all of them.
+// opaque loads something that headers do not have. Destination registers are the first attribute of all of them.
 func opaque(text string) func(*machine, []byte) {
 	return func(m *machine, b []byte) { m.load(be32(attrMap(b)[1]), register{field: Other, text: text}) }
 }
@@ -170,7 +170,7 @@ func (m *machine) family() Family {
 	return 0
 }
 
-// metaKeys are the enum nft_meta_keys that headers or the place tell.
+// metaKeys are the enum nft_meta_keys that headers or the place have.
 func metaKey(key uint32) register {
 	keys := [...]register{
 		1:  {field: EtherType, text: "meta protocol", size: 2},

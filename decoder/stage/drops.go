@@ -162,7 +162,7 @@ func (x *Drops) hop(e event.Event) {
 	}
 }
 
-// complete fills in what the packets around tell of a drop.
+// complete fills in a drop from the packets around it.
 func (x *Drops) complete(e event.Event, d event.Drop) event.Drop {
 	d.Noise = x.noiseOf(e, d)
 	if d.Noise != "" || e.Packet == nil {

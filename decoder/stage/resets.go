@@ -20,7 +20,7 @@ const (
 	memoryLimit = 1 << 16
 )
 
-// Resets is the stage that makes one Reset of all that sockets and devices tell of it. It wants packets with SYN or
+// Resets is the stage that makes one Reset of all that sockets and devices report of it. It wants packets with SYN or
 // RST and ICMP errors at devices, drops as NewDrops completes them, and the reports of sockets; it passes all of them on.
 type Resets struct {
 	open    map[packet.Connection]*reset

@@ -9,7 +9,7 @@ import (
 	"ktrace/decoder/packet"
 )
 
-// refusal is a packet that was answered by an ICMP error: somebody does not want it, or cannot pass it on.
+// refusal is a packet that was answered by an ICMP error: a host rejects it, or cannot forward it.
 type refusal struct {
 	event  event.Event // the error, or the drop
 	answer event.Answer

@@ -16,13 +16,13 @@ type Stream struct {
 	handshake []byte // messages of the handshake, which may be longer than a record
 }
 
-// Messages are what a Stream tells; each field is set by the segment that completes it.
+// Messages are what a Stream has decoded; each field is set by the segment that completes it.
 type Messages struct {
 	Hello      bool     // the client's or the server's
 	ServerName string   // that the client asks for (RFC 6066), "" if it names none
 	Chain      [][]byte // certificates, in DER; the server's own is the first
 	Alert      *Alert
-	Hidden     *Record // the first that is encrypted, after which nothing is told
+	Hidden     *Record // the first that is encrypted, after which nothing can be read
 }
 
 // Record is what the header of one says.

@@ -9,7 +9,7 @@ import (
 	"ktrace/decoder/packet"
 )
 
-// Tracker follows handshakes and tells which a side ended. It takes the segments as sockets tell them, or whole ones of
+// Tracker follows handshakes and reports those that a side ended. It takes the segments as sockets report them, or whole ones of
 // a capture. What ktrace itself asked servers for is none of them.
 type Tracker struct {
 	all   map[key]*handshake
@@ -145,7 +145,7 @@ func (t *Tracker) segment(e event.Event, netns uint32) (*Refusal, *Agreement) {
 	return nil, nil
 }
 
-// take keeps what a segment told.
+// take keeps the messages of a segment.
 func (h *handshake) take(p *packet.Packet, m Messages, way int) {
 	if m.Hello && !h.hello {
 		h.hello, h.Client, h.Server, h.Name = true, p.Source(), p.Destination(), m.ServerName

@@ -12,7 +12,7 @@ import (
 	"ktrace/decoder/packet/packettest"
 )
 
-// segments are the events of what a client and a server say, as the client's socket tells them.
+// segments are the events of what a client and a server say, as the client's socket reports them.
 func segments(client, server netip.AddrPort, up, down [][]byte) []event.Event {
 	var all []event.Event
 	at := time.Unix(1_700_000_000, 0)

@@ -93,7 +93,7 @@ func (r *Run) awaitReady(ready string, args []string) *Run {
 	}
 }
 
-// StartKtrace starts ktrace as it is told and does not wait.
+// StartKtrace starts ktrace with these arguments and does not wait.
 func StartKtrace(t testing.TB, args ...string) *Run {
 	t.Helper()
 	return startKtrace(t, "/proc/self/exe", args...)

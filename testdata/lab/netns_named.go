@@ -91,7 +91,7 @@ func setUp(device string) error {
 	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, r)
 }
 
-// removeNetns removes the file of a namespace, which lives on only as long as somebody is in it.
+// removeNetns removes the file of a namespace, which lives on only as long as a process is in it.
 func removeNetns(path string) error {
 	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) { // was never mounted
 		return fmt.Errorf("%s: %w", path, err)

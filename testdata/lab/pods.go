@@ -13,7 +13,7 @@ import (
 )
 
 // Kubelet leaves on this machine what a kubelet and a container runtime leave on a node: control groups, in every
-// hierarchy that is mounted here, and log directories. The control groups are the machine's own, so the kernel tells
+// hierarchy that is mounted here, and log directories. The control groups are the machine's own, so the kernel reports
 // of them as of real ones; the logs are below Root, which ktrace takes as --host-root.
 type Kubelet struct {
 	t    testing.TB

@@ -64,7 +64,7 @@ func (c *Cluster) tunnelEnd(node *NS, tunnel Tunnel, local, remote, addr, addr6 
 	c.t.Helper()
 	ends := "local " + local + " remote " + remote
 	if strings.HasPrefix(tunnel.Link, "geneve") {
-		ends = "remote " + remote // routing tells the local one
+		ends = "remote " + remote // routing chooses the local one
 	}
 	node.IP(fmt.Sprintf("link add tun0 type %s %s", tunnel.Link, ends))
 	node.IP("addr add " + addr + "/24 dev tun0")

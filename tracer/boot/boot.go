@@ -1,4 +1,4 @@
-// Package boot tells the time by the clock of the kernel's records.
+// Package boot converts between wall time and the clock of the kernel's records.
 package boot
 
 import (

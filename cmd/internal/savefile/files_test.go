@@ -140,7 +140,7 @@ func TestTheCommandRunsOnEachFileThatAnotherFollows(t *testing.T) {
 	}
 }
 
-// script is a ring that says what it is told, and whether there is more.
+// script is a ring that says what the test wants, and whether there is more.
 type script struct {
 	records [][]byte
 	more    []bool
@@ -182,10 +182,10 @@ func TestDrainHoldsNoPacketBackWhenNothingFollows(t *testing.T) {
 		t.Fatal(err)
 	}
 	if to.packets != 2 || to.idle != 1 {
-		t.Errorf("%d packets passed on, told %d times that nothing follows", to.packets, to.idle)
+		t.Errorf("%d packets passed on, %d times idle", to.packets, to.idle)
 	}
 	if _, err := d.Next(t.Context()); err != nil || to.idle != 1 {
-		t.Errorf("%v, told %d times", err, to.idle)
+		t.Errorf("%v, %d times idle", err, to.idle)
 	}
 }
 

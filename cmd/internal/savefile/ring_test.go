@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestRingKeepsTheNewest compares with a queue: what was put is told when it is forgotten, in order and whole, and all
+// TestRingKeepsTheNewest compares with a queue: what was put is reported when it is evicted, in order and whole, and all
 // that fits is kept.
 func TestRingKeepsTheNewest(t *testing.T) {
 	const size = 1000
@@ -48,9 +48,9 @@ func TestRingKeepsTheNewest(t *testing.T) {
 
 func TestRingForgetsWhatIsLargerThanItself(t *testing.T) {
 	r := newRing(100)
-	told := 0
-	r.put(make([]byte, 97), func([]byte) { told++ })
-	if told != 1 || r.count != 0 {
-		t.Errorf("told %d, holds %d", told, r.count)
+	evicted := 0
+	r.put(make([]byte, 97), func([]byte) { evicted++ })
+	if evicted != 1 || r.count != 0 {
+		t.Errorf("evicted %d, holds %d", evicted, r.count)
 	}
 }

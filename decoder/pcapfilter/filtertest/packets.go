@@ -89,7 +89,7 @@ func arp(op uint16, src, dst string) []byte {
 
 const dnsQuery = "\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07example\x03com\x00\x00\x01\x00\x01"
 
-// Packets returns the corpus: every kind of packet that the language can tell apart, some of them cut at every
+// Packets returns the corpus: every kind of packet that the language distinguishes, some of them cut at every
 // length, some with bytes changed, and noise. It is the same in every run.
 func Packets() []Packet {
 	whole := append(packets4(), packets6()...)
