@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -166,16 +167,20 @@ func newSlowDisk(t *testing.T, rate int) (dir string, join []string) {
 	return mounted(t, device), slowly(t, below, rate, "bps")
 }
 
-// crowd has another process write all it can to a disk, until the test ends; it returns once it writes.
+// crowd has another process write all it can to a disk, until the test ends; it returns once it writes one block after the
+// other: before, it makes files.
 func crowd(t *testing.T, disk string, join []string) {
 	t.Helper()
+	const blocks = 4
 	words := slices.Concat(join, []string{"fio", "--name=other", "--directory=" + disk, "--rw=write", "--bs=1M", "--direct=1",
 		"--size=64M", "--time_based", "--runtime=1h", "--thread"})
 	other := background(t, words)
 	eventually(t, "fio writes", func() bool {
 		io, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", other))
-		_, written, ok := strings.Cut(string(io), "\nwrite_bytes: ")
-		return err == nil && ok && !strings.HasPrefix(written, "0\n")
+		_, after, _ := strings.Cut(string(io), "\nwrite_bytes: ")
+		digits, _, _ := strings.Cut(after, "\n")
+		written, wrong := strconv.Atoi(digits)
+		return err == nil && wrong == nil && written >= blocks<<20
 	})
 }
 

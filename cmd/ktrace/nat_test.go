@@ -108,7 +108,7 @@ func (f stack) datagrams(t testing.TB, c *lab.Cluster, _ *lab.Pod) {
 func (f stack) datagram(t testing.TB, _ *lab.Cluster, p *lab.Pod) {
 	p.Do(func() {
 		d := net.Dialer{LocalAddr: &net.UDPAddr{Port: 40000}}
-		c, err := d.Dial("udp", net.JoinHostPort(f.service(), "80"))
+		c, err := dialAgain(d, "udp", net.JoinHostPort(f.service(), "80"))
 		if err != nil {
 			t.Fatal(err)
 		}

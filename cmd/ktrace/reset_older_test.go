@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -12,6 +13,18 @@ import (
 
 	"ktrace/testdata/lab"
 )
+
+// dialAgain dials from a port that was used a moment before. It is in use as long as the last ACK is not there, or a child
+// that another test has forked has the socket, because it has not called exec yet: neither is an event to wait for.
+func dialAgain(d net.Dialer, network, to string) (net.Conn, error) {
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		c, err := d.Dial(network, to)
+		if inUse := errors.Is(err, unix.EADDRINUSE) || errors.Is(err, unix.EADDRNOTAVAIL); !inUse || time.Now().After(deadline) {
+			return c, err
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
 
 // from connects from a port of a namespace that was used before.
 func from(ns *lab.NS, port uint16, to string) (net.Conn, error) {
@@ -32,7 +45,7 @@ func from(ns *lab.NS, port uint16, to string) (net.Conn, error) {
 	}
 	var c net.Conn
 	var err error
-	ns.Do(func() { c, err = d.Dial("tcp", to) })
+	ns.Do(func() { c, err = dialAgain(d, "tcp", to) })
 	return c, err
 }
 

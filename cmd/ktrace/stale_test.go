@@ -20,7 +20,7 @@ func (f stack) recycled(t testing.TB, c *lab.Cluster, _ *lab.Pod) {
 func (f stack) connect(t testing.TB, _ *lab.Cluster, p *lab.Pod) {
 	p.Do(func() {
 		d := net.Dialer{LocalAddr: &net.TCPAddr{Port: 40000}, Timeout: patience}
-		if c, err := d.Dial("tcp", net.JoinHostPort(f.service(), "80")); err == nil {
+		if c, err := dialAgain(d, "tcp", net.JoinHostPort(f.service(), "80")); err == nil {
 			_ = c.(*net.TCPConn).SetLinger(0) // the port is free at once
 			c.Close()
 		}

@@ -1,8 +1,12 @@
 package lab
 
 import (
+	"encoding/binary"
 	"fmt"
+	"os"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // Addresses of the cluster. Services have none of their own: only translation makes them reachable.
@@ -63,9 +67,6 @@ func between(network, host int) (v4, v6 string) {
 	return fmt.Sprintf("10.9.%d.%d", network, host), fmt.Sprintf("fd00:9:%x::%d", network, host)
 }
 
-// firstInode is the number of the first namespace; others have the lowest that is free (PROC_DYNAMIC_FIRST).
-const firstInode = 0xf0000000
-
 // Pod is a namespace behind the node.
 type Pod struct {
 	*NS
@@ -74,18 +75,38 @@ type Pod struct {
 }
 
 // AddPod makes a pod with addresses of its own in 10.128.0.0/9 and fd00:244::/32 and a default route to the node. No
-// other pod has them, in whichever test or process, so that an address selects packets of this pod alone: they are made of
-// the number of its namespace, which the kernel gives to none else as long as it lives.
+// other pod has them, in whichever test or process, so that an address selects packets of this pod alone.
 func (c *Cluster) AddPod(name string) *Pod {
 	c.t.Helper()
 	return c.addPodAt(c.Node, name)
+}
+
+// podNumber counts the pods of all tests on the machine. A number comes again after 32,768 others: what ended with a pod may
+// be answered for seconds, so an address that is free is not at once another pod's.
+func podNumber(t testing.TB) uint32 {
+	t.Helper()
+	file, err := os.OpenFile("/run/ktrace-lab-pods", os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	var number [4]byte
+	_, _ = file.ReadAt(number[:], 0) // none yet: 0
+	next := binary.NativeEndian.Uint32(number[:]) + 1
+	if _, err := file.WriteAt(binary.NativeEndian.AppendUint32(nil, next), 0); err != nil {
+		t.Fatal(err)
+	}
+	return next
 }
 
 func (c *Cluster) addPodAt(node *NS, name string) *Pod {
 	c.t.Helper()
 	c.pods++
 	ns := c.Namespace(name)
-	number := ns.Inode() - firstInode
+	number := podNumber(c.t)
 	net := fmt.Sprintf("10.%d.%d.", 128+number>>8%128, number%256)
 	net6 := fmt.Sprintf("fd00:244:%x:%x::", number>>16, number&0xffff)
 	p := &Pod{NS: ns, Addr: net + "2", Addr6: net6 + "2", Veth: fmt.Sprintf("veth%d", c.pods)}
