@@ -67,10 +67,12 @@ test-vm-arm64: deps ## ktrace itself under an arm64 kernel, which is emulated as
 	testdata/vm/arm64
 
 # Many tests at a time: they wait for most of theirs, for a client's timeout or the end of a run, each in a network of its
-# own. The verbs' have the machine to themselves, for some of them measure what it takes.
-TEST := $(GO) test -parallel 10 -timeout 30m
+# own. The verbs' and those of a node's pods have the machine to themselves, for some of them measure what it takes, and how
+# soon a pod is known.
+TEST  := $(GO) test -parallel 10 -timeout 30m
+ALONE := ktrace/cmd/internal/live ktrace/cmd/ktrace
 test: deps ## install what the tests need and run them all (as root)
-	testdata/leakcheck sh -c '$(TEST) -p 4 $$($(GO) list $(PKGS) | grep -v /cmd/ktrace$$); others=$$?; $(TEST) ./cmd/ktrace && exit $$others'
+	testdata/leakcheck sh -c '$(TEST) -p 4 $(filter-out $(ALONE),$(shell $(GO) list $(PKGS))); others=$$?; $(TEST) -p 1 $(ALONE) && exit $$others'
 
 soak: deps ## what needs the machine to itself: millions of packets past ktrace and tcpdump (as root)
 	KTRACE_SOAK=1 $(GO) test -count=1 -v -timeout 10m -run AtFullSpeed ./cmd/ktrace
