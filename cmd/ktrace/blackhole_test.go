@@ -85,9 +85,9 @@ func holes(f stack) []lab.Scenario {
 			Want: "pmtu-blackhole", Sure: "likely", Proof: "does not pass: 1500 bytes"},
 		{Name: "what the pod is sent vanishes", Setup: back, Fault: backBroken, Traffic: f.uploads,
 			Want: "pmtu-blackhole", Sure: "likely", Proof: "does not pass: 1500 bytes"},
-		{Name: "what the pod is told fits no connection", Setup: garbled, Fault: garbledBroken, Traffic: f.uploads,
+		{Name: "the ICMP error quotes no connection of the pod", Setup: garbled, Fault: garbledBroken, Traffic: f.uploads,
 			Want: "pmtu-icmp-ignored", Sure: "likely", Proof: "(MTU 1400)"},
-		{Name: "this node filters what the pod is told", Setup: filtered, Traffic: f.uploads, // the deeper cause
+		{Name: "this node filters the ICMP error to the pod", Setup: filtered, Traffic: f.uploads, // the deeper cause
 			Fault: onNode(f.iptables, "-A", "FORWARD", "-p", f.icmp(), "-j", "DROP"),
 			Want:  "netfilter-drop", Sure: "certain", Proof: "the ICMP error: MTU 1400 at"},
 		{Name: "this node drops it without a word", Setup: forth, Traffic: f.uploads, // the deeper cause

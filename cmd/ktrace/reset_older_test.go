@@ -22,7 +22,7 @@ func dialAgain(d net.Dialer, network, to string) (net.Conn, error) {
 		if inUse := errors.Is(err, unix.EADDRINUSE) || errors.Is(err, unix.EADDRNOTAVAIL); !inUse || time.Now().After(deadline) {
 			return c, err
 		}
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(5 * time.Millisecond) // a port has no wait of its own
 	}
 }
 

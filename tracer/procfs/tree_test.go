@@ -161,7 +161,7 @@ func TestReadsThatHang(t *testing.T) {
 		} else if tries == 1000 {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Millisecond)
+		time.Sleep(time.Millisecond) // that the reads have ended is no event to wait for
 	}
 }
 

@@ -1,5 +1,7 @@
 package main
 
+import "slices"
+
 // test is one that a matrix of kernels runs.
 type test struct {
 	name   string
@@ -18,7 +20,10 @@ type group struct {
 const verbs = "cmd/ktrace"
 
 // groups is the list. Packages of wholePackages, which run all of their tests in core, are here for ci only.
-func groups() []group {
+func groups() []group { return slices.Concat(inCI(), inCore(), inAll()) }
+
+// inCI are the tests of the smallest run.
+func inCI() []group {
 	return []group{
 		// What is most unlike from kernel to kernel: which variant of a hook is taken, the verifier's limits, what
 		// netfilter and conntrack report.
@@ -49,6 +54,12 @@ func groups() []group {
 			{name: "TestVerbsWorkWithFewCapabilities", once: true},
 			{name: "TestVersion", once: true},
 		}},
+	}
+}
+
+// inCore are those that a run of the core adds.
+func inCore() []group {
+	return []group{
 		// Each verb's counts and causes, and what doctor reports.
 		{verbs, core, []test{
 			{name: "TestCaptureCountsWhatItLosesExactly", probes: []string{"tap"}},
@@ -81,6 +92,12 @@ func groups() []group {
 			{name: "TestResetScenarios", probes: []string{"sock"}},
 			{name: "TestTypesFromAFileServeWhereTheKernelReportsNone", once: true},
 		}},
+	}
+}
+
+// inAll are those that only a run of all has.
+func inAll() []group {
+	return []group{
 		// All other scenarios of the verbs: what they find is made of events that core has on each kernel.
 		{verbs, all, named(
 			"TestCaptureAtFullSpeedLosesNothingUncounted",
