@@ -121,6 +121,9 @@ func (n *Nodes) summary() event.Summary {
 		sum.Records += l.sum.Records
 		sum.Seen += l.sum.Seen
 		sum.Judged = sum.Judged || l.sum.Judged
+		for name, evicted := range l.sum.Evicted {
+			sum.AddEvicted(name, evicted)
+		}
 		sum.Nodes = append(sum.Nodes, l.part(l.sum))
 	}
 	for _, f := range n.Findings() {

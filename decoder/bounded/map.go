@@ -2,12 +2,16 @@ package bounded
 
 import "iter"
 
-// MapSize is how many things a Recent remembers; as many as the kernel half does.
+// MapSize is how many things a Map remembers; as many as the kernel half does.
 const MapSize = 16384
 
-// Map remembers the latest of many things by their keys: at least half of RecentMost, never more, so that a run of
-// days takes no more memory than one of minutes. What is put again under its key counts as new. The zero Recent is empty.
-type Map[K comparable, V any] struct{ now, before map[K]V }
+// Map remembers the latest of many things by their keys: at least half of MapSize, never more, so that a run of days takes no
+// more memory than one of minutes. What is put again under its key counts as new. The zero Map is empty. Where one owner's
+// things must not displace those of others, take a Table.
+type Map[K comparable, V any] struct {
+	now, before map[K]V
+	evicted     uint64
+}
 
 // Get returns what was put last under a key; ok is false if nothing was, or too much since.
 func (r *Map[K, V]) Get(key K) (value V, ok bool) {
@@ -31,6 +35,11 @@ func (r *Map[K, V]) Put(key K, value V) {
 
 // rotate begins a new half, in the memory of the older one: to let a map grow again costs more than to clear it.
 func (r *Map[K, V]) rotate() {
+	for key := range r.before {
+		if _, newer := r.now[key]; !newer {
+			r.evicted++
+		}
+	}
 	r.before, r.now = r.now, r.before
 	if r.now == nil {
 		r.now = make(map[K]V, MapSize/2)
@@ -72,3 +81,6 @@ func (r *Map[K, V]) All() iter.Seq2[K, V] {
 		}
 	}
 }
+
+// Evicted is how many things were forgotten to make room.
+func (r *Map[K, V]) Evicted() uint64 { return r.evicted }

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestRecentForgetsTheOldestAlone(t *testing.T) {
+func TestMapForgetsTheOldestAlone(t *testing.T) {
 	var r Map[int, int]
 	for i := range 10 * MapSize {
 		r.Put(i, i)
@@ -22,12 +22,16 @@ func TestRecentForgetsTheOldestAlone(t *testing.T) {
 	if _, ok := r.Get(0); ok {
 		t.Error("the oldest is still remembered")
 	}
-	if n := len(maps.Collect(r.All())); n > MapSize {
+	n := len(maps.Collect(r.All()))
+	if n > MapSize {
 		t.Errorf("%d are remembered, want at most %d", n, MapSize)
+	}
+	if want := uint64(10*MapSize + 1 - n); r.Evicted() != want {
+		t.Errorf("%d were evicted, want %d", r.Evicted(), want)
 	}
 }
 
-func TestRecentForgetsWhatIsDeleted(t *testing.T) {
+func TestMapForgetsWhatIsDeleted(t *testing.T) {
 	var r Map[int, string]
 	r.Put(0, "old")
 	for i := 1; i <= MapSize/2; i++ {
@@ -43,8 +47,8 @@ func TestRecentForgetsWhatIsDeleted(t *testing.T) {
 	}
 }
 
-// TestRecentKeep wants what is kept made once, and no more remembered than of what is put.
-func TestRecentKeep(t *testing.T) {
+// TestMapKeep wants what is kept made once, and no more remembered than of what is put.
+func TestMapKeep(t *testing.T) {
 	var r Map[int, *int]
 	for i := range 5 * MapSize {
 		*r.Keep(-1, func() *int { return new(int) })++

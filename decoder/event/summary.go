@@ -16,7 +16,9 @@ type Summary struct {
 	Drops    *DropSummary  `json:"drops,omitempty"`
 	NAT      *NATSummary   `json:"nat,omitempty"`
 	DNS      *DNSSummary   `json:"dns,omitempty"`
-	Nodes    []NodeSummary `json:"nodes,omitempty"` // what is above, and what views added, of each run, where several are read
+	// Evicted is what was forgotten to keep the memory bounded, by its name in the plural: what depends on it may be missing.
+	Evicted map[string]uint64 `json:"evicted,omitempty"`
+	Nodes   []NodeSummary     `json:"nodes,omitempty"` // what is above, and what views added, of each run, where several are read
 }
 
 // NodeSummary is the summary of one run on a node.
@@ -40,6 +42,17 @@ type Tally struct {
 // Tally is what the summary says of a finding.
 func (f Finding) Tally() Tally {
 	return Tally{Node: f.Node, File: f.File, ID: f.ID, Subject: f.Subject, Count: f.Count, Hits: f.Hits, Unnamed: f.Unnamed}
+}
+
+// AddEvicted counts things that were forgotten to keep the memory bounded, by their name in the plural.
+func (s *Summary) AddEvicted(name string, n uint64) {
+	if n == 0 {
+		return
+	}
+	if s.Evicted == nil {
+		s.Evicted = map[string]uint64{}
+	}
+	s.Evicted[name] += n
 }
 
 // Summarizer is a Stage or Rule that has something to say at the end.

@@ -137,10 +137,16 @@ func TestTextShowsWhatAFindingRestsOn(t *testing.T) {
 
 func TestTextSummaryBalances(t *testing.T) {
 	var out bytes.Buffer
-	if err := NewText(&out, TextOptions{}).Summary(summary()); err != nil {
+	s := summary()
+	s.AddEvicted("TLS handshakes", 2)
+	s.AddEvicted("DNS queries", 5)
+	s.AddEvicted("DNS queries", 6)
+	s.AddEvicted("findings", 0)
+	if err := NewText(&out, TextOptions{}).Summary(s); err != nil {
 		t.Fatal(err)
 	}
-	want := "7 seen = 1 shown + 2 filtered + 4 lost, in 1.0 s\nlost: 4 ring full, 0 map full or pair missed, 0 not understood\n"
+	want := "7 seen = 1 shown + 2 filtered + 4 lost, in 1.0 s\nlost: 4 ring full, 0 map full or pair missed, 0 not understood\n" +
+		"evicted to bound memory: 11 DNS queries, 2 TLS handshakes\n"
 	if out.String() != want {
 		t.Errorf("got %q, want %q", out.String(), want)
 	}

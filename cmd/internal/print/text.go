@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -241,6 +243,13 @@ func writeBooks(b *strings.Builder, s event.Summary) {
 	fmt.Fprintf(b, "%d seen = %d shown + %d filtered + %d lost, in %.1f s\n", s.Seen, s.Shown, s.Filtered, s.Lost.Total(), s.Duration.Seconds())
 	if l := s.Lost; l.Total() > 0 {
 		fmt.Fprintf(b, "lost: %d ring full, %d map full or pair missed, %d not understood\n", l.Ring, l.Map, l.Userspace)
+	}
+	if len(s.Evicted) > 0 {
+		var all []string
+		for _, name := range slices.Sorted(maps.Keys(s.Evicted)) {
+			all = append(all, fmt.Sprintf("%d %s", s.Evicted[name], name))
+		}
+		fmt.Fprintf(b, "evicted to bound memory: %s\n", strings.Join(all, ", "))
 	}
 }
 
