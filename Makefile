@@ -1,8 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 # Everything there is to do, in one place. "make help" lists it.
 GO     ?= go
 export CGO_ENABLED = 0
 # Packages below testdata are real ones, but "..." passes them by.
-PKGS   := ./... ./testdata/lab ./testdata/wording ./testdata/vm/suite ./testdata/vm/table
+PKGS   := ./... ./testdata/lab ./testdata/licences ./testdata/wording ./testdata/vm/suite ./testdata/vm/table
 FUZZTIME ?= 30s
 # What the build of the BPF objects, the tests and the demo need, by Debian's names.
 DEPS   := clang llvm libbpf-dev clang-format iproute2 iptables nftables conntrack tcpdump tshark bpftool fio e2fsprogs xfsprogs \
@@ -31,13 +32,15 @@ BUILD   := -trimpath -tags grpcnotrace -ldflags '-s -w -X ktrace/cmd/internal/fl
 build: ## build ./ktrace, a static binary
 	$(GO) build $(BUILD) -o ktrace ./cmd/ktrace
 
-generate: ## make the BPF objects and their Go anew (needs clang)
+generate: ## make the BPF objects and their Go anew (needs clang), and THIRD_PARTY_NOTICES
 	$(GO) generate ./bpf/
+	$(GO) run ./testdata/licences >THIRD_PARTY_NOTICES
 
 check-generated: generate ## fail if what is committed is not what the sources make
-	@git diff --exit-code -- bpf decoder/wire || { echo "run make generate and commit what it changes"; exit 1; }
+	@git diff --exit-code -- bpf decoder/wire THIRD_PARTY_NOTICES || { echo "run make generate and commit what it changes"; exit 1; }
 
-fmt: ## format Go and C
+fmt: ## format Go and C, and add the SPDX lines that are missing
+	$(GO) run ./testdata/licences -spdx
 	gofmt -w $$(git ls-files '*.go')
 	clang-format -i bpf/*.c bpf/include/*.h
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+
 //go:build ignore
 
 /* Creation and removal of cgroups, and tasks that enter them, so that a pod that starts later is known and selected

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+
 //go:build ignore
 
 /* DNS over TCP: segments that this node's DNS clients and servers send and receive. cgroup_skb/egress and ingress, at the

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+
 //go:build ignore
 
 /* Syncs of files below a path. A histogram counts the latency of each, without loss; slow ones are also sent. tp_btf or

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+
 //go:build ignore
 
 /* What netfilter decides: the hook that dropped a packet, new flows without a NAT rule, new flows that conntrack could

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+
 //go:build ignore
 
 /* The path of packets through the node: the devices that each passes (hops), where it is dropped, and the NAT that

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+
 //go:build ignore
 
 /* Events of TCP and UDP sockets: resets sent and received, errors, retransmitted SYNs and SYN-ACKs, retransmission

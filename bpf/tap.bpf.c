@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+
 //go:build ignore
 
 /* Whole frames at devices, for captures. TC ingress and egress (tcx, else clsact), attached by user space to the devices

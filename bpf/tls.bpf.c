@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+
 //go:build ignore
 
 /* TLS handshakes, as far as they are in plaintext, of this node's sockets. After the handshake only a record of an

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package decoder turns bytes into meaning: kernel record → Event → pod → Finding. It knows no kernel, no
 // cluster and no clock, so it says the same of a recording as it said of the live node, on any system.
 //

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # cluster-session.sh: records the README's sessions of a real cluster again, on one of its control plane nodes, as root.
 # It fails if a name is wrong, and removes what it created.
 #   KUBECONFIG  how to reach it                         NODE_NAME  what it calls this node, if that is not its host name

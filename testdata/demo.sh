@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # demo.sh: a pod, a node and a DNS server in network namespaces; a fault; ktrace naming it. Everything is removed
 # again. Called by "make demo", as root, with ./ktrace built. With RECORD=DIR it keeps the recordings that the golden
 # outputs and the README are made of.

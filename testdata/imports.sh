@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # imports: the longest import path of the module, and the arrows that climb: from decoder to tracer or cmd, from tracer to
 # cmd, or from a package to one of a folder around it.
 go list -f '{{$p := .ImportPath}}{{range .Imports}}{{$p}} {{.}}

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # records.sh: records testdata/records again, after a change of the probes' records. Called by
 # "make records", as root, with ./ktrace built; "make golden" and the README's sessions follow from them.
 set -euo pipefail

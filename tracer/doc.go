@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package tracer loads the BPF objects, attaches for every hook the best variant that this kernel supports, reads their ring
 // buffer, and accounts for every lost record. Package decoder knows what the records mean.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command gowire compiles the BPF objects and generates, from their BTF, the Go types of the records that they send and
 // the numbers of their kinds. An object needs no line here: every *.bpf.c of the folder is compiled, and its struct event
 // and enum kind are found by name. The types are in a package of their own because decoders must not import the objects.

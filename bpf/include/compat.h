@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Differences between kernels, one getter each, so that callers need not know kernel versions. */
 #ifndef KTRACE_COMPAT_H
 #define KTRACE_COMPAT_H

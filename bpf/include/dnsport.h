@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* DNS ports: those that the verb gives, and the ports of backends that a service's port is DNATed to. */
 #ifndef KTRACE_DNSPORT_H
 #define KTRACE_DNSPORT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* The header of every record, the ring buffer that carries records to user space, and the counters of each kind of
  * record, so that nothing is lost uncounted. The including file declares enum kind: the kinds of record that it sends.
  * Numbers are the recorded format: unique among all objects, below MAX_KINDS, never reused. 1 is user space's.

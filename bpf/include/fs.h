@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* The types and fields of the VFS that ktrace reads, and how a task entered a sync: see kernel.h. */
 #ifndef KTRACE_FS_H
 #define KTRACE_FS_H

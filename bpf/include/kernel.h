@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* The kernel types and fields that ktrace reads; CO-RE finds them by name at load time. Declared here instead of in a
  * generated vmlinux.h, so that they can be reviewed, and one object serves all little-endian architectures.
  */

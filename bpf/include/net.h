@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* The types and fields of the network stack that ktrace reads: see kernel.h. */
 #ifndef KTRACE_NET_H
 #define KTRACE_NET_H

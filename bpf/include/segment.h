@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* TCP segments as sockets send and receive them: cgroup_skb/egress and ingress. Each packet passes these hooks once, no
  * matter how many devices it passes, and all of its bytes can be read, linear or paged. Types and functions only. The
  * including file declares struct event with len and taken; the bytes of the packet follow it.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* The user's selection of pods, as cgroups, network namespaces and addresses. User space keeps the maps current; all
  * objects share them. Events outside the selection are filtered in the kernel.
  */

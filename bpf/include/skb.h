@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Packets: headers, flows, conntrack entries. Types and functions only. */
 #ifndef KTRACE_SKB_H
 #define KTRACE_SKB_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Fields of sockets. Functions only. */
 #ifndef KTRACE_SOCK_H
 #define KTRACE_SOCK_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Process, cgroup and network namespace of a task. */
 #ifndef KTRACE_TASK_H
 #define KTRACE_TASK_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Tunnels between nodes: VXLAN, Geneve, IP in IP. Types and functions only. */
 #ifndef KTRACE_TUNNEL_H
 #define KTRACE_TUNNEL_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* The ports that the verb asks for. */
 #ifndef KTRACE_WANT_H
 #define KTRACE_WANT_H

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command ktrace finds why a Kubernetes node's network or disk fails a pod.
 package main
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package capture turns the stream of records into an annotated capture file, and any capture file into a stream of
 // records, so that what is concluded of a file is concluded by the same stages and rules as live.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package diagnose has the rules: they observe events and conclude what is wrong, with the evidence and a remedy.
 //
 // table.go has a row for each finding; files are named after families of findings. A finding is concluded by a rule of its

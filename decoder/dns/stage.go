@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package dns joins packets to DNS transactions: one event a query, with its answer or with what became of it.
 //
 //	hops, drops ──► by journey, by flow and id ──► query ──► answered, rejected, dropped, timed out ──► event

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package event
 
 // Tabular is a Body with columns of its own; text output shows them between the process and the end of the line.

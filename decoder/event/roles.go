@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package event
 
 // roles returns the pods of who asks and of who is asked, as far as the event's packet shows which is which; else as the

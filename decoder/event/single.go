@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package event
 
 // Single is what most stages return, one event, in the same memory every time: a file may hold millions of packets, and

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package fio keeps latencies as fio does and prints them as fio does, so that what ktrace says of a live disk can
 // be laid beside what fio says of an idle one. The bucket scheme and the layout of the text are those of fio 3.33.
 package fio

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package layers says, for people, what is in a packet beyond the headers that decoder/packet reads: ARP, neighbour
 // discovery, DHCP, GRE, IGMP, VRRP, ESP, MPLS, SCTP, DNS and what else github.com/google/gopacket knows. Nothing is concluded
 // from it, and packets that are not printed do not pass it: gopacket takes some microseconds a packet.

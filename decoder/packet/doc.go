@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package packet reads the headers of IP packets: addresses, ports, TCP flags, ICMP types, and where what is carried
 // begins. It reads what bpf/include/skb.h reads in the kernel, by the same rules, so that a packet of a capture and one of
 // a probe say the same.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package packet
 
 // ParseIP reads the headers of an IP packet, as far as b has them: also of one that an ICMP error quotes, which is cut

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package pcapfilter
 
 // relation is true when a comparison of numbers holds and the packet is of the protocols that they are

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package pcapfilter
 
 // node is a condition: an expression that is true or false of a packet.

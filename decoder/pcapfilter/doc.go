@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package pcapfilter turns pcap-filter expressions into programs that say yes or no to a packet.
 //
 // An expression is parsed once (Parse) and compiled for a link type (Expr.Compile) into a Program: a

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package pcapfilter
 
 // maxBlocks bounds a program before it is shortened, and with it the time that compiling and running it

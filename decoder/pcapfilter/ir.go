@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package pcapfilter
 
 // Where an edge of the graph ends when it does not lead to another block.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package pcapng
 
 // Statistics is what an interface counted, usually found at the end of the section.

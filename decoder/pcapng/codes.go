@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package pcapng
 
 // BlockType says what a block holds. Types with the top bit set are for local use.

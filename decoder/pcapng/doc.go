@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package pcapng reads and writes capture files without losing anything in them.
 //
 // A Reader takes pcapng (both byte orders, any number of sections), classic pcap (microseconds and

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package pcapng
 
 // Section is the head of a section: everything until the next one has its byte order, and counts

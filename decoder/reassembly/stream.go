@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package reassembly puts the data of TCP segments in order. It knows no protocol above TCP.
 package reassembly
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package record keeps raw records in a file, so that a run can be repeated through the very same decoding.
 //
 // A file is the line "ktrace records 1\n", then the records end to end. A record begins with its own size

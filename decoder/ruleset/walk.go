@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package ruleset
 
 // Suspect is a rule, or a chain's policy, that may have dropped a packet.

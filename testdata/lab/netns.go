@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package lab builds small networks of namespaces for tests: pods, nodes and servers that exchange real packets
 // through this kernel and can reach nothing else. A namespace has no route to the machine's own interfaces, so a
 // packet that should have been translated and was not has nowhere to go.

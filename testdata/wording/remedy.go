@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package wording checks what findings say: that remedies are commands that work as printed, or advice, and that titles are
 // sentences.
 package wording

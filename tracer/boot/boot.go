@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package boot converts between wall time and the clock of the kernel's records.
 package boot
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package disk reads what slows a sync down beside the disk itself: who else writes to it, and what control groups allow.
 package disk
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package filterjit makes eBPF of compiled packet filters and puts it into programs before they are loaded.
 //
 // A program that filters packets calls a stub, which as compiled accepts everything, and Splice replaces the

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package fsync is the live half of the fsync verb.
 package fsync
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package host checks what the kernel, the machine and the process's privileges allow: capabilities, lockdown, SELinux,
 // memlock, tracefs, namespaces.
 package host

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package kallsyms names the functions of the running kernel and its modules by their addresses.
 package kallsyms
 

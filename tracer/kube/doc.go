@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package kube finds out which pods run on this node, from what every node has: control groups, the kubelet's log
 // directories, /proc and network namespaces. It needs neither the Kubernetes API nor a container runtime, for they may
 // be what is broken.

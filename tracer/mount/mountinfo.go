@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package mount reads which file systems a process sees, and where.
 package mount
 

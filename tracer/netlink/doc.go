@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package netlink asks the kernel for tables and rows, and has it change them, over AF_NETLINK sockets (netlink(7)).
 // It knows how messages and attributes are framed and nothing of what they mean.
 //

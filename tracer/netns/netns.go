@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package netns finds and enters network namespaces, and reads their devices and addresses.
 package netns
 

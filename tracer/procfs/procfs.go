@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package procfs reads the /proc of the node at --host-root, and files of its processes. Their contents may be hostile:
 // reads are bounded in size and time, only regular files are read, and no content makes a reader panic.
 package procfs

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package tap takes whole packets at devices, as they come and go.
 package tap
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package tc attaches programs that watch a device's packets, and leaves the node's own programs as they are: they run as
 // before, whatever they do with a packet, and in whatever order programs are attached.
 //

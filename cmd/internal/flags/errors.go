@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package flags is what the command lines of all verbs share: flags, expressions, and errors with their exit status. It knows
 // of no kernel, and builds on every system.
 package flags

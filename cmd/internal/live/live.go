@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package live runs views on this node: it loads the view's probes, adds the node's facts, writes the files of the flags, and
 // passes the events to the pipeline that replay has for files, too.
 package live

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package outfile opens the files that ktrace writes, so that nothing is lost by it: no input, no other output, and not
 // what a file held before, until what takes its place is there.
 package outfile

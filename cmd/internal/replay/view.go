@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package replay runs views over files, on every system: what was recorded or captured, through the same stages and rules as
 // on a live node, to the same printers.
 package replay

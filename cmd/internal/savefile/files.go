@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package savefile writes captures to files as tcpdump does: one, or one after the other by size and time, with a
 // command run on each that another follows.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package eventtest makes packets and flows for tests.
 package eventtest
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package packettest builds packets for tests, by github.com/google/gopacket: what our reader of headers says of them was
 // written by another hand. A test of malformed input builds a packet here and then damages it.
 package packettest

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package filtertest
 
 // Expressions are filters whose meaning is libpcap's to the letter.

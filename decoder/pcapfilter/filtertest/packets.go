@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package filtertest holds what the tests of both halves of the filter share: packets, expressions
 // and libpcap as oracle. It is for tests only.
 package filtertest

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command suite names the tests that testdata/vm/matrix runs, from the list in tests.go.
 package main
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command table writes the matrix's results into a README: the variants with which each verb passes on each kernel, the
 // variant of each hook, and what is worse on which kernel.
 package main
