@@ -5,7 +5,7 @@ package kube
 import (
 	"context"
 	"fmt"
-	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -41,6 +41,8 @@ type apiSource struct {
 }
 
 func newAPISource(hostRoot, kubeconfig, node string) *apiSource {
+	// The client library logs to stderr in its own form, errors whatever its output is; doctor shows the last one.
+	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
 	return &apiSource{
 		source:     newSource("api", "names of services and of other nodes' pods are what this node's rules say of them"),
 		hostRoot:   hostRoot,
@@ -77,9 +79,6 @@ func (a *apiSource) config() (*rest.Config, error) {
 // run watches until the context ends.
 func (a *apiSource) run(ctx context.Context) {
 	a.ctx = ctx
-	// The library logs every error to stderr in its own form; doctor shows the last.
-	klog.LogToStderr(false)
-	klog.SetOutput(io.Discard)
 	c, err := a.config()
 	if err != nil {
 		a.answered(ctx, "", nil, err)
