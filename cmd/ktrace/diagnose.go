@@ -25,13 +25,13 @@ func addSlow(fs *pflag.FlagSet, slow *time.Duration) {
 	fs.DurationVar(slow, "slow", slowLookup, "DNS answers that take longer are a finding")
 }
 
-// diagnoseView is every stage and every rule.
-func diagnoseView(slow time.Duration) (replay.View, *stage.Fsync) {
+// diagnoseView is every stage and every rule; slow and window are as in diagnose.Config.
+func diagnoseView(slow, window time.Duration) (replay.View, *stage.Fsync) {
 	const dnsWait = 5 * time.Second
 	syncs := &stage.Fsync{Silent: true}
 	podOf := func(uint64) event.Pod { return event.Pod{} }
 	rules := diagnose.NewRules(diagnose.Config{
-		Slow: slow, Slowest: syncs.Slowest, Forget: syncs.Forget,
+		Slow: slow, Slowest: syncs.Slowest, Forget: syncs.Forget, Window: window,
 		Pod: func(cgroup uint64) event.Pod { return podOf(cgroup) },
 	})
 	return replay.View{

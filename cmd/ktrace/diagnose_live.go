@@ -73,6 +73,8 @@ type diagnosis struct {
 	cidr string
 	slow time.Duration
 	ask  bool
+	// window is the time whose syncs are judged by themselves; 0: those of the whole run.
+	window time.Duration
 }
 
 func (d *diagnosis) add(fs *pflag.FlagSet) {
@@ -88,7 +90,7 @@ func (d *diagnosis) live(f flags.Flags, disks bool) (v live.View, done func() er
 	if err != nil {
 		return v, nil, err
 	}
-	seen, syncs := diagnoseView(d.slow)
+	seen, syncs := diagnoseView(d.slow, d.window)
 	v.View = seen
 	certificates := node.NewCertificates(node.New(netns.NewFinder(procfs.New(f.HostRoot))))
 	if d.ask {

@@ -143,17 +143,14 @@ func (o *flightOptions) watch(f flags.Flags, t *savefile.Trigger) (v live.View, 
 	if len(o.findings) == 0 {
 		return live.View{}, func() error { return nil }, nil
 	}
+	o.watched.window = diagnoseFor
 	v, done, err = o.watched.live(f, true)
 	var rules []stage.Rule
 	for _, rule := range v.Rules {
-		switch r := rule.(type) {
-		case *diagnose.Inhibitor:
-			rules = append(rules, r.Rules()...)
-		case *diagnose.Fsync:
-			r.Window = diagnoseFor
-			rules = append(rules, r)
-		default:
-			rules = append(rules, r)
+		if x, ok := rule.(*diagnose.Inhibitor); ok {
+			rules = append(rules, x.Rules()...)
+		} else {
+			rules = append(rules, rule)
 		}
 	}
 	v.Rules, v.Hold = nil, false

@@ -67,6 +67,8 @@ func kinds[T any](all []T) (types []string) {
 			types = append(types, kinds(x.Rules())...)
 		case *firing:
 			types = append(types, kinds([]stage.Rule{x.Rule})...)
+		case *diagnose.Graded:
+			types = append(types, kinds([]stage.Rule{x.Rule})...)
 		default:
 			types = append(types, fmt.Sprintf("%T", x))
 		}

@@ -87,7 +87,7 @@ func findingsOf(t *testing.T, recordings ...[][]byte) (all []string) {
 	}
 	var out bytes.Buffer
 	view := func() (replay.View, error) {
-		v, _ := diagnoseView(slowLookup)
+		v, _ := diagnoseView(slowLookup, 0)
 		return v, nil
 	}
 	if err := replay.Replay(context.Background(), flags.Flags{Output: "json"}, view, replay.Streams{Out: &out, Err: io.Discard}, files...); err != nil {

@@ -59,7 +59,7 @@ func recordedViews() []recordedView {
 			var slow time.Duration
 			addSlow(fs, &slow)
 			return func() (replay.View, error) {
-				v, _ := diagnoseView(slow)
+				v, _ := diagnoseView(slow, 0)
 				return v, nil
 			}
 		}, failOn: event.Warning},

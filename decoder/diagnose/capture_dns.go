@@ -69,7 +69,7 @@ func (r *CaptureOnly) judge(now time.Time, final bool) []event.Finding {
 func (l *captureLookup) nowhere(now time.Time) event.Finding {
 	d, client := l.first.Body.(event.DNS), l.first.Packet.Src
 	asked := slices.MinFunc(l.names, func(a, b string) int { return len(a) - len(b) })
-	return graded(event.Finding{
+	return event.Finding{
 		ID: "dns-nxdomain", Confidence: event.Likely, Subject: asked,
 		Time: now, First: l.first.Time, Last: l.last, Count: 1,
 		Title: fmt.Sprintf("The name %q does not exist: the DNS server of %v answered NXDOMAIN.", asked, client),
@@ -77,5 +77,5 @@ func (l *captureLookup) nowhere(now time.Time) event.Finding {
 			"namespace (NAME.NAMESPACE), or one that was not created.",
 		Evidence: []string{fmt.Sprintf("%s answered NXDOMAIN by %v: %s", l.first.Time.UTC().Format("15:04:05.000000"), d.Server, strings.Join(l.names, ", "))},
 		Remedy:   []event.Remedy{dig(d.Server, "", asked, d.Type)},
-	}.Of(l.first))
+	}.Of(l.first)
 }

@@ -59,7 +59,7 @@ func (r *ConnectNoRoute) Flush(now time.Time, final bool) []event.Finding {
 	}
 	for _, h := range r.pending.expired(now, final, awaits) {
 		if f, ok := r.state.unreachable(h.event); ok {
-			f = graded(f.Of(h.event))
+			f = f.Of(h.event)
 			f.Pod, f.Peer = h.event.Ends()
 			f.Time, f.First, f.Last, f.Count = now, h.first, h.last, h.count
 			if f.ID == "no-route" && mayFallBack(h.event.Packet.Dst) {

@@ -196,7 +196,7 @@ func (l *lookup) judge(now time.Time) []event.Finding {
 		return nil
 	}
 	d := l.first.Body.(event.DNS)
-	f = graded(f.Of(l.first))
+	f = f.Of(l.first)
 	f.Time, f.First, f.Last, f.Count, f.Subject = now, l.first.Time, l.last, 1, l.key.base
 	var said []string
 	if l.nxdomain > 0 {

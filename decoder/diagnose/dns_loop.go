@@ -131,7 +131,7 @@ func (r *DNSLoops) found(key dnsLoopKey, l *dnsLoop, queries []event.Event) []ev
 	}
 	all := make([]event.Finding, 0, len(queries))
 	for _, e := range queries {
-		x := graded(f.Of(l.asked)) // a loopback address names no host
+		x := f.Of(l.asked) // a loopback address names no host
 		x.Traffic = []event.Traffic{trafficOf(l.asked), trafficOf(e)}
 		x.Evidence = append(slices.Clone(f.Evidence), question(e, e.Body.(event.DNS)))
 		x.Time, x.First, x.Last, x.Count = e.Time, e.Time, e.Time, 1

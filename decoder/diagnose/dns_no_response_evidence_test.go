@@ -40,7 +40,7 @@ func TestWhatNoAnswerMeans(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			state := NewState()
-			r := NewDNS(state, time.Second)
+			r := state.Grade(NewDNS(state, time.Second))
 			var said []string
 			for _, e := range c.events {
 				state.Observe(e)

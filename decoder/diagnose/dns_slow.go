@@ -181,7 +181,7 @@ func (p *serverTimes) report(at netip.AddrPort, limit time.Duration) []event.Fin
 	f := p.finding(at, limit)
 	var found []event.Finding
 	for _, t := range slices.Concat(p.slow, p.behind)[min(p.reported, len(p.slow)+len(p.behind)):] {
-		x := graded(f.Of(t.event))
+		x := f.Of(t.event)
 		x.Time, x.First, x.Last, x.Count = t.end, t.event.Time, t.end, 1
 		found = append(found, x)
 	}

@@ -151,7 +151,7 @@ func (t *truncated) finding(k ends) event.Finding {
 	if d.EDNSSize > 0 {
 		takes = fmt.Sprintf("%d bytes (EDNS)", d.EDNSSize)
 	}
-	f := graded(event.Finding{
+	f := event.Finding{
 		Time: t.due, ID: "dns-truncated", Confidence: event.Likely, Subject: d.Server.String(),
 		Title:    fmt.Sprintf("The answer to %s %s is too long for a datagram, and %v does not ask again over TCP.", d.Name, d.Type, k.client),
 		Cause:    "The client takes the truncated answer as complete, or gives up: its resolver does not use TCP.",
@@ -161,7 +161,7 @@ func (t *truncated) finding(k ends) event.Finding {
 			do("set options use-vc in resolv.conf, or use a resolver that knows EDNS and TCP"),
 		},
 		Count: 1, First: e.Time, Last: e.Time,
-	}.Of(e))
+	}.Of(e)
 	if t.asked {
 		f.Confidence = event.Certain
 		f.Title = fmt.Sprintf("The answer to %s %s is too long for a datagram, and over TCP %v does not answer.", d.Name, d.Type, server(d))

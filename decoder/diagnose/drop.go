@@ -120,10 +120,10 @@ const (
 	byKernelReason              // nothing else is known
 )
 
-// proofs returns those of the table, deepest cause first.
-func proofs() []proof {
+// proofs returns those of the rows, deepest cause first.
+func proofs(rows []Row) []proof {
 	var all []proof
-	for _, row := range Rows() {
+	for _, row := range rows {
 		all = append(all, row.proofs...)
 	}
 	slices.SortStableFunc(all, func(a, b proof) int { return cmp.Compare(a.depth, b.depth) })
@@ -143,6 +143,7 @@ func (st *State) Proves(e event.Event, d event.Drop) (event.Finding, bool) {
 		}
 		given := f.Severity != ""
 		f = conclude(f, e)
+		f.Severity = st.severity(f.ID, f.Severity)
 		f.Evidence = append([]string{dropped(e, d)}, f.Evidence...)
 		if r, ok := st.route(e, false); ok && r.Errno == "" {
 			if mine, why := st.overlap(e, r.Out, e.Packet.Dst); why != "" {

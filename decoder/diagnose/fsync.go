@@ -63,7 +63,7 @@ func failed(e event.Event, f event.Fsync) []event.Finding {
 	if !ok {
 		c.cause, c.remedy = "The file system could not write the data.", kernelErrors()
 	}
-	return []event.Finding{graded(event.Finding{
+	return []event.Finding{{
 		Time:    e.Time,
 		ID:      "fsync-error",
 		Title:   fmt.Sprintf("%s of %s returned %s: what was written to it may be lost.", f.Op, f.Path, f.Error),
@@ -77,7 +77,7 @@ func failed(e event.Event, f event.Fsync) []event.Finding {
 		First:      e.Time,
 		Last:       e.Time,
 		Confidence: event.Certain,
-	})}
+	}}
 }
 
 // kernelErrors shows what the kernel logged last.
@@ -129,7 +129,7 @@ func (r *Fsync) hanging(now time.Time, f event.FsyncInFlight) event.Finding {
 	if what == "" {
 		what = fmt.Sprintf("a %s file", f.Class)
 	}
-	return graded(event.Finding{
+	return event.Finding{
 		Time:       now,
 		ID:         "fsync-slow",
 		Pod:        r.pod(f.Cgroup),
@@ -143,7 +143,7 @@ func (r *Fsync) hanging(now time.Time, f event.FsyncInFlight) event.Finding {
 		Last:       now,
 		Count:      1,
 		Confidence: event.Certain,
-	})
+	}
 }
 
 func (r *Fsync) slow(now time.Time, class event.FsyncClass, h fio.Histogram, v fio.Verdict) event.Finding {
@@ -158,7 +158,7 @@ func (r *Fsync) slow(now time.Time, class event.FsyncClass, h fio.Histogram, v f
 	}
 	p := h.Percentiles([]float64{50, 99})
 	brief := func(ns uint64) string { return event.Brief(time.Duration(ns)) }
-	f := graded(event.Finding{
+	f := event.Finding{
 		Time:    now,
 		ID:      "fsync-slow",
 		Title:   fmt.Sprintf("Syncs of %s files below %s are too slow: P99 is %s, the limit %v.", class, where, brief(p[1]), v.Limit),
@@ -174,7 +174,7 @@ func (r *Fsync) slow(now time.Time, class event.FsyncClass, h fio.Histogram, v f
 		First:      r.begun,
 		Last:       now,
 		Confidence: event.Certain,
-	})
+	}
 	if over.N > 0 {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("where the time of those over %v went: %v", v.Limit, over.Stages))
 	}

@@ -23,7 +23,7 @@ func judgeRun(strict bool, class event.FsyncClass, n, over int, errs ...string) 
 		}
 		h.Add(latency, limit)
 	}
-	r := &Fsync{}
+	r := NewState().Grade(&Fsync{})
 	var found []event.Finding
 	at := time.Unix(100, 0)
 	events := []event.Body{

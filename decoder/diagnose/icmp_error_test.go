@@ -98,7 +98,7 @@ func TestWhatOtherMachinesSayIsNamedOnce(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			state := learnt([]event.Fact{{Node: &event.Node{Kernel: "6.1"}}})
-			rule := NewICMPErrors(state)
+			rule := state.Grade(NewICMPErrors(state))
 			var worst event.Finding
 			n := 0
 			for _, e := range tt.events {

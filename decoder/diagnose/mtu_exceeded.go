@@ -86,7 +86,7 @@ func (h *pendingDrop) ignored(f event.Finding) event.Finding {
 		"the program sets the DF flag and ignores errors, or path MTU discovery is off."
 	f.Evidence = append(f.Evidence, fmt.Sprintf("%d packets as large were sent %v and more after the first answer", h.after, answerWithin))
 	f.Remedy = append(atSender(h.event.Packet.Src), f.Remedy...)
-	return graded(f)
+	return f
 }
 
 // largestPing is the ping whose packet has just the size that a way takes.

@@ -60,7 +60,7 @@ func TestAScanOfPodsFromOutsideIsNotMissed(t *testing.T) {
 		{"who was sent here by a node port", "203.0.113.9", ports(20), "", translated, nil, event.Critical},
 	} {
 		st := learnt(tt.know)
-		r := NewDrops(st)
+		r := st.Grade(NewDrops(st))
 		var folder event.Folder
 		for _, to := range tt.to {
 			e, facts := ruled(to, rule, event.Certain)

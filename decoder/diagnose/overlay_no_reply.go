@@ -207,7 +207,7 @@ func (r *Tunnels) taken(h *pendingDrop) (event.Finding, bool) {
 		return event.Finding{}, false
 	}
 	here := e.Packet.Destination()
-	return graded(event.Finding{
+	return event.Finding{
 		ID: "overlay-blocked", Confidence: event.Certain, Subject: fmt.Sprintf("%v in netns %d", here, e.Netns),
 		Title: fmt.Sprintf("Process %s/%d is bound to UDP port %d, at which other nodes' packets arrive: the tunnel device %s is down.", s.Comm, s.PID, here.Port(), device),
 		Cause: "A tunnel device needs its port for itself and cannot be set up while a process is bound to it; that process receives what other nodes send.",
@@ -220,7 +220,7 @@ func (r *Tunnels) taken(h *pendingDrop) (event.Finding, bool) {
 			run("ip link set dev %v up", device).In(r.state.enter(e.Netns)).Noting("once that process has ended, or has another port"),
 		},
 		Count: h.count, First: h.first, Last: h.last,
-	}.Of(e)), true
+	}.Of(e), true
 }
 
 func (x *tunnelState) finding(k tunnelKey, now time.Time) event.Finding {
@@ -228,7 +228,7 @@ func (x *tunnelState) finding(k tunnelKey, now time.Time) event.Finding {
 	if k.port == 0 {
 		peer, carrier = k.peer.String(), x.event.Packet.Tunnel.Kind
 	}
-	f := graded(event.Finding{
+	f := event.Finding{
 		Time: now, ID: "overlay-blocked", Confidence: event.Likely,
 		Subject: fmt.Sprintf("%v > %s", k.local, peer),
 		Title:   fmt.Sprintf("Packets from %v through the tunnel to %s get no answer: pods of the two nodes do not reach each other.", k.local, peer),
@@ -246,7 +246,7 @@ func (x *tunnelState) finding(k tunnelKey, now time.Time) event.Finding {
 			do("let %s pass between all nodes, in the cloud's security groups, too", carrier),
 		},
 		Count: x.requests, First: x.first, Last: x.last,
-	}.Of(x.event))
+	}.Of(x.event)
 	f.About.Proto = "" // whatever it carries
 	for _, a := range x.requested {
 		f.About.Asks(netip.Addr{}, netip.AddrPortFrom(a, 0))

@@ -300,7 +300,7 @@ func (p *netPath) retries() (all, after uint64) {
 
 // found completes a finding, which counts n packets the first time and one from then on.
 func (p *netPath) found(e event.Event, n uint64, f event.Finding) []event.Finding {
-	f = graded(f.Of(e))
+	f = f.Of(e)
 	f.Time, f.Last = e.Time, e.Time
 	f.Count = 1
 	if !p.reported {

@@ -109,7 +109,7 @@ func (r *Resets) reset(e event.Event, b event.Reset) []event.Finding {
 	case f.Severity == event.Info && benign(b):
 		asBenign(&f, e, b)
 	}
-	return []event.Finding{graded(f)}
+	return []event.Finding{f}
 }
 
 // hitBy is the client that a reset hits on its way to a server, or that ended its connection by it.

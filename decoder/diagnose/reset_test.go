@@ -183,7 +183,7 @@ func testResets(t *testing.T, cases []resetCase) {
 		t.Run(c.name, func(t *testing.T) {
 			state := NewState()
 			state.Observe(event.Event{Body: event.Fact{Device: &event.Device{Netns: 7, Name: "eth0", Addrs: []netip.Prefix{netip.PrefixFrom(connection().Src.Addr(), 24)}}}})
-			found := NewResets(state, false).Observe(resetEvent(c.reset))
+			found := state.Grade(NewResets(state, false)).Observe(resetEvent(c.reset))
 			if c.id == "" {
 				if len(found) != 0 {
 					t.Errorf("claims %+v", found)
@@ -232,7 +232,7 @@ func TestANewPodMayRefuse(t *testing.T) {
 				fact.At = time.Duration(start.Add(c.began).UnixNano())
 			}
 			state.Observe(event.Event{Body: event.Fact{Pod: fact}})
-			r := NewResets(state, false)
+			r := state.Grade(NewResets(state, false))
 			var f event.Finding
 			for _, after := range []time.Duration{0, 10 * time.Second, c.last} {
 				e := resetEvent(event.Reset{Sender: event.SenderKernel, Cause: event.ResetRefused})
@@ -253,7 +253,7 @@ func TestRefusalsBecomeAWarningWhenTheyGoOn(t *testing.T) {
 	for _, after := range []time.Duration{0, 100 * time.Millisecond, 200 * time.Millisecond, 2 * time.Second} {
 		e := resetEvent(event.Reset{Sender: event.SenderKernel, Cause: event.ResetRefused})
 		e.Time = e.Time.Add(after)
-		severities = append(severities, r.Observe(e)[0].Severity)
+		severities = append(severities, NewState().graded(r.Observe(e))[0].Severity)
 	}
 	if want := []event.Severity{event.Info, event.Info, event.Info, event.Warning}; !slices.Equal(severities, want) {
 		t.Errorf("got %v, want %v", severities, want)

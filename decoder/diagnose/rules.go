@@ -19,9 +19,9 @@ type Rules struct {
 // NewRules makes those of the verb that shows events of c.Kind, or, where that is empty, all of the table.
 func NewRules(c Config) *Rules {
 	s := &Rules{State: NewState(), all: c.Kind == ""}
-	for _, row := range Rows() {
+	for _, row := range s.State.rows {
 		if r := row.rule; r.new != nil && (s.all || slices.Contains(r.kinds, c.Kind)) {
-			s.levels[r.level] = append(s.levels[r.level], r.new(s.State, c))
+			s.levels[r.level] = append(s.levels[r.level], s.State.Grade(r.new(s.State, c)))
 		}
 	}
 	return s
@@ -32,7 +32,7 @@ func NewRules(c Config) *Rules {
 func (s *Rules) Rules() []stage.Rule {
 	rules, levels := []stage.Rule{s.State}, s.levels[:apart]
 	if s.all {
-		return append(append(rules, s.levels[apart]...), NewInhibitor(levels...))
+		return append(append(rules, s.levels[apart]...), NewInhibitor(s.State, levels...))
 	}
 	return append(append(rules, slices.Concat(levels...)...), s.levels[apart]...)
 }
@@ -41,7 +41,7 @@ func (s *Rules) Rules() []stage.Rule {
 func (s *Rules) Stages() []stage.Stage {
 	var stages []stage.Stage
 	for _, r := range slices.Concat(s.levels[:]...) {
-		if x, ok := r.(interface{ Stage() stage.Stage }); ok {
+		if x, ok := r.(*Graded).Rule.(interface{ Stage() stage.Stage }); ok {
 			stages = append(stages, x.Stage())
 		}
 	}
@@ -49,18 +49,9 @@ func (s *Rules) Stages() []stage.Stage {
 }
 
 // conclude completes a finding with what is known of the event that it is concluded from: the two ends, what it is about,
-// that it was found once, then, and its row's severity where the facts gave it none.
+// and that it was found once, then.
 func conclude(f event.Finding, e event.Event) event.Finding {
 	f = f.Of(e)
 	f.Time, f.First, f.Last, f.Count = e.Time, e.Time, e.Time, 1
-	return graded(f)
-}
-
-// graded gives a finding its row's severity, unless the facts gave it one.
-func graded(f event.Finding) event.Finding {
-	if f.Severity == "" {
-		row, _ := RowOf(f.ID)
-		f.Severity = row.Severity
-	}
 	return f
 }

@@ -146,7 +146,7 @@ func (x *Translations) staleFlows(now time.Time, final bool) []event.Event {
 // report completes a finding about a translation; working is how bad it is if the backend answers all the same.
 func (b *backends) report(h *pendingDrop, now time.Time, f event.Finding, works bool, working event.Severity) {
 	e := h.event
-	f = graded(f.Of(e))
+	f = f.Of(e)
 	f.Time, f.First, f.Last, f.Count = now, h.first, h.last, h.count
 	if works {
 		f.Severity = working

@@ -89,7 +89,7 @@ func TestBackendsAreComparedWithEndpoints(t *testing.T) {
 				x.Stage().Observe(e)
 			}
 			x.Stage().Flush(syn.Time.Add(time.Second), false)
-			found := x.Flush(syn.Time.Add(time.Second), false)
+			found := st.Grade(x).Flush(syn.Time.Add(time.Second), false)
 			if len(found) > 1 || (len(found) == 1) != (c.want != "") || len(found) == 1 && (found[0].Severity != c.want || found[0].ID != "service-stale-endpoint") {
 				t.Errorf("got %+v, want %q", found, c.want)
 			}

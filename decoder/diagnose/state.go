@@ -13,6 +13,7 @@ import (
 // State is what is known of the node, shared by the rules. It must observe events before them. Facts about one lookup
 // key or namespace are evicted by newer ones about others, when no rule can ask for them any more.
 type State struct {
+	rows          []Row // the table of findings
 	node          event.Node
 	dropRules     bounded.Map[event.LookupKey, event.DropRules]
 	routes        bounded.Map[routeKey, event.Route]
@@ -78,13 +79,15 @@ type (
 
 // NewState returns an empty one.
 func NewState() *State {
+	rows := Rows()
 	return &State{
+		rows:            rows,
 		services:        newServices(),
 		serviceNetns:    map[uint32]bool{},
 		netfilterEvents: map[netfilterKey]event.Netfilter{},
 		deferred:        event.DeferredLookups{},
 		meanings:        meanings(),
-		proofs:          proofs(),
+		proofs:          proofs(rows),
 		pings:           pings{},
 		scans:           scans{},
 	}

@@ -14,6 +14,7 @@ import (
 // Inhibitor runs rules about the same packets. A finding that the cause found by another rule explains is inhibited. It
 // reports at the end; a finding that nothing can inhibit any more it reports early as well.
 type Inhibitor struct {
+	state    *State
 	levels   [][]stage.Rule
 	found    []event.Folder // by level
 	waiting  []candidate
@@ -22,8 +23,8 @@ type Inhibitor struct {
 
 // NewInhibitor returns it. Findings of one level inhibit those of later levels: the first level sees packets, the last
 // sees what became of transactions and connections.
-func NewInhibitor(levels ...[]stage.Rule) *Inhibitor {
-	return &Inhibitor{levels: levels, found: make([]event.Folder, len(levels)), reported: map[event.CauseKey]bool{}}
+func NewInhibitor(state *State, levels ...[]stage.Rule) *Inhibitor {
+	return &Inhibitor{state: state, levels: levels, found: make([]event.Folder, len(levels)), reported: map[event.CauseKey]bool{}}
 }
 
 // Rules returns the rules themselves, for a caller that cannot wait for the end.

@@ -56,7 +56,7 @@ func TestWhatNeedNotWaitForTheEnd(t *testing.T) {
 func TestWhatIsConcludedLateWaitsForACauseThatIsToo(t *testing.T) {
 	cause, symptom := met("cause", "udp", "10.244.0.9", 1, "10.9.0.2:53"), met("symptom", "udp", "10.244.0.9", 1, "10.9.0.2:53")
 	symptom.Confidence = event.Certain
-	x := NewInhibitor([]stage.Rule{&later{cause, time.Unix(1011, 0)}}, []stage.Rule{&later{symptom, time.Unix(1010, 0)}})
+	x := NewInhibitor(NewState(), []stage.Rule{&later{cause, time.Unix(1011, 0)}}, []stage.Rule{&later{symptom, time.Unix(1010, 0)}})
 	for at := int64(1009); at < 1015; at++ {
 		if got := ids(x.Flush(time.Unix(at, 0), false)); len(got) > 0 {
 			t.Errorf("at %d early are %v", at, got)
@@ -71,7 +71,7 @@ func TestWhatIsConcludedLateWaitsForACauseThatIsToo(t *testing.T) {
 func TestWhatIsKnownAfterAPauseWaitsForItsCause(t *testing.T) {
 	cause, symptom := met("cause", "udp", "10.244.0.9", 1, "10.9.0.2:53"), met("symptom", "udp", "10.244.0.9", 1, "10.9.0.2:53")
 	symptom.Confidence = event.Certain
-	x := NewInhibitor([]stage.Rule{&later{cause, time.Unix(1010, 5e8)}}, []stage.Rule{says{symptom}})
+	x := NewInhibitor(NewState(), []stage.Rule{&later{cause, time.Unix(1010, 5e8)}}, []stage.Rule{says{symptom}})
 	x.Flush(time.Unix(1001, 0), false)
 	x.Observe(event.Event{}) // made by the look that follows
 	for _, at := range []time.Time{time.Unix(1010, 0), time.Unix(1010, 5e8), time.Unix(1012, 0)} {
@@ -86,7 +86,7 @@ func TestWhatWasReportedEarlyStays(t *testing.T) {
 	symptom := met("symptom", "tcp", "10.244.0.9", 1, "10.9.0.2:80")
 	symptom.Confidence = event.Certain
 	late := &later{met("cause", "tcp", "10.244.0.9", 2, "10.9.0.2:80"), time.Unix(1020, 0)}
-	x := NewInhibitor([]stage.Rule{late}, []stage.Rule{says{symptom}})
+	x := NewInhibitor(NewState(), []stage.Rule{late}, []stage.Rule{says{symptom}})
 	x.Observe(event.Event{})
 	x.Flush(time.Unix(1001, 0), false)
 	if got := ids(x.Flush(time.Unix(1010, 0), false)); !slices.Equal(got, []string{"symptom"}) {
@@ -119,7 +119,7 @@ func TestEarlyFindingsAreBounded(t *testing.T) {
 		f.Subject, f.Confidence = time.Duration(i).String(), event.Certain
 		many = append(many, f)
 	}
-	x := NewInhibitor([]stage.Rule{many})
+	x := NewInhibitor(NewState(), []stage.Rule{many})
 	n := 0
 	for range 10 {
 		x.Observe(event.Event{})

@@ -59,13 +59,13 @@ func (x *Inhibitor) mergeInhibited(found []event.Finding) []event.Finding {
 		return out
 	})
 	for _, f := range left {
-		mergeInto(found, f)
+		x.mergeInto(found, f)
 	}
 	return found
 }
 
 // mergeInto adds the evidence and severity of an inhibited finding to those that inhibit it.
-func mergeInto(found []event.Finding, left event.Finding) {
+func (x *Inhibitor) mergeInto(found []event.Finding, left event.Finding) {
 	for i := range found {
 		f := &found[i]
 		if left.ID == "connection-refused" && f.ID != "dns-server-refused" || left.ID != "connection-refused" && !isReset(*f) {
@@ -77,7 +77,7 @@ func mergeInto(found []event.Finding, left event.Finding) {
 		}
 		f.Evidence = append(append(slices.Clone(f.Evidence), left.Title), left.Evidence...)
 		if left.Severity.AtLeast(f.Severity) {
-			f.Severity = left.Severity
+			f.Severity = x.state.severity(f.ID, left.Severity)
 		}
 	}
 }

@@ -74,7 +74,7 @@ func TestWhatACauseAccountsFor(t *testing.T) {
 		{"IPv6, another port", met("cause", "tcp", "fd00::9", 5, "[fd00::2]:4430"), met("symptom", "tcp", "fd00::9", 5, "[fd00::2]:443"), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			x := NewInhibitor([]stage.Rule{says{c.cause}}, []stage.Rule{says{c.symptom}})
+			x := NewInhibitor(NewState(), []stage.Rule{says{c.cause}}, []stage.Rule{says{c.symptom}})
 			x.Observe(event.Event{})
 			if explained := !slices.Contains(ids(x.Flush(time.Unix(2000, 0), true)), "symptom"); explained != c.explained {
 				t.Errorf("explained: %v, want %v", explained, c.explained)
@@ -95,7 +95,7 @@ func TestACauseOfTheWholeNode(t *testing.T) {
 		met("a", "tcp", "10.244.0.9", 1, "10.9.0.1:80"), met("b", "tcp", "10.244.0.9", 1, "10.9.0.2:53"),
 		met("c", "tcp", "10.244.0.9", 1, "10.9.0.3:53"), met("d", "tcp", "10.244.0.8", 1, "10.9.0.1:80"),
 	}
-	x := NewInhibitor([]stage.Rule{hit}, []stage.Rule{symptoms})
+	x := NewInhibitor(NewState(), []stage.Rule{hit}, []stage.Rule{symptoms})
 	x.Observe(event.Event{})
 	if got, want := ids(x.Flush(time.Unix(2000, 0), true)), []string{"ip-forward-disabled", "c", "d"}; !slices.Equal(got, want) {
 		t.Errorf("found %v, want %v", got, want)
@@ -104,7 +104,7 @@ func TestACauseOfTheWholeNode(t *testing.T) {
 
 // TestASymptomThatIsOnlyPartlyExplained is reported: it has another cause, too.
 func TestASymptomThatIsOnlyPartlyExplained(t *testing.T) {
-	x := NewInhibitor([]stage.Rule{says{met("rule", "udp", "10.244.0.9", 1, "10.96.0.10:53")}},
+	x := NewInhibitor(NewState(), []stage.Rule{says{met("rule", "udp", "10.244.0.9", 1, "10.96.0.10:53")}},
 		[]stage.Rule{says{met("dead", "udp", "10.244.0.9", 1, "10.96.0.10:53"), met("dead", "udp", "10.244.0.8", 1, "10.96.0.10:53")}})
 	x.Observe(event.Event{})
 	if got, want := ids(x.Flush(time.Unix(2000, 0), true)), []string{"rule", "dead"}; !slices.Equal(got, want) {
@@ -116,7 +116,7 @@ func TestASymptomThatIsOnlyPartlyExplained(t *testing.T) {
 func TestLevels(t *testing.T) {
 	at := func(id string) stage.Rule { return says{met(id, "tcp", "10.244.0.9", 1, "10.9.0.1:80")} }
 	elsewhere := says{met("third", "tcp", "10.244.0.9", 1, "10.9.0.2:80")}
-	x := NewInhibitor([]stage.Rule{at("first")}, []stage.Rule{at("second"), elsewhere}, []stage.Rule{at("last"), says{met("fourth", "tcp", "", 1, "10.9.0.2:80")}})
+	x := NewInhibitor(NewState(), []stage.Rule{at("first")}, []stage.Rule{at("second"), elsewhere}, []stage.Rule{at("last"), says{met("fourth", "tcp", "", 1, "10.9.0.2:80")}})
 	x.Observe(event.Event{})
 	if got, want := ids(x.Flush(time.Unix(2000, 0), true)), []string{"first", "third"}; !slices.Equal(got, want) {
 		t.Errorf("found %v, want %v", got, want)
@@ -135,7 +135,7 @@ func TestNeighboursBeyondATunnel(t *testing.T) {
 		for _, id := range c.level {
 			tunnels = append(tunnels, event.Finding{ID: id, Severity: event.Critical})
 		}
-		x := NewInhibitor([]stage.Rule{says{beyond, beside}}, []stage.Rule{tunnels})
+		x := NewInhibitor(NewState(), []stage.Rule{says{beyond, beside}}, []stage.Rule{tunnels})
 		x.Observe(event.Event{})
 		if got := ids(x.Flush(time.Unix(2000, 0), true)); !slices.Equal(got, c.want) {
 			t.Errorf("found %v, want %v", got, c.want)
@@ -180,7 +180,7 @@ func TestOneFindingOfAResetThatAQueryMet(t *testing.T) {
 			[]string{"connection-refused", "dns-server-refused"}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			x := NewInhibitor([]stage.Rule{c.found})
+			x := NewInhibitor(NewState(), []stage.Rule{c.found})
 			x.Observe(event.Event{})
 			found := x.Flush(time.Unix(2000, 0), true)
 			if got := ids(found); !slices.Equal(got, c.want) {

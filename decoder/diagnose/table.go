@@ -45,9 +45,10 @@ const (
 type Config struct {
 	Kind event.Kind    // of the verb's events; empty if it shows findings alone
 	Slow time.Duration // DNS answers that take longer are slow
-	// Slowest, Forget and Pod are as in Fsync.
+	// Slowest, Forget, Window and Pod are as in Fsync.
 	Slowest func(event.FsyncClass) (event.FsyncSlow, bool)
 	Forget  func()
+	Window  time.Duration
 	Pod     func(cgroup uint64) event.Pod
 }
 
@@ -200,7 +201,9 @@ func tlsRows() []Row {
 
 // fsyncRows are about syncs to disk.
 func fsyncRows() []Row {
-	newFsync := func(_ *State, c Config) stage.Rule { return &Fsync{Slowest: c.Slowest, Forget: c.Forget, Pod: c.Pod} }
+	newFsync := func(_ *State, c Config) stage.Rule {
+		return &Fsync{Slowest: c.Slowest, Forget: c.Forget, Window: c.Window, Pod: c.Pod}
+	}
 	return []Row{
 		{ID: "fsync-slow", Severity: critical, Meaning: "syncs take longer than the limit, or hang",
 			rule: ruleRow{newFsync, apart, []event.Kind{event.KindFsync}}},
@@ -228,15 +231,31 @@ func IDs() []string {
 
 // RowOf returns the row of a finding; ok is false if there is no such finding.
 func RowOf(id string) (row Row, ok bool) {
-	rows := Rows()
-	i := slices.IndexFunc(rows, func(r Row) bool { return r.ID == id })
-	if i < 0 {
-		return Row{}, false
+	return rowIn(Rows(), id)
+}
+
+func rowIn(rows []Row, id string) (row Row, ok bool) {
+	for i := range rows { // not a copy of each
+		if rows[i].ID == id {
+			return rows[i], true
+		}
 	}
-	return rows[i], true
+	return Row{}, false
+}
+
+// severity is the one that is proposed, as far as the row allows it; its own if none is.
+func (r Row) severity(proposed event.Severity) event.Severity {
+	least, worst := cmp.Or(r.Least, r.Severity), cmp.Or(r.Worst, r.Severity)
+	switch {
+	case proposed == "":
+		return r.Severity
+	case !proposed.AtLeast(least):
+		return least
+	case !worst.AtLeast(proposed):
+		return worst
+	}
+	return proposed
 }
 
 // Allows reports whether the facts may give the finding a severity.
-func (r Row) Allows(s event.Severity) bool {
-	return s.AtLeast(cmp.Or(r.Least, r.Severity)) && cmp.Or(r.Worst, r.Severity).AtLeast(s)
-}
+func (r Row) Allows(s event.Severity) bool { return s != "" && r.severity(s) == s }

@@ -166,11 +166,11 @@ func (r *TLS) Flush(now time.Time, final bool) []event.Finding {
 // refused concludes from a handshake that a side ended.
 func (r *TLS) refused(x refusal) event.Finding {
 	e, p := x.event, x.event.Packet
-	f := graded(event.Finding{
+	f := event.Finding{
 		ID: "tls-alert", Confidence: event.Certain, Time: e.Time, First: e.Time, Last: e.Time, Count: 1,
 		Subject: x.Server.String(),
 		Remedy:  []event.Remedy{x.connect()},
-	}.Of(e))
+	}.Of(e)
 	f.About.Clients, f.About.Servers = []netip.Addr{x.Client.Addr()}, []netip.AddrPort{x.Server}
 	if x.Guessed || x.Alert == nil {
 		f.Confidence = event.Likely
