@@ -60,9 +60,36 @@ func TestPathsOfNoPod(t *testing.T) {
 		"", "/", "/kubepods", "/kubepods.slice/kubepods-besteffort.slice", "/system.slice/containerd.service",
 		"/docker/" + id, "/user.slice/user-0.slice/session-1.scope", "/kubepods/podinfo", "/kubepods/pod" + uid[1:],
 		"/system.slice/other.slice:cri-containerd:" + id, "/machine.slice/libpod-" + id + ".scope",
+		// What a user names like one: below a session, or out of the places that the kubelet's drivers make.
+		"/user.slice/user-1000.slice/user@1000.service/pod" + uid,
+		"/user.slice/user-1000.slice/user@1000.service/kubepods/besteffort/pod" + uid + "/" + id,
+		"/user.slice/user-1000.slice/user@1000.service/kubepods.slice/kubepods-pod" + slice + ".slice/crio-" + id + ".scope",
+		"/user.slice/user-1000.slice/session-3.scope/kubepods-pod" + slice + ".slice:cri-containerd:" + id,
+		"/pod" + uid, "/system.slice/pod" + uid + "/" + id, "/kubepods/other/pod" + uid, "/besteffort/pod" + uid, "/kubepods/besteffort/deeper/pod" + uid,
+		"/kubepods-pod" + slice + ".slice", "/kubepods.slice/kubepods-burstable-pod" + slice + ".slice", "/a.slice/kubepods-besteffort.slice/kubepods-besteffort-pod" + slice + ".slice",
+		"/kubepods.slice/pod" + uid, "/kubepods.slice/kubepods-besteffort.slice/kubepods-burstable.slice/kubepods-burstable-pod" + slice + ".slice",
 	} {
 		if ref, ok := ParseCgroup(path); ok {
 			t.Errorf("%q: %+v", path, ref)
+		}
+	}
+}
+
+func TestKubeletsDirectories(t *testing.T) {
+	for path, want := range map[string]KubeletDir{
+		"/kubepods/besteffort/pod" + uid + "/" + id:                                            {Pod: "/kubepods/besteffort/pod" + uid},
+		"/a/b/kubepods/pod" + uid:                                                              {Root: "/a/b", Pod: "/a/b/kubepods/pod" + uid},
+		"/docker/" + another + "/kubelet/kubepods/pod" + uid:                                   {Node: "/docker/" + another, Root: "/kubelet", Pod: "/docker/" + another + "/kubelet/kubepods/pod" + uid},
+		"/docker/" + another + "/docker/" + id + "/kubepods/pod" + uid:                         {Node: "/docker/" + another + "/docker/" + id, Pod: "/docker/" + another + "/docker/" + id + "/kubepods/pod" + uid},
+		"/system.slice/docker-" + id + ".scope/kubepods.slice/kubepods-pod" + slice + ".slice": {Node: "/system.slice/docker-" + id + ".scope", Pod: "/system.slice/docker-" + id + ".scope/kubepods.slice/kubepods-pod" + slice + ".slice"},
+		"/k.slice/k-kubepods.slice/k-kubepods-pod" + slice + ".slice":                          {Root: "/k", Pod: "/k.slice/k-kubepods.slice/k-kubepods-pod" + slice + ".slice"},
+		"/machine.slice/libpod-" + id + ".scope/container/kubepods/pod" + uid:                  {Node: "/machine.slice/libpod-" + id + ".scope/container", Pod: "/machine.slice/libpod-" + id + ".scope/container/kubepods/pod" + uid},
+		"/lxc/node/kubepods/pod" + uid:                                                         {Node: "/lxc/node", Pod: "/lxc/node/kubepods/pod" + uid},
+		"/system.slice/x.service/kubepods/pod" + uid:                                           {Root: "/system.slice/x.service", Pod: "/system.slice/x.service/kubepods/pod" + uid},
+		"/system.slice/x.service/kubepods-pod" + slice + ".slice:cri-containerd:" + id:         {Pod: "/system.slice/x.service/kubepods-pod" + slice + ".slice:cri-containerd:" + id},
+	} {
+		if got, ok := KubeletDirOf(path); !ok || got != want {
+			t.Errorf("%s: %+v, %v; want %+v", path, got, ok, want)
 		}
 	}
 }

@@ -133,6 +133,42 @@ func (k *Kubelet) mkdir(path string) {
 	}
 }
 
+// Delegate makes a control group that belongs to a user, as systemd makes one for a session or a service with Delegate=yes.
+func (k *Kubelet) Delegate(path string, uid int) {
+	k.t.Helper()
+	k.mkdir(path)
+	for _, root := range hierarchies() {
+		if err := os.Chown(filepath.Join(root, path), uid, uid); err != nil {
+			k.t.Fatal(err)
+		}
+	}
+}
+
+// Cgroup makes a control group, as a user.
+func (k *Kubelet) Cgroup(path string, uid int) {
+	k.t.Helper()
+	args := []string{"-p"}
+	for _, root := range hierarchies() {
+		args = append(args, filepath.Join(root, path))
+	}
+	mkdir := exec.Command("mkdir", args...)
+	mkdir.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}
+	if out, err := mkdir.CombinedOutput(); err != nil {
+		k.t.Fatalf("mkdir %v: %v: %s", args, err, out)
+	}
+	k.mkdir(path) // is there; removed at the end
+}
+
+// Rmdir removes a control group.
+func (k *Kubelet) Rmdir(path string) {
+	k.t.Helper()
+	for _, root := range hierarchies() {
+		if err := syscall.Rmdir(filepath.Join(root, path)); err != nil {
+			k.t.Error(err)
+		}
+	}
+}
+
 // Container is a container of a pod that a Kubelet made.
 type Container struct {
 	pod      *KubePod

@@ -5,7 +5,6 @@ package kube
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,6 +27,7 @@ type Hierarchy struct {
 	Root      string // where it is mounted
 	ID        int    // 0 is cgroup2
 	Subsystem int    // of version 1: the number of its controller in this kernel; -1 for cgroup2
+	kubelets  *kubelets
 }
 
 // controllers of version 1 that runtimes put every container into, the most common first.
@@ -37,15 +37,16 @@ var controllers = [...]string{"pids", "memory", "cpu", "cpuacct", "cpuset", "dev
 // pods yet, cgroup2 if it is mounted at all.
 func FindHierarchy(node *procfs.FS) (Hierarchy, error) {
 	base := filepath.Join(node.HostRoot(), "sys/fs/cgroup")
+	known := &kubelets{node: node}
 	var all []Hierarchy
 	for _, dir := range []string{"", "unified"} {
 		if root := filepath.Join(base, dir); isFS(root, unix.CGROUP2_SUPER_MAGIC) {
-			all = append(all, Hierarchy{Root: root, ID: 0, Subsystem: -1})
+			all = append(all, Hierarchy{Root: root, ID: 0, Subsystem: -1, kubelets: known})
 		}
 	}
 	for _, name := range controllers {
 		if root := filepath.Join(base, name); isFS(root, unix.CGROUP_SUPER_MAGIC) {
-			all = append(all, Hierarchy{Root: root})
+			all = append(all, Hierarchy{Root: root, kubelets: known})
 		}
 	}
 	if len(all) == 0 {
@@ -55,7 +56,7 @@ func FindHierarchy(node *procfs.FS) (Hierarchy, error) {
 	if chosen.Subsystem < 0 {
 		return chosen, nil
 	}
-	return version1(node, chosen.Root, filepath.Base(chosen.Root)) // asks for the kernel's types: only if it must
+	return chosen.version1(node, filepath.Base(chosen.Root)) // asks for the kernel's types: only if it must
 }
 
 func isFS(path string, magic int64) bool {
@@ -64,8 +65,7 @@ func isFS(path string, magic int64) bool {
 }
 
 // version1 finds the numbers by which the kernel knows a version 1 hierarchy.
-func version1(node *procfs.FS, root, controller string) (Hierarchy, error) {
-	h := Hierarchy{Root: root}
+func (h Hierarchy) version1(node *procfs.FS, controller string) (Hierarchy, error) {
 	var err error
 	if h.Subsystem, err = subsystem(controller); err != nil {
 		return h, err
@@ -101,23 +101,57 @@ func (h Hierarchy) hasPods() bool {
 	return found
 }
 
+// refOf reads the path of a cgroup. ok is false if it is not of a pod that a kubelet made.
+func (h Hierarchy) refOf(path string) (ref pod.Ref, ok bool) {
+	ref, ok = pod.ParseCgroup(path)
+	return ref, ok && h.kubelets.has(path) && ofRoot(h.Root, path)
+}
+
 // walk calls visit with id and path of every cgroup of a pod, until it returns false. Cgroups that are removed meanwhile are skipped.
 func (h Hierarchy) walk(visit func(id uint64, path string, ref pod.Ref) bool) {
-	_ = filepath.WalkDir(h.Root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.IsDir() {
-			return nil
+	h.walkBelow("", false, visit)
+}
+
+// walkBelow walks one cgroup with those below it. A directory that others than root can write to has no pods, unless it is
+// in one.
+func (h Hierarchy) walkBelow(path string, inPod bool, visit func(id uint64, path string, ref pod.Ref) bool) bool {
+	const leaf = 2 // links of a directory without another in it
+	var st unix.Stat_t
+	if unix.Stat(h.Root+path, &st) != nil || !inPod && !writableByRoot(&st) {
+		return true
+	}
+	if ref, ok := pod.ParseCgroup(path); ok {
+		if inPod = inPod || h.kubelets.has(path); !inPod {
+			return true
 		}
-		within := strings.TrimPrefix(path, h.Root)
-		ref, ok := pod.ParseCgroup(within)
-		if !ok {
-			return nil
+		if !visit(st.Ino, path, ref) {
+			return false
 		}
-		var st unix.Stat_t
-		if unix.Stat(path, &st) == nil && !visit(st.Ino, within, ref) {
-			return fs.SkipAll
+	}
+	if st.Nlink <= leaf {
+		return true
+	}
+	for _, name := range subdirectories(h.Root + path) {
+		if !h.walkBelow(path+"/"+name, inPod, visit) {
+			return false
 		}
-		return nil
-	})
+	}
+	return true
+}
+
+func subdirectories(path string) (names []string) {
+	dir, err := os.Open(path)
+	if err != nil {
+		return nil // it is gone
+	}
+	defer dir.Close()
+	entries, _ := dir.ReadDir(-1) // those that it has read
+	for _, e := range entries {
+		if e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	return names
 }
 
 // processes returns those in a cgroup.

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"ktrace/decoder/event"
 	"ktrace/decoder/pod"
 )
@@ -15,33 +17,50 @@ import (
 // logDir is where the kubelet keeps a directory a pod.
 const logDir = "var/log/pods"
 
-// logNames looks a pod up in the kubelet's log directories, which are there before the pod's first process.
-func logNames(hostRoot, uid string) (event.PodFact, bool) {
-	entries, err := os.ReadDir(filepath.Join(hostRoot, logDir))
-	if err != nil {
-		return event.PodFact{}, false // no kubelet, or not yet
-	}
-	for _, e := range entries {
-		if namespace, name, of, ok := pod.ParseLogDir(e.Name()); ok && of == uid {
-			return event.PodFact{UID: uid, Namespace: namespace, Name: name, Source: "log"}, true
-		}
-	}
-	return event.PodFact{}, false
+// kubeletDir is where the kubelet keeps the volumes of each pod.
+const kubeletDir = "var/lib/kubelet/pods"
+
+// logs are the names that the kubelet gives to the logs of pods and containers.
+type logs struct {
+	pods, containers directory
+	volumes          string
 }
 
-// logContainer looks a container up among the links that the kubelet makes once it has started one.
-func logContainer(hostRoot, id string) (name string, ok bool) {
-	links, err := os.ReadDir(filepath.Join(hostRoot, "var/log/containers"))
-	if err != nil {
-		return "", false
+func newLogs(hostRoot string) *logs {
+	return &logs{
+		pods: directory{path: filepath.Join(hostRoot, logDir), parse: func(name string) (uid, dir string, ok bool) {
+			_, _, uid, ok = pod.ParseLogDir(name)
+			return uid, name, ok
+		}},
+		containers: directory{path: filepath.Join(hostRoot, "var/log/containers"), parse: func(name string) (id, container string, ok bool) {
+			container, id, ok = pod.ParseContainerLog(name)
+			return id, container, ok
+		}},
+		volumes: filepath.Join(hostRoot, kubeletDir),
 	}
-	for _, l := range links {
-		if name, of, ok := pod.ParseContainerLog(l.Name()); ok && of == id {
-			return name, true
-		}
-	}
-	return "", false
 }
+
+// pod looks a pod up in the kubelet's log directories, which are there before the pod's first process.
+func (l *logs) pod(uid string) (event.PodFact, bool) {
+	dir, ok := l.pods.find(uid)
+	if !ok || !l.pods.ofRootAt(dir) {
+		return event.PodFact{}, false // no kubelet, or not yet
+	}
+	namespace, name, _, _ := pod.ParseLogDir(dir)
+	return event.PodFact{UID: uid, Namespace: namespace, Name: name, Source: "log"}, true
+}
+
+// denies reports whether a directory that the kubelet would have made for the pod is another's.
+func (l *logs) denies(uid string) bool {
+	if dir, ok := l.pods.find(uid); ok && !l.pods.ofRootAt(dir) {
+		return true
+	}
+	var st unix.Stat_t
+	return unix.Lstat(filepath.Join(l.volumes, uid), &st) == nil && st.Uid != 0
+}
+
+// container looks a container up among the links that the kubelet makes once it has started one.
+func (l *logs) container(id string) (name string, ok bool) { return l.containers.find(id) }
 
 // bundles are where runtimes keep the OCI configuration of a container that runs: written before its cgroup is made,
 // removed after it. The container's id goes in the place of the *.

@@ -5,6 +5,7 @@ package kube
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -31,8 +32,10 @@ type Watcher struct {
 	Hierarchy
 	opts     Options
 	node     *procfs.FS
+	above    string // the cgroup that is Root, as the kernel's events have it
 	home     *netns.Space
-	machine  []uint32                 // inodes of the network namespaces of the machine's first process and of its kernel
+	machine  []uint32 // inodes of the network namespaces of the machine's first process and of its kernel
+	logs     *logs
 	index    *pod.Index               // of what was emitted
 	paths    map[string]string        // of containers' cgroups, by id
 	netns    map[string]*podNetns     // by the pod's UID
@@ -68,6 +71,7 @@ func NewWatcher(o Options) (*Watcher, error) {
 		opts:      o,
 		node:      node,
 		home:      home,
+		logs:      newLogs(o.HostRoot),
 		index:     pod.NewIndex(),
 		paths:     map[string]string{},
 		netns:     map[string]*podNetns{},
@@ -133,12 +137,12 @@ func (w *Watcher) Enrich(e event.Event) []event.Fact {
 func (w *Watcher) observe(e event.Event, c event.Cgroup) {
 	switch c.Op {
 	case event.CgroupMkdir:
-		if ref, ok := pod.ParseCgroup(c.Path); ok {
-			w.found(e.Cgroup, c.Path, ref)
-		}
+		w.made(e.Cgroup, c.Path)
 	case event.CgroupRmdir:
 		if ref, ok := pod.ParseCgroup(c.Path); ok {
-			w.left(e.Cgroup, ref)
+			if uid, _, known := w.index.Owner(e.Cgroup); known && uid == ref.UID {
+				w.left(e.Cgroup, ref)
+			}
 		}
 	case event.CgroupAttach, event.CgroupExec:
 		w.entered(e, c.Path)
@@ -234,10 +238,45 @@ func (w *Watcher) walkAll() {
 	}
 }
 
+// made handles a cgroup that an event names, if it is a pod's.
+func (w *Watcher) made(id uint64, path string) (ref pod.Ref, ok bool) {
+	path = w.inView(id, path)
+	if ref, ok = w.refOf(path); ok {
+		w.found(id, path, ref)
+	}
+	return ref, ok
+}
+
+// inView is the path of a cgroup below Root. The kernel's begins at the root of the hierarchy, of which the node, being a
+// container, may see a part only: the number of the cgroup shows which.
+func (w *Watcher) inView(id uint64, path string) string {
+	if within, ok := strings.CutPrefix(path, w.above); ok && w.above != "" {
+		return within
+	}
+	if _, ok := pod.ParseCgroup(path); !ok {
+		return path
+	}
+	for i := 0; i >= 0; {
+		if here, err := w.idOf(path[i:]); err == nil && here == id {
+			w.above = path[:i]
+			return path[i:]
+		}
+		next := strings.IndexByte(path[i+1:], '/')
+		if next < 0 {
+			break
+		}
+		i += 1 + next
+	}
+	return path
+}
+
 // found handles a cgroup that is new.
 func (w *Watcher) found(id uint64, path string, ref pod.Ref) {
+	if w.logs.denies(ref.UID) {
+		return
+	}
 	f := event.PodFact{UID: ref.UID, Source: "cgroup"}
-	if named, ok := logNames(w.opts.HostRoot, ref.UID); ok && w.nameless(ref.UID) {
+	if named, ok := w.logs.pod(ref.UID); ok && w.nameless(ref.UID) {
 		f = named
 	}
 	if ref.Container == "" {
@@ -276,7 +315,7 @@ func (w *Watcher) nameContainer(uid, id string) bool {
 	f, ok := bundle(w.opts.HostRoot, uid, id)
 	if !ok {
 		var name string
-		name, ok = logContainer(w.opts.HostRoot, id)
+		name, ok = w.logs.container(id)
 		f = event.PodFact{UID: uid, Source: "log", Containers: []event.ContainerFact{{ID: id, Name: name}}}
 	}
 	if ok {
@@ -342,11 +381,10 @@ func (w *Watcher) entered(e event.Event, path string) {
 		if path == "" {
 			path = w.pathNow(e)
 		}
-		ref, of := pod.ParseCgroup(path)
+		ref, of := w.made(e.Cgroup, path)
 		if !of {
 			return
 		}
-		w.found(e.Cgroup, path, ref)
 		uid, id = ref.UID, ref.Container
 	}
 	p, _ := w.index.Pod(uid)
@@ -373,7 +411,7 @@ func (w *Watcher) pathNow(e event.Event) string {
 func (w *Watcher) complete() {
 	for _, p := range w.index.Pods() {
 		if p.Name == "" {
-			if f, ok := logNames(w.opts.HostRoot, p.UID); ok {
+			if f, ok := w.logs.pod(p.UID); ok {
 				w.emitPod(f)
 			}
 		}

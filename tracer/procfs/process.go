@@ -86,6 +86,30 @@ func (p Process) Environ() (string, error) {
 	return string(text), err
 }
 
+// Cmdline is the beginning of its command, each word with a zero behind it. Like Environ it reads the process's memory.
+func (p Process) Cmdline() (string, error) {
+	text, err := within(p.fs, readWithin, func() ([]byte, error) { return readAll(p.path("cmdline"), smallFile) })
+	if errors.Is(err, ErrTooLarge) {
+		err = nil
+	}
+	return string(text), err
+}
+
+// OfRoot reports whether it is a process of the machine's root, by /proc/PID/status: the owner of /proc/PID is root's for
+// any process that must not be dumped.
+func (p Process) OfRoot() bool {
+	text, err := readAll(p.path("status"), firstLines)
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(text)) {
+		if ids, ok := strings.CutPrefix(line, "Uid:"); ok {
+			return strings.Join(strings.Fields(ids), " ") == "0 0 0 0"
+		}
+	}
+	return false
+}
+
 // WrittenBytes is what the process has written to disks, or left in memory to be written (CONFIG_TASK_IO_ACCOUNTING);
 // 0 if it has ended, or must not be asked.
 func (p Process) WrittenBytes() uint64 {
