@@ -86,10 +86,10 @@ func (st *State) unreachable(e event.Event) (event.Finding, bool) {
 	to := e.Packet.Destination()
 	f := event.Finding{
 		ID: "no-route", Confidence: event.Certain, Subject: st.routesThatLack(e, ""),
-		Title: fmt.Sprintf("%s/%d cannot reach %v: its network namespace has no route there.", e.Comm, e.PID, to),
+		Title: fmt.Sprintf("%v cannot reach %v: its network namespace has no route there.", e.Process(), to),
 		Cause: "The kernel found no way before it made a packet, so the system call failed at once; nothing left the sender.",
 		Evidence: []string{
-			fmt.Sprintf("%s connect by %s/%d in netns %d to %v", e.Time.UTC().Format("15:04:05.000000"), e.Comm, e.PID, e.Netns, to),
+			fmt.Sprintf("%s connect by %v in netns %d to %v", e.Time.UTC().Format("15:04:05.000000"), e.Process(), e.Netns, to),
 			"route lookup: " + describeRoute(r),
 		},
 		Remedy: []event.Remedy{

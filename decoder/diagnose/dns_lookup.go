@@ -205,7 +205,7 @@ func (l *lookup) judge(now time.Time) []event.Finding {
 	if l.found == "" && len(l.empty) > 0 {
 		said = append(said, fmt.Sprintf("answered NOERROR without an address (NODATA) by %v: %s", d.Server, strings.Join(l.empty, ", ")))
 	}
-	said = append(said, fmt.Sprintf("resolv.conf in netns %d: search %s, ndots:%d", l.key.netns, strings.Join(l.conf.Search, " "), l.conf.Ndots))
+	said = append(said, fmt.Sprintf("resolv.conf in netns %d: search %s, ndots:%d", l.key.netns, orElse(strings.Join(l.conf.Search, " "), "none"), l.conf.Ndots))
 	f.Evidence = slices.Concat(said, f.Evidence, reasonsGiven(l.reasons))
 	if l.found == "" {
 		l.explain(&f)

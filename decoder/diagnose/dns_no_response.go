@@ -67,7 +67,7 @@ func dropNamed(f *event.Finding, d event.DNS) {
 		what = "answers of"
 	}
 	if d.Fragments == nil {
-		f.Title = fmt.Sprintf("The kernel drops %s the DNS server %v: %s at %s.", what, server(d), d.Drop.Reason, event.Place(d.Drop.Event))
+		f.Title = fmt.Sprintf("The kernel drops %s the DNS server %v: %s%s.", what, server(d), d.Drop.Reason, event.At(d.Drop.Event))
 		f.Cause = fmt.Sprintf("The kernel dropped it: %s in %s.", d.Drop.Reason, d.Drop.Function)
 	}
 	f.Confidence = event.Certain

@@ -61,7 +61,7 @@ func (r *DNSTruncated) Observe(e event.Event) []event.Finding {
 		r.connection(e, b.Conntrack, "")
 	case event.Drop:
 		if b.Noise == "" {
-			r.connection(e, b.Conntrack, fmt.Sprintf("dropped at %s: %s in %s", event.Place(e), b.Reason, b.Location))
+			r.connection(e, b.Conntrack, fmt.Sprintf("dropped%s: %s in %s", event.At(e), b.Reason, b.Location))
 		}
 	}
 	return nil

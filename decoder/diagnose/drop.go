@@ -173,7 +173,7 @@ func (st *State) ProvesFailure(e event.Event, d event.Drop) (event.Finding, bool
 
 // dropped is the evidence that all have: the packet, where it died and of what.
 func dropped(e event.Event, d event.Drop) string {
-	s := fmt.Sprintf("%s %v dropped at %s: %s in %s", e.Time.UTC().Format("15:04:05.000000"), e.Packet, event.Place(e), d.Reason, d.Location)
+	s := fmt.Sprintf("%s %v dropped%s: %s in %s", e.Time.UTC().Format("15:04:05.000000"), e.Packet, event.At(e), d.Reason, d.Location)
 	if d.Answer != nil {
 		s += "; the answer to its sender: " + d.Answer.String()
 	}

@@ -184,7 +184,7 @@ func (st *State) lostEvidence(e event.Event, d event.Drop, t *dropTally) []strin
 	if s, ok := st.sockets.Get(event.KeyOf(e)); ok && s.Found {
 		text := fmt.Sprintf("the socket at %v is %s, queue %d, limit %d", s.Local, s.State, s.Queue, s.Limit)
 		if s.PID != 0 {
-			text += fmt.Sprintf(", of process %s/%d", s.Comm, s.PID)
+			text += fmt.Sprintf(", of process %v", event.Process{PID: s.PID, Comm: s.Comm})
 		}
 		all = append(all, text)
 	}

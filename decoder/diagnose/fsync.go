@@ -70,9 +70,9 @@ func failed(e event.Event, f event.Fsync) []event.Finding {
 		Cause:   c.cause + " The kernel reports it once to each open file and then forgets: a later sync that succeeds proves nothing.",
 		Pod:     e.Pod,
 		Subject: f.Path,
-		About:   event.About{Process: event.Process{PID: e.PID, TID: e.TID, Comm: e.Comm}},
-		Evidence: []string{fmt.Sprintf("%s by %s (pid %d) on device %s, inode %d returned %s after %s",
-			f.Op, e.Comm, e.PID, f.Device, f.Inode, f.Error, event.Brief(f.Latency))},
+		About:   event.About{Process: e.Process()},
+		Evidence: []string{fmt.Sprintf("%s by %s on device %s, inode %d returned %s after %s",
+			f.Op, e.Process().Long(), f.Device, f.Inode, f.Error, event.Brief(f.Latency))},
 		Remedy:     []event.Remedy{c.remedy, do("restart the process and let it recover from its log or from a replica")},
 		First:      e.Time,
 		Last:       e.Time,
@@ -125,7 +125,7 @@ const hangs = time.Second
 
 // hanging reports a sync that had not ended when the run did.
 func (r *Fsync) hanging(now time.Time, f event.FsyncInFlight) event.Finding {
-	what := f.Path
+	what, by := f.Path, event.Process{PID: f.PID, TID: f.TID, Comm: f.Comm}
 	if what == "" {
 		what = fmt.Sprintf("a %s file", f.Class)
 	}
@@ -136,8 +136,8 @@ func (r *Fsync) hanging(now time.Time, f event.FsyncInFlight) event.Finding {
 		Title:      fmt.Sprintf("%s of %s has not ended for %s.", f.Op, what, event.Brief(f.Age)),
 		Cause:      "The disk, or what is below it, does not answer. The process cannot go on before it does.",
 		Subject:    what,
-		About:      event.About{Process: event.Process{PID: f.PID, TID: f.TID, Comm: f.Comm}},
-		Evidence:   []string{fmt.Sprintf("%s of %s by %s (pid %d), in flight for %s", f.Op, what, f.Comm, f.PID, event.Brief(f.Age))},
+		About:      event.About{Process: by},
+		Evidence:   []string{fmt.Sprintf("%s of %s by %s, in flight for %s", f.Op, what, by.Long(), event.Brief(f.Age))},
 		Remedy:     []event.Remedy{run("cat /proc/%v/stack", f.TID).Noting("where the kernel waits"), kernelErrors(), run("iostat -x 1 5")},
 		First:      now.Add(-f.Age),
 		Last:       now,
@@ -209,8 +209,8 @@ func (r *Fsync) onDisk(f event.Finding, class event.FsyncClass, where string, sl
 }
 
 func slowestLine(slowest event.FsyncSlow) string {
-	line := fmt.Sprintf("slowest at %s: %s of %s by %s (pid %d) took %s",
-		slowest.Time.UTC().Format("15:04:05.000000"), slowest.Op, slowest.Path, slowest.Process.Comm, slowest.Process.PID, event.Brief(slowest.Latency))
+	line := fmt.Sprintf("slowest at %s: %s of %s by %s took %s",
+		slowest.Time.UTC().Format("15:04:05.000000"), slowest.Op, slowest.Path, slowest.Process.Long(), event.Brief(slowest.Latency))
 	if len(slowest.Stages) > 0 {
 		line += fmt.Sprintf(", %v", slowest.Stages)
 	}
@@ -283,7 +283,7 @@ func throttled(f event.Finding, class event.FsyncClass, where string, l event.IO
 // neighbour makes of slow syncs the finding that another process keeps their disk busy.
 func (r *Fsync) neighbour(f event.Finding, class event.FsyncClass, where string, use event.DiskUse, w event.DiskWriter) event.Finding {
 	f.Peer = r.pod(w.Cgroup)
-	who := fmt.Sprintf("%s/%d", w.Comm, w.PID)
+	who := event.Process{PID: w.PID, Comm: w.Comm}.String()
 	if name := f.Peer.String(); name != "" {
 		who += " of " + name
 	}
@@ -292,7 +292,7 @@ func (r *Fsync) neighbour(f event.Finding, class event.FsyncClass, where string,
 	f.Cause = "Its writes are queued on the same disk before those of the sync; and one journal holds the changes of all files of a file system, which a sync writes with its own."
 	line := fmt.Sprintf("in %s disk %s took %d bytes and was busy for %.0f %% of the time", event.Brief(use.Span), use.Disk, use.Written, 100*use.Busy.Seconds()/use.Span.Seconds())
 	for _, w := range use.Writers {
-		line += fmt.Sprintf("; %s/%d wrote %d", w.Comm, w.PID, w.Bytes)
+		line += fmt.Sprintf("; %v wrote %d", event.Process{PID: w.PID, Comm: w.Comm}, w.Bytes)
 	}
 	f.Evidence = append(f.Evidence, line)
 	f.Remedy = []event.Remedy{run("cat /proc/%v/io /proc/%v/cgroup", w.PID, w.PID).Noting("who is it, and does it go on?"), run("iostat -x 1 5"),

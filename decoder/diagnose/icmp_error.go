@@ -150,9 +150,9 @@ func (r *ICMPErrors) judge(c *icmpError) (event.Finding, bool) {
 	e, p, about := c.event, c.event.Packet, c.about
 	f = f.Of(e)
 	f.First, f.Last, f.Count = e.Time, e.Time, 1
-	place := ""
-	if at := event.Place(e); at != "" {
-		place = ", first seen at " + at
+	place := event.At(e)
+	if place != "" {
+		place = ", first seen" + place
 	}
 	f.Evidence = append([]string{fmt.Sprintf("%s ICMP %s from %v about %s %v%s", e.Time.UTC().Format("15:04:05.000000"), p.ICMPName(), p.Src, about.Proto, about.Flow(), place)}, f.Evidence...)
 	if last, works := r.state.effects.history(c.about, true).after(e.Time); works {

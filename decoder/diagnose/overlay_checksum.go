@@ -24,7 +24,7 @@ func overlayChecksum(st *State, e event.Event, d event.Drop) (event.Finding, boo
 		Title: fmt.Sprintf("%s packets from %v arrive at %v with a bad checksum and are dropped: pods of the two nodes do not reach each other.", kind, from, to),
 		Cause: "The tunnel's packet arrived, but its UDP checksum is wrong: as a rule the sender leaves the checksum to its network card " +
 			"(offload), and that or its driver does not know tunnels. No firewall is involved.",
-		Evidence: []string{fmt.Sprintf("received by %s, for the tunnel's device %s", event.Place(e), device)},
+		Evidence: []string{fmt.Sprintf("received%s, for the tunnel's device %s", event.At(e), device)},
 		Remedy: []event.Remedy{
 			run("ethtool -K %v tx-checksum-ip-generic off", device).Noting("on %v", from),
 			pipe(run("ip -o route get %v", to.Addr()), run("sed %v", `s/.* dev \([^ ]*\).*/\1/`), run("xargs ethtool -k"), run("grep -e tx-udp_tnl-csum -e tx-checksum")).

@@ -206,14 +206,14 @@ func (r *Tunnels) taken(h *pendingDrop) (event.Finding, bool) {
 	if !ok || !s.Found || s.PID == 0 || device == "" {
 		return event.Finding{}, false
 	}
-	here := e.Packet.Destination()
+	here, by := e.Packet.Destination(), event.Process{PID: s.PID, Comm: s.Comm}
 	return event.Finding{
 		ID: "overlay-blocked", Confidence: event.Certain, Subject: fmt.Sprintf("%v in netns %d", here, e.Netns),
-		Title: fmt.Sprintf("Process %s/%d is bound to UDP port %d, at which other nodes' packets arrive: the tunnel device %s is down.", s.Comm, s.PID, here.Port(), device),
+		Title: fmt.Sprintf("Process %v is bound to UDP port %d, at which other nodes' packets arrive: the tunnel device %s is down.", by, here.Port(), device),
 		Cause: "A tunnel device needs its port for itself and cannot be set up while a process is bound to it; that process receives what other nodes send.",
 		Evidence: []string{
-			fmt.Sprintf("%s %v at %s", h.first.UTC().Format("15:04:05.000000"), e.Packet, event.Place(e)),
-			fmt.Sprintf("the socket at %v is of %s (pid %d); device %s is down in netns %d", s.Local, s.Comm, s.PID, device, e.Netns),
+			fmt.Sprintf("%s %v%s", h.first.UTC().Format("15:04:05.000000"), e.Packet, event.At(e)),
+			fmt.Sprintf("the socket at %v is of %s; device %s is down in netns %d", s.Local, by.Long(), device, e.Netns),
 		},
 		Remedy: []event.Remedy{
 			sockets("lnp", "udp", here.Port()).In(r.state.enter(e.Netns)),
@@ -235,7 +235,7 @@ func (x *tunnelState) finding(k tunnelKey, now time.Time) event.Finding {
 		Cause: fmt.Sprintf("Encapsulated packets leave this node and nothing comes back, not even an error: a firewall between the nodes drops %s, "+
 			"the other node is down, or drops them itself (bad checksum, a stale MAC).", carrier),
 		Evidence: []string{
-			fmt.Sprintf("%s %v at %s", x.first.UTC().Format("15:04:05.000000"), x.event.Packet, event.Place(x.event)),
+			fmt.Sprintf("%s %v%s", x.first.UTC().Format("15:04:05.000000"), x.event.Packet, event.At(x.event)),
 			fmt.Sprintf("%d packets left for %s, %d came back; unanswered since then: %d questions (SYN, echo request, DNS) to %v within %s",
 				x.out, peer, x.in, x.requests, x.requested, event.Brief(x.last.Sub(x.first))),
 		},

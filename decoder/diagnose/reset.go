@@ -149,6 +149,14 @@ func packets(b event.Reset) string {
 	return text
 }
 
+// after is a text with what goes before it, "" if there is none.
+func after(before, text string) string {
+	if text == "" {
+		return ""
+	}
+	return before + text
+}
+
 // end says who is at an address.
 func end(p event.Pod, a netip.AddrPort) string {
 	if name := p.String(); name != "" {
@@ -271,7 +279,7 @@ func (r *Resets) byFirewall(e event.Event, b event.Reset, f *event.Finding) {
 	f.ID, f.Subject = "reset-by-firewall", b.Dropped.Destination().String()
 	f.Title = fmt.Sprintf("A firewall rule on this node rejects connections of %s to %s with a reset.", to(e, b), from(e, b))
 	f.Cause = "A REJECT rule with tcp-reset dropped the packet and answered it in the name of its destination, which saw nothing of it."
-	f.Evidence = append(f.Evidence, fmt.Sprintf("[%s] %v dropped by netfilter (%s), %s", b.Dropped.Flags, b.Dropped.Flow(), b.Drop.Location, b.Place))
+	f.Evidence = append(f.Evidence, fmt.Sprintf("[%s] %v dropped by netfilter (%s)%s", b.Dropped.Flags, b.Dropped.Flow(), b.Drop.Location, after(", ", b.Place)))
 	f.Confidence = event.Likely
 	f.Remedy = []event.Remedy{
 		pipe(run("nft list ruleset"), run("grep -n reject")),
@@ -305,7 +313,7 @@ func byMiddlebox(e event.Event, b event.Reset, f *event.Finding) {
 		do("ask who runs the network between the two for rules on this address, port or content"),
 	}
 	if t := b.TTL; t != nil {
-		f.Evidence = append(f.Evidence, fmt.Sprintf("the reset has TTL %d (id %d), the other packets of that end %d (id %d), at %s", t.Reset, t.ResetID, t.Peer, t.PeerID, b.Place))
+		f.Evidence = append(f.Evidence, fmt.Sprintf("the reset has TTL %d (id %d), the other packets of that end %d (id %d)%s", t.Reset, t.ResetID, t.Peer, t.PeerID, after(", at ", b.Place)))
 		if !b.Answered && t.Apart() == 1 {
 			f.Confidence = event.Possible // ways of one hop more are common where there are several
 		}

@@ -15,8 +15,8 @@ func byApplication(e event.Event, b event.Reset, f *event.Finding) {
 	s := b.Sent
 	who := from(e, b)
 	if e.PID != 0 && s.Closing {
-		who = fmt.Sprintf("%s of %s", process(e), who)
-		f.Evidence = append(f.Evidence, fmt.Sprintf("process %s", process(e)))
+		who = fmt.Sprintf("%v of %s", e.Process(), who)
+		f.Evidence = append(f.Evidence, fmt.Sprintf("process %v", e.Process()))
 	}
 	f.ID, f.Subject = "reset-by-application", fmt.Sprintf("%s %v", b.Cause, service(b))
 	f.Title = fmt.Sprintf("%s %s, which reset its connection to %s.", who, closeAction(*s, b.Cause), to(e, b))
@@ -30,8 +30,6 @@ func byApplication(e event.Event, b event.Reset, f *event.Finding) {
 		f.Severity = event.Info
 	}
 }
-
-func process(e event.Event) string { return fmt.Sprintf("%s/%d", e.Comm, e.PID) }
 
 // service is the end that stays the same from connection to connection: the one that was connected to, or, where that
 // was not seen, the one with the lower port.

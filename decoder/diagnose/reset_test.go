@@ -11,6 +11,7 @@ import (
 
 	"ktrace/decoder/event"
 	"ktrace/decoder/packet"
+	"ktrace/testdata/wording"
 )
 
 func connection() packet.FlowTuple {
@@ -208,6 +209,11 @@ func (c resetCase) check(t *testing.T, f event.Finding) {
 	}
 	if f.Title == "" || f.Cause == "" || f.Subject == "" || len(f.Evidence) == 0 || len(f.Remedy) == 0 {
 		t.Errorf("something is missing: %+v", f)
+	}
+	for _, text := range append(f.Evidence, f.Title, f.Cause) {
+		if err := wording.Text(text); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

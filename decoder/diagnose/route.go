@@ -241,7 +241,7 @@ func ttlExceeded(st *State, e event.Event, d event.Drop) (event.Finding, bool) {
 		ID: "ttl-exceeded", Confidence: event.Certain, Subject: at(e),
 		Title:    fmt.Sprintf("Packets to %v are in a routing loop: TTL exceeded.", e.Packet.Dst),
 		Cause:    "The packet's TTL is used up. Unless it began with a small TTL on purpose (traceroute), two routers send it to each other.",
-		Evidence: []string{fmt.Sprintf("TTL %d at %s", e.Packet.TTL, event.Place(e))},
+		Evidence: []string{fmt.Sprintf("TTL %d%s", e.Packet.TTL, event.At(e))},
 		Remedy:   []event.Remedy{run("traceroute -n %v", e.Packet.Dst).In(st.enter(e.Netns)), run("ip route get %v", e.Packet.Dst).In(st.enter(e.Netns))},
 	}
 	if !round { // nothing was seen of its path
@@ -258,7 +258,7 @@ func smallTTL(e event.Event) event.Finding {
 		Title: fmt.Sprintf("Packets from %v to %v arrive with TTL %d, so the node does not forward them.", e.Packet.Src, e.Packet.Dst, e.Packet.TTL),
 		Cause: "They were not seen to loop, so their sender chose a small initial TTL: the metadata services of clouds do, so that the node can ask them and its pods cannot, " +
 			"and so do BGP and some programs for multicast.",
-		Evidence: []string{fmt.Sprintf("TTL %d at %s", e.Packet.TTL, event.Place(e))},
+		Evidence: []string{fmt.Sprintf("TTL %d%s", e.Packet.TTL, event.At(e))},
 		Remedy: []event.Remedy{
 			run("sysctl net.ipv4.ip_default_ttl net.ipv6.conf.all.hop_limit").Noting("on %v", e.Packet.Src),
 			pipe(run(forFamily(e.Packet.Src, "iptables-save -t mangle")), run("grep -e TTL -e HL")).Noting("on %v", e.Packet.Src),

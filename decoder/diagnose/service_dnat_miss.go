@@ -112,7 +112,7 @@ func (st *State) dnatMiss(e event.Event, c *event.Conntrack, seen string) (event
 }
 
 // untranslatedAt is the evidence of where a packet was as it had been sent.
-func untranslatedAt(e event.Event) string { return "untranslated at " + event.Place(e) }
+func untranslatedAt(e event.Event) string { return "untranslated" + event.At(e) }
 
 // whyNotTranslated says why the rules did not translate a packet, by their state for its address. It returns false if by that they
 // should have.

@@ -152,7 +152,7 @@ func (b *backends) report(h *pendingDrop, now time.Time, f event.Finding, works 
 		f.Severity = working
 		f.Evidence = append(f.Evidence, fmt.Sprintf("%v answers", e.Packet.Destination()))
 	}
-	f.Evidence = append([]string{fmt.Sprintf("%s %v at %s", h.first.UTC().Format("15:04:05.000000"), e.Packet, event.Place(e))}, f.Evidence...)
+	f.Evidence = append([]string{fmt.Sprintf("%s %v%s", h.first.UTC().Format("15:04:05.000000"), e.Packet, event.At(e))}, f.Evidence...)
 	b.found = append(b.found, f)
 }
 

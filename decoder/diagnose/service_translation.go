@@ -223,7 +223,7 @@ func (x *Translations) Flush(now time.Time, final bool) []event.Finding {
 		if ok {
 			f = f.Of(h.event)
 			f.Time, f.First, f.Last, f.Count = now, h.first, h.last, h.count
-			f.Evidence = append([]string{fmt.Sprintf("%s %v at %s", h.first.UTC().Format("15:04:05.000000"), h.event.Packet, event.Place(h.event))}, f.Evidence...)
+			f.Evidence = append([]string{fmt.Sprintf("%s %v%s", h.first.UTC().Format("15:04:05.000000"), h.event.Packet, event.At(h.event))}, f.Evidence...)
 			found = append(found, f)
 		}
 	}

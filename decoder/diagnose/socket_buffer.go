@@ -52,7 +52,7 @@ func (r *Sockets) sock(e event.Event, s event.Sock) []event.Finding {
 		return nil
 	}
 	if e.PID != 0 {
-		f.Evidence = append(f.Evidence, "the socket is of process "+process(e))
+		f.Evidence = append(f.Evidence, "the socket is of process "+e.Process().String())
 	}
 	return []event.Finding{f}
 }

@@ -4,6 +4,7 @@ package event
 
 import (
 	"fmt"
+	"strings"
 
 	"ktrace/decoder/wire"
 )
@@ -34,7 +35,7 @@ type Cgroup struct {
 func (Cgroup) Kind() Kind { return KindCgroup }
 
 // Summary implements Body.
-func (c Cgroup) Summary() string { return fmt.Sprintf("%s %s", c.Op, c.Path) }
+func (c Cgroup) Summary() string { return strings.TrimSuffix(string(c.Op)+" "+c.Path, " ") }
 
 func decodeCgroup(raw []byte, e *Event) error {
 	var r wire.Cgroup

@@ -105,9 +105,9 @@ func (s Sight) Translated() bool {
 
 // String says where, and what the packet looked like there.
 func (s Sight) String() string {
-	iface := s.Iface
-	if iface == "" {
-		iface = "no device"
+	where := cmp.Or(s.Iface, "no device")
+	if s.Direction != "" {
+		where += " " + string(s.Direction)
 	}
 	translated := ""
 	switch {
@@ -120,7 +120,7 @@ func (s Sight) String() string {
 	if c := s.Carrier; c != nil {
 		translated = fmt.Sprintf(", in %v, %v", &packet.Tunnel{Kind: c.Kind, VNI: c.VNI}, c.Flow)
 	}
-	return fmt.Sprintf("%s %s %s in netns %d: %v%s", s.Time.UTC().Format("15:04:05.000000"), iface, s.Direction, s.Netns, s.Flow, translated)
+	return fmt.Sprintf("%s %s in netns %d: %v%s", s.Time.UTC().Format("15:04:05.000000"), where, s.Netns, s.Flow, translated)
 }
 
 // Loss is where and why the kernel threw a packet away.

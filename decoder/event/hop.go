@@ -125,6 +125,14 @@ func Place(e Event) string {
 	return where + "netns " + strconv.FormatUint(uint64(e.Netns), 10)
 }
 
+// At is " at " and the place of an event, "" if that is not known.
+func At(e Event) string {
+	if place := Place(e); place != "" {
+		return " at " + place
+	}
+	return ""
+}
+
 // NewConntrack returns the entry of a flow whose answers are expected as reply says.
 func NewConntrack(original, reply packet.FlowTuple) *Conntrack {
 	c := &Conntrack{Original: original, Reply: reply, bits: ipsDstNATDone}

@@ -39,8 +39,27 @@ type Process struct {
 	Comm string `json:"comm"`
 }
 
-// String is comm/pid.
-func (p Process) String() string { return fmt.Sprintf("%s/%d", p.Comm, p.PID) }
+// Process is that of the header.
+func (h Header) Process() Process { return Process{PID: h.PID, TID: h.TID, Comm: h.Comm} }
+
+// String is comm/pid, or what is known of it: a process may take away its name (prctl(2), PR_SET_NAME).
+func (p Process) String() string {
+	if p.Comm == "" {
+		return p.Long()
+	}
+	return fmt.Sprintf("%s/%d", p.Comm, p.PID)
+}
+
+// Long is the name, and the pid in brackets, or what is known of them.
+func (p Process) Long() string {
+	switch {
+	case p.Comm != "":
+		return fmt.Sprintf("%s (pid %d)", p.Comm, p.PID)
+	case p.PID != 0:
+		return fmt.Sprintf("pid %d", p.PID)
+	}
+	return "an unknown process"
+}
 
 // AppendJSON appends the event as one object, without a newline. Beside the fields that all share it holds one named
 // after the kind.

@@ -90,7 +90,16 @@ func (Sock) Kind() Kind { return KindSock }
 
 // Summary implements Body.
 func (s Sock) Summary() string {
-	return fmt.Sprintf("%s %s > %s %s %s", s.Op, s.Local, s.Remote, s.State, s.Error)
+	text := string(s.Op)
+	if s.Local.IsValid() && s.Remote.IsValid() {
+		text += fmt.Sprintf(" %s > %s", s.Local, s.Remote)
+	}
+	for _, more := range []string{s.State, s.Error} {
+		if more != "" {
+			text += " " + more
+		}
+	}
+	return text
 }
 
 // tcpStates are the kernel's (include/net/tcp_states.h), which are ABI.

@@ -76,7 +76,7 @@ func (s *Fsync) keep(e event.Event, f event.Fsync) {
 		return
 	}
 	s.slowest = slices.Insert(s.slowest, at, event.FsyncSlow{
-		Time: e.Time, Pod: e.Pod, Process: event.Process{PID: e.PID, TID: e.TID, Comm: e.Comm}, Fsync: f,
+		Time: e.Time, Pod: e.Pod, Process: e.Process(), Fsync: f,
 	})
 	if len(s.slowest) > slowestKept {
 		s.slowest = s.slowest[:slowestKept]

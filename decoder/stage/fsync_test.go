@@ -140,7 +140,7 @@ func TestFsyncSummaryBalancesTheBooks(t *testing.T) {
 	text := strings.Join(sum.Fsync.Lines(), "\n")
 	for _, part := range []string{
 		"wal: 300 syncs below /var/lib/etcd\n  fsync/fdatasync/sync_file_range:\n    sync (nsec): min=1000.0k,",
-		"verdict: PASS: P99 is within 10ms (0 of 300 over 10ms;", "db: 20 syncs", "still in flight: 1", "for 1s: fsync by /5, pod kube-system/etcd-9, /x",
+		"verdict: PASS: P99 is within 10ms (0 of 300 over 10ms;", "db: 20 syncs", "still in flight: 1", "for 1s: fsync by pid 5, pod kube-system/etcd-9, /x",
 	} {
 		if !strings.Contains(text, part) {
 			t.Errorf("text lacks %q:\n%s", part, text)

@@ -110,7 +110,11 @@ func (s Scenario) onlyWanted(t *testing.T, lines []Line) {
 		if f.Title == "" || len(f.Evidence) == 0 || len(f.Remedy) == 0 {
 			t.Errorf("%s lacks title, evidence or remedy: %+v", f.ID, f)
 		}
-		if err := errors.Join(wording.Title(f.Title), wording.Remedies(f.Remedy)); err != nil {
+		problems := []error{wording.Title(f.Title), wording.Remedies(f.Remedy)}
+		for _, text := range f.Evidence {
+			problems = append(problems, wording.Text(text))
+		}
+		if err := errors.Join(problems...); err != nil {
 			t.Errorf("%s: %q: %v", f.ID, f.Title, err)
 		}
 	}

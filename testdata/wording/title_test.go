@@ -25,3 +25,21 @@ func TestTitle(t *testing.T) {
 		}
 	}
 }
+
+func TestText(t *testing.T) {
+	for _, good := range []string{
+		"17:49:18.784480 no device in netns 7: 10.0.0.1:1 > 10.0.0.2:53, not translated", `the rule: -m comment --comment "a  b" -j DROP`, "", "of 1.5 s: 3, none",
+		"untranslated at eth0 out, netns 7", "slowest: fsync of /var/lib/x by etcd (pid 7)",
+	} {
+		if err := Text(good); err != nil {
+			t.Errorf("%q: %v", good, err)
+		}
+	}
+	for _, bad := range []string{
+		"17:49:18.784480 no device  in netns 7", "untranslated at ", " of it", "dropped at : NO_SOCKET", "search , ndots:5", "the end of it .", "fsync by /5", "of ()", "a (pid )",
+	} {
+		if Text(bad) == nil {
+			t.Errorf("%q is taken for a text", bad)
+		}
+	}
+}

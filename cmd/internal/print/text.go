@@ -77,7 +77,7 @@ func (t *Text) lead(e event.Event) []cell {
 	}
 	process := ""
 	if e.PID != 0 {
-		process = fmt.Sprintf("%s/%d", e.Comm, e.PID)
+		process = e.Process().String()
 	}
 	return append(cells, pod, cell{"PROCESS", 14, orDash(process)})
 }
