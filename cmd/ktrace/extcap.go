@@ -17,6 +17,7 @@ import (
 
 	"ktrace/cmd/internal/flags"
 	"ktrace/cmd/internal/live"
+	"ktrace/cmd/internal/outfile"
 	"ktrace/cmd/internal/replay"
 	"ktrace/decoder/pcapfilter"
 )
@@ -158,7 +159,20 @@ func writeProfile(dir string) error {
 	}
 	var errs []error
 	for name, text := range profileFiles() {
-		errs = append(errs, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+		errs = append(errs, writeWhole(filepath.Join(dir, name), text))
 	}
 	return errors.Join(errs...)
+}
+
+// writeWhole writes a file, or leaves what was there.
+func writeWhole(path, text string) error {
+	var none *outfile.Guard
+	file, err := none.Create("--wireshark-profile", path)
+	if err != nil {
+		return err
+	}
+	if _, err := io.WriteString(file, text); err != nil {
+		return errors.Join(err, file.Discard())
+	}
+	return file.Close()
 }

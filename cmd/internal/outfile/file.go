@@ -15,15 +15,17 @@ import (
 
 // File is an output in the making. Its errors name it, and what to do.
 //
-// Where there was a file with something in it, the new one is written beside it, and takes its place by Close; a live one
-// does with the first that is written, so that it is there even if this process is killed. What is no such file (a pipe,
-// a device, another descriptor of this process) is written as it is.
+// A new file is its user's alone (0600): recordings and captures may hold secrets. Where there was a file with something in it, or
+// another user's, the new one is written beside it, and takes its place by Close; a live one does with the first that is written, so
+// that it is there even if this process is killed. What is no such file (a pipe, a device, another descriptor of this process) is
+// written as it is, unless others could have put it there for ktrace to write to.
 type File struct {
 	file   *os.File
 	what   string // the flag
 	name   string // as it was given
-	place  string // where the file belongs once it is there; "" if it is there
-	beside string // where it is until then
+	at     *place // nil for a descriptor
+	beside string // in the same directory: where the file is until it takes its place
+	waits  bool   // to take it
 	live   bool
 	guard  *Guard
 	use    *use
@@ -44,36 +46,78 @@ func (g *Guard) CreateLive(what, name string) (*File, error) {
 // Create opens an output. It fails with ErrUsed, and leaves everything as it is, if the file has another use.
 func (g *Guard) Create(what, name string) (*File, error) {
 	f := &File{what: what, name: name, guard: g}
-	old, err := open(name)
-	if err != nil {
+	if err := f.open(); err != nil {
+		f.at.Close()
 		return nil, f.explain(err)
 	}
-	f.file, f.nameless = old, nameless(old)
-	if f.use, err = g.claim(f.title(), old); err == nil {
-		err = lock(old)
+	f.nameless = nameless(f.file)
+	var err error
+	if f.use, err = g.claim(f.title(), f.file); err == nil {
+		err = lock(f.file)
 	}
 	if err == nil {
 		err = f.spare()
 	}
 	if err != nil {
-		old.Close() // nothing was written
+		f.file.Close() // nothing was written
+		f.at.Close()
 		g.release(f.use)
 		return nil, f.explain(err)
 	}
 	return f, nil
 }
 
-// open opens what is there, or makes a file, and changes nothing. Not for reading too: a pipe must be broken when its
-// reader has gone.
-func open(name string) (*os.File, error) {
-	if n, ok := descriptor(name); ok {
-		return duplicate(n, name)
+// open opens what is there, or makes a file, and changes nothing.
+func (f *File) open() (err error) {
+	if n, ok := descriptor(f.name); ok {
+		f.file, err = duplicate(n, f.name)
+		return err
 	}
-	if err := trusted(name); err != nil {
-		return nil, err
+	if f.at, err = locate(f.name); err != nil {
+		return err
 	}
-	return os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644)
+	if f.at.inProc {
+		f.file, err = f.at.openAt(f.at.base, 0, 0)
+		return err
+	}
+	f.file, err = f.at.openAt(f.at.base, os.O_CREATE|os.O_EXCL, private)
+	if errors.Is(err, os.ErrExist) {
+		err = f.openThere()
+	}
+	return err
 }
+
+// private is the mode of new files.
+const private = 0o600
+
+// errExchanged is returned for a file that another took the place of while it was opened.
+var errExchanged = errors.New("is exchanged by another process meanwhile; write to a directory of your own")
+
+// openThere opens what is there.
+func (f *File) openThere() error {
+	info, err := f.at.lstat()
+	if err != nil {
+		return err
+	}
+	flags := 0
+	switch owner := ownerOf(info); {
+	case info.Mode().IsRegular():
+		flags = syscall.O_NONBLOCK // must there be a pipe now, it is not waited for
+	case !mine(owner) && f.at.open:
+		return fmt.Errorf("is of user %d, in a directory that others may write to: name another one", owner)
+	}
+	if f.file, err = f.at.openAt(f.at.base, flags, 0); err != nil {
+		return err
+	}
+	if now, err := f.file.Stat(); err != nil || !os.SameFile(now, info) {
+		f.file.Close() // nothing was written
+		return errors.Join(errExchanged, err)
+	}
+	return nil
+}
+
+// mine reports whether a user is one that puts nothing before ktrace to trip it: root, or who runs it.
+func mine(owner uint32) bool { return owner == 0 || owner == uint32(os.Geteuid()) }
 
 // lock refuses a file that another ktrace writes: one would overwrite, or take the place of, what the other writes. Where
 // there are no locks, it does not.
@@ -105,44 +149,31 @@ func IsStdout(name string) bool {
 	return name == "-" || ok && n == 1
 }
 
-// trusted refuses a symbolic link that another user left where all may write: it could lead a privileged process
-// to any file. Linux does so itself where fs.protected_symlinks is 1.
-func trusted(name string) error {
-	link, err := os.Lstat(name)
-	if err != nil || link.Mode().Type() != os.ModeSymlink {
-		return nil // opening it gives the error
-	}
-	dir, err := os.Stat(filepath.Dir(name))
-	if err != nil {
-		return err
-	}
-	const shared = os.ModeSticky | 0o002
-	owner := ownerOf(link)
-	if dir.Mode()&shared == shared && owner != uint32(os.Geteuid()) && owner != ownerOf(dir) {
-		return fmt.Errorf("is a symbolic link of user %d in a directory that everybody may write to: name the file that is meant", owner)
-	}
-	return nil
-}
-
-// spare makes the file beside the one that is there, if that has something to lose and can be replaced.
+// spare makes the file beside the one that is there, if that has something to lose, or is another user's, who may have it open.
 func (f *File) spare() error {
 	info, err := f.file.Stat()
-	if _, ok := descriptor(f.name); ok || err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+	if err != nil || f.at == nil || f.at.inProc || !info.Mode().IsRegular() {
 		return err
 	}
-	place, ok := replaceable(f.name, info)
-	if !ok {
-		return f.file.Truncate(0)
+	mode, own := os.FileMode(private), mine(ownerOf(info))
+	if own {
+		mode = info.Mode().Perm()
 	}
-	beside, err := createBeside(place, info.Mode().Perm())
+	if own && info.Size() == 0 {
+		return nil
+	}
+	if f.at.mounted() {
+		return f.overwrite(own)
+	}
+	beside, name, err := f.at.createBeside(mode)
 	switch {
 	case errors.Is(err, os.ErrPermission): // of the directory
-		return f.file.Truncate(0)
+		return f.overwrite(own)
 	case err != nil:
 		return err
 	}
 	f.file.Close() // nothing was written
-	f.file, f.place, f.beside = beside, place, beside.Name()
+	f.file, f.beside, f.waits = beside, filepath.Join(directory(f.name), name), true
 	now, err := beside.Stat()
 	if err == nil {
 		err = lock(beside)
@@ -154,31 +185,28 @@ func (f *File) spare() error {
 	return nil
 }
 
-// replaceable returns where a file is, links followed. One that is mounted by itself, as in a container, or has no name
-// any more, cannot be replaced.
-func replaceable(name string, info os.FileInfo) (string, bool) {
-	place, err := filepath.EvalSymlinks(name)
-	if err != nil {
-		return "", false
+// overwrite empties what is there, as it cannot be replaced.
+func (f *File) overwrite(own bool) error {
+	if !own && f.at.open {
+		return errors.New("is another user's, and cannot be replaced: name another one")
 	}
-	there, err := os.Lstat(place)
-	if err != nil || !os.SameFile(there, info) {
-		return "", false
-	}
-	return place, !mounted(place)
+	return f.file.Truncate(0)
 }
 
-// createBeside makes a file in the directory of another.
-func createBeside(place string, mode os.FileMode) (*os.File, error) {
+// createBeside makes a file in the same directory.
+func (p *place) createBeside(mode os.FileMode) (*os.File, string, error) {
 	const longest = 200 // of a name, so that the rest fits into what file systems take
-	dir, base := filepath.Split(place)
-	base = base[:min(len(base), longest)]
+	base := p.base[:min(len(p.base), longest)]
 	for {
-		name := fmt.Sprintf("%s.%s.%08x", dir, base, rand.Uint32())
-		file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-		if !errors.Is(err, os.ErrExist) {
-			return file, err
+		name := fmt.Sprintf(".%s.%08x", base, rand.Uint32())
+		file, err := p.openAt(name, os.O_CREATE|os.O_EXCL, private)
+		switch {
+		case errors.Is(err, os.ErrExist):
+			continue
+		case err == nil && mode != private:
+			err = file.Chmod(mode)
 		}
+		return file, name, err
 	}
 }
 
@@ -194,12 +222,11 @@ func (f *File) Write(b []byte) (int, error) {
 
 // replace has the file take its place. If it cannot, what was written stays beside.
 func (f *File) replace() error {
-	if f.place == "" {
+	if !f.waits {
 		return nil
 	}
-	place := f.place
-	f.place = ""
-	if err := os.Rename(f.beside, place); err != nil {
+	f.waits = false
+	if err := f.at.rename(filepath.Base(f.beside)); err != nil {
 		return fmt.Errorf("what was written is in %s: %w", f.beside, err)
 	}
 	return nil
@@ -212,6 +239,7 @@ func (f *File) Close() error {
 	if err = errors.Join(err, f.file.Close()); err == nil {
 		err = f.replace()
 	}
+	f.at.Close()
 	return f.explain(err)
 }
 
@@ -230,9 +258,10 @@ func (f *File) removed() error {
 func (f *File) Discard() error {
 	f.guard.release(f.use)
 	err := f.file.Close()
-	if f.place != "" {
-		err = errors.Join(err, os.Remove(f.beside))
+	if f.waits {
+		err = errors.Join(err, f.at.remove(filepath.Base(f.beside)))
 	}
+	f.at.Close()
 	return f.explain(err)
 }
 
