@@ -235,7 +235,7 @@ func diagnosed(t *testing.T, name string, command []string, flags ...string) (li
 	said := run.Stop()
 	live = slowSyncs(t, name, said)
 	t.Logf("of all syncs: %s\n%s", lab.Findings(said), lab.Summary(t, said).Raw)
-	lines, _ := lab.StartKtrace(t, "read", file, "diagnose", "-o", "json").Wait()
+	lines, _, _ := lab.Read(t, file, "diagnose")
 	return live, slowSyncs(t, name, lines)
 }
 

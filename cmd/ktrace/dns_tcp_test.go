@@ -175,7 +175,7 @@ func TestDNSCountsQueriesOverTCPExactly(t *testing.T) {
 				f.digs(3, "+tcp")(t, other.NS)
 				lines := run.Stop()
 				f.checkTCP(t, lines, n, way.cut, way.comm)
-				again, _ := lab.StartKtrace(t, slices.Concat([]string{"read", file, "dns", "--slow", "30s", "-o", "json"}, which)...).Wait()
+				again, _, _ := lab.Read(t, append([]string{file, "dns", "--slow", "30s"}, which...)...)
 				f.checkTCP(t, again, n, way.cut, way.comm)
 			})
 		}

@@ -124,10 +124,9 @@ func (f stack) of(p *lab.Pod) string {
 
 func readWith(t *testing.T, args ...string) []lab.Line {
 	t.Helper()
-	read := lab.StartKtrace(t, slices.Concat([]string{"read"}, args, []string{"-o", "json"})...)
-	lines, status := read.Wait()
+	lines, status, said := lab.Read(t, args...)
 	if status != 0 && status != 3 {
-		t.Fatalf("status %d\n%s", status, read.Stderr())
+		t.Fatalf("status %d\n%s", status, said)
 	}
 	return lines
 }

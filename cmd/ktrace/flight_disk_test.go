@@ -62,7 +62,7 @@ func firesOnDisk(t *testing.T, name, want string, command []string) {
 	if said := tool(t, "capinfos", file); !strings.Contains(said, want+": Syncs of wal files") {
 		t.Errorf("capinfos does not say why\n%s", said)
 	}
-	read, _ := lab.StartKtrace(t, "read", file, "diagnose", "-o", "json").Wait()
+	read, _, _ := lab.Read(t, file, "diagnose")
 	found := slowSyncs(t, name, read)
 	if len(found) != 1 || !strings.HasPrefix(found[0], want+" "+subject(t, live)+"\n") {
 		t.Errorf("live it was\n%s\nthe file says\n%q", live.Raw, found)

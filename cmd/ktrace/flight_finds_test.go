@@ -139,7 +139,7 @@ func fires(t *testing.T, s lab.Scenario, before func(*lab.Pod)) {
 	if flown(t, run) == 0 {
 		t.Error("no packet was written")
 	}
-	read, _ := lab.StartKtrace(t, "read", file, "diagnose", "-o", "json").Wait()
+	read, _, _ := lab.Read(t, file, "diagnose")
 	for _, found := range lab.Findings(read) {
 		if found.ID == s.Want && subject(t, found) == subject(t, live) {
 			return

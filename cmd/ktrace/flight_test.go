@@ -68,7 +68,7 @@ func TestFlightRecorderHasThePacketsBeforeTheFinding(t *testing.T) {
 	if !strings.Contains(dropped, "DROP NETFILTER_DROP") {
 		t.Errorf("tshark sees dropped %q", dropped)
 	}
-	read, _ := lab.StartKtrace(t, "read", file, "drop", "-o", "json").Wait()
+	read, _, _ := lab.Read(t, file, "drop")
 	if found := lab.Findings(read); len(found) != 1 || found[0].ID != "netfilter-drop" {
 		t.Errorf("the file says %d findings: %s", len(found), found)
 	}

@@ -47,7 +47,7 @@ func TestFsyncFilesSayWhatTheRunSaid(t *testing.T) {
 	if got := replayed(t, recording, view); got != want {
 		t.Errorf("the recording says\n%s\nthe run said\n%s", got, want)
 	}
-	read, _ := lab.StartKtrace(t, "read", capture, "fsync", "--slow", every, "-o", "json").Wait()
+	read, _, _ := lab.Read(t, capture, "fsync", "--slow", every)
 	if got := text(read); got != want {
 		t.Errorf("the capture says\n%s\nthe run said\n%s", got, want)
 	}

@@ -107,8 +107,7 @@ func TestWhatIsKilledKeepsWhatItSaw(t *testing.T) {
 	run.AwaitFinding("netfilter-drop")
 	for _, file := range files {
 		eventually(t, file+" has the drop while it is written", func() bool {
-			read := lab.StartKtrace(t, "read", file, "drop", "-o", "json")
-			lines, _ := read.Wait()
+			lines, _, _ := lab.Read(t, file, "drop")
 			found := lab.Findings(lines)
 			return len(found) == 1 && strings.Contains(string(found[0].Raw), "the rule (certain)")
 		})

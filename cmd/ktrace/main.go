@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -22,7 +23,12 @@ func main() {
 		ending = append(ending, syscall.SIGHUP) // the terminal is gone, which is no reason to leave anything behind
 	}
 	ctx, _ := signal.NotifyContext(context.Background(), ending...)
-	root := newRoot(replay.Streams{Out: os.Stdout, Err: os.Stderr})
-	err := root.ExecuteContext(ctx)
-	os.Exit(flags.Exit(os.Stderr, err))
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is the program but for its signals. It returns the exit status.
+func run(ctx context.Context, args []string, out, err io.Writer) (status int) {
+	root := newRoot(replay.Streams{Out: out, Err: err})
+	root.SetArgs(args)
+	return flags.Exit(err, root.ExecuteContext(ctx))
 }

@@ -8,4 +8,4 @@ import (
 	"ktrace/testdata/lab"
 )
 
-func TestMain(m *testing.M) { lab.Main(m, main) }
+func TestMain(m *testing.M) { lab.Main(m, main, run) }

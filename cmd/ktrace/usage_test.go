@@ -62,10 +62,9 @@ func TestReadSelectsANamespaceByName(t *testing.T) {
 	t.Parallel()
 	ns := lab.New(t).Namespace("ns")
 	read := func(netns string) []lab.Line {
-		run := lab.StartKtrace(t, "read", filepath.Join("..", "..", "testdata", "records", "dns-healthy.rec"), "dns", "--netns", netns, "-o", "json")
-		lines, status := run.Wait()
+		lines, status, said := lab.Read(t, filepath.Join(records, "dns-healthy.rec"), "dns", "--netns", netns)
 		if status != 0 {
-			t.Fatalf("status %d\n%s", status, run.Stderr())
+			t.Fatalf("status %d\n%s", status, said)
 		}
 		return lines
 	}

@@ -30,12 +30,14 @@ const testVariant = "KTRACE_TEST_VARIANT"
 // patience bounds every wait, so that a hung run fails by name; on a healthy machine nothing comes near it.
 const patience = 60 * time.Second
 
-// Main is a package's TestMain: it lets the test binary serve as the ktrace that Ktrace starts.
-func Main(m *testing.M, ktrace func()) {
+// Main is a package's TestMain: it lets the test binary serve as the ktrace that Ktrace starts, and the test's process as the
+// one that Read needs, if any test does.
+func Main(m *testing.M, ktrace func(), read Command) {
 	if os.Getenv(AsKtrace) != "" {
 		ktrace()
 		return
 	}
+	inProcess = read
 	os.Exit(m.Run())
 }
 
@@ -148,11 +150,7 @@ func (r *Run) collect(out io.Reader) {
 	scan := bufio.NewScanner(out)
 	scan.Buffer(nil, 16<<20)
 	for scan.Scan() {
-		l := Line{Raw: bytes.Clone(scan.Bytes())}
-		if json.Unmarshal(l.Raw, &l) != nil {
-			l.Type = "text"
-		}
-		r.lines <- l
+		r.lines <- lineOf(bytes.Clone(scan.Bytes()))
 	}
 	close(r.lines)
 	r.done <- r.cmd.Wait()
@@ -245,9 +243,11 @@ func (r *Run) PID() int { return r.cmd.Process.Pid }
 // Stderr is what ktrace said beside its output; complete once it has ended.
 func (r *Run) Stderr() string { return r.stderr.String() }
 
-func (r *Run) transcript() string {
+func (r *Run) transcript() string { return transcript(r.seen) }
+
+func transcript(lines []Line) string {
 	var b strings.Builder
-	for _, l := range r.seen {
+	for _, l := range lines {
 		b.Write(l.Raw)
 		b.WriteByte('\n')
 	}

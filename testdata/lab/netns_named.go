@@ -79,7 +79,16 @@ func shareNetnsDir() error {
 }
 
 // setUp is ip link set up in the thread's namespace.
-func setUp(device string) error {
+func setUp(device string) error { return askDevice(device, unix.SIOCSIFFLAGS, unix.IFF_UP, nil) }
+
+// flagsOf are the IFF_ flags of a device in the thread's namespace.
+func flagsOf(device string) (flags uint16, err error) {
+	err = askDevice(device, unix.SIOCGIFFLAGS, 0, &flags)
+	return flags, err
+}
+
+// askDevice sends a request about the flags of a device, with those given, and leaves what is answered in got.
+func askDevice(device string, request uint, give uint16, got *uint16) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
@@ -89,8 +98,14 @@ func setUp(device string) error {
 	if err != nil {
 		return err
 	}
-	r.SetUint16(unix.IFF_UP)
-	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, r)
+	r.SetUint16(give)
+	if err := unix.IoctlIfreq(fd, request, r); err != nil {
+		return err
+	}
+	if got != nil {
+		*got = r.Uint16()
+	}
+	return nil
 }
 
 // removeNetns removes the file of a namespace, which lives on only as long as a process is in it.

@@ -173,14 +173,13 @@ func SameRead(t testing.TB, file string, live []Line, args ...string) []Line {
 	if os.Getenv("KTRACE_TEST_LIVE") != "" {
 		return nil
 	}
-	read := StartKtrace(t, slices.Concat([]string{"read", file}, args, []string{"-o", "json"})...)
-	again, status := read.Wait()
+	again, status, said := Read(t, append([]string{file}, args...)...)
 	if status != 0 && status != 3 {
-		t.Fatalf("reading the capture: status %d\n%s", status, read.Stderr())
+		t.Fatalf("reading the capture: status %d\n%s", status, said)
 	}
 	got, want := Findings(again), Findings(live)
 	if len(got) != len(want) {
-		t.Errorf("%d findings in the capture, %d live\n%s", len(got), len(want), read.transcript())
+		t.Errorf("%d findings in the capture, %d live\n%s", len(got), len(want), transcript(again))
 		return again
 	}
 	for i := range want {

@@ -50,8 +50,8 @@ func (ns *NS) await(what string, is func() bool) {
 
 // running is whether a device of the thread's namespace has its carrier.
 func running(device string) bool {
-	d, err := net.InterfaceByName(device)
-	return err == nil && d.Flags&net.FlagRunning != 0
+	flags, err := flagsOf(device)
+	return err == nil && flags&unix.IFF_RUNNING != 0
 }
 
 // local6 is whether the thread's namespace takes what is for an address: there is a route that says so.

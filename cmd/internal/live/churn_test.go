@@ -26,7 +26,7 @@ import (
 	"ktrace/tracer/netns"
 )
 
-func TestMain(m *testing.M) { lab.Main(m, hops) }
+func TestMain(m *testing.M) { lab.Main(m, hops, nil) }
 
 // WANT_ bits of path.bpf.c.
 // hops is a ktrace that shows every hop of UDP and ICMP packets.
