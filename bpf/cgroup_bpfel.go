@@ -49,6 +49,13 @@ const (
 	CgroupKindKIND_CGROUP CgroupKind = 5
 )
 
+type CgroupLoss struct {
+	_     structs.HostLayout
+	Count uint64
+	Acked uint64
+	First uint64
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -56,6 +63,7 @@ const (
 	CgroupMapCgroupNetns     = "cgroup_netns"
 	CgroupMapCounters        = "counters"
 	CgroupMapEvents          = "events"
+	CgroupMapLosses          = "losses"
 	CgroupMapSelAddrs        = "sel_addrs"
 	CgroupMapSelCgroups      = "sel_cgroups"
 	CgroupMapSelNetns        = "sel_netns"
@@ -124,6 +132,7 @@ type CgroupMapSpecs struct {
 	CgroupNetns *ebpf.MapSpec `ebpf:"cgroup_netns"`
 	Counters    *ebpf.MapSpec `ebpf:"counters"`
 	Events      *ebpf.MapSpec `ebpf:"events"`
+	Losses      *ebpf.MapSpec `ebpf:"losses"`
 	SelAddrs    *ebpf.MapSpec `ebpf:"sel_addrs"`
 	SelCgroups  *ebpf.MapSpec `ebpf:"sel_cgroups"`
 	SelNetns    *ebpf.MapSpec `ebpf:"sel_netns"`
@@ -162,6 +171,7 @@ type CgroupMaps struct {
 	CgroupNetns *ebpf.Map `ebpf:"cgroup_netns"`
 	Counters    *ebpf.Map `ebpf:"counters"`
 	Events      *ebpf.Map `ebpf:"events"`
+	Losses      *ebpf.Map `ebpf:"losses"`
 	SelAddrs    *ebpf.Map `ebpf:"sel_addrs"`
 	SelCgroups  *ebpf.Map `ebpf:"sel_cgroups"`
 	SelNetns    *ebpf.Map `ebpf:"sel_netns"`
@@ -172,6 +182,7 @@ func (m *CgroupMaps) Close() error {
 		m.CgroupNetns,
 		m.Counters,
 		m.Events,
+		m.Losses,
 		m.SelAddrs,
 		m.SelCgroups,
 		m.SelNetns,

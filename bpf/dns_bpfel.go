@@ -65,6 +65,13 @@ const (
 	DnsKindKIND_SEGMENT DnsKind = 10
 )
 
+type DnsLoss struct {
+	_     structs.HostLayout
+	Count uint64
+	Acked uint64
+	First uint64
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -72,6 +79,7 @@ const (
 	DnsMapCounters        = "counters"
 	DnsMapDnsBackends     = "dns_backends"
 	DnsMapEvents          = "events"
+	DnsMapLosses          = "losses"
 	DnsMapSelAddrs        = "sel_addrs"
 	DnsMapSelCgroups      = "sel_cgroups"
 	DnsMapSelNetns        = "sel_netns"
@@ -137,6 +145,7 @@ type DnsMapSpecs struct {
 	Counters    *ebpf.MapSpec `ebpf:"counters"`
 	DnsBackends *ebpf.MapSpec `ebpf:"dns_backends"`
 	Events      *ebpf.MapSpec `ebpf:"events"`
+	Losses      *ebpf.MapSpec `ebpf:"losses"`
 	SelAddrs    *ebpf.MapSpec `ebpf:"sel_addrs"`
 	SelCgroups  *ebpf.MapSpec `ebpf:"sel_cgroups"`
 	SelNetns    *ebpf.MapSpec `ebpf:"sel_netns"`
@@ -176,6 +185,7 @@ type DnsMaps struct {
 	Counters    *ebpf.Map `ebpf:"counters"`
 	DnsBackends *ebpf.Map `ebpf:"dns_backends"`
 	Events      *ebpf.Map `ebpf:"events"`
+	Losses      *ebpf.Map `ebpf:"losses"`
 	SelAddrs    *ebpf.Map `ebpf:"sel_addrs"`
 	SelCgroups  *ebpf.Map `ebpf:"sel_cgroups"`
 	SelNetns    *ebpf.Map `ebpf:"sel_netns"`
@@ -186,6 +196,7 @@ func (m *DnsMaps) Close() error {
 		m.Counters,
 		m.DnsBackends,
 		m.Events,
+		m.Losses,
 		m.SelAddrs,
 		m.SelCgroups,
 		m.SelNetns,

@@ -564,7 +564,7 @@ static __always_inline int handle_enter(struct file *file, __u64 inode, enum fsy
 	if (!bpf_map_update_elem(&inflight, &key, &s, BPF_NOEXIST))
 		return 0;
 	/* The map is full, or the end of an earlier sync was missed: either way one sync is lost. */
-	COUNT(KIND_FSYNC, lost_map);
+	LOSE(KIND_FSYNC, lost_map);
 	bpf_map_update_elem(&inflight, &key, &s, BPF_EXIST);
 	return 0;
 }

@@ -93,6 +93,13 @@ const (
 	FsyncKindKIND_FSYNC FsyncKind = 4
 )
 
+type FsyncLoss struct {
+	_     structs.HostLayout
+	Count uint64
+	Acked uint64
+	First uint64
+}
+
 type FsyncTotals struct {
 	_        structs.HostLayout
 	N        uint64
@@ -126,6 +133,7 @@ const (
 	FsyncMapEvents              = "events"
 	FsyncMapHistogram           = "histogram"
 	FsyncMapInflight            = "inflight"
+	FsyncMapLosses              = "losses"
 	FsyncMapRoots               = "roots"
 	FsyncMapSelAddrs            = "sel_addrs"
 	FsyncMapSelCgroups          = "sel_cgroups"
@@ -230,6 +238,7 @@ type FsyncMapSpecs struct {
 	Events     *ebpf.MapSpec `ebpf:"events"`
 	Histogram  *ebpf.MapSpec `ebpf:"histogram"`
 	Inflight   *ebpf.MapSpec `ebpf:"inflight"`
+	Losses     *ebpf.MapSpec `ebpf:"losses"`
 	Roots      *ebpf.MapSpec `ebpf:"roots"`
 	SelAddrs   *ebpf.MapSpec `ebpf:"sel_addrs"`
 	SelCgroups *ebpf.MapSpec `ebpf:"sel_cgroups"`
@@ -280,6 +289,7 @@ type FsyncMaps struct {
 	Events     *ebpf.Map `ebpf:"events"`
 	Histogram  *ebpf.Map `ebpf:"histogram"`
 	Inflight   *ebpf.Map `ebpf:"inflight"`
+	Losses     *ebpf.Map `ebpf:"losses"`
 	Roots      *ebpf.Map `ebpf:"roots"`
 	SelAddrs   *ebpf.Map `ebpf:"sel_addrs"`
 	SelCgroups *ebpf.Map `ebpf:"sel_cgroups"`
@@ -297,6 +307,7 @@ func (m *FsyncMaps) Close() error {
 		m.Events,
 		m.Histogram,
 		m.Inflight,
+		m.Losses,
 		m.Roots,
 		m.SelAddrs,
 		m.SelCgroups,

@@ -140,6 +140,13 @@ const (
 	NetfilterKindKIND_NETFILTER NetfilterKind = 8
 )
 
+type NetfilterLoss struct {
+	_     structs.HostLayout
+	Count uint64
+	Acked uint64
+	First uint64
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -149,6 +156,7 @@ const (
 	NetfilterMapEvents            = "events"
 	NetfilterMapFreedPkts         = "freed_pkts"
 	NetfilterMapHookEntries       = "hook_entries"
+	NetfilterMapLosses            = "losses"
 	NetfilterMapSelAddrs          = "sel_addrs"
 	NetfilterMapSelCgroups        = "sel_cgroups"
 	NetfilterMapSelNetns          = "sel_netns"
@@ -256,6 +264,7 @@ type NetfilterMapSpecs struct {
 	Events      *ebpf.MapSpec `ebpf:"events"`
 	FreedPkts   *ebpf.MapSpec `ebpf:"freed_pkts"`
 	HookEntries *ebpf.MapSpec `ebpf:"hook_entries"`
+	Losses      *ebpf.MapSpec `ebpf:"losses"`
 	SelAddrs    *ebpf.MapSpec `ebpf:"sel_addrs"`
 	SelCgroups  *ebpf.MapSpec `ebpf:"sel_cgroups"`
 	SelNetns    *ebpf.MapSpec `ebpf:"sel_netns"`
@@ -299,6 +308,7 @@ type NetfilterMaps struct {
 	Events      *ebpf.Map `ebpf:"events"`
 	FreedPkts   *ebpf.Map `ebpf:"freed_pkts"`
 	HookEntries *ebpf.Map `ebpf:"hook_entries"`
+	Losses      *ebpf.Map `ebpf:"losses"`
 	SelAddrs    *ebpf.Map `ebpf:"sel_addrs"`
 	SelCgroups  *ebpf.Map `ebpf:"sel_cgroups"`
 	SelNetns    *ebpf.Map `ebpf:"sel_netns"`
@@ -311,6 +321,7 @@ func (m *NetfilterMaps) Close() error {
 		m.Events,
 		m.FreedPkts,
 		m.HookEntries,
+		m.Losses,
 		m.SelAddrs,
 		m.SelCgroups,
 		m.SelNetns,

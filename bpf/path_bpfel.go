@@ -88,6 +88,13 @@ const (
 	PathKindKIND_DROP PathKind = 3
 )
 
+type PathLoss struct {
+	_     structs.HostLayout
+	Count uint64
+	Acked uint64
+	First uint64
+}
+
 type PathTuple struct {
 	_      structs.HostLayout
 	Src    [16]uint8
@@ -109,6 +116,7 @@ const (
 	PathMapFlows             = "flows"
 	PathMapJourneys          = "journeys"
 	PathMapLastJourney       = "last_journey"
+	PathMapLosses            = "losses"
 	PathMapPktCtxLevel       = "pkt_ctx_level"
 	PathMapPktCtxs           = "pkt_ctxs"
 	PathMapSelAddrs          = "sel_addrs"
@@ -198,6 +206,7 @@ type PathMapSpecs struct {
 	Flows       *ebpf.MapSpec `ebpf:"flows"`
 	Journeys    *ebpf.MapSpec `ebpf:"journeys"`
 	LastJourney *ebpf.MapSpec `ebpf:"last_journey"`
+	Losses      *ebpf.MapSpec `ebpf:"losses"`
 	PktCtxLevel *ebpf.MapSpec `ebpf:"pkt_ctx_level"`
 	PktCtxs     *ebpf.MapSpec `ebpf:"pkt_ctxs"`
 	SelAddrs    *ebpf.MapSpec `ebpf:"sel_addrs"`
@@ -253,6 +262,7 @@ type PathMaps struct {
 	Flows       *ebpf.Map `ebpf:"flows"`
 	Journeys    *ebpf.Map `ebpf:"journeys"`
 	LastJourney *ebpf.Map `ebpf:"last_journey"`
+	Losses      *ebpf.Map `ebpf:"losses"`
 	PktCtxLevel *ebpf.Map `ebpf:"pkt_ctx_level"`
 	PktCtxs     *ebpf.Map `ebpf:"pkt_ctxs"`
 	SelAddrs    *ebpf.Map `ebpf:"sel_addrs"`
@@ -268,6 +278,7 @@ func (m *PathMaps) Close() error {
 		m.Flows,
 		m.Journeys,
 		m.LastJourney,
+		m.Losses,
 		m.PktCtxLevel,
 		m.PktCtxs,
 		m.SelAddrs,

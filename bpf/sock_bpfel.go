@@ -97,6 +97,13 @@ const (
 	SockKindKIND_SOCK SockKind = 6
 )
 
+type SockLoss struct {
+	_     structs.HostLayout
+	Count uint64
+	Acked uint64
+	First uint64
+}
+
 type SockOwner struct {
 	_    structs.HostLayout
 	Pid  uint32
@@ -119,6 +126,7 @@ const (
 	SockMapCounters               = "counters"
 	SockMapEstablished            = "established"
 	SockMapEvents                 = "events"
+	SockMapLosses                 = "losses"
 	SockMapOwners                 = "owners"
 	SockMapRateLimits             = "rate_limits"
 	SockProgErrorRawTp            = "error_raw_tp"
@@ -206,6 +214,7 @@ type SockMapSpecs struct {
 	Counters     *ebpf.MapSpec `ebpf:"counters"`
 	Established  *ebpf.MapSpec `ebpf:"established"`
 	Events       *ebpf.MapSpec `ebpf:"events"`
+	Losses       *ebpf.MapSpec `ebpf:"losses"`
 	Owners       *ebpf.MapSpec `ebpf:"owners"`
 	RateLimits   *ebpf.MapSpec `ebpf:"rate_limits"`
 }
@@ -243,6 +252,7 @@ type SockMaps struct {
 	Counters     *ebpf.Map `ebpf:"counters"`
 	Established  *ebpf.Map `ebpf:"established"`
 	Events       *ebpf.Map `ebpf:"events"`
+	Losses       *ebpf.Map `ebpf:"losses"`
 	Owners       *ebpf.Map `ebpf:"owners"`
 	RateLimits   *ebpf.Map `ebpf:"rate_limits"`
 }
@@ -253,6 +263,7 @@ func (m *SockMaps) Close() error {
 		m.Counters,
 		m.Established,
 		m.Events,
+		m.Losses,
 		m.Owners,
 		m.RateLimits,
 	)

@@ -55,12 +55,20 @@ const (
 	TapKindKIND_PACKET TapKind = 7
 )
 
+type TapLoss struct {
+	_     structs.HostLayout
+	Count uint64
+	Acked uint64
+	First uint64
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	TapMapCounters        = "counters"
 	TapMapEvents          = "events"
+	TapMapLosses          = "losses"
 	TapMapTapLost         = "tap_lost"
 	TapProgTapIn          = "tap_in"
 	TapProgTapOut         = "tap_out"
@@ -121,6 +129,7 @@ type TapProgramSpecs struct {
 type TapMapSpecs struct {
 	Counters *ebpf.MapSpec `ebpf:"counters"`
 	Events   *ebpf.MapSpec `ebpf:"events"`
+	Losses   *ebpf.MapSpec `ebpf:"losses"`
 	TapLost  *ebpf.MapSpec `ebpf:"tap_lost"`
 }
 
@@ -155,6 +164,7 @@ func (o *TapObjects) Close() error {
 type TapMaps struct {
 	Counters *ebpf.Map `ebpf:"counters"`
 	Events   *ebpf.Map `ebpf:"events"`
+	Losses   *ebpf.Map `ebpf:"losses"`
 	TapLost  *ebpf.Map `ebpf:"tap_lost"`
 }
 
@@ -162,6 +172,7 @@ func (m *TapMaps) Close() error {
 	return _TapClose(
 		m.Counters,
 		m.Events,
+		m.Losses,
 		m.TapLost,
 	)
 }

@@ -54,6 +54,13 @@ const (
 	TlsKindKIND_HANDSHAKE TlsKind = 9
 )
 
+type TlsLoss struct {
+	_     structs.HostLayout
+	Count uint64
+	Acked uint64
+	First uint64
+}
+
 type TlsTlsConn struct {
 	_   structs.HostLayout
 	Dir [2]struct {
@@ -74,6 +81,7 @@ const (
 	TlsMapClientRandoms   = "client_randoms"
 	TlsMapCounters        = "counters"
 	TlsMapEvents          = "events"
+	TlsMapLosses          = "losses"
 	TlsMapSelAddrs        = "sel_addrs"
 	TlsMapSelCgroups      = "sel_cgroups"
 	TlsMapSelNetns        = "sel_netns"
@@ -139,6 +147,7 @@ type TlsMapSpecs struct {
 	ClientRandoms *ebpf.MapSpec `ebpf:"client_randoms"`
 	Counters      *ebpf.MapSpec `ebpf:"counters"`
 	Events        *ebpf.MapSpec `ebpf:"events"`
+	Losses        *ebpf.MapSpec `ebpf:"losses"`
 	SelAddrs      *ebpf.MapSpec `ebpf:"sel_addrs"`
 	SelCgroups    *ebpf.MapSpec `ebpf:"sel_cgroups"`
 	SelNetns      *ebpf.MapSpec `ebpf:"sel_netns"`
@@ -178,6 +187,7 @@ type TlsMaps struct {
 	ClientRandoms *ebpf.Map `ebpf:"client_randoms"`
 	Counters      *ebpf.Map `ebpf:"counters"`
 	Events        *ebpf.Map `ebpf:"events"`
+	Losses        *ebpf.Map `ebpf:"losses"`
 	SelAddrs      *ebpf.Map `ebpf:"sel_addrs"`
 	SelCgroups    *ebpf.Map `ebpf:"sel_cgroups"`
 	SelNetns      *ebpf.Map `ebpf:"sel_netns"`
@@ -189,6 +199,7 @@ func (m *TlsMaps) Close() error {
 		m.ClientRandoms,
 		m.Counters,
 		m.Events,
+		m.Losses,
 		m.SelAddrs,
 		m.SelCgroups,
 		m.SelNetns,

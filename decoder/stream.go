@@ -96,6 +96,12 @@ func (s *Stream) take(raw []byte) error {
 			f.Pod = &pod
 			e.Body = f
 		}
+		if f.Lost != nil {
+			lost := *f.Lost
+			lost.From, lost.To = lost.From+s.node.Wall, lost.To+s.node.Wall
+			f.Lost = &lost
+			e.Body = f
+		}
 	}
 	e.Time = e.Time.Add(s.node.Wall)
 	e.Node = s.node.Name

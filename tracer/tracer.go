@@ -3,6 +3,7 @@
 package tracer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -68,6 +69,8 @@ type Tracer struct {
 	record  ringbuf.Record
 	queue   [][]byte // facts that go before the next record
 	polled  time.Time
+	losses  *losses
+	clock   time.Duration // since boot: no record that is still to come is older, but for what one takes to be written
 	stopped bool
 	whole   time.Duration // since boot: when everything was attached
 	early   uint64        // records of packets before whole
@@ -119,7 +122,7 @@ func Privileged(probes ...string) error {
 }
 
 func (t *Tracer) load() error {
-	shared := map[string]*ebpf.Map{ringName: nil, dnsBackends: nil}
+	shared := map[string]*ebpf.Map{ringName: nil, lossesMap: nil, dnsBackends: nil}
 	for _, name := range t.opts.Shared {
 		shared[name] = nil
 	}
@@ -144,6 +147,9 @@ func (t *Tracer) load() error {
 		return fmt.Errorf("ring: %w", err)
 	}
 	t.ring = ring
+	if t.losses, err = newLosses(shared[lossesMap]); err != nil {
+		return err
+	}
 	if t.opts.Prepare != nil {
 		if err := t.opts.Prepare(t.Map); err != nil {
 			return err
@@ -159,6 +165,7 @@ func (t *Tracer) load() error {
 		return err
 	}
 	t.whole = boot.Now()
+	t.clock = t.whole
 	return t.begin()
 }
 
@@ -229,16 +236,42 @@ func (t *Tracer) Hooks() []HookStatus {
 	return all
 }
 
-// Emit puts facts into the stream before the next record.
+// Emit puts facts into the stream before the next record, at the time that the stream has come to.
 func (t *Tracer) Emit(facts ...event.Fact) error {
+	t.advance()
+	lost, err := t.losses.until(t.clock, t.skipped)
+	if err != nil {
+		return err
+	}
+	return t.enqueue(append(lost, facts...))
+}
+
+func (t *Tracer) enqueue(facts []event.Fact) error {
 	for _, f := range facts {
-		raw, err := event.EncodeFact(boot.Now(), f)
+		raw, err := event.EncodeFact(t.clock, f)
 		if err != nil {
 			return err
 		}
 		t.queue = append(t.queue, raw)
 	}
 	return nil
+}
+
+// advance sets the clock to now if the ring is empty: then all that was written before is read. It must not run ahead of
+// records, or what they show would seem to be missing.
+func (t *Tracer) advance() {
+	now := boot.Now() // before the ring is looked at: the process may be stopped in between
+	if !t.Waiting() {
+		t.clock = now
+	}
+}
+
+// skipped is how often a program of any object did not run.
+func (t *Tracer) skipped() (n uint64) {
+	for _, o := range t.objects {
+		n += o.skipped()
+	}
+	return n
 }
 
 // Next implements decoder.Frames. When ctx ends, or its deadline passes, it detaches the probes, delivers what they
@@ -268,8 +301,8 @@ func (t *Tracer) Next(ctx context.Context) ([]byte, error) {
 	}
 }
 
-// pollDue reports whether it is time for the facts of every second. They carry the current time, so older records in the ring
-// are delivered first, or they would appear late; with a ring that is never empty, for pollAtLast at most.
+// pollDue reports whether it is time for the facts of every second. The records in the ring are delivered first, for they are
+// older; with a ring that is never empty, for pollAtLast at most.
 func (t *Tracer) pollDue() bool {
 	age := time.Since(t.polled)
 	return age >= pollAtLast || age >= countsEvery && !t.Waiting()
@@ -288,14 +321,38 @@ func (t *Tracer) read() ([]byte, error) {
 		t.early++ // seen by some hooks before others were attached, so its end may look like a loss
 		return nil, nil
 	case err == nil:
-		return raw, nil
+		return t.deliver(raw)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, t.Emit(event.Fact{})
+		return nil, t.tick()
 	case errors.Is(err, ringbuf.ErrFlushed):
 		return nil, t.last()
 	default:
 		return nil, fmt.Errorf("ring: %w", err)
 	}
+}
+
+// deliver returns a record, or nil if losses up to its time go before it.
+func (t *Tracer) deliver(raw []byte) ([]byte, error) {
+	at := event.RecordTime(raw)
+	lost, err := t.losses.until(at, t.skipped)
+	if err != nil {
+		return nil, err
+	}
+	if len(lost) > 0 {
+		err = t.enqueue(lost)
+		t.queue = append(t.queue, bytes.Clone(raw))
+		raw = nil
+	}
+	t.clock = max(t.clock, at)
+	return raw, err
+}
+
+// tick emits that time went by, if the ring is still empty: the process may have been stopped since it was.
+func (t *Tracer) tick() error {
+	if t.Waiting() {
+		return nil
+	}
+	return t.Emit(event.Fact{})
 }
 
 // stop detaches everything; what is in the ring can still be read.

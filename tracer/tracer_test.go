@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 
@@ -79,11 +80,22 @@ func TestRingOverflowIsCountedToTheEvent(t *testing.T) {
 	defer tr.Close()
 	churn(t, dir, pairs) // the ring is not read meanwhile
 	events, counts := drain(t, tr)
-	delivered := uint64(0)
+	delivered, lost := uint64(0), uint64(0)
+	var last time.Time
 	for _, e := range events {
 		if e.Body.Kind() == event.KindCgroup {
 			delivered++
+			last = e.Time
 		}
+		if f, ok := e.Body.(event.Fact); ok && f.Lost != nil {
+			lost += f.Lost.Count
+			if from := time.Unix(0, int64(f.Lost.From)); f.Lost.Kind != event.KindCgroup || f.Lost.From > f.Lost.To || from.Before(last) {
+				t.Errorf("%+v, and the last record before it is of %v", f.Lost, last)
+			}
+		}
+	}
+	if lost != counts.Lost.Ring {
+		t.Errorf("%d records are said to be lost when, of %d", lost, counts.Lost.Ring)
 	}
 	if counts.Seen != delivered+counts.Lost.Total() {
 		t.Errorf("seen %d != %d delivered + %d lost", counts.Seen, delivered, counts.Lost.Total())

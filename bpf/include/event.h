@@ -48,6 +48,41 @@ struct {
 			__sync_fetch_and_add(&__c->field, 1);                \
 	})
 
+/* Since when records of a kind are lost. All objects share the map, and user space maps it into its memory: it is asked before
+ * each record is passed on, so that nothing is concluded from records that are missing. An entry for each kind.
+ */
+struct loss {
+	__u64 count; /* records lost so far */
+	__u64 acked; /* of them, those that user space knows of; it writes this */
+	__u64 first; /* the first that it does not know of: nanoseconds, CLOCK_BOOTTIME */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, MAX_KINDS);
+	__type(key, __u32); /* enum kind */
+	__type(value, struct loss);
+} losses SEC(".maps");
+
+static __noinline void mark_loss(__u32 kind)
+{
+	struct loss *l = bpf_map_lookup_elem(&losses, &kind);
+
+	if (!l)
+		return;
+	if (l->count == l->acked) /* of two CPUs at once either is the first */
+		l->first = bpf_ktime_get_boot_ns();
+	__sync_fetch_and_add(&l->count, 1);
+}
+
+/* Counts a record that is lost, in a field of struct counters. */
+#define LOSE(kind, field)           \
+	({                          \
+		COUNT(kind, field); \
+		mark_loss(kind);    \
+	})
+
 /* All objects share one ring buffer, so that records stay in order. bpf2go generates the Go type of the record from the
  * map's value type. User space sets the size.
  */
@@ -78,7 +113,7 @@ static __always_inline void begin(struct hdr *h, __u16 kind, __u32 size)
 			__builtin_memset(__r, 0, zeroed);            \
 			begin((struct hdr *)__r, kind, size);        \
 		} else {                                             \
-			COUNT(kind, lost_ring);                      \
+			LOSE(kind, lost_ring);                       \
 		}                                                    \
 		__r;                                                 \
 	})
@@ -88,20 +123,6 @@ static __always_inline void begin(struct hdr *h, __u16 kind, __u32 size)
 	({                                                \
 		COUNT(kind, seen);                        \
 		RESERVE_SEEN(record, kind, size, zeroed); \
-	})
-
-/* The same, with a copy of head instead of zeroes. */
-#define RESERVE_COPY(record, kind, size, head, head_size)            \
-	({                                                           \
-		record *__r = bpf_ringbuf_reserve(&events, size, 0); \
-		COUNT(kind, seen);                                   \
-		if (__r) {                                           \
-			__builtin_memcpy(__r, head, head_size);      \
-			begin((struct hdr *)__r, kind, size);        \
-		} else {                                             \
-			COUNT(kind, lost_ring);                      \
-		}                                                    \
-		__r;                                                 \
 	})
 
 #define RESERVE(record, kind, size) RESERVE_PART(record, kind, size, sizeof(record))

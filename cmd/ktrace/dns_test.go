@@ -111,6 +111,7 @@ const (
 	networkOfNodeLookups
 	networkOfNodeQueries
 	networkOfNodePods
+	networkOfLoss
 )
 
 // The server's ports, by how it serves there.

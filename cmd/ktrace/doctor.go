@@ -17,7 +17,6 @@ import (
 	"ktrace/cmd/internal/flags"
 	"ktrace/cmd/internal/live"
 	"ktrace/cmd/internal/replay"
-	"ktrace/decoder/printable"
 	"ktrace/tracer"
 	"ktrace/tracer/host"
 )
@@ -119,7 +118,7 @@ func doctorHooks(taken []tracer.HookStatus) []doctorHook {
 }
 
 func (r doctorReport) json(w io.Writer) error {
-	enc := json.NewEncoder(printable.NewJSON(w))
+	enc := json.NewEncoder(w)
 	for _, c := range r.checks {
 		if err := enc.Encode(c); err != nil {
 			return err
@@ -134,7 +133,6 @@ func (r doctorReport) json(w io.Writer) error {
 }
 
 func (r doctorReport) text(w io.Writer) error {
-	w = printable.NewLines(w)
 	for _, c := range r.checks {
 		mark := "ok"
 		if !c.OK {

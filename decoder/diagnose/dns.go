@@ -16,7 +16,6 @@ import (
 type DNS struct {
 	state      *State
 	slow       slowServers
-	lost       lostRecords
 	served     bounded.Map[netip.AddrPort, dnsService] // what servers answered
 	nonServers nonServers
 	pending    []event.Event // queries that the kernel dropped, until the node has said why
@@ -29,7 +28,6 @@ func NewDNS(state *State, slow time.Duration) *DNS {
 
 // Observe implements stage.Rule.
 func (r *DNS) Observe(e event.Event) []event.Finding {
-	r.lost.learn(e)
 	d, ok := e.Body.(event.DNS)
 	if !ok {
 		return nil
@@ -73,7 +71,7 @@ func (r *DNS) conclude(e event.Event, d event.DNS) []event.Finding {
 // judge returns the deepest cause: what was wrong on the way before what it led to.
 func (r *DNS) judge(e event.Event, d event.DNS) (event.Finding, bool) {
 	switch {
-	case d.Outcome == event.DNSAnswered:
+	case d.Outcome == event.DNSAnswered, d.Outcome == event.DNSUnknown && d.Rcode != "":
 		return r.failed(d)
 	case d.Outcome == event.DNSTruncated:
 		return event.Finding{}, false // the client asks again over TCP
@@ -105,6 +103,9 @@ func (r *DNS) judge(e event.Event, d event.DNS) (event.Finding, bool) {
 		return r.state.atOwnAddress(portClosed(d), d), true
 	case d.Connection != nil:
 		return r.connectionEnded(e, d)
+	}
+	if s, _ := r.served.Get(d.Server); d.Outcome == event.DNSUnknown && s.answered > 0 {
+		return event.Finding{}, false // it answers others: that records were lost explains it
 	}
 	return r.noResponse(e, d)
 }

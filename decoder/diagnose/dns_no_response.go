@@ -32,7 +32,7 @@ const largestSafe = 1232
 
 // noResponse reports a query without an answer that nothing else explains.
 func (r *DNS) noResponse(e event.Event, d event.DNS) (event.Finding, bool) {
-	sure, ok := r.absent(e, d)
+	sure, ok := r.absent(d)
 	f := event.Finding{
 		ID: "dns-no-response", Confidence: sure, Subject: d.Server.String(),
 		Title: fmt.Sprintf("The DNS server %v does not answer.", server(d)),
@@ -70,7 +70,7 @@ func dropNamed(f *event.Finding, d event.DNS) {
 		f.Title = fmt.Sprintf("The kernel drops %s the DNS server %v: %s%s.", what, server(d), d.Drop.Reason, event.At(d.Drop.Event))
 		f.Cause = fmt.Sprintf("The kernel dropped it: %s in %s.", d.Drop.Reason, d.Drop.Function)
 	}
-	f.Confidence = event.Certain
+	f.Confidence, f.Recorded = event.Certain, d.Outcome == event.DNSDropped
 	f.Evidence = append(f.Evidence, fmt.Sprintf("dropped %v: %s in %s", d.Drop, d.Drop.Reason, d.Drop.Function))
 }
 

@@ -4,39 +4,17 @@ package diagnose
 
 import (
 	"net/netip"
-	"time"
 
 	"ktrace/decoder/event"
 )
 
-// lostRecords is when records were last lost on their way from the kernel. A lost record is no evidence that no packet
-// came.
-type lostRecords struct {
-	total uint64
-	rose  time.Time
-}
-
-// learn takes in the kernel's counters.
-func (l *lostRecords) learn(e event.Event) {
-	f, ok := e.Body.(event.Fact)
-	if !ok || f.Counts == nil {
-		return
-	}
-	if n := f.Counts.Lost.Total(); n != l.total {
-		l.total, l.rose = n, e.Time
-	}
-}
-
-// since reports whether records were lost after a time.
-func (l *lostRecords) since(t time.Time) bool { return l.rose.After(t) }
-
 // absent returns how certain it is that no answer came to a query of which none was seen; ok is false if nothing
 // follows.
-func (r *DNS) absent(e event.Event, d event.DNS) (sure event.Confidence, ok bool) {
+func (r *DNS) absent(d event.DNS) (sure event.Confidence, ok bool) {
 	switch {
 	case d.OneSided || r.state.broadcast(d.ClientNetns, d.Server.Addr()):
 		return "", false
-	case d.Captured || r.lost.since(e.Time):
+	case d.Captured:
 		return event.Likely, true
 	}
 	return event.Certain, true

@@ -13,7 +13,6 @@ import (
 
 // TestWhatNoAnswerMeans: it is certain only where everything was seen.
 func TestWhatNoAnswerMeans(t *testing.T) {
-	lost := event.Event{Header: event.Header{Time: time.Unix(1002, 0)}, Body: event.Fact{Counts: &event.Counts{Lost: event.Losses{Ring: 1}}}}
 	device := event.Event{Body: event.Fact{Device: &event.Device{Netns: 7, Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/24"), netip.MustParsePrefix("fd00::1/64")}}}}
 	with := func(change func(*event.DNS)) event.Event {
 		e := timedQuery(0, 0, slowClient, slowServer)
@@ -29,7 +28,8 @@ func TestWhatNoAnswerMeans(t *testing.T) {
 		want   string
 	}{
 		{"live", []event.Event{with(func(*event.DNS) {})}, "critical certain"},
-		{"live, and records were lost", []event.Event{lost, with(func(*event.DNS) {})}, "critical likely"},
+		{"of which records were lost", []event.Event{with(func(d *event.DNS) { d.Outcome = event.DNSUnknown })}, "critical certain"}, // LossAware makes it possible
+		{"of which records were lost, to a server that answers", append(answeredQueries(1), with(func(d *event.DNS) { d.Outcome = event.DNSUnknown })), ""},
 		{"of a capture", []event.Event{with(func(d *event.DNS) { d.Captured = true })}, "critical likely"},
 		{"of a capture of one direction", []event.Event{with(func(d *event.DNS) { d.Captured, d.OneSided = true, true })}, ""},
 		{"to the network's broadcast address", []event.Event{device, with(func(d *event.DNS) { d.Server = netip.MustParseAddrPort("10.0.0.255:53") })}, ""},

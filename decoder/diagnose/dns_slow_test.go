@@ -75,7 +75,7 @@ func TestSlowness(t *testing.T) {
 				s.take(e, e.Body.(event.DNS))
 			}
 			var all event.Folder
-			for _, f := range NewState().graded(s.judge(time.Unix(1060, 0), true)) {
+			for _, f := range NewState().graded(s.judge(time.Unix(1060, 0), true), time.Time{}) {
 				all.Add(f)
 			}
 			var said []string

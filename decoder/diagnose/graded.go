@@ -8,7 +8,8 @@ import (
 )
 
 // Graded is a rule of the table. It gives what the rule finds the severity that the finding's row allows: a rule only proposes one,
-// from the facts, or leaves it to the row.
+// from the facts, or leaves it to the row. A finding that rests on what no record shows is held against what was lost: if records
+// were, it is no more than possible.
 type Graded struct {
 	stage.Rule
 	state *State
@@ -18,11 +19,13 @@ type Graded struct {
 func (st *State) Grade(r stage.Rule) *Graded { return &Graded{r, st} }
 
 // Observe implements stage.Rule.
-func (g *Graded) Observe(e event.Event) []event.Finding { return g.state.graded(g.Rule.Observe(e)) }
+func (g *Graded) Observe(e event.Event) []event.Finding {
+	return g.state.graded(g.Rule.Observe(e), e.Time)
+}
 
 // Flush implements stage.Rule.
 func (g *Graded) Flush(now time.Time, final bool) []event.Finding {
-	return g.state.graded(g.Rule.Flush(now, final))
+	return g.state.graded(g.Rule.Flush(now, final), now)
 }
 
 // Summarize implements event.Summarizer for rules that do.
@@ -32,11 +35,24 @@ func (g *Graded) Summarize(s *event.Summary) {
 	}
 }
 
-func (st *State) graded(found []event.Finding) []event.Finding {
+func (st *State) graded(found []event.Finding, now time.Time) []event.Finding {
 	for i := range found {
-		found[i].Severity = st.severity(found[i].ID, found[i].Severity)
+		f := &found[i]
+		row, ok := rowIn(st.rows, f.ID)
+		if ok {
+			f.Severity = row.severity(f.Severity)
+		}
+		if gap, lossy := st.gaps.Within(f.First, now); lossy && !f.Recorded && !row.recorded {
+			doubt(f, gap)
+		}
 	}
 	return found
+}
+
+// doubt makes a finding possible, and information.
+func doubt(f *event.Finding, lost event.Gap) {
+	f.Doubtful, f.Early, f.Confidence, f.Severity = true, false, event.Possible, event.Info
+	f.Evidence = append([]string{lost.String() + ": what would show another cause, or that nothing is wrong, may be among them"}, f.Evidence...)
 }
 
 // severity is what the row of a finding makes of the severity that is proposed.

@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"testing"
+	"time"
 
 	"ktrace/decoder/event"
 )
@@ -33,6 +34,6 @@ func BenchmarkGraded(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		found[0].Severity = ""
-		st.graded(found)
+		st.graded(found, time.Time{})
 	}
 }

@@ -35,6 +35,9 @@ func mtuExceeded(st *State, e event.Event, d event.Drop) (event.Finding, bool) {
 		f.Severity = event.Info // so path MTU discovery works
 	case m.Silent:
 		f.Cause = "Here the kernel sends no ICMP error, so the sender goes on with large packets: small ones pass, transfers hang."
+	case d.Lost != nil:
+		f.Cause = "Whether the sender was sent an ICMP error is not known: " + d.Lost.String() + "."
+		f.Severity = event.Warning
 	default:
 		f.Cause = "No ICMP error was sent, so the sender goes on with large packets: small ones pass, transfers hang."
 	}

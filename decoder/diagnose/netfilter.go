@@ -34,6 +34,9 @@ func netfilterVerdict(st *State, e event.Event, d event.Drop) (event.Finding, bo
 	if sure {
 		f.About.Rule = rule.Rule()
 	}
+	if d.Lost != nil {
+		f.Cause = "netfilter dropped the packet: a rule, or the policy of a chain. Whether its sender was answered is not known: " + d.Lost.String() + "."
+	}
 	if answer := rejection(d, rule, sure); answer != "" {
 		f.ID = "netfilter-reject"
 		f.Title = fmt.Sprintf("A firewall rule%s rejects packets to %s with %s.", named, target(e), answer)

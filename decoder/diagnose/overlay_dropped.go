@@ -24,7 +24,7 @@ func overlayBlocked(st *State, e event.Event, d event.Drop) (event.Finding, bool
 	}
 	peer := e.Packet.Destination()
 	f := event.Finding{
-		ID: "overlay-blocked", Confidence: event.Certain, Subject: fmt.Sprintf("%v > %v", e.Packet.Src, peer),
+		ID: "overlay-blocked", Recorded: true, Confidence: event.Certain, Subject: fmt.Sprintf("%v > %v", e.Packet.Src, peer),
 		Title: fmt.Sprintf("%s packets from %v to %v are dropped: pods of the two nodes do not reach each other.", tunnel, e.Packet.Src, peer),
 		Cause: "A firewall drops what the overlay network sends between the nodes, whatever the pods put into it.",
 		Remedy: []event.Remedy{

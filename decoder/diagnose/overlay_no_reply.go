@@ -208,7 +208,7 @@ func (r *Tunnels) taken(h *pendingDrop) (event.Finding, bool) {
 	}
 	here, by := e.Packet.Destination(), event.Process{PID: s.PID, Comm: s.Comm}
 	return event.Finding{
-		ID: "overlay-blocked", Confidence: event.Certain, Subject: fmt.Sprintf("%v in netns %d", here, e.Netns),
+		ID: "overlay-blocked", Recorded: true, Confidence: event.Certain, Subject: fmt.Sprintf("%v in netns %d", here, e.Netns),
 		Title: fmt.Sprintf("Process %v is bound to UDP port %d, at which other nodes' packets arrive: the tunnel device %s is down.", by, here.Port(), device),
 		Cause: "A tunnel device needs its port for itself and cannot be set up while a process is bound to it; that process receives what other nodes send.",
 		Evidence: []string{
@@ -253,7 +253,7 @@ func (x *tunnelState) finding(k tunnelKey, now time.Time) event.Finding {
 	}
 	switch {
 	case x.icmp != "":
-		f.Confidence = event.Certain
+		f.Confidence, f.Recorded = event.Certain, true
 		f.Title = fmt.Sprintf("%s rejects packets from %v through the tunnel: pods of the two nodes do not reach each other.", peer, k.local)
 		f.Cause = "The other node answered with an error: no tunnel device listens there, or a firewall of its own rejects it."
 		if x.icmpFrom != k.peer {

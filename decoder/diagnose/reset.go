@@ -101,6 +101,7 @@ func (r *Resets) reset(e event.Event, b event.Reset) []event.Finding {
 		Confidence: event.Certain,
 		Evidence:   []string{packets(b)},
 		Hits:       []event.Hit{hitBy(e, b)},
+		Recorded:   b.Sent != nil || b.Drop != nil || b.Sender == event.SenderMiddlebox,
 	}.Of(e)
 	conclude(e, b, &f)
 	switch {

@@ -259,7 +259,7 @@ func TestRefusalsBecomeAWarningWhenTheyGoOn(t *testing.T) {
 	for _, after := range []time.Duration{0, 100 * time.Millisecond, 200 * time.Millisecond, 2 * time.Second} {
 		e := resetEvent(event.Reset{Sender: event.SenderKernel, Cause: event.ResetRefused})
 		e.Time = e.Time.Add(after)
-		severities = append(severities, NewState().graded(r.Observe(e))[0].Severity)
+		severities = append(severities, NewState().graded(r.Observe(e), e.Time)[0].Severity)
 	}
 	if want := []event.Severity{event.Info, event.Info, event.Info, event.Warning}; !slices.Equal(severities, want) {
 		t.Errorf("got %v, want %v", severities, want)

@@ -126,6 +126,7 @@ func (st *State) whyNotTranslated(f *event.Finding, e event.Event, c *event.Conn
 		f.About.At(st.effects.natNetns(e))
 		f.Subject = fmt.Sprintf("netns %d", st.effects.natNetns(e))
 	case event.ServiceMissing:
+		f.Recorded = !fromPod(s) // neither the API nor the rules would know an address of a host
 		f.Evidence = append(f.Evidence, fmt.Sprintf("%d addresses and ports of services have rules, %v has none; searched: %s",
 			rules.Services, to, strings.Join(rules.Searched, ", ")))
 	case event.ServicePresent:

@@ -42,7 +42,8 @@ type State struct {
 	scans           scans
 	droppingRules   droppingRules // rules that dropped
 	programs        bounded.Map[programKey, event.Program]
-	policyPlugins   bounded.Map[uint32, string]    // by namespace: the network plugin whose program decides on packets there
+	policyPlugins   bounded.Map[uint32, string] // by namespace: the network plugin whose program decides on packets there
+	gaps            event.Gaps
 	podStarts       bounded.Map[string, time.Time] // by UID, of pods that started during the run
 }
 
@@ -95,6 +96,7 @@ func NewState() *State {
 
 // Observe implements stage.Rule; it finds nothing.
 func (st *State) Observe(e event.Event) []event.Finding {
+	st.gaps.Learn(e)
 	if n, ok := e.Body.(event.Netfilter); ok {
 		st.learnNetfilter(e, n)
 	}

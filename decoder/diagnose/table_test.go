@@ -33,6 +33,9 @@ func TestRowsAreWhole(t *testing.T) {
 				t.Errorf("%s: %+v does not allow what it gives", r.ID, r)
 			}
 		}
+		if !r.recorded && !r.Allows(event.Info) {
+			t.Errorf("%s is no information where records were lost", r.ID)
+		}
 		for _, p := range r.proofs {
 			if p.prove == nil {
 				t.Errorf("%s has an empty proof", r.ID)

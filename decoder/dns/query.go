@@ -193,6 +193,12 @@ func (q *query) outcome() event.DNSOutcome {
 	return event.DNSNoResponse
 }
 
+// restsOnAbsence reports whether the outcome is what it is because nothing else was seen: no answer, no delivery, or no copy of what was dropped.
+func (q *query) restsOnAbsence() bool {
+	rejected := q.answer == nil && (q.icmp != nil || q.ending != nil && q.ending.How == event.ConnectionRefused)
+	return !q.delivered && !rejected
+}
+
 // captured reports whether the event is a packet of a capture.
 func captured(e event.Event) bool {
 	h, ok := e.Body.(event.Hop)

@@ -49,6 +49,8 @@ type Stage struct {
 	open      []*query // in order of time
 	done      []*query // unanswered ones, which a retry or a late packet may refer to
 	tcp       connections
+	gaps      event.Gaps
+	now       time.Time // of the latest event or tick
 	total     totals
 	only      event.Single
 }
@@ -84,6 +86,8 @@ func New(o Options) *Stage {
 // Observe implements stage.Stage.
 func (s *Stage) Observe(e event.Event) []event.Event {
 	out := s.only.Event(e)
+	s.now = later(s.now, e.Time)
+	s.gaps.Learn(e)
 	if e.Packet == nil {
 		return out
 	}
@@ -299,6 +303,7 @@ func (s *Stage) know(q *query, flow packet.FlowTuple) {
 
 // Flush implements stage.Stage. What is still within its time at the end is not judged, but counted.
 func (s *Stage) Flush(now time.Time, final bool) []event.Event {
+	s.now = later(s.now, now)
 	var finished []event.Event
 	open := s.open[:0]
 	for _, q := range s.open {
@@ -351,11 +356,21 @@ func (s *Stage) finish(q *query) []event.Event {
 		return nil
 	}
 	e, d := q.first, q.event(s.o.Slow)
+	if gap, lossy := s.gaps.Within(e.Time, s.now); lossy && q.restsOnAbsence() {
+		d.Outcome, d.Lost = event.DNSUnknown, &gap
+	}
 	d.OneSided = d.Outcome == event.DNSNoResponse && s.oneSided(q)
 	s.total.add(d, s.o.Slow)
 	e.Pod, e.Peer = e.Ends() // the client's and the server's
 	e.ToPod, e.Body = false, d
 	return []event.Event{e}
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 // Summarize implements event.Summarizer.

@@ -134,6 +134,36 @@ func TestStageReportsTheAnswerOfAQuery(t *testing.T) {
 	}
 }
 
+// TestWhatBecomesOfAQueryIsUnknownWhereRecordsWereLost: that nothing was seen is no answer then, nor is a drop the end of it; what was
+// seen stays what it is.
+func TestWhatBecomesOfAQueryIsUnknownWhereRecordsWereLost(t *testing.T) {
+	query, answer := asked7(t, 0, 1), found7(t)
+	lost := func(from, to int) event.Event {
+		at := func(ms int) time.Duration {
+			return time.Duration(start.Add(time.Duration(ms) * time.Millisecond).UnixNano())
+		}
+		return event.Event{Header: event.Header{Time: start.Add(time.Duration(to) * time.Millisecond)},
+			Body: event.Fact{Lost: &event.LostRecords{Kind: event.KindHop, Count: 1, From: at(from), To: at(to)}}}
+	}
+	dropped := seen(5, 1, nodeNetns, "", query.Packet)
+	dropped.Body = event.Drop{Reason: "NETFILTER_DROP"}
+	for _, c := range []struct {
+		name   string
+		events []event.Event // behind the query
+		want   []fate
+	}{
+		{"nothing was seen", []event.Event{lost(100, 200)}, once(event.DNSUnknown, "")},
+		{"nothing was seen, and the loss was before", []event.Event{lost(-200, -100)}, once(event.DNSNoResponse, "")},
+		{"an answer at the client", []event.Event{lost(1, 8), answers(9, service, answer)}, once(event.DNSAnswered, "NOERROR")},
+		{"an answer that may have been dropped behind it", []event.Event{lost(1, 8), seen(9, 2, nodeNetns, event.In, udp(service, client, answer))}, once(event.DNSUnknown, "NOERROR")},
+		{"an answer from another host", []event.Event{lost(1, 8), answers(9, "10.0.0.9:53", answer)}, once(event.DNSUnknown, "NOERROR")},
+		{"a drop", []event.Event{dropped, lost(7, 8)}, once(event.DNSUnknown, "")},
+		{"an ICMP error", []event.Event{lost(1, 8), seen(9, 2, podNetns, event.In, unreachable(t, query.Packet.Bytes, 3))}, once(event.DNSRejected, "")},
+	} {
+		fates(t, c.name, append([]event.Event{query}, c.events...), c.want)
+	}
+}
+
 func TestStageDistinguishesRetriesFromNewQueries(t *testing.T) {
 	const unanswered = event.DNSNoResponse
 	query := asked7(t, 0, 1)

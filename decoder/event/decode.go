@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"time"
 
-	"ktrace/decoder/printable"
 	"ktrace/decoder/wire"
 )
 
@@ -81,10 +80,10 @@ func unpack(raw []byte, r record) error {
 	return nil
 }
 
-// cString is the text up to the first NUL, or all of it, as UTF-8.
+// cString is the text up to the first NUL, or all of it.
 func cString(b []byte) string {
 	if i := bytes.IndexByte(b, 0); i >= 0 {
 		b = b[:i]
 	}
-	return printable.Valid(string(b))
+	return string(b)
 }

@@ -27,6 +27,7 @@ const (
 	DNSDropped    DNSOutcome = "dropped"     // the kernel threw the query or its answer away
 	DNSRejected   DNSOutcome = "rejected"    // an ICMP error came for it
 	DNSTruncated  DNSOutcome = "truncated"   // the answer did not fit and says to ask over TCP
+	DNSUnknown    DNSOutcome = "unknown"     // records were lost meanwhile that may have shown it
 )
 
 // DNS is one query and what became of it. The event's packet is the query as its client sent it, the event's time
@@ -65,6 +66,7 @@ type DNS struct {
 	Retry      bool           `json:"after_truncated,omitempty"` // over TCP, because the answer over UDP did not fit
 	Captured   bool           `json:"captured,omitempty"`        // known from the packets of a capture
 	OneSided   bool           `json:"one_sided,omitempty"`       // the answer may have come without being seen: that none was says nothing
+	Lost       *Gap           `json:"lost_records,omitempty"`    // of an unknown outcome
 	// Fragments is what came of an answer that is larger than a packet; nil if it came in one piece, or nothing came.
 	Fragments *Fragments `json:"fragments,omitempty"`
 	// Hops is the way of the query and of the answer, in order; only of what went wrong or was slow.

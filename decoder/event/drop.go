@@ -18,10 +18,11 @@ type Drop struct {
 	Reason      string     `json:"reason"`   // by the name that this kernel gives it, not-told before 5.17
 	Location    string     `json:"location"` // function that gave the packet up
 	Netfilter   *RuleFact  `json:"netfilter,omitempty"`
-	Verdict     string     `json:"verdict,omitempty"`  // of netfilter: drop, reject
-	Rejected    bool       `json:"rejected,omitempty"` // the rule that answers the sender said so itself
-	Answer      *Answer    `json:"answer,omitempty"`   // what its sender was answered; nil: nothing
-	Noise       string     `json:"noise,omitempty"`    // why it is no loss; "" if it is one
+	Verdict     string     `json:"verdict,omitempty"`      // of netfilter: drop, reject
+	Rejected    bool       `json:"rejected,omitempty"`     // the rule that answers the sender said so itself
+	Answer      *Answer    `json:"answer,omitempty"`       // what its sender was answered; nil: nothing
+	Lost        *Gap       `json:"lost_records,omitempty"` // without an answer: among these may have been one
+	Noise       string     `json:"noise,omitempty"`        // why it is no loss; "" if it is one
 	Conntrack   *Conntrack `json:"conntrack,omitempty"`
 	SocketNetns uint32     `json:"socket_netns,omitempty"` // of the socket that was to have it, where that is known
 
@@ -65,6 +66,8 @@ func (d Drop) Row(e Event) []string {
 	switch {
 	case d.Answer != nil:
 		packet += ", answered " + d.Answer.String()
+	case d.Lost != nil:
+		packet += ", answered or not: records were lost"
 	case d.Noise != "":
 		packet += ", no loss: " + d.Noise
 	}

@@ -19,12 +19,13 @@ const KindFact Kind = "fact"
 // records, live as well as in a file, so that whatever rests on them is concluded the same from both.
 // Exactly one field is set, or none: then the fact is a tick, which only says that time went by.
 type Fact struct {
-	Node   *Node      `json:"node,omitempty"`
-	Device *Device    `json:"device,omitempty"`
-	Symbol *Symbol    `json:"symbol,omitempty"`
-	Pod    *PodFact   `json:"pod,omitempty"`
-	Counts *Counts    `json:"counts,omitempty"`
-	Fsync  *FsyncFact `json:"fsync,omitempty"`
+	Node   *Node        `json:"node,omitempty"`
+	Device *Device      `json:"device,omitempty"`
+	Symbol *Symbol      `json:"symbol,omitempty"`
+	Pod    *PodFact     `json:"pod,omitempty"`
+	Counts *Counts      `json:"counts,omitempty"`
+	Lost   *LostRecords `json:"lost,omitempty"`
+	Fsync  *FsyncFact   `json:"fsync,omitempty"`
 
 	LookupFailed *LookupFailed   `json:"unread,omitempty"`
 	Deferred     *Deferred       `json:"put_off,omitempty"`

@@ -68,6 +68,8 @@ type Finding struct {
 	Ended      bool       `json:"ended,omitempty"` // it is over because the pod that caused it has ended
 	Early      bool       `json:"-"`               // nothing that comes can take it back: it need not wait for the end
 	Reported   bool       `json:"-"`               // it was shown before: what became of it is the news
+	Recorded   bool       `json:"-"`               // records show all that it says: it does not rest on what no record shows
+	Doubtful   bool       `json:"-"`               // it rests on what no record shows, and records were lost
 	Confidence Confidence `json:"confidence"`
 }
 
@@ -163,6 +165,12 @@ func (f *Folder) Find(k CauseKey) (Finding, bool) {
 // fold takes in another finding of the same cause, with hits that are new if there is room for them, and reports whether
 // it is worse. What is said of the cause is what was said when it was worst.
 func (f *Finding) fold(x Finding, room bool) (worse bool) {
+	if x.Doubtful != f.Doubtful { // what is doubtful counts for nothing beside what is not
+		if f.Doubtful {
+			*f = x.own()
+		}
+		return !x.Doubtful
+	}
 	all := *f
 	all.Count += x.Count
 	all.Last = x.Last

@@ -6,6 +6,7 @@ import "ktrace/decoder/wire"
 
 // row is how records of a kind are treated.
 type row struct {
+	kind   Kind                             // of the events that it is decoded to
 	decode func(raw []byte, e *Event) error // nil of a kind that this version does not know
 	packet bool                             // it is one moment of a packet, of use only beside the others of the packet
 }
@@ -14,25 +15,28 @@ type row struct {
 func rowOf(k wire.Kind) row {
 	switch k {
 	case wire.KindFact:
-		return row{decode: decodeFact}
+		return row{kind: KindFact, decode: decodeFact}
 	case wire.KindHop:
-		return row{decode: decodeHop, packet: true}
+		return row{kind: KindHop, decode: decodeHop, packet: true}
 	case wire.KindDrop:
-		return row{decode: decodeDrop, packet: true}
+		return row{kind: KindDrop, decode: decodeDrop, packet: true}
 	case wire.KindFsync:
-		return row{decode: decodeFsync}
+		return row{kind: KindFsync, decode: decodeFsync}
 	case wire.KindCgroup:
-		return row{decode: decodeCgroup}
+		return row{kind: KindCgroup, decode: decodeCgroup}
 	case wire.KindSock:
-		return row{decode: decodeSock, packet: true}
+		return row{kind: KindSock, decode: decodeSock, packet: true}
 	case wire.KindPacket:
-		return row{decode: decodePacket}
+		return row{kind: KindFrame, decode: decodePacket}
 	case wire.KindNetfilter:
-		return row{decode: decodeNetfilter, packet: true}
+		return row{kind: KindNetfilter, decode: decodeNetfilter, packet: true}
 	case wire.KindHandshake:
-		return row{decode: decodeHandshake, packet: true}
+		return row{kind: KindHandshake, decode: decodeHandshake, packet: true}
 	case wire.KindSegment:
-		return row{decode: decodeSocketSegment, packet: true}
+		return row{kind: KindSegment, decode: decodeSocketSegment, packet: true}
 	}
 	return row{}
 }
+
+// KindOfRecord is the kind of the events that records of a number are decoded to, "" of a number that this version does not know.
+func KindOfRecord(number int) Kind { return rowOf(wire.Kind(number)).kind }

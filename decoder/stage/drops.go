@@ -29,7 +29,8 @@ type Drops struct {
 	tunnels  map[deviceKey]bool // devices of tunnels between nodes
 	verdicts bool               // every drop by netfilter is followed by the hook's verdict
 	waiting  []event.Event      // drops, for their verdict
-	heard    time.Time          // of the newest record of the kernel, or of the moment when it had no more
+	gaps     event.Gaps
+	heard    time.Time // of the newest record of the kernel, or of the moment when it had no more
 	only     event.Single
 }
 
@@ -65,6 +66,7 @@ func (x *Drops) Observe(e event.Event) []event.Event {
 	if f, ok := e.Body.(event.Fact); (!ok || f == (event.Fact{})) && e.Time.After(x.heard) {
 		x.heard = e.Time // other facts may come long before what the ring holds meanwhile
 	}
+	x.gaps.Learn(e)
 	switch b := e.Body.(type) {
 	case event.Fact:
 		x.learn(b)
@@ -170,13 +172,19 @@ func (x *Drops) complete(e event.Event, d event.Drop) event.Drop {
 	if d.Noise != "" || e.Packet == nil {
 		return d
 	}
-	d.Answer = x.answerTo(e, d)
+	if d.Answer = x.answerTo(e, d); d.Answer == nil {
+		if gap, lossy := x.gaps.Within(e.Time.Add(-answerAge), e.Time.Add(verdictWithin)); lossy {
+			d.Lost = &gap
+		}
+	}
 	if !d.ByNetfilter() {
 		return d
 	}
-	d.Verdict = event.VerdictDrop
-	if d.Answer != nil {
+	switch {
+	case d.Answer != nil:
 		d.Verdict = event.VerdictReject
+	case d.Lost == nil:
+		d.Verdict = event.VerdictDrop
 	}
 	rejected, ok := x.rejects.Get(sentFlow{e.Packet.Proto, e.Packet.Flow()})
 	d.Rejected = ok && e.Time.Sub(rejected) <= answerAge

@@ -13,7 +13,6 @@ import (
 	"syscall"
 
 	"ktrace/cmd/internal/outfile"
-	"ktrace/decoder/printable"
 )
 
 // Exit statuses.
@@ -42,7 +41,6 @@ func Exit(w io.Writer, err error) int {
 	if err == nil {
 		return ExitOK
 	}
-	w = printable.NewLines(w)
 	status, said := ExitOK, map[string]bool{}
 	for _, e := range leaves(err) {
 		var usage UsageError

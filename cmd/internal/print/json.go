@@ -8,7 +8,6 @@ import (
 	"io"
 
 	"ktrace/decoder/event"
-	"ktrace/decoder/printable"
 )
 
 // JSON writes one object a line.
@@ -18,7 +17,7 @@ type JSON struct {
 }
 
 // NewJSON returns a printer of JSON lines on w.
-func NewJSON(w io.Writer) *JSON { return &JSON{w: printable.NewJSON(w)} }
+func NewJSON(w io.Writer) *JSON { return &JSON{w: w} }
 
 type jsonHead struct {
 	V    int    `json:"v"`

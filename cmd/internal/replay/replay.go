@@ -64,7 +64,7 @@ func (v View) recorded(file capture.File, s Streams) (stream *decoder.Stream, er
 	if v.Filter != nil {
 		link = v.Filter.NeedsLink()
 	}
-	stream = &decoder.Stream{}
+	stream = &decoder.Stream{Enrichers: []decoder.Enricher{&LossNotice{Say: s.Say}}}
 	if o.Packets || link != nil {
 		o.Filter = v.Filter
 	} else if stream.Filter, err = v.Sift(); err != nil {
