@@ -9,19 +9,18 @@ func ParseIP(b []byte) *Packet { return Parse(b, 0) }
 // Parse is ParseIP for a packet of which length bytes were on the wire, from the network header on; 0 if nothing but
 // its header says how many.
 func Parse(b []byte, length uint32) *Packet {
-	var h Headers
-	if !h.Parse(b, length) {
+	h := Headers{Len: length}
+	if !h.parse(b) {
 		return nil
 	}
-	family := "ipv6"
+	p := new(Packet) // filled field by field: a literal is built beside it and copied
+	p.Family = "ipv6"
 	if h.Version == 4 {
-		family = "ipv4"
+		p.Family = "ipv4"
 	}
-	p := &Packet{
-		Family: family, Proto: ProtoName(h.Proto), Src: h.Src, Sport: h.Sport, Dst: h.Dst, Dport: h.Dport,
-		Len: h.Len, TTL: h.TTL, ID: h.ID, Fragment: h.Fragment, More: h.More, ICMPType: h.ICMPType, ICMPCode: h.ICMPCode,
-		Bytes: h.Taken(b), TransportAt: h.Transport, DataAt: h.Data,
-	}
+	p.Proto, p.Src, p.Dst, p.Bytes = ProtoName(h.Proto), h.Src, h.Dst, h.Taken(b)
+	p.Sport, p.Dport, p.Len, p.TTL, p.TransportAt, p.DataAt = h.Sport, h.Dport, h.Len, h.TTL, h.Transport, h.Data
+	p.ID, p.Fragment, p.More, p.ICMPType, p.ICMPCode = h.ID, h.Fragment, h.More, h.ICMPType, h.ICMPCode
 	if h.TCPFlags != 0 {
 		p.Flags = FlagsText(h.TCPFlags)
 	}
