@@ -31,6 +31,8 @@ struct event {
 
 DEFINE_RING(struct event);
 
+#include "netns.h"
+
 /* The network namespace in which a cgroup's tasks were last seen. A record is sent only when it changes. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -42,9 +44,11 @@ struct {
 static __always_inline int send(__u64 cgroup, __u32 netns, const char *path, struct task_struct *task,
 				enum cgroup_op op)
 {
-	struct event *e = RESERVE(struct event, KIND_CGROUP, sizeof(*e));
+	struct event *e;
 	long n;
 
+	announce_netns(net_of(task));
+	e = RESERVE(struct event, KIND_CGROUP, sizeof(*e));
 	if (!e)
 		return 0;
 	e->op = op;

@@ -64,6 +64,7 @@ const (
 	CgroupMapCounters        = "counters"
 	CgroupMapEvents          = "events"
 	CgroupMapLosses          = "losses"
+	CgroupMapNetnsIds        = "netns_ids"
 	CgroupMapSelAddrs        = "sel_addrs"
 	CgroupMapSelCgroups      = "sel_cgroups"
 	CgroupMapSelNetns        = "sel_netns"
@@ -133,6 +134,7 @@ type CgroupMapSpecs struct {
 	Counters    *ebpf.MapSpec `ebpf:"counters"`
 	Events      *ebpf.MapSpec `ebpf:"events"`
 	Losses      *ebpf.MapSpec `ebpf:"losses"`
+	NetnsIds    *ebpf.MapSpec `ebpf:"netns_ids"`
 	SelAddrs    *ebpf.MapSpec `ebpf:"sel_addrs"`
 	SelCgroups  *ebpf.MapSpec `ebpf:"sel_cgroups"`
 	SelNetns    *ebpf.MapSpec `ebpf:"sel_netns"`
@@ -172,6 +174,7 @@ type CgroupMaps struct {
 	Counters    *ebpf.Map `ebpf:"counters"`
 	Events      *ebpf.Map `ebpf:"events"`
 	Losses      *ebpf.Map `ebpf:"losses"`
+	NetnsIds    *ebpf.Map `ebpf:"netns_ids"`
 	SelAddrs    *ebpf.Map `ebpf:"sel_addrs"`
 	SelCgroups  *ebpf.Map `ebpf:"sel_cgroups"`
 	SelNetns    *ebpf.Map `ebpf:"sel_netns"`
@@ -183,6 +186,7 @@ func (m *CgroupMaps) Close() error {
 		m.Counters,
 		m.Events,
 		m.Losses,
+		m.NetnsIds,
 		m.SelAddrs,
 		m.SelCgroups,
 		m.SelNetns,

@@ -31,6 +31,7 @@ struct event {
 
 DEFINE_RING(struct event);
 
+#include "netns.h"
 #include "segment.h"
 #include "dnsport.h"
 #include "sock.h"
@@ -93,6 +94,7 @@ static __noinline void send(const struct segment *s)
 
 	if (n > MAX_PACKET)
 		n = MAX_PACKET;
+	announce_segment(s);
 	ROOMS(ROOM)
 }
 

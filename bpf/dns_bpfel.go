@@ -80,6 +80,7 @@ const (
 	DnsMapDnsBackends     = "dns_backends"
 	DnsMapEvents          = "events"
 	DnsMapLosses          = "losses"
+	DnsMapNetnsIds        = "netns_ids"
 	DnsMapSelAddrs        = "sel_addrs"
 	DnsMapSelCgroups      = "sel_cgroups"
 	DnsMapSelNetns        = "sel_netns"
@@ -146,6 +147,7 @@ type DnsMapSpecs struct {
 	DnsBackends *ebpf.MapSpec `ebpf:"dns_backends"`
 	Events      *ebpf.MapSpec `ebpf:"events"`
 	Losses      *ebpf.MapSpec `ebpf:"losses"`
+	NetnsIds    *ebpf.MapSpec `ebpf:"netns_ids"`
 	SelAddrs    *ebpf.MapSpec `ebpf:"sel_addrs"`
 	SelCgroups  *ebpf.MapSpec `ebpf:"sel_cgroups"`
 	SelNetns    *ebpf.MapSpec `ebpf:"sel_netns"`
@@ -186,6 +188,7 @@ type DnsMaps struct {
 	DnsBackends *ebpf.Map `ebpf:"dns_backends"`
 	Events      *ebpf.Map `ebpf:"events"`
 	Losses      *ebpf.Map `ebpf:"losses"`
+	NetnsIds    *ebpf.Map `ebpf:"netns_ids"`
 	SelAddrs    *ebpf.Map `ebpf:"sel_addrs"`
 	SelCgroups  *ebpf.Map `ebpf:"sel_cgroups"`
 	SelNetns    *ebpf.Map `ebpf:"sel_netns"`
@@ -197,6 +200,7 @@ func (m *DnsMaps) Close() error {
 		m.DnsBackends,
 		m.Events,
 		m.Losses,
+		m.NetnsIds,
 		m.SelAddrs,
 		m.SelCgroups,
 		m.SelNetns,

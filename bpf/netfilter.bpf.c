@@ -56,6 +56,8 @@ struct event {
 
 DEFINE_RING(struct event);
 
+#include "netns.h"
+
 /* What was read of a packet. Of packets that kfree_skb frees with reason NETFILTER_DROP it is kept for verdict_fexit,
  * which runs after the packet is freed.
  */
@@ -77,7 +79,7 @@ struct {
 /* The hook that a packet entered last, for kernels without fexit. */
 struct hook_entry {
 	__u64 function; /* address of nf_hook_slow, 0 from fexit */
-	__u32 netns;
+	__u64 net;	/* address of the namespace */
 	__u32 ifindex;
 	__u8 hook;
 	__u8 pf;
@@ -114,8 +116,10 @@ static __always_inline bool selected(const struct tuple *t, __u32 netns)
 }
 
 /* A record about a packet, NULL if the user did not select it. */
-static __always_inline struct event *new_event(enum netfilter_op op, const struct freed_pkt *c, __u32 netns)
+static __always_inline struct event *new_event(enum netfilter_op op, const struct freed_pkt *c,
+					       struct net *net)
 {
+	__u32 netns = BPF_CORE_READ(net, ns.inum);
 	struct event *e;
 
 	if (!selected(&c->t, netns)) {
@@ -123,6 +127,7 @@ static __always_inline struct event *new_event(enum netfilter_op op, const struc
 		COUNT(KIND_NETFILTER, filtered);
 		return NULL;
 	}
+	announce_netns(net);
 	e = RESERVE(struct event, KIND_NETFILTER, sizeof(*e));
 	if (!e)
 		return NULL;
@@ -158,11 +163,11 @@ static __always_inline bool read_packet(struct freed_pkt *c, struct sk_buff *skb
 }
 
 /* The packet's namespace: its device's, or its socket's where a sent packet has no device yet. */
-static __always_inline __u32 packet_netns(struct sk_buff *skb)
+static __always_inline struct net *packet_netns(struct sk_buff *skb)
 {
-	__u32 netns = BPF_CORE_READ(skb, dev, nd_net.net, ns.inum);
+	struct net *net = BPF_CORE_READ(skb, dev, nd_net.net);
 
-	return netns ? netns : BPF_CORE_READ(skb, sk, __sk_common.skc_net.net, ns.inum);
+	return net ? net : BPF_CORE_READ(skb, sk, __sk_common.skc_net.net);
 }
 
 static __always_inline struct hook_entry entry_of(struct nf_hook_state *state)
@@ -170,7 +175,7 @@ static __always_inline struct hook_entry entry_of(struct nf_hook_state *state)
 	struct net_device *in = BPF_CORE_READ(state, in);
 
 	return (struct hook_entry){
-		.netns = BPF_CORE_READ(state, net, ns.inum),
+		.net = (__u64)BPF_CORE_READ(state, net),
 		.ifindex = in ? BPF_CORE_READ(in, ifindex) : BPF_CORE_READ(state, out, ifindex),
 		.hook = BPF_CORE_READ(state, hook),
 		.pf = BPF_CORE_READ(state, pf),
@@ -179,7 +184,7 @@ static __always_inline struct hook_entry entry_of(struct nf_hook_state *state)
 
 static __always_inline int send_verdict(const struct freed_pkt *c, const struct hook_entry *at)
 {
-	struct event *e = new_event(NETFILTER_VERDICT, c, at->netns);
+	struct event *e = new_event(NETFILTER_VERDICT, c, (void *)at->net);
 
 	if (!e)
 		return 0;
@@ -274,12 +279,12 @@ struct nf_nat_range2 {
 
 /* A record about a new flow, NULL if the verb does not ask for its ports. */
 static __always_inline struct event *new_flow_event(enum netfilter_op op, struct nf_conntrack_tuple *t,
-						    __u32 netns)
+						    struct net *net)
 {
 	struct freed_pkt c = {};
 
 	read_tuple(&c.t, t);
-	return port_wanted(&c.t) ? new_event(op, &c, netns) : NULL;
+	return port_wanted(&c.t) ? new_event(op, &c, net) : NULL;
 }
 
 /* For a new flow without a NAT rule nf_nat_inet_fn maps the destination to itself. The kernel does that in
@@ -300,7 +305,7 @@ static __always_inline int handle_nat_setup(struct nf_conn *ct, struct nf_nat_ra
 	for (i = 0; i < 4; i++)
 		if (r.min_addr.all[i] != to.all[i] || r.max_addr.all[i] != to.all[i])
 			return 0;
-	e = new_flow_event(NETFILTER_UNTRANSLATED, ORIGINAL(ct), BPF_CORE_READ(ct, ct_net.net, ns.inum));
+	e = new_flow_event(NETFILTER_UNTRANSLATED, ORIGINAL(ct), BPF_CORE_READ(ct, ct_net.net));
 	if (e)
 		send(e);
 	return 0;
@@ -328,7 +333,7 @@ int BPF_PROG(alloc_fexit, struct net *net, void *zone, struct nf_conntrack_tuple
 
 	if (ct != -ENOMEM)
 		return 0;
-	e = new_flow_event(NETFILTER_FULL, original, BPF_CORE_READ(net, ns.inum));
+	e = new_flow_event(NETFILTER_FULL, original, net);
 	if (e)
 		send(e);
 	return 0;
@@ -378,7 +383,7 @@ static __always_inline int send_refused(struct sk_buff *skb, struct nf_conn *ct,
 
 	if (!read_packet(&c, skb))
 		return 0;
-	e = new_event(NETFILTER_REFUSED, &c, BPF_CORE_READ(ct, ct_net.net, ns.inum));
+	e = new_event(NETFILTER_REFUSED, &c, BPF_CORE_READ(ct, ct_net.net));
 	if (!e)
 		return 0;
 	e->status = BPF_CORE_READ(ct, status);

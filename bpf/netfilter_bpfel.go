@@ -126,12 +126,11 @@ type NetfilterFreedPkt struct {
 type NetfilterHookEntry struct {
 	_        structs.HostLayout
 	Function uint64
-	Netns    uint32
+	Net      uint64
 	Ifindex  uint32
 	Hook     uint8
 	Pf       uint8
 	Zero     uint16
-	_        [4]byte
 }
 
 type NetfilterKind uint32
@@ -157,6 +156,7 @@ const (
 	NetfilterMapFreedPkts         = "freed_pkts"
 	NetfilterMapHookEntries       = "hook_entries"
 	NetfilterMapLosses            = "losses"
+	NetfilterMapNetnsIds          = "netns_ids"
 	NetfilterMapSelAddrs          = "sel_addrs"
 	NetfilterMapSelCgroups        = "sel_cgroups"
 	NetfilterMapSelNetns          = "sel_netns"
@@ -265,6 +265,7 @@ type NetfilterMapSpecs struct {
 	FreedPkts   *ebpf.MapSpec `ebpf:"freed_pkts"`
 	HookEntries *ebpf.MapSpec `ebpf:"hook_entries"`
 	Losses      *ebpf.MapSpec `ebpf:"losses"`
+	NetnsIds    *ebpf.MapSpec `ebpf:"netns_ids"`
 	SelAddrs    *ebpf.MapSpec `ebpf:"sel_addrs"`
 	SelCgroups  *ebpf.MapSpec `ebpf:"sel_cgroups"`
 	SelNetns    *ebpf.MapSpec `ebpf:"sel_netns"`
@@ -309,6 +310,7 @@ type NetfilterMaps struct {
 	FreedPkts   *ebpf.Map `ebpf:"freed_pkts"`
 	HookEntries *ebpf.Map `ebpf:"hook_entries"`
 	Losses      *ebpf.Map `ebpf:"losses"`
+	NetnsIds    *ebpf.Map `ebpf:"netns_ids"`
 	SelAddrs    *ebpf.Map `ebpf:"sel_addrs"`
 	SelCgroups  *ebpf.Map `ebpf:"sel_cgroups"`
 	SelNetns    *ebpf.Map `ebpf:"sel_netns"`
@@ -322,6 +324,7 @@ func (m *NetfilterMaps) Close() error {
 		m.FreedPkts,
 		m.HookEntries,
 		m.Losses,
+		m.NetnsIds,
 		m.SelAddrs,
 		m.SelCgroups,
 		m.SelNetns,

@@ -82,6 +82,8 @@ struct event {
 
 DEFINE_RING(struct event);
 
+#include "netns.h"
+
 /* One packet on its path through this node. */
 struct journey {
 	__u64 id;   /* time of its first hop; the lowest bits are the CPU, so that it is unique */
@@ -686,10 +688,23 @@ static __always_inline void send(const struct pkt_ctx *c, const struct drop *d, 
 	bpf_ringbuf_submit(e, 0);
 }
 
+/* Announces the namespace that fills netns: the device's, or the socket's where there is no device. */
+static __always_inline void announce(const struct pkt_ctx *c)
+{
+	struct net_device *dev = (void *)c->dev;
+	struct sock *sk = c->sk;
+
+	if (dev)
+		announce_netns(BPF_CORE_READ(dev, nd_net.net));
+	else if (sk)
+		announce_netns(BPF_CORE_READ(sk, __sk_common.skc_net.net));
+}
+
 static __noinline void record(const struct pkt_ctx *c, const struct drop *d)
 {
 	__u32 want = c->first || d ? snap : 0;
 
+	announce(c);
 	if (want > outer_packet(c)->linear)
 		want = outer_packet(c)->linear;
 	if (selecting || filtering)

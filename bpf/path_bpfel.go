@@ -117,6 +117,7 @@ const (
 	PathMapJourneys          = "journeys"
 	PathMapLastJourney       = "last_journey"
 	PathMapLosses            = "losses"
+	PathMapNetnsIds          = "netns_ids"
 	PathMapPktCtxLevel       = "pkt_ctx_level"
 	PathMapPktCtxs           = "pkt_ctxs"
 	PathMapSelAddrs          = "sel_addrs"
@@ -207,6 +208,7 @@ type PathMapSpecs struct {
 	Journeys    *ebpf.MapSpec `ebpf:"journeys"`
 	LastJourney *ebpf.MapSpec `ebpf:"last_journey"`
 	Losses      *ebpf.MapSpec `ebpf:"losses"`
+	NetnsIds    *ebpf.MapSpec `ebpf:"netns_ids"`
 	PktCtxLevel *ebpf.MapSpec `ebpf:"pkt_ctx_level"`
 	PktCtxs     *ebpf.MapSpec `ebpf:"pkt_ctxs"`
 	SelAddrs    *ebpf.MapSpec `ebpf:"sel_addrs"`
@@ -263,6 +265,7 @@ type PathMaps struct {
 	Journeys    *ebpf.Map `ebpf:"journeys"`
 	LastJourney *ebpf.Map `ebpf:"last_journey"`
 	Losses      *ebpf.Map `ebpf:"losses"`
+	NetnsIds    *ebpf.Map `ebpf:"netns_ids"`
 	PktCtxLevel *ebpf.Map `ebpf:"pkt_ctx_level"`
 	PktCtxs     *ebpf.Map `ebpf:"pkt_ctxs"`
 	SelAddrs    *ebpf.Map `ebpf:"sel_addrs"`
@@ -279,6 +282,7 @@ func (m *PathMaps) Close() error {
 		m.Journeys,
 		m.LastJourney,
 		m.Losses,
+		m.NetnsIds,
 		m.PktCtxLevel,
 		m.PktCtxs,
 		m.SelAddrs,

@@ -75,6 +75,8 @@ struct event {
 
 DEFINE_RING(struct event);
 
+#include "netns.h"
+
 /* The process that called connect or listen: later events of the socket come from interrupts. */
 struct owner {
 	__u32 pid;
@@ -228,10 +230,23 @@ static __always_inline void fill_packet(struct event *e, struct sk_buff *skb)
 		e->hdr.netns = BPF_CORE_READ(dev, nd_net.net, ns.inum);
 }
 
-static __always_inline struct event *sock_event(enum sock_op op, struct sock *sk)
+/* The namespace of a socket; without one, of a packet; without either, of the current task. */
+static __always_inline struct net *netns_for(struct sock *sk, struct sk_buff *skb)
 {
-	struct event *e = RESERVE(struct event, KIND_SOCK, sizeof(*e));
+	if (sk)
+		return BPF_CORE_READ(sk, __sk_common.skc_net.net);
+	if (skb)
+		return BPF_CORE_READ(skb, dev, nd_net.net);
+	return net_of((void *)bpf_get_current_task());
+}
 
+/* A record about a socket, or without one about a packet, or without either about the current task. */
+static __always_inline struct event *sock_event(enum sock_op op, struct sock *sk, struct sk_buff *skb)
+{
+	struct event *e;
+
+	announce_netns(netns_for(sk, skb));
+	e = RESERVE(struct event, KIND_SOCK, sizeof(*e));
 	if (!e)
 		return NULL;
 	e->op = op;
@@ -244,7 +259,7 @@ static __always_inline struct event *sock_event(enum sock_op op, struct sock *sk
 static __always_inline int handle_reset_sent(struct sock *sk, struct sk_buff *skb, __u32 reason,
 					     bool has_reason)
 {
-	struct event *e = sock_event(SOCK_RESET_SENT, sk);
+	struct event *e = sock_event(SOCK_RESET_SENT, sk, skb);
 	__u64 key = (__u64)sk;
 	__u8 *before;
 
@@ -282,7 +297,7 @@ int BPF_PROG(send_reset_bare_raw_tp, struct sock *sk, struct sk_buff *skb)
 SEC("raw_tp/tcp_receive_reset")
 int BPF_PROG(receive_reset_raw_tp, struct sock *sk)
 {
-	struct event *e = sock_event(SOCK_RESET_RECEIVED, sk);
+	struct event *e = sock_event(SOCK_RESET_RECEIVED, sk, NULL);
 
 	if (e)
 		bpf_ringbuf_submit(e, 0);
@@ -292,7 +307,7 @@ int BPF_PROG(receive_reset_raw_tp, struct sock *sk)
 SEC("raw_tp/inet_sk_error_report")
 int BPF_PROG(error_raw_tp, struct sock *sk)
 {
-	struct event *e = sock_event(SOCK_ERROR, sk);
+	struct event *e = sock_event(SOCK_ERROR, sk, NULL);
 
 	if (!e)
 		return 0;
@@ -358,7 +373,7 @@ static __always_inline int handle_retransmit(struct sock *sk, struct sk_buff *sk
 	len += BPF_CORE_READ(tp, tcp_header_len) + BPF_CORE_READ(icsk, icsk_af_ops, net_header_len);
 	if (len <= MIN_PMTU)
 		return 0;
-	e = sock_event(SOCK_RETRANSMIT, sk);
+	e = sock_event(SOCK_RETRANSMIT, sk, NULL);
 	if (!e)
 		return 0;
 	e->len = len;
@@ -384,7 +399,7 @@ int BPF_PROG(retransmit_raw_tp, struct sock *sk, struct sk_buff *skb)
 		return 0;
 	if (state != TCP_SYN_SENT)
 		return handle_retransmit(sk, skb);
-	e = sock_event(SOCK_SYN_RETRANSMIT, sk);
+	e = sock_event(SOCK_SYN_RETRANSMIT, sk, NULL);
 	if (e)
 		bpf_ringbuf_submit(e, 0);
 	return 0;
@@ -393,7 +408,7 @@ int BPF_PROG(retransmit_raw_tp, struct sock *sk, struct sk_buff *skb)
 SEC("raw_tp/tcp_retransmit_synack")
 int BPF_PROG(retransmit_synack_raw_tp, struct sock *sk)
 {
-	struct event *e = sock_event(SOCK_SYNACK_RETRANSMIT, sk);
+	struct event *e = sock_event(SOCK_SYNACK_RETRANSMIT, sk, NULL);
 
 	if (e)
 		bpf_ringbuf_submit(e, 0);
@@ -407,7 +422,7 @@ static __always_inline int handle_conn_request(struct sock *sk, struct sk_buff *
 
 	if (BPF_CORE_READ(sk, sk_ack_backlog) <= BPF_CORE_READ(sk, sk_max_ack_backlog))
 		return 0;
-	e = sock_event(SOCK_SYN_LOST, sk);
+	e = sock_event(SOCK_SYN_LOST, sk, NULL);
 	if (!e)
 		return 0;
 	fill_packet(e, skb);
@@ -430,7 +445,7 @@ int syn_kprobe(void *ctx)
 SEC("raw_tp/icmp_send")
 int BPF_PROG(icmp_raw_tp, struct sk_buff *skb, int type, int code)
 {
-	struct event *e = sock_event(SOCK_ICMP_SENT, NULL);
+	struct event *e = sock_event(SOCK_ICMP_SENT, NULL, skb);
 
 	if (!e)
 		return 0;
@@ -456,7 +471,7 @@ static __always_inline int handle_full(struct sock *sk, struct sk_buff *skb)
 	if (f)
 		count += f->pending;
 	bpf_map_update_elem(&rate_limits, &key, &first, BPF_ANY);
-	e = sock_event(SOCK_BUFFER_FULL, sk);
+	e = sock_event(SOCK_BUFFER_FULL, sk, NULL);
 	if (!e)
 		return 0;
 	e->count = count;
@@ -495,7 +510,7 @@ static __always_inline bool is_local_lookup(struct flowi_common *flow, __be16 dp
 
 static __always_inline struct event *no_route_event(struct flowi_common *flow, int err)
 {
-	struct event *e = sock_event(SOCK_NO_ROUTE, NULL);
+	struct event *e = sock_event(SOCK_NO_ROUTE, NULL, NULL);
 
 	if (!e)
 		return NULL;

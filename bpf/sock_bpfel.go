@@ -127,6 +127,7 @@ const (
 	SockMapEstablished            = "established"
 	SockMapEvents                 = "events"
 	SockMapLosses                 = "losses"
+	SockMapNetnsIds               = "netns_ids"
 	SockMapOwners                 = "owners"
 	SockMapRateLimits             = "rate_limits"
 	SockProgErrorRawTp            = "error_raw_tp"
@@ -215,6 +216,7 @@ type SockMapSpecs struct {
 	Established  *ebpf.MapSpec `ebpf:"established"`
 	Events       *ebpf.MapSpec `ebpf:"events"`
 	Losses       *ebpf.MapSpec `ebpf:"losses"`
+	NetnsIds     *ebpf.MapSpec `ebpf:"netns_ids"`
 	Owners       *ebpf.MapSpec `ebpf:"owners"`
 	RateLimits   *ebpf.MapSpec `ebpf:"rate_limits"`
 }
@@ -253,6 +255,7 @@ type SockMaps struct {
 	Established  *ebpf.Map `ebpf:"established"`
 	Events       *ebpf.Map `ebpf:"events"`
 	Losses       *ebpf.Map `ebpf:"losses"`
+	NetnsIds     *ebpf.Map `ebpf:"netns_ids"`
 	Owners       *ebpf.Map `ebpf:"owners"`
 	RateLimits   *ebpf.Map `ebpf:"rate_limits"`
 }
@@ -264,6 +267,7 @@ func (m *SockMaps) Close() error {
 		m.Established,
 		m.Events,
 		m.Losses,
+		m.NetnsIds,
 		m.Owners,
 		m.RateLimits,
 	)

@@ -43,6 +43,7 @@ struct event {
 
 DEFINE_RING(struct event);
 
+#include "netns.h"
 #include "segment.h"
 
 /* bytes of a direction that may be plaintext; a certificate chain has some 5000 */
@@ -170,6 +171,7 @@ static __always_inline void send(const struct segment *s, __u32 n)
 
 	if (n > MAX_PLAINTEXT + 128)
 		n = MAX_PLAINTEXT + 128;
+	announce_segment(s);
 	ROOMS(ROOM)
 }
 

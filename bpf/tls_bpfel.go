@@ -82,6 +82,7 @@ const (
 	TlsMapCounters        = "counters"
 	TlsMapEvents          = "events"
 	TlsMapLosses          = "losses"
+	TlsMapNetnsIds        = "netns_ids"
 	TlsMapSelAddrs        = "sel_addrs"
 	TlsMapSelCgroups      = "sel_cgroups"
 	TlsMapSelNetns        = "sel_netns"
@@ -148,6 +149,7 @@ type TlsMapSpecs struct {
 	Counters      *ebpf.MapSpec `ebpf:"counters"`
 	Events        *ebpf.MapSpec `ebpf:"events"`
 	Losses        *ebpf.MapSpec `ebpf:"losses"`
+	NetnsIds      *ebpf.MapSpec `ebpf:"netns_ids"`
 	SelAddrs      *ebpf.MapSpec `ebpf:"sel_addrs"`
 	SelCgroups    *ebpf.MapSpec `ebpf:"sel_cgroups"`
 	SelNetns      *ebpf.MapSpec `ebpf:"sel_netns"`
@@ -188,6 +190,7 @@ type TlsMaps struct {
 	Counters      *ebpf.Map `ebpf:"counters"`
 	Events        *ebpf.Map `ebpf:"events"`
 	Losses        *ebpf.Map `ebpf:"losses"`
+	NetnsIds      *ebpf.Map `ebpf:"netns_ids"`
 	SelAddrs      *ebpf.Map `ebpf:"sel_addrs"`
 	SelCgroups    *ebpf.Map `ebpf:"sel_cgroups"`
 	SelNetns      *ebpf.Map `ebpf:"sel_netns"`
@@ -200,6 +203,7 @@ func (m *TlsMaps) Close() error {
 		m.Counters,
 		m.Events,
 		m.Losses,
+		m.NetnsIds,
 		m.SelAddrs,
 		m.SelCgroups,
 		m.SelNetns,

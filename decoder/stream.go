@@ -46,6 +46,7 @@ type Stream struct {
 	Filter func(event.Event) bool
 
 	node      event.Node
+	netns     event.NetnsIDs
 	counts    event.Counts
 	malformed uint64
 	queue     []event.Event
@@ -77,6 +78,13 @@ func (s *Stream) take(raw []byte) error {
 		return nil
 	}
 	e := s.decoded
+	if f, ok := e.Body.(event.Fact); ok && f.Identity != nil {
+		if s.netns == nil {
+			s.netns = event.NetnsIDs{}
+		}
+		identity := s.netns.Learn(*f.Identity)
+		e.Body = event.Fact{Identity: &identity}
+	}
 	if s.Filter != nil && !s.Filter(e) {
 		return nil
 	}

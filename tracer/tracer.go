@@ -29,6 +29,9 @@ const (
 	pollAtLast  = 10 * time.Second
 )
 
+// netnsIDs is the map of the namespaces that objects announced.
+const netnsIDs = "netns_ids"
+
 // CountsMap is the name of every object's map of counters: records seen, filtered and lost, by kind.
 const CountsMap = "counters"
 
@@ -122,7 +125,7 @@ func Privileged(probes ...string) error {
 }
 
 func (t *Tracer) load() error {
-	shared := map[string]*ebpf.Map{ringName: nil, lossesMap: nil, dnsBackends: nil}
+	shared := map[string]*ebpf.Map{ringName: nil, lossesMap: nil, dnsBackends: nil, netnsIDs: nil}
 	for _, name := range t.opts.Shared {
 		shared[name] = nil
 	}

@@ -12,8 +12,10 @@ import (
 	"github.com/cilium/ebpf/btf"
 )
 
-// factKind is the number of the facts that user space adds to the stream. No object may use it.
-const factKind = 1
+const (
+	factKind  = 1  // of the facts that user space adds to the stream. No object may use it
+	netnsKind = 11 // of the headers by which any object announces a network namespace, KIND_NETNS of event.h
+)
 
 // kinds are the kinds of record of all objects, and the object of each, by their numbers.
 type kinds struct {
@@ -22,7 +24,8 @@ type kinds struct {
 }
 
 func newKinds() kinds {
-	return kinds{names: map[uint64]string{factKind: "KIND_FACT"}, object: map[uint64]string{factKind: "user space"}}
+	return kinds{names: map[uint64]string{factKind: "KIND_FACT", netnsKind: "KIND_NETNS"},
+		object: map[uint64]string{factKind: "user space", netnsKind: "event.h"}}
 }
 
 // add takes enum kind of one object. It fails if another object has one of the numbers, or the map of counters no

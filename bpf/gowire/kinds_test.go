@@ -37,6 +37,7 @@ func TestKindsOfObjectsDiffer(t *testing.T) {
 	for want, other := range map[string]*ebpf.CollectionSpec{
 		"KIND_NEW is 2, as KIND_HOP of path":        object(t, "KIND_NEW", 2),
 		"KIND_NEW is 1, as KIND_FACT of user space": object(t, "KIND_NEW", factKind),
+		"KIND_NEW is 11, as KIND_NETNS of event.h":  object(t, "KIND_NEW", netnsKind),
 		"KIND_NEW is 16, not below MAX_KINDS":       object(t, "KIND_NEW", 16),
 	} {
 		if err := k.add("new", other); err == nil || !strings.Contains(err.Error(), want) {
@@ -46,7 +47,7 @@ func TestKindsOfObjectsDiffer(t *testing.T) {
 	if err := k.add("tls", object(t, "KIND_HANDSHAKE", 9)); err != nil {
 		t.Fatal(err)
 	}
-	want := "\tKindFact Kind = 1\n\tKindHop Kind = 2\n\tKindHandshake Kind = 9\n\tKindEnd Kind = 10"
+	want := "\tKindFact Kind = 1\n\tKindHop Kind = 2\n\tKindHandshake Kind = 9\n\tKindNetns Kind = 11\n\tKindEnd Kind = 12"
 	if got := k.declaration(); !strings.Contains(got, strings.ReplaceAll(want, "\t", "")) {
 		t.Errorf("%s\nwant\n%s", got, want)
 	}

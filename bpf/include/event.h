@@ -10,6 +10,10 @@
 
 #define MAX_KINDS 16
 
+enum shared_kind {
+	KIND_NETNS = 11, /* of any object: see netns.h */
+};
+
 struct hdr {
 	__u32 size; /* of the whole record, bytes */
 	__u16 kind; /* enum kind */

@@ -93,6 +93,8 @@ struct ns_common {
 
 struct net {
 	struct ns_common ns;
+	__u32 hash_mix;
+	__u64 net_cookie;
 };
 
 struct nsproxy {

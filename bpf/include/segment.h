@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* TCP segments as sockets send and receive them: cgroup_skb/egress and ingress. Each packet passes these hooks once, no
  * matter how many devices it passes, and all of its bytes can be read, linear or paged. Types and functions only. The
- * including file declares struct event with len and taken; the bytes of the packet follow it.
+ * including file declares struct event with len and taken, and includes netns.h; the bytes of the packet follow the struct.
  */
 #ifndef KTRACE_SEGMENT_H
 #define KTRACE_SEGMENT_H
@@ -120,6 +120,14 @@ static __always_inline bool selected(const struct segment *s)
 	    netns_selected(BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum)))
 		return true;
 	return cgroup_selected(BPF_CORE_READ(sock_cgroup(sk), kn, id));
+}
+
+/* Before a segment's record. */
+static __always_inline void announce_segment(const struct segment *s)
+{
+	struct sock *sk = sock_of(s);
+
+	announce_netns(BPF_CORE_READ(sk, __sk_common.skc_net.net));
 }
 
 /* Fills the fields that only this object's record has. */

@@ -27,9 +27,14 @@ static __always_inline __u64 cgroup_id_of(struct task_struct *task)
 	return BPF_CORE_READ(css, cgroup, kn, id);
 }
 
+static __always_inline struct net *net_of(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, nsproxy, net_ns);
+}
+
 static __always_inline __u32 netns_of(struct task_struct *task)
 {
-	return BPF_CORE_READ(task, nsproxy, net_ns, ns.inum);
+	return BPF_CORE_READ(net_of(task), ns.inum);
 }
 
 /* The process's name, not the thread's: threads of a pool have names that do not identify the program. */

@@ -2,7 +2,10 @@
 
 package bounded
 
-import "iter"
+import (
+	"iter"
+	"maps"
+)
 
 // MapSize is how many things a Map remembers; as many as the kernel half does.
 const MapSize = 16384
@@ -66,6 +69,13 @@ func (r *Map[K, V]) Keep(key K, first func() V) V {
 func (r *Map[K, V]) Delete(key K) {
 	delete(r.now, key)
 	delete(r.before, key)
+}
+
+// DeleteFunc forgets the things whose keys the function picks.
+func (r *Map[K, V]) DeleteFunc(picks func(K) bool) {
+	for _, half := range []map[K]V{r.now, r.before} {
+		maps.DeleteFunc(half, func(key K, _ V) bool { return picks(key) })
+	}
 }
 
 // All returns what is remembered, in no order.

@@ -18,6 +18,11 @@ func (w *Writer) takeFact(raw []byte, e event.Event, f event.Fact) error {
 	if f == (event.Fact{}) {
 		return nil
 	}
+	if f.Identity != nil {
+		identity := w.netns.Learn(*f.Identity)
+		f = event.Fact{Identity: &identity}
+		e.Body = f
+	}
 	w.index.Observe(e)
 	for _, s := range w.stages {
 		s.Observe(e)

@@ -23,6 +23,7 @@ const (
 	kindResolv = "resolv"
 	kindSysctl = "sysctl"
 	kindChain  = "chain"
+	kindNetns  = "netns"
 )
 
 // maxOfSpaces is how many facts are kept for the next file that are of namespaces: those that were not reported for long go.
@@ -64,6 +65,11 @@ func (w *Writer) keep(raw []byte, f event.Fact) error {
 	case f.Chain != nil:
 		c := f.Chain
 		w.replaceOfSpace(factKey{kind: kindChain, place: place{netns: c.Netns}, name: fmt.Sprint(c.System, " ", c.Family, " ", c.Table, " ", c.Chain)}, raw)
+	case f.Identity != nil:
+		if inode, ok := f.ReplacedNetns(); ok {
+			w.forget(func(key factKey, _ *fact) bool { return key.netns == inode })
+		}
+		w.replaceOfSpace(factKey{kind: kindNetns, place: place{netns: f.Identity.Inode}}, raw)
 	case f.Fsync != nil:
 		return w.keepFsync(raw, *f.Fsync)
 	}
@@ -124,17 +130,25 @@ func (w *Writer) forgetSpaces() {
 	}
 	slices.Sort(times)
 	middle := times[len(times)/2]
+	w.forget(func(key factKey, f *fact) bool { return key.ofSpace() && event.RecordTime(f.raw) <= middle })
+}
+
+// forget drops the facts that are picked.
+func (w *Writer) forget(picked func(factKey, *fact) bool) {
 	gone := map[*fact]bool{}
 	for key, f := range w.current {
-		if key.ofSpace() && event.RecordTime(f.raw) <= middle {
-			gone[f] = true
-			delete(w.current, key)
+		if !picked(key, f) {
+			continue
+		}
+		gone[f] = true
+		delete(w.current, key)
+		if key.ofSpace() {
+			w.ofSpaces--
 		}
 	}
 	w.facts = slices.DeleteFunc(w.facts, func(f *fact) bool { return gone[f] })
-	w.ofSpaces -= len(gone)
 }
 
 func (k factKey) ofSpace() bool {
-	return k.kind == kindResolv || k.kind == kindSysctl || k.kind == kindChain
+	return k.kind == kindResolv || k.kind == kindSysctl || k.kind == kindChain || k.kind == kindNetns
 }

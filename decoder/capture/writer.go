@@ -50,6 +50,7 @@ type Writer struct {
 	order   []*target
 	facts   []*fact // that say how things are, for the next file
 	current map[factKey]*fact
+	netns   event.NetnsIDs
 
 	ofSpaces int // of current
 
@@ -105,6 +106,7 @@ func NewWriter(o Options) *Writer {
 		named:   map[netip.Addr]string{},
 		service: map[netip.Addr]string{},
 		current: map[factKey]*fact{},
+		netns:   event.NetnsIDs{},
 		notes:   map[note]string{},
 	}
 }

@@ -49,6 +49,9 @@ func NewResets(state *State, reportDrops bool) *Resets {
 func (r *Resets) Observe(e event.Event) []event.Finding {
 	switch b := e.Body.(type) {
 	case event.Fact:
+		if inode, ok := b.ReplacedNetns(); ok {
+			r.dropRules.DeleteFunc(func(k event.LookupKey) bool { return k.Netns == inode })
+		}
 		if b.DropRules != nil {
 			r.dropRules.Put(b.DropRules.About, *b.DropRules)
 		}

@@ -32,6 +32,9 @@ func (r *Sockets) Observe(e event.Event) []event.Finding {
 }
 
 func (r *Sockets) learn(f event.Fact) {
+	if inode, ok := f.ReplacedNetns(); ok {
+		r.owners.DeleteFunc(func(k event.LookupKey) bool { return k.Netns == inode })
+	}
 	if f.Socket != nil && f.Socket.PID != 0 {
 		r.owners.Put(f.Socket.About, *f.Socket)
 	}

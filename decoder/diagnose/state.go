@@ -108,6 +108,9 @@ func (st *State) Observe(e event.Event) []event.Finding {
 	if !ok {
 		return nil
 	}
+	if inode, replaced := f.ReplacedNetns(); replaced {
+		st.forgetNetns(inode)
+	}
 	switch {
 	case f.Node != nil:
 		st.node = *f.Node

@@ -88,6 +88,12 @@ func (s *Stage) Observe(e event.Event) []event.Event {
 	out := s.only.Event(e)
 	s.now = later(s.now, e.Time)
 	s.gaps.Learn(e)
+	if f, ok := e.Body.(event.Fact); ok {
+		if inode, replaced := f.ReplacedNetns(); replaced {
+			s.reached.Delete(inode)
+		}
+		return out
+	}
 	if e.Packet == nil {
 		return out
 	}

@@ -49,6 +49,7 @@ type Fact struct {
 	Certificates *Certificates   `json:"certificates,omitempty"`
 	CPULimit     *CPULimit       `json:"cpu_limit,omitempty"`
 	DiskUse      *DiskUse        `json:"disk_use,omitempty"`
+	Identity     *NetnsIdentity  `json:"netns_identity,omitempty"`
 }
 
 // Kind implements Body.

@@ -32,6 +32,8 @@ func rowOf(k wire.Kind) row {
 		return row{kind: KindNetfilter, decode: decodeNetfilter, packet: true}
 	case wire.KindHandshake:
 		return row{kind: KindHandshake, decode: decodeHandshake, packet: true}
+	case wire.KindNetns:
+		return row{kind: KindFact, decode: decodeNetns}
 	case wire.KindSegment:
 		return row{kind: KindSegment, decode: decodeSocketSegment, packet: true}
 	}

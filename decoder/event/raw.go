@@ -21,7 +21,7 @@ func kindOf(raw []byte) wire.Kind {
 func IsPacket(raw []byte) bool { return kindOf(raw) == wire.KindPacket }
 
 // IsFact reports whether a raw record is a fact about the node.
-func IsFact(raw []byte) bool { return kindOf(raw) == wire.KindFact }
+func IsFact(raw []byte) bool { return kindOf(raw) == wire.KindFact || kindOf(raw) == wire.KindNetns }
 
 // OfPacket reports whether a raw record is one moment of a packet, which is of use only beside the others of the packet.
 func OfPacket(raw []byte) bool { return rowOf(kindOf(raw)).packet }

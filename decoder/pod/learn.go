@@ -15,6 +15,10 @@ import (
 // learn takes in what a fact says of the node.
 func (x *Index) learn(now time.Time, f event.Fact) {
 	switch {
+	case f.Identity != nil:
+		if inode, replaced := f.ReplacedNetns(); replaced {
+			x.endNetns(now, inode)
+		}
 	case f.Node != nil:
 		x.node = *f.Node
 	case f.Pod != nil && f.Pod.Gone:
@@ -26,6 +30,17 @@ func (x *Index) learn(now time.Time, f event.Fact) {
 	case f.Device != nil:
 		x.learnDevice(*f.Device)
 	}
+}
+
+// endNetns notes that the namespace that had an inode number is gone, whatever else is known of its pod.
+func (x *Index) endNetns(now time.Time, inode uint32) {
+	for _, s := range x.netns[inode] {
+		x.netns[inode].end(s.pod, now.Add(-1))
+		if s.pod.Netns == inode {
+			s.pod.Netns = 0
+		}
+	}
+	maps.DeleteFunc(x.veths, func(near, far place) bool { return near.netns == inode || far.netns == inode })
 }
 
 func (x *Index) learnPod(now time.Time, f event.PodFact) {

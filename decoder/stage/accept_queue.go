@@ -49,9 +49,12 @@ func NewOverflows() *Overflows {
 // Observe implements Stage.
 func (o *Overflows) Observe(e event.Event) []event.Event {
 	f, ok := e.Body.(event.Fact)
+	inode, replaced := f.ReplacedNetns()
 	switch {
 	case !ok:
 		o.hop(e)
+	case replaced:
+		o.forget(inode)
 	case f.Netstat != nil:
 		o.lost[f.Netstat.Netns] = f.Netstat.Rose["TcpExtListenOverflows"]
 	case f.Socket != nil && f.Socket.State == "LISTEN":
@@ -60,6 +63,18 @@ func (o *Overflows) Observe(e event.Event) []event.Event {
 		}
 	}
 	return o.only.Event(e)
+}
+
+// forget drops what was counted in a namespace.
+func (o *Overflows) forget(inode uint32) {
+	delete(o.lost, inode)
+	o.drops.DeleteFunc(func(k listenerKey) bool { return k.netns == inode })
+	for at, flows := range o.syns {
+		if at.netns == inode {
+			o.known -= len(flows)
+			delete(o.syns, at)
+		}
+	}
 }
 
 // Flush implements Stage.

@@ -3,6 +3,7 @@
 package stage
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -89,6 +90,10 @@ func (x *Drops) Observe(e event.Event) []event.Event {
 
 // learn takes in what is known of the node.
 func (x *Drops) learn(f event.Fact) {
+	if inode, ok := f.ReplacedNetns(); ok {
+		x.blames.DeleteFunc(func(k event.LookupKey) bool { return k.Netns == inode })
+		maps.DeleteFunc(x.tunnels, func(k deviceKey, _ bool) bool { return k.netns == inode })
+	}
 	switch {
 	case f.DropRules != nil:
 		x.blames.Put(f.DropRules.About, *f.DropRules)

@@ -53,6 +53,9 @@ func (n *Names) Observe(e event.Event) []event.Event {
 func (n *Names) Flush(time.Time, bool) []event.Event { return nil }
 
 func (n *Names) learn(f event.Fact) {
+	if inode, ok := f.ReplacedNetns(); ok {
+		n.devices.DeleteFunc(func(k deviceKey) bool { return k.netns == inode })
+	}
 	switch {
 	case f.Node != nil:
 		n.reasons, n.resets = f.Node.Reasons, f.Node.Resets

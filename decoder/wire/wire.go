@@ -19,7 +19,8 @@ const (
 	KindNetfilter Kind = 8
 	KindHandshake Kind = 9
 	KindSegment   Kind = 10
-	KindEnd       Kind = 11 // one more than the last
+	KindNetns     Kind = 11
+	KindEnd       Kind = 12 // one more than the last
 )
 
 // Header is hdr of the BPF objects.

@@ -56,6 +56,9 @@ func (w *Watcher) keepNetns(uid string, p procfs.Process, inode uint32) {
 	}
 	w.releaseNetns(uid)
 	w.netns[uid] = &podNetns{Space: s}
+	if cookie, err := s.Cookie(); err == nil { // what is known by the inode number may be of one before
+		w.emit(event.Fact{Identity: &event.NetnsIdentity{Inode: inode, ID: cookie}})
+	}
 	f := event.PodFact{UID: uid, Source: "netns", Netns: inode, At: w.began[uid]}
 	f.Addrs = w.network(s)
 	w.emitPod(f)

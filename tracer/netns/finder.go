@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"ktrace/decoder/event"
 	"ktrace/tracer/procfs"
 )
 
@@ -20,11 +21,19 @@ type Finder struct {
 	node   *procfs.FS
 	paths  map[uint32]string
 	missed map[uint32]time.Time // namespaces that were not found, and when
+	ids    map[uint32]identity  // of those that were opened or announced
+}
+
+// identity is which namespace has an inode number.
+type identity struct {
+	cookie    uint64
+	announced bool // by the kernel half; else it is the one that was opened first
 }
 
 const (
 	missedFor = 1 * time.Second // before a namespace is looked for again
 	maxMissed = 1024            // remembered at a time
+	maxIDs    = 1 << 16
 )
 
 // ErrGone is returned for a namespace without a process or mount that it could be opened by.
@@ -32,13 +41,14 @@ var ErrGone = errors.New("network namespace is gone or cannot be entered")
 
 // NewFinder returns a Finder of the namespaces of a node.
 func NewFinder(node *procfs.FS) *Finder {
-	return &Finder{node: node, paths: map[uint32]string{}, missed: map[uint32]time.Time{}}
+	return &Finder{node: node, paths: map[uint32]string{}, missed: map[uint32]time.Time{}, ids: map[uint32]identity{}}
 }
 
 // Node is the node whose namespaces are found.
 func (f *Finder) Node() *procfs.FS { return f.node }
 
-// Open opens a namespace by its inode number. The error is ErrGone if it is not found.
+// Open opens a namespace by its inode number. The error is ErrGone if it is not found, or
+// if the number is another namespace's by now.
 func (f *Finder) Open(inode uint32) (*Space, error) {
 	if s := f.at(inode); s != nil {
 		return s, nil
@@ -72,11 +82,53 @@ func (f *Finder) at(inode uint32) *Space {
 	if err != nil {
 		return nil
 	}
-	if s.Inode != inode {
+	if s.Inode != inode || !f.same(s) {
 		_ = s.Close() // was only looked at
 		return nil
 	}
 	return s
+}
+
+// same reports whether a namespace is the one that had its inode number when the number was first opened, or announced last.
+// Where the kernel has no cookies, it is taken to be.
+func (f *Finder) same(s *Space) bool {
+	cookie, err := s.Cookie()
+	if err != nil {
+		return true
+	}
+	known, ok := f.ids[s.Inode]
+	if !ok {
+		f.remember(s.Inode, identity{cookie: cookie})
+		return true
+	}
+	return known.cookie == cookie
+}
+
+func (f *Finder) remember(inode uint32, id identity) {
+	if len(f.ids) >= maxIDs {
+		clear(f.ids)
+	}
+	f.ids[inode] = id
+}
+
+// Learn takes in which namespace has an inode number from now on, if that is the fact. Whoever looks up in namespaces by
+// records must have its Finder learn from the facts among them.
+func (f *Finder) Learn(fact event.Fact) {
+	if fact.Identity == nil {
+		return
+	}
+	delete(f.missed, fact.Identity.Inode)
+	if cookie, ok := fact.Identity.Cookie(); ok {
+		f.remember(fact.Identity.Inode, identity{cookie, true})
+	} else {
+		delete(f.ids, fact.Identity.Inode)
+	}
+}
+
+// Identity is the fact which namespace has an inode number, if one was opened by it and none was announced.
+func (f *Finder) Identity(inode uint32) (event.Fact, bool) {
+	id, ok := f.ids[inode]
+	return event.Fact{Identity: &event.NetnsIdentity{Inode: inode, ID: id.cookie}}, ok && !id.announced
 }
 
 func (f *Finder) look() {

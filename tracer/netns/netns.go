@@ -49,6 +49,21 @@ func Open(path string) (*Space, error) {
 	return &Space{Inode: uint32(st.Ino), file: file}, nil
 }
 
+// Cookie is the namespace's identity, which no other has during this boot (SO_NETNS_COOKIE, kernel 5.14). The error is
+// unix.ENOPROTOOPT where the kernel has none.
+func (s *Space) Cookie() (cookie uint64, err error) {
+	err = s.Do(func() error {
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		cookie, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+		return err
+	})
+	return cookie, err
+}
+
 // Close closes the namespace.
 func (s *Space) Close() error { return s.file.Close() }
 

@@ -53,6 +53,9 @@ func NewCertificates(o *Reader) *Certificates {
 // Enrich implements decoder.Enricher.
 func (w *Certificates) Enrich(e event.Event) []event.Fact {
 	facts := w.answered()
+	if f, ok := e.Body.(event.Fact); ok {
+		w.o.finder.Learn(f)
+	}
 	ended, _ := w.tracker.Observe(e)
 	w.tracker.Flush(e.Time)
 	if ended == nil || !ended.Unexplained() || ended.Guessed || w.running == maxAsking || ended.Server.Addr().IsLinkLocalUnicast() {

@@ -3,6 +3,7 @@
 package node
 
 import (
+	"maps"
 	"time"
 
 	"ktrace/decoder/bounded"
@@ -30,6 +31,10 @@ func NewDeviceNames(spaces *netns.Finder) *DeviceNames {
 
 // Enrich implements decoder.Enricher. With the first event of a namespace it returns all its devices.
 func (d *DeviceNames) Enrich(e event.Event) []event.Fact {
+	if f, ok := e.Body.(event.Fact); ok {
+		d.learn(f)
+		return nil
+	}
 	q := event.LookupKey{Netns: e.Netns, Ifindex: e.Ifindex}
 	if e.Netns == 0 || e.Ifindex == 0 || d.known[q] || e.Time.Sub(d.missed[q]) < missedAgain {
 		return nil
@@ -57,4 +62,13 @@ func (d *DeviceNames) Enrich(e event.Event) []event.Fact {
 		}
 	}
 	return facts
+}
+
+// learn forgets the devices of a namespace that was replaced by another.
+func (d *DeviceNames) learn(f event.Fact) {
+	d.finder.Learn(f)
+	if inode, ok := f.ReplacedNetns(); ok {
+		maps.DeleteFunc(d.known, func(q event.LookupKey, _ bool) bool { return q.Netns == inode })
+		maps.DeleteFunc(d.missed, func(q event.LookupKey, _ time.Time) bool { return q.Netns == inode })
+	}
 }

@@ -108,6 +108,9 @@ func (w *Enricher) baseline(inode uint32) []event.Fact {
 	}
 	w.seen[inode] = true
 	facts := w.reader.Baseline(inode)
+	if f, ok := w.reader.finder.Identity(inode); ok { // before what is known of it
+		facts = append([]event.Fact{f}, facts...)
+	}
 	if w.reader.states[inode] == nil { // it cannot be entered: facts says so
 		return facts
 	}
@@ -155,6 +158,10 @@ func (w *Enricher) Enrich(e event.Event) []event.Fact {
 		e = w.names.Observe(e)[0]
 	}
 	if f, ok := e.Body.(event.Fact); ok {
+		w.reader.finder.Learn(f)
+		if inode, replaced := f.ReplacedNetns(); replaced {
+			return w.forget(inode)
+		}
 		w.learn(f)
 		if f == (event.Fact{}) { // a tick
 			return w.askDeferred()

@@ -46,6 +46,12 @@ const (
 
 // Enrich implements decoder.Enricher: it looks for every namespace that sends a packet, and reports what is new.
 func (r *Resolv) Enrich(e event.Event) []event.Fact {
+	if f, ok := e.Body.(event.Fact); ok {
+		if inode, replaced := f.ReplacedNetns(); replaced {
+			return r.forget(inode)
+		}
+		return nil
+	}
 	if _, ok := e.Body.(event.Hop); !ok || e.Direction != event.Out || !r.due(e) {
 		return nil
 	}
@@ -69,6 +75,26 @@ func (r *Resolv) Enrich(e event.Event) []event.Fact {
 		}
 	}
 	return facts
+}
+
+// forget drops what was read for the namespace that had an inode number before, and withdraws its services.
+func (r *Resolv) forget(inode uint32) []event.Fact {
+	facts := r.services(nil, inode)
+	if conf, ok := r.conf[inode]; ok && conf.Cluster() {
+		facts = append(facts, dnsService(conf, true))
+	}
+	delete(r.looks, inode)
+	delete(r.conf, inode)
+	delete(r.env, inode)
+	return facts
+}
+
+// dnsService is the DNS service that a resolv.conf names.
+func dnsService(conf event.ResolvConf, gone bool) event.Fact {
+	return event.Fact{Service: &event.ServiceFact{
+		Source: "resolv", Netns: conf.Netns, Addrs: conf.Nameservers, Gone: gone,
+		Ports: []event.ServicePort{{Name: "dns", Proto: "udp", Port: 53}, {Name: "dns-tcp", Proto: "tcp", Port: 53}},
+	}}
 }
 
 // due reports whether it is time to read: at the first packet, and at the first that a process sends, for there may be no
@@ -117,10 +143,7 @@ func (r *Resolv) resolv(text []byte, netns uint32) []event.Fact {
 	if !conf.Cluster() {
 		return facts
 	}
-	return append(facts, event.Fact{Service: &event.ServiceFact{
-		Source: "resolv", Netns: netns, Addrs: conf.Nameservers,
-		Ports: []event.ServicePort{{Name: "dns", Proto: "udp", Port: 53}, {Name: "dns-tcp", Proto: "tcp", Port: 53}},
-	}})
+	return append(facts, dnsService(conf, false))
 }
 
 // environ reads the services that the environment of a process names.

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"maps"
+	"time"
+
+	"ktrace/decoder/event"
+)
+
+// forget drops what was read in the namespace that had an inode number before, and withdraws its services.
+func (w *Enricher) forget(inode uint32) []event.Fact {
+	delete(w.reader.states, inode)
+	delete(w.seen, inode)
+	delete(w.ruled, inode)
+	delete(w.silent, inode)
+	maps.DeleteFunc(w.tunnels, func(d ownDevice, _ bool) bool { return d.netns == inode })
+	maps.DeleteFunc(w.own, func(k ownKey, _ bool) bool { return k.netns == inode })
+	maps.DeleteFunc(w.asked, func(k asked, _ time.Time) bool { return k.about.Netns == inode })
+	maps.DeleteFunc(w.pending, func(k asked, _ deferred) bool { return k.about.Netns == inode })
+	var gone []event.Fact
+	for k, s := range w.emitted {
+		if k.netns == inode {
+			delete(w.emitted, k)
+			s.Gone = true
+			gone = append(gone, event.Fact{Service: &s})
+		}
+	}
+	for _, f := range gone {
+		w.learn(f)
+	}
+	if len(gone) > 0 {
+		w.backends.learn(w.emitted)
+	}
+	return gone
+}
