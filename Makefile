@@ -18,7 +18,7 @@ KERNELS ?= 5.10 6.1 6.12 6.18 newest host
 # The tests that run on them: ci, core or all, as testdata/vm/suite lists them.
 export SUITE ?= core
 
-.PHONY: help build generate check-generated fmt lint test test-arm64 test-vm test-vm-arm64 test-cluster deps vm-deps fuzz demo clean golden records soak
+.PHONY: help build generate check-generated fmt lint test test-arm64 test-vm test-vm-arm64 test-cluster deps vm-deps fuzz demo clean golden records capabilities soak
 
 help: ## show this
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -97,6 +97,9 @@ records: deps build ## record anew what the golden outputs are made of (as root,
 
 golden: ## rewrite the golden outputs from what the code prints now
 	$(GO) test ./cmd/ktrace -run 'Golden|Readme' -update
+
+capabilities: deps ## rewrite README's table of the capabilities of each verb, as this kernel needs them (as root)
+	$(GO) test ./cmd/ktrace -count=1 -run TestREADMENamesTheCapabilities -update
 
 clean: ## remove what was built
 	rm -f ktrace

@@ -77,6 +77,12 @@ func Ktrace(t testing.TB, args ...string) *Run {
 	return StartKtrace(t, append(args, "-o", "json", "--ready-file", ready)...).awaitReady(ready, args)
 }
 
+// AwaitReady waits until everything is attached, as the file of --ready-file says.
+func (r *Run) AwaitReady(ready string) *Run {
+	r.t.Helper()
+	return r.awaitReady(ready, r.cmd.Args)
+}
+
 // awaitReady waits until everything is attached.
 func (r *Run) awaitReady(ready string, args []string) *Run {
 	t := r.t

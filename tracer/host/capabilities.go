@@ -24,7 +24,13 @@ type MissingCapabilities struct{ Names []string }
 
 // Error implements error.
 func (m MissingCapabilities) Error() string {
-	return fmt.Sprintf("missing %s: run as root, or in a container with these capabilities added", strings.Join(m.Names, ", "))
+	var lost []string
+	for _, c := range capabilities() {
+		if slices.Contains(m.Names, c.name) {
+			lost = append(lost, c.name+": "+c.without)
+		}
+	}
+	return fmt.Sprintf("missing %s: run as root, or in a container with these capabilities added (%s)", strings.Join(m.Names, ", "), strings.Join(lost, "; "))
 }
 
 // ErrUserNamespace is returned in another user namespace than the node's first, as in a rootless container.
@@ -43,15 +49,19 @@ type capability struct {
 
 func capabilities() []capability {
 	return []capability{
-		{"CAP_BPF", unix.CAP_BPF, true, true, "no program loads: no verb works but read"},
-		{"CAP_PERFMON", unix.CAP_PERFMON, true, true, "no program that traces loads: no verb works but read"},
+		{BPF, unix.CAP_BPF, true, true, "no program loads: no verb works but read"},
+		{Perfmon, unix.CAP_PERFMON, true, true, "no program that traces loads: no verb works but read"},
 		{NetAdmin, unix.CAP_NET_ADMIN, false, false,
 			"capture cannot attach, nor what explains TLS handshakes and DNS over TCP; rules and connections of netfilter are not read, so dns, nat and drop know fewer causes"},
-		{"CAP_SYS_ADMIN", unix.CAP_SYS_ADMIN, false, false,
-			"other network namespaces cannot be entered: capture takes packets of its own only; devices, routes and rules in pods are not known"},
-		{"CAP_SYS_PTRACE", unix.CAP_SYS_PTRACE, false, false,
+		{NetRaw, unix.CAP_NET_RAW, false, false, "rules of iptables-legacy are not read: what they translate and drop is not named"},
+		{SysAdmin, unix.CAP_SYS_ADMIN, false, false,
+			"other network namespaces cannot be entered: capture takes packets of its own only; devices, routes and rules in pods are not known; " +
+				"syncs of file systems other than ext4 are not seen where kernel.perf_event_paranoid is 3"},
+		{SysPtrace, unix.CAP_SYS_PTRACE, false, false,
 			"processes' namespaces cannot be looked up: pods are known by cgroup and address only"},
-		{"CAP_SYSLOG", unix.CAP_SYSLOG, false, false,
+		{DACReadSearch, unix.CAP_DAC_READ_SEARCH, false, false,
+			"environments and files of other users' processes are not read, nor which programs control groups have: services are known by fewer names"},
+		{Syslog, unix.CAP_SYSLOG, false, false,
 			"addresses of kernel functions may be hidden: drop shows no function names"},
 	}
 }
@@ -60,8 +70,51 @@ func (c capability) held(set uint64) bool {
 	return set&(1<<c.bit) != 0 || c.admin && set&(1<<unix.CAP_SYS_ADMIN) != 0
 }
 
-// NetAdmin is the capability for attaching programs to devices.
-const NetAdmin = "CAP_NET_ADMIN"
+// Capabilities, by the names that people give them.
+const (
+	BPF           = "CAP_BPF"
+	Perfmon       = "CAP_PERFMON"
+	NetAdmin      = "CAP_NET_ADMIN" // attaches programs to devices and sockets, and reads rules
+	NetRaw        = "CAP_NET_RAW"   // reads rules of iptables-legacy
+	SysAdmin      = "CAP_SYS_ADMIN"
+	SysPtrace     = "CAP_SYS_PTRACE"
+	DACReadSearch = "CAP_DAC_READ_SEARCH"
+	DACOverride   = "CAP_DAC_OVERRIDE" // writes files where other users may write
+	Fowner        = "CAP_FOWNER"       // replaces files of other users
+	Syslog        = "CAP_SYSLOG"
+)
+
+// Set returns capabilities as a bit mask.
+func Set(names ...string) uint64 {
+	set := uint64(0)
+	for _, c := range capabilities() {
+		if slices.Contains(names, c.name) {
+			set |= 1 << c.bit
+		}
+	}
+	for name, bit := range map[string]uint{DACOverride: unix.CAP_DAC_OVERRIDE, Fowner: unix.CAP_FOWNER} {
+		if slices.Contains(names, name) {
+			set |= 1 << bit
+		}
+	}
+	return set
+}
+
+// Lacks returns, of these capabilities, those that the process does without, each with what is lost by that.
+func Lacks(names ...string) []string {
+	set, err := effective()
+	if err != nil {
+		return nil
+	}
+	var all []string
+	for _, c := range capabilities() {
+		if !slices.Contains(names, c.name) || c.held(set) || c.name == Syslog && checkSymbols().OK {
+			continue
+		}
+		all = append(all, "without "+c.name+", "+c.without)
+	}
+	return all
+}
 
 // Privileged checks that the process has the capabilities that every live verb needs, and those in also. Errors are
 // MissingCapabilities and ErrUserNamespace.

@@ -43,13 +43,18 @@ func (s *Symbols) Close() error {
 	return s.printer.close()
 }
 
-// name returns the function that has an address.
-func (s *Symbols) name(address uint64) (string, bool) {
+// Prepare loads what asks the kernel, if that has it. After it no program is loaded.
+func (s *Symbols) Prepare() {
 	if s.printer == nil && !s.failed {
 		var err error
 		s.printer, err = newPrinter()
 		s.failed = err != nil
 	}
+}
+
+// name returns the function that has an address.
+func (s *Symbols) name(address uint64) (string, bool) {
+	s.Prepare()
 	if s.printer != nil {
 		name, err := s.printer.name(address)
 		if err == nil || errors.Is(err, errNoFunction) {

@@ -98,6 +98,12 @@ func (w *Watcher) Globals() []tracer.Globals {
 	}
 }
 
+// RunsPrograms reports whether the access to the API is by a program that gives out tokens, as a cloud's, again and again.
+func (w *Watcher) RunsPrograms() bool {
+	c, err := w.api.config()
+	return err == nil && c.ExecProvider != nil
+}
+
 // Begin returns the pods that there are, and starts the sources.
 func (w *Watcher) Begin() ([]event.Fact, error) {
 	w.ask()

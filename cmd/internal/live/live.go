@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"ktrace/cmd/internal/flags"
 	"ktrace/cmd/internal/outfile"
@@ -25,11 +24,7 @@ func Run(ctx context.Context, f flags.Flags, v View, s replay.Streams) (err erro
 	if err := tracer.CheckVariant(f.Variant); err != nil {
 		return flags.Usagef("--variant: %v", err)
 	}
-	needs := v.Probes
-	if v.Tap != nil {
-		needs = append(slices.Clone(needs), tracer.TapProbe)
-	}
-	if err := tracer.Privileged(needs...); err != nil {
+	if err := v.privileged(s); err != nil {
 		return err
 	}
 	selector, err := replay.Selector(f)
@@ -89,6 +84,7 @@ func (v View) trace(ctx context.Context, f flags.Flags, selector pod.Selector, w
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
 	stream := &decoder.Stream{Frames: out.saved.frames(t), Enrichers: append(v.Witnesses, &replay.LossNotice{Say: s.Say}), Recorder: out.recorder(), Filter: sift}
+	v.confine(f, watcher, s)
 	if err := announce(f, t, out.guard, s); err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"ktrace/tracer"
 	"ktrace/tracer/disk"
 	"ktrace/tracer/fsync"
+	"ktrace/tracer/host"
 	"ktrace/tracer/kallsyms"
 	"ktrace/tracer/kube"
 	"ktrace/tracer/netns"
@@ -39,8 +40,10 @@ func WatchNode(v View, root string) (_ View, done func() error) {
 	found := netns.NewFinder(procfs.New(root))
 	w, symbols := node.NewEnricher(node.New(found)), kallsyms.NewSymbols()
 	return v.With(View{
+		Needs:     []string{host.SysAdmin, host.NetAdmin, host.NetRaw, host.Syslog},
 		Witnesses: []decoder.Enricher{node.NewDeviceNames(found), symbols, w},
 		Begin: func() ([]event.Fact, error) {
+			symbols.Prepare()
 			home, err := netns.Inode("/proc/self/ns/net")
 			return w.Begin(home), err
 		},

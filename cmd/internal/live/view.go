@@ -19,6 +19,7 @@ type View struct {
 	Path     *tracer.PathFilter // for the path object; nil if it is not loaded
 	Globals  []tracer.Globals   // for the others
 	Unwanted []string           // hooks of the probes, by name, that are not needed
+	Needs    []string           // capabilities that its facts need, as long as it runs, beside those of every verb
 	Optional []string           // probes that the view is of use without, should the kernel refuse them
 
 	Tap  *Tap  // take whole packets at devices; nil for none
@@ -39,6 +40,7 @@ func (v View) With(o View) View {
 	}
 	v.Globals = slices.Concat(v.Globals, o.Globals)
 	v.Unwanted = slices.Concat(v.Unwanted, o.Unwanted)
+	v.Needs = slices.Concat(v.Needs, o.Needs)
 	v.Optional = slices.Concat(v.Optional, o.Optional)
 	v.Witnesses = slices.Concat(v.Witnesses, o.Witnesses)
 	v.Prepare = bothPrepare(v.Prepare, o.Prepare)
