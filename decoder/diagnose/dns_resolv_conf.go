@@ -3,7 +3,6 @@
 package diagnose
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -59,24 +58,17 @@ func (st *State) asksItself(conf event.ResolvConf, d event.DNS) (event.Finding, 
 	return f, true
 }
 
-// askedNoServer reports a packet to a nameserver of a resolv.conf, the sender's if that is known, which the cluster does
-// not serve.
+// askedNoServer reports a packet to a nameserver of its sender's resolv.conf which the cluster does not serve.
 func (st *State) askedNoServer(e event.Event) (event.Finding, bool) {
 	const dns = 53
 	if e.Packet.Dport != dns {
 		return event.Finding{}, false
 	}
 	all := maps.Collect(st.resolvs.All())
-	order := slices.SortedFunc(maps.Keys(all), func(a, b uint32) int {
-		if x, y := st.owns(a, e.Packet.Src), st.owns(b, e.Packet.Src); x != y {
-			if x {
-				return -1
-			}
-			return 1
+	for _, netns := range slices.Sorted(maps.Keys(all)) {
+		if !st.sentFrom(netns, e) {
+			continue
 		}
-		return cmp.Compare(a, b)
-	})
-	for _, netns := range order {
 		if f, ok := st.noService(all[netns], e.Packet.Destination(), []uint32{e.Netns, st.effects.natNetns(e)}); ok {
 			return f, true
 		}
@@ -87,7 +79,7 @@ func (st *State) askedNoServer(e event.Event) (event.Finding, bool) {
 // noService reports a resolv.conf with an address in the service range which no service has. An address that is not
 // known to be in that range may be any server's. The packet passed the given namespaces.
 func (st *State) noService(conf event.ResolvConf, asked netip.AddrPort, passed []uint32) (event.Finding, bool) {
-	right, ok := st.clusterDNS(conf, asked)
+	right, ok := st.clusterDNS(conf, asked, passed)
 	sure, why := st.inRange(asked.Addr(), passed...)
 	if !ok || sure == "" {
 		return event.Finding{}, false
@@ -119,13 +111,13 @@ func badFile(conf event.ResolvConf) event.Finding {
 }
 
 // clusterDNS returns the cluster's DNS service if the server that was asked is certainly another: in the service range,
-// but not among the services of the API and of the node's rules. ok is false if that is not certain.
-func (st *State) clusterDNS(conf event.ResolvConf, asked netip.AddrPort) (right netip.Addr, ok bool) {
+// but not among the services of the API and of the rules that the packet passed. ok is false if that is not certain.
+func (st *State) clusterDNS(conf event.ResolvConf, asked netip.AddrPort, passed []uint32) (right netip.Addr, ok bool) {
 	if !conf.Cluster() || !slices.Contains(conf.Nameservers, asked.Addr()) {
 		return right, false
 	}
 	for _, s := range st.services.facts {
-		if fromPod(s) || s.CIDR.IsValid() {
+		if guessed(s) || s.CIDR.IsValid() || !st.concerns(s, st.node.Netns) && !slices.Contains(passed, s.Netns) {
 			continue
 		}
 		if slices.Contains(s.Addrs, asked.Addr()) {

@@ -147,11 +147,22 @@ func TestTheHookThatDroppedIsNamed(t *testing.T) {
 	}
 }
 
-func TestAServiceThatNoRuleIsForIsCertain(t *testing.T) {
+// TestAServiceThatNoRuleIsFor: the kernel may report that no rule matched; that the address is a service's is another matter.
+func TestAServiceThatNoRuleIsFor(t *testing.T) {
 	syn := lostSYN()
-	server := syn.Packet.Dst
-	service := event.Fact{Service: &event.ServiceFact{Source: "resolv", Netns: 8, Addrs: []netip.Addr{server}}}
-	node := event.Fact{Device: &event.Device{Netns: 7, Ifindex: 2, Name: "eth0", Addrs: []netip.Prefix{netip.PrefixFrom(syn.Packet.Src, 24)}}}
+	listed := event.ServiceFact{Source: "api", Namespace: "shop", Name: "web", Addrs: []netip.Addr{syn.Packet.Dst},
+		Ports: []event.ServicePort{{Proto: "tcp", Port: syn.Packet.Dport}}}
+	by := func(source string, netns uint32) event.Fact {
+		f := listed
+		f.Source, f.Netns = source, netns
+		if source != "api" {
+			f.Namespace, f.Name = "", ""
+		}
+		return event.Fact{Service: &f}
+	}
+	device := func(netns uint32) event.Fact {
+		return event.Fact{Device: &event.Device{Netns: netns, Ifindex: 2, Name: "eth0", Addrs: []netip.Prefix{netip.PrefixFrom(syn.Packet.Src, 24)}}}
+	}
 	untranslated := of(syn, event.Netfilter{Op: event.NetfilterUntranslated})
 	for _, c := range []struct {
 		name string
@@ -159,21 +170,28 @@ func TestAServiceThatNoRuleIsForIsCertain(t *testing.T) {
 		sure event.Confidence
 		hook string
 	}{
-		{"no hook reported it", learnt([]event.Fact{service}), event.Likely, ""},
-		{"a pod's flow", learnt([]event.Fact{service}, untranslated), event.Certain, "at hook prerouting"},
-		{"the node's own flow", learnt([]event.Fact{service, node}, untranslated), event.Certain, "at hook output"},
+		{"no hook reported it", learnt([]event.Fact{by("api", 0)}), event.Certain, ""},
+		{"a pod's flow", learnt([]event.Fact{by("api", 0)}, untranslated), event.Certain, "at hook prerouting"},
+		{"the node's own flow", learnt([]event.Fact{by("api", 0), device(7)}, untranslated), event.Certain, "at hook output"},
+		{"as the kubelet is configured", learnt([]event.Fact{by("kubelet", 0)}, untranslated), event.Likely, "at hook prerouting"},
+		{"as the client's resolv.conf has it", learnt([]event.Fact{by("resolv", 8), device(8)}, untranslated), event.Likely, "nothing but the client's own files"},
+		{"as another pod's resolv.conf has it", learnt([]event.Fact{by("resolv", 9), device(8)}, untranslated), "", ""},
+		{"as the client's environment has it", learnt([]event.Fact{by("env", 8), device(8)}, untranslated), event.Possible, "nothing but the client's own files"},
 	} {
 		f, ok := c.know.dnatMiss(syn, nil, "here")
-		if !ok || f.ID != "service-dnat-miss" || f.Confidence != c.sure || !strings.Contains(strings.Join(f.Evidence, "\n"), c.hook) {
+		if ok != (c.sure != "") || ok && f.ID != "service-dnat-miss" || f.Confidence != c.sure || !strings.Contains(strings.Join(f.Evidence, "\n"), c.hook) {
 			t.Errorf("%s: %s %s %q", c.name, f.ID, f.Confidence, f.Evidence)
+		}
+		if mild := strings.Contains(c.hook, "own files"); ok && (f.Severity == event.Warning) != mild {
+			t.Errorf("%s: severity %q", c.name, f.Severity)
 		}
 	}
 }
 
-// TestASlowServerIsNoService: which server a resolv.conf names is a guess at a service until it answers.
+// TestASlowServerIsNoService: which server a file names is a guess at a service until it answers.
 func TestASlowServerIsNoService(t *testing.T) {
 	syn := lostSYN()
-	service := event.Fact{Service: &event.ServiceFact{Source: "resolv", Netns: 8, Addrs: []netip.Addr{syn.Packet.Dst}}}
+	service := event.Fact{Service: &event.ServiceFact{Source: "kubelet", Addrs: []netip.Addr{syn.Packet.Dst}, Ports: []event.ServicePort{{Proto: "tcp", Port: syn.Packet.Dport}}}}
 	answer := of(syn, event.Hop{})
 	answer.Direction, answer.Packet = event.In, &packet.Packet{Family: "ipv4", Proto: "tcp", Flags: "S.",
 		Src: syn.Packet.Dst, Sport: syn.Packet.Dport, Dst: syn.Packet.Src, Dport: syn.Packet.Sport}

@@ -4,6 +4,7 @@ package diagnose
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -13,13 +14,13 @@ import (
 
 // dnatMissOfService reports a packet to a service's address that died as it came.
 func dnatMissOfService(st *State, e event.Event, d event.Drop) (event.Finding, bool) {
-	if s, known := st.serviceTo(e); !known || fromPod(s) {
+	if s, known := st.serviceTo(e); !known || guessed(s) {
 		return event.Finding{}, false
 	}
 	return st.droppedUntranslated(e, d)
 }
 
-// dnatMissOfNameserver is dnatMissOfService for an address that only a file of a pod names for a service's. It comes behind what
+// dnatMissOfNameserver is dnatMissOfService for an address that only a file names for a service's. It comes behind what
 // takes packets wherever they go.
 func dnatMissOfNameserver(st *State, e event.Event, d event.Drop) (event.Finding, bool) {
 	if d.ByNetfilter() {
@@ -58,7 +59,7 @@ func (st *State) clusterIPRejectRule(e event.Event, d event.Drop) (event.RuleFac
 // be one that is asked by its own address, and be slow.
 func (st *State) mayBeAnswered(e event.Event, age time.Duration) bool {
 	s, known := st.serviceTo(e)
-	return st.awaitsFacts(e, age) || known && fromPod(s) && age < factsDeadline && !st.effects.serves(e)
+	return st.awaitsFacts(e, age) || known && guessed(s) && age < factsDeadline && !st.effects.serves(e)
 }
 
 // dnatMiss concludes from a packet that is on its way to a service's address, or died on it, and was not translated though
@@ -83,7 +84,7 @@ func (st *State) dnatMiss(e event.Event, c *event.Conntrack, seen string) (event
 	}
 	f := event.Finding{
 		ID: "service-dnat-miss", Confidence: event.Certain, Subject: fmt.Sprintf("%s %v", e.Packet.Proto, to),
-		Title:    fmt.Sprintf("Packets to %s are not DNATed to a backend; no host owns that address.", called(s, rules, to)),
+		Title:    fmt.Sprintf("Packets to %s are not DNATed to a backend; no host owns that address.", missed(s, rules, to)),
 		Cause:    "No rule of the node matched: kube-proxy has not written the rules, lost them, or the service has no such port.",
 		Evidence: []string{seen, source(s)},
 		Remedy: []event.Remedy{
@@ -93,12 +94,7 @@ func (st *State) dnatMiss(e event.Event, c *event.Conntrack, seen string) (event
 		},
 	}
 	unmatched := st.noNATRule(netfilterKeyOf(event.NetfilterUntranslated, e), c)
-	if fromPod(s) && unmatched == "" {
-		f.Confidence = event.Likely // a resolv.conf can name another server than the cluster's
-	}
-	if s.Source == "env" { // which names what its writer likes
-		f.Confidence, f.Severity = event.Possible, event.Warning
-	}
+	bySender(&f, s)
 	if c != nil {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack entry: %v, %v", c.Original, c))
 	} else {
@@ -111,6 +107,31 @@ func (st *State) dnatMiss(e event.Event, c *event.Conntrack, seen string) (event
 	return f, ok
 }
 
+// missed names a service address as well as it is known.
+func missed(s event.ServiceFact, rules event.ServiceRules, to netip.AddrPort) string {
+	if fromPod(s) {
+		return fmt.Sprintf("%v, a service's address only by the client's own files,", to)
+	}
+	return called(s, rules, to)
+}
+
+// bySender grades a finding about an address that is a service's only by what a file says: no rule is for it, that is certain,
+// but none may have to be. A pod's own files may name any address; then the node may be as it should.
+func bySender(f *event.Finding, s event.ServiceFact) {
+	if !guessed(s) {
+		return
+	}
+	f.Confidence = event.Likely
+	if !fromPod(s) {
+		return
+	}
+	f.Severity = event.Warning
+	f.Evidence = append(f.Evidence, "nothing but the client's own files says that the address is a service's")
+	if s.Source == "env" { // which names what its writer likes
+		f.Confidence = event.Possible
+	}
+}
+
 // untranslatedAt is the evidence of where a packet was as it had been sent.
 func untranslatedAt(e event.Event) string { return "untranslated" + event.At(e) }
 
@@ -121,7 +142,7 @@ func (st *State) whyNotTranslated(f *event.Finding, e event.Event, c *event.Conn
 	switch rules.State {
 	case event.ServiceNone:
 		f.ID = "kube-proxy-rules-missing"
-		f.Title = fmt.Sprintf("The node has no rules for services at all, so packets to %s are not DNATed; no host owns that address.", called(s, rules, to))
+		f.Title = fmt.Sprintf("The node has no rules for services at all, so packets to %s are not DNATed; no host owns that address.", missed(s, rules, to))
 		f.Cause = "kube-proxy never wrote its rules here, or they were removed."
 		f.About.At(st.effects.natNetns(e))
 		f.Subject = fmt.Sprintf("netns %d", st.effects.natNetns(e))
@@ -171,6 +192,8 @@ func source(s event.ServiceFact) string {
 	switch {
 	case s.Source == "resolv":
 		return fmt.Sprintf("%v is the nameserver of a pod's resolv.conf", s.Addrs)
+	case s.Source == "kubelet":
+		return fmt.Sprintf("%v is the cluster's DNS service (clusterDNS) according to the kubelet's configuration", s.Addrs)
 	case s.Source == "env":
 		return fmt.Sprintf("%v is a service's address according to the environment of a pod's process", s.Addrs)
 	case s.CIDR.IsValid():

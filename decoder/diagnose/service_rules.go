@@ -17,7 +17,7 @@ func (st *State) ServiceAt(netns uint32, proto string, at netip.AddrPort) (event
 	const none, guess = -1 << 8, -1 << 4
 	most := none
 	for _, s := range st.services.of(at.Addr()) {
-		if !st.concerns(s, netns) || fromPod(s) && !st.mayBeService(netns, at.Addr()) {
+		if !st.concerns(s, netns) || guessed(s) && !st.mayBeService(at.Addr(), netns) {
 			continue
 		}
 		points := 0
@@ -30,8 +30,11 @@ func (st *State) ServiceAt(netns uint32, proto string, at netip.AddrPort) (event
 		if s.Name != "" {
 			points++
 		}
-		if fromPod(s) {
+		switch {
+		case fromPod(s):
 			points += guess
+		case guessed(s):
+			points += guess / 2
 		}
 		if points > most || points == most && s.Source+s.Namespace+s.Name < best.Source+best.Namespace+best.Name {
 			best, most = s, points
@@ -44,10 +47,10 @@ func (st *State) ServiceAt(netns uint32, proto string, at netip.AddrPort) (event
 }
 
 // concerns reports whether what a source knows of services is true for a namespace: rules are for the namespace that
-// they are in, and the node's own for its pods. Another namespace may be another node. What an environment says is
-// for who has it: anyone can write there what he likes.
+// they are in, and the node's own for its pods. Another namespace may be another node. What a pod's files say is for the pod:
+// it writes there what it likes.
 func (st *State) concerns(s event.ServiceFact, netns uint32) bool {
-	return s.Source != "env" && !fromRules(s) || s.Netns == netns || fromRules(s) && s.Netns == st.node.Netns
+	return !fromPod(s) && !fromRules(s) || s.Netns == netns || fromRules(s) && s.Netns == st.node.Netns
 }
 
 // fromRules reports whether kube-proxy's own rules say it.
@@ -58,18 +61,50 @@ func fromRules(s event.ServiceFact) bool {
 // fromPod reports whether only a file of a pod says it, which may name servers that are none of the cluster's.
 func fromPod(s event.ServiceFact) bool { return s.Source == "resolv" || s.Source == "env" }
 
-// serviceTo is the service that a packet is on its way to, as far as nothing else says it by the environment of its sender.
+// guessed reports whether a file names a server that is usually a service, and may be another: a pod's, or the kubelet's
+// configuration (clusterDNS).
+func guessed(s event.ServiceFact) bool { return fromPod(s) || s.Source == "kubelet" }
+
+// serviceTo is the service that a packet is on its way to, as far as nothing else says it by the files of its sender.
 func (st *State) serviceTo(e event.Event) (event.ServiceFact, bool) {
 	to := e.Packet.Destination()
 	if s, known := st.ServiceAt(e.Netns, e.Packet.Proto, to); known {
 		return s, true
 	}
+	var best event.ServiceFact
 	for _, s := range st.services.of(to.Addr()) {
-		if s.Source == "env" && has(s, e.Packet.Proto, to.Port()) && st.owns(s.Netns, e.Packet.Src) && st.mayBeService(e.Netns, to.Addr()) {
-			return s, true
+		if fromPod(s) && has(s, e.Packet.Proto, to.Port()) && st.sentFrom(s.Netns, e) && st.mayBeService(to.Addr(), e.Netns, st.effects.natNetns(e)) && s.Source > best.Source {
+			best = s // resolv rather than env, which any program in the pod may have written
 		}
 	}
-	return event.ServiceFact{}, false
+	return best, best.Source != ""
+}
+
+// learnSender keeps which namespace a packet came from, if its files name whom it is for.
+func (st *State) learnSender(e event.Event) {
+	if e.Packet == nil || e.Journey == 0 || e.Direction != event.Out {
+		return
+	}
+	for _, key := range st.services.at[e.Packet.Dst] {
+		if key.netns == e.Netns && (key.source == "resolv" || key.source == "env") {
+			st.senders.Put(e.Journey, e.Netns)
+			return
+		}
+	}
+}
+
+// sentFrom reports whether a packet's sender is in a namespace, also if its source was translated since.
+func (st *State) sentFrom(netns uint32, e event.Event) bool {
+	if from, known := st.senders.Get(e.Journey); known {
+		return from == netns
+	}
+	if n, ok := e.Body.(event.NAT); ok && st.owns(netns, n.Original.Src.Addr()) {
+		return true
+	}
+	if c := e.Conntrack(); c != nil && st.owns(netns, c.Original.Src.Addr()) {
+		return true
+	}
+	return st.owns(netns, e.Packet.Src)
 }
 
 // has reports whether a service has a port.

@@ -51,10 +51,10 @@ func (s *services) byAPI() bool {
 	return false
 }
 
-// hasService reports whether a service has the address, by more than a pod's word, in one of the namespaces given.
+// hasService reports whether a service has the address, by more than a file's word, in one of the namespaces given.
 func (st *State) hasService(a netip.Addr, spaces ...uint32) bool {
 	return slices.ContainsFunc(st.services.of(a), func(s event.ServiceFact) bool {
-		return !fromPod(s) && slices.ContainsFunc(spaces, func(netns uint32) bool { return st.concerns(s, netns) })
+		return !guessed(s) && slices.ContainsFunc(spaces, func(netns uint32) bool { return st.concerns(s, netns) })
 	})
 }
 

@@ -28,6 +28,7 @@ type State struct {
 	conntrackRose bounded.Map[uint32, time.Time] // when a reading last found that losses rose
 	rules         bounded.Map[rulesKey, event.ServiceRules]
 	services      services
+	senders       bounded.Map[uint64, uint32] // by journey: the namespace of a packet that is for whom its files name
 	// serviceNetns are the namespaces that have, or had, rules for services.
 	serviceNetns    map[uint32]bool
 	resolvs         bounded.Map[uint32, event.ResolvConf]
@@ -106,6 +107,7 @@ func (st *State) Observe(e event.Event) []event.Finding {
 	st.scans.learn(e)
 	f, ok := e.Body.(event.Fact)
 	if !ok {
+		st.learnSender(e)
 		return nil
 	}
 	if inode, replaced := f.ReplacedNetns(); replaced {

@@ -109,11 +109,14 @@ func (s serviceSpan) has(a netip.Addr) (event.Confidence, string) {
 	return "", ""
 }
 
-// mayBeService reports whether an address that only a pod's file gives can be a service's. With known services it must
-// be in their range; without any it must at least not be a public or link-local one.
-func (st *State) mayBeService(netns uint32, a netip.Addr) bool {
-	if st.services.span(a.Is4(), 0, netns, st.node.Netns).low.IsValid() {
-		sure, _ := st.inRange(a, netns)
+// mayBeService reports whether an address that only a file gives can be a service's. With known services, of the API, of the
+// node's rules or of those of the given namespaces, it must be in their range, which a cluster without services of its
+// family does not have; without any it must at least not be a public or link-local one.
+func (st *State) mayBeService(a netip.Addr, spaces ...uint32) bool {
+	from := append(slices.Clone(spaces), 0, st.node.Netns)
+	known := func(four bool) bool { return st.services.span(four, from...).low.IsValid() }
+	if known(true) || known(false) {
+		sure, _ := st.inRange(a, spaces...)
 		return sure != ""
 	}
 	shared := netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, 0, 0}), 10) // RFC 6598, which some clusters use

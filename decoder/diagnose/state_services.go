@@ -61,7 +61,7 @@ func (s *services) learn(now time.Time, f event.ServiceFact) {
 	for _, a := range addressesOf(f) {
 		s.at[a] = append(s.at[a], key)
 	}
-	if !fromPod(f) {
+	if !guessed(f) {
 		for _, a := range f.Addrs {
 			s.learnSpan(f.Netns, a)
 		}

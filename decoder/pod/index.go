@@ -27,6 +27,7 @@ type Index struct {
 	only     event.Single
 	chosen   bounded.Map[uint64, bool]      // journeys of packets that were selected
 	senders  bounded.Map[uint64, event.Pod] // who sent them
+	forgers  bounded.Map[uint64, event.Pod] // who sent them with the address of another pod
 }
 
 type owner struct {

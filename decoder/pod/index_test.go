@@ -205,6 +205,7 @@ func TestSenderIsKnownByWhereItsPacketWasBefore(t *testing.T) {
 		{"to another pod", event.Header{Netns: 100, Ifindex: 2, Direction: event.Out}, from("10.0.0.1", "10.96.0.1"), from("192.0.2.1", "10.0.0.2"), "db", "ip", "web", "journey"},
 		{"of a socket on the host network", event.Header{Netns: hostNetns, Cgroup: 30, Direction: event.Out}, from("192.0.2.1", "8.8.8.8"), from("192.0.2.1", "8.8.8.8"), "etcd", "journey", "", ""},
 		{"of a socket, where it arrives", event.Header{Netns: hostNetns, Cgroup: 10, Direction: event.In}, from("10.0.0.9", "10.0.0.2"), from("192.0.2.1", "10.0.0.2"), "db", "ip", "web", "journey"},
+		{"with another pod's address", event.Header{Netns: 100, Ifindex: 2, Direction: event.Out}, from("10.0.0.2", "8.8.8.8"), from("10.0.0.2", "8.8.8.8"), "web", "journey", "", ""},
 		{"passed on for others", event.Header{Netns: 100, Ifindex: 2, Direction: event.Out}, from("203.0.113.7", "8.8.8.8"), from("203.0.113.7", "8.8.8.8"), "", "", "", ""},
 		{"of nobody", outside, from("192.0.2.1", "8.8.8.8"), from("192.0.2.1", "8.8.8.8"), "", "", "", ""},
 	} {
@@ -215,7 +216,7 @@ func TestSenderIsKnownByWhereItsPacketWasBefore(t *testing.T) {
 		e := s.event(2, again, c.later)
 		s.want(c.what, e.Pod, c.name, c.by)
 		s.want(c.what+": peer", e.Peer, c.peer, c.via)
-		s.senders = bounded.Map[uint64, event.Pod]{}
+		s.senders, s.forgers = bounded.Map[uint64, event.Pod]{}, bounded.Map[uint64, event.Pod]{}
 	}
 }
 

@@ -8,7 +8,11 @@ import "ktrace/decoder/event"
 // no source reported in time. p is the pod of the place where it was seen, nil if it has none.
 func (x *Index) follow(e *event.Event, sender *event.Pod, p *Info) {
 	known, _ := x.senders.Get(e.Journey)
+	forger, forged := x.forgers.Get(e.Journey)
 	switch {
+	case forged && known.UID == "" && p == nil: // and the address names another pod
+		*sender = forger
+		sender.Source = sourceJourney
 	case sender.UID == "" && sender.Service == "" && known.UID != "":
 		*sender = known
 		sender.Source = sourceJourney

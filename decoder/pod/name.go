@@ -26,7 +26,8 @@ func (x *Index) name(e *event.Event) {
 	k := e.Packet.Innermost() // a tunnel's own ends are nodes
 	src, dst := x.byAddr(k.Src, k.Proto, k.Sport, e.Time), x.byAddr(k.Dst, k.Proto, k.Dport, e.Time)
 	x.unmask(*e, &src, &dst)
-	if p != nil && bystander(at, src, dst) {
+	forged := p != nil && src.UID != "" && src.UID != p.UID && leaves(e)
+	if p != nil && !forged && bystander(at, src, dst) {
 		p, e.Pod = nil, event.Pod{}
 	}
 	e.ToPod = p == nil && src.UID == "" && dst.UID != "" || p != nil && !x.sent(e, p, src, dst)
@@ -37,7 +38,16 @@ func (x *Index) name(e *event.Event) {
 	if e.Peer = there; p == nil {
 		e.Pod = here
 	}
+	if forged && e.Journey != 0 {
+		x.forgers.Put(e.Journey, *sender)
+	}
 	x.follow(e, sender, p)
+}
+
+// leaves reports whether a packet comes out of the namespace of the pod that it is seen at, in which it began: whatever source
+// address it has, another pod's too, it is this pod's.
+func leaves(e *event.Event) bool {
+	return e.Pod.Source == sourceNetns && e.Direction == event.Out || e.Pod.Source == sourceVeth && e.Direction == event.In
 }
 
 // unmask names the client that source translation gave the node's address.

@@ -1,9 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package kube
 
 import (
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
@@ -45,34 +46,13 @@ func (k *kubelets) has(path string) bool {
 	return k.roots[d.Root]
 }
 
-// kubeletConfigs are files of a node that may say which root its kubelet has.
-var kubeletConfigs = [...]string{
-	"var/lib/kubelet/config.yaml",
-	"etc/kubernetes/kubelet/config.json", // EKS
-	"etc/kubernetes/kubelet/kubelet-config.json",
-	"etc/kubernetes/kubelet.conf", // OpenShift, where the kubeconfig is another
-	"etc/rancher/k3s/config.yaml",
-	"etc/rancher/rke2/config.yaml",
-	"var/snap/microk8s/current/args/kubelet",
-}
-
 // kubeletPrograms are the names of processes that are a kubelet, or have one in them.
 var kubeletPrograms = [...]string{"kubelet", "kubelite", "k3s", "k3s-server", "k3s-agent"}
-
-const maxKubeletConfig = 1 << 20 // bytes
 
 // look reads the configuration of the kubelets: from the node's files, and from the command lines of root's processes.
 func (k *kubelets) look() {
 	k.roots = map[string]bool{}
-	files := k.node.Tree(k.node.HostRoot())
-	read := func(name string) {
-		if text, err := files.ReadFile(name, maxKubeletConfig); err == nil {
-			k.learn(string(text))
-		}
-	}
-	for _, name := range kubeletConfigs {
-		read(name)
-	}
+	k.learn(ReadKubeletConfig(k.node).CgroupRoot)
 	for p := range k.node.Processes() {
 		if !isKubelet(p) {
 			continue
@@ -81,9 +61,10 @@ func (k *kubelets) look() {
 		if err != nil {
 			continue // it has ended
 		}
-		k.learn(strings.ReplaceAll(line, "\x00", " "))
-		if m := configOption.FindStringSubmatch(strings.ReplaceAll(line, "\x00", "\n")); m != nil {
-			read(m[1])
+		args := strings.Split(line, "\x00")
+		k.learn(option(args, "cgroup-root"))
+		if file := option(args, "config"); file != "" {
+			k.learn(readKubeletConfig(k.node.Tree(k.node.HostRoot()), file).CgroupRoot)
 		}
 	}
 }
@@ -98,18 +79,14 @@ func isKubelet(p procfs.Process) bool {
 	return false
 }
 
-var (
-	configOption = regexp.MustCompile(`(?m)^--config[=\n](/.+)$`)
-	// rootOption is a line of a command, "--cgroup-root=/a", or of a configuration, "cgroupRoot: /a".
-	rootOption = regexp.MustCompile(`cgroup(?:-r|R)oot["']?\s*[:= ]\s*["']?/?([A-Za-z0-9_.@:/-]+)`)
-)
-
-func (k *kubelets) learn(text string) {
-	for _, m := range rootOption.FindAllStringSubmatch(text, -1) {
-		root := filepath.Join("/", m[1])
-		k.roots[root] = true
-		k.roots[strings.ReplaceAll(root, "-", "_")] = true // as slices have it
+// learn takes in a root, with and without the slash before it, "" is none.
+func (k *kubelets) learn(root string) {
+	if root == "" {
+		return
 	}
+	root = filepath.Join("/", root)
+	k.roots[root] = true
+	k.roots[strings.ReplaceAll(root, "-", "_")] = true // as slices have it
 }
 
 // ofRoot reports whether only root can have made a directory of a pod: it, and those above it, are root's. Those of a pod

@@ -67,7 +67,7 @@ func misdirected(w *Enricher, e event.Event) bool {
 		w.backends.twice[at] = false
 		return true
 	}
-	return w.isService(at.to.Addr()) && !w.backends.served[served{at, c.Reply.Src}]
+	return w.isService(e.Netns, at.to.Addr()) && !w.backends.served[served{at, c.Reply.Src}]
 }
 
 // translation looks up what the rules do with a translated packet as it was before.

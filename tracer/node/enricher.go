@@ -27,9 +27,10 @@ type Enricher struct {
 	asked    map[asked]time.Time
 	pending  map[asked]deferred
 	seen     map[uint32]bool // namespaces whose counters were read before
-	services map[netip.Addr]bool
-	ranges   []netip.Prefix
-	ruled    map[uint32]bool // namespaces with rules for services
+	services map[serviceAddr]bool
+	ranges   map[serviceRange]bool
+	claimed  map[netip.Addr]bool // by pods' own files
+	ruled    map[uint32]bool     // namespaces with rules for services
 	backends backends
 	emitted  map[serviceKey]event.ServiceFact
 	tunnels  map[ownDevice]bool
@@ -41,6 +42,18 @@ type Enricher struct {
 type serviceKey struct {
 	netns                                 uint32
 	source, system, namespace, name, cidr string
+}
+
+// serviceAddr is a service's address by the rules of a namespace; 0 is the API's, for all.
+type serviceAddr struct {
+	netns uint32
+	addr  netip.Addr
+}
+
+// serviceRange is a range of services' addresses by the rules of a namespace.
+type serviceRange struct {
+	netns uint32
+	cidr  netip.Prefix
 }
 
 // ownDevice is a device of a namespace.
@@ -77,7 +90,7 @@ const (
 // NewEnricher returns an Enricher that looks up by the Reader.
 func NewEnricher(o *Reader) *Enricher {
 	return &Enricher{reader: o, rows: table(), names: stage.NewNames(), asked: map[asked]time.Time{}, pending: map[asked]deferred{},
-		seen: map[uint32]bool{}, services: map[netip.Addr]bool{}, ruled: map[uint32]bool{}, emitted: map[serviceKey]event.ServiceFact{}, own: map[ownKey]bool{},
+		seen: map[uint32]bool{}, services: map[serviceAddr]bool{}, ranges: map[serviceRange]bool{}, claimed: map[netip.Addr]bool{}, ruled: map[uint32]bool{}, emitted: map[serviceKey]event.ServiceFact{}, own: map[ownKey]bool{},
 		silent: map[uint32]bool{}, tunnels: map[ownDevice]bool{}}
 }
 
@@ -192,25 +205,52 @@ func (w *Enricher) learn(f event.Fact) {
 	case f.Device != nil && f.Device.Down && f.Device.Tunnels() && len(w.silent) < maxNetns:
 		w.silent[f.Device.Netns] = true
 	case f.Service != nil:
-		for _, a := range slices.Concat(f.Service.Addrs, f.Service.External) {
-			if f.Service.Gone {
-				delete(w.services, a)
-			} else {
-				w.services[a] = true
-			}
-		}
-		if f.Service.Netns != 0 && f.Service.System != "" && len(w.ruled) < maxNetns {
-			w.ruled[f.Service.Netns] = true
-		}
-		if f.Service.CIDR.IsValid() && !slices.Contains(w.ranges, f.Service.CIDR) {
-			w.ranges = append(w.ranges, f.Service.CIDR)
-		}
+		w.learnService(*f.Service)
 	}
 }
 
-// isService reports whether an address is known to be a service's.
-func (w *Enricher) isService(a netip.Addr) bool {
-	return w.services[a] || slices.ContainsFunc(w.ranges, func(p netip.Prefix) bool { return p.Contains(a) })
+// learnService keeps the addresses of a service. What a pod's own files claim takes nothing away from what others list.
+func (w *Enricher) learnService(f event.ServiceFact) {
+	claims := f.Source == "resolv" || f.Source == "env"
+	if claims && len(w.claimed) > maxAsked {
+		clear(w.claimed)
+	}
+	for _, a := range slices.Concat(f.Addrs, f.External) {
+		switch {
+		case claims && !f.Gone:
+			w.claimed[a] = true
+		case claims:
+		case f.Gone:
+			delete(w.services, serviceAddr{f.Netns, a})
+		default:
+			w.services[serviceAddr{f.Netns, a}] = true
+		}
+	}
+	if f.Netns != 0 && f.System != "" && len(w.ruled) < maxNetns {
+		w.ruled[f.Netns] = true
+	}
+	if f.CIDR.IsValid() && !claims && len(w.ranges) < maxAsked {
+		w.ranges[serviceRange{f.Netns, f.CIDR}] = true
+	}
+}
+
+// isService reports whether an address is known to be a service's in a namespace: by its own rules, the node's, the API, or
+// the file of a pod.
+func (w *Enricher) isService(netns uint32, a netip.Addr) bool {
+	if w.claimed[a] {
+		return true
+	}
+	for _, by := range [...]uint32{0, w.home, netns} {
+		if w.services[serviceAddr{by, a}] {
+			return true
+		}
+	}
+	for r := range w.ranges {
+		if (r.netns == 0 || r.netns == w.home || r.netns == netns) && r.cidr.Contains(a) {
+			return true
+		}
+	}
+	return false
 }
 
 // askAll makes the lookups that were not made within againAfter, and defers the others: where drops go on or have ended,
@@ -581,7 +621,7 @@ func sock(ops ...event.SockOp) func(*Enricher, event.Event) bool {
 // sender's own namespace that is no fault, unless that namespace is the one with the DNAT rules.
 func untranslated(w *Enricher, e event.Event) bool {
 	h := e.Body.(event.Hop)
-	return e.Packet != nil && e.Direction == event.Out && !h.Conntrack.DNAT() && w.isService(e.Packet.Dst) &&
+	return e.Packet != nil && e.Direction == event.Out && !h.Conntrack.DNAT() && w.isService(e.Netns, e.Packet.Dst) &&
 		(e.Netns == w.home || w.ruled[e.Netns] || !w.isOwn(e.Netns, e.Packet.Src))
 }
 

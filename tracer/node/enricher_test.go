@@ -282,6 +282,26 @@ func TestWhatIsPutOffIsReportedAndSoIsItsEnd(t *testing.T) {
 	}
 }
 
+// TestWhatAPodClaimsTakesNoServiceAway: a pod may name a service in its environment, and then no more.
+func TestWhatAPodClaimsTakesNoServiceAway(t *testing.T) {
+	w := NewEnricher(New(netns.NewFinder(procfs.New("/"))))
+	dns := netip.MustParseAddr("10.96.0.10")
+	listed := event.ServiceFact{Source: "iptables", System: "iptables-nft", Netns: 7, Addrs: []netip.Addr{dns}}
+	claim := event.ServiceFact{Source: "env", Netns: 8, Addrs: []netip.Addr{dns}}
+	w.learn(event.Fact{Service: &listed})
+	w.learn(event.Fact{Service: &claim})
+	claim.Gone = true
+	w.learn(event.Fact{Service: &claim})
+	clear(w.claimed)
+	if !w.isService(7, dns) {
+		t.Error("the service went with a pod's environment")
+	}
+	w.learn(event.Fact{Service: &event.ServiceFact{Source: "nftables", Netns: 8, CIDR: netip.MustParsePrefix("0.0.0.0/0")}})
+	if w.isService(7, netip.MustParseAddr("1.1.1.1")) {
+		t.Error("what rules in another namespace say holds for all")
+	}
+}
+
 // TestServicesThatAreGoneAreForgotten: a run of months sees many come and go, and namespaces with tunnels.
 func TestServicesThatAreGoneAreForgotten(t *testing.T) {
 	w := NewEnricher(New(netns.NewFinder(procfs.New("/"))))
@@ -289,7 +309,7 @@ func TestServicesThatAreGoneAreForgotten(t *testing.T) {
 		addr := netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)})
 		s := event.ServiceFact{Addrs: []netip.Addr{addr}}
 		w.learn(event.Fact{Service: &s})
-		if !w.isService(addr) {
+		if !w.isService(7, addr) {
 			t.Fatalf("%v is no service", addr)
 		}
 		s.Gone = true

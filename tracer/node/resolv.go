@@ -20,6 +20,7 @@ type Resolv struct {
 	looks map[uint32]look // by namespace
 	conf  map[uint32]event.ResolvConf
 	env   map[uint32][]event.ServiceFact
+	begun bool
 }
 
 // look is when a namespace was looked at.
@@ -36,6 +37,7 @@ func NewResolv(node *procfs.FS) *Resolv {
 }
 
 const (
+	resolvConf  = "etc/resolv.conf"
 	maxResolv   = 64 << 10         // bytes that are read of a resolv.conf: it belongs to the container
 	maxReaders  = 8                // processes of a namespace that are looked at: the first may be one that holds it open
 	resolvEvery = 30 * time.Second // before it is read again: it may change, and inode numbers of namespaces are reused
@@ -44,13 +46,18 @@ const (
 	portDNS     = 53
 )
 
-// Enrich implements decoder.Enricher: it looks for every namespace that sends a packet, and reports what is new.
+// Enrich implements decoder.Enricher: it looks for every namespace that sends a packet, and reports what is new. The first
+// fact is what the kubelet is configured to write into the files of pods.
 func (r *Resolv) Enrich(e event.Event) []event.Fact {
 	if f, ok := e.Body.(event.Fact); ok {
 		if inode, replaced := f.ReplacedNetns(); replaced {
 			return r.forget(inode)
 		}
 		return nil
+	}
+	if !r.begun {
+		r.begun = true
+		return append(clusterDNS(r.node), r.Enrich(e)...)
 	}
 	if _, ok := e.Body.(event.Hop); !ok || e.Direction != event.Out || !r.due(e) {
 		return nil
@@ -120,10 +127,11 @@ func (r *Resolv) asksAnother(e event.Event) bool {
 // of the same pod.
 func (r *Resolv) readConf(processes []procfs.Process, netns uint32) (facts []event.Fact, read bool) {
 	for _, p := range processes {
-		text, err := p.Root().ReadFile("etc/resolv.conf", maxResolv)
+		text, err := p.Root().ReadFile(resolvConf, maxResolv)
 		switch {
 		case err == nil, errors.Is(err, procfs.ErrTooLarge):
-			return r.resolv(text, netns), true
+			st, _ := p.Root().Stat(resolvConf) // of root's is no user's
+			return r.resolv(text, netns, st.Uid == 0), true
 		case errors.Is(err, procfs.ErrSlow):
 			return nil, true
 		}
@@ -131,8 +139,9 @@ func (r *Resolv) readConf(processes []procfs.Process, netns uint32) (facts []eve
 	return nil, false
 }
 
-// resolv reports what a resolv.conf says, if that is new.
-func (r *Resolv) resolv(text []byte, netns uint32) []event.Fact {
+// resolv reports what a resolv.conf says, if that is new. The kubelet's belong to root: what another user wrote, in a container
+// or namespaces of his own, names no service.
+func (r *Resolv) resolv(text []byte, netns uint32, ofRoot bool) []event.Fact {
 	conf := event.ParseResolv(bytes.NewReader(text))
 	conf.Netns = netns
 	if reflect.DeepEqual(conf, r.conf[netns]) {
@@ -140,7 +149,7 @@ func (r *Resolv) resolv(text []byte, netns uint32) []event.Fact {
 	}
 	r.conf[netns] = conf
 	facts := []event.Fact{{Resolv: &conf}}
-	if !conf.Cluster() {
+	if !conf.Cluster() || !ofRoot {
 		return facts
 	}
 	return append(facts, dnsService(conf, false))
