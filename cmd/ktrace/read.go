@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"ktrace/cmd/internal/flags"
+	"ktrace/cmd/internal/heap"
 	"ktrace/cmd/internal/outfile"
 	"ktrace/cmd/internal/replay"
 	"ktrace/decoder/capture"
@@ -184,6 +185,7 @@ type inputs struct {
 func withFiles(names []string, write string, s replay.Streams, do func(inputs, replay.Streams) error) error {
 	const garbage = 300 // percent of what is in use
 	defer debug.SetGCPercent(debug.SetGCPercent(garbage))
+	defer heap.Limit(heap.File)()
 	in := inputs{guard: &outfile.Guard{}}
 	for i, name := range names {
 		file := os.Stdin

@@ -11,6 +11,7 @@ import (
 	"io"
 
 	"ktrace/cmd/internal/flags"
+	"ktrace/cmd/internal/heap"
 	"ktrace/cmd/internal/outfile"
 	"ktrace/cmd/internal/replay"
 	"ktrace/decoder"
@@ -21,6 +22,7 @@ import (
 
 // Run runs a view on this node until the context ends.
 func Run(ctx context.Context, f flags.Flags, v View, s replay.Streams) (err error) {
+	defer heap.Limit(heap.Live + v.Save.memory())()
 	if err := tracer.CheckVariant(f.Variant); err != nil {
 		return flags.Usagef("--variant: %v", err)
 	}

@@ -26,6 +26,14 @@ type Save struct {
 	Flight *savefile.FlightOptions
 }
 
+// memory is how much the user asked to have packets kept in, bytes.
+func (s *Save) memory() int64 {
+	if s == nil || s.Flight == nil {
+		return 0
+	}
+	return int64(s.Flight.Bytes)
+}
+
 // keeper writes what the stream sees, and packets beside it.
 type keeper interface {
 	decoder.Recorder

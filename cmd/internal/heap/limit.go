@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package heap has the Go runtime stay within what a run of ktrace may take, and within the limit of its control group.
+package heap
+
+import (
+	"math"
+	"os"
+	"runtime/debug"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
+)
+
+// What ktrace may take, in bytes of the Go runtime; the program itself and its stacks of the kernel's take some 20 MiB more. It
+// is no use to give more: everything that grows with traffic, names or files has a bound (docs/bounds.md).
+const (
+	Live = 96 << 20
+	File = 200 << 20
+)
+
+// ofGroup is how much of the control group's limit is for the Go runtime, in percent: the rest is for the program and for the
+// kernel's half, whose maps and rings count for the group that made them.
+const ofGroup = 75
+
+// Limit sets the soft limit of the Go runtime: most, or less if the control group's limit, or that of one above it, is lower.
+// GOMEMLIMIT, if it is set, is the user's will, and stays. restore undoes it.
+func Limit(most int64) (restore func()) {
+	if os.Getenv("GOMEMLIMIT") != "" {
+		return func() {}
+	}
+	before := debug.SetMemoryLimit(of(most, memlimit.FromCgroup))
+	return func() { debug.SetMemoryLimit(before) }
+}
+
+// of is the limit where the group's is what group returns. Without a group, or one that can be read, there is but most.
+func of(most int64, group memlimit.Provider) int64 {
+	limit, err := group()
+	if err != nil || limit > math.MaxInt64/ofGroup {
+		return most
+	}
+	return min(most, int64(limit)*ofGroup/100)
+}
