@@ -109,7 +109,7 @@ func (f Fsync) Row(Event) []string {
 // Brief writes a duration with three digits that matter: 12.3ms.
 func Brief(d time.Duration) string {
 	step := time.Nanosecond
-	for d >= 1000*step {
+	for step <= d/1000 { // 1000*step may be more than a Duration holds
 		step *= 10
 	}
 	return d.Round(step).String()

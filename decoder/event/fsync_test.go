@@ -4,6 +4,7 @@ package event
 
 import (
 	"encoding/binary"
+	"math"
 	"reflect"
 	"testing"
 	"time"
@@ -142,5 +143,17 @@ func TestFsyncPathIsThatOfTheRootOrTheMount(t *testing.T) {
 				t.Errorf("got %s, want %s", got, c.want)
 			}
 		})
+	}
+}
+
+// TestBriefOfAnyDuration wants an end to it: a file may claim any latency.
+func TestBriefOfAnyDuration(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0s", 999: "999ns", 12345678: "12.3ms", 1000: "1µs", 999999: "1ms", -5: "-5ns", math.MinInt64: "-2562047h47m16.854775808s",
+		math.MaxInt64: "2561111h6m40s",
+	} {
+		if got := Brief(d); got != want {
+			t.Errorf("Brief(%d) is %s, want %s", int64(d), got, want)
+		}
 	}
 }
