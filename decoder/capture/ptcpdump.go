@@ -96,6 +96,9 @@ func (s *said) comm() string {
 // maxSaid bounds what is remembered of pods, devices, functions and reasons that a file of others names.
 const maxSaid = 1 << 12
 
+// maxWord is how long a name of a device, a function or a reason may be: longer than any of Linux.
+const maxWord = 512
+
 // emitPod emits the pod of the packet's process, and returns the number by which its record refers to that: it is no
 // cgroup of any kernel, but belongs to the same container as one.
 func (r *Reader) emitPod(s *said) (uint64, error) {

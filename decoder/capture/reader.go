@@ -10,6 +10,7 @@ import (
 	"math"
 	"time"
 
+	"ktrace/decoder/bounded"
 	"ktrace/decoder/event"
 	"ktrace/decoder/pcapfilter"
 	"ktrace/decoder/pcapng"
@@ -19,16 +20,18 @@ import (
 type Reader struct {
 	blocks    *pcapng.Reader
 	options   ReaderOptions
-	places    map[*pcapng.Interface]*source
+	places    map[*pcapng.Interface]*source // of the section
 	queue     [][]byte
 	given     int           // of queue
 	frame     []byte        // the record of the packet at hand
 	wall      time.Duration // of the node, as its records say
 	begun     bool          // the node was sent
 	undecoded uint64
-	spare     [][]byte           // records that count if nothing more comes
+	spare     spares             // records that count if nothing more comes
 	run       runJSON            // whose records come now
 	runs      map[runJSON][]byte // the record of each run's Node
+	runsRoom  bounded.Budget
+	programs  programs
 	packet    pcapng.Packet
 	now       time.Duration // of the packet at hand, as records have it
 
@@ -64,7 +67,7 @@ type ReaderOptions struct {
 func NewReader(r io.Reader, o ReaderOptions) *Reader {
 	return &Reader{
 		blocks: pcapng.NewReader(r, pcapng.ReaderOptions{}), options: o, places: map[*pcapng.Interface]*source{},
-		runs: map[runJSON][]byte{}, emitted: map[uint64]bool{}, devices: map[place]string{}, reasons: map[string]uint32{},
+		runs: map[runJSON][]byte{}, runsRoom: bounded.Budget{Most: maxRuns}, programs: programs{}, emitted: map[uint64]bool{}, devices: map[place]string{}, reasons: map[string]uint32{},
 	}
 }
 
@@ -79,9 +82,8 @@ func (r *Reader) Next(ctx context.Context) ([]byte, error) {
 			return nil, err
 		}
 		b, err := r.blocks.Next()
-		if err != nil && len(r.spare) > 0 {
-			spare := r.spare
-			r.spare = nil
+		if spare := r.spare.records; err != nil && len(spare) > 0 {
+			r.spare = spares{}
 			for _, raw := range spare {
 				r.one(raw)
 			}
@@ -101,6 +103,8 @@ func (r *Reader) Next(ctx context.Context) ([]byte, error) {
 // take queues the records of a block.
 func (r *Reader) take(b pcapng.Block) error {
 	switch {
+	case b.Type == pcapng.BlockSection:
+		clear(r.places) // none of them comes again
 	case b.Type == pcapng.BlockCustom:
 		if c, err := b.CustomBlock(); err == nil && c.Enterprise == pcapng.Enterprise {
 			r.record(c.Data, true)
@@ -136,7 +140,7 @@ func (r *Reader) record(data []byte, several bool) {
 	if !ok {
 		return
 	}
-	raw, r.spare = bytes.Clone(raw), nil
+	raw, r.spare = bytes.Clone(raw), spares{}
 	for {
 		one, rest := event.CutRecord(raw)
 		r.one(one)
@@ -156,8 +160,8 @@ func (r *Reader) one(raw []byte) {
 	if fact && f.Node != nil {
 		r.wall, r.begun = f.Node.Wall, true
 		r.run = runJSON{f.Node.Name, f.Node.Wall}
-		if len(r.runs) < maxRuns {
-			r.runs[r.run] = raw
+		if r.runs[r.run] != nil || r.runsRoom.Take(len(raw)+len(r.run.Node)) {
+			r.runs[r.run] = bytes.Clone(raw) // of a block, which may have much beside it
 		}
 	}
 	if r.options.Packets && !fact {
@@ -182,11 +186,29 @@ func (r *Reader) of(i *pcapng.Interface) {
 	}
 }
 
-// Bounds of what a hostile file can make a reader remember.
+// Bounds of what a hostile file can make a reader remember, in bytes.
 const (
-	maxRuns  = 1 << 10
-	maxSpare = 1 << 14
+	maxRuns  = 1 << 20 // of the records of Nodes
+	maxSpare = 16 << 20
 )
+
+// spares are records that count if nothing more comes.
+type spares struct {
+	records [][]byte
+	size    int
+}
+
+// keep takes in a record, unless there are too many.
+func (s *spares) keep(raw []byte) bool {
+	if s.size += len(raw); s.size > maxSpare {
+		return false
+	}
+	s.records = append(s.records, bytes.Clone(raw))
+	return true
+}
+
+// programs are those of an expression, by the link type.
+type programs map[pcapng.LinkType]*pcapfilter.Program
 
 // about is what ktrace wrote of an interface.
 func about(i *pcapng.Interface) (a interfaceJSON) {
@@ -203,8 +225,8 @@ func (r *Reader) spares(o pcapng.Options) {
 		return
 	}
 	for c := range o.Custom(pcapng.Enterprise) {
-		if raw, ok := bytes.CutPrefix(c.Data, []byte(sparePrefix)); ok && len(r.spare) < maxSpare {
-			r.spare = append(r.spare, bytes.Clone(raw))
+		if raw, ok := bytes.CutPrefix(c.Data, []byte(sparePrefix)); ok {
+			r.spare.keep(raw)
 		}
 	}
 }
@@ -243,7 +265,7 @@ func (r *Reader) takeForeign(p *pcapng.Packet, s *source, f event.RawFrame) erro
 	words := saidOf(p.Options)
 	if words.place == nil && !s.named {
 		s.named = true
-		if err := r.emit(event.Fact{Device: &event.Device{Ifindex: s.ifindex, Name: p.Interface.Name()}}); err != nil {
+		if err := r.emitDevice(place{ifindex: s.ifindex}, p.Interface.Name()); err != nil {
 			return err
 		}
 	}
@@ -285,13 +307,17 @@ func (r *Reader) source(i *pcapng.Interface) (*source, error) {
 	if r.options.Filter != nil && s.path && !r.options.Packets {
 		return s, r.options.Filter.NeedsLink() // which records do not have
 	}
-	return s, s.compile(r.options.Filter)
+	return s, s.compile(r.options.Filter, r.programs)
 }
 
 // compile fits the expression to the link type.
-func (s *source) compile(e *pcapfilter.Expr) (err error) {
-	if e != nil && s.known {
+func (s *source) compile(e *pcapfilter.Expr, compiled programs) (err error) {
+	if e == nil || !s.known {
+		return nil
+	}
+	if s.program = compiled[s.link]; s.program == nil {
 		s.program, err = e.Compile(pcapfilter.LinkType(s.link))
+		compiled[s.link] = s.program
 	}
 	return err
 }

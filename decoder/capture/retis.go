@@ -114,17 +114,33 @@ func dropper(stack []string) string {
 
 // tellDevice names the device that a packet was at.
 func (r *Reader) tellDevice(s *said) error {
-	if s.place.ifindex == 0 || s.device == "" || r.devices[*s.place] == s.device || len(r.devices) >= maxSaid {
+	if s.place.ifindex == 0 || s.device == "" {
 		return nil
 	}
-	r.devices[*s.place] = s.device
-	return r.emit(event.Fact{Device: &event.Device{Netns: s.place.netns, Ifindex: s.place.ifindex, Name: s.device}})
+	return r.emitDevice(*s.place, s.device)
 }
+
+// emitDevice emits the name of a device, once.
+func (r *Reader) emitDevice(at place, name string) error {
+	name = name[:min(len(name), maxWord)]
+	known, ok := r.devices[at]
+	if known == name && ok {
+		return nil
+	}
+	if !ok && len(r.devices) >= maxSaid {
+		clear(r.devices)
+	}
+	r.devices[at] = strings.Clone(name)
+	return r.emit(event.Fact{Device: &event.Device{Netns: at.netns, Ifindex: at.ifindex, Name: name}})
+}
+
+// maxReasons is how many reasons of drops a file may name; a kernel has a quarter of that.
+const maxReasons = 512
 
 // tellDrop names the reason and the function of a drop, and returns the numbers by which its record refers to them.
 func (r *Reader) tellDrop(s *said) (code uint32, address uint64, err error) {
 	code, known := r.reasons[s.reason]
-	if !known && len(r.reasons) < maxSaid {
+	if !known && len(r.reasons) < maxReasons && len(s.reason) <= maxWord {
 		code = uint32(len(r.reasons) + 1)
 		r.reasons[s.reason] = code
 		names := maps.Clone(r.node.Reasons)
@@ -137,6 +153,7 @@ func (r *Reader) tellDrop(s *said) (code uint32, address uint64, err error) {
 			return 0, 0, err
 		}
 	}
+	s.function = s.function[:min(len(s.function), maxWord)]
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(s.function)) // never fails
 	address = h.Sum64()

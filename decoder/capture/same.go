@@ -20,14 +20,18 @@ type sameness struct {
 // queue, hold a packet up.
 const sameWithin = int64(100e6)
 
+// maxSame is how many packets are remembered of one span, and of the one before it.
+const maxSame = 1 << 18
+
 func newSameness() *sameness {
 	return &sameness{seed: maphash.MakeSeed(), now: map[uint64]int64{}, before: map[uint64]int64{}}
 }
 
 // again reports whether the packet was seen before. What routers change is not looked at.
 func (s *sameness) again(src *source, p *pcapng.Packet) bool {
-	if p.Time-s.turned > sameWithin || p.Time < s.turned {
-		s.before, s.now, s.turned = s.now, map[uint64]int64{}, p.Time
+	if p.Time-s.turned > sameWithin || p.Time < s.turned || len(s.now) >= maxSame {
+		s.before, s.now, s.turned = s.now, s.before, p.Time
+		clear(s.now)
 	}
 	key := s.hash(src, p)
 	for _, seen := range []map[uint64]int64{s.now, s.before} {

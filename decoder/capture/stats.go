@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"ktrace/decoder/bounded"
 	"ktrace/decoder/pcapng"
 )
 
@@ -33,11 +34,16 @@ type Stats struct {
 	Verdicts   map[string]uint64 `json:"verdicts,omitempty"` // packets by what became of them: passed, drop REASON
 	Names      []NameStats       `json:"names,omitempty"`    // of addresses, as the files have them
 
-	file       int // that is read
-	interfaces map[*pcapng.Interface]*InterfaceStats
+	LeftOut uint64 `json:"left_out,omitempty"` // how often a section, interface, pod, verdict or name was one too many to be listed
+
+	file       int                                           // that is read
+	interfaces map[int]map[*pcapng.Interface]*InterfaceStats // of each file's section
+	others     *InterfaceStats                               // all that have no room of their own
 	pods       map[string]*PodStats
 	comments   map[string]remark
+	remarks    int // bytes of comments
 	names      map[NameStats]bool
+	budget     bounded.Budget
 }
 
 // SectionStats say who captured.
@@ -90,45 +96,68 @@ type remark struct {
 	drop string
 }
 
-// Bounds of what a hostile file can make the statistics remember.
+// Bounds of what a hostile file can make the statistics remember, in bytes.
 const (
-	maxComments = 1 << 16
-	maxPods     = 1 << 14
-	maxNames    = 1 << 16
-	maxVerdicts = 1 << 10
+	maxStats    = 32 << 20 // of all that they list
+	maxComments = 8 << 20
+	maxComment  = 4 << 10 // a longer one is read each time
+	statsEntry  = 256     // about what a thing that is listed takes beside its names
 )
 
 func newStats() Stats {
 	return Stats{
-		Verdicts: map[string]uint64{}, interfaces: map[*pcapng.Interface]*InterfaceStats{}, pods: map[string]*PodStats{},
-		comments: map[string]remark{}, names: map[NameStats]bool{},
+		Verdicts: map[string]uint64{}, interfaces: map[int]map[*pcapng.Interface]*InterfaceStats{}, pods: map[string]*PodStats{},
+		comments: map[string]remark{}, names: map[NameStats]bool{}, budget: bounded.Budget{Most: maxStats},
 	}
+}
+
+// room reports whether one more thing with such names can be listed.
+func (t *Stats) room(names ...string) bool {
+	size := statsEntry
+	for _, name := range names {
+		size += len(name)
+	}
+	return t.budget.Take(size)
 }
 
 // of returns the statistics of an interface.
 func (t *Stats) of(i *pcapng.Interface) *InterfaceStats {
-	s := t.interfaces[i]
-	if s == nil {
-		s = &InterfaceStats{Name: i.Name(), Description: i.Description(), LinkType: i.LinkType, SnapLen: i.SnapLen, Filter: i.Filter(), file: t.file}
-		if s.Name == "" {
-			s.Name = fmt.Sprintf("interface %d", i.ID)
-		}
-		t.interfaces[i] = s
-		t.Interfaces = append(t.Interfaces, s)
+	s := t.interfaces[t.file][i]
+	if s != nil {
+		return s
 	}
+	s = &InterfaceStats{Name: i.Name(), Description: i.Description(), LinkType: i.LinkType, SnapLen: i.SnapLen, Filter: i.Filter(), file: t.file}
+	if s.Name == "" {
+		s.Name = fmt.Sprintf("interface %d", i.ID)
+	}
+	if t.room(s.Name, s.Description, s.Filter) {
+		t.Interfaces = append(t.Interfaces, s)
+	} else {
+		s = t.rest()
+	}
+	if t.interfaces[t.file] == nil {
+		t.interfaces[t.file] = map[*pcapng.Interface]*InterfaceStats{}
+	}
+	t.interfaces[t.file][i] = s
 	return s
+}
+
+// rest are the statistics of all interfaces that have no room of their own. What these count at the end cannot be summed up.
+func (t *Stats) rest() *InterfaceStats {
+	if t.others == nil {
+		t.others = &InterfaceStats{Name: "other interfaces", file: t.file}
+		t.Interfaces = append(t.Interfaces, t.others)
+	}
+	return t.others
 }
 
 // block takes in what is no packet; in are the interfaces of the section so far.
 func (t *Stats) block(b pcapng.Block, in []*pcapng.Interface) {
 	switch b.Type {
 	case pcapng.BlockSection:
-		if s, err := b.Section(); err == nil && len(t.Sections) < maxVerdicts {
-			var of SectionStats
-			of.Application, _ = s.Options.Text(pcapng.SectionApplication)
-			of.OS, _ = s.Options.Text(pcapng.SectionOS)
-			of.Hardware, _ = s.Options.Text(pcapng.SectionHardware)
-			t.Sections = append(t.Sections, of)
+		delete(t.interfaces, t.file) // which count from 0 again
+		if s, err := b.Section(); err == nil {
+			t.section(s)
 		}
 	case pcapng.BlockInterface:
 		if len(in) > 0 {
@@ -136,7 +165,9 @@ func (t *Stats) block(b pcapng.Block, in []*pcapng.Interface) {
 		}
 	case pcapng.BlockStatistics:
 		if s, err := b.Statistics(); err == nil {
-			t.of(s.Interface).count(s.Options)
+			if of := t.of(s.Interface); of != t.others {
+				of.count(s.Options)
+			}
 		}
 	case pcapng.BlockNames:
 		if all, err := b.Names(); err == nil {
@@ -144,6 +175,16 @@ func (t *Stats) block(b pcapng.Block, in []*pcapng.Interface) {
 				t.name(NameStats{n.Address, n.Name})
 			}
 		}
+	}
+}
+
+func (t *Stats) section(s pcapng.Section) {
+	var of SectionStats
+	of.Application, _ = s.Options.Text(pcapng.SectionApplication)
+	of.OS, _ = s.Options.Text(pcapng.SectionOS)
+	of.Hardware, _ = s.Options.Text(pcapng.SectionHardware)
+	if t.room(of.Application, of.OS, of.Hardware) {
+		t.Sections = append(t.Sections, of)
 	}
 }
 
@@ -190,7 +231,7 @@ func (t *Stats) lost(file int) uint64 {
 }
 
 func (t *Stats) name(n NameStats) {
-	if !t.names[n] && len(t.names) < maxNames {
+	if !t.names[n] && t.room(n.Name) {
 		t.names[n] = true
 		t.Names = append(t.Names, n)
 	}
@@ -200,7 +241,7 @@ func (t *Stats) name(n NameStats) {
 func (t *Stats) dropped(p *pcapng.Packet) {
 	if n, ok := p.DropCount(); ok {
 		s := t.of(p.Interface)
-		s.reported = true
+		s.reported = s != t.others
 		s.Between += n
 	}
 }
@@ -247,7 +288,7 @@ func (t *Stats) add(p *pcapng.Packet) {
 		}
 		verdict = cmp.Or(r.drop, verdict)
 	}
-	if _, known := t.Verdicts[verdict]; verdict != "" && (known || len(t.Verdicts) < maxVerdicts) {
+	if _, known := t.Verdicts[verdict]; verdict != "" && (known || t.room(verdict)) {
 		t.Verdicts[verdict]++
 	}
 }
@@ -272,8 +313,12 @@ func (t *Stats) remark(comment []byte) remark {
 			r.pods = append(r.pods, t.pod(f.Value))
 		}
 	}
-	if len(t.comments) >= maxComments {
+	if len(comment) > maxComment {
+		return r
+	}
+	if t.remarks += statsEntry + len(comment); t.remarks > maxComments {
 		clear(t.comments)
+		t.remarks = 0
 	}
 	t.comments[string(comment)] = r
 	return r
@@ -282,9 +327,9 @@ func (t *Stats) remark(comment []byte) remark {
 func (t *Stats) pod(name string) *PodStats {
 	p := t.pods[name]
 	if p == nil {
-		p = &PodStats{Name: name}
-		if len(t.pods) < maxPods {
-			t.pods[name] = p
+		p = &PodStats{Name: strings.Clone(name)} // of a comment, which may be long
+		if t.room(name) {
+			t.pods[p.Name] = p
 		}
 	}
 	return p
@@ -292,6 +337,7 @@ func (t *Stats) pod(name string) *PodStats {
 
 // close sums up what so many files held.
 func (t *Stats) close(files int) {
+	t.LeftOut = t.budget.LeftOut()
 	for file := range files {
 		t.Lost += t.lost(file)
 	}

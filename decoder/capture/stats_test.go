@@ -145,3 +145,30 @@ func withoutStatistics(t testing.TB, file []byte) []byte {
 	}
 	return out.Bytes()
 }
+
+// TestStatisticsAreBounded counts every packet of a file with more to list than there is room for.
+func TestStatisticsAreBounded(t *testing.T) {
+	const sections = 3 * maxStats / 2 / statsEntry
+	var file bytes.Buffer
+	w := pcapng.NewWriter(&file, pcapng.WriterOptions{})
+	for range sections {
+		at := pcapng.NewInterface("eth0", "", pcapng.LinkEthernet, 0)
+		for _, err := range []error{w.WriteSection(pcapng.Options{}), w.AddInterface(at), w.WritePacket(&pcapng.Packet{Interface: at, Data: make([]byte, 20)})} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	s := statsOf(t, "", file.Bytes())
+	listed := len(s.Sections) + len(s.Interfaces)
+	if s.Read != sections || s.Matched != sections || s.LeftOut == 0 || listed > maxStats/statsEntry+1 {
+		t.Errorf("%d read, %d matched, %d listed, %d left out, want %d packets", s.Read, s.Matched, listed, s.LeftOut, sections)
+	}
+	last := s.Interfaces[len(s.Interfaces)-1]
+	if last.Name != "other interfaces" || last.Packets+uint64(len(s.Interfaces)-1) != sections {
+		t.Errorf("the last row is of %q, with %d packets beside %d rows", last.Name, last.Packets, len(s.Interfaces)-1)
+	}
+}

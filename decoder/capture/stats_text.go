@@ -67,5 +67,8 @@ func (t *Stats) trouble() []string {
 			lines = append(lines, fmt.Sprintf("%d packets %s", n.count, n.what))
 		}
 	}
+	if t.LeftOut > 0 {
+		lines = append(lines, "too many sections, interfaces, pods, verdicts and names to list them all")
+	}
 	return lines
 }

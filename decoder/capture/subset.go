@@ -3,7 +3,6 @@
 package capture
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -23,8 +22,9 @@ type Subset struct {
 	Cut    func(error)      // takes the error about a file that ends within a block; nil: that is an error
 	Stats  Stats
 
-	files []*subsetFile
-	seen  *sameness
+	files    []*subsetFile
+	seen     *sameness
+	programs programs
 }
 
 // File is a file that is read, and what it is called.
@@ -40,17 +40,18 @@ type subsetFile struct {
 	r       *pcapng.Reader
 	packet  pcapng.Packet
 	ended   bool
-	sources map[*pcapng.Interface]*source
+	sources map[*pcapng.Interface]*source // of the section
 	last    *source
 	of      *pcapng.Interface
 	facts   []pcapng.Custom // of packets that were left out, for the next
+	held    int             // bytes of facts
 	node    []byte          // the record of whose they are
-	spare   [][]byte        // records that count if none comes any more
+	spare   spares          // records that count if none comes any more
 }
 
 // Run goes over the files.
 func (s *Subset) Run(files ...File) error {
-	s.Stats = newStats()
+	s.Stats, s.programs = newStats(), programs{}
 	defer func() { s.Stats.close(len(files)) }()
 	for i, f := range files {
 		s.files = append(s.files, s.open(f, i))
@@ -86,8 +87,16 @@ func (s *Subset) Run(files ...File) error {
 
 func (s *Subset) open(file File, number int) *subsetFile {
 	f := &subsetFile{name: file.Name, number: number, sources: map[*pcapng.Interface]*source{}}
-	f.r = pcapng.NewReader(file, pcapng.ReaderOptions{Passed: func(b pcapng.Block) { s.Stats.block(b, f.r.Interfaces()) }})
+	f.r = pcapng.NewReader(file, pcapng.ReaderOptions{Passed: func(b pcapng.Block) { s.observe(f, b) }})
 	return f
+}
+
+// observe takes note of a block that is no packet.
+func (s *Subset) observe(f *subsetFile, b pcapng.Block) {
+	if b.Type == pcapng.BlockSection {
+		clear(f.sources)
+	}
+	s.Stats.block(b, f.r.Interfaces())
 }
 
 func (s *Subset) oldest() *subsetFile {
@@ -126,7 +135,7 @@ func (s *Subset) advance(f *subsetFile) error {
 			s.Stats.Malformed++
 			continue
 		}
-		s.Stats.block(b, f.r.Interfaces())
+		s.observe(f, b)
 		if err := s.pass(f, b); err != nil {
 			return err
 		}
@@ -160,7 +169,7 @@ func (s *Subset) take(f *subsetFile) error {
 	}
 	if !wanted {
 		if s.To != nil {
-			f.keepFacts()
+			return s.keepFacts(f)
 		}
 		return nil
 	}
@@ -184,7 +193,7 @@ func (s *Subset) copy(f *subsetFile) error {
 	for _, c := range f.facts {
 		o.AddCustom(c)
 	}
-	f.facts = nil
+	f.facts, f.held = nil, 0
 	p.Options = o
 	return s.To.WritePacket(p)
 }
@@ -198,7 +207,7 @@ func (s *Subset) wanted(f *subsetFile) (bool, error) {
 			src.header, src.known = links(src.link)
 			src.ifindex = uint32(p.Interface.ID) + 1
 			f.sources[p.Interface] = src
-			if err := src.compile(s.Filter); err != nil {
+			if err := src.compile(s.Filter, s.programs); err != nil {
 				return false, err
 			}
 		}
@@ -222,10 +231,8 @@ func (s *Subset) finish() error {
 		return nil
 	}
 	for _, f := range s.files {
-		for _, c := range f.facts {
-			if err := s.writeOf(f, bytes.TrimPrefix(c.Data, []byte(recordPrefix))); err != nil {
-				return err
-			}
+		if err := s.writeFacts(f); err != nil {
+			return err
 		}
 	}
 	return s.To.Flush()

@@ -25,12 +25,12 @@ func (s *Subset) pass(f *subsetFile, b pcapng.Block) error {
 		if err != nil || c.Enterprise != pcapng.Enterprise || !ok {
 			break
 		}
-		f.spare = nil
+		f.spare = spares{}
 		f.learnNode(raw)
 		return s.writeOf(f, raw)
 	case pcapng.BlockStatistics:
 		if o, err := b.Statistics(); err == nil && hasRecords(o.Options) {
-			f.spare = nil
+			f.spare = spares{}
 		}
 	case pcapng.BlockNames:
 		if o, err := b.NamesOptions(); err == nil && f.keepSpares(o) {
@@ -48,8 +48,8 @@ func (s *Subset) writeOf(f *subsetFile, raw []byte) error {
 // keepSpares takes what is written again if anything follows, and reports whether there is any.
 func (f *subsetFile) keepSpares(o pcapng.Options) (any bool) {
 	for c := range o.Custom(pcapng.Enterprise) {
-		if raw, ok := bytes.CutPrefix(c.Data, []byte(sparePrefix)); ok && len(f.spare) < maxSpare {
-			f.spare, any = append(f.spare, bytes.Clone(raw)), true
+		if raw, ok := bytes.CutPrefix(c.Data, []byte(sparePrefix)); ok && f.spare.keep(raw) {
+			any = true
 		}
 	}
 	return any
@@ -66,13 +66,13 @@ func hasRecords(o pcapng.Options) bool {
 
 // writeSpares writes what no record followed in a file, which ends there.
 func (s *Subset) writeSpares(f *subsetFile) error {
-	for _, raw := range f.spare {
+	for _, raw := range f.spare.records {
 		f.learnNode(raw)
 		if err := s.writeOf(f, raw); err != nil {
 			return err
 		}
 	}
-	f.spare = nil
+	f.spare = spares{}
 	return nil
 }
 
@@ -96,19 +96,38 @@ func (f *subsetFile) learnNodes() {
 		if !ok {
 			continue
 		}
-		f.spare = nil
+		f.spare = spares{}
 		if event.IsFact(raw) {
 			f.learnNode(raw)
 		}
 	}
 }
 
+// maxFacts is how many bytes wait for the next packet: what a packet can have beside it is limited, and so is the memory.
+const maxFacts = 1 << 20
+
 // keepFacts takes what a packet that is left out says of the node: the conclusions rest on it.
-func (f *subsetFile) keepFacts() {
+func (s *Subset) keepFacts(f *subsetFile) error {
 	for c := range f.packet.Options.Custom(pcapng.Enterprise) {
 		if raw, ok := bytes.CutPrefix(c.Data, []byte(recordPrefix)); ok && event.IsFact(raw) {
 			c.Data = bytes.Clone(c.Data)
 			f.facts = append(f.facts, c)
+			f.held += len(c.Data)
 		}
 	}
+	if f.held > maxFacts {
+		return s.writeFacts(f)
+	}
+	return nil
+}
+
+// writeFacts writes what waits for a packet without one.
+func (s *Subset) writeFacts(f *subsetFile) error {
+	for _, c := range f.facts {
+		if err := s.writeOf(f, bytes.TrimPrefix(c.Data, []byte(recordPrefix))); err != nil {
+			return err
+		}
+	}
+	f.facts, f.held = nil, 0
+	return nil
 }

@@ -13,7 +13,7 @@ import (
 var (
 	// ErrTooBig is returned for a block over ReaderOptions.MaxBlock.
 	ErrTooBig = errors.New("block is over the size limit")
-	// ErrTooManyInterfaces is returned for a section over ReaderOptions.MaxInterfaces.
+	// ErrTooManyInterfaces is returned for a section over ReaderOptions.MaxInterfaces or MaxDescriptions.
 	ErrTooManyInterfaces = errors.New("section has too many interfaces")
 	// ErrCut is returned, with io.ErrUnexpectedEOF, where a file that was read so far ends within a block.
 	ErrCut = errors.New("cut short")
@@ -25,6 +25,8 @@ var (
 type ReaderOptions struct {
 	MaxBlock      int // bytes of one block; 0 is 16 MiB
 	MaxInterfaces int // of one section; 0 is 65536
+	// MaxDescriptions is how many bytes the blocks of one section's interfaces may have together; 0 is 16 MiB.
+	MaxDescriptions int
 
 	Passed func(Block) // is called with each block that ReadPacket passes by, which is valid until it returns; may be nil
 }
@@ -40,6 +42,7 @@ type Reader struct {
 	order      Order
 	section    *sectionID
 	interfaces []*Interface
+	described  int // bytes of their blocks
 	err        error
 
 	classic classic
@@ -52,6 +55,9 @@ func NewReader(src io.Reader, limits ReaderOptions) *Reader {
 	}
 	if limits.MaxInterfaces <= 0 {
 		limits.MaxInterfaces = 1 << 16
+	}
+	if limits.MaxDescriptions <= 0 {
+		limits.MaxDescriptions = 16 << 20
 	}
 	r := &Reader{window: window{src: src}, limits: limits}
 	r.next = r.detect
@@ -213,11 +219,14 @@ func (r *Reader) observe(b *Block) error {
 		if s.Major != 1 || s.Minor != 0 && s.Minor != 2 { // 1.2 is 1.0, says the draft
 			return r.fail(fmt.Errorf("%w: pcapng version %d.%d, want 1.0", ErrFormat, s.Major, s.Minor))
 		}
-		r.order, r.section, r.interfaces = b.Order, new(sectionID), nil
+		r.order, r.section, r.interfaces, r.described = b.Order, new(sectionID), nil, 0
 		return nil
 	}
 	if len(r.interfaces) >= r.limits.MaxInterfaces {
 		return r.fail(fmt.Errorf("%w: more than %d", ErrTooManyInterfaces, r.limits.MaxInterfaces))
+	}
+	if r.described += len(b.Raw); r.described > r.limits.MaxDescriptions {
+		return r.fail(fmt.Errorf("%w: their blocks have more than %d bytes", ErrTooManyInterfaces, r.limits.MaxDescriptions))
 	}
 	b.interfaces = r.interfaces
 	i, err := b.interfaceBlock()
