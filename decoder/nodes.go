@@ -5,6 +5,7 @@ package decoder
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"time"
@@ -80,6 +81,12 @@ const nextFile = time.Minute
 // maxHead bounds what of a file is held until its first event.
 const maxHead = 1 << 14
 
+// maxRuns is how many runs there may be: each has a pipeline of its own, of some tens of kilobytes if nothing happens in it.
+const maxRuns = 512
+
+// ErrTooManyRuns ends a file with more runs of ktrace than are read at a time.
+var ErrTooManyRuns = fmt.Errorf("more than %d runs of ktrace: cut the file up, or read fewer", maxRuns)
+
 // Add has a file be read.
 func (n *Nodes) Add(name string, source Source) {
 	n.files = append(n.files, &nodeFile{name: name, source: source})
@@ -105,7 +112,11 @@ func (n *Nodes) loop(ctx context.Context) error {
 		if f == nil {
 			return nil
 		}
-		if err := n.take(f); err != nil {
+		if err := n.take(f); errors.Is(err, ErrTooManyRuns) {
+			f.ended, f.head = true, nil
+			n.errs = append(n.errs, fmt.Errorf("%s: %w", f.name, err))
+			continue
+		} else if err != nil {
 			return err
 		}
 		if err := n.fill(ctx, f); err != nil {
@@ -201,6 +212,9 @@ func (n *Nodes) assign(f *nodeFile, run runID) error {
 			f.lane = l
 			break
 		}
+	}
+	if f.lane == nil && len(n.lanes) >= maxRuns {
+		return ErrTooManyRuns
 	}
 	if f.lane == nil {
 		p, err := n.Pipeline()
