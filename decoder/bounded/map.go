@@ -78,6 +78,16 @@ func (r *Map[K, V]) DeleteFunc(picks func(K) bool) {
 	}
 }
 
+// Expire forgets the things that are old.
+func (r *Map[K, V]) Expire(old func(V) bool) {
+	for _, half := range []map[K]V{r.now, r.before} {
+		maps.DeleteFunc(half, func(_ K, value V) bool { return old(value) })
+	}
+}
+
+// Len is how many things are remembered at the most: some may be counted twice.
+func (r *Map[K, V]) Len() int { return len(r.now) + len(r.before) }
+
 // All returns what is remembered, in no order.
 func (r *Map[K, V]) All() iter.Seq2[K, V] {
 	return func(yield func(K, V) bool) {

@@ -21,6 +21,8 @@ type Owner struct {
 type Pool[V any] struct {
 	// Most is the size of all entries together, in the unit of the entries' sizes: bytes, or 1 an entry.
 	Most int
+	// Newest has the newest entry of that owner evicted, where an old one is worth more: it has waited for long.
+	Newest bool
 	// Evict, if it is not nil, is called with each value that is evicted, after it is out of the pool. It may remove others.
 	Evict func(V)
 
@@ -41,8 +43,12 @@ type Entry[V any] struct {
 	prev, next *Entry[V]   // in the account, the older and the newer
 }
 
+// Held reports whether the entry is in a pool; a nil one is not.
+func (e *Entry[V]) Held() bool { return e != nil && e.account != nil }
+
 // account is what one owner holds.
 type account[V any] struct {
+	pool        *Pool[V]
 	owner       Owner
 	size        int
 	index       int // in the heap
@@ -56,7 +62,7 @@ func (p *Pool[V]) Add(owner Owner, value V, size int) *Entry[V] {
 		if p.owners == nil {
 			p.owners = map[Owner]*account[V]{}
 		}
-		a = &account[V]{owner: owner}
+		a = &account[V]{pool: p, owner: owner}
 		p.owners[owner] = a
 		heap.Push(&p.largest, a)
 	}
@@ -69,11 +75,10 @@ func (p *Pool[V]) Add(owner Owner, value V, size int) *Entry[V] {
 
 // Resize has an entry count for another size, and as the owner's newest if it grows. It may be evicted at once, as by Add.
 func (p *Pool[V]) Resize(e *Entry[V], size int) {
-	a := e.account
-	if a == nil || size == e.size {
+	if !e.Held() || size == e.size {
 		return
 	}
-	grows := size > e.size
+	a, grows := e.account, size > e.size
 	a.size += size - e.size
 	p.size += size - e.size
 	e.size = size
@@ -93,12 +98,12 @@ func (p *Pool[V]) Touch(e *Entry[V]) {
 	}
 }
 
-// Remove takes an entry out, which is no eviction.
+// Remove takes an entry out, which is no eviction. It does nothing with one that is not in this pool.
 func (p *Pool[V]) Remove(e *Entry[V]) {
-	a := e.account
-	if a == nil {
+	if !e.Held() || e.account.pool != p {
 		return
 	}
+	a := e.account
 	p.unlink(e)
 	e.account = nil
 	p.count--
@@ -135,6 +140,9 @@ func (p *Pool[V]) Evicted() uint64 { return p.evicted }
 func (p *Pool[V]) bound() {
 	for p.size > p.Most && p.count > 0 {
 		e := p.largest[0].first
+		if p.Newest {
+			e = p.largest[0].last
+		}
 		p.Remove(e)
 		p.evicted++
 		if p.Evict != nil {

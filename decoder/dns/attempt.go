@@ -18,6 +18,9 @@ func (s *Stage) ask(e event.Event, before *query, msg message, is standing) (ste
 	if before != nil && !before.closed && !before.begins(e) {
 		return s.join(before, e.Journey, asQuery), nil
 	}
+	if _, refused := s.refused.Get(e.Journey); refused && e.Journey != 0 {
+		return step{}, nil // it is on its way, and began elsewhere
+	}
 	q := &query{first: e, msg: msg, standing: is, attempts: 1, captured: captured(e), later: &s.fragments.later, due: e.Time.Add(s.o.Wait)}
 	if q.captured {
 		s.clients.Put(e.Packet.Src, true)
@@ -32,9 +35,10 @@ func (s *Stage) ask(e event.Event, before *query, msg message, is standing) (ste
 	if before != nil && q.repeats(before) {
 		finished = s.retry(before, q)
 	}
+	if !s.hold(q) {
+		return step{}, finished
+	}
 	s.lastAsked[q.question()] = q
-	s.bound()
-	s.open = append(s.open, q)
 	return s.join(q, e.Journey, asQuery), finished
 }
 
@@ -75,6 +79,9 @@ func (s *Stage) retryWithin() time.Duration { return retriesWithin*s.o.Wait + re
 
 // unanswered reports whether the client may ask again because of what became of the query.
 func (q *query) unanswered() bool {
-	o := q.outcome()
+	o := q.became
+	if !q.closed {
+		o = q.outcome()
+	}
 	return o != event.DNSAnswered && o != event.DNSTruncated
 }

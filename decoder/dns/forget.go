@@ -5,6 +5,9 @@ package dns
 import (
 	"slices"
 	"time"
+
+	"ktrace/decoder/bounded"
+	"ktrace/decoder/event"
 )
 
 // forget removes what no retry can refer to any more: resolvers wait 5 s for one server, seldom longer.
@@ -21,6 +24,8 @@ func (s *Stage) forget(now time.Time) {
 
 // remove forgets a query, but not a later one that took its place.
 func (s *Stage) remove(q *query) {
+	s.held.Remove(q.held)
+	s.past.Remove(q.held)
 	for _, j := range q.journeys {
 		delete(s.byJourney, j)
 	}
@@ -37,35 +42,59 @@ func (s *Stage) remove(q *query) {
 	}
 }
 
-// maxQueries bounds the queries that wait for an answer, and as many that a retry or a late packet may refer to. In a flood
-// the oldest are given up, and counted as not waited for.
-const maxQueries = 1 << 15
+// Bounds of what is kept of queries, bytes. In a flood those of the client with the most are not waited for, the newest first,
+// so that those that are have their time; and the oldest that a retry may refer to are forgotten.
+const (
+	maxOpen = 16 << 20 // of queries that wait for an answer
+	maxDone = 6 << 20  // of those that a retry or a late packet may refer to
+)
 
-// bound makes room for another query.
-func (s *Stage) bound() {
-	if len(s.open) < maxQueries {
-		return
+// hold takes in a query that begins to wait. It returns false if there is no room for it.
+func (s *Stage) hold(q *query) bool {
+	s.held.Evict = s.giveUp
+	q.held = s.held.Add(ownerOf(q.first), q, q.size())
+	if !q.held.Held() {
+		s.refused.Put(q.first.Journey, true)
+		return false
 	}
-	for _, q := range s.open[:maxQueries/8] {
-		if q.closed {
-			continue
-		}
-		q.closed = true
-		s.remove(q)
-		if q.standing == asked {
-			s.total.pending++
-		}
-	}
-	s.open = slices.Delete(s.open, 0, maxQueries/8)
+	s.open = compacted(append(s.open, q), s.held.Len())
+	return true
 }
 
-// boundDone forgets the oldest of those that are over.
-func (s *Stage) boundDone() {
-	if len(s.done) < maxQueries {
-		return
+// ownerOf is on whose account a query is: where it was first seen, in a capture who sent it.
+func ownerOf(e event.Event) bounded.Owner {
+	if e.Netns != 0 {
+		return bounded.Owner{Netns: e.Netns}
 	}
-	for _, q := range s.done[:maxQueries/8] {
-		s.remove(q)
+	return bounded.Owner{Addr: e.Packet.Src}
+}
+
+// giveUp ends the wait for an answer, for want of room.
+func (s *Stage) giveUp(q *query) {
+	q.closed = true
+	for _, j := range q.journeys {
+		s.refused.Put(j, true)
 	}
-	s.done = slices.Delete(s.done, 0, maxQueries/8)
+	s.remove(q)
+	if q.standing == asked {
+		s.total.pending++
+	}
+}
+
+// keepDone keeps a query that is over for what may refer to it.
+func (s *Stage) keepDone(q *query) {
+	s.held.Remove(q.held)
+	s.past.Evict = s.remove
+	if q.held = s.past.Add(ownerOf(q.first), q, q.size()); q.held.Held() {
+		s.done = compacted(append(s.done, q), s.past.Len())
+	}
+}
+
+// compacted is a list without those that are no longer held, once they are the most of it.
+func compacted(list []*query, held int) []*query {
+	const few = 1 << 10
+	if len(list) < 2*held+few {
+		return list
+	}
+	return slices.DeleteFunc(list, func(q *query) bool { return !q.held.Held() })
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"ktrace/decoder/bounded"
 	"ktrace/decoder/event"
 	"ktrace/decoder/packet"
 )
@@ -32,8 +33,10 @@ type query struct {
 	attempts int
 	due      time.Time // when to judge it
 	closed   bool
-	captured bool // its packets are a capture's
-	repeated bool // before it was answered
+	became   event.DNSOutcome       // once it is closed
+	held     *bounded.Entry[*query] // of the stage's pool it is in; nil over TCP
+	captured bool                   // its packets are a capture's
+	repeated bool                   // before it was answered
 
 	keys     []key
 	journeys []uint64
@@ -60,8 +63,39 @@ type query struct {
 	retry  bool                 // over TCP, because the answer over UDP did not fit
 }
 
-// maxHops bounds the sights that are kept: a routing loop takes up to 255.
-const maxHops = 64
+// Bounds of what is kept of a query.
+const (
+	maxHops = 64 // sights: a routing loop takes up to 255
+	maxKeys = 64 // three of each place where it is translated
+)
+
+// What a query takes, and each of what it keeps, in bytes, about: with its share of the maps that find it.
+const (
+	querySize = 1200
+	keySize   = 280
+	sightSize = 300
+	idSize    = 48
+)
+
+// size is about what the query takes, in whole kilobytes: most of what happens to it changes nothing.
+func (q *query) size() int {
+	n := querySize + len(q.first.Packet.Bytes) + len(q.msg.name) + len(q.keys)*keySize + len(q.hops)*sightSize + len(q.journeys)*idSize
+	if q.answer != nil {
+		for _, a := range q.answer.answers {
+			n += len(a) + 2*idSize
+		}
+	}
+	return (n + 1<<10 - 1) &^ (1<<10 - 1)
+}
+
+// close ends a query: what is kept is by what it is known, for a retry or a late packet, and what became of it.
+func (q *query) close() {
+	q.closed, q.became = true, q.outcome()
+	p := *q.first.Packet
+	p.Bytes, p.Tunnel = nil, nil
+	q.first.Packet, q.first.Body = &p, nil
+	q.hops, q.last, q.answer, q.answerLast, q.parts, q.loss, q.icmp, q.ending = nil, nil, nil, nil, nil, nil, nil, nil
+}
 
 func (q *query) question() question {
 	return question{q.first.Netns, q.first.Packet.Src, q.msg.name, q.msg.qtype}

@@ -46,8 +46,11 @@ type Stage struct {
 	judged    bounded.Map[key, bool]            // queries
 	reached   bounded.Map[uint32, bool]         // namespaces that answers were seen to come back to
 	fragments fragments
-	open      []*query // in order of time
-	done      []*query // unanswered ones, which a retry or a late packet may refer to
+	open      []*query                  // in order of time
+	done      []*query                  // unanswered ones, which a retry or a late packet may refer to
+	held      bounded.Pool[*query]      // that wait for an answer
+	past      bounded.Pool[*query]      // of done
+	refused   bounded.Map[uint64, bool] // journeys of queries that there was no room for
 	tcp       connections
 	gaps      event.Gaps
 	now       time.Time // of the latest event or tick
@@ -79,6 +82,7 @@ func New(o Options) *Stage {
 		lastAsked: map[question]*query{},
 		total:     newTotals(),
 	}
+	s.held.Most, s.held.Newest, s.past.Most = maxOpen, true, maxDone
 	s.tcp = newConnections(s)
 	return s
 }
@@ -127,6 +131,7 @@ func (s *Stage) hop(e event.Event, ct *event.Conntrack) []event.Event {
 		return finished
 	}
 	here := sight(e, ct, in)
+	defer s.grown(at.q)
 	switch at.role {
 	case asQuery:
 		s.sawQuery(at.q, here)
@@ -151,6 +156,13 @@ func (s *Stage) hop(e event.Event, ct *event.Conntrack) []event.Event {
 		}
 	}
 	return append(finished, s.finish(at.q)...)
+}
+
+// grown has a query count for what it takes now.
+func (s *Stage) grown(q *query) {
+	if !q.closed {
+		s.held.Resize(q.held, q.size())
+	}
 }
 
 // cameBack takes in where the answer is, or what came of it there.
@@ -299,7 +311,7 @@ func (s *Stage) alias(q *query, flow packet.FlowTuple) {
 
 func (s *Stage) know(q *query, flow packet.FlowTuple) {
 	k := key{flow, q.msg.id}
-	if slices.Contains(q.keys, k) {
+	if len(q.keys) >= maxKeys || slices.Contains(q.keys, k) {
 		return
 	}
 	q.keys = append(q.keys, k)
@@ -343,7 +355,6 @@ func pending(open []*query) (n uint64) {
 
 // finish judges a query. Of what only looked like one there is nothing to say.
 func (s *Stage) finish(q *query) []event.Event {
-	q.closed = true
 	for _, k := range q.keys {
 		if k.flow.Dst.IsValid() {
 			s.judged.Put(k, true)
@@ -352,15 +363,21 @@ func (s *Stage) finish(q *query) []event.Event {
 	if q.answer == nil {
 		q.parts = s.orphan(q)
 	}
-	if q.delivered {
+	var judged []event.Event
+	if q.standing == asked {
+		judged = append(judged, s.judge(q))
+	}
+	q.close()
+	if q.delivered || len(q.keys) == 0 { // over TCP nothing refers to it
 		s.remove(q)
 	} else {
-		s.boundDone()
-		s.done = append(s.done, q)
+		s.keepDone(q)
 	}
-	if q.standing != asked {
-		return nil
-	}
+	return judged
+}
+
+// judge makes the event of a query.
+func (s *Stage) judge(q *query) event.Event {
 	e, d := q.first, q.event(s.o.Slow)
 	if gap, lossy := s.gaps.Within(e.Time, s.now); lossy && q.restsOnAbsence() {
 		d.Outcome, d.Lost = event.DNSUnknown, &gap
@@ -369,7 +386,7 @@ func (s *Stage) finish(q *query) []event.Event {
 	s.total.add(d, s.o.Slow)
 	e.Pod, e.Peer = e.Ends() // the client's and the server's
 	e.ToPod, e.Body = false, d
-	return []event.Event{e}
+	return e
 }
 
 func later(a, b time.Time) time.Time {
@@ -380,4 +397,7 @@ func later(a, b time.Time) time.Time {
 }
 
 // Summarize implements event.Summarizer.
-func (s *Stage) Summarize(sum *event.Summary) { sum.DNS = s.total.summary() }
+func (s *Stage) Summarize(sum *event.Summary) {
+	sum.DNS = s.total.summary()
+	sum.AddEvicted("DNS queries", s.held.Evicted())
+}

@@ -308,7 +308,7 @@ func TestStageForgetsWhatIsOver(t *testing.T) {
 	}
 	s.Flush(start.Add(time.Minute), false)
 	s.Flush(start.Add(2*time.Minute), false)
-	if n := len(s.byJourney) + len(s.byKey) + len(s.byFlow) + len(s.lastAsked) + len(s.open) + len(s.done); n != 0 {
+	if n := len(s.byJourney) + len(s.byKey) + len(s.byFlow) + len(s.lastAsked) + len(s.open) + len(s.done) + s.held.Len() + s.past.Len(); n != 0 {
 		t.Errorf("%d entries are kept of queries that are over", n)
 	}
 }
@@ -331,22 +331,41 @@ func TestALateAnswerIsForNoOtherQuery(t *testing.T) {
 	}
 }
 
+// TestStageIsBoundedInAFlood has one pod ask more than there is room for, and another, after it, once.
 func TestStageIsBoundedInAFlood(t *testing.T) {
 	s := New(Options{Wait: time.Second, Slow: time.Second, Ports: []uint16{53}})
-	const flood, first = 2 * maxQueries, maxQueries * 5 / 4
-	query, judged := pack(t, dnsmessage.Header{}), 0
-	for i := range flood {
+	const flood, otherNetns = 40000, podNetns + 1000
+	query := pack(t, dnsmessage.Header{})
+	ask := func(i int, netns uint32) {
 		from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 4000)
-		s.Observe(seen(0, uint64(i+1), podNetns, event.Out, packet.ParseIP(packettest.UDP(from, netip.MustParseAddrPort(service), query))))
-		if n := len(s.open); n > maxQueries || len(s.byJourney) > n+len(s.done) || len(s.lastAsked) > n+len(s.done) {
-			t.Fatalf("%d queries wait, %d journeys, %d questions", n, len(s.byJourney), len(s.lastAsked))
-		}
-		if i == first || i == flood-1 {
-			judged += len(s.Flush(start.Add(1500*time.Millisecond), i == flood-1))
+		p := packet.ParseIP(packettest.UDP(from, netip.MustParseAddrPort(service), query))
+		for hop := range 3 {
+			s.Observe(seen(0, uint64(i+1), netns+uint32(hop), event.Out, p))
 		}
 	}
-	if sum := s.total.summary(); sum.Queries != uint64(judged) || sum.Queries+sum.Pending != flood || len(s.done) > maxQueries {
-		t.Errorf("%d judged, %d not waited for, of %d; %d remembered", sum.Queries, sum.Pending, flood, len(s.done))
+	for i := range flood {
+		ask(i, podNetns)
+		if n := s.held.Len(); s.held.Size() > maxOpen || len(s.byJourney) > n || len(s.lastAsked) > n || len(s.open) > 2*n+1024 {
+			t.Fatalf("%d queries wait in %d bytes, %d journeys, %d questions, %d listed", n, s.held.Size(), len(s.byJourney), len(s.lastAsked), len(s.open))
+		}
+	}
+	ask(flood, otherNetns)
+	judged := s.Flush(start.Add(1500*time.Millisecond), false)
+	last := judged[len(judged)-1]
+	if d := last.Body.(event.DNS); last.Netns != otherNetns || d.Outcome != event.DNSNoResponse || len(d.Hops) != 3 {
+		t.Errorf("the last that is judged is of namespace %d, %s, seen %d times; want that of the other", last.Netns, d.Outcome, len(d.Hops))
+	}
+	if s.past.Size() > maxDone || len(s.done) > 2*s.past.Len()+1024 || len(s.byKey) > 10*s.past.Len() {
+		t.Errorf("%d bytes of %d queries are kept, %d listed, %d keys", s.past.Size(), s.past.Len(), len(s.done), len(s.byKey))
+	}
+	var sum event.Summary
+	s.Flush(start.Add(time.Minute), true)
+	s.Summarize(&sum)
+	if sum.DNS.Queries != uint64(len(judged)) || sum.DNS.Queries+sum.DNS.Pending != flood+1 || sum.Evicted["DNS queries"] != sum.DNS.Pending {
+		t.Errorf("%d judged, %d not waited for, %d evicted, of %d", sum.DNS.Queries, sum.DNS.Pending, sum.Evicted["DNS queries"], flood+1)
+	}
+	if sum.DNS.Queries < 2000 {
+		t.Errorf("only %d of the flood were waited for", sum.DNS.Queries)
 	}
 }
 

@@ -5,6 +5,7 @@ package stage
 import (
 	"time"
 
+	"ktrace/decoder/bounded"
 	"ktrace/decoder/packet"
 )
 
@@ -16,19 +17,21 @@ type alias struct {
 }
 
 // aliases are the translated connections, by their names before translation and behind it.
-type aliases map[packet.Connection]alias
+type aliases struct {
+	bounded.Map[packet.Connection, alias]
+}
 
 // of returns the connection that a flow belongs to, by its name before translation.
-func (a aliases) of(f packet.FlowTuple) packet.Connection {
+func (a *aliases) of(f packet.FlowTuple) packet.Connection {
 	c := packet.ConnectionOf(f)
-	if known, ok := a[c]; ok {
+	if known, ok := a.Get(c); ok {
 		return known.connection
 	}
 	return c
 }
 
 // forget takes out a translated connection, under both names.
-func (a aliases) forget(known alias) {
-	delete(a, packet.ConnectionOf(known.original))
-	delete(a, packet.ConnectionOf(known.reply))
+func (a *aliases) forget(known alias) {
+	a.Delete(packet.ConnectionOf(known.original))
+	a.Delete(packet.ConnectionOf(known.reply))
 }

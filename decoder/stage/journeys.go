@@ -52,7 +52,8 @@ const copiesWithin = 50 * time.Millisecond
 // packets come faster than maxTrips in that time, those that are held so long may not be known again.
 const (
 	longestTrip = 4 * time.Second
-	maxTrips    = 1 << 16
+	maxTrips    = 1 << 15
+	maxPlaces   = 256 // of one packet: no TTL is larger
 )
 
 // NewJourneys returns the stage.
@@ -106,6 +107,9 @@ func (j *Journeys) journey(e event.Event) uint64 {
 // comesBy takes in where the packet is. It returns false if it is another that is the same.
 func (t *tracked) comesBy(at hop) bool {
 	i := slices.IndexFunc(t.places, func(v hop) bool { return v.place == at.place })
+	if i < 0 && len(t.places) >= maxPlaces {
+		return false
+	}
 	if i < 0 {
 		t.places = append(t.places, at)
 		return true

@@ -3,34 +3,48 @@
 package stage
 
 import (
-	"maps"
 	"slices"
 	"time"
 
+	"ktrace/decoder/bounded"
 	"ktrace/decoder/event"
 	"ktrace/decoder/packet"
 )
 
 // How long a reset is held for what belongs to it.
 const (
-	resetHold   = 300 * time.Millisecond
-	answerHold  = time.Second            // one that answered a SYN from elsewhere: the true answer may be still to come
-	ruleHold    = 700 * time.Millisecond // for the rule that rejected to be found
-	echoHold    = 5 * time.Second        // after which a reset of the same connection is another's
-	memoryHold  = 2 * time.Minute        // how long TTLs and translations of connections are kept without being used
-	rejectHold  = 100 * time.Millisecond
-	memoryLimit = 1 << 16
+	resetHold  = 300 * time.Millisecond
+	answerHold = time.Second            // one that answered a SYN from elsewhere: the true answer may be still to come
+	ruleHold   = 700 * time.Millisecond // for the rule that rejected to be found
+	echoHold   = 5 * time.Second        // after which a reset of the same connection is another's
+	memoryHold = 2 * time.Minute        // how long TTLs and translations of connections are kept without being used
+	rejectHold = 100 * time.Millisecond
 )
+
+// Bounds of what is held: in a flood, those that whom it is from or hits has most of are concluded without what else may come.
+const (
+	maxHeld    = 1 << 12 // reports of packets, of all resets and refusals alike
+	maxReports = 64      // of each kind of one reset: what comes again says nothing new
+)
+
+// ownerOf is on whose account an event is: where it was, in a capture who sent its packet.
+func ownerOf(e event.Event) bounded.Owner {
+	if e.Netns != 0 {
+		return bounded.Owner{Netns: e.Netns}
+	}
+	return bounded.Owner{Addr: e.Packet.Src}
+}
 
 // Resets is the stage that makes one Reset of all that sockets and devices report of it. It wants packets with SYN or
 // RST and ICMP errors at devices, drops as NewDrops completes them, and the reports of sockets; it passes all of them on.
 type Resets struct {
-	open    map[packet.Connection]*reset
-	echoes  map[packet.Connection]time.Time
+	open    *bounded.Table[packet.Connection, *reset]
+	early   []*reset // of open, evicted
+	echoes  bounded.Map[packet.Connection, time.Time]
 	names   aliases
-	ttls    map[sighting]ttlSeen
-	clients map[packet.Connection]initiator
-	rejects map[packet.Connection][]event.Event // drops by netfilter, the latest of each flow
+	ttls    bounded.Map[sighting, ttlSeen]
+	clients bounded.Map[packet.Connection, initiator]
+	rejects *bounded.Table[packet.Connection, []event.Event] // drops by netfilter, the latest of each flow
 	refused refusals
 	putOff  event.DeferredLookups // about the rule that rejected
 	pruned  time.Time
@@ -41,6 +55,7 @@ type Resets struct {
 // reset is what is known so far of one connection's end.
 type reset struct {
 	connection packet.Connection
+	owner      bounded.Owner
 	sent       []event.Event
 	received   []event.Event
 	hops       []event.Event
@@ -56,17 +71,13 @@ type reset struct {
 
 // NewResets returns the stage.
 func NewResets() *Resets {
-	return &Resets{
-		open:   map[packet.Connection]*reset{},
-		echoes: map[packet.Connection]time.Time{},
-		names:  aliases{},
-		ttls:   map[sighting]ttlSeen{},
-
-		clients: map[packet.Connection]initiator{},
-		rejects: map[packet.Connection][]event.Event{},
-		refused: newRefusals(),
+	r := &Resets{
+		rejects: bounded.NewTable[packet.Connection, []event.Event](maxHeld),
 		putOff:  event.DeferredLookups{},
 	}
+	r.refused.init()
+	r.open = bounded.NewTableEvict(maxHeld, func(_ packet.Connection, g *reset) { r.early = append(r.early, g) })
+	return r
 }
 
 // Observe implements Stage.
@@ -84,7 +95,26 @@ func (r *Resets) Observe(e event.Event) []event.Event {
 	case event.Sock:
 		r.sock(e, b)
 	}
-	return r.only.Event(e)
+	return append(r.only.Event(e), r.evicted()...)
+}
+
+// evicted concludes what there was no room for any more.
+func (r *Resets) evicted() []event.Event {
+	if len(r.early) == 0 && len(r.refused.early) == 0 {
+		return nil
+	}
+	var events []event.Event
+	for _, g := range r.early {
+		r.echoes.Put(g.connection, g.first().Time)
+		events = append(events, r.conclude(g))
+	}
+	r.early = r.early[:0]
+	return append(events, r.refused.evicted()...)
+}
+
+// Summarize implements event.Summarizer.
+func (r *Resets) Summarize(s *event.Summary) {
+	s.AddEvicted("resets concluded early", r.open.Evicted()+r.refused.open.Evicted())
 }
 
 func (r *Resets) hop(e event.Event, h event.Hop) {
@@ -103,9 +133,9 @@ func (r *Resets) hop(e event.Event, h event.Hop) {
 	}
 	if !p.HasFlag('R') {
 		r.compare(e)
-	} else if g := r.group(p.Flow(), e.Time, false); g != nil {
-		g.hops = append(g.hops, e)
+	} else if g := r.group(e, false); g != nil {
 		r.measure(g, e)
+		r.add(g, &g.hops, e)
 	}
 }
 
@@ -116,18 +146,21 @@ func (r *Resets) rename(c *event.Conntrack, now time.Time) {
 		return
 	}
 	a := alias{to, c.Original, c.Reply, now}
-	r.names[from], r.names[to] = a, a
-	if known := r.rejects[from]; known != nil {
-		delete(r.rejects, from)
-		r.rejects[to] = append(r.rejects[to], known...)
+	r.names.Put(from, a)
+	r.names.Put(to, a)
+	if known, ok := r.rejects.Get(from); ok {
+		other, _ := r.rejects.Get(to)
+		r.rejects.Delete(from)
+		known = append(other, known...)
+		r.rejects.Put(ownerOf(known[0]), to, known, len(known))
 	}
-	if g, ok := r.open[from]; ok {
-		delete(r.open, from)
-		if other, ok := r.open[to]; ok {
+	if g, ok := r.open.Get(from); ok {
+		r.open.Delete(from)
+		if other, ok := r.open.Get(to); ok {
 			g.join(other)
 		}
 		g.connection = to
-		r.open[to] = g
+		r.open.Put(g.owner, to, g, g.size())
 	}
 }
 
@@ -160,8 +193,10 @@ func (r *Resets) drop(e event.Event, d event.Drop) {
 	}
 	c := r.names.of(e.Packet.Flow())
 	same := func(old event.Event) bool { return old.Packet.Flow() == e.Packet.Flow() }
-	r.rejects[c] = append(slices.DeleteFunc(r.rejects[c], same), e)
-	if g := r.open[c]; g != nil {
+	known, _ := r.rejects.Get(c)
+	known = append(slices.DeleteFunc(known, same), e)
+	r.rejects.Put(ownerOf(e), c, known, len(known))
+	if g, ok := r.open.Get(c); ok {
 		g.reject(e)
 	}
 }
@@ -177,36 +212,37 @@ func (g *reset) reject(drop event.Event) {
 func (r *Resets) sock(e event.Event, s event.Sock) {
 	switch s.Op {
 	case event.SockResetSent:
-		if g := r.group(e.Packet.Flow(), e.Time, packet.IsSYN(s.Trigger)); g != nil {
-			g.sent = append(g.sent, e)
+		if g := r.group(e, packet.IsSYN(s.Trigger)); g != nil {
+			r.add(g, &g.sent, e)
 		}
 	case event.SockResetReceived:
-		if g := r.group(e.Packet.Flow(), e.Time, s.State == "SYN_SENT"); g != nil {
-			g.received = append(g.received, e)
+		if g := r.group(e, s.State == "SYN_SENT"); g != nil {
+			r.add(g, &g.received, e)
 			if s.State == "SYN_SENT" && len(g.sent) == 0 {
 				g.due = e.Time.Add(answerHold)
 			}
 		}
 	case event.SockError:
-		if g := r.open[r.names.of(e.Packet.Flow())]; g != nil && s.Error == "ECONNABORTED" {
+		if g, ok := r.open.Get(r.names.of(e.Packet.Flow())); ok && s.Error == "ECONNABORTED" {
 			g.destroyed = true
 		}
 	}
 }
 
 // group finds or begins the reset that a packet or report belongs to. It returns nil for what only repeats a reset
-// that is finished; fresh says that it cannot.
-func (r *Resets) group(f packet.FlowTuple, now time.Time, fresh bool) *reset {
+// that is finished; fresh says that it cannot. What is begun is held once it has its first report.
+func (r *Resets) group(e event.Event, fresh bool) *reset {
+	f, now := e.Packet.Flow(), e.Time
 	c := r.names.of(f)
-	if g, ok := r.open[c]; ok {
+	if g, ok := r.open.Get(c); ok {
 		return g
 	}
-	if over, ok := r.echoes[c]; ok && !fresh && now.Sub(over) < echoHold {
+	if over, ok := r.echoes.Get(c); ok && !fresh && now.Sub(over) < echoHold {
 		return nil
 	}
-	g := &reset{connection: c, due: now.Add(resetHold)}
-	r.open[c] = g
-	for _, old := range r.rejects[c] {
+	g := &reset{connection: c, owner: ownerOf(e), due: now.Add(resetHold)}
+	known, _ := r.rejects.Get(c)
+	for _, old := range known {
 		if now.Sub(old.Time) <= rejectHold && f.Opposes(old.Packet.Flow()) {
 			g.drop, g.due = &old, now.Add(ruleHold)
 		}
@@ -214,14 +250,25 @@ func (r *Resets) group(f packet.FlowTuple, now time.Time, fresh bool) *reset {
 	return g
 }
 
+// add takes a report into one of the lists of a reset.
+func (r *Resets) add(g *reset, list *[]event.Event, e event.Event) {
+	if len(*list) < maxReports {
+		*list = append(*list, e)
+		r.open.Put(g.owner, g.connection, g, g.size())
+	}
+}
+
+// size is how many reports are held.
+func (g *reset) size() int { return len(g.sent) + len(g.received) + len(g.hops) }
+
 // Flush implements Stage.
 func (r *Resets) Flush(now time.Time, final bool) []event.Event {
 	var done []*reset
-	for c, g := range r.open {
+	for c, g := range r.open.All() {
 		if final || !now.Before(g.due) && !r.awaits(g.drop, now) {
 			done = append(done, g)
-			delete(r.open, c)
-			r.echoes[c] = now
+			r.open.Delete(c)
+			r.echoes.Put(c, now)
 		}
 	}
 	slices.SortFunc(done, func(a, b *reset) int { return a.first().Time.Compare(b.first().Time) })
@@ -241,23 +288,18 @@ func (r *Resets) awaits(drop *event.Event, now time.Time) bool {
 	return drop != nil && r.putOff.Pending(*drop, now.Sub(drop.Time))
 }
 
-// prune forgets what was not used for long, and everything if there is too much of it.
+// prune forgets what was not used for long.
 func (r *Resets) prune(now time.Time) {
 	r.pruned = now
 	r.refused.prune(now)
-	full := len(r.ttls) > memoryLimit || len(r.names) > memoryLimit || len(r.clients) > memoryLimit
-	old := func(when time.Time) bool { return full || now.Sub(when) > memoryHold }
-	maps.DeleteFunc(r.ttls, func(_ sighting, v ttlSeen) bool { return old(v.when) })
-	maps.DeleteFunc(r.names, func(_ packet.Connection, v alias) bool { return old(v.when) })
-	maps.DeleteFunc(r.clients, func(_ packet.Connection, v initiator) bool { return old(v.when) })
-	for k, all := range r.rejects {
+	old := func(when time.Time) bool { return now.Sub(when) > memoryHold }
+	r.ttls.Expire(func(v ttlSeen) bool { return old(v.when) })
+	r.names.Expire(func(v alias) bool { return old(v.when) })
+	r.clients.Expire(func(v initiator) bool { return old(v.when) })
+	r.echoes.Expire(func(over time.Time) bool { return now.Sub(over) > echoHold })
+	for k, all := range r.rejects.All() {
 		if now.Sub(all[len(all)-1].Time) > rejectHold {
-			delete(r.rejects, k)
-		}
-	}
-	for k, v := range r.echoes {
-		if now.Sub(v) > echoHold {
-			delete(r.echoes, k)
+			r.rejects.Delete(k)
 		}
 	}
 }

@@ -20,15 +20,15 @@ type initiator struct {
 // begins takes in a SYN. What was seen of an earlier connection of the same ends says nothing of the new one.
 func (r *Resets) begins(e event.Event) {
 	flow := e.Packet.Flow()
-	if a, ok := r.names[packet.ConnectionOf(flow)]; ok && a.reply.Reverse() == flow && leavesItsSocket(e) {
+	if a, ok := r.names.Get(packet.ConnectionOf(flow)); ok && a.reply.Reverse() == flow && leavesItsSocket(e) {
 		r.names.forget(a)
 	}
 	c := r.names.of(flow)
 	if c == packet.ConnectionOf(flow) { // else it is translated already
-		r.clients[c] = initiator{flow.Src, e.Time}
+		r.clients.Put(c, initiator{flow.Src, e.Time})
 	}
-	delete(r.ttls, sighting{flow.Reverse(), e.Netns, e.Ifindex})
-	if g := r.open[c]; g != nil && e.Time.After(g.first().Time) {
+	r.ttls.Delete(sighting{flow.Reverse(), e.Netns, e.Ifindex})
+	if g, ok := r.open.Get(c); ok && e.Time.After(g.first().Time) {
 		g.begunAnew = true
 	}
 }
@@ -45,12 +45,12 @@ func (r *Resets) conclude(g *reset) event.Event {
 	e := g.event(r.silent)
 	b := e.Body.(event.Reset)
 	c := r.names.of(b.Connection)
-	if began, ok := r.clients[c]; ok && began.addr == b.Connection.Src {
+	if began, ok := r.clients.Get(c); ok && began.addr == b.Connection.Src {
 		b.Server = b.Connection.Dst
 	} else if ok && began.addr == b.Connection.Dst {
 		b.Server = b.Connection.Src
 	}
-	if a, ok := r.names[c]; ok {
+	if a, ok := r.names.Get(c); ok {
 		if b.Server == a.original.Dst {
 			b.Backend = a.reply.Src
 		}

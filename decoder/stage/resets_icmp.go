@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"ktrace/decoder/bounded"
 	"ktrace/decoder/event"
 	"ktrace/decoder/packet"
 )
@@ -23,14 +24,31 @@ type refusal struct {
 // refusals are those whose rule may still be found, and those that are finished, so that the next packet of the same
 // flow makes no new one.
 type refusals struct {
-	open map[sentFlow]*refusal
-	over map[sentFlow]time.Time
+	open  *bounded.Table[sentFlow, *refusal]
+	early []*refusal // of open, evicted
+	over  bounded.Map[sentFlow, time.Time]
 }
 
-func newRefusals() refusals { return refusals{map[sentFlow]*refusal{}, map[sentFlow]time.Time{}} }
+// init makes the tables.
+func (r *refusals) init() {
+	r.open = bounded.NewTableEvict(maxHeld, func(key sentFlow, x *refusal) {
+		r.early = append(r.early, x)
+		r.over.Put(key, x.event.Time)
+	})
+}
+
+// evicted concludes what there was no room for any more.
+func (r *refusals) evicted() []event.Event {
+	var events []event.Event
+	for _, x := range r.early {
+		events = append(events, x.conclude())
+	}
+	r.early = r.early[:0]
+	return events
+}
 
 // hop takes in an ICMP error at a device. Those about the size or the age of a packet are no refusals.
-func (r refusals) hop(e event.Event) {
+func (r *refusals) hop(e event.Event) {
 	about := e.Packet.Quoted()
 	if about == nil || !e.Packet.IsICMP(packet.ICMPUnreachable, packet.ICMPv6Unreachable) {
 		return
@@ -40,14 +58,17 @@ func (r refusals) hop(e event.Event) {
 		return
 	}
 	key := sentFlow{about.Proto, about.Flow()}
-	if over, ok := r.over[key]; r.open[key] != nil || ok && e.Time.Sub(over) < echoHold {
+	if _, held := r.open.Get(key); held {
 		return
 	}
-	r.open[key] = &refusal{event: e, answer: a, flow: about.Flow(), due: e.Time.Add(ruleHold)}
+	if over, ok := r.over.Get(key); ok && e.Time.Sub(over) < echoHold {
+		return
+	}
+	r.open.Put(ownerOf(e), key, &refusal{event: e, answer: a, flow: about.Flow(), due: e.Time.Add(ruleHold)}, 1)
 }
 
 // rejected takes in a packet that netfilter dropped: the error that answers it came before.
-func (r refusals) rejected(e event.Event, d event.Drop) {
+func (r *refusals) rejected(e event.Event, d event.Drop) {
 	if d.Answer == nil || d.Answer.Name == event.AnswerReset {
 		return
 	}
@@ -56,7 +77,7 @@ func (r refusals) rejected(e event.Event, d event.Drop) {
 		flows = append(flows, d.Conntrack.Original, d.Conntrack.Reply)
 	}
 	for _, f := range flows {
-		if x := r.open[sentFlow{e.Packet.Proto, f}]; x != nil && x.drop == nil {
+		if x, ok := r.open.Get(sentFlow{e.Packet.Proto, f}); ok && x.drop == nil {
 			x.drop, x.due = &e, e.Time.Add(ruleHold)
 			return
 		}
@@ -64,13 +85,13 @@ func (r refusals) rejected(e event.Event, d event.Drop) {
 }
 
 // flush returns what has waited long enough.
-func (r refusals) flush(now time.Time, final bool, awaits func(drop *event.Event, now time.Time) bool) []event.Event {
+func (r *refusals) flush(now time.Time, final bool, awaits func(drop *event.Event, now time.Time) bool) []event.Event {
 	var done []*refusal
-	for key, x := range r.open {
+	for key, x := range r.open.All() {
 		if final || !now.Before(x.due) && !awaits(x.drop, now) {
 			done = append(done, x)
-			delete(r.open, key)
-			r.over[key] = now
+			r.open.Delete(key)
+			r.over.Put(key, now)
 		}
 	}
 	slices.SortFunc(done, func(a, b *refusal) int { return a.event.Time.Compare(b.event.Time) })
@@ -81,12 +102,8 @@ func (r refusals) flush(now time.Time, final bool, awaits func(drop *event.Event
 	return events
 }
 
-func (r refusals) prune(now time.Time) {
-	for k, t := range r.over {
-		if now.Sub(t) > echoHold || len(r.over) > memoryLimit {
-			delete(r.over, k)
-		}
-	}
+func (r *refusals) prune(now time.Time) {
+	r.over.Expire(func(over time.Time) bool { return now.Sub(over) > echoHold })
 }
 
 // conclude says who refused the packet, and why.

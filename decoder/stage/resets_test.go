@@ -327,7 +327,47 @@ func TestResetsForgetConnections(t *testing.T) {
 	}
 	r.Flush(s.now, true)
 	r.Flush(s.now.Add(memoryHold+time.Second), false)
-	if n := len(r.open) + len(r.echoes) + len(r.names) + len(r.ttls); n != 0 {
+	if n := r.open.Len() + r.echoes.Len() + r.names.Len() + r.ttls.Len(); n != 0 {
 		t.Errorf("%d things are still remembered", n)
+	}
+}
+
+// TestResetsAreBoundedInAFlood resets more connections of one namespace at one time than there is room for. None is lost, and
+// what is held of another namespace waits for all that belongs to it.
+func TestResetsAreBoundedInAFlood(t *testing.T) {
+	s := &seq{now: time.Unix(1000, 0)}
+	r := NewResets()
+	hops := map[packet.Connection]int{}
+	conclude := func(events []event.Event) {
+		for _, e := range events {
+			if b, ok := e.Body.(event.Reset); ok {
+				hops[packet.ConnectionOf(b.Connection)]++
+			}
+		}
+	}
+	flow := func(i int) (client, server string) {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 4000).String(), resetServer
+	}
+	const otherNetns, flood = nodeNetns + 1, 5 * maxHeld
+	other, server := flow(60000)
+	conclude(r.Observe(s.hop(otherNetns, event.In, 64, server, other, "R")))
+	for i := range flood {
+		client, server := flow(i)
+		conclude(r.Observe(s.hop(nodeNetns, event.In, 64, server, client, "R")))
+		if r.open.Size() > maxHeld {
+			t.Fatalf("%d reports are held, want at most %d", r.open.Size(), maxHeld)
+		}
+	}
+	c := packet.ConnectionOf(eventtest.Flow(server, other))
+	if g, ok := r.open.Get(c); !ok || hops[c] != 0 || g.size() != 1 {
+		t.Errorf("the other's reset is held: %t", ok)
+	}
+	var sum event.Summary
+	if r.Summarize(&sum); sum.Evicted["resets concluded early"] < flood-maxHeld {
+		t.Errorf("evicted %v, want at least %d", sum.Evicted, flood-maxHeld)
+	}
+	conclude(r.Flush(s.now.Add(time.Minute), true))
+	if len(hops) != flood+1 {
+		t.Errorf("%d resets were concluded, want %d", len(hops), flood+1)
 	}
 }

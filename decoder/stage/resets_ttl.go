@@ -32,18 +32,20 @@ func (r *Resets) compare(e event.Event) {
 		return
 	}
 	at := sighting{p.Flow(), e.Netns, e.Ifindex}
-	if seen, ok := r.ttls[at]; ok && !seen.syn && !p.HasFlag('S') {
+	if seen, ok := r.ttls.Get(at); ok && !seen.syn && !p.HasFlag('S') {
 		return
 	}
-	r.ttls[at] = ttlSeen{p.TTL, p.ID, packet.IsSYN(p), e.Time}
-	if g := r.open[r.names.of(p.Flow())]; g != nil && p.HasFlag('S') && p.HasFlag('.') {
-		g.late(e)
+	r.ttls.Put(at, ttlSeen{p.TTL, p.ID, packet.IsSYN(p), e.Time})
+	if p.HasFlag('S') && p.HasFlag('.') {
+		if g, ok := r.open.Get(r.names.of(p.Flow())); ok {
+			g.late(e)
+		}
 	}
 }
 
 // measure takes in the TTL of a reset at a device.
 func (r *Resets) measure(g *reset, e event.Event) {
-	seen, ok := r.ttls[sighting{e.Packet.Flow(), e.Netns, e.Ifindex}]
+	seen, ok := r.ttls.Get(sighting{e.Packet.Flow(), e.Netns, e.Ifindex})
 	if !ok || e.Direction == event.Out || g.ttl != nil {
 		return
 	}
