@@ -63,7 +63,7 @@ end. The exit status is 3 if anything above information was found and is not ove
 	}
 	f.Add(c.Flags())
 	f.AddLive(c.Flags())
-	watched.add(c.Flags())
+	watched.add(c.Flags(), true)
 	c.Flags().BoolVar(&certain, "until-certain", false, "end as soon as something above information is certain")
 	return c
 }
@@ -72,16 +72,21 @@ end. The exit status is 3 if anything above information was found and is not ove
 type diagnosis struct {
 	cidr string
 	slow time.Duration
-	ask  bool
+	ask  bool // servers for their certificates
+	// askAny reports whether the user wants all servers asked, the node's and the control plane's among them; nil for not.
+	askAny func() bool
 	// window is the time whose syncs are judged by themselves; 0: those of the whole run.
 	window time.Duration
 }
 
-func (d *diagnosis) add(fs *pflag.FlagSet) {
+// add adds its flags; ask is whether servers are asked for certificates by default.
+func (d *diagnosis) add(fs *pflag.FlagSet, ask bool) {
 	addServiceRange(fs, &d.cidr)
 	addSlow(fs, &d.slow)
-	fs.BoolVar(&d.ask, "ask-certificates", true,
-		"shake hands with a server that a client refused, once a minute, where TLS 1.3 hid its certificate")
+	const name = "ask-certificates"
+	fs.BoolVar(&d.ask, name, ask, "shake hands with a server that a client refused, once a minute, where TLS 1.3 hid its certificate; "+
+		"the node's own, link-local ones and the control plane's only if this is given")
+	d.askAny = func() bool { return fs.Changed(name) }
 }
 
 // live is every stage and rule, and all that they want to know; done lets go of it.
@@ -92,7 +97,7 @@ func (d *diagnosis) live(f flags.Flags, disks bool) (v live.View, done func() er
 	}
 	seen, syncs := diagnoseView(d.slow, d.window)
 	v.View = seen
-	certificates := node.NewCertificates(node.New(netns.NewFinder(procfs.New(f.HostRoot))))
+	certificates := node.NewCertificates(node.New(netns.NewFinder(procfs.New(f.HostRoot))), d.askAny != nil && d.askAny())
 	if d.ask {
 		v.Witnesses = append(v.Witnesses, certificates)
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"ktrace/decoder/bounded"
@@ -20,6 +21,7 @@ type TLS struct {
 	tracker *tls.Tracker
 	served  map[servedKey]event.Certificates // what was answered last
 	agreed  bounded.Map[meeting, agreement]
+	names   bounded.Map[netip.AddrPort, []string] // that clients asked a server for, and refused it
 	pending []refusal
 }
 
@@ -46,10 +48,12 @@ type refusal struct {
 	event event.Event
 	chain []*x509.Certificate // of the server
 	asked bool                // the chain is what another handshake was answered
+	many  bool                // the server was refused under more names than are reported one by one
 }
 
 const (
 	maxRefusals = 1 << 10
+	maxNames    = 8 // of one server: clients make names up, and each would be a finding
 	maxServed   = 1 << 10
 	answerAfter = 4 * time.Second // a server is asked, and does not answer, for half of it
 )
@@ -165,6 +169,7 @@ func (r *TLS) Flush(now time.Time, final bool) []event.Finding {
 
 // refused concludes from a handshake that a side ended.
 func (r *TLS) refused(x refusal) event.Finding {
+	x.many = r.hasManyNames(x)
 	e, p := x.event, x.event.Packet
 	f := event.Finding{
 		ID: "tls-alert", Confidence: event.Certain, Time: e.Time, First: e.Time, Last: e.Time, Count: 1,
@@ -190,7 +195,7 @@ func (r *TLS) refused(x refusal) event.Finding {
 	}
 	f.Evidence = []string{fmt.Sprintf("%s TLS alert %s from %v to %v", e.Time.UTC().Format("15:04:05.000000"), what, p.Source(), p.Destination())}
 	if x.Name != "" {
-		f.Subject += " " + x.Name
+		f.Subject += " " + x.shownName()
 		f.Evidence = append(f.Evidence, fmt.Sprintf("the client asked for the name %q", x.Name))
 	}
 	if x.ByServer && x.Alert == nil {
@@ -219,9 +224,30 @@ func (r *TLS) named(x refusal) string {
 		text = fmt.Sprintf("%s (%v)", pod, x.Server)
 	}
 	if x.Name != "" {
-		text = x.Name + " at " + text
+		text = x.shownName() + " at " + text
 	}
 	return text
+}
+
+// shownName is the name that the client asked for, unless there are too many.
+func (x refusal) shownName() string {
+	if x.many {
+		return "many names"
+	}
+	return x.Name
+}
+
+// hasManyNames notes the name that a refused server was asked for, and reports whether it is one too many.
+func (r *TLS) hasManyNames(x refusal) bool {
+	names, _ := r.names.Get(x.Server)
+	if x.Name == "" || slices.Contains(names, x.Name) {
+		return false
+	}
+	if len(names) >= maxNames {
+		return true
+	}
+	r.names.Put(x.Server, append(names, x.Name))
+	return false
 }
 
 // pod is whose an end is.
