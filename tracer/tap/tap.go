@@ -17,6 +17,7 @@ import (
 	"ktrace/decoder/event"
 	"ktrace/tracer"
 	"ktrace/tracer/netns"
+	"ktrace/tracer/procfs"
 	"ktrace/tracer/tc"
 )
 
@@ -34,6 +35,7 @@ type Options struct {
 	// Spaces returns the network namespaces whose devices are watched. They must stay open while they are returned.
 	Spaces func() []*netns.Space
 	Others []*netns.Space // where else peers of devices may be
+	Node   *procfs.FS     // whose processes may be other captures
 	Say    func(string)   // prints to the user, beside the output
 }
 
@@ -149,6 +151,7 @@ func (t *Tap) sync(now time.Time) ([]event.Fact, error) {
 		if s == nil {
 			s = &tappedSpace{since: now, devices: map[uint32]*tappedDevice{}}
 			t.spaces[space.Inode] = s
+			Sweep(t.opts.Node, space, t.opts.Say)
 		}
 		if !s.due(now) {
 			continue

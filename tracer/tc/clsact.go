@@ -32,6 +32,9 @@ const (
 // kernel's, which count from 1: with the same handle one would replace the other.
 const ownHandles = 0x6b << 24
 
+// What our filters are called; the second says to who finds it left behind that the qdisc was made for it.
+const filterName, nameAndQdisc = "ktrace", "ktrace-qdisc"
+
 // firstPreference is where Cilium and Calico are too. Filters of one preference run newest first.
 const firstPreference, lastPreference = 1, 8
 
@@ -121,7 +124,11 @@ func (c *clsact) addQdisc() error {
 
 // addFilter takes the first preference that is free, or has filters of our kind.
 func (c *clsact) addFilter(f *filter) error {
-	options := bpfOptions(f.program, "ktrace")
+	name := filterName
+	if c.added {
+		name = nameAndQdisc
+	}
+	options := bpfOptions(f.program, name)
 	var err error
 	for p := uint16(firstPreference); p <= lastPreference; p++ {
 		m := netlink.AppendAttr(c.bpfFilter(f.handle, f.parent, p), unix.TCA_OPTIONS, options)

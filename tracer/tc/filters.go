@@ -20,6 +20,7 @@ type listed struct {
 	parent     uint32
 	preference uint16
 	program    uint32 // id; 0 if it is no BPF program
+	name       string // that who added it gave to it
 }
 
 // parseListed reads a row of RTM_GETTFILTER; false if it is a preference without a filter.
@@ -34,6 +35,7 @@ func parseListed(m netlink.Message) (listed, bool) {
 		parent:     binary.NativeEndian.Uint32(d[12:]),
 		preference: uint16(binary.NativeEndian.Uint32(d[16:]) >> 16),
 	}
-	l.program = netlink.Uint32(netlink.AttrMap(netlink.AttrMap(d[sizeofTcmsg:])[unix.TCA_OPTIONS])[bpfID])
+	options := netlink.AttrMap(netlink.AttrMap(d[sizeofTcmsg:])[unix.TCA_OPTIONS])
+	l.program, l.name = netlink.Uint32(options[bpfID]), unix.ByteSliceToString(options[bpfName])
 	return l, l.handle != 0
 }

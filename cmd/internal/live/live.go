@@ -18,6 +18,8 @@ import (
 	"ktrace/decoder/pod"
 	"ktrace/tracer"
 	"ktrace/tracer/kube"
+	"ktrace/tracer/procfs"
+	"ktrace/tracer/tap"
 )
 
 // Run runs a view on this node until the context ends.
@@ -51,6 +53,7 @@ func Run(ctx context.Context, f flags.Flags, v View, s replay.Streams) (err erro
 
 // trace attaches what the view needs and shows what comes, until the context or --duration ends.
 func (v View) trace(ctx context.Context, f flags.Flags, selector pod.Selector, watcher *kube.Watcher, s replay.Streams) (err error) {
+	tap.Sweep(procfs.New(f.HostRoot), watcher.Home(), s.Say)
 	attach, err := v.tapped(f, selector, watcher, s)
 	if err != nil {
 		return err

@@ -46,6 +46,7 @@ func (v *View) tapped(f flags.Flags, selector pod.Selector, w *kube.Watcher, s r
 		Variant: f.Variant,
 		Spaces:  spaces,
 		Others:  []*netns.Space{w.Home()},
+		Node:    procfs.New(f.HostRoot),
 		Say:     s.Say,
 	})
 	v.Probes = append(v.Probes, tracer.TapProbe)

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tap
+
+import (
+	"fmt"
+
+	"ktrace/tracer"
+	"ktrace/tracer/netns"
+	"ktrace/tracer/procfs"
+	"ktrace/tracer/tc"
+)
+
+// Sweep removes from a namespace what a capture that was killed left there, and reports it. It costs a look at the qdiscs. What cannot
+// be told, or removed, stays: it passes every packet on, to a ring that nobody reads.
+func Sweep(node *procfs.FS, space *netns.Space, say func(string)) {
+	l := tc.Leftovers{Node: node, Programs: []string{tracer.TapIn, tracer.TapOut}}
+	if n, _ := l.Sweep(space); n > 0 {
+		say(fmt.Sprintf("removed %d TC filters that a killed ktrace left in network namespace %d", n, space.Inode))
+	}
+}
