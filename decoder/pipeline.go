@@ -8,6 +8,7 @@ import (
 	"io"
 	"time"
 
+	"ktrace/decoder/bounded"
 	"ktrace/decoder/event"
 	"ktrace/decoder/recovery"
 	"ktrace/decoder/stage"
@@ -40,7 +41,7 @@ type Pipeline struct {
 	first, last, flushed time.Time
 	summed, settled      time.Time // when a summary was last shown, and when it was last asked what is over
 	works                recovery.Successes
-	reported             map[event.CauseKey]bool // early
+	reported             bounded.Weighed[event.CauseKey, bool] // early
 	folder               event.Folder
 	only                 event.Single
 	shown, filtered      uint64
@@ -222,13 +223,10 @@ func (p *Pipeline) report(findings []event.Finding) error {
 
 // early shows what cannot wait, unless the same works again meanwhile, or its pod has ended.
 func (p *Pipeline) early(f event.Finding) error {
-	if p.reported[f.Key()] || p.ending || p.works.Since(f) {
+	if _, reported := p.reported.Get(f.Key()); reported || p.ending || p.works.Since(f) {
 		return nil
 	}
-	if p.reported == nil {
-		p.reported = map[event.CauseKey]bool{}
-	}
-	p.reported[f.Key()] = true
+	p.reported.Put(f.Key(), true)
 	if p.Early {
 		if err := p.Printer.Finding(f); err != nil {
 			return err
@@ -261,7 +259,8 @@ func (p *Pipeline) finish() error {
 	errs := []error{p.flush(p.last, true), p.settle(p.last)}
 	if p.Hold {
 		for _, f := range event.Worst(p.folder.All()) {
-			f.Reported = p.Early && p.reported[f.Key()]
+			_, reported := p.reported.Get(f.Key())
+			f.Reported = p.Early && reported
 			errs = append(errs, p.Printer.Finding(f))
 		}
 	}
@@ -278,6 +277,7 @@ func (p *Pipeline) summary() event.Summary {
 		Records:  p.records,
 		Judged:   len(p.Rules) > 0,
 	}
+	s.AddEvicted("findings", p.folder.Evicted())
 	for _, f := range p.folder.All() {
 		s.Findings = append(s.Findings, f.Tally())
 	}

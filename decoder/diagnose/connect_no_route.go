@@ -15,7 +15,7 @@ import (
 // event.Sock and the facts about the node's routes.
 type ConnectNoRoute struct {
 	state   *State
-	pending pending
+	pending *pending
 	latest  bounded.Map[failedConnect, time.Time]
 }
 
@@ -31,7 +31,7 @@ const sameCall = time.Millisecond
 
 // NewConnectNoRoute returns the rule; state must observe events before it.
 func NewConnectNoRoute(state *State) *ConnectNoRoute {
-	return &ConnectNoRoute{state: state, pending: pending{}}
+	return &ConnectNoRoute{state: state, pending: newPending()}
 }
 
 // Observe implements stage.Rule.

@@ -16,11 +16,11 @@ import (
 // wants event.Drop as the stage of stage.NewDrops completes it.
 type Drops struct {
 	state   *State
-	pending pending
+	pending *pending
 }
 
 // NewDrops returns the rule; state must observe events before it.
-func NewDrops(state *State) *Drops { return &Drops{state: state, pending: pending{}} }
+func NewDrops(state *State) *Drops { return &Drops{state: state, pending: newPending()} }
 
 // Observe implements stage.Rule.
 func (r *Drops) Observe(e event.Event) []event.Finding {

@@ -58,7 +58,9 @@ func put[K comparable, V any](m *map[K]V, k K, v V) {
 	if *m == nil {
 		*m = map[K]V{}
 	}
-	(*m)[k] = v
+	if _, known := (*m)[k]; known || len(*m) < maxPlaces {
+		(*m)[k] = v
+	}
 }
 
 // next begins the next window. Limits are reported every second as long as they are there, so one that is reported no more is gone;

@@ -48,12 +48,12 @@ func mtuExceeded(st *State, e event.Event, d event.Drop) (event.Finding, bool) {
 // stage.NewDrops completes them.
 type MTUs struct {
 	state   *State
-	pending pending
+	pending *pending
 	only    event.Single
 }
 
 // NewMTUs returns the stage; state must observe events in the same run.
-func NewMTUs(state *State) *MTUs { return &MTUs{state: state, pending: pending{}} }
+func NewMTUs(state *State) *MTUs { return &MTUs{state: state, pending: newPending()} }
 
 // Observe implements stage.Stage.
 func (x *MTUs) Observe(e event.Event) []event.Event {

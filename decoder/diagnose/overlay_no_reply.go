@@ -19,7 +19,7 @@ type Tunnels struct {
 	state    *State
 	tunnels  map[tunnelKey]*tunnelState
 	lastSeen bounded.Map[outerFlow, event.Header] // where packets were last seen
-	arrived  pending                              // where a device for them is down
+	arrived  *pending                             // where a device for them is down
 }
 
 // tunnelKey is a tunnel from one node to another, as a namespace that has it sees it.
@@ -58,7 +58,7 @@ const (
 
 // NewTunnels returns the rule; state must observe events before it.
 func NewTunnels(state *State) *Tunnels {
-	return &Tunnels{state: state, tunnels: map[tunnelKey]*tunnelState{}, arrived: pending{}}
+	return &Tunnels{state: state, tunnels: map[tunnelKey]*tunnelState{}, arrived: newPending()}
 }
 
 // Observe implements stage.Rule.

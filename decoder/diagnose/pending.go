@@ -6,11 +6,29 @@ import (
 	"slices"
 	"time"
 
+	"ktrace/decoder/bounded"
 	"ktrace/decoder/event"
 )
 
-// pending keeps packets with one cause together until the node has reported what it knows of them.
-type pending map[pendingKey]*pendingDrop
+// pending keeps packets with one cause together until the node has reported what it knows of them. Of more causes than there
+// is room for, the oldest of the namespace that has most are judged by what is known already.
+type pending struct {
+	held  *bounded.Table[pendingKey, *pendingDrop]
+	early []*pendingDrop // of held, evicted
+}
+
+// maxPendingCauses is how many causes are held, and how many that were evicted wait to be judged.
+const maxPendingCauses = 2048
+
+func newPending() *pending {
+	all := &pending{}
+	all.held = bounded.NewTableEvict(maxPendingCauses, func(_ pendingKey, h *pendingDrop) {
+		if len(all.early) < maxPendingCauses {
+			all.early = append(all.early, h)
+		}
+	})
+	return all
+}
 
 // pendingKey is what packets with one cause have in common.
 type pendingKey struct {
@@ -38,12 +56,12 @@ const (
 const answerWithin = 100 * time.Millisecond
 
 // add takes in a packet.
-func (all pending) add(e event.Event, what string, answered bool) {
+func (all *pending) add(e event.Event, what string, answered bool) {
 	key := pendingKey{event.KeyOf(e), what}
-	h := all[key]
-	if h == nil {
+	h, ok := all.held.Get(key)
+	if !ok {
 		h = &pendingDrop{event: e, first: e.Time}
-		all[key] = h
+		all.held.Put(bounded.Owner{Netns: e.Netns}, key, h, 1)
 	}
 	switch {
 	case h.answered.IsZero() && answered:
@@ -56,12 +74,14 @@ func (all pending) add(e event.Event, what string, answered bool) {
 }
 
 // expired takes out what has waited long enough, in the order of time.
-func (all pending) expired(now time.Time, final bool, keep func(event.Event, time.Duration) bool) []*pendingDrop {
-	var done []*pendingDrop
-	for key, h := range all {
+func (all *pending) expired(now time.Time, final bool, keep func(event.Event, time.Duration) bool) []*pendingDrop {
+	done := slices.Clone(all.early)
+	clear(all.early)
+	all.early = all.early[:0]
+	for key, h := range all.held.All() {
 		if final || !keep(h.event, now.Sub(h.first)) {
 			done = append(done, h)
-			delete(all, key)
+			all.held.Delete(key)
 		}
 	}
 	slices.SortFunc(done, func(a, b *pendingDrop) int { return a.first.Compare(b.first) })

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"ktrace/decoder/bounded"
 	"ktrace/decoder/event"
 	"ktrace/decoder/packet"
 )
@@ -19,11 +20,11 @@ import (
 // nothing as large was acknowledged since. What this node itself drops is left to the rule about drops.
 type Blackholes struct {
 	state   *State
-	paths   map[direction]*netPath
-	streams map[halfConn]*stream // of captures
-	synAcks map[sender]synAck
-	tooBig  map[direction]tooBigError
-	dropped map[direction]time.Time // large packets, or ICMP errors about them, that this node dropped
+	paths   bounded.Map[direction, *netPath]
+	streams bounded.Map[halfConn, *stream] // of captures
+	synAcks bounded.Map[sender, synAck]
+	tooBig  bounded.Map[direction, tooBigError]
+	dropped bounded.Map[direction, time.Time] // large packets, or ICMP errors about them, that this node dropped
 	pruned  time.Time
 }
 
@@ -78,13 +79,12 @@ const (
 	openAgain       = 1200 * time.Millisecond // by when a SYN-ACK is retransmitted, if it is: its timeout is 1 s
 	maxSends        = 1 << 10
 	pathMaxAge      = 2 * time.Minute
-	maxPaths        = 1 << 14
+	maxRetries      = 64 // connections of a path whose retransmissions are kept
 )
 
 // NewBlackholes returns the rule; state must observe events before it.
 func NewBlackholes(state *State) *Blackholes {
-	return &Blackholes{state: state, paths: map[direction]*netPath{}, streams: map[halfConn]*stream{},
-		synAcks: map[sender]synAck{}, tooBig: map[direction]tooBigError{}, dropped: map[direction]time.Time{}}
+	return &Blackholes{state: state}
 }
 
 // Observe implements stage.Rule.
@@ -108,22 +108,12 @@ func (r *Blackholes) Flush(now time.Time, _ bool) []event.Finding {
 		return nil
 	}
 	r.pruned = now
-	prune(r.paths, func(p *netPath) bool { return now.Sub(p.last) > pathMaxAge })
-	prune(r.streams, func(s *stream) bool { return now.Sub(s.last) > pathMaxAge })
-	prune(r.synAcks, func(o synAck) bool { return now.Sub(o.when) > pathMaxAge })
-	prune(r.tooBig, func(t tooBigError) bool { return now.Sub(t.when) > pathMaxAge })
-	prune(r.dropped, func(t time.Time) bool { return now.Sub(t) > pathMaxAge })
+	r.paths.Expire(func(p *netPath) bool { return now.Sub(p.last) > pathMaxAge })
+	r.streams.Expire(func(s *stream) bool { return now.Sub(s.last) > pathMaxAge })
+	r.synAcks.Expire(func(o synAck) bool { return now.Sub(o.when) > pathMaxAge })
+	r.tooBig.Expire(func(t tooBigError) bool { return now.Sub(t.when) > pathMaxAge })
+	r.dropped.Expire(func(t time.Time) bool { return now.Sub(t) > pathMaxAge })
 	return nil
-}
-
-// prune deletes old entries, and all if there are too many.
-func prune[K comparable, V any](m map[K]V, old func(V) bool) {
-	full := len(m) > maxPaths
-	for k, v := range m {
-		if full || old(v) {
-			delete(m, k)
-		}
-	}
 }
 
 // drop keeps that this node dropped a large packet of a path, or the ICMP error about one.
@@ -143,7 +133,7 @@ func (r *Blackholes) drop(e event.Event, d event.Drop) {
 		flows = append(flows, d.Conntrack.Original, d.Conntrack.Reply)
 	}
 	for _, f := range flows {
-		r.dropped[directionOf(f)] = e.Time
+		r.dropped.Put(directionOf(f), e.Time)
 	}
 }
 
@@ -178,12 +168,8 @@ func (r *Blackholes) report(e event.Event, s event.Sock) []event.Finding {
 // path returns what is known of the packet's path.
 func (r *Blackholes) path(e event.Event) *netPath {
 	d := directionOf(e.Packet.Flow())
-	p := r.paths[d]
-	if p == nil {
-		p = &netPath{}
-		r.paths[d] = p
-	}
-	if p.flows == nil || len(p.flows) >= maxPaths {
+	p := r.paths.Keep(d, func() *netPath { return &netPath{} })
+	if p.flows == nil || len(p.flows) >= maxRetries {
 		p.reset(e.Time)
 	}
 	return p
@@ -226,7 +212,7 @@ func (r *Blackholes) retransmitted(e event.Event, p *netPath, now retries, accep
 // accepted reports whether the peer seems to have accepted the packet's connection. If the connection was made after the
 // path's first retransmission, SYN and SYN-ACK are small packets that passed.
 func (r *Blackholes) accepted(e event.Event, p *netPath) bool {
-	o, ok := r.synAcks[sender{e.Packet.Flow(), e.Netns}]
+	o, ok := r.synAcks.Get(sender{e.Packet.Flow(), e.Netns})
 	if !ok || o.again {
 		return false
 	}
@@ -243,20 +229,20 @@ func (r *Blackholes) synAck(e event.Event) {
 		return
 	}
 	s := sender{e.Packet.Flow().Reverse(), e.Netns}
-	o, ok := r.synAcks[s]
+	o, ok := r.synAcks.Get(s)
 	switch {
 	case !ok:
-		r.synAcks[s] = synAck{when: e.Time}
+		r.synAcks.Put(s, synAck{when: e.Time})
 	case e.Time.Sub(o.when) > sameTime:
 		o.again = true
-		r.synAcks[s] = o
+		r.synAcks.Put(s, o)
 	}
 }
 
 // conclude judges a path after another retransmission.
 func (r *Blackholes) conclude(e event.Event, p *netPath) []event.Finding {
 	d := directionOf(e.Packet.Flow())
-	tooBig, ok := r.tooBig[d]
+	tooBig, ok := r.tooBig.Get(d)
 	switch {
 	case r.explained(d, p):
 		return nil
@@ -278,7 +264,7 @@ func (r *Blackholes) conclude(e event.Event, p *netPath) []event.Finding {
 
 // explained reports whether this node itself dropped large packets of the path.
 func (r *Blackholes) explained(d direction, p *netPath) bool {
-	at, ok := r.dropped[d]
+	at, ok := r.dropped.Get(d)
 	return ok && at.After(p.first.Add(-dropLookback))
 }
 

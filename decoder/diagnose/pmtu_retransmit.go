@@ -57,7 +57,7 @@ func (r *Blackholes) hop(e event.Event) []event.Finding {
 	}
 	if mtu, ok := p.TooBig(); ok {
 		if about := p.Quoted(); about != nil {
-			r.tooBig[directionOf(about.Flow())] = tooBigError{mtu, p.Src, e.Time}
+			r.tooBig.Put(directionOf(about.Flow()), tooBigError{mtu, p.Src, e.Time})
 		}
 		return nil
 	}
@@ -73,8 +73,8 @@ func (r *Blackholes) hop(e event.Event) []event.Finding {
 		r.acknowledged(e, at.reverse(), s)
 	}
 	if p.HasFlag('R') {
-		delete(r.streams, at)
-		delete(r.streams, at.reverse())
+		r.streams.Delete(at)
+		r.streams.Delete(at.reverse())
 		return nil
 	}
 	return r.sent(e, at, s)
@@ -82,7 +82,7 @@ func (r *Blackholes) hop(e event.Event) []event.Finding {
 
 // acknowledged takes in an acknowledgement for a stream.
 func (r *Blackholes) acknowledged(e event.Event, at halfConn, s packet.Segment) {
-	x := r.streams[at]
+	x, _ := r.streams.Get(at)
 	if x == nil {
 		return
 	}
@@ -98,7 +98,7 @@ func (r *Blackholes) acknowledged(e event.Event, at halfConn, s packet.Segment) 
 		x.una, x.head = s.Ack, head{}
 		r.acked(e, directionOf(at.flow), size)
 	case s.Ack == x.una && s.Sacked > 0 && s.Sacked < x.head.payload:
-		if p := r.paths[directionOf(at.flow)]; p != nil {
+		if p, ok := r.paths.Get(directionOf(at.flow)); ok {
 			p.smallPassed(e.Time, fmt.Sprintf("%d bytes, sent after a segment of %d, were acknowledged and that one was not", s.Sacked, x.head.payload))
 		}
 	}
@@ -106,7 +106,7 @@ func (r *Blackholes) acknowledged(e event.Event, at halfConn, s packet.Segment) 
 
 // acked takes in that a packet of some size was acknowledged.
 func (r *Blackholes) acked(e event.Event, d direction, size uint32) {
-	p := r.paths[d]
+	p, _ := r.paths.Get(d)
 	switch {
 	case p == nil || size == 0:
 	case size >= p.large:
@@ -118,11 +118,11 @@ func (r *Blackholes) acked(e event.Event, d direction, size uint32) {
 
 // sent takes in a packet with data.
 func (r *Blackholes) sent(e event.Event, at halfConn, s packet.Segment) []event.Finding {
-	x := r.streams[at]
+	x, _ := r.streams.Get(at)
 	begins := e.Packet.HasFlag('S')
 	if begins || x == nil && s.Bytes > 0 {
 		x = &stream{una: s.Seq, next: s.Seq}
-		r.streams[at] = x
+		r.streams.Put(at, x)
 	}
 	if begins { // SYN counts as a byte
 		x.una++

@@ -19,7 +19,7 @@ import (
 type backends struct {
 	checked  map[backendOf]int // flows, and how much was known of services when their backend was looked at
 	answered map[backendOf]bool
-	pending  pending
+	pending  *pending
 	found    []event.Finding
 }
 
@@ -34,7 +34,7 @@ type backendOf struct {
 const staleAfter = 5 * time.Second
 
 func newBackends() backends {
-	return backends{checked: map[backendOf]int{}, answered: map[backendOf]bool{}, pending: pending{}}
+	return backends{checked: map[backendOf]int{}, answered: map[backendOf]bool{}, pending: newPending()}
 }
 
 // check takes in a packet of a translated flow.

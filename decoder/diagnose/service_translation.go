@@ -17,8 +17,8 @@ import (
 // that were not. It wants hops of at least the first packets of flows, and drops as stage.NewDrops completes them.
 type Translations struct {
 	state           *State
-	pending         pending
-	misses          pending
+	pending         *pending
+	misses          *pending
 	hits            map[natFlow]bool
 	startNetns      map[uint64]uint32 // journeys, and the namespace that they began in
 	expectedReplies map[natFlow]expectedReply
@@ -49,7 +49,7 @@ const (
 
 // NewTranslations returns it; state must observe events before it.
 func NewTranslations(state *State) *Translations {
-	return &Translations{state: state, pending: pending{}, misses: pending{}, hits: map[natFlow]bool{}, startNetns: map[uint64]uint32{},
+	return &Translations{state: state, pending: newPending(), misses: newPending(), hits: map[natFlow]bool{}, startNetns: map[uint64]uint32{},
 		expectedReplies: map[natFlow]expectedReply{}, translated: map[uint64]bool{}, backends: newBackends(), counts: map[event.NATCount]uint64{}}
 }
 

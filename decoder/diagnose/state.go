@@ -15,23 +15,23 @@ import (
 type State struct {
 	rows          []Row // the table of findings
 	node          event.Node
-	dropRules     bounded.Map[event.LookupKey, event.DropRules]
-	routes        bounded.Map[routeKey, event.Route]
-	sockets       bounded.Map[event.LookupKey, event.Socket]
-	sysctls       bounded.Map[sysctlKey, string]
-	neighbours    bounded.Map[neighbourKey, event.Neighbour]
-	devices       bounded.Map[deviceKey, event.Device]
+	dropRules     bounded.Weighed[event.LookupKey, event.DropRules]
+	routes        bounded.Weighed[routeKey, event.Route]
+	sockets       bounded.Weighed[event.LookupKey, event.Socket]
+	sysctls       bounded.Weighed[sysctlKey, string]
+	neighbours    bounded.Weighed[neighbourKey, event.Neighbour]
+	devices       bounded.Weighed[deviceKey, event.Device]
 	downTunnels   bounded.Map[deviceKey, bool] // tunnel devices that are down
 	conntrack     bounded.Map[uint32, event.ConntrackStats]
-	tracking      bounded.Map[event.LookupKey, event.Tracking]
-	ports         bounded.Map[event.LookupKey, event.PortUse]
+	tracking      bounded.Weighed[event.LookupKey, event.Tracking]
+	ports         bounded.Weighed[event.LookupKey, event.PortUse]
 	conntrackRose bounded.Map[uint32, time.Time] // when a reading last found that losses rose
-	rules         bounded.Map[rulesKey, event.ServiceRules]
+	rules         bounded.Weighed[rulesKey, event.ServiceRules]
 	services      services
 	senders       bounded.Map[uint64, uint32] // by journey: the namespace of a packet that is for whom its files name
 	// serviceNetns are the namespaces that have, or had, rules for services.
 	serviceNetns    map[uint32]bool
-	resolvs         bounded.Map[uint32, event.ResolvConf]
+	resolvs         bounded.Weighed[uint32, event.ResolvConf]
 	netfilterEvents map[netfilterKey]event.Netfilter
 	deferred        event.DeferredLookups
 	effects         sideEffects
@@ -42,8 +42,8 @@ type State struct {
 	pings           pings
 	scans           scans
 	droppingRules   droppingRules // rules that dropped
-	programs        bounded.Map[programKey, event.Program]
-	policyPlugins   bounded.Map[uint32, string] // by namespace: the network plugin whose program decides on packets there
+	programs        bounded.Weighed[programKey, event.Program]
+	policyPlugins   bounded.Weighed[uint32, string] // by namespace: the network plugin whose program decides on packets there
 	gaps            event.Gaps
 	podStarts       bounded.Map[string, time.Time] // by UID, of pods that started during the run
 }
@@ -158,6 +158,11 @@ func (st *State) Observe(e event.Event) []event.Finding {
 
 // Flush implements stage.Rule.
 func (st *State) Flush(time.Time, bool) []event.Finding { return nil }
+
+// Summarize implements event.Summarizer.
+func (st *State) Summarize(s *event.Summary) {
+	s.AddEvicted("facts about services", st.services.leftOut)
+}
 
 // maxServiceNetns bounds serviceNetns. A node has one; a machine whose namespaces are nodes has some.
 const maxServiceNetns = 1 << 12

@@ -16,6 +16,8 @@ import (
 type services struct {
 	facts    map[serviceKey]event.ServiceFact
 	podFacts int // facts from pods' own files
+	size     int // bytes of facts
+	leftOut  uint64
 	at       map[netip.Addr][]serviceKey
 	ranges   []serviceKey // those that are a range of addresses
 	spans    map[spanKey]*serviceSpan
@@ -23,8 +25,12 @@ type services struct {
 	changes  int                                   // how often something changed
 }
 
-// maxPodFacts bounds the facts that come from pods' own files.
-const maxPodFacts = 1 << 14
+// Bounds of what is kept of services. What more there is is left out: to forget a service would make its address unknown.
+const (
+	maxPodFacts = 1 << 12  // from pods' own files
+	maxServices = 24 << 20 // bytes: a service takes one or two thousand
+	maxSharing  = 1 << 12  // services, or sources of one, that an address may have, and ranges
+)
 
 // serviceKey is one service, or one range of service addresses, of one source.
 type serviceKey struct {
@@ -54,10 +60,17 @@ func (s *services) learn(now time.Time, f event.ServiceFact) {
 	if f.Gone {
 		return
 	}
+	size := bounded.SizeOf(f)
+	shared := !fromPod(f) && slices.ContainsFunc(addressesOf(f), func(a netip.Addr) bool { return len(s.at[a]) >= maxPodFacts+maxSharing })
+	if s.size+size > maxServices || shared || f.CIDR.IsValid() && len(s.ranges) >= maxSharing {
+		s.leftOut++
+		return
+	}
 	if fromPod(f) {
 		s.makeRoom()
 	}
 	s.facts[key] = f
+	s.size += size
 	for _, a := range addressesOf(f) {
 		s.at[a] = append(s.at[a], key)
 	}
@@ -83,7 +96,10 @@ func (s *services) remove(key serviceKey) {
 	if fromPod(s.facts[key]) {
 		s.podFacts--
 	}
-	delete(s.facts, key)
+	if f, ok := s.facts[key]; ok {
+		s.size -= bounded.SizeOf(f)
+		delete(s.facts, key)
+	}
 }
 
 // makeRoom evicts facts from pods' own files when there are too many: no event says that a pod, and its file, is gone.
@@ -95,7 +111,13 @@ func (s *services) makeRoom() {
 				delete(s.at, a)
 			}
 		}
-		maps.DeleteFunc(s.facts, func(k serviceKey, _ event.ServiceFact) bool { return ofPod(k) })
+		maps.DeleteFunc(s.facts, func(k serviceKey, f event.ServiceFact) bool {
+			if ofPod(k) {
+				s.size -= bounded.SizeOf(f)
+				return true
+			}
+			return false
+		})
 		s.podFacts = 0
 	}
 	s.podFacts++

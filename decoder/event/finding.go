@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"ktrace/decoder/bounded"
 )
 
 // Severity says how bad a finding is.
@@ -71,6 +73,8 @@ type Finding struct {
 	Recorded   bool       `json:"-"`               // records show all that it says: it does not rest on what no record shows
 	Doubtful   bool       `json:"-"`               // it rests on what no record shows, and records were lost
 	Confidence Confidence `json:"confidence"`
+
+	size int // bytes, as a Folder counts them
 }
 
 // Of fills in what is known of the event that a finding is concluded from: the two ends, and what it is about.
@@ -125,7 +129,12 @@ type Folder struct {
 	order []CauseKey
 	found map[CauseKey]*Finding
 	named int // hits and traffic of all
+	size  int // bytes of all, as they were found first
+	out   uint64
 }
+
+// maxFolder is how many bytes the findings of a Folder take, but for what is counted by maxNamed.
+const maxFolder = 12 << 20
 
 // Add takes a finding in and reports whether it is worth telling: its cause is new, or worse than it was.
 func (f *Folder) Add(x Finding) bool {
@@ -140,13 +149,16 @@ func (f *Folder) Add(x Finding) bool {
 		f.named += old.names()
 		return worse
 	}
-	if len(f.order) >= maxCauses {
+	size := bounded.SizeOf(x)
+	if len(f.order) > 0 && (len(f.order) >= maxCauses || f.size+size > maxFolder) {
 		f.forget()
 	}
 	f.order = append(f.order, k)
 	x = x.own()
+	x.size = size
 	f.found[k] = &x
 	f.named += x.names()
+	f.size += size
 	return true
 }
 
@@ -178,7 +190,9 @@ func (f *Finding) fold(x Finding, room bool) (worse bool) {
 	all.alsoHits(x, room)
 	all.alsoMet(x, room)
 	if worse = x.Severity.rank() > f.Severity.rank(); worse {
+		size := f.size
 		*f = x
+		f.size = size
 	}
 	f.Over, f.Ended = x.Over, x.Ended // a cause that hits again is not over
 	f.Count, f.First, f.Last, f.About, f.Hits, f.Unnamed, f.Traffic = all.Count, all.First, all.Last, all.About, all.Hits, all.Unnamed, all.Traffic
@@ -206,12 +220,17 @@ func (f *Folder) forget() {
 		x, y := f.found[a], f.found[b]
 		return cmp.Or(x.Severity.rank()-y.Severity.rank(), x.Last.Compare(y.Last))
 	})
-	for _, k := range least[:len(least)/2] {
+	for _, k := range least[:(len(least)+1)/2] {
 		f.named -= f.found[k].names()
+		f.size -= f.found[k].size
+		f.out++
 		delete(f.found, k)
 	}
 	f.order = slices.DeleteFunc(f.order, func(k CauseKey) bool { return f.found[k] == nil })
 }
+
+// Evicted is how many findings were forgotten to make room.
+func (f *Folder) Evicted() uint64 { return f.out }
 
 // All returns the findings in the order in which their causes appeared, with their counts so far.
 func (f *Folder) All() []Finding {

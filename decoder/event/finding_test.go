@@ -3,6 +3,7 @@
 package event
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -71,5 +72,28 @@ func TestFindingsSayWhoseNamespacesAre(t *testing.T) {
 				t.Errorf("added %q, want %q", got, c.want)
 			}
 		})
+	}
+}
+
+// TestFolderIsBoundedInBytes adds causes with much to say about each.
+func TestFolderIsBoundedInBytes(t *testing.T) {
+	var f Folder
+	evidence := []string{strings.Repeat("x", 64<<10)}
+	const added = 3 * maxFolder / (64 << 10)
+	for i := range added {
+		f.Add(Finding{ID: "many", Subject: fmt.Sprint(i), Severity: Info, Evidence: evidence})
+		if f.size > maxFolder {
+			t.Fatalf("%d bytes are kept", f.size)
+		}
+	}
+	f.Add(Finding{ID: "worst", Subject: "0", Severity: Critical, Evidence: evidence})
+	for i := range added {
+		f.Add(Finding{ID: "more", Subject: fmt.Sprint(i), Severity: Info, Evidence: evidence})
+	}
+	if n := uint64(len(f.All())); n+f.Evicted() != 2*added+1 || f.Evicted() == 0 {
+		t.Errorf("%d findings are kept, %d evicted, of %d", n, f.Evicted(), 2*added+1)
+	}
+	if _, ok := f.Find(Finding{ID: "worst", Subject: "0"}.Key()); !ok {
+		t.Error("the worst is forgotten")
 	}
 }

@@ -22,7 +22,9 @@ type Index struct {
 	addrs    map[netip.Addr]spans
 	veths    map[place]place // from each end to the other
 	services services
-	begun    bool // a record was seen: facts from here on are changes
+	size     int    // bytes of pods
+	leftOut  uint64 // pods that there was no room for
+	begun    bool   // a record was seen: facts from here on are changes
 	swept    time.Time
 	only     event.Single
 	chosen   bounded.Map[uint64, bool]      // journeys of packets that were selected
@@ -80,6 +82,7 @@ func (x *Index) Flush(now time.Time, _ bool) []event.Event {
 	for uid, p := range x.pods {
 		if !p.ended.IsZero() && p.ended.Before(limit) {
 			delete(x.pods, uid)
+			x.size -= p.size
 		}
 	}
 	return nil

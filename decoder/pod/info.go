@@ -28,6 +28,7 @@ type Info struct {
 
 	since time.Time // nothing of it was another's after that
 	ended time.Time // zero while it lives
+	size  int       // bytes, as the Index counts them
 }
 
 // Container is one container of a pod, or the sandbox that holds its namespaces.

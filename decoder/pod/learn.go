@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"ktrace/decoder/bounded"
 	"ktrace/decoder/event"
 )
 
@@ -45,6 +46,11 @@ func (x *Index) endNetns(now time.Time, inode uint32) {
 
 func (x *Index) learnPod(now time.Time, f event.PodFact) {
 	p := x.pods[f.UID]
+	if x.size > maxPods || p != nil && p.size > maxPod {
+		x.leftOut++
+		return
+	}
+	defer func() { x.weigh(p) }()
 	if p == nil {
 		// Facts before the first record were so when the stream began.
 		p = &Info{UID: f.UID, Static: static(f.UID), Sources: map[string]string{}}
@@ -71,6 +77,24 @@ func (x *Index) learnPod(now time.Time, f event.PodFact) {
 	for _, c := range f.Containers {
 		x.learnContainer(p, f.Source, c)
 	}
+}
+
+// Bounds of what is known of pods, bytes: what more there is has no name. Pods that ended are forgotten after a while.
+const (
+	maxPods  = 24 << 20 // of all: a pod takes one or two thousand
+	maxPod   = 1 << 20
+	maxSpans = 64 // pods that had an address or a namespace
+)
+
+// Summarize implements event.Summarizer.
+func (x *Index) Summarize(s *event.Summary) { s.AddEvicted("facts about pods", x.leftOut) }
+
+// weigh counts what a pod takes now.
+func (x *Index) weigh(p *Info) {
+	const indexed = 400 // by its namespace, addresses and control groups
+	size := bounded.SizeOf(*p) + indexed*(2+len(p.Addrs)+len(p.Cgroups)+2*len(p.Containers))
+	x.size += size - p.size
+	p.size = size
 }
 
 func (x *Index) learnContainer(p *Info, source string, f event.ContainerFact) {
@@ -179,7 +203,7 @@ func (x *Index) learnDevice(d event.Device) {
 		delete(x.veths, near)
 		return
 	}
-	if far.netns != 0 && far.ifindex != 0 {
+	if _, known := x.veths[near]; far.netns != 0 && far.ifindex != 0 && (known || len(x.veths) < 2*bounded.MapSize) {
 		x.veths[near], x.veths[far] = far, near
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"ktrace/decoder/bounded"
 	"ktrace/decoder/event"
 )
 
@@ -22,14 +23,21 @@ type serviceKey struct {
 type services struct {
 	facts  map[serviceKey]event.ServiceFact
 	byAddr map[netip.Addr][]serviceKey
+	size   int // bytes of facts
 }
+
+// Bounds of the services that are known. What more there are have no name.
+const (
+	maxServices = 16 << 20 // bytes
+	maxSharing  = 1 << 12  // services, or sources of one, that an address may have
+)
 
 func newServices() services {
 	return services{facts: map[serviceKey]event.ServiceFact{}, byAddr: map[netip.Addr][]serviceKey{}}
 }
 
 // learn takes in what replaces the same source's earlier fact.
-func (s services) learn(f event.ServiceFact) {
+func (s *services) learn(f event.ServiceFact) {
 	if f.Name == "" {
 		return // a range of addresses, or an address without a name
 	}
@@ -41,11 +49,17 @@ func (s services) learn(f event.ServiceFact) {
 			delete(s.byAddr, a)
 		}
 	}
-	delete(s.facts, key)
-	if f.Gone {
+	if known, ok := s.facts[key]; ok {
+		s.size -= bounded.SizeOf(known)
+		delete(s.facts, key)
+	}
+	size := bounded.SizeOf(f)
+	shared := slices.ContainsFunc(addressesOf(f), func(a netip.Addr) bool { return len(s.byAddr[a.Unmap()]) >= maxSharing })
+	if f.Gone || s.size+size > maxServices || shared {
 		return
 	}
 	s.facts[key] = f
+	s.size += size
 	for _, a := range addressesOf(f) {
 		s.byAddr[a.Unmap()] = append(s.byAddr[a.Unmap()], key)
 	}
@@ -55,7 +69,7 @@ func (s services) learn(f event.ServiceFact) {
 func addressesOf(f event.ServiceFact) []netip.Addr { return slices.Concat(f.Addrs, f.External) }
 
 // at returns the service that has an address, as the best source knows it. Of several, one with that port.
-func (s services) at(addr netip.Addr, proto string, port uint16) event.Pod {
+func (s *services) at(addr netip.Addr, proto string, port uint16) event.Pod {
 	var best event.ServiceFact
 	rank := func(f event.ServiceFact) (r int) {
 		r = slices.Index(serviceTrust[:], f.Source)

@@ -47,6 +47,9 @@ func (s spans) begin(p *Info, source string, from time.Time) spans {
 			from = last.to.Add(1)
 		}
 	}
+	if len(s) >= maxSpans {
+		s = s[:copy(s, s[1:])]
+	}
 	return append(s, span{pod: p, source: source, from: from})
 }
 

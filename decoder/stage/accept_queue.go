@@ -15,7 +15,7 @@ import (
 // namespace that rose with the listener there that counts drops, or whose queue is over its limit, and makes the report of
 // that socket, with the SYNs that had no answer there. It belongs before the stage that names pods.
 type Overflows struct {
-	lost  map[uint32]uint64 // SYNs by namespace, as its counters were last read
+	lost  bounded.Map[uint32, uint64] // SYNs by namespace, as its counters were last read
 	drops bounded.Map[listenerKey, uint32]
 	syns  map[listenPort]map[packet.FlowTuple]*lostSYN
 	known int // SYNs that are remembered
@@ -43,7 +43,7 @@ const (
 
 // NewOverflows returns the stage.
 func NewOverflows() *Overflows {
-	return &Overflows{lost: map[uint32]uint64{}, syns: map[listenPort]map[packet.FlowTuple]*lostSYN{}}
+	return &Overflows{syns: map[listenPort]map[packet.FlowTuple]*lostSYN{}}
 }
 
 // Observe implements Stage.
@@ -56,7 +56,7 @@ func (o *Overflows) Observe(e event.Event) []event.Event {
 	case replaced:
 		o.forget(inode)
 	case f.Netstat != nil:
-		o.lost[f.Netstat.Netns] = f.Netstat.Rose["TcpExtListenOverflows"]
+		o.lost.Put(f.Netstat.Netns, f.Netstat.Rose["TcpExtListenOverflows"])
 	case f.Socket != nil && f.Socket.State == "LISTEN":
 		if n := o.lostBy(f.Socket); n > 0 {
 			return append([]event.Event{e}, o.reports(e, f.Socket, n)...)
@@ -67,7 +67,7 @@ func (o *Overflows) Observe(e event.Event) []event.Event {
 
 // forget drops what was counted in a namespace.
 func (o *Overflows) forget(inode uint32) {
-	delete(o.lost, inode)
+	o.lost.Delete(inode)
 	o.drops.DeleteFunc(func(k listenerKey) bool { return k.netns == inode })
 	for at, flows := range o.syns {
 		if at.netns == inode {
@@ -116,7 +116,8 @@ func (o *Overflows) hop(e event.Event) {
 // lostBy is how many SYNs a listener lost since its namespace's counter was read before, 0 if they were not its own: by
 // what it counts itself, or else by its queue.
 func (o *Overflows) lostBy(s *event.Socket) uint32 {
-	n := uint32(o.lost[s.About.Netns])
+	rose, _ := o.lost.Get(s.About.Netns)
+	n := uint32(rose)
 	key := listenerKey{s.About.Netns, s.Inode}
 	before, counts := o.drops.Get(key)
 	counts = counts && s.Drops > 0
@@ -127,7 +128,7 @@ func (o *Overflows) lostBy(s *event.Socket) uint32 {
 	case counts:
 		return min(n, s.Drops-before)
 	case s.Queue > s.Limit:
-		delete(o.lost, s.About.Netns) // it cannot be known what others lost
+		o.lost.Delete(s.About.Netns) // it cannot be known what others lost
 		return n
 	case s.Queue == s.Limit:
 		return min(n, s.Drops)

@@ -14,8 +14,8 @@ import (
 // Names is the stage that gives devices, reasons and places in the kernel their names, from the facts that
 // the stream brought before. What is not known keeps its number.
 type Names struct {
-	devices bounded.Map[deviceKey, event.Device]
-	symbols map[uint64]string
+	devices bounded.Weighed[deviceKey, event.Device]
+	symbols bounded.Weighed[uint64, string]
 	reasons map[uint32]string
 	resets  map[uint32]string
 	only    event.Single
@@ -25,7 +25,7 @@ type deviceKey struct{ netns, ifindex uint32 }
 
 // NewNames returns the stage; it belongs before all that say a name.
 func NewNames() *Names {
-	return &Names{symbols: map[uint64]string{}}
+	return &Names{}
 }
 
 // Observe implements Stage.
@@ -67,7 +67,7 @@ func (n *Names) learn(f event.Fact) {
 		}
 		n.devices.Put(k, *f.Device)
 	case f.Symbol != nil:
-		n.symbols[f.Symbol.Address] = f.Symbol.Name
+		n.symbols.Put(f.Symbol.Address, f.Symbol.Name)
 	}
 }
 
@@ -81,7 +81,7 @@ func (n *Names) drop(d event.Drop) event.Drop {
 	} else if name, ok := n.reasons[d.Code]; ok {
 		d.Reason = name
 	}
-	if name, ok := n.symbols[d.Address]; ok {
+	if name, ok := n.symbols.Get(d.Address); ok {
 		// A function that the compiler has specialised or cut up has .constprop.0, .isra.0 or .part.0 behind its name.
 		d.Location, _, _ = strings.Cut(name, ".")
 	}
