@@ -140,10 +140,17 @@ struct pkt_ctx {
 	__u64 journey;
 	__u32 netns;
 	__u8 direction;
-	bool first;	     /* the first hop of its journey */
-	bool reply;	     /* of conntrack's reply direction; valid iff ct */
-	bool filter_match;   /* it passes the user's filter; valid iff filtering */
+	bool first;	   /* the first hop of its journey */
+	bool reply;	   /* of conntrack's reply direction; valid iff ct */
+	bool filter_match; /* it passes the user's filter; valid iff filtering */
+	__u8 kind;	   /* KIND_HOP, KIND_DROP */
+	__u32 level;	   /* where it is in pkt_ctxs */
+	__u32 reason;	   /* of a drop, like location: as in struct event */
+	__u64 location;
 	struct packet outer; /* valid iff inner */
+	struct packet other; /* of parse_other */
+	__u64 head[(HEAD_SIZE + 7) /
+		   8]; /* of the record: struct event without bytes; of what fill was last called for */
 };
 
 /* struct pkt_ctx is in a map because it is too large for the stack, and because the verifier does not track map values
@@ -166,7 +173,16 @@ struct {
 	__type(value, __u32);
 } pkt_ctx_level SEC(".maps");
 
-/* Returns a context that is zero except for outer, until ctx_put. NULL if the levels are exhausted. */
+/* The context of a level, for functions that are not static. The verifier checks these once in a program, and static ones
+ * for each path that leads to a call: a program of 25,000 checked instructions became one of 9,000. Before 5.12 they
+ * take numbers only, and return one.
+ */
+static __always_inline struct pkt_ctx *ctx_at(__u32 level)
+{
+	return bpf_map_lookup_elem(&pkt_ctxs, &level);
+}
+
+/* Returns a context that is zero up to outer, except for its level, until ctx_put. NULL if the levels are exhausted. */
 static __always_inline struct pkt_ctx *ctx_get(void)
 {
 	__u32 zero = 0, at, *now = bpf_map_lookup_elem(&pkt_ctx_level, &zero);
@@ -175,9 +191,11 @@ static __always_inline struct pkt_ctx *ctx_get(void)
 	if (!now || *now >= CTX_LEVELS)
 		return 0;
 	at = (*now)++;
-	c = bpf_map_lookup_elem(&pkt_ctxs, &at);
-	if (c)
-		__builtin_memset(c, 0, offsetof(struct pkt_ctx, outer));
+	c = ctx_at(at);
+	if (!c)
+		return 0;
+	__builtin_memset(c, 0, offsetof(struct pkt_ctx, outer));
+	c->level = at;
 	return c;
 }
 
@@ -208,7 +226,7 @@ bool flows_tracked = false;
 
 static __always_inline bool flow_tracked(const struct tuple *t)
 {
-	struct tuple key;
+	struct tuple key __attribute__((aligned(8)));
 
 	if (!flows_tracked)
 		return false;
@@ -218,7 +236,7 @@ static __always_inline bool flow_tracked(const struct tuple *t)
 
 static __always_inline void track_flow(const struct tuple *t)
 {
-	struct tuple key;
+	struct tuple key __attribute__((aligned(8)));
 	__u8 one = 1;
 
 	normalise(&key, t);
@@ -242,7 +260,7 @@ static __always_inline void udp_pair_of(struct tuple *pair, const struct tuple *
 
 static __noinline bool udp_pair_tracked(const struct tuple *t)
 {
-	struct tuple pair;
+	struct tuple pair __attribute__((aligned(8)));
 
 	if (!ports_wanted || t->proto != IPPROTO_UDP)
 		return false;
@@ -252,7 +270,7 @@ static __noinline bool udp_pair_tracked(const struct tuple *t)
 
 static __noinline int track_udp_pair(const struct tuple *t)
 {
-	struct tuple pair;
+	struct tuple pair __attribute__((aligned(8)));
 
 	if (!ports_wanted || t->proto != IPPROTO_UDP)
 		return 0;
@@ -302,13 +320,17 @@ static __always_inline struct journey *lookup_journey(__u64 key, const struct pk
 }
 
 /* Whether the packet is of a flow, with its addresses now or before this node's NAT. */
-static __noinline bool same_flow(const struct pkt_ctx *c, __u32 flow)
+__noinline int same_flow(__u32 level, __u32 flow)
 {
-	struct nf_conn *ct = c->ct;
+	struct pkt_ctx *c = ctx_at(level);
+	struct nf_conn *ct;
 	struct tuple t;
 
+	if (!c)
+		return false;
 	if (flow_hash(&c->p.t) == flow)
 		return true;
+	ct = c->ct;
 	if (!ct || c->inner || !(BPF_CORE_READ(ct, status) & IPS_NAT))
 		return false;
 	if (c->reply)
@@ -346,7 +368,7 @@ static __always_inline struct journey *find_journey(const struct pkt_ctx *c, __u
 	j = copied_journey(c, now);
 	if (!j)
 		j = lookup_journey(c->skb, c, now);
-	if (!j || !same_flow(c, j->flow))
+	if (!j || !same_flow(c->level, j->flow))
 		return 0;
 	if (bpf_map_update_elem(&journeys, &head, j, BPF_ANY))
 		LOSE(KIND_HOP, lost_map);
@@ -449,6 +471,42 @@ static __always_inline int filter_at(const struct pkt_ctx *c, __u8 family, const
 	return packet_filter_l3(at, room, len, about | (__u64)c->direction << 33, c->ifindex);
 }
 
+/* Reads the headers of c->other. */
+__noinline int parse_other(__u32 level)
+{
+	struct pkt_ctx *c = ctx_at(level);
+
+	return c && parse_headers(&c->other);
+}
+
+/* Replaces the packet by its inner packet at an offset, and stores the outer one. False, and the packet unchanged, if the
+ * inner headers are unreadable.
+ */
+static __noinline bool decapsulate(struct pkt_ctx *c, __u32 at)
+{
+	__builtin_memset(&c->other, 0, sizeof(c->other));
+	c->other.head = c->p.head;
+	c->other.l3 = c->p.l3 + at;
+	c->other.len = c->p.len - at;
+	c->other.linear = c->p.linear - at;
+	if (!parse_other(c->level))
+		return false;
+	c->outer = c->p;
+	c->p = c->other;
+	return true;
+}
+
+/* Reads the headers of the packet that an ICMP error quotes, into c->other. */
+static __always_inline bool parse_quoted(struct pkt_ctx *c)
+{
+	__builtin_memset(&c->other, 0, sizeof(c->other));
+	if (c->p.linear < c->p.data)
+		return false;
+	c->other.l3 = c->p.l3 + c->p.data;
+	c->other.linear = c->p.linear - c->p.data;
+	return parse_other(c->level);
+}
+
 static __always_inline bool has_ports(__u8 proto)
 {
 	return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_SCTP;
@@ -457,8 +515,9 @@ static __always_inline bool has_ports(__u8 proto)
 /* Runs the filter on the packet at offset skip with other addresses and ports. skip is 0, or where an ICMP error's quoted
  * packet begins.
  */
-static __noinline bool match_rewritten(const struct pkt_ctx *c, void *src, void *dst, __u32 ports, __u32 skip)
+__noinline int match_rewritten(__u32 level, __u64 src, __u64 dst, __u32 ports, __u32 skip)
 {
+	struct pkt_ctx *c = ctx_at(level);
 	union {
 		__u8 b[64]; /* the part of the packet that the filter sees */
 		struct {
@@ -470,22 +529,24 @@ static __noinline bool match_rewritten(const struct pkt_ctx *c, void *src, void 
 			__u32 ports;
 		} v6;
 	} h = {};
-	/* 64 bits: with 32 the compiler compares a copy, and the verifier does not carry the bound over. */
-	__u64 n = c->p.linear - skip;
+	__u64 n; /* with 32 bits the compiler compares a copy, and the verifier does not carry the bound over */
 
+	if (!c)
+		return false;
+	n = c->p.linear - skip;
 	if (n > sizeof(h))
 		n = sizeof(h);
 	barrier_var(n);
 	if (n < sizeof(h.v4) || n > sizeof(h) || bpf_probe_read_kernel(&h, n, c->p.l3 + skip))
 		return false;
 	if (c->p.t.family == 4) {
-		bpf_probe_read_kernel(h.v4.ip.src, 4, src);
-		bpf_probe_read_kernel(h.v4.ip.dst, 4, dst);
+		bpf_probe_read_kernel(h.v4.ip.src, 4, (void *)src);
+		bpf_probe_read_kernel(h.v4.ip.dst, 4, (void *)dst);
 		if (has_ports(h.v4.ip.proto) && (h.v4.ip.version_ihl & 15) == 5)
 			h.v4.ports = ports;
 	} else {
-		bpf_probe_read_kernel(h.v6.ip.src, 16, src);
-		bpf_probe_read_kernel(h.v6.ip.dst, 16, dst);
+		bpf_probe_read_kernel(h.v6.ip.src, 16, (void *)src);
+		bpf_probe_read_kernel(h.v6.ip.dst, 16, (void *)dst);
 		if (has_ports(h.v6.ip.next))
 			h.v6.ports = ports;
 	}
@@ -496,23 +557,30 @@ static __noinline bool match_rewritten(const struct pkt_ctx *c, void *src, void 
 static __always_inline bool match_translated(const struct pkt_ctx *c, struct nf_conntrack_tuple *ends,
 					     bool turned, __u32 skip)
 {
-	void *src = __builtin_preserve_access_index(&ends->src.u3);
-	void *dst = __builtin_preserve_access_index(&ends->dst.u3);
+	__u64 src = (__u64)__builtin_preserve_access_index(&ends->src.u3);
+	__u64 dst = (__u64)__builtin_preserve_access_index(&ends->dst.u3);
 	__u32 sport = BPF_CORE_READ(ends, src.u.all), dport = BPF_CORE_READ(ends, dst.u.all);
 
-	return turned ? match_rewritten(c, dst, src, dport | sport << 16, skip)
-		      : match_rewritten(c, src, dst, sport | dport << 16, skip);
+	return turned ? match_rewritten(c->level, dst, src, dport | sport << 16, skip)
+		      : match_rewritten(c->level, src, dst, sport | dport << 16, skip);
 }
 
 /* Matches the user's filter against the packet, the packet that an ICMP error quotes, the outer header of a tunnel, or
  * either of the first two with the addresses before and after NAT.
  */
-static __noinline bool match_filter(const struct pkt_ctx *c)
+__noinline int match_filter(__u32 level)
 {
-	bool error = is_icmp_error(&c->p) && c->p.linear > c->p.data, turned = c->reply != error;
-	__u32 skip = error ? c->p.data : 0;
-	struct nf_conn *ct = c->ct;
+	struct pkt_ctx *c = ctx_at(level);
+	struct nf_conn *ct;
+	bool error, turned;
+	__u32 skip;
 
+	if (!c)
+		return false;
+	error = is_icmp_error(&c->p) && c->p.linear > c->p.data;
+	turned = c->reply != error;
+	skip = error ? c->p.data : 0;
+	ct = c->ct;
 	if (filter_at(c, c->p.t.family, c->p.l3, c->p.linear, c->p.len))
 		return true;
 	if (error && filter_at(c, c->p.t.family, c->p.l3 + skip, c->p.linear - skip, c->p.len - skip))
@@ -528,7 +596,7 @@ static __noinline bool match_filter(const struct pkt_ctx *c)
 static __always_inline void run_filter(struct pkt_ctx *c)
 {
 	if (filtering)
-		c->filter_match = match_filter(c);
+		c->filter_match = match_filter(c->level);
 }
 
 /* Whether the packet has a port that the view asks for, now or before NAT. */
@@ -545,27 +613,44 @@ static __always_inline bool view_matches(const struct pkt_ctx *c)
 	return port_wanted(&original);
 }
 
-/* The same for the packet that an ICMP error quotes. Other ICMP has no ports: it matches only if the view asks for none.
- * known: the quoted flow is tracked.
- */
-static __noinline bool icmp_matches(const struct pkt_ctx *c, bool *known)
-{
-	struct packet inner;
+#define ICMP_MATCHES 1
+#define ICMP_TRACKED 2 /* the flow that it quotes is */
 
-	if (!is_icmp_error(&c->p) || !parse_quoted(&c->p, &inner))
-		return !ports_wanted;
-	*known = flow_tracked(&inner.t);
-	return port_wanted(&inner.t);
+/* The same for the packet that an ICMP error quotes. Other ICMP has no ports: it matches only if the view asks for none.
+ * Returns ICMP_ bits.
+ */
+__noinline int match_icmp(__u32 level)
+{
+	struct pkt_ctx *c = ctx_at(level);
+	int bits;
+
+	if (!c)
+		return 0;
+	if (!is_icmp_error(&c->p) || !parse_quoted(c))
+		return ports_wanted ? 0 : ICMP_MATCHES;
+	bits = port_wanted(&c->other.t) ? ICMP_MATCHES : 0;
+	return flow_tracked(&c->other.t) ? bits | ICMP_TRACKED : bits;
 }
 
 /* Whether to record the packet. If so, its journey is found or begun. */
-static __noinline bool should_record(struct pkt_ctx *c, enum kind kind)
+__noinline int should_record(__u32 level)
 {
-	bool icmp = protocol_bit(c->p.t.proto) == WANT_ICMP, known = false, match, wanted;
+	struct pkt_ctx *c = ctx_at(level);
 	__u64 now = bpf_ktime_get_boot_ns();
+	bool icmp, known = false, match, wanted;
 	struct journey *j;
+	int bits;
 
-	match = icmp ? icmp_matches(c, &known) : view_matches(c);
+	if (!c)
+		return false;
+	icmp = protocol_bit(c->p.t.proto) == WANT_ICMP;
+	if (icmp) {
+		bits = match_icmp(level);
+		match = bits & ICMP_MATCHES;
+		known = bits & ICMP_TRACKED;
+	} else {
+		match = view_matches(c);
+	}
 	wanted = match && (!filtering || c->filter_match);
 	j = find_journey(c, now);
 	if (!j && !icmp && !match)
@@ -574,8 +659,8 @@ static __noinline bool should_record(struct pkt_ctx *c, enum kind kind)
 		if (!match)
 			return false;
 		if (!wanted || !selected(c)) {
-			COUNT(kind, seen);
-			COUNT(kind, filtered);
+			COUNT(c->kind, seen);
+			COUNT(c->kind, filtered);
 			return false;
 		}
 	}
@@ -635,13 +720,23 @@ static __always_inline const struct packet *outer_packet(const struct pkt_ctx *c
 	return c->inner ? &c->outer : &c->p;
 }
 
-static __noinline void fill(struct event *e, const struct pkt_ctx *c)
+/* Fills in c->head. */
+__noinline int fill(__u32 level)
 {
-	const struct packet *p = outer_packet(c);
+	struct pkt_ctx *c = ctx_at(level);
+	const struct packet *p;
+	struct event *e;
 
+	if (!c)
+		return 0;
+	p = outer_packet(c);
+	e = (void *)c->head;
+	__builtin_memset(e, 0, HEAD_SIZE);
 	e->hdr.journey = c->journey;
 	e->hdr.ifindex = c->ifindex;
 	e->packet = p->t;
+	e->location = c->location;
+	e->reason = c->reason;
 	e->len = p->len;
 	e->id = p->id;
 	e->fragment = p->fragment | p->more;
@@ -658,28 +753,18 @@ static __noinline void fill(struct event *e, const struct pkt_ctx *c)
 	e->hdr.netns = c->netns;
 	if (c->ct)
 		fill_conntrack(e, c->ct);
+	return 0;
 }
 
-struct drop {
-	__u64 location;
-	__u32 reason;
-};
-
 /* Sends a record with up to room bytes of the packet. room must be a constant. */
-static __always_inline void send(const struct pkt_ctx *c, const struct drop *d, const __u32 room)
+static __always_inline void send(struct pkt_ctx *c, const __u32 room)
 {
-	enum kind kind = d ? KIND_DROP : KIND_HOP;
-	struct event *e = RESERVE_PART(struct event, kind, HEAD_SIZE + room, HEAD_SIZE);
+	struct event *e = RESERVE_COPY(struct event, c->kind, HEAD_SIZE + room, c->head, HEAD_SIZE);
 	const struct packet *p = outer_packet(c);
 	__u32 n = p->linear;
 
 	if (!e)
 		return;
-	fill(e, c);
-	if (d) {
-		e->location = d->location;
-		e->reason = d->reason;
-	}
 	if (n > room)
 		n = room;
 	if (room && !bpf_probe_read_kernel(e->bytes, n, p->l3))
@@ -700,10 +785,14 @@ static __always_inline void announce(const struct pkt_ctx *c)
 		announce_netns(BPF_CORE_READ(sk, __sk_common.skc_net.net));
 }
 
-static __noinline void record(const struct pkt_ctx *c, const struct drop *d)
+__noinline int record(__u32 level)
 {
-	__u32 want = c->first || d ? snap : 0;
+	struct pkt_ctx *c = ctx_at(level);
+	__u32 want;
 
+	if (!c)
+		return 0;
+	want = c->first || c->kind == KIND_DROP ? snap : 0;
 	announce(c);
 	if (want > outer_packet(c)->linear)
 		want = outer_packet(c)->linear;
@@ -716,12 +805,14 @@ static __noinline void record(const struct pkt_ctx *c, const struct drop *d)
 		if (want < ROOM_SMALL)
 			want = ROOM_SMALL;
 	}
+	fill(level);
 	if (!want)
-		send(c, d, 0);
+		send(c, 0);
 	else if (want <= ROOM_SMALL)
-		send(c, d, ROOM_SMALL);
+		send(c, ROOM_SMALL);
 	else
-		send(c, d, ROOM_LARGE);
+		send(c, ROOM_LARGE);
+	return 0;
 }
 
 /* The UDP port of this node's tunnels, learned from sent packets; 0 until then. */
@@ -771,7 +862,7 @@ static __always_inline bool parse(const bool typed, struct pkt_ctx *c, const str
 		if (!parse_l4(&c->p))
 			return false;
 		at = find_inner(typed, skb, &c->p);
-		if (at && decapsulate(&c->p, &c->outer, at))
+		if (at && decapsulate(c, at))
 			c->inner = at;
 		if (!(protocol_bit(c->p.t.proto) & wanted))
 			return false;
@@ -783,6 +874,13 @@ static __always_inline void set_conntrack(struct pkt_ctx *c, unsigned long nfct)
 {
 	c->ct = skb_conntrack(nfct);
 	c->reply = (nfct & 7) >= 3; /* IP_CT_IS_REPLY: ABI, linux/netfilter/nf_conntrack_common.h */
+}
+
+static __always_inline void record_wanted(struct pkt_ctx *c, enum kind kind)
+{
+	c->kind = kind;
+	if (should_record(c->level))
+		record(c->level);
 }
 
 static __always_inline bool is_ip(__be16 protocol)
@@ -811,8 +909,7 @@ static __always_inline void process_hop(const bool typed, struct pkt_ctx *c, con
 	c->netns = typed ? dev->nd_net.net->ns.inum : BPF_CORE_READ(dev, nd_net.net, ns.inum);
 	c->ifindex = FIELD(typed, dev, ifindex);
 	run_filter(c);
-	if (should_record(c, KIND_HOP))
-		record(c, 0);
+	record_wanted(c, KIND_HOP);
 }
 
 static __always_inline int handle_hop(const bool typed, const struct sk_buff *skb, __u8 direction)
@@ -828,6 +925,11 @@ static __always_inline int handle_hop(const bool typed, const struct sk_buff *sk
 	ctx_put();
 	return 0;
 }
+
+struct drop {
+	__u64 location;
+	__u32 reason;
+};
 
 /* Reads a dropped packet, which may be anywhere in the stack: at the network header if that is set, else at skb->data. */
 static __always_inline bool parse_dropped(const bool typed, struct pkt_ctx *c, const struct sk_buff *skb)
@@ -859,8 +961,9 @@ static __always_inline void process_drop(const bool typed, struct pkt_ctx *c, co
 		c->netns = socket_netns(c->sk);
 	set_conntrack(c, FIELD(typed, skb, _nfct));
 	run_filter(c);
-	if (should_record(c, KIND_DROP))
-		record(c, d);
+	c->location = d->location;
+	c->reason = d->reason;
+	record_wanted(c, KIND_DROP);
 }
 
 static __always_inline int handle_drop(const bool typed, const struct sk_buff *skb, const struct drop *d,

@@ -17,7 +17,7 @@ import (
 // a row here, as low as what it imports allows.
 func layers() [][]string {
 	return [][]string{
-		{"bounded", "fio", "layers", "packet", "pcapfilter", "pcapng", "reassembly", "wire"}, // know no other
+		{"bounded", "fio", "layers", "packet", "pcapfilter", "pcapng", "printable", "reassembly", "wire"}, // know no other
 		{"event"}, // what records and packets say
 		{"dns", "eventfilter", "record", "recovery", "ruleset", "stage", "tls"}, // make events of events, or facts of bytes
 		{"diagnose", "pod"}, // are rules and stages

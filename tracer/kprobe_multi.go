@@ -74,10 +74,8 @@ func notThere(function string, err error) error {
 
 // attachMulti makes one program of those with these names and attaches it to all their functions.
 func (o *object) attachMulti(names []string) error {
-	spec := o.spec.Copy()
-	many := dispatch(spec.Programs, names)
-	clear(spec.Programs)
-	spec.Programs[multiProgram] = many
+	spec := part(o.spec)
+	spec.Programs[multiProgram] = dispatch(o.spec.Programs, names)
 	c, err := o.loadPrograms(spec)
 	if err != nil {
 		return err

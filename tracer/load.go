@@ -78,9 +78,7 @@ func (c common) load(p Probe) (*object, error) {
 			replace[name] = m
 		}
 	}
-	onlyMaps := spec.Copy()
-	onlyMaps.Programs = nil
-	made, err := ebpf.NewCollectionWithOptions(onlyMaps, ebpf.CollectionOptions{MapReplacements: replace, Cache: c.types.cache})
+	made, err := ebpf.NewCollectionWithOptions(part(spec), ebpf.CollectionOptions{MapReplacements: replace, Cache: c.types.cache})
 	if err != nil {
 		return nil, fmt.Errorf("%s: maps: %w", p.Name, host.PlainError{Err: err})
 	}
@@ -167,8 +165,7 @@ func (h Hook) candidates(force string) []Variant {
 
 // tryVariant loads and attaches all programs of a variant, or none.
 func (o *object) tryVariant(v Variant) error {
-	spec := o.spec.Copy()
-	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool { return !slices.Contains(v.Programs, name) })
+	spec := part(o.spec, v.Programs...)
 	if len(spec.Programs) != len(v.Programs) {
 		return fmt.Errorf("object lacks programs of %v", v.Programs)
 	}
@@ -200,9 +197,20 @@ func (o *object) tryVariant(v Variant) error {
 	return nil
 }
 
+// part is an object with some of its programs. The loader copies what it changes; spec.Copy would copy each instruction of
+// all programs, for each variant.
+func part(spec *ebpf.CollectionSpec, programs ...string) *ebpf.CollectionSpec {
+	some := *spec
+	some.Programs = maps.Clone(spec.Programs)
+	maps.DeleteFunc(some.Programs, func(name string, _ *ebpf.ProgramSpec) bool { return !slices.Contains(programs, name) })
+	return &some
+}
+
 // loadPrograms loads programs that use the object's maps.
 func (o *object) loadPrograms(spec *ebpf.CollectionSpec) (*ebpf.Collection, error) {
-	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
+	only := *spec
+	only.Variables = nil // they are set; the loader would map the memory of each
+	c, err := ebpf.NewCollectionWithOptions(&only, ebpf.CollectionOptions{
 		MapReplacements: o.maps,
 		Programs:        ebpf.ProgramOptions{KernelTypes: o.types.forLoader()},
 		Cache:           o.types.cache,

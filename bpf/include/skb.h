@@ -6,7 +6,7 @@
 #include "compat.h"
 
 /* One direction of a flow. Addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d; ports in host order, 0 if the protocol
- * has none.
+ * has none. Aligned, so that it is copied by words.
  */
 struct tuple {
 	__u8 src[16];
@@ -16,7 +16,7 @@ struct tuple {
 	__u8 proto;
 	__u8 family; /* 4, 6 */
 	__u16 zero;
-};
+} __attribute__((aligned(4)));
 
 /* The headers of a packet at a hook. Offsets count from the network header. */
 struct packet {
@@ -90,7 +90,8 @@ struct icmp_header {
 
 static __always_inline void map_ipv4(__u8 to[16], const void *from)
 {
-	__builtin_memset(to, 0, 8);
+	*(__u32 *)to = 0;
+	*(__u32 *)(to + 4) = 0;
 	*(__u32 *)(to + 8) = bpf_htonl(0xffff);
 	*(__u32 *)(to + 12) = *(__u32 *)from;
 }
@@ -301,20 +302,11 @@ static __always_inline bool parse_skb(struct packet *p, struct sk_buff *skb)
 	return parse_headers(p);
 }
 
-/* Reads the headers of the packet that an ICMP error quotes. */
-static __always_inline bool parse_quoted(const struct packet *outer, struct packet *inner)
+/* Makes both directions of a flow the same key. Both tuples are aligned to 8 bytes. */
+static __always_inline void normalise(struct tuple *key, const struct tuple *t)
 {
-	__builtin_memset(inner, 0, sizeof(*inner));
-	if (outer->linear < outer->data)
-		return false;
-	inner->l3 = outer->l3 + outer->data;
-	inner->linear = outer->linear - outer->data;
-	return parse_headers(inner);
-}
-
-/* Makes both directions of a flow the same key. */
-static __always_inline void normalise(struct tuple *to, const struct tuple *from)
-{
+	const struct tuple *from = __builtin_assume_aligned(t, 8);
+	struct tuple *to = __builtin_assume_aligned(key, 8);
 	const __u64 *src = (const void *)from->src, *dst = (const void *)from->dst;
 	bool swap = src[0] != dst[0]   ? src[0] > dst[0]
 		    : src[1] != dst[1] ? src[1] > dst[1]

@@ -54,21 +54,4 @@ static __always_inline bool may_encapsulate(const struct packet *p)
 	return false;
 }
 
-/* Replaces a packet by its inner packet at an offset, and stores the outer one. False, and the packet unchanged, if the
- * inner headers are unreadable.
- */
-static __noinline bool decapsulate(struct packet *p, struct packet *outer, __u32 at)
-{
-	*outer = *p;
-	__builtin_memset(p, 0, sizeof(*p));
-	p->head = outer->head;
-	p->l3 = outer->l3 + at;
-	p->len = outer->len - at;
-	p->linear = outer->linear - at;
-	if (parse_headers(p))
-		return true;
-	*p = *outer;
-	return false;
-}
-
 #endif

@@ -17,6 +17,7 @@ import (
 	"ktrace/cmd/internal/flags"
 	"ktrace/cmd/internal/live"
 	"ktrace/cmd/internal/replay"
+	"ktrace/decoder/printable"
 	"ktrace/tracer"
 	"ktrace/tracer/host"
 )
@@ -118,7 +119,7 @@ func doctorHooks(taken []tracer.HookStatus) []doctorHook {
 }
 
 func (r doctorReport) json(w io.Writer) error {
-	enc := json.NewEncoder(w)
+	enc := json.NewEncoder(printable.NewJSON(w))
 	for _, c := range r.checks {
 		if err := enc.Encode(c); err != nil {
 			return err
@@ -133,6 +134,7 @@ func (r doctorReport) json(w io.Writer) error {
 }
 
 func (r doctorReport) text(w io.Writer) error {
+	w = printable.NewLines(w)
 	for _, c := range r.checks {
 		mark := "ok"
 		if !c.OK {

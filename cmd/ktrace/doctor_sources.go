@@ -12,13 +12,13 @@ import (
 	"strings"
 	"time"
 
-	"ktrace/cmd/internal/print"
+	"ktrace/decoder/printable"
 	"ktrace/tracer/kube"
 )
 
 // sourcesJSON writes a line a source of facts about pods.
 func sourcesJSON(w io.Writer, sources []kube.SourceState) error {
-	enc := json.NewEncoder(w)
+	enc := json.NewEncoder(printable.NewJSON(w))
 	for _, s := range sources {
 		line := struct {
 			V    int    `json:"v"`
@@ -34,6 +34,7 @@ func sourcesJSON(w io.Writer, sources []kube.SourceState) error {
 
 // sourcesText prints which sources answered and how old the answers are.
 func sourcesText(w io.Writer, sources []kube.SourceState, now time.Time) error {
+	w = printable.NewLines(w)
 	for _, s := range sources {
 		state := cmp.Or(s.Error, "answered just now")
 		if age := now.Sub(s.Answered).Round(time.Second); !s.Answered.IsZero() && age > 0 {
@@ -45,7 +46,7 @@ func sourcesText(w io.Writer, sources []kube.SourceState, now time.Time) error {
 		if s.Answered.IsZero() && s.Error == "" {
 			state = "has not answered yet"
 		}
-		if _, err := fmt.Fprintf(w, "%-10s %-34s %s\n", "pods", strings.TrimRight(s.Name+" "+s.Where, " "), print.Printable(state)); err != nil {
+		if _, err := fmt.Fprintf(w, "%-10s %-34s %s\n", "pods", strings.TrimRight(s.Name+" "+s.Where, " "), printable.Text(state)); err != nil {
 			return err
 		}
 		if s.Answered.IsZero() && s.Impact != "" {

@@ -20,6 +20,7 @@ import (
 	"ktrace/cmd/internal/outfile"
 	"ktrace/cmd/internal/replay"
 	"ktrace/decoder/pcapfilter"
+	"ktrace/decoder/printable"
 )
 
 // extcapOptions are what Wireshark calls an external capture program with (extcap(4)).
@@ -106,6 +107,9 @@ func (o *extcapOptions) list(w io.Writer) error {
 	for _, p := range pods {
 		if p.Name != "" && !p.HostNetwork {
 			name := p.Namespace + "/" + p.Name
+			if printable.Text(name) != name || strings.ContainsAny(name, "{}") {
+				continue // no kubelet's: it would be read as another entry, or command a terminal
+			}
 			lines = append(lines, fmt.Sprintf("interface {value=%s%s}{display=ktrace: pod %s}", extcapPod, name, name))
 		}
 	}
@@ -113,7 +117,7 @@ func (o *extcapOptions) list(w io.Writer) error {
 }
 
 func printLine(w io.Writer, text string) error {
-	_, err := fmt.Fprintln(w, text)
+	_, err := fmt.Fprintln(printable.NewLines(w), text)
 	return err
 }
 

@@ -18,9 +18,9 @@ import (
 
 	"ktrace/cmd/internal/flags"
 	"ktrace/cmd/internal/live"
-	"ktrace/cmd/internal/print"
 	"ktrace/cmd/internal/replay"
 	"ktrace/decoder/pod"
+	"ktrace/decoder/printable"
 )
 
 // newPods is the verb that lists what ktrace knows of this node's pods, and by whom.
@@ -49,7 +49,7 @@ func newPods(s replay.Streams) *cobra.Command {
 }
 
 func podsJSON(w io.Writer, pods []pod.Info) error {
-	enc := json.NewEncoder(w)
+	enc := json.NewEncoder(printable.NewJSON(w))
 	for _, p := range pods {
 		line := struct {
 			V    int    `json:"v"`
@@ -65,6 +65,7 @@ func podsJSON(w io.Writer, pods []pod.Info) error {
 
 // podsText writes a line a pod and one a container below it.
 func podsText(w io.Writer, pods []pod.Info, noHeader bool) error {
+	w = printable.NewLines(w)
 	const row = "%-40s %-12s %-12s %-6s %-24s %s\n"
 	var errs []error
 	line := func(cells ...any) {
@@ -91,7 +92,7 @@ func podTitle(p pod.Info) string {
 	if p.Static {
 		name += " (static)"
 	}
-	return print.Printable(name)
+	return printable.Text(name)
 }
 
 func containerTitle(c *pod.Container) string {
@@ -106,7 +107,7 @@ func containerTitle(c *pod.Container) string {
 	if c.Gone {
 		title += " (ended)"
 	}
-	return print.Printable(title)
+	return printable.Text(title)
 }
 
 func network(p pod.Info) string {

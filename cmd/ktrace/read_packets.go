@@ -12,12 +12,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"ktrace/cmd/internal/flags"
-	"ktrace/cmd/internal/print"
 	"ktrace/cmd/internal/replay"
 	"ktrace/decoder/capture"
 	"ktrace/decoder/event"
 	"ktrace/decoder/pcapfilter"
 	"ktrace/decoder/pcapng"
+	"ktrace/decoder/printable"
 	"ktrace/decoder/record"
 	"ktrace/decoder/stage"
 )
@@ -128,10 +128,10 @@ func (o *packetsOptions) printStats(stats capture.Stats, s replay.Streams) error
 		out = s.Err
 	}
 	if o.Output == "json" {
-		return json.NewEncoder(out).Encode(statsLine(stats))
+		return json.NewEncoder(printable.NewJSON(out)).Encode(statsLine(stats))
 	}
 	for _, line := range stats.Lines() {
-		if _, err := fmt.Fprintln(out, print.Printable(line)); err != nil {
+		if _, err := fmt.Fprintln(out, printable.Text(line)); err != nil {
 			return err
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"ktrace/decoder/printable"
 	"ktrace/decoder/wire"
 )
 
@@ -80,10 +81,10 @@ func unpack(raw []byte, r record) error {
 	return nil
 }
 
-// cString is the text up to the first NUL, or all of it.
+// cString is the text up to the first NUL, or all of it, as UTF-8.
 func cString(b []byte) string {
 	if i := bytes.IndexByte(b, 0); i >= 0 {
 		b = b[:i]
 	}
-	return string(b)
+	return printable.Valid(string(b))
 }

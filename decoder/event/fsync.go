@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"ktrace/decoder/printable"
 	"ktrace/decoder/wire"
 )
 
@@ -146,7 +147,7 @@ func fsyncPath(names []byte, truncated bool) string {
 	var parts []string
 	for _, name := range strings.Split(strings.TrimSuffix(string(names), "\x00"), "\x00") {
 		if name != "" {
-			parts = append(parts, name)
+			parts = append(parts, printable.Valid(name))
 		}
 	}
 	if truncated {

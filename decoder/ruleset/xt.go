@@ -9,6 +9,8 @@ import (
 	"math/bits"
 	"net/netip"
 	"strings"
+
+	"ktrace/decoder/printable"
 )
 
 // native reads what the kernel keeps in its own order. All that ktrace runs on are little endian.
@@ -130,7 +132,7 @@ func xtComment(_ Family, _ uint8, b []byte) ([]Match, bool) {
 	return []Match{{Field: Comment, Text: cString(b)}}, true
 }
 
-func cString(b []byte) string { return string(beforeNUL(b)) }
+func cString(b []byte) string { return printable.Valid(string(beforeNUL(b))) }
 
 func beforeNUL(b []byte) []byte {
 	if i := bytes.IndexByte(b, 0); i >= 0 {

@@ -5,6 +5,7 @@ package tls
 import (
 	"encoding/binary"
 
+	"ktrace/decoder/printable"
 	"ktrace/decoder/reassembly"
 )
 
@@ -191,7 +192,7 @@ func serverName(body []byte) string {
 		names, _ := cut(extension, 2)
 		if len(names) > 0 && names[0] == 0 { // a host name
 			name, _ := cut(names[1:], 2)
-			return string(name)
+			return printable.Valid(string(name))
 		}
 		return ""
 	}

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"ktrace/cmd/internal/outfile"
+	"ktrace/decoder/printable"
 )
 
 // Exit statuses.
@@ -41,6 +42,7 @@ func Exit(w io.Writer, err error) int {
 	if err == nil {
 		return ExitOK
 	}
+	w = printable.NewLines(w)
 	status, said := ExitOK, map[string]bool{}
 	for _, e := range leaves(err) {
 		var usage UsageError

@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"ktrace/decoder/event"
+	"ktrace/decoder/printable"
 )
 
 // JSON writes one object a line.
@@ -17,7 +18,7 @@ type JSON struct {
 }
 
 // NewJSON returns a printer of JSON lines on w.
-func NewJSON(w io.Writer) *JSON { return &JSON{w: w} }
+func NewJSON(w io.Writer) *JSON { return &JSON{w: printable.NewJSON(w)} }
 
 type jsonHead struct {
 	V    int    `json:"v"`

@@ -9,9 +9,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"unicode"
 
 	"ktrace/decoder/event"
+	"ktrace/decoder/printable"
 )
 
 // Text writes a line an event, for people.
@@ -50,7 +50,7 @@ func (t *Text) Event(e event.Event) error {
 	writeCells(&b, cells, func(c cell) string { return c.text })
 	if l, ok := e.Body.(event.Layered); ok && t.o.Layers {
 		for _, line := range l.Lines() {
-			b.WriteString("    " + Printable(line) + "\n")
+			b.WriteString("    " + printable.Text(line) + "\n")
 		}
 	}
 	_, err := io.WriteString(t.w, b.String())
@@ -105,7 +105,7 @@ func bodyCells(e event.Event) []cell {
 func writeCells(b *strings.Builder, cells []cell, text func(cell) string) {
 	var line strings.Builder
 	for _, c := range cells {
-		fmt.Fprintf(&line, "%-*s ", c.width, Printable(text(c)))
+		fmt.Fprintf(&line, "%-*s ", c.width, printable.Text(text(c)))
 	}
 	b.WriteString(strings.TrimRight(line.String(), " "))
 	b.WriteByte('\n')
@@ -118,23 +118,10 @@ func orDash(s string) string {
 	return s
 }
 
-// Printable replaces what would move the cursor or forge a line: names of processes and queries are foreign text.
-func Printable(s string) string {
-	if strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0 {
-		return s
-	}
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '·'
-	}, s)
-}
-
 // Finding implements decoder.Printer.
 func (t *Text) Finding(f event.Finding) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s\n", t.paint(f.Severity, strings.ToUpper(string(f.Severity))+" "+f.ID+":"), Printable(f.Title))
+	fmt.Fprintf(&b, "%s %s\n", t.paint(f.Severity, strings.ToUpper(string(f.Severity))+" "+printable.Text(f.ID)+":"), printable.Text(f.Title))
 	if t.o.Nodes {
 		writeField(&b, "node", f.Node)
 		writeField(&b, "file", f.File)
@@ -192,7 +179,7 @@ func confidence(f event.Finding) string {
 
 func writeField(b *strings.Builder, name, text string) {
 	if text != "" {
-		fmt.Fprintf(b, "  %-10s %s\n", name, Printable(text))
+		fmt.Fprintf(b, "  %-10s %s\n", name, printable.Text(text))
 	}
 }
 
@@ -209,7 +196,7 @@ func (t *Text) Summary(s event.Summary) error {
 	var b strings.Builder
 	writeParts(&b, s)
 	for _, n := range s.Nodes {
-		fmt.Fprintf(&b, "node %s, %s:\n", orDash(Printable(n.Node)), Printable(strings.Join(n.Files, ", ")))
+		fmt.Fprintf(&b, "node %s, %s:\n", orDash(printable.Text(n.Node)), printable.Text(strings.Join(n.Files, ", ")))
 		writeParts(&b, n.Summary)
 		writeBooks(&b, n.Summary)
 	}
@@ -221,9 +208,9 @@ func (t *Text) Summary(s event.Summary) error {
 		if t.o.Nodes {
 			where = " on " + cmp.Or(f.Node, f.File)
 		}
-		fmt.Fprintf(&b, "found %s %d× (%s)%s\n", f.ID, f.Count, Printable(f.Subject), Printable(where))
+		fmt.Fprintf(&b, "found %s %d× (%s)%s\n", printable.Text(f.ID), f.Count, printable.Text(f.Subject), printable.Text(where))
 		if victims := event.Victims(f.Hits, f.Unnamed); victims != "" {
-			fmt.Fprintf(&b, "  hits %s\n", Printable(victims))
+			fmt.Fprintf(&b, "  hits %s\n", printable.Text(victims))
 		}
 	}
 	writeBooks(&b, s)
@@ -235,7 +222,7 @@ func (t *Text) Summary(s event.Summary) error {
 func writeParts(b *strings.Builder, s event.Summary) {
 	for _, part := range s.Parts() {
 		for _, line := range part.Lines() {
-			b.WriteString(Printable(strings.TrimRight(line, " ")) + "\n")
+			b.WriteString(printable.Text(strings.TrimRight(line, " ")) + "\n")
 		}
 	}
 }
@@ -251,7 +238,7 @@ func writeBooks(b *strings.Builder, s event.Summary) {
 		for _, name := range slices.Sorted(maps.Keys(s.Evicted)) {
 			all = append(all, fmt.Sprintf("%d %s", s.Evicted[name], name))
 		}
-		fmt.Fprintf(b, "evicted to bound memory: %s\n", strings.Join(all, ", "))
+		fmt.Fprintf(b, "evicted to bound memory: %s\n", printable.Text(strings.Join(all, ", ")))
 	}
 }
 

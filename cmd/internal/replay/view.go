@@ -16,6 +16,7 @@ import (
 	"ktrace/decoder/eventfilter"
 	"ktrace/decoder/pcapfilter"
 	"ktrace/decoder/pod"
+	"ktrace/decoder/printable"
 	"ktrace/decoder/stage"
 )
 
@@ -43,7 +44,7 @@ type Streams struct {
 }
 
 // Say prints a message for the user beside the output.
-func (s Streams) Say(text string) { fmt.Fprintf(s.Err, "ktrace: %s\n", text) }
+func (s Streams) Say(text string) { fmt.Fprintf(s.Err, "ktrace: %s\n", printable.Text(text)) }
 
 // Pipeline is the one way from the stream to the user, but for its source and printer.
 func (v View) Pipeline(f flags.Flags, selector pod.Selector) *decoder.Pipeline {

@@ -20,6 +20,7 @@ import (
 	"ktrace/cmd/internal/outfile"
 	"ktrace/decoder/capture"
 	"ktrace/decoder/event"
+	"ktrace/decoder/printable"
 )
 
 // Options mean what the flags of tcpdump mean.
@@ -225,7 +226,7 @@ func (f *Files) command() {
 		c := exec.Command(f.o.Command, name)
 		c.Stdout, c.Stderr = f.o.Stderr, f.o.Stderr
 		if err := c.Run(); err != nil {
-			fmt.Fprintf(f.o.Stderr, "ktrace: -z %s %s: %v\n", f.o.Command, name, err)
+			fmt.Fprintf(printable.NewLines(f.o.Stderr), "ktrace: -z %s %s: %v\n", f.o.Command, name, err)
 		}
 	})
 }
