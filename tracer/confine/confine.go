@@ -51,7 +51,10 @@ func bound(keep uint64) error {
 		if has == 0 || keep&(1<<c) != 0 {
 			continue
 		}
-		if err := everyThread(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c, 0); err != nil {
+		switch err := everyThread(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c, 0); {
+		case errors.Is(err, unix.EPERM): // as in a container without CAP_SETPCAP: no_new_privs does as much
+			return nil
+		case err != nil:
 			return fmt.Errorf("bounding set: %w", err)
 		}
 	}
