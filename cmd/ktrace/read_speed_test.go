@@ -7,9 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"ktrace/testdata/lab"
 )
@@ -81,7 +82,7 @@ func TestReadNeedsLittleMemory(t *testing.T) {
 }
 
 // rusage is what reading a file takes.
-func rusage(t *testing.T, file string, args ...string) *syscall.Rusage {
+func rusage(t *testing.T, file string, args ...string) *unix.Rusage {
 	t.Helper()
 	run := lab.StartKtrace(t, append([]string{"read", file}, args...)...)
 	if _, status := run.Wait(); status != 0 {

@@ -11,11 +11,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"ktrace/decoder/diagnose"
 	"ktrace/decoder/event"
@@ -64,8 +68,13 @@ type Run struct {
 	stderr bytes.Buffer
 	lines  chan Line
 	seen   []Line
-	done   chan error
+	done   chan error // why it ended with another status than 0; sent once end is set
+	end    ended
 }
+
+// attaching bounds how many ktraces attach at one time, which is a quarter of a second of CPU each: tests that wait for
+// traffic, or measure it, are not starved by those that begin, however many run at one time.
+var attaching = make(chan struct{}, runtime.NumCPU()+1)
 
 // Ktrace starts ktrace with JSON output and returns once everything is attached. The verb's package must use Main.
 func Ktrace(t testing.TB, args ...string) *Run {
@@ -74,6 +83,8 @@ func Ktrace(t testing.TB, args ...string) *Run {
 	if v := os.Getenv(testVariant); v != "" && !slices.Contains(args, "--variant") {
 		args = append(args, "--variant", v)
 	}
+	attaching <- struct{}{}
+	defer func() { <-attaching }()
 	return StartKtrace(t, append(args, "-o", "json", "--ready-file", ready)...).awaitReady(ready, args)
 }
 
@@ -118,6 +129,8 @@ func KtraceOn(t testing.TB, node *NS, args ...string) *Run {
 	}
 	ready := filepath.Join(t.TempDir(), "ready")
 	args = append([]string{"--net=" + node.Path(), self}, append(args, "-o", "json", "--ready-file", ready)...)
+	attaching <- struct{}{}
+	defer func() { <-attaching }()
 	return startKtrace(t, "nsenter", args...).awaitReady(ready, args)
 }
 
@@ -136,30 +149,38 @@ func startKtrace(t testing.TB, program string, args ...string) *Run {
 	t.Helper()
 	r := &Run{t: t, cmd: exec.Command(program, args...), lines: make(chan Line, 1<<16), done: make(chan error, 1)}
 	r.cmd.Env = append(os.Environ(), AsKtrace+"=1")
-	r.cmd.Stderr = &r.stderr
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, err := r.cmd.StdoutPipe()
-	if err != nil {
+	out, noOut := r.cmd.StdoutPipe()
+	said, noErr := r.cmd.StderrPipe()
+	if err := errors.Join(noOut, noErr); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	go r.collect(out)
+	go r.collect(out, said)
 	t.Cleanup(func() {
-		_ = r.cmd.Process.Kill() // has ended in a test that passed
+		_ = r.cmd.Process.Kill()                               // has ended in a test that passed
+		time.AfterFunc(reapAfter, func() { _ = r.cmd.Wait() }) // how it ended is known
 	})
 	return r
 }
 
-func (r *Run) collect(out io.Reader) {
+func (r *Run) collect(out, said io.Reader) {
+	var messages sync.WaitGroup
+	messages.Go(func() { _, _ = r.stderr.ReadFrom(said) })
 	scan := bufio.NewScanner(out)
 	scan.Buffer(nil, 16<<20)
 	for scan.Scan() {
 		r.lines <- lineOf(bytes.Clone(scan.Bytes()))
 	}
 	close(r.lines)
-	r.done <- r.cmd.Wait()
+	messages.Wait()
+	var err error
+	if r.end, err = awaitZombie(r.cmd.Process.Pid); err == nil {
+		err = r.end.err()
+	}
+	r.done <- err
 }
 
 // Await returns the first line, seen before or to come, that is as wanted.
@@ -220,7 +241,7 @@ func (r *Run) Wait() ([]Line, int) {
 			}
 			<-r.done
 			InTable(r.t, r.seen)
-			return r.seen, r.cmd.ProcessState.ExitCode()
+			return r.seen, r.end.status
 		case <-limit:
 			r.t.Fatalf("ktrace did not end within %v\n%s", patience, r.transcript())
 		}
@@ -228,7 +249,7 @@ func (r *Run) Wait() ([]Line, int) {
 }
 
 // Usage is what it took, once it has ended.
-func (r *Run) Usage() *syscall.Rusage { return r.cmd.ProcessState.SysUsage().(*syscall.Rusage) }
+func (r *Run) Usage() *unix.Rusage { return &r.end.usage }
 
 // Pause keeps ktrace from running until Resume, as a node without a CPU to spare does.
 func (r *Run) Pause() { r.signal(syscall.SIGSTOP) }
