@@ -5,6 +5,7 @@ package live_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/signal"
@@ -336,6 +337,13 @@ func TestWhatIsAddedToARunningPodIsNamed(t *testing.T) {
 func TestPodInAUserNamespaceIsNamed(t *testing.T) {
 	c := lab.NewCluster(t)
 	p := c.AddPod("pod")
+	c.Server.ServeUDP(net.JoinHostPort(lab.ServerAddr, "53"), func(at net.PacketConn, from net.Addr, query []byte) {
+		const isAnswer = 0x80
+		query[2] |= isAnswer // or nslookup waits for one
+		if _, err := at.WriteTo(query, from); err != nil {
+			t.Error(err)
+		}
+	})
 	k := lab.NewKubelet(t)
 	pod := k.Pod("default", "mapped-0")
 	run := lab.Ktrace(t, "--host-root", k.Root, "--pod", "default/mapped-0")
