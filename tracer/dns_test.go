@@ -91,10 +91,12 @@ func saidIn(t *testing.T, ns *lab.NS, events []event.Event) said {
 }
 
 func TestSocketsReportWhatIsSaidAtPortsOfDNS(t *testing.T) {
+	t.Parallel()
 	for _, f := range []struct{ tool, service, backend string }{
 		{"iptables", lab.ServiceDNS, lab.ServerAddr}, {"ip6tables", lab.ServiceDNS6, lab.ServerAddr6},
 	} {
 		t.Run(f.tool, func(t *testing.T) {
+			t.Parallel()
 			c := lab.NewCluster(t)
 			pod, other := c.AddPod("a"), c.AddPod("b")
 			service, backend := net.JoinHostPort(f.service, "53"), net.JoinHostPort(f.backend, "5353")

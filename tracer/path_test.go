@@ -89,6 +89,7 @@ func exchange(t *testing.T, pod *lab.Pod, addr string, n int) {
 }
 
 func TestPathFollowsPacketsThroughTranslation(t *testing.T) {
+	t.Parallel()
 	for i, family := range []struct{ tool, service, backend string }{
 		{"iptables", lab.ServiceDNS, lab.ServerAddr},
 		{"ip6tables", lab.ServiceDNS6, lab.ServerAddr6},
@@ -98,6 +99,7 @@ func TestPathFollowsPacketsThroughTranslation(t *testing.T) {
 				continue
 			}
 			t.Run(family.tool+" "+variant, func(t *testing.T) {
+				t.Parallel()
 				c := lab.NewCluster(t)
 				pod, other := c.AddPod("a"), c.AddPod("b")
 				service := net.JoinHostPort(family.service, "53")

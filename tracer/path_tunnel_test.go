@@ -43,12 +43,16 @@ func tunnelCases() []tunnelCase {
 }
 
 func TestPathFollowsPacketsThroughTunnels(t *testing.T) {
+	t.Parallel()
 	for i, tc := range tunnelCases() {
 		for j, variant := range []string{"tp_btf", "raw_tp"} {
 			if testing.Short() && (i%2 != j || !slices.Contains([]int{0, 5, 8, 9}, i)) { // where a kernel is emulated
 				continue
 			}
-			t.Run(tc.name+" "+variant, func(t *testing.T) { tc.run(t, variant) })
+			t.Run(tc.name+" "+variant, func(t *testing.T) {
+				t.Parallel() // each traces the namespace of its own pod
+				tc.run(t, variant)
+			})
 		}
 	}
 }

@@ -96,8 +96,10 @@ func tlsOptions(ns *lab.NS) Options {
 // TestEveryHandshakeIsReportedOnce counts what comes of one that passes two sockets and four devices, of which much is said
 // after it.
 func TestEveryHandshakeIsReportedOnce(t *testing.T) {
+	t.Parallel()
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		t.Run(tls.VersionName(version), func(t *testing.T) {
+			t.Parallel()
 			c := lab.NewCluster(t)
 			pod := c.AddPod("a")
 			o := tlsOptions(pod.NS)
@@ -154,8 +156,10 @@ func TestEveryHandshakeIsReportedOnce(t *testing.T) {
 
 // TestOtherConnectionsAreNotReported: none of a pod that is not selected, and none that is not TLS.
 func TestOtherConnectionsAreNotReported(t *testing.T) {
+	t.Parallel()
 	for name, encrypt := range map[string]bool{"plain": false, "not selected": true} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			c := lab.NewCluster(t)
 			pod, other := c.AddPod("a"), c.AddPod("b")
 			from := pod
