@@ -70,9 +70,9 @@ test-vm-arm64: deps ## ktrace itself under an arm64 kernel, which is emulated as
 	testdata/vm/arm64
 
 # Many tests at a time: they wait for most of theirs, for a client's timeout or the end of a run, each in a network of its
-# own. The verbs' and those of a node's pods have the machine to themselves, for some of them measure what it takes, and how
-# soon a pod is known.
-TEST  := $(GO) test -parallel 10 -timeout 30m
+# own, and the lab bounds how many attach at once. The verbs' and those of a node's pods have the machine to themselves, for
+# some of them measure what it takes, and how soon a pod is known.
+TEST  := $(GO) test -parallel 16 -timeout 30m
 ALONE := ktrace/cmd/internal/live ktrace/cmd/ktrace
 test: deps ## install what the tests need and run them all (as root)
 	testdata/leakcheck sh -c '$(TEST) -p 4 $(filter-out $(ALONE),$(shell $(GO) list $(PKGS))); others=$$?; $(TEST) -p 1 $(ALONE) && exit $$others'
