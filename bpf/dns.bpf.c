@@ -86,16 +86,18 @@ static __always_inline void fill(struct event *e, const struct segment *s)
 #define ROOM(room) ROOM_FOR(room, KIND_SEGMENT)
 #define ROOMS(of)  of(256) of(1024) of(4096) of(16384) of(MAX_PACKET)
 
-static __noinline void send(const struct segment *s)
+static __noinline int send(const struct segment *s)
 {
+	struct event head = {}, *e;
 	__u32 n = s->skb->len;
-	struct event *e;
 	long len;
 
+	fill_segment(&head, s);
 	if (n > MAX_PACKET)
 		n = MAX_PACKET;
 	announce_segment(s);
 	ROOMS(ROOM)
+	return 0;
 }
 
 /* Whether the socket is a DNS client's or server's. */

@@ -792,8 +792,8 @@ __noinline int record(__u32 level)
 
 	if (!c)
 		return 0;
-	want = c->first || c->kind == KIND_DROP ? snap : 0;
 	announce(c);
+	want = c->first || c->kind == KIND_DROP ? snap : 0;
 	if (want > outer_packet(c)->linear)
 		want = outer_packet(c)->linear;
 	if (selecting || filtering)
@@ -893,6 +893,12 @@ static __always_inline void process_hop(const bool typed, struct pkt_ctx *c, con
 {
 	struct net_device *dev;
 
+	if (typed) {
+		/* Before the headers, which have many paths: for each pointer that it follows the verifier looks through
+		 * all types of the kernel (since 6.2), which takes it a millisecond. */
+		dev = skb->dev;
+		c->sk = skb->sk;
+	}
 	c->direction = direction;
 	c->p.head = FIELD(typed, skb, head);
 	/* In netif_receive_skb the network header is not set yet; skb->data points to it. */
@@ -902,9 +908,11 @@ static __always_inline void process_hop(const bool typed, struct pkt_ctx *c, con
 		return;
 	if (hop_tcp_flags && c->p.t.proto == IPPROTO_TCP && !(c->p.tcp_flags & hop_tcp_flags))
 		return;
-	dev = FIELD(typed, skb, dev);
+	if (!typed) {
+		dev = BPF_CORE_READ(skb, dev);
+		c->sk = BPF_CORE_READ(skb, sk);
+	}
 	c->dev = (__u64)dev;
-	c->sk = FIELD(typed, skb, sk);
 	set_conntrack(c, FIELD(typed, skb, _nfct));
 	c->netns = typed ? dev->nd_net.net->ns.inum : BPF_CORE_READ(dev, nd_net.net, ns.inum);
 	c->ifindex = FIELD(typed, dev, ifindex);
@@ -946,6 +954,8 @@ static __always_inline void process_drop(const bool typed, struct pkt_ctx *c, co
 {
 	struct net_device *dev;
 
+	if (typed) /* early: see process_hop */
+		c->sk = skb->sk;
 	if (!parse_dropped(typed, c, skb))
 		return;
 	/* UDP stores skb->dev_scratch in the same word once it queues the packet (since 4.10,
@@ -954,7 +964,10 @@ static __always_inline void process_drop(const bool typed, struct pkt_ctx *c, co
 	dev = BPF_CORE_READ(skb, dev);
 	c->dev = (__u64)dev;
 	c->netns = BPF_CORE_READ(dev, nd_net.net, ns.inum);
-	c->sk = rx_sk ? rx_sk : FIELD(typed, skb, sk);
+	if (rx_sk)
+		c->sk = rx_sk;
+	else if (!typed)
+		c->sk = BPF_CORE_READ(skb, sk);
 	if (c->netns)
 		c->ifindex = BPF_CORE_READ(dev, ifindex);
 	else if (c->sk) /* sent, and not routed to a device yet */

@@ -164,22 +164,26 @@ static __always_inline void fill(struct event *e, const struct segment *s)
 	e->direction = s->out ? TLS_OUT : TLS_IN;
 }
 
-static __always_inline void send(const struct segment *s, __u32 n)
+/* Sends n bytes of a packet. Not static, so that it is verified once, not with each end of plaintext_bytes. */
+__noinline int send(struct __sk_buff *skb, __u32 n, __u32 out)
 {
-	struct event *e;
+	const struct segment segment = {.skb = skb, .out = out}, *s = &segment;
+	struct event head = {}, *e;
 	long len;
 
+	fill_segment(&head, s);
 	if (n > MAX_PLAINTEXT + 128)
 		n = MAX_PLAINTEXT + 128;
 	announce_segment(s);
 	ROOMS(ROOM)
+	return 0;
 }
 
 /* The first segment after the handshake, sent if it has the length of an alert and the socket is not closed. */
 static __always_inline void handle_encrypted(const struct segment *s, struct tls_stream *f)
 {
 	if (!f->seen_after && s->payload == TLS13_ALERT && s->sk->state == TCP_ESTABLISHED)
-		send(s, s->data + RECORD_HEADER);
+		send(s->skb, s->data + RECORD_HEADER, s->out);
 	f->seen_after = true;
 }
 
@@ -206,7 +210,7 @@ static __always_inline void handle_segment(struct segment *s)
 		return;
 	}
 	n = plaintext_bytes(s, f);
-	send(s, s->data + n);
+	send(s->skb, s->data + n, s->out);
 }
 
 static __always_inline int handle(struct __sk_buff *skb, bool out)

@@ -7,7 +7,7 @@
 
 #define DNS_PORTS 8
 
-const volatile __u16 dns_ports[DNS_PORTS] = {}; /* 0: none */
+const volatile __u16 dns_ports[DNS_PORTS] = {}; /* a 0 ends them */
 
 /* Ports of backends, in the order in which they were found. The server socket of a remote client knows only the backend's
  * port. All objects share the map.
@@ -28,8 +28,9 @@ static __always_inline bool is_dns_port(__u16 port)
 {
 	int i;
 
-	for (i = 0; i < DNS_PORTS; i++)
-		if (dns_ports[i] && port == dns_ports[i])
+#pragma clang loop unroll(disable)
+	for (i = 0; i < DNS_PORTS && dns_ports[i]; i++) /* rolled: see want.h */
+		if (port == dns_ports[i])
 			return true;
 	return false;
 }

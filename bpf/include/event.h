@@ -130,17 +130,18 @@ static __always_inline void begin(struct hdr *h, __u16 kind, __u32 size)
 	})
 
 /* The same, with a copy of head instead of zeroes. */
-#define RESERVE_COPY(record, kind, size, head, head_size)            \
-	({                                                           \
-		record *__r = bpf_ringbuf_reserve(&events, size, 0); \
-		COUNT(kind, seen);                                   \
-		if (__r) {                                           \
-			__builtin_memcpy(__r, head, head_size);      \
-			begin((struct hdr *)__r, kind, size);        \
-		} else {                                             \
-			COUNT(kind, lost_ring);                      \
-		}                                                    \
-		__r;                                                 \
+#define RESERVE_COPY(record, kind, size, head, head_size)       \
+	({                                                      \
+		record *__r;                                    \
+		COUNT(kind, seen);                              \
+		__r = bpf_ringbuf_reserve(&events, size, 0);    \
+		if (__r) {                                      \
+			__builtin_memcpy(__r, head, head_size); \
+			begin((struct hdr *)__r, kind, size);   \
+		} else {                                        \
+			LOSE(kind, lost_ring);                  \
+		}                                               \
+		__r;                                            \
 	})
 
 #define RESERVE(record, kind, size) RESERVE_PART(record, kind, size, sizeof(record))

@@ -144,26 +144,26 @@ static __always_inline void fill_segment(struct event *e, const struct segment *
 	fill(e, s);
 }
 
-/* Sends a record with n bytes of the packet if they fit into room: a function's body, used once per size, because
- * bpf_ringbuf_reserve takes constant sizes only.
+/* Sends a record that begins as head, with n bytes of the packet, if they fit into room: a function's body, used once per
+ * size, because bpf_ringbuf_reserve takes constant sizes only.
  */
-#define ROOM_FOR(room, kind)                                                                             \
-	if (n <= room) {                                                                                 \
-		e = RESERVE_PART(struct event, kind, sizeof(struct event) + room, sizeof(struct event)); \
-		if (!e)                                                                                  \
-			return;                                                                          \
-		fill_segment(e, s);                                                                      \
-		/* Both bounds must be visible to the verifier: see tap.bpf.c. */                        \
-		len = n;                                                                                 \
-		barrier_var(len);                                                                        \
-		if (len > 0) {                                                                           \
-			barrier_var(len);                                                                \
-			if (len <= room && !bpf_skb_load_bytes(s->skb, 0, (void *)(e + 1), len))         \
-				e->taken = len;                                                          \
-		}                                                                                        \
-		e->hdr.size = sizeof(struct event) + e->taken;                                           \
-		bpf_ringbuf_submit(e, 0);                                                                \
-		return;                                                                                  \
+#define ROOM_FOR(room, kind)                                                                     \
+	if (n <= room) {                                                                         \
+		e = RESERVE_COPY(struct event, kind, sizeof(struct event) + room, &head,         \
+				 sizeof(struct event));                                          \
+		if (!e)                                                                          \
+			return 0;                                                                \
+		/* Both bounds must be visible to the verifier: see tap.bpf.c. */                \
+		len = n;                                                                         \
+		barrier_var(len);                                                                \
+		if (len > 0) {                                                                   \
+			barrier_var(len);                                                        \
+			if (len <= room && !bpf_skb_load_bytes(s->skb, 0, (void *)(e + 1), len)) \
+				e->taken = len;                                                  \
+		}                                                                                \
+		e->hdr.size = sizeof(struct event) + e->taken;                                   \
+		bpf_ringbuf_submit(e, 0);                                                        \
+		return 0;                                                                        \
 	}
 
 #endif

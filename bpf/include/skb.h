@@ -99,7 +99,7 @@ static __always_inline void map_ipv4(__u8 to[16], const void *from)
 /* Whether an address is IPv4-mapped: ::ffff:a.b.c.d. */
 static __always_inline bool is_mapped(const __u8 a[16])
 {
-	return !*(__u64 *)a && *(__u32 *)(a + 8) == bpf_htonl(0xffff);
+	return !*(__u32 *)a && !*(__u32 *)(a + 4) && *(__u32 *)(a + 8) == bpf_htonl(0xffff);
 }
 
 static __always_inline bool is_extension(__u8 next)
@@ -114,7 +114,8 @@ static __always_inline bool skip_extensions(struct packet *p, __u8 next)
 	__u8 ext[8];
 	int i;
 
-	for (i = 0; i < EXT_HEADERS && is_extension(next); i++) {
+#pragma clang loop unroll(disable)
+	for (i = 0; i < EXT_HEADERS && is_extension(next); i++) { /* rolled: see want.h */
 		if (bpf_probe_read_kernel(ext, sizeof(ext), p->l3 + p->l4))
 			return false;
 		if (next == IPPROTO_FRAGMENT) {
