@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"ktrace/tracer/host"
 )
@@ -43,6 +44,8 @@ type object struct {
 	links    []io.Closer
 	status   []HookStatus
 	missed   uint64 // recursion misses of programs that are closed
+
+	noTrampolines bool // the kernel refuses fentry and fexit
 }
 
 // common is what all objects of a run share.
@@ -165,36 +168,78 @@ func (h Hook) candidates(force string) []Variant {
 
 // tryVariant loads and attaches all programs of a variant, or none.
 func (o *object) tryVariant(v Variant) error {
-	spec := part(o.spec, v.Programs...)
-	if len(spec.Programs) != len(v.Programs) {
-		return fmt.Errorf("object lacks programs of %v", v.Programs)
-	}
-	for _, p := range spec.Programs {
-		if err := mayAttach(p); err != nil {
-			return err
-		}
-	}
-	c, err := o.loadPrograms(spec)
+	programs, err := o.loadVariant(v)
 	if err != nil {
 		return err
 	}
-	defer c.Close() // after DetachProgram, which success ends with, they are not in it
 	links := make([]io.Closer, 0, len(v.Programs))
 	for _, name := range v.Programs {
-		if spec.Programs[name].Type == ebpf.SchedCLS {
+		spec := o.spec.Programs[name]
+		if spec.Type == ebpf.SchedCLS {
 			continue // Options.Attach attaches it to devices
 		}
-		l, err := attachProgram(spec.Programs[name], c.Programs[name])
+		l, err := attachProgram(spec, programs[name])
 		if err != nil {
-			return errors.Join(fmt.Errorf("attach %s: %w", name, err), closeAll(links))
+			return errors.Join(fmt.Errorf("attach %s: %w", name, err), closeAll(links), closePrograms(programs))
 		}
 		links = append(links, l)
 	}
 	o.links = append(o.links, links...)
-	for _, name := range v.Programs {
-		o.programs[name] = c.DetachProgram(name)
-	}
+	maps.Copy(o.programs, programs)
 	return nil
+}
+
+// loadVariant loads all programs of a variant, or none: first those for trampolines, which some kernels refuse before they
+// verify anything.
+func (o *object) loadVariant(v Variant) (map[string]*ebpf.Program, error) {
+	var first, rest []string
+	for _, name := range v.Programs {
+		spec := o.spec.Programs[name]
+		if spec == nil {
+			return nil, fmt.Errorf("object lacks program %s", name)
+		}
+		if err := o.mayLoad(spec); err != nil {
+			return nil, err
+		}
+		if forTrampoline(spec) {
+			first = append(first, name)
+		} else {
+			rest = append(rest, name)
+		}
+	}
+	programs := map[string]*ebpf.Program{}
+	for _, name := range append(first, rest...) {
+		c, err := o.loadPrograms(part(o.spec, name))
+		if err != nil {
+			o.noTrampolines = o.noTrampolines || forTrampoline(o.spec.Programs[name]) && errors.Is(err, unix.EPERM)
+			return nil, errors.Join(err, closePrograms(programs))
+		}
+		programs[name] = c.DetachProgram(name)
+		c.Close() // of it only the maps are left, which are copies
+	}
+	return programs, nil
+}
+
+// mayLoad returns why a program cannot be loaded or attached, before the loader and the verifier spend time on it. A kernel
+// that answers EPERM to one program for a trampoline does so to all.
+func (o *object) mayLoad(spec *ebpf.ProgramSpec) error {
+	if o.noTrampolines && forTrampoline(spec) {
+		return fmt.Errorf("program %s: load program: %w", spec.Name, unix.EPERM)
+	}
+	return mayAttach(spec)
+}
+
+// forTrampoline reports whether a program is called by a function's trampoline: fentry and fexit.
+func forTrampoline(spec *ebpf.ProgramSpec) bool {
+	return spec.AttachType == ebpf.AttachTraceFEntry || spec.AttachType == ebpf.AttachTraceFExit
+}
+
+func closePrograms(programs map[string]*ebpf.Program) error {
+	var errs []error
+	for _, p := range programs {
+		errs = append(errs, p.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // part is an object with some of its programs. The loader copies what it changes; spec.Copy would copy each instruction of
@@ -264,9 +309,7 @@ func detachAll(objects []*object) error {
 func (o *object) detach() error {
 	errs := []error{closeAll(o.links)}
 	o.missed = o.skipped()
-	for _, p := range o.programs {
-		errs = append(errs, p.Close())
-	}
+	errs = append(errs, closePrograms(o.programs))
 	o.links = nil
 	clear(o.programs)
 	return errors.Join(errs...)

@@ -169,7 +169,19 @@ func (t *Tracer) load() error {
 	}
 	t.whole = boot.Now()
 	t.clock = t.whole
-	return t.begin()
+	if err := t.begin(); err != nil {
+		return err
+	}
+	t.forget()
+	return nil
+}
+
+// forget lets go of what only loading needs: the kernel's types and the objects' instructions, some megabytes.
+func (t *Tracer) forget() {
+	t.types = types{}
+	for _, o := range t.objects {
+		o.types, o.spec = types{}, nil
+	}
 }
 
 func (t *Tracer) attachDevices() error {
@@ -297,7 +309,7 @@ func (t *Tracer) Next(ctx context.Context) ([]byte, error) {
 			}
 			continue
 		}
-		raw, err := t.read()
+		raw, err := t.read(ctx)
 		if raw != nil || err != nil {
 			return raw, err
 		}
@@ -312,9 +324,13 @@ func (t *Tracer) pollDue() bool {
 }
 
 // read returns the next record of the ring, a tick if none comes soon, or nil if the state changed.
-func (t *Tracer) read() ([]byte, error) {
+func (t *Tracer) read(ctx context.Context) ([]byte, error) {
 	if t.ring == nil {
 		return nil, io.EOF
+	}
+	if !t.stopped && !t.Waiting() {
+		ring := t.ring
+		defer context.AfterFunc(ctx, func() { _ = ring.Flush() })() // at the end of the context, not a tick later
 	}
 	t.ring.SetDeadline(time.Now().Add(idleTick))
 	err := t.ring.ReadInto(&t.record)
@@ -327,6 +343,8 @@ func (t *Tracer) read() ([]byte, error) {
 		return t.deliver(raw)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, t.tick()
+	case errors.Is(err, ringbuf.ErrFlushed) && !t.stopped:
+		return nil, nil // the context has ended
 	case errors.Is(err, ringbuf.ErrFlushed):
 		return nil, t.last()
 	default:

@@ -5,6 +5,7 @@ package live
 import (
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 
 	"github.com/cilium/ebpf"
@@ -39,9 +40,14 @@ func (v View) globals() []tracer.Globals {
 	return append(slices.Clone(v.Globals), path)
 }
 
+// attachGarbage is how much garbage, in percent of what is in use, is left to lie while a run loads and attaches: most of
+// what that allocates is needed once. The least heap, 4 MiB, times this is enough for what diagnose needs.
+const attachGarbage = 800
+
 // open loads and attaches. An expression that the kernel does not take is left to user space where events are sifted
 // anyway.
 func (v View) open(o tracer.Options, s replay.Streams) (*tracer.Tracer, error) {
+	defer debug.SetGCPercent(debug.SetGCPercent(attachGarbage))
 	if v.Filter == nil {
 		return tracer.Open(o)
 	}

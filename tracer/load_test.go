@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tracer
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// TestPartSharesTheProgramsOfTheObject guards what a start costs: a copy has each of some 40,000 instructions.
+func TestPartSharesTheProgramsOfTheObject(t *testing.T) {
+	spec, err := pathProbe().Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	some := part(spec, "transmit_tp_btf")
+	if len(some.Programs) != 1 || some.Programs["transmit_tp_btf"] != spec.Programs["transmit_tp_btf"] {
+		t.Errorf("%v are not the object's own", some.Programs)
+	}
+	if len(spec.Programs) == 1 {
+		t.Error("the object lost its other programs")
+	}
+}
+
+// TestOnlyProgramsThatServeStayLoaded opens all that diagnose needs: of variants that the kernel refuses nothing is left.
+func TestOnlyProgramsThatServeStayLoaded(t *testing.T) {
+	tr, err := Open(Options{
+		Probes:   []string{CgroupProbe, PathProbe, SockProbe, NetfilterProbe, TLSProbe, DNSProbe, FsyncProbe},
+		Optional: []string{TLSProbe, DNSProbe, FsyncProbe}, Unwanted: []string{HookRange},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	serving, multi := 0, 0
+	for _, h := range tr.Hooks() {
+		switch {
+		case h.Variant == nil:
+		case h.Variant.Multi:
+			multi = 1
+		default:
+			serving += len(h.Variant.Programs)
+		}
+	}
+	if got := openPrograms(t); got != serving+multi {
+		t.Errorf("%d programs are open, %d serve", got, serving+multi)
+	}
+}
+
+// openPrograms counts the BPF programs that this process has open.
+func openPrograms(t *testing.T) (n int) {
+	t.Helper()
+	fds, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		if to, err := os.Readlink(fd); err == nil && to == "anon_inode:bpf-prog" {
+			n++
+		}
+	}
+	return n
+}
