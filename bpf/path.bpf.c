@@ -371,7 +371,7 @@ static __always_inline struct journey *find_journey(const struct pkt_ctx *c, __u
 	if (!j || !same_flow(c->level, j->flow))
 		return 0;
 	if (bpf_map_update_elem(&journeys, &head, j, BPF_ANY))
-		LOSE(KIND_HOP, lost_map);
+		LOSE_UNSEEN(KIND_HOP);
 	return bpf_map_lookup_elem(&journeys, &head);
 }
 
@@ -405,7 +405,7 @@ static __noinline void begin_journey(struct pkt_ctx *c, __u64 now)
 	c->journey = j.id;
 	if (bpf_map_update_elem(&journeys, &head, &j, BPF_ANY) ||
 	    bpf_map_update_elem(&journeys, &c->skb, &j, BPF_ANY))
-		LOSE(KIND_HOP, lost_map);
+		LOSE_UNSEEN(KIND_HOP);
 }
 
 /* Updates the journey of a packet, or begins one. The copy under the skb's address is not updated: it serves one lookup,

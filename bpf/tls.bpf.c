@@ -121,7 +121,7 @@ static __always_inline struct tls_conn *tls_conn_of(const struct segment *s)
 		return 0;
 	f = bpf_sk_storage_get(&tls_conn, s->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!f)
-		LOSE(KIND_HANDSHAKE, lost_map);
+		LOSE_UNSEEN(KIND_HANDSHAKE);
 	else if (seen_on_client(s))
 		f->dir[0].done = f->dir[1].done = true;
 	return f;

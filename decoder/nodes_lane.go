@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"slices"
 	"time"
 
@@ -18,9 +19,13 @@ func (l *lane) Next(context.Context) (event.Event, error) { return event.Event{}
 // Counts implements Source: those of the run, which go on from file to file.
 func (l *lane) Counts() event.Counts {
 	c := l.counts
+	c.Kinds = maps.Clone(c.Kinds)
 	for _, f := range l.from {
-		if f.lanes[0] == l {
-			c.Lost.Userspace += f.source.Counts().Lost.Userspace
+		if f.lanes[0] != l {
+			continue
+		}
+		for kind, of := range f.source.Counts().ByKind() {
+			c.OfKind(kind, event.Counts{Lost: event.Losses{Userspace: of.Lost.Userspace}})
 		}
 	}
 	return c
@@ -115,19 +120,15 @@ func (n *Nodes) summary() event.Summary {
 	first, last := n.span()
 	sum.Duration = last.Sub(first)
 	for _, l := range n.lanes {
-		sum.Shown += l.sum.Shown
-		sum.Filtered += l.sum.Filtered
-		sum.Lost.Ring += l.sum.Lost.Ring
-		sum.Lost.Map += l.sum.Lost.Map
-		sum.Lost.Userspace += l.sum.Lost.Userspace
+		sum.Accounts = sum.Accounts.With(l.sum.Accounts)
 		sum.Records += l.sum.Records
-		sum.Seen += l.sum.Seen
 		sum.Judged = sum.Judged || l.sum.Judged
 		for name, evicted := range l.sum.Evicted {
 			sum.AddEvicted(name, evicted)
 		}
 		sum.Nodes = append(sum.Nodes, l.part(l.sum))
 	}
+	sum.Balance()
 	for _, f := range n.Findings() {
 		sum.Findings = append(sum.Findings, f.Tally())
 	}

@@ -44,8 +44,11 @@ type Pipeline struct {
 	reported             bounded.Weighed[event.CauseKey, bool] // early
 	folder               event.Folder
 	only                 event.Single
-	shown, filtered      uint64
+	shown, filtered      map[event.Kind]uint64 // events of kinds that are wanted
+	printed              uint64                // of all kinds
+	received             map[event.Kind]uint64 // records
 	records              uint64
+	cut                  bool    // enough is shown: what else there is was not read
 	ending               bool    // the source is at its end, or enough is shown
 	all                  *uint64 // shown by this pipeline and those beside it; nil if it is alone
 }
@@ -59,10 +62,12 @@ const settleEvery = time.Second
 // errEnough ends a run that has shown as much as was asked for.
 var errEnough = errors.New("enough shown")
 
-// Run takes events until the source ends, the context is cancelled or enough is shown, then closes the books.
-// What was seen until then is always printed. Findings returns the causes found.
+// Run takes events until the source ends, the context is cancelled or enough is shown, then prints the summary. What was seen
+// until then is always printed. Findings returns the causes found. The error is an event.MismatchError if something was lost
+// without being counted.
 func (p *Pipeline) Run(ctx context.Context) error {
 	err := p.loop(ctx)
+	p.cut = errors.Is(err, errEnough)
 	if errors.Is(err, errEnough) || errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) {
 		err = nil
 	}
@@ -87,11 +92,13 @@ func (p *Pipeline) loop(ctx context.Context) error {
 
 // observe keeps the run's clock and the count of records.
 func (p *Pipeline) observe(e *event.Event) {
-	if e.Body.Kind() != event.KindFact {
-		p.records++
-	}
 	if p.first.IsZero() {
 		p.first, p.flushed, p.summed, p.settled = e.Time, e.Time, e.Time, e.Time
+		p.shown, p.filtered, p.received = map[event.Kind]uint64{}, map[event.Kind]uint64{}, map[event.Kind]uint64{}
+	}
+	if k := e.Body.Kind(); k != event.KindFact {
+		p.received[k]++
+		p.records++
 	}
 	if e.Time.After(p.last) {
 		p.last = e.Time
@@ -179,7 +186,7 @@ func (p *Pipeline) deliver(e event.Event) error {
 
 // enough reports whether as much is shown as was asked for. What stages still hold then is for the rules alone.
 func (p *Pipeline) enough() bool {
-	shown := p.shown
+	shown := p.printed
 	if p.all != nil {
 		shown = *p.all
 	}
@@ -188,10 +195,11 @@ func (p *Pipeline) enough() bool {
 
 func (p *Pipeline) show(e event.Event, keep bool) error {
 	if !keep {
-		p.filtered++
+		p.filtered[e.Kind()]++
 		return nil
 	}
-	p.shown++
+	p.shown[e.Kind()]++
+	p.printed++
 	if p.all != nil {
 		*p.all++
 	}
@@ -264,16 +272,14 @@ func (p *Pipeline) finish() error {
 			errs = append(errs, p.Printer.Finding(f))
 		}
 	}
-	return errors.Join(append(errs, p.Printer.Summary(p.summary()), p.Printer.Close())...)
+	s := p.summary()
+	return errors.Join(append(errs, p.Printer.Summary(s), p.Printer.Close(), s.Accounts.Err())...)
 }
 
 func (p *Pipeline) summary() event.Summary {
-	c := p.Source.Counts()
 	s := event.Summary{
 		Duration: p.last.Sub(p.first),
-		Shown:    p.shown,
-		Filtered: p.filtered,
-		Lost:     c.Lost,
+		Accounts: p.accounting(),
 		Records:  p.records,
 		Judged:   len(p.Rules) > 0,
 	}
@@ -291,6 +297,7 @@ func (p *Pipeline) summary() event.Summary {
 			x.Summarize(&s)
 		}
 	}
-	s.Seen = s.Shown + s.Filtered + s.Lost.Total()
+	s.Accounts = p.checked(s)
+	s.Balance()
 	return s
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -68,23 +69,72 @@ func at(second int64, path string) event.Event {
 
 func cgroups(k event.Kind) bool { return k == event.KindCgroup }
 
-func TestBooksBalance(t *testing.T) {
+// counted are the kernel's counts of three groups that are read beside others.
+func counted(seen, filtered, ring uint64, final bool) event.Counts {
+	c := event.Counts{Final: final}
+	c.OfKind(event.KindCgroup, event.Counts{Seen: seen, Filtered: filtered, Lost: event.Losses{Ring: ring}})
+	c.OfKind("", event.Counts{Seen: 2, Lost: event.Losses{Map: 2}})
+	return c
+}
+
+// TestAccountsAddUpOrAreAnError: what is seen is what the kernel counted, so that what is lost without being counted shows.
+func TestAccountsAddUpOrAreAnError(t *testing.T) {
+	for _, tt := range []struct {
+		name          string
+		counts        event.Counts
+		seen, missing int64
+	}{
+		{"all is accounted for", counted(10, 4, 3, true), 12, 0},
+		{"the kernel counted one more", counted(11, 4, 3, true), 13, 1},
+		{"a record came twice", counted(9, 4, 3, true), 11, -1},
+		{"a record is counted as lost that came", counted(10, 4, 4, true), 12, -1},
+		{"the kernel counts on", counted(20, 4, 3, false), 12, 0},
+		{"the kernel's counts are of all kinds together", event.Counts{Seen: 99, Lost: event.Losses{Ring: 3, Map: 2, Userspace: 1}}, 9, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			out := &sheet{}
+			p := Pipeline{
+				Source:  &script{[]event.Event{at(1, "/a"), at(2, "/b"), at(4, "/a")}, tt.counts},
+				Wanted:  cgroups,
+				Keep:    func(e event.Event) bool { return e.Body.(event.Cgroup).Path == "/a" },
+				Printer: out,
+			}
+			err := p.Run(context.Background())
+			var wrong event.MismatchError
+			if errors.As(err, &wrong) != (tt.missing != 0) || (err != nil) != (tt.missing != 0) {
+				t.Errorf("error %v", err)
+			}
+			s := out.summary
+			if int64(s.Seen) != tt.seen || s.Accounts[len(s.Accounts)-1].Missing != tt.missing || s.Shown != 2 || s.Duration != 3*time.Second || !out.closed {
+				t.Errorf("summary %+v, closed %v", s, out.closed)
+			}
+		})
+	}
+}
+
+// uncounted is a stage that makes a DNS event of each event, and says that it made more.
+type uncounted struct{ made uint64 }
+
+func (u *uncounted) Observe(e event.Event) []event.Event {
+	u.made++
+	return []event.Event{e, {Header: e.Header, Body: event.DNS{}}}
+}
+func (u *uncounted) Flush(time.Time, bool) []event.Event { return nil }
+func (u *uncounted) Summarize(s *event.Summary)          { s.DNS = &event.DNSSummary{Queries: u.made + 1} }
+
+// TestWhatAStageMadeIsAccountedForInItsOwnUnit: one query more than was shown is none of the records.
+func TestWhatAStageMadeIsAccountedForInItsOwnUnit(t *testing.T) {
 	out := &sheet{}
 	p := Pipeline{
-		Source:  &script{[]event.Event{at(1, "/a"), at(2, "/b"), at(4, "/a")}, event.Counts{Lost: event.Losses{Ring: 3, Map: 2, Userspace: 1}}},
-		Wanted:  cgroups,
-		Keep:    func(e event.Event) bool { return e.Body.(event.Cgroup).Path == "/a" },
-		Printer: out,
+		Source: &script{events: []event.Event{at(1, "/a"), at(2, "/b")}}, Stages: []stage.Stage{&uncounted{}},
+		Wanted: func(k event.Kind) bool { return k == event.KindDNS }, Printer: out,
 	}
-	if err := p.Run(context.Background()); err != nil {
-		t.Fatal(err)
+	if err := p.Run(context.Background()); err == nil || !strings.Contains(err.Error(), "dns queries: 3 seen = 2 shown + 0 filtered + 0 lost") {
+		t.Errorf("error %v", err)
 	}
-	s := out.summary
-	if s.Seen != 9 || s.Shown != 2 || s.Filtered != 1 || s.Lost.Total() != 6 || s.Duration != 3*time.Second {
-		t.Errorf("summary %+v", s)
-	}
-	if !out.closed {
-		t.Error("printer not closed")
+	want := event.Accounting{{Kind: event.KindCgroup, Unit: "records", Seen: 2, Filtered: 2}, {Kind: event.KindDNS, Unit: "queries", Seen: 3, Shown: 2, Own: true, Missing: 1}}
+	if !reflect.DeepEqual(out.summary.Accounts, want) {
+		t.Errorf("accounts %v, want %v", out.summary.Accounts, want)
 	}
 }
 

@@ -4,6 +4,7 @@ package decoder
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"ktrace/decoder/event"
@@ -44,11 +45,15 @@ type Stream struct {
 	Recorder  Recorder   // nil if there is no recording
 	// Filter, if it is not nil, reports which events pass: others are neither passed on nor recorded.
 	Filter func(event.Event) bool
+	// Partial says that records of the source are delivered elsewhere, or were left out of the file: what the kernel counted is not what
+	// comes.
+	Partial bool
 
 	node      event.Node
 	netns     event.NetnsIDs
 	counts    event.Counts
-	malformed uint64
+	malformed map[event.Kind]uint64
+	left      map[event.Kind]uint64 // by the filter
 	queue     []event.Event
 	taken     int         // of queue
 	decoded   event.Event // last
@@ -74,7 +79,7 @@ func (s *Stream) Next(ctx context.Context) (event.Event, error) {
 // take queues the event of one record, and before it the facts that the enrichers add.
 func (s *Stream) take(raw []byte) error {
 	if err := event.DecodeInto(&s.decoded, raw); err != nil {
-		s.malformed++
+		s.count(&s.malformed, event.KindOf(raw))
 		return nil
 	}
 	e := s.decoded
@@ -86,8 +91,27 @@ func (s *Stream) take(raw []byte) error {
 		e.Body = event.Fact{Identity: &identity}
 	}
 	if s.Filter != nil && !s.Filter(e) {
+		s.count(&s.left, e.Kind())
 		return nil
 	}
+	if f, ok := e.Body.(event.Fact); ok && f.Counts != nil {
+		s.counts = *f.Counts
+		c := s.withLeft(s.counts)
+		f.Counts = &c
+		e.Body = f
+		if len(s.left) > 0 { // a recording has not got them
+			raw, err := event.EncodeFact(event.RecordTime(raw), f)
+			if err != nil {
+				return err
+			}
+			return s.pass(raw, e)
+		}
+	}
+	return s.pass(raw, e)
+}
+
+// pass is take for an event that passes the filter.
+func (s *Stream) pass(raw []byte, e event.Event) error {
 	if err := s.enrich(e); err != nil {
 		return err
 	}
@@ -137,15 +161,31 @@ func (s *Stream) learn(f event.Fact) {
 	if f.Node != nil {
 		s.node = *f.Node
 	}
-	if f.Counts != nil {
-		s.counts = *f.Counts
+}
+
+func (s *Stream) count(of *map[event.Kind]uint64, k event.Kind) {
+	if *of == nil {
+		*of = map[event.Kind]uint64{}
 	}
+	(*of)[k]++
 }
 
 // Counts implements Source.
 func (s *Stream) Counts() event.Counts {
-	c := s.counts
-	c.Lost.Userspace += s.malformed
+	c := s.withLeft(s.counts)
+	for k, n := range s.malformed {
+		c.OfKind(k, event.Counts{Lost: event.Losses{Userspace: n}})
+	}
+	return c
+}
+
+// withLeft are the kernel's counts with what the filter left out.
+func (s *Stream) withLeft(c event.Counts) event.Counts {
+	c.Kinds = maps.Clone(c.Kinds)
+	for k, n := range s.left {
+		c.OfKind(k, event.Counts{Filtered: n})
+	}
+	c.Final = c.Final && !s.Partial
 	return c
 }
 

@@ -75,8 +75,8 @@ type Tracer struct {
 	losses  *losses
 	clock   time.Duration // since boot: no record that is still to come is older, but for what one takes to be written
 	stopped bool
-	whole   time.Duration // since boot: when everything was attached
-	early   uint64        // records of packets before whole
+	whole   time.Duration         // since boot: when everything was attached
+	early   map[event.Kind]uint64 // records of packets before whole
 }
 
 // Open loads and attaches the probes. Close detaches them. Errors are ErrNoVariant, joined with every variant's error, if no
@@ -96,7 +96,7 @@ func Open(o Options) (*Tracer, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tracer{opts: o, types: types}
+	t := &Tracer{opts: o, types: types, early: map[event.Kind]uint64{}}
 	if err := t.load(); err != nil {
 		return nil, errors.Join(explain(err, limit), t.Close())
 	}
@@ -337,7 +337,7 @@ func (t *Tracer) read(ctx context.Context) ([]byte, error) {
 	raw, _ := event.CutRecord(t.record.RawSample) // the sample is all that was reserved, used or not
 	switch {
 	case err == nil && event.RecordTime(raw) < t.whole && event.OfPacket(raw):
-		t.early++ // seen by some hooks before others were attached, so its end may look like a loss
+		t.early[event.KindOf(raw)]++ // seen by some hooks before others were attached, so its end may look like a loss
 		return nil, nil
 	case err == nil:
 		return t.deliver(raw)
@@ -412,21 +412,20 @@ type kernelCounts struct {
 	Seen, Filtered, LostRing, LostMap uint64
 }
 
-// counts adds up the counters of all objects, kinds and CPUs.
+// counts adds up the counters of all objects and CPUs.
 func (t *Tracer) counts() (event.Counts, error) {
-	c := event.Counts{Filtered: t.early}
+	c := event.Counts{Final: t.ring != nil && t.stopped}
+	for kind, n := range t.early {
+		c.OfKind(kind, event.Counts{Filtered: n})
+	}
 	for _, o := range t.objects {
-		c.Seen += o.skipped()
-		c.Lost.Map += o.skipped()
+		c.OfKind("", event.Counts{Seen: o.skipped(), Lost: event.Losses{Map: o.skipped()}})
 		for kind := range o.maps[CountsMap].MaxEntries() {
 			k, err := KindCounts(o.maps[CountsMap], kind)
 			if err != nil {
 				return c, fmt.Errorf("%s: %w", o.probe.Name, err)
 			}
-			c.Seen += k.Seen
-			c.Filtered += k.Filtered
-			c.Lost.Ring += k.Lost.Ring
-			c.Lost.Map += k.Lost.Map
+			c.OfKind(event.KindOfRecord(int(kind)), k)
 		}
 	}
 	return c, nil

@@ -87,6 +87,13 @@ static __noinline void mark_loss(__u32 kind)
 		mark_loss(kind);    \
 	})
 
+/* Counts what a full map loses where no record that was seen is lost with it. */
+#define LOSE_UNSEEN(kind)             \
+	({                            \
+		COUNT(kind, seen);    \
+		LOSE(kind, lost_map); \
+	})
+
 /* All objects share one ring buffer, so that records stay in order. bpf2go generates the Go type of the record from the
  * map's value type. User space sets the size.
  */

@@ -236,7 +236,7 @@ func (f dnsFamily) checkTCP(t *testing.T, lines []lab.Line, n, cut int, comm str
 	if sum.DNS.Queries != uint64(n+cut) || sum.DNS.Outcomes["answered"] != uint64(n) || sum.DNS.Retried != uint64(cut) ||
 		sum.DNS.Pending+sum.DNS.Unseen != 0 || sum.Shown != uint64(n+cut) || sum.Seen != sum.Shown+sum.Filtered+lost {
 		text, _ := json.Marshal(sum)
-		t.Errorf("the books say %s", text)
+		t.Errorf("the accounts say %s", text)
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 	"ktrace/testdata/lab"
 )
 
-// books are the counts of a summary that must add up.
-type books struct {
+// accounts are the counts of a summary that must add up.
+type accounts struct {
 	Seen     uint64 `json:"seen"`
 	Shown    uint64 `json:"shown"`
 	Filtered uint64 `json:"filtered"`
@@ -43,7 +43,7 @@ func TestDropCountsEveryPacket(t *testing.T) {
 			c.Node.Run("iptables-legacy", "-A", "FORWARD", "-p", "udp", "--dport", "9999", "-j", "DROP")
 			run := lab.Ktrace(t, "drop", "--summary", "--ring-bytes", ring, "--netns", p.Path())
 			flood(t, p, 100_000)
-			var b books
+			var b accounts
 			lab.Summary(t, run.Stop()).Into(t, &b)
 			b.check(t, rulePackets(t, c.Node))
 		})
@@ -66,8 +66,8 @@ func flood(t *testing.T, p *lab.Pod, packets int) {
 	})
 }
 
-// check holds the books against what was dropped. What is lost may be more than that: a packet of another kind, too.
-func (b books) check(t *testing.T, dropped uint64) {
+// check holds the accounts against what was dropped. What is lost may be more than that: a packet of another kind, too.
+func (b accounts) check(t *testing.T, dropped uint64) {
 	t.Helper()
 	lost := b.Lost.Ring + b.Lost.Map + b.Lost.Userspace
 	if b.Shown+b.Filtered+lost != b.Seen {

@@ -68,7 +68,7 @@ func fsyncRunOf(t *testing.T, lines []lab.Line) fsyncRun {
 	last.Into(t, &r.summary)
 	s := r.summary
 	if s.Seen != s.Shown+s.Filtered+s.Lost.Total() {
-		t.Errorf("the books do not balance: %s", last.Raw)
+		t.Errorf("the accounts do not add up: %s", last.Raw)
 	}
 	if s.Lost.Total() != 0 {
 		t.Errorf("lost %+v", s.Lost)

@@ -243,7 +243,7 @@ func (u underLoss) check(t *testing.T) {
 // checkLoss checks that what was lost is said at once and at the end; and, where nothing was, that all is known.
 func (u underLoss) checkLoss(t *testing.T, lines []lab.Line, said string, sent int, outcomes map[string]string) {
 	t.Helper()
-	var b books
+	var b accounts
 	lab.Summary(t, lines).Into(t, &b)
 	lost := b.Lost.Ring > 0
 	if lost == u.whole || strings.Contains(said, "records were lost") != lost {

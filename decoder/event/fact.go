@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
 	"time"
 
@@ -101,11 +102,54 @@ type Symbol struct {
 	Name    string `json:"name"`
 }
 
-// Counts are the books of the kernel half: Seen = delivered records + Filtered + Lost.
+// Counts are what the kernel half counted, records of all kinds together: Seen = delivered records + Filtered + Lost.
 type Counts struct {
 	Seen     uint64 `json:"seen"`
 	Filtered uint64 `json:"filtered"`
 	Lost     Losses `json:"lost"`
+	// Kinds are the same by kind of record, "" for runs of programs that the kernel left out.
+	Kinds map[Kind]Counts `json:"kinds,omitempty"`
+	// Final says that nothing is counted any more, and that all records that were delivered are before this fact.
+	Final bool `json:"final,omitempty"`
+}
+
+// Add adds other counts of the same kinds of records.
+func (c *Counts) Add(o Counts) {
+	c.Seen += o.Seen
+	c.Filtered += o.Filtered
+	c.Lost.Add(o.Lost)
+}
+
+// ByKind are the counts by kind of record; those that do not say of which kind they are, as of older recordings, are of "".
+func (c Counts) ByKind() map[Kind]Counts {
+	rest, all := c, maps.Clone(c.Kinds)
+	for _, of := range c.Kinds {
+		rest.Seen -= min(of.Seen, rest.Seen)
+		rest.Filtered -= min(of.Filtered, rest.Filtered)
+		rest.Lost.Ring -= min(of.Lost.Ring, rest.Lost.Ring)
+		rest.Lost.Map -= min(of.Lost.Map, rest.Lost.Map)
+		rest.Lost.Userspace -= min(of.Lost.Userspace, rest.Lost.Userspace)
+	}
+	if rest.Kinds = nil; rest.Lost.Total() > 0 {
+		sum := Counts{Kinds: all}
+		sum.OfKind("", Counts{Lost: rest.Lost})
+		return sum.Kinds
+	}
+	return all
+}
+
+// OfKind adds counts of one kind, to it and to all together.
+func (c *Counts) OfKind(k Kind, o Counts) {
+	if o.Seen == 0 && o.Filtered == 0 && o.Lost == (Losses{}) {
+		return
+	}
+	if c.Kinds == nil {
+		c.Kinds = map[Kind]Counts{}
+	}
+	all := c.Kinds[k]
+	all.Add(o)
+	c.Kinds[k] = all
+	c.Add(o)
 }
 
 // Losses counts what was seen but never reached the user, by where it was lost.
@@ -113,6 +157,13 @@ type Losses struct {
 	Ring      uint64 `json:"ring"`      // the ring buffer was full
 	Map       uint64 `json:"map"`       // a map was full, or half of a pair was missed
 	Userspace uint64 `json:"userspace"` // delivered, but not understood
+}
+
+// Add adds other losses.
+func (l *Losses) Add(o Losses) {
+	l.Ring += o.Ring
+	l.Map += o.Map
+	l.Userspace += o.Userspace
 }
 
 // Total is the sum.

@@ -40,5 +40,8 @@ func rowOf(k wire.Kind) row {
 	return row{}
 }
 
+// KindOf is the kind of the events that a raw record is decoded to, "" if this version does not know it.
+func KindOf(raw []byte) Kind { return rowOf(kindOf(raw)).kind }
+
 // KindOfRecord is the kind of the events that records of a number are decoded to, "" of a number that this version does not know.
 func KindOfRecord(number int) Kind { return rowOf(wire.Kind(number)).kind }

@@ -22,6 +22,7 @@ const (
 	SenderFirewall  ResetSender = "firewall"  // a rule of this node
 	SenderPeer      ResetSender = "peer"      // the other end, which is not on this node
 	SenderMiddlebox ResetSender = "middlebox" // neither end
+	SenderUnknown   ResetSender = "unknown"   // records were lost that may have said it
 )
 
 // ResetCause says why.
@@ -72,12 +73,13 @@ type Reset struct {
 	Answer     *Answer          `json:"answer,omitempty"`   // the ICMP error, nil of a reset
 	Refused    *packet.Packet   `json:"refused,omitempty"`  // what that is about
 
-	Server     netip.AddrPort   `json:"server,omitzero"`       // the end of Connection that was connected to, where its beginning was seen
-	Backend    netip.AddrPort   `json:"backend,omitzero"`      // who is the server behind translation
-	BackendPod string           `json:"backend_pod,omitempty"` // ns/name of the pod that is the backend
-	Original   packet.FlowTuple `json:"original,omitzero"`     // as the client began it; valid iff Cause is untranslated-reply
-	From       uint32           `json:"from_netns,omitempty"`  // network namespace that it began its way in, 0 if that was not seen
-	Guessed    bool             `json:"guessed,omitempty"`     // the kernel of Sender reports its resets, and not this one
+	Server     netip.AddrPort   `json:"server,omitzero"`        // the end of Connection that was connected to, where its beginning was seen
+	Backend    netip.AddrPort   `json:"backend,omitzero"`       // who is the server behind translation
+	BackendPod string           `json:"backend_pod,omitempty"`  // ns/name of the pod that is the backend
+	Original   packet.FlowTuple `json:"original,omitzero"`      // as the client began it; valid iff Cause is untranslated-reply
+	From       uint32           `json:"from_netns,omitempty"`   // network namespace that it began its way in, 0 if that was not seen
+	Lost       *Gap             `json:"lost_records,omitempty"` // of an unknown sender
+	Guessed    bool             `json:"guessed,omitempty"`      // the kernel of Sender reports its resets, and not this one
 }
 
 // Kind implements Body.

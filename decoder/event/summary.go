@@ -4,7 +4,8 @@ package event
 
 import "time"
 
-// Summary closes a run: what was seen and what became of it. Seen = Shown + Filtered + Lost.Total() always.
+// Summary closes a run: what was seen and what became of it. Seen, Shown, Filtered and Lost are sums of Accounts, each of which adds
+// up for itself, or else something was lost without being counted: of what the verb is about, and of all else what was lost.
 type Summary struct {
 	Duration time.Duration `json:"duration_ns"`
 	Seen     uint64        `json:"seen"`
@@ -12,6 +13,7 @@ type Summary struct {
 	Filtered uint64        `json:"filtered"`
 	Lost     Losses        `json:"lost"`
 	Records  uint64        `json:"records"` // that the kernel half handed over
+	Accounts Accounting    `json:"accounting"`
 	Findings []Tally       `json:"findings,omitempty"`
 	Judged   bool          `json:"-"` // rules looked for findings, so that none is news
 	Fsync    *FsyncSummary `json:"fsync,omitempty"`

@@ -120,10 +120,16 @@ func (s *Fsync) Slowest(class event.FsyncClass) (event.FsyncSlow, bool) {
 // Summarize implements Summarizer. What a run shows of syncs is its histograms, so a sync that is counted in one is
 // shown, unless its record was wanted and lost.
 func (s *Fsync) Summarize(sum *event.Summary) {
+	report := event.NewFsyncSummary(s.scope, s.counts)
+	if c := s.counts.Counts; c.Seen > 0 {
+		shown := report.Counted() + uint64(len(s.counts.InFlight)) - min(c.Lost.Ring, report.Counted())
+		sum.Accounts = sum.Accounts.Instead(event.Account{
+			Kind: event.KindFsync, Unit: event.UnitOf(event.KindFsync), Own: !s.Silent, Seen: c.Seen, Shown: shown, Filtered: c.Filtered, Lost: c.Lost,
+		})
+	}
 	if s.Silent {
 		return
 	}
-	report := event.NewFsyncSummary(s.scope, s.counts)
 	report.Slowest = s.slowest
 	for _, f := range s.counts.InFlight {
 		stuck := event.FsyncStuck{
@@ -140,7 +146,4 @@ func (s *Fsync) Summarize(sum *event.Summary) {
 		report.InFlight = append(report.InFlight, stuck)
 	}
 	sum.Fsync = report
-	books := s.counts.Counts
-	sum.Shown = report.Counted() + uint64(len(s.counts.InFlight)) - min(books.Lost.Ring, report.Counted())
-	sum.Filtered = books.Filtered
 }

@@ -46,6 +46,7 @@ type Resets struct {
 	clients bounded.Map[packet.Connection, initiator]
 	rejects *bounded.Table[packet.Connection, []event.Event] // drops by netfilter, the latest of each flow
 	refused refusals
+	gaps    event.Gaps
 	putOff  event.DeferredLookups // about the rule that rejected
 	pruned  time.Time
 	silent  bool // the kernel says nothing of a reset that no full socket sends (before 6.10)
@@ -82,6 +83,7 @@ func NewResets() *Resets {
 
 // Observe implements Stage.
 func (r *Resets) Observe(e event.Event) []event.Event {
+	r.gaps.Learn(e)
 	switch b := e.Body.(type) {
 	case event.Fact:
 		if b.Node != nil {
@@ -95,18 +97,18 @@ func (r *Resets) Observe(e event.Event) []event.Event {
 	case event.Sock:
 		r.sock(e, b)
 	}
-	return append(r.only.Event(e), r.evicted()...)
+	return append(r.only.Event(e), r.evicted(e.Time)...)
 }
 
 // evicted concludes what there was no room for any more.
-func (r *Resets) evicted() []event.Event {
+func (r *Resets) evicted(now time.Time) []event.Event {
 	if len(r.early) == 0 && len(r.refused.early) == 0 {
 		return nil
 	}
 	var events []event.Event
 	for _, g := range r.early {
 		r.echoes.Put(g.connection, g.first().Time)
-		events = append(events, r.conclude(g))
+		events = append(events, r.conclude(g, now))
 	}
 	r.early = r.early[:0]
 	return append(events, r.refused.evicted()...)
@@ -274,7 +276,7 @@ func (r *Resets) Flush(now time.Time, final bool) []event.Event {
 	slices.SortFunc(done, func(a, b *reset) int { return a.first().Time.Compare(b.first().Time) })
 	events := make([]event.Event, 0, len(done))
 	for _, g := range done {
-		events = append(events, r.conclude(g))
+		events = append(events, r.conclude(g, now))
 	}
 	events = append(events, r.refused.flush(now, final, r.awaits)...)
 	if now.Sub(r.pruned) > time.Second {

@@ -41,9 +41,13 @@ func leavesItsSocket(e event.Event) bool {
 }
 
 // conclude makes the event of a reset that is complete.
-func (r *Resets) conclude(g *reset) event.Event {
+func (r *Resets) conclude(g *reset, now time.Time) event.Event {
 	e := g.event(r.silent)
 	b := e.Body.(event.Reset)
+	said := b.Sent != nil || b.Drop != nil || b.Sender == event.SenderMiddlebox
+	if gap, lossy := r.gaps.Within(e.Time.Add(-rejectHold), now); lossy && !said { // another would have reported it, or a rule
+		b.Sender, b.Lost = event.SenderUnknown, &gap
+	}
 	c := r.names.of(b.Connection)
 	if began, ok := r.clients.Get(c); ok && began.addr == b.Connection.Src {
 		b.Server = b.Connection.Dst

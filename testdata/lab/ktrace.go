@@ -241,6 +241,9 @@ func (r *Run) Wait() ([]Line, int) {
 			}
 			<-r.done
 			InTable(r.t, r.seen)
+			if said := r.stderr.String(); strings.Contains(said, "accounting does not add up") {
+				r.t.Errorf("%s", said)
+			}
 			return r.seen, r.end.status
 		case <-limit:
 			r.t.Fatalf("ktrace did not end within %v\n%s", patience, r.transcript())

@@ -88,9 +88,12 @@ func (v View) keeper(o savefile.Options, w *capture.Writer) (keeper, error) {
 	return savefile.Create(o, w, time.Now())
 }
 
+// drains reports whether packets go to the file only.
+func (v *saver) drains() bool { return v != nil && v.drain != nil }
+
 // frames is where the stream's records come from.
 func (v *saver) frames(t *tracer.Tracer) decoder.Frames {
-	if v == nil || v.drain == nil {
+	if !v.drains() {
 		return t
 	}
 	return v.drain

@@ -39,9 +39,14 @@ func finding() event.Finding {
 	}
 }
 
-// summary returns one whose books balance.
+// summary returns one whose accounts add up.
 func summary() event.Summary {
-	return event.Summary{Duration: time.Second, Seen: 7, Shown: 1, Filtered: 2, Lost: event.Losses{Ring: 4}, Records: 3}
+	s := event.Summary{Duration: time.Second, Records: 3, Accounts: event.Accounting{
+		{Kind: event.KindHop, Unit: "records", Seen: 4, Filtered: 2, Lost: event.Losses{Ring: 2}},
+		{Kind: event.KindDrop, Unit: "records", Seen: 2, Lost: event.Losses{Ring: 2}}, {Kind: event.KindDNS, Unit: "queries", Own: true, Seen: 1, Shown: 1},
+	}}
+	s.Balance()
+	return s
 }
 
 func TestJSONIsOneObjectALineWithTheContractsNames(t *testing.T) {
@@ -56,7 +61,7 @@ func TestJSONIsOneObjectALineWithTheContractsNames(t *testing.T) {
 	want := []struct{ kind, fields string }{
 		{"event", "v type time kind node pod peer process netns iface direction packet journey cgroup"},
 		{"finding", "v type time id severity title cause pod subject about hits evidence remedy count first last confidence"},
-		{"summary", "v type duration_ns seen shown filtered lost records"},
+		{"summary", "v type duration_ns seen shown filtered lost records accounting"},
 	}
 	if len(lines) != len(want) {
 		t.Fatalf("%d lines, want %d:\n%s", len(lines), len(want), out.String())
@@ -147,7 +152,7 @@ func TestTextSummaryBalances(t *testing.T) {
 	if err := NewText(&out, TextOptions{}).Summary(s); err != nil {
 		t.Fatal(err)
 	}
-	want := "7 seen = 1 shown + 2 filtered + 4 lost, in 1.0 s\nlost: 4 ring full, 0 map full or pair missed, 0 not understood\n" +
+	want := "records: 6 seen = 0 shown + 2 filtered + 4 lost\nqueries: 1 seen = 1 shown + 0 filtered + 0 lost, in 1.0 s\nlost: 4 ring full, 0 map full or pair missed, 0 not understood\n" +
 		"evicted to bound memory: 11 DNS queries, 2 TLS handshakes\n"
 	if out.String() != want {
 		t.Errorf("got %q, want %q", out.String(), want)

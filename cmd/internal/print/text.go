@@ -198,10 +198,14 @@ func (t *Text) Summary(s event.Summary) error {
 	for _, n := range s.Nodes {
 		fmt.Fprintf(&b, "node %s, %s:\n", orDash(printable.Text(n.Node)), printable.Text(strings.Join(n.Files, ", ")))
 		writeParts(&b, n.Summary)
-		writeBooks(&b, n.Summary)
+		writeAccounting(&b, n.Summary)
 	}
 	if len(s.Findings) == 0 && s.Judged {
-		fmt.Fprintf(&b, "no findings in %d records\n", s.Records)
+		fmt.Fprintf(&b, "no findings in %d records", s.Records)
+		if lost := s.Lost.Total(); lost > 0 {
+			fmt.Fprintf(&b, "; %d more were lost", lost)
+		}
+		b.WriteString("\n")
 	}
 	for _, f := range s.Findings {
 		where := ""
@@ -213,7 +217,7 @@ func (t *Text) Summary(s event.Summary) error {
 			fmt.Fprintf(&b, "  hits %s\n", printable.Text(victims))
 		}
 	}
-	writeBooks(&b, s)
+	writeAccounting(&b, s)
 	_, err := io.WriteString(t.w, b.String())
 	return err
 }
@@ -227,9 +231,22 @@ func writeParts(b *strings.Builder, s event.Summary) {
 	}
 }
 
-// writeBooks writes what became of what was seen.
-func writeBooks(b *strings.Builder, s event.Summary) {
-	fmt.Fprintf(b, "%d seen = %d shown + %d filtered + %d lost, in %.1f s\n", s.Seen, s.Shown, s.Filtered, s.Lost.Total(), s.Duration.Seconds())
+// writeAccounting writes what became of what was seen, by unit.
+func writeAccounting(b *strings.Builder, s event.Summary) {
+	units := s.Accounts.ByUnit()
+	if len(units) == 0 {
+		units = event.Accounting{{Unit: event.UnitRecord}}
+	}
+	for i, a := range units {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		fmt.Fprintf(b, "%s: %v", printable.Text(a.Unit), a)
+	}
+	fmt.Fprintf(b, ", in %.1f s\n", s.Duration.Seconds())
+	if err := s.Accounts.Err(); err != nil {
+		fmt.Fprintf(b, "error: %s\n", printable.Text(err.Error()))
+	}
 	if l := s.Lost; l.Total() > 0 {
 		fmt.Fprintf(b, "lost: %d ring full, %d map full or pair missed, %d not understood\n", l.Ring, l.Map, l.Userspace)
 	}

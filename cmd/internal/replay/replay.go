@@ -71,7 +71,7 @@ func (v View) recorded(file capture.File, s Streams) (stream *decoder.Stream, er
 		return nil, err
 	}
 	if head, _ := b.Peek(len(record.Magic)); string(head) != record.Magic {
-		stream.Frames = &readFile{capture.NewReader(b, o), file.Name, s}
+		stream.Frames, stream.Partial = &readFile{capture.NewReader(b, o), file.Name, s}, true
 		return stream, nil
 	}
 	if link != nil {
