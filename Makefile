@@ -71,11 +71,13 @@ test-vm-arm64: deps ## ktrace itself under an arm64 kernel, which is emulated as
 
 # Many tests at a time: they wait for most of theirs, for a client's timeout or the end of a run, each in a network of its
 # own, and the lab bounds how many attach at once. The verbs' and those of a node's pods have the machine to themselves, for
-# some of them measure what it takes, and how soon a pod is known.
-TEST  := $(GO) test -parallel 16 -timeout 30m
+# some of them measure what it takes, and how soon a pod is known. Of the others the long ones begin first; they attach in
+# their own process, where the lab bounds nothing.
+TEST  := $(GO) test -timeout 30m
 ALONE := ktrace/cmd/internal/live ktrace/cmd/ktrace
+LONG  := ktrace/tracer ktrace/tracer/node ktrace/tracer/kube
 test: deps ## install what the tests need and run them all (as root)
-	testdata/leakcheck sh -c '$(TEST) -p 4 $(filter-out $(ALONE),$(shell $(GO) list $(PKGS))); others=$$?; $(TEST) -p 1 $(ALONE) && exit $$others'
+	testdata/leakcheck sh -c '$(TEST) -p 4 -parallel 4 $(LONG) $(filter-out $(ALONE) $(LONG),$(shell $(GO) list $(PKGS))); others=$$?; $(TEST) -p 1 -parallel 16 $(ALONE) && exit $$others'
 
 soak: deps ## what needs the machine to itself: millions of packets past ktrace and tcpdump (as root)
 	KTRACE_SOAK=1 $(GO) test -count=1 -v -timeout 10m -run AtFullSpeed ./cmd/ktrace
