@@ -114,13 +114,14 @@ func sweep[K comparable](m map[K]spans, limit time.Time) {
 
 // Pods returns what is known of the pods that live, by namespace and name.
 func (x *Index) Pods() []Info {
-	var all []Info
+	all := make([]Info, 0, len(x.pods))
+	veths := x.nodeVeths()
 	for _, p := range x.pods {
 		if !p.ended.IsZero() {
 			continue
 		}
 		i := *p
-		i.Veth = x.vethOf(p.Netns)
+		i.Veth = veths[p.Netns]
 		all = append(all, i)
 	}
 	slices.SortFunc(all, func(a, b Info) int {
@@ -129,14 +130,15 @@ func (x *Index) Pods() []Info {
 	return all
 }
 
-// vethOf returns the node's end of the device of a pod's namespace.
-func (x *Index) vethOf(netns uint32) uint32 {
+// nodeVeths returns the node's ends of the devices of other namespaces, by namespace.
+func (x *Index) nodeVeths() map[uint32]uint32 {
+	ends := map[uint32]uint32{}
 	for near, far := range x.veths {
-		if near.netns == x.node.Netns && far.netns == netns && netns != 0 {
-			return near.ifindex
+		if near.netns == x.node.Netns && far.netns != 0 {
+			ends[far.netns] = near.ifindex
 		}
 	}
-	return 0
+	return ends
 }
 
 // Pod returns what is known of the pod with that UID.

@@ -3,29 +3,31 @@
 package kube
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
+	"maps"
+	"net/http"
+	"slices"
 	"sync"
 	"time"
 
 	core "k8s.io/api/core/v1"
 	discovery "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 )
-
-// kubeletConfig is the kubelet's own access: enough for this node's pods, services and endpoint slices.
-const kubeletConfig = "etc/kubernetes/kubelet.conf"
 
 // apiEvery is how often the API server is checked; changes come by the watches.
 const apiEvery = 5 * time.Second
@@ -36,8 +38,11 @@ type apiSource struct {
 	*source
 	hostRoot, kubeconfig, node string
 	ctx                        context.Context
-	known                      cluster
-	mu                         sync.Mutex // of known: every informer calls from a goroutine of its own
+	version                    string
+	where                      string
+	known                      *cluster
+	lists                      map[string]error // how the last list of each kind ended
+	mu                         sync.Mutex       // of known and lists: every reflector calls from a goroutine of its own
 }
 
 func newAPISource(hostRoot, kubeconfig, node string) *apiSource {
@@ -49,6 +54,7 @@ func newAPISource(hostRoot, kubeconfig, node string) *apiSource {
 		kubeconfig: kubeconfig,
 		node:       node,
 		known:      newCluster(node),
+		lists:      map[string]error{},
 	}
 }
 
@@ -60,20 +66,7 @@ func (a *apiSource) config() (*rest.Config, error) {
 	if c, err := rest.InClusterConfig(); err == nil {
 		return c, nil
 	}
-	path := filepath.Join(a.hostRoot, kubeletConfig)
-	if _, err := os.Stat(path); err != nil {
-		return nil, fmt.Errorf("no access to the API: give --kubeconfig, or run in a pod (%w)", err)
-	}
-	c, err := clientcmd.BuildConfigFromFlags("", path)
-	if err != nil {
-		return nil, err
-	}
-	for _, file := range []*string{&c.CertFile, &c.KeyFile, &c.CAFile, &c.BearerTokenFile} {
-		if *file != "" {
-			*file = filepath.Join(a.hostRoot, *file)
-		}
-	}
-	return c, nil
+	return kubeletAccess(a.hostRoot)
 }
 
 // run watches until the context ends.
@@ -84,6 +77,8 @@ func (a *apiSource) run(ctx context.Context) {
 		a.answered(ctx, "", nil, err)
 		return
 	}
+	a.where, c.UserAgent = c.Host, "ktrace/"+cmp.Or(a.version, "unknown")
+	c.Wrap(func(rt http.RoundTripper) http.RoundTripper { return boundedBodies{rt} })
 	v1, err := client(c, core.SchemeGroupVersion, "/api")
 	if err != nil {
 		a.answered(ctx, c.Host, nil, err)
@@ -94,19 +89,20 @@ func (a *apiSource) run(ctx context.Context) {
 		a.answered(ctx, c.Host, nil, err)
 		return
 	}
-	here := fields.OneTermEqualSelector("spec.nodeName", a.node)
-	var running sync.WaitGroup
-	synced := []cache.InformerSynced{
-		a.watch(&running, v1, "nodes", &core.Node{}, fields.Everything()),
-		a.watch(&running, v1, "pods", &core.Pod{}, here),
-		a.watch(&running, v1, "services", &core.Service{}, fields.Everything()),
-		a.watch(&running, slices, "endpointslices", &discovery.EndpointSlice{}, fields.Everything()),
+	kinds := []kind{
+		{"nodes", v1, &core.Node{}, fields.Everything()},
+		{"pods", v1, &core.Pod{}, fields.OneTermEqualSelector("spec.nodeName", a.node)},
+		{"services", v1, &core.Service{}, fields.Everything()},
+		{"endpointslices", slices, &discovery.EndpointSlice{}, fields.Everything()},
 	}
-	running.Go(func() {
-		if cache.WaitForCacheSync(ctx.Done(), synced...) {
-			a.answered(ctx, c.Host, nil, nil)
-		}
-	})
+	for _, k := range kinds {
+		a.lists[k.name] = errNotAnswered
+	}
+	var running sync.WaitGroup
+	for _, k := range kinds {
+		reflector := cache.NewReflectorWithOptions(a.listWatch(k), k.of, objects{a, k.name}, cache.ReflectorOptions{Name: "ktrace"})
+		running.Go(func() { reflector.RunWithContext(ctx) })
+	}
 	a.beat(ctx, v1, c.Host)
 	running.Wait()
 }
@@ -121,38 +117,109 @@ func client(c *rest.Config, group schema.GroupVersion, path string) (*rest.RESTC
 	}
 	c = rest.CopyConfig(c)
 	c.GroupVersion, c.APIPath = &group, path
+	c.ContentType, c.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON
 	c.NegotiatedSerializer = serializer.NewCodecFactory(types).WithoutConversion()
 	return rest.RESTClientFor(c)
 }
 
-// watch keeps up with one kind of object.
-func (a *apiSource) watch(running *sync.WaitGroup, c *rest.RESTClient, kind string, of runtime.Object, which fields.Selector) cache.InformerSynced {
-	w := cache.NewFilteredListWatchFromClient(c, kind, meta.NamespaceAll, func(o *meta.ListOptions) { o.FieldSelector = which.String() })
-	i := cache.NewSharedIndexInformer(w, of, 0, nil)
-	h, err := i.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(o any) { a.take(o, false) },
-		UpdateFunc: func(_, o any) { a.take(o, false) },
-		DeleteFunc: func(o any) {
-			if last, ok := o.(cache.DeletedFinalStateUnknown); ok {
-				o = last.Obj
-			}
-			a.take(o, true)
-		},
-	})
-	if err != nil {
-		a.answered(a.ctx, "", nil, err) // only of an informer that has been stopped
-		return func() bool { return false }
+// kind is a kind of object that is watched.
+type kind struct {
+	name   string
+	client *rest.RESTClient
+	of     runtime.Object
+	which  fields.Selector
+}
+
+// errNotAnswered is why nothing is known of a kind at first.
+var errNotAnswered = errors.New("not answered yet")
+
+// listWatch asks for a kind of object. A list that is refused is an answer, too.
+func (a *apiSource) listWatch(k kind) *cache.ListWatch {
+	ask := func(o meta.ListOptions) *rest.Request {
+		o.FieldSelector = k.which.String()
+		return k.client.Get().Resource(k.name).VersionedParams(&o, meta.ParameterCodec)
 	}
-	running.Go(func() { i.RunWithContext(a.ctx) })
-	return h.HasSynced
+	return &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o meta.ListOptions) (runtime.Object, error) {
+			list, err := ask(o).Do(ctx).Get()
+			if err != nil && ctx.Err() == nil {
+				a.listed(k.name, err)
+			}
+			return list, err
+		},
+		WatchFuncWithContext: func(ctx context.Context, o meta.ListOptions) (watch.Interface, error) {
+			o.Watch = true
+			return ask(o).Watch(ctx)
+		},
+	}
+}
+
+// listed notes how the list of a kind ended. After the first of every kind, nothing waits for the API.
+func (a *apiSource) listed(kind string, err error) {
+	a.mu.Lock()
+	a.lists[kind] = err
+	err, waits := a.refused()
+	a.mu.Unlock()
+	if waits {
+		return
+	}
+	a.answered(a.ctx, a.where, nil, err)
+}
+
+// refused returns why kinds could not be listed, and whether some have not been answered.
+func (a *apiSource) refused() (err error, waits bool) {
+	var errs []error
+	for _, kind := range slices.Sorted(maps.Keys(a.lists)) {
+		switch e := a.lists[kind]; {
+		case errors.Is(e, errNotAnswered):
+			waits = true
+		case apierrors.IsForbidden(e):
+			errs = append(errs, fmt.Errorf("may not list %s", kind))
+		case e != nil:
+			errs = append(errs, fmt.Errorf("%s: %w", kind, e))
+		}
+	}
+	return errors.Join(errs...), waits
+}
+
+// objects is the cache.ReflectorStore of a kind: what comes is reduced to facts, and not kept.
+type objects struct {
+	a    *apiSource
+	kind string
+}
+
+// Add implements cache.ReflectorStore.
+func (o objects) Add(v any) error { return o.take(v, false) }
+
+// Update implements cache.ReflectorStore.
+func (o objects) Update(v any) error { return o.take(v, false) }
+
+// Delete implements cache.ReflectorStore.
+func (o objects) Delete(v any) error { return o.take(v, true) }
+
+// Resync implements cache.ReflectorStore.
+func (objects) Resync() error { return nil }
+
+// Transformer implements cache.TransformingStore: of what a server streams only that is kept until all of it is there.
+func (objects) Transformer() cache.TransformFunc { return trim }
+
+// Replace takes a whole list.
+func (o objects) Replace(list []any, _ string) error {
+	o.a.mu.Lock()
+	facts := o.a.known.replace(o.kind, list)
+	o.a.mu.Unlock()
+	o.a.pass(o.a.ctx, facts)
+	o.a.listed(o.kind, nil)
+	return nil
 }
 
 // take sends an object's facts.
-func (a *apiSource) take(o any, gone bool) {
-	a.mu.Lock()
-	facts := a.known.learn(o, gone)
-	a.mu.Unlock()
-	a.pass(a.ctx, facts)
+func (o objects) take(v any, gone bool) error {
+	o.a.mu.Lock()
+	facts := o.a.known.learn(v, gone)
+	o.a.mu.Unlock()
+	o.a.pass(o.a.ctx, facts)
+	return nil
 }
 
 // beat checks whether the API answers, for doctor.
@@ -161,10 +228,16 @@ func (a *apiSource) beat(ctx context.Context, c *rest.RESTClient, where string) 
 		ask, cancel := context.WithTimeout(ctx, time.Second)
 		err := c.Get().AbsPath("/version").Do(ask).Error()
 		cancel()
-		if err != nil {
+		a.mu.Lock()
+		refused, waits := a.refused()
+		a.mu.Unlock()
+		switch {
+		case err != nil:
 			a.answered(ctx, where, nil, err)
-		} else {
+		case refused == nil && !waits:
 			a.note(where, nil)
+		case !waits:
+			a.note(where, refused)
 		}
 		select {
 		case <-ctx.Done():

@@ -34,6 +34,9 @@ var criSockets = [...]string{
 // errNoSocket is returned where no container runtime has a socket.
 var errNoSocket = errors.New("no socket of a container runtime; if it is elsewhere, give it with --cri-socket")
 
+// maxAnswer is how many bytes the runtime's answer may have, as the kubelet lets it: thousands of pods take some MiB.
+const maxAnswer = 16 << 20
+
 const criEvery = 10 * time.Second // without being asked
 
 // criSoon are the times between the looks after a new container: the runtime lists it when it has started it.
@@ -108,7 +111,8 @@ func (r *runtimeSource) ask(ctx context.Context) ([]event.Fact, error) {
 		if _, missing := os.Stat(path); missing != nil && r.socket == "" {
 			continue
 		}
-		conn, failed := grpc.NewClient("unix://"+path, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		conn, failed := grpc.NewClient("unix://"+path, grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)))
 		if failed != nil {
 			return nil, failed
 		}

@@ -21,6 +21,7 @@ import (
 type Options struct {
 	HostRoot   string       // where the node's file system is
 	Node       string       // this node's name
+	Version    string       // ktrace's, in the User-Agent of requests
 	CRISocket  string       // of the container runtime; "" looks at the usual places
 	Kubeconfig string       // for the API; "" takes a pod's own access, or the kubelet's
 	Selector   pod.Selector // what the kernel is to filter by
@@ -84,6 +85,7 @@ func NewWatcher(o Options) (*Watcher, error) {
 	}
 	w.runtime = newRuntimeSource(o.HostRoot, o.CRISocket)
 	w.api = newAPISource(o.HostRoot, o.Kubeconfig, o.Node)
+	w.api.version = o.Version
 	w.sources = []*source{w.runtime.source, w.api.source}
 	w.emit(event.Fact{Node: &event.Node{Netns: home.Inode}})
 	w.emitted = nil // the tracer emits it

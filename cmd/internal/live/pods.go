@@ -76,5 +76,5 @@ func kubeOptions(f flags.Flags) (kube.Options, error) {
 		}
 	}
 	node, err := tracer.NodeName()
-	return kube.Options{Node: node, HostRoot: f.HostRoot, CRISocket: f.CRISocket, Kubeconfig: f.Kubeconfig}, err
+	return kube.Options{Node: node, Version: flags.Build(), HostRoot: f.HostRoot, CRISocket: f.CRISocket, Kubeconfig: f.Kubeconfig}, err
 }
