@@ -18,7 +18,7 @@ KERNELS ?= 5.10 6.1 6.12 6.18 newest host
 # The tests that run on them: ci, core or all, as testdata/vm/suite lists them.
 export SUITE ?= core
 
-.PHONY: help build generate check-generated fmt lint test test-arm64 test-vm test-vm-arm64 test-cluster deps vm-deps fuzz demo clean golden records capabilities soak
+.PHONY: help build generate check-generated fmt lint test attack test-arm64 test-vm test-vm-arm64 test-cluster deps vm-deps fuzz demo clean golden records capabilities soak
 
 help: ## show this
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -78,6 +78,9 @@ ALONE := ktrace/cmd/internal/live ktrace/cmd/ktrace
 LONG  := ktrace/tracer ktrace/tracer/node ktrace/tracer/kube
 test: deps ## install what the tests need and run them all (as root)
 	testdata/leakcheck sh -c '$(TEST) -p 4 -parallel 4 $(LONG) $(filter-out $(ALONE) $(LONG),$(shell $(GO) list $(PKGS))); others=$$?; $(TEST) -p 1 -parallel 16 $(ALONE) && exit $$others'
+
+attack: deps ## what a pod, a file or a user without privileges may try, as live tests (as root)
+	$(TEST) -count=1 -p 1 -run '^TestAttack' $(PKGS)
 
 soak: deps ## what needs the machine to itself: millions of packets past ktrace and tcpdump (as root)
 	KTRACE_SOAK=1 $(GO) test -count=1 -v -timeout 10m -run AtFullSpeed ./cmd/ktrace

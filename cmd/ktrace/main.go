@@ -11,19 +11,18 @@ import (
 	"syscall"
 
 	"ktrace/cmd/internal/flags"
+	"ktrace/cmd/internal/interrupt"
 	"ktrace/cmd/internal/replay"
 )
 
 func main() {
 	// A closed pipe must be an error of the write, not the end of the process: there are programs to detach.
 	signal.Ignore(syscall.SIGPIPE)
-	// To the very end: an interrupt that comes late must not spoil the exit status.
 	ending := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) { // as under nohup
 		ending = append(ending, syscall.SIGHUP) // the terminal is gone, which is no reason to leave anything behind
 	}
-	ctx, _ := signal.NotifyContext(context.Background(), ending...)
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(run(interrupt.Notify(context.Background(), ending...), os.Args[1:], os.Stdout, os.Stderr))
 }
 
 // run is the program but for its signals. It returns the exit status.

@@ -59,9 +59,9 @@ func hostile() []string {
 	return []string{"$(reboot)", "x;reboot;#", "`id`", "it's", `a"b`, "a b", "*", "~", "{a,b}", `\`, "&", "|", ">x", "!1", "#", "-f/root/secret", "--help", "-", ""}
 }
 
-// TestOperandsAreArguments wants a shell to give every program just the arguments that were meant, whatever the names are,
+// TestAttackOperandsAreArguments wants a shell to give every program just the arguments that were meant, whatever the names are,
 // and no name to be taken for an option.
-func TestOperandsAreArguments(t *testing.T) {
+func TestAttackOperandsAreArguments(t *testing.T) {
 	var commands []string
 	var want [][]string
 	for _, l := range linesInSource(t) {

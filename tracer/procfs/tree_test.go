@@ -28,7 +28,7 @@ func container(t *testing.T) (tree Tree, dir string) {
 	return New("/").Tree(dir), dir
 }
 
-func TestOnlyRegularFilesOfTheTreeAreRead(t *testing.T) {
+func TestAttackFilesThatAreNone(t *testing.T) {
 	const file = "etc/resolv.conf"
 	for name, c := range map[string]struct {
 		lay  func(at, secret string) error
@@ -65,7 +65,7 @@ func TestOnlyRegularFilesOfTheTreeAreRead(t *testing.T) {
 	}
 }
 
-func TestProcsLinksLeadNowhere(t *testing.T) {
+func TestAttackLinksOfProc(t *testing.T) {
 	tree := New("/").Tree("/")
 	for _, name := range []string{"/proc/self/root/etc/passwd", "/proc/self/exe", "/proc/self/fd/0"} {
 		if _, err := tree.ReadFile(name, 1<<10); !errors.Is(err, unix.ELOOP) {
@@ -74,7 +74,7 @@ func TestProcsLinksLeadNowhere(t *testing.T) {
 	}
 }
 
-func TestHugeFileIsReadToItsBound(t *testing.T) {
+func TestAttackHugeFile(t *testing.T) {
 	tree, dir := container(t)
 	huge := filepath.Join(dir, "huge")
 	if err := os.WriteFile(huge, []byte("begins"), 0o644); err != nil {
@@ -97,8 +97,8 @@ func TestHugeFileIsReadToItsBound(t *testing.T) {
 	}
 }
 
-// TestDirectoryThatIsSwappedWhileItIsRead has a stranger move a link out of the container to where the directory is.
-func TestDirectoryThatIsSwappedWhileItIsRead(t *testing.T) {
+// TestAttackDirectoryThatIsSwapped has a stranger move a link out of the container to where the directory is.
+func TestAttackDirectoryThatIsSwapped(t *testing.T) {
 	tree, dir := container(t)
 	etc, out := filepath.Join(dir, "etc"), filepath.Join(dir, "out")
 	if err := errors.Join(os.WriteFile(filepath.Join(etc, "secret"), []byte("own"), 0o644), os.Symlink(filepath.Dir(dir), out)); err != nil {
@@ -137,8 +137,8 @@ func TestDirectoryThatIsSwappedWhileItIsRead(t *testing.T) {
 	}
 }
 
-// TestReadsThatHang stands for a file system of a pod's that does not answer.
-func TestReadsThatHang(t *testing.T) {
+// TestAttackReadsThatHang stands for a file system of a pod's that does not answer.
+func TestAttackReadsThatHang(t *testing.T) {
 	node, never := New("/"), make(chan struct{})
 	hang := func() (int, error) { <-never; return 0, nil }
 	begin := time.Now()

@@ -34,9 +34,10 @@ type Options struct {
 	Variant string   // tcx, netkit or clsact; "" takes what works
 	// Spaces returns the network namespaces whose devices are watched. They must stay open while they are returned.
 	Spaces func() []*netns.Space
-	Others []*netns.Space // where else peers of devices may be
-	Node   *procfs.FS     // whose processes may be other captures
-	Say    func(string)   // prints to the user, beside the output
+	Others []*netns.Space                      // where else peers of devices may be
+	Node   *procfs.FS                          // whose processes may be other captures
+	Say    func(string)                        // prints to the user, beside the output
+	Undo   func(remove func()) (forget func()) // see tc.Options
 }
 
 // Tap takes whole packets at devices, as they come and go. It is of one goroutine.
@@ -240,7 +241,7 @@ func (t *Tap) wanted(name string) bool {
 
 // attach runs both programs at a device, or none.
 func (t *Tap) attach(space *netns.Space, d event.Device) (*tc.Attachment, error) {
-	a, err := tc.Attach(tc.Options{Space: space, Ifindex: int(d.Ifindex), Ingress: t.in, Egress: t.out, Mode: t.opts.Variant})
+	a, err := tc.Attach(tc.Options{Space: space, Ifindex: int(d.Ifindex), Ingress: t.in, Egress: t.out, Mode: t.opts.Variant, Undo: t.opts.Undo})
 	if err != nil {
 		return nil, fmt.Errorf("capture at %s in network namespace %d: %w", d.Name, space.Inode, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -45,7 +46,13 @@ type clsact struct {
 	ifindex int32
 	added   bool // the qdisc is ours
 	filters []*filter
+	lock    sync.Mutex // of all of it: it may be closed by a goroutine of its own
+	closed  bool
+	forget  func() // what Options.Undo returned
 }
+
+// errClosed is returned once the programs were removed because the process ends.
+var errClosed = errors.New("closed")
 
 // filter is one direction.
 type filter struct {
@@ -63,7 +70,7 @@ func attachClsact(o Options) (mode, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &clsact{rt: rt, ifindex: int32(o.Ifindex)}
+	c := &clsact{rt: rt, ifindex: int32(o.Ifindex), forget: func() {}}
 	for _, f := range []*filter{{program: o.Ingress, parent: parentIngress}, {program: o.Egress, parent: parentEgress}} {
 		if f.program == nil {
 			continue
@@ -76,6 +83,9 @@ func attachClsact(o Options) (mode, error) {
 		f.id, f.handle = uint32(id), ownHandles|uint32(os.Getpid())
 		c.filters = append(c.filters, f)
 	}
+	if o.Undo != nil {
+		c.forget = o.Undo(func() { _ = c.remove() }) // the process ends, and has nobody to report to
+	}
 	if _, err := c.ensure(); err != nil {
 		return nil, errors.Join(err, c.close())
 	}
@@ -85,6 +95,11 @@ func attachClsact(o Options) (mode, error) {
 func (c *clsact) name() string { return Clsact }
 
 func (c *clsact) ensure() (again bool, err error) {
+	c.lock.Lock()
+	defer c.lock.Unlock()
+	if c.closed {
+		return false, errClosed
+	}
 	if err := c.look(); err != nil {
 		return false, err
 	}
@@ -200,9 +215,20 @@ func (c *clsact) list(parent uint32) ([]listed, error) {
 	return all, nil
 }
 
-// close removes our filters and, if it is ours and without other filters, the qdisc. A filter that is added between the
-// look and the removal is removed with it: the kernel has no conditional removal.
 func (c *clsact) close() error {
+	defer c.forget()
+	return c.remove()
+}
+
+// remove removes our filters and, if it is ours and without other filters, the qdisc. A filter that is added between the
+// look and the removal is removed with it: the kernel has no conditional removal.
+func (c *clsact) remove() error {
+	c.lock.Lock()
+	defer c.lock.Unlock()
+	if c.closed {
+		return nil
+	}
+	c.closed = true
 	errs := []error{c.look()}
 	for _, f := range c.filters {
 		if f.there {

@@ -35,6 +35,9 @@ type Options struct {
 	Ingress *ebpf.Program // for packets that the device receives; nil for none
 	Egress  *ebpf.Program // for packets that it sends; nil for none
 	Mode    string        // the only mode to try; "" takes the best
+	// Undo is called with what removes the programs, where the kernel would keep them after this process, before the first is
+	// attached; that may be called at any time, by any goroutine. Forget is called when nothing is left to remove. nil for none.
+	Undo func(remove func()) (forget func())
 }
 
 // Attachment is what is attached to one device. The programs stay the caller's.

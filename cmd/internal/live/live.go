@@ -54,7 +54,7 @@ func Run(ctx context.Context, f flags.Flags, v View, s replay.Streams) (err erro
 // trace attaches what the view needs and shows what comes, until the context or --duration ends.
 func (v View) trace(ctx context.Context, f flags.Flags, selector pod.Selector, watcher *kube.Watcher, s replay.Streams) (err error) {
 	tap.Sweep(procfs.New(f.HostRoot), watcher.Home(), s.Say)
-	attach, err := v.tapped(f, selector, watcher, s)
+	attach, err := v.tapped(ctx, f, selector, watcher, s)
 	if err != nil {
 		return err
 	}

@@ -3,12 +3,14 @@
 package live
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 
 	"ktrace/cmd/internal/flags"
+	"ktrace/cmd/internal/interrupt"
 	"ktrace/cmd/internal/replay"
 	"ktrace/decoder/pod"
 	"ktrace/tracer"
@@ -31,7 +33,7 @@ type attachment struct {
 }
 
 // tapped adds to a view what takes whole packets, if it wants any.
-func (v *View) tapped(f flags.Flags, selector pod.Selector, w *kube.Watcher, s replay.Streams) (*attachment, error) {
+func (v *View) tapped(ctx context.Context, f flags.Flags, selector pod.Selector, w *kube.Watcher, s replay.Streams) (*attachment, error) {
 	if v.Tap == nil {
 		return nil, nil
 	}
@@ -48,6 +50,7 @@ func (v *View) tapped(f flags.Flags, selector pod.Selector, w *kube.Watcher, s r
 		Others:  []*netns.Space{w.Home()},
 		Node:    procfs.New(f.HostRoot),
 		Say:     s.Say,
+		Undo:    func(remove func()) (forget func()) { return interrupt.Undo(ctx, remove) },
 	})
 	v.Probes = append(v.Probes, tracer.TapProbe)
 	v.Globals = append(v.Globals, a.tap.Globals())
