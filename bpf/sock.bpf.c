@@ -494,24 +494,66 @@ int BPF_PROG(udp_full_raw_tp, int error, struct sock *sk)
 	return handle_full(sk, NULL);
 }
 
-/* Whether a route lookup is for a packet that a process here sends, TCP or DNS over UDP. Both families' struct flowi
- * begin with struct flowi_common.
+#define TABLE_LOCAL	255   /* RT_TABLE_LOCAL: looked up first for every address */
+#define FIRST_EPHEMERAL 32768 /* net.ipv4.ip_local_port_range by default */
+
+/* Whether a datagram is an answer, by its ports (host order): from one that servers have to one that clients get. */
+static __always_inline bool is_answer(__u16 sport, __u16 dport)
+{
+	return sport && sport < FIRST_EPHEMERAL && dport >= FIRST_EPHEMERAL;
+}
+
+/* Whether a route lookup is for a packet that a process here sends: TCP, DNS over UDP, or an answer. Both families' struct
+ * flowi begin with struct flowi_common.
  */
-static __always_inline bool is_local_lookup(struct flowi_common *flow, __be16 dport)
+static __always_inline bool is_local_lookup(struct flowi_common *flow, __u16 sport, __u16 dport, __u32 table)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	__u8 proto = BPF_CORE_READ(flow, flowic_proto);
 
-	if (proto != IPPROTO_TCP && (proto != IPPROTO_UDP || dport != bpf_htons(PORT_DNS)))
+	if (proto != IPPROTO_TCP && proto != IPPROTO_UDP)
+		return false;
+	if (proto == IPPROTO_UDP && dport != PORT_DNS && (!is_answer(sport, dport) || table == TABLE_LOCAL))
 		return false;
 	return BPF_CORE_READ(flow, flowic_iif) == 1 /* lo */ && !(BPF_CORE_READ(task, flags) & PF_KTHREAD) &&
 	       sends(current_syscall());
 }
 
-static __always_inline struct event *no_route_event(struct flowi_common *flow, int err)
-{
-	struct event *e = sock_event(SOCK_NO_ROUTE, NULL, NULL);
+/* When an answer was last reported that was not sent, by a hash of process and destination: a server answers as often as it is
+ * asked.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, __u64);
+} unsent_answers SEC(".maps");
 
+/* Whether an answer to a destination, or to a part of its address that tells destinations apart, was reported a moment ago. */
+static __always_inline bool was_reported(__u32 to)
+{
+	__u32 slot = ((bpf_get_current_pid_tgid() >> 32) * 31 + (to ^ to >> 10 ^ to >> 20)) % 1024;
+	__u64 *last = bpf_map_lookup_elem(&unsent_answers, &slot);
+
+	if (!last)
+		return false;
+	if (bpf_ktime_get_boot_ns() - *last < RATE_LIMIT_NS) {
+		COUNT(KIND_SOCK, seen);
+		COUNT(KIND_SOCK, filtered);
+		return true;
+	}
+	*last = bpf_ktime_get_boot_ns();
+	return false;
+}
+
+/* to is that of was_reported; 0 of what is no answer. */
+static __always_inline struct event *no_route_event(struct flowi_common *flow, __u32 to, int err)
+{
+	struct event *e;
+
+	if (to && was_reported(to))
+		return NULL;
+	e = sock_event(SOCK_NO_ROUTE, NULL, NULL);
 	if (!e)
 		return NULL;
 	fill_task(&e->hdr);
@@ -520,20 +562,22 @@ static __always_inline struct event *no_route_event(struct flowi_common *flow, i
 	return e;
 }
 
-/* A TCP connect or a DNS query for which one routing table has no route. If the other tables have none either, which user
- * space looks up, there will be no packet. Other UDP is left out: programs connect UDP sockets to addresses of both
- * families to find out which are reachable (RFC 6724).
+/* A TCP connect, a DNS query or an answer over UDP for which one routing table has no route. If the other tables have none
+ * either, which user space looks up, there will be no packet. Other UDP is left out: programs connect UDP sockets to addresses
+ * of both families to find out which are reachable (RFC 6724).
  */
 SEC("raw_tp/fib_table_lookup")
 int BPF_PROG(fib_raw_tp, __u32 table, struct flowi4 *flow, void *hop, int err)
 {
-	__be16 dport = BPF_CORE_READ(flow, uli.ports.dport);
+	__u16 sport = bpf_ntohs(BPF_CORE_READ(flow, uli.ports.sport));
+	__u16 dport = bpf_ntohs(BPF_CORE_READ(flow, uli.ports.dport));
 	struct event *e;
 	__be32 addr;
 
-	if (!err || !is_local_lookup(&flow->__fl_common, dport))
+	if (!err || !is_local_lookup(&flow->__fl_common, sport, dport, table))
 		return 0;
-	e = no_route_event(&flow->__fl_common, -err);
+	e = no_route_event(&flow->__fl_common, is_answer(sport, dport) ? BPF_CORE_READ(flow, daddr) : 0,
+			   -err);
 	if (!e)
 		return 0;
 	e->sock.family = 4;
@@ -542,31 +586,35 @@ int BPF_PROG(fib_raw_tp, __u32 table, struct flowi4 *flow, void *hop, int err)
 	addr = BPF_CORE_READ(flow, daddr);
 	map_ipv4(e->sock.dst, &addr);
 	e->sock.sport = bpf_ntohs(BPF_CORE_READ(flow, uli.ports.sport));
-	e->sock.dport = bpf_ntohs(dport);
+	e->sock.dport = bpf_ntohs(BPF_CORE_READ(flow, uli.ports.dport));
 	bpf_ringbuf_submit(e, 0);
 	return 0;
 }
 
-#define TABLE_LOCAL 255	   /* RT_TABLE_LOCAL: looked up first for every address */
-#define RTF_REJECT  0x0200 /* linux/route.h: ABI */
+#define RTF_REJECT 0x0200 /* linux/route.h: ABI */
 
 SEC("raw_tp/fib6_table_lookup")
 int BPF_PROG(fib6_raw_tp, void *net, struct fib6_result *found, struct fib6_table *table, struct flowi6 *flow)
 {
-	__be16 dport = BPF_CORE_READ(flow, uli.ports.dport);
+	__u16 sport = bpf_ntohs(BPF_CORE_READ(flow, uli.ports.sport));
+	__u16 dport = bpf_ntohs(BPF_CORE_READ(flow, uli.ports.dport));
 	struct event *e;
+	__u32 to = 0;
 
 	if (!(BPF_CORE_READ(found, f6i, fib6_flags) & RTF_REJECT) ||
-	    BPF_CORE_READ(table, tb6_id) == TABLE_LOCAL || !is_local_lookup(&flow->__fl_common, dport))
+	    BPF_CORE_READ(table, tb6_id) == TABLE_LOCAL ||
+	    !is_local_lookup(&flow->__fl_common, sport, dport, 0))
 		return 0;
-	e = no_route_event(&flow->__fl_common, 0);
+	if (is_answer(sport, dport))
+		bpf_core_read(&to, sizeof(to), (void *)&flow->daddr + 12);
+	e = no_route_event(&flow->__fl_common, to, 0);
 	if (!e)
 		return 0;
 	e->sock.family = 6;
 	bpf_core_read(e->sock.src, sizeof(e->sock.src), &flow->saddr);
 	bpf_core_read(e->sock.dst, sizeof(e->sock.dst), &flow->daddr);
 	e->sock.sport = bpf_ntohs(BPF_CORE_READ(flow, uli.ports.sport));
-	e->sock.dport = bpf_ntohs(dport);
+	e->sock.dport = bpf_ntohs(BPF_CORE_READ(flow, uli.ports.dport));
 	bpf_ringbuf_submit(e, 0);
 	return 0;
 }

@@ -130,6 +130,7 @@ const (
 	SockMapNetnsIds               = "netns_ids"
 	SockMapOwners                 = "owners"
 	SockMapRateLimits             = "rate_limits"
+	SockMapUnsentAnswers          = "unsent_answers"
 	SockProgErrorRawTp            = "error_raw_tp"
 	SockProgFib6RawTp             = "fib6_raw_tp"
 	SockProgFibRawTp              = "fib_raw_tp"
@@ -211,14 +212,15 @@ type SockProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SockMapSpecs struct {
-	ClosedStates *ebpf.MapSpec `ebpf:"closed_states"`
-	Counters     *ebpf.MapSpec `ebpf:"counters"`
-	Established  *ebpf.MapSpec `ebpf:"established"`
-	Events       *ebpf.MapSpec `ebpf:"events"`
-	Losses       *ebpf.MapSpec `ebpf:"losses"`
-	NetnsIds     *ebpf.MapSpec `ebpf:"netns_ids"`
-	Owners       *ebpf.MapSpec `ebpf:"owners"`
-	RateLimits   *ebpf.MapSpec `ebpf:"rate_limits"`
+	ClosedStates  *ebpf.MapSpec `ebpf:"closed_states"`
+	Counters      *ebpf.MapSpec `ebpf:"counters"`
+	Established   *ebpf.MapSpec `ebpf:"established"`
+	Events        *ebpf.MapSpec `ebpf:"events"`
+	Losses        *ebpf.MapSpec `ebpf:"losses"`
+	NetnsIds      *ebpf.MapSpec `ebpf:"netns_ids"`
+	Owners        *ebpf.MapSpec `ebpf:"owners"`
+	RateLimits    *ebpf.MapSpec `ebpf:"rate_limits"`
+	UnsentAnswers *ebpf.MapSpec `ebpf:"unsent_answers"`
 }
 
 // SockVariableSpecs contains global variables before they are loaded into the kernel.
@@ -250,14 +252,15 @@ func (o *SockObjects) Close() error {
 //
 // It can be passed to LoadSockObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SockMaps struct {
-	ClosedStates *ebpf.Map `ebpf:"closed_states"`
-	Counters     *ebpf.Map `ebpf:"counters"`
-	Established  *ebpf.Map `ebpf:"established"`
-	Events       *ebpf.Map `ebpf:"events"`
-	Losses       *ebpf.Map `ebpf:"losses"`
-	NetnsIds     *ebpf.Map `ebpf:"netns_ids"`
-	Owners       *ebpf.Map `ebpf:"owners"`
-	RateLimits   *ebpf.Map `ebpf:"rate_limits"`
+	ClosedStates  *ebpf.Map `ebpf:"closed_states"`
+	Counters      *ebpf.Map `ebpf:"counters"`
+	Established   *ebpf.Map `ebpf:"established"`
+	Events        *ebpf.Map `ebpf:"events"`
+	Losses        *ebpf.Map `ebpf:"losses"`
+	NetnsIds      *ebpf.Map `ebpf:"netns_ids"`
+	Owners        *ebpf.Map `ebpf:"owners"`
+	RateLimits    *ebpf.Map `ebpf:"rate_limits"`
+	UnsentAnswers *ebpf.Map `ebpf:"unsent_answers"`
 }
 
 func (m *SockMaps) Close() error {
@@ -270,6 +273,7 @@ func (m *SockMaps) Close() error {
 		m.NetnsIds,
 		m.Owners,
 		m.RateLimits,
+		m.UnsentAnswers,
 	)
 }
 

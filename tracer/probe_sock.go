@@ -80,10 +80,10 @@ func sockProbe() Probe {
 				Variants: append(rawTP("fib_raw_tp", "fib6_raw_tp"), Variant{
 					Name:     "raw_tp_ipv4",
 					Programs: []string{"fib_raw_tp"},
-					Impact:   "IPv6 connects without a route are not seen",
+					Impact:   "IPv6 connects and answers without a route are not seen",
 				}),
 				Optional: true,
-				Without:  "connects without a route, which send no packet, are not seen",
+				Without:  "connects and answers over UDP without a route, which send no packet, are not seen",
 			},
 			{
 				Name:     HookReceiveBufferFull,

@@ -11,8 +11,8 @@ import (
 	"ktrace/decoder/event"
 )
 
-// ConnectNoRoute is the rule for connect calls that fail without a packet: the namespace has no route. It wants
-// event.Sock and the facts about the node's routes.
+// ConnectNoRoute is the rule for connect calls, and for servers' answers over UDP, that fail without a packet: the namespace
+// has no route. It wants event.Sock and the facts about the node's routes.
 type ConnectNoRoute struct {
 	state   *State
 	pending *pending
@@ -60,9 +60,10 @@ func (r *ConnectNoRoute) Flush(now time.Time, final bool) []event.Finding {
 	for _, h := range r.pending.expired(now, final, awaits) {
 		if f, ok := r.state.unreachable(h.event); ok {
 			f = f.Of(h.event)
-			f.Pod, f.Peer = h.event.Ends()
 			f.Time, f.First, f.Last, f.Count = now, h.first, h.last, h.count
-			if f.ID == "no-route" && mayFallBack(h.event.Packet.Dst) {
+			if isUDPAnswer(h.event.Packet) {
+				r.state.answers(&f, h.event)
+			} else if f.Pod, f.Peer = h.event.Ends(); f.ID == "no-route" && mayFallBack(h.event.Packet.Dst) {
 				f.Severity = event.Info
 			}
 			found = append(found, f)
@@ -100,13 +101,17 @@ func (st *State) unreachable(e event.Event) (event.Finding, bool) {
 	for _, d := range st.devicesOf(e.Netns) {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("%s, %s", d.Name, addresses(d)))
 	}
+	if isUDPAnswer(e.Packet) {
+		st.noRouteBack(&f, e)
+		return f, true
+	}
 	s, known := st.ServiceAt(e.Netns, e.Packet.Proto, to)
 	if !known {
 		return f, true
 	}
 	f.ID = "service-no-route"
-	f.Title = fmt.Sprintf("%s/%d cannot connect to %s: its network namespace has no route there, so no rule could translate it.",
-		e.Comm, e.PID, called(s, event.ServiceRules{}, to))
+	f.Title = fmt.Sprintf("%v cannot connect to %s: its network namespace has no route there, so no rule could translate it.",
+		e.Process(), called(s, event.ServiceRules{}, to))
 	f.Evidence = append(f.Evidence, source(s))
 	return f, true
 }
