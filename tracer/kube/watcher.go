@@ -5,6 +5,7 @@ package kube
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -37,6 +38,7 @@ type Watcher struct {
 	home     *netns.Space
 	machine  []uint32 // inodes of the network namespaces of the machine's first process and of its kernel
 	logs     *logs
+	retries  retries
 	index    *pod.Index               // of what was emitted
 	paths    map[string]string        // of containers' cgroups, by id
 	netns    map[string]*podNetns     // by the pod's UID
@@ -73,6 +75,7 @@ func NewWatcher(o Options) (*Watcher, error) {
 		node:      node,
 		home:      home,
 		logs:      newLogs(o.HostRoot),
+		retries:   retries{},
 		index:     pod.NewIndex(),
 		paths:     map[string]string{},
 		netns:     map[string]*podNetns{},
@@ -417,7 +420,11 @@ func (w *Watcher) pathNow(e event.Event) string {
 
 // complete looks again for what was not there before: names, namespaces, addresses.
 func (w *Watcher) complete() {
+	now := time.Now()
 	for _, p := range w.index.Pods() {
+		if w.hasAll(p) || !w.retries.due(p.UID, len(p.Containers), now) {
+			continue
+		}
 		if p.Name == "" {
 			if f, ok := w.logs.pod(p.UID); ok {
 				w.emitPod(f)
@@ -430,6 +437,13 @@ func (w *Watcher) complete() {
 		}
 		w.completeNetwork(p)
 	}
+	w.retries.forget(now)
+}
+
+// hasAll reports whether nothing of a pod is left to look for.
+func (w *Watcher) hasAll(p pod.Info) bool {
+	named := p.Name != "" && !slices.ContainsFunc(p.Containers, func(c *pod.Container) bool { return !c.Gone && c.Source == "" })
+	return named && (p.HostNetwork || !w.wantsNetns(p) && len(p.Addrs) > 0)
 }
 
 func bootTime() time.Time { return time.Unix(0, int64(boot.Now())) }
