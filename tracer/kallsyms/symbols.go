@@ -49,6 +49,9 @@ func (s *Symbols) Prepare() {
 		var err error
 		s.printer, err = newPrinter()
 		s.failed = err != nil
+		if err == nil {
+			_, _ = s.printer.name(0) // the library loads a program of its own before it runs one for the first time
+		}
 	}
 }
 
