@@ -18,7 +18,7 @@ KERNELS ?= 5.10 6.1 6.12 6.18 newest host
 # The tests that run on them: ci, core or all, as testdata/vm/suite lists them.
 export SUITE ?= core
 
-.PHONY: help build generate check-generated fmt lint test attack test-arm64 test-vm test-vm-arm64 test-cluster deps vm-deps fuzz demo clean golden records capabilities soak
+.PHONY: help build generate check-generated fmt lint test attack test-arm64 test-vm test-vm-arm64 test-cluster deps vm-deps fuzz mutate demo clean golden records capabilities soak
 
 help: ## show this
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -88,6 +88,12 @@ soak: deps ## what needs the machine to itself: millions of packets past ktrace 
 # KTRACE_CLUSTER is a kubeconfig; NODE_NAME this node, if the cluster has several.
 test-cluster: ## what a real cluster says of its node against what ktrace knows; KTRACE_CLUSTER=kubeconfig (as root, on the node)
 	$(GO) test -count=1 -v -run RealCluster ./tracer/kube
+
+# What any file may take, and mutants of files for 10 minutes: nightly. .ci/run reads mutants for one.
+MUTATE ?= 10m
+mutate: ## read mutants of recordings and captures for MUTATE, and files made to take much memory or time
+	KTRACE_MUTATE=$(MUTATE) $(GO) test -count=1 -v -timeout 1h -run 'ReadsMutants|ReadsKnownMutants' ./cmd/ktrace
+	KTRACE_BOMBS=1 $(GO) test -count=1 -v -timeout 1h -parallel 1 -run AnyFileIsReadInBounds ./cmd/ktrace
 
 fuzz: ## run every fuzz target for FUZZTIME
 	@for f in $$(git grep -lE '^func Fuzz' -- '*_test.go'); do for t in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\).*/\1/p' $$f); do \

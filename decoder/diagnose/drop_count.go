@@ -91,7 +91,7 @@ func (t *dropTally) add(e event.Event) {
 		t.second = now
 		t.seconds++
 	}
-	slot := &t.recent[now%dropWindow]
+	slot := &t.recent[uint64(now)%dropWindow] // a file may be of before 1970
 	if slot.second != now {
 		*slot = dropsInSecond{second: now}
 	}
