@@ -146,7 +146,7 @@ func (m mutator) record(raw []byte) []byte {
 		return raw
 	}
 	body, err := json.Marshal(m.json(fact))
-	const longest = 1 << 18 // lists in lists grow fast
+	const longest = 1 << 18                // lists in lists grow fast
 	if err != nil || len(body) > longest { // or a number that JSON does not have
 		return raw
 	}

@@ -34,12 +34,15 @@ func (r *DNS) Observe(e event.Event) []event.Finding {
 	}
 	r.serves(d)
 	r.slow.take(e, d)
-	if d.Drop != nil && d.Outcome != event.DNSAnswered {
+	if d.Drop != nil && d.Outcome != event.DNSAnswered && len(r.pending) < maxDroppedQueries {
 		r.pending = append(r.pending, e)
 		return nil
 	}
 	return r.conclude(e, d)
 }
+
+// maxDroppedQueries is how many queries wait for what the node says of their drop. More are judged by what is known.
+const maxDroppedQueries = 1 << 10
 
 // Flush implements stage.Rule.
 func (r *DNS) Flush(now time.Time, final bool) []event.Finding {

@@ -39,6 +39,9 @@ func rangeSizes(four bool) (largest, smallest, usual int) {
 func (s *services) learnSpan(netns uint32, a netip.Addr) {
 	key := spanKey{netns, a.Is4()}
 	span := s.spans[key]
+	if span == nil && len(s.spans) >= 2*maxServiceNetns {
+		return
+	}
 	if span == nil {
 		span = &serviceSpan{low: a, high: a, blocks: []map[netip.Prefix]bool{{}}}
 		s.spans[key] = span
