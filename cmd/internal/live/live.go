@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"ktrace/cmd/internal/flags"
 	"ktrace/cmd/internal/heap"
@@ -83,7 +84,11 @@ func (v View) trace(ctx context.Context, f flags.Flags, selector pod.Selector, w
 	defer func() { err = errors.Join(err, t.Close()) }()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	out, err := v.outputs(f, t, stop, s)
+	if f.Duration > 0 { // of tracing: what it took to attach is not the user's time
+		defer time.AfterFunc(f.Duration, stop).Stop()
+	}
+	s.Out = outfile.Until(ctx.Done(), s.Out)
+	out, err := v.outputs(ctx, f, t, stop, s)
 	if err != nil {
 		return err
 	}
@@ -93,11 +98,6 @@ func (v View) trace(ctx context.Context, f flags.Flags, selector pod.Selector, w
 	stream.Partial = out.saved.drains()
 	if err := announce(f, t, out.guard, s); err != nil {
 		return err
-	}
-	if f.Duration > 0 { // of tracing: what it took to attach is not the user's time
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, f.Duration)
-		defer cancel()
 	}
 	p, to := v.Pipeline(f, selector), out.saved.streams(s).Out
 	p.Source, p.Printer = stream, replay.Printer(f, v.Quiet, false, to)

@@ -3,6 +3,7 @@
 package live
 
 import (
+	"context"
 	"errors"
 
 	"ktrace/cmd/internal/flags"
@@ -21,8 +22,8 @@ type outputs struct {
 }
 
 // outputs opens the files of the flags. None may be one that the run reads, or another of them.
-func (v View) outputs(f flags.Flags, t *tracer.Tracer, stop func(), s replay.Streams) (*outputs, error) {
-	o := &outputs{guard: &outfile.Guard{}}
+func (v View) outputs(ctx context.Context, f flags.Flags, t *tracer.Tracer, stop func(), s replay.Streams) (*outputs, error) {
+	o := &outputs{guard: &outfile.Guard{Done: ctx.Done()}}
 	o.guard.ReadsNamed("--btf", f.BTF)
 	o.guard.ReadsNamed("--kubeconfig", f.Kubeconfig)
 	err := replay.GuardStdout(o.guard, f.Write, s)

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // File is an output in the making. Its errors name it, and what to do.
@@ -93,6 +94,31 @@ const private = 0o600
 // errExchanged is returned for a file that another took the place of while it was opened.
 var errExchanged = errors.New("is exchanged by another process meanwhile; write to a directory of your own")
 
+// openOr opens what is there. A pipe without a reader is waited for until the run is to end, and so is its reader.
+func (f *File) openOr(info os.FileInfo, flags int) (*os.File, error) {
+	if f.guard == nil || f.guard.Done == nil || info.Mode().Type() != os.ModeNamedPipe {
+		return f.at.openAt(f.at.base, flags, 0)
+	}
+	const again = 20 * time.Millisecond // nothing says that a reader has come
+	for {
+		file, err := f.at.openAt(f.at.base, syscall.O_NONBLOCK, 0)
+		if err == nil {
+			go func() {
+				<-f.guard.Done
+				_ = file.SetWriteDeadline(time.Now().Add(patience)) // it may be closed by then
+			}()
+		}
+		if !errors.Is(err, syscall.ENXIO) {
+			return file, err
+		}
+		select {
+		case <-f.guard.Done:
+			return nil, errors.New("is a pipe that nobody reads; start its reader first")
+		case <-time.After(again):
+		}
+	}
+}
+
 // openThere opens what is there.
 func (f *File) openThere() error {
 	info, err := f.at.lstat()
@@ -106,7 +132,7 @@ func (f *File) openThere() error {
 	case !mine(owner) && f.at.open:
 		return fmt.Errorf("is of user %d, in a directory that others may write to: name another one", owner)
 	}
-	if f.file, err = f.at.openAt(f.at.base, flags, 0); err != nil {
+	if f.file, err = f.openOr(info, flags); err != nil {
 		return err
 	}
 	if now, err := f.file.Stat(); err != nil || !os.SameFile(now, info) {

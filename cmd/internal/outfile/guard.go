@@ -15,6 +15,9 @@ import (
 // Guard knows the files that a run reads and writes, and refuses to write one that has another use already, whatever
 // name it goes by. A nil Guard knows none.
 type Guard struct {
+	// Done is closed when the run is to end: then a pipe that nobody reads is not waited for. Nil waits for ever.
+	Done <-chan struct{}
+
 	mu   sync.Mutex
 	uses []*use
 }

@@ -38,13 +38,13 @@ func coloured(w io.Writer) bool { return os.Getenv("NO_COLOR") == "" && IsTermin
 
 // IsTerminal reports whether what is written there is read by a person at once.
 func IsTerminal(w io.Writer) bool {
-	file, ok := w.(*os.File)
+	file, ok := outfile.FileOf(w)
 	return ok && term.IsTerminal(int(file.Fd()))
 }
 
 // GuardStdout has a guard know standard output, by what is written there.
 func GuardStdout(guard *outfile.Guard, write string, s Streams) error {
-	out, ok := s.Out.(*os.File)
+	out, ok := outfile.FileOf(s.Out)
 	if !ok {
 		return nil
 	}
