@@ -14,6 +14,7 @@ import (
 
 	"ktrace/decoder/event"
 	"ktrace/decoder/pcapng"
+	"ktrace/decoder/printable"
 	"ktrace/decoder/stage"
 )
 
@@ -153,7 +154,7 @@ func TestNothingThatAProcessChoosesForgesAField(t *testing.T) {
 			t.Fatalf("%q: comments %q", comm, comments)
 		}
 		summary, fields, ok := pcapng.ParseComment(comments[0])
-		want := []pcapng.Field{{Key: "pod", Value: "default/web-0"}, {Key: "comm", Value: comm}}
+		want := []pcapng.Field{{Key: "pod", Value: "default/web-0"}, {Key: "comm", Value: printable.Valid(comm)}}
 		if !ok || summary != "DROP NO_SOCKET unknown(0x1)" || !slices.Equal(fields, want) {
 			t.Errorf("%q: %q gives %q %q", comm, comments[0], summary, fields)
 		}
