@@ -16,11 +16,13 @@ import (
 // Resolv is the decoder.Enricher that reads resolv.conf and the environment of processes that send packets. The kubelet
 // writes the cluster's DNS service and others there, so they are known without the API.
 type Resolv struct {
-	node  *procfs.FS
-	looks map[uint32]look // by namespace
-	conf  map[uint32]event.ResolvConf
-	env   map[uint32][]event.ServiceFact
-	begun bool
+	node    *procfs.FS
+	looks   map[uint32]look // by namespace
+	conf    map[uint32]event.ResolvConf
+	env     map[uint32][]event.ServiceFact
+	reading map[uint32]chan contents // by a goroutine each
+	wait    time.Duration            // for a read, while events do
+	begun   bool
 }
 
 // look is when a namespace was looked at.
@@ -33,55 +35,121 @@ type look struct {
 
 // NewResolv returns the witness.
 func NewResolv(node *procfs.FS) *Resolv {
-	return &Resolv{node: node, looks: map[uint32]look{}, conf: map[uint32]event.ResolvConf{}, env: map[uint32][]event.ServiceFact{}}
+	return &Resolv{node: node, looks: map[uint32]look{}, conf: map[uint32]event.ResolvConf{}, env: map[uint32][]event.ServiceFact{}, reading: map[uint32]chan contents{}, wait: waitForRead}
 }
 
 const (
 	resolvConf  = "etc/resolv.conf"
-	maxResolv   = 64 << 10         // bytes that are read of a resolv.conf: it belongs to the container
-	maxReaders  = 8                // processes of a namespace that are looked at: the first may be one that holds it open
-	resolvEvery = 30 * time.Second // before it is read again: it may change, and inode numbers of namespaces are reused
-	retryEvery  = time.Second      // the same if it was not found, or does not name the server that was asked
-	maxResolvs  = 4096             // namespaces remembered
+	maxResolv   = 64 << 10              // bytes that are read of a resolv.conf: it belongs to the container
+	waitForRead = 20 * time.Millisecond // most files are read in a tenth of a millisecond
+	maxReaders  = 8                     // processes of a namespace that are looked at: the first may be one that holds it open
+	resolvEvery = 30 * time.Second      // before it is read again: it may change, and inode numbers of namespaces are reused
+	retryEvery  = time.Second           // the same if it was not found, or does not name the server that was asked
+	maxResolvs  = 4096                  // namespaces remembered
 	portDNS     = 53
 )
 
-// Enrich implements decoder.Enricher: it looks for every namespace that sends a packet, and reports what is new. The first
-// fact is what the kubelet is configured to write into the files of pods.
+// Enrich implements decoder.Enricher: it looks for every namespace that sends a packet, and reports what is new. A file that is
+// not read at once is reported with a later event. The first fact is what the kubelet is configured to write into the files of
+// pods.
 func (r *Resolv) Enrich(e event.Event) []event.Fact {
+	facts := r.finished()
 	if f, ok := e.Body.(event.Fact); ok {
 		if inode, replaced := f.ReplacedNetns(); replaced {
-			return r.forget(inode)
+			return append(facts, r.forget(inode)...)
 		}
-		return nil
+		return facts
 	}
 	if !r.begun {
 		r.begun = true
-		return append(clusterDNS(r.node), r.Enrich(e)...)
+		return append(append(facts, clusterDNS(r.node)...), r.Enrich(e)...)
 	}
-	if _, ok := e.Body.(event.Hop); !ok || e.Direction != event.Out || !r.due(e) {
-		return nil
+	if _, ok := e.Body.(event.Hop); !ok || e.Direction != event.Out || r.reading[e.Netns] != nil || !r.due(e) {
+		return facts
 	}
 	if len(r.looks) >= maxResolvs {
 		clear(r.looks)
 		clear(r.conf)
 		clear(r.env)
 	}
-	processes := r.sender(e)
-	facts, read := r.readConf(processes, e.Netns)
-	if !read { // it is not known, or has ended meanwhile
-		processes = r.processes(e)
-		facts, read = r.readConf(processes, e.Netns)
-	}
+	return append(facts, r.start(e)...)
+}
+
+// start begins to read the files of the sender's namespace, and takes what is read at once.
+func (r *Resolv) start(e event.Event) []event.Fact {
+	sender, walk := r.sender(e), time.Since(r.looks[e.Netns].walked) >= retryEvery
+	done := make(chan contents, 1)
+	go func() { done <- r.read(sender, e.Netns, walk) }()
 	l := r.looks[e.Netns]
-	l.last, l.sender, l.read = time.Now(), l.sender || e.PID != 0, l.read || read
+	l.last, l.sender = time.Now(), l.sender || e.PID != 0
 	r.looks[e.Netns] = l
-	for _, p := range processes {
-		if services := environ(p, e.Netns); len(services) > 0 {
-			return append(facts, r.services(services, e.Netns)...)
+	soon := time.NewTimer(r.wait)
+	defer soon.Stop()
+	select {
+	case c := <-done:
+		return r.take(e.Netns, c)
+	case <-soon.C:
+		r.reading[e.Netns] = done
+		return nil
+	}
+}
+
+// finished takes what was read meanwhile.
+func (r *Resolv) finished() []event.Fact {
+	var facts []event.Fact
+	for inode, done := range r.reading {
+		select {
+		case c := <-done:
+			delete(r.reading, inode)
+			facts = append(facts, r.take(inode, c)...)
+		default:
 		}
 	}
 	return facts
+}
+
+// take reports what is new in the files of a namespace.
+func (r *Resolv) take(inode uint32, c contents) []event.Fact {
+	l := r.looks[inode]
+	l.read = l.read || c.read
+	if c.walked {
+		l.walked = time.Now()
+	}
+	r.looks[inode] = l
+	var facts []event.Fact
+	if c.found {
+		facts = r.resolv(c.conf, inode, c.ofRoot)
+	}
+	if len(c.env) > 0 {
+		facts = append(facts, r.services(c.env, inode)...)
+	}
+	return facts
+}
+
+// contents are what the files of a namespace's processes hold.
+type contents struct {
+	conf   []byte
+	found  bool // a resolv.conf was read
+	ofRoot bool // it belongs to root
+	read   bool // it was, or need not be tried again soon
+	walked bool // all processes of the node were looked at
+	env    []event.ServiceFact
+}
+
+// read reads, in the files of the sender, or else of other processes in its namespace. It changes nothing of r.
+func (r *Resolv) read(sender []procfs.Process, inode uint32, walk bool) (c contents) {
+	processes := sender
+	c.readConf(processes)
+	if !c.read && walk { // the sender is not known, or has ended meanwhile
+		processes, c.walked = r.processes(inode), true
+		c.readConf(processes)
+	}
+	for _, p := range processes {
+		if c.env = environ(p, inode); len(c.env) > 0 {
+			break
+		}
+	}
+	return c
 }
 
 // forget drops what was read for the namespace that had an inode number before, and withdraws its services.
@@ -90,6 +158,7 @@ func (r *Resolv) forget(inode uint32) []event.Fact {
 	if conf, ok := r.conf[inode]; ok && conf.Cluster() {
 		facts = append(facts, dnsService(conf, true))
 	}
+	delete(r.reading, inode) // whose goroutine ends by itself
 	delete(r.looks, inode)
 	delete(r.conf, inode)
 	delete(r.env, inode)
@@ -125,18 +194,19 @@ func (r *Resolv) asksAnother(e event.Event) bool {
 
 // readConf reads the first resolv.conf that there is. Where a file system does not answer no other is tried: they may be
 // of the same pod.
-func (r *Resolv) readConf(processes []procfs.Process, netns uint32) (facts []event.Fact, read bool) {
+func (c *contents) readConf(processes []procfs.Process) {
 	for _, p := range processes {
 		text, err := p.Root().ReadFile(resolvConf, maxResolv)
 		switch {
 		case err == nil, errors.Is(err, procfs.ErrTooLarge):
 			st, _ := p.Root().Stat(resolvConf) // of root's is no user's
-			return r.resolv(text, netns, st.Uid == 0), true
+			c.conf, c.found, c.read, c.ofRoot = text, true, true, st.Uid == 0
+			return
 		case errors.Is(err, procfs.ErrSlow):
-			return nil, true
+			c.read = true
+			return
 		}
 	}
-	return nil, false
 }
 
 // resolv reports what a resolv.conf says, if that is new. The kubelet's belong to root: what another user wrote, in a container
@@ -208,17 +278,11 @@ func (r *Resolv) fromNode(p procfs.Process, inode uint32) bool {
 	return err == nil && same("mnt", files) && !same("net", inode)
 }
 
-// processes are some in the namespace of the sender: last those that joined it from the node.
-func (r *Resolv) processes(e event.Event) []procfs.Process {
-	l := r.looks[e.Netns]
-	if time.Since(l.walked) < retryEvery {
-		return nil
-	}
-	l.walked = time.Now()
-	r.looks[e.Netns] = l
+// processes are some in a namespace: last those that joined it from the node.
+func (r *Resolv) processes(inode uint32) []procfs.Process {
 	var own, joined []procfs.Process
-	for p := range r.node.InNetns(e.Netns) {
-		if r.fromNode(p, e.Netns) {
+	for p := range r.node.InNetns(inode) {
+		if r.fromNode(p, inode) {
 			joined = append(joined, p)
 		} else {
 			own = append(own, p)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -23,6 +24,13 @@ type fakeNode struct {
 	t    *testing.T
 	root string
 	ns   uint32
+}
+
+// patientResolv waits for each file, however busy the machine is.
+func patientResolv(node *procfs.FS) *Resolv {
+	r := NewResolv(node)
+	r.wait = time.Minute
+	return r
 }
 
 func newFakeNode(t *testing.T) *fakeNode {
@@ -74,7 +82,7 @@ func nameservers(facts []event.Fact) string {
 func TestResolvConfIsThatOfWhoAsks(t *testing.T) {
 	const a, b = "10.96.0.10", "10.96.0.99"
 	n := newFakeNode(t)
-	r := NewResolv(procfs.At(n.root))
+	r := patientResolv(procfs.At(n.root))
 	for _, step := range []struct {
 		what   string
 		change func()
@@ -146,7 +154,7 @@ func TestResolvConfIsAContainersRatherThanTheNodes(t *testing.T) {
 				n.process(pid, "nameserver "+own+"\n")
 			}
 			n.ends(33)
-			if got := nameservers(NewResolv(procfs.At(n.root)).Enrich(n.sends(c.sender, own))); got != "["+c.want+"]" {
+			if got := nameservers(patientResolv(procfs.At(n.root)).Enrich(n.sends(c.sender, own))); got != "["+c.want+"]" {
 				t.Errorf("%q, want [%s]", got, c.want)
 			}
 		})
@@ -169,7 +177,7 @@ func TestResolvConfThatIsNoFileOfThePodsIsNotRead(t *testing.T) {
 			if err := errors.Join(os.Remove(at), trap(at)); err != nil {
 				t.Fatal(err)
 			}
-			r := NewResolv(procfs.At(n.root))
+			r := patientResolv(procfs.At(n.root))
 			if got := nameservers(r.Enrich(n.sends(40, own))); got != "" {
 				t.Errorf("read %s", got)
 			}

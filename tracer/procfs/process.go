@@ -79,7 +79,7 @@ func (p Process) MountInfo() ([]byte, error) { return readAll(p.path("mountinfo"
 
 // Environ is the beginning of what it was started with. It reads the memory of the process, which may have made that hang.
 func (p Process) Environ() (string, error) {
-	text, err := within(p.fs, readWithin, func() ([]byte, error) { return readAll(p.path("environ"), environFile) })
+	text, err := within(p.fs, p.owner(), readWithin, func() ([]byte, error) { return readAll(p.path("environ"), environFile) })
 	if errors.Is(err, ErrTooLarge) {
 		err = nil
 	}
@@ -88,7 +88,7 @@ func (p Process) Environ() (string, error) {
 
 // Cmdline is the beginning of its command, each word with a zero behind it. Like Environ it reads the process's memory.
 func (p Process) Cmdline() (string, error) {
-	text, err := within(p.fs, readWithin, func() ([]byte, error) { return readAll(p.path("cmdline"), smallFile) })
+	text, err := within(p.fs, p.owner(), readWithin, func() ([]byte, error) { return readAll(p.path("cmdline"), smallFile) })
 	if errors.Is(err, ErrTooLarge) {
 		err = nil
 	}
@@ -139,7 +139,7 @@ func (p Process) Namespace(kind string) (uint32, error) {
 func (p Process) NamespacePath(kind string) string { return p.path("ns/" + kind) }
 
 // Root is the file system as the process sees it.
-func (p Process) Root() Tree { return Tree{fs: p.fs, dir: p.path("root")} }
+func (p Process) Root() Tree { return Tree{fs: p.fs, dir: p.path("root"), owner: p.owner()} }
 
 // kernelThread reads the flags in /proc/PID/stat (proc_pid_stat(5)): "pid (comm) state ppid pgrp session tty tpgid flags …",
 // where comm may hold parentheses and blanks.

@@ -19,14 +19,11 @@ import (
 
 // FS is the proc file system of a node. It is safe for concurrent use.
 type FS struct {
-	root    string        // of the node's file system
-	dir     string        // where proc is mounted
-	foreign bool          // it is not the node's
-	busy    chan struct{} // holds one for each read in the files of a process that has not ended
+	root    string // of the node's file system
+	dir     string // where proc is mounted
+	foreign bool   // it is not the node's
+	busy    *slots // of the reads in the files of processes that have not ended
 }
-
-// mostBusy is how many reads may hang in file systems that do not answer; each has a thread.
-const mostBusy = 16
 
 // ErrNoProc is returned where no proc file system has the numbers by which the kernel's events know processes.
 var ErrNoProc = errors.New("no /proc of the node's PID namespace")
@@ -52,7 +49,7 @@ func New(hostRoot string) *FS {
 // At returns the one below a root, whatever there is: for trees that are laid out.
 func At(root string) *FS {
 	root = filepath.Clean(cmp.Or(root, "/"))
-	return &FS{root: root, dir: filepath.Join(root, "proc"), busy: make(chan struct{}, mostBusy)}
+	return &FS{root: root, dir: filepath.Join(root, "proc"), busy: newSlots()}
 }
 
 // HostRoot is where the node's file system is.

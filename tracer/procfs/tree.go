@@ -14,12 +14,13 @@ import (
 // Tree is a file system tree that others write to, a container's for example. Names in it are resolved as a process whose
 // root it is would: no link leads out of it.
 type Tree struct {
-	fs  *FS
-	dir string
+	fs    *FS
+	dir   string
+	owner string // whose reads in it are
 }
 
 // Tree is the one at a directory, which is resolved as ours.
-func (s *FS) Tree(dir string) Tree { return Tree{fs: s, dir: dir} }
+func (s *FS) Tree(dir string) Tree { return Tree{fs: s, dir: dir, owner: "the node"} }
 
 // ErrSlow is returned when the file system that a name leads to does not answer in time: a pod may have mounted one of
 // its own (FUSE).
@@ -33,7 +34,7 @@ const (
 
 // Resolve opens what a name leads to, for its identity and its name, not to read it. It needs openat2 (kernel 5.6).
 func (t Tree) Resolve(name string) (*os.File, error) {
-	return within(t.fs, resolveWithin, func() (*os.File, error) {
+	return within(t.fs, t.owner, resolveWithin, func() (*os.File, error) {
 		fd, err := t.open(name)
 		if err != nil {
 			return nil, &os.PathError{Op: "open", Path: name, Err: err}
@@ -44,7 +45,7 @@ func (t Tree) Resolve(name string) (*os.File, error) {
 
 // Stat is the state of what a name leads to.
 func (t Tree) Stat(name string) (unix.Stat_t, error) {
-	return within(t.fs, readWithin, func() (st unix.Stat_t, err error) {
+	return within(t.fs, t.owner, readWithin, func() (st unix.Stat_t, err error) {
 		fd, err := t.open(name)
 		if err != nil {
 			return st, &os.PathError{Op: "open", Path: name, Err: err}
@@ -58,7 +59,7 @@ func (t Tree) Stat(name string) (unix.Stat_t, error) {
 // ReadFile reads a regular file, most bytes of it; where there are more, the error is ErrTooLarge. Nothing else is opened,
 // so no device is touched and no pipe waited for.
 func (t Tree) ReadFile(name string, most int) ([]byte, error) {
-	return within(t.fs, readWithin, func() ([]byte, error) {
+	return within(t.fs, t.owner, readWithin, func() ([]byte, error) {
 		fd, err := t.open(name)
 		if err != nil {
 			return nil, &os.PathError{Op: "open", Path: name, Err: err}
@@ -93,22 +94,20 @@ func (t Tree) open(name string) (fd int, err error) {
 }
 
 // within waits for a read in the files of a process, but not for ever. One that hangs goes on by itself; when too many do,
-// nothing more is read.
-func within[T any](s *FS, most time.Duration, read func() (T, error)) (T, error) {
+// nothing more is read, of the same owner or at all.
+func within[T any](s *FS, owner string, most time.Duration, read func() (T, error)) (T, error) {
 	type result struct {
 		value T
 		err   error
 	}
 	var none T
-	select {
-	case s.busy <- struct{}{}:
-	default:
-		return none, fmt.Errorf("%w: %d reads hang", ErrSlow, mostBusy)
+	if !s.busy.take(owner) {
+		return none, fmt.Errorf("%w: too many reads hang", ErrSlow)
 	}
 	done := make(chan result, 1)
 	go func() {
 		value, err := read()
-		<-s.busy
+		s.busy.release(owner)
 		done <- result{value, err}
 	}()
 	enough := time.NewTimer(most)

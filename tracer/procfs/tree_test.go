@@ -5,6 +5,7 @@ package procfs
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -143,11 +144,21 @@ func TestAttackReadsThatHang(t *testing.T) {
 	hang := func() (int, error) { <-never; return 0, nil }
 	begin := time.Now()
 	for i := range mostBusy {
-		if _, err := within(node, time.Millisecond, hang); !errors.Is(err, ErrSlow) {
+		owner := fmt.Sprint(i / mostBusyOf)
+		if _, err := within(node, owner, time.Millisecond, hang); !errors.Is(err, ErrSlow) {
 			t.Fatalf("read %d: %v", i, err)
 		}
+		if i != mostBusyOf-1 {
+			continue
+		}
+		if _, err := within(node, owner, time.Hour, hang); !errors.Is(err, ErrSlow) {
+			t.Errorf("one more of the same owner: %v", err)
+		}
+		if _, err := node.Tree("/").ReadFile("etc/passwd", 1<<20); err != nil {
+			t.Errorf("while all of one owner hang: %v", err)
+		}
 	}
-	if _, err := within(node, time.Hour, hang); !errors.Is(err, ErrSlow) {
+	if _, err := within(node, "another", time.Hour, hang); !errors.Is(err, ErrSlow) {
 		t.Errorf("one more: %v", err)
 	}
 	if _, err := node.Tree("/").ReadFile("etc/passwd", 1<<20); !errors.Is(err, ErrSlow) {
