@@ -266,3 +266,6 @@ func (x refusal) connect() event.Remedy {
 	}
 	return run("openssl s_client -connect %v -servername %v </dev/null", x.Server, optarg(x.Name))
 }
+
+// Summarize implements event.Summarizer.
+func (r *TLS) Summarize(s *event.Summary) { s.AddEvicted("TLS handshakes", r.tracker.Evicted()) }

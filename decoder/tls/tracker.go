@@ -14,7 +14,7 @@ import (
 // Tracker follows handshakes and reports those that a side ended. It takes the segments as sockets report them, or whole ones of
 // a capture. What ktrace itself asked servers for is none of them.
 type Tracker struct {
-	all   map[key]*handshake
+	all   *bounded.Table[key, *handshake]
 	own   bounded.Map[ownKey, bool]
 	swept time.Time
 }
@@ -63,7 +63,7 @@ type handshake struct {
 }
 
 const (
-	maxHandshakes = 1 << 11
+	maxHandshakes = 1 << 11          // of all clients: who begins too many loses its own
 	rest          = 30 * time.Second // without a segment
 	// hiddenAlert is an alert of 2 bytes, its type and the sum that TLS 1.3 adds (RFC 8446, 5.2), 16 bytes with all
 	// ciphers that are in use. A client that goes on sends 53 bytes at least.
@@ -71,7 +71,10 @@ const (
 )
 
 // NewTracker returns a Tracker that knows of no handshake.
-func NewTracker() *Tracker { return &Tracker{all: map[key]*handshake{}} }
+func NewTracker() *Tracker { return &Tracker{all: bounded.NewTable[key, *handshake](maxHandshakes)} }
+
+// Evicted is how many handshakes were forgotten to make room.
+func (t *Tracker) Evicted() uint64 { return t.all.Evicted() }
 
 // Observe takes an event, and returns the handshake that it ends, or that is done with it; nil for none.
 func (t *Tracker) Observe(e event.Event) (*Refusal, *Agreement) {
@@ -92,7 +95,7 @@ func (t *Tracker) Observe(e event.Event) (*Refusal, *Agreement) {
 		}
 		if e.Packet.HasFlag('S') { // another connection of these ends
 			k, _ := keyOf(e.Packet, netns)
-			delete(t.all, k)
+			t.all.Delete(k)
 		} else if b.Captured && e.Packet.Payload() > 0 {
 			return t.segment(e, netns)
 		}
@@ -109,17 +112,25 @@ func keyOf(p *packet.Packet, netns uint32) (k key, way int) {
 	return k, way
 }
 
+// ownerOf is on whose account a handshake is that a packet begins: the namespace's of the socket, or else the client's.
+func ownerOf(p *packet.Packet, netns uint32) bounded.Owner {
+	if netns != 0 {
+		return bounded.Owner{Netns: netns}
+	}
+	return bounded.Owner{Addr: p.Src}
+}
+
 // segment takes in a segment with data.
 func (t *Tracker) segment(e event.Event, netns uint32) (*Refusal, *Agreement) {
 	data := e.Packet.Transport()
 	k, way := keyOf(e.Packet, netns)
-	h := t.all[k]
-	if h == nil {
-		if !Begins(data) || len(t.all) >= maxHandshakes {
+	h, known := t.all.Get(k)
+	if !known {
+		if !Begins(data) {
 			return nil, nil
 		}
 		h = &handshake{}
-		t.all[k] = h
+		t.all.Put(ownerOf(e.Packet, netns), k, h, 1)
 	}
 	s, ok := e.Packet.Segment()
 	if !ok {
@@ -220,9 +231,9 @@ func (t *Tracker) Flush(now time.Time) {
 		return
 	}
 	t.swept = now
-	for k, h := range t.all {
+	for k, h := range t.all.All() {
 		if quiet := now.Sub(h.last); h.streams[0].Over() && h.streams[1].Over() && quiet > time.Second || quiet > rest {
-			delete(t.all, k)
+			t.all.Delete(k)
 		}
 	}
 }
