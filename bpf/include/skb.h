@@ -276,7 +276,8 @@ static __always_inline bool parse_l4(struct packet *p)
 		size = (bpf_ntohl(h.ports.data[1]) >> 28) * 4;
 		p->data += size < TCP_MIN ? TCP_MIN : size;
 		p->tcp_flags = bpf_ntohl(h.ports.data[1]) >> 16;
-		p->fingerprint = mix(p->fingerprint, p->tcp_flags);
+		/* resets in answer to SYNs have neither a sequence number nor an identification */
+		p->fingerprint = mix(mix(p->fingerprint, p->tcp_flags), h.ports.data[0]);
 	} else {
 		p->fingerprint = mix(p->fingerprint, h.ports.seq);
 		if (p->linear < p->l4 + SCTP_SIZE)
