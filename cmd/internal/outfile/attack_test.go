@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -173,5 +174,25 @@ func TestANewFileIsItsUsersAlone(t *testing.T) {
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
 		t.Errorf("mode %v: %v", info.Mode(), err)
+	}
+}
+
+// TestFilesAreMadeHereOnly: all that ktrace writes is opened by this package.
+func TestFilesAreMadeHereOnly(t *testing.T) {
+	makes := regexp.MustCompile(`\b(os\.(Create|CreateTemp|WriteFile|OpenFile|MkdirTemp|Symlink|Link)|ioutil\.\w+)\(`)
+	for _, root := range []string{"../../../cmd", "../../../decoder", "../../../tracer"} {
+		err := filepath.WalkDir(root, func(path string, _ os.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.Contains(path, "/outfile/") {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			if found := makes.Find(text); found != nil {
+				t.Errorf("%s has %s)", path, found)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 }
