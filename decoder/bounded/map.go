@@ -7,8 +7,8 @@ import (
 	"maps"
 )
 
-// MapSize is how many things a Map remembers; as many as the kernel half does.
-const MapSize = 16384
+// MapSize is how many things a Map remembers.
+const MapSize = 8192
 
 // Map remembers the latest of many things by their keys: at least half of MapSize, never more, so that a run of days takes no
 // more memory than one of minutes. What is put again under its key counts as new. The zero Map is empty. Where one owner's

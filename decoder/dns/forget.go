@@ -45,8 +45,8 @@ func (s *Stage) remove(q *query) {
 // Bounds of what is kept of queries, bytes. In a flood those of the client with the most are not waited for, the newest first,
 // so that those that are have their time; and the oldest that a retry may refer to are forgotten.
 const (
-	maxOpen = 16 << 20 // of queries that wait for an answer
-	maxDone = 6 << 20  // of those that a retry or a late packet may refer to
+	maxOpen = 8 << 20 // of queries that wait for an answer
+	maxDone = 3 << 20 // of those that a retry or a late packet may refer to
 )
 
 // hold takes in a query that begins to wait. It returns false if there is no room for it.

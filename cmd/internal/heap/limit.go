@@ -14,13 +14,13 @@ import (
 // What ktrace may take, in bytes of the Go runtime; the program itself and its stacks of the kernel's take some 20 MiB more. It
 // is no use to give more: everything that grows with traffic, names or files has a bound (docs/bounds.md).
 const (
-	Live = 96 << 20
+	Live = 72 << 20
 	File = 200 << 20
 )
 
-// ofGroup is how much of the control group's limit is for the Go runtime, in percent: the rest is for the program and for the
-// kernel's half, whose maps and rings count for the group that made them.
-const ofGroup = 75
+// beside is what the control group's limit is for beside the Go runtime: the program, and the kernel's half, whose maps and rings
+// count for the group that made them. They take some 40 MiB; of a small group half is for them.
+const beside = 40 << 20
 
 // Limit sets the soft limit of the Go runtime: most, or less if the control group's limit, or that of one above it, is lower.
 // GOMEMLIMIT, if it is set, is the user's will, and stays. restore undoes it.
@@ -35,8 +35,8 @@ func Limit(most int64) (restore func()) {
 // of is the limit where the group's is what group returns. Without a group, or one that can be read, there is but most.
 func of(most int64, group memlimit.Provider) int64 {
 	limit, err := group()
-	if err != nil || limit > math.MaxInt64/ofGroup {
+	if err != nil || limit > math.MaxInt64 {
 		return most
 	}
-	return min(most, int64(limit)*ofGroup/100)
+	return min(most, max(int64(limit)-beside, int64(limit)/2))
 }
