@@ -32,8 +32,8 @@ func Title(title string) error {
 // sentenceEnd is where another sentence begins.
 var sentenceEnd = regexp.MustCompile(`[a-z)][.!?] +[A-Z]`)
 
-// Text says what is wrong with the spaces of a text that values are put into: one that is empty leaves a hole. What is quoted is
-// another's.
+// Text says what is wrong with the spaces of a text that values are put into: one that is empty leaves a hole. What is quoted, or
+// within braces of nftables, is another's.
 func Text(text string) error {
 	if hole := hole.FindString(quoted.ReplaceAllString(text, `""`)); hole != "" {
 		return fmt.Errorf("%q has a hole at %q", text, hole)
@@ -45,5 +45,5 @@ var (
 	// hole is a space at an end, two of them, one before a punctuation mark, a bracket without anything in it, or a name half of which
 	// is missing. Not the colon of an element of an nftables map.
 	hole   = regexp.MustCompile(`^ | $|.?  .?|.? [,;](?: |$)|(?:^|[^"\d]) :(?: |$)|.? \.$|\( | \)|\(\)|(?: |^)/\d+\b`)
-	quoted = regexp.MustCompile(`"[^"]*"|'[^']*'|` + "`[^`]*`")
+	quoted = regexp.MustCompile(`"[^"]*"|'[^']*'|\{ [^}]* \}|` + "`[^`]*`")
 )

@@ -29,7 +29,7 @@ func TestTitle(t *testing.T) {
 func TestText(t *testing.T) {
 	for _, good := range []string{
 		"17:49:18.784480 no device in netns 7: 10.0.0.1:1 > 10.0.0.2:53, not translated", `the rule: -m comment --comment "a  b" -j DROP`, "", "of 1.5 s: 3, none",
-		"untranslated at eth0 out, netns 7", `the rule: map no-endpoints: 10.0.0.1 . tcp . 80 comment "a:b" : drop`, "slowest: fsync of /var/lib/x by etcd (pid 7)",
+		"untranslated at eth0 out, netns 7", `the rule: map no-endpoints: 10.0.0.1 . tcp . 80 comment "a:b" : drop`, "the rule: ct state vmap { invalid : drop, new : accept }", "slowest: fsync of /var/lib/x by etcd (pid 7)",
 	} {
 		if err := Text(good); err != nil {
 			t.Errorf("%q: %v", good, err)
