@@ -93,7 +93,7 @@ func (v View) trace(ctx context.Context, f flags.Flags, selector pod.Selector, w
 		return err
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
-	stream := &decoder.Stream{Frames: out.saved.frames(t), Enrichers: append(v.Witnesses, &replay.LossNotice{Say: s.Say}), Recorder: out.recorder(), Filter: sift}
+	stream := &decoder.Stream{Frames: out.saved.frames(t), Enrichers: out.saved.notices(v.Witnesses, s), Recorder: out.recorder(), Filter: sift}
 	v.confine(f, watcher, s)
 	stream.Partial = out.saved.drains()
 	if err := announce(f, t, out.guard, s); err != nil {

@@ -91,6 +91,15 @@ func (v View) keeper(o savefile.Options, w *capture.Writer) (keeper, error) {
 // drains reports whether packets go to the file only.
 func (v *saver) drains() bool { return v != nil && v.drain != nil }
 
+// notices are the enrichers, with the one that says what is lost. Of a capture that is only written that is counted at its end, as by
+// tcpdump: nothing is concluded from it.
+func (v *saver) notices(enrichers []decoder.Enricher, s replay.Streams) []decoder.Enricher {
+	if v.drains() && !v.flight {
+		return enrichers
+	}
+	return append(enrichers, &replay.LossNotice{Say: s.Say})
+}
+
 // frames is where the stream's records come from.
 func (v *saver) frames(t *tracer.Tracer) decoder.Frames {
 	if !v.drains() {
