@@ -125,8 +125,8 @@ func (k *Kubelet) mkdir(path string) {
 		}
 		k.t.Cleanup(func() {
 			for ; dir != root; dir = filepath.Dir(dir) {
-				if err := syscall.Rmdir(dir); err != nil {
-					return // another test's pods are in it, or it is gone
+				if err := syscall.Rmdir(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+					return // another test's pods are in it
 				}
 			}
 		})

@@ -28,6 +28,12 @@ type Hierarchy struct {
 	ID        int    // 0 is cgroup2
 	Subsystem int    // of version 1: the number of its controller in this kernel; -1 for cgroup2
 	kubelets  *kubelets
+	below     *children
+}
+
+// children are the names of the directories below one, of the last walk and of this.
+type children struct {
+	last, now map[string][]string
 }
 
 // controllers of version 1 that runtimes put every container into, the most common first.
@@ -41,12 +47,12 @@ func FindHierarchy(node *procfs.FS) (Hierarchy, error) {
 	var all []Hierarchy
 	for _, dir := range []string{"", "unified"} {
 		if root := filepath.Join(base, dir); isFS(root, unix.CGROUP2_SUPER_MAGIC) {
-			all = append(all, Hierarchy{Root: root, ID: 0, Subsystem: -1, kubelets: known})
+			all = append(all, Hierarchy{Root: root, ID: 0, Subsystem: -1, kubelets: known, below: &children{}})
 		}
 	}
 	for _, name := range controllers {
 		if root := filepath.Join(base, name); isFS(root, unix.CGROUP_SUPER_MAGIC) {
-			all = append(all, Hierarchy{Root: root, kubelets: known})
+			all = append(all, Hierarchy{Root: root, kubelets: known, below: &children{}})
 		}
 	}
 	if len(all) == 0 {
@@ -109,6 +115,7 @@ func (h Hierarchy) refOf(path string) (ref pod.Ref, ok bool) {
 
 // walk calls visit with id and path of every cgroup of a pod, until it returns false. Cgroups that are removed meanwhile are skipped.
 func (h Hierarchy) walk(visit func(id uint64, path string, ref pod.Ref) bool) {
+	h.below.last, h.below.now = h.below.now, map[string][]string{}
 	h.walkBelow("", false, visit)
 }
 
@@ -131,12 +138,28 @@ func (h Hierarchy) walkBelow(path string, inPod bool, visit func(id uint64, path
 	if st.Nlink <= leaf {
 		return true
 	}
-	for _, name := range subdirectories(h.Root + path) {
+	for _, name := range h.children(path, int(st.Nlink)-leaf) {
 		if !h.walkBelow(path+"/"+name, inPod, visit) {
 			return false
 		}
 	}
 	return true
+}
+
+// children are the cgroups below one, that many. To list a cgroup has the kernel go through all its files: while there are as many
+// as in the last walk, and those are still there, they are the same.
+func (h Hierarchy) children(path string, many int) []string {
+	names := h.below.last[path]
+	same := len(names) == many
+	for _, name := range names {
+		var st unix.Stat_t
+		same = same && unix.Stat(h.Root+path+"/"+name, &st) == nil
+	}
+	if !same {
+		names = subdirectories(h.Root + path)
+	}
+	h.below.now[path] = names
+	return names
 }
 
 func subdirectories(path string) (names []string) {

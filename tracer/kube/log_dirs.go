@@ -84,8 +84,11 @@ var annotations = struct{ podName, namespace, uid, container, kind [2]string }{
 // bundle reads the pod and the name of a container from its OCI configuration.
 func bundle(hostRoot, uid, id string) (event.PodFact, bool) {
 	for _, form := range bundles {
-		path := filepath.Join(hostRoot, strings.Replace(form, "*", id, 1))
-		raw, err := os.ReadFile(path)
+		dir, rest, _ := strings.Cut(form, "*")
+		if _, err := os.Stat(filepath.Join(hostRoot, dir)); err != nil {
+			continue // another runtime's
+		}
+		raw, err := os.ReadFile(filepath.Join(hostRoot, dir, id+rest))
 		if err != nil {
 			continue
 		}

@@ -37,6 +37,15 @@ func (r retries) due(uid string, containers int, now time.Time) bool {
 	return true
 }
 
+// seldom makes the retries of what was there when ktrace began those of pods that do not start.
+func (r retries) seldom() {
+	for uid, x := range r {
+		x.first = x.first.Add(-retryOften)
+		x.wait, x.next = time.Second, x.first.Add(retryOften+time.Second)
+		r[uid] = x
+	}
+}
+
 // forget drops those that nothing asked about for long: their pods are complete, or gone.
 func (r retries) forget(now time.Time) {
 	for uid, x := range r {

@@ -114,6 +114,7 @@ func (w *Watcher) Begin() ([]event.Fact, error) {
 	w.ask()
 	w.walkAll()
 	w.complete()
+	w.retries.seldom()
 	w.drainFirst()
 	if err := w.announce(); err != nil {
 		return nil, err
