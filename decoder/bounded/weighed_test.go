@@ -28,7 +28,7 @@ func TestSizeOf(t *testing.T) {
 		{node{at: time.Now(), addrs: make([]netip.Addr, 2)}, header + 48},
 		{&node{name: "abc", next: &node{}}, 8 + header + 3 + header},
 		{map[string]string{"ab": "c"}, 8 + 64 + 3},
-		{node{any: "abc"}, header + 16 + 3},
+		{node{any: "abc"}, header + 16 + 3}, {node{tags: map[string]string{"ab": "c"}}, header + 64 + 3},
 	} {
 		if got := SizeOf(tt.v); got != tt.want {
 			t.Errorf("SizeOf(%+v) is %d, want %d", tt.v, got, tt.want)

@@ -89,13 +89,13 @@ func linked(build string) ([]pkg, error) {
 
 // collect adds the licences that hold for a package: those in its directory and above, up to its module's.
 func (p pkg) collect(names map[string][]string) error {
-	name, root := "Go standard library", p.Dir
+	var name, root string
 	if p.Standard {
 		out, err := exec.Command("go", "env", "GOROOT").Output()
 		if err != nil {
 			return fmt.Errorf("go env: %w", err)
 		}
-		root = strings.TrimSpace(string(out))
+		name, root = "Go standard library", strings.TrimSpace(string(out))
 	} else {
 		name, root = p.Module.Path+" "+p.Module.Version, p.Module.Dir
 	}
