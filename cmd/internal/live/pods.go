@@ -17,6 +17,7 @@ import (
 	"ktrace/decoder/event"
 	"ktrace/decoder/pod"
 	"ktrace/tracer"
+	"ktrace/tracer/host"
 	"ktrace/tracer/kube"
 )
 
@@ -24,6 +25,9 @@ import (
 func (v View) withPods(w *kube.Watcher) View {
 	v.Probes = append([]string{tracer.CgroupProbe}, v.Probes...)
 	v.Globals = slices.Concat(w.Globals(), v.Globals)
+	if v.Path != nil { // pods that come later are known by the addresses in their namespaces
+		v.Needs = append(slices.Clone(v.Needs), host.SysAdmin)
+	}
 	v.Witnesses = append([]decoder.Enricher{w}, v.Witnesses...)
 	v.Prepare = bothPrepare(func(m tracer.Maps) error {
 		w.Filter(func(name string) *ebpf.Map { return m(tracer.CgroupProbe, name) })
