@@ -73,11 +73,23 @@ func (st *State) serviceTo(e event.Event) (event.ServiceFact, bool) {
 	}
 	var best event.ServiceFact
 	for _, s := range st.services.of(to.Addr()) {
-		if fromPod(s) && has(s, e.Packet.Proto, to.Port()) && st.sentFrom(s.Netns, e) && st.mayBeService(to.Addr(), e.Netns, st.effects.natNetns(e)) && s.Source > best.Source {
+		if fromPod(s) && has(s, e.Packet.Proto, to.Port()) && st.sentFrom(s.Netns, e) && s.Source > best.Source && st.mayBeService(to.Addr(), st.ruledOn(e)...) {
 			best = s // resolv rather than env, which any program in the pod may have written
 		}
 	}
 	return best, best.Source != ""
+}
+
+// ruledOn are the namespaces whose rules for services had their turn with a packet: where it is, where it was left as it was, and
+// where the rules were looked up for it.
+func (st *State) ruledOn(e event.Event) []uint32 {
+	spaces := []uint32{e.Netns, st.effects.natNetns(e)}
+	for key := range st.rules.All() {
+		if key.proto == e.Packet.Proto && key.addr == e.Packet.Destination() {
+			spaces = append(spaces, key.netns)
+		}
+	}
+	return spaces
 }
 
 // learnSender keeps which namespace a packet came from, if its files name whom it is for.
