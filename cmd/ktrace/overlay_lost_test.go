@@ -27,7 +27,7 @@ func TestDiagnoseFindsWhyATunnelsPacketIsNotTaken(t *testing.T) {
 		}}
 		stale := &overlay{f: f}
 		all = append(all, lab.Scenario{
-			Name: f.name + " a bad checksum", Args: []string{"diagnose", "--duration", "6s"}, Want: "checksum-error", Proof: "received by",
+			Name: f.name + " a bad checksum", Args: []string{"diagnose", "--duration", "6s"}, Want: "checksum-error", Proof: "received at",
 			Setup: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
 				garbles.put(c, &atomic.Bool{})
 				bad.setup(t, c, p)

@@ -44,6 +44,6 @@ func Text(text string) error {
 var (
 	// hole is a space at an end, two of them, one before a punctuation mark, a bracket without anything in it, or a name half of which
 	// is missing. Not the colon of an element of an nftables map.
-	hole   = regexp.MustCompile(`^ | $|.?  .?|.? [,;](?: |$)|(?:^|[^"\d]) :(?: |$)|.? \.$|\( | \)|\(\)|(?: |^)/\d+\b`)
+	hole   = regexp.MustCompile(`^ | $|.?  .?|.? [,;](?: |$)|(?:^|[^"\d]) :(?: |$)|.? \.$|\( | \)|\(\)|^/\d|(?:at|by|from|in|of|process|to) /\d+\b`)
 	quoted = regexp.MustCompile(`"[^"]*"|'[^']*'|\{ [^}]* \}|` + "`[^`]*`")
 )
