@@ -529,7 +529,7 @@ struct {
 	__type(value, __u64);
 } unsent_answers SEC(".maps");
 
-/* Whether an answer to a destination, or to a part of its address that tells destinations apart, was reported a moment ago. */
+/* Whether an answer to a destination, or to the words of its address in one, was reported a moment ago. */
 static __always_inline bool was_reported(__u32 to)
 {
 	__u32 slot = ((bpf_get_current_pid_tgid() >> 32) * 31 + (to ^ to >> 10 ^ to >> 20)) % 1024;
@@ -599,14 +599,17 @@ int BPF_PROG(fib6_raw_tp, void *net, struct fib6_result *found, struct fib6_tabl
 	__u16 sport = bpf_ntohs(BPF_CORE_READ(flow, uli.ports.sport));
 	__u16 dport = bpf_ntohs(BPF_CORE_READ(flow, uli.ports.dport));
 	struct event *e;
-	__u32 to = 0;
+	__u32 to = 0, word;
 
 	if (!(BPF_CORE_READ(found, f6i, fib6_flags) & RTF_REJECT) ||
 	    BPF_CORE_READ(table, tb6_id) == TABLE_LOCAL ||
 	    !is_local_lookup(&flow->__fl_common, sport, dport, 0))
 		return 0;
-	if (is_answer(sport, dport))
-		bpf_core_read(&to, sizeof(to), (void *)&flow->daddr + 12);
+	if (is_answer(sport, dport)) /* pods of two nodes differ in the first half */
+		for (int i = 0; i < 4; i++) {
+			bpf_core_read(&word, sizeof(word), (void *)&flow->daddr + i * sizeof(word));
+			to ^= word;
+		}
 	e = no_route_event(&flow->__fl_common, to, 0);
 	if (!e)
 		return 0;
