@@ -196,7 +196,7 @@ func (r *Resolv) asksAnother(e event.Event) bool {
 // of the same pod.
 func (c *contents) readConf(processes []procfs.Process) {
 	for _, p := range processes {
-		text, err := p.Root().ReadFile(resolvConf, maxResolv)
+		text, err := p.Root().ReadPublic(resolvConf, maxResolv)
 		switch {
 		case err == nil, errors.Is(err, procfs.ErrTooLarge):
 			st, _ := p.Root().Stat(resolvConf) // of root's is no user's

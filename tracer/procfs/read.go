@@ -14,6 +14,8 @@ import (
 var (
 	// ErrTooLarge is returned beside the beginning of a file that has more than may be read.
 	ErrTooLarge = errors.New("larger than is read")
+	// ErrPrivate is returned by ReadPublic for a file that not every user may read.
+	ErrPrivate = errors.New("not readable by every user")
 	// ErrNotRegular is returned for what is no regular file: to open a device or a pipe may do something, or wait.
 	ErrNotRegular = errors.New("no regular file")
 )
@@ -51,6 +53,18 @@ func regular(fd int) error {
 		return ErrNotRegular
 	}
 	return nil
+}
+
+// public reports whether all users may read a regular file.
+func public(fd int) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IROTH == 0 {
+		return ErrPrivate
+	}
+	return regular(fd)
 }
 
 // readFD reads to the end, or one byte more than most.
