@@ -40,12 +40,12 @@ func NewResolv(node *procfs.FS) *Resolv {
 
 const (
 	resolvConf  = "etc/resolv.conf"
-	maxResolv   = 64 << 10              // bytes that are read of a resolv.conf: it belongs to the container
-	waitForRead = 20 * time.Millisecond // most files are read in a tenth of a millisecond
-	maxReaders  = 8                     // processes of a namespace that are looked at: the first may be one that holds it open
-	resolvEvery = 30 * time.Second      // before it is read again: it may change, and inode numbers of namespaces are reused
-	retryEvery  = time.Second           // the same if it was not found, or does not name the server that was asked
-	maxResolvs  = 4096                  // namespaces remembered
+	maxResolv   = 64 << 10               // bytes that are read of a resolv.conf: it belongs to the container
+	waitForRead = 100 * time.Millisecond // most files are read in a tenth of a millisecond; on a busy machine a goroutine waits for its turn
+	maxReaders  = 8                      // processes of a namespace that are looked at: the first may be one that holds it open
+	resolvEvery = 30 * time.Second       // before it is read again: it may change, and inode numbers of namespaces are reused
+	retryEvery  = time.Second            // the same if it was not found, or does not name the server that was asked
+	maxResolvs  = 4096                   // namespaces remembered
 	portDNS     = 53
 )
 
