@@ -82,6 +82,35 @@ func twice(t *testing.T, stdout *os.File, wait func(c *exec.Cmd), args ...string
 	return held, time.Since(begin)
 }
 
+// twoDevices is a namespace with a pair of devices, for packets that nobody takes.
+func twoDevices(t *testing.T) *lab.NS {
+	ns := lab.New(t).Namespace("pod")
+	ns.IP("link add veth0 type veth peer name peer0", "link set veth0 up", "link set peer0 up", "addr add 10.9.0.1/24 dev veth0",
+		"neigh add 10.9.0.2 lladdr 02:00:00:00:00:01 dev veth0 nud permanent")
+	return ns
+}
+
+// filtersOf are the TC filters at its device.
+func filtersOf(t *testing.T, ns *lab.NS) string {
+	t.Helper()
+	return ns.Run("tc", "filter", "show", "dev", "veth0", "ingress") + ns.Run("tc", "filter", "show", "dev", "veth0", "egress")
+}
+
+// floods sends more than a pipe holds that is not read.
+func floods(t *testing.T, ns *lab.NS) {
+	ns.Do(func() {
+		conn, err := net.Dial("udp", "10.9.0.2:9")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		for range 500 {
+			_, _ = conn.Write(make([]byte, 1000))
+		}
+	})
+}
+
 // TestAttackSecondSignalAlwaysEnds whatever ktrace waits for, and leaves nothing attached.
 func TestAttackSecondSignalAlwaysEnds(t *testing.T) {
 	t.Parallel()
@@ -90,20 +119,10 @@ func TestAttackSecondSignalAlwaysEnds(t *testing.T) {
 	if err := unix.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	devices := func(t *testing.T) (*lab.NS, string) {
-		ns := lab.New(t).Namespace("pod")
-		ns.IP("link add veth0 type veth peer name peer0", "link set veth0 up", "link set peer0 up", "addr add 10.9.0.1/24 dev veth0",
-			"neigh add 10.9.0.2 lladdr 02:00:00:00:00:01 dev veth0 nud permanent")
-		return ns, ns.Path()
-	}
 	attached := func(ready string) func(*exec.Cmd) {
 		return func(*exec.Cmd) {
 			eventually(t, "it is attached", func() bool { _, err := os.Stat(ready); return err == nil })
 		}
-	}
-	filters := func(t *testing.T, ns *lab.NS) string {
-		t.Helper()
-		return ns.Run("tc", "filter", "show", "dev", "veth0", "ingress") + ns.Run("tc", "filter", "show", "dev", "veth0", "egress")
 	}
 	for _, tt := range []struct {
 		name, write string
@@ -125,7 +144,7 @@ func TestAttackSecondSignalAlwaysEnds(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			ns, path := devices(t)
+			ns := twoDevices(t)
 			ready := filepath.Join(t.TempDir(), "ready")
 			wait := attached(ready)
 			if tt.wait != nil {
@@ -133,22 +152,12 @@ func TestAttackSecondSignalAlwaysEnds(t *testing.T) {
 			}
 			held, took := twice(t, fullPipe(t), func(c *exec.Cmd) {
 				wait(c)
-				ns.Do(func() { // what it cannot write
-					conn, err := net.Dial("udp", "10.9.0.2:9")
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					defer conn.Close()
-					for range 500 {
-						_, _ = conn.Write(make([]byte, 1000))
-					}
-				})
-			}, append([]string{"capture", "-w", tt.write, "--netns", path, "--ready-file", ready}, tt.args...)...)
+				floods(t, ns)
+			}, append([]string{"capture", "-w", tt.write, "--netns", ns.Path(), "--ready-file", ready}, tt.args...)...)
 			if took > endsWithin {
 				t.Errorf("the second signal took %v", took)
 			}
-			if left := strings.TrimSpace(filters(t, ns)); left != "" {
+			if left := strings.TrimSpace(filtersOf(t, ns)); left != "" {
 				t.Errorf("filters are left:\n%s", left)
 			}
 			for _, object := range held {

@@ -24,7 +24,7 @@ import (
 	"ktrace/decoder/wire"
 )
 
-// bomb is a file that a stranger made to take memory or time of whoever reads it.
+// bomb is a file that a stranger made to take its reader's memory or time.
 type bomb struct {
 	name  string
 	parts int // enough of them to exceed the bound if each were kept

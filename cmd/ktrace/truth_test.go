@@ -270,7 +270,7 @@ func stopped(d time.Duration) func(*testing.T, *lab.Run) {
 	return func(_ *testing.T, r *lab.Run) {
 		time.Sleep(d / 2) // so long it runs, of the time that the pods ask
 		r.Pause()
-		time.Sleep(d)
+		time.Sleep(d) // which is the fault
 		r.Resume()
 	}
 }
@@ -287,7 +287,7 @@ func slowDisk(t *testing.T, pipe string, perSecond int) {
 			if _, err := file.Read(buf); err != nil {
 				return
 			}
-			time.Sleep(time.Second / 100)
+			time.Sleep(time.Second / 100) // which makes the disk slow
 		}
 	}()
 	t.Cleanup(func() { file.Close() })

@@ -109,8 +109,11 @@ func (st *State) dnatMiss(e event.Event, c *event.Conntrack, seen string) (event
 
 // missed names a service address as well as it is known.
 func missed(s event.ServiceFact, rules event.ServiceRules, to netip.AddrPort) string {
-	if fromPod(s) {
-		return fmt.Sprintf("%v, a service's address only by the client's own files,", to)
+	switch s.Source {
+	case "resolv":
+		return fmt.Sprintf("%v, the nameserver of the client's resolv.conf,", to)
+	case "env":
+		return fmt.Sprintf("%v, a service by the client's environment,", to)
 	}
 	return called(s, rules, to)
 }

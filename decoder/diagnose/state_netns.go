@@ -8,8 +8,8 @@ import (
 	"ktrace/decoder/event"
 )
 
-// forgetNetns drops what is known of the network namespace that had an inode number before: another has it now. What services
-// were known of it, whoever reads them withdraws.
+// forgetNetns drops what is known of the network namespace that had an inode number before: another has it now. The
+// services of its rules are withdrawn by the reader of rules.
 func (st *State) forgetNetns(inode uint32) {
 	about := func(k event.LookupKey) bool { return k.Netns == inode }
 	st.dropRules.DeleteFunc(about)

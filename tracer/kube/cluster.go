@@ -29,7 +29,7 @@ type cluster struct {
 	nodes     map[string][]netip.Addr
 	nodeAddrs map[netip.Addr]int // on how many nodes
 	remote    map[string]int     // pods on other nodes that were emitted, by UID, and in how many places of slices they are
-	emits     bool               // the nodes are known: targets can be told from them
+	emits     bool               // the nodes are known: targets can be distinguished from them
 	names     map[string]string  // of nodes and namespaces, each kept once
 }
 
@@ -224,7 +224,7 @@ func appendAddr(addrs []netip.Addr, text string) []netip.Addr {
 	return addrs
 }
 
-// setNode keeps a node's addresses, none if it is gone. They have to be known for pods on the host network to be told from
+// setNode keeps a node's addresses, none if it is gone. They have to be known for pods on the host network to be distinguished from
 // others.
 func (c *cluster) setNode(name string, addrs []netip.Addr) []event.Fact {
 	old, known := c.nodes[name]

@@ -111,7 +111,7 @@ func (f *Finder) remember(inode uint32, id identity) {
 	f.ids[inode] = id
 }
 
-// Learn takes in which namespace has an inode number from now on, if that is the fact. Whoever looks up in namespaces by
+// Learn takes in which namespace has an inode number from now on, if that is the fact. A caller that looks up namespaces of
 // records must have its Finder learn from the facts among them.
 func (f *Finder) Learn(fact event.Fact) {
 	if fact.Identity == nil {

@@ -115,7 +115,7 @@ func TestAttackTarpit(t *testing.T) {
 				if _, err := c.Write([]byte{b}); err != nil {
 					return
 				}
-				time.Sleep(100 * time.Millisecond)
+				time.Sleep(100 * time.Millisecond) // which is the attack
 			}
 		},
 	} {

@@ -151,11 +151,22 @@ func (w *Enricher) newServices(inode uint32) []event.Fact {
 		w.emitted[k] = *f.Service
 		facts = append(facts, f)
 	}
+	return w.learnServices(append(facts, w.withdraw(gone)...))
+}
+
+// withdraw returns the facts that services are gone.
+func (w *Enricher) withdraw(gone map[serviceKey]event.ServiceFact) []event.Fact {
+	var facts []event.Fact
 	for k, s := range gone {
 		delete(w.emitted, k)
 		s.Gone = true
 		facts = append(facts, event.Fact{Service: &s})
 	}
+	return facts
+}
+
+// learnServices takes in what is new of services, and returns it.
+func (w *Enricher) learnServices(facts []event.Fact) []event.Fact {
 	for _, f := range facts {
 		w.learn(f)
 	}

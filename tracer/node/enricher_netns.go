@@ -19,19 +19,7 @@ func (w *Enricher) forget(inode uint32) []event.Fact {
 	maps.DeleteFunc(w.own, func(k ownKey, _ bool) bool { return k.netns == inode })
 	maps.DeleteFunc(w.asked, func(k asked, _ time.Time) bool { return k.about.Netns == inode })
 	maps.DeleteFunc(w.pending, func(k asked, _ deferred) bool { return k.about.Netns == inode })
-	var gone []event.Fact
-	for k, s := range w.emitted {
-		if k.netns == inode {
-			delete(w.emitted, k)
-			s.Gone = true
-			gone = append(gone, event.Fact{Service: &s})
-		}
-	}
-	for _, f := range gone {
-		w.learn(f)
-	}
-	if len(gone) > 0 {
-		w.backends.learn(w.emitted)
-	}
-	return gone
+	gone := maps.Clone(w.emitted)
+	maps.DeleteFunc(gone, func(k serviceKey, _ event.ServiceFact) bool { return k.netns != inode })
+	return w.learnServices(w.withdraw(gone))
 }

@@ -11,8 +11,8 @@ import (
 	"ktrace/tracer/tc"
 )
 
-// Sweep removes from a namespace what a capture that was killed left there, and reports it. It costs a look at the qdiscs. What cannot
-// be told, or removed, stays: it passes every packet on, to a ring that nobody reads.
+// Sweep removes from a namespace what a capture that was killed left there, and reports it. It costs a look at the qdiscs. What is
+// not certainly a dead ktrace's, or cannot be removed, stays: it passes every packet on, to a ring that nobody reads.
 func Sweep(node *procfs.FS, space *netns.Space, say func(string)) {
 	l := tc.Leftovers{Node: node, Programs: []string{tracer.TapIn, tracer.TapOut}}
 	if n, _ := l.Sweep(space); n > 0 {

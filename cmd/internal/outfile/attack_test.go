@@ -18,7 +18,7 @@ import (
 
 const attacker = 1234
 
-// world is a directory that everybody may write to, as /tmp is, with nothing of whoever runs the test above it that would keep
+// world is a directory that everybody may write to, as /tmp is, with nothing of the test's user above it that would keep
 // the attacker out.
 func world(t *testing.T) string {
 	t.Helper()
