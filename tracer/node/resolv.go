@@ -196,11 +196,10 @@ func (r *Resolv) asksAnother(e event.Event) bool {
 // of the same pod.
 func (c *contents) readConf(processes []procfs.Process) {
 	for _, p := range processes {
-		text, err := p.Root().ReadPublic(resolvConf, maxResolv)
+		text, owner, err := p.Root().ReadPublic(resolvConf, maxResolv)
 		switch {
 		case err == nil, errors.Is(err, procfs.ErrTooLarge):
-			st, _ := p.Root().Stat(resolvConf) // of root's is no user's
-			c.conf, c.found, c.read, c.ofRoot = text, true, true, st.Uid == 0
+			c.conf, c.found, c.read, c.ofRoot = text, true, true, owner == 0
 			return
 		case errors.Is(err, procfs.ErrSlow):
 			c.read = true

@@ -55,10 +55,9 @@ func regular(fd int) error {
 	return nil
 }
 
-// public reports whether all users may read a regular file.
-func public(fd int) error {
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+// public fills in the state of a file, which is an error if it is not regular or not all users may read it.
+func public(fd int, st *unix.Stat_t) error {
+	if err := unix.Fstat(fd, st); err != nil {
 		return err
 	}
 	if st.Mode&unix.S_IROTH == 0 {

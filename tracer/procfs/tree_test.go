@@ -86,14 +86,14 @@ func TestAttackLinkToAPrivateFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	tree := New("").Tree(dir)
-	if text, err := tree.ReadPublic("resolv.conf", 100); !errors.Is(err, ErrPrivate) || len(text) > 0 {
+	if text, _, err := tree.ReadPublic("resolv.conf", 100); !errors.Is(err, ErrPrivate) || len(text) > 0 {
 		t.Errorf("read %q, error %v", text, err)
 	}
 	if err := os.Chmod(filepath.Join(dir, "secret"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if text, err := tree.ReadPublic("resolv.conf", 100); err != nil || string(text) != "root:hash" {
-		t.Errorf("of a public one: read %q, error %v", text, err)
+	if text, owner, err := tree.ReadPublic("resolv.conf", 100); err != nil || string(text) != "root:hash" || owner != uint32(os.Geteuid()) {
+		t.Errorf("of a public one: read %q of user %d, error %v", text, owner, err)
 	}
 }
 

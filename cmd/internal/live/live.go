@@ -93,9 +93,9 @@ func (v View) trace(ctx context.Context, f flags.Flags, selector pod.Selector, w
 		return err
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
-	stream := &decoder.Stream{Frames: out.saved.frames(t), Enrichers: out.saved.notices(v.Witnesses, s), Recorder: out.recorder(), Filter: sift}
+	stream := &decoder.Stream{Frames: out.saved.frames(t), Enrichers: out.saved.notices(v.Witnesses, s), Recorder: out.recorder(), Filter: sift,
+		Partial: out.saved.drains()}
 	v.confine(f, watcher, s)
-	stream.Partial = out.saved.drains()
 	if err := announce(f, t, out.guard, s); err != nil {
 		return err
 	}
