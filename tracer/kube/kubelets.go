@@ -5,6 +5,7 @@ package kube
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,14 +70,18 @@ func (k *kubelets) look() {
 	}
 }
 
+// isKubelet reports whether a process is one. Any process may have the name; root's in a pod is none of the node's.
 func isKubelet(p procfs.Process) bool {
-	comm := p.Comm()
-	for _, name := range kubeletPrograms {
-		if comm == name {
-			return p.OfRoot()
-		}
-	}
-	return false
+	return slices.Contains(kubeletPrograms[:], p.Comm()) && p.OfRoot() && !inPod(p)
+}
+
+// inPod reports whether a process is in the control group of a pod, which one that ended is.
+func inPod(p procfs.Process) bool {
+	groups, err := p.Cgroups()
+	return err != nil || slices.ContainsFunc(groups, func(g procfs.Cgroup) bool {
+		_, ok := pod.KubeletDirOf(g.Path)
+		return ok
+	})
 }
 
 // learn takes in a root, with and without the slash before it, "" is none.

@@ -3,9 +3,12 @@
 package kube_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -85,6 +88,41 @@ func TestRootsOfKubelets(t *testing.T) {
 				t.Errorf("pod known: %v, want %v", is, want)
 			}
 		})
+	}
+}
+
+// TestAttackKubeletThatIsAPods: root in a pod runs what is called kubelet, and is configured like one. The node's own is believed.
+func TestAttackKubeletThatIsAPods(t *testing.T) {
+	const uid = "0b1c2d3e-4f50-4617-8293-a4b5c6d7e8f9"
+	k := lab.NewKubelet(t)
+	root := fmt.Sprintf("kt%d%s", os.Getpid(), filepath.Base(k.Root))
+	k.Cgroup(root+"/kubepods/pod"+uid, 0)
+	program := filepath.Join(t.TempDir(), "kubelet")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\necho ready\nread _\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	run := func(args ...string) {
+		t.Helper()
+		c := exec.Command(args[0], append(args[1:], program, "--cgroup-root=/"+root)...)
+		in, err := c.StdinPipe()
+		out, outErr := c.StdoutPipe()
+		if err := errors.Join(err, outErr, c.Start()); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _, _ = in.Close(), c.Wait() }) // it ends when it can read no more
+		if _, err := out.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	known := func() bool {
+		return slices.ContainsFunc(start(t, kube.Options{HostRoot: k.Root}).Pods(), func(p pod.Info) bool { return p.UID == uid })
+	}
+	run("sh", "-c", `echo $$ >`+k.Pod("default", "evil").Cgroup2()+`/cgroup.procs; exec "$@"`, "sh")
+	if known() {
+		t.Error("a pod's kubelet is believed")
+	}
+	if run("env"); !known() {
+		t.Error("the node's kubelet is not believed")
 	}
 }
 

@@ -196,7 +196,7 @@ func (r *Resolv) asksAnother(e event.Event) bool {
 // of the same pod.
 func (c *contents) readConf(processes []procfs.Process) {
 	for _, p := range processes {
-		text, owner, err := p.Root().ReadPublic(resolvConf, maxResolv)
+		text, owner, err := p.ReadFile(resolvConf, maxResolv)
 		switch {
 		case err == nil, errors.Is(err, procfs.ErrTooLarge):
 			c.conf, c.found, c.read, c.ofRoot = text, true, true, owner == 0

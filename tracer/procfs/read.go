@@ -14,8 +14,8 @@ import (
 var (
 	// ErrTooLarge is returned beside the beginning of a file that has more than may be read.
 	ErrTooLarge = errors.New("larger than is read")
-	// ErrPrivate is returned by ReadPublic for a file that not every user may read.
-	ErrPrivate = errors.New("not readable by every user")
+	// ErrPrivate is returned for a file that the process for which it is read may not read itself.
+	ErrPrivate = errors.New("the process may not read it itself")
 	// ErrNotRegular is returned for what is no regular file: to open a device or a pipe may do something, or wait.
 	ErrNotRegular = errors.New("no regular file")
 )
@@ -53,17 +53,6 @@ func regular(fd int) error {
 		return ErrNotRegular
 	}
 	return nil
-}
-
-// public fills in the state of a file, which is an error if it is not regular or not all users may read it.
-func public(fd int, st *unix.Stat_t) error {
-	if err := unix.Fstat(fd, st); err != nil {
-		return err
-	}
-	if st.Mode&unix.S_IROTH == 0 {
-		return ErrPrivate
-	}
-	return regular(fd)
 }
 
 // readFD reads to the end, or one byte more than most.

@@ -58,27 +58,14 @@ func (t Tree) Stat(name string) (unix.Stat_t, error) {
 
 // ReadFile reads a regular file, most bytes of it; where there are more, the error is ErrTooLarge. Nothing else is opened,
 // so no device is touched and no pipe waited for.
-func (t Tree) ReadFile(name string, most int) ([]byte, error) { return t.read(name, most, regular) }
-
-// ReadPublic is ReadFile for a file that every user may read, else the error is ErrPrivate: a link of a pod's may lead to one that
-// the pod could not read itself, where its root is the node's. owner is the user of the very file that was read.
-func (t Tree) ReadPublic(name string, most int) (text []byte, owner uint32, err error) {
-	var st unix.Stat_t
-	text, err = t.read(name, most, func(fd int) error { return public(fd, &st) })
-	if err == nil || errors.Is(err, ErrTooLarge) { // else the read may still go on
-		owner = st.Uid
-	}
-	return text, owner, err
-}
-
-func (t Tree) read(name string, most int, check func(fd int) error) ([]byte, error) {
+func (t Tree) ReadFile(name string, most int) ([]byte, error) {
 	return within(t.fs, t.owner, readWithin, func() ([]byte, error) {
 		fd, err := t.open(name)
 		if err != nil {
 			return nil, &os.PathError{Op: "open", Path: name, Err: err}
 		}
 		defer unix.Close(fd)
-		if err := check(fd); err != nil {
+		if err := regular(fd); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		text, err := readAll(fmt.Sprintf("/proc/self/fd/%d", fd), most) // the very file that was looked at

@@ -75,28 +75,6 @@ func TestAttackLinksOfProc(t *testing.T) {
 	}
 }
 
-// TestAttackLinkToAPrivateFile: in a mount namespace of its own a user without privileges leads a name to any file of the node's, but
-// what only root may read is not read for it.
-func TestAttackLinkToAPrivateFile(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "secret"), []byte("root:hash"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink("/secret", filepath.Join(dir, "resolv.conf")); err != nil {
-		t.Fatal(err)
-	}
-	tree := New("").Tree(dir)
-	if text, _, err := tree.ReadPublic("resolv.conf", 100); !errors.Is(err, ErrPrivate) || len(text) > 0 {
-		t.Errorf("read %q, error %v", text, err)
-	}
-	if err := os.Chmod(filepath.Join(dir, "secret"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if text, owner, err := tree.ReadPublic("resolv.conf", 100); err != nil || string(text) != "root:hash" || owner != uint32(os.Geteuid()) {
-		t.Errorf("of a public one: read %q of user %d, error %v", text, owner, err)
-	}
-}
-
 func TestAttackHugeFile(t *testing.T) {
 	tree, dir := container(t)
 	huge := filepath.Join(dir, "huge")
