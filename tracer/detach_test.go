@@ -5,6 +5,8 @@ package tracer
 import (
 	"testing"
 	"time"
+
+	"ktrace/tracer/probe"
 )
 
 // TestDetachingTakesASecond detaches all that diagnose attaches at most: on a node with every kind of file system, by the
@@ -30,7 +32,7 @@ func TestDetachingTakesASecond(t *testing.T) {
 func detaching(t *testing.T, variant string) time.Duration {
 	t.Helper()
 	tr, err := Open(Options{
-		Probes: []string{CgroupProbe, PathProbe, SockProbe, NetfilterProbe, TLSProbe, FsyncProbe}, Unwanted: []string{HookRange}, Variant: variant,
+		Probes: []string{probe.Cgroup, probe.Path, probe.Sock, probe.Netfilter, probe.TLS, probe.Fsync}, Unwanted: []string{probe.HookRange}, Variant: variant,
 	})
 	if err != nil {
 		t.Fatal(err)

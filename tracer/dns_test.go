@@ -12,18 +12,19 @@ import (
 	"ktrace/decoder/event"
 	"ktrace/decoder/reassembly"
 	"ktrace/testdata/lab"
+	"ktrace/tracer/probe"
 )
 
 // dnsOptions take what sockets of one namespace say at port 53.
 func dnsOptions(ns *lab.NS) Options {
 	return Options{
-		Probes: []string{PathProbe, DNSProbe}, Shared: []string{"sel_netns"},
-		Globals: []Globals{
-			PathFilter{Hops: TCP, Drops: TCP, TCPFlags: FlagSYN | FlagRST, Ports: []uint{53}},
-			Selection{Selecting: true},
-			DNSPorts{53},
+		Probes: []string{probe.Path, probe.DNS}, Shared: []string{"sel_netns"},
+		Globals: []probe.Globals{
+			probe.PathFilter{Hops: probe.TCP, Drops: probe.TCP, TCPFlags: probe.FlagSYN | probe.FlagRST, Ports: []uint{53}},
+			probe.Selection{Selecting: true},
+			probe.DNSPorts{53},
 		},
-		Prepare: func(m Maps) error { return m(PathProbe, "sel_netns").Put(ns.Inode(), uint8(1)) },
+		Prepare: func(m probe.Maps) error { return m(probe.Path, "sel_netns").Put(ns.Inode(), uint8(1)) },
 	}
 }
 
@@ -105,9 +106,9 @@ func TestSocketsReportWhatIsSaidAtPortsOfDNS(t *testing.T) {
 			echoesTCP(c.Server, net.JoinHostPort(f.backend, "54"))
 			converse(t, pod, service, 1) // neighbours are resolved now
 			o := dnsOptions(pod.NS)
-			o.Prepare = func(m Maps) error { // both ends
+			o.Prepare = func(m probe.Maps) error { // both ends
 				for _, ns := range []*lab.NS{pod.NS, c.Server} {
-					if err := m(PathProbe, "sel_netns").Put(ns.Inode(), uint8(1)); err != nil {
+					if err := m(probe.Path, "sel_netns").Put(ns.Inode(), uint8(1)); err != nil {
 						return err
 					}
 				}
@@ -145,8 +146,8 @@ func BenchmarkDNS(b *testing.B) {
 			c := lab.NewCluster(b)
 			pod := c.AddPod("a")
 			o := dnsOptions(pod.NS)
-			o.Probes, o.Variant = []string{PathProbe, TLSProbe, DNSProbe}, "tp_btf"
-			o.Globals = append(o.Globals, PathFilter{Hops: TCP, Drops: TCP, TCPFlags: FlagSYN | FlagRST}, DNSPorts{port})
+			o.Probes, o.Variant = []string{probe.Path, probe.TLS, probe.DNS}, "tp_btf"
+			o.Globals = append(o.Globals, probe.PathFilter{Hops: probe.TCP, Drops: probe.TCP, TCPFlags: probe.FlagSYN | probe.FlagRST}, probe.DNSPorts{port})
 			o.RingBytes = 128 << 20 // it is not read
 			say, end := conversation(b, c, pod, false, 0)
 			defer end()

@@ -18,6 +18,7 @@ import (
 
 	"ktrace/tracer/host"
 	"ktrace/tracer/kallsyms"
+	"ktrace/tracer/probe"
 )
 
 // kernel is the running one, as witnesses that the loader does not use describe it.
@@ -223,14 +224,14 @@ type refusal struct {
 
 func refusals() []refusal {
 	return []refusal{
-		{"send_reset_raw_tp", func(k *kernel) bool { return tracepointArguments(k.types, "tcp_send_reset") < 4 },
+		{"send_reset_raw_tp", func(k *kernel) bool { return probe.TracepointArguments(k.types, "tcp_send_reset") < 4 },
 			"tcp_send_reset gives no reason before 6.10"},
 		{"enter_msync", func(k *kernel) bool { return !k.helper("BPF_FUNC_find_vma") }, "there is no bpf_find_vma before 5.17"},
 	}
 }
 
 // wanting says why the kernel does not take a variant; nothing if it must.
-func (k *kernel) wanting(t *testing.T, spec *ebpf.CollectionSpec, v Variant) []string {
+func (k *kernel) wanting(t *testing.T, spec *ebpf.CollectionSpec, v probe.Variant) []string {
 	t.Helper()
 	var lacks []string
 	for _, name := range v.Programs {
@@ -251,7 +252,7 @@ func (k *kernel) wanting(t *testing.T, spec *ebpf.CollectionSpec, v Variant) []s
 func TestEveryVariantIsTakenWhereItsFeaturesAre(t *testing.T) {
 	firewalled(t) // loads the modules that have some of the functions
 	k := runningKernel(t)
-	for _, p := range Probes() {
+	for _, p := range probe.All() {
 		o := loaded(t, p)
 		for _, h := range p.Hooks {
 			for _, v := range h.Variants {
@@ -261,11 +262,11 @@ func TestEveryVariantIsTakenWhereItsFeaturesAre(t *testing.T) {
 	}
 }
 
-func takeAlone(t *testing.T, k *kernel, o *object, v Variant) {
+func takeAlone(t *testing.T, k *kernel, o *object, v probe.Variant) {
 	lacks := k.wanting(t, o.spec, v)
 	var err error
 	if v.Multi {
-		err = o.attachKprobeMulti([]Hook{{Name: "alone", Variants: []Variant{v}}}, "")["alone"]
+		err = o.attachKprobeMulti([]probe.Hook{{Name: "alone", Variants: []probe.Variant{v}}}, "")["alone"]
 	} else {
 		err = o.tryVariant(v)
 	}

@@ -21,6 +21,7 @@ import (
 
 	"ktrace/decoder/pcapfilter"
 	"ktrace/tracer/filterjit"
+	"ktrace/tracer/probe"
 )
 
 var update = flag.Bool("update", false, "record what the verifier says on this kernel")
@@ -40,13 +41,13 @@ func (e effort) grown(before effort) bool {
 // not follow what a variable that is false shuts.
 func busiest(t *testing.T, kernel types) common {
 	t.Helper()
-	all := []Globals{
-		PathFilter{Hops: AllProtocols, Drops: AllProtocols, TCPFlags: FlagSYN | FlagRST, Ports: []uint{53, 5353}, Snap: 512},
-		FsyncGlobals{AllSync: true, ByNetns: true, Limit: time.Millisecond},
-		TapGlobals{Snap: 1 << 18},
-		DNSPorts{53, 5353},
-		Selection{Selecting: true, HostNetns: 1},
-		CgroupHierarchy{Subsystem: -1}, // of version 1 less is known
+	all := []probe.Globals{
+		probe.PathFilter{Hops: probe.AllProtocols, Drops: probe.AllProtocols, TCPFlags: probe.FlagSYN | probe.FlagRST, Ports: []uint{53, 5353}, Snap: 512},
+		probe.FsyncGlobals{AllSync: true, ByNetns: true, Limit: time.Millisecond},
+		probe.TapGlobals{Snap: 1 << 18},
+		probe.DNSPorts{53, 5353},
+		probe.Selection{Selecting: true, HostNetns: 1},
+		probe.CgroupHierarchy{Subsystem: -1}, // of version 1 less is known
 	}
 	expr, err := pcapfilter.Parse(usualFilter)
 	if err != nil {
@@ -63,7 +64,7 @@ func busiest(t *testing.T, kernel types) common {
 func TestBusiestSetsEveryVariable(t *testing.T) {
 	_, kernel := knowing(t)
 	run := busiest(t, kernel)
-	for _, p := range Probes() {
+	for _, p := range probe.All() {
 		spec, err := p.Load()
 		if err != nil {
 			t.Fatal(err)
@@ -74,11 +75,11 @@ func TestBusiestSetsEveryVariable(t *testing.T) {
 		}
 		set := map[string]any{"filtering": true} // splice does
 		for _, g := range given {
-			maps.Copy(set, g.globals())
+			maps.Copy(set, g.Values())
 		}
 		for name, v := range spec.Variables {
 			if _, ok := set[name]; !ok && v.Constant() {
-				t.Errorf("%s: no type of Globals sets %s", p.Name, name)
+				t.Errorf("%s: no type of probe.Globals sets %s", p.Name, name)
 			}
 		}
 	}
@@ -95,7 +96,7 @@ func TestVerifierEffortStaysWhatItWas(t *testing.T) {
 		t.Fatal(err)
 	}
 	run, now := busiest(t, kernel), map[string]effort{}
-	for _, p := range Probes() {
+	for _, p := range probe.All() {
 		for id, e := range efforts(t, run, p) {
 			now[id] = e
 			if b, known := before[id]; known && e.grown(b) && !*update {
@@ -114,7 +115,7 @@ func TestVerifierEffortStaysWhatItWas(t *testing.T) {
 }
 
 // efforts are those of a probe's programs that this kernel takes, by probe and program.
-func efforts(t *testing.T, run common, p Probe) map[string]effort {
+func efforts(t *testing.T, run common, p probe.Probe) map[string]effort {
 	t.Helper()
 	o, err := run.load(p)
 	if err != nil {
@@ -137,7 +138,7 @@ func efforts(t *testing.T, run common, p Probe) map[string]effort {
 }
 
 // atOneLink names the programs of a probe that are attached together, if all are.
-func atOneLink(p Probe) (names []string) {
+func atOneLink(p probe.Probe) (names []string) {
 	for _, h := range p.Hooks {
 		for _, v := range h.Variants {
 			if v.Multi {

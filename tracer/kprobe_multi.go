@@ -12,6 +12,8 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
+
+	"ktrace/tracer/probe"
 )
 
 // multiProgram is the name of the program that attachKprobeMulti makes of several.
@@ -23,11 +25,11 @@ const multiProgram = "functions"
 // One link, because detaching a link takes 70 to 130 ms on kernel 6.12 however many functions it has, and links are
 // detached one after the other. The kernel refuses a link if one of its functions does not exist, as functions of modules
 // do not before the first rule that needs the module: such hooks are left out.
-func (o *object) attachKprobeMulti(hooks []Hook, force string) map[string]error {
+func (o *object) attachKprobeMulti(hooks []probe.Hook, force string) map[string]error {
 	became := map[string]error{}
 	var programs []string
 	for _, h := range hooks {
-		for _, v := range h.candidates(force) {
+		for _, v := range candidates(h, force) {
 			if !v.Multi {
 				continue
 			}
@@ -50,7 +52,7 @@ func (o *object) attachKprobeMulti(hooks []Hook, force string) map[string]error 
 }
 
 // present returns nil if the kernel and its loaded modules have all functions of a variant.
-func (o *object) present(v Variant) error {
+func (o *object) present(v probe.Variant) error {
 	if !o.types.function("register_fprobe_ips") {
 		return errors.New("this kernel has no kprobe.multi (5.18 with CONFIG_FPROBE)")
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ktrace/tracer/host"
+	"ktrace/tracer/probe"
 )
 
 // ErrNoVariant is returned when no variant of a required hook works on this kernel.
@@ -28,15 +29,15 @@ type VariantError struct {
 // HookStatus is which variant serves a hook, and why better ones do not.
 type HookStatus struct {
 	Probe   string
-	Hook    Hook
-	Variant *Variant // nil if none worked
+	Hook    probe.Hook
+	Variant *probe.Variant // nil if none worked
 	Errors  []VariantError
 }
 
 // object is one loaded probe. It keeps every link: the garbage collector closes a link without references, and that
 // detaches its program.
 type object struct {
-	probe    Probe
+	probe    probe.Probe
 	spec     *ebpf.CollectionSpec
 	types    types
 	maps     map[string]*ebpf.Map
@@ -51,7 +52,7 @@ type object struct {
 // common is what all objects of a run share.
 type common struct {
 	types   types
-	globals []Globals
+	globals []probe.Globals
 	shared  map[string]*ebpf.Map // by name; nil until the first object makes it
 	ring    uint32               // bytes
 	splice  func(*ebpf.CollectionSpec) error
@@ -59,7 +60,7 @@ type common struct {
 
 // load creates the maps of a probe. It uses those in shared instead of the probe's own; where shared has the name with a
 // nil map, it adds the new one.
-func (c common) load(p Probe) (*object, error) {
+func (c common) load(p probe.Probe) (*object, error) {
 	spec, err := p.Load()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.Name, err)
@@ -98,16 +99,16 @@ func (c common) load(p Probe) (*object, error) {
 
 // setGlobals sets the object's const volatile variables: those of the options that it has, and those that depend on the
 // kernel, all of which it must have.
-func (c common) setGlobals(p Probe, spec *ebpf.CollectionSpec) error {
+func (c common) setGlobals(p probe.Probe, spec *ebpf.CollectionSpec) error {
 	all := c.globals
 	if p.Kernel != nil {
 		kernel := p.Kernel(c.types.Spec)
-		if err := unusedGlobals(kernel, spec); err != nil {
+		if err := probe.UnusedGlobals(kernel, spec); err != nil {
 			return fmt.Errorf("%s: %w", p.Name, err)
 		}
 		all = slices.Concat(all, kernel)
 	}
-	if err := setGlobals(spec, all); err != nil {
+	if err := probe.SetGlobals(spec, all); err != nil {
 		return fmt.Errorf("%s: %w", p.Name, err)
 	}
 	return nil
@@ -116,7 +117,7 @@ func (c common) setGlobals(p Probe, spec *ebpf.CollectionSpec) error {
 // attach loads and attaches the best variant of every hook. force, if not empty, names the only variant to try
 // wherever a hook has it; unwanted hooks, by name, are left out.
 func (o *object) attach(force string, unwanted []string) error {
-	hooks := slices.DeleteFunc(slices.Clone(o.probe.Hooks), func(h Hook) bool { return slices.Contains(unwanted, h.Name) })
+	hooks := slices.DeleteFunc(slices.Clone(o.probe.Hooks), func(h probe.Hook) bool { return slices.Contains(unwanted, h.Name) })
 	multi := o.attachKprobeMulti(hooks, force)
 	for _, h := range hooks {
 		t := o.attachHook(h, force, multi)
@@ -137,9 +138,9 @@ func (t HookStatus) reason() error {
 }
 
 // attachHook loads and attaches the best variant of a hook. multi are the results of attachKprobeMulti.
-func (o *object) attachHook(h Hook, force string, multi map[string]error) HookStatus {
+func (o *object) attachHook(h probe.Hook, force string, multi map[string]error) HookStatus {
 	t := HookStatus{Probe: o.probe.Name, Hook: h}
-	for _, v := range h.candidates(force) {
+	for _, v := range candidates(h, force) {
 		// Kernels without a program type return ENOTSUPP, locked-down kernels EPERM, others EINVAL: whatever the
 		// error, the next variant is tried.
 		err := multi[h.Name]
@@ -157,7 +158,7 @@ func (o *object) attachHook(h Hook, force string, multi map[string]error) HookSt
 }
 
 // candidates are the variants to try: the forced one if the hook has it, else all.
-func (h Hook) candidates(force string) []Variant {
+func candidates(h probe.Hook, force string) []probe.Variant {
 	for i, v := range h.Variants {
 		if v.Name == force {
 			return h.Variants[i : i+1]
@@ -167,7 +168,7 @@ func (h Hook) candidates(force string) []Variant {
 }
 
 // tryVariant loads and attaches all programs of a variant, or none.
-func (o *object) tryVariant(v Variant) error {
+func (o *object) tryVariant(v probe.Variant) error {
 	programs, err := o.loadVariant(v)
 	if err != nil {
 		return err
@@ -191,7 +192,7 @@ func (o *object) tryVariant(v Variant) error {
 
 // loadVariant loads all programs of a variant, or none: first those for trampolines, which some kernels refuse before they
 // verify anything.
-func (o *object) loadVariant(v Variant) (map[string]*ebpf.Program, error) {
+func (o *object) loadVariant(v probe.Variant) (map[string]*ebpf.Program, error) {
 	var first, rest []string
 	for _, name := range v.Programs {
 		spec := o.spec.Programs[name]

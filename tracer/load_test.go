@@ -6,11 +6,13 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"ktrace/tracer/probe"
 )
 
 // TestPartSharesTheProgramsOfTheObject guards what a start costs: a copy has each of some 40,000 instructions.
 func TestPartSharesTheProgramsOfTheObject(t *testing.T) {
-	spec, err := pathProbe().Load()
+	spec, err := named(t, probe.Path).Load()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,8 +28,8 @@ func TestPartSharesTheProgramsOfTheObject(t *testing.T) {
 // TestOnlyProgramsThatServeStayLoaded opens all that diagnose needs: of variants that the kernel refuses nothing is left.
 func TestOnlyProgramsThatServeStayLoaded(t *testing.T) {
 	tr, err := Open(Options{
-		Probes:   []string{CgroupProbe, PathProbe, SockProbe, NetfilterProbe, TLSProbe, DNSProbe, FsyncProbe},
-		Optional: []string{TLSProbe, DNSProbe, FsyncProbe}, Unwanted: []string{HookRange},
+		Probes:   []string{probe.Cgroup, probe.Path, probe.Sock, probe.Netfilter, probe.TLS, probe.DNS, probe.Fsync},
+		Optional: []string{probe.TLS, probe.DNS, probe.Fsync}, Unwanted: []string{probe.HookRange},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -19,6 +19,7 @@ import (
 	"ktrace/decoder/event"
 	"ktrace/decoder/packet/packettest"
 	"ktrace/testdata/lab"
+	"ktrace/tracer/probe"
 )
 
 // ipStack is one family as the node's tools and the lab know it.
@@ -70,23 +71,23 @@ func restore(ns *lab.NS, tool, rules string) {
 }
 
 // hookOf is the row of a hook, and of its probe.
-func hookOf(t *testing.T, probe, hook string) (Probe, Hook) {
+func hookOf(t *testing.T, of, hook string) (probe.Probe, probe.Hook) {
 	t.Helper()
-	for _, p := range Probes() {
+	for _, p := range probe.All() {
 		for _, h := range p.Hooks {
-			if p.Name == probe && h.Name == hook {
+			if p.Name == of && h.Name == hook {
 				return p, h
 			}
 		}
 	}
-	t.Fatalf("%s has no hook %q", probe, hook)
-	return Probe{}, Hook{}
+	t.Fatalf("%s has no hook %q", of, hook)
+	return probe.Probe{}, probe.Hook{}
 }
 
 // variantsOf names the variants of a hook.
-func variantsOf(t *testing.T, probe, hook string) (names []string) {
+func variantsOf(t *testing.T, of, hook string) (names []string) {
 	t.Helper()
-	_, h := hookOf(t, probe, hook)
+	_, h := hookOf(t, of, hook)
 	for _, v := range h.Variants {
 		names = append(names, v.Name)
 	}
@@ -94,18 +95,18 @@ func variantsOf(t *testing.T, probe, hook string) (names []string) {
 }
 
 // watch opens the hooks of a probe by one variant, and skips the test where the kernel has not got what that needs.
-func watch(t *testing.T, k *kernel, probe, hook, variant string) *Tracer {
+func watch(t *testing.T, k *kernel, of, hook, variant string) *Tracer {
 	t.Helper()
-	p, h := hookOf(t, probe, hook)
+	p, h := hookOf(t, of, hook)
 	spec, err := p.Load()
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := h.Variants[slices.IndexFunc(h.Variants, func(v Variant) bool { return v.Name == variant })]
+	v := h.Variants[slices.IndexFunc(h.Variants, func(v probe.Variant) bool { return v.Name == variant })]
 	if lacks := k.wanting(t, spec, v); len(lacks) > 0 {
 		t.Skipf("this kernel lacks %v", lacks)
 	}
-	tr, err := Open(Options{Probes: []string{probe}, Variant: variant})
+	tr, err := Open(Options{Probes: []string{of}, Variant: variant})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,9 +174,9 @@ func knock(from *lab.NS, to string, port int) {
 func TestVerdictNamesTheHook(t *testing.T) {
 	k := runningKernel(t)
 	c, pod := firewalled(t)
-	for _, variant := range variantsOf(t, NetfilterProbe, HookVerdict) {
+	for _, variant := range variantsOf(t, probe.Netfilter, probe.HookVerdict) {
 		t.Run(variant, func(t *testing.T) {
-			tr := watch(t, k, NetfilterProbe, HookVerdict, variant)
+			tr := watch(t, k, probe.Netfilter, probe.HookVerdict, variant)
 			for _, s := range ipStacks() {
 				for i, hook := range hooksOf() {
 					from, to := pod.NS, s.server
@@ -217,9 +218,9 @@ func TestVerdictNamesTheHook(t *testing.T) {
 func TestEveryFlowWithoutANATRuleIsReported(t *testing.T) {
 	k := runningKernel(t)
 	c, pod := firewalled(t)
-	for _, variant := range variantsOf(t, NetfilterProbe, HookUntranslated) {
+	for _, variant := range variantsOf(t, probe.Netfilter, probe.HookUntranslated) {
 		t.Run(variant, func(t *testing.T) {
-			tr := watch(t, k, NetfilterProbe, HookUntranslated, variant)
+			tr := watch(t, k, probe.Netfilter, probe.HookUntranslated, variant)
 			for _, s := range ipStacks() {
 				say(t, pod.NS, s.server, servicePort)
 				say(t, pod.NS, s.server, untouchedPort)
@@ -245,13 +246,13 @@ func TestEveryRejectIsReported(t *testing.T) {
 	k := runningKernel(t)
 	c, pod := firewalled(t)
 	for i, s := range ipStacks() {
-		hook := map[string]string{"ipv4": HookRejectIPv4, "ipv6": HookRejectIPv6}[s.name]
-		for j, variant := range variantsOf(t, NetfilterProbe, hook) {
+		hook := map[string]string{"ipv4": probe.HookRejectIPv4, "ipv6": probe.HookRejectIPv6}[s.name]
+		for j, variant := range variantsOf(t, probe.Netfilter, hook) {
 			if testing.Short() && (i+j)%2 == 1 { // where a kernel is emulated
 				continue
 			}
 			t.Run(s.name+" "+variant, func(t *testing.T) {
-				tr := watch(t, k, NetfilterProbe, hook, variant)
+				tr := watch(t, k, probe.Netfilter, hook, variant)
 				knock(pod.NS, s.server, rejectedPort)
 				knock(pod.NS, s.server, resetPort)
 				events, _ := drain(t, tr)
@@ -318,8 +319,10 @@ func TestEveryInvalidPacketHasItsText(t *testing.T) {
 	k := runningKernel(t)
 	c, pod := firewalled(t)
 	c.Node.Sysctl("net/netfilter/nf_conntrack_checksum", "0")
-	for _, variant := range variantsOf(t, NetfilterProbe, HookInvalid) {
-		t.Run(variant, func(t *testing.T) { invalidPackets(t, c, pod, watch(t, k, NetfilterProbe, HookInvalid, variant)) })
+	for _, variant := range variantsOf(t, probe.Netfilter, probe.HookInvalid) {
+		t.Run(variant, func(t *testing.T) {
+			invalidPackets(t, c, pod, watch(t, k, probe.Netfilter, probe.HookInvalid, variant))
+		})
 	}
 }
 
@@ -349,14 +352,14 @@ func invalidPackets(t *testing.T, c *lab.Cluster, pod *lab.Pod, tr *Tracer) {
 func TestVerdictOfConntrackNamesTheFlowThatWasFirst(t *testing.T) {
 	k := runningKernel(t)
 	const queue = 7
-	for _, variant := range variantsOf(t, NetfilterProbe, HookRefused) {
+	for _, variant := range variantsOf(t, probe.Netfilter, probe.HookRefused) {
 		t.Run(variant, func(t *testing.T) {
 			c, pod := firewalled(t)
 			c.Node.Sysctl("net/netfilter/nf_conntrack_checksum", "0") // the server throws them away for theirs
 			c.Node.Run("iptables-legacy", "-t", "mangle", "-A", "FORWARD", "-p", "tcp", "--dport", strconv.Itoa(untouchedPort),
 				"-j", "NFQUEUE", "--queue-num", strconv.Itoa(queue))
 			held := c.Node.Queue(queue)
-			tr := watch(t, k, NetfilterProbe, HookRefused, variant)
+			tr := watch(t, k, probe.Netfilter, probe.HookRefused, variant)
 			const sport = 4000
 			for range 2 {
 				segment(t, pod.NS, lab.ServerAddr, sport, untouchedPort, 1, 2)
@@ -385,7 +388,7 @@ func TestEveryFlowWithoutRoomIsReported(t *testing.T) {
 	if !k.stock() {
 		t.Skip("the limit is of the whole machine, which is not the test's")
 	}
-	tr := watch(t, k, NetfilterProbe, HookConntrackFull, "fentry")
+	tr := watch(t, k, probe.Netfilter, probe.HookConntrackFull, "fentry")
 	const limit = "/proc/sys/net/netfilter/nf_conntrack_max"
 	before, err := os.ReadFile(limit)
 	if err != nil {
@@ -412,12 +415,12 @@ func TestEverySYNForAFullAcceptQueueIsReported(t *testing.T) {
 	k := runningKernel(t)
 	c := lab.NewCluster(t)
 	pod := c.AddPod("pod")
-	for _, variant := range variantsOf(t, SockProbe, HookAcceptQueueFull) {
+	for _, variant := range variantsOf(t, probe.Sock, probe.HookAcceptQueueFull) {
 		t.Run(variant, func(t *testing.T) {
 			var fd, port int
 			c.Server.Do(func() { fd, port = deaf(t) })
 			defer unix.Close(fd)
-			tr := watch(t, k, SockProbe, HookAcceptQueueFull, variant)
+			tr := watch(t, k, probe.Sock, probe.HookAcceptQueueFull, variant)
 			for range 4 { // a queue of one holds two
 				knock(pod.NS, lab.ServerAddr, port)
 			}
@@ -470,7 +473,7 @@ func BenchmarkNetfilter(b *testing.B) {
 		b.Run(variant, func(b *testing.B) {
 			var detaching time.Duration
 			for b.Loop() {
-				tr, err := Open(Options{Probes: []string{NetfilterProbe}, Variant: variant})
+				tr, err := Open(Options{Probes: []string{probe.Netfilter}, Variant: variant})
 				if err != nil {
 					b.Fatal(err)
 				}

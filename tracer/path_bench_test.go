@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ktrace/testdata/lab"
+	"ktrace/tracer/probe"
 )
 
 // BenchmarkPath sends datagrams between pods of two nodes, and between pods and a server without a tunnel, and reports
@@ -30,7 +31,7 @@ func BenchmarkPath(b *testing.B) {
 				to = c.AddPeer(lab.Tunnel{Link: "vxlan id 42 dev nodes dstport 8472"}).Pod.Addr
 			}
 			o := pathOptions(pod.NS, "tp_btf")
-			o.Globals = append(o.Globals, PathFilter{Hops: UDP | ICMP, Drops: UDP | ICMP, Ports: []uint{bench.port}, Snap: 512})
+			o.Globals = append(o.Globals, probe.PathFilter{Hops: probe.UDP | probe.ICMP, Drops: probe.UDP | probe.ICMP, Ports: []uint{bench.port}, Snap: 512})
 			o.RingBytes = 128 << 20 // it is not read
 			measure(b, o, func() { flood(b, pod, net.JoinHostPort(to, "53"), b.N) }, hopPrograms...)
 		})

@@ -13,6 +13,7 @@ import (
 	"ktrace/decoder/pcapfilter"
 	"ktrace/decoder/pcapfilter/filtertest"
 	"ktrace/tracer/filterjit"
+	"ktrace/tracer/probe"
 )
 
 // usualFilter is like what people write who know what they look for.
@@ -33,8 +34,8 @@ func filtered(t *testing.T, o *object, expr, variant string) *ebpf.CollectionSpe
 	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool {
 		return !slices.Contains([]string{"transmit_" + variant, "receive_" + variant, "drop_" + variant}, name)
 	})
-	every := []Globals{PathFilter{Hops: AllProtocols, Drops: AllProtocols, Snap: 512}, Selection{Selecting: true}}
-	if err := setGlobals(spec, every); err != nil {
+	every := []probe.Globals{probe.PathFilter{Hops: probe.AllProtocols, Drops: probe.AllProtocols, Snap: 512}, probe.Selection{Selecting: true}}
+	if err := probe.SetGlobals(spec, every); err != nil {
 		t.Fatal(err)
 	}
 	n, err := filterjit.Splice(spec, parsed)
@@ -69,7 +70,7 @@ func hardest(t *testing.T, o *object, variant string, n int) map[string]*ebpf.Co
 }
 
 func TestFiltersLoadIntoThePathObject(t *testing.T) {
-	o := loaded(t, pathProbe())
+	o := loaded(t, named(t, probe.Path))
 	variants, most := []string{"raw_tp", "tp_btf"}, 8
 	if testing.Short() { // where a kernel is emulated
 		variants, most = variants[:1], 4
@@ -119,7 +120,7 @@ func functions(t *testing.T, spec *ebpf.CollectionSpec, from ebpf.CollectionOpti
 }
 
 func TestWithoutAnExpressionNothingIsLeftOfTheFilter(t *testing.T) {
-	o := loaded(t, pathProbe())
+	o := loaded(t, named(t, probe.Path))
 	with := filtered(t, o, "tcp", "tp_btf")
 	if got := functions(t, with, beside(o), "transmit_tp_btf"); !slices.Contains(got, filterjit.PacketStub) {
 		t.Fatalf("with an expression there are %v", got)

@@ -16,6 +16,7 @@ import (
 	"ktrace/decoder/packet"
 	"ktrace/decoder/packet/packettest"
 	"ktrace/testdata/lab"
+	"ktrace/tracer/probe"
 )
 
 // TestHeadersAreReadInTheKernelAsInCaptures: the BPF programs and decoder/packet read them by the same rules.
@@ -23,7 +24,7 @@ func TestHeadersAreReadInTheKernelAsInCaptures(t *testing.T) {
 	c := lab.NewCluster(t)
 	pod := c.AddPod("a")
 	o := pathOptions(pod.NS, "")
-	o.Globals = append(o.Globals, PathFilter{Hops: AllProtocols, Drops: UDP | ICMP, Snap: 512})
+	o.Globals = append(o.Globals, probe.PathFilter{Hops: probe.AllProtocols, Drops: probe.UDP | probe.ICMP, Snap: 512})
 	tr, err := Open(o)
 	if err != nil {
 		t.Fatal(err)
@@ -40,7 +41,7 @@ func TestHeadersAreReadInTheKernelAsInCaptures(t *testing.T) {
 			want := packet.ParseIP(sent)
 			if got.String() != want.String() || got.ICMPType != want.ICMPType || got.ID != want.ID || got.Fragment != want.Fragment ||
 				got.More != want.More || got.Payload() != want.Payload() {
-				t.Errorf("in the kernel %v, ICMP %d, id %d, fragment %d, carries %d; from its bytes %v, ICMP %d, id %d, fragment %d, carries %d",
+				t.Errorf("in the kernel %v, probe.ICMP %d, id %d, fragment %d, carries %d; from its bytes %v, probe.ICMP %d, id %d, fragment %d, carries %d",
 					got, got.ICMPType, got.ID, got.Fragment, got.Payload(), want, want.ICMPType, want.ID, want.Fragment, want.Payload())
 			}
 		})

@@ -19,18 +19,19 @@ import (
 	"ktrace/decoder/event"
 	"ktrace/decoder/packet/packettest"
 	"ktrace/testdata/lab"
+	"ktrace/tracer/probe"
 )
 
 // pathOptions trace the packets of one namespace to port 53, wherever they are translated to.
 func pathOptions(ns *lab.NS, variant string) Options {
 	return Options{
-		Probes:  []string{PathProbe},
+		Probes:  []string{probe.Path},
 		Variant: variant,
-		Globals: []Globals{
-			PathFilter{Hops: UDP | ICMP, Drops: UDP | ICMP, Ports: []uint{53}, Snap: 512},
-			Selection{Selecting: true},
+		Globals: []probe.Globals{
+			probe.PathFilter{Hops: probe.UDP | probe.ICMP, Drops: probe.UDP | probe.ICMP, Ports: []uint{53}, Snap: 512},
+			probe.Selection{Selecting: true},
 		},
-		Prepare: func(m Maps) error { return m(PathProbe, "sel_netns").Put(ns.Inode(), uint8(1)) },
+		Prepare: func(m probe.Maps) error { return m(probe.Path, "sel_netns").Put(ns.Inode(), uint8(1)) },
 	}
 }
 
@@ -144,7 +145,7 @@ func TestPacketsFromBeforeAllWasAttachedAreNotReported(t *testing.T) {
 	exchange(t, pod, server, 1)
 	const early, n = 19, 23
 	o := pathOptions(pod.NS, "")
-	o.Attach = func(Programs) (io.Closer, error) { // some hooks see packets while others are still to come
+	o.Attach = func(probe.Programs) (io.Closer, error) { // some hooks see packets while others are still to come
 		exchange(t, pod, server, early)
 		return nil, nil
 	}
@@ -230,7 +231,7 @@ func TestPathTakesNoOtherPodsNeighbourDiscovery(t *testing.T) {
 	pod, other := c.AddPod("a"), c.AddPod("b")
 	other.Run("nft", "add table inet lab; add chain inet lab o { type filter hook output priority 0; policy drop; }")
 	o := pathOptions(pod.NS, "")
-	o.Globals = append(o.Globals, PathFilter{Hops: UDP | ICMP, Drops: UDP | ICMP, Snap: 512}) // of every port
+	o.Globals = append(o.Globals, probe.PathFilter{Hops: probe.UDP | probe.ICMP, Drops: probe.UDP | probe.ICMP, Snap: 512}) // of every port
 	tr, err := Open(o)
 	if err != nil {
 		t.Fatal(err)

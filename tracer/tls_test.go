@@ -20,6 +20,7 @@ import (
 	"ktrace/decoder/event"
 	record "ktrace/decoder/tls"
 	"ktrace/testdata/lab"
+	"ktrace/tracer/probe"
 )
 
 // bigChain is a certificate, and more behind it than a segment has room for.
@@ -88,8 +89,8 @@ func conversation(t testing.TB, c *lab.Cluster, pod *lab.Pod, encrypt bool, vers
 // tlsOptions take the handshakes of one namespace.
 func tlsOptions(ns *lab.NS) Options {
 	return Options{
-		Probes: []string{TLSProbe}, Globals: []Globals{Selection{Selecting: true}},
-		Prepare: func(m Maps) error { return m(TLSProbe, "sel_netns").Put(ns.Inode(), uint8(1)) },
+		Probes: []string{probe.TLS}, Globals: []probe.Globals{probe.Selection{Selecting: true}},
+		Prepare: func(m probe.Maps) error { return m(probe.TLS, "sel_netns").Put(ns.Inode(), uint8(1)) },
 	}
 }
 
@@ -103,9 +104,9 @@ func TestEveryHandshakeIsReportedOnce(t *testing.T) {
 			c := lab.NewCluster(t)
 			pod := c.AddPod("a")
 			o := tlsOptions(pod.NS)
-			o.Prepare = func(m Maps) error { // both ends
+			o.Prepare = func(m probe.Maps) error { // both ends
 				for _, ns := range []*lab.NS{pod.NS, c.Server} {
-					if err := m(TLSProbe, "sel_netns").Put(ns.Inode(), uint8(1)); err != nil {
+					if err := m(probe.TLS, "sel_netns").Put(ns.Inode(), uint8(1)); err != nil {
 						return err
 					}
 				}
@@ -193,11 +194,11 @@ func BenchmarkTLS(b *testing.B) {
 			c := lab.NewCluster(b)
 			pod := c.AddPod("a")
 			o := tlsOptions(pod.NS)
-			o.Probes = []string{PathProbe, TLSProbe}
+			o.Probes = []string{probe.Path, probe.TLS}
 			o.Variant = "tp_btf"
 			o.Shared = []string{"sel_netns"}
 			o.RingBytes = 128 << 20 // it is not read
-			o.Globals = append(o.Globals, PathFilter{Hops: TCP})
+			o.Globals = append(o.Globals, probe.PathFilter{Hops: probe.TCP})
 			if bench.before == 0 {
 				measure(b, o, func() {
 					for range b.N {

@@ -18,6 +18,7 @@ import (
 	"ktrace/decoder/event"
 	"ktrace/tracer/boot"
 	"ktrace/tracer/host"
+	"ktrace/tracer/probe"
 )
 
 const (
@@ -32,36 +33,27 @@ const (
 // netnsIDs is the map of the namespaces that objects announced.
 const netnsIDs = "netns_ids"
 
-// CountsMap is the name of every object's map of counters: records seen, filtered and lost, by kind.
-const CountsMap = "counters"
-
 // Options say what to load.
 type Options struct {
-	Probes    []string  // names from the table
-	Unwanted  []string  // names of hooks not to attach
-	Optional  []string  // probes whose required hooks may fail to attach
-	Variant   string    // if set, the only variant to try of hooks that have it
-	BTF       string    // file with the types of this kernel; "" asks the kernel itself
-	RingBytes uint32    // a power of two and whole pages; 0 takes the default
-	Globals   []Globals // values of the objects' const volatile variables
-	Shared    []string  // maps that all objects share, beside the ring
+	Probes    []string        // names from the table
+	Unwanted  []string        // names of hooks not to attach
+	Optional  []string        // probes whose required hooks may fail to attach
+	Variant   string          // if set, the only variant to try of hooks that have it
+	BTF       string          // file with the types of this kernel; "" asks the kernel itself
+	RingBytes uint32          // a power of two and whole pages; 0 takes the default
+	Globals   []probe.Globals // values of the objects' const volatile variables
+	Shared    []string        // maps that all objects share, beside the ring
 	// Splice changes the objects before they are loaded: it inserts the user's filter.
 	Splice func(*ebpf.CollectionSpec) error
 	// Prepare is called once the maps are there and before any program runs.
-	Prepare func(Maps) error
+	Prepare func(probe.Maps) error
 	// Attach is called after all hooks are attached, with the programs that user space attaches to devices. What it
 	// returns is closed when the probes are detached.
-	Attach func(Programs) (io.Closer, error)
+	Attach func(probe.Programs) (io.Closer, error)
 	// Begin returns the facts that the stream starts with; Poll those that come every second and at the end.
 	Begin func() ([]event.Fact, error)
-	Poll  func(Maps) ([]event.Fact, error)
+	Poll  func(probe.Maps) ([]event.Fact, error)
 }
-
-// Maps finds a map of the loaded objects: probe and name. It returns nil if there is none.
-type Maps func(probe, name string) *ebpf.Map
-
-// Programs finds a loaded program that is attached to devices: probe and name. It returns nil if there is none.
-type Programs func(probe, name string) *ebpf.Program
 
 // Tracer is a set of attached probes and the ring that they write to. It is a decoder.Frames.
 type Tracer struct {
@@ -116,22 +108,22 @@ func explain(err, limit error) error {
 // host.MissingCapabilities and host.ErrUserNamespace.
 func Privileged(probes ...string) error {
 	var needed []string
-	for _, p := range Probes() {
-		if slices.Contains(probes, p.Name) {
-			needed = append(needed, p.Capabilities...)
+	for _, p := range probe.All() {
+		if p.AtDevices && slices.Contains(probes, p.Name) {
+			needed = append(needed, host.NetAdmin)
 		}
 	}
 	return host.Privileged(needed...)
 }
 
 func (t *Tracer) load() error {
-	shared := map[string]*ebpf.Map{ringName: nil, lossesMap: nil, dnsBackends: nil, netnsIDs: nil}
+	shared := map[string]*ebpf.Map{ringName: nil, lossesMap: nil, probe.DNSBackends: nil, netnsIDs: nil}
 	for _, name := range t.opts.Shared {
 		shared[name] = nil
 	}
 	run := common{types: t.types, globals: t.opts.Globals, shared: shared, ring: t.opts.RingBytes, splice: t.opts.Splice}
 	var specs []*ebpf.CollectionSpec
-	for _, p := range Probes() {
+	for _, p := range probe.All() {
 		if !slices.Contains(t.opts.Probes, p.Name) {
 			continue
 		}
@@ -142,7 +134,7 @@ func (t *Tracer) load() error {
 		t.objects = append(t.objects, o)
 		specs = append(specs, o.spec)
 	}
-	if err := unusedGlobals(t.opts.Globals, specs...); err != nil {
+	if err := probe.UnusedGlobals(t.opts.Globals, specs...); err != nil {
 		return err
 	}
 	ring, err := ringbuf.NewReader(shared[ringName])
@@ -213,8 +205,8 @@ func (t *Tracer) begin() error {
 	if err != nil {
 		return err
 	}
-	node.Verdicts = t.serves(HookVerdict)
-	node.Watched = slices.Contains(t.opts.Probes, PathProbe) && slices.Contains(t.opts.Probes, TapProbe)
+	node.Verdicts = t.serves(probe.HookVerdict)
+	node.Watched = slices.Contains(t.opts.Probes, probe.Path) && slices.Contains(t.opts.Probes, probe.Tap)
 	facts := []event.Fact{{Node: node}}
 	if t.opts.Begin != nil {
 		more, err := t.opts.Begin()
@@ -407,11 +399,6 @@ func (t *Tracer) poll() error {
 	return t.Emit(event.Fact{Counts: &c})
 }
 
-// kernelCounts is struct counters of event.h.
-type kernelCounts struct {
-	Seen, Filtered, LostRing, LostMap uint64
-}
-
 // counts adds up the counters of all objects and CPUs.
 func (t *Tracer) counts() (event.Counts, error) {
 	c := event.Counts{Final: t.ring != nil && t.stopped}
@@ -420,29 +407,13 @@ func (t *Tracer) counts() (event.Counts, error) {
 	}
 	for _, o := range t.objects {
 		c.OfKind("", event.Counts{Seen: o.skipped(), Lost: event.Losses{Map: o.skipped()}})
-		for kind := range o.maps[CountsMap].MaxEntries() {
-			k, err := KindCounts(o.maps[CountsMap], kind)
+		for kind := range o.maps[probe.CountsMap].MaxEntries() {
+			k, err := probe.KindCounts(o.maps[probe.CountsMap], kind)
 			if err != nil {
 				return c, fmt.Errorf("%s: %w", o.probe.Name, err)
 			}
 			c.OfKind(event.KindOfRecord(int(kind)), k)
 		}
-	}
-	return c, nil
-}
-
-// KindCounts adds up the counters of one kind of record over all CPUs. m is the object's CountsMap.
-func KindCounts(m *ebpf.Map, kind uint32) (event.Counts, error) {
-	var c event.Counts
-	var perCPU []kernelCounts
-	if err := m.Lookup(kind, &perCPU); err != nil {
-		return c, fmt.Errorf("counts: %w", err)
-	}
-	for _, k := range perCPU {
-		c.Seen += k.Seen
-		c.Filtered += k.Filtered
-		c.Lost.Ring += k.LostRing
-		c.Lost.Map += k.LostMap
 	}
 	return c, nil
 }

@@ -18,6 +18,7 @@ import (
 	"ktrace/bpf"
 	"ktrace/decoder"
 	"ktrace/decoder/event"
+	"ktrace/tracer/probe"
 )
 
 // cgroupDir makes a control group of the test's own, in the hierarchy that the machine has.
@@ -73,7 +74,7 @@ func drain(t *testing.T, tr *Tracer) (events []event.Event, counts event.Counts)
 func TestRingOverflowIsCountedToTheEvent(t *testing.T) {
 	dir := cgroupDir(t)
 	const pairs = 500 // a record of some 600 bytes each: far more than one page holds
-	tr, err := Open(Options{Probes: []string{CgroupProbe}, RingBytes: 4096})
+	tr, err := Open(Options{Probes: []string{probe.Cgroup}, RingBytes: 4096})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +112,7 @@ func TestRingOverflowIsCountedToTheEvent(t *testing.T) {
 func TestEveryCgroupIsReportedInOrder(t *testing.T) {
 	dir := cgroupDir(t)
 	const groups = 23
-	tr, err := Open(Options{Probes: []string{CgroupProbe}})
+	tr, err := Open(Options{Probes: []string{probe.Cgroup}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,10 +138,22 @@ func TestEveryCgroupIsReportedInOrder(t *testing.T) {
 	}
 }
 
+// named is the probe of a name.
+func named(t *testing.T, name string) probe.Probe {
+	t.Helper()
+	for _, p := range probe.All() {
+		if p.Name == name {
+			return p
+		}
+	}
+	t.Fatalf("no probe %s", name)
+	return probe.Probe{}
+}
+
 // broken is the cgroup probe with a better variant that no kernel takes.
-func broken(optional bool) Probe {
-	return Probe{
-		Name: CgroupProbe,
+func broken(optional bool) probe.Probe {
+	return probe.Probe{
+		Name: probe.Cgroup,
 		Load: func() (*ebpf.CollectionSpec, error) {
 			spec, err := bpf.LoadCgroup()
 			if err != nil {
@@ -149,14 +162,14 @@ func broken(optional bool) Probe {
 			spec.Programs["rmdir_raw_tp"].SectionName = "raw_tp/no_such_tracepoint"
 			return spec, nil
 		},
-		Hooks: []Hook{{Name: "groups", Optional: optional, Variants: []Variant{
+		Hooks: []probe.Hook{{Name: "groups", Optional: optional, Variants: []probe.Variant{
 			{Name: "broken", Programs: []string{"mkdir_raw_tp", "rmdir_raw_tp"}},
 			{Name: "good", Programs: []string{"mkdir_raw_tp"}},
 		}}},
 	}
 }
 
-func loaded(t *testing.T, p Probe) *object {
+func loaded(t *testing.T, p probe.Probe) *object {
 	t.Helper()
 	_, kernel := knowing(t)
 	o, err := common{types: kernel, ring: 4096}.load(p)
@@ -199,12 +212,12 @@ func TestForcedVariantHasNoSubstitute(t *testing.T) {
 }
 
 func TestProbeTableIsComplete(t *testing.T) {
-	for _, p := range Probes() {
+	for _, p := range probe.All() {
 		spec, err := p.Load()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if spec.Maps[ringName] == nil || spec.Maps[CountsMap] == nil {
+		if spec.Maps[ringName] == nil || spec.Maps[probe.CountsMap] == nil {
 			t.Errorf("%s lacks the ring or the counters", p.Name)
 		}
 		used := map[string]bool{}

@@ -2,7 +2,11 @@
 
 package tracer
 
-import "ktrace/tracer/host"
+import (
+	"ktrace/tracer/host"
+
+	"ktrace/tracer/probe"
+)
 
 // ProbeVariants attaches every hook on this kernel, detaches it at once, and returns which variant works and the errors of
 // better ones. btfFile is as in Options.BTF.
@@ -13,7 +17,7 @@ func ProbeVariants(btfFile string) []HookStatus {
 		err = missing
 	}
 	var all []HookStatus
-	for _, p := range Probes() {
+	for _, p := range probe.All() {
 		if err != nil {
 			all = append(all, refused(p, err)...)
 			continue
@@ -23,7 +27,7 @@ func ProbeVariants(btfFile string) []HookStatus {
 	return all
 }
 
-func probeVariants(p Probe, kernel types, limit error) []HookStatus {
+func probeVariants(p probe.Probe, kernel types, limit error) []HookStatus {
 	o, err := common{types: kernel, ring: defaultRing}.load(p)
 	if err != nil {
 		return refused(p, host.ExplainMemlock(err, limit))
@@ -39,7 +43,7 @@ func probeVariants(p Probe, kernel types, limit error) []HookStatus {
 }
 
 // refused is the status of all hooks of a probe that does not load: every variant has the error.
-func refused(p Probe, err error) []HookStatus {
+func refused(p probe.Probe, err error) []HookStatus {
 	all := make([]HookStatus, 0, len(p.Hooks))
 	for _, h := range p.Hooks {
 		t := HookStatus{Probe: p.Name, Hook: h}

@@ -16,10 +16,10 @@ import (
 	"ktrace/cmd/internal/replay"
 	"ktrace/decoder/event"
 	"ktrace/decoder/stage"
-	"ktrace/tracer"
 	"ktrace/tracer/fsync"
 	"ktrace/tracer/netns"
 	"ktrace/tracer/node"
+	"ktrace/tracer/probe"
 	"ktrace/tracer/procfs"
 )
 
@@ -103,10 +103,10 @@ func (d *diagnosis) live(f flags.Flags, disks bool) (v live.View, done func() er
 	}
 	v, node := live.WatchNode(known(live.WatchFlows(v, f.HostRoot)), f.HostRoot)
 	done = func() error { return errors.Join(node(), certificates.Close()) }
-	v.Probes = []string{tracer.PathProbe, tracer.SockProbe, tracer.NetfilterProbe, tracer.TLSProbe, tracer.DNSProbe}
-	v.Optional = append(v.Optional, tracer.TLSProbe, tracer.DNSProbe)
+	v.Probes = []string{probe.Path, probe.Sock, probe.Netfilter, probe.TLS, probe.DNS}
+	v.Optional = append(v.Optional, probe.TLS, probe.DNS)
 	v.Path.Snap = 512 // a DNS message
-	v.Globals = append(v.Globals, tracer.DNSPorts{dnsPort})
+	v.Globals = append(v.Globals, probe.DNSPorts{dnsPort})
 	if disks {
 		v, err = alsoSyncs(v, f, syncs)
 	}
@@ -127,6 +127,6 @@ func alsoSyncs(v live.View, f flags.Flags, stage *stage.Fsync) (live.View, error
 	if err != nil {
 		return v, err
 	}
-	v.Optional = append(v.Optional, tracer.FsyncProbe)
+	v.Optional = append(v.Optional, probe.Fsync)
 	return v.With(live.WatchSyncs(watched, stage, f.HostRoot, syncLimit)), nil
 }

@@ -12,8 +12,8 @@ import (
 	"ktrace/cmd/internal/flags"
 	"ktrace/cmd/internal/live"
 	"ktrace/cmd/internal/replay"
-	"ktrace/tracer"
 	"ktrace/tracer/node"
+	"ktrace/tracer/probe"
 	"ktrace/tracer/procfs"
 )
 
@@ -55,19 +55,19 @@ func newDNS(s replay.Streams) *cobra.Command {
 	return c
 }
 
-const _ = uint(tracer.MaxPorts - maxPorts) // there is room for them
+const _ = uint(probe.MaxPorts - maxPorts) // there is room for them
 
 // live adds to the view what the kernel is to report.
 func (f *dnsFlags) live() live.View {
 	const snap = 512 // bytes of a message: what a query takes, and of an answer the most
 	v := live.View{View: f.view()}
-	v.Probes = []string{tracer.PathProbe, tracer.DNSProbe}
-	v.Optional = append(v.Optional, tracer.DNSProbe)
-	const protocols = tracer.UDP | tracer.ICMP | tracer.TCP
-	v.Path = &tracer.PathFilter{
+	v.Probes = []string{probe.Path, probe.DNS}
+	v.Optional = append(v.Optional, probe.DNS)
+	const protocols = probe.UDP | probe.ICMP | probe.TCP
+	v.Path = &probe.PathFilter{
 		Hops: protocols, Drops: protocols, Ports: f.ports, Snap: snap,
-		TCPFlags: tracer.FlagSYN | tracer.FlagRST, // data of TCP comes from sockets
+		TCPFlags: probe.FlagSYN | probe.FlagRST, // data of TCP comes from sockets
 	}
-	v.Globals = []tracer.Globals{tracer.DNSPorts(f.ports)}
+	v.Globals = []probe.Globals{probe.DNSPorts(f.ports)}
 	return v
 }

@@ -12,7 +12,7 @@ import (
 	"ktrace/cmd/internal/flags"
 	"ktrace/cmd/internal/live"
 	"ktrace/cmd/internal/replay"
-	"ktrace/tracer"
+	"ktrace/tracer/probe"
 )
 
 // newDrop is the verb that shows packets which the kernel dropped.
@@ -36,7 +36,7 @@ are counted as filtered; --all shows them.`,
 			if err != nil {
 				return err
 			}
-			v, done := live.WatchNode(live.WatchVerdicts(live.WatchDrops(live.View{View: own.view()}), tracer.HookUntranslated), f.HostRoot)
+			v, done := live.WatchNode(live.WatchVerdicts(live.WatchDrops(live.View{View: own.view()}), probe.HookUntranslated), f.HostRoot)
 			v.Filter = expr
 			return errors.Join(live.Run(c.Context(), f, v, s), done())
 		},

@@ -13,7 +13,7 @@ import (
 	"ktrace/cmd/internal/flags"
 	"ktrace/cmd/internal/live"
 	"ktrace/cmd/internal/replay"
-	"ktrace/tracer"
+	"ktrace/tracer/probe"
 )
 
 // newMTU is the verb about packets that are larger than the path MTU.
@@ -35,9 +35,9 @@ beyond this node is found by large packets that senders here retransmit while th
 			}
 			v, done := live.WatchNode(live.WatchDrops(live.View{View: mtuView()}), f.HostRoot)
 			v.Filter = expr
-			v.Probes = append(v.Probes, tracer.SockProbe)
-			v.Path.TCPFlags = tracer.FlagSYN | tracer.FlagRST
-			v.Unwanted = hooksBut(tracer.SockProbe, tracer.HookTCPState, tracer.HookRetransmit)
+			v.Probes = append(v.Probes, probe.Sock)
+			v.Path.TCPFlags = probe.FlagSYN | probe.FlagRST
+			v.Unwanted = hooksBut(probe.Sock, probe.HookTCPState, probe.HookRetransmit)
 			return errors.Join(live.Run(c.Context(), f, v, s), done())
 		},
 	}
@@ -48,11 +48,11 @@ beyond this node is found by large packets that senders here retransmit while th
 }
 
 // hooksBut are the names of a probe's hooks but for those that are wanted.
-func hooksBut(probe string, wanted ...string) []string {
+func hooksBut(of string, wanted ...string) []string {
 	var others []string
-	for _, p := range tracer.Probes() {
+	for _, p := range probe.All() {
 		for _, h := range p.Hooks {
-			if p.Name == probe && !slices.Contains(wanted, h.Name) {
+			if p.Name == of && !slices.Contains(wanted, h.Name) {
 				others = append(others, h.Name)
 			}
 		}

@@ -12,7 +12,7 @@ import (
 	"ktrace/cmd/internal/flags"
 	"ktrace/cmd/internal/live"
 	"ktrace/cmd/internal/replay"
-	"ktrace/tracer"
+	"ktrace/tracer/probe"
 )
 
 // newReset is the verb for connections that end by a reset.
@@ -32,7 +32,7 @@ peer, something between the two), why, and both ends.`,
 			if err != nil {
 				return err
 			}
-			v := live.WatchVerdicts(watchResets(), tracer.HookUntranslated, tracer.HookRefused, tracer.HookConntrackFull, tracer.HookInvalid)
+			v := live.WatchVerdicts(watchResets(), probe.HookUntranslated, probe.HookRefused, probe.HookConntrackFull, probe.HookInvalid)
 			v, done := live.WatchNode(v, f.HostRoot)
 			v.Filter = expr
 			return errors.Join(live.Run(c.Context(), f, v, s), done())
@@ -46,7 +46,7 @@ peer, something between the two), why, and both ends.`,
 // watchResets watches sockets, drops, ICMP errors, and of TCP packets only those that begin or reset a connection.
 func watchResets() live.View {
 	v := live.WatchDrops(live.View{View: resetView()})
-	v.Probes = append(v.Probes, tracer.SockProbe)
-	v.Path.TCPFlags = tracer.FlagSYN | tracer.FlagRST
+	v.Probes = append(v.Probes, probe.Sock)
+	v.Path.TCPFlags = probe.FlagSYN | probe.FlagRST
 	return v
 }

@@ -16,8 +16,8 @@ import (
 	"ktrace/bpf"
 	"ktrace/decoder/event"
 	"ktrace/decoder/fio"
-	"ktrace/tracer"
 	"ktrace/tracer/boot"
+	"ktrace/tracer/probe"
 	"ktrace/tracer/procfs"
 )
 
@@ -38,7 +38,7 @@ type Watcher struct {
 	o        Options
 	roots    syncRoots
 	control  bpf.FsyncControl
-	maps     tracer.Maps
+	maps     probe.Maps
 	reported event.FsyncScope
 	unwanted []string // hooks that no mount needed when the run began
 	missed   []string // mounted too late for a hook that was not attached
@@ -63,8 +63,8 @@ func New(o Options) (*Watcher, error) {
 }
 
 // Globals are the values of the object's variables.
-func (f *Watcher) Globals() tracer.Globals {
-	return tracer.FsyncGlobals{
+func (f *Watcher) Globals() probe.Globals {
+	return probe.FsyncGlobals{
 		Everything: len(f.o.Paths) == 0, AllSync: f.o.AllSync, ByNetns: f.o.ByNetns, Limit: f.o.Limit, Switches: f.o.Stages,
 	}
 }
@@ -77,15 +77,15 @@ func unwantedHooks(roots syncRoots, o Options) []string {
 	hooks := slices.Collect(maps.Values(roots.devices))
 	var unwanted []string
 	if !o.Stages {
-		unwanted = append(unwanted, tracer.HookSyncWaits)
+		unwanted = append(unwanted, probe.HookSyncWaits)
 	}
 	if !slices.Contains(hooks, hookExt4) {
-		unwanted = append(unwanted, tracer.HookExt4)
+		unwanted = append(unwanted, probe.HookExt4)
 	}
 	if !slices.Contains(hooks, hookSyscall) {
-		unwanted = append(unwanted, tracer.HookFsync, tracer.HookMsync)
+		unwanted = append(unwanted, probe.HookFsync, probe.HookMsync)
 		if !o.AllSync {
-			unwanted = append(unwanted, tracer.HookRange)
+			unwanted = append(unwanted, probe.HookRange)
 		}
 	}
 	return unwanted
@@ -93,24 +93,24 @@ func unwantedHooks(roots syncRoots, o Options) []string {
 
 // attached reports whether what a file system needs was wanted from the start.
 func (f *Watcher) attached(h syncHook) bool {
-	name := map[syncHook]string{hookExt4: tracer.HookExt4, hookSyscall: tracer.HookFsync}[h]
+	name := map[syncHook]string{hookExt4: probe.HookExt4, hookSyscall: probe.HookFsync}[h]
 	return !slices.Contains(f.unwanted, name)
 }
 
 // Prepare fills the maps that the kernel half looks into.
-func (f *Watcher) Prepare(m tracer.Maps) error {
+func (f *Watcher) Prepare(m probe.Maps) error {
 	f.maps = m
 	return f.fill()
 }
 
 func (f *Watcher) fill() error {
 	for dev, hook := range f.roots.devices {
-		if err := f.maps(tracer.FsyncProbe, "devices").Put(dev, uint32(hook)); err != nil {
+		if err := f.maps(probe.Fsync, "devices").Put(dev, uint32(hook)); err != nil {
 			return fmt.Errorf("fsync: device %s: %w", event.DeviceNumber(dev), err)
 		}
 	}
 	for p, i := range f.roots.index {
-		if err := f.maps(tracer.FsyncProbe, "roots").Put(bpf.FsyncFileId{Dev: p.dev, Ino: p.ino}, i); err != nil {
+		if err := f.maps(probe.Fsync, "roots").Put(bpf.FsyncFileId{Dev: p.dev, Ino: p.ino}, i); err != nil {
 			return fmt.Errorf("fsync: root %s: %w", f.roots.names[i], err)
 		}
 		f.control.InoSet |= 1 << (p.ino % 64)
@@ -119,7 +119,7 @@ func (f *Watcher) fill() error {
 }
 
 func (f *Watcher) setControl() error {
-	if err := f.maps(tracer.FsyncProbe, "control").Put(uint32(0), f.control); err != nil {
+	if err := f.maps(probe.Fsync, "control").Put(uint32(0), f.control); err != nil {
 		return fmt.Errorf("fsync: control: %w", err)
 	}
 	return nil
@@ -148,7 +148,7 @@ func (f *Watcher) scope() []event.Fact {
 }
 
 // Poll looks whether the paths are still where they were, and reads the counts.
-func (f *Watcher) Poll(m tracer.Maps) ([]event.Fact, error) {
+func (f *Watcher) Poll(m probe.Maps) ([]event.Fact, error) {
 	if err := f.follow(); err != nil {
 		return nil, err
 	}
@@ -191,26 +191,26 @@ func (f *Watcher) follow() error {
 
 // counts reads the kernel half's state: syncs in flight first, so that one that ends meanwhile is counted twice and not
 // missed.
-func (f *Watcher) counts(m tracer.Maps) (event.FsyncCounts, error) {
+func (f *Watcher) counts(m probe.Maps) (event.FsyncCounts, error) {
 	c := event.FsyncCounts{Histograms: map[event.FsyncClass]fio.Histogram{}, Over: map[event.FsyncClass]event.FsyncOver{}}
 	var err error
-	if c.InFlight, err = f.inFlight(m(tracer.FsyncProbe, "inflight")); err != nil {
+	if c.InFlight, err = f.inFlight(m(probe.Fsync, "inflight")); err != nil {
 		return c, err
 	}
 	if err := f.readHistograms(m, &c); err != nil {
 		return c, err
 	}
-	c.Counts, err = tracer.KindCounts(m(tracer.FsyncProbe, tracer.CountsMap), uint32(bpf.FsyncKindKIND_FSYNC))
+	c.Counts, err = probe.KindCounts(m(probe.Fsync, probe.CountsMap), uint32(bpf.FsyncKindKIND_FSYNC))
 	return c, err
 }
 
-func (f *Watcher) readHistograms(m tracer.Maps, into *event.FsyncCounts) error {
+func (f *Watcher) readHistograms(m probe.Maps, into *event.FsyncCounts) error {
 	for number, class := range event.FsyncClasses() {
 		if err := f.readTotals(m, uint32(number), class, into); err != nil {
 			return err
 		}
 	}
-	return readBuckets(m(tracer.FsyncProbe, "histogram"), into.Histograms)
+	return readBuckets(m(probe.Fsync, "histogram"), into.Histograms)
 }
 
 // readBuckets adds what the map has counted. It is mapped memory: a system call for each bucket would be 20,000 a second,
@@ -242,9 +242,9 @@ func readBuckets(m *ebpf.Map, into map[event.FsyncClass]fio.Histogram) error {
 }
 
 // readTotals adds up what the CPUs have counted of a class.
-func (f *Watcher) readTotals(m tracer.Maps, number uint32, class event.FsyncClass, into *event.FsyncCounts) error {
+func (f *Watcher) readTotals(m probe.Maps, number uint32, class event.FsyncClass, into *event.FsyncCounts) error {
 	var perCPU []bpf.FsyncTotals
-	if err := m(tracer.FsyncProbe, "totals").Lookup(number, &perCPU); err != nil {
+	if err := m(probe.Fsync, "totals").Lookup(number, &perCPU); err != nil {
 		return fmt.Errorf("fsync: totals: %w", err)
 	}
 	var h fio.Histogram

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"ktrace/tracer"
 	"ktrace/tracer/mount"
+	"ktrace/tracer/probe"
 )
 
 func TestAFileSystemIsWatchedByItsDriverOrTheSyscalls(t *testing.T) {
@@ -28,9 +28,9 @@ func TestOnlyTheHooksThatTheMountsNeedAreWanted(t *testing.T) {
 		allSync  bool
 		unwanted string
 	}{
-		{"ext4 alone needs no syscall", map[uint32]syncHook{1: hookExt4}, false, tracer.HookFsync + "," + tracer.HookMsync + "," + tracer.HookRange},
-		{"ext4 with all there is", map[uint32]syncHook{1: hookExt4}, true, tracer.HookFsync + "," + tracer.HookMsync},
-		{"xfs alone", map[uint32]syncHook{1: hookSyscall}, false, tracer.HookExt4},
+		{"ext4 alone needs no syscall", map[uint32]syncHook{1: hookExt4}, false, probe.HookFsync + "," + probe.HookMsync + "," + probe.HookRange},
+		{"ext4 with all there is", map[uint32]syncHook{1: hookExt4}, true, probe.HookFsync + "," + probe.HookMsync},
+		{"xfs alone", map[uint32]syncHook{1: hookSyscall}, false, probe.HookExt4},
 		{"both", map[uint32]syncHook{1: hookSyscall, 2: hookExt4}, false, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -12,9 +12,9 @@ import (
 
 	"ktrace/decoder/event"
 	"ktrace/decoder/pod"
-	"ktrace/tracer"
 	"ktrace/tracer/boot"
 	"ktrace/tracer/netns"
+	"ktrace/tracer/probe"
 	"ktrace/tracer/procfs"
 )
 
@@ -96,10 +96,10 @@ func NewWatcher(o Options) (*Watcher, error) {
 }
 
 // Globals are the objects' variables that depend on the node and the selection.
-func (w *Watcher) Globals() []tracer.Globals {
-	return []tracer.Globals{
-		tracer.CgroupHierarchy{Subsystem: int32(w.Subsystem), ID: int32(w.ID)},
-		tracer.Selection{Selecting: !w.opts.Selector.All(), HostNetns: w.home.Inode},
+func (w *Watcher) Globals() []probe.Globals {
+	return []probe.Globals{
+		probe.CgroupHierarchy{Subsystem: int32(w.Subsystem), ID: int32(w.ID)},
+		probe.Selection{Selecting: !w.opts.Selector.All(), HostNetns: w.home.Inode},
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"ktrace/testdata/lab"
 	"ktrace/tracer"
 	"ktrace/tracer/kube"
+	"ktrace/tracer/probe"
 )
 
 const patience = 30 * time.Second
@@ -57,12 +58,12 @@ func watchWith(t *testing.T, o kube.Options) *node {
 		Probes:  []string{"cgroup"},
 		Globals: w.Globals(),
 		Shared:  kube.SelectionMaps(),
-		Prepare: func(m tracer.Maps) error {
+		Prepare: func(m probe.Maps) error {
 			w.Filter(func(name string) *ebpf.Map { return m("cgroup", name) })
 			return nil
 		},
 		Begin: w.Begin,
-		Poll:  func(tracer.Maps) ([]event.Fact, error) { return w.Poll() },
+		Poll:  func(probe.Maps) ([]event.Fact, error) { return w.Poll() },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -20,22 +20,23 @@ import (
 	"ktrace/tracer"
 	"ktrace/tracer/kallsyms"
 	"ktrace/tracer/netns"
+	"ktrace/tracer/probe"
 	"ktrace/tracer/procfs"
 )
 
 // watch traces UDP and ICMP in the namespaces while traffic runs, with an Enricher, and returns all events of the stream.
 func watch(t *testing.T, spaces []*lab.NS, traffic func()) []event.Event {
 	t.Helper()
-	const udpAndICMP = tracer.UDP | tracer.ICMP
+	const udpAndICMP = probe.UDP | probe.ICMP
 	w := NewEnricher(observe(t))
 	tr, err := tracer.Open(tracer.Options{
-		Poll:    func(tracer.Maps) ([]event.Fact, error) { return w.Poll(), nil },
-		Probes:  []string{tracer.PathProbe},
-		Globals: []tracer.Globals{tracer.PathFilter{Hops: udpAndICMP, Drops: udpAndICMP, Snap: 512}, tracer.Selection{Selecting: true}},
-		Prepare: func(m tracer.Maps) error {
+		Poll:    func(probe.Maps) ([]event.Fact, error) { return w.Poll(), nil },
+		Probes:  []string{probe.Path},
+		Globals: []probe.Globals{probe.PathFilter{Hops: udpAndICMP, Drops: udpAndICMP, Snap: 512}, probe.Selection{Selecting: true}},
+		Prepare: func(m probe.Maps) error {
 			var errs []error
 			for _, ns := range spaces {
-				errs = append(errs, m(tracer.PathProbe, "sel_netns").Put(ns.Inode(), uint8(1)))
+				errs = append(errs, m(probe.Path, "sel_netns").Put(ns.Inode(), uint8(1)))
 			}
 			return errors.Join(errs...)
 		},

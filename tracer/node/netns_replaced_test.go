@@ -16,6 +16,7 @@ import (
 	"ktrace/testdata/lab"
 	"ktrace/tracer"
 	"ktrace/tracer/kallsyms"
+	"ktrace/tracer/probe"
 )
 
 // TestAttackNumberOfANamespaceThatIsGone makes one namespace after the other until one has the inode number of one before: what
@@ -24,8 +25,8 @@ func TestAttackNumberOfANamespaceThatIsGone(t *testing.T) {
 	t.Parallel()
 	lan, w := lab.New(t), NewEnricher(observe(t))
 	tr, err := tracer.Open(tracer.Options{
-		Probes:  []string{tracer.PathProbe},
-		Globals: []tracer.Globals{tracer.PathFilter{Hops: tracer.UDP, Drops: tracer.UDP, Snap: 512}, tracer.Selection{Selecting: true}},
+		Probes:  []string{probe.Path},
+		Globals: []probe.Globals{probe.PathFilter{Hops: probe.UDP, Drops: probe.UDP, Snap: 512}, probe.Selection{Selecting: true}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +42,7 @@ func TestAttackNumberOfANamespaceThatIsGone(t *testing.T) {
 			attacked[was] = true
 		}
 		before[inode] = late
-		if err := tr.Map(tracer.PathProbe, "sel_netns").Put(inode, uint8(1)); err != nil {
+		if err := tr.Map(probe.Path, "sel_netns").Put(inode, uint8(1)); err != nil {
 			t.Fatal(err)
 		}
 		blockEcho(ns, own)

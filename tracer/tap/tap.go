@@ -15,8 +15,8 @@ import (
 	"github.com/cilium/ebpf"
 
 	"ktrace/decoder/event"
-	"ktrace/tracer"
 	"ktrace/tracer/netns"
+	"ktrace/tracer/probe"
 	"ktrace/tracer/procfs"
 	"ktrace/tracer/tc"
 )
@@ -75,17 +75,17 @@ func (d *tappedDevice) detach() error {
 func New(o Options) *Tap { return &Tap{opts: o, spaces: map[uint32]*tappedSpace{}} }
 
 // Globals are the values of the object's variables.
-func (t *Tap) Globals() tracer.Globals { return tracer.TapGlobals{Snap: t.opts.Snap} }
+func (t *Tap) Globals() probe.Globals { return probe.TapGlobals{Snap: t.opts.Snap} }
 
 // Prepare keeps the map of losses by device.
-func (t *Tap) Prepare(m tracer.Maps) error {
-	t.lost = m(tracer.TapProbe, tracer.TapLost)
+func (t *Tap) Prepare(m probe.Maps) error {
+	t.lost = m(probe.Tap, probe.TapLost)
 	return nil
 }
 
 // Attach is for Options.Attach. The devices are attached to by the first Sync.
-func (t *Tap) Attach(find tracer.Programs) (io.Closer, error) {
-	t.in, t.out = find(tracer.TapProbe, tracer.TapIn), find(tracer.TapProbe, tracer.TapOut)
+func (t *Tap) Attach(find probe.Programs) (io.Closer, error) {
+	t.in, t.out = find(probe.Tap, probe.TapIn), find(probe.Tap, probe.TapOut)
 	return t, nil
 }
 
@@ -112,7 +112,7 @@ func (t *Tap) Enrich(event.Event) []event.Fact {
 }
 
 // Poll reports what was lost at each device.
-func (t *Tap) Poll(tracer.Maps) ([]event.Fact, error) {
+func (t *Tap) Poll(probe.Maps) ([]event.Fact, error) {
 	var (
 		facts []event.Fact
 		key   uint64

@@ -23,8 +23,8 @@ import (
 	"ktrace/cmd/internal/replay"
 	"ktrace/decoder/event"
 	"ktrace/testdata/lab"
-	"ktrace/tracer"
 	"ktrace/tracer/netns"
+	"ktrace/tracer/probe"
 )
 
 func TestMain(m *testing.M) { lab.Main(m, hops, nil) }
@@ -41,8 +41,8 @@ func hops() {
 	streams := replay.Streams{Out: os.Stdout, Err: os.Stderr}
 	err := fs.Parse(os.Args[1:])
 	if err == nil {
-		err = live.Run(ctx, f, live.View{Probes: []string{tracer.PathProbe}, View: replay.View{Kinds: []event.Kind{event.KindHop}},
-			Path: &tracer.PathFilter{Hops: tracer.UDP | tracer.ICMP}}, streams)
+		err = live.Run(ctx, f, live.View{Probes: []string{probe.Path}, View: replay.View{Kinds: []event.Kind{event.KindHop}},
+			Path: &probe.PathFilter{Hops: probe.UDP | probe.ICMP}}, streams)
 	}
 	os.Exit(flags.Exit(os.Stderr, err))
 }

@@ -14,6 +14,7 @@ import (
 	"ktrace/decoder/event"
 	"ktrace/tracer"
 	"ktrace/tracer/filterjit"
+	"ktrace/tracer/probe"
 )
 
 // sift is replay.View.Sift; whole packets are filtered by their source.
@@ -29,7 +30,7 @@ func (v View) sift() (func(event.Event) bool, error) {
 const snapLeast = 128
 
 // globals are the values of all objects' variables.
-func (v View) globals() []tracer.Globals {
+func (v View) globals() []probe.Globals {
 	if v.Path == nil {
 		return v.Globals
 	}

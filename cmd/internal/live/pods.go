@@ -19,22 +19,23 @@ import (
 	"ktrace/tracer"
 	"ktrace/tracer/host"
 	"ktrace/tracer/kube"
+	"ktrace/tracer/probe"
 )
 
 // withPods adds to a view what names and selects pods. The cgroup probe goes first, so that it makes the selection maps.
 func (v View) withPods(w *kube.Watcher) View {
-	v.Probes = append([]string{tracer.CgroupProbe}, v.Probes...)
+	v.Probes = append([]string{probe.Cgroup}, v.Probes...)
 	v.Globals = slices.Concat(w.Globals(), v.Globals)
 	if v.Path != nil { // pods that come later are known by the addresses in their namespaces
 		v.Needs = append(slices.Clone(v.Needs), host.SysAdmin)
 	}
 	v.Witnesses = append([]decoder.Enricher{w}, v.Witnesses...)
-	v.Prepare = bothPrepare(func(m tracer.Maps) error {
-		w.Filter(func(name string) *ebpf.Map { return m(tracer.CgroupProbe, name) })
+	v.Prepare = bothPrepare(func(m probe.Maps) error {
+		w.Filter(func(name string) *ebpf.Map { return m(probe.Cgroup, name) })
 		return nil
 	}, v.Prepare)
 	v.Begin = bothBegin(w.Begin, v.Begin)
-	v.Poll = bothPoll(func(tracer.Maps) ([]event.Fact, error) { return w.Poll() }, v.Poll)
+	v.Poll = bothPoll(func(probe.Maps) ([]event.Fact, error) { return w.Poll() }, v.Poll)
 	return v
 }
 

@@ -11,6 +11,7 @@ import (
 	"ktrace/tracer/confine"
 	"ktrace/tracer/host"
 	"ktrace/tracer/kube"
+	"ktrace/tracer/probe"
 )
 
 // privileged is an error if the process lacks a capability that the view is nothing without. It reports what it does without, and
@@ -18,7 +19,7 @@ import (
 func (v View) privileged(s replay.Streams) error {
 	probes := v.Probes
 	if v.Tap != nil {
-		probes = append(slices.Clone(probes), tracer.TapProbe)
+		probes = append(slices.Clone(probes), probe.Tap)
 	}
 	if err := tracer.Privileged(probes...); err != nil {
 		return err

@@ -11,7 +11,6 @@ import (
 	"ktrace/decoder"
 	"ktrace/decoder/event"
 	"ktrace/decoder/stage"
-	"ktrace/tracer"
 	"ktrace/tracer/disk"
 	"ktrace/tracer/fsync"
 	"ktrace/tracer/host"
@@ -19,20 +18,21 @@ import (
 	"ktrace/tracer/kube"
 	"ktrace/tracer/netns"
 	"ktrace/tracer/node"
+	"ktrace/tracer/probe"
 	"ktrace/tracer/procfs"
 )
 
 // WatchDrops adds to a view all drops, and the ICMP errors and resets that report them to senders.
 func WatchDrops(v View) View {
 	const snap = 128 // of an ICMP error the headers of what it is about
-	v.Probes = []string{tracer.PathProbe}
-	v.Path = &tracer.PathFilter{Hops: tracer.TCP | tracer.ICMP, Drops: tracer.AllProtocols, TCPFlags: tracer.FlagRST, Snap: snap}
+	v.Probes = []string{probe.Path}
+	v.Path = &probe.PathFilter{Hops: probe.TCP | probe.ICMP, Drops: probe.AllProtocols, TCPFlags: probe.FlagRST, Snap: snap}
 	return v
 }
 
 // WatchVerdicts adds to a view the verdicts of netfilter, but for the hooks that are unwanted.
 func WatchVerdicts(v View, unwanted ...string) View {
-	return v.With(View{Probes: []string{tracer.NetfilterProbe}, Optional: []string{tracer.NetfilterProbe}, Unwanted: unwanted})
+	return v.With(View{Probes: []string{probe.Netfilter}, Optional: []string{probe.Netfilter}, Unwanted: unwanted})
 }
 
 // WatchNode adds to a view the node's facts that its events refer to; done releases them.
@@ -47,7 +47,7 @@ func WatchNode(v View, root string) (_ View, done func() error) {
 			home, err := netns.Inode("/proc/self/ns/net")
 			return w.Begin(home), err
 		},
-		Poll: func(tracer.Maps) ([]event.Fact, error) { return w.Poll(), nil },
+		Poll: func(probe.Maps) ([]event.Fact, error) { return w.Poll(), nil },
 	}), func() error { return errors.Join(w.Close(), symbols.Close()) }
 }
 
@@ -60,13 +60,13 @@ func WatchSyncs(live *fsync.Watcher, stage *stage.Fsync, root string, limit time
 	v := View{
 		Witnesses: []decoder.Enricher{disks, cpus, writers},
 		Begin:     func() ([]event.Fact, error) { return writers.Poll(), nil },
-		Poll: func(tracer.Maps) ([]event.Fact, error) {
+		Poll: func(probe.Maps) ([]event.Fact, error) {
 			return slices.Concat(disks.Poll(), cpus.Poll(), writers.Poll()), nil
 		},
 	}
 	return v.With(View{
-		Probes:   []string{tracer.FsyncProbe},
-		Globals:  []tracer.Globals{live.Globals()},
+		Probes:   []string{probe.Fsync},
+		Globals:  []probe.Globals{live.Globals()},
 		Unwanted: live.Unwanted(),
 		Prepare:  live.Prepare,
 		Begin:    live.Begin,
@@ -93,8 +93,8 @@ func cgroupOf(node *procfs.FS) func(pid uint32) uint64 {
 // WatchFlows adds to a view the first packets of TCP connections, all other packets, and all drops.
 func WatchFlows(v View, root string) View {
 	v = WatchVerdicts(WatchDrops(v))
-	v.Path.Hops = tracer.TCP | tracer.UDP | tracer.ICMP
-	v.Path.TCPFlags = tracer.FlagSYN | tracer.FlagRST
+	v.Path.Hops = probe.TCP | probe.UDP | probe.ICMP
+	v.Path.TCPFlags = probe.FlagSYN | probe.FlagRST
 	v.Witnesses = append(v.Witnesses, node.NewResolv(procfs.New(root)))
 	return v
 }

@@ -13,9 +13,9 @@ import (
 	"ktrace/cmd/internal/interrupt"
 	"ktrace/cmd/internal/replay"
 	"ktrace/decoder/pod"
-	"ktrace/tracer"
 	"ktrace/tracer/kube"
 	"ktrace/tracer/netns"
+	"ktrace/tracer/probe"
 	"ktrace/tracer/procfs"
 	"ktrace/tracer/tap"
 )
@@ -52,7 +52,7 @@ func (v *View) tapped(ctx context.Context, f flags.Flags, selector pod.Selector,
 		Say:     s.Say,
 		Undo:    func(remove func()) (forget func()) { return interrupt.Undo(ctx, remove) },
 	})
-	v.Probes = append(v.Probes, tracer.TapProbe)
+	v.Probes = append(v.Probes, probe.Tap)
 	v.Globals = append(v.Globals, a.tap.Globals())
 	v.Witnesses = append(v.Witnesses, a.tap)
 	v.Prepare = bothPrepare(v.Prepare, a.tap.Prepare)
@@ -87,7 +87,7 @@ func (a *attachment) spaces(f flags.Flags, selector pod.Selector, w *kube.Watche
 }
 
 // tracer is for tracer.Options.Attach.
-func (a *attachment) tracer() func(tracer.Programs) (io.Closer, error) {
+func (a *attachment) tracer() func(probe.Programs) (io.Closer, error) {
 	if a == nil {
 		return nil
 	}

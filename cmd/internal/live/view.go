@@ -8,27 +8,27 @@ import (
 	"ktrace/cmd/internal/replay"
 	"ktrace/decoder"
 	"ktrace/decoder/event"
-	"ktrace/tracer"
+	"ktrace/tracer/probe"
 )
 
 // View is what a verb adds to a run on a node: what to load and which sources to read, beside the view of its events.
 type View struct {
 	replay.View
 
-	Probes   []string           // by name in the tracer's table
-	Path     *tracer.PathFilter // for the path object; nil if it is not loaded
-	Globals  []tracer.Globals   // for the others
-	Unwanted []string           // hooks of the probes, by name, that are not needed
-	Needs    []string           // capabilities that its facts need, as long as it runs, beside those of every verb
-	Optional []string           // probes that the view is of use without, should the kernel refuse them
+	Probes   []string          // by name in the tracer's table
+	Path     *probe.PathFilter // for the path object; nil if it is not loaded
+	Globals  []probe.Globals   // for the others
+	Unwanted []string          // hooks of the probes, by name, that are not needed
+	Needs    []string          // capabilities that its facts need, as long as it runs, beside those of every verb
+	Optional []string          // probes that the view is of use without, should the kernel refuse them
 
 	Tap  *Tap  // take whole packets at devices; nil for none
 	Save *Save // how packets are saved, beside -w
 
-	Prepare   func(tracer.Maps) error                 // before any program runs
-	Witnesses []decoder.Enricher                      // add the facts that events refer to, in turn
-	Begin     func() ([]event.Fact, error)            // facts that the stream starts with
-	Poll      func(tracer.Maps) ([]event.Fact, error) // every second and at the end
+	Prepare   func(probe.Maps) error                 // before any program runs
+	Witnesses []decoder.Enricher                     // add the facts that events refer to, in turn
+	Begin     func() ([]event.Fact, error)           // facts that the stream starts with
+	Poll      func(probe.Maps) ([]event.Fact, error) // every second and at the end
 }
 
 // With returns a view that also traces what another one does: its probes, with what they
@@ -49,14 +49,14 @@ func (v View) With(o View) View {
 	return v
 }
 
-func bothPrepare(a, b func(tracer.Maps) error) func(tracer.Maps) error {
+func bothPrepare(a, b func(probe.Maps) error) func(probe.Maps) error {
 	switch {
 	case a == nil:
 		return b
 	case b == nil:
 		return a
 	}
-	return func(m tracer.Maps) error {
+	return func(m probe.Maps) error {
 		if err := a(m); err != nil {
 			return err
 		}
@@ -81,14 +81,14 @@ func bothBegin(a, b func() ([]event.Fact, error)) func() ([]event.Fact, error) {
 	}
 }
 
-func bothPoll(a, b func(tracer.Maps) ([]event.Fact, error)) func(tracer.Maps) ([]event.Fact, error) {
+func bothPoll(a, b func(probe.Maps) ([]event.Fact, error)) func(probe.Maps) ([]event.Fact, error) {
 	switch {
 	case a == nil:
 		return b
 	case b == nil:
 		return a
 	}
-	return func(m tracer.Maps) ([]event.Fact, error) {
+	return func(m probe.Maps) ([]event.Fact, error) {
 		facts, err := a(m)
 		if err != nil {
 			return facts, err

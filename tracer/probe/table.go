@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package tracer
+// Package probe is the table of the BPF objects: their hooks, what is missing without them, and the names of their maps,
+// programs and variables. It neither loads nor attaches: package tracer does, and live sources know objects by this package.
+package probe
 
 import (
 	"github.com/cilium/ebpf"
@@ -14,8 +16,8 @@ type Probe struct {
 	Hooks []Hook
 	// Kernel returns values of the object's variables that depend on the running kernel; nil if there are none.
 	Kernel func(*btf.Spec) []Globals
-	// Capabilities are those that it needs beside the ones of every live verb.
-	Capabilities []string
+	// AtDevices says that user space attaches its programs to devices, which takes CAP_NET_ADMIN.
+	AtDevices bool
 }
 
 // Hook is one source of events. Its variants are alternatives, best first; the sections of their programs say where to
@@ -35,8 +37,8 @@ type Variant struct {
 	Multi    bool   // kprobe.multi: one link attaches this variant of all hooks of the object
 }
 
-// Probes is the table of all probes. The order is that of attaching.
-func Probes() []Probe {
+// All is the table of all probes. The order is that of attaching.
+func All() []Probe {
 	return []Probe{
 		cgroupProbe(),
 		pathProbe(),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package tracer
+package probe
 
 import (
 	"github.com/cilium/ebpf/btf"
@@ -8,8 +8,8 @@ import (
 	"ktrace/bpf"
 )
 
-// NetfilterProbe is the name of the probe that reports netfilter's and conntrack's decisions.
-const NetfilterProbe = "netfilter"
+// Netfilter is the name of the probe that reports netfilter's and conntrack's decisions.
+const Netfilter = "netfilter"
 
 // Hooks of the netfilter object. Views leave out those whose records they do not use.
 const (
@@ -54,7 +54,7 @@ func joined(variants ...Variant) []Variant {
 // rule that needs them.
 func netfilterProbe() Probe {
 	return Probe{
-		Name:   NetfilterProbe,
+		Name:   Netfilter,
 		Load:   bpf.LoadNetfilter,
 		Kernel: func(kernel *btf.Spec) []Globals { return []Globals{kfreeSkbHasReason(kernel)} },
 		Hooks: []Hook{

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package tracer
+package probe
 
 import (
 	"time"
@@ -8,8 +8,8 @@ import (
 	"ktrace/bpf"
 )
 
-// FsyncProbe is the name of the probe that times syncs of files.
-const FsyncProbe = "fsync"
+// Fsync is the name of the probe that times syncs of files.
+const Fsync = "fsync"
 
 // Hooks of the fsync object.
 const (
@@ -65,7 +65,7 @@ func fsyncHooks() []Hook {
 	}
 }
 
-func fsyncProbe() Probe { return Probe{Name: FsyncProbe, Load: bpf.LoadFsync, Hooks: fsyncHooks()} }
+func fsyncProbe() Probe { return Probe{Name: Fsync, Load: bpf.LoadFsync, Hooks: fsyncHooks()} }
 
 // FsyncGlobals are the variables of the fsync object.
 type FsyncGlobals struct {
@@ -76,7 +76,7 @@ type FsyncGlobals struct {
 	Switches   bool          // context switches are traced, so the waits within a sync are known
 }
 
-func (g FsyncGlobals) globals() map[string]any {
+func (g FsyncGlobals) Values() map[string]any {
 	return map[string]any{
 		"everything": g.Everything,
 		"all_sync":   g.AllSync,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package tracer
+package probe
 
 import (
 	"github.com/cilium/ebpf/btf"
@@ -8,8 +8,8 @@ import (
 	"ktrace/bpf"
 )
 
-// PathProbe is the name of the probe that follows packets through the node.
-const PathProbe = "path"
+// Path is the name of the probe that follows packets through the node.
+const Path = "path"
 
 // Hooks of the path object.
 const (
@@ -20,7 +20,7 @@ const (
 
 func pathProbe() Probe {
 	return Probe{
-		Name: PathProbe,
+		Name: Path,
 		Load: bpf.LoadPath,
 		Kernel: func(kernel *btf.Spec) []Globals {
 			return []Globals{kfreeSkbHasReason(kernel), kfreeSkbHasSocket(kernel)}
@@ -72,7 +72,7 @@ type PathFilter struct {
 	Snap     uint32    // bytes to take of a packet, at most 512
 }
 
-func (f PathFilter) globals() map[string]any {
+func (f PathFilter) Values() map[string]any {
 	return map[string]any{
 		"hop_protocols":  uint32(f.Hops),
 		"drop_protocols": uint32(f.Drops),

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package tracer
+package probe
 
 import "ktrace/bpf"
 
-// CgroupProbe is the name of the probe that reports cgroups made and removed, and tasks that move between them.
-const CgroupProbe = "cgroup"
+// Cgroup is the name of the probe that reports cgroups made and removed, and tasks that move between them.
+const Cgroup = "cgroup"
 
 // HookCgroups covers cgroup_mkdir, cgroup_rmdir, cgroup_attach_task and sched_process_exec.
 const HookCgroups = "cgroup lifecycle"
 
 func cgroupProbe() Probe {
 	return Probe{
-		Name: CgroupProbe,
+		Name: Cgroup,
 		Load: bpf.LoadCgroup,
 		Hooks: []Hook{{
 			Name:     HookCgroups,
@@ -29,7 +29,7 @@ type Selection struct {
 	HostNetns uint32 // inode of the node's own network namespace
 }
 
-func (s Selection) globals() map[string]any {
+func (s Selection) Values() map[string]any {
 	return map[string]any{"selecting": s.Selecting, "host_netns": s.HostNetns}
 }
 
@@ -40,6 +40,6 @@ type CgroupHierarchy struct {
 	ID        int32 // of the cgroup v1 hierarchy; 0: cgroup2
 }
 
-func (h CgroupHierarchy) globals() map[string]any {
+func (h CgroupHierarchy) Values() map[string]any {
 	return map[string]any{"cgroup_subsys": h.Subsystem, "cgroup_hierarchy": h.ID}
 }

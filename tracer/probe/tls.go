@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package tracer
+package probe
 
 import "ktrace/bpf"
 
-// TLSProbe is the name of the probe that copies TLS handshakes at sockets.
-const TLSProbe = "tls"
+// TLS is the name of the probe that copies TLS handshakes at sockets.
+const TLS = "tls"
 
 // HookTLS is the hook of the tls object.
 const HookTLS = "TLS handshakes"
 
 func tlsProbe() Probe {
 	return Probe{
-		Name: TLSProbe,
+		Name: TLS,
 		Load: bpf.LoadTls,
 		Hooks: []Hook{{
 			Name:     HookTLS,

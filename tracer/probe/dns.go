@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package tracer
+package probe
 
 import "ktrace/bpf"
 
-// DNSProbe is the name of the probe that copies DNS over TCP at sockets.
-const DNSProbe = "dns"
+// DNS is the name of the probe that copies DNS over TCP at sockets.
+const DNS = "dns"
 
 // HookDNS is the hook of the dns object.
 const HookDNS = "DNS over TCP"
 
-// dnsBackends is the map in which the path object stores the ports to which NAT translates DNS ports.
-const dnsBackends = "dns_backends"
+// DNSBackends is the map in which the path object stores the ports to which NAT translates DNS ports.
+const DNSBackends = "dns_backends"
 
 func dnsProbe() Probe {
 	return Probe{
-		Name: DNSProbe,
+		Name: DNS,
 		Load: bpf.LoadDns,
 		Hooks: []Hook{{
 			Name:     HookDNS,
@@ -29,4 +29,4 @@ func dnsProbe() Probe {
 // DNSPorts are the ports of DNS servers, at most MaxPorts; more are left out. It implements Globals.
 type DNSPorts []uint
 
-func (p DNSPorts) globals() map[string]any { return map[string]any{"dns_ports": portArray(p)} }
+func (p DNSPorts) Values() map[string]any { return map[string]any{"dns_ports": portArray(p)} }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package tracer
+package probe
 
 import (
 	"time"
@@ -11,8 +11,8 @@ import (
 	"ktrace/bpf"
 )
 
-// SockProbe is the name of the probe that traces sockets.
-const SockProbe = "sock"
+// Sock is the name of the probe that traces sockets.
+const Sock = "sock"
 
 // Hooks of the sock object.
 const (
@@ -35,7 +35,7 @@ func rawTP(programs ...string) []Variant {
 // sockProbe is the row of the sock object.
 func sockProbe() Probe {
 	return Probe{
-		Name:   SockProbe,
+		Name:   Sock,
 		Load:   bpf.LoadSock,
 		Kernel: readTick,
 		Hooks: []Hook{
@@ -98,7 +98,7 @@ func sockProbe() Probe {
 // tick is how long a jiffy is, which is the resolution of the coarse clocks. The sock object needs it for idle times.
 type tick time.Duration
 
-func (t tick) globals() map[string]any { return map[string]any{"tick_ns": uint64(t)} }
+func (t tick) Values() map[string]any { return map[string]any{"tick_ns": uint64(t)} }
 
 // readTick returns nil on an error; the object then reports no idle times. The clock exists since 2.6.32.
 func readTick(*btf.Spec) []Globals {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package tracer
+package probe
 
 import "github.com/cilium/ebpf/btf"
 
@@ -8,14 +8,14 @@ import "github.com/cilium/ebpf/btf"
 // backport.
 type kfreeSkbReason bool
 
-func (r kfreeSkbReason) globals() map[string]any {
+func (r kfreeSkbReason) Values() map[string]any {
 	return map[string]any{"kfree_skb_has_reason": bool(r)}
 }
 
 // kfreeSkbSocket is whether tracepoint kfree_skb has the argument rx_sk: since 6.11.
 type kfreeSkbSocket bool
 
-func (s kfreeSkbSocket) globals() map[string]any {
+func (s kfreeSkbSocket) Values() map[string]any {
 	return map[string]any{"kfree_skb_has_rx_sk": bool(s)}
 }
 
@@ -24,15 +24,15 @@ func (s kfreeSkbSocket) globals() map[string]any {
 const packetAndPlace = 3
 
 func kfreeSkbHasReason(kernel *btf.Spec) kfreeSkbReason {
-	return tracepointArguments(kernel, "kfree_skb") > packetAndPlace
+	return TracepointArguments(kernel, "kfree_skb") > packetAndPlace
 }
 
 func kfreeSkbHasSocket(kernel *btf.Spec) kfreeSkbSocket {
-	return tracepointArguments(kernel, "kfree_skb") > packetAndPlace+1
+	return TracepointArguments(kernel, "kfree_skb") > packetAndPlace+1
 }
 
-// tracepointArguments counts the parameters of a tracepoint's btf_trace_ function, 0 if BTF has none.
-func tracepointArguments(kernel *btf.Spec, name string) int {
+// TracepointArguments counts the parameters of a tracepoint's btf_trace_ function, 0 if BTF has none.
+func TracepointArguments(kernel *btf.Spec, name string) int {
 	var t *btf.Typedef
 	if err := kernel.TypeByName("btf_trace_"+name, &t); err != nil {
 		return 0
