@@ -6,16 +6,16 @@ import (
 	"time"
 
 	"ktrace/decoder/event"
-	"ktrace/decoder/stage"
 )
 
-// Backends returns the stage that names the pods which serve services, where events are complete: it comes last.
-func (x *Index) Backends() stage.Stage { return backends{x} }
+// Backends is a stage that names the pods which serve services, where events are complete: it comes last.
+type Backends struct{ x *Index }
 
-type backends struct{ x *Index }
+// Backends returns the stage that knows what the index does.
+func (x *Index) Backends() Backends { return Backends{x} }
 
 // Observe implements stage.Stage.
-func (b backends) Observe(e event.Event) []event.Event {
+func (b Backends) Observe(e event.Event) []event.Event {
 	served, ok := e.Body.(event.Served)
 	if !ok {
 		return []event.Event{e}
@@ -27,4 +27,4 @@ func (b backends) Observe(e event.Event) []event.Event {
 }
 
 // Flush implements stage.Stage.
-func (backends) Flush(time.Time, bool) []event.Event { return nil }
+func (Backends) Flush(time.Time, bool) []event.Event { return nil }

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"ktrace/tracer"
+	"ktrace/tracer/probe"
 )
 
 const root = "../../.."
@@ -69,7 +69,7 @@ func TestEveryListedPackageHasTests(t *testing.T) {
 
 // A verb's test runs with each lower variant of each probe.
 func TestEveryProbeWithVariantsIsListed(t *testing.T) {
-	for _, p := range tracer.Probes() {
+	for _, p := range probe.All() {
 		variants := map[string]bool{}
 		for _, h := range p.Hooks {
 			for _, v := range h.Variants {
