@@ -6,6 +6,8 @@ package main
 
 import (
 	"errors"
+	"io"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -53,6 +55,7 @@ end. The exit status is 3 if anything above information was found and is not ove
 			if err != nil {
 				return err
 			}
+			watched.ask = watched.ask || !watched.given() && attended(s.Err)
 			v, done, err := watched.live(f, expr == nil) // else it is about packets
 			if err != nil {
 				return err
@@ -63,7 +66,7 @@ end. The exit status is 3 if anything above information was found and is not ove
 	}
 	f.Add(c.Flags())
 	f.AddLive(c.Flags())
-	watched.add(c.Flags(), true)
+	watched.add(c.Flags())
 	c.Flags().BoolVar(&certain, "until-certain", false, "end as soon as something above information is certain")
 	return c
 }
@@ -73,20 +76,22 @@ type diagnosis struct {
 	cidr string
 	slow time.Duration
 	ask  bool // servers for their certificates
-	// askAny reports whether the user wants all servers asked, the node's and the control plane's among them; nil for not.
-	askAny func() bool
+	// given reports whether the flag says so: then the node's servers and the control plane's are asked, too; nil for not.
+	given func() bool
 	// window is the time whose syncs are judged by themselves; 0: those of the whole run.
 	window time.Duration
 }
 
-// add adds its flags; ask is whether servers are asked for certificates by default.
-func (d *diagnosis) add(fs *pflag.FlagSet, ask bool) {
+// attended reports whether a person runs ktrace and looks on, as none does from cron or in a pod.
+func attended(w io.Writer) bool { return replay.IsTerminal(os.Stdin) && replay.IsTerminal(w) }
+
+func (d *diagnosis) add(fs *pflag.FlagSet) {
 	addServiceRange(fs, &d.cidr)
 	addSlow(fs, &d.slow)
 	const name = "ask-certificates"
-	fs.BoolVar(&d.ask, name, ask, "shake hands with a server that a client refused, once a minute, where TLS 1.3 hid its certificate; "+
-		"the node's own, link-local ones and the control plane's only if this is given")
-	d.askAny = func() bool { return fs.Changed(name) }
+	fs.BoolVar(&d.ask, name, false, "shake hands with a server that a client refused, once a minute, where TLS 1.3 hid its certificate; without it "+
+		"diagnose does so on a terminal only, and never with the node's own servers, link-local ones and the control plane's")
+	d.given = func() bool { return fs.Changed(name) }
 }
 
 // live is every stage and rule, and all that they want to know; done lets go of it.
@@ -97,7 +102,7 @@ func (d *diagnosis) live(f flags.Flags, disks bool) (v live.View, done func() er
 	}
 	seen, syncs := diagnoseView(d.slow, d.window)
 	v.View = seen
-	certificates := node.NewCertificates(node.New(netns.NewFinder(procfs.New(f.HostRoot))), d.askAny != nil && d.askAny())
+	certificates := node.NewCertificates(node.New(netns.NewFinder(procfs.New(f.HostRoot))), d.given != nil && d.given())
 	if d.ask {
 		v.Witnesses = append(v.Witnesses, certificates)
 	}

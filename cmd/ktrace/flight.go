@@ -48,7 +48,7 @@ const (
 func (o *flightOptions) add(f *pflag.FlagSet) {
 	f.Uint32Var(&o.megabytes, "ring", 0, "flight recorder: keep the last so many millions of bytes in memory until --trigger")
 	f.StringArrayVar(&o.triggers, "trigger", []string{onFinding}, "with --ring, what has the packets written: finding, finding:ID, signal, or a FILTER (repeatable)")
-	o.watched.add(f, false) // it runs for days, and without anyone to look on
+	o.watched.add(f)
 	f.DurationVar(&o.after, "after", time.Second, "with --ring, for how long what follows is written too")
 }
 

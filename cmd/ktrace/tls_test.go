@@ -189,7 +189,7 @@ func (h shaken) scenario(name, addr string, version uint16, meet func(testing.TB
 	}
 	return lab.Scenario{
 		Name: name + " " + h.name, Want: h.want, Proof: h.proof,
-		Args: []string{"diagnose", "--duration", "6s"},
+		Args: []string{"diagnose", "--duration", "6s", "--ask-certificates"},
 		Setup: func(t testing.TB, c *lab.Cluster, _ *lab.Pod) {
 			a := newAuthority(t)
 			all.Store(c, &meeting{
@@ -293,7 +293,7 @@ func TestHandshakesWithAServiceNameIt(t *testing.T) {
 			s.Setup(t, c, p)
 			s.Fault(t, c, p)
 			f.kube(c.Node, "web", "tcp", f.service(), net.JoinHostPort(f.server, "8443"))
-			run := lab.KtraceOn(t, c.Node, "diagnose", "--duration", "4s", "--netns", p.Path())
+			run := lab.KtraceOn(t, c.Node, "diagnose", "--duration", "4s", "--ask-certificates", "--netns", p.Path())
 			s.Traffic(t, c, p)
 			lines, _ := run.Wait()
 			want := fmt.Sprintf("The certificate of %s at service default/web (%s) has expired.", tlsName, net.JoinHostPort(f.service(), "80"))
@@ -317,7 +317,7 @@ func TestHandshakesThatEndWellAreNoFault(t *testing.T) {
 			serveTLS(t, c.Server, "8443", server)
 			echoTCP(t, c.Server, "80")
 			client := &tls.Config{MaxVersion: version, ServerName: tlsName, InsecureSkipVerify: true, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
-			run := lab.Ktrace(t, "diagnose", "--duration", "6s", "--netns", p.Path())
+			run := lab.Ktrace(t, "diagnose", "--duration", "6s", "--ask-certificates", "--netns", p.Path())
 			for range 3 { // the second and third resume the first
 				if !visit(p.NS, lab.ServerAddr+":8443", client) {
 					t.Error("the server was not reached")
@@ -351,18 +351,28 @@ func TestHandshakesThatEndWellAreNoFault(t *testing.T) {
 }
 
 // TestServersAreAskedOnce counts the connections to one that clients refuse again and again, and that refuses any client that has
-// no certificate, as ktrace has none.
+// no certificate, as ktrace has none. None is asked where no person runs ktrace, unless the flag says so.
 func TestServersAreAskedOnce(t *testing.T) {
 	t.Parallel()
-	for asked, wants := range map[int]string{1: "tls-certificate-expired", 0: "tls-alert"} {
-		t.Run(fmt.Sprint(asked), func(t *testing.T) {
-			t.Parallel()
-			askedSoOften(t, asked, wants)
+	const known, not = "tls-certificate-expired", "tls-alert"
+	t.Run("nobody looks on", func(t *testing.T) { askedSoOften(t, 0, not, lab.Ktrace) })
+	t.Run("by the flag", func(t *testing.T) {
+		askedSoOften(t, 1, known, func(t testing.TB, args ...string) *lab.Run {
+			return lab.Ktrace(t, append(args, "--ask-certificates")...)
 		})
-	}
+	})
+	t.Run("on a terminal", func(t *testing.T) {
+		_, program := pseudoterminal(t)
+		askedSoOften(t, 1, known, func(t testing.TB, args ...string) *lab.Run {
+			ready := filepath.Join(t.TempDir(), "ready")
+			conditions := fmt.Sprintf(`exec <%s 2>&0 "$@"`, program.Name())
+			return lab.KtraceUnder(t, conditions, append(args, "-o", "json", "--ready-file", ready)...).AwaitReady(ready)
+		})
+	})
 }
 
-func askedSoOften(t *testing.T, asked int, wants string) {
+func askedSoOften(t *testing.T, asked int, wants string, ktrace func(testing.TB, ...string) *lab.Run) {
+	t.Parallel()
 	c := lab.NewCluster(t)
 	p := c.AddPod("pod")
 	a := newAuthority(t)
@@ -372,7 +382,7 @@ func askedSoOften(t *testing.T, asked int, wants string) {
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { shaken.Add(1); return nil, nil },
 	})
 	own := a.issue("client", []string{"client"}, -time.Hour, time.Hour)
-	run := lab.Ktrace(t, "diagnose", "--duration", "5s", "--netns", p.Path(), fmt.Sprintf("--ask-certificates=%v", asked > 0))
+	run := ktrace(t, "diagnose", "--duration", "5s", "--netns", p.Path())
 	const visits = 3
 	for range visits {
 		if visit(p.NS, lab.ServerAddr+":8443", &tls.Config{ServerName: tlsName, RootCAs: a.trusts(), Certificates: []tls.Certificate{own}}) {

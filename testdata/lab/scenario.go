@@ -190,13 +190,13 @@ func SameRead(t testing.TB, file string, live []Line, args ...string) []Line {
 	return again
 }
 
-// offline are the arguments without those, of one value each, that say how to watch a node and not how to look.
+// offline are the arguments without those that say how to watch a node and not how to look.
 func offline(args []string) []string {
-	live := []string{"--duration", "--service-cidr"}
+	values := map[string]int{"--duration": 1, "--service-cidr": 1, "--ask-certificates": 0} // each of these has
 	var kept []string
 	for i := 0; i < len(args); i++ {
-		if slices.Contains(live, args[i]) {
-			i++
+		if n, live := values[args[i]]; live {
+			i += n
 			continue
 		}
 		kept = append(kept, args[i])
