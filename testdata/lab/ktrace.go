@@ -66,7 +66,7 @@ type Run struct {
 	t      testing.TB
 	cmd    *exec.Cmd
 	stderr bytes.Buffer
-	lines  chan Line
+	lines  *lines
 	seen   []Line
 	done   chan error // why it ended with another status than 0; sent once end is set
 	end    ended
@@ -147,7 +147,7 @@ func KtraceUnder(t testing.TB, conditions string, args ...string) *Run {
 
 func startKtrace(t testing.TB, program string, args ...string) *Run {
 	t.Helper()
-	r := &Run{t: t, cmd: exec.Command(program, args...), lines: make(chan Line, 1<<16), done: make(chan error, 1)}
+	r := &Run{t: t, cmd: exec.Command(program, args...), lines: newLines(), done: make(chan error, 1)}
 	r.cmd.Env = append(os.Environ(), AsKtrace+"=1")
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, noOut := r.cmd.StdoutPipe()
@@ -162,6 +162,7 @@ func startKtrace(t testing.TB, program string, args ...string) *Run {
 	t.Cleanup(func() {
 		_ = r.cmd.Process.Kill()                               // has ended in a test that passed
 		time.AfterFunc(reapAfter, func() { _ = r.cmd.Wait() }) // how it ended is known
+		r.seen = nil                                           // a test keeps its Cleanup functions, and a package its tests, to its end
 	})
 	return r
 }
@@ -172,9 +173,9 @@ func (r *Run) collect(out, said io.Reader) {
 	scan := bufio.NewScanner(out)
 	scan.Buffer(nil, 16<<20)
 	for scan.Scan() {
-		r.lines <- lineOf(bytes.Clone(scan.Bytes()))
+		r.lines.add(lineOf(bytes.Clone(scan.Bytes())))
 	}
-	close(r.lines)
+	r.lines.end()
 	messages.Wait()
 	var err error
 	if r.end, err = awaitZombie(r.cmd.Process.Pid); err == nil {
@@ -193,17 +194,16 @@ func (r *Run) Await(what string, wanted func(Line) bool) Line {
 	}
 	limit := time.After(patience)
 	for {
-		select {
-		case l, ok := <-r.lines:
-			if !ok {
-				r.t.Fatalf("ktrace ended without %s: %v\n%s%s", what, <-r.done, r.transcript(), r.stderr.String())
-			}
-			r.seen = append(r.seen, l)
-			if wanted(l) {
-				return l
-			}
-		case <-limit:
+		l, err := r.lines.next(limit)
+		switch {
+		case errors.Is(err, io.EOF):
+			r.t.Fatalf("ktrace ended without %s: %v\n%s%s", what, <-r.done, r.transcript(), r.stderr.String())
+		case err != nil:
 			r.t.Fatalf("no %s within %v\n%s", what, patience, r.transcript())
+		}
+		r.seen = append(r.seen, l)
+		if wanted(l) {
+			return l
 		}
 	}
 }
@@ -233,21 +233,20 @@ func (r *Run) Wait() ([]Line, int) {
 	r.t.Helper()
 	limit := time.After(patience)
 	for {
-		select {
-		case l, ok := <-r.lines:
-			if ok {
-				r.seen = append(r.seen, l)
-				continue
-			}
-			<-r.done
-			InTable(r.t, r.seen)
-			if said := r.stderr.String(); strings.Contains(said, "accounting does not add up") {
-				r.t.Errorf("%s", said)
-			}
-			return r.seen, r.end.status
-		case <-limit:
+		l, err := r.lines.next(limit)
+		if err == nil {
+			r.seen = append(r.seen, l)
+			continue
+		}
+		if !errors.Is(err, io.EOF) {
 			r.t.Fatalf("ktrace did not end within %v\n%s", patience, r.transcript())
 		}
+		<-r.done
+		InTable(r.t, r.seen)
+		if said := r.stderr.String(); strings.Contains(said, "accounting does not add up") {
+			r.t.Errorf("%s", said)
+		}
+		return r.seen, r.end.status
 	}
 }
 
