@@ -3,12 +3,15 @@
 package node
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +27,8 @@ import (
 	"ktrace/tracer/procfs"
 )
 
-// watch traces UDP and ICMP in the namespaces while traffic runs, with an Enricher, and returns all events of the stream.
+// watch traces UDP and ICMP in the namespaces while traffic runs, with an Enricher, and returns all events of the stream that
+// are about them: an Enricher begins with every namespace of the machine, those of tests that run beside this one among them.
 func watch(t *testing.T, spaces []*lab.NS, traffic func()) []event.Event {
 	t.Helper()
 	const udpAndICMP = probe.UDP | probe.ICMP
@@ -61,12 +65,37 @@ func watch(t *testing.T, spaces []*lab.NS, traffic func()) []event.Event {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all = append(all, e)
+		if concerns(t, e, spaces) {
+			all = append(all, e)
+		}
 	}
 	if lost := stream.Counts().Lost.Total(); lost > 0 {
 		t.Errorf("%d records were lost", lost)
 	}
 	return all
+}
+
+// concerns reports whether an event is about one of the namespaces, or about none.
+func concerns(t *testing.T, e event.Event, spaces []*lab.NS) bool {
+	t.Helper()
+	inode := e.Netns
+	if f, ok := e.Body.(event.Fact); ok {
+		text, err := json.Marshal(f) // every kind of fact names its namespace alike
+		if err != nil {
+			t.Fatal(err)
+		}
+		var kinds map[string]struct {
+			Netns uint32
+			About struct{ Netns uint32 }
+		}
+		if err := json.Unmarshal(text, &kinds); err != nil {
+			t.Fatal(err)
+		}
+		for _, about := range kinds {
+			inode = cmp.Or(about.Netns, about.About.Netns)
+		}
+	}
+	return inode == 0 || slices.ContainsFunc(spaces, func(ns *lab.NS) bool { return ns.Inode() == inode })
 }
 
 // facts returns those for which pick returns something.
@@ -171,18 +200,16 @@ func TestTheRuleThatDroppedIsNamed(t *testing.T) {
 func TestTheStateOfAServiceIsReportedWhenItsPacketLeavesUntranslated(t *testing.T) {
 	const service = "-A KUBE-SERVICES -d 10.96.0.10/32 -p %s -m comment --comment kube-system/kube-dns:%s|cluster|IP -m %s --dport 53 -j KUBE-SVC-%s"
 	c := lab.NewCluster(t)
-	pod := c.AddPod("a")
-	iptables := func(rule string) {
-		args := append([]string{"iptables", "-w", "-t", "nat"}, strings.Fields(rule)...)
+	pod, beside := c.AddPod("a"), c.Namespace("beside") // a node of its own, as another test may have one
+	for _, r := range []string{"-N KUBE-SERVICES", "-N KUBE-SVC-TCP", "-N KUBE-SEP-TCP", "-A PREROUTING -j KUBE-SERVICES",
+		fmt.Sprintf(service, "tcp", "dns-tcp", "tcp", "TCP"), "-A KUBE-SVC-TCP -j KUBE-SEP-TCP",
+		"-A KUBE-SEP-TCP -p tcp -j DNAT --to-destination 10.9.0.2:53"} {
+		args := append([]string{"iptables", "-w", "-t", "nat"}, strings.Fields(r)...)
 		for i := range args {
 			args[i] = strings.ReplaceAll(args[i], "|", " ")
 		}
 		c.Node.Run(args...)
-	}
-	for _, r := range []string{"-N KUBE-SERVICES", "-N KUBE-SVC-TCP", "-N KUBE-SEP-TCP", "-A PREROUTING -j KUBE-SERVICES",
-		fmt.Sprintf(service, "tcp", "dns-tcp", "tcp", "TCP"), "-A KUBE-SVC-TCP -j KUBE-SEP-TCP",
-		"-A KUBE-SEP-TCP -p tcp -j DNAT --to-destination 10.9.0.2:53"} {
-		iptables(r)
+		beside.Run(args...)
 	}
 	events := watch(t, []*lab.NS{c.Node, pod.NS}, func() { send(t, pod.NS, lab.ServiceDNS+":53", 3, false) })
 	services := facts(events, func(f event.Fact) *event.ServiceFact { return f.Service })
