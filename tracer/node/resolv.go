@@ -267,23 +267,30 @@ func (r *Resolv) sender(e event.Event) []procfs.Process {
 	return []procfs.Process{p}
 }
 
-// fromNode reports whether a process sees the node's files in a network namespace that is not the node's.
+// fromNode reports whether a process sees the node's files, or ours, in a network namespace that is not the node's.
 func (r *Resolv) fromNode(p procfs.Process, inode uint32) bool {
-	same := func(kind string, of uint32) bool {
-		nodes, err := r.node.Process(1).Namespace(kind)
-		return err == nil && nodes == of
+	same := func(kind string, as procfs.Process, of uint32) bool {
+		its, err := as.Namespace(kind)
+		return err == nil && its == of
 	}
 	files, err := p.Namespace("mnt")
-	return err == nil && same("mnt", files) && !same("net", inode)
+	if err != nil {
+		return false
+	}
+	first, self := r.node.Process(1), r.node.Self()
+	return (same("mnt", first, files) || same("mnt", self, files)) && !same("net", first, inode)
 }
 
-// processes are some in a namespace: last those that joined it from the node.
+// processes are some in a namespace: last those that joined it from the node. One that only visits it, as this ktrace or another
+// does to look around, has files of its own.
 func (r *Resolv) processes(inode uint32) []procfs.Process {
 	var own, joined []procfs.Process
 	for p := range r.node.InNetns(inode) {
-		if r.fromNode(p, inode) {
+		switch {
+		case !p.Dwells("net", inode):
+		case r.fromNode(p, inode):
 			joined = append(joined, p)
-		} else {
+		default:
 			own = append(own, p)
 		}
 		if len(own) >= maxReaders {

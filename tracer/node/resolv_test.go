@@ -58,9 +58,22 @@ func (n *fakeNode) process(pid int, conf string) {
 	if err := os.WriteFile(filepath.Join(dir, "root/etc/resolv.conf"), []byte(conf), 0o644); err != nil {
 		n.t.Fatal(err)
 	}
-	if err := os.Symlink("/proc/self/ns/net", filepath.Join(dir, "ns/net")); err != nil && !os.IsExist(err) {
+	for _, thread := range []string{"", fmt.Sprintf("task/%d", pid)} {
+		n.link("/proc/self/ns/net", filepath.Join(dir, thread, "ns/net"))
+	}
+}
+
+func (n *fakeNode) link(to, at string) {
+	n.t.Helper()
+	if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.Symlink(to, at)); err != nil && !errors.Is(err, os.ErrExist) {
 		n.t.Fatal(err)
 	}
+}
+
+// visits gives a process another thread, in another namespace: the first only looks around in this test's.
+func (n *fakeNode) visits(pid int) {
+	n.t.Helper()
+	n.link(n.root, filepath.Join(n.root, "proc", fmt.Sprint(pid), "task", fmt.Sprint(pid+1), "ns/net"))
 }
 
 // sends is a packet of a process, 0 for one that the kernel sends by itself, to a DNS server.
@@ -145,6 +158,8 @@ func TestResolvConfIsAContainersRatherThanTheNodes(t *testing.T) {
 		"no other is there":              {30, nil, hosts},
 		"the sender has ended":           {35, []int{31, 32}, own},
 		"the sender ends while it reads": {33, []int{31, 33}, own},
+		"another ktrace is there before": {35, []int{29, 31}, own},
+		"another ktrace alone is there":  {35, []int{29}, hosts},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newFakeNode(t)
@@ -153,6 +168,8 @@ func TestResolvConfIsAContainersRatherThanTheNodes(t *testing.T) {
 			for _, pid := range c.pods {
 				n.process(pid, "nameserver "+own+"\n")
 			}
+			n.process(29, "nameserver 192.0.2.54\n")
+			n.visits(29)
 			n.ends(33)
 			if got := nameservers(patientResolv(procfs.At(n.root)).Enrich(n.sends(c.sender, own))); got != "["+c.want+"]" {
 				t.Errorf("%q, want [%s]", got, c.want)

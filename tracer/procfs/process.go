@@ -135,6 +135,28 @@ func (p Process) Namespace(kind string) (uint32, error) {
 	return uint32(st.Ino), nil
 }
 
+// maxThreads is how many threads of a process are looked at, which may have any number.
+const maxThreads = 32
+
+// Dwells reports whether the process is in a namespace with all its threads, as far as they are looked at. Programs that visit
+// namespaces, as ktrace and container runtimes do, have one thread there for a moment, which may be the first: then
+// Namespace is where that is.
+func (p Process) Dwells(kind string, inode uint32) bool {
+	dir, err := os.Open(p.path("task"))
+	if err != nil {
+		return false
+	}
+	defer dir.Close()
+	names, _ := dir.Readdirnames(maxThreads) // those that it has read
+	for _, name := range names {
+		var st unix.Stat_t
+		if unix.Stat(p.path("task/"+name+"/ns/"+kind), &st) == nil && uint32(st.Ino) != inode { // one that ends meanwhile has none
+			return false
+		}
+	}
+	return true
+}
+
 // NamespacePath is the file that opens its namespace of a kind.
 func (p Process) NamespacePath(kind string) string { return p.path("ns/" + kind) }
 
