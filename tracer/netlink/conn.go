@@ -22,8 +22,7 @@ type Conn struct {
 
 const (
 	answerWithin = 2 * time.Second // for one datagram of an answer
-	oneMessage   = 32 << 10        // bytes of an answer that is no dump
-	manyMessages = 256 << 10       // bytes of a dump's datagram: the kernel fills what it is offered, or has one message that is larger
+	atOnce       = 32 << 10        // bytes: more the kernel does not put into a datagram, unless one message is larger
 	listTries    = 3               // of a table that changes while it is read
 )
 
@@ -61,16 +60,9 @@ func (c *Conn) Ask(kind, flags uint16, body []byte, each func(Message) error) er
 	if err := unix.Send(c.fd, request(kind, unix.NLM_F_REQUEST|flags, c.seq, body), 0); err != nil {
 		return fmt.Errorf("netlink: send: %w", err)
 	}
-	size := oneMessage
-	if flags&unix.NLM_F_DUMP == unix.NLM_F_DUMP {
-		size = manyMessages
-	}
-	if len(c.buf) < size {
-		c.buf = make([]byte, size)
-	}
 	a := answer{seq: c.seq, many: flags&(unix.NLM_F_DUMP|unix.NLM_F_ACK) != 0}
 	for !a.done {
-		n, _, err := unix.Recvfrom(c.fd, c.buf, 0)
+		n, err := c.receive()
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
@@ -85,6 +77,20 @@ func (c *Conn) Ask(kind, flags uint16, body []byte, each func(Message) error) er
 		return unix.EINTR
 	}
 	return nil
+}
+
+// receive waits for a datagram and returns its size. The buffer grows with what comes: many namespaces are asked many things,
+// and few answers are large.
+func (c *Conn) receive() (n int, err error) {
+	n, _, err = unix.Recvfrom(c.fd, nil, unix.MSG_PEEK|unix.MSG_TRUNC)
+	if err != nil {
+		return 0, err
+	}
+	if len(c.buf) < n || c.buf == nil {
+		c.buf = make([]byte, max(n, atOnce))
+	}
+	n, _, err = unix.Recvfrom(c.fd, c.buf, 0)
+	return n, err
 }
 
 // List returns copies of all rows of a table. One that changes while it is read is read again, and at last taken as it

@@ -81,6 +81,26 @@ func TestOnlyTheKernelIsHeard(t *testing.T) {
 	}
 }
 
+// TestAMessageMayBeLarge: that of a device with many virtual functions is.
+func TestAMessageMayBeLarge(t *testing.T) {
+	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(ends[0])
+	defer unix.Close(ends[1])
+	large := make([]byte, 3*atOnce)
+	for _, answer := range [][]byte{message(unix.RTM_NEWLINK, unix.NLM_F_MULTI, 1, large), message(unix.NLMSG_DONE, unix.NLM_F_MULTI, 1, number(0))} {
+		if err := unix.Send(ends[1], answer, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rows, err := (&Conn{fd: ends[0]}).List(unix.RTM_GETLINK, nil)
+	if err != nil || len(rows) != 1 || len(rows[0].Payload) != len(large) {
+		t.Errorf("%d messages, error %v", len(rows), err)
+	}
+}
+
 func BenchmarkDialAndAsk(b *testing.B) {
 	b.ReportAllocs()
 	lo := make([]byte, unix.SizeofIfInfomsg)
