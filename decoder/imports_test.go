@@ -24,7 +24,7 @@ func layers() [][]string {
 		in("decoder", "diagnose", "pod"), // are rules and stages
 		in("decoder", "capture", "."),    // a file, and the pipeline: it knows stages and rules by their interfaces
 		in("bpf", "."),                   // the objects
-		in("tracer", "boot", "confine", "filterjit", "netlink", "procfs"), // ask the kernel
+		in("tracer", "boot", "confine", "filterjit", "netlink", "procfs", "ring"), // ask the kernel
 		in("tracer", "kallsyms", "mount", "netns", "probe"),
 		in("tracer", "disk", "fsync", "host", "kube", "tc"), // are one live source each
 		in("tracer", "node", "tap"),

@@ -13,12 +13,12 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/ringbuf"
 
 	"ktrace/decoder/event"
 	"ktrace/tracer/boot"
 	"ktrace/tracer/host"
 	"ktrace/tracer/probe"
+	"ktrace/tracer/ring"
 )
 
 const (
@@ -60,8 +60,8 @@ type Tracer struct {
 	opts    Options
 	types   types
 	objects []*object
-	ring    *ringbuf.Reader
-	record  ringbuf.Record
+	ring    *ring.Reader
+	sample  []byte   // the buffer of the record that was read last
 	queue   [][]byte // facts that go before the next record
 	polled  time.Time
 	losses  *losses
@@ -137,11 +137,10 @@ func (t *Tracer) load() error {
 	if err := probe.UnusedGlobals(t.opts.Globals, specs...); err != nil {
 		return err
 	}
-	ring, err := ringbuf.NewReader(shared[ringName])
-	if err != nil {
+	var err error
+	if t.ring, err = ring.NewReader(shared[ringName]); err != nil {
 		return fmt.Errorf("ring: %w", err)
 	}
-	t.ring = ring
 	if t.losses, err = newLosses(shared[lossesMap]); err != nil {
 		return err
 	}
@@ -198,7 +197,7 @@ func (t *Tracer) program(probe, name string) *ebpf.Program {
 }
 
 // Waiting reports whether the ring holds records that were not read yet.
-func (t *Tracer) Waiting() bool { return t.ring != nil && t.ring.AvailableBytes() > 0 }
+func (t *Tracer) Waiting() bool { return t.ring != nil && t.ring.Waiting() }
 
 func (t *Tracer) begin() error {
 	node, err := nodeFact(t.types.Spec)
@@ -320,25 +319,28 @@ func (t *Tracer) read(ctx context.Context) ([]byte, error) {
 	if t.ring == nil {
 		return nil, io.EOF
 	}
-	if !t.stopped && !t.Waiting() {
-		ring := t.ring
-		defer context.AfterFunc(ctx, func() { _ = ring.Flush() })() // at the end of the context, not a tick later
+	if t.stopped && !t.Waiting() {
+		return nil, t.last()
 	}
-	t.ring.SetDeadline(time.Now().Add(idleTick))
-	err := t.ring.ReadInto(&t.record)
-	raw, _ := event.CutRecord(t.record.RawSample) // the sample is all that was reserved, used or not
+	patience := idleTick
+	if t.stopped { // the context has ended; what is reserved is about to be written
+		ctx, patience = context.WithoutCancel(ctx), 0
+	}
+	sample, err := t.ring.Next(ctx, t.sample, time.Now().Add(patience))
+	if err == nil {
+		t.sample = sample
+	}
+	raw, _ := event.CutRecord(sample) // the sample is all that was reserved, used or not
 	switch {
 	case err == nil && event.RecordTime(raw) < t.whole && event.OfPacket(raw):
 		t.early[event.KindOf(raw)]++ // seen by some hooks before others were attached, so its end may look like a loss
 		return nil, nil
 	case err == nil:
 		return t.deliver(raw)
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil && !t.stopped:
 		return nil, t.tick()
-	case errors.Is(err, ringbuf.ErrFlushed) && !t.stopped:
-		return nil, nil // the context has ended
-	case errors.Is(err, ringbuf.ErrFlushed):
-		return nil, t.last()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, nil
 	default:
 		return nil, fmt.Errorf("ring: %w", err)
 	}
@@ -371,7 +373,7 @@ func (t *Tracer) tick() error {
 // stop detaches everything; what is in the ring can still be read.
 func (t *Tracer) stop() error {
 	t.stopped = true
-	return errors.Join(detachAll(t.objects), t.ring.Flush())
+	return detachAll(t.objects)
 }
 
 // last queues the final facts once the ring is empty.
