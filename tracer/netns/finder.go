@@ -22,6 +22,8 @@ type Finder struct {
 	paths  map[uint32]string
 	missed map[uint32]time.Time // namespaces that were not found, and when
 	ids    map[uint32]identity  // of those that were opened or announced
+
+	once, looked bool // see Once
 }
 
 // identity is which namespace has an inode number.
@@ -53,7 +55,7 @@ func (f *Finder) Open(inode uint32) (*Space, error) {
 	if s := f.at(inode); s != nil {
 		return s, nil
 	}
-	if time.Since(f.missed[inode]) >= missedFor {
+	if time.Since(f.missed[inode]) >= missedFor && !(f.once && f.looked) {
 		f.look()
 		if s := f.at(inode); s != nil {
 			return s, nil
@@ -64,6 +66,14 @@ func (f *Finder) Open(inode uint32) (*Space, error) {
 		f.missed[inode] = time.Now()
 	}
 	return nil, fmt.Errorf("%w: %d", ErrGone, inode)
+}
+
+// Once has what Open does while do runs look for namespaces once at most: a walk over all processes for each of many that are
+// gone takes long.
+func (f *Finder) Once(do func()) {
+	f.once, f.looked = true, false
+	defer func() { f.once = false }()
+	do()
 }
 
 // Inodes looks for all namespaces that there are now, and returns their numbers.
@@ -132,6 +142,7 @@ func (f *Finder) Identity(inode uint32) (event.Fact, bool) {
 }
 
 func (f *Finder) look() {
+	f.looked = true
 	clear(f.paths)
 	for path := range f.all() {
 		if inode, err := Inode(path); err == nil && f.paths[inode] == "" {

@@ -378,13 +378,15 @@ func (w *Enricher) Poll() []event.Fact {
 	}
 	clear(w.own)
 	facts = append(facts, w.changes()...)
-	for inode, s := range w.reader.states {
-		if inode == w.home || time.Since(s.troubled) < pollAfter {
-			facts = append(facts, w.poll(inode, s)...)
-		} else if len(w.reader.states) <= maxPolled {
-			facts = append(facts, w.lost(inode)...)
+	w.reader.finder.Once(func() {
+		for inode, s := range w.reader.states {
+			if inode == w.home || time.Since(s.troubled) < pollAfter {
+				facts = append(facts, w.poll(inode, s)...)
+			} else if len(w.reader.states) <= maxPolled {
+				facts = append(facts, w.lost(inode)...)
+			}
 		}
-	}
+	})
 	return facts
 }
 

@@ -3,65 +3,148 @@
 package node
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
-	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
-// counters are the protocols' counters by the names that nstat gives them.
-type counters map[string]uint64
+// counter is one of a protocol's counters, by the name that nstat gives it.
+type counter struct {
+	name string
+	n    uint64
+}
 
-// netstat reads the counters of the namespace that the thread is in.
-func netstat() (counters, error) {
-	all := counters{}
+// counters are the protocols' counters of a namespace, in the kernel's order.
+type counters []counter
+
+// netstatReader reads the counters of namespaces. There are some 400 in each, by the same names.
+type netstatReader struct {
+	text  []byte
+	names []string // as last read
+}
+
+// read reads the counters of the namespace that the thread is in.
+func (r *netstatReader) read() (counters, error) {
+	all := make(counters, 0, len(r.names))
 	for _, file := range []string{"netstat", "snmp", "snmp6"} {
-		text, err := os.ReadFile("/proc/thread-self/net/" + file)
+		err := r.readFile("/proc/thread-self/net/" + file)
 		if errors.Is(err, os.ErrNotExist) { // without IPv6
 			continue
 		}
 		if err != nil {
 			return nil, fmt.Errorf("counters: %w", err)
 		}
-		all.parse(string(text))
+		all = r.parse(all, r.text)
 	}
 	return all, nil
 }
 
-// parse reads both forms: a line of names and one of numbers, each after the protocol's name, or one name and number a line.
-func (c counters) parse(text string) {
-	var names []string
-	for line := range strings.Lines(text) {
-		f := strings.Fields(line)
+// readFile reads a file into r.text, whose room it uses again.
+func (r *netstatReader) readFile(path string) error {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	for r.text = r.text[:0]; ; {
+		r.text = slices.Grow(r.text, 8<<10) // more than any of the files has
+		n, err := unix.Read(fd, r.text[len(r.text):cap(r.text)])
 		switch {
-		case len(f) == 2 && !strings.HasSuffix(f[0], ":"):
-			c.set(f[0], f[1])
-		case len(names) == len(f) && len(f) > 0 && f[0] == names[0]:
-			for i, n := range f[1:] {
-				c.set(strings.TrimSuffix(f[0], ":")+names[i+1], n)
-			}
-			names = nil
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return &os.PathError{Op: "read", Path: path, Err: err}
+		case n == 0:
+			return nil
 		default:
-			names = f
+			r.text = r.text[:len(r.text)+n]
 		}
 	}
 }
 
-// set takes a number; those below zero are no counters.
-func (c counters) set(name, number string) {
-	if n, err := strconv.ParseUint(number, 10, 64); err == nil {
-		c[name] = n
+// parse reads both forms: a line of names and one of numbers, each after the protocol's name, or one name and number a line.
+func (r *netstatReader) parse(all counters, text []byte) counters {
+	var names []byte
+	for line := range bytes.Lines(text) {
+		switch first, rest := cutField(line); {
+		case !bytes.HasSuffix(first, []byte(":")):
+			number, _ := cutField(rest)
+			all = r.add(all, nil, first, number)
+		case names != nil && bytes.HasPrefix(names, first):
+			all = r.pairs(all, first[:len(first)-1], names[len(first):], rest)
+			names = nil
+		default:
+			names = line
+		}
 	}
+	return all
+}
+
+func (r *netstatReader) pairs(all counters, protocol, names, numbers []byte) counters {
+	for {
+		var name, number []byte
+		name, names = cutField(names)
+		number, numbers = cutField(numbers)
+		if len(name) == 0 || len(number) == 0 {
+			return all
+		}
+		all = r.add(all, protocol, name, number)
+	}
+}
+
+// cutField returns the first word of a line, and what follows.
+func cutField(line []byte) (field, rest []byte) {
+	line = bytes.TrimLeft(line, " \t\n")
+	if end := bytes.IndexAny(line, " \t\n"); end >= 0 {
+		return line[:end], line[end:]
+	}
+	return line, nil
+}
+
+// add adds a number; those below zero are no counters.
+func (r *netstatReader) add(all counters, protocol, name, number []byte) counters {
+	n, err := strconv.ParseUint(string(number), 10, 64)
+	if err != nil {
+		return all
+	}
+	return append(all, counter{r.name(len(all), protocol, name), n})
+}
+
+// name returns the name of the i-th counter, the one that it had where it was last read if it is the same.
+func (r *netstatReader) name(i int, protocol, name []byte) string {
+	if i == len(r.names) {
+		r.names = append(r.names, "")
+	}
+	was := r.names[i]
+	if len(was) != len(protocol)+len(name) || was[:len(protocol)] != string(protocol) || was[len(protocol):] != string(name) {
+		r.names[i] = string(protocol) + string(name)
+	}
+	return r.names[i]
 }
 
 // rose is what is higher than before.
 func (c counters) rose(before counters) map[string]uint64 {
 	up := map[string]uint64{}
-	for name, n := range c {
-		if old := before[name]; n > old {
-			up[name] = n - old
+	for i, now := range c {
+		if old := before.at(i, now.name); now.n > old {
+			up[now.name] = now.n - old
 		}
 	}
 	return up
+}
+
+// at returns the counter of a name, which is the i-th unless the kernel lists others: those of ICMP's types come with
+// their first message.
+func (c counters) at(i int, name string) uint64 {
+	if i >= len(c) || c[i].name != name {
+		i = slices.IndexFunc(c, func(o counter) bool { return o.name == name })
+	}
+	if i < 0 {
+		return 0
+	}
+	return c[i].n
 }

@@ -16,8 +16,9 @@ import (
 // Reader reads the state of network namespaces. It holds none of them open between two calls, and is not safe for
 // concurrent use.
 type Reader struct {
-	finder *netns.Finder
-	states map[uint32]*netnsState
+	finder  *netns.Finder
+	states  map[uint32]*netnsState
+	netstat netstatReader
 }
 
 // netnsState is one network namespace and what was read in it before.
@@ -199,7 +200,7 @@ func (s *netnsState) readConntrack() ([]event.Fact, error) {
 
 // readNetstat is called in the namespace.
 func (s *netnsState) readNetstat() ([]event.Fact, error) {
-	now, err := netstat()
+	now, err := s.reader.netstat.read()
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ package node
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -372,10 +373,31 @@ func TestANamespaceThatIsGoneIsReported(t *testing.T) {
 }
 
 func TestCountersOfProtocolsAreParsed(t *testing.T) {
-	c := counters{}
-	c.parse("TcpExt: SyncookiesSent ListenOverflows\nTcpExt: 3 5\nTcp: MaxConn\nTcp: -1\n")
-	c.parse("Ip6InNoRoutes                   	7\n")
-	if got := c.rose(counters{"TcpExtListenOverflows": 2}); len(c) != 3 || got["TcpExtListenOverflows"] != 3 || got["Ip6InNoRoutes"] != 7 {
-		t.Errorf("got %v of %v", got, c)
+	var r netstatReader
+	parse := func(icmp string) counters {
+		c := r.parse(nil, []byte("TcpExt: SyncookiesSent ListenOverflows\nTcpExt: 3 5\n"+icmp+"Tcp: MaxConn\nTcp: -1\n"))
+		return r.parse(c, []byte("Ip6InNoRoutes                   \t7\n"))
+	}
+	before := parse("")
+	if want := (counters{{"TcpExtSyncookiesSent", 3}, {"TcpExtListenOverflows", 5}, {"Ip6InNoRoutes", 7}}); !slices.Equal(before, want) {
+		t.Errorf("got %v, want %v", before, want)
+	}
+	now := parse("IcmpMsg: InType3\nIcmpMsg: 2\n") // the first of its type
+	if rose := now.rose(before); !maps.Equal(rose, map[string]uint64{"IcmpMsgInType3": 2}) {
+		t.Errorf("%v rose, want one", rose)
+	}
+	before[1].n = 2
+	if rose := parse("").rose(before); !maps.Equal(rose, map[string]uint64{"TcpExtListenOverflows": 3}) {
+		t.Errorf("%v rose, want 3", rose)
+	}
+}
+
+func BenchmarkNetstat(b *testing.B) {
+	var r netstatReader
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := r.read(); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
