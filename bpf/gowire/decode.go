@@ -9,11 +9,19 @@ import (
 	"github.com/cilium/ebpf/btf"
 )
 
+// recordType is the name of the struct that every object sends.
+const recordType = "event"
+
 // decodeMethod returns the method that reads a struct from its bytes, with one load per field: reflection is slower.
 func decodeMethod(name string, s *btf.Struct, names map[btf.Type]string) (string, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "// RecordSize is the size of %s in bytes.\nfunc (*%s) RecordSize() int { return %d }\n\n", name, name, s.Size)
-	fmt.Fprintf(&b, "// Decode reads the record from b, which must hold RecordSize bytes.\nfunc (r *%s) Decode(b []byte) {\n", name)
+	if s.Name == recordType {
+		fmt.Fprintf(&b, "// Decode reads the record from b. It may end early, where its tail was not needed: what is missing reads as zero.\n"+
+			"func (r *%s) Decode(b []byte) {\nif len(b) < %d {\nb = append(make([]byte, 0, %[2]d), b...)[:%[2]d]\n}\n", name, s.Size)
+	} else {
+		fmt.Fprintf(&b, "// Decode reads the struct from b, which must hold RecordSize bytes.\nfunc (r *%s) Decode(b []byte) {\n", name)
+	}
 	for _, m := range s.Members {
 		if m.Name == "" || m.BitfieldSize != 0 {
 			return "", fmt.Errorf("%s: unnamed and bit fields cannot be decoded", name)

@@ -59,7 +59,7 @@ type generator struct {
 // object declares the record of one object, and the header if it is the first.
 func (g *generator) object(name string, types *btf.Spec) error {
 	var hdr, event *btf.Struct
-	if err := errors.Join(types.TypeByName("hdr", &hdr), types.TypeByName("event", &event)); err != nil {
+	if err := errors.Join(types.TypeByName("hdr", &hdr), types.TypeByName(recordType, &event)); err != nil {
 		return err
 	}
 	names := map[btf.Type]string{hdr: "Header"}

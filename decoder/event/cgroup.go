@@ -39,9 +39,7 @@ func (c Cgroup) Summary() string { return strings.TrimSuffix(string(c.Op)+" "+c.
 
 func decodeCgroup(raw []byte, e *Event) error {
 	var r wire.Cgroup
-	if err := unpack(raw, &r); err != nil {
-		return err
-	}
+	r.Decode(raw)
 	ops := [...]CgroupOp{wire.CgroupMkdir: CgroupMkdir, wire.CgroupRmdir: CgroupRmdir, wire.CgroupAttach: CgroupAttach, wire.CgroupExec: CgroupExec}
 	var op CgroupOp
 	if int(r.Op) < len(ops) {

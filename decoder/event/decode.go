@@ -62,25 +62,6 @@ func DecodeInto(e *Event, raw []byte) error {
 	return row.decode(raw[:h.Size], e)
 }
 
-// record is one of fixed layout, as gowire declares them.
-type record interface {
-	RecordSize() int
-	Decode([]byte)
-}
-
-// unpack reads a record. It may end early where its tail was not needed; what is missing reads as zero, but the
-// header must be there.
-func unpack(raw []byte, r record) error {
-	if len(raw) < hdrSize {
-		return fmt.Errorf("%w: %d bytes", ErrShort, len(raw))
-	}
-	if size := r.RecordSize(); len(raw) < size {
-		raw = append(make([]byte, 0, size), raw...)[:size]
-	}
-	r.Decode(raw)
-	return nil
-}
-
 // cString is the text up to the first NUL, or all of it, as UTF-8.
 func cString(b []byte) string {
 	if i := bytes.IndexByte(b, 0); i >= 0 {

@@ -103,9 +103,7 @@ func (r *RuleFact) named() string {
 
 func decodeDrop(raw []byte, e *Event) error {
 	var r wire.Path
-	if err := unpack(raw, &r); err != nil {
-		return err
-	}
+	r.Decode(raw)
 	pathHeader(&r, e)
 	e.Body = Drop{
 		Reason:      fmt.Sprintf("unknown(%#x)", r.Reason),

@@ -118,9 +118,7 @@ func Brief(d time.Duration) string {
 
 func decodeFsync(raw []byte, e *Event) error {
 	var r wire.Fsync
-	if err := unpack(raw, &r); err != nil {
-		return err
-	}
+	r.Decode(raw)
 	flags := wire.FsyncFlags(r.Flags)
 	f := Fsync{
 		Op:       NewFsyncOp(r.Op, r.Syscall),

@@ -26,7 +26,8 @@ func (h Handshake) Summary() string { return fmt.Sprintf("%d bytes of a TLS hand
 
 func decodeHandshake(raw []byte, e *Event) error {
 	var r wire.Tls
-	if err := unpackSegment(raw, &r, e, func() (taken, length uint32) { return r.Taken, r.Len }); err != nil {
+	r.Decode(raw)
+	if err := takePacket(e, raw, r.RecordSize(), r.Taken, r.Len); err != nil {
 		return err
 	}
 	switch wire.TlsDirection(r.Direction) {
@@ -39,18 +40,12 @@ func decodeHandshake(raw []byte, e *Event) error {
 	return nil
 }
 
-// unpackSegment reads a record that the bytes of a packet follow; sizes says how many they are, and of how many.
-func unpackSegment(raw []byte, r record, e *Event, sizes func() (taken, length uint32)) error {
-	head := r.RecordSize()
-	if len(raw) < head {
-		return fmt.Errorf("%w: %d bytes", ErrShort, len(raw))
-	}
-	r.Decode(raw)
-	taken, length := sizes()
-	if uint64(head)+uint64(taken) > uint64(len(raw)) {
+// takePacket reads the headers of the packet that follows a record of size bytes: taken bytes of it, of length.
+func takePacket(e *Event, raw []byte, size int, taken, length uint32) error {
+	if uint64(size)+uint64(taken) > uint64(len(raw)) {
 		return fmt.Errorf("%w: packet of %d bytes in a record of %d", ErrShort, taken, len(raw))
 	}
-	e.Packet = packet.Parse(append([]byte(nil), raw[head:head+int(taken)]...), length)
+	e.Packet = packet.Parse(append([]byte(nil), raw[size:size+int(taken)]...), length)
 	if e.Packet == nil {
 		return fmt.Errorf("%w: no packet in it", ErrShort)
 	}

@@ -96,9 +96,7 @@ func (c *Conntrack) String() string {
 
 func decodeHop(raw []byte, e *Event) error {
 	var r wire.Path
-	if err := unpack(raw, &r); err != nil {
-		return err
-	}
+	r.Decode(raw)
 	pathHeader(&r, e)
 	e.Body = Hop{Conntrack: pathConntrack(&r), SocketNetns: r.SocketNetns}
 	return nil

@@ -105,9 +105,7 @@ func plain(format string) string {
 
 func decodeNetfilter(raw []byte, e *Event) error {
 	var r wire.Netfilter
-	if err := unpack(raw, &r); err != nil {
-		return err
-	}
+	r.Decode(raw)
 	e.Packet = packet.OfFlow(packet.ProtoName(r.Packet.Proto), tupleFlow(&r.Packet), "")
 	e.Packet.Len, e.Packet.TTL = r.Len, r.Ttl
 	if e.Packet.Proto == "tcp" {

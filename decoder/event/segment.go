@@ -29,7 +29,8 @@ func (s SocketSegment) Summary() string { return fmt.Sprintf("%d bytes of a conn
 
 func decodeSocketSegment(raw []byte, e *Event) error {
 	var r wire.Dns
-	if err := unpackSegment(raw, &r, e, func() (taken, length uint32) { return r.Taken, r.Len }); err != nil {
+	r.Decode(raw)
+	if err := takePacket(e, raw, r.RecordSize(), r.Taken, r.Len); err != nil {
 		return err
 	}
 	body := SocketSegment{Data: e.Packet.Payload()}

@@ -148,9 +148,7 @@ func sockOpOf(op wire.SockOp) SockOp {
 
 func decodeSock(raw []byte, e *Event) error {
 	var r wire.Sock
-	if err := unpack(raw, &r); err != nil {
-		return err
-	}
+	r.Decode(raw)
 	s := sockOf(&r)
 	pkt := sockPacket(&r)
 	switch s.Op {

@@ -41,7 +41,7 @@ type Header struct {
 // RecordSize is the size of Header in bytes.
 func (*Header) RecordSize() int { return 64 }
 
-// Decode reads the record from b, which must hold RecordSize bytes.
+// Decode reads the struct from b, which must hold RecordSize bytes.
 func (r *Header) Decode(b []byte) {
 	r.Size = binary.LittleEndian.Uint32(b[0:])
 	r.Kind = binary.LittleEndian.Uint16(b[4:])
@@ -78,8 +78,11 @@ type Cgroup struct {
 // RecordSize is the size of Cgroup in bytes.
 func (*Cgroup) RecordSize() int { return 584 }
 
-// Decode reads the record from b, which must hold RecordSize bytes.
+// Decode reads the record from b. It may end early, where its tail was not needed: what is missing reads as zero.
 func (r *Cgroup) Decode(b []byte) {
+	if len(b) < 584 {
+		b = append(make([]byte, 0, 584), b...)[:584]
+	}
 	r.Hdr.Decode(b[0:])
 	r.Op = binary.LittleEndian.Uint32(b[64:])
 	r.Hierarchy = binary.LittleEndian.Uint16(b[68:])
@@ -109,7 +112,7 @@ type Tuple struct {
 // RecordSize is the size of Tuple in bytes.
 func (*Tuple) RecordSize() int { return 40 }
 
-// Decode reads the record from b, which must hold RecordSize bytes.
+// Decode reads the struct from b, which must hold RecordSize bytes.
 func (r *Tuple) Decode(b []byte) {
 	copy(r.Src[:], b[0:])
 	copy(r.Dst[:], b[16:])
@@ -133,8 +136,11 @@ type Dns struct {
 // RecordSize is the size of Dns in bytes.
 func (*Dns) RecordSize() int { return 120 }
 
-// Decode reads the record from b, which must hold RecordSize bytes.
+// Decode reads the record from b. It may end early, where its tail was not needed: what is missing reads as zero.
 func (r *Dns) Decode(b []byte) {
+	if len(b) < 120 {
+		b = append(make([]byte, 0, 120), b...)[:120]
+	}
 	r.Hdr.Decode(b[0:])
 	r.Len = binary.LittleEndian.Uint32(b[64:])
 	r.Taken = binary.LittleEndian.Uint32(b[68:])
@@ -202,8 +208,11 @@ type Fsync struct {
 // RecordSize is the size of Fsync in bytes.
 func (*Fsync) RecordSize() int { return 1152 }
 
-// Decode reads the record from b, which must hold RecordSize bytes.
+// Decode reads the record from b. It may end early, where its tail was not needed: what is missing reads as zero.
 func (r *Fsync) Decode(b []byte) {
+	if len(b) < 1152 {
+		b = append(make([]byte, 0, 1152), b...)[:1152]
+	}
 	r.Hdr.Decode(b[0:])
 	r.Latency = binary.LittleEndian.Uint64(b[64:])
 	r.Ino = binary.LittleEndian.Uint64(b[72:])
@@ -254,8 +263,11 @@ type Netfilter struct {
 // RecordSize is the size of Netfilter in bytes.
 func (*Netfilter) RecordSize() int { return 336 }
 
-// Decode reads the record from b, which must hold RecordSize bytes.
+// Decode reads the record from b. It may end early, where its tail was not needed: what is missing reads as zero.
 func (r *Netfilter) Decode(b []byte) {
+	if len(b) < 336 {
+		b = append(make([]byte, 0, 336), b...)[:336]
+	}
 	r.Hdr.Decode(b[0:])
 	r.Op = binary.LittleEndian.Uint32(b[64:])
 	r.Icmp = binary.LittleEndian.Uint32(b[68:])
@@ -310,8 +322,11 @@ type Path struct {
 // RecordSize is the size of Path in bytes.
 func (*Path) RecordSize() int { return 744 }
 
-// Decode reads the record from b, which must hold RecordSize bytes.
+// Decode reads the record from b. It may end early, where its tail was not needed: what is missing reads as zero.
 func (r *Path) Decode(b []byte) {
+	if len(b) < 744 {
+		b = append(make([]byte, 0, 744), b...)[:744]
+	}
 	r.Hdr.Decode(b[0:])
 	r.Packet.Decode(b[64:])
 	r.Original.Decode(b[104:])
@@ -394,8 +409,11 @@ type Sock struct {
 // RecordSize is the size of Sock in bytes.
 func (*Sock) RecordSize() int { return 272 }
 
-// Decode reads the record from b, which must hold RecordSize bytes.
+// Decode reads the record from b. It may end early, where its tail was not needed: what is missing reads as zero.
 func (r *Sock) Decode(b []byte) {
+	if len(b) < 272 {
+		b = append(make([]byte, 0, 272), b...)[:272]
+	}
 	r.Hdr.Decode(b[0:])
 	r.Op = binary.LittleEndian.Uint32(b[64:])
 	r.Reason = binary.LittleEndian.Uint32(b[68:])
@@ -458,8 +476,11 @@ type Tap struct {
 // RecordSize is the size of Tap in bytes.
 func (*Tap) RecordSize() int { return 96 }
 
-// Decode reads the record from b, which must hold RecordSize bytes.
+// Decode reads the record from b. It may end early, where its tail was not needed: what is missing reads as zero.
 func (r *Tap) Decode(b []byte) {
+	if len(b) < 96 {
+		b = append(make([]byte, 0, 96), b...)[:96]
+	}
 	r.Hdr.Decode(b[0:])
 	r.Len = binary.LittleEndian.Uint32(b[64:])
 	r.Taken = binary.LittleEndian.Uint32(b[68:])
@@ -493,8 +514,11 @@ type Tls struct {
 // RecordSize is the size of Tls in bytes.
 func (*Tls) RecordSize() int { return 80 }
 
-// Decode reads the record from b, which must hold RecordSize bytes.
+// Decode reads the record from b. It may end early, where its tail was not needed: what is missing reads as zero.
 func (r *Tls) Decode(b []byte) {
+	if len(b) < 80 {
+		b = append(make([]byte, 0, 80), b...)[:80]
+	}
 	r.Hdr.Decode(b[0:])
 	r.Len = binary.LittleEndian.Uint32(b[64:])
 	r.Taken = binary.LittleEndian.Uint32(b[68:])
