@@ -13,9 +13,11 @@ import (
 	"ktrace/cmd/internal/flags"
 	"ktrace/cmd/internal/interrupt"
 	"ktrace/cmd/internal/replay"
+	"ktrace/decoder/layers"
 )
 
 func main() {
+	layers.EmptyUnknownTypes()
 	// A closed pipe must be an error of the write, not the end of the process: there are programs to detach.
 	signal.Ignore(syscall.SIGPIPE)
 	ending := []os.Signal{os.Interrupt, syscall.SIGTERM}

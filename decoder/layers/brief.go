@@ -37,7 +37,7 @@ func brief(l gopacket.Layer) string {
 	case *layers.IPSecAH:
 		return fmt.Sprintf("AH, SPI 0x%08x, seq %d", l.SPI, l.Seq)
 	case *layers.GRE:
-		return fmt.Sprintf("GRE, carries %v", l.Protocol)
+		return "GRE, carries " + EtherType(uint16(l.Protocol))
 	case *layers.MPLS:
 		return fmt.Sprintf("MPLS, label %d, TTL %d", l.Label, l.TTL)
 	case *layers.SCTP:

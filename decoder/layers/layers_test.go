@@ -88,6 +88,33 @@ func TestTextAndLines(t *testing.T) {
 	}
 }
 
+// TestEmptiedTypesReadAsUnknownOnes: what gopacket knows no name for ends a packet, at its begin and within it, whether the
+// entry is empty or not.
+func TestEmptiedTypesReadAsUnknownOnes(t *testing.T) {
+	const unnamed, ethernetVLAN, ethernetPPPoE = 0x9999, 0x8100, 0x8864
+	packets := []sample{
+		{name: "a frame", ether: unnamed, bytes: []byte("hello")},
+		{name: "in a VLAN", ether: ethernetVLAN, bytes: []byte{0, 7, 0x99, 0x99, 'h', 'e', 'l', 'l', 'o'}},
+		{name: "in GRE", ether: ethernetIPv4, bytes: packettest.Build(v4(layers.IPProtocolGRE), &layers.GRE{Protocol: unnamed}, gopacket.Payload("hello"))},
+		{name: "in PPPoE", ether: ethernetPPPoE, bytes: []byte{0x11, 0, 0, 1, 0, 8, 0x99, 0x99, 'h', 'e', 'l', 'l', 'o', '!'}},
+		{name: "IPv4 in PPPoE", ether: ethernetPPPoE, bytes: append([]byte{0x11, 0, 0, 1, 0, 22, 0, 0x21}, packettest.Build(v4(253))...)},
+	}
+	said := func() (all []string) {
+		for _, p := range append(packets, samples()...) {
+			lines := strings.ReplaceAll(strings.Join(Lines(p.ether, p.bytes), "; "), unknown+"EthernetType", "")
+			all = append(all, p.name+": "+Text(p.ether, p.bytes)+"; "+strings.ReplaceAll(lines, unknown+"PPPType", ""))
+		}
+		return append(all, EtherType(unnamed), EtherType(ethernetVLAN))
+	}
+	full := said()
+	EmptyUnknownTypes()
+	for i, empty := range said() {
+		if empty != full[i] {
+			t.Errorf("%q, was %q", empty, full[i])
+		}
+	}
+}
+
 // FuzzLayers: gopacket's decoders panic on some input, and what they make of it must stay small.
 func FuzzLayers(f *testing.F) {
 	for _, s := range samples() {

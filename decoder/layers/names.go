@@ -15,7 +15,7 @@ func EtherType(t uint16) string {
 	if t < firstType {
 		return "802.3"
 	}
-	if name := layers.EthernetType(t).String(); !strings.HasPrefix(name, "Unknown") {
+	if name := layers.EthernetType(t).String(); name != "" && !strings.HasPrefix(name, unknown) {
 		return name
 	}
 	return fmt.Sprintf("ethertype 0x%04x", t)
@@ -23,7 +23,7 @@ func EtherType(t uint16) string {
 
 // Protocol is the name of what an IP packet carries (IANA, protocol numbers), or the number.
 func Protocol(n uint8) string {
-	if name := layers.IPProtocol(n).String(); !strings.HasPrefix(name, "Unknown") {
+	if name := layers.IPProtocol(n).String(); !strings.HasPrefix(name, unknown) {
 		return strings.TrimPrefix(name, "IPSec")
 	}
 	return fmt.Sprintf("protocol %d", n)

@@ -129,19 +129,20 @@ type Packet struct {
 	Proto  string     `json:"proto,omitempty"`  // udp, tcp, icmp, icmpv6, sctp or the number
 	Src    netip.Addr `json:"src"`
 	Sport  uint16     `json:"sport,omitempty"` // valid iff Proto has ports
-	Dst    netip.Addr `json:"dst"`
-	Dport  uint16     `json:"dport,omitempty"`
-	Len    uint32     `json:"len"` // bytes, from the network header on
-	TTL    uint8      `json:"ttl,omitempty"`
 
 	TransportAt, DataAt uint16 `json:"-"` // where in Bytes the transport's header begins and ends
+
+	Dst   netip.Addr `json:"dst"`
+	Dport uint16     `json:"dport,omitempty"`
+	Len   uint32     `json:"len"` // bytes, from the network header on
+	TTL   uint8      `json:"ttl,omitempty"`
+	More  bool       `json:"more_fragments,omitempty"`
 
 	Flags string `json:"flags,omitempty"` // TCP flags as tcpdump writes them
 	Bytes []byte `json:"-"`               // what the probe took, from the network header on
 
 	ID       uint32 `json:"id,omitempty"`       // identification: of IPv4, and of fragments
 	Fragment uint16 `json:"fragment,omitempty"` // offset, bytes; of a later fragment no ports are known
-	More     bool   `json:"more_fragments,omitempty"`
 	ICMPType uint8  `json:"icmp_type,omitempty"`
 	ICMPCode uint8  `json:"icmp_code,omitempty"`
 
