@@ -138,9 +138,6 @@ func (t *Tracer) load() error {
 		return err
 	}
 	var err error
-	if t.ring, err = ring.NewReader(shared[ringName]); err != nil {
-		return fmt.Errorf("ring: %w", err)
-	}
 	if t.losses, err = newLosses(shared[lossesMap]); err != nil {
 		return err
 	}
@@ -160,19 +157,17 @@ func (t *Tracer) load() error {
 	}
 	t.whole = boot.Now()
 	t.clock = t.whole
-	if err := t.begin(); err != nil {
+	node, err := nodeFact(t.types.Spec)
+	if err != nil {
 		return err
 	}
-	t.forget()
-	return nil
-}
-
-// forget lets go of what only loading needs: the kernel's types and the objects' instructions, some megabytes.
-func (t *Tracer) forget() {
-	t.types = types{}
-	for _, o := range t.objects {
-		o.types, o.spec = types{}, nil
+	if err := t.forget(); err != nil {
+		return err
 	}
+	if t.ring, err = ring.NewReader(shared[ringName]); err != nil { // last, for what is mapped counts as resident
+		return fmt.Errorf("ring: %w", err)
+	}
+	return t.begin(node)
 }
 
 func (t *Tracer) attachDevices() error {
@@ -199,11 +194,8 @@ func (t *Tracer) program(probe, name string) *ebpf.Program {
 // Waiting reports whether the ring holds records that were not read yet.
 func (t *Tracer) Waiting() bool { return t.ring != nil && t.ring.Waiting() }
 
-func (t *Tracer) begin() error {
-	node, err := nodeFact(t.types.Spec)
-	if err != nil {
-		return err
-	}
+// begin emits what the stream starts with.
+func (t *Tracer) begin(node *event.Node) error {
 	node.Verdicts = t.serves(probe.HookVerdict)
 	node.Watched = slices.Contains(t.opts.Probes, probe.Path) && slices.Contains(t.opts.Probes, probe.Tap)
 	facts := []event.Fact{{Node: node}}

@@ -20,6 +20,7 @@ import (
 // What any file may take to be read.
 const (
 	maxFileMemory = 256 << 20 // resident bytes
+	maxQuietRun   = 64 << 20  // resident bytes of a live run where nothing happens, to load and attach included
 	maxGrowth     = 2.7       // times the time for twice the file: the garbage collector works more where memory gets short
 )
 
@@ -117,4 +118,17 @@ func (b bomb) fits(t *testing.T, file, view string) cost {
 
 func readArgs(file, view string) []string {
 	return append([]string{"read", file}, strings.Fields(view)...)
+}
+
+// TestQuietRunsFitInBounds begins those verbs that take most to attach, and that have the largest ring.
+func TestQuietRunsFitInBounds(t *testing.T) {
+	for _, args := range []string{"diagnose", "reset", "capture -w /dev/null"} {
+		t.Run(args, func(t *testing.T) {
+			t.Parallel()
+			c := costOf(t, append(strings.Fields(args), "-d", "100ms", "host 203.0.113.1")...)
+			if least := int64(20 << 20); c.peak > maxQuietRun || c.peak < least {
+				t.Errorf("%d MiB, want at most %d, and no less than what a run takes that attaches", c.peak>>20, maxQuietRun>>20)
+			}
+		})
+	}
 }

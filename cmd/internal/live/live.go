@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime/debug"
 	"time"
 
 	"ktrace/cmd/internal/flags"
@@ -100,7 +99,6 @@ func (v View) trace(ctx context.Context, f flags.Flags, selector pod.Selector, w
 	if err := announce(f, t, out.guard, s); err != nil {
 		return err
 	}
-	debug.FreeOSMemory() // what only loading and attaching took
 	p, to := v.Pipeline(f, selector), out.saved.streams(s).Out
 	p.Source, p.Printer = stream, replay.Printer(f, v.Quiet, false, to)
 	p.Early = f.Output != "json" && replay.IsTerminal(to)
