@@ -99,14 +99,10 @@ func (f *File) openOr(info os.FileInfo, flags int) (*os.File, error) {
 	if f.guard == nil || f.guard.Done == nil || info.Mode().Type() != os.ModeNamedPipe {
 		return f.at.openAt(f.at.base, flags, 0)
 	}
-	const again = 20 * time.Millisecond // nothing says that a reader has come
 	for {
 		file, err := f.at.openAt(f.at.base, syscall.O_NONBLOCK, 0)
 		if err == nil {
-			go func() {
-				<-f.guard.Done
-				_ = file.SetWriteDeadline(time.Now().Add(patience)) // it may be closed by then
-			}()
+			go f.guard.endWrites(file)
 		}
 		if !errors.Is(err, syscall.ENXIO) {
 			return file, err
@@ -115,6 +111,18 @@ func (f *File) openOr(info os.FileInfo, flags int) (*os.File, error) {
 		case <-f.guard.Done:
 			return nil, errors.New("is a pipe that nobody reads; start its reader first")
 		case <-time.After(again):
+		}
+	}
+}
+
+// endWrites has writes to a pipe fail once the run is to end and nothing is read from it any more.
+func (g *Guard) endWrites(file *os.File) {
+	<-g.Done
+	for wait := patience; ; wait = again {
+		time.Sleep(wait) // nothing says that something is read
+		if full(file) {
+			_ = file.SetWriteDeadline(time.Now()) // it may be closed by then
+			return
 		}
 	}
 }

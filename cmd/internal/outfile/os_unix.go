@@ -48,3 +48,20 @@ func nameless(file *os.File) bool {
 func writable(dir string) error {
 	return unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS)
 }
+
+// full reports whether a file takes nothing more at present, or is closed. A regular file always could, and yet takes its time.
+func full(file *os.File) bool {
+	info, err := file.Stat()
+	if err != nil || info.Mode().IsRegular() {
+		return true
+	}
+	is := true
+	if c, err := file.SyscallConn(); err == nil {
+		_ = c.Control(func(fd uintptr) { // fails if it is closed
+			all := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+			n, err := unix.Poll(all, 0)
+			is = n == 0 && err == nil
+		})
+	}
+	return is
+}

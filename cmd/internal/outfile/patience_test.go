@@ -6,6 +6,7 @@ package outfile
 
 import (
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -60,6 +61,30 @@ func TestAReaderThatDoesNotReadHoldsNothingUp(t *testing.T) {
 	}
 	if of, ok := FileOf(w); !ok || of != file {
 		t.Error("the writer does not say on what it writes")
+	}
+}
+
+// late is a writer that has no CPU for longer than a reader is waited for.
+type late struct{ *os.File }
+
+func (l late) Unwrap() io.Writer { return l.File }
+
+func (l late) Write(b []byte) (int, error) {
+	time.Sleep(patience + 5*again)
+	return l.File.Write(b)
+}
+
+func TestAWriterThatIsLateIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	r, file, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = r.Close(), file.Close() })
+	done := make(chan struct{})
+	close(done)
+	if n, err := Until(done, late{file}).Write([]byte("x")); n != 1 || err != nil {
+		t.Errorf("a pipe with room takes %d bytes, %v", n, err)
 	}
 }
 
