@@ -70,6 +70,8 @@ type Run struct {
 	seen   []Line
 	done   chan error // why it ended with another status than 0; sent once end is set
 	end    ended
+	until  *duration // nil if ktrace ends by itself
+	over   bool      // it was interrupted
 }
 
 // attaching bounds how many ktraces attach at one time, which is a quarter of a second of CPU each: tests that wait for
@@ -83,9 +85,10 @@ func Ktrace(t testing.TB, args ...string) *Run {
 	if v := os.Getenv(testVariant); v != "" && !slices.Contains(args, "--variant") {
 		args = append(args, "--variant", v)
 	}
+	args, until := lasting(args)
 	attaching <- struct{}{}
 	defer func() { <-attaching }()
-	return StartKtrace(t, append(args, "-o", "json", "--ready-file", ready)...).awaitReady(ready, args)
+	return StartKtrace(t, append(args, "-o", "json", "--ready-file", ready)...).awaitReady(ready, args).ending(until)
 }
 
 // AwaitReady waits until everything is attached, as the file of --ready-file says.
@@ -128,10 +131,11 @@ func KtraceOn(t testing.TB, node *NS, args ...string) *Run {
 		t.Fatal(err)
 	}
 	ready := filepath.Join(t.TempDir(), "ready")
+	args, until := lasting(args)
 	args = append([]string{"--net=" + node.Path(), self}, append(args, "-o", "json", "--ready-file", ready)...)
 	attaching <- struct{}{}
 	defer func() { <-attaching }()
-	return startKtrace(t, "nsenter", args...).awaitReady(ready, args)
+	return startKtrace(t, "nsenter", args...).awaitReady(ready, args).ending(until)
 }
 
 // KtraceUnder runs ktrace as the last words of a shell command that sets conditions, where "$@" stands for it, and
@@ -187,6 +191,7 @@ func (r *Run) collect(out, said io.Reader) {
 // Await returns the first line, seen before or to come, that is as wanted.
 func (r *Run) Await(what string, wanted func(Line) bool) Line {
 	r.t.Helper()
+	r.endInTime()
 	for _, l := range r.seen {
 		if wanted(l) {
 			return l
@@ -218,9 +223,7 @@ func (r *Run) AwaitFinding(id string) Line {
 // does, or if what it traced with is still there.
 func (r *Run) Stop() []Line {
 	r.t.Helper()
-	if err := r.cmd.Process.Signal(os.Interrupt); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		r.t.Fatal(err)
-	}
+	r.interrupt()
 	lines, status := r.Wait()
 	if status != 0 && status != 3 {
 		r.t.Fatalf("ktrace exited with %d\n%s%s", status, r.transcript(), r.stderr.String())
@@ -231,6 +234,7 @@ func (r *Run) Stop() []Line {
 // Wait waits for ktrace to end by itself and returns its lines and exit status.
 func (r *Run) Wait() ([]Line, int) {
 	r.t.Helper()
+	r.endInTime()
 	limit := time.After(patience)
 	for {
 		l, err := r.lines.next(limit)
