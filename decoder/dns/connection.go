@@ -94,7 +94,7 @@ func (c *connection) ask(f frame, due time.Time) *asking {
 	if e.Packet.Destination() != c.names[0].Dst { // seen behind the translation
 		entry = c.entry
 	}
-	q.seen(sight(e, entry, nil))
+	q.seen(event.SightOf(e, entry, nil))
 	c.pending = append(c.pending, a)
 	return a
 }

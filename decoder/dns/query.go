@@ -101,25 +101,6 @@ func (q *query) question() question {
 	return question{q.first.Netns, q.first.Packet.Src, q.msg.name, q.msg.qtype}
 }
 
-// sight returns where the event's packet is.
-func sight(e event.Event, ct *event.Conntrack, in *event.Carrier) event.Sight {
-	return event.Sight{
-		Time: e.Time, Netns: e.Netns, Iface: e.Iface, Direction: e.Direction, Flow: e.Packet.Flow(), Conntrack: ct, Carrier: in,
-	}
-}
-
-// unwrap takes the packet that a tunnel's carries out of it, and returns what is known of the tunnel. The packet's
-// addresses are what they were before; conntrack's entry is the tunnel's and says nothing of them.
-func unwrap(e event.Event, ct *event.Conntrack) (event.Event, *event.Conntrack, *event.Carrier) {
-	t := e.Packet.Tunnel
-	if t == nil {
-		return e, ct, nil
-	}
-	in := &event.Carrier{Kind: t.Kind, VNI: t.VNI, Flow: e.Packet.Flow()}
-	e.Packet = e.Packet.Innermost()
-	return e, nil, in
-}
-
 func (q *query) keep(s event.Sight) {
 	if len(q.hops) < maxHops {
 		q.hops = append(q.hops, s)

@@ -114,7 +114,7 @@ func (s *Stage) Observe(e event.Event) []event.Event {
 
 // hop takes in a packet at a device.
 func (s *Stage) hop(e event.Event, ct *event.Conntrack) []event.Event {
-	e, ct, in := unwrap(e, ct)
+	e, ct, in := event.Carried(e, ct)
 	if captured(e) {
 		s.listen(e.Packet)
 	}
@@ -130,7 +130,7 @@ func (s *Stage) hop(e event.Event, ct *event.Conntrack) []event.Event {
 	if at.q == nil || at.q.closed {
 		return finished
 	}
-	here := sight(e, ct, in)
+	here := event.SightOf(e, ct, in)
 	defer s.grown(at.q)
 	switch at.role {
 	case asQuery:
@@ -261,7 +261,7 @@ func (s *Stage) drop(e event.Event, d event.Drop) []event.Event {
 	if d.Noise != "" {
 		return nil
 	}
-	inner, ct, in := unwrap(e, d.Conntrack)
+	inner, ct, in := event.Carried(e, d.Conntrack)
 	if inner.Packet.Proto == "tcp" {
 		s.tcp.drop(inner, ct, in, d, e)
 		return nil
@@ -280,7 +280,7 @@ func (s *Stage) drop(e event.Event, d event.Drop) []event.Event {
 		}
 		at.q.delivered = false
 	}
-	here := sight(inner, ct, in)
+	here := event.SightOf(inner, ct, in)
 	here.Answer = at.role == asAnswer
 	switch {
 	case at.role == asQuery && at.q.last == nil:

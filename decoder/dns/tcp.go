@@ -101,7 +101,7 @@ func (x *connections) packet(e event.Event, ct *event.Conntrack, in *event.Carri
 		return nil
 	}
 	c.last = e.Time
-	here, up, p := sight(e, ct, in), c.upward(keyOf(e, e.Packet.Flow())), e.Packet
+	here, up, p := event.SightOf(e, ct, in), c.upward(keyOf(e, e.Packet.Flow())), e.Packet
 	switch {
 	case p.HasFlag('R'):
 		c.reset(here, up)

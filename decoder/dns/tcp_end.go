@@ -89,7 +89,7 @@ func (x *connections) quoted(e event.Event, about *packet.Packet) {
 	if _, tooBig := e.Packet.TooBig(); c == nil || tooBig {
 		return
 	}
-	here := sight(e, nil, nil)
+	here := event.SightOf(e, nil, nil)
 	for _, q := range c.waiting() {
 		q.icmp = &event.ICMP{
 			Sight: here, From: e.Packet.Src, Type: e.Packet.ICMPType, Code: e.Packet.ICMPCode, Name: e.Packet.ICMPName(),
@@ -116,7 +116,7 @@ func (x *connections) drop(e event.Event, ct *event.Conntrack, in *event.Carrier
 		return
 	}
 	c.last = e.Time
-	here, up := sight(e, ct, in), c.upward(keyOf(e, p.Flow()))
+	here, up := event.SightOf(e, ct, in), c.upward(keyOf(e, p.Flow()))
 	here.Answer = !up
 	loss := &event.Loss{Sight: here, Reason: d.Reason, Function: d.Location, Event: whole}
 	if !p.HasFlag('S') {
