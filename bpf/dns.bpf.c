@@ -54,25 +54,6 @@ static __always_inline void fill_sender(struct event *e, struct sock *sk)
 	read_comm(e->hdr.comm, task);
 }
 
-static __always_inline void fill_ends(struct tuple *t, struct sock *sk)
-{
-	t->proto = IPPROTO_TCP;
-	t->sport = BPF_CORE_READ(sk, __sk_common.skc_num);
-	t->dport = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
-	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET) {
-		__be32 src = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
-		__be32 dst = BPF_CORE_READ(sk, __sk_common.skc_daddr);
-
-		t->family = 4;
-		map_ipv4(t->src, &src);
-		map_ipv4(t->dst, &dst);
-		return;
-	}
-	bpf_core_read(t->src, sizeof(t->src), &sk->__sk_common.skc_v6_rcv_saddr);
-	bpf_core_read(t->dst, sizeof(t->dst), &sk->__sk_common.skc_v6_daddr);
-	t->family = is_mapped(t->src) ? 4 : 6;
-}
-
 static __always_inline void fill(struct event *e, const struct segment *s)
 {
 	struct sock *sk = sock_of(s);

@@ -169,25 +169,6 @@ static __always_inline void fill_tcp(struct event *e, struct sock *sk)
 		e->idle = ((__u32)bpf_jiffies64() - heard) * tick_ns;
 }
 
-static __always_inline void fill_ends(struct tuple *t, struct sock *sk)
-{
-	__be32 src = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr),
-	       dst = BPF_CORE_READ(sk, __sk_common.skc_daddr);
-
-	t->sport = BPF_CORE_READ(sk, __sk_common.skc_num);
-	t->dport = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
-	t->proto = IPPROTO_TCP;
-	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET6) {
-		t->family = 6; /* also with IPv4-mapped addresses */
-		bpf_core_read(t->src, sizeof(t->src), &sk->__sk_common.skc_v6_rcv_saddr);
-		bpf_core_read(t->dst, sizeof(t->dst), &sk->__sk_common.skc_v6_daddr);
-	} else {
-		t->family = 4;
-		map_ipv4(t->src, &src);
-		map_ipv4(t->dst, &dst);
-	}
-}
-
 static __always_inline void fill_sock(struct event *e, struct sock *sk)
 {
 	struct inet_sock *inet = (void *)sk;

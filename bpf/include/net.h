@@ -94,6 +94,7 @@ struct sock {
 	} sk_backlog;
 	int sk_rcvbuf;
 	int sk_err;
+	int sk_err_soft;
 	__u16 sk_protocol;
 	struct socket *sk_socket;
 	unsigned long sk_lingertime;
@@ -129,7 +130,8 @@ struct tcp_sock {
 	__u32 rcv_tstamp;
 	__u32 snd_wnd;
 	__u32 mss_cache;
-	__u32 sacked_out; /* segments */
+	__u32 sacked_out;    /* segments */
+	__u32 total_retrans; /* segments that were sent again, SYNs among them */
 	__u64 bytes_sent;
 	__u64 bytes_received;
 	__u64 bytes_acked;

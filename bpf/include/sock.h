@@ -3,7 +3,7 @@
 #ifndef KTRACE_SOCK_H
 #define KTRACE_SOCK_H
 
-#include "compat.h"
+#include "skb.h"
 
 enum sock_flags {
 	SOCK_DONE,
@@ -35,6 +35,26 @@ static __always_inline __u64 sock_inode(struct sock *sk)
 static __always_inline bool linger_zero(struct sock *sk)
 {
 	return HAS_FLAG(sk, SOCK_LINGER) && !BPF_CORE_READ(sk, sk_lingertime);
+}
+
+/* The two ends of a TCP socket, from its own to its peer's. An IPv6 socket with IPv4-mapped addresses has those of IPv4. */
+static __always_inline void fill_ends(struct tuple *t, struct sock *sk)
+{
+	t->proto = IPPROTO_TCP;
+	t->sport = BPF_CORE_READ(sk, __sk_common.skc_num);
+	t->dport = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET) {
+		__be32 src = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
+		__be32 dst = BPF_CORE_READ(sk, __sk_common.skc_daddr);
+
+		t->family = 4;
+		map_ipv4(t->src, &src);
+		map_ipv4(t->dst, &dst);
+		return;
+	}
+	bpf_core_read(t->src, sizeof(t->src), &sk->__sk_common.skc_v6_rcv_saddr);
+	bpf_core_read(t->dst, sizeof(t->dst), &sk->__sk_common.skc_v6_daddr);
+	t->family = is_mapped(t->dst) ? 4 : 6;
 }
 
 #endif

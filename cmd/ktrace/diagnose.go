@@ -40,7 +40,7 @@ func diagnoseView(slow, window time.Duration) (replay.View, *stage.Fsync) {
 		Pods:  func(of func(uint64) event.Pod) { podOf = of },
 		Early: []stage.Stage{stage.NewOverflows()},
 		Stages: slices.Concat([]stage.Stage{stage.NewNames(), stage.NewDrops()}, rules.Stages(), []stage.Stage{
-			dns.New(dns.Options{Wait: dnsWait, Slow: slow, Ports: []uint16{dnsPort}}), stage.NewResets(), syncs,
+			dns.New(dns.Options{Wait: dnsWait, Slow: slow, Ports: []uint16{dnsPort}}), stage.NewResets(), stage.NewConnects(), syncs,
 		}),
 		Rules: rules.Rules(),
 	}, syncs

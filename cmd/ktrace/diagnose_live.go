@@ -108,7 +108,7 @@ func (d *diagnosis) live(f flags.Flags, disks bool) (v live.View, done func() er
 	}
 	v, node := live.WatchNode(known(live.WatchFlows(v, f.HostRoot)), f.HostRoot)
 	done = func() error { return errors.Join(node(), certificates.Close()) }
-	v.Probes = []string{probe.Path, probe.Sock, probe.Netfilter, probe.TLS, probe.DNS}
+	v.Probes = []string{probe.Path, probe.Sock, probe.Flow, probe.Netfilter, probe.TLS, probe.DNS}
 	v.Optional = append(v.Optional, probe.TLS, probe.DNS)
 	v.Path.Snap = 512 // a DNS message
 	v.Globals = append(v.Globals, probe.DNSPorts{dnsPort})

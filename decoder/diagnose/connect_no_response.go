@@ -4,28 +4,136 @@ package diagnose
 
 import (
 	"fmt"
+	"time"
 
 	"ktrace/decoder/event"
 )
 
-// older concludes from a client whose SYN was answered with an acknowledgement: the other end takes it for a packet of an
-// earlier connection. The client resets that, and its next SYN begins the new one, unless the reset does not count.
-func older(e event.Event, b event.Reset, f *event.Finding) {
-	server := b.Connection.Dst
-	if b.Backend.IsValid() {
-		server = b.Backend
+// Connects reports attempts to connect that get no answer and that nothing else explains. It wants event.Flow.
+type Connects struct{ state *State }
+
+// NewConnects returns the rule; state must observe events before it.
+func NewConnects(state *State) *Connects { return &Connects{state} }
+
+// Observe implements stage.Rule.
+func (r *Connects) Observe(e event.Event) []event.Finding {
+	f, ok := e.Body.(event.Flow)
+	if !ok || r.ofOthers(e, f) {
+		return nil
 	}
-	f.ID, f.Subject, f.Confidence = "connect-no-response", server.String(), event.Likely
-	hits(f, e, b, b.Connection.Dst)
-	f.Title = fmt.Sprintf("%s cannot connect to %s at once: the server still has an older connection of the same ports, and takes the SYN for one of its packets.",
-		end(e.Peer, b.Connection.Src), end(e.Pod, b.Connection.Dst))
-	f.Cause = "The older connection is in TIME-WAIT or half open, and the SYN is not newer than it by its timestamp (PAWS, RFC 7323) or sequence number: " +
-		"clients share an address behind source translation, or one was restarted or cloned. " +
-		"The client resets the older connection and tries again a second later."
-	f.Evidence = append(f.Evidence, "the client's socket was in SYN_SENT and got an acknowledgement of what it had not sent")
-	f.Remedy = []event.Remedy{
-		run("nstat -az TcpExtPAWSTimewait TcpExtTCPACKSkippedTimeWait").Noting("on the server's host: whether it is TIME-WAIT"),
-		run("sysctl net.ipv4.tcp_rfc1337").Noting("on the server's host: with 1 the client's reset does not end TIME-WAIT, and it must wait a minute"),
-		pipe(run(forFamily(server.Addr(), "iptables -t nat -S")), run("grep -e SNAT -e MASQUERADE")).Noting("clients behind one address: add --random-fully"),
+	return []event.Finding{conclude(r.noResponse(e, f), e)}
+}
+
+// Flush implements stage.Rule.
+func (r *Connects) Flush(time.Time, bool) []event.Finding { return nil }
+
+// ofOthers reports whether an attempt is another rule's, or no failure at all.
+func (r *Connects) ofOthers(e event.Event, f event.Flow) bool {
+	const dns = 53
+	switch {
+	case f.Server.Port() == dns || f.Asked().Port() == dns: // a query is made of it
+		return true
+	case f.Drop != nil, f.ICMP != nil, f.Overflowed, f.NoPort(e.Packet):
+		return true
 	}
+	return f.OneSided
+}
+
+// noResponse is the finding. What was lost on its way beyond this node has no other trace than that nothing came back.
+func (r *Connects) noResponse(e event.Event, f event.Flow) event.Finding {
+	server := end(e.Peer, f.Asked())
+	x := event.Finding{
+		ID: "connect-no-response", Subject: f.Asked().String(), Confidence: event.Likely,
+		Title:    fmt.Sprintf("%s does not answer connections.", server),
+		Cause:    r.fate(f),
+		Evidence: []string{attempted(e, f)},
+		Remedy:   r.remedy(f),
+	}
+	if f.Error != "" && f.Last != nil && f.AnswerLast == nil {
+		x.Confidence = event.Certain // the kernel gave up
+	}
+	if f.Last != nil {
+		x.Evidence = append(x.Evidence, "last seen "+f.Last.String())
+	}
+	if f.AnswerLast != nil {
+		x.Title = fmt.Sprintf("Answers of %s to connections do not reach the client.", server)
+		x.Evidence = append(x.Evidence, "answer last seen "+f.AnswerLast.String())
+	}
+	if f.Answered > 0 {
+		x.Title = fmt.Sprintf("%s does not answer some connections.", server)
+		x.Evidence = append(x.Evidence, fmt.Sprintf("connections to %v that were answered meanwhile: %d; to %v that were not: %d", f.Server, f.Answered, f.Asked(), f.Unanswered))
+	} else if f.HostAnswered > 0 {
+		x.Evidence = append(x.Evidence, fmt.Sprintf("connections to other ports of %v that were answered meanwhile: %d", f.Asked().Addr(), f.HostAnswered))
+	}
+	x.Severity = r.severity(&x, f)
+	return x
+}
+
+// remedy shows where SYNs end, and whether anything comes back.
+func (r *Connects) remedy(f event.Flow) []event.Remedy {
+	at := f.Asked()
+	all := []event.Remedy{run("traceroute -nTp %v %v", at.Port(), at.Addr()).In(r.state.enter(f.ClientNetns)).Noting("where SYNs end")}
+	if f.Last != nil && f.Last.Iface != "" {
+		all = append(all, run("tcpdump -c 5 -ni %v host %v and tcp port %v", f.Last.Iface, f.Last.Flow.Dst.Addr(), f.Last.Flow.Dst.Port()).
+			In(r.state.enter(f.Last.Netns)).Noting("whether anything comes back"))
+	}
+	return append(all, do("look whether the host of %v is up, and whether a firewall before it lets TCP port %d pass", at.Addr(), at.Port()))
+}
+
+// severity is how much an attempt without an answer matters.
+func (r *Connects) severity(x *event.Finding, f event.Flow) event.Severity {
+	const enoughSYNs = 3
+	switch {
+	case f.Elsewhere && f.Error == "": // RFC 8305
+		x.Evidence = append(x.Evidence, fmt.Sprintf("meanwhile the client connected to another address of port %d, and gave this one up", f.Server.Port()))
+		return event.Info
+	case f.PortsTried >= enoughPorts:
+		x.Evidence = append(x.Evidence, fmt.Sprintf("the client tries %d ports or more that do not answer: a port scan", f.PortsTried))
+		return event.Info
+	case f.Local && f.Answered == 0 && (f.Error != "" || f.SYNs >= enoughSYNs):
+		return event.Critical
+	}
+	return event.Warning
+}
+
+// fate says how far the SYN came.
+func (r *Connects) fate(f event.Flow) string {
+	switch {
+	case f.AnswerLast != nil:
+		return "The server's answer came to this node and was not seen to come back to where the connection began."
+	case f.Last == nil:
+		return "No SYN was seen at a device: it did not leave the client's socket, or the packets of the client are not watched."
+	case f.Last.Direction == event.In:
+		return "The SYN was last seen arriving, and nothing went back: who has the address does not take it."
+	}
+	const beyond = ": a firewall beyond takes it, or its answer, or the host is down."
+	if f.Last.Carrier != nil {
+		return "The SYN left in a tunnel's packet, and nothing came back" + beyond
+	}
+	return fmt.Sprintf("The SYN left by %s, and nothing came back%s", deviceOf(f.Last), beyond)
+}
+
+// deviceOf names the device where a packet was seen.
+func deviceOf(s *event.Sight) string {
+	if s.Iface == "" {
+		return "a device without a name"
+	}
+	return fmt.Sprintf("%q", s.Iface)
+}
+
+// attempted says who tried, and what came of it, as evidence.
+func attempted(e event.Event, f event.Flow) string {
+	who := ""
+	if e.PID != 0 {
+		who = " of " + e.Process().Long()
+	}
+	s := fmt.Sprintf("%s connect%s from %v to %v: %d SYNs in %s", e.Time.UTC().Format("15:04:05.000000"), who, e.Packet.Source(), f.Server, f.SYNs,
+		f.Took.Round(time.Millisecond))
+	switch {
+	case f.Error != "":
+		return s + ", then " + f.Error
+	case f.State == event.FlowFailed:
+		return s + ", then the application gave up"
+	}
+	return s + ", and it still waits"
 }

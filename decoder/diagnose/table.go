@@ -140,7 +140,8 @@ func pathRows() []Row {
 		{ID: "neighbour-failed", recorded: true, Severity: critical, Least: info, Meaning: "a host on the link does not answer ARP or neighbour discovery", proofs: []proof{{byNeighbour, neighbourFailed}}},
 		{ID: "socket-buffer-full", recorded: true, Severity: warning, Worst: critical, Least: info, Meaning: "a process does not read fast enough from its socket",
 			rule: ruleRow{func(state *State, _ Config) stage.Rule { return NewSockets(state) }, ofCarriers, []event.Kind{event.KindReset}}},
-		{ID: "connect-no-response", Severity: warning, Worst: critical, Least: info, Meaning: "connection attempts get no usable answer"},
+		{ID: "connect-no-response", Severity: warning, Worst: critical, Least: info, Meaning: "connection attempts get no usable answer",
+			rule: ruleRow{newRule(NewConnects), ofOutcomes, []event.Kind{event.KindFlow}}},
 		{ID: "checksum-error", recorded: true, Severity: critical, Least: info, Meaning: "packets arrive with a bad checksum", proofs: []proof{{byTunnel, overlayChecksum}}},
 	}
 }

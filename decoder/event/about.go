@@ -55,6 +55,8 @@ func AboutEvent(e Event) About {
 		a.ask(b.Reply.Dst, b.Backend)
 	case Reset:
 		a.reset(b)
+	case Flow:
+		a.connect(b)
 	case Sock:
 		a.packet(b.Trigger, nil)
 		if e.Packet == nil && b.Local.IsValid() {
@@ -127,13 +129,26 @@ func (a *About) query(d DNS) {
 	if d.ICMP != nil {
 		a.At(d.ICMP.Netns)
 	}
+	a.way(ends, d.Hops)
+}
+
+// connect adds whom a connection was for, by every address on its way, and where it was seen.
+func (a *About) connect(f Flow) {
+	a.Proto = "tcp"
+	a.Asks(netip.Addr{}, f.Server)
+	a.Asks(netip.Addr{}, f.Backend)
+	a.way([]*Sight{f.Last, f.AnswerLast}, f.Hops)
+}
+
+// way adds the places where a request was seen last, and those on its way.
+func (a *About) way(ends []*Sight, hops []Sight) {
 	for _, s := range ends {
 		if s != nil {
 			a.At(s.Netns)
 			a.seen(*s)
 		}
 	}
-	for _, s := range d.Hops {
+	for _, s := range hops {
 		a.seen(s)
 	}
 }

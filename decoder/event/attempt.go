@@ -37,6 +37,8 @@ func (e Event) attempt() Attempt {
 		if b.State == NATStale {
 			return Attempt{} // the flow is: others are translated anew, and work all the while
 		}
+	case Flow:
+		return Attempt{Level: AttemptOpen, Backend: b.Backend}
 	case Sock:
 		switch b.Op {
 		case SockSynLost, SockSynackRetransmit, SockNoRoute, SockBufferFull:

@@ -36,6 +36,8 @@ func rowOf(k wire.Kind) row {
 		return row{kind: KindFact, decode: decodeNetns}
 	case wire.KindSegment:
 		return row{kind: KindSegment, decode: decodeSocketSegment, packet: true}
+	case wire.KindFlow:
+		return row{kind: KindFlow, decode: decodeFlow, packet: true}
 	}
 	return row{}
 }

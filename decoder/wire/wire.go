@@ -20,7 +20,8 @@ const (
 	KindHandshake Kind = 9
 	KindSegment   Kind = 10
 	KindNetns     Kind = 11
-	KindEnd       Kind = 12 // one more than the last
+	KindFlow      Kind = 12
+	KindEnd       Kind = 13 // one more than the last
 )
 
 // Header is hdr of the BPF objects.
@@ -147,6 +148,46 @@ func (r *Dns) Decode(b []byte) {
 	r.Direction = binary.LittleEndian.Uint32(b[72:])
 	r.Socket.Decode(b[76:])
 	r.Zero = binary.LittleEndian.Uint32(b[116:])
+}
+
+// FlowState is flow_state of the BPF objects.
+type FlowState uint32
+
+const (
+	FlowConnecting  FlowState = 1
+	FlowEstablished FlowState = 2
+	FlowFailed      FlowState = 3
+)
+
+// Flow is event of the BPF objects.
+type Flow struct {
+	Hdr         Header
+	State       uint32
+	Error       int32
+	SoftError   int32
+	Retransmits uint32
+	Timeouts    uint32
+	Ends        Tuple
+	_           [4]byte
+	Age         uint64
+}
+
+// RecordSize is the size of Flow in bytes.
+func (*Flow) RecordSize() int { return 136 }
+
+// Decode reads the record from b. It may end early, where its tail was not needed: what is missing reads as zero.
+func (r *Flow) Decode(b []byte) {
+	if len(b) < 136 {
+		b = append(make([]byte, 0, 136), b...)[:136]
+	}
+	r.Hdr.Decode(b[0:])
+	r.State = binary.LittleEndian.Uint32(b[64:])
+	r.Error = int32(binary.LittleEndian.Uint32(b[68:]))
+	r.SoftError = int32(binary.LittleEndian.Uint32(b[72:]))
+	r.Retransmits = binary.LittleEndian.Uint32(b[76:])
+	r.Timeouts = binary.LittleEndian.Uint32(b[80:])
+	r.Ends.Decode(b[84:])
+	r.Age = binary.LittleEndian.Uint64(b[128:])
 }
 
 // FsyncOp is fsync_op of the BPF objects.

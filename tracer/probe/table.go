@@ -43,6 +43,7 @@ func All() []Probe {
 		cgroupProbe(),
 		pathProbe(),
 		sockProbe(),
+		flowProbe(),
 		netfilterProbe(),
 		tapProbe(),
 		tlsProbe(),

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+
+//go:build ignore
+
+/* What becomes of TCP connections as their sockets know it: SYNs that are sent again, connections that are established in
+ * spite of that, and those that fail, with the error that the application gets. One record for each such change, none for
+ * a packet, and none for a connection that is established at once. raw_tp inet_sock_set_state (4.16), tcp_retransmit_skb
+ * (4.15).
+ */
+enum kind {
+	KIND_FLOW = 12,
+};
+
+#include "skb.h"
+#include "sock.h"
+
+enum flow_state {
+	FLOW_CONNECTING = 1,  /* a SYN is sent again */
+	FLOW_ESTABLISHED = 2, /* after SYNs that were sent again */
+	FLOW_FAILED = 3,      /* the socket is closed and was never connected */
+};
+
+struct event {
+	struct hdr hdr; /* pid is the process that called connect, 0 if that was before ktrace */
+	enum flow_state state;
+	__s32 error;	   /* errno that the application gets, positive; 0 if it closed the socket itself */
+	__s32 soft_error;  /* errno of the last ICMP error that did not end the attempt */
+	__u32 retransmits; /* SYNs that were sent again */
+	__u32 timeouts;	   /* after which a SYN was sent again, or could not be: no neighbour, no memory */
+	struct tuple ends; /* from the client; sport is 0 if no port was free */
+	__u64 age;	   /* nanoseconds since connect, 0 if that was before ktrace */
+};
+
+DEFINE_RING(struct event);
+
+#include "netns.h"
+
+/* Who connects, and since when: what changes the state later is mostly an interrupt. An entry is removed when its socket
+ * leaves SYN_SENT.
+ */
+struct connect {
+	__u64 began; /* nanoseconds, CLOCK_BOOTTIME */
+	__u32 pid;
+	__u32 tid;
+	__u8 comm[16];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64); /* address of the socket */
+	__type(value, struct connect);
+} connects SEC(".maps");
+
+static __always_inline void fill_connect(struct event *e, __u64 sk)
+{
+	struct connect *c = bpf_map_lookup_elem(&connects, &sk);
+
+	if (!c)
+		return;
+	e->hdr.pid = c->pid;
+	e->hdr.tid = c->tid;
+	__builtin_memcpy(e->hdr.comm, c->comm, sizeof(c->comm));
+	e->age = e->hdr.time - c->began;
+}
+
+static __always_inline void send(enum flow_state state, struct sock *sk)
+{
+	struct inet_connection_sock *icsk = (void *)sk;
+	struct net *net = BPF_CORE_READ(sk, __sk_common.skc_net.net);
+	struct event *e;
+
+	announce_netns(net);
+	e = RESERVE(struct event, KIND_FLOW, sizeof(*e));
+	if (!e)
+		return;
+	e->state = state;
+	e->hdr.netns = BPF_CORE_READ(net, ns.inum);
+	e->hdr.cgroup = BPF_CORE_READ(sock_cgroup(sk), kn, id);
+	fill_ends(&e->ends, sk);
+	e->ends.sport = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+	e->error = BPF_CORE_READ(sk, sk_err);
+	e->soft_error = BPF_CORE_READ(sk, sk_err_soft);
+	e->retransmits = BPF_CORE_READ((struct tcp_sock *)sk, total_retrans);
+	e->timeouts = BPF_CORE_READ(icsk, icsk_retransmits);
+	fill_connect(e, (__u64)sk);
+	bpf_ringbuf_submit(e, 0);
+}
+
+/* A socket that begins to connect, in a system call. */
+static __always_inline void begin_connect(__u64 sk)
+{
+	__u64 id = bpf_get_current_pid_tgid();
+	struct connect c = {.began = bpf_ktime_get_boot_ns(), .pid = id >> 32, .tid = id};
+
+	read_comm(c.comm, (void *)bpf_get_current_task());
+	bpf_map_update_elem(&connects, &sk, &c, BPF_ANY);
+}
+
+SEC("raw_tp/inet_sock_set_state")
+int BPF_PROG(flow_state_raw_tp, struct sock *sk, int before, int after)
+{
+	__u64 key = (__u64)sk;
+
+	if (after == TCP_SYN_SENT) {
+		begin_connect(key);
+		return 0;
+	}
+	if (before != TCP_SYN_SENT)
+		return 0;
+	if (after == TCP_CLOSE)
+		send(FLOW_FAILED, sk);
+	else if (BPF_CORE_READ((struct tcp_sock *)sk, total_retrans))
+		send(FLOW_ESTABLISHED, sk);
+	bpf_map_delete_elem(&connects, &key);
+	return 0;
+}
+
+SEC("raw_tp/tcp_retransmit_skb")
+int BPF_PROG(flow_retransmit_raw_tp, struct sock *sk)
+{
+	if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_SYN_SENT)
+		send(FLOW_CONNECTING, sk);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probe
+
+import "ktrace/bpf"
+
+// Flow is the name of the probe that follows TCP connections by their sockets.
+const Flow = "flow"
+
+// Hooks of the flow object.
+const (
+	HookConnects      = "TCP connects that fail"
+	HookSYNRetransmit = "TCP SYNs sent again"
+)
+
+func flowProbe() Probe {
+	return Probe{
+		Name: Flow,
+		Load: bpf.LoadFlow,
+		Hooks: []Hook{
+			{
+				Name:     HookConnects,
+				Variants: rawTP("flow_state_raw_tp"),
+				Optional: true,
+				Without:  "connections without an answer are known by their packets only, not by the application's error",
+			},
+			{
+				Name:     HookSYNRetransmit,
+				Variants: rawTP("flow_retransmit_raw_tp"),
+				Optional: true,
+				Without:  "connections that still wait for an answer are known by their packets only",
+			},
+		},
+	}
+}
