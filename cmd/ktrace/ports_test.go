@@ -37,6 +37,24 @@ func TestDiagnoseFindsThatNoPortIsLeft(t *testing.T) {
 	lab.RunAll(t, all)
 }
 
+// TestDiagnoseFindsThatAClientHasNoPortLeft: connect() fails before there is any packet.
+func TestDiagnoseFindsThatAClientHasNoPortLeft(t *testing.T) {
+	t.Parallel()
+	var all []lab.Scenario
+	for _, f := range stacks() {
+		all = append(all, lab.Scenario{
+			Name: f.name, Args: []string{"diagnose"}, Want: "ports-exhausted", Sure: "certain", Grave: true, Title: "No local port is left",
+			Proof: "net.ipv4.ip_local_port_range is 40000 to 40001",
+			Setup: func(t testing.TB, c *lab.Cluster, _ *lab.Pod) { echoTCP(t, c.Server, "80") },
+			Fault: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) {
+				p.Sysctl("net/ipv4/ip_local_port_range", "40000 40001")
+			},
+			Traffic: func(t testing.TB, _ *lab.Cluster, p *lab.Pod) { f.talkers(t, p, "tcp", 4) },
+		})
+	}
+	lab.RunAll(t, all)
+}
+
 // talkers are so many sockets of the pod that talk to the server at the same time.
 func (f stack) talkers(t testing.TB, p *lab.Pod, proto string, n int) {
 	const patient = 1500 * time.Millisecond

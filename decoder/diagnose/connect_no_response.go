@@ -9,7 +9,8 @@ import (
 	"ktrace/decoder/event"
 )
 
-// Connects reports attempts to connect that get no answer and that nothing else explains. It wants event.Flow.
+// Connects reports attempts to connect that get no answer and that nothing else explains, and those for which no port is left.
+// It wants event.Flow.
 type Connects struct{ state *State }
 
 // NewConnects returns the rule; state must observe events before it.
@@ -21,7 +22,11 @@ func (r *Connects) Observe(e event.Event) []event.Finding {
 	if !ok || r.ofOthers(e, f) {
 		return nil
 	}
-	return []event.Finding{conclude(r.noResponse(e, f), e)}
+	found := r.noResponse
+	if f.NoPort(e.Packet) {
+		found = r.noPort
+	}
+	return []event.Finding{conclude(found(e, f), e)}
 }
 
 // Flush implements stage.Rule.
@@ -33,7 +38,7 @@ func (r *Connects) ofOthers(e event.Event, f event.Flow) bool {
 	switch {
 	case f.Server.Port() == dns || f.Asked().Port() == dns: // a query is made of it
 		return true
-	case f.Drop != nil, f.ICMP != nil, f.Overflowed, f.NoPort(e.Packet):
+	case f.Drop != nil, f.ICMP != nil, f.Overflowed:
 		return true
 	}
 	return f.OneSided
@@ -123,11 +128,7 @@ func deviceOf(s *event.Sight) string {
 
 // attempted says who tried, and what came of it, as evidence.
 func attempted(e event.Event, f event.Flow) string {
-	who := ""
-	if e.PID != 0 {
-		who = " of " + e.Process().Long()
-	}
-	s := fmt.Sprintf("%s connect%s from %v to %v: %d SYNs in %s", e.Time.UTC().Format("15:04:05.000000"), who, e.Packet.Source(), f.Server, f.SYNs,
+	s := fmt.Sprintf("%s connect%s from %v to %v: %d SYNs in %s", e.Time.UTC().Format("15:04:05.000000"), by(e), e.Packet.Source(), f.Server, f.SYNs,
 		f.Took.Round(time.Millisecond))
 	switch {
 	case f.Error != "":

@@ -11,6 +11,25 @@ import (
 	"ktrace/decoder/event/eventtest"
 )
 
+// TestAConnectWithoutAPortIsNamed: the kernel says so, whether or not the range of ports is known.
+func TestAConnectWithoutAPortIsNamed(t *testing.T) {
+	for _, ports := range []string{"", "40000\t40001"} {
+		state := NewState()
+		if ports != "" {
+			state.Observe(event.Event{Body: event.Fact{Sysctl: &event.Sysctl{Netns: 3, Key: "net.ipv4.ip_local_port_range", Value: ports}}})
+		}
+		e := event.Event{Header: event.Header{Netns: 3, PID: 7, Comm: "curl"}, Packet: eventtest.Packet("tcp", "10.244.1.2:0", "10.96.0.7:80", "S")}
+		e.Body = event.Flow{State: event.FlowFailed, SYNs: 1, Server: e.Packet.Destination(), ClientNetns: 3, Local: true}
+		found := state.Grade(NewConnects(state)).Observe(e)
+		if len(found) != 1 || found[0].ID != "ports-exhausted" || found[0].Severity != event.Critical || found[0].Confidence != event.Certain {
+			t.Fatalf("got %+v", found)
+		}
+		if got := strings.Contains(strings.Join(found[0].Evidence, "\n"), "40000 to 40001"); got != (ports != "") {
+			t.Errorf("with the range %q: %q", ports, found[0].Evidence)
+		}
+	}
+}
+
 // TestConnectsWithoutAnAnswer: what failed is reported, as far as nothing else explains it; what clients do who try whether
 // there is an answer is no failure.
 func TestConnectsWithoutAnAnswer(t *testing.T) {

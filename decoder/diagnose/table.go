@@ -106,7 +106,7 @@ func serviceRows() []Row {
 func conntrackRows() []Row {
 	return []Row{
 		{ID: "conntrack-full", recorded: true, Severity: critical, Least: info, Meaning: "the conntrack table is full, so new flows are dropped", proofs: []proof{{byConntrack, conntrackFull}}},
-		{ID: "ports-exhausted", recorded: true, Severity: critical, Least: info, Meaning: "no port is left for source translation", proofs: []proof{{byConntrack, portsExhausted}}},
+		{ID: "ports-exhausted", recorded: true, Severity: critical, Least: info, Meaning: "no local port is left, or none for source translation", proofs: []proof{{byConntrack, portsExhausted}}},
 		{ID: "conntrack-invalid", recorded: true, Severity: critical, Least: info, Meaning: "conntrack calls packets INVALID, and they are dropped or not translated back",
 			proofs: []proof{{byConntrack, conntrackUntracked}, {byConntrack, conntrackInvalid}}},
 		{ID: "conntrack-insert-race", recorded: true, Severity: warning, Worst: critical, Least: info, Meaning: "two packets raced for one conntrack entry, and one was dropped", proofs: []proof{{byConntrack, insertRace}}},

@@ -574,8 +574,12 @@ func table() []row {
 		{event.KindSock, sock(event.SockError), false, []wanted{routes, settings}},
 		{event.KindSock, sock(event.SockNoRoute), false, []wanted{routes, cameFrom}},
 		{event.KindSock, sock(event.SockResetSent), false, []wanted{trackedFlow}},
+		{event.KindFlow, noPort, false, []wanted{settings}},
 	}
 }
+
+// noPort reports whether no local port was free for a connection.
+func noPort(_ *Enricher, e event.Event) bool { return e.Body.(event.Flow).NoPort(e.Packet) }
 
 // byNetfilter reports whether rules or conntrack dropped the packet.
 func byNetfilter(_ *Enricher, e event.Event) bool {

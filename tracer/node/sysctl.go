@@ -20,6 +20,7 @@ func sysctlKeys() []string {
 		"net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables",
 		"net.netfilter.nf_conntrack_max", "net.netfilter.nf_conntrack_count", "net.netfilter.nf_conntrack_tcp_be_liberal",
 		"net.ipv4.tcp_abort_on_overflow", "net.core.somaxconn", "net.ipv4.tcp_mtu_probing", "net.ipv4.ip_no_pmtu_disc",
+		"net.ipv4.ip_local_port_range",
 	}
 }
 
