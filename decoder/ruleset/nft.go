@@ -28,6 +28,9 @@ type nftKey struct {
 	table  string
 }
 
+// Empty reports whether nothing was gathered.
+func (n *NFT) Empty() bool { return len(n.order) == 0 }
+
 // Tables returns what was gathered.
 func (n *NFT) Tables() []*Table {
 	for _, t := range n.order {

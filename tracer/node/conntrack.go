@@ -7,9 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,16 +21,29 @@ const (
 	ctnetlink     = unix.NFNL_SUBSYS_CTNETLINK << 8
 	ctGet         = ctnetlink | 1
 	ctGetStatsCPU = ctnetlink | 4
+	ctGetStats    = ctnetlink | 5
 )
 
 // conntrackStats reads the counters of the namespace that the thread is in.
 func conntrackStats(inode uint32) (event.ConntrackStats, error) {
-	s := event.ConntrackStats{Netns: inode, Count: procNumber("nf_conntrack_count"), Max: procNumber("nf_conntrack_max")}
+	s := event.ConntrackStats{Netns: inode}
 	c, err := netlink.Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return s, err
 	}
 	defer c.Close()
+	// The files of /proc/sys say so too, at the cost of an inode each that is made for every namespace.
+	err = c.Ask(ctGetStats, 0, nfgenmsg(unix.AF_UNSPEC), func(m netlink.Message) error {
+		if len(m.Payload) >= 4 {
+			const entries, most = 1, 2 // enum ctattr_stats_global; most since kernel 4.18
+			a := netlink.AttrMap(m.Payload[4:])
+			s.Count, s.Max = uint64(netlink.NetUint32(a[entries])), uint64(netlink.NetUint32(a[most]))
+		}
+		return nil
+	})
+	if err != nil {
+		return s, fmt.Errorf("conntrack statistics: %w", err)
+	}
 	err = c.Ask(ctGetStatsCPU, unix.NLM_F_DUMP, nfgenmsg(unix.AF_UNSPEC), func(m netlink.Message) error {
 		if len(m.Payload) >= 4 {
 			addStats(&s.Total, m.Payload[4:])
@@ -55,16 +65,6 @@ func addStats(total *event.ConntrackCounters, b []byte) {
 			*f += uint64(netlink.NetUint32(value))
 		}
 	}
-}
-
-// procNumber is a number of net.netfilter, 0 if it is not there: conntrack is not loaded.
-func procNumber(name string) uint64 {
-	text, err := os.ReadFile("/proc/sys/net/netfilter/" + name)
-	if err != nil {
-		return 0
-	}
-	n, _ := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
-	return n
 }
 
 // Attributes of a conntrack entry (enum ctattr_type and its like).

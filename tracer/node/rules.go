@@ -171,7 +171,7 @@ func dumpNFT(c *netlink.Conn) (*ruleset.NFT, error) {
 			step.take(m.Payload)
 			return nil
 		})
-		if err != nil {
+		if err != nil || n.Empty() { // as most namespaces are
 			return n, err
 		}
 	}
