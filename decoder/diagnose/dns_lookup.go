@@ -46,7 +46,7 @@ type lookup struct {
 const (
 	lookupIdle = 2 * time.Second // without a query: then a lookup with no query left is complete
 	retryIdle  = 7 * time.Second // for others: resolvers retransmit after 5 s
-	maxLookups = 4096
+	maxLookups = 2048
 	maxQueries = 64 // of one lookup
 	maxReasons = 4  // of one lookup
 	amplified  = 3  // failed queries before the answer: a pod's search list

@@ -39,7 +39,7 @@ const (
 	enoughOwn     = 10
 	ownByOthers   = 5
 	loopWithin    = 2 * time.Second
-	maxDNSLoops   = 4096
+	maxDNSLoops   = 1024
 	maxDNSWaiting = 16
 )
 

@@ -18,9 +18,10 @@ const (
 	File = 200 << 20
 )
 
-// beside is what the control group's limit is for beside the Go runtime: the program, and the kernel's half, whose maps and rings
-// count for the group that made them. They take some 40 MiB; of a small group half is for them.
-const beside = 40 << 20
+// beside is what the control group's limit is for beside the Go runtime: the kernel's half, whose maps and rings count for the
+// group that made them, some 32 MiB of diagnose; the program's own data, some 8; and as much for what the runtime takes over its
+// limit while it collects. Of a small group half is for them.
+const beside = 48 << 20
 
 // Limit sets the soft limit of the Go runtime: most, or less if the control group's limit, or that of one above it, is lower.
 // GOMEMLIMIT, if it is set, is the user's will, and stays. restore undoes it.
@@ -30,6 +31,18 @@ func Limit(most int64) (restore func()) {
 	}
 	before := debug.SetMemoryLimit(of(most, memlimit.FromCgroup))
 	return func() { debug.SetMemoryLimit(before) }
+}
+
+// Ring is the size of the kernel's ring for a live run, in bytes: 0, which is the tracer's own, or less where the control group's
+// limit is below what a live run may take.
+func Ring() uint32 { return ringOf(memlimit.FromCgroup) }
+
+func ringOf(group memlimit.Provider) uint32 {
+	const enough, small = 128 << 20, 4 << 20
+	if limit, err := group(); err != nil || limit >= enough {
+		return 0
+	}
+	return small
 }
 
 // of is the limit where the group's is what group returns. Without a group, or one that can be read, there is but most.

@@ -35,6 +35,18 @@ func TestLimitIsTheLowest(t *testing.T) {
 	}
 }
 
+func TestRingIsSmallInANarrowGroup(t *testing.T) {
+	none := func() (uint64, error) { return 0, memlimit.ErrNoCgroup }
+	for want, group := range map[uint32]memlimit.Provider{0: memlimit.Limit(128 << 20), 4 << 20: memlimit.Limit(96 << 20)} {
+		if got := ringOf(group); got != want {
+			t.Errorf("%d, want %d", got, want)
+		}
+	}
+	if got := ringOf(none); got != 0 {
+		t.Errorf("without a group: %d", got)
+	}
+}
+
 func TestLimitLeavesWhatTheUserSet(t *testing.T) {
 	t.Setenv("GOMEMLIMIT", "1GiB")
 	before := debug.SetMemoryLimit(-1)

@@ -32,6 +32,9 @@ func Run(ctx context.Context, f flags.Flags, v View, s replay.Streams) (err erro
 	if err := v.privileged(s); err != nil {
 		return err
 	}
+	if f.Ring == 0 {
+		f.Ring = heap.Ring()
+	}
 	selector, err := replay.Selector(f)
 	if err != nil {
 		return err
