@@ -16,7 +16,7 @@ import (
 // pass it on. Most runs end cleanly in that time.
 const (
 	endWithin  = 150 * time.Millisecond // before what the kernel would keep is undone
-	undoWithin = 60 * time.Millisecond
+	undoWithin = time.Second            // takes some ms; on a busy machine the kernel's lock for devices is waited for, and filters must not stay
 )
 
 // Status is the exit status after the second signal.
