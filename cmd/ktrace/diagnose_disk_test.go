@@ -86,7 +86,7 @@ func crowded(t *testing.T) []string {
 	if err := os.WriteFile(filepath.Join(group, weight), []byte(least), 0); err != nil {
 		t.Fatal(err)
 	}
-	busyLoops(t, 2)
+	busyLoops(t, 5)
 	return []string{"sh", "-c", fmt.Sprintf(`echo $$ >%s/cgroup.procs && exec taskset -c %d "$@"`, group, busyCPU), "crowded"}
 }
 
