@@ -30,11 +30,12 @@ type Pipeline struct {
 	Wanted  func(event.Kind) bool  // kinds of events that the view shows; others only feed the rules
 	Keep    func(event.Event) bool // what the user selected among them; nil keeps all
 	Printer Printer
-	Count   uint64        // end after so many shown events, 0 for no limit
-	Every   time.Duration // show the summary so far after so much time, again and again; 0 for the end alone
-	Hold    bool          // show findings at the end, worst first, instead of as they come
-	Early   bool          // though they are held, show at once what is certain; at the end what became of it
-	Certain bool          // end when something above information is certain
+	Count   uint64             // end after so many shown events, 0 for no limit
+	Every   time.Duration      // show the summary so far after so much time, again and again; 0 for the end alone
+	Hold    bool               // show findings at the end, worst first, instead of as they come
+	Early   bool               // though they are held, show at once what is certain; at the end what became of it
+	Certain bool               // end when something above information is certain
+	Beside  []event.Summarizer // who has something to say at the end, beside stages and rules
 	// OwnerOf names the owner of a network namespace at a time, "" if it is not known; nil if no owner is known.
 	OwnerOf func(netns uint32, at time.Time) string
 
@@ -234,7 +235,7 @@ func (p *Pipeline) early(f event.Finding) error {
 	if _, reported := p.reported.Get(f.Key()); reported || p.ending || p.works.Since(f) {
 		return nil
 	}
-	p.reported.Put(f.Key(), true)
+	p.reported.Put(bounded.Owner{Netns: f.About.Netns}, f.Key(), true)
 	if p.Early {
 		if err := p.Printer.Finding(f); err != nil {
 			return err
@@ -286,6 +287,9 @@ func (p *Pipeline) summary() event.Summary {
 	s.AddEvicted("findings", p.folder.Evicted())
 	for _, f := range p.folder.All() {
 		s.Findings = append(s.Findings, f.Tally())
+	}
+	for _, x := range p.Beside {
+		x.Summarize(&s)
 	}
 	for _, stage := range p.Stages {
 		if x, ok := stage.(event.Summarizer); ok {

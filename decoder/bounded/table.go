@@ -76,6 +76,15 @@ func (t *Table[K, V]) Delete(key K) {
 	}
 }
 
+// DeleteFunc forgets the keys that the function picks.
+func (t *Table[K, V]) DeleteFunc(picks func(K) bool) {
+	for key := range t.entries {
+		if picks(key) {
+			t.Delete(key)
+		}
+	}
+}
+
 // All yields what is held, in no order. Entries may be deleted meanwhile.
 func (t *Table[K, V]) All() iter.Seq2[K, V] {
 	return func(yield func(K, V) bool) {

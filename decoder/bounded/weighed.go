@@ -8,7 +8,7 @@ import "iter"
 const WeighedBytes = 2 << 20
 
 // Weighed is a Map for things of any length, as facts of the node are, which a file can hold any of: it is bounded by what
-// they take, and forgets what was put first. The zero Weighed is empty.
+// they take, and forgets what was put first on the account of the owner whose things take most. The zero Weighed is empty.
 type Weighed[K comparable, V any] struct{ table *Table[K, V] }
 
 // Get returns what was put last under a key; ok is false if nothing was, or too much since.
@@ -19,12 +19,12 @@ func (w *Weighed[K, V]) Get(key K) (value V, ok bool) {
 	return w.table.Get(key)
 }
 
-// Put remembers a thing.
-func (w *Weighed[K, V]) Put(key K, value V) {
+// Put remembers a thing on the account of an owner.
+func (w *Weighed[K, V]) Put(owner Owner, key K, value V) {
 	if w.table == nil {
 		w.table = NewTable[K, V](WeighedBytes)
 	}
-	w.table.Put(Owner{}, key, value, SizeOf(key)+SizeOf(value)+entrySize)
+	w.table.Put(owner, key, value, SizeOf(key)+SizeOf(value)+entrySize)
 }
 
 // Delete forgets a thing.
@@ -36,10 +36,8 @@ func (w *Weighed[K, V]) Delete(key K) {
 
 // DeleteFunc forgets the things whose keys the function picks.
 func (w *Weighed[K, V]) DeleteFunc(picks func(K) bool) {
-	for key := range w.All() {
-		if picks(key) {
-			w.Delete(key)
-		}
+	if w.table != nil {
+		w.table.DeleteFunc(picks)
 	}
 }
 

@@ -47,8 +47,8 @@ func TestWeighedForgetsByWhatThingsTake(t *testing.T) {
 	}
 	long := strings.Repeat("x", WeighedBytes/4)
 	for i := range 10 {
-		w.Put(-1, fmt.Sprint(i)) // again and again: it is the newest, and takes no more
-		w.Put(i, long)
+		w.Put(Owner{}, -1, fmt.Sprint(i)) // again and again: it is the newest, and takes no more
+		w.Put(Owner{}, i, long)
 	}
 	if _, ok := w.Get(0); ok || w.Evicted() < 7 {
 		t.Errorf("the oldest is remembered, %d were evicted", w.Evicted())

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"ktrace/decoder/bounded"
 	"ktrace/decoder/event"
 )
 
@@ -18,7 +19,7 @@ import (
 // (dns-search-amplification). It wants event.DNS; state must observe events before it.
 type DNSLookups struct {
 	state *State
-	open  map[lookupKey]*lookup
+	open  *bounded.Table[lookupKey, *lookup]
 }
 
 type lookupKey struct {
@@ -54,7 +55,7 @@ const (
 
 // NewDNSLookups returns the rule.
 func NewDNSLookups(state *State) *DNSLookups {
-	return &DNSLookups{state: state, open: map[lookupKey]*lookup{}}
+	return &DNSLookups{state: state, open: bounded.NewTable[lookupKey, *lookup](maxLookups)}
 }
 
 // Observe implements stage.Rule.
@@ -68,20 +69,17 @@ func (r *DNSLookups) Observe(e event.Event) []event.Finding {
 		return nil
 	}
 	k := r.key(e, d, conf)
-	l := r.open[k]
+	l, known := r.open.Get(k)
 	var found []event.Finding
-	if l != nil && !answers(d) && l.has(d) {
+	if known && !answers(d) && l.has(d) {
 		return nil // a retransmission of one that is answered
 	}
-	if l != nil && l.repeats(d) {
-		found, l = l.judge(e.Time), nil
+	if known && l.repeats(d) {
+		found, known = l.judge(e.Time), false
 	}
-	if l == nil {
-		if len(r.open) >= maxLookups {
-			return found
-		}
+	if !known {
 		l = &lookup{key: k, conf: conf, first: e}
-		r.open[k] = l
+		r.open.Put(bounded.Owner{Netns: k.netns, Addr: k.client}, k, l, 1)
 	}
 	l.take(e, d)
 	return found
@@ -109,7 +107,7 @@ func asksList(name string) bool {
 // domain.
 func (r *DNSLookups) key(e event.Event, d event.DNS, conf event.ResolvConf) lookupKey {
 	k := lookupKey{d.ClientNetns, e.Packet.Src, d.Name}
-	if r.open[k] == nil {
+	if _, open := r.open.Get(k); !open {
 		k.base, _ = conf.Base(d.Name)
 	}
 	return k
@@ -164,11 +162,11 @@ func (l *lookup) miss(names []string, d event.DNS) []string {
 // it is not known what would have come.
 func (r *DNSLookups) Flush(now time.Time, final bool) []event.Finding {
 	var over []*lookup
-	for k, l := range r.open {
+	for k, l := range r.open.All() {
 		rests := now.Sub(l.last)
 		if rests >= retryIdle || (final || rests >= lookupIdle) && l.complete() {
 			over = append(over, l)
-			delete(r.open, k)
+			r.open.Delete(k)
 		}
 	}
 	slices.SortFunc(over, func(a, b *lookup) int { return a.first.Time.Compare(b.first.Time) })
@@ -178,6 +176,9 @@ func (r *DNSLookups) Flush(now time.Time, final bool) []event.Finding {
 	}
 	return found
 }
+
+// Summarize implements event.Summarizer.
+func (r *DNSLookups) Summarize(s *event.Summary) { s.AddEvicted("DNS lookups", r.open.Evicted()) }
 
 // complete reports whether the resolver has no query left to send.
 func (l *lookup) complete() bool { return l.found != "" || l.triedAll() && len(l.unanswered) == 0 }

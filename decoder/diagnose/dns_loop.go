@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"ktrace/decoder/bounded"
 	"ktrace/decoder/event"
 )
 
@@ -16,7 +17,7 @@ import (
 // forwards, as systemd-resolved does on a node, makes one more query only.
 type DNSLoops struct {
 	state *State
-	asked map[dnsLoopKey]*dnsLoop
+	asked *bounded.Table[dnsLoopKey, *dnsLoop]
 }
 
 // dnsLoopKey is a question at a host.
@@ -45,7 +46,7 @@ const (
 
 // NewDNSLoops returns the rule; state must observe events before it.
 func NewDNSLoops(state *State) *DNSLoops {
-	return &DNSLoops{state: state, asked: map[dnsLoopKey]*dnsLoop{}}
+	return &DNSLoops{state: state, asked: bounded.NewTable[dnsLoopKey, *dnsLoop](maxDNSLoops)}
 }
 
 // Observe implements stage.Rule.
@@ -60,7 +61,7 @@ func (r *DNSLoops) Observe(e event.Event) []event.Finding {
 		if !goesRound(d) {
 			return nil
 		}
-		l := r.loopOf(key, e.Time)
+		l := r.loopOf(key, e)
 		l.own++
 		if !l.closed() {
 			return nil
@@ -73,7 +74,7 @@ func (r *DNSLoops) Observe(e event.Event) []event.Finding {
 		return nil
 	}
 	key.netns = d.Last.Netns
-	l := r.loopOf(key, e.Time)
+	l := r.loopOf(key, e)
 	if l.others++; l.others == 1 {
 		l.asked = e
 	}
@@ -94,14 +95,11 @@ func goesRound(d event.DNS) bool {
 	return d.Outcome == event.DNSNoResponse || d.Outcome == event.DNSAnswered && (d.Rcode == "SERVFAIL" || d.Rcode == "REFUSED")
 }
 
-func (r *DNSLoops) loopOf(key dnsLoopKey, now time.Time) *dnsLoop {
-	l := r.asked[key]
-	if l == nil || now.Sub(l.began).Abs() > loopWithin {
-		if len(r.asked) >= maxDNSLoops {
-			clear(r.asked)
-		}
-		l = &dnsLoop{began: now}
-		r.asked[key] = l
+func (r *DNSLoops) loopOf(key dnsLoopKey, e event.Event) *dnsLoop {
+	l, known := r.asked.Get(key)
+	if !known || e.Time.Sub(l.began).Abs() > loopWithin {
+		l = &dnsLoop{began: e.Time}
+		r.asked.Put(event.OwnerOf(e), key, l, 1)
 	}
 	return l
 }

@@ -11,7 +11,7 @@ type netfilterKey struct {
 	flow  natFlow
 }
 
-// maxNetfilterEvents bounds netfilterEvents; when it is reached all are dropped.
+// maxNetfilterEvents bounds netfilterEvents.
 const maxNetfilterEvents = 1 << 14
 
 // learnNetfilter keeps an event of netfilter. Verdicts are part of drops.
@@ -19,10 +19,7 @@ func (st *State) learnNetfilter(e event.Event, n event.Netfilter) {
 	if e.Packet == nil || n.Op == event.NetfilterVerdict || n.Op == event.NetfilterRejected {
 		return
 	}
-	if len(st.netfilterEvents) >= maxNetfilterEvents {
-		clear(st.netfilterEvents)
-	}
-	st.netfilterEvents[netfilterKeyOf(n.Op, e)] = n
+	st.netfilterEvents.Put(event.OwnerOf(e), netfilterKeyOf(n.Op, e), n, 1)
 }
 
 // netfilterKeyOf is the key of the event that there may have been about an event's packet.
@@ -33,10 +30,10 @@ func netfilterKeyOf(op event.NetfilterOp, e event.Event) netfilterKey {
 // netfilterEvent returns the event about a packet, or about the first one of its flow; c is its conntrack entry, nil if
 // it has none.
 func (st *State) netfilterEvent(d netfilterKey, c *event.Conntrack) (event.Netfilter, bool) {
-	n, ok := st.netfilterEvents[d]
+	n, ok := st.netfilterEvents.Get(d)
 	if !ok && c != nil {
 		d.flow.flow = c.Original
-		n, ok = st.netfilterEvents[d]
+		n, ok = st.netfilterEvents.Get(d)
 	}
 	return n, ok
 }

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 
+	"ktrace/decoder/bounded"
 	"ktrace/decoder/event"
 )
 
@@ -206,6 +207,6 @@ func policyPluginOf(table string) string {
 
 func (st *State) learnPolicyPlugin(c event.ChainFact) {
 	if by := policyPluginOf(c.Table); by != "" {
-		st.policyPlugins.Put(c.Netns, by)
+		st.policyPlugins.Put(bounded.Owner{Netns: c.Netns}, c.Netns, by)
 	}
 }

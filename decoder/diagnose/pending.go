@@ -11,7 +11,7 @@ import (
 )
 
 // pending keeps packets with one cause together until the node has reported what it knows of them. Of more causes than there
-// is room for, the oldest of the namespace that has most are judged by what is known already.
+// is room for, the oldest of the sender that has most are judged by what is known already.
 type pending struct {
 	held  *bounded.Table[pendingKey, *pendingDrop]
 	early []*pendingDrop // of held, evicted
@@ -61,7 +61,7 @@ func (all *pending) add(e event.Event, what string, answered bool) {
 	h, ok := all.held.Get(key)
 	if !ok {
 		h = &pendingDrop{event: e, first: e.Time}
-		all.held.Put(bounded.Owner{Netns: e.Netns}, key, h, 1)
+		all.held.Put(key.about.Owner(), key, h, 1)
 	}
 	switch {
 	case h.answered.IsZero() && answered:

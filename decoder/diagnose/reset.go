@@ -23,7 +23,7 @@ import (
 type Resets struct {
 	state       *State
 	reportDrops bool // no other rule concludes from drops
-	refused     map[netip.AddrPort]*refusals
+	refused     *bounded.Table[netip.AddrPort, *refusals]
 	dropRules   bounded.Map[event.LookupKey, event.DropRules]
 }
 
@@ -42,7 +42,7 @@ const (
 
 // NewResets returns the rule; state must observe events before it. reportDrops says that no other rule concludes from drops.
 func NewResets(state *State, reportDrops bool) *Resets {
-	return &Resets{state: state, reportDrops: reportDrops, refused: map[netip.AddrPort]*refusals{}}
+	return &Resets{state: state, reportDrops: reportDrops, refused: bounded.NewTable[netip.AddrPort, *refusals](maxRefused)}
 }
 
 // Observe implements stage.Rule.
@@ -56,8 +56,8 @@ func (r *Resets) Observe(e event.Event) []event.Finding {
 			r.dropRules.Put(b.DropRules.About, *b.DropRules)
 		}
 	case event.Hop:
-		if len(r.refused) > 0 && e.Packet != nil && e.Packet.HasFlag('S') && e.Packet.HasFlag('.') {
-			delete(r.refused, e.Packet.Source()) // a server listens there by now
+		if r.refused.Len() > 0 && e.Packet != nil && e.Packet.HasFlag('S') && e.Packet.HasFlag('.') {
+			r.refused.Delete(e.Packet.Source()) // a server listens there by now
 		}
 	case event.Reset:
 		return r.reset(e, b)
@@ -67,9 +67,9 @@ func (r *Resets) Observe(e event.Event) []event.Finding {
 
 // Flush implements stage.Rule.
 func (r *Resets) Flush(now time.Time, _ bool) []event.Finding {
-	for to, seen := range r.refused {
+	for to, seen := range r.refused.All() {
 		if now.Sub(seen.last) > forgetAfter {
-			delete(r.refused, to)
+			r.refused.Delete(to)
 		}
 	}
 	return nil
@@ -208,7 +208,7 @@ func (r *Resets) connectionRefused(e event.Event, b event.Reset, f *event.Findin
 	}
 	f.Remedy = append(f.Remedy, do("a server that listens on 127.0.0.1 only must listen on 0.0.0.0 or [::]"))
 	young := r.state.starting(pod, e.Time)
-	if !r.persists(server, e.Time) || server.Addr().IsLoopback() || young != "" {
+	if !r.persists(server, b.Connection.Dst.Addr(), e) || server.Addr().IsLoopback() || young != "" {
 		f.Severity = event.Info
 	}
 	if young != "" {
@@ -222,19 +222,16 @@ func (r *Resets) sentByOwner(b event.Reset, server netip.Addr) bool {
 	return b.Sent != nil || b.From != 0 && !b.Guessed && r.state.isLocal(b.From, server)
 }
 
-// persists counts a refusal and reports whether it is more than a restart.
-func (r *Resets) persists(server netip.AddrPort, now time.Time) bool {
-	seen := r.refused[server]
-	if seen == nil {
-		if len(r.refused) >= maxRefused {
-			clear(r.refused)
-		}
-		seen = &refusals{first: now}
-		r.refused[server] = seen
+// persists counts a refusal on the account of the client, and reports whether it is more than a restart.
+func (r *Resets) persists(server netip.AddrPort, client netip.Addr, e event.Event) bool {
+	seen, known := r.refused.Get(server)
+	if !known {
+		seen = &refusals{first: e.Time}
 	}
+	r.refused.Put(bounded.Owner{Netns: e.Netns, Addr: client}, server, seen, 1)
 	seen.count++
-	seen.last = now
-	return seen.count >= refusedOften && now.Sub(seen.first) >= refusedLong
+	seen.last = e.Time
+	return seen.count >= refusedOften && e.Time.Sub(seen.first) >= refusedLong
 }
 
 // listeners is how to see who listens at an address.

@@ -265,7 +265,7 @@ func TestRefusalsBecomeAWarningWhenTheyGoOn(t *testing.T) {
 		t.Errorf("got %v, want %v", severities, want)
 	}
 	r.Flush(time.Unix(1002, 0).Add(forgetAfter+time.Second), false)
-	if len(r.refused) != 0 {
+	if r.refused.Len() != 0 {
 		t.Error("an old refusal is still remembered")
 	}
 }

@@ -47,7 +47,7 @@ func (r *Resets) untranslated(e event.Event, b event.Reset, f *event.Finding) {
 
 // calledInvalid are the namespaces whose conntrack called a packet so, in order.
 func (st *State) calledInvalid(p *packet.Packet) (spaces []uint32) {
-	for said := range st.netfilterEvents {
+	for said := range st.netfilterEvents.All() {
 		if p != nil && said.op == event.NetfilterInvalid && said.flow == (natFlow{p.Proto, p.Flow()}) {
 			spaces = append(spaces, said.netns)
 		}

@@ -32,7 +32,7 @@ type State struct {
 	// serviceNetns are the namespaces that have, or had, rules for services.
 	serviceNetns    map[uint32]bool
 	resolvs         bounded.Weighed[uint32, event.ResolvConf]
-	netfilterEvents map[netfilterKey]event.Netfilter
+	netfilterEvents *bounded.Table[netfilterKey, event.Netfilter]
 	deferred        event.DeferredLookups
 	effects         sideEffects
 	meanings        []meaning // of the kernel's reasons to drop
@@ -86,7 +86,7 @@ func NewState() *State {
 		rows:            rows,
 		services:        newServices(),
 		serviceNetns:    map[uint32]bool{},
-		netfilterEvents: map[netfilterKey]event.Netfilter{},
+		netfilterEvents: bounded.NewTable[netfilterKey, event.Netfilter](maxNetfilterEvents),
 		deferred:        event.DeferredLookups{},
 		meanings:        meanings(),
 		proofs:          proofs(rows),
@@ -123,35 +123,35 @@ func (st *State) Observe(e event.Event) []event.Finding {
 	case f.Chain != nil:
 		st.learnPolicyPlugin(*f.Chain)
 	case f.DropRules != nil:
-		st.dropRules.Put(f.DropRules.About, *f.DropRules)
+		st.dropRules.Put(f.DropRules.About.Owner(), f.DropRules.About, *f.DropRules)
 	case f.Route != nil:
-		st.routes.Put(routeKey{f.Route.About, f.Route.Reverse}, *f.Route)
+		st.routes.Put(f.Route.About.Owner(), routeKey{f.Route.About, f.Route.Reverse}, *f.Route)
 	case f.Socket != nil:
-		st.sockets.Put(f.Socket.About, *f.Socket)
+		st.sockets.Put(f.Socket.About.Owner(), f.Socket.About, *f.Socket)
 	case f.Sysctl != nil:
-		st.sysctls.Put(sysctlKey{f.Sysctl.Netns, f.Sysctl.Key}, f.Sysctl.Value)
+		st.sysctls.Put(bounded.Owner{Netns: f.Sysctl.Netns}, sysctlKey{f.Sysctl.Netns, f.Sysctl.Key}, f.Sysctl.Value)
 	case f.Neighbour != nil:
-		st.neighbours.Put(neighbourKey{f.Neighbour.Netns, f.Neighbour.Iface, f.Neighbour.Addr}, *f.Neighbour)
+		st.neighbours.Put(bounded.Owner{Netns: f.Neighbour.Netns}, neighbourKey{f.Neighbour.Netns, f.Neighbour.Iface, f.Neighbour.Addr}, *f.Neighbour)
 	case f.Qdisc != nil:
 		st.queues.learn(*f.Qdisc)
 	case f.Program != nil:
-		st.programs.Put(programKey{f.Program.Netns, f.Program.Ifindex, f.Program.Cgroup, f.Program.At, f.Program.ID}, *f.Program)
+		st.programs.Put(bounded.Owner{Netns: f.Program.Netns}, programKey{f.Program.Netns, f.Program.Ifindex, f.Program.Cgroup, f.Program.At, f.Program.ID}, *f.Program)
 	case f.Device != nil:
 		st.learnDevice(*f.Device)
 	case f.Tracking != nil:
-		st.tracking.Put(f.Tracking.About, *f.Tracking)
+		st.tracking.Put(f.Tracking.About.Owner(), f.Tracking.About, *f.Tracking)
 	case f.PortUse != nil:
-		st.ports.Put(f.PortUse.About, *f.PortUse)
+		st.ports.Put(f.PortUse.About.Owner(), f.PortUse.About, *f.PortUse)
 	case f.Conntrack != nil:
 		st.learnConntrack(e.Time, *f.Conntrack)
 	case f.ServiceRules != nil:
-		st.rules.Put(rulesKey{f.ServiceRules.Netns, f.ServiceRules.Proto, f.ServiceRules.Addr}, *f.ServiceRules)
+		st.rules.Put(bounded.Owner{Netns: f.ServiceRules.Netns}, rulesKey{f.ServiceRules.Netns, f.ServiceRules.Proto, f.ServiceRules.Addr}, *f.ServiceRules)
 		st.learnServiceNetns(f.ServiceRules.Netns, f.ServiceRules.State != event.ServiceNone)
 	case f.Service != nil:
 		st.services.learn(e.Time, *f.Service)
 		st.learnServiceNetns(f.Service.Netns, fromRules(*f.Service))
 	case f.Resolv != nil:
-		st.resolvs.Put(f.Resolv.Netns, *f.Resolv)
+		st.resolvs.Put(bounded.Owner{Netns: f.Resolv.Netns}, f.Resolv.Netns, *f.Resolv)
 	}
 	return nil
 }
@@ -175,7 +175,7 @@ func (st *State) learnServiceNetns(netns uint32, is bool) {
 
 func (st *State) learnDevice(d event.Device) {
 	key := deviceKey{d.Netns, d.Name}
-	st.devices.Put(key, d)
+	st.devices.Put(bounded.Owner{Netns: d.Netns}, key, d)
 	if d.Tunnels() && d.Down {
 		st.downTunnels.Put(key, true)
 	} else {

@@ -25,7 +25,7 @@ func (st *State) forgetNetns(inode uint32) {
 	st.downTunnels.DeleteFunc(device)
 	st.rules.DeleteFunc(func(k rulesKey) bool { return k.netns == inode })
 	st.programs.DeleteFunc(func(k programKey) bool { return k.netns == inode })
-	maps.DeleteFunc(st.netfilterEvents, func(k netfilterKey, _ event.Netfilter) bool { return k.netns == inode })
+	st.netfilterEvents.DeleteFunc(func(k netfilterKey) bool { return k.netns == inode })
 	st.conntrack.Delete(inode)
 	st.conntrackRose.Delete(inode)
 	st.resolvs.Delete(inode)

@@ -19,10 +19,11 @@ import (
 type TLS struct {
 	state   *State
 	tracker *tls.Tracker
-	served  map[servedKey]event.Certificates // what was answered last
-	agreed  bounded.Map[meeting, agreement]
-	names   bounded.Map[netip.AddrPort, []string] // that clients asked a server for, and refused it
-	pending []refusal
+	served  bounded.Map[servedKey, event.Certificates] // what was answered last
+	agreed  *bounded.Table[meeting, agreement]
+	names   *bounded.Table[netip.AddrPort, []string] // that clients asked a server for, and refused it
+	pending bounded.Pool[*refusal]
+	early   []*refusal // of pending, evicted
 }
 
 // meeting is a client, and a server as the client asks for it.
@@ -54,13 +55,16 @@ type refusal struct {
 const (
 	maxRefusals = 1 << 10
 	maxNames    = 8 // of one server: clients make names up, and each would be a finding
-	maxServed   = 1 << 10
+	maxAgreed   = bounded.MapSize
 	answerAfter = 4 * time.Second // a server is asked, and does not answer, for half of it
 )
 
 // NewTLS returns the rule.
 func NewTLS(state *State) *TLS {
-	return &TLS{state: state, tracker: tls.NewTracker(), served: map[servedKey]event.Certificates{}}
+	r := &TLS{state: state, tracker: tls.NewTracker(), agreed: bounded.NewTable[meeting, agreement](maxAgreed), names: bounded.NewTable[netip.AddrPort, []string](maxAgreed)}
+	r.pending.Most = maxRefusals
+	r.pending.Evict = func(x *refusal) { r.early = append(r.early, x) }
+	return r
 }
 
 // servedKeyOf is the key for a server that is reached from a namespace.
@@ -75,7 +79,7 @@ func servedKeyOf(server netip.AddrPort, name string, netns uint32) servedKey {
 func (r *TLS) Observe(e event.Event) []event.Finding {
 	ended, agreed := r.tracker.Observe(e)
 	if agreed != nil {
-		r.agrees(meeting{agreed.Client.Addr(), agreed.Server, agreed.Name}, e.Time)
+		r.agrees(meeting{agreed.Client.Addr(), agreed.Server, agreed.Name}, e)
 	}
 	if f, ok := e.Body.(event.Fact); ok && f.Certificates != nil {
 		return r.answered(*f.Certificates)
@@ -84,13 +88,13 @@ func (r *TLS) Observe(e event.Event) []event.Finding {
 		return nil
 	}
 	x := refusal{Refusal: *ended, event: e, chain: parseChain(ended.Chain)}
-	c, served := r.served[servedKeyOf(x.Server, x.Name, e.Netns)]
+	c, served := r.served.Get(servedKeyOf(x.Server, x.Name, e.Netns))
 	if x.Unexplained() && served {
 		x.take(c)
 	}
-	if (x.Unexplained() && !served || x.mayBeChoice()) && len(r.pending) < maxRefusals {
-		r.pending = append(r.pending, x)
-		return nil
+	if x.Unexplained() && !served || x.mayBeChoice() {
+		r.pending.Add(x.owner(), &x, 1)
+		return r.judgeEarly()
 	}
 	return []event.Finding{r.refused(x)}
 }
@@ -104,14 +108,29 @@ func (x refusal) mayBeChoice() bool {
 	return x.Alert.OfChoice()
 }
 
+// owner is on whose account a refusal is: the client's.
+func (x *refusal) owner() bounded.Owner {
+	return bounded.Owner{Netns: x.event.Netns, Addr: x.Client.Addr()}
+}
+
+// judgeEarly concludes, by what is known, from those that there is no room for any more.
+func (r *TLS) judgeEarly() []event.Finding {
+	var found []event.Finding
+	for _, x := range r.early {
+		found = append(found, r.refused(*x))
+	}
+	r.early = r.early[:0]
+	return found
+}
+
 // agrees takes in that a client and a server shook hands.
-func (r *TLS) agrees(m meeting, now time.Time) {
+func (r *TLS) agrees(m meeting, e event.Event) {
 	a, known := r.agreed.Get(m)
 	if !known {
-		a.first = now
+		a.first = e.Time
 	}
-	a.last = now
-	r.agreed.Put(m, a)
+	a.last = e.Time
+	r.agreed.Put(bounded.Owner{Netns: e.Netns, Addr: m.client}, m, a, 1)
 }
 
 // agreesElse reports whether the client shakes hands with the server all the same. Just after a refusal that hides why,
@@ -132,11 +151,8 @@ func (r *TLS) answered(c event.Certificates) []event.Finding {
 	if c.Chain == nil && c.Failed == "" {
 		return nil // it was only asked
 	}
-	if len(r.served) >= maxServed {
-		clear(r.served)
-	}
 	about := servedKeyOf(c.Server, c.Name, c.Netns)
-	r.served[about] = c
+	r.served.Put(about, c)
 	return r.conclude(func(x *refusal) bool {
 		if servedKeyOf(x.Server, x.Name, x.event.Netns) != about {
 			return false
@@ -148,16 +164,18 @@ func (r *TLS) answered(c event.Certificates) []event.Finding {
 
 // conclude reports those of the pending that are ready.
 func (r *TLS) conclude(ready func(*refusal) bool) []event.Finding {
-	var found []event.Finding
-	waiting := r.pending[:0]
-	for _, x := range r.pending {
-		if ready(&x) {
-			found = append(found, r.refused(x))
-		} else {
-			waiting = append(waiting, x)
+	var over []*refusal
+	for entry := range r.pending.All() {
+		if ready(entry.Value) {
+			over = append(over, entry.Value)
+			r.pending.Remove(entry)
 		}
 	}
-	r.pending = waiting
+	slices.SortFunc(over, func(a, b *refusal) int { return a.event.Time.Compare(b.event.Time) })
+	var found []event.Finding
+	for _, x := range over {
+		found = append(found, r.refused(*x))
+	}
 	return found
 }
 
@@ -246,7 +264,7 @@ func (r *TLS) hasManyNames(x refusal) bool {
 	if len(names) >= maxNames {
 		return true
 	}
-	r.names.Put(x.Server, append(names, x.Name))
+	r.names.Put(x.owner(), x.Server, append(names, x.Name), 1)
 	return false
 }
 
@@ -268,4 +286,7 @@ func (x refusal) connect() event.Remedy {
 }
 
 // Summarize implements event.Summarizer.
-func (r *TLS) Summarize(s *event.Summary) { s.AddEvicted("TLS handshakes", r.tracker.Evicted()) }
+func (r *TLS) Summarize(s *event.Summary) {
+	s.AddEvicted("TLS handshakes", r.tracker.Evicted())
+	s.AddEvicted("TLS refusals, judged early", r.pending.Evicted())
+}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"ktrace/decoder/bounded"
 	"ktrace/decoder/packet"
 )
 
@@ -33,6 +34,18 @@ func KeyOf(e Event) LookupKey {
 		}
 	}
 	return q
+}
+
+// Owner is on whose account what is kept under the key is: the sender's, at that place.
+func (q LookupKey) Owner() bounded.Owner { return bounded.Owner{Netns: q.Netns, Addr: q.Src.Addr()} }
+
+// OwnerOf is on whose account what an event's packet fills is: its sender's, where it was seen.
+func OwnerOf(e Event) bounded.Owner {
+	o := bounded.Owner{Netns: e.Netns}
+	if e.Packet != nil {
+		o.Addr = e.Packet.Src
+	}
+	return o
 }
 
 // At is the same key for the packet at another place.

@@ -123,8 +123,8 @@ const maxNamed = 1 << 17
 // maxCauses is how many a Folder keeps: a scan of the node makes one for each address that it tries.
 const maxCauses = 1 << 14
 
-// Folder keeps one finding a cause and counts its repetitions. Of more causes than it has room for it forgets those that
-// are the least severe, and of these the ones that did not come for the longest time; if they do, they are new again.
+// Folder keeps one finding a cause and counts its repetitions. Of more causes than it has room for it forgets those of whom it has
+// most, the least severe first, and of these the ones that did not come for the longest time; if they do, they are new again.
 type Folder struct {
 	order []CauseKey
 	found map[CauseKey]*Finding
@@ -214,13 +214,38 @@ func (f *Folder) Demote(over func(Finding) (since time.Time, ended bool)) (demot
 	return demoted
 }
 
-// forget makes room by half.
+// account is on whose a finding is.
+type account struct {
+	pod string
+	bounded.Owner
+}
+
+// whose is the account of the pod that was first hit, or else of the first client, where it was met.
+func (f Finding) whose() account {
+	if pod := f.Pod.String(); pod != "" {
+		return account{pod: pod}
+	}
+	a := account{Owner: bounded.Owner{Netns: f.About.Netns}}
+	if len(f.About.Clients) > 0 {
+		a.Addr = f.About.Clients[0]
+	}
+	return a
+}
+
+// forget makes room by half: whoever has most findings loses some, until half are left.
 func (f *Folder) forget() {
-	least := slices.SortedFunc(maps.Keys(f.found), func(a, b CauseKey) int {
+	worst := slices.SortedFunc(maps.Keys(f.found), func(a, b CauseKey) int {
 		x, y := f.found[a], f.found[b]
-		return cmp.Or(x.Severity.rank()-y.Severity.rank(), x.Last.Compare(y.Last))
+		return cmp.Or(y.Severity.rank()-x.Severity.rank(), y.Last.Compare(x.Last))
 	})
-	for _, k := range least[:(len(least)+1)/2] {
+	place, had := map[CauseKey]int{}, map[account]int{} // of each among those of the same account, the worst first
+	for _, k := range worst {
+		whose := f.found[k].whose()
+		place[k] = had[whose]
+		had[whose]++
+	}
+	slices.SortStableFunc(worst, func(a, b CauseKey) int { return place[a] - place[b] })
+	for _, k := range worst[len(worst)/2:] {
 		f.named -= f.found[k].names()
 		f.size -= f.found[k].size
 		f.out++

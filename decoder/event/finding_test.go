@@ -97,3 +97,26 @@ func TestFolderIsBoundedInBytes(t *testing.T) {
 		t.Error("the worst is forgotten")
 	}
 }
+
+// TestAttackFindingsOfOnePod: who makes up causes, however severe, loses its own.
+func TestAttackFindingsOfOnePod(t *testing.T) {
+	of := func(pod string, n int, s Severity) Finding {
+		return Finding{ID: "x", Subject: fmt.Sprint(pod, n), Severity: s, Pod: Pod{Namespace: "default", Name: pod}, Last: time.Unix(int64(n), 0)}
+	}
+	var f Folder
+	for n := range 3 {
+		f.Add(of("other", n, Warning))
+	}
+	for n := range 3 * maxCauses {
+		f.Add(of("flooder", n, Critical))
+	}
+	kept := 0
+	for _, x := range f.All() {
+		if x.Pod.Name == "other" {
+			kept++
+		}
+	}
+	if kept != 3 || f.Evicted() == 0 {
+		t.Errorf("%d of another pod's 3 findings are kept, %d evicted", kept, f.Evicted())
+	}
+}

@@ -17,8 +17,7 @@ import (
 type Overflows struct {
 	lost  bounded.Map[uint32, uint64] // SYNs by namespace, as its counters were last read
 	drops bounded.Map[listenerKey, uint32]
-	syns  map[listenPort]map[packet.FlowTuple]*lostSYN
-	known int // SYNs that are remembered
+	syns  *bounded.Table[synKey, *lostSYN]
 	only  event.Single
 }
 
@@ -27,6 +26,12 @@ type listenerKey struct{ netns, inode uint32 }
 type listenPort struct {
 	netns uint32
 	port  uint16
+}
+
+// synKey is the flow of a SYN at a listener's port.
+type synKey struct {
+	at   listenPort
+	flow packet.FlowTuple
 }
 
 // lostSYN is a SYN that arrived and was not answered yet.
@@ -43,7 +48,7 @@ const (
 
 // NewOverflows returns the stage.
 func NewOverflows() *Overflows {
-	return &Overflows{syns: map[listenPort]map[packet.FlowTuple]*lostSYN{}}
+	return &Overflows{syns: bounded.NewTable[synKey, *lostSYN](maxLostSYNs)}
 }
 
 // Observe implements Stage.
@@ -69,16 +74,14 @@ func (o *Overflows) Observe(e event.Event) []event.Event {
 func (o *Overflows) forget(inode uint32) {
 	o.lost.Delete(inode)
 	o.drops.DeleteFunc(func(k listenerKey) bool { return k.netns == inode })
-	for at, flows := range o.syns {
-		if at.netns == inode {
-			o.known -= len(flows)
-			delete(o.syns, at)
-		}
-	}
+	o.syns.DeleteFunc(func(k synKey) bool { return k.at.netns == inode })
 }
 
 // Flush implements Stage.
 func (o *Overflows) Flush(time.Time, bool) []event.Event { return nil }
+
+// Summarize implements event.Summarizer.
+func (o *Overflows) Summarize(s *event.Summary) { s.AddEvicted("SYNs", o.syns.Evicted()) }
 
 // hop takes in SYNs that arrive, and the answers.
 func (o *Overflows) hop(e event.Event) {
@@ -87,29 +90,18 @@ func (o *Overflows) hop(e event.Event) {
 		return
 	}
 	answer := p.HasFlag('.')
-	switch at := (listenPort{e.Netns, p.Dport}); {
+	switch {
 	case e.Direction == event.In && !answer:
-		if o.known >= maxLostSYNs {
-			clear(o.syns)
-			o.known = 0
+		k := synKey{listenPort{e.Netns, p.Dport}, p.Flow()}
+		syn, known := o.syns.Get(k)
+		if !known {
+			syn = &lostSYN{}
 		}
-		flows := o.syns[at]
-		if flows == nil {
-			flows = map[packet.FlowTuple]*lostSYN{}
-			o.syns[at] = flows
-		}
-		if flows[p.Flow()] == nil {
-			flows[p.Flow()] = &lostSYN{}
-			o.known++
-		}
-		flows[p.Flow()].event = e
-		flows[p.Flow()].count++
+		syn.event = e
+		syn.count++
+		o.syns.Put(event.OwnerOf(e), k, syn, 1)
 	case e.Direction == event.Out && answer:
-		at.port = p.Sport
-		if flow := p.Flow().Reverse(); o.syns[at][flow] != nil {
-			delete(o.syns[at], flow)
-			o.known--
-		}
+		o.syns.Delete(synKey{listenPort{e.Netns, p.Sport}, p.Flow().Reverse()})
 	}
 }
 
@@ -140,7 +132,11 @@ func (o *Overflows) lostBy(s *event.Socket) uint32 {
 func (o *Overflows) reports(e event.Event, s *event.Socket, n uint32) []event.Event {
 	var all []event.Event
 	at := listenPort{s.About.Netns, s.Local.Port()}
-	for flow, syn := range o.syns[at] {
+	for k, syn := range o.syns.All() {
+		if k.at != at {
+			continue
+		}
+		flow := k.flow
 		local := s.Local.Addr().Unmap()
 		if e.Time.Sub(syn.event.Time) <= lostWithin && (local.IsUnspecified() || local == flow.Dst.Addr()) {
 			report := reportSYN(s, e, min(n, syn.count))
@@ -150,9 +146,8 @@ func (o *Overflows) reports(e event.Event, s *event.Socket, n uint32) []event.Ev
 			report.Body = b
 			all = append(all, report)
 		}
-		o.known--
+		o.syns.Delete(k)
 	}
-	delete(o.syns, at)
 	if len(all) == 0 {
 		return []event.Event{reportSYN(s, e, n)}
 	}

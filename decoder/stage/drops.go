@@ -30,6 +30,7 @@ type Drops struct {
 	tunnels  map[deviceKey]bool // devices of tunnels between nodes
 	verdicts bool               // every drop by netfilter is followed by the hook's verdict
 	waiting  []event.Event      // drops, for their verdict
+	hasty    uint64             // of these, completed without, to make room
 	gaps     event.Gaps
 	heard    time.Time // of the newest record of the kernel, or of the moment when it had no more
 	only     event.Single
@@ -54,7 +55,7 @@ const answerAge = 2 * time.Second
 // its CPU may be an emulated one, or lent out, and be put aside meanwhile.
 const verdictWithin = 500 * time.Millisecond
 
-// maxWaiting is how many drops wait for it: of a flood the oldest do without.
+// maxWaiting is how many drops wait for it: of who has most of them the oldest do without.
 const maxWaiting = 4096
 
 // NewDrops returns the stage.
@@ -79,7 +80,7 @@ func (x *Drops) Observe(e event.Event) []event.Event {
 		if x.verdicts && b.ByNetfilter() && e.Packet != nil {
 			x.waiting = append(x.waiting, e)
 			if len(x.waiting) >= maxWaiting {
-				return x.finishFirst(maxWaiting / 2)
+				return x.makeRoom()
 			}
 			return nil
 		}
@@ -116,6 +117,38 @@ func (x *Drops) Flush(_ time.Time, final bool) []event.Event {
 		n = len(x.waiting)
 	}
 	return x.finishFirst(n)
+}
+
+// makeRoom completes the older half of those that one sender has, without a verdict; of senders that are many, half of all.
+func (x *Drops) makeRoom() []event.Event {
+	of, most := map[bounded.Owner]int{}, bounded.Owner{}
+	for _, e := range x.waiting {
+		o := event.OwnerOf(e)
+		if of[o]++; of[o] > of[most] {
+			most = o
+		}
+	}
+	left := (of[most] + 1) / 2
+	if few := maxWaiting / 64; left < few {
+		x.hasty += maxWaiting / 2
+		return x.finishFirst(maxWaiting / 2)
+	}
+	x.hasty += uint64(left)
+	var done []event.Event
+	x.waiting = slices.DeleteFunc(x.waiting, func(e event.Event) bool {
+		if left == 0 || event.OwnerOf(e) != most {
+			return false
+		}
+		left--
+		done = append(done, x.finish(e, event.Netfilter{}))
+		return true
+	})
+	return done
+}
+
+// Summarize implements event.Summarizer.
+func (x *Drops) Summarize(s *event.Summary) {
+	s.AddEvicted("drops without the hook's verdict", x.hasty)
 }
 
 // finishFirst completes so many of those that wait, the oldest, without a verdict.

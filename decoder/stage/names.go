@@ -65,9 +65,9 @@ func (n *Names) learn(f event.Fact) {
 			n.devices.Delete(k)
 			return
 		}
-		n.devices.Put(k, *f.Device)
+		n.devices.Put(bounded.Owner{Netns: f.Device.Netns}, k, *f.Device)
 	case f.Symbol != nil:
-		n.symbols.Put(f.Symbol.Address, f.Symbol.Name)
+		n.symbols.Put(bounded.Owner{}, f.Symbol.Address, f.Symbol.Name)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"ktrace/decoder/bounded"
 	"ktrace/decoder/event"
 	"ktrace/decoder/packet"
 	"ktrace/decoder/stage"
@@ -25,8 +26,9 @@ type Enricher struct {
 	names    *stage.Names
 	home     uint32
 	asked    map[asked]time.Time
-	pending  map[asked]deferred
-	seen     map[uint32]bool // namespaces whose counters were read before
+	pending  *bounded.Table[asked, deferred]
+	over     []event.Fact              // about what had to be dropped of it
+	seen     bounded.Map[uint32, bool] // namespaces whose counters were read before
 	services map[serviceAddr]bool
 	ranges   map[serviceRange]bool
 	claimed  map[netip.Addr]bool // by pods' own files
@@ -89,14 +91,26 @@ const (
 
 // NewEnricher returns an Enricher that looks up by the Reader.
 func NewEnricher(o *Reader) *Enricher {
-	return &Enricher{reader: o, rows: table(), names: stage.NewNames(), asked: map[asked]time.Time{}, pending: map[asked]deferred{},
-		seen: map[uint32]bool{}, services: map[serviceAddr]bool{}, ranges: map[serviceRange]bool{}, claimed: map[netip.Addr]bool{}, ruled: map[uint32]bool{}, emitted: map[serviceKey]event.ServiceFact{}, own: map[ownKey]bool{},
+	w := &Enricher{reader: o, rows: table(), names: stage.NewNames(), asked: map[asked]time.Time{},
+		services: map[serviceAddr]bool{}, ranges: map[serviceRange]bool{}, claimed: map[netip.Addr]bool{}, ruled: map[uint32]bool{}, emitted: map[serviceKey]event.ServiceFact{}, own: map[ownKey]bool{},
 		silent: map[uint32]bool{}, tunnels: map[ownDevice]bool{}}
+	w.pending = bounded.NewTableEvict(maxPending, func(k asked, l deferred) {
+		if l.owed && !w.owes(k.about) { // no rule need wait for it
+			w.over = append(w.over, event.Fact{Deferred: &event.Deferred{About: k.about, Over: true}})
+		}
+	})
+	return w
+}
+
+// Summarize implements event.Summarizer.
+func (w *Enricher) Summarize(s *event.Summary) {
+	s.AddEvicted("lookups on the node", w.pending.Evicted())
+	s.AddEvicted("states of namespaces", w.reader.out)
 }
 
 // Close drops deferred lookups. No namespace is held open between two lookups.
 func (w *Enricher) Close() error {
-	clear(w.pending)
+	w.pending.DeleteFunc(func(asked) bool { return true })
 	return nil
 }
 
@@ -113,13 +127,10 @@ func (w *Enricher) Begin(home uint32) []event.Fact {
 
 // baseline reads counters and services of a namespace for the first time.
 func (w *Enricher) baseline(inode uint32) []event.Fact {
-	if inode == 0 || w.seen[inode] {
+	if _, seen := w.seen.Get(inode); inode == 0 || seen {
 		return nil
 	}
-	if len(w.seen) >= maxNetns {
-		clear(w.seen)
-	}
-	w.seen[inode] = true
+	w.seen.Put(inode, true)
 	facts := w.reader.Baseline(inode)
 	if f, ok := w.reader.finder.Identity(inode); ok { // before what is known of it
 		facts = append([]event.Fact{f}, facts...)
@@ -288,8 +299,9 @@ func (w *Enricher) ask(k asked, e event.Event) []event.Fact {
 	if len(w.asked) >= maxAsked {
 		clear(w.asked)
 	}
-	owed := w.pending[k].owed
-	delete(w.pending, k)
+	l, _ := w.pending.Get(k)
+	owed := l.owed
+	w.pending.Delete(k)
 	w.asked[k] = time.Now()
 	facts := k.fact.ask(w, e)
 	if owed && !w.owes(k.about) {
@@ -300,7 +312,7 @@ func (w *Enricher) ask(k asked, e event.Event) []event.Fact {
 
 // owes reports whether a lookup about a packet was deferred that was never answered.
 func (w *Enricher) owes(about event.LookupKey) bool {
-	for k, l := range w.pending {
+	for k, l := range w.pending.All() {
 		if l.owed && k.about == about {
 			return true
 		}
@@ -316,34 +328,43 @@ func (w *Enricher) rest(begin time.Time) {
 
 // deferLookup keeps the newest event of a lookup for when there is time, and emits PutOff if it was never answered.
 func (w *Enricher) deferLookup(k asked, e event.Event) []event.Fact {
-	old, known := w.pending[k]
-	if !known && len(w.pending) >= maxPending {
-		return nil
-	}
+	old, known := w.pending.Get(k)
 	_, answered := w.asked[k]
 	first := !known && !answered && !w.owes(k.about)
 	if !known {
 		old.since = time.Now()
 	}
-	w.pending[k] = deferred{e, old.since, old.owed || !answered}
-	if !first {
-		return nil
+	var facts []event.Fact
+	if first {
+		facts = append(facts, event.Fact{Deferred: &event.Deferred{About: k.about}})
 	}
-	return []event.Fact{{Deferred: &event.Deferred{About: k.about}}}
+	w.pending.Put(k.about.Owner(), k, deferred{e, old.since, old.owed || !answered}, 1)
+	facts, w.over = append(facts, w.over...), w.over[:0]
+	return facts
 }
 
-// openQuestions are the deferred lookups: first those that rules wait for, and of these first which rule dropped.
+// openQuestions are the deferred lookups: first those that rules wait for; of these the senders' packets by turns, so that nobody
+// waits for all of another's; and of a packet first which rule dropped it.
 func (w *Enricher) openQuestions() []asked {
-	return slices.SortedFunc(maps.Keys(w.pending), func(a, b asked) int {
-		x, y := w.pending[a], w.pending[b]
-		if x.owed != y.owed {
-			if x.owed {
+	all := maps.Collect(w.pending.All())
+	oldest := slices.SortedFunc(maps.Keys(all), func(a, b asked) int { return all[a].since.Compare(all[b].since) })
+	turn, next := map[event.LookupKey]int{}, map[bounded.Owner]int{}
+	for _, k := range oldest {
+		if _, has := turn[k.about]; !has {
+			turn[k.about] = next[k.about.Owner()]
+			next[k.about.Owner()]++
+		}
+	}
+	slices.SortStableFunc(oldest, func(a, b asked) int {
+		if x, y := all[a].owed, all[b].owed; x != y {
+			if x {
 				return -1
 			}
 			return 1
 		}
-		return cmp.Or(cmp.Compare(a.fact, b.fact), x.since.Compare(y.since))
+		return cmp.Or(cmp.Compare(turn[a.about], turn[b.about]), cmp.Compare(a.fact, b.fact))
 	})
+	return oldest
 }
 
 // askDeferred makes deferred lookups while there is time.
@@ -358,7 +379,8 @@ func (w *Enricher) askDeferred() []event.Fact {
 			break
 		}
 		if begin.Sub(w.asked[k]) >= againAfter {
-			facts = append(facts, w.ask(k, w.pending[k].event)...)
+			l, _ := w.pending.Get(k)
+			facts = append(facts, w.ask(k, l.event)...)
 			w.rest(begin)
 		}
 	}
@@ -374,7 +396,8 @@ func (w *Enricher) Poll() []event.Fact {
 		if time.Since(begin) > pollFor {
 			break
 		}
-		facts = append(facts, w.ask(k, w.pending[k].event)...)
+		l, _ := w.pending.Get(k)
+		facts = append(facts, w.ask(k, l.event)...)
 	}
 	clear(w.own)
 	facts = append(facts, w.changes()...)
@@ -413,7 +436,7 @@ func (w *Enricher) poll(inode uint32, s *netnsState) []event.Fact {
 		}
 	}
 	facts = append(facts, w.lost(inode)...)
-	if !s.last.IsZero() && time.Since(s.last) > quietFor && len(w.pending) == 0 {
+	if !s.last.IsZero() && time.Since(s.last) > quietFor && w.pending.Len() == 0 {
 		s.last = time.Time{}
 		if err := s.rebase(); err != nil {
 			facts = append(facts, unread(inode, "rules", err)...)

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"ktrace/decoder"
+	"ktrace/decoder/bounded"
 	"ktrace/decoder/event"
 	"ktrace/decoder/packet"
 	"ktrace/testdata/lab"
@@ -259,7 +260,7 @@ func BenchmarkBegin(b *testing.B) {
 	for b.Loop() {
 		w := NewEnricher(observe(b))
 		w.Begin(c.Node.Inode())
-		b.ReportMetric(float64(len(w.seen)), "namespaces")
+		b.ReportMetric(float64(w.seen.Len()), "namespaces")
 	}
 }
 
@@ -294,14 +295,14 @@ func TestWhatIsPutOffIsReportedAndSoIsItsEnd(t *testing.T) {
 	if begun, over := count(w.Enrich(dropped)); begun+over != 0 {
 		t.Errorf("again: %d, %d", begun, over)
 	}
-	w.pending[asked{fact: dropRules}] = deferred{since: time.Now().Add(-time.Hour)} // answered before, and no rule waits
+	w.pending.Put(bounded.Owner{}, asked{fact: dropRules}, deferred{since: time.Now().Add(-time.Hour)}, 1) // answered before, and no rule waits
 	if first := w.openQuestions()[0]; first != (asked{dropRules, event.KeyOf(dropped)}) {
 		t.Errorf("%+v is asked first, want which rule dropped it, for that is waited for", first)
 	}
-	delete(w.pending, asked{fact: dropRules})
-	for len(w.pending) > 0 { // each has its share of time, too
-		if begun, over := count(w.Poll()); begun != 0 || over > 1 || (over == 1) != (len(w.pending) == 0) {
-			t.Errorf("with %d lookups left, %d facts that one is deferred and %d that it is over", len(w.pending), begun, over)
+	w.pending.Delete(asked{fact: dropRules})
+	for w.pending.Len() > 0 { // each has its share of time, too
+		if begun, over := count(w.Poll()); begun != 0 || over > 1 || (over == 1) != (w.pending.Len() == 0) {
+			t.Errorf("with %d lookups left, %d facts that one is deferred and %d that it is over", w.pending.Len(), begun, over)
 		}
 	}
 	w.free = time.Time{}

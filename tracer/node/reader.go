@@ -4,7 +4,9 @@ package node
 
 import (
 	"errors"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"ktrace/decoder/event"
@@ -19,6 +21,7 @@ type Reader struct {
 	finder  *netns.Finder
 	states  map[uint32]*netnsState
 	netstat netstatReader
+	out     uint64 // of states, to make room
 }
 
 // netnsState is one network namespace and what was read in it before.
@@ -59,11 +62,20 @@ func (o *Reader) state(inode uint32) (*netnsState, error) {
 		return nil, err
 	}
 	if len(o.states) >= maxNetns {
-		clear(o.states)
+		o.makeRoom()
 	}
 	s := &netnsState{reader: o, inode: inode}
 	o.states[inode] = s
 	return s, n.Close()
+}
+
+// makeRoom forgets the half of the namespaces in which nothing was explained for the longest time.
+func (o *Reader) makeRoom() {
+	quiet := slices.SortedFunc(maps.Values(o.states), func(a, b *netnsState) int { return a.troubled.Compare(b.troubled) })
+	for _, s := range quiet[:len(quiet)/2] {
+		delete(o.states, s.inode)
+		o.out++
+	}
 }
 
 // open opens a namespace by its inode number. The state of one that is gone is dropped.

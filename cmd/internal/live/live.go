@@ -16,6 +16,7 @@ import (
 	"ktrace/cmd/internal/outfile"
 	"ktrace/cmd/internal/replay"
 	"ktrace/decoder"
+	"ktrace/decoder/event"
 	"ktrace/decoder/pod"
 	"ktrace/tracer"
 	"ktrace/tracer/kube"
@@ -104,6 +105,11 @@ func (v View) trace(ctx context.Context, f flags.Flags, selector pod.Selector, w
 	}
 	p, to := v.Pipeline(f, selector), out.saved.streams(s).Out
 	p.Source, p.Printer = stream, replay.Printer(f, v.Quiet, false, to)
+	for _, w := range v.Witnesses {
+		if x, ok := w.(event.Summarizer); ok {
+			p.Beside = append(p.Beside, x)
+		}
+	}
 	p.Early = f.Output != "json" && replay.IsTerminal(to)
 	if err := p.Run(ctx); err != nil {
 		return err
