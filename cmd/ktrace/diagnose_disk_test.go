@@ -87,7 +87,7 @@ func crowded(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	busyLoops(t, 5)
-	return []string{"sh", "-c", fmt.Sprintf(`echo $$ >%s/cgroup.procs && exec taskset -c %d "$@"`, group, busyCPU), "crowded"}
+	return []string{"taskset", "-c", strconv.Itoa(busyCPU), "sh", "-c", fmt.Sprintf(`echo $$ >%s/cgroup.procs && exec "$@"`, group), "crowded"}
 }
 
 const busyCPU = 0
@@ -126,7 +126,7 @@ func background(t *testing.T, words []string) (pid int) {
 // TestDiagnoseNamesSyncsThatWaitForACPU writes a log to a good disk, with others on its CPU or without.
 func TestDiagnoseNamesSyncsThatWaitForACPU(t *testing.T) {
 	name := filepath.Join(directory(t, newDisk(t, "ext4"), "member/wal"), "0.wal")
-	log := []string{"dd", "if=/dev/zero", "of=" + name, "bs=2300", "count=10", "oflag=dsync", "status=none"}
+	log := []string{"dd", "if=/dev/zero", "of=" + name, "bs=2300", "count=4", "oflag=dsync", "status=none"}
 	t.Run("crowded", func(t *testing.T) {
 		live, read := diagnosed(t, name, append(crowded(t), log...))
 		if len(live) != 1 || len(read) != 1 || live[0] != read[0] {
