@@ -45,7 +45,7 @@ func TestAttackOneSenderFillsWhatRulesRemember(t *testing.T) {
 		state.learnNetfilter(e, event.Netfilter{Op: event.NetfilterUntranslated})
 		lookupOf(src, n)
 		loops.loopOf(dnsLoopKey{7, fmt.Sprint(src, n), "A"}, e)
-		resets.persists(server(n), src, e)
+		resets.refusal(src, server(n), e)
 		handshakes.agrees(meeting{src, server(n), ""}, e)
 		x := refusal(src, n)
 		handshakes.pending.Add(x.owner(), &x, 1)

@@ -25,10 +25,13 @@ func addressMissing(st *State, e event.Event, d event.Drop) (event.Finding, bool
 	if sure == "" {
 		return event.Finding{}, false
 	}
-	st.effects.missingAddrs.Put(netnsAddr{e.Netns, e.Packet.Dst}, true)
 	f := st.missingAddress(e.Netns, e.Packet.Dst)
 	f.Confidence = sure
 	f.Title = fmt.Sprintf("Packets for %v are delivered to netns %d, where no device has that address, and are dropped.", e.Packet.Dst, e.Netns)
+	if st.effects.misses(netnsAddr{e.Netns, e.Packet.Dst}) {
+		f.Subject = fmt.Sprintf("addresses in netns %d", e.Netns)
+		f.Title = fmt.Sprintf("Packets for %v, as for at least %d other addresses, are delivered to netns %d, where no device has them, and are dropped.", e.Packet.Dst, missingApart, e.Netns)
+	}
 	f.Evidence = append(f.Evidence, why...)
 	if r, ok := st.route(e, false); ok {
 		f.Evidence = append(f.Evidence, "route lookup there: "+describeRoute(r))

@@ -24,18 +24,24 @@ type Resets struct {
 	state       *State
 	reportDrops bool // no other rule concludes from drops
 	refused     *bounded.Table[netip.AddrPort, *refusals]
+	scans       bounded.Map[scan, int] // how many ports refused
 	dropRules   bounded.Map[event.LookupKey, event.DropRules]
 }
 
 type refusals struct {
 	count       uint64
 	first, last time.Time
+	scanned     bool // it is one of many ports of a host, which are one cause
 }
+
+// scan is a client that tries ports of a host.
+type scan struct{ client, server netip.Addr }
 
 const (
 	refusedOften = 3           // refusals in a row that are more than a restart
 	refusedLong  = time.Second // and over this time at least
 	forgetAfter  = time.Minute // without another
+	portScan     = 16          // closed ports of a host that a client tries; those after it are one cause
 	maxRefused   = 1 << 14     // servers, of which a scan makes up many
 	idleLong     = time.Minute // after which middle boxes and servers may have forgotten a connection
 )
@@ -208,7 +214,12 @@ func (r *Resets) connectionRefused(e event.Event, b event.Reset, f *event.Findin
 	}
 	f.Remedy = append(f.Remedy, do("a server that listens on 127.0.0.1 only must listen on 0.0.0.0 or [::]"))
 	young := r.state.starting(pod, e.Time)
-	if !r.persists(server, b.Connection.Dst.Addr(), e) || server.Addr().IsLoopback() || young != "" {
+	seen := r.refusal(b.Connection.Dst.Addr(), server, e)
+	if seen.scanned {
+		f.Subject = fmt.Sprintf("ports of %v that refuse %v", server.Addr(), b.Connection.Dst.Addr())
+		f.Title = fmt.Sprintf("%s was refused by %s, as by at least %d other ports of that host.", to(e, b), end(pod, server), portScan)
+	}
+	if !seen.persists() || server.Addr().IsLoopback() || young != "" {
 		f.Severity = event.Info
 	}
 	if young != "" {
@@ -222,16 +233,24 @@ func (r *Resets) sentByOwner(b event.Reset, server netip.Addr) bool {
 	return b.Sent != nil || b.From != 0 && !b.Guessed && r.state.isLocal(b.From, server)
 }
 
-// persists counts a refusal on the account of the client, and reports whether it is more than a restart.
-func (r *Resets) persists(server netip.AddrPort, client netip.Addr, e event.Event) bool {
+// refusal counts one on the account of the client.
+func (r *Resets) refusal(client netip.Addr, server netip.AddrPort, e event.Event) *refusals {
 	seen, known := r.refused.Get(server)
 	if !known {
-		seen = &refusals{first: e.Time}
+		tried := scan{client, server.Addr()}
+		ports, _ := r.scans.Get(tried)
+		r.scans.Put(tried, ports+1)
+		seen = &refusals{first: e.Time, scanned: ports >= portScan}
 	}
 	r.refused.Put(bounded.Owner{Netns: e.Netns, Addr: client}, server, seen, 1)
 	seen.count++
 	seen.last = e.Time
-	return seen.count >= refusedOften && e.Time.Sub(seen.first) >= refusedLong
+	return seen
+}
+
+// persists reports whether it is more than a restart.
+func (r *refusals) persists() bool {
+	return r.count >= refusedOften && r.last.Sub(r.first) >= refusedLong
 }
 
 // listeners is how to see who listens at an address.

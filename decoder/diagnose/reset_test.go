@@ -179,6 +179,39 @@ func TestFindingsAboutResetsOnTheWay(t *testing.T) {
 	})
 }
 
+// TestAPortScanIsFewFindings has a client try a thousand closed ports of a host, some of them again; and a thousand clients one port.
+func TestAPortScanIsFewFindings(t *testing.T) {
+	refused := func(client, server netip.AddrPort) event.Event {
+		return resetEvent(event.Reset{Sender: event.SenderPeer, Cause: event.ResetRefused, Received: received(event.Sock{State: "SYN_SENT"}),
+			Connection: packet.FlowTuple{Src: server, Dst: client}})
+	}
+	const many = 1000
+	one := connection()
+	for name, ends := range map[string]func(i int) (client, server netip.AddrPort){
+		"many ports": func(i int) (netip.AddrPort, netip.AddrPort) {
+			return one.Dst, netip.AddrPortFrom(one.Src.Addr(), uint16(1+i%(many*3/4)))
+		},
+		"many clients": func(i int) (netip.AddrPort, netip.AddrPort) {
+			return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 244, byte(i >> 8), byte(i)}), 40000), one.Src
+		},
+	} {
+		var all event.Folder
+		r := NewResets(NewState(), false)
+		for i := range many {
+			for _, f := range r.Observe(refused(ends(i))) {
+				all.Add(f)
+			}
+		}
+		var count uint64
+		for _, f := range all.All() {
+			count += f.Count
+		}
+		if n := len(all.All()); n == 0 || n > portScan+1 || count != many {
+			t.Errorf("%s: %d findings that count %d, want at most %d and %d", name, n, count, portScan+1, many)
+		}
+	}
+}
+
 func testResets(t *testing.T, cases []resetCase) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

@@ -285,7 +285,7 @@ func neighbourFailed(st *State, e event.Event, d event.Drop) (event.Finding, boo
 		return event.Finding{}, true // what the filter's rule did is reported
 	}
 	far, missing := st.isElsewhere(e, device, hop)
-	if gone, _ := st.effects.missingAddrs.Get(netnsAddr{far, hop}); gone {
+	if _, gone := st.effects.missingAddrs.Get(netnsAddr{far, hop}); gone {
 		return event.Finding{}, false // packets arrived there for as long as its link address was remembered
 	}
 	n, ok := st.neighbours.Get(neighbourKey{e.Netns, device, hop})

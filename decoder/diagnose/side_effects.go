@@ -18,10 +18,27 @@ type sideEffects struct {
 	filteredND     bounded.Map[netip.Addr, bool]             // targets of neighbour discovery, or their multicast groups, that a filter dropped
 	untranslated   bounded.Map[untranslatedFlow, uint32]     // flows that left for a service address untranslated, and the namespace that they left first
 	untranslatedTo bounded.Map[netnsDst, bool]               // their destinations; true once a host answers there that is no backend
-	missingAddrs   bounded.Map[netnsAddr, bool]              // addresses that the hosts to which they are routed lack
+	missingAddrs   bounded.Map[netnsAddr, bool]              // addresses that the hosts to which they are routed lack; true if they are one cause
+	missingIn      bounded.Map[uint32, int]                  // how many a namespace lacks
 	flows          bounded.Map[packet.FlowKey, *flowHistory] // a ping, which has no ports, is a flow of its own
 	snatReplies    bounded.Map[natFlow, snatFlow]            // by the reply that is expected
 	tunneled       bounded.Map[natFlow, outerPacket]         // by the inner flow
+}
+
+// missingApart is how many addresses that a namespace lacks are causes of their own: where a route leads wrong, all behind it are
+// missing.
+const missingApart = 16
+
+// misses takes in an address that a namespace lacks, and reports whether it is one of so many that they are one cause.
+func (s *sideEffects) misses(k netnsAddr) (many bool) {
+	many, known := s.missingAddrs.Get(k)
+	if known {
+		return many
+	}
+	n, _ := s.missingIn.Get(k.netns)
+	s.missingIn.Put(k.netns, n+1)
+	s.missingAddrs.Put(k, n >= missingApart)
+	return n >= missingApart
 }
 
 // flowHistory is what was seen of one direction of a flow, at any device. Times are nanoseconds since 1970, to save

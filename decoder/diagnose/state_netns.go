@@ -38,5 +38,6 @@ func (st *State) forgetNetns(inode uint32) {
 	st.drops.tallies.DeleteFunc(func(k dropKey) bool { return k.netns == inode })
 	maps.DeleteFunc(st.drops.passed, func(k dropPlace, _ uint64) bool { return k.netns == inode })
 	st.effects.missingAddrs.DeleteFunc(func(k netnsAddr) bool { return k.netns == inode })
+	st.effects.missingIn.Delete(inode)
 	st.effects.untranslatedTo.DeleteFunc(func(k netnsDst) bool { return k.netns == inode })
 }
