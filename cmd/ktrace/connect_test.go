@@ -89,7 +89,7 @@ func TestDiagnoseNamesConnectsWithoutAnAnswer(t *testing.T) {
 		} {
 			c.m.f = f
 			all = append(all, lab.Scenario{
-				Name: f.name + " " + c.name, Args: []string{"diagnose"}, Want: "connect-no-response", Sure: c.sure, Proof: c.proof, Title: c.title, Grave: c.grave,
+				Name: f.name + " " + c.name, Args: []string{"diagnose", "--duration", "4s"}, Want: "connect-no-response", Sure: c.sure, Proof: c.proof, Title: c.title, Grave: c.grave,
 				Setup: c.m.setup, Fault: c.m.start, Traffic: c.traffic,
 			})
 		}

@@ -23,7 +23,7 @@ func TestAServerWithoutARouteBackIsNamed(t *testing.T) {
 			{Name: "UDP", Setup: answersUDP("9999"), Fault: lost,
 				Traffic: func(t testing.TB, _ *lab.Cluster, p *lab.Pod) { asksUDP(t, p.NS, net.JoinHostPort(f.server, "9999")) }},
 		} {
-			s.Name, s.Args, s.Want, s.Sure, s.Title = f.name+" "+s.Name, []string{"diagnose"}, "no-route", "certain", "has no route back"
+			s.Name, s.Args, s.Want, s.Sure, s.Title = f.name+" "+s.Name, []string{"diagnose", "--duration", "4s"}, "no-route", "certain", "has no route back"
 			all = append(all, s)
 		}
 	}

@@ -43,7 +43,7 @@ func TestDiagnoseFindsThatAClientHasNoPortLeft(t *testing.T) {
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		all = append(all, lab.Scenario{
-			Name: f.name, Args: []string{"diagnose"}, Want: "ports-exhausted", Sure: "certain", Grave: true, Title: "No local port is left",
+			Name: f.name, Args: []string{"diagnose", "--duration", "4s"}, Want: "ports-exhausted", Sure: "certain", Grave: true, Title: "No local port is left",
 			Proof: "net.ipv4.ip_local_port_range is 40000 to 40001",
 			Setup: func(t testing.TB, c *lab.Cluster, _ *lab.Pod) { echoTCP(t, c.Server, "80") },
 			Fault: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) {

@@ -126,7 +126,7 @@ func badServer(name, want string, f family, bad func(net.Conn)) lab.Scenario {
 func resetScenarios(f family) []lab.Scenario {
 	hasty := badServer("a server closes with data unread", "reset-by-application", f, func(c net.Conn) {
 		_, _ = io.ReadFull(c, make([]byte, 10))
-		c.Close()
+		lab.Close(c)
 	})
 	hasty.Proof = "990 bytes received and not read"
 	return []lab.Scenario{
@@ -135,7 +135,7 @@ func resetScenarios(f family) []lab.Scenario {
 		badServer("a server closes with linger 0", "reset-by-application", f, func(c net.Conn) {
 			_, _ = io.ReadFull(c, make([]byte, 1000))
 			_ = c.(*net.TCPConn).SetLinger(0)
-			c.Close()
+			lab.Close(c)
 		}),
 		killed(f),
 		forgotten(f),

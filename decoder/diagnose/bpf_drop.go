@@ -57,5 +57,5 @@ func programInTitle(p event.Program) string {
 	if p.ID == 0 {
 		return fmt.Sprintf(" (%s at %s)", p.Name, p.At)
 	}
-	return fmt.Sprintf(" (program %d, %s)", p.ID, p.Name)
+	return fmt.Sprintf(" (%s)", p.Title())
 }

@@ -23,11 +23,20 @@ const (
 
 // String is how it is named in evidence.
 func (p Program) String() string {
-	switch {
-	case p.ID == 0:
+	if p.ID == 0 {
 		return fmt.Sprintf("filter %s at %s", p.Name, p.At)
-	case p.Dir != "":
-		return fmt.Sprintf("program %d, %s, at %s of %s", p.ID, p.Name, p.At, p.Dir)
 	}
-	return fmt.Sprintf("program %d, %s, at %s", p.ID, p.Name, p.At)
+	text := p.Title() + ", at " + p.At
+	if p.Dir != "" {
+		text += " of " + p.Dir
+	}
+	return text
+}
+
+// Title is the program by its number and its name, if it has one.
+func (p Program) Title() string {
+	if p.Name == "" {
+		return fmt.Sprintf("program %d", p.ID)
+	}
+	return fmt.Sprintf("program %d, %s", p.ID, p.Name)
 }

@@ -5,6 +5,7 @@ package lab
 import (
 	"errors"
 	"net"
+	"syscall"
 )
 
 // ServeTCP takes connections at an address of the namespace until the test ends, and closes each once serve returns.
@@ -23,12 +24,20 @@ func (ns *NS) ServeTCP(addr string, serve func(*net.TCPConn)) {
 					return
 				}
 				go func() {
-					defer conn.Close()
+					defer Close(conn)
 					serve(conn.(*net.TCPConn))
 				}()
 			}
 		}()
 	})
+}
+
+// Close closes a connection, and with it the socket: a program that is about to be started holds a copy of it until then, and
+// would be who closes it.
+func Close(conn net.Conn) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	conn.Close()
 }
 
 // ServeUDP takes datagrams at an address of the namespace, one after the other, until stop is called or the test ends.

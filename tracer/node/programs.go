@@ -40,23 +40,25 @@ func attached(ifindex uint32, found func(at string, id uint32, name string)) {
 			continue
 		}
 		for _, p := range result.Programs {
-			found(at, uint32(p.ID), programName(p.ID))
+			if name, ok := programName(p.ID); ok {
+				found(at, uint32(p.ID), name)
+			}
 		}
 	}
 }
 
-// programName is the name of a program; "" if it is gone.
-func programName(id ebpf.ProgramID) string {
+// programName is the name of a program, which it need not have; ok is false if it is gone: a tracer that has ended meanwhile.
+func programName(id ebpf.ProgramID) (name string, ok bool) {
 	p, err := ebpf.NewProgramFromID(id)
 	if err != nil {
-		return ""
+		return "", false
 	}
 	defer p.Close()
 	info, err := p.Info()
 	if err != nil {
-		return ""
+		return "", false
 	}
-	return info.Name
+	return info.Name, true
 }
 
 // listed finds XDP programs and the filters of clsact and ingress, which netlink lists.
@@ -72,7 +74,8 @@ func listed(ifindex uint32, found func(at string, id uint32, name string)) error
 	err = c.Ask(unix.RTM_GETLINK, 0, ask, func(m netlink.Message) error {
 		if len(m.Payload) >= unix.SizeofIfInfomsg {
 			if id := netlink.Uint32(netlink.AttrMap(netlink.AttrMap(m.Payload[unix.SizeofIfInfomsg:])[xdp])[xdpID]); id != 0 {
-				found("xdp", id, programName(ebpf.ProgramID(id)))
+				name, _ := programName(ebpf.ProgramID(id)) // it dropped, whether or not it is gone meanwhile
+				found("xdp", id, name)
 			}
 		}
 		return nil

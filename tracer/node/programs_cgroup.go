@@ -81,7 +81,7 @@ func programsOf(dir string, like event.Program) ([]event.Fact, error) {
 			return facts, err
 		}
 		for _, p := range result.Programs {
-			if name := programName(p.ID); !ours(name) {
+			if name, ok := programName(p.ID); ok && !ours(name) {
 				like.At, like.ID, like.Name = at, uint32(p.ID), name
 				found := like
 				facts = append(facts, event.Fact{Program: &found})

@@ -24,8 +24,8 @@ const hostile = "\x1b[2J\u009b2J\x9b2J\nCRITICAL forged\r\u202egpj\u2066\u200b\u
 // bodies are one of each kind of event.
 func bodies() []event.Body {
 	return []event.Body{
-		event.Cgroup{}, event.DNS{}, event.Drop{}, event.Fact{}, event.Frame{}, event.Fsync{}, event.Handshake{}, event.Hop{},
-		event.MTU{}, event.NAT{}, event.Netfilter{}, event.Reset{}, event.SocketSegment{}, event.Sock{},
+		event.Cgroup{}, event.DNS{}, event.Drop{}, event.Fact{}, event.Flow{}, event.Frame{}, event.Fsync{}, event.Handshake{},
+		event.Hop{}, event.MTU{}, event.NAT{}, event.Netfilter{}, event.Reset{}, event.SocketSegment{}, event.Sock{},
 	}
 }
 
