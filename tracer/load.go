@@ -63,7 +63,7 @@ type common struct {
 func (c common) load(p probe.Probe) (*object, error) {
 	spec, err := p.Load()
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", p.Name, err)
+		return nil, err
 	}
 	if err := c.setGlobals(p, spec); err != nil {
 		return nil, err

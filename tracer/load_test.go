@@ -12,7 +12,8 @@ import (
 
 // TestPartSharesTheProgramsOfTheObject guards what a start costs: a copy has each of some 40,000 instructions.
 func TestPartSharesTheProgramsOfTheObject(t *testing.T) {
-	spec, err := named(t, probe.Path).Load()
+	p := named(t, probe.Path)
+	spec, err := p.Load()
 	if err != nil {
 		t.Fatal(err)
 	}

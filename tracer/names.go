@@ -32,13 +32,16 @@ func (o Options) checkNames() error {
 }
 
 // CheckVariant returns an UnknownNameError unless a hook, or package tc, has a variant of this name. The empty name is
-// valid: it forces none.
+// valid: it forces none. Other errors are those of objects that cannot be read.
 func CheckVariant(name string) error {
 	if name == "" {
 		return nil
 	}
 	known := []string{tc.Netkit, tc.TCX, tc.Clsact}
 	for _, p := range probe.All() {
+		if _, err := p.Load(); err != nil {
+			return err
+		}
 		for _, h := range p.Hooks {
 			for _, v := range h.Variants {
 				known = append(known, v.Name)

@@ -15,7 +15,6 @@ import (
 
 	"github.com/cilium/ebpf"
 
-	"ktrace/bpf"
 	"ktrace/decoder"
 	"ktrace/decoder/event"
 	"ktrace/tracer/probe"
@@ -150,29 +149,28 @@ func named(t *testing.T, name string) probe.Probe {
 	return probe.Probe{}
 }
 
-// broken is the cgroup probe with a better variant that no kernel takes.
-func broken(optional bool) probe.Probe {
-	return probe.Probe{
-		Name: probe.Cgroup,
-		Load: func() (*ebpf.CollectionSpec, error) {
-			spec, err := bpf.LoadCgroup()
-			if err != nil {
-				return nil, err
-			}
-			spec.Programs["rmdir_raw_tp"].SectionName = "raw_tp/no_such_tracepoint"
-			return spec, nil
-		},
-		Hooks: []probe.Hook{{Name: "groups", Optional: optional, Variants: []probe.Variant{
-			{Name: "broken", Programs: []string{"mkdir_raw_tp", "rmdir_raw_tp"}},
-			{Name: "good", Programs: []string{"mkdir_raw_tp"}},
-		}}},
-	}
+// broken is the cgroup object, loaded with a better variant that no kernel takes.
+func broken(t *testing.T, optional bool) *object {
+	t.Helper()
+	p := probe.Probe{Name: probe.Cgroup, Hooks: []probe.Hook{{Name: "groups", Optional: optional, Variants: []probe.Variant{
+		{Name: "broken", Programs: []string{"mkdir_raw_tp", "rmdir_raw_tp"}},
+		{Name: "good", Programs: []string{"mkdir_raw_tp"}},
+	}}}}
+	return loadedWith(t, p, func(spec *ebpf.CollectionSpec) error {
+		spec.Programs["rmdir_raw_tp"].SectionName = "raw_tp/no_such_tracepoint"
+		return nil
+	})
 }
 
 func loaded(t *testing.T, p probe.Probe) *object {
 	t.Helper()
+	return loadedWith(t, p, nil)
+}
+
+func loadedWith(t *testing.T, p probe.Probe, change func(*ebpf.CollectionSpec) error) *object {
+	t.Helper()
 	_, kernel := knowing(t)
-	o, err := common{types: kernel, ring: 4096}.load(p)
+	o, err := common{types: kernel, ring: 4096, splice: change}.load(p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +183,7 @@ func loaded(t *testing.T, p probe.Probe) *object {
 }
 
 func TestNextVariantServesAndTheRefusalIsKept(t *testing.T) {
-	o := loaded(t, broken(false))
+	o := broken(t, false)
 	if err := o.attach("", nil); err != nil {
 		t.Fatal(err)
 	}
@@ -202,11 +200,11 @@ func TestNextVariantServesAndTheRefusalIsKept(t *testing.T) {
 }
 
 func TestForcedVariantHasNoSubstitute(t *testing.T) {
-	err := loaded(t, broken(false)).attach("broken", nil)
+	err := broken(t, false).attach("broken", nil)
 	if !errors.Is(err, ErrNoVariant) || !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("error %v, want ErrNoVariant with the kernel's own", err)
 	}
-	if err := loaded(t, broken(true)).attach("broken", nil); err != nil {
+	if err := broken(t, true).attach("broken", nil); err != nil {
 		t.Errorf("optional hook: %v", err)
 	}
 }

@@ -32,8 +32,8 @@ func probeVariants(p probe.Probe, kernel types, limit error) []HookStatus {
 	if err != nil {
 		return refused(p, host.ExplainMemlock(err, limit))
 	}
-	multi := o.attachKprobeMulti(p.Hooks, "")
-	for _, h := range p.Hooks {
+	multi := o.attachKprobeMulti(o.probe.Hooks, "")
+	for _, h := range o.probe.Hooks {
 		o.status = append(o.status, o.attachHook(h, "", multi))
 	}
 	if err := o.close(); err != nil {
@@ -44,6 +44,9 @@ func probeVariants(p probe.Probe, kernel types, limit error) []HookStatus {
 
 // refused is the status of all hooks of a probe that does not load: every variant has the error.
 func refused(p probe.Probe, err error) []HookStatus {
+	if _, broken := p.Load(); broken != nil {
+		err = broken
+	}
 	all := make([]HookStatus, 0, len(p.Hooks))
 	for _, h := range p.Hooks {
 		t := HookStatus{Probe: p.Name, Hook: h}

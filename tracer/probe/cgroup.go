@@ -2,8 +2,6 @@
 
 package probe
 
-import "ktrace/bpf"
-
 // Cgroup is the name of the probe that reports cgroups made and removed, and tasks that move between them.
 const Cgroup = "cgroup"
 
@@ -13,10 +11,8 @@ const HookCgroups = "cgroup lifecycle"
 func cgroupProbe() Probe {
 	return Probe{
 		Name: Cgroup,
-		Load: bpf.LoadCgroup,
 		Hooks: []Hook{{
 			Name:     HookCgroups,
-			Variants: []Variant{{Name: "raw_tp", Programs: []string{"mkdir_raw_tp", "rmdir_raw_tp", "attach_raw_tp", "exec_raw_tp"}}},
 			Optional: true,
 			Without:  "pods that start while ktrace runs are found a second late",
 		}},

@@ -2,8 +2,6 @@
 
 package probe
 
-import "ktrace/bpf"
-
 // DNS is the name of the probe that copies DNS over TCP at sockets.
 const DNS = "dns"
 
@@ -16,10 +14,8 @@ const DNSBackends = "dns_backends"
 func dnsProbe() Probe {
 	return Probe{
 		Name: DNS,
-		Load: bpf.LoadDns,
 		Hooks: []Hook{{
 			Name:     HookDNS,
-			Variants: []Variant{{Name: "cgroup_skb", Programs: []string{"dns_out", "dns_in"}}},
 			Optional: true,
 			Without:  "queries over TCP are not decoded",
 		}},

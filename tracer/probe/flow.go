@@ -2,8 +2,6 @@
 
 package probe
 
-import "ktrace/bpf"
-
 // Flow is the name of the probe that follows TCP connections by their sockets.
 const Flow = "flow"
 
@@ -16,7 +14,6 @@ const (
 func flowProbe() Probe {
 	return Probe{
 		Name: Flow,
-		Load: bpf.LoadFlow,
 		Hooks: []Hook{
 			{
 				Name:     HookConnects,

@@ -4,8 +4,6 @@ package probe
 
 import (
 	"time"
-
-	"ktrace/bpf"
 )
 
 // Fsync is the name of the probe that times syncs of files.
@@ -65,7 +63,7 @@ func fsyncHooks() []Hook {
 	}
 }
 
-func fsyncProbe() Probe { return Probe{Name: Fsync, Load: bpf.LoadFsync, Hooks: fsyncHooks()} }
+func fsyncProbe() Probe { return Probe{Name: Fsync, Hooks: fsyncHooks()} }
 
 // FsyncGlobals are the variables of the fsync object.
 type FsyncGlobals struct {

@@ -4,8 +4,6 @@ package probe
 
 import (
 	"github.com/cilium/ebpf/btf"
-
-	"ktrace/bpf"
 )
 
 // Netfilter is the name of the probe that reports netfilter's and conntrack's decisions.
@@ -55,7 +53,6 @@ func joined(variants ...Variant) []Variant {
 func netfilterProbe() Probe {
 	return Probe{
 		Name:   Netfilter,
-		Load:   bpf.LoadNetfilter,
 		Kernel: func(kernel *btf.Spec) []Globals { return []Globals{kfreeSkbHasReason(kernel)} },
 		Hooks: []Hook{
 			{

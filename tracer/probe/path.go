@@ -4,8 +4,6 @@ package probe
 
 import (
 	"github.com/cilium/ebpf/btf"
-
-	"ktrace/bpf"
 )
 
 // Path is the name of the probe that follows packets through the node.
@@ -21,7 +19,6 @@ const (
 func pathProbe() Probe {
 	return Probe{
 		Name: Path,
-		Load: bpf.LoadPath,
 		Kernel: func(kernel *btf.Spec) []Globals {
 			return []Globals{kfreeSkbHasReason(kernel), kfreeSkbHasSocket(kernel)}
 		},

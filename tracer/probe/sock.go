@@ -7,8 +7,6 @@ import (
 
 	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
-
-	"ktrace/bpf"
 )
 
 // Sock is the name of the probe that traces sockets.
@@ -36,7 +34,6 @@ func rawTP(programs ...string) []Variant {
 func sockProbe() Probe {
 	return Probe{
 		Name:   Sock,
-		Load:   bpf.LoadSock,
 		Kernel: readTick,
 		Hooks: []Hook{
 			{Name: HookResetSent, Variants: append(rawTP("send_reset_raw_tp"), Variant{

@@ -2,8 +2,6 @@
 
 package probe
 
-import "ktrace/bpf"
-
 // Tap is the name of the probe that captures whole packets. Its programs are attached to devices; TapLost counts the
 // packets lost at each.
 const (
@@ -19,9 +17,8 @@ const HookTap = "packet capture at devices"
 func tapProbe() Probe {
 	return Probe{
 		Name:      Tap,
-		Load:      bpf.LoadTap,
 		AtDevices: true,
-		Hooks:     []Hook{{Name: HookTap, Variants: []Variant{{Name: "tc", Programs: []string{TapIn, TapOut}}}}},
+		Hooks:     []Hook{{Name: HookTap}},
 	}
 }
 
