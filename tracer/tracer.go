@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"ktrace/decoder/event"
 	"ktrace/tracer/boot"
@@ -362,10 +363,20 @@ func (t *Tracer) tick() error {
 	return t.Emit(event.Fact{})
 }
 
-// stop detaches everything; what is in the ring can still be read.
+// stop detaches everything; what is in the ring can still be read. A program that was detached may still run, and have counted
+// what it has not sent: the counters are read when none does.
 func (t *Tracer) stop() error {
 	t.stopped = true
-	return detachAll(t.objects)
+	err := detachAll(t.objects)
+	awaitPrograms()
+	return err
+}
+
+// awaitPrograms waits until no program runs that was detached: for a grace period of RCU, which is what membarrier(2) does with
+// MEMBARRIER_CMD_GLOBAL (4.16, and since 4.3 by another name). A kernel without it only makes a wrong count less likely.
+func awaitPrograms() {
+	const global = 1
+	_, _, _ = unix.Syscall(unix.SYS_MEMBARRIER, global, 0, 0)
 }
 
 // last queues the final facts once the ring is empty.
