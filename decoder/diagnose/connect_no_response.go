@@ -40,6 +40,8 @@ func (r *Connects) ofOthers(e event.Event, f event.Flow) bool {
 		return true
 	case f.Drop != nil, f.ICMP != nil, f.Overflowed:
 		return true
+	case f.Error != "" && f.Error != "ETIMEDOUT": // something answered
+		return true
 	}
 	return f.OneSided
 }
@@ -70,7 +72,10 @@ func (r *Connects) noResponse(e event.Event, f event.Flow) event.Finding {
 	} else if f.HostAnswered > 0 {
 		x.Evidence = append(x.Evidence, fmt.Sprintf("connections to other ports of %v that were answered meanwhile: %d", f.Asked().Addr(), f.HostAnswered))
 	}
-	x.Severity = r.severity(&x, f)
+	x.Severity = connectSeverity(f)
+	if why := harmless(f); why != "" {
+		x.Severity, x.Evidence = event.Info, append(x.Evidence, why)
+	}
 	return x
 }
 
@@ -85,20 +90,24 @@ func (r *Connects) remedy(f event.Flow) []event.Remedy {
 	return append(all, do("look whether the host of %v is up, and whether a firewall before it lets TCP port %d pass", at.Addr(), at.Port()))
 }
 
-// severity is how much an attempt without an answer matters.
-func (r *Connects) severity(x *event.Finding, f event.Flow) event.Severity {
+// connectSeverity is how much an attempt without an answer matters.
+func connectSeverity(f event.Flow) event.Severity {
 	const enoughSYNs = 3
-	switch {
-	case f.Elsewhere && f.Error == "": // RFC 8305
-		x.Evidence = append(x.Evidence, fmt.Sprintf("meanwhile the client connected to another address of port %d, and gave this one up", f.Server.Port()))
-		return event.Info
-	case f.PortsTried >= enoughPorts:
-		x.Evidence = append(x.Evidence, fmt.Sprintf("the client tries %d ports or more that do not answer: a port scan", f.PortsTried))
-		return event.Info
-	case f.Local && f.Answered == 0 && (f.Error != "" || f.SYNs >= enoughSYNs):
+	if f.Local && f.Answered == 0 && (f.Error != "" || f.SYNs >= enoughSYNs) {
 		return event.Critical
 	}
 	return event.Warning
+}
+
+// harmless says why it does not matter, "" if it may.
+func harmless(f event.Flow) string {
+	switch {
+	case f.Elsewhere && f.Error == "": // RFC 8305
+		return fmt.Sprintf("meanwhile the client connected to another address of port %d, and gave this one up", f.Server.Port())
+	case f.PortsTried >= enoughPorts:
+		return fmt.Sprintf("the client tries %d ports or more that do not answer: a port scan", f.PortsTried)
+	}
+	return ""
 }
 
 // fate says how far the SYN came.

@@ -56,6 +56,7 @@ func TestConnectsWithoutAnAnswer(t *testing.T) {
 		{"a client elsewhere", but(func(f *event.Flow) { f.State, f.Error, f.Local = event.FlowConnecting, "", false }), event.Warning, event.Likely, ""},
 		{"of two addresses the other answers", but(func(f *event.Flow) { f.Error, f.Elsewhere = "", true }), event.Info, "", "another address of port 80"},
 		{"a port scan", but(func(f *event.Flow) { f.Error, f.PortsTried = "", 8 }), event.Info, "", "a port scan"},
+		{"an ICMP error that was not seen", but(func(f *event.Flow) { f.Error = "EHOSTUNREACH" }), "", "", ""},
 		{"DNS over TCP", but(func(f *event.Flow) { f.Server = eventtest.Flow("10.244.1.2:40000", "10.96.0.10:53").Dst }), "", "", ""},
 		{"it was dropped", but(func(f *event.Flow) { f.Drop = &event.Loss{} }), "", "", ""},
 		{"a router answers", but(func(f *event.Flow) { f.ICMP = &event.ICMP{} }), "", "", ""},

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"ktrace/decoder/bounded"
 	"ktrace/decoder/event"
 )
 
@@ -52,21 +51,13 @@ const (
 // hold takes in a query that begins to wait. It returns false if there is no room for it.
 func (s *Stage) hold(q *query) bool {
 	s.held.Evict = s.giveUp
-	q.held = s.held.Add(ownerOf(q.first), q, q.size())
+	q.held = s.held.Add(event.OwnerAt(q.first), q, q.size())
 	if !q.held.Held() {
 		s.refused.Put(q.first.Journey, true)
 		return false
 	}
 	s.open = compacted(append(s.open, q), s.held.Len())
 	return true
-}
-
-// ownerOf is on whose account a query is: where it was first seen, in a capture who sent it.
-func ownerOf(e event.Event) bounded.Owner {
-	if e.Netns != 0 {
-		return bounded.Owner{Netns: e.Netns}
-	}
-	return bounded.Owner{Addr: e.Packet.Src}
 }
 
 // giveUp ends the wait for an answer, for want of room.
@@ -85,7 +76,7 @@ func (s *Stage) giveUp(q *query) {
 func (s *Stage) keepDone(q *query) {
 	s.held.Remove(q.held)
 	s.past.Evict = s.remove
-	if q.held = s.past.Add(ownerOf(q.first), q, q.size()); q.held.Held() {
+	if q.held = s.past.Add(event.OwnerAt(q.first), q, q.size()); q.held.Held() {
 		s.done = compacted(append(s.done, q), s.past.Len())
 	}
 }

@@ -48,6 +48,14 @@ func OwnerOf(e Event) bounded.Owner {
 	return o
 }
 
+// OwnerAt is on whose account an event is: the namespace's where it was, or in a capture the sender's.
+func OwnerAt(e Event) bounded.Owner {
+	if e.Netns != 0 {
+		return bounded.Owner{Netns: e.Netns}
+	}
+	return bounded.Owner{Addr: e.Packet.Src}
+}
+
 // At is the same key for the packet at another place.
 func (q LookupKey) At(netns, ifindex uint32) LookupKey {
 	q.Netns, q.Ifindex = netns, ifindex

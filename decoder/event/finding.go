@@ -232,7 +232,7 @@ func (f Finding) whose() account {
 	return a
 }
 
-// forget makes room by half: whoever has most findings loses some, until half are left.
+// forget makes room by half: the accounts with the most findings lose some, until half are left.
 func (f *Folder) forget() {
 	worst := slices.SortedFunc(maps.Keys(f.found), func(a, b CauseKey) int {
 		x, y := f.found[a], f.found[b]

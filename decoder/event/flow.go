@@ -47,7 +47,7 @@ type Flow struct {
 	Captured    bool           `json:"captured,omitempty"`  // known from the packets of a capture
 	OneSided    bool           `json:"one_sided,omitempty"` // an answer may have come without being seen
 	Overflowed  bool           `json:"overflowed,omitempty"`
-	Elsewhere   bool           `json:"elsewhere,omitempty"`   // the client connected to another address of that port meanwhile
+	Elsewhere   bool           `json:"elsewhere,omitempty"`   // the client's process connected to another address of that port meanwhile
 	PortsTried  int            `json:"ports_tried,omitempty"` // ports that the client asked for without an answer, of any address
 	// Of the connections to Server that were seen, and of those to any port of who should answer.
 	Answered     int     `json:"answered"`

@@ -24,7 +24,7 @@ type Connects struct {
 	held      bounded.Pool[*attempt]
 	open      []*attempt // in the order in which they began
 	answered  bounded.Map[netip.AddrPort, served]
-	reached   bounded.Map[clientPort, time.Time] // when a client's connection to the port of any server was answered
+	reached   bounded.Map[clientPort, time.Time] // when a connection of the client to the port of any server was answered
 	heard     bounded.Map[netip.Addr, bool]      // who gets any of the captured packets
 	ports     bounded.Map[netip.Addr, *ports]    // that clients asked for without an answer
 	only      event.Single
@@ -36,10 +36,19 @@ type flowAt struct {
 	flow  packet.FlowTuple
 }
 
+// clientPort is who connects, and to which port: a process, or, where none is known, an address.
 type clientPort struct {
-	netns  uint32
-	client netip.Addr
-	port   uint16
+	netns, pid uint32
+	addr       netip.Addr
+	port       uint16
+}
+
+func (a *attempt) clientPort() clientPort {
+	k := clientPort{netns: a.first.Netns, pid: a.first.PID, port: a.server().Port()}
+	if k.pid == 0 {
+		k.addr = a.first.Packet.Src
+	}
+	return k
 }
 
 // served is what became of the connections to a server; port 0 counts those to all ports of its address.
@@ -127,7 +136,7 @@ func (c *Connects) reported(e event.Event, f event.Flow) []event.Event {
 // begin takes in an attempt that is new.
 func (c *Connects) begin(e event.Event) *attempt {
 	a := &attempt{first: e, latest: e.Time, syns: 1, due: e.Time.Add(connectWait)}
-	a.entry = c.held.Add(ownerOf(e), a, a.size())
+	a.entry = c.held.Add(event.OwnerAt(e), a, a.size())
 	if !a.entry.Held() {
 		a.over = true
 		return a
@@ -214,7 +223,7 @@ func (c *Connects) Flush(now time.Time, final bool) []event.Event {
 func (c *Connects) judge(a *attempt, now time.Time) (e event.Event, ok bool) {
 	switch waited := now.Sub(a.first.Time); {
 	case a.judged, !a.ended && waited > connectForget:
-		c.remove(a) // whoever gave up did so without a word
+		c.remove(a) // its client gave up, and no record says so
 		return e, false
 	case a.ended:
 		c.remove(a)
@@ -239,7 +248,7 @@ func (c *Connects) event(a *attempt) event.Event {
 		f.OneSided = !heard
 	}
 	f.PortsTried = len(c.portsOf(a.first.Packet.Src).tried)
-	if at, ok := c.reached.Get(clientPort{a.first.Netns, a.first.Packet.Src, f.Server.Port()}); ok {
+	if at, ok := c.reached.Get(a.clientPort()); ok {
 		f.Elsewhere = !at.Before(a.first.Time)
 	}
 	c.count(f.Asked(), func(s *served) { s.unanswered++ })
@@ -260,7 +269,7 @@ func (c *Connects) served(a *attempt, now time.Time) {
 	if backend.IsValid() && backend != server {
 		c.count(backend, func(s *served) { s.answered++ })
 	}
-	c.reached.Put(clientPort{a.first.Netns, a.first.Packet.Src, server.Port()}, now)
+	c.reached.Put(a.clientPort(), now)
 	if p, ok := c.ports.Get(a.first.Packet.Src); ok {
 		p.remove(a.first.Packet.Dport)
 	}

@@ -17,6 +17,7 @@ type dialled struct {
 	stage  *Connects
 	start  time.Time
 	at     time.Duration
+	pid    uint32 // of the client's process
 	events []event.Event
 }
 
@@ -24,7 +25,7 @@ func newDialled() *dialled { return &dialled{stage: NewConnects(), start: time.U
 
 func (d *dialled) observe(netns uint32, way event.Direction, journey uint64, src, dst, flags string, body event.Body) {
 	p := packet.OfFlow("tcp", eventtest.Flow(src, dst), flags)
-	e := event.Event{Header: event.Header{Time: d.start.Add(d.at), Netns: netns, Ifindex: 2, Iface: "dev", Direction: way, Journey: journey}, Packet: p, Body: body}
+	e := event.Event{Header: event.Header{Time: d.start.Add(d.at), Netns: netns, Ifindex: 2, Iface: "dev", Direction: way, Journey: journey, PID: d.pid}, Packet: p, Body: body}
 	for _, e := range d.stage.Observe(e) {
 		if _, ok := e.Body.(event.Flow); ok {
 			d.events = append(d.events, e)
@@ -81,13 +82,17 @@ func (d *dialled) twice() *dialled {
 	return d.syn(dialClient, dialServer, dialServer).passes(time.Second).syn(dialClient, dialServer, dialServer)
 }
 
-func TestConnects(t *testing.T) {
-	second := time.Second
-	for _, c := range []struct {
-		name string
-		play func(*dialled)
-		want string // of each event: state, error, SYNs, whether an answer was seen, connections answered and not
-	}{
+// connectCase is what is played, and of each event that is wanted: state, error, SYNs, whether an answer was seen, and how many
+// connections were answered and how many not.
+type connectCase struct {
+	name string
+	play func(*dialled)
+	want string
+}
+
+func TestConnectsWithoutAnAnswer(t *testing.T) {
+	const second = time.Second
+	for _, c := range []connectCase{
 		{"no answer, and the kernel gives up", func(d *dialled) {
 			d.twice().passes(2*second).says(dialClient, dialServer, event.FlowFailed, "ETIMEDOUT", 2).passes(5 * second)
 		}, "failed ETIMEDOUT 2 false 0/1"},
@@ -95,6 +100,37 @@ func TestConnects(t *testing.T) {
 		{"and says so later", func(d *dialled) {
 			d.twice().passes(20*second).says(dialClient, dialServer, event.FlowFailed, "ETIMEDOUT", 7).passes(2 * second)
 		}, "connecting  2 false 0/1"},
+		{"the answer is lost on the node", func(d *dialled) {
+			d.twice().answer(dialClient, dialServer, dialServer, "S.", false).passes(20 * second)
+		}, "connecting  2 true 0/1"},
+		{"the server is on another node of the same kernel", func(d *dialled) {
+			d.syn(dialClient, dialServer, dialServer).observe(serverNetns, event.In, 77, dialClient, dialServer, "S", event.Hop{})
+			d.observe(serverNetns, event.Out, 78, dialServer, dialClient, "S.", event.Hop{})
+			d.passes(time.Second).syn(dialClient, dialServer, dialServer).observe(serverNetns, event.In, 79, dialClient, dialServer, "S", event.Hop{})
+			d.observe(serverNetns, event.Out, 80, dialServer, dialClient, "S.", event.Hop{})
+			d.passes(20 * second)
+		}, "connecting  2 true 0/1"},
+		{"one of two backends", func(d *dialled) {
+			d.syn("10.244.1.2:40001", dialVIP, dialOther).answer("10.244.1.2:40001", dialVIP, dialOther, "S.", true)
+			d.syn(dialClient, dialVIP, dialServer).passes(second).syn(dialClient, dialVIP, dialServer).passes(10 * second)
+		}, "connecting  2 false 1/1"},
+		{"the same port again", func(d *dialled) {
+			d.twice().passes(2*second).says(dialClient, dialServer, event.FlowFailed, "ETIMEDOUT", 2).passes(second)
+			d.twice().passes(2*second).says(dialClient, dialServer, event.FlowFailed, "ETIMEDOUT", 2).passes(second)
+		}, "failed ETIMEDOUT 2 false 0/1, failed ETIMEDOUT 2 false 0/2"},
+		{"known by its socket alone", func(d *dialled) {
+			d.says(dialClient, dialServer, event.FlowConnecting, "", 2).passes(second).says(dialClient, dialServer, event.FlowFailed, "ETIMEDOUT", 2).passes(second)
+		}, "failed ETIMEDOUT 2 false 0/1"},
+		{"no port is free", func(d *dialled) { d.says("10.244.1.2:0", dialServer, event.FlowFailed, "", 1) }, "failed  1 false 0/0"},
+	} {
+		t.Run(c.name, c.run)
+	}
+}
+
+// TestConnectsThatAreAnswered, or that are over before they could be, make no event.
+func TestConnectsThatAreAnswered(t *testing.T) {
+	const second = time.Second
+	for _, c := range []connectCase{
 		{"answered at once", func(d *dialled) {
 			d.syn(dialClient, dialServer, dialServer).answer(dialClient, dialServer, dialServer, "S.", true).passes(20 * second)
 		}, ""},
@@ -108,55 +144,53 @@ func TestConnects(t *testing.T) {
 		{"answered, as its socket says", func(d *dialled) {
 			d.twice().says(dialClient, dialServer, event.FlowEstablished, "", 2).passes(20 * second)
 		}, ""},
-		{"the answer is lost on the node", func(d *dialled) {
-			d.twice().answer(dialClient, dialServer, dialServer, "S.", false).passes(20 * second)
-		}, "connecting  2 true 0/1"},
-		{"the server is on another node of the same kernel", func(d *dialled) {
-			d.syn(dialClient, dialServer, dialServer).observe(serverNetns, event.In, 77, dialClient, dialServer, "S", event.Hop{})
-			d.observe(serverNetns, event.Out, 78, dialServer, dialClient, "S.", event.Hop{})
-			d.passes(time.Second).syn(dialClient, dialServer, dialServer).observe(serverNetns, event.In, 79, dialClient, dialServer, "S", event.Hop{})
-			d.observe(serverNetns, event.Out, 80, dialServer, dialClient, "S.", event.Hop{})
-			d.passes(20 * second)
-		}, "connecting  2 true 0/1"},
 		{"a client that wants to know whether the port is open", func(d *dialled) {
 			d.syn(dialClient, dialServer, dialServer).says(dialClient, dialServer, event.FlowFailed, "", 1).passes(20 * second)
 		}, ""},
 		{"a SYN that is not sent again", func(d *dialled) { d.syn(dialClient, dialServer, dialServer).passes(60 * second) }, ""},
-		{"one of two backends", func(d *dialled) {
-			d.syn("10.244.1.2:40001", dialVIP, dialOther).answer("10.244.1.2:40001", dialVIP, dialOther, "S.", true)
-			d.syn(dialClient, dialVIP, dialServer).passes(second).syn(dialClient, dialVIP, dialServer).passes(10 * second)
-		}, "connecting  2 false 1/1"},
-		{"the same port again", func(d *dialled) {
-			d.twice().passes(2*second).says(dialClient, dialServer, event.FlowFailed, "ETIMEDOUT", 2).passes(second)
-			d.twice().passes(2*second).says(dialClient, dialServer, event.FlowFailed, "ETIMEDOUT", 2).passes(second)
-		}, "failed ETIMEDOUT 2 false 0/1, failed ETIMEDOUT 2 false 0/2"},
-		{"known by its socket alone", func(d *dialled) {
-			d.says(dialClient, dialServer, event.FlowConnecting, "", 2).passes(second).says(dialClient, dialServer, event.FlowFailed, "ETIMEDOUT", 2).passes(second)
-		}, "failed ETIMEDOUT 2 false 0/1"},
-		{"no port is free", func(d *dialled) { d.says("10.244.1.2:0", dialServer, event.FlowFailed, "", 1) }, "failed  1 false 0/0"},
 		{"its namespace is gone", func(d *dialled) {
 			d.twice().observe(clientNetns, "", 0, dialClient, dialServer, "", event.Fact{Identity: &event.NetnsIdentity{Inode: clientNetns, Replaced: true}})
 			d.passes(20 * second)
 		}, ""},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			d := newDialled()
-			c.play(d)
-			got := ""
-			for i, e := range d.events {
-				f := e.Body.(event.Flow)
-				if i > 0 {
-					got += ", "
-				}
-				got += fmt.Sprintf("%s %s %d %v %d/%d", f.State, f.Error, f.SYNs, f.AnswerLast != nil, f.Answered, f.Unanswered)
-			}
-			if got != c.want {
-				t.Errorf("got %q, want %q", got, c.want)
-			}
-			if n := len(d.stage.byFlow) + len(d.stage.byJourney); n > 0 && len(d.stage.open) == 0 {
-				t.Errorf("%d flows and journeys are kept of attempts that are over", n)
-			}
-		})
+		t.Run(c.name, c.run)
+	}
+}
+
+func (c connectCase) run(t *testing.T) {
+	d := newDialled()
+	c.play(d)
+	got := ""
+	for i, e := range d.events {
+		f := e.Body.(event.Flow)
+		if i > 0 {
+			got += ", "
+		}
+		got += fmt.Sprintf("%s %s %d %v %d/%d", f.State, f.Error, f.SYNs, f.AnswerLast != nil, f.Answered, f.Unanswered)
+	}
+	if got != c.want {
+		t.Errorf("got %q, want %q", got, c.want)
+	}
+	if n := len(d.stage.byFlow) + len(d.stage.byJourney); n > 0 && len(d.stage.open) == 0 {
+		t.Errorf("%d flows and journeys are kept of attempts that are over", n)
+	}
+}
+
+// TestTheSlowerOfTwoAddresses: a client that tries several addresses, of both families, gives up those that are not answered first
+// (RFC 8305). What another process of the namespace reaches says nothing.
+func TestTheSlowerOfTwoAddresses(t *testing.T) {
+	const slow, slowServer = "[fd00:244:1::2]:40000", "[fd00:9::2]:8080"
+	for other, want := range map[uint32]bool{7: true, 8: false} {
+		d := newDialled()
+		d.pid = 7
+		d.syn(slow, slowServer, slowServer).passes(time.Second).syn(slow, slowServer, slowServer).passes(500 * time.Millisecond)
+		d.pid = other
+		d.syn(dialClient, dialServer, dialServer).answer(dialClient, dialServer, dialServer, "S.", true)
+		d.pid = 7
+		d.says(slow, slowServer, event.FlowFailed, "", 2).passes(time.Second)
+		if len(d.events) != 1 || d.events[0].Body.(event.Flow).Elsewhere != want {
+			t.Errorf("reached by process %d: %+v", other, d.events)
+		}
 	}
 }
 

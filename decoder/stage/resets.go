@@ -27,14 +27,6 @@ const (
 	maxReports = 64      // of each kind of one reset: what comes again says nothing new
 )
 
-// ownerOf is on whose account an event is: where it was, in a capture who sent its packet.
-func ownerOf(e event.Event) bounded.Owner {
-	if e.Netns != 0 {
-		return bounded.Owner{Netns: e.Netns}
-	}
-	return bounded.Owner{Addr: e.Packet.Src}
-}
-
 // Resets is the stage that makes one Reset of all that sockets and devices report of it. It wants packets with SYN or
 // RST and ICMP errors at devices, drops as NewDrops completes them, and the reports of sockets; it passes all of them on.
 type Resets struct {
@@ -154,7 +146,7 @@ func (r *Resets) rename(c *event.Conntrack, now time.Time) {
 		other, _ := r.rejects.Get(to)
 		r.rejects.Delete(from)
 		known = append(other, known...)
-		r.rejects.Put(ownerOf(known[0]), to, known, len(known))
+		r.rejects.Put(event.OwnerAt(known[0]), to, known, len(known))
 	}
 	if g, ok := r.open.Get(from); ok {
 		r.open.Delete(from)
@@ -197,7 +189,7 @@ func (r *Resets) drop(e event.Event, d event.Drop) {
 	same := func(old event.Event) bool { return old.Packet.Flow() == e.Packet.Flow() }
 	known, _ := r.rejects.Get(c)
 	known = append(slices.DeleteFunc(known, same), e)
-	r.rejects.Put(ownerOf(e), c, known, len(known))
+	r.rejects.Put(event.OwnerAt(e), c, known, len(known))
 	if g, ok := r.open.Get(c); ok {
 		g.reject(e)
 	}
@@ -242,7 +234,7 @@ func (r *Resets) group(e event.Event, fresh bool) *reset {
 	if over, ok := r.echoes.Get(c); ok && !fresh && now.Sub(over) < echoHold {
 		return nil
 	}
-	g := &reset{connection: c, owner: ownerOf(e), due: now.Add(resetHold)}
+	g := &reset{connection: c, owner: event.OwnerAt(e), due: now.Add(resetHold)}
 	known, _ := r.rejects.Get(c)
 	for _, old := range known {
 		if now.Sub(old.Time) <= rejectHold && f.Opposes(old.Packet.Flow()) {

@@ -64,7 +64,7 @@ func (r *refusals) hop(e event.Event) {
 	if over, ok := r.over.Get(key); ok && e.Time.Sub(over) < echoHold {
 		return
 	}
-	r.open.Put(ownerOf(e), key, &refusal{event: e, answer: a, flow: about.Flow(), due: e.Time.Add(ruleHold)}, 1)
+	r.open.Put(event.OwnerAt(e), key, &refusal{event: e, answer: a, flow: about.Flow(), due: e.Time.Add(ruleHold)}, 1)
 }
 
 // rejected takes in a packet that netfilter dropped: the error that answers it came before.

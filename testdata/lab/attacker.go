@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// Attacker is a user without privileges with namespaces of his own, where he is root: all that a pod, or whoever may log in, can be.
+// Attacker is a user without privileges with namespaces of his own, where he is root: all that a pod, or a user of the node, can be.
 type Attacker struct {
 	t    testing.TB
 	cmd  *exec.Cmd
