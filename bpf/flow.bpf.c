@@ -34,41 +34,14 @@ struct event {
 DEFINE_RING(struct event);
 
 #include "netns.h"
-
-/* Who connects, and since when: what changes the state later is mostly an interrupt. An entry is removed when its socket
- * leaves SYN_SENT.
- */
-struct connect {
-	__u64 began; /* nanoseconds, CLOCK_BOOTTIME */
-	__u32 pid;
-	__u32 tid;
-	__u8 comm[16];
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
-	__type(key, __u64); /* address of the socket */
-	__type(value, struct connect);
-} connects SEC(".maps");
-
-static __always_inline void fill_connect(struct event *e, __u64 sk)
-{
-	struct connect *c = bpf_map_lookup_elem(&connects, &sk);
-
-	if (!c)
-		return;
-	e->hdr.pid = c->pid;
-	e->hdr.tid = c->tid;
-	__builtin_memcpy(e->hdr.comm, c->comm, sizeof(c->comm));
-	e->age = e->hdr.time - c->began;
-}
+#include "owner.h"
 
 static __always_inline void send(enum flow_state state, struct sock *sk)
 {
 	struct inet_connection_sock *icsk = (void *)sk;
 	struct net *net = BPF_CORE_READ(sk, __sk_common.skc_net.net);
 	struct event *e;
+	__u64 since;
 
 	announce_netns(net);
 	e = RESERVE(struct event, KIND_FLOW, sizeof(*e));
@@ -83,36 +56,21 @@ static __always_inline void send(enum flow_state state, struct sock *sk)
 	e->soft_error = BPF_CORE_READ(sk, sk_err_soft);
 	e->retransmits = BPF_CORE_READ((struct tcp_sock *)sk, total_retrans);
 	e->timeouts = BPF_CORE_READ(icsk, icsk_retransmits);
-	fill_connect(e, (__u64)sk);
+	since = fill_owner(&e->hdr, sk);
+	if (since)
+		e->age = e->hdr.time - since;
 	bpf_ringbuf_submit(e, 0);
-}
-
-/* A socket that begins to connect, in a system call. */
-static __always_inline void begin_connect(__u64 sk)
-{
-	__u64 id = bpf_get_current_pid_tgid();
-	struct connect c = {.began = bpf_ktime_get_boot_ns(), .pid = id >> 32, .tid = id};
-
-	read_comm(c.comm, (void *)bpf_get_current_task());
-	bpf_map_update_elem(&connects, &sk, &c, BPF_ANY);
 }
 
 SEC("raw_tp/inet_sock_set_state")
 int BPF_PROG(flow_state_raw_tp, struct sock *sk, int before, int after)
 {
-	__u64 key = (__u64)sk;
-
-	if (after == TCP_SYN_SENT) {
-		begin_connect(key);
-		return 0;
-	}
-	if (before != TCP_SYN_SENT)
-		return 0;
-	if (after == TCP_CLOSE)
+	if (after == TCP_SYN_SENT)
+		remember_owner((__u64)sk);
+	else if (before == TCP_SYN_SENT && after == TCP_CLOSE)
 		send(FLOW_FAILED, sk);
-	else if (BPF_CORE_READ((struct tcp_sock *)sk, total_retrans))
+	else if (before == TCP_SYN_SENT && BPF_CORE_READ((struct tcp_sock *)sk, total_retrans))
 		send(FLOW_ESTABLISHED, sk);
-	bpf_map_delete_elem(&connects, &key);
 	return 0;
 }
 

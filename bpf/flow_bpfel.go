@@ -13,14 +13,6 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-type FlowConnect struct {
-	_     structs.HostLayout
-	Began uint64
-	Pid   uint32
-	Tid   uint32
-	Comm  [16]uint8
-}
-
 type FlowCounters struct {
 	_        structs.HostLayout
 	Seen     uint64
@@ -77,15 +69,23 @@ type FlowLoss struct {
 	First uint64
 }
 
+type FlowOwner struct {
+	_     structs.HostLayout
+	Since uint64
+	Pid   uint32
+	Tid   uint32
+	Comm  [16]uint8
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	FlowMapConnects             = "connects"
 	FlowMapCounters             = "counters"
 	FlowMapEvents               = "events"
 	FlowMapLosses               = "losses"
 	FlowMapNetnsIds             = "netns_ids"
+	FlowMapOwners               = "owners"
 	FlowProgFlowRetransmitRawTp = "flow_retransmit_raw_tp"
 	FlowProgFlowStateRawTp      = "flow_state_raw_tp"
 	FlowVarCgroupHierarchy      = "cgroup_hierarchy"
@@ -142,11 +142,11 @@ type FlowProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FlowMapSpecs struct {
-	Connects *ebpf.MapSpec `ebpf:"connects"`
 	Counters *ebpf.MapSpec `ebpf:"counters"`
 	Events   *ebpf.MapSpec `ebpf:"events"`
 	Losses   *ebpf.MapSpec `ebpf:"losses"`
 	NetnsIds *ebpf.MapSpec `ebpf:"netns_ids"`
+	Owners   *ebpf.MapSpec `ebpf:"owners"`
 }
 
 // FlowVariableSpecs contains global variables before they are loaded into the kernel.
@@ -177,20 +177,20 @@ func (o *FlowObjects) Close() error {
 //
 // It can be passed to LoadFlowObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FlowMaps struct {
-	Connects *ebpf.Map `ebpf:"connects"`
 	Counters *ebpf.Map `ebpf:"counters"`
 	Events   *ebpf.Map `ebpf:"events"`
 	Losses   *ebpf.Map `ebpf:"losses"`
 	NetnsIds *ebpf.Map `ebpf:"netns_ids"`
+	Owners   *ebpf.Map `ebpf:"owners"`
 }
 
 func (m *FlowMaps) Close() error {
 	return _FlowClose(
-		m.Connects,
 		m.Counters,
 		m.Events,
 		m.Losses,
 		m.NetnsIds,
+		m.Owners,
 	)
 }
 

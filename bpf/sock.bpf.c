@@ -76,20 +76,7 @@ struct event {
 DEFINE_RING(struct event);
 
 #include "netns.h"
-
-/* The process that called connect or listen: later events of the socket come from interrupts. */
-struct owner {
-	__u32 pid;
-	__u32 tid;
-	__u8 comm[16];
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 16384);
-	__type(key, __u64); /* address of the socket */
-	__type(value, struct owner);
-} owners SEC(".maps");
+#include "owner.h"
 
 /* States of sockets before they were closed, for the reset that follows at once. */
 struct {
@@ -121,18 +108,6 @@ struct {
 } rate_limits SEC(".maps");
 
 #define RATE_LIMIT_NS 100000000 /* one event per socket in this time */
-
-static __always_inline void fill_owner(struct event *e, struct sock *sk)
-{
-	__u64 key = (__u64)sk;
-	struct owner *o = bpf_map_lookup_elem(&owners, &key);
-
-	if (!o)
-		return;
-	e->hdr.pid = o->pid;
-	e->hdr.tid = o->tid;
-	__builtin_memcpy(e->hdr.comm, o->comm, sizeof(o->comm));
-}
 
 /* Fills in the current process, and its exit code if it exits. Not in a softirq. */
 static __always_inline void fill_closer(struct event *e)
@@ -190,7 +165,7 @@ static __always_inline void fill_sock(struct event *e, struct sock *sk)
 	e->linger_0 = linger_zero(sk);
 	if (e->sock.proto == IPPROTO_TCP && e->state != TCP_LISTEN)
 		fill_tcp(e, sk);
-	fill_owner(e, sk);
+	fill_owner(&e->hdr, sk);
 }
 
 static __always_inline void fill_packet(struct event *e, struct sk_buff *skb)
@@ -300,13 +275,11 @@ int BPF_PROG(error_raw_tp, struct sock *sk)
 SEC("raw_tp/inet_sock_set_state")
 int BPF_PROG(state_raw_tp, struct sock *sk, int before, int after)
 {
-	__u64 key = (__u64)sk, id = bpf_get_current_pid_tgid(), now;
-	struct owner o = {.pid = id >> 32, .tid = id};
+	__u64 key = (__u64)sk, now;
 	__u8 state = before;
 
-	if (after == TCP_SYN_SENT || after == TCP_LISTEN) { /* in a system call */
-		read_comm(o.comm, (void *)bpf_get_current_task());
-		bpf_map_update_elem(&owners, &key, &o, BPF_ANY);
+	if (after == TCP_SYN_SENT || after == TCP_LISTEN) {
+		remember_owner(key);
 	} else if (after == TCP_CLOSE) {
 		bpf_map_update_elem(&closed_states, &key, &state, BPF_ANY);
 	} else if (after == TCP_ESTABLISHED) {

@@ -105,10 +105,11 @@ type SockLoss struct {
 }
 
 type SockOwner struct {
-	_    structs.HostLayout
-	Pid  uint32
-	Tid  uint32
-	Comm [16]uint8
+	_     structs.HostLayout
+	Since uint64
+	Pid   uint32
+	Tid   uint32
+	Comm  [16]uint8
 }
 
 type SockRateLimit struct {

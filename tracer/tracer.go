@@ -31,8 +31,11 @@ const (
 	pollAtLast  = 10 * time.Second
 )
 
-// netnsIDs is the map of the namespaces that objects announced.
-const netnsIDs = "netns_ids"
+// Maps that all objects which have them share: the namespaces that they announced, and who called connect or listen.
+const (
+	netnsIDs = "netns_ids"
+	owners   = "owners"
+)
 
 // Options say what to load.
 type Options struct {
@@ -118,7 +121,7 @@ func Privileged(probes ...string) error {
 }
 
 func (t *Tracer) load() error {
-	shared := map[string]*ebpf.Map{ringName: nil, lossesMap: nil, probe.DNSBackends: nil, netnsIDs: nil}
+	shared := map[string]*ebpf.Map{ringName: nil, lossesMap: nil, probe.DNSBackends: nil, netnsIDs: nil, owners: nil}
 	for _, name := range t.opts.Shared {
 		shared[name] = nil
 	}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command gowire compiles the BPF objects and generates, from their BTF, the Go types of the records that they send and
-// the numbers of their kinds. An object needs no line here: every *.bpf.c of the folder is compiled, and its struct event
+// Command gowire compiles the BPF objects and generates the table of what loads them, and, from their BTF, the Go types of
+// the records that they send and the numbers of their kinds. An object needs no line here: every *.bpf.c of the folder is compiled, and its struct event
 // and enum kind are found by name. The types are in a package of their own because decoders must not import the objects.
 package main
 
@@ -40,6 +40,9 @@ func run(out string) error {
 		if err := errors.Join(all.add(name, spec), g.object(name, spec.Types)); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
+	}
+	if err := writeLoaders(objects); err != nil {
+		return err
 	}
 	src, err := format.Source([]byte(head + all.declaration() + g.buf.String()))
 	if err != nil {

@@ -5,6 +5,7 @@
 package probe
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -47,7 +48,7 @@ type Variant struct {
 // need.
 func All() []Probe {
 	all := []Probe{cgroupProbe(), pathProbe(), sockProbe(), flowProbe(), netfilterProbe(), tapProbe(), tlsProbe(), dnsProbe(), fsyncProbe()}
-	for _, name := range bpf.Names() {
+	for _, name := range slices.Sorted(maps.Keys(bpf.Loaders())) {
 		if !slices.ContainsFunc(all, func(p Probe) bool { return p.Name == name }) {
 			all = append(all, Probe{Name: name, Hooks: []Hook{{Name: name}}})
 		}
@@ -57,9 +58,9 @@ func All() []Probe {
 
 // Load reads the object, and completes the hooks by what it has.
 func (p *Probe) Load() (*ebpf.CollectionSpec, error) {
-	spec, err := bpf.Load(p.Name)
+	spec, err := bpf.Loaders()[p.Name]()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("bpf object %s: %w", p.Name, err)
 	}
 	if len(p.Hooks) == 1 && p.Hooks[0].Variants == nil {
 		hook := p.Hooks[0]

@@ -3,6 +3,7 @@
 package probe
 
 import (
+	"maps"
 	"slices"
 	"testing"
 
@@ -19,7 +20,7 @@ func TestEveryObjectIsAProbe(t *testing.T) {
 		names = append(names, p.Name)
 	}
 	slices.Sort(names)
-	if objects := bpf.Names(); !slices.Equal(names, objects) {
+	if objects := slices.Sorted(maps.Keys(bpf.Loaders())); !slices.Equal(names, objects) {
 		t.Errorf("probes %v, objects %v", names, objects)
 	}
 }
