@@ -5,6 +5,7 @@ package main
 import (
 	"net"
 	"os"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -95,4 +96,40 @@ func TestDiagnoseNamesConnectsWithoutAnAnswer(t *testing.T) {
 		}
 	}
 	lab.RunAll(t, all)
+}
+
+// TestTheSlowerOfTwoAddressesIsNoFailure: a client that tries both families at once, as browsers and curl do (RFC 8305), gives up the
+// one that is not answered.
+func TestTheSlowerOfTwoAddressesIsNoFailure(t *testing.T) {
+	t.Parallel()
+	for _, f := range stacks() {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			c := lab.NewCluster(t)
+			p := c.AddPod("a")
+			m := &silencer{f: f, forth: toPort(80)}
+			m.setup(t, c, p)
+			m.start(t, c, p)
+			other := map[string]string{"ip": lab.ServerAddr6, "ip -6": lab.ServerAddr}[f.ip]
+			echoTCP(t, c.Server, "80")
+			run := lab.Ktrace(t, "diagnose", "--duration", "4s", "--netns", p.Path())
+			const patience = 1500 * time.Millisecond // one SYN is sent again
+			slow := make(chan struct{})
+			go func() { f.dialFar(p, "80", patience); close(slow) }()
+			p.Do(func() {
+				time.Sleep(250 * time.Millisecond) // what RFC 8305 recommends before the next address is tried
+				c, err := net.DialTimeout("tcp", net.JoinHostPort(other, "80"), unhurried)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				c.Close()
+			})
+			<-slow
+			found := lab.Findings(run.Stop())
+			if len(found) != 1 || found[0].ID != "connect-no-response" || !strings.Contains(string(found[0].Raw), `"severity":"info"`) {
+				t.Errorf("found %v, want one connect-no-response that is information", found)
+			}
+		})
+	}
 }
