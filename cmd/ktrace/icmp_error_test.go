@@ -48,7 +48,7 @@ func TestDiagnoseNamesWhatARouterSays(t *testing.T) {
 			v4, v6            icmpError
 			traffic           step
 		}{
-			{"a router that rejects", "netfilter-reject", "ICMP admin-prohibited from", icmpError{3, 13, 0}, icmpError{1, 1, 0}, tcp},
+			{"a router that rejects", "netfilter-reject", " ended with E", icmpError{3, 13, 0}, icmpError{1, 1, 0}, tcp},
 			{"a router without a route", "no-route", "ICMP n", icmpError{3, 0, 0}, icmpError{1, 0, 0}, udp},
 			{"a router without a neighbour", "neighbour-failed", "-unreachable from", icmpError{3, 1, 0}, icmpError{1, 3, 0}, echo},
 			{"a loop of routers", "ttl-exceeded", "seen here with TTL 6", icmpError{11, 0, 0}, icmpError{3, 0, 0}, tcp},

@@ -15,10 +15,12 @@ import (
 
 // ICMPErrors is the rule for what other machines say of packets that they do not pass on. An error that this machine
 // made itself, in whatever namespace, follows from a drop, and the drop's rule knows more: this one is silent then. It
-// wants hops of ICMP errors with the packets that they quote, and drops; state must observe events before it.
+// wants hops of ICMP errors with the packets that they quote, drops, and the errors that sockets report; state must observe
+// events before it.
 type ICMPErrors struct {
 	state    *State
-	dropped  bounded.Map[natFlow, time.Time] // flows that this machine dropped a packet of, and when the latest
+	about    bounded.Map[natFlow, *icmpError] // the latest about each flow
+	dropped  bounded.Map[natFlow, time.Time]  // flows that this machine dropped a packet of, and when the latest
 	journeys bounded.Map[uint64, *icmpError]
 	pending  []*icmpError // in the order of time
 	seen     bounded.Map[icmpErrorKey, uint64]
@@ -30,6 +32,10 @@ type icmpError struct {
 	event event.Event    // where it was first seen
 	about *packet.Packet // what it quotes there
 	flows []natFlow      // those of about wherever it was seen: translation changes them
+	last  time.Time      // when the latest error of its connection was seen
+	gap   time.Duration  // between the latest two
+	count uint64         // of an established connection, errors; else 1
+	got   string         // what the application got of it, "" if that is not known
 }
 
 // icmpErrorKey is what a machine says about packets to a destination.
@@ -45,6 +51,9 @@ const (
 	maxProbed     = 256
 	// madeWithin is how long after an error the drop may be reported that it is about: what netfilter drops waits for the hook.
 	madeWithin = time.Second
+	// recoversWithin is how long an error waits for answers that show that it did no harm: those of a SYN that is sent again
+	// come after a second.
+	recoversWithin = 3 * time.Second
 	// probedWithin is how long a ping waits for others: many make a scan for hosts.
 	probedWithin = 5 * time.Second
 	// enoughProbed is how many hosts a scan pings at least.
@@ -64,6 +73,14 @@ func (r *ICMPErrors) Observe(e event.Event) []event.Finding {
 	switch b := e.Body.(type) {
 	case event.Drop:
 		r.drop(e, b)
+	case event.Sock:
+		if b.Op == event.SockError {
+			r.outcome(e, b.Error)
+		}
+	case event.Flow:
+		if b.ICMP != nil {
+			r.outcome(e, b.Error)
+		}
 	case event.Hop:
 		if about := e.Packet.Quoted(); about != nil && len(r.pending) < maxICMPErrors {
 			r.hop(e, about)
@@ -90,18 +107,30 @@ func (r *ICMPErrors) hop(e event.Event, about *packet.Packet) {
 	if c, seen := r.journeys.Get(e.Journey); seen && e.Journey != 0 {
 		if flow := flowOf(about); !slices.Contains(c.flows, flow) {
 			c.flows = append(c.flows, flow)
+			r.about.Put(flow, c)
 		}
 		if c.event.Pod.String() == "" {
 			c.event.Pod, c.event.Peer, c.event.ToPod = e.Pod, e.Peer, e.ToPod
 		}
 		return
 	}
-	c := &icmpError{event: e, about: about, flows: []natFlow{flowOf(about)}}
-	r.journeys.Put(e.Journey, c)
-	r.pending = append(r.pending, c)
-	if !isProbe(about) {
+	if c, same := r.about.Get(flowOf(about)); same && r.established(about) {
+		c.gap, c.last = e.Time.Sub(c.last), e.Time
+		c.count++
+		r.journeys.Put(e.Journey, c)
 		return
 	}
+	c := &icmpError{event: e, about: about, flows: []natFlow{flowOf(about)}, last: e.Time, count: 1}
+	r.journeys.Put(e.Journey, c)
+	r.about.Put(flowOf(about), c)
+	r.pending = append(r.pending, c)
+	if isProbe(about) {
+		r.probe(about)
+	}
+}
+
+// probe notes whom a client pings.
+func (r *ICMPErrors) probe(about *packet.Packet) {
 	probed := r.probes[about.Src]
 	if probed == nil {
 		if len(r.probes) >= maxProbers {
@@ -115,6 +144,42 @@ func (r *ICMPErrors) hop(e event.Event, about *packet.Packet) {
 	}
 }
 
+// established reports whether an error is about a connection that was answered. TCP takes no such error for its end (RFC
+// 1122, 4.2.3.9): it sends again, which the router answers again, until that succeeds or takes too long. Of what some routers
+// quote the flags are missing.
+func (r *ICMPErrors) established(about *packet.Packet) bool {
+	if about.Proto != "tcp" || about.HasFlag('S') {
+		return false
+	}
+	return about.Flags != "" || r.state.effects.history(about, true).first != 0
+}
+
+// outcome takes in the error that an application gets of a flow.
+func (r *ICMPErrors) outcome(e event.Event, errno string) {
+	c, ok := r.about.Get(flowOf(e.Packet))
+	if !ok || errno == "" || c.got != "" {
+		return
+	}
+	call := "a call on the socket"
+	if packet.IsSYN(c.about) {
+		call = "connect"
+	}
+	c.got = fmt.Sprintf("%s %s%s from %v ended with %s", e.Time.UTC().Format("15:04:05.000000"), call, by(e), e.Packet.Source(), errno)
+}
+
+// due is when an error is judged.
+func (r *ICMPErrors) due(c *icmpError) time.Time {
+	switch {
+	case isProbe(c.about):
+		return c.event.Time.Add(probedWithin)
+	case c.got != "":
+		return c.event.Time.Add(madeWithin)
+	case r.established(c.about): // it sends again after twice the time
+		return c.last.Add(2*c.gap + recoversWithin)
+	}
+	return c.event.Time.Add(recoversWithin)
+}
+
 // isProbe reports whether no program needs an answer to a packet: a ping.
 func isProbe(p *packet.Packet) bool { return p.IsICMP(8, 128) }
 
@@ -122,14 +187,16 @@ func isProbe(p *packet.Packet) bool { return p.IsICMP(8, 128) }
 func (r *ICMPErrors) Flush(now time.Time, final bool) []event.Finding {
 	var found []event.Finding
 	r.pending = slices.DeleteFunc(r.pending, func(c *icmpError) bool {
-		wait := madeWithin
-		if isProbe(c.about) {
-			wait = probedWithin
-		}
-		if !final && now.Sub(c.event.Time) < wait {
+		due := r.due(c)
+		if !final && now.Before(due) {
 			return false
 		}
-		if f, ok := r.judge(c); ok {
+		for _, flow := range c.flows {
+			if latest, _ := r.about.Get(flow); latest == c {
+				r.about.Delete(flow)
+			}
+		}
+		if f, ok := r.judge(c, !now.Before(due)); ok {
 			f.Time = now
 			found = append(found, f)
 		}
@@ -138,8 +205,8 @@ func (r *ICMPErrors) Flush(now time.Time, final bool) []event.Finding {
 	return found
 }
 
-// judge concludes from an error.
-func (r *ICMPErrors) judge(c *icmpError) (event.Finding, bool) {
+// judge concludes from an error. over says that its connection had the time to be retried.
+func (r *ICMPErrors) judge(c *icmpError, over bool) (event.Finding, bool) {
 	if r.sentByThisNode(c) {
 		return event.Finding{}, false
 	}
@@ -149,16 +216,19 @@ func (r *ICMPErrors) judge(c *icmpError) (event.Finding, bool) {
 	}
 	e, p, about := c.event, c.event.Packet, c.about
 	f = f.Of(e)
-	f.First, f.Last, f.Count = e.Time, e.Time, 1
+	f.First, f.Last, f.Count = e.Time, c.last, c.count
 	place := event.At(e)
 	if place != "" {
 		place = ", first seen" + place
 	}
 	f.Evidence = append([]string{fmt.Sprintf("%s ICMP %s from %v about %s %v%s", e.Time.UTC().Format("15:04:05.000000"), p.ICMPName(), p.Src, about.Proto, about.Flow(), place)}, f.Evidence...)
+	if c.got != "" {
+		f.Evidence = append(f.Evidence, c.got)
+	}
 	if last, works := r.state.effects.history(c.about, true).after(e.Time); works {
 		f.Over = last
 	}
-	if why := r.benign(c); why != "" && f.Severity != event.Info {
+	if why := r.benign(c, over); why != "" && f.Severity != event.Info {
 		f.Severity = event.Info
 		f.Evidence = append(f.Evidence, why)
 	}
@@ -173,8 +243,8 @@ func (r *ICMPErrors) sentByThisNode(c *icmpError) bool {
 	})
 }
 
-// benign says why the packet that an error is about is no loss, "" if it is one.
-func (r *ICMPErrors) benign(c *icmpError) string {
+// benign says why the packet that an error is about is no loss, "" if it is one. over is as in judge.
+func (r *ICMPErrors) benign(c *icmpError, over bool) string {
 	forth, back := r.state.effects.history(c.about, false), r.state.effects.history(c.about, true)
 	_, answered := back.after(c.event.Time)
 	switch {
@@ -182,6 +252,8 @@ func (r *ICMPErrors) benign(c *icmpError) string {
 		return "the packet is itself an answer: its receiver is gone, or never asked"
 	case answered:
 		return "answers came after it"
+	case c.got == "" && r.established(c.about) && (over || c.count == 1):
+		return "the connection was established, and nothing that it sent later was answered so"
 	case isProbe(c.about) && len(r.probes[c.about.Src]) >= enoughProbed:
 		return fmt.Sprintf("%v pings %d hosts or more that are not reached: a ping sweep", c.about.Src, len(r.probes[c.about.Src]))
 	case mayFallBack(c.about.Dst):

@@ -4,6 +4,7 @@ package diagnose
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,10 +30,16 @@ func datagram(src, dst netip.Addr, proto layers.IPProtocol, ttl byte, sport, dpo
 	case layers.IPProtocolICMPv4:
 		return packettest.Build(ip, &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(uint8(sport), 0), Id: dport, Seq: 1})
 	case layers.IPProtocolTCP:
+		if ttl == established {
+			return packettest.Build(ip, packettest.Segment(sport, dport, packettest.ACK, 1, 1))
+		}
 		return packettest.Build(ip, packettest.Segment(sport, dport, packettest.SYN, 0, 0))
 	}
 	return packettest.Build(ip, &layers.UDP{SrcPort: layers.UDPPort(sport), DstPort: layers.UDPPort(dport)}, gopacket.Payload("0123456789ab"))
 }
+
+// established is the TTL of segments of connections that were answered.
+const established = 61
 
 // complains is the ICMP error of an address about a packet.
 func complains(from netip.Addr, kind, code byte, about []byte) []byte {
@@ -53,6 +60,7 @@ func TestWhatOtherMachinesSayIsNamedOnce(t *testing.T) {
 	syn := datagram(unreachedBy, unreached, 6, 63, 40000, 80)
 	ask := datagram(unreachedBy, unreached, 17, 63, 40000, 4000)
 	answer := datagram(unreached, unreachedBy, 17, 57, 4000, 40000)
+	data := datagram(unreachedBy, unreached, 6, established, 40000, 80)
 	ping := datagram(unreachedBy, unreached, 1, 63, 8, 77)
 	trace := datagram(unreachedBy, unreached, 1, 3, 8, 78)
 	var sweep [][]byte
@@ -62,6 +70,7 @@ func TestWhatOtherMachinesSayIsNamedOnce(t *testing.T) {
 		sweep = append(sweep, p, complains(complainer, 3, 1, p))
 	}
 	gone := event.Event{Header: event.Header{Time: time.Unix(1000, 0).Add(20 * time.Millisecond)}, Packet: packet.ParseIP(syn), Body: event.Drop{Reason: "IP_OUTNOROUTES"}}
+	ended := event.Event{Header: event.Header{Time: gone.Time}, Packet: packet.ParseIP(data), Body: event.Sock{Op: event.SockError, Error: "EHOSTUNREACH"}}
 	again, deaf := gone, gone
 	again.Time = again.Time.Add(2 * madeWithin)
 	deaf.Packet, deaf.Body = packet.ParseIP(ask), event.Drop{Reason: "NO_SOCKET"}
@@ -92,6 +101,9 @@ func TestWhatOtherMachinesSayIsNamedOnce(t *testing.T) {
 		{"a late answer", passing(ask, answer, complains(unreachedBy, 3, 3, answer)), "", "", 0},
 		{"the client of an answer is gone", passing(ask, answer, complains(complainer, 3, 1, answer)), "neighbour-failed", event.Info, 1},
 		{"answers come after it", passing(ask, complains(complainer, 3, 1, ask), answer), "neighbour-failed", event.Info, 1},
+		{"an established connection, once", passing(data, complains(complainer, 3, 1, data)), "neighbour-failed", event.Info, 1},
+		{"an established connection that goes on", passing(data, complains(complainer, 3, 1, data), data, complains(complainer, 3, 1, data)), "neighbour-failed", event.Info, 1},
+		{"an established connection whose end that is", append(passing(data, complains(complainer, 3, 1, data), data, complains(complainer, 3, 1, data)), ended), "neighbour-failed", event.Warning, 1},
 		{"a sweep of pings", passing(sweep...), "neighbour-failed", event.Info, enoughProbed},
 		{"a redirect", passing(syn, complains(complainer, 5, 1, syn)), "", "", 0},
 		{"a tunnel's packet", passing(datagram(unreachedBy, unreached, 17, 63, 40000, 8472), complains(complainer, 3, 13, datagram(unreachedBy, unreached, 17, 63, 40000, 8472))), "", "", 0},
@@ -115,5 +127,27 @@ func TestWhatOtherMachinesSayIsNamedOnce(t *testing.T) {
 				t.Errorf("%d findings, the worst %s %q %q, want %d, %s %q", n, worst.Severity, worst.ID, worst.Evidence, tt.count, tt.of, tt.id)
 			}
 		})
+	}
+}
+
+// TestTheErrorThatAConnectGetsIsEvidence: the socket says so; before 5.15 the attempt to connect does.
+func TestTheErrorThatAConnectGetsIsEvidence(t *testing.T) {
+	syn := datagram(unreachedBy, unreached, 6, 63, 40000, 80)
+	for _, said := range []event.Body{
+		event.Sock{Op: event.SockError, Error: "EHOSTUNREACH"},
+		event.Flow{State: event.FlowFailed, Error: "EHOSTUNREACH", ICMP: &event.ICMP{}},
+	} {
+		state := learnt([]event.Fact{{Node: &event.Node{Kernel: "6.1"}}})
+		rule := state.Grade(NewICMPErrors(state))
+		all := passing(syn, complains(complainer, 3, 1, syn))
+		all = append(all, event.Event{Header: event.Header{Time: all[1].Time, PID: 7, Comm: "curl"}, Packet: packet.ParseIP(syn), Body: said})
+		for _, e := range all {
+			state.Observe(e)
+			rule.Observe(e)
+		}
+		found := rule.Flush(all[1].Time.Add(madeWithin), false)
+		if len(found) != 1 || !strings.Contains(strings.Join(found[0].Evidence, "\n"), "connect of curl (pid 7) from 10.244.1.2:40000 ended with EHOSTUNREACH") {
+			t.Errorf("%T: %+v", said, found)
+		}
 	}
 }

@@ -115,7 +115,7 @@ func tcpState(n uint8) string {
 // sockErrno names the errors that a network socket reports; the numbers are those of all architectures of Linux that
 // ktrace runs on.
 func sockErrno(n int32) string {
-	names := map[int32]string{32: "EPIPE", 71: "EPROTO", 90: "EMSGSIZE", 92: "ENOPROTOOPT", 101: "ENETUNREACH",
+	names := map[int32]string{1: "EPERM", 13: "EACCES", 32: "EPIPE", 71: "EPROTO", 90: "EMSGSIZE", 92: "ENOPROTOOPT", 101: "ENETUNREACH",
 		103: "ECONNABORTED", 104: "ECONNRESET", 110: "ETIMEDOUT", 111: "ECONNREFUSED", 113: "EHOSTUNREACH"}
 	switch name, ok := names[n]; {
 	case ok:

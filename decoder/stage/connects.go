@@ -116,7 +116,7 @@ func (c *Connects) reported(e event.Event, f event.Flow) []event.Event {
 		f.ClientNetns = e.Netns
 		e.Body = f
 		return c.only.Event(e)
-	case f.State == event.FlowFailed && (f.Error == "ECONNREFUSED" || f.SYNs < enoughSYNs && f.Timeouts == 0):
+	case f.State == event.FlowFailed && (f.Error == "ECONNREFUSED" || f.SYNs < enoughSYNs && f.Timeouts == 0) && (a == nil || a.icmp == nil):
 		if a != nil { // it was answered, or the application did not wait for an answer
 			c.remove(a)
 		}
