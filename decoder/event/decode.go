@@ -42,16 +42,10 @@ func DecodeInto(e *Event, raw []byte) error {
 	if int(h.Size) > len(raw) || int(h.Size) < hdrSize {
 		return fmt.Errorf("%w: %d bytes, claims %d", ErrShort, len(raw), h.Size)
 	}
-	*e = Event{Header: Header{
-		Time:    time.Unix(0, int64(h.Time)).UTC(),
-		CPU:     h.Cpu,
-		PID:     h.Pid,
-		TID:     h.Tid,
-		Cgroup:  h.Cgroup,
-		Netns:   h.Netns,
-		Ifindex: h.Ifindex,
-		Journey: h.Journey,
-	}}
+	*e = Event{} // filled field by field: a literal is built beside it and copied
+	e.Time, e.CPU = time.Unix(0, int64(h.Time)).UTC(), h.Cpu
+	e.PID, e.TID, e.Cgroup = h.Pid, h.Tid, h.Cgroup
+	e.Netns, e.Ifindex, e.Journey = h.Netns, h.Ifindex, h.Journey
 	if h.Pid != 0 {
 		e.Comm = cString(h.Comm[:])
 	}

@@ -7,13 +7,21 @@ package packet
 func ParseIP(b []byte) *Packet { return Parse(b, 0) }
 
 // Parse is ParseIP for a packet of which length bytes were on the wire, from the network header on; 0 if nothing but
-// its header says how many.
+// its header says how many. It is small enough to be inlined, so a packet that its caller does not keep takes no memory of the heap.
 func Parse(b []byte, length uint32) *Packet {
-	h := Headers{Len: length}
-	if !h.parse(b) {
+	p := new(Packet)
+	if !p.parse(b, length) {
 		return nil
 	}
-	p := new(Packet) // filled field by field: a literal is built beside it and copied
+	return p
+}
+
+// parse fills a packet that is empty, field by field: a literal is built beside it and copied.
+func (p *Packet) parse(b []byte, length uint32) bool {
+	h := Headers{Len: length}
+	if !h.parse(b) {
+		return false
+	}
 	p.Family = "ipv6"
 	if h.Version == 4 {
 		p.Family = "ipv4"
@@ -24,7 +32,7 @@ func Parse(b []byte, length uint32) *Packet {
 	if h.TCPFlags != 0 {
 		p.Flags = FlagsText(h.TCPFlags)
 	}
-	return p
+	return true
 }
 
 // TransportHeader is what was taken of the transport's header and what follows it; nil if where it begins is not known.
