@@ -97,7 +97,7 @@ func ways() map[string]event.Direction {
 }
 
 // notReported stands for a function that retis did not record: it takes stacks only where asked.
-const notReported = "not-told"
+const notReported = "not-reported"
 
 // dropper is the function that gave the packet up: the first of the stack that does not free packets for others.
 func dropper(stack []string) string {

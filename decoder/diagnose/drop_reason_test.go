@@ -111,8 +111,8 @@ func TestHowBadDropsAreIsAMatterOfHowMany(t *testing.T) {
 		{"a reason of a newer kernel", drops(1, "FLUX_CAPACITOR", 0), nil, "kernel-drop", event.Info},
 		{"a reason of a newer kernel, often", drops(30, "FLUX_CAPACITOR", 100*ms), nil, "kernel-drop", event.Critical},
 		{"a queue's reason of a newer kernel", drops(1, "QDISC_PATIENCE", 0), nil, "queue-drop", event.Info},
-		{"no reason", drops(9, event.ReasonNotTold, 100*ms), nil, "", ""},
-		{"no reason, often", drops(200, event.ReasonNotTold, 100*ms), nil, "kernel-drop", event.Info},
+		{"no reason", drops(9, event.ReasonNotReported, 100*ms), nil, "", ""},
+		{"no reason, often", drops(200, event.ReasonNotReported, 100*ms), nil, "kernel-drop", event.Info},
 	} {
 		f, n := judged(tt.events, tt.facts...)
 		if f.ID != tt.id || f.Severity != tt.want || tt.id != "" && n != 1 {
@@ -123,7 +123,7 @@ func TestHowBadDropsAreIsAMatterOfHowMany(t *testing.T) {
 
 // TestADropThatFailedSomethingIsNoStrayOne: its packet is known to have had no answer.
 func TestADropThatFailedSomethingIsNoStrayOne(t *testing.T) {
-	for _, reason := range []string{"UDP_CSUM", "FLUX_CAPACITOR", event.ReasonNotTold} {
+	for _, reason := range []string{"UDP_CSUM", "FLUX_CAPACITOR", event.ReasonNotReported} {
 		e := lost(reason, "some_function", 40000, 0)
 		st := learnt(nil, e)
 		f, ok := st.ProvesFailure(e, e.Body.(event.Drop))
@@ -139,7 +139,7 @@ func TestOldKernelsAreJudgedByTheFunction(t *testing.T) {
 		"kfree_skb_list": "queue-drop", "do_xdp_generic": "bpf-drop", "veth_xdp_rcv_skb": "bpf-drop", "ip_finish_output": "bpf-drop", "enqueue_to_backlog": "queue-drop",
 		"__udp_queue_rcv_skb": "socket-buffer-full", "br_handle_frame_finish": "kernel-drop", "tcp_v4_rcv": "", "nf_queue": "netfilter-drop", "nf_reinject": "netfilter-drop",
 	} {
-		e := lost(event.ReasonNotTold, function, 40000, 0)
+		e := lost(event.ReasonNotReported, function, 40000, 0)
 		f, _ := learnt(nil, e).Proves(e, e.Body.(event.Drop))
 		if f.ID != id || strings.Contains(fmt.Sprint(f.Title, f.Cause, f.Remedy), "{") {
 			t.Errorf("%s: %q, want %q: %s", function, f.ID, id, f.Title)
@@ -161,7 +161,7 @@ func TestEveryReasonHasAWholeMeaning(t *testing.T) {
 			}
 			e := lost(reason, "f", 40000, 0)
 			if slices.Contains(m.functions, reason) {
-				e = lost(event.ReasonNotTold, reason, 40000, 0)
+				e = lost(event.ReasonNotReported, reason, 40000, 0)
 			}
 			f, ok := byReason(NewState(), e, e.Body.(event.Drop))
 			if text := fmt.Sprint(f.Title, f.Cause, f.Remedy, f.Subject); !ok || f.ID != m.id || strings.ContainsAny(text, "{}") {
@@ -201,7 +201,7 @@ func TestAProgramThatJudgesPacketsIsNamedByItsTable(t *testing.T) {
 		"kube-network-policies": "(NFQUEUE), most likely that of kube-network-policies, drops packets", "kindnet-network-policies": "(NFQUEUE), most likely that of kindnet, drops packets",
 		"filter": "(NFQUEUE) drops packets",
 	} {
-		e := lost(event.ReasonNotTold, "nf_reinject", 40000, 0)
+		e := lost(event.ReasonNotReported, "nf_reinject", 40000, 0)
 		st := learnt([]event.Fact{{Chain: &event.ChainFact{Netns: e.Netns, Family: "inet", Table: table, Chain: "postrouting", Hook: "postrouting"}}}, e)
 		if f, _ := st.Proves(e, e.Body.(event.Drop)); f.ID != "netfilter-drop" || !strings.Contains(f.Title, said) {
 			t.Errorf("%s: %s %q, want %q in it", table, f.ID, f.Title, said)
@@ -231,7 +231,7 @@ func TestTheProgramThatDropsIsNamed(t *testing.T) {
 		{"TC_EGRESS", "f", "A filter or program of tc at eth0 in netns 7 (program 3, lab) drops", "eth0 in netns 7", "nsenter -t $(lsns -no PID 7 | head -1) -n bpftool net show dev eth0   # programs at tc, tcx and XDP"},
 		{"BPF_CGROUP_EGRESS", "ip_finish_output", "A BPF program of the sender's control group (program 4, lab) drops", "cgroup/egress of /sys/fs/cgroup/a.slice",
 			"bpftool cgroup tree /sys/fs/cgroup/a.slice   # which group has which program"},
-		{event.ReasonNotTold, "ip6_finish_output", "A BPF program of the sender's control group (program 4, lab) drops", "cgroup/egress of /sys/fs/cgroup/a.slice",
+		{event.ReasonNotReported, "ip6_finish_output", "A BPF program of the sender's control group (program 4, lab) drops", "cgroup/egress of /sys/fs/cgroup/a.slice",
 			"bpftool cgroup tree /sys/fs/cgroup/a.slice   # which group has which program"},
 		{"SOCKET_FILTER", "f", "A BPF program of the receiver's control group (program 5, lab) drops", "cgroup/ingress of /sys/fs/cgroup/a.slice",
 			"bpftool cgroup tree /sys/fs/cgroup/a.slice   # which group has which program"},

@@ -40,7 +40,7 @@ func TestWhoIsToForwardIsAskedForForwarding(t *testing.T) {
 	}{
 		{"the neighbour has it on the link", "IP_INADDRERRORS", "ip_error", []event.Device{veth}, []event.Route{onLink, gone, back}, node,
 			"no-route", event.Certain, "where no device has that address"},
-		{"the same before 5.17", event.ReasonNotTold, "ip_error", []event.Device{veth}, []event.Route{onLink, gone, back}, node,
+		{"the same before 5.17", event.ReasonNotReported, "ip_error", []event.Device{veth}, []event.Route{onLink, gone, back}, node,
 			"no-route", event.Certain, "where no device has that address"},
 		{"it may be that it was to be passed on, but there is one device", "IP_INADDRERRORS", "ip_error", []event.Device{lone}, []event.Route{gone, back}, node,
 			"no-route", event.Likely, "where no device has that address"},

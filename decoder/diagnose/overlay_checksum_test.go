@@ -28,10 +28,10 @@ func TestWhatATunnelBringsIsLostForReasons(t *testing.T) {
 		sure   event.Confidence
 	}{
 		{"a bad checksum", outer, event.Drop{Reason: "UDP_CSUM", Location: "udp_queue_rcv_one_skb"}, "eth0", own, event.Route{}, "checksum-error", event.Certain},
-		{"a bad checksum, on an old kernel", outer, event.Drop{Reason: event.ReasonNotTold, Location: "udp_queue_rcv_one_skb"}, "eth0", own, event.Route{}, "checksum-error", event.Likely},
+		{"a bad checksum, on an old kernel", outer, event.Drop{Reason: event.ReasonNotReported, Location: "udp_queue_rcv_one_skb"}, "eth0", own, event.Route{}, "checksum-error", event.Likely},
 		{"a stale MAC", inner, event.Drop{Reason: "OTHERHOST", Location: "ip_rcv_core"}, "vx0", other, event.Route{Type: "unicast", Out: "cni0"}, "overlay-blocked", event.Certain},
-		{"a stale MAC, on an old kernel", inner, event.Drop{Reason: event.ReasonNotTold, Location: "ip_rcv_core"}, "vx0", other, event.Route{Type: "local"}, "overlay-blocked", event.Certain},
-		{"the right MAC, on an old kernel", inner, event.Drop{Reason: event.ReasonNotTold, Location: "ip_rcv_core"}, "vx0", own, event.Route{Type: "local"}, "kernel-drop", event.Certain},
+		{"a stale MAC, on an old kernel", inner, event.Drop{Reason: event.ReasonNotReported, Location: "ip_rcv_core"}, "vx0", other, event.Route{Type: "local"}, "overlay-blocked", event.Certain},
+		{"the right MAC, on an old kernel", inner, event.Drop{Reason: event.ReasonNotReported, Location: "ip_rcv_core"}, "vx0", own, event.Route{Type: "local"}, "kernel-drop", event.Certain},
 		{"flooded, for a third node", inner, event.Drop{Reason: "OTHERHOST", Location: "ip_rcv_core"}, "vx0", other, event.Route{Type: "unicast", Out: "vx0"}, "", ""},
 		{"for a host behind a router", inner, event.Drop{Reason: "OTHERHOST", Location: "ip_rcv_core"}, "vx0", other, event.Route{Type: "unicast", Out: "eth0", Gateway: peer}, "", ""},
 		{"another host's, at no tunnel", inner, event.Drop{Reason: "OTHERHOST", Location: "ip_rcv_core"}, "eth0", other, event.Route{Type: "local"}, "", ""},

@@ -28,7 +28,7 @@ func TestRemediesOfReasonsAreCommands(t *testing.T) {
 		if len(m.reasons) > 0 {
 			d.Reason = m.reasons[0]
 		} else if len(m.functions) > 0 {
-			d = event.Drop{Reason: event.ReasonNotTold, Location: m.functions[0]}
+			d = event.Drop{Reason: event.ReasonNotReported, Location: m.functions[0]}
 		} else {
 			d.Reason = m.prefix + "FLUX_CAPACITOR"
 		}

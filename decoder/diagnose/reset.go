@@ -150,7 +150,7 @@ func packets(b event.Reset) string {
 	if b.Sent != nil && b.Sent.Trigger != nil {
 		text += fmt.Sprintf(" in answer to [%s] %v", b.Sent.Trigger.Flags, b.Sent.Trigger.Flow())
 	}
-	if b.Reason != event.ReasonNotTold {
+	if b.Reason != event.ReasonNotReported {
 		text += ", reason " + b.Reason
 	}
 	if b.State != "" {

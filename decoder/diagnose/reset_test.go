@@ -23,7 +23,7 @@ func resetEvent(b event.Reset) event.Event {
 		b.Connection = connection()
 	}
 	if b.Reason == "" {
-		b.Reason = event.ReasonNotTold
+		b.Reason = event.ReasonNotReported
 	}
 	return event.Event{
 		Header: event.Header{Time: time.Unix(1000, 0), Netns: 7, PID: 42, Comm: "web"},

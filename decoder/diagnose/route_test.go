@@ -23,10 +23,10 @@ func TestWhatOldKernelsDoNotReportIsAsked(t *testing.T) {
 	for _, tt := range []struct {
 		name, location, reason, errno, back, want string
 	}{
-		{"the way back leads elsewhere", "ip_rcv_finish_core", event.ReasonNotTold, "EXDEV", "unicast", "rp-filter"},
-		{"the source is the host's own", "ip_rcv_finish_core", event.ReasonNotTold, "", "local", "martian-source"},
-		{"the kernel has no objection now", "ip_rcv_finish_core", event.ReasonNotTold, "", "unicast", "kernel-drop"},
-		{"another function", "tcp_v4_rcv", event.ReasonNotTold, "EXDEV", "unicast", ""},
+		{"the way back leads elsewhere", "ip_rcv_finish_core", event.ReasonNotReported, "EXDEV", "unicast", "rp-filter"},
+		{"the source is the host's own", "ip_rcv_finish_core", event.ReasonNotReported, "", "local", "martian-source"},
+		{"the kernel has no objection now", "ip_rcv_finish_core", event.ReasonNotReported, "", "unicast", "kernel-drop"},
+		{"another function", "tcp_v4_rcv", event.ReasonNotReported, "EXDEV", "unicast", ""},
 		{"a kernel that gave another reason", "ip_rcv_finish_core", "IP_CSUM", "EXDEV", "unicast", "checksum-error"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

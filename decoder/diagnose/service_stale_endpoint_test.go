@@ -51,7 +51,7 @@ func TestWhoGetsThePacketsOfAnEndpointThatIsGone(t *testing.T) {
 		want                  string
 	}{
 		{"NEIGH_FAILED", "neigh_invalidate", "", link, "No host on the link answers for the address."},
-		{event.ReasonNotTold, "ndisc_error_report", "", link, "No host on the link answers for the address."},
+		{event.ReasonNotReported, "ndisc_error_report", "", link, "No host on the link answers for the address."},
 		{"NEIGH_FAILED", "neigh_invalidate", "", router, ""},
 		{"NEIGH_FAILED", "neigh_invalidate", "", nil, ""},
 		{"NO_SOCKET", "tcp_v4_rcv", "", nil, "The host that has the address now gets the packets."},

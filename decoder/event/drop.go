@@ -15,7 +15,7 @@ const KindDrop Kind = "drop"
 
 // Drop is a packet that the kernel threw away.
 type Drop struct {
-	Reason      string     `json:"reason"`   // by the name that this kernel gives it, not-told before 5.17
+	Reason      string     `json:"reason"`   // by the name that this kernel gives it, not-reported before 5.17
 	Location    string     `json:"location"` // function that gave the packet up
 	Netfilter   *RuleFact  `json:"netfilter,omitempty"`
 	Verdict     string     `json:"verdict,omitempty"`      // of netfilter: drop, reject
@@ -34,11 +34,11 @@ type Drop struct {
 	Named bool `json:"-"` // by Names of the node that dropped it
 }
 
-// ReasonNotTold stands for the reason on kernels that give none (before 5.17).
-const ReasonNotTold = "not-told"
+// ReasonNotReported stands for the reason on kernels that give none (before 5.17).
+const ReasonNotReported = "not-reported"
 
 // Unexplained is whether the kernel gave no reason: those before 5.17 never do, and others not everywhere.
-func (d Drop) Unexplained() bool { return d.Reason == ReasonNotTold || d.Reason == "NOT_SPECIFIED" }
+func (d Drop) Unexplained() bool { return d.Reason == ReasonNotReported || d.Reason == "NOT_SPECIFIED" }
 
 // Verdicts of netfilter on a packet that is gone.
 const (
@@ -126,7 +126,7 @@ func (d Drop) ByNetfilter() bool {
 // broken checksums, too.
 func (d Drop) NoSocket() bool {
 	functions := []string{"__udp4_lib_rcv", "__udp6_lib_rcv", "tcp_v4_rcv", "tcp_v6_rcv"}
-	return d.Reason == ReasonNoSocket || d.Reason == ReasonNotTold && slices.Contains(functions, d.Location)
+	return d.Reason == ReasonNoSocket || d.Reason == ReasonNotReported && slices.Contains(functions, d.Location)
 }
 
 // NoNeighbour reports that the next host did not answer with its link address. IPv6 drops without a reason then.

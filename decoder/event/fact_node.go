@@ -152,7 +152,7 @@ type DropRules struct {
 	Drops      uint64      `json:"drops"`                // seen in the namespace between the two readings
 	Compared   bool        `json:"compared"`             // there was a reading before these drops
 	Candidates []Candidate `json:"suspects,omitempty"`   // best first, at most 8
-	More       int         `json:"more,omitempty"`       // suspects that are not listed
+	More       int         `json:"more,omitempty"`       // candidates that are not listed
 	Confidence Confidence  `json:"confidence,omitempty"` // that it was the first of them
 	Incomplete string      `json:"incomplete,omitempty"` // why not every rule could be looked at
 }

@@ -58,7 +58,7 @@ const (
 type Reset struct {
 	Sender     ResetSender      `json:"sender"`
 	Cause      ResetCause       `json:"cause"`
-	Reason     string           `json:"reason"`             // by the kernel's name, "not-told" if it gives none
+	Reason     string           `json:"reason"`             // by the kernel's name, "not-reported" if it gives none
 	State      string           `json:"state,omitempty"`    // of the connection at the end that was reset, else at the other
 	Connection packet.FlowTuple `json:"connection"`         // from the sender to the end that was reset
 	Sent       *Sock            `json:"sent,omitempty"`     // what its sender reported, nil if it was sent elsewhere

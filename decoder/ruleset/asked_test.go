@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestABlameSaysWhoWasAskedBefore: the policies of a pod, as Calico and kube-router have them, before the drop behind them.
-func TestABlameSaysWhoWasAskedBefore(t *testing.T) {
+// TestDropRulesSayWhoWasAskedBefore: the policies of a pod, as Calico and kube-router have them, before the drop behind them.
+func TestDropRulesSayWhoWasAskedBefore(t *testing.T) {
 	for _, tt := range []struct {
 		name, rules string
 		want        []string
@@ -59,15 +59,15 @@ func TestABlameSaysWhoWasAskedBefore(t *testing.T) {
 -A A -m comment --comment "behind" -j B`, nil},
 	} {
 		p := newPacket(protoTCP, "10.1.0.2:40000", "10.2.0.3:80", Forward)
-		b, _ := parse(t, tt.rules).Blame(Case{Packet: p, Hooks: []Hook{Forward}})
+		b, _ := parse(t, tt.rules).DropRules(Case{Packet: p, Hooks: []Hook{Forward}})
 		if len(b.Candidates) == 0 || !slices.Equal(b.Candidates[0].Asked, tt.want) {
 			t.Errorf("%s: %+v, want %q", tt.name, b.Candidates, tt.want)
 		}
 	}
 }
 
-// TestABlameSaysWhatAChainIsFor: the comment is at the rules that lead there, or at the first of the chain.
-func TestABlameSaysWhatAChainIsFor(t *testing.T) {
+// TestDropRulesSayWhatAChainIsFor: the comment is at the rules that lead there, or at the first of the chain.
+func TestDropRulesSayWhatAChainIsFor(t *testing.T) {
 	for _, tt := range []struct {
 		name, rules string
 		want        []string
@@ -90,7 +90,7 @@ func TestABlameSaysWhatAChainIsFor(t *testing.T) {
 -A INPUT -j DROP`, nil},
 	} {
 		p := newPacket(protoTCP, "10.1.0.2:40000", "10.2.0.3:80", Input)
-		b, _ := parse(t, tt.rules).Blame(Case{Packet: p, Hooks: []Hook{Input}})
+		b, _ := parse(t, tt.rules).DropRules(Case{Packet: p, Hooks: []Hook{Input}})
 		if len(b.Candidates) == 0 || !slices.Equal(b.Candidates[0].Heads, tt.want) {
 			t.Errorf("%s: %+v, want %q", tt.name, b.Candidates, tt.want)
 		}

@@ -5,6 +5,6 @@
 // kernel hands out; it makes no system call.
 //
 //	getsockopt blob ─┐
-//	netlink messages ┼─► Ruleset ──► Suspects(packet) ──► Blame(before, after)
+//	netlink messages ┼─► Ruleset ──► Walk(packet)  ──► DropRules(before, after)
 //	iptables-save    ┘          └──► Services
 package ruleset

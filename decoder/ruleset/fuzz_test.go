@@ -21,7 +21,7 @@ func use(rs *Ruleset) {
 		}
 	}
 	p := newPacket(protoTCP, "10.1.0.2:40000", "10.96.0.10:53", Prerouting)
-	rs.Blame(Case{Packet: p, Hooks: []Hook{Prerouting, Input, Forward, Output, Postrouting}, Drops: 1})
+	rs.DropRules(Case{Packet: p, Hooks: []Hook{Prerouting, Input, Forward, Output, Postrouting}, Drops: 1})
 }
 
 // seeds are what a kernel once said, recorded in testdata.

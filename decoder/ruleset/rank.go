@@ -82,42 +82,42 @@ type Case struct {
 	Drops  uint64 // that netfilter made in this namespace since Before was read, as far as they were seen
 }
 
-// maxSuspects is how many of them a fact lists.
-const maxSuspects = 8
+// maxCandidates is how many of them a fact lists.
+const maxCandidates = 8
 
-// Blame names the rules that may have dropped the packet, best first, and how sure it is that it was the first of
+// DropRules names the rules that may have dropped the packet, best first, and how sure it is that it was the first of
 // them. It also returns the sets whose elements have to be loaded first for a better answer.
 //
 // It is certain if one rule's counter rose at least as often as packets were dropped and no other that fits can have
 // been it: each of them counts, and none rose. It is likely if only one rule fits, or only one rose. Else it is possible.
-func (rs *Ruleset) Blame(c Case) (event.DropRules, []*Set) {
+func (rs *Ruleset) DropRules(c Case) (event.DropRules, []*Set) {
 	b := event.DropRules{About: c.About, Drops: c.Drops, Compared: c.Before != nil}
-	var suspects []Suspect
+	var candidates []Candidate
 	var wanted []*Set
 	why := slices.Clone(rs.Unread)
 	for _, h := range c.Hooks {
 		b.Hooks = append(b.Hooks, h.String())
 		p := c.Packet
 		p.Hook = h
-		w := rs.Suspects(&p)
-		suspects = append(suspects, w.Suspects...)
+		w := rs.Walk(&p)
+		candidates = append(candidates, w.Drops...)
 		wanted = append(wanted, w.Wanted...)
 		if w.Cut {
 			why = append(why, h.String()+": more rules than ktrace walks")
 		}
 	}
-	if len(suspects) == 0 && len(why) == 0 {
-		suspects, wanted = rs.beneath(c.Packet, wanted)
-		b.Hooks = hooksOf(suspects, b.Hooks)
+	if len(candidates) == 0 && len(why) == 0 {
+		candidates, wanted = rs.beneath(c.Packet, wanted)
+		b.Hooks = hooksOf(candidates, b.Hooks)
 	}
 	if len(wanted) > 0 {
 		why = append(why, "sets were not read")
 	}
 	b.Incomplete = strings.Join(why, "; ")
-	ranked := c.rank(suspects)
+	ranked := c.rank(candidates)
 	b.Confidence = confidence(ranked, c, b.Incomplete == "")
-	b.More = max(0, len(ranked)-maxSuspects)
-	for _, r := range ranked[:min(len(ranked), maxSuspects)] {
+	b.More = max(0, len(ranked)-maxCandidates)
+	for _, r := range ranked[:min(len(ranked), maxCandidates)] {
 		s := r.fact()
 		s.Asked, s.Heads = r.Chain.asked(r.Rule, &c.Packet), r.Chain.heads()
 		b.Candidates = append(b.Candidates, s)
@@ -125,26 +125,26 @@ func (rs *Ruleset) Blame(c Case) (event.DropRules, []*Set) {
 	return b, wanted
 }
 
-// beneath looks for suspects where no rule for IP packets is one: at the bridge that they passed, and at the devices.
-func (rs *Ruleset) beneath(p Packet, wanted []*Set) (suspects []Suspect, _ []*Set) {
+// beneath looks for candidates where no rule for IP packets is one: at the bridge that they passed, and at the devices.
+func (rs *Ruleset) beneath(p Packet, wanted []*Set) (candidates []Candidate, _ []*Set) {
 	for _, family := range []Family{Bridge, Netdev} {
 		for h := Prerouting; h <= Egress; h++ {
 			p.Hook = h
-			w := rs.suspects(&p, family)
-			suspects = append(suspects, w.Suspects...)
+			w := rs.walk(&p, family)
+			candidates = append(candidates, w.Drops...)
 			wanted = append(wanted, w.Wanted...)
 		}
 	}
-	return suspects, wanted
+	return candidates, wanted
 }
 
-// hooksOf are those of the suspects, each once; others if there are none.
-func hooksOf(suspects []Suspect, others []string) []string {
-	if len(suspects) == 0 {
+// hooksOf are those of the candidates, each once; others if there are none.
+func hooksOf(candidates []Candidate, others []string) []string {
+	if len(candidates) == 0 {
 		return others
 	}
 	var hooks []string
-	for _, s := range suspects {
+	for _, s := range candidates {
 		if name := s.Base.Hook.String(); !slices.Contains(hooks, name) {
 			hooks = append(hooks, name)
 		}
@@ -152,19 +152,19 @@ func hooksOf(suspects []Suspect, others []string) []string {
 	return hooks
 }
 
-// ranked is a suspect with its counter.
+// ranked is a candidate with its counter.
 type ranked struct {
-	Suspect
+	Candidate
 	counter Counter
 	rose    uint64
 }
 
-// rank puts first what rose enough, then what fits better. Packets meet rules in the order in which suspects were
+// rank puts first what rose enough, then what fits better. Packets meet rules in the order in which candidates were
 // found, so equals stay in it.
-func (c *Case) rank(suspects []Suspect) []ranked {
-	all := make([]ranked, 0, len(suspects))
-	for _, s := range suspects {
-		r := ranked{Suspect: s, counter: s.Chain.Counter}
+func (c *Case) rank(candidates []Candidate) []ranked {
+	all := make([]ranked, 0, len(candidates))
+	for _, s := range candidates {
+		r := ranked{Candidate: s, counter: s.Chain.Counter}
 		if s.Rule != nil {
 			r.counter = s.Rule.Counter
 		}
@@ -182,7 +182,7 @@ func (c *Case) rank(suspects []Suspect) []ranked {
 	return all
 }
 
-// class orders suspects by their counter: 3 rose with the drops, 2 rose, 1 does not count, 0 counts and did not rose.
+// class orders candidates by their counter: 3 rose with the drops, 2 rose, 1 does not count, 0 counts and did not rose.
 func (r ranked) class(c *Case) int {
 	switch {
 	case c.Before == nil || !r.counter.Counted:

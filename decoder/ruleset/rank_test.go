@@ -28,7 +28,7 @@ func newPacket(proto uint8, src, dst string, hook Hook) Packet {
 		Ports: true, Flags: 2, FlagsKnown: proto == protoTCP, In: "eth0", Length: 60, TTL: 64}
 }
 
-func TestSuspectsAreTheRulesThatMayHaveDroppedThePacket(t *testing.T) {
+func TestCandidatesAreTheRulesThatMayHaveDroppedThePacket(t *testing.T) {
 	syn := newPacket(protoTCP, "10.1.0.2:40000", "10.2.0.3:80", Input)
 	for name, c := range map[string]struct {
 		rules  string
@@ -66,7 +66,7 @@ func TestSuspectsAreTheRulesThatMayHaveDroppedThePacket(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			rs := parse(t, "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n"+c.rules+"\nCOMMIT\n")
 			var got []string
-			for _, s := range rs.Suspects(&c.packet).Suspects {
+			for _, s := range rs.Walk(&c.packet).Drops {
 				text := s.Chain.PolicyText()
 				if s.Rule != nil {
 					text = s.Rule.Text(s.Chain)
@@ -99,7 +99,7 @@ func TestTheStateOfAConnectionDecidesAsFarAsItIsKnown(t *testing.T) {
 			}
 			p.Hook = Input
 			got := "none"
-			for _, s := range parse(t, rules).Suspects(&p).Suspects {
+			for _, s := range parse(t, rules).Walk(&p).Drops {
 				got = s.Fit.String()
 			}
 			if got != c.want {
@@ -112,13 +112,13 @@ func TestTheStateOfAConnectionDecidesAsFarAsItIsKnown(t *testing.T) {
 func TestTablesOfAHookAreMetByPriority(t *testing.T) {
 	rs := parse(t, "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -j DROP\nCOMMIT\n*mangle\n:FORWARD ACCEPT [0:0]\n-A FORWARD -j DROP\nCOMMIT\n")
 	p := newPacket(protoUDP, "10.1.0.2:4000", "10.2.0.3:53", Forward)
-	s := rs.Suspects(&p).Suspects
+	s := rs.Walk(&p).Drops
 	if len(s) != 2 || s[0].Chain.Table.Name != "mangle" {
 		t.Errorf("got %+v, want mangle before filter", s)
 	}
 }
 
-func TestBlameIsAsSureAsTheCountersAre(t *testing.T) {
+func TestDropRulesAreAsSureAsTheCountersAre(t *testing.T) {
 	const (
 		tcp   = "-A FORWARD -p tcp -j DROP"
 		all   = "-A FORWARD -j DROP"
@@ -149,7 +149,7 @@ func TestBlameIsAsSureAsTheCountersAre(t *testing.T) {
 			if c.before != "" {
 				k.Before = wrap(c.before).Counts()
 			}
-			got, _ := wrap(c.after).Blame(k)
+			got, _ := wrap(c.after).DropRules(k)
 			if len(got.Candidates) == 0 || got.Candidates[0].Text != c.first || got.Confidence != c.want {
 				t.Errorf("got %s of %+v, want %s of %s", got.Confidence, got.Candidates, c.want, c.first)
 			}
@@ -157,9 +157,9 @@ func TestBlameIsAsSureAsTheCountersAre(t *testing.T) {
 	}
 }
 
-func TestNoRuleIsBlamedWhereNoneFits(t *testing.T) {
+func TestNoRuleIsNamedWhereNoneFits(t *testing.T) {
 	got, _ := parse(t, "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -p udp -j DROP\nCOMMIT\n").
-		Blame(Case{Packet: newPacket(protoTCP, "10.1.0.2:40000", "10.2.0.3:80", Forward), Hooks: []Hook{Forward}, Drops: 1})
+		DropRules(Case{Packet: newPacket(protoTCP, "10.1.0.2:40000", "10.2.0.3:80", Forward), Hooks: []Hook{Forward}, Drops: 1})
 	if len(got.Candidates) != 0 || got.Confidence != "" || got.Incomplete != "" {
 		t.Errorf("got %+v, want none", got)
 	}

@@ -152,7 +152,7 @@ func (rs *Ruleset) ServiceRules(netns uint32, p Packet) (event.ServiceRules, []*
 	wanted := rs.ServiceSets()
 	for _, h := range []Hook{Prerouting, Output} {
 		p.Hook = h
-		w := rs.Suspects(&p)
+		w := rs.Walk(&p)
 		wanted = append(wanted, w.Wanted...)
 		w.service(&f, h)
 	}
@@ -166,7 +166,7 @@ func (rs *Ruleset) ServiceRules(netns uint32, p Packet) (event.ServiceRules, []*
 
 // service takes in what a walk at a hook found out about a packet to a service's address.
 func (w *Walk) service(f *event.ServiceRules, h Hook) {
-	text := func(x Suspect) string { return "table " + x.Chain.Table.Name + ": " + x.Rule.Text(x.Chain) }
+	text := func(x Candidate) string { return "table " + x.Chain.Table.Name + ": " + x.Rule.Text(x.Chain) }
 	for _, x := range w.Translations {
 		f.State = event.ServicePresent
 		if f.Rule == "" {

@@ -7,12 +7,12 @@ import "ktrace/decoder/event"
 // SourceRule finds the rule that gives a packet on its way out its source, as far as that can be known, nil if there is
 // none; and the sets that have to be loaded first for a better answer. The packet has its source of before and its
 // destination of after translation.
-func (rs *Ruleset) SourceRule(p Packet) (*Suspect, []*Set) {
+func (rs *Ruleset) SourceRule(p Packet) (*Candidate, []*Set) {
 	var wanted []*Set
-	var best *Suspect
+	var best *Candidate
 	for _, h := range []Hook{Postrouting, Input} {
 		p.Hook = h
-		w := rs.Suspects(&p)
+		w := rs.Walk(&p)
 		wanted = append(wanted, w.Wanted...)
 		for i := range w.Sources {
 			if best == nil || w.Sources[i].Fit > best.Fit {
@@ -24,8 +24,8 @@ func (rs *Ruleset) SourceRule(p Packet) (*Suspect, []*Set) {
 }
 
 // Fact is the rule as facts have it.
-func (s *Suspect) Fact() event.RuleFact {
-	return ranked{Suspect: *s, counter: s.Rule.Counter}.fact().RuleFact
+func (s *Candidate) Fact() event.RuleFact {
+	return ranked{Candidate: *s, counter: s.Rule.Counter}.fact().RuleFact
 }
 
 // SourcePorts are those that a rule may give to a packet with a source port: the rule's own, or those that the kernel

@@ -89,7 +89,7 @@ func (p *Packet) turned(received bool) Packet {
 func (x *tracking) walk(p *Packet) *Walk {
 	q := *p
 	q.State = 0
-	w := x.rs.Suspects(&q)
+	w := x.rs.Walk(&q)
 	x.wanted = append(x.wanted, w.Wanted...)
 	return w
 }
@@ -121,14 +121,14 @@ func (x *tracking) split(own, other *Packet) (of string, rule *event.RuleFact, z
 }
 
 // first is the rule that counts: a packet that has a zone keeps it. It is not sure if another may have come before.
-func first(zones []Suspect) (s *Suspect, sure bool) {
+func first(zones []Candidate) (s *Candidate, sure bool) {
 	if len(zones) == 0 {
 		return nil, true
 	}
 	return &zones[0], zones[0].Fit == Yes
 }
 
-func id(s *Suspect) uint16 {
+func id(s *Candidate) uint16 {
 	if s == nil {
 		return 0
 	}
@@ -156,9 +156,9 @@ func (x *tracking) passes(c Case, isError bool) string {
 		for _, h := range c.Hooks {
 			p := c.Packet
 			p.Hook, p.State = h, s.bit
-			w := x.rs.Suspects(&p)
+			w := x.rs.Walk(&p)
 			x.wanted = append(x.wanted, w.Wanted...)
-			drops = drops || len(w.Suspects) > 0
+			drops = drops || len(w.Drops) > 0
 		}
 		if !drops {
 			return s.name

@@ -2,8 +2,8 @@
 
 package ruleset
 
-// Suspect is a rule, or a chain's policy, that may have dropped a packet.
-type Suspect struct {
+// Candidate is a rule, or a chain's policy, that may have dropped a packet.
+type Candidate struct {
 	Chain *Chain
 	Base  *Chain
 	Rule  *Rule // nil: the chain's policy
@@ -20,24 +20,24 @@ const maxDepth = 16
 
 // Walk is the way of one packet through the rules of a hook.
 type Walk struct {
-	Suspects []Suspect
-	// Translations are the rules that may have changed the destination, as suspects are those that may have dropped it.
-	Translations []Suspect
-	Sources      []Suspect // the same for the source
-	Zones        []Suspect // the rules that may have put the packet into a zone of conntrack
+	Drops []Candidate
+	// Translations are the rules that may have changed the destination, as candidates are those that may have dropped it.
+	Translations []Candidate
+	Sources      []Candidate // the same for the source
+	Zones        []Candidate // the rules that may have put the packet into a zone of conntrack
 	// Untracked are the rules that may have kept the packet from conntrack.
-	Untracked []Suspect
+	Untracked []Candidate
 	Wanted    []*Set // sets whose elements would have to be read to know more
 	Cut       bool   // there were too many rules to look at all of them
 
 	packet *Packet
 	base   *Chain
 	steps  int
-	seen   map[suspectKey]int
+	seen   map[candidateKey]int
 	wanted map[*Set]bool
 }
 
-type suspectKey struct {
+type candidateKey struct {
 	chain *Chain
 	rule  *Rule
 }
@@ -51,13 +51,13 @@ const (
 	isGone                       // by a verdict that ends its way
 )
 
-// Suspects follows the packet at its hook through every chain that it enters there, and lists the rules that may
+// Walk follows the packet at its hook through every chain that it enters there, and lists the rules that may
 // have dropped it. A rule that certainly did not fit, or that cannot have been reached, is none.
-func (rs *Ruleset) Suspects(p *Packet) *Walk { return rs.suspects(p, p.Family) }
+func (rs *Ruleset) Walk(p *Packet) *Walk { return rs.walk(p, p.Family) }
 
-// suspects are those of the tables of a family, which may be another than the packet's.
-func (rs *Ruleset) suspects(p *Packet, of Family) *Walk {
-	w := &Walk{packet: p, seen: map[suspectKey]int{}, wanted: map[*Set]bool{}}
+// walk is Walk through the tables of a family, which may be another than the packet's.
+func (rs *Ruleset) walk(p *Packet, of Family) *Walk {
+	w := &Walk{packet: p, seen: map[candidateKey]int{}, wanted: map[*Set]bool{}}
 	for _, base := range rs.At(p.Hook, of) {
 		w.base = base
 		o := w.chain(base, Yes, 0)
@@ -74,13 +74,13 @@ func (rs *Ruleset) suspects(p *Packet, of Family) *Walk {
 }
 
 func (w *Walk) add(c *Chain, r *Rule, fit Fit, v Verdict) {
-	k := suspectKey{chain: c, rule: r}
+	k := candidateKey{chain: c, rule: r}
 	if i, ok := w.seen[k]; ok {
-		w.Suspects[i].Fit = max(w.Suspects[i].Fit, fit)
+		w.Drops[i].Fit = max(w.Drops[i].Fit, fit)
 		return
 	}
-	w.seen[k] = len(w.Suspects)
-	w.Suspects = append(w.Suspects, Suspect{Chain: c, Base: w.base, Rule: r, Fit: fit, Verdict: v})
+	w.seen[k] = len(w.Drops)
+	w.Drops = append(w.Drops, Candidate{Chain: c, Base: w.base, Rule: r, Fit: fit, Verdict: v})
 }
 
 // chain walks one chain that the packet entered as surely as path says.
@@ -101,10 +101,10 @@ func (w *Walk) chain(c *Chain, path Fit, depth int) outcome {
 			continue
 		}
 		if r.zone().Set {
-			w.Zones = append(w.Zones, Suspect{Chain: c, Base: w.base, Rule: r, Fit: min(path, fit), Verdict: r.Verdict})
+			w.Zones = append(w.Zones, Candidate{Chain: c, Base: w.base, Rule: r, Fit: min(path, fit), Verdict: r.Verdict})
 		}
 		if r.untracks() {
-			w.Untracked = append(w.Untracked, Suspect{Chain: c, Base: w.base, Rule: r, Fit: min(path, fit), Verdict: r.Verdict})
+			w.Untracked = append(w.Untracked, Candidate{Chain: c, Base: w.base, Rule: r, Fit: min(path, fit), Verdict: r.Verdict})
 		}
 		o := w.verdict(c, r, &r.Verdict, min(path, fit), depth)
 		all |= o &^ goesOn
@@ -149,10 +149,10 @@ func (w *Walk) verdict(c *Chain, r *Rule, v *Verdict, fit Fit, depth int) outcom
 		return isGone
 	case Elsewhere:
 		if v.NewDst {
-			w.Translations = append(w.Translations, Suspect{Chain: c, Base: w.base, Rule: r, Fit: fit, Verdict: *v})
+			w.Translations = append(w.Translations, Candidate{Chain: c, Base: w.base, Rule: r, Fit: fit, Verdict: *v})
 		}
 		if v.NewSrc {
-			w.Sources = append(w.Sources, Suspect{Chain: c, Base: w.base, Rule: r, Fit: fit, Verdict: *v})
+			w.Sources = append(w.Sources, Candidate{Chain: c, Base: w.base, Rule: r, Fit: fit, Verdict: *v})
 		}
 		return isGone
 	case Accept:

@@ -22,18 +22,18 @@ const reasonOtherHost = "OTHERHOST"
 // Drops is the stage that completes drops: whether the packet is a loss, how its sender was answered, and which rule it
 // met. It wants names, drops, ICMP errors and TCP resets at devices, DropRules, and what netfilter says itself.
 type Drops struct {
-	noises   []noise
-	answers  bounded.Map[sentFlow, answered]
-	rejects  bounded.Map[sentFlow, time.Time] // that rules made
-	judged   bounded.Map[uint64, bool]        // control groups, by id, that have programs for what their sockets receive
-	blames   bounded.Map[event.LookupKey, event.DropRules]
-	tunnels  map[deviceKey]bool // devices of tunnels between nodes
-	verdicts bool               // every drop by netfilter is followed by the hook's verdict
-	waiting  []event.Event      // drops, for their verdict
-	hasty    uint64             // of these, completed without, to make room
-	gaps     event.Gaps
-	heard    time.Time // of the newest record of the kernel, or of the moment when it had no more
-	only     event.Single
+	noises    []noise
+	answers   bounded.Map[sentFlow, answered]
+	rejects   bounded.Map[sentFlow, time.Time] // that rules made
+	judged    bounded.Map[uint64, bool]        // control groups, by id, that have programs for what their sockets receive
+	dropRules bounded.Map[event.LookupKey, event.DropRules]
+	tunnels   map[deviceKey]bool // devices of tunnels between nodes
+	verdicts  bool               // every drop by netfilter is followed by the hook's verdict
+	waiting   []event.Event      // drops, for their verdict
+	hasty     uint64             // of these, completed without, to make room
+	gaps      event.Gaps
+	heard     time.Time // of the newest record of the kernel, or of the moment when it had no more
+	only      event.Single
 }
 
 // sentFlow is a flow that is answered: the answer is for its sender.
@@ -92,12 +92,12 @@ func (x *Drops) Observe(e event.Event) []event.Event {
 // learn takes in what is known of the node.
 func (x *Drops) learn(f event.Fact) {
 	if inode, ok := f.ReplacedNetns(); ok {
-		x.blames.DeleteFunc(func(k event.LookupKey) bool { return k.Netns == inode })
+		x.dropRules.DeleteFunc(func(k event.LookupKey) bool { return k.Netns == inode })
 		maps.DeleteFunc(x.tunnels, func(k deviceKey, _ bool) bool { return k.netns == inode })
 	}
 	switch {
 	case f.DropRules != nil:
-		x.blames.Put(f.DropRules.About, *f.DropRules)
+		x.dropRules.Put(f.DropRules.About, *f.DropRules)
 	case f.Program != nil && f.Program.At == event.AtCgroupIngress:
 		x.judged.Put(f.Program.Cgroup, true)
 	case f.Node != nil:
@@ -226,8 +226,8 @@ func (x *Drops) complete(e event.Event, d event.Drop) event.Drop {
 	}
 	rejected, ok := x.rejects.Get(sentFlow{e.Packet.Proto, e.Packet.Flow()})
 	d.Rejected = ok && e.Time.Sub(rejected) <= answerAge
-	blame, _ := x.blames.Get(event.KeyOf(e))
-	if b := blame.At(d.Hook); len(b.Candidates) > 0 && b.Confidence != event.Possible {
+	rules, _ := x.dropRules.Get(event.KeyOf(e))
+	if b := rules.At(d.Hook); len(b.Candidates) > 0 && b.Confidence != event.Possible {
 		d.Netfilter = &b.Candidates[0].RuleFact
 	} else if d.Hook != "" {
 		d.Netfilter = &event.RuleFact{Family: e.Packet.Family, Hook: d.Hook, Verdict: d.Verdict}

@@ -64,7 +64,7 @@ func TestDropsWithoutAReasonAreReportedByTheFunction(t *testing.T) {
 		names.Observe(event.Event{Body: event.Fact{Symbol: &event.Symbol{Address: address, Name: symbol}}})
 		e := names.Observe(event.Event{Packet: &packet, Body: event.Drop{Address: address}})[0]
 		d := NewDrops().Observe(e)[0].Body.(event.Drop)
-		if d.Reason != event.ReasonNotTold || d.Location != want.location || d.NoSocket() != want.noSocket || (d.Noise != "") != want.noise {
+		if d.Reason != event.ReasonNotReported || d.Location != want.location || d.NoSocket() != want.noSocket || (d.Noise != "") != want.noise {
 			t.Errorf("%s: %+v, no socket %v", symbol, d, d.NoSocket())
 		}
 	}
@@ -105,7 +105,7 @@ func TestAnAnswerAboutTheSizeIsToWhatIsLarger(t *testing.T) {
 		x.Observe(event.Event{Header: event.Header{Time: at}, Packet: packet.ParseIP(quoting), Body: event.Hop{}})
 		p := packet.ParseIP(sent)
 		p.Len = length
-		d := x.Observe(event.Event{Header: event.Header{Time: at}, Packet: p, Body: event.Drop{Reason: event.ReasonNotTold, Location: "ip6_forward"}})[0].Body.(event.Drop)
+		d := x.Observe(event.Event{Header: event.Header{Time: at}, Packet: p, Body: event.Drop{Reason: event.ReasonNotReported, Location: "ip6_forward"}})[0].Body.(event.Drop)
 		if (d.Answer != nil) != answered {
 			t.Errorf("%d bytes where %d are the limit: answer %v, want %v", length, limit, d.Answer, answered)
 		}

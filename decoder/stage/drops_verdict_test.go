@@ -60,16 +60,16 @@ func TestARuleThatRejectsNeedsNoAnswerToBeSeen(t *testing.T) {
 	}
 }
 
-func TestAKnownHookLeavesFewerSuspects(t *testing.T) {
+func TestAKnownHookLeavesFewerCandidates(t *testing.T) {
 	at := func(hook, fit string) event.Candidate {
 		return event.Candidate{RuleFact: event.RuleFact{Hook: hook}, Fit: fit}
 	}
 	for _, c := range []struct {
-		name     string
-		hook     string
-		suspects []event.Candidate
-		left     int
-		sure     event.Confidence
+		name       string
+		hook       string
+		candidates []event.Candidate
+		left       int
+		sure       event.Confidence
 	}{
 		{"no hook reported", "", []event.Candidate{at("input", "yes"), at("prerouting", "yes")}, 2, event.Possible},
 		{"one rule is left", "input", []event.Candidate{at("input", "yes"), at("prerouting", "yes")}, 1, event.Likely},
@@ -77,9 +77,9 @@ func TestAKnownHookLeavesFewerSuspects(t *testing.T) {
 		{"two are left", "input", []event.Candidate{at("input", "yes"), at("input", "yes"), at("prerouting", "yes")}, 2, event.Possible},
 		{"none is left", "postrouting", []event.Candidate{at("input", "yes")}, 0, event.Possible},
 	} {
-		b := event.DropRules{Hooks: []string{"prerouting", "input"}, Candidates: c.suspects, Confidence: event.Possible}.At(c.hook)
+		b := event.DropRules{Hooks: []string{"prerouting", "input"}, Candidates: c.candidates, Confidence: event.Possible}.At(c.hook)
 		if len(b.Candidates) != c.left || b.Confidence != c.sure {
-			t.Errorf("%s: %d suspects, %s, want %d, %s", c.name, len(b.Candidates), b.Confidence, c.left, c.sure)
+			t.Errorf("%s: %d candidates, %s, want %d, %s", c.name, len(b.Candidates), b.Confidence, c.left, c.sure)
 		}
 	}
 }

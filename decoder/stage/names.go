@@ -77,7 +77,7 @@ func (n *Names) drop(d event.Drop) event.Drop {
 	}
 	d.Named = true
 	if len(n.reasons) == 0 {
-		d.Reason = event.ReasonNotTold
+		d.Reason = event.ReasonNotReported
 	} else if name, ok := n.reasons[d.Code]; ok {
 		d.Reason = name
 	}

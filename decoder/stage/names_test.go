@@ -24,7 +24,7 @@ func TestNamesAreThoseOfTheNode(t *testing.T) {
 			{Device: &event.Device{Netns: 7, Ifindex: 2, Name: "eth0"}},
 			{Symbol: &event.Symbol{Address: address, Name: "nf_hook_slow"}},
 		}, "NETFILTER_DROP", "nf_hook_slow", "eth0"},
-		{"a kernel without reasons", []event.Fact{{Node: &event.Node{}}}, event.ReasonNotTold, "unknown(0xffffffff81000010)", ""},
+		{"a kernel without reasons", []event.Fact{{Node: &event.Node{}}}, event.ReasonNotReported, "unknown(0xffffffff81000010)", ""},
 		{"another reason, another namespace, device gone", []event.Fact{
 			{Node: &event.Node{Reasons: map[uint32]string{1: "CONSUMED"}}},
 			{Device: &event.Device{Netns: 8, Ifindex: 2, Name: "eth1"}},

@@ -17,7 +17,7 @@ func (g *reset) event(silent bool) event.Event {
 	slices.SortStableFunc(g.hops, byTime)
 	first := g.first()
 	body := event.Reset{
-		Reason:     event.ReasonNotTold,
+		Reason:     event.ReasonNotReported,
 		Connection: first.Packet.Flow(),
 		Packets:    max(len(g.sent), len(g.received), 1),
 		TTL:        g.ttl,

@@ -166,7 +166,7 @@ func (o *Reader) DropRules(e event.Event) []event.Fact {
 		if d, ok := e.Body.(event.Drop); ok && d.Conntrack == nil && s.rules.Untracks(c) {
 			c.Packet.State = ruleset.StateUntracked
 		}
-		b, wanted = s.rules.Blame(c)
+		b, wanted = s.rules.DropRules(c)
 		return wanted
 	})
 	if err != nil {

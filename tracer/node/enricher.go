@@ -586,7 +586,7 @@ func table() []row {
 		{event.KindDrop, atProgram, false, []wanted{programs}},
 		{event.KindDrop, atCgroup, false, []wanted{cgroupPrograms}},
 		{event.KindDrop, atQueue, false, []wanted{waiting}},
-		{event.KindDrop, reason("IP_", "PKT_TOO_BIG", "NOT_SPECIFIED", event.ReasonNotTold), false, []wanted{routes, settings, serviceRules}},
+		{event.KindDrop, reason("IP_", "PKT_TOO_BIG", "NOT_SPECIFIED", event.ReasonNotReported), false, []wanted{routes, settings, serviceRules}},
 		{event.KindDrop, outOfTunnel, false, []wanted{routes}},
 		{event.KindHop, notUnpacked, false, []wanted{receiver}},
 		{event.KindHop, untranslated, false, []wanted{serviceRules, settings, routes}},

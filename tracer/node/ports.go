@@ -47,7 +47,7 @@ func (o *Reader) SourcePorts(e event.Event) []event.Fact {
 }
 
 // sourceRule finds the rule that translated the source of a packet.
-func (s *netnsState) sourceRule(e event.Event, c *event.Conntrack) (rule *ruleset.Suspect, err error) {
+func (s *netnsState) sourceRule(e event.Event, c *event.Conntrack) (rule *ruleset.Candidate, err error) {
 	p, ok := ruleset.FromEvent(e)
 	if !ok {
 		return nil, nil
