@@ -26,8 +26,8 @@ const (
 	kindNetns  = "netns"
 )
 
-// maxOfSpaces is how many facts are kept for the next file that are of namespaces: those that were not reported for long go.
-const maxOfSpaces = 1 << 15
+// maxNetnsFacts is how many facts are kept for the next file that are of namespaces: those that were not reported for long go.
+const maxNetnsFacts = 1 << 15
 
 // keep notes what the next file has to begin with: what is reported once. What events are explained by is reported with them.
 func (w *Writer) keep(raw []byte, f event.Fact) error {
@@ -111,17 +111,17 @@ func (w *Writer) replace(key factKey, raw []byte) {
 
 // replaceOfSpace is replace for what is of a namespace. The older half goes where there are too many.
 func (w *Writer) replaceOfSpace(key factKey, raw []byte) {
-	if w.current[key] == nil && w.ofSpaces >= maxOfSpaces {
-		w.forgetSpaces()
+	if w.current[key] == nil && w.netnsFacts >= maxNetnsFacts {
+		w.forgetNetnsFacts()
 	}
 	if w.current[key] == nil {
-		w.ofSpaces++
+		w.netnsFacts++
 	}
 	w.replace(key, raw)
 }
 
-// forgetSpaces forgets the half of the facts about namespaces that was reported longest ago.
-func (w *Writer) forgetSpaces() {
+// forgetNetnsFacts forgets the half of the facts about namespaces that was reported longest ago.
+func (w *Writer) forgetNetnsFacts() {
 	var times []time.Duration
 	for key, f := range w.current {
 		if key.ofSpace() {
@@ -143,7 +143,7 @@ func (w *Writer) forget(picked func(factKey, *fact) bool) {
 		gone[f] = true
 		delete(w.current, key)
 		if key.ofSpace() {
-			w.ofSpaces--
+			w.netnsFacts--
 		}
 	}
 	w.facts = slices.DeleteFunc(w.facts, func(f *fact) bool { return gone[f] })

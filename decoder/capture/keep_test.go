@@ -84,18 +84,18 @@ func TestTheNextFileBeginsWithWhatIsReportedOnce(t *testing.T) {
 // TestNamespacesThatComeAndGoTakeNoMemory has more of them than a node has at a time.
 func TestNamespacesThatComeAndGoTakeNoMemory(t *testing.T) {
 	w := NewWriter(Options{})
-	const spaces = maxOfSpaces + 10
-	for i := range spaces {
+	const namespaces = maxNetnsFacts + 10
+	for i := range namespaces {
 		f := event.Fact{Sysctl: &event.Sysctl{Netns: uint32(i), Key: "net.ipv4.ip_forward", Value: "1"}}
 		if err := w.RecordRaw(factRecord(t, time.Duration(i), f)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if n := len(w.current); n > maxOfSpaces || n != len(w.facts) || n != w.ofSpaces {
-		t.Errorf("%d are kept, %d for the next file, and %d counted", n, len(w.facts), w.ofSpaces)
+	if n := len(w.current); n > maxNetnsFacts || n != len(w.facts) || n != w.netnsFacts {
+		t.Errorf("%d are kept, %d for the next file, and %d counted", n, len(w.facts), w.netnsFacts)
 	}
 	all := begins(t, w)
-	if last := fmt.Sprint(all[len(all)-1].Sysctl.Netns); last != fmt.Sprint(spaces-1) || !slices.ContainsFunc(all, func(f event.Fact) bool { return f.Sysctl.Netns == spaces-100 }) {
+	if last := fmt.Sprint(all[len(all)-1].Sysctl.Netns); last != fmt.Sprint(namespaces-1) || !slices.ContainsFunc(all, func(f event.Fact) bool { return f.Sysctl.Netns == namespaces-100 }) {
 		t.Errorf("the last is of namespace %s", last)
 	}
 }

@@ -52,7 +52,7 @@ type Writer struct {
 	current map[factKey]*fact
 	netns   event.NetnsIDs
 
-	ofSpaces int // of current
+	netnsFacts int // of current
 
 	pending  [][]byte // records that go with the next packet
 	size     int      // of pending, bytes

@@ -18,7 +18,7 @@ import (
 
 // podNetns is a pod's network namespace, kept open so that its inode number is not reused while events can have it.
 type podNetns struct {
-	*netns.Space
+	*netns.Handle
 	ended        time.Time // when the pod's last container was gone; zero while one runs
 	withoutAddrs time.Time // since when it has no address of the pod
 }
@@ -55,7 +55,7 @@ func (w *Watcher) keepNetns(uid string, p procfs.Process, inode uint32) {
 		return
 	}
 	w.releaseNetns(uid)
-	w.netns[uid] = &podNetns{Space: s}
+	w.netns[uid] = &podNetns{Handle: s}
 	if cookie, err := s.Cookie(); err == nil { // what is known by the inode number may be of one before
 		w.emit(event.Fact{Identity: &event.NetnsIdentity{Inode: inode, ID: cookie}})
 	}
@@ -65,7 +65,7 @@ func (w *Watcher) keepNetns(uid string, p procfs.Process, inode uint32) {
 }
 
 // network returns the addresses of a namespace, and emits its veths.
-func (w *Watcher) network(s *netns.Space) (addrs []netip.Addr) {
+func (w *Watcher) network(s *netns.Handle) (addrs []netip.Addr) {
 	devices, err := s.Devices(w.home)
 	if err != nil {
 		return nil // it ended; without CAP_SYS_ADMIN there are no addresses
@@ -85,7 +85,7 @@ func (w *Watcher) network(s *netns.Space) (addrs []netip.Addr) {
 
 func (w *Watcher) completeNetwork(p pod.Info) {
 	if s := w.netns[p.UID]; s != nil && s.ended.IsZero() && len(p.Addrs) == 0 {
-		if addrs := w.network(s.Space); len(addrs) > 0 {
+		if addrs := w.network(s.Handle); len(addrs) > 0 {
 			w.emitPod(event.PodFact{UID: p.UID, Source: "netns", Addrs: addrs, At: w.began[p.UID]})
 		}
 	}

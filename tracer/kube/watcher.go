@@ -35,7 +35,7 @@ type Watcher struct {
 	opts     Options
 	node     *procfs.FS
 	above    string // the cgroup that is Root, as the kernel's events have it
-	home     *netns.Space
+	home     *netns.Handle
 	machine  []uint32 // inodes of the network namespaces of the machine's first process and of its kernel
 	logs     *logs
 	retries  retries
@@ -175,18 +175,18 @@ func (w *Watcher) Poll() ([]event.Fact, error) {
 func (w *Watcher) Pods() []pod.Info { return w.index.Pods() }
 
 // Home is the node's own network namespace.
-func (w *Watcher) Home() *netns.Space { return w.home }
+func (w *Watcher) Home() *netns.Handle { return w.home }
 
-// Spaces returns the network namespaces of the pods that are selected, open until the next call of the watcher.
-func (w *Watcher) Spaces() []*netns.Space {
-	var spaces []*netns.Space
+// PodNetns returns the network namespaces of the pods that are selected, open until the next call of the watcher.
+func (w *Watcher) PodNetns() []*netns.Handle {
+	var handles []*netns.Handle
 	here, _ := w.selected()
 	for _, p := range here {
 		if s := w.netns[p.UID]; s != nil && s.ended.IsZero() {
-			spaces = append(spaces, s.Space)
+			handles = append(handles, s.Handle)
 		}
 	}
-	return spaces
+	return handles
 }
 
 // Close ends the sources and closes the namespaces.

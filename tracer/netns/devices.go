@@ -16,25 +16,25 @@ import (
 
 // Devices returns the network devices of the namespace with their addresses. Where the other end of a veth is, is
 // known if it is in this namespace or one of the others.
-func (s *Space) Devices(others ...*Space) ([]event.Device, error) {
+func (h *Handle) Devices(others ...*Handle) ([]event.Device, error) {
 	var devices []event.Device
-	err := s.Do(func() error {
+	err := h.Do(func() error {
 		c, err := netlink.Dial(unix.NETLINK_ROUTE)
 		if err != nil {
 			return err
 		}
 		defer c.Close()
-		peers := map[int32]uint32{here: s.Inode}
+		peers := map[int32]uint32{here: h.Inode}
 		for _, o := range others {
 			id, err := nsID(c, o)
 			if err != nil {
-				return fmt.Errorf("namespace %d as seen from %d: %w", o.Inode, s.Inode, err)
+				return fmt.Errorf("namespace %d as seen from %d: %w", o.Inode, h.Inode, err)
 			}
 			if id >= 0 {
 				peers[id] = o.Inode
 			}
 		}
-		devices, err = read(c, s.Inode, peers)
+		devices, err = read(c, h.Inode, peers)
 		return err
 	})
 	return devices, err
@@ -149,7 +149,7 @@ func address(m netlink.Message) (index uint32, p netip.Prefix, ok bool) {
 
 // nsID asks under which id the connection's namespace knows another; -1 if it never met it (RTM_GETNSID, kernel 4.0,
 // commit 0c7aecd4bde4, "netns: add rtnl cmd to add and get peer netns ids").
-func nsID(c *netlink.Conn, other *Space) (id int32, err error) {
+func nsID(c *netlink.Conn, other *Handle) (id int32, err error) {
 	const netnsaNSID, netnsaFD = 1, 3
 	const header = 4 // struct rtgenmsg, padded
 	id = -1

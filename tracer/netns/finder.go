@@ -51,7 +51,7 @@ func (f *Finder) Node() *procfs.FS { return f.node }
 
 // Open opens a namespace by its inode number. The error is ErrGone if it is not found, or
 // if the number is another namespace's by now.
-func (f *Finder) Open(inode uint32) (*Space, error) {
+func (f *Finder) Open(inode uint32) (*Handle, error) {
 	if s := f.at(inode); s != nil {
 		return s, nil
 	}
@@ -83,7 +83,7 @@ func (f *Finder) Inodes() []uint32 {
 }
 
 // at opens the namespace at the path where it was found if it is still there.
-func (f *Finder) at(inode uint32) *Space {
+func (f *Finder) at(inode uint32) *Handle {
 	path := f.paths[inode]
 	if path == "" {
 		return nil
@@ -101,7 +101,7 @@ func (f *Finder) at(inode uint32) *Space {
 
 // same reports whether a namespace is the one that had its inode number when the number was first opened, or announced last.
 // Where the kernel has no cookies, it is taken to be.
-func (f *Finder) same(s *Space) bool {
+func (f *Finder) same(s *Handle) bool {
 	cookie, err := s.Cookie()
 	if err != nil {
 		return true

@@ -22,8 +22,8 @@ func Inode(path string) (uint32, error) {
 	return uint32(st.Ino), nil
 }
 
-// Space is an open network namespace: until it is closed its inode number is not reused.
-type Space struct {
+// Handle is an open network namespace: until it is closed its inode number is not reused.
+type Handle struct {
 	Inode uint32
 	file  *os.File
 }
@@ -32,7 +32,7 @@ type Space struct {
 var ErrNone = errors.New("is no network namespace")
 
 // Open opens the namespace at path.
-func Open(path string) (*Space, error) {
+func Open(path string) (*Handle, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -46,13 +46,13 @@ func Open(path string) (*Space, error) {
 		_ = file.Close()
 		return nil, fmt.Errorf("%s: %w", path, ErrNone)
 	}
-	return &Space{Inode: uint32(st.Ino), file: file}, nil
+	return &Handle{Inode: uint32(st.Ino), file: file}, nil
 }
 
 // Cookie is the namespace's identity, which no other has during this boot (SO_NETNS_COOKIE, kernel 5.14). The error is
 // unix.ENOPROTOOPT where the kernel has none.
-func (s *Space) Cookie() (cookie uint64, err error) {
-	err = s.Do(func() error {
+func (h *Handle) Cookie() (cookie uint64, err error) {
+	err = h.Do(func() error {
 		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			return err
@@ -65,19 +65,19 @@ func (s *Space) Cookie() (cookie uint64, err error) {
 }
 
 // Close closes the namespace.
-func (s *Space) Close() error { return s.file.Close() }
+func (h *Handle) Close() error { return h.file.Close() }
 
 // Do runs f in the namespace: sockets that f opens belong to it. f must start no goroutines. It needs CAP_SYS_ADMIN,
 // unless the namespace is the caller's own.
-func (s *Space) Do(f func() error) error {
+func (h *Handle) Do(f func() error) error {
 	done := make(chan error)
-	go func() { done <- s.enter(f) }()
+	go func() { done <- h.enter(f) }()
 	return <-done
 }
 
 // enter moves its thread to the namespace and back. A thread that cannot go back stays locked, and so ends with the
 // goroutine.
-func (s *Space) enter(f func() error) error {
+func (h *Handle) enter(f func() error) error {
 	runtime.LockOSThread()
 	home, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {
@@ -88,19 +88,19 @@ func (s *Space) enter(f func() error) error {
 	if err := unix.Fstat(int(home.Fd()), &st); err != nil {
 		return err
 	}
-	if uint32(st.Ino) == s.Inode {
+	if uint32(st.Ino) == h.Inode {
 		defer runtime.UnlockOSThread()
 		return f()
 	}
-	switch err := unix.Setns(int(s.file.Fd()), unix.CLONE_NEWNET); {
+	switch err := unix.Setns(int(h.file.Fd()), unix.CLONE_NEWNET); {
 	case errors.Is(err, unix.EPERM):
-		return fmt.Errorf("enter network namespace %d: %w: that takes CAP_SYS_ADMIN", s.Inode, err)
+		return fmt.Errorf("enter network namespace %d: %w: that takes CAP_SYS_ADMIN", h.Inode, err)
 	case err != nil:
-		return fmt.Errorf("enter network namespace %d: %w", s.Inode, err)
+		return fmt.Errorf("enter network namespace %d: %w", h.Inode, err)
 	}
 	err = f()
 	if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back != nil {
-		return errors.Join(err, fmt.Errorf("leave network namespace %d: %w", s.Inode, back))
+		return errors.Join(err, fmt.Errorf("leave network namespace %d: %w", h.Inode, back))
 	}
 	runtime.UnlockOSThread()
 	return err

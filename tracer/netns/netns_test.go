@@ -15,7 +15,7 @@ import (
 func TestDevicesOfANamespaceAndWhereTheirPeersAre(t *testing.T) {
 	c := lab.NewCluster(t)
 	pod := c.AddPod("a")
-	space := func(ns *lab.NS) *netns.Space {
+	handle := func(ns *lab.NS) *netns.Handle {
 		s, err := netns.Open(ns.Path())
 		if err != nil {
 			t.Fatal(err)
@@ -23,7 +23,7 @@ func TestDevicesOfANamespaceAndWhereTheirPeersAre(t *testing.T) {
 		t.Cleanup(func() { _ = s.Close() })
 		return s
 	}
-	inPod, onNode := space(pod.NS), space(c.Node)
+	inPod, onNode := handle(pod.NS), handle(c.Node)
 	eth0 := find(t, inPod, "eth0", onNode)
 	veth := find(t, onNode, pod.Veth, inPod)
 	if eth0.PeerNetns != onNode.Inode || eth0.PeerIndex != veth.Ifindex || veth.PeerNetns != inPod.Inode || veth.PeerIndex != eth0.Ifindex {
@@ -40,7 +40,7 @@ func TestDevicesOfANamespaceAndWhereTheirPeersAre(t *testing.T) {
 	}
 }
 
-func find(t *testing.T, s *netns.Space, name string, others ...*netns.Space) event.Device {
+func find(t *testing.T, s *netns.Handle, name string, others ...*netns.Handle) event.Device {
 	t.Helper()
 	devices, err := s.Devices(others...)
 	if err != nil {

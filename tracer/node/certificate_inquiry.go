@@ -21,9 +21,9 @@ import (
 
 // inquiry is one handshake.
 type inquiry struct {
-	space *netns.Space
-	about event.Certificates
-	bound chan uint16 // the port that it comes from, before it is used; 0 if there is none
+	handle *netns.Handle
+	about  event.Certificates
+	bound  chan uint16 // the port that it comes from, before it is used; 0 if there is none
 }
 
 func (i inquiry) run(ctx context.Context) event.Certificates {
@@ -49,11 +49,11 @@ func (i inquiry) shake(ctx context.Context) (chain [][]byte, port uint16, err er
 		i.bound <- port
 		return errors.Join(inner, err)
 	}}
-	inner := i.space.Do(func() error {
+	inner := i.handle.Do(func() error {
 		conn, err = dialer.DialContext(ctx, "tcp", i.about.Server.String())
 		return nil
 	})
-	if err = errors.Join(err, inner, i.space.Close()); err != nil {
+	if err = errors.Join(err, inner, i.handle.Close()); err != nil {
 		return nil, port, err
 	}
 	defer conn.Close()

@@ -118,12 +118,12 @@ func (w *Certificates) answered() []event.Fact {
 // ask begins to ask. The fact that it returns goes before the first packet.
 func (w *Certificates) ask(inode uint32, server netip.AddrPort, name string) event.Fact {
 	c := event.Certificates{Netns: inode, Server: server, Name: name}
-	space, err := w.o.open(inode)
+	handle, err := w.o.open(inode)
 	if err != nil {
 		c.Failed = err.Error()
 		return event.Fact{Certificates: &c}
 	}
-	i := inquiry{space: space, about: c, bound: make(chan uint16, 1)}
+	i := inquiry{handle: handle, about: c, bound: make(chan uint16, 1)}
 	w.running[inode]++
 	w.done.Go(func() { w.answers <- i.run(w.ctx) })
 	c.Port = <-i.bound

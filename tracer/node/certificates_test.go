@@ -136,12 +136,12 @@ func TestAttackTarpit(t *testing.T) {
 					}
 				}()
 			})
-			space, err := netns.Open(ns.Path())
+			handle, err := netns.Open(ns.Path())
 			if err != nil {
 				t.Fatal(err)
 			}
 			begin := time.Now()
-			answer := inquiry{space: space, about: event.Certificates{Server: at}, bound: make(chan uint16, 1)}.run(context.Background())
+			answer := inquiry{handle: handle, about: event.Certificates{Server: at}, bound: make(chan uint16, 1)}.run(context.Background())
 			if took := time.Since(begin); took > askFor+time.Second || answer.Failed == "" {
 				t.Errorf("took %v: %+v", took, answer)
 			}

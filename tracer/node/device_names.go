@@ -25,8 +25,8 @@ const missedAgain = time.Second
 const maxDevices = bounded.MapSize / 4
 
 // NewDeviceNames returns one of the namespaces that a Finder finds.
-func NewDeviceNames(spaces *netns.Finder) *DeviceNames {
-	return &DeviceNames{finder: spaces, known: map[event.LookupKey]bool{}, missed: map[event.LookupKey]time.Time{}}
+func NewDeviceNames(finder *netns.Finder) *DeviceNames {
+	return &DeviceNames{finder: finder, known: map[event.LookupKey]bool{}, missed: map[event.LookupKey]time.Time{}}
 }
 
 // Enrich implements decoder.Enricher. With the first event of a namespace it returns all its devices.
@@ -44,12 +44,12 @@ func (d *DeviceNames) Enrich(e event.Event) []event.Fact {
 		clear(d.missed)
 	}
 	d.missed[q] = e.Time // no error: a device without a name keeps its number
-	space, err := d.finder.Open(e.Netns)
+	handle, err := d.finder.Open(e.Netns)
 	if err != nil {
 		return nil
 	}
-	defer space.Close()
-	devices, err := space.Devices()
+	defer handle.Close()
+	devices, err := handle.Devices()
 	if err != nil {
 		return nil
 	}

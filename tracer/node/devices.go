@@ -29,7 +29,7 @@ func (o *Reader) devices(inode uint32) (devices []event.Device, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
-	var others []*netns.Space
+	var others []*netns.Handle
 	for _, other := range o.all() {
 		if s, err := o.finder.Open(other); err == nil {
 			defer s.Close()

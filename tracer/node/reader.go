@@ -79,7 +79,7 @@ func (o *Reader) makeRoom() {
 }
 
 // open opens a namespace by its inode number. The state of one that is gone is dropped.
-func (o *Reader) open(inode uint32) (*netns.Space, error) {
+func (o *Reader) open(inode uint32) (*netns.Handle, error) {
 	n, err := o.finder.Open(inode)
 	if err != nil {
 		delete(o.states, inode)

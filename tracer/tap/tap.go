@@ -32,9 +32,9 @@ type Options struct {
 	Snap    uint32   // bytes of a packet
 	Devices []string // names or patterns of devices; none: all but loopback; "any": all
 	Variant string   // tcx, netkit or clsact; "" takes what works
-	// Spaces returns the network namespaces whose devices are watched. They must stay open while they are returned.
-	Spaces func() []*netns.Space
-	Others []*netns.Space                      // where else peers of devices may be
+	// Netns returns the network namespaces whose devices are watched. They must stay open while they are returned.
+	Netns  func() []*netns.Handle
+	Others []*netns.Handle                     // where else peers of devices may be
 	Node   *procfs.FS                          // whose processes may be other captures
 	Say    func(string)                        // prints to the user, beside the output
 	Undo   func(remove func()) (forget func()) // see tc.Options
@@ -45,13 +45,13 @@ type Tap struct {
 	opts     Options
 	in, out  *ebpf.Program
 	lost     *ebpf.Map
-	spaces   map[uint32]*tappedSpace
+	tapped   map[uint32]*tappedNetns
 	closed   bool
 	attached int // devices, ever
 }
 
-// tappedSpace is a namespace whose devices are watched.
-type tappedSpace struct {
+// tappedNetns is a namespace whose devices are watched.
+type tappedNetns struct {
 	since, looked time.Time
 	devices       map[uint32]*tappedDevice
 }
@@ -72,7 +72,7 @@ func (d *tappedDevice) detach() error {
 }
 
 // New returns a tap that is not attached yet.
-func New(o Options) *Tap { return &Tap{opts: o, spaces: map[uint32]*tappedSpace{}} }
+func New(o Options) *Tap { return &Tap{opts: o, tapped: map[uint32]*tappedNetns{}} }
 
 // Globals are the values of the object's variables.
 func (t *Tap) Globals() probe.Globals { return probe.TapGlobals{Snap: t.opts.Snap} }
@@ -131,7 +131,7 @@ func (t *Tap) Poll(probe.Maps) ([]event.Fact, error) {
 }
 
 func (t *Tap) device(inode, ifindex uint32) *tappedDevice {
-	if s := t.spaces[inode]; s != nil {
+	if s := t.tapped[inode]; s != nil {
 		return s.devices[ifindex]
 	}
 	return nil
@@ -146,33 +146,33 @@ func (t *Tap) sync(now time.Time) ([]event.Fact, error) {
 		errs  []error
 		there = map[uint32]bool{}
 	)
-	for _, space := range t.opts.Spaces() {
-		there[space.Inode] = true
-		s := t.spaces[space.Inode]
+	for _, handle := range t.opts.Netns() {
+		there[handle.Inode] = true
+		s := t.tapped[handle.Inode]
 		if s == nil {
-			s = &tappedSpace{since: now, devices: map[uint32]*tappedDevice{}}
-			t.spaces[space.Inode] = s
-			Sweep(t.opts.Node, space, t.opts.Say)
+			s = &tappedNetns{since: now, devices: map[uint32]*tappedDevice{}}
+			t.tapped[handle.Inode] = s
+			Sweep(t.opts.Node, handle, t.opts.Say)
 		}
 		if !s.due(now) {
 			continue
 		}
 		s.looked = now
-		more, err := t.look(space, s)
+		more, err := t.look(handle, s)
 		facts, errs = append(facts, more...), append(errs, err)
 	}
-	for inode, s := range t.spaces {
+	for inode, s := range t.tapped {
 		if !there[inode] {
 			for _, d := range s.devices {
 				_ = d.detach() // the devices went with their namespace
 			}
-			delete(t.spaces, inode)
+			delete(t.tapped, inode)
 		}
 	}
 	return facts, errors.Join(errs...)
 }
 
-func (s *tappedSpace) due(now time.Time) bool {
+func (s *tappedNetns) due(now time.Time) bool {
 	every := slowResync
 	if now.Sub(s.since) < newNetnsAge {
 		every = fastResync
@@ -181,8 +181,8 @@ func (s *tappedSpace) due(now time.Time) bool {
 }
 
 // look compares a namespace's devices with those that were there.
-func (t *Tap) look(space *netns.Space, s *tappedSpace) ([]event.Fact, error) {
-	devices, err := space.Devices(t.opts.Others...)
+func (t *Tap) look(handle *netns.Handle, s *tappedNetns) ([]event.Fact, error) {
+	devices, err := handle.Devices(t.opts.Others...)
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +198,7 @@ func (t *Tap) look(space *netns.Space, s *tappedSpace) ([]event.Fact, error) {
 			errs = append(errs, t.ensure(old))
 			continue
 		}
-		at, err := t.attach(space, d)
+		at, err := t.attach(handle, d)
 		errs = append(errs, err)
 		s.devices[d.Ifindex] = &tappedDevice{Device: d, at: at}
 		t.attached++
@@ -240,10 +240,10 @@ func (t *Tap) wanted(name string) bool {
 }
 
 // attach runs both programs at a device, or none.
-func (t *Tap) attach(space *netns.Space, d event.Device) (*tc.Attachment, error) {
-	a, err := tc.Attach(tc.Options{Space: space, Ifindex: int(d.Ifindex), Ingress: t.in, Egress: t.out, Mode: t.opts.Variant, Undo: t.opts.Undo})
+func (t *Tap) attach(handle *netns.Handle, d event.Device) (*tc.Attachment, error) {
+	a, err := tc.Attach(tc.Options{Netns: handle, Ifindex: int(d.Ifindex), Ingress: t.in, Egress: t.out, Mode: t.opts.Variant, Undo: t.opts.Undo})
 	if err != nil {
-		return nil, fmt.Errorf("capture at %s in network namespace %d: %w", d.Name, space.Inode, err)
+		return nil, fmt.Errorf("capture at %s in network namespace %d: %w", d.Name, handle.Inode, err)
 	}
 	return a, nil
 }
@@ -252,7 +252,7 @@ func (t *Tap) attach(space *netns.Space, d event.Device) (*tc.Attachment, error)
 func (t *Tap) Close() error {
 	t.closed = true
 	var errs []error
-	for _, s := range t.spaces {
+	for _, s := range t.tapped {
 		for _, d := range s.devices {
 			errs = append(errs, d.detach())
 		}

@@ -26,8 +26,8 @@ type Leftovers struct {
 // removed. A filter is taken for one of them if it has ktrace's name and a handle of ktrace's, runs a program of ktrace's name,
 // and no process holds that program open, as each ktrace does that runs; where processes cannot be seen, it stays. It needs
 // CAP_NET_ADMIN in the namespace, and CAP_SYS_ADMIN and CAP_SYS_PTRACE to tell them.
-func (l Leftovers) Sweep(space *netns.Space) (removed int, err error) {
-	err = space.Do(func() error {
+func (l Leftovers) Sweep(handle *netns.Handle) (removed int, err error) {
+	err = handle.Do(func() error {
 		rt, err := netlink.Dial(unix.NETLINK_ROUTE)
 		if err != nil {
 			return err
@@ -42,7 +42,7 @@ func (l Leftovers) Sweep(space *netns.Space) (removed int, err error) {
 		return errors.Join(append(errs, rt.Close())...)
 	})
 	if err != nil {
-		return removed, fmt.Errorf("filters of a ktrace that was killed, in network namespace %d: %w", space.Inode, err)
+		return removed, fmt.Errorf("filters of a ktrace that was killed, in network namespace %d: %w", handle.Inode, err)
 	}
 	return removed, nil
 }

@@ -32,7 +32,7 @@ func (p pair) add(t *testing.T, program, filter string, handle uint32, preferenc
 	t.Helper()
 	prog := named(t, program)
 	defer prog.Close()
-	err := p.space.Do(func() error {
+	err := p.handle.Do(func() error {
 		rt, err := netlink.Dial(unix.NETLINK_ROUTE)
 		if err != nil {
 			return err
@@ -70,7 +70,7 @@ func TestLeftFiltersOfOursAreRemovedAndNobodyElses(t *testing.T) {
 			p := newPair(t, "veth", "veth0")
 			p.add(t, "cil_to_netdev", "stranger", 1, 2) // beside it
 			p.add(t, tt.program, tt.filter, tt.handle, 1)
-			n, err := l.Sweep(p.space)
+			n, err := l.Sweep(p.handle)
 			if left := p.filters(); err != nil || n != tt.removed || strings.Contains(left, tt.filter+" direct-action") == (tt.removed == 1) || !strings.Contains(left, "stranger") {
 				t.Errorf("removed %d, %v; left:\n%s", n, err, left)
 			}
@@ -85,7 +85,7 @@ func TestTheQdiscGoesWithTheLastFilterIfItWasMadeForIt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := newPair(t, "veth", "veth0")
 			p.add(t, "tap_in", name, ownHandles|4711, 1)
-			n, err := l.Sweep(p.space)
+			n, err := l.Sweep(p.handle)
 			if left := p.near.Run("tc", "qdisc", "show", "dev", "dev0"); err != nil || n != 1 || strings.Contains(left, "clsact") == goes {
 				t.Errorf("removed %d, %v; left:\n%s", n, err, left)
 			}
@@ -99,7 +99,7 @@ func TestWhatAnotherKtraceHoldsStays(t *testing.T) {
 	a := p.attach(t, Clsact, counter{Program: named(t, "tap_in")}, counter{})
 	for _, node := range []*procfs.FS{procfs.New("/"), procfs.At(t.TempDir())} {
 		l := Leftovers{Node: node, Programs: []string{"tap_in"}}
-		if n, err := l.Sweep(p.space); n != 0 || err != nil {
+		if n, err := l.Sweep(p.handle); n != 0 || err != nil {
 			t.Errorf("removed %d, %v", n, err)
 		}
 	}

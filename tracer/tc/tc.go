@@ -30,7 +30,7 @@ const (
 
 // Options say where to attach what.
 type Options struct {
-	Space   *netns.Space  // the device's network namespace; nil is the caller's. Not used after Attach and Ensure
+	Netns   *netns.Handle // the device's network namespace; nil is the caller's. Not used after Attach and Ensure
 	Ifindex int           // of the device
 	Ingress *ebpf.Program // for packets that the device receives; nil for none
 	Egress  *ebpf.Program // for packets that it sends; nil for none
@@ -112,8 +112,8 @@ func (a *Attachment) Close() error {
 
 // inside runs f in the device's namespace: that is where an ifindex means something.
 func (a *Attachment) inside(f func() error) error {
-	if a.options.Space == nil {
+	if a.options.Netns == nil {
 		return f()
 	}
-	return a.options.Space.Do(f)
+	return a.options.Netns.Do(f)
 }

@@ -76,7 +76,7 @@ func (c counter) take(t *testing.T) (n uint64) {
 // pair is two namespaces and a device in the first that leads to the second.
 type pair struct {
 	near, far *lab.NS
-	space     *netns.Space
+	handle    *netns.Handle
 	device    event.Device
 }
 
@@ -90,13 +90,13 @@ func newPair(t *testing.T, kind, peer string) pair {
 	p.near.IP("link add dev0 type "+kind, "link set "+peer+" netns "+p.far.Name+" name dev1",
 		"addr add "+nearAddr+"/24 dev dev0", "link set dev0 up")
 	p.far.IP("addr add "+farAddr+"/24 dev dev1", "link set dev1 up")
-	space, err := netns.Open(p.near.Path())
+	handle, err := netns.Open(p.near.Path())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { space.Close() })
-	p.space = space
-	devices, err := space.Devices()
+	t.Cleanup(func() { handle.Close() })
+	p.handle = handle
+	devices, err := handle.Devices()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func (p pair) ping() { p.near.Run("ping", "-c1", "-W5", farAddr) }
 
 func (p pair) attach(t *testing.T, mode string, ingress, egress counter) *Attachment {
 	t.Helper()
-	a, err := Attach(Options{Space: p.space, Ifindex: int(p.device.Ifindex), Ingress: ingress.Program, Egress: egress.Program, Mode: mode})
+	a, err := Attach(Options{Netns: p.handle, Ifindex: int(p.device.Ifindex), Ingress: ingress.Program, Egress: egress.Program, Mode: mode})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +186,7 @@ func TestPacketsAreSeenAndGoOn(t *testing.T) {
 // agent attaches as Cilium does: preference 1, handle 1, in place of what is there.
 func agent(t *testing.T, p pair, parent uint32, c counter) {
 	t.Helper()
-	err := p.space.Do(func() error {
+	err := p.handle.Do(func() error {
 		rt, err := netlink.Dial(unix.NETLINK_ROUTE)
 		if err != nil {
 			return err
@@ -343,7 +343,7 @@ type linkMode struct {
 // agent attaches a program as an agent does.
 func (w linkMode) agent(t *testing.T, p pair, c counter, anchor link.Anchor) (l link.Link) {
 	t.Helper()
-	err := p.space.Do(func() (err error) {
+	err := p.handle.Do(func() (err error) {
 		l, err = w.attach(int(p.device.Ifindex), c.Program, anchor)
 		return err
 	})

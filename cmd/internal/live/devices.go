@@ -19,12 +19,12 @@ func absent(f flags.Flags) []string {
 		return nil
 	}
 	for _, inode := range found.Inodes() {
-		space, err := found.Open(inode)
+		handle, err := found.Open(inode)
 		if err != nil {
 			continue // its last process has just ended
 		}
-		devices, err := space.Devices()
-		_ = space.Close() // was only looked at
+		devices, err := handle.Devices()
+		_ = handle.Close() // was only looked at
 		if err != nil {
 			continue
 		}

@@ -29,7 +29,7 @@ type Tap struct {
 // attachment is a tap and the namespace that was opened for it. A nil one is none.
 type attachment struct {
 	tap  *tap.Tap
-	open *netns.Space
+	open *netns.Handle
 }
 
 // tapped adds to a view what takes whole packets, if it wants any.
@@ -38,7 +38,7 @@ func (v *View) tapped(ctx context.Context, f flags.Flags, selector pod.Selector,
 		return nil, nil
 	}
 	a := &attachment{}
-	spaces, err := a.spaces(f, selector, w)
+	handles, err := a.handles(f, selector, w)
 	if err != nil {
 		return nil, err
 	}
@@ -46,8 +46,8 @@ func (v *View) tapped(ctx context.Context, f flags.Flags, selector pod.Selector,
 		Snap:    v.Tap.Snap,
 		Devices: v.Tap.Devices,
 		Variant: f.Variant,
-		Spaces:  spaces,
-		Others:  []*netns.Space{w.Home()},
+		Netns:   handles,
+		Others:  []*netns.Handle{w.Home()},
 		Node:    procfs.New(f.HostRoot),
 		Say:     s.Say,
 		Undo:    func(remove func()) (forget func()) { return interrupt.Undo(ctx, remove) },
@@ -61,29 +61,29 @@ func (v *View) tapped(ctx context.Context, f flags.Flags, selector pod.Selector,
 	return a, nil
 }
 
-// spaces returns the source of the namespaces whose devices are wanted: of the pods that are selected, of the process or
+// handles returns the source of the namespaces whose devices are wanted: of the pods that are selected, of the process or
 // path that is named, else the node's.
-func (a *attachment) spaces(f flags.Flags, selector pod.Selector, w *kube.Watcher) (func() []*netns.Space, error) {
+func (a *attachment) handles(f flags.Flags, selector pod.Selector, w *kube.Watcher) (func() []*netns.Handle, error) {
 	name := ""
 	switch {
 	case selector.Pods():
-		return w.Spaces, nil
+		return w.PodNetns, nil
 	case f.Netns != "":
 		name = replay.NetnsPath(f)
 	case f.PID != 0:
 		name = procfs.New(f.HostRoot).Process(uint32(f.PID)).NamespacePath("net")
 	default:
-		return func() []*netns.Space { return []*netns.Space{w.Home()} }, nil
+		return func() []*netns.Handle { return []*netns.Handle{w.Home()} }, nil
 	}
-	space, err := netns.Open(name)
+	handle, err := netns.Open(name)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, flags.Usagef("%s: there is no such network namespace", name)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("network namespace: %w", err)
 	}
-	a.open = space
-	return func() []*netns.Space { return []*netns.Space{space} }, nil
+	a.open = handle
+	return func() []*netns.Handle { return []*netns.Handle{handle} }, nil
 }
 
 // tracer is for tracer.Options.Attach.

@@ -47,13 +47,13 @@ func places(f flags.Flags) ([]pod.Place, error) {
 
 // netnsPlace is a namespace with the addresses that are its own alone.
 func netnsPlace(path string) (pod.Place, error) {
-	space, err := netns.Open(path)
+	handle, err := netns.Open(path)
 	if err != nil {
 		return pod.Place{}, err
 	}
-	defer space.Close()
-	place := pod.Place{Netns: space.Inode}
-	devices, err := space.Devices()
+	defer handle.Close()
+	place := pod.Place{Netns: handle.Inode}
+	devices, err := handle.Devices()
 	if err != nil {
 		return place, err
 	}
