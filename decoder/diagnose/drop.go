@@ -84,7 +84,7 @@ func (st *State) awaitsFacts(e event.Event, age time.Duration) bool {
 	if ok && isProbe(e.Packet) && (d.NoNeighbour() || d.NoWay()) && age < probedWithin {
 		return true // a scan by pings goes on with other hosts
 	}
-	if ok && d.ByNetfilter() && age < probedWithin && opens(e.Packet) && !d.Conntrack.DNAT() && st.scans.describe(e.Packet.Src) == "" && st.isOutside(e) {
+	if ok && d.ByNetfilter() && age < probedWithin && opens(e.Packet) && !d.Conntrack.DNAT() && !st.scans.scans(e.Packet.Src) && st.isOutside(e) {
 		return true // as will who looks for ports
 	}
 	b, known := st.dropRules.Get(event.KeyOf(e))

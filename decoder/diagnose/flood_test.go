@@ -80,3 +80,27 @@ func TestAttackOneSenderFillsWhatRulesRemember(t *testing.T) {
 		t.Errorf("evictions are not reported: %v", s.Evicted)
 	}
 }
+
+// TestAttackDropsThatWait: whoever tries many ports has that many drops wait for facts about each, and they are looked at fifty times
+// a second. A look at one must not cost what was tried so far.
+func TestAttackDropsThatWait(t *testing.T) {
+	state := NewState()
+	drops := NewDrops(state)
+	start := time.Unix(1000, 0)
+	for n := range maxPendingCauses {
+		e := event.Event{
+			Header: event.Header{Time: start, Netns: 7},
+			Packet: &packet.Packet{Family: "ipv4", Proto: "tcp", Flags: "S", Src: netip.MustParseAddr("198.51.100.6"), Sport: 50000, Dst: netip.MustParseAddr("10.9.0.2"), Dport: uint16(1 + n)},
+			Body:   event.Drop{Reason: "NETFILTER_DROP"},
+		}
+		state.Observe(e)
+		drops.Observe(e)
+	}
+	if n := drops.pending.held.Len(); n != maxPendingCauses {
+		t.Fatalf("%d drops wait, want %d", n, maxPendingCauses)
+	}
+	now := start.Add(factsWithin + time.Millisecond)
+	if allocs := testing.AllocsPerRun(10, func() { drops.Flush(now, false) }); allocs > 100 {
+		t.Errorf("a look at %d drops that wait takes %.0f allocations", maxPendingCauses, allocs)
+	}
+}

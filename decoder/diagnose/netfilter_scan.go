@@ -12,7 +12,14 @@ import (
 )
 
 // scans are where senders were dropped who open connections, by sender.
-type scans map[netip.Addr]map[netip.AddrPort]bool
+type scans map[netip.Addr]*tries
+
+// tries are where one was dropped, and at which ports and hosts: they are asked for with each drop.
+type tries struct {
+	at    map[netip.AddrPort]bool
+	ports map[uint16]bool
+	hosts map[netip.Addr]bool
+}
 
 // How many ports, or hosts at one port, a scan tries. A scraper of many hosts tries one or two ports.
 const (
@@ -26,27 +33,31 @@ func (all scans) learn(e event.Event) {
 	if !ok || e.Packet == nil || !d.ByNetfilter() || d.Conntrack.DNAT() || !opens(e.Packet) {
 		return
 	}
-	if all[e.Packet.Src] == nil {
+	tried := all[e.Packet.Src]
+	if tried == nil {
 		if len(all) >= maxProbers {
 			clear(all)
 		}
-		all[e.Packet.Src] = map[netip.AddrPort]bool{}
+		tried = &tries{map[netip.AddrPort]bool{}, map[uint16]bool{}, map[netip.Addr]bool{}}
+		all[e.Packet.Src] = tried
 	}
-	if tried := all[e.Packet.Src]; len(tried) < maxProbed {
-		tried[e.Packet.Destination()] = true
+	if to := e.Packet.Destination(); len(tried.at) < maxProbed {
+		tried.at[to], tried.ports[to.Port()], tried.hosts[to.Addr()] = true, true, true
 	}
 }
 
 // describe says that a sender looks for what is open; "" if it does not.
 func (all scans) describe(of netip.Addr) string {
-	ports, hosts := map[uint16]bool{}, map[netip.Addr]bool{}
-	for at := range all[of] {
-		ports[at.Port()], hosts[at.Addr()] = true, true
-	}
-	if len(ports) < enoughPorts && len(hosts) < enoughHosts {
+	if !all.scans(of) {
 		return ""
 	}
-	return fmt.Sprintf("%v is outside the cluster, and tries %d ports of %d hosts or more: a port scan", of, len(ports), len(hosts))
+	return fmt.Sprintf("%v is outside the cluster, and tries %d ports of %d hosts or more: a port scan", of, len(all[of].ports), len(all[of].hosts))
+}
+
+// scans reports whether a sender looks for what is open.
+func (all scans) scans(who netip.Addr) bool {
+	tried := all[who]
+	return tried != nil && (len(tried.ports) >= enoughPorts || len(tried.hosts) >= enoughHosts)
 }
 
 // opens reports whether a packet begins something.
@@ -72,20 +83,43 @@ func (st *State) isOutside(e event.Event) bool {
 	if from.UID != "" || !a.IsGlobalUnicast() || a.IsPrivate() || shared.Contains(a) {
 		return false
 	}
-	near := neighbourhood(a)
+	return !st.near.has(st, a)
+}
+
+// near are the networks of a cluster's hosts and pods, as far as they are known. They are gathered anew once what is known changed, and
+// not for each packet: of services there may be thousands.
+type near struct {
+	gathered          bool
+	devices, services int // how often these had changed
+	networks          map[netip.Prefix]bool
+	wide              []netip.Prefix // of devices
+}
+
+func (n *near) has(st *State, a netip.Addr) bool {
+	if !n.gathered || n.devices != st.deviceChanges || n.services != st.services.changes {
+		n.gather(st)
+	}
+	return n.networks[neighbourhood(a)] || slices.ContainsFunc(n.wide, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+func (n *near) gather(st *State) {
+	*n = near{gathered: true, devices: st.deviceChanges, services: st.services.changes, networks: map[netip.Prefix]bool{}}
 	for _, d := range st.devices.All() {
-		if slices.ContainsFunc(d.Addrs, func(p netip.Prefix) bool { return near.Contains(p.Addr()) || p.Masked().Contains(a) }) {
-			return false
+		for _, p := range d.Addrs {
+			own := neighbourhood(p.Addr())
+			n.networks[own] = true
+			if p.Bits() < own.Bits() {
+				n.wide = append(n.wide, p.Masked())
+			}
 		}
 	}
 	for _, s := range st.services.facts {
 		for _, p := range s.Ports {
-			if slices.ContainsFunc(p.Endpoints, func(at netip.AddrPort) bool { return near.Contains(at.Addr()) }) {
-				return false
+			for _, at := range p.Endpoints {
+				n.networks[neighbourhood(at.Addr())] = true
 			}
 		}
 	}
-	return true
 }
 
 // neighbourhood is the network that a cluster's hosts or pods have together with an address, if it is one of them.

@@ -41,6 +41,8 @@ type State struct {
 	queues          queues
 	pings           pings
 	scans           scans
+	near            near
+	deviceChanges   int           // how often devices changed
 	droppingRules   droppingRules // rules that dropped
 	programs        bounded.Weighed[programKey, event.Program]
 	policyPlugins   bounded.Weighed[uint32, string] // by namespace: the network plugin whose program decides on packets there
@@ -176,6 +178,7 @@ func (st *State) learnServiceNetns(netns uint32, is bool) {
 func (st *State) learnDevice(d event.Device) {
 	key := deviceKey{d.Netns, d.Name}
 	st.devices.Put(bounded.Owner{Netns: d.Netns}, key, d)
+	st.deviceChanges++
 	if d.Tunnels() && d.Down {
 		st.downTunnels.Put(key, true)
 	} else {

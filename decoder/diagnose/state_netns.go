@@ -22,6 +22,7 @@ func (st *State) forgetNetns(inode uint32) {
 	st.neighbours.DeleteFunc(func(k neighbourKey) bool { return k.netns == inode })
 	device := func(k deviceKey) bool { return k.netns == inode }
 	st.devices.DeleteFunc(device)
+	st.deviceChanges++
 	st.downTunnels.DeleteFunc(device)
 	st.rules.DeleteFunc(func(k rulesKey) bool { return k.netns == inode })
 	st.programs.DeleteFunc(func(k programKey) bool { return k.netns == inode })
