@@ -91,7 +91,7 @@ static __always_inline bool is_dns_socket(struct bpf_sock *sk)
 	if (is_dns_port(local) || is_dns_port(remote))
 		return true;
 	b = bpf_map_lookup_elem(&dns_backends, &zero);
-	return b && b->n && is_dns_backend(b, local);
+	return b && (b->n || b->next) && is_dns_backend(b, local);
 }
 
 static __always_inline int handle(struct __sk_buff *skb, bool out)

@@ -22,9 +22,11 @@ type DnsCounters struct {
 }
 
 type DnsDnsBackends struct {
-	_     structs.HostLayout
-	N     uint16
-	Ports [8]uint16
+	_      structs.HostLayout
+	N      uint16
+	Next   uint16
+	Ports  [8]uint16
+	Others [8]uint16
 }
 
 type DnsEvent struct {

@@ -4,8 +4,8 @@
 
 /* What becomes of TCP connections as their sockets know it: SYNs that are sent again, connections that are established in
  * spite of that, and those that fail, with the error that the application gets. One record for each such change, none for
- * a packet, and none for a connection that is established at once. raw_tp inet_sock_set_state (4.16), tcp_retransmit_skb
- * (4.15).
+ * a packet, and none for a connection that is established at once. raw_tp inet_sock_set_state, tcp_destroy_sock (4.16),
+ * tcp_retransmit_skb (4.15).
  */
 enum kind {
 	KIND_FLOW = 12,
@@ -36,6 +36,9 @@ DEFINE_RING(struct event);
 #include "netns.h"
 #include "owner.h"
 
+/* Whether the sock object is there, too, and remembers who connects. */
+const volatile bool owners_kept = false;
+
 static __always_inline void send(enum flow_state state, struct sock *sk)
 {
 	struct inet_connection_sock *icsk = (void *)sk;
@@ -65,12 +68,20 @@ static __always_inline void send(enum flow_state state, struct sock *sk)
 SEC("raw_tp/inet_sock_set_state")
 int BPF_PROG(flow_state_raw_tp, struct sock *sk, int before, int after)
 {
-	if (after == TCP_SYN_SENT)
-		remember_owner((__u64)sk);
+	if (after == TCP_SYN_SENT && !owners_kept)
+		remember_owner(sk);
 	else if (before == TCP_SYN_SENT && after == TCP_CLOSE)
 		send(FLOW_FAILED, sk);
 	else if (before == TCP_SYN_SENT && BPF_CORE_READ((struct tcp_sock *)sk, total_retrans))
 		send(FLOW_ESTABLISHED, sk);
+	return 0;
+}
+
+SEC("raw_tp/tcp_destroy_sock")
+int BPF_PROG(flow_destroy_raw_tp, struct sock *sk)
+{
+	if (!owners_kept)
+		forget_owner(sk);
 	return 0;
 }
 

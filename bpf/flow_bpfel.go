@@ -77,6 +77,13 @@ type FlowOwner struct {
 	Comm  [16]uint8
 }
 
+type FlowShare struct {
+	_       structs.HostLayout
+	Owner   uint64
+	Refused uint64
+	Held    int64
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -86,10 +93,13 @@ const (
 	FlowMapLosses               = "losses"
 	FlowMapNetnsIds             = "netns_ids"
 	FlowMapOwners               = "owners"
+	FlowMapShares               = "shares"
+	FlowProgFlowDestroyRawTp    = "flow_destroy_raw_tp"
 	FlowProgFlowRetransmitRawTp = "flow_retransmit_raw_tp"
 	FlowProgFlowStateRawTp      = "flow_state_raw_tp"
 	FlowVarCgroupHierarchy      = "cgroup_hierarchy"
 	FlowVarCgroupSubsys         = "cgroup_subsys"
+	FlowVarOwnersKept           = "owners_kept"
 )
 
 // LoadFlow returns the embedded CollectionSpec for Flow.
@@ -134,6 +144,7 @@ type FlowSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FlowProgramSpecs struct {
+	FlowDestroyRawTp    *ebpf.ProgramSpec `ebpf:"flow_destroy_raw_tp"`
 	FlowRetransmitRawTp *ebpf.ProgramSpec `ebpf:"flow_retransmit_raw_tp"`
 	FlowStateRawTp      *ebpf.ProgramSpec `ebpf:"flow_state_raw_tp"`
 }
@@ -147,6 +158,7 @@ type FlowMapSpecs struct {
 	Losses   *ebpf.MapSpec `ebpf:"losses"`
 	NetnsIds *ebpf.MapSpec `ebpf:"netns_ids"`
 	Owners   *ebpf.MapSpec `ebpf:"owners"`
+	Shares   *ebpf.MapSpec `ebpf:"shares"`
 }
 
 // FlowVariableSpecs contains global variables before they are loaded into the kernel.
@@ -155,6 +167,7 @@ type FlowMapSpecs struct {
 type FlowVariableSpecs struct {
 	CgroupHierarchy *ebpf.VariableSpec `ebpf:"cgroup_hierarchy"`
 	CgroupSubsys    *ebpf.VariableSpec `ebpf:"cgroup_subsys"`
+	OwnersKept      *ebpf.VariableSpec `ebpf:"owners_kept"`
 }
 
 // FlowObjects contains all objects after they have been loaded into the kernel.
@@ -182,6 +195,7 @@ type FlowMaps struct {
 	Losses   *ebpf.Map `ebpf:"losses"`
 	NetnsIds *ebpf.Map `ebpf:"netns_ids"`
 	Owners   *ebpf.Map `ebpf:"owners"`
+	Shares   *ebpf.Map `ebpf:"shares"`
 }
 
 func (m *FlowMaps) Close() error {
@@ -191,6 +205,7 @@ func (m *FlowMaps) Close() error {
 		m.Losses,
 		m.NetnsIds,
 		m.Owners,
+		m.Shares,
 	)
 }
 
@@ -200,18 +215,21 @@ func (m *FlowMaps) Close() error {
 type FlowVariables struct {
 	CgroupHierarchy *ebpf.Variable `ebpf:"cgroup_hierarchy"`
 	CgroupSubsys    *ebpf.Variable `ebpf:"cgroup_subsys"`
+	OwnersKept      *ebpf.Variable `ebpf:"owners_kept"`
 }
 
 // FlowPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to LoadFlowObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FlowPrograms struct {
+	FlowDestroyRawTp    *ebpf.Program `ebpf:"flow_destroy_raw_tp"`
 	FlowRetransmitRawTp *ebpf.Program `ebpf:"flow_retransmit_raw_tp"`
 	FlowStateRawTp      *ebpf.Program `ebpf:"flow_state_raw_tp"`
 }
 
 func (p *FlowPrograms) Close() error {
 	return _FlowClose(
+		p.FlowDestroyRawTp,
 		p.FlowRetransmitRawTp,
 		p.FlowStateRawTp,
 	)

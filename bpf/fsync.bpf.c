@@ -13,6 +13,7 @@ enum kind {
 #include "event.h"
 #include "fs.h"
 #include "select.h"
+#include "share.h"
 #include "task.h"
 
 #define MAX_DEPTH 48	 /* parent directories that are read */
@@ -150,9 +151,11 @@ struct inflight {
 	__u16 datasync;
 };
 
+#define SHARE_SYNCS_ROOM 16384 /* tasks that sync at the same time; those of a cgroup have a share */
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384); /* tasks that sync at the same time */
+	__uint(max_entries, SHARE_SYNCS_ROOM);
 	__type(key, struct inflight_key);
 	__type(value, struct inflight);
 } inflight SEC(".maps");
@@ -476,19 +479,25 @@ static __always_inline void begin_waits(__u32 tid)
 		bpf_map_update_elem(&waits, &tid, &w, BPF_EXIST);
 }
 
+static __always_inline void forget_waits(__u32 tid)
+{
+	__u32 zero = 0;
+	__u64 *n = bpf_map_lookup_elem(&waiting, &zero);
+
+	if (n && !bpf_map_delete_elem(&waits, &tid))
+		__sync_fetch_and_add(n, -1);
+}
+
 /* What the current task has waited for since begin_waits; false if unknown. */
 static __always_inline bool end_waits(__u32 tid, struct waits *into)
 {
 	struct waits *w = bpf_map_lookup_elem(&waits, &tid);
-	__u32 zero = 0;
-	__u64 *n = bpf_map_lookup_elem(&waiting, &zero);
 
-	if (!w || !n)
+	if (!w)
 		return false;
 	account_run_delay(w, (void *)bpf_get_current_task(), false);
 	*into = *w;
-	if (!bpf_map_delete_elem(&waits, &tid))
-		__sync_fetch_and_add(n, -1);
+	forget_waits(tid);
 	return true;
 }
 
@@ -536,7 +545,7 @@ static __always_inline int handle_enter(struct file *file, __u64 inode, enum fsy
 {
 	struct inflight_key key = {.inode = inode, .tid = bpf_get_current_pid_tgid()};
 	struct dentry *dentry = FIELD(typed, file, f_path.dentry);
-	struct inflight s = {.dentry = (__u64)dentry, .datasync = datasync, .op = op};
+	struct inflight s = {.dentry = (__u64)dentry, .datasync = datasync, .op = op}, *missed;
 	__u32 zero = 0, *device;
 	struct control *c = bpf_map_lookup_elem(&control, &zero);
 
@@ -561,11 +570,15 @@ static __always_inline int handle_enter(struct file *file, __u64 inode, enum fsy
 		fill_op(&s, FIELD(typed, file, f_flags));
 	begin_waits(key.tid);
 	s.start = bpf_ktime_get_boot_ns();
-	if (!bpf_map_update_elem(&inflight, &key, &s, BPF_NOEXIST))
-		return 0;
-	/* The map is full, or the end of an earlier sync was missed: either way one sync is lost. */
-	LOSE(KIND_FSYNC, lost_map);
-	bpf_map_update_elem(&inflight, &key, &s, BPF_EXIST);
+	missed = bpf_map_lookup_elem(&inflight, &key);
+	if (missed) { /* the end of an earlier sync was */
+		LOSE(KIND_FSYNC, lost_map);
+		DELETE_SHARED(inflight, SHARE_SYNCS, missed->cgroup, &key);
+	}
+	if (PUT_SHARED(inflight, SHARE_SYNCS, s.cgroup, &key, &s)) {
+		LOSE(KIND_FSYNC, lost_map);
+		forget_waits(key.tid);
+	}
 	return 0;
 }
 
@@ -646,7 +659,7 @@ static __always_inline int handle_exit(__u64 inode, long ret)
 		fill_path(e, s);
 		bpf_ringbuf_submit(e, wakeup());
 	}
-	bpf_map_delete_elem(&inflight, &key);
+	DELETE_SHARED(inflight, SHARE_SYNCS, s->cgroup, &key);
 	return 0;
 }
 

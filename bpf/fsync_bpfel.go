@@ -100,6 +100,13 @@ type FsyncLoss struct {
 	First uint64
 }
 
+type FsyncShare struct {
+	_       structs.HostLayout
+	Owner   uint64
+	Refused uint64
+	Held    int64
+}
+
 type FsyncTotals struct {
 	_        structs.HostLayout
 	N        uint64
@@ -138,6 +145,7 @@ const (
 	FsyncMapSelAddrs            = "sel_addrs"
 	FsyncMapSelCgroups          = "sel_cgroups"
 	FsyncMapSelNetns            = "sel_netns"
+	FsyncMapShares              = "shares"
 	FsyncMapTotals              = "totals"
 	FsyncMapWaiting             = "waiting"
 	FsyncMapWaits               = "waits"
@@ -243,6 +251,7 @@ type FsyncMapSpecs struct {
 	SelAddrs   *ebpf.MapSpec `ebpf:"sel_addrs"`
 	SelCgroups *ebpf.MapSpec `ebpf:"sel_cgroups"`
 	SelNetns   *ebpf.MapSpec `ebpf:"sel_netns"`
+	Shares     *ebpf.MapSpec `ebpf:"shares"`
 	Totals     *ebpf.MapSpec `ebpf:"totals"`
 	Waiting    *ebpf.MapSpec `ebpf:"waiting"`
 	Waits      *ebpf.MapSpec `ebpf:"waits"`
@@ -294,6 +303,7 @@ type FsyncMaps struct {
 	SelAddrs   *ebpf.Map `ebpf:"sel_addrs"`
 	SelCgroups *ebpf.Map `ebpf:"sel_cgroups"`
 	SelNetns   *ebpf.Map `ebpf:"sel_netns"`
+	Shares     *ebpf.Map `ebpf:"shares"`
 	Totals     *ebpf.Map `ebpf:"totals"`
 	Waiting    *ebpf.Map `ebpf:"waiting"`
 	Waits      *ebpf.Map `ebpf:"waits"`
@@ -312,6 +322,7 @@ func (m *FsyncMaps) Close() error {
 		m.SelAddrs,
 		m.SelCgroups,
 		m.SelNetns,
+		m.Shares,
 		m.Totals,
 		m.Waiting,
 		m.Waits,

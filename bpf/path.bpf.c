@@ -23,6 +23,7 @@ enum kind {
 #include "event.h"
 #include "select.h"
 #include "skb.h"
+#include "sock.h"
 #include "tunnel.h"
 #include "want.h"
 
@@ -277,11 +278,6 @@ static __noinline int track_udp_pair(const struct tuple *t)
 	udp_pair_of(&pair, t);
 	track_flow(&pair);
 	return 0;
-}
-
-static __always_inline __u32 socket_netns(struct sock *sk)
-{
-	return BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 }
 
 /* Whether this is the first hop after the sending socket: later hops are in another namespace, or skb->sk is NULL. */
@@ -710,7 +706,8 @@ static __always_inline void fill_conntrack(struct event *e, struct nf_conn *ct)
 		track_flow(&e->reply);
 		track_udp_pair(&e->reply);
 		if (e->original.proto == IPPROTO_TCP)
-			learn_dns_backend(e->original.dport, e->reply.sport);
+			learn_dns_backend(e->original.dport, e->reply.sport,
+					  BPF_CORE_READ(ct, ct_net.net, ns.inum) == host_netns);
 	}
 }
 

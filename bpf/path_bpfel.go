@@ -22,9 +22,11 @@ type PathCounters struct {
 }
 
 type PathDnsBackends struct {
-	_     structs.HostLayout
-	N     uint16
-	Ports [8]uint16
+	_      structs.HostLayout
+	N      uint16
+	Next   uint16
+	Ports  [8]uint16
+	Others [8]uint16
 }
 
 type PathEvent struct {

@@ -5,7 +5,7 @@
 /* Events of TCP and UDP sockets: resets sent and received, errors, retransmitted SYNs and SYN-ACKs, retransmission
  * timeouts of large segments, full accept queues and receive buffers, ICMP errors that this node sends, lookups without a
  * route. raw_tp tcp_send_reset, tcp_receive_reset, inet_sk_error_report, inet_sock_set_state, tcp_retransmit_skb,
- * tcp_retransmit_synack, icmp_send, sock_rcvqueue_full, udp_fail_queue_rcv_skb, fib_table_lookup, fib6_table_lookup;
+ * tcp_retransmit_synack, tcp_destroy_sock, icmp_send, sock_rcvqueue_full, udp_fail_queue_rcv_skb, fib_table_lookup, fib6_table_lookup;
  * fentry or kprobe tcp_conn_request where the kernel has them.
  *
  * No tp_btf: from 6.3 to 6.13 the verifier assumes that its arguments are not NULL and removes the checks (fixed by
@@ -86,10 +86,12 @@ struct {
 	__type(value, __u8);
 } closed_states SEC(".maps");
 
-/* When connections became ESTABLISHED, nanoseconds of CLOCK_BOOTTIME. */
+#define SHARE_ESTABLISHED_ROOM 16384
+
+/* When connections became ESTABLISHED, nanoseconds of CLOCK_BOOTTIME. An entry is there until the socket is destroyed. */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 16384);
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SHARE_ESTABLISHED_ROOM);
 	__type(key, __u64); /* address of the socket */
 	__type(value, __u64);
 } established SEC(".maps");
@@ -272,23 +274,38 @@ int BPF_PROG(error_raw_tp, struct sock *sk)
 	return 0;
 }
 
+static __always_inline void remember_established(struct sock *sk)
+{
+	__u64 key = (__u64)sk, now = bpf_ktime_get_boot_ns();
+
+	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP) /* see remember_owner */
+		return;
+	if (bpf_map_update_elem(&established, &key, &now, BPF_EXIST))
+		PUT_SHARED(established, SHARE_ESTABLISHED, socket_netns(sk), &key, &now);
+}
+
 SEC("raw_tp/inet_sock_set_state")
 int BPF_PROG(state_raw_tp, struct sock *sk, int before, int after)
 {
-	__u64 key = (__u64)sk, now;
+	__u64 key = (__u64)sk;
 	__u8 state = before;
 
-	if (after == TCP_SYN_SENT || after == TCP_LISTEN) {
-		remember_owner(key);
-	} else if (after == TCP_CLOSE) {
+	if (after == TCP_SYN_SENT || after == TCP_LISTEN)
+		remember_owner(sk);
+	else if (after == TCP_CLOSE)
 		bpf_map_update_elem(&closed_states, &key, &state, BPF_ANY);
-	} else if (after == TCP_ESTABLISHED) {
-		now = bpf_ktime_get_boot_ns();
-		bpf_map_update_elem(&established, &key, &now, BPF_ANY);
-	} else if (before == TCP_LISTEN ||
-		   before == TCP_CLOSE) { /* the memory of an earlier socket, reused */
-		bpf_map_delete_elem(&owners, &key);
-	}
+	else if (after == TCP_ESTABLISHED)
+		remember_established(sk);
+	return 0;
+}
+
+SEC("raw_tp/tcp_destroy_sock")
+int BPF_PROG(destroy_raw_tp, struct sock *sk)
+{
+	__u64 key = (__u64)sk;
+
+	forget_owner(sk);
+	DELETE_SHARED(established, SHARE_ESTABLISHED, socket_netns(sk), &key);
 	return 0;
 }
 

@@ -119,6 +119,13 @@ type SockRateLimit struct {
 	_       [4]byte
 }
 
+type SockShare struct {
+	_       structs.HostLayout
+	Owner   uint64
+	Refused uint64
+	Held    int64
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -131,7 +138,9 @@ const (
 	SockMapNetnsIds               = "netns_ids"
 	SockMapOwners                 = "owners"
 	SockMapRateLimits             = "rate_limits"
+	SockMapShares                 = "shares"
 	SockMapUnsentAnswers          = "unsent_answers"
+	SockProgDestroyRawTp          = "destroy_raw_tp"
 	SockProgErrorRawTp            = "error_raw_tp"
 	SockProgFib6RawTp             = "fib6_raw_tp"
 	SockProgFibRawTp              = "fib_raw_tp"
@@ -193,6 +202,7 @@ type SockSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SockProgramSpecs struct {
+	DestroyRawTp          *ebpf.ProgramSpec `ebpf:"destroy_raw_tp"`
 	ErrorRawTp            *ebpf.ProgramSpec `ebpf:"error_raw_tp"`
 	Fib6RawTp             *ebpf.ProgramSpec `ebpf:"fib6_raw_tp"`
 	FibRawTp              *ebpf.ProgramSpec `ebpf:"fib_raw_tp"`
@@ -221,6 +231,7 @@ type SockMapSpecs struct {
 	NetnsIds      *ebpf.MapSpec `ebpf:"netns_ids"`
 	Owners        *ebpf.MapSpec `ebpf:"owners"`
 	RateLimits    *ebpf.MapSpec `ebpf:"rate_limits"`
+	Shares        *ebpf.MapSpec `ebpf:"shares"`
 	UnsentAnswers *ebpf.MapSpec `ebpf:"unsent_answers"`
 }
 
@@ -261,6 +272,7 @@ type SockMaps struct {
 	NetnsIds      *ebpf.Map `ebpf:"netns_ids"`
 	Owners        *ebpf.Map `ebpf:"owners"`
 	RateLimits    *ebpf.Map `ebpf:"rate_limits"`
+	Shares        *ebpf.Map `ebpf:"shares"`
 	UnsentAnswers *ebpf.Map `ebpf:"unsent_answers"`
 }
 
@@ -274,6 +286,7 @@ func (m *SockMaps) Close() error {
 		m.NetnsIds,
 		m.Owners,
 		m.RateLimits,
+		m.Shares,
 		m.UnsentAnswers,
 	)
 }
@@ -291,6 +304,7 @@ type SockVariables struct {
 //
 // It can be passed to LoadSockObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SockPrograms struct {
+	DestroyRawTp          *ebpf.Program `ebpf:"destroy_raw_tp"`
 	ErrorRawTp            *ebpf.Program `ebpf:"error_raw_tp"`
 	Fib6RawTp             *ebpf.Program `ebpf:"fib6_raw_tp"`
 	FibRawTp              *ebpf.Program `ebpf:"fib_raw_tp"`
@@ -309,6 +323,7 @@ type SockPrograms struct {
 
 func (p *SockPrograms) Close() error {
 	return _SockClose(
+		p.DestroyRawTp,
 		p.ErrorRawTp,
 		p.Fib6RawTp,
 		p.FibRawTp,

@@ -37,6 +37,9 @@ const (
 	owners   = "owners"
 )
 
+// sharesMap is how much each owner holds of the maps that anyone can fill.
+const sharesMap = "shares"
+
 // Options say what to load.
 type Options struct {
 	Probes    []string        // names from the table
@@ -69,6 +72,7 @@ type Tracer struct {
 	queue   [][]byte // facts that go before the next record
 	polled  time.Time
 	losses  *losses
+	shares  *ebpf.Memory  // of sharesMap; nil if no object has it
 	clock   time.Duration // since boot: no record that is still to come is older, but for what one takes to be written
 	stopped bool
 	whole   time.Duration         // since boot: when everything was attached
@@ -121,11 +125,12 @@ func Privileged(probes ...string) error {
 }
 
 func (t *Tracer) load() error {
-	shared := map[string]*ebpf.Map{ringName: nil, lossesMap: nil, probe.DNSBackends: nil, netnsIDs: nil, owners: nil}
+	shared := map[string]*ebpf.Map{ringName: nil, lossesMap: nil, probe.DNSBackends: nil, netnsIDs: nil, owners: nil, sharesMap: nil}
 	for _, name := range t.opts.Shared {
 		shared[name] = nil
 	}
-	run := common{types: t.types, globals: t.opts.Globals, shared: shared, ring: t.opts.RingBytes, splice: t.opts.Splice}
+	globals := append(slices.Clone(t.opts.Globals), probe.OwnersKept(t.remembers()))
+	run := common{types: t.types, globals: globals, shared: shared, ring: t.opts.RingBytes, splice: t.opts.Splice}
 	var specs []*ebpf.CollectionSpec
 	for _, p := range probe.All() {
 		if !slices.Contains(t.opts.Probes, p.Name) {
@@ -144,6 +149,11 @@ func (t *Tracer) load() error {
 	var err error
 	if t.losses, err = newLosses(shared[lossesMap]); err != nil {
 		return err
+	}
+	if m := shared[sharesMap]; m != nil {
+		if t.shares, err = m.Memory(); err != nil {
+			return fmt.Errorf("shares: %w", err)
+		}
 	}
 	if t.opts.Prepare != nil {
 		if err := t.opts.Prepare(t.Map); err != nil {
@@ -172,6 +182,11 @@ func (t *Tracer) load() error {
 		return fmt.Errorf("ring: %w", err)
 	}
 	return t.begin(node)
+}
+
+// remembers reports whether the sock object is to remember who connects.
+func (t *Tracer) remembers() bool {
+	return slices.Contains(t.opts.Probes, probe.Sock) && !slices.Contains(t.opts.Unwanted, probe.HookTCPState)
 }
 
 func (t *Tracer) attachDevices() error {
@@ -423,7 +438,9 @@ func (t *Tracer) counts() (event.Counts, error) {
 			c.OfKind(event.KindOfRecord(int(kind)), k)
 		}
 	}
-	return c, nil
+	var err error
+	c.Refused, err = refusedShares(t.shares)
+	return c, err
 }
 
 // Close detaches and frees everything.

@@ -9,12 +9,15 @@
 
 const volatile __u16 dns_ports[DNS_PORTS] = {}; /* a 0 ends them */
 
-/* Ports of backends, in the order in which they were found. The server socket of a remote client knows only the backend's
- * port. All objects share the map.
+/* Ports of backends. The server socket of a remote client knows only the backend's port. All objects share the map. Rules of the
+ * node's own namespace are its administrator's, and the ports in them, in the order in which they were found, stay. Any user can
+ * have rules in a namespace of its own: of those the latest ports are known, and push out none of the node's.
  */
 struct dns_backends {
-	__u16 n; /* at most DNS_PORTS; further ports are ignored */
+	__u16 n;    /* of ports, at most DNS_PORTS; further ones are ignored */
+	__u16 next; /* of others */
 	__u16 ports[DNS_PORTS];
+	__u16 others[DNS_PORTS];
 };
 
 struct {
@@ -40,13 +43,13 @@ static __always_inline bool is_dns_backend(const struct dns_backends *b, __u16 p
 	int i;
 
 	for (i = 0; i < DNS_PORTS; i++)
-		if (i < b->n && port == b->ports[i])
+		if ((i < b->n && port == b->ports[i]) || port == b->others[i])
 			return true;
 	return false;
 }
 
-/* Learns from a flow that is DNATed from one port to another. */
-static __always_inline void learn_dns_backend(__u16 asked, __u16 serves)
+/* Learns from a flow that is DNATed from one port to another, in the node's own namespace or another. */
+static __always_inline void learn_dns_backend(__u16 asked, __u16 serves, bool node)
 {
 	struct dns_backends *b;
 	__u32 zero = 0, n;
@@ -56,6 +59,11 @@ static __always_inline void learn_dns_backend(__u16 asked, __u16 serves)
 	b = bpf_map_lookup_elem(&dns_backends, &zero);
 	if (!b || is_dns_backend(b, serves))
 		return;
+	if (!node) {
+		b->others[b->next % DNS_PORTS] = serves;
+		b->next++;
+		return;
+	}
 	n = b->n;
 	if (n >= DNS_PORTS)
 		return;

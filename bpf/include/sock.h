@@ -16,6 +16,11 @@ static __always_inline bool is_fullsock(__u8 state)
 	return state != TCP_TIME_WAIT && state != TCP_NEW_SYN_RECV;
 }
 
+static __always_inline __u32 socket_netns(struct sock *sk)
+{
+	return BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+}
+
 /* The socket's inode number, as in /proc/PID/fd; 0 if no process holds the socket. */
 static __always_inline __u64 sock_inode(struct sock *sk)
 {

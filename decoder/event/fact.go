@@ -108,7 +108,8 @@ type Counts struct {
 	Filtered uint64 `json:"filtered"`
 	Lost     Losses `json:"lost"`
 	// Kinds are the same by kind of record, "" for runs of programs that the kernel left out.
-	Kinds map[Kind]Counts `json:"kinds,omitempty"`
+	Kinds   map[Kind]Counts `json:"kinds,omitempty"`
+	Refused []Refused       `json:"refused,omitempty"`
 	// Final says that nothing is counted any more, and that all records that were delivered are before this fact.
 	Final bool `json:"final,omitempty"`
 }

@@ -30,6 +30,7 @@ type Index struct {
 	chosen   bounded.Map[uint64, bool]      // journeys of packets that were selected
 	senders  bounded.Map[uint64, event.Pod] // who sent them
 	forgers  bounded.Map[uint64, event.Pod] // who sent them with the address of another pod
+	refused  bounded.Map[refusedKey, refusedTo]
 }
 
 type owner struct {

@@ -22,6 +22,8 @@ func (x *Index) learn(now time.Time, f event.Fact) {
 		}
 	case f.Node != nil:
 		x.node = *f.Node
+	case f.Counts != nil:
+		x.learnRefused(now, f.Counts.Refused)
 	case f.Pod != nil && f.Pod.Gone:
 		x.forget(now, *f.Pod)
 	case f.Pod != nil:
@@ -85,9 +87,6 @@ const (
 	maxPod   = 1 << 20
 	maxSpans = 64 // pods that had an address or a namespace
 )
-
-// Summarize implements event.Summarizer.
-func (x *Index) Summarize(s *event.Summary) { s.AddEvicted("facts about pods", x.leftOut) }
 
 // weigh counts what a pod takes now.
 func (x *Index) weigh(p *Info) {

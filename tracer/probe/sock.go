@@ -44,7 +44,7 @@ func sockProbe() Probe {
 			{Name: HookResetReceived, Variants: rawTP("receive_reset_raw_tp")},
 			{
 				Name:     HookTCPState,
-				Variants: rawTP("state_raw_tp"),
+				Variants: rawTP("state_raw_tp", "destroy_raw_tp"), // or what is remembered of a socket would never be forgotten
 				Optional: true,
 				Without:  "resets name neither the connecting process nor the TCP state",
 			},
