@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"os"
 	"slices"
 	"strconv"
@@ -22,36 +23,45 @@ type counter struct {
 // counters are the protocols' counters of a namespace, in the kernel's order.
 type counters []counter
 
+// netstat are the counters of a namespace as its files had them.
+type netstat struct {
+	text uint64 // the files' hash
+	all  counters
+}
+
 // netstatReader reads the counters of namespaces. There are some 400 in each, by the same names.
 type netstatReader struct {
+	seed  maphash.Seed
 	text  []byte
 	names []string // as last read
 }
 
-// read reads the counters of the namespace that the thread is in.
-func (r *netstatReader) read() (counters, error) {
-	all := make(counters, 0, len(r.names))
+func newNetstatReader() netstatReader { return netstatReader{seed: maphash.MakeSeed()} }
+
+// read reads the counters of the namespace that the thread is in. They are those before if the files are the same, as they
+// are from second to second in most namespaces of a node: to parse them takes as long as the kernel does to write them.
+func (r *netstatReader) read(before netstat) (netstat, error) {
+	r.text = r.text[:0]
 	for _, file := range []string{"netstat", "snmp", "snmp6"} {
 		err := r.readFile("/proc/thread-self/net/" + file)
-		if errors.Is(err, os.ErrNotExist) { // without IPv6
-			continue
+		if err != nil && !errors.Is(err, os.ErrNotExist) { // as snmp6 does without IPv6
+			return netstat{}, fmt.Errorf("counters: %w", err)
 		}
-		if err != nil {
-			return nil, fmt.Errorf("counters: %w", err)
-		}
-		all = r.parse(all, r.text)
 	}
-	return all, nil
+	if text := maphash.Bytes(r.seed, r.text); before.all == nil || text != before.text {
+		return netstat{text, r.parse(make(counters, 0, len(r.names)), r.text)}, nil
+	}
+	return before, nil
 }
 
-// readFile reads a file into r.text, whose room it uses again.
+// readFile appends a file to r.text, whose room is used again.
 func (r *netstatReader) readFile(path string) error {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	defer unix.Close(fd)
-	for r.text = r.text[:0]; ; {
+	for {
 		r.text = slices.Grow(r.text, 8<<10) // more than any of the files has
 		n, err := unix.Read(fd, r.text[len(r.text):cap(r.text)])
 		switch {
@@ -98,12 +108,18 @@ func (r *netstatReader) pairs(all counters, protocol, names, numbers []byte) cou
 
 // cutField returns the first word of a line, and what follows.
 func cutField(line []byte) (field, rest []byte) {
-	line = bytes.TrimLeft(line, " \t\n")
-	if end := bytes.IndexAny(line, " \t\n"); end >= 0 {
-		return line[:end], line[end:]
+	begin := 0
+	for begin < len(line) && isSpace(line[begin]) {
+		begin++
 	}
-	return line, nil
+	end := begin
+	for end < len(line) && !isSpace(line[end]) {
+		end++
+	}
+	return line[begin:end], line[end:]
 }
+
+func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\n' }
 
 // add adds a number; those below zero are no counters.
 func (r *netstatReader) add(all counters, protocol, name, number []byte) counters {

@@ -31,7 +31,7 @@ type netnsState struct {
 	rules     *ruleset.Ruleset
 	read      time.Duration // when the rules were, since boot
 	conntrack *event.ConntrackStats
-	netstat   counters
+	netstat   netstat
 
 	base  ruleset.Counts // what the rules had counted
 	based time.Duration  // at this time since boot
@@ -49,7 +49,7 @@ const (
 
 // New returns a Reader of the namespaces that a Finder finds.
 func New(found *netns.Finder) *Reader {
-	return &Reader{finder: found, states: map[uint32]*netnsState{}}
+	return &Reader{finder: found, states: map[uint32]*netnsState{}, netstat: newNetstatReader()}
 }
 
 // state returns that of a namespace that exists.
@@ -212,13 +212,13 @@ func (s *netnsState) readConntrack() ([]event.Fact, error) {
 
 // readNetstat is called in the namespace.
 func (s *netnsState) readNetstat() ([]event.Fact, error) {
-	now, err := s.reader.netstat.read()
+	now, err := s.reader.netstat.read(s.netstat)
 	if err != nil {
 		return nil, err
 	}
 	f := event.Netstat{Netns: s.inode, Rose: map[string]uint64{}}
-	if s.netstat != nil {
-		f.Rose = now.rose(s.netstat)
+	if s.netstat.all != nil && now.text != s.netstat.text {
+		f.Rose = now.all.rose(s.netstat.all)
 	}
 	s.netstat = now
 	return []event.Fact{{Netstat: &f}}, nil

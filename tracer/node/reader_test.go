@@ -3,6 +3,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -392,12 +393,49 @@ func TestCountersOfProtocolsAreParsed(t *testing.T) {
 	}
 }
 
-func BenchmarkNetstat(b *testing.B) {
-	var r netstatReader
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := r.read(); err != nil {
-			b.Fatal(err)
+func TestCountersAreParsedWhereTheyChange(t *testing.T) {
+	r := newNetstatReader()
+	c := lab.New(t).Namespace("quiet")
+	c.Do(func() {
+		first, err := r.read(netstat{})
+		again, errAgain := r.read(first)
+		if err := errors.Join(err, errAgain); err != nil {
+			t.Fatal(err)
 		}
+		if len(first.all) == 0 || &again.all[0] != &first.all[0] {
+			t.Errorf("%d counters, parsed anew though nothing was sent", len(first.all))
+		}
+		conn, err := net.Dial("udp", "127.0.0.1:9")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := conn.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		now, err := r.read(again)
+		if rose := now.all.rose(again.all); err != nil || rose["UdpOutDatagrams"] != 1 || rose["UdpNoPorts"] != 1 {
+			t.Errorf("%v rose, error %v, want a datagram that was sent and had no port", rose, err)
+		}
+	})
+}
+
+// BenchmarkNetstat reads the counters of a namespace in which they change, and of one in which they do not.
+func BenchmarkNetstat(b *testing.B) {
+	for name, known := range map[string]bool{"changed": false, "same": true} {
+		b.Run(name, func(b *testing.B) {
+			r := newNetstatReader()
+			before := netstat{}
+			b.ReportAllocs()
+			for b.Loop() {
+				now, err := r.read(before)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if known {
+					before = now
+				}
+			}
+		})
 	}
 }
