@@ -9,40 +9,32 @@ import (
 	"time"
 )
 
-// duration is how long a diagnose lasts, which reports at its end. On a busy machine a test's traffic begins late and takes
-// long: a run must not end before it, nor before the rules have seen what follows, but on a quiet one last no longer than
-// the test says.
-type duration struct {
-	least    time.Duration // since it was attached
-	attached time.Time
-}
+// duration is how long a diagnose lasts, which reports at its end: until the traffic is over, however long a busy machine takes
+// for that, and the rules have seen what follows.
+type duration struct{ settles time.Duration }
 
-// settles is what of its duration a run lasts at least when the traffic is over, but no longer than settlesFor.
-const (
-	settles    = 2 // half of it
-	settlesFor = 3 * time.Second
-)
+// settlesAtMost is how long the rules wait for what follows traffic; what they wait longer for, a test's own traffic waits for.
+const settlesAtMost = 3 * time.Second
 
-// lasting takes --duration from the arguments of a diagnose: the test ends it. With --until-certain it ends by itself.
+// lasting takes --duration from the arguments of a diagnose: the test ends it, half as long behind the traffic. With
+// --until-certain it ends by itself.
 func lasting(args []string) ([]string, *duration) {
 	i := slices.Index(args, "--duration")
 	if args[0] != "diagnose" || i < 0 || slices.Contains(args, "--until-certain") {
 		return args, nil
 	}
-	least, err := time.ParseDuration(args[i+1])
-	if err != nil || least >= patience {
+	whole, err := time.ParseDuration(args[i+1])
+	if err != nil || whole >= patience {
 		return args, nil // the test ends it anyway
 	}
 	args = slices.Clone(args)
 	args[i+1] = "1h"
-	return args, &duration{least: least}
+	return args, &duration{min(whole/2, settlesAtMost)}
 }
 
 // ending begins what until says, now that ktrace is attached.
 func (r *Run) ending(until *duration) *Run {
-	if r.until = until; until != nil {
-		until.attached = time.Now()
-	}
+	r.until = until
 	return r
 }
 
@@ -52,8 +44,7 @@ func (r *Run) endInTime() {
 	if r.until == nil {
 		return
 	}
-	settled := min(r.until.least/settles, settlesFor)
-	time.Sleep(max(time.Until(r.until.attached.Add(r.until.least)), settled)) // what --duration is
+	time.Sleep(r.until.settles) // what --duration is
 	r.interrupt()
 	r.until = nil
 }
