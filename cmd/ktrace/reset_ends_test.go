@@ -167,14 +167,14 @@ func serveOnce(t testing.TB, ns *lab.NS, at string, read int) <-chan struct{} {
 		}
 		go func() {
 			defer close(served)
-			defer l.Close()
+			defer lab.Close(l)
 			c, err := l.Accept()
 			if err != nil {
 				t.Error(err)
 				return
 			}
 			_, _ = io.ReadFull(c, make([]byte, read))
-			c.Close()
+			lab.Close(c)
 		}()
 	})
 	return served
@@ -228,13 +228,13 @@ func (x encounter) reads(t testing.TB, read int) {
 			t.Fatal(err)
 		}
 	})
-	defer l.Close()
+	defer lab.Close(l)
 	x.client.Do(func() {
 		c, err := net.DialTimeout("tcp", x.addr, 10*time.Second)
 		if err != nil {
 			t.Fatalf("%s: %v", x.name, err)
 		}
-		defer c.Close()
+		defer lab.Close(c)
 		s, err := l.Accept()
 		if err != nil {
 			t.Fatal(err)
@@ -242,7 +242,7 @@ func (x encounter) reads(t testing.TB, read int) {
 		_, _ = c.Write(make([]byte, whole))
 		awaitAcknowledged(t, c)
 		_, _ = io.ReadFull(s, make([]byte, read))
-		s.Close()
+		lab.Close(s)
 		_, _ = io.Copy(io.Discard, c) // ends with the reset, or as it should
 	})
 }

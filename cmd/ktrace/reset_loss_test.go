@@ -54,7 +54,7 @@ func TestResetsWithoutLoss(t *testing.T) {
 			go parting(listen(t, c.Server, f.server), func(c net.Conn) {
 				exchanged(c)
 				<-said // the good-bye is there, unread
-				c.Close()
+				lab.Close(c)
 			})
 			client := dial(t, p.NS, f.server)
 			_, _ = client.Write(make([]byte, 10))
@@ -90,19 +90,19 @@ func TestResetsWithoutLoss(t *testing.T) {
 func closesWhenAllIsSaid(t *testing.T, server, client *lab.NS, addr string) {
 	t.Helper()
 	l, gone := listen(t, server, addr), make(chan struct{})
-	defer l.Close()
+	defer lab.Close(l)
 	go parting(l, func(c net.Conn) {
 		defer close(gone)
 		exchanged(c)
 		_, _ = io.Copy(io.Discard, c)
 		_, _ = c.Write(make([]byte, 31))
 		awaitState(t, c, unix.BPF_TCP_CLOSE) // by the reset
-		c.Close()
+		lab.Close(c)
 	})
 	c := dial(t, client, addr)
 	_, _ = c.Write(make([]byte, 10))
 	_, _ = io.ReadFull(c, make([]byte, 500))
-	c.Close()
+	lab.Close(c)
 	<-gone
 }
 
@@ -164,7 +164,7 @@ func keptTooLong(f family) lab.Scenario {
 			go parting(listen(t, c.Server, f.server), func(conn net.Conn) {
 				exchanged(conn)
 				if closing.get(c) {
-					conn.Close()
+					lab.Close(conn)
 				} else {
 					readAll(conn)
 				}
@@ -197,7 +197,7 @@ func unansweredUpload(f family) lab.Scenario {
 				awaitState(t, conn, unix.BPF_TCP_CLOSE_WAIT)
 				if hasty.get(c) {
 					_, _ = io.ReadFull(conn, make([]byte, 10))
-					conn.Close()
+					lab.Close(conn)
 				} else {
 					readAll(conn)
 				}

@@ -55,7 +55,7 @@ func from(ns *lab.NS, port uint16, to string) (net.Conn, error) {
 func (f stack) parted(t testing.TB, c *lab.Cluster, _ *lab.Pod) {
 	l := listen(t, c.Server, f.server)
 	go serve(l, func() func(net.Conn) {
-		return func(c net.Conn) { c.Close() }
+		return func(c net.Conn) { lab.Close(c) }
 	})
 }
 
@@ -73,7 +73,7 @@ func (f stack) reconnects(clocks func(c *lab.Cluster) [2]string) step {
 				continue
 			}
 			_, _ = io.Copy(io.Discard, conn) // until the server has closed
-			conn.Close()
+			lab.Close(conn)
 		}
 	}
 }

@@ -22,7 +22,7 @@ func TestResetRecordingSaysWhatTheRunSaid(t *testing.T) {
 		return func(conn net.Conn) {
 			_, _ = io.ReadFull(conn, make([]byte, 4))
 			_ = conn.(*net.TCPConn).SetLinger(0)
-			conn.Close()
+			lab.Close(conn)
 		}
 	})
 	conn := dial(t, p.NS, lab.ServerAddr6)

@@ -97,7 +97,7 @@ func serve(l net.Listener, handle func() func(net.Conn)) {
 // readAll takes all that the peer sends and closes.
 func readAll(c net.Conn) {
 	_, _ = io.Copy(io.Discard, c) // ends with whatever ended the connection
-	c.Close()
+	lab.Close(c)
 }
 
 // badServer is a scenario of a client in the pod and a server that handles connections badly.
@@ -164,7 +164,7 @@ func refused(f family) lab.Scenario {
 			listeners.put(c, l)
 			go serve(l, func() func(net.Conn) { return readAll })
 		},
-		Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { listeners.get(c).Close() },
+		Fault: func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { lab.Close(listeners.get(c)) },
 		Traffic: func(t testing.TB, _ *lab.Cluster, p *lab.Pod) {
 			for range 4 {
 				dial(t, p.NS, f.server)
@@ -191,7 +191,7 @@ func killed(f family) lab.Scenario {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer conn.Close()
+			defer lab.Close(conn)
 			_, _ = io.ReadFull(conn, make([]byte, len("hello\n")))
 			_, _ = conn.Write([]byte("an answer that nobody reads"))
 			awaitAcknowledged(t, conn)
@@ -267,7 +267,7 @@ func vanish(t testing.TB, c net.Conn) {
 	if err := raw.Control(func(fd uintptr) { set = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_REPAIR, 1) }); err != nil || set != nil {
 		t.Fatal(err, set)
 	}
-	c.Close()
+	lab.Close(c)
 }
 
 // queueFull is a server in the pod that does not accept.
@@ -330,7 +330,7 @@ func bufferFull(f family) lab.Scenario {
 				if err != nil {
 					t.Fatal(err)
 				}
-				defer conn.Close()
+				defer lab.Close(conn)
 				for range datagrams.get(c) {
 					if _, err := conn.Write(make([]byte, 1000)); err != nil {
 						t.Fatal(err)
@@ -489,7 +489,7 @@ func ask(t testing.TB, ns *lab.NS, addr string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer c.Close()
+		defer lab.Close(c)
 		_ = c.SetDeadline(time.Now().Add(patience))
 		if _, err := c.Write([]byte("hello")); err == nil {
 			_, _ = c.Read(make([]byte, 5))

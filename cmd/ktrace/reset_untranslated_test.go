@@ -38,7 +38,7 @@ func (f stack) converse(t testing.TB, _ *lab.Cluster, p *lab.Pod) {
 			t.Error(err)
 			return
 		}
-		defer c.Close()
+		defer lab.Close(c)
 		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 		for range 5 {
 			if _, err := fmt.Fprintln(c, "hello"); err != nil {

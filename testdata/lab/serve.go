@@ -4,6 +4,7 @@ package lab
 
 import (
 	"errors"
+	"io"
 	"net"
 	"syscall"
 )
@@ -32,12 +33,12 @@ func (ns *NS) ServeTCP(addr string, serve func(*net.TCPConn)) {
 	})
 }
 
-// Close closes a connection, and with it the socket: a program that is about to be started holds a copy of it until then, and
-// would be who closes it.
-func Close(conn net.Conn) {
+// Close closes a connection or listener, and with it the socket: a program that is about to be started holds a copy of it until
+// then, and would be who closes it.
+func Close(socket io.Closer) {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
-	conn.Close()
+	socket.Close()
 }
 
 // ServeUDP takes datagrams at an address of the namespace, one after the other, until stop is called or the test ends.
