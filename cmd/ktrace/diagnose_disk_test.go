@@ -70,7 +70,7 @@ func TestDiagnoseNamesADiskTooSlowForEtcd(t *testing.T) {
 // and returns a command's words that have it join first.
 func crowded(t *testing.T) []string {
 	t.Helper()
-	group, weight, least := fmt.Sprintf("/sys/fs/cgroup/cpu/ktrace-%d", os.Getpid()), "cpu.shares", "2"
+	group, weight, least := fmt.Sprintf("/sys/fs/cgroup/cpu/ktrace-%d", os.Getpid()), "cpu.shares", "10"
 	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
 		group, weight, least = fmt.Sprintf("/sys/fs/cgroup/ktrace-%d", os.Getpid()), "cpu.weight", "1"
 		_ = os.WriteFile("/sys/fs/cgroup/cgroup.subtree_control", []byte("+cpu"), 0) // shows below if it did not help

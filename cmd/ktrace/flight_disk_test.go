@@ -16,6 +16,7 @@ import (
 // TestFlightRecorderFiresOnASlowDisk writes a log as etcd does, in a pod's network, past a recorder that waits for the
 // cause: the disk itself is slow, or has a neighbour, or is good and nothing is written.
 func TestFlightRecorderFiresOnASlowDisk(t *testing.T) {
+	t.Parallel()
 	const slow, fair = 64 << 10, 20 << 20 // bytes a second
 	const endless = 1 << 16               // of a test
 	for _, tt := range []struct {
@@ -23,7 +24,7 @@ func TestFlightRecorderFiresOnASlowDisk(t *testing.T) {
 		rate int
 	}{{"fsync-slow", slow}, {"fsync-neighbour", fair}} {
 		t.Run(tt.want, func(t *testing.T) {
-			t.Parallel() // beside the other, whose disk is another
+			t.Parallel()
 			disk, join := newSlowDisk(t, tt.rate)
 			name := filepath.Join(directory(t, disk, "member/wal"), "0.wal")
 			log := func(syncs int) []string {

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"ktrace/testdata/lab"
 )
@@ -85,15 +84,10 @@ func TestFlightRecorderFiresOnSignalAndPacket(t *testing.T) {
 	complete := func(name string, packets int) {
 		t.Helper()
 		// The name is there when the file begins; it is complete once tcpdump counts all.
-		deadline := time.Now().Add(time.Minute)
-		for n := -1; n != packets; {
-			if text, err := exec.Command("tcpdump", "-nr", filepath.Join(dir, name)).Output(); err == nil {
-				n = strings.Count(string(text), "\n")
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("%s: %d packets, want %d\n%s", name, n, packets, run.Stderr())
-			}
-		}
+		eventually(t, fmt.Sprintf("%s has %d packets", name, packets), func() bool {
+			text, err := exec.Command("tcpdump", "-nr", filepath.Join(dir, name)).Output()
+			return err == nil && strings.Count(string(text), "\n") == packets
+		})
 	}
 	ping(p.NS, lab.ServerAddr)
 	if err := syscall.Kill(run.PID(), syscall.SIGUSR2); err != nil {

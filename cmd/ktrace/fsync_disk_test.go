@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -62,11 +63,21 @@ func awaitDetached(t testing.TB, image string) {
 	}
 }
 
-// mounted mounts on a new directory, until the test ends.
+// mounted mounts on a new directory, until the test ends. The directory's own mount is shared: in copies that follow this one's
+// mounts, as ip netns exec makes them for programs of other tests, the file system is unmounted when it is here.
 func mounted(t testing.TB, args ...string) string {
 	t.Helper()
-	point := filepath.Join(t.TempDir(), "m")
-	if err := os.Mkdir(point, 0o755); err != nil {
+	top := t.TempDir()
+	point := filepath.Join(top, "m")
+	if err := unix.Mount("none", top, "tmpfs", 0, "size=64k"); err != nil {
+		t.Fatal(os.NewSyscallError("mount", err))
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(top, unix.MNT_DETACH); err != nil {
+			t.Error(os.NewSyscallError("umount", err))
+		}
+	})
+	if err := errors.Join(unix.Mount("", top, "", unix.MS_SHARED, ""), os.Mkdir(point, 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	command(t, "mount", append(args, point)...)

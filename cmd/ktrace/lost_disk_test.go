@@ -96,6 +96,7 @@ func readOnly(t *testing.T, run *lab.Run, what, file string) {
 func TestADiskThatTurnsReadOnlyKeepsWhatWasSeen(t *testing.T) {
 	for _, flag := range []string{"--record", "-w"} {
 		t.Run(flag, func(t *testing.T) {
+			t.Parallel()
 			c := lab.NewCluster(t)
 			p := c.AddPod("a")
 			c.Node.Run("iptables", "-A", "FORWARD", "-p", "tcp", "--dport", "81", "-j", "DROP")
