@@ -160,11 +160,7 @@ func (ns *NS) Try(args ...string) (out string, err error) {
 	if _, missing := os.Stat(ns.etc()); missing == nil {
 		args = ns.args(args)
 	}
-	ns.Do(func() {
-		var text []byte
-		text, err = exec.Command(args[0], args[1:]...).CombinedOutput()
-		out = string(text)
-	})
+	ns.Do(func() { out, err = combinedOutput(exec.Command(args[0], args[1:]...)) })
 	return out, err
 }
 

@@ -6,7 +6,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"time"
 	"unsafe"
 
@@ -32,6 +34,25 @@ func (e ended) err() error {
 
 // reapAfter is when all threads of a process that has ended are gone, on a machine as busy as tests make it.
 const reapAfter = time.Second
+
+// combinedOutput is what a command writes. The command is reaped later, for it may have threads.
+func combinedOutput(c *exec.Cmd) (out string, err error) {
+	from, to, err := os.Pipe()
+	if err != nil {
+		return "", err
+	}
+	defer from.Close()
+	c.Stdout, c.Stderr = to, to
+	err = c.Start()
+	to.Close()
+	if err != nil {
+		return "", err
+	}
+	text, err := io.ReadAll(from)
+	e, failed := awaitZombie(c.Process.Pid)
+	time.AfterFunc(reapAfter, func() { _ = c.Wait() }) // how it ended is known
+	return string(text), errors.Join(err, failed, e.err())
+}
 
 // awaitZombie waits for a child's end and leaves it to be reaped. As long as a thread of it is on its way out, reaping spins in
 // the kernel over what the thread has in /proc (shrink_dcache_parent), on the very CPU that the thread may wait for: 40 ms for
