@@ -97,11 +97,13 @@ func (n *Nodes) finish() error {
 // Findings returns every cause found, with its count. What several runs on one node saw at the same time counts once.
 func (n *Nodes) Findings() []event.Finding {
 	var all []event.Finding
+	at := map[event.CauseKey]int{}
 	for _, l := range n.lanes {
 		for _, f := range l.Findings() {
 			f = l.labelled(f)
-			same := slices.IndexFunc(all, func(o event.Finding) bool { return o.Key() == f.Key() })
-			if same < 0 {
+			same, known := at[f.Key()]
+			if !known {
+				at[f.Key()] = len(all)
 				all = append(all, f)
 				continue
 			}

@@ -220,6 +220,7 @@ func (p *Pipeline) report(findings []event.Finding) error {
 			}
 			continue // it comes again at the end
 		}
+		f = p.folder.Gather(f)
 		if !p.folder.Add(f) || p.Hold {
 			continue
 		}

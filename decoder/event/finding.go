@@ -74,7 +74,8 @@ type Finding struct {
 	Doubtful   bool       `json:"-"`               // it rests on what no record shows, and records were lost
 	Confidence Confidence `json:"confidence"`
 
-	size int // bytes, as a Folder counts them
+	size    int     // bytes, as a Folder counts them
+	account account // on which it is in a Folder
 }
 
 // Of fills in what is known of the event that a finding is concluded from: the two ends, and what it is about.
@@ -128,8 +129,9 @@ const maxCauses = 1 << 14
 type Folder struct {
 	order []CauseKey
 	found map[CauseKey]*Finding
-	named int // hits and traffic of all
-	size  int // bytes of all, as they were found first
+	alike map[alike]int // how many causes
+	named int           // hits and traffic of all
+	size  int           // bytes of all, as they were found first
 	out   uint64
 }
 
@@ -155,8 +157,9 @@ func (f *Folder) Add(x Finding) bool {
 	}
 	f.order = append(f.order, k)
 	x = x.own()
-	x.size = size
+	x.size, x.account = size, x.whose()
 	f.found[k] = &x
+	f.count(x, 1)
 	f.named += x.names()
 	f.size += size
 	return true
@@ -179,7 +182,9 @@ func (f *Folder) Find(k CauseKey) (Finding, bool) {
 func (f *Finding) fold(x Finding, room bool) (worse bool) {
 	if x.Doubtful != f.Doubtful { // what is doubtful counts for nothing beside what is not
 		if f.Doubtful {
+			size, of := f.size, f.account
 			*f = x.own()
+			f.size, f.account = size, of
 		}
 		return !x.Doubtful
 	}
@@ -190,9 +195,9 @@ func (f *Finding) fold(x Finding, room bool) (worse bool) {
 	all.alsoHits(x, room)
 	all.alsoMet(x, room)
 	if worse = x.Severity.rank() > f.Severity.rank(); worse {
-		size := f.size
+		size, of := f.size, f.account
 		*f = x
-		f.size = size
+		f.size, f.account = size, of
 	}
 	f.Over, f.Ended = x.Over, x.Ended // a cause that hits again is not over
 	f.Count, f.First, f.Last, f.About, f.Hits, f.Unnamed, f.Traffic = all.Count, all.First, all.Last, all.About, all.Hits, all.Unnamed, all.Traffic
@@ -248,6 +253,7 @@ func (f *Folder) forget() {
 	for _, k := range worst[len(worst)/2:] {
 		f.named -= f.found[k].names()
 		f.size -= f.found[k].size
+		f.count(*f.found[k], -1)
 		f.out++
 		delete(f.found, k)
 	}

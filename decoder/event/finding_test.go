@@ -4,6 +4,7 @@ package event
 
 import (
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 	"testing"
@@ -118,5 +119,38 @@ func TestAttackFindingsOfOnePod(t *testing.T) {
 	}
 	if kept != 3 || f.Evicted() == 0 {
 		t.Errorf("%d of another pod's 3 findings are kept, %d evicted", kept, f.Evicted())
+	}
+}
+
+// TestCausesAlikeAreOne: whoever tries many servers makes some findings and one that counts the others; another's own are apart.
+func TestCausesAlikeAreOne(t *testing.T) {
+	const tried = 1000
+	of := func(pod, id string, n int, s Severity) Finding {
+		return Finding{ID: id, Subject: fmt.Sprintf("10.9.%d.%d:80", n>>8, n&255), Title: fmt.Sprintf("server %d does not answer.", n), Severity: s,
+			Pod: Pod{Namespace: "default", Name: pod}, About: About{Servers: []netip.AddrPort{netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 9, byte(n >> 8), byte(n)}), 80)}}}
+	}
+	var f Folder
+	add := func(x Finding) bool { return f.Add(f.Gather(x.Whole())) }
+	for round := range 2 {
+		for n := range tried {
+			severity := Info
+			if n == tried-1 {
+				severity = Critical
+			}
+			if news, first := add(of("flooder", "a", n, severity)), round == 0; news != (first && (n <= maxAlike || n == tried-1)) {
+				t.Fatalf("finding %d of round %d is news: %t", n, round, news)
+			}
+		}
+	}
+	add(of("flooder", "b", 0, Info))
+	add(of("other", "a", tried, Info))
+	all := f.All()
+	if len(all) != maxAlike+1+2 {
+		t.Fatalf("%d findings, want %d, one of all others, and two apart", len(all), maxAlike)
+	}
+	x := all[maxAlike]
+	if x.Count != 2*(tried-maxAlike) || x.Severity != Critical || x.Subject != "others that default/flooder meets" ||
+		x.Title != "server 999 does not answer: so at more than 20 others." || len(x.Hits) != maxHits || x.Unnamed == 0 {
+		t.Errorf("all others are %d× %s, %d named, %q %q", x.Count, x.Severity, len(x.Hits), x.Subject, x.Title)
 	}
 }
