@@ -62,7 +62,7 @@ static __always_inline int send(__u64 cgroup, __u32 netns, const char *path, str
 		n = bpf_probe_read_kernel_str(e->path, sizeof(e->path), path);
 		e->path_len = n > 0 ? n - 1 : 0;
 	}
-	bpf_ringbuf_submit(e, 0);
+	SUBMIT(e);
 	return 0;
 }
 

@@ -68,6 +68,7 @@ const (
 	CgroupMapSelAddrs        = "sel_addrs"
 	CgroupMapSelCgroups      = "sel_cgroups"
 	CgroupMapSelNetns        = "sel_netns"
+	CgroupMapWoken           = "woken"
 	CgroupProgAttachRawTp    = "attach_raw_tp"
 	CgroupProgExecRawTp      = "exec_raw_tp"
 	CgroupProgMkdirRawTp     = "mkdir_raw_tp"
@@ -138,6 +139,7 @@ type CgroupMapSpecs struct {
 	SelAddrs    *ebpf.MapSpec `ebpf:"sel_addrs"`
 	SelCgroups  *ebpf.MapSpec `ebpf:"sel_cgroups"`
 	SelNetns    *ebpf.MapSpec `ebpf:"sel_netns"`
+	Woken       *ebpf.MapSpec `ebpf:"woken"`
 }
 
 // CgroupVariableSpecs contains global variables before they are loaded into the kernel.
@@ -178,6 +180,7 @@ type CgroupMaps struct {
 	SelAddrs    *ebpf.Map `ebpf:"sel_addrs"`
 	SelCgroups  *ebpf.Map `ebpf:"sel_cgroups"`
 	SelNetns    *ebpf.Map `ebpf:"sel_netns"`
+	Woken       *ebpf.Map `ebpf:"woken"`
 }
 
 func (m *CgroupMaps) Close() error {
@@ -190,6 +193,7 @@ func (m *CgroupMaps) Close() error {
 		m.SelAddrs,
 		m.SelCgroups,
 		m.SelNetns,
+		m.Woken,
 	)
 }
 

@@ -86,6 +86,7 @@ const (
 	DnsMapSelAddrs        = "sel_addrs"
 	DnsMapSelCgroups      = "sel_cgroups"
 	DnsMapSelNetns        = "sel_netns"
+	DnsMapWoken           = "woken"
 	DnsProgDnsIn          = "dns_in"
 	DnsProgDnsOut         = "dns_out"
 	DnsVarCgroupHierarchy = "cgroup_hierarchy"
@@ -153,6 +154,7 @@ type DnsMapSpecs struct {
 	SelAddrs    *ebpf.MapSpec `ebpf:"sel_addrs"`
 	SelCgroups  *ebpf.MapSpec `ebpf:"sel_cgroups"`
 	SelNetns    *ebpf.MapSpec `ebpf:"sel_netns"`
+	Woken       *ebpf.MapSpec `ebpf:"woken"`
 }
 
 // DnsVariableSpecs contains global variables before they are loaded into the kernel.
@@ -194,6 +196,7 @@ type DnsMaps struct {
 	SelAddrs    *ebpf.Map `ebpf:"sel_addrs"`
 	SelCgroups  *ebpf.Map `ebpf:"sel_cgroups"`
 	SelNetns    *ebpf.Map `ebpf:"sel_netns"`
+	Woken       *ebpf.Map `ebpf:"woken"`
 }
 
 func (m *DnsMaps) Close() error {
@@ -206,6 +209,7 @@ func (m *DnsMaps) Close() error {
 		m.SelAddrs,
 		m.SelCgroups,
 		m.SelNetns,
+		m.Woken,
 	)
 }
 

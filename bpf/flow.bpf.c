@@ -62,7 +62,7 @@ static __always_inline void send(enum flow_state state, struct sock *sk)
 	since = fill_owner(&e->hdr, sk);
 	if (since)
 		e->age = e->hdr.time - since;
-	bpf_ringbuf_submit(e, 0);
+	SUBMIT(e);
 }
 
 SEC("raw_tp/inet_sock_set_state")

@@ -94,6 +94,7 @@ const (
 	FlowMapNetnsIds             = "netns_ids"
 	FlowMapOwners               = "owners"
 	FlowMapShares               = "shares"
+	FlowMapWoken                = "woken"
 	FlowProgFlowDestroyRawTp    = "flow_destroy_raw_tp"
 	FlowProgFlowRetransmitRawTp = "flow_retransmit_raw_tp"
 	FlowProgFlowStateRawTp      = "flow_state_raw_tp"
@@ -159,6 +160,7 @@ type FlowMapSpecs struct {
 	NetnsIds *ebpf.MapSpec `ebpf:"netns_ids"`
 	Owners   *ebpf.MapSpec `ebpf:"owners"`
 	Shares   *ebpf.MapSpec `ebpf:"shares"`
+	Woken    *ebpf.MapSpec `ebpf:"woken"`
 }
 
 // FlowVariableSpecs contains global variables before they are loaded into the kernel.
@@ -196,6 +198,7 @@ type FlowMaps struct {
 	NetnsIds *ebpf.Map `ebpf:"netns_ids"`
 	Owners   *ebpf.Map `ebpf:"owners"`
 	Shares   *ebpf.Map `ebpf:"shares"`
+	Woken    *ebpf.Map `ebpf:"woken"`
 }
 
 func (m *FlowMaps) Close() error {
@@ -206,6 +209,7 @@ func (m *FlowMaps) Close() error {
 		m.NetnsIds,
 		m.Owners,
 		m.Shares,
+		m.Woken,
 	)
 }
 

@@ -612,7 +612,7 @@ static __always_inline void fill_path(struct event *e, struct inflight *s)
 /* Waking the reader delays the syncing task by up to 50 us in a virtual machine. So it is woken only when the ring buffer
  * fills; else it polls ten times a second.
  */
-static __always_inline __u64 wakeup(void)
+static __always_inline __u64 wakeup_late(void)
 {
 	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >
 			       bpf_ringbuf_query(&events, BPF_RB_RING_SIZE) / 4
@@ -657,7 +657,7 @@ static __always_inline int handle_exit(__u64 inode, long ret)
 		}
 		e->root = s->root;
 		fill_path(e, s);
-		bpf_ringbuf_submit(e, wakeup());
+		bpf_ringbuf_submit(e, wakeup_late());
 	}
 	DELETE_SHARED(inflight, SHARE_SYNCS, s->cgroup, &key);
 	return 0;

@@ -149,6 +149,7 @@ const (
 	FsyncMapTotals              = "totals"
 	FsyncMapWaiting             = "waiting"
 	FsyncMapWaits               = "waits"
+	FsyncMapWoken               = "woken"
 	FsyncProgEnterFdatasync     = "enter_fdatasync"
 	FsyncProgEnterFsync         = "enter_fsync"
 	FsyncProgEnterMsync         = "enter_msync"
@@ -255,6 +256,7 @@ type FsyncMapSpecs struct {
 	Totals     *ebpf.MapSpec `ebpf:"totals"`
 	Waiting    *ebpf.MapSpec `ebpf:"waiting"`
 	Waits      *ebpf.MapSpec `ebpf:"waits"`
+	Woken      *ebpf.MapSpec `ebpf:"woken"`
 }
 
 // FsyncVariableSpecs contains global variables before they are loaded into the kernel.
@@ -307,6 +309,7 @@ type FsyncMaps struct {
 	Totals     *ebpf.Map `ebpf:"totals"`
 	Waiting    *ebpf.Map `ebpf:"waiting"`
 	Waits      *ebpf.Map `ebpf:"waits"`
+	Woken      *ebpf.Map `ebpf:"woken"`
 }
 
 func (m *FsyncMaps) Close() error {
@@ -326,6 +329,7 @@ func (m *FsyncMaps) Close() error {
 		m.Totals,
 		m.Waiting,
 		m.Waits,
+		m.Woken,
 	)
 }
 

@@ -146,7 +146,7 @@ static __always_inline void send(struct event *e)
 {
 	if (!e->text[0])
 		e->hdr.size = HEAD_SIZE;
-	bpf_ringbuf_submit(e, 0);
+	SUBMIT(e);
 }
 
 static __always_inline bool read_packet(struct freed_pkt *c, struct sk_buff *skb)

@@ -160,6 +160,7 @@ const (
 	NetfilterMapSelAddrs          = "sel_addrs"
 	NetfilterMapSelCgroups        = "sel_cgroups"
 	NetfilterMapSelNetns          = "sel_netns"
+	NetfilterMapWoken             = "woken"
 	NetfilterProgAllocFexit       = "alloc_fexit"
 	NetfilterProgClashFentry      = "clash_fentry"
 	NetfilterProgClashKprobe      = "clash_kprobe"
@@ -269,6 +270,7 @@ type NetfilterMapSpecs struct {
 	SelAddrs    *ebpf.MapSpec `ebpf:"sel_addrs"`
 	SelCgroups  *ebpf.MapSpec `ebpf:"sel_cgroups"`
 	SelNetns    *ebpf.MapSpec `ebpf:"sel_netns"`
+	Woken       *ebpf.MapSpec `ebpf:"woken"`
 }
 
 // NetfilterVariableSpecs contains global variables before they are loaded into the kernel.
@@ -314,6 +316,7 @@ type NetfilterMaps struct {
 	SelAddrs    *ebpf.Map `ebpf:"sel_addrs"`
 	SelCgroups  *ebpf.Map `ebpf:"sel_cgroups"`
 	SelNetns    *ebpf.Map `ebpf:"sel_netns"`
+	Woken       *ebpf.Map `ebpf:"woken"`
 }
 
 func (m *NetfilterMaps) Close() error {
@@ -328,6 +331,7 @@ func (m *NetfilterMaps) Close() error {
 		m.SelAddrs,
 		m.SelCgroups,
 		m.SelNetns,
+		m.Woken,
 	)
 }
 

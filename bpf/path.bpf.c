@@ -767,7 +767,7 @@ static __always_inline void send(struct pkt_ctx *c, const __u32 room)
 	if (room && !bpf_probe_read_kernel(e->bytes, n, p->l3))
 		e->taken = n;
 	e->hdr.size = HEAD_SIZE + e->taken;
-	bpf_ringbuf_submit(e, 0);
+	SUBMIT(e);
 }
 
 /* Announces the namespace that fills netns: the device's, or the socket's where there is no device. */

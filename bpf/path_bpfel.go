@@ -125,6 +125,7 @@ const (
 	PathMapSelAddrs          = "sel_addrs"
 	PathMapSelCgroups        = "sel_cgroups"
 	PathMapSelNetns          = "sel_netns"
+	PathMapWoken             = "woken"
 	PathProgDropRawTp        = "drop_raw_tp"
 	PathProgDropTpBtf        = "drop_tp_btf"
 	PathProgReceiveRawTp     = "receive_raw_tp"
@@ -216,6 +217,7 @@ type PathMapSpecs struct {
 	SelAddrs    *ebpf.MapSpec `ebpf:"sel_addrs"`
 	SelCgroups  *ebpf.MapSpec `ebpf:"sel_cgroups"`
 	SelNetns    *ebpf.MapSpec `ebpf:"sel_netns"`
+	Woken       *ebpf.MapSpec `ebpf:"woken"`
 }
 
 // PathVariableSpecs contains global variables before they are loaded into the kernel.
@@ -273,6 +275,7 @@ type PathMaps struct {
 	SelAddrs    *ebpf.Map `ebpf:"sel_addrs"`
 	SelCgroups  *ebpf.Map `ebpf:"sel_cgroups"`
 	SelNetns    *ebpf.Map `ebpf:"sel_netns"`
+	Woken       *ebpf.Map `ebpf:"woken"`
 }
 
 func (m *PathMaps) Close() error {
@@ -290,6 +293,7 @@ func (m *PathMaps) Close() error {
 		m.SelAddrs,
 		m.SelCgroups,
 		m.SelNetns,
+		m.Woken,
 	)
 }
 

@@ -233,7 +233,7 @@ static __always_inline int handle_reset_sent(struct sock *sk, struct sk_buff *sk
 		if (before)
 			e->state = *before;
 	}
-	bpf_ringbuf_submit(e, 0);
+	SUBMIT(e);
 	return 0;
 }
 
@@ -258,7 +258,7 @@ int BPF_PROG(receive_reset_raw_tp, struct sock *sk)
 	struct event *e = sock_event(SOCK_RESET_RECEIVED, sk, NULL);
 
 	if (e)
-		bpf_ringbuf_submit(e, 0);
+		SUBMIT(e);
 	return 0;
 }
 
@@ -270,7 +270,7 @@ int BPF_PROG(error_raw_tp, struct sock *sk)
 	if (!e)
 		return 0;
 	e->error = BPF_CORE_READ(sk, sk_err);
-	bpf_ringbuf_submit(e, 0);
+	SUBMIT(e);
 	return 0;
 }
 
@@ -356,7 +356,7 @@ static __always_inline int handle_retransmit(struct sock *sk, struct sk_buff *sk
 	since = bpf_map_lookup_elem(&established, &key);
 	if (since)
 		e->age = e->hdr.time - *since;
-	bpf_ringbuf_submit(e, 0);
+	SUBMIT(e);
 	return 0;
 }
 
@@ -372,7 +372,7 @@ int BPF_PROG(retransmit_raw_tp, struct sock *sk, struct sk_buff *skb)
 		return handle_retransmit(sk, skb);
 	e = sock_event(SOCK_SYN_RETRANSMIT, sk, NULL);
 	if (e)
-		bpf_ringbuf_submit(e, 0);
+		SUBMIT(e);
 	return 0;
 }
 
@@ -382,7 +382,7 @@ int BPF_PROG(retransmit_synack_raw_tp, struct sock *sk)
 	struct event *e = sock_event(SOCK_SYNACK_RETRANSMIT, sk, NULL);
 
 	if (e)
-		bpf_ringbuf_submit(e, 0);
+		SUBMIT(e);
 	return 0;
 }
 
@@ -397,7 +397,7 @@ static __always_inline int handle_conn_request(struct sock *sk, struct sk_buff *
 	if (!e)
 		return 0;
 	fill_packet(e, skb);
-	bpf_ringbuf_submit(e, 0);
+	SUBMIT(e);
 	return 0;
 }
 
@@ -422,7 +422,7 @@ int BPF_PROG(icmp_raw_tp, struct sk_buff *skb, int type, int code)
 		return 0;
 	e->reason = type << 8 | code;
 	fill_packet(e, skb);
-	bpf_ringbuf_submit(e, 0);
+	SUBMIT(e);
 	return 0;
 }
 
@@ -448,7 +448,7 @@ static __always_inline int handle_full(struct sock *sk, struct sk_buff *skb)
 	e->count = count;
 	if (skb)
 		fill_packet(e, skb);
-	bpf_ringbuf_submit(e, 0);
+	SUBMIT(e);
 	return 0;
 }
 
@@ -558,7 +558,7 @@ int BPF_PROG(fib_raw_tp, __u32 table, struct flowi4 *flow, void *hop, int err)
 	map_ipv4(e->sock.dst, &addr);
 	e->sock.sport = bpf_ntohs(BPF_CORE_READ(flow, uli.ports.sport));
 	e->sock.dport = bpf_ntohs(BPF_CORE_READ(flow, uli.ports.dport));
-	bpf_ringbuf_submit(e, 0);
+	SUBMIT(e);
 	return 0;
 }
 
@@ -589,7 +589,7 @@ int BPF_PROG(fib6_raw_tp, void *net, struct fib6_result *found, struct fib6_tabl
 	bpf_core_read(e->sock.dst, sizeof(e->sock.dst), &flow->daddr);
 	e->sock.sport = bpf_ntohs(BPF_CORE_READ(flow, uli.ports.sport));
 	e->sock.dport = bpf_ntohs(BPF_CORE_READ(flow, uli.ports.dport));
-	bpf_ringbuf_submit(e, 0);
+	SUBMIT(e);
 	return 0;
 }
 

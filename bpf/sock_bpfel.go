@@ -140,6 +140,7 @@ const (
 	SockMapRateLimits             = "rate_limits"
 	SockMapShares                 = "shares"
 	SockMapUnsentAnswers          = "unsent_answers"
+	SockMapWoken                  = "woken"
 	SockProgDestroyRawTp          = "destroy_raw_tp"
 	SockProgErrorRawTp            = "error_raw_tp"
 	SockProgFib6RawTp             = "fib6_raw_tp"
@@ -233,6 +234,7 @@ type SockMapSpecs struct {
 	RateLimits    *ebpf.MapSpec `ebpf:"rate_limits"`
 	Shares        *ebpf.MapSpec `ebpf:"shares"`
 	UnsentAnswers *ebpf.MapSpec `ebpf:"unsent_answers"`
+	Woken         *ebpf.MapSpec `ebpf:"woken"`
 }
 
 // SockVariableSpecs contains global variables before they are loaded into the kernel.
@@ -274,6 +276,7 @@ type SockMaps struct {
 	RateLimits    *ebpf.Map `ebpf:"rate_limits"`
 	Shares        *ebpf.Map `ebpf:"shares"`
 	UnsentAnswers *ebpf.Map `ebpf:"unsent_answers"`
+	Woken         *ebpf.Map `ebpf:"woken"`
 }
 
 func (m *SockMaps) Close() error {
@@ -288,6 +291,7 @@ func (m *SockMaps) Close() error {
 		m.RateLimits,
 		m.Shares,
 		m.UnsentAnswers,
+		m.Woken,
 	)
 }
 

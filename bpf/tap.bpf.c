@@ -148,7 +148,7 @@ static __always_inline void fill(struct event *e, struct __sk_buff *skb, enum ta
 				e->taken = len;                                                                         \
 		}                                                                                                       \
 		e->hdr.size = sizeof(struct event) + e->taken;                                                          \
-		bpf_ringbuf_submit(e, 0);                                                                               \
+		SUBMIT(e);                                                                                              \
 		return;                                                                                                 \
 	}
 

@@ -70,6 +70,7 @@ const (
 	TapMapEvents          = "events"
 	TapMapLosses          = "losses"
 	TapMapTapLost         = "tap_lost"
+	TapMapWoken           = "woken"
 	TapProgTapIn          = "tap_in"
 	TapProgTapOut         = "tap_out"
 	TapVarCgroupHierarchy = "cgroup_hierarchy"
@@ -131,6 +132,7 @@ type TapMapSpecs struct {
 	Events   *ebpf.MapSpec `ebpf:"events"`
 	Losses   *ebpf.MapSpec `ebpf:"losses"`
 	TapLost  *ebpf.MapSpec `ebpf:"tap_lost"`
+	Woken    *ebpf.MapSpec `ebpf:"woken"`
 }
 
 // TapVariableSpecs contains global variables before they are loaded into the kernel.
@@ -166,6 +168,7 @@ type TapMaps struct {
 	Events   *ebpf.Map `ebpf:"events"`
 	Losses   *ebpf.Map `ebpf:"losses"`
 	TapLost  *ebpf.Map `ebpf:"tap_lost"`
+	Woken    *ebpf.Map `ebpf:"woken"`
 }
 
 func (m *TapMaps) Close() error {
@@ -174,6 +177,7 @@ func (m *TapMaps) Close() error {
 		m.Events,
 		m.Losses,
 		m.TapLost,
+		m.Woken,
 	)
 }
 

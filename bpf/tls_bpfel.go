@@ -87,6 +87,7 @@ const (
 	TlsMapSelCgroups      = "sel_cgroups"
 	TlsMapSelNetns        = "sel_netns"
 	TlsMapTlsConn         = "tls_conn"
+	TlsMapWoken           = "woken"
 	TlsProgTlsIn          = "tls_in"
 	TlsProgTlsOut         = "tls_out"
 	TlsVarCgroupHierarchy = "cgroup_hierarchy"
@@ -154,6 +155,7 @@ type TlsMapSpecs struct {
 	SelCgroups    *ebpf.MapSpec `ebpf:"sel_cgroups"`
 	SelNetns      *ebpf.MapSpec `ebpf:"sel_netns"`
 	TlsConn       *ebpf.MapSpec `ebpf:"tls_conn"`
+	Woken         *ebpf.MapSpec `ebpf:"woken"`
 }
 
 // TlsVariableSpecs contains global variables before they are loaded into the kernel.
@@ -195,6 +197,7 @@ type TlsMaps struct {
 	SelCgroups    *ebpf.Map `ebpf:"sel_cgroups"`
 	SelNetns      *ebpf.Map `ebpf:"sel_netns"`
 	TlsConn       *ebpf.Map `ebpf:"tls_conn"`
+	Woken         *ebpf.Map `ebpf:"woken"`
 }
 
 func (m *TlsMaps) Close() error {
@@ -208,6 +211,7 @@ func (m *TlsMaps) Close() error {
 		m.SelCgroups,
 		m.SelNetns,
 		m.TlsConn,
+		m.Woken,
 	)
 }
 

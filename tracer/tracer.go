@@ -24,6 +24,7 @@ import (
 
 const (
 	ringName = "events"
+	wokenMap = "woken" // when user space was last woken for a record
 
 	defaultRing = 8 << 20                // bytes; a hop takes about 200
 	idleTick    = 100 * time.Millisecond // how late a timeout is noticed on a quiet node
@@ -125,7 +126,7 @@ func Privileged(probes ...string) error {
 }
 
 func (t *Tracer) load() error {
-	shared := map[string]*ebpf.Map{ringName: nil, lossesMap: nil, probe.DNSBackends: nil, netnsIDs: nil, owners: nil, sharesMap: nil}
+	shared := map[string]*ebpf.Map{ringName: nil, wokenMap: nil, lossesMap: nil, probe.DNSBackends: nil, netnsIDs: nil, owners: nil, sharesMap: nil}
 	for _, name := range t.opts.Shared {
 		shared[name] = nil
 	}

@@ -49,7 +49,7 @@ static __noinline int announce_netns(struct net *net)
 	begin(h, KIND_NETNS, sizeof(*h));
 	h->netns = inum;
 	h->journey = id;
-	bpf_ringbuf_submit(h, 0);
+	SUBMIT(h);
 	*announced = id; /* not before: a record of another CPU must not come first */
 	return 0;
 }

@@ -162,7 +162,7 @@ static __always_inline void fill_segment(struct event *e, const struct segment *
 				e->taken = len;                                                  \
 		}                                                                                \
 		e->hdr.size = sizeof(struct event) + e->taken;                                   \
-		bpf_ringbuf_submit(e, 0);                                                        \
+		SUBMIT(e);                                                                       \
 		return 0;                                                                        \
 	}
 

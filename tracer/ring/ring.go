@@ -36,6 +36,7 @@ type Reader struct {
 	consumed *uint64
 	produced *uint64
 	records  []byte // a power of two of bytes
+	recent   bool   // a record came since the reader last waited for as long as one may be unannounced
 }
 
 // NewReader maps a ring, which must outlive it. Close unmaps it.
@@ -80,12 +81,35 @@ func (r *Reader) Waiting() bool {
 	return atomic.LoadUint64(r.produced) != atomic.LoadUint64(r.consumed)
 }
 
+// unannounced is how long a record may be there before anyone is woken: WAKE_EVERY_NS of bpf/include/event.h, and some more.
+const unannounced = 10 * time.Millisecond
+
 // Next returns the next record in buf, or in a new buffer if it is too small. It waits for one until the deadline, or the end of
 // the context, at which it returns os.ErrDeadlineExceeded.
 func (r *Reader) Next(ctx context.Context, buf []byte, deadline time.Time) (record []byte, err error) {
-	if record, err = r.take(buf); !errors.Is(err, errNone) {
-		return record, err
+	if record, err = r.take(buf); errors.Is(err, errNone) && r.recent {
+		record, err = r.await(ctx, buf, earliest(deadline, time.Now().Add(unannounced)))
+		r.recent = false
+		if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil {
+			err = errNone
+		}
 	}
+	if errors.Is(err, errNone) {
+		record, err = r.await(ctx, buf, deadline)
+	}
+	r.recent = r.recent || err == nil
+	return record, err
+}
+
+func earliest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// await is Next where there is no record yet.
+func (r *Reader) await(ctx context.Context, buf []byte, deadline time.Time) (record []byte, err error) {
 	file := r.file
 	if err := file.SetReadDeadline(deadline); err != nil {
 		return nil, err
