@@ -9,7 +9,8 @@
  * - it is on a journey that was recorded before;
  * - its flow, or the flow that an ICMP error quotes, was recorded before;
  * - it has the view's protocol and port, passes the user's filter, and one of its ends is selected.
- * So packets are followed through NAT to any address and port, and other packets cost no record.
+ * So packets are followed through NAT to any address and port, and other packets cost no record. How many are followed may
+ * be limited: see follow.h.
  *
  * In a tunnel (VXLAN, Geneve, IP in IP) the inner packet counts: it is matched and recognized by its own header. The
  * record has the outer header and the offset of the inner one.
@@ -21,6 +22,7 @@ enum kind {
 
 #include "dnsport.h"
 #include "event.h"
+#include "follow.h"
 #include "select.h"
 #include "skb.h"
 #include "sock.h"
@@ -628,17 +630,48 @@ __noinline int match_icmp(__u32 level)
 	return flow_tracked(&c->other.t) ? bits | ICMP_TRACKED : bits;
 }
 
+static __always_inline void count_filtered(const struct pkt_ctx *c)
+{
+	COUNT(c->kind, seen);
+	COUNT(c->kind, filtered);
+}
+
+/* Whether its TCP sent the packet, a SYN, again. */
+static __always_inline bool is_sent_again(const struct pkt_ctx *c)
+{
+	struct sock *sk = c->sk;
+
+	if (c->p.t.proto != IPPROTO_TCP || !just_sent(c) ||
+	    BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_SYN_SENT)
+		return false;
+	return BPF_CORE_READ((struct tcp_sock *)sk, total_retrans);
+}
+
+/* Whether a packet without a journey begins one. */
+static __always_inline bool is_followed(const struct pkt_ctx *c, __u64 now)
+{
+	if (count_packet(&c->p, now) || is_sent_again(c))
+		return true;
+	pass(&c->p, now);
+	return false;
+}
+
 /* Whether to record the packet. If so, its journey is found or begun. */
 __noinline int should_record(__u32 level)
 {
 	struct pkt_ctx *c = ctx_at(level);
 	__u64 now = bpf_ktime_get_boot_ns();
-	bool icmp, known = false, match, wanted;
+	bool icmp, known = false, match, wanted, limited;
 	struct journey *j;
 	int bits;
 
 	if (!c)
 		return false;
+	limited = follow_most && c->kind == KIND_HOP && is_limited(&c->p);
+	if (limited && is_passed(&c->p, now) && !just_sent(c)) {
+		count_filtered(c);
+		return false;
+	}
 	icmp = protocol_bit(c->p.t.proto) == WANT_ICMP;
 	if (icmp) {
 		bits = match_icmp(level);
@@ -655,10 +688,13 @@ __noinline int should_record(__u32 level)
 		if (!match)
 			return false;
 		if (!wanted || !selected(c)) {
-			COUNT(c->kind, seen);
-			COUNT(c->kind, filtered);
+			count_filtered(c);
 			return false;
 		}
+	}
+	if (limited && !j && !is_followed(c, now)) {
+		count_filtered(c);
+		return false;
 	}
 	update_journey(c, j, now);
 	return true;
@@ -705,9 +741,8 @@ static __always_inline void fill_conntrack(struct event *e, struct nf_conn *ct)
 		track_flow(&e->original);
 		track_flow(&e->reply);
 		track_udp_pair(&e->reply);
-		if (e->original.proto == IPPROTO_TCP)
-			learn_dns_backend(e->original.dport, e->reply.sport,
-					  BPF_CORE_READ(ct, ct_net.net, ns.inum) == host_netns);
+		learn_dns_backend(e->original.dport, e->reply.sport,
+				  BPF_CORE_READ(ct, ct_net.net, ns.inum) == host_netns);
 	}
 }
 

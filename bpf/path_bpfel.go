@@ -13,6 +13,13 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type PathConversation struct {
+	_       structs.HostLayout
+	Tag     uint32
+	Period  uint32
+	Packets [2]uint32
+}
+
 type PathCounters struct {
 	_        structs.HostLayout
 	Seen     uint64
@@ -97,6 +104,13 @@ type PathLoss struct {
 	First uint64
 }
 
+type PathPassed struct {
+	_           structs.HostLayout
+	Head        uint64
+	Fingerprint uint32
+	Period      uint32
+}
+
 type PathTuple struct {
 	_      structs.HostLayout
 	Src    [16]uint8
@@ -112,6 +126,7 @@ type PathTuple struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	PathMapConversations     = "conversations"
 	PathMapCounters          = "counters"
 	PathMapDnsBackends       = "dns_backends"
 	PathMapEvents            = "events"
@@ -120,6 +135,7 @@ const (
 	PathMapLastJourney       = "last_journey"
 	PathMapLosses            = "losses"
 	PathMapNetnsIds          = "netns_ids"
+	PathMapPassed            = "passed"
 	PathMapPktCtxLevel       = "pkt_ctx_level"
 	PathMapPktCtxs           = "pkt_ctxs"
 	PathMapSelAddrs          = "sel_addrs"
@@ -138,6 +154,8 @@ const (
 	PathVarDropProtocols     = "drop_protocols"
 	PathVarFiltering         = "filtering"
 	PathVarFlowsTracked      = "flows_tracked"
+	PathVarFollowMost        = "follow_most"
+	PathVarFollowSeed        = "follow_seed"
 	PathVarHopProtocols      = "hop_protocols"
 	PathVarHopTcpFlags       = "hop_tcp_flags"
 	PathVarHostNetns         = "host_netns"
@@ -204,20 +222,22 @@ type PathProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type PathMapSpecs struct {
-	Counters    *ebpf.MapSpec `ebpf:"counters"`
-	DnsBackends *ebpf.MapSpec `ebpf:"dns_backends"`
-	Events      *ebpf.MapSpec `ebpf:"events"`
-	Flows       *ebpf.MapSpec `ebpf:"flows"`
-	Journeys    *ebpf.MapSpec `ebpf:"journeys"`
-	LastJourney *ebpf.MapSpec `ebpf:"last_journey"`
-	Losses      *ebpf.MapSpec `ebpf:"losses"`
-	NetnsIds    *ebpf.MapSpec `ebpf:"netns_ids"`
-	PktCtxLevel *ebpf.MapSpec `ebpf:"pkt_ctx_level"`
-	PktCtxs     *ebpf.MapSpec `ebpf:"pkt_ctxs"`
-	SelAddrs    *ebpf.MapSpec `ebpf:"sel_addrs"`
-	SelCgroups  *ebpf.MapSpec `ebpf:"sel_cgroups"`
-	SelNetns    *ebpf.MapSpec `ebpf:"sel_netns"`
-	Woken       *ebpf.MapSpec `ebpf:"woken"`
+	Conversations *ebpf.MapSpec `ebpf:"conversations"`
+	Counters      *ebpf.MapSpec `ebpf:"counters"`
+	DnsBackends   *ebpf.MapSpec `ebpf:"dns_backends"`
+	Events        *ebpf.MapSpec `ebpf:"events"`
+	Flows         *ebpf.MapSpec `ebpf:"flows"`
+	Journeys      *ebpf.MapSpec `ebpf:"journeys"`
+	LastJourney   *ebpf.MapSpec `ebpf:"last_journey"`
+	Losses        *ebpf.MapSpec `ebpf:"losses"`
+	NetnsIds      *ebpf.MapSpec `ebpf:"netns_ids"`
+	Passed        *ebpf.MapSpec `ebpf:"passed"`
+	PktCtxLevel   *ebpf.MapSpec `ebpf:"pkt_ctx_level"`
+	PktCtxs       *ebpf.MapSpec `ebpf:"pkt_ctxs"`
+	SelAddrs      *ebpf.MapSpec `ebpf:"sel_addrs"`
+	SelCgroups    *ebpf.MapSpec `ebpf:"sel_cgroups"`
+	SelNetns      *ebpf.MapSpec `ebpf:"sel_netns"`
+	Woken         *ebpf.MapSpec `ebpf:"woken"`
 }
 
 // PathVariableSpecs contains global variables before they are loaded into the kernel.
@@ -230,6 +250,8 @@ type PathVariableSpecs struct {
 	DropProtocols     *ebpf.VariableSpec `ebpf:"drop_protocols"`
 	Filtering         *ebpf.VariableSpec `ebpf:"filtering"`
 	FlowsTracked      *ebpf.VariableSpec `ebpf:"flows_tracked"`
+	FollowMost        *ebpf.VariableSpec `ebpf:"follow_most"`
+	FollowSeed        *ebpf.VariableSpec `ebpf:"follow_seed"`
 	HopProtocols      *ebpf.VariableSpec `ebpf:"hop_protocols"`
 	HopTcpFlags       *ebpf.VariableSpec `ebpf:"hop_tcp_flags"`
 	HostNetns         *ebpf.VariableSpec `ebpf:"host_netns"`
@@ -262,24 +284,27 @@ func (o *PathObjects) Close() error {
 //
 // It can be passed to LoadPathObjects or ebpf.CollectionSpec.LoadAndAssign.
 type PathMaps struct {
-	Counters    *ebpf.Map `ebpf:"counters"`
-	DnsBackends *ebpf.Map `ebpf:"dns_backends"`
-	Events      *ebpf.Map `ebpf:"events"`
-	Flows       *ebpf.Map `ebpf:"flows"`
-	Journeys    *ebpf.Map `ebpf:"journeys"`
-	LastJourney *ebpf.Map `ebpf:"last_journey"`
-	Losses      *ebpf.Map `ebpf:"losses"`
-	NetnsIds    *ebpf.Map `ebpf:"netns_ids"`
-	PktCtxLevel *ebpf.Map `ebpf:"pkt_ctx_level"`
-	PktCtxs     *ebpf.Map `ebpf:"pkt_ctxs"`
-	SelAddrs    *ebpf.Map `ebpf:"sel_addrs"`
-	SelCgroups  *ebpf.Map `ebpf:"sel_cgroups"`
-	SelNetns    *ebpf.Map `ebpf:"sel_netns"`
-	Woken       *ebpf.Map `ebpf:"woken"`
+	Conversations *ebpf.Map `ebpf:"conversations"`
+	Counters      *ebpf.Map `ebpf:"counters"`
+	DnsBackends   *ebpf.Map `ebpf:"dns_backends"`
+	Events        *ebpf.Map `ebpf:"events"`
+	Flows         *ebpf.Map `ebpf:"flows"`
+	Journeys      *ebpf.Map `ebpf:"journeys"`
+	LastJourney   *ebpf.Map `ebpf:"last_journey"`
+	Losses        *ebpf.Map `ebpf:"losses"`
+	NetnsIds      *ebpf.Map `ebpf:"netns_ids"`
+	Passed        *ebpf.Map `ebpf:"passed"`
+	PktCtxLevel   *ebpf.Map `ebpf:"pkt_ctx_level"`
+	PktCtxs       *ebpf.Map `ebpf:"pkt_ctxs"`
+	SelAddrs      *ebpf.Map `ebpf:"sel_addrs"`
+	SelCgroups    *ebpf.Map `ebpf:"sel_cgroups"`
+	SelNetns      *ebpf.Map `ebpf:"sel_netns"`
+	Woken         *ebpf.Map `ebpf:"woken"`
 }
 
 func (m *PathMaps) Close() error {
 	return _PathClose(
+		m.Conversations,
 		m.Counters,
 		m.DnsBackends,
 		m.Events,
@@ -288,6 +313,7 @@ func (m *PathMaps) Close() error {
 		m.LastJourney,
 		m.Losses,
 		m.NetnsIds,
+		m.Passed,
 		m.PktCtxLevel,
 		m.PktCtxs,
 		m.SelAddrs,
@@ -307,6 +333,8 @@ type PathVariables struct {
 	DropProtocols     *ebpf.Variable `ebpf:"drop_protocols"`
 	Filtering         *ebpf.Variable `ebpf:"filtering"`
 	FlowsTracked      *ebpf.Variable `ebpf:"flows_tracked"`
+	FollowMost        *ebpf.Variable `ebpf:"follow_most"`
+	FollowSeed        *ebpf.Variable `ebpf:"follow_seed"`
 	HopProtocols      *ebpf.Variable `ebpf:"hop_protocols"`
 	HopTcpFlags       *ebpf.Variable `ebpf:"hop_tcp_flags"`
 	HostNetns         *ebpf.Variable `ebpf:"host_netns"`

@@ -48,6 +48,18 @@ static __always_inline bool is_dns_backend(const struct dns_backends *b, __u16 p
 	return false;
 }
 
+/* Whether one of two ports is a DNS port, or that of a backend. */
+static __always_inline bool is_dns(__u16 one, __u16 other)
+{
+	struct dns_backends *b;
+	__u32 zero = 0;
+
+	if (is_dns_port(one) || is_dns_port(other))
+		return true;
+	b = bpf_map_lookup_elem(&dns_backends, &zero);
+	return b && (b->n || b->next) && (is_dns_backend(b, one) || is_dns_backend(b, other));
+}
+
 /* Learns from a flow that is DNATed from one port to another, in the node's own namespace or another. */
 static __always_inline void learn_dns_backend(__u16 asked, __u16 serves, bool node)
 {

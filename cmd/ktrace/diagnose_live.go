@@ -111,6 +111,7 @@ func (d *diagnosis) live(f flags.Flags, disks bool) (v live.View, done func() er
 	v.Probes = []string{probe.Path, probe.Sock, probe.Flow, probe.Netfilter, probe.TLS, probe.DNS}
 	v.Optional = append(v.Optional, probe.TLS, probe.DNS)
 	v.Path.Snap = 512 // a DNS message
+	v.Path.MostPerSecond = 64
 	v.Globals = append(v.Globals, probe.DNSPorts{dnsPort})
 	if disks {
 		v, err = alsoSyncs(v, f, syncs)

@@ -3,6 +3,8 @@
 package probe
 
 import (
+	"math/rand/v2"
+
 	"github.com/cilium/ebpf/btf"
 )
 
@@ -67,6 +69,9 @@ type PathFilter struct {
 	TCPFlags uint32    // hops of TCP packets with one of these flags only; 0: of all
 	Ports    []uint    // of either end, at most MaxPorts; none: all
 	Snap     uint32    // bytes to take of a packet, at most 512
+	// MostPerSecond is how many packets of one conversation are followed in each direction; 0: all. It counts UDP of two
+	// sockets, and SYNs of one host to a port of another; what else there is, DNS and drops are always recorded.
+	MostPerSecond uint32
 }
 
 func (f PathFilter) Values() map[string]any {
@@ -77,6 +82,8 @@ func (f PathFilter) Values() map[string]any {
 		"ports_wanted":   uint32(min(len(f.Ports), MaxPorts)),
 		"ports":          portArray(f.Ports),
 		"snap":           f.Snap,
+		"follow_most":    f.MostPerSecond,
+		"follow_seed":    rand.Uint32(),
 	}
 }
 
