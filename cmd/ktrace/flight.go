@@ -25,6 +25,7 @@ import (
 	"ktrace/decoder/event"
 	"ktrace/decoder/eventfilter"
 	"ktrace/decoder/stage"
+	"ktrace/tracer/boot"
 )
 
 // flightOptions are the flags of the flight recorder.
@@ -128,7 +129,7 @@ func (o *flightOptions) recorder() (f *savefile.FlightOptions, stop func()) {
 	signal.Notify(c, syscall.SIGUSR2)
 	go func() {
 		for range c {
-			f.Trigger.Fire("SIGUSR2")
+			f.Trigger.FireAt(boot.Now(), "SIGUSR2")
 		}
 	}()
 	return f, func() {

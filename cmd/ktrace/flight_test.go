@@ -89,10 +89,12 @@ func TestFlightRecorderFiresOnSignalAndPacket(t *testing.T) {
 			return err == nil && strings.Count(string(text), "\n") == packets
 		})
 	}
+	run.Pause() // it reads the packets when it has the signal
 	ping(p.NS, lab.ServerAddr)
 	if err := syscall.Kill(run.PID(), syscall.SIGUSR2); err != nil {
 		t.Fatal(err)
 	}
+	run.Resume()
 	complete("f", 2*pings)
 	ping(p.NS, lab.ServerAddr)
 	p.Run("ping", "-q", "-c", "1", "-s", "1000", lab.ServerAddr)

@@ -4,6 +4,7 @@ package savefile
 
 import (
 	"errors"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -14,10 +15,32 @@ import (
 )
 
 // Trigger has a flight recorder write a file. It may be fired from any goroutine.
-type Trigger struct{ why atomic.Pointer[string] }
+type Trigger struct{ firing atomic.Pointer[firing] }
+
+type firing struct {
+	why string
+	at  time.Duration // since boot
+}
 
 // Fire has the recorder write what it has, for a reason that the file names.
-func (t *Trigger) Fire(why string) { t.why.Store(&why) }
+func (t *Trigger) Fire(why string) { t.FireAt(0, why) }
+
+// FireAt is Fire for what did not come with a record: the file begins once the recorder has all that happened before, by the
+// time since boot.
+func (t *Trigger) FireAt(at time.Duration, why string) { t.firing.Store(&firing{why, at}) }
+
+// take returns why the recorder is to write, now that it has what happened until then; "" if it is not. What fires while a
+// file is written begins no other.
+func (t *Trigger) take(until time.Duration, writing bool) (why string) {
+	x := t.firing.Load()
+	if x == nil || x.at > until && !writing {
+		return ""
+	}
+	if !t.firing.CompareAndSwap(x, nil) || writing { // fired again meanwhile: next time
+		return ""
+	}
+	return x.why
+}
 
 // FlightOptions bound what is kept in memory, and choose what is written of it.
 type FlightOptions struct {
@@ -45,6 +68,9 @@ type Flight struct {
 // inFlight is how many records are held back to sort them: other records than packets come here unsorted.
 const inFlight = 4 * inWindow
 
+// heldAtMost is how long packets are held back to be sorted while other records go on.
+const heldAtMost = time.Second
+
 // NewFlight returns a recorder that has written nothing yet. Files are named as with -C; with -W the oldest is
 // overwritten. It fails if none could be written: it may be days until something fires.
 func NewFlight(o Options, flight FlightOptions, w *capture.Writer) (*Flight, error) {
@@ -63,7 +89,7 @@ func (f *Flight) Written() uint64 { return f.written }
 func (f *Flight) Record(raw []byte, e event.Event) error {
 	if body, ok := e.Body.(event.Fact); ok {
 		if body == (event.Fact{}) {
-			return f.poll()
+			return f.poll(event.RecordTime(raw))
 		}
 		if body.Node != nil { // the times of all others need it
 			if err := f.Writer.Record(raw, e); err != nil {
@@ -74,7 +100,7 @@ func (f *Flight) Record(raw []byte, e event.Event) error {
 	if err := f.add(raw); err != nil {
 		return err
 	}
-	return f.poll()
+	return f.poll(max(0, event.RecordTime(raw)-heldAtMost))
 }
 
 // Packet keeps a packet, or writes it.
@@ -85,7 +111,7 @@ func (f *Flight) Packet(raw []byte, _ time.Time) error {
 	if f.flight.Packets != nil && f.until.IsZero() && f.passes(raw) {
 		f.flight.Trigger.Fire("a packet passed the expression")
 	}
-	return f.poll()
+	return f.poll(event.RecordTime(raw))
 }
 
 func (f *Flight) passes(raw []byte) bool {
@@ -120,10 +146,11 @@ func (f *Flight) evict(raw []byte) {
 	}
 }
 
-// poll begins a file if a trigger fired, and finishes it when its time has come.
-func (f *Flight) poll() error {
-	if why := f.flight.Trigger.why.Swap(nil); why != nil && f.until.IsZero() {
-		return f.dump(*why)
+// poll begins a file if a trigger fired, and finishes it when its time has come. All that happened until a time since boot is
+// here.
+func (f *Flight) poll(until time.Duration) error {
+	if why := f.flight.Trigger.take(until, !f.until.IsZero()); why != "" {
+		return f.dump(why)
 	}
 	if !f.until.IsZero() && time.Now().After(f.until) {
 		return f.finishDump()
@@ -181,7 +208,7 @@ func (f *Flight) finishDump() error {
 // Close writes what fired at the very end, completes the file that is being written, if any, and waits for the commands.
 // The last facts are recorded, so that Lost counts with them.
 func (f *Flight) Close() error {
-	err := f.poll()
+	err := f.poll(math.MaxInt64)
 	if err == nil && !f.until.IsZero() {
 		err = f.finishDump()
 	}

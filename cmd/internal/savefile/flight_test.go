@@ -138,6 +138,23 @@ func TestFlightWritesWhatWasBeforeAndAfter(t *testing.T) {
 	}
 }
 
+// TestFlightHasWhatWasBeforeASignal: packets that are read after it, for they were in the kernel's ring, came before.
+func TestFlightHasWhatWasBeforeASignal(t *testing.T) {
+	r := newRecorder(t, Options{}, FlightOptions{Bytes: 100_000})
+	r.send(10)
+	r.Trigger().FireAt(20, "a signal")
+	r.send(12) // the one after it begins the file, and the next ends it
+	r.send(1)
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	numbers, _ := r.numbers("x")
+	if len(numbers) < 20 {
+		t.Errorf("%d packets, want the 20 that were before", len(numbers))
+	}
+	wantRun(t, numbers, 1, len(numbers))
+}
+
 func TestFlightGoesOnInNumberedFiles(t *testing.T) {
 	r := newRecorder(t, Options{}, FlightOptions{Bytes: 100_000, After: time.Minute})
 	for range 3 {
