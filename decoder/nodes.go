@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"ktrace/decoder/bounded"
 	"ktrace/decoder/event"
 )
 
@@ -78,8 +79,11 @@ func (r runID) namesake(o runID) bool {
 // nextFile is how long after the end of a capture that names no node another one may go on with it.
 const nextFile = time.Minute
 
-// maxHead bounds what of a file is held until its first event.
-const maxHead = 1 << 14
+// maxHead and maxHeadSize bound what of a file is held until its first event: facts, and their bytes.
+const (
+	maxHead     = 1 << 14
+	maxHeadSize = 16 << 20
+)
 
 // maxRuns is how many runs there may be: each has a pipeline of its own, of some tens of kilobytes if nothing happens in it.
 const maxRuns = 512
@@ -150,7 +154,9 @@ func (n *Nodes) earliest() *nodeFile {
 // fill reads the next event, and with a file's first all facts before it: they are of the time when the run began, which
 // may be long before the file.
 func (f *nodeFile) fill(ctx context.Context) error {
+	clear(f.head) // or what it had would be held on to
 	f.head = f.head[:0]
+	size := 0
 	for !f.ended {
 		e, err := f.source.Next(ctx)
 		if errors.Is(err, io.EOF) {
@@ -165,6 +171,9 @@ func (f *nodeFile) fill(ctx context.Context) error {
 			f.first = run
 		}
 		if f.lane != nil || e.Body.Kind() != event.KindFact || len(f.head) >= maxHead {
+			return nil
+		}
+		if size += bounded.SizeOf(e.Body); size >= maxHeadSize {
 			return nil
 		}
 	}

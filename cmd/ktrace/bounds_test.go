@@ -83,7 +83,7 @@ func highWater(pid int) (bytes int64) {
 // views that are the worst for them, and half of each too; else those that took most once, with the first view.
 func TestAnyFileIsReadInBounds(t *testing.T) {
 	all := os.Getenv("KTRACE_BOMBS") != ""
-	for _, b := range bombs() {
+	for _, b := range append(bombs(), shapes()...) {
 		if !all && !b.worst {
 			continue
 		}
