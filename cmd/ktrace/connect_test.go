@@ -34,6 +34,7 @@ func (m *silencer) setup(t testing.TB, c *lab.Cluster, p *lab.Pod) {
 	far := m.f.farSide(t, c, box{passes(m.forth), passes(m.back)})
 	echoTCP(t, far, "80")
 	echoTCP(t, far, "81")
+	echoUDP(t, far, "9")
 	soon(p)
 }
 

@@ -142,6 +142,8 @@ func pathRows() []Row {
 			rule: ruleRow{func(state *State, _ Config) stage.Rule { return NewSockets(state) }, ofCarriers, []event.Kind{event.KindReset}}},
 		{ID: "connect-no-response", Severity: warning, Worst: critical, Least: info, Meaning: "connection attempts get no usable answer",
 			rule: ruleRow{newRule(NewConnects), ofOutcomes, []event.Kind{event.KindFlow}}},
+		{ID: "udp-no-response", Severity: warning, Least: info, Meaning: "datagrams that want an answer get none",
+			rule: ruleRow{new: newRule(NewDatagrams), level: ofOutcomes}},
 		{ID: "checksum-error", recorded: true, Severity: critical, Least: info, Meaning: "packets arrive with a bad checksum", proofs: []proof{{byTunnel, overlayChecksum}}},
 	}
 }
