@@ -76,6 +76,10 @@ func (r *Connects) noResponse(e event.Event, f event.Flow) event.Finding {
 	if why := harmless(f); why != "" {
 		x.Severity, x.Evidence = event.Info, append(x.Evidence, why)
 	}
+	if f.AnswerLast == nil && f.Answered == 0 && f.HostAnswered == 0 {
+		_, to := e.Ends()
+		x = r.state.notMasqueraded(x, unanswered{e.Packet.Src, f.ClientNetns, f.Last, to})
+	}
 	return x
 }
 

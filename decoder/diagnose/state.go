@@ -39,6 +39,7 @@ type State struct {
 	proofs          []proof   // that drops give, deepest cause first
 	drops           dropCounts
 	queues          queues
+	uplinks         uplinks
 	pings           pings
 	scans           scans
 	near            near
@@ -104,6 +105,9 @@ func (st *State) Observe(e event.Event) []event.Finding {
 		st.learnNetfilter(e, n)
 	}
 	st.effects.learn(e)
+	if h, ok := e.Body.(event.Hop); ok && e.Packet != nil {
+		st.uplinks.learn(e, h)
+	}
 	st.drops.learn(e)
 	st.pings.learn(e)
 	st.scans.learn(e)

@@ -144,6 +144,7 @@ func pathRows() []Row {
 			rule: ruleRow{newRule(NewConnects), ofOutcomes, []event.Kind{event.KindFlow}}},
 		{ID: "udp-no-response", Severity: warning, Least: info, Meaning: "datagrams that want an answer get none",
 			rule: ruleRow{new: newRule(NewDatagrams), level: ofOutcomes}},
+		{ID: "not-masqueraded", Severity: critical, Least: info, Meaning: "a pod's own address leaves the node as the source, and no answer comes back"},
 		{ID: "checksum-error", recorded: true, Severity: critical, Least: info, Meaning: "packets arrive with a bad checksum", proofs: []proof{{byTunnel, overlayChecksum}}},
 	}
 }

@@ -79,6 +79,10 @@ func (r *Datagrams) noResponse(x *udpExchange, lost []datagramSent, served int) 
 	if why := r.harmless(x); why != "" {
 		f.Severity, f.Evidence = event.Info, append(f.Evidence, why)
 	}
+	if x.answers == 0 && served == 0 {
+		_, to := e.Ends()
+		f = r.state.notMasqueraded(f, unanswered{e.Packet.Src, e.Netns, x.last, to})
+	}
 	f = conclude(f, e)
 	f.Time, f.First, f.Last = lost[len(lost)-1].at, lost[0].at, lost[len(lost)-1].at
 	return f
