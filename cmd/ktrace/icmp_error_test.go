@@ -3,11 +3,13 @@
 package main
 
 import (
+	"fmt"
 	"net"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"ktrace/decoder/packet"
 	"ktrace/testdata/lab"
 )
 
@@ -123,5 +125,40 @@ func TestDiagnoseCriesForNoTraceroute(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestAConnectionThatGoesOnIsNoFailure: TCP takes an error about a connection that was answered for a passing one. Where the router
+// answers again and again it is none.
+func TestAConnectionThatGoesOnIsNoFailure(t *testing.T) {
+	t.Parallel()
+	for _, f := range stacks() {
+		for _, goesOn := range []bool{true, false} {
+			t.Run(fmt.Sprint(f.name, " ", goesOn), func(t *testing.T) {
+				t.Parallel()
+				c := lab.NewCluster(t)
+				p := c.AddPod("pod")
+				said := false
+				far := f.farSide(t, c, box{back: everything, forth: func(b []byte) (bool, []byte) {
+					if p := packet.ParseIP(b); p == nil || p.Proto != "tcp" || p.HasFlag('S') || p.Payload() == 0 || goesOn && said {
+						return true, nil
+					}
+					said = true
+					return goesOn, errorAnswer(b, icmpError{3, 1, 0}, icmpError{1, 3, 0})
+				}})
+				echoTCP(t, far, "80")
+				run := lab.Ktrace(t, "diagnose", "--duration", "4s", "--netns", p.Path())
+				fetch(p.NS, net.JoinHostPort(f.far(), "80"), 2*time.Second)
+				found := lab.Findings(run.Stop())
+				var x struct{ ID, Severity string }
+				if len(found) != 1 {
+					t.Fatalf("%d findings, want one", len(found))
+				}
+				want := map[bool]string{true: "info", false: "warning"}[goesOn]
+				if found[0].Into(t, &x); x.ID != "neighbour-failed" || x.Severity != want {
+					t.Errorf("want %s of neighbour-failed, got %s", want, found[0].Raw)
+				}
+			})
+		}
 	}
 }

@@ -130,6 +130,7 @@ func inAll() []group {
 			"TestDNSReportsLargeAnswersThatAreLost",
 			"TestDiagnoseClaimsNothingOfWhatIsNoLoss",
 			"TestDiagnoseComparesBackendsWithEndpoints",
+			"TestAConnectionThatGoesOnIsNoFailure",
 			"TestDatagramsThatWantNoAnswerAreNoFailure",
 			"TestDiagnoseCriesForNoTraceroute",
 			"TestDiagnoseFindsAServerThatAsksItself",
