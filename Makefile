@@ -3,7 +3,7 @@
 GO     ?= go
 export CGO_ENABLED = 0
 # Packages below testdata are real ones, but "..." passes them by.
-PKGS   := ./... ./testdata/lab ./testdata/licences ./testdata/wording ./testdata/vm/suite ./testdata/vm/table
+PKGS   := ./... ./testdata/bench ./testdata/lab ./testdata/licences ./testdata/wording ./testdata/vm/suite ./testdata/vm/table
 FUZZTIME ?= 30s
 # What the build of the BPF objects, the tests and the demo need, by Debian's names.
 DEPS   := clang llvm libbpf-dev clang-format iproute2 iptables nftables conntrack tcpdump tshark bpftool fio e2fsprogs xfsprogs \
@@ -18,7 +18,7 @@ KERNELS ?= 5.10 6.1 6.12 6.18 newest host
 # The tests that run on them: ci, core or all, as testdata/vm/suite lists them.
 export SUITE ?= core
 
-.PHONY: help build generate check-generated fmt lint test attack test-arm64 test-vm test-vm-arm64 test-cluster deps vm-deps fuzz mutate demo clean golden records capabilities soak
+.PHONY: help build generate check-generated fmt lint test attack test-arm64 test-vm test-vm-arm64 test-cluster deps vm-deps fuzz mutate demo clean golden records capabilities soak bench
 
 help: ## show this
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -84,6 +84,12 @@ attack: deps ## what a pod, a file or a user without privileges may try, as live
 
 soak: deps ## what needs the machine to itself: millions of packets past ktrace and tcpdump (as root)
 	KTRACE_SOAK=1 $(GO) test -count=1 -v -timeout 10m -run AtFullSpeed ./cmd/ktrace
+
+# What ktrace costs the traffic that it watches, beside tcpdump; only an idle machine gives figures worth keeping.
+BENCH ?= -rounds 9
+bench: deps build ## measure what ktrace costs, and write docs/benchmarks.md and .json (12 minutes, as root)
+	$(GO) test -count=1 -v -timeout 1h ./testdata/bench -args -- -ktrace $(CURDIR)/ktrace $(BENCH) \
+		-json $(CURDIR)/docs/benchmarks.json -markdown $(CURDIR)/docs/benchmarks.md
 
 # KTRACE_CLUSTER is a kubeconfig; NODE_NAME this node, if the cluster has several.
 test-cluster: ## what a real cluster says of its node against what ktrace knows; KTRACE_CLUSTER=kubeconfig (as root, on the node)
