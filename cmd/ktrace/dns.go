@@ -48,7 +48,7 @@ func (f *dnsFlags) validate() error {
 
 // view is the view of live and of recorded queries.
 func (f *dnsFlags) view() replay.View {
-	rules := diagnose.NewRules(diagnose.Config{Kind: event.KindDNS, Slow: f.slow})
+	rules := diagnose.NewRules(diagnose.Config{Kind: event.KindDNS, Slow: f.slow, Ports: f.serverPorts()})
 	return replay.View{
 		Kinds:  []event.Kind{event.KindDNS},
 		Stages: []stage.Stage{stage.NewNames(), stage.NewDrops(), dns.New(dns.Options{Wait: f.wait, Slow: f.slow, Ports: f.serverPorts()})},

@@ -61,8 +61,9 @@ const _ = uint(probe.MaxPorts - maxPorts) // there is room for them
 func (f *dnsFlags) live() live.View {
 	const snap = 512 // bytes of a message: what a query takes, and of an answer the most
 	v := live.View{View: f.view()}
-	v.Probes = []string{probe.Path, probe.DNS}
-	v.Optional = append(v.Optional, probe.DNS)
+	v.Probes = []string{probe.Path, probe.DNS, probe.Sock}
+	v.Optional = append(v.Optional, probe.DNS, probe.Sock)
+	v.Unwanted = hooksBut(probe.Sock, probe.HookNoRoute)
 	const protocols = probe.UDP | probe.ICMP | probe.TCP
 	v.Path = &probe.PathFilter{
 		Hops: protocols, Drops: protocols, Ports: f.ports, Snap: snap,

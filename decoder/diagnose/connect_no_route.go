@@ -5,6 +5,7 @@ package diagnose
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"ktrace/decoder/bounded"
@@ -15,6 +16,7 @@ import (
 // has no route. It wants event.Sock and the facts about the node's routes.
 type ConnectNoRoute struct {
 	state   *State
+	ports   []uint16 // of queries that it is for alone; nil: it is for all calls
 	pending *pending
 	latest  bounded.Map[failedConnect, time.Time]
 }
@@ -29,17 +31,26 @@ type failedConnect struct {
 // sameCall is the longest time between route lookups of one connect call.
 const sameCall = time.Millisecond
 
-// NewConnectNoRoute returns the rule; state must observe events before it.
-func NewConnectNoRoute(state *State) *ConnectNoRoute {
-	return &ConnectNoRoute{state: state, pending: newPending()}
+// NewConnectNoRoute returns the rule; state must observe events before it. Beside DNS events it is for queries alone, to the
+// ports of DNS servers.
+func NewConnectNoRoute(state *State, c Config) *ConnectNoRoute {
+	r := &ConnectNoRoute{state: state, pending: newPending()}
+	if c.Kind == event.KindDNS {
+		r.ports = c.Ports
+	}
+	return r
 }
 
 // Observe implements stage.Rule.
 func (r *ConnectNoRoute) Observe(e event.Event) []event.Finding {
-	if s, ok := e.Body.(event.Sock); ok && s.Op == event.SockNoRoute && e.Packet != nil && !r.lookedUpBefore(e) {
+	if s, ok := e.Body.(event.Sock); ok && s.Op == event.SockNoRoute && e.Packet != nil && r.isWanted(e) && !r.lookedUpBefore(e) {
 		r.pending.add(e, string(s.Op), false)
 	}
 	return nil
+}
+
+func (r *ConnectNoRoute) isWanted(e event.Event) bool {
+	return r.ports == nil || slices.Contains(r.ports, e.Packet.Dport) && !isUDPAnswer(e.Packet)
 }
 
 // lookedUpBefore reports whether the route was already looked up for this connect call.

@@ -32,7 +32,7 @@ func TestAnswersWithoutARoute(t *testing.T) {
 				{Device: &event.Device{Netns: 7, Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix(c.own)}}},
 				{Device: &event.Device{Netns: 7, Name: "lo", Addrs: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8")}}},
 			})
-			r := st.Grade(NewConnectNoRoute(st))
+			r := st.Grade(NewConnectNoRoute(st, Config{}))
 			r.Observe(e)
 			found := r.Flush(e.Time.Add(factsDeadline), true)
 			if len(found) != 1 {
@@ -46,5 +46,27 @@ func TestAnswersWithoutARoute(t *testing.T) {
 				t.Errorf("found %s %s %q, about %v", f.Severity, f.ID, f.Title, f.About.Servers)
 			}
 		})
+	}
+}
+
+// TestDNSWantsCallsToItsServersOnly: what else has no route is another verb's to name.
+func TestDNSWantsCallsToItsServersOnly(t *testing.T) {
+	for _, c := range []struct {
+		name, proto, from, to string
+		want                  int
+	}{
+		{"a query", "udp", "0.0.0.0:40000", "10.244.1.2:53", 1},
+		{"a query over TCP", "tcp", "0.0.0.0:40000", "10.244.1.2:53", 1},
+		{"a server's answer", "udp", "0.0.0.0:53", "10.244.1.2:40000", 0},
+		{"a connection", "tcp", "0.0.0.0:40000", "10.244.1.2:80", 0},
+	} {
+		p := packet.OfFlow(c.proto, eventtest.Flow(c.from, c.to), "")
+		e := event.Event{Header: event.Header{Time: time.Unix(1000, 0), Netns: 7, PID: 3, TID: 3, Comm: "app"}, Packet: p, Body: event.Sock{Op: event.SockNoRoute}}
+		st := learnt([]event.Fact{{Route: &event.Route{About: event.KeyOf(e), Dst: p.Dst, Errno: "ENETUNREACH"}}})
+		r := NewConnectNoRoute(st, Config{Kind: event.KindDNS, Ports: []uint16{53}})
+		r.Observe(e)
+		if found := r.Flush(e.Time.Add(factsDeadline), true); len(found) != c.want {
+			t.Errorf("%s: found %+v, want %d", c.name, found, c.want)
+		}
 	}
 }

@@ -148,7 +148,7 @@ func TestAFilteredNeighbourIsNotDown(t *testing.T) {
 // TestOneConnectFailsOnce: the kernel looks for a route twice, to choose a source address first.
 func TestOneConnectFailsOnce(t *testing.T) {
 	state := NewState()
-	rule := NewConnectNoRoute(state)
+	rule := NewConnectNoRoute(state, Config{})
 	dst := netip.MustParseAddr("fd00:9::2")
 	for i, src := range []string{"::", "fd00:244:1::2", "::", "fd00:244:1::2"} {
 		at := time.Unix(1000, 0).Add(time.Duration(i/2)*time.Second + time.Duration(i%2)*20*time.Microsecond)

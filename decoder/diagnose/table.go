@@ -48,6 +48,8 @@ const (
 type Config struct {
 	Kind event.Kind    // of the verb's events; empty if it shows findings alone
 	Slow time.Duration // DNS answers that take longer are slow
+	// Ports are those of DNS servers; only the verb that shows DNS events needs them.
+	Ports []uint16
 	// Slowest, Forget, Window and Pod are as in Fsync.
 	Slowest func(event.FsyncClass) (event.FsyncSlow, bool)
 	Forget  func()
@@ -117,7 +119,7 @@ func conntrackRows() []Row {
 func nodeRows() []Row {
 	return []Row{
 		{ID: "service-no-route", recorded: true, Severity: critical, Meaning: "a sender has no route to a service address",
-			rule: ruleRow{new: newRule(NewConnectNoRoute), level: ofPackets}},
+			rule: ruleRow{func(st *State, c Config) stage.Rule { return NewConnectNoRoute(st, c) }, ofPackets, []event.Kind{event.KindDNS}}},
 		{ID: "sysctl-wrong", recorded: true, Severity: critical, Least: info, Meaning: "a sysctl that the data path needs has another value",
 			rule: ruleRow{new: newRule(NewBridges), level: ofOutcomes}, proofs: []proof{{byFilter, loopbackRoute}}},
 		{ID: "icmp-unreachable", recorded: true, Severity: warning, Least: info, Meaning: "another machine answers that it does not pass packets on",
