@@ -112,6 +112,7 @@ const (
 	networkOfNodeQueries
 	networkOfNodePods
 	networkOfLoss
+	networkOfConnects = networkOfLoss + 16
 )
 
 // The server's ports, by how it serves there.

@@ -68,6 +68,9 @@ func (x *Drops) noiseOf(e event.Event, d event.Drop) string {
 	if _, judged := x.judged.Get(e.Cgroup); judged && d.Reason == event.ReasonSocketFilter && (p.Proto == "tcp" || p.Proto == "udp") {
 		return "" // sockets of other protocols, as ping's, have filters of their own
 	}
+	if d.Unexplained() && d.Location == "tcp_rcv_state_process" && p.Flags == "." && p.DataAt > 0 && p.Len <= uint32(p.DataAt) {
+		return "it acknowledged, in a connection whose other half was closed, and that was taken" // 6.18 frees all of these so
+	}
 	for _, n := range x.noises {
 		if n.fits(d) && (n.protocols == nil || slices.Contains(n.protocols, p.Proto)) && (n.flag == 0 || p.HasFlag(n.flag)) {
 			return n.why

@@ -70,6 +70,21 @@ func TestDropsWithoutAReasonAreReportedByTheFunction(t *testing.T) {
 	}
 }
 
+// TestAcknowledgementsOfAClosedHalfAreNoLoss: what carries data there is one.
+func TestAcknowledgementsOfAClosedHalfAreNoLoss(t *testing.T) {
+	for _, tt := range []struct {
+		flags string
+		len   uint32
+		noise bool
+	}{{".", 52, true}, {".", 53, false}, {"S", 52, false}} {
+		p := &packet.Packet{Src: netip.MustParseAddr("10.0.0.1"), Dst: netip.MustParseAddr("10.0.0.2"), Proto: "tcp", Flags: tt.flags, Len: tt.len, DataAt: 52}
+		d := NewDrops().Observe(event.Event{Packet: p, Body: event.Drop{Reason: "NOT_SPECIFIED", Location: "tcp_rcv_state_process"}})[0].Body.(event.Drop)
+		if (d.Noise != "") != tt.noise {
+			t.Errorf("[%s] of %d bytes: noise %q, want some: %v", tt.flags, tt.len, d.Noise, tt.noise)
+		}
+	}
+}
+
 func TestAResetBeforeTheDropMakesItAReject(t *testing.T) {
 	client, server := netip.MustParseAddrPort("10.0.0.1:40000"), netip.MustParseAddrPort("10.0.0.2:80")
 	syn := packet.OfFlow("tcp", packet.FlowTuple{Src: client, Dst: server}, "S")
