@@ -77,7 +77,7 @@ TEST  := $(GO) test -timeout 30m
 ALONE := ktrace/cmd/internal/live ktrace/cmd/ktrace
 LONG  := ktrace/tracer ktrace/tracer/node ktrace/tracer/kube
 test: deps ## install what the tests need and run them all (as root)
-	testdata/leakcheck sh -c '$(TEST) -p 4 -parallel 4 $(LONG) $(filter-out $(ALONE) $(LONG),$(shell $(GO) list $(PKGS))); others=$$?; $(TEST) -p 1 -parallel 20 $(ALONE) && exit $$others'
+	testdata/leakcheck sh -c '$(TEST) -p 4 -parallel 4 $(LONG) $(filter-out $(ALONE) $(LONG),$(shell $(GO) list $(PKGS))); others=$$?; $(TEST) -p 1 -parallel 16 $(ALONE) && exit $$others'
 
 attack: deps ## what a pod, a file or a user without privileges may try, as live tests (as root)
 	$(TEST) -count=1 -p 1 -run '^TestAttack' $(PKGS)

@@ -20,7 +20,7 @@ func TestDiagnoseNamesWhatIsWrongWithADNSServer(t *testing.T) {
 			{Name: "server fails", Want: "dns-servfail", Sure: "certain", Fault: f.retranslate(portFails)},
 		} {
 			s.Name = f.name + " " + s.Name
-			s.Args = []string{"diagnose", "--duration", "9s", "--slow", "30s"}
+			s.Args = []string{"diagnose", "--duration", "6s", "--slow", "30s"}
 			s.Setup = func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
 				f.cluster(t, c, p)
 				holdsPod(t, p)

@@ -279,7 +279,7 @@ func TestDiagnoseNamesWhatIsWrongWithDNSOverTCP(t *testing.T) {
 			{Name: "queries dropped by nft in forward", Want: "netfilter-drop", Fault: nftForward("tcp dport 5353 tcp flags & psh == psh drop")},
 		} {
 			s.Name = f.name + " " + s.Name
-			s.Args = []string{"diagnose", "--duration", "9s"}
+			s.Args = []string{"diagnose", "--duration", "6s"}
 			s.Setup = f.overTCP
 			s.Traffic = func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) {
 				_, _ = p.Try("dig", "+tcp", "+tries=1", "+time=6", "@"+f.service, "web.example.org", "A")

@@ -23,7 +23,7 @@ func (b *comesBack) stay(_ testing.TB, c *lab.Cluster, _ *lab.Pod)  { b.stays.pu
 func (b *comesBack) scenario(f stack, name, want string, setup, fails, works step, try func(p *lab.Pod)) lab.Scenario {
 	const failing, working, pause = 5, 14, 250 * time.Millisecond
 	return lab.Scenario{
-		Name: f.name + " " + name, Want: want, Args: []string{"diagnose", "--duration", "14s"}, Fault: b.stay,
+		Name: f.name + " " + name, Want: want, Args: []string{"diagnose", "--duration", "6s"}, Fault: b.stay,
 		Setup: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
 			b.setup(t, c, p)
 			setup(t, c, p)
@@ -81,7 +81,7 @@ func TestDiagnoseTakesAFaultNowAndThenForNoneThatIsOver(t *testing.T) {
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		all = append(all, lab.Scenario{
-			Name: f.name, Want: "netfilter-drop", Args: []string{"diagnose", "--duration", "12s"}, Setup: web,
+			Name: f.name, Want: "netfilter-drop", Args: []string{"diagnose", "--duration", "6s"}, Setup: web,
 			Fault: onNode(f.iptables, "-A", "FORWARD", "-p", "tcp", "--dport", "80", "--syn", "-m", "statistic", "--mode", "nth", "--every", "3", "--packet", "0", "-j", "DROP"),
 			Traffic: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) {
 				for range 20 {
@@ -138,7 +138,7 @@ func TestAVerbSaysThatWhatItReportedIsOver(t *testing.T) {
 // the node that is of no pod.
 func (b *comesBack) slowStart(f stack) lab.Scenario {
 	return lab.Scenario{
-		Name: f.name + " a server that is probed from its start", Args: []string{"diagnose", "--duration", "9s"}, Setup: b.setup, Fault: b.stay, Named: true,
+		Name: f.name + " a server that is probed from its start", Args: []string{"diagnose", "--duration", "6s"}, Setup: b.setup, Fault: b.stay, Named: true,
 		Want: "connection-refused", Sure: "certain", Title: " was refused: nothing listens on default/pod (",
 		Traffic: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
 			at := net.JoinHostPort(map[string]string{"ip": p.Addr, "ip -6": p.Addr6}[f.ip], "8080")

@@ -34,7 +34,7 @@ func TestDiagnoseNamesBothOfTwoFaults(t *testing.T) {
 		}
 		for _, s := range pairs {
 			s.Name, s.Sure, s.Proof = f.name+" "+s.Name, "", ""
-			s.Args = []string{"diagnose", "--duration", "9s", "--service-cidr", map[string]string{"ip": "10.96.0.0/12", "ip -6": "fd00:96::/112"}[f.ip]}
+			s.Args = []string{"diagnose", "--duration", "6s", "--service-cidr", map[string]string{"ip": "10.96.0.0/12", "ip -6": "fd00:96::/112"}[f.ip]}
 			all = append(all, s)
 		}
 	}

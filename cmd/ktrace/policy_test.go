@@ -194,7 +194,7 @@ func TestAScanThatAPolicyDropsIsNoFault(t *testing.T) {
 	for _, f := range stacks() {
 		outside := map[string]string{"ip": "203.0.113.9", "ip -6": "2001:db8:113::9"}[f.ip]
 		all = append(all, lab.Scenario{
-			Name: f.name, Args: []string{"diagnose", "--duration", "8s"}, Want: "netfilter-drop", Sure: "certain", Proof: "--dport 80 -j DROP",
+			Name: f.name, Args: []string{"diagnose", "--duration", "6s"}, Want: "netfilter-drop", Sure: "certain", Proof: "--dport 80 -j DROP",
 			Setup: func(t testing.TB, c *lab.Cluster, p *lab.Pod) {
 				echoTCP(t, c.Server, "80")
 				c.Server.Run(f.iptables, "-t", "nat", "-A", "POSTROUTING", "-d", f.addr(p), "-j", "SNAT", "--to-source", outside) // which no namespace here has

@@ -86,7 +86,7 @@ func TestDiagnoseIsSilentWhenEndpointsChange(t *testing.T) {
 			c := lab.NewCluster(t)
 			p := c.AddPod("pod")
 			f.datagrams(t, c, p)
-			run := lab.Ktrace(t, "diagnose", "--duration", "7s", "--netns", p.Path())
+			run := lab.Ktrace(t, "diagnose", "--duration", "6s", "--netns", p.Path())
 			f.datagram(t, c, p)
 			left := time.Now()
 			c.Node.Run(f.iptables, "-t", "nat", "-R", "KUBE-SEP-old", "1", "-p", "udp", "-m", "udp", "-j", "DNAT", "--to-destination", net.JoinHostPort(f.server, "9"))

@@ -230,6 +230,9 @@ func TestToolsReadWhatEveryVerbWrites(t *testing.T) {
 	compat := map[string][]string{"new": nil, "old": {"--compat", "wireshark-4.0"}}
 	for _, verb := range verbs {
 		for name, flags := range compat {
+			if verb == "diagnose" { // or it ends before all are attached where that takes 15 s
+				flags = append(flags, "--duration", "1h")
+			}
 			args := []string{verb, "--netns", p.Path(), "--host-root", k.Root, "-w", filepath.Join(dir, verb+"-"+name+".pcapng")}
 			runs = append(runs, lab.Ktrace(t, append(args, flags...)...))
 		}

@@ -75,7 +75,7 @@ func TestDiagnoseFindsTunnelsThatNothingComesBackBy(t *testing.T) {
 		} {
 			o := &overlay{f: f, answer: c.answer}
 			all = append(all, lab.Scenario{
-				Name: f.name + " " + c.name, Args: []string{"diagnose", "--duration", "9s"}, Want: "overlay-blocked", Sure: c.sure,
+				Name: f.name + " " + c.name, Args: []string{"diagnose", "--duration", "6s"}, Want: "overlay-blocked", Sure: c.sure,
 				Proof: c.proof, Setup: o.setup, Fault: o.block,
 				Traffic: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) {
 					for _, last := range c.to {
@@ -94,7 +94,7 @@ func TestDiagnoseFindsTheTunnelAndNoNeighbourBehindIt(t *testing.T) {
 	var all []lab.Scenario
 	for _, f := range stacks() {
 		all = append(all, lab.Scenario{
-			Name: f.name, Args: []string{"diagnose", "--duration", "7s"}, Want: "overlay-blocked", Sure: "certain", Proof: "port-unreachable",
+			Name: f.name, Args: []string{"diagnose", "--duration", "6s"}, Want: "overlay-blocked", Sure: "certain", Proof: "port-unreachable",
 			Setup: f.tunnel,
 			Fault: func(_ testing.TB, c *lab.Cluster, p *lab.Pod) {
 				f.do(p.NS, "neigh flush dev vx0")

@@ -13,9 +13,6 @@ import (
 // for that, and the rules have seen what follows.
 type duration struct{ settles time.Duration }
 
-// settlesAtMost is how long the rules wait for what follows traffic; what they wait longer for, a test's own traffic waits for.
-const settlesAtMost = 3 * time.Second
-
 // lasting takes --duration from the arguments of a diagnose: the test ends it, half as long behind the traffic. With
 // --until-certain it ends by itself.
 func lasting(args []string) ([]string, *duration) {
@@ -29,7 +26,7 @@ func lasting(args []string) ([]string, *duration) {
 	}
 	args = slices.Clone(args)
 	args[i+1] = "1h"
-	return args, &duration{min(whole/2, settlesAtMost)}
+	return args, &duration{whole / 2}
 }
 
 // ending begins what until says, now that ktrace is attached.
