@@ -95,7 +95,7 @@ func asksDNS(b []byte) bool {
 
 // portClosed concludes from the destination's own word that nothing takes datagrams there. DNS has rules of its own.
 func (r *ICMPErrors) portClosed(f event.Finding, c *icmpError) (event.Finding, bool) {
-	const dnsPort, enough = 53, 2
+	const enough = 2
 	p, to := c.event.Packet, c.about.Destination()
 	by := icmpErrorKey{p.Src, p.ICMPName(), to}
 	times, _ := r.seen.Get(by)

@@ -130,7 +130,6 @@ func (r *Tunnels) received(e event.Event) {
 
 // wantsReply reports whether a packet has an answer in any case, be it an error.
 func wantsReply(p *packet.Packet) bool {
-	const dnsPort = 53
 	return p.Proto == "tcp" && p.HasFlag('S') && !p.HasFlag('.') || p.IsICMP(8, 128) || p.Proto == "udp" && p.Dport == dnsPort
 }
 

@@ -39,8 +39,12 @@ type udpEnd struct {
 	end   netip.AddrPort
 }
 
-// maxExchanges bounds the exchanges that are watched.
-const maxExchanges = 4096
+const (
+	// maxExchanges bounds the exchanges that are watched.
+	maxExchanges = 4096
+	// dnsPort is that of DNS, which has rules of its own, and makes more exchanges than all else.
+	dnsPort = 53
+)
 
 // NewDatagrams returns the rule; state must observe events before it.
 func NewDatagrams(state *State) *Datagrams {
@@ -61,7 +65,7 @@ func (r *Datagrams) Observe(e event.Event) []event.Finding {
 		switch p := inner.Packet; {
 		case p.IsICMPError():
 			r.trouble(e.Netns, p.Quoted().Innermost(), nil)
-		case p.Proto == "udp" && p.Fragment == 0 && p.Sport != 0:
+		case p.Proto == "udp" && p.Fragment == 0 && p.Sport != 0 && p.Sport != dnsPort && p.Dport != dnsPort:
 			r.hop(inner, b, ct, in)
 		}
 	case event.Drop:

@@ -43,10 +43,9 @@ func (r *Datagrams) judge(x *udpExchange, lost []datagramSent) (event.Finding, b
 
 // ofOthers reports whether an exchange is another rule's, or nothing that is answered.
 func (r *Datagrams) ofOthers(x *udpExchange) bool {
-	const dns = 53
 	p := x.first.Packet
 	_, overlay := overlays()[x.server().Port()]
-	return overlay || x.asked.Port() == dns || x.server().Port() == dns || asksDNS(p.Transport()) || r.state.effects.isTraceroute(x.first)
+	return overlay || x.server().Port() == dnsPort || asksDNS(p.Transport()) || r.state.effects.isTraceroute(x.first)
 }
 
 // noResponse is the finding. What was lost on its way beyond this node has no other trace than that nothing came back.
