@@ -66,7 +66,7 @@ struct event {
 	__u32 status;	/* of the conntrack entry: IPS_ bits */
 	__u32 len;	/* from the network header on */
 	__u32 id;
-	__u32 socket_netns; /* of the sending or receiving socket, 0 if unknown */
+	__u32 socket_netns; /* of the sending or receiving socket, 0 if unknown; of who made what is handmade */
 	__u16 fragment;	    /* offset, bytes; the lowest bit: more fragments */
 	__u16 l4;	    /* offsets from the network header */
 	__u16 data;
@@ -76,7 +76,7 @@ struct event {
 	__u8 icmp_type;
 	__u8 icmp_code;
 	enum path_direction direction; /* 0 of a drop */
-	__u8 zero;
+	__u8 handmade;		/* a program wrote its headers: it was sent by a raw or packet socket */
 	__u16 inner;		/* offset of the inner packet, 0 if there is none */
 	__u8 bytes[ROOM_LARGE]; /* from the network header on */
 };
@@ -98,7 +98,9 @@ struct journey {
 	__u8 ttl;
 	__u8 first_direction;
 	__u8 first_ttl;
-	__u32 flow; /* flow_hash at the last hop */
+	__u32 flow;   /* flow_hash at the last hop */
+	__u32 origin; /* the sender's namespace, if the packet is handmade, else 0 */
+	__u32 hidden; /* it is handmade, and was not to be recorded so far */
 };
 
 #define JOURNEY_CPUS 64
@@ -142,6 +144,7 @@ struct pkt_ctx {
 	struct nf_conn *ct;
 	__u64 journey;
 	__u32 netns;
+	__u32 origin; /* as in struct journey */
 	__u8 direction;
 	bool first;	   /* the first hop of its journey */
 	bool reply;	   /* of conntrack's reply direction; valid iff ct */
@@ -387,7 +390,38 @@ static __always_inline void set_last_hop(struct journey *j, const struct pkt_ctx
 	bpf_map_update_elem(&last_journey, &zero, j, BPF_ANY);
 }
 
-static __noinline void begin_journey(struct pkt_ctx *c, __u64 now)
+/* Whether a program wrote the headers of what a full socket sends, of the transport or all of them. The kernel sends its own
+ * resets and ICMP errors by raw sockets too; and ping has one, but that its messages are from it is certain.
+ */
+static __always_inline bool writes_headers(struct sock *sk, const struct packet *p)
+{
+	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family), proto;
+
+	if (family == AF_PACKET || family == AF_XDP)
+		return true;
+	if (BPF_CORE_READ(sk, sk_type) != SOCK_RAW || BPF_CORE_READ_BITFIELD_PROBED(sk, sk_kern_sock))
+		return false;
+	proto = BPF_CORE_READ(sk, sk_protocol);
+	return (proto != IPPROTO_ICMP && proto != IPPROTO_ICMPV6) || is_icmp_error(p);
+}
+
+/* The namespace of who wrote a packet's headers, 0 if the kernel did. A packet has its socket until the namespace that it
+ * goes to next has received it.
+ */
+static __always_inline __u32 origin_of(const struct pkt_ctx *c)
+{
+	struct sock *sk = c->sk;
+	__u8 state;
+
+	if (!c->direction || !sk)
+		return 0;
+	state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	if (state == TCP_TIME_WAIT || state == TCP_NEW_SYN_RECV)
+		return 0; /* not a full socket */
+	return writes_headers(sk, &c->p) ? socket_netns(sk) : 0;
+}
+
+static __noinline void begin_journey(struct pkt_ctx *c, __u64 now, __u32 origin, bool hidden)
 {
 	struct journey j = {
 		.id = (now & ~(JOURNEY_CPUS - 1ULL)) | (bpf_get_smp_processor_id() & (JOURNEY_CPUS - 1)),
@@ -395,11 +429,14 @@ static __noinline void begin_journey(struct pkt_ctx *c, __u64 now)
 		.fingerprint = c->p.fingerprint,
 		.first_direction = c->direction,
 		.first_ttl = c->p.ttl,
+		.origin = origin,
+		.hidden = hidden,
 	};
 	__u64 head = (__u64)c->p.head;
 
 	set_last_hop(&j, c, now);
 	c->first = true;
+	c->origin = origin;
 	c->journey = j.id;
 	if (bpf_map_update_elem(&journeys, &head, &j, BPF_ANY) ||
 	    bpf_map_update_elem(&journeys, &c->skb, &j, BPF_ANY))
@@ -412,11 +449,28 @@ static __noinline void begin_journey(struct pkt_ctx *c, __u64 now)
 static __always_inline void update_journey(struct pkt_ctx *c, struct journey *known, __u64 now)
 {
 	if (!known) {
-		begin_journey(c, now);
+		begin_journey(c, now, origin_of(c), false);
 		return;
 	}
 	c->journey = known->id;
+	c->origin = known->origin;
+	c->first = known->hidden;
+	known->hidden = false;
 	set_last_hop(known, c, now);
+}
+
+/* Keeps where a packet is from that is not recorded here, and may be elsewhere: only if its addresses do not say it. */
+static __always_inline void follow_unseen(struct pkt_ctx *c, struct journey *known, __u64 now)
+{
+	__u32 origin;
+
+	if (known) {
+		set_last_hop(known, c, now);
+		return;
+	}
+	origin = origin_of(c);
+	if (origin)
+		begin_journey(c, now, origin, true);
 }
 
 /* Whether an address of the conntrack entry, before or after NAT, is selected. After SNAT the packet itself has the
@@ -661,7 +715,7 @@ __noinline int should_record(__u32 level)
 {
 	struct pkt_ctx *c = ctx_at(level);
 	__u64 now = bpf_ktime_get_boot_ns();
-	bool icmp, known = false, match, wanted, limited;
+	bool icmp, known = false, match, wanted, limited, followed;
 	struct journey *j;
 	int bits;
 
@@ -682,22 +736,32 @@ __noinline int should_record(__u32 level)
 	}
 	wanted = match && (!filtering || c->filter_match);
 	j = find_journey(c, now);
-	if (!j && !icmp && !match)
+	followed = j && !j->hidden;
+	if (!followed && !icmp && !match)
 		known = udp_pair_tracked(&c->p.t);
-	if (!j && !known && (!wanted || selecting) && (icmp || !flow_tracked(&c->p.t))) {
+	if (!followed && !known && (!wanted || selecting) && (icmp || !flow_tracked(&c->p.t))) {
 		if (!match)
 			return false;
 		if (!wanted || !selected(c)) {
+			follow_unseen(c, j, now);
 			count_filtered(c);
 			return false;
 		}
 	}
-	if (limited && !j && !is_followed(c, now)) {
+	if (limited && !j && !origin_of(c) && !is_followed(c, now)) {
 		count_filtered(c);
 		return false;
 	}
 	update_journey(c, j, now);
 	return true;
+}
+
+/* Whether the packet's sender wrote its headers: what it says is not from the kernel, so its drop says nothing of its flow. */
+__noinline int is_handmade(__u32 level)
+{
+	struct pkt_ctx *c = ctx_at(level);
+
+	return c && origin_of(c);
 }
 
 /* Fills in the process that sent the packet, only where that is certain. In a softirq, or after a queue, the current task
@@ -782,6 +846,9 @@ __noinline int fill(__u32 level)
 	e->direction = c->direction;
 	if (c->sk)
 		fill_socket(e, c);
+	e->handmade = c->origin != 0;
+	if (c->origin && (c->direction || !c->sk))
+		e->socket_netns = c->origin;
 	e->hdr.netns = c->netns;
 	if (c->ct)
 		fill_conntrack(e, c->ct);
@@ -945,13 +1012,14 @@ static __always_inline void process_hop(const bool typed, struct pkt_ctx *c, con
 					    : c->p.head + FIELD(typed, skb, network_header);
 	if (!parse(typed, c, skb, hop_protocols))
 		return;
-	if (hop_tcp_flags && c->p.t.proto == IPPROTO_TCP && !(c->p.tcp_flags & hop_tcp_flags))
-		return;
 	if (!typed) {
 		dev = BPF_CORE_READ(skb, dev);
 		c->sk = BPF_CORE_READ(skb, sk);
 	}
 	c->dev = (__u64)dev;
+	if (hop_tcp_flags && c->p.t.proto == IPPROTO_TCP && !(c->p.tcp_flags & hop_tcp_flags) &&
+	    (!c->sk || !is_handmade(c->level)))
+		return;
 	set_conntrack(c, FIELD(typed, skb, _nfct));
 	c->netns = typed ? dev->nd_net.net->ns.inum : BPF_CORE_READ(dev, nd_net.net, ns.inum);
 	c->ifindex = FIELD(typed, dev, ifindex);

@@ -70,7 +70,7 @@ type PathEvent struct {
 	IcmpType    uint8
 	IcmpCode    uint8
 	Direction   uint8
-	Zero        uint8
+	Handmade    uint8
 	Inner       uint16
 	Bytes       [512]uint8
 	_           [4]byte
@@ -88,6 +88,8 @@ type PathJourney struct {
 	FirstDirection uint8
 	FirstTtl       uint8
 	Flow           uint32
+	Origin         uint32
+	Hidden         uint32
 }
 
 type PathKind uint32

@@ -23,8 +23,12 @@
 #define IPPROTO_DSTOPTS	 60
 #define IPPROTO_SCTP	 132
 
-#define AF_INET	 2
-#define AF_INET6 10
+#define AF_INET	  2
+#define AF_INET6  10
+#define AF_PACKET 17
+#define AF_XDP	  44
+
+#define SOCK_RAW 3
 
 #define NFPROTO_IPV4 2
 #define NFPROTO_IPV6 10
@@ -95,6 +99,8 @@ struct sock {
 	int sk_rcvbuf;
 	int sk_err;
 	int sk_err_soft;
+	__u8 sk_kern_sock : 1;
+	__u16 sk_type;
 	__u16 sk_protocol;
 	struct socket *sk_socket;
 	unsigned long sk_lingertime;

@@ -104,6 +104,10 @@ func byReason(st *State, e event.Event, d event.Drop) (event.Finding, bool) {
 	t := st.drops.of(e, d)
 	f.Severity = t.severity(m.harm, st.shareLost(e, t))
 	f.Evidence = st.lostEvidence(e, d, t)
+	if d.ForgedBy != "" && f.Confidence == event.Certain {
+		f.Confidence = event.Likely
+		f.Evidence = append(f.Evidence, d.ForgedBy+" sends forged packets of the same flow, which may be why")
+	}
 	if by, judged := st.policyPlugins.Get(e.Netns); judged && strings.Contains(m.title, "{judge}") {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("the rules of %s are in netns %d; its program judges packets by network policies", by, e.Netns))
 	}

@@ -328,6 +328,10 @@ func byMiddlebox(e event.Event, b event.Reset, f *event.Finding) {
 	f.Title = fmt.Sprintf("Something on the path reset the connection of %s in the name of %s.", to(e, b), from(e, b))
 	f.Cause = "A firewall, proxy or load balancer between the two ends sent the reset; the other end did not."
 	f.Confidence = event.Likely
+	if b.Received != nil && b.Received.ForgedBy != "" {
+		byForger(e, b, f)
+		return
+	}
 	f.Remedy = []event.Remedy{
 		run("tcpdump -ni any -v %v", resetsFrom(b.Connection.Src.Addr())).Noting("compare the TTLs"),
 		do("ask who runs the network between the two for rules on this address, port or content"),
@@ -342,6 +346,21 @@ func byMiddlebox(e event.Event, b event.Reset, f *event.Finding) {
 		f.Evidence = append(f.Evidence, "after the reset the other end accepted the connection")
 	}
 	f.Evidence = append(f.Evidence, payload(b.Received)...)
+}
+
+// byForger is a reset that a program of this machine wrote in the name of the other end.
+func byForger(e event.Event, b event.Reset, f *event.Finding) {
+	f.Title = fmt.Sprintf("%s reset the connection of %s in the name of %s.", upper(b.Received.ForgedBy), to(e, b), from(e, b))
+	f.Cause = "The program wrote the packet by a raw or packet socket. The other end sent no reset."
+	f.Evidence = append(f.Evidence, "a program wrote the reset's headers, in a namespace that does not receive what is sent to that end")
+	f.Evidence = append(f.Evidence, payload(b.Received)...)
+	f.Remedy = withoutRaw()
+}
+
+// withoutRaw is what to do against a program that forges packets, after what else there is to do.
+func withoutRaw(before ...event.Remedy) []event.Remedy {
+	return append(before, run("ss -0 -w -a -n -p").Noting("in that network namespace: who has raw and packet sockets"),
+		do("take CAP_NET_RAW from that pod's containers (securityContext.capabilities.drop)"))
 }
 
 // resetsFrom is the filter of tcpdump for resets in the name of an address; of IPv6 it has none by the names of flags.

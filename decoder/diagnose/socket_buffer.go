@@ -8,6 +8,7 @@ import (
 
 	"ktrace/decoder/bounded"
 	"ktrace/decoder/event"
+	"ktrace/decoder/packet"
 )
 
 // Sockets is the rule for sockets that cannot take what arrives: full accept queues and full receive buffers. It
@@ -74,6 +75,11 @@ func (st *State) bufferFull(f *event.Finding, s event.Sock) {
 	f.Remedy = []event.Remedy{
 		sockets("anpm", s.Proto, s.Local.Port()).In(st.enter(f.About.Netns)).Noting("who, how much is queued, drops"),
 		do("give the process more CPU, or a larger buffer: SO_RCVBUF, net.core.rmem_max, net.core.rmem_default"),
+	}
+	if s.ForgedBy != "" {
+		f.Confidence = event.Likely
+		f.Title = fmt.Sprintf("The receive buffer of %s %s is full: %s floods it in the name of %s.", s.Proto, end(f.Pod, s.Local), s.ForgedBy, packet.FormatAddrPort(s.Remote))
+		f.Remedy = withoutRaw(f.Remedy[0])
 	}
 }
 

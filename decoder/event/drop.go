@@ -25,9 +25,12 @@ type Drop struct {
 	Noise       string     `json:"noise,omitempty"`        // why it is no loss; "" if it is one
 	Conntrack   *Conntrack `json:"conntrack,omitempty"`
 	SocketNetns uint32     `json:"socket_netns,omitempty"` // of the socket that was to have it, where that is known
+	ForgedBy    string     `json:"forged_by,omitempty"`    // who else sends what looks like it; "" if nobody is known to
 
 	Code    uint32 `json:"-"` // the kernel's number of the reason
 	Address uint64 `json:"-"` // in the function
+
+	Handmade bool `json:"-"` // as of Hop; SocketNetns is its sender's where the packet was for no socket
 
 	Hook string `json:"-"` // of netfilter, as that said itself: Netfilter.Hook; "" if it did not
 
@@ -110,6 +113,7 @@ func decodeDrop(raw []byte, e *Event) error {
 		Location:    fmt.Sprintf("unknown(%#x)", r.Location),
 		Conntrack:   pathConntrack(&r),
 		SocketNetns: r.SocketNetns,
+		Handmade:    r.Handmade != 0,
 		Code:        r.Reason,
 		Address:     r.Location,
 	}

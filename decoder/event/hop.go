@@ -17,6 +17,8 @@ const KindHop Kind = "hop"
 type Hop struct {
 	Conntrack   *Conntrack `json:"conntrack,omitempty"`    // nil if conntrack has not seen it (yet), or it is untracked
 	SocketNetns uint32     `json:"socket_netns,omitempty"` // of the socket that it came from, where that is known
+	// Handmade says that a program in SocketNetns wrote its headers, and sent it by a raw or packet socket: they may claim anything.
+	Handmade bool `json:"handmade,omitempty"`
 
 	Captured bool `json:"-"` // so that the packet's bytes are all that the capture took
 	ToAll    bool `json:"-"` // the captured frame was for all machines of its link, or a group of them
@@ -98,7 +100,7 @@ func decodeHop(raw []byte, e *Event) error {
 	var r wire.Path
 	r.Decode(raw)
 	pathHeader(&r, e)
-	e.Body = Hop{Conntrack: pathConntrack(&r), SocketNetns: r.SocketNetns}
+	e.Body = Hop{Conntrack: pathConntrack(&r), SocketNetns: r.SocketNetns, Handmade: r.Handmade != 0}
 	return nil
 }
 

@@ -66,6 +66,8 @@ type Sock struct {
 	PathMTU     uint32        `json:"path_mtu,omitempty"`     // as the socket takes it
 	Payload     uint32        `json:"payload,omitempty"`      // bytes, of what was sent again
 
+	ForgedBy string `json:"forged_by,omitempty"` // who sent in its peer's name what came for the socket; "" if nobody is known to have
+
 	ReasonCode    uint32 `json:"-"` // enum sk_rst_reason of that kernel, valid iff HasReasonCode
 	HasReasonCode bool   `json:"-"`
 }

@@ -20,7 +20,8 @@ type Index struct {
 	left     map[uint64]time.Time // cgroups that are no more, and since when
 	netns    map[uint32]spans
 	addrs    map[netip.Addr]spans
-	veths    map[place]place // from each end to the other
+	veths    map[place]place                        // from each end to the other
+	devices  bounded.Weighed[place, []netip.Prefix] // their addresses
 	services services
 	size     int    // bytes of pods
 	leftOut  uint64 // pods that there was no room for
@@ -61,6 +62,7 @@ func (x *Index) Observe(e event.Event) []event.Event {
 	} else {
 		x.begun = true
 		x.name(&e)
+		x.handmade(&e)
 	}
 	return x.only.Event(e)
 }

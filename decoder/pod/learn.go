@@ -44,6 +44,7 @@ func (x *Index) endNetns(now time.Time, inode uint32) {
 		}
 	}
 	maps.DeleteFunc(x.veths, func(near, far place) bool { return near.netns == inode || far.netns == inode })
+	x.devices.DeleteFunc(func(at place) bool { return at.netns == inode })
 }
 
 func (x *Index) learnPod(now time.Time, f event.PodFact) {
@@ -197,7 +198,9 @@ func (x *Index) leave(now time.Time, cgroups []uint64) {
 // learnDevice notes both ends of a veth.
 func (x *Index) learnDevice(d event.Device) {
 	near, far := place{d.Netns, d.Ifindex}, place{d.PeerNetns, d.PeerIndex}
+	x.devices.Put(bounded.Owner{Netns: d.Netns}, near, d.Addrs)
 	if d.Gone {
+		x.devices.Delete(near)
 		delete(x.veths, x.veths[near])
 		delete(x.veths, near)
 		return

@@ -50,8 +50,8 @@ func NoiseReasons() []string {
 // noiseOf says why a dropped packet is no loss, "" if it is one. Not every copy of what goes to many is wanted.
 func (x *Drops) noiseOf(e event.Event, d event.Drop) string {
 	p := e.Packet
-	if p == nil {
-		return ""
+	if p == nil || d.Noise != "" {
+		return d.Noise
 	}
 	if d.MadeUp() {
 		return "it was none: a program asked for a route"

@@ -109,6 +109,8 @@ func (g *reset) blame(r *event.Reset, silent bool) {
 		r.Drop, r.Dropped, r.DropAt = &d, g.drop.Packet, g.drop.Header
 		r.Place, r.Reason = event.Place(*g.drop), d.Reason
 		r.Sent, r.From = nil, 0 // the end in whose name it was sent knew nothing of it
+	case r.Received != nil && r.Received.ForgedBy != "":
+		r.Sender, r.Cause, r.Sent, r.From = event.SenderMiddlebox, event.ResetForged, nil, 0
 	case g.misfits():
 		r.Sender, r.Cause, r.Place, r.Sent, r.From = event.SenderMiddlebox, event.ResetForged, g.ttlPlace, nil, 0
 	case g.madeHere():

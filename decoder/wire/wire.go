@@ -354,7 +354,7 @@ type Path struct {
 	IcmpType    uint8
 	IcmpCode    uint8
 	Direction   uint8
-	Zero        uint8
+	Handmade    uint8
 	Inner       uint16
 	Bytes       [512]uint8
 	_           [4]byte
@@ -387,7 +387,7 @@ func (r *Path) Decode(b []byte) {
 	r.IcmpType = b[222]
 	r.IcmpCode = b[223]
 	r.Direction = b[224]
-	r.Zero = b[225]
+	r.Handmade = b[225]
 	r.Inner = binary.LittleEndian.Uint16(b[226:])
 	copy(r.Bytes[:], b[228:])
 }

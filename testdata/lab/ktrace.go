@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -39,6 +40,13 @@ const patience = 60 * time.Second
 func Main(m *testing.M, ktrace func(), read Command) {
 	if os.Getenv(AsKtrace) != "" {
 		ktrace()
+		return
+	}
+	if router := os.Getenv(asForger); router != "" {
+		if err := forge(router); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 		return
 	}
 	inProcess = read
