@@ -12,6 +12,7 @@ import (
 
 	"ktrace/decoder/event"
 	"ktrace/decoder/pod"
+	"ktrace/tracer/procfs"
 )
 
 // logDir is where the kubelet keeps a directory a pod.
@@ -81,14 +82,19 @@ var annotations = struct{ podName, namespace, uid, container, kind [2]string }{
 	kind:      [2]string{"io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType"},
 }
 
-// bundle reads the pod and the name of a container from its OCI configuration.
-func bundle(hostRoot, uid, id string) (event.PodFact, bool) {
+// maxBundle bounds an OCI configuration, bytes: one has the container's environment and arguments, of which etcd takes 1.5 MiB, and
+// the program's defaults.
+const maxBundle = 4 << 20
+
+// bundle reads the pod and the name of a container from its OCI configuration. What is larger than one is none.
+func bundle(node *procfs.FS, uid, id string) (event.PodFact, bool) {
+	hostRoot := node.HostRoot()
 	for _, form := range bundles {
 		dir, rest, _ := strings.Cut(form, "*")
 		if _, err := os.Stat(filepath.Join(hostRoot, dir)); err != nil {
 			continue // another runtime's
 		}
-		raw, err := os.ReadFile(filepath.Join(hostRoot, dir, id+rest))
+		raw, err := node.Tree(hostRoot).ReadFile(filepath.Join(dir, id+rest), maxBundle)
 		if err != nil {
 			continue
 		}

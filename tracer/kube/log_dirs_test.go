@@ -3,10 +3,15 @@
 package kube
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"ktrace/tracer/procfs"
 )
 
 // What each runtime writes beside a container, where each distribution has it.
@@ -36,7 +41,7 @@ func TestConfigurationsOfEveryRuntime(t *testing.T) {
 			if err := os.WriteFile(file, []byte(c.config), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			f, ok := bundle(root, uid, id)
+			f, ok := bundle(procfs.New(root), uid, id)
 			if ok != (c.container != "") || f.Name != c.pod {
 				t.Fatalf("%v: %+v", ok, f)
 			}
@@ -44,5 +49,27 @@ func TestConfigurationsOfEveryRuntime(t *testing.T) {
 				t.Errorf("%+v", f)
 			}
 		})
+	}
+}
+
+// TestAttackHugeBundle: a file that is no container's configuration is not read whole, and a pipe in its place is not waited for.
+func TestAttackHugeBundle(t *testing.T) {
+	t.Parallel()
+	const uid, id = "12345678-1111-2222-3333-123456789012", "c0ffee"
+	config := `{"annotations": {"io.kubernetes.cri.container-name": "app", "io.kubernetes.cri.sandbox-name": "web"}}`
+	for name, make := range map[string]func(file string) error{
+		"huge": func(file string) error {
+			return errors.Join(os.WriteFile(file, []byte(config), 0o600), os.Truncate(file, 1<<40))
+		},
+		"a pipe": func(file string) error { return unix.Mkfifo(file, 0o600) },
+	} {
+		root := t.TempDir()
+		dir := filepath.Join(root, "run/containerd/io.containerd.runtime.v2.task/k8s.io", id)
+		if err := errors.Join(os.MkdirAll(dir, 0o755), make(filepath.Join(dir, "config.json"))); err != nil {
+			t.Fatal(err)
+		}
+		if f, ok := bundle(procfs.New(root), uid, id); ok {
+			t.Errorf("%s: %+v", name, f)
+		}
 	}
 }

@@ -324,7 +324,7 @@ func (w *Watcher) nameless(uid string) bool {
 
 // nameContainer asks the runtime's files first: the kubelet's link comes only when the container has started.
 func (w *Watcher) nameContainer(uid, id string) bool {
-	f, ok := bundle(w.opts.HostRoot, uid, id)
+	f, ok := bundle(w.node, uid, id)
 	if !ok {
 		var name string
 		name, ok = w.logs.container(id)
