@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -164,5 +165,32 @@ func TestAttackSecondSignalAlwaysEnds(t *testing.T) {
 				eventually(t, object+" is gone", func() bool { return !exists(t, object) })
 			}
 		})
+	}
+}
+
+// TestAttackSecondSignalWithManyFilters: what has to be removed one after the other is, however many devices a pod has made.
+func TestAttackSecondSignalWithManyFilters(t *testing.T) {
+	t.Parallel()
+	const devices = 100
+	ns := twoDevices(t)
+	var more []string
+	for n := range devices {
+		more = append(more, fmt.Sprintf("link add more%d type bridge", n), fmt.Sprintf("link set more%d up", n))
+	}
+	ns.IP(more...)
+	ready := filepath.Join(t.TempDir(), "ready")
+	_, took := twice(t, fullPipe(t), func(*exec.Cmd) {
+		eventually(t, "it is attached", func() bool { _, err := os.Stat(ready); return err == nil })
+		if !strings.Contains(ns.Run("tc", "filter", "show", "dev", "more99", "egress"), "ktrace") {
+			t.Error("the last device has no filter")
+		}
+		floods(t, ns)
+	}, "capture", "-w", "-", "--variant", "clsact", "--netns", ns.Path(), "--ready-file", ready)
+	if took > endsWithin {
+		t.Errorf("the second signal took %v", took)
+	}
+	left := ns.Run("sh", "-c", "for d in veth0 more0 more50 more99; do tc filter show dev $d ingress; tc filter show dev $d egress; done")
+	if strings.TrimSpace(left) != "" {
+		t.Errorf("filters are left:\n%s", left)
 	}
 }
