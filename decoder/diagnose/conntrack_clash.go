@@ -29,7 +29,7 @@ func conntrackRefused(st *State, e event.Event, d event.Drop) (lost *event.Connt
 // conntrack does not take it in.
 func portsExhausted(st *State, e event.Event, d event.Drop) (event.Finding, bool) {
 	use, ok := st.ports.Get(event.KeyOf(e))
-	_, clash := conntrackRefused(st, e, d)
+	lost, clash := conntrackRefused(st, e, d)
 	const enough = 90 // per cent; the kernel tries no more than some hundred ports of a large range
 	if !ok || !clash || use.Used*100 < use.Size()*enough {
 		return event.Finding{}, false
@@ -55,9 +55,13 @@ func portsExhausted(st *State, e event.Event, d event.Drop) (event.Finding, bool
 	} else {
 		f.Confidence = event.Likely // what gave it its port is not known, so neither is from where
 	}
+	if lost == nil && st.unread(e) {
+		f.Confidence = event.Likely
+		f.Evidence = append(f.Evidence, notInTime)
+	}
 	f.Evidence = append(f.Evidence, "conntrack entry that was not inserted: "+d.Conntrack.String())
 	if s, _ := st.conntrack.Get(e.Netns); s.Rose.InsertFailed > 0 {
-		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack counted %s, no rule is for the packet", insertions(s.Rose.InsertFailed)))
+		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack counted %s, %s", insertions(s.Rose.InsertFailed), st.noRule(e, d)))
 	}
 	return f, true
 }
@@ -96,11 +100,15 @@ func insertRace(st *State, e event.Event, d event.Drop) (event.Finding, bool) {
 	default:
 		return event.Finding{}, false
 	}
+	if lost == nil && st.unread(e) {
+		f.Confidence = event.Possible
+		f.Evidence = append(f.Evidence, notInTime)
+	}
 	f.Subject = racer(e, d, own, twice)
 	st.raced(&f, e, twice)
 	s, _ := st.conntrack.Get(e.Netns)
 	if s.Rose.InsertFailed > 0 {
-		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack counted %s, no rule is for the packet", insertions(s.Rose.InsertFailed)))
+		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack counted %s, %s", insertions(s.Rose.InsertFailed), st.noRule(e, d)))
 	}
 	if s.Rose.ClashResolve > 0 {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("conntrack settled %d more clashes without loss", s.Rose.ClashResolve))

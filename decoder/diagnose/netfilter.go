@@ -97,6 +97,12 @@ func (st *State) nameRule(f *event.Finding, e event.Event, b event.DropRules, kn
 	switch {
 	case len(b.Candidates) > 0:
 		st.addRule(f, e.Netns, b)
+	case st.unread(e) && rule.System == "":
+		f.Cause = "netfilter dropped it: a rule, the policy of a chain, conntrack or NAT. Which of them could not be read in time."
+		f.Title = fmt.Sprintf("Netfilter drops packets to %s.", target(e))
+		f.Confidence = event.Possible
+		f.Evidence = append(f.Evidence, notInTime)
+		return
 	case known && b.Incomplete == "":
 		f.Cause = "netfilter dropped it, but no rule of nftables or iptables is for it: conntrack, NAT, or another user of the hooks."
 		f.Title = fmt.Sprintf("Netfilter drops packets to %s, though no rule is for them.", target(e))

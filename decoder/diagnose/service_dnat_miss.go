@@ -100,8 +100,13 @@ func (st *State) dnatMiss(e event.Event, c *event.Conntrack, seen string) (event
 	} else {
 		f.Evidence = append(f.Evidence, "conntrack has no entry for it")
 	}
-	if unmatched != "" {
+	switch {
+	case unmatched != "":
 		f.Evidence = append(f.Evidence, unmatched)
+	case rules.State == "" && st.unread(e):
+		f.Confidence = event.Possible
+		f.Cause = "Whether a rule of the node is for it could not be read in time: kube-proxy may have lost its rules, or the service has no such port."
+		f.Evidence = append(f.Evidence, notInTime)
 	}
 	ok := st.whyNotTranslated(&f, e, c, s, rules)
 	return f, ok

@@ -37,6 +37,10 @@ func (st *State) noSuchService(e event.Event, seen string) (event.Finding, bool)
 		f.Cause += " Or kube-proxy has lost its rules, or has not written them."
 		f.Evidence[2] = fmt.Sprintf("no rule of the node's is for the address %v, and the API was not asked", to.Addr())
 		f.Remedy = slices.Insert(f.Remedy, 1, systemPods("kube-proxy"))
+		if st.unread(e) {
+			f.Title = fmt.Sprintf("Packets to %v, an address in the range of services, are not DNATed; the node's rules could not be read in time.", to)
+			f.Evidence[2] = notInTime + ", and the API was not asked"
+		}
 	}
 	return f, true
 }
