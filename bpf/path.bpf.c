@@ -390,19 +390,22 @@ static __always_inline void set_last_hop(struct journey *j, const struct pkt_ctx
 	bpf_map_update_elem(&last_journey, &zero, j, BPF_ANY);
 }
 
-/* Whether a program wrote the headers of what a full socket sends, of the transport or all of them. The kernel sends its own
- * resets and ICMP errors by raw sockets too; and ping has one, but that its messages are from it is certain.
+/* Whether a program wrote the headers of what a full socket sends: of the transport, all of them, or those in a tunnel, whose outer
+ * packet is from the socket's port then. The kernel sends its own resets and ICMP errors by raw sockets too; and ping has one,
+ * but that its messages are from it is certain.
  */
-static __always_inline bool writes_headers(struct sock *sk, const struct packet *p)
+static __always_inline bool writes_headers(struct sock *sk, const struct pkt_ctx *c)
 {
 	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family), proto;
 
 	if (family == AF_PACKET || family == AF_XDP)
 		return true;
+	if (c->inner && c->outer.t.proto == IPPROTO_UDP)
+		return BPF_CORE_READ(sk, __sk_common.skc_num) == c->outer.t.sport;
 	if (BPF_CORE_READ(sk, sk_type) != SOCK_RAW || BPF_CORE_READ_BITFIELD_PROBED(sk, sk_kern_sock))
 		return false;
 	proto = BPF_CORE_READ(sk, sk_protocol);
-	return (proto != IPPROTO_ICMP && proto != IPPROTO_ICMPV6) || is_icmp_error(p);
+	return (proto != IPPROTO_ICMP && proto != IPPROTO_ICMPV6) || is_icmp_error(&c->p);
 }
 
 /* The namespace of who wrote a packet's headers, 0 if the kernel did. A packet has its socket until the namespace that it
@@ -418,7 +421,7 @@ static __always_inline __u32 origin_of(const struct pkt_ctx *c)
 	state = BPF_CORE_READ(sk, __sk_common.skc_state);
 	if (state == TCP_TIME_WAIT || state == TCP_NEW_SYN_RECV)
 		return 0; /* not a full socket */
-	return writes_headers(sk, &c->p) ? socket_netns(sk) : 0;
+	return writes_headers(sk, c) ? socket_netns(sk) : 0;
 }
 
 static __noinline void begin_journey(struct pkt_ctx *c, __u64 now, __u32 origin, bool hidden)

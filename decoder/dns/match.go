@@ -25,7 +25,7 @@ func (s *Stage) sent(e event.Event, ct *event.Conntrack, msg message) *query {
 // reply finds the query of an answer that comes by a new journey.
 func (s *Stage) reply(e event.Event, ct *event.Conntrack, msg message) step {
 	q := s.answeredBy(e.Packet, ct, msg)
-	if q == nil {
+	if q == nil || q.delivered || q.passedBy(e) {
 		return step{}
 	}
 	if q.answer == nil {
@@ -37,6 +37,22 @@ func (s *Stage) reply(e event.Event, ct *event.Conntrack, msg message) step {
 		}
 	}
 	return s.join(q, e.Journey, asAnswer)
+}
+
+// passedBy reports whether an answer was made in a namespace of this machine that the query never came to: it is not its server's.
+func (q *query) passedBy(e event.Event) bool {
+	h, ok := e.Body.(event.Hop)
+	if !ok || q.captured || e.Direction != event.Out || h.SocketNetns == 0 || h.SocketNetns != e.Netns || len(q.hops) >= maxHops {
+		return false
+	}
+	arrived := false // anywhere: else it may have come by a way that is not watched
+	for _, s := range q.hops {
+		if !s.Answer && s.Netns == e.Netns {
+			return false
+		}
+		arrived = arrived || !s.Answer && s.Direction == event.In
+	}
+	return arrived
 }
 
 // answeredBy is the query that an answer is for: from who was asked; from another host to who asked; or to the client's

@@ -14,24 +14,25 @@ import (
 
 // Index knows the pods of a stream. As a stage, which must come first, it names both ends of every event.
 type Index struct {
-	node     event.Node
-	pods     map[string]*Info
-	cgroups  map[uint64]owner
-	left     map[uint64]time.Time // cgroups that are no more, and since when
-	netns    map[uint32]spans
-	addrs    map[netip.Addr]spans
-	veths    map[place]place                        // from each end to the other
-	devices  bounded.Weighed[place, []netip.Prefix] // their addresses
-	services services
-	size     int    // bytes of pods
-	leftOut  uint64 // pods that there was no room for
-	begun    bool   // a record was seen: facts from here on are changes
-	swept    time.Time
-	only     event.Single
-	chosen   bounded.Map[uint64, bool]      // journeys of packets that were selected
-	senders  bounded.Map[uint64, event.Pod] // who sent them
-	forgers  bounded.Map[uint64, event.Pod] // who sent them with the address of another pod
-	refused  bounded.Map[refusedKey, refusedTo]
+	node      event.Node
+	pods      map[string]*Info
+	cgroups   map[uint64]owner
+	left      map[uint64]time.Time // cgroups that are no more, and since when
+	netns     map[uint32]spans
+	addrs     map[netip.Addr]spans
+	veths     map[place]place                        // from each end to the other
+	devices   bounded.Weighed[place, []netip.Prefix] // their addresses
+	contested bounded.Map[netip.Addr, time.Time]     // addresses that several pods claim, and since when
+	services  services
+	size      int    // bytes of pods
+	leftOut   uint64 // pods that there was no room for
+	begun     bool   // a record was seen: facts from here on are changes
+	swept     time.Time
+	only      event.Single
+	chosen    bounded.Map[uint64, bool]      // journeys of packets that were selected
+	senders   bounded.Map[uint64, event.Pod] // who sent them
+	forgers   bounded.Map[uint64, event.Pod] // who sent them with the address of another pod
+	refused   bounded.Map[refusedKey, refusedTo]
 }
 
 type owner struct {

@@ -132,7 +132,7 @@ func (x *Index) learnNetwork(now time.Time, p *Info, f event.PodFact) {
 	}
 	for _, a := range f.Addrs {
 		a = a.Unmap()
-		if x.addrs[a].heldBy(p) {
+		if x.addrs[a].heldBy(p) || !x.contest(now, p, f, a) {
 			continue
 		}
 		x.addrs[a] = x.addrs[a].begin(p, f.Source, from)

@@ -13,19 +13,25 @@ import (
 	"ktrace/decoder/packet"
 )
 
-// Forgeries is the stage that takes no packet at its word whose headers a program wrote, unless its sender can know what it says:
+// Forgeries is the stage that takes no packet at its word whose headers a program wrote, or that has another pod's address, unless its sender can know what it says:
 // who sends in the name of an address has that address, or hears what is sent to it; who reports an error about a packet hears
 // what is sent to that packet's destination. All others, and what answers them, go no further: no later stage and no rule learns
 // from them. Their drops are no loss, and a reset that a socket took has the name of who sent it. The node's own programs are
 // trusted. It comes after pods are named.
 type Forgeries struct {
-	owns     func(netns uint32, a netip.Addr, t time.Time) bool
+	owners   Owners
 	home     uint32
 	heard    *bounded.Table[netnsAddr, bool]    // addresses to which a namespace was sent packets that the kernel made
 	journeys *bounded.Table[uint64, bool]       // of what programs made, and of what answers it: whether it is forged
 	marks    *bounded.Table[mark, bool]         // by which answers to forged packets are known
 	senders  *bounded.Table[sentFlow, forgedBy] // of forged packets
 	only     event.Single
+}
+
+// Owners know whose addresses are, as far as that can be known.
+type Owners interface {
+	Owns(netns uint32, a netip.Addr, t time.Time) bool           // a namespace has the address, and no pod elsewhere
+	OwnedElsewhere(netns uint32, a netip.Addr, t time.Time) bool // a pod in another namespace has it
 }
 
 // netnsAddr is an address as seen in a namespace.
@@ -63,10 +69,10 @@ const (
 	forgedHold = time.Second
 )
 
-// NewForgeries returns the stage. owns reports whether an address is known to be one of a namespace.
-func NewForgeries(owns func(netns uint32, a netip.Addr, t time.Time) bool) *Forgeries {
+// NewForgeries returns the stage.
+func NewForgeries(owners Owners) *Forgeries {
 	return &Forgeries{
-		owns:     owns,
+		owners:   owners,
 		heard:    bounded.NewTable[netnsAddr, bool](maxHeard),
 		journeys: bounded.NewTable[uint64, bool](maxForged),
 		marks:    bounded.NewTable[mark, bool](4 * maxForged),
@@ -113,6 +119,9 @@ func (x *Forgeries) learn(f event.Fact) {
 
 // forged reports whether a packet at a device is to be believed nothing: it is forged, or answers what is.
 func (x *Forgeries) forged(e event.Event, h event.Hop) bool {
+	if !h.Handmade && x.borrows(e, h) {
+		h.Handmade = true
+	}
 	if !h.Handmade {
 		if _, known := x.heard.Get(netnsAddr{e.Netns, e.Packet.Dst}); !known && e.Direction == event.In {
 			x.heard.Put(bounded.Owner{Netns: e.Netns}, netnsAddr{e.Netns, e.Packet.Dst}, true, 1)
@@ -132,24 +141,26 @@ func (x *Forgeries) forged(e event.Event, h event.Hop) bool {
 	return forged
 }
 
+// borrows reports whether a socket sends with the address of another pod: its namespace has given it to itself, or the socket is
+// transparent. The node's proxies do so rightly.
+func (x *Forgeries) borrows(e event.Event, h event.Hop) bool {
+	return e.Direction == event.Out && h.SocketNetns == e.Netns && e.Netns != x.home && x.owners.OwnedElsewhere(e.Netns, e.Packet.Src, e.Time)
+}
+
 // credible reports whether who wrote a packet can know what it says.
 func (x *Forgeries) credible(netns uint32, e event.Event) bool {
 	if netns == 0 || netns == x.home {
 		return true
 	}
-	for p := e.Packet; p != nil; p = carried(p) {
-		about := p.Src
-		if quoted := p.Quoted(); quoted != nil {
-			about = quoted.Innermost().Dst
-		}
-		if about.IsLoopback() { // nothing that is on its way is from there
-			return false
-		}
-		if _, heard := x.heard.Get(netnsAddr{netns, about}); !heard && !x.owns(netns, about, e.Time) {
-			return false
-		}
+	about := e.Packet.Src
+	if quoted := e.Packet.Quoted(); quoted != nil {
+		about = quoted.Innermost().Dst
 	}
-	return true
+	if about.IsLoopback() || e.Packet.Tunnel != nil { // nothing that is on its way is from there; and tunnels are the kernel's
+		return false
+	}
+	_, heard := x.heard.Get(netnsAddr{netns, about})
+	return heard || x.owners.Owns(netns, about, e.Time)
 }
 
 // carried is the packet in a tunnel's, nil if it is none.

@@ -27,12 +27,19 @@ var (
 
 // forgeries is the stage after the victim's first packet reached the server.
 func forgeries() *Forgeries {
-	x := NewForgeries(func(netns uint32, a netip.Addr, _ time.Time) bool {
-		return netns == forgerNetns && a == forgerEnd.Addr()
-	})
+	x := NewForgeries(owners{victimEnd.Addr(): victimNetns, forgerEnd.Addr(): forgerNetns})
 	x.Observe(event.Event{Body: event.Fact{Node: &event.Node{Netns: homeNetns}}})
 	x.Observe(seen(hostNetns, event.In, itsOwn, packettest.TCP(victimEnd, serverEnd, packettest.SYN, 100, 0, nil), event.Hop{}))
 	return x
+}
+
+// owners are the namespaces of pods' addresses.
+type owners map[netip.Addr]uint32
+
+func (o owners) Owns(netns uint32, a netip.Addr, _ time.Time) bool { return o[a] == netns }
+
+func (o owners) OwnedElsewhere(netns uint32, a netip.Addr, _ time.Time) bool {
+	return o[a] != 0 && o[a] != netns
 }
 
 func seen(netns uint32, way event.Direction, journey uint64, raw []byte, body event.Body) event.Event {
@@ -139,5 +146,38 @@ func TestWhatAnswersAnAnswer(t *testing.T) {
 	sent := seen(victimNetns, "", 0, reset, event.Sock{Op: event.SockResetSent, Trigger: packet.ParseIP(accepts)})
 	if len(x.Observe(sent)) != 0 || len(x.Observe(seen(victimNetns, event.Out, 52, reset, event.Hop{SocketNetns: victimNetns}))) != 0 {
 		t.Error("the victim's reset passes")
+	}
+}
+
+// TestABorrowedAddress: a socket may have any address that its namespace gave itself. The node's proxies speak for pods rightly.
+func TestABorrowedAddress(t *testing.T) {
+	t.Parallel()
+	syn := packettest.TCP(victimEnd, serverEnd, packettest.SYN, 500, 0, nil)
+	for who, passes := range map[uint32]bool{forgerNetns: false, victimNetns: true, homeNetns: true} {
+		x := forgeries()
+		if got := len(x.Observe(seen(who, event.Out, 60, syn, event.Hop{SocketNetns: who}))) == 1; got != passes {
+			t.Errorf("from namespace %d: passes %v", who, got)
+		}
+		if got := len(x.Observe(seen(hostNetns, event.In, 60, syn, event.Hop{}))) == 1; got != passes {
+			t.Errorf("from namespace %d, where it arrives: passes %v", who, got)
+		}
+	}
+	if len(forgeries().Observe(seen(homeNetns, event.Out, 61, syn, event.Hop{}))) != 1 {
+		t.Error("a packet that is passed on does not pass")
+	}
+}
+
+// TestAHandmadeTunnel: what pods wrap up by themselves says nothing of the tunnels between nodes.
+func TestAHandmadeTunnel(t *testing.T) {
+	t.Parallel()
+	inner := packettest.TCP(forgerEnd, serverEnd, packettest.SYN, 1, 0, nil)
+	outer := packettest.UDP(forgerEnd, netip.AddrPortFrom(serverEnd.Addr(), packet.PortVXLANLinux), append([]byte{8, 0, 0, 0, 0, 0, 1, 0}, packettest.Frame(inner)...))
+	tunnel := func(who uint32) event.Event {
+		e := made(who, 70, outer)
+		e.Packet.Decapsulate()
+		return e
+	}
+	if len(forgeries().Observe(tunnel(forgerNetns))) != 0 || len(forgeries().Observe(tunnel(homeNetns))) != 1 {
+		t.Error("a pod's passes, or the node's does not")
 	}
 }

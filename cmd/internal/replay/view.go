@@ -53,7 +53,7 @@ func (v View) Pipeline(f flags.Flags, selector pod.Selector) *decoder.Pipeline {
 		v.Pods(pods.Of)
 	}
 	return &decoder.Pipeline{
-		Stages: slices.Concat(v.Early, []stage.Stage{pods, stage.NewForgeries(pods.Owns)}, v.Stages, []stage.Stage{pods.Backends()}),
+		Stages: slices.Concat(v.Early, []stage.Stage{pods, stage.NewForgeries(pods)}, v.Stages, []stage.Stage{pods.Backends()}),
 		Rules:  v.Rules,
 		Wanted: func(k event.Kind) bool { return slices.Contains(v.Kinds, k) },
 		Keep: func(e event.Event) bool {
