@@ -77,7 +77,8 @@ func TestAttackManySocketsOfOnePod(t *testing.T) {
 	}
 	connect(9)
 	time.Sleep(1500 * time.Millisecond) // after 1 s SYNs are sent again
-	if held := heldOf(t, tr, whose); max(held[0], held[1]) > room/2 || held[0]+held[1] > room*2/3+1 || held[0]+held[1] < room/2 {
+	// Of two at once either may have taken half before the other began, which gets half of what is left.
+	if held := heldOf(t, tr, whose); max(held[0], held[1]) > room/2 || held[0]+held[1] > room*3/4+2 || held[0]+held[1] < room/2 {
 		t.Errorf("the attackers hold %d entries of %d", held, room)
 	}
 	for _, a := range attackers {
