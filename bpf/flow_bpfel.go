@@ -13,6 +13,15 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type FlowBooks struct {
+	_       structs.HostLayout
+	Begun   uint64
+	Found   uint64
+	Ended   uint64
+	Evicted uint64
+	Unseen  uint64
+}
+
 type FlowCounters struct {
 	_        structs.HostLayout
 	Seen     uint64
@@ -52,8 +61,66 @@ type FlowEvent struct {
 		Family uint8
 		Zero   uint16
 	}
-	_   [4]byte
-	Age uint64
+	_           [4]byte
+	Age         uint64
+	Established uint64
+	Inode       uint64
+	Handshake   uint32
+	OldSegs     uint32
+	Lost        uint32
+	Bursts      uint32
+	Role        uint32
+	Pad         uint32
+	Conn        struct {
+		_             structs.HostLayout
+		BytesSent     uint64
+		BytesAcked    uint64
+		BytesReceived uint64
+		BytesRetrans  uint64
+		Idle          uint64
+		Quiet         uint64
+		Received      uint64
+		RwndLimited   uint64
+		Rto           uint64
+		SegsOut       uint32
+		SegsIn        uint32
+		Retrans       uint32
+		Spurious      uint32
+		OutOfOrder    uint32
+		Delivered     uint32
+		Unacked       uint32
+		Unsent        uint32
+		Unread        uint32
+		SndWnd        uint32
+		RcvWnd        uint32
+		Srtt          uint32
+		Cwnd          uint32
+		Mss           uint32
+		Pmtu          uint32
+		Timeouts      uint8
+		Backoff       uint8
+		InFlight      uint8
+		State         uint8
+		Congestion    [16]uint8
+	}
+	Totals FlowTotals
+}
+
+type FlowFlow struct {
+	_           structs.HostLayout
+	Begun       uint64
+	Established uint64
+	Session     uint64
+	Segs        uint32
+	Lost        uint32
+	Reported    uint32
+	Bursts      uint32
+	Burst       uint32
+	Handshake   uint32
+	Role        uint8
+	Timeouts    uint8
+	Pad         [2]uint8
+	Netns       uint32
 }
 
 type FlowKind uint32
@@ -77,6 +144,12 @@ type FlowOwner struct {
 	Comm  [16]uint8
 }
 
+type FlowPeer struct {
+	_     structs.HostLayout
+	Netns uint32
+	Addr  [4]uint32
+}
+
 type FlowShare struct {
 	_       structs.HostLayout
 	Owner   uint64
@@ -84,23 +157,39 @@ type FlowShare struct {
 	Held    int64
 }
 
+type FlowTotals struct {
+	_        structs.HostLayout
+	Segs     uint64
+	Retrans  uint64
+	Flows    uint32
+	Lossy    uint32
+	Bursts   uint32
+	Reported uint32
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	FlowMapConnections          = "connections"
 	FlowMapCounters             = "counters"
 	FlowMapEvents               = "events"
+	FlowMapFlowBooks            = "flow_books"
 	FlowMapLosses               = "losses"
 	FlowMapNetnsIds             = "netns_ids"
 	FlowMapOwners               = "owners"
+	FlowMapPeers                = "peers"
 	FlowMapShares               = "shares"
 	FlowMapWoken                = "woken"
 	FlowProgFlowDestroyRawTp    = "flow_destroy_raw_tp"
+	FlowProgFlowIter            = "flow_iter"
 	FlowProgFlowRetransmitRawTp = "flow_retransmit_raw_tp"
 	FlowProgFlowStateRawTp      = "flow_state_raw_tp"
 	FlowVarCgroupHierarchy      = "cgroup_hierarchy"
 	FlowVarCgroupSubsys         = "cgroup_subsys"
+	FlowVarEveryFlow            = "every_flow"
 	FlowVarOwnersKept           = "owners_kept"
+	FlowVarTickNs               = "tick_ns"
 )
 
 // LoadFlow returns the embedded CollectionSpec for Flow.
@@ -146,6 +235,7 @@ type FlowSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type FlowProgramSpecs struct {
 	FlowDestroyRawTp    *ebpf.ProgramSpec `ebpf:"flow_destroy_raw_tp"`
+	FlowIter            *ebpf.ProgramSpec `ebpf:"flow_iter"`
 	FlowRetransmitRawTp *ebpf.ProgramSpec `ebpf:"flow_retransmit_raw_tp"`
 	FlowStateRawTp      *ebpf.ProgramSpec `ebpf:"flow_state_raw_tp"`
 }
@@ -154,13 +244,16 @@ type FlowProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FlowMapSpecs struct {
-	Counters *ebpf.MapSpec `ebpf:"counters"`
-	Events   *ebpf.MapSpec `ebpf:"events"`
-	Losses   *ebpf.MapSpec `ebpf:"losses"`
-	NetnsIds *ebpf.MapSpec `ebpf:"netns_ids"`
-	Owners   *ebpf.MapSpec `ebpf:"owners"`
-	Shares   *ebpf.MapSpec `ebpf:"shares"`
-	Woken    *ebpf.MapSpec `ebpf:"woken"`
+	Connections *ebpf.MapSpec `ebpf:"connections"`
+	Counters    *ebpf.MapSpec `ebpf:"counters"`
+	Events      *ebpf.MapSpec `ebpf:"events"`
+	FlowBooks   *ebpf.MapSpec `ebpf:"flow_books"`
+	Losses      *ebpf.MapSpec `ebpf:"losses"`
+	NetnsIds    *ebpf.MapSpec `ebpf:"netns_ids"`
+	Owners      *ebpf.MapSpec `ebpf:"owners"`
+	Peers       *ebpf.MapSpec `ebpf:"peers"`
+	Shares      *ebpf.MapSpec `ebpf:"shares"`
+	Woken       *ebpf.MapSpec `ebpf:"woken"`
 }
 
 // FlowVariableSpecs contains global variables before they are loaded into the kernel.
@@ -169,7 +262,9 @@ type FlowMapSpecs struct {
 type FlowVariableSpecs struct {
 	CgroupHierarchy *ebpf.VariableSpec `ebpf:"cgroup_hierarchy"`
 	CgroupSubsys    *ebpf.VariableSpec `ebpf:"cgroup_subsys"`
+	EveryFlow       *ebpf.VariableSpec `ebpf:"every_flow"`
 	OwnersKept      *ebpf.VariableSpec `ebpf:"owners_kept"`
+	TickNs          *ebpf.VariableSpec `ebpf:"tick_ns"`
 }
 
 // FlowObjects contains all objects after they have been loaded into the kernel.
@@ -192,22 +287,28 @@ func (o *FlowObjects) Close() error {
 //
 // It can be passed to LoadFlowObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FlowMaps struct {
-	Counters *ebpf.Map `ebpf:"counters"`
-	Events   *ebpf.Map `ebpf:"events"`
-	Losses   *ebpf.Map `ebpf:"losses"`
-	NetnsIds *ebpf.Map `ebpf:"netns_ids"`
-	Owners   *ebpf.Map `ebpf:"owners"`
-	Shares   *ebpf.Map `ebpf:"shares"`
-	Woken    *ebpf.Map `ebpf:"woken"`
+	Connections *ebpf.Map `ebpf:"connections"`
+	Counters    *ebpf.Map `ebpf:"counters"`
+	Events      *ebpf.Map `ebpf:"events"`
+	FlowBooks   *ebpf.Map `ebpf:"flow_books"`
+	Losses      *ebpf.Map `ebpf:"losses"`
+	NetnsIds    *ebpf.Map `ebpf:"netns_ids"`
+	Owners      *ebpf.Map `ebpf:"owners"`
+	Peers       *ebpf.Map `ebpf:"peers"`
+	Shares      *ebpf.Map `ebpf:"shares"`
+	Woken       *ebpf.Map `ebpf:"woken"`
 }
 
 func (m *FlowMaps) Close() error {
 	return _FlowClose(
+		m.Connections,
 		m.Counters,
 		m.Events,
+		m.FlowBooks,
 		m.Losses,
 		m.NetnsIds,
 		m.Owners,
+		m.Peers,
 		m.Shares,
 		m.Woken,
 	)
@@ -219,7 +320,9 @@ func (m *FlowMaps) Close() error {
 type FlowVariables struct {
 	CgroupHierarchy *ebpf.Variable `ebpf:"cgroup_hierarchy"`
 	CgroupSubsys    *ebpf.Variable `ebpf:"cgroup_subsys"`
+	EveryFlow       *ebpf.Variable `ebpf:"every_flow"`
 	OwnersKept      *ebpf.Variable `ebpf:"owners_kept"`
+	TickNs          *ebpf.Variable `ebpf:"tick_ns"`
 }
 
 // FlowPrograms contains all programs after they have been loaded into the kernel.
@@ -227,6 +330,7 @@ type FlowVariables struct {
 // It can be passed to LoadFlowObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FlowPrograms struct {
 	FlowDestroyRawTp    *ebpf.Program `ebpf:"flow_destroy_raw_tp"`
+	FlowIter            *ebpf.Program `ebpf:"flow_iter"`
 	FlowRetransmitRawTp *ebpf.Program `ebpf:"flow_retransmit_raw_tp"`
 	FlowStateRawTp      *ebpf.Program `ebpf:"flow_state_raw_tp"`
 }
@@ -234,6 +338,7 @@ type FlowPrograms struct {
 func (p *FlowPrograms) Close() error {
 	return _FlowClose(
 		p.FlowDestroyRawTp,
+		p.FlowIter,
 		p.FlowRetransmitRawTp,
 		p.FlowStateRawTp,
 	)

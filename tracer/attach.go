@@ -18,6 +18,8 @@ import (
 func attachProgram(spec *ebpf.ProgramSpec, p *ebpf.Program) (link.Link, error) {
 	kind, target, _ := strings.Cut(spec.SectionName, "/")
 	switch kind {
+	case "iter":
+		return link.AttachIter(link.IterOptions{Program: p})
 	case "tp_btf", "fentry", "fexit":
 		return link.AttachTracing(link.TracingOptions{Program: p})
 	case "raw_tp":

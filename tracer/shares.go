@@ -19,7 +19,7 @@ const (
 )
 
 // shareTables are the tables, as enum share_table of share.h has them.
-var shareTables = [...]event.SharedTable{event.SharedOwners, event.SharedEstablished, event.SharedSyncs}
+var shareTables = [...]event.SharedTable{event.SharedOwners, event.SharedEstablished, event.SharedSyncs, event.SharedConnections}
 
 // refusedShares are the owners to whom entries of maps were refused so far, because they held their share.
 func refusedShares(shares *ebpf.Memory) (all []event.Refused, err error) {

@@ -61,6 +61,8 @@ type Options struct {
 	// Begin returns the facts that the stream starts with; Poll those that come every second and at the end.
 	Begin func() ([]event.Fact, error)
 	Poll  func(probe.Maps) ([]event.Fact, error)
+	// Iterate is how often iterators run, beside the start and the end; 0 takes a default. They take a small part of the time at most.
+	Iterate time.Duration
 }
 
 // Tracer is a set of attached probes and the ring that they write to. It is a decoder.Frames.
@@ -73,7 +75,10 @@ type Tracer struct {
 	queue   [][]byte // facts that go before the next record
 	polled  time.Time
 	losses  *losses
-	shares  *ebpf.Memory  // of sharesMap; nil if no object has it
+	shares  *ebpf.Memory // of sharesMap; nil if no object has it
+
+	iterated iterations
+
 	clock   time.Duration // since boot: no record that is still to come is older, but for what one takes to be written
 	stopped bool
 	whole   time.Duration         // since boot: when everything was attached
@@ -227,7 +232,10 @@ func (t *Tracer) begin(node *event.Node) error {
 		facts = append(facts, more...)
 	}
 	t.polled = time.Now()
-	return t.Emit(facts...)
+	if err := t.Emit(facts...); err != nil {
+		return err
+	}
+	return t.iterate()
 }
 
 // Map implements Maps.
@@ -382,11 +390,11 @@ func (t *Tracer) tick() error {
 	return t.Emit(event.Fact{})
 }
 
-// stop detaches everything; what is in the ring can still be read. A program that was detached may still run, and have counted
+// stop runs the iterators and detaches everything; what is in the ring can still be read. A program that was detached may still run, and have counted
 // what it has not sent: the counters are read when none does.
 func (t *Tracer) stop() error {
 	t.stopped = true
-	err := detachAll(t.objects)
+	err := errors.Join(t.iterate(), detachAll(t.objects))
 	awaitPrograms()
 	return err
 }
@@ -407,12 +415,26 @@ func (t *Tracer) last() error {
 
 func (t *Tracer) poll() error {
 	t.polled = time.Now()
+	if !t.stopped && t.iterated.due(t.opts.Iterate) {
+		if err := t.iterate(); err != nil {
+			return err
+		}
+	}
 	if t.opts.Poll != nil {
 		facts, err := t.opts.Poll(t.Map)
 		if err != nil {
 			return err
 		}
 		if err := t.Emit(facts...); err != nil {
+			return err
+		}
+	}
+	books, err := t.flowBooks()
+	if err != nil {
+		return err
+	}
+	if books != nil {
+		if err := t.Emit(event.Fact{FlowBooks: books}); err != nil {
 			return err
 		}
 	}

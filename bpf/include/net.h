@@ -36,8 +36,11 @@
 #define TCP_ESTABLISHED	 1
 #define TCP_SYN_SENT	 2
 #define TCP_SYN_RECV	 3
+#define TCP_FIN_WAIT1	 4
 #define TCP_TIME_WAIT	 6
 #define TCP_CLOSE	 7
+#define TCP_CLOSE_WAIT	 8
+#define TCP_LAST_ACK	 9
 #define TCP_LISTEN	 10
 #define TCP_NEW_SYN_RECV 12
 
@@ -50,6 +53,10 @@ typedef struct {
 struct net_device {
 	int ifindex;
 	possible_net_t nd_net;
+};
+
+struct dst_entry {
+	struct net_device *dev;
 };
 
 struct in6_addr {
@@ -84,6 +91,12 @@ struct socket {
 
 struct inode {
 	unsigned long i_ino;
+	__u16 i_mode;
+};
+
+struct file {
+	struct inode *f_inode;
+	void *private_data; /* of a socket's file: struct socket */
 };
 
 struct socket_alloc {
@@ -107,6 +120,7 @@ struct sock {
 	__u32 sk_ack_backlog; /* of a listener: connections in the accept queue */
 	__u32 sk_max_ack_backlog;
 	struct sock_cgroup_data sk_cgrp_data;
+	struct dst_entry *sk_dst_cache; /* the route that its packets take */
 };
 
 struct inet_sock {
@@ -118,10 +132,20 @@ struct inet_connection_sock_af_ops {
 	__u16 net_header_len; /* IPv4's also for an IPv6 socket with IPv4-mapped addresses */
 };
 
+struct tcp_congestion_ops {
+	char name[16];
+};
+
 struct inet_connection_sock {
 	struct inet_connection_sock_af_ops *icsk_af_ops;
+	struct tcp_congestion_ops *icsk_ca_ops;
 	__u32 icsk_pmtu_cookie;
+	__u32 icsk_rto;	       /* jiffies */
 	__u8 icsk_retransmits; /* retransmission timeouts since the last ACK of new data */
+	__u8 icsk_backoff;     /* doublings of the timer of retransmissions or window probes */
+	struct {
+		__u32 lrcvtime; /* jiffies */
+	} icsk_ack;
 };
 
 struct tcp_sack_block {
@@ -134,13 +158,31 @@ struct tcp_sock {
 	__u32 copied_seq;
 	__u32 rcv_nxt;
 	__u32 rcv_tstamp;
+	__u32 rcv_wup;
+	__u32 rcv_wnd;
+	__u32 lsndtime;
+	__u32 snd_una;
+	__u32 snd_nxt;
 	__u32 snd_wnd;
+	__u32 snd_cwnd;
+	__u32 write_seq;
+	__u32 packets_out;
 	__u32 mss_cache;
+	__u32 srtt_us; /* times 8 */
+	__u32 data_segs_out;
+	__u32 data_segs_in;
+	__u32 delivered;
+	__u32 rcv_ooopack; /* 5.4 */
+	__u32 dsack_dups;  /* 4.20 */
+	__u32 chrono_start;
+	__u32 chrono_stat[3];
+	__u8 chrono_type : 2;
 	__u32 sacked_out;    /* segments */
 	__u32 total_retrans; /* segments that were sent again, SYNs among them */
 	__u64 bytes_sent;
 	__u64 bytes_received;
 	__u64 bytes_acked;
+	__u64 bytes_retrans;
 	struct tcp_sack_block recv_sack_cache[4];
 };
 

@@ -19,7 +19,7 @@ func NewConnects(state *State) *Connects { return &Connects{state} }
 // Observe implements stage.Rule.
 func (r *Connects) Observe(e event.Event) []event.Finding {
 	f, ok := e.Body.(event.Flow)
-	if !ok || r.ofOthers(e, f) {
+	if !ok || f.TCP != nil || r.ofOthers(e, f) {
 		return nil
 	}
 	found := r.noResponse

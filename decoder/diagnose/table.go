@@ -147,6 +147,10 @@ func pathRows() []Row {
 		{ID: "udp-no-response", Severity: warning, Least: info, Meaning: "datagrams that want an answer get none",
 			rule: ruleRow{new: newRule(NewDatagrams), level: ofOutcomes}},
 		{ID: "not-masqueraded", Severity: critical, Least: info, Meaning: "a pod's own address leaves the node as the source, and no answer comes back"},
+		{ID: "tcp-loss", Severity: warning, Worst: critical, Least: info, Meaning: "a good part of what is sent must be sent again, or nothing is acknowledged",
+			rule: ruleRow{newRule(NewFlows), ofOutcomes, []event.Kind{event.KindFlow}}},
+		{ID: "receiver-stalled", recorded: true, Severity: warning, Least: info, Meaning: "a receiver's window stays zero: its process does not read"},
+		{ID: "idle-timeout", Severity: warning, Least: info, Meaning: "after a pause a connection is swallowed or reset by something in between"},
 		{ID: "checksum-error", recorded: true, Severity: critical, Least: info, Meaning: "packets arrive with a bad checksum", proofs: []proof{{byTunnel, overlayChecksum}}},
 	}
 }

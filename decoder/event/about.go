@@ -56,6 +56,11 @@ func AboutEvent(e Event) About {
 	case Reset:
 		a.reset(b)
 	case Flow:
+		if b.TCP != nil {
+			a.Clients, a.Servers = nil, nil
+			a.ask(b.Client(e.Packet), b.Server)
+			break
+		}
 		a.connect(b)
 	case Sock:
 		a.packet(b.Trigger, nil)

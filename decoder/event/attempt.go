@@ -38,6 +38,9 @@ func (e Event) attempt() Attempt {
 			return Attempt{} // the flow is: others are translated anew, and work all the while
 		}
 	case Flow:
+		if b.TCP != nil {
+			return Attempt{} // it was made: that others are shows nothing
+		}
 		return Attempt{Level: AttemptOpen, Backend: b.Backend}
 	case Sock:
 		switch b.Op {

@@ -28,6 +28,7 @@ type Fact struct {
 	Lost   *LostRecords `json:"lost,omitempty"`
 	Fsync  *FsyncFact   `json:"fsync,omitempty"`
 
+	FlowBooks    *FlowBooks      `json:"flow_books,omitempty"`
 	LookupFailed *LookupFailed   `json:"unread,omitempty"`
 	Deferred     *Deferred       `json:"put_off,omitempty"`
 	Chain        *ChainFact      `json:"chain,omitempty"`

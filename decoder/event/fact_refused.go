@@ -11,6 +11,7 @@ const (
 	SharedOwners      SharedTable = "owners"      // who connects or listens, by namespace
 	SharedEstablished SharedTable = "established" // since when connections are, by namespace
 	SharedSyncs       SharedTable = "syncs"       // that are under way, by control group
+	SharedConnections SharedTable = "connections" // that are established, by namespace
 )
 
 // Refused are entries for which an owner had no place in a table any more. What rests on them is not known.
@@ -34,6 +35,7 @@ func (r Refused) What(who string) string {
 	what := map[SharedTable]string{
 		SharedOwners:      "sockets of %s whose process is not known: it had %d already",
 		SharedEstablished: "connections of %s whose age is not known: it had %d already",
+		SharedConnections: "connections of %s that are not followed: it had %d already",
 		SharedSyncs:       "syncs of %s that were not followed: %d were under way",
 	}[r.Table]
 	if what == "" {

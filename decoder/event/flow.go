@@ -11,8 +11,8 @@ import (
 	"ktrace/decoder/wire"
 )
 
-// KindFlow is a TCP connection that did not come about at once. Sockets report what they know of it, and a stage makes one event
-// of that and of the packets.
+// KindFlow is a TCP connection that did not come about at once, or is in trouble. Sockets report what they know of it, and of one
+// that did not come about a stage makes one event of that and of the packets.
 const KindFlow Kind = "flow"
 
 // FlowState says how far a connection has come.
@@ -23,10 +23,13 @@ const (
 	FlowConnecting  FlowState = "connecting"  // a SYN was sent again
 	FlowEstablished FlowState = "established" // after SYNs that were sent again
 	FlowFailed      FlowState = "failed"      // the socket was closed and was never connected
+	FlowOpen        FlowState = "open"        // established: TCP says how it is
+	FlowEnded       FlowState = "ended"       // established, until the socket was closed: TCP says how it was
 )
 
-// Flow is an attempt to connect. The event's packet is the SYN as it was first seen, the event's time is when; of one that
-// only a socket knows, when the socket said so.
+// Flow is an attempt to connect, or an established connection. Of an attempt the event's packet is the SYN as it was first seen,
+// the event's time is when; of one that only a socket knows, when the socket said so. Of a connection the packet has the ends,
+// from the socket's own to its peer's.
 type Flow struct {
 	State     FlowState     `json:"state"`
 	Error     string        `json:"error,omitempty"`      // errno that the application gets; "" if it closed the socket itself
@@ -34,6 +37,7 @@ type Flow struct {
 	SYNs      uint32        `json:"syns"`                 // sent, those that were sent again included
 	Timeouts  uint32        `json:"timeouts,omitempty"`   // after which a SYN was sent again, or could not be
 	Took      time.Duration `json:"took_ns,omitempty"`    // from connect, or the first SYN, until what was last seen of it
+	TCP       *FlowTCP      `json:"tcp,omitempty"`        // of a connection, open or ended; else nil
 
 	// What a stage adds.
 	Server      netip.AddrPort `json:"server,omitzero"`  // whom the client asked
@@ -62,6 +66,9 @@ func (Flow) Kind() Kind { return KindFlow }
 // Summary implements Body.
 func (f Flow) Summary() string {
 	text := fmt.Sprintf("%s after %d SYNs", f.State, f.SYNs)
+	if t := f.TCP; t != nil {
+		text = fmt.Sprintf("%s %s, %d bytes sent, %d received, %d of %d segments lost", f.State, t.State, t.Sent, t.Received, t.Loss.Lost, t.Loss.Segments)
+	}
 	if f.Error != "" {
 		text += ", " + f.Error
 	}
@@ -87,6 +94,10 @@ func flowStateOf(s wire.FlowState) FlowState {
 		return FlowEstablished
 	case wire.FlowFailed:
 		return FlowFailed
+	case wire.FlowOpen:
+		return FlowOpen
+	case wire.FlowEnded:
+		return FlowEnded
 	}
 	return FlowState(fmt.Sprintf("unknown(%#x)", uint32(s)))
 }
@@ -95,9 +106,19 @@ func decodeFlow(raw []byte, e *Event) error {
 	var r wire.Flow
 	r.Decode(raw)
 	ends := tupleFlow(&r.Ends)
+	state := flowStateOf(wire.FlowState(r.State))
+	if state == FlowOpen || state == FlowEnded {
+		t := flowTCPOf(&r)
+		e.Packet = packet.OfFlow("tcp", ends, "")
+		e.Body = Flow{
+			State: state, Error: sockErrno(r.Error), SoftError: sockErrno(r.SoftError), Took: time.Duration(r.Age),
+			TCP: t, Server: serverOf(t.Role, ends), Local: true,
+		}
+		return nil
+	}
 	e.Packet = packet.OfFlow("tcp", ends, "S")
 	e.Body = Flow{
-		State: flowStateOf(wire.FlowState(r.State)), Error: sockErrno(r.Error), SoftError: sockErrno(r.SoftError),
+		State: state, Error: sockErrno(r.Error), SoftError: sockErrno(r.SoftError),
 		SYNs: 1 + r.Retransmits, Timeouts: r.Timeouts, Took: time.Duration(r.Age), Server: ends.Dst, Local: true,
 	}
 	return nil

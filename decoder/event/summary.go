@@ -20,6 +20,7 @@ type Summary struct {
 	Drops    *DropSummary  `json:"drops,omitempty"`
 	NAT      *NATSummary   `json:"nat,omitempty"`
 	DNS      *DNSSummary   `json:"dns,omitempty"`
+	Flows    *FlowSummary  `json:"flows,omitempty"`
 	// Evicted is what was forgotten to keep the memory bounded, by its name in the plural: what depends on it may be missing.
 	Evicted map[string]uint64 `json:"evicted,omitempty"`
 	Nodes   []NodeSummary     `json:"nodes,omitempty"` // what is above, and what views added, of each run, where several are read
@@ -83,6 +84,9 @@ func (s Summary) Parts() []Report {
 	}
 	if s.DNS != nil {
 		parts = append(parts, s.DNS)
+	}
+	if s.Flows != nil {
+		parts = append(parts, s.Flows)
 	}
 	return parts
 }

@@ -24,9 +24,11 @@ type Connects struct {
 	held      bounded.Pool[*attempt]
 	open      []*attempt // in the order in which they began
 	answered  bounded.Map[netip.AddrPort, served]
-	reached   bounded.Map[clientPort, time.Time] // when a connection of the client to the port of any server was answered
-	heard     bounded.Map[netip.Addr, bool]      // who gets any of the captured packets
-	ports     bounded.Map[netip.Addr, *ports]    // that clients asked for without an answer
+	reached   bounded.Map[clientPort, time.Time]  // when a connection of the client to the port of any server was answered
+	heard     bounded.Map[netip.Addr, bool]       // who gets any of the captured packets
+	ports     bounded.Map[netip.Addr, *ports]     // that clients asked for without an answer
+	backends  bounded.Map[flowAt, netip.AddrPort] // what connections that were answered are translated to
+	books     *event.FlowBooks                    // of the kernel half, as they were reported last
 	only      event.Single
 }
 
@@ -83,6 +85,9 @@ func (c *Connects) Observe(e event.Event) []event.Event {
 		if inode, replaced := b.ReplacedNetns(); replaced {
 			c.forgetNetns(inode)
 		}
+		if b.FlowBooks != nil {
+			c.books = b.FlowBooks
+		}
 	case event.Flow:
 		return c.reported(e, b)
 	case event.Hop:
@@ -103,8 +108,14 @@ func (c *Connects) Observe(e event.Event) []event.Event {
 	return c.only.Event(e)
 }
 
-// reported takes in what a socket of this node says of its attempt.
+// reported takes in what a socket of this node says of its attempt. What it says of an established connection passes, with what
+// that is translated to.
 func (c *Connects) reported(e event.Event, f event.Flow) []event.Event {
+	if f.TCP != nil {
+		f.Backend, _ = c.backends.Get(flowAt{e.Netns, e.Packet.Flow()})
+		e.Body = f
+		return c.only.Event(e)
+	}
 	a := c.byFlow[flowAt{e.Netns, e.Packet.Flow()}]
 	switch {
 	case f.State == event.FlowEstablished:
@@ -268,6 +279,7 @@ func (c *Connects) served(a *attempt, now time.Time) {
 	c.count(server, func(s *served) { s.answered++ })
 	if backend.IsValid() && backend != server {
 		c.count(backend, func(s *served) { s.answered++ })
+		c.backends.Put(flowAt{a.first.Netns, a.first.Packet.Flow()}, backend)
 	}
 	c.reached.Put(a.clientPort(), now)
 	if p, ok := c.ports.Get(a.first.Packet.Src); ok {
@@ -307,4 +319,8 @@ func (c *Connects) portsOf(client netip.Addr) *ports {
 // Summarize implements event.Summarizer.
 func (c *Connects) Summarize(s *event.Summary) {
 	s.AddEvicted("connection attempts", c.held.Evicted())
+	if c.books != nil {
+		s.AddEvicted("connections", c.books.Evicted)
+		s.Flows = &event.FlowSummary{Books: c.books}
+	}
 }

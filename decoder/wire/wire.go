@@ -157,7 +157,110 @@ const (
 	FlowConnecting  FlowState = 1
 	FlowEstablished FlowState = 2
 	FlowFailed      FlowState = 3
+	FlowOpen        FlowState = 4
+	FlowEnded       FlowState = 5
 )
+
+// FlowRole is flow_role of the BPF objects.
+type FlowRole uint32
+
+const (
+	RoleUnknown FlowRole = 0
+	RoleClient  FlowRole = 1
+	RoleServer  FlowRole = 2
+)
+
+// Conn is conn of the BPF objects.
+type Conn struct {
+	BytesSent     uint64
+	BytesAcked    uint64
+	BytesReceived uint64
+	BytesRetrans  uint64
+	Idle          uint64
+	Quiet         uint64
+	Received      uint64
+	RwndLimited   uint64
+	Rto           uint64
+	SegsOut       uint32
+	SegsIn        uint32
+	Retrans       uint32
+	Spurious      uint32
+	OutOfOrder    uint32
+	Delivered     uint32
+	Unacked       uint32
+	Unsent        uint32
+	Unread        uint32
+	SndWnd        uint32
+	RcvWnd        uint32
+	Srtt          uint32
+	Cwnd          uint32
+	Mss           uint32
+	Pmtu          uint32
+	Timeouts      uint8
+	Backoff       uint8
+	InFlight      uint8
+	State         uint8
+	Congestion    [16]uint8
+}
+
+// RecordSize is the size of Conn in bytes.
+func (*Conn) RecordSize() int { return 152 }
+
+// Decode reads the struct from b, which must hold RecordSize bytes.
+func (r *Conn) Decode(b []byte) {
+	r.BytesSent = binary.LittleEndian.Uint64(b[0:])
+	r.BytesAcked = binary.LittleEndian.Uint64(b[8:])
+	r.BytesReceived = binary.LittleEndian.Uint64(b[16:])
+	r.BytesRetrans = binary.LittleEndian.Uint64(b[24:])
+	r.Idle = binary.LittleEndian.Uint64(b[32:])
+	r.Quiet = binary.LittleEndian.Uint64(b[40:])
+	r.Received = binary.LittleEndian.Uint64(b[48:])
+	r.RwndLimited = binary.LittleEndian.Uint64(b[56:])
+	r.Rto = binary.LittleEndian.Uint64(b[64:])
+	r.SegsOut = binary.LittleEndian.Uint32(b[72:])
+	r.SegsIn = binary.LittleEndian.Uint32(b[76:])
+	r.Retrans = binary.LittleEndian.Uint32(b[80:])
+	r.Spurious = binary.LittleEndian.Uint32(b[84:])
+	r.OutOfOrder = binary.LittleEndian.Uint32(b[88:])
+	r.Delivered = binary.LittleEndian.Uint32(b[92:])
+	r.Unacked = binary.LittleEndian.Uint32(b[96:])
+	r.Unsent = binary.LittleEndian.Uint32(b[100:])
+	r.Unread = binary.LittleEndian.Uint32(b[104:])
+	r.SndWnd = binary.LittleEndian.Uint32(b[108:])
+	r.RcvWnd = binary.LittleEndian.Uint32(b[112:])
+	r.Srtt = binary.LittleEndian.Uint32(b[116:])
+	r.Cwnd = binary.LittleEndian.Uint32(b[120:])
+	r.Mss = binary.LittleEndian.Uint32(b[124:])
+	r.Pmtu = binary.LittleEndian.Uint32(b[128:])
+	r.Timeouts = b[132]
+	r.Backoff = b[133]
+	r.InFlight = b[134]
+	r.State = b[135]
+	copy(r.Congestion[:], b[136:])
+}
+
+// Totals is totals of the BPF objects.
+type Totals struct {
+	Segs     uint64
+	Retrans  uint64
+	Flows    uint32
+	Lossy    uint32
+	Bursts   uint32
+	Reported uint32
+}
+
+// RecordSize is the size of Totals in bytes.
+func (*Totals) RecordSize() int { return 32 }
+
+// Decode reads the struct from b, which must hold RecordSize bytes.
+func (r *Totals) Decode(b []byte) {
+	r.Segs = binary.LittleEndian.Uint64(b[0:])
+	r.Retrans = binary.LittleEndian.Uint64(b[8:])
+	r.Flows = binary.LittleEndian.Uint32(b[16:])
+	r.Lossy = binary.LittleEndian.Uint32(b[20:])
+	r.Bursts = binary.LittleEndian.Uint32(b[24:])
+	r.Reported = binary.LittleEndian.Uint32(b[28:])
+}
 
 // Flow is event of the BPF objects.
 type Flow struct {
@@ -170,15 +273,25 @@ type Flow struct {
 	Ends        Tuple
 	_           [4]byte
 	Age         uint64
+	Established uint64
+	Inode       uint64
+	Handshake   uint32
+	OldSegs     uint32
+	Lost        uint32
+	Bursts      uint32
+	Role        uint32
+	Pad         uint32
+	Conn        Conn
+	Totals      Totals
 }
 
 // RecordSize is the size of Flow in bytes.
-func (*Flow) RecordSize() int { return 136 }
+func (*Flow) RecordSize() int { return 360 }
 
 // Decode reads the record from b. It may end early, where its tail was not needed: what is missing reads as zero.
 func (r *Flow) Decode(b []byte) {
-	if len(b) < 136 {
-		b = append(make([]byte, 0, 136), b...)[:136]
+	if len(b) < 360 {
+		b = append(make([]byte, 0, 360), b...)[:360]
 	}
 	r.Hdr.Decode(b[0:])
 	r.State = binary.LittleEndian.Uint32(b[64:])
@@ -188,6 +301,16 @@ func (r *Flow) Decode(b []byte) {
 	r.Timeouts = binary.LittleEndian.Uint32(b[80:])
 	r.Ends.Decode(b[84:])
 	r.Age = binary.LittleEndian.Uint64(b[128:])
+	r.Established = binary.LittleEndian.Uint64(b[136:])
+	r.Inode = binary.LittleEndian.Uint64(b[144:])
+	r.Handshake = binary.LittleEndian.Uint32(b[152:])
+	r.OldSegs = binary.LittleEndian.Uint32(b[156:])
+	r.Lost = binary.LittleEndian.Uint32(b[160:])
+	r.Bursts = binary.LittleEndian.Uint32(b[164:])
+	r.Role = binary.LittleEndian.Uint32(b[168:])
+	r.Pad = binary.LittleEndian.Uint32(b[172:])
+	r.Conn.Decode(b[176:])
+	r.Totals.Decode(b[328:])
 }
 
 // FsyncOp is fsync_op of the BPF objects.

@@ -81,6 +81,7 @@ func (v View) trace(ctx context.Context, f flags.Flags, selector pod.Selector, w
 		Prepare:   v.Prepare,
 		Begin:     v.Begin,
 		Poll:      v.Poll,
+		Iterate:   v.Iterate,
 	}, s)
 	if err != nil {
 		return err
