@@ -137,6 +137,7 @@ func always(*kernel) bool { return true }
 var (
 	tracepoint = feature{"tracepoint", func(k *kernel, target string) bool { return k.symbols["__traceiter_"+target] }, nil}
 	typedPoint = feature{"BTF of the tracepoint", func(k *kernel, target string) bool { return k.typedef("btf_trace_" + target) }, nil}
+	iterator   = feature{"BPF iterator", func(k *kernel, target string) bool { return k.function("bpf_iter_" + target) }, always}
 	function   = feature{"function", func(k *kernel, target string) bool { return k.symbols[target] }, nil}
 	typedFunc  = feature{"BTF of the function", func(k *kernel, target string) bool { return k.function(target) }, nil}
 	newEvent   = feature{"event in tracefs", hasEvent, nil}
@@ -164,6 +165,7 @@ func takesFentry(*kernel, string) bool {
 // is there.
 var needs = map[string][]feature{
 	"raw_tp":     {tracepoint},
+	"iter":       {iterator},
 	"tp_btf":     {tracepoint, typedPoint},
 	"tracepoint": {newEvent},
 	"fentry":     {trampolines, typedFunc},
