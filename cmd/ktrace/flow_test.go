@@ -145,16 +145,21 @@ func (f stack) fills(p *lab.Pod, long time.Duration) {
 	})
 }
 
-// TestDiagnoseNamesAReceiverThatStalls: its process does not read. A slow one is no fault.
+// stalls is a receiver whose process does not read.
+func (f stack) stalls(args ...string) lab.Scenario {
+	m := &reader{f: f}
+	return lab.Scenario{
+		Name: f.name + " " + args[0], Args: args, Want: "receiver-stalled", Sure: "certain", Title: "does not read what",
+		Setup: m.setup, Fault: m.stop, Traffic: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { f.fills(p, 4*time.Second) },
+	}
+}
+
+// TestDiagnoseNamesAReceiverThatStalls: its process does not read. A slow one is no fault. The view of connections says the same.
 func TestDiagnoseNamesAReceiverThatStalls(t *testing.T) {
 	t.Parallel()
 	var all []lab.Scenario
 	for _, f := range stacks() {
-		m := &reader{f: f}
-		all = append(all, lab.Scenario{
-			Name: f.name, Args: []string{"diagnose", "--duration", "4s"}, Want: "receiver-stalled", Sure: "certain", Title: "does not read what",
-			Setup: m.setup, Fault: m.stop, Traffic: func(_ testing.TB, _ *lab.Cluster, p *lab.Pod) { f.fills(p, 4*time.Second) },
-		})
+		all = append(all, f.stalls("diagnose", "--duration", "4s"), f.stalls("flows"))
 	}
 	lab.RunAll(t, all)
 }

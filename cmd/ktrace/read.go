@@ -67,6 +67,11 @@ func recordedViews() []recordedView {
 		{name: "reset", declare: func(*pflag.FlagSet) func() (replay.View, error) {
 			return func() (replay.View, error) { return resetView(), nil }
 		}},
+		{name: "flows", declare: func(fs *pflag.FlagSet) func() (replay.View, error) {
+			var f flowsFlags
+			f.add(fs)
+			return func() (replay.View, error) { return f.view(0), f.validate() }
+		}},
 		{name: "fsync", declare: func(fs *pflag.FlagSet) func() (replay.View, error) {
 			var o fsyncOptions
 			o.addView(fs)

@@ -33,6 +33,7 @@ func recorded() []lab.Scenario {
 		pick(serviceFaults(v4), "stale endpoint", nil, "nat", "--service-cidr", "10.96.0.0/12"),
 		pick(mtuFaults(v4), "small end of a veth", nil, "mtu"),
 		pick(pathFaults(v4), "no forwarding", nil, "diagnose"),
+		v4.stalls("flows"),
 	}
 }
 

@@ -11,6 +11,6 @@ import (
 // liveVerbs are the verbs about this node.
 func liveVerbs(s replay.Streams) []*cobra.Command {
 	return []*cobra.Command{
-		newDoctor(s), newPods(s), newFsync(s), newDrop(s), newNAT(s), newMTU(s), newDiagnose(s), newReset(s), newDNS(s), newCapture(s), newExtcap(s),
+		newDoctor(s), newPods(s), newFsync(s), newDrop(s), newNAT(s), newMTU(s), newDiagnose(s), newReset(s), newFlows(s), newDNS(s), newCapture(s), newExtcap(s),
 	}
 }

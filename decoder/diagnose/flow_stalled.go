@@ -34,7 +34,7 @@ func (r *Flows) stalled(e event.Event, f event.Flow) event.Finding {
 			x.Remedy = append(x.Remedy, run("cat /proc/%v/stack", e.PID).Noting("what it waits for"))
 		}
 	} else {
-		x.Evidence = append(x.Evidence, fmt.Sprintf("%d bytes wait, the peer's window is %d bytes, %d window probes or more, the last data was sent %v before", t.Unsent, t.PeerWindow, t.Timeouts,
+		x.Evidence = append(x.Evidence, fmt.Sprintf("%d bytes wait, the peer's window is %d bytes, the last data was sent %v before", t.Unsent, t.PeerWindow,
 			long.Round(time.Millisecond)))
 	}
 	x.Remedy = append(x.Remedy, do("find what holds the receiver's process up: a lock, a full disk, a consumer behind it, too little CPU"))

@@ -106,6 +106,9 @@ func (v View) trace(ctx context.Context, f flags.Flags, selector pod.Selector, w
 	}
 	p, to := v.Pipeline(f, selector), out.saved.streams(s).Out
 	p.Source, p.Printer = stream, replay.Printer(f, v.Quiet, false, to)
+	if v.Clear {
+		p.Printer = replay.InPlace(p.Printer, to)
+	}
 	for _, w := range v.Witnesses {
 		if x, ok := w.(event.Summarizer); ok {
 			p.Beside = append(p.Beside, x)

@@ -21,6 +21,7 @@ type View struct {
 	Globals  []probe.Globals   // for the others
 	Unwanted []string          // hooks of the probes, by name, that are not needed
 	Needs    []string          // capabilities that its facts need, as long as it runs, beside those of every verb
+	Clear    bool              // on a terminal each summary takes the place of the one before
 	Iterate  time.Duration     // between two looks at what is open; 0 takes the default
 	Optional []string          // probes that the view is of use without, should the kernel refuse them
 

@@ -33,6 +33,28 @@ type withoutEvents struct{ decoder.Printer }
 // Event implements decoder.Printer.
 func (withoutEvents) Event(event.Event) error { return nil }
 
+// InPlace has each summary take the place of the one before, where a person looks at a terminal; elsewhere it changes nothing.
+func InPlace(p decoder.Printer, w io.Writer) decoder.Printer {
+	if !IsTerminal(w) {
+		return p
+	}
+	return inPlace{p, w}
+}
+
+type inPlace struct {
+	decoder.Printer
+	w io.Writer
+}
+
+// Summary implements decoder.Printer.
+func (p inPlace) Summary(s event.Summary) error {
+	const homeAndErase = "\x1b[H\x1b[J"
+	if _, err := io.WriteString(p.w, homeAndErase); err != nil {
+		return err
+	}
+	return p.Printer.Summary(s)
+}
+
 // coloured follows https://no-color.org.
 func coloured(w io.Writer) bool { return os.Getenv("NO_COLOR") == "" && IsTerminal(w) }
 
