@@ -70,6 +70,9 @@ const (
 // not watched, the newest first.
 const maxAttempts = 6 << 20
 
+// evictedSlack is how many attempts that are over may be in the list in any case, before it is gone through.
+const evictedSlack = 256
+
 // NewConnects returns the stage.
 func NewConnects() *Connects {
 	c := &Connects{byFlow: map[flowAt]*attempt{}, byJourney: map[uint64]*attempt{}}
@@ -151,6 +154,9 @@ func (c *Connects) begin(e event.Event) *attempt {
 	if !a.entry.Held() {
 		a.over = true
 		return a
+	}
+	if len(c.open) > 2*c.held.Len()+evictedSlack { // Flush, which forgets those that are over, waits for the events' clock
+		c.open = slices.DeleteFunc(c.open, func(a *attempt) bool { return a.over })
 	}
 	c.open = append(c.open, a)
 	c.portsOf(e.Packet.Src).add(e.Packet.Dport)

@@ -239,3 +239,15 @@ func TestAFloodOfSYNsBlindsNobodyElse(t *testing.T) {
 		t.Errorf("evicted %v, %d bytes are held", s.Evicted, d.stage.held.Size())
 	}
 }
+
+// TestAFloodInNoTimeTakesNoMemory: many open connections while the events' clock stands still, and each takes the room of another.
+func TestAFloodInNoTimeTakesNoMemory(t *testing.T) {
+	d := newDialled()
+	for i := range 20000 {
+		src := fmt.Sprintf("10.244.2.%d:%d", i%250+1, 1024+i/250)
+		d.observe(99+uint32(i/1000), event.Out, uint64(i)+1<<32, src, dialOther, "S", event.Hop{})
+	}
+	if most := 2*d.stage.held.Len() + evictedSlack + 1; len(d.stage.open) > most {
+		t.Errorf("%d attempts are listed, want at most %d", len(d.stage.open), most)
+	}
+}
