@@ -704,10 +704,25 @@ static __always_inline bool is_sent_again(const struct pkt_ctx *c)
 	return BPF_CORE_READ((struct tcp_sock *)sk, total_retrans);
 }
 
-/* Whether a packet without a journey begins one. */
-static __always_inline bool is_followed(const struct pkt_ctx *c, __u64 now)
+#define LIMIT_APPLIES 1
+#define LIMIT_PASSED  2 /* the packet was not followed at its last hop */
+
+/* Whether the number of packets that are followed is limited for this one, as LIMIT_ bits. */
+__noinline int limits(__u32 level, __u64 now)
 {
-	if (count_packet(&c->p, now) || is_sent_again(c))
+	struct pkt_ctx *c = ctx_at(level);
+
+	if (!c || !follow_most || c->kind != KIND_HOP || !is_limited(&c->p))
+		return 0;
+	return is_passed(&c->p, now) && !just_sent(c) ? LIMIT_APPLIES | LIMIT_PASSED : LIMIT_APPLIES;
+}
+
+/* Whether a packet without a journey begins one. */
+__noinline int is_followed(__u32 level, __u64 now)
+{
+	struct pkt_ctx *c = ctx_at(level);
+
+	if (!c || count_packet(&c->p, now) || is_sent_again(c))
 		return true;
 	pass(&c->p, now);
 	return false;
@@ -718,14 +733,14 @@ __noinline int should_record(__u32 level)
 {
 	struct pkt_ctx *c = ctx_at(level);
 	__u64 now = bpf_ktime_get_boot_ns();
-	bool icmp, known = false, match, wanted, limited, followed;
+	bool icmp, known = false, match, wanted, followed;
 	struct journey *j;
-	int bits;
+	int bits, limit;
 
 	if (!c)
 		return false;
-	limited = follow_most && c->kind == KIND_HOP && is_limited(&c->p);
-	if (limited && is_passed(&c->p, now) && !just_sent(c)) {
+	limit = limits(level, now);
+	if (limit & LIMIT_PASSED) {
 		count_filtered(c);
 		return false;
 	}
@@ -751,7 +766,7 @@ __noinline int should_record(__u32 level)
 			return false;
 		}
 	}
-	if (limited && !j && !origin_of(c) && !is_followed(c, now)) {
+	if (limit && !j && !origin_of(c) && !is_followed(level, now)) {
 		count_filtered(c);
 		return false;
 	}

@@ -42,10 +42,12 @@ func (e effort) grown(before effort) bool {
 func busiest(t *testing.T, kernel types) common {
 	t.Helper()
 	all := []probe.Globals{
-		probe.PathFilter{Hops: probe.AllProtocols, Drops: probe.AllProtocols, TCPFlags: probe.FlagSYN | probe.FlagRST, Ports: []uint{53, 5353}, Snap: 512},
+		probe.PathFilter{Hops: probe.AllProtocols, Drops: probe.AllProtocols, TCPFlags: probe.FlagSYN | probe.FlagRST, Ports: []uint{53, 5353}, Snap: 512, MostPerSecond: 64},
 		probe.FsyncGlobals{AllSync: true, ByNetns: true, Limit: time.Millisecond},
 		probe.TapGlobals{Snap: 1 << 18},
 		probe.DNSPorts{53, 5353},
+		probe.EveryFlow(true),
+		probe.OwnersKept(false),
 		probe.Selection{Selecting: true, HostNetns: 1},
 		probe.CgroupHierarchy{Subsystem: -1}, // of version 1 less is known
 	}

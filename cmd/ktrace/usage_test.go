@@ -26,7 +26,7 @@ func TestMistakesNameTheRemedy(t *testing.T) {
 		{"read " + recording + " --bogus", `see "ktrace read FILE --help"`},
 		{"read " + recording + " --stats", `as in "ktrace read FILE dns"`},
 		{"read " + recording + " -w " + capture, `as in "ktrace read FILE dns"`},
-		{"drop --variant kprope", `no variant is named "kprope"; there are cgroup_skb, clsact, fentry, kprobe, kprobe.multi`},
+		{"drop --variant kprope", `no variant is named "kprope"; there are cgroup_skb, clsact, fentry, iter, kprobe, kprobe.multi`},
 		{"drop --netns /etc/passwd", "is no network namespace"},
 		{"drop --netns /proc/self/ns/mnt", "is no network namespace"},
 		{"drop --netns nobody", "\"ip netns\" lists"},
