@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"ktrace/decoder/event"
 	"ktrace/decoder/packet"
 	"ktrace/testdata/lab"
@@ -213,10 +215,11 @@ func (m *forgetter) pauses(p *lab.Pod) {
 			return
 		}
 		defer c.Close()
-		exchange := func(c net.Conn, patience time.Duration) {
+		exchange := func(c net.Conn, patience time.Duration) bool {
 			_ = c.SetDeadline(time.Now().Add(patience))
 			_, _ = c.Write(message)
-			_, _ = io.ReadFull(c, message)
+			_, err := io.ReadFull(c, message)
+			return err == nil
 		}
 		exchange(c, unhurried)
 		time.Sleep(idlePause)
@@ -225,8 +228,28 @@ func (m *forgetter) pauses(p *lab.Pod) {
 			exchange(other, unhurried)
 			other.Close()
 		}
-		exchange(c, 3*time.Second)
+		if !exchange(c, time.Second) {
+			awaitTimeouts(c.(*net.TCPConn), 4)
+		}
 	})
+}
+
+// awaitTimeouts waits until data was sent again so often in a row: the RTO, which doubles, is longer on a busy machine.
+func awaitTimeouts(c *net.TCPConn, n uint8) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return
+	}
+	for began := time.Now(); time.Since(began) < unhurried; time.Sleep(20 * time.Millisecond) {
+		reached := false
+		failed := raw.Control(func(fd uintptr) {
+			info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+			reached = err != nil || info.Retransmits >= n
+		})
+		if failed != nil || reached {
+			return
+		}
+	}
 }
 
 // TestDiagnoseNamesForgottenConnections: after a pause nothing comes back, while new connections work; where those do not, the
