@@ -145,6 +145,8 @@ func (r *report) write(t *testing.T, asJSON, asText string) {
 	}
 	if asText != "" {
 		var b strings.Builder
+		b.WriteString("# What ktrace costs the traffic that it watches\n\nMade by `make bench`; testdata/bench/doc.go says how. " +
+			"Rates are to be compared with others of this run alone.\n\n")
 		fmt.Fprintf(&b, "%s; Linux %s, %d × %s; %s; %d rounds of %s.\n\n", r.Machine.Ktrace, r.Machine.Kernel, r.Machine.CPUs, r.Machine.CPU,
 			r.Machine.Tcpdump, r.Rounds, r.Duration)
 		for _, l := range r.Loads {

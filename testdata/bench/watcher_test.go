@@ -49,10 +49,10 @@ func watchers(n *network, ktrace string) []watcher {
 		{empty, startEmpty},
 		verb("dns", "dns"), verb("drop", "drop"), verb("reset", "reset"), verb("mtu", "mtu"), verb("nat", "nat"),
 		verb("diagnose", "diagnose", "-d", "1m"),
-		verb("capture, other", "capture", "--netns", n.pod.Path(), "-w", os.DevNull, other),
-		verb("capture, all", "capture", "--netns", n.pod.Path(), "-w", os.DevNull),
-		{"tcpdump, other", func(t *testing.T) running { return startTcpdump(t, n, other) }},
-		{"tcpdump, all", func(t *testing.T) running { return startTcpdump(t, n, "") }},
+		verb("capture other", "capture", "--netns", n.pod.Path(), "-w", os.DevNull, other),
+		verb("capture all", "capture", "--netns", n.pod.Path(), "-w", os.DevNull),
+		{"tcpdump other", func(t *testing.T) running { return startTcpdump(t, n, other) }},
+		{"tcpdump all", func(t *testing.T) running { return startTcpdump(t, n, "") }},
 	}
 }
 
