@@ -107,11 +107,7 @@ func (s *FlowSummary) Lines() []string {
 		lines = append(lines, fmt.Sprintf("%-8s %-22s %-22s %7s %7s %-6s %s", "VERDICT", "FROM", "TO", "SENT", "RECV", "LOST", "RTT"))
 	}
 	for _, r := range s.Table {
-		lost := "-"
-		if r.Loss.Lost > 0 {
-			lost = fmt.Sprintf("%.1f%%", 100*r.Loss.Share())
-		}
-		lines = append(lines, fmt.Sprintf("%-8s %-22s %-22s %7s %7s %-6s %s", r.Verdict, r.from(), r.to(), bytesText(r.Sent), bytesText(r.Received), lost, rttText(cmp.Or(r.Handshake, r.RTT))))
+		lines = append(lines, fmt.Sprintf("%-8s %-22s %-22s %7s %7s %-6s %s", r.Verdict, r.from(), r.to(), bytesText(r.Sent), bytesText(r.Received), r.lost(), rttText(cmp.Or(r.Handshake, r.RTT))))
 		if more := r.more(); more != "" {
 			lines = append(lines, "         "+more)
 		}
@@ -123,6 +119,17 @@ func (s *FlowSummary) Lines() []string {
 		lines = append(lines, s.Books.Lines()...)
 	}
 	return lines
+}
+
+// lost is the share of the segments that were sent again; of few, their number: a FIN that is sent again is no segment with data.
+func (r FlowRow) lost() string {
+	switch {
+	case r.Loss.Lost == 0:
+		return "-"
+	case r.Loss.Lost < lossyLeast:
+		return fmt.Sprint(r.Loss.Lost)
+	}
+	return fmt.Sprintf("%.1f%%", 100*r.Loss.Share())
 }
 
 // from is who reports the connection: the pod, else the address.
