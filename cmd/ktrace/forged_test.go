@@ -133,7 +133,7 @@ func (v *victim) lies(forger netip.Addr) [][]byte {
 		bad, low)
 }
 
-// setChecksum makes that of an IPv4 header right whose own bytes of it are 0.
+// setChecksum writes the checksum of an IPv4 header in which it is 0.
 func setChecksum(p []byte) {
 	var sum uint32
 	for i := 0; i < 20; i += 2 {

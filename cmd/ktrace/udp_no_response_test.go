@@ -86,7 +86,7 @@ func boxedUDP(f stack) (setup, broken step) {
 	return setup, func(_ testing.TB, c *lab.Cluster, _ *lab.Pod) { boxes.put(c, &box{forth: narrow(1400, false)}) }
 }
 
-// TestDatagramsThatWantNoAnswerAreNoFailure: reports to where nobody is, and what clients have another way for.
+// TestDatagramsThatWantNoAnswerAreNoFailure: reports to an address without a host, and what clients have another way for.
 func TestDatagramsThatWantNoAnswerAreNoFailure(t *testing.T) {
 	t.Parallel()
 	for _, f := range stacks() {

@@ -81,7 +81,7 @@ func TestAttackOneSenderFillsWhatRulesRemember(t *testing.T) {
 	}
 }
 
-// TestAttackDropsThatWait: whoever tries many ports has that many drops wait for facts about each, and they are looked at fifty times
+// TestAttackDropsThatWait: who tries many ports has that many drops wait for facts about each, and they are looked at fifty times
 // a second. A look at one must not cost what was tried so far.
 func TestAttackDropsThatWait(t *testing.T) {
 	state := NewState()

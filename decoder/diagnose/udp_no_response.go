@@ -151,7 +151,7 @@ func isBroadcast(a netip.Addr) bool {
 	return b[3] == 255
 }
 
-// received takes in a datagram that arrives: whoever sent it answers what was last sent from there. Some servers answer from
+// received takes in a datagram that arrives: its sender answers what was last sent from there. Some servers answer from
 // another port (TFTP, RFC 1350), or another address.
 func (r *Datagrams) received(e event.Event, h event.Hop) {
 	to := udpEnd{e.Netns, e.Packet.Destination()}

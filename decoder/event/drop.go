@@ -25,7 +25,7 @@ type Drop struct {
 	Noise       string     `json:"noise,omitempty"`        // why it is no loss; "" if it is one
 	Conntrack   *Conntrack `json:"conntrack,omitempty"`
 	SocketNetns uint32     `json:"socket_netns,omitempty"` // of the socket that was to have it, where that is known
-	ForgedBy    string     `json:"forged_by,omitempty"`    // who else sends what looks like it; "" if nobody is known to
+	ForgedBy    string     `json:"forged_by,omitempty"`    // who else sends what looks like it; "" if none is known
 
 	Code    uint32 `json:"-"` // the kernel's number of the reason
 	Address uint64 `json:"-"` // in the function

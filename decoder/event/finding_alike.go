@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// maxAlike is how many causes with one id whoever meets them has apart. There are as many servers, ports and names as somebody tries,
+// maxAlike is how many causes with one id are apart for one who meets them. There are as many servers, ports and names as somebody tries,
 // so those after them are one finding, which counts them and says whom they hit on the way to whom.
 const maxAlike = 20
 

@@ -122,7 +122,7 @@ func TestAttackFindingsOfOnePod(t *testing.T) {
 	}
 }
 
-// TestCausesAlikeAreOne: whoever tries many servers makes some findings and one that counts the others; another's own are apart.
+// TestCausesAlikeAreOne: who tries many servers makes some findings and one that counts the others; another's own are apart.
 func TestCausesAlikeAreOne(t *testing.T) {
 	const tried = 1000
 	of := func(pod, id string, n int, s Severity) Finding {

@@ -66,7 +66,7 @@ type Sock struct {
 	PathMTU     uint32        `json:"path_mtu,omitempty"`     // as the socket takes it
 	Payload     uint32        `json:"payload,omitempty"`      // bytes, of what was sent again
 
-	ForgedBy string `json:"forged_by,omitempty"` // who sent in its peer's name what came for the socket; "" if nobody is known to have
+	ForgedBy string `json:"forged_by,omitempty"` // who sent in its peer's name what came for the socket; "" if none is known
 
 	ReasonCode    uint32 `json:"-"` // enum sk_rst_reason of that kernel, valid iff HasReasonCode
 	HasReasonCode bool   `json:"-"`

@@ -285,7 +285,7 @@ func (x *Forgeries) lost(e event.Event, d event.Drop) bool {
 	return x.follows(e)
 }
 
-// sender is who forged what came for a socket, "" if nobody is known to have.
+// sender is who forged what came for a socket, "" if none is known.
 func (x *Forgeries) sender(e event.Event) string {
 	f, ok := x.senders.Get(sentFlow{e.Packet.Proto, e.Packet.Flow()})
 	if !ok || e.Time.Sub(f.at).Abs() > forgedHold {
